@@ -1,0 +1,57 @@
+"""Fully connected layer."""
+
+import numpy as np
+
+from .. import ops
+from ..arena import Parameter
+from ..saved import Saved
+from . import init
+from .base import Layer, empty_gradient
+
+
+class Linear(Layer):
+    """y = x w + b.
+
+    Parameters
+    ----------
+    num_inputs, num_outputs : int
+        I and O.
+    bias : bool
+
+    Notes
+    -----
+    x is (..., I), w (I, O), b (O,), y (..., O): leading dimensions are flattened to one.
+    Gradients: dx = dy w^T, dw = x^T dy, db = sum of dy over rows.
+    """
+
+    def __init__(self, num_inputs: int, num_outputs: int, bias: bool = True):
+        self.num_inputs, self.num_outputs = num_inputs, num_outputs
+        self.weight = Parameter((num_inputs, num_outputs), init.lecun_uniform(num_inputs))
+        self.bias = Parameter((num_outputs,), init.lecun_uniform(num_inputs), decay=False) if bias else None
+
+    def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
+        """Return x w + b."""
+        saved[self] = x
+        y = saved.empty(self, "y", (*x.shape[:-1], self.num_outputs))
+        b = None if self.bias is None else self.bias.data
+        ops.linear(_rows(x), self.weight.data, b, _rows(y))
+        return y
+
+    def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
+        """Write dw and db, return dx."""
+        x, w = saved[self], self.weight
+        scratch = saved.scratch("dw", w.shape) if w.accumulate else None
+        ops.linear_dw(_rows(x), _rows(dy), w.grad, scratch)
+        w.written()
+        if self.bias is not None:
+            ops.column_sum(_rows(dy), self.bias.grad, self.bias.accumulate)
+            self.bias.written()
+        if not self.needs_dx:
+            return empty_gradient(dy)
+        dx = saved.empty(self, "dx", x.shape)
+        ops.linear_dx(_rows(dy), w.data, _rows(dx))
+        return dx
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    return x if x.ndim == 2 else x.reshape(int(np.prod(x.shape[:-1])), x.shape[-1])

@@ -1,0 +1,36 @@
+"""Linear map: y = x w + b.
+
+Shapes: x (N, I), w (I, O), b (O,), y (N, O); all C-contiguous, one dtype. Any N, also 0.
+"""
+
+import numpy as np
+
+
+def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
+    """Write x w + b to ``y``."""
+    np.matmul(x, w, out=y)
+    if b is not None:
+        np.add(y, b, out=y)
+
+
+def linear_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
+    """Write dx = dy w^T."""
+    np.matmul(dy, w.T, out=dx)
+
+
+def linear_dw(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, scratch: np.ndarray | None) -> None:
+    """Write dw = x^T dy; with ``scratch`` (same shape as dw) add to dw instead."""
+    if scratch is None:
+        np.matmul(x.T, dy, out=dw)
+    else:
+        np.matmul(x.T, dy, out=scratch)
+        np.add(dw, scratch, out=dw)
+
+
+def column_sum(dy: np.ndarray, db: np.ndarray, accumulate: bool) -> None:
+    """Write (or add) the sum over rows of ``dy`` (N, O) to ``db`` (O,): the gradient of a bias."""
+    ones = np.ones(dy.shape[0], dy.dtype)
+    if accumulate:
+        np.add(db, ones @ dy, out=db)
+    else:
+        np.matmul(ones, dy, out=db)
