@@ -1,8 +1,16 @@
-"""The one exception that is a user's mistake and not ours."""
+"""The exceptions that are not bugs: a user's mistake, and one that all ranks know of."""
 
 
 class UserError(Exception):
-    """Bad input: its message is one clear sentence, shown once on rank 0; every rank exits with code 2.
+    """Bad input: its message is one clear sentence, and the exit code is 2.
 
     Everything else that is raised is a bug or a fault of the machine and ends with a traceback.
     """
+
+
+class AgreedError(UserError):
+    """An error that every rank raises at the same point: rank 0 prints it once, and all ranks leave in good order."""
+
+    def __init__(self, message: str, code: int = 2):
+        super().__init__(message)
+        self.code = code

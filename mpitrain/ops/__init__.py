@@ -1,5 +1,58 @@
 """Forward and backward functions on arrays: the NumPy path, and the oracle of every faster one."""
 
+from .activations import relu, relu_dx, sigmoid, sigmoid_dx, silu, silu_dx, tanh, tanh_dx
+from .batchnorm import batchnorm_dx, center, channel_dot, channel_sum, lanes, scale_shift
+from .conv2d import Conv2dPlan, conv2d_db, plan_conv2d
+from .conv2d_columns import Columns
+from .dropout import dropout_mask
+from .embedding import embedding, embedding_dw
+from .gelu import gelu, gelu_tanh
+from .layernorm import layernorm, layernorm_dw, layernorm_dx
 from .linear import column_sum, linear, linear_dw, linear_dx
+from .mse import squared_error, squared_error_dx
+from .pool import global_mean, global_mean_dx, max_pool, max_pool_dx, max_pool_winner, mean_pool, mean_pool_dx
+from .softmax_cross_entropy import softmax_cross_entropy, softmax_cross_entropy_dx
 
-__all__ = ["column_sum", "linear", "linear_dw", "linear_dx"]
+__all__ = [
+    "Columns",
+    "Conv2dPlan",
+    "batchnorm_dx",
+    "center",
+    "channel_dot",
+    "channel_sum",
+    "column_sum",
+    "conv2d_db",
+    "dropout_mask",
+    "embedding",
+    "embedding_dw",
+    "gelu",
+    "gelu_tanh",
+    "global_mean",
+    "global_mean_dx",
+    "lanes",
+    "layernorm",
+    "layernorm_dw",
+    "layernorm_dx",
+    "linear",
+    "linear_dw",
+    "linear_dx",
+    "max_pool",
+    "max_pool_dx",
+    "max_pool_winner",
+    "mean_pool",
+    "mean_pool_dx",
+    "plan_conv2d",
+    "relu",
+    "relu_dx",
+    "scale_shift",
+    "sigmoid",
+    "sigmoid_dx",
+    "silu",
+    "silu_dx",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_dx",
+    "squared_error",
+    "squared_error_dx",
+    "tanh",
+    "tanh_dx",
+]

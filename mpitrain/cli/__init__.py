@@ -1,0 +1,1 @@
+"""Commands: they read options, call the floors below, print, and exit."""

@@ -1,0 +1,89 @@
+"""The commands by name, and how a process ends: what it prints, and its exit code."""
+
+import contextlib
+import importlib
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..comm.launch import launched_rank
+from ..errors import AgreedError, UserError
+
+if TYPE_CHECKING:
+    from ..comm.world import World
+
+COMMANDS = ("train", "evaluate", "predict")
+INTERRUPTED = 130
+
+Job = Callable[["World"], int]
+"""What a command does on one rank; its result is the exit code."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command named first in ``argv`` (train if none is) and return the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    rank = launched_rank()
+    if argv == ["--version"]:
+        if rank == 0:
+            print(f"mpitrain {__version__}")
+        return 0
+    command = argv[0] if argv and not argv[0].startswith("-") else "train"
+    rest = argv[1:] if argv and argv[0] == command else argv
+    try:
+        if command not in COMMANDS:
+            raise UserError(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
+        # one module a command, imported only when it is the one: --help must not load NumPy or start MPI
+        parse: Callable[[list[str], bool], Job] = importlib.import_module(f".{command}", __package__).parse
+        job = parse(rest, rank == 0)
+    except UserError as error:
+        return _say(error, rank)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return run(job)
+
+
+def run(job: Job) -> int:
+    """Run ``job`` on this rank; whatever it raises ends all ranks with one message."""
+    try:
+        from ..comm.world import World
+
+        world = World()
+    except UserError as error:
+        return _say(error, launched_rank())
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    try:
+        return job(world)
+    except AgreedError as error:
+        return _say(error, world.rank)
+    except BaseException as error:
+        # where several ranks fail at once, the lowest speaks first and ends the others before they do
+        time.sleep(min(1.0, 0.05 * world.rank))
+        code = _describe(error, world.rank, world.size)
+        if world.size > 1:
+            world.abort(code)
+        return code
+
+
+def _say(error: UserError, rank: int) -> int:
+    if rank == 0:
+        print(f"mpitrain: {error}", file=sys.stderr, flush=True)
+    return error.code if isinstance(error, AgreedError) else 2
+
+
+def _describe(error: BaseException, rank: int, size: int) -> int:
+    """Print what ended this rank; return the exit code."""
+    who = f"rank {rank} of {size}"
+    if isinstance(error, KeyboardInterrupt):
+        text, code = "mpitrain: interrupted", INTERRUPTED
+    elif isinstance(error, UserError):
+        text, code = f"mpitrain: {who}: {error}", 2
+    else:
+        lines = "".join(traceback.format_exception(error)).rstrip().split("\n")
+        text, code = "\n".join([f"mpitrain: {who} failed:", *(f"[{rank}] {line}" for line in lines)]), 1
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+    return code

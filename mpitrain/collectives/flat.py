@@ -1,0 +1,21 @@
+"""Flat all-reduce: rank 0 collects everything and hands the sum back. The simplest, and the slowest for many ranks.
+
+Cost: 2(P-1) rounds at the root: 2(P-1)(alpha + n beta) + (P-1) n gamma.
+"""
+
+from collections.abc import Iterator
+
+from .step import Step
+
+
+def flat(rank: int, size: int) -> Iterator[Step]:
+    """Yield the steps of ``rank``: everybody to the root, the root to everybody."""
+    everything = range(size)
+    if rank:
+        yield Step(send_to=0, send=everything)
+        yield Step(recv_from=0, recv=everything)
+        return
+    for peer in range(1, size):
+        yield Step(recv_from=peer, recv=everything, reduce=True)
+    for peer in range(1, size):
+        yield Step(send_to=peer, send=everything)

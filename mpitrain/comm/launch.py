@@ -1,0 +1,42 @@
+"""What the launcher said before MPI starts: rank and size from the environment.
+
+MPI cannot be asked before it is initialised, and an MPI library that does not understand its launcher starts
+as a world of one: comparing both tells the user so instead of training the same network N times.
+"""
+
+import os
+from collections.abc import Mapping
+
+_RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
+_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
+    """Return the rank that the launcher gave this process, 0 without a launcher."""
+    return _first(environment, _RANKS, 0)
+
+
+def launched_size(environment: Mapping[str, str] = os.environ) -> int:
+    """Return how many processes the launcher started, 1 without a launcher.
+
+    The launchers' own variables come first: inside a Slurm step, mpirun may start fewer than the step has.
+    PMIx by itself gives no size, but rank r means at least r + 1 processes.
+    """
+    return max(_first(environment, _SIZES, 1), _first(environment, ("PMIX_RANK",), 0) + 1)
+
+
+def lonely_message(size: int, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the sentence for a process that MPI says is alone though the launcher started more, or None."""
+    started = launched_size(environment)
+    if size > 1 or started <= 1:
+        return None
+    return (
+        f"the launcher started {started} processes, but MPI sees only one in each: mpirun (or srun) belongs to another "
+        "MPI than the one that mpi4py has loaded; use the mpirun that came with that MPI (python -m mpi4py "
+        "--mpi-lib-version names it), or srun with the plugin that fits (srun --mpi=list)"
+    )
+
+
+def _first(environment: Mapping[str, str], names: tuple[str, ...], default: int) -> int:
+    found = (environment[name] for name in names if environment.get(name, "").isdecimal())
+    return int(next(found, default))

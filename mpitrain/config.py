@@ -1,0 +1,157 @@
+"""Everything that can be set, as one tree of frozen dataclasses: the command line and TOML files come from it."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+from .errors import UserError
+
+DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is learnt from."""
+
+    source: Annotated[str, arg(name="data")] = "digits"
+    """Where the data come from: digits (in the package), mnist:DIR, fashion-mnist:DIR, cifar10:DIR, npz:FILE,
+    csv:FILE,target=COLUMN or openml:NAME."""
+    task: Literal["auto", "classification", "regression"] = "auto"
+    """What is predicted: a class or numbers; auto looks at the targets."""
+    batch_size: int = 64
+    """Samples in a step, over all ranks together."""
+    test_fraction: float = 0.2
+    """Share of the samples held out for the test where the source has no test set of its own."""
+    crop: int = 0
+    """Augment images: shift by up to this many pixels in each direction."""
+    flip: bool = False
+    """Augment images: mirror half of them left to right."""
+    prefetch: int = 2
+    """Batches prepared ahead by a thread; 0 prepares them in line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What learns."""
+
+    name: Annotated[str, arg(name="model")] = "convnet"
+    """The network: convnet, mlp, lenet, resnet8, resnet20, resnet32 or resnet56."""
+    widths: tuple[int, ...] = (128,)
+    """Hidden widths of mlp."""
+    activation: Literal["relu", "tanh", "sigmoid", "gelu", "silu"] = "relu"
+    """Activation of mlp."""
+    dropout: float = 0.0
+    """Share of the activations that mlp drops in training."""
+    batch_norm: Literal["synchronised", "local"] = "synchronised"
+    """Whether batch normalisation takes its statistics over the global batch, or over each rank's own part
+    (fewer messages, but the result then depends on the number of ranks)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """How it learns."""
+
+    name: Annotated[Literal["sgd", "adam", "adamw", "lars"], arg(name="optimizer")] = "sgd"
+    """The update rule."""
+    lr: float | None = None
+    """Peak learning rate; none takes 0.05 for sgd, 0.001 for adam and adamw, 1 for lars."""
+    momentum: float = 0.9
+    """Momentum of sgd and lars."""
+    nesterov: bool = False
+    """Nesterov's form of the momentum of sgd."""
+    weight_decay: float = 0.0
+    """Weight decay of weight matrices and kernels (not of biases and normalisation)."""
+    schedule: Literal["constant", "step", "cosine", "one-cycle"] = "cosine"
+    """How the learning rate changes from step to step."""
+    warmup: float = 0.0
+    """Epochs over which the learning rate rises from zero."""
+    decay_every: int = 10
+    """Epochs between two drops of the step schedule."""
+    decay_factor: float = 0.1
+    """Factor of each drop of the step schedule."""
+    clip_norm: float = 0.0
+    """Largest norm of the whole gradient; 0 does not clip."""
+    label_smoothing: float = 0.0
+    """Probability spread evenly over all classes in the cross-entropy."""
+    accumulate: int = 1
+    """Microbatches that a rank cuts its part of a step into, to save memory."""
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate that was given, or the default of the update rule."""
+        return DEFAULT_LR[self.name] if self.lr is None else self.lr
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parallel:
+    """How the ranks work together."""
+
+    all_reduce: str = "auto"
+    """How gradients are summed over the ranks: ring, tree, flat, native (MPI_Allreduce) or auto."""
+    bucket_mb: float = 25.0
+    """Size of the gradient buckets that are sent while backward still runs, in MiB (the first has at most 1)."""
+    threads: int = 0
+    """BLAS threads of each rank; 0 takes the cores that the rank has to itself."""
+    check_every: int = 100
+    """Steps between two checks that all ranks hold the same weights; 0 checks after each epoch only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The run itself."""
+
+    epochs: int = 10
+    """Passes over the training samples."""
+    seed: int = 0
+    """Seeds the first weights, the order of the samples, dropout and augmentation."""
+    out: str = ""
+    """Directory of the results; empty makes runs/DATA-MODEL-N."""
+    progress: Literal["auto", "bar", "lines", "none"] = "auto"
+    """What rank 0 shows: a live bar, a line an epoch, or nothing; auto looks whether it is a terminal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A training run."""
+
+    data: Data = field(default_factory=Data)
+    """What is learnt from."""
+    model: Model = field(default_factory=Model)
+    """What learns."""
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    """How it learns."""
+    parallel: Parallel = field(default_factory=Parallel)
+    """How the ranks work together."""
+    run: Run = field(default_factory=Run)
+    """The run itself."""
+
+
+def check(config: Config) -> None:
+    """Raise a UserError for a value outside its range."""
+    d, m, o, p, r = config.data, config.model, config.optimizer, config.parallel, config.run
+    ranges = [
+        ("--epochs", r.epochs, r.epochs >= 1, "at least 1"),
+        ("--seed", r.seed, r.seed >= 0, "0 or more"),
+        ("--batch-size", d.batch_size, d.batch_size >= 1, "at least 1"),
+        ("--test-fraction", d.test_fraction, 0 < d.test_fraction < 1, "between 0 and 1"),
+        ("--crop", d.crop, d.crop >= 0, "0 or more"),
+        ("--prefetch", d.prefetch, d.prefetch >= 0, "0 or more"),
+        ("--widths", m.widths, all(w >= 1 for w in m.widths), "positive"),
+        ("--dropout", m.dropout, 0 <= m.dropout < 1, "at least 0 and below 1"),
+        ("--lr", o.lr, o.peak_lr > 0, "positive"),
+        ("--momentum", o.momentum, 0 <= o.momentum < 1, "at least 0 and below 1"),
+        ("--weight-decay", o.weight_decay, o.weight_decay >= 0, "0 or more"),
+        ("--warmup", o.warmup, 0 <= o.warmup <= r.epochs, f"between 0 and the number of epochs, {r.epochs}"),
+        ("--decay-every", o.decay_every, o.decay_every >= 1, "at least 1"),
+        ("--decay-factor", o.decay_factor, 0 < o.decay_factor <= 1, "above 0 and at most 1"),
+        ("--clip-norm", o.clip_norm, o.clip_norm >= 0, "0 or more"),
+        ("--label-smoothing", o.label_smoothing, 0 <= o.label_smoothing < 1, "at least 0 and below 1"),
+        ("--accumulate", o.accumulate, o.accumulate >= 1, "at least 1"),
+        ("--bucket-mb", p.bucket_mb, p.bucket_mb > 0, "positive"),
+        ("--threads", p.threads, p.threads >= 0, "0 or more"),
+        ("--check-every", p.check_every, p.check_every >= 0, "0 or more"),
+    ]
+    for name, value, right, wanted in ranges:
+        if not right:
+            raise UserError(f"{name} is {value}, but must be {wanted}")

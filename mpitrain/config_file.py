@@ -1,0 +1,90 @@
+"""Config trees as TOML files: a table for each branch; unknown keys and wrong types are errors that help."""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from .config import Config
+from .errors import UserError
+
+
+def read_config(path: Path) -> Config:
+    """Return the defaults overridden by the TOML file at ``path``.
+
+    Raises
+    ------
+    UserError
+        For a file that cannot be read, an unknown table or key (the near one is suggested), or a wrong type.
+    """
+    try:
+        tree = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the config file {path}: {getattr(error, 'strerror', None) or error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from None
+    branches = typing.get_type_hints(Config)
+    values = {}
+    for name, table in tree.items():
+        _check_known(path, "table", name, list(branches))
+        if not isinstance(table, dict):
+            raise UserError(f"{path}: {name} must be a table, [{name}]")
+        values[name] = _branch(path, name, branches[name], table)
+    return Config(**values)
+
+
+def write_config(config: Config) -> str:
+    """Return ``config`` as TOML text; ``read_config`` gives the same config back."""
+    lines = []
+    for name, table in dataclasses.asdict(config).items():
+        lines.append(f"[{name}]")
+        lines.extend(f"{key} = {_text(value)}" for key, value in table.items() if value is not None)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _branch(path: Path, table: str, kind: type, values: dict[str, Any]) -> Any:
+    hints = typing.get_type_hints(kind)
+    for key, value in values.items():
+        _check_known(path, f"key in [{table}]", key, list(hints))
+        if not _fits(value, hints[key]):
+            raise UserError(f"{path}: {key} in [{table}] is {value!r}, but must be {_name(hints[key])}")
+    return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+
+
+def _check_known(path: Path, what: str, name: str, known: list[str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise UserError(f"{path}: unknown {what}: {name}; {hint}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return value in arguments
+    if origin is types.UnionType:
+        return any(_fits(value, a) for a in arguments)
+    if origin is tuple:
+        return isinstance(value, list) and all(_fits(v, arguments[0]) for v in value)
+    return type(value) is hint or (hint is float and type(value) is int)
+
+
+def _name(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin is types.UnionType:
+        return " or ".join(_name(a) for a in arguments if a is not type(None))
+    if origin is tuple:
+        return "a list of whole numbers"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
+
+
+def _text(value: Any) -> str:
+    # JSON's text, number, boolean and list forms are TOML's too
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,94 @@
+"""What a source gives: arrays of samples and targets, in two splits.
+
+Shapes: N samples; H, W, C height, width and channels of an image; F features of a table; K targets.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+CLASSIFICATION = "classification"
+REGRESSION = "regression"
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples and their targets, row by row.
+
+    Attributes
+    ----------
+    x : (N, H, W, C) array of uint8 or float32 for images, (N, F) array of float32 for tables
+        C-contiguous; it may be a read-only memory map.
+    y : (N,) array of int64 classes, or (N, K) array of float32 targets
+        (N, 0) where targets are not known (see ``Features``).
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training and a test split of one source.
+
+    Attributes
+    ----------
+    name : str
+    task : str
+        "classification" or "regression".
+    train, test : Split
+    num_outputs : int
+        Classes, or columns of the regression target.
+    class_names : tuple of str
+        One per class; empty for regression.
+    feature_names : tuple of str
+        One per column of a table; empty for images and for tables without names.
+    target_name : str
+        Empty where the source has no name for it.
+    note : str
+        One sentence about what was decided from the data (the task), for the user to see; empty if nothing was.
+    """
+
+    name: str
+    task: str
+    train: Split
+    test: Split
+    num_outputs: int
+    class_names: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
+    target_name: str = ""
+    note: str = ""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one sample: (H, W, C) or (F,)."""
+        return self.train.x.shape[1:]
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Samples without targets, to predict on.
+
+    Attributes
+    ----------
+    name : str
+    x : (N, H, W, C) or (N, F) array, as in ``Split``
+    feature_names : tuple of str
+    """
+
+    name: str
+    x: np.ndarray
+    feature_names: tuple[str, ...] = ()
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one sample: (H, W, C) or (F,)."""
+        return self.x.shape[1:]
+
+    @property
+    def split(self) -> Split:
+        """The samples with targets of no columns, as a ``Loader`` takes them."""
+        return Split(self.x, np.empty((len(self.x), 0), np.float32))

@@ -1,0 +1,75 @@
+"""Opening files: whatever the system or a decoder says about a bad one becomes one sentence."""
+
+import csv
+import difflib
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import UserError
+
+
+@contextmanager
+def reading(path: Path, expected: str) -> Iterator[None]:
+    """Turn what reading ``path`` may raise into a UserError that names it and what was ``expected``."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file, expected {expected}") from None
+    except EOFError:
+        raise UserError(f"{path} is cut off: it ends too early for {expected}") from None
+    except (zlib.error, zipfile.BadZipFile, csv.Error, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"{path} is damaged or not {expected} ({error})") from None
+    except OSError as error:  # gzip.BadGzipFile among them
+        reason = f"cannot be read ({error.strerror})" if error.strerror else f"is damaged or not {expected} ({error})"
+        raise UserError(f"{path} {reason}") from None
+
+
+def folder(place: str, source: str) -> Path:
+    """Return the directory named in ``source``.
+
+    Raises
+    ------
+    UserError
+        If it is missing or no directory.
+    """
+    if not place:
+        raise UserError(f"{source}: say which directory, as in {source}:DIR")
+    path = Path(place).expanduser()
+    if not path.exists():
+        raise UserError(f"{source}:{place}: there is no directory {path}")
+    if not path.is_dir():
+        raise UserError(f"{source}:{place}: {path} is a file, expected the directory that holds the set")
+    return path
+
+
+def file(place: str, source: str) -> Path:
+    """Return the file named in ``source``.
+
+    Raises
+    ------
+    UserError
+        If it is missing or no file.
+    """
+    if not place:
+        raise UserError(f"{source}: say which file, as in {source}:FILE")
+    path = Path(place).expanduser()
+    if not path.exists():
+        raise UserError(f"{source}:{place}: there is no file {path}")
+    if path.is_dir():
+        raise UserError(f"{source}:{place}: {path} is a directory, expected a file")
+    return path
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return " (did you mean X?)" for the nearest of ``words``, or nothing if none is near.
+
+    Examples
+    --------
+    >>> nearest("digit", ["digits", "mnist"])
+    " (did you mean 'digits'?)"
+    """
+    near = difflib.get_close_matches(word, list(words), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,0 +1,188 @@
+"""Batches of one rank, prepared ahead of their use.
+
+Shapes: n samples of a microbatch, (H, W, C) or (F,) of a sample, K regression targets.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .augment import Augment, Augmenter
+from .dataset import Split
+from .normalize import Normalizer
+from .prefetch import Prefetcher
+from .sampler import epoch_order, num_steps, share, step_shares, within
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One microbatch of one rank; n may be 0.
+
+    Attributes
+    ----------
+    x : (n, H, W, C) or (n, F) array of float32
+    y : (n,) array of int64 or (n, K) array of float32
+    first : int
+        The place of the first sample within the global batch.
+    indices : (n,) array of int64
+        The places of the samples within the split.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    first: int
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+class Loader:
+    """The batches that one rank of several takes from a split.
+
+    Every rank takes the same number of steps and of microbatches, so that nobody is missed in a collective:
+    where there are fewer samples than ranks some batches are empty, not absent.
+
+    Parameters
+    ----------
+    split : Split
+    batch_size : int
+        Samples of a global batch, over all ranks and microbatches.
+    rank, size : int
+        This rank among those that share the batches.
+    seed : int
+        Of the order.
+    normalizer : Normalizer or None
+        None only converts to float32.
+    target_normalizer : Normalizer, optional
+        For regression targets.
+    augment : Augment, optional
+        For images; one that varies nothing is as good as none.
+    microbatches : int
+        Parts that a rank's share of a step is cut into.
+    shuffle : bool
+        False takes the samples in the order of the split.
+    prefetch : int
+        Steps that a thread prepares ahead; 0 prepares each when it is asked for.
+
+    Attributes
+    ----------
+    wait_seconds : float
+        Time spent waiting for input since the loader was made.
+
+    Raises
+    ------
+    UserError
+        If ``augment`` varies something and the samples are not images.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        rank: int,
+        size: int,
+        seed: int,
+        normalizer: Normalizer | None,
+        target_normalizer: Normalizer | None = None,
+        augment: Augment | None = None,
+        microbatches: int = 1,
+        shuffle: bool = True,
+        prefetch: int = 2,
+    ):
+        if min(batch_size, microbatches, size) < 1 or not 0 <= rank < size or prefetch < 0:
+            raise ValueError(f"{batch_size=}, {microbatches=}, {rank=}, {size=}, {prefetch=}")
+        self.split, self.batch_size, self.rank, self.size, self.seed = split, batch_size, rank, size, seed
+        self.normalizer, self.target_normalizer = normalizer, target_normalizer
+        self.microbatches, self.shuffle, self.prefetch = microbatches, shuffle, prefetch
+        self.wait_seconds = 0.0
+        self._running: Iterator[list[Batch]] = iter(())
+
+        capacity = _longest(_longest(min(batch_size, len(split)), size), microbatches)
+        ring = (prefetch + 2 if prefetch else 1, microbatches, capacity)
+        x, y = split.x, split.y
+        self._x = np.empty((*ring, *x.shape[1:]), np.float32)
+        self._y = np.empty((*ring, *y.shape[1:]), y.dtype)
+        self._raw = None if x.dtype == np.float32 else np.empty((capacity, *x.shape[1:]), x.dtype)
+        self._augmenter = Augmenter(augment, capacity, x.shape[1:], x.dtype) if augment else None
+
+    def __len__(self) -> int:
+        """Return the steps of an epoch."""
+        return num_steps(len(self.split), self.batch_size)
+
+    def epoch(self, epoch: int = 0, start_step: int = 0) -> Iterator[list[Batch]]:
+        """Yield a list of ``microbatches`` batches per step.
+
+        A batch is valid until the next step is asked for: its memory is used again. One epoch runs at a time:
+        the first step of a new one ends the one before.
+
+        Parameters
+        ----------
+        epoch : int
+            Chooses the order and the augmentation.
+        start_step : int
+            The first step to yield, to resume in the middle of an epoch.
+
+        Raises
+        ------
+        RuntimeError
+            If it is continued after another epoch of this loader has begun.
+        """
+        self._end_epoch()
+        steps = self._prepare(epoch, start_step)
+        running: Iterator[list[Batch]] = Prefetcher(steps, self.prefetch) if self.prefetch else steps
+        self._running = running
+        try:
+            while True:
+                asked = time.perf_counter()
+                batches = next(running, None)
+                self.wait_seconds += time.perf_counter() - asked
+                if batches is None:
+                    return
+                yield batches
+                if self._running is not running:
+                    raise RuntimeError("this epoch was ended by a later one of the same loader")
+        finally:
+            if self._running is running:
+                self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        if isinstance(self._running, Prefetcher):
+            self._running.close()
+        self._running = iter(())
+
+    def _prepare(self, epoch: int, start_step: int) -> Iterator[list[Batch]]:
+        order = epoch_order(len(self.split), self.seed, epoch, shuffle=self.shuffle)
+        for work in step_shares(len(self.split), self.batch_size, self.rank, self.size, start_step):
+            slot = work.step % len(self._x)
+            batches = []
+            for m in range(self.microbatches):
+                part = within(work.part, share(work.part.stop - work.part.start, m, self.microbatches))
+                x, y = self._fill(self._x[slot, m], self._y[slot, m], order[part], epoch)
+                batches.append(Batch(x, y, part.start - work.batch.start, order[part]))
+            yield batches
+
+    def _fill(self, x: np.ndarray, y: np.ndarray, indices: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Gather, augment and normalise the samples into the buffers ``x`` and ``y``; return the parts used."""
+        n = len(indices)
+        x, y = x[:n], y[:n]
+        raw = x if self._raw is None else self._raw[:n]
+        # mode: with the default, "raise", take goes through a temporary array
+        np.take(self.split.x, indices, axis=0, out=raw, mode="clip")
+        np.take(self.split.y, indices, axis=0, out=y, mode="clip")
+        if self._augmenter is not None:
+            self._augmenter(raw, indices, epoch)
+        if self.normalizer is not None:
+            self.normalizer(raw, x)
+        elif raw is not x:
+            np.copyto(x, raw)
+        if self.target_normalizer is not None:
+            self.target_normalizer(y, y)
+        return x, y
+
+
+def _longest(count: int, parts: int) -> int:
+    return -(-count // parts)

@@ -1,0 +1,97 @@
+"""Convolution over images."""
+
+import numpy as np
+
+from .. import ops
+from ..arena import Parameter
+from ..errors import UserError
+from ..ops.window import Pair, Window, pair
+from ..saved import Saved
+from . import init
+from .base import Layer, empty_gradient
+
+
+class Conv2d(Layer):
+    """Cross-correlation of images with learned kernels.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        C and O.
+    kernel_size, stride, padding, dilation : int or (int, int)
+        Vertical and horizontal.
+    groups : int
+        G: output channels of group g see only the input channels of group g; ``groups=in_channels`` is depthwise.
+    bias : bool
+
+    Raises
+    ------
+    UserError
+        If the channels do not divide into the groups, a size is not positive, or (in ``forward``) the kernel is
+        larger than the padded image.
+
+    Notes
+    -----
+    x is (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O), with
+    OH = (H + 2 padding - dilation (KH - 1) - 1) // stride + 1 and
+
+        y[n, i, j, o] = b[o] + sum over k, l, c of x[n, i stride + k dilation - padding, ..., c] w[k, l, c, o].
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise UserError(f"{in_channels} input and {out_channels} output channels do not divide into {groups} groups")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.window = Window(
+            pair(kernel_size, "kernel_size"),
+            pair(stride, "stride"),
+            pair(padding, "padding", least=0),
+            pair(dilation, "dilation"),
+        )
+        kh, kw = self.window.kernel
+        fan_in = in_channels // groups * kh * kw
+        self.weight = Parameter((kh, kw, in_channels // groups, out_channels), init.lecun_uniform(fan_in))
+        self.bias = Parameter((out_channels,), init.lecun_uniform(fan_in), decay=False) if bias else None
+        self._plans: dict[Pair, ops.Conv2dPlan] = {}
+
+    def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
+        """Return x * w + b."""
+        saved[self] = x
+        plan = self._plan(x)
+        y = saved.empty(self, "y", (len(x), *plan.output, self.out_channels))
+        plan.forward(x, self.weight.data, None if self.bias is None else self.bias.data, y, saved.scratch)
+        return y
+
+    def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
+        """Write dw and db, return dx."""
+        x = saved[self]
+        plan = self._plan(x)
+        plan.dw(x, dy, self.weight.grad, self.weight.accumulate, saved.scratch)
+        self.weight.written()
+        if self.bias is not None:
+            ops.conv2d_db(dy, self.bias.grad, self.bias.accumulate)
+            self.bias.written()
+        if not self.needs_dx:
+            return empty_gradient(dy)
+        dx = saved.empty(self, "dx", x.shape)
+        plan.dx(dy, self.weight.data, dx, saved.scratch)
+        return dx
+
+    def _plan(self, x: np.ndarray) -> ops.Conv2dPlan:
+        """Return how images of this size are convolved, decided once."""
+        if x.ndim != 4 or x.shape[3] != self.in_channels:
+            raise UserError(f"a Conv2d of {self.in_channels} channels wants images (N, H, W, C), not {x.shape}")
+        size = x.shape[1:3]
+        if size not in self._plans:
+            self._plans[size] = ops.plan_conv2d(self.window, size, self.groups, self.in_channels, self.out_channels)
+        return self._plans[size]

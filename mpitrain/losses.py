@@ -1,0 +1,125 @@
+"""Losses: sums over samples, never means, so that any split of a batch over ranks adds up to the same number.
+
+The optimizer divides gradients once by the global weight.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from . import ops
+from .errors import UserError
+from .saved import Saved
+
+
+class Totals(NamedTuple):
+    """Sums over the samples of a batch: add them up over ranks and microbatches, then divide by ``weight``."""
+
+    weight: float  # what the means are over: counted targets, or elements
+    loss: float
+    correct: float  # targets that the largest output has right; 0 in regression
+
+
+class Loss:
+    """The contract of a loss: the end of forward and the start of backward."""
+
+    def forward(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> Totals:
+        """Return the sums and put on ``saved[self]`` what backward needs. ``outputs`` is not changed."""
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def backward(self, saved: Saved) -> np.ndarray:
+        """Return the gradient of the sum of losses by ``outputs``, a buffer of ``saved``; once for each forward."""
+        raise NotImplementedError(f"{type(self).__name__}.backward")
+
+    def evaluate(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> Totals:
+        """Return the sums; no backward follows."""
+        return self.forward(outputs, targets, saved)
+
+
+class SoftmaxCrossEntropy(Loss):
+    """Cross-entropy of softmax(outputs) against integer targets.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        Part of each target's probability that is spread evenly over all classes (Szegedy et al. 2015).
+    ignore_index : int
+        Targets of this value count for nothing: no weight, no loss, no gradient.
+
+    Notes
+    -----
+    outputs (..., K), targets (...) integer; the formula is in ``ops/softmax_cross_entropy.py``.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, ignore_index: int = -100):
+        if not 0 <= label_smoothing <= 1:
+            raise UserError(f"Label smoothing must lie in [0, 1], but it is {label_smoothing}.")
+        self.label_smoothing, self.ignore_index = label_smoothing, ignore_index
+
+    def forward(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> Totals:
+        """Return (counted targets, their loss, how many of them are the largest output)."""
+        num_classes = outputs.shape[-1]
+        targets, counted = self._classes(targets.reshape(-1), num_classes)
+        logits = outputs.reshape(len(targets), num_classes)
+        exponentials = saved.empty(self, "exponentials", logits.shape)
+        sums = saved.empty(self, "sums", (len(targets), 1))
+        losses = ops.softmax_cross_entropy(logits, targets, self.label_smoothing, exponentials, sums)
+        right = np.argmax(logits, axis=1) == targets
+        saved[self] = exponentials, sums, targets, counted, outputs.shape
+        if counted is None:
+            return Totals(float(len(targets)), float(losses.sum(dtype=np.float64)), float(np.count_nonzero(right)))
+        weight, correct = np.count_nonzero(counted), np.count_nonzero(right & counted)
+        return Totals(float(weight), float(losses.sum(dtype=np.float64, where=counted)), float(correct))
+
+    def backward(self, saved: Saved) -> np.ndarray:
+        """Return softmax(outputs) - smoothed one-hot targets, 0 for ignored targets."""
+        exponentials, sums, targets, counted, shape = saved[self]
+        ops.softmax_cross_entropy_dx(exponentials, sums, targets, self.label_smoothing, counted)
+        return exponentials.reshape(shape)
+
+    def _classes(self, targets: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return targets that are all in [0, K), and which of them count (None for all)."""
+        if not np.issubdtype(targets.dtype, np.integer):
+            raise UserError(f"Cross-entropy needs integer targets (class numbers), but they are {targets.dtype}.")
+        counted = targets != self.ignore_index
+        all_count = bool(counted.all())
+        if not all_count:
+            targets = np.where(counted, targets, 0)
+        for found in (targets.min(initial=0), targets.max(initial=0)):
+            if not 0 <= found < num_classes:
+                raise UserError(
+                    f"A target is {found}, but the model has {num_classes} outputs: "
+                    f"targets must lie between 0 and {num_classes - 1}."
+                )
+        return targets, None if all_count else counted
+
+
+class MSE(Loss):
+    """Squared error, sum (y - t)^2: with weight = number of elements, its mean is the usual mean squared error.
+
+    Notes
+    -----
+    outputs and targets (...), alike; targets (N,) may stand for (N, 1). Gradient: 2 (y - t).
+    """
+
+    def forward(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> Totals:
+        """Return (number of elements, sum of squares, 0)."""
+        if targets.shape != outputs.shape and (*targets.shape, 1) != outputs.shape:
+            raise UserError(
+                f"Squared error needs targets in the shape of the outputs, {_shape(outputs)} for each sample, "
+                f"but they are {_shape(targets)}."
+            )
+        difference = saved[self] = saved.empty(self, "difference", outputs.shape)
+        loss = ops.squared_error(outputs, targets.reshape(outputs.shape), difference)
+        return Totals(float(math.prod(outputs.shape)), loss, 0.0)
+
+    def backward(self, saved: Saved) -> np.ndarray:
+        """Return 2 (y - t)."""
+        difference = saved[self]
+        ops.squared_error_dx(difference)
+        return difference
+
+
+def _shape(batch: np.ndarray) -> tuple[int, ...]:
+    return batch.shape[1:]

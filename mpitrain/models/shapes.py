@@ -1,0 +1,19 @@
+"""What input a model can take."""
+
+from ..errors import UserError
+
+
+def image_shape(model: str, input_shape: tuple[int, ...], least: int) -> tuple[int, int, int]:
+    """Return (H, W, C) of the input of ``model``, which takes images of at least ``least`` pixels a side.
+
+    Raises
+    ------
+    UserError
+        If the input is not images, or they are smaller.
+    """
+    if len(input_shape) != 3:
+        raise UserError(f"The model {model} takes images (height, width, channels), not samples of {input_shape}.")
+    height, width, channels = input_shape
+    if min(height, width) < least:
+        raise UserError(f"The model {model} needs images of at least {least}x{least}, but these are {height}x{width}.")
+    return height, width, channels

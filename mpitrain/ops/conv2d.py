@@ -1,0 +1,123 @@
+"""Convolution: which way to compute it.
+
+Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O); C-contiguous, one dtype. Any N, also 0.
+
+A plan is made once for an image size by the cost model at the end, whose constants were fitted to measurements on one
+core of an AMD EPYC (Zen 4) with OpenBLAS; only their ratios matter, and being wrong costs time, never correctness.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .conv2d_columns import Buffer, Columns
+from .linear import column_sum
+from .window import Pair, Window
+
+CHUNK = 256 * 1024  # column elements gathered at a time: what the caches hold
+
+
+@dataclass(frozen=True)
+class Conv2dPlan:
+    """How images of one size are convolved.
+
+    Attributes
+    ----------
+    columns : Columns
+        Forward and dw.
+    back : Columns
+        dx. When ``flipped``, dx is itself a convolution, of dy with the weights turned by 180 degrees and their
+        channels swapped (stride 1 only); otherwise columns of gradients are added back to the pixels they came from.
+    """
+
+    columns: Columns
+    back: Columns
+    flipped: bool
+
+    @property
+    def output(self) -> Pair:
+        """(OH, OW)."""
+        return self.columns.output
+
+    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, buffer: Buffer) -> None:
+        """Write y = x * w + b; ``buffer(name, shape)`` gives working memory."""
+        self.columns.forward(x, w, b, y, buffer)
+
+    def dw(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, accumulate: bool, buffer: Buffer) -> None:
+        """Write (or add) the gradient of w."""
+        self.columns.dw(x, dy, dw, accumulate, buffer)
+
+    def dx(self, dy: np.ndarray, w: np.ndarray, dx: np.ndarray, buffer: Buffer) -> None:
+        """Write the gradient of x."""
+        if self.flipped:
+            self.back.forward(dy, _flip(w, self.columns.groups, buffer), None, dx, buffer)
+        else:
+            self.back.dx(dy, w, dx, buffer)
+
+
+def plan_conv2d(window: Window, size: Pair, groups: int, channels: int, num_outputs: int) -> Conv2dPlan:
+    """Return the cheapest way to compute a convolution of images of ``size`` (H, W)."""
+    columns = _best(Columns(window, size, groups), channels, num_outputs, _gather_cost)
+    back, flipped = _best(Columns(window, size, groups), channels, num_outputs, _scatter_cost), False
+    turned = _turned(window)
+    if turned is not None:
+        again = _best(Columns(turned, columns.output, groups), num_outputs, channels, _gather_cost)
+        flipped = _gather_cost(again, num_outputs, channels) < _scatter_cost(back, channels, num_outputs)
+        back = again if flipped else back
+    return Conv2dPlan(columns, back, flipped)
+
+
+def conv2d_db(dy: np.ndarray, db: np.ndarray, accumulate: bool) -> None:
+    """Write (or add) the sum of ``dy`` (N, OH, OW, O) over images and pixels: first over lines, then within one."""
+    width, num_outputs = dy.shape[2:]
+    line = np.empty(width * num_outputs, dy.dtype)
+    column_sum(dy.reshape(-1, width * num_outputs), line, False)
+    column_sum(line.reshape(width, num_outputs), db, accumulate)
+
+
+def _turned(window: Window) -> Window | None:
+    """Return the window with which dy is convolved to give dx, if there is one."""
+    padding = tuple(window.extent(dim) - 1 - window.padding[dim] for dim in (0, 1))
+    if window.stride != (1, 1) or min(padding) < 0:
+        return None
+    return replace(window, padding=(padding[0], padding[1]))
+
+
+def _flip(w: np.ndarray, groups: int, buffer: Buffer) -> np.ndarray:
+    """Return w (KH, KW, C/G, O) turned by 180 degrees with its channels swapped within each group, (KH, KW, O/G, C)."""
+    kh, kw, per_group, num_outputs = w.shape
+    out = buffer("flipped w", (kh, kw, num_outputs // groups, groups * per_group))
+    split = w[::-1, ::-1].reshape(kh, kw, per_group, groups, num_outputs // groups)
+    np.copyto(out.reshape(kh, kw, num_outputs // groups, groups, per_group), split.transpose(0, 1, 4, 3, 2))
+    return out
+
+
+def _best(plain: Columns, channels: int, num_outputs: int, cost: Callable[[Columns, int, int], float]) -> Columns:
+    """Return ``plain`` with the block that costs least and as many images in a chunk as the cache holds."""
+    width = plain.output[1]
+    blocks = [1]
+    if plain.groups == 1 and plain.window.dilation[1] == 1:
+        blocks = [t for t in range(1, width + 1) if width % t == 0]
+    best = min((replace(plain, block=t) for t in blocks), key=lambda c: cost(c, channels, num_outputs))
+    return replace(best, images=max(1, CHUNK // best.columns_size(channels)))
+
+
+def _product_cost(columns: Columns, channels: int, num_outputs: int) -> float:
+    """Return the nanoseconds of the product for one image: narrow results and odd widths run below peak."""
+    width = columns.block * num_outputs // columns.groups
+    return columns.columns_size(channels) * (width + 8 + -width % 16 / 2) * 2 / 105
+
+
+def _gather_cost(columns: Columns, channels: int, num_outputs: int) -> float:
+    """Return the nanoseconds to gather the columns of one image and multiply them: 3 a run, 0.15 an element."""
+    size = columns.columns_size(channels)
+    copied = 3 * size / columns.gathered_run(channels) + 0.15 * size
+    return copied + _product_cost(columns, channels, num_outputs)
+
+
+def _scatter_cost(columns: Columns, channels: int, num_outputs: int) -> float:
+    """Return the nanoseconds to multiply for one image and add the columns back: 12 a run, 0.35 an element."""
+    size = columns.columns_size(channels)
+    added = 12 * size / columns.scattered_run(channels) + 0.35 * size
+    return added + _product_cost(columns, channels, num_outputs)

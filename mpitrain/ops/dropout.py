@@ -1,0 +1,28 @@
+"""Dropout masks from a counter: any row of any step can be drawn alone, so a batch can be split anywhere.
+
+Shapes: mask (N, D). Row i is sample first + i of the step.
+
+The generator is Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), a cipher of a 256-bit
+counter under a key. The counter's words are (block, 0, step, layer), and the key is the seed. Each tick gives 256
+bits, that is 16 elements of 16 bits; each sample starts at a tick of its own.
+"""
+
+import numpy as np
+
+ELEMENTS_PER_TICK = 16
+TICKS_AT_ONCE = 1024  # 32 KB of random bits
+
+
+def dropout_mask(p: float, place: tuple[int, int, int, int], mask: np.ndarray) -> None:
+    """Write 1 / (1 - p) where an element is kept and 0 where it is dropped; ``place`` is (seed, layer, step, first)."""
+    seed, layer, step, first = place
+    threshold = round(p * 65536)
+    scale = 65536 / (65536 - threshold)
+    num_rows, num_columns = mask.shape
+    ticks = -(-num_columns // ELEMENTS_PER_TICK)
+    rows_at_once = max(1, TICKS_AT_ONCE // max(1, ticks))
+    philox = np.random.Philox(counter=[first * ticks, 0, step, layer], key=[seed, 0])
+    for start in range(0, num_rows, rows_at_once):
+        part = mask[start : start + rows_at_once]
+        bits = philox.random_raw(4 * ticks * len(part)).view(np.uint16).reshape(len(part), -1)
+        np.multiply(bits[:, :num_columns] >= threshold, scale, out=part)

@@ -1,0 +1,38 @@
+"""Layer normalisation: y = w z + b, z = (x - mean) r, r = 1 / sqrt(var + eps), mean and variance of each row.
+
+Shapes: x, y, z, dy, dx (M, C), C-contiguous; w, b, dw, db (C,); r (M, 1). Any M, also 0.
+"""
+
+import numpy as np
+
+
+def layernorm(
+    x: np.ndarray, w: np.ndarray, b: np.ndarray, eps: float, z: np.ndarray, r: np.ndarray, y: np.ndarray
+) -> None:
+    """Write y, and z and r for backward."""
+    average = np.full((x.shape[1], 1), 1 / x.shape[1], x.dtype, like=x)
+    np.subtract(x, x @ average, out=z)
+    np.einsum("mc,mc->m", z, z, out=r[:, 0])
+    np.divide(r, x.shape[1], out=r)
+    np.add(r, eps, out=r)
+    np.sqrt(r, out=r)
+    np.divide(1, r, out=r)
+    np.multiply(z, r, out=z)
+    np.multiply(z, w, out=y)
+    np.add(y, b, out=y)
+
+
+def layernorm_dw(dy: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return dw = sum of dy z and db = sum of dy over rows."""
+    return np.einsum("mc,mc->c", dy, z), np.ones(len(dy), dy.dtype, like=dy) @ dy
+
+
+def layernorm_dx(dy: np.ndarray, z: np.ndarray, r: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
+    """Write dx = r (g - mean(g) - z mean(g z)) with g = w dy and means over the row; ``dy`` is overwritten."""
+    num_columns = dy.shape[1]
+    g = np.multiply(dy, w, out=dy)
+    average = np.full((num_columns, 1), 1 / num_columns, dy.dtype, like=dy)
+    np.multiply(z, np.einsum("mc,mc->m", g, z)[:, None] / num_columns, out=dx)
+    np.subtract(g, dx, out=dx)
+    np.subtract(dx, g @ average, out=dx)
+    np.multiply(dx, r, out=dx)

@@ -1,0 +1,21 @@
+"""Optimizers over the arena, gradient clipping and learning-rate schedules."""
+
+from .adam import Adam, AdamW
+from .base import Optimizer
+from .clip import clip_factor, global_norm, sum_of_squares
+from .lars import LARS
+from .schedules import Schedule, schedule
+from .sgd import SGD
+
+__all__ = [
+    "LARS",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "Schedule",
+    "clip_factor",
+    "global_norm",
+    "schedule",
+    "sum_of_squares",
+]

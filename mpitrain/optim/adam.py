@@ -1,0 +1,87 @@
+"""Adam and AdamW."""
+
+import math
+
+import numpy as np
+
+from ..arena import Arena
+from ..errors import UserError
+from .base import Block, Optimizer, scaled_gradient
+
+
+class Adam(Optimizer):
+    """Adaptive moments (Kingma and Ba 2015, arXiv 1412.6980); weight decay is added to the gradient (L2).
+
+        g = scale grad + weight_decay w
+        m = beta1 m + (1 - beta1) g
+        v = beta2 v + (1 - beta2) g^2
+        w = w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    Parameters
+    ----------
+    betas : (float, float)
+        Each in [0, 1).
+    eps : float
+    weight_decay, decay_all
+        See ``Optimizer``.
+    """
+
+    slot_names = ("m", "v")
+
+    def __init__(
+        self,
+        arena: Arena,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decay_all: bool = False,
+    ):
+        if not all(0 <= beta < 1 for beta in betas):
+            raise UserError(f"Adam's betas must lie in [0, 1), but they are {betas[0]} and {betas[1]}.")
+        if eps <= 0:
+            raise UserError(f"Adam's eps must be above 0, but it is {eps}.")
+        self.betas, self.eps = (float(betas[0]), float(betas[1])), float(eps)
+        super().__init__(arena, weight_decay=weight_decay, decay_all=decay_all)
+
+    def update(self, block: Block, lr: float, scale: float) -> None:
+        """Update one block."""
+        self.adapt(block, scaled_gradient(block, scale, self.weight_decay), lr)
+
+    def adapt(self, block: Block, g: np.ndarray, lr: float) -> None:
+        """Update m, v and w from g, which is overwritten.
+
+        Both corrections are folded into two numbers, as at the end of section 2 of the paper:
+        w = w - lr sqrt(c2) / c1 * m / (sqrt(v) + eps sqrt(c2)) with c = 1 - beta^t.
+        """
+        (m, v), scratch, (beta1, beta2) = block.slots, block.scratch, self.betas
+        np.multiply(m, beta1, out=m)
+        np.multiply(g, 1 - beta1, out=scratch)
+        np.add(m, scratch, out=m)
+
+        np.multiply(v, beta2, out=v)
+        np.multiply(g, g, out=g)
+        np.multiply(g, 1 - beta2, out=g)
+        np.add(v, g, out=v)
+
+        c1, root_c2 = 1 - beta1**self.step_count, math.sqrt(1 - beta2**self.step_count)
+        np.sqrt(v, out=g)
+        np.add(g, self.eps * root_c2, out=g)
+        np.divide(m, g, out=g)
+        np.multiply(g, lr * root_c2 / c1, out=g)
+        np.subtract(block.w, g, out=block.w)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101).
+
+        w = w - lr weight_decay w, then Adam's update with g = scale grad
+
+    The decay is multiplied by lr, as in PyTorch; the paper multiplies by the schedule alone.
+    """
+
+    def update(self, block: Block, lr: float, scale: float) -> None:
+        """Update one block."""
+        for w, _, _ in block.decayed:
+            np.multiply(w, 1 - lr * self.weight_decay, out=w)
+        self.adapt(block, np.multiply(block.grad, scale, out=block.g), lr)

@@ -1,0 +1,50 @@
+"""Run a model over samples that are split over the ranks."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..comm.world import World
+from ..data.dataset import Split
+from ..data.normalize import Normalizer
+from ..data.sampler import share
+from ..layers import Layer
+from ..saved import Saved
+from .scoring import Scoring
+
+BATCH = 256
+
+
+class Evaluator:
+    """Evaluates ``model``; its buffers are kept from call to call.
+
+    Parameters
+    ----------
+    model : Layer
+    world : World
+    normalizer, target_normalizer : Normalizer
+        Those of the training data; the second is None in classification.
+    """
+
+    def __init__(self, model: Layer, world: World, normalizer: Normalizer, target_normalizer: Normalizer | None):
+        self._model = model
+        self._world = world
+        self._normalizer = normalizer
+        self._target_normalizer = target_normalizer
+        self._saved = Saved(training=False)
+
+    def outputs(self, x: np.ndarray, rows: slice) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield (rows, outputs) batch by batch; outputs are valid until the next batch."""
+        for start in range(rows.start, rows.stop, BATCH):
+            part = slice(start, min(start + BATCH, rows.stop))
+            yield part, self._model.forward(self._normalizer(x[part]), self._saved)
+
+    def scores(self, split: Split, scoring: Scoring) -> dict[str, float]:
+        """Return the scores over all of ``split``, the same on every rank; each rank evaluates its share."""
+        totals = np.zeros(scoring.num_sums)
+        for rows, outputs in self.outputs(split.x, share(len(split.x), self._world.rank, self._world.size)):
+            targets = split.y[rows]
+            if self._target_normalizer is not None:
+                targets = self._target_normalizer(targets)
+            totals += scoring.sums(outputs, targets, self._saved)
+        return scoring.scores(self._world.sum(totals))

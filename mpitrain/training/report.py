@@ -1,0 +1,85 @@
+"""What is left of a run: report.json, and the table that rank 0 prints at the end."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..comm.world import World
+from .clock import Times
+from .progress import show_scores
+from .run_directory import CURVES, LAST, METRICS, REPORT
+from .trainer import Trainer
+
+
+def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any]:
+    """Return the report of a run; every rank calls this, for the times of all are in it.
+
+    ``test`` holds the scores of the last weights, ``best`` those of the epoch with the best test score: the choice
+    was made by the test samples, so as an estimate for new samples ``best`` is too good.
+    """
+    rank_times = world.all_gather(trainer.times)
+    mean = Times()
+    for times in rank_times:
+        mean.add(times)
+    sync, session = trainer.data_parallel, trainer.session
+    samples = sum(r.samples_per_second * r.seconds for r in trainer.results)
+    return {
+        "test": trainer.results[-1].test,
+        "best": {"epoch": trainer.best_epoch, **trainer.result(trainer.best_epoch).test},
+        "train": trainer.results[-1].train,
+        "epochs": len(trainer.results),
+        "steps": trainer.step,
+        "stopped": trainer.stopped,
+        "seconds": round(seconds, 3),
+        "samples_per_second": round(samples / sum(r.seconds for r in trainer.results), 1),
+        "ranks": world.size,
+        "mpi": world.library,
+        "all_reduce": sorted(set(sync.algorithms)),
+        "buckets": len(sync.buckets),
+        "bytes_per_step": sum(world.all_gather(sync.bytes_per_step)) // world.size,
+        "messages_per_step": sum(world.all_gather(sync.messages_per_step)) // world.size,
+        "parameters": session.arena.num_parameters,
+        "time_share": mean.shares(),
+        "time_share_of_rank": [times.shares() for times in rank_times],
+    }
+
+
+def print_report(report: dict[str, Any], directory: Path, console: Console) -> None:
+    """Print the summary and where the files are."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    best = {k: v for k, v in report["best"].items() if k != "epoch"}
+    rows = [
+        ("test", show_scores(report["test"])),
+        ("best test", f"{show_scores(best)} (epoch {report['best']['epoch']})"),
+        ("speed", f"{report['samples_per_second']:,.0f} samples/s on {_count(report['ranks'], 'rank')}"),
+        (
+            "gradients",
+            f"{' and '.join(report['all_reduce'])}: {report['bytes_per_step'] / 1024:,.0f} KiB in "
+            f"{_count(report['messages_per_step'], 'message')} a step and rank, {_count(report['buckets'], 'bucket')}",
+        ),
+    ]
+    for name, value in rows:
+        table.add_row(f"[bold]{name}[/]", value)
+    console.print(table, highlight=False)
+    console.print(_time_table(report), highlight=False)
+    verb = "stopped early; the last weights are in" if report["stopped"] else "weights in"
+    console.print(f"{verb} {directory / LAST}; also {REPORT}, {METRICS}, {CURVES}", highlight=False, soft_wrap=True)
+
+
+def _time_table(report: dict[str, Any], most: int = 16) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("time")
+    shares = report["time_share_of_rank"]
+    for name in shares[0]:
+        table.add_column(name, justify="right")
+    for rank, share in enumerate(shares[:most]):
+        table.add_row(f"rank {rank}", *(f"{v:.0%}" for v in share.values()))
+    if len(shares) > most:
+        table.add_row(f"mean of {len(shares)}", *(f"{v:.0%}" for v in report["time_share"].values()))
+    return table
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

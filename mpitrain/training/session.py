@@ -1,0 +1,101 @@
+"""From a config to a model that is ready: data, normalisation, network, loss."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import models
+from ..arena import Arena
+from ..comm.world import World
+from ..config import Config
+from ..data.dataset import Dataset
+from ..data.normalize import Normalizer
+from ..data.sampler import share
+from ..data.sources import open_dataset
+from ..errors import UserError
+from ..layers import Layer
+from ..losses import MSE, Loss, SoftmaxCrossEntropy
+
+
+@dataclass(frozen=True)
+class Session:
+    """What training, evaluation and prediction all need."""
+
+    dataset: Dataset
+    normalizer: Normalizer
+    target_normalizer: Normalizer | None
+    model: Layer
+    arena: Arena
+    loss: Loss
+
+    def facts(self, config: Config) -> dict[str, Any]:
+        """Return what a reader of the weights must know to use them again (JSON-able)."""
+        data = self.dataset
+        return {
+            "model": config.model.name,
+            "input_shape": list(data.input_shape),
+            "num_outputs": data.num_outputs,
+            "task": data.task,
+            "class_names": list(data.class_names),
+            "feature_names": list(data.feature_names),
+            "target_name": data.target_name,
+            "normalizer": _to_lists(self.normalizer),
+            "target_normalizer": None if self.target_normalizer is None else _to_lists(self.target_normalizer),
+        }
+
+
+def open_session(config: Config, world: World) -> Session:
+    """Return the session of a new training run.
+
+    Raises
+    ------
+    AgreedError
+        On all ranks, if anything that the user gave does not work on any of them.
+    """
+    with world.together():
+        dataset = open_dataset(
+            config.data.source,
+            task=None if config.data.task == "auto" else config.data.task,
+            test_fraction=config.data.test_fraction,
+            seed=config.run.seed,
+        )
+        if dataset.task == "classification":
+            _check_classes(dataset)
+    normalizer = _fit(dataset.train.x, world)
+    target_normalizer = _fit(dataset.train.y, world) if dataset.task == "regression" else None
+    with world.together():
+        model = make_model(config, dataset.input_shape, dataset.num_outputs)
+        arena = Arena(model.named_parameters(), model.named_states(), seed=config.run.seed)
+        loss: Loss = MSE() if dataset.task == "regression" else SoftmaxCrossEntropy(config.optimizer.label_smoothing)
+    return Session(dataset, normalizer, target_normalizer, model, arena, loss)
+
+
+def make_model(config: Config, input_shape: tuple[int, ...], num_outputs: int) -> Layer:
+    """Return the network of ``config``; options of mlp given to another network are a UserError."""
+    m, default = config.model, Config().model
+    options: dict[str, Any] = {"widths": m.widths, "activation": m.activation, "dropout": m.dropout}
+    if m.name != "mlp":
+        for name, value in options.items():
+            if value != getattr(default, name):
+                raise UserError(f"--{name} is an option of mlp; {m.name} has no such choice")
+        options = {}
+    return models.build(m.name, input_shape, num_outputs, **options)
+
+
+def normalizer_from(facts: dict[str, Any]) -> Normalizer:
+    """Return the normalizer that ``Session.facts`` wrote down."""
+    return Normalizer(np.array(facts["mean"], np.float64), np.array(facts["std"], np.float64))
+
+
+def _fit(x: np.ndarray, world: World) -> Normalizer:
+    return Normalizer.fit(x, share(len(x), world.rank, world.size), world.sum)
+
+
+def _check_classes(dataset: Dataset) -> None:
+    if dataset.num_outputs < 2:
+        raise UserError(f"{dataset.name} has only one class: there is nothing to tell apart")
+
+
+def _to_lists(normalizer: Normalizer) -> dict[str, list[float]]:
+    return {"mean": np.asarray(normalizer.mean).tolist(), "std": np.asarray(normalizer.std).tolist()}

@@ -1,0 +1,43 @@
+# Shell functions that train, test and bench share: a virtual environment with an MPI, made once.
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11 python; do
+        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    echo "mpitrain needs Python 3.11 or later, and there is none on the PATH (set PYTHON to name one)" >&2
+    return 1
+}
+
+# make_environment DIR EXTRAS: install the package in editable form with EXTRAS (may be empty) into DIR.
+# A stamp of what was installed lets the next call do nothing.
+make_environment() {
+    local dir=$1 extras=$2 python stamp
+    stamp="$(cksum <setup.cfg) $extras"
+    [ "$(cat "$dir/.installed" 2>/dev/null || true)" = "$stamp" ] && return
+    echo "installing into $dir (once)" >&2
+    if [ ! -x "$dir/bin/python" ]; then
+        python=$(find_python) || return 1
+        "$python" -m venv "$dir" || {
+            echo "cannot make a virtual environment in $dir (on Debian: apt install python3-venv)" >&2
+            return 1
+        }
+    fi
+    "$dir/bin/python" -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}" || return 1
+    echo "$stamp" >"$dir/.installed"
+}
+
+# can_launch PYTHON: does the mpirun on the PATH belong to the MPI library that mpi4py loads in PYTHON?
+can_launch() {
+    command -v mpirun >/dev/null &&
+        [ "$(timeout 60 mpirun -n 2 "$1" -c 'from mpi4py import MPI; print(MPI.COMM_WORLD.size)' 2>/dev/null)" = "2
+2" ]
+}
+
+# Open MPI wants to be told that it may run as root, and more ranks than cores; MPICH does not look at these.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export PRTE_MCA_rmaps_default_mapping_policy=${PRTE_MCA_rmaps_default_mapping_policy:-:oversubscribe}
+export OMPI_MCA_rmaps_base_oversubscribe=${OMPI_MCA_rmaps_base_oversubscribe:-1}

@@ -1,0 +1,80 @@
+import dataclasses
+from typing import get_type_hints
+
+import pytest
+
+from mpitrain.config import Config, Data, Model, Optimizer, Run, check
+from mpitrain.config_file import read_config, write_config
+from mpitrain.errors import UserError
+
+
+def test_toml_there_and_back(tmp_path):
+    config = Config(
+        data=Data(source='csv:a "quoted" \\ name.csv,target=Größe', batch_size=7),
+        model=Model(name="mlp", widths=(3, 2)),
+        optimizer=Optimizer(lr=0.5, nesterov=True),
+    )
+    path = tmp_path / "config.toml"
+    path.write_text(write_config(config), "utf-8")
+    assert read_config(path) == config
+
+
+def test_whole_numbers_do_for_numbers(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("[optimizer]\nlr = 1\n")
+    assert read_config(path).optimizer.lr == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[data]\nbatchsize = 3", r"unknown key in \[data\]: batchsize; did you mean batch_size\?"),
+        ("[modell]\n", "unknown table: modell; did you mean model"),
+        ("[data]\nxyz = 3", r"unknown key in \[data\]: xyz; there are source, task"),
+        ("data = 3", "data must be a table"),
+        ("[run]\nepochs = 1.5", r"epochs in \[run\] is 1.5, but must be a whole number"),
+        ("[run]\nepochs = true", "must be a whole number"),
+        ("[data]\nflip = 1", "must be true or false"),
+        ("[optimizer]\nlr = 'x'", "must be a number"),
+        ("[optimizer]\nschedule = 'linear'", "must be one of constant, step, cosine, one-cycle"),
+        ("[model]\nwidths = [1, 'x']", "must be a list of whole numbers"),
+        ("[model\n", "is not valid TOML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, message):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_config(path)
+
+
+def test_unreadable(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read the config file .*No such file"):
+        read_config(tmp_path / "none.toml")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot read the config file"):
+        read_config(tmp_path / "binary")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (Config(run=Run(epochs=0)), "--epochs is 0, but must be at least 1"),
+        (Config(data=Data(batch_size=0)), "--batch-size is 0"),
+        (Config(optimizer=Optimizer(lr=-1.0)), "--lr is -1.0, but must be positive"),
+        (Config(optimizer=Optimizer(lr=float("nan"))), "--lr is nan"),
+        (Config(model=Model(widths=(3, 0))), "--widths"),
+        (Config(optimizer=Optimizer(warmup=11)), "--warmup is 11, but must be between 0 and the number of epochs, 10"),
+    ],
+)
+def test_ranges(config, message):
+    with pytest.raises(UserError, match=message):
+        check(config)
+
+
+def test_every_field_is_documented():
+    from tyro._docstrings import get_field_docstring
+
+    for branch in get_type_hints(Config).values():
+        for field in dataclasses.fields(branch):
+            assert get_field_docstring(branch, field.name, ()), f"{branch.__name__}.{field.name}"

@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from mpitrain.layers import Flatten, Linear, ReLU, Residual, Sequential, Tanh
+from mpitrain.models import skip_input_gradient
+from tests.gradients import check_layer
+
+
+@pytest.mark.parametrize("num_samples", [0, 1, 5])
+def test_gradients(num_samples):
+    x = np.random.default_rng(1).standard_normal((num_samples, 2, 3, 1))
+    check_layer(Sequential(Flatten(), Linear(6, 4), Tanh(), Sequential(Linear(4, 3), ReLU())), x)
+
+
+def test_gradients_without_dx():
+    model = Sequential(Sequential(Flatten(), Tanh(), Linear(6, 4)), Tanh(), Linear(4, 2))
+    skip_input_gradient(model)
+    check_layer(model, np.random.default_rng(1).standard_normal((3, 2, 3, 1)))
+
+
+def test_names_are_places():
+    model = Sequential(Flatten(), Linear(6, 4), Sequential(ReLU(), Residual(Linear(4, 4, bias=False))))
+    assert [name for name, _ in model.named_parameters()] == ["1.weight", "1.bias", "2.1.body.weight"]
+
+
+def test_it_reads_like_a_list():
+    layers = [Flatten(), Linear(6, 4), ReLU()]
+    model = Sequential(*layers)
+    assert len(model) == 3
+    assert list(model) == layers
+    assert model[1] is layers[1]
+    assert model[1:] == (layers[1], layers[2])
+    assert list(model.layers()) == [model, *layers]
