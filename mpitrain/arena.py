@@ -110,7 +110,7 @@ class Arena:
         self.state_list = _distinct(states)
         self.on_ready: Callable[[Parameter], None] | None = None
         self._microbatches = 1
-        self.size = HEADER
+        self.size = _align(HEADER, self.dtype)
         for index, p in enumerate(self.parameters):
             p.index, p.start, p.stop, p._arena = index, self.size, self.size + p.size, self
             self.size = _align(p.stop, self.dtype)

@@ -40,8 +40,8 @@ class Saved(dict):
         self.device = device
         self.step = 0
         self.first = 0
-        self._buffers: dict[tuple[int, str], np.ndarray] = {}
-        self._views: dict[tuple[int, str], np.ndarray] = {}
+        self._buffers: dict[tuple[int, str, np.dtype], np.ndarray] = {}
+        self._views: dict[tuple[int, str, np.dtype], np.ndarray] = {}
 
     def __hash__(self) -> int:  # type: ignore[override]
         return id(self)
@@ -52,14 +52,14 @@ class Saved(dict):
         A smaller batch (the ragged last one) gets a view of the start of the memory; a larger one grows it.
         The memory is this object's, and stays valid until the same name is asked for again.
         """
-        key = (id(owner), name)
+        dtype = self.dtype if dtype is None else np.dtype(dtype)
+        key = (id(owner), name, dtype)
         view = self._views.get(key)
         if view is not None and view.shape == shape:
             return view
-        dtype = self.dtype if dtype is None else np.dtype(dtype)
         size = math.prod(shape)
         buffer = self._buffers.get(key)
-        if buffer is None or buffer.size < size or buffer.dtype != dtype:
+        if buffer is None or buffer.size < size:
             buffer = self._buffers[key] = self.device.empty((size,), dtype)
         view = self._views[key] = buffer[:size].reshape(shape)
         return view

@@ -83,7 +83,8 @@ def train(config: Config, world: "World") -> int:
     begin = time.perf_counter()
     threads = config.parallel.threads or world.cores
     threadpool_limits(threads)
-    world.resolve(config.parallel.all_reduce, 0)
+    with world.together():
+        world.resolve(config.parallel.all_reduce, 0)
     session = open_session(config, world)
     config = _resolved(config, session)
     directory = None
@@ -122,18 +123,21 @@ def _resolved(config: Config, session: "Session") -> Config:
 
 
 def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World", threads: int) -> None:
+    from ..training.report import count
+
     data, arena, sync = trainer.session.dataset, trainer.session.arena, trainer.data_parallel
     shape = " x ".join(map(str, data.input_shape))
     outputs = f"{data.num_outputs} classes" if data.task == "classification" else f"{data.num_outputs} numbers"
     shared = ", more ranks than cores" if world.oversubscribed else ""
     o = config.optimizer
     lines = [
-        f"{world.size} ranks, {threads} BLAS threads each{shared} ({world.library})",
+        f"{count(world.size, 'rank')}, {count(threads, 'BLAS thread')} each{shared} ({world.library})",
         f"{data.name}: {len(data.train.x):,} training and {len(data.test.x):,} test samples, {shape} -> {outputs}",
+        *([data.note] if data.note else []),
         f"{config.model.name}: {arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
         f"batch {config.data.batch_size}, {len(trainer.loader)} steps an epoch",
         f"gradients: {' and '.join(sorted(set(sync.algorithms)))} all-reduce of {arena.gradients.nbytes / 1024:,.0f} "
-        f"KiB in {len(sync.buckets)} buckets",
+        f"KiB in {count(len(sync.buckets), 'bucket')}",
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)

@@ -28,7 +28,7 @@ def image_dataset(name: str, train: Arrays, test: Arrays, class_names: tuple[str
     num_classes = len(class_names)
     splits = []
     for part, (x, labels) in (("training", train), ("test", test)):
-        check_counts(len(x), len(labels), f"{name}, {part} split")
+        check_counts(x, labels, f"{name}, {part} split")
         x = check_features(x, f"{name}: the {part} images")
         splits.append(Split(x, check_labels(labels, num_classes, f"{name}, {part} split")))
     _check_same_shape(splits[0].x, splits[1].x, name)
@@ -66,26 +66,16 @@ def build_dataset(
     """
     if task is None:
         task, note = _task_of(train[1], where)
-    check_counts(len(train[0]), len(train[1]), where)
-    train = check_features(train[0], f"{where}: the samples", feature_names), train[1]
+    parts = [(where, *train)] if test is None else [(where, *train), (f"{where}, test split", *test)]
+    for part, x, y in parts:
+        check_counts(x, y, part)
+    samples = [check_features(x, f"{part}: the samples", feature_names) for part, x, _ in parts]
+    _check_same_shape(samples[0], samples[-1], where)
+    targets, num_outputs, class_names = _targets([y for _, _, y in parts], task, where, target_name)
+    splits = [Split(x, y) for x, y in zip(samples, targets)]
     if test is None:
-        train, test = _take_apart(train, where, test_fraction, seed)
-    else:
-        check_counts(len(test[0]), len(test[1]), f"{where}, test split")
-        test = check_features(test[0], f"{where}: the test samples", feature_names), test[1]
-        _check_same_shape(train[0], test[0], where)
-    names = (target_name,) if target_name else ()
-    class_names: tuple[str, ...] = ()
-    if task == CLASSIFICATION:
-        y, y_test, class_names = _classes(train[1], test[1], where)
-        num_outputs = len(class_names)
-    else:
-        y, y_test = (check_targets(part[1], f"{where}: the targets", names) for part in (train, test))
-        num_outputs = y.shape[1]
-        if y_test.shape[1] != num_outputs:
-            raise UserError(f"{where}: {num_outputs} targets for training, but {y_test.shape[1]} for testing")
-    splits = Split(train[0], y), Split(test[0], y_test)
-    return Dataset(name, task, *splits, num_outputs, class_names, feature_names, target_name, note)
+        splits = _take_apart(splits[0], where, test_fraction, seed)
+    return Dataset(name, task, splits[0], splits[1], num_outputs, class_names, feature_names, target_name, note)
 
 
 def _task_of(y: np.ndarray, where: str) -> tuple[str, str]:
@@ -97,28 +87,42 @@ def _task_of(y: np.ndarray, where: str) -> tuple[str, str]:
     return REGRESSION, f"{where}: regression, since the targets are {kind}"
 
 
-def _take_apart(whole: Arrays, where: str, test_fraction: float, seed: int) -> tuple[Arrays, Arrays]:
+def _targets(
+    parts: list[np.ndarray], task: str, where: str, target_name: str
+) -> tuple[list[np.ndarray], int, tuple[str, ...]]:
+    """Return the targets of each split, the number of outputs and the names of the classes."""
+    if task == CLASSIFICATION:
+        targets, class_names = _classes([_labels(y, where) for y in parts], where)
+        return targets, len(class_names), class_names
+    names = (target_name,) if target_name else ()
+    targets = [check_targets(y, f"{where}: the targets", names) for y in parts]
+    widths = [y.shape[1] for y in targets]
+    if widths[0] != widths[-1]:
+        raise UserError(f"{where}: {widths[0]} targets per sample to train on, but {widths[-1]} to test on")
+    return targets, widths[0], ()
+
+
+def _take_apart(whole: Split, where: str, test_fraction: float, seed: int) -> list[Split]:
     """Draw a test split; both parts keep the order of the file."""
-    x, y = whole
-    if len(x) < 2:
+    num_samples = len(whole)
+    if num_samples < 2:
         raise UserError(f"{where}: 1 sample cannot be split into one part to train and one to test")
-    num_test = min(max(1, round(len(x) * test_fraction)), len(x) - 1)
-    order = random_order(len(x), seed, SPLIT)
-    test, train = np.sort(order[:num_test]), np.sort(order[num_test:])
-    return (x[train], y[train]), (x[test], y[test])
+    num_test = min(max(1, round(num_samples * test_fraction)), num_samples - 1)
+    order = random_order(num_samples, seed, SPLIT)
+    return [Split(whole.x[rows], whole.y[rows]) for rows in (np.sort(order[num_test:]), np.sort(order[:num_test]))]
 
 
-def _classes(y: np.ndarray, y_test: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Number the distinct labels of both splits in sorted order; their text is the class's name."""
-    both = [_labels(part, where) for part in (y, y_test)]
-    values, numbers = np.unique(np.concatenate(both), return_inverse=True)
-    if len(values) < 2:
-        raise UserError(f"{where}: all samples are of the class {str(values[0])!r}, so there is nothing to learn")
-    train, test = np.split(numbers.astype(np.int64), [len(y)])
-    unseen = np.setdiff1d(test, train)
+def _classes(parts: list[np.ndarray], where: str) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Number the distinct labels in sorted order; their text is the class's name."""
+    values, numbers = np.unique(np.concatenate(parts), return_inverse=True)
+    names = tuple(str(value) for value in values)
+    if len(names) == 1:
+        raise UserError(f"{where}: all samples are of the class {names[0]!r}, so there is nothing to learn")
+    targets = np.split(numbers.astype(np.int64), [len(parts[0])])[: len(parts)]
+    unseen = np.setdiff1d(targets[-1], targets[0])
     if unseen.size:
-        raise UserError(f"{where}: no sample of the class {str(values[unseen[0]])!r} to train on, but one to test on")
-    return train, test, tuple(str(value) for value in values)
+        raise UserError(f"{where}: the class {names[unseen[0]]!r} is in the test split, but not in the training one")
+    return targets, names
 
 
 def _labels(y: np.ndarray, where: str) -> np.ndarray:
@@ -132,7 +136,9 @@ def _labels(y: np.ndarray, where: str) -> np.ndarray:
             row = wrong[0] if wrong.size else np.flatnonzero(np.isinf(y))[0]
             raise UserError(f"{where}: class labels are text or integers, but row {row} has {y[row]:g}")
         return y.astype(np.int64)
-    return y.astype(str) if y.dtype.kind in "SO" else y
+    if y.dtype.kind == "S":
+        return np.char.decode(y, "utf-8", "replace")
+    return y.astype(str) if y.dtype.kind == "O" else y
 
 
 def _check_same_shape(x: np.ndarray, x_test: np.ndarray, where: str) -> None:

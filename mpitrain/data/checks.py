@@ -68,10 +68,12 @@ def check_labels(labels: np.ndarray, num_classes: int, where: str) -> np.ndarray
     return labels.astype(np.int64)
 
 
-def check_counts(num_samples: int, num_targets: int, where: str) -> None:
+def check_counts(x: np.ndarray, y: np.ndarray, where: str) -> None:
     """Raise UserError unless every sample has one target."""
-    if num_samples != num_targets:
-        raise UserError(f"{where}: {num_samples} samples, but targets for {num_targets}")
+    if x.ndim == 0 or y.ndim == 0:
+        raise UserError(f"{where}: {'the samples' if x.ndim == 0 else 'the targets'} are a single value, not an array")
+    if len(x) != len(y):
+        raise UserError(f"{where}: {len(x)} samples, but targets for {len(y)}")
 
 
 def _float32(values: np.ndarray, where: str) -> np.ndarray:

@@ -20,10 +20,14 @@ def reading(path: Path, expected: str) -> Iterator[None]:
         raise UserError(f"{path}: no such file, expected {expected}") from None
     except EOFError:
         raise UserError(f"{path} is cut off: it ends too early for {expected}") from None
-    except (zlib.error, zipfile.BadZipFile, csv.Error, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"{path} is damaged or not {expected} ({error})") from None
+    except (zlib.error, zipfile.BadZipFile, csv.Error, ValueError, RuntimeError) as error:  # RuntimeError: encrypted
+        raise UserError(f"{path} is damaged or not {expected} ({one_line(error)})") from None
     except OSError as error:  # gzip.BadGzipFile among them
-        reason = f"cannot be read ({error.strerror})" if error.strerror else f"is damaged or not {expected} ({error})"
+        reason = (
+            f"cannot be read ({error.strerror})"
+            if error.strerror
+            else f"is damaged or not {expected} ({one_line(error)})"
+        )
         raise UserError(f"{path} {reason}") from None
 
 
@@ -73,3 +77,8 @@ def nearest(word: str, words: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(word, list(words), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what ``error`` says on one line, or its name if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -61,7 +61,7 @@ def read_member(path: Path, name: str) -> np.ndarray:
 
 def _members(path: Path) -> set[str]:
     with reading(path, "an .npz archive"), zipfile.ZipFile(path) as archive:
-        return {name.removesuffix(".npy") for name in archive.namelist()}
+        return {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
 
 
 def _map(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray | None:

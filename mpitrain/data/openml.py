@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import UserError
 from .build import Arrays
+from .files import one_line
 
 _IMAGES = {"mnist_784": (1, 28, 28), "Fashion-MNIST": (1, 28, 28), "CIFAR_10": (3, 32, 32)}  # (C, H, W) of a row
 
@@ -59,10 +60,11 @@ def _fetch(name: str) -> Any:
     try:
         return fetch_openml(name, as_frame=False, parser=parser)
     except (OSError, HTTPException) as error:
-        reason = str(error) or type(error).__name__
-        raise UserError(f"openml:{name} cannot be downloaded: no connection to openml.org ({reason})") from None
+        raise UserError(
+            f"openml:{name} cannot be downloaded: no connection to openml.org ({one_line(error)})"
+        ) from None
     except ValueError as error:
-        raise UserError(f"openml:{name} cannot be read from openml.org ({error})") from None
+        raise UserError(f"openml:{name} cannot be read from openml.org ({one_line(error)})") from None
 
 
 def _check_whole(x: np.ndarray, features: Sequence[str], where: str) -> None:
@@ -78,7 +80,8 @@ def _images(x: np.ndarray, shape: tuple[int, int, int], where: str) -> np.ndarra
     """Return flat rows of channels as images of bytes with channels last."""
     if x.ndim != 2 or x.shape[1] != np.prod(shape):
         raise UserError(f"{where}: expected rows of {np.prod(shape)} pixels and found the shape {x.shape}")
-    pixels = x.astype(np.uint8)
+    with np.errstate(invalid="ignore"):  # what does not fit is found by the comparison
+        pixels = x.astype(np.uint8)
     if not np.array_equal(pixels, x):
         raise UserError(f"{where}: expected pixels from 0 to 255 and found other values")
     return np.ascontiguousarray(pixels.reshape(-1, *shape).transpose(0, 2, 3, 1))

@@ -1,6 +1,7 @@
 """Tables in text files: a header, one sample per line, separated by commas, semicolons or tabs."""
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ class Table:
 
 
 def open_table(path: Path) -> Table:
-    """Read a file with a header; the separator is the one that cuts the header into the most names.
+    """Read a file with a header; the separator is what occurs most in it outside of quotes.
 
     Raises
     ------
@@ -92,8 +93,8 @@ def open_table(path: Path) -> Table:
         If it is no text, has no header or no rows, or a row has too many or too few cells.
     """
     with reading(path, "a table in UTF-8 text"), path.open(encoding="utf-8-sig", newline="") as stream:
-        first = stream.readline()
-        separator = max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+        first = re.sub(r'"[^"]*"', "", stream.readline())
+        separator = max(",;\t", key=first.count)
         stream.seek(0)
         reader = csv.reader(stream, delimiter=separator)
         header = [name.strip() for name in next(reader, [])]

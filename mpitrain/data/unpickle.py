@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from .files import reading
+from .files import one_line, reading
 
 
 class PickledArray:
@@ -43,7 +43,7 @@ def unpickle(path: Path) -> Any:
         except _ForbiddenError as error:
             raise UserError(f"{path} asks for {error}, expected nothing but arrays of bytes and plain values") from None
         except Exception as error:  # a damaged pickle is a damaged program: it may raise anything
-            raise UserError(f"{path} is cut off or no pickle of arrays ({error or type(error).__name__})") from None
+            raise UserError(f"{path} is cut off or no pickle of arrays ({one_line(error)})") from None
 
 
 class _ForbiddenError(Exception):

@@ -50,7 +50,9 @@ class Conv2d(Layer):
         bias: bool = True,
     ):
         if groups < 1 or in_channels % groups or out_channels % groups:
-            raise UserError(f"{in_channels} input and {out_channels} output channels do not divide into {groups} groups")
+            raise UserError(
+                f"{in_channels} input and {out_channels} output channels do not divide into {groups} groups"
+            )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.window = Window(
             pair(kernel_size, "kernel_size"),

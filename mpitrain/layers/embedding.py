@@ -50,6 +50,7 @@ class Embedding(Layer):
         ids, w = saved[self], self.weight
         if not w.accumulate:
             w.grad.fill(0)
-        ops.embedding_dw(ids, dy.reshape(len(ids), self.size), w.grad, saved.scratch("rows", (len(ids), self.size)))
+        scratch = saved.scratch("rows", (2, len(ids), self.size))
+        ops.embedding_dw(ids, dy.reshape(len(ids), self.size), w.grad, scratch)
         w.written()
         return empty_gradient(dy)

@@ -12,14 +12,13 @@ chunk of images; K = KH S C/G. The columns of a chunk stay in the cache between 
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from .product import Buffer, product, sum_of_products
 from .window import Pair, Window, interior, pad, strided
-
-Buffer = Callable[[str, tuple[int, ...]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Columns:
         wide = self._widen(w, buffer)
         for chunk, padded in self._chunks(x, buffer):
             out = y[chunk]
-            np.matmul(self._gather(padded, buffer), wide, out=self._by_group(out))
+            product(self._gather(padded, buffer), wide, self._by_group(out))
             if b is not None:
                 _add_bias(out, b)
 
@@ -73,7 +72,7 @@ class Columns:
         for chunk in self._slices(len(dy)):
             part = dy[chunk]
             columns = buffer("columns", self._columns_shape(len(part), dx.shape[3]))
-            np.matmul(self._by_group(part), wide, out=columns)
+            product(self._by_group(part), wide, columns)
             padded = buffer("dx padded", (len(part), height, width, dx.shape[3]))
             self._scatter(columns, padded)
             np.copyto(dx[chunk], interior(padded, self.window.padding))
@@ -85,8 +84,7 @@ class Columns:
         part = buffer("wide dw of a chunk", wide.shape)
         wide.fill(0)
         for chunk, padded in self._chunks(x, buffer):
-            columns = self._gather(padded, buffer)
-            np.matmul(columns.transpose(0, 2, 1), self._by_group(dy[chunk]), out=part)
+            sum_of_products(self._gather(padded, buffer), self._by_group(dy[chunk]), part, buffer)
             np.add(wide, part, out=wide)
         narrow = self._shifted(wide, dw.shape).sum(axis=3)
         np.add(dw, narrow, out=dw) if accumulate else np.copyto(dw, narrow)
@@ -102,8 +100,9 @@ class Columns:
 
     def scattered_run(self, channels: int) -> int:
         """Return how many neighbouring elements are added back at a time, on average."""
-        pieces = -(-self.span // self._taps_per_addition())
-        return max(1, self.gathered_run(channels) // (pieces if self.groups == 1 else 1))
+        if self.window.dilation[1] > 1 or self.groups > 1:
+            return channels // self.groups
+        return self.span * channels // -(-self.span // self._taps_per_addition())
 
     def _slices(self, num_images: int) -> Iterator[slice]:
         for first in range(0, num_images, self.images):

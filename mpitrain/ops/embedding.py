@@ -1,6 +1,6 @@
 """Rows of a table.
 
-Shapes: ids (M,) integer in [0, V); table, dtable (V, D); y, dy, scratch (M, D). Any M, also 0.
+Shapes: ids (M,) integer in [0, V); table, dtable (V, D); y, dy (M, D); scratch (2, M, D). Any M, also 0.
 """
 
 import numpy as np
@@ -18,5 +18,9 @@ def embedding_dw(ids: np.ndarray, dy: np.ndarray, dtable: np.ndarray, scratch: n
     order = np.argsort(ids, kind="stable")
     in_order = ids[order]
     firsts = np.flatnonzero(np.diff(in_order, prepend=in_order[0] - 1))
-    np.take(dy, order, axis=0, out=scratch, mode="clip")
-    dtable[in_order[firsts]] += np.add.reduceat(scratch, firsts, axis=0)
+    np.take(dy, order, axis=0, out=scratch[0], mode="clip")
+    sums, rows = scratch[1, : len(firsts)], scratch[0, : len(firsts)]
+    np.add.reduceat(scratch[0], firsts, axis=0, out=sums)
+    np.take(dtable, in_order[firsts], axis=0, out=rows, mode="clip")
+    np.add(rows, sums, out=rows)
+    dtable[in_order[firsts]] = rows

@@ -60,9 +60,8 @@ def _gelu(
     np.abs(x, out=slope)
     np.multiply(slope, math.sqrt(0.5), out=slope)
     half_erfc(slope, gauss, phi, scratch)
-    np.subtract(0.5, phi, out=phi)
-    np.copysign(phi, x, out=phi)
-    np.add(phi, 0.5, out=phi)
+    np.subtract(x > 0, phi, out=phi)
+    np.abs(phi, out=phi)  # Phi(x) = 1 - erfc(|x| / sqrt 2) / 2 for x > 0, else erfc(|x| / sqrt 2) / 2
     np.multiply(x, phi, out=y)
     np.multiply(gauss, 1 / math.sqrt(2 * math.pi), out=gauss)
     np.multiply(gauss, x, out=gauss)

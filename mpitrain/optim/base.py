@@ -8,7 +8,7 @@ import numpy as np
 from ..arena import HEADER, Arena, Parameter
 from ..errors import UserError
 
-BLOCK = 16384  # elements: the handful of blocks that one update touches fits a second-level cache
+BLOCK = 32768  # elements: what one update touches (at most six such blocks) stays in a second-level cache
 
 
 class Block(NamedTuple):

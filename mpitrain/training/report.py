@@ -53,11 +53,11 @@ def print_report(report: dict[str, Any], directory: Path, console: Console) -> N
     rows = [
         ("test", show_scores(report["test"])),
         ("best test", f"{show_scores(best)} (epoch {report['best']['epoch']})"),
-        ("speed", f"{report['samples_per_second']:,.0f} samples/s on {_count(report['ranks'], 'rank')}"),
+        ("speed", f"{report['samples_per_second']:,.0f} samples/s on {count(report['ranks'], 'rank')}"),
         (
             "gradients",
             f"{' and '.join(report['all_reduce'])}: {report['bytes_per_step'] / 1024:,.0f} KiB in "
-            f"{_count(report['messages_per_step'], 'message')} a step and rank, {_count(report['buckets'], 'bucket')}",
+            f"{count(report['messages_per_step'], 'message')} a step and rank, {count(report['buckets'], 'bucket')}",
         ),
     ]
     for name, value in rows:
@@ -81,5 +81,6 @@ def _time_table(report: dict[str, Any], most: int = 16) -> Table:
     return table
 
 
-def _count(number: int, what: str) -> str:
+def count(number: int, what: str) -> str:
+    """Return a number and its noun: 1 rank, 2 ranks."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

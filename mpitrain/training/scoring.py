@@ -65,14 +65,16 @@ class Regression:
         return np.concatenate([[weight, loss, len(y)], *columns])
 
     def scores(self, sums: np.ndarray) -> dict[str, float]:
-        """Return loss (normalised targets), mse, rmse and r2."""
+        """Return loss (normalised targets), mse, rmse and, unless all targets are equal, r2."""
         weight, loss, count = sums[:3]
         errors, totals, squares = sums[3:].reshape(3, self._num_outputs)
         count = max(1.0, count)
         mse = float(errors.sum() / (count * self._num_outputs))
         variance = (squares - totals**2 / count) * self._std**2
-        r2 = float(np.mean(1 - errors / np.maximum(variance, 1e-30)))
-        return {"loss": float(loss / max(1.0, weight)), "mse": mse, "rmse": mse**0.5, "r2": r2}
+        scores = {"loss": float(loss / max(1.0, weight)), "mse": mse, "rmse": mse**0.5}
+        if (variance > 1e-12 * self._std**2).all():
+            scores["r2"] = float(np.mean(1 - errors / variance))
+        return scores
 
 
 def make_scoring(loss: Loss, target_normalizer: Normalizer | None, num_outputs: int) -> Scoring:

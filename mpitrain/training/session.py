@@ -53,15 +53,12 @@ def open_session(config: Config, world: World) -> Session:
     AgreedError
         On all ranks, if anything that the user gave does not work on any of them.
     """
+    if config.data.source.startswith("openml:"):
+        with world.together():
+            if world.rank == 0:
+                _open_dataset(config)  # one rank downloads it, the others find it in the cache
     with world.together():
-        dataset = open_dataset(
-            config.data.source,
-            task=None if config.data.task == "auto" else config.data.task,
-            test_fraction=config.data.test_fraction,
-            seed=config.run.seed,
-        )
-        if dataset.task == "classification":
-            _check_classes(dataset)
+        dataset = _open_dataset(config)
     normalizer = _fit(dataset.train.x, world)
     target_normalizer = _fit(dataset.train.y, world) if dataset.task == "regression" else None
     with world.together():
@@ -88,13 +85,17 @@ def normalizer_from(facts: dict[str, Any]) -> Normalizer:
     return Normalizer(np.array(facts["mean"], np.float64), np.array(facts["std"], np.float64))
 
 
+def _open_dataset(config: Config) -> Dataset:
+    data = config.data
+    task = None if data.task == "auto" else data.task
+    dataset = open_dataset(data.source, task=task, test_fraction=data.test_fraction, seed=config.run.seed)
+    if dataset.task == "classification" and dataset.num_outputs < 2:
+        raise UserError(f"{dataset.name} has only one class: there is nothing to tell apart")
+    return dataset
+
+
 def _fit(x: np.ndarray, world: World) -> Normalizer:
     return Normalizer.fit(x, share(len(x), world.rank, world.size), world.sum)
-
-
-def _check_classes(dataset: Dataset) -> None:
-    if dataset.num_outputs < 2:
-        raise UserError(f"{dataset.name} has only one class: there is nothing to tell apart")
 
 
 def _to_lists(normalizer: Normalizer) -> dict[str, list[float]]:

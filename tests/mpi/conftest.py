@@ -4,13 +4,16 @@ import sys
 
 import pytest
 from mpi4py import MPI
+from threadpoolctl import threadpool_limits
 
 from mpitrain.comm.world import World
 
 
 @pytest.fixture(scope="session")
 def world():
-    return World()
+    world = World()
+    threadpool_limits(world.cores)
+    return world
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,49 @@
+"""Whole runs as a user starts them: mpirun, the command line, files on disk."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+ENVIRONMENT = os.environ | {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
+
+
+class Job:
+    """An mpirun that is killed when its time is up."""
+
+    def __init__(self, directory, ranks, program, arguments):
+        command = ["mpirun", "-n", str(ranks), sys.executable, *program, *map(str, arguments)]
+        self.process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env=ENVIRONMENT,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def end(self, timeout=90):
+        """Return (exit code, output, errors)."""
+        try:
+            out, err = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            out, err = self.process.communicate()
+            pytest.fail(f"the job hung for {timeout} s\n{out}\n{err}")
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def mpitrain(tmp_path):
+    """Run ``mpirun -n RANKS python -m mpitrain ...`` in tmp_path to its end."""
+
+    def run(ranks, *arguments, program=("-m", "mpitrain"), timeout=90):
+        return Job(tmp_path, ranks, program, arguments).end(timeout)
+
+    return run

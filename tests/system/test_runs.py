@@ -1,0 +1,108 @@
+"""The commands from end to end on real data."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+
+def report(tmp_path, name="run"):
+    return json.loads((tmp_path / name / "report.json").read_text())
+
+
+def epoch_losses(tmp_path, name):
+    lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+    return [(line["train"]["loss"], line["test"]["loss"]) for line in lines if line["kind"] == "epoch"]
+
+
+def test_the_default_run(mpitrain, tmp_path):
+    code, out, err = mpitrain(8)
+    assert code == 0, err
+    found = report(tmp_path, "runs/digits-convnet-1")
+    assert found["test"]["accuracy"] >= 0.97
+    assert found["ranks"] == 8
+    assert {"samples_per_second", "all_reduce", "time_share", "bytes_per_step"} <= set(found)
+    assert len(found["time_share_of_rank"]) == 8
+    directory = tmp_path / "runs" / "digits-convnet-1"
+    assert (directory / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in directory.iterdir()) == sorted(
+        ["best.safetensors", "config.toml", "curves.png", "metrics.jsonl", "model.safetensors", "report.json"]
+    )
+    assert out.count("epoch  1/10") == 1
+    # the same again from the config that it wrote, on another number of ranks: the next free directory
+    again = mpitrain(1, "train", "--config", "runs/digits-convnet-1/config.toml", "--epochs", 2)
+    assert again[0] == 0, again[2]
+    assert report(tmp_path, "runs/digits-convnet-2")["epochs"] == 2
+
+
+@pytest.mark.parametrize("all_reduce", ["ring", "tree", "flat", "native"])
+def test_same_losses_on_any_number_of_ranks(mpitrain, tmp_path, all_reduce):
+    options = ("--epochs", 2, "--crop", 1, "--all-reduce", all_reduce, "--progress", "none")
+    for ranks in (1, 2, 3, 5, 8):
+        code, out, err = mpitrain(ranks, *options, "--out", f"ranks{ranks}")
+        assert code == 0, err
+        assert out == ""
+    alone = epoch_losses(tmp_path, "ranks1")
+    for ranks in (2, 3, 5, 8):
+        np.testing.assert_allclose(epoch_losses(tmp_path, f"ranks{ranks}"), alone, atol=1e-4, err_msg=f"{ranks} ranks")
+
+
+def test_regression_on_a_table(mpitrain, tmp_path):
+    from sklearn.datasets import load_diabetes
+
+    table = load_diabetes()
+    rows = np.column_stack([table.data, table.target])
+    header = ",".join([*table.feature_names, "progression"])
+    np.savetxt(tmp_path / "diabetes.csv", rows, delimiter=",", header=header, comments="", fmt="%.8g")
+    code, out, err = mpitrain(
+        3, "--model", "mlp", "--widths", 10, "--task", "regression", "--data", "csv:diabetes.csv,target=progression",
+        "--epochs", 30, "--lr", 0.01, "--out", "run",
+    )  # fmt: skip
+    assert code == 0, err
+    found = report(tmp_path)
+    variance = float(np.var(table.target))
+    assert found["test"]["mse"] < 0.75 * variance
+    assert f"mse {found['test']['mse']:.4g}" in out
+
+    code, out, err = mpitrain(2, "evaluate", "run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["mse"] == pytest.approx(found["test"]["mse"], rel=1e-6)
+
+    # the target column is not needed, and columns are found by name in any order
+    reordered = np.column_stack([table.data[:, ::-1]])
+    names = ",".join(table.feature_names[::-1])
+    np.savetxt(tmp_path / "new.csv", reordered, delimiter=",", header=names, comments="", fmt="%.8g")
+    for ranks, data in ((1, "diabetes.csv"), (3, "new.csv")):
+        code, _, err = mpitrain(ranks, "predict", "run", "--data", f"csv:{data}", "--out", f"p{ranks}.csv")
+        assert code == 0, err
+    one, three = ((tmp_path / f"p{ranks}.csv").read_text() for ranks in (1, 3))
+    assert one.splitlines()[0] == "progression"
+    a, b = (np.array(text.split()[1:], float) for text in (one, three))
+    assert len(a) == len(table.target)
+    np.testing.assert_allclose(a, b, rtol=1e-4)
+    assert np.mean((a - table.target) ** 2) < 0.75 * variance
+
+
+def test_evaluate_and_predict_classes(mpitrain, tmp_path):
+    assert mpitrain(2, "--epochs", 3, "--out", "run")[0] == 0
+    expected = report(tmp_path)
+    for ranks, weights in ((1, "last"), (3, "last"), (2, "best")):
+        code, out, err = mpitrain(ranks, "evaluate", "run", "--weights", weights, "--json")
+        assert code == 0, err
+        wanted = expected["test"] if weights == "last" else expected["best"]
+        assert json.loads(out)["accuracy"] == pytest.approx(wanted["accuracy"])
+    from mpitrain.data.sources import open_dataset
+
+    test = open_dataset("digits").test
+    np.savez(tmp_path / "new.npz", x=test.x)
+    for name in ("out.csv", "out.npz"):
+        code, out, err = mpitrain(3, "predict", "run", "--data", "npz:new.npz", "--out", name)
+        assert code == 0, err
+        assert "360 predictions" in out
+    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+    right = np.mean([int(row["class"]) == y for row, y in zip(rows, test.y, strict=True)])
+    assert right == pytest.approx(expected["test"]["accuracy"])
+    arrays = np.load(tmp_path / "out.npz")
+    assert [row["class"] for row in rows] == arrays["class"].tolist()
+    np.testing.assert_allclose(sum(arrays[f"p({k})"] for k in range(10)), 1, rtol=1e-5)

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from mpitrain.errors import UserError
+from mpitrain.losses import MSE, SoftmaxCrossEntropy, Totals
+from mpitrain.saved import Saved
+from tests.gradients import numeric_gradient
+
+
+def check_loss(loss, outputs, targets):
+    """Compare backward with central differences of the sum of losses."""
+    saved = Saved(dtype=np.float64)
+    loss.forward(outputs, targets, saved)
+    gradient = loss.backward(saved).copy()
+    assert gradient.shape == outputs.shape
+    places = np.arange(outputs.size)
+    expected = numeric_gradient(lambda: loss.forward(outputs, targets, saved).loss, outputs, places)
+    np.testing.assert_allclose(gradient.reshape(-1), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (0, 3), (2, 4, 7), (3, 1)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_cross_entropy_gradients(shape, smoothing):
+    rng = np.random.default_rng(1)
+    targets = rng.integers(0, shape[-1], shape[:-1])
+    check_loss(SoftmaxCrossEntropy(smoothing), rng.standard_normal(shape), targets)
+
+
+@pytest.mark.parametrize("ignore_index", [-100, 1])
+def test_ignored_targets(ignore_index):
+    rng = np.random.default_rng(1)
+    logits, targets = rng.standard_normal((5, 3)), np.array([0, ignore_index, 2, ignore_index, 2])
+    loss, saved = SoftmaxCrossEntropy(0.2, ignore_index), Saved(dtype=np.float64)
+    check_loss(loss, logits, targets)
+    kept = targets != ignore_index
+    totals = loss.forward(logits, targets, saved)
+    assert totals.weight == 3
+    assert (loss.backward(saved)[~kept] == 0).all()
+    np.testing.assert_allclose(totals, loss.forward(logits[kept], targets[kept], saved))
+
+
+def test_all_targets_ignored():
+    saved = Saved()
+    loss = SoftmaxCrossEntropy()
+    assert loss.forward(np.ones((2, 3), np.float32), np.array([-100, -100]), saved) == Totals(0, 0, 0)
+    np.testing.assert_array_equal(loss.backward(saved), 0)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_cross_entropy_follows_the_formula(smoothing):
+    rng = np.random.default_rng(0)
+    logits, targets = rng.standard_normal((6, 4)), rng.integers(0, 4, 6)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    q = (1 - smoothing) * np.eye(4)[targets] + smoothing / 4
+    totals = SoftmaxCrossEntropy(smoothing).evaluate(logits, targets, Saved(dtype=np.float64))
+    expected = 6, -np.sum(q * np.log(p)), np.sum(p.argmax(1) == targets)
+    np.testing.assert_allclose(totals, expected)
+    assert all(type(value) is float for value in totals)
+
+
+def test_huge_logits_stay_finite():
+    saved = Saved()
+    logits = np.array([[1e30, 0, -1e30], [-1e4, 1e4, 0]], np.float32)
+    loss = SoftmaxCrossEntropy()
+    with np.errstate(all="raise", under="ignore"):
+        assert loss.forward(logits, np.array([0, 1], np.uint8), saved) == Totals(2, 0, 2)
+        np.testing.assert_array_equal(loss.backward(saved), 0)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [([0, 3], "A target is 3, but the model has 3 outputs"), ([-1, 0], "A target is -1"), ([0.0, 1.0], "integer")],
+)
+def test_impossible_targets(targets, message):
+    with pytest.raises(UserError, match=message):
+        SoftmaxCrossEntropy().forward(np.ones((2, 3)), np.array(targets), Saved())
+
+
+def test_impossible_smoothing():
+    with pytest.raises(UserError, match=r"\[0, 1\]"):
+        SoftmaxCrossEntropy(label_smoothing=1.5)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (0, 2), (2, 3, 4, 1)])
+def test_squared_error_gradients(shape):
+    rng = np.random.default_rng(1)
+    check_loss(MSE(), rng.standard_normal(shape), rng.standard_normal(shape))
+
+
+def test_squared_error_follows_the_formula():
+    y, t = np.arange(6.0).reshape(6, 1), np.ones(6)
+    assert MSE().forward(y, t, Saved(dtype=np.float64)) == Totals(6, 1 + 0 + 1 + 4 + 9 + 16, 0)
+
+
+def test_squared_error_of_unlike_shapes():
+    with pytest.raises(UserError, match=r"\(2,\) for each sample, but they are \(3,\)"):
+        MSE().forward(np.ones((4, 2)), np.ones((4, 3)), Saved())

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+
+from mpitrain import models
+from mpitrain.arena import Arena
+from mpitrain.errors import UserError
+from mpitrain.layers import BatchNorm2d, Conv2d, Dropout, Layer, Linear
+from mpitrain.losses import SoftmaxCrossEntropy
+from mpitrain.optim import SGD
+from mpitrain.saved import Saved
+from tests.gradients import check_layer
+
+SHAPES = {
+    "convnet": [(8, 8, 1), (9, 11, 3), (2, 2, 1)],
+    "mlp": [(10,), (8, 8, 1), (3, 4, 2)],
+    "lenet": [(28, 28, 1), (32, 32, 3), (12, 13, 1)],
+    "resnet8": [(8, 8, 1), (32, 32, 3), (5, 4, 2)],
+}
+
+
+def bind(model, **options):
+    return Arena(model.named_parameters(), model.named_states(), **options)
+
+
+@pytest.mark.parametrize(("name", "shape"), [(name, shape) for name, shapes in SHAPES.items() for shape in shapes])
+@pytest.mark.parametrize("num_samples", [0, 3])
+def test_forward_and_backward(name, shape, num_samples):
+    model = models.build(name, shape, 5)
+    arena = bind(model)
+    saved = Saved()
+    arena.begin_step()
+    y = model.forward(np.ones((num_samples, *shape), np.float32), saved)
+    assert y.shape == (num_samples, 5)
+    assert model.backward(np.ones_like(y), saved).size == 0
+    assert np.isfinite(arena.gradients).all()
+    assert all(p._writes == p.uses for p in arena.parameters)
+
+
+@pytest.mark.parametrize("name", ["convnet", "mlp", "resnet8"])
+def test_gradients(name):
+    shape = (4, 4, 1)
+    options = {"resnet8": {}, "mlp": {"widths": (6, 5), "activation": "tanh", "dropout": 0.3}, "convnet": {}}[name]
+    model = models.build(name, shape, 3, **options)
+    check_layer(model, np.random.default_rng(0).standard_normal((3, *shape)), places=6, tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "count"),
+    [
+        ("mlp", (784,), 784 * 128 + 128 + 128 * 10 + 10),
+        ("lenet", (28, 28, 1), 61_706),
+        ("convnet", (8, 8, 1), 38_282),
+        ("resnet8", (32, 32, 3), 78_042),
+        ("resnet20", (32, 32, 3), 272_474),
+        ("resnet32", (32, 32, 3), 466_906),
+        ("resnet56", (32, 32, 3), 855_770),
+    ],
+)
+def test_number_of_parameters(name, shape, count):
+    assert bind(models.build(name, shape, 10)).num_parameters == count
+
+
+@pytest.mark.parametrize("name", ["mlp", "convnet", "resnet8"])
+def test_a_few_steps_learn_a_small_set(name):
+    rng = np.random.default_rng(0)
+    x, targets = rng.standard_normal((16, 8, 8, 1)).astype(np.float32), rng.integers(0, 4, 16)
+    model, loss, saved = models.build(name, (8, 8, 1), 4), SoftmaxCrossEntropy(), Saved()
+    arena = bind(model)
+    optimizer = SGD(arena, momentum=0.9)
+    losses = []
+    for _ in range(30):
+        arena.begin_step()
+        losses.append(loss.forward(model.forward(x, saved), targets, saved).loss / 16)
+        model.backward(loss.backward(saved), saved)
+        optimizer.step(0.05, 1 / 16)
+    assert losses[-1] < 0.2 < 1 < losses[0]
+
+
+def test_resnet_starts_as_its_shortcuts_with_zero_init():
+    model = models.build("resnet8", (8, 8, 1), 4, zero_init=True)
+    bind(model)
+    assert [np.all(block.body[-1].weight.data == 0) for block in model[3:6]] == [True] * 3
+    assert [block.shortcut is None for block in model[3:6]] == [True, False, False]
+
+
+def test_wide_resnet():
+    model = models.build("resnet8", (8, 8, 1), 4, width=2)
+    assert [layer.num_channels for layer in model.layers() if isinstance(layer, BatchNorm2d)][-1] == 128
+
+
+def test_only_the_first_layer_skips_dx():
+    for name, shapes in SHAPES.items():
+        model = models.build(name, shapes[0], 5)
+        learned = [layer for layer in model.layers() if isinstance(layer, (Conv2d, Linear))]
+        assert [layer.needs_dx for layer in learned] == [False] + [True] * (len(learned) - 1)
+
+
+def test_dropouts_are_numbered():
+    model = models.build("mlp", (4,), 2, widths=(3, 3, 3), dropout=0.5)
+    assert [layer.number for layer in model.layers() if isinstance(layer, Dropout)] == [0, 1, 2]
+
+
+def test_a_linear_model_has_no_hidden_layers():
+    assert bind(models.build("mlp", (4,), 2, widths=())).num_parameters == 10
+
+
+def test_names():
+    assert models.names()[0] == "convnet"
+    assert all(isinstance(models.build(name, (16, 16, 1), 2), Layer) for name in models.names())
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options", "message"),
+    [
+        ("vgg", (8, 8, 1), {}, "no model 'vgg'; there are convnet, mlp, lenet, resnet8"),
+        ("lenet", (10,), {}, r"lenet takes images \(height, width, channels\), not samples of \(10,\)"),
+        ("lenet", (8, 8, 1), {}, "lenet needs images of at least 12x12, but these are 8x8"),
+        ("resnet20", (3, 8, 1), {}, "resnet20 needs images of at least 4x4"),
+        ("convnet", (8, 8), {}, "convnet takes images"),
+        ("lenet", (28, 28, 1), {"widths": (3,)}, "model 'lenet' has no option 'widths'; it has none"),
+        ("resnet8", (8, 8, 1), {"depth": 3}, "no option 'depth'; it has width, zero_init"),
+        ("mlp", (4,), {"activation": "step"}, "no activation 'step'; there are relu, tanh"),
+        ("mlp", (4,), {"widths": (3, 0)}, "at least 1"),
+    ],
+)
+def test_what_cannot_be_built(name, shape, options, message):
+    with pytest.raises(UserError, match=message):
+        models.build(name, shape, 10, **options)

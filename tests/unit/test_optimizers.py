@@ -1,0 +1,153 @@
+"""Each optimizer against the textbook: one parameter at a time, in float64, as the papers write it."""
+
+import numpy as np
+import pytest
+
+from mpitrain.arena import HEADER, Arena, Parameter
+from mpitrain.errors import UserError
+from mpitrain.layers import init
+from mpitrain.optim import LARS, SGD, Adam, AdamW
+
+SHAPES = {"a": (3, 5), "b": (5,), "c": (150, 301), "d": (301,), "e": (1,), "f": (20_000,)}
+NOT_DECAYED = ("b", "e")
+
+
+def make_arena(dtype=np.float64):
+    parameters = {
+        name: Parameter(shape, init.normal(1.0), decay=name not in NOT_DECAYED) for name, shape in SHAPES.items()
+    }
+    return Arena(parameters.items(), dtype=dtype)
+
+
+def sgd(w, g, slots, t, lr, *, momentum=0.0, nesterov=False):
+    v = slots["v"] = momentum * slots.get("v", 0) + g
+    return w - lr * (g + momentum * v if nesterov else v)
+
+
+def adam(w, g, slots, t, lr, *, betas=(0.9, 0.999), eps=1e-8):
+    m = slots["m"] = betas[0] * slots.get("m", 0) + (1 - betas[0]) * g
+    v = slots["v"] = betas[1] * slots.get("v", 0) + (1 - betas[1]) * g**2
+    return w - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+
+
+def l2(rule):
+    return lambda w, g, slots, t, lr, decay, **options: rule(w, g + decay * w, slots, t, lr, **options)
+
+
+def adamw(w, g, slots, t, lr, decay, **options):
+    return adam(w - lr * decay * w, g, slots, t, lr, **options)
+
+
+def lars(w, g, slots, t, lr, decay, *, excluded, momentum=0.9, eta=0.001):
+    trust = 1.0 if excluded else eta * np.linalg.norm(w) / (np.linalg.norm(g) + decay * np.linalg.norm(w))
+    v = slots["v"] = momentum * slots.get("v", 0) + lr * trust * (g + decay * w)
+    return w - v
+
+
+CASES = {
+    "sgd": (SGD, l2(sgd), {}),
+    "momentum": (SGD, l2(sgd), {"momentum": 0.9}),
+    "nesterov": (SGD, l2(sgd), {"momentum": 0.8, "nesterov": True}),
+    "adam": (Adam, l2(adam), {"betas": (0.8, 0.95), "eps": 1e-3}),
+    "adamw": (AdamW, adamw, {}),
+    "lars": (LARS, lars, {"eta": 0.02}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("decay_all", [False, True])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_against_the_textbook(case, weight_decay, decay_all, dtype, tolerance):
+    make, rule, options = CASES[case]
+    rng = np.random.default_rng(0)
+    arena = make_arena(dtype)
+    optimizer = make(arena, weight_decay=weight_decay, decay_all=decay_all, **options)
+    weights = {p.name: p.data.astype(np.float64) for p in arena.parameters}
+    slots = {name: {} for name in weights}
+    for t in range(1, 5):
+        arena.header[:] = 7
+        lr, scale = 0.1 / t, 1 / (10 * t)
+        for p in arena.parameters:
+            p.grad[...] = rng.standard_normal(p.shape)
+            decays = decay_all or p.name not in NOT_DECAYED
+            extra = {"excluded": not decays} if make is LARS else {}
+            g = scale * p.grad.astype(np.float64)
+            weights[p.name] = rule(
+                weights[p.name], g, slots[p.name], t, lr, weight_decay if decays else 0.0, **options, **extra
+            )
+        before = arena.gradients.copy()
+        optimizer.step(lr, scale)
+        np.testing.assert_array_equal(arena.gradients, before)
+    assert optimizer.step_count == 4
+    for p in arena.parameters:
+        np.testing.assert_allclose(p.data, weights[p.name], rtol=tolerance, atol=tolerance, err_msg=p.name)
+    used = np.zeros(arena.size, bool)
+    for p in arena.parameters:
+        used[p.start : p.stop] = True
+    for array in (arena.values, *optimizer.slots.values()):
+        np.testing.assert_array_equal(array[~used], 0)
+        assert array.dtype == dtype
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_slices_make_the_same_step(case):
+    make, _, options = CASES[case]
+    results = []
+    for cut in (False, True):
+        arena = make_arena()
+        optimizer = make(arena, weight_decay=0.1, **options)
+        middle = arena.parameters[2].start if optimizer.whole_parameters else arena.size // 3
+        for t in range(3):
+            arena.gradients[HEADER:] = np.sin(np.arange(HEADER, arena.size) + t) * (arena.values[HEADER:] != 0)
+            if cut:
+                optimizer.step(0.1, 0.5, 0, middle)
+                optimizer.step(0.1, 0.5, middle, arena.size, count=False)
+            else:
+                optimizer.step(0.1, 0.5)
+        assert optimizer.step_count == 3
+        results.append(arena.values)
+    np.testing.assert_allclose(*results, rtol=1e-13)
+
+
+def test_zero_norms_leave_lars_a_trust_of_1():
+    arena = make_arena()
+    optimizer = LARS(arena, momentum=0.0)
+    w = arena.parameters[0]
+    w.data[...] = 0
+    w.grad[...] = 1
+    others = {p.name: p.data.copy() for p in arena.parameters[1:]}
+    optimizer.step(0.1)
+    np.testing.assert_allclose(w.data, -0.1)
+    for p in arena.parameters[1:]:
+        np.testing.assert_array_equal(p.data, others[p.name])
+
+
+def test_lars_wants_whole_parameters():
+    arena = make_arena()
+    with pytest.raises(ValueError, match="cuts through f"):
+        LARS(arena).step(0.1, stop=arena.parameters[0].start + 1)
+
+
+def test_only_what_is_needed_is_remembered():
+    arena = make_arena()
+    assert SGD(arena).slots == {}
+    assert list(SGD(arena, momentum=0.9).slots) == ["momentum"]
+    assert list(AdamW(arena).slots) == ["m", "v"]
+    assert all(slot.shape == (arena.size,) for slot in Adam(arena).slots.values())
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (SGD, {"momentum": 1.0}),
+        (SGD, {"nesterov": True}),
+        (SGD, {"weight_decay": -1}),
+        (Adam, {"betas": (0.9, 1.0)}),
+        (AdamW, {"eps": 0}),
+        (LARS, {"momentum": -0.1}),
+    ],
+)
+def test_impossible_options(make, options):
+    with pytest.raises(UserError):
+        make(make_arena(), **options)

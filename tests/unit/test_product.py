@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from mpitrain.ops.product import SMALL, product, rows_of_a_piece, sum_of_products
+from mpitrain.saved import Saved
+
+SHAPES = [(0, 3, 4), (5, 3, 4), (6000, 30, 20), (4099, 40, 40), (2, 2048, 75, 8), (3, 1, 2, 5)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("turned", [False, True])
+def test_product(shape, turned):
+    rng = np.random.default_rng(1)
+    *stack, rows, depth, width = shape
+    a = rng.standard_normal((*stack, rows, depth))
+    b = rng.standard_normal((*stack, width, depth)).swapaxes(-1, -2) if turned else rng.random((*stack, depth, width))
+    out = np.empty((*stack, rows, width))
+    product(a, b, out)
+    np.testing.assert_allclose(out, a @ b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sum_of_products(shape):
+    rng = np.random.default_rng(1)
+    *stack, rows, depth, width = shape
+    a, b = rng.standard_normal((*stack, rows, depth)), rng.standard_normal((*stack, rows, width))
+    out = np.empty((*stack, depth, width))
+    sum_of_products(a, b, out, Saved(dtype=np.float64).scratch)
+    np.testing.assert_allclose(out, a.swapaxes(-1, -2) @ b, rtol=1e-9, atol=1e-9)
+
+
+def test_pieces():
+    assert rows_of_a_piece(50176, 75 * 6, least=4) == 1792
+    assert 50176 % 1792 == 0
+    assert 1792 * 75 * 6 < 100**3
+    assert rows_of_a_piece(64, 10, least=4) == 64, "small enough as it is"
+    assert rows_of_a_piece(64, SMALL, least=4) == 64, "pieces would be too thin"
+    assert rows_of_a_piece(4099, 2000, least=4) == 4099, "a prime has no pieces"

@@ -1,0 +1,93 @@
+"""A step that has run before asks for no big memory: all of it is in the arena and on ``saved``."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from mpitrain.arena import Arena
+from mpitrain.layers import (
+    GELU,
+    BatchNorm2d,
+    Dropout,
+    Embedding,
+    Flatten,
+    LayerNorm,
+    Linear,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
+from mpitrain.losses import MSE, SoftmaxCrossEntropy
+from mpitrain.optim import LARS, SGD, AdamW, global_norm
+from mpitrain.saved import Saved
+
+IMAGES = np.random.default_rng(0).standard_normal((24, 32, 32, 16)).astype(np.float32)
+FEW = IMAGES.nbytes // 5
+
+LAYERS = {
+    "batch norm": BatchNorm2d(16),
+    "layer norm": LayerNorm(16),
+    "relu": ReLU(),
+    "tanh": Tanh(),
+    "sigmoid": Sigmoid(),
+    "silu": SiLU(),
+    "gelu": GELU(),
+    "gelu, tanh form": GELU(approximate=True),
+    "dropout": Dropout(0.2),
+    "residual": Residual(Tanh(), ReLU(), ReLU()),
+    "sequential": Sequential(ReLU(), Flatten(), Linear(16384, 3)),
+}
+
+
+def peak(step):
+    """Return the bytes that ``step`` asks for at most, the third time it runs."""
+    step()
+    step()
+    tracemalloc.start()
+    try:
+        step()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def step_of(layer, x):
+    arena, saved = Arena(layer.named_parameters(), layer.named_states()), Saved()
+    dy = np.ones_like(layer.forward(x, saved))
+
+    def step():
+        arena.begin_step()
+        layer.forward(x, saved)
+        layer.backward(dy, saved)
+        arena.end_backward()
+
+    return step
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(name):
+    assert peak(step_of(LAYERS[name], IMAGES)) < FEW
+
+
+def test_embedding():
+    ids = np.random.default_rng(0).integers(0, 1000, 4096)
+    assert peak(step_of(Embedding(1000, 256), ids)) < FEW
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets"), [(SoftmaxCrossEntropy(0.1), np.arange(1536) % 256), (MSE(), IMAGES.reshape(1536, 256))]
+)
+def test_losses(loss, targets):
+    saved, outputs = Saved(), IMAGES.reshape(1536, 256)
+    assert peak(lambda: (loss.forward(outputs, targets, saved), loss.backward(saved))) < FEW
+
+
+@pytest.mark.parametrize("make", [lambda arena: SGD(arena, momentum=0.9, weight_decay=0.1), AdamW, LARS])
+def test_optimizers(make):
+    arena = Arena(Linear(1024, 1024).named_parameters())
+    optimizer = make(arena)
+    assert peak(lambda: (optimizer.step(0.1), global_norm(arena))) < FEW
