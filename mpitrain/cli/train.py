@@ -71,7 +71,6 @@ class StopOnSignal:
 
 def train(config: Config, world: "World") -> int:
     """Train, and write and print the results (rank 0)."""
-    from rich.console import Console
     from threadpoolctl import threadpool_limits
 
     from ..training.progress import make_progress
@@ -79,6 +78,7 @@ def train(config: Config, world: "World") -> int:
     from ..training.run_directory import CURVES, RunDirectory, choose_directory
     from ..training.session import open_session
     from ..training.trainer import Trainer
+    from .terminal import make_console
 
     begin = time.perf_counter()
     threads = config.parallel.threads or world.cores
@@ -88,7 +88,7 @@ def train(config: Config, world: "World") -> int:
     session = open_session(config, world)
     config = _resolved(config, session)
     directory = None
-    console = Console(quiet=world.rank != 0 or config.run.progress == "none")
+    console = make_console(quiet=world.rank != 0 or config.run.progress == "none")
     with world.together():
         if world.rank == 0:
             directory = RunDirectory(choose_directory(config), config)
@@ -136,7 +136,9 @@ def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World",
         *([data.note] if data.note else []),
         f"{config.model.name}: {arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
         f"batch {config.data.batch_size}, {len(trainer.loader)} steps an epoch",
-        f"gradients: {' and '.join(sorted(set(sync.algorithms)))} all-reduce of {arena.gradients.nbytes / 1024:,.0f} "
+        "gradients: one rank, nothing to sum"
+        if world.size == 1
+        else f"gradients: {' and '.join(sorted(set(sync.algorithms)))} all-reduce of {arena.gradients.nbytes / 1024:,.0f} "
         f"KiB in {count(len(sync.buckets), 'bucket')}",
     ]
     for line in lines:

@@ -49,8 +49,8 @@ def run_lockstep(schedule: Schedule, size: int, read: Read, write: Write) -> lis
     """
     programs = [Program(rank, list(schedule(rank, size))) for rank in range(size)]
     for program in programs:
-        for number, step in enumerate(program.steps):
-            _check_step(program.rank, number, step, size)
+        for number, planned in enumerate(program.steps):
+            _check_step(program.rank, number, planned, size)
     for program in programs:
         _post(program, read)
     moved = True

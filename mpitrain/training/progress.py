@@ -35,8 +35,8 @@ class Lines:
     def start(self, epoch: int, steps: int) -> None:
         """An epoch begins."""
 
-    def step(self, loss: float, samples_per_second: float, times: Times) -> None:
-        """A step is done."""
+    def step(self, train: dict[str, float], samples_per_second: float, times: Times) -> None:
+        """A step is done: the scores and times of the epoch so far."""
 
     def epoch_done(self, result: EpochResult) -> None:
         """An epoch is done: its line."""
@@ -75,16 +75,16 @@ class Bar(Lines):
         if self._task is None:
             self._progress.start()
             self._task = self._progress.add_task("", total=steps, epoch=epoch, epochs=self._epochs)
-        self._progress.reset(self._task, total=steps, epoch=epoch, description="")
+        self._progress.reset(self._task, total=steps, description="", epoch=epoch, epochs=self._epochs)
         self._steps = 0
 
-    def step(self, loss: float, samples_per_second: float, times: Times) -> None:
+    def step(self, train: dict[str, float], samples_per_second: float, times: Times) -> None:
         """Move the bar, ten times a second at most."""
         self._steps += 1
         now = time.perf_counter()
         if now - self._shown >= REFRESH_SECONDS:
             self._shown = now
-            text = f"loss {loss:.4f}  {samples_per_second:,.0f} samples/s  {show_shares(times)}"
+            text = f"{show_scores(train)}  {samples_per_second:,.0f} samples/s  {show_shares(times)}"
             self._progress.update(self._task, completed=self._steps, description=text, refresh=True)
 
     def stop(self) -> None:

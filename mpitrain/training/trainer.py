@@ -136,7 +136,7 @@ class Trainer:
             samples = min(samples + self.config.data.batch_size, len(self.session.dataset.train.x))
             self._log_step(epoch, Totals(*sums))
             speed = samples / (time.perf_counter() - begin)
-            self._progress.step(totals[LOSS] / max(1.0, totals[WEIGHT]), speed, clock.so_far())
+            self._progress.step(self._train_scores(totals), speed, clock.so_far())
             if self.stopped:
                 break
         seconds = time.perf_counter() - begin
@@ -145,9 +145,7 @@ class Trainer:
         self.data_parallel.verify(f"after epoch {epoch}")
         self.data_parallel.average_states()
         test = self._evaluator.scores(self.session.dataset.test, self._scoring)
-        train = {"loss": float(totals[LOSS] / max(1.0, totals[WEIGHT]))}
-        if self._scoring.metric == "accuracy":
-            train["accuracy"] = float(totals[CORRECT] / max(1.0, totals[WEIGHT]))
+        train = self._train_scores(totals)
         result = EpochResult(epoch, self.step, self._lr(self.step - 1), train, test, samples / seconds, seconds, times)
         self._keep(result)
 
@@ -179,6 +177,13 @@ class Trainer:
         if every and self.step % every == 0:
             self.data_parallel.verify(f"after step {self.step}")
         return sums
+
+    def _train_scores(self, totals: np.ndarray) -> dict[str, float]:
+        weight = max(1.0, totals[WEIGHT])
+        scores = {"loss": float(totals[LOSS] / weight)}
+        if self._scoring.metric == "accuracy":
+            scores["accuracy"] = float(totals[CORRECT] / weight)
+        return scores
 
     def _log_step(self, epoch: int, sums: Totals) -> None:
         if self._directory is not None:

@@ -1,0 +1,27 @@
+"""What scripts/bench step measures."""
+
+from typing import NamedTuple
+
+
+class Case(NamedTuple):
+    """A network, its input, the global batch and how many ranks share it."""
+
+    model: str
+    input_shape: tuple[int, ...]
+    batch: int
+    ranks: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}-{self.batch}"
+
+
+_STEPS = (
+    ("mlp", (784,), 64),
+    ("mlp", (784,), 512),
+    ("lenet", (32, 32, 3), 64),
+    ("lenet", (32, 32, 3), 256),
+    ("resnet8", (32, 32, 3), 64),
+)
+CASES = [Case(*step, ranks) for ranks in (1, 2) for step in _STEPS]
+NUM_CLASSES = 10

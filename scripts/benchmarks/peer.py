@@ -1,0 +1,77 @@
+"""The same networks and steps in PyTorch, in its best setting: memory format and optimizer are tried first."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.distributed
+from cases import NUM_CLASSES, Case
+from torch import nn
+
+Step = Callable[[], object]
+SETTINGS = tuple(itertools.product(("contiguous", "channels_last"), ("fused", "foreach")))
+
+
+def make_model(name: str) -> nn.Module:
+    """Return the network that mpitrain calls ``name``, layer by layer the same."""
+    return {"mlp": _mlp, "lenet": _lenet, "resnet8": _resnet8}[name]()
+
+
+def make_step(case: Case, x: np.ndarray, y: np.ndarray, setting: tuple[str, str]) -> Step:
+    """Return a training step on this rank's samples, x (n, ...) with channels last and y (n,)."""
+    memory, optimizer_kind = setting
+    model, inputs, targets = make_model(case.model), torch.from_numpy(x), torch.from_numpy(y)
+    if inputs.ndim == 4:
+        chosen = torch.channels_last if memory == "channels_last" else torch.contiguous_format
+        model = model.to(memory_format=chosen)
+        inputs = inputs.permute(0, 3, 1, 2).contiguous(memory_format=chosen)
+    if case.ranks > 1:
+        model = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, **{optimizer_kind: True})
+    loss = nn.CrossEntropyLoss()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss(model(inputs), targets).backward()
+        optimizer.step()
+
+    return step
+
+
+def join(rank: int, size: int, folder: str) -> None:
+    """Join the other ranks over gloo."""
+    torch.distributed.init_process_group("gloo", f"file://{folder}/gloo", rank=rank, world_size=size)
+
+
+def _mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, NUM_CLASSES))
+
+
+def _lenet() -> nn.Module:
+    # pooling before ReLU, as ours: the same result from a quarter of the work
+    convolutions = [nn.Conv2d(3, 6, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(6, 16, 5), nn.MaxPool2d(2), nn.ReLU()]
+    linears = [nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, NUM_CLASSES)]
+    return nn.Sequential(*convolutions, nn.Flatten(), *linears)
+
+
+def _resnet8() -> nn.Module:
+    blocks = [_Block(16, 16, 1), _Block(16, 32, 2), _Block(32, 64, 2)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, NUM_CLASSES)]
+    return nn.Sequential(*_conv(3, 16, 3, 1), nn.ReLU(inplace=True), *blocks, *head)
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs)]
+
+
+class _Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        first, second = _conv(inputs, outputs, 3, stride), _conv(outputs, outputs, 3, 1)
+        self.body = nn.Sequential(*first, nn.ReLU(inplace=True), *second)
+        same = stride == 1 and inputs == outputs
+        self.shortcut = nn.Identity() if same else nn.Sequential(*_conv(inputs, outputs, 1, stride))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.relu(self.body(x) + self.shortcut(x), inplace=True)

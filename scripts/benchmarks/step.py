@@ -1,0 +1,74 @@
+"""Compare a training step (forward, backward, gradient sum, SGD with momentum) with PyTorch's on the CPU.
+
+Each case runs in a job of its own, one thread a rank; ours and PyTorch's steps alternate in it, and the medians are
+compared. The ratio is ours / PyTorch's: below 1 we are faster.
+
+    scripts/bench step [--only NAME] [--repeat N] [--json FILE]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from cases import CASES
+from rich.console import Console
+from rich.table import Table
+
+WORKER = Path(__file__).with_name("step_worker.py")
+# one thread from the start: a pool that is made later with one would leave the others spinning
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+
+
+def main() -> int:
+    options = parse(sys.argv[1:])
+    chosen = [case for case in CASES if all(word in f"{case.name} {case.ranks}" for word in options.only.split())]
+    if not chosen:
+        names = ", ".join(f"'{case.name} {case.ranks}'" for case in CASES)
+        print(f"no case is called '{options.only}'; there are {names} (name and ranks)", file=sys.stderr)
+        return 2
+    rows = []
+    for case in chosen:
+        print(f"{case.name}, {case.ranks} rank{'s' * (case.ranks > 1)} ...", file=sys.stderr)
+        rows.append(measure(CASES.index(case), case.ranks, options.repeat))
+    show(rows)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench step", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--only", default="", metavar="NAME", help="cases whose name and ranks hold these words")
+    parser.add_argument("--repeat", type=int, default=60, metavar="N", help="steps of each that are timed (60)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+    return parser.parse_args(arguments)
+
+
+def measure(case: int, ranks: int, repeat: int) -> dict[str, object]:
+    """Run a case under mpirun and return its row."""
+    with tempfile.TemporaryDirectory() as folder:
+        row = Path(folder, "row.json")
+        command = ["mpirun", "-n", str(ranks), sys.executable, str(WORKER), str(case), str(repeat), folder, str(row)]
+        subprocess.run(command, check=True, env=os.environ | ENVIRONMENT)
+        return json.loads(row.read_text())
+
+
+def show(rows: list[dict[str, object]]) -> None:
+    table = Table(title="Training step: ours / PyTorch's (below 1 we are faster)")
+    for column in ("step", "ranks", "threads"):
+        table.add_column(column)
+    for column in ("ours ms", "PyTorch ms", "ratio"):
+        table.add_column(column, justify="right")
+    table.add_column("PyTorch's best setting")
+    for row in rows:
+        times = (f"{row[key]:.2f}" for key in ("ours_ms", "peer_ms", "ratio"))
+        table.add_row(str(row["name"]), str(row["ranks"]), str(row["threads"]), *times, str(row["peer"]))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""One rank of one case of scripts/bench step: CASE REPEAT FOLDER FILE, rank 0 writes the row to FILE."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import peer
+import torch
+from cases import CASES, NUM_CLASSES, Case
+from threadpoolctl import threadpool_limits
+
+from mpitrain import models
+from mpitrain.arena import Arena
+from mpitrain.comm.world import World
+from mpitrain.data.sampler import share
+from mpitrain.losses import SoftmaxCrossEntropy
+from mpitrain.optim import SGD
+from mpitrain.parallel.data import DataParallel
+from mpitrain.saved import Saved
+
+THREADS = 1
+WARM_UP = 5
+TRIAL = 8
+
+
+def main() -> None:
+    case, repeat, folder, file = CASES[int(sys.argv[1])], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
+    threadpool_limits(THREADS)
+    torch.set_num_threads(THREADS)
+    world = World()
+    if world.size > 1:
+        peer.join(world.rank, world.size, folder)
+    rng = np.random.default_rng(0)
+    mine = share(case.batch, world.rank, world.size)
+    x = rng.standard_normal((case.batch, *case.input_shape), np.float32)[mine]
+    y = rng.integers(0, NUM_CLASSES, case.batch)[mine]
+    ours = our_step(case, x, y, world)
+    setting, theirs = best_peer(case, x, y, world)
+    ours_ms, peer_ms = 1e3 * np.median(interleaved([ours, theirs], repeat, world), axis=1)
+    if world.rank == 0:
+        name = f"PyTorch {torch.__version__}, {' '.join(setting)}" + ", DDP gloo" * (world.size > 1)
+        row = {"name": case.name, "ranks": world.size, "threads": THREADS, "ours_ms": round(float(ours_ms), 4)}
+        row |= {"peer": name, "peer_ms": round(float(peer_ms), 4), "ratio": round(float(ours_ms / peer_ms), 4)}
+        file.write_text(json.dumps(row))
+    world.barrier()
+    if world.size > 1:
+        torch.distributed.destroy_process_group()
+
+
+def our_step(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> Callable[[], None]:
+    """Return the step that the trainer makes, without its bookkeeping."""
+    model = models.build(case.model, case.input_shape, NUM_CLASSES)
+    arena = Arena(model.named_parameters(), model.named_states())
+    expected = sum(p.numel() for p in peer.make_model(case.model).parameters())
+    assert arena.num_parameters == expected, "not the same network"
+    data_parallel = DataParallel(model, arena, world, synchronise_batch_norm=False)
+    optimizer, loss, saved = SGD(arena, momentum=0.9), SoftmaxCrossEntropy(), Saved()
+
+    def step() -> None:
+        data_parallel.begin()
+        arena.header[:3] += loss.forward(model.forward(x, saved), y, saved)
+        model.backward(loss.backward(saved), saved)
+        data_parallel.finish()
+        optimizer.step(0.01, 1 / float(arena.header[0]))
+
+    return step
+
+
+def best_peer(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> tuple[tuple[str, str], Callable[[], object]]:
+    """Return PyTorch's fastest setting and its step; every rank finds the same, since times are those of the slowest."""
+    settings = peer.SETTINGS if x.ndim == 4 else peer.SETTINGS[:2]
+    steps = [peer.make_step(case, x, y, setting) for setting in settings]
+    best = int(np.argmin(np.median(interleaved(steps, TRIAL, world), axis=1)))
+    return settings[best], steps[best]
+
+
+def interleaved(steps: list[Callable[[], object]], repeat: int, world: World) -> np.ndarray:
+    """Return the seconds of each call (len(steps), repeat), those of the slowest rank."""
+    seconds = np.empty((WARM_UP + repeat, len(steps)))
+    for i in range(len(seconds)):
+        for j, step in enumerate(steps):
+            world.barrier()
+            begin = time.perf_counter()
+            step()
+            seconds[i, j] = time.perf_counter() - begin
+    return world.maximum(seconds)[WARM_UP:].T
+
+
+if __name__ == "__main__":
+    main()
