@@ -54,7 +54,7 @@ class SoftmaxCrossEntropy(Loss):
 
     def __init__(self, label_smoothing: float = 0.0, ignore_index: int = -100):
         if not 0 <= label_smoothing <= 1:
-            raise UserError(f"Label smoothing must lie in [0, 1], but it is {label_smoothing}.")
+            raise UserError(f"label smoothing must lie in [0, 1], but it is {label_smoothing}")
         self.label_smoothing, self.ignore_index = label_smoothing, ignore_index
 
     def forward(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> Totals:
@@ -81,7 +81,7 @@ class SoftmaxCrossEntropy(Loss):
     def _classes(self, targets: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return targets that are all in [0, K), and which of them count (None for all)."""
         if not np.issubdtype(targets.dtype, np.integer):
-            raise UserError(f"Cross-entropy needs integer targets (class numbers), but they are {targets.dtype}.")
+            raise UserError(f"cross-entropy needs integer targets (class numbers), but they are {targets.dtype}")
         counted = targets != self.ignore_index
         all_count = bool(counted.all())
         if not all_count:
@@ -89,8 +89,8 @@ class SoftmaxCrossEntropy(Loss):
         for found in (targets.min(initial=0), targets.max(initial=0)):
             if not 0 <= found < num_classes:
                 raise UserError(
-                    f"A target is {found}, but the model has {num_classes} outputs: "
-                    f"targets must lie between 0 and {num_classes - 1}."
+                    f"a target is {found}, but the model has {num_classes} outputs: "
+                    f"targets must lie between 0 and {num_classes - 1}"
                 )
         return targets, None if all_count else counted
 
@@ -107,8 +107,8 @@ class MSE(Loss):
         """Return (number of elements, sum of squares, 0)."""
         if targets.shape != outputs.shape and (*targets.shape, 1) != outputs.shape:
             raise UserError(
-                f"Squared error needs targets in the shape of the outputs, {_shape(outputs)} for each sample, "
-                f"but they are {_shape(targets)}."
+                f"squared error needs targets in the shape of the outputs, {_shape(outputs)} for each sample, "
+                f"but they are {_shape(targets)}"
             )
         difference = saved[self] = saved.empty(self, "difference", outputs.shape)
         loss = ops.squared_error(outputs, targets.reshape(outputs.shape), difference)

@@ -24,7 +24,10 @@ from .launch import lonely_message
 from .plan import NativePlan, Plan
 
 ALL_REDUCE_NAMES = (*ALL_REDUCE, "native", "auto")
-NATIVE_BELOW = 256 * 1024  # bytes: where a ring run from Python begins to beat the library's all-reduce
+# Bytes of a chunk from which `auto` takes the ring. A round from Python costs a few microseconds; where ranks
+# outnumber cores it costs a turn of the scheduler, and the tree's few rounds win for far longer.
+RING_CHUNK = 4 * 1024
+RING_CHUNK_OVERSUBSCRIBED = 256 * 1024
 
 
 class World:
@@ -83,7 +86,9 @@ class World:
     def resolve(self, algorithm: str, num_bytes: int) -> str:
         """Return the algorithm that ``auto`` stands for at this length; other names are checked and returned."""
         if algorithm == "auto":
-            return "native" if num_bytes < NATIVE_BELOW else "ring"
+            if num_bytes >= self.size * (RING_CHUNK_OVERSUBSCRIBED if self.oversubscribed else RING_CHUNK):
+                return "ring"
+            return "tree" if self.oversubscribed else "native"
         if algorithm not in ALL_REDUCE_NAMES:
             raise UserError(f"there is no all-reduce {algorithm!r}; there are {', '.join(ALL_REDUCE_NAMES)}")
         return algorithm

@@ -31,7 +31,7 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5):
         if not 0 <= p < 1:
-            raise UserError(f"The probability of dropout must lie in [0, 1), but it is {p}.")
+            raise UserError(f"the probability of dropout must lie in [0, 1), but it is {p}")
         self.p = p
         self.number = 0
 

@@ -40,7 +40,7 @@ class Embedding(Layer):
         ids = saved[self] = x.reshape(-1)
         for found in (ids.min(initial=0), ids.max(initial=0)):
             if not 0 <= found < self.num_embeddings:
-                raise UserError(f"A token is {found}, but the embedding has rows 0 to {self.num_embeddings - 1}.")
+                raise UserError(f"a token is {found}, but the embedding has rows 0 to {self.num_embeddings - 1}")
         y = saved.empty(self, "y", (*x.shape, self.size))
         ops.embedding(ids, self.weight.data, y.reshape(len(ids), self.size))
         return y

@@ -44,12 +44,12 @@ def build(name: str, input_shape: tuple[int, ...], num_outputs: int, **options: 
         For an unknown name or option, or a shape that the model cannot take.
     """
     if name not in MODELS:
-        raise UserError(f"There is no model '{name}'; there are {', '.join(MODELS)}.")
+        raise UserError(f"there is no model '{name}'; there are {', '.join(MODELS)}")
     make = MODELS[name]
     known = [p.name for p in inspect.signature(make).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in known:
-            raise UserError(f"The model '{name}' has no option '{option}'; it has {', '.join(known) or 'none'}.")
+            raise UserError(f"the model '{name}' has no option '{option}'; it has {', '.join(known) or 'none'}")
     return prepare(make(tuple(input_shape), num_outputs, **options))
 
 

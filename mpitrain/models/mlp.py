@@ -28,9 +28,9 @@ def mlp(
         Probability that a hidden unit is dropped.
     """
     if activation not in ACTIVATIONS:
-        raise UserError(f"There is no activation '{activation}'; there are {', '.join(ACTIVATIONS)}.")
+        raise UserError(f"there is no activation '{activation}'; there are {', '.join(ACTIVATIONS)}")
     if min(widths, default=1) < 1:
-        raise UserError(f"The widths of a network must be at least 1, but they are {list(widths)}.")
+        raise UserError(f"the widths of a network must be at least 1, but they are {list(widths)}")
     layers: list[Layer] = [Flatten()]
     size = math.prod(input_shape)
     for width in widths:

@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .conv2d_columns import Columns
+from .conv2d_depthwise import Depthwise
+from .conv2d_winograd import Winograd
 from .linear import column_sum
 from .product import Buffer
 from .window import Pair, Window
 
-CHUNK = 512 * 1024  # column elements gathered at a time: what the caches hold
+CHUNK = 512 * 1024  # elements gathered at a time: what the caches hold
+DEPTHWISE_CHUNK = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -25,48 +28,54 @@ class Conv2dPlan:
 
     Attributes
     ----------
-    columns : Columns
+    ahead : Columns, Winograd or Depthwise
         Forward and dw.
-    back : Columns
+    back : Columns, Winograd or Depthwise
         dx. When ``flipped``, dx is itself a convolution, of dy with the weights turned by 180 degrees and their
-        channels swapped (stride 1 only); otherwise columns of gradients are added back to the pixels they came from.
+        channels swapped (stride 1 only); otherwise what was gathered from pixels is added back to them.
     """
 
-    columns: Columns
-    back: Columns
+    ahead: Columns | Winograd | Depthwise
+    back: Columns | Winograd | Depthwise
     flipped: bool
+    groups: int
 
     @property
     def output(self) -> Pair:
         """(OH, OW)."""
-        return self.columns.output
+        return self.ahead.output
 
     def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, buffer: Buffer) -> None:
         """Write y = x * w + b; ``buffer(name, shape)`` gives working memory."""
-        self.columns.forward(x, w, b, y, buffer)
+        self.ahead.forward(x, w, b, y, buffer)
 
     def dw(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, accumulate: bool, buffer: Buffer) -> None:
         """Write (or add) the gradient of w."""
-        self.columns.dw(x, dy, dw, accumulate, buffer)
+        self.ahead.dw(x, dy, dw, accumulate, buffer)
 
     def dx(self, dy: np.ndarray, w: np.ndarray, dx: np.ndarray, buffer: Buffer) -> None:
         """Write the gradient of x."""
         if self.flipped:
-            self.back.forward(dy, _flip(w, self.columns.groups, buffer), None, dx, buffer)
+            self.back.forward(dy, _flip(w, self.groups, buffer), None, dx, buffer)
         else:
+            assert not isinstance(self.back, Winograd), "Winograd's dx is a convolution"
             self.back.dx(dy, w, dx, buffer)
 
 
 def plan_conv2d(window: Window, size: Pair, groups: int, channels: int, num_outputs: int) -> Conv2dPlan:
     """Return the cheapest way to compute a convolution of images of ``size`` (H, W)."""
-    columns = _best(Columns(window, size, groups), channels, num_outputs, _gather_cost)
-    back, flipped = _best(Columns(window, size, groups), channels, num_outputs, _scatter_cost), False
+    output = window.output(size)
+    if groups == channels == num_outputs > 1:
+        depthwise = Depthwise(window, size, max(1, DEPTHWISE_CHUNK // (output[0] * output[1] * channels)))
+        return Conv2dPlan(depthwise, depthwise, False, groups)
+    ahead, _ = _cheapest(window, size, groups, channels, num_outputs)
+    back = _best(Columns(window, size, groups), channels, num_outputs, _scatter_cost)
     turned = _turned(window)
     if turned is not None:
-        again = _best(Columns(turned, columns.output, groups), num_outputs, channels, _gather_cost)
-        flipped = _gather_cost(again, num_outputs, channels) < _scatter_cost(back, channels, num_outputs)
-        back = again if flipped else back
-    return Conv2dPlan(columns, back, flipped)
+        again, cost = _cheapest(turned, output, groups, num_outputs, channels)
+        if cost < _scatter_cost(back, channels, num_outputs):
+            return Conv2dPlan(ahead, again, True, groups)
+    return Conv2dPlan(ahead, back, False, groups)
 
 
 def conv2d_db(dy: np.ndarray, db: np.ndarray, accumulate: bool) -> None:
@@ -92,6 +101,23 @@ def _flip(w: np.ndarray, groups: int, buffer: Buffer) -> np.ndarray:
     split = w[::-1, ::-1].reshape(kh, kw, per_group, groups, num_outputs // groups)
     np.copyto(out.reshape(kh, kw, num_outputs // groups, groups, per_group), split.transpose(0, 1, 4, 3, 2))
     return out
+
+
+def _cheapest(
+    window: Window, size: Pair, groups: int, channels: int, num_outputs: int
+) -> tuple[Columns | Winograd, float]:
+    """Return the cheapest way forward and its cost."""
+    columns = _best(Columns(window, size, groups), channels, num_outputs, _gather_cost)
+    cost = _gather_cost(columns, channels, num_outputs)
+    simple = (window.kernel, window.stride, window.dilation, groups) == ((3, 3), (1, 1), (1, 1), 1)
+    if simple and max(window.padding) <= 2:
+        winograd = Winograd(window, size)
+        winograd_cost = _winograd_cost(winograd, channels, num_outputs)
+        if winograd_cost < cost:
+            tiles = winograd.tiles[0] * winograd.tiles[1]
+            images = max(1, CHUNK // (36 * tiles * max(channels, num_outputs)))
+            return replace(winograd, images=images), winograd_cost
+    return columns, cost
 
 
 def _best(plain: Columns, channels: int, num_outputs: int, cost: Callable[[Columns, int, int], float]) -> Columns:
@@ -122,3 +148,11 @@ def _scatter_cost(columns: Columns, channels: int, num_outputs: int) -> float:
     size = columns.columns_size(channels)
     added = 12 * size / columns.scattered_run(channels) + 0.35 * size
     return added + _product_cost(columns, channels, num_outputs)
+
+
+def _winograd_cost(winograd: Winograd, channels: int, num_outputs: int) -> float:
+    """Return the nanoseconds for one image: 0.4 an element of a tile, transforms at 75 a nanosecond, the products."""
+    copied = 0.4 * (36 * channels + 16 * num_outputs)
+    transformed = 36 * (36 * channels + 16 * num_outputs) * 2 / 75
+    multiplied = 36 * channels * num_outputs * 2 / 114
+    return winograd.tiles[0] * winograd.tiles[1] * (copied + transformed + multiplied)

@@ -38,9 +38,9 @@ class Adam(Optimizer):
         decay_all: bool = False,
     ):
         if not all(0 <= beta < 1 for beta in betas):
-            raise UserError(f"Adam's betas must lie in [0, 1), but they are {betas[0]} and {betas[1]}.")
+            raise UserError(f"Adam's betas must lie in [0, 1), but they are {betas[0]} and {betas[1]}")
         if eps <= 0:
-            raise UserError(f"Adam's eps must be above 0, but it is {eps}.")
+            raise UserError(f"Adam's eps must be above 0, but it is {eps}")
         self.betas, self.eps = (float(betas[0]), float(betas[1])), float(eps)
         super().__init__(arena, weight_decay=weight_decay, decay_all=decay_all)
 

@@ -48,7 +48,7 @@ class Optimizer:
 
     def __init__(self, arena: Arena, *, weight_decay: float = 0.0, decay_all: bool = False):
         if weight_decay < 0:
-            raise UserError(f"Weight decay must not be negative, but it is {weight_decay}.")
+            raise UserError(f"weight decay must not be negative, but it is {weight_decay}")
         self.arena = arena
         self.weight_decay, self.decay_all = float(weight_decay), decay_all
         self.step_count = 0

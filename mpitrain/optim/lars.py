@@ -48,7 +48,7 @@ class LARS(Optimizer):
         decay_all: bool = False,
     ):
         if not 0 <= momentum < 1:
-            raise UserError(f"Momentum must lie in [0, 1), but it is {momentum}.")
+            raise UserError(f"momentum must lie in [0, 1), but it is {momentum}")
         super().__init__(arena, weight_decay=weight_decay, decay_all=decay_all)
         self.momentum, self.eta = float(momentum), float(eta)
 

@@ -33,14 +33,14 @@ def schedule(name: str, *, lr: float, total_steps: int, warmup_steps: int = 0, *
     [0.5, 1.0, 1.0, 0.5, 0.0]
     """
     if name not in SCHEDULES:
-        raise UserError(f"There is no schedule '{name}'; there are {', '.join(SCHEDULES)}.")
+        raise UserError(f"there is no schedule '{name}'; there are {', '.join(SCHEDULES)}")
     if not 0 <= warmup_steps <= total_steps:
-        raise UserError(f"A warm-up of {warmup_steps} steps does not fit into {total_steps} steps.")
+        raise UserError(f"a warm-up of {warmup_steps} steps does not fit into {total_steps} steps")
     make = SCHEDULES[name]
     known = list(inspect.signature(make).parameters)[3:]
     for option in options:
         if option not in known:
-            raise UserError(f"The schedule '{name}' has no option '{option}'; it has {', '.join(known) or 'none'}.")
+            raise UserError(f"the schedule '{name}' has no option '{option}'; it has {', '.join(known) or 'none'}")
     return make(float(lr), total_steps, warmup_steps, **options)
 
 
@@ -59,7 +59,7 @@ def step_decay(
 ) -> Schedule:
     """Return lr gamma^k, where k counts the milestones reached, or how many times ``every`` steps have passed."""
     if bool(milestones) == bool(every):
-        raise UserError("The schedule 'step' needs either milestones or every.")
+        raise UserError("the schedule 'step' needs either milestones or every")
     if every:
         return _warmed_up(lr, warmup_steps, lambda step: lr * gamma ** (step // every))
     reached = sorted(milestones)

@@ -33,9 +33,9 @@ class SGD(Optimizer):
         decay_all: bool = False,
     ):
         if not 0 <= momentum < 1:
-            raise UserError(f"Momentum must lie in [0, 1), but it is {momentum}.")
+            raise UserError(f"momentum must lie in [0, 1), but it is {momentum}")
         if nesterov and not momentum:
-            raise UserError("Nesterov's step needs a momentum above 0.")
+            raise UserError("Nesterov's step needs a momentum above 0")
         self.momentum, self.nesterov = float(momentum), nesterov
         self.slot_names = ("momentum",) if momentum else ()
         super().__init__(arena, weight_decay=weight_decay, decay_all=decay_all)

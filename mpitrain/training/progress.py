@@ -43,7 +43,8 @@ class Lines:
         width = len(str(self._epochs))
         self.console.print(
             f"epoch {result.epoch:{width}}/{self._epochs}  train {show_scores(result.train)}"
-            f"  test {show_scores(result.test)}  {result.samples_per_second:,.0f} samples/s  {show_shares(result.times)}",
+            f"  test {show_scores(result.test)}  {result.samples_per_second:,.0f} samples/s"
+            f"  {show_shares(result.times)}",
             highlight=False,
             soft_wrap=True,
         )

@@ -69,7 +69,7 @@ def test_huge_logits_stay_finite():
 
 @pytest.mark.parametrize(
     ("targets", "message"),
-    [([0, 3], "A target is 3, but the model has 3 outputs"), ([-1, 0], "A target is -1"), ([0.0, 1.0], "integer")],
+    [([0, 3], "a target is 3, but the model has 3 outputs"), ([-1, 0], "a target is -1"), ([0.0, 1.0], "integer")],
 )
 def test_impossible_targets(targets, message):
     with pytest.raises(UserError, match=message):
