@@ -1,7 +1,10 @@
-"""Is there a terminal at the other end? Under mpirun standard output is a pipe, and the terminal is mpirun's."""
+"""Is there a terminal at the other end? Under mpirun it is mpirun's own output that counts.
+
+MPICH gives the ranks a pipe even if mpirun writes to a terminal; Open MPI gives them a pseudo-terminal even if
+mpirun writes to a file.
+"""
 
 import os
-import sys
 
 from rich.console import Console
 
@@ -9,25 +12,33 @@ LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "prte",
 
 
 def make_console(quiet: bool) -> Console:
-    """Return a console on standard output, live if the launcher that forwards it writes to a terminal."""
-    if not quiet and not sys.stdout.isatty():
-        width = _launcher_width()
-        if width:
-            return Console(force_terminal=True, width=width)
-    return Console(quiet=quiet)
+    """Return a console on standard output that is live if what is printed ends on a terminal."""
+    launcher = None if quiet else _launcher()
+    if launcher is None:
+        return Console(quiet=quiet)
+    width = _terminal_width(f"/proc/{launcher}/fd/1")
+    return Console(force_terminal=True, width=width) if width else Console(force_terminal=False, width=120)
 
 
-def _launcher_width() -> int:
-    """Return the width of the terminal that a launcher among our ancestors writes to, 0 if there is none (Linux)."""
+def _launcher() -> int | None:
+    """Return the process id of the launcher among our ancestors, None if there is none to be seen (Linux only)."""
     pid = os.getppid()
     try:
         while pid > 1:
             with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
                 name, _, rest = file.read().partition("(")[2].rpartition(")")
             if name in LAUNCHERS:
-                with open(f"/proc/{pid}/fd/1", encoding="utf-8") as output:
-                    return os.get_terminal_size(output.fileno()).columns if output.isatty() else 0
+                return pid
             pid = int(rest.split()[1])
     except (OSError, ValueError):
         pass
-    return 0
+    return None
+
+
+def _terminal_width(path: str) -> int:
+    """Return the columns of the terminal at ``path``, 0 if it is none."""
+    try:
+        with open(path, encoding="utf-8") as output:
+            return os.get_terminal_size(output.fileno()).columns if output.isatty() else 0
+    except OSError:
+        return 0

@@ -73,8 +73,9 @@ def train(config: Config, world: "World") -> int:
     """Train, and write and print the results (rank 0)."""
     from threadpoolctl import threadpool_limits
 
+    from ..training.curves import draw_curves
     from ..training.progress import make_progress
-    from ..training.report import make_report, print_report
+    from ..training.report import count, make_report, print_report
     from ..training.run_directory import CURVES, RunDirectory, choose_directory
     from ..training.session import open_session
     from ..training.trainer import Trainer
@@ -103,13 +104,11 @@ def train(config: Config, world: "World") -> int:
     report = make_report(trainer, world, time.perf_counter() - begin)
     with world.together():
         if directory is not None:
-            from ..training.curves import draw_curves
-
             directory.write_report(report)
             directory.close()
-            title = f"{config.model.name} on {config.data.source}, {world.size} ranks"
-            draw_curves(trainer.results, trainer.metric, title, directory.path / CURVES)
             print_report(report, directory.path, console)
+            title = f"{config.model.name} on {session.dataset.name}, {count(world.size, 'rank')}"
+            draw_curves(trainer.results, trainer.metric, title, directory.path / CURVES)
     trainer.data_parallel.free()
     return 0
 

@@ -13,6 +13,7 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
+        """The network and the batch, as in mlp-64."""
         return f"{self.model}-{self.batch}"
 
 

@@ -70,7 +70,7 @@ def our_step(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> Callable
 
 
 def best_peer(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> tuple[tuple[str, str], Callable[[], object]]:
-    """Return PyTorch's fastest setting and its step; every rank finds the same, since times are those of the slowest."""
+    """Return PyTorch's fastest setting and its step: the same on all ranks, since the slowest one's times count."""
     settings = peer.SETTINGS if x.ndim == 4 else peer.SETTINGS[:2]
     steps = [peer.make_step(case, x, y, setting) for setting in settings]
     best = int(np.argmin(np.median(interleaved(steps, TRIAL, world), axis=1)))

@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
 
+from mpitrain import ops
 from mpitrain.arena import Arena
 from mpitrain.errors import UserError
 from mpitrain.layers import Conv2d
+from mpitrain.ops import Columns
+from mpitrain.ops.conv2d_depthwise import Depthwise
+from mpitrain.ops.conv2d_winograd import Winograd
 from mpitrain.saved import Saved
 from tests.gradients import check_layer
 from tests.naive import naive_conv2d
@@ -50,6 +54,27 @@ def test_forward_against_loops(name, dtype):
     tolerance = 1e-4 if dtype == np.float32 else 1e-12
     expected = naive_conv2d(x, layer.weight.data, bias, layer.window, layer.groups)
     np.testing.assert_allclose(y, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("channels", "options", "way"),
+    [
+        (16, {"out_channels": 16, "kernel_size": 3, "padding": 1}, Columns),
+        (64, {"out_channels": 64, "kernel_size": 3, "padding": 1}, Winograd),
+        (64, {"out_channels": 64, "kernel_size": 3, "padding": 1, "stride": 2}, Columns),
+        (64, {"out_channels": 64, "kernel_size": 3, "padding": 1, "groups": 64}, Depthwise),
+    ],
+)
+def test_plans(channels, options, way):
+    layer = Conv2d(channels, **options)
+    plan = ops.plan_conv2d(layer.window, (16, 16), layer.groups, channels, layer.out_channels)
+    assert isinstance(plan.ahead, way)
+    Arena(layer.named_parameters())
+    x = np.random.default_rng(3).standard_normal((2, 16, 16, channels)).astype(np.float32)
+    y, saved = layer.forward(x, Saved()), Saved(dtype=np.float64)
+    plain, expected = Columns(layer.window, (16, 16), layer.groups, images=2), np.empty(y.shape)
+    plain.forward(*(a.astype(np.float64) for a in (x, layer.weight.data, layer.bias.data)), expected, saved.scratch)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
 def test_no_dx_for_the_first_layer():
