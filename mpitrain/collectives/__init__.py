@@ -1,25 +1,34 @@
 """Collective algorithms as generators of one rank's steps: pure schedules, no MPI."""
 
+from .algorithm import Algorithm, algorithm, make_algorithm
 from .check import check_all_reduce
-from .flat import flat
+from .find import COLLECTIVES, find, names
 from .lockstep import ScheduleError
-from .ring import ring
 from .simulate import simulate
-from .step import Schedule, Step, as_range, chunk_bounds
-from .tree import tree
+from .step import Chunks, Schedule, Step, as_chunks, chunk_bounds, chunk_runs
 
-ALL_REDUCE: dict[str, Schedule] = {"ring": ring, "tree": tree, "flat": flat}
-"""The all-reduce algorithms by name."""
+ALL_REDUCE: dict[str, Algorithm] = {name: find(name) for name in names()}
+"""The all-reduce algorithms by name, with the options that they have by default."""
+
+ring, tree, flat = (ALL_REDUCE[name] for name in ("ring", "tree", "flat"))
 
 __all__ = [
     "ALL_REDUCE",
+    "COLLECTIVES",
+    "Algorithm",
+    "Chunks",
     "Schedule",
     "ScheduleError",
     "Step",
-    "as_range",
+    "algorithm",
+    "as_chunks",
     "check_all_reduce",
     "chunk_bounds",
+    "chunk_runs",
+    "find",
     "flat",
+    "make_algorithm",
+    "names",
     "ring",
     "simulate",
     "tree",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .lockstep import Program, ScheduleError, run_lockstep
-from .step import Schedule, as_range
+from .step import Schedule, as_chunks
 
 
 def check_all_reduce(schedule: Schedule, max_ranks: int) -> None:
@@ -39,7 +39,7 @@ def _check_for(schedule: Schedule, size: int) -> None:
     def write(program: Program, payload: Any) -> None:
         step = program.step
         assert step is not None
-        chunks = as_range(step.recv)
+        chunks = as_chunks(step.recv)
         target = held[program.rank, chunks.start : chunks.stop]
         if not step.reduce:
             target[...] = payload

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .step import Schedule, Step, as_range
+from .step import Schedule, Step, as_chunks
 
 
 class ScheduleError(Exception):
@@ -86,7 +86,7 @@ def _post(program: Program, read: Read) -> None:
     step = program.step
     if step is not None:
         program.sent, program.received = step.send_to is None, step.recv_from is None
-        program.posted = None if program.sent else read(program.rank, as_range(step.send))
+        program.posted = None if program.sent else read(program.rank, as_chunks(step.send))
 
 
 def _check_step(rank: int, number: int, step: Step, size: int) -> None:
@@ -103,14 +103,14 @@ def _check_step(rank: int, number: int, step: Step, size: int) -> None:
             raise ScheduleError(f"{where}: {peer_name} is the rank itself; a rank cannot message itself.")
         if not 0 <= peer < size:
             raise ScheduleError(f"{where}: {peer_name} is {peer}, but ranks go from 0 to {size - 1}.")
-        span = as_range(chunks)
+        span = as_chunks(chunks)
         if span.step != 1 or not 0 <= span.start <= span.stop <= size:
             raise ScheduleError(
                 f"{where}: {chunks_name} is {chunks}, but chunks go from 0 to {size - 1} in steps of 1."
             )
     if step.reduce and step.recv_from is None:
         raise ScheduleError(f"{where}: reduce without anything to receive.")
-    both = set(as_range(step.send)) & set(as_range(step.recv))
+    both = set(as_chunks(step.send)) & set(as_chunks(step.recv))
     if both:
         raise ScheduleError(f"{where}: chunk {min(both)} is sent and received at the same time (a data race).")
 
@@ -118,7 +118,7 @@ def _check_step(rank: int, number: int, step: Step, size: int) -> None:
 def _check_ends(sender: Program, receiver: Program) -> None:
     assert sender.step is not None
     assert receiver.step is not None
-    sent, received = as_range(sender.step.send), as_range(receiver.step.recv)
+    sent, received = as_chunks(sender.step.send), as_chunks(receiver.step.recv)
     if sent != received:
         raise ScheduleError(
             f"rank {sender.rank} sends {_chunks(sent)} in its round {sender.round}, but rank {receiver.rank} "

@@ -5,9 +5,15 @@ Cost: 2(P-1) rounds at the root: 2(P-1)(alpha + n beta) + (P-1) n gamma.
 
 from collections.abc import Iterator
 
-from .step import Step
+from ..algorithm import algorithm
+from ..step import Step
 
 
+@algorithm(
+    rounds=lambda size: 2 * (size - 1),
+    bytes=lambda size: size - 1,
+    reductions=lambda size: size - 1,
+)
 def flat(rank: int, size: int) -> Iterator[Step]:
     """Yield the steps of ``rank``: everybody to the root, the root to everybody."""
     everything = range(size)

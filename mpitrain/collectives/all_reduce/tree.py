@@ -13,9 +13,15 @@ Source: Thakur, Rabenseifner & Gropp 2005, "Optimization of collective communica
 
 from collections.abc import Iterator
 
-from .step import Step
+from ..algorithm import algorithm
+from ..step import Step
 
 
+@algorithm(
+    rounds=lambda size: 2 * (size - 1).bit_length(),
+    bytes=lambda size: (size - 1).bit_length(),
+    reductions=lambda size: (size - 1).bit_length(),
+)
 def tree(rank: int, size: int) -> Iterator[Step]:
     """Yield the steps of ``rank``: children in, parent out, then parent in, children out."""
     everything = range(size)

@@ -9,9 +9,15 @@ Source: Patarasuk & Yuan 2009, "Bandwidth optimal all-reduce algorithms for clus
 
 from collections.abc import Iterator
 
-from .step import Step
+from ..algorithm import algorithm
+from ..step import Step
 
 
+@algorithm(
+    rounds=lambda size: 2 * (size - 1),
+    bytes=lambda size: 2 * (size - 1) / size,
+    reductions=lambda size: (size - 1) / size,
+)
 def ring(rank: int, size: int) -> Iterator[Step]:
     """Yield the 2(P-1) steps of ``rank``: it always sends to the right and receives from the left."""
     right, left = (rank + 1) % size, (rank - 1) % size

@@ -1,0 +1,143 @@
+"""What the readers know of an algorithm: its schedule, how the buffer is cut, and what it says it costs.
+
+An algorithm is a generator function ``f(rank, size, **options)``, decorated with what it promises:
+
+    @algorithm(
+        num_chunks=lambda size, segments: size * segments,
+        rounds=lambda size, segments: 2 * (size - 1) * segments,
+        bytes=lambda size: 2 * (size - 1) / size,
+    )
+    def pipelined_ring(rank: int, size: int, segments: int = 4) -> Iterator[Step]: ...
+
+The promises take the number of ranks and those of the options that they name; ``check`` measures them.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from .step import Schedule, Step
+
+F = TypeVar("F", bound=Callable[..., Iterator[Step]])
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """A schedule of one collective, with all options chosen.
+
+    Call it like its schedule: ``algorithm(rank, size)`` yields the steps of one rank.
+
+    Attributes
+    ----------
+    name : str
+        The text that ``find`` finds it by, options included.
+    collective : str
+        all_reduce, reduce_scatter, all_gather, broadcast, ...: what it has to achieve (see goal.py).
+    schedule : callable(rank, size)
+    num_chunks : callable(size)
+        How many chunks the buffer (the buffers) is cut into.
+    rounds : callable(size) or None
+        Messages one after the other on the longest path; None where nothing is promised (a student's file).
+    bytes, reductions : callable(size) or None
+        What the busiest rank sends, and adds up, as a multiple of n, the bytes of one buffer.
+    buffers : int
+        How many buffers of n bytes the chunks belong to: 1, but 2 or 3 for all_to_all (in, out, work).
+    options : dict
+    source, summary : str
+        Paper and year; one line.
+    """
+
+    name: str
+    collective: str
+    schedule: Schedule
+    num_chunks: Callable[[int], int]
+    rounds: Callable[[int], int] | None = None
+    bytes: Callable[[int], float] | None = None
+    reductions: Callable[[int], float] | None = None
+    buffers: int = 1
+    options: tuple[tuple[str, Any], ...] = ()
+    source: str = ""
+    summary: str = ""
+
+    def __call__(self, rank: int, size: int) -> Iterator[Step]:
+        """Yield the steps of ``rank``."""
+        return self.schedule(rank, size)
+
+    def chunk_share(self, size: int) -> float:
+        """Return the part of n that one chunk holds (chunks differ by at most one element)."""
+        return self.buffers / self.num_chunks(size)
+
+
+@dataclass(frozen=True)
+class _Promise:
+    collective: str
+    num_chunks: Callable[..., int]
+    rounds: Callable[..., int] | None
+    bytes: Callable[..., float] | None
+    reductions: Callable[..., float] | None
+    buffers: int
+
+
+def _one_each(size: int) -> int:
+    return size
+
+
+_NOTHING = _Promise("all_reduce", _one_each, None, None, None, 1)
+
+
+def algorithm(
+    collective: str = "all_reduce",
+    *,
+    num_chunks: Callable[..., int] = _one_each,
+    rounds: Callable[..., int] | None = None,
+    bytes: Callable[..., float] | None = None,
+    reductions: Callable[..., float] | None = None,
+    buffers: int = 1,
+) -> Callable[[F], F]:
+    """Decorate a generator with what it promises; it stays the function that it is."""
+    promise = _Promise(collective, num_chunks, rounds, bytes, reductions, buffers)
+
+    def decorate(function: F) -> F:
+        function.promise = promise  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def make_algorithm(function: Callable[..., Iterator[Step]], name: str = "", **options: Any) -> Algorithm:
+    """Return ``function`` with ``options`` as an Algorithm; an undecorated one is an all-reduce that promises nothing."""
+    if isinstance(function, Algorithm):
+        return function
+    promise: _Promise = getattr(function, "promise", _NOTHING)
+    chosen = {name: default for name, default in options_of(function).items()} | options
+    text = inspect.getdoc(inspect.getmodule(function)) or "" if promise is not _NOTHING else ""
+    summary = text.split("\n")[0] or (inspect.getdoc(function) or "").split("\n")[0]
+    sources = [line.removeprefix("Source: ") for line in text.split("\n") if line.startswith("Source: ")]
+
+    def bind(f: Callable[..., Any] | None) -> Any:
+        if f is None:
+            return None
+        wanted = {k: v for k, v in chosen.items() if k in inspect.signature(f).parameters}
+        return functools.partial(f, **wanted) if wanted else f
+
+    return Algorithm(
+        name=name or getattr(function, "__name__", "schedule"),
+        collective=promise.collective,
+        schedule=functools.partial(function, **options) if options else function,
+        num_chunks=bind(promise.num_chunks),
+        rounds=bind(promise.rounds),
+        bytes=bind(promise.bytes),
+        reductions=bind(promise.reductions),
+        buffers=promise.buffers,
+        options=tuple(chosen.items()),
+        source=sources[0] if sources else "",
+        summary=summary,
+    )
+
+
+def options_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the options of a schedule with their defaults: what it takes beside rank and size."""
+    parameters = list(inspect.signature(function).parameters.values())[2:]
+    return {p.name: p.default for p in parameters if p.default is not p.empty}

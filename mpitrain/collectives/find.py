@@ -1,0 +1,112 @@
+"""Algorithms by text: ``ring``, ``pipelined_ring:segments=8``, ``all_gather/bruck``, ``FILE.py:FUNC``."""
+
+import importlib
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .algorithm import Algorithm, make_algorithm, options_of
+
+COLLECTIVES = (
+    "all_reduce",
+    "reduce_scatter",
+    "all_gather",
+    "broadcast",
+    "reduce",
+    "all_to_all",
+    "scatter",
+    "gather",
+    "barrier",
+    "scan",
+)
+
+
+def names(collective: str = "all_reduce") -> tuple[str, ...]:
+    """Return the names of the algorithms of a collective (all_reduce: without, others: with the collective's)."""
+    found = tuple(_package(collective).__all__)
+    return found if collective == "all_reduce" else tuple(f"{collective}/{name}" for name in found)
+
+
+def find(text: str) -> Algorithm:
+    """Return the algorithm that ``text`` names.
+
+    Parameters
+    ----------
+    text : str
+        A name of ``names()``, or FILE.py:FUNC for a generator function f(rank, size) in a file of one's own;
+        either may be followed by options, ``:key=value,key=value``.
+
+    Raises
+    ------
+    UserError
+        For what is not there, in one sentence.
+
+    Examples
+    --------
+    >>> find("pipelined_ring:segments=8").num_chunks(4)
+    32
+    """
+    file = re.match(r"(.+\.py):([A-Za-z_]\w*)(?::(.*))?$", text)
+    if file:
+        path, name, rest = file.groups()
+        function = _load(Path(path), name)
+        return make_algorithm(function, text, **_parse(rest or "", name, options_of(function)))
+    if text.endswith(".py") or ".py:" in text:
+        raise UserError(f"an algorithm of your own is FILE.py:FUNC, with the name of a function, not {text!r}")
+    path, _, rest = text.partition(":")
+    collective, _, name = path.rpartition("/")
+    collective = collective or "all_reduce"
+    if collective not in COLLECTIVES:
+        raise UserError(f"there is no collective {collective!r}; there are {', '.join(COLLECTIVES)}")
+    if name not in _package(collective).__all__:
+        kind = collective.replace("all_reduce", "all-reduce")
+        raise UserError(f"there is no {kind} {name!r}; there are {', '.join(names(collective))}, and FILE.py:FUNC")
+    function = getattr(_package(collective), name)
+    return make_algorithm(function, text, **_parse(rest, name, options_of(function)))
+
+
+def _package(collective: str) -> Any:
+    return importlib.import_module(f".{collective}", __package__)
+
+
+def _parse(text: str, name: str, defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the options in ``a=1,b=ring``; a value with options of its own is written b=chain(segments=2)."""
+    options: dict[str, Any] = {}
+    for part in re.split(r",(?![^(]*\))", text) if text else []:
+        key, equals, value = part.partition("=")
+        if not equals or key not in defaults:
+            there = f"it has {', '.join(defaults)}" if defaults else "it has none"
+            raise UserError(f"{name} has no option {part!r}; {there}" + (" (key=value)" if defaults else ""))
+        options[key] = re.sub(r"\((.*)\)$", r":\1", value)
+        if isinstance(defaults[key], int):
+            if not value.isdecimal() or int(value) < 1:
+                raise UserError(f"{name}: {key} is {value!r}, but must be a whole number from 1")
+            options[key] = int(value)
+    return options
+
+
+def _load(path: Path, name: str) -> Callable[..., Any]:
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(f"_schedule_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except Exception as error:
+        raise UserError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
+    function = getattr(module, name, None)
+    if not inspect.isgeneratorfunction(function):
+        there = [k for k, v in vars(module).items() if inspect.isgeneratorfunction(v) and v.__module__ == spec.name]
+        known = f"; it has {', '.join(there)}" if there else ""
+        raise UserError(f"{path} has no generator function {name!r} (one that yields Step objects){known}")
+    if len(inspect.signature(function).parameters) < 2:
+        raise UserError(f"{name} in {path} must take (rank, size)")
+    return function
