@@ -1,0 +1,207 @@
+"""What was measured on one machine with one MPI and one number of ranks: the numbers that a price is made of.
+
+The model is LogGP (Alexandrov, Ionescu, Schauser & Scheiman 1995) with measured curves for its L + n G:
+
+    a step of a rank        begins when its previous step has ended (and `gap` after that one began)
+    it posts its messages   after send_overhead if it sends, plus recv_overhead if it receives
+    a message moves         when both ends are posted (up to `eager` bytes: when the sender is), for one_way(n)
+                            seconds, or exchange(n) where an end is sending and receiving at once
+    the step ends           when its messages have; a reduction then adds reduce(n)
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+from .curve import Curve
+
+VERSION = 1
+DEFAULT = Path(__file__).with_name("default.json")
+FOLDER_VARIABLE = "MPITRAIN_CALIBRATION"
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How a message travels on one kind of way: inside a node, or across nodes.
+
+    Parameters
+    ----------
+    one_way, exchange : Curve
+        Seconds for n bytes once both ends are posted; and where the ends send and receive at the same time.
+    send_overhead, recv_overhead : float
+        o of LogGP: seconds of the processor to post a send or a receive (from Python, here).
+    gap : float
+        g of LogGP: least seconds between the posts of two successive steps of a rank.
+    eager : float
+        Bytes up to which a sender does not wait for its receiver.
+    capacity : float or None
+        Bytes a second that one node moves for all its ranks together (inside: its memory; across: its network
+        port); None where each rank has its own.
+    """
+
+    one_way: Curve
+    exchange: Curve
+    send_overhead: float = 0.0
+    recv_overhead: float = 0.0
+    gap: float = 0.0
+    eager: float = 0.0
+    capacity: float | None = None
+
+    @classmethod
+    def line(cls, alpha: float, beta: float, overhead: float = 0.0) -> "Wire":
+        """Return the wire of the textbooks: alpha + n beta both ways."""
+        curve = Curve.line(alpha, beta)
+        return cls(curve, curve, overhead, overhead)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Wire":
+        """Return the wire that ``to_json`` has written."""
+        numbers = {key: data[key] for key in ("send_overhead", "recv_overhead", "gap", "eager", "capacity")}
+        return cls(Curve(data["one_way"]), Curve(data["exchange"]), **numbers)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it, with the fitted line for readers."""
+        line = self.one_way.fit()
+        return {
+            "send_overhead": self.send_overhead,
+            "recv_overhead": self.recv_overhead,
+            "gap": self.gap,
+            "eager": self.eager,
+            "capacity": self.capacity,
+            "fit": vars(line),
+            "one_way": self.one_way.points,
+            "exchange": self.exchange.points,
+        }
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The measured parameters of one machine, MPI library and number of ranks.
+
+    Parameters
+    ----------
+    inside, across : Wire
+        Messages between ranks of one node, and of different nodes.
+    reduce : Curve
+        Seconds to add n bytes to n bytes.
+    launch : float
+        Seconds that a collective costs before its first step, once.
+    ranks, ranks_per_node : int
+        Of the world it was measured in (0: of none, a table).
+    oversubscribed : bool
+        Ranks outnumbered cores when it was measured: then a message waits for the scheduler, and the model does
+        not apply.
+    source : str
+        Where it comes from, in a few words.
+    native : Curve or None
+        The MPI library's own all-reduce at ``ranks`` ranks.
+    measured : dict of str to Curve
+        The all-reduces that ``tune`` has measured at ``ranks`` ranks.
+    best : list of (bytes, algorithm, seconds, native seconds)
+        What ``tune`` found: the algorithm from that many bytes on.
+    """
+
+    inside: Wire
+    across: Wire
+    reduce: Curve
+    launch: float = 0.0
+    ranks: int = 0
+    ranks_per_node: int = 0
+    oversubscribed: bool = False
+    source: str = "a table"
+    native: Curve | None = None
+    measured: dict[str, Curve] = field(default_factory=dict)
+    best: list[tuple[float, str, float, float]] = field(default_factory=list)
+
+    @classmethod
+    def line(cls, alpha: float, beta: float, gamma: float, overhead: float = 0.0) -> "Calibration":
+        """Return the textbook's machine: alpha, beta and gamma, the same everywhere."""
+        wire = Wire.line(alpha, beta, overhead)
+        return cls(wire, wire, Curve.line(0.0, gamma))
+
+    def tuned(self, best: list[tuple[float, str, float, float]], measured: dict[str, Curve]) -> "Calibration":
+        """Return it with the findings of ``tune``."""
+        return replace(self, best=best, measured=measured, native=measured.get("native", self.native))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+        return {
+            "version": VERSION,
+            "source": self.source,
+            "ranks": self.ranks,
+            "ranks_per_node": self.ranks_per_node,
+            "oversubscribed": self.oversubscribed,
+            "launch": self.launch,
+            "inside": self.inside.to_json(),
+            "across": self.across.to_json(),
+            "reduce": self.reduce.points,
+            "native": self.native.points if self.native else None,
+            "measured": {name: curve.points for name, curve in self.measured.items()},
+            "best": [list(row) for row in self.best],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Calibration":
+        """Return the calibration that ``to_json`` has written."""
+        if data.get("version") != VERSION:
+            raise UserError(f"it has version {data.get('version')}, and this mpitrain reads version {VERSION}")
+        return cls(
+            Wire.from_json(data["inside"]),
+            Wire.from_json(data["across"]),
+            Curve(data["reduce"]),
+            data["launch"],
+            data["ranks"],
+            data["ranks_per_node"],
+            data["oversubscribed"],
+            data["source"],
+            Curve(data["native"]) if data["native"] else None,
+            {name: Curve(points) for name, points in data["measured"].items()},
+            [(row[0], row[1], row[2], row[3]) for row in data["best"]],
+        )
+
+
+def calibration_path(host: str, library: str, ranks: int, folder: str | Path | None = None) -> Path:
+    """Return where the calibration of a machine, MPI library and number of ranks lies.
+
+    The folder is ``folder``, or the one that MPITRAIN_CALIBRATION names, or mpitrain in the user's cache.
+
+    Examples
+    --------
+    >>> calibration_path("node7", "Open MPI v5.0.11", 8, "/cal").as_posix()
+    '/cal/calibration-node7-open-mpi-v5.0.11-8.json'
+    """
+    chosen = folder or os.environ.get(FOLDER_VARIABLE)
+    if not chosen:
+        chosen = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mpitrain"
+    words = re.sub(r"[^a-z0-9.]+", "-", f"{host} {library}".lower()).strip("-")
+    return Path(chosen).expanduser() / f"calibration-{words}-{ranks}.json"
+
+
+def load_calibration(path: str | Path = DEFAULT) -> Calibration:
+    """Read a calibration; without a path, the table that mpitrain ships."""
+    try:
+        return Calibration.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"cannot read the calibration {path}: {error.strerror}") from None
+    except UserError as error:
+        raise UserError(f"cannot use the calibration {path}: {error}") from None
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        raise UserError(
+            f"the calibration {path} is damaged; write it again with mpitrain collective calibrate"
+        ) from None
+
+
+def save_calibration(calibration: Calibration, path: str | Path) -> None:
+    """Write a calibration so that a reader finds the old one or the new one, never half of one."""
+    target = Path(path)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(calibration.to_json(), indent=1) + "\n", encoding="utf-8")
+        draft.replace(target)
+    except OSError as error:
+        raise UserError(f"cannot write the calibration {target}: {error.strerror}") from None

@@ -1,0 +1,166 @@
+"""The price of a collective: seconds predicted for an algorithm, a number of ranks, a length and a machine.
+
+Textbook formulas (Thakur, Rabenseifner & Gropp 2005; Chan, Heimlich, Purkayastha & van de Geijn 2007) give one line
+for one algorithm; this reads the schedule itself, so that an algorithm of one's own has a price as well.
+"""
+
+from dataclasses import dataclass
+from itertools import islice
+
+from ...errors import UserError
+from ..algorithm import Algorithm
+from ..step import Schedule
+from .calibration import Calibration, load_calibration
+from .pattern import Pattern, find_pattern
+from .program import Program
+from .repeat import pattern_times
+from .topology import Network, Switch
+from .waves import Times, wave_times
+
+EXACT_STEPS = 4_000_000
+EXACT, BY_SYMMETRY, EXTRAPOLATED = "exact", "by symmetry", "extrapolated"
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a collective is predicted to cost.
+
+    Parameters
+    ----------
+    algorithm : str
+    size : int
+        P, the number of ranks.
+    num_bytes : float
+    seconds : float
+        Until the last rank is done.
+    num_rounds : int
+        Messages one after the other on the longest chain.
+    num_messages : int
+        Of all ranks together.
+    bytes_sent : float
+        By the rank that sends most.
+    how : str
+        "exact": every message was followed; "by symmetry": some ranks stand for all, as a sample of ranks has
+        shown; "extrapolated": besides, the rounds of a long repetition had not settled.
+    """
+
+    algorithm: str
+    size: int
+    num_bytes: float
+    seconds: float
+    num_rounds: int
+    num_messages: int
+    bytes_sent: float
+    how: str
+
+
+class Pricer:
+    """An algorithm at one number of ranks, made ready to be priced at many lengths and on many machines.
+
+    Parameters
+    ----------
+    algorithm : Algorithm
+    size : int
+        P, the number of ranks.
+    periods : tuple of int
+        Numbers of ranks after which a very large schedule may repeat (the ranks of a node).
+    by_symmetry : bool or None
+        Let some ranks stand for all: by default where there are too many messages to follow.
+
+    Raises
+    ------
+    ScheduleError
+        If sends and receives do not fit.
+    UserError
+        If there are too many messages to follow, and the ranks do not repeat.
+    """
+
+    def __init__(
+        self, algorithm: Algorithm, size: int, *, periods: tuple[int, ...] = (), by_symmetry: bool | None = None
+    ):
+        self.algorithm, self.size = algorithm, size
+        self._program: Program | None = None
+        self._pattern: Pattern | None = None
+        if by_symmetry or (by_symmetry is None and _is_large(algorithm, size)):
+            self._pattern = find_pattern(algorithm, size, periods)
+            if self._pattern is None and by_symmetry:
+                raise UserError(f"the ranks of {algorithm.name} do not repeat at {size} ranks")
+        if self._pattern is None:
+            self._program = Program.of(algorithm, size)
+
+    def price(self, num_bytes: float, calibration: Calibration, topology: Switch | None = None) -> Price:
+        """Return the price at ``num_bytes``; without a topology, one switch and nodes as in the calibration."""
+        network = Network(calibration, topology or default_topology(calibration), self.size)
+        chunk_bytes = num_bytes * self.algorithm.chunk_share(self.size)
+        times: Times
+        if self._program is not None:
+            program, how = self._program, EXACT
+            times = wave_times(program, chunk_bytes, network)
+            sends = program.send_to >= 0
+            num_messages = int(sends.sum())
+            chunks = max((int(c) for c in _sums(program)), default=0)
+        else:
+            assert self._pattern is not None
+            pattern = self._pattern
+            found = pattern_times(pattern, chunk_bytes, network)
+            times, how = found, BY_SYMMETRY if found.settled else EXTRAPOLATED
+            num_messages = int((pattern.send_by != 0).sum()) * (self.size // pattern.num_classes)
+            chunks = int(pattern.send_chunks.sum(axis=1).max())
+        launch = calibration.launch if self.size > 1 else 0.0
+        seconds = launch + float(times.finish.max())
+        rounds = times.num_rounds
+        return Price(
+            self.algorithm.name, self.size, num_bytes, seconds, rounds, num_messages, chunks * chunk_bytes, how
+        )
+
+
+def price(
+    algorithm: Algorithm,
+    size: int,
+    num_bytes: float,
+    calibration: Calibration | None = None,
+    topology: Switch | None = None,
+) -> Price:
+    """Return the price of one collective.
+
+    Parameters
+    ----------
+    algorithm : Algorithm
+    size : int
+        P, the number of ranks.
+    num_bytes : float
+        Length n of the buffer.
+    calibration : Calibration, optional
+        By default the table that mpitrain ships.
+    topology : Switch or another topology, optional
+        By default one switch, with as many ranks on a node as where the calibration was measured.
+
+    Examples
+    --------
+    >>> from mpitrain.collectives import find
+    >>> machine = Calibration.line(alpha=1e-6, beta=1e-9, gamma=0.0)
+    >>> round(1e6 * price(find("ring"), 4, 1000, machine).seconds, 6)  # 2(P-1) alpha + 2(P-1)/P n beta
+    7.5
+    """
+    calibration = calibration or load_calibration()
+    topology = topology or default_topology(calibration)
+    pricer = Pricer(algorithm, size, periods=(topology.ranks_per_node,))
+    return pricer.price(num_bytes, calibration, topology)
+
+
+def default_topology(calibration: Calibration) -> Switch:
+    """Return one switch, with as many ranks on a node as the calibration had."""
+    return Switch(ranks_per_node=max(1, calibration.ranks_per_node))
+
+
+def _is_large(schedule: Schedule, size: int) -> bool:
+    """Tell from a few ranks whether all have more than ``EXACT_STEPS``."""
+    ranks = sorted({0, 1, size // 3, size // 2, size - 1} & set(range(size)))
+    lengths = sorted(sum(1 for _ in islice(schedule(rank, size), EXACT_STEPS + 1)) for rank in ranks)
+    return lengths[len(lengths) // 2] * size > EXACT_STEPS
+
+
+def _sums(program: Program) -> list[int]:
+    """Return how many chunks each rank sends."""
+    total = [0, *program.send_chunks.cumsum().tolist()]
+    return [total[b] - total[a] for a, b in zip(program.first[:-1], program.first[1:])]
