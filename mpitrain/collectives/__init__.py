@@ -1,9 +1,11 @@
 """Collective algorithms as generators of one rank's steps: pure schedules, no MPI."""
 
 from .algorithm import Algorithm, algorithm, make_algorithm
-from .check import check_all_reduce
+from .check import check, check_all_reduce, check_for
 from .find import COLLECTIVES, find, names
+from .goal import GOALS, Goal
 from .lockstep import ScheduleError
+from .operators import OPERATORS
 from .simulate import simulate
 from .step import Chunks, Schedule, Step, as_chunks, chunk_bounds, chunk_runs
 
@@ -15,14 +17,19 @@ ring, tree, flat = (ALL_REDUCE[name] for name in ("ring", "tree", "flat"))
 __all__ = [
     "ALL_REDUCE",
     "COLLECTIVES",
+    "GOALS",
+    "OPERATORS",
     "Algorithm",
     "Chunks",
+    "Goal",
     "Schedule",
     "ScheduleError",
     "Step",
     "algorithm",
     "as_chunks",
+    "check",
     "check_all_reduce",
+    "check_for",
     "chunk_bounds",
     "chunk_runs",
     "find",

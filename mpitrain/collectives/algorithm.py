@@ -53,7 +53,7 @@ class Algorithm:
     collective: str
     schedule: Schedule
     num_chunks: Callable[[int], int]
-    rounds: Callable[[int], int] | None = None
+    rounds: Callable[[int], float] | None = None
     bytes: Callable[[int], float] | None = None
     reductions: Callable[[int], float] | None = None
     buffers: int = 1
@@ -74,7 +74,7 @@ class Algorithm:
 class _Promise:
     collective: str
     num_chunks: Callable[..., int]
-    rounds: Callable[..., int] | None
+    rounds: Callable[..., float] | None
     bytes: Callable[..., float] | None
     reductions: Callable[..., float] | None
     buffers: int
@@ -91,7 +91,7 @@ def algorithm(
     collective: str = "all_reduce",
     *,
     num_chunks: Callable[..., int] = _one_each,
-    rounds: Callable[..., int] | None = None,
+    rounds: Callable[..., float] | None = None,
     bytes: Callable[..., float] | None = None,
     reductions: Callable[..., float] | None = None,
     buffers: int = 1,
@@ -107,11 +107,11 @@ def algorithm(
 
 
 def make_algorithm(function: Callable[..., Iterator[Step]], name: str = "", **options: Any) -> Algorithm:
-    """Return ``function`` with ``options`` as an Algorithm; an undecorated one is an all-reduce that promises nothing."""
+    """Return ``function`` with ``options`` as an Algorithm; undecorated, it is an all-reduce that promises nothing."""
     if isinstance(function, Algorithm):
         return function
     promise: _Promise = getattr(function, "promise", _NOTHING)
-    chosen = {name: default for name, default in options_of(function).items()} | options
+    chosen = options_of(function) | options
     text = inspect.getdoc(inspect.getmodule(function)) or "" if promise is not _NOTHING else ""
     summary = text.split("\n")[0] or (inspect.getdoc(function) or "").split("\n")[0]
     sources = [line.removeprefix("Source: ") for line in text.split("\n") if line.startswith("Source: ")]

@@ -1,60 +1,89 @@
-"""Check an all-reduce schedule by provenance: every chunk ends with every rank's contribution exactly once.
+"""Check a schedule by provenance: every chunk ends with what its collective asks for, exactly once.
 
-Instead of numbers, the messages carry counts: how often each rank's first value is part of a chunk. That finds
-what a test with numbers can miss (two errors that cancel, a chunk that is empty for this length).
+Instead of numbers, the messages carry sets of contributions. That finds what a test with numbers can miss (two
+errors that cancel, a chunk that is empty for this length). Beside that: no deadlock though nothing is buffered, no
+chunk sent and overwritten at once, messages that fit, and no more rounds, bytes and additions than promised.
 """
 
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
+from .algorithm import Algorithm, make_algorithm
+from .goal import GOALS
+from .lockstep import ScheduleError
+from .provenance import Provenance
+from .step import Schedule
 
-from .lockstep import Program, ScheduleError, run_lockstep
-from .step import Schedule, as_chunks
+ROUNDING = 1e-9
 
 
-def check_all_reduce(schedule: Schedule, max_ranks: int) -> None:
-    """Check ``schedule`` for every P from 1 to ``max_ranks``: no more than that is claimed.
+@dataclass(frozen=True)
+class Checked:
+    """What a schedule that passed the check took, for one P.
+
+    Attributes
+    ----------
+    size, rounds : int
+        P, and the messages on the longest path.
+    sent, reduced : float
+        What the busiest rank sends and adds, in multiples of n.
+    """
+
+    size: int
+    rounds: int
+    sent: float
+    reduced: float
+
+
+def check(algorithm: Algorithm | Schedule, max_ranks: int) -> str:
+    """Check ``algorithm`` for every P from 1 to ``max_ranks``, and return what was found.
 
     Raises
     ------
     ScheduleError
         Names P, and the rank, chunk and round of the first thing that is wrong.
     """
-    for size in range(1, max_ranks + 1):
-        try:
-            _check_for(schedule, size)
-        except ScheduleError as error:
-            raise ScheduleError(f"P = {size}: {error}") from None
+    algorithm = make_algorithm(algorithm)
+    return report(algorithm, [check_for(algorithm, size) for size in range(1, max_ranks + 1)])
 
 
-def _check_for(schedule: Schedule, size: int) -> None:
-    # held[rank, chunk, origin]: how many times origin's contribution is part of rank's chunk
-    held = np.zeros((size, size, size), np.int64)
-    for rank in range(size):
-        held[rank, :, rank] = 1
+def check_for(algorithm: Algorithm | Schedule, size: int) -> Checked:
+    """Check ``algorithm`` for P = ``size`` only."""
+    algorithm = make_algorithm(algorithm)
+    try:
+        measured = Provenance(algorithm, size).run()
+        share = algorithm.chunk_share(size)
+        found = Checked(size, measured.rounds, max(measured.sent) * share, max(measured.reduced) * share)
+        _hold_to_promise(algorithm, found)
+    except ScheduleError as error:
+        raise ScheduleError(f"P = {size}: {error}") from None
+    return found
 
-    def read(rank: int, chunks: range) -> np.ndarray:
-        return held[rank, chunks.start : chunks.stop].copy()
 
-    def write(program: Program, payload: Any) -> None:
-        step = program.step
-        assert step is not None
-        chunks = as_chunks(step.recv)
-        target = held[program.rank, chunks.start : chunks.stop]
-        if not step.reduce:
-            target[...] = payload
-            return
-        target += payload
-        doubled = np.argwhere(target > 1)
-        if doubled.size:
-            chunk, origin = doubled[0]
-            raise ScheduleError(
-                f"rank {program.rank} adds rank {origin}'s contribution to chunk {chunks.start + chunk} a second "
-                f"time in its round {program.round} (received from rank {step.recv_from})."
-            )
+def check_all_reduce(schedule: Algorithm | Schedule, max_ranks: int) -> None:
+    """Check an all-reduce for every P from 1 to ``max_ranks``: no more than that is claimed."""
+    check(schedule, max_ranks)
 
-    run_lockstep(schedule, size, read, write)
-    missing = np.argwhere(held == 0)
-    if missing.size:
-        rank, chunk, origin = missing[0]
-        raise ScheduleError(f"rank {rank} ends without rank {origin}'s contribution in chunk {chunk}.")
+
+def _hold_to_promise(algorithm: Algorithm, found: Checked) -> None:
+    for promise, measured, unit in (
+        (algorithm.rounds, found.rounds, "rounds"),
+        (algorithm.bytes, found.sent, "n bytes sent"),
+        (algorithm.reductions, found.reduced, "n additions"),
+    ):
+        if promise is not None and measured > promise(found.size) + ROUNDING:
+            raise ScheduleError(f"{promise(found.size):g} {unit} are promised, but it takes {measured:g}")
+
+
+def report(algorithm: Algorithm, found: list[Checked]) -> str:
+    """Return the text for a schedule that passed."""
+    goal = GOALS[algorithm.collective]
+    lines = [
+        f"{algorithm.name}: checked for P <= {found[-1].size}",
+        f"{goal.sentence};",
+        "no deadlock though nothing is buffered; no chunk sent and overwritten at once; all messages fit",
+    ]
+    promised = "" if algorithm.rounds is None else " as promised"
+    lines.append(f"rounds, bytes and additions{promised} (of the busiest rank; n is the length of its buffer):")
+    lines.append(f"{'P':>5}{'rounds':>9}{'sent / n':>11}{'added / n':>12}")
+    lines += [f"{c.size:>5}{c.rounds:>9}{c.sent:>11.3f}{c.reduced:>12.3f}" for c in found]
+    return "\n".join(lines)

@@ -66,7 +66,9 @@ def find(text: str) -> Algorithm:
         kind = collective.replace("all_reduce", "all-reduce")
         raise UserError(f"there is no {kind} {name!r}; there are {', '.join(names(collective))}, and FILE.py:FUNC")
     function = getattr(_package(collective), name)
-    return make_algorithm(function, text, **_parse(rest, name, options_of(function)))
+    algorithm = make_algorithm(function, text, **_parse(rest, name, options_of(function)))
+    algorithm.num_chunks(1)  # speaks up about options that are algorithms
+    return algorithm
 
 
 def _package(collective: str) -> Any:

@@ -1,21 +1,26 @@
-"""Run an all-reduce schedule on all ranks in one process, bit for bit as it runs over MPI."""
+"""Run a schedule on all ranks in one process, bit for bit as it runs over MPI."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from .algorithm import Algorithm, make_algorithm
+from .goal import GOALS
 from .lockstep import Program, run_lockstep
-from .step import Schedule, chunk_bounds
+from .operators import OPERATORS, check_operator
+from .step import Schedule, chunk_bounds, chunk_runs
 
 
-def simulate(schedule: Schedule, inputs: list[np.ndarray]) -> list[np.ndarray]:
+def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str = "sum") -> list[np.ndarray]:
     """Return what each rank holds at the end.
 
     Parameters
     ----------
-    schedule : Schedule
+    algorithm : Algorithm or Schedule
     inputs : list of P arrays of one shape and dtype, (n,)
-        The buffer of each rank; not changed.
+        The buffer of each rank; not changed. For all_to_all, n is a multiple of P.
+    op : str
+        sum, max, min or adasum.
 
     Examples
     --------
@@ -23,20 +28,51 @@ def simulate(schedule: Schedule, inputs: list[np.ndarray]) -> list[np.ndarray]:
     >>> [x.tolist() for x in simulate(ring, [np.arange(3.0), np.ones(3)])]
     [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]
     """
+    algorithm = make_algorithm(algorithm)
     size = len(inputs)
-    buffers = [x.copy() for x in inputs]
+    check_operator(op, algorithm, size)
+    combine = OPERATORS[op]
+    num_chunks = algorithm.num_chunks(size)
+    buffers = [lay_out(algorithm, rank, size, x) for rank, x in enumerate(inputs)]
 
-    def read(rank: int, chunks: range) -> np.ndarray:
-        return buffers[rank][chunk_bounds(buffers[rank].size, size, chunks)].copy()
+    def read(rank: int, chunks: Sequence[int]) -> np.ndarray:
+        buffer = buffers[rank]
+        parts = [buffer[chunk_bounds(buffer.size, num_chunks, run)] for run in chunk_runs(tuple(chunks))]
+        return np.concatenate(parts) if parts else buffer[:0]
 
-    def write(program: Program, payload: Any) -> None:
-        step, buffer = program.step, buffers[program.rank]
+    def write(receiver: Program, sender: Program, payload: np.ndarray) -> None:
+        step, buffer, start = receiver.step, buffers[receiver.rank], 0
         assert step is not None
-        target = buffer[chunk_bounds(buffer.size, size, step.recv)]
-        if step.reduce:
-            np.add(target, payload, out=target)
-        else:
-            target[...] = payload
+        for run in chunk_runs(step.recv):
+            target = buffer[chunk_bounds(buffer.size, num_chunks, run)]
+            arrived = payload[start : start + target.size]
+            start += target.size
+            if step.reduce:
+                combine(target, arrived)
+            else:
+                target[...] = arrived
 
-    run_lockstep(schedule, size, read, write)
-    return buffers
+    run_lockstep(algorithm, size, read, write, GOALS[algorithm.collective].same_chunks)
+    return [result(algorithm, x, buffer) for x, buffer in zip(inputs, buffers, strict=True)]
+
+
+def lay_out(algorithm: Algorithm, rank: int, size: int, x: np.ndarray) -> np.ndarray:
+    """Return the memory that the chunks of ``algorithm`` are cut from, with ``x`` in it.
+
+    One buffer is a copy of ``x``. Where there are more (all_to_all), they lie one behind another, and what a rank
+    sends to itself is already in the second.
+    """
+    if algorithm.buffers == 1:
+        return x.copy()
+    if x.size % size:
+        raise ValueError(f"{algorithm.collective} of {x.size} elements over {size} ranks: must be a multiple")
+    memory = np.empty(x.size * algorithm.buffers, x.dtype)
+    memory[: x.size] = x
+    own = chunk_bounds(x.size, size, rank)
+    memory[x.size + own.start : x.size + own.stop] = x[own]
+    return memory
+
+
+def result(algorithm: Algorithm, x: np.ndarray, memory: np.ndarray) -> np.ndarray:
+    """Return the part of ``memory`` that holds the result."""
+    return memory if algorithm.buffers == 1 else memory[x.size : 2 * x.size]

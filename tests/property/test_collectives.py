@@ -79,7 +79,7 @@ def everybody_receives_first(rank, size):
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
-        (off_by_one_chunk, "a data race"),
+        (off_by_one_chunk, "rank 1 sends chunk 0 in its round 0, but rank 0 takes it for chunk 1"),
         (swapped_peer, r"P = 3: deadlock"),
         (forgotten_last_lap, "P = 2: rank 0 ends without rank 1.s contribution in chunk 0"),
         (reduce_instead_of_copy, "a second time"),

@@ -1,0 +1,5 @@
+"""Barrier: no rank leaves before every rank has come."""
+
+from .dissemination import dissemination
+
+__all__ = ["dissemination"]

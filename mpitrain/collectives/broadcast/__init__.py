@@ -1,0 +1,7 @@
+"""Broadcast: rank 0's buffer ends on every rank."""
+
+from .binomial import binomial
+from .chain import chain
+from .scatter_all_gather import scatter_all_gather
+
+__all__ = ["binomial", "chain", "scatter_all_gather"]

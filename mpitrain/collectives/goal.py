@@ -1,0 +1,131 @@
+"""What each collective starts from and has to achieve, as sets of contributions.
+
+A contribution is a bit: bit r is what rank r brings. What a chunk holds is a set of them, as an int; 0 is a chunk
+with nothing in it yet. Reducing unites two sets that must not overlap (nothing counts twice), copying replaces one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Start = Callable[[int, int, int], list[int]]
+Finish = Callable[[int, int, int], list[int | None]]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A collective by its start and its end.
+
+    Attributes
+    ----------
+    collective : str
+    start : callable(rank, size, num_chunks)
+        The contributions in each chunk of a rank at the start.
+    finish : callable(rank, size, num_chunks)
+        Those at the end; None where anything may be left.
+    sentence : str
+        The same in words.
+    same_chunks : bool
+        Both ends of a message name the same chunks.
+    once : bool
+        A contribution must not be added twice (only a barrier does not mind: to hear twice is to hear).
+    owners : bool
+        Chunks belong to ranks, so their number must be a multiple of P.
+    """
+
+    collective: str
+    start: Start
+    finish: Finish
+    sentence: str
+    same_chunks: bool = True
+    once: bool = True
+    owners: bool = False
+
+    def name(self, bit: int, size: int) -> str:
+        """Return the contribution ``bit`` in words."""
+        if self.collective == "all_to_all":
+            return f"rank {bit // size}'s chunk for rank {bit % size}"
+        return f"rank {bit}'s contribution"
+
+
+def _everybody(rank: int, size: int, num_chunks: int) -> list[int]:
+    return [1 << rank] * num_chunks
+
+
+def _sum(rank: int, size: int, num_chunks: int) -> list[int | None]:
+    return [(1 << size) - 1] * num_chunks
+
+
+def _owner(chunk: int, size: int, num_chunks: int) -> int:
+    return chunk * size // num_chunks
+
+
+def _own_sum(rank: int, size: int, num_chunks: int) -> list[int | None]:
+    return [(1 << size) - 1 if _owner(c, size, num_chunks) == rank else None for c in range(num_chunks)]
+
+
+def _own(rank: int, size: int, num_chunks: int) -> list[int]:
+    return [1 << rank if _owner(c, size, num_chunks) == rank else 0 for c in range(num_chunks)]
+
+
+def _all_owned(rank: int, size: int, num_chunks: int) -> list[int | None]:
+    return [1 << _owner(c, size, num_chunks) for c in range(num_chunks)]
+
+
+def _root_only(rank: int, size: int, num_chunks: int) -> list[int]:
+    return [0 if rank else 1] * num_chunks
+
+
+def _from_root(rank: int, size: int, num_chunks: int) -> list[int | None]:
+    return [1] * num_chunks
+
+
+def _sum_at_root(rank: int, size: int, num_chunks: int) -> list[int | None]:
+    return [None if rank else (1 << size) - 1] * num_chunks
+
+
+def _root_has_all(rank: int, size: int, num_chunks: int) -> list[int]:
+    return [0 if rank else 1 << _owner(c, size, num_chunks) for c in range(num_chunks)]
+
+
+def _own_back(rank: int, size: int, num_chunks: int) -> list[int | None]:
+    return [1 << rank if _owner(c, size, num_chunks) == rank else None for c in range(num_chunks)]
+
+
+def _all_at_root(rank: int, size: int, num_chunks: int) -> list[int | None]:
+    return [None] * num_chunks if rank else _all_owned(rank, size, num_chunks)
+
+
+def _slots_in(rank: int, size: int, num_chunks: int) -> list[int]:
+    # chunk d of the first P is for rank d, chunk P + s is where rank s's arrives; what is for oneself lies there
+    slots = [1 << rank * size + to for to in range(size)] + [0] * (num_chunks - size)
+    slots[size + rank] = slots[rank]
+    return slots
+
+
+def _slots_out(rank: int, size: int, num_chunks: int) -> list[int | None]:
+    arrived: list[int | None] = [1 << source * size + rank for source in range(size)]
+    return [None] * size + arrived + [None] * (num_chunks - 2 * size)
+
+
+def _up_to_rank(rank: int, size: int, num_chunks: int) -> list[int | None]:
+    return [(2 << rank) - 1] * num_chunks
+
+
+GOALS = {
+    goal.collective: goal
+    for goal in (
+        Goal("all_reduce", _everybody, _sum, "every chunk ends on every rank with every contribution exactly once"),
+        Goal(
+            "reduce_scatter", _everybody, _own_sum, "chunk r ends summed on rank r, each contribution once", owners=True
+        ),
+        Goal("all_gather", _own, _all_owned, "chunk r of rank r ends on every rank", owners=True),
+        Goal("broadcast", _root_only, _from_root, "rank 0's chunks end on every rank"),
+        Goal("reduce", _everybody, _sum_at_root, "every chunk ends on rank 0 with every contribution exactly once"),
+        Goal("all_to_all", _slots_in, _slots_out, "chunk d of rank s ends in place s of rank d", same_chunks=False),
+        Goal("scatter", _root_has_all, _own_back, "chunk r of rank 0 ends on rank r", owners=True),
+        Goal("gather", _own, _all_at_root, "chunk r of rank r ends on rank 0", owners=True),
+        Goal("barrier", _everybody, _sum, "every rank hears from every rank, directly or not", once=False),
+        Goal("scan", _everybody, _up_to_rank, "rank r ends with the contributions of ranks 0 to r exactly once"),
+    )
+}
+"""The goals by collective."""

@@ -1,0 +1,84 @@
+"""Where everything comes from: the sets of contributions in every chunk of every rank, message by message."""
+
+from collections.abc import Sequence
+
+from .algorithm import Algorithm
+from .goal import GOALS
+from .lockstep import Measured, Program, ScheduleError, run_lockstep
+from .step import as_chunks
+
+
+class Provenance:
+    """The state of all ranks while a schedule runs in lockstep, kept as sets of contributions (see goal.py).
+
+    Attributes
+    ----------
+    held : list of lists of int
+        held[rank][chunk] is the set of contributions, bit by bit.
+    """
+
+    def __init__(self, algorithm: Algorithm, size: int) -> None:
+        self.algorithm, self.size = algorithm, size
+        self.goal = GOALS[algorithm.collective]
+        self.num_chunks = algorithm.num_chunks(size)
+        if self.num_chunks < 1 or (self.goal.owners and self.num_chunks % size):
+            wanted = f"a multiple of {size}" if self.goal.owners else "at least 1"
+            raise ScheduleError(f"the number of chunks is {self.num_chunks}, but must be {wanted}")
+        self.held = [self.goal.start(rank, size, self.num_chunks) for rank in range(size)]
+        self._last: dict[tuple[int, int], str] = {}
+
+    def run(self) -> Measured:
+        """Run the schedule and hold its end against the goal."""
+        measured = run_lockstep(self.algorithm, self.size, self.read, self.write, self.goal.same_chunks)
+        self.check_end()
+        return measured
+
+    def read(self, rank: int, chunks: Sequence[int]) -> list[int]:
+        """Return the sets that ``rank`` sends."""
+        held = self.held[rank]
+        payload = [held[c] for c in chunks]
+        if not all(payload):
+            raise ScheduleError(f"rank {rank} sends chunk {chunks[payload.index(0)]} before anything is in it")
+        return payload
+
+    def write(self, receiver: Program, sender: Program, payload: list[int]) -> None:
+        """Put what has come into place."""
+        step = receiver.step
+        assert step is not None
+        held, chunks = self.held[receiver.rank], as_chunks(step.recv)
+        if step.reduce:
+            payload = [self._united(receiver, c, held[c], arrived) for c, arrived in zip(chunks, payload, strict=True)]
+        where = f"last received in its round {receiver.round} from rank {sender.rank}"
+        for chunk, contributions in zip(chunks, payload, strict=True):
+            held[chunk] = contributions
+            self._last[receiver.rank, chunk] = where
+
+    def _united(self, receiver: Program, chunk: int, there: int, arrived: int) -> int:
+        assert receiver.step is not None
+        what, where = f"rank {receiver.rank} adds", f"in its round {receiver.round}"
+        if not there:
+            raise ScheduleError(f"{what} to chunk {chunk} {where}, but nothing is in it yet; copy instead of reduce")
+        if there & arrived and self.goal.once:
+            name = self.goal.name(_lowest_bit(there & arrived), self.size)
+            raise ScheduleError(
+                f"{what} {name} to chunk {chunk} a second time {where} (received from rank {receiver.step.recv_from})"
+            )
+        return there | arrived
+
+    def check_end(self) -> None:
+        """Raise ScheduleError for the first chunk that does not end as it should."""
+        for rank in range(self.size):
+            for chunk, wanted in enumerate(self.goal.finish(rank, self.size, self.num_chunks)):
+                there = self.held[rank][chunk]
+                if wanted is None or there == wanted:
+                    continue
+                last = self._last.get((rank, chunk), "never received")
+                if wanted & ~there:
+                    name = self.goal.name(_lowest_bit(wanted & ~there), self.size)
+                    raise ScheduleError(f"rank {rank} ends without {name} in chunk {chunk} ({last})")
+                name = self.goal.name(_lowest_bit(there & ~wanted), self.size)
+                raise ScheduleError(f"rank {rank} ends with {name} in chunk {chunk}, where it must not be ({last})")
+
+
+def _lowest_bit(contributions: int) -> int:
+    return (contributions & -contributions).bit_length() - 1

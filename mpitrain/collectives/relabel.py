@@ -1,0 +1,75 @@
+"""Schedules made of schedules: the same steps on other ranks and chunks, backwards, or after folding to fewer ranks."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from .step import Chunks, Schedule, Step
+
+
+def moved(
+    steps: Iterable[Step], rank_of: Callable[[int], int], chunks_of: Callable[[Chunks], Chunks] = lambda c: c
+) -> Iterator[Step]:
+    """Yield ``steps`` among the ranks ``rank_of(0), rank_of(1), ...`` and on the chunks ``chunks_of(...)``."""
+    for s in steps:
+        yield Step(
+            send_to=None if s.send_to is None else rank_of(s.send_to),
+            send=None if s.send is None else chunks_of(s.send),
+            recv_from=None if s.recv_from is None else rank_of(s.recv_from),
+            recv=None if s.recv is None else chunks_of(s.recv),
+            reduce=s.reduce,
+        )
+
+
+def backwards(steps: Iterable[Step], reduce: bool = False) -> Iterator[Step]:
+    """Yield ``steps`` from the last to the first, with every message going the other way.
+
+    What spreads copies, backwards collects them: a broadcast becomes a reduce, an all-gather a reduce-scatter
+    (with ``reduce``), a scatter a gather (without).
+    """
+    for s in reversed(list(steps)):
+        yield Step(s.recv_from, s.recv, s.send_to, s.send, reduce=reduce and s.send_to is not None)
+
+
+def power_of_two(size: int) -> int:
+    """Return the largest power of two that is at most ``size``."""
+    return 1 << (size.bit_length() - 1)
+
+
+def folded(schedule: Schedule, rank: int, size: int) -> Iterator[Step]:
+    """Yield an all-reduce for any P made of one for a power of two, P'.
+
+    Of the first 2(P - P') ranks, each even one hands its vector to its neighbour, which works for both, and gets
+    the result back: two more rounds with the whole vector. The vector is cut into P' chunks.
+    """
+    core = power_of_two(size)
+    pairs, everything = size - core, range(core)
+    paired = rank < 2 * pairs
+    if paired and rank % 2 == 0:
+        yield Step(send_to=rank + 1, send=everything)
+        yield Step(recv_from=rank + 1, recv=everything)
+        return
+    if paired:
+        yield Step(recv_from=rank - 1, recv=everything, reduce=True)
+    inner = schedule(rank // 2 if paired else rank - pairs, core)
+    yield from moved(inner, lambda v: 2 * v + 1 if v < pairs else v + pairs)
+    if paired:
+        yield Step(send_to=rank - 1, send=everything)
+
+
+def fold_rounds(size: int) -> int:
+    """Return the rounds that folding adds: 2, or 0 for a power of two."""
+    return 0 if size == power_of_two(size) else 2
+
+
+def halve_and_double(rank: int, size: int, peers: list[int], upper: list[bool]) -> Iterator[Step]:
+    """Yield a butterfly: in round k, exchange halves with ``peers[k]``, keeping the upper half or the lower one.
+
+    Then the same backwards, to hand the sums out. Needs a power of two and as many chunks as ranks.
+    """
+    mine, path = range(size), []
+    for peer, keep_upper in zip(peers, upper, strict=True):
+        middle = (mine.start + mine.stop) // 2
+        halves = range(mine.start, middle), range(middle, mine.stop)
+        mine, other = halves[keep_upper], halves[not keep_upper]
+        path.append(Step(send_to=peer, send=mine, recv_from=peer, recv=other))
+        yield Step(send_to=peer, send=other, recv_from=peer, recv=mine, reduce=True)
+    yield from reversed(path)
