@@ -85,6 +85,8 @@ class Arena:
         In forward order, as ``Layer.named_parameters()`` and ``Layer.named_states()`` give them.
     seed : int
         Each parameter draws from a generator of (seed, its name), so its first value depends on nothing else.
+    gradient_device : Device
+        Where gradients live, if elsewhere (``comm.shared.SharedDevice``).
 
     Attributes
     ----------
@@ -104,6 +106,7 @@ class Arena:
         seed: int = 0,
         dtype: Any = np.float32,
         device: Device = CPU,
+        gradient_device: Device | None = None,
     ):
         self.dtype = np.dtype(dtype)
         self.parameters = _distinct(parameters)[::-1]
@@ -115,7 +118,7 @@ class Arena:
             p.index, p.start, p.stop, p._arena = index, self.size, self.size + p.size, self
             self.size = _align(p.stop, self.dtype)
         self.values = device.zeros((self.size,), self.dtype)
-        self.gradients = device.zeros((self.size,), self.dtype)
+        self.gradients = (gradient_device or device).zeros((self.size,), self.dtype)
         self.header = self.gradients[:HEADER]
         for p in self.parameters:
             p.data = self.values[p.start : p.stop].reshape(p.shape)

@@ -88,7 +88,8 @@ class Parallel:
     """How the ranks work together."""
 
     all_reduce: str = "auto"
-    """How gradients are summed over the ranks: ring, tree, flat, native (MPI_Allreduce) or auto."""
+    """How gradients are summed over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), an algorithm
+    of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
     bucket_mb: float = 25.0
     """Size of the gradient buckets that are sent while backward still runs, in MiB (the first has at most 1)."""
     threads: int = 0

@@ -140,5 +140,5 @@ def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World",
         else f"gradients: {' and '.join(sorted(set(sync.algorithms)))} all-reduce of {arena.gradients.nbytes / 1024:,.0f} "
         f"KiB in {count(len(sync.buckets), 'bucket')}",
     ]
-    for line in lines:
+    for line in [*lines, *world.notes]:
         console.print(line, highlight=False, soft_wrap=True)

@@ -1,6 +1,7 @@
-"""The ranks of a job: the only module, with plan.py, that talks to MPI."""
+"""The ranks of a job: what they know of each other, and what they can do together."""
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -18,12 +19,15 @@ except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI 
         "system's MPI (module load ...)"
     ) from None
 
-from ..collectives import ALL_REDUCE
+from ..collectives import Algorithm, check, check_for, find, names
 from ..errors import AgreedError, UserError
 from .launch import lonely_message
-from .plan import NativePlan, Plan
+from .native import NativePlan
+from .plan import Plan, Request
+from .shared import SharedPlan, Window, ordinary, why_not, window_bytes
 
-ALL_REDUCE_NAMES = (*ALL_REDUCE, "native", "auto")
+ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
+CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
 # Bytes of a chunk from which `auto` takes the ring. A round from Python costs a few microseconds; where ranks
 # outnumber cores it costs a turn of the scheduler, and the tree's few rounds win for far longer.
 RING_CHUNK = 4 * 1024
@@ -47,6 +51,8 @@ class World:
         Cores that this rank can count on: those it may run on, divided by the ranks that share them.
     oversubscribed : bool
         True when the ranks of this node outnumber its cores.
+    notes : list of str
+        What turned out otherwise than asked for, and why; the same on all ranks.
     """
 
     def __init__(self, comm: Any = MPI.COMM_WORLD) -> None:
@@ -60,8 +66,11 @@ class World:
         sharing = sum(mask == masks[node.rank] for mask in masks)
         self.cores = max(1, len(masks[node.rank]) // sharing)
         self.oversubscribed = node.size > len(frozenset().union(*masks))
-        node.Free()
+        self._node = node
+        self._windows: list[Window] = []
+        self._checked: set[str] = set()
         self._next_tag = 0
+        self.notes: list[str] = []
 
     @property
     def library(self) -> str:
@@ -69,29 +78,97 @@ class World:
         first_line = MPI.Get_library_version().split("\n")[0].split(",")[0].strip("\x00")
         return " ".join(first_line.replace("Version:", "").split())
 
-    # ---- all-reduce of big buffers
+    # ---- collectives of big buffers
 
-    def plan_all_reduce(self, buffer: np.ndarray, algorithm: str = "auto") -> "Plan | NativePlan":
-        """Return a request that sums ``buffer`` (n,) over the ranks in place, as often as it is started.
+    def plan_all_reduce(self, buffer: np.ndarray, algorithm: str = "auto", op: str = "sum") -> Request:
+        """Return a request that reduces ``buffer`` (n,) over the ranks in place, as often as it is started.
 
-        Every rank calls this in the same order with the same length, dtype and algorithm.
+        Every rank calls this in the same order with the same length, dtype, algorithm and operator.
+
+        Parameters
+        ----------
+        buffer : (n,) contiguous array
+        algorithm : str
+            Of ``ALL_REDUCE_NAMES``, with options or not, or FILE.py:FUNC (checked first).
+        op : str
+            sum, max, min or adasum.
+
+        Raises
+        ------
+        AgreedError
+            On all ranks, if there is no such algorithm or if it is wrong.
         """
-        algorithm = self.resolve(algorithm, buffer.nbytes)
-        self._next_tag += 1
+        with self.together():
+            algorithm = self.resolve(algorithm, buffer.nbytes)
+        if algorithm == "shared":
+            plan = self._plan_shared(buffer, op)
+            if plan is not None:
+                return plan
+            algorithm = self.resolve("auto", buffer.nbytes)
         if algorithm == "native":
-            return NativePlan(self._comm, buffer, yield_cpu=self.oversubscribed)
-        schedule = ALL_REDUCE[algorithm]
-        return Plan(self._comm, schedule, buffer, tag=self._next_tag, yield_cpu=self.oversubscribed)
+            return NativePlan(self._comm, buffer, op=op, yield_cpu=self.oversubscribed)
+        return self.plan(algorithm, buffer, op)
+
+    def plan(self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum") -> Plan:
+        """Return a request for any collective that is a schedule: ``plan("all_gather/bruck", buffer)``.
+
+        Chunk r of the buffer is rank r's, where a collective has such a thing; the root is rank 0.
+        """
+        found = find(algorithm) if isinstance(algorithm, str) else algorithm
+        self._next_tag += 1
+        return Plan(self._comm, found, buffer, op=op, tag=self._next_tag, yield_cpu=self.oversubscribed)
 
     def resolve(self, algorithm: str, num_bytes: int) -> str:
-        """Return the algorithm that ``auto`` stands for at this length; other names are checked and returned."""
+        """Return the algorithm that ``auto`` stands for at this length; other names are checked and returned.
+
+        An algorithm in a user's own file runs through the checker, on rank 0 only: call this in ``together``.
+        """
         if algorithm == "auto":
             if num_bytes >= self.size * (RING_CHUNK_OVERSUBSCRIBED if self.oversubscribed else RING_CHUNK):
                 return "ring"
             return "tree" if self.oversubscribed else "native"
-        if algorithm not in ALL_REDUCE_NAMES:
+        if algorithm in ALL_REDUCE_NAMES or algorithm in self._checked:
+            return algorithm
+        if ":" not in algorithm:
             raise UserError(f"there is no all-reduce {algorithm!r}; there are {', '.join(ALL_REDUCE_NAMES)}")
+        found = find(algorithm)
+        if found.collective != "all_reduce":
+            raise UserError(f"{algorithm} is of {found.collective}, not an all-reduce")
+        if self.rank == 0 and ".py:" in algorithm:
+            check(found, min(self.size, CHECKED_RANKS))
+            if self.size > CHECKED_RANKS:
+                check_for(found, self.size)
+        self._checked.add(algorithm)
         return algorithm
+
+    def shared_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+        """Return an array of zeros that the other ranks of the node can reach; ordinary memory where that cannot be.
+
+        All ranks call it together, with the same shape. The memory lives as long as the process.
+        """
+        num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        if self._cannot_share(num_bytes, "memory"):
+            return ordinary(shape, dtype)
+        self._windows.append(Window(self._node, num_bytes))
+        return self._windows[-1].own.view(dtype).reshape(shape)
+
+    def _plan_shared(self, buffer: np.ndarray, op: str) -> SharedPlan | None:
+        places = [(i, w.find(buffer)) for i, w in enumerate(self._windows)]
+        found = next(((i, start) for i, start in places if start is not None), None)
+        in_window = found is not None and len(set(self.all_gather(found))) == 1
+        in_window = all(self.all_gather(in_window))
+        if self._cannot_share(window_bytes(buffer.nbytes, in_window), "all-reduce"):
+            return None
+        place = (self._windows[found[0]], found[1]) if found is not None and in_window else None
+        return SharedPlan(self._node, buffer, place, op=op)
+
+    def _cannot_share(self, num_bytes: int, what: str) -> bool:
+        """Say whether the ranks cannot share so much memory each, the same on all of them; the reason is a note."""
+        reason = why_not(self.node_size, self.size, num_bytes) if self.rank == 0 else None
+        reason = self._comm.bcast(reason)
+        if reason is not None and (note := f"no shared {what}: {reason}") not in self.notes:
+            self.notes.append(note)
+        return reason is not None
 
     # ---- small things, by the MPI library
 

@@ -14,7 +14,7 @@ from ..arena import Arena, Parameter
 from ..comm.world import World
 from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
-from .buckets import Bucket, cut_buckets
+from .buckets import cut_buckets
 
 
 class DataParallel:
@@ -27,7 +27,7 @@ class DataParallel:
         Of ``model``; rank 0's values and states are given to all ranks, and the copies compared.
     world : World
     all_reduce : str
-        ring, tree, flat, native or auto.
+        As in ``World.plan_all_reduce``: a name, or FILE.py:FUNC.
     bucket_bytes : int
     synchronise_batch_norm : bool
         Take batch statistics over all ranks.
@@ -56,11 +56,8 @@ class DataParallel:
         world.broadcast(arena.states)
         self.verify("at the start")
         self.buckets = cut_buckets(arena, bucket_bytes)
-        self.algorithms = [world.resolve(all_reduce, self._bytes(b)) for b in self.buckets]
-        self._plans = [
-            world.plan_all_reduce(arena.gradients[b.start : b.stop], name)
-            for b, name in zip(self.buckets, self.algorithms, strict=True)
-        ]
+        self._plans = [world.plan_all_reduce(arena.gradients[b.start : b.stop], all_reduce) for b in self.buckets]
+        self.algorithms = [plan.algorithm for plan in self._plans]
         self._bucket_of = [i for i, b in enumerate(self.buckets) for _ in range(b.num_parameters)]
         self._missing: list[int] = []
         self._started = self._done = len(self.buckets)
@@ -140,9 +137,6 @@ class DataParallel:
         while self._started < len(self.buckets) and self._missing[self._started] <= 0:
             self._plans[self._started].start()
             self._started += 1
-
-    def _bytes(self, bucket: Bucket) -> int:
-        return (bucket.stop - bucket.start) * self.arena.dtype.itemsize
 
 
 def _hash(array: np.ndarray) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 
 from .. import models
 from ..arena import Arena
+from ..comm.shared import SharedDevice
 from ..comm.world import World
 from ..config import Config
 from ..data.dataset import Dataset
@@ -63,8 +64,11 @@ def open_session(config: Config, world: World) -> Session:
     target_normalizer = _fit(dataset.train.y, world) if dataset.task == "regression" else None
     with world.together():
         model = make_model(config, dataset.input_shape, dataset.num_outputs)
-        arena = Arena(model.named_parameters(), model.named_states(), seed=config.run.seed)
         loss: Loss = MSE() if dataset.task == "regression" else SoftmaxCrossEntropy(config.optimizer.label_smoothing)
+    gradient_device = SharedDevice(world) if config.parallel.all_reduce == "shared" else None
+    arena = Arena(
+        model.named_parameters(), model.named_states(), seed=config.run.seed, gradient_device=gradient_device
+    )
     return Session(dataset, normalizer, target_normalizer, model, arena, loss)
 
 
