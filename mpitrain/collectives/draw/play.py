@@ -1,0 +1,160 @@
+"""A schedule played to its end, written down message by message: what every drawing is made from."""
+
+from dataclasses import dataclass, field
+
+from ...errors import UserError
+from ..algorithm import Algorithm, make_algorithm
+from ..goal import GOALS, Goal
+from ..lockstep import Program
+from ..provenance import Provenance
+from ..step import Schedule, as_chunks
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message.
+
+    Parameters
+    ----------
+    round : int
+        From 1: how many messages, one after the other, end with this one.
+    sender, sender_step, receiver, receiver_step : int
+        The two ends, and the number of the step that each of them is in.
+    sent, received : tuple of int
+        Chunks as the sender and as the receiver name them (different for all_to_all only).
+    reduce : bool
+        Added to what is there, or put in its place.
+    payload, after : tuple of int
+        Sets of contributions (see goal.py), one a chunk: what travels, and what the receiver then holds.
+    """
+
+    round: int
+    sender: int
+    sender_step: int
+    receiver: int
+    receiver_step: int
+    sent: tuple[int, ...]
+    received: tuple[int, ...]
+    reduce: bool
+    payload: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Play:
+    """All messages of a schedule for one P, and what the ranks hold after each round.
+
+    Attributes
+    ----------
+    name, collective : str
+    size, num_chunks, buffers : int
+        P; chunks of all buffers together; how many buffers they belong to.
+    messages : list of Message
+        By round, then by sender.
+    start, finish : list of lists
+        start[rank][chunk] and finish[rank][chunk]: sets of contributions; None where anything may be left.
+    error : str
+        What is wrong with the schedule; empty if nothing is. The messages are those up to there.
+    """
+
+    name: str
+    collective: str
+    size: int
+    num_chunks: int
+    buffers: int = 1
+    messages: list[Message] = field(default_factory=list)
+    start: list[list[int]] = field(default_factory=list)
+    finish: list[list[int | None]] = field(default_factory=list)
+    error: str = ""
+
+    @property
+    def num_rounds(self) -> int:
+        """Messages on the longest path."""
+        return self.messages[-1].round if self.messages else 0
+
+    @property
+    def goal(self) -> Goal:
+        """What the schedule has to achieve."""
+        return GOALS[self.collective]
+
+    def rounds(self) -> list[list[Message]]:
+        """Return the messages of each round."""
+        by_round: list[list[Message]] = [[] for _ in range(self.num_rounds)]
+        for message in self.messages:
+            by_round[message.round - 1].append(message)
+        return by_round
+
+    def states(self) -> list[list[list[int]]]:
+        """Return what is in states[round][rank][chunk]; round 0 is the start."""
+        states = [[list(row) for row in self.start]]
+        for messages in self.rounds():
+            state = [list(row) for row in states[-1]]
+            for message in messages:
+                for chunk, contributions in zip(message.received, message.after, strict=True):
+                    state[message.receiver][chunk] = contributions
+            states.append(state)
+        return states
+
+
+def play(algorithm: Algorithm | Schedule, size: int) -> Play:
+    """Play ``algorithm`` with ``size`` ranks; one that is wrong is played as far as it goes.
+
+    Examples
+    --------
+    >>> from mpitrain.collectives import find
+    >>> [(m.sender, m.receiver, m.received, m.reduce) for m in play(find("ring"), 2).messages[:2]]
+    [(0, 1, (0,), True), (1, 0, (1,), True)]
+    """
+    algorithm = make_algorithm(algorithm)
+    try:
+        recorder = _Recorder(algorithm, size)
+    except UserError as error:
+        return Play(algorithm.name, algorithm.collective, size, 0, error=str(error))
+    start = [list(row) for row in recorder.held]
+    try:
+        recorder.run()
+        wrong = ""
+    except UserError as error:
+        wrong = str(error)
+    num_chunks = recorder.num_chunks
+    return Play(
+        name=algorithm.name,
+        collective=algorithm.collective,
+        size=size,
+        num_chunks=num_chunks,
+        buffers=algorithm.buffers,
+        messages=sorted(recorder.messages, key=lambda m: (m.round, m.sender, m.receiver)),
+        start=start,
+        finish=[recorder.goal.finish(rank, size, num_chunks) for rank in range(size)],
+        error=wrong,
+    )
+
+
+class _Recorder(Provenance):
+    """Provenance that keeps a record; a message that turns out to be wrong is the last in it."""
+
+    def __init__(self, algorithm: Algorithm, size: int) -> None:
+        super().__init__(algorithm, size)
+        self.messages: list[Message] = []
+
+    def write(self, receiver: Program, sender: Program, payload: list[int]) -> None:
+        assert sender.step is not None
+        assert receiver.step is not None
+        received, reduce = tuple(as_chunks(receiver.step.recv)), receiver.step.reduce
+        held = self.held[receiver.rank]
+        after = [held[c] | p if reduce else p for c, p in zip(received, payload, strict=True)]
+        self.messages.append(
+            Message(
+                max(sender.clock, receiver.clock) + 1,
+                sender.rank,
+                sender.round,
+                receiver.rank,
+                receiver.round,
+                tuple(as_chunks(sender.step.send)),
+                received,
+                reduce,
+                tuple(payload),
+                tuple(after),
+            )
+        )
+        super().write(receiver, sender, payload)
