@@ -20,7 +20,7 @@ def integers(world, num_elements, dtype, seed=0):
 
 
 @pytest.mark.parametrize("algorithm", ALL_REDUCE_NAMES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_exact_sum_again_and_again(world, algorithm, dtype):
     for num_elements in (0, 1, world.size - 1, world.size, 1000, 100_003):
         mine, expected = integers(world, num_elements, dtype)
@@ -32,6 +32,16 @@ def test_exact_sum_again_and_again(world, algorithm, dtype):
             plan.wait()
             np.testing.assert_array_equal(buffer, expected, f"{algorithm}, n {num_elements}")
         plan.free()
+
+
+@pytest.mark.parametrize("algorithm", ["ring", "halving_doubling", "double_tree", "shared", "native"])
+def test_a_million_and_three(world, algorithm):
+    buffer, expected = integers(world, 1_000_003, np.float32)
+    plan = world.plan_all_reduce(buffer, algorithm)
+    plan.start()
+    plan.wait()
+    np.testing.assert_array_equal(buffer, expected)
+    plan.free()
 
 
 @pytest.mark.parametrize("algorithm", ALL_REDUCE)

@@ -1,44 +1,151 @@
-"""Every schedule against provenance and against the exact sum, for every P from 1 to 17 and odd sizes."""
+"""Every algorithm of every collective by provenance and by numbers, for every P from 1 to 17 and odd lengths."""
 
 import numpy as np
 import pytest
 
-from mpitrain.collectives import ALL_REDUCE, ScheduleError, Step, check_all_reduce, ring, simulate
+from mpitrain.collectives import ALL_REDUCE, COLLECTIVES, ScheduleError, Step, algorithm, check, find, names, simulate
+from mpitrain.collectives.all_reduce import recursive_doubling, ring
+from mpitrain.collectives.provenance import Provenance
+from mpitrain.errors import UserError
 
 MAX_RANKS = 17
+EVERYTHING = [name for collective in COLLECTIVES for name in names(collective)]
+WITH_OPTIONS = [
+    "pipelined_ring:segments=1",
+    "pipelined_ring:segments=3",
+    "chain:segments=1",
+    "chain:segments=5",
+    "k_nomial:radix=2",
+    "k_nomial:radix=3",
+    "double_tree:segments=1",
+    "double_tree:segments=3",
+    *(f"two_level:node=3,inner={name},outer=tree" for name in ("ring", "halving", "tree", "chain")),
+    *(f"two_level:node=2,outer={name}" for name in names() if name != "two_level"),
+    "two_level:node=2,outer=two_level(node=2,outer=pipelined_ring)",
+    "broadcast/chain:segments=1",
+    "reduce/chain:segments=3",
+]
 
 
-@pytest.mark.parametrize("name", ALL_REDUCE)
-def test_provenance(name):
-    check_all_reduce(ALL_REDUCE[name], MAX_RANKS)
+@pytest.mark.parametrize("name", [*EVERYTHING, *WITH_OPTIONS])
+def test_provenance_and_promises(name):
+    found = find(name)
+    assert found.rounds
+    assert found.bytes
+    assert found.reductions
+    assert found.source
+    assert found.summary.endswith(".")
+    assert f"checked for P <= {MAX_RANKS}" in check(found, MAX_RANKS)
 
 
-@pytest.mark.parametrize("name", ALL_REDUCE)
-@pytest.mark.parametrize("size", range(1, MAX_RANKS + 1))
-def test_simulated_sum(name, size):
-    seed = 100 * size
-    rng = np.random.default_rng(seed)
-    for num_elements in {0, 1, size - 1, size, size + 1, 1000}:
-        for dtype in (np.float32, np.float64, np.int64):
-            inputs = [rng.integers(-1000, 1000, num_elements).astype(dtype) for _ in range(size)]
-            outputs = simulate(ALL_REDUCE[name], inputs)
-            for rank, out in enumerate(outputs):
-                np.testing.assert_array_equal(out, np.sum(inputs, axis=0), f"rank {rank}, n {num_elements}")
+@pytest.mark.parametrize("name", ["tree", "recursive_doubling", "halving_doubling", "swing", "bine", "double_tree"])
+def test_provenance_of_many_ranks(name):
+    for size in (32, 48, 63, 64):
+        Provenance(find(name), size).run()
 
 
-@pytest.mark.parametrize("name", ALL_REDUCE)
+@pytest.mark.parametrize("name", [*names(), *WITH_OPTIONS[:-2]])
+def test_the_sum(name):
+    found = find(name)
+    for size in range(1, MAX_RANKS + 1):
+        rng = np.random.default_rng(100 * size)
+        for num_elements in sorted({0, 1, size - 1, size, size + 1, 1000}):
+            dtype = DTYPES[(size + num_elements) % len(DTYPES)]
+            inputs = [rng.integers(-50, 50, num_elements).astype(dtype) for _ in range(size)]
+            expected = np.sum(inputs, axis=0).astype(dtype)
+            for rank, out in enumerate(simulate(found, inputs)):
+                np.testing.assert_array_equal(out, expected, f"P {size}, rank {rank}, n {num_elements}, {dtype}")
+
+
+DTYPES = [np.float32, np.float64, np.float16, np.int64]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", names())
+def test_the_sum_of_a_thousand_in_every_dtype(name, dtype):
+    for size in (2, 3, 17):
+        inputs = [np.random.default_rng(rank).integers(-50, 50, 1000).astype(dtype) for rank in range(size)]
+        for out in simulate(find(name), inputs):
+            np.testing.assert_array_equal(out, np.sum(inputs, axis=0).astype(dtype))
+
+
+@pytest.mark.parametrize("name", ["ring", "recursive_doubling", "double_tree", "swing"])
+def test_the_sum_of_a_million_and_three(name):
+    inputs = [np.random.default_rng(rank).integers(-50, 50, 1_000_003).astype(np.float32) for rank in range(5)]
+    for out in simulate(find(name), inputs):
+        np.testing.assert_array_equal(out, np.sum(inputs, axis=0))
+
+
+@pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize("size", [3, 5, 8])
 def test_all_ranks_end_with_the_same_bits(name, size):
     rng = np.random.default_rng(size)
-    outputs = simulate(ALL_REDUCE[name], [rng.standard_normal(101).astype(np.float32) for _ in range(size)])
+    outputs = simulate(find(name), [rng.standard_normal(101).astype(np.float32) for _ in range(size)])
     assert len({out.tobytes() for out in outputs}) == 1
 
 
-def test_rounds():
+def expected_of(collective, inputs, rank):
+    """Return what ``rank`` must hold, and where: by definition, without any schedule."""
+    size, n = len(inputs), inputs[0].size
+    own = slice(n * rank // size, n * (rank + 1) // size)
+    everything = slice(0, n)
+    chunk = [slice(n * r // size, n * (r + 1) // size) for r in range(size)]
+    gathered = np.concatenate([inputs[r][chunk[r]] for r in range(size)])
+    return {
+        "reduce_scatter": (own, sum(inputs)[own]),
+        "all_gather": (everything, gathered),
+        "broadcast": (everything, inputs[0]),
+        "reduce": (everything, sum(inputs)) if rank == 0 else (slice(0), inputs[0][:0]),
+        "scatter": (own, inputs[0][own]),
+        "gather": (everything, gathered) if rank == 0 else (slice(0), inputs[0][:0]),
+        "scan": (everything, sum(inputs[: rank + 1])),
+        "all_to_all": (everything, np.concatenate([x[own] for x in inputs])),
+    }[collective]
+
+
+OTHERS = [name for name in EVERYTHING if "/" in name and "barrier" not in name]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_collectives(name):
+    collective = name.split("/")[0]
     for size in range(1, MAX_RANKS + 1):
-        for rank in range(size):
-            assert len(list(ring(rank, size))) == 2 * (size - 1)
-            assert len(list(ALL_REDUCE["tree"](rank, size))) <= 2 * (size - 1).bit_length()
+        rng = np.random.default_rng(size)
+        for num_elements in (0, size, 60 * size) if collective == "all_to_all" else (0, 1, size - 1, size, 1000):
+            inputs = [rng.integers(-1000, 1000, num_elements).astype(np.float64) for _ in range(size)]
+            for rank, out in enumerate(simulate(find(name), inputs)):
+                where, expected = expected_of(collective, inputs, rank)
+                np.testing.assert_array_equal(out[where], expected, f"P {size}, rank {rank}, n {num_elements}")
+
+
+@pytest.mark.parametrize("op", ["max", "min"])
+@pytest.mark.parametrize("name", names())
+def test_greatest_and_least(name, op):
+    inputs = [np.random.default_rng(rank).standard_normal(50) for rank in range(6)]
+    for out in simulate(find(name), inputs, op):
+        np.testing.assert_array_equal(out, getattr(np, op)(inputs, axis=0))
+
+
+def test_adasum_on_a_tree_of_pairs():
+    def pair(a, b):
+        return (1 - a @ b / (2 * a @ a)) * a + (1 - a @ b / (2 * b @ b)) * b
+
+    a, b, c, d = (np.random.default_rng(rank).standard_normal(9) for rank in range(4))
+    expected = pair(pair(a, b), pair(c, d))
+    for name in ("tree", "recursive_doubling"):
+        for out in simulate(find(name), [a, b, c, d], "adasum"):
+            np.testing.assert_allclose(out, expected, rtol=1e-12)
+    orthogonal = list(np.eye(4))
+    np.testing.assert_allclose(simulate(find("tree"), orthogonal, "adasum")[0], np.ones(4))
+    np.testing.assert_allclose(simulate(find("tree"), [a, a, a, a], "adasum")[0], a)
+
+
+def test_adasum_is_refused_where_a_part_is_reduced():
+    with pytest.raises(UserError, match="adasum needs reductions of the whole vector, but ring reduces a part"):
+        simulate(find("ring"), [np.ones(3)] * 3, "adasum")
+
+
+# ---- broken ones
 
 
 def off_by_one_chunk(rank, size):
@@ -76,18 +183,112 @@ def everybody_receives_first(rank, size):
         yield Step(send_to=peer, send=range(size))
 
 
+def a_ring_of_receives(rank, size):
+    if size > 1:
+        yield Step(recv_from=(rank - 1) % size, recv=0, reduce=True)
+        yield Step(send_to=(rank + 1) % size, send=0)
+
+
+def copied_while_sent(rank, size):
+    for step in recursive_doubling(rank, size):
+        yield Step(step.send_to, step.send, step.recv_from, step.recv)
+
+
+def a_message_too_long(rank, size):
+    if rank:
+        yield Step(send_to=0, send=range(size))
+    for peer in range(1, size) if rank == 0 else ():
+        yield Step(recv_from=peer, recv=0, reduce=True)
+
+
+def nobody_receives(rank, size):
+    if rank == 1:
+        yield Step(send_to=0, send=0)
+
+
+def no_such_rank(rank, size):
+    yield Step(send_to=size, send=0)
+
+
+def no_such_chunk(rank, size):
+    if size > 1:
+        yield Step(send_to=1 - rank, send=size, recv_from=1 - rank, recv=0)
+
+
+def peer_without_chunk(rank, size):
+    yield Step(send_to=0)
+
+
+def not_a_step(rank, size):
+    yield rank, size
+
+
+def raises(rank, size):
+    yield from ring(rank, size)
+    raise KeyError("left")
+
+
+def never_ends(rank, size):
+    while True:
+        yield Step()
+
+
+@algorithm(rounds=lambda size: size - 1, bytes=lambda size: 1, reductions=lambda size: 1)
+def promises_too_much(rank, size):
+    yield from ring(rank, size)
+
+
+@algorithm("all_gather", num_chunks=lambda size: size + 1)
+def chunks_that_nobody_owns(rank, size):
+    yield from ()
+
+
+@algorithm("all_gather")
+def sends_what_it_has_not(rank, size):
+    for step in ring(rank, size):
+        yield Step(step.send_to, (step.send + 1) % size, step.recv_from, (step.recv + 1) % size)
+
+
+@algorithm("scan")
+def a_sum_for_a_scan(rank, size):
+    yield from recursive_doubling(rank, size)
+
+
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
         (off_by_one_chunk, "rank 1 sends chunk 0 in its round 0, but rank 0 takes it for chunk 1"),
         (swapped_peer, r"P = 3: deadlock"),
-        (forgotten_last_lap, "P = 2: rank 0 ends without rank 1.s contribution in chunk 0"),
-        (reduce_instead_of_copy, "a second time"),
-        (copy_instead_of_reduce, "ends without rank"),
-        (message_to_itself, "cannot message itself"),
+        (
+            forgotten_last_lap,
+            r"P = 2: rank 0 ends without rank 1.s contribution in chunk 0 \(never received\)",
+        ),
+        (reduce_instead_of_copy, r"P = 2: rank \d adds rank \d's contribution to chunk \d a second time in its round 1"),
+        (copy_instead_of_reduce, r"ends without rank 1's contribution in chunk \d \(last received in its round \d"),
+        (message_to_itself, "P = 1: rank 0 of 1, round 0: send_to is the rank itself; a rank cannot message itself"),
         (everybody_receives_first, r"deadlock: rank 0 \(round 0\) waits for a message from 1; rank 1"),
+        (a_ring_of_receives, r"P = 2: deadlock: rank 0 \(round 0\) waits for a message from 1; rank 1 \(round 0\) w"),
+        (copied_while_sent, r"chunk 0 is sent and overwritten at the same time \(a data race\)"),
+        (a_message_too_long, "a message of 2, but rank 0 has room for 1 in its round 0: chunk 0"),
+        (nobody_receives, r"deadlock: rank 1 \(round 0\) waits for 0 to receive; rank 0 has finished"),
+        (no_such_rank, "send_to is 1, but ranks go from 0 to 0"),
+        (no_such_chunk, "send is 2, but chunks go from 0 to 1"),
+        (peer_without_chunk, "send_to and send must both be given or both be None"),
+        (not_a_step, "a schedule yields Step objects, not tuple"),
+        (raises, "the schedule fails with KeyError: 'left'"),
+        (never_ends, "still yielding after 1000000 steps; does it end"),
+        (promises_too_much, "P = 2: 1 rounds are promised, but it takes 2"),
+        (chunks_that_nobody_owns, "P = 2: the number of chunks is 3, but must be a multiple of 2"),
+        (sends_what_it_has_not, r"P = 2: rank 0 sends chunk 1 before anything is in it"),
+        (a_sum_for_a_scan, "rank 0 ends with rank 1's contribution in chunk 0, where it must not be"),
     ],
 )
 def test_broken_schedules_are_rejected(schedule, message):
-    with pytest.raises(ScheduleError, match=message):
-        check_all_reduce(schedule, 5)
+    with pytest.raises(ScheduleError, match=message) as caught:
+        check(schedule, 5)
+    assert not str(caught.value).endswith(".")
+
+
+def test_the_names_are_there_for_a_library():
+    assert ALL_REDUCE["ring"](0, 2)
+    assert next(iter(ALL_REDUCE)) == "ring"

@@ -54,5 +54,5 @@ def test_no_arrow_runs_up(path):
 
 
 def test_collectives_are_pure():
-    for path in (ROOT / "collectives").glob("*.py"):
+    for path in (ROOT / "collectives").rglob("*.py"):
         assert not any(n.startswith(("mpi4py", "mpitrain.comm", "mpitrain.arena")) for n in imported(path)), path

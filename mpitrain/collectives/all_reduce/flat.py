@@ -1,6 +1,7 @@
 """Flat all-reduce: rank 0 collects everything and hands the sum back. The simplest, and the slowest for many ranks.
 
 Cost: 2(P-1) rounds at the root: 2(P-1)(alpha + n beta) + (P-1) n gamma.
+Source: Gropp, Lusk & Skjellum 1994, "Using MPI": the first that everybody writes.
 """
 
 from collections.abc import Iterator
