@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .. import __version__
@@ -15,11 +16,18 @@ from ..errors import AgreedError, UserError
 if TYPE_CHECKING:
     from ..comm.world import World
 
-COMMANDS = ("train", "evaluate", "predict")
+COMMANDS = ("train", "evaluate", "predict", "collective")
 INTERRUPTED = 130
 
 Job = Callable[["World"], int]
 """What a command does on one rank; its result is the exit code."""
+
+
+@dataclass(frozen=True)
+class LocalJob:
+    """What a command does in one process, without MPI (under a launcher: on rank 0)."""
+
+    run: Callable[[], int]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,8 +44,10 @@ def main(argv: list[str] | None = None) -> int:
         if command not in COMMANDS:
             raise UserError(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
         # one module a command, imported only when it is the one: --help must not load NumPy or start MPI
-        parse: Callable[[list[str], bool], Job] = importlib.import_module(f".{command}", __package__).parse
+        parse: Callable[[list[str], bool], Job | LocalJob] = importlib.import_module(f".{command}", __package__).parse
         job = parse(rest, rank == 0)
+        if isinstance(job, LocalJob):
+            return job.run() if rank == 0 else 0
     except UserError as error:
         return _say(error, rank)
     except KeyboardInterrupt:

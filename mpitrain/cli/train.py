@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = (
     "Train a network on all ranks of an MPI job: mpirun -n 8 python -m mpitrain [train] [OPTIONS]. "
-    "Other commands: evaluate, predict (each with --help)."
+    "Other commands: evaluate, predict, collective (each with --help)."
 )
 
 
@@ -137,8 +137,8 @@ def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World",
         f"batch {config.data.batch_size}, {len(trainer.loader)} steps an epoch",
         "gradients: one rank, nothing to sum"
         if world.size == 1
-        else f"gradients: {' and '.join(sorted(set(sync.algorithms)))} all-reduce of {arena.gradients.nbytes / 1024:,.0f} "
-        f"KiB in {count(len(sync.buckets), 'bucket')}",
+        else f"gradients: {' and '.join(sorted(set(sync.algorithms)))} all-reduce of "
+        f"{arena.gradients.nbytes / 1024:,.0f} KiB in {count(len(sync.buckets), 'bucket')}",
     ]
     for line in [*lines, *world.notes]:
         console.print(line, highlight=False, soft_wrap=True)

@@ -19,7 +19,7 @@ except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI 
         "system's MPI (module load ...)"
     ) from None
 
-from ..collectives import Algorithm, check, check_for, find, names
+from ..collectives import Algorithm, ScheduleError, check, check_for, find, names
 from ..errors import AgreedError, UserError
 from .launch import lonely_message
 from .native import NativePlan
@@ -135,9 +135,11 @@ class World:
         if found.collective != "all_reduce":
             raise UserError(f"{algorithm} is of {found.collective}, not an all-reduce")
         if self.rank == 0 and ".py:" in algorithm:
-            check(found, min(self.size, CHECKED_RANKS))
-            if self.size > CHECKED_RANKS:
+            try:
+                check(found, min(self.size, CHECKED_RANKS))
                 check_for(found, self.size)
+            except ScheduleError as error:
+                raise UserError(f"{algorithm} is wrong for {error}") from None
         self._checked.add(algorithm)
         return algorithm
 

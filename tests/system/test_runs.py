@@ -48,6 +48,43 @@ def test_same_losses_on_any_number_of_ranks(mpitrain, tmp_path, all_reduce):
         np.testing.assert_allclose(epoch_losses(tmp_path, f"ranks{ranks}"), alone, atol=1e-4, err_msg=f"{ranks} ranks")
 
 
+MINE = """
+from mpitrain.collectives import Step
+
+def towards_zero_and_back(rank, size):
+    chunks = range(size)
+    if rank + 1 < size:
+        yield Step(recv_from=rank + 1, recv=chunks, reduce=True)
+    if rank > 0:
+        yield Step(send_to=rank - 1, send=chunks)
+        yield Step(recv_from=rank - 1, recv=chunks)
+    if rank + 1 < size:
+        yield Step(send_to=rank + 1, send=chunks)
+
+def forgets_the_way_back(rank, size):
+    yield from list(towards_zero_and_back(rank, size))[:1]
+"""
+
+
+@pytest.mark.parametrize("all_reduce", ["mine.py:towards_zero_and_back", "shared", "two_level:node=2,outer=swing"])
+def test_other_all_reduces(mpitrain, tmp_path, all_reduce):
+    (tmp_path / "mine.py").write_text(MINE)
+    options = ("--epochs", 2, "--crop", 1, "--progress", "none")
+    assert mpitrain(1, *options, "--out", "alone")[0] == 0
+    code, _, err = mpitrain(5, *options, "--all-reduce", all_reduce, "--out", "five")
+    assert code == 0, err
+    assert report(tmp_path, "five")["all_reduce"] == [all_reduce]
+    np.testing.assert_allclose(epoch_losses(tmp_path, "five"), epoch_losses(tmp_path, "alone"), atol=1e-4)
+
+
+def test_a_wrong_all_reduce_is_refused(mpitrain, tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    code, out, err = mpitrain(3, "--all-reduce", "mine.py:forgets_the_way_back")
+    assert (code, out) == (2, "")
+    assert err.count("mine.py:forgets_the_way_back is wrong for P = 2: rank 1 ") == 1
+    assert "Traceback" not in err
+
+
 def test_regression_on_a_table(mpitrain, tmp_path):
     from sklearn.datasets import load_diabetes
 

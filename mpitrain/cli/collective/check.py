@@ -1,0 +1,41 @@
+"""``mpitrain collective check``: is an algorithm right for every number of ranks up to N?"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from ...errors import UserError
+from ..main import LocalJob
+from ..options import parse_options
+
+DESCRIPTION = "Check an algorithm for every number of ranks up to N: sums, deadlocks, data races, promises."
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """Options of check."""
+
+    algorithm: Annotated[Positional[str], arg(metavar="ALG|FILE.py:FUNC")]
+    """A name of list, with options (chain:segments=4), or FILE.py:FUNC for one of your own."""
+    max_ranks: int = 17
+    """Check for every P from 1 to here."""
+
+
+def parse(argv: list[str], speaks: bool) -> LocalJob:
+    """Return the job that ``argv`` asks for."""
+    options = parse_options(CheckOptions, argv, command="collective check", description=DESCRIPTION, speaks=speaks)
+    if options.max_ranks < 1:
+        raise UserError(f"--max-ranks is {options.max_ranks}, but must be at least 1")
+    return LocalJob(lambda: check_one(options))
+
+
+def check_one(options: CheckOptions) -> int:
+    """Print what was checked; what is wrong is the error of the command."""
+    from ...collectives import ScheduleError, check, find
+
+    try:
+        print(check(find(options.algorithm), options.max_ranks))
+    except ScheduleError as error:
+        raise UserError(f"{options.algorithm} is wrong for {error}") from None
+    return 0

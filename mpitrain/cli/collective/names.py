@@ -1,0 +1,55 @@
+"""``mpitrain collective list``: the algorithms that there are."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from ..main import LocalJob
+from ..options import parse_options
+
+DESCRIPTION = "List the algorithms of all collectives, with their options."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListOptions:
+    """Options of list."""
+
+    collective: Annotated[Positional[str], arg(metavar="[COLLECTIVE]")] = ""
+    """Only those of this collective (all_reduce, all_gather, ...)."""
+    costs: int = 0
+    """Print what each promises for so many ranks: rounds, and bytes sent and added by the busiest rank."""
+
+
+def parse(argv: list[str], speaks: bool) -> LocalJob:
+    """Return the job that ``argv`` asks for."""
+    options = parse_options(ListOptions, argv, command="collective list", description=DESCRIPTION, speaks=speaks)
+    return LocalJob(lambda: show(options))
+
+
+def show(options: ListOptions) -> int:
+    """Print one line for each algorithm."""
+    from ...collectives import COLLECTIVES, Algorithm, find, names
+    from ...errors import UserError
+
+    if options.collective and options.collective not in COLLECTIVES:
+        raise UserError(f"there is no collective {options.collective!r}; there are {', '.join(COLLECTIVES)}")
+
+    def facts(algorithm: Algorithm) -> str:
+        if not options.costs:
+            return algorithm.summary.partition(": ")[2]
+        p = options.costs
+        promises = (algorithm.rounds, algorithm.bytes, algorithm.reductions)
+        rounds, sent, added = (f"{f(p):g}" if f is not None and f(p) % 1 == 0 else f"{f(p):.3f}" for f in promises if f)
+        return f"{rounds:>6} rounds  {sent:>7} n sent  {added:>7} n added"
+
+    for collective in [options.collective] if options.collective else COLLECTIVES:
+        print(f"\n{collective}" if collective != COLLECTIVES[0] and not options.collective else collective)
+        for name in names(collective):
+            algorithm = find(name)
+            chosen = ",".join(f"{key}={value}" for key, value in algorithm.options)
+            title = f"{name}:{chosen}" if chosen else name
+            print(f"  {title:<42}{facts(algorithm)}")
+    if not options.collective:
+        print("\nall_reduce also by shared (memory of one node), native (MPI_Allreduce), and FILE.py:FUNC")
+    return 0

@@ -1,0 +1,50 @@
+"""``mpitrain collective show``: one algorithm, round by round, in the terminal."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from ...errors import UserError
+from ..main import LocalJob
+from ..options import parse_options
+
+DESCRIPTION = "Show what an algorithm does, round by round, and what it promises."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions:
+    """Options of show."""
+
+    algorithm: Annotated[Positional[str], arg(metavar="ALG")]
+    """A name of list, with options (chain:segments=4), or FILE.py:FUNC."""
+    ranks: Annotated[int, arg(aliases=["-n"])] = 4
+    """Number of ranks."""
+    width: int = 100
+    """Columns of the tables."""
+
+
+def parse(argv: list[str], speaks: bool) -> LocalJob:
+    """Return the job that ``argv`` asks for."""
+    options = parse_options(ShowOptions, argv, command="collective show", description=DESCRIPTION, speaks=speaks)
+    if options.ranks < 1:
+        raise UserError(f"-n is {options.ranks}, but must be at least 1")
+    return LocalJob(lambda: show(options))
+
+
+def show(options: ShowOptions) -> int:
+    """Print the algorithm's tables; the exit code is 1 if it is wrong."""
+    from ...collectives import find
+    from ...collectives.draw.ascii import draw_ascii
+    from ...collectives.draw.play import play
+
+    algorithm, size = find(options.algorithm), options.ranks
+    for line in (algorithm.summary, f"Source: {algorithm.source}" if algorithm.source else ""):
+        if line:
+            print(line)
+    if algorithm.rounds and algorithm.bytes and algorithm.reductions:
+        rounds, sent, added = algorithm.rounds(size), algorithm.bytes(size), algorithm.reductions(size)
+        print(f"Promised for P = {size}: {rounds:g} rounds; the busiest rank sends {sent:.4g} n and adds {added:.4g} n")
+    played = play(algorithm, size)
+    print("\n" + draw_ascii(played, options.width))
+    return 1 if played.error else 0
