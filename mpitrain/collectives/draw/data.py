@@ -18,7 +18,7 @@ from .names import members, name_chunks
 from .play import Message, Play, play
 
 OPTION_VALUES = (1, 2, 3, 4, 6, 8)
-MAX_MESSAGES = 4000  # of one play; what has more is left out of the page
+MAX_MESSAGES = 2500  # of one play; what has more is left out of the page
 
 
 def algorithm_data(algorithm: Algorithm | Schedule, sizes: range) -> dict[str, Any]:
@@ -26,11 +26,13 @@ def algorithm_data(algorithm: Algorithm | Schedule, sizes: range) -> dict[str, A
     algorithm = make_algorithm(algorithm)
     option = next((name for name, value in algorithm.options if type(value) is int), None)
     chosen = dict(algorithm.options).get(option or "")
-    values = sorted({*OPTION_VALUES, chosen}) if option else [None]
+    values: list[int | None] = [*sorted({*OPTION_VALUES, int(chosen or 1)})] if option else [None]
     plays = {}
     kept = set()
     for value in values:
-        variant = algorithm if value in (None, chosen) else with_option(algorithm, option or "", value)
+        variant = algorithm
+        if option is not None and value is not None and value != chosen:
+            variant = with_option(algorithm, option, value)
         for size in sizes:
             found = play(variant, size)
             if len(found.messages) <= MAX_MESSAGES:
@@ -69,7 +71,7 @@ def play_data(found: Play) -> dict[str, Any]:
 
 
 def _message(message: Message) -> list[Any]:
-    row = [message.sender, message.sender_step, message.receiver, message.receiver_step, int(message.reduce)]
+    row: list[Any] = [message.sender, message.sender_step, message.receiver, message.receiver_step, int(message.reduce)]
     row.append(_chunks(message.sent))
     if message.received != message.sent:
         row.append(_chunks(message.received))

@@ -1,6 +1,6 @@
 """Short names: for sets of contributions, and for chunks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ..step import chunk_runs
 
@@ -57,15 +57,3 @@ def name_chunks(chunks: Sequence[int]) -> str:
 
 def _name_range(run: range) -> str:
     return str(run.start) if len(run) == 1 else f"{run.start}-{run.stop - 1}"
-
-
-def in_words(items: Iterable[int]) -> str:
-    """Return numbers as they are read aloud.
-
-    Examples
-    --------
-    >>> in_words([1]), in_words([1, 2, 5])
-    ('1', '1, 2 and 5')
-    """
-    texts = [str(item) for item in items]
-    return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else "".join(texts)

@@ -106,9 +106,7 @@ def parse_trace(lines: Iterable[str], name: str = "the trace") -> Trace:
     head = rows[0]
     try:
         size, num_bytes = _whole(head["size"]), _whole(head["num_bytes"])
-        trace = Trace(
-            str(head["algorithm"]), size, num_bytes, [], float(head["clock_error"]), str(head["library"])
-        )
+        trace = Trace(str(head["algorithm"]), size, num_bytes, [], float(head["clock_error"]), str(head["library"]))
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{name}, line 1: the head of a trace needs {', '.join(_HEAD)}") from None
     for number, row in enumerate(rows[1:], 2):

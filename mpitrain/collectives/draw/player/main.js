@@ -66,7 +66,7 @@ class Panel {
     const share = (chunks) => formatNumber((chunks * play.buffers) / Math.max(1, play.numChunks));
     const terms = [`${rounds} α`, `${share(sent)} n β`];
     if (added) terms.push(`${share(added)} n γ`);
-    this.part("formula").textContent = `${terms.join(" + ")} = ${formatSeconds(play.predicted.at)}`;
+    this.part("formula").innerHTML = `<small>on the longest path</small>${terms.join(" + ")} = ${formatSeconds(play.predicted.at)}`;
     this.node.classList.toggle("traced", this.trace !== null && view.mode !== "round");
   }
 
@@ -98,15 +98,28 @@ class Panel {
     put("clock", `${formatSeconds(moment)} <small>of ${formatSeconds(play.predicted.at)}</small>`);
   }
 
-  say(last) {
+  // What is under way; else what arrived last (in this panel: the other one may have gone on since).
+  recent() {
     const { play } = this;
-    const messages = play.arrived(last, now);
+    const flying = play.flying(now);
+    if (flying.length) return flying;
+    const done = play.ends.filter((end) => end <= now + EPSILON).slice(-2);
+    return done.length ? play.arrived(done.length > 1 ? done[0] : -1, done[done.length - 1]) : [];
+  }
+
+  say() {
+    const { play } = this;
+    const messages = this.recent();
     let words = stepWords(play, messages);
     if (play.numRounds && play.progress.messages === play.messages.length && !play.error) {
       words = `${words} Done: ${play.algorithm.goal}.`.trim();
     }
-    if (view.mode === "round" && messages.length) words = `Round ${messages[0].round} of ${play.numRounds}. ${words}`;
-    if (this.part("words").textContent !== words) this.part("words").textContent = words;
+    const round = messages.length ? `Round ${messages[0].round} of ${play.numRounds}. ` : "";
+    if (this.part("words").textContent !== round + words) {
+      this.part("words").innerHTML = `<span class="aside"></span><span></span>`;
+      this.part("words").firstChild.textContent = round;
+      this.part("words").lastChild.textContent = words;
+    }
     this.part("stage").setAttribute("aria-label", `${play.algorithm.name} with ${play.size} ranks: ${words}`);
     if ($("tables").open) this.tabulate();
   }
@@ -181,7 +194,7 @@ function nearest(moment) {
   return moment - momentOf(step) < ends[step] - moment ? momentOf(step) : ends[step];
 }
 
-let spoken = -1;
+let spoken = "";
 
 // Show the moment; words and widgets follow when a step has ended.
 function show(moment) {
@@ -194,8 +207,10 @@ function show(moment) {
   const unit = view.mode === "round" ? "round" : "step";
   $("at-out").textContent = `${unit} ${step} of ${ends.length}`;
   $("at").setAttribute("aria-valuetext", $("at-out").textContent);
-  if (target === null || step !== spoken) for (const panel of panels) panel.say(step ? last : -1);
-  spoken = step;
+  const moving = now > momentOf(step) + EPSILON;
+  const saying = `${step}${moving}`;
+  if (target === null || (saying !== spoken && (moving || step === ends.length))) for (const panel of panels) panel.say();
+  spoken = saying;
   showPlaying();
   if (target === null) writeFragment(step);
 }

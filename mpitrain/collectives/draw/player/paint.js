@@ -67,7 +67,7 @@ function textWidth(ctx, content, size, weight = 500) {
 
 function box(ctx, x, y, w, h, r) {
   ctx.beginPath();
-  ctx.roundRect(x, y, w, h, Math.max(0, Math.min(r, w / 2, h / 2)));
+  ctx.roundRect(x, y, w, h, Math.max(0, Math.min(r, w / 5, h / 3)));
 }
 
 function arrowHead(ctx, x, y, angle, size) {

@@ -6,7 +6,7 @@ class Stage {
   }
 
   lay(width, height, play) {
-    const g = { left: 74, top: 34, arcs: Math.min(140, Math.max(70, width * 0.14)) };
+    const g = { left: 74, top: play.buffers > 1 ? 52 : 34, arcs: Math.min(140, Math.max(70, width * 0.14)) };
     const groups = play.buffers;
     g.gap = groups > 1 ? 16 : 0;
     const room = width - g.left - g.arcs - g.gap * (groups - 1);
@@ -45,7 +45,7 @@ class Stage {
   head(ctx, g, play) {
     const per = play.numChunks / play.buffers;
     const size = Math.min(17, Math.max(11, g.w * 0.45));
-    const every = Math.max(1, Math.ceil((textWidth(ctx, `${per - 1}`, size) + 6) / g.w));
+    const every = 2 ** Math.max(0, Math.ceil(Math.log2((textWidth(ctx, `${per - 1}`, size) + 8) / g.w)));
     for (let c = 0; c < play.numChunks; c++) {
       if ((c % per) % every === 0) text(ctx, `${c % per}`, g.x(c) + g.w / 2, g.top - 12, size, { colour: theme.soft });
     }
@@ -65,8 +65,7 @@ class Stage {
     const hatched = rank >= DATA.colours.ranks.length;
     if (hatched) {
       ctx.fillStyle = theme.panel;
-      box(ctx, g.left - 12 - size * 0.95, y + (g.h - size) / 2 + size * 0.14, size * 0.65, size * 0.72, 4);
-      ctx.fill();
+      ctx.fillRect(g.left - 12 - size * 1.07, y + (g.h - size) / 2 + 1, size * 0.89, size - 2);
     }
     const ink = hatched ? theme.text : inkOn(rank);
     text(ctx, `${rank}`, g.left - 12 - size * 0.625, y + g.h / 2 + 1, size * 0.62, { colour: ink, weight: 700 });
@@ -163,7 +162,7 @@ class Stage {
     ctx.bezierCurveTo(far, a, far, b, x + 6, b);
     ctx.stroke();
     ctx.setLineDash([]);
-    mark(ctx, x + (m.reduce ? 3 : -2), b, Math.PI, m.reduce, 9);
+    mark(ctx, x + (m.reduce ? 3 : -2), b, Math.PI, m.reduce, Math.min(9, g.h * 0.3));
     if (share >= 1) return;
     const [s, r] = [1 - share, share];
     const px = s ** 3 * x + 3 * s * s * r * far + 3 * s * r * r * far + r ** 3 * x;

@@ -32,8 +32,8 @@ class Timeline {
       ctx.moveTo(this.left, y(rank));
       ctx.lineTo(x(mode === "round" || trace ? length : play.length), y(rank));
       ctx.stroke();
-      const size = Math.min(15, Math.max(9, lane - 1));
-      text(ctx, `${rank}`, this.left - 10, y(rank), size, { align: "right", colour: theme.soft });
+      const size = Math.min(15, Math.max(11, lane - 1));
+      if (rank % Math.ceil(10 / lane) === 0) text(ctx, `${rank}`, this.left - 10, y(rank), size, { align: "right", colour: theme.soft });
     }
     if (trace) this.measured(ctx, x, y, lane, trace, now, mode);
     const size = Math.min(8, Math.max(2.5, lane * 0.28));

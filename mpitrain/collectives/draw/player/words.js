@@ -16,7 +16,9 @@ function runsOf(numbers) {
 
 function chunkWords(chunks, numChunks) {
   if (chunks.length === numChunks && numChunks > 1) return "all chunks";
-  const texts = runsOf(chunks).map(([a, b]) => (a === b ? `${a}` : b === a + 1 ? `${a} and ${b}` : `${a} to ${b}`));
+  const runs = runsOf(chunks);
+  if (runs.length > 4) return `${chunks.length} chunks`;
+  const texts = runs.map(([a, b]) => (a === b ? `${a}` : b === a + 1 ? `${a} and ${b}` : `${a} to ${b}`));
   return `${chunks.length === 1 ? "chunk" : "chunks"} ${texts.join(", ")}`;
 }
 
@@ -25,7 +27,8 @@ function setWords(set, play) {
   if (play.pairs) return set.members.map((m) => `what ${Math.floor(m / play.size)} has for ${m % play.size}`).join(", ");
   if (set.members.length === play.size && play.size > 2) return "the contributions of all ranks";
   const one = set.members.length === 1;
-  return `the contribution${one ? "" : "s"} of ${inWords(set.members)}`;
+  const runs = set.members.length > 3 ? runsOf(set.members) : set.members.map((m) => [m, m]);
+  return `the contribution${one ? "" : "s"} of ${inWords(runs.map(([a, b]) => (a === b ? `${a}` : `${a} to ${b}`)))}`;
 }
 
 function messageWords(m, play) {
@@ -54,7 +57,7 @@ function patternWords(messages, size) {
   return `${messages.length} messages: ${listed(messages.map((m) => `${m.from} to ${m.to}`))}`;
 }
 
-function listed(texts, most = 8) {
+function listed(texts, most = 4) {
   return texts.length <= most ? texts.join(", ") : `${texts.slice(0, most).join(", ")} and ${texts.length - most} more`;
 }
 
