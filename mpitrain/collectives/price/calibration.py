@@ -6,7 +6,10 @@ The model is LogGP (Alexandrov, Ionescu, Schauser & Scheiman 1995) with measured
     it posts its messages   after send_overhead if it sends, plus recv_overhead if it receives
     a message moves         when both ends are posted (up to `eager` bytes: when the sender is), for one_way(n)
                             seconds, or exchange(n) where an end is sending and receiving at once
-    the step ends           when its messages have; a reduction then adds reduce(n)
+    the step ends           when its messages have; a reduction then adds reduce(n), and so does each copy of chunks
+                            that do not lie in one piece
+    a reduction             runs while the next step's messages move, where the two touch different chunks: the part
+                            `overlap` of it is hidden by them, the rest comes first
 """
 
 import json
@@ -88,6 +91,8 @@ class Calibration:
         Messages between ranks of one node, and of different nodes.
     reduce : Curve
         Seconds to add n bytes to n bytes.
+    overlap : float
+        Part of a reduction that messages can hide, 0 to 1.
     launch : float
         Seconds that a collective costs before its first step, once.
     ranks, ranks_per_node : int
@@ -108,6 +113,7 @@ class Calibration:
     inside: Wire
     across: Wire
     reduce: Curve
+    overlap: float = 0.0
     launch: float = 0.0
     ranks: int = 0
     ranks_per_node: int = 0
@@ -135,6 +141,7 @@ class Calibration:
             "ranks": self.ranks,
             "ranks_per_node": self.ranks_per_node,
             "oversubscribed": self.oversubscribed,
+            "overlap": self.overlap,
             "launch": self.launch,
             "inside": self.inside.to_json(),
             "across": self.across.to_json(),
@@ -153,6 +160,7 @@ class Calibration:
             Wire.from_json(data["inside"]),
             Wire.from_json(data["across"]),
             Curve(data["reduce"]),
+            data["overlap"],
             data["launch"],
             data["ranks"],
             data["ranks_per_node"],

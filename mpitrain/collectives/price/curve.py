@@ -37,7 +37,7 @@ class Curve:
     Parameters
     ----------
     points : iterable of (bytes, seconds)
-        At least one. A point that is faster than a shorter one is noise, and lifted to it.
+        At least one. Where a longer message was faster than a shorter one, that is noise: both move to the middle.
 
     Examples
     --------
@@ -49,7 +49,9 @@ class Curve:
     def __init__(self, points: Iterable[tuple[float, float]]):
         ordered = sorted((float(n), float(t)) for n, t in points)
         self.sizes = np.array([n for n, _ in ordered])
-        self.seconds = np.maximum.accumulate(np.array([t for _, t in ordered]))
+        seconds = np.array([t for _, t in ordered])
+        upper, lower = np.maximum.accumulate(seconds), np.minimum.accumulate(seconds[::-1])[::-1]
+        self.seconds = (upper + lower) / 2
         if len(self.sizes) > 1:
             step = np.diff(self.sizes[-2:])[0]
             self.last_slope = float(np.diff(self.seconds[-2:])[0] / step) if step else 0.0

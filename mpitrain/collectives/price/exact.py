@@ -8,7 +8,7 @@ of its two ends.
 import numpy as np
 
 from ..lockstep import ScheduleError
-from ..step import Schedule, Step, as_chunks
+from ..step import Schedule, Step, as_chunks, chunk_runs
 from .topology import Network
 
 
@@ -24,7 +24,12 @@ def exact_times(schedule: Schedule, chunk_bytes: float, network: Network) -> lis
     """
     size = network.size
     ranks = [
-        _Rank(rank, [s for s in schedule(rank, size) if s.send_to is not None or s.recv_from is not None], network)
+        _Rank(
+            rank,
+            [s for s in schedule(rank, size) if s.send_to is not None or s.recv_from is not None],
+            chunk_bytes,
+            network,
+        )
         for rank in range(size)
     ]
     while True:
@@ -49,32 +54,56 @@ def exact_times(schedule: Schedule, chunk_bytes: float, network: Network) -> lis
 class _Rank:
     """The clock of one rank: ``posted`` is when its step could begin to move, ``end`` when what it had to do ended."""
 
-    def __init__(self, number: int, steps: list[Step], network: Network):
+    def __init__(self, number: int, steps: list[Step], chunk_bytes: float, network: Network):
         self.number, self._steps, self._network = number, steps, network
         self.at = -1
         self.posted = -np.inf
         self.end = 0.0
         self._gap = 0.0
-        self._post()
+        self._post(chunk_bytes=chunk_bytes)
 
     @property
     def step(self) -> Step | None:
         return self._steps[self.at] if self.at < len(self._steps) else None
 
     def advance(self, chunk_bytes: float) -> None:
-        """End the step and post the next."""
-        if self.step is not None and self.step.reduce:
-            self.end += float(self._network.calibration.reduce(chunk_bytes * len(as_chunks(self.step.recv))))
-        self._post()
+        """End the step: do what work cannot wait, and post the next."""
+        assert self.step is not None
+        before, work = self.step, 0.0
+        if works(before):
+            work = float(self._network.calibration.reduce(chunk_bytes * len(as_chunks(before.recv))))
+        self._post(work, before, chunk_bytes)
 
-    def _post(self) -> None:
+    def _post(self, work: float = 0.0, before: Step | None = None, chunk_bytes: float = 0.0) -> None:
         self.at += 1
-        if self.step is not None:
-            to, source = (-1 if peer is None else peer for peer in (self.step.send_to, self.step.recv_from))
-            self.sent, self.received = to < 0, source < 0
-            place = np.array([self.number]), np.array([to]), np.array([source])
-            self.posted = max(self.end + float(self._network.overhead(*place)[0]), self.posted + self._gap)
-            self._gap = float(self._network.gap(*place)[0])
+        self.end += work
+        step = self.step
+        if step is None:
+            return
+        calibration = self._network.calibration
+        hidden = calibration.overlap * work if before is not None and may_wait(before, step) else 0.0
+        to, source = (-1 if peer is None else peer for peer in (step.send_to, step.recv_from))
+        self.sent, self.received = to < 0, source < 0
+        place = np.array([self.number]), np.array([to]), np.array([source])
+        ready = self.end - hidden + float(self._network.overhead(*place)[0])
+        if len(chunk_runs(step.send)) > 1:
+            ready += float(calibration.reduce(chunk_bytes * len(as_chunks(step.send))))
+        self.posted = max(ready, self.posted + self._gap)
+        self.end = self.posted + hidden
+        self._gap = float(self._network.gap(*place)[0])
+
+
+def works(step: Step) -> bool:
+    """Tell whether what ``step`` receives is reduced, or copied to several places."""
+    return step.reduce or len(chunk_runs(step.recv)) > 1
+
+
+def may_wait(before: Step, step: Step) -> bool:
+    """Tell whether the work of ``before`` can wait until ``step`` is posted."""
+    touched = set(as_chunks(step.send))
+    if not works(step):
+        touched |= set(as_chunks(step.recv))
+    return touched.isdisjoint(as_chunks(before.recv))
 
 
 def _ready(ranks: list[_Rank]) -> list[tuple[_Rank, _Rank]]:

@@ -31,7 +31,8 @@ class Pattern:
     send_by, recv_by : (g, S) arrays
         Peer minus rank, modulo P; 0 where a side is idle.
     send_chunks, recv_chunks : (g, S) arrays
-    reduce : (g, S) bool array
+    packed, worked, hidden : (g, S) arrays
+        As in Program.
     """
 
     size: int
@@ -39,7 +40,9 @@ class Pattern:
     send_chunks: np.ndarray
     recv_by: np.ndarray
     recv_chunks: np.ndarray
-    reduce: np.ndarray
+    packed: np.ndarray
+    worked: np.ndarray
+    hidden: np.ndarray
 
     @property
     def num_classes(self) -> int:
@@ -53,7 +56,8 @@ class Pattern:
 
     def kinds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the kind of each round, (S,), and one round of each kind: rounds of a kind are the same."""
-        columns = np.concatenate([self.send_by, self.send_chunks, self.recv_by, self.recv_chunks, self.reduce])
+        sides = self.send_by, self.send_chunks, self.recv_by, self.recv_chunks
+        columns = np.concatenate([*sides, self.packed, self.worked, self.hidden])
         _, first, kind = np.unique(columns, axis=1, return_index=True, return_inverse=True)
         return kind.reshape(-1), first
 
@@ -108,8 +112,7 @@ def _collect(schedule: Schedule, size: int, period: int) -> Pattern | None:
     num_rounds = len(tables[0])
     if any(len(table) != num_rounds for table in tables):
         return None
-    send_by, send_chunks, recv_by, recv_chunks, reduce = np.stack(tables).transpose(2, 0, 1)
-    pattern = Pattern(size, send_by, send_chunks, recv_by, recv_chunks, reduce.astype(bool))
+    pattern = Pattern(size, *np.stack(tables).transpose(2, 0, 1))
     return pattern if _keeps_step(pattern) else None
 
 

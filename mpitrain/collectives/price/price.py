@@ -12,12 +12,12 @@ from ..algorithm import Algorithm
 from ..step import Schedule
 from .calibration import Calibration, load_calibration
 from .pattern import Pattern, find_pattern
-from .program import Program
+from .program import MAX_STEPS, Program
 from .repeat import pattern_times
 from .topology import Network, Switch
 from .waves import Times, wave_times
 
-EXACT_STEPS = 4_000_000
+FOLLOWED = 4_000_000
 EXACT, BY_SYMMETRY, EXTRAPOLATED = "exact", "by symmetry", "extrapolated"
 
 
@@ -64,8 +64,8 @@ class Pricer:
         P, the number of ranks.
     periods : tuple of int
         Numbers of ranks after which a very large schedule may repeat (the ranks of a node).
-    by_symmetry : bool or None
-        Let some ranks stand for all: by default where there are too many messages to follow.
+    followed : int
+        Up to how many steps of all ranks every one is followed; above, some ranks stand for all if ranks repeat.
 
     Raises
     ------
@@ -75,17 +75,18 @@ class Pricer:
         If there are too many messages to follow, and the ranks do not repeat.
     """
 
-    def __init__(
-        self, algorithm: Algorithm, size: int, *, periods: tuple[int, ...] = (), by_symmetry: bool | None = None
-    ):
+    def __init__(self, algorithm: Algorithm, size: int, *, periods: tuple[int, ...] = (), followed: int = FOLLOWED):
         self.algorithm, self.size = algorithm, size
         self._program: Program | None = None
         self._pattern: Pattern | None = None
-        if by_symmetry or (by_symmetry is None and _is_large(algorithm, size)):
+        if _has_more(algorithm, size, followed):
             self._pattern = find_pattern(algorithm, size, periods)
-            if self._pattern is None and by_symmetry:
-                raise UserError(f"the ranks of {algorithm.name} do not repeat at {size} ranks")
         if self._pattern is None:
+            if _has_more(algorithm, size, MAX_STEPS):
+                raise UserError(
+                    f"{algorithm.name} at {size:,} ranks takes more than {MAX_STEPS:,} steps, and its ranks do not "
+                    "repeat: too many to price one by one"
+                )
             self._program = Program.of(algorithm, size)
 
     def price(self, num_bytes: float, calibration: Calibration, topology: Switch | None = None) -> Price:
@@ -153,11 +154,11 @@ def default_topology(calibration: Calibration) -> Switch:
     return Switch(ranks_per_node=max(1, calibration.ranks_per_node))
 
 
-def _is_large(schedule: Schedule, size: int) -> bool:
-    """Tell from a few ranks whether all have more than ``EXACT_STEPS``."""
+def _has_more(schedule: Schedule, size: int, limit: int) -> bool:
+    """Tell from a few ranks whether all together have more than ``limit`` steps."""
     ranks = sorted({0, 1, size // 3, size // 2, size - 1} & set(range(size)))
-    lengths = sorted(sum(1 for _ in islice(schedule(rank, size), EXACT_STEPS + 1)) for rank in ranks)
-    return lengths[len(lengths) // 2] * size > EXACT_STEPS
+    lengths = sorted(sum(1 for _ in islice(schedule(rank, size), limit // size + 2)) for rank in ranks)
+    return lengths[len(lengths) // 2] * size > limit
 
 
 def _sums(program: Program) -> list[int]:

@@ -11,26 +11,58 @@ import numpy as np
 
 from ...errors import UserError
 from ..lockstep import ScheduleError
-from ..step import Schedule, Step
+from ..step import Chunks, Schedule, Step, as_chunks, chunk_runs
 
 IDLE = -1
 MAX_STEPS = 30_000_000
 
 
 def step_columns(steps: Iterable[Step]) -> np.ndarray:
-    """Return the steps of one rank as rows of (send_to, chunks sent, recv_from, chunks received, reduce), (S, 5)."""
+    """Return the steps of one rank as rows, (S, 7); steps that do nothing are left out.
+
+    The columns are send_to, chunks sent, recv_from, chunks received; of these, chunks copied together before they
+    are sent, and chunks reduced (or copied to their places) after they are received; and chunks of the step before
+    whose reduction can wait until this step is posted, since the two touch different chunks (see comm/plan.py).
+    """
     rows: list[int] = []
+    waiting: Chunks = None
+    num_waiting = 0
     for step in steps:
         send, recv = step.send, step.recv
+        if step.send_to is None and step.recv_from is None:
+            continue
+        num_sent = 1 if isinstance(send, int) else 0 if send is None else len(send)
+        num_received = 1 if isinstance(recv, int) else 0 if recv is None else len(recv)
+        works = step.reduce or _in_pieces(recv)
+        hidden = num_waiting
+        if hidden and (_meet(waiting, send) or (not works and _meet(waiting, recv))):
+            hidden = 0
+        waiting, num_waiting = (recv, num_received) if works else (None, 0)
         rows += (
             IDLE if step.send_to is None else step.send_to,
-            0 if send is None else 1 if isinstance(send, int) else len(send),
+            num_sent,
             IDLE if step.recv_from is None else step.recv_from,
-            0 if recv is None else 1 if isinstance(recv, int) else len(recv),
-            step.reduce,
+            num_received,
+            num_sent if _in_pieces(send) else 0,
+            num_waiting,
+            hidden,
         )
-    table = np.array(rows, np.int64).reshape(-1, 5)
-    return table[(table[:, 0] != IDLE) | (table[:, 2] != IDLE)]
+    return np.array(rows, np.int64).reshape(-1, 7)
+
+
+def _in_pieces(chunks: Chunks) -> bool:
+    return isinstance(chunks, tuple) and len(chunk_runs(chunks)) > 1
+
+
+def _meet(some: Chunks, others: Chunks) -> bool:
+    if some is None or others is None:
+        return False
+    if isinstance(some, int) and isinstance(others, int):
+        return some == others
+    some, others = as_chunks(some), as_chunks(others)
+    if isinstance(some, range) and isinstance(others, range):
+        return max(some.start, others.start) < min(some.stop, others.stop)
+    return not set(some).isdisjoint(others)
 
 
 @dataclass(frozen=True)
@@ -45,7 +77,8 @@ class Program:
         Where each rank's steps begin.
     rank, send_to, send_chunks, recv_from, recv_chunks : (S,) arrays
         Peers are ``IDLE`` where a side is.
-    reduce : (S,) bool array
+    packed, worked, hidden : (S,) arrays
+        Chunks copied before, worked on after, and worked on by the step before while this one moves.
     receipt, origin : (S,) arrays
         The step that receives what this one sends, and the step that sends what this one receives.
     """
@@ -57,7 +90,9 @@ class Program:
     send_chunks: np.ndarray
     recv_from: np.ndarray
     recv_chunks: np.ndarray
-    reduce: np.ndarray
+    packed: np.ndarray
+    worked: np.ndarray
+    hidden: np.ndarray
     receipt: np.ndarray
     origin: np.ndarray
 
@@ -79,18 +114,18 @@ class Program:
             if total > MAX_STEPS:
                 raise UserError(f"{size} ranks take more than {MAX_STEPS:,} steps: too many to price one by one")
         lengths = [len(table) for table in tables]
-        table = np.concatenate(tables) if tables else np.empty((0, 5), np.int64)
+        table = np.concatenate(tables) if tables else np.empty((0, 7), np.int64)
         rank = np.repeat(np.arange(size), lengths)
-        send_to, send_chunks, recv_from, recv_chunks, reduce = table.T
+        send_to, send_chunks, recv_from, recv_chunks, packed, worked, hidden = np.ascontiguousarray(table.T)
         receipt, origin = _match(size, rank, send_to, recv_from)
         sends = np.flatnonzero(send_to != IDLE)
         wrong = sends[send_chunks[sends] != recv_chunks[receipt[sends]]]
         if wrong.size:
             sender, receiver = rank[wrong[0]], send_to[wrong[0]]
             raise ScheduleError(f"rank {sender} sends another number of chunks than rank {receiver} receives.")
-        first = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        columns = (send_to, send_chunks, recv_from, recv_chunks)
-        return cls(size, first, rank, *map(np.ascontiguousarray, columns), reduce.astype(bool), receipt, origin)
+        first = np.array([0, *np.cumsum(lengths)], np.int64)
+        sides = send_to, send_chunks, recv_from, recv_chunks
+        return cls(size, first, rank, *sides, packed, worked, hidden, receipt, origin)
 
     @property
     def duplex(self) -> np.ndarray:

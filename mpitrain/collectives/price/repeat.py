@@ -40,11 +40,12 @@ class _Round:
     sender: np.ndarray
     sends: np.ndarray
     receives: np.ndarray
-    overhead: np.ndarray
+    before: np.ndarray
     gap: np.ndarray
     cost: np.ndarray
     eager: np.ndarray
-    reduction: np.ndarray
+    work: np.ndarray
+    hidden: np.ndarray
 
 
 def pattern_times(pattern: Pattern, chunk_bytes: float, network: Network) -> PatternTimes:
@@ -66,8 +67,8 @@ def _make_round(pattern: Pattern, k: int, chunk_bytes: float, network: Network) 
     size = pattern.size
     rank = np.arange(size)
     blocks = size // pattern.num_classes
-    columns = (pattern.send_by, pattern.recv_by, pattern.send_chunks, pattern.recv_chunks, pattern.reduce)
-    send_by, recv_by, send_chunks, recv_chunks, reduce = (np.tile(column[:, k], blocks) for column in columns)
+    columns = pattern.send_by, pattern.recv_by, pattern.send_chunks, pattern.packed, pattern.worked, pattern.hidden
+    send_by, recv_by, send_chunks, *works = (np.tile(column[:, k], blocks) for column in columns)
     sends, receives = send_by != 0, recv_by != 0
     receiver, sender = (rank + send_by) % size, (rank + recv_by) % size
     sides = rank, np.where(sends, receiver, -1), np.where(receives, sender, -1)
@@ -76,14 +77,15 @@ def _make_round(pattern: Pattern, k: int, chunk_bytes: float, network: Network) 
     message = rank[sends], receiver[sends], num_bytes[sends]
     cost[sends] = network.transfer(*message, (receives | sends[receiver])[sends])
     eager[sends] = network.eager(*message)
-    reduction = np.where(reduce, network.calibration.reduce(recv_chunks * chunk_bytes), 0.0)
-    overhead, gap = network.overhead(*sides), network.gap(*sides)
-    return _Round(receiver, sender, sends, receives, overhead, gap, cost, eager, reduction)
+    reduce = network.calibration.reduce
+    packing, work, waiting = (np.where(chunks, reduce(chunks * chunk_bytes), 0.0) for chunks in works)
+    before, hidden = network.overhead(*sides) + packing, network.calibration.overlap * waiting
+    return _Round(receiver, sender, sends, receives, before, network.gap(*sides), cost, eager, work, hidden)
 
 
 def _fold(rounds: list[_Round], pattern: Pattern) -> list[_Round]:
     """Keep only as many clocks as differ: the fewest classes on which all costs repeat."""
-    values = [v for r in rounds for v in (r.cost, r.overhead, r.gap, r.eager.astype(float))]
+    values = [v for r in rounds for v in (r.cost, r.before, r.gap, r.eager.astype(float))]
     for factor in (1, 2, 4, 8, 16, 32, 64):
         num = pattern.num_classes * factor
         if pattern.size % num == 0 and all(_tiled(v, num) for v in values):
@@ -94,7 +96,7 @@ def _fold(rounds: list[_Round], pattern: Pattern) -> list[_Round]:
     return rounds
 
 
-_COLUMNS = ("sends", "receives", "overhead", "gap", "cost", "eager", "reduction")
+_COLUMNS = ("sends", "receives", "before", "gap", "cost", "eager", "work", "hidden")
 
 
 def _tiled(values: np.ndarray, period: int) -> bool:
@@ -154,10 +156,11 @@ class _Clocks:
         return np.stack([self.finish[active], self._earliest[active]])
 
     def _run(self, r: _Round) -> None:
-        posted = np.maximum(self.finish + r.overhead, self._earliest)
+        posted = np.maximum(self.finish - r.hidden + r.before, self._earliest)
         arrival = np.where(r.eager, posted, np.maximum(posted, posted[r.receiver])) + r.cost
         end = np.where(r.sends & ~r.eager, arrival, posted)
-        end = np.where(r.receives, np.maximum(end, arrival[r.sender]), end) + r.reduction
+        end = np.where(r.receives, np.maximum(end, arrival[r.sender]), end)
+        end = np.maximum(end, posted + r.hidden) + r.work
         active = r.sends | r.receives
         self.finish = np.where(active, end, self.finish)
         self._earliest = np.where(active, posted + r.gap, self._earliest)

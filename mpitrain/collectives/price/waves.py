@@ -41,7 +41,7 @@ def wave_times(program: Program, chunk_bytes: float, network: Network) -> Times:
     run = _Run(program, chunk_bytes, network)
     active = np.flatnonzero(program.first[:-1] < program.first[1:])
     steps = program.first[active]
-    run.post(steps, np.zeros(len(steps)))
+    run.post(steps, np.zeros(len(steps)), np.full(len(steps), -np.inf), np.zeros(len(steps)))
     num_rounds = 0
     while steps.size:
         steps = run.wave(steps)
@@ -50,7 +50,7 @@ def wave_times(program: Program, chunk_bytes: float, network: Network) -> Times:
     if stuck.size:
         rank = int(program.rank[stuck[0]])
         raise ScheduleError(f"rank {rank} waits for ever in its round {stuck[0] - program.first[rank]}.")
-    return Times(run.finish, num_rounds - 1 if num_rounds else 0)
+    return Times(run.finish, num_rounds)
 
 
 class _Run:
@@ -62,14 +62,18 @@ class _Run:
         self.end = np.zeros(num_steps)
         self.open = (program.send_to != IDLE).astype(np.int8) + (program.recv_from != IDLE)
         self.num_bytes = program.send_chunks * chunk_bytes
-        self.reduction = np.where(program.reduce, network.calibration.reduce(program.recv_chunks * chunk_bytes), 0.0)
+        reduce = network.calibration.reduce
+        self.work = np.where(program.worked, reduce(program.worked * chunk_bytes), 0.0)
+        self.hidden = network.calibration.overlap * np.where(program.hidden, reduce(program.hidden * chunk_bytes), 0.0)
         sides = program.rank, program.send_to, program.recv_from
-        self.overhead, self.gap = network.overhead(*sides), network.gap(*sides)
+        self.before = network.overhead(*sides) + np.where(program.packed, reduce(program.packed * chunk_bytes), 0.0)
+        self.gap = network.gap(*sides)
         self.duplex = program.duplex
 
-    def post(self, steps: np.ndarray, earliest: np.ndarray) -> None:
-        """Post steps of ranks that are done with what was before, but not before ``earliest``."""
-        self.posted[steps] = np.maximum(self.finish[self.program.rank[steps]] + self.overhead[steps], earliest)
+    def post(self, steps: np.ndarray, free: np.ndarray, earliest: np.ndarray, hidden: np.ndarray) -> None:
+        """Post steps of ranks that are free from ``free`` on, not before ``earliest``, with work still to do."""
+        self.posted[steps] = np.maximum(free + self.before[steps], earliest)
+        self.end[steps] = self.posted[steps] + hidden
 
     def wave(self, steps: np.ndarray) -> np.ndarray:
         """Move the messages that the newly posted ``steps`` make possible; return the steps posted next."""
@@ -112,7 +116,9 @@ class _Run:
 
     def _advance(self, done: np.ndarray) -> np.ndarray:
         program = self.program
-        self.finish[program.rank[done]] = self.end[done] + self.reduction[done]
+        self.finish[program.rank[done]] = self.end[done] + self.work[done]
         done = done[done + 1 < program.first[program.rank[done] + 1]]
-        self.post(done + 1, self.posted[done] + self.gap[done])
-        return done + 1
+        steps = done + 1
+        hidden = self.hidden[steps]
+        self.post(steps, self.finish[program.rank[done]] - hidden, self.posted[done] + self.gap[done], hidden)
+        return steps

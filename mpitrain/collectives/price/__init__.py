@@ -1,0 +1,31 @@
+"""What a collective costs: a LogGP model read from the schedule, on the machine that a calibration describes."""
+
+from .calibration import Calibration, Wire, calibration_path, load_calibration, save_calibration
+from .choose import Choice, candidates, choose, predict
+from .curve import Curve, Line
+from .goal_text import goal_text
+from .price import Price, Pricer, price
+from .topologies import TOPOLOGIES, parse_topology
+from .topology import Network, Switch
+
+__all__ = [
+    "TOPOLOGIES",
+    "Calibration",
+    "Choice",
+    "Curve",
+    "Line",
+    "Network",
+    "Price",
+    "Pricer",
+    "Switch",
+    "Wire",
+    "calibration_path",
+    "candidates",
+    "choose",
+    "goal_text",
+    "load_calibration",
+    "parse_topology",
+    "predict",
+    "price",
+    "save_calibration",
+]

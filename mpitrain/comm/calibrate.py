@@ -1,0 +1,287 @@
+"""Measure what the price model needs, with the same plans that run the collectives: Python's share is in the numbers.
+
+    ping-pong       a sends n bytes to b, and b back: half a turn is send_overhead + one_way(n)
+    exchange        both send at once: a turn is both overheads + exchange(n); with a reduction, + reduce(n)
+    flood           a sends small messages without waiting: a message is the overhead, or the gap
+    pipeline        as exchange with a reduction, but of another chunk each turn: what messages hide of it
+    late receiver   is a send complete while its receiver sleeps? the longest that is, is the eager limit
+    bisection       all pairs exchange at once: the bytes a second of a node
+
+Sizes and kinds are interleaved and medians taken, so that a disturbance spoils one turn of each and not one of them.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from ..collectives import Algorithm, Step
+from ..collectives.price.calibration import Calibration, Wire, load_calibration
+from ..collectives.price.curve import Curve
+from .native import NativePlan
+from .plan import Plan, Request
+from .world import World
+
+SIZES = tuple(4 << k for k in range(25))  # bytes: 4 B to 64 MB
+SMALL = 8  # bytes of a flood's messages
+TURNS_SECONDS = 2e-4  # aimed at for one measurement of a short message
+MAX_TURNS = 64
+SLEEP = 5e-4  # of a late receiver
+TAG = 17
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Compute:
+    reduce: Curve
+    overlap: float
+    launch: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two ranks that talk while the others wait: what this rank does of it."""
+
+    rank: int
+    peer: int
+    is_first: bool
+
+
+def calibrate(
+    world: World, *, sizes: tuple[int, ...] = SIZES, repeats: int = 25, say: Say = lambda text: None
+) -> Calibration:
+    """Measure this world (every rank calls it) and return what was found, the same on every rank.
+
+    Parameters
+    ----------
+    world : World
+        Of at least two ranks. If they outnumber the cores, the result is marked: the model does not apply to it.
+    sizes : tuple of int
+        Bytes of the messages.
+    repeats : int
+        Measurements of which the median is taken.
+    say : callable(str)
+        Told what is being measured, on rank 0.
+    """
+    comm = world._comm.Dup()  # the modules of comm share it
+    nodes = comm.allgather(_node_of(comm))
+    meter = _Meter(comm, repeats, world.oversubscribed)
+    shipped = load_calibration()
+    near = next((r for r in range(1, comm.size) if nodes[r] == nodes[0]), None)
+    far = next((r for r in range(1, comm.size) if nodes[r] != nodes[0]), None)
+    compute = _Compute(shipped.reduce, shipped.overlap, shipped.launch)
+    wires: dict[str, Wire] = {}
+    for name, other in (("inside a node", near), ("across nodes", far)):
+        if other is not None:
+            say(f"messages {name}: ranks 0 and {other}")
+            wires[name], compute = _measure_wire(meter, nodes, other, sizes)
+    say("the library's own all-reduce")
+    native = Curve((n, meter.native(n)) for n in sizes)
+    per_node = max(nodes.count(node) for node in nodes)
+    sources = [f"{name} measured" if name in wires else f"{name} from the shipped table" for name in _NAMES]
+    found = Calibration(
+        wires.get("inside a node", shipped.inside),
+        wires.get("across nodes", shipped.across),
+        compute.reduce,
+        compute.overlap,
+        compute.launch,
+        ranks=comm.size,
+        ranks_per_node=per_node,
+        oversubscribed=world.oversubscribed,
+        source=f"{', '.join(sources)}, with {world.library}",
+        native=native,
+    )
+    comm.Free()
+    return found
+
+
+_NAMES = ("inside a node", "across nodes")
+
+
+def _node_of(comm: Any) -> int:
+    """Return the lowest rank of this rank's node."""
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank)
+    lowest: int = node.allreduce(comm.rank, MPI.MIN)
+    node.Free()
+    return lowest
+
+
+def _measure_wire(meter: "_Meter", nodes: list[int], other: int, sizes: tuple[int, ...]) -> tuple[Wire, _Compute]:
+    """Measure messages between ranks 0 and ``other``, and of all pairs at once, and what a rank does beside them."""
+    rank, size = meter.comm.rank, meter.comm.size
+    pair = Pair(rank, {0: other, other: 0}[rank], rank == 0) if rank in (0, other) else None
+    kinds = {"one_way": ping_pong, "exchange": exchange, "reduce": exchange_and_reduce, "pipeline": pipeline}
+    cells = [(kind, n) for n in sizes for kind in kinds]
+    seconds = meter.interleaved(cells, lambda kind, n, turns: (kinds[kind], pair, n, turns))
+    single = meter.interleaved([("exchange", SMALL)], lambda kind, n, turns: (kinds[kind], pair, n, 1))
+    flooded = meter.median(lambda: meter.run(flood, pair, SMALL, MAX_TURNS) / MAX_TURNS)
+    shortest = seconds["exchange", sizes[0]]
+    overhead = min(flooded, 0.4 * shortest, 0.8 * seconds["one_way", sizes[0]])
+    exchanged = Curve((n, seconds["exchange", n]) for n in sizes)
+    reduced = Curve((n, max(0.0, seconds["reduce", n] - seconds["exchange", n])) for n in sizes)
+    wire = Wire(
+        Curve((n, seconds["one_way", n]) for n in sizes).shifted(-overhead),
+        exchanged.shifted(-2 * overhead),
+        send_overhead=overhead,
+        recv_overhead=overhead,
+        gap=flooded,
+        eager=float(meter.eager_limit(pair, sizes)),
+        capacity=_capacity(meter, nodes, nodes[0] != nodes[other], min(sizes[-1], 1 << 22)) if size > 2 else None,
+    )
+    launch = max(0.0, single["exchange", SMALL] - float(exchanged(SMALL)))
+    return wire, _Compute(reduced, _overlap(seconds, sizes), launch)
+
+
+def _overlap(seconds: dict[tuple[str, int], float], sizes: tuple[int, ...]) -> float:
+    """Return the part of a reduction that messages hide: the median over the sizes where both take a while."""
+    parts = []
+    for n in sizes:
+        messages, serial, mixed = (seconds[kind, n] for kind in ("exchange", "reduce", "pipeline"))
+        shorter = min(messages, serial - messages)
+        if shorter > 0.1 * serial:
+            parts.append((serial - mixed) / shorter)
+    return float(np.clip(np.median(parts), 0.0, 1.0)) if parts else 0.0
+
+
+def _capacity(meter: "_Meter", nodes: list[int], across: bool, num_bytes: int) -> float | None:
+    """Return the bytes a second of one node when all pairs exchange at once; None if there are too few pairs."""
+    rank, pairs = meter.comm.rank, _pairs(nodes, across)
+    mine = next((p for p in pairs if rank in p), None)
+    pair = Pair(rank, mine[0] + mine[1] - rank, rank == mine[0]) if mine else None
+    seconds = meter.median(lambda: meter.run(exchange, pair, num_bytes, 2) / 2)
+    busiest = max(sum(nodes[r] == node for p in pairs for r in p) for node in set(nodes))
+    return busiest * num_bytes / seconds if busiest > 1 else None
+
+
+def _pairs(nodes: list[int], across: bool) -> list[tuple[int, int]]:
+    """Pair ranks of one node, or of two, each rank once."""
+    free = list(range(len(nodes)))
+    pairs = []
+    while free:
+        rank = free.pop(0)
+        partner = next((r for r in free if (nodes[r] != nodes[rank]) == across), None)
+        if partner is not None:
+            free.remove(partner)
+            pairs.append((rank, partner))
+    return pairs
+
+
+# ---- what is run: schedules of one pair; every message is one chunk
+
+
+def ping_pong(pair: Pair, turns: int) -> Iterator[Step]:
+    """Yield ``turns`` times there and back."""
+    out, back = Step(send_to=pair.peer, send=0), Step(recv_from=pair.peer, recv=0)
+    for _ in range(turns):
+        yield from (out, back) if pair.is_first else (back, out)
+
+
+def exchange(pair: Pair, turns: int, reduce: bool = False) -> Iterator[Step]:
+    """Yield ``turns`` steps in which each sends the chunk that the other receives."""
+    mine, theirs = (0, 1) if pair.is_first else (1, 0)
+    for _ in range(turns):
+        yield Step(send_to=pair.peer, send=mine, recv_from=pair.peer, recv=theirs, reduce=reduce)
+
+
+def exchange_and_reduce(pair: Pair, turns: int) -> Iterator[Step]:
+    """Yield ``turns`` steps in which what is received is added."""
+    yield from exchange(pair, turns, reduce=True)
+
+
+def pipeline(pair: Pair, turns: int) -> Iterator[Step]:
+    """Yield ``turns`` steps that each reduce another chunk than the one before and after."""
+    for turn in range(turns):
+        mine, theirs = (0, 1) if pair.is_first else (1, 0)
+        first = 2 * (turn % 2)
+        yield Step(send_to=pair.peer, send=first + mine, recv_from=pair.peer, recv=first + theirs, reduce=True)
+
+
+def flood(pair: Pair, turns: int) -> Iterator[Step]:
+    """Yield ``turns`` messages from the first to the second."""
+    for _ in range(turns):
+        if pair.is_first:
+            yield Step(send_to=pair.peer, send=0)
+        else:
+            yield Step(recv_from=pair.peer, recv=0)
+
+
+Body = Callable[[Pair, int], Iterator[Step]]
+NUM_CHUNKS = {ping_pong: 1, flood: 1, exchange: 2, exchange_and_reduce: 2, pipeline: 4}
+
+
+class _Meter:
+    """Runs schedules of pairs and takes their time: the slowest rank's, the same number on every rank."""
+
+    def __init__(self, comm: Any, repeats: int, yield_cpu: bool):
+        self.comm, self._repeats, self._yield_cpu = comm, repeats, yield_cpu
+
+    def run(self, body: Body, pair: Pair | None, num_bytes: int, turns: int) -> float:
+        """Return the seconds of ``turns`` turns, planning left out."""
+        buffer = np.zeros(NUM_CHUNKS[body] * max(1, num_bytes // 4), np.float32)
+        num_chunks = NUM_CHUNKS[body]
+        steps = list(body(pair, turns)) if pair else []
+        algorithm = Algorithm(body.__name__, "all_reduce", lambda rank, size: iter(steps), lambda size: num_chunks)
+        plan = Plan(self.comm, algorithm, buffer, tag=TAG, yield_cpu=self._yield_cpu)
+        self._time(plan)  # brings the buffers' pages in
+        seconds = self._time(plan)
+        plan.free()
+        return seconds
+
+    def native(self, num_bytes: int) -> float:
+        """Return the median seconds of the library's all-reduce."""
+        plan = NativePlan(self.comm, np.zeros(max(1, num_bytes // 4), np.float32), yield_cpu=self._yield_cpu)
+        return self.median(lambda: self._time(plan))
+
+    def interleaved(self, cells: list[Any], case: Callable[[str, int, int], Any]) -> dict[Any, float]:
+        """Return the median seconds a turn of each cell (kind, bytes)."""
+        turns = {}
+        found: dict[Any, list[float]] = {cell: [] for cell in cells}
+        for kind, n in cells:
+            body, pair, num_bytes, asked = case(kind, n, 2)
+            once = self.run(body, pair, num_bytes, asked) / asked
+            turns[kind, n] = max(1, min(MAX_TURNS, int(TURNS_SECONDS / max(once, 1e-9))))
+        for _ in range(self._repeats):
+            for kind, n in cells:
+                body, pair, num_bytes, done = case(kind, n, turns[kind, n])
+                steps = 2 * done if body is ping_pong else done
+                found[kind, n].append(self.run(body, pair, num_bytes, done) / steps)
+        return {cell: float(np.median(values)) for cell, values in found.items()}
+
+    def median(self, measure: Callable[[], float]) -> float:
+        """Return the median of ``repeats`` measurements, the first of all thrown away."""
+        measure()
+        return float(np.median([measure() for _ in range(self._repeats)]))
+
+    def eager_limit(self, pair: Pair | None, sizes: tuple[int, ...]) -> int:
+        """Return the most bytes that are sent while the receiver sleeps, 0 if none are."""
+        longest = 0
+        for n in sizes:
+            waited = self.median(lambda n=n: self._send_to_sleeper(pair, n))  # type: ignore[misc]
+            if waited > SLEEP / 2:
+                break
+            longest = n
+        return longest
+
+    def _send_to_sleeper(self, pair: Pair | None, num_bytes: int) -> float:
+        buffer = np.zeros(max(1, num_bytes // 4), np.float32)
+        seconds = 0.0
+        self.comm.Barrier()
+        if pair and pair.is_first:
+            begin = time.perf_counter()
+            self.comm.Send(buffer, pair.peer, TAG)
+            seconds = time.perf_counter() - begin
+        elif pair:
+            time.sleep(SLEEP)
+            self.comm.Recv(buffer, pair.peer, TAG)
+        return float(self.comm.allreduce(seconds, MPI.MAX))
+
+    def _time(self, plan: Request) -> float:
+        self.comm.Barrier()
+        begin = time.perf_counter()
+        plan.start()
+        plan.wait()
+        return float(self.comm.allreduce(time.perf_counter() - begin, MPI.MAX))
