@@ -13,6 +13,8 @@ SUBCOMMANDS = {
     "list": "names",
     "show": "show",
     "check": "check",
+    "draw": "draw",
+    "trace": "trace",
 }
 """The module of each subcommand; its ``parse(argv, speaks)`` returns a job, for one process or for all ranks."""
 

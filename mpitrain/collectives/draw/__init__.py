@@ -3,9 +3,11 @@
 from .ascii import draw_ascii
 from .page import Costs, draw_page
 from .play import Message, Play, play
-from .trace import Trace, TraceEvent, format_trace, parse_trace, read_trace
+from .svg import draw_svg
+from .trace import MAX_TRACED, Trace, TraceEvent, format_trace, parse_trace, read_trace
 
 __all__ = [
+    "MAX_TRACED",
     "Costs",
     "Message",
     "Play",
@@ -13,6 +15,7 @@ __all__ = [
     "TraceEvent",
     "draw_ascii",
     "draw_page",
+    "draw_svg",
     "format_trace",
     "parse_trace",
     "play",

@@ -203,5 +203,7 @@ def _legend(play: Play, hidden: int) -> list[str]:
 
 
 def _text(content: str, x: float, y: float, kind: str, fill: str = "") -> str:
-    paint = f' style="fill:{fill}"' if fill else ""
+    # the number on a chunk's label has a rim of the other colour: it may lie on hatching
+    rim = "#fff" if fill == "#10151c" else "none"
+    paint = f' style="fill:{fill};stroke:{rim};stroke-width:2.5;paint-order:stroke"' if fill else ""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{paint}>{escape(content)}</text>'

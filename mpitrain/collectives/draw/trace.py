@@ -17,6 +17,7 @@ from typing import Any
 from ...errors import UserError
 
 FORMAT, VERSION = "mpitrain-trace", 1
+MAX_TRACED = 64  # ranks: more lines than that cannot be told apart
 
 
 @dataclass(frozen=True)

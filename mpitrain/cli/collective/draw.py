@@ -1,0 +1,115 @@
+"""``mpitrain collective draw``: an algorithm as text, as a diagram, or as a page that plays it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from ...errors import UserError
+from ..main import LocalJob
+from ..options import parse_options
+
+if TYPE_CHECKING:
+    from ...collectives.draw import Costs, Trace
+
+DESCRIPTION = "Draw an algorithm: text, a space-time diagram (.svg), or a page that plays it step by step (.html)."
+FILES = (".svg", ".html")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawOptions:
+    """Options of draw."""
+
+    algorithms: Annotated[Positional[tuple[str, ...]], arg(metavar="ALG [ALG ...]")] = ()
+    """Names of list, or FILE.py:FUNC; a page shows the first two side by side and offers the rest."""
+    ranks: Annotated[int, arg(aliases=["-n"])] = 8
+    """Number of ranks; a page has a slider."""
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """FILE.svg or FILE.html; without it, tables in the terminal."""
+    max_ranks: int = 16
+    """Largest number of ranks of a page's slider."""
+    bytes: int = 1 << 20
+    """Length of the buffer that a page reckons with at first."""
+    calibration: Path | None = None
+    """Take the costs that a page reckons with from this file, as written by calibrate."""
+    trace: Path | None = None
+    """A run recorded by trace, to be laid over the prediction on a page."""
+
+
+def parse(argv: list[str], speaks: bool) -> LocalJob:
+    """Return the job that ``argv`` asks for."""
+    options = parse_options(DrawOptions, argv, command="collective draw", description=DESCRIPTION, speaks=speaks)
+    if not options.algorithms and options.trace is None:
+        raise UserError("draw needs the name of an algorithm; mpitrain collective list has them")
+    if options.ranks < 1:
+        raise UserError(f"-n is {options.ranks}, but must be at least 1")
+    if options.out is not None and options.out.suffix not in FILES:
+        raise UserError(f"-o is {options.out}, but must end in {' or '.join(FILES)}")
+    if options.trace is not None and (options.out is None or options.out.suffix != ".html"):
+        raise UserError("a trace is drawn on a page; give -o FILE.html")
+    return LocalJob(lambda: draw(options))
+
+
+def draw(options: DrawOptions) -> int:
+    """Print or write the drawing; the exit code is 1 if the algorithm is wrong."""
+    from ...collectives import find
+    from ...collectives.draw import Costs, draw_ascii, draw_svg, play, read_trace
+
+    trace = read_trace(options.trace) if options.trace else None
+    if options.out is not None and options.out.suffix == ".html":
+        costs = costs_from(options.calibration) if options.calibration else Costs()
+        write_page(options.out, options.algorithms, options.ranks, options.max_ranks, costs, options.bytes, trace)
+        print(f"{options.out}: open it in a browser")
+        return 0
+    played = [play(find(name), options.ranks) for name in options.algorithms]
+    if options.out is None:
+        print("\n\n".join(draw_ascii(one) for one in played))
+    else:
+        if len(played) > 1:
+            raise UserError("a diagram shows one algorithm; a page (-o FILE.html) shows two side by side")
+        write(options.out, draw_svg(played[0]))
+        print(options.out)
+    return 1 if any(one.error for one in played) else 0
+
+
+def write_page(
+    out: Path,
+    names: tuple[str, ...],
+    ranks: int,
+    max_ranks: int,
+    costs: "Costs",
+    num_bytes: int,
+    trace: "Trace | None",
+) -> None:
+    """Write a page; a trace brings its own algorithm, P and length."""
+    from ...collectives import find
+    from ...collectives.draw import draw_page
+
+    if trace is not None:
+        names = (trace.algorithm, *(name for name in names if name != trace.algorithm))
+        ranks, num_bytes = trace.size, trace.num_bytes
+    algorithms = [find(name) for name in dict.fromkeys(names)]
+    page = draw_page(algorithms, ranks, max_ranks=max_ranks, costs=replace(costs, num_bytes=num_bytes), trace=trace)
+    write(out, page)
+
+
+def costs_from(path: Path | None) -> "Costs":
+    """Return the line alpha + n beta, and gamma, of a calibration; of the table that is shipped without one."""
+    from ...collectives.draw import Costs
+    from ...collectives.price.calibration import DEFAULT, load_calibration
+
+    calibration = load_calibration(path or DEFAULT)
+    wire = calibration.inside
+    line = wire.exchange.fit()
+    alpha = max(0.0, line.alpha) + wire.send_overhead + wire.recv_overhead
+    return Costs(alpha, max(0.0, line.beta), max(0.0, calibration.reduce.fit().beta))
+
+
+def write(path: Path, text: str) -> None:
+    """Write ``text``."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,74 @@
+"""``mpitrain collective trace``: run an algorithm, record every step, and draw it over its prediction."""
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from ...errors import UserError
+from ..options import parse_options
+
+if TYPE_CHECKING:
+    from ...comm.world import World
+    from ..main import Job
+
+DESCRIPTION = "Record a run, step by step: mpirun -n 4 mpitrain collective trace ring -o ring.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceOptions:
+    """Options of trace."""
+
+    algorithm: Annotated[Positional[str], arg(metavar="ALG")]
+    """A name of list, with options (chain:segments=4), or FILE.py:FUNC."""
+    bytes: int = 1 << 20
+    """Length of the buffer."""
+    repeats: int = 9
+    """Runs, of which the one of median length is kept."""
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("trace.html")
+    """Page to write; the recorded times lie beside it, as .jsonl, and draw --trace takes them."""
+    against: str = ""
+    """Another algorithm to show beside it, predicted only."""
+    calibration: Path | None = None
+    """Predict with this file; by default with this machine's own if there is one, else with a table."""
+
+
+def parse(argv: list[str], speaks: bool) -> "Job":
+    """Return the job that ``argv`` asks for."""
+    options = parse_options(TraceOptions, argv, command="collective trace", description=DESCRIPTION, speaks=speaks)
+    if options.bytes < 1 or options.repeats < 1:
+        raise UserError("--bytes and --repeats must be at least 1")
+    if options.out.suffix != ".html":
+        raise UserError(f"-o is {options.out}, but must end in .html")
+    return lambda world: trace(options, world)
+
+
+def trace(options: TraceOptions, world: "World") -> int:
+    """Record with all ranks; rank 0 writes both files."""
+    from ...collectives import check_for, find
+    from ...collectives.draw import MAX_TRACED, format_trace
+    from ...collectives.price.calibration import calibration_path
+    from ...comm.trace import record
+    from .draw import costs_from, write, write_page
+
+    with world.together():
+        algorithm = find(options.algorithm)
+        if not 2 <= world.size <= MAX_TRACED:
+            raise UserError(f"a trace needs 2 to {MAX_TRACED} ranks, not {world.size}")
+        if world.rank == 0:
+            check_for(algorithm, world.size)
+    recorded = record(world, algorithm, options.bytes, options.repeats)
+    with world.together():
+        if recorded is not None:
+            own = calibration_path(platform.node(), world.library, world.size)
+            costs = costs_from(options.calibration or (own if own.exists() else None))
+            names = (recorded.algorithm, *([options.against] if options.against else []))
+            lines = options.out.with_suffix(".jsonl")
+            write(lines, format_trace(recorded))
+            write_page(options.out, names, world.size, 16, costs, recorded.num_bytes, recorded)
+            took, error = (f"{seconds * 1e6:,.0f} us" for seconds in (recorded.seconds, recorded.clock_error))
+            what = f"{recorded.algorithm}, {world.size} ranks, {recorded.num_bytes:,} bytes"
+            print(f"{what}: {took} measured (clocks agree to {error}); {options.out} and {lines}")
+    return 0
