@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .algorithm import Algorithm, make_algorithm
 from .goal import GOALS
 from .lockstep import ScheduleError
-from .provenance import Provenance
+from .provenance import Provenance, ask
 from .step import Schedule
 
 ROUNDING = 1e-9
@@ -65,13 +65,15 @@ def check_all_reduce(schedule: Algorithm | Schedule, max_ranks: int) -> None:
 
 
 def _hold_to_promise(algorithm: Algorithm, found: Checked) -> None:
-    for promise, measured, unit in (
-        (algorithm.rounds, found.rounds, "rounds"),
-        (algorithm.bytes, found.sent, "n bytes sent"),
-        (algorithm.reductions, found.reduced, "n additions"),
+    for name, measured, unit in (
+        ("rounds", found.rounds, "rounds"),
+        ("bytes", found.sent, "n bytes sent"),
+        ("reductions", found.reduced, "n additions"),
     ):
-        if promise is not None and measured > promise(found.size) + ROUNDING:
-            raise ScheduleError(f"{promise(found.size):g} {unit} are promised, but it takes {measured:g}")
+        promise = getattr(algorithm, name)
+        promised = None if promise is None else ask(promise, found.size, name)
+        if promised is not None and measured > promised + ROUNDING:
+            raise ScheduleError(f"{promised:g} {unit} are promised, but it takes {measured:g}")
 
 
 def report(algorithm: Algorithm, found: list[Checked]) -> str:

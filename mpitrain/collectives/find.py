@@ -54,7 +54,10 @@ def find(text: str) -> Algorithm:
     if file:
         path, name, rest = file.groups()
         function = _load(Path(path), name)
-        return make_algorithm(function, text, **_parse(rest or "", name, options_of(function)))
+        algorithm = make_algorithm(function, text, **_parse(rest or "", name, options_of(function)))
+        if algorithm.collective not in COLLECTIVES:
+            raise UserError(f"{text} is of {algorithm.collective!r}, but there are {', '.join(COLLECTIVES)}")
+        return algorithm
     if text.endswith(".py") or ".py:" in text:
         raise UserError(f"an algorithm of your own is FILE.py:FUNC, with the name of a function, not {text!r}")
     path, _, rest = text.partition(":")

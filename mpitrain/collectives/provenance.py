@@ -1,6 +1,7 @@
 """Where everything comes from: the sets of contributions in every chunk of every rank, message by message."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from .algorithm import Algorithm
 from .goal import GOALS
@@ -20,9 +21,10 @@ class Provenance:
     def __init__(self, algorithm: Algorithm, size: int) -> None:
         self.algorithm, self.size = algorithm, size
         self.goal = GOALS[algorithm.collective]
-        self.num_chunks = algorithm.num_chunks(size)
-        if self.num_chunks < 1 or (self.goal.owners and self.num_chunks % size):
-            wanted = f"a multiple of {size}" if self.goal.owners else "at least 1"
+        self.num_chunks = ask(algorithm.num_chunks, size, "num_chunks")
+        fits = isinstance(self.num_chunks, int) and self.num_chunks > 0
+        if not fits or (self.goal.owners and self.num_chunks % size):
+            wanted = f"a multiple of {size}" if self.goal.owners else "a whole number from 1"
             raise ScheduleError(f"the number of chunks is {self.num_chunks}, but must be {wanted}")
         self.held = [self.goal.start(rank, size, self.num_chunks) for rank in range(size)]
         self._last: dict[tuple[int, int], str] = {}
@@ -78,6 +80,14 @@ class Provenance:
                     raise ScheduleError(f"rank {rank} ends without {name} in chunk {chunk} ({last})")
                 name = self.goal.name(_lowest_bit(there & ~wanted), self.size)
                 raise ScheduleError(f"rank {rank} ends with {name} in chunk {chunk}, where it must not be ({last})")
+
+
+def ask(function: Callable[[int], Any], size: int, name: str) -> Any:
+    """Return ``function(size)``, of which an algorithm's author must hear if it fails."""
+    try:
+        return function(size)
+    except Exception as error:
+        raise ScheduleError(f"its {name} fails with {type(error).__name__}: {error}") from error
 
 
 def _lowest_bit(contributions: int) -> int:

@@ -24,7 +24,7 @@ from ..errors import AgreedError, UserError
 from .launch import lonely_message
 from .native import NativePlan
 from .plan import Plan, Request
-from .shared import SharedPlan, Window, ordinary, why_not, window_bytes
+from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, window_bytes
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
@@ -157,11 +157,10 @@ class World:
     def _plan_shared(self, buffer: np.ndarray, op: str) -> SharedPlan | None:
         places = [(i, w.find(buffer)) for i, w in enumerate(self._windows)]
         found = next(((i, start) for i, start in places if start is not None), None)
-        in_window = found is not None and len(set(self.all_gather(found))) == 1
-        in_window = all(self.all_gather(in_window))
+        in_window = len(set(self.all_gather(found))) == 1 and found is not None and buffer.nbytes > ONE_SHOT_BYTES
         if self._cannot_share(window_bytes(buffer.nbytes, in_window), "all-reduce"):
             return None
-        place = (self._windows[found[0]], found[1]) if found is not None and in_window else None
+        place = (self._windows[found[0]], found[1]) if in_window and found is not None else None
         return SharedPlan(self._node, buffer, place, op=op)
 
     def _cannot_share(self, num_bytes: int, what: str) -> bool:

@@ -243,6 +243,16 @@ def chunks_that_nobody_owns(rank, size):
     yield from ()
 
 
+@algorithm(rounds=lambda size: 9 // (2 - size))
+def divides_by_zero(rank, size):
+    yield from ring(rank, size)
+
+
+@algorithm(num_chunks=lambda size: size / 2)
+def half_a_chunk(rank, size):
+    yield from ()
+
+
 @algorithm("all_gather")
 def sends_what_it_has_not(rank, size):
     for step in ring(rank, size):
@@ -263,7 +273,7 @@ def a_sum_for_a_scan(rank, size):
             forgotten_last_lap,
             r"P = 2: rank 0 ends without rank 1.s contribution in chunk 0 \(never received\)",
         ),
-        (reduce_instead_of_copy, r"P = 2: rank \d adds rank \d's contribution to chunk \d a second time in its round 1"),
+        (reduce_instead_of_copy, r"rank \d adds rank \d's contribution to chunk \d a second time in its round 1 \(rec"),
         (copy_instead_of_reduce, r"ends without rank 1's contribution in chunk \d \(last received in its round \d"),
         (message_to_itself, "P = 1: rank 0 of 1, round 0: send_to is the rank itself; a rank cannot message itself"),
         (everybody_receives_first, r"deadlock: rank 0 \(round 0\) waits for a message from 1; rank 1"),
@@ -279,6 +289,8 @@ def a_sum_for_a_scan(rank, size):
         (never_ends, "still yielding after 1000000 steps; does it end"),
         (promises_too_much, "P = 2: 1 rounds are promised, but it takes 2"),
         (chunks_that_nobody_owns, "P = 2: the number of chunks is 3, but must be a multiple of 2"),
+        (divides_by_zero, "P = 2: its rounds fails with ZeroDivisionError: "),
+        (half_a_chunk, "P = 1: the number of chunks is 0.5, but must be a whole number from 1"),
         (sends_what_it_has_not, r"P = 2: rank 0 sends chunk 1 before anything is in it"),
         (a_sum_for_a_scan, "rank 0 ends with rank 1's contribution in chunk 0, where it must not be"),
     ],
