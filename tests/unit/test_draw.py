@@ -79,7 +79,7 @@ def test_tables_show_contributions_and_messages():
         "rank 0          0    0    0    0    0    0    0  +70   0 to 1, +7 from 7",
         "rank 1        +01    1    1    1    1    1    1    1   1 to 2, +0 from 0",
     ]
-    assert "rank 7         =0-7" in draw_ascii(play(find("tree"), 8))
+    assert "rank 7       =0-7   =all from 6" in draw_ascii(play(find("tree"), 8))
 
 
 def test_names_of_sets():

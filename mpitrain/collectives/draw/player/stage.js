@@ -10,8 +10,8 @@ class Stage {
     const groups = play.buffers;
     g.gap = groups > 1 ? 16 : 0;
     const room = width - g.left - g.arcs - g.gap * (groups - 1);
-    g.w = Math.min(150, room / play.numChunks);
-    g.h = Math.min(104, (height - g.top - 6) / play.size);
+    g.w = Math.min(210, room / play.numChunks);
+    g.h = Math.min(128, (height - g.top - 6) / play.size);
     g.pad = g.w > 40 ? 4 : g.w > 16 ? 2 : 0.75;
     g.padY = g.h > 30 ? 3.5 : 2;
     const used = g.left + g.w * play.numChunks + g.gap * (groups - 1) + g.arcs;

@@ -18,6 +18,7 @@ class Timeline {
   draw(play, now, length, mode, trace) {
     const { ctx, width, height } = prepare(this.canvas);
     this.left = 44;
+    this.traced = trace !== null;
     this.span = width - this.left - 24;
     this.length = length;
     const [top, bottom] = [10, height - 26];
@@ -25,6 +26,7 @@ class Timeline {
     const x = (t) => this.left + (length ? t / length : 0) * this.span;
     const y = (rank) => top + (rank + (trace ? 0.3 : 0.5)) * lane;
     this.axis(ctx, x, bottom, length, mode, width);
+    if (trace) text(ctx, "arrows: predicted   boxes: steps as measured", width - 26, bottom + 14, 14, { align: "right", colour: theme.soft });
     for (let rank = 0; rank < play.size; rank++) {
       ctx.strokeStyle = theme.line;
       ctx.lineWidth = 1.5;
@@ -69,18 +71,24 @@ class Timeline {
   }
 
   measured(ctx, x, y, lane, trace, now, mode) {
-    for (const [rank, , start, end] of trace.events) {
+    for (const [rank, step, start, end] of trace.events) {
       const over = mode !== "measured" || end <= now + EPSILON;
       const [left, w] = [x(start), Math.max(1.5, x(end) - x(start) - 1)];
-      box(ctx, left, y(rank) + lane * 0.22, w, lane * 0.36, 2);
-      ctx.fillStyle = theme.done;
-      ctx.globalAlpha = over ? 0.85 : 0.3;
+      const [top, h] = [y(rank) + lane * 0.2, lane * 0.4];
+      box(ctx, left, top, w, h, 4);
+      ctx.globalAlpha = over ? 0.5 : 0.16;
+      ctx.fillStyle = theme.accent;
       ctx.fill();
+      ctx.globalAlpha = 1;
+      ctx.strokeStyle = theme.accent;
+      ctx.lineWidth = over ? 1.8 : 0.8;
+      ctx.stroke();
+      if (w > 22 && h > 11) text(ctx, `${step + 1}`, left + w / 2, top + h / 2 + 1, Math.min(14, h - 2));
     }
-    ctx.globalAlpha = 1;
   }
 
   axis(ctx, x, bottom, length, mode, width) {
+    const free = this.traced ? width - 330 : width;
     const rough = length / Math.max(2, width / 130);
     const power = 10 ** Math.floor(Math.log10(rough || 1));
     let tick = [1, 2, 5, 10].map((f) => f * power).find((t) => t >= rough) || 1;
@@ -93,7 +101,7 @@ class Timeline {
       ctx.lineTo(x(t), bottom);
       ctx.stroke();
       const label = mode === "round" ? `${t}` : formatSeconds(t);
-      text(ctx, t === 0 && mode === "round" ? "start" : label, x(t), bottom + 14, 14, { colour: theme.soft });
+      if (x(t) < free) text(ctx, t === 0 && mode === "round" ? "start" : label, x(t), bottom + 14, 14, { colour: theme.soft });
       if (!length) break;
     }
   }

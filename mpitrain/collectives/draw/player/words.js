@@ -43,14 +43,14 @@ function messageWords(m, play) {
 function patternWords(messages, size) {
   const peers = new Map(messages.map((m) => [m.from, m.to]));
   const distances = new Set(messages.map((m) => (m.to - m.from + size) % size));
-  if (messages.length === size && peers.size === size && distances.size === 1) {
+  if (size > 2 && messages.length === size && peers.size === size && distances.size === 1) {
     const [d] = distances;
     if (d === 1) return "Every rank sends to its right-hand neighbour";
     if (d === size - 1) return "Every rank sends to its left-hand neighbour";
     if (d * 2 !== size) return `Every rank sends to the rank ${d} further on`;
   }
   const pairs = messages.filter((m) => m.from < m.to && peers.get(m.to) === m.from);
-  if (pairs.length > 1 && pairs.length * 2 === messages.length) {
+  if (pairs.length && pairs.length * 2 === messages.length) {
     return `Ranks exchange in pairs: ${listed(pairs.map((m) => `${m.from} with ${m.to}`))}`;
   }
   if (messages.length === 1) return "One message";
