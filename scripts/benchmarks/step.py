@@ -58,15 +58,16 @@ def measure(case: int, ranks: int, repeat: int) -> dict[str, object]:
 
 
 def show(rows: list[dict[str, object]]) -> None:
-    table = Table(title="Training step: ours / PyTorch's (below 1 we are faster)")
+    peer = str(rows[0]["peer"]).split(",")[0]
+    table = Table(title=f"Training step: ours / {peer}'s (below 1 we are faster)")
     for column in ("step", "ranks", "threads"):
         table.add_column(column)
     for column in ("ours ms", "PyTorch ms", "ratio"):
         table.add_column(column, justify="right")
-    table.add_column("PyTorch's best setting")
+    table.add_column("PyTorch's best setting", no_wrap=True)
     for row in rows:
         times = (f"{row[key]:.2f}" for key in ("ours_ms", "peer_ms", "ratio"))
-        table.add_row(str(row["name"]), str(row["ranks"]), str(row["threads"]), *times, str(row["peer"]))
+        table.add_row(str(row["name"]), str(row["ranks"]), str(row["threads"]), *times, str(row["peer"]).partition(", ")[2])
     Console().print(table)
 
 
