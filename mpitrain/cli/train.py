@@ -71,8 +71,7 @@ class StopOnSignal:
 
 def train(config: Config, world: "World") -> int:
     """Train, and write and print the results (rank 0)."""
-    from threadpoolctl import threadpool_limits
-
+    from ..device import CPU
     from ..training.curves import draw_curves
     from ..training.progress import make_progress
     from ..training.report import count, make_report, print_report
@@ -83,7 +82,7 @@ def train(config: Config, world: "World") -> int:
 
     begin = time.perf_counter()
     threads = config.parallel.threads or world.cores
-    threadpool_limits(threads)
+    CPU.use_threads(threads)
     with world.together():
         world.resolve(config.parallel.all_reduce, 0)
     session = open_session(config, world)

@@ -67,7 +67,8 @@ def show(rows: list[dict[str, object]]) -> None:
     table.add_column("PyTorch's best setting", no_wrap=True)
     for row in rows:
         times = (f"{row[key]:.2f}" for key in ("ours_ms", "peer_ms", "ratio"))
-        table.add_row(str(row["name"]), str(row["ranks"]), str(row["threads"]), *times, str(row["peer"]).partition(", ")[2])
+        setting = str(row["peer"]).partition(", ")[2]
+        table.add_row(str(row["name"]), str(row["ranks"]), str(row["threads"]), *times, setting)
     Console().print(table)
 
 

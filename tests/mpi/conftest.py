@@ -4,15 +4,15 @@ import sys
 
 import pytest
 from mpi4py import MPI
-from threadpoolctl import threadpool_limits
 
 from mpitrain.comm.world import World
+from mpitrain.device import CPU
 
 
 @pytest.fixture(scope="session")
 def world():
     world = World()
-    threadpool_limits(world.cores)
+    CPU.use_threads(world.cores)
     return world
 
 
