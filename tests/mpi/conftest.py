@@ -6,14 +6,11 @@ import pytest
 from mpi4py import MPI
 
 from mpitrain.comm.world import World
-from mpitrain.device import CPU
 
 
 @pytest.fixture(scope="session")
 def world():
-    world = World()
-    CPU.use_threads(world.cores)
-    return world
+    return World()
 
 
 @pytest.fixture(scope="session")
