@@ -1,9 +1,11 @@
 """Where arrays live: one object gives the array module and the memory (the only place that will import cupy)."""
 
 import math
+import os
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
@@ -11,12 +13,25 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 class Device:
     """The CPU: arrays are NumPy's, memory starts on a cache line.
 
-    A GPU device offers the same three names over CuPy; layers and ops call NumPy functions with
-    ``out=``, which CuPy arrays answer themselves (NEP 13, NEP 18).
+    A GPU device offers the same names over CuPy; layers and ops call NumPy functions with ``out=``, which CuPy
+    arrays answer themselves (NEP 13, NEP 18).
+
+    Attributes
+    ----------
+    threads : int
+        Cores that a matrix product may use.
     """
 
     name = "cpu"
     xp: Any = np
+
+    def __init__(self) -> None:
+        self.threads = os.cpu_count() or 1  # what BLAS takes until it is told otherwise
+
+    def use_threads(self, count: int) -> None:
+        """Let BLAS run on ``count`` cores in this process; products are cut accordingly (``ops/product.py``)."""
+        threadpool_limits(count)
+        self.threads = count
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return uninitialised memory of ``shape``, aligned to 64 bytes."""

@@ -65,7 +65,7 @@ class SoftmaxCrossEntropy(Loss):
         exponentials = saved.empty(self, "exponentials", logits.shape)
         sums = saved.empty(self, "sums", (len(targets), 1))
         losses = ops.softmax_cross_entropy(logits, targets, self.label_smoothing, exponentials, sums)
-        right = np.argmax(logits, axis=1) == targets
+        right = logits.argmax(axis=1) == targets
         saved[self] = exponentials, sums, targets, counted, outputs.shape
         if counted is None:
             return Totals(float(len(targets)), float(losses.sum(dtype=np.float64)), float(np.count_nonzero(right)))
@@ -82,17 +82,18 @@ class SoftmaxCrossEntropy(Loss):
         """Return targets that are all in [0, K), and which of them count (None for all)."""
         if not np.issubdtype(targets.dtype, np.integer):
             raise UserError(f"cross-entropy needs integer targets (class numbers), but they are {targets.dtype}")
+        low, high = targets.min(initial=0), targets.max(initial=0)
+        if low >= 0 and high < num_classes and self.ignore_index < 0:
+            return targets, None  # the usual case, decided without looking at each target
         counted = targets != self.ignore_index
-        all_count = bool(counted.all())
-        if not all_count:
-            targets = np.where(counted, targets, 0)
+        targets = np.where(counted, targets, 0)
         for found in (targets.min(initial=0), targets.max(initial=0)):
             if not 0 <= found < num_classes:
                 raise UserError(
                     f"a target is {found}, but the model has {num_classes} outputs: "
                     f"targets must lie between 0 and {num_classes - 1}"
                 )
-        return targets, None if all_count else counted
+        return targets, counted
 
 
 class MSE(Loss):

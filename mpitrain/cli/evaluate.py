@@ -39,14 +39,13 @@ def parse(argv: list[str], speaks: bool) -> "Job":
 
 def evaluate(options: EvaluateOptions, world: "World") -> int:
     """Score one split with all ranks and print it (rank 0)."""
-    from threadpoolctl import threadpool_limits
-
+    from ..device import CPU
     from ..training.evaluation import Evaluator
     from ..training.finished import open_finished
     from ..training.progress import show_scores
     from ..training.scoring import make_scoring
 
-    threadpool_limits(world.cores)
+    CPU.use_threads(world.cores)
     with world.together():
         run = open_finished(options.directory, options.weights)
         dataset = run.open_dataset(options.data)

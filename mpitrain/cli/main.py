@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..comm.launch import launched_rank
+from ..comm.launch import first_exit_ends_all, launched_rank
 from ..errors import AgreedError, UserError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COMMANDS = ("train", "evaluate", "predict", "collective")
 INTERRUPTED = 130
+PATIENCE = 3.0  # seconds that other ranks leave to rank 0 to say what is wrong before they exit too
 
 Job = Callable[["World"], int]
 """What a command does on one rank; its result is the exit code."""
@@ -34,25 +35,37 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command named first in ``argv`` (train if none is) and return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     rank = launched_rank()
-    if argv == ["--version"]:
-        if rank == 0:
-            print(f"mpitrain {__version__}")
-        return 0
-    command = argv[0] if argv and not argv[0].startswith("-") else "train"
-    rest = argv[1:] if argv and argv[0] == command else argv
     try:
-        if command not in COMMANDS:
-            raise UserError(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
-        # one module a command, imported only when it is the one: --help must not load NumPy or start MPI
-        parse: Callable[[list[str], bool], Job | LocalJob] = importlib.import_module(f".{command}", __package__).parse
-        job = parse(rest, rank == 0)
+        job = _parse(argv, rank)
         if isinstance(job, LocalJob):
             return job.run() if rank == 0 else 0
     except UserError as error:
-        return _say(error, rank)
+        return _leave(_say(error, rank), rank)
+    except SystemExit as end:  # --help, or a mistake that the parser has shown
+        return _leave(end.code if isinstance(end.code, int) else 0, rank)
     except KeyboardInterrupt:
         return INTERRUPTED
     return run(job)
+
+
+def _parse(argv: list[str], rank: int) -> Job | LocalJob:
+    """Return the job that ``argv`` asks for; only the module of its command is imported, so that --help is quick."""
+    if argv == ["--version"]:
+        if rank == 0:
+            print(f"mpitrain {__version__}")
+        raise SystemExit(0)
+    command = argv[0] if argv and not argv[0].startswith("-") else "train"
+    if command not in COMMANDS:
+        raise UserError(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
+    parse: Callable[[list[str], bool], Job | LocalJob] = importlib.import_module(f".{command}", __package__).parse
+    return parse(argv[1:] if argv and argv[0] == command else argv, rank == 0)
+
+
+def _leave(code: int, rank: int) -> int:
+    """Return ``code``, on ranks above 0 not before rank 0 has spoken where the launcher ends all with the first."""
+    if code and rank and first_exit_ends_all():
+        time.sleep(PATIENCE)
+    return code
 
 
 def run(job: Job) -> int:
@@ -62,7 +75,7 @@ def run(job: Job) -> int:
 
         world = World()
     except UserError as error:
-        return _say(error, launched_rank())
+        return _leave(_say(error, launched_rank()), launched_rank())
     except KeyboardInterrupt:
         return INTERRUPTED
     try:

@@ -44,13 +44,13 @@ def parse(argv: list[str], speaks: bool) -> "Job":
 def predict(options: PredictOptions, world: "World") -> int:
     """Compute the outputs with all ranks and write them (rank 0)."""
     import numpy as np
-    from threadpoolctl import threadpool_limits
 
     from ..data.sampler import share
+    from ..device import CPU
     from ..training.evaluation import Evaluator
     from ..training.finished import open_finished
 
-    threadpool_limits(world.cores)
+    CPU.use_threads(world.cores)
     with world.together():
         run = open_finished(options.directory, options.weights)
         features = run.open_features(options.data)

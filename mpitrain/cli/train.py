@@ -71,8 +71,7 @@ class StopOnSignal:
 
 def train(config: Config, world: "World") -> int:
     """Train, and write and print the results (rank 0)."""
-    from threadpoolctl import threadpool_limits
-
+    from ..device import CPU
     from ..training.curves import draw_curves
     from ..training.progress import make_progress
     from ..training.report import count, make_report, print_report
@@ -83,7 +82,7 @@ def train(config: Config, world: "World") -> int:
 
     begin = time.perf_counter()
     threads = config.parallel.threads or world.cores
-    threadpool_limits(threads)
+    CPU.use_threads(threads)
     with world.together():
         world.resolve(config.parallel.all_reduce, 0)
     session = open_session(config, world)
@@ -124,21 +123,22 @@ def _resolved(config: Config, session: "Session") -> Config:
 def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World", threads: int) -> None:
     from ..training.report import count
 
-    data, arena, sync = trainer.session.dataset, trainer.session.arena, trainer.data_parallel
+    session, sync, o = trainer.session, trainer.data_parallel, config.optimizer
+    data = session.dataset
     shape = " x ".join(map(str, data.input_shape))
-    outputs = f"{data.num_outputs} classes" if data.task == "classification" else f"{data.num_outputs} numbers"
+    outputs = f"{data.num_outputs} classes" if data.task == "classification" else count(data.num_outputs, "number")
     shared = ", more ranks than cores" if world.oversubscribed else ""
-    o = config.optimizer
+    sums = "one rank, nothing to sum"
+    if world.size > 1:
+        names, size = " and ".join(sorted(set(sync.algorithms))), session.arena.gradients.nbytes / 1024
+        sums = f"{names} all-reduce of {size:,.0f} KiB in {count(len(sync.buckets), 'bucket')}"
     lines = [
         f"{count(world.size, 'rank')}, {count(threads, 'BLAS thread')} each{shared} ({world.library})",
-        f"{data.name}: {len(data.train.x):,} training and {len(data.test.x):,} test samples, {shape} -> {outputs}",
+        f"{data.name}: {len(data.train):,} training and {len(data.test):,} test samples, {shape} -> {outputs}",
         *([data.note] if data.note else []),
-        f"{config.model.name}: {arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
-        f"batch {config.data.batch_size}, {len(trainer.loader)} steps an epoch",
-        "gradients: one rank, nothing to sum"
-        if world.size == 1
-        else f"gradients: {' and '.join(sorted(set(sync.algorithms)))} all-reduce of "
-        f"{arena.gradients.nbytes / 1024:,.0f} KiB in {count(len(sync.buckets), 'bucket')}",
+        f"{config.model.name}: {session.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
+        f"batch {config.data.batch_size}, {count(len(trainer.loader), 'step')} an epoch",
+        f"gradients: {sums}",
     ]
     for line in [*lines, *world.notes]:
         console.print(line, highlight=False, soft_wrap=True)

@@ -25,6 +25,11 @@ def launched_size(environment: Mapping[str, str] = os.environ) -> int:
     return max(_first(environment, _SIZES, 1), _first(environment, ("PMIX_RANK",), 0) + 1)
 
 
+def first_exit_ends_all(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return True under a launcher (Open MPI's) that kills all ranks as soon as one exits with an error."""
+    return "OMPI_COMM_WORLD_RANK" in environment
+
+
 def lonely_message(size: int, environment: Mapping[str, str] = os.environ) -> str | None:
     """Return the sentence for a process that MPI says is alone though the launcher started more, or None."""
     started = launched_size(environment)

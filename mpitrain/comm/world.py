@@ -4,13 +4,16 @@ import contextlib
 import math
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 try:
-    from mpi4py import MPI
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a launcher that does not fit: lonely_message says it once
+        from mpi4py import MPI
 except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI library can be loaded
     from ..errors import UserError
 

@@ -139,7 +139,7 @@ def _product_cost(columns: Columns, channels: int, num_outputs: int) -> float:
 def _gather_cost(columns: Columns, channels: int, num_outputs: int) -> float:
     """Return the nanoseconds to gather the columns of one image and multiply them: 3 a run, 0.15 an element."""
     size = columns.columns_size(channels)
-    copied = 3 * size / columns.gathered_run(channels) + 0.15 * size
+    copied = 0 if columns.direct else 3 * size / columns.gathered_run(channels) + 0.15 * size
     return copied + _product_cost(columns, channels, num_outputs)
 
 

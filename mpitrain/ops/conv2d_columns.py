@@ -52,6 +52,11 @@ class Columns:
         return self.window.output(self.size)
 
     @property
+    def direct(self) -> bool:
+        """True when the pixels themselves are the columns and nothing is gathered."""
+        return self.window.kernel == self.window.stride == (1, 1) and self.groups == self.block == 1
+
+    @property
     def span(self) -> int:
         """S, the taps of a line that serve one block of outputs."""
         return (self.block - 1) * self.window.stride[1] + self.window.kernel[1]
@@ -129,7 +134,7 @@ class Columns:
     def _gather(self, padded: np.ndarray, buffer: Buffer) -> np.ndarray:
         """Return the columns (G, M, K) of a chunk; for a 1x1 kernel the pixels themselves."""
         images, height, width, channels = padded.shape
-        if self.window.kernel == self.window.stride == (1, 1) and self.groups == self.block == 1:
+        if self.direct:
             return padded.reshape(1, -1, channels)
         (oh, ow), (kh, _), per_group = self.output, self.window.kernel, channels // self.groups
         (sh, sw), (dh, dw) = self.window.stride, self.window.dilation

@@ -3,12 +3,16 @@
 Shapes: x (N, I), w (I, O), b (O,), y (N, O); all C-contiguous, one dtype. Any N, also 0.
 """
 
+from functools import lru_cache
+
 import numpy as np
+
+from .product import product
 
 
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
     """Write x w + b to ``y``."""
-    np.matmul(x, w, out=y)
+    product(x, w, y)
     if b is not None:
         np.add(y, b, out=y)
 
@@ -21,16 +25,21 @@ def linear_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
 def linear_dw(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, scratch: np.ndarray | None) -> None:
     """Write dw = x^T dy; with ``scratch`` (same shape as dw) add to dw instead."""
     if scratch is None:
-        np.matmul(x.T, dy, out=dw)
+        product(x.T, dy, dw)
     else:
-        np.matmul(x.T, dy, out=scratch)
+        product(x.T, dy, scratch)
         np.add(dw, scratch, out=dw)
 
 
 def column_sum(dy: np.ndarray, db: np.ndarray, accumulate: bool) -> None:
     """Write (or add) the sum over rows of ``dy`` (N, O) to ``db`` (O,): the gradient of a bias."""
-    ones = np.ones(dy.shape[0], dy.dtype)
+    ones = _ones(len(dy), dy.dtype)
     if accumulate:
         np.add(db, ones @ dy, out=db)
     else:
         np.matmul(ones, dy, out=db)
+
+
+@lru_cache(maxsize=64)
+def _ones(count: int, dtype: np.dtype) -> np.ndarray:
+    return np.ones(count, dtype)

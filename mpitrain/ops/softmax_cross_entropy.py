@@ -14,13 +14,13 @@ def softmax_cross_entropy(
     logits: np.ndarray, targets: np.ndarray, smoothing: float, exponentials: np.ndarray, sums: np.ndarray
 ) -> np.ndarray:
     """Return the loss of each row (M,); write exp(s) to ``exponentials`` (M, K) and its row sums to ``sums`` (M, 1)."""
-    np.max(logits, axis=1, keepdims=True, out=sums)
+    np.maximum.reduce(logits, axis=1, keepdims=True, out=sums)
     np.subtract(logits, sums, out=exponentials)
     expected = (1 - smoothing) * exponentials[np.arange(len(targets)), targets]
     if smoothing:
         expected += smoothing * exponentials.mean(axis=1)
     np.exp(exponentials, out=exponentials)
-    np.sum(exponentials, axis=1, keepdims=True, out=sums)
+    np.add.reduce(exponentials, axis=1, keepdims=True, out=sums)
     return np.log(sums[:, 0]) - expected
 
 

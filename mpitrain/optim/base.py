@@ -8,7 +8,7 @@ import numpy as np
 from ..arena import HEADER, Arena, Parameter
 from ..errors import UserError
 
-BLOCK = 32768  # elements: what one update touches (at most six such blocks) stays in a second-level cache
+BLOCK = 65536  # elements: few enough calls of NumPy, and a block and its slots still fit a second-level cache
 
 
 class Block(NamedTuple):

@@ -69,8 +69,7 @@ class LARS(Optimizer):
 
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block; ``lr`` includes the trust."""
-        g, v = scaled_gradient(block, scale, self.weight_decay), block.slots[0]
-        np.multiply(g, lr, out=g)
+        g, v = scaled_gradient(block, lr * scale, lr * self.weight_decay), block.slots[0]
         np.multiply(v, self.momentum, out=v)
         np.add(v, g, out=v)
         np.subtract(block.w, v, out=block.w)

@@ -10,9 +10,12 @@ from .base import Block, Optimizer, scaled_gradient
 class SGD(Optimizer):
     """Momentum as in Sutskever et al. 2013 ("On the importance of initialization and momentum in deep learning").
 
-        g = scale grad + weight_decay w
+        g = lr (scale grad + weight_decay w)
         v = momentum v + g
-        w = w - lr v                       (nesterov: w - lr (g + momentum v))
+        w = w - v                          (nesterov: w - g - momentum v)
+
+    The learning rate stands inside v, as in the paper; PyTorch multiplies by it outside, which is the same while
+    the rate is constant, and costs a pass more.
 
     Parameters
     ----------
@@ -42,14 +45,13 @@ class SGD(Optimizer):
 
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block."""
-        g, scratch = scaled_gradient(block, scale, self.weight_decay), block.scratch
-        direction = g
-        if self.momentum:
-            direction = v = block.slots[0]
-            np.multiply(v, self.momentum, out=v)
-            np.add(v, g, out=v)
+        g, v = scaled_gradient(block, lr * scale, lr * self.weight_decay), block.slots[0] if self.momentum else None
+        if v is None:
+            np.subtract(block.w, g, out=block.w)
+            return
+        np.multiply(v, self.momentum, out=v)
+        np.add(v, g, out=v)
         if self.nesterov:
-            np.multiply(v, self.momentum, out=scratch)
-            direction = np.add(g, scratch, out=g)
-        np.multiply(direction, lr, out=scratch)
-        np.subtract(block.w, scratch, out=block.w)
+            np.subtract(block.w, g, out=block.w)
+            v = np.multiply(v, self.momentum, out=block.scratch)
+        np.subtract(block.w, v, out=block.w)

@@ -36,7 +36,7 @@ def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any
         "samples_per_second": round(samples / sum(r.seconds for r in trainer.results), 1),
         "ranks": world.size,
         "mpi": world.library,
-        "all_reduce": sorted(set(sync.algorithms)),
+        "all_reduce": " and ".join(sorted(set(sync.algorithms))),
         "buckets": len(sync.buckets),
         "bytes_per_step": sum(world.all_gather(sync.bytes_per_step)) // world.size,
         "messages_per_step": sum(world.all_gather(sync.messages_per_step)) // world.size,
@@ -56,7 +56,7 @@ def print_report(report: dict[str, Any], directory: Path, console: Console) -> N
         ("speed", f"{report['samples_per_second']:,.0f} samples/s on {count(report['ranks'], 'rank')}"),
         (
             "gradients",
-            f"{' and '.join(report['all_reduce'])}: {report['bytes_per_step'] / 1024:,.0f} KiB in "
+            f"{report['all_reduce']}: {report['bytes_per_step'] / 1024:,.0f} KiB in "
             f"{count(report['messages_per_step'], 'message')} a step and rank, {count(report['buckets'], 'bucket')}",
         ),
     ]

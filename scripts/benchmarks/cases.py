@@ -16,6 +16,11 @@ class Case(NamedTuple):
         """The network and the batch, as in mlp-64."""
         return f"{self.model}-{self.batch}"
 
+    @property
+    def title(self) -> str:
+        """What --only looks into."""
+        return f"{self.name}, {self.ranks} rank{'s' * (self.ranks > 1)}"
+
 
 _STEPS = (
     ("mlp", (784,), 64),

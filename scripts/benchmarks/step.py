@@ -3,7 +3,7 @@
 Each case runs in a job of its own, one thread a rank; ours and PyTorch's steps alternate in it, and the medians are
 compared. The ratio is ours / PyTorch's: below 1 we are faster.
 
-    scripts/bench step [--only NAME] [--repeat N] [--json FILE]
+    scripts/bench step [--only TEXT] [--repeat N] [--json FILE]
 """
 
 import argparse
@@ -25,14 +25,14 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "GLOO_SOCKET
 
 def main() -> int:
     options = parse(sys.argv[1:])
-    chosen = [case for case in CASES if all(word in f"{case.name} {case.ranks}" for word in options.only.split())]
+    chosen = [case for case in CASES if options.only in case.title]
     if not chosen:
-        names = ", ".join(f"'{case.name} {case.ranks}'" for case in CASES)
-        print(f"no case is called '{options.only}'; there are {names} (name and ranks)", file=sys.stderr)
+        titles = "; ".join(case.title for case in CASES)
+        print(f"no case has '{options.only}' in its name; there are: {titles}", file=sys.stderr)
         return 2
     rows = []
     for case in chosen:
-        print(f"{case.name}, {case.ranks} rank{'s' * (case.ranks > 1)} ...", file=sys.stderr)
+        print(f"{case.title} ...", file=sys.stderr)
         rows.append(measure(CASES.index(case), case.ranks, options.repeat))
     show(rows)
     if options.json:
@@ -42,7 +42,7 @@ def main() -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench step", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--only", default="", metavar="NAME", help="cases whose name and ranks hold these words")
+    parser.add_argument("--only", default="", metavar="TEXT", help='cases with this in their name: lenet, "1 rank"')
     parser.add_argument("--repeat", type=int, default=60, metavar="N", help="steps of each that are timed (60)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     return parser.parse_args(arguments)
@@ -58,15 +58,17 @@ def measure(case: int, ranks: int, repeat: int) -> dict[str, object]:
 
 
 def show(rows: list[dict[str, object]]) -> None:
-    table = Table(title="Training step: ours / PyTorch's (below 1 we are faster)")
+    peer = str(rows[0]["peer"]).split(",")[0]
+    table = Table(title=f"Training step: ours / {peer}'s (below 1 we are faster)")
     for column in ("step", "ranks", "threads"):
         table.add_column(column)
     for column in ("ours ms", "PyTorch ms", "ratio"):
         table.add_column(column, justify="right")
-    table.add_column("PyTorch's best setting")
+    table.add_column("PyTorch's best setting", no_wrap=True)
     for row in rows:
         times = (f"{row[key]:.2f}" for key in ("ours_ms", "peer_ms", "ratio"))
-        table.add_row(str(row["name"]), str(row["ranks"]), str(row["threads"]), *times, str(row["peer"]))
+        setting = str(row["peer"]).partition(", ")[2]
+        table.add_row(str(row["name"]), str(row["ranks"]), str(row["threads"]), *times, setting)
     Console().print(table)
 
 

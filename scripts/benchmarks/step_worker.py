@@ -10,12 +10,12 @@ import numpy as np
 import peer
 import torch
 from cases import CASES, NUM_CLASSES, Case
-from threadpoolctl import threadpool_limits
 
 from mpitrain import models
 from mpitrain.arena import Arena
 from mpitrain.comm.world import World
 from mpitrain.data.sampler import share
+from mpitrain.device import CPU
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import SGD
 from mpitrain.parallel.data import DataParallel
@@ -28,7 +28,7 @@ TRIAL = 8
 
 def main() -> None:
     case, repeat, folder, file = CASES[int(sys.argv[1])], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
-    threadpool_limits(THREADS)
+    CPU.use_threads(THREADS)
     torch.set_num_threads(THREADS)
     world = World()
     if world.size > 1:

@@ -4,16 +4,13 @@ import sys
 
 import pytest
 from mpi4py import MPI
-from threadpoolctl import threadpool_limits
 
 from mpitrain.comm.world import World
 
 
 @pytest.fixture(scope="session")
 def world():
-    world = World()
-    threadpool_limits(world.cores)
-    return world
+    return World()
 
 
 @pytest.fixture(scope="session")

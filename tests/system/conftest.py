@@ -9,6 +9,8 @@ import pytest
 ENVIRONMENT = os.environ | {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "NO_COLOR": "1",
+    "TERM": "dumb",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
 

@@ -20,8 +20,8 @@ def make_arena(dtype=np.float64):
 
 
 def sgd(w, g, slots, t, lr, *, momentum=0.0, nesterov=False):
-    v = slots["v"] = momentum * slots.get("v", 0) + g
-    return w - lr * (g + momentum * v if nesterov else v)
+    v = slots["v"] = momentum * slots.get("v", 0) + lr * g
+    return w - (lr * g + momentum * v if nesterov else v)
 
 
 def adam(w, g, slots, t, lr, *, betas=(0.9, 0.999), eps=1e-8):

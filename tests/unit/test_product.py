@@ -1,10 +1,17 @@
 import numpy as np
 import pytest
 
+from mpitrain.device import CPU
 from mpitrain.ops.product import SMALL, product, rows_of_a_piece, sum_of_products
 from mpitrain.saved import Saved
 
 SHAPES = [(0, 3, 4), (5, 3, 4), (6000, 30, 20), (4099, 40, 40), (2, 2048, 75, 8), (3, 1, 2, 5)]
+
+
+@pytest.fixture(params=[1, 2], autouse=True)
+def threads(request, monkeypatch):
+    """With one thread products are cut, with more they are not."""
+    monkeypatch.setattr(CPU, "threads", request.param)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
