@@ -1,16 +1,22 @@
 """The page in a real browser: what it shows is what the Python side has computed."""
 
+import json
 import re
 import shutil
+import socket
 import subprocess
+import time
+import urllib.error
+import urllib.request
 
 import pytest
 
-from mpitrain.collectives import find
+from mpitrain.collectives import Step, find, make_algorithm
 from mpitrain.collectives.draw import Trace, TraceEvent, draw_page, play
 from mpitrain.collectives.draw.names import name_set
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
 SWITCHES = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking",
@@ -104,3 +110,122 @@ def test_a_picture(tmp_path, page):
     picture = tmp_path / "page.png"
     run_browser(tmp_path, f"{page.as_uri()}#p=8&step=4&t=0.5", f"--screenshot={picture}")
     assert picture.stat().st_size > 20_000
+
+
+def press(page, tmp_path, *keys):
+    """Return a copy of the page that presses keys by itself when it is loaded."""
+    event = "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: KEY, bubbles: true}));"
+    script = "".join(event.replace("KEY", repr(key)) for key in keys)
+    copy = tmp_path / "pressed.html"
+    text = page.read_text(encoding="utf-8").replace("</body>", f"<script>{script}</script></body>")
+    copy.write_text(text, encoding="utf-8")
+    return copy
+
+
+def position(dom):
+    return re.search(r'id="at-out">(.*?)<', dom)[1]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (["End"], "round 6 of 6"),
+        (["End", "ArrowLeft", "ArrowLeft"], "round 4 of 6"),
+        (["End", "Home"], "round 0 of 6"),
+        (["]", "End"], "round 8 of 8"),
+        (["[", "m", "End"], "step 4 of 4"),
+    ],
+)
+def test_keys(tmp_path, page, keys, expected):
+    dom = dump(tmp_path, press(page, tmp_path, *keys), "a=ring&b=&p=4")
+    assert position(dom) == expected
+
+
+def test_a_wrong_schedule_says_so(tmp_path):
+    def self_willed(rank, size):
+        yield Step((rank + 1) % size, 0, (rank - 1) % size, 0, True)
+
+    page = tmp_path / "page.html"
+    page.write_text(draw_page([make_algorithm(self_willed)], 3, max_ranks=3), encoding="utf-8")
+    dom = dump(tmp_path, page, "")
+    assert "Wrong: " in dom
+    assert "ends without rank" in dom
+
+
+class Driver:
+    """A browser that lives in real time, by the WebDriver protocol."""
+
+    def __init__(self, profile, *switches):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}"
+        self.process = subprocess.Popen(
+            [DRIVER, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        arguments = [*SWITCHES[:-1], f"--user-data-dir={profile}", *switches]
+        wanted = {
+            "goog:chromeOptions": {"binary": BROWSER, "args": arguments},
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }
+        self.session = ""
+        deadline = time.monotonic() + 60
+        while not self.session:
+            try:
+                self.session = self.ask("", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
+            except urllib.error.URLError:
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+
+    def ask(self, path, body, method="POST"):
+        address = f"{self.address}/session" + (f"/{self.session}{path}" if self.session else "")
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(address, data, {"Content-Type": "application/json"}, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["value"]
+
+    def run(self, script):
+        return self.ask("/execute/sync", {"script": script, "args": []})
+
+    def press(self, key):
+        strokes = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
+        self.ask("/actions", {"actions": [{"type": "key", "id": "keys", "actions": strokes}]})
+
+    def position(self):
+        return self.run("return document.getElementById('at-out').textContent")
+
+    def wait_for(self, text, seconds=30):
+        deadline = time.monotonic() + seconds
+        while self.position() != text:
+            assert time.monotonic() < deadline, self.position()
+            time.sleep(0.1)
+
+    def end(self):
+        try:
+            if self.session:
+                self.ask("", None, "DELETE")
+        finally:
+            self.process.kill()
+            self.process.wait(timeout=10)
+
+
+@pytest.mark.skipif(DRIVER is None, reason="no chromedriver here")
+@pytest.mark.parametrize("switches", [(), ("--force-prefers-reduced-motion",)])
+def test_it_plays(tmp_path, page, switches):
+    driver = Driver(tmp_path / "profile", *switches)
+    try:
+        driver.ask("/url", {"url": f"{page.as_uri()}#a=ring&b=tree&p=3&speed=8"})
+        assert driver.position() == "round 0 of 4"
+        driver.press(" ")
+        driver.wait_for("round 4 of 4")
+        assert "Done: " in driver.run("return document.querySelector('.words').textContent")
+        driver.press("\ue011")  # Home
+        driver.press("\ue014")  # right
+        driver.wait_for("round 1 of 4")
+        driver.press("m")
+        driver.press("\ue010")  # End
+        assert driver.position().startswith("step ")
+        driver.press("d")
+        assert driver.ask("/se/log", {"type": "browser"}) == []
+    finally:
+        driver.end()

@@ -71,4 +71,6 @@ def trace(options: TraceOptions, world: "World") -> int:
             took, error = (f"{seconds * 1e6:,.0f} us" for seconds in (recorded.seconds, recorded.clock_error))
             what = f"{recorded.algorithm}, {world.size} ranks, {recorded.num_bytes:,} bytes"
             print(f"{what}: {took} measured (clocks agree to {error}); {options.out} and {lines}")
+            if world.oversubscribed:
+                print("ranks outnumber cores: they wait for the scheduler, and the prediction does not apply")
     return 0

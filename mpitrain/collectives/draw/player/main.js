@@ -110,10 +110,8 @@ class Panel {
   say() {
     const { play } = this;
     const messages = this.recent();
-    let words = stepWords(play, messages);
-    if (play.numRounds && play.progress.messages === play.messages.length && !play.error) {
-      words = `${words} Done: ${play.algorithm.goal}.`.trim();
-    }
+    const over = play.numRounds > 0 && play.progress.messages === play.messages.length && !play.error;
+    const words = over ? `${patternWords(messages, play.size)}. Done: ${play.algorithm.goal}.` : stepWords(play, messages);
     const round = messages.length ? `Round ${messages[0].round} of ${play.numRounds}. ` : "";
     if (this.part("words").textContent !== round + words) {
       this.part("words").innerHTML = `<span class="aside"></span><span></span>`;

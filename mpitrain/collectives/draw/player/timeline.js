@@ -26,7 +26,7 @@ class Timeline {
     const x = (t) => this.left + (length ? t / length : 0) * this.span;
     const y = (rank) => top + (rank + (trace ? 0.3 : 0.5)) * lane;
     this.axis(ctx, x, bottom, length, mode, width);
-    if (trace) text(ctx, "arrows: predicted   boxes: steps as measured", width - 26, bottom + 14, 14, { align: "right", colour: theme.soft });
+    if (trace) text(ctx, this.legend(trace), width - 26, bottom + 14, 14, { align: "right", colour: theme.soft });
     for (let rank = 0; rank < play.size; rank++) {
       ctx.strokeStyle = theme.line;
       ctx.lineWidth = 1.5;
@@ -49,6 +49,11 @@ class Timeline {
     ctx.stroke();
     ctx.fillStyle = theme.text;
     arrowHead(ctx, x(now), top + 2, Math.PI / 2, 11);
+  }
+
+  legend(trace) {
+    const clocks = trace.clock_error ? ` (clocks agree to ${formatSeconds(trace.clock_error)})` : "";
+    return `arrows: predicted   boxes: steps as measured${clocks}`;
   }
 
   message(ctx, x, y, m, now, mode, size) {
@@ -88,7 +93,7 @@ class Timeline {
   }
 
   axis(ctx, x, bottom, length, mode, width) {
-    const free = this.traced ? width - 330 : width;
+    const free = this.traced ? width - 540 : width;
     const rough = length / Math.max(2, width / 130);
     const power = 10 ** Math.floor(Math.log10(rough || 1));
     let tick = [1, 2, 5, 10].map((f) => f * power).find((t) => t >= rough) || 1;
