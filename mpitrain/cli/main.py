@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import os
 import sys
 import time
 import traceback
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 COMMANDS = ("train", "evaluate", "predict", "collective")
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 PATIENCE = 3.0  # seconds that other ranks leave to rank 0 to say what is wrong before they exit too
 
 Job = Callable[["World"], int]
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         job = _parse(argv, rank)
         if isinstance(job, LocalJob):
-            return job.run() if rank == 0 else 0
+            return _quietly(job.run) if rank == 0 else 0
     except UserError as error:
         return _leave(_say(error, rank), rank)
     except SystemExit as end:  # --help, or a mistake that the parser has shown
@@ -59,6 +61,17 @@ def _parse(argv: list[str], rank: int) -> Job | LocalJob:
         raise UserError(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
     parse: Callable[[list[str], bool], Job | LocalJob] = importlib.import_module(f".{command}", __package__).parse
     return parse(argv[1:] if argv and argv[0] == command else argv, rank == 0)
+
+
+def _quietly(run: Callable[[], int]) -> int:
+    """Run to the end, or to where the reader of our output (| head) has seen enough."""
+    try:
+        code = run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return code
 
 
 def _leave(code: int, rank: int) -> int:

@@ -83,6 +83,7 @@ class SharedDevice(Device):
     """The CPU with its arrays in a shared window: every rank allocates the same, in the same order."""
 
     def __init__(self, world: Any):
+        super().__init__()
         self._world = world
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
