@@ -7,11 +7,12 @@
     late receiver   is a send complete while its receiver sleeps? the longest that is, is the eager limit
     bisection       all pairs exchange at once: the bytes a second of a node
 
-Sizes and kinds are interleaved and medians taken, so that a disturbance spoils one turn of each and not one of them.
+Runs are as short as a collective's, a few turns after a barrier. Sizes and kinds are interleaved, so that a
+disturbance spoils one run of each and not all of one; the lower quartile counts, since disturbances only add.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,9 @@ from .world import World
 
 SIZES = tuple(4 << k for k in range(25))  # bytes: 4 B to 64 MB
 SMALL = 8  # bytes of a flood's messages
-TURNS_SECONDS = 2e-4  # aimed at for one measurement of a short message
-MAX_TURNS = 64
+TURNS = 4  # of a run; from LONG bytes on, 2
+LONG = 1 << 20
+FLOOD = 64  # messages
 SLEEP = 5e-4  # of a late receiver
 TAG = 17
 
@@ -52,7 +54,7 @@ class Pair:
 
 
 def calibrate(
-    world: World, *, sizes: tuple[int, ...] = SIZES, repeats: int = 25, say: Say = lambda text: None
+    world: World, *, sizes: tuple[int, ...] = SIZES, repeats: int = 31, say: Say = lambda text: None
 ) -> Calibration:
     """Measure this world (every rank calls it) and return what was found, the same on every rank.
 
@@ -63,7 +65,7 @@ def calibrate(
     sizes : tuple of int
         Bytes of the messages.
     repeats : int
-        Measurements of which the median is taken.
+        Measurements of which the lower quartile is taken.
     say : callable(str)
         Told what is being measured, on rank 0.
     """
@@ -116,9 +118,10 @@ def _measure_wire(meter: "_Meter", nodes: list[int], other: int, sizes: tuple[in
     pair = Pair(rank, {0: other, other: 0}[rank], rank == 0) if rank in (0, other) else None
     kinds = {"one_way": ping_pong, "exchange": exchange, "reduce": exchange_and_reduce, "pipeline": pipeline}
     cells = [(kind, n) for n in sizes for kind in kinds]
-    seconds = meter.interleaved(cells, lambda kind, n, turns: (kinds[kind], pair, n, turns))
-    single = meter.interleaved([("exchange", SMALL)], lambda kind, n, turns: (kinds[kind], pair, n, 1))
-    flooded = meter.median(lambda: meter.run(flood, pair, SMALL, MAX_TURNS) / MAX_TURNS)
+    once = meter.typical(lambda: meter.run(exchange, pair, SMALL, 1))
+    launch = max(0.0, once - meter.typical(lambda: meter.run(exchange, pair, SMALL, FLOOD) / FLOOD))
+    seconds = meter.interleaved(cells, kinds, pair, launch)
+    flooded = meter.typical(lambda: meter.run(flood, pair, SMALL, FLOOD) / FLOOD)
     shortest = seconds["exchange", sizes[0]]
     overhead = min(flooded, 0.4 * shortest, 0.8 * seconds["one_way", sizes[0]])
     exchanged = Curve((n, seconds["exchange", n]) for n in sizes)
@@ -132,7 +135,6 @@ def _measure_wire(meter: "_Meter", nodes: list[int], other: int, sizes: tuple[in
         eager=float(meter.eager_limit(pair, sizes)),
         capacity=_capacity(meter, nodes, nodes[0] != nodes[other], min(sizes[-1], 1 << 22)) if size > 2 else None,
     )
-    launch = max(0.0, single["exchange", SMALL] - float(exchanged(SMALL)))
     return wire, _Compute(reduced, _overlap(seconds, sizes), launch)
 
 
@@ -152,7 +154,7 @@ def _capacity(meter: "_Meter", nodes: list[int], across: bool, num_bytes: int) -
     rank, pairs = meter.comm.rank, _pairs(nodes, across)
     mine = next((p for p in pairs if rank in p), None)
     pair = Pair(rank, mine[0] + mine[1] - rank, rank == mine[0]) if mine else None
-    seconds = meter.median(lambda: meter.run(exchange, pair, num_bytes, 2) / 2)
+    seconds = meter.typical(lambda: meter.run(exchange, pair, num_bytes, 2) / 2)
     busiest = max(sum(nodes[r] == node for p in pairs for r in p) for node in set(nodes))
     return busiest * num_bytes / seconds if busiest > 1 else None
 
@@ -181,9 +183,13 @@ def ping_pong(pair: Pair, turns: int) -> Iterator[Step]:
 
 
 def exchange(pair: Pair, turns: int, reduce: bool = False) -> Iterator[Step]:
-    """Yield ``turns`` steps in which each sends the chunk that the other receives."""
-    mine, theirs = (0, 1) if pair.is_first else (1, 0)
-    for _ in range(turns):
+    """Yield ``turns`` steps in which each sends what it has received in the step before.
+
+    What a core has just written is slow to read for another: messages that never change would look several times
+    faster than those of a collective.
+    """
+    for turn in range(turns):
+        mine, theirs = (0, 1) if pair.is_first == (turn % 2 == 0) else (1, 0)
         yield Step(send_to=pair.peer, send=mine, recv_from=pair.peer, recv=theirs, reduce=reduce)
 
 
@@ -195,7 +201,7 @@ def exchange_and_reduce(pair: Pair, turns: int) -> Iterator[Step]:
 def pipeline(pair: Pair, turns: int) -> Iterator[Step]:
     """Yield ``turns`` steps that each reduce another chunk than the one before and after."""
     for turn in range(turns):
-        mine, theirs = (0, 1) if pair.is_first else (1, 0)
+        mine, theirs = (0, 1) if pair.is_first == (turn % 4 < 2) else (1, 0)
         first = 2 * (turn % 2)
         yield Step(send_to=pair.peer, send=first + mine, recv_from=pair.peer, recv=first + theirs, reduce=True)
 
@@ -210,7 +216,7 @@ def flood(pair: Pair, turns: int) -> Iterator[Step]:
 
 
 Body = Callable[[Pair, int], Iterator[Step]]
-NUM_CHUNKS = {ping_pong: 1, flood: 1, exchange: 2, exchange_and_reduce: 2, pipeline: 4}
+NUM_CHUNKS: dict[Body, int] = {ping_pong: 1, flood: 1, exchange: 2, exchange_and_reduce: 2, pipeline: 4}
 
 
 class _Meter:
@@ -232,35 +238,32 @@ class _Meter:
         return seconds
 
     def native(self, num_bytes: int) -> float:
-        """Return the median seconds of the library's all-reduce."""
+        """Return the seconds of the library's all-reduce."""
         plan = NativePlan(self.comm, np.zeros(max(1, num_bytes // 4), np.float32), yield_cpu=self._yield_cpu)
-        return self.median(lambda: self._time(plan))
+        return self.typical(lambda: self._time(plan))
 
-    def interleaved(self, cells: list[Any], case: Callable[[str, int, int], Any]) -> dict[Any, float]:
-        """Return the median seconds a turn of each cell (kind, bytes)."""
-        turns = {}
-        found: dict[Any, list[float]] = {cell: [] for cell in cells}
-        for kind, n in cells:
-            body, pair, num_bytes, asked = case(kind, n, 2)
-            once = self.run(body, pair, num_bytes, asked) / asked
-            turns[kind, n] = max(1, min(MAX_TURNS, int(TURNS_SECONDS / max(once, 1e-9))))
+    def interleaved(
+        self, cells: list[tuple[str, int]], kinds: Mapping[str, Body], pair: Pair | None, launch: float
+    ) -> dict[tuple[str, int], float]:
+        """Return the seconds of one step of each cell (kind, bytes)."""
+        found: dict[tuple[str, int], list[float]] = {cell: [] for cell in cells}
         for _ in range(self._repeats):
             for kind, n in cells:
-                body, pair, num_bytes, done = case(kind, n, turns[kind, n])
-                steps = 2 * done if body is ping_pong else done
-                found[kind, n].append(self.run(body, pair, num_bytes, done) / steps)
-        return {cell: float(np.median(values)) for cell, values in found.items()}
+                body, turns = kinds[kind], TURNS if n < LONG else TURNS // 2
+                steps = 2 * turns if body is ping_pong else turns
+                found[kind, n].append((self.run(body, pair, n, turns) - launch) / steps)
+        return {cell: max(0.0, _quartile(values)) for cell, values in found.items()}
 
-    def median(self, measure: Callable[[], float]) -> float:
-        """Return the median of ``repeats`` measurements, the first of all thrown away."""
+    def typical(self, measure: Callable[[], float]) -> float:
+        """Return the lower quartile of ``repeats`` measurements, the first of all thrown away."""
         measure()
-        return float(np.median([measure() for _ in range(self._repeats)]))
+        return _quartile([measure() for _ in range(self._repeats)])
 
     def eager_limit(self, pair: Pair | None, sizes: tuple[int, ...]) -> int:
         """Return the most bytes that are sent while the receiver sleeps, 0 if none are."""
         longest = 0
         for n in sizes:
-            waited = self.median(lambda n=n: self._send_to_sleeper(pair, n))  # type: ignore[misc]
+            waited = self.typical(lambda n=n: self._send_to_sleeper(pair, n))  # type: ignore[misc]
             if waited > SLEEP / 2:
                 break
             longest = n
@@ -285,3 +288,7 @@ class _Meter:
         plan.start()
         plan.wait()
         return float(self.comm.allreduce(time.perf_counter() - begin, MPI.MAX))
+
+
+def _quartile(values: list[float]) -> float:
+    return float(np.percentile(values, 25))

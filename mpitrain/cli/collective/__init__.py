@@ -13,8 +13,12 @@ SUBCOMMANDS = {
     "list": "names",
     "show": "show",
     "check": "check",
+    "price": "price",
     "draw": "draw",
     "trace": "trace",
+    "calibrate": "calibrate",
+    "bench": "bench",
+    "tune": "tune",
 }
 """The module of each subcommand; its ``parse(argv, speaks)`` returns a job, for one process or for all ranks."""
 

@@ -59,10 +59,10 @@ def _meet(some: Chunks, others: Chunks) -> bool:
         return False
     if isinstance(some, int) and isinstance(others, int):
         return some == others
-    some, others = as_chunks(some), as_chunks(others)
-    if isinstance(some, range) and isinstance(others, range):
-        return max(some.start, others.start) < min(some.stop, others.stop)
-    return not set(some).isdisjoint(others)
+    a, b = as_chunks(some), as_chunks(others)
+    if isinstance(a, range) and isinstance(b, range):
+        return max(a.start, b.start) < min(a.stop, b.stop)
+    return not set(a).isdisjoint(b)
 
 
 @dataclass(frozen=True)
@@ -108,15 +108,15 @@ class Program:
             If there are more than ``MAX_STEPS``.
         """
         tables, total = [], 0
-        for rank in range(size):
-            tables.append(step_columns(islice(schedule(rank, size), MAX_STEPS - total + 1)))
+        for number in range(size):
+            tables.append(step_columns(islice(schedule(number, size), MAX_STEPS - total + 1)))
             total += len(tables[-1])
             if total > MAX_STEPS:
                 raise UserError(f"{size} ranks take more than {MAX_STEPS:,} steps: too many to price one by one")
         lengths = [len(table) for table in tables]
         table = np.concatenate(tables) if tables else np.empty((0, 7), np.int64)
         rank = np.repeat(np.arange(size), lengths)
-        send_to, send_chunks, recv_from, recv_chunks, packed, worked, hidden = np.ascontiguousarray(table.T)
+        send_to, send_chunks, recv_from, recv_chunks, *work = np.ascontiguousarray(table.T)
         receipt, origin = _match(size, rank, send_to, recv_from)
         sends = np.flatnonzero(send_to != IDLE)
         wrong = sends[send_chunks[sends] != recv_chunks[receipt[sends]]]
@@ -124,6 +124,7 @@ class Program:
             sender, receiver = rank[wrong[0]], send_to[wrong[0]]
             raise ScheduleError(f"rank {sender} sends another number of chunks than rank {receiver} receives.")
         first = np.array([0, *np.cumsum(lengths)], np.int64)
+        packed, worked, hidden = work
         sides = send_to, send_chunks, recv_from, recv_chunks
         return cls(size, first, rank, *sides, packed, worked, hidden, receipt, origin)
 

@@ -1,6 +1,7 @@
 """Topologies by one string: ``switch``, ``fat_tree:oversubscription=4``, ``torus:dims=8x8x4,ranks_per_node=8``."""
 
 from dataclasses import fields
+from typing import Any
 
 from ...errors import UserError
 from .dragonfly import Dragonfly
@@ -24,7 +25,7 @@ def parse_topology(text: str) -> Switch:
         raise UserError(f"there is no topology {name!r}; there are {', '.join(TOPOLOGIES)}")
     kind = TOPOLOGIES[name]
     defaults = {f.name: f.default for f in fields(kind)}
-    values = {}
+    values: dict[str, Any] = {}
     for item in filter(None, rest.split(",")):
         key, _, value = item.partition("=")
         if key not in defaults:

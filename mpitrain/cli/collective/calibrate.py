@@ -1,0 +1,108 @@
+"""``mpitrain collective calibrate``: measure this machine, MPI library and number of ranks for the price model."""
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..options import parse_options
+
+if TYPE_CHECKING:
+    from ...collectives.price import Calibration, Wire
+    from ...comm.world import World
+    from ..main import Job
+
+DESCRIPTION = (
+    "Measure messages and reductions for the price model: mpirun -n 4 python -m mpitrain collective calibrate."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions:
+    """Options of calibrate."""
+
+    output: Path | None = None
+    """File to write; by default one for this machine, MPI library and number of ranks, where auto finds it."""
+    repeats: int = 31
+    """Measurements of each kind and length."""
+
+
+def parse(argv: list[str], speaks: bool) -> "Job":
+    """Return the job that ``argv`` asks for."""
+    options = parse_options(
+        CalibrateOptions, argv, command="collective calibrate", description=DESCRIPTION, speaks=speaks
+    )
+    return lambda world: measure(options, world)
+
+
+def measure(options: CalibrateOptions, world: "World") -> int:
+    """Calibrate with all ranks; rank 0 writes and prints."""
+    from ...collectives.price import save_calibration
+    from ...comm.calibrate import calibrate
+    from ...errors import UserError
+
+    with world.together():
+        if world.size < 2:
+            raise UserError("calibrate needs two ranks or more: mpirun -n 2 python -m mpitrain collective calibrate")
+        if options.repeats < 1:
+            raise UserError(f"--repeats is {options.repeats}, but must be at least 1")
+    say = print if world.rank == 0 else _silent
+    calibration = calibrate(world, repeats=options.repeats, say=say)
+    path = options.output or default_path(world)
+    with world.together():
+        if world.rank == 0:
+            save_calibration(calibration, path)
+    if world.rank == 0:
+        _print(calibration)
+        print(f"written to {path}")
+    return 0
+
+
+def default_path(world: "World") -> Path:
+    """Return where the calibration of this world lies."""
+    from ...collectives.price import calibration_path
+
+    return calibration_path(platform.node(), world.library, world.size)
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+def _print(calibration: "Calibration") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{calibration.ranks} ranks: {calibration.source}")
+    heads = ("way", "overhead", "alpha", "beta", "GB/s", "error of the line", "gap", "eager up to", "node GB/s")
+    for head in heads:
+        table.add_column(head, justify="left" if head == "way" else "right")
+    for name, wire in (("inside a node", calibration.inside), ("across nodes", calibration.across)):
+        table.add_row(name, *_cells(wire))
+    console = Console()
+    console.print(table)
+    add = calibration.reduce.fit()
+    rate = f"{1e-9 / add.beta:.3g} GB/s" if add.beta > 0 else "too fast to measure"
+    console.print(
+        f"reduction: {rate}, {100 * calibration.overlap:.0f}% hidden by messages; "
+        f"start of a collective: {1e6 * calibration.launch:.2f} us",
+        highlight=False,
+    )
+    if calibration.oversubscribed:
+        console.print("ranks outnumber cores: the model does not apply here; tune measures instead", style="yellow")
+
+
+def _cells(wire: "Wire") -> list[str]:
+    from ...collectives.price.words import say_bytes
+
+    line = wire.one_way.fit()
+    return [
+        f"{1e6 * wire.send_overhead:.2f} us",
+        f"{1e6 * line.alpha:.2f} us",
+        f"{1e9 * line.beta:.3g} ns/B",
+        f"{1e-9 / line.beta:.3g}" if line.beta > 0 else "-",
+        f"median {100 * line.median_error:.0f}%, most {100 * line.max_error:.0f}%",
+        f"{1e6 * wire.gap:.2f} us",
+        say_bytes(wire.eager),
+        f"{1e-9 * wire.capacity:.3g}" if wire.capacity else "-",
+    ]

@@ -1,0 +1,133 @@
+"""``mpitrain collective price``: what algorithms are predicted to cost on any number of ranks, without running them."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from ...errors import UserError
+from ..main import LocalJob
+from ..options import parse_options
+
+if TYPE_CHECKING:
+    from ...collectives.price import Calibration, Price, Switch
+
+DESCRIPTION = (
+    "Predict seconds for algorithms, ranks and lengths: mpitrain collective price ring tree -n 64 --bytes 1MB."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriceOptions:
+    """Options of price."""
+
+    algorithms: Annotated[Positional[tuple[str, ...]], arg(metavar="ALG")] = ()
+    """Names of list with options or not, or FILE.py:FUNC; by default all that auto chooses from."""
+    ranks: Annotated[int, arg(aliases=["-n"])] = 8
+    """P, up to some 100,000."""
+    bytes: tuple[str, ...] = ("4KB", "256KB", "16MB")
+    """Lengths of the buffer."""
+    topology: str = ""
+    """switch, fat_tree, torus or dragonfly, with options: torus:dims=8x8,ranks_per_node=4."""
+    calibration: Path | None = None
+    """File that calibrate has written; by default a table that comes with mpitrain."""
+    goal: Path | None = None
+    """Write the one algorithm at the one length as GOAL text, for LogGOPSim."""
+    json: bool = False
+    """Print the prices as JSON."""
+
+
+def parse(argv: list[str], speaks: bool) -> LocalJob:
+    """Return the job that ``argv`` asks for."""
+    options = parse_options(PriceOptions, argv, command="collective price", description=DESCRIPTION, speaks=speaks)
+    if options.ranks < 1:
+        raise UserError(f"-n is {options.ranks}, but must be at least 1")
+    return LocalJob(lambda: price_all(options))
+
+
+def price_all(options: PriceOptions) -> int:
+    """Print a table of prices, cheapest first at each length."""
+    from ...collectives import ScheduleError
+    from ...collectives.price import load_calibration, parse_topology
+    from ...collectives.price.price import default_topology
+    from ...collectives.price.words import read_bytes
+
+    calibration = load_calibration(options.calibration) if options.calibration else load_calibration()
+    topology = parse_topology(options.topology) if options.topology else default_topology(calibration)
+    lengths = [read_bytes(text) for text in options.bytes]
+    try:
+        if options.goal:
+            return _write_goal(options, lengths, calibration)
+        prices = list(_prices(options, lengths, calibration, topology))
+    except ScheduleError as error:
+        raise UserError(f"an algorithm is wrong (see mpitrain collective check): {error}") from None
+    if options.json:
+        print(json.dumps([vars(price) for price in prices]))
+    else:
+        _print_table(prices, options, calibration, topology)
+    return 0
+
+
+def _prices(
+    options: PriceOptions, lengths: list[int], calibration: "Calibration", topology: "Switch"
+) -> Iterator["Price"]:
+    from ...collectives import find
+    from ...collectives.price import Pricer, candidates
+
+    names = options.algorithms or tuple(candidates())
+    for name in names:
+        try:
+            pricer = Pricer(find(name), options.ranks, periods=(topology.ranks_per_node,))
+        except UserError:
+            if options.algorithms:
+                raise
+            continue  # of all algorithms, those that can be priced at this number of ranks
+        for num_bytes in lengths:
+            yield pricer.price(num_bytes, calibration, topology)
+
+
+def _print_table(prices: list["Price"], options: PriceOptions, calibration: "Calibration", topology: "Switch") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ...collectives.price.words import say_bytes, say_seconds
+
+    table = Table(title=f"{options.ranks:,} ranks, {_describe(topology)}")
+    for head in ("bytes", "algorithm", "seconds", "rounds", "messages", "a rank sends", "how"):
+        table.add_column(head, justify="left" if head in ("algorithm", "how") else "right", overflow="fold")
+    last = 0.0
+    for p in sorted(prices, key=lambda p: (p.num_bytes, p.seconds)):
+        if p.num_bytes != last:
+            table.add_section()
+            last = p.num_bytes
+        cells = say_bytes(p.num_bytes), p.algorithm, say_seconds(p.seconds), f"{p.num_rounds:,}", f"{p.num_messages:,}"
+        table.add_row(*cells, say_bytes(p.bytes_sent), p.how)
+    console = Console()
+    console.print(table)
+    console.print(f"calibration: {calibration.source}", highlight=False)
+    if calibration.oversubscribed:
+        console.print("ranks outnumbered cores when it was measured: the model does not apply", style="yellow")
+
+
+def _describe(topology: Any) -> str:
+    options = ", ".join(f"{key} {value}" for key, value in vars(topology).items() if key != "hop")
+    return f"{type(topology).__name__.lower()} ({options})"
+
+
+def _write_goal(options: PriceOptions, lengths: list[int], calibration: "Calibration") -> int:
+    from ...collectives import find
+    from ...collectives.price import goal_text
+
+    assert options.goal is not None
+    if len(options.algorithms) != 1 or len(lengths) != 1:
+        raise UserError("--goal takes one algorithm and one length")
+    try:
+        with options.goal.open("w", encoding="utf-8") as file:
+            for line in goal_text(find(options.algorithms[0]), options.ranks, lengths[0], calibration):
+                file.write(line + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write {options.goal}: {error.strerror}") from None
+    return 0

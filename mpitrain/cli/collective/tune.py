@@ -1,0 +1,92 @@
+"""``mpitrain collective tune``: measure the all-reduces here and write down the fastest for each length, for auto."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..options import parse_options
+from .calibrate import default_path
+
+if TYPE_CHECKING:
+    from ...collectives.price import Calibration
+    from ...comm.world import World
+    from ..main import Job
+
+DESCRIPTION = (
+    "Measure and write down the fastest all-reduce for each length: mpirun -n 4 python -m mpitrain collective tune."
+)
+SHORTLIST = 6
+ALWAYS = ("shared", "ring", "tree", "recursive_doubling", "halving_doubling")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions:
+    """Options of tune."""
+
+    algorithms: tuple[str, ...] = ()
+    """To measure; by default the usual ones, and the best six by price at each length."""
+    output: Path | None = None
+    """Calibration to read and write; by default that of this machine, MPI library and number of ranks."""
+
+
+def parse(argv: list[str], speaks: bool) -> "Job":
+    """Return the job that ``argv`` asks for."""
+    options = parse_options(TuneOptions, argv, command="collective tune", description=DESCRIPTION, speaks=speaks)
+    return lambda world: run(options, world)
+
+
+def run(options: TuneOptions, world: "World") -> int:
+    """Calibrate if that has not been done, measure with all ranks, and write (rank 0)."""
+    from ...collectives.price import load_calibration, save_calibration
+    from ...comm.bench import SIZES, bench, tune
+    from ...comm.calibrate import calibrate
+    from ...errors import UserError
+
+    path = options.output or default_path(world)
+    with world.together():
+        if world.size < 2:
+            raise UserError("tune needs two ranks or more: mpirun -n 2 python -m mpitrain collective tune")
+        found = load_calibration(path) if world.rank == 0 and path.is_file() else None
+    fresh = not any(world.all_gather(found is not None))
+    say = print if world.rank == 0 else _silent
+    calibration = calibrate(world, say=say) if fresh else found
+    names = world.all_gather(options.algorithms or _shortlist(calibration, world.size, SIZES))[0]
+    rows = bench(world, names, SIZES, say=say)
+    with world.together():
+        if world.rank == 0 and calibration is not None:
+            tuned = tune(calibration, rows)
+            save_calibration(tuned, path)
+            _print(tuned, path)
+    return 0
+
+
+def _shortlist(calibration: "Calibration | None", size: int, sizes: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the usual algorithms, and the best by price at each length where the model applies."""
+    from ...collectives.price import predict
+
+    if calibration is None or calibration.oversubscribed:
+        return ALWAYS
+    found = list(ALWAYS)
+    for num_bytes in sizes[::3]:
+        seconds = predict(size, num_bytes, calibration)
+        found += sorted((name for name in seconds if name != "native"), key=seconds.__getitem__)[:SHORTLIST]
+    return tuple(dict.fromkeys(found))
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+def _print(calibration: "Calibration", path: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ...collectives.price.words import say_bytes, say_seconds
+
+    table = Table(title=f"fastest all-reduce on {calibration.ranks} ranks")
+    for head in ("from", "algorithm", "measured", "native"):
+        table.add_column(head, justify="left" if head == "algorithm" else "right")
+    for start, name, seconds, native in calibration.best:
+        table.add_row(say_bytes(start), name, say_seconds(seconds), say_seconds(native))
+    Console().print(table)
+    print(f"written to {path}")
