@@ -56,20 +56,19 @@ def draw(options: DrawOptions) -> int:
     from ...collectives import find
     from ...collectives.draw import Costs, draw_ascii, draw_svg, play, read_trace
 
-    trace = read_trace(options.trace) if options.trace else None
-    if options.out is not None and options.out.suffix == ".html":
-        costs = costs_from(options.calibration) if options.calibration else Costs()
-        write_page(options.out, options.algorithms, options.ranks, options.max_ranks, costs, options.bytes, trace)
-        print(f"{options.out}: open it in a browser")
-        return 0
     played = [play(find(name), options.ranks) for name in options.algorithms]
     if options.out is None:
         print("\n\n".join(draw_ascii(one) for one in played))
-    else:
-        if len(played) > 1:
-            raise UserError("a diagram shows one algorithm; a page (-o FILE.html) shows two side by side")
+    elif options.out.suffix == ".html":
+        trace = read_trace(options.trace) if options.trace else None
+        costs = costs_from(options.calibration) if options.calibration else Costs()
+        write_page(options.out, options.algorithms, options.ranks, options.max_ranks, costs, options.bytes, trace)
+        print(f"{options.out}: open it in a browser")
+    elif len(played) == 1:
         write(options.out, draw_svg(played[0]))
         print(options.out)
+    else:
+        raise UserError("a diagram shows one algorithm; a page (-o FILE.html) shows two side by side")
     return 1 if any(one.error for one in played) else 0
 
 

@@ -47,7 +47,7 @@ def parse(argv: list[str], speaks: bool) -> "Job":
 
 def trace(options: TraceOptions, world: "World") -> int:
     """Record with all ranks; rank 0 writes both files."""
-    from ...collectives import check_for, find
+    from ...collectives import ScheduleError, check_for, find
     from ...collectives.draw import MAX_TRACED, format_trace
     from ...collectives.price.calibration import calibration_path
     from ...comm.trace import record
@@ -58,7 +58,10 @@ def trace(options: TraceOptions, world: "World") -> int:
         if not 2 <= world.size <= MAX_TRACED:
             raise UserError(f"a trace needs 2 to {MAX_TRACED} ranks, not {world.size}")
         if world.rank == 0:
-            check_for(algorithm, world.size)
+            try:
+                check_for(algorithm, world.size)
+            except ScheduleError as error:
+                raise UserError(f"{options.algorithm} is wrong for {error}") from None
     recorded = record(world, algorithm, options.bytes, options.repeats)
     with world.together():
         if recorded is not None:
@@ -68,9 +71,9 @@ def trace(options: TraceOptions, world: "World") -> int:
             lines = options.out.with_suffix(".jsonl")
             write(lines, format_trace(recorded))
             write_page(options.out, names, world.size, 16, costs, recorded.num_bytes, recorded)
-            took, error = (f"{seconds * 1e6:,.0f} us" for seconds in (recorded.seconds, recorded.clock_error))
+            took, agree = (f"{seconds * 1e6:,.0f} us" for seconds in (recorded.seconds, recorded.clock_error))
             what = f"{recorded.algorithm}, {world.size} ranks, {recorded.num_bytes:,} bytes"
-            print(f"{what}: {took} measured (clocks agree to {error}); {options.out} and {lines}")
+            print(f"{what}: {took} measured (clocks agree to {agree}); {options.out} and {lines}")
             if world.oversubscribed:
                 print("ranks outnumber cores: they wait for the scheduler, and the prediction does not apply")
     return 0

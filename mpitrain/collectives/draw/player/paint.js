@@ -5,7 +5,7 @@ const theme = {};
 
 function readTheme() {
   const style = getComputedStyle(document.documentElement);
-  for (const name of ["bg", "panel", "cell", "slot", "line", "text", "soft", "accent", "reduce", "copy", "done"]) {
+  for (const name of ["bg", "panel", "cell", "slot", "line", "text", "soft", "accent", "reduce", "copy", "done", "wrong"]) {
     theme[name] = style.getPropertyValue(`--${name}`).trim();
   }
   hatches.clear();

@@ -69,11 +69,13 @@ class Stage {
     }
     const ink = hatched ? theme.text : inkOn(rank);
     text(ctx, `${rank}`, g.left - 12 - size * 0.625, y + g.h / 2 + 1, size * 0.62, { colour: ink, weight: 700 });
+    const over = play.progress.messages === play.messages.length;
     for (let c = 0; c < play.numChunks; c++) {
       const done = play.finish[rank][c];
       const set = play.state[rank][c];
       const [x, w, h] = [g.x(c) + g.pad / 2, g.w - g.pad, g.h - g.padY * 2];
       this.cell(ctx, play, x, y + g.padY, w, h, set, done !== null && set === done);
+      if (over && done !== null && set !== done) this.cross(ctx, x, y + g.padY, w, h);
     }
   }
 
@@ -102,6 +104,22 @@ class Stage {
     if (!many) ctx.setLineDash([3, 3]);
     ctx.stroke();
     ctx.setLineDash([]);
+  }
+
+  // A chunk that is not what it should be when all is over.
+  cross(ctx, x, y, w, h) {
+    ctx.strokeStyle = theme.wrong;
+    ctx.lineWidth = 4;
+    box(ctx, x, y, w, h, 5);
+    ctx.stroke();
+    const r = Math.min(w, h) * 0.16;
+    const [cx, cy] = [x + w - r * 2, y + h - r * 2];
+    ctx.beginPath();
+    for (const s of [-1, 1]) {
+      ctx.moveTo(cx - r, cy - r * s);
+      ctx.lineTo(cx + r, cy + r * s);
+    }
+    ctx.stroke();
   }
 
   slots(ctx, play, x, y, w, h, set) {
