@@ -84,7 +84,7 @@ def train(config: Config, world: "World") -> int:
     threads = config.parallel.threads or world.cores
     CPU.use_threads(threads)
     with world.together():
-        world.resolve(config.parallel.all_reduce, 0)
+        world.check_name(config.parallel.all_reduce)
     session = open_session(config, world)
     config = _resolved(config, session)
     directory = None
@@ -128,9 +128,10 @@ def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World",
     shape = " x ".join(map(str, data.input_shape))
     outputs = f"{data.num_outputs} classes" if data.task == "classification" else count(data.num_outputs, "number")
     shared = ", more ranks than cores" if world.oversubscribed else ""
-    sums = "one rank, nothing to sum"
+    sums, reasons = "one rank, nothing to sum", ""
     if world.size > 1:
         names, size = " and ".join(sorted(set(sync.algorithms))), session.arena.gradients.nbytes / 1024
+        reasons = "".join(f"; auto takes {reason}" for reason in sync.reasons)
         sums = f"{names} all-reduce of {size:,.0f} KiB in {count(len(sync.buckets), 'bucket')}"
     lines = [
         f"{count(world.size, 'rank')}, {count(threads, 'BLAS thread')} each{shared} ({world.library})",
@@ -138,7 +139,7 @@ def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World",
         *([data.note] if data.note else []),
         f"{config.model.name}: {session.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
         f"batch {config.data.batch_size}, {count(len(trainer.loader), 'step')} an epoch",
-        f"gradients: {sums}",
+        f"gradients: {sums}{reasons}",
     ]
     for line in [*lines, *world.notes]:
         console.print(line, highlight=False, soft_wrap=True)

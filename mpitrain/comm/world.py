@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI 
     ) from None
 
 from ..collectives import Algorithm, ScheduleError, check, check_for, find, names
+from ..collectives.price import Choice, calibration_path, choose, load_calibration
+from ..collectives.price.words import say_bytes
 from ..errors import AgreedError, UserError
 from .launch import lonely_message
 from .native import NativePlan
@@ -31,8 +34,8 @@ from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, windo
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
-# Bytes of a chunk from which `auto` takes the ring. A round from Python costs a few microseconds; where ranks
-# outnumber cores it costs a turn of the scheduler, and the tree's few rounds win for far longer.
+# Bytes of a chunk from which `auto` takes the ring where nothing was measured. A round from Python costs a few
+# microseconds; where ranks outnumber cores it costs a turn of the scheduler, and the tree's few rounds win for longer.
 RING_CHUNK = 4 * 1024
 RING_CHUNK_OVERSUBSCRIBED = 256 * 1024
 
@@ -102,12 +105,14 @@ class World:
             On all ranks, if there is no such algorithm or if it is wrong.
         """
         with self.together():
-            algorithm = self.resolve(algorithm, buffer.nbytes)
+            self.check_name(algorithm)
+        if algorithm == "auto":
+            algorithm = self.choose(buffer.nbytes).name
         if algorithm == "shared":
             plan = self._plan_shared(buffer, op)
             if plan is not None:
                 return plan
-            algorithm = self.resolve("auto", buffer.nbytes)
+            algorithm = self._rule_of_thumb(buffer.nbytes).name
         if algorithm == "native":
             return NativePlan(self._comm, buffer, op=op, yield_cpu=self.oversubscribed)
         return self.plan(algorithm, buffer, op)
@@ -121,17 +126,41 @@ class World:
         self._next_tag += 1
         return Plan(self._comm, found, buffer, op=op, tag=self._next_tag, yield_cpu=self.oversubscribed)
 
-    def resolve(self, algorithm: str, num_bytes: int) -> str:
-        """Return the algorithm that ``auto`` stands for at this length; other names are checked and returned.
+    def choose(self, num_bytes: int) -> Choice:
+        """Return the all-reduce that ``auto`` stands for at this length, and why; all ranks call it together.
+
+        What ``mpitrain collective tune`` or ``calibrate`` has measured on this machine with this MPI and number of
+        ranks decides; without it, a rule of thumb.
+        """
+        choice = self._choose(num_bytes) if self.rank == 0 else None
+        return self._comm.bcast(choice)
+
+    def _choose(self, num_bytes: int) -> Choice:
+        path = calibration_path(platform.node(), self.library, self.size)
+        if self.size == 1 or not path.is_file():
+            return self._rule_of_thumb(num_bytes)
+        try:
+            calibration = load_calibration(path)
+            if calibration.best or not calibration.oversubscribed:
+                return choose(self.size, num_bytes, calibration)
+        except UserError as error:
+            self.notes.append(str(error))
+        return self._rule_of_thumb(num_bytes)
+
+    def _rule_of_thumb(self, num_bytes: int) -> Choice:
+        least = RING_CHUNK_OVERSUBSCRIBED if self.oversubscribed else RING_CHUNK
+        name = "ring" if num_bytes >= self.size * least else "tree" if self.oversubscribed else "native"
+        turn = ", ranks outnumber cores" if self.oversubscribed else ""
+        reason = f"ring from {say_bytes(self.size * least)}{turn}: a rule of thumb; mpitrain collective tune measures"
+        return Choice(name, None, f"{name} at {say_bytes(num_bytes)} ({reason})")
+
+    def check_name(self, algorithm: str) -> None:
+        """Raise a UserError if there is no such all-reduce, or if it is wrong.
 
         An algorithm in a user's own file runs through the checker, on rank 0 only: call this in ``together``.
         """
-        if algorithm == "auto":
-            if num_bytes >= self.size * (RING_CHUNK_OVERSUBSCRIBED if self.oversubscribed else RING_CHUNK):
-                return "ring"
-            return "tree" if self.oversubscribed else "native"
         if algorithm in ALL_REDUCE_NAMES or algorithm in self._checked:
-            return algorithm
+            return
         if ":" not in algorithm:
             raise UserError(f"there is no all-reduce {algorithm!r}; there are {', '.join(ALL_REDUCE_NAMES)}")
         found = find(algorithm)
@@ -144,7 +173,6 @@ class World:
             except ScheduleError as error:
                 raise UserError(f"{algorithm} is wrong for {error}") from None
         self._checked.add(algorithm)
-        return algorithm
 
     def shared_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return an array of zeros that the other ranks of the node can reach; ordinary memory where that cannot be.

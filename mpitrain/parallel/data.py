@@ -34,6 +34,10 @@ class DataParallel:
 
     Attributes
     ----------
+    algorithms : list of str
+        The all-reduce of each bucket.
+    reasons : list of str
+        Why ``auto`` took them; empty if it was not asked.
     sync_seconds : float
         Time spent in ``finish`` since the caller last set it to 0: waiting for other ranks and for messages
         that backward did not hide.
@@ -56,7 +60,11 @@ class DataParallel:
         world.broadcast(arena.states)
         self.verify("at the start")
         self.buckets = cut_buckets(arena, bucket_bytes)
-        self._plans = [world.plan_all_reduce(arena.gradients[b.start : b.stop], all_reduce) for b in self.buckets]
+        slices = [arena.gradients[b.start : b.stop] for b in self.buckets]
+        choices = [world.choose(s.nbytes) for s in slices] if all_reduce == "auto" else []
+        self.reasons = list(dict.fromkeys(choice.reason for choice in choices))
+        names = [choice.name for choice in choices] or [all_reduce] * len(slices)
+        self._plans = [world.plan_all_reduce(s, name) for s, name in zip(slices, names, strict=True)]
         self.algorithms = [plan.algorithm for plan in self._plans]
         self._bucket_of = [i for i, b in enumerate(self.buckets) for _ in range(b.num_parameters)]
         self._missing: list[int] = []

@@ -37,6 +37,7 @@ def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any
         "ranks": world.size,
         "mpi": world.library,
         "all_reduce": " and ".join(sorted(set(sync.algorithms))),
+        "all_reduce_reason": "; ".join(sync.reasons),
         "buckets": len(sync.buckets),
         "bytes_per_step": sum(world.all_gather(sync.bytes_per_step)) // world.size,
         "messages_per_step": sum(world.all_gather(sync.messages_per_step)) // world.size,

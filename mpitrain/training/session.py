@@ -65,10 +65,11 @@ def open_session(config: Config, world: World) -> Session:
     with world.together():
         model = make_model(config, dataset.input_shape, dataset.num_outputs)
         loss: Loss = MSE() if dataset.task == "regression" else SoftmaxCrossEntropy(config.optimizer.label_smoothing)
-    gradient_device = SharedDevice(world) if config.parallel.all_reduce == "shared" else None
-    arena = Arena(
-        model.named_parameters(), model.named_states(), seed=config.run.seed, gradient_device=gradient_device
-    )
+    num_bytes = 4 * sum(p.size for _, p in model.named_parameters())
+    all_reduce = config.parallel.all_reduce
+    shared = all_reduce == "shared" or (all_reduce == "auto" and world.choose(num_bytes).name == "shared")
+    gradient_device = SharedDevice(world) if shared else None
+    arena = Arena(model.named_parameters(), model.named_states(), seed=config.run.seed, gradient_device=gradient_device)
     return Session(dataset, normalizer, target_normalizer, model, arena, loss)
 
 
