@@ -36,6 +36,8 @@ class BenchOptions:
     """Draw measured and predicted times to this file (svg, png or pdf)."""
     calibration: Path | None = None
     """Predict from this file; by default from that of this machine, MPI library and number of ranks."""
+    fresh: bool = False
+    """Calibrate first, in this very job, instead: where processes land on a machine can halve its speed."""
 
 
 def parse(argv: list[str], speaks: bool) -> "Job":
@@ -48,10 +50,13 @@ def run(options: BenchOptions, world: "World") -> int:
     """Measure with all ranks; rank 0 prints and writes."""
     from ...collectives.price.words import read_bytes
     from ...comm.bench import SIZES, bench
+    from ...comm.calibrate import calibrate
 
     with world.together():
         sizes = tuple(read_bytes(text) for text in options.bytes) or SIZES
         calibration = _calibration(options.calibration, world) if world.rank == 0 else None
+    if options.fresh and world.size > 1:
+        calibration = calibrate(world)
     rows = bench(world, options.algorithms, sizes)
     with world.together():
         if world.rank == 0:

@@ -74,7 +74,7 @@ def _print(calibration: "Calibration") -> None:
     from rich.table import Table
 
     table = Table(title=f"{calibration.ranks} ranks: {calibration.source}")
-    heads = ("way", "overhead", "alpha", "beta", "GB/s", "error of the line", "gap", "eager up to", "node GB/s")
+    heads = ("way", "overhead", "alpha", "beta", "GB/s", "error", "worst", "gap", "eager", "node GB/s")
     for head in heads:
         table.add_column(head, justify="left" if head == "way" else "right")
     for name, wire in (("inside a node", calibration.inside), ("across nodes", calibration.across)):
@@ -101,7 +101,8 @@ def _cells(wire: "Wire") -> list[str]:
         f"{1e6 * line.alpha:.2f} us",
         f"{1e9 * line.beta:.3g} ns/B",
         f"{1e-9 / line.beta:.3g}" if line.beta > 0 else "-",
-        f"median {100 * line.median_error:.0f}%, most {100 * line.max_error:.0f}%",
+        f"{100 * line.median_error:.0f}%",
+        f"{100 * line.max_error:.0f}%",
         f"{1e6 * wire.gap:.2f} us",
         say_bytes(wire.eager),
         f"{1e-9 * wire.capacity:.3g}" if wire.capacity else "-",
