@@ -4,6 +4,7 @@
     exchange        both send at once: a turn is both overheads + exchange(n); with a reduction, + reduce(n)
     flood           a sends small messages without waiting: a message is the overhead, or the gap
     pipeline        as exchange with a reduction, but of another chunk each turn: what messages hide of it
+    walk            ping-pong and exchange through a buffer longer than the caches
     late receiver   is a send complete while its receiver sleeps? the longest that is, is the eager limit
     bisection       all pairs exchange at once: the bytes a second of a node
 
@@ -11,9 +12,11 @@ Runs are as short as a collective's, a few turns after a barrier. Sizes and kind
 disturbance spoils one run of each and not all of one; the lower quartile counts, since disturbances only add.
 """
 
+import math
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +34,9 @@ SMALL = 8  # bytes of a flood's messages
 TURNS = 4  # of a run; from LONG bytes on, 2
 LONG = 1 << 20
 FLOOD = 64  # messages
+COLD_SIZES = tuple(1 << k for k in range(16, 26))  # bytes: 64 KB to 32 MB
+COLD_REPEATS = 5
+WALK = 1 << 26  # bytes of the buffer of a walk
 SLEEP = 5e-4  # of a late receiver
 TAG = 17
 
@@ -40,6 +46,7 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class _Compute:
     reduce: Curve
+    cold_reduce: Curve | None
     overlap: float
     launch: float
 
@@ -75,7 +82,7 @@ def calibrate(
     shipped = load_calibration()
     near = next((r for r in range(1, comm.size) if nodes[r] == nodes[0]), None)
     far = next((r for r in range(1, comm.size) if nodes[r] != nodes[0]), None)
-    compute = _Compute(shipped.reduce, shipped.overlap, shipped.launch)
+    compute = _Compute(shipped.reduce, shipped.cold_reduce, shipped.overlap, shipped.launch)
     wires: dict[str, Wire] = {}
     for name, other in (("inside a node", near), ("across nodes", far)):
         if other is not None:
@@ -96,12 +103,22 @@ def calibrate(
         oversubscribed=world.oversubscribed,
         source=f"{', '.join(sources)}, with {world.library}",
         native=native,
+        cold_reduce=compute.cold_reduce,
+        cache=_cache_bytes(),
     )
     comm.Free()
     return found
 
 
 _NAMES = ("inside a node", "across nodes")
+
+
+def _cache_bytes() -> float:
+    """Return the length of the last cache, 32 MB if the system does not say."""
+    try:
+        return float(max(os.sysconf("SC_LEVEL3_CACHE_SIZE"), os.sysconf("SC_LEVEL2_CACHE_SIZE"))) or 2.0**25
+    except (AttributeError, OSError, ValueError):
+        return 2.0**25
 
 
 def _node_of(comm: Any) -> int:
@@ -126,16 +143,28 @@ def _measure_wire(meter: "_Meter", nodes: list[int], other: int, sizes: tuple[in
     overhead = min(flooded, 0.4 * shortest, 0.8 * seconds["one_way", sizes[0]])
     exchanged = Curve((n, seconds["exchange", n]) for n in sizes)
     reduced = Curve((n, max(0.0, seconds["reduce", n] - seconds["exchange", n])) for n in sizes)
+    one_way = Curve((n, seconds["one_way", n]) for n in sizes).shifted(-overhead)
+    exchanged = exchanged.shifted(-2 * overhead)
+    walked = meter.walks([n for n in COLD_SIZES if n <= sizes[-1]], kinds, pair)
+    cold = {kind: _extended(curve, walked[kind]) for kind, curve in (("one_way", one_way), ("exchange", exchanged))}
     wire = Wire(
-        Curve((n, seconds["one_way", n]) for n in sizes).shifted(-overhead),
-        exchanged.shifted(-2 * overhead),
+        one_way,
+        exchanged,
         send_overhead=overhead,
         recv_overhead=overhead,
         gap=flooded,
         eager=float(meter.eager_limit(pair, sizes)),
         capacity=_capacity(meter, nodes, nodes[0] != nodes[other], min(sizes[-1], 1 << 22)) if size > 2 else None,
     )
-    return wire, _Compute(reduced, _overlap(seconds, sizes), launch)
+    wire = replace(wire, cold_one_way=cold["one_way"], cold_exchange=cold["exchange"])
+    work = [(n, max(0.0, t - dict(walked["exchange"])[n])) for n, t in walked["reduce"]]
+    return wire, _Compute(reduced, _extended(reduced, work), _overlap(seconds, sizes), launch)
+
+
+def _extended(warm: Curve, walked: list[tuple[int, float]]) -> Curve:
+    """Return the curve that is ``warm`` for messages shorter than those walked."""
+    shortest = walked[0][0] if walked else math.inf
+    return Curve([(n, t) for n, t in warm.points if n < shortest / 2] + [(float(n), t) for n, t in walked])
 
 
 def _overlap(seconds: dict[tuple[str, int], float], sizes: tuple[int, ...]) -> float:
@@ -206,6 +235,17 @@ def pipeline(pair: Pair, turns: int) -> Iterator[Step]:
         yield Step(send_to=pair.peer, send=first + mine, recv_from=pair.peer, recv=first + theirs, reduce=True)
 
 
+def walk(pair: Pair, turns: int, kind: str) -> Iterator[Step]:
+    """Yield ``turns`` turns of a kind, each with two chunks of its own."""
+    for turn in range(turns):
+        mine, theirs = (2 * turn, 2 * turn + 1) if pair.is_first else (2 * turn + 1, 2 * turn)
+        if kind == "one_way":
+            out, back = Step(send_to=pair.peer, send=mine), Step(recv_from=pair.peer, recv=theirs)
+            yield from (out, back) if pair.is_first else (back, out)
+        else:
+            yield Step(send_to=pair.peer, send=mine, recv_from=pair.peer, recv=theirs, reduce=kind == "reduce")
+
+
 def flood(pair: Pair, turns: int) -> Iterator[Step]:
     """Yield ``turns`` messages from the first to the second."""
     for _ in range(turns):
@@ -227,15 +267,29 @@ class _Meter:
 
     def run(self, body: Body, pair: Pair | None, num_bytes: int, turns: int) -> float:
         """Return the seconds of ``turns`` turns, planning left out."""
-        buffer = np.zeros(NUM_CHUNKS[body] * max(1, num_bytes // 4), np.float32)
-        num_chunks = NUM_CHUNKS[body]
-        steps = list(body(pair, turns)) if pair else []
-        algorithm = Algorithm(body.__name__, "all_reduce", lambda rank, size: iter(steps), lambda size: num_chunks)
-        plan = Plan(self.comm, algorithm, buffer, tag=TAG, yield_cpu=self._yield_cpu)
+        plan = self._plan(list(body(pair, turns)) if pair else [], NUM_CHUNKS[body], num_bytes)
         self._time(plan)  # brings the buffers' pages in
         seconds = self._time(plan)
         plan.free()
         return seconds
+
+    def walks(self, sizes: list[int], kinds: Iterable[str], pair: Pair | None) -> dict[str, list[tuple[int, float]]]:
+        """Return, for each kind, the bytes and seconds of messages out of a long buffer."""
+        found: dict[str, list[tuple[int, float]]] = {kind: [] for kind in kinds}
+        for n in sizes:
+            turns = WALK // (2 * n)
+            for kind, points in found.items():
+                plan = self._plan(list(walk(pair, turns, kind)) if pair else [], 2 * turns, n)
+                steps = 2 * turns if kind == "one_way" else turns
+                self._time(plan)
+                points.append((n, _quartile([self._time(plan) / steps for _ in range(COLD_REPEATS)])))
+                plan.free()
+        return found
+
+    def _plan(self, steps: list[Step], num_chunks: int, num_bytes: int) -> Plan:
+        buffer = np.zeros(num_chunks * max(1, num_bytes // 4), np.float32)
+        algorithm = Algorithm("measured", "all_reduce", lambda rank, size: iter(steps), lambda size: num_chunks)
+        return Plan(self.comm, algorithm, buffer, tag=TAG, yield_cpu=self._yield_cpu)
 
     def native(self, num_bytes: int) -> float:
         """Return the seconds of the library's all-reduce."""

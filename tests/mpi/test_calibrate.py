@@ -12,8 +12,6 @@ from mpitrain.errors import AgreedError
 SIZES = (4, 4096, 65536)
 
 
-
-
 @pytest.mark.mpi
 def test_a_calibration_is_whole_and_the_same_on_all_ranks(world):
     found = calibrate(world, sizes=SIZES, repeats=2)

@@ -54,7 +54,8 @@ def run(options: BenchOptions, world: "World") -> int:
 
     with world.together():
         sizes = tuple(read_bytes(text) for text in options.bytes) or SIZES
-        calibration = _calibration(options.calibration, world) if world.rank == 0 else None
+        known = world.rank == 0 and not options.fresh
+        calibration = _calibration(options.calibration, world) if known else None
     if options.fresh and world.size > 1:
         calibration = calibrate(world)
     rows = bench(world, options.algorithms, sizes)

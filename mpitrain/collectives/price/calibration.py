@@ -13,6 +13,7 @@ The model is LogGP (Alexandrov, Ionescu, Schauser & Scheiman 1995) with measured
 """
 
 import json
+import math
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,9 @@ class Wire:
     ----------
     one_way, exchange : Curve
         Seconds for n bytes once both ends are posted; and where the ends send and receive at the same time.
+    cold_one_way, cold_exchange : Curve or None
+        The same for messages out of a buffer that is longer than the caches (which can be faster, as what another
+        core has just written is slow to read).
     send_overhead, recv_overhead : float
         o of LogGP: seconds of the processor to post a send or a receive (from Python, here).
     gap : float
@@ -53,6 +57,15 @@ class Wire:
     gap: float = 0.0
     eager: float = 0.0
     capacity: float | None = None
+    cold_one_way: Curve | None = None
+    cold_exchange: Curve | None = None
+
+    def at(self, share: float) -> "Wire":
+        """Return the wire for a buffer of which that share is out of the caches."""
+        one_way = self.one_way.blend(self.cold_one_way or self.one_way, share)
+        same = self.one_way is self.exchange
+        exchange = one_way if same else self.exchange.blend(self.cold_exchange or self.exchange, share)
+        return replace(self, one_way=one_way, exchange=exchange)
 
     @classmethod
     def line(cls, alpha: float, beta: float, overhead: float = 0.0) -> "Wire":
@@ -64,7 +77,9 @@ class Wire:
     def from_json(cls, data: dict[str, Any]) -> "Wire":
         """Return the wire that ``to_json`` has written."""
         numbers = {key: data[key] for key in ("send_overhead", "recv_overhead", "gap", "eager", "capacity")}
-        return cls(Curve(data["one_way"]), Curve(data["exchange"]), **numbers)
+        cold = [Curve(data[key]) if data[key] else None for key in ("cold_one_way", "cold_exchange")]
+        wire = cls(Curve(data["one_way"]), Curve(data["exchange"]), **numbers)
+        return replace(wire, cold_one_way=cold[0], cold_exchange=cold[1])
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it, with the fitted line for readers."""
@@ -78,6 +93,8 @@ class Wire:
             "fit": vars(line),
             "one_way": self.one_way.points,
             "exchange": self.exchange.points,
+            "cold_one_way": self.cold_one_way.points if self.cold_one_way else None,
+            "cold_exchange": self.cold_exchange.points if self.cold_exchange else None,
         }
 
 
@@ -89,8 +106,10 @@ class Calibration:
     ----------
     inside, across : Wire
         Messages between ranks of one node, and of different nodes.
-    reduce : Curve
-        Seconds to add n bytes to n bytes.
+    reduce, cold_reduce : Curve
+        Seconds to add n bytes to n bytes; and in a buffer that is longer than the caches.
+    cache : float
+        Bytes of a buffer that is longer than the caches; up to a quarter of that it is within.
     overlap : float
         Part of a reduction that messages can hide, 0 to 1.
     launch : float
@@ -122,6 +141,14 @@ class Calibration:
     native: Curve | None = None
     measured: dict[str, Curve] = field(default_factory=dict)
     best: list[tuple[float, str, float, float]] = field(default_factory=list)
+    cold_reduce: Curve | None = None
+    cache: float = 1 << 24
+
+    def at(self, num_bytes: float) -> "Calibration":
+        """Return the calibration for a buffer of ``num_bytes``."""
+        share = min(1.0, max(0.0, math.log2(max(num_bytes, 1.0) / self.cache) / 2.0 + 1.0))
+        reduce = self.reduce.blend(self.cold_reduce or self.reduce, share)
+        return replace(self, inside=self.inside.at(share), across=self.across.at(share), reduce=reduce)
 
     @classmethod
     def line(cls, alpha: float, beta: float, gamma: float, overhead: float = 0.0) -> "Calibration":
@@ -149,6 +176,8 @@ class Calibration:
             "native": self.native.points if self.native else None,
             "measured": {name: curve.points for name, curve in self.measured.items()},
             "best": [list(row) for row in self.best],
+            "cold_reduce": self.cold_reduce.points if self.cold_reduce else None,
+            "cache": self.cache,
         }
 
     @classmethod
@@ -169,6 +198,8 @@ class Calibration:
             Curve(data["native"]) if data["native"] else None,
             {name: Curve(points) for name, points in data["measured"].items()},
             [(row[0], row[1], row[2], row[3]) for row in data["best"]],
+            Curve(data["cold_reduce"]) if data["cold_reduce"] else None,
+            data["cache"],
         )
 
 

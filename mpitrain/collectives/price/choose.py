@@ -17,6 +17,8 @@ NATIVE = "native"
 SEGMENTS = (2, 4, 8, 16, 32)
 LEAST_GAIN = 0.05  # what is not predicted to be that much faster than the library's own loses to it
 SHORT = 4.0
+BUCKETS = tuple(1 << k for k in range(20, 27))  # 1 to 64 MB
+HARDLY_MORE = 1.1
 FOLLOWED = 200_000  # steps above which ranks stand for others
 NATIVE_MODELS = ("tree", "recursive_doubling", "halving_doubling")
 
@@ -79,6 +81,16 @@ def choose(
     rival = f", {best} {say_seconds(ours[best])}" if best != NATIVE else ""
     text = f"native at {say_bytes(num_bytes)}: {say_seconds(seconds[NATIVE])} {_origin(size, calibration)}{rival}"
     return Choice(NATIVE, seconds[NATIVE], text)
+
+
+def choose_bucket_bytes(size: int, calibration: Calibration, topology: Switch | None = None) -> int:
+    """Return how long a gradient bucket should be: the shortest whose bytes cost hardly more than in a longer one.
+
+    Longer buckets start later and hide less behind the backward pass, so length beyond that is not for free.
+    """
+    per_byte = {n: (choose(size, n, calibration, topology=topology).seconds or 0.0) / n for n in BUCKETS}
+    least = min(per_byte.values())
+    return next(n for n, seconds in per_byte.items() if seconds <= HARDLY_MORE * least)
 
 
 def candidates() -> list[str]:

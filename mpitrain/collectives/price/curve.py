@@ -82,6 +82,13 @@ class Curve:
         """Return the curve with ``seconds`` added, never below zero."""
         return Curve(zip(self.sizes, np.maximum(self.seconds + seconds, 0.0)))
 
+    def blend(self, other: "Curve", share: float) -> "Curve":
+        """Return the curve that is ``share`` of the way from this to ``other``."""
+        if share <= 0.0:
+            return self
+        sizes = np.union1d(self.sizes, other.sizes)
+        return Curve(zip(sizes, (1.0 - share) * self(sizes) + share * other(sizes)))
+
     def fit(self) -> Line:
         """Fit t = alpha + n beta by least squares on the relative errors, so that short messages count too."""
         if len(self.sizes) == 1:

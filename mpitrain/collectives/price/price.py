@@ -91,7 +91,7 @@ class Pricer:
 
     def price(self, num_bytes: float, calibration: Calibration, topology: Switch | None = None) -> Price:
         """Return the price at ``num_bytes``; without a topology, one switch and nodes as in the calibration."""
-        network = Network(calibration, topology or default_topology(calibration), self.size)
+        network = Network(calibration.at(num_bytes), topology or default_topology(calibration), self.size)
         chunk_bytes = num_bytes * self.algorithm.chunk_share(self.size)
         times: Times
         if self._program is not None:
