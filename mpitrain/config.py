@@ -90,8 +90,9 @@ class Parallel:
     all_reduce: str = "auto"
     """How gradients are summed over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), an algorithm
     of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
-    bucket_mb: float = 25.0
-    """Size of the gradient buckets that are sent while backward still runs, in MiB (the first has at most 1)."""
+    bucket_mb: float = 0.0
+    """Size of the gradient buckets that are sent while backward still runs, in MiB (the first has at most 1); 0 takes
+    what mpitrain collective tune has found, or 25."""
     threads: int = 0
     """BLAS threads of each rank; 0 takes the cores that the rank has to itself."""
     check_every: int = 100
@@ -149,7 +150,7 @@ def check(config: Config) -> None:
         ("--clip-norm", o.clip_norm, o.clip_norm >= 0, "0 or more"),
         ("--label-smoothing", o.label_smoothing, 0 <= o.label_smoothing < 1, "at least 0 and below 1"),
         ("--accumulate", o.accumulate, o.accumulate >= 1, "at least 1"),
-        ("--bucket-mb", p.bucket_mb, p.bucket_mb > 0, "positive"),
+        ("--bucket-mb", p.bucket_mb, p.bucket_mb >= 0, "0 or more"),
         ("--threads", p.threads, p.threads >= 0, "0 or more"),
         ("--check-every", p.check_every, p.check_every >= 0, "0 or more"),
     ]

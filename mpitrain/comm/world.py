@@ -24,7 +24,14 @@ except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI 
     ) from None
 
 from ..collectives import Algorithm, ScheduleError, check, check_for, find, names
-from ..collectives.price import Choice, calibration_path, choose, load_calibration
+from ..collectives.price import (
+    Calibration,
+    Choice,
+    calibration_path,
+    choose,
+    choose_bucket_bytes,
+    load_calibration,
+)
 from ..collectives.price.words import say_bytes
 from ..errors import AgreedError, UserError
 from .launch import lonely_message
@@ -34,8 +41,9 @@ from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, windo
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
-# Bytes of a chunk from which `auto` takes the ring where nothing was measured. A round from Python costs a few
+# Bytes of a bucket (PyTorch's), and bytes of a chunk from which `auto` takes the ring where nothing was measured. A round from Python costs a few
 # microseconds; where ranks outnumber cores it costs a turn of the scheduler, and the tree's few rounds win for longer.
+BUCKET_BYTES = 25 << 20
 RING_CHUNK = 4 * 1024
 RING_CHUNK_OVERSUBSCRIBED = 256 * 1024
 
@@ -132,20 +140,31 @@ class World:
         What ``mpitrain collective tune`` or ``calibrate`` has measured on this machine with this MPI and number of
         ranks decides; without it, a rule of thumb.
         """
-        choice = self._choose(num_bytes) if self.rank == 0 else None
+        choice = None
+        if self.rank == 0:
+            calibration = self._calibration()
+            choice = choose(self.size, num_bytes, calibration) if calibration else self._rule_of_thumb(num_bytes)
         return self._comm.bcast(choice)
 
-    def _choose(self, num_bytes: int) -> Choice:
+    def choose_bucket_bytes(self) -> int:
+        """Return how long a gradient bucket should be, by the same measurements; all ranks call it together."""
+        found = BUCKET_BYTES
+        if self.rank == 0 and (calibration := self._calibration()):
+            found = choose_bucket_bytes(self.size, calibration)
+        return self._comm.bcast(found)
+
+    def _calibration(self) -> Calibration | None:
+        """Return what was measured on this machine with this MPI and number of ranks, if it says anything."""
         path = calibration_path(platform.node(), self.library, self.size)
         if self.size == 1 or not path.is_file():
-            return self._rule_of_thumb(num_bytes)
+            return None
         try:
             calibration = load_calibration(path)
-            if calibration.best or not calibration.oversubscribed:
-                return choose(self.size, num_bytes, calibration)
         except UserError as error:
-            self.notes.append(str(error))
-        return self._rule_of_thumb(num_bytes)
+            if str(error) not in self.notes:
+                self.notes.append(str(error))
+            return None
+        return calibration if calibration.best or not calibration.oversubscribed else None
 
     def _rule_of_thumb(self, num_bytes: int) -> Choice:
         least = RING_CHUNK_OVERSUBSCRIBED if self.oversubscribed else RING_CHUNK

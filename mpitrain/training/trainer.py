@@ -71,7 +71,7 @@ class Trainer:
             session.arena,
             world,
             all_reduce=p.all_reduce,
-            bucket_bytes=int(p.bucket_mb * 2**20),
+            bucket_bytes=int(p.bucket_mb * 2**20) or world.choose_bucket_bytes(),
             synchronise_batch_norm=config.model.batch_norm == "synchronised",
         )
         self.loader = Loader(

@@ -1,7 +1,7 @@
 """What a collective costs: a LogGP model read from the schedule, on the machine that a calibration describes."""
 
 from .calibration import Calibration, Wire, calibration_path, load_calibration, save_calibration
-from .choose import Choice, candidates, choose, predict
+from .choose import Choice, candidates, choose, choose_bucket_bytes, predict
 from .curve import Curve, Line
 from .goal_text import goal_text
 from .price import Price, Pricer, price
@@ -22,6 +22,7 @@ __all__ = [
     "calibration_path",
     "candidates",
     "choose",
+    "choose_bucket_bytes",
     "goal_text",
     "load_calibration",
     "parse_topology",
