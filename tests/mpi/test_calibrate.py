@@ -6,13 +6,19 @@ from mpitrain.collectives import find
 from mpitrain.collectives.price import Calibration, Pricer, choose
 from mpitrain.comm.bench import bench, tune
 from mpitrain.comm.calibrate import calibrate
-from mpitrain.comm.world import World
 from mpitrain.errors import AgreedError
 
 SIZES = (4, 4096, 65536)
 
+pytestmark = pytest.mark.mpi
 
-@pytest.mark.mpi
+
+@pytest.fixture(autouse=True)
+def _two_ranks(world):
+    if world.size == 1:
+        pytest.skip("needs two ranks")
+
+
 def test_a_calibration_is_whole_and_the_same_on_all_ranks(world):
     found = calibrate(world, sizes=SIZES, repeats=2)
     assert all(other == found.to_json() for other in world.all_gather(found.to_json()))
@@ -23,7 +29,6 @@ def test_a_calibration_is_whole_and_the_same_on_all_ranks(world):
     assert Pricer(find("ring"), world.size).price(1e6, found).seconds > 0
 
 
-@pytest.mark.mpi
 def test_what_tune_finds_is_what_is_chosen(world):
     calibration = Calibration.line(1e-6, 1e-9, 1e-10)
     rows = bench(world, ["ring", "tree"], SIZES)
@@ -38,7 +43,6 @@ def test_what_tune_finds_is_what_is_chosen(world):
             assert choose(world.size, start, tuned).name == name
 
 
-@pytest.mark.mpi
 def test_an_unknown_algorithm_ends_on_all_ranks(world):
     with pytest.raises(AgreedError, match="no all-reduce 'circle'"):
         bench(world, ["circle"], SIZES)
