@@ -41,7 +41,7 @@ from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, windo
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
-# Where nothing was measured: the bytes of a bucket (PyTorch's), and of a chunk from which `auto` takes the ring. A round
+# Where nothing was measured: bytes of a bucket (PyTorch's), and of a chunk from which `auto` takes the ring. A round
 # from Python costs a few microseconds; where ranks outnumber cores it costs a turn of the scheduler.
 BUCKET_BYTES = 25 << 20
 RING_CHUNK = 4 * 1024
