@@ -73,7 +73,7 @@ def test_other_all_reduces(mpitrain, tmp_path, all_reduce):
     assert mpitrain(1, *options, "--out", "alone")[0] == 0
     code, _, err = mpitrain(5, *options, "--all-reduce", all_reduce, "--out", "five")
     assert code == 0, err
-    assert report(tmp_path, "five")["all_reduce"] == [all_reduce]
+    assert report(tmp_path, "five")["all_reduce"] == all_reduce
     np.testing.assert_allclose(epoch_losses(tmp_path, "five"), epoch_losses(tmp_path, "alone"), atol=1e-4)
 
 
