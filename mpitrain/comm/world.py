@@ -7,6 +7,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,11 @@ class World:
         first_line = MPI.Get_library_version().split("\n")[0].split(",")[0].strip("\x00")
         return " ".join(first_line.replace("Version:", "").split())
 
+    @property
+    def calibration_path(self) -> Path:
+        """Where what was measured on this machine, with this MPI and number of ranks, is kept."""
+        return calibration_path(platform.node(), self.library, self.size)
+
     # ---- collectives of big buffers
 
     def plan_all_reduce(self, buffer: np.ndarray, algorithm: str = "auto", op: str = "sum") -> Request:
@@ -155,11 +161,10 @@ class World:
 
     def _calibration(self) -> Calibration | None:
         """Return what was measured on this machine with this MPI and number of ranks, if it says anything."""
-        path = calibration_path(platform.node(), self.library, self.size)
-        if self.size == 1 or not path.is_file():
+        if self.size == 1 or not self.calibration_path.is_file():
             return None
         try:
-            calibration = load_calibration(path)
+            calibration = load_calibration(self.calibration_path)
         except UserError as error:
             if str(error) not in self.notes:
                 self.notes.append(str(error))

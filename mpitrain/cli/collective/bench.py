@@ -10,7 +10,6 @@ from tyro.conf import Positional, arg
 
 from ...errors import UserError
 from ..options import parse_options
-from .calibrate import default_path
 
 if TYPE_CHECKING:
     from ...collectives.price import Calibration
@@ -83,7 +82,7 @@ def predictions(rows: Sequence["Row"], calibration: "Calibration | None") -> dic
 def _calibration(path: Path | None, world: "World") -> "Calibration | None":
     from ...collectives.price import load_calibration
 
-    path = path or default_path(world)
+    path = path or world.calibration_path
     return load_calibration(path) if path.is_file() else None
 
 

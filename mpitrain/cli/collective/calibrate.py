@@ -1,6 +1,5 @@
 """``mpitrain collective calibrate``: measure this machine, MPI library and number of ranks for the price model."""
 
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +47,7 @@ def measure(options: CalibrateOptions, world: "World") -> int:
             raise UserError(f"--repeats is {options.repeats}, but must be at least 1")
     say = print if world.rank == 0 else _silent
     calibration = calibrate(world, repeats=options.repeats, say=say)
-    path = options.output or default_path(world)
+    path = options.output or world.calibration_path
     with world.together():
         if world.rank == 0:
             save_calibration(calibration, path)
@@ -56,13 +55,6 @@ def measure(options: CalibrateOptions, world: "World") -> int:
         _print(calibration)
         print(f"written to {path}")
     return 0
-
-
-def default_path(world: "World") -> Path:
-    """Return where the calibration of this world lies."""
-    from ...collectives.price import calibration_path
-
-    return calibration_path(platform.node(), world.library, world.size)
 
 
 def _silent(text: str) -> None:

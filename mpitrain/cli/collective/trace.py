@@ -1,6 +1,5 @@
 """``mpitrain collective trace``: run an algorithm, record every step, and draw it over its prediction."""
 
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,7 +48,6 @@ def trace(options: TraceOptions, world: "World") -> int:
     """Record with all ranks; rank 0 writes both files."""
     from ...collectives import ScheduleError, check_for, find
     from ...collectives.draw import MAX_TRACED, format_trace
-    from ...collectives.price.calibration import calibration_path
     from ...comm.trace import record
     from .draw import costs_from, write, write_page
 
@@ -65,7 +63,7 @@ def trace(options: TraceOptions, world: "World") -> int:
     recorded = record(world, algorithm, options.bytes, options.repeats)
     with world.together():
         if recorded is not None:
-            own = calibration_path(platform.node(), world.library, world.size)
+            own = world.calibration_path
             costs = costs_from(options.calibration or (own if own.exists() else None))
             names = (recorded.algorithm, *([options.against] if options.against else []))
             lines = options.out.with_suffix(".jsonl")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..options import parse_options
-from .calibrate import default_path
 
 if TYPE_CHECKING:
     from ...collectives.price import Calibration
@@ -42,7 +41,7 @@ def run(options: TuneOptions, world: "World") -> int:
     from ...comm.calibrate import calibrate
     from ...errors import UserError
 
-    path = options.output or default_path(world)
+    path = options.output or world.calibration_path
     with world.together():
         if world.size < 2:
             raise UserError("tune needs two ranks or more: mpirun -n 2 python -m mpitrain collective tune")
