@@ -154,15 +154,15 @@ class _Memory:
         self.chunks_each = algorithm.num_chunks(size) // algorithm.buffers
 
     def views(self, chunks: Chunks) -> list[np.ndarray]:
-        """Return what ``chunks`` cover, one view for each piece that is contiguous."""
+        """Return what ``chunks`` cover, in their order, one view for each piece that is contiguous."""
         views = []
-        for number, buffer in enumerate(self.buffers):
-            first = number * self.chunks_each
-            inside = range(first, first + self.chunks_each)
-            mine = chunks if len(self.buffers) == 1 else tuple(c for c in as_chunks(chunks) if c in inside)
-            for run in chunk_runs(mine):
-                span = range(run.start - first, run.stop - first)
+        for run in chunk_runs(chunks):
+            while run:
+                number, first = divmod(run.start, self.chunks_each)
+                stop = min(run.stop, (number + 1) * self.chunks_each)
+                buffer, span = self.buffers[number], range(first, stop - number * self.chunks_each)
                 views.append(buffer[chunk_bounds(buffer.size, self.chunks_each, span)])
+                run = range(stop, run.stop)
         return views
 
 
