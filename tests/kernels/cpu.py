@@ -87,7 +87,7 @@ def build(name: str, edit: Callable[[str], str] | None = None, *, folder: Path =
 
 @functools.cache
 def _library(name: str, text: str, folder: Path, macros: tuple[tuple[str, int], ...]) -> Path:
-    kernels = re.findall(r'^extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(', text, re.M)
+    kernels = re.findall(r'^extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(', text, re.M)
     assert kernels, f"{name} has no kernel"
     unit = "\n".join([f'#line 1 "{name}"', text, *(f"EXPORT_KERNEL({kernel})" for kernel in kernels), ""])
     command = [COMPILER or "g++", *FLAGS, "-include", str(SHIM / "cuda_on_cpu.h"), f"-I{folder}", f"-I{KERNELS}"]

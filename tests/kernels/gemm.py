@@ -64,6 +64,7 @@ EDGES = [
     Case(129, 127, 65),
     Case(2, 300, 8, pad=4),
     Case(300, 2, 33),
+    Case(20, 30, 400),
     Case(64, 96, 40, beta=1.0, in_place=True, pad=8),
     Case(40, 36, 24, batch=2, keep_pre=True),
     Case(37, 21, 100, keep_pre=True, shift=1),
