@@ -1,7 +1,8 @@
 // One thread block on one CPU core: a fiber per CUDA thread, run one at a time in an order drawn from a seed.
 //
-// A fiber runs until it waits: at a block barrier, at a warp barrier, or at its end. Whoever may go on is in `ready_`,
-// and the next is drawn at random, so that code which needs a barrier and has none meets an order that shows it.
+// A fiber runs until it waits: at a block barrier, at a warp barrier, or at its end. Who goes on is drawn at random, so
+// that code which needs a barrier and has none meets an order that shows it. The draw is unfair: one warp is favoured
+// for a while, of a length drawn too, so that warps get far ahead of each other where no barrier holds them.
 // What CUDA leaves undefined is made to fail:
 // - shared memory starts as NaN in every block;
 // - a barrier that some threads never reach, or that threads reach on different lines, ends the launch with a message;
@@ -78,7 +79,8 @@ class Block {
     const int count = int(size.x * size.y * size.z);
     threads_.assign(count, {});
     warps_.assign((count + WARP - 1) / WARP, {});
-    ready_.clear();
+    ready_.assign(warps_.size(), {});
+    patience_ = 0;
     at_barrier_.clear();
     failure_.clear();
     alive_ = count;
@@ -89,13 +91,11 @@ class Block {
       t.lane = i % WARP;
       t.warp = i / WARP;
       t.fiber.start(stacks.top(i), body);
-      ready_.push_back(i);
+      make_ready(i);
     }
     while (alive_ && failure_.empty()) {
-      if (ready_.empty()) return stuck();
-      std::swap(ready_[random.below(ready_.size())], ready_.back());
-      current = &threads_[ready_.back()];
-      ready_.pop_back();
+      current = draw(random);
+      if (!current) return stuck();
       current->fiber.resume();
     }
     return failure_;
@@ -171,9 +171,30 @@ class Block {
  private:
   std::vector<Thread> threads_;
   std::vector<std::map<unsigned, Meeting>> warps_;
-  std::vector<int> ready_, at_barrier_;
+  std::vector<std::vector<int>> ready_;  // by warp
+  std::vector<int> at_barrier_;
   std::string failure_;
-  int alive_ = 0, barrier_line_ = 0;
+  int alive_ = 0, barrier_line_ = 0, favourite_ = 0, patience_ = 0;
+
+  void make_ready(int number) { ready_[threads_[number].warp].push_back(number); }
+
+  Thread* draw(Random& random) {
+    constexpr int LONGEST = 12;  // the favour lasts up to 4096 turns, a hundred meetings of a warp
+    if (patience_-- <= 0 || ready_[favourite_].empty()) {
+      const int from = random.below(ready_.size()), count = int(ready_.size());
+      int tried = 0;
+      do {
+        if (tried == count) return nullptr;
+        favourite_ = (from + tried++) % count;
+      } while (ready_[favourite_].empty());
+      patience_ = 1 << random.below(LONGEST + 1);
+    }
+    std::vector<int>& ready = ready_[favourite_];
+    std::swap(ready[random.below(ready.size())], ready.back());
+    Thread* thread = &threads_[ready.back()];
+    ready.pop_back();
+    return thread;
+  }
 
   void wait(const char* what) {
     current->waits_at = what;
@@ -181,7 +202,7 @@ class Block {
   }
 
   void release(std::vector<int>& waiting) {
-    ready_.insert(ready_.end(), waiting.begin(), waiting.end());
+    for (int number : waiting) make_ready(number);
     waiting.clear();
   }
 
