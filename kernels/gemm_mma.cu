@@ -148,13 +148,14 @@ __device__ __forceinline__ void multiply(Sums& sums, const unsigned char* stage,
   }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) gemm_mma(Gemm<Input, Output> gemm) {
+extern "C" __global__ void __launch_bounds__(THREADS) gemm_mma(const Gemm<Input, Output> gemm) {
   DYNAMIC_SHARED(stages);
-  gemm.select(blockIdx.z);
+  const Input* const a = gemm.a + blockIdx.z * gemm.a_batch;
+  const Input* const b = gemm.b + blockIdx.z * gemm.b_batch;
   const TileOrigin origin = tile_origin<TILE_M, TILE_N>(blockIdx.x, gemm.m, gemm.n);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int row = warp / (TILE_N / WARP_N) * WARP_M, col = warp % (TILE_N / WARP_N) * WARP_N;
-  const bool a_aligned = rows_aligned<CHUNK>(gemm.a, gemm.a_ld), b_aligned = rows_aligned<CHUNK>(gemm.b, gemm.b_ld);
+  const bool a_aligned = rows_aligned<CHUNK>(a, gemm.a_ld), b_aligned = rows_aligned<CHUNK>(b, gemm.b_ld);
   const int num_tiles = (gemm.k + TILE_K - 1) / TILE_K;
   Sums sums = {};
 
@@ -162,8 +163,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) gemm_mma(Gemm<Input, Outpu
   auto fetch = [&](int tile) {
     if (tile < num_tiles) {
       unsigned char* stage = stages + tile % STAGES * STAGE_BYTES;
-      OperandA::fetch(stage, gemm.a, gemm.a_ld, origin.row, tile * TILE_K, gemm.m, gemm.k, a_aligned);
-      OperandB::fetch(stage + OperandA::BYTES, gemm.b, gemm.b_ld, origin.col, tile * TILE_K, gemm.n, gemm.k, b_aligned);
+      OperandA::fetch(stage, a, gemm.a_ld, origin.row, tile * TILE_K, gemm.m, gemm.k, a_aligned);
+      OperandB::fetch(stage + OperandA::BYTES, b, gemm.b_ld, origin.col, tile * TILE_K, gemm.n, gemm.k, b_aligned);
     }
     copy_commit();
   };
@@ -176,7 +177,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) gemm_mma(Gemm<Input, Outpu
     multiply(sums, stages + tile % STAGES * STAGE_BYTES, row, col);
   }
 
-  const Epilogue<2, Input, Output> finish(gemm);
+  const Epilogue<2, Input, Output> finish(gemm, blockIdx.z);
 #pragma unroll
   for (int i = 0; i < SLABS_M; i++)
 #pragma unroll

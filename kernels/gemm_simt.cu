@@ -46,21 +46,22 @@ class Loader {
  public:
   using Tile = float[TILE_K][EXTENT + PAD];
 
-  __device__ __forceinline__ Loader(const float* matrix, int ld, int first, int extent, int depth)
-      : from_(matrix + (long long)(K_CONTIGUOUS ? first + across() : across()) * ld + (K_CONTIGUOUS ? 0 : first) + along()),
+  __device__ __forceinline__ Loader(const float* matrix, int ld, int first, int extent)
+      : from_(matrix + (across() + (K_CONTIGUOUS ? first : 0)) * (long long)ld + along() + (K_CONTIGUOUS ? 0 : first)),
         ld_(ld),
-        rows_left_((K_CONTIGUOUS ? extent - first : depth) - across()),
-        cols_left_((K_CONTIGUOUS ? depth : extent - first) - along()),
+        extent_left_(extent - first - (K_CONTIGUOUS ? across() : along())),
         aligned_(rows_aligned<PIECE>(matrix, ld)) {}
 
-  __device__ __forceinline__ void fetch() {  // the next tile: global memory to registers
+  // The next tile, of whose depth k_left lie in the matrix: global memory to registers.
+  __device__ __forceinline__ void fetch(int k_left) {
+    const int rows_left = K_CONTIGUOUS ? extent_left_ : k_left - across();
+    const int cols_left = K_CONTIGUOUS ? k_left - along() : extent_left_;
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
-      const int count = i * APART < rows_left_ ? cols_left_ : 0;
+      const int count = i * APART < rows_left ? cols_left : 0;
       held_[i] = load<PIECE>(from_ + i * APART * (long long)ld_, count, aligned_);
     }
     from_ += K_CONTIGUOUS ? TILE_K : TILE_K * (long long)ld_;
-    (K_CONTIGUOUS ? cols_left_ : rows_left_) -= TILE_K;
   }
 
   __device__ __forceinline__ void store_to(Tile& tile) const {  // registers to shared memory
@@ -84,7 +85,7 @@ class Loader {
 
   const float* from_;
   const int ld_;
-  int rows_left_, cols_left_;  // of the matrix, from this thread's first load on
+  const int extent_left_;  // rows or columns of the matrix from this thread's first load on
   const bool aligned_;
   Vec<float, PIECE> held_[LOADS];
 
@@ -117,28 +118,27 @@ __device__ __forceinline__ void multiply(Sums& sums, const LoaderA::Tile& a_tile
   }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) gemm_simt(Gemm<float, float> gemm) {
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) gemm_simt(const Gemm<float, float> gemm) {
   __shared__ __align__(16) LoaderA::Tile a_tiles[2];
   __shared__ __align__(16) LoaderB::Tile b_tiles[2];
-  gemm.select(blockIdx.z);
   const TileOrigin origin = tile_origin<TILE_M, TILE_N>(blockIdx.x, gemm.m, gemm.n);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int row = warp / (TILE_N / WARP_N) * WARP_M + lane / LANE_COLS * PIECE;
   const int col = warp % (TILE_N / WARP_N) * WARP_N + lane % LANE_COLS * PIECE;
-  LoaderA a_loader(gemm.a, gemm.a_ld, origin.row, gemm.m, gemm.k);
-  LoaderB b_loader(gemm.b, gemm.b_ld, origin.col, gemm.n, gemm.k);
+  LoaderA a_loader(gemm.a + blockIdx.z * gemm.a_batch, gemm.a_ld, origin.row, gemm.m);
+  LoaderB b_loader(gemm.b + blockIdx.z * gemm.b_batch, gemm.b_ld, origin.col, gemm.n);
   Sums sums = {};
 
-  a_loader.fetch();
-  b_loader.fetch();
+  a_loader.fetch(gemm.k);
+  b_loader.fetch(gemm.k);
   a_loader.store_to(a_tiles[0]);
   b_loader.store_to(b_tiles[0]);
   __syncthreads();
-  for (int k0 = 0, now = 0; k0 < gemm.k; k0 += TILE_K, now ^= 1) {
-    const bool more = k0 + TILE_K < gemm.k;
+  for (int k_left = gemm.k - TILE_K, now = 0; k_left > -TILE_K; k_left -= TILE_K, now ^= 1) {
+    const bool more = k_left > 0;  // k_left lie beyond this tile
     if (more) {
-      a_loader.fetch();
-      b_loader.fetch();
+      a_loader.fetch(k_left);
+      b_loader.fetch(k_left);
     }
     multiply(sums, a_tiles[now], b_tiles[now], row, col);
     if (more) {
@@ -148,7 +148,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) gemm_simt(Gemm
     __syncthreads();
   }
 
-  const Epilogue<PIECE, float, float> finish(gemm);
+  const Epilogue<PIECE, float, float> finish(gemm, blockIdx.z);
 #pragma unroll
   for (int i = 0; i < PIECES_M; i++)
 #pragma unroll

@@ -29,17 +29,19 @@ __device__ __forceinline__ float activate(float x) {
 #endif
 }
 
-// Writes rows of N neighbouring sums; made once per thread.
+// Writes rows of N neighbouring sums of matrix `index` of the batch. Made after the sums, not before: its pointers
+// would take registers all the way through.
 template <int N, class Input, class Output>
-struct Epilogue {
-  const Gemm<Input, Output>& gemm;
-  const bool c_aligned, out_aligned, pre_aligned;
-
-  __device__ __forceinline__ explicit Epilogue(const Gemm<Input, Output>& gemm)
+class Epilogue {
+ public:
+  __device__ __forceinline__ Epilogue(const Gemm<Input, Output>& gemm, int index)
       : gemm(gemm),
-        c_aligned(rows_aligned<N>(gemm.c, gemm.c_ld)),
-        out_aligned(rows_aligned<N>(gemm.out, gemm.out_ld)),
-        pre_aligned(rows_aligned<N>(gemm.pre, gemm.out_ld)) {}
+        c(gemm.c + index * gemm.c_batch),
+        out(gemm.out + index * gemm.out_batch),
+        pre(gemm.pre ? gemm.pre + index * gemm.out_batch : nullptr),
+        c_aligned(rows_aligned<N>(c, gemm.c_ld)),
+        out_aligned(rows_aligned<N>(out, gemm.out_ld)),
+        pre_aligned(rows_aligned<N>(pre, gemm.out_ld)) {}
 
   __device__ __forceinline__ void operator()(int row, int col, const float (&sums)[N]) const {
     const int count = gemm.n - col;
@@ -48,9 +50,9 @@ struct Epilogue {
 #pragma unroll
     for (int i = 0; i < N; i++) x.at[i] = gemm.alpha * sums[i];
     if (gemm.beta != 0) {
-      const auto c = load<N>(gemm.c + (long long)row * gemm.c_ld + col, count, c_aligned);
+      const auto old = load<N>(c + (long long)row * gemm.c_ld + col, count, c_aligned);
 #pragma unroll
-      for (int i = 0; i < N; i++) x.at[i] += gemm.beta * to_float(c.at[i]);
+      for (int i = 0; i < N; i++) x.at[i] += gemm.beta * to_float(old.at[i]);
     }
 #if EPILOGUE != EPILOGUE_NONE
 #pragma unroll
@@ -58,13 +60,18 @@ struct Epilogue {
       if (i < count) x.at[i] += gemm.bias[col + i];
 #endif
     const long long place = (long long)row * gemm.out_ld + col;
-    if (gemm.pre) store<N>(gemm.pre + place, converted(x), count, pre_aligned);
+    if (pre) store<N>(pre + place, converted(x), count, pre_aligned);
 #pragma unroll
     for (int i = 0; i < N; i++) x.at[i] = activate(x.at[i]);
-    store<N>(gemm.out + place, converted(x), count, out_aligned);
+    store<N>(out + place, converted(x), count, out_aligned);
   }
 
  private:
+  const Gemm<Input, Output>& gemm;
+  const Output* const c;
+  Output *const out, *const pre;
+  const bool c_aligned, out_aligned, pre_aligned;
+
   static __device__ __forceinline__ Vec<Output, N> converted(const Vec<float, N>& x) {
     Vec<Output, N> y;
 #pragma unroll

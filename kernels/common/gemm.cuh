@@ -23,15 +23,6 @@ struct Gemm {
   int a_ld, b_ld, c_ld, out_ld;
   int m, n, k;
   float alpha, beta;
-
-  // Step on to matrix `index` of the batch.
-  __device__ __forceinline__ void select(int index) {
-    a += index * a_batch;
-    b += index * b_batch;
-    c += index * c_batch;
-    out += index * out_batch;
-    if (pre) pre += index * out_batch;
-  }
 };
 
 struct TileOrigin {

@@ -24,8 +24,9 @@ KERNELS = ROOT / "kernels"
 SHIM = Path(__file__).parent / "shim"
 BUILT = ROOT / "build" / "kernels"
 COMPILER = shutil.which("g++")
-FLAGS = "-x c++ -std=c++17 -O2 -shared -fPIC -fvisibility=hidden -fno-strict-aliasing -Wall -Wno-unknown-pragmas".split()
-ADDRESS = "-fsanitize=address -fsanitize-sections=shared_memory -fno-omit-frame-pointer".split()
+FLAGS = ["-x", "c++", "-std=c++17", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing"]
+WARNINGS = ["-Wall", "-Wno-unknown-pragmas"]
+BOUNDS = ["-fsanitize=address", "-fsanitize-sections=shared_memory", "-fno-omit-frame-pointer"]
 
 needs_gxx = pytest.mark.skipif(COMPILER is None, reason="there is no g++ here to build the kernels for the CPU")
 
@@ -90,9 +91,17 @@ def _library(name: str, text: str, folder: Path, macros: tuple[tuple[str, int], 
     kernels = re.findall(r'^extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(', text, re.M)
     assert kernels, f"{name} has no kernel"
     unit = "\n".join([f'#line 1 "{name}"', text, *(f"EXPORT_KERNEL({kernel})" for kernel in kernels), ""])
-    command = [COMPILER or "g++", *FLAGS, "-include", str(SHIM / "cuda_on_cpu.h"), f"-I{folder}", f"-I{KERNELS}"]
+    command = [
+        COMPILER or "g++",
+        *FLAGS,
+        *WARNINGS,
+        "-include",
+        str(SHIM / "cuda_on_cpu.h"),
+        f"-I{folder}",
+        f"-I{KERNELS}",
+    ]
     if os.environ.get("MPITRAIN_ASAN"):
-        command += ADDRESS
+        command += BOUNDS
     command += [f"-D{key}={value}" for key, value in macros]
     library = BUILT / f"{Path(name).stem}-{_digest(unit, command)}.so"
     if not library.exists():

@@ -1,7 +1,7 @@
 """Matrix products as the kernels take them, with float64 NumPy as the oracle.
 
-Every matrix of a case lies inside a larger buffer: leading dims exceed the rows, and what lies between and around is NaN.
-A kernel that reads there spoils its result, and one that writes there is found out.
+Every matrix of a case lies inside a larger buffer: leading dims exceed the rows, and what lies between and around is
+NaN. A kernel that reads there spoils its result, and one that writes there is found out.
 """
 
 from dataclasses import dataclass, replace

@@ -67,7 +67,6 @@ def test_copy_lands_at_its_wait(probes):
     assert out[8:12].tolist() == [4, 5, 0, 0]  # the newer, of which 8 bytes were valid
 
 
-
 def test_mma_tf32_lanes(probes):
     """The tables "Matrix fragments for mma.m16n8k8" (.tf32) of the PTX ISA, from its formulas for row and col."""
     rng = np.random.default_rng(0)
