@@ -46,22 +46,21 @@ class Loader {
  public:
   using Tile = float[TILE_K][EXTENT + PAD];
 
-  __device__ __forceinline__ Loader(const float* matrix, int ld, int first, int extent)
+  __device__ __forceinline__ Loader(const float* matrix, int ld, int first, int extent, int depth)
       : from_(matrix + (across() + (K_CONTIGUOUS ? first : 0)) * (long long)ld + along() + (K_CONTIGUOUS ? 0 : first)),
         ld_(ld),
+        depth_(depth),
         extent_left_(extent - first - (K_CONTIGUOUS ? across() : along())),
         aligned_(rows_aligned<PIECE>(matrix, ld)) {}
 
-  // The next tile, of whose depth k_left lie in the matrix: global memory to registers.
-  __device__ __forceinline__ void fetch(int k_left) {
-    const int rows_left = K_CONTIGUOUS ? extent_left_ : k_left - across();
-    const int cols_left = K_CONTIGUOUS ? k_left - along() : extent_left_;
+  __device__ __forceinline__ void fetch(int k0) {  // the tile at depth k0: global memory to registers
+    const long long along_k = K_CONTIGUOUS ? k0 : k0 * (long long)ld_;
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
-      const int count = i * APART < rows_left ? cols_left : 0;
-      held_[i] = load<PIECE>(from_ + i * APART * (long long)ld_, count, aligned_);
+      const int inner = K_CONTIGUOUS ? depth_ - k0 - along() : extent_left_;
+      const int outer = K_CONTIGUOUS ? extent_left_ : depth_ - k0 - across();
+      held_[i] = load<PIECE>(from_ + along_k + i * APART * (long long)ld_, i * APART < outer ? inner : 0, aligned_);
     }
-    from_ += K_CONTIGUOUS ? TILE_K : TILE_K * (long long)ld_;
   }
 
   __device__ __forceinline__ void store_to(Tile& tile) const {  // registers to shared memory
@@ -84,7 +83,7 @@ class Loader {
   static_assert(THREADS % ACROSS == 0, "all loads of a thread lie in one column");
 
   const float* from_;
-  const int ld_;
+  const int ld_, depth_;
   const int extent_left_;  // rows or columns of the matrix from this thread's first load on
   const bool aligned_;
   Vec<float, PIECE> held_[LOADS];
@@ -125,20 +124,20 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) gemm_simt(cons
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int row = warp / (TILE_N / WARP_N) * WARP_M + lane / LANE_COLS * PIECE;
   const int col = warp % (TILE_N / WARP_N) * WARP_N + lane % LANE_COLS * PIECE;
-  LoaderA a_loader(gemm.a + blockIdx.z * gemm.a_batch, gemm.a_ld, origin.row, gemm.m);
-  LoaderB b_loader(gemm.b + blockIdx.z * gemm.b_batch, gemm.b_ld, origin.col, gemm.n);
+  LoaderA a_loader(gemm.a + blockIdx.z * gemm.a_batch, gemm.a_ld, origin.row, gemm.m, gemm.k);
+  LoaderB b_loader(gemm.b + blockIdx.z * gemm.b_batch, gemm.b_ld, origin.col, gemm.n, gemm.k);
   Sums sums = {};
 
-  a_loader.fetch(gemm.k);
-  b_loader.fetch(gemm.k);
+  a_loader.fetch(0);
+  b_loader.fetch(0);
   a_loader.store_to(a_tiles[0]);
   b_loader.store_to(b_tiles[0]);
   __syncthreads();
-  for (int k_left = gemm.k - TILE_K, now = 0; k_left > -TILE_K; k_left -= TILE_K, now ^= 1) {
-    const bool more = k_left > 0;  // k_left lie beyond this tile
+  for (int k0 = 0, now = 0; k0 < gemm.k; k0 += TILE_K, now ^= 1) {
+    const bool more = k0 + TILE_K < gemm.k;
     if (more) {
-      a_loader.fetch(k_left);
-      b_loader.fetch(k_left);
+      a_loader.fetch(k0 + TILE_K);
+      b_loader.fetch(k0 + TILE_K);
     }
     multiply(sums, a_tiles[now], b_tiles[now], row, col);
     if (more) {

@@ -13,9 +13,9 @@ WAIT, BARRIER, FETCH = "    copy_wait<STAGES - 2>();", "    __syncthreads();", "
 
 PRODUCTS = {
     "no barrier between tiles": (SIMT, "    }\n    __syncthreads();\n  }", "    }\n  }"),
-    "no barrier before the first tile": (SIMT, "  __syncthreads();\n  for (int k_left", "  for (int k_left"),
+    "no barrier before the first tile": (SIMT, "  __syncthreads();\n  for (int k0", "  for (int k0"),
     "one tile where there should be two": (SIMT, "tiles[now ^ 1]", "tiles[now]"),
-    "edge rows not cut off": (SIMT, "i * APART < rows_left ? cols_left : 0", "cols_left"),
+    "edge rows not cut off": (SIMT, "i * APART < outer ? inner : 0", "inner"),
     "pieces swapped": (SIMT, "a[i].at[r] * b[j].at[c]", "a[i].at[c] * b[j].at[r]"),
     "no wait for the copies": (TF32, WAIT, ""),
     "a wait one group short": (TF32, "copy_wait<STAGES - 2>", "copy_wait<STAGES - 1>"),
@@ -26,7 +26,7 @@ PRODUCTS = {
     "groups not counted at the end": (TF32, "    }\n    copy_commit();", "    copy_commit();\n    }"),
     "fragments of A swapped": (TF32, "mma_m16n8k8_tf32(sums[i][j], a[i],", "mma_m16n8k8_tf32(sums[i][j], a[i ^ 1],"),
     "fragments of B swapped": (BF16, "b[j / 2][j % 2], b[j / 2][j % 2 + 2]", "b[j / 2][j % 2 + 2], b[j / 2][j % 2]"),
-    "the matrices of ldmatrix in another order": (BF16, "second = lane / 16", "second = 1 - lane / 16"),
+    "the matrices of ldmatrix in another order": (BF16, "upper = lane / 8 % 2", "upper = 1 - lane / 8 % 2"),
     "swizzled on one side only": (TF32, "tile + offset(first + 8 * upper + lane % 8, k / CHUNK + second)",
                                   "tile + ((first + 8 * upper + lane % 8) * ROW_CHUNKS + k / CHUNK + second) * 16"),
     "elements of a column in another order": (TF32_TN, "k + i / 2 * 4 + lane % 4", "k + i % 2 * 4 + lane % 4"),
