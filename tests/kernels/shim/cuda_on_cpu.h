@@ -1,5 +1,5 @@
 // The CUDA language for g++: what the kernels of kernels/ use, each as a few lines of C++ over block.h.
-//     g++ -x c++ -std=c++17 -O2 -shared -fPIC -include cuda_on_cpu.h ... kernel.cu
+//     g++ -x c++ -std=c++17 -O1 -shared -fPIC -include cuda_on_cpu.h ... kernel.cu
 // CUDA_ON_CPU selects the C++ body of each PTX wrapper in kernels/common/.
 #pragma once
 #define CUDA_ON_CPU 1
