@@ -12,7 +12,7 @@ ROOT = Path(mpitrain.__file__).parent
 FLOORS = [
     ["__init__", "config", "config_file", "errors", "device"],
     ["arena", "saved", "collectives", "data"],
-    ["ops", "comm"],
+    ["ops", "comm", "kernels"],
     ["layers", "models", "losses", "optim"],
     ["parallel"],
     ["training"],

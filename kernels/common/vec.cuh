@@ -1,0 +1,37 @@
+// Loads and stores of N neighbours at once, where alignment and the edge of the matrix allow; else one by one.
+#pragma once
+
+template <class T, int N>
+struct alignas(sizeof(T) * N) Vec {
+  static_assert(sizeof(T) * N <= 16, "the widest load is 16 bytes");
+  T at[N];
+};
+
+// May rows that start at `matrix` and lie `ld` elements apart be read N elements at a time?
+template <int N, class T>
+__device__ __forceinline__ bool rows_aligned(const T* matrix, int ld) {
+  return reinterpret_cast<unsigned long long>(matrix) % (sizeof(T) * N) == 0 && ld % N == 0;
+}
+
+// The first `count` of N elements; zeros in place of the others. count may be any number, also negative.
+template <int N, class T>
+__device__ __forceinline__ Vec<T, N> load(const T* from, int count, bool aligned) {
+  if (aligned && count >= N) return *reinterpret_cast<const Vec<T, N>*>(from);
+  Vec<T, N> v = {};
+#pragma unroll
+  for (int i = 0; i < N; i++)
+    if (i < count) v.at[i] = from[i];
+  return v;
+}
+
+// Write the first `count` of N elements.
+template <int N, class T>
+__device__ __forceinline__ void store(T* to, const Vec<T, N>& v, int count, bool aligned) {
+  if (aligned && count >= N) {
+    *reinterpret_cast<Vec<T, N>*>(to) = v;
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < N; i++)
+    if (i < count) to[i] = v.at[i];
+}

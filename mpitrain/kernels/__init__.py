@@ -1,0 +1,9 @@
+"""The CUDA kernels of the package.
+
+Their sources are kernels/ of the checkout. ``sources`` here is a link to it, which packaging replaces by the files, so
+that they are found at one place whether the package is installed, installed in editable form, or imported as it lies.
+"""
+
+from pathlib import Path
+
+SOURCES = Path(__file__).parent / "sources"

@@ -1,0 +1,125 @@
+"""Kernels on the CPU: a .cu file built by g++ over shim/, and launched from Python.
+
+    gemm = cpu.build("gemm_simt.cu", TRANSPOSE_A=1)
+    gemm.launch("gemm_simt", grid=(4, 1, 1), block=(256, 1, 1), arguments=[...], seed=1)
+
+Libraries are kept in build/kernels of the checkout, named by a hash of everything that they were made from.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mpitrain.kernels import SOURCES
+
+ROOT = Path(__file__).parents[2]
+KERNELS = SOURCES
+SHIM = Path(__file__).parent / "shim"
+BUILT = ROOT / "build" / "kernels"
+COMPILER = shutil.which("g++")
+FLAGS = ["-x", "c++", "-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing"]
+WARNINGS = ["-Wall", "-Wno-unknown-pragmas"]  # of kernels that were not edited
+BOUNDS = [
+    "-O1",
+    "-fsanitize=address",
+    "-fsanitize-sections=shared_memory",
+    "--param=asan-instrumentation-with-call-threshold=0",
+]
+
+needs_gxx = pytest.mark.skipif(COMPILER is None, reason="there is no g++ here to build the kernels for the CPU")
+
+
+class Launch(RuntimeError):
+    """A launch ended with an error: a barrier that not all threads reach, a wrong mask, a misaligned copy."""
+
+
+class Kernels:
+    """The kernels of one built file."""
+
+    def __init__(self, library: Path, text: str, macros: dict[str, int]):
+        self._library = ctypes.CDLL(str(library))
+        self._text = text
+        self._macros = macros
+
+    def macro(self, name: str) -> int:
+        """Return a tile size: the one given to build, else the default in the file."""
+        if name in self._macros:
+            return self._macros[name]
+        return int(re.search(rf"^#define {name} (\d+)$", self._text, re.M)[1])
+
+    def launch(
+        self,
+        name: str,
+        *,
+        grid: Sequence[int],
+        block: Sequence[int],
+        arguments: Sequence[np.ndarray],
+        seed: int = 0,
+        shared_bytes: int = 0,
+    ) -> None:
+        """Run a kernel. An argument is a 0-d array or a record (by value), or any other array (its address)."""
+        values = [a if a.ndim == 0 else np.array(a.ctypes.data, np.uint64) for a in arguments]
+        pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
+        error = ctypes.create_string_buffer(400)
+        failed = self._library[f"launch_{name}"](
+            (ctypes.c_uint * 3)(*grid),
+            (ctypes.c_uint * 3)(*block),
+            ctypes.c_size_t(shared_bytes),
+            pointers,
+            ctypes.c_uint(seed),
+            error,
+            ctypes.c_size_t(len(error)),
+        )
+        if failed:
+            raise Launch(error.value.decode())
+
+
+def build(name: str, edit: Callable[[str], str] | None = None, *, folder: Path = KERNELS, **macros: int) -> Kernels:
+    """Build folder/name, its text changed by ``edit`` first; under MPITRAIN_ASAN=1 with bounds checks."""
+    text = (folder / name).read_text()
+    if edit is not None:
+        broken = edit(text)
+        assert broken != text, "the edit of the kernel changed nothing"
+        text = broken
+    return Kernels(_library(name, text, folder, tuple(sorted(macros.items())), edit is None), text, macros)
+
+
+@functools.cache
+def _library(name: str, text: str, folder: Path, macros: tuple[tuple[str, int], ...], as_is: bool) -> Path:
+    kernels = re.findall(r'^extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(', text, re.M)
+    assert kernels, f"{name} has no kernel"
+    unit = "\n".join([f'#line 1 "{name}"', text, *(f"EXPORT_KERNEL({kernel})" for kernel in kernels), ""])
+    command = [COMPILER or "g++", *FLAGS, *(WARNINGS if as_is else ["-w"])]
+    command += ["-include", str(SHIM / "cuda_on_cpu.h"), f"-I{folder}", f"-I{KERNELS}"]
+    if os.environ.get("MPITRAIN_ASAN"):
+        command += BOUNDS
+    command += [f"-D{key}={value}" for key, value in macros]
+    library = BUILT / f"{Path(name).stem}-{_digest(unit, command)}.so"
+    if not library.exists():
+        BUILT.mkdir(parents=True, exist_ok=True)
+        fresh = library.with_suffix(f".{os.getpid()}")
+        done = subprocess.run([*command, "-", "-o", fresh], input=unit, text=True, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        assert not done.stderr, f"warnings from g++:\n{done.stderr}"
+        os.replace(fresh, library)
+    return library
+
+
+def _digest(unit: str, command: Sequence[str]) -> str:
+    parts = [unit, *command, _compiler_version()]
+    parts += [path.read_text() for path in sorted([*SHIM.glob("*.h"), *(KERNELS / "common").glob("*.cuh")])]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _compiler_version() -> str:
+    return subprocess.run([COMPILER or "g++", "--version"], capture_output=True, text=True, check=True).stdout

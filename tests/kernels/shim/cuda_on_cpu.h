@@ -1,0 +1,162 @@
+// The CUDA language for g++: what the kernels of kernels/ use, each as a few lines of C++ over block.h.
+//     g++ -x c++ -std=c++17 -O1 -shared -fPIC -include cuda_on_cpu.h ... kernel.cu
+// CUDA_ON_CPU selects the C++ body of each PTX wrapper in kernels/common/.
+#pragma once
+#define CUDA_ON_CPU 1
+#include <cmath>
+#include <numeric>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "block.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+#define __align__(bytes) __attribute__((aligned(bytes)))
+#define __shared__ static __attribute__((section("shared_memory")))
+
+#define threadIdx (on_cpu::block.current->index)
+#define blockIdx (on_cpu::block.index)
+#define blockDim (on_cpu::block.size)
+#define gridDim (on_cpu::block.grid)
+#define __syncthreads() on_cpu::block.barrier(__LINE__)
+
+struct alignas(8) float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+template <class T>
+T min(T a, T b) {
+  return a < b ? a : b;
+}
+template <class T>
+T max(T a, T b) {
+  return a > b ? a : b;
+}
+
+namespace on_cpu {
+
+inline int lane() { return block.current->lane; }
+
+// What every lane of the warp passed, by lane.
+template <class T>
+struct Gathered {
+  T of[WARP];
+  Gathered(unsigned mask, const T& mine) {
+    static_assert(sizeof(T) <= GATHER_BYTES && std::is_trivially_copyable_v<T>);
+    const char* values = block.gather(mask, &mine, sizeof(T));
+    for (int i = 0; i < WARP; i++)
+      if (mask >> i & 1) memcpy(&of[i], values + i * GATHER_BYTES, sizeof(T));
+  }
+};
+
+template <class T>
+T shuffle(unsigned mask, T value, int from) {
+  Gathered<T> all(mask, value);
+  if (!(mask >> from & 1)) block.fail("a shuffle reads a lane outside its mask");
+  return all.of[from];
+}
+
+// Fill memory with NaN; it crosses the red zones that -fsanitize=address puts between the arrays.
+__attribute__((no_sanitize_address, optimize("no-tree-loop-distribute-patterns"))) inline void poison(char* from,
+                                                                                                     char* to) {
+  for (; from < to; from++) *from = char(0xFF);
+}
+
+template <class... A, size_t... I>
+void call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
+  kernel(*static_cast<std::remove_cv_t<std::remove_reference_t<A>>*>(arguments[I])...);
+}
+template <class... A>
+void call(void (*kernel)(A...), void** arguments) {
+  call(kernel, arguments, std::index_sequence_for<A...>{});
+}
+
+inline void** kernel_arguments;
+
+// Run `body` for every block of the grid, in an order drawn from `seed`; 0, or 1 with the reason in `error`.
+inline int launch(void (*body)(), const unsigned* grid, const unsigned* size, size_t shared_bytes, void** arguments,
+                  unsigned seed, char* error, size_t error_bytes) {
+  constexpr size_t ALIGNMENT = 1024;
+  std::vector<char> memory(shared_bytes + ALIGNMENT);
+  char* shared = memory.data() + (ALIGNMENT - reinterpret_cast<uintptr_t>(memory.data()) % ALIGNMENT);
+  Random random(seed);
+  std::vector<unsigned> order(size_t(grid[0]) * grid[1] * grid[2]);
+  std::iota(order.begin(), order.end(), 0u);
+  for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[random.below(i)]);
+
+  kernel_arguments = arguments;
+  block.grid = {grid[0], grid[1], grid[2]};
+  block.size = {size[0], size[1], size[2]};
+  block.dynamic_shared = shared;
+  for (unsigned i : order) {
+    block.index = {i % grid[0], i / grid[0] % grid[1], i / grid[0] / grid[1]};
+    poison(shared, shared + shared_bytes);
+    poison(__start_shared_memory, __stop_shared_memory);
+    const std::string failure = block.run(body, stacks, random);
+    if (failure.empty()) continue;
+    snprintf(error, error_bytes, "%s", failure.c_str());
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace on_cpu
+
+inline void __syncwarp(unsigned mask = ~0u) { on_cpu::block.gather(mask, "", 0); }
+template <class T>
+T __shfl_sync(unsigned mask, T value, int from) {
+  return on_cpu::shuffle(mask, value, from % on_cpu::WARP);
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int bits) {
+  return on_cpu::shuffle(mask, value, on_cpu::lane() ^ bits);
+}
+template <class T>
+T __shfl_down_sync(unsigned mask, T value, int by) {
+  const int from = on_cpu::lane() + by;
+  return on_cpu::shuffle(mask, value, from < on_cpu::WARP ? from : on_cpu::lane());
+}
+template <class T>
+T __shfl_up_sync(unsigned mask, T value, int by) {
+  const int from = on_cpu::lane() - by;
+  return on_cpu::shuffle(mask, value, from >= 0 ? from : on_cpu::lane());
+}
+template <class T>
+T atomicAdd(T* to, std::common_type_t<T> value) {  // one fiber runs at a time
+  const T old = *to;
+  *to = old + value;
+  return old;
+}
+template <class T>
+T atomicMax(T* to, std::common_type_t<T> value) {
+  const T old = *to;
+  *to = max(old, value);
+  return old;
+}
+template <class T>
+T atomicCAS(T* to, std::common_type_t<T> expected, std::common_type_t<T> value) {
+  const T old = *to;
+  if (old == expected) *to = value;
+  return old;
+}
+
+// The function that Python calls to launch `kernel`; the first six parameters are those of cuLaunchKernel.
+#define EXPORT_KERNEL(kernel)                                                                                     \
+  extern "C" __attribute__((visibility("default"))) int launch_##kernel(                                          \
+      const unsigned* grid, const unsigned* block, size_t shared_bytes, void** arguments, unsigned seed,          \
+      char* error, size_t error_bytes) {                                                                          \
+    auto body = [] {                                                                                              \
+      on_cpu::call(kernel, on_cpu::kernel_arguments);                                                             \
+      on_cpu::block.end_thread();                                                                                 \
+    };                                                                                                            \
+    return on_cpu::launch(body, grid, block, shared_bytes, arguments, seed, error, error_bytes);                  \
+  }

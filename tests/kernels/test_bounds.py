@@ -1,0 +1,57 @@
+"""Kernels again with -fsanitize=address: global and shared memory is touched only inside of its arrays."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.kernels import cpu
+
+pytestmark = cpu.needs_gxx
+
+RUN_ALL = """
+from tests.kernels import cpu, gemm, ladder
+from tests.kernels.gemm import Case, Variant
+for name in ("gemm_02_coalesced", "gemm_05_2d_tile", "gemm_07_warp_tile"):
+    ladder.run(cpu.build(f"ladder/{name}.cu"), name, 70, 67, 21, seed=1)
+SIMT, TF32 = Variant("gemm_simt", 0, 1, "bias"), Variant("gemm_mma", 1, 0, "bias", "tf32")
+for variant in (SIMT, TF32, Variant("gemm_mma", 0, 1, "none", "bf16")):
+    for pad in (3, 8):
+        gemm.run(cpu.build(f"{variant.kernel}.cu", **variant.macros), variant, Case(70, 67, 101, pad=pad))
+"""
+BEYOND_SHARED = """
+from tests.kernels import cpu, ladder
+edit = lambda text: text.replace("a_tile[a_y][a_x] = ", "a_tile[a_y][a_x + (a_y == TILE_M - 1)] = ")
+ladder.run(cpu.build("ladder/gemm_04_1d_tile.cu", edit), "gemm_04_1d_tile", 70, 67, 21, seed=1)
+"""
+BEYOND_GLOBAL = """
+from tests.kernels import cpu, ladder
+edit = lambda text: text.replace("row < m && col < n) out", "row <= m && col < n) out")
+ladder.run(cpu.build("ladder/gemm_03_shared.cu", edit), "gemm_03_shared", 70, 67, 21, seed=1)
+"""
+
+
+def run(program: str) -> subprocess.CompletedProcess:
+    runtime = subprocess.run(
+        [cpu.COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True
+    ).stdout.strip()
+    if not os.path.isabs(runtime):
+        pytest.skip("there is no libasan here")
+    options = {"MPITRAIN_ASAN": "1", "LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0"}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=cpu.ROOT, env=os.environ | options, capture_output=True, text=True)
+
+
+def test_kernels_stay_inside():
+    done = run(RUN_ALL)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "kind"), [(BEYOND_SHARED, "global-buffer-overflow"), (BEYOND_GLOBAL, "heap-buffer-overflow")]
+)
+def test_an_overrun_is_caught(program, kind):
+    done = run(program)
+    assert done.returncode != 0
+    assert kind in done.stderr

@@ -1,0 +1,23 @@
+import pytest
+
+from tests.kernels import cpu, gemm
+from tests.kernels.gemm import Variant
+
+pytestmark = cpu.needs_gxx
+TOLERANCE = {"fp32": 1e-6, "bf16": 2**-8}  # by type of the output; inputs are rounded before the oracle sees them
+
+VARIANTS = [
+    Variant("gemm_mma", 0, 0, "none", "tf32"),
+    Variant("gemm_mma", 0, 1, "bias", "tf32"),
+    Variant("gemm_mma", 1, 0, "bias_gelu", "tf32"),
+    Variant("gemm_mma", 0, 0, "bias_relu", "bf16", "bf16"),
+    Variant("gemm_mma", 0, 1, "bias_gelu", "bf16", "bf16"),
+    Variant("gemm_mma", 1, 0, "none", "bf16", "fp32"),
+    Variant("gemm_mma", 1, 1, "bias", "bf16", "fp32"),
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("case", [*gemm.EDGES, *(gemm.random_case(seed) for seed in range(5))], ids=str)
+def test_against_float64(variant, case):
+    assert gemm.run(cpu.build("gemm_mma.cu", **variant.macros), variant, case) < TOLERANCE[variant.outputs]

@@ -1,0 +1,18 @@
+import pytest
+
+from tests.kernels import cpu, gemm
+from tests.kernels.gemm import Variant
+
+pytestmark = cpu.needs_gxx
+TOLERANCE = 1e-6  # of the sum of absolute products: a few roundings of fp32
+
+VARIANTS = [
+    Variant("gemm_simt", transpose_a, transpose_b, epilogue)
+    for (transpose_a, transpose_b), epilogue in zip([(0, 0), (0, 1), (1, 0), (1, 1)], gemm.EPILOGUES)
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("case", [*gemm.EDGES, *(gemm.random_case(seed) for seed in range(8))], ids=str)
+def test_against_float64(variant, case):
+    assert gemm.run(cpu.build("gemm_simt.cu", **variant.macros), variant, case) < TOLERANCE

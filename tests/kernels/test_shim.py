@@ -1,0 +1,119 @@
+"""The shim itself: what CUDA leaves undefined must fail here, and lanes must hold what the PTX ISA says."""
+
+import numpy as np
+import pytest
+
+from tests.kernels import cpu, gemm
+
+pytestmark = cpu.needs_gxx
+HERE = cpu.Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def probes():
+    return cpu.build("probes.cu", folder=HERE)
+
+
+def launch(probes, name, *arguments, threads=32, **options):
+    probes.launch(name, grid=(1, 1, 1), block=(threads, 1, 1), arguments=arguments, **options)
+
+
+def test_warp_sum_and_atomics(probes):
+    x, out = np.arange(128, dtype=np.float32), np.zeros(1, np.float32)
+    launch(probes, "warp_sum", x, out, threads=128)
+    assert out[0] == x.sum()
+
+
+def test_missing_barrier_shows(probes):
+    x, out = np.arange(128, dtype=np.float32), np.zeros(128, np.float32)
+    launch(probes, "reverse_without_barrier", x, out, threads=128)
+    assert np.isnan(out).any()
+
+
+def test_order_is_drawn_from_the_seed(probes):
+    orders = []
+    for seed in (1, 1, 2):
+        order, count = np.zeros(64, np.int32), np.zeros(1, np.int32)
+        launch(probes, "arrival_order", order, count, threads=64, seed=seed)
+        orders.append(order.tolist())
+    assert orders[0] == orders[1] != orders[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("barrier_in_a_branch", "a barrier never completes"),
+        ("barriers_on_two_lines", "__syncthreads on lines"),
+        ("mask_without_the_caller", "lacks the calling lane"),
+        ("mask_of_an_ended_lane", "which does not run|never completes"),
+        ("misaligned_copy", "not aligned"),
+        ("copy_never_awaited", "before its asynchronous copies have landed"),
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_undefined_behaviour_fails(probes, name, message, seed):
+    with pytest.raises(cpu.Launch, match=message):
+        launch(probes, name, np.zeros(1024, np.float32), threads=64, seed=seed)
+
+
+def test_copy_lands_at_its_wait(probes):
+    x, out = np.arange(8, dtype=np.float32), np.zeros(12, np.float32)
+    x_aligned = np.zeros(12, np.float32)
+    x_aligned = x_aligned[(-x_aligned.ctypes.data // 4) % 4 :][:8]
+    x_aligned[:] = x
+    launch(probes, "copy_two_groups", x_aligned, out, threads=1)
+    assert np.isnan(out[:4]).all()  # issued
+    assert out[4:8].tolist() == [0, 1, 2, 3]  # the older group landed
+    assert out[8:12].tolist() == [4, 5, 0, 0]  # the newer, of which 8 bytes were valid
+
+
+def test_mma_tf32_lanes(probes):
+    """The tables "Matrix fragments for mma.m16n8k8" (.tf32) of the PTX ISA, from its formulas for row and col."""
+    rng = np.random.default_rng(0)
+    a, b = (gemm.to_tf32(rng.standard_normal(shape)) for shape in ((16, 8), (8, 8)))
+    a_lanes = [[a[g + 8 * (i % 2), t + 4 * (i // 2)] for i in range(4)] for g in range(8) for t in range(4)]
+    b_lanes = [[b[t + 4 * i, g] for i in range(2)] for g in range(8) for t in range(4)]
+    check_mma(probes, "one_mma_tf32", np.array(a_lanes), np.array(b_lanes), a, b)
+
+
+def test_mma_bf16_lanes(probes):
+    """The tables "Matrix fragments for mma.m16n8k16" (.bf16): a_i at row g + 8 where i is 2, 3, 6 or 7, and so on."""
+    rng = np.random.default_rng(0)
+    a, b = (gemm.to_bf16(rng.standard_normal(shape)) for shape in ((16, 16), (16, 8)))
+    places = [(g, t) for g in range(8) for t in range(4)]
+    a_lanes = [[a[g + 8 * (i // 2 % 2), 2 * t + i % 2 + 8 * (i // 4)] for i in range(8)] for g, t in places]
+    b_lanes = [[b[2 * t + i % 2 + 8 * (i // 2), g] for i in range(4)] for g, t in places]
+    a_lanes, b_lanes = (np.array(x, np.uint16) for x in (a_lanes, b_lanes))
+    check_mma(probes, "one_mma_bf16", a_lanes, b_lanes, gemm.from_bf16(a), gemm.from_bf16(b))
+
+
+def check_mma(probes, name, a_lanes, b_lanes, a, b):
+    d_lanes = np.full((32, 4), np.nan, np.float32)
+    launch(probes, name, a_lanes, b_lanes, d_lanes)
+    d = np.zeros((16, 8))
+    for lane in range(32):
+        for i in range(4):
+            d[lane // 4 + 8 * (i // 2), lane % 4 * 2 + i % 2] = d_lanes[lane, i]
+    np.testing.assert_allclose(d, np.float64(a) @ np.float64(b), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_ldmatrix_lanes(probes, transposed):
+    matrices = np.arange(4 * 64, dtype=np.uint16).reshape(4, 8, 8)
+    got = np.zeros((32, 4, 2), np.uint16)
+    launch(probes, "one_ldmatrix_transposed" if transposed else "one_ldmatrix", matrices, got)
+    if transposed:
+        matrices = matrices.swapaxes(1, 2)
+    expected = [[matrices[i, lane // 4, lane % 4 * 2 :][:2] for i in range(4)] for lane in range(32)]
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_rounding_to_bf16_and_tf32(probes):
+    x = np.random.default_rng(0).standard_normal(256).astype(np.float32)
+    x[:6] = [0, -0.0, np.inf, -np.inf, 1 + 2**-8, 1 + 2**-11]  # the last two lie between two bf16, two tf32
+    as_bf16, as_tf32 = np.zeros(256, np.uint16), np.zeros(256, np.float32)
+    launch(probes, "round_numbers", x, as_bf16, as_tf32, threads=256)
+    np.testing.assert_array_equal(as_bf16, gemm.to_bf16(x))
+    np.testing.assert_array_equal(as_tf32, gemm.to_tf32(x))
+    assert as_bf16[4] == 0x3F80
+    assert as_tf32[5] == 1 + 2**-10
