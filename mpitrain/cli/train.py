@@ -134,7 +134,7 @@ def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World",
         reasons = "".join(f"; auto takes {reason}" for reason in sync.reasons)
         sums = f"{names} all-reduce of {size:,.0f} KiB in {count(len(sync.buckets), 'bucket')}"
     lines = [
-        f"{count(world.size, 'rank')}, {count(threads, 'BLAS thread')} each{shared} ({world.library})",
+        f"{count(world.size, 'rank')}, {count(threads, 'BLAS thread')} each{shared} ({world.mpi_version})",
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test samples, {shape} -> {outputs}",
         *([data.note] if data.note else []),
         f"{config.model.name}: {session.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "

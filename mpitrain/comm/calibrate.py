@@ -101,7 +101,7 @@ def calibrate(
         ranks=comm.size,
         ranks_per_node=per_node,
         oversubscribed=world.oversubscribed,
-        source=f"{', '.join(sources)}, with {world.library}",
+        source=f"{', '.join(sources)}, with {world.mpi_version}",
         native=native,
         cold_reduce=compute.cold_reduce,
         cache=_cache_bytes(),

@@ -58,7 +58,7 @@ def record(world: World, algorithm: Algorithm, num_bytes: int, repeats: int = 9)
             num_bytes=buffer.nbytes,
             events=[event for runs, _ in everything for event in runs[number]],
             clock_error=max(error for _, error in everything),
-            library=world.library,
+            library=world.mpi_version,
         )
         for number in range(repeats)
     ]

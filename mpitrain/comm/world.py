@@ -88,7 +88,7 @@ class World:
         self.notes: list[str] = []
 
     @property
-    def library(self) -> str:
+    def mpi_version(self) -> str:
         """The MPI library, in a few words."""
         first_line = MPI.Get_library_version().split("\n")[0].split(",")[0].strip("\x00")
         return " ".join(first_line.replace("Version:", "").split())
@@ -96,7 +96,7 @@ class World:
     @property
     def calibration_path(self) -> Path:
         """Where what was measured on this machine, with this MPI and number of ranks, is kept."""
-        return calibration_path(platform.node(), self.library, self.size)
+        return calibration_path(platform.node(), self.mpi_version, self.size)
 
     # ---- collectives of big buffers
 

@@ -35,7 +35,7 @@ def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any
         "seconds": round(seconds, 3),
         "samples_per_second": round(samples / sum(r.seconds for r in trainer.results), 1),
         "ranks": world.size,
-        "mpi": world.library,
+        "mpi": world.mpi_version,
         "all_reduce": " and ".join(sorted(set(sync.algorithms))),
         "all_reduce_reason": "; ".join(sync.reasons),
         "buckets": len(sync.buckets),

@@ -29,7 +29,7 @@ def main() -> None:
         runs = {name: run_of(p) for name, p in plans.items()} | {"gloo": lambda t=tensor: all_reduce(t)}
         us = {name: 1e6 * seconds for name, seconds in measure(world, runs).items()}
         for name in algorithms[1:]:
-            row = {"algorithm": name, "chosen": plans[name].algorithm, "ranks": world.size, "mpi": world.library}
+            row = {"algorithm": name, "chosen": plans[name].algorithm, "ranks": world.size, "mpi": world.mpi_version}
             row |= {"bytes": num_bytes, "us": us[name], "native_us": us["native"], "ratio": us["native"] / us[name]}
             rows.append(row | {"gloo_us": us["gloo"], "gloo_ratio": us["gloo"] / us[name]})
         for p in plans.values():
