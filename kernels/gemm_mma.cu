@@ -1,7 +1,8 @@
 // Matrix product on tensor cores, sm_80 and later: out = epilogue(alpha A B + beta C), summed in fp32
 // Shapes: A (M, K), B (K, N), C, out, pre (M, N), row-major with leading dims; bias (N,). See common/gemm.cuh.
 // Types: INPUT_BF16 0: A and B are fp32, multiplied as tf32; 1: bf16. OUTPUT_BF16 0: C, out and pre are fp32; 1: bf16.
-// Launch: grid (tiles of out, 1, batch), THREADS a block, SHARED_BYTES of dynamic shared memory
+// Launch: grid (tiles of out, 1, batch), THREADS a block, SHARED_BYTES of dynamic shared memory;
+//     one block an SM: for two, registers would spill
 // Roofline: 2MNK operations for s (MK + KN + 2MN) bytes, s = 4 or 2; compute-bound from about 1024^3 up. On Hopper this
 //     instruction reaches some 40 % of the peak: gemm_wgmma is for that. Oracle: ops/product.py. Source: PTX ISA, mma,
 //     ldmatrix, cp.async; Kerr et al. 2017, "CUTLASS".
@@ -148,7 +149,7 @@ __device__ __forceinline__ void multiply(Sums& sums, const unsigned char* stage,
   }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) gemm_mma(const Gemm<Input, Output> gemm) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1) gemm_mma(const Gemm<Input, Output> gemm) {
   DYNAMIC_SHARED(stages);
   const Input* const a = gemm.a + blockIdx.z * gemm.a_batch;
   const Input* const b = gemm.b + blockIdx.z * gemm.b_batch;

@@ -29,7 +29,6 @@ COMPILER = shutil.which("g++")
 FLAGS = ["-x", "c++", "-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing"]
 WARNINGS = ["-Wall", "-Wno-unknown-pragmas"]  # of kernels that were not edited
 BOUNDS = [
-    "-O1",
     "-fsanitize=address",
     "-fsanitize-sections=shared_memory",
     "--param=asan-instrumentation-with-call-threshold=0",
