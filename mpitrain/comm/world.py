@@ -5,6 +5,7 @@ import math
 import os
 import platform
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,7 @@ from .plan import Plan, Request
 from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, window_bytes
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
+LAST_WORDS_SECONDS = 0.5
 CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
 # Where nothing was measured: bytes of a bucket (PyTorch's), and of a chunk from which `auto` takes the ring. A round
 # from Python costs a few microseconds; where ranks outnumber cores it costs a turn of the scheduler.
@@ -278,9 +280,10 @@ class World:
             raise AgreedError(text if rank == 0 else f"rank {rank}: {text}")
 
     def abort(self, code: int) -> None:
-        """End all ranks at once."""
+        """End all ranks at once, after what this one has said has had time to reach the launcher, which drops it else."""
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(LAST_WORDS_SECONDS)
         MPI.COMM_WORLD.Abort(code)
 
 
