@@ -280,7 +280,7 @@ class World:
             raise AgreedError(text if rank == 0 else f"rank {rank}: {text}")
 
     def abort(self, code: int) -> None:
-        """End all ranks at once, after what this one has said has had time to reach the launcher, which drops it else."""
+        """End all ranks at once, after this one's last words have had time to reach the launcher (it drops them else)."""
         sys.stdout.flush()
         sys.stderr.flush()
         time.sleep(LAST_WORDS_SECONDS)
