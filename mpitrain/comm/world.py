@@ -280,7 +280,7 @@ class World:
             raise AgreedError(text if rank == 0 else f"rank {rank}: {text}")
 
     def abort(self, code: int) -> None:
-        """End all ranks at once, after this one's last words have had time to reach the launcher (it drops them else)."""
+        """End all ranks at once, when the launcher has had time to read what this one has said (it drops the rest)."""
         sys.stdout.flush()
         sys.stderr.flush()
         time.sleep(LAST_WORDS_SECONDS)
