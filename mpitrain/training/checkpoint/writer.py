@@ -136,10 +136,10 @@ class Writer:
                 answer = None, len(make_header(self._part.tensors, self._facts, {}))
             except OSError as error:
                 answer = error.strerror or str(error), 0
-        error, data_begin = self._world.all_gather(answer)[0]
-        if error:
-            self._give_up(error)
-        return None if error else data_begin
+        reason, data_begin = self._world.all_gather(answer)[0]
+        if reason:
+            self._give_up(reason)
+        return None if reason else data_begin
 
     def _open(self) -> SharedFile | None:
         """Open the file; return None on all ranks if one of them cannot."""
