@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import platform
 import sys
 import time
 import warnings
@@ -26,29 +25,19 @@ except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI 
     ) from None
 
 from ..collectives import Algorithm, ScheduleError, check, check_for, find, names
-from ..collectives.price import (
-    Calibration,
-    Choice,
-    calibration_path,
-    choose,
-    choose_bucket_bytes,
-    load_calibration,
-)
-from ..collectives.price.words import say_bytes
+from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
+from .auto import Auto
 from .launch import lonely_message
 from .native import NativePlan
 from .plan import Plan, Request
 from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, window_bytes
+from .staging import HOST, Staging
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 LAST_WORDS_SECONDS = 0.5
+DEVICE_RING_BYTES = 1 << 20  # from here on the ring sums a device's buffers; below, fewer rounds count for more
 CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
-# Where nothing was measured: bytes of a bucket (PyTorch's), and of a chunk from which `auto` takes the ring. A round
-# from Python costs a few microseconds; where ranks outnumber cores it costs a turn of the scheduler.
-BUCKET_BYTES = 25 << 20
-RING_CHUNK = 4 * 1024
-RING_CHUNK_OVERSUBSCRIBED = 256 * 1024
 
 
 class World:
@@ -87,6 +76,8 @@ class World:
         self._windows: list[Window] = []
         self._checked: set[str] = set()
         self._next_tag = 0
+        self._staging = HOST
+        self._auto = Auto(self._comm, self.mpi_version, self.oversubscribed)
         self.notes: list[str] = []
 
     @property
@@ -98,7 +89,7 @@ class World:
     @property
     def calibration_path(self) -> Path:
         """Where what was measured on this machine, with this MPI and number of ranks, is kept."""
-        return calibration_path(platform.node(), self.mpi_version, self.size)
+        return self._auto.path
 
     # ---- collectives of big buffers
 
@@ -122,15 +113,18 @@ class World:
         """
         with self.together():
             self.check_name(algorithm)
+        if not isinstance(buffer, np.ndarray):
+            algorithm = self._for_device(algorithm, buffer.nbytes)
         if algorithm == "auto":
             algorithm = self.choose(buffer.nbytes).name
         if algorithm == "shared":
             plan = self._plan_shared(buffer, op)
             if plan is not None:
                 return plan
-            algorithm = self._rule_of_thumb(buffer.nbytes).name
+            algorithm = self._auto.rule_of_thumb(buffer.nbytes).name
         if algorithm == "native":
-            return NativePlan(self._comm, buffer, op=op, yield_cpu=self.oversubscribed)
+            staging = self._staging_of(buffer)
+            return NativePlan(self._comm, buffer, op=op, staging=staging, yield_cpu=self.oversubscribed)
         return self.plan(algorithm, buffer, op)
 
     def plan(self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum") -> Plan:
@@ -140,7 +134,25 @@ class World:
         """
         found = find(algorithm) if isinstance(algorithm, str) else algorithm
         self._next_tag += 1
-        return Plan(self._comm, found, buffer, op=op, tag=self._next_tag, yield_cpu=self.oversubscribed)
+        staging, crowded = self._staging_of(buffer), self.oversubscribed
+        return Plan(self._comm, found, buffer, op=op, tag=self._next_tag, staging=staging, yield_cpu=crowded)
+
+    def use_staging(self, staging: Staging) -> None:
+        """Say how plans get at buffers that are not NumPy arrays (all ranks alike)."""
+        self._staging = staging
+
+    def _staging_of(self, buffer: Any) -> Staging:
+        return HOST if isinstance(buffer, np.ndarray) else self._staging
+
+    def _for_device(self, algorithm: str, num_bytes: int) -> str:
+        """Return the all-reduce for a buffer of a device: what was measured, and shared memory, are the host's."""
+        if algorithm == "native" and not self._staging.direct:
+            raise AgreedError(
+                "native all-reduce cannot read this device's memory; take ring, or auto, which go by way of the host"
+            )
+        if algorithm not in ("auto", "shared"):
+            return algorithm
+        return "recursive_doubling" if num_bytes < DEVICE_RING_BYTES else "ring"
 
     def choose(self, num_bytes: int) -> Choice:
         """Return the all-reduce that ``auto`` stands for at this length, and why; all ranks call it together.
@@ -148,37 +160,13 @@ class World:
         What ``mpitrain collective tune`` or ``calibrate`` has measured on this machine with this MPI and number of
         ranks decides; without it, a rule of thumb.
         """
-        choice = None
-        if self.rank == 0:
-            calibration = self._calibration()
-            choice = choose(self.size, num_bytes, calibration) if calibration else self._rule_of_thumb(num_bytes)
-        return self._comm.bcast(choice)
+        choice = self._auto.choose(num_bytes)
+        self._note(self._auto.note)
+        return choice
 
     def choose_bucket_bytes(self) -> int:
         """Return how long a gradient bucket should be, by the same measurements; all ranks call it together."""
-        found = BUCKET_BYTES
-        if self.rank == 0 and (calibration := self._calibration()):
-            found = choose_bucket_bytes(self.size, calibration)
-        return self._comm.bcast(found)
-
-    def _calibration(self) -> Calibration | None:
-        """Return what was measured on this machine with this MPI and number of ranks, if it says anything."""
-        if self.size == 1 or not self.calibration_path.is_file():
-            return None
-        try:
-            calibration = load_calibration(self.calibration_path)
-        except UserError as error:
-            if str(error) not in self.notes:
-                self.notes.append(str(error))
-            return None
-        return calibration if calibration.best or not calibration.oversubscribed else None
-
-    def _rule_of_thumb(self, num_bytes: int) -> Choice:
-        least = RING_CHUNK_OVERSUBSCRIBED if self.oversubscribed else RING_CHUNK
-        name = "ring" if num_bytes >= self.size * least else "tree" if self.oversubscribed else "native"
-        turn = ", ranks outnumber cores" if self.oversubscribed else ""
-        reason = f"ring from {say_bytes(self.size * least)}{turn}: a rule of thumb; mpitrain collective tune measures"
-        return Choice(name, None, f"{name} at {say_bytes(num_bytes)} ({reason})")
+        return self._auto.choose_bucket_bytes()
 
     def check_name(self, algorithm: str) -> None:
         """Raise a UserError if there is no such all-reduce, or if it is wrong.
@@ -224,9 +212,13 @@ class World:
         """Say whether the ranks cannot share so much memory each, the same on all of them; the reason is a note."""
         reason = why_not(self.node_size, self.size, num_bytes) if self.rank == 0 else None
         reason = self._comm.bcast(reason)
-        if reason is not None and (note := f"no shared {what}: {reason}") not in self.notes:
-            self.notes.append(note)
+        if reason is not None:
+            self._note(f"no shared {what}: {reason}")
         return reason is not None
+
+    def _note(self, text: str) -> None:
+        if text and text not in self.notes:
+            self.notes.append(text)
 
     # ---- small things, by the MPI library
 
