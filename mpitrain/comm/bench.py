@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from ..collectives.price import Calibration, Curve, choose
-from .meter import real_zeros
 from .world import World
 
 NATIVE, AUTO = "native", "auto"
