@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from . import native
+
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
@@ -29,8 +31,12 @@ class Device:
         self.threads = os.cpu_count() or 1  # what BLAS takes until it is told otherwise
 
     def use_threads(self, count: int) -> None:
-        """Let BLAS run on ``count`` cores in this process; products are cut accordingly (``ops/product.py``)."""
-        threadpool_limits(count)
+        """Use ``count`` cores in this process: native kernels do, or BLAS where there are none."""
+        if native.library is None:
+            threadpool_limits(count)
+        else:  # one pool: its threads and those of BLAS would wait for each other's cores
+            threadpool_limits(1)
+            native.library.use_threads(count)
         self.threads = count
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
