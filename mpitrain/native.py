@@ -1,7 +1,7 @@
 """The kernels in C (kernels/cpu), where they were built, and which instructions they use.
 
-MPITRAIN_CPU chooses: ``numpy`` (no native kernels: for tests and lectures), or a level, ``baseline``, ``avx2``, ``avx512``;
-without it the fastest level that this machine has.
+MPITRAIN_CPU chooses: ``numpy`` (no native kernels: for tests and lectures), or a level, ``baseline``, ``avx2`` or
+``avx512``; without it the fastest level that this machine has.
 """
 
 import os
