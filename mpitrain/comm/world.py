@@ -134,7 +134,8 @@ class World:
     def plan(self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum") -> Plan:
         """Return a request for any collective that is a schedule: ``plan("all_gather/bruck", buffer)``.
 
-        Chunk r of the buffer is rank r's, where a collective has such a thing; the root is rank 0.
+        Chunk r of the buffer is rank r's, where a collective has such a thing. The root is rank 0, or what the option
+        says: ``plan("broadcast/binomial:root=3", buffer)``.
         """
         found = find(algorithm) if isinstance(algorithm, str) else algorithm
         self._next_tag += 1
