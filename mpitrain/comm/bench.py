@@ -1,9 +1,9 @@
 """Time all-reduces against the MPI library's own, on the ranks of this job.
 
-All algorithms of one length run in turn, over and over, and all lengths are gone through in several passes: what
-disturbs the machine disturbs all of them alike. Each runs twice in its turn and the second time counts: else the
-others' buffers would be in the caches, and a time would depend on what it is compared with. A run is timed from a
-barrier to the end of the last rank; the median counts.
+All algorithms of one length are planned first and then run in turn, over and over: what disturbs the machine
+disturbs all of them alike. Each runs twice in its turn and the second time counts: else the others' buffers would
+be in the caches, and a time would depend on what it is compared with. A run is timed from a barrier to the end of
+the last rank; the median counts.
 """
 
 import time
@@ -102,6 +102,10 @@ def _measure(world: World, names: Sequence[str], num_bytes: int) -> dict[str, fl
     for plan in plans:
         plan.free()
     return dict(zip(names, medians.tolist()))
+
+
+def _zeros(num_bytes: int) -> np.ndarray:
+    return np.zeros(max(1, num_bytes // 4), np.float32)
 
 
 def _second_run(world: World, plan: Any) -> float:

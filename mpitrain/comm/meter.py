@@ -48,13 +48,13 @@ class Meter:
         return found
 
     def _plan(self, steps: list[Step], num_chunks: int, num_bytes: int) -> Plan:
-        buffer = real_zeros(num_chunks * max(1, num_bytes // 4))
+        buffer = np.zeros(num_chunks * max(1, num_bytes // 4), np.float32)
         algorithm = Algorithm("measured", "all_reduce", lambda rank, size: iter(steps), lambda size: num_chunks)
         return Plan(self.comm, algorithm, buffer, tag=TAG, yield_cpu=self._yield_cpu)
 
     def native(self, num_bytes: int) -> float:
         """Return the seconds of the library's all-reduce."""
-        plan = NativePlan(self.comm, real_zeros(num_bytes // 4), yield_cpu=self._yield_cpu)
+        plan = NativePlan(self.comm, np.zeros(max(1, num_bytes // 4), np.float32), yield_cpu=self._yield_cpu)
         return self.typical(lambda: self._time(plan))
 
     def interleaved(
@@ -85,7 +85,7 @@ class Meter:
         return longest
 
     def _send_to_sleeper(self, pair: Pair | None, num_bytes: int) -> float:
-        buffer = real_zeros(num_bytes // 4)
+        buffer = np.zeros(max(1, num_bytes // 4), np.float32)
         seconds = 0.0
         self.comm.Barrier()
         if pair and pair.is_first:
@@ -108,10 +108,3 @@ class Meter:
 def quartile(values: list[float]) -> float:
     """Return the lower quartile: disturbances only add."""
     return float(np.percentile(values, 25))
-
-
-def real_zeros(length: int) -> np.ndarray:
-    """Return at least one zero, in memory of its own: what was never written is one page, shared and always cached."""
-    out = np.empty(max(1, length), np.float32)
-    out.fill(0)
-    return out
