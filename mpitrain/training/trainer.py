@@ -84,6 +84,7 @@ class Trainer:
         self.config, self.session, self.world = config, session, world
         self._progress, self._wishes = progress, wishes
         o, p, data = config.optimizer, config.parallel, session.dataset
+        world.use_progress_thread(p.overlap == "thread")
         self.data_parallel = DataParallel(
             session.model,
             session.arena,

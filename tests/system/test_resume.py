@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from mpitrain.data import open_dataset
+
 FAULTY = (str(Path(__file__).with_name("faulty.py")),)
 PLAIN = ("--epochs", 4, "--batch-size", 100, "--progress", "lines")  # 15 steps an epoch
 RICH = (*PLAIN, "--model", "mlp", "--dropout", 0.2, "--crop", 1, "--flip", "--optimizer", "adamw", "--accumulate", 2)
@@ -157,7 +159,7 @@ def test_a_full_disk_does_not_end_training(mpitrain, tmp_path):
         (("--model", "mlp"), "--model is mlp, but cut/checkpoints/"),
         (("--seed", 5), "--seed is 5, but"),
         (("--optimizer", "adam"), "--optimizer is adam, but"),
-        (("--test-fraction", 0.5), "the data have changed"),
+        (("--data", "npz:fewer.npz"), "there are 1,436 training samples, but cut/checkpoints/"),
         (("--out", "other"), "--resume cut goes on in cut, not in other"),
     ],
 )
@@ -169,7 +171,9 @@ def test_what_does_not_fit(mpitrain, tmp_path, options, message, cut):
 
 
 @pytest.fixture
-def cut(mpitrain):
+def cut(mpitrain, tmp_path):
+    split = open_dataset("digits").train
+    np.savez(tmp_path / "fewer.npz", x_train=split.x[1:], y_train=split.y[1:], x_test=split.x[:9], y_test=split.y[:9])
     assert mpitrain(1, "term", 0, 5, *PLAIN, "--out", "cut", program=FAULTY)[0] == 85
 
 
