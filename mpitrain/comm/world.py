@@ -32,9 +32,11 @@ from .launch import lonely_message
 from .native import NativePlan
 from .plan import Plan, Request
 from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, window_bytes
+from .staging import HOST, Staging
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 LAST_WORDS_SECONDS = 0.5
+DEVICE_RING_BYTES = 1 << 20  # from here on the ring sums a device's buffers; below, fewer rounds count for more
 CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
 
 
@@ -74,6 +76,7 @@ class World:
         self._windows: list[Window] = []
         self._checked: set[str] = set()
         self._next_tag = 0
+        self._staging = HOST
         self._auto = Auto(self._comm, self.mpi_version, self.oversubscribed)
         self.notes: list[str] = []
 
@@ -110,6 +113,8 @@ class World:
         """
         with self.together():
             self.check_name(algorithm)
+        if not isinstance(buffer, np.ndarray):
+            algorithm = self._for_device(algorithm, buffer.nbytes)
         if algorithm == "auto":
             algorithm = self.choose(buffer.nbytes).name
         if algorithm == "shared":
@@ -118,7 +123,8 @@ class World:
                 return plan
             algorithm = self._auto.rule_of_thumb(buffer.nbytes).name
         if algorithm == "native":
-            return NativePlan(self._comm, buffer, op=op, yield_cpu=self.oversubscribed)
+            staging = self._staging_of(buffer)
+            return NativePlan(self._comm, buffer, op=op, staging=staging, yield_cpu=self.oversubscribed)
         return self.plan(algorithm, buffer, op)
 
     def plan(self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum") -> Plan:
@@ -128,7 +134,25 @@ class World:
         """
         found = find(algorithm) if isinstance(algorithm, str) else algorithm
         self._next_tag += 1
-        return Plan(self._comm, found, buffer, op=op, tag=self._next_tag, yield_cpu=self.oversubscribed)
+        staging, crowded = self._staging_of(buffer), self.oversubscribed
+        return Plan(self._comm, found, buffer, op=op, tag=self._next_tag, staging=staging, yield_cpu=crowded)
+
+    def use_staging(self, staging: Staging) -> None:
+        """Say how plans get at buffers that are not NumPy arrays (all ranks alike)."""
+        self._staging = staging
+
+    def _staging_of(self, buffer: Any) -> Staging:
+        return HOST if isinstance(buffer, np.ndarray) else self._staging
+
+    def _for_device(self, algorithm: str, num_bytes: int) -> str:
+        """Return the all-reduce for a buffer of a device: what was measured, and shared memory, are the host's."""
+        if algorithm == "native" and not self._staging.direct:
+            raise AgreedError(
+                "native all-reduce cannot read this device's memory; take ring, or auto, which go by way of the host"
+            )
+        if algorithm not in ("auto", "shared"):
+            return algorithm
+        return "recursive_doubling" if num_bytes < DEVICE_RING_BYTES else "ring"
 
     def choose(self, num_bytes: int) -> Choice:
         """Return the all-reduce that ``auto`` stands for at this length, and why; all ranks call it together.
