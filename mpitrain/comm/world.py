@@ -28,6 +28,7 @@ from ..collectives import Algorithm, ScheduleError, check, check_for, find, name
 from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
 from .auto import Auto
+from .files import SharedFile
 from .launch import lonely_message
 from .native import NativePlan
 from .plan import Plan, Request
@@ -59,6 +60,8 @@ class World:
         True when the ranks of this node outnumber its cores.
     notes : list of str
         What turned out otherwise than asked for, and why; the same on all ranks.
+    mpi_io : bool
+        False where a rank may be lost while files are open: they are then written without MPI.
     """
 
     def __init__(self, comm: Any = MPI.COMM_WORLD) -> None:
@@ -79,6 +82,7 @@ class World:
         self._staging = HOST
         self._auto = Auto(self._comm, self.mpi_version, self.oversubscribed)
         self.notes: list[str] = []
+        self.mpi_io = True
 
     @property
     def mpi_version(self) -> str:
@@ -130,7 +134,8 @@ class World:
     def plan(self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum") -> Plan:
         """Return a request for any collective that is a schedule: ``plan("all_gather/bruck", buffer)``.
 
-        Chunk r of the buffer is rank r's, where a collective has such a thing; the root is rank 0.
+        Chunk r of the buffer is rank r's, where a collective has such a thing. The root is rank 0, or what the option
+        says: ``plan("broadcast/binomial:root=3", buffer)``.
         """
         found = find(algorithm) if isinstance(algorithm, str) else algorithm
         self._next_tag += 1
@@ -247,6 +252,10 @@ class World:
     def all_gather(self, item: Any) -> list[Any]:
         """Return the ``item`` of every rank, in order of rank (small Python objects)."""
         return self._comm.allgather(item)
+
+    def open_file(self, path: Path) -> SharedFile:
+        """Open a file that exists for all ranks to write to, all together; raises OSError where it cannot be opened."""
+        return SharedFile(self._comm, path, mpi_io=self.mpi_io)
 
     def barrier(self) -> None:
         """Return when all ranks are here."""
