@@ -4,8 +4,7 @@ Their sources are kernels/ of the checkout. ``sources`` here is a link to it, wh
 that they are found at one place whether the package is installed, installed in editable form, or imported as it lies.
 """
 
-from .build import build
 from .kernel import SOURCES, Kernel
 from .plan import Launch
 
-__all__ = ["SOURCES", "Kernel", "Launch", "build"]
+__all__ = ["SOURCES", "Kernel", "Launch"]

@@ -58,7 +58,7 @@ def options(kernel: Kernel, arch: str) -> list[str]:
 
 def cached(kernel: Kernel, arch: str) -> Path:
     """Return where the cubin lies, or would lie."""
-    texts = [part for named in text_with_headers(kernel.file) for part in named]
+    texts = [part for named in text_with_headers(kernel.file).items() for part in named]
     parts = [*texts, kernel.name, arch, *FLAGS, *(f"{key}={value}" for key, value in kernel.macros), nvrtc.version()]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
     return folder() / f"{kernel.name}-{arch}-{digest}.cubin"
@@ -73,7 +73,7 @@ def folder() -> Path:
 
 
 def _text(kernel: Kernel) -> str:
-    return dict(text_with_headers(kernel.file))[str(Path(kernel.file))]
+    return text_with_headers(kernel.file)[str(Path(kernel.file))]
 
 
 @contextlib.contextmanager

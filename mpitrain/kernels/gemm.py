@@ -1,6 +1,6 @@
 """Matrix products: which kernel, tile and split of K, and the record that a launch passes (kernels/README.md).
 
-    out = epilogue(alpha A B + beta C)        A (M, K), B (K, N), C and out (M, N)
+out = epilogue(alpha A B + beta C)        A (M, K), B (K, N), C and out (M, N)
 """
 
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ class Tile:
         else:
             macros |= {"STAGES": self.stages, "INPUT_BF16": int(shape.inputs == "bf16")}
             macros |= {"OUTPUT_BF16": int(shape.outputs == "bf16")}
-        return kernel(f"{self.kernel}.cu", least_arch=self.least_arch, **macros)
+        return kernel(f"{self.kernel}.cu", macros, least_arch=self.least_arch)
 
 
 TILES = (
@@ -126,7 +126,15 @@ TILES = (
 
 @dataclass(frozen=True)
 class GemmPlan:
-    """A product as it is launched: one kernel, and gemm_sum after it where K is split."""
+    """A product as it is launched: one kernel, and gemm_sum after it where K is split.
+
+    Attributes
+    ----------
+    k_split : int
+        Depth of each part of K.
+    slab : int
+        Rows over which one column sum goes.
+    """
 
     kernel: Kernel
     launch: Launch
@@ -135,11 +143,6 @@ class GemmPlan:
     sum_kernel: Kernel | None
     sum_launch: Launch | None
     slab: int
-
-    @property
-    def slabs_of(self) -> int:
-        """Rows of one slab of column sums."""
-        return self.slab
 
 
 def make_plan(shape: Shape, tile: Tile, splits: int) -> GemmPlan:
@@ -158,7 +161,7 @@ def make_plan(shape: Shape, tile: Tile, splits: int) -> GemmPlan:
         launch,
         splits,
         k_split,
-        kernel("gemm_sum.cu", **macros),
+        kernel("gemm_sum.cu", macros),
         Launch(grid, (SUM_THREADS, 1, 1)),
         SUM_ROWS,
     )

@@ -1,8 +1,8 @@
 """A kernel before it is built: a file, the entry in it, and the macros that fix its tile, layout and types."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "sources"
@@ -46,9 +46,9 @@ class Kernel:
         return f"{self.file}:{self.name}" + (f" {macros}" if macros else "")
 
 
-def kernel(file: str, *, name: str = "", least_arch: int = 75, exact_arch: bool = False, **macros: int) -> Kernel:
+def kernel(file: str, macros: Mapping[str, int] | None = None, *, name: str = "", least_arch: int = 75) -> Kernel:
     """Return the kernel of ``file`` that is named like it (or ``name``) with these macros."""
-    return Kernel(file, name or Path(file).stem, tuple(sorted(macros.items())), least_arch, exact_arch)
+    return Kernel(file, name or Path(file).stem, tuple(sorted((macros or {}).items())), least_arch)
 
 
 def arch_number(arch: str) -> int:
@@ -56,21 +56,20 @@ def arch_number(arch: str) -> int:
     return int(arch.removeprefix("sm_").removesuffix("a"))
 
 
-@lru_cache
-def text_with_headers(file: str, folder: Path = SOURCES) -> tuple[tuple[str, str], ...]:
-    """Return (name, text) of a file and of all of ours that it includes, directly or not."""
+def text_with_headers(file: str) -> dict[str, str]:
+    """Return the text of a file and of all of ours that it includes, directly or not, by name."""
     found: dict[str, str] = {}
     wanted = [Path(file)]
     while wanted:
         path = wanted.pop()
         if str(path) in found:
             continue
-        found[str(path)] = text = (folder / path).read_text()
+        found[str(path)] = text = (SOURCES / path).read_text()
         for name in INCLUDE.findall(text):
             # as the compiler looks: beside the file that includes, then from the top
             beside = path.parent / name
-            wanted.append(beside if (folder / beside).is_file() else Path(name))
-    return tuple(sorted(found.items()))
+            wanted.append(beside if (SOURCES / beside).is_file() else Path(name))
+    return dict(sorted(found.items()))
 
 
 def entries(file: str) -> list[str]:

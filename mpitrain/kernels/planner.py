@@ -72,11 +72,13 @@ def read_table(path: Path | None = None) -> Table:
         shapes = {key: (str(tile), int(splits)) for key, (tile, splits) in text.pop("shapes").items()}
         return Table(shapes=shapes, **text)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} is no table of kernels ({error}); mpitrain kernel bench --out FILE writes one") from None
+        raise UserError(
+            f"{path} is no table of kernels ({error}); mpitrain kernel bench --out FILE writes one"
+        ) from None
 
 
 @lru_cache(maxsize=4096)
-def plan(shape: Shape, arch: str, num_processors: int, table: Table | None = None) -> GemmPlan:
+def plan(shape: Shape, arch: str, num_processors: int) -> GemmPlan:
     """Return the plan for ``shape`` on a GPU of ``arch``.
 
     Raises
@@ -84,7 +86,7 @@ def plan(shape: Shape, arch: str, num_processors: int, table: Table | None = Non
     UserError
         If no kernel multiplies these types on that architecture.
     """
-    return make_plan(shape, *choose(shape, arch, num_processors, table or read_table()))
+    return make_plan(shape, *choose(shape, arch, num_processors, read_table()))
 
 
 def choose(shape: Shape, arch: str, num_processors: int, table: Table) -> tuple[Tile, int]:
@@ -97,7 +99,7 @@ def choose(shape: Shape, arch: str, num_processors: int, table: Table) -> tuple[
         if known is not None and tile.name == known[0]:
             return tile, known[1]
     choices = [(tile, splits) for tile in tiles for splits in split_choices(shape.k)]
-    return min(choices, key=lambda choice: microseconds(shape, *choice, num_processors, table))
+    return min(choices, key=lambda choice: microseconds(shape, choice[0], choice[1], num_processors, table))
 
 
 def microseconds(shape: Shape, tile: Tile, splits: int, num_processors: int, table: Table) -> float:
