@@ -166,7 +166,7 @@ static void conv_dw_image(const Conv *v, const float *x, long line, const float 
         for (long h = 0; h < v->KH; h++) {
             // outputs i whose tap h lies inside: 0 <= i sh + h - top < H
             const long begin = MAX(0, (v->top - h + v->sh - 1) / v->sh);
-            const long end = MIN(v->OH, (v->H - 1 + v->top - h) / v->sh + 1);
+            const long last = v->H - 1 + v->top - h, end = last < 0 ? 0 : MIN(v->OH, last / v->sh + 1);
             if (begin >= end) continue;
             float *c = sums + h * K * v->O + o;
             Tile q = {
