@@ -14,6 +14,7 @@ typedef struct {
     long rows, columns; // tiles of one image
     long block;         // tiles in a block
     long at, mt;        // floats from tile to tile of inputs, and of products
+    long inputs_step, products_step; // floats from one of the 36 to the next
     long kernel_size;   // floats of one of the 36 packed kernels
 } Winograd;
 
@@ -55,6 +56,17 @@ INLINE void store_some(float *p, vec value, long n) {
     JOIN(store_, WIDTH)(p, value, n, 0);
 }
 
+// n floats, in vectors where they are many
+static void copy(float *to, const float *from, long n) {
+    for (; n >= WIDTH; n -= WIDTH, to += WIDTH, from += WIDTH) STORE(to, LOAD(from));
+    if (n) move_some(to, from, n);
+}
+
+static void clear(float *to, long n) {
+    for (; n >= WIDTH; n -= WIDTH, to += WIDTH) STORE(to, (vec){});
+    while (n-- > 0) *to++ = 0;
+}
+
 // A tile of ``side`` x ``side`` pixels at (i, j) of an image (H, W, C): in place where it lies inside and channels are
 // whole vectors, else copied to ``patch`` with zeros around; *line floats from line to line, *step from pixel to pixel
 static const float *open_tile(const float *image, long H, long W, long C, long i, long j, int side, float *patch,
@@ -65,20 +77,31 @@ static const float *open_tile(const float *image, long H, long W, long C, long i
         return image + (i * W + j) * C;
     }
     *line = side * Cp, *step = Cp;
-    for (long a = 0; a < side; a++)
-        for (long b = 0; b < side; b++) {
-            float *to = patch + (a * side + b) * Cp;
-            const int inside = i + a >= 0 && i + a < H && j + b >= 0 && j + b < W;
-            if (inside) memcpy(to, image + ((i + a) * W + j + b) * C, 4 * C);
-            memset(to + inside * C, 0, 4 * (Cp - inside * C));
+    const long begin = MIN(side, MAX(0, -j)), end = MAX(begin, MIN(side, W - j)); // columns that lie inside
+    float *to = patch;
+    for (long a = 0; a < side; a++, to += side * Cp) {
+        if (i + a < 0 || i + a >= H) {
+            clear(to, side * Cp);
+            continue;
         }
+        const float *from = image + ((i + a) * W + j) * C;
+        clear(to, begin * Cp);
+        if (Cp == C)
+            copy(to + begin * C, from + begin * C, (end - begin) * C);
+        else
+            for (long b = begin; b < end; b++) {
+                copy(to + b * Cp, from + b * C, C);
+                clear(to + b * Cp + C, Cp - C);
+            }
+        clear(to + end * Cp, (side - end) * Cp);
+    }
     return patch;
 }
 
 static void input_tile(const Winograd *g, long tile, float *patch, float *out) {
     const Conv *v = g->v;
     const long per_image = g->rows * g->columns, n = tile / per_image, i = tile % per_image / g->columns;
-    const long j = tile % g->columns, q_step = g->block * g->at;
+    const long j = tile % g->columns, q_step = g->inputs_step;
     long line, step;
     const float *x = open_tile(v->x + n * v->H * v->W * v->C, v->H, v->W, v->C, 4 * i - v->top, 4 * j - v->left, 6, patch,
                                &line, &step);
@@ -99,7 +122,7 @@ static void input_tile(const Winograd *g, long tile, float *patch, float *out) {
 static void output_tile(const Winograd *g, long tile, const float *products) {
     const Conv *v = g->v;
     const long per_image = g->rows * g->columns, n = tile / per_image, i = tile % per_image / g->columns * 4;
-    const long j = tile % g->columns * 4, q_step = g->block * g->mt;
+    const long j = tile % g->columns * 4, q_step = g->products_step;
     const long height = MIN(4, v->OH - i), width = MIN(4, v->OW - j);
     float *y = v->y + n * v->y_image + i * v->y_line + j * v->y_step;
     for (long o = 0; o < v->O; o += WIDTH) {
@@ -110,11 +133,15 @@ static void output_tile(const Winograd *g, long tile, const float *products) {
             transform_a(m, t);
             UNROLL for (int a = 0; a < 4; a++) half[a][b] = t[a];
         }
+        const int whole = height == 4 && width == 4 && o + WIDTH <= v->O;
         UNROLL for (int a = 0; a < 4; a++) {
+            float *line = y + a * v->y_line + o;
             transform_a(half[a], t);
-            if (a < height)
+            if (whole)
+                UNROLL for (int b = 0; b < 4; b++) STORE(line + b * v->y_step, t[b] + bias);
+            else
                 UNROLL for (int b = 0; b < 4; b++)
-                    if (b < width) store_some(y + a * v->y_line + b * v->y_step + o, t[b] + bias, v->O - o);
+                    if (a < height && b < width) store_some(line + b * v->y_step, t[b] + bias, v->O - o);
         }
     }
 }
@@ -122,7 +149,7 @@ static void output_tile(const Winograd *g, long tile, const float *products) {
 static void product_tile(const Winograd *g, long tile, float *patch, float *out) {
     const Conv *v = g->v;
     const long per_image = g->rows * g->columns, n = tile / per_image, i = tile % per_image / g->columns;
-    const long j = tile % g->columns, q_step = g->block * g->mt;
+    const long j = tile % g->columns, q_step = g->products_step;
     long line, step;
     const float *dy = open_tile(g->dy + n * v->OH * v->OW * v->O, v->OH, v->OW, v->O, 4 * i, 4 * j, 4, patch, &line, &step);
     for (long o = 0; o < v->O; o += WIDTH) {
@@ -169,17 +196,17 @@ static void kernels_part(const void *context, long begin, long end, int thread) 
 static void winograd_part(const void *context, long begin, long end, int thread) {
     const Winograd *g = context;
     const Conv *v = g->v;
-    float *patch = scratch(thread, 0, 4 * 36 * (g->at + g->block * (g->at + g->mt)));
-    float *inputs = patch + 36 * g->at, *products = inputs + 36 * g->block * g->at;
+    float *patch = scratch(thread, 0, 4 * 36 * (g->at + g->inputs_step + g->products_step));
+    float *inputs = patch + 36 * g->at, *products = inputs + 36 * g->inputs_step;
     for (long tile = begin; tile < end; tile += g->block) {
         const long count = MIN(g->block, end - tile);
         for (long t = 0; t < count; t++) input_tile(g, tile + t, patch, inputs + t * g->at);
         for (int q = 0; q < 36; q++)
             for (long o = 0; o < v->O; o += PANEL) {
                 Tile p = {
-                    .a = inputs + q * g->block * g->at, .at = g->at, .H = 1, .K = v->C,
+                    .a = inputs + q * g->inputs_step, .at = g->at, .H = 1, .K = v->C,
                     .b = g->kernels + q * g->kernel_size + o * v->C, .bk = panel_width(v->O - o),
-                    .c = products + q * g->block * g->mt + o, .ct = g->mt, .width = MIN(PANEL, v->O - o),
+                    .c = products + q * g->products_step + o, .ct = g->mt, .width = MIN(PANEL, v->O - o),
                 };
                 run_tiles(p, count, 1);
             }
@@ -196,6 +223,7 @@ static long spread(long n) {
 static Winograd plan(const Conv *v) {
     Winograd g = {.v = v, .rows = (v->OH + 3) / 4, .columns = (v->OW + 3) / 4, .at = spread(v->C), .mt = spread(v->O)};
     g.block = MAX(24, MIN(192, 3600 / (v->C + v->O) / 12 * 12));
+    g.inputs_step = spread(g.block * g.at) + 16, g.products_step = spread(g.block * g.mt) + 16;
     g.kernel_size = panels_size(v->C, v->O);
     return g;
 }
@@ -225,8 +253,8 @@ static float *dw_sums(const Winograd *g, int thread) {
 static void winograd_dw_part(const void *context, long begin, long end, int thread) {
     const Winograd *g = context;
     const Conv *v = g->v;
-    float *patch = scratch(thread, 0, 4 * 36 * (MAX(g->at, g->mt) + g->block * (g->at + g->mt)));
-    float *inputs = patch + 36 * MAX(g->at, g->mt), *products = inputs + 36 * g->block * g->at, *sums = dw_sums(g, thread);
+    float *patch = scratch(thread, 0, 4 * 36 * (MAX(g->at, g->mt) + g->inputs_step + g->products_step));
+    float *inputs = patch + 36 * MAX(g->at, g->mt), *products = inputs + 36 * g->inputs_step, *sums = dw_sums(g, thread);
     for (long tile = begin; tile < end; tile += g->block) {
         const long count = MIN(g->block, end - tile);
         for (long t = 0; t < count; t++) input_tile(g, tile + t, patch, inputs + t * g->at);
@@ -235,8 +263,8 @@ static void winograd_dw_part(const void *context, long begin, long end, int thre
             for (long o = 0; o < v->O; o += PANEL) {
                 float *c = sums + q * v->C * v->O + o;
                 Tile p = {
-                    .a = inputs + q * g->block * g->at, .ak = g->at, .H = 1, .K = count,
-                    .b = products + q * g->block * g->mt + o, .bk = g->mt, .width = MIN(PANEL, v->O - o),
+                    .a = inputs + q * g->inputs_step, .ak = g->at, .H = 1, .K = count,
+                    .b = products + q * g->products_step + o, .bk = g->mt, .width = MIN(PANEL, v->O - o),
                     .c = c, .ct = v->O, .first = tile == begin ? 0 : c, .first_step = v->O,
                 };
                 run_tiles(p, v->C, 0);
