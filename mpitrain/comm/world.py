@@ -29,9 +29,11 @@ from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
 from .auto import Auto
 from .launch import lonely_message
+from .ledger import Ledger, caller, source_line
 from .native import NativePlan
 from .plan import Plan, Request
 from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, window_bytes
+from .watched import WatchedComm, WatchedPlan
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 LAST_WORDS_SECONDS = 0.5
@@ -57,20 +59,24 @@ class World:
         True when the ranks of this node outnumber its cores.
     notes : list of str
         What turned out otherwise than asked for, and why; the same on all ranks.
+    ledger : Ledger
+        What this rank and the others of its node do in collectives.
     """
 
     def __init__(self, comm: Any = MPI.COMM_WORLD) -> None:
         if comm == MPI.COMM_WORLD and (message := lonely_message(comm.size)):
             raise UserError(message)
-        self._comm = comm.Dup()
+        self._comm = WatchedComm(comm.Dup())
         self.rank, self.size = self._comm.rank, self._comm.size
-        node = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
+        node = WatchedComm(self._comm.Split_type(MPI.COMM_TYPE_SHARED))
         self.node_rank, self.node_size = node.rank, node.size
         masks = node.allgather(_allowed_cores())
         sharing = sum(mask == masks[node.rank] for mask in masks)
         self.cores = max(1, len(masks[node.rank]) // sharing)
         self.oversubscribed = node.size > len(frozenset().union(*masks))
         self._node = node
+        self.ledger = self._comm.ledger = node.ledger = Ledger(node, self.rank)
+        self._comm.compared = True
         self._windows: list[Window] = []
         self._checked: set[str] = set()
         self._next_tag = 0
@@ -90,7 +96,9 @@ class World:
 
     # ---- collectives of big buffers
 
-    def plan_all_reduce(self, buffer: np.ndarray, algorithm: str = "auto", op: str = "sum") -> Request:
+    def plan_all_reduce(
+        self, buffer: np.ndarray, algorithm: str = "auto", op: str = "sum", *, what: str = ""
+    ) -> Request:
         """Return a request that reduces ``buffer`` (n,) over the ranks in place, as often as it is started.
 
         Every rank calls this in the same order with the same length, dtype, algorithm and operator.
@@ -102,12 +110,20 @@ class World:
             Of ``ALL_REDUCE_NAMES``, with options or not, or FILE.py:FUNC (checked first).
         op : str
             sum, max, min or adasum.
+        what : str
+            What the buffer holds, for messages about ranks that wait.
 
         Raises
         ------
         AgreedError
             On all ranks, if there is no such algorithm or if it is wrong.
         """
+        plan = self._plan_all_reduce(buffer, algorithm, op)
+        made = f"{plan.algorithm} all-reduce of {buffer.nbytes:,} bytes of {buffer.dtype}"
+        label = self.ledger.label(f"{made}{what and f' ({what})'} planned at {source_line(caller())}", compared=made)
+        return WatchedPlan(plan, self.ledger, label)
+
+    def _plan_all_reduce(self, buffer: np.ndarray, algorithm: str, op: str) -> Request:
         with self.together():
             self.check_name(algorithm)
         if algorithm == "auto":
