@@ -33,8 +33,8 @@ from .record import (
     WIDTH,
     Fact,
     Record,
-    process_start,
     process_space,
+    process_start,
 )
 
 PLACES = ("/dev/shm", None)  # None is the directory for temporary files

@@ -11,6 +11,7 @@ WIDTH = 8  # numbers of an entry: a cache line
 LABELS = 128
 LABEL_BYTES = 192
 SLOT_BYTES = 8 * (FACTS + ENTRIES * WIDTH) + LABELS * LABEL_BYTES
+INPUT = "its input"  # the one wait that is not for other ranks
 UNKNOWN = "something (there were too many kinds of calls to keep their names)"
 
 
@@ -82,6 +83,11 @@ class Record:
         """Return the call that the rank has waited for the longest, None if it waits for nothing."""
         waiting = [entry for entry in self.entries() if entry.waits and not entry.ended]
         return min(waiting, key=lambda entry: entry.waits, default=None)
+
+    def wait_for_others(self) -> Entry | None:
+        """Return the call in which the rank waits for other ranks, None if it does not."""
+        wait = self.wait()
+        return wait if wait is not None and wait.text != INPUT else None
 
     def last(self) -> Entry | None:
         """Return the last call that is compared between ranks."""

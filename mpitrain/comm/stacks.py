@@ -15,8 +15,8 @@ from .record import Fact, Record, process_state
 
 SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGUSR2) + 9
 ANSWER_SECONDS, QUIET_SECONDS = 1.0, 0.05
-FRAMES = 5
-OWN_FILES = ("comm/watchdog.py", "comm/stacks.py")
+FRAMES = 4
+IDLE = ("threading.py", "queue.py")  # a thread whose innermost frame is in one of them waits for another thread
 FRAME = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+|\?\?\?) in (?P<name>.*)')
 STATES = {"T": "stopped by a signal (SIGSTOP)", "t": "stopped by a debugger", "D": "waiting for a disk", "Z": "dead"}
 
@@ -30,19 +30,19 @@ def answer_with_stacks(ledger: Ledger) -> None:
 def what_it_does(ledger: Ledger, record: Record) -> str:
     """Return what the process of ``record`` is doing, in one line."""
     if not record.reachable():
-        return "its process is gone" if not record.process_lives() else "its process cannot be seen from here"
+        return "is gone" if not record.process_lives() else "cannot be looked into from here"
     state = process_state(int(record.fact(Fact.PID)))
     if state in STATES:
-        return STATES[state]
+        return f"is {STATES[state]}"
     text = _ask(ledger, int(record.fact(Fact.PID)))
     if not text:
-        return "it does not answer"
+        return "does not answer"
     threads = parse_stacks(text)
     main = threads.pop(int(record.fact(Fact.MAIN_THREAD)), [])
-    parts = [_say_frames(main)]
-    # a rank whose input thread is stuck sits in a queue: what the thread does says more
-    parts += [f"another thread {_say_frames(frames)}" for frames in threads.values() if _says_something(frames)]
-    return "; ".join(parts)
+    if not _idle(main):
+        return f"is {_say_frames(main)}"
+    busy = [frames for frames in threads.values() if not _idle(frames) and "comm/watchdog.py" not in str(frames)]
+    return "waits for a thread of its own that is " + " and one ".join(map(_say_frames, busy or [main]))
 
 
 def _ask(ledger: Ledger, pid: int) -> str:
@@ -69,17 +69,16 @@ def parse_stacks(text: str) -> dict[int, list[tuple[str, str, str]]]:
     for line in text.splitlines():
         if "hread 0x" in line:
             frames = threads.setdefault(int(line.partition("0x")[2].split()[0], 16), [])
-        elif found := FRAME.search(line):
+        elif (found := FRAME.search(line)) and "threading.py" not in (found["file"] if frames else ""):
             frames.append((short_path(found["file"]), found["line"], found["name"]))
     return threads
 
 
-def _says_something(frames: list[tuple[str, str, str]]) -> bool:
-    return bool(frames) and not any(file.endswith(OWN_FILES) for file, _, _ in frames) and len(frames) > 3
+def _idle(frames: list[tuple[str, str, str]]) -> bool:
+    return not frames or frames[0][0].endswith(IDLE)
 
 
 def _say_frames(frames: list[tuple[str, str, str]]) -> str:
     if not frames:
-        return "is in no Python code"
-    shown = [f"{name} ({file}:{line})" for file, line, name in frames[:FRAMES]]
-    return "is in " + ", called by ".join(shown)
+        return "in no Python code"
+    return "at " + ", from ".join(f"{file}:{line} in {name}" for file, line, name in frames[:FRAMES])

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 
 from .ledger import Ledger
 from .record import Entry, Fact, Record, first_difference
@@ -41,7 +41,6 @@ class Watchdog(threading.Thread):
         self._patience = FIRST_STEP * timeout
         self._interval = min(1.0, timeout / 8)
         self._quit = threading.Event()
-        self._notes: list[str] = []
         answer_with_stacks(ledger)
 
     def first_step_done(self) -> None:
@@ -54,8 +53,12 @@ class Watchdog(threading.Thread):
 
     def run(self) -> None:
         """Look, until it is over."""
+        before = time.monotonic()
         while not self._quit.wait(self._interval):
-            self._ledger.mine.doubles[Fact.HEARTBEAT] = time.monotonic()
+            asleep, before = time.monotonic() - before, time.monotonic()
+            self._ledger.mine.doubles[Fact.HEARTBEAT] = before
+            if asleep > MOST_SILENT:  # this process was stopped, and what it sees is old
+                continue
             if self._speaks() and (late := self._overdue()) and not self._quit.wait(self._interval):
                 again = self._overdue()
                 if {entry.began for _, entry in late} & {entry.began for _, entry in again}:
@@ -93,40 +96,41 @@ def report(ledger: Ledger, size: int, overdue: list[tuple[Record, Entry]]) -> st
     """Return who waits for what, who has not come, and what that rank does instead."""
     now = time.monotonic()
     longest = max(now - entry.waits for _, entry in overdue)
-    waits = {record.rank: wait for record in ledger.records if (wait := record.wait())}
+    waits = {record.rank: wait for record in ledger.records if (wait := record.wait_for_others())}
     late = [record for record in ledger.records if record.rank not in waits]
     lines = [f"mpitrain: no progress for {longest:.0f} s (--timeout): {_verdict(ledger, waits, late, size)}"]
     for text, ranks in _by_text(waits).items():
         lines.append(f"  {say_ranks(ranks)} {'waits' if len(ranks) == 1 else 'wait'} in {text}")
     for record in late:
+        does = what_it_does(ledger, record) if record.present else "has left the program"
         last = record.last()
-        where = f"; its last collective was {last.text}, {now - last.began:.0f} s ago" if last else ""
-        left = "" if record.present else " has left the program:"
-        lines.append(f"  rank {record.rank}{left} {what_it_does(ledger, record)}{where}")
+        where = f"; its last was number {last.number}, {now - last.began:.0f} s ago" if last else ""
+        lines.append(f"  rank {record.rank} {does}{where}")
     return "\n".join(lines)
 
 
 def _verdict(ledger: Ledger, waits: dict[int, Entry], late: list[Record], size: int) -> str:
-    difference = first_difference([(record.rank, record.entries()) for record in ledger.records])
-    if difference is not None:
+    if difference := first_difference([(record.rank, record.entries()) for record in ledger.records]):
         return difference
     if late:
-        verb = "is" if len(late) == 1 else "are"
-        return f"{say_ranks([record.rank for record in late])} {verb} late, the others wait"
+        input_is_late = all(record.wait() for record in late)
+        return f"{say_ranks([r.rank for r in late])} {_is(late)} late{', waiting for input' if input_is_late else ''}"
     if len(ledger.records) < size:
         return f"all {len(ledger.records)} ranks of this node wait for ranks of other nodes"
-    if len({entry.text for entry in waits.values()}) == 1 and size > 1:
+    if len({entry.text for entry in waits.values()}) == 1:
         return "all ranks wait in the same call: a message is lost, or the network does not move"
-    if size == 1:
-        return f"it waits in {waits[0].text if 0 in waits else 'a call'}"
     return "the ranks wait in different calls"
+
+
+def _is(things: Sized) -> str:
+    return "is" if len(things) == 1 else "are"
 
 
 def _by_text(waits: dict[int, Entry]) -> dict[str, list[int]]:
     ranks: dict[str, list[int]] = {}
     for rank, entry in sorted(waits.items()):
-        number = f", its collective number {entry.number}" if entry.number else ""
-        ranks.setdefault(entry.text + number, []).append(rank)
+        number = f"collective number {entry.number}: " if entry.number else ""
+        ranks.setdefault(number + entry.text, []).append(rank)
     return ranks
 
 

@@ -7,9 +7,12 @@ from mpi4py import MPI
 from .ledger import Label, Ledger
 from .plan import Request
 
-BUFFERS = ("Allgather", "Allgatherv", "Allreduce", "Alltoall", "Bcast", "Gather", "Recv", "Reduce", "Scatter", "Sendrecv")
-OBJECTS = ("Barrier", "Create_group", "Dup", "Split", "Split_type", "allgather", "allreduce", "bcast", "gather", "scatter")
+BUFFERS = "Allgather Allgatherv Allreduce Alltoall Bcast Gather Recv Reduce Scatter Sendrecv".split()
+OBJECTS = "Barrier Create_group Dup Split Split_type allgather allreduce bcast gather scatter".split()
 LONELY = ("Recv", "Sendrecv", "Create_group")  # what not all ranks call
+
+
+_OPERATORS = {id(MPI.SUM): " (sum)", id(MPI.MAX): " (max)", id(MPI.MIN): " (min)"}
 
 
 class WatchedComm(MPI.Intracomm):
@@ -35,7 +38,8 @@ def _noted(name: str, is_buffer: bool) -> Any:
         if ledger is None:
             return inner(self, *args, **options)
         num_bytes, dtype = _measure(args) if is_buffer else (0, None)
-        at = ledger.begin(ledger.call(pretty, num_bytes, dtype, compare and self.compared))
+        name = pretty + _OPERATORS.get(id(args[-1]), "") if args else pretty
+        at = ledger.begin(ledger.call(name, num_bytes, dtype, compare and self.compared))
         try:
             return inner(self, *args, **options)
         finally:

@@ -32,7 +32,9 @@ from .launch import lonely_message
 from .ledger import Ledger, caller, source_line
 from .native import NativePlan
 from .plan import Plan, Request
+from .record import first_difference
 from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, window_bytes
+from .watchdog import Watchdog
 from .watched import WatchedComm, WatchedPlan
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
@@ -61,6 +63,8 @@ class World:
         What turned out otherwise than asked for, and why; the same on all ranks.
     ledger : Ledger
         What this rank and the others of its node do in collectives.
+    watchdog : Watchdog or None
+        Ends the job when a rank waits for too long, once ``watch`` was called.
     """
 
     def __init__(self, comm: Any = MPI.COMM_WORLD) -> None:
@@ -77,6 +81,7 @@ class World:
         self._node = node
         self.ledger = self._comm.ledger = node.ledger = Ledger(node, self.rank)
         self._comm.compared = True
+        self.watchdog: Watchdog | None = None
         self._windows: list[Window] = []
         self._checked: set[str] = set()
         self._next_tag = 0
@@ -262,6 +267,43 @@ class World:
         if failed:
             rank, text = failed[0]
             raise AgreedError(text if rank == 0 else f"rank {rank}: {text}")
+
+    def disagreement(self) -> str | None:
+        """Return which rank of this node has called other collectives than the others, None if none has."""
+        return first_difference([(record.rank, record.entries()) for record in self.ledger.records])
+
+    def check_history(self) -> None:
+        """Compare which collectives the ranks have called lately; all ranks call this together.
+
+        Raises
+        ------
+        AgreedError
+            Says which rank has called what differently.
+        """
+        histories = self.all_gather((self.rank, self.ledger.mine.entries()))
+        difference = first_difference(histories)
+        if difference is not None:
+            raise AgreedError(difference, code=1)
+
+    def watch(self, timeout: float) -> None:
+        """Let no rank wait for longer than ``timeout`` seconds from now on; 0 lets them."""
+        if self.watchdog is not None:
+            self.watchdog.stop()
+        self.watchdog = None
+        if timeout:
+            self.watchdog = Watchdog(self.ledger, self.size, timeout, self.abort)
+            self.watchdog.start()
+
+    def first_step_done(self) -> None:
+        """Say that what takes long only once (building kernels, fetching data) is behind this rank."""
+        if self.watchdog is not None:
+            self.watchdog.first_step_done()
+
+    def leave(self) -> None:
+        """Say that this rank has done all that it wanted: nobody will wait for it."""
+        if self.watchdog is not None:
+            self.watchdog.stop()
+        self.ledger.leave()
 
     def abort(self, code: int) -> None:
         """End all ranks at once, when the launcher has had time to read what this one has said (it drops the rest)."""

@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..comm.record import INPUT
 from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment
@@ -127,7 +128,7 @@ class Trainer:
         self._progress.start(epoch, len(self.loader))
         begin = time.perf_counter()
         input_before = self.loader.wait_seconds
-        for microbatches in self.loader.epoch(epoch):
+        for microbatches in self._batches(epoch):
             sums = self._train_step(microbatches)
             totals += sums
             input_now = self.loader.wait_seconds
@@ -148,6 +149,16 @@ class Trainer:
         train = self._train_scores(totals)
         result = EpochResult(epoch, self.step, self._lr(self.step - 1), train, test, samples / seconds, seconds, times)
         self._keep(result)
+
+    def _batches(self, epoch: int) -> Iterator[list[Any]]:
+        """Yield the batches of an epoch; waiting for one is watched like waiting for a rank."""
+        batches = self.loader.epoch(epoch)
+        while True:
+            with self.world.ledger.waiting(INPUT):
+                microbatches = next(batches, None)
+            if microbatches is None:
+                return
+            yield microbatches
 
     def _train_step(self, microbatches: list[Any]) -> np.ndarray:
         """Do one step; return weight, loss and correct, summed over all ranks."""
@@ -173,6 +184,7 @@ class Trainer:
             scale *= clip_factor(global_norm(arena) * scale, self.config.optimizer.clip_norm)
         self.optimizer.step(self._lr(self.step), scale)
         self.step += 1
+        self.world.first_step_done()
         every = self.config.parallel.check_every
         if every and self.step % every == 0:
             self.data_parallel.verify(f"after step {self.step}")
