@@ -7,30 +7,14 @@ from mpi4py import MPI
 from .ledger import Label, Ledger
 from .plan import Request
 
-BUFFERS = [
-    "Allgather",
-    "Allgatherv",
-    "Allreduce",
-    "Alltoall",
-    "Bcast",
-    "Gather",
-    "Recv",
-    "Reduce",
-    "Scatter",
-    "Sendrecv",
-]
-OBJECTS = [
-    "Barrier",
-    "Create_group",
-    "Dup",
-    "Split",
-    "Split_type",
-    "allgather",
-    "allreduce",
-    "bcast",
-    "gather",
-    "scatter",
-]
+BUFFERS = (
+    *("Allgather", "Allgatherv", "Allreduce", "Alltoall", "Bcast", "Gather", "Recv", "Reduce"),
+    *("Scatter", "Sendrecv"),
+)
+OBJECTS = (
+    *("Barrier", "Create_group", "Dup", "Split", "Split_type"),
+    *("allgather", "allreduce", "bcast", "gather", "scatter"),
+)
 LONELY = ("Recv", "Sendrecv", "Create_group")  # what not all ranks call
 
 

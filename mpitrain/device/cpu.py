@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from .. import native
+
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
@@ -57,7 +59,9 @@ class Device:
     precision : str
         Of matrix products: fp32; on a GPU also tf32 or bf16.
     threads : int
-        Cores that a matrix product may use.
+        Cores that this process may use.
+    blas_threads : int
+        Those that a product of NumPy may use.
     """
 
     name = "cpu"
@@ -65,13 +69,16 @@ class Device:
     precision = "fp32"
 
     def __init__(self) -> None:
-        self.threads = os.cpu_count() or 1  # what BLAS takes until it is told otherwise
+        self.threads = self.blas_threads = os.cpu_count() or 1  # what BLAS takes until it is told otherwise
         self.compute = Stream()
 
     def use_threads(self, count: int) -> None:
-        """Let BLAS run on ``count`` cores in this process; products are cut accordingly (``ops/product.py``)."""
-        threadpool_limits(count)
-        self.threads = count
+        """Use ``count`` cores in this process: native kernels do, or BLAS where there are none."""
+        # one pool: threads of BLAS and of native kernels would wait for each other's cores
+        self.threads, self.blas_threads = count, count if native.library is None else 1
+        threadpool_limits(self.blas_threads)
+        if native.library is not None:
+            native.library.use_threads(count)
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return uninitialised memory of ``shape``, aligned to 64 bytes."""
