@@ -1,83 +1,52 @@
 """mpitrain with a fault: python faulty.py KIND RANK STEP [ARGUMENTS of mpitrain].
 
-KIND: raise, user-error, kill (SIGKILL to itself), stop (SIGSTOP), interrupt (SIGINT), drift (one weight changes),
-sleep, loop (for ever), stuck-reader, one-more (a collective that the others do not call), other-order,
-other-size, other-dtype, other-model.
+KIND: raise, user-error, drift (one weight changes), limit (files longer than 250 kB cannot be written any more),
+a signal to itself: kill, interrupt, term, usr1, usr2; or kill-writing (SIGKILL in the first write of a checkpoint begun
+after STEP).
 """
 
 import os
+import resource
 import signal
 import sys
-import time
-
-import numpy as np
 
 from mpitrain.cli.main import main
-from mpitrain.data.loader import Loader
+from mpitrain.comm.files import SharedFile
 from mpitrain.errors import UserError
-from mpitrain.training import session
 from mpitrain.training.trainer import Trainer
 
 kind, rank, step = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-healthy_step, healthy_fill, healthy_model = Trainer._train_step, Loader._fill, session.make_model
-SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "interrupt": signal.SIGINT}
+healthy_step, healthy_write = Trainer._train_step, SharedFile.write_at
+SIGNALS = {
+    "kill": signal.SIGKILL,
+    "interrupt": signal.SIGINT,
+    "term": signal.SIGTERM,
+    "usr1": signal.SIGUSR1,
+    "usr2": signal.SIGUSR2,
+}
 
 
-def oversleep():
-    time.sleep(1000)
-
-
-def run_in_circles():
-    while True:
-        pass
-
-
-def one_rank_fails(trainer):
-    if kind == "raise":
-        raise RuntimeError("a fault for the test")
-    if kind == "user-error":
-        raise UserError("bad input for the test")
-    if kind == "drift":
-        trainer.session.arena.parameters[0].data.flat[0] += 1e-3
-    elif kind == "sleep":
-        oversleep()
-    elif kind == "loop":
-        run_in_circles()
-    elif kind == "one-more":
-        trainer.world.all_gather(None)
-    elif kind in SIGNALS:
-        os.kill(os.getpid(), SIGNALS[kind])
-
-
-def all_ranks_call(world, odd):
-    if kind == "other-order":
-        first, then = (world.maximum, world.minimum) if odd else (world.minimum, world.maximum)
-        first(np.zeros(4))
-        then(np.zeros(4))
-    elif kind == "other-size":
-        world.sum(np.zeros(5 if odd else 4))
-    elif kind == "other-dtype":
-        world.sum(np.zeros(2, np.float64) if odd else np.zeros(4, np.float32))
+def half_a_write(self, offset, data):
+    healthy_write(self, offset, data[: len(data) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def faulty_step(self, microbatches):
-    if self.step == step:
-        if self.world.rank == rank:
-            one_rank_fails(self)
-        all_ranks_call(self.world, self.world.rank == rank)
+    if self.world.rank == rank and self.step == step:
+        if kind == "raise":
+            raise RuntimeError("a fault for the test")
+        if kind == "user-error":
+            raise UserError("bad input for the test")
+        if kind == "drift":
+            self.session.arena.parameters[0].data.flat[0] += 1e-3
+        elif kind == "limit":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, resource.RLIM_INFINITY))
+        elif kind == "kill-writing":
+            SharedFile.write_at = half_a_write
+        else:
+            os.kill(os.getpid(), SIGNALS[kind])
     return healthy_step(self, microbatches)
 
 
-def stuck_fill(self, x, y, indices, epoch):
-    if kind == "stuck-reader" and self.rank == rank and epoch == 2:
-        time.sleep(1000)
-    return healthy_fill(self, x, y, indices, epoch)
-
-
-def other_model(config, input_shape, num_outputs):
-    launched = int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0")))
-    return healthy_model(config, input_shape, num_outputs + (kind == "other-model" and launched == rank))
-
-
-Trainer._train_step, Loader._fill, session.make_model = faulty_step, stuck_fill, other_model
+Trainer._train_step = faulty_step
 sys.exit(main(sys.argv[4:]))

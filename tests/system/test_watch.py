@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-FAULTY = (str(Path(__file__).with_name("faulty.py")),)
+HANGING = (str(Path(__file__).with_name("hanging.py")),)
 LONG = ("--model", "mlp", "--epochs", "5000", "--out", "run", "--progress", "none", "--timeout", 2)
 TIMED_OUT = 124
 
@@ -18,7 +18,7 @@ def line(text, start):
 @pytest.mark.parametrize("all_reduce", ["tree", "native", "shared"])
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_stopped_rank(mpitrain, all_reduce, rank):
-    code, _, err = mpitrain(3, "stop", rank, 30, *LONG, "--all-reduce", all_reduce, program=FAULTY)
+    code, _, err = mpitrain(3, "stop", rank, 30, *LONG, "--all-reduce", all_reduce, program=HANGING)
     assert code == TIMED_OUT, err
     assert f"(--timeout): rank {rank} is late" in line(err, "mpitrain: no progress for ")
     assert f"{all_reduce} all-reduce of 38,528 bytes of float32 (bucket 0: " in line(err, "ranks ")
@@ -27,7 +27,7 @@ def test_a_stopped_rank(mpitrain, all_reduce, rank):
 
 @pytest.mark.parametrize(("kind", "where"), [("sleep", "in oversleep"), ("loop", "in run_in_circles")])
 def test_a_rank_that_does_something_else(mpitrain, kind, where):
-    code, _, err = mpitrain(3, kind, 1, 30, *LONG, program=FAULTY)
+    code, _, err = mpitrain(3, kind, 1, 30, *LONG, program=HANGING)
     assert code == TIMED_OUT, err
     assert "rank 1 is late" in line(err, "mpitrain: no progress for ")
     assert where in line(err, "rank 1 is at ")
@@ -35,7 +35,7 @@ def test_a_rank_that_does_something_else(mpitrain, kind, where):
 
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_a_reader_that_does_not_come_back(mpitrain, ranks):
-    code, _, err = mpitrain(ranks, "stuck-reader", ranks - 1, 30, *LONG, program=FAULTY)
+    code, _, err = mpitrain(ranks, "stuck-reader", ranks - 1, 30, *LONG, program=HANGING)
     assert code == TIMED_OUT, err
     assert "is late, waiting for input" in line(err, "mpitrain: no progress for ")
     assert "in stuck_fill" in line(err, f"rank {ranks - 1} waits for a thread of its own")
@@ -51,7 +51,7 @@ def test_a_reader_that_does_not_come_back(mpitrain, ranks):
     ],
 )
 def test_collectives_that_do_not_match(mpitrain, kind, theirs, ours):
-    code, _, err = mpitrain(3, kind, 1, 30, *LONG, "--all-reduce", "tree", program=FAULTY)
+    code, _, err = mpitrain(3, kind, 1, 30, *LONG, "--all-reduce", "tree", program=HANGING)
     assert code != 0
     sentence = next(line for line in err.splitlines() if "rank 1's collective number " in line)
     assert f" is {theirs}" in sentence
@@ -60,6 +60,6 @@ def test_collectives_that_do_not_match(mpitrain, kind, theirs, ours):
 
 
 def test_models_that_differ(mpitrain):
-    code, _, err = mpitrain(2, "other-model", 1, 0, *LONG, program=FAULTY)
+    code, _, err = mpitrain(2, "other-model", 1, 0, *LONG, program=HANGING)
     assert code == 1
     assert "mpitrain: rank 1 has built another model than rank 0: its " in err
