@@ -3,12 +3,13 @@
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..comm.record import INPUT
 from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment
@@ -158,7 +159,7 @@ class Trainer:
         self._progress.start(here.epoch, len(self.loader), first)
         begin = time.perf_counter()
         input_before = self.loader.wait_seconds
-        for microbatches in self.loader.epoch(here.epoch, first):
+        for microbatches in self._batches(here.epoch, first):
             sums = self._train_step(microbatches)
             here.add(sums)
             input_now = self.loader.wait_seconds
@@ -217,6 +218,16 @@ class Trainer:
         writer.begin(self.step, facts_of(self) if self.world.rank == 0 else {})
         self._agenda.saved()
 
+    def _batches(self, epoch: int, first: int) -> Iterator[list[Any]]:
+        """Yield the batches of an epoch from step ``first`` on; waiting is watched like waiting for a rank."""
+        batches = self.loader.epoch(epoch, first)
+        while True:
+            with self.world.ledger.waiting(INPUT):
+                microbatches = next(batches, None)
+            if microbatches is None:
+                return
+            yield microbatches
+
     def _train_step(self, microbatches: list[Any]) -> np.ndarray:
         """Do one step; return weight, loss and correct, summed over all ranks."""
         model, arena, loss, saved = self.session.model, self.session.arena, self.session.loss, self._saved
@@ -242,6 +253,7 @@ class Trainer:
             scale *= clip_factor(global_norm(arena) * scale, self.config.optimizer.clip_norm)
         self.optimizer.step(self._lr(self.step), scale)
         self.step += 1
+        self.world.first_step_done()
         every = self.config.parallel.check_every
         if every and self.step % every == 0:
             self.data_parallel.verify(f"after step {self.step}")
