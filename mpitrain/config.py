@@ -103,6 +103,9 @@ class Parallel:
     """BLAS threads of each rank; 0 takes the cores that the rank has to itself."""
     check_every: int = 100
     """Steps between two checks that all ranks hold the same weights; 0 checks after each epoch only."""
+    timeout: float = 120.0
+    """Seconds that a rank may wait for others or for its input (five times as many before the first step is done):
+    then all ranks end, with a report of who waits for whom. 0 waits forever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +179,7 @@ def check(config: Config) -> None:
         ("--bucket-mb", p.bucket_mb, p.bucket_mb >= 0, "0 or more"),
         ("--threads", p.threads, p.threads >= 0, "0 or more"),
         ("--check-every", p.check_every, p.check_every >= 0, "0 or more"),
+        ("--timeout", p.timeout, p.timeout >= 0, "0 or more"),
         ("--keep-checkpoints", c.keep, c.keep >= 1, "at least 1"),
         ("--exit-code", c.exit_code, 0 <= c.exit_code <= 125, "between 0 and 125"),
     ]

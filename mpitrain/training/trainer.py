@@ -3,11 +3,12 @@
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from ..comm.record import INPUT
 from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment
@@ -160,7 +161,7 @@ class Trainer:
         self._progress.start(here.epoch, len(self.loader), first)
         begin = time.perf_counter()
         input_before = self.loader.wait_seconds
-        for microbatches in self.loader.epoch(here.epoch, first):
+        for microbatches in self._batches(here.epoch, first):
             sums = self._train_step(microbatches)
             here.add(sums)
             if sums is not None:
@@ -220,6 +221,16 @@ class Trainer:
         writer.begin(self.step, facts_of(self) if self.world.rank == 0 else {})
         self._agenda.saved()
 
+    def _batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
+        """Yield the batches of an epoch from step ``first`` on; waiting is watched like waiting for a rank."""
+        batches = self.loader.epoch(epoch, first)
+        while True:
+            with self.world.ledger.waiting(INPUT):
+                microbatches = next(batches, None)
+            if microbatches is None:
+                return
+            yield microbatches
+
     def _train_step(self, microbatches: list[Batch]) -> np.ndarray | None:
         """Do one step; return weight, loss and correct, summed over all ranks, or None if it was left out."""
         model, arena, loss, saved = self.session.model, self.session.arena, self.session.loss, self._saved
@@ -247,6 +258,7 @@ class Trainer:
             self._not_finite(sums[LOSS], norm, microbatches)
         self._bad_steps = 0 if finite else self._bad_steps + 1
         self.step += 1
+        self.world.first_step_done()
         every = self.config.parallel.check_every
         if every and self.step % every == 0:
             self.data_parallel.verify(f"after step {self.step}")
