@@ -6,6 +6,8 @@ long where C is short; vectors (C,) float64. Any N, also 0.
 
 import numpy as np
 
+from .dispatch import op
+
 LONGEST_LANE = 32768  # elements
 
 
@@ -17,27 +19,32 @@ def lanes(images: np.ndarray) -> np.ndarray:
     return images.reshape(n * height, width * channels)
 
 
+@op
 def channel_sum(x: np.ndarray, num_channels: int) -> np.ndarray:
     """Return the sum of lanes ``x`` over all pixels (C,)."""
     return _fold(np.ones(len(x), x.dtype) @ x, num_channels)
 
 
+@op
 def channel_dot(x: np.ndarray, y: np.ndarray, num_channels: int) -> np.ndarray:
     """Return the sum of x y over all pixels (C,)."""
     return _fold(np.einsum("rl,rl->l", x, y), num_channels)
 
 
+@op
 def center(x: np.ndarray, mean: np.ndarray, out: np.ndarray) -> None:
     """Write x - mean."""
     np.subtract(x, _spread(mean, x), out=out)
 
 
+@op
 def scale_shift(x: np.ndarray, scale: np.ndarray, shift: np.ndarray, out: np.ndarray) -> None:
     """Write scale x + shift."""
     np.multiply(x, _spread(scale, x), out=out)
     np.add(out, _spread(shift, x), out=out)
 
 
+@op
 def batchnorm_dx(
     dy: np.ndarray, centered: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, dx: np.ndarray
 ) -> None:

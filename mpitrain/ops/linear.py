@@ -7,9 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from .dispatch import op
 from .product import product
 
 
+@op
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
     """Write x w + b to ``y``."""
     product(x, w, y)
@@ -17,11 +19,13 @@ def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) ->
         np.add(y, b, out=y)
 
 
+@op
 def linear_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
     """Write dx = dy w^T."""
     np.matmul(dy, w.T, out=dx)
 
 
+@op
 def linear_dw(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, scratch: np.ndarray | None) -> None:
     """Write dw = x^T dy; with ``scratch`` (same shape as dw) add to dw instead."""
     if scratch is None:
@@ -31,6 +35,7 @@ def linear_dw(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, scratch: np.ndarray
         np.add(dw, scratch, out=dw)
 
 
+@op
 def column_sum(dy: np.ndarray, db: np.ndarray, accumulate: bool) -> None:
     """Write (or add) the sum over rows of ``dy`` (N, O) to ``db`` (O,): the gradient of a bias."""
     ones = _ones(len(dy), dy.dtype)
