@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
+from .duration import check_interval, parse_time
 from .errors import UserError
 
 DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0}
@@ -93,6 +94,9 @@ class Parallel:
     bucket_mb: float = 0.0
     """Size of the gradient buckets that are sent while backward still runs, in MiB (the first has at most 1); 0 takes
     what mpitrain collective tune has found, or 25."""
+    overlap: Literal["poll", "thread"] = "poll"
+    """What moves gradient messages while backward computes: a look at them after each layer, or a thread of its own
+    (for ranks that have a core to spare)."""
     threads: int = 0
     """BLAS threads of each rank; 0 takes the cores that the rank has to itself."""
     check_every: int = 100
@@ -114,6 +118,20 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What is kept in case the run does not reach its end."""
+
+    every: Annotated[str, arg(name="checkpoint-every")] = "10m"
+    """Steps (100) or time (10m, 1h30m) between two checkpoints; empty for none. SIGUSR2 asks for one now."""
+    keep: Annotated[int, arg(name="keep-checkpoints")] = 2
+    """Checkpoints that are kept; older ones are removed when a new one is complete."""
+    max_time: str = ""
+    """Time (30m, 1h30m, 12:30:00) after which to write a checkpoint and leave; empty for the end of the Slurm job."""
+    exit_code: int = 85
+    """Exit code of a run that left with a checkpoint (SIGTERM, SIGUSR1, no time left) and wants to be started again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A training run."""
 
@@ -125,6 +143,8 @@ class Config:
     """How it learns."""
     parallel: Parallel = field(default_factory=Parallel)
     """How the ranks work together."""
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    """What is kept in case the run does not reach its end."""
     run: Run = field(default_factory=Run)
     """The run itself."""
 
@@ -132,6 +152,7 @@ class Config:
 def check(config: Config) -> None:
     """Raise a UserError for a value outside its range."""
     d, m, o, p, r = config.data, config.model, config.optimizer, config.parallel, config.run
+    c = config.checkpoint
     ranges = [
         ("--epochs", r.epochs, r.epochs >= 1, "at least 1"),
         ("--seed", r.seed, r.seed >= 0, "0 or more"),
@@ -153,7 +174,12 @@ def check(config: Config) -> None:
         ("--bucket-mb", p.bucket_mb, p.bucket_mb >= 0, "0 or more"),
         ("--threads", p.threads, p.threads >= 0, "0 or more"),
         ("--check-every", p.check_every, p.check_every >= 0, "0 or more"),
+        ("--keep-checkpoints", c.keep, c.keep >= 1, "at least 1"),
+        ("--exit-code", c.exit_code, 0 <= c.exit_code <= 125, "between 0 and 125"),
     ]
     for name, value, right, wanted in ranges:
         if not right:
             raise UserError(f"{name} is {value}, but must be {wanted}")
+    check_interval(c.every)
+    if c.max_time:
+        parse_time(c.max_time)

@@ -17,7 +17,7 @@ from ..errors import AgreedError, UserError
 if TYPE_CHECKING:
     from ..comm.world import World
 
-COMMANDS = ("train", "evaluate", "predict", "collective")
+COMMANDS = ("train", "evaluate", "predict", "collective", "kernel")
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 PATIENCE = 3.0  # seconds that other ranks leave to rank 0 to say what is wrong before they exit too

@@ -10,6 +10,7 @@ from mpitrain.errors import AgreedError
 from mpitrain.training.progress import Silent
 from mpitrain.training.session import open_session
 from mpitrain.training.trainer import Trainer
+from mpitrain.training.wishes import Wishes, nothing
 
 pytestmark = pytest.mark.mpi
 
@@ -21,15 +22,15 @@ IMAGES = Config(
 )
 
 
-def train(config, world, stop_asked=lambda: False):
-    trainer = Trainer(config, open_session(config, world), world, None, Silent(None, 1), stop_asked)
+def train(config, world, wishes=nothing):
+    trainer = Trainer(config, open_session(config, world), world, None, Silent(None, 1), wishes)
     trainer.run()
     trainer.data_parallel.free()
     return trainer
 
 
 def losses(trainer):
-    return [(r.train["loss"], r.test["loss"]) for r in trainer.results]
+    return [(r.train["loss"], r.test["loss"]) for r in trainer.record.results]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,18 @@ def test_images_on_any_number_of_ranks(world, alone, all_reduce):
     np.testing.assert_allclose(losses(train(config, world)), losses(train(IMAGES, alone)), atol=1e-4)
 
 
+@pytest.mark.parametrize("all_reduce", ["ring", "native", "auto"])
+def test_a_thread_for_messages_changes_nothing(world, all_reduce):
+    parallel = Parallel(all_reduce=all_reduce, bucket_mb=0.05, check_every=3)
+    threaded = dataclasses.replace(parallel, overlap="thread")
+    seen = [losses(train(dataclasses.replace(IMAGES, parallel=p), world)) for p in (parallel, threaded)]
+    if all_reduce == "native":
+        np.testing.assert_allclose(seen[0], seen[1], atol=1e-4)  # MPI need not add in the same order twice
+    else:
+        assert seen[0] == seen[1]
+    world.use_progress_thread(False)
+
+
 def test_dropout_and_regression(world, alone, table):
     config = Config(
         data=Data(source=f"csv:{table},target=y", task="regression", batch_size=16),
@@ -59,7 +72,7 @@ def test_dropout_and_regression(world, alone, table):
     )
     both = train(config, world)
     np.testing.assert_allclose(losses(both), losses(train(config, alone)), atol=1e-4)
-    assert set(both.results[-1].test) == {"loss", "mse", "rmse", "r2"}
+    assert set(both.record.results[-1].test) == {"loss", "mse", "rmse", "r2"}
 
 
 def test_fewer_samples_than_ranks(world, table, tmp_path):
@@ -76,10 +89,10 @@ def test_fewer_samples_than_ranks(world, table, tmp_path):
 def test_all_ranks_stop_when_one_is_asked(world):
     asked = iter([False, False, True])
     last = world.rank == world.size - 1
-    trainer = train(IMAGES, world, stop_asked=lambda: next(asked) if last else False)
+    trainer = train(IMAGES, world, lambda: Wishes(stop=last and next(asked)))
     assert trainer.stopped
     assert trainer.step == 3
-    assert len(trainer.results) == 1
+    assert len(trainer.record.results) == 1
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")
