@@ -1,4 +1,5 @@
 // Matrix product on Hopper's tensor cores, sm_90a: out = epilogue(alpha A B + beta C), summed in fp32
+// Arch: sm_90a
 // Shapes: A (M, K), B (K, N), C, out, pre (M, N), row-major with leading dims; bias (N,). See common/gemm.cuh. A and B
 //     begin at multiples of 16 bytes, and so do their rows and their matrices of a batch.
 // Types: INPUT_BF16 1: bf16; 0: fp32 read as tf32, with 13 bits cut off and not rounded, A (M, K) and B (N, K) only.
