@@ -73,6 +73,8 @@ class Optimizer:
     """Factor of each drop of the step schedule."""
     clip_norm: float = 0.0
     """Largest norm of the whole gradient; 0 does not clip."""
+    non_finite: Literal["stop", "skip"] = "stop"
+    """What to do with a step whose loss or gradient is NaN or infinite: stop the run, or skip the step."""
     label_smoothing: float = 0.0
     """Probability spread evenly over all classes in the cross-entropy."""
     accumulate: int = 1
@@ -101,6 +103,9 @@ class Parallel:
     """BLAS threads of each rank; 0 takes the cores that the rank has to itself."""
     check_every: int = 100
     """Steps between two checks that all ranks hold the same weights; 0 checks after each epoch only."""
+    timeout: float = 120.0
+    """Seconds that a rank may wait for others or for its input (five times as many before the first step is done):
+    then all ranks end, with a report of who waits for whom. 0 waits forever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +179,7 @@ def check(config: Config) -> None:
         ("--bucket-mb", p.bucket_mb, p.bucket_mb >= 0, "0 or more"),
         ("--threads", p.threads, p.threads >= 0, "0 or more"),
         ("--check-every", p.check_every, p.check_every >= 0, "0 or more"),
+        ("--timeout", p.timeout, p.timeout >= 0, "0 or more"),
         ("--keep-checkpoints", c.keep, c.keep >= 1, "at least 1"),
         ("--exit-code", c.exit_code, 0 <= c.exit_code <= 125, "between 0 and 125"),
     ]

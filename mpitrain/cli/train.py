@@ -83,6 +83,7 @@ def train(config: Config, world: "World", resume: str = "") -> int:
     from .terminal import make_console
 
     begin = time.perf_counter()
+    world.watch(config.parallel.timeout)
     threads = config.parallel.threads or world.cores
     CPU.use_threads(threads)
     with world.together():

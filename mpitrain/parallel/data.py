@@ -5,16 +5,19 @@ without any adds zeros: the sum over ranks, divided once by the total weight, is
 whatever the shares are.
 """
 
+import itertools
 import time
 import zlib
 
 import numpy as np
 
-from ..arena import Arena, Parameter
+from ..arena import HEADER, Arena, Parameter
 from ..comm.world import World
 from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
-from .buckets import cut_buckets
+from .buckets import Bucket, cut_buckets
+
+SIGNATURE = slice(HEADER - 4, HEADER)  # places in the arena's header: 1, and three bytes of the fingerprint
 
 
 class DataParallel:
@@ -56,6 +59,8 @@ class DataParallel:
         self.arena = arena
         self.world = world
         self.sync_seconds = 0.0
+        self._signature = np.zeros(4, arena.dtype)
+        self._compare_models()
         world.broadcast(arena.values)
         world.broadcast(arena.states)
         self.verify("at the start")
@@ -64,7 +69,10 @@ class DataParallel:
         choices = [world.choose(s.nbytes) for s in slices] if all_reduce == "auto" else []
         self.reasons = list(dict.fromkeys(choice.reason for choice in choices))
         names = [choice.name for choice in choices] or [all_reduce] * len(slices)
-        self._plans = [world.plan_all_reduce(s, name) for s, name in zip(slices, names, strict=True)]
+        whats = [_what(arena, number, b) for number, b in enumerate(self.buckets)]
+        self._plans = [
+            world.plan_all_reduce(s, name, what=what) for s, name, what in zip(slices, names, whats, strict=True)
+        ]
         self.algorithms = [plan.algorithm for plan in self._plans]
         self._bucket_of = [i for i, b in enumerate(self.buckets) for _ in range(b.num_parameters)]
         self._missing: list[int] = []
@@ -91,6 +99,8 @@ class DataParallel:
         self._missing = [b.num_parameters for b in self.buckets]
         self._started = self._done = 0
         self.arena.begin_step(microbatches)
+        if self.world.size > 1:
+            self._sign()
 
     def finish(self) -> None:
         """Return when ``arena.gradients`` holds the sums over all ranks (the header too)."""
@@ -101,6 +111,36 @@ class DataParallel:
             plan.wait()
         self._done = len(self._plans)
         self.sync_seconds += time.perf_counter() - begin
+        if self.world.size > 1:
+            self._compare_signatures()
+
+    def _compare_models(self) -> None:
+        """Raise an AgreedError if the ranks have built different models, before their buffers meet."""
+        mine = [(p.name, p.shape) for p in self.arena.parameters]
+        models = self.world.all_gather(zlib.crc32(repr(mine).encode()))
+        if len(set(models)) == 1:
+            return
+        layouts = self.world.all_gather(mine)
+        rank = next(r for r, model in enumerate(models) if model != models[0])
+        theirs, ours = next((a, b) for a, b in itertools.zip_longest(layouts[rank], layouts[0]) if a != b)
+        raise AgreedError(
+            f"rank {rank} has built another model than rank 0: its {theirs or 'list of parameters ends'} stands where "
+            f"rank 0 has {ours or 'none'}; give all ranks the same options, files and version of the program",
+            code=1,
+        )
+
+    def _sign(self) -> None:
+        """Put this rank's fingerprint of all collectives so far into the header, in numbers whose sums are exact."""
+        fingerprint = self.world.ledger.fingerprint
+        self._signature[:] = 1, fingerprint & 255, fingerprint >> 8 & 255, fingerprint >> 16 & 255
+        self.arena.header[SIGNATURE] = self._signature
+
+    def _compare_signatures(self) -> None:
+        """Raise an AgreedError if the ranks have not called the same collectives: before anything comes of it."""
+        sums = self.arena.header[SIGNATURE].copy()
+        self.arena.header[SIGNATURE] = 0
+        if not np.array_equal(sums, sums[0] * self._signature):
+            self.world.check_history()
 
     def average_states(self) -> None:
         """Make running statistics equal on all ranks, where each rank has kept its own."""
@@ -145,6 +185,12 @@ class DataParallel:
         while self._started < len(self.buckets) and self._missing[self._started] <= 0:
             self._plans[self._started].start()
             self._started += 1
+
+
+def _what(arena: Arena, number: int, bucket: Bucket) -> str:
+    """Return which gradients a bucket holds, in the order in which backward makes them."""
+    names = [p.name for p in arena.parameters if bucket.start <= p.start < bucket.stop]
+    return f"bucket {number}: {' to '.join(dict.fromkeys([names[0], names[-1]]))}" if names else f"bucket {number}"
 
 
 def _hash(array: np.ndarray) -> int:
