@@ -73,6 +73,7 @@ def train(config: Config, world: "World", resume: str = "") -> int:
     """Train, and write and print the results (rank 0)."""
     from ..device import CPU
     from ..training.curves import draw_curves
+    from ..training.devices import take_device
     from ..training.progress import make_progress
     from ..training.report import count, make_report, print_report
     from ..training.resume import restore
@@ -88,7 +89,8 @@ def train(config: Config, world: "World", resume: str = "") -> int:
     CPU.use_threads(threads)
     with world.together():
         world.check_name(config.parallel.all_reduce)
-    session = open_session(config, world)
+    device = take_device(config.compute, world)
+    session = open_session(config, world, device)
     config = _resolved(config, session)
     console = make_console(quiet=world.rank != 0 or config.run.progress == "none")
     progress = make_progress(config.run.progress if world.rank == 0 else "none", console, config.run.epochs)
@@ -145,6 +147,7 @@ def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World",
         sums = f"{names} all-reduce of {size:,.0f} KiB in {count(len(sync.buckets), 'bucket')}"
     lines = [
         f"{count(world.size, 'rank')}, {count(threads, 'BLAS thread')} each{shared} ({world.mpi_version})",
+        *([f"on {', '.join(trainer.devices)}; products in {config.compute.precision}"] if world.has_devices else []),
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test samples, {shape} -> {outputs}",
         *([data.note] if data.note else []),
         f"{config.model.name}: {session.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "

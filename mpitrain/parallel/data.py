@@ -13,6 +13,7 @@ import numpy as np
 
 from ..arena import HEADER, Arena, Parameter
 from ..comm.world import World
+from ..device import device_of
 from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
 from .buckets import Bucket, cut_buckets
@@ -110,6 +111,7 @@ class DataParallel:
         for plan in self._plans[self._done :]:
             plan.wait()
         self._done = len(self._plans)
+        self.arena.get_header()
         self.sync_seconds += time.perf_counter() - begin
         if self.world.size > 1:
             self._compare_signatures()
@@ -183,6 +185,8 @@ class DataParallel:
     def _start_ready(self) -> None:
         # always in index order, so that no rank needs to tell another which bucket comes next
         while self._started < len(self.buckets) and self._missing[self._started] <= 0:
+            if self._started == 0:
+                self.arena.put_header()
             self._plans[self._started].start()
             self._started += 1
 
@@ -194,4 +198,4 @@ def _what(arena: Arena, number: int, bucket: Bucket) -> str:
 
 
 def _hash(array: np.ndarray) -> int:
-    return zlib.crc32(array.data)
+    return zlib.crc32(device_of(array).to_host(array).data)

@@ -23,6 +23,7 @@ from .checkpoint.agenda import Agenda
 from .clock import StepClock, Times
 from .culprit import find_culprit
 from .evaluation import Evaluator
+from .feed import Feed
 from .position import Position
 from .progress import EpochResult, Lines
 from .recipe import make_optimizer, make_schedule
@@ -60,6 +61,8 @@ class Trainer:
         Steps done, over all epochs.
     position : Position
         Where in the data the next step begins.
+    devices : list of str
+        What the ranks compute on: cpu, or the name of a GPU.
     record : Record
     times : Times
         This rank's, over all epochs of this process.
@@ -106,11 +109,16 @@ class Trainer:
             augment=Augment(config.run.seed, crop=config.data.crop, flip=config.data.flip),
             microbatches=o.accumulate,
             prefetch=config.data.prefetch,
+            device=session.arena.device,
         )
+        self._feed = Feed(session.arena.device)
+        self.devices = sorted(set(world.all_gather(session.arena.device.name)))
         self.optimizer = make_optimizer(o, session.arena)
         self._lr = make_schedule(o, len(self.loader), config.run.epochs)
-        self._saved = Saved(seed=config.run.seed)
-        self._evaluator = Evaluator(session.model, world, session.normalizer, session.target_normalizer)
+        self._saved = Saved(seed=config.run.seed, device=session.arena.device)
+        self._evaluator = Evaluator(
+            session.model, world, session.normalizer, session.target_normalizer, session.arena.device
+        )
         self._scoring = make_scoring(session.loss, session.target_normalizer, data.num_outputs)
         self.step = self.resumed_at = 0
         self.position = Position()
@@ -223,7 +231,7 @@ class Trainer:
 
     def _batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """Yield the batches of an epoch from step ``first`` on; waiting is watched like waiting for a rank."""
-        batches = self.loader.epoch(epoch, first)
+        batches = self._feed(self.loader.epoch(epoch, first))
         while True:
             with self.world.ledger.waiting(INPUT):
                 microbatches = next(batches, None)
@@ -241,7 +249,7 @@ class Trainer:
         for batch in microbatches:
             saved.first = batch.first
             outputs = model.forward(batch.x, saved)
-            arena.header[:STOP] += loss.forward(outputs, batch.y, saved)
+            arena.add_totals(loss.forward(outputs, batch.y, saved))
             model.backward(loss.backward(saved), saved)
         self.data_parallel.finish()
         self._asked = arena.header[: IDLE + 1].astype(np.float64)

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-from mpitrain.losses import SoftmaxCrossEntropy
-from mpitrain.optim import LARS, SGD, AdamW
 from tests.gpu.training import Job
 
 STEPS = 4
