@@ -4,18 +4,25 @@
 // Source: Ioffe and Szegedy 2015, arXiv 1502.03167.
 #include "common/elements.cuh"
 
-// out = f(channel, in...)
+// f(channel, x...) for one element after the other. (A struct: NVRTC takes a lambda within a lambda for the host's.)
+template <class F>
+struct AlongChannels {
+  F f;
+  int channel, channels;
+  template <class... X>
+  __device__ __forceinline__ float operator()(X... x) {
+    const float y = f(channel, x...);
+    channel = channel + 1 == channels ? 0 : channel + 1;
+    return y;
+  }
+};
+
 template <class F, class... In>
 __device__ __forceinline__ void map_channels(Element* out, long long n, int channels, F f, const In*... in) {
   const bool aligned = (piece_aligned(out) && ... && piece_aligned(in));
   for_each_piece(n, [&](long long i, int count) {
-    int channel = int(i % channels);
-    auto next = [&](auto... x) {
-      const float y = f(channel, x...);
-      channel = channel + 1 == channels ? 0 : channel + 1;
-      return y;
-    };
-    store<PIECE>(out + i, apply<Element>(next, load<PIECE>(in + i, count, aligned)...), count, aligned);
+    const AlongChannels<F> along{f, int(i % channels), channels};
+    store<PIECE>(out + i, apply<Element>(along, load<PIECE>(in + i, count, aligned)...), count, aligned);
   });
 }
 
