@@ -85,11 +85,11 @@ def train(config: Config, world: "World", resume: str = "") -> int:
 
     begin = time.perf_counter()
     world.watch(config.parallel.timeout)
-    threads = config.parallel.threads or world.cores
+    threads = config.parallel.threads or (1 if config.parallel.reproducible else world.cores)
     CPU.use_threads(threads)
     with world.together():
         world.check_name(config.parallel.all_reduce)
-    device = take_device(config.compute, world)
+    device = take_device(config, world)
     session = open_session(config, world, device)
     config = _resolved(config, session)
     console = make_console(quiet=world.rank != 0 or config.run.progress == "none")

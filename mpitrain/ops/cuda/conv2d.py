@@ -15,10 +15,10 @@ from .. import conv2d as ops
 from ..product import Buffer
 from ..window import Pair, Window
 from .gemm import multiply
-from .launch import run
+from .launch import run, window_record
 
-GATHER = kernel("columns.cu", name="columns_gather")
-SCATTER = kernel("columns.cu", name="columns_scatter")
+GATHER = kernel("im2col.cu", name="im2col")
+SCATTER = kernel("im2col.cu", name="col2im")
 MOST_COLUMNS = 1 << 26  # elements at a time: 256 MiB
 
 
@@ -109,7 +109,7 @@ class Geometry:
                 continue
             columns = buffer("columns", self._shape(part))
             multiply(self._rows(dy[images]), self._by_group(w), self._as_batch(columns), transpose_b=True)
-            run(device_of(dx), SCATTER, part.size, (columns, part, self._record(part)))
+            run(device_of(dx), SCATTER, part.size, (columns, part, window_record(self.window, part), self.groups))
 
     @property
     def _is_direct(self) -> bool:
@@ -134,7 +134,7 @@ class Geometry:
         if self._is_direct:
             return x.reshape(-1, x.shape[3])
         columns = buffer("columns", self._shape(x))
-        run(device_of(x), GATHER, columns.size, (x, columns, self._record(x)))
+        run(device_of(x), GATHER, columns.size, (x, columns, window_record(self.window, x), self.groups))
         return self._as_batch(columns)
 
     def _as_batch(self, columns: Any) -> Any:
@@ -152,10 +152,3 @@ class Geometry:
         if self.groups == 1:
             return w.reshape(-1, num_outputs)
         return w.reshape(-1, self.groups, num_outputs // self.groups).transpose(1, 0, 2)
-
-    def _record(self, x: Any) -> np.ndarray:
-        """Return struct Columns of kernels/columns.cu."""
-        window = self.window
-        values = (*x.shape, self.groups, *self.output)
-        values += (*window.kernel, *window.stride, *window.padding, *window.dilation)
-        return np.array(values, np.int32).view(np.dtype((np.void, 60))).reshape(())
