@@ -24,6 +24,8 @@ typedef int Kernel(const Arg *a);
 #define KERNELS(K)                                                                        \
     K(relu, "fF", "x, y")                                                                 \
     K(relu_dx, "ffFB", "y, dy, dx, mask")                                                 \
+    K(add_relu, "ffF", "a, b, y")                                                         \
+    K(add_relu_dx, "fFF", "y, dy, copy")                                                  \
     K(conv2d, "ffoFiiiii", "x, w, b, y, sh, sw, ph, pw, winograd")                        \
     K(conv2d_dx, "ffFiiiii", "dy, w, dx, sh, sw, ph, pw, winograd")                       \
     K(conv2d_dw, "ffFiiiiii", "x, dy, dw, sh, sw, ph, pw, winograd, accumulate")          \
