@@ -65,7 +65,8 @@ class BatchNorm2d(Layer):
         own, count, mean, var = self._statistics(x, saved)
         r, offset = 1 / np.sqrt(var + self.eps), own - mean
         ops.batchnorm(x, own, w * r, b + w * r * offset, y, self.relu)
-        self._update_running(count, mean, var)
+        if saved.updates_statistics:
+            self._update_running(count, mean, var)
         saved[self] = x, own, y if self.relu else None, count, r, offset
         return y
 
