@@ -120,7 +120,11 @@ def check(variant, right, wrong, case, **tile):
 def test_broken_rung_is_found(mistake):
     name, right, wrong = RUNGS[mistake]
     broken = cpu.build(f"ladder/{name}.cu", lambda text: text.replace(right, wrong))
-    assert not ladder.run(broken, name, 140, 130, 50, seed=1) < 1e-6
+    try:
+        error = ladder.run(broken, name, 140, 130, 520, seed=1)
+    except cpu.Launch:
+        return
+    assert not error < 1e-6
 
 
 def test_broken_sum_is_found():
