@@ -12,11 +12,13 @@ from .product import product
 
 
 @op
-def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
-    """Write x w + b to ``y``."""
+def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, relu: bool = False) -> None:
+    """Write x w + b to ``y``, and its ReLU if wanted."""
     product(x, w, y)
     if b is not None:
         np.add(y, b, out=y)
+    if relu:
+        np.maximum(y, 0, out=y)
 
 
 @op

@@ -85,6 +85,7 @@ def global_mean(x: np.ndarray, y: np.ndarray) -> None:
     np.matmul(weights, x.reshape(len(x), pixels, x.shape[3]), out=y[:, None])
 
 
+@op
 def global_mean_dx(dy: np.ndarray, dx: np.ndarray) -> None:
     """Write dx = dy / (H W) for each pixel."""
     np.multiply(dy[:, None, None], 1 / (dx.shape[1] * dx.shape[2]), out=dx)

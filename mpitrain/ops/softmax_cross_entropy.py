@@ -47,6 +47,7 @@ def cross_entropy_dx(exponentials: np.ndarray, kept: Any, smoothing: float) -> N
     softmax_cross_entropy_dx(exponentials, sums, targets, smoothing, counted)
 
 
+@op
 def softmax_cross_entropy(
     logits: np.ndarray, targets: np.ndarray, smoothing: float, exponentials: np.ndarray, sums: np.ndarray
 ) -> np.ndarray:
@@ -61,6 +62,7 @@ def softmax_cross_entropy(
     return np.log(sums[:, 0]) - expected
 
 
+@op
 def softmax_cross_entropy_dx(
     exponentials: np.ndarray, sums: np.ndarray, targets: np.ndarray, smoothing: float, counted: np.ndarray | None
 ) -> None:

@@ -9,11 +9,11 @@ from .gemm import covers, multiply
 
 
 @ops.linear.cuda
-def linear(x: Any, w: Any, b: Any, y: Any) -> bool:
-    """One product with the bias in its epilogue."""
+def linear(x: Any, w: Any, b: Any, y: Any, relu: bool = False) -> bool:
+    """One product with the bias, and the ReLU, in its epilogue."""
     if not covers(w, y):
         return False
-    multiply(x, w, y, bias=b)
+    multiply(x, w, y, bias=b, epilogue="relu" if relu else "none")
     return True
 
 

@@ -5,18 +5,32 @@ from typing import Any
 import numpy as np
 
 from .. import batchnorm, layernorm, pool
+from ..product import Buffer
 
 
-@batchnorm.channel_sum.cuda
-def channel_sum(x: Any, num_channels: int) -> Any:
-    """Return the sum over all pixels."""
-    return x.reshape(-1, num_channels).sum(axis=0, dtype=np.float64)
+@batchnorm.batchnorm_statistics.cuda
+def batchnorm_statistics(x: Any, mean: Any, squares: Any, buffer: Buffer) -> None:
+    """Write the mean of each channel, rounded to the precision of x, and the sum of squared differences from it."""
+    pixels = x.reshape(-1, x.shape[3])
+    pixels.sum(axis=0, dtype=np.float64, out=mean)
+    np.divide(mean, max(1, len(pixels)), out=mean)
+    rounded = mean.astype(x.dtype)
+    mean[:] = rounded
+    centered = np.subtract(pixels, rounded, out=buffer("centered", pixels.shape))
+    np.multiply(centered, centered, out=centered).sum(axis=0, dtype=np.float64, out=squares)
 
 
-@batchnorm.channel_dot.cuda
-def channel_dot(x: Any, y: Any, num_channels: int) -> Any:
-    """Return the sum of x y over all pixels."""
-    return channel_sum(np.multiply(x, y), num_channels)
+@batchnorm.batchnorm_sums.cuda
+def batchnorm_sums(dy: Any, x: Any, mean: Any, y: Any, sums: Any, dots: Any, buffer: Buffer) -> None:
+    """Write the sums over pixels of dy and of dy (x - mean)."""
+    pixels = x.reshape(-1, x.shape[3])
+    slope = dy.reshape(pixels.shape)
+    if y is not None:
+        masked = buffer("masked", pixels.shape)
+        slope = np.multiply(slope, np.greater(y.reshape(pixels.shape), 0), out=masked)
+    slope.sum(axis=0, dtype=np.float64, out=sums)
+    centered = np.subtract(pixels, mean.astype(x.dtype), out=buffer("centered", pixels.shape))
+    np.multiply(slope, centered, out=centered).sum(axis=0, dtype=np.float64, out=dots)
 
 
 @layernorm.layernorm.cuda
