@@ -14,7 +14,7 @@ from ..data.augment import Augment
 from ..data.loader import Loader
 from ..errors import AgreedError
 from ..losses import Totals
-from ..optim import clip_factor, global_norm
+from ..optim import clip_factor
 from ..parallel.data import DataParallel
 from ..saved import Saved
 from .clock import StepClock, Times
@@ -71,6 +71,7 @@ class Trainer:
             session.arena,
             world,
             all_reduce=p.all_reduce,
+            shard=p.shard,
             bucket_bytes=int(p.bucket_mb * 2**20) or world.choose_bucket_bytes(),
             synchronise_batch_norm=config.model.batch_norm == "synchronised",
         )
@@ -170,8 +171,8 @@ class Trainer:
         self.stopped = bool(arena.header[STOP])
         scale = 1 / max(1.0, sums[WEIGHT])
         if self.config.optimizer.clip_norm:
-            scale *= clip_factor(global_norm(arena) * scale, self.config.optimizer.clip_norm)
-        self.optimizer.step(self._lr(self.step), scale)
+            scale *= clip_factor(self.data_parallel.norm() * scale, self.config.optimizer.clip_norm)
+        self.data_parallel.update(self.optimizer, self._lr(self.step), scale)
         self.step += 1
         every = self.config.parallel.check_every
         if every and self.step % every == 0:
