@@ -1,7 +1,7 @@
 // Matrix product on tensor cores, sm_80 and later: out = epilogue(alpha A B + beta C), summed in fp32
 // Shapes: A (M, K), B (K, N), C, out, pre (M, N), row-major with leading dims; bias (N,). See common/gemm.cuh.
 // Types: INPUT_BF16 0: A and B are fp32, multiplied as tf32; 1: bf16. OUTPUT_BF16 0: C, out and pre are fp32; 1: bf16.
-// Launch: grid (tiles of out, 1, batch), THREADS a block, SHARED_BYTES of dynamic shared memory;
+// Launch: grid (tiles of out, splits, batch), THREADS a block, SHARED_BYTES of dynamic shared memory; slabs of WARP_M;
 //     one block an SM: for two, registers would spill
 // Roofline: 2MNK operations for s (MK + KN + 2MN) bytes, s = 4 or 2; compute-bound from about 1024^3 up. On Hopper this
 //     instruction reaches some 40 % of the peak: gemm_wgmma is for that. Oracle: ops/product.py. Source: PTX ISA, mma,
@@ -12,7 +12,7 @@
 // changes how its fragments are read. A tile is TILE_K deep, 128 bytes, and mma consumes 32 of them a step: seen as
 // bytes, tf32 and bf16 are alike.
 #include "common/async_copy.cuh"
-#include "common/epilogue.cuh"
+#include "common/fragments.cuh"
 #include "common/gemm.cuh"
 #include "common/ldmatrix.cuh"
 #include "common/mma.cuh"
@@ -55,6 +55,7 @@ constexpr int SLABS_M = WARP_M / SLAB, SLABS_N = WARP_N / SLAB;
 
 static_assert(TILE_M % WARP_M == 0 && TILE_N % WARP_N == 0, "warps cover the tile");
 static_assert(WARP_M % SLAB == 0 && WARP_N % SLAB == 0, "slabs cover the warp's part");
+static_assert(SLAB == 16, "the height of a fragment");
 static_assert(TILE_M % 64 == 0 && TILE_N % 64 == 0, "a row of either layout has at least the 8 chunks that swizzle");
 static_assert(TILE_M * 128 % (THREADS * CHUNK_BYTES) == 0, "threads share the copies of A evenly");
 static_assert(TILE_N * 128 % (THREADS * CHUNK_BYTES) == 0, "threads share the copies of B evenly");
@@ -154,18 +155,20 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) gemm_mma(const Gemm<Inp
   const Input* const a = gemm.a + blockIdx.z * gemm.a_batch;
   const Input* const b = gemm.b + blockIdx.z * gemm.b_batch;
   const TileOrigin origin = tile_origin<TILE_M, TILE_N>(blockIdx.x, gemm.m, gemm.n);
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warp = threadIdx.x / 32;
   const int row = warp / (TILE_N / WARP_N) * WARP_M, col = warp % (TILE_N / WARP_N) * WARP_N;
   const bool a_aligned = rows_aligned<CHUNK>(a, gemm.a_ld), b_aligned = rows_aligned<CHUNK>(b, gemm.b_ld);
-  const int num_tiles = (gemm.k + TILE_K - 1) / TILE_K;
+  const Depth depth = depth_of(gemm, blockIdx.y);
+  const int num_tiles = (depth.stop - depth.first + TILE_K - 1) / TILE_K;
   Sums sums = {};
 
   // Every step commits one group, empty or not, so that the count of groups says which tile has landed.
   auto fetch = [&](int tile) {
     if (tile < num_tiles) {
       unsigned char* stage = stages + tile % STAGES * STAGE_BYTES;
-      OperandA::fetch(stage, a, gemm.a_ld, origin.row, tile * TILE_K, gemm.m, gemm.k, a_aligned);
-      OperandB::fetch(stage + OperandA::BYTES, b, gemm.b_ld, origin.col, tile * TILE_K, gemm.n, gemm.k, b_aligned);
+      const int k0 = depth.first + tile * TILE_K;
+      OperandA::fetch(stage, a, gemm.a_ld, origin.row, k0, gemm.m, depth.stop, a_aligned);
+      OperandB::fetch(stage + OperandA::BYTES, b, gemm.b_ld, origin.col, k0, gemm.n, depth.stop, b_aligned);
     }
     copy_commit();
   };
@@ -178,14 +181,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) gemm_mma(const Gemm<Inp
     multiply(sums, stages + tile % STAGES * STAGE_BYTES, row, col);
   }
 
-  const Epilogue<2, Input, Output> finish(gemm, blockIdx.z);
-#pragma unroll
-  for (int i = 0; i < SLABS_M; i++)
-#pragma unroll
-    for (int j = 0; j < 2 * SLABS_N; j++)
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        const float pair[2] = {sums[i][j][2 * half], sums[i][j][2 * half + 1]};
-        finish(origin.row + row + i * SLAB + half * 8 + lane / 4, origin.col + col + j * 8 + lane % 4 * 2, pair);
-      }
+  finish_fragments(gemm, blockIdx.z, blockIdx.y, origin.row + row, origin.col + col, sums);
 }

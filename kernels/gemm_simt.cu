@@ -1,6 +1,6 @@
 // Matrix product in fp32 on ordinary cores, any arch: out = epilogue(alpha A B + beta C)
 // Shapes: A (M, K), B (K, N), C, out, pre (M, N), row-major with leading dims; bias (N,). See common/gemm.cuh.
-// Launch: grid (tiles of out, 1, batch), THREADS a block; one tile of TILE_M x TILE_N a block
+// Launch: grid (tiles of out, splits, batch), THREADS a block; one tile of TILE_M x TILE_N a block; slabs of WARP_M
 // Roofline: 2MNK operations for 4 (MK + KN + 2MN) bytes; compute-bound from about 128^3 up, on shared-memory bandwidth
 //     and issue slots. Oracle: ops/product.py. Source: Boehm 2022, "How to Optimize a CUDA Matmul Kernel";
 //     Kerr et al. 2017, "CUTLASS". The steps that lead here: ladder/gemm_01_naive.cu and after.
@@ -31,7 +31,7 @@ constexpr int STEP_N = LANE_COLS * PIECE;             // columns likewise
 constexpr int PIECES_M = WARP_M / STEP_M, PIECES_N = WARP_N / STEP_N;
 constexpr int PAD = 4;  // a transposing store then hits 32 banks: neighbours in k lie 4 (TILE + PAD) = 16 banks apart
 
-static_assert(LANE_ROWS * LANE_COLS == 32, "a warp has 32 lanes");
+static_assert(LANE_ROWS == 8 && LANE_COLS == 4, "a warp has 32 lanes, and column sums run over lanes 4 apart");
 static_assert(TILE_M % WARP_M == 0 && TILE_N % WARP_N == 0, "warps cover the tile");
 static_assert(WARP_M % STEP_M == 0 && WARP_N % STEP_N == 0, "lanes cover the warp's part");
 static_assert(TILE_K % PIECE == 0, "a row of the tile is whole float4s in k");
@@ -46,6 +46,7 @@ class Loader {
  public:
   using Tile = float[TILE_K][EXTENT + PAD];
 
+  // Loads up to `depth`: from there on, zeros.
   __device__ __forceinline__ Loader(const float* matrix, int ld, int first, int extent, int depth)
       : from_(matrix + (across() + (K_CONTIGUOUS ? first : 0)) * (long long)ld + along() + (K_CONTIGUOUS ? 0 : first)),
         ld_(ld),
@@ -124,17 +125,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) gemm_simt(cons
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int row = warp / (TILE_N / WARP_N) * WARP_M + lane / LANE_COLS * PIECE;
   const int col = warp % (TILE_N / WARP_N) * WARP_N + lane % LANE_COLS * PIECE;
-  LoaderA a_loader(gemm.a + blockIdx.z * gemm.a_batch, gemm.a_ld, origin.row, gemm.m, gemm.k);
-  LoaderB b_loader(gemm.b + blockIdx.z * gemm.b_batch, gemm.b_ld, origin.col, gemm.n, gemm.k);
+  const Depth depth = depth_of(gemm, blockIdx.y);
+  LoaderA a_loader(gemm.a + blockIdx.z * gemm.a_batch, gemm.a_ld, origin.row, gemm.m, depth.stop);
+  LoaderB b_loader(gemm.b + blockIdx.z * gemm.b_batch, gemm.b_ld, origin.col, gemm.n, depth.stop);
   Sums sums = {};
 
-  a_loader.fetch(0);
-  b_loader.fetch(0);
+  a_loader.fetch(depth.first);
+  b_loader.fetch(depth.first);
   a_loader.store_to(a_tiles[0]);
   b_loader.store_to(b_tiles[0]);
   __syncthreads();
-  for (int k0 = 0, now = 0; k0 < gemm.k; k0 += TILE_K, now ^= 1) {
-    const bool more = k0 + TILE_K < gemm.k;
+  for (int k0 = depth.first, now = 0; k0 < depth.stop; k0 += TILE_K, now ^= 1) {
+    const bool more = k0 + TILE_K < depth.stop;
     if (more) {
       a_loader.fetch(k0 + TILE_K);
       b_loader.fetch(k0 + TILE_K);
@@ -149,10 +151,22 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) gemm_simt(cons
 
   const Epilogue<PIECE, float, float> finish(gemm, blockIdx.z);
 #pragma unroll
-  for (int i = 0; i < PIECES_M; i++)
+  for (int j = 0; j < PIECES_N; j++) {
+    const int out_col = origin.col + col + j * STEP_N;
+    float totals[PIECE] = {};
 #pragma unroll
-    for (int j = 0; j < PIECES_N; j++)
+    for (int i = 0; i < PIECES_M * PIECE; i++) {
+      const int out_row = origin.row + row + i / PIECE * STEP_M + i % PIECE;
+      float(&x)[PIECE] = sums[i / PIECE][j][i % PIECE];
+      if (gemm.splits > 1) {
+        finish.keep(blockIdx.y, out_row, out_col, x);
+        continue;
+      }
+      finish(out_row, out_col, x);
 #pragma unroll
-      for (int r = 0; r < PIECE; r++)
-        finish(origin.row + row + i * STEP_M + r, origin.col + col + j * STEP_N, sums[i][j][r]);
+      for (int c = 0; c < PIECE; c++) totals[c] += x[c];
+    }
+    if (gemm.column_sums && gemm.splits <= 1)
+      finish.template write_column_sums<WARP_M>(origin.row + warp / (TILE_N / WARP_N) * WARP_M, out_col, totals);
+  }
 }

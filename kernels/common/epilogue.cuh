@@ -1,41 +1,54 @@
-// What happens to the sum of products on its way out: scale, add C and the bias, keep the pre-activation, activate.
-// GELU is the tanh form, y = x (1 + tanh(a (x + b x^3))) / 2 (Hendrycks and Gimpel 2016). Oracle: ops/gelu.py.
+// What happens to the sum of products on its way out, in this order:
+//     x = alpha sum + beta C + bias
+//     an activation     pre = x where pre is not null, out = f(x)
+//     its gradient      out = x f'(pre): the product was dy, pre is what f was applied to (for ReLU, f's result will do)
+//     column sums       of what went to out, over each slab of rows: with a gradient, that of the bias before f
+// Sums come in pieces of N neighbours in a row; of those that lie outside of the matrix nothing is read or written.
 #pragma once
+#include "activations.cuh"
 #include "gemm.cuh"
 #include "numbers.cuh"
 #include "vec.cuh"
 
 #define EPILOGUE_NONE 0
-#define EPILOGUE_BIAS 1
-#define EPILOGUE_BIAS_RELU 2
-#define EPILOGUE_BIAS_GELU 3
+#define EPILOGUE_RELU 1
+#define EPILOGUE_GELU 2
+#define EPILOGUE_GELU_TANH 3
+#define EPILOGUE_RELU_GRADIENT 4
+#define EPILOGUE_GELU_GRADIENT 5
+#define EPILOGUE_GELU_TANH_GRADIENT 6
 #ifndef EPILOGUE
 #define EPILOGUE EPILOGUE_NONE
 #endif
-static_assert(EPILOGUE >= EPILOGUE_NONE && EPILOGUE <= EPILOGUE_BIAS_GELU, "no such epilogue");
-
-__device__ __forceinline__ float gelu_tanh(float x) {
-  const float a = 0.7978845608f, b = 0.044715f;  // a = sqrt(2 / pi)
-  return 0.5f * x * (1 + tanhf(a * (x + b * x * x * x)));
-}
+static_assert(EPILOGUE >= EPILOGUE_NONE && EPILOGUE <= EPILOGUE_GELU_TANH_GRADIENT, "no such epilogue");
+#define EPILOGUE_IS_GRADIENT (EPILOGUE >= EPILOGUE_RELU_GRADIENT)
 
 __device__ __forceinline__ float activate(float x) {
-#if EPILOGUE == EPILOGUE_BIAS_RELU
-  return x > 0 ? x : (x == x ? 0 : x);  // NaN stays NaN
-#elif EPILOGUE == EPILOGUE_BIAS_GELU
-  return gelu_tanh(x);
+#if EPILOGUE == EPILOGUE_RELU
+  return relu_of(x);
+#elif EPILOGUE == EPILOGUE_GELU
+  return gelu_of(x);
+#elif EPILOGUE == EPILOGUE_GELU_TANH
+  return gelu_tanh_of(x);
+#elif EPILOGUE == EPILOGUE_RELU_GRADIENT
+  return relu_slope(x);
+#elif EPILOGUE == EPILOGUE_GELU_GRADIENT
+  return gelu_slope(x);
+#elif EPILOGUE == EPILOGUE_GELU_TANH_GRADIENT
+  return gelu_tanh_slope(x);
 #else
   return x;
 #endif
 }
 
-// Writes rows of N neighbouring sums of matrix `index` of the batch. Made after the sums, not before: its pointers
-// would take registers all the way through.
+// Writes pieces of matrix `index` of the batch. Made after the sums, not before: its pointers would take registers all
+// the way through.
 template <int N, class Input, class Output>
 class Epilogue {
  public:
   __device__ __forceinline__ Epilogue(const Gemm<Input, Output>& gemm, int index)
       : gemm(gemm),
+        index(index),
         c(gemm.c + index * gemm.c_batch),
         out(gemm.out + index * gemm.out_batch),
         pre(gemm.pre ? gemm.pre + index * gemm.out_batch : nullptr),
@@ -43,39 +56,75 @@ class Epilogue {
         out_aligned(rows_aligned<N>(out, gemm.out_ld)),
         pre_aligned(rows_aligned<N>(pre, gemm.out_ld)) {}
 
-  __device__ __forceinline__ void operator()(int row, int col, const float (&sums)[N]) const {
-    const int count = gemm.n - col;
-    if (row >= gemm.m || count <= 0) return;
-    Vec<float, N> x;
-#pragma unroll
-    for (int i = 0; i < N; i++) x.at[i] = gemm.alpha * sums[i];
+  // x: sums in; what was written out, and zeros outside of the matrix.
+  __device__ __forceinline__ void operator()(int row, int col, float (&x)[N]) const {
+    const int count = row < gemm.m ? gemm.n - col : 0;
+    const long long place = (long long)row * gemm.out_ld + col;
     if (gemm.beta != 0) {
       const auto old = load<N>(c + (long long)row * gemm.c_ld + col, count, c_aligned);
 #pragma unroll
-      for (int i = 0; i < N; i++) x.at[i] += gemm.beta * to_float(old.at[i]);
-    }
-#if EPILOGUE != EPILOGUE_NONE
+      for (int i = 0; i < N; i++) x[i] = gemm.alpha * x[i] + gemm.beta * to_float(old.at[i]);
+    } else {
 #pragma unroll
-    for (int i = 0; i < N; i++)
-      if (i < count) x.at[i] += gemm.bias[col + i];
-#endif
-    const long long place = (long long)row * gemm.out_ld + col;
+      for (int i = 0; i < N; i++) x[i] *= gemm.alpha;
+    }
+    if (gemm.bias) {
+#pragma unroll
+      for (int i = 0; i < N; i++)
+        if (i < count) x[i] += gemm.bias[col + i];
+    }
+#if EPILOGUE_IS_GRADIENT
+    const auto kept = load<N>(pre + place, count, pre_aligned);
+#pragma unroll
+    for (int i = 0; i < N; i++) x[i] *= activate(to_float(kept.at[i]));
+#elif EPILOGUE != EPILOGUE_NONE
     if (pre) store<N>(pre + place, converted(x), count, pre_aligned);
 #pragma unroll
-    for (int i = 0; i < N; i++) x.at[i] = activate(x.at[i]);
+    for (int i = 0; i < N; i++) x[i] = activate(x[i]);
+#endif
     store<N>(out + place, converted(x), count, out_aligned);
+#pragma unroll
+    for (int i = 0; i < N; i++)
+      if (i >= count) x[i] = 0;
+  }
+
+  // Instead of all that, where K is split: keep the sums of part `split`.
+  __device__ __forceinline__ void keep(int split, int row, int col, const float (&x)[N]) const {
+    float* part = gemm.partials + ((long long)split * gemm.batch + index) * gemm.m * gemm.n;
+    Vec<float, N> v;
+#pragma unroll
+    for (int i = 0; i < N; i++) v.at[i] = x[i];
+    store<N>(part + (long long)row * gemm.n + col, v, row < gemm.m ? gemm.n - col : 0,
+             rows_aligned<N>(part, gemm.n));
+  }
+
+  // Write what a warp has summed over a slab of SLAB rows that begins at `row`: lanes that hold the same columns lie
+  // 4 apart; x are this lane's sums over its own rows. Every lane of the warp calls it.
+  template <int SLAB>
+  __device__ __forceinline__ void write_column_sums(int row, int col, float (&x)[N]) const {
+#pragma unroll
+    for (int i = 0; i < N; i++)
+#pragma unroll
+      for (int apart = 4; apart < 32; apart *= 2) x[i] += __shfl_xor_sync(~0u, x[i], apart);
+    if (threadIdx.x % 32 >= 4 || row >= gemm.m) return;
+    const long long slabs = (gemm.m + SLAB - 1) / SLAB;
+    float* sums = gemm.column_sums + (index * slabs + row / SLAB) * gemm.n;
+#pragma unroll
+    for (int i = 0; i < N; i++)
+      if (col + i < gemm.n) sums[col + i] = x[i];
   }
 
  private:
   const Gemm<Input, Output>& gemm;
+  const int index;
   const Output* const c;
   Output *const out, *const pre;
   const bool c_aligned, out_aligned, pre_aligned;
 
-  static __device__ __forceinline__ Vec<Output, N> converted(const Vec<float, N>& x) {
+  static __device__ __forceinline__ Vec<Output, N> converted(const float (&x)[N]) {
     Vec<Output, N> y;
 #pragma unroll
-    for (int i = 0; i < N; i++) y.at[i] = Convert<Output>::from(x.at[i]);
+    for (int i = 0; i < N; i++) y.at[i] = Convert<Output>::from(x[i]);
     return y;
   }
 };

@@ -1,16 +1,16 @@
-// Loads and stores of N neighbours at once, where alignment and the edge of the matrix allow; else one by one.
+// Loads and stores of N neighbours, 16 bytes at once where alignment and the edge of the matrix allow; else one by one.
 #pragma once
 
 template <class T, int N>
-struct alignas(sizeof(T) * N) Vec {
-  static_assert(sizeof(T) * N <= 16, "the widest load is 16 bytes");
+struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Vec {
   T at[N];
 };
 
 // May rows that start at `matrix` and lie `ld` elements apart be read N elements at a time?
 template <int N, class T>
 __device__ __forceinline__ bool rows_aligned(const T* matrix, int ld) {
-  return reinterpret_cast<unsigned long long>(matrix) % (sizeof(T) * N) == 0 && ld % N == 0;
+  constexpr int ELEMENTS = alignof(Vec<T, N>) / sizeof(T);
+  return reinterpret_cast<unsigned long long>(matrix) % alignof(Vec<T, N>) == 0 && ld % ELEMENTS == 0;
 }
 
 // The first `count` of N elements; zeros in place of the others. count may be any number, also negative.

@@ -18,6 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ..errors import UserError
+from .goal import GOALS, Goal
+from .relabel import rerooted
 from .step import Schedule, Step
 
 F = TypeVar("F", bound=Callable[..., Iterator[Step]])
@@ -47,6 +50,10 @@ class Algorithm:
     options : dict
     source, summary : str
         Paper and year; one line.
+    root : int
+        The rank that a broadcast, reduce, scatter or gather starts from or ends at.
+    function : callable
+        What the schedule was made from, with no options chosen.
     """
 
     name: str
@@ -60,10 +67,25 @@ class Algorithm:
     options: tuple[tuple[str, Any], ...] = ()
     source: str = ""
     summary: str = ""
+    root: int = 0
+    function: Callable[..., Iterator[Step]] | None = None
 
     def __call__(self, rank: int, size: int) -> Iterator[Step]:
-        """Yield the steps of ``rank``."""
+        """Yield the steps of ``rank``.
+
+        Raises
+        ------
+        UserError
+            If the root is not among so many ranks.
+        """
+        if self.root >= size:
+            raise UserError(f"{self.name} has rank {self.root} as its root, but ranks go from 0 to {size - 1}")
         return self.schedule(rank, size)
+
+    @property
+    def goal(self) -> Goal:
+        """What it has to achieve."""
+        return GOALS[self.collective].at(self.root)
 
     def chunk_share(self, size: int) -> float:
         """Return the part of n that one chunk holds (chunks differ by at most one element)."""
@@ -122,11 +144,18 @@ def make_algorithm(function: Callable[..., Iterator[Step]], name: str = "", **op
         wanted = {k: v for k, v in chosen.items() if k in inspect.signature(f).parameters}
         return functools.partial(f, **wanted) if wanted else f
 
+    num_chunks, goal = bind(promise.num_chunks), GOALS.get(promise.collective)
+    root = int(chosen["root"]) if goal is not None and goal.rooted else 0
+    takes_root = "root" in _own_options(function)
+    own = {key: value for key, value in options.items() if key != "root" or takes_root}
+    schedule: Schedule = functools.partial(function, **own) if own else function
+    if root and goal is not None and not takes_root:
+        schedule = rerooted(schedule, root, num_chunks, goal.owners)
     return Algorithm(
         name=name or getattr(function, "__name__", "schedule"),
         collective=promise.collective,
-        schedule=functools.partial(function, **options) if options else function,
-        num_chunks=bind(promise.num_chunks),
+        schedule=schedule,
+        num_chunks=num_chunks,
         rounds=bind(promise.rounds),
         bytes=bind(promise.bytes),
         reductions=bind(promise.reductions),
@@ -134,10 +163,20 @@ def make_algorithm(function: Callable[..., Iterator[Step]], name: str = "", **op
         options=tuple(chosen.items()),
         source=sources[0] if sources else "",
         summary=summary,
+        root=root,
+        function=function,
     )
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the options of a schedule with their defaults: what it takes beside rank and size."""
+    """Return the options of a schedule with their defaults: what it takes beside rank and size, and the root.
+
+    A schedule that is written for rank 0 as its root works for any: see ``rerooted``.
+    """
+    goal = GOALS.get(getattr(function, "promise", _NOTHING).collective)
+    return _own_options(function) | ({"root": 0} if goal is not None and goal.rooted else {})
+
+
+def _own_options(function: Callable[..., Any]) -> dict[str, Any]:
     parameters = list(inspect.signature(function).parameters.values())[2:]
     return {p.name: p.default for p in parameters if p.default is not p.empty}

@@ -7,8 +7,8 @@ chunk sent and overwritten at once, messages that fit, and no more rounds, bytes
 
 from dataclasses import dataclass
 
+from ..errors import UserError
 from .algorithm import Algorithm, make_algorithm
-from .goal import GOALS
 from .lockstep import ScheduleError
 from .provenance import Provenance, ask
 from .step import Schedule
@@ -35,15 +35,19 @@ class Checked:
 
 
 def check(algorithm: Algorithm | Schedule, max_ranks: int) -> str:
-    """Check ``algorithm`` for every P from 1 to ``max_ranks``, and return what was found.
+    """Check ``algorithm`` for every P from 1 (from root + 1) to ``max_ranks``, and return what was found.
 
     Raises
     ------
     ScheduleError
         Names P, and the rank, chunk and round of the first thing that is wrong.
+    UserError
+        If its root is not among ``max_ranks`` ranks.
     """
     algorithm = make_algorithm(algorithm)
-    return report(algorithm, [check_for(algorithm, size) for size in range(1, max_ranks + 1)])
+    if algorithm.root >= max_ranks:
+        raise UserError(f"{algorithm.name} needs {algorithm.root + 1} ranks or more: check it for so many")
+    return report(algorithm, [check_for(algorithm, size) for size in range(algorithm.root + 1, max_ranks + 1)])
 
 
 def check_for(algorithm: Algorithm | Schedule, size: int) -> Checked:
@@ -78,10 +82,10 @@ def _hold_to_promise(algorithm: Algorithm, found: Checked) -> None:
 
 def report(algorithm: Algorithm, found: list[Checked]) -> str:
     """Return the text for a schedule that passed."""
-    goal = GOALS[algorithm.collective]
+    least = f"{found[0].size} <= " if found[0].size > 1 else ""
     lines = [
-        f"{algorithm.name}: checked for P <= {found[-1].size}",
-        f"{goal.sentence};",
+        f"{algorithm.name}: checked for {least}P <= {found[-1].size}",
+        f"{algorithm.goal.sentence};",
         "no deadlock though nothing is buffered; no chunk sent and overwritten at once; all messages fit",
     ]
     promised = "" if algorithm.rounds is None else " as promised"

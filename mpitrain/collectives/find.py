@@ -88,8 +88,9 @@ def _parse(text: str, name: str, defaults: dict[str, Any]) -> dict[str, Any]:
             raise UserError(f"{name} has no option {part!r}; {there}" + (" (key=value)" if defaults else ""))
         options[key] = re.sub(r"\((.*)\)$", r":\1", value)
         if isinstance(defaults[key], int):
-            if not value.isdecimal() or int(value) < 1:
-                raise UserError(f"{name}: {key} is {value!r}, but must be a whole number from 1")
+            least = 0 if key == "root" else 1
+            if not value.isdecimal() or int(value) < least:
+                raise UserError(f"{name}: {key} is {value!r}, but must be a whole number from {least}")
             options[key] = int(value)
     return options
 

@@ -4,11 +4,13 @@ A contribution is a bit: bit r is what rank r brings. What a chunk holds is a se
 with nothing in it yet. Reducing unites two sets that must not overlap (nothing counts twice), copying replaces one.
 """
 
+import functools
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-Start = Callable[[int, int, int], list[int]]
-Finish = Callable[[int, int, int], list[int | None]]
+Start = Callable[..., list[int]]
+Finish = Callable[..., list[int | None]]
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Goal:
         Those at the end; None where anything may be left.
     sentence : str
         The same in words.
+    rooted : bool
+        One rank is the root, rank 0 if nothing else is said; ``start`` and ``finish`` take it as ``root``.
     same_chunks : bool
         Both ends of a message name the same chunks.
     once : bool
@@ -39,12 +43,25 @@ class Goal:
     same_chunks: bool = True
     once: bool = True
     owners: bool = False
+    rooted: bool = False
+
+    def at(self, root: int) -> "Goal":
+        """Return the goal with ``root`` in the place of rank 0."""
+        if not root:
+            return self
+        start = functools.partial(self.start, root=root) if _takes_root(self.start) else self.start
+        finish = functools.partial(self.finish, root=root) if _takes_root(self.finish) else self.finish
+        return replace(self, start=start, finish=finish, sentence=self.sentence.replace("rank 0", f"rank {root}"))
 
     def name(self, bit: int, size: int) -> str:
         """Return the contribution ``bit`` in words."""
         if self.collective == "all_to_all":
             return f"rank {bit // size}'s chunk for rank {bit % size}"
         return f"rank {bit}'s contribution"
+
+
+def _takes_root(function: Callable[..., object]) -> bool:
+    return "root" in inspect.signature(function).parameters
 
 
 def _everybody(rank: int, size: int, num_chunks: int) -> list[int]:
@@ -71,28 +88,28 @@ def _all_owned(rank: int, size: int, num_chunks: int) -> list[int | None]:
     return [1 << _owner(c, size, num_chunks) for c in range(num_chunks)]
 
 
-def _root_only(rank: int, size: int, num_chunks: int) -> list[int]:
-    return [0 if rank else 1] * num_chunks
+def _root_only(rank: int, size: int, num_chunks: int, root: int = 0) -> list[int]:
+    return [1 << root if rank == root else 0] * num_chunks
 
 
-def _from_root(rank: int, size: int, num_chunks: int) -> list[int | None]:
-    return [1] * num_chunks
+def _from_root(rank: int, size: int, num_chunks: int, root: int = 0) -> list[int | None]:
+    return [1 << root] * num_chunks
 
 
-def _sum_at_root(rank: int, size: int, num_chunks: int) -> list[int | None]:
-    return [None if rank else (1 << size) - 1] * num_chunks
+def _sum_at_root(rank: int, size: int, num_chunks: int, root: int = 0) -> list[int | None]:
+    return [(1 << size) - 1 if rank == root else None] * num_chunks
 
 
-def _root_has_all(rank: int, size: int, num_chunks: int) -> list[int]:
-    return [0 if rank else 1 << _owner(c, size, num_chunks) for c in range(num_chunks)]
+def _root_has_all(rank: int, size: int, num_chunks: int, root: int = 0) -> list[int]:
+    return [1 << _owner(c, size, num_chunks) if rank == root else 0 for c in range(num_chunks)]
 
 
 def _own_back(rank: int, size: int, num_chunks: int) -> list[int | None]:
     return [1 << rank if _owner(c, size, num_chunks) == rank else None for c in range(num_chunks)]
 
 
-def _all_at_root(rank: int, size: int, num_chunks: int) -> list[int | None]:
-    return [None] * num_chunks if rank else _all_owned(rank, size, num_chunks)
+def _all_at_root(rank: int, size: int, num_chunks: int, root: int = 0) -> list[int | None]:
+    return _all_owned(rank, size, num_chunks) if rank == root else [None] * num_chunks
 
 
 def _slots_in(rank: int, size: int, num_chunks: int) -> list[int]:
@@ -119,11 +136,17 @@ GOALS = {
             "reduce_scatter", _everybody, _own_sum, "chunk r ends summed on rank r, each contribution once", owners=True
         ),
         Goal("all_gather", _own, _all_owned, "chunk r of rank r ends on every rank", owners=True),
-        Goal("broadcast", _root_only, _from_root, "rank 0's chunks end on every rank"),
-        Goal("reduce", _everybody, _sum_at_root, "every chunk ends on rank 0 with every contribution exactly once"),
+        Goal("broadcast", _root_only, _from_root, "rank 0's chunks end on every rank", rooted=True),
+        Goal(
+            "reduce",
+            _everybody,
+            _sum_at_root,
+            "every chunk ends on rank 0 with every contribution exactly once",
+            rooted=True,
+        ),
         Goal("all_to_all", _slots_in, _slots_out, "chunk d of rank s ends in place s of rank d", same_chunks=False),
-        Goal("scatter", _root_has_all, _own_back, "chunk r of rank 0 ends on rank r", owners=True),
-        Goal("gather", _own, _all_at_root, "chunk r of rank r ends on rank 0", owners=True),
+        Goal("scatter", _root_has_all, _own_back, "chunk r of rank 0 ends on rank r", owners=True, rooted=True),
+        Goal("gather", _own, _all_at_root, "chunk r of rank r ends on rank 0", owners=True, rooted=True),
         Goal("barrier", _everybody, _sum, "every rank hears from every rank, directly or not", once=False),
         Goal("scan", _everybody, _up_to_rank, "rank r ends with the contributions of ranks 0 to r exactly once"),
     )

@@ -134,7 +134,7 @@ def _guarded(algorithm: Algorithm, rank: int, size: int) -> Iterator[Step]:
             yield step
             if number == MAX_STEPS:
                 raise ScheduleError(f"rank {rank} of {size} is still yielding after {MAX_STEPS} steps; does it end?")
-    except (ScheduleError, GeneratorExit):
+    except (UserError, GeneratorExit):
         raise
     except Exception as error:
         where = f"rank {rank} of {size}, after round {number}"

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .algorithm import Algorithm
-from .goal import GOALS
 from .lockstep import Measured, Program, ScheduleError, run_lockstep
 from .step import as_chunks
 
@@ -20,7 +19,7 @@ class Provenance:
 
     def __init__(self, algorithm: Algorithm, size: int) -> None:
         self.algorithm, self.size = algorithm, size
-        self.goal = GOALS[algorithm.collective]
+        self.goal = algorithm.goal
         self.num_chunks = ask(algorithm.num_chunks, size, "num_chunks")
         fits = isinstance(self.num_chunks, int) and self.num_chunks > 0
         if not fits or (self.goal.owners and self.num_chunks % size):

@@ -19,6 +19,32 @@ def moved(
         )
 
 
+def rerooted(schedule: Schedule, root: int, num_chunks: Callable[[int], int], owners: bool) -> Schedule:
+    """Return ``schedule``, whose root is rank 0, with ``root`` in its place: every rank stands ``root`` further.
+
+    With ``owners``, chunks belong to ranks and are turned by as much.
+    """
+
+    def turned(rank: int, size: int) -> Iterator[Step]:
+        count = num_chunks(size) if owners else 1
+        by = root * count // size
+        inner = schedule((rank - root) % size, size)
+        yield from moved(inner, lambda v: (v + root) % size, lambda chunks: _turn(chunks, by, count) if by else chunks)
+
+    return turned
+
+
+def _turn(chunks: Chunks, by: int, count: int) -> Chunks:
+    """Return ``chunks`` moved on by ``by`` of ``count``, as a range where they still are one."""
+    if chunks is None or isinstance(chunks, int):
+        return chunks if chunks is None else (chunks + by) % count
+    if isinstance(chunks, range) and chunks:
+        start = (chunks.start + by) % count
+        if start + len(chunks) <= count:
+            return range(start, start + len(chunks))
+    return tuple((chunk + by) % count for chunk in chunks)
+
+
 def backwards(steps: Iterable[Step], reduce: bool = False) -> Iterator[Step]:
     """Yield ``steps`` from the last to the first, with every message going the other way.
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from .algorithm import Algorithm, make_algorithm
-from .goal import GOALS
 from .lockstep import Program, run_lockstep
 from .operators import OPERATORS, check_operator
 from .step import Schedule, chunk_bounds, chunk_runs
@@ -52,7 +51,7 @@ def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str 
             else:
                 target[...] = arrived
 
-    run_lockstep(algorithm, size, read, write, GOALS[algorithm.collective].same_chunks)
+    run_lockstep(algorithm, size, read, write, algorithm.goal.same_chunks)
     return [result(algorithm, x, buffer) for x, buffer in zip(inputs, buffers, strict=True)]
 
 

@@ -1,9 +1,9 @@
 """Time all-reduces against the MPI library's own, on the ranks of this job.
 
-All algorithms of one length are planned first and then run in turn, over and over: what disturbs the machine
-disturbs all of them alike. Each runs twice in its turn and the second time counts: else the others' buffers would
-be in the caches, and a time would depend on what it is compared with. A run is timed from a barrier to the end of
-the last rank; the median counts.
+All algorithms of one length run in turn, over and over, and all lengths are gone through in several passes: what
+disturbs the machine disturbs all of them alike. Each runs twice in its turn and the second time counts: else the
+others' buffers would be in the caches, and a time would depend on what it is compared with. A run is timed from a
+barrier to the end of the last rank; the median counts.
 """
 
 import time
@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from ..collectives.price import Calibration, Curve, choose
+from .meter import real_zeros
 from .world import World
 
 NATIVE, AUTO = "native", "auto"
 SIZES = tuple(4 << (2 * k) for k in range(13))  # bytes: 4 B to 64 MB
 SECONDS = 0.4  # aimed at for one length of one algorithm
-LEAST_REPEATS, MOST_REPEATS = 7, 201
+MOST_REPEATS = 200
+PASSES = 16  # over all lengths: what changes the machine's speed for a while changes a part of each
+UNDISTURBED = 0.1  # share of the measurements below what is taken: disturbances only add
 TIE = 0.05  # an algorithm that is not so much faster than the library's own loses to it
 
 Say = Callable[[str], None]
@@ -27,7 +30,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement: what ``bench --json`` writes; ``ratio`` is native over this, above 1 is faster."""
+    """One measurement: what ``bench --json`` writes; ``ratio`` is native over this, above 1 is faster.
+
+    ``us`` and ``native_us`` are medians; ``quiet_us`` is the lowest decile, of an undisturbed machine, which is what
+    a calibration takes too and a prediction is of.
+    """
 
     algorithm: str
     ranks: int
@@ -35,12 +42,29 @@ class Row:
     us: float
     native_us: float
     ratio: float
+    quiet_us: float
 
 
 def bench(
-    world: World, algorithms: Sequence[str], sizes: Sequence[int] = SIZES, *, say: Say = lambda text: None
+    world: World,
+    algorithms: Sequence[str],
+    sizes: Sequence[int] = SIZES,
+    *,
+    say: Say = lambda text: None,
+    between: Callable[[], None] = lambda: None,
 ) -> list[Row]:
     """Measure ``algorithms`` at ``sizes``, "native" always among them; the same rows on every rank.
+
+    Parameters
+    ----------
+    world : World
+    algorithms : sequence of str
+    sizes : sequence of int
+        Bytes.
+    say : callable(str)
+        Told how far it is.
+    between : callable()
+        Called before each pass, such as to calibrate at the same time.
 
     Raises
     ------
@@ -48,16 +72,19 @@ def bench(
         If there is no such algorithm.
     """
     names = list(dict.fromkeys([NATIVE, *algorithms]))
+    contests = [_Contest(world, names, n) for n in sizes]
+    for number in range(PASSES):
+        say(f"pass {number + 1} of {PASSES}")
+        between()
+        for contest in contests:
+            contest.measure()
     rows = []
-    for num_bytes in sizes:
-        say(f"{num_bytes:,} bytes")
-        seconds = _measure(world, names, num_bytes)
-        native = seconds[NATIVE]
-        for name in names:
-            us, native_us = 1e6 * seconds[name], 1e6 * native
-            rows.append(
-                Row(name, world.size, num_bytes, round(us, 2), round(native_us, 2), round(native / seconds[name], 3))
-            )
+    for num_bytes, contest in zip(sizes, contests):
+        medians, deciles = contest.micros(0.5), contest.micros(UNDISTURBED)
+        native = medians[NATIVE]
+        for name, us in medians.items():
+            quiet = round(deciles[name], 2)
+            rows.append(Row(name, world.size, num_bytes, round(us, 2), round(native, 2), round(native / us, 3), quiet))
     return rows
 
 
@@ -86,26 +113,33 @@ def auto_choice(world: World, num_bytes: int, calibration: Calibration) -> str:
     return choose(world.size, num_bytes, calibration).name
 
 
-def _measure(world: World, names: Sequence[str], num_bytes: int) -> dict[str, float]:
-    """Return the median seconds of each algorithm at one length, the same on every rank."""
-    buffers = [
-        world.shared_empty((max(1, num_bytes // 4),)) if name == "shared" else _zeros(num_bytes) for name in names
-    ]
-    plans = [world.plan_all_reduce(buffer, name) for name, buffer in zip(names, buffers)]
-    for plan in plans:
-        _run(world, plan)
-    once = sum(_run(world, plan) for plan in plans)
-    slowest = float(world.maximum(np.array([once]))[0])
-    repeats = int(np.clip(SECONDS * len(names) / max(2 * slowest, 1e-9), LEAST_REPEATS, MOST_REPEATS))
-    seconds = np.array([[_second_run(world, plan) for plan in plans] for _ in range(repeats)])
-    medians = np.median(world.maximum(seconds), axis=0)
-    for plan in plans:
-        plan.free()
-    return dict(zip(names, medians.tolist()))
+class _Contest:
+    """All algorithms at one length, in turn, a few times in each pass."""
 
+    def __init__(self, world: World, names: Sequence[str], num_bytes: int):
+        self._world, self._names, self._num_bytes = world, names, num_bytes
+        self._shared = world.shared_empty((max(1, num_bytes // 4),)) if "shared" in names else None
+        self._samples: list[np.ndarray] = []
 
-def _zeros(num_bytes: int) -> np.ndarray:
-    return np.zeros(max(1, num_bytes // 4), np.float32)
+    def measure(self) -> None:
+        """Plan, run and forget; what lives in a window stays."""
+        world = self._world
+        plans = [world.plan_all_reduce(self._buffer(name), name) for name in self._names]
+        once = sum([_run(world, plan) for plan in plans])
+        slowest = float(world.maximum(np.array([once]))[0])
+        repeats = int(np.clip(SECONDS * len(plans) / PASSES / max(2 * slowest, 1e-9), 1, MOST_REPEATS // PASSES))
+        for _ in range(repeats):
+            self._samples.append(np.array([_second_run(world, plan) for plan in plans]))
+        for plan in plans:
+            plan.free()
+
+    def micros(self, share: float) -> dict[str, float]:
+        """Return the microseconds of the slowest rank below which ``share`` of the runs lie, the same on every rank."""
+        seconds = self._world.maximum(np.array(self._samples))
+        return dict(zip(self._names, (1e6 * np.quantile(seconds, share, axis=0)).tolist()))
+
+    def _buffer(self, name: str) -> np.ndarray:
+        return self._shared if name == "shared" and self._shared is not None else real_zeros(self._num_bytes // 4)
 
 
 def _second_run(world: World, plan: Any) -> float:

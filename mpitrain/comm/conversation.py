@@ -25,7 +25,7 @@ def ping_pong(pair: Pair, turns: int) -> Iterator[Step]:
         yield from (out, back) if pair.is_first else (back, out)
 
 
-def exchange(pair: Pair, turns: int, reduce: bool = False) -> Iterator[Step]:
+def exchange(pair: Pair, turns: int) -> Iterator[Step]:
     """Yield ``turns`` steps in which each sends what it has received in the step before.
 
     What a core has just written is slow to read for another: messages that never change would look several times
@@ -33,12 +33,13 @@ def exchange(pair: Pair, turns: int, reduce: bool = False) -> Iterator[Step]:
     """
     for turn in range(turns):
         mine, theirs = (0, 1) if pair.is_first == (turn % 2 == 0) else (1, 0)
-        yield Step(send_to=pair.peer, send=mine, recv_from=pair.peer, recv=theirs, reduce=reduce)
+        yield Step(send_to=pair.peer, send=mine, recv_from=pair.peer, recv=theirs)
 
 
 def exchange_and_reduce(pair: Pair, turns: int) -> Iterator[Step]:
-    """Yield ``turns`` steps in which what is received is added."""
-    yield from exchange(pair, turns, reduce=True)
+    """Yield ``turns`` steps in which each sends its chunk and adds to it what it receives."""
+    for _ in range(turns):
+        yield Step(send_to=pair.peer, send=0, recv_from=pair.peer, recv=0, reduce=True)
 
 
 def pipeline(pair: Pair, turns: int) -> Iterator[Step]:
@@ -70,4 +71,4 @@ def flood(pair: Pair, turns: int) -> Iterator[Step]:
 
 
 Body = Callable[[Pair, int], Iterator[Step]]
-NUM_CHUNKS: dict[Body, int] = {ping_pong: 1, flood: 1, exchange: 2, exchange_and_reduce: 2, pipeline: 4}
+NUM_CHUNKS: dict[Body, int] = {ping_pong: 1, flood: 1, exchange: 2, exchange_and_reduce: 1, pipeline: 4}

@@ -1,91 +1,66 @@
 """Take the time of what two ranks do, with the same plans that run the collectives."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
 from ..collectives import Algorithm, Step
-from .conversation import NUM_CHUNKS, Body, Pair, ping_pong, walk
+from .conversation import NUM_CHUNKS, Body, Pair, walk
 from .native import NativePlan
 from .plan import Plan, Request
 
-TURNS = 4  # of a run; from LONG bytes on, 2
-LONG = 1 << 20
-COLD_REPEATS = 5
 WALK = 1 << 26  # bytes of the buffer of a walk
 SLEEP = 5e-4  # of a late receiver
 TAG = 17
 
 
+class Samples:
+    """Measurements by what was measured."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, list[float]] = defaultdict(list)
+
+    def add(self, key: Hashable, seconds: float) -> None:
+        """Keep one measurement."""
+        self._found[key].append(seconds)
+
+    def typical(self, key: Hashable, share: float) -> float:
+        """Return the measurement below which ``share`` (0 to 1) of them lie."""
+        return float(np.quantile(self._found[key], share))
+
+
 class Meter:
     """Runs schedules of pairs and takes their time: the slowest rank's, the same number on every rank."""
 
-    def __init__(self, comm: Any, repeats: int, yield_cpu: bool):
-        self.comm, self._repeats, self._yield_cpu = comm, repeats, yield_cpu
+    def __init__(self, comm: Any, yield_cpu: bool):
+        self.comm, self._yield_cpu = comm, yield_cpu
 
     def run(self, body: Body, pair: Pair | None, num_bytes: int, turns: int) -> float:
         """Return the seconds of ``turns`` turns, planning left out."""
-        plan = self._plan(list(body(pair, turns)) if pair else [], NUM_CHUNKS[body], num_bytes)
-        self._time(plan)  # brings the buffers' pages in
-        seconds = self._time(plan)
-        plan.free()
-        return seconds
+        return self._second(list(body(pair, turns)) if pair else [], NUM_CHUNKS[body], num_bytes)
 
-    def walks(self, sizes: list[int], kinds: Iterable[str], pair: Pair | None) -> dict[str, list[tuple[int, float]]]:
-        """Return, for each kind, the bytes and seconds of messages out of a long buffer."""
-        found: dict[str, list[tuple[int, float]]] = {kind: [] for kind in kinds}
-        for n in sizes:
-            turns = WALK // (2 * n)
-            for kind, points in found.items():
-                plan = self._plan(list(walk(pair, turns, kind)) if pair else [], 2 * turns, n)
-                steps = 2 * turns if kind == "one_way" else turns
-                self._time(plan)
-                points.append((n, quartile([self._time(plan) / steps for _ in range(COLD_REPEATS)])))
-                plan.free()
-        return found
-
-    def _plan(self, steps: list[Step], num_chunks: int, num_bytes: int) -> Plan:
-        buffer = np.zeros(num_chunks * max(1, num_bytes // 4), np.float32)
-        algorithm = Algorithm("measured", "all_reduce", lambda rank, size: iter(steps), lambda size: num_chunks)
-        return Plan(self.comm, algorithm, buffer, tag=TAG, yield_cpu=self._yield_cpu)
+    def walk(self, kind: str, pair: Pair | None, num_bytes: int) -> float:
+        """Return the seconds of a message of ``kind`` out of a long buffer."""
+        turns = WALK // (2 * num_bytes)
+        steps = 2 * turns if kind == "one_way" else turns
+        return self._second(list(walk(pair, turns, kind)) if pair else [], 2 * turns, num_bytes) / steps
 
     def native(self, num_bytes: int) -> float:
         """Return the seconds of the library's all-reduce."""
-        plan = NativePlan(self.comm, np.zeros(max(1, num_bytes // 4), np.float32), yield_cpu=self._yield_cpu)
-        return self.typical(lambda: self._time(plan))
+        plan = NativePlan(self.comm, real_zeros(num_bytes // 4), yield_cpu=self._yield_cpu)
+        self._time(plan)
+        return self._time(plan)
 
-    def interleaved(
-        self, cells: list[tuple[str, int]], kinds: Mapping[str, Body], pair: Pair | None, launch: float
-    ) -> dict[tuple[str, int], float]:
-        """Return the seconds of one step of each cell (kind, bytes)."""
-        found: dict[tuple[str, int], list[float]] = {cell: [] for cell in cells}
-        for _ in range(self._repeats):
-            for kind, n in cells:
-                body, turns = kinds[kind], TURNS if n < LONG else TURNS // 2
-                steps = 2 * turns if body is ping_pong else turns
-                found[kind, n].append((self.run(body, pair, n, turns) - launch) / steps)
-        return {cell: max(0.0, quartile(values)) for cell, values in found.items()}
-
-    def typical(self, measure: Callable[[], float]) -> float:
-        """Return the lower quartile of ``repeats`` measurements, the first of all thrown away."""
-        measure()
-        return quartile([measure() for _ in range(self._repeats)])
-
-    def eager_limit(self, pair: Pair | None, sizes: tuple[int, ...]) -> int:
-        """Return the most bytes that are sent while the receiver sleeps, 0 if none are."""
-        longest = 0
-        for n in sizes:
-            waited = self.typical(lambda n=n: self._send_to_sleeper(pair, n))  # type: ignore[misc]
-            if waited > SLEEP / 2:
-                break
-            longest = n
-        return longest
+    def is_eager(self, pair: Pair | None, num_bytes: int) -> bool:
+        """Say whether a message is sent while its receiver sleeps (mostly: one of three may be disturbed)."""
+        return float(np.median([self._send_to_sleeper(pair, num_bytes) for _ in range(3)])) <= SLEEP / 2
 
     def _send_to_sleeper(self, pair: Pair | None, num_bytes: int) -> float:
-        buffer = np.zeros(max(1, num_bytes // 4), np.float32)
+        buffer = real_zeros(num_bytes // 4)
         seconds = 0.0
         self.comm.Barrier()
         if pair and pair.is_first:
@@ -97,6 +72,16 @@ class Meter:
             self.comm.Recv(buffer, pair.peer, TAG)
         return float(self.comm.allreduce(seconds, MPI.MAX))
 
+    def _second(self, steps: list[Step], num_chunks: int, num_bytes: int) -> float:
+        """Return the seconds of the second run: the first one brings the buffers' pages in."""
+        buffer = real_zeros(num_chunks * max(1, num_bytes // 4))
+        algorithm = Algorithm("measured", "all_reduce", lambda rank, size: iter(steps), lambda size: num_chunks)
+        plan = Plan(self.comm, algorithm, buffer, tag=TAG, yield_cpu=self._yield_cpu)
+        self._time(plan)
+        seconds = self._time(plan)
+        plan.free()
+        return seconds
+
     def _time(self, plan: Request) -> float:
         self.comm.Barrier()
         begin = time.perf_counter()
@@ -105,6 +90,8 @@ class Meter:
         return float(self.comm.allreduce(time.perf_counter() - begin, MPI.MAX))
 
 
-def quartile(values: list[float]) -> float:
-    """Return the lower quartile: disturbances only add."""
-    return float(np.percentile(values, 25))
+def real_zeros(length: int) -> np.ndarray:
+    """Return at least one zero, in memory of its own: what was never written is one page, shared and always cached."""
+    out = np.empty(max(1, length), np.float32)
+    out.fill(0)
+    return out

@@ -3,11 +3,12 @@
 import os
 from typing import Any
 
-import numpy as np
 from mpi4py import MPI
 
 from ..errors import UserError
-from .plan import MAX_MESSAGE_BYTES, cut_pieces
+from .plan import MAX_MESSAGE_BYTES
+from .rounds import cut_pieces
+from .staging import HOST, Staging
 
 _OPERATORS = {"sum": MPI.SUM, "max": MPI.MAX, "min": MPI.MIN}
 
@@ -20,15 +21,17 @@ class NativePlan:
     def __init__(
         self,
         comm: Any,
-        buffer: np.ndarray,
+        buffer: Any,
         *,
         op: str = "sum",
+        staging: Staging = HOST,
         yield_cpu: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ):
         if op not in _OPERATORS:
             raise UserError(f"native all-reduce has no operator {op!r}; it has {', '.join(_OPERATORS)}")
         self._comm = comm
+        self._staging = staging
         self._yield_cpu = yield_cpu
         self.result = buffer
         self._op = _OPERATORS[op]
@@ -39,6 +42,7 @@ class NativePlan:
 
     def start(self) -> None:
         """Start one MPI_Iallreduce for each piece."""
+        self._staging.ready()
         self._requests = [self._comm.Iallreduce(MPI.IN_PLACE, part, self._op) for part in self._parts]
 
     def poll(self) -> bool:

@@ -5,17 +5,13 @@ persistent requests set up at planning time, so that a round costs one Startall,
 addition of one round runs while the messages of the next are on their way, where the two touch different chunks.
 """
 
-import itertools
 import os
-from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
-from mpi4py import MPI
-
-from ..collectives import OPERATORS, Algorithm, Chunks, Schedule, Step, as_chunks, chunk_bounds, make_algorithm
-from ..collectives.operators import Operator, check_operator
-from ..collectives.step import chunk_runs
+from ..collectives import OPERATORS, Algorithm, Schedule, chunk_bounds, make_algorithm
+from ..collectives.operators import check_operator
+from .rounds import Cut, Memory, Round
+from .staging import HOST, Staging
 
 MAX_MESSAGE_BYTES = 1 << 30  # a longer message is sent in pieces: some MPI libraries count bytes in an int
 
@@ -55,6 +51,8 @@ class Plan:
         sum, max, min or adasum.
     tag : int
         Distinguishes the plans that are in flight together.
+    staging : Staging
+        How MPI gets at the buffer, if that is not a NumPy array.
     yield_cpu : bool
         Give the core away while waiting: right when ranks outnumber cores.
 
@@ -68,10 +66,11 @@ class Plan:
         self,
         comm: Any,
         algorithm: Algorithm | Schedule,
-        buffer: np.ndarray,
+        buffer: Any,
         *,
         op: str = "sum",
         tag: int = 0,
+        staging: Staging = HOST,
         yield_cpu: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ):
@@ -80,15 +79,18 @@ class Plan:
         self.algorithm = algorithm.name
         self._yield_cpu = yield_cpu
         steps = list(algorithm(comm.rank, comm.size))
-        memory = _Memory(algorithm, comm.size, buffer)
+        memory = Memory(algorithm, comm.size, buffer)
         self.result = memory.buffers[min(1, len(memory.buffers) - 1)]
         own = chunk_bounds(buffer.size, comm.size, comm.rank)
         self._own = [] if self.result is buffer else [(self.result[own], buffer[own])]
-        landings = _landings(memory, steps, buffer)
         piece = max(1, max_message_bytes // buffer.itemsize)
-        cut = _Cut(comm, memory, OPERATORS[op], tag, piece, even_if_empty=algorithm.collective == "barrier")
-        rounds = (_Round(cut, step, landings[i % 2]) for i, step in enumerate(steps))
-        self._rounds = [r for r in rounds if r.requests]
+        is_barrier = algorithm.collective == "barrier"
+        cut = Cut(comm, memory, steps, OPERATORS[op], staging, tag, piece, even_if_empty=is_barrier)
+        self._rounds: list[Round] = []
+        for step in steps:
+            made = Round(cut, step, len(self._rounds))
+            if made.requests:
+                self._rounds.append(made)
         for before, after in zip(self._rounds, self._rounds[1:]):
             after.early = not before.pending & after.touched
         self._at = len(self._rounds)
@@ -108,7 +110,7 @@ class Plan:
     def poll(self) -> bool:
         """Go through all rounds that are complete without waiting; True when the last one is."""
         while self._at < len(self._rounds):
-            if not MPI.Request.Testall(self._rounds[self._at].requests):
+            if not self._rounds[self._at].test():
                 return False
             self._advance()
         return True
@@ -120,7 +122,7 @@ class Plan:
                 os.sched_yield()
             return
         while self._at < len(self._rounds):
-            MPI.Request.Waitall(self._rounds[self._at].requests)
+            self._rounds[self._at].wait()
             self._advance()
 
     def free(self) -> None:
@@ -142,132 +144,3 @@ class Plan:
         complete.finish()
         if after is not None:
             after.start()
-
-
-class _Memory:
-    """The buffers that the chunks of an algorithm are cut from: the caller's, and those of all_to_all beside it."""
-
-    def __init__(self, algorithm: Algorithm, size: int, buffer: np.ndarray):
-        if algorithm.buffers > 1 and buffer.size % size:
-            raise ValueError(f"{algorithm.collective} of {buffer.size} elements over {size} ranks: must be a multiple")
-        self.buffers = [buffer, *(np.empty_like(buffer) for _ in range(algorithm.buffers - 1))]
-        self.chunks_each = algorithm.num_chunks(size) // algorithm.buffers
-
-    def views(self, chunks: Chunks) -> list[np.ndarray]:
-        """Return what ``chunks`` cover, in their order, one view for each piece that is contiguous."""
-        views = []
-        for run in chunk_runs(chunks):
-            while run:
-                number, first = divmod(run.start, self.chunks_each)
-                stop = min(run.stop, (number + 1) * self.chunks_each)
-                buffer, span = self.buffers[number], range(first, stop - number * self.chunks_each)
-                views.append(buffer[chunk_bounds(buffer.size, self.chunks_each, span)])
-                run = range(stop, run.stop)
-        return views
-
-
-class _Cut:
-    """What all rounds of a plan have in common."""
-
-    def __init__(
-        self, comm: Any, memory: _Memory, combine: Operator, tag: int, longest: int, *, even_if_empty: bool
-    ) -> None:
-        self.comm, self.memory, self.combine, self.tag = comm, memory, combine, tag
-        self._longest, self._even_if_empty = longest, even_if_empty
-
-    def pieces(self, array: np.ndarray) -> list[np.ndarray]:
-        """Return ``array`` as messages of bytes (MPI need not know its dtype); none if it is empty."""
-        if not array.size:
-            return [array.view(np.uint8)] if self._even_if_empty else []
-        return [piece.view(np.uint8) for piece in cut_pieces(array, self._longest)]
-
-
-class _Round:
-    """One step made ready: its persistent requests, and what to copy or reduce before and after.
-
-    Attributes
-    ----------
-    early : bool
-        It can start before the round before it has finished.
-    pending, touched : set of int
-        Chunks that ``finish`` still changes; chunks that its messages read or write themselves.
-    """
-
-    def __init__(self, cut: _Cut, step: Step, landing: np.ndarray):
-        self.requests: list[Any] = []
-        self.messages = self.bytes_sent = 0
-        self.early = False
-        self.pending: set[int] = set()
-        self.touched = set(as_chunks(step.send))
-        self._combine = cut.combine if step.reduce else _copy
-        self._before: list[tuple[np.ndarray, np.ndarray]] = []
-        self._after: list[tuple[np.ndarray, np.ndarray]] = []
-        if step.recv_from is not None:
-            self._receive(cut, step, landing)
-        if step.send_to is not None:
-            self._send(cut, step)
-
-    def _receive(self, cut: _Cut, step: Step, landing: np.ndarray) -> None:
-        targets = cut.memory.views(step.recv)
-        if _is_direct(step, targets):
-            landed = targets[0] if targets else landing[:0]
-            self.touched |= set(as_chunks(step.recv))
-        else:
-            landed = landing[: sum(t.size for t in targets)]
-            self._after = list(zip(targets, _split(landed, targets), strict=True)) if landed.size else []
-            self.pending = set(as_chunks(step.recv))
-        for piece in cut.pieces(landed):
-            self.requests.append(cut.comm.Recv_init([piece, MPI.BYTE], step.recv_from, cut.tag))
-
-    def _send(self, cut: _Cut, step: Step) -> None:
-        sources = cut.memory.views(step.send)
-        source = sources[0] if len(sources) == 1 else np.empty_like(cut.memory.buffers[0], shape=_total(sources))
-        if len(sources) > 1:
-            self._before = list(zip(_split(source, sources), sources, strict=True))
-        for piece in cut.pieces(source):
-            self.requests.append(cut.comm.Send_init([piece, MPI.BYTE], step.send_to, cut.tag))
-            self.messages += 1
-        self.bytes_sent = source.nbytes
-
-    def start(self) -> None:
-        """Gather what does not lie in one piece, and start the messages."""
-        for staged, source in self._before:
-            staged[...] = source
-        MPI.Prequest.Startall(self.requests)
-
-    def finish(self) -> None:
-        """Reduce or scatter what has landed."""
-        for target, landed in self._after:
-            self._combine(target, landed)
-
-
-def _copy(target: np.ndarray, landed: np.ndarray) -> None:
-    target[...] = landed
-
-
-def _is_direct(step: Step, targets: Sequence[np.ndarray]) -> bool:
-    """Return True for what can be received where it belongs."""
-    return not step.reduce and len(targets) <= 1
-
-
-def _landings(memory: _Memory, steps: list[Step], buffer: np.ndarray) -> list[np.ndarray]:
-    """Return memory for what is not received where it belongs, twice: one may still be read while one is written."""
-    longest = 0
-    for step in steps:
-        targets = memory.views(step.recv)
-        longest = max(longest, 0 if _is_direct(step, targets) else _total(targets))
-    return [np.empty_like(buffer, shape=longest) for _ in range(2)]
-
-
-def _split(array: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
-    ends = np.cumsum([0, *(part.size for part in like)])
-    return [array[a:b] for a, b in itertools.pairwise(ends)]
-
-
-def _total(views: Sequence[np.ndarray]) -> int:
-    return sum(view.size for view in views)
-
-
-def cut_pieces(array: np.ndarray, longest: int) -> list[np.ndarray]:
-    """Return ``array`` in pieces of at most ``longest`` elements."""
-    return [array[i : i + longest] for i in range(0, array.size, longest)]

@@ -29,13 +29,16 @@ from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
 from .auto import Auto
 from .commons import Commons
+from .files import SharedFile
 from .launch import lonely_message
 from .native import NativePlan
 from .plan import Plan, Request
 from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, window_bytes
+from .staging import HOST, Staging
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 LAST_WORDS_SECONDS = 0.5
+DEVICE_RING_BYTES = 1 << 20  # from here on the ring sums a device's buffers; below, fewer rounds count for more
 CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
 
 
@@ -58,6 +61,8 @@ class World:
         True when the ranks of this node outnumber its cores.
     notes : list of str
         What turned out otherwise than asked for, and why; the same on all ranks.
+    mpi_io : bool
+        False where a rank may be lost while files are open: they are then written without MPI.
     """
 
     def __init__(self, comm: Any = MPI.COMM_WORLD) -> None:
@@ -75,8 +80,10 @@ class World:
         self._windows: list[Window] = []
         self._checked: set[str] = set()
         self._next_tag = 0
+        self._staging = HOST
         self._auto = Auto(self._comm, self.mpi_version, self.oversubscribed)
         self.notes: list[str] = []
+        self.mpi_io = True
 
     @property
     def mpi_version(self) -> str:
@@ -111,6 +118,8 @@ class World:
         """
         with self.together():
             self.check_name(algorithm)
+        if not isinstance(buffer, np.ndarray):
+            algorithm = self._for_device(algorithm, buffer.nbytes)
         if algorithm == "auto":
             algorithm = self.choose(buffer.nbytes).name
         if algorithm == "shared":
@@ -119,17 +128,37 @@ class World:
                 return plan
             algorithm = self._auto.rule_of_thumb(buffer.nbytes).name
         if algorithm == "native":
-            return NativePlan(self._comm, buffer, op=op, yield_cpu=self.oversubscribed)
+            staging = self._staging_of(buffer)
+            return NativePlan(self._comm, buffer, op=op, staging=staging, yield_cpu=self.oversubscribed)
         return self.plan(algorithm, buffer, op)
 
     def plan(self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum") -> Plan:
         """Return a request for any collective that is a schedule: ``plan("all_gather/bruck", buffer)``.
 
-        Chunk r of the buffer is rank r's, where a collective has such a thing; the root is rank 0.
+        Chunk r of the buffer is rank r's, where a collective has such a thing. The root is rank 0, or what the option
+        says: ``plan("broadcast/binomial:root=3", buffer)``.
         """
         found = find(algorithm) if isinstance(algorithm, str) else algorithm
         self._next_tag += 1
-        return Plan(self._comm, found, buffer, op=op, tag=self._next_tag, yield_cpu=self.oversubscribed)
+        staging, crowded = self._staging_of(buffer), self.oversubscribed
+        return Plan(self._comm, found, buffer, op=op, tag=self._next_tag, staging=staging, yield_cpu=crowded)
+
+    def use_staging(self, staging: Staging) -> None:
+        """Say how plans get at buffers that are not NumPy arrays (all ranks alike)."""
+        self._staging = staging
+
+    def _staging_of(self, buffer: Any) -> Staging:
+        return HOST if isinstance(buffer, np.ndarray) else self._staging
+
+    def _for_device(self, algorithm: str, num_bytes: int) -> str:
+        """Return the all-reduce for a buffer of a device: what was measured, and shared memory, are the host's."""
+        if algorithm == "native" and not self._staging.direct:
+            raise AgreedError(
+                "native all-reduce cannot read this device's memory; take ring, or auto, which go by way of the host"
+            )
+        if algorithm not in ("auto", "shared"):
+            return algorithm
+        return "recursive_doubling" if num_bytes < DEVICE_RING_BYTES else "ring"
 
     def choose(self, num_bytes: int) -> Choice:
         """Return the all-reduce that ``auto`` stands for at this length, and why; all ranks call it together.
@@ -234,6 +263,10 @@ class World:
     def all_gather(self, item: Any) -> list[Any]:
         """Return the ``item`` of every rank, in order of rank (small Python objects)."""
         return self._comm.allgather(item)
+
+    def open_file(self, path: Path) -> SharedFile:
+        """Open a file that exists for all ranks to write to, all together; raises OSError where it cannot be opened."""
+        return SharedFile(self._comm, path, mpi_io=self.mpi_io)
 
     def barrier(self) -> None:
         """Return when all ranks are here."""

@@ -1,5 +1,6 @@
 """Forward and backward functions on arrays: the NumPy path, and the oracle of every faster one."""
 
+from . import native  # the faster ones in C
 from .activations import relu, relu_dx, sigmoid, sigmoid_dx, silu, silu_dx, tanh, tanh_dx
 from .batchnorm import batchnorm_dx, center, channel_dot, channel_sum, lanes, scale_shift
 from .conv2d import Conv2dPlan, conv2d_db, plan_conv2d
@@ -41,6 +42,7 @@ __all__ = [
     "max_pool_winner",
     "mean_pool",
     "mean_pool_dx",
+    "native",
     "plan_conv2d",
     "relu",
     "relu_dx",

@@ -5,24 +5,30 @@ Shapes: all alike, any; C-contiguous. dx may be dy itself.
 
 import numpy as np
 
+from .dispatch import op
 
+
+@op
 def relu(x: np.ndarray, y: np.ndarray) -> None:
     """Write y = max(x, 0): against an array of zeros, which NumPy does three times as fast as against a number."""
     y.fill(0)
     np.maximum(x, y, out=y)
 
 
+@op
 def relu_dx(y: np.ndarray, dy: np.ndarray, dx: np.ndarray, mask: np.ndarray) -> None:
     """Write dx = dy where y > 0, else 0; ``mask`` (bool) is scratch."""
     np.greater(y, 0, out=mask)
     np.multiply(dy, mask, out=dx)
 
 
+@op
 def tanh(x: np.ndarray, y: np.ndarray) -> None:
     """Write y = tanh(x)."""
     np.tanh(x, out=y)
 
 
+@op
 def tanh_dx(y: np.ndarray, dy: np.ndarray, dx: np.ndarray, slope: np.ndarray) -> None:
     """Write dx = dy (1 - y^2); ``slope`` is scratch."""
     np.multiply(y, y, out=slope)
@@ -30,6 +36,7 @@ def tanh_dx(y: np.ndarray, dy: np.ndarray, dx: np.ndarray, slope: np.ndarray) ->
     np.multiply(dy, slope, out=dx)
 
 
+@op
 def sigmoid(x: np.ndarray, y: np.ndarray) -> None:
     """Write y = 1 / (1 + exp(-x)), as (1 + tanh(x / 2)) / 2, which never overflows."""
     np.multiply(x, 0.5, out=y)
@@ -38,6 +45,7 @@ def sigmoid(x: np.ndarray, y: np.ndarray) -> None:
     np.multiply(y, 0.5, out=y)
 
 
+@op
 def sigmoid_dx(y: np.ndarray, dy: np.ndarray, dx: np.ndarray, slope: np.ndarray) -> None:
     """Write dx = dy y (1 - y); ``slope`` is scratch."""
     np.subtract(1, y, out=slope)
@@ -45,12 +53,14 @@ def sigmoid_dx(y: np.ndarray, dy: np.ndarray, dx: np.ndarray, slope: np.ndarray)
     np.multiply(dy, slope, out=dx)
 
 
+@op
 def silu(x: np.ndarray, s: np.ndarray, y: np.ndarray) -> None:
     """Write s = sigmoid(x) and y = x s."""
     sigmoid(x, s)
     np.multiply(x, s, out=y)
 
 
+@op
 def silu_dx(s: np.ndarray, y: np.ndarray, dy: np.ndarray, dx: np.ndarray, slope: np.ndarray) -> None:
     """Write dx = dy (s + y (1 - s)); ``slope`` is scratch."""
     np.subtract(1, s, out=slope)

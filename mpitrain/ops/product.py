@@ -23,7 +23,7 @@ def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """Write a b to ``out``: a (..., M, K), b (..., K, N), out (..., M, N)."""
     rows, depth, width = *a.shape[-2:], b.shape[-1]
     piece = rows_of_a_piece(rows, depth * width, least=4)
-    if piece == rows or CPU.threads > 1:
+    if piece == rows or CPU.blas_threads > 1:
         np.matmul(a, b, out=out)
         return
     b = np.ascontiguousarray(b)[..., None, :, :]
@@ -39,7 +39,7 @@ def sum_of_products(a: np.ndarray, b: np.ndarray, out: np.ndarray, buffer: Buffe
     """
     rows, depth, width = *a.shape[-2:], b.shape[-1]
     piece = rows_of_a_piece(rows, depth * width, least=48)
-    if piece == rows or CPU.threads > 1:
+    if piece == rows or CPU.blas_threads > 1:
         np.matmul(a.swapaxes(-1, -2), b, out=out)
         return
     stack = rows // piece, piece

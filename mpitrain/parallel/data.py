@@ -109,7 +109,7 @@ class DataParallel:
         """Update the weights from the summed gradients times ``scale``; every rank calls it, or no rank does."""
         begin = time.perf_counter()
         self.exchange.update(optimizer, lr, scale)
-        if self.exchange.update_is_sync:
+        if self.exchange.sharded:
             self.sync_seconds += time.perf_counter() - begin
 
     def gather_slots(self, optimizer: Optimizer) -> None:

@@ -20,7 +20,7 @@ class Exchange(Protocol):
     reasons: list[str]
     buckets: list[Bucket]
     own: tuple[slice, ...]
-    update_is_sync: bool
+    sharded: bool
 
     @property
     def bytes_per_step(self) -> int:

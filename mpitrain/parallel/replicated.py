@@ -27,7 +27,7 @@ class Replicated:
         The parts of the optimizer's slots that are right on this rank: all of them.
     """
 
-    update_is_sync = False
+    sharded = False
 
     def __init__(self, arena: Arena, world: World, all_reduce: str, bucket_bytes: int):
         self._arena = arena

@@ -43,7 +43,7 @@ class Sharded:
     """
 
     bytes_per_step = messages_per_step = 0
-    update_is_sync = True
+    sharded = True
 
     def __init__(self, arena: Arena, world: World, commons: Commons):
         self._arena, self._world, self._commons = arena, world, commons

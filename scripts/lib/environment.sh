@@ -16,7 +16,7 @@ find_python() {
 # A stamp of what was installed lets the next call do nothing.
 make_environment() {
     local dir=$1 extras=$2 python stamp
-    stamp="$(cksum <setup.cfg) $extras"
+    stamp="$(cat setup.cfg setup.py kernels/cpu/* | cksum) $extras" # the extension in C is built while installing
     [ "$(cat "$dir/.installed" 2>/dev/null || true)" = "$stamp" ] && return
     echo "installing into $dir (once)" >&2
     if [ ! -x "$dir/bin/python" ]; then

@@ -4,20 +4,22 @@ Every matrix of a case lies inside a larger buffer: leading dims exceed the rows
 NaN. A kernel that reads there spoils its result, and one that writes there is found out.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tests.kernels import cpu
 from tests.kernels.cpu import Kernels
 
-EPILOGUES = ["none", "bias", "bias_relu", "bias_gelu"]
-POINTERS = ["a", "b", "c", "bias", "out", "pre"]
+EPILOGUES = ["none", "relu", "gelu", "gelu_tanh", "relu_gradient", "gelu_gradient", "gelu_tanh_gradient"]
+POINTERS = ["a", "b", "c", "bias", "out", "pre", "column_sums", "partials"]
 ARGUMENTS = np.dtype(
     [
         *((name, np.uint64) for name in POINTERS),
         *((f"{name}_batch", np.int64) for name in ("a", "b", "c", "out")),
         *((f"{name}_ld", np.int32) for name in ("a", "b", "c", "out")),
-        *((name, np.int32) for name in "mnk"),
+        *((name, np.int32) for name in ("m", "n", "k", "batch", "splits", "k_split")),
         ("alpha", np.float32),
         ("beta", np.float32),
     ],
@@ -27,7 +29,10 @@ ARGUMENTS = np.dtype(
 
 @dataclass(frozen=True)
 class Case:
-    """One product. ``pad`` elements lie between rows, and matrices begin ``shift`` elements off an aligned address."""
+    """One product. ``pad`` elements lie between rows, and matrices begin ``shift`` elements off an aligned address.
+
+    K is cut into parts of ``part``, if given; with ``sum_columns`` the column sums of what is written are asked for.
+    """
 
     m: int
     n: int
@@ -39,7 +44,14 @@ class Case:
     shift: int = 0
     keep_pre: bool = False
     in_place: bool = False
+    bias: bool = True
+    part: int = 0
+    sum_columns: bool = False
     seed: int = 0
+
+    @property
+    def splits(self) -> int:
+        return max(1, -(-self.k // self.part)) if self.part else 1
 
     @property
     def rng(self) -> np.random.Generator:
@@ -52,6 +64,9 @@ def random_case(seed: int, largest: int = 160) -> Case:
     m, n, k = (int(x) for x in rng.integers(1, [largest, largest, largest // 2]))
     case = Case(m, n, k, seed=seed, pad=int(rng.choice([0, 1, 3, 8])), shift=int(rng.choice([0, 0, 1, 4])))
     beta = float(rng.choice([0, 0.5, -1]))
+    case = replace(
+        case, bias=bool(rng.integers(2)), part=int(rng.choice([0, 0, 64])), sum_columns=bool(rng.integers(2))
+    )
     return replace(case, batch=int(rng.choice([1, 1, 3])), alpha=float(rng.choice([1, -0.75])), beta=beta)
 
 
@@ -67,7 +82,10 @@ EDGES = [
     Case(20, 30, 400),
     Case(64, 96, 40, beta=1.0, in_place=True, pad=8),
     Case(40, 36, 24, batch=2, keep_pre=True),
-    Case(37, 21, 100, keep_pre=True, shift=1),
+    Case(37, 21, 100, keep_pre=True, shift=1, bias=False),
+    Case(65, 70, 300, part=64, batch=2, sum_columns=True, pad=3, keep_pre=True, beta=0.5),
+    Case(200, 132, 130, part=128, sum_columns=True, alpha=0.5),
+    Case(200, 33, 70, batch=2, sum_columns=True),
 ]
 
 
@@ -115,7 +133,18 @@ def gelu_tanh(x: np.ndarray) -> np.ndarray:
     return x * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
-ACTIVATIONS = {"bias_relu": lambda x: np.maximum(x, 0), "bias_gelu": gelu_tanh}
+def gelu(x: np.ndarray) -> np.ndarray:
+    return x * 0.5 * (1 + np.vectorize(math.erf, otypes=[float])(x * np.sqrt(0.5)))
+
+
+ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0), "gelu": gelu, "gelu_tanh": gelu_tanh}
+
+
+def slope(name: str, x: np.ndarray, step: float = 1e-5) -> np.ndarray:
+    """Return the derivative of an activation at x, by central differences where it is smooth."""
+    if name == "relu":
+        return np.float64(x > 0)
+    return (ACTIVATIONS[name](x + step) - ACTIVATIONS[name](x - step)) / (2 * step)
 
 
 @dataclass(frozen=True)
@@ -140,67 +169,127 @@ class Variant:
             macros |= {"INPUT_BF16": int(self.inputs == "bf16"), "OUTPUT_BF16": int(self.outputs == "bf16")}
         return macros
 
+    def seen(self, x: np.ndarray) -> np.ndarray:
+        """Return what the kernel multiplies in place of x."""
+        return {"fp32": lambda x: x, "tf32": to_tf32, "bf16": lambda x: from_bf16(to_bf16(x))}[self.inputs](x)
+
     def __str__(self) -> str:
         layout = "".join("NT"[t] for t in (self.transpose_a, self.transpose_b))
         return f"{layout}-{self.epilogue}-{self.inputs}-{self.outputs}"
 
 
-def run(kernels: Kernels, variant: Variant, case: Case) -> float:
-    """Run one case and return its error, relative to the sum of absolute products; NaN where the result has any."""
-    rng = case.rng
-    input_type = np.uint16 if variant.inputs == "bf16" else np.float32
-    output_type = np.uint16 if variant.outputs == "bf16" else np.float32
+class Product:
+    """The matrices of one case, their arguments and what must come out."""
 
-    def matrix(shape: tuple[int, int, int], transposed: bool) -> tuple[Buffer, np.ndarray]:
+    def __init__(self, variant: Variant, case: Case, slab: int):
+        self.variant, self.case = variant, case
+        self.rng = case.rng
+        shape = (case.batch, case.m, case.n)
+        self.a, a_values = self._factor((case.batch, case.m, case.k), variant.transpose_a)
+        self.b, b_values = self._factor((case.batch, case.k, case.n), variant.transpose_b)
+        self.out, self.pre = self._output(shape), self._output(shape)
+        self.c = self.out if case.in_place else self._output(shape)
+        c_values = self._draw(self.c) if case.beta else np.zeros(shape)
+        self.bias = self.rng.standard_normal(case.n).astype(np.float32)
+        self.column_sums = Buffer((case.batch, -(-case.m // slab), case.n), 0, 0, np.float32)
+        self.partials = Buffer((case.splits * case.batch, case.m, case.n), 0, 0, np.float32)
+
+        self.expected_pre = case.alpha * (a_values @ b_values) + case.beta * c_values + case.bias * self.bias
+        self.expected = self._finished()
+        scale = np.abs(case.alpha) * (np.abs(a_values) @ np.abs(b_values)) + np.abs(case.beta * c_values)
+        self.scale = scale + np.abs(self.bias) + 1e-30
+
+    def _finished(self) -> np.ndarray:
+        name = self.variant.epilogue.removesuffix("_gradient")
+        if name != self.variant.epilogue:
+            return self.expected_pre * slope(name, self._draw(self.pre))
+        return ACTIVATIONS.get(name, lambda x: x)(self.expected_pre)
+
+    def _factor(self, shape: tuple[int, int, int], transposed: bool) -> tuple[Buffer, np.ndarray]:
         stored = (shape[0], shape[2], shape[1]) if transposed else shape
-        buffer = Buffer(stored, case.pad, case.shift, input_type)
-        values = rng.standard_normal(stored).astype(np.float32)
-        buffer.values[:] = to_bf16(values) if variant.inputs == "bf16" else values
-        seen = {"fp32": lambda x: x, "tf32": to_tf32, "bf16": lambda x: from_bf16(to_bf16(x))}[variant.inputs](values)
+        inputs = self.variant.inputs
+        buffer = Buffer(stored, self.case.pad, self.case.shift, np.uint16 if inputs == "bf16" else np.float32)
+        values = self.rng.standard_normal(stored).astype(np.float32)
+        buffer.values[:] = to_bf16(values) if inputs == "bf16" else values
+        seen = self.variant.seen(values)
         return buffer, (seen.swapaxes(1, 2) if transposed else seen).astype(np.float64)
 
-    shape = (case.batch, case.m, case.n)
-    a, a_values = matrix((case.batch, case.m, case.k), variant.transpose_a)
-    b, b_values = matrix((case.batch, case.k, case.n), variant.transpose_b)
-    out, pre = (Buffer(shape, case.pad, case.shift, output_type) for _ in range(2))
-    c = out if case.in_place else Buffer(shape, case.pad, case.shift, output_type)
-    c_values = np.zeros(shape)
-    if case.beta:
-        drawn = rng.standard_normal(shape).astype(np.float32)
-        c.values[:] = to_bf16(drawn) if variant.outputs == "bf16" else drawn
-        c_values = np.float64(from_bf16(to_bf16(drawn)) if variant.outputs == "bf16" else drawn)
-    bias = rng.standard_normal(case.n).astype(np.float32)
+    def _output(self, shape: tuple[int, int, int]) -> Buffer:
+        dtype = np.uint16 if self.variant.outputs == "bf16" else np.float32
+        return Buffer(shape, self.case.pad, self.case.shift, dtype)
 
-    arguments = np.zeros((), ARGUMENTS)
-    for name, buffer in {"a": a, "b": b, "c": c, "out": out}.items():
-        arguments[name], arguments[f"{name}_batch"], arguments[f"{name}_ld"] = buffer.address, buffer.stride, buffer.ld
-    arguments["pre"] = pre.address if case.keep_pre else 0
-    arguments["bias"] = bias.ctypes.data
-    for name in ("m", "n", "k", "alpha", "beta"):
-        arguments[name] = getattr(case, name)
+    def _draw(self, buffer: Buffer) -> np.ndarray:
+        """Fill an output with random numbers and return them."""
+        drawn = self.rng.standard_normal(buffer.values.shape).astype(np.float32)
+        as_bf16 = self.variant.outputs == "bf16"
+        buffer.values[:] = to_bf16(drawn) if as_bf16 else drawn
+        return np.float64(from_bf16(to_bf16(drawn)) if as_bf16 else drawn)
+
+    @property
+    def keeps_pre(self) -> bool:
+        return self.case.keep_pre and self.variant.epilogue in ACTIVATIONS
+
+    def arguments(self) -> np.ndarray:
+        """Return the record that kernels take."""
+        case, arguments = self.case, np.zeros((), ARGUMENTS)
+        for name in ("a", "b", "c", "out"):
+            buffer = getattr(self, name)
+            arguments[name], arguments[f"{name}_batch"], arguments[f"{name}_ld"] = (
+                buffer.address,
+                buffer.stride,
+                buffer.ld,
+            )
+        if self.keeps_pre or self.variant.epilogue.endswith("_gradient"):
+            arguments["pre"] = self.pre.address
+        arguments["bias"] = self.bias.ctypes.data if case.bias else 0
+        arguments["column_sums"] = self.column_sums.address if case.sum_columns else 0
+        arguments["partials"] = self.partials.address if case.splits > 1 else 0
+        for name in ("m", "n", "k", "batch", "splits", "alpha", "beta"):
+            arguments[name] = getattr(case, name)
+        arguments["k_split"] = case.part
+        return arguments
+
+    def error(self) -> float:
+        """Return the error relative to the sum of absolute products; NaN where a result has any."""
+        error = self._error(self.out, self.expected)
+        if self.keeps_pre:
+            error = np.maximum(error, self._error(self.pre, self.expected_pre))
+        if self.case.sum_columns:
+            sums, scale = self.expected.sum(axis=1), self.scale.sum(axis=1)
+            got = self.column_sums.values.sum(axis=1, dtype=np.float64)
+            error = np.maximum(error, np.max(np.abs(got - sums) / scale))
+        for buffer in (self.a, self.b, self.c, self.out, self.pre, self.column_sums, self.partials):
+            buffer.check_outside()
+        return float(error)
+
+    def _error(self, buffer: Buffer, expected: np.ndarray) -> np.floating:
+        got = np.float64(from_bf16(buffer.values) if self.variant.outputs == "bf16" else buffer.values)
+        return np.max(np.abs(got - expected) / self.scale)
+
+
+def run(kernels: Kernels, variant: Variant, case: Case) -> float:
+    """Run one case, with gemm_sum after it where K is cut, and return its error."""
+    slab = 32 if case.splits > 1 else kernels.macro("WARP_M")
+    product = Product(variant, case, slab)
     tile_m, tile_n = kernels.macro("TILE_M"), kernels.macro("TILE_N")
     kernels.launch(
         variant.kernel,
-        grid=(-(-case.m // tile_m) * -(-case.n // tile_n), 1, case.batch),
+        grid=(-(-case.m // tile_m) * -(-case.n // tile_n), case.splits, case.batch),
         block=(tile_m // kernels.macro("WARP_M") * (tile_n // kernels.macro("WARP_N")) * 32, 1, 1),
         shared_bytes=kernels.macro("STAGES") * (tile_m + tile_n) * 128 if variant.kernel == "gemm_mma" else 0,
-        arguments=[arguments],
+        arguments=[product.arguments()],
         seed=case.seed,
     )
-
-    expected_pre = case.alpha * (a_values @ b_values) + case.beta * c_values
-    if variant.epilogue != "none":
-        expected_pre += bias
-    expected = ACTIVATIONS.get(variant.epilogue, lambda x: x)(expected_pre)
-    scale = np.abs(case.alpha) * (np.abs(a_values) @ np.abs(b_values)) + np.abs(case.beta * c_values) + np.abs(bias)
-    error = _error(out, expected, scale, variant)
-    if case.keep_pre:
-        error = np.maximum(error, _error(pre, expected_pre, scale, variant))
-    for buffer in (a, b, c, out, pre):
-        buffer.check_outside()
-    return float(error)
+    if case.splits > 1:
+        sum_parts(variant, case, product)
+    return product.error()
 
 
-def _error(buffer: Buffer, expected: np.ndarray, scale: np.ndarray, variant: Variant) -> np.floating:
-    got = np.float64(from_bf16(buffer.values) if variant.outputs == "bf16" else buffer.values)
-    return np.max(np.abs(got - expected) / (scale + 1e-30))
+def sum_parts(variant: Variant, case: Case, product: Product) -> None:
+    """Run gemm_sum."""
+    macros = {"EPILOGUE": EPILOGUES.index(variant.epilogue), "OUTPUT_BF16": int(variant.outputs == "bf16")}
+    grid = (-(-case.n // 128), -(-case.m // 32), case.batch)
+    arguments = [product.arguments()]
+    cpu.build("gemm_sum.cu", **macros).launch(
+        "gemm_sum", grid=grid, block=(256, 1, 1), arguments=arguments, seed=case.seed
+    )

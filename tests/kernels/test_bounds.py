@@ -15,7 +15,7 @@ from tests.kernels import cpu, gemm, ladder
 from tests.kernels.gemm import Case, Variant
 for name in ("gemm_02_coalesced", "gemm_05_2d_tile", "gemm_07_warp_tile"):
     ladder.run(cpu.build(f"ladder/{name}.cu"), name, 70, 67, 21, seed=1)
-SIMT, TF32 = Variant("gemm_simt", 0, 1, "bias"), Variant("gemm_mma", 1, 0, "bias", "tf32")
+SIMT, TF32 = Variant("gemm_simt", 0, 1, "none"), Variant("gemm_mma", 1, 0, "none", "tf32")
 for variant in (SIMT, TF32, Variant("gemm_mma", 0, 1, "none", "bf16")):
     for pad in (3, 8):
         gemm.run(cpu.build(f"{variant.kernel}.cu", **variant.macros), variant, Case(70, 67, 101, pad=pad))

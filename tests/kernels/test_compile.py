@@ -7,21 +7,21 @@ import subprocess
 import pytest
 
 from tests.kernels import cpu, ladder
-from tests.kernels.gemm import Variant
+from tests.kernels.gemm import EPILOGUES, Variant
 
 NVCC = shutil.which("nvcc")
 pytestmark = pytest.mark.skipif(NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU")
 
 SIMT = [
     Variant("gemm_simt"),
-    Variant("gemm_simt", 0, 1, "bias_gelu"),
-    Variant("gemm_simt", 1, 0, "bias_relu"),
-    Variant("gemm_simt", 1, 1, "bias"),
+    Variant("gemm_simt", 0, 1, "gelu_tanh"),
+    Variant("gemm_simt", 1, 0, "relu"),
+    Variant("gemm_simt", 1, 1, "none"),
 ]
 MMA = [
-    Variant("gemm_mma", 0, 0, "bias_gelu", "tf32"),
+    Variant("gemm_mma", 0, 0, "gelu_tanh", "tf32"),
     Variant("gemm_mma", 1, 0, "none", "tf32"),
-    Variant("gemm_mma", 0, 1, "bias_relu", "bf16", "bf16"),
+    Variant("gemm_mma", 0, 1, "relu", "bf16", "bf16"),
     Variant("gemm_mma", 1, 1, "none", "bf16"),
 ]
 CASES = [(variant, arch) for variant, arch in zip(SIMT, ["75", "80", "90a", "75"])]
@@ -50,6 +50,13 @@ def test_products(variant, arch, tmp_path):
     spilled, shared = compile_kernel(cpu.KERNELS / f"{variant.kernel}.cu", arch, variant.macros, tmp_path)
     assert spilled == 0
     assert shared <= 48 * 1024
+
+
+@pytest.mark.parametrize("arch", ["75", "90a"])
+def test_sum_of_parts(arch, tmp_path):
+    macros = {"EPILOGUE": EPILOGUES.index("gelu_gradient"), "OUTPUT_BF16": int(arch != "75")}
+    spilled, _ = compile_kernel(cpu.KERNELS / "gemm_sum.cu", arch, macros, tmp_path)
+    assert spilled == 0
 
 
 @pytest.mark.parametrize("name", ladder.RUNGS)

@@ -8,12 +8,12 @@ TOLERANCE = {"fp32": 1e-6, "bf16": 2**-8}  # by type of the output; inputs are r
 
 VARIANTS = [
     Variant("gemm_mma", 0, 0, "none", "tf32"),
-    Variant("gemm_mma", 0, 1, "bias", "tf32"),
-    Variant("gemm_mma", 1, 0, "bias_gelu", "tf32"),
-    Variant("gemm_mma", 0, 0, "bias_relu", "bf16", "bf16"),
-    Variant("gemm_mma", 0, 1, "bias_gelu", "bf16", "bf16"),
+    Variant("gemm_mma", 0, 1, "relu_gradient", "tf32"),
+    Variant("gemm_mma", 1, 0, "gelu_tanh", "tf32"),
+    Variant("gemm_mma", 0, 0, "relu", "bf16", "bf16"),
+    Variant("gemm_mma", 0, 1, "gelu_tanh", "bf16", "bf16"),
     Variant("gemm_mma", 1, 0, "none", "bf16", "fp32"),
-    Variant("gemm_mma", 1, 1, "bias", "bf16", "fp32"),
+    Variant("gemm_mma", 1, 1, "gelu_gradient", "bf16", "bf16"),
 ]
 
 

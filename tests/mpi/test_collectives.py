@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from mpitrain.collectives import COLLECTIVES, OPERATORS, find, names, simulate
+from mpitrain.collectives import COLLECTIVES, GOALS, OPERATORS, find, names, simulate
 from mpitrain.comm.plan import Plan
 from mpitrain.errors import UserError
 
@@ -48,6 +48,16 @@ def test_the_simulation_s_bits(world, algorithm, dtype):
         inputs = [normal(num_elements, dtype, rank) for rank in range(world.size)]
         expected = simulate(find(algorithm), inputs)[world.rank]
         assert run(world, algorithm, inputs).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("algorithm", [name for name in OTHERS if GOALS[name.split("/")[0]].rooted])
+def test_every_root(world, algorithm):
+    for root in range(world.size):
+        inputs = [normal(101, np.float32, rank) for rank in range(world.size)]
+        expected = simulate(find(f"{algorithm}:root={root}"), inputs)[world.rank]
+        assert run(world, f"{algorithm}:root={root}", inputs).tobytes() == expected.tobytes()
+    with pytest.raises(UserError, match="as its root, but ranks go from 0 to"):
+        world.plan(f"{algorithm}:root={world.size}", np.ones(3))
 
 
 @pytest.mark.parametrize("algorithm", [*names(), "shared", "native"])

@@ -1,9 +1,23 @@
 """Every algorithm of every collective by provenance and by numbers, for every P from 1 to 17 and odd lengths."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from mpitrain.collectives import ALL_REDUCE, COLLECTIVES, ScheduleError, Step, algorithm, check, find, names, simulate
+from mpitrain.collectives import (
+    ALL_REDUCE,
+    COLLECTIVES,
+    GOALS,
+    ScheduleError,
+    Step,
+    algorithm,
+    check,
+    find,
+    make_algorithm,
+    names,
+    simulate,
+)
 from mpitrain.collectives.all_reduce import recursive_doubling, ring
 from mpitrain.collectives.provenance import Provenance
 from mpitrain.errors import UserError
@@ -84,7 +98,7 @@ def test_all_ranks_end_with_the_same_bits(name, size):
     assert len({out.tobytes() for out in outputs}) == 1
 
 
-def expected_of(collective, inputs, rank):
+def expected_of(collective, inputs, rank, root=0):
     """Return what ``rank`` must hold, and where: by definition, without any schedule."""
     size, n = len(inputs), inputs[0].size
     own = slice(n * rank // size, n * (rank + 1) // size)
@@ -94,10 +108,10 @@ def expected_of(collective, inputs, rank):
     return {
         "reduce_scatter": (own, sum(inputs)[own]),
         "all_gather": (everything, gathered),
-        "broadcast": (everything, inputs[0]),
-        "reduce": (everything, sum(inputs)) if rank == 0 else (slice(0), inputs[0][:0]),
-        "scatter": (own, inputs[0][own]),
-        "gather": (everything, gathered) if rank == 0 else (slice(0), inputs[0][:0]),
+        "broadcast": (everything, inputs[root]),
+        "reduce": (everything, sum(inputs)) if rank == root else (slice(0), inputs[0][:0]),
+        "scatter": (own, inputs[root][own]),
+        "gather": (everything, gathered) if rank == root else (slice(0), inputs[0][:0]),
         "scan": (everything, sum(inputs[: rank + 1])),
         "all_to_all": (everything, np.concatenate([x[own] for x in inputs])),
     }[collective]
@@ -116,6 +130,49 @@ def test_the_other_collectives(name):
             for rank, out in enumerate(simulate(find(name), inputs)):
                 where, expected = expected_of(collective, inputs, rank)
                 np.testing.assert_array_equal(out[where], expected, f"P {size}, rank {rank}, n {num_elements}")
+
+
+ROOTED = [name for name in OTHERS if GOALS[name.split("/")[0]].rooted]
+
+
+@pytest.mark.parametrize("name", [*ROOTED, "broadcast/chain:segments=3", "reduce/chain:segments=2"])
+@pytest.mark.parametrize("root", range(9))
+def test_every_root(name, root):
+    found = find(f"{name}{',' if ':' in name else ':'}root={root}")
+    assert f"rank {root}" in found.goal.sentence
+    assert check(found, 9).startswith(f"{found.name}: checked for {f'{root + 1} <= ' if root else ''}P <= 9")
+    for size in range(root + 1, 10):
+        inputs = [np.random.default_rng(rank).integers(-1000, 1000, 20).astype(np.float64) for rank in range(size)]
+        for rank, out in enumerate(simulate(found, inputs)):
+            where, expected = expected_of(found.collective, inputs, rank, root)
+            np.testing.assert_array_equal(out[where], expected, f"P {size}, rank {rank}")
+    if root:
+        with pytest.raises(UserError, match=f"has rank {root} as its root, but ranks go from 0 to {root - 1}"):
+            simulate(found, inputs[:root])
+
+
+def test_a_root_of_one_s_own():
+    @algorithm("broadcast", num_chunks=lambda size: 1)
+    def from_zero(rank, size):
+        for peer in range(1, size) if rank == 0 else ():
+            yield Step(send_to=peer, send=0)
+        if rank:
+            yield Step(recv_from=0, recv=0)
+
+    @algorithm("broadcast", num_chunks=lambda size: 1)
+    def from_any(rank, size, root=0):
+        for peer in range(size) if rank == root else ():
+            if peer != root:
+                yield Step(send_to=peer, send=0)
+        if rank != root:
+            yield Step(recv_from=root, recv=0)
+
+    for schedule in (from_zero, from_any):
+        assert "checked for 4 <= P <= 6" in check(make_algorithm(schedule, root=3), 6)
+    with pytest.raises(ScheduleError, match="P = 4: rank 0 sends chunk 0 before anything is in it"):
+        check(dataclasses.replace(make_algorithm(from_any), root=3), 6)
+    with pytest.raises(UserError, match="needs 5 ranks or more: check it for so many"):
+        check(make_algorithm(from_zero, root=4), 4)
 
 
 @pytest.mark.parametrize("op", ["max", "min"])

@@ -75,6 +75,8 @@ def test_a_file_of_one_s_own(file):
         ("ring:segments=2", "ring has no option 'segments=2'; it has none"),
         ("chain:2", r"chain has no option '2'; it has segments \(key=value\)"),
         ("chain:segments=two", "chain: segments is 'two', but must be a whole number from 1"),
+        ("broadcast/binomial:root=x", "binomial: root is 'x', but must be a whole number from 0"),
+        ("ring:root=1", "ring has no option 'root=1'; it has none"),
         ("two_level:inner=swing", "two_level has no inner 'swing'; there are ring, halving, tree, chain"),
         ("two_level:outer=rign", "there is no all-reduce 'rign'"),
         ("FILE", "is FILE.py:FUNC, with the name of a function, not "),

@@ -36,7 +36,7 @@ class BenchOptions:
     calibration: Path | None = None
     """Predict from this file; by default from that of this machine, MPI library and number of ranks."""
     fresh: bool = False
-    """Calibrate first, in this very job, instead: where processes land on a machine can halve its speed."""
+    """Calibrate between the measurements instead: where processes land on a machine can halve its speed."""
 
 
 def parse(argv: list[str], speaks: bool) -> "Job":
@@ -49,19 +49,24 @@ def run(options: BenchOptions, world: "World") -> int:
     """Measure with all ranks; rank 0 prints and writes."""
     from ...collectives.price.words import read_bytes
     from ...comm.bench import SIZES, bench
-    from ...comm.calibrate import calibrate
+    from ...comm.calibrate import Calibrator
 
     with world.together():
         sizes = tuple(read_bytes(text) for text in options.bytes) or SIZES
         known = world.rank == 0 and not options.fresh
         calibration = _calibration(options.calibration, world) if known else None
-    if options.fresh and world.size > 1:
-        calibration = calibrate(world)
-    rows = bench(world, options.algorithms, sizes)
+    calibrator = Calibrator(world) if options.fresh and world.size > 1 else None
+    rows = bench(world, options.algorithms, sizes, between=calibrator.measure if calibrator else _nothing)
+    if calibrator is not None:
+        calibration = calibrator.result()
     with world.together():
         if world.rank == 0:
             _report(options, rows, calibration, world)
     return 0
+
+
+def _nothing() -> None:
+    pass
 
 
 def predictions(rows: Sequence["Row"], calibration: "Calibration | None") -> dict[tuple[str, int], float]:
@@ -111,23 +116,25 @@ def _print_table(rows: list["Row"], predicted: dict[tuple[str, int], float]) -> 
     from ...collectives.price.words import say_bytes, say_seconds
 
     table = Table(title=f"all-reduce on {rows[0].ranks} ranks")
-    for head in ("bytes", "algorithm", "measured", "native / measured", "predicted", "error"):
+    for head in ("bytes", "algorithm", "measured", "native / measured", "undisturbed", "predicted", "error"):
         table.add_column(head, justify="left" if head == "algorithm" else "right")
     errors = []
     for row in rows:
         guess = predicted.get((row.algorithm, row.bytes))
-        error = guess / row.us - 1.0 if guess is not None else None
+        error = guess / row.quiet_us - 1.0 if guess is not None else None
         if error is not None and row.bytes > 4096:
             errors.append(abs(error))
         if row.algorithm == "native":
             table.add_section()
-        cells = say_bytes(row.bytes), row.algorithm, say_seconds(1e-6 * row.us), f"{row.ratio:.2f}"
-        guessed = (
-            (say_seconds(1e-6 * guess), f"{100 * error:+.0f}%") if guess is not None and error is not None else ("", "")
-        )
-        table.add_row(*cells, *guessed)
+        cells = [say_bytes(row.bytes), row.algorithm, say_seconds(1e-6 * row.us), f"{row.ratio:.2f}"]
+        cells.append(say_seconds(1e-6 * row.quiet_us))
+        if guess is not None and error is not None:
+            cells += [say_seconds(1e-6 * guess), f"{100 * error:+.0f}%"]
+        table.add_row(*cells)
     console = Console()
     console.print(table)
     if errors:
         good = sum(error <= 0.25 for error in errors)
-        console.print(f"{good} of {len(errors)} predictions above 4 KB are within 25%", highlight=False)
+        console.print(
+            f"{good} of {len(errors)} predictions above 4 KB are within 25% of the undisturbed time", highlight=False
+        )

@@ -1,4 +1,7 @@
-"""Broadcast: rank 0's buffer ends on every rank."""
+"""Broadcast: rank 0's buffer ends on every rank.
+
+The files are written for rank 0 as the root; ``root=`` puts another in its place (see relabel.py).
+"""
 
 from .binomial import binomial
 from .chain import chain

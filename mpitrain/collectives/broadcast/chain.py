@@ -1,4 +1,4 @@
-"""Pipelined chain broadcast from rank 0: segments go from rank to rank.
+"""Pipelined chain broadcast: segments go from rank to rank.
 
 Cost: (P-2+m)(alpha + n/m beta) for m segments.
 Source: Worringen 2003, "Pipelining and overlapping for MPI collective operations" (LCN).

@@ -24,7 +24,7 @@ MAX_MESSAGES = 2500  # of one play; what has more is left out of the page
 def algorithm_data(algorithm: Algorithm | Schedule, sizes: range) -> dict[str, Any]:
     """Return the data of one algorithm for every P of ``sizes``, and for some values of its first number option."""
     algorithm = make_algorithm(algorithm)
-    option = next((name for name, value in algorithm.options if type(value) is int), None)
+    option = next((name for name, value in algorithm.options if type(value) is int and name != "root"), None)
     chosen = dict(algorithm.options).get(option or "")
     values: list[int | None] = [*sorted({*OPTION_VALUES, int(chosen or 1)})] if option else [None]
     plays = {}
@@ -38,11 +38,10 @@ def algorithm_data(algorithm: Algorithm | Schedule, sizes: range) -> dict[str, A
             if len(found.messages) <= MAX_MESSAGES:
                 plays[str(size) if option is None else f"{size}/{value}"] = play_data(found)
                 kept.add(value)
-    goal = play(algorithm, 1).goal
     return {
         "name": algorithm.name,
         "collective": algorithm.collective,
-        "goal": goal.sentence,
+        "goal": algorithm.goal.sentence,
         "summary": algorithm.summary,
         "source": algorithm.source,
         "option": {"name": option, "values": sorted(kept), "value": chosen} if option else None,
@@ -52,8 +51,8 @@ def algorithm_data(algorithm: Algorithm | Schedule, sizes: range) -> dict[str, A
 
 def with_option(algorithm: Algorithm, option: str, value: int) -> Algorithm:
     """Return the same algorithm with one option changed."""
-    function = getattr(algorithm.schedule, "func", algorithm.schedule)
-    return make_algorithm(function, algorithm.name, **{**dict(algorithm.options), option: value})
+    assert algorithm.function is not None
+    return make_algorithm(algorithm.function, algorithm.name, **{**dict(algorithm.options), option: value})
 
 
 def play_data(found: Play) -> dict[str, Any]:

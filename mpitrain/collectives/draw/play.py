@@ -47,8 +47,8 @@ class Play:
     Attributes
     ----------
     name, collective : str
-    size, num_chunks, buffers : int
-        P; chunks of all buffers together; how many buffers they belong to.
+    size, num_chunks, buffers, root : int
+        P; chunks of all buffers together; how many buffers they belong to; where the collective has a root.
     messages : list of Message
         By round, then by sender.
     start, finish : list of lists
@@ -62,6 +62,7 @@ class Play:
     size: int
     num_chunks: int
     buffers: int = 1
+    root: int = 0
     messages: list[Message] = field(default_factory=list)
     start: list[list[int]] = field(default_factory=list)
     finish: list[list[int | None]] = field(default_factory=list)
@@ -75,7 +76,7 @@ class Play:
     @property
     def goal(self) -> Goal:
         """What the schedule has to achieve."""
-        return GOALS[self.collective]
+        return GOALS[self.collective].at(self.root)
 
     def rounds(self) -> list[list[Message]]:
         """Return the messages of each round."""
@@ -123,6 +124,7 @@ def play(algorithm: Algorithm | Schedule, size: int) -> Play:
         size=size,
         num_chunks=num_chunks,
         buffers=algorithm.buffers,
+        root=algorithm.root,
         messages=sorted(recorder.messages, key=lambda m: (m.round, m.sender, m.receiver)),
         start=start,
         finish=[recorder.goal.finish(rank, size, num_chunks) for rank in range(size)],

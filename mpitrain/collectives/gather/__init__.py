@@ -1,4 +1,7 @@
-"""Gather: chunk r of rank r ends on rank 0."""
+"""Gather: chunk r of rank r ends on rank 0.
+
+The files are written for rank 0 as the root; ``root=`` puts another in its place (see relabel.py).
+"""
 
 from .binomial import binomial
 

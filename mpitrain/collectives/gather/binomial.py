@@ -1,4 +1,4 @@
-"""Binomial tree gather to rank 0: the scatter backwards.
+"""Binomial tree gather: the scatter backwards.
 
 Cost: ceil(lg P) alpha + (P-1)/P n beta.
 Source: Thakur, Rabenseifner & Gropp 2005, "Optimization of collective communication operations in MPICH".

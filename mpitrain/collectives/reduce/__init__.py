@@ -1,4 +1,7 @@
-"""Reduce: rank 0 ends with the sum of all ranks' buffers."""
+"""Reduce: rank 0 ends with the sum of all ranks' buffers.
+
+The files are written for rank 0 as the root; ``root=`` puts another in its place (see relabel.py).
+"""
 
 from .binomial import binomial
 from .chain import chain

@@ -1,4 +1,4 @@
-"""Binomial tree reduce to rank 0: the broadcast backwards.
+"""Binomial tree reduce: the broadcast backwards.
 
 Cost: ceil(lg P)(alpha + n beta + n gamma).
 Source: Thakur, Rabenseifner & Gropp 2005, "Optimization of collective communication operations in MPICH".

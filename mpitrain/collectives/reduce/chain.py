@@ -1,4 +1,4 @@
-"""Pipelined chain reduce to rank 0: the chain broadcast backwards.
+"""Pipelined chain reduce: the chain broadcast backwards.
 
 Cost: (P-2+m)(alpha + n/m beta + n/m gamma) for m segments.
 Source: Worringen 2003, "Pipelining and overlapping for MPI collective operations" (LCN).

@@ -1,4 +1,7 @@
-"""Scatter: chunk r of rank 0 ends on rank r."""
+"""Scatter: chunk r of rank 0 ends on rank r.
+
+The files are written for rank 0 as the root; ``root=`` puts another in its place (see relabel.py).
+"""
 
 from .binomial import binomial
 

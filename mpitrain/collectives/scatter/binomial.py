@@ -1,4 +1,4 @@
-"""Binomial tree scatter from rank 0: halves of what is left go to the root of each half.
+"""Binomial tree scatter: halves of what is left go to the root of each half.
 
 Cost: ceil(lg P) alpha + (P-1)/P n beta.
 Source: Thakur, Rabenseifner & Gropp 2005, "Optimization of collective communication operations in MPICH".

@@ -1,0 +1,56 @@
+// What the Python door (module.c), the thread pool and the levels (level_*.c) have in common.
+#pragma once
+#include <stdint.h>
+
+// One argument of a kernel as Python gave it: an array (C-contiguous) or a number. None is an array of no elements at 0.
+typedef struct {
+    union {
+        float *f;
+        double *d;
+        int64_t *l;
+        uint8_t *b;
+    };
+    long size, ndim;    // elements, dimensions
+    const long *dim;    // the shape
+    long i;             // an integer
+    double x;           // a number
+} Arg;
+
+// A kernel returns 1 when it has done its work and 0, with nothing written, where it does not cover the arguments.
+typedef int Kernel(const Arg *a);
+
+// The kernels: name, kinds of arguments, their names.
+// Kinds: f float32, d float64, l int64, b one byte (bool, uint8); capital: written; o float32 or None; i int; x float.
+#define KERNELS(K)                           \
+    K(relu, "fF", "x, y")                    \
+    K(relu_dx, "ffFB", "y, dy, dx, mask")
+
+enum {
+#define K(name, kinds, arguments) KERNEL_##name,
+    KERNELS(K)
+#undef K
+    NUM_KERNELS
+};
+#define MAX_ARGUMENTS 24
+
+typedef struct {
+    const char *name;
+    Kernel *kernels[NUM_KERNELS];
+} Level;
+
+extern const Level level_baseline, level_avx2, level_avx512;
+
+// pool.c ------------------------------------------------------------------------------------------------------------
+
+// Call part(a, begin, end, thread) for pieces of 0..count on all threads and wait until all are done. ``cost`` is the
+// work of one item in nanoseconds, roughly: what is not worth a wake-up stays on the calling thread.
+typedef void Part(const void *context, long begin, long end, int thread);
+void parallel(Part *part, const void *context, long count, double cost);
+
+// The number of threads that ``parallel`` may use; thread is below it.
+int num_threads(void);
+void set_num_threads(int count);
+
+// Memory of a thread that lasts until it is asked for again with the same slot (0 to 3): it grows and is never given
+// back. 0 where there is no memory.
+void *scratch(int thread, int slot, long bytes);

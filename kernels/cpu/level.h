@@ -1,0 +1,19 @@
+// One level: all kernels, compiled for the instructions and the vector WIDTH that the including file has set. No flag of
+// the compiler names a machine, so one binary runs everywhere and module.c picks the level when it is loaded.
+#include "kernels.h"
+#include "vector.h"
+
+#define KERNEL(name) static int name##_kernel(const Arg *a)
+#define COVER(condition) \
+    if (!(condition)) return 0
+
+#include "activations.c"
+
+const Level JOIN(level_, LEVEL) = {
+    TEXT(LEVEL),
+    {
+#define K(name, kinds, arguments) name##_kernel,
+        KERNELS(K)
+#undef K
+    },
+};

@@ -1,0 +1,46 @@
+// The second half of a matrix product whose K was cut: out = epilogue(alpha (partial 0 + partial 1 + ...) + beta C)
+// Shapes: partials (splits, batch, M, N) fp32; the rest as in common/gemm.cuh. OUTPUT_BF16: C, out and pre are bf16.
+// Launch: grid (ceil N / 128, ceil M / 32, batch), 256 a block: a warp sums 32 rows of 16 columns; slabs of 32
+// Roofline: 4 MN splits bytes read, s MN written; memory-bound. Oracle: ops/product.py.
+//
+// Parts are added in the order of K, so the result does not depend on which block was first.
+#include "common/epilogue.cuh"
+#include "common/gemm.cuh"
+
+#ifndef OUTPUT_BF16
+#define OUTPUT_BF16 0
+#endif
+#if OUTPUT_BF16
+using Output = bf16;
+#else
+using Output = float;
+#endif
+
+constexpr int PIECE = 4;         // columns a lane holds: lanes lie 8 x 4 over 8 rows of 16 columns
+constexpr int WARP_ROWS = 32;
+
+extern "C" __global__ void __launch_bounds__(256) gemm_sum(const Gemm<Output, Output> gemm) {
+  const Epilogue<PIECE, Output, Output> finish(gemm, blockIdx.z);
+  const long long size = (long long)gemm.m * gemm.n;
+  const float* partials = gemm.partials + blockIdx.z * size;
+  const bool aligned = rows_aligned<PIECE>(partials, gemm.n);
+  const int lane = threadIdx.x % 32, first_row = blockIdx.y * WARP_ROWS;
+  const int col = blockIdx.x * 128 + threadIdx.x / 32 * 16 + lane % 4 * PIECE;
+  float totals[PIECE] = {};
+#pragma unroll
+  for (int i = 0; i < WARP_ROWS; i += 8) {
+    const int row = first_row + i + lane / 4;
+    const int count = row < gemm.m ? gemm.n - col : 0;
+    float x[PIECE] = {};
+    for (int split = 0; split < gemm.splits; split++) {
+      const float* from = partials + split * (size * gemm.batch) + (long long)row * gemm.n + col;
+      const auto part = load<PIECE>(from, count, aligned);
+#pragma unroll
+      for (int j = 0; j < PIECE; j++) x[j] += part.at[j];
+    }
+    finish(row, col, x);
+#pragma unroll
+    for (int j = 0; j < PIECE; j++) totals[j] += x[j];
+  }
+  if (gemm.column_sums) finish.template write_column_sums<WARP_ROWS>(first_row, col, totals);
+}

@@ -1,0 +1,203 @@
+"""The rounds of a plan: steps made ready, with persistent requests and what to copy and reduce around them."""
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from ..collectives import Algorithm, Chunks, Step, as_chunks, chunk_bounds
+from ..collectives.operators import Operator
+from ..collectives.step import chunk_runs
+from .staging import Copy, Staging
+
+
+class Memory:
+    """The buffers that the chunks of an algorithm are cut from: the caller's, and those of all_to_all beside it."""
+
+    def __init__(self, algorithm: Algorithm, size: int, buffer: Any):
+        if algorithm.buffers > 1 and buffer.size % size:
+            raise ValueError(f"{algorithm.collective} of {buffer.size} elements over {size} ranks: must be a multiple")
+        self.buffers = [buffer, *(np.empty_like(buffer) for _ in range(algorithm.buffers - 1))]
+        self.chunks_each = algorithm.num_chunks(size) // algorithm.buffers
+
+    def views(self, chunks: Chunks) -> list[Any]:
+        """Return what ``chunks`` cover, in their order, one view for each piece that is contiguous and not empty."""
+        views = []
+        for run in chunk_runs(chunks):
+            while run:
+                number, first = divmod(run.start, self.chunks_each)
+                stop = min(run.stop, (number + 1) * self.chunks_each)
+                buffer, span = self.buffers[number], range(first, stop - number * self.chunks_each)
+                view = buffer[chunk_bounds(buffer.size, self.chunks_each, span)]
+                if view.size:
+                    views.append(view)
+                run = range(stop, run.stop)
+        return views
+
+
+class Cut:
+    """What all rounds of a plan have in common.
+
+    Parameters
+    ----------
+    comm : MPI.Comm
+    memory : Memory
+    steps : list of Step
+    combine : callable(target, arrived)
+    staging : Staging
+    tag : int
+    longest : int
+        Elements of the longest message; what is longer goes in pieces.
+    even_if_empty : bool
+        Messages of no bytes are sent (a barrier's are).
+    """
+
+    def __init__(
+        self,
+        comm: Any,
+        memory: Memory,
+        steps: list[Step],
+        combine: Operator,
+        staging: Staging,
+        tag: int,
+        longest: int,
+        *,
+        even_if_empty: bool,
+    ) -> None:
+        self.comm, self.memory, self.combine, self.staging, self.tag = comm, memory, combine, staging, tag
+        self._longest, self._even_if_empty = longest, even_if_empty
+        like = memory.buffers[0]
+        outgoing = landing = reduced = 0
+        for step in steps:
+            sources, targets = memory.views(step.send), memory.views(step.recv)
+            outgoing = max(outgoing, 0 if self.leaves_directly(sources) else _total(sources))
+            landing = max(landing, 0 if self.lands_directly(step, targets) else _total(targets))
+            reduced = max(reduced, _total(targets) if step.reduce else 0)
+        self.outgoing = staging.memory(outgoing, like)
+        # twice: one may still be read while one is written
+        self.landings = [staging.memory(landing, like) for _ in range(2)]
+        self.lifted = like[:0] if staging.direct else np.empty_like(like, shape=reduced)
+
+    def leaves_directly(self, sources: Sequence[Any]) -> bool:
+        """Return True for what can be sent from where it is."""
+        return self.staging.direct and len(sources) == 1
+
+    def lands_directly(self, step: Step, targets: Sequence[Any]) -> bool:
+        """Return True for what can be received where it belongs."""
+        return self.staging.direct and not step.reduce and len(targets) == 1
+
+    def pieces(self, array: Any) -> list[Any]:
+        """Return ``array`` as messages of bytes (MPI need not know its dtype); none if it is empty."""
+        if not array.size:
+            return [array.view(np.uint8)] if self._even_if_empty else []
+        return [piece.view(np.uint8) for piece in cut_pieces(array, self._longest)]
+
+
+class Round:
+    """One step made ready.
+
+    Attributes
+    ----------
+    requests : list of MPI.Prequest
+    wait, test : callables
+        Wait for the messages, or ask whether they are through.
+    early : bool
+        It can start before the round before it has finished.
+    pending, touched : set of int
+        Chunks that ``finish`` still changes; chunks that its messages read or write themselves.
+    """
+
+    def __init__(self, cut: Cut, step: Step, number: int):
+        self.requests: list[Any] = []
+        self.messages = self.bytes_sent = 0
+        self.early = False
+        self.pending: set[int] = set()
+        self.touched = set(as_chunks(step.send))
+        self._staging, self._combine = cut.staging, cut.combine
+        self._copies_out: list[Copy] = []
+        self._copies_in: list[Copy] = []
+        self._sums: list[Copy] = []
+        if step.recv_from is not None:
+            self._receive(cut, step, cut.landings[number % 2])
+        if step.send_to is not None:
+            self._send(cut, step)
+        self._begin, self.wait, self.test = _calls(self.requests)
+        self._plain = not self._copies_out and not cut.staging.queued
+
+    def _receive(self, cut: Cut, step: Step, landing: Any) -> None:
+        targets = cut.memory.views(step.recv)
+        if cut.lands_directly(step, targets):
+            landed = targets[0]
+            self.touched |= set(as_chunks(step.recv))
+        else:
+            landed = landing[: _total(targets)]
+            parts = _split(landed, targets)
+            if not step.reduce:
+                self._copies_in = list(zip(targets, parts, strict=True))
+            elif cut.staging.direct:
+                self._sums = list(zip(targets, parts, strict=True))
+            elif targets:
+                lifted = cut.lifted[: landed.size]
+                self._copies_in = [(lifted, landed)]
+                self._sums = list(zip(targets, _split(lifted, targets), strict=True))
+            self.pending = set(as_chunks(step.recv))
+        for piece in cut.pieces(landed):
+            self.requests.append(cut.comm.Recv_init([piece, MPI.BYTE], step.recv_from, cut.tag))
+
+    def _send(self, cut: Cut, step: Step) -> None:
+        sources = cut.memory.views(step.send)
+        if cut.leaves_directly(sources):
+            message = sources[0]
+        else:
+            message = cut.outgoing[: _total(sources)]
+            self._copies_out = list(zip(_split(message, sources), sources, strict=True))
+        for piece in cut.pieces(message):
+            self.requests.append(cut.comm.Send_init([piece, MPI.BYTE], step.send_to, cut.tag))
+            self.messages += 1
+        self.bytes_sent = message.nbytes
+
+    def start(self) -> None:
+        """Copy what cannot be sent from where it is, and start the messages."""
+        if self._plain:
+            self._begin()
+            return
+        for message, source in self._copies_out:
+            self._staging.copy_out(message, source)
+        self._staging.ready()
+        self._begin()
+
+    def finish(self) -> None:
+        """Copy and reduce what has landed."""
+        for target, landed in self._copies_in:
+            self._staging.copy_in(target, landed)
+        for target, landed in self._sums:
+            self._combine(target, landed)
+
+
+def _calls(requests: list[Any]) -> tuple[Callable[[], object], Callable[[], object], Callable[[], object]]:
+    """Return what starts ``requests``, waits for them, and tests them: with one, MPI needs no list."""
+    if len(requests) == 1:
+        request = requests[0]
+        return request.Start, request.Wait, request.Test
+    return (
+        functools.partial(MPI.Prequest.Startall, requests),
+        functools.partial(MPI.Request.Waitall, requests),
+        functools.partial(MPI.Request.Testall, requests),
+    )
+
+
+def _split(array: Any, like: Sequence[Any]) -> list[Any]:
+    ends = itertools.accumulate((part.size for part in like), initial=0)
+    return [array[a:b] for a, b in itertools.pairwise(ends)]
+
+
+def _total(views: Sequence[Any]) -> int:
+    return sum(view.size for view in views)
+
+
+def cut_pieces(array: Any, longest: int) -> list[Any]:
+    """Return ``array`` in pieces of at most ``longest`` elements."""
+    return [array[i : i + longest] for i in range(0, array.size, longest)]

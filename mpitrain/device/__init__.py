@@ -1,0 +1,25 @@
+"""Where arrays live: the CPU, or one GPU for each rank. The only importer of cupy.
+
+``cpu.py`` is the product and the oracle, ``cuda.py`` offers the same over CuPy, ``sight.py`` is what a rank finds out
+about its node's GPUs, ``choose.py`` decides who takes which.
+"""
+
+from .choose import Place, Sight, assign, notes
+from .cpu import ALIGNMENT, CPU, Device, Event, Stream, device_of, register
+from .sight import look, open_device
+
+__all__ = [
+    "ALIGNMENT",
+    "CPU",
+    "Device",
+    "Event",
+    "Place",
+    "Sight",
+    "Stream",
+    "assign",
+    "device_of",
+    "look",
+    "notes",
+    "open_device",
+    "register",
+]

@@ -1,0 +1,125 @@
+"""Where arrays live: one object gives the array module, the memory, and the order of copies."""
+
+import math
+import os
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from .. import native
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+
+
+class Event:
+    """A point in the work of a stream. The CPU's are behind us as soon as they are made."""
+
+    def done(self) -> bool:
+        """Return whether the work before it is done."""
+        return True
+
+    def wait(self) -> None:
+        """Return when the work before it is done."""
+
+
+class Stream:
+    """Work that is done in the order in which it was asked for. The CPU's is done when the call returns."""
+
+    def copy(self, target: Any, source: Any) -> None:
+        """Copy between two arrays alike in shape and type, contiguous, of which at least one is the device's.
+
+        On a GPU the call returns before the copy is done, and the host's array, which should come from
+        ``Device.host_empty``, must be left alone until an event after it.
+        """
+        np.copyto(target, source)
+
+    def record(self) -> Event:
+        """Return an event after all that was asked of this stream so far."""
+        return Event()
+
+    def wait_for(self, event: Event) -> None:
+        """Let what is asked from now on begin after ``event``; the caller does not wait."""
+
+
+class Device:
+    """The CPU: arrays are NumPy's, memory starts on a cache line.
+
+    A GPU device offers the same names over CuPy; layers and ops call NumPy functions with ``out=``, which CuPy
+    arrays answer themselves (NEP 13, NEP 18).
+
+    Attributes
+    ----------
+    name : str
+        What reports call it.
+    xp : module
+        NumPy, or what stands for it.
+    compute : Stream
+        Where ops run.
+    precision : str
+        Of matrix products: fp32; on a GPU also tf32 or bf16.
+    threads : int
+        Cores that this process may use.
+    blas_threads : int
+        Those that a product of NumPy may use.
+    """
+
+    name = "cpu"
+    xp: Any = np
+    precision = "fp32"
+
+    def __init__(self) -> None:
+        self.threads = self.blas_threads = os.cpu_count() or 1  # what BLAS takes until it is told otherwise
+        self.compute = Stream()
+
+    def use_threads(self, count: int) -> None:
+        """Use ``count`` cores in this process: native kernels do, or BLAS where there are none."""
+        # one pool: threads of BLAS and of native kernels would wait for each other's cores
+        self.threads, self.blas_threads = count, count if native.library is None else 1
+        threadpool_limits(self.blas_threads)
+        if native.library is not None:
+            native.library.use_threads(count)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+        """Return uninitialised memory of ``shape``, aligned to 64 bytes."""
+        dtype = np.dtype(dtype)
+        num_bytes = math.prod(shape) * dtype.itemsize
+        raw = np.empty(num_bytes + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        return raw[start : start + num_bytes].view(dtype).reshape(shape)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+        """Return zeroed memory of ``shape``, aligned to 64 bytes."""
+        out = self.empty(shape, dtype)
+        out.fill(0)
+        return out
+
+    def host_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+        """Return memory of the host for copies to and from this device (pinned, for a GPU)."""
+        return CPU.empty(shape, dtype)
+
+    def from_host(self, array: np.ndarray) -> np.ndarray:
+        """Return ``array`` as an array of this device (itself on the CPU)."""
+        return array
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """Return ``array`` as a NumPy array (itself on the CPU); waits for the device."""
+        return np.asarray(array)
+
+    def stream(self) -> Stream:
+        """Return a new stream for copies beside the computation."""
+        return Stream()
+
+
+CPU = Device()
+_DEVICES: dict[type, Device] = {}
+
+
+def register(array_type: type, device: Device) -> None:
+    """Make ``device_of`` know the device whose arrays are of ``array_type``."""
+    _DEVICES[array_type] = device
+
+
+def device_of(array: Any) -> Device:
+    """Return the device on which ``array`` lies."""
+    return _DEVICES.get(type(array), CPU)

@@ -1,0 +1,125 @@
+"""A GPU: arrays are CuPy's, kernels are ours. Imported only where a GPU was found. It has never run on one yet."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import cupy
+import numpy as np
+
+from .cpu import Device, Event, Stream, register
+
+STATIC_SHARED_BYTES = 48 * 1024  # a kernel that wants more must say so before its first launch
+
+
+class CudaEvent(Event):
+    """A CUDA event."""
+
+    def __init__(self, event: Any):
+        self.event = event
+
+    def done(self) -> bool:
+        """Return whether the work before it is done."""
+        return bool(self.event.done)
+
+    def wait(self) -> None:
+        """Return when the work before it is done."""
+        self.event.synchronize()
+
+
+class CudaStream(Stream):
+    """A CUDA stream."""
+
+    def __init__(self, stream: Any):
+        self.stream = stream
+
+    def copy(self, target: Any, source: Any) -> None:
+        """Begin to copy between host and device, or within the device."""
+        if target.shape != source.shape or target.dtype != source.dtype:
+            raise ValueError(f"a copy from {source.dtype} {source.shape} to {target.dtype} {target.shape}")
+        if not (target.flags.c_contiguous and source.flags.c_contiguous):
+            raise ValueError("a copy between arrays that do not lie in one piece")
+        if not source.nbytes:
+            return
+        if isinstance(source, np.ndarray):
+            target.data.copy_from_host_async(source.ctypes.data, source.nbytes, self.stream)
+        elif isinstance(target, np.ndarray):
+            source.data.copy_to_host_async(target.ctypes.data, source.nbytes, self.stream)
+        else:
+            target.data.copy_from_device_async(source.data, source.nbytes, self.stream)
+
+    def record(self) -> Event:
+        """Return an event after all that was asked of this stream so far."""
+        return CudaEvent(self.stream.record(cupy.cuda.Event(disable_timing=True)))
+
+    def wait_for(self, event: Event) -> None:
+        """Let what is asked from now on begin after ``event``."""
+        assert isinstance(event, CudaEvent), "an event of a GPU"
+        self.stream.wait_event(event.event)
+
+
+class CudaDevice(Device):
+    """One GPU of this rank; its compute stream is CuPy's current stream in the thread that makes it.
+
+    Parameters
+    ----------
+    number : int
+        As this rank counts its visible GPUs.
+
+    Attributes
+    ----------
+    arch : str
+        What kernels are compiled for: sm_80, sm_90a ...
+    """
+
+    xp = cupy
+
+    def __init__(self, number: int):
+        super().__init__()
+        cupy.cuda.Device(number).use()
+        properties = cupy.cuda.runtime.getDeviceProperties(number)
+        self.name = properties["name"].decode()
+        self.num_processors = int(properties["multiProcessorCount"])
+        capability = int(cupy.cuda.Device(number).compute_capability)
+        self.arch = f"sm_{capability}{'a' * (capability >= 90)}"
+        stream = cupy.cuda.Stream(non_blocking=True)
+        stream.use()
+        self.compute = CudaStream(stream)
+        register(cupy.ndarray, self)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
+        """Return uninitialised memory of the GPU."""
+        return cupy.empty(shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
+        """Return zeroed memory of the GPU."""
+        return cupy.zeros(shape, dtype)
+
+    def host_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+        """Return pinned memory of the host."""
+        count, dtype = math.prod(shape), np.dtype(dtype)
+        memory = cupy.cuda.alloc_pinned_memory(max(1, count * dtype.itemsize))
+        return np.frombuffer(memory, dtype, count).reshape(shape)
+
+    def from_host(self, array: np.ndarray) -> Any:
+        """Return a copy of ``array`` on the GPU."""
+        return cupy.asarray(array)
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """Return a copy of ``array`` on the host; waits for the GPU."""
+        return cupy.asnumpy(array)
+
+    def stream(self) -> Stream:
+        """Return a new stream for copies beside the computation."""
+        return CudaStream(cupy.cuda.Stream(non_blocking=True))
+
+    def load(self, cubin: Path, name: str, shared_bytes: int) -> Any:
+        """Return kernel ``name`` of a built file, ready to be launched with so much dynamic shared memory."""
+        kernel = cupy.RawModule(path=str(cubin)).get_function(name)
+        if shared_bytes > STATIC_SHARED_BYTES:
+            kernel.max_dynamic_shared_size_bytes = shared_bytes
+        return kernel
+
+    def launch(self, kernel: Any, grid: Any, block: Any, shared_bytes: int, arguments: tuple[Any, ...]) -> None:
+        """Launch on the compute stream. An array of this device goes as its address, a 0-d NumPy array by value."""
+        kernel(grid, block, arguments, shared_mem=shared_bytes)

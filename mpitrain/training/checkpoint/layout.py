@@ -1,0 +1,56 @@
+"""Where what lies in a checkpoint: a safetensors file with a checksum of every tensor.
+
+    8 bytes      length of the header
+    header       JSON: name -> dtype, shape, place; __metadata__: facts (JSON), checksums (JSON); blanks up to a page
+    data         values | slot | slot | states, packed; each in the order of the arena
+
+The order of the arena makes every rank's slice of it one stretch of the file per buffer. The header is written last;
+its length is known before the checksums are, because they are written as eight digits each.
+"""
+
+import json
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+PAGE = 4096
+FACTS, CHECKSUMS = "mpitrain", "crc32"
+DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "U16": "u2", "U8": "u1"}
+NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor in the file; ``begin`` and ``end`` count bytes from where the data begin."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def place(tensors: Iterable[tuple[str, Any, tuple[int, ...]]]) -> list[Tensor]:
+    """Return (name, dtype, shape) one behind another."""
+    placed, begin = [], 0
+    for name, dtype, shape in tensors:
+        dtype = np.dtype(dtype)
+        end = begin + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        placed.append(Tensor(name, dtype, shape, begin, end))
+        begin = end
+    return placed
+
+
+def make_header(tensors: list[Tensor], facts: str, checksums: dict[str, int]) -> bytes:
+    """Return the start of the file, up to the data."""
+    sums = {t.name: f"{checksums.get(t.name, 0):08x}" for t in tensors}
+    sums[""] = f"{zlib.crc32(facts.encode()):08x}"
+    header: dict[str, Any] = {"__metadata__": {FACTS: facts, CHECKSUMS: json.dumps(sums)}}
+    for t in tensors:
+        header[t.name] = {"dtype": NAMES[t.dtype], "shape": list(t.shape), "data_offsets": [t.begin, t.end]}
+    text = json.dumps(header).encode()
+    padding = -(8 + len(text)) % PAGE
+    return (len(text) + padding).to_bytes(8, "little") + text + b" " * padding

@@ -1,0 +1,101 @@
+"""One rank's part of a checkpoint: which bytes of which tensors, and the memory that they are copied to."""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .layout import Tensor, place
+from .state import State, overlaps
+
+STATES_OF_RANK = "states_of_rank"
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A part of a tensor: ``source`` (n,), from byte ``skip`` of the tensor on."""
+
+    tensor: Tensor
+    skip: int
+    source: np.ndarray
+
+    @property
+    def offset(self) -> int:
+        """Where it belongs, in bytes from where the data begin."""
+        return self.tensor.begin + self.skip
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """The CRC-32 of ``num_bytes`` of a tensor, from ``skip`` on."""
+
+    name: str
+    skip: int
+    num_bytes: int
+    crc: int
+
+
+def tensors_of(state: State, rows: int = 0) -> list[Tensor]:
+    """Return the places of all tensors of ``state``, and of the states of ``rows`` ranks where each has its own."""
+    arena = state.arena
+    wanted = [(prefix + p.name, b.dtype, p.shape) for prefix, b in state.buffers().items() for p in arena.parameters]
+    wanted += [(s.name, arena.states.dtype, s.shape) for s in arena.state_list]
+    if rows:
+        wanted.append((STATES_OF_RANK, arena.states.dtype, (rows, arena.states.size)))
+    return place(wanted)
+
+
+class Part:
+    """What one rank writes.
+
+    Parameters
+    ----------
+    state : State
+    slices : tuple of slice
+        Of the arena: this rank's, of the values and of each slot.
+    rank, rows : int
+        Rank 0 writes the states; ``rows`` above 0 says that each of so many ranks has its own and writes them too.
+    """
+
+    def __init__(self, state: State, slices: tuple[slice, ...], rank: int, rows: int = 0):
+        self.tensors = tensors_of(state, rows)
+        self._pieces = list(_pieces(state, slices, rank, {t.name: t for t in self.tensors}))
+        self._copy = np.empty(sum(piece.source.nbytes for piece in self._pieces), np.uint8)
+        self._copies, start = [], 0
+        for piece in self._pieces:
+            self._copies.append(self._copy[start : start + piece.source.nbytes])
+            start += piece.source.nbytes
+
+    def copy(self) -> None:
+        """Copy the state as it is now."""
+        for piece, memory in zip(self._pieces, self._copies, strict=True):
+            np.copyto(memory.view(piece.source.dtype), piece.source)
+
+    def stretches(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (place in the data, bytes) of what was copied; neighbours make one stretch."""
+        first = start = stop = begin = 0
+        for piece in self._pieces:
+            if piece.offset != begin + stop - first:
+                if stop > first:
+                    yield begin, self._copy[first:stop]
+                begin, first = piece.offset, start
+            start = stop = start + piece.source.nbytes
+        if stop > first:
+            yield begin, self._copy[first:stop]
+
+    def checksums(self) -> list[Checksum]:
+        """Return the checksum of each piece of what was copied."""
+        pairs = zip(self._pieces, self._copies, strict=True)
+        return [Checksum(p.tensor.name, p.skip, memory.size, zlib.crc32(memory.data)) for p, memory in pairs]
+
+
+def _pieces(state: State, slices: tuple[slice, ...], rank: int, tensors: dict[str, Tensor]) -> Iterator[Piece]:
+    arena = state.arena
+    for prefix, flat in state.buffers().items():
+        for p, part in overlaps(arena.parameters, slices):
+            yield Piece(tensors[prefix + p.name], (part.start - p.start) * flat.itemsize, flat[part])
+    if rank == 0:
+        yield from (Piece(tensors[s.name], 0, s.data.reshape(-1)) for s in arena.state_list)
+    if STATES_OF_RANK in tensors:
+        yield Piece(tensors[STATES_OF_RANK], rank * arena.states.nbytes, arena.states)

@@ -1,0 +1,164 @@
+"""Read a checkpoint: what it says of itself, whether its bytes are those that were written, and its tensors."""
+
+import contextlib
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import UserError
+from .layout import CHECKSUMS, DTYPES, FACTS, Tensor
+from .parts import STATES_OF_RANK, tensors_of
+from .state import State, overlaps
+
+LONGEST_HEADER = 1 << 28
+BLOCK = 8 << 20  # bytes read at a time for a checksum
+
+
+class Checkpoint:
+    """A checkpoint on the disk, its header read and checked.
+
+    Attributes
+    ----------
+    path : Path
+    facts : dict
+        What was given to ``Writer.begin``.
+    tensors : dict of str to Tensor
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, is not complete, or was not written by mpitrain.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            with open(path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                length = int.from_bytes(file.read(8), "little")
+                if not 2 <= length <= min(size - 8, LONGEST_HEADER):
+                    raise UserError(f"{path} is not a whole checkpoint: its header is missing or cut off")
+                header = file.read(length)
+        except OSError as error:
+            raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from None
+        self._begin = 8 + length
+        self._read_header(header, size - self._begin)
+
+    def _read_header(self, header: bytes, num_bytes: int) -> None:
+        try:
+            tree = json.loads(header)
+            metadata = tree.pop("__metadata__")
+            facts, sums = metadata[FACTS], json.loads(metadata[CHECKSUMS])
+            self.facts: dict[str, Any] = json.loads(facts)
+            self._sums = {str(name): int(text, 16) for name, text in sums.items()}
+            self.tensors = {name: _tensor(name, entry) for name, entry in tree.items()}
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, OverflowError):
+            raise UserError(f"{self.path} was not written by mpitrain, or its header is damaged") from None
+        if not isinstance(self.facts, dict) or set(self._sums) != {"", *self.tensors}:
+            raise UserError(f"{self.path} was not written by mpitrain, or its header is damaged")
+        if zlib.crc32(facts.encode(errors="surrogatepass")) != self._sums[""]:
+            raise UserError(f"{self.path} is damaged: the checksum of its facts is wrong")
+        end = 0
+        for t in sorted(self.tensors.values(), key=lambda t: (t.begin, t.end)):
+            if t.begin != end or t.end - t.begin != t.dtype.itemsize * math.prod(t.shape):
+                raise UserError(f"{self.path} is damaged: the place of {t.name} is wrong")
+            end = t.end
+        if end != num_bytes:
+            raise UserError(f"{self.path} is cut off: it holds {num_bytes:,} bytes of {end:,}")
+
+    def verify(self, rank: int = 0, size: int = 1) -> None:
+        """Compare checksums: of every ``size``-th tensor, so that as many ranks share the work.
+
+        Raises
+        ------
+        UserError
+            Names the tensor that is not what was written.
+        """
+        with self._opened() as descriptor:
+            for t in list(self.tensors.values())[rank::size]:
+                crc = 0
+                for start in range(t.begin, t.end, BLOCK):
+                    count = min(BLOCK, t.end - start)
+                    crc = zlib.crc32(self._read(descriptor, start, count), crc)
+                if crc != self._sums[t.name]:
+                    raise UserError(f"{self.path} is damaged: the checksum of {t.name} is wrong")
+
+    def load(self, state: State, slices: tuple[slice, ...] | None = None, row: tuple[int, int] = (0, 1)) -> None:
+        """Fill ``state``: values and states, and of each slot the ``slices`` (all by default).
+
+        Parameters
+        ----------
+        row : (int, int)
+            This rank and the number of ranks: where each had states of its own and there are as many again, each gets
+            its own back. Otherwise all get the same.
+
+        Raises
+        ------
+        UserError
+            If the tensors are not those of the model and its optimizer.
+        """
+        self._check_fit(state)
+        arena = state.arena
+        with self._opened() as descriptor:
+            for prefix, flat in state.buffers().items():
+                wanted = (slice(0, arena.size),) if prefix == "" or slices is None else slices
+                for p, part in overlaps(arena.parameters, wanted):
+                    skip = (part.start - p.start) * flat.itemsize
+                    flat[part] = self._array(descriptor, self.tensors[prefix + p.name], skip, part.stop - part.start)
+            for s in arena.state_list:
+                s.data[...] = self._array(descriptor, self.tensors[s.name], 0, s.size).reshape(s.shape)
+            rows = self.tensors.get(STATES_OF_RANK)
+            if rows is not None:
+                table = self._array(descriptor, rows, 0, math.prod(rows.shape)).reshape(rows.shape)
+                arena.states[...] = table[row[0]] if len(table) == row[1] else table.mean(axis=0)
+
+    def _check_fit(self, state: State) -> None:
+        wanted = {t.name: t for t in tensors_of(state)}
+        odd = sorted(set(wanted) ^ (set(self.tensors) - {STATES_OF_RANK}))
+        if odd:
+            side = "lacks" if odd[0] in wanted else "has"
+            raise UserError(f"{self.path} does not hold this model and optimizer: it {side} the tensor {odd[0]}")
+        for name, t in wanted.items():
+            found = self.tensors[name]
+            if (found.shape, found.dtype) != (t.shape, t.dtype):
+                raise UserError(
+                    f"{self.path} does not hold this model: {name} is {found.dtype} {found.shape}, "
+                    f"not {t.dtype} {t.shape}"
+                )
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise UserError(f"cannot read the checkpoint {self.path}: {error.strerror}") from None
+
+    def _array(self, descriptor: int, tensor: Tensor, skip: int, count: int) -> np.ndarray:
+        data = self._read(descriptor, tensor.begin + skip, count * tensor.dtype.itemsize)
+        return np.frombuffer(data, tensor.dtype)
+
+    def _read(self, descriptor: int, begin: int, count: int) -> bytearray:
+        data, done = bytearray(count), 0
+        while done < count:
+            got = os.preadv(descriptor, [memoryview(data)[done:]], self._begin + begin + done)
+            if not got:
+                raise UserError(f"{self.path} is cut off")
+            done += got
+        return data
+
+
+def _tensor(name: str, entry: Any) -> Tensor:
+    shape, (begin, end) = tuple(entry["shape"]), entry["data_offsets"]
+    if any(type(n) is not int or not 0 <= n < 1 << 62 for n in (*shape, begin, end)) or len(shape) > 32:
+        raise ValueError(name)
+    return Tensor(name, np.dtype(DTYPES[entry["dtype"]]), shape, begin, end)

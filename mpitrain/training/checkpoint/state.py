@@ -1,0 +1,62 @@
+"""What a training step changes: the arena's values and states, the optimizer's slots and its count of steps.
+
+A checkpoint writes it to a file, ``Snapshot`` keeps it in memory.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ...arena import Arena, Parameter
+from ...optim import Optimizer
+
+
+class State(NamedTuple):
+    """The state of a training run, in place."""
+
+    arena: Arena
+    optimizer: Optimizer
+
+    def buffers(self) -> dict[str, np.ndarray]:
+        """Return the (arena.size,) buffers by the prefix that the names of their tensors get."""
+        return {"": self.arena.values} | {f"optimizer.{name}.": slot for name, slot in self.optimizer.slots.items()}
+
+
+class Snapshot:
+    """A copy of a state in memory, to go back to.
+
+    Parameters
+    ----------
+    state : State
+    parts : tuple of slice
+        Of the arena: what is kept of each slot (all of it by default); values and states are always kept whole.
+    """
+
+    def __init__(self, state: State, parts: tuple[slice, ...] | None = None):
+        self._state = state
+        slots = [slot[part] for slot in state.optimizer.slots.values() for part in parts or (slice(None),)]
+        self._live = [state.arena.values, state.arena.states, *slots]
+        self._kept = [array.copy() for array in self._live]
+        self._step_count = state.optimizer.step_count
+
+    def take(self) -> None:
+        """Copy the state as it is now."""
+        for kept, live in zip(self._kept, self._live, strict=True):
+            np.copyto(kept, live)
+        self._step_count = self._state.optimizer.step_count
+
+    def restore(self) -> None:
+        """Make the state what it was when it was last taken."""
+        for kept, live in zip(self._kept, self._live, strict=True):
+            np.copyto(live, kept)
+        self._state.optimizer.step_count = self._step_count
+
+
+def overlaps(parameters: list[Parameter], parts: tuple[slice, ...]) -> Iterator[tuple[Parameter, slice]]:
+    """Yield each parameter with the part of the arena that it shares with each of ``parts``."""
+    for part in parts:
+        for p in parameters:
+            start, stop = max(p.start, part.start), min(p.stop, part.stop)
+            if start < stop:
+                yield p, slice(start, stop)

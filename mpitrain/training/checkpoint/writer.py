@@ -1,0 +1,194 @@
+"""Write checkpoints while training goes on: every rank copies its part and a thread writes it.
+
+    all ranks   create, open, copy | train ... train | exchange checksums, close | train ...
+    thread                         | write, flush    |                           | rank 0: header, rename
+
+The file has no name and no header until every rank has said that its part is on the disk. Whatever fails before that
+leaves the earlier checkpoints as they are: it is said once, and training goes on.
+"""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...comm.files import SharedFile
+from ...comm.world import World
+from ...data.sampler import share
+from . import folder
+from .crc32 import combine
+from .layout import make_header
+from .parts import Checksum, Part
+from .state import State
+
+
+class Writer:
+    """Writes the checkpoints of a run.
+
+    All ranks call ``begin`` and ``end`` after the same steps.
+
+    Parameters
+    ----------
+    world : World
+    directory : Path
+        Of the checkpoints; made when the first is written.
+    state : State
+    slices : tuple of slice, optional
+        The parts of the arena that this rank writes; together those of all ranks are the arena. An equal share if None.
+    own_states : bool
+        True where each rank has running statistics of its own.
+    keep : int
+        Checkpoints that are kept.
+    note : callable(str)
+        Told of what went wrong (rank 0).
+
+    Attributes
+    ----------
+    running : bool
+        True between ``begin`` and ``end``, the same on all ranks.
+    written, failed, num_bytes : int
+        Checkpoints completed and given up (known on rank 0), and the size of the last.
+    stalls : list of float
+        Seconds that training has stood still for each checkpoint.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        directory: Path,
+        state: State,
+        *,
+        slices: tuple[slice, ...] | None = None,
+        own_states: bool = False,
+        keep: int = 2,
+        note: Callable[[str], None] = lambda text: None,
+    ):
+        self._world, self._directory, self._state, self._keep, self._note = world, directory, state, keep, note
+        self._slices = (share(state.arena.size, world.rank, world.size),) if slices is None else slices
+        self._rows = world.size if own_states else 0
+        self._part: Part | None = None
+        self._thread = self._last_thread = threading.Thread()
+        self._error: str | None = None
+        self._checksums: list[Checksum] = []
+        self.running = False
+        self.written = self.failed = self.num_bytes = 0
+        self.stalls: list[float] = []
+
+    @property
+    def idle(self) -> bool:
+        """True when this rank's thread has nothing (more) to write; ``end`` waits for nobody once all ranks say so."""
+        return not (self.running and self._thread.is_alive())
+
+    def begin(self, step: int, facts: dict[str, Any]) -> None:
+        """Copy the state and begin to write it, with the JSON-able ``facts`` of rank 0."""
+        begin = time.perf_counter()
+        if self._part is None:
+            self._part = Part(self._state, self._slices, self._world.rank, self._rows)
+        self._path, self._facts = folder.path_of_step(self._directory, step), json.dumps(facts)
+        data_begin = self._create()
+        file = self._open() if data_begin is not None else None
+        if file is not None and data_begin is not None:
+            self._part.copy()
+            self._file, self._error, self.running = file, None, True
+            self._thread = threading.Thread(target=self._write, args=(self._part, file, data_begin), daemon=True)
+            self._thread.start()
+        self.stalls.append(time.perf_counter() - begin)
+
+    def end(self, *, wait: bool = False) -> None:
+        """Complete the checkpoint that was begun; with ``wait`` return when it is on the disk (on rank 0)."""
+        begin = time.perf_counter()
+        self._thread.join()
+        answers = self._world.all_gather((self._error, self._checksums))
+        with contextlib.suppress(OSError):
+            self._file.close()
+        self.running = False
+        errors = [f"rank {rank}: {error}" for rank, (error, _) in enumerate(answers) if error]
+        if errors:
+            self._give_up(errors[0])
+        elif self._world.rank == 0:
+            sums = [checksum for _, checksums in answers for checksum in checksums]
+            self._last_thread = threading.Thread(target=self._complete, args=(sums,))
+            self._last_thread.start()
+            if wait:
+                self._last_thread.join()
+        self.stalls[-1] += time.perf_counter() - begin
+
+    def close(self) -> None:
+        """Complete what was begun, and wait for it; all ranks together."""
+        if self.running:
+            self.end(wait=True)
+        if self._last_thread.ident is not None:
+            self._last_thread.join()
+
+    def _create(self) -> int | None:
+        """Create the file on rank 0; return where its data begin, or None on all ranks if that cannot be."""
+        answer: tuple[str | None, int] = (None, 0)
+        if self._world.rank == 0:
+            if self._last_thread.ident is not None:
+                self._last_thread.join()
+            assert self._part is not None
+            try:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                folder.unfinished(self._path).write_bytes(b"")
+                answer = None, len(make_header(self._part.tensors, self._facts, {}))
+            except OSError as error:
+                answer = error.strerror or str(error), 0
+        reason, data_begin = self._world.all_gather(answer)[0]
+        if reason:
+            self._give_up(reason)
+        return None if reason else data_begin
+
+    def _open(self) -> SharedFile | None:
+        """Open the file; return None on all ranks if one of them cannot."""
+        file = reason = None
+        try:
+            file = self._world.open_file(folder.unfinished(self._path))
+        except OSError as error:
+            reason = error.strerror or str(error)
+        errors = self._world.all_gather(reason)
+        failed = next((f"rank {rank}: {text}" for rank, text in enumerate(errors) if text), None)
+        if failed:
+            self._give_up(failed)
+        return None if failed else file
+
+    def _write(self, part: Part, file: SharedFile, data_begin: int) -> None:
+        try:
+            for offset, data in part.stretches():
+                file.write_at(data_begin + offset, data)
+            self._checksums = part.checksums()
+            file.flush()
+        except OSError as error:
+            self._error = error.strerror or str(error)
+
+    def _complete(self, sums: list[Checksum]) -> None:
+        assert self._part is not None
+        header = make_header(self._part.tensors, self._facts, _joined(sums))
+        try:
+            folder.complete(self._path, header)
+        except OSError as error:
+            self._give_up(error.strerror or str(error))
+            return
+        folder.keep_last(self._directory, self._keep)
+        self.written += 1
+        self.num_bytes = len(header) + max((t.end for t in self._part.tensors), default=0)
+
+    def _give_up(self, reason: str) -> None:
+        if self._world.rank == 0:
+            self.failed += 1
+            with contextlib.suppress(OSError):
+                folder.unfinished(self._path).unlink()
+            self._note(
+                f"no checkpoint {self._path.name}: {reason}; training goes on, earlier checkpoints are untouched"
+            )
+
+
+def _joined(sums: list[Checksum]) -> dict[str, int]:
+    """Return the checksum of each tensor from those of its pieces."""
+    joined: dict[str, int] = {}
+    for piece in sorted(sums, key=lambda piece: (piece.name, piece.skip)):
+        before = joined.get(piece.name)
+        joined[piece.name] = piece.crc if before is None else combine(before, piece.crc, piece.num_bytes)
+    return joined
