@@ -96,6 +96,9 @@ class Parallel:
     bucket_mb: float = 0.0
     """Size of the gradient buckets that are sent while backward still runs, in MiB (the first has at most 1); 0 takes
     what mpitrain collective tune has found, or 25."""
+    overlap: Literal["poll", "thread"] = "poll"
+    """What moves gradient messages while backward computes: a look at them after each layer, or a thread of its own
+    (for ranks that have a core to spare)."""
     threads: int = 0
     """BLAS threads of each rank; 0 takes the cores that the rank has to itself."""
     check_every: int = 100

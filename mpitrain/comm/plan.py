@@ -22,6 +22,7 @@ class Request(Protocol):
     algorithm: str
     messages: int
     bytes_sent: int
+    result: Any
 
     def start(self) -> None:
         """Start it (again)."""

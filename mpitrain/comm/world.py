@@ -33,6 +33,7 @@ from .files import SharedFile
 from .launch import lonely_message
 from .native import NativePlan
 from .plan import Plan, Request
+from .progress import Driver
 from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, window_bytes
 from .staging import HOST, Staging
 
@@ -81,6 +82,7 @@ class World:
         self._checked: set[str] = set()
         self._next_tag = 0
         self._staging = HOST
+        self._driver = Driver(spare_core=self.cores > 1 and not self.oversubscribed)
         self._auto = Auto(self._comm, self.mpi_version, self.oversubscribed)
         self.notes: list[str] = []
         self.mpi_io = True
@@ -128,9 +130,19 @@ class World:
                 return plan
             algorithm = self._auto.rule_of_thumb(buffer.nbytes).name
         if algorithm == "native":
-            staging = self._staging_of(buffer)
-            return NativePlan(self._comm, buffer, op=op, staging=staging, yield_cpu=self.oversubscribed)
-        return self.plan(algorithm, buffer, op)
+            staging, crowded = self._staging_of(buffer), self.oversubscribed
+            native = NativePlan(self._comm, buffer, op=op, staging=staging, yield_cpu=crowded)
+            return self._driver.drive(native) if staging is HOST else native
+        schedule = self.plan(algorithm, buffer, op)
+        return self._driver.drive(schedule) if self._staging_of(buffer) is HOST else schedule
+
+    def use_progress_thread(self, wanted: bool) -> None:
+        """Let a thread move the all-reduces along that are planned from now on, or else the rank itself by ``poll``.
+
+        Those in shared memory are not messages, and a device works through a queue that belongs to one thread: both
+        are left to ``poll``. Where MPI does not let a thread call it, a note says so.
+        """
+        self._note(self._driver.use_thread(wanted and self.size > 1))
 
     def plan(self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum") -> Plan:
         """Return a request for any collective that is a schedule: ``plan("all_gather/bruck", buffer)``.

@@ -66,6 +66,7 @@ class Trainer:
         self.config, self.session, self.world = config, session, world
         self._directory, self._progress, self._stop_asked = directory, progress, stop_asked
         o, p, data = config.optimizer, config.parallel, session.dataset
+        world.use_progress_thread(p.overlap == "thread")
         self.data_parallel = DataParallel(
             session.model,
             session.arena,

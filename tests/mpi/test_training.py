@@ -54,6 +54,18 @@ def test_images_on_any_number_of_ranks(world, alone, all_reduce, shard):
     np.testing.assert_allclose(losses(train(config, world)), losses(train(IMAGES, alone)), atol=1e-4)
 
 
+@pytest.mark.parametrize("all_reduce", ["ring", "native", "auto"])
+def test_a_thread_for_messages_changes_nothing(world, all_reduce):
+    parallel = Parallel(all_reduce=all_reduce, bucket_mb=0.05, check_every=3)
+    threaded = dataclasses.replace(parallel, overlap="thread")
+    seen = [losses(train(dataclasses.replace(IMAGES, parallel=p), world)) for p in (parallel, threaded)]
+    if all_reduce == "native":
+        np.testing.assert_allclose(seen[0], seen[1], atol=1e-4)  # MPI need not add in the same order twice
+    else:
+        assert seen[0] == seen[1]
+    world.use_progress_thread(False)
+
+
 def test_dropout_and_regression(world, alone, table):
     config = Config(
         data=Data(source=f"csv:{table},target=y", task="regression", batch_size=16),

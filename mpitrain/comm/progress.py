@@ -1,0 +1,140 @@
+"""A thread that moves requests along while the rank computes.
+
+MPI moves a message only when it is called, and a schedule goes on to its next round only when somebody looks. Between
+layers the trainer looks (``poll``); with this thread, something looks all the time. Where the rank has a core to spare,
+the thread waits inside MPI, one request after the other, and leaves Python to the rank. Where it has not, it looks
+every now and then and sleeps between, since whatever it takes is taken from the computation.
+
+The rank and the thread call MPI at the same time, which MPI must allow (MPI_THREAD_MULTIPLE).
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from mpi4py import MPI
+
+from .plan import Request
+
+PAUSE = 2e-5  # seconds between two looks, at least: an operating system makes a tenth of a millisecond of it
+
+
+def why_no_thread() -> str | None:
+    """Return why MPI cannot be called from a thread beside the main one, None if it can."""
+    level = MPI.Query_thread()
+    if level == MPI.THREAD_MULTIPLE:
+        return None
+    names = {MPI.THREAD_SINGLE: "SINGLE", MPI.THREAD_FUNNELED: "FUNNELED", MPI.THREAD_SERIALIZED: "SERIALIZED"}
+    return f"the MPI library was started with MPI_THREAD_{names[level]}, and it takes MPI_THREAD_MULTIPLE"
+
+
+class Driver:
+    """Puts requests into the hands of a thread, if that is wanted and can be.
+
+    Parameters
+    ----------
+    spare_core : bool
+        This rank has a core more than it computes on.
+    """
+
+    def __init__(self, *, spare_core: bool) -> None:
+        self._spare_core = spare_core
+        self._thread: ProgressThread | None = None
+        self._wanted = False
+
+    def use_thread(self, wanted: bool) -> str:
+        """Drive by a thread from now on, or not; return why that cannot be, or nothing."""
+        why_not = why_no_thread() if wanted else None
+        self._wanted = wanted and not why_not
+        if self._wanted and self._thread is None:
+            self._thread = ProgressThread(spare_core=self._spare_core)
+        return f"no thread for messages: {why_not}" if why_not else ""
+
+    def drive(self, request: Request) -> Request:
+        """Return ``request``, driven by the thread if there is one."""
+        return self._thread.drive(request) if self._thread is not None and self._wanted else request
+
+
+class ProgressThread:
+    """Moves the requests that were started along; without any, it sleeps.
+
+    Parameters
+    ----------
+    spare_core : bool
+        It has a core to itself, so it can wait inside MPI; otherwise it polls, and sleeps between.
+    """
+
+    def __init__(self, *, spare_core: bool) -> None:
+        self._started: queue.SimpleQueue[DrivenRequest] = queue.SimpleQueue()
+        target = self._wait_in_turn if spare_core else self._poll
+        threading.Thread(target=target, name="mpitrain-progress", daemon=True).start()
+
+    def drive(self, request: Request) -> "DrivenRequest":
+        """Return ``request`` as one that moves by itself once it is started."""
+        return DrivenRequest(request, self._started)
+
+    def _wait_in_turn(self) -> None:
+        while True:
+            self._started.get().end()
+
+    def _poll(self) -> None:
+        in_flight: list[DrivenRequest] = []
+        while True:
+            while not in_flight or not self._started.empty():
+                in_flight.append(self._started.get())
+            in_flight = [request for request in in_flight if not request.move()]
+            time.sleep(PAUSE)
+
+
+class DrivenRequest:
+    """A request in the hands of the thread, from ``start`` until it is done."""
+
+    def __init__(self, request: Request, started: "queue.SimpleQueue[DrivenRequest]"):
+        self._request, self._started = request, started
+        self.algorithm = request.algorithm
+        self.messages, self.bytes_sent, self.result = request.messages, request.bytes_sent, request.result
+        self._done = threading.Event()
+        self._done.set()
+        self._error: BaseException | None = None
+
+    def start(self) -> None:
+        """Start it, and leave it to the thread."""
+        if not self._done.is_set():
+            raise RuntimeError("a plan was started while it is still in flight")
+        self._done.clear()
+        self._request.start()
+        self._started.put(self)
+
+    def poll(self) -> bool:
+        """Say whether it is done."""
+        if self._error is not None:
+            raise self._error
+        return self._done.is_set()
+
+    def wait(self) -> None:
+        """Return when it is done."""
+        self._done.wait()
+        self.poll()
+
+    def free(self) -> None:
+        """Give back what it holds."""
+        self._request.free()
+
+    def move(self) -> bool:
+        """Look after it (the thread does); True when that was the last time. What goes wrong is the rank's to hear."""
+        return self._guard(self._request.poll)
+
+    def end(self) -> None:
+        """Wait for it (the thread does)."""
+        self._guard(self._request.wait)
+
+    def _guard(self, call: Callable[[], bool | None]) -> bool:
+        """Call; it is done unless that says False."""
+        try:
+            done = call() is not False
+        except BaseException as error:  # raised again in poll and wait
+            self._error, done = error, True
+        if done:
+            self._done.set()
+        return done
