@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
+from .duration import check_interval, parse_time
 from .errors import UserError
 
 DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0}
@@ -103,6 +104,9 @@ class Parallel:
     """BLAS threads of each rank; 0 takes the cores that the rank has to itself."""
     check_every: int = 100
     """Steps between two checks that all ranks hold the same weights; 0 checks after each epoch only."""
+    timeout: float = 120.0
+    """Seconds that a rank may wait for others or for its input (five times as many before the first step is done):
+    then all ranks end, with a report of who waits for whom. 0 waits forever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +124,20 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What is kept in case the run does not reach its end."""
+
+    every: Annotated[str, arg(name="checkpoint-every")] = "10m"
+    """Steps (100) or time (10m, 1h30m) between two checkpoints; empty for none. SIGUSR2 asks for one now."""
+    keep: Annotated[int, arg(name="keep-checkpoints")] = 2
+    """Checkpoints that are kept; older ones are removed when a new one is complete."""
+    max_time: str = ""
+    """Time (30m, 1h30m, 12:30:00) after which to write a checkpoint and leave; empty for the end of the Slurm job."""
+    exit_code: int = 85
+    """Exit code of a run that left with a checkpoint (SIGTERM, SIGUSR1, no time left) and wants to be started again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A training run."""
 
@@ -131,6 +149,8 @@ class Config:
     """How it learns."""
     parallel: Parallel = field(default_factory=Parallel)
     """How the ranks work together."""
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    """What is kept in case the run does not reach its end."""
     run: Run = field(default_factory=Run)
     """The run itself."""
 
@@ -138,6 +158,7 @@ class Config:
 def check(config: Config) -> None:
     """Raise a UserError for a value outside its range."""
     d, m, o, p, r = config.data, config.model, config.optimizer, config.parallel, config.run
+    c = config.checkpoint
     ranges = [
         ("--epochs", r.epochs, r.epochs >= 1, "at least 1"),
         ("--seed", r.seed, r.seed >= 0, "0 or more"),
@@ -159,7 +180,13 @@ def check(config: Config) -> None:
         ("--bucket-mb", p.bucket_mb, p.bucket_mb >= 0, "0 or more"),
         ("--threads", p.threads, p.threads >= 0, "0 or more"),
         ("--check-every", p.check_every, p.check_every >= 0, "0 or more"),
+        ("--timeout", p.timeout, p.timeout >= 0, "0 or more"),
+        ("--keep-checkpoints", c.keep, c.keep >= 1, "at least 1"),
+        ("--exit-code", c.exit_code, 0 <= c.exit_code <= 125, "between 0 and 125"),
     ]
     for name, value, right, wanted in ranges:
         if not right:
             raise UserError(f"{name} is {value}, but must be {wanted}")
+    check_interval(c.every)
+    if c.max_time:
+        parse_time(c.max_time)

@@ -42,15 +42,15 @@ struct TileOrigin {
 
 // Blocks that run at the same time share rows of A and columns of B through the L2 cache, so they should form a
 // square and not a line: tiles are numbered down bands of BAND tile rows.
-template <int TILE_M, int TILE_N>
+template <int ROWS, int COLS>  // not TILE_M: that may be a macro
 __device__ __forceinline__ TileOrigin tile_origin(int number, int m, int n) {
   constexpr int BAND = 8;
-  const int tiles_m = (m + TILE_M - 1) / TILE_M;
-  const int tiles_n = (n + TILE_N - 1) / TILE_N;
+  const int tiles_m = (m + ROWS - 1) / ROWS;
+  const int tiles_n = (n + COLS - 1) / COLS;
   const int first = number / (BAND * tiles_n) * BAND;
   const int height = min(BAND, tiles_m - first);
   const int within = number % (BAND * tiles_n);
-  return {(first + within % height) * TILE_M, within / height * TILE_N};
+  return {(first + within % height) * ROWS, within / height * COLS};
 }
 
 // The part of K that belongs to part number `split`: [first, stop).

@@ -17,9 +17,10 @@ from ..errors import AgreedError, UserError
 if TYPE_CHECKING:
     from ..comm.world import World
 
-COMMANDS = ("train", "evaluate", "predict", "collective")
+COMMANDS = ("train", "evaluate", "predict", "collective", "kernel")
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+TIMEOUT = 120.0  # seconds that a rank may wait for others, where no option says otherwise
 PATIENCE = 3.0  # seconds that other ranks leave to rank 0 to say what is wrong before they exit too
 
 Job = Callable[["World"], int]
@@ -91,14 +92,19 @@ def run(job: Job) -> int:
         return _leave(_say(error, launched_rank()), launched_rank())
     except KeyboardInterrupt:
         return INTERRUPTED
+    world.watch(TIMEOUT)
     try:
-        return job(world)
+        code = job(world)
+        world.leave()
+        return code
     except AgreedError as error:
+        world.leave()
         return _say(error, world.rank)
     except BaseException as error:
         # where several ranks fail at once, the lowest speaks first and ends the others before they do
         time.sleep(min(1.0, 0.05 * world.rank))
-        code = _describe(error, world.rank, world.size)
+        difference = world.disagreement()  # the cause of most of what MPI raises
+        code = _describe(AgreedError(difference, code=1) if difference else error, world.rank, world.size)
         if world.size > 1:
             world.abort(code)
         return code
@@ -116,7 +122,7 @@ def _describe(error: BaseException, rank: int, size: int) -> int:
     if isinstance(error, KeyboardInterrupt):
         text, code = "mpitrain: interrupted", INTERRUPTED
     elif isinstance(error, UserError):
-        text, code = f"mpitrain: {who}: {error}", 2
+        text, code = f"mpitrain: {who}: {error}", error.code if isinstance(error, AgreedError) else 2
     else:
         lines = "".join(traceback.format_exception(error)).rstrip().split("\n")
         text, code = "\n".join([f"mpitrain: {who} failed:", *(f"[{rank}] {line}" for line in lines)]), 1

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,9 @@ from tyro.conf import arg
 from ..config import Config, check
 from ..config_file import read_config
 from ..errors import AgreedError
+from ..training.run_directory import CONFIG
 from .options import parse_options
+from .resume import leave, open_run, run_of
 
 if TYPE_CHECKING:
     from ..comm.world import World
@@ -33,73 +34,82 @@ class TrainOptions(Config):
 
     config: Annotated[Path | None, arg(name="config")] = None
     """TOML file with settings; options given here override it. Each run directory holds one, config.toml."""
+    resume: Annotated[str, arg(name="resume")] = ""
+    """Go on from a checkpoint: a run directory or a file in its checkpoints/; auto takes the newest whole one of --out
+    (else of the last runs/DATA-MODEL-N) and begins a new run where there is none. Options not given are the run's."""
 
 
 def parse(argv: list[str], speaks: bool) -> "Job":
     """Return the job that ``argv`` asks for."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--config", type=Path)
-    path = first.parse_known_args([a for a in argv if a != "--config" or argv[-1] != a])[0].config
-    config = Config() if path is None else read_config(path)
+    for name in ("config", "resume", "out"):
+        first.add_argument(f"--{name}", default="")
+    given = first.parse_known_args(argv[: -1 if argv and argv[-1] in ("--config", "--resume", "--out") else None])[0]
+    if not given.resume:
+        config = _parse(argv, speaks, given.config)
+        return lambda world: train(config, world)
+    directory = run_of(given.resume, given.out, lambda: _parse(argv, speaks, given.config))
+    earlier = "" if directory is None or not (directory / CONFIG).is_file() else str(directory / CONFIG)
+    config = _parse(argv, speaks, given.config or earlier)
+    if directory is not None:
+        config = dataclasses.replace(config, run=dataclasses.replace(config.run, out=str(directory)))
+    return lambda world: train(config, world, given.resume)
+
+
+def _parse(argv: list[str], speaks: bool, path: str) -> Config:
+    """Return the config of ``argv``, over that of the file at ``path`` where there is one."""
+    config = read_config(Path(path)) if path else Config()
     branches = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
-    default = TrainOptions(config=path, **branches)
+    default = TrainOptions(config=Path(path) if path else None, **branches)
     options = parse_options(
         TrainOptions, argv, command="train", description=DESCRIPTION, default=default, speaks=speaks
     )
     config = Config(**{name: getattr(options, name) for name in branches})
     check(config)
-    return lambda world: train(config, world)
+    return config
 
 
-class StopOnSignal:
-    """Turns the first SIGINT or SIGTERM into a flag that the trainer asks for; a second one interrupts at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
-
-    def __call__(self) -> bool:
-        """Return True once a signal has come."""
-        return self.asked
-
-    def _stop(self, number: int, frame: Any) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-
-def train(config: Config, world: "World") -> int:
+def train(config: Config, world: "World", resume: str = "") -> int:
     """Train, and write and print the results (rank 0)."""
     from ..device import CPU
     from ..training.curves import draw_curves
     from ..training.progress import make_progress
     from ..training.report import count, make_report, print_report
-    from ..training.run_directory import CURVES, RunDirectory, choose_directory
+    from ..training.resume import restore
+    from ..training.run_directory import CURVES
     from ..training.session import open_session
     from ..training.trainer import Trainer
+    from .signals import Signals
     from .terminal import make_console
 
     begin = time.perf_counter()
+    world.watch(config.parallel.timeout)
     threads = config.parallel.threads or world.cores
     CPU.use_threads(threads)
     with world.together():
         world.check_name(config.parallel.all_reduce)
     session = open_session(config, world)
     config = _resolved(config, session)
-    directory = None
     console = make_console(quiet=world.rank != 0 or config.run.progress == "none")
-    with world.together():
-        if world.rank == 0:
-            directory = RunDirectory(choose_directory(config), config)
     progress = make_progress(config.run.progress if world.rank == 0 else "none", console, config.run.epochs)
-    trainer = Trainer(config, session, world, directory, progress, StopOnSignal())
+    place = open_run(config, world, resume, len(session.dataset.train), progress.note)
+    if place is None:
+        return 0
+    directory, checkpoint = place.directory, place.checkpoint
+    trainer = Trainer(config, session, world, directory, progress, Signals(), place.path)
+    with world.together():
+        if checkpoint is not None:
+            restore(trainer, checkpoint)
     _introduce(console, config, trainer, world, threads)
+    if checkpoint is not None:
+        console.print(f"resumed after step {trainer.step:,} from {checkpoint.path}", highlight=False, soft_wrap=True)
     try:
         trainer.run()
     except AgreedError:
         trainer.data_parallel.free()
         raise
+    if trainer.left:
+        return leave(trainer, place, console)
     report = make_report(trainer, world, time.perf_counter() - begin)
     with world.together():
         if directory is not None:
@@ -107,7 +117,7 @@ def train(config: Config, world: "World") -> int:
             directory.close()
             print_report(report, directory.path, console)
             title = f"{config.model.name} on {session.dataset.name}, {count(world.size, 'rank')}"
-            draw_curves(trainer.results, trainer.metric, title, directory.path / CURVES)
+            draw_curves(trainer.record.results, trainer.record.metric, title, directory.path / CURVES)
     trainer.data_parallel.free()
     return 0
 

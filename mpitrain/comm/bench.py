@@ -62,7 +62,7 @@ def bench(
     sizes : sequence of int
         Bytes.
     say : callable(str)
-        Told how far it is.
+        Told what is being measured.
     between : callable()
         Called before each pass, such as to calibrate at the same time.
 
@@ -73,8 +73,8 @@ def bench(
     """
     names = list(dict.fromkeys([NATIVE, *algorithms]))
     contests = [_Contest(world, names, n) for n in sizes]
-    for number in range(PASSES):
-        say(f"pass {number + 1} of {PASSES}")
+    say(f"measuring {', '.join(names)} at {len(contests)} lengths in {PASSES} passes")
+    for _ in range(PASSES):
         between()
         for contest in contests:
             contest.measure()

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .ledger import Ledger
 from .shared import FLAG_BYTES, SPINS, Window
 
 BOARD = 16  # elements
@@ -30,6 +31,8 @@ class Commons:
         Ranks of one node; all of them make it together.
     num_elements : int
     dtype : dtype
+    ledger : Ledger
+        Where every meeting is noted.
     yield_cpu : bool
         Offer the core to others from the first poll on: right when ranks outnumber cores.
 
@@ -45,7 +48,7 @@ class Commons:
         Of each rank, for what is no gradient.
     """
 
-    def __init__(self, comm: Any, num_elements: int, dtype: Any, *, yield_cpu: bool = False):
+    def __init__(self, comm: Any, num_elements: int, dtype: Any, ledger: Ledger, *, yield_cpu: bool = False):
         dtype = np.dtype(dtype)
         num_bytes, board_bytes = num_elements * dtype.itemsize, BOARD * dtype.itemsize
         flags_at = -(-num_bytes // FLAG_BYTES) * FLAG_BYTES
@@ -58,29 +61,20 @@ class Commons:
         self._flag, self._others = flags[comm.rank], [f for rank, f in enumerate(flags) if rank != comm.rank]
         self.boards = tuple(part[flags_at + FLAG_BYTES :][:board_bytes].view(dtype) for part in self._mine.parts)
         self._meetings = 0
+        self._ledger = ledger
         self._spins = 0 if yield_cpu else SPINS
 
-    def meet(self) -> None:
-        """Return when all ranks of the node are here."""
-        self.arrive()
-        for _ in range(self._spins):
-            if self.all_here():
-                return
-        while not self.all_here():
-            os.sched_yield()
-
-    def arrive(self) -> None:
-        """Tell the others that this rank is here, and go on."""
-        self._sync()
-        self._meetings += 1
-        self._flag[0] = self._meetings
-
-    def all_here(self) -> bool:
-        """Return whether all ranks have come to this meeting."""
-        if all(flag[0] >= self._meetings for flag in self._others):
-            self._sync()
-            return True
-        return False
+    def meet(self, what: str) -> None:
+        """Return when all ranks of the node are here; ``what`` they have done before, for who waits too long."""
+        text = f"a meeting of the ranks of a node after {what}"
+        at = self._ledger.begin(self._ledger.label(text, compared=text))
+        self._arrive()
+        spins = self._spins
+        while not self._all_here():
+            spins -= 1
+            if spins < 0:
+                os.sched_yield()
+        self._ledger.end(at)
 
     def free(self) -> None:
         """Give the memory back (all ranks together; no array may use it any more)."""
@@ -88,6 +82,17 @@ class Commons:
         self._others.clear()
         self._mine.free()
         self._only.free()
+
+    def _arrive(self) -> None:
+        self._sync()
+        self._meetings += 1
+        self._flag[0] = self._meetings
+
+    def _all_here(self) -> bool:
+        if all(flag[0] >= self._meetings for flag in self._others):
+            self._sync()
+            return True
+        return False
 
     def _sync(self) -> None:
         self._mine.sync()

@@ -31,11 +31,15 @@ from .auto import Auto
 from .commons import Commons
 from .files import SharedFile
 from .launch import lonely_message
+from .ledger import Ledger, caller, source_line
 from .native import NativePlan
 from .plan import Plan, Request
 from .progress import Driver
+from .record import first_difference
 from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, window_bytes
 from .staging import HOST, Staging
+from .watchdog import Watchdog
+from .watched import WatchedComm, WatchedPlan
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 LAST_WORDS_SECONDS = 0.5
@@ -62,6 +66,10 @@ class World:
         True when the ranks of this node outnumber its cores.
     notes : list of str
         What turned out otherwise than asked for, and why; the same on all ranks.
+    ledger : Ledger
+        What this rank and the others of its node do in collectives.
+    watchdog : Watchdog or None
+        Ends the job when a rank waits for too long, once ``watch`` was called.
     mpi_io : bool
         False where a rank may be lost while files are open: they are then written without MPI.
     """
@@ -69,15 +77,18 @@ class World:
     def __init__(self, comm: Any = MPI.COMM_WORLD) -> None:
         if comm == MPI.COMM_WORLD and (message := lonely_message(comm.size)):
             raise UserError(message)
-        self._comm = comm.Dup()
+        self._comm = WatchedComm(comm.Dup())
         self.rank, self.size = self._comm.rank, self._comm.size
-        node = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
+        node = WatchedComm(self._comm.Split_type(MPI.COMM_TYPE_SHARED))
         self.node_rank, self.node_size = node.rank, node.size
         masks = node.allgather(_allowed_cores())
         sharing = sum(mask == masks[node.rank] for mask in masks)
         self.cores = max(1, len(masks[node.rank]) // sharing)
         self.oversubscribed = node.size > len(frozenset().union(*masks))
         self._node = node
+        self.ledger = self._comm.ledger = node.ledger = Ledger(node, self.rank)
+        self._comm.compared = True
+        self.watchdog: Watchdog | None = None
         self._windows: list[Window] = []
         self._checked: set[str] = set()
         self._next_tag = 0
@@ -100,7 +111,9 @@ class World:
 
     # ---- collectives of big buffers
 
-    def plan_all_reduce(self, buffer: np.ndarray, algorithm: str = "auto", op: str = "sum") -> Request:
+    def plan_all_reduce(
+        self, buffer: np.ndarray, algorithm: str = "auto", op: str = "sum", *, what: str = ""
+    ) -> Request:
         """Return a request that reduces ``buffer`` (n,) over the ranks in place, as often as it is started.
 
         Every rank calls this in the same order with the same length, dtype, algorithm and operator.
@@ -112,12 +125,20 @@ class World:
             Of ``ALL_REDUCE_NAMES``, with options or not, or FILE.py:FUNC (checked first).
         op : str
             sum, max, min or adasum.
+        what : str
+            What the buffer holds, for messages about ranks that wait.
 
         Raises
         ------
         AgreedError
             On all ranks, if there is no such algorithm or if it is wrong.
         """
+        plan = self._plan_all_reduce(buffer, algorithm, op)
+        made = f"{plan.algorithm} all-reduce of {buffer.nbytes:,} bytes of {buffer.dtype}"
+        label = self.ledger.label(f"{made}{what and f' ({what})'} planned at {source_line(caller())}", compared=made)
+        return WatchedPlan(plan, self.ledger, label)
+
+    def _plan_all_reduce(self, buffer: np.ndarray, algorithm: str, op: str) -> Request:
         with self.together():
             self.check_name(algorithm)
         if not isinstance(buffer, np.ndarray):
@@ -225,7 +246,7 @@ class World:
         num_bytes = 2 * num_elements * np.dtype(dtype).itemsize  # the weights' share is smaller: some room stays free
         if self._cannot_share(num_bytes, "weights"):
             return None
-        return Commons(self._node, num_elements, dtype, yield_cpu=self.oversubscribed)
+        return Commons(self._node, num_elements, dtype, self.ledger, yield_cpu=self.oversubscribed)
 
     def _plan_shared(self, buffer: np.ndarray, op: str) -> SharedPlan | None:
         places = [(i, w.find(buffer)) for i, w in enumerate(self._windows)]
@@ -302,6 +323,43 @@ class World:
         if failed:
             rank, text = failed[0]
             raise AgreedError(text if rank == 0 else f"rank {rank}: {text}")
+
+    def disagreement(self) -> str | None:
+        """Return which rank of this node has called other collectives than the others, None if none has."""
+        return first_difference([(record.rank, record.entries()) for record in self.ledger.records])
+
+    def check_history(self) -> None:
+        """Compare which collectives the ranks have called lately; all ranks call this together.
+
+        Raises
+        ------
+        AgreedError
+            Says which rank has called what differently.
+        """
+        histories = self.all_gather((self.rank, self.ledger.mine.entries()))
+        difference = first_difference(histories)
+        if difference is not None:
+            raise AgreedError(difference, code=1)
+
+    def watch(self, timeout: float) -> None:
+        """Let no rank wait for longer than ``timeout`` seconds from now on; 0 lets them."""
+        if self.watchdog is not None:
+            self.watchdog.stop()
+        self.watchdog = None
+        if timeout:
+            self.watchdog = Watchdog(self.ledger, self.size, timeout, self.abort)
+            self.watchdog.start()
+
+    def first_step_done(self) -> None:
+        """Say that what takes long only once (building kernels, fetching data) is behind this rank."""
+        if self.watchdog is not None:
+            self.watchdog.first_step_done()
+
+    def leave(self) -> None:
+        """Say that this rank has done all that it wanted: nobody will wait for it."""
+        if self.watchdog is not None:
+            self.watchdog.stop()
+        self.ledger.leave()
 
     def abort(self, code: int) -> None:
         """End all ranks at once, when the launcher has had time to read what this one has said (it drops the rest)."""

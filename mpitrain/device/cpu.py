@@ -30,7 +30,7 @@ class Stream:
         """Copy between two arrays alike in shape and type, contiguous, of which at least one is the device's.
 
         On a GPU the call returns before the copy is done, and the host's array, which should come from
-        ``Device.host_empty``, must be left alone until an event after it.
+        ``Device.pinned_empty``, must be left alone until an event after it.
         """
         np.copyto(target, source)
 
@@ -94,7 +94,7 @@ class Device:
         out.fill(0)
         return out
 
-    def host_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+    def pinned_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return memory of the host for copies to and from this device (pinned, for a GPU)."""
         return CPU.empty(shape, dtype)
 

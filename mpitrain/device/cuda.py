@@ -1,6 +1,7 @@
 """A GPU: arrays are CuPy's, kernels are ours. Imported only where a GPU was found. It has never run on one yet."""
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class CudaDevice(Device):
         """Return zeroed memory of the GPU."""
         return cupy.zeros(shape, dtype)
 
-    def host_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+    def pinned_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return pinned memory of the host."""
         count, dtype = math.prod(shape), np.dtype(dtype)
         memory = cupy.cuda.alloc_pinned_memory(max(1, count * dtype.itemsize))
@@ -113,13 +114,13 @@ class CudaDevice(Device):
         """Return a new stream for copies beside the computation."""
         return CudaStream(cupy.cuda.Stream(non_blocking=True))
 
-    def load(self, cubin: Path, name: str, shared_bytes: int) -> Any:
-        """Return kernel ``name`` of a built file, ready to be launched with so much dynamic shared memory."""
-        kernel = cupy.RawModule(path=str(cubin)).get_function(name)
+    def load(self, kernel: Any, cubin: Callable[[], Path], shared_bytes: int) -> Any:
+        """Return ``kernel``, built by ``cubin``, ready to be launched with so much dynamic shared memory."""
+        function = cupy.RawModule(path=str(cubin())).get_function(kernel.name)
         if shared_bytes > STATIC_SHARED_BYTES:
-            kernel.max_dynamic_shared_size_bytes = shared_bytes
-        return kernel
+            function.max_dynamic_shared_size_bytes = shared_bytes
+        return function
 
-    def launch(self, kernel: Any, grid: Any, block: Any, shared_bytes: int, arguments: tuple[Any, ...]) -> None:
+    def launch(self, function: Any, grid: Any, block: Any, shared_bytes: int, arguments: Sequence[Any]) -> None:
         """Launch on the compute stream. An array of this device goes as its address, a 0-d NumPy array by value."""
-        kernel(grid, block, arguments, shared_mem=shared_bytes)
+        function(grid, block, tuple(arguments), shared_mem=shared_bytes)

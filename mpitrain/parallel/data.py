@@ -6,18 +6,21 @@ whatever the shares are.
 """
 
 import contextlib
+import itertools
 import time
 import zlib
 from collections.abc import Iterator
 
 import numpy as np
 
-from ..arena import Arena
+from ..arena import HEADER, Arena
 from ..comm.world import World
 from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
 from ..optim import Optimizer
 from .exchange import make_exchange
+
+SIGNATURE = slice(HEADER - 4, HEADER)  # places in the arena's header: 1, and three bytes of the fingerprint
 
 
 class DataParallel:
@@ -63,6 +66,8 @@ class DataParallel:
         self.arena = arena
         self.world = world
         self.sync_seconds = 0.0
+        self._signature = np.zeros(4, arena.dtype)
+        self._compare_models()
         world.broadcast(arena.values)
         world.broadcast(arena.states)
         self.verify("at the start")
@@ -90,6 +95,8 @@ class DataParallel:
         """Begin a step of as many backward passes; sums for the arena's header must be in before the last one."""
         self.exchange.begin()
         self.arena.begin_step(microbatches)
+        if self.world.size > 1:
+            self._sign()
 
     def finish(self) -> None:
         """End the backward of a step: return when the arena's header holds its sum over all ranks.
@@ -99,6 +106,8 @@ class DataParallel:
         self.arena.end_backward()
         with self._timed():
             self.exchange.finish()
+        if self.world.size > 1:
+            self._compare_signatures()
 
     def norm(self) -> float:
         """Return the Euclidean norm of the summed gradients, on all ranks."""
@@ -116,6 +125,34 @@ class DataParallel:
         """Make all slots of the optimizer right on every rank, as a checkpoint wants them."""
         for slot in optimizer.slots.values():
             self.exchange.gather(slot)
+
+    def _compare_models(self) -> None:
+        """Raise an AgreedError if the ranks have built different models, before their buffers meet."""
+        mine = [(p.name, p.shape) for p in self.arena.parameters]
+        models = self.world.all_gather(zlib.crc32(repr(mine).encode()))
+        if len(set(models)) == 1:
+            return
+        layouts = self.world.all_gather(mine)
+        rank = next(r for r, model in enumerate(models) if model != models[0])
+        theirs, ours = next((a, b) for a, b in itertools.zip_longest(layouts[rank], layouts[0]) if a != b)
+        raise AgreedError(
+            f"rank {rank} has built another model than rank 0: its {theirs or 'list of parameters ends'} stands where "
+            f"rank 0 has {ours or 'none'}; give all ranks the same options, files and version of the program",
+            code=1,
+        )
+
+    def _sign(self) -> None:
+        """Put this rank's fingerprint of all collectives so far into the header, in numbers whose sums are exact."""
+        fingerprint = self.world.ledger.fingerprint
+        self._signature[:] = 1, fingerprint & 255, fingerprint >> 8 & 255, fingerprint >> 16 & 255
+        self.arena.header[SIGNATURE] = self._signature
+
+    def _compare_signatures(self) -> None:
+        """Raise an AgreedError if the ranks have not called the same collectives: before anything comes of it."""
+        sums = self.arena.header[SIGNATURE].copy()
+        self.arena.header[SIGNATURE] = 0
+        if not np.array_equal(sums, sums[0] * self._signature):
+            self.world.check_history()
 
     def average_states(self) -> None:
         """Make running statistics equal on all ranks, where each rank has kept its own."""

@@ -19,8 +19,11 @@ class Exchange(Protocol):
     algorithms: list[str]
     reasons: list[str]
     buckets: list[Bucket]
-    own: tuple[slice, ...]
     sharded: bool
+
+    @property
+    def own(self) -> tuple[slice, ...] | None:
+        """The parts of the optimizer's slots that are right on this rank; None if all are."""
 
     @property
     def bytes_per_step(self) -> int:

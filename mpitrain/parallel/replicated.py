@@ -5,7 +5,7 @@ import numpy as np
 from ..arena import Arena, Parameter
 from ..comm.world import World
 from ..optim import Optimizer, global_norm
-from .buckets import cut_buckets
+from .buckets import Bucket, cut_buckets
 
 
 class Replicated:
@@ -23,21 +23,23 @@ class Replicated:
     ----------
     algorithms, reasons, buckets
         See ``DataParallel``.
-    own : tuple of slice
-        The parts of the optimizer's slots that are right on this rank: all of them.
+    own : None
+        All of the optimizer's slots are right on every rank.
     """
 
-    sharded = False
+    sharded, own = False, None
 
     def __init__(self, arena: Arena, world: World, all_reduce: str, bucket_bytes: int):
         self._arena = arena
-        self.own: tuple[slice, ...] = (slice(0, arena.size),)
         self.buckets = cut_buckets(arena, bucket_bytes)
         slices = [arena.gradients[b.start : b.stop] for b in self.buckets]
         choices = [world.choose(s.nbytes) for s in slices] if all_reduce == "auto" else []
         self.reasons = list(dict.fromkeys(choice.reason for choice in choices))
         names = [choice.name for choice in choices] or [all_reduce] * len(slices)
-        self._plans = [world.plan_all_reduce(s, name) for s, name in zip(slices, names, strict=True)]
+        whats = [_what(arena, number, b) for number, b in enumerate(self.buckets)]
+        self._plans = [
+            world.plan_all_reduce(s, name, what=what) for s, name, what in zip(slices, names, whats, strict=True)
+        ]
         self.algorithms = [plan.algorithm for plan in self._plans]
         self._bucket_of = [i for i, b in enumerate(self.buckets) for _ in range(b.num_parameters)]
         self._missing: list[int] = []
@@ -98,3 +100,9 @@ class Replicated:
         while self._started < len(self.buckets) and self._missing[self._started] <= 0:
             self._plans[self._started].start()
             self._started += 1
+
+
+def _what(arena: Arena, number: int, bucket: Bucket) -> str:
+    """Return which gradients a bucket holds, in the order in which backward makes them."""
+    names = [p.name for p in arena.parameters if bucket.start <= p.start < bucket.stop]
+    return f"bucket {number}: {' to '.join(dict.fromkeys([names[0], names[-1]]))}" if names else f"bucket {number}"

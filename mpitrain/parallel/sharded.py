@@ -49,7 +49,7 @@ class Sharded:
         self._arena, self._world, self._commons = arena, world, commons
         if world.rank == 0:
             commons.values[...] = arena.values
-        commons.meet()
+        commons.meet("moving the weights")
         arena.move(commons.values, commons.own)
         self.algorithms, self.reasons = ["shared"], list[str]()
         self.buckets = [Bucket(0, arena.size, len(arena.parameters))]
@@ -71,7 +71,7 @@ class Sharded:
     def finish(self) -> None:
         """Return when all gradients can be read; the arena's header holds its sum over the ranks."""
         self._commons.boards[self._world.rank][...] = self._arena.header
-        self._commons.meet()
+        self._commons.meet("backward")
         self._open = True
         np.sum(self._commons.boards, axis=0, out=self._arena.header)
 
@@ -110,7 +110,7 @@ class Sharded:
 
     def _close(self) -> None:
         if self._open:
-            self._commons.meet()
+            self._commons.meet("the update")
         self._open = False
 
 

@@ -1,5 +1,6 @@
 """What rank 0 shows while it trains: a live bar on a terminal, a line an epoch elsewhere."""
 
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +33,12 @@ class Lines:
     def __init__(self, console: Console, epochs: int):
         self.console, self._epochs = console, epochs
 
-    def start(self, epoch: int, steps: int) -> None:
-        """An epoch begins."""
+    def start(self, epoch: int, steps: int, done: int = 0) -> None:
+        """An epoch begins, or goes on after ``done`` of its steps."""
+
+    def note(self, text: str) -> None:
+        """Something happened that the user should know."""
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def step(self, train: dict[str, float], samples_per_second: float, times: Times) -> None:
         """A step is done: the scores and times of the epoch so far."""
@@ -71,13 +76,13 @@ class Bar(Lines):
         )
         self._task: Any = None
 
-    def start(self, epoch: int, steps: int) -> None:
-        """Show an empty bar."""
+    def start(self, epoch: int, steps: int, done: int = 0) -> None:
+        """Show a bar with ``done`` steps."""
         if self._task is None:
             self._progress.start()
             self._task = self._progress.add_task("", total=steps, epoch=epoch, epochs=self._epochs)
-        self._progress.reset(self._task, total=steps, description="", epoch=epoch, epochs=self._epochs)
-        self._steps = 0
+        self._progress.reset(self._task, total=steps, completed=done, description="", epoch=epoch, epochs=self._epochs)
+        self._steps = done
 
     def step(self, train: dict[str, float], samples_per_second: float, times: Times) -> None:
         """Move the bar, ten times a second at most."""
@@ -98,6 +103,10 @@ class Silent(Lines):
 
     def epoch_done(self, result: EpochResult) -> None:
         """Nothing."""
+
+    def note(self, text: str) -> None:
+        """On the standard error: what is wrong is said even so."""
+        print(f"mpitrain: {text}", file=sys.stderr, flush=True)
 
 
 def make_progress(kind: str, console: Console, epochs: int) -> Lines:

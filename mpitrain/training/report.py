@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -24,16 +25,16 @@ def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any
     for times in rank_times:
         mean.add(times)
     sync, session = trainer.data_parallel, trainer.session
-    samples = sum(r.samples_per_second * r.seconds for r in trainer.results)
+    samples = sum(r.samples_per_second * r.seconds for r in trainer.record.results)
     return {
-        "test": trainer.results[-1].test,
-        "best": {"epoch": trainer.best_epoch, **trainer.result(trainer.best_epoch).test},
-        "train": trainer.results[-1].train,
-        "epochs": len(trainer.results),
+        "test": trainer.record.results[-1].test,
+        "best": {"epoch": trainer.record.best_epoch, **trainer.record.result(trainer.record.best_epoch).test},
+        "train": trainer.record.results[-1].train,
+        "epochs": len(trainer.record.results),
         "steps": trainer.step,
         "stopped": trainer.stopped,
         "seconds": round(seconds, 3),
-        "samples_per_second": round(samples / sum(r.seconds for r in trainer.results), 1),
+        "samples_per_second": round(samples / sum(r.seconds for r in trainer.record.results), 1),
         "ranks": world.size,
         "mpi": world.mpi_version,
         "all_reduce": " and ".join(sorted(set(sync.algorithms))),
@@ -43,8 +44,23 @@ def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any
         "bytes_per_step": sum(world.all_gather(sync.bytes_per_step)) // world.size,
         "messages_per_step": sum(world.all_gather(sync.messages_per_step)) // world.size,
         "parameters": session.arena.num_parameters,
+        "resumed_at": trainer.resumed_at,
+        "checkpoints": _checkpoints(trainer),
         "time_share": mean.shares(),
         "time_share_of_rank": [times.shares() for times in rank_times],
+    }
+
+
+def _checkpoints(trainer: Trainer) -> dict[str, Any]:
+    """Return how many were written, and how long training stood still for each (rank 0's figures)."""
+    writer = trainer.writer
+    stalls = np.array(writer.stalls if writer is not None else []) * 1e3
+    return {
+        "written": writer.written if writer is not None else 0,
+        "failed": writer.failed if writer is not None else 0,
+        "bytes": writer.num_bytes if writer is not None else 0,
+        "stall_ms": round(float(np.median(stalls)), 2) if stalls.size else 0.0,
+        "longest_stall_ms": round(float(stalls.max(initial=0)), 2),
     }
 
 
@@ -58,6 +74,11 @@ def print_report(report: dict[str, Any], directory: Path, console: Console) -> N
         ("speed", f"{report['samples_per_second']:,.0f} samples/s on {count(report['ranks'], 'rank')}"),
         ("gradients", _say_exchange(report)),
     ]
+    saved = report["checkpoints"]
+    if saved["written"] or saved["failed"]:
+        failed = f", {saved['failed']} failed" if saved["failed"] else ""
+        stalls = f"training stood still for {saved['stall_ms']:.1f} ms each, {saved['longest_stall_ms']:.1f} at most"
+        rows.append(("checkpoints", f"{saved['written']} of {saved['bytes'] / 2**20:.1f} MiB{failed}; {stalls}"))
     for name, value in rows:
         table.add_row(f"[bold]{name}[/]", value)
     console.print(table, highlight=False)

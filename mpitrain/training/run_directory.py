@@ -1,6 +1,8 @@
 """The directory of a run: its name, its files, and who writes them (rank 0)."""
 
+import contextlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,14 @@ from ..config_file import write_config
 from ..errors import UserError
 from .weights import write_atomically
 
-CONFIG, METRICS, REPORT, CURVES = "config.toml", "metrics.jsonl", "report.json", "curves.png"
+CONFIG, METRICS, REPORT, CURVES, CHECKPOINTS = (
+    "config.toml",
+    "metrics.jsonl",
+    "report.json",
+    "curves.png",
+    "checkpoints",
+)
+BUFFER = 65536  # bytes of metrics.jsonl
 LAST, BEST = "model.safetensors", "best.safetensors"
 
 
@@ -18,40 +27,75 @@ def choose_directory(config: Config) -> Path:
     """Return the directory for a new run: --out, or the first free runs/DATA-MODEL-N."""
     if config.run.out:
         return Path(config.run.out)
+    stem, number = _last(config)
+    return Path("runs") / f"{stem}-{number + 1}"
+
+
+def last_directory(config: Config) -> Path | None:
+    """Return the last runs/DATA-MODEL-N that there is."""
+    stem, number = _last(config)
+    return Path("runs") / f"{stem}-{number}" if number else None
+
+
+def _last(config: Config) -> tuple[str, int]:
     source = re.split(r"[:,]", config.data.source)[0]
     stem = f"{source}-{config.model.name}"
     numbers = [
         int(p.name.rpartition("-")[2]) for p in Path("runs").glob(f"{stem}-*") if p.name[len(stem) + 1 :].isdigit()
     ]
-    return Path("runs") / f"{stem}-{max(numbers, default=0) + 1}"
+    return stem, max(numbers, default=0)
 
 
 class RunDirectory:
     """Files of one run, open for writing on rank 0.
 
+    Parameters
+    ----------
+    path : Path
+    config : Config
+    resumed : (int, int), optional
+        Where the run in ``path`` goes on: after this step, with so many epochs done. What it had logged later is
+        dropped, since it comes again.
+
     Raises
     ------
     UserError
-        If the directory cannot be made or holds an earlier run.
+        If the directory cannot be made, or holds an earlier run that is not to be resumed.
     """
 
-    def __init__(self, path: Path, config: Config):
+    def __init__(self, path: Path, config: Config, resumed: tuple[int, int] | None = None):
         self.path = path
-        if (path / METRICS).exists():
-            raise UserError(f"{path} holds an earlier run: choose another --out or remove it")
+        if resumed is None and (path / METRICS).exists():
+            raise UserError(
+                f"{path} holds an earlier run: resume it with --resume {path}, choose another --out or remove it"
+            )
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._metrics = open(path / METRICS, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
+            if resumed is not None and (path / METRICS).exists():
+                write_atomically(path / METRICS, _lines_up_to(path / METRICS, *resumed))
+            self._metrics = os.open(path / METRICS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         except OSError as error:
             raise UserError(f"cannot write into the run directory {path}: {error.strerror}") from None
+        self._unwritten = bytearray()
         write_atomically(path / CONFIG, write_config(config))
 
     def log(self, kind: str, **values: Any) -> None:
-        """Append a line to metrics.jsonl; a line of kind epoch is on the disk when this returns."""
+        """Append a line to metrics.jsonl; one of kind epoch is written, with all before it, when this returns.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written. It is kept, and written with the next.
+        """
+        self._unwritten += (json.dumps({"kind": kind, **values}) + "\n").encode()
+        if kind == "epoch" or len(self._unwritten) > BUFFER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is still unwritten of metrics.jsonl; raises UserError if that cannot be."""
         try:
-            self._metrics.write(json.dumps({"kind": kind, **values}) + "\n")
-            if kind == "epoch":
-                self._metrics.flush()
+            while self._unwritten:
+                del self._unwritten[: os.write(self._metrics, self._unwritten)]
         except OSError as error:
             raise UserError(f"cannot write {self.path / METRICS}: {error.strerror}") from error
 
@@ -60,5 +104,19 @@ class RunDirectory:
         write_atomically(self.path / REPORT, json.dumps(report, indent=2) + "\n")
 
     def close(self) -> None:
-        """Close metrics.jsonl."""
-        self._metrics.close()
+        """Close metrics.jsonl, complete or not."""
+        with contextlib.suppress(UserError):
+            self.flush()
+        os.close(self._metrics)
+
+
+def _lines_up_to(path: Path, step: int, epochs: int) -> str:
+    """Return the whole lines of metrics.jsonl of the steps and epochs up to these."""
+    kept = []
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
+            entry = json.loads(line)
+            place, last = (entry.get("epoch"), epochs) if entry.get("kind") == "epoch" else (entry.get("step"), step)
+            if place <= last:
+                kept.append(line + "\n")
+    return "".join(kept)

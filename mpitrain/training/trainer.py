@@ -1,13 +1,15 @@
 """The loop: epochs of steps, each a forward, a backward and an update that all ranks make alike."""
 
 import math
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..comm.record import INPUT
 from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment
@@ -17,16 +19,22 @@ from ..losses import Totals
 from ..optim import clip_factor
 from ..parallel.data import DataParallel
 from ..saved import Saved
+from .checkpoint import State, Writer
+from .checkpoint.agenda import Agenda
 from .clock import StepClock, Times
 from .evaluation import Evaluator
+from .position import Position
 from .progress import EpochResult, Lines
 from .recipe import make_optimizer, make_schedule
-from .run_directory import BEST, LAST, RunDirectory
+from .record import Record
+from .resume import facts_of
+from .run_directory import CHECKPOINTS, RunDirectory
 from .scoring import make_scoring
 from .session import Session
-from .weights import save_weights
+from .wishes import Wishes, nothing
 
-WEIGHT, LOSS, CORRECT, STOP = range(4)  # places in the arena's header: they are summed with the first bucket
+# places in the arena's header: they are summed with the first bucket, and so all ranks know after each step
+WEIGHT, LOSS, CORRECT, STOP, LEAVE, SAVE, IDLE = range(7)
 
 
 class Trainer:
@@ -40,18 +48,28 @@ class Trainer:
     directory : RunDirectory or None
         Rank 0's; None on the others.
     progress : Lines
-    stop_asked : callable() -> bool
-        Asked in every step; when any rank says yes, all stop after that step.
+    wishes : callable() -> Wishes
+        Asked in every step; what any rank wishes, all ranks do after that step.
+    run_path : Path, optional
+        Directory of the run, on all ranks: where checkpoints go. Without it none are written.
 
     Attributes
     ----------
-    results : list of EpochResult
+    step : int
+        Steps done, over all epochs.
+    position : Position
+        Where in the data the next step begins.
+    record : Record
     times : Times
-        This rank's, over all epochs.
-    best_epoch : int
-        The epoch with the best test score, whose weights are in best.safetensors; 0 before the first.
+        This rank's, over all epochs of this process.
+    writer : Writer or None
+        Of checkpoints.
     stopped : bool
         True after a stop before the last epoch's end.
+    left : bool
+        True where a checkpoint was to be written instead of an end of the run.
+    resumed_at : int
+        The step that the run was resumed at; 0 if it was not.
     """
 
     def __init__(
@@ -61,10 +79,11 @@ class Trainer:
         world: World,
         directory: RunDirectory | None,
         progress: Lines,
-        stop_asked: Callable[[], bool] = lambda: False,
+        wishes: Callable[[], Wishes] = nothing,
+        run_path: Path | None = None,
     ):
         self.config, self.session, self.world = config, session, world
-        self._directory, self._progress, self._stop_asked = directory, progress, stop_asked
+        self._progress, self._wishes = progress, wishes
         o, p, data = config.optimizer, config.parallel, session.dataset
         world.use_progress_thread(p.overlap == "thread")
         self.data_parallel = DataParallel(
@@ -93,14 +112,32 @@ class Trainer:
         self._saved = Saved(seed=config.run.seed)
         self._evaluator = Evaluator(session.model, world, session.normalizer, session.target_normalizer)
         self._scoring = make_scoring(session.loss, session.target_normalizer, data.num_outputs)
-        self.step = 0
-        self.results: list[EpochResult] = []
+        self.step = self.resumed_at = 0
+        self.position = Position()
+        self.record = Record(self._scoring, directory, progress)
         self.times = Times()
-        self.best_epoch = 0
-        self.stopped = False
+        self.stopped = self.left = False
+        self._agenda = Agenda(config.checkpoint.every, config.checkpoint.max_time)
+        self.writer = None if run_path is None else self._make_writer(run_path)
+
+    def _make_writer(self, run_path: Path) -> Writer:
+        return Writer(
+            self.world,
+            run_path / CHECKPOINTS,
+            self.state,
+            slices=self.data_parallel.exchange.own,
+            own_states=self.config.model.batch_norm == "local" and bool(self.session.arena.states.size),
+            keep=self.config.checkpoint.keep,
+            note=self._progress.note,
+        )
+
+    @property
+    def state(self) -> State:
+        """What a step changes."""
+        return State(self.session.arena, self.optimizer)
 
     def run(self) -> None:
-        """Train all epochs, or up to the step in which somebody asked to stop.
+        """Train all epochs, or up to the step in which somebody asked to stop or to leave.
 
         Raises
         ------
@@ -108,54 +145,96 @@ class Trainer:
             On all ranks, if the loss is no longer a number or the ranks' weights differ.
         """
         try:
-            for epoch in range(1, self.config.run.epochs + 1):
-                self._epoch(epoch)
-                if self.stopped:
+            for _ in range(self.position.epoch, self.config.run.epochs + 1):
+                self._epoch()
+                if self.stopped or self.left:
                     break
+            if self.writer is not None and self.writer.stalls and not (self.stopped or self.left):
+                self._save()  # the end, for who wants more epochs later
         finally:
             self._progress.stop()
+            if self.writer is not None and sys.exc_info()[0] in (None, AgreedError):
+                self.writer.close()
 
-    @property
-    def metric(self) -> str:
-        """The score that is watched: accuracy or mse."""
-        return self._scoring.metric
-
-    def result(self, epoch: int) -> EpochResult:
-        """Return the figures of an epoch."""
-        return self.results[epoch - 1]
-
-    def _epoch(self, epoch: int) -> None:
-        clock, totals, samples = StepClock(), np.zeros(3), 0
-        self._progress.start(epoch, len(self.loader))
+    def _epoch(self) -> None:
+        clock, here, first = StepClock(), self.position, self.position.steps
+        self._progress.start(here.epoch, len(self.loader), first)
         begin = time.perf_counter()
         input_before = self.loader.wait_seconds
-        for microbatches in self.loader.epoch(epoch):
+        for microbatches in self._batches(here.epoch, first):
             sums = self._train_step(microbatches)
-            totals += sums
+            here.add(sums)
             input_now = self.loader.wait_seconds
             clock.step_done(input_now - input_before, self.data_parallel.sync_seconds)
             input_before, self.data_parallel.sync_seconds = input_now, 0.0
-            samples = min(samples + self.config.data.batch_size, len(self.session.dataset.train.x))
-            self._log_step(epoch, Totals(*sums))
-            speed = samples / (time.perf_counter() - begin)
-            self._progress.step(self._train_scores(totals), speed, clock.so_far())
-            if self.stopped:
+            self.record.step_done(self.step, here.epoch, Totals(*sums), self._lr(self.step - 1))
+            speed = (self._samples(here.steps) - self._samples(first)) / (time.perf_counter() - begin)
+            self._progress.step(self._train_scores(here.totals), speed, clock.so_far())
+            self._checkpoint_if_due()
+            if self.stopped or self.left:
                 break
-        seconds = time.perf_counter() - begin
+        here.seconds += time.perf_counter() - begin
         times = clock.epoch_done(self.world)
         self.times.add(times)
-        self.data_parallel.verify(f"after epoch {epoch}")
+        if self.stopped or self.left:
+            self._save()
+        if not self.left:
+            self._end_epoch(times)
+
+    def _end_epoch(self, times: Times) -> None:
+        """Evaluate, and keep what the epoch has brought."""
+        here = self.position
+        self.data_parallel.verify(f"after epoch {here.epoch}")
         self.data_parallel.average_states()
         test = self._evaluator.scores(self.session.dataset.test, self._scoring)
-        train = self._train_scores(totals)
-        result = EpochResult(epoch, self.step, self._lr(self.step - 1), train, test, samples / seconds, seconds, times)
-        self._keep(result)
+        train, speed = self._train_scores(here.totals), self._samples(here.steps) / max(here.seconds, 1e-9)
+        lr = self._lr(self.step - 1)
+        self.record.epoch_done(EpochResult(here.epoch, self.step, lr, train, test, speed, here.seconds, times))
+        with self.world.together():
+            last = self.stopped or here.epoch == self.config.run.epochs
+            self.record.write(self.session.arena, self.session.facts(self.config), last=last)
+        self.position = Position(here.epoch + 1)
+
+    def _samples(self, steps: int) -> int:
+        return min(steps * self.config.data.batch_size, len(self.session.dataset.train.x))
+
+    def _checkpoint_if_due(self) -> None:
+        """Complete the checkpoint that all ranks have written, begin one that is due: alike on all ranks."""
+        if self.writer is None:
+            return
+        if self.writer.running and self._asked[IDLE] == self.world.size:
+            self.writer.end()
+        due = self._asked[SAVE] or self._agenda.is_due_after(self.step)
+        if due and not self.writer.running:  # where the disk is slower than we are asked to be, the next time
+            self._begin_checkpoint(self.writer)
+
+    def _save(self) -> None:
+        """Write a checkpoint and wait for it."""
+        if self.writer is not None:
+            self.writer.close()
+            self._begin_checkpoint(self.writer)
+            self.writer.close()
+
+    def _begin_checkpoint(self, writer: Writer) -> None:
+        self.record.flush()
+        writer.begin(self.step, facts_of(self) if self.world.rank == 0 else {})
+        self._agenda.saved()
+
+    def _batches(self, epoch: int, first: int) -> Iterator[list[Any]]:
+        """Yield the batches of an epoch from step ``first`` on; waiting is watched like waiting for a rank."""
+        batches = self.loader.epoch(epoch, first)
+        while True:
+            with self.world.ledger.waiting(INPUT):
+                microbatches = next(batches, None)
+            if microbatches is None:
+                return
+            yield microbatches
 
     def _train_step(self, microbatches: list[Any]) -> np.ndarray:
         """Do one step; return weight, loss and correct, summed over all ranks."""
         model, arena, loss, saved = self.session.model, self.session.arena, self.session.loss, self._saved
         self.data_parallel.begin(len(microbatches))
-        arena.header[STOP] = self._stop_asked()
+        arena.header[STOP : IDLE + 1] = self._say()
         saved.step = self.step
         for batch in microbatches:
             saved.first = batch.first
@@ -163,22 +242,30 @@ class Trainer:
             arena.header[:STOP] += loss.forward(outputs, batch.y, saved)
             model.backward(loss.backward(saved), saved)
         self.data_parallel.finish()
-        sums = arena.header[:STOP].astype(np.float64)
+        self._asked = arena.header[: IDLE + 1].astype(np.float64)
+        sums = self._asked[:STOP]
         if not math.isfinite(sums[LOSS]):
             raise AgreedError(
                 f"the loss became {sums[LOSS]} in step {self.step + 1}: try a smaller --lr, --warmup or --clip-norm",
                 code=1,
             )
-        self.stopped = bool(arena.header[STOP])
+        self.stopped, self.left = bool(self._asked[STOP]), bool(self._asked[LEAVE])
         scale = 1 / max(1.0, sums[WEIGHT])
         if self.config.optimizer.clip_norm:
             scale *= clip_factor(self.data_parallel.norm() * scale, self.config.optimizer.clip_norm)
         self.data_parallel.update(self.optimizer, self._lr(self.step), scale)
         self.step += 1
+        self.world.first_step_done()
         every = self.config.parallel.check_every
         if every and self.step % every == 0:
             self.data_parallel.verify(f"after step {self.step}")
         return sums
+
+    def _say(self) -> tuple[bool, ...]:
+        """Return what this rank tells the others with its gradients: stop, leave, save, idle."""
+        wishes, first = self._wishes(), self.world.rank == 0
+        leave, save = wishes.leave or (first and self._agenda.is_up()), wishes.save or (first and self._agenda.is_due())
+        return wishes.stop, leave, save, self.writer is None or self.writer.idle
 
     def _train_scores(self, totals: np.ndarray) -> dict[str, float]:
         weight = max(1.0, totals[WEIGHT])
@@ -186,39 +273,3 @@ class Trainer:
         if self._scoring.metric == "accuracy":
             scores["accuracy"] = float(totals[CORRECT] / weight)
         return scores
-
-    def _log_step(self, epoch: int, sums: Totals) -> None:
-        if self._directory is not None:
-            loss = sums.loss / max(1.0, sums.weight)
-            self._directory.log("step", step=self.step, epoch=epoch, loss=loss, lr=self._lr(self.step - 1))
-
-    def _keep(self, result: EpochResult) -> None:
-        """Show and write what an epoch has brought."""
-        self.results.append(result)
-        score = result.test[self._scoring.metric]
-        sign = 1 if self._scoring.larger_is_better else -1
-        if self.best_epoch == 0 or sign * score > sign * self.result(self.best_epoch).test[self._scoring.metric]:
-            self.best_epoch = result.epoch
-        self._progress.epoch_done(result)
-        with self.world.together():
-            if self._directory is not None:
-                self._write(self._directory, result)
-
-    def _write(self, directory: RunDirectory, result: EpochResult) -> None:
-        directory.log(
-            "epoch",
-            epoch=result.epoch,
-            step=result.step,
-            lr=result.lr,
-            train=result.train,
-            test=result.test,
-            samples_per_second=round(result.samples_per_second, 1),
-            seconds=round(result.seconds, 4),
-            time_share=result.times.shares(),
-        )
-        facts = self.session.facts(self.config) | {"epoch": result.epoch, "step": result.step, "test": result.test}
-        paths: list[Path] = [directory.path / LAST]
-        if self.best_epoch == result.epoch:
-            paths.append(directory.path / BEST)
-        for path in paths:
-            save_weights(path, self.session.arena, facts)

@@ -13,8 +13,9 @@ import torch.distributed
 from mpitrain.comm.bench import SIZES
 from mpitrain.comm.world import World
 
-SECONDS = 0.3  # aimed at for one length of one contender
-LEAST, MOST = 7, 151
+SECONDS = 0.6  # aimed at for one length of one contender, over all passes
+PASSES = 10  # what changes the machine's speed for a while changes a part of each length's runs
+MOST = 40  # runs in a pass
 
 
 def main() -> None:
@@ -22,22 +23,55 @@ def main() -> None:
     world = World()
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{folder}/gloo", rank=world.rank, world_size=world.size)
+    contests = {n: Contest(world, algorithms, n) for n in SIZES}
+    for _ in range(PASSES):
+        for contest in contests.values():
+            contest.measure()
     rows = []
-    for num_bytes in SIZES:
-        plans = {name: plan(world, name, num_bytes) for name in algorithms}
-        tensor = torch.zeros(max(1, num_bytes // 4))
-        runs = {name: run_of(p) for name, p in plans.items()} | {"gloo": lambda t=tensor: all_reduce(t)}
-        us = {name: 1e6 * seconds for name, seconds in measure(world, runs).items()}
+    for num_bytes, contest in contests.items():
+        us = contest.medians()
         for name in algorithms[1:]:
-            row = {"algorithm": name, "chosen": plans[name].algorithm, "ranks": world.size, "mpi": world.mpi_version}
-            row |= {"bytes": num_bytes, "us": us[name], "native_us": us["native"], "ratio": us["native"] / us[name]}
-            rows.append(row | {"gloo_us": us["gloo"], "gloo_ratio": us["gloo"] / us[name]})
-        for p in plans.values():
-            p.free()
+            row = {"algorithm": name, "chosen": contest.plans[name].algorithm, "ranks": world.size}
+            row |= {"mpi": world.mpi_version, "bytes": num_bytes, "us": us[name], "native_us": us["native"]}
+            row |= {"ratio": us["native"] / us[name], "gloo_us": us["gloo"], "gloo_ratio": us["gloo"] / us[name]}
+            rows.append(row)
     if world.rank == 0:
         Path(folder, "rows.json").write_text(json.dumps(rows))
     world.barrier()
     torch.distributed.destroy_process_group()
+
+
+class Contest:
+    """All contenders at one length, in turn; each runs twice in its turn and the second time counts."""
+
+    def __init__(self, world: World, algorithms: list[str], num_bytes: int):
+        self.world = world
+        self.plans = {name: plan(world, name, num_bytes) for name in algorithms}
+        tensor = torch.zeros(max(1, num_bytes // 4))
+        self.runs = {name: run_of(p) for name, p in self.plans.items()} | {"gloo": lambda: all_reduce(tensor)}
+        self.samples: list[list[float]] = []
+
+    def measure(self) -> None:
+        """Run a few times."""
+        begin = time.perf_counter()
+        for run in self.runs.values():
+            run()
+        once = float(self.world.maximum(np.array([time.perf_counter() - begin]))[0])
+        for _ in range(int(np.clip(SECONDS / PASSES * len(self.runs) / (2 * once), 1, MOST))):
+            self.samples.append([self.second(run) for run in self.runs.values()])
+
+    def second(self, run: Callable[[], None]) -> float:
+        """Return the seconds of the second of two runs."""
+        run()
+        self.world.barrier()
+        begin = time.perf_counter()
+        run()
+        return time.perf_counter() - begin
+
+    def medians(self) -> dict[str, float]:
+        """Return the median microseconds of each, the slowest rank's."""
+        seconds = self.world.maximum(np.array(self.samples))
+        return dict(zip(self.runs, (1e6 * np.median(seconds, axis=0)).tolist()))
 
 
 def plan(world: World, name: str, num_bytes: int):
@@ -58,24 +92,6 @@ def run_of(request) -> Callable[[], None]:
 
 def all_reduce(tensor: torch.Tensor) -> None:
     torch.distributed.all_reduce(tensor)
-
-
-def measure(world: World, runs: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """Return the median seconds of each, the slowest rank's; each runs twice in its turn and the second counts."""
-    begin = time.perf_counter()
-    for run in runs.values():
-        run()
-    once = float(world.maximum(np.array([time.perf_counter() - begin]))[0])
-    repeats = int(np.clip(SECONDS * len(runs) / (2 * once), LEAST, MOST))
-    seconds = np.empty((repeats, len(runs)))
-    for i in range(repeats):
-        for j, run in enumerate(runs.values()):
-            run()
-            world.barrier()
-            begin = time.perf_counter()
-            run()
-            seconds[i, j] = time.perf_counter() - begin
-    return dict(zip(runs, np.median(world.maximum(seconds), axis=0).tolist()))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def test_exact_sum_again_and_again(world, dtype, num_elements, in_window):
     assert not arena.any()
     buffer = arena[64:]
     plan = world.plan_all_reduce(buffer, "shared")
-    assert isinstance(plan, SharedPlan)
+    assert isinstance(plan.plan, SharedPlan)
     for seed in range(6):
         buffer[:], expected = integers(world, num_elements, dtype, seed)
         plan.start()

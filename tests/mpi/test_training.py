@@ -10,6 +10,7 @@ from mpitrain.errors import AgreedError
 from mpitrain.training.progress import Silent
 from mpitrain.training.session import open_session
 from mpitrain.training.trainer import Trainer
+from mpitrain.training.wishes import Wishes, nothing
 
 pytestmark = pytest.mark.mpi
 
@@ -21,15 +22,15 @@ IMAGES = Config(
 )
 
 
-def train(config, world, stop_asked=lambda: False):
-    trainer = Trainer(config, open_session(config, world), world, None, Silent(None, 1), stop_asked)
+def train(config, world, wishes=nothing):
+    trainer = Trainer(config, open_session(config, world), world, None, Silent(None, 1), wishes)
     trainer.run()
     trainer.data_parallel.free()
     return trainer
 
 
 def losses(trainer):
-    return [(r.train["loss"], r.test["loss"]) for r in trainer.results]
+    return [(r.train["loss"], r.test["loss"]) for r in trainer.record.results]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_dropout_and_regression(world, alone, table):
     )
     both = train(config, world)
     np.testing.assert_allclose(losses(both), losses(train(config, alone)), atol=1e-4)
-    assert set(both.results[-1].test) == {"loss", "mse", "rmse", "r2"}
+    assert set(both.record.results[-1].test) == {"loss", "mse", "rmse", "r2"}
 
 
 def test_fewer_samples_than_ranks(world, table, tmp_path):
@@ -92,10 +93,10 @@ def test_fewer_samples_than_ranks(world, table, tmp_path):
 def test_all_ranks_stop_when_one_is_asked(world):
     asked = iter([False, False, True])
     last = world.rank == world.size - 1
-    trainer = train(IMAGES, world, stop_asked=lambda: next(asked) if last else False)
+    trainer = train(IMAGES, world, lambda: Wishes(stop=last and next(asked)))
     assert trainer.stopped
     assert trainer.step == 3
-    assert len(trainer.results) == 1
+    assert len(trainer.record.results) == 1
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")

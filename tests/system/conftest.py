@@ -18,12 +18,12 @@ ENVIRONMENT = os.environ | {
 class Job:
     """An mpirun that is killed when its time is up."""
 
-    def __init__(self, directory, ranks, program, arguments):
+    def __init__(self, directory, ranks, program, arguments, environment=None):
         command = ["mpirun", "-n", str(ranks), sys.executable, *program, *map(str, arguments)]
         self.process = subprocess.Popen(
             command,
             cwd=directory,
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | (environment or {}),
             text=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -45,7 +45,7 @@ class Job:
 def mpitrain(tmp_path):
     """Run ``mpirun -n RANKS python -m mpitrain ...`` in tmp_path to its end."""
 
-    def run(ranks, *arguments, program=("-m", "mpitrain"), timeout=90):
-        return Job(tmp_path, ranks, program, arguments).end(timeout)
+    def run(ranks, *arguments, program=("-m", "mpitrain"), timeout=90, environment=None):
+        return Job(tmp_path, ranks, program, arguments, environment).end(timeout)
 
     return run

@@ -1,18 +1,34 @@
 """mpitrain with a fault: python faulty.py KIND RANK STEP [ARGUMENTS of mpitrain].
 
-KIND: raise, user-error, kill (SIGKILL to itself), interrupt (SIGINT to itself), drift (one weight changes).
+KIND: raise, user-error, drift (one weight changes), limit (files longer than 250 kB cannot be written any more),
+a signal to itself: kill, interrupt, term, usr1, usr2; or kill-writing (SIGKILL in the first write of a checkpoint begun
+after STEP).
 """
 
 import os
+import resource
 import signal
 import sys
 
 from mpitrain.cli.main import main
+from mpitrain.comm.files import SharedFile
 from mpitrain.errors import UserError
 from mpitrain.training.trainer import Trainer
 
 kind, rank, step = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-healthy_step = Trainer._train_step
+healthy_step, healthy_write = Trainer._train_step, SharedFile.write_at
+SIGNALS = {
+    "kill": signal.SIGKILL,
+    "interrupt": signal.SIGINT,
+    "term": signal.SIGTERM,
+    "usr1": signal.SIGUSR1,
+    "usr2": signal.SIGUSR2,
+}
+
+
+def half_a_write(self, offset, data):
+    healthy_write(self, offset, data[: len(data) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def faulty_step(self, microbatches):
@@ -23,8 +39,12 @@ def faulty_step(self, microbatches):
             raise UserError("bad input for the test")
         if kind == "drift":
             self.session.arena.parameters[0].data.flat[0] += 1e-3
+        elif kind == "limit":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, resource.RLIM_INFINITY))
+        elif kind == "kill-writing":
+            SharedFile.write_at = half_a_write
         else:
-            os.kill(os.getpid(), {"kill": signal.SIGKILL, "interrupt": signal.SIGINT}[kind])
+            os.kill(os.getpid(), SIGNALS[kind])
     return healthy_step(self, microbatches)
 
 

@@ -38,7 +38,7 @@ def run(options: TuneOptions, world: "World") -> int:
     """Calibrate if that has not been done, measure with all ranks, and write (rank 0)."""
     from ...collectives.price import load_calibration, save_calibration
     from ...comm.bench import SIZES, bench, tune
-    from ...comm.calibrate import calibrate
+    from ...comm.calibrate import calibrate, without_prices
     from ...errors import UserError
 
     path = options.output or world.calibration_path
@@ -48,7 +48,9 @@ def run(options: TuneOptions, world: "World") -> int:
         found = load_calibration(path) if world.rank == 0 and path.is_file() else None
     fresh = not any(world.all_gather(found is not None))
     say = print if world.rank == 0 else _silent
-    calibration = calibrate(world, say=say) if fresh else found
+    if fresh:
+        found = without_prices(world) if world.oversubscribed else calibrate(world, say=say)
+    calibration = found
     names = world.all_gather(options.algorithms or _shortlist(calibration, world.size, SIZES))[0]
     rows = bench(world, names, SIZES, say=say)
     with world.together():

@@ -5,7 +5,6 @@ import os
 import re
 from pathlib import Path
 
-FOLDER = "checkpoints"
 _NAME = re.compile(r"step-(\d+)\.safetensors")
 _UNFINISHED = re.compile(r"\.step-\d+\.safetensors\.part")
 

@@ -1,0 +1,73 @@
+"""``mpitrain kernel build``: compile ahead, on a machine that may have no GPU."""
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...errors import UserError
+from ..main import LocalJob
+from ..options import parse_options
+
+if TYPE_CHECKING:
+    from ...kernels import Kernel
+
+DESCRIPTION = "Compile the CUDA kernels ahead of a run, for any GPU, also on a login node that has none."
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """Options of build."""
+
+    arch: tuple[str, ...] = ()
+    """Architectures: sm_75, sm_80, sm_90a ...; the GPU's own where none is given."""
+    ladder: bool = False
+    """Also the rungs of kernels/ladder."""
+
+
+def parse(argv: list[str], speaks: bool) -> LocalJob:
+    """Return the job that ``argv`` asks for."""
+    options = parse_options(BuildOptions, argv, command="kernel build", description=DESCRIPTION, speaks=speaks)
+    for arch in options.arch:
+        if not (arch.startswith("sm_") and arch[3:].removesuffix("a").isdigit()):
+            raise UserError(f"--arch {arch} is no architecture; they are called sm_80, sm_90a ...")
+    return LocalJob(lambda: build_all(options))
+
+
+def build_all(options: BuildOptions) -> int:
+    """Build everything for every architecture and print a line for each."""
+    from ...kernels import nvrtc
+    from ...kernels.build import build, cached, folder
+    from ...kernels.catalogue import ladder, others, products
+
+    archs = options.arch or (_own_arch(),)
+    kernels = [*products(), *others(), *(ladder() if options.ladder else [])]
+    print(f"NVRTC {nvrtc.version()}, into {folder()}")
+    for arch in archs:
+        fitting = [k for k in kernels if k.fits(arch)]
+        missing = [k for k in fitting if not cached(k, arch).exists()]
+        begin = time.perf_counter()
+        _in_parallel(lambda k, arch=arch: build(k, arch), missing)  # type: ignore[misc]
+        seconds = time.perf_counter() - begin
+        print(f"{arch}: {len(missing)} compiled in {seconds:.1f} s, {len(fitting) - len(missing)} were there")
+    return 0
+
+
+def _own_arch() -> str:
+    from ...device import assign, look, open_device
+
+    sight = look("auto", 0)
+    device = open_device(assign([sight])[0])
+    arch = getattr(device, "arch", None)
+    if arch is None:
+        raise UserError(f"no GPU to build for ({sight.reason}): say --arch sm_80, sm_90a ...")
+    return str(arch)
+
+
+def _in_parallel(build: "Callable[[Kernel], object]", kernels: "list[Kernel]") -> None:
+    """Compile on all cores: NVRTC does not hold Python's lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(build, kernels):
+            pass

@@ -1,0 +1,48 @@
+"""``mpitrain kernel check``: the kernels' numbers on this GPU, against float64."""
+
+from dataclasses import dataclass
+
+from ...errors import UserError
+from ..main import LocalJob
+from ..options import parse_options
+
+DESCRIPTION = "Run the matrix products on this machine's GPU and compare them with float64 NumPy."
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """Options of check."""
+
+    precision: tuple[str, ...] = ("fp32", "tf32", "bf16")
+    """Types of the factors."""
+    seed: int = 0
+    """Of the random matrices."""
+
+
+def parse(argv: list[str], speaks: bool) -> LocalJob:
+    """Return the job that ``argv`` asks for."""
+    options = parse_options(CheckOptions, argv, command="kernel check", description=DESCRIPTION, speaks=speaks)
+    return LocalJob(lambda: check_all(options))
+
+
+def check_all(options: CheckOptions) -> int:
+    """Print the worst error for each type; the exit code is 1 if any is too large."""
+    from ...device import CPU, assign, look, open_device
+    from ...kernels.check import check_product, shapes
+    from ...ops.cuda.gemm import multiply
+
+    sight = look("cuda", 0)
+    device = open_device(assign([sight])[0])
+    if device is CPU:
+        raise UserError(f"the kernels cannot be checked here: {sight.reason}")
+    print(f"{device.name}, seed {options.seed}")
+    wrong = 0
+    for inputs in options.precision:
+        results = [check_product(device, multiply, shape, options.seed) for shape in shapes(inputs)]
+        bad = [result for result in results if not result.right]
+        worst = max(results, key=lambda result: result.error)
+        print(f"{inputs}: {len(results) - len(bad)} of {len(results)} right; largest error {worst.error:.1e}")
+        for result in bad:
+            print(f"  {result.error:.1e} (allowed {result.tolerance:.0e}): {result.shape}")
+        wrong += len(bad)
+    return 1 if wrong else 0

@@ -1,0 +1,168 @@
+"""A rank's slot in the ledger, as others read it: what it does, and where its history leaves that of the others."""
+
+import enum
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+FACTS = 16  # numbers
+ENTRIES = 64
+WIDTH = 8  # numbers of an entry: a cache line
+LABELS = 128
+LABEL_BYTES = 192
+SLOT_BYTES = 8 * (FACTS + ENTRIES * WIDTH) + LABELS * LABEL_BYTES
+INPUT = "its input"  # the one wait that is not for other ranks
+UNKNOWN = "something (there were too many kinds of calls to keep their names)"
+
+
+class Fact(enum.IntEnum):
+    """Places of the facts at the start of a slot."""
+
+    RANK = 0
+    PID = 1
+    START = 2
+    SPACE = 3
+    MAIN_THREAD = 4
+    HEARTBEAT = 5
+    PRESENT = 6
+    STEP = 7
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One call: ``number`` and ``hash`` are 0 where ranks need not be alike; a time of 0 has not come yet."""
+
+    seq: int
+    text: str
+    number: int
+    hash: int
+    began: float
+    waits: float
+    ended: float
+    code: int
+
+
+class Record:
+    """The slot of one rank.
+
+    Parameters
+    ----------
+    slot : (SLOT_BYTES,) memoryview
+    """
+
+    def __init__(self, slot: memoryview):
+        boundary = 8 * (FACTS + ENTRIES * WIDTH)
+        self.doubles = slot[:boundary].cast("d")
+        self.texts = slot[boundary:]
+
+    def fact(self, fact: Fact) -> float:
+        """Return one of the facts."""
+        return self.doubles[fact]
+
+    @property
+    def rank(self) -> int:
+        """The rank in the whole job."""
+        return int(self.doubles[Fact.RANK])
+
+    @property
+    def present(self) -> bool:
+        """True between the start and the orderly end of the rank's work."""
+        return bool(self.doubles[Fact.PRESENT])
+
+    def entries(self) -> list[Entry]:
+        """Return the last entries, oldest first."""
+        found = []
+        for at in range(FACTS, FACTS + ENTRIES * WIDTH, WIDTH):
+            seq, label, number, rolling, began, waits, ended, code = self.doubles[at : at + WIDTH].tolist()
+            if seq and ended >= 0:
+                text = self._text(int(label))
+                found.append(Entry(int(seq), text, int(number), int(rolling), began, waits, ended, int(code)))
+        return sorted(found, key=lambda entry: entry.seq)
+
+    def wait(self) -> Entry | None:
+        """Return the call that the rank has waited for the longest, None if it waits for nothing."""
+        waiting = [entry for entry in self.entries() if entry.waits and not entry.ended]
+        return min(waiting, key=lambda entry: entry.waits, default=None)
+
+    def wait_for_others(self) -> Entry | None:
+        """Return the call in which the rank waits for other ranks, None if it does not."""
+        wait = self.wait()
+        return wait if wait is not None and wait.text != INPUT else None
+
+    def last(self) -> Entry | None:
+        """Return the last call that is compared between ranks."""
+        compared = [entry for entry in self.entries() if entry.number]
+        return compared[-1] if compared else None
+
+    def process_lives(self) -> bool:
+        """Return False if the rank's process is gone or a zombie."""
+        return process_state(int(self.doubles[Fact.PID])) not in ("", "Z", "X")
+
+    def reachable(self) -> bool:
+        """Return True if its process id means the same process here, so that it may be sent signals."""
+        pid = int(self.doubles[Fact.PID])
+        return self.doubles[Fact.SPACE] == process_space() and self.doubles[Fact.START] == process_start(pid) > 0
+
+    def _text(self, label: int) -> str:
+        if label >= LABELS - 1:
+            return UNKNOWN
+        raw = bytes(self.texts[label * LABEL_BYTES : (label + 1) * LABEL_BYTES])
+        return raw.rstrip(b"\0").decode(errors="replace")
+
+
+def first_difference(histories: Sequence[tuple[int, Sequence[Entry]]]) -> str | None:
+    """Return a sentence on the first collective that not all ranks have made alike, None if there is none.
+
+    Parameters
+    ----------
+    histories : sequence of (rank, entries)
+    """
+    compared = {rank: {e.number: e for e in entries if e.number} for rank, entries in histories}
+    compared = {rank: entries for rank, entries in compared.items() if entries}
+    for number in sorted(set().union(*compared.values())):
+        there = {rank: entries[number] for rank, entries in compared.items() if number in entries}
+        hashes = [entry.hash for entry in there.values()]
+        if len(set(hashes)) > 1:
+            return _say_difference(number, there)
+    return None
+
+
+def _say_difference(number: int, there: dict[int, Entry]) -> str:
+    codes = [entry.code for entry in there.values()]
+    if len(set(codes)) == 1:  # they are alike here, but something before was not, and it is no longer kept
+        return f"the ranks' collectives differ since before number {number}, the oldest one still on record"
+    usual = max(codes, key=codes.count)
+    rank = next(r for r, entry in there.items() if entry.code != usual)
+    other = next(r for r, entry in there.items() if entry.code == usual)
+    return (
+        f"rank {rank}'s collective number {number} is {there[rank].text}, but rank {other}'s is {there[other].text}: "
+        "all ranks must call the same collectives in the same order, with the same sizes and dtypes"
+    )
+
+
+def process_state(pid: int) -> str:
+    """Return the letter of the process's state (R, S, T, D, Z), empty if there is no such process."""
+    return next(iter(_stat(pid)), "")
+
+
+def process_start(pid: int) -> float:
+    """Return when the process began, in ticks since the machine did: with the id it names a process for good."""
+    fields = _stat(pid)
+    return float(fields[19]) if len(fields) > 19 else 0.0
+
+
+def process_space() -> float:
+    """Return the number of the name space that process ids of this process belong to."""
+    try:
+        return float(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        return 0.0
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return []

@@ -1,0 +1,77 @@
+"""A kernel before it is built: a file, the entry in it, and the macros that fix its tile, layout and types."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCES = Path(__file__).parent / "sources"
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
+ENTRY = re.compile(r'^extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(', re.M)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel of one file.
+
+    Attributes
+    ----------
+    file : str
+        Below ``SOURCES``.
+    name : str
+        Of the function, which is extern "C".
+    macros : tuple of (str, int)
+        Sorted by name.
+    least_arch : int
+        The oldest architecture it compiles for: 75, 80, 90.
+    exact_arch : bool
+        Its instructions are of that architecture alone (sm_90a).
+    """
+
+    file: str
+    name: str
+    macros: tuple[tuple[str, int], ...] = ()
+    least_arch: int = 75
+    exact_arch: bool = False
+
+    def fits(self, arch: str) -> bool:
+        """Return whether it can be built for ``arch`` (sm_80, sm_90a ...)."""
+        number = arch_number(arch)
+        if self.exact_arch:
+            return number == self.least_arch and arch.endswith("a")
+        return number >= self.least_arch
+
+    def __str__(self) -> str:
+        macros = " ".join(f"{key}={value}" for key, value in self.macros)
+        return f"{self.file}:{self.name}" + (f" {macros}" if macros else "")
+
+
+def kernel(file: str, macros: Mapping[str, int] | None = None, *, name: str = "", least_arch: int = 75) -> Kernel:
+    """Return the kernel of ``file`` that is named like it (or ``name``) with these macros."""
+    return Kernel(file, name or Path(file).stem, tuple(sorted((macros or {}).items())), least_arch)
+
+
+def arch_number(arch: str) -> int:
+    """Return 90 for sm_90a."""
+    return int(arch.removeprefix("sm_").removesuffix("a"))
+
+
+def text_with_headers(file: str) -> dict[str, str]:
+    """Return the text of a file and of all of ours that it includes, directly or not, by name."""
+    found: dict[str, str] = {}
+    wanted = [Path(file)]
+    while wanted:
+        path = wanted.pop()
+        if str(path) in found:
+            continue
+        found[str(path)] = text = (SOURCES / path).read_text()
+        for name in INCLUDE.findall(text):
+            # as the compiler looks: beside the file that includes, then from the top
+            beside = path.parent / name
+            wanted.append(beside if (SOURCES / beside).is_file() else Path(name))
+    return dict(sorted(found.items()))
+
+
+def entries(file: str) -> list[str]:
+    """Return the names of the kernels in ``file``."""
+    return ENTRY.findall((SOURCES / file).read_text())

@@ -1,0 +1,41 @@
+"""How a kernel is launched: pure numbers, so that they can be tested without a GPU."""
+
+from dataclasses import dataclass
+
+Three = tuple[int, int, int]
+
+MOST_THREADS = 1024
+MOST_BLOCKS: Three = (2**31 - 1, 65535, 65535)
+MOST_SHARED_BYTES = {75: 64 << 10, 80: 163 << 10, 86: 99 << 10, 87: 163 << 10, 89: 99 << 10, 90: 227 << 10}
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Grid, block and dynamic shared memory.
+
+    Raises
+    ------
+    ValueError
+        If no GPU could launch it.
+    """
+
+    grid: Three
+    block: Three
+    shared_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        threads = self.block[0] * self.block[1] * self.block[2]
+        if not 1 <= threads <= MOST_THREADS:
+            raise ValueError(f"a block of {threads} threads: there must be 1 to {MOST_THREADS}")
+        if any(not 1 <= have <= most for have, most in zip(self.grid, MOST_BLOCKS, strict=True)):
+            raise ValueError(f"a grid of {self.grid} blocks: there must be 1 to {MOST_BLOCKS}")
+
+
+def shared_bytes_limit(arch: int) -> int:
+    """Return the dynamic shared memory that a block may have; of an unknown architecture, what all have."""
+    return MOST_SHARED_BYTES.get(arch, 48 << 10 if arch < 75 else 99 << 10)
+
+
+def ceil_div(a: int, b: int) -> int:
+    """Return a / b, rounded up."""
+    return -(-a // b)

@@ -1,0 +1,114 @@
+"""Which tile and how many parts of K: by what was measured for this shape, else by a model of waves of blocks.
+
+The table (table.json, or the file that MPITRAIN_KERNEL_TABLE names; ``mpitrain kernel bench`` writes one) holds for
+each tile the share of a multiprocessor's peak that it reaches, and for single shapes the best choice. The table that
+is shipped says "measured": false, since its shares are guesses from what others report.
+
+    time = waves * (latency + tile * k_split / (rate * share)) + [splits > 1] (launch + 8 splits M N batch / bandwidth)
+
+A wave is one block on every multiprocessor. Small products want small tiles, to fill the machine; products with a long
+K and few tiles (the gradient of a weight over a long batch) want K split.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+from ..errors import UserError
+from .gemm import TILES, GemmPlan, Shape, Tile, make_plan, split_choices
+from .kernel import arch_number
+from .plan import ceil_div
+
+TABLE = Path(__file__).with_name("table.json")
+TABLE_VARIABLE = "MPITRAIN_KERNEL_TABLE"
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the planner goes by.
+
+    Attributes
+    ----------
+    measured : bool
+        Whether a GPU has been measured, or the numbers are guesses.
+    source : str
+        Which GPU, or where the guesses come from.
+    rates : dict
+        Multiply-adds a microsecond of one multiprocessor by type of the inputs.
+    shares : dict
+        What a tile reaches of that, by its name.
+    shapes : dict
+        (tile name, splits) by ``shape_key``.
+    """
+
+    measured: bool
+    source: str
+    rates: dict[str, float]
+    shares: dict[str, float]
+    latency_us: float
+    launch_us: float
+    bytes_per_us: float
+    shapes: dict[str, tuple[str, int]]
+
+
+def shape_key(shape: Shape, arch: str) -> str:
+    """Return the name of a shape in the table; the epilogue does not matter, nor whether outputs are bf16.
+
+    >>> shape_key(Shape(64, 10, 128, transpose_b=True), "sm_90a")
+    '90 fp32 NT 64x10x128 1'
+    """
+    layout = "".join("NT"[t] for t in (shape.transpose_a, shape.transpose_b))
+    return f"{arch_number(arch)} {shape.inputs} {layout} {shape.m}x{shape.n}x{shape.k} {shape.batch}"
+
+
+@cache
+def read_table(path: Path | None = None) -> Table:
+    """Return the table of ``path``, of the file that MPITRAIN_KERNEL_TABLE names, or the one that is shipped."""
+    path = path or Path(os.environ.get(TABLE_VARIABLE) or TABLE)
+    try:
+        text = json.loads(path.read_text())
+        shapes = {key: (str(tile), int(splits)) for key, (tile, splits) in text.pop("shapes").items()}
+        return Table(shapes=shapes, **text)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"{path} is no table of kernels ({error}); mpitrain kernel bench --out FILE writes one"
+        ) from None
+
+
+@lru_cache(maxsize=4096)
+def plan(shape: Shape, arch: str, num_processors: int) -> GemmPlan:
+    """Return the plan for ``shape`` on a GPU of ``arch``.
+
+    Raises
+    ------
+    UserError
+        If no kernel multiplies these types on that architecture.
+    """
+    return make_plan(shape, *choose(shape, arch, num_processors, read_table()))
+
+
+def choose(shape: Shape, arch: str, num_processors: int, table: Table) -> tuple[Tile, int]:
+    """Return the tile and the number of parts of K."""
+    tiles = [tile for tile in TILES if tile.takes(shape, arch)]
+    if not tiles:
+        raise UserError(f"there is no matrix product of {shape.inputs} for {arch}: take --precision fp32")
+    known = table.shapes.get(shape_key(shape, arch))
+    for tile in tiles:
+        if known is not None and tile.name == known[0]:
+            return tile, known[1]
+    choices = [(tile, splits) for tile in tiles for splits in split_choices(shape.k)]
+    return min(choices, key=lambda choice: microseconds(shape, choice[0], choice[1], num_processors, table))
+
+
+def microseconds(shape: Shape, tile: Tile, splits: int, num_processors: int, table: Table) -> float:
+    """Return what the model expects."""
+    made = make_plan(shape, tile, splits)
+    blocks = made.launch.grid[0] * made.splits * shape.batch
+    depth = min(made.k_split, shape.k)
+    block = table.latency_us + tile.m * tile.n * depth / (table.rates[shape.inputs] * table.shares[tile.name])
+    time = ceil_div(blocks, num_processors) * block
+    if made.splits > 1:
+        time += table.launch_us + 8 * made.splits * shape.m * shape.n * shape.batch / table.bytes_per_us
+    return time

@@ -1,0 +1,112 @@
+"""What a run has brought so far: the figures of its epochs, in memory and in the files of its directory."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..arena import Arena
+from ..errors import UserError
+from ..losses import Totals
+from .progress import EpochResult, Lines
+from .run_directory import BEST, LAST, RunDirectory
+from .scoring import Scoring
+from .weights import save_weights
+
+
+class Record:
+    """The results of a run.
+
+    Parameters
+    ----------
+    scoring : Scoring
+    directory : RunDirectory or None
+        Rank 0's; None on the others.
+    progress : Lines
+
+    Attributes
+    ----------
+    results : list of EpochResult
+        Of the epochs that are done, the first included where a run was resumed.
+    best_epoch : int
+        The epoch with the best test score, whose weights are in best.safetensors; 0 before the first.
+    """
+
+    def __init__(self, scoring: Scoring, directory: RunDirectory | None, progress: Lines):
+        self._scoring, self._directory, self._progress = scoring, directory, progress
+        self.results: list[EpochResult] = []
+        self.best_epoch = 0
+        self._said: set[str] = set()
+
+    @property
+    def metric(self) -> str:
+        """The score that is watched: accuracy or mse."""
+        return self._scoring.metric
+
+    def result(self, epoch: int) -> EpochResult:
+        """Return the figures of an epoch."""
+        return self.results[epoch - 1]
+
+    def step_done(self, step: int, epoch: int, sums: Totals, lr: float) -> None:
+        """Write the line of a step."""
+        if self._directory is not None:
+            loss = sums.loss / max(1.0, sums.weight)
+            with self._forgiven():
+                self._directory.log("step", step=step, epoch=epoch, loss=loss, lr=lr)
+
+    def flush(self) -> None:
+        """Write all lines, so that a checkpoint finds what it follows."""
+        if self._directory is not None:
+            with self._forgiven():
+                self._directory.flush()
+
+    def epoch_done(self, result: EpochResult) -> None:
+        """Keep and show what an epoch has brought."""
+        self.results.append(result)
+        score = result.test[self.metric]
+        sign = 1 if self._scoring.larger_is_better else -1
+        if self.best_epoch == 0 or sign * score > sign * self.result(self.best_epoch).test[self.metric]:
+            self.best_epoch = result.epoch
+        self._progress.epoch_done(result)
+
+    def write(self, arena: Arena, facts: dict[str, Any], *, last: bool) -> None:
+        """Write the line of the latest epoch, and the weights with ``facts`` (rank 0).
+
+        Raises
+        ------
+        UserError
+            If that cannot be and it is the ``last`` chance; before, it is said and training goes on.
+        """
+        if self._directory is None:
+            return
+        with contextlib.nullcontext() if last else self._forgiven():
+            self._write(self._directory, self.results[-1], arena, facts)
+
+    @contextlib.contextmanager
+    def _forgiven(self) -> Iterator[None]:
+        """Say once what could not be written; the last epoch will try again."""
+        try:
+            yield
+        except UserError as error:
+            if str(error) not in self._said:
+                self._said.add(str(error))
+                self._progress.note(f"{error}; training goes on")
+
+    def _write(self, directory: RunDirectory, result: EpochResult, arena: Arena, facts: dict[str, Any]) -> None:
+        directory.log(
+            "epoch",
+            epoch=result.epoch,
+            step=result.step,
+            lr=result.lr,
+            train=result.train,
+            test=result.test,
+            samples_per_second=round(result.samples_per_second, 1),
+            seconds=round(result.seconds, 4),
+            time_share=result.times.shares(),
+        )
+        facts = facts | {"epoch": result.epoch, "step": result.step, "test": result.test}
+        paths: list[Path] = [directory.path / LAST]
+        if self.best_epoch == result.epoch:
+            paths.append(directory.path / BEST)
+        for path in paths:
+            save_weights(path, arena, facts)

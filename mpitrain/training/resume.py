@@ -1,0 +1,123 @@
+"""A run goes on where its checkpoint was written: what is kept beside the tensors, and how it is put back."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..comm.world import World
+from ..config import Config
+from ..errors import UserError
+from .checkpoint import Checkpoint
+from .checkpoint.folder import newest_first
+from .clock import Times
+from .position import Position
+from .progress import EpochResult
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+FORMAT = 1
+# what must be as it was, and the option that sets it; all else may change from one part of a run to the next
+FIXED = {
+    ("model", "name"): "--model",
+    ("model", "widths"): "--widths",
+    ("model", "activation"): "--activation",
+    ("data", "task"): "--task",
+    ("data", "batch_size"): "--batch-size",
+    ("optimizer", "name"): "--optimizer",
+    ("run", "seed"): "--seed",
+}
+
+
+def facts_of(trainer: "Trainer") -> dict[str, Any]:
+    """Return what a checkpoint says beside its tensors (JSON-able)."""
+    here, config = trainer.position, trainer.config
+    return trainer.session.facts(config) | {
+        "format": FORMAT,
+        "config": dataclasses.asdict(config),
+        "ranks": trainer.world.size,
+        "num_samples": len(trainer.session.dataset.train),
+        "step": trainer.step,
+        "optimizer_steps": trainer.optimizer.step_count,
+        "position": {**dataclasses.asdict(here), "totals": here.totals.tolist()},
+        "results": [dataclasses.asdict(result) for result in trainer.record.results],
+        "best_epoch": trainer.record.best_epoch,
+    }
+
+
+def find_checkpoint(world: World, path: Path, note: Callable[[str], None]) -> Checkpoint | None:
+    """Return the checkpoint at ``path``, or the newest in that directory that is whole; None if there is none.
+
+    All ranks call it together and share the work of comparing checksums.
+
+    Parameters
+    ----------
+    note : callable(str)
+        Told, on rank 0, which files of a directory were passed over, and why.
+
+    Raises
+    ------
+    AgreedError
+        If ``path`` is a file and not a whole checkpoint.
+    """
+    is_file, paths = world.all_gather((path.is_file(), newest_first(path)))[0]
+    for candidate in [path] if is_file else paths:
+        checkpoint, error = None, None
+        try:
+            checkpoint = Checkpoint(candidate)
+            checkpoint.verify(world.rank, world.size)
+            check_facts(checkpoint)
+        except UserError as problem:
+            error = str(problem)
+        errors = [text for text in world.all_gather(error) if text]
+        if not errors:
+            return checkpoint
+        with world.together():
+            if is_file:
+                raise UserError(errors[0])
+        if world.rank == 0:
+            note(f"passed over: {errors[0]}")
+    return None
+
+
+def check_facts(checkpoint: Checkpoint) -> None:
+    """Raise a UserError for a file that holds no training run."""
+    facts = checkpoint.facts
+    if facts.get("format") != FORMAT or not {"config", "position", "results", "step"} <= set(facts):
+        raise UserError(f"{checkpoint.path} holds no training run that this version of mpitrain can resume")
+
+
+def check_fit(config: Config, checkpoint: Checkpoint, num_samples: int) -> None:
+    """Raise a UserError where ``config`` cannot continue the run of ``checkpoint``."""
+    was = checkpoint.facts["config"]
+    for (branch, key), option in FIXED.items():
+        now, then = getattr(getattr(config, branch), key), was.get(branch, {}).get(key)
+        then = tuple(then) if isinstance(then, list) else then
+        if now != then:
+            raise UserError(
+                f"{option} is {_say(now)}, but {checkpoint.path} was written with {_say(then)}: "
+                "a run can only be resumed as it was begun"
+            )
+    if num_samples != checkpoint.facts["num_samples"]:
+        raise UserError(
+            f"there are {num_samples:,} training samples, but {checkpoint.path} was written with "
+            f"{checkpoint.facts['num_samples']:,}: the data have changed"
+        )
+
+
+def restore(trainer: "Trainer", checkpoint: Checkpoint) -> None:
+    """Make a new ``trainer`` what the one was that wrote ``checkpoint``; raises UserError if it does not fit."""
+    facts, world = checkpoint.facts, trainer.world
+    checkpoint.load(trainer.state, row=(world.rank, world.size))
+    trainer.optimizer.step_count = facts["optimizer_steps"]
+    trainer.step = trainer.resumed_at = facts["step"]
+    trainer.position = Position(**{**facts["position"], "totals": np.array(facts["position"]["totals"])})
+    trainer.record.results = [EpochResult(**{**r, "times": Times(**r["times"])}) for r in facts["results"]]
+    trainer.record.best_epoch = facts["best_epoch"]
+
+
+def _say(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,84 @@
+"""Products as the trainer asks for them: planned, launched on the shim, compared with float64."""
+
+import numpy as np
+import pytest
+
+from mpitrain.kernels.check import check_product, shapes
+from mpitrain.kernels.gemm import Shape, Tile, make_plan
+from mpitrain.kernels.planner import plan
+from mpitrain.ops.cuda import gemm
+from mpitrain.ops.cuda.gemm import multiply
+from tests.gpu.device import ShimDevice
+
+
+@pytest.mark.parametrize("inputs", ["fp32", "tf32"])
+def test_what_kernel_check_checks(device, inputs):
+    """Every fifth shape: all layouts, and one that splits K."""
+    results = [check_product(device, multiply, shape, seed=3) for shape in [*shapes(inputs)][::5]]
+    assert [result for result in results if not result.right] == []
+    assert device.launches["gemm_sum"] > 0, "no shape has split K"
+    assert set(device.launches) == {"gemm_simt" if inputs == "fp32" else "gemm_mma", "gemm_sum"}
+
+
+def test_a_wrong_product_is_found(device):
+    def wrong(a, b, out, *, bias, **layout):
+        multiply(a, b, out, **layout)
+
+    assert not check_product(device, wrong, Shape(20, 10, 5)).right
+
+
+def test_parts_of_larger_matrices(device):
+    """Rows further apart than they are long, on all sides, and sums on top of what is there."""
+    rng = np.random.default_rng(5)
+    a, b, out = (rng.standard_normal((40, 60)).astype(np.float32) for _ in range(3))
+    on = [device.from_host(x) for x in (a, b, out)]
+    multiply(on[0][:30, 7:57], on[1][1:21, 3:53], on[2][5:35, 30:50], transpose_b=True, beta=-1.0)
+    expected = out.copy()
+    expected[5:35, 30:50] = a[:30, 7:57] @ b[1:21, 3:53].T - out[5:35, 30:50]
+    np.testing.assert_allclose(device.to_host(on[2]), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_nothing_to_multiply_and_nothing_to_sum(device):
+    out = device.from_host(np.full((3, 4), 7, np.float32))
+    multiply(device.empty((0, 5)), device.empty((5, 4)), out[:0])
+    assert not device.launches
+    multiply(device.empty((3, 0)), device.empty((0, 4)), out)
+    np.testing.assert_array_equal(device.to_host(out), 0)
+
+
+def test_workspace_is_kept(device):
+    first = gemm.workspace(device, 100)
+    assert gemm.workspace(device, 60) is first
+    assert gemm.workspace(device, 101) is not first
+    assert gemm.workspace(ShimDevice(), 100) is not first
+
+
+def test_a_second_launch_allocates_nothing(device):
+    a, b, out = device.zeros((64, 4000)), device.zeros((4000, 32)), device.zeros((64, 32))
+    multiply(a, b, out)
+    with device.counted() as counts:
+        multiply(a, b, out)
+    assert counts["launches"] == {"gemm_simt": 1, "gemm_sum": 1}
+    assert counts["buffers"] == counts["temporaries"] == counts["syncs"] == 0
+
+
+@pytest.mark.parametrize("tile", [Tile("gemm_simt", 64, 64, 32, 32), Tile("gemm_simt", 32, 32, 32, 16)])
+@pytest.mark.parametrize("epilogue", ["relu", "gelu"])
+def test_epilogues_where_k_is_split(device, monkeypatch, tile, epilogue):
+    monkeypatch.setattr(gemm, "plan", lambda shape, arch, processors: make_plan(shape, tile, 3))
+    rng = np.random.default_rng(1)
+    a, b, bias = (rng.standard_normal(s).astype(np.float32) for s in ((50, 300), (300, 20), (20,)))
+    out, pre = device.empty((50, 20)), device.empty((50, 20))
+    multiply(*map(device.from_host, (a, b)), out, bias=device.from_host(bias), epilogue=epilogue, pre=pre)
+    x = a.astype(np.float64) @ b + bias
+    np.testing.assert_allclose(device.to_host(pre), x, rtol=1e-4, atol=1e-4)
+    if epilogue == "relu":
+        np.testing.assert_allclose(device.to_host(out), np.maximum(x, 0), rtol=1e-4, atol=1e-4)
+    assert device.launches == {"gemm_simt": 1, "gemm_sum": 1}
+
+
+def test_plans_are_made_once():
+    plan.cache_clear()
+    for _ in range(3):
+        plan(Shape(64, 64, 64), "sm_80", 108)
+    assert plan.cache_info().misses == 1

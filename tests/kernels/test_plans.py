@@ -1,0 +1,47 @@
+"""What Python plans is what the kernels were written for: threads, shared memory, the record that they are given."""
+
+import ctypes
+
+import pytest
+
+from mpitrain.kernels.gemm import RECORD, SUM_COLUMNS, SUM_ROWS, SUM_THREADS, TILES, Shape, make_plan
+from tests.kernels import cpu
+
+pytestmark = cpu.needs_gxx
+CONSTANT = 'extern "C" __attribute__((visibility("default"))) long long constant_{} = {};\n'
+
+
+def constants(file, macros, expressions, before=""):
+    """Return the values of C++ expressions at the end of a kernel's file."""
+
+    def add(text):
+        return text + before + "".join(CONSTANT.format(i, e) for i, e in enumerate(expressions))
+
+    library = cpu.build(file, add, **macros)._library
+    return [ctypes.c_longlong.in_dll(library, f"constant_{i}").value for i in range(len(expressions))]
+
+
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: tile.name)
+def test_tiles(tile):
+    inputs = {"gemm_simt": "fp32", "gemm_mma": "bf16"}[tile.kernel]
+    made = make_plan(Shape(1, 1, 1, inputs=inputs), tile, 1)
+    shared = "SHARED_BYTES" if tile.stages else "0"
+    expressions = ["THREADS", "TILE_M", "TILE_N", "TILE_K", "WARP_M", shared]
+    threads, m, n, k, slab, shared_bytes = constants(made.kernel.file, dict(made.kernel.macros), expressions)
+    assert made.launch.block == (threads, 1, 1)
+    assert made.launch.shared_bytes == shared_bytes
+    assert (tile.m, tile.n, tile.slab) == (m, n, slab)
+    assert 64 % k == 0, "parts of K are multiples of 64"
+
+
+def test_record():
+    fields = [f"__builtin_offsetof(Record, {name})" for name in RECORD.names]
+    found = constants("gemm_sum.cu", {}, ["sizeof(Record)", *fields], "using Record = Gemm<Output, Output>;\n")
+    assert found == [RECORD.itemsize, *(RECORD.fields[name][1] for name in RECORD.names)]
+
+
+def test_sum():
+    """gemm_sum's block: columns of its warps, rows of each."""
+    made = make_plan(Shape(1, 1, 1000), TILES[0], 4).sum_launch
+    assert made.block == (SUM_THREADS, 1, 1)
+    assert constants("gemm_sum.cu", {}, ["WARP_ROWS", "4 * PIECE * (256 / 32)"]) == [SUM_ROWS, SUM_COLUMNS]

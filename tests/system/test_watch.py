@@ -1,0 +1,65 @@
+"""A rank that does not come: the others do not wait for ever, and the job says who it was."""
+
+from pathlib import Path
+
+import pytest
+
+HANGING = (str(Path(__file__).with_name("hanging.py")),)
+LONG = ("--model", "mlp", "--epochs", "5000", "--out", "run", "--progress", "none", "--timeout", 2)
+TIMED_OUT = 124
+
+
+def line(text, start):
+    found = [line for line in text.splitlines() if line.strip().startswith(start)]
+    assert found, text
+    return found[0]
+
+
+@pytest.mark.parametrize("all_reduce", ["tree", "native", "shared"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_stopped_rank(mpitrain, all_reduce, rank):
+    code, _, err = mpitrain(3, "stop", rank, 30, *LONG, "--all-reduce", all_reduce, program=HANGING)
+    assert code == TIMED_OUT, err
+    assert f"(--timeout): rank {rank} is late" in line(err, "mpitrain: no progress for ")
+    assert f"{all_reduce} all-reduce of 38,528 bytes of float32 (bucket 0: " in line(err, "ranks ")
+    assert line(err, f"rank {rank} is stopped by a signal")
+
+
+@pytest.mark.parametrize(("kind", "where"), [("sleep", "in oversleep"), ("loop", "in run_in_circles")])
+def test_a_rank_that_does_something_else(mpitrain, kind, where):
+    code, _, err = mpitrain(3, kind, 1, 30, *LONG, program=HANGING)
+    assert code == TIMED_OUT, err
+    assert "rank 1 is late" in line(err, "mpitrain: no progress for ")
+    assert where in line(err, "rank 1 is at ")
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_reader_that_does_not_come_back(mpitrain, ranks):
+    code, _, err = mpitrain(ranks, "stuck-reader", ranks - 1, 30, *LONG, program=HANGING)
+    assert code == TIMED_OUT, err
+    assert "is late, waiting for input" in line(err, "mpitrain: no progress for ")
+    assert "in stuck_fill" in line(err, f"rank {ranks - 1} waits for a thread of its own")
+
+
+@pytest.mark.parametrize(
+    ("kind", "theirs", "ours"),
+    [
+        ("other-order", "allreduce (max) of 32 bytes of float64", "allreduce (min) of 32 bytes of float64"),
+        ("other-size", "allreduce (sum) of 40 bytes of float64", "allreduce (sum) of 32 bytes of float64"),
+        ("other-dtype", "allreduce (sum) of 16 bytes of float64", "allreduce (sum) of 16 bytes of float32"),
+        ("one-more", "allgather", "tree all-reduce of 38,528 bytes of float32"),
+    ],
+)
+def test_collectives_that_do_not_match(mpitrain, kind, theirs, ours):
+    code, _, err = mpitrain(3, kind, 1, 30, *LONG, "--all-reduce", "tree", program=HANGING)
+    assert code != 0
+    sentence = next(line for line in err.splitlines() if "rank 1's collective number " in line)
+    assert f" is {theirs}" in sentence
+    assert f"but rank 0's is {ours}" in sentence
+    assert "Traceback" not in err
+
+
+def test_models_that_differ(mpitrain):
+    code, _, err = mpitrain(2, "other-model", 1, 0, *LONG, program=HANGING)
+    assert code == 1
+    assert "mpitrain: rank 1 has built another model than rank 0: its " in err

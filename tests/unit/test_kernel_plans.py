@@ -1,0 +1,101 @@
+"""Launch plans and the planner: pure numbers."""
+
+import json
+
+import pytest
+
+from mpitrain.errors import UserError
+from mpitrain.kernels.gemm import TILES, Shape, make_plan, split_choices
+from mpitrain.kernels.plan import Launch, ceil_div, shared_bytes_limit
+from mpitrain.kernels.planner import Table, choose, microseconds, plan, read_table, shape_key
+
+SHAPES = [Shape(m, n, k) for m in (1, 64, 1000, 8192) for n in (10, 128, 4096) for k in (1, 64, 784, 100_000)]
+
+
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: tile.name)
+def test_every_part_of_k_is_covered_once(tile):
+    for shape in SHAPES:
+        for splits in split_choices(shape.k):
+            made = make_plan(shape, tile, splits)
+            assert made.launch.grid[1] == made.splits
+            assert (made.splits - 1) * made.k_split < shape.k <= made.splits * made.k_split
+            assert made.k_split % 64 == 0
+            assert (made.sum_kernel is not None) == (made.splits > 1)
+
+
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: tile.name)
+def test_tiles_cover_the_matrix(tile):
+    for shape in SHAPES:
+        across = ceil_div(shape.n, tile.n)
+        rows, columns = make_plan(shape, tile, 1).launch.grid[0] // across * tile.m, across * tile.n
+        assert shape.m <= rows < shape.m + tile.m
+        assert shape.n <= columns < shape.n + tile.n
+
+
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: tile.name)
+def test_tiles_fit_the_architectures_they_say(tile):
+    assert tile.threads <= 1024
+    assert tile.shared_bytes <= shared_bytes_limit(tile.least_arch)
+
+
+def test_nothing_is_launched_that_cannot_be():
+    for bad in ({"grid": (0, 1, 1), "block": (32, 1, 1)}, {"grid": (1, 70000, 1), "block": (32, 1, 1)}):
+        with pytest.raises(ValueError, match="a grid of"):
+            Launch(**bad)
+    with pytest.raises(ValueError, match="a block of 2048 threads"):
+        Launch((1, 1, 1), (1024, 2, 1))
+
+
+def test_every_shape_has_a_plan_that_its_gpu_can_launch():
+    for arch in ("sm_75", "sm_80", "sm_86", "sm_90a"):
+        for inputs in ("fp32", "tf32", "bf16") if arch != "sm_75" else ("fp32",):
+            for shape in SHAPES:
+                made = plan(Shape(shape.m, shape.n, shape.k, inputs=inputs), arch, 100)
+                assert made.kernel.fits(arch)
+                assert made.launch.shared_bytes <= shared_bytes_limit(int(arch[3:5]))
+                assert (made.kernel.file == "gemm_simt.cu") == (inputs == "fp32")
+
+
+def test_no_tensor_cores_is_said():
+    with pytest.raises(UserError, match="no matrix product of bf16 for sm_75: take --precision fp32"):
+        plan(Shape(8, 8, 8, inputs="bf16"), "sm_75", 40)
+
+
+def test_large_products_take_large_tiles_and_small_ones_fill_the_machine():
+    table = read_table()
+    assert choose(Shape(4096, 4096, 4096), "sm_90a", 132, table) == (TILES[0], 1)
+    tile, splits = choose(Shape(128, 10, 60_000, transpose_a=True), "sm_90a", 132, table)  # dw of a long batch
+    assert splits > 8
+    tile, splits = choose(Shape(512, 512, 128), "sm_90a", 132, table)
+    assert (tile.m, splits) == (64, 1)
+
+
+def test_the_model_is_never_beaten_by_what_it_left_out():
+    table = read_table()
+    for shape in SHAPES:
+        tile, splits = choose(shape, "sm_80", 108, table)
+        chosen = microseconds(shape, tile, splits, 108, table)
+        tiles = [t for t in TILES if t.takes(shape, "sm_80")]
+        assert all(chosen <= microseconds(shape, t, s, 108, table) for t in tiles for s in split_choices(shape.k))
+
+
+def test_what_was_measured_is_taken():
+    shape = Shape(4096, 4096, 4096)
+    guessed = vars(read_table())
+    measured = Table(**{**guessed, "measured": True, "shapes": {shape_key(shape, "sm_80"): ("simt_64x64", 4)}})
+    assert choose(shape, "sm_80", 128, measured) == (TILES[1], 4)
+    unknown = Table(**{**guessed, "shapes": {shape_key(shape, "sm_80"): ("simt_1x1", 4)}})
+    assert choose(shape, "sm_80", 128, unknown) == (TILES[0], 1)
+
+
+def test_the_shipped_table_does_not_claim_to_be_measured():
+    assert read_table().measured is False
+    assert set(read_table().shares) == {tile.name for tile in TILES}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", json.dumps({"shapes": {"x": 3}})])
+def test_a_damaged_table_is_said(tmp_path, text):
+    path = tmp_path / "table.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"table.json is no table of kernels"):
+        read_table(path)
