@@ -83,7 +83,7 @@ def test_weights_are_those_of_one_rank(world, alone, optimizer, size, clip):
 def test_ranks_share_the_slots(world):
     run = Run(world, "adamw", "long", shard="optimizer")
     run.step(0)
-    own = run.parallel.exchange.own
+    own = run.parallel.exchange.own or (slice(0, run.arena.size),)
     for slot in run.optimizer.slots.values():
         assert all(slot[part].any() for part in own)
         mine = np.zeros(run.arena.size, bool)
