@@ -1,4 +1,5 @@
 // Matrix product on tensor cores, sm_80 and later: out = epilogue(alpha A B + beta C), summed in fp32
+// Arch: sm_80
 // Shapes: A (M, K), B (K, N), C, out, pre (M, N), row-major with leading dims; bias (N,). See common/gemm.cuh.
 // Types: INPUT_BF16 0: A and B are fp32, multiplied as tf32; 1: bf16. OUTPUT_BF16 0: C, out and pre are fp32; 1: bf16.
 // Launch: grid (tiles of out, splits, batch), THREADS a block, SHARED_BYTES of dynamic shared memory; slabs of WARP_M;

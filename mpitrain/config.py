@@ -73,6 +73,8 @@ class Optimizer:
     """Factor of each drop of the step schedule."""
     clip_norm: float = 0.0
     """Largest norm of the whole gradient; 0 does not clip."""
+    non_finite: Literal["stop", "skip"] = "stop"
+    """What to do with a step whose loss or gradient is NaN or infinite: stop the run, or skip the step."""
     label_smoothing: float = 0.0
     """Probability spread evenly over all classes in the cross-entropy."""
     accumulate: int = 1

@@ -1,5 +1,6 @@
 import pytest
 
+from mpitrain import native
 from mpitrain.device import CPU
 
 
@@ -7,3 +8,15 @@ from mpitrain.device import CPU
 def one_thread():
     """One BLAS thread: fast beside other processes, and products are cut as on a rank with one core."""
     CPU.use_threads(1)
+
+
+@pytest.fixture
+def kernels():
+    """Return the extension; level and threads are put back after the test."""
+    library = native.library
+    if library is None:
+        pytest.skip(f"no native kernels: {native.why}")
+    level, threads = library.level(), library.threads()
+    yield library
+    library.use_level(level)
+    library.use_threads(threads)

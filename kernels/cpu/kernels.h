@@ -21,9 +21,16 @@ typedef int Kernel(const Arg *a);
 
 // The kernels: name, kinds of arguments, their names.
 // Kinds: f float32, d float64, l int64, b one byte (bool, uint8); capital: written; o float32 or None; i int; x float.
-#define KERNELS(K)                           \
-    K(relu, "fF", "x, y")                    \
-    K(relu_dx, "ffFB", "y, dy, dx, mask")
+#define KERNELS(K)                                                                        \
+    K(relu, "fF", "x, y")                                                                 \
+    K(relu_dx, "ffFB", "y, dy, dx, mask")                                                 \
+    K(conv2d, "ffoFiiiii", "x, w, b, y, sh, sw, ph, pw, winograd")                        \
+    K(conv2d_dx, "ffFiiiii", "dy, w, dx, sh, sw, ph, pw, winograd")                       \
+    K(conv2d_dw, "ffFiiiiii", "x, dy, dw, sh, sw, ph, pw, winograd, accumulate")          \
+    K(sum_sources, "lliD", "sources, targets, count, squares")                            \
+    K(sgd_update, "lFFlxxxi", "sources, w, v, decayed, scale, decay, momentum, nesterov") \
+    K(adam_update, "lFFFlxxxxxxx",                                                        \
+      "sources, w, m, v, decayed, scale, l2, shrink, beta1, beta2, rate, eps")
 
 enum {
 #define K(name, kinds, arguments) KERNEL_##name,

@@ -8,6 +8,9 @@
     if (!(condition)) return 0
 
 #include "activations.c"
+#include "product.c"
+#include "conv2d.c"
+#include "update.c"
 
 const Level JOIN(level_, LEVEL) = {
     TEXT(LEVEL),

@@ -98,7 +98,9 @@ void parallel(Part *part, const void *context, long count, double cost) {
     const double worth = count * cost / WORTH_WAKING;
     start_workers();
     job.part = part, job.context = context, job.count = count;
-    job.threads = worth < wanted ? (worth < 1 ? 1 : (int)worth) : wanted;
+    job.threads = count < wanted ? (int)count : wanted; // thread 0 has a piece if there is one
+    if (worth < job.threads) job.threads = (int)worth;
+    if (job.threads < 1) job.threads = 1;
     atomic_store(&working, job.threads - 1);
     for (int thread = 1; thread < job.threads; thread++) atomic_fetch_add(&ticket[thread], 1);
     if (job.threads > 1 && atomic_load(&sleeping)) {

@@ -11,20 +11,28 @@
 // Included once for each vector type: TILE_VEC, a vector type, and TILE(name), a name with the type in it.
 #define TILE_WIDTH ((long)(sizeof(TILE_VEC) / 4))
 
+INLINE void TILE(store)(float *c, TILE_VEC value, long n, int relu) {
+    if (relu) value = (TILE_VEC)((__typeof__(value < 0))value & ~(value < 0));
+    if (n >= TILE_WIDTH)
+        *(TILE_VEC *)c = value;
+    else
+        move_some(c, (const float *)&value, n);
+}
+
+INLINE TILE_VEC TILE(load)(const float *c, long n) {
+    TILE_VEC value = {};
+    if (n >= TILE_WIDTH) return *(const TILE_VEC *)c;
+    move_some((float *)&value, c, n);
+    return value;
+}
+
 INLINE void TILE(body)(const int T, const int V, const int walk, const Tile *q) {
-    TILE_VEC acc[TILE_ROWS][2];
-    const float *a = q->a, *b = q->b;
-    const long at = walk ? q->at : 1, ak = walk ? 1 : q->ak, bk = q->bk, K = q->K, ct = q->ct;
-    UNROLL for (int t = 0; t < T; t++)
-        UNROLL for (int v = 0; v < V; v++) {
-            TILE_VEC first = {};
-            const float *from = q->first + t * q->first_step + v * TILE_WIDTH;
-            if (q->first && q->width >= (v + 1) * TILE_WIDTH)
-                first = *(const TILE_VEC *)from;
-            else if (q->first)
-                move_some((float *)&first, from, q->width - v * TILE_WIDTH);
-            acc[t][v] = first;
-        }
+    TILE_VEC acc[12][2];
+    const float *a = q->a, *b = q->b, *first = q->first;
+    const long at = walk ? q->at : 1, ak = walk ? 1 : q->ak, bk = q->bk, K = q->K, width = q->width;
+    UNROLL for (int t = 0; t < T; t++, first += q->first_step)
+        UNROLL for (int v = 0; v < V; v++)
+            acc[t][v] = q->first ? TILE(load)(first + v * TILE_WIDTH, width - v * TILE_WIDTH) : (TILE_VEC){};
     for (long h = 0; h < q->H; h++, a += q->ah, b += q->bh) {
         const float *p[4] = {a, a + 3 * at, a + 6 * at, a + 9 * at}; // rows by threes: few enough registers
         const float *r = b;
@@ -39,12 +47,31 @@ INLINE void TILE(body)(const int T, const int V, const int walk, const Tile *q) 
         }
     }
     float *c = q->c;
-    UNROLL for (int t = 0; t < T; t++, c += ct)
-        UNROLL for (int v = 0; v < V; v++) {
-            const TILE_VEC done = q->relu ? TILE(positive)(acc[t][v]) : acc[t][v];
-            if (q->width >= (v + 1) * TILE_WIDTH)
-                *(TILE_VEC *)(c + v * TILE_WIDTH) = done;
-            else
-                move_some(c + v * TILE_WIDTH, (const float *)&done, q->width - v * TILE_WIDTH);
-        }
+    UNROLL for (int t = 0; t < T; t++, c += q->ct)
+        UNROLL for (int v = 0; v < V; v++) TILE(store)(c + v * TILE_WIDTH, acc[t][v], width - v * TILE_WIDTH, q->relu);
 }
+
+#define CASE(T, V)                                                                       \
+    static void TILE(walk##T##x##V)(const Tile *q) { TILE(body)(T, V, 1, q); } \
+    static void TILE(stay##T##x##V)(const Tile *q) { TILE(body)(T, V, 0, q); }
+CASE(1, 1) CASE(2, 1) CASE(3, 1) CASE(4, 1) CASE(5, 1) CASE(6, 1)
+CASE(7, 1) CASE(8, 1) CASE(9, 1) CASE(10, 1) CASE(11, 1) CASE(12, 1)
+CASE(1, 2) CASE(2, 2) CASE(3, 2) CASE(4, 2) CASE(5, 2) CASE(6, 2)
+#if PAIR_ROWS > 6
+CASE(7, 2) CASE(8, 2) CASE(9, 2) CASE(10, 2) CASE(11, 2) CASE(12, 2)
+#endif
+#undef CASE
+
+#define SIX(kind, V) TILE(kind##1x##V), TILE(kind##2x##V), TILE(kind##3x##V), \
+                     TILE(kind##4x##V), TILE(kind##5x##V), TILE(kind##6x##V)
+#define TWELVE(kind, V) SIX(kind, V), TILE(kind##7x##V), TILE(kind##8x##V), TILE(kind##9x##V), \
+                        TILE(kind##10x##V), TILE(kind##11x##V), TILE(kind##12x##V)
+static void (*const TILE(cases)[2][2][12])(const Tile *q) = {
+#if PAIR_ROWS > 6
+    {{TWELVE(stay, 1)}, {TWELVE(stay, 2)}}, {{TWELVE(walk, 1)}, {TWELVE(walk, 2)}},
+#else
+    {{TWELVE(stay, 1)}, {SIX(stay, 2)}}, {{TWELVE(walk, 1)}, {SIX(walk, 2)}},
+#endif
+};
+#undef SIX
+#undef TWELVE

@@ -9,16 +9,11 @@
 typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float v16 __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t i4 __attribute__((vector_size(16), aligned(4), may_alias));
-typedef int32_t i8 __attribute__((vector_size(32), aligned(4), may_alias));
-typedef int32_t i16 __attribute__((vector_size(64), aligned(4), may_alias));
-
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
 #define TEXT_(a) #a
 #define TEXT(a) TEXT_(a)
 #define vec JOIN(v, WIDTH)
-#define ivec JOIN(i, WIDTH)
 
 #define INLINE static inline __attribute__((always_inline))
 // UNROLL: the loop has a fixed, small count. EACH: its turns are independent, also where arrays are one and the same.
@@ -35,11 +30,6 @@ typedef int32_t i16 __attribute__((vector_size(64), aligned(4), may_alias));
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
-// yes where mask, else no: mask is what a comparison of vectors gives
-INLINE vec choose(ivec mask, vec yes, vec no) {
-    return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask));
-}
-
 INLINE vec splat(float x) {
     return x - (vec){};
 }
@@ -49,8 +39,8 @@ INLINE float relu_of(float x) {
     return x < 0 ? 0 : x;
 }
 
-// n floats from one place to another, n below 16, by moves of 8, 4, 2 and 1
-INLINE void move_some(float *to, const float *from, long n) {
+// n floats from one place to another, n below 16; not inlined, since ends of rows are many
+static __attribute__((noinline, unused)) void move_some(float *to, const float *from, long n) {
     if (n & 8) memcpy(to, from, 32), to += 8, from += 8;
     if (n & 4) memcpy(to, from, 16), to += 4, from += 4;
     if (n & 2) memcpy(to, from, 8), to += 2, from += 2;

@@ -14,6 +14,7 @@ The promises take the number of ranks and those of the options that they name; `
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -136,7 +137,7 @@ def make_algorithm(function: Callable[..., Iterator[Step]], name: str = "", **op
     chosen = options_of(function) | options
     text = inspect.getdoc(inspect.getmodule(function)) or "" if promise is not _NOTHING else ""
     summary = text.split("\n")[0] or (inspect.getdoc(function) or "").split("\n")[0]
-    sources = [line.removeprefix("Source: ") for line in text.split("\n") if line.startswith("Source: ")]
+    source = re.search(r"^Source: (.*?)(?=\n\n|\Z)", text, re.DOTALL | re.MULTILINE)
 
     def bind(f: Callable[..., Any] | None) -> Any:
         if f is None:
@@ -161,7 +162,7 @@ def make_algorithm(function: Callable[..., Iterator[Step]], name: str = "", **op
         reductions=bind(promise.reductions),
         buffers=promise.buffers,
         options=tuple(chosen.items()),
-        source=sources[0] if sources else "",
+        source=" ".join(source[1].split()) if source else "",
         summary=summary,
         root=root,
         function=function,

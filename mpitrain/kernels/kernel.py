@@ -7,7 +7,8 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent / "sources"
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
-ENTRY = re.compile(r'^extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(', re.M)
+ENTRY = re.compile(r'^extern "C" __global__ void\s+(?:__\w+__\([^)]*\)\s+)*(\w+)\(', re.M)
+ARCH = re.compile(r"^// Arch: sm_(\d+)(a?)", re.M)
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,17 @@ class Kernel:
         return f"{self.file}:{self.name}" + (f" {macros}" if macros else "")
 
 
-def kernel(file: str, macros: Mapping[str, int] | None = None, *, name: str = "", least_arch: int = 75) -> Kernel:
-    """Return the kernel of ``file`` that is named like it (or ``name``) with these macros."""
-    return Kernel(file, name or Path(file).stem, tuple(sorted((macros or {}).items())), least_arch)
+def kernel(
+    file: str, macros: Mapping[str, int] | None = None, *, name: str = "", least_arch: int | None = None
+) -> Kernel:
+    """Return the kernel of ``file`` that is named like it (or ``name``) with these macros.
+
+    The architecture is what the file says in a line like "// Arch: sm_90a", sm_75 where it says nothing.
+    """
+    said = ARCH.search((SOURCES / file).read_text())
+    least, exact = (int(said[1]), said[2] == "a") if said else (75, False)
+    pairs = tuple(sorted((macros or {}).items()))
+    return Kernel(file, name or Path(file).stem, pairs, least if least_arch is None else least_arch, exact)
 
 
 def arch_number(arch: str) -> int:

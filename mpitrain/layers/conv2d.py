@@ -71,14 +71,14 @@ class Conv2d(Layer):
         saved[self] = x
         plan = self._plan(x)
         y = saved.empty(self, "y", (len(x), *plan.output, self.out_channels))
-        plan.forward(x, self.weight.data, None if self.bias is None else self.bias.data, y, saved.scratch)
+        ops.conv2d(x, self.weight.data, None if self.bias is None else self.bias.data, y, plan, saved.scratch)
         return y
 
     def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
         """Write dw and db, return dx."""
         x = saved[self]
         plan = self._plan(x)
-        plan.dw(x, dy, self.weight.grad, self.weight.accumulate, saved.scratch)
+        ops.conv2d_dw(x, dy, self.weight.grad, plan, self.weight.accumulate, saved.scratch)
         self.weight.written()
         if self.bias is not None:
             ops.conv2d_db(dy, self.bias.grad, self.bias.accumulate)
@@ -86,7 +86,7 @@ class Conv2d(Layer):
         if not self.needs_dx:
             return empty_gradient(dy)
         dx = saved.empty(self, "dx", x.shape)
-        plan.dx(dy, self.weight.data, dx, saved.scratch)
+        ops.conv2d_dx(dy, self.weight.data, dx, plan, saved.scratch)
         return dx
 
     def _plan(self, x: np.ndarray) -> ops.Conv2dPlan:

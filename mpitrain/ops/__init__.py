@@ -3,7 +3,7 @@
 from . import native  # the faster ones in C
 from .activations import relu, relu_dx, sigmoid, sigmoid_dx, silu, silu_dx, tanh, tanh_dx
 from .batchnorm import batchnorm_dx, center, channel_dot, channel_sum, lanes, scale_shift
-from .conv2d import Conv2dPlan, conv2d_db, plan_conv2d
+from .conv2d import Conv2dPlan, conv2d, conv2d_db, conv2d_dw, conv2d_dx, plan_conv2d
 from .conv2d_columns import Columns
 from .dropout import dropout_mask
 from .embedding import embedding, embedding_dw
@@ -22,7 +22,10 @@ __all__ = [
     "channel_dot",
     "channel_sum",
     "column_sum",
+    "conv2d",
     "conv2d_db",
+    "conv2d_dw",
+    "conv2d_dx",
     "dropout_mask",
     "embedding",
     "embedding_dw",

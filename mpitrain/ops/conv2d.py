@@ -1,9 +1,11 @@
 """Convolution: which way to compute it.
 
 Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O); C-contiguous, one dtype. Any N, also 0.
+``plan`` comes from ``plan_conv2d``, and ``buffer(name, shape)`` gives memory that may be reused after the call.
 
-A plan is made once for an image size by the cost model at the end, whose constants were fitted to measurements on one
-core of an AMD EPYC (Zen 4) with OpenBLAS; only their ratios matter, and being wrong costs time, never correctness.
+A plan is made once for an image size. NumPy's ways are chosen by the cost model at the end, whose constants were fitted
+to measurements on one core of an AMD EPYC (Zen 4) with OpenBLAS; only their ratios matter, and being wrong costs time,
+never correctness.
 """
 
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import numpy as np
 from .conv2d_columns import Columns
 from .conv2d_depthwise import Depthwise
 from .conv2d_winograd import Winograd
+from .dispatch import op
 from .linear import column_sum
 from .product import Buffer
 from .window import Pair, Window
@@ -33,37 +36,61 @@ class Conv2dPlan:
     back : Columns, Winograd or Depthwise
         dx. When ``flipped``, dx is itself a convolution, of dy with the weights turned by 180 degrees and their
         channels swapped (stride 1 only); otherwise what was gathered from pixels is added back to them.
+    native : tuple of int or None
+        What the native kernels are told: stride, padding, and 1 for Winograd; None if they do not cover the window.
     """
 
     ahead: Columns | Winograd | Depthwise
     back: Columns | Winograd | Depthwise
     flipped: bool
     groups: int
+    native: tuple[int, ...] | None = None
 
     @property
     def output(self) -> Pair:
         """(OH, OW)."""
         return self.ahead.output
 
-    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, buffer: Buffer) -> None:
-        """Write y = x * w + b; ``buffer(name, shape)`` gives working memory."""
-        self.ahead.forward(x, w, b, y, buffer)
 
-    def dw(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, accumulate: bool, buffer: Buffer) -> None:
-        """Write (or add) the gradient of w."""
-        self.ahead.dw(x, dy, dw, accumulate, buffer)
+@op
+def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, plan: Conv2dPlan, buffer: Buffer) -> None:
+    """Write y = x * w + b (cross-correlation)."""
+    plan.ahead.forward(x, w, b, y, buffer)
 
-    def dx(self, dy: np.ndarray, w: np.ndarray, dx: np.ndarray, buffer: Buffer) -> None:
-        """Write the gradient of x."""
-        if self.flipped:
-            self.back.forward(dy, _flip(w, self.groups, buffer), None, dx, buffer)
-        else:
-            assert not isinstance(self.back, Winograd), "Winograd's dx is a convolution"
-            self.back.dx(dy, w, dx, buffer)
+
+@op
+def conv2d_dw(
+    x: np.ndarray, dy: np.ndarray, dw: np.ndarray, plan: Conv2dPlan, accumulate: bool, buffer: Buffer
+) -> None:
+    """Write (or add) the gradient of w."""
+    plan.ahead.dw(x, dy, dw, accumulate, buffer)
+
+
+@op
+def conv2d_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, plan: Conv2dPlan, buffer: Buffer) -> None:
+    """Write the gradient of x."""
+    if plan.flipped:
+        plan.back.forward(dy, _flip(w, plan.groups, buffer), None, dx, buffer)
+    else:
+        assert not isinstance(plan.back, Winograd), "Winograd's dx is a convolution"
+        plan.back.dx(dy, w, dx, buffer)
 
 
 def plan_conv2d(window: Window, size: Pair, groups: int, channels: int, num_outputs: int) -> Conv2dPlan:
     """Return the cheapest way to compute a convolution of images of ``size`` (H, W)."""
+    plan = _plan_numpy(window, size, groups, channels, num_outputs)
+    if groups == 1 and window.dilation == (1, 1):
+        return replace(plan, native=(*window.stride, *window.padding, _native_winograd(window, channels, num_outputs)))
+    return plan
+
+
+def _native_winograd(window: Window, channels: int, num_outputs: int) -> int:
+    """Return 1 where the native Winograd beats the native direct way: its transforms cost what few channels save."""
+    simple = window.kernel == (3, 3) and window.stride == (1, 1) and max(window.padding) <= 2
+    return int(simple and min(channels, num_outputs) >= 12)
+
+
+def _plan_numpy(window: Window, size: Pair, groups: int, channels: int, num_outputs: int) -> Conv2dPlan:
     output = window.output(size)
     if groups == channels == num_outputs > 1:
         depthwise = Depthwise(window, size, max(1, DEPTHWISE_CHUNK // (output[0] * output[1] * channels)))

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
 
 import numpy as np
 
 from ..arena import HEADER, Arena, Parameter
 from ..errors import UserError
+from ..ops.update import Block, addresses_of
 
 BLOCK = 65536  # elements: few enough calls of NumPy, and a block and its slots still fit a second-level cache
 
@@ -32,27 +32,6 @@ class Share:
     parts: tuple[slice, ...]
     sources: tuple[np.ndarray, ...]
     sum_over_ranks: SumOverRanks | None = None
-
-
-class Block(NamedTuple):
-    """Views of one block of the arena, (n,) each with n <= BLOCK, sliced once and used in every step."""
-
-    w: np.ndarray
-    sources: tuple[np.ndarray, ...]
-    slots: tuple[np.ndarray, ...]
-    g: np.ndarray  # scratch
-    scratch: np.ndarray
-    decayed: list[tuple[np.ndarray, np.ndarray, np.ndarray]]  # the parts of (w, g, scratch) that decay applies to
-
-    @property
-    def grad(self) -> np.ndarray:
-        """The gradient: the only source, or the sum of all of them, which lies in ``g``."""
-        if len(self.sources) == 1:
-            return self.sources[0]
-        np.add(self.sources[0], self.sources[1], out=self.g)
-        for source in self.sources[2:]:
-            np.add(self.g, source, out=self.g)
-        return self.g
 
 
 class Optimizer:
@@ -138,8 +117,11 @@ class Optimizer:
     def _block(self, start: int, stop: int, sources: tuple[np.ndarray, ...]) -> Block:
         w, gradients = self.arena.values[start:stop], tuple(source[start:stop] for source in sources)
         g, scratch = self._scratch[:, : stop - start]
-        decayed = [(w[part], g[part], scratch[part]) for part in self._decayed(start, stop)]
-        return Block(w, gradients, tuple(slot[start:stop] for slot in self.slots.values()), g, scratch, decayed)
+        parts = self._decayed(start, stop)
+        decayed = [(w[part], g[part], scratch[part]) for part in parts]
+        slots = tuple(slot[start:stop] for slot in self.slots.values())
+        addresses, bounds = addresses_of(gradients), np.array([(p.start, p.stop) for p in parts], np.int64).reshape(-1)
+        return Block(w, gradients, slots, g, scratch, decayed, addresses, bounds)
 
     def _decayed(self, start: int, stop: int) -> list[slice]:
         """Return the parts of ``start:stop`` that decay, counted from ``start``; neighbours make one part."""
@@ -150,12 +132,3 @@ class Optimizer:
             if decays and self.weight_decay and first < last:
                 parts.append(slice(first - start, last - start))
         return parts
-
-
-def scaled_gradient(block: Block, scale: float, weight_decay: float) -> np.ndarray:
-    """Write scale grad + weight_decay w (where it decays) to ``block.g`` and return it."""
-    np.multiply(block.grad, scale, out=block.g)
-    for w, g, scratch in block.decayed:
-        np.multiply(w, weight_decay, out=scratch)
-        np.add(g, scratch, out=g)
-    return block.g

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..arena import Arena, Parameter
 from ..errors import UserError
-from .base import Block, Optimizer, Share, scaled_gradient
+from ..ops.update import Block, sgd_update
+from .base import Optimizer, Share
 from .clip import sum_of_squares
 
 
@@ -65,10 +66,7 @@ class LARS(Optimizer):
 
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block; ``lr`` includes the trust."""
-        g, v = scaled_gradient(block, lr * scale, lr * self.weight_decay), block.slots[0]
-        np.multiply(v, self.momentum, out=v)
-        np.add(v, g, out=v)
-        np.subtract(block.w, v, out=block.w)
+        sgd_update(block.w, block, lr * scale, lr * self.weight_decay, self.momentum, False)
 
     def trust(self, p: Parameter, squares: np.ndarray, scale: float) -> float:
         """Return the factor of this parameter's learning rate, given |w|^2 and |grad|^2."""

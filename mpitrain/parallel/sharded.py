@@ -13,6 +13,7 @@ Source: Rajbhandari et al. 2020, "ZeRO: memory optimizations toward training tri
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from ..arena import HEADER, Arena, Parameter
 from ..comm.commons import Commons
 from ..comm.world import World
 from ..device import ALIGNMENT
+from ..ops.update import addresses_of, sum_sources
 from ..optim import BLOCK, Optimizer, Share
 from .buckets import Bucket
 
@@ -58,6 +60,7 @@ class Sharded:
         self._unsummed = Share(self.own, commons.gradients, world.sum)
         self._summed = Share(self.own, (commons.own,), world.sum)
         self._share = self._unsummed
+        self._sums = list(self._cut_sums())
         self._open = False
 
     def begin(self) -> None:
@@ -77,13 +80,7 @@ class Sharded:
 
     def norm(self) -> float:
         """Return the norm of the summed gradients; from here on this rank's slice of them is in its own arena."""
-        part = self._slices[self._world.rank]
-        squares = 0.0
-        for start in range(part.start, part.stop, BLOCK):
-            block = slice(start, min(start + BLOCK, part.stop))
-            total = np.sum([source[block] for source in self._commons.gradients], axis=0)
-            self._commons.own[block] = total
-            squares += float(np.dot(total, total))
+        squares = math.fsum(sum_sources(*block) for block in self._sums)
         self._share = self._summed
         return math.sqrt(self._world.sum(np.array([squares]))[0])
 
@@ -107,6 +104,14 @@ class Sharded:
         """Return it in a few words."""
         size = self._arena.gradients.nbytes / 1024
         return f"each rank sums and updates 1/{self._world.size} of {size:,.0f} KiB, in shared memory"
+
+    def _cut_sums(self) -> Iterator[tuple[np.ndarray, list[np.ndarray], np.ndarray, np.ndarray]]:
+        """Yield the arguments of ``sum_sources`` for each block of this rank's slice."""
+        part, scratch = self._slices[self._world.rank], np.empty(BLOCK, self._arena.dtype)
+        for start in range(part.start, part.stop, BLOCK):
+            block = slice(start, min(start + BLOCK, part.stop))
+            target, sources = self._commons.own[block], [source[block] for source in self._commons.gradients]
+            yield target, sources, addresses_of([*sources, target]), scratch[: len(target)]
 
     def _close(self) -> None:
         if self._open:

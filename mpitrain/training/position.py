@@ -26,7 +26,8 @@ class Position:
     totals: np.ndarray = field(default_factory=lambda: np.zeros(3))
     seconds: float = 0.0
 
-    def add(self, sums: np.ndarray) -> None:
-        """Count one more step."""
+    def add(self, sums: np.ndarray | None) -> None:
+        """Count one more step; None for one that was left out."""
         self.steps += 1
-        self.totals += sums
+        if sums is not None:
+            self.totals += sums

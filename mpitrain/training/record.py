@@ -30,12 +30,14 @@ class Record:
         Of the epochs that are done, the first included where a run was resumed.
     best_epoch : int
         The epoch with the best test score, whose weights are in best.safetensors; 0 before the first.
+    skipped : int
+        Steps that were left out because their loss or gradient was not finite.
     """
 
     def __init__(self, scoring: Scoring, directory: RunDirectory | None, progress: Lines):
         self._scoring, self._directory, self._progress = scoring, directory, progress
         self.results: list[EpochResult] = []
-        self.best_epoch = 0
+        self.best_epoch = self.skipped = 0
         self._said: set[str] = set()
 
     @property
@@ -53,6 +55,14 @@ class Record:
             loss = sums.loss / max(1.0, sums.weight)
             with self._forgiven():
                 self._directory.log("step", step=step, epoch=epoch, loss=loss, lr=lr)
+
+    def step_skipped(self, step: int, epoch: int, reason: str) -> None:
+        """Say that a step was left out, and write its line."""
+        self.skipped += 1
+        self._progress.note(f"step {step} is skipped: {reason}")
+        if self._directory is not None:
+            with self._forgiven():
+                self._directory.log("skipped", step=step, epoch=epoch, reason=reason)
 
     def flush(self) -> None:
         """Write all lines, so that a checkpoint finds what it follows."""

@@ -45,6 +45,7 @@ def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any
         "messages_per_step": sum(world.all_gather(sync.messages_per_step)) // world.size,
         "parameters": session.arena.num_parameters,
         "resumed_at": trainer.resumed_at,
+        "skipped_steps": trainer.record.skipped,
         "checkpoints": _checkpoints(trainer),
         "time_share": mean.shares(),
         "time_share_of_rank": [times.shares() for times in rank_times],
@@ -74,6 +75,8 @@ def print_report(report: dict[str, Any], directory: Path, console: Console) -> N
         ("speed", f"{report['samples_per_second']:,.0f} samples/s on {count(report['ranks'], 'rank')}"),
         ("gradients", _say_exchange(report)),
     ]
+    if report["skipped_steps"]:
+        rows.append(("skipped", count(report["skipped_steps"], "step")))
     saved = report["checkpoints"]
     if saved["written"] or saved["failed"]:
         failed = f", {saved['failed']} failed" if saved["failed"] else ""

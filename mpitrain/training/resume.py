@@ -45,6 +45,7 @@ def facts_of(trainer: "Trainer") -> dict[str, Any]:
         "position": {**dataclasses.asdict(here), "totals": here.totals.tolist()},
         "results": [dataclasses.asdict(result) for result in trainer.record.results],
         "best_epoch": trainer.record.best_epoch,
+        "skipped": trainer.record.skipped,
     }
 
 
@@ -116,7 +117,7 @@ def restore(trainer: "Trainer", checkpoint: Checkpoint) -> None:
     trainer.step = trainer.resumed_at = facts["step"]
     trainer.position = Position(**{**facts["position"], "totals": np.array(facts["position"]["totals"])})
     trainer.record.results = [EpochResult(**{**r, "times": Times(**r["times"])}) for r in facts["results"]]
-    trainer.record.best_epoch = facts["best_epoch"]
+    trainer.record.best_epoch, trainer.record.skipped = facts["best_epoch"], facts["skipped"]
 
 
 def _say(value: Any) -> str:

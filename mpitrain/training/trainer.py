@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from ..comm.record import INPUT
 from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment
-from ..data.loader import Loader
+from ..data.loader import Batch, Loader
 from ..errors import AgreedError
 from ..losses import Totals
 from ..optim import clip_factor
@@ -22,6 +21,7 @@ from ..saved import Saved
 from .checkpoint import State, Writer
 from .checkpoint.agenda import Agenda
 from .clock import StepClock, Times
+from .culprit import find_culprit
 from .evaluation import Evaluator
 from .position import Position
 from .progress import EpochResult, Lines
@@ -35,6 +35,7 @@ from .wishes import Wishes, nothing
 
 # places in the arena's header: they are summed with the first bucket, and so all ranks know after each step
 WEIGHT, LOSS, CORRECT, STOP, LEAVE, SAVE, IDLE = range(7)
+MOST_BAD_STEPS = 10  # in a row: whatever is wrong does not go away by leaving steps out
 
 
 class Trainer:
@@ -117,6 +118,7 @@ class Trainer:
         self.record = Record(self._scoring, directory, progress)
         self.times = Times()
         self.stopped = self.left = False
+        self._states, self._bad_steps = session.arena.states.copy(), 0
         self._agenda = Agenda(config.checkpoint.every, config.checkpoint.max_time)
         self.writer = None if run_path is None else self._make_writer(run_path)
 
@@ -164,10 +166,11 @@ class Trainer:
         for microbatches in self._batches(here.epoch, first):
             sums = self._train_step(microbatches)
             here.add(sums)
+            if sums is not None:
+                self.record.step_done(self.step, here.epoch, Totals(*sums), self._lr(self.step - 1))
             input_now = self.loader.wait_seconds
             clock.step_done(input_now - input_before, self.data_parallel.sync_seconds)
             input_before, self.data_parallel.sync_seconds = input_now, 0.0
-            self.record.step_done(self.step, here.epoch, Totals(*sums), self._lr(self.step - 1))
             speed = (self._samples(here.steps) - self._samples(first)) / (time.perf_counter() - begin)
             self._progress.step(self._train_scores(here.totals), speed, clock.so_far())
             self._checkpoint_if_due()
@@ -220,7 +223,7 @@ class Trainer:
         writer.begin(self.step, facts_of(self) if self.world.rank == 0 else {})
         self._agenda.saved()
 
-    def _batches(self, epoch: int, first: int) -> Iterator[list[Any]]:
+    def _batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """Yield the batches of an epoch from step ``first`` on; waiting is watched like waiting for a rank."""
         batches = self.loader.epoch(epoch, first)
         while True:
@@ -230,12 +233,13 @@ class Trainer:
                 return
             yield microbatches
 
-    def _train_step(self, microbatches: list[Any]) -> np.ndarray:
-        """Do one step; return weight, loss and correct, summed over all ranks."""
+    def _train_step(self, microbatches: list[Batch]) -> np.ndarray | None:
+        """Do one step; return weight, loss and correct, summed over all ranks, or None if it was left out."""
         model, arena, loss, saved = self.session.model, self.session.arena, self.session.loss, self._saved
         self.data_parallel.begin(len(microbatches))
         arena.header[STOP : IDLE + 1] = self._say()
         saved.step = self.step
+        self._states[...] = arena.states
         for batch in microbatches:
             saved.first = batch.first
             outputs = model.forward(batch.x, saved)
@@ -243,23 +247,38 @@ class Trainer:
             model.backward(loss.backward(saved), saved)
         self.data_parallel.finish()
         self._asked = arena.header[: IDLE + 1].astype(np.float64)
-        sums = self._asked[:STOP]
-        if not math.isfinite(sums[LOSS]):
-            raise AgreedError(
-                f"the loss became {sums[LOSS]} in step {self.step + 1}: try a smaller --lr, --warmup or --clip-norm",
-                code=1,
-            )
         self.stopped, self.left = bool(self._asked[STOP]), bool(self._asked[LEAVE])
-        scale = 1 / max(1.0, sums[WEIGHT])
-        if self.config.optimizer.clip_norm:
-            scale *= clip_factor(self.data_parallel.norm() * scale, self.config.optimizer.clip_norm)
-        self.data_parallel.update(self.optimizer, self._lr(self.step), scale)
+        sums = self._asked[:STOP]
+        norm = self.data_parallel.norm()
+        finite = math.isfinite(sums[LOSS]) and math.isfinite(norm)
+        if finite:
+            scale = 1 / max(1.0, sums[WEIGHT])
+            if self.config.optimizer.clip_norm:
+                scale *= clip_factor(norm * scale, self.config.optimizer.clip_norm)
+            self.data_parallel.update(self.optimizer, self._lr(self.step), scale)
+        else:
+            self._not_finite(sums[LOSS], norm, microbatches)
+        self._bad_steps = 0 if finite else self._bad_steps + 1
         self.step += 1
         self.world.first_step_done()
         every = self.config.parallel.check_every
         if every and self.step % every == 0:
             self.data_parallel.verify(f"after step {self.step}")
-        return sums
+        return sums if finite else None
+
+    def _not_finite(self, loss: float, norm: float, microbatches: list[Batch]) -> None:
+        """Stop the run on all ranks, or undo what forward has changed and say which step is left out."""
+        session, what = self.session, f"the loss became {loss}"
+        if math.isfinite(loss):
+            what = f"the norm of the gradient became {norm}"
+        where = find_culprit(session.model, session.arena, session.loss, self._saved, microbatches, self.world)
+        session.arena.states[...] = self._states
+        if self.config.optimizer.non_finite == "stop":
+            hint = "try a smaller --lr, --warmup or --clip-norm, or --non-finite skip"
+            raise AgreedError(f"{what} in step {self.step + 1}: {where}; {hint}", code=1)
+        if self._bad_steps + 1 == MOST_BAD_STEPS:
+            raise AgreedError(f"{what} in step {self.step + 1}, the {MOST_BAD_STEPS}th in a row: {where}", code=1)
+        self.record.step_skipped(self.step + 1, self.position.epoch, f"{what}: {where}")
 
     def _say(self) -> tuple[bool, ...]:
         """Return what this rank tells the others with its gradients: stop, leave, save, idle."""

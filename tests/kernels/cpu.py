@@ -83,20 +83,41 @@ class Kernels:
 
 
 def build(name: str, edit: Callable[[str], str] | None = None, *, folder: Path = KERNELS, **macros: int) -> Kernels:
-    """Build folder/name, its text changed by ``edit`` first; under MPITRAIN_ASAN=1 with bounds checks."""
+    """Build folder/name, its text changed by ``edit`` first; under MPITRAIN_ASAN=1 with bounds checks.
+
+    What is edited has the headers of common/ in it, so that they can be changed too.
+    """
     text = (folder / name).read_text()
     if edit is not None:
+        text = _with_headers(text, set())
         broken = edit(text)
         assert broken != text, "the edit of the kernel changed nothing"
         text = broken
     return Kernels(_library(name, text, folder, tuple(sorted(macros.items())), edit is None), text, macros)
 
 
+def _with_headers(text: str, known: set[str]) -> str:
+    def header(match: re.Match) -> str:
+        name = match[1].removeprefix("common/")
+        if name in known:
+            return ""
+        known.add(name)
+        return _with_headers((KERNELS / "common" / name).read_text(), known)
+
+    return re.sub(r'^#include "((?:common/)?\w+\.cuh)"$', header, text, flags=re.M)
+
+
 @functools.cache
 def _library(name: str, text: str, folder: Path, macros: tuple[tuple[str, int], ...], as_is: bool) -> Path:
-    kernels = re.findall(r'^extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(', text, re.M)
+    kernels = re.findall(
+        r'^extern "C" __global__ void\s+(?:__cluster_dims__\((\w+), 1, 1\)\s+)?'
+        r"(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(",
+        text,
+        re.M,
+    )
     assert kernels, f"{name} has no kernel"
-    unit = "\n".join([f'#line 1 "{name}"', text, *(f"EXPORT_KERNEL({kernel})" for kernel in kernels), ""])
+    exports = [f"EXPORT_KERNEL({kernel}, {cluster or 1})" for cluster, kernel in kernels]
+    unit = "\n".join([f'#line 1 "{name}"', text, *exports, ""])
     command = [COMPILER or "g++", *FLAGS, *(WARNINGS if as_is else ["-w"])]
     command += ["-include", str(SHIM / "cuda_on_cpu.h"), f"-I{folder}", f"-I{KERNELS}"]
     if os.environ.get("MPITRAIN_ASAN"):

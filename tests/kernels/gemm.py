@@ -151,12 +151,13 @@ def slope(name: str, x: np.ndarray, step: float = 1e-5) -> np.ndarray:
 class Variant:
     """What a kernel was compiled for."""
 
-    kernel: str  # gemm_simt or gemm_mma
+    kernel: str  # gemm_simt, gemm_mma or gemm_wgmma
     transpose_a: bool = False
     transpose_b: bool = False
     epilogue: str = "none"
     inputs: str = "fp32"  # fp32, tf32, bf16
     outputs: str = "fp32"
+    cluster: int = 1  # gemm_wgmma: blocks that share B
 
     @property
     def macros(self) -> dict[str, int]:
@@ -165,17 +166,21 @@ class Variant:
             "TRANSPOSE_B": int(self.transpose_b),
             "EPILOGUE": EPILOGUES.index(self.epilogue),
         }
-        if self.kernel == "gemm_mma":
+        if self.kernel == "gemm_wgmma":
+            macros["CLUSTER"] = self.cluster
+        if self.kernel != "gemm_simt":
             macros |= {"INPUT_BF16": int(self.inputs == "bf16"), "OUTPUT_BF16": int(self.outputs == "bf16")}
         return macros
 
     def seen(self, x: np.ndarray) -> np.ndarray:
         """Return what the kernel multiplies in place of x."""
+        if self.kernel == "gemm_wgmma" and self.inputs == "tf32":
+            return (x.view(np.uint32) & 0xFFFFE000).view(np.float32)  # the hardware cuts, and nobody rounds before it
         return {"fp32": lambda x: x, "tf32": to_tf32, "bf16": lambda x: from_bf16(to_bf16(x))}[self.inputs](x)
 
     def __str__(self) -> str:
         layout = "".join("NT"[t] for t in (self.transpose_a, self.transpose_b))
-        return f"{layout}-{self.epilogue}-{self.inputs}-{self.outputs}"
+        return f"{layout}-{self.epilogue}-{self.inputs}-{self.outputs}" + f"-cluster{self.cluster}" * (self.cluster > 1)
 
 
 class Product:
@@ -191,6 +196,7 @@ class Product:
         self.c = self.out if case.in_place else self._output(shape)
         c_values = self._draw(self.c) if case.beta else np.zeros(shape)
         self.bias = self.rng.standard_normal(case.n).astype(np.float32)
+        self.slab = slab
         self.column_sums = Buffer((case.batch, -(-case.m // slab), case.n), 0, 0, np.float32)
         self.partials = Buffer((case.splits * case.batch, case.m, case.n), 0, 0, np.float32)
 
@@ -269,8 +275,16 @@ class Product:
 
 def run(kernels: Kernels, variant: Variant, case: Case) -> float:
     """Run one case, with gemm_sum after it where K is cut, and return its error."""
-    slab = 32 if case.splits > 1 else kernels.macro("WARP_M")
-    product = Product(variant, case, slab)
+    product = Product(variant, case, slab=32 if case.splits > 1 else kernels.macro("WARP_M"))
+    launch = launch_persistent if variant.kernel == "gemm_wgmma" else launch_tiles
+    launch(kernels, variant, case, product)
+    if case.splits > 1:
+        sum_parts(variant, case, product)
+    return product.error()
+
+
+def launch_tiles(kernels: Kernels, variant: Variant, case: Case, product: Product) -> None:
+    """Launch gemm_simt or gemm_mma: a block for each tile."""
     tile_m, tile_n = kernels.macro("TILE_M"), kernels.macro("TILE_N")
     kernels.launch(
         variant.kernel,
@@ -280,9 +294,44 @@ def run(kernels: Kernels, variant: Variant, case: Case) -> float:
         arguments=[product.arguments()],
         seed=case.seed,
     )
-    if case.splits > 1:
-        sum_parts(variant, case, product)
-    return product.error()
+
+
+TENSOR_MAP = np.dtype(
+    [
+        ("base", np.uint64),
+        ("size", np.uint64, 3),
+        ("stride", np.uint64, 3),
+        ("box", np.uint32, 3),
+        ("element_bytes", np.uint32),
+    ]
+)
+
+
+def tensor_map(buffer: Buffer, box: tuple[int, int]) -> np.ndarray:
+    """Return what the shim takes for a tensor map: boxes of ``box`` (elements of a row, rows) of a matrix as stored."""
+    batch, rows, cols = buffer.values.shape
+    size = buffer.values.itemsize
+    record = np.zeros((), TENSOR_MAP)
+    record["base"], record["element_bytes"] = buffer.address, size
+    record["size"], record["box"] = (cols, rows, batch), (*box, 1)
+    record["stride"] = (size, buffer.ld * size, buffer.stride * size)
+    return record
+
+
+def launch_persistent(kernels: Kernels, variant: Variant, case: Case, product: Product) -> None:
+    """Launch gemm_wgmma on a GPU of three clusters."""
+    tile_m, tile_n, stages = (kernels.macro(name) for name in ("TILE_M", "TILE_N", "STAGES"))
+    box = 64 if variant.inputs == "bf16" else 32
+    a_map = tensor_map(product.a, (box, box if variant.transpose_a else tile_m))
+    b_map = tensor_map(product.b, (box, tile_n // variant.cluster if variant.transpose_b else box))
+    kernels.launch(
+        "gemm_wgmma",
+        grid=(3 * variant.cluster, 1, 1),
+        block=(384, 1, 1),
+        shared_bytes=stages * (tile_m + tile_n) * 128 + stages * 16 + 1024,
+        arguments=[a_map, b_map, product.arguments()],
+        seed=case.seed,
+    )
 
 
 def sum_parts(variant: Variant, case: Case, product: Product) -> None:

@@ -9,6 +9,8 @@ pytestmark = cpu.needs_gxx
 
 SIMT, TF32, TF32_TN = Variant("gemm_simt"), Variant("gemm_mma", inputs="tf32"), Variant("gemm_mma", 1, 0, inputs="tf32")
 BF16 = Variant("gemm_mma", inputs="bf16")
+WGMMA = Variant("gemm_wgmma", inputs="bf16")
+PAIR = Variant("gemm_wgmma", 0, 1, inputs="bf16", cluster=2)
 WAIT, BARRIER, FETCH = "    copy_wait<STAGES - 2>();", "    __syncthreads();", "    fetch(tile + STAGES - 1);"
 
 PRODUCTS = {
@@ -33,6 +35,42 @@ PRODUCTS = {
     "not rounded to tf32": (TF32, "r[i] = to_tf32(r[i])", "r[i] = r[i]"),
 }  # fmt: skip
 
+FULL = "    barrier_wait(&stages.full[at.stage], at.phase);\n"
+EMPTY = "      barrier_wait(&stages.empty[at.stage], at.phase ^ 1);\n"
+FIRST_MEETING = "  if (CLUSTER > 1)\n    cluster_barrier();\n  else\n    __syncthreads();\n"
+LAST_MEETING = "  if (CLUSTER > 1) cluster_barrier();  // nobody"
+HOPPER = {
+    "no barrier after the init": (WGMMA, FIRST_MEETING, ""),
+    "no fence after the init": (WGMMA, "    barrier_init_fence();\n", ""),
+    "multiplied before the bytes are there": (WGMMA, FULL, ""),
+    "filled before it is empty": (WGMMA, EMPTY, ""),
+    "waits for the wrong phase": (WGMMA, "at.phase ^ 1", "at.phase"),
+    "the phase never turns": (WGMMA, "      phase ^= 1;\n", ""),
+    "expects a part of the bytes": (WGMMA, "barrier_expect(full, STAGE_BYTES)", "barrier_expect(full, A_BYTES)"),
+    "released before wgmma has read it": (WGMMA, "    wgmma_wait<1>();", "    //"),
+    "released one step early": (WGMMA, "release(stages, last);\n    last", "release(stages, at.stage);\n    last"),
+    "sums read before wgmma is done": (WGMMA, "  wgmma_wait<0>();\n", ""),
+    "no fence before wgmma": (WGMMA, "    wgmma_fence();\n", ""),
+    "group not committed": (WGMMA, "    wgmma_commit();\n", ""),
+    "first product added to what was there": (WGMMA, "step > 0 || i > 0", "i > 0"),
+    "no swizzle in the descriptor": (WGMMA, "SWIZZLE_128 = 1ull << 62", "SWIZZLE_128 = 0"),
+    "a swizzle of 64 bytes": (WGMMA, "SWIZZLE_128 = 1ull << 62", "SWIZZLE_128 = 2ull << 62"),
+    "tiles not aligned to the swizzle": (WGMMA, "shared + (1024 - shared_address(shared) % 1024) % 1024", "shared"),
+    "a wrong stride in the descriptor": (WGMMA, "GROUP = 1024;", "GROUP = 512;"),
+    "a wrong leading offset": (WGMMA, "K_CONTIGUOUS ? 1 : leading >> 4", "K_CONTIGUOUS ? 1 : leading >> 5"),
+    "k advanced too little": (WGMMA, "A_STEP = TRANSPOSE_A ? STEP_BYTES / sizeof(Input) * ROW_BYTES : STEP_BYTES",
+                              "A_STEP = 16"),
+    "both consumers take the same rows": (WGMMA, "stages, at, steps, consumer * GROUP_M", "stages, at, steps, 0"),
+    "a factor transposed": (WGMMA, "wgmma<INPUT_BF16, !TRANSPOSE_A", "wgmma<INPUT_BF16, TRANSPOSE_A"),
+    "half of B twice": (PAIR, "origin.col + rank * SHARE, k", "origin.col, k"),
+    "half of B not sent": (PAIR, "(1 << CLUSTER) - 1)", "1 << rank)"),
+    "a stage empty when this block is done with it": (PAIR, "CONSUMER_WARPS * CLUSTER", "CONSUMER_WARPS"),
+    "the other block not told": (PAIR, "if (lane < CLUSTER) barrier_arrive(&stages.empty[stage], lane)",
+                                 "if (lane < CLUSTER) barrier_arrive(&stages.empty[stage], rank_in_cluster())"),
+    "blocks of a cluster that do not meet at first": (PAIR, FIRST_MEETING, "  __syncthreads();\n"),
+    "a block that leaves early": (PAIR, LAST_MEETING, "  // nobody"),
+}  # fmt: skip
+
 RUNGS = {
     "no barrier before reading": ("gemm_03_shared", "    __syncthreads();\n    for", "    for"),
     "no barrier before overwriting": ("gemm_05_2d_tile", "    }\n    __syncthreads();\n  }", "    }\n  }"),
@@ -42,9 +80,26 @@ RUNGS = {
 
 @pytest.mark.parametrize("mistake", PRODUCTS)
 def test_broken_product_is_found(mistake):
-    variant, right, wrong = PRODUCTS[mistake]
-    broken = cpu.build(f"{variant.kernel}.cu", lambda text: text.replace(right, wrong), **variant.macros)
-    case = Case(150, 140, 300, pad=4, seed=1)
+    check(*PRODUCTS[mistake], Case(150, 140, 300, pad=4, seed=1))
+
+
+# Two or three tiles a block, of eight steps each, so that the ring of stages turns over; 128 columns are enough.
+HOPPER_CASE, HOPPER_TILE = Case(256, 400, 8 * 64, seed=1), {"TILE_N": 128, "STAGES": 3}
+
+
+@pytest.mark.parametrize("variant", [WGMMA, PAIR], ids=str)
+def test_what_is_broken_was_right(variant):
+    kernels = cpu.build("gemm_wgmma.cu", **variant.macros, **HOPPER_TILE)
+    assert gemm.run(kernels, variant, HOPPER_CASE) < 1e-6
+
+
+@pytest.mark.parametrize("mistake", HOPPER)
+def test_broken_wgmma_product_is_found(mistake):
+    check(*HOPPER[mistake], HOPPER_CASE, **HOPPER_TILE)
+
+
+def check(variant, right, wrong, case, **tile):
+    broken = cpu.build(f"{variant.kernel}.cu", lambda text: text.replace(right, wrong), **variant.macros, **tile)
     try:
         error = gemm.run(broken, variant, case)
     except (cpu.Launch, AssertionError):  # refused by the shim, or written outside the matrix

@@ -36,6 +36,7 @@ WITH_OPTIONS = [
     *(f"two_level:node=3,inner={name},outer=tree" for name in ("ring", "halving", "tree", "chain")),
     *(f"two_level:node=2,outer={name}" for name in names() if name != "two_level"),
     "two_level:node=2,outer=two_level(node=2,outer=pipelined_ring)",
+    *(f"{name}/pat:aggregate={a}" for name in ("all_gather", "reduce_scatter") for a in (1, 2, 5)),
     "broadcast/chain:segments=1",
     "reduce/chain:segments=3",
 ]
@@ -52,13 +53,21 @@ def test_provenance_and_promises(name):
     assert f"checked for P <= {MAX_RANKS}" in check(found, MAX_RANKS)
 
 
+def test_pat_sends_the_least_as_far_as_can_be():
+    """Of 16 chunks, 1 goes 8 ranks, 2 go 4, 4 go 2, and 8 go to the neighbour: Bruck's the other way round."""
+    found = [(step.send_to, len(step.send)) for step in find("all_gather/pat")(0, 16)]
+    assert found == [(8, 1), (4, 2), (2, 4), (1, 8)]
+    few = [len(step.send) for step in find("all_gather/pat:aggregate=4")(0, 64)]
+    assert few == [1, 2] + [4] * 15
+
+
 @pytest.mark.parametrize("name", ["tree", "recursive_doubling", "halving_doubling", "swing", "bine", "double_tree"])
 def test_provenance_of_many_ranks(name):
     for size in (32, 48, 63, 64):
         Provenance(find(name), size).run()
 
 
-@pytest.mark.parametrize("name", [*names(), *WITH_OPTIONS[:-2]])
+@pytest.mark.parametrize("name", [*names(), *(name for name in WITH_OPTIONS if "/" not in name)])
 def test_the_sum(name):
     found = find(name)
     for size in range(1, MAX_RANKS + 1):
@@ -83,11 +92,37 @@ def test_the_sum_of_a_thousand_in_every_dtype(name, dtype):
             np.testing.assert_array_equal(out, np.sum(inputs, axis=0).astype(dtype))
 
 
+def simulate_a_million_and_three(name, size, dtype):
+    places = np.arange(1_000_003, dtype=np.int32)
+    parts = [(places * (2 * rank + 3) % 101 - 50).astype(np.int16) for rank in range(size)]
+    expected = np.sum(parts, axis=0, dtype=np.int16).astype(dtype)
+    for out in simulate(find(name), [part.astype(dtype) for part in parts]):
+        assert out.dtype == dtype
+        np.testing.assert_array_equal(out, expected)
+
+
 @pytest.mark.parametrize("name", ["ring", "recursive_doubling", "double_tree", "swing"])
 def test_the_sum_of_a_million_and_three(name):
-    inputs = [np.random.default_rng(rank).integers(-50, 50, 1_000_003).astype(np.float32) for rank in range(5)]
-    for out in simulate(find(name), inputs):
-        np.testing.assert_array_equal(out, np.sum(inputs, axis=0))
+    simulate_a_million_and_three(name, 5, np.float32)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("size", range(1, MAX_RANKS + 1))
+@pytest.mark.parametrize("name", names())
+def test_every_sum_of_a_million_and_three(name, size, dtype):
+    simulate_a_million_and_three(name, size, dtype)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("size", range(1, MAX_RANKS + 1))
+@pytest.mark.parametrize("name", names())
+def test_every_sum_of_a_few(name, size, dtype):
+    for num_elements in sorted({0, 1, size - 1, size, 1000}):
+        inputs = [np.random.default_rng(rank).integers(-50, 50, num_elements).astype(dtype) for rank in range(size)]
+        for out in simulate(find(name), inputs):
+            np.testing.assert_array_equal(out, np.sum(inputs, axis=0).astype(dtype))
 
 
 @pytest.mark.parametrize("name", names())

@@ -35,7 +35,12 @@ def file(tmp_path):
 
 def test_names():
     assert names()[:3] == ("ring", "tree", "flat")
-    assert names("all_gather") == ("all_gather/bruck", "all_gather/recursive_doubling", "all_gather/ring")
+    assert names("all_gather") == (
+        "all_gather/bruck",
+        "all_gather/pat",
+        "all_gather/recursive_doubling",
+        "all_gather/ring",
+    )
     assert set(GOALS) == set(COLLECTIVES)
     for collective in COLLECTIVES:
         for name in names(collective):

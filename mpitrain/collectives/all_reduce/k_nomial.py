@@ -4,7 +4,7 @@ The tree of the digits of a rank in base k: the parent has the lowest digit that
 is the binomial tree, with k = P the flat one.
 
 Cost: at most 2(k-1) ceil(log_k P) rounds: 2(k-1) ceil(log_k P)(alpha + n beta) + (k-1) ceil(log_k P) n gamma.
-Source: Thakur, Rabenseifner & Gropp 2005, "Optimization of collective communication operations in MPICH".
+Source: Wilkins et al. 2023, "Generalized collective algorithms for the exascale era" (CLUSTER).
 """
 
 from collections.abc import Iterator

@@ -3,7 +3,7 @@
 Rank 0 scatters the chunks down a binomial tree, and a ring all-gather completes them.
 
 Cost: (ceil(lg P) + P-1) alpha + 2(P-1)/P n beta.
-Source: Barnett, Shuler, Gupta, Payne, van de Geijn & Watts 1994, "Building a high-performance collective
+Source: Barnett, Gupta, Payne, Shuler, van de Geijn & Watts 1994, "Building a high-performance collective
 communication library" (SC).
 """
 

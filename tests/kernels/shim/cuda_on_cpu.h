@@ -10,17 +10,20 @@
 #include <utility>
 
 #include "block.h"
+#include "hopper.h"
 
 #define __global__
 #define __device__
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
+#define __grid_constant__
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __shared__ static __attribute__((section("shared_memory")))
 
 #define threadIdx (on_cpu::block.current->index)
-#define blockIdx (on_cpu::block.index)
+#define blockIdx (on_cpu::block.cta().index)
 #define blockDim (on_cpu::block.size)
 #define gridDim (on_cpu::block.grid)
 #define __syncthreads() on_cpu::block.barrier(__LINE__)
@@ -82,24 +85,30 @@ void call(void (*kernel)(A...), void** arguments) {
 
 inline void** kernel_arguments;
 
-// Run `body` for every block of the grid, in an order drawn from `seed`; 0, or 1 with the reason in `error`.
-inline int launch(void (*body)(), const unsigned* grid, const unsigned* size, size_t shared_bytes, void** arguments,
-                  unsigned seed, char* error, size_t error_bytes) {
-  constexpr size_t ALIGNMENT = 1024;
-  std::vector<char> memory(shared_bytes + ALIGNMENT);
-  char* shared = memory.data() + (ALIGNMENT - reinterpret_cast<uintptr_t>(memory.data()) % ALIGNMENT);
+// Run `body` for every block of the grid, `cluster` of them at a time, in an order drawn from `seed`; 0, or 1 with the
+// reason in `error`.
+inline int launch(void (*body)(), unsigned cluster, const unsigned* grid, const unsigned* size, size_t shared_bytes,
+                  void** arguments, unsigned seed, char* error, size_t error_bytes) {
+  std::vector<char> memory((cluster + 1) * SHARED_APART);
+  char* shared = memory.data() + (SHARED_APART - reinterpret_cast<uintptr_t>(memory.data()) % SHARED_APART);
   Random random(seed);
-  std::vector<unsigned> order(size_t(grid[0]) * grid[1] * grid[2]);
+  moments = Random(seed);
+  std::vector<unsigned> order(size_t(grid[0]) * grid[1] * grid[2] / cluster);
   std::iota(order.begin(), order.end(), 0u);
   for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[random.below(i)]);
 
   kernel_arguments = arguments;
   block.grid = {grid[0], grid[1], grid[2]};
   block.size = {size[0], size[1], size[2]};
-  block.dynamic_shared = shared;
-  for (unsigned i : order) {
-    block.index = {i % grid[0], i / grid[0] % grid[1], i / grid[0] / grid[1]};
-    poison(shared, shared + shared_bytes);
+  block.shared_bytes = shared_bytes;
+  block.ctas.resize(cluster);
+  for (unsigned number : order) {
+    for (unsigned c = 0; c < cluster; c++) {
+      const unsigned i = number * cluster + c;
+      block.ctas[c].index = {i % grid[0], i / grid[0] % grid[1], i / grid[0] / grid[1]};
+      block.ctas[c].dynamic_shared = shared + c * SHARED_APART + SHARED_FIRST;
+      poison(block.ctas[c].dynamic_shared, block.ctas[c].dynamic_shared + shared_bytes);
+    }
     poison(__start_shared_memory, __stop_shared_memory);
     const std::string failure = block.run(body, stacks, random);
     if (failure.empty()) continue;
@@ -149,8 +158,8 @@ T atomicCAS(T* to, std::common_type_t<T> expected, std::common_type_t<T> value) 
   return old;
 }
 
-// The function that Python calls to launch `kernel`; the first six parameters are those of cuLaunchKernel.
-#define EXPORT_KERNEL(kernel)                                                                                     \
+// The function that Python calls to launch `kernel`, `cluster` blocks at a time.
+#define EXPORT_KERNEL(kernel, cluster)                                                                            \
   extern "C" __attribute__((visibility("default"))) int launch_##kernel(                                          \
       const unsigned* grid, const unsigned* block, size_t shared_bytes, void** arguments, unsigned seed,          \
       char* error, size_t error_bytes) {                                                                          \
@@ -158,5 +167,5 @@ T atomicCAS(T* to, std::common_type_t<T> expected, std::common_type_t<T> value) 
       on_cpu::call(kernel, on_cpu::kernel_arguments);                                                             \
       on_cpu::block.end_thread();                                                                                 \
     };                                                                                                            \
-    return on_cpu::launch(body, grid, block, shared_bytes, arguments, seed, error, error_bytes);                  \
+    return on_cpu::launch(body, cluster, grid, block, shared_bytes, arguments, seed, error, error_bytes);         \
   }

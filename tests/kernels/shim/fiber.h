@@ -29,7 +29,7 @@ class Stacks {
   }
 
  private:
-  static constexpr size_t COUNT = 1024;
+  static constexpr size_t COUNT = 2 * 1024;  // two blocks of a cluster
   char* base_ = nullptr;
   size_t guarded_ = 0;
 };

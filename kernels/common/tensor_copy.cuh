@@ -1,0 +1,48 @@
+// Bulk tensor copies (TMA, sm_90): one thread asks for a box of a matrix, and the hardware brings it to shared memory,
+// swizzled, with zeros where the box hangs over the edge, and counts its bytes at an mbarrier.
+// The map, made on the host by cuTensorMapEncodeTiled, says where the matrix lies and what the box is: here dims are
+// (along a row, row, matrix of the batch), a row of the box is 128 bytes, and 16-byte pieces of it are permuted by the
+// row's number: piece p of row r lies at p ^ r % 8. PTX ISA, "cp.async.bulk.tensor".
+#pragma once
+#include "mbarrier.cuh"
+
+#ifdef CUDA_ON_CPU
+using on_cpu::TensorMap;
+#else
+struct alignas(64) TensorMap {
+  unsigned char opaque[128];
+};
+#endif
+
+__device__ __forceinline__ void prefetch_tensor_map(const TensorMap* map) {
+#ifndef CUDA_ON_CPU
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+#else
+  (void)map;
+#endif
+}
+
+__device__ __forceinline__ void tensor_copy(void* to, const TensorMap* map, int x, int y, int z, Barrier* barrier) {
+#ifdef CUDA_ON_CPU
+  on_cpu::start_tensor_copy(to, map, x, y, z, barrier, 1u << on_cpu::block.current->cta);
+#else
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];"
+      ::"r"(shared_address(to)), "l"(map), "r"(x), "r"(y), "r"(z), "r"(shared_address(barrier))
+      : "memory");
+#endif
+}
+
+// The same box to the same place in each block of the cluster whose bit is set, counted at the barrier of each.
+__device__ __forceinline__ void tensor_copy_multicast(void* to, const TensorMap* map, int x, int y, int z,
+                                                      Barrier* barrier, unsigned short blocks) {
+#ifdef CUDA_ON_CPU
+  on_cpu::start_tensor_copy(to, map, x, y, z, barrier, blocks);
+#else
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
+      "[%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(shared_address(to)),
+      "l"(map), "r"(x), "r"(y), "r"(z), "r"(shared_address(barrier)), "h"(blocks)
+      : "memory");
+#endif
+}

@@ -1,0 +1,105 @@
+// Products by register tiles (tile.h): a block of rows, one panel of columns at a time.
+
+typedef struct {
+    const float *a, *b, *first;
+    float *c;
+    long at, ak, ah, bk, bh;    // steps through a and b, see tile.h
+    long H, K;                  // the sum runs over H x K
+    long ct, first_step, width; // from row to row of c and of first; columns of c
+    int relu;
+} Tile;
+
+#if WIDTH == 16 || defined(__aarch64__)
+#define PAIR_ROWS 12 // rows of a tile two vectors wide: 24 of 32 registers
+#else
+#define PAIR_ROWS 6
+#endif
+#define PANEL (2 * WIDTH)
+
+#define TILE_VEC vec
+#define TILE(name) JOIN(name##_, WIDTH)
+#include "tile.h"
+#undef TILE_VEC
+#undef TILE
+#define HALF HALF_OF(WIDTH) // of a vector: for few columns
+#define HALF_OF(width) JOIN(HALF_OF_, width)
+#define HALF_OF_16 8
+#define HALF_OF_8 4
+#define HALF_OF_4 4
+#if WIDTH > 4
+#define TILE_VEC JOIN(v, HALF)
+#define TILE(name) JOIN(name##_, HALF)
+#include "tile.h"
+#undef TILE_VEC
+#undef TILE
+#endif
+
+// The columns that a panel with n columns left is wide in memory
+static long panel_width(long n) {
+    return n > WIDTH ? PANEL : n > HALF ? WIDTH : HALF;
+}
+
+// One panel (width at most PANEL) of any number of rows: they are cut into tiles of nearly equal height
+static void run_tiles(Tile q, long rows, int walk) {
+    const int pair = q.width > WIDTH;
+    const long most = pair ? PAIR_ROWS : 12, count = (rows + most - 1) / most;
+    void (*const *cases)(const Tile *) = q.width > HALF ? JOIN(cases_, WIDTH)[walk][pair] : JOIN(cases_, HALF)[walk][0];
+    const float *a = q.a, *first = q.first;
+    float *c = q.c;
+    for (long i = 0; i < count; i++) {
+        const long begin = rows * i / count, end = rows * (i + 1) / count;
+        q.a = a + begin * (walk ? q.at : 1);
+        q.c = c + begin * q.ct;
+        if (first) q.first = first + begin * q.first_step;
+        cases[end - begin - 1](&q);
+    }
+}
+
+// Copy b (K, N), rows ``step`` apart, into panels: columns of a panel are neighbours, zeros fill the last
+static void pack_panels(const float *b, long K, long N, long step, float *panels) {
+    for (long o = 0; o < N; o += PANEL) {
+        const long n = MIN(PANEL, N - o), width = panel_width(N - o);
+        for (long k = 0; k < K; k++, panels += width) {
+            memcpy(panels, b + k * step + o, 4 * n);
+            memset(panels + n, 0, 4 * (width - n));
+        }
+    }
+}
+
+// Floats that the panels of K x N numbers take
+static long panels_size(long K, long N) {
+    return K * (N / PANEL * PANEL + (N % PANEL ? panel_width(N % PANEL) : 0));
+}
+
+// to (N, M) = from (M, N), in blocks of 8 x 8
+static void transpose(const float *from, long M, long N, float *to) {
+    for (long i = 0; i < M; i += 8)
+        for (long j = 0; j < N; j += 8)
+            for (long n = j; n < MIN(j + 8, N); n++)
+                for (long m = i; m < MIN(i + 8, M); m++) to[n * M + m] = from[m * N + n];
+}
+
+typedef struct {
+    const float *parts[64];
+    float *to;
+    int count, add;
+} Sums;
+
+static void add_up_part(const void *context, long begin, long end, int thread) {
+    const Sums *s = context;
+    for (int k = 0; k < s->count; k++) {
+        const float *part = s->parts[k];
+        float *to = s->to;
+        if (k || s->add)
+            EACH for (long i = begin; i < end; i++) to[i] += part[i];
+        else if (part != to)
+            memcpy(to + begin, part + begin, 4 * (end - begin));
+    }
+}
+
+// Write (or add) to ``to`` the sum of what threads have in their scratch memory, in the order of the threads
+static void add_up(int threads, int slot, float *to, long size, int add) {
+    Sums s = {.to = to, .count = threads, .add = add};
+    for (int t = 0; t < threads; t++) s.parts[t] = scratch(t, slot, 0);
+    parallel(add_up_part, &s, size, 0.3 * threads);
+}

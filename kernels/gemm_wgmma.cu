@@ -1,0 +1,222 @@
+// Matrix product on Hopper's tensor cores, sm_90a: out = epilogue(alpha A B + beta C), summed in fp32
+// Arch: sm_90a
+// Shapes: A (M, K), B (K, N), C, out, pre (M, N), row-major with leading dims; bias (N,). See common/gemm.cuh. A and B
+//     begin at multiples of 16 bytes, and so do their rows and their matrices of a batch.
+// Types: INPUT_BF16 1: bf16; 0: fp32 read as tf32, with 13 bits cut off and not rounded, A (M, K) and B (N, K) only.
+//     OUTPUT_BF16 0: C, out and pre are fp32; 1: bf16.
+// Launch: a_map, b_map: the matrices as stored, in boxes BOX deep (below); grid CLUSTER x clusters, as many as run at
+//     once; 384 a block; SHARED_BYTES of dynamic shared memory, one block an SM; slabs of 16
+// Roofline: 2MNK operations for s (MK + KN + 2MN) bytes; compute-bound from about 1024^3 up. Oracle: ops/product.py.
+// Source: PTX ISA, wgmma, mbarrier, cp.async.bulk.tensor; Shah et al. 2024, "FlashAttention-3" (producer and consumers);
+//     Pranjal Shankhdhar 2024, "Outperforming cuBLAS on H100". The steps that lead here: ladder/.
+//
+// Three warpgroups share a block. One thread of the first, the producer, keeps a ring of STAGES tiles filled by tensor
+// copies; the others, the consumers, multiply 64 rows each of what has landed. Two mbarriers a stage pass it to and fro:
+// `full` turns when the bytes are there, `empty` when every warp has read them. Blocks are persistent: while consumers
+// write a tile of out, the producer is already in the next. A CLUSTER of two blocks computes tiles one below the other:
+// they want the same columns of B, so each fetches one half and sends it to both.
+#include "common/cluster.cuh"
+#include "common/fragments.cuh"
+#include "common/gemm.cuh"
+#include "common/mbarrier.cuh"
+#include "common/tensor_copy.cuh"
+#include "common/wgmma.cuh"
+
+#ifndef INPUT_BF16
+#define INPUT_BF16 1
+#endif
+#ifndef OUTPUT_BF16
+#define OUTPUT_BF16 0
+#endif
+#ifndef TILE_N
+#define TILE_N 256
+#define STAGES 4
+#endif
+#ifndef CLUSTER
+#define CLUSTER 1
+#endif
+#define TILE_M 128
+#define WARP_M 16
+#define THREADS 384
+#define SHARED_BYTES (STAGES * (TILE_M + TILE_N) * 128 + STAGES * 16 + 1024)
+
+#if INPUT_BF16
+using Input = bf16;
+#else
+using Input = float;
+static_assert(!TRANSPOSE_A && TRANSPOSE_B, "wgmma reads tf32 only where k is contiguous");
+#endif
+#if OUTPUT_BF16
+using Output = bf16;
+#else
+using Output = float;
+#endif
+
+constexpr int ROW_BYTES = 128;                           // of a box: what the swizzle is made for
+constexpr int BOX = ROW_BYTES / sizeof(Input);           // elements of it
+constexpr int TILE_K = BOX;
+constexpr int STEP_BYTES = 32;                           // of k, in one wgmma
+constexpr int CONSUMERS = 2, CONSUMER_WARPS = 4 * CONSUMERS, WARPGROUP = 128;
+constexpr int GROUP_M = TILE_M / CONSUMERS;              // rows of one consumer
+constexpr int A_BYTES = TILE_M * ROW_BYTES, B_BYTES = TILE_N * ROW_BYTES, STAGE_BYTES = A_BYTES + B_BYTES;
+
+static_assert(GROUP_M == 64, "the rows of one wgmma");
+static_assert(THREADS == (1 + CONSUMERS) * WARPGROUP, "a producer and the consumers");
+static_assert(CLUSTER == 1 || CLUSTER == 2, "tiles one below the other share B");
+static_assert(TILE_N % (64 * CLUSTER) == 0, "a block's share of B is whole boxes");
+static_assert(SHARED_BYTES <= 227 * 1024, "a block has at most 227 KB of shared memory");
+
+struct Stages {
+  unsigned char* tiles;  // of each stage A, then B
+  Barrier *full, *empty;
+
+  __device__ __forceinline__ explicit Stages(unsigned char* shared)
+      : tiles(shared + (1024 - shared_address(shared) % 1024) % 1024),
+        full(reinterpret_cast<Barrier*>(tiles + STAGES * STAGE_BYTES)),
+        empty(full + STAGES) {}
+  __device__ __forceinline__ unsigned char* a(int stage) const { return tiles + stage * STAGE_BYTES; }
+  __device__ __forceinline__ unsigned char* b(int stage) const { return tiles + stage * STAGE_BYTES + A_BYTES; }
+};
+
+// The place in the ring of stages: producer and consumers go round it in step.
+struct Place {
+  int stage = 0;
+  unsigned phase = 0;
+  __device__ __forceinline__ void advance() {
+    if (++stage == STAGES) {
+      stage = 0;
+      phase ^= 1;
+    }
+  }
+};
+
+// The work of one cluster, piece by piece: a tile (for each block), a part of K, a matrix of the batch.
+struct Work {
+  int number, tiles;
+  __device__ __forceinline__ explicit Work(const Gemm<Input, Output>& gemm)
+      : number(blockIdx.x / CLUSTER),
+        tiles(((gemm.m + CLUSTER * TILE_M - 1) / (CLUSTER * TILE_M)) * ((gemm.n + TILE_N - 1) / TILE_N)) {}
+  __device__ __forceinline__ bool left(const Gemm<Input, Output>& gemm) const {
+    return number < tiles * gemm.splits * gemm.batch;
+  }
+  __device__ __forceinline__ void advance() { number += gridDim.x / CLUSTER; }
+  __device__ __forceinline__ int split(const Gemm<Input, Output>& gemm) const { return number / tiles % gemm.splits; }
+  __device__ __forceinline__ int index(const Gemm<Input, Output>& gemm) const { return number / tiles / gemm.splits; }
+  __device__ __forceinline__ TileOrigin origin(const Gemm<Input, Output>& gemm) const {
+    TileOrigin at = tile_origin<CLUSTER * TILE_M, TILE_N>(number % tiles, gemm.m, gemm.n);
+    if (CLUSTER > 1) at.row += rank_in_cluster() * TILE_M;
+    return at;
+  }
+};
+
+__device__ __forceinline__ int num_steps(Depth depth) { return (depth.stop - depth.first + TILE_K - 1) / TILE_K; }
+
+// A matrix that is contiguous in k comes in one box of EXTENT rows; else in boxes of BOX columns, TILE_K deep.
+template <int EXTENT, bool K_CONTIGUOUS, class Copy>
+__device__ __forceinline__ void copy_boxes(unsigned char* tile, int first, int k, Copy copy) {
+  if (K_CONTIGUOUS) {
+    copy(tile, k, first);
+  } else {
+#pragma unroll
+    for (int i = 0; i < EXTENT / BOX; i++) copy(tile + i * TILE_K * ROW_BYTES, first + i * BOX, k);
+  }
+}
+
+__device__ __forceinline__ void produce(const Stages& stages, const TensorMap& a_map, const TensorMap& b_map,
+                                        const Gemm<Input, Output>& gemm) {
+  constexpr int SHARE = TILE_N / CLUSTER;  // of the columns of B
+  const int rank = CLUSTER > 1 ? rank_in_cluster() : 0;
+  Place at;
+  for (Work work(gemm); work.left(gemm); work.advance()) {
+    const TileOrigin origin = work.origin(gemm);
+    const Depth depth = depth_of(gemm, work.split(gemm));
+    const int a_index = gemm.a_batch ? work.index(gemm) : 0, b_index = gemm.b_batch ? work.index(gemm) : 0;
+    for (int k = depth.first; k < depth.stop; k += TILE_K, at.advance()) {
+      Barrier* full = &stages.full[at.stage];
+      barrier_wait(&stages.empty[at.stage], at.phase ^ 1);
+      barrier_expect(full, STAGE_BYTES);
+      copy_boxes<TILE_M, !TRANSPOSE_A>(stages.a(at.stage), origin.row, k, [&](unsigned char* to, int x, int y) {
+        tensor_copy(to, &a_map, x, y, a_index, full);
+      });
+      unsigned char* b = stages.b(at.stage) + rank * SHARE * ROW_BYTES;
+      copy_boxes<SHARE, TRANSPOSE_B>(b, origin.col + rank * SHARE, k, [&](unsigned char* to, int x, int y) {
+        if (CLUSTER == 1)
+          tensor_copy(to, &b_map, x, y, b_index, full);
+        else
+          tensor_copy_multicast(to, &b_map, x, y, b_index, full, (1 << CLUSTER) - 1);
+      });
+    }
+  }
+}
+
+// This warp has read the stage: tell every block of the cluster, whose producers all write to it.
+__device__ __forceinline__ void release(const Stages& stages, int stage) {
+  const int lane = threadIdx.x % 32;
+  if (lane < CLUSTER) barrier_arrive(&stages.empty[stage], lane);
+}
+
+// sums = the products over `steps` tiles, in 64 rows that begin at row `first` of each.
+__device__ __forceinline__ void multiply(float (&sums)[TILE_N / 8][4], const Stages& stages, Place& at, int steps,
+                                         int first) {
+  constexpr int A_STEP = TRANSPOSE_A ? STEP_BYTES / sizeof(Input) * ROW_BYTES : STEP_BYTES;
+  constexpr int B_STEP = TRANSPOSE_B ? STEP_BYTES : STEP_BYTES / sizeof(Input) * ROW_BYTES;
+  int last = 0;
+  for (int step = 0; step < steps; step++) {
+    barrier_wait(&stages.full[at.stage], at.phase);
+    const auto a = wgmma_factor<!TRANSPOSE_A>(stages.a(at.stage) + first * ROW_BYTES, TILE_K * ROW_BYTES);
+    const auto b = wgmma_factor<TRANSPOSE_B>(stages.b(at.stage), TILE_K * ROW_BYTES);
+    wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < ROW_BYTES / STEP_BYTES; i++)
+      wgmma<INPUT_BF16, !TRANSPOSE_A, TRANSPOSE_B>(sums, wgmma_advance(a, i * A_STEP), wgmma_advance(b, i * B_STEP),
+                                                   step > 0 || i > 0);
+    wgmma_commit();
+    wgmma_wait<1>();  // these may go on, those of the step before have read their stage
+    if (step > 0) release(stages, last);
+    last = at.stage;
+    at.advance();
+  }
+  wgmma_wait<0>();
+  if (steps > 0) release(stages, last);
+}
+
+__device__ __forceinline__ void consume(const Stages& stages, const Gemm<Input, Output>& gemm) {
+  const int consumer = threadIdx.x / WARPGROUP - 1, warp = threadIdx.x / 32 % 4;
+  Place at;
+  for (Work work(gemm); work.left(gemm); work.advance()) {
+    const TileOrigin origin = work.origin(gemm);
+    const int steps = num_steps(depth_of(gemm, work.split(gemm)));
+    float sums[1][TILE_N / 8][4] = {};
+    multiply(sums[0], stages, at, steps, consumer * GROUP_M);
+    const int row = origin.row + consumer * GROUP_M + warp * WARP_M;
+    finish_fragments(gemm, work.index(gemm), work.split(gemm), row, origin.col, sums);
+  }
+}
+
+extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
+gemm_wgmma(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map,
+           const __grid_constant__ Gemm<Input, Output> gemm) {
+  DYNAMIC_SHARED(shared);
+  const Stages stages(shared);
+  if (threadIdx.x == 0) {
+    prefetch_tensor_map(&a_map);
+    prefetch_tensor_map(&b_map);
+    for (int i = 0; i < STAGES; i++) {
+      barrier_init(&stages.full[i], 1);
+      barrier_init(&stages.empty[i], CONSUMER_WARPS * CLUSTER);
+    }
+    barrier_init_fence();
+  }
+  if (CLUSTER > 1)
+    cluster_barrier();
+  else
+    __syncthreads();
+  if (threadIdx.x < WARPGROUP) {
+    registers_give<40>();
+    if (threadIdx.x == 0) produce(stages, a_map, b_map, gemm);
+  } else {
+    registers_take<232>();
+    consume(stages, gemm);
+  }
+  if (CLUSTER > 1) cluster_barrier();  // nobody leaves while others may still arrive at its barriers
+}
