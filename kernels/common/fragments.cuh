@@ -25,8 +25,8 @@ __device__ __forceinline__ void trade_pairs(float (&x)[8]) {
 // Finish all sums of a warp, 16 SLABS rows (which are one slab of column sums) and 8 GROUPS columns; row and col are
 // its first. Every lane of the warp calls it.
 template <int SLABS, int GROUPS, class Input, class Output>
-__device__ __forceinline__ void finish_fragments(const Gemm<Input, Output>& gemm, int index, int split, int row, int col,
-                                                 float (&sums)[SLABS][GROUPS][4]) {
+__device__ __forceinline__ void finish_fragments(const Gemm<Input, Output>& gemm, int index, int split, int row,
+                                                 int col, float (&sums)[SLABS][GROUPS][4]) {
   static_assert(GROUPS % 4 == 0, "lanes trade over four groups of 8 columns");
   const Epilogue<8, Input, Output> finish(gemm, index);
   const int lane = threadIdx.x % 32;

@@ -84,7 +84,7 @@ def train(config: Config, world: "World", resume: str = "") -> int:
 
     begin = time.perf_counter()
     world.watch(config.parallel.timeout)
-    threads = config.parallel.threads or world.cores
+    threads = config.parallel.threads or (1 if config.parallel.reproducible else world.cores)
     CPU.use_threads(threads)
     with world.together():
         world.check_name(config.parallel.all_reduce)

@@ -63,7 +63,8 @@ class BatchNorm2d(Layer):
         count, mean, var, offset = self._statistics(ops.lanes(x), x.size // self.num_channels, centered)
         r = 1 / np.sqrt(var + self.eps)
         ops.scale_shift(centered, w * r, b + w * r * offset, ops.lanes(y))
-        self._update_running(count, mean, var)
+        if saved.updates_statistics:
+            self._update_running(count, mean, var)
         saved[self] = centered, count, r, offset
         return y
 

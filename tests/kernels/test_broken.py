@@ -1,8 +1,10 @@
 """Kernels broken on purpose: each of these mistakes compiles, and must not survive the comparison."""
 
+import numpy as np
 import pytest
 
 from tests.kernels import cpu, gemm, ladder
+from tests.kernels.arrays import i32, launch
 from tests.kernels.gemm import Case, Variant
 
 pytestmark = cpu.needs_gxx
@@ -112,3 +114,11 @@ def test_broken_rung_is_found(mistake):
     name, right, wrong = RUNGS[mistake]
     broken = cpu.build(f"ladder/{name}.cu", lambda text: text.replace(right, wrong))
     assert not ladder.run(broken, name, 140, 130, 50, seed=1) < 1e-6
+
+
+def test_broken_sum_is_found():
+    text = ("  __syncthreads();\n  if (threadIdx.x >= COLUMNS", "  if (threadIdx.x >= COLUMNS")
+    broken = cpu.build("reduce.cu", lambda whole: whole.replace(*text))
+    x, out = np.ones((100, 128), np.float32), np.zeros(128, np.float32)
+    launch(broken, "column_sum", x, out, i32(100), i32(128), i32(100), i32(0), grid=1)
+    assert not (out == 100).all()
