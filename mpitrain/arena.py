@@ -124,13 +124,8 @@ class Arena:
             p.index, p.start, p.stop, p._arena = index, self.size, self.size + p.size, self
             self.size = _align(p.stop, self.dtype)
         self.device = device
-        self.values = device.from_host(self._first_values(seed))
-        self.gradients = (gradient_device or device).zeros((self.size,), self.dtype)
-        self._on_host = isinstance(self.gradients, np.ndarray)
-        self.header = self.gradients[:HEADER] if self._on_host else device.pinned_empty((HEADER,), self.dtype)
-        for p in self.parameters:
-            p.data = self.values[p.start : p.stop].reshape(p.shape)
-            p.grad = self.gradients[p.start : p.stop].reshape(p.shape)
+        values = device.from_host(self._first_values(seed))
+        self._bind(values, (gradient_device or device).zeros((self.size,), self.dtype))
         self.states = device.zeros((sum(s.size for s in self.state_list),), self.dtype)
         start = 0
         for s in self.state_list:
@@ -149,6 +144,27 @@ class Arena:
             rng = np.random.default_rng([seed, zlib.crc32(p.name.encode())])
             values[p.start : p.stop].reshape(p.shape)[...] = p.init(rng, p.shape)
         return values
+
+    def move(self, values: np.ndarray, gradients: np.ndarray) -> None:
+        """Live in other buffers from now on: ``values`` (size,) holds what it shall hold, gradients start as zeros.
+
+        Views of the old buffers, and the blocks that an optimizer has cut from them, go on showing the old ones: move
+        before the first step.
+        """
+        for buffer in (values, gradients):
+            if buffer.shape != (self.size,) or buffer.dtype != self.dtype:
+                raise ValueError(
+                    f"the arena has {self.size} elements of {self.dtype}, not {buffer.shape}, {buffer.dtype}"
+                )
+        self._bind(values, gradients)
+
+    def _bind(self, values: np.ndarray, gradients: np.ndarray) -> None:
+        self.values, self.gradients = values, gradients
+        self._on_host = isinstance(gradients, np.ndarray)
+        self.header = gradients[:HEADER] if self._on_host else self.device.pinned_empty((HEADER,), self.dtype)
+        for p in self.parameters:
+            p.data = values[p.start : p.stop].reshape(p.shape)
+            p.grad = gradients[p.start : p.stop].reshape(p.shape)
 
     def begin_step(self, microbatches: int = 1) -> None:
         """Forget all gradients; the next ``microbatches`` backward passes add up to one step."""

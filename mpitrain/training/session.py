@@ -84,8 +84,9 @@ def _gradient_device(config: Config, world: World, model: Layer, device: Device)
     if device is not CPU or world.has_devices:
         return None
     num_bytes = 4 * sum(p.size for _, p in model.named_parameters())
-    all_reduce = config.parallel.all_reduce
-    shared = all_reduce == "shared" or (all_reduce == "auto" and world.choose(num_bytes).name == "shared")
+    all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
+    automatic = all_reduce == "auto" and shard == "none"
+    shared = all_reduce == "shared" or (automatic and world.choose(num_bytes).name == "shared")
     return SharedDevice(world) if shared and not config.parallel.reproducible else None
 
 
