@@ -36,7 +36,10 @@ def read_facts(path: Path) -> dict[str, Any]:
         metadata = file.metadata() or {}
     if "mpitrain" not in metadata:
         raise UserError(f"{path} was not written by mpitrain: its metadata has no mpitrain entry")
-    return dict(json.loads(metadata["mpitrain"]))
+    with contextlib.suppress(ValueError, RecursionError):
+        if isinstance(facts := json.loads(metadata["mpitrain"]), dict):
+            return facts
+    raise UserError(f"{path} is damaged: what mpitrain has written into its metadata is no longer JSON")
 
 
 def load_weights(path: Path, arena: Arena) -> None:
