@@ -32,7 +32,7 @@ from mpitrain.training.position import Position
 from mpitrain.training.progress import EpochResult
 from mpitrain.training.resume import facts_of, past_of
 from mpitrain.training.run_directory import _lines_up_to
-from mpitrain.training.weights import load_weights, read_facts, save_weights
+from mpitrain.training.weights import check_weights, load_weights, read_facts, save_weights
 
 SLOW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 JSON = st.recursive(
@@ -99,6 +99,7 @@ def read_checkpoint(path):
 
 def read_weights(path):
     read_facts(path)
+    check_weights(path, build("mlp", (3,), 2, widths=(4,)))
     load_weights(path, make_state().arena)
 
 
