@@ -103,6 +103,8 @@ class Parallel:
     """BLAS threads of each rank; 0 takes the cores that the rank has to itself."""
     check_every: int = 100
     """Steps between two checks that all ranks hold the same weights; 0 checks after each epoch only."""
+    elastic: bool = False
+    """Go on with the ranks that are left when some are lost; takes Open MPI's mpirun --with-ft ulfm."""
     timeout: float = 120.0
     """Seconds that a rank may wait for others or for its input (five times as many before the first step is done):
     then all ranks end, with a report of who waits for whom. 0 waits forever."""

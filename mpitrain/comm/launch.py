@@ -42,6 +42,13 @@ def lonely_message(size: int, environment: Mapping[str, str] = os.environ) -> st
     )
 
 
+def why_ranks_cannot_be_lost(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return why a lost rank ends the job here, None if the others can go on without it."""
+    if environment.get("OMPI_MCA_mpi_ft_enable", "") in ("1", "true"):
+        return None
+    return "a lost rank ends this job, unless it is started with Open MPI's mpirun --with-ft ulfm"
+
+
 def _first(environment: Mapping[str, str], names: tuple[str, ...], default: int) -> int:
     found = (environment[name] for name in names if environment.get(name, "").isdecimal())
     return int(next(found, default))

@@ -29,7 +29,7 @@ from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
 from .auto import Auto
 from .files import SharedFile
-from .launch import lonely_message
+from .launch import lonely_message, why_ranks_cannot_be_lost
 from .ledger import Ledger, caller, source_line
 from .native import NativePlan
 from .plan import Plan, Request
@@ -69,24 +69,43 @@ class World:
         What this rank and the others of its node do in collectives.
     watchdog : Watchdog or None
         Ends the job when a rank waits for too long, once ``watch`` was called.
+    members : list of int
+        What the ranks were when the job was launched: other than now if some were lost since.
+    surroundings : (int, frozenset of int)
+        The node, by the lowest rank that it had, and the cores that this rank may run on.
+    elastic : bool
+        True where a rank may be lost and the others go on.
     mpi_io : bool
         False where a rank may be lost while files are open: they are then written without MPI.
     """
 
-    def __init__(self, comm: Any = MPI.COMM_WORLD) -> None:
+    def __init__(
+        self,
+        comm: Any = MPI.COMM_WORLD,
+        *,
+        before: "World | None" = None,
+        members: list[int] | None = None,
+        surroundings: list[Any] | None = None,
+    ) -> None:
         if comm == MPI.COMM_WORLD and (message := lonely_message(comm.size)):
             raise UserError(message)
-        self._comm = WatchedComm(comm.Dup())
+        self._comm = WatchedComm(comm.Dup() if before is None else comm)
         self.rank, self.size = self._comm.rank, self._comm.size
-        node = WatchedComm(self._comm.Split_type(MPI.COMM_TYPE_SHARED))
-        self.node_rank, self.node_size = node.rank, node.size
-        masks = node.allgather(_allowed_cores())
-        sharing = sum(mask == masks[node.rank] for mask in masks)
-        self.cores = max(1, len(masks[node.rank]) // sharing)
-        self.oversubscribed = node.size > len(frozenset().union(*masks))
-        self._node = node
-        self.ledger = self._comm.ledger = node.ledger = Ledger(node, self.rank)
-        self._comm.compared = True
+        self.members = members or list(range(self.size))
+        if before is None:
+            node = WatchedComm(self._comm.Split_type(MPI.COMM_TYPE_SHARED))
+            self.surroundings = node.bcast(self.rank), _allowed_cores()
+            surroundings = node.allgather(self.surroundings)
+            self.ledger = node.ledger = Ledger(node, self.rank)
+            self._node, self.node_rank = node, node.rank
+        else:  # no communicator but ``comm``: if another rank is lost now, revoking it reaches everybody
+            self.surroundings, self.ledger, self._node = before.surroundings, before.ledger, self._comm
+            self.ledger.begin_again(self.rank)
+            before_me = (surroundings or [])[: self.rank]
+            self.node_rank = sum(node == self.surroundings[0] for node, _ in before_me)
+        self._count_cores(surroundings or [])
+        self._comm.ledger, self._comm.compared = self.ledger, True
+        self.elastic = before is not None
         self.watchdog: Watchdog | None = None
         self._windows: list[Window] = []
         self._checked: set[str] = set()
@@ -95,7 +114,21 @@ class World:
         self._driver = Driver(spare_core=self.cores > 1 and not self.oversubscribed)
         self._auto = Auto(self._comm, self.mpi_version, self.oversubscribed)
         self.notes: list[str] = []
-        self.mpi_io = True
+        self.mpi_io = not self.elastic
+
+    def _count_cores(self, surroundings: list[Any]) -> None:
+        """Count ranks and cores of this node, among the ``surroundings`` of these ranks."""
+        node, mine = self.surroundings
+        near = [mask for where, mask in surroundings if where == node]
+        self.node_size = len(near)
+        self.cores = max(1, len(mine) // near.count(mine))
+        self.oversubscribed = self.node_size > len(frozenset().union(*near))
+
+    def be_elastic(self) -> None:
+        """Use only what survives the loss of a rank from now on, if this MPI lets ranks survive at all."""
+        reason = why_ranks_cannot_be_lost()
+        self.elastic, self.mpi_io = reason is None, reason is not None
+        self._note(f"not elastic: {reason}" if reason else "")
 
     @property
     def mpi_version(self) -> str:
@@ -249,6 +282,7 @@ class World:
     def _cannot_share(self, num_bytes: int, what: str) -> bool:
         """Say whether the ranks cannot share so much memory each, the same on all of them; the reason is a note."""
         reason = why_not(self.node_size, self.size, num_bytes) if self.rank == 0 else None
+        reason = "a rank that is lost would leave the others waiting (--elastic)" if self.elastic else reason
         reason = self._comm.bcast(reason)
         if reason is not None:
             self._note(f"no shared {what}: {reason}")
@@ -336,7 +370,7 @@ class World:
             self.watchdog.stop()
         self.watchdog = None
         if timeout:
-            self.watchdog = Watchdog(self.ledger, self.size, timeout, self.abort)
+            self.watchdog = Watchdog(self.ledger, self.size, timeout, self.abort, go_on=self.elastic)
             self.watchdog.start()
 
     def first_step_done(self) -> None:
