@@ -95,11 +95,12 @@ def run(job: Job) -> int:
     world.watch(TIMEOUT)
     try:
         code = job(world)
-        world.leave()
+        world.leave(code)
         return code
     except AgreedError as error:
-        world.leave()
-        return _say(error, world.rank)
+        code = _say(error, world.rank)
+        world.leave(code)
+        return code
     except BaseException as error:
         # where several ranks fail at once, the lowest speaks first and ends the others before they do
         time.sleep(min(1.0, 0.05 * world.rank))

@@ -37,6 +37,7 @@ def shrink(world: World, facts: Any) -> tuple[World, list[Any], list[int]]:
     members = [member for member, _, _ in gathered]
     lost = sorted(set(world.members) - set(members))
     smaller = World(comm, before=world, members=members, surroundings=[around for _, around, _ in gathered])
+    world.successor = smaller
     return smaller, [fact for _, _, fact in gathered], lost
 
 

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ from .watched import WatchedComm, WatchedPlan
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 LAST_WORDS_SECONDS = 0.5
+FINALIZE_SECONDS = 3.0
 DEVICE_RING_BYTES = 1 << 20  # from here on the ring sums a device's buffers; below, fewer rounds count for more
 CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
 
@@ -71,6 +73,10 @@ class World:
         Ends the job when a rank waits for too long, once ``watch`` was called.
     members : list of int
         What the ranks were when the job was launched: other than now if some were lost since.
+    launched : list of int
+        What they were when the job was launched, all of them.
+    successor : World or None
+        What is left of this world since a rank was lost.
     surroundings : (int, frozenset of int)
         The node, by the lowest rank that it had, and the cores that this rank may run on.
     elastic : bool
@@ -92,6 +98,8 @@ class World:
         self._comm = WatchedComm(comm.Dup() if before is None else comm)
         self.rank, self.size = self._comm.rank, self._comm.size
         self.members = members or list(range(self.size))
+        self.launched = before.launched if before is not None else self.members
+        self.successor: World | None = None
         if before is None:
             node = WatchedComm(self._comm.Split_type(MPI.COMM_TYPE_SHARED))
             self.surroundings = node.bcast(self.rank), _allowed_cores()
@@ -378,11 +386,25 @@ class World:
         if self.watchdog is not None:
             self.watchdog.first_step_done()
 
-    def leave(self) -> None:
-        """Say that this rank has done all that it wanted: nobody will wait for it."""
+    def leave(self, code: int) -> None:
+        """Say that this rank has done all that it wanted, to exit with ``code``: nobody will wait for it."""
+        if self.successor is not None:
+            self.successor.leave(code)
         if self.watchdog is not None:
             self.watchdog.stop()
         self.ledger.leave()
+        if self.size < len(self.launched):
+            self._finalize_in_time(code)
+
+    def _finalize_in_time(self, code: int) -> None:
+        """End MPI here and now: with ranks lost, MPI_Finalize may hang, and then the process ends without it."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        timer = threading.Timer(FINALIZE_SECONDS, os._exit, (code,))
+        timer.daemon = True
+        timer.start()
+        MPI.Finalize()
+        timer.cancel()
 
     def abort(self, code: int) -> None:
         """End all ranks at once, when the launcher has had time to read what this one has said (it drops the rest)."""

@@ -107,6 +107,7 @@ def _after(failure: BaseException, trainer: "Trainer", rebuild: Rebuild, losses:
     new = rebuild(world, trainer)
     losses[-1]["seconds"] = round(time.perf_counter() - begin, 3)
     new.losses = losses
+    world.first_step_done()
     return new
 
 
