@@ -98,7 +98,7 @@ class World:
         self._comm = WatchedComm(comm.Dup() if before is None else comm)
         self.rank, self.size = self._comm.rank, self._comm.size
         self.members = members or list(range(self.size))
-        self.launched = before.launched if before is not None else self.members
+        self.launched: list[int] = before.launched if before is not None else self.members
         self.successor: World | None = None
         if before is None:
             node = WatchedComm(self._comm.Split_type(MPI.COMM_TYPE_SHARED))
@@ -111,7 +111,7 @@ class World:
             self.ledger.begin_again(self.rank)
             before_me = (surroundings or [])[: self.rank]
             self.node_rank = sum(node == self.surroundings[0] for node, _ in before_me)
-        self._count_cores(surroundings or [])
+        self.node_size, self.cores, self.oversubscribed = self._count_cores(surroundings or [])
         self._comm.ledger, self._comm.compared = self.ledger, True
         self.elastic = before is not None
         self.watchdog: Watchdog | None = None
@@ -124,13 +124,11 @@ class World:
         self.notes: list[str] = []
         self.mpi_io = not self.elastic
 
-    def _count_cores(self, surroundings: list[Any]) -> None:
-        """Count ranks and cores of this node, among the ``surroundings`` of these ranks."""
+    def _count_cores(self, surroundings: list[Any]) -> tuple[int, int, bool]:
+        """Return this node's ranks, the cores for this one, and whether ranks outnumber cores."""
         node, mine = self.surroundings
         near = [mask for where, mask in surroundings if where == node]
-        self.node_size = len(near)
-        self.cores = max(1, len(mine) // near.count(mine))
-        self.oversubscribed = self.node_size > len(frozenset().union(*near))
+        return len(near), max(1, len(mine) // near.count(mine)), len(near) > len(frozenset().union(*near))
 
     def be_elastic(self) -> None:
         """Use only what survives the loss of a rank from now on, if this MPI lets ranks survive at all."""
