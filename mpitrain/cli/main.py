@@ -17,7 +17,7 @@ from ..errors import AgreedError, UserError
 if TYPE_CHECKING:
     from ..comm.world import World
 
-COMMANDS = ("train", "evaluate", "predict", "collective", "kernel")
+COMMANDS = ("train", "evaluate", "predict", "collective", "kernel", "doctor")
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 TIMEOUT = 120.0  # seconds that a rank may wait for others, where no option says otherwise

@@ -15,8 +15,10 @@ import numpy as np
 
 try:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a launcher that does not fit: lonely_message says it once
-        from mpi4py import MPI
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a launcher that does not fit: start says it once
+        from .start import library_name, start  # before mpi4py's MPI, which would be initialised
+
+        from mpi4py import MPI  # isort: skip
 except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI library can be loaded
     from ..errors import UserError
 
@@ -40,6 +42,8 @@ from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, windo
 from .staging import HOST, Staging
 from .watchdog import Watchdog
 from .watched import WatchedComm, WatchedPlan
+
+start()
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 LAST_WORDS_SECONDS = 0.5
@@ -139,8 +143,7 @@ class World:
     @property
     def mpi_version(self) -> str:
         """The MPI library, in a few words."""
-        first_line = MPI.Get_library_version().split("\n")[0].split(",")[0].strip("\x00")
-        return " ".join(first_line.replace("Version:", "").split())
+        return library_name()
 
     @property
     def calibration_path(self) -> Path:

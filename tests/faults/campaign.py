@@ -31,7 +31,7 @@ OPTIONS = [
 ]
 LIMIT = 60.0  # seconds after which a run is said to hang
 DOOMED = Path(__file__).with_name("doomed.py")
-WORDS = ("mpitrain:", "KILLED BY SIGNAL", "BAD TERMINATION", "exited on signal", "terminated by signals")
+WORDS = ("mpitrain:", "KILLED BY SIGNAL", "BAD TERMINATION", "noticed that process rank", "terminated by signals")
 
 
 def draw(seed, pythons):

@@ -5,10 +5,10 @@ which samples it was dealt for a step (before it is done), and which steps are d
 the run is begun again or loses ranks: so the campaign can tell what each epoch has really used.
 """
 
+import errno
 import itertools
 import json
 import os
-import resource
 import signal
 import sys
 import time
@@ -72,13 +72,17 @@ def strike(kind):
     elif kind == "delay":
         time.sleep(0.4)
     elif kind == "full":
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        SharedFile.write_at = no_space
     elif kind == "corrupt":
         for path in sorted(Path("run/checkpoints").glob("step-*"))[-1:]:
             damage(path)
         os.kill(os.getpid(), signal.SIGKILL)
     else:
         os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[kind])
+
+
+def no_space(self, offset, data):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def damage(path):
