@@ -58,6 +58,10 @@ class Parameter:
         """True when ``grad`` already holds a part of this step's gradient, to be added to and not overwritten."""
         return self._writes > 0
 
+    def forget(self) -> None:
+        """Let the next gradient overwrite this one."""
+        self._writes = 0
+
     def written(self) -> None:
         """Say that one use of this parameter has put its gradient into ``grad`` (every backward ends with it)."""
         self._writes += 1

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = (
     "Train a network on all ranks of an MPI job: mpirun -n 8 python -m mpitrain [train] [OPTIONS]. "
-    "Other commands: evaluate, predict, collective (each with --help)."
+    "Other commands: doctor, evaluate, predict, collective (each with --help)."
 )
 
 
@@ -85,7 +85,7 @@ def train(config: Config, world: "World", resume: str = "") -> int:
     if config.parallel.elastic:
         world.be_elastic()
     world.watch(config.parallel.timeout)
-    threads = config.parallel.threads or world.cores
+    threads = config.parallel.threads or (1 if config.parallel.reproducible else world.cores)
     CPU.use_threads(threads)
     with world.together():
         world.check_name(config.parallel.all_reduce)

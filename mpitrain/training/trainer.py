@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..errors import AgreedError
 from ..losses import Totals
 from ..optim import clip_factor, global_norm
 from ..parallel.data import DataParallel
+from ..parallel.virtual_shards import Add, VirtualShards, tree_all_reduce
 from ..saved import Saved
 from .checkpoint import State, Writer
 from .checkpoint.agenda import Agenda
@@ -92,12 +93,13 @@ class Trainer:
         self.config, self.session, self.world = config, session, world
         self._progress, self._wishes = progress, wishes
         o, p, data = config.optimizer, config.parallel, session.dataset
+        v = p.reproducible
         world.use_progress_thread(p.overlap == "thread")
         self.data_parallel = DataParallel(
             session.model,
             session.arena,
             world,
-            all_reduce=p.all_reduce,
+            all_reduce=tree_all_reduce(world, p.all_reduce, session.arena.gradients.nbytes) if v else p.all_reduce,
             bucket_bytes=int(p.bucket_mb * 2**20) or world.choose_bucket_bytes(),
             synchronise_batch_norm=config.model.batch_norm == "synchronised",
         )
@@ -110,12 +112,14 @@ class Trainer:
             normalizer=session.normalizer,
             target_normalizer=session.target_normalizer,
             augment=Augment(config.run.seed, crop=config.data.crop, flip=config.data.flip),
-            microbatches=o.accumulate,
+            microbatches=v // world.size if v else o.accumulate,
+            virtual_ranks=v > 0,
             prefetch=config.data.prefetch,
         )
         self.optimizer = make_optimizer(o, session.arena)
         self._lr = make_schedule(o, len(self.loader), config.run.epochs)
         self._saved = Saved(seed=config.run.seed)
+        self._shards = VirtualShards(session.model, session.arena, world, v, self._saved) if v else None
         self._evaluator = Evaluator(session.model, world, session.normalizer, session.target_normalizer)
         self._scoring = make_scoring(session.loss, session.target_normalizer, data.num_outputs)
         self.step = self.resumed_at = 0
@@ -254,18 +258,17 @@ class Trainer:
 
     def _train_step(self, microbatches: list[Batch]) -> np.ndarray | None:
         """Do one step; return weight, loss and correct, summed over all ranks, or None if it was left out."""
-        model, arena, loss, saved = self.session.model, self.session.arena, self.session.loss, self._saved
+        arena = self.session.arena
         if self.rescue is not None:
             self.rescue.take()
-        self.data_parallel.begin(len(microbatches))
+        self.data_parallel.begin(len(microbatches) if self._shards is None else 1)
         arena.header[STOP : IDLE + 1] = self._say()
-        saved.step = self.step
         self._states[...] = arena.states
-        for batch in microbatches:
-            saved.first = batch.first
-            outputs = model.forward(batch.x, saved)
-            arena.header[:STOP] += loss.forward(outputs, batch.y, saved)
-            model.backward(loss.backward(saved), saved)
+        if self._shards is not None:
+            self._shards.run(microbatches, self._forward_backward)
+        else:
+            for batch in microbatches:
+                self._forward_backward(batch, self._saved, self._add_sums)
         self.data_parallel.finish()
         self._asked = arena.header[: IDLE + 1].astype(np.float64)
         self.stopped, self.left = bool(self._asked[STOP]), bool(self._asked[LEAVE])
@@ -286,6 +289,16 @@ class Trainer:
         if every and self.step % every == 0:
             self.data_parallel.verify(f"after step {self.step}")
         return sums if finite else None
+
+    def _forward_backward(self, batch: Batch, saved: Saved, add: Add) -> None:
+        model, loss = self.session.model, self.session.loss
+        saved.step, saved.first = self.step, batch.first
+        outputs = model.forward(batch.x, saved)
+        add(loss.forward(outputs, batch.y, saved))
+        model.backward(loss.backward(saved), saved)
+
+    def _add_sums(self, sums: Sequence[float]) -> None:
+        self.session.arena.header[:STOP] += sums
 
     def _not_finite(self, loss: float, norm: float, microbatches: list[Batch]) -> None:
         """Stop the run on all ranks, or undo what forward has changed and say which step is left out."""
