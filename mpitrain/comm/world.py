@@ -4,7 +4,6 @@ import contextlib
 import math
 import os
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -47,7 +46,6 @@ start()
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 LAST_WORDS_SECONDS = 0.5
-FINALIZE_SECONDS = 3.0
 DEVICE_RING_BYTES = 1 << 20  # from here on the ring sums a device's buffers; below, fewer rounds count for more
 CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
 
@@ -395,17 +393,15 @@ class World:
             self.watchdog.stop()
         self.ledger.leave()
         if self.size < len(self.launched):
-            self._finalize_in_time(code)
+            self._end_without_mpi(code)
 
-    def _finalize_in_time(self, code: int) -> None:
-        """End MPI here and now: with ranks lost, MPI_Finalize may hang, and then the process ends without it."""
+    def _end_without_mpi(self, code: int) -> None:
+        """End the process: with ranks lost, MPI_Finalize may hang."""
         sys.stdout.flush()
         sys.stderr.flush()
-        timer = threading.Timer(FINALIZE_SECONDS, os._exit, (code,))
-        timer.daemon = True
-        timer.start()
-        MPI.Finalize()
-        timer.cancel()
+        with contextlib.suppress(MPI.Exception):
+            self._comm.Barrier()
+        os._exit(code)
 
     def abort(self, code: int) -> None:
         """End all ranks at once, when the launcher has had time to read what this one has said (it drops the rest)."""

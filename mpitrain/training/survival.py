@@ -1,9 +1,9 @@
 """Training goes on when ranks are lost: the survivors agree on a step, go back to its beginning and do it again.
 
-An all-reduce may have ended on some ranks and failed on others, so some have made the step and some have not. They are
-never more than one step apart, since no step ends without all ranks: each keeps a copy of what it had before the step
-it is in. The samples of the step and of all that follow are dealt again, to fewer ranks: what an epoch takes, and in
-which order, depends on the seed alone, so that none is lost and none is used twice.
+An all-reduce may have ended on some ranks and failed on others, so some have made the step and some have not, and those
+that have may have begun the next one. They are never further apart, since no step ends without all ranks: each keeps
+copies of what it had before its last two steps. The samples of the step and of all that follow are dealt again, to
+fewer ranks: what an epoch takes, and in which order, depends on the seed alone, so none is lost and none is used twice.
 """
 
 import dataclasses
@@ -22,19 +22,38 @@ if TYPE_CHECKING:
 Rebuild = Callable[["World", "Trainer"], "Trainer"]
 
 
+class Moment:
+    """A trainer's state before one of its steps."""
+
+    def __init__(self, trainer: "Trainer"):
+        self._trainer, self._snapshot = trainer, Snapshot(trainer.state)
+        self.keep()
+
+    def keep(self) -> None:
+        """Keep the state as it is."""
+        self._snapshot.take()
+        self.step, self.position = self._trainer.step, _copy(self._trainer.position)
+
+    def restore(self) -> None:
+        """Make the trainer what it was."""
+        trainer = self._trainer
+        self._snapshot.restore()
+        trainer.step, trainer.position = self.step, _copy(self.position)
+        trainer.stopped = trainer.left = False
+
+
 class Rescue:
-    """What a trainer keeps to go back to: the state before the step that it is in."""
+    """What a trainer keeps to go back to: the moments before the step that it is in, and before the last one."""
 
     def __init__(self, trainer: "Trainer"):
         self._trainer = trainer
-        self._snapshot = Snapshot(trainer.state)
-        self.take()
+        self._before_last, self._before_this = Moment(trainer), Moment(trainer)
         self._epoch_end: Position | None = None
 
     def take(self) -> None:
         """Keep the state as it is: a step begins."""
-        self._snapshot.take()
-        self._step, self._position = self._trainer.step, _copy(self._trainer.position)
+        self._before_last, self._before_this = self._before_this, self._before_last
+        self._before_this.keep()
 
     def epoch_ends(self) -> None:
         """Keep the position as it is: the epoch will be over."""
@@ -42,27 +61,21 @@ class Rescue:
 
     def place(self) -> tuple[int, int]:
         """Return how many steps and epochs this rank has made, after forgetting one that it has not finished."""
-        trainer = self._trainer
-        kept, here = self._position, trainer.position
-        if trainer.step == self._step or (here.epoch, here.steps) == (kept.epoch, kept.steps):
-            self._go_back()
+        trainer, before = self._trainer, self._before_this
+        here, there = trainer.position, before.position
+        if trainer.step == before.step or (here.epoch, here.steps) == (there.epoch, there.steps):
+            before.restore()
         return trainer.step, trainer.position.epoch
 
     def meet(self, step: int, epoch: int) -> None:
-        """Go back to where all survivors are: at most one step, or one end of an epoch."""
+        """Go back to where all survivors are."""
         trainer = self._trainer
         if trainer.step > step:
-            self._go_back()
+            next(moment for moment in (self._before_this, self._before_last) if moment.step == step).restore()
         if trainer.position.epoch > epoch and self._epoch_end is not None:
             trainer.position = _copy(self._epoch_end)
         trainer.record.forget_after(epoch - 1)
         assert (trainer.step, trainer.position.epoch) == (step, epoch)
-
-    def _go_back(self) -> None:
-        trainer = self._trainer
-        self._snapshot.restore()
-        trainer.step, trainer.position = self._step, _copy(self._position)
-        trainer.stopped = trainer.left = False
 
 
 def survive(trainer: "Trainer", work: Callable[["Trainer"], Any], rebuild: Rebuild) -> "Trainer":
