@@ -174,9 +174,8 @@ def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World",
     shared = ", more ranks than cores" if world.oversubscribed else ""
     sums, reasons = "one rank, nothing to sum", ""
     if world.size > 1:
-        names, size = " and ".join(sorted(set(sync.algorithms))), session.arena.gradients.nbytes / 1024
         reasons = "".join(f"; auto takes {reason}" for reason in sync.reasons)
-        sums = f"{names} all-reduce of {size:,.0f} KiB in {count(len(sync.buckets), 'bucket')}"
+        sums = sync.exchange.describe()
     lines = [
         f"{count(world.size, 'rank')}, {count(threads, 'BLAS thread')} each{shared} ({world.mpi_version})",
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test samples, {shape} -> {outputs}",

@@ -30,6 +30,7 @@ from ..collectives import Algorithm, ScheduleError, check, check_for, find, name
 from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
 from .auto import Auto
+from .commons import Commons
 from .files import SharedFile
 from .launch import lonely_message, why_ranks_cannot_be_lost
 from .ledger import Ledger, caller, source_line
@@ -276,6 +277,16 @@ class World:
             return ordinary(shape, dtype)
         self._windows.append(Window(self._node, num_bytes))
         return self._windows[-1].own.view(dtype).reshape(shape)
+
+    def share_arena(self, num_elements: int, dtype: Any = np.float32) -> Commons | None:
+        """Return memory for one copy of the weights and all gradients of this node; None where that cannot be.
+
+        All ranks call it together.
+        """
+        num_bytes = 2 * num_elements * np.dtype(dtype).itemsize  # the weights' share is smaller: some room stays free
+        if self._cannot_share(num_bytes, "weights"):
+            return None
+        return Commons(self._node, num_elements, dtype, self.ledger, yield_cpu=self.oversubscribed)
 
     def _plan_shared(self, buffer: np.ndarray, op: str) -> SharedPlan | None:
         places = [(i, w.find(buffer)) for i, w in enumerate(self._windows)]

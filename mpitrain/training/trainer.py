@@ -16,7 +16,7 @@ from ..data.augment import Augment
 from ..data.loader import Batch, Loader
 from ..errors import AgreedError
 from ..losses import Totals
-from ..optim import clip_factor, global_norm
+from ..optim import clip_factor
 from ..parallel.data import DataParallel
 from ..parallel.virtual_shards import Add, VirtualShards, tree_all_reduce
 from ..saved import Saved
@@ -100,6 +100,7 @@ class Trainer:
             session.arena,
             world,
             all_reduce=tree_all_reduce(world, p.all_reduce, session.arena.gradients.nbytes) if v else p.all_reduce,
+            shard="none" if v else p.shard,
             bucket_bytes=int(p.bucket_mb * 2**20) or world.choose_bucket_bytes(),
             synchronise_batch_norm=config.model.batch_norm == "synchronised",
         )
@@ -138,6 +139,7 @@ class Trainer:
             self.world,
             run_path / CHECKPOINTS,
             self.state,
+            slices=self.data_parallel.exchange.own,
             own_states=self.config.model.batch_norm == "local" and bool(self.session.arena.states.size),
             keep=self.config.checkpoint.keep,
             note=self._progress.note,
@@ -273,13 +275,13 @@ class Trainer:
         self._asked = arena.header[: IDLE + 1].astype(np.float64)
         self.stopped, self.left = bool(self._asked[STOP]), bool(self._asked[LEAVE])
         sums = self._asked[:STOP]
-        norm = global_norm(arena)
+        norm = self.data_parallel.norm()
         finite = math.isfinite(sums[LOSS]) and math.isfinite(norm)
         if finite:
             scale = 1 / max(1.0, sums[WEIGHT])
             if self.config.optimizer.clip_norm:
                 scale *= clip_factor(norm * scale, self.config.optimizer.clip_norm)
-            self.optimizer.step(self._lr(self.step), scale)
+            self.data_parallel.update(self.optimizer, self._lr(self.step), scale)
         else:
             self._not_finite(sums[LOSS], norm, microbatches)
         self._bad_steps = 0 if finite else self._bad_steps + 1
