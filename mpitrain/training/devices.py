@@ -24,6 +24,8 @@ def take_device(config: Config, world: World) -> Device:
             raise UserError(f"--precision {settings.precision} needs a GPU: the CPU computes in fp32")
         if config.parallel.reproducible and any(place.number is not None for place in places):
             raise UserError("--reproducible is for CPUs, since GPUs sum in another order: take --device cpu")
+        if config.parallel.elastic and any(place.number is not None for place in places):
+            raise UserError("--elastic is for CPUs so far: take --device cpu")
         device = open_device(places[world.rank], settings.precision)
     use_device(device, world)
     return device
