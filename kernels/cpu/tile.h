@@ -46,9 +46,14 @@ INLINE void TILE(body)(const int T, const int V, const int walk, const Tile *q) 
             UNROLL for (int i = 0; i < 4; i++) p[i] += ak;
         }
     }
+    // where rows of c are narrow and follow each other, the next row overwrites what a whole vector writes beyond one
+    const int whole = q->ct == width && V * TILE_WIDTH - width <= width;
     float *c = q->c;
     UNROLL for (int t = 0; t < T; t++, c += q->ct)
-        UNROLL for (int v = 0; v < V; v++) TILE(store)(c + v * TILE_WIDTH, acc[t][v], width - v * TILE_WIDTH, q->relu);
+        UNROLL for (int v = 0; v < V; v++) {
+            const long n = whole && t < T - 1 ? TILE_WIDTH : width - v * TILE_WIDTH;
+            TILE(store)(c + v * TILE_WIDTH, acc[t][v], n, q->relu);
+        }
 }
 
 #define CASE(T, V)                                                                       \
