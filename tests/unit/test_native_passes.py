@@ -183,5 +183,5 @@ def test_the_environment_chooses():
             path, env=os.environ | {"MPITRAIN_CPU": choice}, capture_output=True, text=True, timeout=60
         )
         assert words in out.stdout or "not there" in out.stderr
-    with pytest.raises(UserError, match="must be one of numpy|native kernels are not there"):
+    with pytest.raises(UserError, match=r"must be one of numpy|native kernels are not there"):
         native.load("avx9")
