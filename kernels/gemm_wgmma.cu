@@ -71,7 +71,7 @@ struct Stages {
   Barrier *full, *empty;
 
   __device__ __forceinline__ explicit Stages(unsigned char* shared)
-      : tiles(shared + (1024 - shared_address(shared) % 1024) % 1024),
+      : tiles(align_to_swizzle(shared)),
         full(reinterpret_cast<Barrier*>(tiles + STAGES * STAGE_BYTES)),
         empty(full + STAGES) {}
   __device__ __forceinline__ unsigned char* a(int stage) const { return tiles + stage * STAGE_BYTES; }

@@ -87,6 +87,20 @@ def open_run(
     return Place(path, directory, checkpoint)
 
 
+def reopen_run(path: Path, trainer: "Trainer", world: "World") -> RunDirectory | None:
+    """Open the directory of a run that has lost ranks, where ``trainer`` has come to, on what is rank 0 now."""
+    from ..training.checkpoint.folder import remove_unfinished
+
+    if trainer.record.directory is not None:
+        trainer.record.directory.close()
+    directory = None
+    with world.together():
+        if world.rank == 0:
+            remove_unfinished(path / CHECKPOINTS)
+            directory = RunDirectory(path, trainer.config, (trainer.step, len(trainer.record.results)))
+    return directory
+
+
 def leave(trainer: "Trainer", place: Place, console: Any) -> int:
     """Say where the run can be resumed, and return the exit code."""
     trainer.data_parallel.free()

@@ -69,8 +69,9 @@ def open_session(config: Config, world: World) -> Session:
         model = make_model(config, dataset.input_shape, dataset.num_outputs)
         loss: Loss = MSE() if dataset.task == "regression" else SoftmaxCrossEntropy(config.optimizer.label_smoothing)
     num_bytes = 4 * sum(p.size for _, p in model.named_parameters())
-    all_reduce = config.parallel.all_reduce
-    shared = all_reduce == "shared" or (all_reduce == "auto" and world.choose(num_bytes).name == "shared")
+    all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
+    automatic = all_reduce == "auto" and shard == "none"
+    shared = all_reduce == "shared" or (automatic and world.choose(num_bytes).name == "shared")
     shared = shared and not config.parallel.reproducible
     gradient_device = SharedDevice(world) if shared else None
     arena = Arena(model.named_parameters(), model.named_states(), seed=config.run.seed, gradient_device=gradient_device)

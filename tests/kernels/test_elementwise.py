@@ -92,6 +92,22 @@ def test_casts(bf16):
     np.testing.assert_array_equal(back, gemm.from_bf16(y))
 
 
+def test_cast_rows(bf16):
+    """Rows 3 elements apart, a batch 5: cut, rounded, and filled up with zeros to 16 bytes."""
+    rows, cols, batch = 4, 13 + bf16, 2
+    ld, apart = cols + 3, rows * (cols + 3) + 5
+    x = np.random.default_rng(0).standard_normal(batch * apart).astype(np.float32)
+    elements = Elements(1)
+    y = elements.room(batch, rows, 16)
+    numbers = [i64(apart), i32(ld), i32(16), i32(rows), i32(cols), i32(batch)]
+    launch(cpu.build("cast.cu"), "cast_rows", x, y, *numbers)
+    expected = np.zeros((batch, rows, 16))
+    for i in range(batch):
+        for j in range(rows):
+            expected[i, j, :cols] = gemm.from_bf16(gemm.to_bf16(x[i * apart + j * ld :][:cols]))
+    elements.check(y, expected)
+
+
 @pytest.mark.parametrize(("rows", "n", "parts"), [(1, 1, 1), (300, 130, 1), (1000, 6, 7), (77, 512, 3), (5, 3, 1)])
 def test_column_sums(bf16, rows, n, parts):
     elements = Elements(bf16)
