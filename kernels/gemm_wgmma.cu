@@ -7,11 +7,11 @@
 // Launch: a_map, b_map: the matrices as stored, in boxes BOX deep (below); grid CLUSTER x clusters, as many as run at
 //     once; 384 a block; SHARED_BYTES of dynamic shared memory, one block an SM; slabs of 16
 // Roofline: 2MNK operations for s (MK + KN + 2MN) bytes; compute-bound from about 1024^3 up. Oracle: ops/product.py.
-// Source: PTX ISA, wgmma, mbarrier, cp.async.bulk.tensor; Shah et al. 2024, "FlashAttention-3" (producer and consumers);
+// Source: PTX ISA, wgmma, mbarrier, cp.async.bulk.tensor; Shah et al. 2024, "FlashAttention-3" (the warpgroups' roles);
 //     Pranjal Shankhdhar 2024, "Outperforming cuBLAS on H100". The steps that lead here: ladder/.
 //
 // Three warpgroups share a block. One thread of the first, the producer, keeps a ring of STAGES tiles filled by tensor
-// copies; the others, the consumers, multiply 64 rows each of what has landed. Two mbarriers a stage pass it to and fro:
+// copies; the others, the consumers, multiply 64 rows each of what has landed. Two mbarriers a stage pass it on:
 // `full` turns when the bytes are there, `empty` when every warp has read them. Blocks are persistent: while consumers
 // write a tile of out, the producer is already in the next. A CLUSTER of two blocks computes tiles one below the other:
 // they want the same columns of B, so each fetches one half and sends it to both.
@@ -71,7 +71,7 @@ struct Stages {
   Barrier *full, *empty;
 
   __device__ __forceinline__ explicit Stages(unsigned char* shared)
-      : tiles(shared + (1024 - shared_address(shared) % 1024) % 1024),
+      : tiles(align_to_swizzle(shared)),
         full(reinterpret_cast<Barrier*>(tiles + STAGES * STAGE_BYTES)),
         empty(full + STAGES) {}
   __device__ __forceinline__ unsigned char* a(int stage) const { return tiles + stage * STAGE_BYTES; }

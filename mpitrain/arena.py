@@ -58,6 +58,10 @@ class Parameter:
         """True when ``grad`` already holds a part of this step's gradient, to be added to and not overwritten."""
         return self._writes > 0
 
+    def forget(self) -> None:
+        """Let the next gradient overwrite this one."""
+        self._writes = 0
+
     def written(self) -> None:
         """Say that one use of this parameter has put its gradient into ``grad`` (every backward ends with it)."""
         self._writes += 1
@@ -117,12 +121,8 @@ class Arena:
         for index, p in enumerate(self.parameters):
             p.index, p.start, p.stop, p._arena = index, self.size, self.size + p.size, self
             self.size = _align(p.stop, self.dtype)
-        self.values = device.zeros((self.size,), self.dtype)
-        self.gradients = (gradient_device or device).zeros((self.size,), self.dtype)
-        self.header = self.gradients[:HEADER]
+        self._bind(device.zeros((self.size,), self.dtype), (gradient_device or device).zeros((self.size,), self.dtype))
         for p in self.parameters:
-            p.data = self.values[p.start : p.stop].reshape(p.shape)
-            p.grad = self.gradients[p.start : p.stop].reshape(p.shape)
             rng = np.random.default_rng([seed, zlib.crc32(p.name.encode())])
             p.data[...] = p.init(rng, p.shape)
         self.states = device.zeros((sum(s.size for s in self.state_list),), self.dtype)
@@ -136,6 +136,26 @@ class Arena:
     def num_parameters(self) -> int:
         """The number of trainable scalars (padding not counted)."""
         return sum(p.size for p in self.parameters)
+
+    def move(self, values: np.ndarray, gradients: np.ndarray) -> None:
+        """Live in other buffers from now on: ``values`` (size,) holds what it shall hold, gradients start as zeros.
+
+        Views of the old buffers, and the blocks that an optimizer has cut from them, go on showing the old ones: move
+        before the first step.
+        """
+        for buffer in (values, gradients):
+            if buffer.shape != (self.size,) or buffer.dtype != self.dtype:
+                raise ValueError(
+                    f"the arena has {self.size} elements of {self.dtype}, not {buffer.shape}, {buffer.dtype}"
+                )
+        self._bind(values, gradients)
+
+    def _bind(self, values: np.ndarray, gradients: np.ndarray) -> None:
+        self.values, self.gradients = values, gradients
+        self.header = gradients[:HEADER]
+        for p in self.parameters:
+            p.data = values[p.start : p.stop].reshape(p.shape)
+            p.grad = gradients[p.start : p.stop].reshape(p.shape)
 
     def begin_step(self, microbatches: int = 1) -> None:
         """Forget all gradients; the next ``microbatches`` backward passes add up to one step."""

@@ -93,6 +93,9 @@ class Parallel:
     all_reduce: str = "auto"
     """How gradients are summed over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), an algorithm
     of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
+    shard: Literal["auto", "none", "optimizer"] = "auto"
+    """Whether each rank updates, and keeps the optimizer's state of, its share of the weights only (ZeRO stage 1):
+    auto does so if the ranks share the memory of one node and all-reduce is auto, too."""
     bucket_mb: float = 0.0
     """Size of the gradient buckets that are sent while backward still runs, in MiB (the first has at most 1); 0 takes
     what mpitrain collective tune has found, or 25."""
@@ -101,8 +104,13 @@ class Parallel:
     (for ranks that have a core to spare)."""
     threads: int = 0
     """BLAS threads of each rank; 0 takes the cores that the rank has to itself."""
+    reproducible: int = 0
+    """Compute gradients over so many virtual shards of the batch (a power of two) and add them in one fixed order: the
+    same bits in every weight on 1, 2, 4 ... ranks, up to that number; 0 is faster."""
     check_every: int = 100
     """Steps between two checks that all ranks hold the same weights; 0 checks after each epoch only."""
+    elastic: bool = False
+    """Go on with the ranks that are left when some are lost; takes Open MPI's mpirun --with-ft ulfm."""
     timeout: float = 120.0
     """Seconds that a rank may wait for others or for its input (five times as many before the first step is done):
     then all ranks end, with a report of who waits for whom. 0 waits forever."""
@@ -180,12 +188,22 @@ def check(config: Config) -> None:
         ("--threads", p.threads, p.threads >= 0, "0 or more"),
         ("--check-every", p.check_every, p.check_every >= 0, "0 or more"),
         ("--timeout", p.timeout, p.timeout >= 0, "0 or more"),
+        ("--reproducible", p.reproducible, p.reproducible.bit_count() <= 1, "a power of two, or 0"),
         ("--keep-checkpoints", c.keep, c.keep >= 1, "at least 1"),
         ("--exit-code", c.exit_code, 0 <= c.exit_code <= 125, "between 0 and 125"),
     ]
+    if p.elastic and p.reproducible:
+        raise UserError("--elastic and --reproducible exclude each other: fewer ranks would not divide the shards")
     for name, value, right, wanted in ranges:
         if not right:
             raise UserError(f"{name} is {value}, but must be {wanted}")
+    if p.reproducible and (o.accumulate > 1 or m.batch_norm == "local"):
+        option = "--accumulate" if o.accumulate > 1 else "--batch-norm local"
+        raise UserError(
+            f"{option} does not go with --reproducible, whose shards are microbatches with common statistics"
+        )
+    if p.reproducible and p.shard == "optimizer":
+        raise UserError("--shard optimizer does not go with --reproducible, whose sums are made on every rank alike")
     check_interval(c.every)
     if c.max_time:
         parse_time(c.max_time)

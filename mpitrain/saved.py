@@ -30,6 +30,8 @@ class Saved(dict):
     first : int
         Place of this microbatch's first sample in the global batch: sample ``i`` of ``x`` is sample
         ``first + i`` of the step, on any number of ranks (law 1).
+    updates_statistics : bool
+        False where another microbatch, with the same statistics, updates the running ones.
     """
 
     def __init__(self, *, training: bool = True, seed: int = 0, dtype: Any = np.float32, device: Device = CPU):
@@ -40,6 +42,7 @@ class Saved(dict):
         self.device = device
         self.step = 0
         self.first = 0
+        self.updates_statistics = True
         self._buffers: dict[tuple[int, str, np.dtype], np.ndarray] = {}
         self._views: dict[tuple[int, str, np.dtype], np.ndarray] = {}
 

@@ -1,7 +1,7 @@
 // What happens to the sum of products on its way out, in this order:
 //     x = alpha sum + beta C + bias
 //     an activation     pre = x where pre is not null, out = f(x)
-//     its gradient      out = x f'(pre): the product was dy, pre is what f was applied to (for ReLU, f's result will do)
+//     its gradient      out = x f'(pre): the product was dy, pre is what f was applied to (ReLU: or its result)
 //     column sums       of what went to out, over each slab of rows: with a gradient, that of the bias before f
 // Sums come in pieces of N neighbours in a row; of those that lie outside of the matrix nothing is read or written.
 #pragma once

@@ -25,8 +25,8 @@ __device__ __forceinline__ void trade_pairs(float (&x)[8]) {
 // Finish all sums of a warp, 16 SLABS rows (which are one slab of column sums) and 8 GROUPS columns; row and col are
 // its first. Every lane of the warp calls it.
 template <int SLABS, int GROUPS, class Input, class Output>
-__device__ __forceinline__ void finish_fragments(const Gemm<Input, Output>& gemm, int index, int split, int row, int col,
-                                                 float (&sums)[SLABS][GROUPS][4]) {
+__device__ __forceinline__ void finish_fragments(const Gemm<Input, Output>& gemm, int index, int split, int row,
+                                                 int col, float (&sums)[SLABS][GROUPS][4]) {
   static_assert(GROUPS % 4 == 0, "lanes trade over four groups of 8 columns");
   const Epilogue<8, Input, Output> finish(gemm, index);
   const int lane = threadIdx.x % 32;
@@ -50,4 +50,20 @@ __device__ __forceinline__ void finish_fragments(const Gemm<Input, Output>& gemm
     }
     if (gemm.column_sums && gemm.splits <= 1) finish.template write_column_sums<16 * SLABS>(row, first, totals);
   }
+}
+
+// Write sums as they are, in pairs; row and col are the warp's first.
+template <int GROUPS>
+__device__ __forceinline__ void write_fragments(float* out, int m, int n, int row, int col,
+                                                const float (&sums)[GROUPS][4]) {
+  const bool aligned = rows_aligned<2>(out, n);
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int j = 0; j < GROUPS; j++)
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int at_row = row + 8 * half + lane / 4, at_col = col + 8 * j + 2 * (lane % 4);
+      const Vec<float, 2> pair = {sums[j][2 * half], sums[j][2 * half + 1]};
+      store<2>(out + (long long)at_row * n + at_col, pair, at_row < m ? n - at_col : 0, aligned);
+    }
 }

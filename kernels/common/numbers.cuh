@@ -32,7 +32,7 @@ __device__ __forceinline__ float to_float(bf16 x) { return float_from_bits(unsig
 
 // Nearest bf16, ties to even.
 __device__ __forceinline__ bf16 to_bf16(float x) {
-#ifdef CUDA_ON_CPU
+#if defined(CUDA_ON_CPU) || __CUDA_ARCH__ < 800
   unsigned bits = float_bits(x);
   if (x != x) return {0x7FFF};
   bits += 0x7FFF + (bits >> 16 & 1);

@@ -14,3 +14,8 @@ __device__ __forceinline__ unsigned shared_address(const void* shared) {
   return static_cast<unsigned>(__cvta_generic_to_shared(shared));
 #endif
 }
+
+// The first multiple of 1024 bytes: where a tile that is swizzled in rows of 128 bytes may begin.
+__device__ __forceinline__ unsigned char* align_to_swizzle(unsigned char* shared) {
+  return shared + (1024 - shared_address(shared) % 1024) % 1024;
+}

@@ -1,7 +1,7 @@
-// wgmma (sm_90a): a warpgroup (four warps, the first a multiple of 4) multiplies A (64 x K) by B (K x N), both in shared
-// memory, and adds to D (64 x N, float) in its registers, while its threads go on.
-// A K of 32 bytes: 16 bf16, or 8 tf32. D lies as with mma, warp w of the group holding rows 16 w to 16 w + 15: d[j][i] is
-// column 8 j + 2 (lane % 4) + i % 2 of row 16 w + lane / 4 + 8 (i / 2).
+// wgmma (sm_90a): a warpgroup (four warps, the first a multiple of 4) multiplies A (64 x K) by B (K x N), both in
+// shared memory, and adds to D (64 x N, float) in its registers, while its threads go on.
+// A K of 32 bytes: 16 bf16, or 8 tf32. D lies as with mma, warp w of the group holding rows 16 w to 16 w + 15: d[j][i]
+// is column 8 j + 2 (lane % 4) + i % 2 of row 16 w + lane / 4 + 8 (i / 2).
 // PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions".
 //
 // The order of one batch: fence (registers are as they should be), products, commit, and a wait before D is touched or
@@ -10,8 +10,8 @@
 #include "shared.cuh"
 
 // Where a factor lies: rows of 128 bytes, swizzled as tensor_copy.cuh says, eight of them to a group of 1024 bytes.
-// K_CONTIGUOUS: rows of the tile, groups after groups. Else a row is one k and 64 (bf16) columns wide, and columns beyond
-// follow `leading` bytes later. The layout of the bits: PTX ISA, "Matrix Descriptor".
+// K_CONTIGUOUS: rows of the tile, groups after groups. Else a row is one k and 64 (bf16) columns wide, and columns
+// beyond follow `leading` bytes later. The layout of the bits: PTX ISA, "Matrix Descriptor".
 template <bool K_CONTIGUOUS>
 __device__ __forceinline__ unsigned long long wgmma_factor(const void* tile, int leading) {
   const unsigned long long SWIZZLE_128 = 1ull << 62, GROUP = 1024;
@@ -96,8 +96,8 @@ __device__ __forceinline__ void wgmma(float (&d)[GROUPS][4], unsigned long long 
   "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
   "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127}, "
 #define WGMMA(shape, names, first, second, third, flags) \
-  "{\n.reg .pred add;\nsetp.ne.b32 add, " third ", 0;\nwgmma.mma_async.sync.aligned." shape " " names first ", " second \
-  ", add, 1, 1" flags ";\n}"
+  "{\n.reg .pred add;\nsetp.ne.b32 add, " third ", 0;\nwgmma.mma_async.sync.aligned." shape " " names first ", " \
+  second ", add, 1, 1" flags ";\n}"
 #define TRANSPOSED "n"(int(!A_K)), "n"(int(!B_K))
   if constexpr (BF16 && GROUPS == 16)
     asm volatile(WGMMA("m64n128k16.f32.bf16.bf16", NAMES_128, "%64", "%65", "%66", ", %67, %68")

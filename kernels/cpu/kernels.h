@@ -20,13 +20,31 @@ typedef struct {
 typedef int Kernel(const Arg *a);
 
 // The kernels: name, kinds of arguments, their names.
-// Kinds: f float32, d float64, l int64, b one byte (bool, uint8); capital: written; o float32 or None; i int; x float.
+// Kinds: f float32, d float64, l int64, b one byte (bool, uint8); capital: written; o float32 or None; p bytes or None; i int; x float.
 #define KERNELS(K)                                                                        \
     K(relu, "fF", "x, y")                                                                 \
     K(relu_dx, "ffFB", "y, dy, dx, mask")                                                 \
+    K(add_relu, "ffF", "a, b, y")                                                         \
+    K(add_relu_dx, "fFF", "y, dy, copy")                                                  \
     K(conv2d, "ffoFiiiii", "x, w, b, y, sh, sw, ph, pw, winograd")                        \
     K(conv2d_dx, "ffFiiiii", "dy, w, dx, sh, sw, ph, pw, winograd")                       \
-    K(conv2d_dw, "ffFiiiiii", "x, dy, dw, sh, sw, ph, pw, winograd, accumulate")
+    K(conv2d_dw, "ffFiiiiii", "x, dy, dw, sh, sw, ph, pw, winograd, accumulate")          \
+    K(linear, "ffoFi", "x, w, b, y, relu")                                                \
+    K(linear_dw, "ffFi", "x, dy, dw, accumulate")                                         \
+    K(linear_dx, "ffF", "dy, w, dx")                                                      \
+    K(column_sum, "fFi", "dy, db, accumulate")                                            \
+    K(max_pool_winner, "fFBiiii", "padded, y, winner, KH, KW, sh, sw")                    \
+    K(max_pool_dx, "bfFiiii", "winner, dy, dx, KH, KW, sh, sw")                           \
+    K(batchnorm_statistics, "fDD", "x, mean, squares")                                    \
+    K(batchnorm, "fdddFi", "x, mean, scale, shift, y, relu")                              \
+    K(batchnorm_sums, "ffdoDD", "dy, x, mean, y, sums, dots")                             \
+    K(batchnorm_dx, "ffdodddF", "dy, x, mean, y, a, b, c, dx")                            \
+    K(softmax_cross_entropy, "flxFFF", "logits, targets, smoothing, exponentials, sums, losses") \
+    K(softmax_cross_entropy_dx, "Fflxp", "exponentials, sums, targets, smoothing, counted") \
+    K(sum_sources, "lliD", "sources, targets, count, squares")                            \
+    K(sgd_update, "lFFlxxxi", "sources, w, v, decayed, scale, decay, momentum, nesterov") \
+    K(adam_update, "lFFFlxxxxxxx",                                                        \
+      "sources, w, m, v, decayed, scale, l2, shrink, beta1, beta2, rate, eps")
 
 enum {
 #define K(name, kinds, arguments) KERNEL_##name,

@@ -10,6 +10,11 @@
 #include "activations.c"
 #include "product.c"
 #include "conv2d.c"
+#include "linear.c"
+#include "max_pool.c"
+#include "batchnorm.c"
+#include "softmax_cross_entropy.c"
+#include "update.c"
 
 const Level JOIN(level_, LEVEL) = {
     TEXT(LEVEL),

@@ -75,6 +75,8 @@ static int open_argument(PyObject *object, char kind, Py_buffer *view, Arg *a) {
         a->x = PyFloat_AsDouble(object);
         return a->x == -1 && PyErr_Occurred() ? -1 : 1;
     case 'o':
+    case 'p':
+        kind = kind == 'o' ? 'f' : 'b';
         if (object == Py_None) {
             a->f = 0, a->size = a->ndim = 0;
             return 1;

@@ -48,25 +48,6 @@ INLINE void transform_g_back(const vec u[6], vec w[3]) {
     w[2] = q * (1 / 6.f) - p + u[5];
 }
 
-INLINE vec load_some(const float *p, long n) {
-    return JOIN(load_, WIDTH)(p, n);
-}
-
-INLINE void store_some(float *p, vec value, long n) {
-    JOIN(store_, WIDTH)(p, value, n, 0);
-}
-
-// n floats, in vectors where they are many
-static void copy(float *to, const float *from, long n) {
-    for (; n >= WIDTH; n -= WIDTH, to += WIDTH, from += WIDTH) STORE(to, LOAD(from));
-    if (n) move_some(to, from, n);
-}
-
-static void clear(float *to, long n) {
-    for (; n >= WIDTH; n -= WIDTH, to += WIDTH) STORE(to, (vec){});
-    while (n-- > 0) *to++ = 0;
-}
-
 // A tile of ``side`` x ``side`` pixels at (i, j) of an image (H, W, C): in place where it lies inside and channels are
 // whole vectors, else copied to ``patch`` with zeros around; *line floats from line to line, *step from pixel to pixel
 static const float *open_tile(const float *image, long H, long W, long C, long i, long j, int side, float *patch,

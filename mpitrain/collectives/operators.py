@@ -20,20 +20,8 @@ from .step import as_chunks
 
 BLOCK = 1 << 16  # elements: dot products are taken in float64, block by block
 
-Operator = Callable[[np.ndarray, np.ndarray], None]
-"""operator(target, arrived) combines both into ``target``."""
-
-
-def _sum(target: np.ndarray, arrived: np.ndarray) -> None:
-    np.add(target, arrived, out=target)
-
-
-def _max(target: np.ndarray, arrived: np.ndarray) -> None:
-    np.maximum(target, arrived, out=target)
-
-
-def _min(target: np.ndarray, arrived: np.ndarray) -> None:
-    np.minimum(target, arrived, out=target)
+Operator = Callable[..., object]
+"""A ufunc, or operator(target, arrived), which combines both into ``target``."""
 
 
 def adasum(target: np.ndarray, arrived: np.ndarray) -> None:
@@ -61,8 +49,17 @@ def _dot(a: np.ndarray, b: np.ndarray) -> float:
     return float(sum(np.dot(a[s].astype(np.float64), b[s].astype(np.float64)) for s in blocks))
 
 
-OPERATORS: dict[str, Operator] = {"sum": _sum, "max": _max, "min": _min, "adasum": adasum}
-"""The operators by name."""
+OPERATORS: dict[str, Operator] = {"sum": np.add, "max": np.maximum, "min": np.minimum, "adasum": adasum}
+"""The operators by name; those that are ufuncs take where the result goes as a third argument."""
+
+
+def combine(op: str, target: np.ndarray, arrived: np.ndarray) -> None:
+    """Combine ``arrived`` into ``target``."""
+    operator = OPERATORS[op]
+    if isinstance(operator, np.ufunc):
+        operator(target, arrived, target)
+    else:
+        operator(target, arrived)
 
 
 def check_operator(op: str, algorithm: Algorithm, size: int) -> None:

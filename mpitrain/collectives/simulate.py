@@ -6,7 +6,7 @@ import numpy as np
 
 from .algorithm import Algorithm, make_algorithm
 from .lockstep import Program, run_lockstep
-from .operators import OPERATORS, check_operator
+from .operators import check_operator, combine
 from .step import Schedule, chunk_bounds, chunk_runs
 
 
@@ -30,7 +30,6 @@ def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str 
     algorithm = make_algorithm(algorithm)
     size = len(inputs)
     check_operator(op, algorithm, size)
-    combine = OPERATORS[op]
     num_chunks = algorithm.num_chunks(size)
     buffers = [lay_out(algorithm, rank, size, x) for rank, x in enumerate(inputs)]
 
@@ -47,7 +46,7 @@ def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str 
             arrived = payload[start : start + target.size]
             start += target.size
             if step.reduce:
-                combine(target, arrived)
+                combine(op, target, arrived)
             else:
                 target[...] = arrived
 

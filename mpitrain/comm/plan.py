@@ -1,18 +1,22 @@
 """Run a schedule over MPI on the caller's buffer: nothing is copied but what is reduced.
 
-A plan is made once for a buffer and started as often as wanted: views are cut, receive buffers allocated and
-persistent requests set up at planning time, so that a round costs one Startall, its tests and one addition. The
-addition of one round runs while the messages of the next are on their way, where the two touch different chunks.
+A plan is made once for a buffer and started as often as wanted: views are cut, receive buffers allocated and persistent
+requests set up at planning time, so that a round costs two starts, their tests and one addition. The addition of one
+round runs while the messages of the next are on their way, where the two touch different chunks.
 """
 
+import itertools
 import os
 from typing import Any, Protocol
 
+from mpi4py import MPI
+
 from ..collectives import OPERATORS, Algorithm, Schedule, chunk_bounds, make_algorithm
 from ..collectives.operators import check_operator
-from .rounds import Cut, Memory, Round
+from .rounds import Call, Cut, Memory, Round
 from .staging import HOST, Staging
 
+SPINS = 50  # polls before a wait inside MPI, which leaves Python to other threads
 MAX_MESSAGE_BYTES = 1 << 30  # a longer message is sent in pieces: some MPI libraries count bytes in an int
 
 
@@ -95,8 +99,17 @@ class Plan:
         for before, after in zip(self._rounds, self._rounds[1:]):
             after.early = not before.pending & after.touched
         self._at = len(self._rounds)
+        self.arrange()
         self.messages = sum(r.messages for r in self._rounds)
         self.bytes_sent = sum(r.bytes_sent for r in self._rounds)
+
+    def arrange(self) -> None:
+        """Write down what to test and what to call then, round by round: nothing is decided while messages move."""
+        self._moves: list[tuple[list[Call], list[Call]]] = []
+        for round_, after in itertools.zip_longest(self._rounds, self._rounds[1:]):
+            starts = after.starts if after else []
+            calls = [*starts, *round_.finishes] if after and after.early else [*round_.finishes, *starts]
+            self._moves.append((round_.tests, calls))
 
     def start(self) -> None:
         """Start the first round."""
@@ -106,14 +119,20 @@ class Plan:
             target[...] = source
         self._at = 0
         if self._rounds:
-            self._rounds[0].start()
+            for call in self._rounds[0].starts:
+                call()
 
     def poll(self) -> bool:
         """Go through all rounds that are complete without waiting; True when the last one is."""
-        while self._at < len(self._rounds):
-            if not self._rounds[self._at].test():
-                return False
-            self._advance()
+        moves, at = self._moves, self._at
+        while at < len(moves):
+            tests, calls = moves[at]
+            for test in tests:
+                if not test():
+                    return False
+            self._at = at = at + 1
+            for call in calls:
+                call()
         return True
 
     def wait(self) -> None:
@@ -122,26 +141,13 @@ class Plan:
             while not self.poll():
                 os.sched_yield()
             return
-        while self._at < len(self._rounds):
-            self._rounds[self._at].wait()
-            self._advance()
+        while not any(self.poll() for _ in range(SPINS)):
+            MPI.Request.Waitall(self._rounds[self._at].requests)
 
     def free(self) -> None:
         """Give the requests back to MPI (not after an error: freeing them then can hang)."""
-        for r in self._rounds:
-            for request in r.requests:
+        for round_ in self._rounds:
+            for request in round_.requests:
                 request.Free()
-        self._rounds = []
+        self._rounds, self._moves = [], []
         self._at = 0
-
-    def _advance(self) -> None:
-        complete = self._rounds[self._at]
-        self._at += 1
-        after = self._rounds[self._at] if self._at < len(self._rounds) else None
-        if after is not None and after.early:
-            after.start()
-            complete.finish()
-            return
-        complete.finish()
-        if after is not None:
-            after.start()

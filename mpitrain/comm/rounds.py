@@ -11,7 +11,10 @@ from mpi4py import MPI
 from ..collectives import Algorithm, Chunks, Step, as_chunks, chunk_bounds
 from ..collectives.operators import Operator
 from ..collectives.step import chunk_runs
-from .staging import Copy, Staging
+from .staging import Staging
+
+Call = Callable[[], object]
+FEW = 2
 
 
 class Memory:
@@ -97,17 +100,21 @@ class Cut:
 
 
 class Round:
-    """One step made ready.
+    """One step made ready: its requests, and the calls around them.
 
     Attributes
     ----------
     requests : list of MPI.Prequest
-    wait, test : callables
-        Wait for the messages, or ask whether they are through.
+    starts : list of callables
+        Copy what cannot be sent from where it is, and start the messages.
+    tests : list of callables
+        When all say True, the messages are through.
+    finishes : list of callables
+        Copy and reduce what has landed.
     early : bool
         It can start before the round before it has finished.
     pending, touched : set of int
-        Chunks that ``finish`` still changes; chunks that its messages read or write themselves.
+        Chunks that ``finishes`` still change; chunks that its messages read or write themselves.
     """
 
     def __init__(self, cut: Cut, step: Step, number: int):
@@ -116,16 +123,16 @@ class Round:
         self.early = False
         self.pending: set[int] = set()
         self.touched = set(as_chunks(step.send))
-        self._staging, self._combine = cut.staging, cut.combine
-        self._copies_out: list[Copy] = []
-        self._copies_in: list[Copy] = []
-        self._sums: list[Copy] = []
+        self.starts: list[Call] = []
+        self.finishes: list[Call] = []
         if step.recv_from is not None:
             self._receive(cut, step, cut.landings[number % 2])
         if step.send_to is not None:
             self._send(cut, step)
-        self._begin, self.wait, self.test = _calls(self.requests)
-        self._plain = not self._copies_out and not cut.staging.queued
+        if cut.staging.queued:
+            self.starts.append(cut.staging.ready)
+        begin, self.tests = calls_of(self.requests)
+        self.starts += begin
 
     def _receive(self, cut: Cut, step: Step, landing: Any) -> None:
         targets = cut.memory.views(step.recv)
@@ -133,16 +140,13 @@ class Round:
             landed = targets[0]
             self.touched |= set(as_chunks(step.recv))
         else:
-            landed = landing[: _total(targets)]
-            parts = _split(landed, targets)
-            if not step.reduce:
-                self._copies_in = list(zip(targets, parts, strict=True))
-            elif cut.staging.direct:
-                self._sums = list(zip(targets, parts, strict=True))
-            elif targets:
-                lifted = cut.lifted[: landed.size]
-                self._copies_in = [(lifted, landed)]
-                self._sums = list(zip(targets, _split(lifted, targets), strict=True))
+            landed = arrived = landing[: _total(targets)]
+            if step.reduce and not cut.staging.direct and targets:
+                arrived = cut.lifted[: landed.size]
+                self.finishes.append(functools.partial(cut.staging.copy_in, arrived, landed))
+            put = cut.combine if step.reduce else cut.staging.copy_in
+            for target, part in zip(targets, _split(arrived, targets), strict=True):
+                self.finishes.append(ready_to(put, target, part))
             self.pending = set(as_chunks(step.recv))
         for piece in cut.pieces(landed):
             self.requests.append(cut.comm.Recv_init([piece, MPI.BYTE], step.recv_from, cut.tag))
@@ -153,40 +157,26 @@ class Round:
             message = sources[0]
         else:
             message = cut.outgoing[: _total(sources)]
-            self._copies_out = list(zip(_split(message, sources), sources, strict=True))
+            for part, source in zip(_split(message, sources), sources, strict=True):
+                self.starts.append(functools.partial(cut.staging.copy_out, part, source))
         for piece in cut.pieces(message):
             self.requests.append(cut.comm.Send_init([piece, MPI.BYTE], step.send_to, cut.tag))
             self.messages += 1
         self.bytes_sent = message.nbytes
 
-    def start(self) -> None:
-        """Copy what cannot be sent from where it is, and start the messages."""
-        if self._plain:
-            self._begin()
-            return
-        for message, source in self._copies_out:
-            self._staging.copy_out(message, source)
-        self._staging.ready()
-        self._begin()
 
-    def finish(self) -> None:
-        """Copy and reduce what has landed."""
-        for target, landed in self._copies_in:
-            self._staging.copy_in(target, landed)
-        for target, landed in self._sums:
-            self._combine(target, landed)
+def ready_to(put: Operator, target: Any, arrived: Any) -> Call:
+    """Return the call that puts ``arrived`` into ``target``; a ufunc is called without Python between."""
+    if isinstance(put, np.ufunc):
+        return functools.partial(put, target, arrived, out=target)
+    return functools.partial(put, target, arrived)
 
 
-def _calls(requests: list[Any]) -> tuple[Callable[[], object], Callable[[], object], Callable[[], object]]:
-    """Return what starts ``requests``, waits for them, and tests them: with one, MPI needs no list."""
-    if len(requests) == 1:
-        request = requests[0]
-        return request.Start, request.Wait, request.Test
-    return (
-        functools.partial(MPI.Prequest.Startall, requests),
-        functools.partial(MPI.Request.Waitall, requests),
-        functools.partial(MPI.Request.Testall, requests),
-    )
+def calls_of(requests: list[Any]) -> tuple[list[Call], list[Call]]:
+    """Return what starts ``requests`` and what tests them; for a few, a call each costs less than one with a list."""
+    if len(requests) <= FEW:
+        return [r.Start for r in requests], [r.Test for r in requests]
+    return [functools.partial(MPI.Prequest.Startall, requests)], [functools.partial(MPI.Request.Testall, requests)]
 
 
 def _split(array: Any, like: Sequence[Any]) -> list[Any]:

@@ -13,8 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-Copy = tuple[Any, Any]
-
 
 class DeviceMemory(Protocol):
     """What staging asks of a device (``device.py``)."""

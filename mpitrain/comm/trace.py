@@ -6,12 +6,12 @@ back fastest: the truth lies within half of that round trip (Cristian 1989, "Pro
 
 import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from ..collectives import Algorithm, as_chunks
 from ..collectives.draw.trace import Trace, TraceEvent
+from .rounds import Round
 from .world import World
 
 PINGS = 40
@@ -35,8 +35,8 @@ def record(world: World, algorithm: Algorithm, num_bytes: int, repeats: int = 9)
     num_elements = -(-max(num_bytes // 4, num_chunks) // num_chunks) * num_chunks
     buffer = np.ones(num_elements, np.float32)
     plan = world.plan(algorithm, buffer)
-    rounds = [_TimedRound(r) for r in plan._rounds]
-    plan._rounds = rounds  # type: ignore[assignment]  # the same face, with a watch
+    rounds = [_Watch(r) for r in plan._rounds]
+    plan.arrange()
     offset, error = _offset(world)
     steps = _messages(algorithm, world, buffer.nbytes)
     runs = []
@@ -65,22 +65,18 @@ def record(world: World, algorithm: Algorithm, num_bytes: int, repeats: int = 9)
     return _from_zero(sorted(traces, key=lambda trace: trace.seconds)[repeats // 2])
 
 
-class _TimedRound:
-    """A round of a plan that looks at the clock when it starts, and when what it received is in place."""
+class _Watch:
+    """Looks at the clock when a round of a plan starts, and when what it received is in place."""
 
-    def __init__(self, inner: Any):
-        self._inner = inner
+    def __init__(self, watched: Round):
         self.began = self.ended = 0.0
+        watched.starts.insert(0, self._begin)
+        watched.finishes.append(self._end)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def start(self) -> None:
+    def _begin(self) -> None:
         self.began = time.perf_counter()
-        self._inner.start()
 
-    def finish(self) -> None:
-        self._inner.finish()
+    def _end(self) -> None:
         self.ended = time.perf_counter()
 
 
@@ -95,7 +91,7 @@ def _messages(algorithm: Algorithm, world: World, num_bytes: int) -> list[tuple[
     return found
 
 
-def _event(rank: int, step: tuple[int, int | None, int], timed: _TimedRound, offset: float) -> TraceEvent:
+def _event(rank: int, step: tuple[int, int | None, int], timed: _Watch, offset: float) -> TraceEvent:
     number, peer, num_bytes = step
     return TraceEvent(rank, number, timed.began + offset, timed.ended + offset, peer, num_bytes)
 

@@ -13,7 +13,7 @@ from .augment import Augment, Augmenter
 from .dataset import Split
 from .normalize import Normalizer
 from .prefetch import Prefetcher
-from .sampler import epoch_order, num_steps, share, step_shares, within
+from .sampler import StepShare, epoch_order, num_steps, share, step_shares, within
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +62,8 @@ class Loader:
         For images; one that varies nothing is as good as none.
     microbatches : int
         Parts that a rank's share of a step is cut into.
+    virtual_ranks : bool
+        Cut a global batch at once into the microbatches of all ranks: the same on 2 ranks with 4 and on 4 with 2.
     shuffle : bool
         False takes the samples in the order of the split.
     prefetch : int
@@ -90,6 +92,7 @@ class Loader:
         target_normalizer: Normalizer | None = None,
         augment: Augment | None = None,
         microbatches: int = 1,
+        virtual_ranks: bool = False,
         shuffle: bool = True,
         prefetch: int = 2,
     ):
@@ -97,7 +100,8 @@ class Loader:
             raise ValueError(f"{batch_size=}, {microbatches=}, {rank=}, {size=}, {prefetch=}")
         self.split, self.batch_size, self.rank, self.size, self.seed = split, batch_size, rank, size, seed
         self.normalizer, self.target_normalizer = normalizer, target_normalizer
-        self.microbatches, self.shuffle, self.prefetch = microbatches, shuffle, prefetch
+        self.microbatches, self.virtual_ranks = microbatches, virtual_ranks
+        self.shuffle, self.prefetch = shuffle, prefetch
         self.wait_seconds = 0.0
         self._running: Iterator[list[Batch]] = iter(())
 
@@ -160,10 +164,16 @@ class Loader:
             slot = work.step % len(self._x)
             batches = []
             for m in range(self.microbatches):
-                part = within(work.part, share(work.part.stop - work.part.start, m, self.microbatches))
+                part = self._microbatch(work, m)
                 x, y = self._fill(self._x[slot, m], self._y[slot, m], order[part], epoch)
                 batches.append(Batch(x, y, part.start - work.batch.start, order[part]))
             yield batches
+
+    def _microbatch(self, work: StepShare, m: int) -> slice:
+        outer, place, places = work.part, m, self.microbatches
+        if self.virtual_ranks:
+            outer, place, places = work.batch, self.rank * places + m, self.size * places
+        return within(outer, share(outer.stop - outer.start, place, places))
 
     def _fill(self, x: np.ndarray, y: np.ndarray, indices: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Gather, augment and normalise the samples into the buffers ``x`` and ``y``; return the parts used."""

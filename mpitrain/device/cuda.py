@@ -9,6 +9,7 @@ import cupy
 import numpy as np
 
 from .cpu import Device, Event, Stream, register
+from .tensor_map import TensorMap, encode
 
 STATIC_SHARED_BYTES = 48 * 1024  # a kernel that wants more must say so before its first launch
 
@@ -120,6 +121,10 @@ class CudaDevice(Device):
         if shared_bytes > STATIC_SHARED_BYTES:
             function.max_dynamic_shared_size_bytes = shared_bytes
         return function
+
+    def tensor_map(self, planned: TensorMap) -> np.ndarray:
+        """Return ``planned`` as kernels take it."""
+        return encode(planned)
 
     def launch(self, function: Any, grid: Any, block: Any, shared_bytes: int, arguments: Sequence[Any]) -> None:
         """Launch on the compute stream. An array of this device goes as its address, a 0-d NumPy array by value."""

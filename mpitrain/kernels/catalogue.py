@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from .gemm import TILES, Shape
+from .gemm import INPUTS, TILES, Shape
 from .kernel import SOURCES, Kernel, entries, kernel
 
 LAYOUTS = ((False, False), (False, True), (True, False))  # forward, dx, dw
-INPUTS = {"gemm_simt": ("fp32",), "gemm_mma": ("tf32", "bf16")}
 
 
 def products() -> list[Kernel]:

@@ -29,6 +29,10 @@ assert RECORD.itemsize == 144, "the layout of struct Gemm"
 SPLIT_STEP = 64  # k_split is a multiple of every kernel's TILE_K
 MOST_SPLITS = 64
 SUM_ROWS, SUM_COLUMNS, SUM_THREADS = 32, 128, 256  # of a block of gemm_sum
+INPUTS = {"gemm_simt": ("fp32",), "gemm_mma": ("tf32", "bf16"), "gemm_wgmma": ("bf16",)}
+LEAST_ARCH = {"gemm_simt": 75, "gemm_mma": 80, "gemm_wgmma": 90}
+BOX = 64  # bf16 in a row of 128 bytes, as the copy engine brings them to gemm_wgmma
+WGMMA_ROWS, WGMMA_THREADS = 128, 384  # of a block: one producer and two consumers
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Tile:
-    """A kernel with its tile: what a block computes, and how its warps share it."""
+    """A kernel with its tile: what a block (or a cluster of blocks) computes, and how its warps share it."""
 
     kernel: str
     m: int
@@ -71,13 +75,27 @@ class Tile:
         return f"{self.kernel.removeprefix('gemm_')}_{self.m}x{self.n}"
 
     @property
+    def is_persistent(self) -> bool:
+        """Whether blocks stay for tile after tile, fed by the copy engine (gemm_wgmma)."""
+        return self.kernel == "gemm_wgmma"
+
+    @property
+    def cluster(self) -> int:
+        """Blocks that compute a tile together."""
+        return self.m // WGMMA_ROWS if self.is_persistent else 1
+
+    @property
     def threads(self) -> int:
         """Of a block."""
+        if self.is_persistent:
+            return WGMMA_THREADS
         return self.m // self.warp_m * (self.n // self.warp_n) * 32
 
     @property
     def shared_bytes(self) -> int:
-        """Dynamic shared memory of a block: a ring of stages, 128 bytes deep."""
+        """Dynamic shared memory of a block: a ring of stages, 128 bytes deep (and its mbarriers, aligned)."""
+        if self.is_persistent:
+            return self.stages * ((WGMMA_ROWS + self.n) * 128 + 16) + 1024
         return self.stages * (self.m + self.n) * 128
 
     @property
@@ -88,13 +106,20 @@ class Tile:
     @property
     def least_arch(self) -> int:
         """The oldest architecture it runs on."""
-        return 75 if self.kernel == "gemm_simt" else 80
+        return LEAST_ARCH[self.kernel]
 
     def takes(self, shape: Shape, arch: str) -> bool:
         """Return whether it computes ``shape`` on ``arch``."""
         number = arch_number(arch)
-        right_type = (self.kernel == "gemm_simt") == (shape.inputs == "fp32")
-        return right_type and number >= self.least_arch and self.shared_bytes <= shared_bytes_limit(number)
+        runs = arch == "sm_90a" if self.is_persistent else number >= self.least_arch
+        return runs and shape.inputs in INPUTS[self.kernel] and self.shared_bytes <= shared_bytes_limit(number)
+
+    def boxes(self, shape: Shape) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        """Return the boxes (columns, rows) in which the copy engine brings A and B, as they are stored."""
+        if not self.is_persistent:
+            return None
+        a_rows = BOX if shape.transpose_a else WGMMA_ROWS
+        return (BOX, a_rows), (BOX, self.n // self.cluster if shape.transpose_b else BOX)
 
     def built_for(self, shape: Shape) -> Kernel:
         """Return the kernel that computes ``shape`` in this tile."""
@@ -102,17 +127,18 @@ class Tile:
             "TRANSPOSE_A": int(shape.transpose_a),
             "TRANSPOSE_B": int(shape.transpose_b),
             "EPILOGUE": EPILOGUES.index(shape.epilogue),
-            "TILE_M": self.m,
             "TILE_N": self.n,
-            "WARP_M": self.warp_m,
-            "WARP_N": self.warp_n,
         }
+        if self.is_persistent:
+            macros |= {"CLUSTER": self.cluster}
+        else:
+            macros |= {"TILE_M": self.m, "WARP_M": self.warp_m, "WARP_N": self.warp_n}
         if self.kernel == "gemm_simt":
             macros |= {"TILE_K": 8}
         else:
             macros |= {"STAGES": self.stages, "INPUT_BF16": int(shape.inputs == "bf16")}
             macros |= {"OUTPUT_BF16": int(shape.outputs == "bf16")}
-        return kernel(f"{self.kernel}.cu", macros, least_arch=self.least_arch)
+        return kernel(f"{self.kernel}.cu", macros)
 
 
 TILES = (
@@ -121,6 +147,9 @@ TILES = (
     Tile("gemm_simt", 32, 32, 32, 16),
     Tile("gemm_mma", 128, 128, 64, 32, stages=3),
     Tile("gemm_mma", 64, 64, 32, 32, stages=4),
+    Tile("gemm_wgmma", 256, 256, 16, 256, stages=4),
+    Tile("gemm_wgmma", 128, 256, 16, 256, stages=4),
+    Tile("gemm_wgmma", 128, 128, 16, 128, stages=6),
 )
 
 
@@ -134,6 +163,10 @@ class GemmPlan:
         Depth of each part of K.
     slab : int
         Rows over which one column sum goes.
+    pieces : int
+        Tiles of all parts of K of all matrices.
+    boxes : (box of A, box of B) or None
+        For a kernel that takes tensor maps before its record.
     """
 
     kernel: Kernel
@@ -143,27 +176,35 @@ class GemmPlan:
     sum_kernel: Kernel | None
     sum_launch: Launch | None
     slab: int
+    pieces: int
+    boxes: tuple[tuple[int, int], tuple[int, int]] | None
 
 
-def make_plan(shape: Shape, tile: Tile, splits: int) -> GemmPlan:
+def make_plan(shape: Shape, tile: Tile, splits: int, num_processors: int = 132) -> GemmPlan:
     """Return the launches of ``shape`` in ``tile`` with K cut into about ``splits`` parts."""
     k_split = ceil_div(ceil_div(max(1, shape.k), max(1, splits)), SPLIT_STEP) * SPLIT_STEP
     splits = max(1, ceil_div(shape.k, k_split))
     tiles = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n)
-    launch = Launch((tiles, splits, shape.batch), (tile.threads, 1, 1), tile.shared_bytes)
+    pieces, boxes = tiles * splits * shape.batch, tile.boxes(shape)
+    grid = tiles, splits, shape.batch
+    if tile.is_persistent:
+        grid = min(pieces, max(1, num_processors // tile.cluster)) * tile.cluster, 1, 1
+    launch = Launch(grid, (tile.threads, 1, 1), tile.shared_bytes)
     built = tile.built_for(shape)
     if splits == 1:
-        return GemmPlan(built, launch, 1, k_split, None, None, tile.slab)
+        return GemmPlan(built, launch, 1, k_split, None, None, tile.slab, pieces, boxes)
     macros = {"EPILOGUE": EPILOGUES.index(shape.epilogue), "OUTPUT_BF16": int(shape.outputs == "bf16")}
-    grid = ceil_div(shape.n, SUM_COLUMNS), ceil_div(shape.m, SUM_ROWS), shape.batch
+    sum_grid = ceil_div(shape.n, SUM_COLUMNS), ceil_div(shape.m, SUM_ROWS), shape.batch
     return GemmPlan(
         built,
         launch,
         splits,
         k_split,
         kernel("gemm_sum.cu", macros),
-        Launch(grid, (SUM_THREADS, 1, 1)),
+        Launch(sum_grid, (SUM_THREADS, 1, 1)),
         SUM_ROWS,
+        pieces,
+        boxes,
     )
 
 

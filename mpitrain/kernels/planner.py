@@ -86,7 +86,7 @@ def plan(shape: Shape, arch: str, num_processors: int) -> GemmPlan:
     UserError
         If no kernel multiplies these types on that architecture.
     """
-    return make_plan(shape, *choose(shape, arch, num_processors, read_table()))
+    return make_plan(shape, *choose(shape, arch, num_processors, read_table()), num_processors)
 
 
 def choose(shape: Shape, arch: str, num_processors: int, table: Table) -> tuple[Tile, int]:
@@ -105,10 +105,11 @@ def choose(shape: Shape, arch: str, num_processors: int, table: Table) -> tuple[
 def microseconds(shape: Shape, tile: Tile, splits: int, num_processors: int, table: Table) -> float:
     """Return what the model expects."""
     made = make_plan(shape, tile, splits)
-    blocks = made.launch.grid[0] * made.splits * shape.batch
+    at_once = max(1, num_processors // tile.cluster)
     depth = min(made.k_split, shape.k)
-    block = table.latency_us + tile.m * tile.n * depth / (table.rates[shape.inputs] * table.shares[tile.name])
-    time = ceil_div(blocks, num_processors) * block
+    area = tile.m // tile.cluster * tile.n
+    block = table.latency_us + area * depth / (table.rates[shape.inputs] * table.shares[tile.name])
+    time = ceil_div(made.pieces, at_once) * block
     if made.splits > 1:
         time += table.launch_us + 8 * made.splits * shape.m * shape.n * shape.batch / table.bytes_per_us
     return time

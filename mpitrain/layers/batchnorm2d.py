@@ -28,6 +28,8 @@ class BatchNorm2d(Layer):
     sum_over_ranks : callable(array) or None
         Sums a small float64 vector over ranks in place; called once in each training forward and once in each backward,
         also with N = 0. None: statistics are of this rank's samples alone, and a step depends on the number of ranks.
+    relu : bool
+        Whether a ReLU is done in the same pass (``fuse_relu``).
 
     Notes
     -----
@@ -50,6 +52,7 @@ class BatchNorm2d(Layer):
         self.running_mean = State((num_channels,), fill=0)
         self.running_var = State((num_channels,), fill=1)
         self.sum_over_ranks: Callable[[np.ndarray], object] | None = None
+        self.relu = False
 
     def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
         """Return the normalised images, scaled and shifted; in training, update the running statistics."""
@@ -57,22 +60,22 @@ class BatchNorm2d(Layer):
         w, b = self.weight.data.astype(np.float64), self.bias.data.astype(np.float64)
         if not saved.training:
             scale = w / np.sqrt(self.running_var.data + self.eps)
-            ops.scale_shift(ops.lanes(x), scale, b - scale * self.running_mean.data, ops.lanes(y))
+            ops.batchnorm(x, self.running_mean.data.astype(np.float64), scale, b, y, self.relu)
             return y
-        centered = ops.lanes(saved.empty(self, "centered", x.shape))
-        count, mean, var, offset = self._statistics(ops.lanes(x), x.size // self.num_channels, centered)
-        r = 1 / np.sqrt(var + self.eps)
-        ops.scale_shift(centered, w * r, b + w * r * offset, ops.lanes(y))
-        self._update_running(count, mean, var)
-        saved[self] = centered, count, r, offset
+        own, count, mean, var = self._statistics(x, saved)
+        r, offset = 1 / np.sqrt(var + self.eps), own - mean
+        ops.batchnorm(x, own, w * r, b + w * r * offset, y, self.relu)
+        if saved.updates_statistics:
+            self._update_running(count, mean, var)
+        saved[self] = x, own, y if self.relu else None, count, r, offset
         return y
 
     def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
         """Write dw and db of this rank's samples, return dx."""
-        centered, count, r, offset = saved[self]
-        rows = ops.lanes(dy)
-        db = ops.channel_sum(rows, self.num_channels)
-        dw = r * (ops.channel_dot(rows, centered, self.num_channels) + offset * db)
+        x, own, y, count, r, offset = saved[self]
+        db, dots = np.empty_like(r), np.empty_like(r)
+        ops.batchnorm_sums(dy, x, own, y, db, dots, saved.scratch)
+        dw = r * (dots + offset * db)
         put_gradient(self.bias, db)
         put_gradient(self.weight, dw)
         if self.sum_over_ranks is not None:
@@ -82,24 +85,21 @@ class BatchNorm2d(Layer):
         dx = saved.empty(self, "dx", dy.shape)
         scale = self.weight.data * r
         slope = -scale * r * dw / max(1, count)
-        ops.batchnorm_dx(rows, centered, scale, slope, slope * offset - scale * db / max(1, count), ops.lanes(dx))
+        ops.batchnorm_dx(dy, x, own, y, scale, slope, slope * offset - scale * db / max(1, count), dx, saved.scratch)
         return dx
 
-    def _statistics(
-        self, x: np.ndarray, count: int, centered: np.ndarray
-    ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-        """Return (pixels, mean, variance) over all ranks and the offset; write x less its own mean to ``centered``."""
-        own = ops.channel_sum(x, self.num_channels) / max(1, count)
-        own = own.astype(x.dtype).astype(np.float64)
-        ops.center(x, own, centered)
-        squares = ops.channel_dot(centered, centered, self.num_channels)
+    def _statistics(self, x: np.ndarray, saved: Saved) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
+        """Return this rank's mean, and pixels, mean and variance over all ranks."""
+        own, squares = np.empty_like(x, np.float64, shape=(2, self.num_channels))
+        ops.batchnorm_statistics(x, own, squares, saved.scratch)
+        count = x.size // self.num_channels
         if self.sum_over_ranks is None:
-            return count, own, squares / max(1, count), np.zeros(self.num_channels)
+            return own, count, own, squares / max(1, count)
         sums = np.concatenate([[count], count * own, squares + count * own**2])
         self.sum_over_ranks(sums)
         total = max(1.0, sums[0])
         mean, mean_square = np.split(sums[1:] / total, 2)
-        return sums[0], mean, np.maximum(mean_square - mean**2, 0), own - mean
+        return own, sums[0], mean, np.maximum(mean_square - mean**2, 0)
 
     def _update_running(self, count: float, mean: np.ndarray, var: np.ndarray) -> None:
         if count:

@@ -18,6 +18,11 @@ class Linear(Layer):
         I and O.
     bias : bool
 
+    Attributes
+    ----------
+    relu : bool
+        Whether a ReLU is done in the same pass (``fuse_relu``).
+
     Notes
     -----
     x is (..., I), w (I, O), b (O,), y (..., O): leading dimensions are flattened to one.
@@ -28,18 +33,21 @@ class Linear(Layer):
         self.num_inputs, self.num_outputs = num_inputs, num_outputs
         self.weight = Parameter((num_inputs, num_outputs), init.lecun_uniform(num_inputs))
         self.bias = Parameter((num_outputs,), init.lecun_uniform(num_inputs), decay=False) if bias else None
+        self.relu = False
 
     def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
         """Return x w + b."""
-        saved[self] = x
         y = saved.empty(self, "y", (*x.shape[:-1], self.num_outputs))
+        saved[self] = x, y
         b = None if self.bias is None else self.bias.data
-        ops.linear(_rows(x), self.weight.data, b, _rows(y))
+        ops.linear(_rows(x), self.weight.data, b, _rows(y), self.relu)
         return y
 
     def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
         """Write dw and db, return dx."""
-        x, w = saved[self], self.weight
+        (x, y), w = saved[self], self.weight
+        if self.relu:
+            ops.relu_dx(y, dy, dy, saved.scratch("mask", dy.shape, bool))
         scratch = saved.scratch("dw", w.shape) if w.accumulate else None
         ops.linear_dw(_rows(x), _rows(dy), w.grad, scratch)
         w.written()

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .. import ops
 from ..saved import Saved
 from .base import Layer
 
@@ -17,6 +18,11 @@ class Residual(Layer):
     activation : Layer, optional
         After the sum; the identity if not given.
 
+    Attributes
+    ----------
+    relu : bool
+        Whether the activation is a ReLU that is done in the same pass as the sum (``fuse_relu``).
+
     Notes
     -----
     dx is the sum of both branches' dx; each gets its own copy of dy, since a backward may overwrite it.
@@ -24,20 +30,27 @@ class Residual(Layer):
 
     def __init__(self, body: Layer, shortcut: Layer | None = None, activation: Layer | None = None):
         self.body, self.shortcut, self.activation = body, shortcut, activation
+        self.relu = False
 
     def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
         """Return the sum of both branches, activated."""
         body = self.body.forward(x, saved)
         around = x if self.shortcut is None else self.shortcut.forward(x, saved)
-        y = np.add(body, around, out=saved.empty(self, "y", body.shape))
+        y = saved[self] = saved.empty(self, "y", body.shape)
+        if self.relu:
+            ops.add_relu(body, around, y)
+            return y
+        np.add(body, around, out=y)
         return y if self.activation is None else self.activation.forward(y, saved)
 
     def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
         """Return the sum of both branches' dx."""
-        if self.activation is not None:
-            dy = self.activation.backward(dy, saved)
         copy = saved.empty(self, "dy", dy.shape)
-        np.copyto(copy, dy)
+        if self.relu:
+            ops.add_relu_dx(saved[self], dy, copy)
+        else:
+            dy = dy if self.activation is None else self.activation.backward(dy, saved)
+            np.copyto(copy, dy)
         around = dy if self.shortcut is None else self.shortcut.backward(dy, saved)
         dx = self.body.backward(copy, saved)
         return np.add(dx, around, out=dx)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..errors import UserError
-from ..layers import Dropout, Layer, Sequential
+from ..layers import Dropout, Layer, Sequential, fuse_relu
 from .convnet import convnet
 from .lenet import lenet
 from .mlp import mlp
@@ -54,11 +54,12 @@ def build(name: str, input_shape: tuple[int, ...], num_outputs: int, **options: 
 
 
 def prepare(model: Layer) -> Layer:
-    """Return ``model`` after the two things that need a look at the whole network (a user's own needs them too).
+    """Return ``model`` after the things that need a look at the whole network (a user's own needs them too).
 
-    The first layer with parameters is told that nobody wants its dx, and each Dropout gets a number of its own,
-    so that no two draw the same masks.
+    The first layer with parameters is told that nobody wants its dx, each Dropout gets a number of its own,
+    so that no two draw the same masks, and ReLUs are done where their input is written.
     """
+    fuse_relu(model)
     skip_input_gradient(model)
     for number, dropout in enumerate(layer for layer in model.layers() if isinstance(layer, Dropout)):
         dropout.number = number

@@ -1,8 +1,8 @@
 """Forward and backward functions on arrays: the NumPy path, and the oracle of every faster one."""
 
 from . import native  # the faster ones in C
-from .activations import relu, relu_dx, sigmoid, sigmoid_dx, silu, silu_dx, tanh, tanh_dx
-from .batchnorm import batchnorm_dx, center, channel_dot, channel_sum, lanes, scale_shift
+from .activations import add_relu, add_relu_dx, relu, relu_dx, sigmoid, sigmoid_dx, silu, silu_dx, tanh, tanh_dx
+from .batchnorm import batchnorm, batchnorm_dx, batchnorm_statistics, batchnorm_sums
 from .conv2d import Conv2dPlan, conv2d, conv2d_db, conv2d_dw, conv2d_dx, plan_conv2d
 from .conv2d_columns import Columns
 from .dropout import dropout_mask
@@ -17,10 +17,12 @@ from .softmax_cross_entropy import softmax_cross_entropy, softmax_cross_entropy_
 __all__ = [
     "Columns",
     "Conv2dPlan",
+    "add_relu",
+    "add_relu_dx",
+    "batchnorm",
     "batchnorm_dx",
-    "center",
-    "channel_dot",
-    "channel_sum",
+    "batchnorm_statistics",
+    "batchnorm_sums",
     "column_sum",
     "conv2d",
     "conv2d_db",
@@ -33,7 +35,6 @@ __all__ = [
     "gelu_tanh",
     "global_mean",
     "global_mean_dx",
-    "lanes",
     "layernorm",
     "layernorm_dw",
     "layernorm_dx",
@@ -49,7 +50,6 @@ __all__ = [
     "plan_conv2d",
     "relu",
     "relu_dx",
-    "scale_shift",
     "sigmoid",
     "sigmoid_dx",
     "silu",

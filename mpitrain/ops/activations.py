@@ -23,6 +23,21 @@ def relu_dx(y: np.ndarray, dy: np.ndarray, dx: np.ndarray, mask: np.ndarray) -> 
 
 
 @op
+def add_relu(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
+    """Write y = max(a + b, 0): the end of a residual block."""
+    np.add(a, b, out=y)
+    np.maximum(y, 0, out=y)
+
+
+@op
+def add_relu_dx(y: np.ndarray, dy: np.ndarray, copy: np.ndarray) -> None:
+    """Keep dy where y > 0, put 0 elsewhere, and write ``copy`` = dy: one for each branch."""
+    np.greater(y, 0, out=copy, casting="unsafe")
+    np.multiply(dy, copy, out=copy)
+    np.copyto(dy, copy)
+
+
+@op
 def tanh(x: np.ndarray, y: np.ndarray) -> None:
     """Write y = tanh(x)."""
     np.tanh(x, out=y)

@@ -7,21 +7,27 @@ from functools import lru_cache
 
 import numpy as np
 
+from .dispatch import op
 from .product import product
 
 
-def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
-    """Write x w + b to ``y``."""
+@op
+def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, relu: bool = False) -> None:
+    """Write x w + b to ``y``, and its ReLU if wanted."""
     product(x, w, y)
     if b is not None:
         np.add(y, b, out=y)
+    if relu:
+        np.maximum(y, 0, out=y)
 
 
+@op
 def linear_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
     """Write dx = dy w^T."""
     np.matmul(dy, w.T, out=dx)
 
 
+@op
 def linear_dw(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, scratch: np.ndarray | None) -> None:
     """Write dw = x^T dy; with ``scratch`` (same shape as dw) add to dw instead."""
     if scratch is None:
@@ -31,6 +37,7 @@ def linear_dw(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, scratch: np.ndarray
         np.add(dw, scratch, out=dw)
 
 
+@op
 def column_sum(dy: np.ndarray, db: np.ndarray, accumulate: bool) -> None:
     """Write (or add) the sum over rows of ``dy`` (N, O) to ``db`` (O,): the gradient of a bias."""
     ones = _ones(len(dy), dy.dtype)

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .dispatch import op
 from .window import Pair, Window, tap
 
 
+@op
 def max_pool(padded: np.ndarray, window: Window, y: np.ndarray) -> None:
     """Write the maximum under each window to ``y``; the border of ``padded`` holds -inf."""
     first, *rest = _taps(padded, window, y)
@@ -20,6 +22,7 @@ def max_pool(padded: np.ndarray, window: Window, y: np.ndarray) -> None:
         np.maximum(y, pixels, out=y)
 
 
+@op
 def max_pool_winner(
     padded: np.ndarray, window: Window, y: np.ndarray, winner: np.ndarray, pixels: np.ndarray, number: np.ndarray
 ) -> None:
@@ -39,6 +42,7 @@ def max_pool_winner(
         np.maximum(y, pixels, out=y)
 
 
+@op
 def max_pool_dx(winner: np.ndarray, dy: np.ndarray, window: Window, dx: np.ndarray, part: np.ndarray) -> None:
     """Write to ``dx`` (N, H', W', C) the gradient: each dy goes to the pixel that won (``part``: scratch like dy)."""
     disjoint = _clear(dx, window, dy)
@@ -51,6 +55,7 @@ def max_pool_dx(winner: np.ndarray, dy: np.ndarray, window: Window, dx: np.ndarr
             np.add(place, part, out=place)
 
 
+@op
 def mean_pool(padded: np.ndarray, window: Window, y: np.ndarray) -> None:
     """Write the mean under each window to ``y``; the zeros of the border count as pixels."""
     first, *rest = _taps(padded, window, y)
@@ -60,6 +65,7 @@ def mean_pool(padded: np.ndarray, window: Window, y: np.ndarray) -> None:
     np.multiply(y, 1 / (window.kernel[0] * window.kernel[1]), out=y)
 
 
+@op
 def mean_pool_dx(dy: np.ndarray, window: Window, dx: np.ndarray) -> None:
     """Write to ``dx`` (N, H', W', C) the gradient: an equal part of dy for each pixel (``dy`` is overwritten)."""
     np.multiply(dy, 1 / (window.kernel[0] * window.kernel[1]), out=dy)
@@ -71,6 +77,7 @@ def mean_pool_dx(dy: np.ndarray, window: Window, dx: np.ndarray) -> None:
             np.add(place, dy, out=place)
 
 
+@op
 def global_mean(x: np.ndarray, y: np.ndarray) -> None:
     """Write the mean of x (N, H, W, C) over all pixels to ``y`` (N, C)."""
     pixels = x.shape[1] * x.shape[2]
@@ -78,6 +85,7 @@ def global_mean(x: np.ndarray, y: np.ndarray) -> None:
     np.matmul(weights, x.reshape(len(x), pixels, x.shape[3]), out=y[:, None])
 
 
+@op
 def global_mean_dx(dy: np.ndarray, dx: np.ndarray) -> None:
     """Write dx = dy / (H W) for each pixel."""
     np.multiply(dy[:, None, None], 1 / (dx.shape[1] * dx.shape[2]), out=dx)

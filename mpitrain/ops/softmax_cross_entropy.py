@@ -9,7 +9,10 @@ arXiv 1512.00567). With s = logits - max (Bridle 1990; the shift keeps exp in ra
 
 import numpy as np
 
+from .dispatch import op
 
+
+@op
 def softmax_cross_entropy(
     logits: np.ndarray, targets: np.ndarray, smoothing: float, exponentials: np.ndarray, sums: np.ndarray
 ) -> np.ndarray:
@@ -24,6 +27,7 @@ def softmax_cross_entropy(
     return np.log(sums[:, 0]) - expected
 
 
+@op
 def softmax_cross_entropy_dx(
     exponentials: np.ndarray, sums: np.ndarray, targets: np.ndarray, smoothing: float, counted: np.ndarray | None
 ) -> None:

@@ -17,6 +17,7 @@ from ..data.sources import open_dataset
 from ..errors import UserError
 from ..layers import Layer
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
+from ..parallel.virtual_shards import check_shards
 
 
 @dataclass(frozen=True)
@@ -54,20 +55,24 @@ def open_session(config: Config, world: World) -> Session:
     AgreedError
         On all ranks, if anything that the user gave does not work on any of them.
     """
+    check_shards(config.parallel.reproducible, world.size)
     if config.data.source.startswith("openml:"):
         with world.together():
             if world.rank == 0:
                 _open_dataset(config)  # one rank downloads it, the others find it in the cache
     with world.together():
         dataset = _open_dataset(config)
-    normalizer = _fit(dataset.train.x, world)
-    target_normalizer = _fit(dataset.train.y, world) if dataset.task == "regression" else None
+    alone = config.parallel.reproducible > 0  # sums over ranks depend on their number
+    normalizer = _fit(dataset.train.x, world, alone)
+    target_normalizer = _fit(dataset.train.y, world, alone) if dataset.task == "regression" else None
     with world.together():
         model = make_model(config, dataset.input_shape, dataset.num_outputs)
         loss: Loss = MSE() if dataset.task == "regression" else SoftmaxCrossEntropy(config.optimizer.label_smoothing)
     num_bytes = 4 * sum(p.size for _, p in model.named_parameters())
-    all_reduce = config.parallel.all_reduce
-    shared = all_reduce == "shared" or (all_reduce == "auto" and world.choose(num_bytes).name == "shared")
+    all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
+    automatic = all_reduce == "auto" and shard == "none"
+    shared = all_reduce == "shared" or (automatic and world.choose(num_bytes).name == "shared")
+    shared = shared and not config.parallel.reproducible
     gradient_device = SharedDevice(world) if shared else None
     arena = Arena(model.named_parameters(), model.named_states(), seed=config.run.seed, gradient_device=gradient_device)
     return Session(dataset, normalizer, target_normalizer, model, arena, loss)
@@ -99,7 +104,9 @@ def _open_dataset(config: Config) -> Dataset:
     return dataset
 
 
-def _fit(x: np.ndarray, world: World) -> Normalizer:
+def _fit(x: np.ndarray, world: World, alone: bool) -> Normalizer:
+    if alone:
+        return Normalizer.fit(x, slice(0, len(x)), lambda sums: sums)
     return Normalizer.fit(x, share(len(x), world.rank, world.size), world.sum)
 
 

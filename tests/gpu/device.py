@@ -11,7 +11,7 @@ import numpy as np
 
 from mpitrain.device import Device, Event, Stream, register
 from tests.gpu.arrays import Array, HiddenSync, unwrap
-from tests.kernels import cpu
+from tests.kernels import cpu, gemm
 
 
 class LateEvent(Event):
@@ -156,6 +156,15 @@ class ShimDevice(Device):
     def load(self, kernel, cubin, shared_bytes):
         assert kernel.fits(self.arch), f"{kernel} was launched on {self.arch}"
         return kernel.name, cpu.build(kernel.file, **dict(kernel.macros))
+
+    def tensor_map(self, planned):
+        return gemm.shim_map(
+            planned.address,
+            planned.element_bytes,
+            planned.size,
+            (planned.element_bytes, planned.row_bytes, planned.matrix_bytes),
+            planned.box,
+        )
 
     def launch(self, function, grid, block, shared_bytes, arguments):
         name, kernels = function

@@ -3,21 +3,40 @@
 import numpy as np
 import pytest
 
-from mpitrain.kernels.check import check_product, shapes
-from mpitrain.kernels.gemm import Shape, Tile, make_plan
+from mpitrain.kernels.check import LAYOUTS, check_product, shapes
+from mpitrain.kernels.gemm import TILES, Shape, Tile, make_plan
 from mpitrain.kernels.planner import plan
 from mpitrain.ops.cuda import gemm
 from mpitrain.ops.cuda.gemm import multiply
 from tests.gpu.device import ShimDevice
 
 
-@pytest.mark.parametrize("inputs", ["fp32", "tf32"])
-def test_what_kernel_check_checks(device, inputs):
+@pytest.mark.parametrize(
+    ("inputs", "arch"), [("fp32", "sm_80"), ("tf32", "sm_80"), ("bf16", "sm_80"), ("bf16", "sm_90a")]
+)
+def test_what_kernel_check_checks(inputs, arch):
     """Every fifth shape: all layouts, and one that splits K."""
+    device = ShimDevice(arch)
     results = [check_product(device, multiply, shape, seed=3) for shape in [*shapes(inputs)][::5]]
     assert [result for result in results if not result.right] == []
     assert device.launches["gemm_sum"] > 0, "no shape has split K"
-    assert set(device.launches) == {"gemm_simt" if inputs == "fp32" else "gemm_mma", "gemm_sum"}
+    kernels = {"fp32": {"gemm_simt"}, "tf32": {"gemm_mma"}, "bf16": {"cast_rows", "gemm_mma"}}[inputs]
+    assert set(device.launches) - {"gemm_wgmma"} == kernels | {"gemm_sum"}
+
+
+WGMMA = [tile for tile in TILES if tile.kernel == "gemm_wgmma"]
+
+
+@pytest.mark.parametrize("tile", WGMMA, ids=lambda tile: tile.name)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_hopper(monkeypatch, tile, batch):
+    """Rows that are no multiple of 16 bytes: what the copy engine wants is made on the way."""
+    monkeypatch.setattr(gemm, "plan", lambda shape, arch, processors: make_plan(shape, tile, 2, processors))
+    device = ShimDevice("sm_90a")
+    for transpose_a, transpose_b in LAYOUTS[batch - 1 :: 2]:
+        shape = Shape(150, 270, 400, batch, transpose_a, transpose_b, inputs="bf16")
+        assert check_product(device, multiply, shape, seed=4).right
+    assert device.launches == {"cast_rows": 4, "gemm_wgmma": 2, "gemm_sum": 2}
 
 
 def test_a_wrong_product_is_found(device):

@@ -5,6 +5,7 @@ NaN. A kernel that reads there spoils its result, and one that writes there is f
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -311,10 +312,15 @@ def tensor_map(buffer: Buffer, box: tuple[int, int]) -> np.ndarray:
     """Return what the shim takes for a tensor map: boxes of ``box`` (elements of a row, rows) of a matrix as stored."""
     batch, rows, cols = buffer.values.shape
     size = buffer.values.itemsize
+    return shim_map(buffer.address, size, (cols, rows, batch), (size, buffer.ld * size, buffer.stride * size), box)
+
+
+def shim_map(
+    base: int, element_bytes: int, size: Sequence[int], stride: Sequence[int], box: Sequence[int]
+) -> np.ndarray:
     record = np.zeros((), TENSOR_MAP)
-    record["base"], record["element_bytes"] = buffer.address, size
-    record["size"], record["box"] = (cols, rows, batch), (*box, 1)
-    record["stride"] = (size, buffer.ld * size, buffer.stride * size)
+    record["base"], record["element_bytes"] = base, element_bytes
+    record["size"], record["stride"], record["box"] = size, stride, (*box, 1)
     return record
 
 

@@ -5,10 +5,6 @@
 #include "common/tensor_copy.cuh"
 #include "common/wgmma.cuh"
 
-__device__ __forceinline__ unsigned char* aligned(unsigned char* shared) {
-  return shared + (1024 - shared_address(shared) % 1024) % 1024;
-}
-
 __device__ __forceinline__ void init(Barrier* barrier, int count) {
   if (threadIdx.x == 0) {
     barrier_init(barrier, count);
@@ -21,7 +17,7 @@ __device__ __forceinline__ void init(Barrier* barrier, int count) {
 extern "C" __global__ void copy_a_box(const TensorMap map, int x, int y, int z, int bytes, unsigned char* early,
                                       unsigned char* out) {
   DYNAMIC_SHARED(shared);
-  unsigned char* box = aligned(shared);
+  unsigned char* box = align_to_swizzle(shared);
   Barrier* landed = reinterpret_cast<Barrier*>(box + bytes);
   init(landed, 1);
   if (threadIdx.x == 0) {
@@ -36,7 +32,7 @@ extern "C" __global__ void copy_a_box(const TensorMap map, int x, int y, int z, 
 // Block 0 of a cluster of two sends a box to both.
 extern "C" __global__ void __cluster_dims__(2, 1, 1) copy_to_both(const TensorMap map, int bytes, unsigned char* out) {
   DYNAMIC_SHARED(shared);
-  unsigned char* box = aligned(shared);
+  unsigned char* box = align_to_swizzle(shared);
   Barrier* landed = reinterpret_cast<Barrier*>(box + bytes);
   init(landed, 1);
   cluster_barrier();
@@ -50,18 +46,18 @@ extern "C" __global__ void __cluster_dims__(2, 1, 1) copy_to_both(const TensorMa
 
 extern "C" __global__ void copy_off_alignment(const TensorMap map, int bytes) {
   DYNAMIC_SHARED(shared);
-  Barrier* landed = reinterpret_cast<Barrier*>(aligned(shared) + 2 * bytes);
+  Barrier* landed = reinterpret_cast<Barrier*>(align_to_swizzle(shared) + 2 * bytes);
   init(landed, 1);
   barrier_expect(landed, bytes);
-  tensor_copy(aligned(shared) + 128, &map, 0, 0, 0, landed);
+  tensor_copy(align_to_swizzle(shared) + 128, &map, 0, 0, 0, landed);
   barrier_wait(landed, 0);
 }
 
 extern "C" __global__ void copy_nobody_awaits(const TensorMap map, int bytes) {
   DYNAMIC_SHARED(shared);
-  Barrier* landed = reinterpret_cast<Barrier*>(aligned(shared) + 16 * bytes);
+  Barrier* landed = reinterpret_cast<Barrier*>(align_to_swizzle(shared) + 16 * bytes);
   init(landed, 1);
-  for (int i = 0; i < 16; i++) tensor_copy(aligned(shared) + i * bytes, &map, 0, 0, 0, landed);
+  for (int i = 0; i < 16; i++) tensor_copy(align_to_swizzle(shared) + i * bytes, &map, 0, 0, 0, landed);
 }
 
 // Thread 0 counts to `rounds` with the others: each waits for what the other has done.
@@ -123,7 +119,7 @@ template <bool BF16, bool A_K, bool B_K>
 __device__ __forceinline__ void product(const unsigned char* a, const unsigned char* b, int a_bytes, int b_bytes,
                                         int leading, float* early, float* out) {
   DYNAMIC_SHARED(shared);
-  unsigned char* tiles = aligned(shared);
+  unsigned char* tiles = align_to_swizzle(shared);
   bring(tiles, a, a_bytes);
   bring(tiles + a_bytes, b, b_bytes);
   float d[16][4];
@@ -153,7 +149,7 @@ extern "C" __global__ void wgmma_bf16_mn(const unsigned char* a, const unsigned 
 // What is wrong is chosen by `mistake`; 0: nothing.
 extern "C" __global__ void wgmma_wrong(int mistake) {
   DYNAMIC_SHARED(shared);
-  unsigned char* tiles = aligned(shared);
+  unsigned char* tiles = align_to_swizzle(shared);
   for (int i = threadIdx.x; i < 4 * 8192; i += blockDim.x) tiles[i] = 0;
   __syncthreads();
   float d[16][4];

@@ -1,8 +1,10 @@
 """Kernels broken on purpose: each of these mistakes compiles, and must not survive the comparison."""
 
+import numpy as np
 import pytest
 
 from tests.kernels import cpu, gemm, ladder
+from tests.kernels.arrays import i32, launch
 from tests.kernels.gemm import Case, Variant
 
 pytestmark = cpu.needs_gxx
@@ -55,7 +57,7 @@ HOPPER = {
     "first product added to what was there": (WGMMA, "step > 0 || i > 0", "i > 0"),
     "no swizzle in the descriptor": (WGMMA, "SWIZZLE_128 = 1ull << 62", "SWIZZLE_128 = 0"),
     "a swizzle of 64 bytes": (WGMMA, "SWIZZLE_128 = 1ull << 62", "SWIZZLE_128 = 2ull << 62"),
-    "tiles not aligned to the swizzle": (WGMMA, "shared + (1024 - shared_address(shared) % 1024) % 1024", "shared"),
+    "tiles not aligned to the swizzle": (WGMMA, "tiles(align_to_swizzle(shared))", "tiles(shared)"),
     "a wrong stride in the descriptor": (WGMMA, "GROUP = 1024;", "GROUP = 512;"),
     "a wrong leading offset": (WGMMA, "K_CONTIGUOUS ? 1 : leading >> 4", "K_CONTIGUOUS ? 1 : leading >> 5"),
     "k advanced too little": (WGMMA, "A_STEP = TRANSPOSE_A ? STEP_BYTES / sizeof(Input) * ROW_BYTES : STEP_BYTES",
@@ -74,6 +76,13 @@ HOPPER = {
 RUNGS = {
     "no barrier before reading": ("gemm_03_shared", "    __syncthreads();\n    for", "    for"),
     "no barrier before overwriting": ("gemm_05_2d_tile", "    }\n    __syncthreads();\n  }", "    }\n  }"),
+    "columns swapped": (
+        "gemm_08_tensor_cores",
+        "c % 2], b_values[c / 2][c % 2 + 2]",
+        "c % 2 + 2], b_values[c / 2][c % 2]",
+    ),
+    "no barrier after wgmma": ("gemm_10_ring", "    __syncthreads();       //", "    //"),
+    "released before wgmma is done": ("gemm_11_producer", "      wgmma_wait<0>();\n      if", "      if"),
     "a row too far": ("gemm_07_warp_tile", "r / 4 * STEP_M + r % 4", "r / 4 * STEP_M + r % 4 + 1"),
 }
 
@@ -111,4 +120,16 @@ def check(variant, right, wrong, case, **tile):
 def test_broken_rung_is_found(mistake):
     name, right, wrong = RUNGS[mistake]
     broken = cpu.build(f"ladder/{name}.cu", lambda text: text.replace(right, wrong))
-    assert not ladder.run(broken, name, 140, 130, 50, seed=1) < 1e-6
+    try:
+        error = ladder.run(broken, name, 140, 130, 520, seed=1)
+    except cpu.Launch:
+        return
+    assert not error < 1e-6
+
+
+def test_broken_sum_is_found():
+    text = ("  __syncthreads();\n  if (threadIdx.x >= COLUMNS", "  if (threadIdx.x >= COLUMNS")
+    broken = cpu.build("reduce.cu", lambda whole: whole.replace(*text))
+    x, out = np.ones((100, 128), np.float32), np.zeros(128, np.float32)
+    launch(broken, "column_sum", x, out, i32(100), i32(128), i32(100), i32(0), grid=1)
+    assert not (out == 100).all()

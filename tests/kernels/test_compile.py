@@ -105,6 +105,15 @@ def test_sum_of_parts(arch):
     check_resources(nvcc(cpu.KERNELS / "gemm_sum.cu", arch, macros)[1])
 
 
+OTHERS = sorted({path.stem for path in cpu.KERNELS.glob("*.cu")} - {"gemm_simt", "gemm_mma", "gemm_wgmma", "gemm_sum"})
+
+
+@pytest.mark.parametrize(("name", "arch"), [(name, ["75", "90a"][i % 2]) for i, name in enumerate(OTHERS)])
+def test_others(name, arch):
+    """fp32 on the oldest GPU or bf16 on the newest, by turns."""
+    check_resources(nvcc(cpu.KERNELS / f"{name}.cu", arch, {"ELEMENT_BF16": int(arch != "75")})[1])
+
+
 @pytest.mark.parametrize("name", ladder.RUNGS)
 def test_rungs(name):
     check_resources(nvcc(cpu.KERNELS / "ladder" / f"{name}.cu", ladder.ARCH.get(name, "75"), {})[1])

@@ -23,10 +23,11 @@ def constants(file, macros, expressions, before=""):
 
 @pytest.mark.parametrize("tile", TILES, ids=lambda tile: tile.name)
 def test_tiles(tile):
-    inputs = {"gemm_simt": "fp32", "gemm_mma": "bf16"}[tile.kernel]
+    inputs = "fp32" if tile.kernel == "gemm_simt" else "bf16"
     made = make_plan(Shape(1, 1, 1, inputs=inputs), tile, 1)
     shared = "SHARED_BYTES" if tile.stages else "0"
-    expressions = ["THREADS", "TILE_M", "TILE_N", "TILE_K", "WARP_M", shared]
+    rows = "TILE_M * CLUSTER" if tile.is_persistent else "TILE_M"
+    expressions = ["THREADS", rows, "TILE_N", "TILE_K", "WARP_M", shared]
     threads, m, n, k, slab, shared_bytes = constants(made.kernel.file, dict(made.kernel.macros), expressions)
     assert made.launch.block == (threads, 1, 1)
     assert made.launch.shared_bytes == shared_bytes

@@ -199,3 +199,20 @@ def test_more_epochs_after_the_end(mpitrain, tmp_path):
     assert mpitrain(2, "usr2", 0, 9, *options, "--out", "run", program=FAULTY)[0] == 0
     assert mpitrain(2, "--resume", "run", "--epochs", 6)[0] == 0
     assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.parametrize("model", ["convnet", "resnet8"])
+def test_reproducible_to_the_bit_across_ranks_and_a_resume(mpitrain, tmp_path, model):
+    options = ("--reproducible", 8, "--epochs", 1, "--model", model, "--batch-size", 100)
+    for ranks, all_reduce in ((1, "auto"), (2, "ring"), (4, "native"), (8, "auto")):
+        code, _, err = mpitrain(ranks, *options, "--out", f"r{ranks}", "--all-reduce", all_reduce)
+        assert code == 0, err
+    assert mpitrain(2, "term", 0, 6, *options, "--out", "cut", program=FAULTY)[0] == 85
+    assert mpitrain(4, "--resume", "cut")[0] == 0
+    one = weights(tmp_path / "r1")
+    for name in ("r2", "r4", "r8", "cut"):
+        assert steps(tmp_path / name) == steps(tmp_path / "r1")
+        for tensor, value in weights(tmp_path / name).items():
+            np.testing.assert_array_equal(value, one[tensor])
+    code, _, err = mpitrain(3, *options, "--out", "r3")
+    assert (code, err.count("--reproducible 8 cannot run on 3 ranks: their number must divide 8")) == (2, 1)

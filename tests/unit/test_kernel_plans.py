@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mpitrain.device import TensorMap
 from mpitrain.errors import UserError
 from mpitrain.kernels.gemm import TILES, Shape, make_plan, split_choices
 from mpitrain.kernels.plan import Launch, ceil_div, shared_bytes_limit
@@ -17,7 +18,7 @@ def test_every_part_of_k_is_covered_once(tile):
     for shape in SHAPES:
         for splits in split_choices(shape.k):
             made = make_plan(shape, tile, splits)
-            assert made.launch.grid[1] == made.splits
+            assert made.launch.grid[1] == (1 if tile.is_persistent else made.splits)
             assert (made.splits - 1) * made.k_split < shape.k <= made.splits * made.k_split
             assert made.k_split % 64 == 0
             assert (made.sum_kernel is not None) == (made.splits > 1)
@@ -27,7 +28,7 @@ def test_every_part_of_k_is_covered_once(tile):
 def test_tiles_cover_the_matrix(tile):
     for shape in SHAPES:
         across = ceil_div(shape.n, tile.n)
-        rows, columns = make_plan(shape, tile, 1).launch.grid[0] // across * tile.m, across * tile.n
+        rows, columns = make_plan(shape, tile, 1).pieces // across * tile.m, across * tile.n
         assert shape.m <= rows < shape.m + tile.m
         assert shape.n <= columns < shape.n + tile.n
 
@@ -36,6 +37,24 @@ def test_tiles_cover_the_matrix(tile):
 def test_tiles_fit_the_architectures_they_say(tile):
     assert tile.threads <= 1024
     assert tile.shared_bytes <= shared_bytes_limit(tile.least_arch)
+
+
+def test_persistent_blocks_fill_the_machine_and_no_more():
+    tile = next(tile for tile in TILES if tile.cluster == 2)
+    shape = Shape(2560, 2560, 64, batch=3, inputs="bf16")
+    assert make_plan(shape, tile, 1, 132).launch.grid == (132, 1, 1)
+    assert make_plan(shape, tile, 1, 131).launch.grid == (130, 1, 1), "clusters are whole"
+    assert make_plan(shape, tile, 1, 1000).launch.grid == (600, 1, 1), "no more clusters than tiles"
+    assert tile.takes(shape, "sm_90a")
+    assert not tile.takes(shape, "sm_100a")
+
+
+def test_tensor_maps_that_no_driver_takes():
+    good = {"address": 4096, "element_bytes": 2, "size": (100, 30, 1), "row_bytes": 208, "matrix_bytes": 6240}
+    assert TensorMap(**good, box=(64, 128)).box == (64, 128)
+    for bad in ({"address": 4104}, {"row_bytes": 200}, {"size": (0, 30, 1)}, {"element_bytes": 4}):
+        with pytest.raises(ValueError, match=r"a tensor map|a box"):
+            TensorMap(**{**good, **bad}, box=(64, 128))
 
 
 def test_nothing_is_launched_that_cannot_be():

@@ -120,6 +120,9 @@ inline int launch(void (*body)(), unsigned cluster, const unsigned* grid, const 
 
 }  // namespace on_cpu
 
+inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+  return static_cast<unsigned __int128>(a) * b >> 64;
+}
 inline void __syncwarp(unsigned mask = ~0u) { on_cpu::block.gather(mask, "", 0); }
 template <class T>
 T __shfl_sync(unsigned mask, T value, int from) {

@@ -34,7 +34,7 @@ struct TensorMap {
 
 struct TensorCopy {
   char* to;
-  const TensorMap* map;
+  TensorMap map;  // a copy: parameters of a kernel outlive its threads
   int first[3];
   char* barrier;
   unsigned ctas;  // a bit for each block of the cluster that gets it
@@ -122,7 +122,7 @@ inline void start_tensor_copy(void* to, const TensorMap* map, int x, int y, int 
       if (target < first || target + bytes > first + block.shared_bytes)
         block.fail("a tensor copy reaches beyond the shared memory");
       memset(target, 0xFF, bytes);
-      tensor_copies.push_back({target, map, {x, y, z}, in_cta(barrier, cta), ctas});
+      tensor_copies.push_back({target, *map, {x, y, z}, in_cta(barrier, cta), ctas});
     }
 }
 
@@ -131,7 +131,7 @@ inline bool land_a_copy(Random& random) {
   std::swap(tensor_copies[random.below(tensor_copies.size())], tensor_copies.back());
   const TensorCopy copy = tensor_copies.back();
   tensor_copies.pop_back();
-  const TensorMap& map = *copy.map;
+  const TensorMap& map = copy.map;
   char* to = copy.to;
   for (uint32_t z = 0; z < map.box[2]; z++)
     for (uint32_t y = 0; y < map.box[1]; y++)

@@ -1,0 +1,57 @@
+// Loops over arrays, a piece of 4 elements at a time. ELEMENT_BF16: activations and their gradients are
+// 0: float, 1: bf16. Parameters, statistics and sums are float always.
+#pragma once
+#include "numbers.cuh"
+#include "vec.cuh"
+
+#ifndef ELEMENT_BF16
+#define ELEMENT_BF16 0
+#endif
+#if ELEMENT_BF16
+using Element = bf16;
+#else
+using Element = float;
+#endif
+
+constexpr int PIECE = 4;
+
+// body(first, count) for each piece of n elements that is this thread's; any one-dimensional grid.
+template <class Body>
+__device__ __forceinline__ void for_each_piece(long long n, Body body) {
+  const long long apart = (long long)gridDim.x * blockDim.x * PIECE;
+  for (long long first = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * PIECE; first < n; first += apart)
+    body(first, n - first < PIECE ? int(n - first) : PIECE);
+}
+
+template <class T>
+__device__ __forceinline__ bool piece_aligned(const T* array) {
+  return rows_aligned<PIECE>(array, 0);
+}
+
+template <class Out, class F, class... In>
+__device__ __forceinline__ Vec<Out, PIECE> apply(F f, const In&... in) {
+  Vec<Out, PIECE> y;
+#pragma unroll
+  for (int i = 0; i < PIECE; i++) y.at[i] = Convert<Out>::from(f(to_float(in.at[i])...));
+  return y;
+}
+
+// out = f(in...), element by element; out may be one of them.
+template <class Out, class F, class... In>
+__device__ __forceinline__ void map(Out* out, long long n, F f, const In*... in) {
+  const bool aligned = (piece_aligned(out) && ... && piece_aligned(in));
+  for_each_piece(n, [&](long long i, int count) {
+    store<PIECE>(out + i, apply<Out>(f, load<PIECE>(in + i, count, aligned)...), count, aligned);
+  });
+}
+
+// Two results of one input, read once.
+template <class Out, class F, class G, class In>
+__device__ __forceinline__ void map_two(Out* out, Out* second, long long n, F f, G g, const In* in) {
+  const bool aligned = piece_aligned(out) && piece_aligned(second) && piece_aligned(in);
+  for_each_piece(n, [&](long long i, int count) {
+    const auto x = load<PIECE>(in + i, count, aligned);
+    store<PIECE>(out + i, apply<Out>(f, x), count, aligned);
+    store<PIECE>(second + i, apply<Out>(g, x), count, aligned);
+  });
+}

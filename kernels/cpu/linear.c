@@ -1,0 +1,114 @@
+// Linear map: y = x w + b, dx = dy w^T, dw = x^T dy, db = the sum of dy over rows.
+// Shapes: x (N, I), w (I, O), y (N, O). Compute-bound. Oracle: ops/linear.py.
+
+typedef struct {
+    Tile q;          // of the whole product
+    long b_panel;    // floats from panel to panel of b: PANEL where b is not packed
+    long rows, cols; // of c
+    int walk;
+} Product;
+
+static void product_part(const void *context, long begin, long end, int thread) {
+    const Product *p = context;
+    for (long r = begin * 12; r < MIN(end * 12, p->rows); r += 48) // rows of a that the cache holds for all panels
+        for (long o = 0; o < p->cols; o += PANEL) {
+            Tile q = p->q;
+            q.a += r * (p->walk ? q.at : 1);
+            q.b += o / PANEL * p->b_panel;
+            q.c += r * q.ct + o;
+            if (q.first) q.first += r * q.first_step + o;
+            q.width = MIN(PANEL, p->cols - o);
+            if (!q.bk) q.bk = panel_width(p->cols - o);
+            run_tiles(q, MIN(48, MIN(end * 12, p->rows) - r), p->walk);
+        }
+}
+
+// Vectors that start at every panel of rows of n numbers do not reach beyond a row
+static int whole_panels(long n) {
+    return n % PANEL == 0 || panel_width(n % PANEL) == n % PANEL;
+}
+
+// c = first + a b; b (K, cols) with rows cols apart is packed where its rows are not whole panels
+static int run_product(Product p, const float *b, long K) {
+    p.q.H = 1, p.q.K = K, p.q.b = b, p.q.bk = p.cols, p.b_panel = PANEL;
+    if (!whole_panels(p.cols)) {
+        float *panels = scratch(0, 2, 4 * panels_size(K, p.cols));
+        COVER(panels);
+        pack_panels(b, K, p.cols, p.cols, panels);
+        p.q.b = panels, p.q.bk = 0, p.b_panel = K * PANEL;
+    }
+    parallel(product_part, &p, (p.rows + 11) / 12, 24.0 * K * p.cols / 50);
+    return 1;
+}
+
+static int matrices_fit(const Arg *x, const Arg *w, const Arg *y) {
+    return x->ndim == 2 && w->ndim == 2 && y->ndim == 2 && x->dim[0] == y->dim[0] && x->dim[1] == w->dim[0] &&
+           y->dim[1] == w->dim[1];
+}
+
+KERNEL(linear) { // x, w, b, y, relu
+    COVER(matrices_fit(&a[0], &a[1], &a[3]) && (!a[2].f || a[2].size == a[1].dim[1]));
+    const long I = a[1].dim[0], O = a[1].dim[1];
+    const Tile q = {.a = a[0].f, .at = I, .c = a[3].f, .ct = O, .first = a[2].f, .relu = a[4].i};
+    return run_product((Product){.q = q, .rows = a[0].dim[0], .cols = O, .walk = 1}, a[1].f, I);
+}
+
+KERNEL(linear_dw) { // x, dy, dw, accumulate
+    COVER(matrices_fit(&a[0], &a[2], &a[1]));
+    const long N = a[0].dim[0], I = a[2].dim[0], O = a[2].dim[1];
+    const Tile q = {.a = a[0].f, .ak = I, .c = a[2].f, .ct = O, .first = a[3].i ? a[2].f : 0, .first_step = O};
+    return run_product((Product){.q = q, .rows = I, .cols = O, .walk = 0}, a[1].f, N);
+}
+
+KERNEL(linear_dx) { // dy, w, dx
+    COVER(matrices_fit(&a[2], &a[1], &a[0]));
+    const long N = a[0].dim[0], I = a[1].dim[0], O = a[1].dim[1];
+    if (N >= O) {
+        float *turned = scratch(0, 3, 4 * I * O);
+        COVER(turned);
+        transpose(a[1].f, I, O, turned);
+        const Tile q = {.a = a[0].f, .at = O, .c = a[2].f, .ct = I};
+        return run_product((Product){.q = q, .rows = N, .cols = I, .walk = 1}, turned, O);
+    }
+    // few samples: dx^T = w dy^T, so that the small factors are turned and not the weights
+    float *turned = scratch(0, 3, 4 * (N * O + N * I)), *dx = turned + N * O;
+    COVER(turned);
+    transpose(a[0].f, N, O, turned);
+    const Tile q = {.a = a[1].f, .at = O, .c = dx, .ct = N};
+    if (!run_product((Product){.q = q, .rows = I, .cols = N, .walk = 1}, turned, O)) return 0;
+    transpose(dx, I, N, a[2].f);
+    return 1;
+}
+
+typedef struct {
+    const float *dy;
+    long N, O;
+} ColumnSum;
+
+static void column_sum_part(const void *context, long begin, long end, int thread) {
+    const ColumnSum *s = context;
+    float *sums = scratch(thread, 1, 4 * s->O);
+    for (long o = 0; o < s->O; o += WIDTH) {
+        const long n = s->O - o;
+        vec total = {};
+        for (long r = begin; r < end; r += 64) { // short sums first: rounding errors grow with the length of a sum
+            vec part = {};
+            for (long i = r; i < MIN(end, r + 64); i++) part += load_some(s->dy + i * s->O + o, n);
+            total += part;
+        }
+        store_some(sums + o, total, n);
+    }
+}
+
+KERNEL(column_sum) { // dy (N, O), db (O,), accumulate
+    COVER(a[0].ndim == 2 && a[0].dim[1] == a[1].size);
+    const ColumnSum s = {a[0].f, a[0].dim[0], a[1].size};
+    const int threads = MIN(num_threads(), MAX(1, s.N));
+    for (int t = 0; t < threads; t++) {
+        COVER(scratch(t, 1, 4 * s.O));
+        memset(scratch(t, 1, 4 * s.O), 0, 4 * s.O);
+    }
+    parallel(column_sum_part, &s, s.N, .1 * s.O);
+    add_up(threads, 1, a[1].f, s.O, a[2].i);
+    return 1;
+}

@@ -1,0 +1,109 @@
+// Max pooling: the largest value under each window and which tap it was, the first of equal ones.
+// Shapes: padded (N, H, W, C), y and winner (N, OH, OW, C). Memory-bound. Oracle: ops/pool.py.
+// Lines are worked on in scratch memory with room behind them, so that pixels of few channels are whole vectors too:
+// what a vector writes beyond its pixel, the next pixel overwrites.
+
+typedef struct {
+    const float *x, *dy;
+    float *y, *dx;
+    uint8_t *winner;
+    long N, H, W, C, OH, OW, KH, KW, sh, sw;
+} Pool;
+
+typedef uint8_t bytes __attribute__((vector_size(WIDTH), aligned(1), may_alias));
+
+static void max_pool_line(const Pool *p, const float *x, float *best_line, uint8_t *winner_line) {
+    const long line = p->W * p->C;
+    for (long j = 0; j < p->OW; j++)
+        for (long c = 0; c < p->C; c += WIDTH) {
+            const float *pixel = x + j * p->sw * p->C + c;
+            vec best = LOAD(pixel);
+            ivec winner = {};
+            for (long h = 0; h < p->KH; h++)
+                for (long w = 0; w < p->KW; w++) {
+                    const vec value = LOAD(pixel + h * line + w * p->C);
+                    const ivec larger = (value > best) | (value != value);
+                    best = choose(larger, value, best);
+                    winner = (winner & ~larger) | (larger & (int)(h * p->KW + w));
+                }
+            STORE(best_line + j * p->C + c, best);
+            *(bytes *)(winner_line + j * p->C + c) = __builtin_convertvector(winner, bytes);
+        }
+}
+
+static void max_pool_part(const void *context, long begin, long end, int thread) {
+    const Pool *p = context;
+    const long line = p->W * p->C, out = p->OW * p->C;
+    float *lines = scratch(thread, 0, 4 * (p->KH * line + WIDTH)), *best = scratch(thread, 1, 5 * (out + WIDTH));
+    uint8_t *winner = (uint8_t *)(best + out + WIDTH);
+    for (long r = begin; r < end; r++) {
+        const float *x = p->x + (r / p->OH * p->H + r % p->OH * p->sh) * line;
+        if (r == p->N * p->OH - 1) { // vectors may reach beyond the end of x
+            memcpy(lines, x, 4 * p->KH * line);
+            x = lines;
+        }
+        max_pool_line(p, x, best, winner);
+        memcpy(p->y + r * out, best, 4 * out);
+        memcpy(p->winner + r * out, winner, out);
+    }
+}
+
+static Pool pool_of(const Arg *x, const Arg *y, const Arg *window) {
+    return (Pool){
+        .N = x->dim[0], .H = x->dim[1], .W = x->dim[2], .C = x->dim[3], .OH = y->dim[1], .OW = y->dim[2],
+        .KH = window[0].i, .KW = window[1].i, .sh = window[2].i, .sw = window[3].i,
+    };
+}
+
+static int pool_fits(const Arg *x, const Arg *y, const Arg *winner, const Arg *window) {
+    if (x->ndim != 4 || y->ndim != 4 || winner->size != y->size || x->dim[0] != y->dim[0] || x->dim[3] != y->dim[3])
+        return 0;
+    const Pool p = pool_of(x, y, window);
+    return p.KH * p.KW <= 256 && (p.OH - 1) * p.sh + p.KH <= p.H && (p.OW - 1) * p.sw + p.KW <= p.W;
+}
+
+KERNEL(max_pool_winner) { // padded, y, winner, KH, KW, sh, sw
+    COVER(pool_fits(&a[0], &a[1], &a[2], &a[3]));
+    Pool p = pool_of(&a[0], &a[1], &a[3]);
+    p.x = a[0].f, p.y = a[1].f, p.winner = a[2].b;
+    parallel(max_pool_part, &p, p.N * p.OH, .5 * p.OW * p.C);
+    return 1;
+}
+
+static void max_pool_dx_part(const void *context, long begin, long end, int thread) {
+    const Pool *p = context;
+    const long line = p->W * p->C, out = p->OW * p->C;
+    float *dx = scratch(thread, 0, 4 * (line + WIDTH)), *dy = scratch(thread, 1, 5 * (out + WIDTH));
+    uint8_t *winner = (uint8_t *)(dy + out + WIDTH);
+    memset(dx, 0, 4 * line); // pixels that no window sees stay 0
+    for (long r = begin; r < end; r++) {
+        float *to = p->dx + (r / p->OH * p->H + r % p->OH * p->sh) * line;
+        memcpy(dy, p->dy + r * out, 4 * out);
+        memcpy(winner, p->winner + r * out, out);
+        for (long h = 0; h < p->KH; h++, to += line) {
+            for (long j = 0; j < p->OW; j++)
+                for (long w = 0; w < p->KW; w++)
+                    for (long c = 0; c < p->C; c += WIDTH) {
+                        const ivec tap = __builtin_convertvector(*(bytes *)(winner + j * p->C + c), ivec);
+                        const ivec won = tap == (int)(h * p->KW + w);
+                        STORE(dx + (j * p->sw + w) * p->C + c, choose(won, LOAD(dy + j * p->C + c), (vec){}));
+                    }
+            // what the last vector of a pixel wrote beyond it lies where no window sees, where there is such a gap
+            for (long j = 0; p->sw > p->KW && j < p->OW; j++)
+                clear(dx + (j * p->sw + p->KW) * p->C, MIN(p->sw - p->KW, p->W - j * p->sw - p->KW) * p->C);
+            if ((p->OW - 1) * p->sw + p->KW < p->W)
+                clear(dx + ((p->OW - 1) * p->sw + p->KW) * p->C, line - ((p->OW - 1) * p->sw + p->KW) * p->C);
+            memcpy(to, dx, 4 * line);
+        }
+    }
+}
+
+KERNEL(max_pool_dx) { // winner, dy, dx, KH, KW, sh, sw
+    COVER(pool_fits(&a[2], &a[1], &a[0], &a[3]));
+    Pool p = pool_of(&a[2], &a[1], &a[3]);
+    COVER(p.sh >= p.KH && p.sw >= p.KW); // no pixel under two windows
+    p.winner = a[0].b, p.dy = a[1].f, p.dx = a[2].f;
+    if (p.OH * p.KH != p.H) memset(p.dx, 0, 4 * a[2].size);
+    parallel(max_pool_dx_part, &p, p.N * p.OH, .7 * p.KH * p.W * p.C);
+    return 1;
+}

@@ -1,0 +1,59 @@
+// Dropout by counter: y = x mask, with the very mask that the CPU draws, of any rows of any step
+// Shapes: x, y, mask (N, D) of Element; y may be x. Row i is sample first + i of the step.
+// Launch: block 256, any grid; a thread draws 16 elements of a row at a time
+// Roofline: one read of x, one write of y, some 100 integer operations for 16 elements; memory-bound.
+// Oracle: ops/dropout.py. Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox 4x64-10).
+//
+// Nothing needs to be kept for backward: dx is dropout of dy at the same place.
+#include "common/elements.cuh"
+
+struct Words {
+  unsigned long long at[4];
+};
+
+// Ten rounds of the cipher: counter (4 words) under a key (2 words).
+__device__ __forceinline__ Words philox(Words counter, unsigned long long key0, unsigned long long key1) {
+  constexpr unsigned long long M0 = 0xD2E7470EE14C6C93, M1 = 0xCA5A826395121157;
+  constexpr unsigned long long STEP0 = 0x9E3779B97F4A7C15, STEP1 = 0xBB67AE8584CAA73B;
+#pragma unroll
+  for (int round = 0; round < 10; round++) {
+    const unsigned long long (&c)[4] = counter.at;
+    counter = {{__umul64hi(M1, c[2]) ^ c[1] ^ key0, M1 * c[2], __umul64hi(M0, c[0]) ^ c[3] ^ key1, M0 * c[0]}};
+    key0 += STEP0;
+    key1 += STEP1;
+  }
+  return counter;
+}
+
+constexpr int TICK = 16;  // elements of 16 bits each in the four words of one counter
+
+// body(i, scale or 0) for each element of (n, d); p = threshold / 65536 of them are dropped.
+template <class Body>
+__device__ __forceinline__ void for_each_draw(int n, int d, long long seed, long long layer, long long step,
+                                              long long first, int threshold, Body body) {
+  const int ticks = (d + TICK - 1) / TICK;
+  const float scale = 65536.f / (65536 - threshold);
+  const long long all = (long long)n * ticks;
+  const long long apart = (long long)gridDim.x * blockDim.x;
+  for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < all; i += apart) {
+    const unsigned long long tick = first * ticks + i + 1;  // the generator counts before it draws
+    const Words bits = philox({{tick, 0, (unsigned long long)step, (unsigned long long)layer}}, seed, 0);
+    const long long row = i / ticks;
+    const int col = int(i % ticks) * TICK;
+#pragma unroll
+    for (int j = 0; j < TICK; j++)
+      if (col + j < d) body(row * d + col + j, int(bits.at[j / 4] >> 16 * (j % 4) & 0xFFFF) >= threshold ? scale : 0.f);
+  }
+}
+
+extern "C" __global__ void dropout(const Element* x, Element* y, int n, int d, long long seed, long long layer,
+                                   long long step, long long first, int threshold) {
+  for_each_draw(n, d, seed, layer, step, first, threshold,
+                [&](long long i, float scale) { y[i] = Convert<Element>::from(to_float(x[i]) * scale); });
+}
+
+extern "C" __global__ void dropout_mask(Element* mask, int n, int d, long long seed, long long layer, long long step,
+                                        long long first, int threshold) {
+  for_each_draw(n, d, seed, layer, step, first, threshold,
+                [&](long long i, float scale) { mask[i] = Convert<Element>::from(scale); });
+}

@@ -1,0 +1,58 @@
+// Activations and their gradients, products, sums and casts, element by element
+// Shapes: all alike, any (n elements); out may be an input. ELEMENT_BF16: x, y, dy, dx, s, slope are fp32 or bf16.
+// Launch: block 256; grid any, at best ceil(n / 1024) or a few blocks an SM, whichever is less
+// Roofline: one read of each input, one write of each output; memory-bound.
+// Oracles: ops/activations.py, ops/gelu.py; add is the sum in an all-reduce. NaN stays NaN.
+#include "common/activations.cuh"
+#include "common/elements.cuh"
+
+__device__ __forceinline__ float sigmoid_of(float x) { return 0.5f * (1 + tanhf(0.5f * x)); }  // never overflows
+
+extern "C" __global__ void relu_forward(const Element* x, Element* y, long long n) {
+  map(y, n, [](float x) { return relu_of(x); }, x);
+}
+extern "C" __global__ void relu_dx(const Element* y, const Element* dy, Element* dx, long long n) {
+  map(dx, n, [](float y, float dy) { return dy * relu_slope(y); }, y, dy);
+}
+
+extern "C" __global__ void tanh_forward(const Element* x, Element* y, long long n) {
+  map(y, n, [](float x) { return tanhf(x); }, x);
+}
+extern "C" __global__ void tanh_dx(const Element* y, const Element* dy, Element* dx, long long n) {
+  map(dx, n, [](float y, float dy) { return dy * (1 - y * y); }, y, dy);
+}
+
+extern "C" __global__ void sigmoid_forward(const Element* x, Element* y, long long n) {
+  map(y, n, [](float x) { return sigmoid_of(x); }, x);
+}
+extern "C" __global__ void sigmoid_dx(const Element* y, const Element* dy, Element* dx, long long n) {
+  map(dx, n, [](float y, float dy) { return dy * y * (1 - y); }, y, dy);
+}
+
+extern "C" __global__ void silu_forward(const Element* x, Element* s, Element* y, long long n) {
+  map_two(s, y, n, [](float x) { return sigmoid_of(x); }, [](float x) { return x * sigmoid_of(x); }, x);
+}
+extern "C" __global__ void silu_dx(const Element* s, const Element* y, const Element* dy, Element* dx, long long n) {
+  map(dx, n, [](float s, float y, float dy) { return dy * (s + y * (1 - s)); }, s, y, dy);
+}
+
+extern "C" __global__ void gelu_forward(const Element* x, Element* y, Element* slope, long long n) {
+  map_two(y, slope, n, [](float x) { return gelu_of(x); }, [](float x) { return gelu_slope(x); }, x);
+}
+extern "C" __global__ void gelu_tanh_forward(const Element* x, Element* y, Element* slope, long long n) {
+  map_two(y, slope, n, [](float x) { return gelu_tanh_of(x); }, [](float x) { return gelu_tanh_slope(x); }, x);
+}
+
+extern "C" __global__ void multiply(const Element* a, const Element* b, Element* out, long long n) {
+  map(out, n, [](float a, float b) { return a * b; }, a, b);
+}
+extern "C" __global__ void add(const Element* a, const Element* b, Element* out, long long n) {
+  map(out, n, [](float a, float b) { return a + b; }, a, b);
+}
+
+extern "C" __global__ void cast_to_bf16(const float* x, bf16* y, long long n) {
+  map(y, n, [](float x) { return x; }, x);
+}
+extern "C" __global__ void cast_to_fp32(const bf16* x, float* y, long long n) {
+  map(y, n, [](float x) { return x; }, x);
+}

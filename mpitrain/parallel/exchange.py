@@ -1,0 +1,70 @@
+"""What happens between backward and the next forward: who sums which gradients, and who updates which weights."""
+
+from typing import Protocol
+
+import numpy as np
+
+from ..arena import Arena, Parameter
+from ..comm.world import World
+from ..errors import AgreedError
+from ..optim import Optimizer
+from .buckets import Bucket
+from .replicated import Replicated
+from .sharded import Sharded
+
+
+class Exchange(Protocol):
+    """One way to do it; ``DataParallel`` calls these in this order."""
+
+    algorithms: list[str]
+    reasons: list[str]
+    buckets: list[Bucket]
+    sharded: bool
+
+    @property
+    def own(self) -> tuple[slice, ...] | None:
+        """The parts of the optimizer's slots that are right on this rank; None if all are."""
+
+    @property
+    def bytes_per_step(self) -> int:
+        """Bytes that this rank sends in one step."""
+
+    @property
+    def messages_per_step(self) -> int:
+        """Messages that this rank sends in one step."""
+
+    def begin(self) -> None:
+        """A step begins: gradients will be written."""
+
+    def ready(self, p: Parameter) -> None:
+        """The gradient of ``p`` is complete on this rank."""
+
+    def finish(self) -> None:
+        """Backward is done; return when the arena's header holds its sum over all ranks."""
+
+    def norm(self) -> float:
+        """Return the norm of the summed gradients."""
+
+    def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
+        """Return when all weights are updated."""
+
+    def gather(self, array: np.ndarray) -> None:
+        """Make all of a slot right on every rank."""
+
+    def free(self) -> None:
+        """Give back what belongs to MPI."""
+
+    def describe(self) -> str:
+        """Return it in a few words."""
+
+
+def make_exchange(arena: Arena, world: World, all_reduce: str, shard: str, bucket_bytes: int) -> Exchange:
+    """Return the exchange that the options ask for; ``auto`` shards where the ranks share the memory of one node."""
+    wanted = shard == "optimizer" or (shard == "auto" and all_reduce == "auto")
+    if wanted and world.size > 1 and isinstance(arena.values, np.ndarray):
+        commons = world.share_arena(arena.size, arena.dtype)
+        if commons is not None:
+            return Sharded(arena, world, commons)
+        if shard == "optimizer":
+            raise AgreedError(f"the optimizer cannot be sharded: {world.notes[-1]}; leave --shard out")
+    return Replicated(arena, world, all_reduce, bucket_bytes)

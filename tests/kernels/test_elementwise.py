@@ -1,0 +1,196 @@
+import numpy as np
+import pytest
+
+from mpitrain import ops
+from tests.kernels import cpu, gemm
+from tests.kernels.arrays import NULL, Elements, f32, i32, i64, launch
+
+pytestmark = [cpu.needs_gxx, pytest.mark.parametrize("bf16", [0, 1])]
+SIZES = [1, 3, 1024, 5001]
+
+
+FORWARD = {"relu": ops.relu, "tanh": ops.tanh, "sigmoid": ops.sigmoid}
+BACKWARD = {"relu_dx": ops.relu_dx, "tanh_dx": ops.tanh_dx, "sigmoid_dx": ops.sigmoid_dx}
+
+
+@pytest.mark.parametrize("name", FORWARD)
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("aligned", [True, False])
+def test_forward(bf16, name, n, aligned):
+    elements = Elements(bf16)
+    x, x_value = elements.draw(n)
+    y, expected = elements.room(n, aligned=aligned), np.empty(n)
+    launch(cpu.build("elementwise.cu", ELEMENT_BF16=bf16), f"{name}_forward", x, y, i64(n))
+    FORWARD[name].numpy(x_value, expected)
+    elements.check(y, expected)
+
+
+@pytest.mark.parametrize("name", BACKWARD)
+@pytest.mark.parametrize("n", SIZES)
+def test_backward(bf16, name, n):
+    elements = Elements(bf16)
+    (y, y_value), (dy, dy_value) = elements.draw(n, scale=0.5), elements.draw(n)
+    dx, expected = elements.room(n), np.empty(n)
+    launch(cpu.build("elementwise.cu", ELEMENT_BF16=bf16), name, y, dy, dx, i64(n))
+    BACKWARD[name].numpy(y_value, dy_value, expected, np.empty(n, bool if name == "relu_dx" else float))
+    elements.check(dx, expected, scale=2)
+
+
+@pytest.mark.parametrize(("name", "oracle"), [("gelu", ops.gelu), ("gelu_tanh", ops.gelu_tanh)])
+def test_gelu(bf16, name, oracle):
+    elements = Elements(bf16)
+    x, x_value = elements.draw(999, scale=3)
+    y, slope = elements.room(999), elements.room(999)
+    launch(cpu.build("elementwise.cu", ELEMENT_BF16=bf16), f"{name}_forward", x, y, slope, i64(999))
+    expected = np.empty((2, 999))
+    getattr(oracle, "numpy", oracle)(x_value, *expected)
+    elements.check(y, expected[0])
+    elements.check(slope, expected[1])
+
+
+def test_silu(bf16):
+    elements = Elements(bf16)
+    x, x_value = elements.draw(999)
+    (s, y, dx), (dy, dy_value) = (elements.room(999) for _ in range(3)), elements.draw(999)
+    kernels = cpu.build("elementwise.cu", ELEMENT_BF16=bf16)
+    launch(kernels, "silu_forward", x, s, y, i64(999))
+    launch(kernels, "silu_dx", s, y, dy, dx, i64(999))
+    expected_s, expected_y, expected_dx = np.empty((3, 999))
+    ops.silu.numpy(x_value, expected_s, expected_y)
+    elements.check(s, expected_s)
+    elements.check(y, expected_y)
+    ops.silu_dx.numpy(elements.value(s), elements.value(y), dy_value, expected_dx, np.empty(999))
+    elements.check(dx, expected_dx, scale=2)
+
+
+def test_add_multiply_in_place(bf16):
+    elements = Elements(bf16)
+    (a, a_value), (b, b_value) = elements.draw(777), elements.draw(777)
+    kernels = cpu.build("elementwise.cu", ELEMENT_BF16=bf16)
+    product = elements.room(777)
+    launch(kernels, "multiply", a, b, product, i64(777))
+    elements.check(product, a_value * b_value)
+    launch(kernels, "add", a, b, a, i64(777))
+    elements.check(a, a_value + b_value)
+
+
+def test_nan_stays(bf16):
+    elements = Elements(bf16)
+    x, y = elements.room(5), elements.room(5)
+    x[:] = gemm.to_bf16(np.array([np.nan, 1, -1, 0, np.inf])) if bf16 else [np.nan, 1, -1, 0, np.inf]
+    launch(cpu.build("elementwise.cu", ELEMENT_BF16=bf16), "relu_forward", x, y, i64(5))
+    np.testing.assert_array_equal(elements.value(y), [np.nan, 1, 0, 0, np.inf])
+
+
+def test_casts(bf16):
+    x = np.random.default_rng(0).standard_normal(1001).astype(np.float32)
+    y, back = np.zeros(1001, np.uint16), np.zeros(1001, np.float32)
+    kernels = cpu.build("elementwise.cu", ELEMENT_BF16=bf16)
+    launch(kernels, "cast_to_bf16", x, y, i64(1001))
+    launch(kernels, "cast_to_fp32", y, back, i64(1001))
+    np.testing.assert_array_equal(y, gemm.to_bf16(x))
+    np.testing.assert_array_equal(back, gemm.from_bf16(y))
+
+
+def test_cast_rows(bf16):
+    """Rows 3 elements apart, a batch 5: cut, rounded, and filled up with zeros to 16 bytes."""
+    rows, cols, batch = 4, 13 + bf16, 2
+    ld, apart = cols + 3, rows * (cols + 3) + 5
+    x = np.random.default_rng(0).standard_normal(batch * apart).astype(np.float32)
+    elements = Elements(1)
+    y = elements.room(batch, rows, 16)
+    numbers = [i64(apart), i32(ld), i32(16), i32(rows), i32(cols), i32(batch)]
+    launch(cpu.build("cast.cu"), "cast_rows", x, y, *numbers)
+    expected = np.zeros((batch, rows, 16))
+    for i in range(batch):
+        for j in range(rows):
+            expected[i, j, :cols] = gemm.from_bf16(gemm.to_bf16(x[i * apart + j * ld :][:cols]))
+    elements.check(y, expected)
+
+
+@pytest.mark.parametrize(("rows", "n", "parts"), [(1, 1, 1), (300, 130, 1), (1000, 6, 7), (77, 512, 3), (5, 3, 1)])
+def test_column_sums(bf16, rows, n, parts):
+    elements = Elements(bf16)
+    (x, x_value), (y, y_value) = elements.draw(rows, n), elements.draw(rows, n)
+    kernels, each = cpu.build("reduce.cu", ELEMENT_BF16=bf16), -(-rows // parts)
+    sums, dots = (elements.room(parts, n, dtype=np.float32) for _ in range(2))
+    options = {"grid": (-(-n // 128), parts)}
+    launch(kernels, "column_sum", x, sums, i32(rows), i32(n), i32(each), i32(0), **options)
+    launch(kernels, "column_dot", x, y, dots, i32(rows), i32(n), i32(each), i32(0), **options)
+    total = elements.room(n, dtype=np.float32)
+    total[:] = 1
+    launch(kernels, "sum_rows", sums, total, i32(parts), i32(n), i32(parts), i32(1), grid=(-(-n // 128), 1))
+    elements.check(total, 1 + x_value.sum(axis=0), scale=np.sqrt(rows))
+    elements.check(dots.sum(axis=0), (x_value * y_value).sum(axis=0), scale=np.sqrt(rows))
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_sum_of_squares_and_finiteness(bf16, n):
+    elements = Elements(0)
+    x, x_value = elements.draw(n)
+    kernels = cpu.build("reduce.cu", ELEMENT_BF16=bf16)
+    parts, found = elements.room(3), np.zeros(1, np.int32)
+    launch(kernels, "sum_of_squares", x, parts, i64(n))
+    np.testing.assert_allclose(parts.sum(), (x_value**2).sum(), rtol=1e-5)
+    launch(kernels, "find_non_finite", x, found, i64(n))
+    assert found[0] == 0
+    for bad in (np.nan, np.inf, -np.inf):
+        x[n // 2], found[0] = bad, 0
+        launch(kernels, "find_non_finite", x, found, i64(n))
+        assert found[0] == 1
+
+
+W, DECAYS = 1000, np.arange(63) % 3 == 0
+
+
+def arena(elements):
+    (w, w_value), (g, g_value) = elements.draw(W), elements.draw(W)
+    decays = DECAYS.astype(np.uint8)
+    return w, w_value, g, g_value, decays, np.repeat(DECAYS, 16)[:W], elements.room(W, dtype=np.uint16)
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0, 0), (0.9, 0), (0.9, 1)])
+def test_sgd(bf16, momentum, nesterov):
+    elements = Elements(0)
+    w, w_value, g, g_value, decays, decayed, copy = arena(elements)
+    v, v_value = elements.draw(W)
+    velocity = v if momentum else NULL
+    numbers = [f32(0.1), f32(0.5), f32(momentum), f32(0.01), i32(nesterov)]
+    kernels = cpu.build("optim.cu", ELEMENT_BF16=bf16)
+    launch(kernels, "sgd", w, g, velocity, copy if bf16 else NULL, decays, NULL, i64(W), *numbers)
+    step = 0.1 * (0.5 * g_value + 0.01 * w_value * decayed)
+    v_value = momentum * v_value + step
+    expected = w_value - (step + momentum * v_value if nesterov else v_value)
+    elements.check(w, expected)
+    if momentum:
+        elements.check(v, v_value)
+    if bf16:
+        np.testing.assert_array_equal(copy, gemm.to_bf16(w))
+
+
+@pytest.mark.parametrize(("l2", "shrink"), [(0, 0), (0.02, 0), (0, 0.03)])
+def test_adam(bf16, l2, shrink):
+    elements = Elements(0)
+    w, w_value, g, g_value, decays, decayed, copy = arena(elements)
+    (m, m_value), (v, _) = elements.draw(W), elements.draw(W)
+    v[:] = v**2
+    v_value = np.float64(v)
+    numbers = [f32(x) for x in (0.1, 1e-6, 0.5, 0.9, 0.99, l2, shrink)]
+    kernels = cpu.build("optim.cu", ELEMENT_BF16=bf16)
+    launch(kernels, "adam", w, g, m, v, copy if bf16 else NULL, decays, NULL, i64(W), *numbers)
+    gradient = 0.5 * g_value + l2 * w_value * decayed
+    m_value = 0.9 * m_value + 0.1 * gradient
+    v_value = 0.99 * v_value + 0.01 * gradient**2
+    elements.check(m, m_value)
+    elements.check(v, v_value)
+    elements.check(w, w_value * (1 - shrink * decayed) - 0.1 * m_value / (np.sqrt(v_value) + 1e-6), scale=10)
+
+
+def test_a_step_is_skipped(bf16):
+    elements = Elements(0)
+    w, _, g, _, decays, _, copy = arena(elements)
+    before, skip = w.copy(), np.ones(1, np.int32)
+    numbers = [f32(x) for x in (0.1, 1, 0, 0.01)]
+    launch(cpu.build("optim.cu", ELEMENT_BF16=bf16), "sgd", w, g, NULL, copy, decays, skip, i64(W), *numbers, i32(0))
+    np.testing.assert_array_equal(w, before)
+    assert (copy == 0xFFFF).all()

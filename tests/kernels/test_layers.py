@@ -1,0 +1,224 @@
+"""The kernels of layers and losses against their NumPy functions in float64."""
+
+import numpy as np
+import pytest
+
+from mpitrain import ops
+from mpitrain.ops.window import Window, pad
+from tests.kernels import cpu
+from tests.kernels.arrays import NULL, Elements, f32, i32, i64, launch
+
+pytestmark = [cpu.needs_gxx, pytest.mark.parametrize("bf16", [0, 1])]
+
+
+def numpy_of(function):
+    return getattr(function, "numpy", function)
+
+
+@pytest.mark.parametrize(("m", "k"), [(1, 1), (19, 10), (9, 1000), (8, 33)])
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_softmax_cross_entropy(bf16, m, k, smoothing, in_place):
+    elements = Elements(bf16, seed=m)
+    x, x_value = elements.draw(m, k, scale=20)
+    targets, counted = elements.rng.integers(0, k, m), elements.rng.integers(0, 4, m) > 0
+    losses, right = elements.room(m, dtype=np.float32), elements.room(m, dtype=np.int32)
+    dx = x if in_place else elements.room(m, k)
+    kernels = cpu.build("softmax_cross_entropy.cu", ELEMENT_BF16=bf16)
+    rows = -(-m // 8)
+    launch(kernels, "softmax_cross_entropy", x, targets, counted, f32(smoothing), losses, right, dx, i32(m), i32(k),
+           grid=rows)  # fmt: skip
+    expected, sums = np.empty((m, k)), np.empty((m, 1))
+    expected_losses = numpy_of(ops.softmax_cross_entropy)(x_value, targets, smoothing, expected, sums)
+    numpy_of(ops.softmax_cross_entropy_dx)(expected, sums, targets, smoothing, counted)
+    elements.check(losses, expected_losses * counted, scale=20)
+    elements.check(dx, expected, scale=10)
+    np.testing.assert_array_equal(right, (x_value.argmax(axis=1) == targets) & counted)
+
+
+def test_all_rows_count_without_a_mask(bf16):
+    elements = Elements(bf16)
+    x, x_value = elements.draw(5, 7)
+    losses, dx, targets = elements.room(5, dtype=np.float32), elements.room(5, 7), np.arange(5)
+    kernels = cpu.build("softmax_cross_entropy.cu", ELEMENT_BF16=bf16)
+    arguments = [x, targets, NULL, f32(0), losses, NULL, dx, i32(5), i32(7)]
+    launch(kernels, "softmax_cross_entropy", *arguments, grid=1)
+    expected = np.log(np.exp(x_value).sum(axis=1)) - x_value[np.arange(5), targets]
+    elements.check(losses, expected, scale=5)
+
+
+@pytest.mark.parametrize(("m", "c"), [(1, 1), (10, 64), (17, 100), (3, 768)])
+def test_layernorm(bf16, m, c):
+    elements, parameters = Elements(bf16, seed=m), Elements(0, seed=c)
+    (x, x_value), (dy, dy_value) = elements.draw(m, c, scale=3), elements.draw(m, c)
+    (w, w_value), (b, b_value) = parameters.draw(c), parameters.draw(c)
+    z, y, dx, r = elements.room(m, c), elements.room(m, c), elements.room(m, c), elements.room(m, dtype=np.float32)
+    kernels, rows = cpu.build("layernorm.cu", ELEMENT_BF16=bf16), -(-m // 8)
+    launch(kernels, "layernorm_forward", x, w, b, f32(1e-5), z, r, y, i32(m), i32(c), grid=rows)
+    expected_z, expected_y, expected_r = np.empty((m, c)), np.empty((m, c)), np.empty((m, 1))
+    numpy_of(ops.layernorm)(x_value, w_value, b_value, 1e-5, expected_z, expected_r, expected_y)
+    elements.check(r, expected_r[:, 0], scale=5)
+    elements.check(z, expected_z, scale=5)
+    elements.check(y, expected_y, scale=5)
+    launch(kernels, "layernorm_dx", dy, z, r, w, dx, i32(m), i32(c), grid=rows)
+    expected = np.empty((m, c))
+    z_value, r_value = elements.value(z), elements.value(r)[:, None]
+    numpy_of(ops.layernorm_dx)(dy_value, z_value, r_value, w_value, expected)
+    elements.check(dx, expected, scale=20 * float(r_value.max()))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16])
+def test_batchnorm(bf16, channels):
+    elements, statistics = Elements(bf16), Elements(0, seed=1)
+    n = 35 * channels
+    (x, x_value), (dy, dy_value) = elements.draw(35, channels), elements.draw(35, channels)
+    (a, a_value), (b, b_value), (c, c_value) = (statistics.draw(channels) for _ in range(3))
+    kernels, out = cpu.build("batchnorm.cu", ELEMENT_BF16=bf16), elements.room(35, channels)
+    launch(kernels, "batchnorm_center", x, a, out, i64(n), i32(channels))
+    elements.check(out, x_value - a_value)
+    launch(kernels, "batchnorm_scale_shift", x, a, b, out, i64(n), i32(channels))
+    elements.check(out, a_value * x_value + b_value, scale=2)
+    launch(kernels, "batchnorm_dx", dy, x, a, b, c, out, i64(n), i32(channels))
+    elements.check(out, a_value * dy_value + b_value * x_value + c_value, scale=4)
+
+
+WINDOWS = [
+    (Window((2, 2), (2, 2)), (6, 8)),
+    (Window((2, 2), (2, 2)), (7, 5)),  # pixels that fill no window
+    (Window((3, 3), (2, 2), (1, 1)), (7, 8)),
+    (Window((3, 2), (1, 2), (1, 0)), (5, 6)),
+]
+CONVOLUTIONS = [*WINDOWS, (Window((3, 3), (1, 1), (2, 2), (2, 2)), (6, 5)), (Window((1, 1)), (4, 3))]
+
+
+def record(window, size, images, channels):
+    fields = [images, *size, channels, *window.output(size), *window.kernel, *window.stride, *window.padding]
+    packed = np.array([*fields, *window.dilation], np.int32)
+    return packed.view(np.dtype([("fields", np.int32, packed.size)]))[0:1].reshape(())
+
+
+@pytest.mark.parametrize(("window", "size"), WINDOWS)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_max_pool(bf16, window, size, bits):
+    elements = Elements(bf16)
+    x, x_value = elements.draw(3, *size, 5)
+    shape = (3, *window.output(size), 5)
+    y, winner = elements.room(*shape), elements.room(*shape, dtype=np.dtype(f"u{bits // 8}"))
+    dx, (dy, dy_value) = elements.room(*x.shape), elements.draw(*shape)
+    kernels, by_value = cpu.build("pool.cu", ELEMENT_BF16=bf16, WINNER_BITS=bits), record(window, size, 3, 5)
+    launch(kernels, "max_pool", x, y, winner, by_value)
+    padded = pad(x_value, window.padding, np.full((3, *window.padded(size), 5), -np.inf))
+    expected, expected_winner = np.empty(shape), np.empty(shape, np.uint8)
+    scratch = np.empty(shape), np.empty(shape, np.uint8)
+    numpy_of(ops.max_pool_winner)(padded, window, expected, expected_winner, *scratch)
+    elements.check(y, expected)
+    np.testing.assert_array_equal(winner, expected_winner)
+    launch(kernels, "max_pool_dx", winner, dy, dx, by_value)
+    whole = np.empty(padded.shape)
+    numpy_of(ops.max_pool_dx)(expected_winner, dy_value, window, whole, np.empty(shape))
+    elements.check(dx, inside(whole, window, size), scale=2)
+    y[...] = 0
+    launch(kernels, "max_pool", x, y, NULL, by_value)
+    elements.check(y, expected)
+
+
+@pytest.mark.parametrize(("window", "size"), WINDOWS)
+def test_mean_pool(bf16, window, size):
+    elements = Elements(bf16)
+    x, x_value = elements.draw(2, *size, 3)
+    shape = (2, *window.output(size), 3)
+    y, dx, (dy, dy_value) = elements.room(*shape), elements.room(*x.shape), elements.draw(*shape)
+    kernels, by_value = cpu.build("pool.cu", ELEMENT_BF16=bf16, WINNER_BITS=8), record(window, size, 2, 3)
+    launch(kernels, "mean_pool", x, y, by_value)
+    padded = pad(x_value, window.padding, np.zeros((2, *window.padded(size), 3)))
+    expected, whole = np.empty(shape), np.empty(padded.shape)
+    numpy_of(ops.mean_pool)(padded, window, expected)
+    elements.check(y, expected)
+    launch(kernels, "mean_pool_dx", dy, dx, by_value)
+    numpy_of(ops.mean_pool_dx)(dy_value, window, whole)
+    elements.check(dx, inside(whole, window, size))
+
+
+def inside(padded, window, size):
+    return padded[:, window.padding[0] :, window.padding[1] :][:, : size[0], : size[1]]
+
+
+def test_global_mean(bf16):
+    elements = Elements(bf16)
+    (x, x_value), (dy, dy_value) = elements.draw(3, 20, 7), elements.draw(3, 7)
+    y, dx, kernels = (
+        elements.room(3, 7),
+        elements.room(3, 20, 7),
+        cpu.build("pool.cu", ELEMENT_BF16=bf16, WINNER_BITS=8),
+    )
+    launch(kernels, "global_mean", x, y, i32(3), i32(20), i32(7))
+    launch(kernels, "global_mean_dx", dy, dx, i32(3), i32(20), i32(7))
+    elements.check(y, x_value.mean(axis=1))
+    elements.check(dx, np.repeat(dy_value[:, None] / 20, 20, axis=1))
+
+
+@pytest.mark.parametrize(("window", "size"), CONVOLUTIONS)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_columns(bf16, window, size, groups):
+    """Columns times weights are the convolution, and adding columns back is the transpose of gathering them."""
+    elements = Elements(bf16)
+    x, x_value = elements.draw(2, *size, 6)
+    output, depth = window.output(size), 6 // groups
+    taps = window.kernel[0] * window.kernel[1]
+    columns, by_value = elements.room(groups, 2 * output[0] * output[1], taps * depth), record(window, size, 2, 6)
+    kernels = cpu.build("im2col.cu", ELEMENT_BF16=bf16)
+    launch(kernels, "im2col", x, columns, by_value, i32(groups))
+    w = elements.rng.standard_normal((*window.kernel, depth, 4))
+    y = np.empty((2, *output, 4))
+    plan = ops.plan_conv2d(window, size, groups, 6, 4)
+    numpy_of(ops.conv2d)(x_value, w, None, y, plan, lambda name, shape: np.empty(shape))
+    weights = w.reshape(taps * depth, groups, 4 // groups).swapaxes(0, 1)
+    product = (elements.value(columns) @ weights).swapaxes(0, 1).reshape(y.shape)
+    np.testing.assert_allclose(product, y, rtol=1e-9, atol=1e-9)
+
+    drawn, drawn_value = elements.draw(*columns.shape)
+    dx = elements.room(*x.shape)
+    launch(kernels, "col2im", drawn, dx, by_value, i32(groups))
+    left, right = (drawn_value * elements.value(columns)).sum(), (elements.value(dx) * x_value).sum()
+    np.testing.assert_allclose(left, right, rtol=0, atol=(0.5 if bf16 else 1e-3))
+    elements.check(dx, added_back(drawn_value.reshape(groups, 2, *output, taps, depth), window, size), scale=5)
+
+
+def added_back(columns, window, size):
+    padded = np.zeros((2, *window.padded(size), 6))
+    groups, _, rows, cols, taps, depth = columns.shape
+    for tap in range(taps):
+        top, left = (i * d for i, d in zip(divmod(tap, window.kernel[1]), window.dilation))
+        place = padded[:, top :: window.stride[0], left :: window.stride[1]][:, :rows, :cols]
+        place += columns[:, :, :, :, tap].transpose(1, 2, 3, 0, 4).reshape(2, rows, cols, groups * depth)
+    return inside(padded, window, size)
+
+
+def test_embedding(bf16):
+    elements, parameters = Elements(bf16), Elements(0)
+    (table, table_value), (dtable, dtable_value) = parameters.draw(11, 200), parameters.draw(11, 200)
+    ids = np.array([3, 0, 3, 10, 3, 0, 7])
+    y, (dy, dy_value) = elements.room(7, 200), elements.draw(7, 200)
+    kernels, order = cpu.build("embedding.cu", ELEMENT_BF16=bf16), np.argsort(ids, kind="stable")
+    launch(kernels, "embedding_forward", ids, table, y, i32(200), grid=7, block=128)
+    elements.check(y, table_value[ids])
+    launch(kernels, "embedding_dw", ids, order, dy, dtable, i32(7), i32(200), grid=7, block=128)
+    np.add.at(dtable_value, ids, dy_value)
+    parameters.check(dtable, dtable_value, scale=4)
+
+
+@pytest.mark.parametrize(("n", "d", "first"), [(1, 1, 0), (5, 100, 3), (40, 16, 2**33)])
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5])
+def test_dropout_masks_are_those_of_the_cpu(bf16, n, d, first, p):
+    elements = Elements(bf16)
+    seed, layer, step = 12345, 7, 999
+    place = [i32(n), i32(d), i64(seed), i64(layer), i64(step), i64(first), i32(round(65536 * p))]
+    kernels, mask = cpu.build("dropout.cu", ELEMENT_BF16=bf16), elements.room(n, d)
+    launch(kernels, "dropout_mask", mask, *place)
+    expected = np.empty((n, d))
+    numpy_of(ops.dropout_mask)(p, (seed, layer, step, first), expected)
+    np.testing.assert_array_equal(mask != 0, expected != 0)
+    elements.check(mask, expected)
+    x, x_value = elements.draw(n, d)
+    launch(kernels, "dropout", x, x, *place)
+    elements.check(x, x_value * expected, scale=2)

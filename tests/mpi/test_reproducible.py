@@ -1,0 +1,69 @@
+"""With --reproducible V the bits of all weights are the same on any number of ranks that divides V."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
+from mpitrain.errors import AgreedError
+from mpitrain.training.progress import Silent
+from mpitrain.training.session import open_session
+from mpitrain.training.trainer import Trainer
+
+pytestmark = pytest.mark.mpi
+
+IMAGES = Config(
+    data=Data(batch_size=100, crop=1, flip=True),  # 8 shards of 13 or 12 samples, in the last step of 5 or 4
+    optimizer=Optimizer(clip_norm=1.0, weight_decay=1e-4),
+    parallel=Parallel(reproducible=8, bucket_mb=0.05),
+    run=Run(epochs=1),
+)
+DROPOUT = dataclasses.replace(
+    IMAGES, model=Model(name="mlp", dropout=0.3), optimizer=Optimizer(name="adamw"), data=Data(batch_size=5)
+)
+NORMED = dataclasses.replace(IMAGES, model=Model(name="resnet8"), data=Data(batch_size=400))
+
+
+def train(config, world):
+    trainer = Trainer(config, open_session(config, world), world, None, Silent(None, 1))
+    trainer.run()
+    trainer.data_parallel.free()
+    return trainer
+
+
+def bits(trainer):
+    arena, optimizer = trainer.session.arena, trainer.optimizer
+    return [array.tobytes() for array in (arena.values, arena.states, *optimizer.slots.values())]
+
+
+@pytest.mark.parametrize("config", [IMAGES, DROPOUT, NORMED], ids=["images", "dropout", "batch-norm"])
+def test_same_bits_on_any_number_of_ranks(world, alone, config):
+    if 8 % world.size:
+        with pytest.raises(AgreedError, match=f"--reproducible 8 cannot run on {world.size} ranks"):
+            train(config, world)
+        return
+    together, one = train(config, world), train(config, alone)
+    assert bits(together) == bits(one)
+    assert together.record.results[0].train == one.record.results[0].train
+
+
+@pytest.mark.parametrize("all_reduce", ["ring", "native", "tree", "recursive_doubling"])
+def test_same_bits_with_any_all_reduce(world, alone, all_reduce):
+    if 8 % world.size:
+        return
+    parallel = dataclasses.replace(IMAGES.parallel, all_reduce=all_reduce)
+    trainer = train(dataclasses.replace(IMAGES, parallel=parallel), world)
+    assert bits(trainer) == bits(train(IMAGES, alone))
+    if world.size > 2:
+        kept = set(trainer.data_parallel.algorithms) == {all_reduce}
+        assert kept == (all_reduce in ("tree", "recursive_doubling"))
+
+
+def test_it_is_the_gradient_of_the_batch(world, alone):
+    if 8 % world.size:
+        return
+    plain = dataclasses.replace(NORMED, parallel=Parallel())
+    losses = [train(config, w).record.results[0] for config, w in ((NORMED, world), (plain, alone))]
+    np.testing.assert_allclose(losses[0].train["loss"], losses[1].train["loss"], rtol=1e-4)
+    np.testing.assert_allclose(losses[0].test["loss"], losses[1].test["loss"], rtol=1e-3)

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from mpitrain.arena import Arena
+from mpitrain.layers import BatchNorm2d, Conv2d, Flatten, Linear, ReLU, Residual, Sequential, fuse_relu
+from mpitrain.saved import Saved
+from tests.gradients import check_layer
+
+X = np.random.default_rng(0).standard_normal((3, 4, 5, 2))
+
+
+def network():
+    body = Sequential(Conv2d(3, 3, 3, padding=1), BatchNorm2d(3))
+    return Sequential(
+        Conv2d(2, 3, 3, padding=1),
+        BatchNorm2d(3),
+        ReLU(),
+        Residual(body, None, ReLU()),
+        Flatten(),
+        Linear(60, 7),
+        ReLU(),
+    )
+
+
+def fused():
+    model = network()
+    fuse_relu(model)
+    return model
+
+
+def test_gradients_are_those_of_the_fused_network():
+    check_layer(fused(), X)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fused_and_plain_do_the_same(dtype):
+    results = []
+    for model in (network(), fused()):
+        arena, saved = Arena(model.named_parameters(), model.named_states(), dtype=dtype), Saved(dtype=dtype)
+        arena.begin_step()
+        y = model.forward(X.astype(dtype), saved).copy()
+        dx = model.backward(np.cos(np.arange(y.size, dtype=dtype)).reshape(y.shape), saved)
+        results.append([y, dx.copy(), arena.gradients.copy(), arena.states.copy(), [p.name for p in arena.parameters]])
+    *plain, names = results[0]
+    *quick, same_names = results[1]
+    assert names == same_names
+    for found, expected in zip(quick, plain):
+        np.testing.assert_allclose(found, expected, rtol=1e-4 if dtype == np.float32 else 1e-12, atol=1e-5)
+
+
+def test_what_is_fused():
+    model = fused()
+    assert [getattr(layer, "relu", None) for layer in model] == [None, True, None, True, None, True, None]
+    assert [layer.done for layer in model.layers() if isinstance(layer, ReLU)] == [True, True, True]
+    alone = Sequential(Conv2d(1, 1, 1), ReLU())
+    fuse_relu(alone)
+    assert not alone[1].done

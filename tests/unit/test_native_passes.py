@@ -1,0 +1,161 @@
+import numpy as np
+
+from mpitrain import ops
+from mpitrain.ops.dispatch import OPS
+from mpitrain.ops.window import Window
+from mpitrain.saved import Saved
+from tests.native import levels, near, use
+
+SEEDS = range(40)
+
+
+def draws(seed):
+    rng = np.random.default_rng(seed)
+    return rng, lambda *shape: rng.standard_normal(shape, np.float32), lambda *shape: np.full(shape, np.nan, np.float32)
+
+
+def double(*arrays):
+    return (None if each is None else each.astype(np.float64) for each in arrays)
+
+
+@levels
+def test_linear_layers(kernels, level, threads):
+    use(level, threads)
+    for seed in SEEDS:
+        rng, normal, empty = draws(seed)
+        n, i, o = (int(rng.integers(least, most)) for least, most in ((0, 90), (1, 300), (1, 130)))
+        x, w, b, dy = normal(n, i), normal(i, o), normal(o), normal(n, o)
+        y, dx, dw, db = empty(n, o), empty(n, i), empty(i, o), empty(o)
+        assert kernels.linear(x, w, b, y, False)
+        assert kernels.linear_dx(dy, w, dx)
+        assert kernels.linear_dw(x, dy, dw, False)
+        assert kernels.column_sum(dy, db, False)
+        x2, w2, b2, dy2 = double(x, w, b, dy)
+        what = (seed, n, i, o)
+        near(y, x2 @ w2 + b2, 2e-5, what)
+        near(dx, dy2 @ w2.T, 2e-5, what)
+        near(dw, x2.T @ dy2, 2e-5, what)
+        near(db, dy2.sum(axis=0), 2e-5, what)
+        assert kernels.linear_dw(x, dy, dw, True)
+        assert kernels.column_sum(dy, db, True)
+        near(dw, 2 * x2.T @ dy2, 2e-5, what)
+        near(db, 2 * dy2.sum(axis=0), 2e-5, what)
+        assert kernels.linear(x, w, None, y, True)
+        near(y, np.maximum(x2 @ w2, 0), 2e-5, what)
+
+
+@levels
+def test_max_pool(kernels, level, threads):
+    use(level, threads)
+    for seed in SEEDS:
+        rng, normal, empty = draws(seed)
+        window = Window(tuple(map(int, rng.integers(1, 4, 2))), tuple(map(int, rng.integers(1, 5, 2))))
+        shape = tuple(int(rng.integers(*ends)) for ends in ((0, 3), (4, 12), (4, 12), (1, 40)))
+        x, how = normal(*shape), (*window.kernel, *window.stride)
+        if x.size:
+            x[0, 1, 1, 0] = np.nan
+        found = empty(shape[0], *window.output(shape[1:3]), shape[3])
+        winner, expected = np.zeros(found.shape, np.uint8), (np.zeros_like(found), np.zeros(found.shape, np.uint8))
+        assert kernels.max_pool_winner(x, found, winner, *how)
+        ops.max_pool_winner.numpy(x, window, *expected, empty(*found.shape), winner.copy())
+        np.testing.assert_array_equal(found, expected[0], err_msg=str((seed, window)))
+        np.testing.assert_array_equal(winner[~np.isnan(found)], expected[1][~np.isnan(found)])
+        dy, dx, dx2 = normal(*found.shape), empty(*shape), empty(*shape)
+        disjoint = window.stride[0] >= window.kernel[0] and window.stride[1] >= window.kernel[1]
+        assert kernels.max_pool_dx(winner, dy, dx, *how) == disjoint
+        if disjoint:
+            ops.max_pool_dx.numpy(winner, dy, window, dx2, empty(*found.shape))
+            np.testing.assert_array_equal(dx, dx2, err_msg=str((seed, window)))
+
+
+@levels
+def test_batch_norm(kernels, level, threads):
+    use(level, threads)
+    for seed in SEEDS:
+        rng, normal, empty = draws(seed)
+        shape = tuple(int(rng.integers(*ends)) for ends in ((0, 4), (1, 9), (1, 9), (1, 70)))
+        x, dy, y, dx = normal(*shape) * 3 + 50, normal(*shape), empty(*shape), empty(*shape)
+        mean, squares, sums, dots = np.empty((4, shape[3]))
+        scale, shift, a, b, c = rng.standard_normal((5, shape[3]))
+        assert kernels.batchnorm_statistics(x, mean, squares)
+        pixels = x.reshape(-1, shape[3]).astype(np.float64)
+        if len(pixels):
+            np.testing.assert_array_equal(mean, mean.astype(np.float32))
+            np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=2e-7)
+        np.testing.assert_allclose(squares, ((pixels - mean) ** 2).sum(axis=0), rtol=1e-5, atol=1e-9)
+        for relu in (False, True):
+            assert kernels.batchnorm(x, mean, scale, shift, y, relu)
+            expected = (x - mean) * scale + shift
+            near(y, np.maximum(expected, 0) if relu else expected, 1e-5, seed)
+            known = y if relu else None
+            assert kernels.batchnorm_sums(dy, x, mean, known, sums, dots)
+            slope = (dy * (y > 0) if relu else dy).astype(np.float64)
+            near(sums, slope.sum(axis=(0, 1, 2)), 1e-5, seed)
+            near(dots, (slope * (x - mean)).sum(axis=(0, 1, 2)), 1e-5, seed)
+            assert kernels.batchnorm_dx(dy, x, mean, known, a, b, c, dx)
+            near(dx, a * slope + b * (x - mean) + c, 1e-5, seed)
+
+
+def test_batch_norm_in_numpy_says_the_same(kernels):
+    _, normal, empty = draws(0)
+    x, dy, buffer = normal(3, 5, 4, 6) + 7, normal(3, 5, 4, 6), Saved().scratch
+    results = []
+    for path in ("native", "numpy"):
+        mean, squares, sums, dots = np.zeros((4, 6))
+        y, dx = empty(*x.shape), empty(*x.shape)
+        run = {name: op if path == "native" else op.numpy for name, op in OPS.items()}
+        run["batchnorm_statistics"](x, mean, squares, buffer)
+        run["batchnorm"](x, mean, squares, sums, y, True)
+        run["batchnorm_sums"](dy, x, mean, y, sums, dots, buffer)
+        run["batchnorm_dx"](dy, x, mean, y, sums, dots, squares, dx, buffer)
+        results.append((mean, squares, sums, dots, y, dx))
+    for found, expected in zip(*results):
+        near(found, expected, 1e-5)
+
+
+@levels
+def test_loss(kernels, level, threads):
+    use(level, threads)
+    for seed in SEEDS:
+        rng, normal, empty = draws(seed)
+        m, k = int(rng.integers(0, 20)), int(rng.integers(1, 70))
+        logits, targets = normal(m, k) * 10, rng.integers(0, k, m)
+        e, s, losses, e2, s2 = empty(m, k), empty(m, 1), empty(m), np.empty((m, k)), np.empty((m, 1))
+        for smoothing in (0.0, 0.1):
+            assert kernels.softmax_cross_entropy(logits, targets, smoothing, e, s, losses)
+            expected = ops.softmax_cross_entropy.numpy(logits.astype(np.float64), targets, smoothing, e2, s2)
+            near(e, e2, 1e-6, seed)
+            np.testing.assert_allclose(s, s2, rtol=2e-6)
+            np.testing.assert_allclose(losses, expected, rtol=1e-5, atol=1e-5)
+            for counted in (None, rng.random(m) < 0.5):
+                found, wanted = e.copy(), e2.copy()
+                assert kernels.softmax_cross_entropy_dx(found, s, targets, smoothing, counted)
+                ops.softmax_cross_entropy_dx.numpy(wanted, s2, targets, smoothing, counted)
+                np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6)
+    assert not kernels.softmax_cross_entropy(logits, targets + k, 0.0, e, s, losses) or not m
+
+
+@levels
+def test_relu(kernels, level, threads):
+    use(level, threads)
+    x = np.array([-1, -0.0, 0, 1e-40, 2, np.nan, np.inf, -np.inf] * 41, np.float32)[:-3]
+    y, dy, kept = np.empty_like(x), np.arange(len(x), dtype=np.float32), x > 0
+    assert kernels.relu(x, y)
+    np.testing.assert_array_equal(y, np.maximum(x, 0))
+    assert kernels.relu_dx(y, dy, dy, kept)
+    np.testing.assert_array_equal(dy, np.where(x > 0, np.arange(len(x)), 0))
+    assert kernels.add_relu(x, dy, y)
+    np.testing.assert_array_equal(y, np.maximum(x + dy, 0))
+    copy = np.empty_like(x)
+    assert kernels.add_relu_dx(x, dy, copy)
+    np.testing.assert_array_equal(copy, dy)
+
+
+def test_what_is_not_covered(kernels):
+    x = np.zeros((4, 4), np.float32)
+    assert kernels.relu(x, x)
+    assert not kernels.relu(x, x[:2])
+    assert not kernels.relu(x.T[:2], x[:2])
+    assert not kernels.relu(x.astype(">f4"), x)
+    x.flags.writeable = False
+    assert not kernels.relu(x.copy(), x)
