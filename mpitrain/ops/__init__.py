@@ -5,6 +5,7 @@ from .activations import add_relu, add_relu_dx, relu, relu_dx, sigmoid, sigmoid_
 from .batchnorm import batchnorm, batchnorm_dx, batchnorm_statistics, batchnorm_sums
 from .conv2d import Conv2dPlan, conv2d, conv2d_db, conv2d_dw, conv2d_dx, plan_conv2d
 from .conv2d_columns import Columns
+from .dispatch import OPS
 from .dropout import dropout_mask
 from .embedding import embedding, embedding_dw
 from .gelu import gelu, gelu_tanh
@@ -20,6 +21,7 @@ from .softmax_cross_entropy import (
 )
 
 __all__ = [
+    "OPS",
     "Columns",
     "Conv2dPlan",
     "add_relu",
