@@ -109,6 +109,8 @@ class Parallel:
     same bits in every weight on 1, 2, 4 ... ranks, up to that number; 0 is faster."""
     check_every: int = 100
     """Steps between two checks that all ranks hold the same weights; 0 checks after each epoch only."""
+    elastic: bool = False
+    """Go on with the ranks that are left when some are lost; takes Open MPI's mpirun --with-ft ulfm."""
     timeout: float = 120.0
     """Seconds that a rank may wait for others or for its input (five times as many before the first step is done):
     then all ranks end, with a report of who waits for whom. 0 waits forever."""
@@ -190,6 +192,8 @@ def check(config: Config) -> None:
         ("--keep-checkpoints", c.keep, c.keep >= 1, "at least 1"),
         ("--exit-code", c.exit_code, 0 <= c.exit_code <= 125, "between 0 and 125"),
     ]
+    if p.elastic and p.reproducible:
+        raise UserError("--elastic and --reproducible exclude each other: fewer ranks would not divide the shards")
     for name, value, right, wanted in ranges:
         if not right:
             raise UserError(f"{name} is {value}, but must be {wanted}")

@@ -14,8 +14,10 @@ import numpy as np
 
 try:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a launcher that does not fit: lonely_message says it once
-        from mpi4py import MPI
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a launcher that does not fit: start says it once
+        from .start import library_name, start  # before mpi4py's MPI, which would be initialised
+
+        from mpi4py import MPI  # isort: skip
 except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI library can be loaded
     from ..errors import UserError
 
@@ -30,7 +32,7 @@ from ..errors import AgreedError, UserError
 from .auto import Auto
 from .commons import Commons
 from .files import SharedFile
-from .launch import lonely_message
+from .launch import lonely_message, why_ranks_cannot_be_lost
 from .ledger import Ledger, caller, source_line
 from .native import NativePlan
 from .plan import Plan, Request
@@ -40,6 +42,8 @@ from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, windo
 from .staging import HOST, Staging
 from .watchdog import Watchdog
 from .watched import WatchedComm, WatchedPlan
+
+start()
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 LAST_WORDS_SECONDS = 0.5
@@ -70,24 +74,49 @@ class World:
         What this rank and the others of its node do in collectives.
     watchdog : Watchdog or None
         Ends the job when a rank waits for too long, once ``watch`` was called.
+    members : list of int
+        What the ranks were when the job was launched: other than now if some were lost since.
+    launched : list of int
+        What they were when the job was launched, all of them.
+    successor : World or None
+        What is left of this world since a rank was lost.
+    surroundings : (int, frozenset of int)
+        The node, by the lowest rank that it had, and the cores that this rank may run on.
+    elastic : bool
+        True where a rank may be lost and the others go on.
     mpi_io : bool
         False where a rank may be lost while files are open: they are then written without MPI.
     """
 
-    def __init__(self, comm: Any = MPI.COMM_WORLD) -> None:
+    def __init__(
+        self,
+        comm: Any = MPI.COMM_WORLD,
+        *,
+        before: "World | None" = None,
+        members: list[int] | None = None,
+        surroundings: list[Any] | None = None,
+    ) -> None:
         if comm == MPI.COMM_WORLD and (message := lonely_message(comm.size)):
             raise UserError(message)
-        self._comm = WatchedComm(comm.Dup())
+        self._comm = WatchedComm(comm.Dup() if before is None else comm)
         self.rank, self.size = self._comm.rank, self._comm.size
-        node = WatchedComm(self._comm.Split_type(MPI.COMM_TYPE_SHARED))
-        self.node_rank, self.node_size = node.rank, node.size
-        masks = node.allgather(_allowed_cores())
-        sharing = sum(mask == masks[node.rank] for mask in masks)
-        self.cores = max(1, len(masks[node.rank]) // sharing)
-        self.oversubscribed = node.size > len(frozenset().union(*masks))
-        self._node = node
-        self.ledger = self._comm.ledger = node.ledger = Ledger(node, self.rank)
-        self._comm.compared = True
+        self.members = members or list(range(self.size))
+        self.launched: list[int] = before.launched if before is not None else self.members
+        self.successor: World | None = None
+        if before is None:
+            node = WatchedComm(self._comm.Split_type(MPI.COMM_TYPE_SHARED))
+            self.surroundings = node.bcast(self.rank), _allowed_cores()
+            surroundings = node.allgather(self.surroundings)
+            self.ledger = node.ledger = Ledger(node, self.rank)
+            self._node, self.node_rank = node, node.rank
+        else:  # no communicator but ``comm``: if another rank is lost now, revoking it reaches everybody
+            self.surroundings, self.ledger, self._node = before.surroundings, before.ledger, self._comm
+            self.ledger.begin_again(self.rank)
+            before_me = (surroundings or [])[: self.rank]
+            self.node_rank = sum(node == self.surroundings[0] for node, _ in before_me)
+        self.node_size, self.cores, self.oversubscribed = self._count_cores(surroundings or [])
+        self._comm.ledger, self._comm.compared = self.ledger, True
+        self.elastic = before is not None
         self.watchdog: Watchdog | None = None
         self._windows: list[Window] = []
         self._checked: set[str] = set()
@@ -96,13 +125,24 @@ class World:
         self._driver = Driver(spare_core=self.cores > 1 and not self.oversubscribed)
         self._auto = Auto(self._comm, self.mpi_version, self.oversubscribed)
         self.notes: list[str] = []
-        self.mpi_io = True
+        self.mpi_io = not self.elastic
+
+    def _count_cores(self, surroundings: list[Any]) -> tuple[int, int, bool]:
+        """Return this node's ranks, the cores for this one, and whether ranks outnumber cores."""
+        node, mine = self.surroundings
+        near = [mask for where, mask in surroundings if where == node]
+        return len(near), max(1, len(mine) // near.count(mine)), len(near) > len(frozenset().union(*near))
+
+    def be_elastic(self) -> None:
+        """Use only what survives the loss of a rank from now on, if this MPI lets ranks survive at all."""
+        reason = why_ranks_cannot_be_lost()
+        self.elastic, self.mpi_io = reason is None, reason is not None
+        self._note(f"not elastic: {reason}" if reason else "")
 
     @property
     def mpi_version(self) -> str:
         """The MPI library, in a few words."""
-        first_line = MPI.Get_library_version().split("\n")[0].split(",")[0].strip("\x00")
-        return " ".join(first_line.replace("Version:", "").split())
+        return library_name()
 
     @property
     def calibration_path(self) -> Path:
@@ -260,6 +300,7 @@ class World:
     def _cannot_share(self, num_bytes: int, what: str) -> bool:
         """Say whether the ranks cannot share so much memory each, the same on all of them; the reason is a note."""
         reason = why_not(self.node_size, self.size, num_bytes) if self.rank == 0 else None
+        reason = "a rank that is lost would leave the others waiting (--elastic)" if self.elastic else reason
         reason = self._comm.bcast(reason)
         if reason is not None:
             self._note(f"no shared {what}: {reason}")
@@ -347,7 +388,7 @@ class World:
             self.watchdog.stop()
         self.watchdog = None
         if timeout:
-            self.watchdog = Watchdog(self.ledger, self.size, timeout, self.abort)
+            self.watchdog = Watchdog(self.ledger, self.size, timeout, self.abort, go_on=self.elastic)
             self.watchdog.start()
 
     def first_step_done(self) -> None:
@@ -355,11 +396,23 @@ class World:
         if self.watchdog is not None:
             self.watchdog.first_step_done()
 
-    def leave(self) -> None:
-        """Say that this rank has done all that it wanted: nobody will wait for it."""
+    def leave(self, code: int) -> None:
+        """Say that this rank has done all that it wanted, to exit with ``code``: nobody will wait for it."""
+        if self.successor is not None:
+            self.successor.leave(code)
         if self.watchdog is not None:
             self.watchdog.stop()
         self.ledger.leave()
+        if self.size < len(self.launched):
+            self._end_without_mpi(code)
+
+    def _end_without_mpi(self, code: int) -> None:
+        """End the process: with ranks lost, MPI_Finalize may hang."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with contextlib.suppress(MPI.Exception):
+            self._comm.Barrier()
+        os._exit(code)
 
     def abort(self, code: int) -> None:
         """End all ranks at once, when the launcher has had time to read what this one has said (it drops the rest)."""

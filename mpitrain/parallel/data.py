@@ -76,10 +76,9 @@ class DataParallel:
         self.buckets = self.exchange.buckets
         self._local_statistics = not synchronise_batch_norm
         arena.on_ready = self.exchange.ready
-        if synchronise_batch_norm and world.size > 1:
-            for layer in model.layers():
-                if isinstance(layer, BatchNorm2d):
-                    layer.sum_over_ranks = world.sum
+        for layer in model.layers():
+            if isinstance(layer, BatchNorm2d):
+                layer.sum_over_ranks = world.sum if synchronise_batch_norm and world.size > 1 else None
 
     @property
     def bytes_per_step(self) -> int:

@@ -36,6 +36,7 @@ def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any
         "seconds": round(seconds, 3),
         "samples_per_second": round(samples / sum(r.seconds for r in trainer.record.results), 1),
         "ranks": world.size,
+        "losses": trainer.losses,
         "mpi": world.mpi_version,
         "all_reduce": " and ".join(sorted(set(sync.algorithms))),
         "all_reduce_reason": "; ".join(sync.reasons),
@@ -82,6 +83,10 @@ def print_report(report: dict[str, Any], directory: Path, console: Console) -> N
         failed = f", {saved['failed']} failed" if saved["failed"] else ""
         stalls = f"training stood still for {saved['stall_ms']:.1f} ms each, {saved['longest_stall_ms']:.1f} at most"
         rows.append(("checkpoints", f"{saved['written']} of {saved['bytes'] / 2**20:.1f} MiB{failed}; {stalls}"))
+    for loss in report["losses"]:
+        ranks = count(loss["ranks_left"], "rank")
+        who = ", ".join(map(str, loss["ranks"]))
+        rows.append(("lost", f"rank {who} in step {loss['step']}; {ranks} went on after {loss['seconds']:.1f} s"))
     for name, value in rows:
         table.add_row(f"[bold]{name}[/]", value)
     console.print(table, highlight=False)

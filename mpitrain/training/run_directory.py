@@ -107,7 +107,8 @@ class RunDirectory:
         """Close metrics.jsonl, complete or not."""
         with contextlib.suppress(UserError):
             self.flush()
-        os.close(self._metrics)
+        with contextlib.suppress(OSError):  # closed before
+            os.close(self._metrics)
 
 
 def _lines_up_to(path: Path, step: int, epochs: int) -> str:

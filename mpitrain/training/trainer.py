@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from .resume import facts_of
 from .run_directory import CHECKPOINTS, RunDirectory
 from .scoring import make_scoring
 from .session import Session
+from .survival import Rescue
 from .wishes import Wishes, nothing
 
 # places in the arena's header: they are summed with the first bucket, and so all ranks know after each step
@@ -72,6 +74,10 @@ class Trainer:
         True where a checkpoint was to be written instead of an end of the run.
     resumed_at : int
         The step that the run was resumed at; 0 if it was not.
+    losses : list of dict
+        Of ranks, while training went on with the others (--elastic).
+    rescue : Rescue or None
+        What to go back to when a rank is lost.
     """
 
     def __init__(
@@ -122,6 +128,8 @@ class Trainer:
         self.record = Record(self._scoring, directory, progress)
         self.times = Times()
         self.stopped = self.left = False
+        self.losses: list[dict[str, Any]] = []
+        self.rescue = Rescue(self) if world.elastic else None
         self._states, self._bad_steps = session.arena.states.copy(), 0
         self._agenda = Agenda(config.checkpoint.every, config.checkpoint.max_time)
         self.writer = None if run_path is None else self._make_writer(run_path)
@@ -136,6 +144,17 @@ class Trainer:
             keep=self.config.checkpoint.keep,
             note=self._progress.note,
         )
+
+    def go_on_from(self, other: "Trainer") -> None:
+        """Take over where ``other``, a trainer of the same session on other ranks, has come to."""
+        for name, slot in other.optimizer.slots.items():
+            np.copyto(self.optimizer.slots[name], slot)
+        self.optimizer.step_count = other.optimizer.step_count
+        self.step, self.position, self.resumed_at = other.step, other.position, other.resumed_at
+        self.record.results, self.record.best_epoch = other.record.results, other.record.best_epoch
+        self.times, self.stopped, self.left = other.times, other.stopped, other.left
+        if self.rescue is not None:
+            self.rescue = Rescue(self)
 
     @property
     def state(self) -> State:
@@ -200,6 +219,8 @@ class Trainer:
         with self.world.together():
             last = self.stopped or here.epoch == self.config.run.epochs
             self.record.write(self.session.arena, self.session.facts(self.config), last=last)
+        if self.rescue is not None:
+            self.rescue.epoch_ends()
         self.position = Position(here.epoch + 1)
 
     def _samples(self, steps: int) -> int:
@@ -240,6 +261,8 @@ class Trainer:
     def _train_step(self, microbatches: list[Batch]) -> np.ndarray | None:
         """Do one step; return weight, loss and correct, summed over all ranks, or None if it was left out."""
         arena = self.session.arena
+        if self.rescue is not None:
+            self.rescue.take()
         self.data_parallel.begin(len(microbatches) if self._shards is None else 1)
         arena.header[STOP : IDLE + 1] = self._say()
         self._states[...] = arena.states
