@@ -1,6 +1,6 @@
 """Gradient buckets: neighbouring parameters of the arena, summed over the ranks in one message each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..arena import Arena, Parameter
@@ -47,11 +47,14 @@ def name_bucket(arena: Arena, number: int, bucket: Bucket) -> str:
 class InOrder:
     """Starts the request of each bucket as soon as its parameters are ready, while backward still runs.
 
-    Always in index order, so that no rank needs to tell another which bucket comes next.
+    Always in index order, so that no rank needs to tell another which bucket comes next; ``before`` is called before
+    the first.
     """
 
-    def __init__(self, buckets: Sequence[Bucket], requests: Sequence[Request]):
-        self._buckets, self._requests = buckets, requests
+    def __init__(
+        self, buckets: Sequence[Bucket], requests: Sequence[Request], before: Callable[[], None] = lambda: None
+    ):
+        self._buckets, self._requests, self._before = buckets, requests, before
         self._bucket_of = [i for i, b in enumerate(buckets) for _ in range(b.num_parameters)]
         self._missing: list[int] = []
         self._started = self._done = len(buckets)
@@ -77,5 +80,7 @@ class InOrder:
 
     def _start_ready(self) -> None:
         while self._started < len(self._buckets) and self._missing[self._started] <= 0:
+            if self._started == 0:
+                self._before()
             self._requests[self._started].start()
             self._started += 1

@@ -68,10 +68,14 @@ class Exchange(Protocol):
 def make_exchange(arena: Arena, world: World, all_reduce: str, shard: str, bucket_bytes: int) -> Exchange:
     """Return the exchange that the options ask for; ``auto`` shards where the ranks share the memory of one node."""
     wanted = shard == "optimizer" or (shard == "auto" and all_reduce == "auto")
-    if world.size == 1 or not wanted:
+    if shard == "optimizer" and world.has_devices:
+        raise AgreedError(
+            "the optimizer is sharded in the memory of CPUs only: leave --shard out, or take --device cpu"
+        )
+    if world.size == 1 or not wanted or world.has_devices:
         return Replicated(arena, world, all_reduce, bucket_bytes)
     commons = None
-    if all_reduce in ("auto", "shared") and isinstance(arena.values, np.ndarray):
+    if all_reduce in ("auto", "shared"):
         commons = world.share_arena(arena.size, arena.dtype)
     if commons is not None:
         return Sharded(arena, world, commons)

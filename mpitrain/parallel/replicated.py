@@ -41,7 +41,7 @@ class Replicated:
             world.plan_all_reduce(s, name, what=what) for s, name, what in zip(slices, names, whats, strict=True)
         ]
         self.algorithms = [plan.algorithm for plan in self._plans]
-        self._in_order = InOrder(self.buckets, self._plans)
+        self._in_order = InOrder(self.buckets, self._plans, arena.put_header)
 
     @property
     def bytes_per_step(self) -> int:
