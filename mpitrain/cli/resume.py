@@ -63,7 +63,7 @@ def open_run(
         If that cannot be.
     """
     from ..training.checkpoint.folder import remove_unfinished
-    from ..training.resume import check_fit, find_checkpoint
+    from ..training.resume import check_fit, find_checkpoint, past_of
 
     path, begun, finished = world.all_gather(_look(choose_directory(config)))[0]
     checkpoint = None
@@ -82,7 +82,8 @@ def open_run(
             raise UserError(f"there is no whole checkpoint in {path / CHECKPOINTS}")
         if world.rank == 0:
             remove_unfinished(path / CHECKPOINTS)
-            done = (checkpoint.facts["step"], len(checkpoint.facts["results"])) if checkpoint else (0, 0)
+            past = past_of(checkpoint) if checkpoint else None
+            done = (past.step, len(past.results)) if past else (0, 0)
             directory = RunDirectory(path, config, done if resume else None)
     return Place(path, directory, checkpoint)
 

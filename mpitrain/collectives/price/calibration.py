@@ -228,7 +228,7 @@ def load_calibration(path: str | Path = DEFAULT) -> Calibration:
         raise UserError(f"cannot read the calibration {path}: {error.strerror}") from None
     except UserError as error:
         raise UserError(f"cannot use the calibration {path}: {error}") from None
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
         raise UserError(
             f"the calibration {path} is damaged; write it again with mpitrain collective calibrate"
         ) from None
