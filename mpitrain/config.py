@@ -117,6 +117,18 @@ class Parallel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Compute:
+    """What computes."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where: on the CPU, or on a GPU for each rank; auto takes GPUs where there are some and CuPy is installed. Ranks
+    without a GPU compute on the CPU beside the others."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """How a GPU multiplies matrices: in fp32, or with factors rounded to tf32 or bf16 on their way in. Sums, weights
+    and all else stay fp32."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """The run itself."""
 
@@ -160,6 +172,8 @@ class Config:
     """How the ranks work together."""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     """What is kept in case the run does not reach its end."""
+    compute: Compute = field(default_factory=Compute)
+    """What computes."""
     run: Run = field(default_factory=Run)
     """The run itself."""
 

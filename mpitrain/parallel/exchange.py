@@ -61,7 +61,11 @@ class Exchange(Protocol):
 def make_exchange(arena: Arena, world: World, all_reduce: str, shard: str, bucket_bytes: int) -> Exchange:
     """Return the exchange that the options ask for; ``auto`` shards where the ranks share the memory of one node."""
     wanted = shard == "optimizer" or (shard == "auto" and all_reduce == "auto")
-    if wanted and world.size > 1 and isinstance(arena.values, np.ndarray):
+    if shard == "optimizer" and world.has_devices:
+        raise AgreedError(
+            "the optimizer is sharded in the memory of CPUs only: leave --shard out, or take --device cpu"
+        )
+    if wanted and world.size > 1 and not world.has_devices:
         commons = world.share_arena(arena.size, arena.dtype)
         if commons is not None:
             return Sharded(arena, world, commons)

@@ -98,6 +98,8 @@ class Replicated:
     def _start_ready(self) -> None:
         # always in index order, so that no rank needs to tell another which bucket comes next
         while self._started < len(self.buckets) and self._missing[self._started] <= 0:
+            if self._started == 0:
+                self._arena.put_header()
             self._plans[self._started].start()
             self._started += 1
 

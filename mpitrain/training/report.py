@@ -36,6 +36,8 @@ def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any
         "seconds": round(seconds, 3),
         "samples_per_second": round(samples / sum(r.seconds for r in trainer.record.results), 1),
         "ranks": world.size,
+        "devices": trainer.devices,
+        "precision": trainer.config.compute.precision,
         "losses": trainer.losses,
         "mpi": world.mpi_version,
         "all_reduce": " and ".join(sorted(set(sync.algorithms))),
