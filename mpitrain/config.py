@@ -140,6 +140,8 @@ class Run:
     """Directory of the results; empty makes runs/DATA-MODEL-N."""
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     """What rank 0 shows: a live bar, a line an epoch, or nothing; auto looks whether it is a terminal."""
+    profile: bool = False
+    """Write trace.json, which ui.perfetto.dev shows: what each rank did when, layers and messages, on one clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
