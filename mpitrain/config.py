@@ -93,6 +93,9 @@ class Parallel:
     all_reduce: str = "auto"
     """How gradients are summed over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), an algorithm
     of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
+    shard: Literal["auto", "none", "optimizer"] = "auto"
+    """Whether each rank updates, and keeps the optimizer's state of, its share of the weights only (ZeRO stage 1): auto
+    does so if the ranks share the memory of one node and all-reduce is auto, too; optimizer also across nodes."""
     bucket_mb: float = 0.0
     """Size of the gradient buckets that are sent while backward still runs, in MiB (the first has at most 1); 0 takes
     what mpitrain collective tune has found, or 25."""
@@ -106,9 +109,23 @@ class Parallel:
     same bits in every weight on 1, 2, 4 ... ranks, up to that number; 0 is faster."""
     check_every: int = 100
     """Steps between two checks that all ranks hold the same weights; 0 checks after each epoch only."""
+    elastic: bool = False
+    """Go on with the ranks that are left when some are lost; takes Open MPI's mpirun --with-ft ulfm."""
     timeout: float = 120.0
     """Seconds that a rank may wait for others or for its input (five times as many before the first step is done):
     then all ranks end, with a report of who waits for whom. 0 waits forever."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """What computes."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where: on the CPU, or on a GPU for each rank; auto takes GPUs where there are some and CuPy is installed. Ranks
+    without a GPU compute on the CPU beside the others."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """How a GPU multiplies matrices: in fp32, or with factors rounded to tf32 or bf16 on their way in. Sums, weights
+    and all else stay fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +140,8 @@ class Run:
     """Directory of the results; empty makes runs/DATA-MODEL-N."""
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     """What rank 0 shows: a live bar, a line an epoch, or nothing; auto looks whether it is a terminal."""
+    profile: bool = False
+    """Write trace.json, which ui.perfetto.dev shows: what each rank did when, layers and messages, on one clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +172,8 @@ class Config:
     """How the ranks work together."""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     """What is kept in case the run does not reach its end."""
+    compute: Compute = field(default_factory=Compute)
+    """What computes."""
     run: Run = field(default_factory=Run)
     """The run itself."""
 
@@ -187,6 +208,8 @@ def check(config: Config) -> None:
         ("--keep-checkpoints", c.keep, c.keep >= 1, "at least 1"),
         ("--exit-code", c.exit_code, 0 <= c.exit_code <= 125, "between 0 and 125"),
     ]
+    if p.elastic and p.reproducible:
+        raise UserError("--elastic and --reproducible exclude each other: fewer ranks would not divide the shards")
     for name, value, right, wanted in ranges:
         if not right:
             raise UserError(f"{name} is {value}, but must be {wanted}")
@@ -195,6 +218,9 @@ def check(config: Config) -> None:
         raise UserError(
             f"{option} does not go with --reproducible, whose shards are microbatches with common statistics"
         )
+    for option, given in (("--reproducible", p.reproducible), ("--elastic", p.elastic)):
+        if p.shard == "optimizer" and given:
+            raise UserError(f"--shard optimizer does not go with {option}, which wants all there is on every rank")
     check_interval(c.every)
     if c.max_time:
         parse_time(c.max_time)

@@ -40,7 +40,11 @@ typedef int Kernel(const Arg *a);
     K(batchnorm_sums, "ffdoDD", "dy, x, mean, y, sums, dots")                             \
     K(batchnorm_dx, "ffdodddF", "dy, x, mean, y, a, b, c, dx")                            \
     K(softmax_cross_entropy, "flxFFF", "logits, targets, smoothing, exponentials, sums, losses") \
-    K(softmax_cross_entropy_dx, "Fflxp", "exponentials, sums, targets, smoothing, counted")
+    K(softmax_cross_entropy_dx, "Fflxp", "exponentials, sums, targets, smoothing, counted") \
+    K(sum_sources, "lliD", "sources, targets, count, squares")                            \
+    K(sgd_update, "lFFlxxxi", "sources, w, v, decayed, scale, decay, momentum, nesterov") \
+    K(adam_update, "lFFFlxxxxxxx",                                                        \
+      "sources, w, m, v, decayed, scale, l2, shrink, beta1, beta2, rate, eps")
 
 enum {
 #define K(name, kinds, arguments) KERNEL_##name,

@@ -14,6 +14,7 @@
 #include "max_pool.c"
 #include "batchnorm.c"
 #include "softmax_cross_entropy.c"
+#include "update.c"
 
 const Level JOIN(level_, LEVEL) = {
     TEXT(LEVEL),

@@ -17,7 +17,7 @@ from ..errors import AgreedError, UserError
 if TYPE_CHECKING:
     from ..comm.world import World
 
-COMMANDS = ("train", "evaluate", "predict", "collective", "kernel")
+COMMANDS = ("train", "evaluate", "predict", "collective", "kernel", "doctor")
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 TIMEOUT = 120.0  # seconds that a rank may wait for others, where no option says otherwise
@@ -95,11 +95,12 @@ def run(job: Job) -> int:
     world.watch(TIMEOUT)
     try:
         code = job(world)
-        world.leave()
+        world.leave(code)
         return code
     except AgreedError as error:
-        world.leave()
-        return _say(error, world.rank)
+        code = _say(error, world.rank)
+        world.leave(code)
+        return code
     except BaseException as error:
         # where several ranks fail at once, the lowest speaks first and ends the others before they do
         time.sleep(min(1.0, 0.05 * world.rank))

@@ -63,7 +63,7 @@ def open_run(
         If that cannot be.
     """
     from ..training.checkpoint.folder import remove_unfinished
-    from ..training.resume import check_fit, find_checkpoint
+    from ..training.resume import check_fit, find_checkpoint, past_of
 
     path, begun, finished = world.all_gather(_look(choose_directory(config)))[0]
     checkpoint = None
@@ -82,9 +82,24 @@ def open_run(
             raise UserError(f"there is no whole checkpoint in {path / CHECKPOINTS}")
         if world.rank == 0:
             remove_unfinished(path / CHECKPOINTS)
-            done = (checkpoint.facts["step"], len(checkpoint.facts["results"])) if checkpoint else (0, 0)
+            past = past_of(checkpoint) if checkpoint else None
+            done = (past.step, len(past.results)) if past else (0, 0)
             directory = RunDirectory(path, config, done if resume else None)
     return Place(path, directory, checkpoint)
+
+
+def reopen_run(path: Path, trainer: "Trainer", world: "World") -> RunDirectory | None:
+    """Open the directory of a run that has lost ranks, where ``trainer`` has come to, on what is rank 0 now."""
+    from ..training.checkpoint.folder import remove_unfinished
+
+    if trainer.record.directory is not None:
+        trainer.record.directory.close()
+    directory = None
+    with world.together():
+        if world.rank == 0:
+            remove_unfinished(path / CHECKPOINTS)
+            directory = RunDirectory(path, trainer.config, (trainer.step, len(trainer.record.results)))
+    return directory
 
 
 def leave(trainer: "Trainer", place: Place, console: Any) -> int:

@@ -14,17 +14,20 @@ from ..config_file import read_config
 from ..errors import AgreedError
 from ..training.run_directory import CONFIG
 from .options import parse_options
-from .resume import leave, open_run, run_of
+from .resume import leave, open_run, reopen_run, run_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..comm.world import World
+    from ..training.progress import Lines
     from ..training.session import Session
     from ..training.trainer import Trainer
     from .main import Job
 
 DESCRIPTION = (
     "Train a network on all ranks of an MPI job: mpirun -n 8 python -m mpitrain [train] [OPTIONS]. "
-    "Other commands: evaluate, predict, collective (each with --help)."
+    "Other commands: doctor, evaluate, predict, collective (each with --help)."
 )
 
 
@@ -72,54 +75,89 @@ def _parse(argv: list[str], speaks: bool, path: str) -> Config:
 def train(config: Config, world: "World", resume: str = "") -> int:
     """Train, and write and print the results (rank 0)."""
     from ..device import CPU
-    from ..training.curves import draw_curves
-    from ..training.progress import make_progress
-    from ..training.report import count, make_report, print_report
+    from ..training.devices import take_device
     from ..training.resume import restore
-    from ..training.run_directory import CURVES
     from ..training.session import open_session
+    from ..training.survival import survive
     from ..training.trainer import Trainer
     from .signals import Signals
-    from .terminal import make_console
 
     begin = time.perf_counter()
+    if config.parallel.elastic:
+        world.be_elastic()
     world.watch(config.parallel.timeout)
     threads = config.parallel.threads or (1 if config.parallel.reproducible else world.cores)
     CPU.use_threads(threads)
     with world.together():
         world.check_name(config.parallel.all_reduce)
-    session = open_session(config, world)
+    device = take_device(config, world)
+    session = open_session(config, world, device)
     config = _resolved(config, session)
-    console = make_console(quiet=world.rank != 0 or config.run.progress == "none")
-    progress = make_progress(config.run.progress if world.rank == 0 else "none", console, config.run.epochs)
+    console, progress = _screen(config, world)
     place = open_run(config, world, resume, len(session.dataset.train), progress.note)
     if place is None:
         return 0
-    directory, checkpoint = place.directory, place.checkpoint
-    trainer = Trainer(config, session, world, directory, progress, Signals(), place.path)
+    signals = Signals()
+    trainer = Trainer(config, session, world, place.directory, progress, signals, place.path)
     with world.together():
-        if checkpoint is not None:
-            restore(trainer, checkpoint)
+        if place.checkpoint is not None:
+            restore(trainer, place.checkpoint)
     _introduce(console, config, trainer, world, threads)
-    if checkpoint is not None:
-        console.print(f"resumed after step {trainer.step:,} from {checkpoint.path}", highlight=False, soft_wrap=True)
-    try:
+    if place.checkpoint is not None:
+        said = f"resumed after step {trainer.step:,} from {place.checkpoint.path}"
+        console.print(said, highlight=False, soft_wrap=True)
+
+    def rebuild(world: "World", before: "Trainer") -> "Trainer":
+        directory = reopen_run(place.path, before, world)
+        trainer = Trainer(config, session, world, directory, _screen(config, world)[1], signals, place.path)
+        trainer.go_on_from(before)
+        return trainer
+
+    def work(trainer: "Trainer") -> None:
         trainer.run()
+        if not trainer.left:
+            _report(trainer, place.path, time.perf_counter() - begin)
+
+    try:
+        trainer = survive(trainer, work, rebuild) if world.elastic else _once(trainer, work)
     except AgreedError:
         trainer.data_parallel.free()
         raise
-    if trainer.left:
-        return leave(trainer, place, console)
-    report = make_report(trainer, world, time.perf_counter() - begin)
+    return leave(trainer, place, console) if trainer.left else 0
+
+
+def _once(trainer: "Trainer", work: "Callable[[Trainer], None]") -> "Trainer":
+    work(trainer)
+    if not trainer.left:
+        trainer.data_parallel.free()
+    return trainer
+
+
+def _screen(config: Config, world: "World") -> tuple[Any, "Lines"]:
+    """Return the console and the progress display: live on rank 0, silent on the others."""
+    from ..training.progress import make_progress
+    from .terminal import make_console
+
+    console = make_console(quiet=world.rank != 0 or config.run.progress == "none")
+    return console, make_progress(config.run.progress if world.rank == 0 else "none", console, config.run.epochs)
+
+
+def _report(trainer: "Trainer", path: Path, seconds: float) -> None:
+    from ..training.curves import draw_curves
+    from ..training.report import count, make_report, print_report
+    from ..training.run_directory import CURVES, TRACE
+
+    world, config = trainer.world, trainer.config
+    if trainer.profiler is not None:
+        trainer.profiler.save(world, path / TRACE)
+    report = make_report(trainer, world, seconds)
     with world.together():
-        if directory is not None:
-            directory.write_report(report)
-            directory.close()
-            print_report(report, directory.path, console)
-            title = f"{config.model.name} on {session.dataset.name}, {count(world.size, 'rank')}"
-            draw_curves(trainer.record.results, trainer.record.metric, title, directory.path / CURVES)
-    trainer.data_parallel.free()
-    return 0
+        if trainer.record.directory is not None:
+            trainer.record.directory.write_report(report)
+            trainer.record.directory.close()
+            print_report(report, path, _screen(config, world)[0])
+            title = f"{config.model.name} on {trainer.session.dataset.name}, {count(world.size, 'rank')}"
+            draw_curves(trainer.record.results, trainer.record.metric, title, path / CURVES)
 
 
 def _resolved(config: Config, session: "Session") -> Config:
@@ -140,11 +178,11 @@ def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World",
     shared = ", more ranks than cores" if world.oversubscribed else ""
     sums, reasons = "one rank, nothing to sum", ""
     if world.size > 1:
-        names, size = " and ".join(sorted(set(sync.algorithms))), session.arena.gradients.nbytes / 1024
         reasons = "".join(f"; auto takes {reason}" for reason in sync.reasons)
-        sums = f"{names} all-reduce of {size:,.0f} KiB in {count(len(sync.buckets), 'bucket')}"
+        sums = sync.exchange.describe()
     lines = [
         f"{count(world.size, 'rank')}, {count(threads, 'BLAS thread')} each{shared} ({world.mpi_version})",
+        *([f"on {', '.join(trainer.devices)}; products in {config.compute.precision}"] if world.has_devices else []),
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test samples, {shape} -> {outputs}",
         *([data.note] if data.note else []),
         f"{config.model.name}: {session.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "

@@ -178,9 +178,11 @@ def _check_step(rank: int, number: int, step: Step, size: int, num_chunks: int) 
         if peer is None:
             continue
         if peer == rank:
-            _reject(rank, size, number, f"{peer_name} is the rank itself; a rank cannot message itself")
+            alone = "; with one rank there is nothing to send" if size == 1 else ""
+            _reject(rank, size, number, f"{peer_name} is the rank itself; a rank cannot message itself{alone}")
         if not isinstance(peer, int) or not 0 <= peer < size:
-            _reject(rank, size, number, f"{peer_name} is {peer}, but ranks go from 0 to {size - 1}")
+            there = f"ranks go from 0 to {size - 1}" if size > 1 else "there is no rank but 0"
+            _reject(rank, size, number, f"{peer_name} is {peer}, but {there}")
         _check_chunks(rank, size, number, chunks_name, chunks, num_chunks)
     if step.reduce and step.recv_from is None:
         _reject(rank, size, number, "reduce without anything to receive")
@@ -213,13 +215,13 @@ def _check_ends(
 ) -> None:
     if len(sent) != len(received):
         raise ScheduleError(
-            f"rank {sender.rank} sends {show_chunks(sent)} in its round {sender.round}, a message of {len(sent)}, but "
-            f"rank {receiver.rank} has room for {len(received)} in its round {receiver.round}: {show_chunks(received)}"
+            f"rank {sender.rank} sends {len(sent)} in its round {sender.round} ({show_chunks(sent)}), but rank "
+            f"{receiver.rank} receives {len(received)} in its round {receiver.round} ({show_chunks(received)})"
         )
     if same_chunks and sent != received and tuple(sent) != tuple(received):
         raise ScheduleError(
             f"rank {sender.rank} sends {show_chunks(sent)} in its round {sender.round}, but rank {receiver.rank} "
-            f"takes it for {show_chunks(received)} in its round {receiver.round}"
+            f"takes it for {show_chunks(received)} in its round {receiver.round}; both ends must name the same"
         )
 
 
@@ -232,27 +234,46 @@ def show_chunks(chunks: Sequence[int]) -> str:
     return f"chunks {', '.join(map(str, chunks))}" if len(chunks) else "no chunk"
 
 
-def _waits_for(program: Program) -> tuple[int, str]:
+def _waits_for(program: Program, programs: list[Program]) -> tuple[int, str]:
     step = program.step
     assert step is not None
+    who = f"rank {program.rank} (round {program.round})"
     if not program.received:
         assert step.recv_from is not None
-        return step.recv_from, f"rank {program.rank} (round {program.round}) waits for a message from {step.recv_from}"
+        peer = programs[step.recv_from]
+        elsewhere = peer.step.send_to if peer.step is not None and not peer.sent else None
+        which = "" if elsewhere in (None, program.rank) else f", which sends to {elsewhere}"
+        return peer.rank, f"{who} waits for a message from {peer.rank}{which}"
     assert step.send_to is not None
-    return step.send_to, f"rank {program.rank} (round {program.round}) waits for {step.send_to} to receive"
+    peer = programs[step.send_to]
+    elsewhere = peer.step.recv_from if peer.step is not None and not peer.received else None
+    which = "" if elsewhere in (None, program.rank) else f", which receives from {elsewhere}"
+    return peer.rank, f"{who} waits for {peer.rank} to receive{which}"
 
 
 def _describe_deadlock(programs: list[Program], program: Program) -> str:
-    seen: list[int] = []
+    seen: list[Program] = []
     lines: list[str] = []
-    while program.rank not in seen:
-        seen.append(program.rank)
+    while program not in seen:
+        seen.append(program)
         if program.step is None:
             lines.append(f"rank {program.rank} has finished")
             break
-        peer, text = _waits_for(program)
+        peer, text = _waits_for(program, programs)
         lines.append(text)
         program = programs[peer]
     else:
-        lines = lines[seen.index(program.rank) :]
+        first = seen.index(program)
+        seen, lines = seen[first:], lines[first:]
+        lines += _why_a_cycle(seen)
     return "deadlock: " + "; ".join(lines)
+
+
+def _why_a_cycle(cycle: list[Program]) -> list[str]:
+    """Return what ranks that wait for each other have in common, if anything."""
+    steps = [program.step for program in cycle]
+    if all(step is not None and step.send_to is None for step in steps):
+        return ["all of them receive first: one must send first, or send and receive in one Step"]
+    if all(step is not None and step.recv_from is None for step in steps):
+        return ["all of them send first, and nothing is buffered: one must receive first, or do both in one Step"]
+    return []

@@ -50,14 +50,14 @@ def _dot(a: np.ndarray, b: np.ndarray) -> float:
 
 
 OPERATORS: dict[str, Operator] = {"sum": np.add, "max": np.maximum, "min": np.minimum, "adasum": adasum}
-"""The operators by name; those that are ufuncs take where the result goes as a third argument."""
+"""The operators by name; those that are ufuncs take where the result goes as ``out``."""
 
 
 def combine(op: str, target: np.ndarray, arrived: np.ndarray) -> None:
     """Combine ``arrived`` into ``target``."""
     operator = OPERATORS[op]
     if isinstance(operator, np.ufunc):
-        operator(target, arrived, target)
+        operator(target, arrived, out=target)
     else:
         operator(target, arrived)
 

@@ -27,6 +27,7 @@ class Provenance:
             raise ScheduleError(f"the number of chunks is {self.num_chunks}, but must be {wanted}")
         self.held = [self.goal.start(rank, size, self.num_chunks) for rank in range(size)]
         self._last: dict[tuple[int, int], str] = {}
+        self._lost: dict[tuple[int, int], str] = {}  # contribution, chunk: where a copy was put over it
 
     def run(self) -> Measured:
         """Run the schedule and hold its end against the goal."""
@@ -49,6 +50,10 @@ class Provenance:
         held, chunks = self.held[receiver.rank], as_chunks(step.recv)
         if step.reduce:
             payload = [self._united(receiver, c, held[c], arrived) for c, arrived in zip(chunks, payload, strict=True)]
+        elif self.goal.same_chunks:
+            for chunk, arrived in zip(chunks, payload, strict=True):
+                if held[chunk] & ~arrived:
+                    self._note_lost(receiver, sender, chunk, held[chunk] & ~arrived)
         where = f"last received in its round {receiver.round} from rank {sender.rank}"
         for chunk, contributions in zip(chunks, payload, strict=True):
             held[chunk] = contributions
@@ -61,10 +66,18 @@ class Provenance:
             raise ScheduleError(f"{what} to chunk {chunk} {where}, but nothing is in it yet; copy instead of reduce")
         if there & arrived and self.goal.once:
             name = self.goal.name(_lowest_bit(there & arrived), self.size)
-            raise ScheduleError(
-                f"{what} {name} to chunk {chunk} a second time {where} (received from rank {receiver.step.recv_from})"
-            )
+            complete = arrived == (1 << self.size) - 1 and self.goal.collective == "all_reduce"
+            hint = "; it is the whole sum that arrives: copy it, reduce=False" if complete else ""
+            source = f"(received from rank {receiver.step.recv_from})"
+            raise ScheduleError(f"{what} {name} to chunk {chunk} a second time {where} {source}{hint}")
         return there | arrived
+
+    def _note_lost(self, receiver: Program, sender: Program, chunk: int, lost: int) -> None:
+        where = f"rank {receiver.rank} overwrote it in its round {receiver.round} with what rank {sender.rank} sent"
+        while lost:
+            bit = _lowest_bit(lost)
+            self._lost.setdefault((bit, chunk), where)
+            lost &= lost - 1
 
     def check_end(self) -> None:
         """Raise ScheduleError for the first chunk that does not end as it should."""
@@ -75,8 +88,10 @@ class Provenance:
                     continue
                 last = self._last.get((rank, chunk), "never received")
                 if wanted & ~there:
-                    name = self.goal.name(_lowest_bit(wanted & ~there), self.size)
-                    raise ScheduleError(f"rank {rank} ends without {name} in chunk {chunk} ({last})")
+                    missing = _lowest_bit(wanted & ~there)
+                    name, lost = self.goal.name(missing, self.size), self._lost.get((missing, chunk))
+                    why = f"; {lost}: reduce=True adds instead" if lost else ""
+                    raise ScheduleError(f"rank {rank} ends without {name} in chunk {chunk} ({last}){why}")
                 name = self.goal.name(_lowest_bit(there & ~wanted), self.size)
                 raise ScheduleError(f"rank {rank} ends with {name} in chunk {chunk}, where it must not be ({last})")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from .step import Chunks, Schedule, Step
+from .step import Chunks, Schedule, Step, as_chunks
 
 
 def moved(
@@ -43,6 +43,34 @@ def _turn(chunks: Chunks, by: int, count: int) -> Chunks:
         if start + len(chunks) <= count:
             return range(start, start + len(chunks))
     return tuple((chunk + by) % count for chunk in chunks)
+
+
+def on_elements(schedule: Schedule, num_chunks: int, num_elements: int) -> Schedule:
+    """Return ``schedule`` with the elements of a short buffer as its chunks: chunks that are empty are not sent.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    num_chunks : int
+        Of one buffer.
+    num_elements : int
+    """
+
+    def elements(chunks: Chunks) -> Chunks:
+        found: list[int] = []
+        for chunk in as_chunks(chunks):
+            buffer, place = divmod(chunk, num_chunks)
+            inside = range(num_elements * place // num_chunks, num_elements * (place + 1) // num_chunks)
+            found += (buffer * num_elements + i for i in inside)
+        return tuple(found) or None
+
+    def short(rank: int, size: int) -> Iterator[Step]:
+        for s in schedule(rank, size):
+            send, recv = elements(s.send), elements(s.recv)
+            to, source = (s.send_to if send else None), (s.recv_from if recv else None)
+            yield Step(to, send, source, recv, reduce=s.reduce and recv is not None)
+
+    return short
 
 
 def backwards(steps: Iterable[Step], reduce: bool = False) -> Iterator[Step]:

@@ -22,7 +22,6 @@ SIZES = tuple(4 << (2 * k) for k in range(13))  # bytes: 4 B to 64 MB
 SECONDS = 0.4  # aimed at for one length of one algorithm
 MOST_REPEATS = 200
 PASSES = 16  # over all lengths: what changes the machine's speed for a while changes a part of each
-UNDISTURBED = 0.1  # share of the measurements below what is taken: disturbances only add
 TIE = 0.05  # an algorithm that is not so much faster than the library's own loses to it
 
 Say = Callable[[str], None]
@@ -30,11 +29,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement: what ``bench --json`` writes; ``ratio`` is native over this, above 1 is faster.
-
-    ``us`` and ``native_us`` are medians; ``quiet_us`` is the lowest decile, of an undisturbed machine, which is what
-    a calibration takes too and a prediction is of.
-    """
+    """One measurement: what ``bench --json`` writes; ``ratio`` is native over this, above 1 is faster."""
 
     algorithm: str
     ranks: int
@@ -42,50 +37,26 @@ class Row:
     us: float
     native_us: float
     ratio: float
-    quiet_us: float
 
 
-def bench(
-    world: World,
-    algorithms: Sequence[str],
-    sizes: Sequence[int] = SIZES,
-    *,
-    say: Say = lambda text: None,
-    between: Callable[[], None] = lambda: None,
-) -> list[Row]:
-    """Measure ``algorithms`` at ``sizes``, "native" always among them; the same rows on every rank.
+def silent(text: str) -> None:
+    """Say nothing."""
 
-    Parameters
-    ----------
-    world : World
-    algorithms : sequence of str
-    sizes : sequence of int
-        Bytes.
-    say : callable(str)
-        Told what is being measured.
-    between : callable()
-        Called before each pass, such as to calibrate at the same time.
+
+def bench(world: World, algorithms: Sequence[str], sizes: Sequence[int] = SIZES, *, say: Say = silent) -> list[Row]:
+    """Measure ``algorithms`` at ``sizes`` (bytes), "native" always among them; the same rows on every rank.
 
     Raises
     ------
     AgreedError
         If there is no such algorithm.
     """
-    names = list(dict.fromkeys([NATIVE, *algorithms]))
-    contests = [_Contest(world, names, n) for n in sizes]
-    say(f"measuring {', '.join(names)} at {len(contests)} lengths in {PASSES} passes")
+    contests = [Contest(world, algorithms, n) for n in sizes]
+    say(f"measuring {len(contests)} lengths in {PASSES} passes")
     for _ in range(PASSES):
-        between()
         for contest in contests:
             contest.measure()
-    rows = []
-    for num_bytes, contest in zip(sizes, contests):
-        medians, deciles = contest.micros(0.5), contest.micros(UNDISTURBED)
-        native = medians[NATIVE]
-        for name, us in medians.items():
-            quiet = round(deciles[name], 2)
-            rows.append(Row(name, world.size, num_bytes, round(us, 2), round(native, 2), round(native / us, 3), quiet))
-    return rows
+    return rows_of(world, contests)
 
 
 def tune(calibration: Calibration, rows: Sequence[Row]) -> Calibration:
@@ -113,33 +84,58 @@ def auto_choice(world: World, num_bytes: int, calibration: Calibration) -> str:
     return choose(world.size, num_bytes, calibration).name
 
 
-class _Contest:
-    """All algorithms at one length, in turn, a few times in each pass."""
+class Contest:
+    """All algorithms at one length, in turn, a few times in each pass; every rank makes it and calls it together.
 
-    def __init__(self, world: World, names: Sequence[str], num_bytes: int):
-        self._world, self._names, self._num_bytes = world, names, num_bytes
-        self._shared = world.shared_empty((max(1, num_bytes // 4),)) if "shared" in names else None
-        self._samples: list[np.ndarray] = []
+    Parameters
+    ----------
+    world : World
+    algorithms : sequence of str
+        "native" joins them.
+    num_bytes : int
+    """
 
-    def measure(self) -> None:
-        """Plan, run and forget; what lives in a window stays."""
+    def __init__(self, world: World, algorithms: Sequence[str], num_bytes: int):
+        self.names = list(dict.fromkeys([NATIVE, *algorithms]))
+        self.num_bytes = num_bytes
+        self._world = world
+        self._shared = world.shared_empty((max(1, num_bytes // 4),)) if "shared" in self.names else None
+        self._passes: list[np.ndarray] = []
+
+    def measure(self) -> dict[str, float]:
+        """Plan, run and forget (what lives in a window stays); return this pass's medians, as ``medians`` does."""
         world = self._world
-        plans = [world.plan_all_reduce(self._buffer(name), name) for name in self._names]
+        plans = [world.plan_all_reduce(self._buffer(name), name) for name in self.names]
         once = sum([_run(world, plan) for plan in plans])
         slowest = float(world.maximum(np.array([once]))[0])
         repeats = int(np.clip(SECONDS * len(plans) / PASSES / max(2 * slowest, 1e-9), 1, MOST_REPEATS // PASSES))
-        for _ in range(repeats):
-            self._samples.append(np.array([_second_run(world, plan) for plan in plans]))
+        seconds = world.maximum(np.array([[_second_run(world, plan) for plan in plans] for _ in range(repeats)]))
         for plan in plans:
             plan.free()
+        self._passes.append(seconds)
+        return self._median(seconds)
 
-    def micros(self, share: float) -> dict[str, float]:
-        """Return the microseconds of the slowest rank below which ``share`` of the runs lie, the same on every rank."""
-        seconds = self._world.maximum(np.array(self._samples))
-        return dict(zip(self._names, (1e6 * np.quantile(seconds, share, axis=0)).tolist()))
+    def medians(self) -> dict[str, float]:
+        """Return the median seconds of the slowest rank, the same on every rank."""
+        return self._median(np.concatenate(self._passes))
+
+    def _median(self, seconds: np.ndarray) -> dict[str, float]:
+        return dict(zip(self.names, np.median(seconds, axis=0).tolist()))
 
     def _buffer(self, name: str) -> np.ndarray:
-        return self._shared if name == "shared" and self._shared is not None else real_zeros(self._num_bytes // 4)
+        return self._shared if name == "shared" and self._shared is not None else real_zeros(self.num_bytes // 4)
+
+
+def rows_of(world: World, contests: Sequence[Contest]) -> list[Row]:
+    """Return the rows of what was measured."""
+    rows = []
+    for contest in contests:
+        micros = {name: 1e6 * seconds for name, seconds in contest.medians().items()}
+        native = micros[NATIVE]
+        for name, us in micros.items():
+            ratio = round(native / us, 3)
+            rows.append(Row(name, world.size, contest.num_bytes, round(us, 2), round(native, 2), ratio))
+    return rows
 
 
 def _second_run(world: World, plan: Any) -> float:

@@ -15,6 +15,7 @@ spoils one run of each and not all of one; the lowest decile over the passes cou
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from mpi4py import MPI
@@ -22,11 +23,12 @@ from mpi4py import MPI
 from ..collectives.price.calibration import Calibration, load_calibration
 from ..collectives.price.curve import Curve
 from .meter import Meter, Samples
-from .way import Compute, Way
+from .way import Way
 from .world import World
 
 SIZES = tuple(4 << k for k in range(25))  # bytes: 4 B to 64 MB
 UNDISTURBED = 0.1  # share of the measurements below what is taken: disturbances only add
+LAST_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index3/shared_cpu_list")
 INSIDE, ACROSS = "inside a node", "across nodes"
 
 Say = Callable[[str], None]
@@ -55,6 +57,12 @@ class Calibrator:
                 self._ways[name] = Way(self._meter, self._nodes, other, sizes)
         self._native = Samples()
 
+    def restart(self, sizes: tuple[int, ...]) -> None:
+        """Forget what was measured (but not how long a message may be to be sent eagerly), and go on with ``sizes``."""
+        self._sizes, self._native = sizes, Samples()
+        for way in self._ways.values():
+            way.restart(sizes)
+
     def measure(self) -> None:
         """Measure everything once: about a second."""
         for way in self._ways.values():
@@ -73,24 +81,19 @@ class Calibrator:
         shipped = load_calibration()
         fits = {name: way.fit(share) for name, way in self._ways.items()}
         wires = {name: wire for name, (wire, _) in fits.items()}
-        computes = [compute for _, compute in fits.values()]
-        compute = (
-            computes[0] if computes else Compute(shipped.reduce, shipped.cold_reduce, shipped.overlap, shipped.launch)
-        )
+        compute = next(compute for _, compute in fits.values())  # a rank's own work is the same on every way
+        per_node = max(self._nodes.count(node) for node in self._nodes)
         origins = [f"{name} {'measured' if name in fits else 'from the shipped table'}" for name in (INSIDE, ACROSS)]
         return Calibration(
             wires.get(INSIDE, shipped.inside),
             wires.get(ACROSS, shipped.across),
-            compute.reduce,
-            compute.overlap,
-            compute.launch,
+            **vars(compute),
             ranks=self._world.size,
-            ranks_per_node=max(self._nodes.count(node) for node in self._nodes),
+            ranks_per_node=per_node,
             oversubscribed=self._world.oversubscribed,
             source=f"{', '.join(origins)}, with {self._world.mpi_version}",
             native=Curve((n, self._native.typical(n, share)) for n in self._sizes),
-            cold_reduce=compute.cold_reduce,
-            cache=_cache_bytes(),
+            cache=_cache_bytes(per_node),
         )
 
 
@@ -123,12 +126,19 @@ def without_prices(world: World) -> Calibration:
     )
 
 
-def _cache_bytes() -> float:
-    """Return the length of the last cache, 32 MB if the system does not say."""
+def _cache_bytes(ranks_per_node: int) -> float:
+    """Return a rank's part of the last cache, 32 MB shared by all if the system does not say."""
     try:
-        return float(max(os.sysconf("SC_LEVEL3_CACHE_SIZE"), os.sysconf("SC_LEVEL2_CACHE_SIZE"))) or 2.0**25
+        length = float(max(os.sysconf("SC_LEVEL3_CACHE_SIZE"), os.sysconf("SC_LEVEL2_CACHE_SIZE"))) or 2.0**25
+        sharing = sum(1 + max(cores) - min(cores) for cores in _ranges(LAST_CACHE.read_text()))
     except (AttributeError, OSError, ValueError):
-        return 2.0**25
+        return 2.0**25 / ranks_per_node
+    return length / min(sharing, ranks_per_node)
+
+
+def _ranges(text: str) -> list[list[int]]:
+    """Return the numbers of "0-3,8,9-11" as [[0, 3], [8], [9, 11]]."""
+    return [[int(number) for number in part.split("-")] for part in text.strip().split(",")]
 
 
 def _node_of(comm: Any) -> int:

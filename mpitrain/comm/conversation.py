@@ -42,6 +42,13 @@ def exchange_and_reduce(pair: Pair, turns: int) -> Iterator[Step]:
         yield Step(send_to=pair.peer, send=0, recv_from=pair.peer, recv=0, reduce=True)
 
 
+def ping_pong_and_reduce(pair: Pair, turns: int) -> Iterator[Step]:
+    """Yield ``turns`` times there and back, and what is received is added: only one of the two reduces at a time."""
+    out, back = Step(send_to=pair.peer, send=0), Step(recv_from=pair.peer, recv=0, reduce=True)
+    for _ in range(turns):
+        yield from (out, back) if pair.is_first else (back, out)
+
+
 def pipeline(pair: Pair, turns: int) -> Iterator[Step]:
     """Yield ``turns`` steps that each reduce another chunk than the one before and after."""
     for turn in range(turns):
@@ -54,8 +61,9 @@ def walk(pair: Pair, turns: int, kind: str) -> Iterator[Step]:
     """Yield ``turns`` turns of a kind, each with two chunks of its own."""
     for turn in range(turns):
         mine, theirs = (2 * turn, 2 * turn + 1) if pair.is_first else (2 * turn + 1, 2 * turn)
-        if kind == "one_way":
-            out, back = Step(send_to=pair.peer, send=mine), Step(recv_from=pair.peer, recv=theirs)
+        if kind in TAKING_TURNS:
+            reduce = kind == "reduce_alone"
+            out, back = Step(send_to=pair.peer, send=mine), Step(recv_from=pair.peer, recv=theirs, reduce=reduce)
             yield from (out, back) if pair.is_first else (back, out)
         else:
             yield Step(send_to=pair.peer, send=mine, recv_from=pair.peer, recv=theirs, reduce=kind == "reduce")
@@ -71,4 +79,12 @@ def flood(pair: Pair, turns: int) -> Iterator[Step]:
 
 
 Body = Callable[[Pair, int], Iterator[Step]]
-NUM_CHUNKS: dict[Body, int] = {ping_pong: 1, flood: 1, exchange: 2, exchange_and_reduce: 1, pipeline: 4}
+TAKING_TURNS = ("one_way", "reduce_alone")  # kinds with two steps a turn
+NUM_CHUNKS: dict[Body, int] = {
+    ping_pong: 1,
+    ping_pong_and_reduce: 1,
+    flood: 1,
+    exchange: 2,
+    exchange_and_reduce: 1,
+    pipeline: 4,
+}

@@ -156,6 +156,14 @@ class Ledger:
         """The rolling hash of all collectives so far: 32 bits, the same on all ranks unless one has gone astray."""
         return self._hash
 
+    def begin_again(self, rank: int) -> None:
+        """Be ``rank`` from now on, among the ranks that are left, with nothing in common with them so far."""
+        self._number = self._hash = 0
+        for at in range(FACTS, FACTS + ENTRIES * WIDTH):
+            self._doubles[at] = 0.0
+        self._doubles[Fact.RANK] = rank
+        self.records = [record for record in self.records if record.process_lives()]
+
     def leave(self) -> None:
         """Note that this rank has done all it wanted."""
         self._doubles[Fact.PRESENT] = 0

@@ -9,7 +9,7 @@ import numpy as np
 from mpi4py import MPI
 
 from ..collectives import Algorithm, Step
-from .conversation import NUM_CHUNKS, Body, Pair, walk
+from .conversation import NUM_CHUNKS, TAKING_TURNS, Body, Pair, walk
 from .native import NativePlan
 from .plan import Plan, Request
 
@@ -46,7 +46,7 @@ class Meter:
     def walk(self, kind: str, pair: Pair | None, num_bytes: int) -> float:
         """Return the seconds of a message of ``kind`` out of a long buffer."""
         turns = WALK // (2 * num_bytes)
-        steps = 2 * turns if kind == "one_way" else turns
+        steps = 2 * turns if kind in TAKING_TURNS else turns
         return self._second(list(walk(pair, turns, kind)) if pair else [], 2 * turns, num_bytes) / steps
 
     def native(self, num_bytes: int) -> float:

@@ -33,11 +33,14 @@ class Watchdog(threading.Thread):
         Seconds that a rank may wait.
     abort : callable(int)
         Ends all ranks with an exit code.
+    go_on : bool
+        The others can go on without a rank that is late: it is killed, and they are left alone.
     """
 
-    def __init__(self, ledger: Ledger, size: int, timeout: float, abort: Callable[[int], None]):
+    def __init__(self, ledger: Ledger, size: int, timeout: float, abort: Callable[[int], None], *, go_on: bool = False):
         super().__init__(name="mpitrain-watchdog", daemon=True)
         self._ledger, self._size, self._timeout, self._abort = ledger, size, timeout, abort
+        self._go_on = go_on
         self._patience = FIRST_STEP * timeout
         self._interval = min(1.0, timeout / 8)
         self._quit = threading.Event()
@@ -62,7 +65,7 @@ class Watchdog(threading.Thread):
             if self._speaks() and (late := self._overdue()) and not self._quit.wait(self._interval):
                 again = self._overdue()
                 if {entry.began for _, entry in late} & {entry.began for _, entry in again}:
-                    self._end_all(report(self._ledger, self._size, again))
+                    self._bark(again)
 
     def _speaks(self) -> bool:
         """Return True on the lowest rank of the node that gives signs of life."""
@@ -80,6 +83,16 @@ class Watchdog(threading.Thread):
         now = time.monotonic()
         waits = [(record, record.wait()) for record in self._ledger.records if record.present]
         return [(record, wait) for record, wait in waits if wait and now - wait.waits > self._patience]
+
+    def _bark(self, overdue: list[tuple[Record, Entry]]) -> None:
+        text = report(self._ledger, self._size, overdue)
+        late = [r for r in self._ledger.records if r.present and r.wait_for_others() is None and r.reachable()]
+        if not self._go_on or not late or self._ledger.mine in late:
+            self._end_all(text)
+        print(f"{text}\n  killed; the others go on", file=sys.stderr, flush=True)
+        for record in late:
+            os.kill(int(record.fact(Fact.PID)), signal.SIGKILL)
+        self._quit.wait(self._timeout)
 
     def _end_all(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)

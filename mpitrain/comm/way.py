@@ -7,18 +7,37 @@ import numpy as np
 
 from ..collectives.price.calibration import Wire
 from ..collectives.price.curve import Curve
-from .conversation import Pair, exchange, exchange_and_reduce, flood, ping_pong, pipeline
+from .conversation import (
+    TAKING_TURNS,
+    Pair,
+    exchange,
+    exchange_and_reduce,
+    flood,
+    ping_pong,
+    ping_pong_and_reduce,
+    pipeline,
+)
 from .meter import Meter, Samples
 
-KINDS = {"one_way": ping_pong, "exchange": exchange, "reduce": exchange_and_reduce, "pipeline": pipeline}
+KINDS = {
+    "one_way": ping_pong,
+    "reduce_alone": ping_pong_and_reduce,
+    "exchange": exchange,
+    "reduce": exchange_and_reduce,
+    "pipeline": pipeline,
+}
 SMALL = 8  # bytes of a flood's messages
 TURNS = 4  # of a run; from LONG bytes on as few as need no more memory than a collective
 LONG = 1 << 20
 FLOOD = 64  # messages
-WALKED = ("one_way", "exchange", "reduce")
-WALK_SIZES = tuple(1 << k for k in range(16, 26))  # bytes: 64 KB to 32 MB
+WALKED = ("one_way", "reduce_alone", "exchange", "reduce")
+WALK_SIZES = (1 << 16, 1 << 25)  # bytes: messages of this length to that
+LONGEST_WARM = 1 << 22  # bytes; where no message is as long, no buffer leaves the caches
 WALK_EVERY = 2  # passes: walks are long, and vary less
 CAPACITY_BYTES = 1 << 22
+
+
+Times = dict[str, dict[int, float]]  # seconds by kind and bytes
 
 
 @dataclass(frozen=True)
@@ -27,6 +46,8 @@ class Compute:
 
     reduce: Curve
     cold_reduce: Curve | None
+    reduce_alone: Curve | None
+    cold_reduce_alone: Curve | None
     overlap: float
     launch: float
 
@@ -46,23 +67,27 @@ class Way:
 
     def __init__(self, meter: Meter, nodes: list[int], other: int, sizes: tuple[int, ...]):
         rank = meter.comm.rank
-        self._meter, self._sizes, self._samples = meter, sizes, Samples()
-        self._walk_sizes = [n for n in WALK_SIZES if n <= sizes[-1]]
+        self._meter = meter
         self._pair = Pair(rank, {0: other, other: 0}[rank], rank == 0) if rank in (0, other) else None
         pairs = pair_up(nodes, nodes[0] != nodes[other])
         mine = next((p for p in pairs if rank in p), None)
         self._crowd = Pair(rank, sum(mine) - rank, rank == mine[0]) if mine else None
         busiest = max(sum(nodes[r] == node for p in pairs for r in p) for node in set(nodes))
         self._busiest = busiest if len(pairs) > 1 else 0
+        self._eager = self._eager_limit(sizes)
+        self.restart(sizes)
+
+    def restart(self, sizes: tuple[int, ...]) -> None:
+        """Forget what was measured but the eager limit, and go on with ``sizes``."""
+        self._sizes, self._samples, self._passes = sizes, Samples(), 0
+        self._walk_sizes = (
+            [n for n in sizes if WALK_SIZES[0] <= n <= WALK_SIZES[1]] if sizes[-1] >= LONGEST_WARM else []
+        )
         self._capacity_bytes = min(sizes[-1], CAPACITY_BYTES)
-        self._eager = -1
-        self._passes = 0
 
     def measure(self) -> None:
         """Measure everything once; kinds and sizes take turns."""
         run, add, pair = self._meter.run, self._samples.add, self._pair
-        if self._eager < 0:
-            self._eager = self._eager_limit()
         add("once", run(exchange, pair, SMALL, 1))
         add("many", run(exchange, pair, SMALL, FLOOD) / FLOOD)
         add("flood", run(flood, pair, SMALL, FLOOD) / FLOOD)
@@ -87,7 +112,9 @@ class Way:
         overhead = min(flooded, 0.4 * seconds["exchange", shortest], 0.8 * seconds["one_way", shortest])
         one_way = Curve((n, seconds["one_way", n]) for n in self._sizes).shifted(-overhead)
         exchanged = Curve((n, seconds["exchange", n]) for n in self._sizes).shifted(-2 * overhead)
-        reduced = Curve((n, max(0.0, seconds["reduce", n] - seconds["exchange", n])) for n in self._sizes)
+        warm = {kind: {n: seconds[kind, n] for n in self._sizes} for kind in KINDS}
+        reduced, cold_reduced = _work(warm, walked, "reduce", "exchange")
+        alone, cold_alone = _work(warm, walked, "reduce_alone", "one_way")
         wire = Wire(
             one_way,
             exchanged,
@@ -99,14 +126,14 @@ class Way:
             cold_one_way=_extended(one_way, walked["one_way"]),
             cold_exchange=_extended(exchanged, walked["exchange"]),
         )
-        work = {n: max(0.0, t - walked["exchange"][n]) for n, t in walked["reduce"].items()}
-        return wire, Compute(reduced, _extended(reduced, work), _overlap(seconds, self._sizes), launch)
+        overlap = _overlap(seconds, self._sizes)
+        return wire, Compute(reduced, cold_reduced, alone, cold_alone, overlap, launch)
 
     def _typical(self, key: object, share: float) -> float:
         return self._samples.typical(key, share)
 
     def _step(self, kind: str, num_bytes: int, launch: float, share: float) -> float:
-        steps = _turns(kind, num_bytes) * (2 if kind == "one_way" else 1)
+        steps = _turns(kind, num_bytes) * (2 if kind in TAKING_TURNS else 1)
         return max(0.0, self._typical((kind, num_bytes), share) - launch) / steps
 
     def _capacity(self, share: float) -> float | None:
@@ -115,10 +142,10 @@ class Way:
             return None
         return self._busiest * self._capacity_bytes / self._typical("capacity", share)
 
-    def _eager_limit(self) -> int:
+    def _eager_limit(self, sizes: tuple[int, ...]) -> int:
         """Return the most bytes that are sent while the receiver sleeps, 0 if none are."""
         longest = 0
-        for n in self._sizes:
+        for n in sizes:
             if not self._meter.is_eager(self._pair, n):
                 break
             longest = n
@@ -142,6 +169,12 @@ def _turns(kind: str, num_bytes: int) -> int:
     if num_bytes < LONG:
         return TURNS
     return 1 if kind == "reduce" else 2
+
+
+def _work(warm: Times, walked: Times, whole: str, messages: str) -> tuple[Curve, Curve]:
+    """Return what is left of ``whole`` without its ``messages``, in short buffers and in long ones."""
+    curve, cold = ({n: max(0.0, t - times[messages][n]) for n, t in times[whole].items()} for times in (warm, walked))
+    return Curve(curve.items()), _extended(Curve(curve.items()), cold)
 
 
 def _extended(warm: Curve, walked: dict[int, float]) -> Curve:

@@ -14,8 +14,10 @@ import numpy as np
 
 try:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a launcher that does not fit: lonely_message says it once
-        from mpi4py import MPI
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a launcher that does not fit: start says it once
+        from .start import library_name, start  # before mpi4py's MPI, which would be initialised
+
+        from mpi4py import MPI  # isort: skip
 except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI library can be loaded
     from ..errors import UserError
 
@@ -26,10 +28,12 @@ except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI 
 
 from ..collectives import Algorithm, ScheduleError, check, check_for, find, names
 from ..collectives.price import Choice
+from ..device import device_of
 from ..errors import AgreedError, UserError
 from .auto import Auto
+from .commons import Commons
 from .files import SharedFile
-from .launch import lonely_message
+from .launch import lonely_message, why_ranks_cannot_be_lost
 from .ledger import Ledger, caller, source_line
 from .native import NativePlan
 from .plan import Plan, Request
@@ -39,6 +43,8 @@ from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, windo
 from .staging import HOST, Staging
 from .watchdog import Watchdog
 from .watched import WatchedComm, WatchedPlan
+
+start()
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 LAST_WORDS_SECONDS = 0.5
@@ -59,8 +65,12 @@ class World:
     rank, size : int
     node_rank, node_size : int
         The same among the ranks that share this node's memory.
+    node : int
+        A number for this node: the rank, when the job began, of the first of them.
     cores : int
         Cores that this rank can count on: those it may run on, divided by the ranks that share them.
+    has_devices : bool
+        True when some rank works on arrays of a device (``use_staging``).
     oversubscribed : bool
         True when the ranks of this node outnumber its cores.
     notes : list of str
@@ -69,39 +79,78 @@ class World:
         What this rank and the others of its node do in collectives.
     watchdog : Watchdog or None
         Ends the job when a rank waits for too long, once ``watch`` was called.
+    members : list of int
+        What the ranks were when the job was launched: other than now if some were lost since.
+    launched : list of int
+        What they were when the job was launched, all of them.
+    successor : World or None
+        What is left of this world since a rank was lost.
+    surroundings : (int, frozenset of int)
+        The node, by the lowest rank that it had, and the cores that this rank may run on.
+    elastic : bool
+        True where a rank may be lost and the others go on.
     mpi_io : bool
         False where a rank may be lost while files are open: they are then written without MPI.
     """
 
-    def __init__(self, comm: Any = MPI.COMM_WORLD) -> None:
+    def __init__(
+        self,
+        comm: Any = MPI.COMM_WORLD,
+        *,
+        before: "World | None" = None,
+        members: list[int] | None = None,
+        surroundings: list[Any] | None = None,
+    ) -> None:
         if comm == MPI.COMM_WORLD and (message := lonely_message(comm.size)):
             raise UserError(message)
-        self._comm = WatchedComm(comm.Dup())
+        self._comm = WatchedComm(comm.Dup() if before is None else comm)
         self.rank, self.size = self._comm.rank, self._comm.size
-        node = WatchedComm(self._comm.Split_type(MPI.COMM_TYPE_SHARED))
-        self.node_rank, self.node_size = node.rank, node.size
-        masks = node.allgather(_allowed_cores())
-        sharing = sum(mask == masks[node.rank] for mask in masks)
-        self.cores = max(1, len(masks[node.rank]) // sharing)
-        self.oversubscribed = node.size > len(frozenset().union(*masks))
-        self._node = node
-        self.ledger = self._comm.ledger = node.ledger = Ledger(node, self.rank)
-        self._comm.compared = True
+        self.members = members or list(range(self.size))
+        self.launched: list[int] = before.launched if before is not None else self.members
+        self.successor: World | None = None
+        if before is None:
+            node = WatchedComm(self._comm.Split_type(MPI.COMM_TYPE_SHARED))
+            self.surroundings = node.bcast(self.rank), _allowed_cores()
+            surroundings = node.allgather(self.surroundings)
+            self.ledger = node.ledger = Ledger(node, self.rank)
+            self._node, self.node_rank = node, node.rank
+        else:  # no communicator but ``comm``: if another rank is lost now, revoking it reaches everybody
+            self.surroundings, self.ledger, self._node = before.surroundings, before.ledger, self._comm
+            self.ledger.begin_again(self.rank)
+            before_me = (surroundings or [])[: self.rank]
+            self.node_rank = sum(node == self.surroundings[0] for node, _ in before_me)
+        self.node = self.surroundings[0]
+        self.node_size, self.cores, self.oversubscribed = self._count_cores(surroundings or [])
+        self._comm.ledger, self._comm.compared = self.ledger, True
+        self.elastic = before is not None
         self.watchdog: Watchdog | None = None
         self._windows: list[Window] = []
         self._checked: set[str] = set()
         self._next_tag = 0
         self._staging = HOST
+        self.has_devices = False
+        self._direct = True
         self._driver = Driver(spare_core=self.cores > 1 and not self.oversubscribed)
         self._auto = Auto(self._comm, self.mpi_version, self.oversubscribed)
         self.notes: list[str] = []
-        self.mpi_io = True
+        self.mpi_io = not self.elastic
+
+    def _count_cores(self, surroundings: list[Any]) -> tuple[int, int, bool]:
+        """Return this node's ranks, the cores for this one, and whether ranks outnumber cores."""
+        node, mine = self.surroundings
+        near = [mask for where, mask in surroundings if where == node]
+        return len(near), max(1, len(mine) // near.count(mine)), len(near) > len(frozenset().union(*near))
+
+    def be_elastic(self) -> None:
+        """Use only what survives the loss of a rank from now on, if this MPI lets ranks survive at all."""
+        reason = why_ranks_cannot_be_lost()
+        self.elastic, self.mpi_io = reason is None, reason is not None
+        self._note(f"not elastic: {reason}" if reason else "")
 
     @property
     def mpi_version(self) -> str:
         """The MPI library, in a few words."""
-        first_line = MPI.Get_library_version().split("\n")[0].split(",")[0].strip("\x00")
-        return " ".join(first_line.replace("Version:", "").split())
+        return library_name()
 
     @property
     def calibration_path(self) -> Path:
@@ -134,13 +183,22 @@ class World:
         """
         plan = self._plan_all_reduce(buffer, algorithm, op)
         made = f"{plan.algorithm} all-reduce of {buffer.nbytes:,} bytes of {buffer.dtype}"
+        return self._watched(plan, made, what)
+
+    def plan_watched(self, algorithm: str, buffer: np.ndarray, what: str = "") -> Request:
+        """Return a request as ``plan`` does, whose waits are watched as those of an all-reduce are."""
+        plan = self.plan(algorithm, buffer)
+        driven = self._driver.drive(plan) if self._staging_of(buffer) is HOST else plan
+        return self._watched(driven, f"{algorithm} of {buffer.nbytes:,} bytes of {buffer.dtype}", what)
+
+    def _watched(self, plan: Request, made: str, what: str) -> WatchedPlan:
         label = self.ledger.label(f"{made}{what and f' ({what})'} planned at {source_line(caller())}", compared=made)
         return WatchedPlan(plan, self.ledger, label)
 
     def _plan_all_reduce(self, buffer: np.ndarray, algorithm: str, op: str) -> Request:
         with self.together():
             self.check_name(algorithm)
-        if not isinstance(buffer, np.ndarray):
+        if self.has_devices:
             algorithm = self._for_device(algorithm, buffer.nbytes)
         if algorithm == "auto":
             algorithm = self.choose(buffer.nbytes).name
@@ -176,15 +234,21 @@ class World:
         return Plan(self._comm, found, buffer, op=op, tag=self._next_tag, staging=staging, yield_cpu=crowded)
 
     def use_staging(self, staging: Staging) -> None:
-        """Say how plans get at buffers that are not NumPy arrays (all ranks alike)."""
+        """Say how plans get at this rank's buffers if they are not NumPy arrays; all ranks call it together.
+
+        Ranks may differ: where some have a device and some have none, all take the algorithms that go with devices.
+        """
         self._staging = staging
+        kinds = self.all_gather((staging.queued, staging.direct))
+        self.has_devices = any(queued for queued, _ in kinds)
+        self._direct = all(direct for _, direct in kinds)
 
     def _staging_of(self, buffer: Any) -> Staging:
         return HOST if isinstance(buffer, np.ndarray) else self._staging
 
     def _for_device(self, algorithm: str, num_bytes: int) -> str:
         """Return the all-reduce for a buffer of a device: what was measured, and shared memory, are the host's."""
-        if algorithm == "native" and not self._staging.direct:
+        if algorithm == "native" and not self._direct:
             raise AgreedError(
                 "native all-reduce cannot read this device's memory; take ring, or auto, which go by way of the host"
             )
@@ -198,6 +262,8 @@ class World:
         What ``mpitrain collective tune`` or ``calibrate`` has measured on this machine with this MPI and number of
         ranks decides; without it, a rule of thumb.
         """
+        if self.has_devices:
+            return Choice(self._for_device("auto", num_bytes), None, "for a GPU's buffers")
         choice = self._auto.choose(num_bytes)
         self._note(self._auto.note)
         return choice
@@ -237,6 +303,16 @@ class World:
         self._windows.append(Window(self._node, num_bytes))
         return self._windows[-1].own.view(dtype).reshape(shape)
 
+    def share_arena(self, num_elements: int, dtype: Any = np.float32) -> Commons | None:
+        """Return memory for one copy of the weights and all gradients of this node; None where that cannot be.
+
+        All ranks call it together.
+        """
+        num_bytes = 2 * num_elements * np.dtype(dtype).itemsize  # the weights' share is smaller: some room stays free
+        if self._cannot_share(num_bytes, "weights"):
+            return None
+        return Commons(self._node, num_elements, dtype, self.ledger, yield_cpu=self.oversubscribed)
+
     def _plan_shared(self, buffer: np.ndarray, op: str) -> SharedPlan | None:
         places = [(i, w.find(buffer)) for i, w in enumerate(self._windows)]
         found = next(((i, start) for i, start in places if start is not None), None)
@@ -249,6 +325,7 @@ class World:
     def _cannot_share(self, num_bytes: int, what: str) -> bool:
         """Say whether the ranks cannot share so much memory each, the same on all of them; the reason is a note."""
         reason = why_not(self.node_size, self.size, num_bytes) if self.rank == 0 else None
+        reason = "a rank that is lost would leave the others waiting (--elastic)" if self.elastic else reason
         reason = self._comm.bcast(reason)
         if reason is not None:
             self._note(f"no shared {what}: {reason}")
@@ -261,9 +338,10 @@ class World:
     # ---- small things, by the MPI library
 
     def sum(self, array: np.ndarray) -> np.ndarray:
-        """Sum a small array over the ranks in place, and return it."""
-        self._comm.Allreduce(MPI.IN_PLACE, array, MPI.SUM)
-        return array
+        """Sum a small array over the ranks in place, and return it (of a device: return its copy on the host)."""
+        with _on_host(array) as host:
+            self._comm.Allreduce(MPI.IN_PLACE, host, MPI.SUM)
+        return host
 
     def maximum(self, array: np.ndarray) -> np.ndarray:
         """Take the maximum of each element over the ranks in place, and return the array."""
@@ -277,10 +355,11 @@ class World:
 
     def broadcast(self, array: np.ndarray, root: int = 0) -> None:
         """Copy ``array`` of ``root`` to all ranks, in pieces of at most 1 GiB."""
-        flat = array.reshape(-1)
-        longest = (1 << 30) // array.itemsize
-        for i in range(0, flat.size, longest):
-            self._comm.Bcast(flat[i : i + longest], root)
+        with _on_host(array) as host:
+            flat = host.reshape(-1)
+            longest = (1 << 30) // host.itemsize
+            for i in range(0, flat.size, longest):
+                self._comm.Bcast(flat[i : i + longest], root)
 
     def all_gather(self, item: Any) -> list[Any]:
         """Return the ``item`` of every rank, in order of rank (small Python objects)."""
@@ -336,7 +415,7 @@ class World:
             self.watchdog.stop()
         self.watchdog = None
         if timeout:
-            self.watchdog = Watchdog(self.ledger, self.size, timeout, self.abort)
+            self.watchdog = Watchdog(self.ledger, self.size, timeout, self.abort, go_on=self.elastic)
             self.watchdog.start()
 
     def first_step_done(self) -> None:
@@ -344,11 +423,23 @@ class World:
         if self.watchdog is not None:
             self.watchdog.first_step_done()
 
-    def leave(self) -> None:
-        """Say that this rank has done all that it wanted: nobody will wait for it."""
+    def leave(self, code: int) -> None:
+        """Say that this rank has done all that it wanted, to exit with ``code``: nobody will wait for it."""
+        if self.successor is not None:
+            self.successor.leave(code)
         if self.watchdog is not None:
             self.watchdog.stop()
         self.ledger.leave()
+        if self.size < len(self.launched):
+            self._end_without_mpi(code)
+
+    def _end_without_mpi(self, code: int) -> None:
+        """End the process: with ranks lost, MPI_Finalize may hang."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with contextlib.suppress(MPI.Exception):
+            self._comm.Barrier()
+        os._exit(code)
 
     def abort(self, code: int) -> None:
         """End all ranks at once, when the launcher has had time to read what this one has said (it drops the rest)."""
@@ -362,3 +453,14 @@ def _allowed_cores() -> frozenset[int]:
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
     return frozenset(range(os.cpu_count() or 1))
+
+
+@contextlib.contextmanager
+def _on_host(array: Any) -> Iterator[np.ndarray]:
+    """Give ``array`` itself, or a copy on the host that goes back to its device."""
+    device = device_of(array)
+    host = device.to_host(array)
+    yield host
+    if host is not array:
+        device.copy_from_host(array, host)
+        device.synchronise()

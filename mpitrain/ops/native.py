@@ -3,17 +3,19 @@
 Kernels look at types, shapes and layouts themselves and return False where they do not cover them; then NumPy runs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import native
-from . import activations, batchnorm, conv2d, linear, pool, softmax_cross_entropy
+from . import activations, batchnorm, conv2d, linear, pool, softmax_cross_entropy, update
 from .product import Buffer
 from .window import Window
 
 C: Any = native.library
+MOST_THREADS = 64  # of the pool
+NOTHING = np.empty(0, np.float32)
 
 
 def _conv2d(
@@ -62,6 +64,34 @@ def _without_buffer(kernel: Callable[..., bool]) -> Callable[..., bool]:
     return lambda *arguments: kernel(*arguments[:-1])
 
 
+def _sum_sources(
+    target: np.ndarray, sources: Sequence[np.ndarray], addresses: np.ndarray, scratch: np.ndarray
+) -> float | bool:
+    if target.dtype != np.float32 or len(addresses) != len(sources) + 1:
+        return False
+    squares = np.zeros(MOST_THREADS)
+    done = C.sum_sources(addresses[:-1], addresses[-1:], target.size, squares)
+    return float(squares.sum()) if done else False
+
+
+def _sgd_update(w: np.ndarray, b: update.Block, scale: float, decay: float, momentum: float, nesterov: bool) -> bool:
+    v = b.slots[0] if b.slots else NOTHING
+    return C.sgd_update(b.addresses, w, v, b.bounds, scale, decay, momentum, nesterov)
+
+
+def _adam_update(
+    w: np.ndarray,
+    b: update.Block,
+    scale: float,
+    decay: float,
+    shrink: float,
+    betas: tuple[float, float],
+    rate: float,
+    eps: float,
+) -> bool:
+    return C.adam_update(b.addresses, w, *b.slots, b.bounds, scale, decay, shrink, *betas, rate, eps)
+
+
 if C is not None:
     activations.add_relu.native(C.add_relu)
     activations.add_relu_dx.native(C.add_relu_dx)
@@ -82,3 +112,6 @@ if C is not None:
     pool.max_pool_dx.native(_max_pool_dx)
     softmax_cross_entropy.softmax_cross_entropy.native(_softmax_cross_entropy)
     softmax_cross_entropy.softmax_cross_entropy_dx.native(C.softmax_cross_entropy_dx)
+    update.sum_sources.native(_sum_sources)
+    update.sgd_update.native(_sgd_update)
+    update.adam_update.native(_adam_update)

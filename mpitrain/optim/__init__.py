@@ -1,19 +1,21 @@
 """Optimizers over the arena, gradient clipping and learning-rate schedules."""
 
 from .adam import Adam, AdamW
-from .base import Optimizer
+from .base import BLOCK, Optimizer, Share
 from .clip import clip_factor, global_norm, sum_of_squares
 from .lars import LARS
 from .schedules import Schedule, schedule
 from .sgd import SGD
 
 __all__ = [
+    "BLOCK",
     "LARS",
     "SGD",
     "Adam",
     "AdamW",
     "Optimizer",
     "Schedule",
+    "Share",
     "clip_factor",
     "global_norm",
     "schedule",

@@ -2,11 +2,10 @@
 
 import math
 
-import numpy as np
-
 from ..arena import Arena
 from ..errors import UserError
-from .base import Block, Optimizer, scaled_gradient
+from ..ops.update import Block, adam_update
+from .base import Optimizer
 
 
 class Adam(Optimizer):
@@ -46,30 +45,17 @@ class Adam(Optimizer):
 
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block."""
-        self.adapt(block, scaled_gradient(block, scale, self.weight_decay), lr)
+        self.adapt(block, lr, scale, decay=self.weight_decay)
 
-    def adapt(self, block: Block, g: np.ndarray, lr: float) -> None:
-        """Update m, v and w from g, which is overwritten.
+    def adapt(self, block: Block, lr: float, scale: float, *, decay: float = 0.0, shrink: float = 0.0) -> None:
+        """Update m, v and w.
 
         Both corrections are folded into two numbers, as at the end of section 2 of the paper:
         w = w - lr sqrt(c2) / c1 * m / (sqrt(v) + eps sqrt(c2)) with c = 1 - beta^t.
         """
-        (m, v), scratch, (beta1, beta2) = block.slots, block.scratch, self.betas
-        np.multiply(m, beta1, out=m)
-        np.multiply(g, 1 - beta1, out=scratch)
-        np.add(m, scratch, out=m)
-
-        np.multiply(v, beta2, out=v)
-        np.multiply(g, g, out=g)
-        np.multiply(g, 1 - beta2, out=g)
-        np.add(v, g, out=v)
-
-        c1, root_c2 = 1 - beta1**self.step_count, math.sqrt(1 - beta2**self.step_count)
-        np.sqrt(v, out=g)
-        np.add(g, self.eps * root_c2, out=g)
-        np.divide(m, g, out=g)
-        np.multiply(g, lr * root_c2 / c1, out=g)
-        np.subtract(block.w, g, out=block.w)
+        c1, root_c2 = 1 - self.betas[0] ** self.step_count, math.sqrt(1 - self.betas[1] ** self.step_count)
+        rate, eps = lr * root_c2 / c1, self.eps * root_c2
+        adam_update(block.w, block, scale, decay, shrink, self.betas, rate, eps)
 
 
 class AdamW(Adam):
@@ -82,6 +68,4 @@ class AdamW(Adam):
 
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block."""
-        for w, _, _ in block.decayed:
-            np.multiply(w, 1 - lr * self.weight_decay, out=w)
-        self.adapt(block, np.multiply(block.grad, scale, out=block.g), lr)
+        self.adapt(block, lr, scale, shrink=lr * self.weight_decay)

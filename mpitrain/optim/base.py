@@ -1,25 +1,37 @@
-"""What all optimizers share: slots beside the arena, and a pass over a slice of it in blocks that stay in cache."""
+"""What all optimizers share: slots beside the arena, and a pass over slices of it in blocks that stay in cache."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
 
 import numpy as np
 
 from ..arena import HEADER, Arena, Parameter
 from ..errors import UserError
+from ..ops.update import Block, addresses_of
 
 BLOCK = 65536  # elements: few enough calls of NumPy, and a block and its slots still fit a second-level cache
 
+SumOverRanks = Callable[[np.ndarray], np.ndarray]  # of a small array, in place
 
-class Block(NamedTuple):
-    """Views of one block of the arena, (n,) each with n <= BLOCK, sliced once and used in every step."""
 
-    w: np.ndarray
-    grad: np.ndarray
-    slots: tuple[np.ndarray, ...]
-    g: np.ndarray  # scratch
-    scratch: np.ndarray
-    decayed: list[tuple[np.ndarray, np.ndarray, np.ndarray]]  # the parts of (w, g, scratch) that decay applies to
+@dataclass(frozen=True, eq=False)
+class Share:
+    """What one rank updates, and where the gradients for it come from.
+
+    Parameters
+    ----------
+    parts : tuple of slice
+        Of the arena; no two overlap.
+    sources : tuple of (arena.size,) arrays
+        Their sum, in this order, is the gradient: one array that holds it, or the memory of several ranks.
+    sum_over_ranks : callable(array) -> array or None
+        Sums a small array over the ranks that hold the other parts; None if there are none.
+    """
+
+    parts: tuple[slice, ...]
+    sources: tuple[np.ndarray, ...]
+    sum_over_ranks: SumOverRanks | None = None
 
 
 class Optimizer:
@@ -36,15 +48,12 @@ class Optimizer:
     ----------
     slots : dict of str to (arena.size,) array
         What the optimizer remembers of each parameter, laid out as the arena is; restored by writing into it.
-        Memory never touched is never resident, so a rank that updates only its shard pays only for its shard.
+        Memory never touched is never resident, so a rank that updates only its share pays only for its share.
     step_count : int
         Steps done; restored by assignment.
-    whole_parameters : bool
-        True when a slice must not cut through a parameter.
     """
 
     slot_names: tuple[str, ...] = ()
-    whole_parameters = False
 
     def __init__(self, arena: Arena, *, weight_decay: float = 0.0, decay_all: bool = False):
         if weight_decay < 0:
@@ -54,48 +63,65 @@ class Optimizer:
         self.step_count = 0
         self.slots = {name: np.zeros(arena.size, arena.dtype, like=arena.values) for name in self.slot_names}
         self._scratch = np.empty((2, BLOCK), arena.dtype, like=arena.values)
-        self._blocks: dict[tuple[int, int], list[Block]] = {}
+        self._whole: Share | None = None
+        self._blocks: dict[Share, list[list[Block]]] = {}
 
-    def step(
-        self, lr: float, scale: float = 1.0, start: int = 0, stop: int | None = None, *, count: bool = True
-    ) -> None:
-        """Update the slice ``start:stop`` of the arena (all of it by default).
+    def step(self, lr: float, scale: float = 1.0, share: Share | None = None) -> None:
+        """Update the weights of ``share``, by default all of them from ``arena.gradients``.
 
         Parameters
         ----------
         lr : float
         scale : float
             Multiplies the gradients: 1 / global weight, times the factor of clipping.
-        start, stop : int
-            A bucket or a shard.
-        count : bool
-            False when another slice has already counted this step.
+        share : Share
+            The same object in every step: what was cut for it is kept.
         """
-        self.step_count += count
-        for block in self.blocks(start, self.arena.size if stop is None else stop):
-            self.update(block, float(lr), float(scale))
+        self.step_count += 1
+        for blocks in self.blocks(share or self.whole):
+            for block in blocks:
+                self.update(block, float(lr), float(scale))
 
     def update(self, block: Block, lr: float, scale: float) -> None:
-        """Update one block; ``grad`` is left as it is."""
+        """Update one block; the sources are left as they are."""
         raise NotImplementedError(f"{type(self).__name__}.update")
 
     def decays(self, p: Parameter) -> bool:
         """Return whether weight decay applies to ``p``."""
         return p.decay or self.decay_all
 
-    def blocks(self, start: int, stop: int) -> list[Block]:
-        """Return the blocks of a slice of the arena, without its header."""
-        found = self._blocks.get((start, stop))
+    @property
+    def whole(self) -> Share:
+        """All of the arena."""
+        if self._whole is None:
+            self._whole = Share((slice(HEADER, self.arena.size),), (self.arena.gradients,))
+        return self._whole
+
+    def cut(self, share: Share) -> list[slice]:
+        """Return the pieces of ``share`` that are updated alike; each is cut into blocks."""
+        return [slice(max(part.start, HEADER), part.stop) for part in share.parts]
+
+    def blocks(self, share: Share) -> list[list[Block]]:
+        """Return the blocks of each piece of ``share``, without the arena's header."""
+        found = self._blocks.get(share)
         if found is None:
-            firsts = range(max(start, HEADER), stop, BLOCK)
-            found = self._blocks[start, stop] = [self._block(first, min(first + BLOCK, stop)) for first in firsts]
+            found = self._blocks[share] = [
+                [
+                    self._block(start, min(start + BLOCK, piece.stop), share.sources)
+                    for start in range(piece.start, piece.stop, BLOCK)
+                ]
+                for piece in self.cut(share)
+            ]
         return found
 
-    def _block(self, start: int, stop: int) -> Block:
-        w, grad = self.arena.values[start:stop], self.arena.gradients[start:stop]
+    def _block(self, start: int, stop: int, sources: tuple[np.ndarray, ...]) -> Block:
+        w, gradients = self.arena.values[start:stop], tuple(source[start:stop] for source in sources)
         g, scratch = self._scratch[:, : stop - start]
-        decayed = [(w[part], g[part], scratch[part]) for part in self._decayed(start, stop)]
-        return Block(w, grad, tuple(slot[start:stop] for slot in self.slots.values()), g, scratch, decayed)
+        parts = self._decayed(start, stop)
+        decayed = [(w[part], g[part], scratch[part]) for part in parts]
+        slots = tuple(slot[start:stop] for slot in self.slots.values())
+        addresses, bounds = addresses_of(gradients), np.array([(p.start, p.stop) for p in parts], np.int64).reshape(-1)
+        return Block(w, gradients, slots, g, scratch, decayed, addresses, bounds)
 
     def _decayed(self, start: int, stop: int) -> list[slice]:
         """Return the parts of ``start:stop`` that decay, counted from ``start``; neighbours make one part."""
@@ -106,12 +132,3 @@ class Optimizer:
             if decays and self.weight_decay and first < last:
                 parts.append(slice(first - start, last - start))
         return parts
-
-
-def scaled_gradient(block: Block, scale: float, weight_decay: float) -> np.ndarray:
-    """Write scale grad + weight_decay w (where it decays) to ``block.g`` and return it."""
-    np.multiply(block.grad, scale, out=block.g)
-    for w, g, scratch in block.decayed:
-        np.multiply(w, weight_decay, out=scratch)
-        np.add(g, scratch, out=g)
-    return block.g

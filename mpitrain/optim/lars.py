@@ -6,7 +6,8 @@ import numpy as np
 
 from ..arena import Arena, Parameter
 from ..errors import UserError
-from .base import Block, Optimizer, scaled_gradient
+from ..ops.update import Block, sgd_update
+from .base import Optimizer, Share
 from .clip import sum_of_squares
 
 
@@ -29,14 +30,9 @@ class LARS(Optimizer):
         The trust coefficient.
     weight_decay, decay_all
         See ``Optimizer``.
-
-    Notes
-    -----
-    A slice must hold whole parameters: the norms of parts say nothing.
     """
 
     slot_names = ("momentum",)
-    whole_parameters = True
 
     def __init__(
         self,
@@ -52,34 +48,41 @@ class LARS(Optimizer):
         super().__init__(arena, weight_decay=weight_decay, decay_all=decay_all)
         self.momentum, self.eta = float(momentum), float(eta)
 
-    def step(
-        self, lr: float, scale: float = 1.0, start: int = 0, stop: int | None = None, *, count: bool = True
-    ) -> None:
-        """Update the parameters in ``start:stop``; raises ValueError if it cuts through one."""
-        stop = self.arena.size if stop is None else stop
-        self.step_count += count
-        for p in self.arena.parameters:
-            if p.stop <= start or p.start >= stop:
-                continue
-            if p.start < start or p.stop > stop:
-                raise ValueError(f"the slice {start}:{stop} cuts through {p.name} ({p.start}:{p.stop})")
-            rate = lr * self.trust(p, scale)
-            for block in self.blocks(p.start, p.stop):
+    def step(self, lr: float, scale: float = 1.0, share: Share | None = None) -> None:
+        """Update the weights of ``share``; a norm of a parameter that is cut is summed over the ranks."""
+        share = share or self.whole
+        self.step_count += 1
+        pieces = list(zip(self._pieces(share), self.blocks(share), strict=True))
+        squares = np.zeros((len(self.arena.parameters), 2))
+        for (p, _), blocks in pieces:
+            for block in blocks:
+                squares[p.index] += sum_of_squares(block.w), sum_of_squares(block.grad)
+        if share.sum_over_ranks is not None:
+            share.sum_over_ranks(squares)
+        for (p, _), blocks in pieces:
+            rate = lr * self.trust(p, squares[p.index], scale)
+            for block in blocks:
                 self.update(block, rate, float(scale))
 
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block; ``lr`` includes the trust."""
-        g, v = scaled_gradient(block, lr * scale, lr * self.weight_decay), block.slots[0]
-        np.multiply(v, self.momentum, out=v)
-        np.add(v, g, out=v)
-        np.subtract(block.w, v, out=block.w)
+        sgd_update(block.w, block, lr * scale, lr * self.weight_decay, self.momentum, False)
 
-    def trust(self, p: Parameter, scale: float) -> float:
-        """Return the factor of this parameter's learning rate."""
-        if not self.decays(p):
-            return 1.0
-        weight = math.sqrt(sum_of_squares(p.data.reshape(-1)))
-        gradient = scale * math.sqrt(sum_of_squares(p.grad.reshape(-1)))
-        if weight == 0 or gradient == 0:
+    def trust(self, p: Parameter, squares: np.ndarray, scale: float) -> float:
+        """Return the factor of this parameter's learning rate, given |w|^2 and |grad|^2."""
+        weight, gradient = math.sqrt(squares[0]), scale * math.sqrt(squares[1])
+        if not self.decays(p) or weight == 0 or gradient == 0:
             return 1.0
         return self.eta * weight / (gradient + self.weight_decay * weight)
+
+    def cut(self, share: Share) -> list[slice]:
+        """Return a piece for each parameter, or part of one."""
+        return [piece for _, piece in self._pieces(share)]
+
+    def _pieces(self, share: Share) -> list[tuple[Parameter, slice]]:
+        overlaps = (
+            (p, slice(max(p.start, part.start), min(p.stop, part.stop)))
+            for p in self.arena.parameters
+            for part in share.parts
+        )
+        return [(p, piece) for p, piece in overlaps if piece.start < piece.stop]

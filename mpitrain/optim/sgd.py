@@ -1,10 +1,9 @@
 """Stochastic gradient descent with momentum."""
 
-import numpy as np
-
 from ..arena import Arena
 from ..errors import UserError
-from .base import Block, Optimizer, scaled_gradient
+from ..ops.update import Block, sgd_update
+from .base import Optimizer
 
 
 class SGD(Optimizer):
@@ -45,13 +44,4 @@ class SGD(Optimizer):
 
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block."""
-        g, v = scaled_gradient(block, lr * scale, lr * self.weight_decay), block.slots[0] if self.momentum else None
-        if v is None:
-            np.subtract(block.w, g, out=block.w)
-            return
-        np.multiply(v, self.momentum, out=v)
-        np.add(v, g, out=v)
-        if self.nesterov:
-            np.subtract(block.w, g, out=block.w)
-            v = np.multiply(v, self.momentum, out=block.scratch)
-        np.subtract(block.w, v, out=block.w)
+        sgd_update(block.w, block, lr * scale, lr * self.weight_decay, self.momentum, self.nesterov)

@@ -5,23 +5,27 @@ without any adds zeros: the sum over ranks, divided once by the total weight, is
 whatever the shares are.
 """
 
+import contextlib
 import itertools
 import time
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
-from ..arena import HEADER, Arena, Parameter
+from ..arena import HEADER, Arena
 from ..comm.world import World
+from ..device import device_of
 from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
-from .buckets import Bucket, cut_buckets
+from ..optim import Optimizer
+from .exchange import make_exchange
 
 SIGNATURE = slice(HEADER - 4, HEADER)  # places in the arena's header: 1, and three bytes of the fingerprint
 
 
 class DataParallel:
-    """Keeps the ranks' copies of one model equal and sums their gradients while backward still runs.
+    """Keeps the ranks' copies of one model equal: sums their gradients and updates their weights.
 
     Parameters
     ----------
@@ -31,14 +35,17 @@ class DataParallel:
     world : World
     all_reduce : str
         As in ``World.plan_all_reduce``: a name, or FILE.py:FUNC.
+    shard : str
+        "optimizer": each rank updates its share of the weights and keeps the slots of that share only (ZeRO stage 1);
+        "none": every rank updates all; "auto": shares in the memory of one node, if ``all_reduce`` is "auto" too.
     bucket_bytes : int
     synchronise_batch_norm : bool
         Take batch statistics over all ranks.
 
     Attributes
     ----------
-    algorithms : list of str
-        The all-reduce of each bucket.
+    algorithms : sequence of str
+        The all-reduce of each bucket; "shared" where the update is sharded in the memory of one node.
     reasons : list of str
         Why ``auto`` took them; empty if it was not asked.
     sync_seconds : float
@@ -53,6 +60,7 @@ class DataParallel:
         world: World,
         *,
         all_reduce: str = "auto",
+        shard: str = "auto",
         bucket_bytes: int = 25 << 20,
         synchronise_batch_norm: bool = True,
     ):
@@ -64,55 +72,60 @@ class DataParallel:
         world.broadcast(arena.values)
         world.broadcast(arena.states)
         self.verify("at the start")
-        self.buckets = cut_buckets(arena, bucket_bytes)
-        slices = [arena.gradients[b.start : b.stop] for b in self.buckets]
-        choices = [world.choose(s.nbytes) for s in slices] if all_reduce == "auto" else []
-        self.reasons = list(dict.fromkeys(choice.reason for choice in choices))
-        names = [choice.name for choice in choices] or [all_reduce] * len(slices)
-        whats = [_what(arena, number, b) for number, b in enumerate(self.buckets)]
-        self._plans = [
-            world.plan_all_reduce(s, name, what=what) for s, name, what in zip(slices, names, whats, strict=True)
-        ]
-        self.algorithms = [plan.algorithm for plan in self._plans]
-        self._bucket_of = [i for i, b in enumerate(self.buckets) for _ in range(b.num_parameters)]
-        self._missing: list[int] = []
-        self._started = self._done = len(self.buckets)
+        self.exchange = make_exchange(arena, world, all_reduce, shard, bucket_bytes)
+        self.algorithms, self.reasons = self.exchange.algorithms, self.exchange.reasons
+        self.buckets = self.exchange.buckets
         self._local_statistics = not synchronise_batch_norm
-        arena.on_ready = self._ready
-        if synchronise_batch_norm and world.size > 1:
-            for layer in model.layers():
-                if isinstance(layer, BatchNorm2d):
-                    layer.sum_over_ranks = world.sum
+        arena.on_ready = self.exchange.ready
+        for layer in model.layers():
+            if isinstance(layer, BatchNorm2d):
+                layer.sum_over_ranks = world.sum if synchronise_batch_norm and world.size > 1 else None
 
     @property
     def bytes_per_step(self) -> int:
         """Bytes that this rank sends for the gradients of one step."""
-        return sum(plan.bytes_sent for plan in self._plans)
+        return self.exchange.bytes_per_step
 
     @property
     def messages_per_step(self) -> int:
         """Messages that this rank sends for the gradients of one step (calls, where MPI does it)."""
-        return sum(plan.messages for plan in self._plans)
+        return self.exchange.messages_per_step
 
     def begin(self, microbatches: int = 1) -> None:
         """Begin a step of as many backward passes; sums for the arena's header must be in before the last one."""
-        self._missing = [b.num_parameters for b in self.buckets]
-        self._started = self._done = 0
+        self.exchange.begin()
         self.arena.begin_step(microbatches)
         if self.world.size > 1:
             self._sign()
 
     def finish(self) -> None:
-        """Return when ``arena.gradients`` holds the sums over all ranks (the header too)."""
+        """End the backward of a step: return when the arena's header holds its sum over all ranks.
+
+        So do the gradients, if all ranks update all weights; in shards, that is left to ``norm`` or ``update``.
+        """
         self.arena.end_backward()
-        self._start_ready()
-        begin = time.perf_counter()
-        for plan in self._plans[self._done :]:
-            plan.wait()
-        self._done = len(self._plans)
-        self.sync_seconds += time.perf_counter() - begin
+        with self._timed():
+            self.exchange.finish()
+            self.arena.get_header()
         if self.world.size > 1:
             self._compare_signatures()
+
+    def norm(self) -> float:
+        """Return the Euclidean norm of the summed gradients, on all ranks."""
+        with self._timed():
+            return self.exchange.norm()
+
+    def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
+        """Update the weights from the summed gradients times ``scale``; every rank calls it, or no rank does."""
+        begin = time.perf_counter()
+        self.exchange.update(optimizer, lr, scale)
+        if self.exchange.sharded:
+            self.sync_seconds += time.perf_counter() - begin
+
+    def gather_slots(self, optimizer: Optimizer) -> None:
+        """Make all slots of the optimizer right on every rank, as a checkpoint wants them."""
+        for slot in optimizer.slots.values():
+            self.exchange.gather(slot)
 
     def _compare_models(self) -> None:
         """Raise an AgreedError if the ranks have built different models, before their buffers meet."""
@@ -169,29 +182,16 @@ class DataParallel:
         raise AgreedError(f"the weights of rank {rank} differ from those of rank {model_rank} {when}: {name}", code=1)
 
     def free(self) -> None:
-        """Give the requests back to MPI."""
-        for plan in self._plans:
-            plan.free()
+        """Give back what belongs to MPI: requests, and shared memory (the arena moves out of it)."""
+        self.exchange.free()
         self.arena.on_ready = None
 
-    def _ready(self, p: Parameter) -> None:
-        self._missing[self._bucket_of[p.index]] -= 1
-        self._start_ready()
-        if self._done < self._started and self._plans[self._done].poll():
-            self._done += 1
-
-    def _start_ready(self) -> None:
-        # always in index order, so that no rank needs to tell another which bucket comes next
-        while self._started < len(self.buckets) and self._missing[self._started] <= 0:
-            self._plans[self._started].start()
-            self._started += 1
-
-
-def _what(arena: Arena, number: int, bucket: Bucket) -> str:
-    """Return which gradients a bucket holds, in the order in which backward makes them."""
-    names = [p.name for p in arena.parameters if bucket.start <= p.start < bucket.stop]
-    return f"bucket {number}: {' to '.join(dict.fromkeys([names[0], names[-1]]))}" if names else f"bucket {number}"
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.sync_seconds += time.perf_counter() - begin
 
 
 def _hash(array: np.ndarray) -> int:
-    return zlib.crc32(array.data)
+    return zlib.crc32(device_of(array).to_host(array).data)

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def plot_bench(path: Path, rows: Sequence[Any], predicted: Mapping[tuple[str, int], float]) -> None:
-    """Draw ``rows`` (algorithm, bytes, quiet_us) and ``predicted`` microseconds of (algorithm, bytes) to ``path``."""
+    """Draw ``rows`` (algorithm, bytes, us) and ``predicted`` microseconds of (algorithm, bytes) to ``path``."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -14,9 +14,7 @@ def plot_bench(path: Path, rows: Sequence[Any], predicted: Mapping[tuple[str, in
     for number, name in enumerate(dict.fromkeys(row.algorithm for row in rows)):
         color = f"C{number % 10}"
         mine = [row for row in rows if row.algorithm == name]
-        axes.plot(
-            [row.bytes for row in mine], [row.quiet_us for row in mine], "o", color=color, label=name, markersize=4
-        )
+        axes.plot([row.bytes for row in mine], [row.us for row in mine], "o", color=color, label=name, markersize=4)
         guesses = [(row.bytes, predicted[name, row.bytes]) for row in mine if (name, row.bytes) in predicted]
         if guesses:
             axes.plot(*zip(*guesses), "-", color=color, linewidth=1)

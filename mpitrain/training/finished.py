@@ -14,7 +14,7 @@ from ..layers import Layer
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from .run_directory import BEST, CONFIG, LAST
 from .session import make_model, normalizer_from
-from .weights import load_weights, read_facts
+from .weights import check_weights, load_weights, read_facts
 
 
 class Finished:
@@ -30,14 +30,20 @@ class Finished:
     def __init__(self, config: Config, path: Path):
         self._config, self._path = config, path
         self._facts = facts = read_facts(path)
-        self.input_shape = tuple(facts["input_shape"])
-        self.num_outputs: int = facts["num_outputs"]
-        self.class_names: list[str] = facts["class_names"]
-        self.normalizer = normalizer_from(facts["normalizer"])
-        regression = facts["task"] == "regression"
-        self.target_normalizer = normalizer_from(facts["target_normalizer"]) if regression else None
+        try:
+            self.input_shape = tuple(int(n) for n in facts["input_shape"])
+            self.num_outputs = int(facts["num_outputs"])
+            self.class_names = [str(name) for name in facts["class_names"]]
+            self.normalizer = normalizer_from(facts["normalizer"])
+            regression = facts["task"] == "regression"
+            self.target_normalizer = normalizer_from(facts["target_normalizer"]) if regression else None
+            self.model: Layer = make_model(config, self.input_shape, self.num_outputs)
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise UserError(
+                f"{path} does not say what it was trained on in a way that this version of mpitrain knows"
+            ) from None
         self.loss: Loss = MSE() if regression else SoftmaxCrossEntropy(config.optimizer.label_smoothing)
-        self.model: Layer = make_model(config, self.input_shape, self.num_outputs)
+        check_weights(path, self.model)
         load_weights(path, Arena(self.model.named_parameters(), self.model.named_states()))
 
     def open_dataset(self, source: str = "") -> Dataset:

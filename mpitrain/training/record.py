@@ -35,7 +35,7 @@ class Record:
     """
 
     def __init__(self, scoring: Scoring, directory: RunDirectory | None, progress: Lines):
-        self._scoring, self._directory, self._progress = scoring, directory, progress
+        self._scoring, self.directory, self._progress = scoring, directory, progress
         self.results: list[EpochResult] = []
         self.best_epoch = self.skipped = 0
         self._said: set[str] = set()
@@ -51,33 +51,42 @@ class Record:
 
     def step_done(self, step: int, epoch: int, sums: Totals, lr: float) -> None:
         """Write the line of a step."""
-        if self._directory is not None:
+        if self.directory is not None:
             loss = sums.loss / max(1.0, sums.weight)
             with self._forgiven():
-                self._directory.log("step", step=step, epoch=epoch, loss=loss, lr=lr)
+                self.directory.log("step", step=step, epoch=epoch, loss=loss, lr=lr)
 
     def step_skipped(self, step: int, epoch: int, reason: str) -> None:
         """Say that a step was left out, and write its line."""
         self.skipped += 1
         self._progress.note(f"step {step} is skipped: {reason}")
-        if self._directory is not None:
+        if self.directory is not None:
             with self._forgiven():
-                self._directory.log("skipped", step=step, epoch=epoch, reason=reason)
+                self.directory.log("skipped", step=step, epoch=epoch, reason=reason)
 
     def flush(self) -> None:
         """Write all lines, so that a checkpoint finds what it follows."""
-        if self._directory is not None:
+        if self.directory is not None:
             with self._forgiven():
-                self._directory.flush()
+                self.directory.flush()
 
     def epoch_done(self, result: EpochResult) -> None:
         """Keep and show what an epoch has brought."""
+        self._keep(result)
+        self._progress.epoch_done(result)
+
+    def forget_after(self, epochs: int) -> None:
+        """Forget what came after so many epochs: it will come again."""
+        results, self.results, self.best_epoch = self.results[:epochs], [], 0
+        for result in results:
+            self._keep(result)
+
+    def _keep(self, result: EpochResult) -> None:
         self.results.append(result)
         score = result.test[self.metric]
         sign = 1 if self._scoring.larger_is_better else -1
         if self.best_epoch == 0 or sign * score > sign * self.result(self.best_epoch).test[self.metric]:
             self.best_epoch = result.epoch
-        self._progress.epoch_done(result)
 
     def write(self, arena: Arena, facts: dict[str, Any], *, last: bool) -> None:
         """Write the line of the latest epoch, and the weights with ``facts`` (rank 0).
@@ -87,10 +96,10 @@ class Record:
         UserError
             If that cannot be and it is the ``last`` chance; before, it is said and training goes on.
         """
-        if self._directory is None:
+        if self.directory is None:
             return
         with contextlib.nullcontext() if last else self._forgiven():
-            self._write(self._directory, self.results[-1], arena, facts)
+            self._write(self.directory, self.results[-1], arena, facts)
 
     @contextlib.contextmanager
     def _forgiven(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..comm.world import World
-from .clock import Times
+from .clock import Times, blame
 from .progress import show_scores
 from .run_directory import CURVES, LAST, METRICS, REPORT
 from .trainer import Trainer
@@ -36,9 +36,13 @@ def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any
         "seconds": round(seconds, 3),
         "samples_per_second": round(samples / sum(r.seconds for r in trainer.record.results), 1),
         "ranks": world.size,
+        "devices": trainer.devices,
+        "precision": trainer.config.compute.precision,
+        "losses": trainer.losses,
         "mpi": world.mpi_version,
         "all_reduce": " and ".join(sorted(set(sync.algorithms))),
         "all_reduce_reason": "; ".join(sync.reasons),
+        "sharded": sync.exchange.sharded,
         "buckets": len(sync.buckets),
         "bytes_per_step": sum(world.all_gather(sync.bytes_per_step)) // world.size,
         "messages_per_step": sum(world.all_gather(sync.messages_per_step)) // world.size,
@@ -46,6 +50,7 @@ def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any
         "resumed_at": trainer.resumed_at,
         "skipped_steps": trainer.record.skipped,
         "checkpoints": _checkpoints(trainer),
+        "slowest": blame(rank_times) if world.size > 1 else "",
         "time_share": mean.shares(),
         "time_share_of_rank": [times.shares() for times in rank_times],
     }
@@ -72,11 +77,7 @@ def print_report(report: dict[str, Any], directory: Path, console: Console) -> N
         ("test", show_scores(report["test"])),
         ("best test", f"{show_scores(best)} (epoch {report['best']['epoch']})"),
         ("speed", f"{report['samples_per_second']:,.0f} samples/s on {count(report['ranks'], 'rank')}"),
-        (
-            "gradients",
-            f"{report['all_reduce']}: {report['bytes_per_step'] / 1024:,.0f} KiB in "
-            f"{count(report['messages_per_step'], 'message')} a step and rank, {count(report['buckets'], 'bucket')}",
-        ),
+        ("gradients", _say_exchange(report)),
     ]
     if report["skipped_steps"]:
         rows.append(("skipped", count(report["skipped_steps"], "step")))
@@ -85,12 +86,25 @@ def print_report(report: dict[str, Any], directory: Path, console: Console) -> N
         failed = f", {saved['failed']} failed" if saved["failed"] else ""
         stalls = f"training stood still for {saved['stall_ms']:.1f} ms each, {saved['longest_stall_ms']:.1f} at most"
         rows.append(("checkpoints", f"{saved['written']} of {saved['bytes'] / 2**20:.1f} MiB{failed}; {stalls}"))
+    if report["slowest"]:
+        rows.append(("slowest", report["slowest"]))
+    for loss in report["losses"]:
+        ranks = count(loss["ranks_left"], "rank")
+        who = ", ".join(map(str, loss["ranks"]))
+        rows.append(("lost", f"rank {who} in step {loss['step']}; {ranks} went on after {loss['seconds']:.1f} s"))
     for name, value in rows:
         table.add_row(f"[bold]{name}[/]", value)
     console.print(table, highlight=False)
     console.print(_time_table(report), highlight=False)
     verb = "stopped early; the last weights are in" if report["stopped"] else "weights in"
     console.print(f"{verb} {directory / LAST}; also {REPORT}, {METRICS}, {CURVES}", highlight=False, soft_wrap=True)
+
+
+def _say_exchange(report: dict[str, Any]) -> str:
+    if report["sharded"] and not report["messages_per_step"]:
+        return f"{report['all_reduce']}: no messages, each rank updates its share of the weights in common memory"
+    sent = f"{report['bytes_per_step'] / 1024:,.0f} KiB in {count(report['messages_per_step'], 'message')}"
+    return f"{report['all_reduce']}: {sent} a step and rank, {count(report['buckets'], 'bucket')}"
 
 
 def _time_table(report: dict[str, Any], most: int = 16) -> Table:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,22 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 FORMAT = 1
+SUMS = 3  # of a position's totals
+
+
+class Past(NamedTuple):
+    """What a checkpoint says of its run."""
+
+    step: int
+    optimizer_steps: int
+    position: Position
+    results: list[EpochResult]
+    best_epoch: int
+    skipped: int
+    num_samples: int
+    config: dict[str, Any]
+
+
 # what must be as it was, and the option that sets it; all else may change from one part of a run to the next
 FIXED = {
     ("model", "name"): "--model",
@@ -70,7 +86,7 @@ def find_checkpoint(world: World, path: Path, note: Callable[[str], None]) -> Ch
         try:
             checkpoint = Checkpoint(candidate)
             checkpoint.verify(world.rank, world.size)
-            check_facts(checkpoint)
+            past_of(checkpoint)
         except UserError as problem:
             error = str(problem)
         errors = [text for text in world.all_gather(error) if text]
@@ -84,40 +100,69 @@ def find_checkpoint(world: World, path: Path, note: Callable[[str], None]) -> Ch
     return None
 
 
-def check_facts(checkpoint: Checkpoint) -> None:
-    """Raise a UserError for a file that holds no training run."""
+def past_of(checkpoint: Checkpoint) -> Past:
+    """Return what a checkpoint says of its run; raises UserError where it holds none."""
     facts = checkpoint.facts
-    if facts.get("format") != FORMAT or not {"config", "position", "results", "step"} <= set(facts):
-        raise UserError(f"{checkpoint.path} holds no training run that this version of mpitrain can resume")
+    try:
+        if facts["format"] != FORMAT:
+            raise ValueError("another format")
+        position = Position(**{**facts["position"], "totals": np.array(facts["position"]["totals"], np.float64)})
+        results = [EpochResult(**{**r, "times": Times(**r["times"])}) for r in facts["results"]]
+        numbers = [facts[name] for name in ("step", "optimizer_steps", "best_epoch", "skipped", "num_samples")]
+        step, optimizer_steps, best_epoch, skipped, num_samples = (_whole(number) for number in numbers)
+        _whole(position.epoch - 1), _whole(position.steps), float(position.seconds)
+        if position.totals.shape != (SUMS,) or best_epoch > len(results) or len(results) != position.epoch - 1:
+            raise ValueError("an epoch that is not there")
+        for result in results:
+            _check_result(result)
+        config = {branch: dict(table) for branch, table in facts["config"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise UserError(f"{checkpoint.path} holds no run that this version of mpitrain can resume") from None
+    return Past(step, optimizer_steps, position, results, best_epoch, skipped, num_samples, config)
+
+
+def _check_result(result: EpochResult) -> None:
+    for number in (result.lr, result.samples_per_second, result.seconds, *dataclasses.astuple(result.times)):
+        float(number)
+    for scores in (result.train, result.test):
+        if not all(isinstance(value, float | int) for value in scores.values()):
+            raise ValueError("a score that is no number")
+    _whole(result.epoch), _whole(result.step)
+
+
+def _whole(number: Any) -> int:
+    if type(number) is not int or number < 0:
+        raise ValueError(number)
+    return number
 
 
 def check_fit(config: Config, checkpoint: Checkpoint, num_samples: int) -> None:
     """Raise a UserError where ``config`` cannot continue the run of ``checkpoint``."""
-    was = checkpoint.facts["config"]
+    past = past_of(checkpoint)
     for (branch, key), option in FIXED.items():
-        now, then = getattr(getattr(config, branch), key), was.get(branch, {}).get(key)
+        now, then = getattr(getattr(config, branch), key), past.config.get(branch, {}).get(key)
         then = tuple(then) if isinstance(then, list) else then
         if now != then:
             raise UserError(
                 f"{option} is {_say(now)}, but {checkpoint.path} was written with {_say(then)}: "
                 "a run can only be resumed as it was begun"
             )
-    if num_samples != checkpoint.facts["num_samples"]:
+    if num_samples != past.num_samples:
         raise UserError(
             f"there are {num_samples:,} training samples, but {checkpoint.path} was written with "
-            f"{checkpoint.facts['num_samples']:,}: the data have changed"
+            f"{past.num_samples:,}: the data have changed"
         )
 
 
 def restore(trainer: "Trainer", checkpoint: Checkpoint) -> None:
     """Make a new ``trainer`` what the one was that wrote ``checkpoint``; raises UserError if it does not fit."""
-    facts, world = checkpoint.facts, trainer.world
+    past, world = past_of(checkpoint), trainer.world
     checkpoint.load(trainer.state, row=(world.rank, world.size))
-    trainer.optimizer.step_count = facts["optimizer_steps"]
-    trainer.step = trainer.resumed_at = facts["step"]
-    trainer.position = Position(**{**facts["position"], "totals": np.array(facts["position"]["totals"])})
-    trainer.record.results = [EpochResult(**{**r, "times": Times(**r["times"])}) for r in facts["results"]]
-    trainer.record.best_epoch, trainer.record.skipped = facts["best_epoch"], facts["skipped"]
+    trainer.optimizer.step_count = past.optimizer_steps
+    trainer.step = trainer.resumed_at = past.step
+    trainer.position = past.position
+    trainer.record.results, trainer.record.best_epoch = past.results, past.best_epoch
+    trainer.record.skipped = past.skipped
 
 
 def _say(value: Any) -> str:

@@ -19,6 +19,7 @@ CONFIG, METRICS, REPORT, CURVES, CHECKPOINTS = (
     "curves.png",
     "checkpoints",
 )
+TRACE = "trace.json"
 BUFFER = 65536  # bytes of metrics.jsonl
 LAST, BEST = "model.safetensors", "best.safetensors"
 
@@ -107,7 +108,8 @@ class RunDirectory:
         """Close metrics.jsonl, complete or not."""
         with contextlib.suppress(UserError):
             self.flush()
-        os.close(self._metrics)
+        with contextlib.suppress(OSError):  # closed before
+            os.close(self._metrics)
 
 
 def _lines_up_to(path: Path, step: int, epochs: int) -> str:

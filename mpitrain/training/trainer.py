@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ..data.augment import Augment
 from ..data.loader import Batch, Loader
 from ..errors import AgreedError
 from ..losses import Totals
-from ..optim import clip_factor, global_norm
+from ..optim import clip_factor
 from ..parallel.data import DataParallel
 from ..parallel.virtual_shards import Add, VirtualShards, tree_all_reduce
 from ..saved import Saved
@@ -24,7 +25,9 @@ from .checkpoint.agenda import Agenda
 from .clock import StepClock, Times
 from .culprit import find_culprit
 from .evaluation import Evaluator
+from .feed import Feed
 from .position import Position
+from .profile import Profiler
 from .progress import EpochResult, Lines
 from .recipe import make_optimizer, make_schedule
 from .record import Record
@@ -32,6 +35,7 @@ from .resume import facts_of
 from .run_directory import CHECKPOINTS, RunDirectory
 from .scoring import make_scoring
 from .session import Session
+from .survival import Rescue
 from .wishes import Wishes, nothing
 
 # places in the arena's header: they are summed with the first bucket, and so all ranks know after each step
@@ -61,6 +65,8 @@ class Trainer:
         Steps done, over all epochs.
     position : Position
         Where in the data the next step begins.
+    devices : list of str
+        What the ranks compute on: cpu, or the name of a GPU.
     record : Record
     times : Times
         This rank's, over all epochs of this process.
@@ -72,6 +78,12 @@ class Trainer:
         True where a checkpoint was to be written instead of an end of the run.
     resumed_at : int
         The step that the run was resumed at; 0 if it was not.
+    losses : list of dict
+        Of ranks, while training went on with the others (--elastic).
+    profiler : Profiler or None
+        What each layer and message took, if that was asked for.
+    rescue : Rescue or None
+        What to go back to when a rank is lost.
     """
 
     def __init__(
@@ -94,6 +106,7 @@ class Trainer:
             session.arena,
             world,
             all_reduce=tree_all_reduce(world, p.all_reduce, session.arena.gradients.nbytes) if v else p.all_reduce,
+            shard="none" if v else p.shard,
             bucket_bytes=int(p.bucket_mb * 2**20) or world.choose_bucket_bytes(),
             synchronise_batch_norm=config.model.batch_norm == "synchronised",
         )
@@ -109,31 +122,51 @@ class Trainer:
             microbatches=v // world.size if v else o.accumulate,
             virtual_ranks=v > 0,
             prefetch=config.data.prefetch,
+            device=session.arena.device,
         )
+        self._feed = Feed(session.arena.device)
+        self.devices = sorted(set(world.all_gather(session.arena.device.name)))
         self.optimizer = make_optimizer(o, session.arena)
         self._lr = make_schedule(o, len(self.loader), config.run.epochs)
-        self._saved = Saved(seed=config.run.seed)
+        self._saved = Saved(seed=config.run.seed, device=session.arena.device)
         self._shards = VirtualShards(session.model, session.arena, world, v, self._saved) if v else None
-        self._evaluator = Evaluator(session.model, world, session.normalizer, session.target_normalizer)
+        self._evaluator = Evaluator(
+            session.model, world, session.normalizer, session.target_normalizer, session.arena.device
+        )
         self._scoring = make_scoring(session.loss, session.target_normalizer, data.num_outputs)
         self.step = self.resumed_at = 0
         self.position = Position()
         self.record = Record(self._scoring, directory, progress)
         self.times = Times()
         self.stopped = self.left = False
+        self.losses: list[dict[str, Any]] = []
+        self.rescue = Rescue(self) if world.elastic else None
         self._states, self._bad_steps = session.arena.states.copy(), 0
         self._agenda = Agenda(config.checkpoint.every, config.checkpoint.max_time)
         self.writer = None if run_path is None else self._make_writer(run_path)
+        self.profiler = Profiler(self) if config.run.profile else None
 
     def _make_writer(self, run_path: Path) -> Writer:
         return Writer(
             self.world,
             run_path / CHECKPOINTS,
             self.state,
+            slices=self.data_parallel.exchange.own,
             own_states=self.config.model.batch_norm == "local" and bool(self.session.arena.states.size),
             keep=self.config.checkpoint.keep,
             note=self._progress.note,
         )
+
+    def go_on_from(self, other: "Trainer") -> None:
+        """Take over where ``other``, a trainer of the same session on other ranks, has come to."""
+        for name, slot in other.optimizer.slots.items():
+            np.copyto(self.optimizer.slots[name], slot)
+        self.optimizer.step_count = other.optimizer.step_count
+        self.step, self.position, self.resumed_at = other.step, other.position, other.resumed_at
+        self.record.results, self.record.best_epoch = other.record.results, other.record.best_epoch
+        self.times, self.stopped, self.left = other.times, other.stopped, other.left
+        if self.rescue is not None:
+            self.rescue = Rescue(self)
 
     @property
     def state(self) -> State:
@@ -198,6 +231,8 @@ class Trainer:
         with self.world.together():
             last = self.stopped or here.epoch == self.config.run.epochs
             self.record.write(self.session.arena, self.session.facts(self.config), last=last)
+        if self.rescue is not None:
+            self.rescue.epoch_ends()
         self.position = Position(here.epoch + 1)
 
     def _samples(self, steps: int) -> int:
@@ -227,7 +262,7 @@ class Trainer:
 
     def _batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """Yield the batches of an epoch from step ``first`` on; waiting is watched like waiting for a rank."""
-        batches = self.loader.epoch(epoch, first)
+        batches = self._feed(self.loader.epoch(epoch, first))
         while True:
             with self.world.ledger.waiting(INPUT):
                 microbatches = next(batches, None)
@@ -238,6 +273,8 @@ class Trainer:
     def _train_step(self, microbatches: list[Batch]) -> np.ndarray | None:
         """Do one step; return weight, loss and correct, summed over all ranks, or None if it was left out."""
         arena = self.session.arena
+        if self.rescue is not None:
+            self.rescue.take()
         self.data_parallel.begin(len(microbatches) if self._shards is None else 1)
         arena.header[STOP : IDLE + 1] = self._say()
         self._states[...] = arena.states
@@ -250,13 +287,13 @@ class Trainer:
         self._asked = arena.header[: IDLE + 1].astype(np.float64)
         self.stopped, self.left = bool(self._asked[STOP]), bool(self._asked[LEAVE])
         sums = self._asked[:STOP]
-        norm = global_norm(arena)
+        norm = self.data_parallel.norm()
         finite = math.isfinite(sums[LOSS]) and math.isfinite(norm)
         if finite:
             scale = 1 / max(1.0, sums[WEIGHT])
             if self.config.optimizer.clip_norm:
                 scale *= clip_factor(norm * scale, self.config.optimizer.clip_norm)
-            self.optimizer.step(self._lr(self.step), scale)
+            self.data_parallel.update(self.optimizer, self._lr(self.step), scale)
         else:
             self._not_finite(sums[LOSS], norm, microbatches)
         self._bad_steps = 0 if finite else self._bad_steps + 1
@@ -275,7 +312,7 @@ class Trainer:
         model.backward(loss.backward(saved), saved)
 
     def _add_sums(self, sums: Sequence[float]) -> None:
-        self.session.arena.header[:STOP] += sums
+        self.session.arena.add_totals(sums)
 
     def _not_finite(self, loss: float, norm: float, microbatches: list[Batch]) -> None:
         """Stop the run on all ranks, or undo what forward has changed and say which step is left out."""

@@ -10,8 +10,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from ..arena import Arena
+from ..arena import Arena, Parameter, State
 from ..errors import UserError
+from ..layers import Layer
 
 
 def save_weights(path: Path, arena: Arena, facts: dict[str, Any]) -> None:
@@ -19,7 +20,7 @@ def save_weights(path: Path, arena: Arena, facts: dict[str, Any]) -> None:
 
     The file appears whole or not at all: it is written beside ``path``, flushed to the disk and renamed.
     """
-    tensors = {name: np.ascontiguousarray(view) for name, view in arena.named_tensors().items()}
+    tensors = {name: np.ascontiguousarray(arena.device.to_host(view)) for name, view in arena.named_tensors().items()}
     data = safetensors.numpy.save(tensors, metadata={"mpitrain": json.dumps(facts)})
     write_atomically(path, data)
 
@@ -36,29 +37,32 @@ def read_facts(path: Path) -> dict[str, Any]:
         metadata = file.metadata() or {}
     if "mpitrain" not in metadata:
         raise UserError(f"{path} was not written by mpitrain: its metadata has no mpitrain entry")
-    return dict(json.loads(metadata["mpitrain"]))
+    with contextlib.suppress(ValueError, RecursionError):
+        if isinstance(facts := json.loads(metadata["mpitrain"]), dict):
+            return facts
+    raise UserError(f"{path} is damaged: what mpitrain has written into its metadata is no longer JSON")
+
+
+def check_weights(path: Path, model: Layer) -> None:
+    """Raise a UserError if the tensors of ``path`` are not those of ``model``, which need not have memory yet."""
+    tensors: list[tuple[str, Parameter | State]] = [*model.named_parameters(), *model.named_states()]
+    first_names = {id(tensor): name for name, tensor in reversed(tensors)}  # a shared weight has several
+    wanted = {name: tensor.shape for name, tensor in tensors if first_names[id(tensor)] == name}
+    with _opened(path) as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no dict)
+    for name in sorted(set(found) ^ set(wanted)):
+        side = "lacks" if name in wanted else "has"
+        raise UserError(f"{path} does not hold this model: it {side} the tensor {name}")
+    for name, shape in wanted.items():
+        if found[name] != shape:
+            raise UserError(f"{path} does not hold this model: {name} is {found[name]}, not {shape}")
 
 
 def load_weights(path: Path, arena: Arena) -> None:
-    """Fill ``arena`` from ``path``.
-
-    Raises
-    ------
-    UserError
-        If the names or shapes are not those of the model.
-    """
-    wanted = arena.named_tensors()
+    """Fill ``arena`` from ``path``, whose tensors are those of its model (``check_weights``)."""
     with _opened(path) as file:
-        names = set(file.keys())
-        if names != set(wanted):
-            odd = sorted(names ^ set(wanted))[0]
-            side = "lacks" if odd in wanted else "has"
-            raise UserError(f"{path} does not hold this model: it {side} the tensor {odd}")
-        for name, view in wanted.items():
-            tensor = file.get_tensor(name)
-            if tensor.shape != view.shape:
-                raise UserError(f"{path} does not hold this model: {name} is {tensor.shape}, not {view.shape}")
-            view[...] = tensor
+        for name, view in arena.named_tensors().items():
+            view[...] = file.get_tensor(name)
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:

@@ -64,7 +64,7 @@ def our_step(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> Callable
         arena.header[:3] += loss.forward(model.forward(x, saved), y, saved)
         model.backward(loss.backward(saved), saved)
         data_parallel.finish()
-        optimizer.step(0.01, 1 / float(arena.header[0]))
+        data_parallel.update(optimizer, 0.01, 1 / float(arena.header[0]))
 
     return step
 

@@ -21,7 +21,16 @@ OPTIONS = [
 OTHERS = [
     name for collective in COLLECTIVES if collective not in ("all_reduce", "barrier") for name in names(collective)
 ]
-WHOLE = ["tree", "flat", "k_nomial", "recursive_doubling", "bine", "chain:segments=1"]
+WHOLE = [
+    "tree",
+    "flat",
+    "k_nomial",
+    "recursive_doubling",
+    "bine",
+    "chain:segments=1",
+    "two_level:inner=tree,outer=flat",
+]
+ADDING = [name for name in OTHERS if find(name).collective in ("reduce_scatter", "reduce", "scan")]
 
 
 def normal(num_elements, dtype, rank):
@@ -81,6 +90,19 @@ def test_adasum(world, algorithm):
     assert len({part.tobytes() for part in world.all_gather(mine)}) == 1
     # equal gradients: their average, which is each of them
     np.testing.assert_allclose(run(world, algorithm, inputs[:1] * world.size, "adasum"), inputs[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("op", ["max", "min", "adasum"])
+@pytest.mark.parametrize("algorithm", ADDING)
+def test_operators_of_other_collectives(world, algorithm, op):
+    inputs = [normal(101, np.float32, rank) for rank in range(world.size)]
+    try:
+        expected = simulate(find(algorithm), inputs, op)[world.rank]
+    except UserError:
+        with pytest.raises(UserError, match="adasum needs reductions of the whole vector"):
+            world.plan(algorithm, inputs[world.rank], op)
+        return
+    assert run(world, algorithm, inputs, op).tobytes() == expected.tobytes()
 
 
 def test_operators_that_do_not_fit(world):

@@ -21,7 +21,7 @@ def make(seed=3, name="mlp", shape=(6,), **options):
 
 def gradients(world, model, arena, x, y, microbatches=1, **options):
     """Return the arena's gradients after one step on this rank's share of (x, y)."""
-    parallel = DataParallel(model, arena, world, **options)
+    parallel = DataParallel(model, arena, world, shard="none", **options)
     loss, saved = SoftmaxCrossEntropy(), Saved(dtype=np.float64)
     mine = share(len(x), world.rank, world.size)
     x, y = x[mine], y[mine]
@@ -71,7 +71,7 @@ def test_rank_zero_gives_the_first_weights(world):
 
 def test_differing_weights_are_named(world):
     model, arena = make()
-    parallel = DataParallel(model, arena, world)
+    parallel = DataParallel(model, arena, world, shard="none")
     parallel.verify("now")
     if world.size > 1:
         if world.rank == world.size - 1:

@@ -45,9 +45,17 @@ def table(world, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("all_reduce", ["ring", "tree", "flat", "native", "auto"])
-def test_images_on_any_number_of_ranks(world, alone, all_reduce):
-    config = dataclasses.replace(IMAGES, parallel=Parallel(all_reduce=all_reduce, bucket_mb=0.05, check_every=3))
+@pytest.mark.parametrize(
+    ("all_reduce", "shard"),
+    [
+        *((name, "auto") for name in ("ring", "tree", "flat", "native", "shared", "auto")),
+        ("auto", "none"),
+        ("ring", "optimizer"),
+    ],
+)
+def test_images_on_any_number_of_ranks(world, alone, all_reduce, shard):
+    parallel = Parallel(all_reduce=all_reduce, shard=shard, bucket_mb=0.05, check_every=3)
+    config = dataclasses.replace(IMAGES, parallel=parallel)
     np.testing.assert_allclose(losses(train(config, world)), losses(train(IMAGES, alone)), atol=1e-4)
 
 

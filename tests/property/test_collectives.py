@@ -1,5 +1,6 @@
 """Every algorithm of every collective by provenance and by numbers, for every P from 1 to 17 and odd lengths."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -19,6 +20,7 @@ from mpitrain.collectives import (
     simulate,
 )
 from mpitrain.collectives.all_reduce import recursive_doubling, ring
+from mpitrain.collectives.operators import check_operator
 from mpitrain.collectives.provenance import Provenance
 from mpitrain.errors import UserError
 
@@ -210,12 +212,61 @@ def test_a_root_of_one_s_own():
         check(make_algorithm(from_zero, root=4), 4)
 
 
+REDUCING = [name for name in EVERYTHING if find(name).collective in ("all_reduce", "reduce_scatter", "reduce", "scan")]
+
+
+def parts_that_count(collective, rank, size, num_elements):
+    """Return where the result of a reducing collective lies on ``rank``, and how many ranks' inputs are in it."""
+    own = slice(num_elements * rank // size, num_elements * (rank + 1) // size)
+    return {
+        "all_reduce": (slice(None), size),
+        "reduce_scatter": (own, size),
+        "reduce": (slice(None) if rank == 0 else slice(0), size),
+        "scan": (slice(None), rank + 1),
+    }[collective]
+
+
 @pytest.mark.parametrize("op", ["max", "min"])
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", REDUCING)
 def test_greatest_and_least(name, op):
-    inputs = [np.random.default_rng(rank).standard_normal(50) for rank in range(6)]
-    for out in simulate(find(name), inputs, op):
-        np.testing.assert_array_equal(out, getattr(np, op)(inputs, axis=0))
+    for size in (1, 2, 3, 6, 8):
+        inputs = [np.random.default_rng(rank).standard_normal(50) for rank in range(size)]
+        for rank, out in enumerate(simulate(find(name), inputs, op)):
+            where, count = parts_that_count(find(name).collective, rank, size, 50)
+            np.testing.assert_array_equal(out[where], getattr(np, op)(inputs[:count], axis=0)[where])
+
+
+WHOLE = [
+    "tree",
+    "flat",
+    "k_nomial",
+    "recursive_doubling",
+    "bine",
+    "chain:segments=1",
+    "two_level:inner=tree,outer=flat",
+]
+WHOLE += ["reduce/binomial", "reduce/chain:segments=1", "scan/hillis_steele"]
+
+
+def test_adasum_rides_where_whole_vectors_are_reduced():
+    rides = []
+    for name in REDUCING:
+        with contextlib.suppress(UserError):
+            check_operator("adasum", find(name), 6)
+            rides.append(name)
+    assert rides == [name for name in WHOLE if ":" not in name]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_adasum_adds_what_is_orthogonal_and_averages_what_is_parallel(name):
+    found = find(name)
+    for size in (1, 2, 3, 6, 8):
+        orthogonal = list(np.diag(np.arange(1.0, size + 1)))
+        parallel = [np.array([3.0, -4.0])] * size
+        for inputs, expected in ((orthogonal, np.cumsum(orthogonal, axis=0)), (parallel, parallel)):
+            for rank, out in enumerate(simulate(found, inputs, "adasum")):
+                where, count = parts_that_count(found.collective, rank, size, size)
+                np.testing.assert_allclose(out[where], expected[count - 1][where], rtol=1e-12)
 
 
 def test_adasum_on_a_tree_of_pairs():
@@ -273,6 +324,10 @@ def everybody_receives_first(rank, size):
         peer = rank ^ 1 if rank ^ 1 < size else 0
         yield Step(recv_from=peer, recv=range(size), reduce=True)
         yield Step(send_to=peer, send=range(size))
+
+
+def everybody_sends_first(rank, size):
+    yield from list(everybody_receives_first(rank, size))[::-1]
 
 
 def a_ring_of_receives(rank, size):
@@ -359,21 +414,40 @@ def a_sum_for_a_scan(rank, size):
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
-        (off_by_one_chunk, "rank 1 sends chunk 0 in its round 0, but rank 0 takes it for chunk 1"),
-        (swapped_peer, r"P = 3: deadlock"),
+        (
+            off_by_one_chunk,
+            "rank 1 sends chunk 0 in its round 0, but rank 0 takes it for chunk 1 in its round 0; both ends must name",
+        ),
+        (swapped_peer, r"P = 3: deadlock: rank 0 \(round 0\) waits for a message from 2, which sends to 1; rank 2"),
         (
             forgotten_last_lap,
             r"P = 2: rank 0 ends without rank 1.s contribution in chunk 0 \(never received\)",
         ),
         (reduce_instead_of_copy, r"rank \d adds rank \d's contribution to chunk \d a second time in its round 1 \(rec"),
+        (reduce_instead_of_copy, r"\); it is the whole sum that arrives: copy it, reduce=False"),
+        (
+            copy_instead_of_reduce,
+            "; rank 1 overwrote it in its round 0 with what rank 0 sent: reduce=True adds instead",
+        ),
         (copy_instead_of_reduce, r"ends without rank 1's contribution in chunk \d \(last received in its round \d"),
-        (message_to_itself, "P = 1: rank 0 of 1, round 0: send_to is the rank itself; a rank cannot message itself"),
+        (
+            message_to_itself,
+            "P = 1: rank 0 of 1, round 0: send_to is the rank itself; a rank cannot message itself; with",
+        ),
         (everybody_receives_first, r"deadlock: rank 0 \(round 0\) waits for a message from 1; rank 1"),
+        (everybody_receives_first, "; all of them receive first: one must send first, or send and receive in one Step"),
+        (
+            everybody_sends_first,
+            "; all of them send first, and nothing is buffered: one must receive first, or do both",
+        ),
         (a_ring_of_receives, r"P = 2: deadlock: rank 0 \(round 0\) waits for a message from 1; rank 1 \(round 0\) w"),
         (copied_while_sent, r"chunk 0 is sent and overwritten at the same time \(a data race\)"),
-        (a_message_too_long, "a message of 2, but rank 0 has room for 1 in its round 0: chunk 0"),
+        (
+            a_message_too_long,
+            r"rank 1 sends 2 in its round 0 \(chunks 0 to 1\), but rank 0 receives 1 in its round 0 \(chunk 0\)",
+        ),
         (nobody_receives, r"deadlock: rank 1 \(round 0\) waits for 0 to receive; rank 0 has finished"),
-        (no_such_rank, "send_to is 1, but ranks go from 0 to 0"),
+        (no_such_rank, "send_to is 1, but there is no rank but 0"),
         (no_such_chunk, "send is 2, but chunks go from 0 to 1"),
         (peer_without_chunk, "send_to and send must both be given or both be None"),
         (not_a_step, "a schedule yields Step objects, not tuple"),

@@ -18,8 +18,8 @@ ENVIRONMENT = os.environ | {
 class Job:
     """An mpirun that is killed when its time is up."""
 
-    def __init__(self, directory, ranks, program, arguments, environment=None):
-        command = ["mpirun", "-n", str(ranks), sys.executable, *program, *map(str, arguments)]
+    def __init__(self, directory, ranks, program, arguments, environment=None, launcher=()):
+        command = ["mpirun", *launcher, "-n", str(ranks), sys.executable, *program, *map(str, arguments)]
         self.process = subprocess.Popen(
             command,
             cwd=directory,
@@ -45,7 +45,7 @@ class Job:
 def mpitrain(tmp_path):
     """Run ``mpirun -n RANKS python -m mpitrain ...`` in tmp_path to its end."""
 
-    def run(ranks, *arguments, program=("-m", "mpitrain"), timeout=90, environment=None):
-        return Job(tmp_path, ranks, program, arguments, environment).end(timeout)
+    def run(ranks, *arguments, program=("-m", "mpitrain"), timeout=90, environment=None, launcher=()):
+        return Job(tmp_path, ranks, program, arguments, environment, launcher).end(timeout)
 
     return run

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mpitrain.arena import HEADER, Arena, Parameter
+from mpitrain.arena import Arena, Parameter
 from mpitrain.errors import UserError
 from mpitrain.layers import init
-from mpitrain.optim import LARS, SGD, Adam, AdamW
+from mpitrain.optim import LARS, SGD, Adam, AdamW, Share
 
 SHAPES = {"a": (3, 5), "b": (5,), "c": (150, 301), "d": (301,), "e": (1,), "f": (20_000,)}
 NOT_DECAYED = ("b", "e")
@@ -91,23 +91,42 @@ def test_against_the_textbook(case, weight_decay, decay_all, dtype, tolerance):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_slices_make_the_same_step(case):
+@pytest.mark.parametrize("num_sources", [1, 2, 5])
+def test_shares_make_the_same_step(case, num_sources):
+    """Two ranks, each with its parts and its own slots, do what one does with all."""
     make, _, options = CASES[case]
-    results = []
-    for cut in (False, True):
-        arena = make_arena()
-        optimizer = make(arena, weight_decay=0.1, **options)
-        middle = arena.parameters[2].start if optimizer.whole_parameters else arena.size // 3
-        for t in range(3):
-            arena.gradients[HEADER:] = np.sin(np.arange(HEADER, arena.size) + t) * (arena.values[HEADER:] != 0)
-            if cut:
-                optimizer.step(0.1, 0.5, 0, middle)
-                optimizer.step(0.1, 0.5, middle, arena.size, count=False)
-            else:
-                optimizer.step(0.1, 0.5)
-        assert optimizer.step_count == 3
-        results.append(arena.values)
-    np.testing.assert_allclose(*results, rtol=1e-13)
+    arenas = [make_arena() for _ in range(3)]
+    a, b = arenas[0].size // 3, arenas[0].size // 2
+    parts = [(slice(0, a), slice(b, arenas[0].size)), (slice(a, b),)]
+    sources = tuple(np.zeros(arenas[0].size) for _ in range(num_sources))
+    squares = np.zeros((len(arenas[0].parameters), 2))  # the same for all
+
+    def sum_over_ranks(array):
+        array[...] = squares
+        return array
+
+    shares = [None, *(Share(p, sources, sum_over_ranks) for p in parts)]
+    optimizers = [make(arena, weight_decay=0.1, **options) for arena in arenas]
+    for t in range(3):
+        gradient = np.sin(np.arange(arenas[0].size) + t) * (arenas[0].values != 0)
+        arenas[0].gradients[:] = gradient
+        for k, source in enumerate(sources):
+            source[:] = gradient * (k + 1) * 2 / (num_sources * (num_sources + 1))
+        for p in arenas[0].parameters:
+            squares[p.index] = np.sum(p.data**2), np.sum(p.grad**2)
+        for optimizer, share in zip(optimizers, shares, strict=True):
+            optimizer.step(0.1, 0.5, share)
+        for arena, others in ((arenas[1], parts[1]), (arenas[2], parts[0])):
+            for part in others:
+                arena.values[part] = arenas[0].values[part]
+        for arena in arenas[1:]:
+            np.testing.assert_allclose(arena.values, arenas[0].values, rtol=1e-12, atol=1e-14)
+    for name, slot in optimizers[0].slots.items():
+        for optimizer, mine, others in ((optimizers[1], *parts), (optimizers[2], *parts[::-1])):
+            for part in mine:
+                np.testing.assert_allclose(optimizer.slots[name][part], slot[part], rtol=1e-12, atol=1e-14)
+            for part in others:
+                assert not optimizer.slots[name][part].any()
 
 
 def test_zero_norms_leave_lars_a_trust_of_1():
@@ -121,12 +140,6 @@ def test_zero_norms_leave_lars_a_trust_of_1():
     np.testing.assert_allclose(w.data, -0.1)
     for p in arena.parameters[1:]:
         np.testing.assert_array_equal(p.data, others[p.name])
-
-
-def test_lars_wants_whole_parameters():
-    arena = make_arena()
-    with pytest.raises(ValueError, match="cuts through f"):
-        LARS(arena).step(0.1, stop=arena.parameters[0].start + 1)
 
 
 def test_only_what_is_needed_is_remembered():

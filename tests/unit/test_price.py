@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mpitrain.collectives import ALL_REDUCE, Algorithm, ScheduleError, Step, find
+from mpitrain.collectives.lockstep import run_lockstep
 from mpitrain.collectives.price import Calibration, Curve, Network, Pricer, Switch, Wire, parse_topology, price
 from mpitrain.collectives.price.exact import exact_times
 from mpitrain.collectives.price.pattern import find_pattern
@@ -145,3 +146,23 @@ def test_an_overlapped_reduction_costs_the_longer_of_the_two():
         calibration = Calibration(wire, wire, Curve.line(4e-6, 0.0), overlap=overlap)
         times = wave_times(Program.of(twice, 2), 9000.0, Network(calibration, Switch(), 2)).finish
         assert times == pytest.approx([2 * (10e-6 + 4e-6) - hidden] * 2)
+
+
+@pytest.mark.parametrize("name", ["ring", "halving_doubling", "double_tree", "all_gather/bruck", "broadcast/chain"])
+def test_chunks_without_an_element_are_not_sent(name):
+    found, size = find(name), 6
+    for num_elements in (0, 1, 2, 5):
+        sent = []
+
+        def read(rank, chunks, num_elements=num_elements, sent=sent):
+            count = found.num_chunks(size)
+            held = sum(num_elements * (c + 1) // count - num_elements * c // count for c in chunks)
+            sent.append(held)
+            return held
+
+        run_lockstep(found, size, read, lambda receiver, sender, payload: None)
+        priced = price(found, size, 4 * num_elements)
+        assert priced.num_messages == sum(held > 0 for held in sent)
+        assert (priced.seconds > 0) == (num_elements > 0)
+    assert price(find("barrier/dissemination"), size, 0).num_messages == size * 3
+    assert price(find("all_to_all/bruck"), size, 4).num_messages == size * 3

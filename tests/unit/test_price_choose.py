@@ -69,7 +69,7 @@ def test_segments_are_chosen_too():
 def rows(table):
     for (name, n), us in table.items():
         native = table["native", n]
-        yield Row(name, 4, n, us, native, native / us, us)
+        yield Row(name, 4, n, us, native, native / us)
 
 
 def test_tune_takes_what_is_faster_by_more_than_a_tie():

@@ -6,8 +6,9 @@ The model is LogGP (Alexandrov, Ionescu, Schauser & Scheiman 1995) with measured
     it posts its messages   after send_overhead if it sends, plus recv_overhead if it receives
     a message moves         when both ends are posted (up to `eager` bytes: when the sender is), for one_way(n)
                             seconds, or exchange(n) where an end is sending and receiving at once
-    the step ends           when its messages have; a reduction then adds reduce(n), and so does each copy of chunks
-                            that do not lie in one piece
+    the step ends           when its messages have; a reduction then adds reduce(n), or reduce_alone(n) where the rank
+                            has not sent in that step (its peer then hardly reduces at the same time, and the memory
+                            is its own), and so does each copy of chunks that do not lie in one piece
     a reduction             runs while the next step's messages move, where the two touch different chunks: the part
                             `overlap` of it is hidden by them, the rest comes first
 """
@@ -20,10 +21,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...errors import UserError
 from .curve import Curve
 
 VERSION = 1
+OPTIONAL_CURVES = ("cold_reduce", "reduce_alone", "cold_reduce_alone")
 DEFAULT = Path(__file__).with_name("default.json")
 FOLDER_VARIABLE = "MPITRAIN_CALIBRATION"
 
@@ -106,10 +110,11 @@ class Calibration:
     ----------
     inside, across : Wire
         Messages between ranks of one node, and of different nodes.
-    reduce, cold_reduce : Curve
-        Seconds to add n bytes to n bytes; and in a buffer that is longer than the caches.
+    reduce, cold_reduce, reduce_alone, cold_reduce_alone : Curve
+        Seconds to add n bytes to n bytes while the peer does the same; in a buffer that is longer than the caches;
+        and while the peer does not (None: as long).
     cache : float
-        Bytes of a buffer that is longer than the caches; up to a quarter of that it is within.
+        A rank's part of the last cache in bytes: a buffer of twice that is out of the caches, one of a quarter within.
     overlap : float
         Part of a reduction that messages can hide, 0 to 1.
     launch : float
@@ -143,12 +148,26 @@ class Calibration:
     best: list[tuple[float, str, float, float]] = field(default_factory=list)
     cold_reduce: Curve | None = None
     cache: float = 1 << 24
+    reduce_alone: Curve | None = None
+    cold_reduce_alone: Curve | None = None
 
     def at(self, num_bytes: float) -> "Calibration":
         """Return the calibration for a buffer of ``num_bytes``."""
-        share = min(1.0, max(0.0, math.log2(max(num_bytes, 1.0) / self.cache) / 2.0 + 1.0))
-        reduce = self.reduce.blend(self.cold_reduce or self.reduce, share)
-        return replace(self, inside=self.inside.at(share), across=self.across.at(share), reduce=reduce)
+        share = min(1.0, max(0.0, (math.log2(max(num_bytes, 1.0) / self.cache) + 2.0) / 3.0))
+        alone = self.reduce_alone or self.reduce
+        return replace(
+            self,
+            inside=self.inside.at(share),
+            across=self.across.at(share),
+            reduce=self.reduce.blend(self.cold_reduce or self.reduce, share),
+            reduce_alone=alone.blend(self.cold_reduce_alone or alone, share),
+        )
+
+    def work(self, num_bytes: np.ndarray, sends: np.ndarray) -> np.ndarray:
+        """Return the seconds to reduce ``num_bytes`` in steps in which the rank ``sends`` (bool) or not."""
+        if self.reduce_alone is None:
+            return self.reduce(num_bytes)
+        return np.where(sends, self.reduce(num_bytes), self.reduce_alone(num_bytes))
 
     @classmethod
     def line(cls, alpha: float, beta: float, gamma: float, overhead: float = 0.0) -> "Calibration":
@@ -176,7 +195,7 @@ class Calibration:
             "native": self.native.points if self.native else None,
             "measured": {name: curve.points for name, curve in self.measured.items()},
             "best": [list(row) for row in self.best],
-            "cold_reduce": self.cold_reduce.points if self.cold_reduce else None,
+            **{name: curve.points if (curve := getattr(self, name)) else None for name in OPTIONAL_CURVES},
             "cache": self.cache,
         }
 
@@ -198,8 +217,8 @@ class Calibration:
             Curve(data["native"]) if data["native"] else None,
             {name: Curve(points) for name, points in data["measured"].items()},
             [(row[0], row[1], row[2], row[3]) for row in data["best"]],
-            Curve(data["cold_reduce"]) if data["cold_reduce"] else None,
-            data["cache"],
+            cache=data["cache"],
+            **{name: Curve(data[name]) for name in OPTIONAL_CURVES if data.get(name)},
         )
 
 
@@ -228,7 +247,7 @@ def load_calibration(path: str | Path = DEFAULT) -> Calibration:
         raise UserError(f"cannot read the calibration {path}: {error.strerror}") from None
     except UserError as error:
         raise UserError(f"cannot use the calibration {path}: {error}") from None
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
         raise UserError(
             f"the calibration {path} is damaged; write it again with mpitrain collective calibrate"
         ) from None

@@ -71,7 +71,8 @@ class _Rank:
         assert self.step is not None
         before, work = self.step, 0.0
         if works(before):
-            work = float(self._network.calibration.reduce(chunk_bytes * len(as_chunks(before.recv))))
+            num_bytes = np.array(chunk_bytes * len(as_chunks(before.recv)))
+            work = float(self._network.calibration.work(num_bytes, np.array(before.send_to is not None)))
         self._post(work, before, chunk_bytes)
 
     def _post(self, work: float = 0.0, before: Step | None = None, chunk_bytes: float = 0.0) -> None:

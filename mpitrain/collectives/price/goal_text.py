@@ -17,8 +17,10 @@ Source: Hoefler, Schneider & Lumsdaine 2010, "LogGOPSim: simulating large-scale 
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from ..algorithm import Algorithm
-from ..step import Chunks, as_chunks, chunk_runs
+from ..step import Step, as_chunks, chunk_runs
 from .calibration import Calibration
 from .exact import works
 
@@ -51,7 +53,7 @@ def _rank_lines(
     for step in algorithm(rank, size):
         if len(chunk_runs(step.send)) > 1:
             number += 1
-            yield f"l{number}: calc {_work(step.send, chunk_bytes, calibration)}"
+            yield f"l{number}: calc {_ns(float(calibration.reduce(chunk_bytes * len(as_chunks(step.send)))))}"
             yield from (f"l{number} requires {label}" for label in ended)
             ended = [f"l{number}"]
         begun: list[str] = []
@@ -65,14 +67,15 @@ def _rank_lines(
             yield from (f"l{number} requires {label}" for label in ended)
         if works(step):
             number += 1
-            yield f"l{number}: calc {_work(step.recv, chunk_bytes, calibration)}"
+            yield f"l{number}: calc {_work(step, chunk_bytes, calibration)}"
             yield from (f"l{number} requires {label}" for label in begun)
             begun = [f"l{number}"]
         ended = begun or ended
 
 
-def _work(chunks: Chunks, chunk_bytes: float, calibration: Calibration) -> int:
-    return _ns(float(calibration.reduce(chunk_bytes * len(as_chunks(chunks)))))
+def _work(step: Step, chunk_bytes: float, calibration: Calibration) -> int:
+    num_bytes = np.array(chunk_bytes * len(as_chunks(step.recv)))
+    return _ns(float(calibration.work(num_bytes, np.array(step.send_to is not None))))
 
 
 def _ns(seconds: float) -> int:

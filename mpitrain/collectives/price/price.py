@@ -4,11 +4,13 @@ Textbook formulas (Thakur, Rabenseifner & Gropp 2005; Chan, Heimlich, Purkayasth
 for one algorithm; this reads the schedule itself, so that an algorithm of one's own has a price as well.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import islice
 
 from ...errors import UserError
 from ..algorithm import Algorithm
+from ..relabel import on_elements
 from ..step import Schedule
 from .calibration import Calibration, load_calibration
 from .pattern import Pattern, find_pattern
@@ -18,6 +20,8 @@ from .topology import Network, Switch
 from .waves import Times, wave_times
 
 FOLLOWED = 4_000_000
+SHORTENED = 200_000  # steps up to which chunks without an element are looked for
+ELEMENT_BYTES = 4.0  # of float32
 EXACT, BY_SYMMETRY, EXTRAPOLATED = "exact", "by symmetry", "extrapolated"
 
 
@@ -95,7 +99,8 @@ class Pricer:
         chunk_bytes = num_bytes * self.algorithm.chunk_share(self.size)
         times: Times
         if self._program is not None:
-            program, how = self._program, EXACT
+            program, chunk_bytes = self._without_empty(self._program, num_bytes, chunk_bytes)
+            how = EXACT
             times = wave_times(program, chunk_bytes, network)
             sends = program.send_to >= 0
             num_messages = int(sends.sum())
@@ -113,6 +118,16 @@ class Pricer:
         return Price(
             self.algorithm.name, self.size, num_bytes, seconds, rounds, num_messages, chunks * chunk_bytes, how
         )
+
+    def _without_empty(self, program: Program, num_bytes: float, chunk_bytes: float) -> tuple[Program, float]:
+        """Return the program and the length of its chunks, without those that have no element: nobody sends them."""
+        num_elements = math.ceil(num_bytes / ELEMENT_BYTES)
+        num_chunks = self.algorithm.num_chunks(self.size) // self.algorithm.buffers
+        goal = self.algorithm.goal
+        sent_if_empty = not goal.once or not goal.same_chunks  # a barrier's; all_to_all's have an element each
+        if num_elements >= num_chunks or len(program.rank) > SHORTENED or sent_if_empty:
+            return program, chunk_bytes
+        return Program.of(on_elements(self.algorithm, num_chunks, num_elements), self.size), ELEMENT_BYTES
 
 
 def price(

@@ -68,7 +68,7 @@ def _make_round(pattern: Pattern, k: int, chunk_bytes: float, network: Network) 
     rank = np.arange(size)
     blocks = size // pattern.num_classes
     columns = pattern.send_by, pattern.recv_by, pattern.send_chunks, pattern.packed, pattern.worked, pattern.hidden
-    send_by, recv_by, send_chunks, *works = (np.tile(column[:, k], blocks) for column in columns)
+    send_by, recv_by, send_chunks, packed, worked, hidden = (np.tile(column[:, k], blocks) for column in columns)
     sends, receives = send_by != 0, recv_by != 0
     receiver, sender = (rank + send_by) % size, (rank + recv_by) % size
     sides = rank, np.where(sends, receiver, -1), np.where(receives, sender, -1)
@@ -78,9 +78,10 @@ def _make_round(pattern: Pattern, k: int, chunk_bytes: float, network: Network) 
     cost[sends] = network.transfer(*message, (receives | sends[receiver])[sends])
     eager[sends] = network.eager(*message)
     reduce = network.calibration.reduce
-    packing, work, waiting = (np.where(chunks, reduce(chunks * chunk_bytes), 0.0) for chunks in works)
-    before, hidden = network.overhead(*sides) + packing, network.calibration.overlap * waiting
-    return _Round(receiver, sender, sends, receives, before, network.gap(*sides), cost, eager, work, hidden)
+    packing, waiting = (np.where(chunks, reduce(chunks * chunk_bytes), 0.0) for chunks in (packed, hidden))
+    work = np.where(worked, network.calibration.work(worked * chunk_bytes, sends), 0.0)
+    before, waiting = network.overhead(*sides) + packing, network.calibration.overlap * waiting
+    return _Round(receiver, sender, sends, receives, before, network.gap(*sides), cost, eager, work, waiting)
 
 
 def _fold(rounds: list[_Round], pattern: Pattern) -> list[_Round]:

@@ -62,8 +62,8 @@ class _Run:
         self.end = np.zeros(num_steps)
         self.open = (program.send_to != IDLE).astype(np.int8) + (program.recv_from != IDLE)
         self.num_bytes = program.send_chunks * chunk_bytes
-        reduce = network.calibration.reduce
-        self.work = np.where(program.worked, reduce(program.worked * chunk_bytes), 0.0)
+        reduce, sends = network.calibration.reduce, program.send_to != IDLE
+        self.work = np.where(program.worked, network.calibration.work(program.worked * chunk_bytes, sends), 0.0)
         self.hidden = network.calibration.overlap * np.where(program.hidden, reduce(program.hidden * chunk_bytes), 0.0)
         sides = program.rank, program.send_to, program.recv_from
         self.before = network.overhead(*sides) + np.where(program.packed, reduce(program.packed * chunk_bytes), 0.0)

@@ -123,6 +123,16 @@ class Writer:
         if self._last_thread.ident is not None:
             self._last_thread.join()
 
+    def abandon(self) -> None:
+        """Wait for this rank's threads, and complete nothing: other ranks are lost."""
+        for thread in (self._thread, self._last_thread):
+            if thread.ident is not None:
+                thread.join()
+        if self.running:
+            with contextlib.suppress(OSError):
+                self._file.close()
+        self.running = False
+
     def _create(self) -> int | None:
         """Create the file on rank 0; return where its data begin, or None on all ranks if that cannot be."""
         answer: tuple[str | None, int] = (None, 0)

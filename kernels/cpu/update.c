@@ -1,0 +1,128 @@
+// Optimizers: gradients of several ranks are summed and the weights updated in one pass, so that the sum never leaves
+// the first cache. Memory-bound: n elements of each source are read, n of w and of each slot read and written.
+//
+// sources are addresses, of n floats each, summed in their order; decayed holds the begins and ends of what decays.
+// Oracle: ops/update.py. Elements are rounded alike wherever they lie, so slices give what the whole gives.
+
+#define CHUNK 2048
+
+// g = the sum of n elements of all sources from ``at`` on: in ``own``, or in place if there is only one
+static const float *sum_chunk(const Arg *sources, long at, long n, float *own) {
+    const float *first = (const float *)(intptr_t)sources->l[0] + at;
+    if (sources->size == 1) return first;
+    const float *second = (const float *)(intptr_t)sources->l[1] + at;
+    EACH for (long i = 0; i < n; i++) own[i] = first[i] + second[i];
+    for (long k = 2; k < sources->size; k++) {
+        const float *next = (const float *)(intptr_t)sources->l[k] + at;
+        EACH for (long i = 0; i < n; i++) own[i] += next[i];
+    }
+    return own;
+}
+
+// Where the decay changes next, from ``at`` on (at most ``stop``); *decays says what holds until there
+static long next_change(const Arg *decayed, long at, long stop, int *decays) {
+    *decays = 0;
+    for (long i = 0; i + 1 < decayed->size; i += 2) {
+        if (at < decayed->l[i]) return MIN(stop, decayed->l[i]);
+        if (at < decayed->l[i + 1]) {
+            *decays = 1;
+            return MIN(stop, decayed->l[i + 1]);
+        }
+    }
+    return stop;
+}
+
+static double squares_of(const float *g, long n) {
+    vec lanes[4] = {};
+    long i = 0;
+    for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
+        UNROLL for (int k = 0; k < 4; k++) lanes[k] += LOAD(g + i + k * WIDTH) * LOAD(g + i + k * WIDTH);
+    }
+    float total = sum(lanes[0] + lanes[1]) + sum(lanes[2] + lanes[3]);
+    for (; i < n; i++) total += g[i] * g[i];
+    return total;
+}
+
+static void sum_sources_part(const void *context, long begin, long end, int thread) {
+    const Arg *a = context;
+    float own[CHUNK];
+    for (long at = begin; at < end; at += CHUNK) {
+        const long n = MIN(CHUNK, end - at);
+        const float *g = sum_chunk(a, at, n, own);
+        if (thread < a[3].size) a[3].d[thread] += squares_of(g, n);
+        for (long k = 0; k < a[1].size; k++) memmove((float *)(intptr_t)a[1].l[k] + at, g, 4 * n);
+    }
+}
+
+// y = the sum of all sources, for each target y, which may be a source; squares (one place for each thread, or none)
+// grow by |y|^2
+KERNEL(sum_sources) { // sources, targets, count, squares
+    COVER(a[0].size > 0 && (!a[3].size || a[3].size >= num_threads()));
+    parallel(sum_sources_part, a, a[2].i, 0.25 * (a[0].size + a[1].size));
+    return 1;
+}
+
+static void sgd_chunk(const float *g, float *w, float *v, long n, float scale, float decay, float momentum, int nesterov) {
+    if (!v) {
+        EACH for (long i = 0; i < n; i++) w[i] -= scale * g[i] + decay * w[i];
+    } else if (!nesterov) {
+        EACH for (long i = 0; i < n; i++) {
+            v[i] = momentum * v[i] + (scale * g[i] + decay * w[i]);
+            w[i] -= v[i];
+        }
+    } else {
+        EACH for (long i = 0; i < n; i++) {
+            const float step = scale * g[i] + decay * w[i];
+            v[i] = momentum * v[i] + step;
+            w[i] -= step + momentum * v[i];
+        }
+    }
+}
+
+static void sgd_part(const void *context, long begin, long end, int thread) {
+    const Arg *a = context;
+    float own[CHUNK];
+    for (long at = begin; at < end;) {
+        int decays;
+        const long n = MIN(CHUNK, next_change(&a[3], at, end, &decays) - at);
+        const float *g = sum_chunk(a, at, n, own);
+        float *v = a[2].size ? a[2].f + at : 0;
+        sgd_chunk(g, a[1].f + at, v, n, (float)a[4].x, decays ? (float)a[5].x : 0, (float)a[6].x, (int)a[7].i);
+        at += n;
+    }
+}
+
+KERNEL(sgd_update) { // sources, w, v (empty without momentum), decayed, scale, decay, momentum, nesterov
+    COVER(a[0].size > 0 && (!a[2].size || a[2].size == a[1].size));
+    parallel(sgd_part, a, a[1].size, 0.25 * (a[0].size + 4));
+    return 1;
+}
+
+static void adam_part(const void *context, long begin, long end, int thread) {
+    const Arg *a = context;
+    const float scale = (float)a[5].x, beta1 = (float)a[8].x, beta2 = (float)a[9].x;
+    const float rest1 = (float)(1 - a[8].x), rest2 = (float)(1 - a[9].x), rate = (float)a[10].x, eps = (float)a[11].x;
+    float own[CHUNK];
+    for (long at = begin; at < end;) {
+        int decays;
+        const long n = MIN(CHUNK, next_change(&a[4], at, end, &decays) - at);
+        const float *grad = sum_chunk(a, at, n, own);
+        const float l2 = decays ? (float)a[6].x : 0, keep = decays ? (float)(1 - a[7].x) : 1;
+        float *w = a[1].f + at, *m = a[2].f + at, *v = a[3].f + at;
+        EACH for (long i = 0; i < n; i++) {
+            const float g = scale * grad[i] + l2 * w[i];
+            m[i] = beta1 * m[i] + rest1 * g;
+            v[i] = beta2 * v[i] + rest2 * (g * g);
+            w[i] = keep * w[i] - rate * (m[i] / (__builtin_sqrtf(v[i]) + eps));
+        }
+        at += n;
+    }
+}
+
+// sources, w, m, v, decayed, scale, l2 (added to the gradient), shrink (of the weight itself), beta1, beta2,
+// rate and eps with the corrections of both moments folded in
+KERNEL(adam_update) {
+    COVER(a[0].size > 0 && a[2].size == a[1].size && a[3].size == a[1].size);
+    parallel(adam_part, a, a[1].size, 0.25 * (a[0].size + 8));
+    return 1;
+}

@@ -1,0 +1,68 @@
+"""``mpitrain doctor``: look at the ranks of a job, say what is wrong and what to do about it."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .options import parse_options
+
+if TYPE_CHECKING:
+    from ..comm.doctor import Finding
+    from ..comm.world import World
+    from .main import Job
+DESCRIPTION = (
+    "Look at the ranks of a job before training on them: mpirun -n 4 python -m mpitrain doctor, "
+    "also under srun, or alone. Exit code 1 if something would break training."
+)
+MARKS = {"ok": "ok", "warn": "!", "bad": "BAD"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """Options of doctor."""
+
+    json: bool = False
+    """Print the findings as JSON."""
+
+
+def parse(argv: list[str], speaks: bool) -> "Job":
+    """Return the job that ``argv`` asks for."""
+    options = parse_options(DoctorOptions, argv, command="doctor", description=DESCRIPTION, speaks=speaks)
+    return lambda world: consult(options, world)
+
+
+def consult(options: DoctorOptions, world: "World") -> int:
+    """Examine all ranks, print the findings on rank 0, and return the exit code."""
+    from .. import native
+    from ..comm.doctor import diagnose
+    from ..comm.probe import probe
+    from ..comm.sweep import sweep
+    from ..device import CPU, look
+
+    CPU.use_threads(world.cores)
+    sight = look("auto", world.surroundings[0])
+    ranks = probe(world, sight=sight, native=native.why if native.library is not None else f"NumPy ({native.why})")
+    findings = diagnose(ranks, sweep(world))
+    if world.rank == 0:
+        show(findings, options)
+    return int(any(finding.level == "bad" for finding in findings))
+
+
+def show(findings: list["Finding"], options: DoctorOptions) -> None:
+    """Print findings in three columns, what to do about one below it."""
+    if options.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+        return
+    width = max(len(finding.about) for finding in findings)
+    for finding in findings:
+        print(f"{MARKS[finding.level]:4}{finding.about:{width}}  {finding.text}")
+        if finding.fix:
+            print(f"{'':4}{'':{width}}  -> {finding.fix}")
+    levels = [finding.level for finding in findings]
+    if "bad" in levels:
+        print("training will not work like this")
+    elif "warn" in levels:
+        print("training will work; what is marked with ! costs speed or safety")
+    else:
+        print("nothing stands in the way of training")

@@ -1,0 +1,126 @@
+"""Every rank updates its share of the weights only, in the memory of its node (ZeRO stage 1 without messages).
+
+A rank sums its slice of all ranks' gradients straight from where backward has put them, and updates its slice of the
+node's only copy of the weights in the same pass, while the sum is in its cache. It keeps the optimizer's slots of
+that slice only. Two meetings a step, no messages, whatever the number of ranks and parameters:
+
+    backward | meet: all gradients are there, nobody reads weights | update | meet: all is updated | forward
+
+Cost, n bytes of parameters: a rank reads n of gradients and reads and writes 1/P of weights and slots; an all-reduce
+and a whole update read n, write n, and then read and write all weights and slots on every rank.
+
+Source: Rajbhandari et al. 2020, "ZeRO: memory optimizations toward training trillion parameter models" (stage 1).
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..arena import HEADER, Arena, Parameter
+from ..comm.commons import Commons
+from ..comm.world import World
+from ..device import ALIGNMENT
+from ..ops.update import addresses_of, sum_sources
+from ..optim import BLOCK, Optimizer, Share
+from .buckets import Bucket
+
+
+class Sharded:
+    """Moves the arena into the memory of the node, and updates it there.
+
+    Parameters
+    ----------
+    arena : Arena
+        Equal on all ranks.
+    world : World
+        All its ranks on one node.
+    commons : Commons
+        Of as many elements.
+
+    Attributes
+    ----------
+    own : tuple of slice
+        The part of the weights that this rank updates, and of the optimizer's slots that are right on it.
+    """
+
+    bytes_per_step = messages_per_step = 0
+    sharded = True
+
+    def __init__(self, arena: Arena, world: World, commons: Commons):
+        self._arena, self._world, self._commons = arena, world, commons
+        if world.rank == 0:
+            commons.values[...] = arena.values
+        commons.meet("moving the weights")
+        arena.move(commons.values, commons.own)
+        self.algorithms, self.reasons = ["shared"], list[str]()
+        self.buckets = [Bucket(0, arena.size, len(arena.parameters))]
+        self._slices = [cut_slice(arena, world.size, rank) for rank in range(world.size)]
+        self.own: tuple[slice, ...] = (self._slices[world.rank],)
+        self._unsummed = Share(self.own, commons.gradients, world.sum)
+        self._summed = Share(self.own, (commons.own,), world.sum)
+        self._share = self._unsummed
+        self._sums = list(self._cut_sums())
+        self._open = False
+
+    def begin(self) -> None:
+        """Let nobody write what another rank may still read."""
+        self._close()
+        self._share = self._unsummed
+
+    def ready(self, p: Parameter) -> None:
+        """Nothing: a rank sums when its own backward is done."""
+
+    def finish(self) -> None:
+        """Return when all gradients can be read; the arena's header holds its sum over the ranks."""
+        self._commons.boards[self._world.rank][...] = self._arena.header
+        self._commons.meet("backward")
+        self._open = True
+        np.sum(self._commons.boards, axis=0, out=self._arena.header)
+
+    def norm(self) -> float:
+        """Return the norm of the summed gradients; from here on this rank's slice of them is in its own arena."""
+        squares = math.fsum(sum_sources(*block) for block in self._sums)
+        self._share = self._summed
+        return math.sqrt(self._world.sum(np.array([squares]))[0])
+
+    def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
+        """Update this rank's slice of the weights; return when all slices are."""
+        optimizer.step(lr, scale, self._share)
+        self._close()
+
+    def gather(self, array: np.ndarray) -> None:
+        """Make all of ``array``, a slot of the optimizer, right on every rank."""
+        for rank, part in enumerate(self._slices):
+            self._world.broadcast(array[part], rank)
+
+    def free(self) -> None:
+        """Move the arena back into memory of this rank's own."""
+        self._close()
+        self._arena.move(self._commons.values.copy(), np.zeros_like(self._commons.own))
+        self._commons.free()
+
+    def describe(self) -> str:
+        """Return it in a few words."""
+        size = self._arena.gradients.nbytes / 1024
+        return f"each rank sums and updates 1/{self._world.size} of {size:,.0f} KiB, in shared memory"
+
+    def _cut_sums(self) -> Iterator[tuple[np.ndarray, list[np.ndarray], np.ndarray, np.ndarray]]:
+        """Yield the arguments of ``sum_sources`` for each block of this rank's slice."""
+        part, scratch = self._slices[self._world.rank], np.empty(BLOCK, self._arena.dtype)
+        for start in range(part.start, part.stop, BLOCK):
+            block = slice(start, min(start + BLOCK, part.stop))
+            target, sources = self._commons.own[block], [source[block] for source in self._commons.gradients]
+            yield target, sources, addresses_of([*sources, target]), scratch[: len(target)]
+
+    def _close(self) -> None:
+        if self._open:
+            self._commons.meet("the update")
+        self._open = False
+
+
+def cut_slice(arena: Arena, size: int, rank: int) -> slice:
+    """Return the part of the arena that ``rank`` updates: whole cache lines, as many as the others' or one more."""
+    line = ALIGNMENT // arena.dtype.itemsize
+    lines = (arena.size - HEADER) // line
+    return slice(HEADER + line * (lines * rank // size), HEADER + line * (lines * (rank + 1) // size))

@@ -1,0 +1,15 @@
+"""The doctor as it is called."""
+
+import json
+
+import pytest
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_doctor_looks_at_the_ranks(mpitrain, ranks):
+    code, out, err = mpitrain(ranks, "doctor", "--json")
+    assert code == 0, err
+    found = {finding["about"]: finding for finding in json.loads(out[out.index("[") : out.rindex("]") + 1])}
+    assert found["sums"]["level"] == found["versions"]["level"] == "ok"
+    assert ("links inside nodes" in found) == (ranks > 1)
+    assert "bad" not in {finding["level"] for finding in found.values()}

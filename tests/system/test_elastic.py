@@ -1,0 +1,74 @@
+"""Ranks are lost, the others finish: under Open MPI's mpirun --with-ft ulfm; elsewhere the job ends."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FAULTS = Path(__file__).parent.parent / "faults"
+sys.path.insert(0, str(FAULTS))
+import campaign  # noqa: E402
+
+OPEN_MPI = "Open MPI" in subprocess.run([shutil.which("mpirun"), "--version"], capture_output=True, text=True).stdout
+elastic_only = pytest.mark.skipif(not OPEN_MPI, reason="only Open MPI lets ranks survive")
+OPTIONS = ("--model", "mlp", "--epochs", 3, "--out", "run", "--progress", "none", "--elastic", "--timeout", 5)
+
+
+def doomed(mpitrain, tmp_path, ranks, fault, *options):
+    program, environment = (str(FAULTS / "doomed.py"), json.dumps(fault)), {"DEALT": str(tmp_path / "dealt")}
+    launcher = ("--with-ft", "ulfm") if OPEN_MPI else ()
+    return mpitrain(ranks, *OPTIONS, *options, program=program, environment=environment, launcher=launcher)
+
+
+@elastic_only
+@pytest.mark.parametrize(
+    ("lost", "point", "call"),
+    [([2], "step", 30), ([0], "wait", 30), ([1, 3], "backward", 51), ([0, 1, 2], "start", 40), ([1], "evaluate", 1)],
+)
+def test_the_others_finish_what_was_begun(mpitrain, tmp_path, lost, point, call):
+    fault = {"kind": "kill", "ranks": lost, "point": point, "call": call}
+    _, _, err = doomed(mpitrain, tmp_path, 4, fault)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["ranks"] == 4 - len(lost), err
+    assert sorted(rank for loss in report["losses"] for rank in loss["ranks"]) == lost
+    epochs = campaign.used(tmp_path / "dealt")
+    assert [sorted(epochs[e]) for e in (1, 2, 3)] == [list(range(campaign.SAMPLES))] * 3
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines if line["kind"] == "epoch"] == [1, 2, 3]
+
+
+@elastic_only
+def test_it_is_the_same_training_as_without_a_loss(mpitrain, tmp_path):
+    doomed(mpitrain, tmp_path, 3, {"kind": "kill", "ranks": [1], "point": "wait", "call": 33})
+    with_loss = json.loads((tmp_path / "run" / "report.json").read_text())
+    shutil.rmtree(tmp_path / "run")
+    doomed(mpitrain, tmp_path, 2, None)
+    without = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert with_loss["test"]["loss"] == pytest.approx(without["test"]["loss"], rel=1e-3)
+
+
+@elastic_only
+def test_a_rank_that_is_stopped_is_killed_and_gone_without(mpitrain, tmp_path):
+    _, _, err = doomed(mpitrain, tmp_path, 3, {"kind": "stop", "ranks": [0], "point": "step", "call": 30})
+    assert "rank 0 is stopped by a signal (SIGSTOP)" in err
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["ranks"] == 2
+
+
+@pytest.mark.skipif(OPEN_MPI, reason="where ranks cannot be lost")
+def test_elsewhere_the_job_ends_and_says_so_before(mpitrain, tmp_path):
+    options = ("--checkpoint-every", 7)
+    code, out, _ = doomed(
+        mpitrain,
+        tmp_path,
+        3,
+        {"kind": "kill", "ranks": [1], "point": "step", "call": 30},
+        *options,
+        "--progress",
+        "lines",
+    )
+    assert code != 0
+    assert "not elastic: a lost rank ends this job" in out
+    assert doomed(mpitrain, tmp_path, 2, None, *options, "--resume", "auto")[0] == 0
