@@ -22,6 +22,7 @@ import numpy as np
 from .device import ALIGNMENT, CPU, Device
 
 HEADER = 16  # elements: a cache line of float32
+TOTALS = 3  # of them, the first: weight, loss, correct
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -97,7 +98,8 @@ class Arena:
     values, gradients : (size,) arrays of ``dtype``, aligned to 64 bytes
     states : (num_state,) array
     parameters : list of Parameter, in arena order
-    header : (HEADER,) view of ``gradients``
+    header : (HEADER,) array of the host
+        A view of ``gradients`` where these are the host's; else a copy, which ``put_header`` and ``get_header`` move.
     on_ready : callable(Parameter) or None
         Called when the gradient of a parameter is complete for this step.
     """
@@ -121,10 +123,9 @@ class Arena:
         for index, p in enumerate(self.parameters):
             p.index, p.start, p.stop, p._arena = index, self.size, self.size + p.size, self
             self.size = _align(p.stop, self.dtype)
-        self._bind(device.zeros((self.size,), self.dtype), (gradient_device or device).zeros((self.size,), self.dtype))
-        for p in self.parameters:
-            rng = np.random.default_rng([seed, zlib.crc32(p.name.encode())])
-            p.data[...] = p.init(rng, p.shape)
+        self.device = device
+        values = device.from_host(self._first_values(seed))
+        self._bind(values, (gradient_device or device).zeros((self.size,), self.dtype))
         self.states = device.zeros((sum(s.size for s in self.state_list),), self.dtype)
         start = 0
         for s in self.state_list:
@@ -136,6 +137,13 @@ class Arena:
     def num_parameters(self) -> int:
         """The number of trainable scalars (padding not counted)."""
         return sum(p.size for p in self.parameters)
+
+    def _first_values(self, seed: int) -> np.ndarray:
+        values = CPU.zeros((self.size,), self.dtype)
+        for p in self.parameters:
+            rng = np.random.default_rng([seed, zlib.crc32(p.name.encode())])
+            values[p.start : p.stop].reshape(p.shape)[...] = p.init(rng, p.shape)
+        return values
 
     def move(self, values: np.ndarray, gradients: np.ndarray) -> None:
         """Live in other buffers from now on: ``values`` (size,) holds what it shall hold, gradients start as zeros.
@@ -152,7 +160,8 @@ class Arena:
 
     def _bind(self, values: np.ndarray, gradients: np.ndarray) -> None:
         self.values, self.gradients = values, gradients
-        self.header = gradients[:HEADER]
+        self._on_host = isinstance(gradients, np.ndarray)
+        self.header = gradients[:HEADER] if self._on_host else self.device.pinned_empty((HEADER,), self.dtype)
         for p in self.parameters:
             p.data = values[p.start : p.stop].reshape(p.shape)
             p.grad = gradients[p.start : p.stop].reshape(p.shape)
@@ -161,8 +170,26 @@ class Arena:
         """Forget all gradients; the next ``microbatches`` backward passes add up to one step."""
         self._microbatches = microbatches
         self.header.fill(0)
+        if not self._on_host:
+            self.gradients[:HEADER].fill(0)
         for p in self.parameters:
             p._writes = 0
+
+    def add_totals(self, totals: Any) -> None:
+        """Add the sums that a loss gave, at the header's start; a device adds its own where they are."""
+        place = (self.header if self._on_host else self.gradients)[:TOTALS]
+        np.add(place, totals, out=place)
+
+    def put_header(self) -> None:
+        """Bring the header to where the gradients are, before its bucket goes; what the losses added is there."""
+        if not self._on_host:
+            self.device.compute.copy(self.gradients[TOTALS:HEADER], self.header[TOTALS:])
+
+    def get_header(self) -> None:
+        """Bring the header back when its bucket has come: the one time in a step that the host waits for a device."""
+        if not self._on_host:
+            self.device.compute.copy(self.header, self.gradients[:HEADER])
+            self.device.compute.record().wait()
 
     def end_backward(self) -> None:
         """Zero the gradient of each parameter that no backward has written, and report it ready."""

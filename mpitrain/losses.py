@@ -3,8 +3,7 @@
 The optimizer divides gradients once by the global weight.
 """
 
-import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +13,10 @@ from .saved import Saved
 
 
 class Totals(NamedTuple):
-    """Sums over the samples of a batch: add them up over ranks and microbatches, then divide by ``weight``."""
+    """Sums over the samples of a batch: add them up over ranks and microbatches, then divide by ``weight``.
+
+    On a GPU a loss gives an array (3,) of the device instead; ``Arena.add_totals`` and ``Device.to_host`` take both.
+    """
 
     weight: float  # what the means are over: counted targets, or elements
     loss: float
@@ -59,41 +61,21 @@ class SoftmaxCrossEntropy(Loss):
 
     def forward(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> Totals:
         """Return (counted targets, their loss, how many of them are the largest output)."""
-        num_classes = outputs.shape[-1]
-        targets, counted = self._classes(targets.reshape(-1), num_classes)
-        logits = outputs.reshape(len(targets), num_classes)
+        if not np.issubdtype(targets.dtype, np.integer):
+            raise UserError(f"cross-entropy needs integer targets (class numbers), but they are {targets.dtype}")
+        logits = outputs.reshape(targets.size, outputs.shape[-1])
         exponentials = saved.empty(self, "exponentials", logits.shape)
-        sums = saved.empty(self, "sums", (len(targets), 1))
-        losses = ops.softmax_cross_entropy(logits, targets, self.label_smoothing, exponentials, sums)
-        right = logits.argmax(axis=1) == targets
-        saved[self] = exponentials, sums, targets, counted, outputs.shape
-        if counted is None:
-            return Totals(float(len(targets)), float(losses.sum(dtype=np.float64)), float(np.count_nonzero(right)))
-        weight, correct = np.count_nonzero(counted), np.count_nonzero(right & counted)
-        return Totals(float(weight), float(losses.sum(dtype=np.float64, where=counted)), float(correct))
+        sums = saved.empty(self, "sums", (targets.size + 1, 3))
+        classes, smoothing = targets.reshape(-1), self.label_smoothing
+        totals, kept = ops.cross_entropy(logits, classes, smoothing, self.ignore_index, exponentials, sums)
+        saved[self] = exponentials, kept, outputs.shape
+        return _totals(totals)
 
     def backward(self, saved: Saved) -> np.ndarray:
         """Return softmax(outputs) - smoothed one-hot targets, 0 for ignored targets."""
-        exponentials, sums, targets, counted, shape = saved[self]
-        ops.softmax_cross_entropy_dx(exponentials, sums, targets, self.label_smoothing, counted)
+        exponentials, kept, shape = saved[self]
+        ops.cross_entropy_dx(exponentials, kept, self.label_smoothing)
         return exponentials.reshape(shape)
-
-    def _classes(self, targets: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return targets that are all in [0, K), and which of them count (None for all)."""
-        if not np.issubdtype(targets.dtype, np.integer):
-            raise UserError(f"cross-entropy needs integer targets (class numbers), but they are {targets.dtype}")
-        low, high = targets.min(initial=0), targets.max(initial=0)
-        if low >= 0 and high < num_classes and self.ignore_index < 0:
-            return targets, None  # the usual case, decided without looking at each target
-        counted = targets != self.ignore_index
-        targets = np.where(counted, targets, 0)
-        for found in (targets.min(initial=0), targets.max(initial=0)):
-            if not 0 <= found < num_classes:
-                raise UserError(
-                    f"a target is {found}, but the model has {num_classes} outputs: "
-                    f"targets must lie between 0 and {num_classes - 1}"
-                )
-        return targets, counted
 
 
 class MSE(Loss):
@@ -112,14 +94,18 @@ class MSE(Loss):
                 f"but they are {_shape(targets)}"
             )
         difference = saved[self] = saved.empty(self, "difference", outputs.shape)
-        loss = ops.squared_error(outputs, targets.reshape(outputs.shape), difference)
-        return Totals(float(math.prod(outputs.shape)), loss, 0.0)
+        return _totals(ops.squared_error(outputs, targets.reshape(outputs.shape), difference))
 
     def backward(self, saved: Saved) -> np.ndarray:
         """Return 2 (y - t)."""
         difference = saved[self]
         ops.squared_error_dx(difference)
         return difference
+
+
+def _totals(found: Any) -> Totals:
+    """Return the sums as ``Totals``; where they are an array of a device, as they are, since reading would wait."""
+    return Totals(*found) if isinstance(found, tuple) else found
 
 
 def _shape(batch: np.ndarray) -> tuple[int, ...]:

@@ -72,28 +72,28 @@ KERNEL(max_pool_winner) { // padded, y, winner, KH, KW, sh, sw
 
 static void max_pool_dx_part(const void *context, long begin, long end, int thread) {
     const Pool *p = context;
-    const long line = p->W * p->C, out = p->OW * p->C;
-    float *dx = scratch(thread, 0, 4 * (line + WIDTH)), *dy = scratch(thread, 1, 5 * (out + WIDTH));
+    const long C = p->C, line = p->W * C, out = p->OW * C, room = line + WIDTH, seen = ((p->OW - 1) * p->sw + p->KW) * C;
+    float *dx = scratch(thread, 0, 4 * p->KH * room), *dy = scratch(thread, 1, 5 * (out + WIDTH));
     uint8_t *winner = (uint8_t *)(dy + out + WIDTH);
-    memset(dx, 0, 4 * line); // pixels that no window sees stay 0
     for (long r = begin; r < end; r++) {
         float *to = p->dx + (r / p->OH * p->H + r % p->OH * p->sh) * line;
         memcpy(dy, p->dy + r * out, 4 * out);
         memcpy(winner, p->winner + r * out, out);
+        for (long j = 0; j < p->OW; j++)
+            for (long w = 0; w < p->KW; w++)
+                for (long c = 0; c < C; c += WIDTH) {
+                    const ivec tap = __builtin_convertvector(*(bytes *)(winner + j * C + c), ivec);
+                    const vec slope = LOAD(dy + j * C + c);
+                    for (long h = 0; h < p->KH; h++)
+                        STORE(dx + h * room + (j * p->sw + w) * C + c,
+                              choose(tap == (int)(h * p->KW + w), slope, (vec){}));
+                }
+        // pixels that no window sees: between windows, and behind the last
         for (long h = 0; h < p->KH; h++, to += line) {
-            for (long j = 0; j < p->OW; j++)
-                for (long w = 0; w < p->KW; w++)
-                    for (long c = 0; c < p->C; c += WIDTH) {
-                        const ivec tap = __builtin_convertvector(*(bytes *)(winner + j * p->C + c), ivec);
-                        const ivec won = tap == (int)(h * p->KW + w);
-                        STORE(dx + (j * p->sw + w) * p->C + c, choose(won, LOAD(dy + j * p->C + c), (vec){}));
-                    }
-            // what the last vector of a pixel wrote beyond it lies where no window sees, where there is such a gap
-            for (long j = 0; p->sw > p->KW && j < p->OW; j++)
-                clear(dx + (j * p->sw + p->KW) * p->C, MIN(p->sw - p->KW, p->W - j * p->sw - p->KW) * p->C);
-            if ((p->OW - 1) * p->sw + p->KW < p->W)
-                clear(dx + ((p->OW - 1) * p->sw + p->KW) * p->C, line - ((p->OW - 1) * p->sw + p->KW) * p->C);
-            memcpy(to, dx, 4 * line);
+            for (long j = 1; p->sw > p->KW && j < p->OW; j++)
+                clear(dx + h * room + (j * p->sw - p->sw + p->KW) * C, (p->sw - p->KW) * C);
+            clear(dx + h * room + seen, line - seen);
+            memcpy(to, dx + h * room, 4 * line);
         }
     }
 }

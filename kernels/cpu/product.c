@@ -11,8 +11,10 @@ typedef struct {
 
 #if WIDTH == 16 || defined(__aarch64__)
 #define PAIR_ROWS 12 // rows of a tile two vectors wide: 24 of 32 registers
+#define SINGLE_ROWS 15
 #else
-#define PAIR_ROWS 6
+#define PAIR_ROWS 6 // 12 of 16
+#define SINGLE_ROWS 12
 #endif
 #define PANEL (2 * WIDTH)
 
@@ -42,7 +44,7 @@ static long panel_width(long n) {
 // One panel (width at most PANEL) of any number of rows: they are cut into tiles of nearly equal height
 static void run_tiles(Tile q, long rows, int walk) {
     const int pair = q.width > WIDTH;
-    const long most = pair ? PAIR_ROWS : 12, count = (rows + most - 1) / most;
+    const long most = pair ? PAIR_ROWS : SINGLE_ROWS, count = (rows + most - 1) / most;
     void (*const *cases)(const Tile *) = q.width > HALF ? JOIN(cases_, WIDTH)[walk][pair] : JOIN(cases_, HALF)[walk][0];
     const float *a = q.a, *first = q.first;
     float *c = q.c;

@@ -27,14 +27,22 @@ INLINE TILE_VEC TILE(load)(const float *c, long n) {
 }
 
 INLINE void TILE(body)(const int T, const int V, const int walk, const Tile *q) {
-    TILE_VEC acc[12][2];
+    TILE_VEC acc[SINGLE_ROWS][2];
     const float *a = q->a, *b = q->b, *first = q->first;
     const long at = walk ? q->at : 1, ak = walk ? 1 : q->ak, bk = q->bk, K = q->K, width = q->width;
+    // where rows of c are narrow and follow each other, the next row overwrites what a whole vector writes beyond one
+    const int whole = q->ct == width && V * TILE_WIDTH - width <= width;
     UNROLL for (int t = 0; t < T; t++, first += q->first_step)
-        UNROLL for (int v = 0; v < V; v++)
-            acc[t][v] = q->first ? TILE(load)(first + v * TILE_WIDTH, width - v * TILE_WIDTH) : (TILE_VEC){};
+        UNROLL for (int v = 0; v < V; v++) {
+            if (t && !q->first_step) // one bias for all rows, or none
+                acc[t][v] = acc[0][v];
+            else {
+                const long n = whole && t < T - 1 && q->first_step == width ? TILE_WIDTH : width - v * TILE_WIDTH;
+                acc[t][v] = q->first ? TILE(load)(first + v * TILE_WIDTH, n) : (TILE_VEC){};
+            }
+        }
     for (long h = 0; h < q->H; h++, a += q->ah, b += q->bh) {
-        const float *p[4] = {a, a + 3 * at, a + 6 * at, a + 9 * at}; // rows by threes: few enough registers
+        const float *p[5] = {a, a + 3 * at, a + 6 * at, a + 9 * at, a + 12 * at}; // rows by threes: fewer registers
         const float *r = b;
         for (long k = 0; k < K; k++, r += bk) {
             TILE_VEC row[2];
@@ -43,12 +51,15 @@ INLINE void TILE(body)(const int T, const int V, const int walk, const Tile *q) 
                 const float x = p[t / 3][t % 3 * at];
                 UNROLL for (int v = 0; v < V; v++) acc[t][v] += x * row[v];
             }
-            UNROLL for (int i = 0; i < 4; i++) p[i] += ak;
+            UNROLL for (int i = 0; i < 5; i++) p[i] += ak;
         }
     }
     float *c = q->c;
     UNROLL for (int t = 0; t < T; t++, c += q->ct)
-        UNROLL for (int v = 0; v < V; v++) TILE(store)(c + v * TILE_WIDTH, acc[t][v], width - v * TILE_WIDTH, q->relu);
+        UNROLL for (int v = 0; v < V; v++) {
+            const long n = whole && t < T - 1 ? TILE_WIDTH : width - v * TILE_WIDTH;
+            TILE(store)(c + v * TILE_WIDTH, acc[t][v], n, q->relu);
+        }
 }
 
 #define CASE(T, V)                                                                       \
@@ -60,18 +71,30 @@ CASE(1, 2) CASE(2, 2) CASE(3, 2) CASE(4, 2) CASE(5, 2) CASE(6, 2)
 #if PAIR_ROWS > 6
 CASE(7, 2) CASE(8, 2) CASE(9, 2) CASE(10, 2) CASE(11, 2) CASE(12, 2)
 #endif
+#if SINGLE_ROWS > 12
+CASE(13, 1) CASE(14, 1) CASE(15, 1)
+#endif
 #undef CASE
 
 #define SIX(kind, V) TILE(kind##1x##V), TILE(kind##2x##V), TILE(kind##3x##V), \
                      TILE(kind##4x##V), TILE(kind##5x##V), TILE(kind##6x##V)
 #define TWELVE(kind, V) SIX(kind, V), TILE(kind##7x##V), TILE(kind##8x##V), TILE(kind##9x##V), \
                         TILE(kind##10x##V), TILE(kind##11x##V), TILE(kind##12x##V)
-static void (*const TILE(cases)[2][2][12])(const Tile *q) = {
-#if PAIR_ROWS > 6
-    {{TWELVE(stay, 1)}, {TWELVE(stay, 2)}}, {{TWELVE(walk, 1)}, {TWELVE(walk, 2)}},
+#if SINGLE_ROWS > 12
+#define SINGLE(kind) TWELVE(kind, 1), TILE(kind##13x1), TILE(kind##14x1), TILE(kind##15x1)
 #else
-    {{TWELVE(stay, 1)}, {SIX(stay, 2)}}, {{TWELVE(walk, 1)}, {SIX(walk, 2)}},
+#define SINGLE(kind) TWELVE(kind, 1)
 #endif
+#if PAIR_ROWS > 6
+#define PAIR(kind) TWELVE(kind, 2)
+#else
+#define PAIR(kind) SIX(kind, 2)
+#endif
+static void (*const TILE(cases)[2][2][SINGLE_ROWS])(const Tile *q) = {
+    {{SINGLE(stay)}, {PAIR(stay)}},
+    {{SINGLE(walk)}, {PAIR(walk)}},
 };
 #undef SIX
 #undef TWELVE
+#undef SINGLE
+#undef PAIR

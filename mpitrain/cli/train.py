@@ -75,6 +75,7 @@ def _parse(argv: list[str], speaks: bool, path: str) -> Config:
 def train(config: Config, world: "World", resume: str = "") -> int:
     """Train, and write and print the results (rank 0)."""
     from ..device import CPU
+    from ..training.devices import take_device
     from ..training.resume import restore
     from ..training.session import open_session
     from ..training.survival import survive
@@ -89,7 +90,8 @@ def train(config: Config, world: "World", resume: str = "") -> int:
     CPU.use_threads(threads)
     with world.together():
         world.check_name(config.parallel.all_reduce)
-    session = open_session(config, world)
+    device = take_device(config, world)
+    session = open_session(config, world, device)
     config = _resolved(config, session)
     console, progress = _screen(config, world)
     place = open_run(config, world, resume, len(session.dataset.train), progress.note)
@@ -143,9 +145,11 @@ def _screen(config: Config, world: "World") -> tuple[Any, "Lines"]:
 def _report(trainer: "Trainer", path: Path, seconds: float) -> None:
     from ..training.curves import draw_curves
     from ..training.report import count, make_report, print_report
-    from ..training.run_directory import CURVES
+    from ..training.run_directory import CURVES, TRACE
 
     world, config = trainer.world, trainer.config
+    if trainer.profiler is not None:
+        trainer.profiler.save(world, path / TRACE)
     report = make_report(trainer, world, seconds)
     with world.together():
         if trainer.record.directory is not None:
@@ -178,6 +182,7 @@ def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World",
         sums = sync.exchange.describe()
     lines = [
         f"{count(world.size, 'rank')}, {count(threads, 'BLAS thread')} each{shared} ({world.mpi_version})",
+        *([f"on {', '.join(trainer.devices)}; products in {config.compute.precision}"] if world.has_devices else []),
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test samples, {shape} -> {outputs}",
         *([data.note] if data.note else []),
         f"{config.model.name}: {session.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "

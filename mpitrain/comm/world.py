@@ -28,6 +28,7 @@ except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI 
 
 from ..collectives import Algorithm, ScheduleError, check, check_for, find, names
 from ..collectives.price import Choice
+from ..device import device_of
 from ..errors import AgreedError, UserError
 from .auto import Auto
 from .commons import Commons
@@ -64,8 +65,12 @@ class World:
     rank, size : int
     node_rank, node_size : int
         The same among the ranks that share this node's memory.
+    node : int
+        A number for this node: the rank, when the job began, of the first of them.
     cores : int
         Cores that this rank can count on: those it may run on, divided by the ranks that share them.
+    has_devices : bool
+        True when some rank works on arrays of a device (``use_staging``).
     oversubscribed : bool
         True when the ranks of this node outnumber its cores.
     notes : list of str
@@ -114,6 +119,7 @@ class World:
             self.ledger.begin_again(self.rank)
             before_me = (surroundings or [])[: self.rank]
             self.node_rank = sum(node == self.surroundings[0] for node, _ in before_me)
+        self.node = self.surroundings[0]
         self.node_size, self.cores, self.oversubscribed = self._count_cores(surroundings or [])
         self._comm.ledger, self._comm.compared = self.ledger, True
         self.elastic = before is not None
@@ -122,6 +128,8 @@ class World:
         self._checked: set[str] = set()
         self._next_tag = 0
         self._staging = HOST
+        self.has_devices = False
+        self._direct = True
         self._driver = Driver(spare_core=self.cores > 1 and not self.oversubscribed)
         self._auto = Auto(self._comm, self.mpi_version, self.oversubscribed)
         self.notes: list[str] = []
@@ -175,13 +183,22 @@ class World:
         """
         plan = self._plan_all_reduce(buffer, algorithm, op)
         made = f"{plan.algorithm} all-reduce of {buffer.nbytes:,} bytes of {buffer.dtype}"
+        return self._watched(plan, made, what)
+
+    def plan_watched(self, algorithm: str, buffer: np.ndarray, what: str = "") -> Request:
+        """Return a request as ``plan`` does, whose waits are watched as those of an all-reduce are."""
+        plan = self.plan(algorithm, buffer)
+        driven = self._driver.drive(plan) if self._staging_of(buffer) is HOST else plan
+        return self._watched(driven, f"{algorithm} of {buffer.nbytes:,} bytes of {buffer.dtype}", what)
+
+    def _watched(self, plan: Request, made: str, what: str) -> WatchedPlan:
         label = self.ledger.label(f"{made}{what and f' ({what})'} planned at {source_line(caller())}", compared=made)
         return WatchedPlan(plan, self.ledger, label)
 
     def _plan_all_reduce(self, buffer: np.ndarray, algorithm: str, op: str) -> Request:
         with self.together():
             self.check_name(algorithm)
-        if not isinstance(buffer, np.ndarray):
+        if self.has_devices:
             algorithm = self._for_device(algorithm, buffer.nbytes)
         if algorithm == "auto":
             algorithm = self.choose(buffer.nbytes).name
@@ -217,15 +234,21 @@ class World:
         return Plan(self._comm, found, buffer, op=op, tag=self._next_tag, staging=staging, yield_cpu=crowded)
 
     def use_staging(self, staging: Staging) -> None:
-        """Say how plans get at buffers that are not NumPy arrays (all ranks alike)."""
+        """Say how plans get at this rank's buffers if they are not NumPy arrays; all ranks call it together.
+
+        Ranks may differ: where some have a device and some have none, all take the algorithms that go with devices.
+        """
         self._staging = staging
+        kinds = self.all_gather((staging.queued, staging.direct))
+        self.has_devices = any(queued for queued, _ in kinds)
+        self._direct = all(direct for _, direct in kinds)
 
     def _staging_of(self, buffer: Any) -> Staging:
         return HOST if isinstance(buffer, np.ndarray) else self._staging
 
     def _for_device(self, algorithm: str, num_bytes: int) -> str:
         """Return the all-reduce for a buffer of a device: what was measured, and shared memory, are the host's."""
-        if algorithm == "native" and not self._staging.direct:
+        if algorithm == "native" and not self._direct:
             raise AgreedError(
                 "native all-reduce cannot read this device's memory; take ring, or auto, which go by way of the host"
             )
@@ -239,6 +262,8 @@ class World:
         What ``mpitrain collective tune`` or ``calibrate`` has measured on this machine with this MPI and number of
         ranks decides; without it, a rule of thumb.
         """
+        if self.has_devices:
+            return Choice(self._for_device("auto", num_bytes), None, "for a GPU's buffers")
         choice = self._auto.choose(num_bytes)
         self._note(self._auto.note)
         return choice
@@ -313,9 +338,10 @@ class World:
     # ---- small things, by the MPI library
 
     def sum(self, array: np.ndarray) -> np.ndarray:
-        """Sum a small array over the ranks in place, and return it."""
-        self._comm.Allreduce(MPI.IN_PLACE, array, MPI.SUM)
-        return array
+        """Sum a small array over the ranks in place, and return it (of a device: return its copy on the host)."""
+        with _on_host(array) as host:
+            self._comm.Allreduce(MPI.IN_PLACE, host, MPI.SUM)
+        return host
 
     def maximum(self, array: np.ndarray) -> np.ndarray:
         """Take the maximum of each element over the ranks in place, and return the array."""
@@ -329,10 +355,11 @@ class World:
 
     def broadcast(self, array: np.ndarray, root: int = 0) -> None:
         """Copy ``array`` of ``root`` to all ranks, in pieces of at most 1 GiB."""
-        flat = array.reshape(-1)
-        longest = (1 << 30) // array.itemsize
-        for i in range(0, flat.size, longest):
-            self._comm.Bcast(flat[i : i + longest], root)
+        with _on_host(array) as host:
+            flat = host.reshape(-1)
+            longest = (1 << 30) // host.itemsize
+            for i in range(0, flat.size, longest):
+                self._comm.Bcast(flat[i : i + longest], root)
 
     def all_gather(self, item: Any) -> list[Any]:
         """Return the ``item`` of every rank, in order of rank (small Python objects)."""
@@ -426,3 +453,14 @@ def _allowed_cores() -> frozenset[int]:
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
     return frozenset(range(os.cpu_count() or 1))
+
+
+@contextlib.contextmanager
+def _on_host(array: Any) -> Iterator[np.ndarray]:
+    """Give ``array`` itself, or a copy on the host that goes back to its device."""
+    device = device_of(array)
+    host = device.to_host(array)
+    yield host
+    if host is not array:
+        device.copy_from_host(array, host)
+        device.synchronise()

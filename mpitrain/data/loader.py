@@ -4,11 +4,12 @@ Shapes: n samples of a microbatch, (H, W, C) or (F,) of a sample, K regression t
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..device import CPU, Device
 from .augment import Augment, Augmenter
 from .dataset import Split
 from .normalize import Normalizer
@@ -68,6 +69,8 @@ class Loader:
         False takes the samples in the order of the split.
     prefetch : int
         Steps that a thread prepares ahead; 0 prepares each when it is asked for.
+    device : Device
+        Where batches will go: they lie in memory that it copies from.
 
     Attributes
     ----------
@@ -95,6 +98,7 @@ class Loader:
         virtual_ranks: bool = False,
         shuffle: bool = True,
         prefetch: int = 2,
+        device: Device = CPU,
     ):
         if min(batch_size, microbatches, size) < 1 or not 0 <= rank < size or prefetch < 0:
             raise ValueError(f"{batch_size=}, {microbatches=}, {rank=}, {size=}, {prefetch=}")
@@ -108,8 +112,8 @@ class Loader:
         capacity = _longest(_longest(min(batch_size, len(split)), size), microbatches)
         ring = (prefetch + 2 if prefetch else 1, microbatches, capacity)
         x, y = split.x, split.y
-        self._x = np.empty((*ring, *x.shape[1:]), np.float32)
-        self._y = np.empty((*ring, *y.shape[1:]), y.dtype)
+        self._x = device.pinned_empty((*ring, *x.shape[1:]), np.float32)
+        self._y = device.pinned_empty((*ring, *y.shape[1:]), y.dtype)
         self._raw = None if x.dtype == np.float32 else np.empty((capacity, *x.shape[1:]), x.dtype)
         self._augmenter = Augmenter(augment, capacity, x.shape[1:], x.dtype) if augment else None
 
@@ -117,7 +121,7 @@ class Loader:
         """Return the steps of an epoch."""
         return num_steps(len(self.split), self.batch_size)
 
-    def epoch(self, epoch: int = 0, start_step: int = 0) -> Iterator[list[Batch]]:
+    def epoch(self, epoch: int = 0, start_step: int = 0) -> Generator[list[Batch]]:
         """Yield a list of ``microbatches`` batches per step.
 
         A batch is valid until the next step is asked for: its memory is used again. One epoch runs at a time:

@@ -106,6 +106,18 @@ class Device:
         """Return ``array`` as a NumPy array (itself on the CPU); waits for the device."""
         return np.asarray(array)
 
+    def copy_to_host(self, host: np.ndarray, array: Any) -> None:
+        """Queue a copy of ``array`` to ``host`` after the computation so far."""
+        self.compute.copy(host, array)
+
+    def copy_from_host(self, array: Any, host: np.ndarray) -> None:
+        """Queue a copy of ``host`` to ``array`` after the computation so far."""
+        self.compute.copy(array, host)
+
+    def synchronise(self) -> None:
+        """Return when all that was queued is done."""
+        self.compute.record().wait()
+
     def stream(self) -> Stream:
         """Return a new stream for copies beside the computation."""
         return Stream()

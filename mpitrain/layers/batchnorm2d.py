@@ -26,8 +26,9 @@ class BatchNorm2d(Layer):
     Attributes
     ----------
     sum_over_ranks : callable(array) or None
-        Sums a small float64 vector over ranks in place; called once in each training forward and once in each backward,
-        also with N = 0. None: statistics are of this rank's samples alone, and a step depends on the number of ranks.
+        Sums a small float64 vector over ranks in place, and returns it as an array of the host; called once in each
+        training forward and once in each backward, also with N = 0. None: statistics are of this rank's samples alone,
+        and a step depends on the number of ranks.
     relu : bool
         Whether a ReLU is done in the same pass (``fuse_relu``).
 
@@ -51,7 +52,7 @@ class BatchNorm2d(Layer):
         self.bias = Parameter((num_channels,), init.zeros, decay=False)
         self.running_mean = State((num_channels,), fill=0)
         self.running_var = State((num_channels,), fill=1)
-        self.sum_over_ranks: Callable[[np.ndarray], object] | None = None
+        self.sum_over_ranks: Callable[[np.ndarray], np.ndarray] | None = None
         self.relu = False
 
     def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
@@ -95,11 +96,10 @@ class BatchNorm2d(Layer):
         count = x.size // self.num_channels
         if self.sum_over_ranks is None:
             return own, count, own, squares / max(1, count)
-        sums = np.concatenate([[count], count * own, squares + count * own**2])
-        self.sum_over_ranks(sums)
-        total = max(1.0, sums[0])
-        mean, mean_square = np.split(sums[1:] / total, 2)
-        return own, sums[0], mean, np.maximum(mean_square - mean**2, 0)
+        sums = np.concatenate([np.full_like(own[:1], count), count * own, squares + count * own**2])
+        total = float(self.sum_over_ranks(sums)[0])
+        mean, mean_square = np.split(sums[1:] / max(1.0, total), 2)
+        return own, total, mean, np.maximum(mean_square - mean**2, 0)
 
     def _update_running(self, count: float, mean: np.ndarray, var: np.ndarray) -> None:
         if count:

@@ -42,7 +42,7 @@ class Dropout(Layer):
             return x
         mask = saved[self] = saved.empty(self, "mask", x.shape)
         rows = mask.reshape(len(x), math.prod(x.shape[1:]))
-        ops.dropout_mask(self.p, (saved.seed, self.number, saved.step, saved.first), rows)
+        ops.dropout_mask(rows, self.p, (saved.seed, self.number, saved.step, saved.first))
         return np.multiply(x, mask, out=saved.empty(self, "y", x.shape))
 
     def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:

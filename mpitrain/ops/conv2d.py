@@ -105,6 +105,7 @@ def _plan_numpy(window: Window, size: Pair, groups: int, channels: int, num_outp
     return Conv2dPlan(ahead, back, False, groups)
 
 
+@op
 def conv2d_db(dy: np.ndarray, db: np.ndarray, accumulate: bool) -> None:
     """Write (or add) the sum of ``dy`` (N, OH, OW, O) over images and pixels: first over lines, then within one."""
     width, num_outputs = dy.shape[2:]

@@ -9,11 +9,14 @@ bits, that is 16 elements of 16 bits; each sample starts at a tick of its own.
 
 import numpy as np
 
+from .dispatch import op
+
 ELEMENTS_PER_TICK = 16
 TICKS_AT_ONCE = 1024  # 32 KB of random bits
 
 
-def dropout_mask(p: float, place: tuple[int, int, int, int], mask: np.ndarray) -> None:
+@op
+def dropout_mask(mask: np.ndarray, p: float, place: tuple[int, int, int, int]) -> None:
     """Write 1 / (1 - p) where an element is kept and 0 where it is dropped; ``place`` is (seed, layer, step, first)."""
     seed, layer, step, first = place
     threshold = round(p * 65536)

@@ -5,12 +5,16 @@ Shapes: ids (M,) integer in [0, V); table, dtable (V, D); y, dy (M, D); scratch 
 
 import numpy as np
 
+from .dispatch import op
 
+
+@op
 def embedding(ids: np.ndarray, table: np.ndarray, y: np.ndarray) -> None:
     """Write y[m] = table[ids[m]]; ids are not checked here."""
     np.take(table, ids, axis=0, out=y, mode="clip")
 
 
+@op
 def embedding_dw(ids: np.ndarray, dy: np.ndarray, dtable: np.ndarray, scratch: np.ndarray) -> None:
     """Add each dy[m] to dtable[ids[m]]: rows of equal id are brought together and each run is summed once."""
     if not len(ids):

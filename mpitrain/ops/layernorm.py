@@ -5,7 +5,10 @@ Shapes: x, y, z, dy, dx (M, C), C-contiguous; w, b, dw, db (C,); r (M, 1). Any M
 
 import numpy as np
 
+from .dispatch import op
 
+
+@op
 def layernorm(
     x: np.ndarray, w: np.ndarray, b: np.ndarray, eps: float, z: np.ndarray, r: np.ndarray, y: np.ndarray
 ) -> None:
@@ -22,11 +25,13 @@ def layernorm(
     np.add(y, b, out=y)
 
 
+@op
 def layernorm_dw(dy: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return dw = sum of dy z and db = sum of dy over rows."""
     return np.einsum("mc,mc->c", dy, z), np.ones(len(dy), dy.dtype, like=dy) @ dy
 
 
+@op
 def layernorm_dx(dy: np.ndarray, z: np.ndarray, r: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
     """Write dx = r (g - mean(g) - z mean(g z)) with g = w dy and means over the row; ``dy`` is overwritten."""
     num_columns = dy.shape[1]

@@ -3,14 +3,19 @@
 Shapes: y, t, difference alike, any; ``difference`` is C-contiguous.
 """
 
+from typing import Any
+
 import numpy as np
 
+from .dispatch import op
 
-def squared_error(y: np.ndarray, t: np.ndarray, difference: np.ndarray) -> float:
-    """Return the sum of squares; write y - t to ``difference``."""
+
+@op
+def squared_error(y: np.ndarray, t: np.ndarray, difference: np.ndarray) -> Any:
+    """Return (number of elements, sum of squares, 0); write y - t to ``difference``. A GPU's sums stay there, (3,)."""
     np.subtract(y, t, out=difference)
     flat = difference.reshape(-1)
-    return float(np.dot(flat, flat))
+    return float(flat.size), float(np.dot(flat, flat)), 0.0
 
 
 def squared_error_dx(difference: np.ndarray) -> None:

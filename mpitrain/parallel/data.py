@@ -15,6 +15,7 @@ import numpy as np
 
 from ..arena import HEADER, Arena
 from ..comm.world import World
+from ..device import device_of
 from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
 from ..optim import Optimizer
@@ -105,6 +106,7 @@ class DataParallel:
         self.arena.end_backward()
         with self._timed():
             self.exchange.finish()
+            self.arena.get_header()
         if self.world.size > 1:
             self._compare_signatures()
 
@@ -192,4 +194,4 @@ class DataParallel:
 
 
 def _hash(array: np.ndarray) -> int:
-    return zlib.crc32(array.data)
+    return zlib.crc32(device_of(array).to_host(array).data)

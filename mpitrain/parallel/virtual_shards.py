@@ -139,11 +139,12 @@ class VirtualShards:
         else:
             p.forget()
 
-    def _sum_over_shards(self, array: np.ndarray) -> None:
+    def _sum_over_shards(self, array: np.ndarray) -> np.ndarray:
         if self._lockstep.running:
             self._lockstep.sum(array)
         else:
             array[...] = self._sum_of_all([array])
+        return array
 
     def _sum_of_all(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         return tree_sum(self._world.all_gather(tree_sum(arrays)))

@@ -14,6 +14,7 @@ import numpy as np
 from ..arena import Arena, Parameter
 from ..comm.world import World
 from ..data.loader import Batch
+from ..device import device_of
 from ..layers import Layer
 from ..losses import Loss
 from ..saved import Saved
@@ -44,11 +45,12 @@ def find_culprit(
             for batch in microbatches:
                 search.batch = batch
                 search.look(-1, "the samples themselves hold", batch.x)
-                search.look(-1, "their targets hold", np.asarray(batch.y, np.float64))
+                search.look(-1, "their targets hold", device_of(batch.y).to_host(batch.y).astype(np.float64))
                 saved.first = batch.first
                 outputs = model.forward(batch.x, saved)
                 totals = loss.forward(outputs, batch.y, saved)
-                search.look(search.num_layers, "the loss is", np.full(len(batch), totals.loss))
+                _, summed, _ = arena.device.to_host(totals)
+                search.look(search.num_layers, "the loss is", np.full(len(batch), summed))
                 model.backward(loss.backward(saved), saved)
     finally:
         arena.on_ready = on_ready
@@ -67,6 +69,7 @@ class _Search:
         """Note ``what`` if it is the first in which a row of ``x`` (n, ...) is not finite."""
         if self.found is not None and self.found.order <= order:
             return
+        x = device_of(x).to_host(x)
         bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1) if x.size else np.zeros(len(x), bool)
         if not bad.any():
             return
@@ -77,8 +80,9 @@ class _Search:
 
     def gradient(self, p: Parameter) -> None:
         """Note the gradient of ``p`` if it is the first that is not finite."""
-        if self.found is None and not np.isfinite(p.grad).all():
-            text = f"on rank {self._rank} the gradient of {p.name} is {p.grad[~np.isfinite(p.grad)].flat[0]}"
+        grad = device_of(p.grad).to_host(p.grad)
+        if self.found is None and not np.isfinite(grad).all():
+            text = f"on rank {self._rank} the gradient of {p.name} is {grad[~np.isfinite(grad)].flat[0]}"
             self.found = Finding(self.num_layers + 1, self._rank, text)
 
     @contextmanager

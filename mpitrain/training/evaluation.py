@@ -8,6 +8,7 @@ from ..comm.world import World
 from ..data.dataset import Split
 from ..data.normalize import Normalizer
 from ..data.sampler import share
+from ..device import CPU, Device
 from ..layers import Layer
 from ..saved import Saved
 from .scoring import Scoring
@@ -24,20 +25,30 @@ class Evaluator:
     world : World
     normalizer, target_normalizer : Normalizer
         Those of the training data; the second is None in classification.
+    device : Device
+        Where the model is; ``outputs`` are arrays of it.
     """
 
-    def __init__(self, model: Layer, world: World, normalizer: Normalizer, target_normalizer: Normalizer | None):
+    def __init__(
+        self,
+        model: Layer,
+        world: World,
+        normalizer: Normalizer,
+        target_normalizer: Normalizer | None,
+        device: Device = CPU,
+    ):
         self._model = model
         self._world = world
         self._normalizer = normalizer
         self._target_normalizer = target_normalizer
-        self._saved = Saved(training=False)
+        self._device = device
+        self._saved = Saved(training=False, device=device)
 
     def outputs(self, x: np.ndarray, rows: slice) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield (rows, outputs) batch by batch; outputs are valid until the next batch."""
         for start in range(rows.start, rows.stop, BATCH):
             part = slice(start, min(start + BATCH, rows.stop))
-            yield part, self._model.forward(self._normalizer(x[part]), self._saved)
+            yield part, self._model.forward(self._device.from_host(self._normalizer(x[part])), self._saved)
 
     def scores(self, split: Split, scoring: Scoring) -> dict[str, float]:
         """Return the scores over all of ``split``, the same on every rank; each rank evaluates its share."""
@@ -46,5 +57,5 @@ class Evaluator:
             targets = split.y[rows]
             if self._target_normalizer is not None:
                 targets = self._target_normalizer(targets)
-            totals += scoring.sums(outputs, targets, self._saved)
+            totals += scoring.sums(outputs, self._device.from_host(targets), self._saved)
         return scoring.scores(self._world.sum(totals))

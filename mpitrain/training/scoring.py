@@ -36,7 +36,7 @@ class Classification:
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> np.ndarray:
         """Return weight, loss, correct."""
-        return np.array(self._loss.evaluate(outputs, targets, saved))
+        return saved.device.to_host(self._loss.evaluate(outputs, targets, saved)).astype(np.float64)
 
     def scores(self, sums: np.ndarray) -> dict[str, float]:
         """Return loss and accuracy."""
@@ -58,7 +58,8 @@ class Regression:
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> np.ndarray:
         """Return weight, loss, number of samples; then squared errors, targets, squared targets for each output."""
-        weight, loss, _ = self._loss.evaluate(outputs, targets, saved)
+        weight, loss, _ = saved.device.to_host(self._loss.evaluate(outputs, targets, saved))
+        outputs, targets = saved.device.to_host(outputs), saved.device.to_host(targets)
         y = targets.astype(np.float64).reshape(len(targets), self._num_outputs)
         error = outputs.reshape(y.shape) - y
         columns = ((error**2).sum(0) * self._std**2, y.sum(0), (y**2).sum(0))

@@ -14,6 +14,7 @@ from ..data.dataset import Dataset
 from ..data.normalize import Normalizer
 from ..data.sampler import share
 from ..data.sources import open_dataset
+from ..device import CPU, Device
 from ..errors import UserError
 from ..layers import Layer
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
@@ -47,8 +48,8 @@ class Session:
         }
 
 
-def open_session(config: Config, world: World) -> Session:
-    """Return the session of a new training run.
+def open_session(config: Config, world: World, device: Device = CPU) -> Session:
+    """Return the session of a new training run, whose model is on ``device``.
 
     Raises
     ------
@@ -68,14 +69,25 @@ def open_session(config: Config, world: World) -> Session:
     with world.together():
         model = make_model(config, dataset.input_shape, dataset.num_outputs)
         loss: Loss = MSE() if dataset.task == "regression" else SoftmaxCrossEntropy(config.optimizer.label_smoothing)
+    arena = Arena(
+        model.named_parameters(),
+        model.named_states(),
+        seed=config.run.seed,
+        device=device,
+        gradient_device=_gradient_device(config, world, model, device),
+    )
+    return Session(dataset, normalizer, target_normalizer, model, arena, loss)
+
+
+def _gradient_device(config: Config, world: World, model: Layer, device: Device) -> Device | None:
+    """Return where gradients live, if not with the weights: in memory that all ranks reach, if that is how they sum."""
+    if device is not CPU or world.has_devices:
+        return None
     num_bytes = 4 * sum(p.size for _, p in model.named_parameters())
     all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
     automatic = all_reduce == "auto" and shard == "none"
     shared = all_reduce == "shared" or (automatic and world.choose(num_bytes).name == "shared")
-    shared = shared and not config.parallel.reproducible
-    gradient_device = SharedDevice(world) if shared else None
-    arena = Arena(model.named_parameters(), model.named_states(), seed=config.run.seed, gradient_device=gradient_device)
-    return Session(dataset, normalizer, target_normalizer, model, arena, loss)
+    return SharedDevice(world) if shared and not config.parallel.reproducible else None
 
 
 def make_model(config: Config, input_shape: tuple[int, ...], num_outputs: int) -> Layer:

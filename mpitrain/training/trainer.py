@@ -25,7 +25,9 @@ from .checkpoint.agenda import Agenda
 from .clock import StepClock, Times
 from .culprit import find_culprit
 from .evaluation import Evaluator
+from .feed import Feed
 from .position import Position
+from .profile import Profiler
 from .progress import EpochResult, Lines
 from .recipe import make_optimizer, make_schedule
 from .record import Record
@@ -63,6 +65,8 @@ class Trainer:
         Steps done, over all epochs.
     position : Position
         Where in the data the next step begins.
+    devices : list of str
+        What the ranks compute on: cpu, or the name of a GPU.
     record : Record
     times : Times
         This rank's, over all epochs of this process.
@@ -76,6 +80,8 @@ class Trainer:
         The step that the run was resumed at; 0 if it was not.
     losses : list of dict
         Of ranks, while training went on with the others (--elastic).
+    profiler : Profiler or None
+        What each layer and message took, if that was asked for.
     rescue : Rescue or None
         What to go back to when a rank is lost.
     """
@@ -116,12 +122,17 @@ class Trainer:
             microbatches=v // world.size if v else o.accumulate,
             virtual_ranks=v > 0,
             prefetch=config.data.prefetch,
+            device=session.arena.device,
         )
+        self._feed = Feed(session.arena.device)
+        self.devices = sorted(set(world.all_gather(session.arena.device.name)))
         self.optimizer = make_optimizer(o, session.arena)
         self._lr = make_schedule(o, len(self.loader), config.run.epochs)
-        self._saved = Saved(seed=config.run.seed)
+        self._saved = Saved(seed=config.run.seed, device=session.arena.device)
         self._shards = VirtualShards(session.model, session.arena, world, v, self._saved) if v else None
-        self._evaluator = Evaluator(session.model, world, session.normalizer, session.target_normalizer)
+        self._evaluator = Evaluator(
+            session.model, world, session.normalizer, session.target_normalizer, session.arena.device
+        )
         self._scoring = make_scoring(session.loss, session.target_normalizer, data.num_outputs)
         self.step = self.resumed_at = 0
         self.position = Position()
@@ -133,6 +144,7 @@ class Trainer:
         self._states, self._bad_steps = session.arena.states.copy(), 0
         self._agenda = Agenda(config.checkpoint.every, config.checkpoint.max_time)
         self.writer = None if run_path is None else self._make_writer(run_path)
+        self.profiler = Profiler(self) if config.run.profile else None
 
     def _make_writer(self, run_path: Path) -> Writer:
         return Writer(
@@ -250,7 +262,7 @@ class Trainer:
 
     def _batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """Yield the batches of an epoch from step ``first`` on; waiting is watched like waiting for a rank."""
-        batches = self.loader.epoch(epoch, first)
+        batches = self._feed(self.loader.epoch(epoch, first))
         while True:
             with self.world.ledger.waiting(INPUT):
                 microbatches = next(batches, None)
@@ -300,7 +312,7 @@ class Trainer:
         model.backward(loss.backward(saved), saved)
 
     def _add_sums(self, sums: Sequence[float]) -> None:
-        self.session.arena.header[:STOP] += sums
+        self.session.arena.add_totals(sums)
 
     def _not_finite(self, loss: float, norm: float, microbatches: list[Batch]) -> None:
         """Stop the run on all ranks, or undo what forward has changed and say which step is left out."""

@@ -20,7 +20,7 @@ def save_weights(path: Path, arena: Arena, facts: dict[str, Any]) -> None:
 
     The file appears whole or not at all: it is written beside ``path``, flushed to the disk and renamed.
     """
-    tensors = {name: np.ascontiguousarray(view) for name, view in arena.named_tensors().items()}
+    tensors = {name: np.ascontiguousarray(arena.device.to_host(view)) for name, view in arena.named_tensors().items()}
     data = safetensors.numpy.save(tensors, metadata={"mpitrain": json.dumps(facts)})
     write_atomically(path, data)
 

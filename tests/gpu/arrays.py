@@ -58,7 +58,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         raise HiddenSync("an array of the device was turned into one of NumPy")
 
     def __iter__(self):
-        raise HiddenSync("an array of the device was iterated over")
+        return (self[i] for i in range(len(self)))
 
     def __len__(self):
         return len(self.memory)

@@ -60,8 +60,18 @@ class LateStream(Stream):
             self.first += 1
 
 
+class ComputeEvent(LateEvent):
+    """Who waits for this one waits for all that was queued."""
+
+    def wait(self):
+        self.stream.device.syncs += 1
+
+
 class ComputeStream(LateStream):
     """Where ops run: at once, so its own copies are too."""
+
+    def record(self):
+        return ComputeEvent(self, self.first)
 
     def copy(self, target, source):
         super().copy(target, source)

@@ -1,6 +1,13 @@
-import numpy as np
+import os
+import subprocess
+import sys
 
-from mpitrain import ops
+import numpy as np
+import pytest
+
+from mpitrain import native, ops
+from mpitrain.cli.kernel.names import show_native
+from mpitrain.errors import UserError
 from mpitrain.ops.dispatch import OPS
 from mpitrain.ops.window import Window
 from mpitrain.saved import Saved
@@ -159,3 +166,22 @@ def test_what_is_not_covered(kernels):
     assert not kernels.relu(x.astype(">f4"), x)
     x.flags.writeable = False
     assert not kernels.relu(x.copy(), x)
+
+
+def test_kernel_list_says_what_runs(kernels, capsys):
+    show_native()
+    out = capsys.readouterr().out
+    assert f"kernels in C ({kernels.level()}" in out
+    assert "batchnorm_dx" in out.split("in NumPy")[0].split("in C:")[1]
+    assert "mean_pool" in out.split("in NumPy")[1]
+
+
+def test_the_environment_chooses():
+    path = [sys.executable, "-c", "from mpitrain import native; print(native.why)"]
+    for choice, words in (("numpy", "asks for NumPy"), ("baseline", "baseline, MPITRAIN_CPU=baseline")):
+        out = subprocess.run(
+            path, env=os.environ | {"MPITRAIN_CPU": choice}, capture_output=True, text=True, timeout=60
+        )
+        assert words in out.stdout or "not there" in out.stderr
+    with pytest.raises(UserError, match=r"must be one of numpy|native kernels are not there"):
+        native.load("avx9")

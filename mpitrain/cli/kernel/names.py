@@ -1,11 +1,12 @@
 """``mpitrain kernel list``: what kernels there are, and which are built."""
 
+import textwrap
 from dataclasses import dataclass
 
 from ..main import LocalJob
 from ..options import parse_options
 
-DESCRIPTION = "List the CUDA kernels: what each computes, and for which architectures it is built."
+DESCRIPTION = "List the kernels: what each computes on a GPU and for which it is built, and what runs on the CPU."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,28 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
 
 
 def show_list() -> int:
-    """Print a line for each file."""
+    """Print both lists."""
+    show_cuda()
+    show_native()
+    return 0
+
+
+def show_native() -> None:
+    """Print which path ops take on the CPU, and why."""
+    from ... import native
+    from ...ops import OPS
+
+    print(f"\non the CPU: {'NumPy' if native.library is None else 'kernels in C'} ({native.why})")
+    if native.library is None:
+        return
+    print(f"levels that run here: {', '.join(native.library.levels())}; {native.VARIABLE}=numpy, or a level, chooses")
+    for where, chosen in (("in C", True), ("in NumPy", False)):
+        names = sorted(name for name, op in OPS.items() if ("native" in op.paths) == chosen)
+        print(textwrap.fill(f"{where}: {', '.join(names)}", 120, subsequent_indent="  "))
+
+
+def show_cuda() -> None:
+    """Print a line for each CUDA source."""
     from ...kernels.build import folder
     from ...kernels.catalogue import ladder, others, products, purpose
 
@@ -33,4 +55,3 @@ def show_list() -> int:
         count = f"{variants.count(file)} variants" if variants.count(file) > 1 else ""
         print(f"{file:<32}{count:<13}{', '.join(archs) or 'not built':<24}{purpose(file)}")
     print(f"\nsources and headers: kernels/; built files: {folder()}")
-    return 0

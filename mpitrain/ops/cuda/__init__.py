@@ -1,1 +1,8 @@
-"""Ops on a GPU: what each launches. Importing a module of this folder registers its paths (``dispatch.py``)."""
+"""Ops on a GPU: what each launches. Importing this package registers the paths (``ops/dispatch.py``); it needs no GPU.
+
+What is not here runs as it is written for NumPy: CuPy's arrays answer NumPy's functions.
+"""
+
+from . import conv2d, dropout, linear, losses, normalise
+
+__all__ = ["conv2d", "dropout", "linear", "losses", "normalise"]

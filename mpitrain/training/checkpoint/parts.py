@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...device import device_of
 from .layout import Tensor, place
 from .state import State, overlaps
 
@@ -60,6 +61,7 @@ class Part:
 
     def __init__(self, state: State, slices: tuple[slice, ...], rank: int, rows: int = 0):
         self.tensors = tensors_of(state, rows)
+        self._device = state.arena.device
         self._pieces = list(_pieces(state, slices, rank, {t.name: t for t in self.tensors}))
         self._copy = np.empty(sum(piece.source.nbytes for piece in self._pieces), np.uint8)
         self._copies, start = [], 0
@@ -70,7 +72,8 @@ class Part:
     def copy(self) -> None:
         """Copy the state as it is now."""
         for piece, memory in zip(self._pieces, self._copies, strict=True):
-            np.copyto(memory.view(piece.source.dtype), piece.source)
+            device_of(piece.source).copy_to_host(memory.view(piece.source.dtype), piece.source)
+        self._device.synchronise()
 
     def stretches(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (place in the data, bytes) of what was copied; neighbours make one stretch."""

@@ -110,13 +110,16 @@ class Checkpoint:
                 wanted = (slice(0, arena.size),) if prefix == "" or slices is None else slices
                 for p, part in overlaps(arena.parameters, wanted):
                     skip = (part.start - p.start) * flat.itemsize
-                    flat[part] = self._array(descriptor, self.tensors[prefix + p.name], skip, part.stop - part.start)
+                    found = self._array(descriptor, self.tensors[prefix + p.name], skip, part.stop - part.start)
+                    flat[part] = arena.device.from_host(found)
             for s in arena.state_list:
-                s.data[...] = self._array(descriptor, self.tensors[s.name], 0, s.size).reshape(s.shape)
+                found = self._array(descriptor, self.tensors[s.name], 0, s.size)
+                s.data[...] = arena.device.from_host(found.reshape(s.shape))
             rows = self.tensors.get(STATES_OF_RANK)
             if rows is not None:
                 table = self._array(descriptor, rows, 0, math.prod(rows.shape)).reshape(rows.shape)
-                arena.states[...] = table[row[0]] if len(table) == row[1] else table.mean(axis=0)
+                states = table[row[0]] if len(table) == row[1] else table.mean(axis=0)
+                arena.states[...] = arena.device.from_host(states)
 
     def _check_fit(self, state: State) -> None:
         wanted = {t.name: t for t in tensors_of(state)}

@@ -1,0 +1,154 @@
+"""Convolution on a GPU: columns gathered by one kernel, a product with all images in it, and the way back.
+
+Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O); columns (G, N OH OW, KH KW C/G); fp32.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...device import device_of
+from ...kernels.kernel import kernel
+from .. import conv2d as ops
+from ..product import Buffer
+from ..window import Pair, Window
+from .gemm import multiply
+from .launch import run, window_record
+
+GATHER = kernel("im2col.cu", name="im2col")
+SCATTER = kernel("im2col.cu", name="col2im")
+MOST_COLUMNS = 1 << 26  # elements at a time: 256 MiB
+
+
+@ops.conv2d_db.cuda
+def conv2d_db(dy: Any, db: Any, accumulate: bool) -> None:
+    """CuPy's reduction."""
+    rows = dy.reshape(-1, dy.shape[3])
+    if accumulate:
+        np.add(db, rows.sum(axis=0), out=db)
+    else:
+        rows.sum(axis=0, out=db)
+
+
+@ops.conv2d.cuda
+def conv2d(x: Any, w: Any, b: Any, y: Any, plan: Any, buffer: Buffer) -> bool:
+    """For each chunk of images, columns and a product with the bias in its epilogue."""
+    if y.dtype != np.float32:
+        return False
+    _geometry(plan).forward(x, w, b, y, buffer)
+    return True
+
+
+@ops.conv2d_dw.cuda
+def conv2d_dw(x: Any, dy: Any, dw: Any, plan: Any, accumulate: bool, buffer: Buffer) -> bool:
+    """For each chunk of images, columns and a product."""
+    if dw.dtype != np.float32:
+        return False
+    _geometry(plan).dw(x, dy, dw, accumulate, buffer)
+    return True
+
+
+@ops.conv2d_dx.cuda
+def conv2d_dx(dy: Any, w: Any, dx: Any, plan: Any, buffer: Buffer) -> bool:
+    """For each chunk of images, a product and its columns added back to the pixels."""
+    if dx.dtype != np.float32:
+        return False
+    _geometry(plan).dx(dy, w, dx, buffer)
+    return True
+
+
+def _geometry(plan: ops.Conv2dPlan) -> "Geometry":
+    return Geometry(plan.ahead.window, plan.ahead.size, plan.groups)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """One convolution's sizes, and how it is made a product.
+
+    Parameters
+    ----------
+    window : Window
+    size : (H, W) of the input
+    groups : int
+    """
+
+    window: Window
+    size: Pair
+    groups: int
+
+    @property
+    def output(self) -> Pair:
+        """(OH, OW)."""
+        return self.window.output(self.size)
+
+    def forward(self, x: Any, w: Any, b: Any, y: Any, buffer: Buffer) -> None:
+        """Write y = x * w + b; ``buffer(name, shape)`` gives working memory."""
+        bias = b if self.groups == 1 else None
+        for images in self._chunks(x):
+            multiply(self._gather(x[images], buffer), self._by_group(w), self._rows(y[images]), bias=bias)
+        if b is not None and bias is None:
+            np.add(y, b, out=y)
+
+    def dw(self, x: Any, dy: Any, dw: Any, accumulate: bool, buffer: Buffer) -> None:
+        """Write (or add) the gradient of w."""
+        if not len(x) and not accumulate:
+            dw.fill(0)
+        for images in self._chunks(x):
+            beta = 1.0 if accumulate or images.start else 0.0
+            columns = self._gather(x[images], buffer)
+            multiply(columns, self._rows(dy[images]), self._by_group(dw), transpose_a=True, beta=beta)
+
+    def dx(self, dy: Any, w: Any, dx: Any, buffer: Buffer) -> None:
+        """Write the gradient of x."""
+        for images in self._chunks(dx):
+            part = dx[images]
+            if self._is_direct:
+                multiply(self._rows(dy[images]), self._by_group(w), self._rows(part), transpose_b=True)
+                continue
+            columns = buffer("columns", self._shape(part))
+            multiply(self._rows(dy[images]), self._by_group(w), self._as_batch(columns), transpose_b=True)
+            run(device_of(dx), SCATTER, part.size, (columns, part, window_record(self.window, part), self.groups))
+
+    @property
+    def _is_direct(self) -> bool:
+        """True when the pixels themselves are the columns."""
+        window = self.window
+        return window.kernel == window.stride == (1, 1) and window.padding == (0, 0) and self.groups == 1
+
+    def _chunks(self, x: Any) -> Iterator[slice]:
+        each = max(1, MOST_COLUMNS // max(1, self._columns_size(x.shape[3])))
+        for first in range(0, len(x), each):
+            yield slice(first, min(first + each, len(x)))
+
+    def _columns_size(self, channels: int) -> int:
+        (oh, ow), (kh, kw) = self.output, self.window.kernel
+        return oh * ow * kh * kw * channels
+
+    def _shape(self, x: Any) -> tuple[int, int, int]:
+        (oh, ow), (kh, kw) = self.output, self.window.kernel
+        return self.groups, len(x) * oh * ow, kh * kw * x.shape[3] // self.groups
+
+    def _gather(self, x: Any, buffer: Buffer) -> Any:
+        if self._is_direct:
+            return x.reshape(-1, x.shape[3])
+        columns = buffer("columns", self._shape(x))
+        run(device_of(x), GATHER, columns.size, (x, columns, window_record(self.window, x), self.groups))
+        return self._as_batch(columns)
+
+    def _as_batch(self, columns: Any) -> Any:
+        return columns if self.groups > 1 else columns.reshape(columns.shape[1:])
+
+    def _rows(self, y: Any) -> Any:
+        """Return y (N, OH, OW, O) as (N OH OW, O), or as (G, N OH OW, O/G)."""
+        if self.groups == 1:
+            return y.reshape(-1, y.shape[3])
+        return y.reshape(-1, self.groups, y.shape[3] // self.groups).transpose(1, 0, 2)
+
+    def _by_group(self, w: Any) -> Any:
+        """Return w as (KH KW C, O), or as (G, KH KW C/G, O/G)."""
+        num_outputs = w.shape[3]
+        if self.groups == 1:
+            return w.reshape(-1, num_outputs)
+        return w.reshape(-1, self.groups, num_outputs // self.groups).transpose(1, 0, 2)

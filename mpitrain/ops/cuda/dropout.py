@@ -1,0 +1,23 @@
+"""Dropout masks on a GPU: NumPy's Philox bits, one thread for each 16."""
+
+from typing import Any
+
+import numpy as np
+
+from ...device import device_of
+from ...kernels.kernel import kernel
+from ...kernels.plan import ceil_div
+from .. import dropout as ops
+from ..dropout import ELEMENTS_PER_TICK
+from .launch import run
+
+MASK = kernel("dropout.cu", name="dropout_mask")
+
+
+@ops.dropout_mask.cuda
+def dropout_mask(mask: Any, p: float, place: tuple[int, int, int, int]) -> None:
+    """One launch."""
+    rows, columns = mask.shape
+    ticks = rows * ceil_div(columns, ELEMENTS_PER_TICK)
+    numbers = (np.array(number, np.int64) for number in place)
+    run(device_of(mask), MASK, ticks, (mask, rows, columns, *numbers, round(p * 65536)))

@@ -1,0 +1,37 @@
+"""Launches of kernels that have one thread, or one warp, for each of many things."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...kernels.kernel import Kernel
+from ...kernels.launch import launch
+from ...kernels.plan import Launch, ceil_div
+from ..window import Window
+
+THREADS = 256
+WINDOW = np.dtype((np.void, 14 * 4))
+
+
+def run(device: Any, kernel: Kernel, num_threads: int, arguments: Sequence[Any]) -> None:
+    """Launch at least ``num_threads`` in blocks of 256; nothing is launched for none.
+
+    Python's ints are passed as 32 bits, floats as fp32; what is 64 bits wide comes as a 0-d NumPy array.
+    """
+    if num_threads:
+        plan = Launch((ceil_div(num_threads, THREADS), 1, 1), (THREADS, 1, 1))
+        launch(device, kernel, plan, [_value(argument) for argument in arguments])
+
+
+def window_record(window: Window, x: Any) -> np.ndarray:
+    """Return struct Window of kernels/common/window.cuh for images like ``x`` (N, H, W, C)."""
+    output = window.output((x.shape[1], x.shape[2]))
+    values = (*x.shape, *output, *window.kernel, *window.stride, *window.padding, *window.dilation)
+    return np.array(values, np.int32).view(WINDOW).reshape(())
+
+
+def _value(argument: Any) -> Any:
+    if isinstance(argument, int):
+        return np.array(argument, np.int32)
+    return np.array(argument, np.float32) if isinstance(argument, float) else argument

@@ -1,0 +1,44 @@
+"""The linear map on a GPU."""
+
+from typing import Any
+
+import numpy as np
+
+from .. import linear as ops
+from .gemm import covers, multiply
+
+
+@ops.linear.cuda
+def linear(x: Any, w: Any, b: Any, y: Any, relu: bool = False) -> bool:
+    """One product with the bias, and the ReLU, in its epilogue."""
+    if not covers(w, y):
+        return False
+    multiply(x, w, y, bias=b, epilogue="relu" if relu else "none")
+    return True
+
+
+@ops.linear_dx.cuda
+def linear_dx(dy: Any, w: Any, dx: Any) -> bool:
+    """One product."""
+    if not covers(w, dx):
+        return False
+    multiply(dy, w, dx, transpose_b=True)
+    return True
+
+
+@ops.linear_dw.cuda
+def linear_dw(x: Any, dy: Any, dw: Any, scratch: Any) -> bool:
+    """One product, added to dw where there is a scratch, which is not needed."""
+    if not covers(dw):
+        return False
+    multiply(x, dy, dw, transpose_a=True, beta=0.0 if scratch is None else 1.0)
+    return True
+
+
+@ops.column_sum.cuda
+def column_sum(dy: Any, db: Any, accumulate: bool) -> None:
+    """CuPy's reduction."""
+    if accumulate:
+        np.add(db, dy.sum(axis=0), out=db)
+    else:
+        dy.sum(axis=0, out=db)

@@ -1,0 +1,36 @@
+"""A device for each rank, decided by all of them together."""
+
+from ..comm.staging import HOST, HostStaging
+from ..comm.world import World
+from ..config import Config
+from ..device import CPU, Device, assign, look, notes, open_device
+from ..errors import UserError
+
+
+def take_device(config: Config, world: World) -> Device:
+    """Return what this rank computes on, and tell ``world`` how buffers there are reached.
+
+    Raises
+    ------
+    AgreedError
+        On all ranks: if GPUs were asked for and there are none, or what only a GPU or only a CPU can do.
+    """
+    settings = config.compute
+    sights = world.all_gather(look(settings.device, world.node))
+    places = assign(sights)
+    with world.together():
+        world.notes += notes(settings.device, sights, places)
+        if settings.precision != "fp32" and all(place.number is None for place in places):
+            raise UserError(f"--precision {settings.precision} needs a GPU: the CPU computes in fp32")
+        if config.parallel.reproducible and any(place.number is not None for place in places):
+            raise UserError("--reproducible is for CPUs, since GPUs sum in another order: take --device cpu")
+        if config.parallel.elastic and any(place.number is not None for place in places):
+            raise UserError("--elastic is for CPUs so far: take --device cpu")
+        device = open_device(places[world.rank], settings.precision)
+    use_device(device, world)
+    return device
+
+
+def use_device(device: Device, world: World) -> None:
+    """Tell ``world`` that this rank's gradients are on ``device``; all ranks call it together."""
+    world.use_staging(HOST if device is CPU else HostStaging(device))

@@ -1,0 +1,53 @@
+"""A few steps of training, on whatever device: the same data and weights, so the same losses."""
+
+import numpy as np
+
+from mpitrain import models
+from mpitrain.arena import Arena
+from mpitrain.device import CPU
+from mpitrain.losses import SoftmaxCrossEntropy
+from mpitrain.optim import SGD
+from mpitrain.saved import Saved
+
+SHAPES = {"mlp": (20,), "lenet": (28, 28, 1), "convnet": (8, 8, 1), "resnet8": (8, 8, 3)}
+
+
+class Job:
+    """A model with all that trains it.
+
+    Parameters
+    ----------
+    name : str
+        Of the model.
+    device : Device
+    """
+
+    def __init__(self, name, device=CPU, optimizer=SGD, loss=None, batch=6, microbatches=1, **options):
+        shape = SHAPES[name]
+        self.device, self.microbatches = device, microbatches
+        self.model = models.build(name, shape, 4, **options)
+        self.arena = Arena(self.model.named_parameters(), self.model.named_states(), seed=1, device=device)
+        self.optimizer = optimizer(self.arena, **({"momentum": 0.9} if optimizer is SGD else {}))
+        self.loss, self.saved = loss or SoftmaxCrossEntropy(), Saved(seed=3, device=device)
+        rng = np.random.default_rng(0)
+        self.x = device.from_host(rng.standard_normal((batch, *shape)).astype(np.float32))
+        self.y = device.from_host(rng.integers(0, 4, batch))
+
+    def step(self):
+        """Return the mean loss."""
+        arena, saved = self.arena, self.saved
+        arena.begin_step(self.microbatches)
+        each = len(self.x) // self.microbatches
+        for part in range(self.microbatches):
+            saved.first = part * each
+            rows = slice(saved.first, saved.first + each)
+            outputs = self.model.forward(self.x[rows], saved)
+            arena.add_totals(self.loss.forward(outputs, self.y[rows], saved))
+            self.model.backward(self.loss.backward(saved), saved)
+        arena.end_backward()
+        arena.put_header()
+        arena.get_header()
+        weight, loss = map(float, arena.header[:2])
+        self.optimizer.step(0.1, 1 / weight)
+        saved.step += 1
+        return loss / weight
