@@ -4,6 +4,7 @@ It reads the ledger a few times in the time that is allowed. On each node the lo
 is the one that speaks: so it works when rank 0 is the one that hangs. MPI is not asked, except to abort.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -105,7 +106,8 @@ class Watchdog(threading.Thread):
         self._quit.wait(self._timeout)
 
     def _end_all(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # nobody may be left to read it
+            print(text, file=sys.stderr, flush=True)
         # MPI_Abort may hang where a rank does not answer: then this node's ranks are killed, and the launcher the rest
         threading.Thread(target=self._abort, args=(TIMED_OUT,), daemon=True).start()
         time.sleep(AFTER_ABORT)
