@@ -164,6 +164,7 @@ class Trainer:
         self.optimizer.step_count = other.optimizer.step_count
         self.step, self.position, self.resumed_at = other.step, other.position, other.resumed_at
         self.record.results, self.record.best_epoch = other.record.results, other.record.best_epoch
+        self.record.skipped = other.record.skipped
         self.times, self.stopped, self.left = other.times, other.stopped, other.left
         if self.rescue is not None:
             self.rescue = Rescue(self)
