@@ -95,8 +95,11 @@ class Record:
         return compared[-1] if compared else None
 
     def process_lives(self) -> bool:
-        """Return False if the rank's process is gone or a zombie."""
-        return process_state(int(self.doubles[Fact.PID])) not in ("", "Z", "X")
+        """Return False if the rank's process is gone or a zombie; True if it cannot be seen from here."""
+        if self.doubles[Fact.SPACE] != process_space():
+            return True
+        pid = int(self.doubles[Fact.PID])
+        return process_state(pid) not in ("", "Z", "X") and process_start(pid) == self.doubles[Fact.START]
 
     def reachable(self) -> bool:
         """Return True if its process id means the same process here, so that it may be sent signals."""

@@ -57,7 +57,7 @@ def launch(python, size, elastic, fault, all_reduce, directory, life):
     }
     ulfm = ["--with-ft", "ulfm"] if elastic else []
     job = [python, str(DOOMED), json.dumps(fault), *OPTIONS, "--all-reduce", all_reduce]
-    job += ["--elastic"] * elastic + (["--resume", "auto"] if life else ["--timeout", str(TIMEOUT)])
+    job += ["--elastic"] * elastic + ["--timeout", str(120 if life else TIMEOUT)] + ["--resume", "auto"] * (life > 0)
     command = ["timeout", "-s", "KILL", str(LIMIT), "mpirun", *ulfm, "-n", str(size), *job]
     begin = time.monotonic()
     with tempfile.TemporaryFile() as output:
