@@ -94,8 +94,8 @@ class Parallel:
     """How gradients are summed over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), an algorithm
     of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
     shard: Literal["auto", "none", "optimizer"] = "auto"
-    """Whether each rank updates, and keeps the optimizer's state of, its share of the weights only (ZeRO stage 1):
-    auto does so if the ranks share the memory of one node and all-reduce is auto, too."""
+    """Whether each rank updates, and keeps the optimizer's state of, its share of the weights only (ZeRO stage 1): auto
+    does so if the ranks share the memory of one node and all-reduce is auto, too; optimizer also across nodes."""
     bucket_mb: float = 0.0
     """Size of the gradient buckets that are sent while backward still runs, in MiB (the first has at most 1); 0 takes
     what mpitrain collective tune has found, or 25."""
@@ -140,6 +140,8 @@ class Run:
     """Directory of the results; empty makes runs/DATA-MODEL-N."""
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     """What rank 0 shows: a live bar, a line an epoch, or nothing; auto looks whether it is a terminal."""
+    profile: bool = False
+    """Write trace.json, which ui.perfetto.dev shows: what each rank did when, layers and messages, on one clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,8 +218,9 @@ def check(config: Config) -> None:
         raise UserError(
             f"{option} does not go with --reproducible, whose shards are microbatches with common statistics"
         )
-    if p.reproducible and p.shard == "optimizer":
-        raise UserError("--shard optimizer does not go with --reproducible, whose sums are made on every rank alike")
+    for option, given in (("--reproducible", p.reproducible), ("--elastic", p.elastic)):
+        if p.shard == "optimizer" and given:
+            raise UserError(f"--shard optimizer does not go with {option}, which wants all there is on every rank")
     check_interval(c.every)
     if c.max_time:
         parse_time(c.max_time)

@@ -117,9 +117,14 @@ void *scratch(int thread, int slot, long bytes) {
         void *memory;
         long bytes;
     } kept[MAX_THREADS][SLOTS];
-    if (kept[thread][slot].bytes < bytes) {
+    const long whole = (bytes + 63) / 64 * 64;
+#ifdef EXACT_SCRATCH // for the address sanitizer: no room is left over from a larger call
+    const int fits = !bytes || kept[thread][slot].bytes == whole;
+#else
+    const int fits = kept[thread][slot].bytes >= whole;
+#endif
+    if (!fits) {
         free(kept[thread][slot].memory);
-        const long whole = (bytes + 4095) / 4096 * 4096;
         kept[thread][slot].memory = aligned_alloc(64, whole);
         kept[thread][slot].bytes = kept[thread][slot].memory ? whole : 0;
     }

@@ -30,14 +30,15 @@ INLINE void TILE(body)(const int T, const int V, const int walk, const Tile *q) 
     TILE_VEC acc[SINGLE_ROWS][2];
     const float *a = q->a, *b = q->b, *first = q->first;
     const long at = walk ? q->at : 1, ak = walk ? 1 : q->ak, bk = q->bk, K = q->K, width = q->width;
+    const long first_step = first ? q->first_step : 0;
     // where rows of c are narrow and follow each other, the next row overwrites what a whole vector writes beyond one
     const int whole = q->ct == width && V * TILE_WIDTH - width <= width;
-    UNROLL for (int t = 0; t < T; t++, first += q->first_step)
+    UNROLL for (int t = 0; t < T; t++, first += first_step)
         UNROLL for (int v = 0; v < V; v++) {
-            if (t && !q->first_step) // one bias for all rows, or none
+            if (t && !first_step) // one bias for all rows, or none
                 acc[t][v] = acc[0][v];
             else {
-                const long n = whole && t < T - 1 && q->first_step == width ? TILE_WIDTH : width - v * TILE_WIDTH;
+                const long n = whole && t < T - 1 && first_step == width ? TILE_WIDTH : width - v * TILE_WIDTH;
                 acc[t][v] = q->first ? TILE(load)(first + v * TILE_WIDTH, n) : (TILE_VEC){};
             }
         }

@@ -145,9 +145,11 @@ def _screen(config: Config, world: "World") -> tuple[Any, "Lines"]:
 def _report(trainer: "Trainer", path: Path, seconds: float) -> None:
     from ..training.curves import draw_curves
     from ..training.report import count, make_report, print_report
-    from ..training.run_directory import CURVES
+    from ..training.run_directory import CURVES, TRACE
 
     world, config = trainer.world, trainer.config
+    if trainer.profiler is not None:
+        trainer.profiler.save(world, path / TRACE)
     report = make_report(trainer, world, seconds)
     with world.together():
         if trainer.record.directory is not None:

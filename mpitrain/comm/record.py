@@ -71,13 +71,13 @@ class Record:
 
     def entries(self) -> list[Entry]:
         """Return the last entries, oldest first."""
-        found = []
-        for at in range(FACTS, FACTS + ENTRIES * WIDTH, WIDTH):
-            seq, label, number, rolling, began, waits, ended, code = self.doubles[at : at + WIDTH].tolist()
-            if seq and ended >= 0:
-                text = self._text(int(label))
-                found.append(Entry(int(seq), text, int(number), int(rolling), began, waits, ended, int(code)))
-        return sorted(found, key=lambda entry: entry.seq)
+        found = [self.entry(at) for at in range(FACTS, FACTS + ENTRIES * WIDTH, WIDTH)]
+        return sorted((entry for entry in found if entry.seq and entry.ended >= 0), key=lambda entry: entry.seq)
+
+    def entry(self, at: int) -> Entry:
+        """Return the entry at a place in the ring; its ``ended`` is negative while it is being written."""
+        seq, label, number, rolling, began, waits, ended, code = self.doubles[at : at + WIDTH].tolist()
+        return Entry(int(seq), self._text(int(label)), int(number), int(rolling), began, waits, ended, int(code))
 
     def wait(self) -> Entry | None:
         """Return the call that the rank has waited for the longest, None if it waits for nothing."""
@@ -95,8 +95,11 @@ class Record:
         return compared[-1] if compared else None
 
     def process_lives(self) -> bool:
-        """Return False if the rank's process is gone or a zombie."""
-        return process_state(int(self.doubles[Fact.PID])) not in ("", "Z", "X")
+        """Return False if the rank's process is gone or a zombie; True if it cannot be seen from here."""
+        if self.doubles[Fact.SPACE] != process_space():
+            return True
+        pid = int(self.doubles[Fact.PID])
+        return process_state(pid) not in ("", "Z", "X") and process_start(pid) == self.doubles[Fact.START]
 
     def reachable(self) -> bool:
         """Return True if its process id means the same process here, so that it may be sent signals."""

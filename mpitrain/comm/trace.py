@@ -37,7 +37,7 @@ def record(world: World, algorithm: Algorithm, num_bytes: int, repeats: int = 9)
     plan = world.plan(algorithm, buffer)
     rounds = [_Watch(r) for r in plan._rounds]
     plan.arrange()
-    offset, error = _offset(world)
+    offset, error = clock_offset(world)
     steps = _messages(algorithm, world, buffer.nbytes)
     runs = []
     for number in range(WARM_UPS + repeats):
@@ -96,7 +96,7 @@ def _event(rank: int, step: tuple[int, int | None, int], timed: _Watch, offset: 
     return TraceEvent(rank, number, timed.began + offset, timed.ended + offset, peer, num_bytes)
 
 
-def _offset(world: World) -> tuple[float, float]:
+def clock_offset(world: World) -> tuple[float, float]:
     """Return what to add to this rank's clock to have rank 0's, and by how much that may be wrong."""
     best, error = 0.0, float("inf") if world.rank else 0.0
     comm, theirs = world._comm, np.zeros(1)

@@ -4,6 +4,7 @@ It reads the ledger a few times in the time that is allowed. On each node the lo
 is the one that speaks: so it works when rank 0 is the one that hangs. MPI is not asked, except to abort.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from .stacks import answer_with_stacks, what_it_does
 TIMED_OUT = 124  # exit code, as of timeout(1)
 FIRST_STEP = 5  # times as long may take what comes before the first step is done: kernels are built, data fetched
 MOST_SILENT = 5.0  # seconds without a sign of life after which another rank speaks
+GONE_SECONDS = 10.0  # after which a launcher has not ended the ranks that one of them has left behind
 AFTER_ABORT = 2.0  # seconds until ranks that MPI_Abort has not ended are killed
 
 
@@ -43,6 +45,7 @@ class Watchdog(threading.Thread):
         self._go_on = go_on
         self._patience = FIRST_STEP * timeout
         self._interval = min(1.0, timeout / 8)
+        self._gone_since = 0.0
         self._quit = threading.Event()
         answer_with_stacks(ledger)
 
@@ -62,10 +65,18 @@ class Watchdog(threading.Thread):
             self._ledger.mine.doubles[Fact.HEARTBEAT] = before
             if asleep > MOST_SILENT:  # this process was stopped, and what it sees is old
                 continue
+            if self._left_behind() and self._speaks():
+                self._end_all(report(self._ledger, self._size, []))
             if self._speaks() and (late := self._overdue()) and not self._quit.wait(self._interval):
                 again = self._overdue()
                 if {entry.began for _, entry in late} & {entry.began for _, entry in again}:
                     self._bark(again)
+
+    def _left_behind(self) -> bool:
+        """Return True when a rank of this node is gone for so long that nobody else will end the job."""
+        gone = not self._go_on and any(r.present and not r.process_lives() for r in self._ledger.records)
+        self._gone_since = (self._gone_since or time.monotonic()) if gone else 0.0
+        return gone and time.monotonic() - self._gone_since > GONE_SECONDS
 
     def _speaks(self) -> bool:
         """Return True on the lowest rank of the node that gives signs of life."""
@@ -95,7 +106,8 @@ class Watchdog(threading.Thread):
         self._quit.wait(self._timeout)
 
     def _end_all(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # nobody may be left to read it
+            print(text, file=sys.stderr, flush=True)
         # MPI_Abort may hang where a rank does not answer: then this node's ranks are killed, and the launcher the rest
         threading.Thread(target=self._abort, args=(TIMED_OUT,), daemon=True).start()
         time.sleep(AFTER_ABORT)
@@ -108,10 +120,11 @@ class Watchdog(threading.Thread):
 def report(ledger: Ledger, size: int, overdue: list[tuple[Record, Entry]]) -> str:
     """Return who waits for what, who has not come, and what that rank does instead."""
     now = time.monotonic()
-    longest = max(now - entry.waits for _, entry in overdue)
+    longest = max((now - entry.waits for _, entry in overdue), default=0.0)
     waits = {record.rank: wait for record in ledger.records if (wait := record.wait_for_others())}
     late = [record for record in ledger.records if record.rank not in waits]
-    lines = [f"mpitrain: no progress for {longest:.0f} s (--timeout): {_verdict(ledger, waits, late, size)}"]
+    why = f"no progress for {longest:.0f} s (--timeout)" if overdue else "the launcher has not ended this job"
+    lines = [f"mpitrain: {why}: {_verdict(ledger, waits, late, size)}"]
     for text, ranks in _by_text(waits).items():
         lines.append(f"  {say_ranks(ranks)} {'waits' if len(ranks) == 1 else 'wait'} in {text}")
     for record in late:

@@ -183,6 +183,15 @@ class World:
         """
         plan = self._plan_all_reduce(buffer, algorithm, op)
         made = f"{plan.algorithm} all-reduce of {buffer.nbytes:,} bytes of {buffer.dtype}"
+        return self._watched(plan, made, what)
+
+    def plan_watched(self, algorithm: str, buffer: np.ndarray, what: str = "") -> Request:
+        """Return a request as ``plan`` does, whose waits are watched as those of an all-reduce are."""
+        plan = self.plan(algorithm, buffer)
+        driven = self._driver.drive(plan) if self._staging_of(buffer) is HOST else plan
+        return self._watched(driven, f"{algorithm} of {buffer.nbytes:,} bytes of {buffer.dtype}", what)
+
+    def _watched(self, plan: Request, made: str, what: str) -> WatchedPlan:
         label = self.ledger.label(f"{made}{what and f' ({what})'} planned at {source_line(caller())}", compared=made)
         return WatchedPlan(plan, self.ledger, label)
 

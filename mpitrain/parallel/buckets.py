@@ -1,8 +1,10 @@
 """Gradient buckets: neighbouring parameters of the arena, summed over the ranks in one message each."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..arena import Arena
+from ..arena import Arena, Parameter
+from ..comm.plan import Request
 
 FIRST_BUCKET_BYTES = 1 << 20  # a small first bucket lets the sending start early (Li et al. 2020, PyTorch DDP)
 
@@ -34,3 +36,51 @@ def cut_buckets(arena: Arena, bucket_bytes: int, first_bytes: int = FIRST_BUCKET
             buckets.append(Bucket(start, end, members))
             start, members, limit = end, 0, bucket_bytes
     return buckets or [Bucket(0, arena.size, 0)]
+
+
+def name_bucket(arena: Arena, number: int, bucket: Bucket) -> str:
+    """Return which gradients a bucket holds, in the order in which backward makes them."""
+    names = [p.name for p in arena.parameters if bucket.start <= p.start < bucket.stop]
+    return f"bucket {number}: {' to '.join(dict.fromkeys([names[0], names[-1]]))}" if names else f"bucket {number}"
+
+
+class InOrder:
+    """Starts the request of each bucket as soon as its parameters are ready, while backward still runs.
+
+    Always in index order, so that no rank needs to tell another which bucket comes next; ``before`` is called before
+    the first.
+    """
+
+    def __init__(
+        self, buckets: Sequence[Bucket], requests: Sequence[Request], before: Callable[[], None] = lambda: None
+    ):
+        self._buckets, self._requests, self._before = buckets, requests, before
+        self._bucket_of = [i for i, b in enumerate(buckets) for _ in range(b.num_parameters)]
+        self._missing: list[int] = []
+        self._started = self._done = len(buckets)
+
+    def begin(self) -> None:
+        """No gradient is there."""
+        self._missing = [b.num_parameters for b in self._buckets]
+        self._started = self._done = 0
+
+    def ready(self, p: Parameter) -> None:
+        """The gradient of ``p`` is there: start what is complete, and move on what is on its way."""
+        self._missing[self._bucket_of[p.index]] -= 1
+        self._start_ready()
+        if self._done < self._started and self._requests[self._done].poll():
+            self._done += 1
+
+    def finish(self) -> None:
+        """Return when all are done."""
+        self._start_ready()
+        for request in self._requests[self._done :]:
+            request.wait()
+        self._done = len(self._requests)
+
+    def _start_ready(self) -> None:
+        while self._started < len(self._buckets) and self._missing[self._started] <= 0:
+            if self._started == 0:
+                self._before()
+            self._requests[self._started].start()
+            self._started += 1

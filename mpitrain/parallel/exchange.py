@@ -11,6 +11,13 @@ from ..optim import Optimizer
 from .buckets import Bucket
 from .replicated import Replicated
 from .sharded import Sharded
+from .zero import Zero
+
+RING_CHUNK = 64 * 1024  # bytes from which messages cost more than their number
+HALVES = {
+    "ring": ("reduce_scatter/ring", "all_gather/ring"),
+    "halving_doubling": ("reduce_scatter/recursive_halving", "all_gather/recursive_doubling"),
+}
 
 
 class Exchange(Protocol):
@@ -65,10 +72,23 @@ def make_exchange(arena: Arena, world: World, all_reduce: str, shard: str, bucke
         raise AgreedError(
             "the optimizer is sharded in the memory of CPUs only: leave --shard out, or take --device cpu"
         )
-    if wanted and world.size > 1 and not world.has_devices:
+    if world.size == 1 or not wanted or world.has_devices:
+        return Replicated(arena, world, all_reduce, bucket_bytes)
+    commons = None
+    if all_reduce in ("auto", "shared"):
         commons = world.share_arena(arena.size, arena.dtype)
-        if commons is not None:
-            return Sharded(arena, world, commons)
-        if shard == "optimizer":
-            raise AgreedError(f"the optimizer cannot be sharded: {world.notes[-1]}; leave --shard out")
-    return Replicated(arena, world, all_reduce, bucket_bytes)
+    if commons is not None:
+        return Sharded(arena, world, commons)
+    if shard == "auto":
+        return Replicated(arena, world, all_reduce, bucket_bytes)
+    bucket = min(bucket_bytes, arena.gradients.nbytes)
+    return Zero(arena, world, *_chunk_algorithms(all_reduce, bucket // world.size), bucket_bytes)
+
+
+def _chunk_algorithms(all_reduce: str, chunk_bytes: int) -> tuple[str, str]:
+    """Return the two halves of an all-reduce: the one that leaves each rank its chunk, and the one that spreads it."""
+    if all_reduce in ("auto", "shared"):
+        all_reduce = "ring" if chunk_bytes >= RING_CHUNK else "halving_doubling"
+    if all_reduce not in HALVES:
+        raise AgreedError(f"--shard optimizer sums in chunks: --all-reduce auto, {', '.join(HALVES)}, not {all_reduce}")
+    return HALVES[all_reduce]

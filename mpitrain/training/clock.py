@@ -6,11 +6,14 @@ that it spent waiting. One reduction of a vector per epoch tells them apart; no 
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from ..comm.world import World
+
+ALIKE = 0.1  # of own work: a rank that takes so much longer than the median is named
 
 
 @dataclass
@@ -36,6 +39,34 @@ class Times:
         """Return each part as a share of the total, four digits."""
         total = self.total or 1.0
         return {f.name: round(getattr(self, f.name) / total, 4) for f in fields(self)}
+
+
+def blame(ranks: Sequence[Times]) -> str:
+    """Return which rank the others have waited for, and what it was busy with.
+
+    A rank's own work is what it computes and the input that it waits for: what it spends in the exchange depends on
+    the others.
+
+    >>> blame([Times(compute=1.0, waiting=0.6), Times(compute=1.6, input=0.1), Times(compute=1.1, waiting=0.5)])
+    'rank 1, whose own work took 1.6 times as long as the median (compute); the others waited 34% of their time'
+    >>> blame([Times(compute=1.0), Times(compute=1.01)])
+    'no rank: their own work took equally long, to 1%'
+    """
+    own = np.array([times.compute + times.input for times in ranks])
+    slow = int(own.argmax())
+    others = np.delete(own, slow)
+    usual = float(np.median(others))
+    excess = own[slow] / usual - 1 if usual else 0.0
+    if excess < ALIKE:
+        return f"no rank: their own work took equally long, to {max(0.01, excess):.0%}"
+    parts = {name: np.array([getattr(times, name) for times in ranks]) for name in ("compute", "input")}
+    part = max(parts, key=lambda name: parts[name][slow] - np.median(np.delete(parts[name], slow)))
+    waited = sum(times.waiting for rank, times in enumerate(ranks) if rank != slow)
+    total = sum(times.total for rank, times in enumerate(ranks) if rank != slow)
+    return (
+        f"rank {slow}, whose own work took {1 + excess:.1f} times as long as the median ({part}); "
+        f"the others waited {waited / total:.0%} of their time"
+    )
 
 
 class StepClock:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..comm.world import World
-from .clock import Times
+from .clock import Times, blame
 from .progress import show_scores
 from .run_directory import CURVES, LAST, METRICS, REPORT
 from .trainer import Trainer
@@ -50,6 +50,7 @@ def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any
         "resumed_at": trainer.resumed_at,
         "skipped_steps": trainer.record.skipped,
         "checkpoints": _checkpoints(trainer),
+        "slowest": blame(rank_times) if world.size > 1 else "",
         "time_share": mean.shares(),
         "time_share_of_rank": [times.shares() for times in rank_times],
     }
@@ -85,6 +86,8 @@ def print_report(report: dict[str, Any], directory: Path, console: Console) -> N
         failed = f", {saved['failed']} failed" if saved["failed"] else ""
         stalls = f"training stood still for {saved['stall_ms']:.1f} ms each, {saved['longest_stall_ms']:.1f} at most"
         rows.append(("checkpoints", f"{saved['written']} of {saved['bytes'] / 2**20:.1f} MiB{failed}; {stalls}"))
+    if report["slowest"]:
+        rows.append(("slowest", report["slowest"]))
     for loss in report["losses"]:
         ranks = count(loss["ranks_left"], "rank")
         who = ", ".join(map(str, loss["ranks"]))

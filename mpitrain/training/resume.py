@@ -157,7 +157,7 @@ def check_fit(config: Config, checkpoint: Checkpoint, num_samples: int) -> None:
 def restore(trainer: "Trainer", checkpoint: Checkpoint) -> None:
     """Make a new ``trainer`` what the one was that wrote ``checkpoint``; raises UserError if it does not fit."""
     past, world = past_of(checkpoint), trainer.world
-    checkpoint.load(trainer.state, row=(world.rank, world.size))
+    checkpoint.load(trainer.state, trainer.data_parallel.exchange.own, row=(world.rank, world.size))
     trainer.optimizer.step_count = past.optimizer_steps
     trainer.step = trainer.resumed_at = past.step
     trainer.position = past.position

@@ -19,6 +19,7 @@ CONFIG, METRICS, REPORT, CURVES, CHECKPOINTS = (
     "curves.png",
     "checkpoints",
 )
+TRACE = "trace.json"
 BUFFER = 65536  # bytes of metrics.jsonl
 LAST, BEST = "model.safetensors", "best.safetensors"
 

@@ -27,6 +27,7 @@ from .culprit import find_culprit
 from .evaluation import Evaluator
 from .feed import Feed
 from .position import Position
+from .profile import Profiler
 from .progress import EpochResult, Lines
 from .recipe import make_optimizer, make_schedule
 from .record import Record
@@ -79,6 +80,8 @@ class Trainer:
         The step that the run was resumed at; 0 if it was not.
     losses : list of dict
         Of ranks, while training went on with the others (--elastic).
+    profiler : Profiler or None
+        What each layer and message took, if that was asked for.
     rescue : Rescue or None
         What to go back to when a rank is lost.
     """
@@ -141,6 +144,7 @@ class Trainer:
         self._states, self._bad_steps = session.arena.states.copy(), 0
         self._agenda = Agenda(config.checkpoint.every, config.checkpoint.max_time)
         self.writer = None if run_path is None else self._make_writer(run_path)
+        self.profiler = Profiler(self) if config.run.profile else None
 
     def _make_writer(self, run_path: Path) -> Writer:
         return Writer(
@@ -160,6 +164,7 @@ class Trainer:
         self.optimizer.step_count = other.optimizer.step_count
         self.step, self.position, self.resumed_at = other.step, other.position, other.resumed_at
         self.record.results, self.record.best_epoch = other.record.results, other.record.best_epoch
+        self.record.skipped = other.record.skipped
         self.times, self.stopped, self.left = other.times, other.stopped, other.left
         if self.rescue is not None:
             self.rescue = Rescue(self)

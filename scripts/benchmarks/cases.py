@@ -4,22 +4,26 @@ from typing import NamedTuple
 
 
 class Case(NamedTuple):
-    """A network, its input, the global batch and how many ranks share it."""
+    """A network, its input, the global batch, how many ranks share it, and the threads of each."""
 
     model: str
     input_shape: tuple[int, ...]
     batch: int
     ranks: int
+    threads: int
 
     @property
     def name(self) -> str:
-        """The network and the batch, as in mlp-64."""
+        """The network and the batch, as in mlp-64; of a lone convolution also its channels and image."""
+        if self.model == "conv3x3":
+            return f"{self.model} {self.input_shape[2]}@{self.input_shape[0]}x{self.input_shape[1]}-{self.batch}"
         return f"{self.model}-{self.batch}"
 
     @property
     def title(self) -> str:
         """What --only looks into."""
-        return f"{self.name}, {self.ranks} rank{'s' * (self.ranks > 1)}"
+        ranks, threads = (f"{n} {what}{'s' * (n > 1)}" for n, what in ((self.ranks, "rank"), (self.threads, "thread")))
+        return f"{self.name}, {ranks}, {threads}"
 
 
 _STEPS = (
@@ -28,6 +32,15 @@ _STEPS = (
     ("lenet", (32, 32, 3), 64),
     ("lenet", (32, 32, 3), 256),
     ("resnet8", (32, 32, 3), 64),
+    ("resnet20", (32, 32, 3), 64),
+    ("conv3x3", (32, 32, 64), 32),
+    ("conv3x3", (16, 16, 128), 32),
+    ("conv3x3", (8, 8, 256), 32),
 )
-CASES = [Case(*step, ranks) for ranks in (1, 2) for step in _STEPS]
+CASES = [
+    Case(*step, ranks, threads)
+    for ranks, threads in ((1, 1), (1, 2), (2, 1))
+    for step in _STEPS
+    if ranks == 1 or step[0] != "conv3x3"
+]
 NUM_CLASSES = 10

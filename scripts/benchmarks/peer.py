@@ -15,7 +15,7 @@ SETTINGS = tuple(itertools.product(("contiguous", "channels_last"), ("fused", "f
 
 def make_model(name: str) -> nn.Module:
     """Return the network that mpitrain calls ``name``, layer by layer the same."""
-    return {"mlp": _mlp, "lenet": _lenet, "resnet8": _resnet8}[name]()
+    return {"mlp": _mlp, "lenet": _lenet, "resnet8": lambda: _resnet(1), "resnet20": lambda: _resnet(3)}[name]()
 
 
 def make_step(case: Case, x: np.ndarray, y: np.ndarray, setting: tuple[str, str]) -> Step:
@@ -39,6 +39,20 @@ def make_step(case: Case, x: np.ndarray, y: np.ndarray, setting: tuple[str, str]
     return step
 
 
+def make_convolution(x: np.ndarray, dy: np.ndarray, setting: tuple[str, str]) -> Step:
+    """Return forward and backward (dx and dw) of a 3x3 convolution with as many outputs as channels."""
+    chosen = torch.channels_last if setting[0] == "channels_last" else torch.contiguous_format
+    layer = nn.Conv2d(x.shape[3], x.shape[3], 3, padding=1, bias=False).to(memory_format=chosen)
+    inputs, slope = (torch.from_numpy(a).permute(0, 3, 1, 2).contiguous(memory_format=chosen) for a in (x, dy))
+    inputs.requires_grad_()
+
+    def step() -> None:
+        inputs.grad = layer.weight.grad = None
+        layer(inputs).backward(slope)
+
+    return step
+
+
 def join(rank: int, size: int, folder: str) -> None:
     """Join the other ranks over gloo."""
     torch.distributed.init_process_group("gloo", f"file://{folder}/gloo", rank=rank, world_size=size)
@@ -55,8 +69,12 @@ def _lenet() -> nn.Module:
     return nn.Sequential(*convolutions, nn.Flatten(), *linears)
 
 
-def _resnet8() -> nn.Module:
-    blocks = [_Block(16, 16, 1), _Block(16, 32, 2), _Block(32, 64, 2)]
+def _resnet(blocks_of_a_stage: int) -> nn.Module:
+    blocks, inputs = [], 16
+    for outputs in (16, 32, 64):
+        for block in range(blocks_of_a_stage):
+            blocks.append(_Block(inputs, outputs, 2 if outputs > 16 and not block else 1))
+            inputs = outputs
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, NUM_CLASSES)]
     return nn.Sequential(*_conv(3, 16, 3, 1), nn.ReLU(inplace=True), *blocks, *head)
 

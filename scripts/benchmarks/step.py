@@ -1,7 +1,7 @@
 """Compare a training step (forward, backward, gradient sum, SGD with momentum) with PyTorch's on the CPU.
 
-Each case runs in a job of its own, one thread a rank; ours and PyTorch's steps alternate in it, and the medians are
-compared. The ratio is ours / PyTorch's: below 1 we are faster.
+Each case runs in a job of its own; ours and PyTorch's steps alternate in it, and the medians are compared. Lone
+convolutions are forward and backward, without an optimizer. The ratio is ours / PyTorch's: below 1 we are faster.
 
     scripts/bench step [--only TEXT] [--repeat N] [--json FILE]
 """
@@ -14,13 +14,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cases import CASES
+from cases import CASES, Case
 from rich.console import Console
 from rich.table import Table
 
 WORKER = Path(__file__).with_name("step_worker.py")
 # one thread from the start: a pool that is made later with one would leave the others spinning
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
 def main() -> int:
@@ -33,7 +33,7 @@ def main() -> int:
     rows = []
     for case in chosen:
         print(f"{case.title} ...", file=sys.stderr)
-        rows.append(measure(CASES.index(case), case.ranks, options.repeat))
+        rows.append(measure(case, options.repeat))
     show(rows)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
@@ -48,12 +48,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measure(case: int, ranks: int, repeat: int) -> dict[str, object]:
+def measure(case: Case, repeat: int) -> dict[str, object]:
     """Run a case under mpirun and return its row."""
     with tempfile.TemporaryDirectory() as folder:
         row = Path(folder, "row.json")
-        command = ["mpirun", "-n", str(ranks), sys.executable, str(WORKER), str(case), str(repeat), folder, str(row)]
-        subprocess.run(command, check=True, env=os.environ | ENVIRONMENT)
+        command = ["mpirun", "-n", str(case.ranks), sys.executable, str(WORKER)]
+        command += [str(CASES.index(case)), str(repeat), folder, str(row)]
+        environment = os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(case.threads)}
+        subprocess.run(command, check=True, env=environment)
         return json.loads(row.read_text())
 
 
@@ -64,11 +66,13 @@ def show(rows: list[dict[str, object]]) -> None:
         table.add_column(column)
     for column in ("ours ms", "PyTorch ms", "ratio"):
         table.add_column(column, justify="right")
+    table.add_column("share of peak", justify="right")
     table.add_column("PyTorch's best setting", no_wrap=True)
     for row in rows:
         times = (f"{row[key]:.2f}" for key in ("ours_ms", "peer_ms", "ratio"))
+        share = f"{row['share_of_peak']:.2f}" if "share_of_peak" in row else ""
         setting = str(row["peer"]).partition(", ")[2]
-        table.add_row(str(row["name"]), str(row["ranks"]), str(row["threads"]), *times, setting)
+        table.add_row(str(row["name"]), str(row["ranks"]), str(row["threads"]), *times, share, setting)
     Console().print(table)
 
 

@@ -11,25 +11,26 @@ import peer
 import torch
 from cases import CASES, NUM_CLASSES, Case
 
-from mpitrain import models
+from mpitrain import models, ops
 from mpitrain.arena import Arena
 from mpitrain.comm.world import World
 from mpitrain.data.sampler import share
 from mpitrain.device import CPU
+from mpitrain.layers import Conv2d
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import SGD
 from mpitrain.parallel.data import DataParallel
 from mpitrain.saved import Saved
 
-THREADS = 1
 WARM_UP = 5
 TRIAL = 8
+PAUSE = 0.004  # seconds: idle threads of PyTorch's pool spin for a while, on cores that our threads want
 
 
 def main() -> None:
     case, repeat, folder, file = CASES[int(sys.argv[1])], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
-    CPU.use_threads(THREADS)
-    torch.set_num_threads(THREADS)
+    CPU.use_threads(case.threads)
+    torch.set_num_threads(case.threads)
     world = World()
     if world.size > 1:
         peer.join(world.rank, world.size, folder)
@@ -37,13 +38,16 @@ def main() -> None:
     mine = share(case.batch, world.rank, world.size)
     x = rng.standard_normal((case.batch, *case.input_shape), np.float32)[mine]
     y = rng.integers(0, NUM_CLASSES, case.batch)[mine]
-    ours = our_step(case, x, y, world)
+    ours = our_convolution(x) if case.model == "conv3x3" else our_step(case, x, y, world)
     setting, theirs = best_peer(case, x, y, world)
-    ours_ms, peer_ms = 1e3 * np.median(interleaved([ours, theirs], repeat, world), axis=1)
+    ours_ms, peer_ms = 1e3 * np.median(interleaved([ours, theirs], repeat, world, case.threads), axis=1)
     if world.rank == 0:
         name = f"PyTorch {torch.__version__}, {' '.join(setting)}" + ", DDP gloo" * (world.size > 1)
-        row = {"name": case.name, "ranks": world.size, "threads": THREADS, "ours_ms": round(float(ours_ms), 4)}
+        row = {"name": case.name, "ranks": world.size, "threads": case.threads, "ours_ms": round(float(ours_ms), 4)}
         row |= {"peer": name, "peer_ms": round(float(peer_ms), 4), "ratio": round(float(ours_ms / peer_ms), 4)}
+        if case.model == "conv3x3":
+            work = 3 * 2 * 9 * x.size * case.input_shape[2] / float(ours_ms) / 1e6
+            row["share_of_peak"] = round(work / (case.threads * peak_gflops()), 3)
         file.write_text(json.dumps(row))
     world.barrier()
     if world.size > 1:
@@ -69,19 +73,48 @@ def our_step(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> Callable
     return step
 
 
+def our_convolution(x: np.ndarray) -> Callable[[], None]:
+    """Return forward and backward (dx and dw) of a 3x3 convolution with as many outputs as channels."""
+    layer, saved = Conv2d(x.shape[3], x.shape[3], 3, padding=1, bias=False), Saved()
+    arena, dy = Arena(layer.named_parameters()), np.ones_like(x)
+
+    def step() -> None:
+        arena.begin_step()
+        layer.forward(x, saved)
+        layer.backward(dy, saved)
+
+    return step
+
+
+def peak_gflops() -> float:
+    """Return what one core does in a product that lies in its nearest cache: the peak of its multipliers."""
+    x, w, y = np.ones((48, 128), np.float32), np.ones((128, 32), np.float32), np.empty((48, 32), np.float32)
+    seconds = []
+    for _ in range(2000):
+        begin = time.perf_counter()
+        ops.linear(x, w, None, y)
+        seconds.append(time.perf_counter() - begin)
+    return 2 * 48 * 128 * 32 / float(np.min(seconds)) / 1e9
+
+
 def best_peer(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> tuple[tuple[str, str], Callable[[], object]]:
     """Return PyTorch's fastest setting and its step: the same on all ranks, since the slowest one's times count."""
-    settings = peer.SETTINGS if x.ndim == 4 else peer.SETTINGS[:2]
-    steps = [peer.make_step(case, x, y, setting) for setting in settings]
-    best = int(np.argmin(np.median(interleaved(steps, TRIAL, world), axis=1)))
+    if case.model == "conv3x3":
+        settings = peer.SETTINGS[::2]
+        steps = [peer.make_convolution(x, np.ones_like(x), setting) for setting in settings]
+    else:
+        settings = peer.SETTINGS if x.ndim == 4 else peer.SETTINGS[:2]
+        steps = [peer.make_step(case, x, y, setting) for setting in settings]
+    best = int(np.argmin(np.median(interleaved(steps, TRIAL, world, case.threads), axis=1)))
     return settings[best], steps[best]
 
 
-def interleaved(steps: list[Callable[[], object]], repeat: int, world: World) -> np.ndarray:
+def interleaved(steps: list[Callable[[], object]], repeat: int, world: World, threads: int) -> np.ndarray:
     """Return the seconds of each call (len(steps), repeat), those of the slowest rank."""
     seconds = np.empty((WARM_UP + repeat, len(steps)))
     for i in range(len(seconds)):
         for j, step in enumerate(steps):
+            time.sleep(PAUSE if threads > 1 else 0)
             world.barrier()
             begin = time.perf_counter()
             step()

@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+SIZES = (100_000, 1_000_000, 11_000_000)
 WORKER = Path(__file__).with_name("sync_worker.py")
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -25,6 +26,9 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench sync", description=__doc__.split("\n\n")[0])
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4], metavar="P", help="numbers of ranks (2 4)")
+    parser.add_argument(
+        "--parameters", type=int, nargs="+", default=list(SIZES), metavar="N", help="0.1, 1 and 11 million"
+    )
     parser.add_argument("--optimizer", choices=["sgd", "adamw"], default="sgd", help="sgd (with momentum) or adamw")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     options = parser.parse_args()
@@ -33,6 +37,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "rows.json")
             command = ["mpirun", "-n", str(ranks), sys.executable, str(WORKER), options.optimizer, str(file)]
+            command += map(str, options.parameters)
             subprocess.run(command, check=True, env=os.environ | ENVIRONMENT)
             rows += json.loads(file.read_text())
     show(rows, options.optimizer)

@@ -1,4 +1,4 @@
-"""One rank of scripts/bench sync: OPTIMIZER FILE; rank 0 writes the rows to FILE."""
+"""One rank of scripts/bench sync: OPTIMIZER FILE PARAMETERS...; rank 0 writes the rows to FILE."""
 
 import json
 import sys
@@ -16,7 +16,6 @@ from mpitrain.layers import init
 from mpitrain.optim import SGD, AdamW
 from mpitrain.parallel.exchange import make_exchange
 
-SIZES = (100_000, 1_000_000, 11_000_000)
 LAYERS = 10
 SECONDS = 2.0  # aimed at for one size of one contender
 LEAST, MOST = 15, 401
@@ -30,7 +29,7 @@ def main() -> None:
     CPU.use_threads(1)
     world = World()
     rows = []
-    for size in SIZES:
+    for size in map(int, sys.argv[3:]):
         runs = {name: make_run(world, size, optimizer, *how) for name, how in CONTENDERS.items()}
         us = {name: round(1e6 * seconds, 1) for name, seconds in measure(world, runs).items()}
         rows.append({"parameters": size, "ranks": world.size, "mpi": world.mpi_version, "us": us})

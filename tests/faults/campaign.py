@@ -27,9 +27,10 @@ CALLS = {
 SAMPLES, BATCH, EPOCHS = 1437, 64, 3
 OPTIONS = [
     *("--model", "mlp", "--widths", "16", "--epochs", str(EPOCHS), "--batch-size", str(BATCH)),
-    *("--checkpoint-every", "7", "--timeout", "1.5", "--progress", "none", "--out", "run"),
+    *("--checkpoint-every", "7", "--progress", "none", "--out", "run"),
 ]
-LIMIT = 60.0  # seconds after which a run is said to hang
+TIMEOUT = 3.0  # seconds that a rank may wait; five times that in the first step
+LIMIT = 90.0  # seconds after which a run is said to hang
 DOOMED = Path(__file__).with_name("doomed.py")
 WORDS = ("mpitrain:", "KILLED BY SIGNAL", "BAD TERMINATION", "noticed that process rank", "terminated by signals")
 
@@ -56,7 +57,7 @@ def launch(python, size, elastic, fault, all_reduce, directory, life):
     }
     ulfm = ["--with-ft", "ulfm"] if elastic else []
     job = [python, str(DOOMED), json.dumps(fault), *OPTIONS, "--all-reduce", all_reduce]
-    job += ["--elastic"] * elastic + ["--resume", "auto"] * (life > 0)
+    job += ["--elastic"] * elastic + ["--timeout", str(120 if life else TIMEOUT)] + ["--resume", "auto"] * (life > 0)
     command = ["timeout", "-s", "KILL", str(LIMIT), "mpirun", *ulfm, "-n", str(size), *job]
     begin = time.monotonic()
     with tempfile.TemporaryFile() as output:

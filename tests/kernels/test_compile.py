@@ -1,11 +1,11 @@
 """Kernels compiled for the GPUs they are meant for: registers suffice, shared memory is within limits, and the machine
 code holds the instructions that the kernel is about."""
 
-import functools
 import re
 import subprocess
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,10 @@ import pytest
 from tests.kernels import cpu, ladder, tools
 from tests.kernels.gemm import EPILOGUES, Variant
 
-pytestmark = pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU")
+pytestmark = [
+    pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU"),
+    pytest.mark.timeout(900),  # the first test waits for all that is compiled
+]
 
 # What the machine code must hold: multiply-adds, tensor cores (and fed by ldmatrix and cp.async), wgmma (and by TMA).
 FFMA, FFMA_75 = {"FFMA", "LDS.128", "LDG.E.128"}, {"FFMA", "LDS.U.128", "LDG.E.128"}
@@ -41,19 +44,32 @@ PRODUCTS = [
 ]
 
 
-@functools.cache
-def folder() -> tempfile.TemporaryDirectory:
-    return tempfile.TemporaryDirectory()
+NAMES = sorted({path.stem for path in cpu.KERNELS.glob("*.cu")} - {"gemm_simt", "gemm_mma", "gemm_wgmma", "gemm_sum"})
+OTHERS = [(name, ["75", "90a"][i % 2]) for i, name in enumerate(NAMES)]
+
+FOLDER = tempfile.TemporaryDirectory()
+DONE: dict[tuple, tuple[Path, str]] = {}
 
 
-def nvcc(source: Path, arch: str, macros: dict[str, int], include: Path = cpu.KERNELS) -> tuple[Path, str]:
+def nvcc(source: Path, arch: str, macros: dict[str, int]) -> tuple[Path, str]:
     """Compile to a cubin; return it and what ptxas said."""
-    cubin = Path(folder().name) / "kernel.cubin"
-    command = [tools.NVCC, "-std=c++17", f"-gencode=arch=compute_{arch},code=sm_{arch}", "-cubin", "-Xptxas", "-v"]
-    command += [f"-I{include}", *(f"-D{name}={value}" for name, value in macros.items())]
-    done = subprocess.run([*command, source, "-o", cubin], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return cubin, done.stderr
+    key = source, arch, *sorted(macros.items())
+    if key not in DONE:
+        cubin = Path(FOLDER.name) / f"{abs(hash(key))}.cubin"
+        command = [tools.NVCC, "-std=c++17", f"-gencode=arch=compute_{arch},code=sm_{arch}", "-cubin", "-Xptxas", "-v"]
+        command += [f"-I{cpu.KERNELS}", *(f"-D{name}={value}" for name, value in macros.items())]
+        done = subprocess.run([*command, source, "-o", cubin], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        DONE[key] = cubin, done.stderr
+    return DONE[key]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_two_at_a_time():
+    jobs = [(cpu.KERNELS / f"{v.kernel}.cu", arch, v.macros) for v, arch, _ in PRODUCTS]
+    jobs += [(cpu.KERNELS / f"{name}.cu", arch, {"ELEMENT_BF16": int(arch != "75")}) for name, arch in OTHERS]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda job: nvcc(*job), jobs))
 
 
 def check_resources(said: str) -> None:
@@ -105,10 +121,7 @@ def test_sum_of_parts(arch):
     check_resources(nvcc(cpu.KERNELS / "gemm_sum.cu", arch, macros)[1])
 
 
-OTHERS = sorted({path.stem for path in cpu.KERNELS.glob("*.cu")} - {"gemm_simt", "gemm_mma", "gemm_wgmma", "gemm_sum"})
-
-
-@pytest.mark.parametrize(("name", "arch"), [(name, ["75", "90a"][i % 2]) for i, name in enumerate(OTHERS)])
+@pytest.mark.parametrize(("name", "arch"), OTHERS)
 def test_others(name, arch):
     """fp32 on the oldest GPU or bf16 on the newest, by turns."""
     check_resources(nvcc(cpu.KERNELS / f"{name}.cu", arch, {"ELEMENT_BF16": int(arch != "75")})[1])

@@ -10,7 +10,9 @@ from mpitrain.errors import AgreedError
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import LARS, SGD, Adam, AdamW, clip_factor
 from mpitrain.parallel.data import DataParallel
+from mpitrain.parallel.replicated import Replicated
 from mpitrain.parallel.sharded import Sharded
+from mpitrain.parallel.zero import Zero
 from mpitrain.saved import Saved
 
 pytestmark = pytest.mark.mpi
@@ -65,10 +67,12 @@ class Run:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("clip", [0.0, 0.01])
-def test_weights_are_those_of_one_rank(world, alone, optimizer, size, clip):
-    both, one = Run(world, optimizer, size, shard="optimizer"), Run(alone, optimizer, size)
+@pytest.mark.parametrize("all_reduce", ["auto", "ring", "halving_doubling"])
+def test_weights_are_those_of_one_rank(world, alone, optimizer, size, clip, all_reduce):
+    options = {"shard": "optimizer", "all_reduce": all_reduce, "bucket_bytes": 4000}
+    both, one = Run(world, optimizer, size, **options), Run(alone, optimizer, size)
     if world.size > 1:
-        assert isinstance(both.parallel.exchange, Sharded)
+        assert isinstance(both.parallel.exchange, Sharded if all_reduce == "auto" else Zero)
     for seed in range(4):
         sums = both.step(seed, clip=clip, microbatches=2)
         np.testing.assert_allclose(sums, one.step(seed, clip=clip), rtol=1e-12)
@@ -80,8 +84,9 @@ def test_weights_are_those_of_one_rank(world, alone, optimizer, size, clip):
     both.parallel.free()
 
 
-def test_ranks_share_the_slots(world):
-    run = Run(world, "adamw", "long", shard="optimizer")
+@pytest.mark.parametrize("all_reduce", ["auto", "ring"])
+def test_ranks_share_the_slots(world, all_reduce):
+    run = Run(world, "adamw", "long", shard="optimizer", all_reduce=all_reduce)
     run.step(0)
     own = run.parallel.exchange.own or (slice(0, run.arena.size),)
     for slot in run.optimizer.slots.values():
@@ -93,7 +98,7 @@ def test_ranks_share_the_slots(world):
     lengths = world.all_gather(sum(part.stop - part.start for part in own))
     if world.size > 1:
         assert sum(lengths) == run.arena.size - HEADER
-        assert max(lengths) - min(lengths) <= 8
+        assert max(lengths) - min(lengths) <= 8 * len(run.parallel.buckets)
     run.parallel.free()
 
 
@@ -143,11 +148,16 @@ def test_one_copy_of_the_weights(world):
 
 def test_no_room(world, monkeypatch):
     monkeypatch.setattr("mpitrain.comm.world.why_not", lambda *_: "the moon is full")
-    if world.size > 1:
-        with pytest.raises(AgreedError, match="cannot be sharded: no shared weights: the moon is full"):
-            Run(world, shard="optimizer")
-    run = Run(world)
-    assert not isinstance(run.parallel.exchange, Sharded)
-    run.step(0)
-    run.parallel.free()
+    for shard, expected in (("auto", Replicated), ("optimizer", Zero)):
+        run = Run(world, shard=shard)
+        assert isinstance(run.parallel.exchange, expected if world.size > 1 else Replicated)
+        run.step(0)
+        run.parallel.verify("now")
+        run.parallel.free()
     world.notes.clear()
+
+
+def test_an_all_reduce_without_halves(world):
+    if world.size > 1:
+        with pytest.raises(AgreedError, match="sums in chunks: --all-reduce auto, ring, halving_doubling, not tree"):
+            Run(world, shard="optimizer", all_reduce="tree")

@@ -47,7 +47,11 @@ def table(world, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("all_reduce", "shard"),
-    [*((name, "auto") for name in ("ring", "tree", "flat", "native", "shared", "auto")), ("auto", "none")],
+    [
+        *((name, "auto") for name in ("ring", "tree", "flat", "native", "shared", "auto")),
+        ("auto", "none"),
+        ("ring", "optimizer"),
+    ],
 )
 def test_images_on_any_number_of_ranks(world, alone, all_reduce, shard):
     parallel = Parallel(all_reduce=all_reduce, shard=shard, bucket_mb=0.05, check_every=3)

@@ -1,7 +1,7 @@
 """mpitrain with a rank that does not come, or does something else: python hanging.py KIND RANK STEP [ARGUMENTS].
 
 KIND: stop (SIGSTOP to itself), sleep, loop (for ever), stuck-reader, one-more (a collective that the others do not
-call), other-order, other-size, other-dtype, other-model.
+call), other-order, other-size, other-dtype, other-model, slow (in every step).
 """
 
 import os
@@ -52,6 +52,8 @@ def all_ranks_call(world, odd):
 
 
 def faulty_step(self, microbatches):
+    if kind == "slow" and self.world.rank == rank:
+        time.sleep(0.05)
     if self.step == step:
         if self.world.rank == rank:
             one_rank_fails(self)

@@ -47,9 +47,7 @@ def assert_same_run(a, b):
 @pytest.mark.parametrize(
     ("options", "step", "ranks"),
     [
-        (RICH, 1, 3),
-        (RICH, 29, 2),
-        (RICH, 30, 2),
+        (RICH, 29, 2),  # at the end of an epoch
         ((*NORMED, "synchronised"), 7, 2),
         ((*NORMED, "local"), 7, 3),
     ],
@@ -201,9 +199,8 @@ def test_more_epochs_after_the_end(mpitrain, tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
-@pytest.mark.parametrize("model", ["convnet", "resnet8"])
-def test_reproducible_to_the_bit_across_ranks_and_a_resume(mpitrain, tmp_path, model):
-    options = ("--reproducible", 8, "--epochs", 1, "--model", model, "--batch-size", 100)
+def test_reproducible_to_the_bit_across_ranks_and_a_resume(mpitrain, tmp_path):
+    options = ("--reproducible", 8, "--epochs", 1, "--model", "resnet8", "--batch-size", 100)
     for ranks, all_reduce in ((1, "auto"), (2, "ring"), (4, "native"), (8, "auto")):
         code, _, err = mpitrain(ranks, *options, "--out", f"r{ranks}", "--all-reduce", all_reduce)
         assert code == 0, err

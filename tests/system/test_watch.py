@@ -1,8 +1,15 @@
 """A rank that does not come: the others do not wait for ever, and the job says who it was."""
 
+import contextlib
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
+
+from mpitrain.comm.record import process_state
+from tests.system.conftest import Job
 
 HANGING = (str(Path(__file__).with_name("hanging.py")),)
 LONG = ("--model", "mlp", "--epochs", "5000", "--out", "run", "--progress", "none", "--timeout", 2)
@@ -63,3 +70,31 @@ def test_models_that_differ(mpitrain):
     code, _, err = mpitrain(2, "other-model", 1, 0, *LONG, program=HANGING)
     assert code == 1
     assert "mpitrain: rank 1 has built another model than rank 0: its " in err
+
+
+def test_ranks_that_are_left_behind_end_themselves(tmp_path):
+    job = Job(tmp_path, 3, HANGING, ["none", 0, 0, *LONG, "--epochs", 100000, "--timeout", 300])
+    deadline = time.monotonic() + 150
+    while not (pids := ranks_of(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pid in (job.process.pid, *pids[:1]):  # the launcher, and with it what would end the others
+        os.kill(pid, signal.SIGKILL)
+    while any(process_state(pid) not in ("", "Z") for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    left = [pid for pid in pids if process_state(pid) not in ("", "Z")]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    job.process.wait()
+    assert not left
+
+
+def ranks_of(directory):
+    """Return the processes that train in ``directory``, once all three have begun."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (path / "cmdline").read_bytes().split(b"\0")
+            if (path / "cwd").readlink() == directory and b"mpirun" not in command[0] and b"none" in command:
+                found.append(int(path.name))
+    begun = (directory / "run" / "metrics.jsonl").exists()
+    return sorted(found) if begun else []

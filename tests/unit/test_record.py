@@ -8,7 +8,16 @@ import sys
 import pytest
 
 from mpitrain.comm.ledger import Ledger
-from mpitrain.comm.record import ENTRIES, LABELS, SLOT_BYTES, Fact, Record, first_difference, process_state
+from mpitrain.comm.record import (
+    ENTRIES,
+    LABELS,
+    SLOT_BYTES,
+    Fact,
+    Record,
+    first_difference,
+    process_space,
+    process_state,
+)
 from mpitrain.comm.stacks import answer_with_stacks, parse_stacks, what_it_does
 from mpitrain.comm.watchdog import report, say_ranks
 
@@ -111,11 +120,13 @@ def test_a_process_tells_where_it_is(ledger):
 def test_a_process_that_is_gone(ledger):
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     slot = Record(memoryview(bytearray(SLOT_BYTES)))
-    slot.doubles[Fact.PID] = child.pid
+    slot.doubles[Fact.PID], slot.doubles[Fact.SPACE] = child.pid, process_space()
     child.wait(timeout=60)
     assert process_state(child.pid) == ""
     assert what_it_does(ledger, slot) == "is gone"
     slot.doubles[Fact.PID] = os.getpid()  # but of another start: the id was given again
+    assert what_it_does(ledger, slot) == "is gone"
+    slot.doubles[Fact.SPACE] = -1.0  # in another container
     assert what_it_does(ledger, slot) == "cannot be looked into from here"
 
 

@@ -102,6 +102,7 @@ inline int launch(void (*body)(), unsigned cluster, const unsigned* grid, const 
   block.size = {size[0], size[1], size[2]};
   block.shared_bytes = shared_bytes;
   block.ctas.resize(cluster);
+  std::string failure;
   for (unsigned number : order) {
     for (unsigned c = 0; c < cluster; c++) {
       const unsigned i = number * cluster + c;
@@ -110,12 +111,12 @@ inline int launch(void (*body)(), unsigned cluster, const unsigned* grid, const 
       poison(block.ctas[c].dynamic_shared, block.ctas[c].dynamic_shared + shared_bytes);
     }
     poison(__start_shared_memory, __stop_shared_memory);
-    const std::string failure = block.run(body, stacks, random);
-    if (failure.empty()) continue;
-    snprintf(error, error_bytes, "%s", failure.c_str());
-    return 1;
+    failure = block.run(body, stacks, random);
+    if (!failure.empty()) break;
   }
-  return 0;
+  stacks.release();
+  snprintf(error, error_bytes, "%s", failure.c_str());
+  return !failure.empty();
 }
 
 }  // namespace on_cpu

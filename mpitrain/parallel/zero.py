@@ -1,0 +1,119 @@
+"""Every rank updates its share of the weights only, and shares travel in messages (ZeRO stage 1, on any nodes).
+
+    backward | reduce-scatter of each bucket, as it is ready | update of this rank's chunks | all-gather of the weights
+
+Chunk r of every bucket is rank r's: reduce-scatter leaves the sum of its gradients there, and all-gather spreads its
+weights from there. Together they send what an all-reduce sends, and each rank keeps 1/P of the optimizer's slots and
+does 1/P of the update.
+
+Source: Rajbhandari et al. 2020, "ZeRO: memory optimizations toward training trillion parameter models" (stage 1).
+"""
+
+import math
+
+import numpy as np
+
+from ..arena import HEADER, Arena, Parameter
+from ..collectives.step import chunk_bounds
+from ..comm.plan import Request
+from ..comm.world import World
+from ..optim import Optimizer, Share, sum_of_squares
+from .buckets import InOrder, cut_buckets, name_bucket
+
+
+class Zero:
+    """Sums and spreads chunks of ``arena``.
+
+    Parameters
+    ----------
+    arena : Arena
+        Equal on all ranks.
+    world : World
+    scatter, gather : str
+        Algorithms: reduce_scatter/NAME and all_gather/NAME.
+    bucket_bytes : int
+
+    Attributes
+    ----------
+    own : tuple of slice
+        The parts of the weights that this rank updates, and of the optimizer's slots that are right on it.
+    """
+
+    sharded = True
+
+    def __init__(self, arena: Arena, world: World, scatter: str, gather: str, bucket_bytes: int):
+        self._arena, self._world = arena, world
+        self.algorithms, self.reasons = [scatter, gather], list[str]()
+        self.buckets = cut_buckets(arena, bucket_bytes)
+        spans = [slice(max(b.start, HEADER), b.stop) for b in self.buckets]  # the header is summed apart
+        names = [name_bucket(arena, number, b) for number, b in enumerate(self.buckets)]
+        self._header = world.plan_all_reduce(arena.header, "native", what="sums of the step")
+        self._scatters = [world.plan_watched(scatter, arena.gradients[s], n) for s, n in zip(spans, names, strict=True)]
+        self._gathers = [world.plan_watched(gather, arena.values[s], n) for s, n in zip(spans, names, strict=True)]
+        self._in_order = InOrder(self.buckets, self._scatters)
+        self._chunks = [tuple(_chunk(span, world.size, rank) for span in spans) for rank in range(world.size)]
+        self.own: tuple[slice, ...] = self._chunks[world.rank]
+        self._share = Share(self.own, (arena.gradients,), world.sum)
+
+    @property
+    def bytes_per_step(self) -> int:
+        """Bytes that this rank sends in one step."""
+        return sum(plan.bytes_sent for plan in self._plans)
+
+    @property
+    def messages_per_step(self) -> int:
+        """Messages that this rank sends in one step (calls, where MPI does it)."""
+        return sum(plan.messages for plan in self._plans)
+
+    @property
+    def _plans(self) -> list[Request]:
+        return [self._header, *self._scatters, *self._gathers]
+
+    def begin(self) -> None:
+        """No gradient is there."""
+        self._in_order.begin()
+
+    def ready(self, p: Parameter) -> None:
+        """The gradient of ``p`` is there."""
+        self._in_order.ready(p)
+
+    def finish(self) -> None:
+        """Return when the sums of this rank's chunks are there, and that of the header."""
+        self._header.start()
+        self._in_order.finish()
+        self._header.wait()
+
+    def norm(self) -> float:
+        """Return the norm of the summed gradients."""
+        squares = math.fsum(sum_of_squares(self._arena.gradients[part]) for part in self.own)
+        return math.sqrt(self._world.sum(np.array([squares]))[0])
+
+    def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
+        """Update this rank's chunks of the weights; return when those of all ranks are here."""
+        optimizer.step(lr, scale, self._share)
+        for plan in self._gathers:
+            plan.start()
+        for plan in self._gathers:
+            plan.wait()
+
+    def gather(self, array: np.ndarray) -> None:
+        """Make all of ``array``, a slot of the optimizer, right on every rank."""
+        for rank, chunks in enumerate(self._chunks):
+            for part in chunks:
+                self._world.broadcast(array[part], rank)
+
+    def free(self) -> None:
+        """Give the requests back to MPI."""
+        for plan in self._plans:
+            plan.free()
+
+    def describe(self) -> str:
+        """Return it in a few words."""
+        size, buckets = self._arena.gradients.nbytes / 1024, len(self.buckets)
+        scattered = f"{' and '.join(self.algorithms)} of {size:,.0f} KiB in {buckets} bucket{'s' * (buckets > 1)}"
+        return f"{scattered}, each rank updates 1/{self._world.size}"
+
+
+def _chunk(span: slice, size: int, rank: int) -> slice:
+    part = chunk_bounds(span.stop - span.start, size, rank)
+    return slice(span.start + part.start, span.start + part.stop)

@@ -1,0 +1,39 @@
+"""--profile, and the line that names the slowest rank."""
+
+import collections
+import json
+from pathlib import Path
+
+
+def test_a_trace_of_all_ranks(mpitrain, tmp_path):
+    options = ("--epochs", 2, "--out", "run", "--profile", "--all-reduce", "tree", "--bucket-mb", 0.02)
+    code, out, err = mpitrain(2, *options)
+    assert code == 0, err
+    assert "slowest" in out
+    events = json.loads((tmp_path / "run" / "trace.json").read_text())
+    spans = [event for event in events if event["ph"] == "X"]
+    names = collections.Counter((span["pid"], span["name"]) for span in spans)
+    steps = json.loads((tmp_path / "run" / "report.json").read_text())["steps"]
+    for rank in (0, 1):
+        assert names[rank, "update"] == names[rank, "0 Conv2d backward"] == steps
+        assert names[rank, "its input"] == steps + 2
+        assert len({name for pid, name in names if pid == rank and "(bucket " in name}) > 1
+    tracks = collections.defaultdict(list)
+    for span in spans:
+        tracks[span["pid"], span["tid"]].append((span["ts"], span["ts"] + span["dur"]))
+    for track in tracks.values():  # on one track, spans lie inside each other or apart
+        open_until = []
+        for begin, end in sorted(track, key=lambda span: (span[0], -span[1])):
+            while open_until and open_until[-1] <= begin + 0.05:
+                open_until.pop()
+            assert not open_until or end <= open_until[-1] + 0.05
+            open_until.append(end)
+
+
+def test_a_slow_rank_is_named(mpitrain, tmp_path):
+    program = (str(Path(__file__).with_name("hanging.py")), "slow", "1", "0")
+    code, _, err = mpitrain(3, "--model", "mlp", "--epochs", 2, "--out", "run", program=program)
+    assert code == 0, err
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["slowest"].startswith("rank 1, whose own work took ")
+    assert "(compute)" in report["slowest"]
