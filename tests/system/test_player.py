@@ -30,7 +30,15 @@ pytestmark = [pytest.mark.skipif(BROWSER is None, reason="no chromium here"), py
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "page.html"
-    names = ("ring", "tree", "chain", "all_gather/bruck", "all_to_all/bruck")
+    names = (
+        "ring",
+        "tree",
+        "chain",
+        "all_gather/bruck",
+        "all_to_all/bruck",
+        "gather/binomial:root=2",
+        "all_gather/pat",
+    )
     path.write_text(draw_page([find(name) for name in names], 8, max_ranks=12), encoding="utf-8")
     return path
 
@@ -67,6 +75,8 @@ def words(dom):
         ("chain", 3, 6, 7),
         ("all_gather/bruck", None, 7, 2),
         ("all_to_all/bruck", None, 5, 2),
+        ("gather/binomial:root=2", None, 6, 2),
+        ("all_gather/pat", None, 7, 2),
     ],
 )
 def test_the_state_after_a_step(tmp_path, page, name, option, size, step):
