@@ -71,6 +71,8 @@ class World:
         Cores that this rank can count on: those it may run on, divided by the ranks that share them.
     has_devices : bool
         True when some rank works on arrays of a device (``use_staging``).
+    mixed : bool
+        True when some do and some do not: equal sums then give updates that differ in their last bits.
     oversubscribed : bool
         True when the ranks of this node outnumber its cores.
     notes : list of str
@@ -128,7 +130,7 @@ class World:
         self._checked: set[str] = set()
         self._next_tag = 0
         self._staging = HOST
-        self.has_devices = False
+        self.has_devices = self.mixed = False
         self._direct = True
         self._driver = Driver(spare_core=self.cores > 1 and not self.oversubscribed)
         self._auto = Auto(self._comm, self.mpi_version, self.oversubscribed)
@@ -241,6 +243,7 @@ class World:
         self._staging = staging
         kinds = self.all_gather((staging.queued, staging.direct))
         self.has_devices = any(queued for queued, _ in kinds)
+        self.mixed = len({queued for queued, _ in kinds}) > 1
         self._direct = all(direct for _, direct in kinds)
 
     def _staging_of(self, buffer: Any) -> Staging:
