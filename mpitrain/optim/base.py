@@ -11,6 +11,7 @@ from ..errors import UserError
 from ..ops.update import Block, addresses_of
 
 BLOCK = 65536  # elements: few enough calls of NumPy, and a block and its slots still fit a second-level cache
+DEVICE_BLOCK = 1 << 22  # on a GPU: few launches, and little scratch
 
 SumOverRanks = Callable[[np.ndarray], np.ndarray]  # of a small array, in place
 
@@ -62,7 +63,8 @@ class Optimizer:
         self.weight_decay, self.decay_all = float(weight_decay), decay_all
         self.step_count = 0
         self.slots = {name: np.zeros(arena.size, arena.dtype, like=arena.values) for name in self.slot_names}
-        self._scratch = np.empty((2, BLOCK), arena.dtype, like=arena.values)
+        self._longest = BLOCK if isinstance(arena.values, np.ndarray) else min(arena.size, DEVICE_BLOCK)
+        self._scratch = np.empty((2, self._longest), arena.dtype, like=arena.values)
         self._whole: Share | None = None
         self._blocks: dict[Share, list[list[Block]]] = {}
 
@@ -107,8 +109,8 @@ class Optimizer:
         if found is None:
             found = self._blocks[share] = [
                 [
-                    self._block(start, min(start + BLOCK, piece.stop), share.sources)
-                    for start in range(piece.start, piece.stop, BLOCK)
+                    self._block(start, min(start + self._longest, piece.stop), share.sources)
+                    for start in range(piece.start, piece.stop, self._longest)
                 ]
                 for piece in self.cut(share)
             ]

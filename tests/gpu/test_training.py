@@ -7,6 +7,7 @@ from mpitrain.device import CPU
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import LARS, AdamW, global_norm
 from tests.gpu.arrays import HiddenSync, NotOnCuPy
+from tests.gpu.device import ShimDevice
 from tests.gpu.training import Job
 
 STEPS = 4
@@ -70,3 +71,18 @@ def test_a_hidden_sync_is_found(device):
     for read in (float, np.asarray, bool, lambda x: x.item(), lambda x: np.add(x, np.ones(1, np.float32))):
         with pytest.raises((HiddenSync, NotOnCuPy)):
             read(job.arena.values[:1])
+
+
+@pytest.mark.parametrize(
+    ("precision", "arch", "kernel", "rtol"),
+    [("tf32", "sm_80", "gemm_mma", 2e-3), ("bf16", "sm_80", "gemm_mma", 2e-2)],
+)
+def test_lower_precision(precision, arch, kernel, rtol):
+    """Products of rounded factors; weights, sums and all else in fp32: near the CPU's losses, and not equal to them."""
+    device = ShimDevice(arch)
+    device.precision = precision
+    found, expected = losses(Job("mlp", device, widths=(24,)), 3), losses(Job("mlp", widths=(24,)), 3)
+    assert device.launches[kernel] > 0
+    assert device.launches["gemm_simt"] == 0
+    np.testing.assert_allclose(found, expected, rtol=rtol)
+    assert np.abs(np.array(found) - expected).max() > 1e-6

@@ -11,17 +11,26 @@ from ...kernels.plan import Launch, ceil_div
 from ..window import Window
 
 THREADS = 256
+BLOCKS_AN_SM = 8
 WINDOW = np.dtype((np.void, 14 * 4))
 
 
 def run(device: Any, kernel: Kernel, num_threads: int, arguments: Sequence[Any]) -> None:
     """Launch at least ``num_threads`` in blocks of 256; nothing is launched for none.
 
-    Python's ints are passed as 32 bits, floats as fp32; what is 64 bits wide comes as a 0-d NumPy array.
+    Python's ints are passed as 32 bits, floats as fp32; what is 64 bits wide comes as a 0-d NumPy array;
+    None is the null pointer.
     """
     if num_threads:
         plan = Launch((ceil_div(num_threads, THREADS), 1, 1), (THREADS, 1, 1))
         launch(device, kernel, plan, [_value(argument) for argument in arguments])
+
+
+def loop(device: Any, kernel: Kernel, num_elements: int, arguments: Sequence[Any]) -> None:
+    """Launch a kernel whose threads go over all elements, four at a time: some blocks an SM at most."""
+    if num_elements:
+        blocks = min(ceil_div(num_elements, 4 * THREADS), BLOCKS_AN_SM * device.num_processors)
+        launch(device, kernel, Launch((blocks, 1, 1), (THREADS, 1, 1)), [_value(argument) for argument in arguments])
 
 
 def window_record(window: Window, x: Any) -> np.ndarray:
@@ -34,4 +43,6 @@ def window_record(window: Window, x: Any) -> np.ndarray:
 def _value(argument: Any) -> Any:
     if isinstance(argument, int):
         return np.array(argument, np.int32)
+    if argument is None:
+        return np.array(0, np.uint64)
     return np.array(argument, np.float32) if isinstance(argument, float) else argument

@@ -1,0 +1,100 @@
+"""Activations and pools on a GPU: one launch each."""
+
+from typing import Any
+
+import numpy as np
+
+from ...device import device_of
+from ...kernels.kernel import Kernel, kernel
+from .. import activations, pool
+from ..window import Window
+from .launch import loop, window_record
+
+
+def _kernels(name: str) -> Kernel:
+    return kernel("elementwise.cu", name=name)
+
+
+FORWARD = {name: _kernels(f"{name}_forward") for name in ("relu", "tanh", "sigmoid")}
+BACKWARD = {name: _kernels(f"{name}_dx") for name in ("relu", "tanh", "sigmoid")}
+MAX_POOL = {bits: kernel("pool.cu", {"WINNER_BITS": bits}, name="max_pool") for bits in (8, 16)}
+MAX_POOL_DX = {bits: kernel("pool.cu", {"WINNER_BITS": bits}, name="max_pool_dx") for bits in (8, 16)}
+
+
+def _fits(*arrays: Any) -> bool:
+    return all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays)
+
+
+def _forward(name: str, x: Any, y: Any) -> bool:
+    if not _fits(x, y):
+        return False
+    loop(device_of(x), FORWARD[name], x.size, (x, y, np.array(x.size, np.int64)))
+    return True
+
+
+def _backward(name: str, y: Any, dy: Any, dx: Any) -> bool:
+    if not _fits(y, dy, dx):
+        return False
+    loop(device_of(y), BACKWARD[name], y.size, (y, dy, dx, np.array(y.size, np.int64)))
+    return True
+
+
+@activations.relu.cuda
+def relu(x: Any, y: Any) -> bool:
+    """Write max(x, 0)."""
+    return _forward("relu", x, y)
+
+
+@activations.relu_dx.cuda
+def relu_dx(y: Any, dy: Any, dx: Any, mask: Any) -> bool:
+    """Write dy where y > 0; no mask is needed."""
+    return _backward("relu", y, dy, dx)
+
+
+@activations.tanh.cuda
+def tanh(x: Any, y: Any) -> bool:
+    """Write tanh(x)."""
+    return _forward("tanh", x, y)
+
+
+@activations.tanh_dx.cuda
+def tanh_dx(y: Any, dy: Any, dx: Any, slope: Any) -> bool:
+    """Write dy (1 - y^2)."""
+    return _backward("tanh", y, dy, dx)
+
+
+@activations.sigmoid.cuda
+def sigmoid(x: Any, y: Any) -> bool:
+    """Write 1 / (1 + exp(-x))."""
+    return _forward("sigmoid", x, y)
+
+
+@activations.sigmoid_dx.cuda
+def sigmoid_dx(y: Any, dy: Any, dx: Any, slope: Any) -> bool:
+    """Write dy y (1 - y)."""
+    return _backward("sigmoid", y, dy, dx)
+
+
+@pool.max_pool_winner.cuda
+def max_pool_winner(padded: Any, window: Window, y: Any, winner: Any, pixels: Any, number: Any) -> bool:
+    """Write the maxima and the taps that have them."""
+    bits = 8 * winner.itemsize
+    if not _fits(padded, y) or bits not in MAX_POOL:
+        return False
+    loop(device_of(y), MAX_POOL[bits], y.size, (padded, y, winner, window_record(_unpadded(window), padded)))
+    return True
+
+
+@pool.max_pool_dx.cuda
+def max_pool_dx(winner: Any, dy: Any, window: Window, dx: Any, part: Any) -> bool:
+    """Write the gradient: each pixel asks the windows that see it."""
+    bits = 8 * winner.itemsize
+    if not _fits(dy, dx) or bits not in MAX_POOL_DX:
+        return False
+    loop(device_of(dy), MAX_POOL_DX[bits], dx.size, (winner, dy, dx, window_record(_unpadded(window), dx)))
+    return True
+
+
+def _unpadded(window: Window) -> Window:
+    """Return the window for images whose border is already there."""
+    return Window(window.kernel, window.stride, (0, 0), window.dilation)
