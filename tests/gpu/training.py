@@ -29,7 +29,7 @@ class Job:
         self.arena = Arena(self.model.named_parameters(), self.model.named_states(), seed=1, device=device)
         self.optimizer = optimizer(self.arena, **({"momentum": 0.9} if optimizer is SGD else {}))
         self.loss, self.saved = loss or SoftmaxCrossEntropy(), Saved(seed=3, device=device)
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(1)  # of 0, resnet8 has a ReLU so near its kink that rounding decides
         self.x = device.from_host(rng.standard_normal((batch, *shape)).astype(np.float32))
         self.y = device.from_host(rng.integers(0, 4, batch))
 

@@ -216,7 +216,7 @@ def test_dropout_masks_are_those_of_the_cpu(bf16, n, d, first, p):
     kernels, mask = cpu.build("dropout.cu", ELEMENT_BF16=bf16), elements.room(n, d)
     launch(kernels, "dropout_mask", mask, *place)
     expected = np.empty((n, d))
-    numpy_of(ops.dropout_mask)(p, (seed, layer, step, first), expected)
+    numpy_of(ops.dropout_mask)(expected, p, (seed, layer, step, first))
     np.testing.assert_array_equal(mask != 0, expected != 0)
     elements.check(mask, expected)
     x, x_value = elements.draw(n, d)
