@@ -246,7 +246,9 @@ class Trainer:
         if self.writer.running and self._asked[IDLE] == self.world.size:
             self.writer.end()
         due = self._asked[SAVE] or self._agenda.is_due_after(self.step)
-        if due and not self.writer.running:  # where the disk is slower than we are asked to be, the next time
+        if due:
+            if self.writer.running:  # the disk is slower than we are asked to be
+                self.writer.end()
             self._begin_checkpoint(self.writer)
 
     def _save(self) -> None:
@@ -332,7 +334,9 @@ class Trainer:
     def _say(self) -> tuple[bool, ...]:
         """Return what this rank tells the others with its gradients: stop, leave, save, idle."""
         wishes, first = self._wishes(), self.world.rank == 0
-        leave, save = wishes.leave or (first and self._agenda.is_up()), wishes.save or (first and self._agenda.is_due())
+        busy = self.writer is not None and self.writer.running
+        leave = wishes.leave or (first and self._agenda.is_up())
+        save = wishes.save or (first and self._agenda.is_due() and not busy)  # by the clock, never faster than the disk
         return wishes.stop, leave, save, self.writer is None or self.writer.idle
 
     def _train_scores(self, totals: np.ndarray) -> dict[str, float]:
