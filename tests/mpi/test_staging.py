@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 
 from mpitrain.collectives import COLLECTIVES, find, names, simulate
-from mpitrain.comm.staging import DirectStaging, HostStaging
+from mpitrain.comm.staging import HOST, DirectStaging, HostStaging
 from mpitrain.errors import UserError
 from tests.fake_device import FakeDevice
 
 pytestmark = pytest.mark.mpi
 
 EVERYTHING = [name for collective in COLLECTIVES if collective != "barrier" for name in names(collective)]
+
+
+@pytest.fixture(autouse=True)
+def _back_to_the_host(world):
+    yield
+    world.use_staging(HOST)
 
 
 def normal(num_elements, rank):
