@@ -1,6 +1,6 @@
 """Which tile and how many parts of K: by what was measured for this shape, else by a model of waves of blocks.
 
-The table (table.json, or the file that MPITRAIN_KERNEL_TABLE names; ``mpitrain kernel bench`` writes one) holds for
+The table (table.json, or the file that MPITRAIN_KERNEL_TABLE names) holds for
 each tile the share of a multiprocessor's peak that it reaches, and for single shapes the best choice. The table that
 is shipped says "measured": false, since its shares are guesses from what others report.
 
@@ -72,9 +72,7 @@ def read_table(path: Path | None = None) -> Table:
         shapes = {key: (str(tile), int(splits)) for key, (tile, splits) in text.pop("shapes").items()}
         return Table(shapes=shapes, **text)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"{path} is no table of kernels ({error}); mpitrain kernel bench --out FILE writes one"
-        ) from None
+        raise UserError(f"{path} is no table of kernels ({error}); {TABLE} is one") from None
 
 
 @lru_cache(maxsize=4096)
