@@ -47,9 +47,9 @@ class Factor:
 
 
 def covers(*arrays: Any) -> bool:
-    """Return whether the kernels take these arrays: fp32, rows contiguous."""
+    """Return whether the kernels take these arrays: fp32, rows contiguous; a rank's part of a batch may be empty."""
     return all(
-        a.dtype == np.float32 and a.ndim in (2, 3) and (a.strides[-1] == 4 or a.shape[-1] <= 1) and a.size
+        a.dtype == np.float32 and a.ndim in (2, 3) and (a.strides[-1] == 4 or a.shape[-1] <= 1 or not a.size)
         for a in arrays
     )
 
