@@ -19,7 +19,7 @@ from .world import World
 
 NATIVE, AUTO = "native", "auto"
 SIZES = tuple(4 << (2 * k) for k in range(13))  # bytes: 4 B to 64 MB
-SECONDS = 0.4  # aimed at for one length of one algorithm
+SECONDS = 0.3  # aimed at for one length of one algorithm
 MOST_REPEATS = 200
 PASSES = 16  # over all lengths: what changes the machine's speed for a while changes a part of each
 TIE = 0.05  # an algorithm that is not so much faster than the library's own loses to it
@@ -109,7 +109,11 @@ class Contest:
         once = sum([_run(world, plan) for plan in plans])
         slowest = float(world.maximum(np.array([once]))[0])
         repeats = int(np.clip(SECONDS * len(plans) / PASSES / max(2 * slowest, 1e-9), 1, MOST_REPEATS // PASSES))
-        seconds = world.maximum(np.array([[_second_run(world, plan) for plan in plans] for _ in range(repeats)]))
+        seconds = np.empty((repeats, len(plans)))
+        for turn in range(repeats):
+            for i in _rotated(len(plans), len(self._passes) + turn):
+                seconds[turn, i] = _second_run(world, plans[i])
+        seconds = world.maximum(seconds)
         for plan in plans:
             plan.free()
         self._passes.append(seconds)
@@ -136,6 +140,11 @@ def rows_of(world: World, contests: Sequence[Contest]) -> list[Row]:
             ratio = round(native / us, 3)
             rows.append(Row(name, world.size, contest.num_bytes, round(us, 2), round(native, 2), ratio))
     return rows
+
+
+def _rotated(length: int, by: int) -> list[int]:
+    """Return the order of a turn: nobody always runs after the same other."""
+    return [(i + by) % length for i in range(length)]
 
 
 def _second_run(world: World, plan: Any) -> float:

@@ -33,7 +33,7 @@ FLOOD = 64  # messages
 WALKED = ("one_way", "reduce_alone", "exchange", "reduce")
 WALK_SIZES = (1 << 16, 1 << 25)  # bytes: messages of this length to that
 LONGEST_WARM = 1 << 22  # bytes; where no message is as long, no buffer leaves the caches
-WALK_EVERY = 2  # passes: walks are long, and vary less
+WALK_EVERY = 8  # passes: walks are long, and vary less
 CAPACITY_BYTES = 1 << 22
 
 

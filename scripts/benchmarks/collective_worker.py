@@ -58,7 +58,12 @@ class Contest:
             run()
         once = float(self.world.maximum(np.array([time.perf_counter() - begin]))[0])
         for _ in range(int(np.clip(SECONDS / PASSES * len(self.runs) / (2 * once), 1, MOST))):
-            self.samples.append([self.second(run) for run in self.runs.values()])
+            runs, first = list(self.runs.values()), len(self.samples)
+            seconds = [0.0] * len(runs)
+            for turn in range(len(runs)):  # nobody always runs after the same other
+                i = (first + turn) % len(runs)
+                seconds[i] = self.second(runs[i])
+            self.samples.append(seconds)
 
     def second(self, run: Callable[[], None]) -> float:
         """Return the seconds of the second of two runs."""
