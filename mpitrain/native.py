@@ -37,4 +37,4 @@ def load(choice: str) -> tuple[ModuleType | None, str]:
     return _native, f"{_native.level()}, {why}"
 
 
-library, why = load(os.environ.get(VARIABLE, ""))
+kernels, why = load(os.environ.get(VARIABLE, ""))

@@ -13,7 +13,7 @@ def one_thread():
 @pytest.fixture
 def kernels():
     """Return the extension; level and threads are put back after the test."""
-    library = native.library
+    library = native.kernels
     if library is None:
         pytest.skip(f"no native kernels: {native.why}")
     level, threads = library.level(), library.threads()

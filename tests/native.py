@@ -5,7 +5,7 @@ import pytest
 
 from mpitrain import native
 
-C = native.library
+C = native.kernels
 LEVELS = [] if C is None else C.levels()
 
 levels = pytest.mark.parametrize(

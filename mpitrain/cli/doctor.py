@@ -42,7 +42,7 @@ def consult(options: DoctorOptions, world: "World") -> int:
 
     CPU.use_threads(world.cores)
     sight = look("auto", world.surroundings[0])
-    ranks = probe(world, sight=sight, native=native.why if native.library is not None else f"NumPy ({native.why})")
+    ranks = probe(world, sight=sight, native=native.why if native.kernels is not None else f"NumPy ({native.why})")
     findings = diagnose(ranks, sweep(world))
     if world.rank == 0:
         show(findings, options)

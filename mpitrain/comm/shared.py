@@ -34,7 +34,7 @@ FLAG_BYTES = 128  # between two ranks' flags: two cache lines, since processors 
 SPINS = 64  # polls before a waiting rank begins to offer its core to others
 SHM = "/dev/shm"
 
-C: Any = native.library
+C: Any = native.kernels
 NO_SQUARES = np.empty(0)
 UFUNCS = {"sum": np.add, "max": np.maximum, "min": np.minimum}
 

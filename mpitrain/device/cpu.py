@@ -75,10 +75,10 @@ class Device:
     def use_threads(self, count: int) -> None:
         """Use ``count`` cores in this process: native kernels do, or BLAS where there are none."""
         # one pool: threads of BLAS and of native kernels would wait for each other's cores
-        self.threads, self.blas_threads = count, count if native.library is None else 1
+        self.threads, self.blas_threads = count, count if native.kernels is None else 1
         threadpool_limits(self.blas_threads)
-        if native.library is not None:
-            native.library.use_threads(count)
+        if native.kernels is not None:
+            native.kernels.use_threads(count)
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return uninitialised memory of ``shape``, aligned to 64 bytes."""

@@ -13,7 +13,7 @@ from . import activations, batchnorm, conv2d, linear, pool, softmax_cross_entrop
 from .product import Buffer
 from .window import Window
 
-C: Any = native.library
+C: Any = native.kernels
 MOST_THREADS = 64  # of the pool
 NOTHING = np.empty(0, np.float32)
 

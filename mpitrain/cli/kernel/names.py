@@ -32,10 +32,10 @@ def show_native() -> None:
     from ... import native
     from ...ops import OPS
 
-    print(f"\non the CPU: {'NumPy' if native.library is None else 'kernels in C'} ({native.why})")
-    if native.library is None:
+    print(f"\non the CPU: {'NumPy' if native.kernels is None else 'kernels in C'} ({native.why})")
+    if native.kernels is None:
         return
-    print(f"levels that run here: {', '.join(native.library.levels())}; {native.VARIABLE}=numpy, or a level, chooses")
+    print(f"levels that run here: {', '.join(native.kernels.levels())}; {native.VARIABLE}=numpy, or a level, chooses")
     for where, chosen in (("in C", True), ("in NumPy", False)):
         names = sorted(name for name, op in OPS.items() if ("native" in op.paths) == chosen)
         print(textwrap.fill(f"{where}: {', '.join(names)}", 120, subsequent_indent="  "))
