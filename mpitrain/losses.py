@@ -3,6 +3,7 @@
 The optimizer divides gradients once by the global weight.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,16 +24,16 @@ class Totals(NamedTuple):
     correct: float  # targets that the largest output has right; 0 in regression
 
 
-class Loss:
+class Loss(ABC):
     """The contract of a loss: the end of forward and the start of backward."""
 
+    @abstractmethod
     def forward(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> Totals:
         """Return the sums and put on ``saved[self]`` what backward needs. ``outputs`` is not changed."""
-        raise NotImplementedError(f"{type(self).__name__}.forward")
 
+    @abstractmethod
     def backward(self, saved: Saved) -> np.ndarray:
         """Return the gradient of the sum of losses by ``outputs``, a buffer of ``saved``; once for each forward."""
-        raise NotImplementedError(f"{type(self).__name__}.backward")
 
     def evaluate(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> Totals:
         """Return the sums; no backward follows."""

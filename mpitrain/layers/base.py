@@ -1,5 +1,6 @@
 """The contract of a layer: explicit forward and backward over arena views, nothing about ranks."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from ..arena import Parameter, State
 from ..saved import Saved
 
 
-class Layer:
+class Layer(ABC):
     """A function with parameters and a hand-written derivative.
 
     A subclass sets its ``Parameter``, ``State`` and child ``Layer`` attributes (or lists of children) in
@@ -20,10 +21,11 @@ class Layer:
 
     needs_dx = True
 
+    @abstractmethod
     def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
         """Return y, a buffer of ``saved``, and put on ``saved[self]`` what backward needs. ``x`` is not changed."""
-        raise NotImplementedError(f"{type(self).__name__}.forward")
 
+    @abstractmethod
     def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
         """Add parameter gradients into their views and return dx, a buffer of ``saved``.
 
@@ -31,7 +33,6 @@ class Layer:
         Each parameter's ``written()`` is called as soon as its gradient is in place.
         With ``needs_dx`` False an empty array is returned.
         """
-        raise NotImplementedError(f"{type(self).__name__}.backward")
 
     def children(self) -> Iterator[tuple[str, "Layer"]]:
         """Yield (attribute name, child) in order of definition; items of a list are named by their place."""

@@ -1,12 +1,18 @@
 """Multi-layer perceptron: fully connected layers with an activation between them (Rumelhart, Hinton, Williams 1986)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..errors import UserError
 from ..layers import GELU, Dropout, Flatten, Layer, Linear, ReLU, Sequential, Sigmoid, SiLU, Tanh
 
-ACTIVATIONS = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid, "gelu": GELU, "silu": SiLU}
+ACTIVATIONS: dict[str, Callable[[], Layer]] = {
+    "relu": ReLU,
+    "tanh": Tanh,
+    "sigmoid": Sigmoid,
+    "gelu": GELU,
+    "silu": SiLU,
+}
 
 
 def mlp(

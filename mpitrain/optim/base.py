@@ -1,5 +1,6 @@
 """What all optimizers share: slots beside the arena, and a pass over slices of it in blocks that stay in cache."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
@@ -35,7 +36,7 @@ class Share:
     sum_over_ranks: SumOverRanks | None = None
 
 
-class Optimizer:
+class Optimizer(ABC):
     """Update ``arena.values`` from ``arena.gradients``.
 
     Parameters
@@ -84,9 +85,9 @@ class Optimizer:
             for block in blocks:
                 self.update(block, float(lr), float(scale))
 
+    @abstractmethod
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block; the sources are left as they are."""
-        raise NotImplementedError(f"{type(self).__name__}.update")
 
     def decays(self, p: Parameter) -> bool:
         """Return whether weight decay applies to ``p``."""

@@ -57,7 +57,7 @@ def test_a_rank_that_is_stopped_is_killed_and_gone_without(mpitrain, tmp_path):
     assert json.loads((tmp_path / "run" / "report.json").read_text())["ranks"] == 2
 
 
-@pytest.mark.skipif(OPEN_MPI, reason="where ranks cannot be lost")
+@pytest.mark.skipif(OPEN_MPI, reason="Open MPI survives lost ranks: the tests above")
 def test_elsewhere_the_job_ends_and_says_so_before(mpitrain, tmp_path):
     options = ("--checkpoint-every", 7)
     code, out, _ = doomed(

@@ -1,10 +1,8 @@
 """``mpitrain collective``: the algorithms listed, shown, checked, priced and drawn; one module a subcommand."""
 
-import importlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ...errors import UserError
+from ..subcommands import parse_subcommand
 
 if TYPE_CHECKING:
     from ..main import Job, LocalJob
@@ -22,25 +20,7 @@ SUBCOMMANDS = {
 }
 """The module of each subcommand; its ``parse(argv, speaks)`` returns a job, for one process or for all ranks."""
 
-USAGE = f"usage: mpitrain collective {{{','.join(SUBCOMMANDS)}}} ... (each with --help)"
-
 
 def parse(argv: list[str], speaks: bool) -> "Job | LocalJob":
     """Return the job that ``argv`` asks for."""
-    from ..main import LocalJob
-
-    if not argv or argv[0] in ("-h", "--help"):
-        return LocalJob(_help)
-    if argv[0] not in SUBCOMMANDS:
-        raise UserError(f"there is no collective command {argv[0]!r}; there are {', '.join(SUBCOMMANDS)}")
-    module = importlib.import_module(f".{SUBCOMMANDS[argv[0]]}", __package__)
-    parse_subcommand: Callable[[list[str], bool], Job | LocalJob] = module.parse
-    return parse_subcommand(argv[1:], speaks)
-
-
-def _help() -> int:
-    print(USAGE)
-    for name, module in SUBCOMMANDS.items():
-        text = importlib.import_module(f".{module}", __package__).DESCRIPTION
-        print(f"  {name:<10}{text}")
-    return 0
+    return parse_subcommand("collective", __package__, SUBCOMMANDS, argv, speaks)
