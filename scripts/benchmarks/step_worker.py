@@ -66,7 +66,7 @@ def our_step(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> Callable
 
     def step() -> None:
         data_parallel.begin()
-        arena.header[:3] += loss.forward(model.forward(x, saved), y, saved)
+        arena.add_totals(loss.forward(model.forward(x, saved), y, saved))
         model.backward(loss.backward(saved), saved)
         data_parallel.finish()
         data_parallel.update(optimizer, 0.01, 1 / float(arena.header[0]))
