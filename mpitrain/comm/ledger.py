@@ -1,7 +1,7 @@
 """What each rank does with the others, written down where the other ranks of its node can read it.
 
 A rank notes every collective when it begins, when it starts to wait for it and when it is over: eight numbers in
-a ring in shared memory, less than a microsecond. The memory outlives the rank as long as one rank of the node lives,
+a ring in shared memory, a microsecond or two. The memory outlives the rank as long as one rank of the node lives,
 and its file has no name, so nothing is left behind. ``watchdog.py`` reads it when something takes too long.
 
     slot of a rank   | facts | the last 64 entries | the last 64 hashes | texts of the labels |
@@ -45,6 +45,7 @@ PACKAGE = os.path.dirname(os.path.dirname(__file__))
 NOT_CALLERS = (os.path.dirname(__file__) + os.sep, contextlib.__file__)
 PRIME = 16777619
 MODULUS = 1 << 32
+NUMBER = int(Fact.NUMBER)
 
 
 class MismatchError(Exception):
@@ -151,12 +152,13 @@ class Ledger:
         return at
 
     def _compare(self) -> None:
-        """Show the others what has begun, and look what they have."""
-        d, number = self._doubles, self._number
+        """Show the others what has begun, and look what they have, unless they are so far on that it is overwritten."""
+        d, number, own = self._doubles, self._number, self._hash
         at = HASHES + number % ENTRIES
-        d[at], d[Fact.NUMBER] = self._hash, number
+        d[at] = own
+        d[NUMBER] = number
         for other in self._others:
-            if other[Fact.NUMBER] >= number and other[at] != self._hash and other[Fact.NUMBER] < number + ENTRIES:
+            if other[NUMBER] >= number and other[at] != own and other[NUMBER] < number + ENTRIES - 1:
                 raise MismatchError(f"another rank's collective number {number % ERA} is not this one's")
 
     def waits(self, at: int) -> None:
