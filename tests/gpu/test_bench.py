@@ -1,7 +1,9 @@
 """``mpitrain kernel bench`` on the device that stands for a GPU: all of it but the speeds."""
 
 import dataclasses
+import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from tests.gpu import fake_cublas
 from tests.gpu.device import ShimDevice
 
 FLUSH = 1 << 12
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -127,3 +130,25 @@ def test_the_command(monkeypatch, tmp_path, capsys, cublas):
     assert [len(found[part]) for part in ("squares", "training")] == [1, 3]
     assert found["gpu"]["cublas"] == "12.9.3"
     assert read_table(tmp_path / "table.json").measured
+    check_pages(tmp_path, found)
+
+
+def check_pages(folder, found):
+    """What scripts/bench gpu writes of these rows, twice over."""
+    text = (ROOT / "docs" / "kernels.md").read_text()
+    (folder / "kernels.md").write_text(text)
+    found["ladder"] = found["training"]
+    found["steps"] = [{"name": "mlp", "ours_us": 2.0, "peer": "PyTorch", "peer_us": 3.0}]
+    spec = importlib.util.spec_from_file_location("gpu_report", ROOT / "scripts" / "benchmarks" / "gpu_report.py")
+    report = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(report)
+    page = report.page(found)
+    assert "| fp32 NN small, forward | 40 20 24 | gemm_simt" in page
+    assert "| mlp | 2 | PyTorch | 3 | 1.50 |" in page
+    for _ in range(2):
+        report.put_ladder(folder / "kernels.md", found)
+    written = (folder / "kernels.md").read_text()
+    before, after = (part for part in text.split(text.partition(report.BEGIN)[2].partition(report.END)[0]))
+    assert written.startswith(before)
+    assert written.endswith(after)
+    assert written.count("| small, forward |") == 1
