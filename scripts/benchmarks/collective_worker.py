@@ -1,7 +1,7 @@
 """One rank of scripts/bench collective: FOLDER PEER [ALGORITHM ...]; rank 0 writes FOLDER/PEER.json.
 
 PEER is native, the MPI library's own, or gloo, torch.distributed's: each has a job of its own, since gloo's threads
-would take the cores from the others.
+would take the cores from the others. For the same reason gloo's runs begin at gloo's barrier: in MPI's, ranks poll.
 """
 
 import json
@@ -44,18 +44,21 @@ def main() -> None:
 
 
 class Contest:
-    """All contenders at one length, in turn; each runs twice in its turn and the second time counts."""
+    """All contenders at one length, in turn; each runs twice in its turn and the second time counts.
 
-    def __init__(self, world: World, algorithms: list[str], num_bytes: int, peers: dict[str, Run]):
+    A peer is a run and the barrier that it begins at.
+    """
+
+    def __init__(self, world: World, algorithms: list[str], num_bytes: int, peers: dict[str, tuple[Run, Run]]):
         self.world = world
         self.plans = {name: plan(world, name, num_bytes) for name in algorithms}
-        self.runs = peers | {name: run_of(p) for name, p in self.plans.items()}
+        self.runs = peers | {name: (run_of(p), world.barrier) for name, p in self.plans.items()}
         self.samples: list[list[float]] = []
 
     def measure(self) -> None:
         """Run a few times."""
         begin = time.perf_counter()
-        for run in self.runs.values():
+        for run, _ in self.runs.values():
             run()
         once = float(self.world.maximum(np.array([time.perf_counter() - begin]))[0])
         for _ in range(int(np.clip(SECONDS / PASSES * len(self.runs) / (2 * once), 1, MOST))):
@@ -63,21 +66,22 @@ class Contest:
             seconds = [0.0] * len(runs)
             for turn in range(len(runs)):  # nobody always runs after the same other
                 i = (first + turn) % len(runs)
-                seconds[i] = self.second(runs[i])
+                seconds[i] = time_second(*runs[i])
             self.samples.append(seconds)
-
-    def second(self, run: Run) -> float:
-        """Return the seconds of the second of two runs."""
-        run()
-        self.world.barrier()
-        begin = time.perf_counter()
-        run()
-        return time.perf_counter() - begin
 
     def medians(self) -> dict[str, float]:
         """Return the median microseconds of each, the slowest rank's."""
         seconds = self.world.maximum(np.array(self.samples))
         return dict(zip(self.runs, (1e6 * np.median(seconds, axis=0)).tolist()))
+
+
+def time_second(run: Run, barrier: Run) -> float:
+    """Return the seconds of the second of two runs."""
+    run()
+    barrier()
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
 
 
 def plan(world: World, name: str, num_bytes: int):
@@ -96,12 +100,12 @@ def run_of(request) -> Run:
     return run
 
 
-def native_runs(world: World) -> Callable[[int], dict[str, Run]]:
+def native_runs(world: World) -> Callable[[int], dict[str, tuple[Run, Run]]]:
     """Return what makes the library's all-reduce, and the copy that bounds `shared`."""
 
-    def make(num_bytes: int) -> dict[str, Run]:
+    def make(num_bytes: int) -> dict[str, tuple[Run, Run]]:
         native = world.plan_all_reduce(real_zeros(max(1, num_bytes // 4)), "native")
-        return {"native": run_of(native), "copy": copy_run(num_bytes)}
+        return {"native": (run_of(native), world.barrier), "copy": (copy_run(num_bytes), world.barrier)}
 
     return make
 
@@ -117,7 +121,7 @@ def copy_run(num_bytes: int) -> Run:
     return run
 
 
-def gloo_runs(world: World, folder: str) -> Callable[[int], dict[str, Run]]:
+def gloo_runs(world: World, folder: str) -> Callable[[int], dict[str, tuple[Run, Run]]]:
     """Return what makes gloo's all-reduce."""
     import torch
     import torch.distributed
@@ -125,9 +129,9 @@ def gloo_runs(world: World, folder: str) -> Callable[[int], dict[str, Run]]:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{folder}/gloo", rank=world.rank, world_size=world.size)
 
-    def make(num_bytes: int) -> dict[str, Run]:
+    def make(num_bytes: int) -> dict[str, tuple[Run, Run]]:
         tensor = torch.from_numpy(real_zeros(max(1, num_bytes // 4)))
-        return {"gloo": lambda: torch.distributed.all_reduce(tensor)}
+        return {"gloo": (lambda: torch.distributed.all_reduce(tensor), torch.distributed.barrier)}
 
     return make
 
