@@ -2,7 +2,7 @@
 
 from .adam import Adam, AdamW
 from .base import BLOCK, Optimizer, Share
-from .clip import clip_factor, global_norm, sum_of_squares
+from .clip import QueuedNorm, clip_factor, global_norm, sum_of_squares
 from .lars import LARS
 from .schedules import Schedule, schedule
 from .sgd import SGD
@@ -14,6 +14,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Optimizer",
+    "QueuedNorm",
     "Schedule",
     "Share",
     "clip_factor",
