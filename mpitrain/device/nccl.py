@@ -10,11 +10,11 @@ from .cpu import Event
 MISSING = "NCCL is not installed: pip install nvidia-nccl-cu12 (or cu13), or take another --all-reduce"
 
 
-def make_id() -> tuple[int, ...]:
-    """Return what all ranks of a new group must be given; one of them makes it."""
+def make_id() -> Any:
+    """Return what all ranks of a new group must be given; one of them makes it. CuPy says of which type it is."""
     if not nccl.available:
         raise UserError(MISSING)
-    return tuple(nccl.get_unique_id())
+    return nccl.get_unique_id()
 
 
 class NcclGroup:
@@ -23,7 +23,7 @@ class NcclGroup:
     All ranks make it together, and call it in the same order.
     """
 
-    def __init__(self, device: Any, unique_id: tuple[int, ...], size: int, rank: int):
+    def __init__(self, device: Any, unique_id: Any, size: int, rank: int):
         if not nccl.available:
             raise UserError(MISSING)
         self._device, self._stream = device, device.stream()
