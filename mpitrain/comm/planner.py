@@ -18,7 +18,8 @@ from .progress import Driver
 from .sharing import Sharing
 from .staging import HOST, Staging
 
-ALL_REDUCE_NAMES = (*names(), "shared", "native", "nccl", "auto")
+ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
+NCCL = "nccl"  # between GPUs only
 DEVICE_RING_BYTES = 1 << 20  # from here on the ring sums a device's buffers; below, fewer rounds count for more
 CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
 
@@ -62,7 +63,7 @@ class Planner:
 
     def all_reduce(self, buffer: Any, algorithm: str, op: str) -> Request:
         """Return the request for an all-reduce by one of ``ALL_REDUCE_NAMES`` or a user's own, which was checked."""
-        if algorithm == "nccl":
+        if algorithm == NCCL:
             return self._nccl(buffer, op)
         if self.has_devices:
             algorithm = self._for_device(algorithm, buffer.nbytes)
@@ -123,10 +124,10 @@ class Planner:
 
     def check_name(self, algorithm: str) -> None:
         """Raise a UserError if there is no such all-reduce, or if it is wrong (rank 0 checks a user's own)."""
-        if algorithm in ALL_REDUCE_NAMES or algorithm in self._checked:
+        if algorithm in (*ALL_REDUCE_NAMES, NCCL) or algorithm in self._checked:
             return
         if ":" not in algorithm:
-            raise UserError(f"there is no all-reduce {algorithm!r}; there are {', '.join(ALL_REDUCE_NAMES)}")
+            raise UserError(f"there is no all-reduce {algorithm!r}; there are {', '.join((*ALL_REDUCE_NAMES, NCCL))}")
         found = find(algorithm)
         if found.collective != "all_reduce":
             raise UserError(f"{algorithm} is of {found.collective}, not an all-reduce")
