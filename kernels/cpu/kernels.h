@@ -2,6 +2,9 @@
 #pragma once
 #include <stdint.h>
 
+// Counts up with each change of the table below; mpitrain/native.py takes no other build than its own.
+#define BUILD 2
+
 // One argument of a kernel as Python gave it: an array (C-contiguous) or a number. None is an array of no elements at 0.
 typedef struct {
     union {
