@@ -1,0 +1,116 @@
+// Depthwise convolution: each channel has a kernel of its own, so vectors run over channels and nothing is summed over
+// them. Shapes: x (N, H, W, C); w (KH, KW, 1, C); y (N, OH, OW, C); any stride, padding and dilation. Memory-bound.
+// Source: Howard et al. 2017, arXiv 1704.04861. Oracle: ops/conv2d_depthwise.py.
+
+typedef struct {
+    const float *x, *w, *bias, *dy;
+    float *y; // or dx
+    long N, H, W, C, OH, OW, KH, KW, sh, sw, ph, pw, dh, dw;
+} Depthwise;
+
+static int depthwise_of(const Arg *x, const Arg *w, const Arg *y, const Arg *how, Depthwise *v) {
+    COVER(x->ndim == 4 && w->ndim == 4 && y->ndim == 4 && x->dim[0] == y->dim[0] && w->dim[2] == 1);
+    *v = (Depthwise){
+        .N = x->dim[0], .H = x->dim[1], .W = x->dim[2], .C = x->dim[3], .OH = y->dim[1], .OW = y->dim[2],
+        .KH = w->dim[0], .KW = w->dim[1], .sh = how[0].i, .sw = how[1].i, .ph = how[2].i, .pw = how[3].i,
+        .dh = how[4].i, .dw = how[5].i,
+    };
+    return w->dim[3] == v->C && y->dim[3] == v->C && v->OH == (v->H + 2 * v->ph - (v->KH - 1) * v->dh - 1) / v->sh + 1 &&
+           v->OW == (v->W + 2 * v->pw - (v->KW - 1) * v->dw - 1) / v->sw + 1;
+}
+
+static void depthwise_part(const void *context, long begin, long end, int piece) {
+    const Depthwise *v = context;
+    const long C = v->C;
+    for (long r = begin; r < end; r++)
+        for (long j = 0; j < v->OW; j++) {
+            const float *image = v->x + r / v->OH * v->H * v->W * C;
+            const long top = r % v->OH * v->sh - v->ph, left = j * v->sw - v->pw;
+            float *y = v->y + (r * v->OW + j) * C;
+            for (long c = 0; c < C; c += WIDTH) {
+                vec sum = v->bias ? load_some(v->bias + c, C - c) : (vec){};
+                for (long h = 0, i = top; h < v->KH; h++, i += v->dh)
+                    for (long k = 0, l = left; i >= 0 && i < v->H && k < v->KW; k++, l += v->dw)
+                        if (l >= 0 && l < v->W)
+                            sum += load_some(image + (i * v->W + l) * C + c, C - c) *
+                                   load_some(v->w + (h * v->KW + k) * C + c, C - c);
+                store_some(y + c, sum, C - c);
+            }
+        }
+}
+
+KERNEL(conv2d_depthwise) { // x, w, b, y, sh, sw, ph, pw, dh, dw
+    Depthwise v;
+    COVER(depthwise_of(&a[0], &a[1], &a[3], &a[4], &v) && (!a[2].f || a[2].size == v.C));
+    v.x = a[0].f, v.w = a[1].f, v.bias = a[2].f, v.y = a[3].f;
+    parallel(depthwise_part, &v, v.N * v.OH, .15 * v.OW * a[1].size);
+    return 1;
+}
+
+// The output that a pixel is tap k of, along one side; -1 if there is none
+INLINE long output_of(long pixel, long k, long stride, long padding, long dilation, long count) {
+    const long place = pixel + padding - k * dilation;
+    return place < 0 || place % stride || place / stride >= count ? -1 : place / stride;
+}
+
+static void depthwise_dx_part(const void *context, long begin, long end, int piece) {
+    const Depthwise *v = context;
+    const long C = v->C;
+    for (long r = begin; r < end; r++) {
+        float *dx = v->y + r * v->W * C;
+        clear(dx, v->W * C);
+        for (long h = 0; h < v->KH; h++) {
+            const long i = output_of(r % v->H, h, v->sh, v->ph, v->dh, v->OH);
+            const float *dy = v->dy + (r / v->H * v->OH + i) * v->OW * C;
+            for (long k = 0; i >= 0 && k < v->KW; k++)
+                for (long l = 0; l < v->W; l++) {
+                    const long j = output_of(l, k, v->sw, v->pw, v->dw, v->OW);
+                    for (long c = 0; j >= 0 && c < C; c += WIDTH) {
+                        const vec more = load_some(dy + j * C + c, C - c) * load_some(v->w + (h * v->KW + k) * C + c, C - c);
+                        store_some(dx + l * C + c, load_some(dx + l * C + c, C - c) + more, C - c);
+                    }
+                }
+        }
+    }
+}
+
+KERNEL(conv2d_depthwise_dx) { // dy, w, dx, sh, sw, ph, pw, dh, dw
+    Depthwise v;
+    COVER(depthwise_of(&a[2], &a[1], &a[0], &a[3], &v));
+    v.dy = a[0].f, v.w = a[1].f, v.y = a[2].f;
+    parallel(depthwise_dx_part, &v, v.N * v.H, .2 * v.W * a[1].size);
+    return 1;
+}
+
+static void depthwise_dw_part(const void *context, long begin, long end, int piece) {
+    const Depthwise *v = context;
+    const long C = v->C;
+    float *sums = scratch(piece, 1, 4 * v->KH * v->KW * C);
+    for (long r = begin; r < end; r++)
+        for (long h = 0; h < v->KH; h++) {
+            const long i = r % v->OH * v->sh - v->ph + h * v->dh;
+            const float *line = v->x + (r / v->OH * v->H + i) * v->W * C, *dy = v->dy + r * v->OW * C;
+            for (long k = 0; i >= 0 && i < v->H && k < v->KW; k++)
+                for (long c = 0; c < C; c += WIDTH) {
+                    float *place = sums + (h * v->KW + k) * C + c;
+                    vec sum = {};
+                    for (long j = 0, l = k * v->dw - v->pw; j < v->OW; j++, l += v->sw)
+                        if (l >= 0 && l < v->W) sum += load_some(line + l * C + c, C - c) * load_some(dy + j * C + c, C - c);
+                    store_some(place, load_some(place, C - c) + sum, C - c);
+                }
+        }
+}
+
+KERNEL(conv2d_depthwise_dw) { // x, dy, dw, sh, sw, ph, pw, dh, dw, accumulate
+    Depthwise v;
+    COVER(depthwise_of(&a[0], &a[2], &a[1], &a[3], &v));
+    v.x = a[0].f, v.dy = a[1].f;
+    const int pieces = num_threads();
+    for (int t = 0; t < pieces; t++) {
+        COVER(scratch(t, 1, 4 * a[2].size));
+        memset(scratch(t, 1, 4 * a[2].size), 0, 4 * a[2].size);
+    }
+    parallel(depthwise_dw_part, &v, v.N * v.OH, .2 * v.OW * a[2].size);
+    add_up(pieces, 1, a[2].f, a[2].size, a[9].i);
+    return 1;
+}
