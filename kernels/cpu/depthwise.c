@@ -19,31 +19,58 @@ static int depthwise_of(const Arg *x, const Arg *w, const Arg *y, const Arg *how
            v->OW == (v->W + 2 * v->pw - (v->KW - 1) * v->dw - 1) / v->sw + 1;
 }
 
+// The taps first to last - 1 of K that see pixels of a side of ``size``, where tap 0 sees ``place``
+typedef struct {
+    long first, last;
+} Taps;
+
+INLINE Taps taps_inside(long place, long K, long dilation, long size) {
+    const Taps t = {place < 0 ? (-place + dilation - 1) / dilation : 0, place < size ? (size - 1 - place) / dilation + 1 : 0};
+    return (Taps){t.first, MIN(K, t.last)};
+}
+
+// One line of y; ``whole``: channels are whole vectors
+INLINE void depthwise_line(const Depthwise *v, const int whole, const float *image, long top, float *y) {
+    const long C = v->C;
+    const Taps rows = taps_inside(top, v->KH, v->dh, v->H);
+    for (long j = 0; j < v->OW; j++, y += C) {
+        const long left = j * v->sw - v->pw;
+        const Taps columns = taps_inside(left, v->KW, v->dw, v->W);
+        for (long c = 0; c < C; c += WIDTH) {
+            const long n = whole ? WIDTH : C - c;
+            vec sum = v->bias ? load_some(v->bias + c, n) : (vec){};
+            for (long h = rows.first; h < rows.last; h++) {
+                const float *x = image + ((top + h * v->dh) * v->W + left) * C + c, *w = v->w + h * v->KW * C + c;
+                for (long k = columns.first; k < columns.last; k++)
+                    sum += load_some(x + k * v->dw * C, n) * load_some(w + k * C, n);
+            }
+            store_some(y + c, sum, n);
+        }
+    }
+}
+
 static void depthwise_part(const void *context, long begin, long end, int piece) {
     const Depthwise *v = context;
-    const long C = v->C;
-    for (long r = begin; r < end; r++)
-        for (long j = 0; j < v->OW; j++) {
-            const float *image = v->x + r / v->OH * v->H * v->W * C;
-            const long top = r % v->OH * v->sh - v->ph, left = j * v->sw - v->pw;
-            float *y = v->y + (r * v->OW + j) * C;
-            for (long c = 0; c < C; c += WIDTH) {
-                vec sum = v->bias ? load_some(v->bias + c, C - c) : (vec){};
-                for (long h = 0, i = top; h < v->KH; h++, i += v->dh)
-                    for (long k = 0, l = left; i >= 0 && i < v->H && k < v->KW; k++, l += v->dw)
-                        if (l >= 0 && l < v->W)
-                            sum += load_some(image + (i * v->W + l) * C + c, C - c) *
-                                   load_some(v->w + (h * v->KW + k) * C + c, C - c);
-                store_some(y + c, sum, C - c);
-            }
-        }
+    for (long r = begin; r < end; r++) {
+        const float *image = v->x + r / v->OH * v->H * v->W * v->C;
+        const long top = r % v->OH * v->sh - v->ph;
+        float *y = v->y + r * v->OW * v->C;
+        if (v->C % WIDTH)
+            depthwise_line(v, 0, image, top, y);
+        else
+            depthwise_line(v, 1, image, top, y);
+    }
+}
+
+static void run_depthwise(const Depthwise *v) {
+    parallel(depthwise_part, v, v->N * v->OH, .15 * v->OW * v->KH * v->KW * v->C);
 }
 
 KERNEL(conv2d_depthwise) { // x, w, b, y, sh, sw, ph, pw, dh, dw
     Depthwise v;
     COVER(depthwise_of(&a[0], &a[1], &a[3], &a[4], &v) && (!a[2].f || a[2].size == v.C));
     v.x = a[0].f, v.w = a[1].f, v.bias = a[2].f, v.y = a[3].f;
-    parallel(depthwise_part, &v, v.N * v.OH, .15 * v.OW * a[1].size);
+    run_depthwise(&v);
     return 1;
 }
 
@@ -74,31 +101,60 @@ static void depthwise_dx_part(const void *context, long begin, long end, int pie
     }
 }
 
+// Stride 1: dx is the convolution of dy with the kernels turned by 180 degrees
+static int depthwise_turned(Depthwise v) {
+    const long taps = v.KH * v.KW;
+    float *turned = scratch(0, 2, 4 * taps * v.C);
+    COVER(turned);
+    for (long k = 0; k < taps; k++) copy(turned + k * v.C, v.w + (taps - 1 - k) * v.C, v.C);
+    const long H = v.H, W = v.W;
+    v.x = v.dy, v.w = turned, v.H = v.OH, v.W = v.OW, v.OH = H, v.OW = W;
+    v.ph = (v.KH - 1) * v.dh - v.ph, v.pw = (v.KW - 1) * v.dw - v.pw;
+    run_depthwise(&v);
+    return 1;
+}
+
 KERNEL(conv2d_depthwise_dx) { // dy, w, dx, sh, sw, ph, pw, dh, dw
     Depthwise v;
     COVER(depthwise_of(&a[2], &a[1], &a[0], &a[3], &v));
     v.dy = a[0].f, v.w = a[1].f, v.y = a[2].f;
+    if (v.sh == 1 && v.sw == 1) return depthwise_turned(v);
     parallel(depthwise_dx_part, &v, v.N * v.H, .2 * v.W * a[1].size);
     return 1;
+}
+
+// Add to sums (KW, C) what the outputs of one line see through each tap of one row of the kernel
+INLINE void depthwise_dw_line(const Depthwise *v, const int whole, const float *line, const float *dy, float *sums) {
+    const long C = v->C;
+    for (long k = 0; k < v->KW; k++) {
+        const long place = k * v->dw - v->pw; // of output 0
+        const Taps outputs = taps_inside(place, v->OW, v->sw, v->W);
+        for (long c = 0; c < C; c += WIDTH) {
+            const long n = whole ? WIDTH : C - c;
+            const float *x = line + place * C + c;
+            vec sum = load_some(sums + k * C + c, n);
+            for (long j = outputs.first; j < outputs.last; j++)
+                sum += load_some(x + j * v->sw * C, n) * load_some(dy + j * C + c, n);
+            store_some(sums + k * C + c, sum, n);
+        }
+    }
 }
 
 static void depthwise_dw_part(const void *context, long begin, long end, int piece) {
     const Depthwise *v = context;
     const long C = v->C;
     float *sums = scratch(piece, 1, 4 * v->KH * v->KW * C);
-    for (long r = begin; r < end; r++)
-        for (long h = 0; h < v->KH; h++) {
-            const long i = r % v->OH * v->sh - v->ph + h * v->dh;
-            const float *line = v->x + (r / v->OH * v->H + i) * v->W * C, *dy = v->dy + r * v->OW * C;
-            for (long k = 0; i >= 0 && i < v->H && k < v->KW; k++)
-                for (long c = 0; c < C; c += WIDTH) {
-                    float *place = sums + (h * v->KW + k) * C + c;
-                    vec sum = {};
-                    for (long j = 0, l = k * v->dw - v->pw; j < v->OW; j++, l += v->sw)
-                        if (l >= 0 && l < v->W) sum += load_some(line + l * C + c, C - c) * load_some(dy + j * C + c, C - c);
-                    store_some(place, load_some(place, C - c) + sum, C - c);
-                }
+    for (long r = begin; r < end; r++) {
+        const long top = r % v->OH * v->sh - v->ph;
+        const Taps rows = taps_inside(top, v->KH, v->dh, v->H);
+        for (long h = rows.first; h < rows.last; h++) {
+            const float *line = v->x + (r / v->OH * v->H + top + h * v->dh) * v->W * C, *dy = v->dy + r * v->OW * C;
+            if (C % WIDTH)
+                depthwise_dw_line(v, 0, line, dy, sums + h * v->KW * C);
+            else
+                depthwise_dw_line(v, 1, line, dy, sums + h * v->KW * C);
         }
+    }
 }
 
 KERNEL(conv2d_depthwise_dw) { // x, dy, dw, sh, sw, ph, pw, dh, dw, accumulate

@@ -41,3 +41,16 @@ INLINE void gelu_tanh_of(vec x, vec *y, vec *slope) {
 GELU(gelu)      // x, y, slope
 GELU(gelu_tanh) // x, y, slope
 #undef GELU
+
+static void gelu_dx_part(const void *context, long begin, long end, int piece) {
+    const Arg *a = context;
+    const float *slope = a[0].f, *dy = a[1].f;
+    float *dx = a[2].f;
+    EACH for (long i = begin; i < end; i++) dx[i] = dy[i] * slope[i];
+}
+
+KERNEL(gelu_dx) { // slope, dy, dx, which may be dy
+    COVER(a[0].size == a[1].size && a[0].size == a[2].size);
+    parallel(gelu_dx_part, a, a[0].size, .2);
+    return 1;
+}

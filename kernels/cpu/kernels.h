@@ -53,6 +53,7 @@ typedef int Kernel(const Arg *a);
     K(layernorm_dx, "ffffF", "dy, z, r, w, dx")                                           \
     K(gelu, "fFF", "x, y, slope")                                                         \
     K(gelu_tanh, "fFF", "x, y, slope")                                                    \
+    K(gelu_dx, "ffF", "slope, dy, dx")                                                    \
     K(embedding, "lfF", "ids, table, y")                                                  \
     K(embedding_dw, "lfF", "ids, dy, dtable")                                             \
     K(sum_of_squares, "fD", "flat, squares")                                              \

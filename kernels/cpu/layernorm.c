@@ -59,24 +59,22 @@ KERNEL(layernorm_dx) { // dy, z, r, w, dx
     return 1;
 }
 
-// sums (2, C) of a piece: dy z and dy, over 64 rows at a time
+// Add to the sums (2, C) of a piece dy z and dy, over 64 rows at a time
 static void layernorm_dw_part(const void *context, long begin, long end, int piece) {
     const Arg *a = context;
     const long C = a[0].dim[1];
     float *sums = scratch(piece, 1, 8 * C);
-    for (long c = 0; c < C; c += WIDTH) {
-        vec dw = {}, db = {};
-        for (long r = begin; r < end; r += 64) {
-            vec dw_part = {}, db_part = {};
+    for (long r = begin; r < end; r += 64)
+        for (long c = 0; c < C; c += WIDTH) {
+            const float *dy = a[0].f + c, *z = a[1].f + c;
+            vec dw = {}, db = {};
             for (long m = r; m < MIN(end, r + 64); m++) {
-                const vec dy = load_some(a[0].f + m * C + c, C - c);
-                dw_part += dy * load_some(a[1].f + m * C + c, C - c), db_part += dy;
+                const vec slope = load_some(dy + m * C, C - c);
+                dw += slope * load_some(z + m * C, C - c), db += slope;
             }
-            dw += dw_part, db += db_part;
+            store_some(sums + c, load_some(sums + c, C - c) + dw, C - c);
+            store_some(sums + C + c, load_some(sums + C + c, C - c) + db, C - c);
         }
-        store_some(sums + c, dw, C - c);
-        store_some(sums + C + c, db, C - c);
-    }
 }
 
 KERNEL(layernorm_dw) { // dy, z, both (2, C): dw and db

@@ -55,6 +55,12 @@ def gelu_tanh(x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> None:
         _gelu_tanh(*block, *scratch[:, : block[0].size])
 
 
+@op
+def gelu_dx(slope: np.ndarray, dy: np.ndarray, dx: np.ndarray) -> None:
+    """Write dx = dy y'; dx may be dy."""
+    np.multiply(dy, slope, out=dx)
+
+
 def _gelu(
     x: np.ndarray, y: np.ndarray, slope: np.ndarray, gauss: np.ndarray, phi: np.ndarray, scratch: np.ndarray
 ) -> None:

@@ -130,6 +130,7 @@ if C is not None:
     embedding.embedding_dw.native(_without_buffer(C.embedding_dw))
     gelu.gelu.native(C.gelu)
     gelu.gelu_tanh.native(C.gelu_tanh)
+    gelu.gelu_dx.native(C.gelu_dx)
     layernorm.layernorm.native(C.layernorm)
     layernorm.layernorm_dw.native(_layernorm_dw)
     layernorm.layernorm_dx.native(C.layernorm_dx)

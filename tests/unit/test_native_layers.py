@@ -54,6 +54,9 @@ def test_gelu(kernels, level, threads):
         getattr(ops, name).numpy(x.astype(np.float64), y2, slope2)
         np.testing.assert_allclose(y, y2, rtol=2e-6, atol=1e-6)
         np.testing.assert_allclose(slope, slope2, rtol=2e-6, atol=1e-6)
+        dy = np.arange(len(x), dtype=np.float32)
+        assert kernels.gelu_dx(slope, dy, dy)
+        np.testing.assert_array_equal(dy, np.arange(len(x), dtype=np.float32) * slope)
         for n in (1, 5, 17):
             assert getattr(kernels, name)(x[:n], y[:n], slope[:n])
         ends = np.array([np.nan, np.inf], np.float32)
