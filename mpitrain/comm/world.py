@@ -103,7 +103,7 @@ class World:
         members: list[int] | None = None,
         surroundings: list[Any] | None = None,
     ) -> None:
-        if comm == MPI.COMM_WORLD and (message := lonely_message(comm.size)):
+        if comm == MPI.COMM_WORLD and (message := lonely_message(comm.size, library_name())):
             raise UserError(message)
         self._comm = WatchedComm(comm.Dup() if before is None else comm)
         self.rank, self.size = self._comm.rank, self._comm.size
