@@ -10,7 +10,7 @@ import numpy as np
 from ..device import assign
 from .probe import Facts
 from .sweep import Link, Speeds, odd_ones
-from .watchdog import say_ranks
+from .testimony import say_ranks
 
 SHM_EACH = 64 << 20  # bytes of shared memory that a rank should find
 SKEW = 2.0  # seconds

@@ -34,6 +34,7 @@ from .auto import Auto
 from .commons import Commons
 from .files import SharedFile
 from .launch import lonely_message, why_ranks_cannot_be_lost
+from .hotline import Operator
 from .ledger import Ledger, caller, source_line
 from .native import NativePlan
 from .plan import Plan, Request
@@ -418,7 +419,9 @@ class World:
             self.watchdog.stop()
         self.watchdog = None
         if timeout:
-            self.watchdog = Watchdog(self.ledger, self.size, timeout, self.abort, go_on=self.elastic)
+            self.watchdog = Watchdog(
+                self.ledger, self.size, timeout, self.abort, go_on=self.elastic, operator=self._operator
+            )
             self.watchdog.start()
 
     def first_step_done(self) -> None:
