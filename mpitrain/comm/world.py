@@ -1,7 +1,6 @@
 """The ranks of a job: what they know of each other, and what they can do together."""
 
 import contextlib
-import math
 import os
 import sys
 import time
@@ -26,31 +25,30 @@ except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI 
         "system's MPI (module load ...)"
     ) from None
 
-from ..collectives import Algorithm, ScheduleError, check, check_for, find, names
+from ..collectives import Algorithm
 from ..collectives.price import Choice
 from ..device import device_of
 from ..errors import AgreedError, UserError
-from .auto import Auto
 from .commons import Commons
 from .files import SharedFile
 from .launch import lonely_message, why_ranks_cannot_be_lost
 from .hotline import Operator
 from .ledger import Ledger, caller, source_line
-from .native import NativePlan
+from .place import place_among, surroundings_of
 from .plan import Plan, Request
-from .progress import Driver
+from .planner import ALL_REDUCE_NAMES, Planner
 from .record import first_difference
-from .shared import ONE_SHOT_BYTES, SharedPlan, Window, ordinary, why_not, window_bytes
-from .staging import HOST, Staging
+from .sharing import Sharing
+from .staging import Staging
 from .watchdog import Watchdog
 from .watched import WatchedComm, WatchedPlan
 
 start()
 
-ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
+__all__ = ["ALL_REDUCE_NAMES", "World"]
+
 LAST_WORDS_SECONDS = 0.5
-DEVICE_RING_BYTES = 1 << 20  # from here on the ring sums a device's buffers; below, fewer rounds count for more
-CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
+REFUSED = "a rank that is lost would leave the others waiting (--elastic)"
 
 
 class World:
@@ -64,18 +62,8 @@ class World:
     Attributes
     ----------
     rank, size : int
-    node_rank, node_size : int
-        The same among the ranks that share this node's memory.
-    node : int
-        A number for this node: the rank, when the job began, of the first of them.
-    cores : int
-        Cores that this rank can count on: those it may run on, divided by the ranks that share them.
-    has_devices : bool
-        True when some rank works on arrays of a device (``use_staging``).
-    mixed : bool
-        True when some do and some do not: equal sums then give updates that differ in their last bits.
-    oversubscribed : bool
-        True when the ranks of this node outnumber its cores.
+    node, node_rank, node_size, cores, oversubscribed
+        Where this rank runs; see ``Place``.
     notes : list of str
         What turned out otherwise than asked for, and why; the same on all ranks.
     ledger : Ledger
@@ -88,8 +76,7 @@ class World:
         What they were when the job was launched, all of them.
     successor : World or None
         What is left of this world since a rank was lost.
-    surroundings : (int, frozenset of int)
-        The node, by the lowest rank that it had, and the cores that this rank may run on.
+    surroundings : Surroundings
     elastic : bool
         True where a rank may be lost and the others go on.
     mpi_io : bool
@@ -113,41 +100,30 @@ class World:
         self.successor: World | None = None
         if before is None:
             node = WatchedComm(self._comm.Split_type(MPI.COMM_TYPE_SHARED))
-            self.surroundings = node.bcast(self.rank), _allowed_cores()
+            self.surroundings = surroundings_of(node, self.rank)
             surroundings = node.allgather(self.surroundings)
             self.ledger = node.ledger = Ledger(node, self.rank)
-            self._node, self.node_rank = node, node.rank
+            self._node, index = node, node.rank
         else:  # no communicator but ``comm``: if another rank is lost now, revoking it reaches everybody
             self.surroundings, self.ledger, self._node = before.surroundings, before.ledger, self._comm
             self.ledger.begin_again(self.rank)
-            before_me = (surroundings or [])[: self.rank]
-            self.node_rank = sum(node == self.surroundings[0] for node, _ in before_me)
-        self.node = self.surroundings[0]
-        self.node_size, self.cores, self.oversubscribed = self._count_cores(surroundings or [])
+            index = self.rank
+        place = place_among(surroundings or [], index)
+        self.node, self.node_rank, self.node_size, self.cores, self.oversubscribed = place
         self._comm.ledger, self._comm.compared = self.ledger, True
         self.elastic = before is not None
         self.watchdog: Watchdog | None = None
-        self._windows: list[Window] = []
-        self._checked: set[str] = set()
-        self._next_tag = 0
-        self._staging = HOST
-        self.has_devices = self.mixed = False
-        self._direct = True
-        self._driver = Driver(spare_core=self.cores > 1 and not self.oversubscribed)
-        self._auto = Auto(self._comm, self.mpi_version, self.oversubscribed)
         self.notes: list[str] = []
         self.mpi_io = not self.elastic
-
-    def _count_cores(self, surroundings: list[Any]) -> tuple[int, int, bool]:
-        """Return this node's ranks, the cores for this one, and whether ranks outnumber cores."""
-        node, mine = self.surroundings
-        near = [mask for where, mask in surroundings if where == node]
-        return len(near), max(1, len(mine) // near.count(mine)), len(near) > len(frozenset().union(*near))
+        self._sharing = Sharing(self._comm, self._node, place, self.ledger, self._note)
+        self._sharing.refused = REFUSED if self.elastic else ""
+        self._planner = Planner(self._comm, self.mpi_version, place, self._sharing, self._note)
 
     def be_elastic(self) -> None:
         """Use only what survives the loss of a rank from now on, if this MPI lets ranks survive at all."""
         reason = why_ranks_cannot_be_lost()
         self.elastic, self.mpi_io = reason is None, reason is not None
+        self._sharing.refused = REFUSED if self.elastic else ""
         self._note(f"not elastic: {reason}" if reason else "")
 
     @property
@@ -158,7 +134,7 @@ class World:
     @property
     def calibration_path(self) -> Path:
         """Where what was measured on this machine, with this MPI and number of ranks, is kept."""
-        return self._auto.path
+        return self._planner.calibration_path
 
     # ---- collectives of big buffers
 
@@ -184,38 +160,20 @@ class World:
         AgreedError
             On all ranks, if there is no such algorithm or if it is wrong.
         """
-        plan = self._plan_all_reduce(buffer, algorithm, op)
+        with self.together():
+            self.check_name(algorithm)
+        plan = self._planner.all_reduce(buffer, algorithm, op)
         made = f"{plan.algorithm} all-reduce of {buffer.nbytes:,} bytes of {buffer.dtype}"
         return self._watched(plan, made, what)
 
     def plan_watched(self, algorithm: str, buffer: np.ndarray, what: str = "") -> Request:
         """Return a request as ``plan`` does, whose waits are watched as those of an all-reduce are."""
-        plan = self.plan(algorithm, buffer)
-        driven = self._driver.drive(plan) if self._staging_of(buffer) is HOST else plan
-        return self._watched(driven, f"{algorithm} of {buffer.nbytes:,} bytes of {buffer.dtype}", what)
+        plan = self._planner.driven(algorithm, buffer)
+        return self._watched(plan, f"{algorithm} of {buffer.nbytes:,} bytes of {buffer.dtype}", what)
 
     def _watched(self, plan: Request, made: str, what: str) -> WatchedPlan:
         label = self.ledger.label(f"{made}{what and f' ({what})'} planned at {source_line(caller())}", compared=made)
         return WatchedPlan(plan, self.ledger, label)
-
-    def _plan_all_reduce(self, buffer: np.ndarray, algorithm: str, op: str) -> Request:
-        with self.together():
-            self.check_name(algorithm)
-        if self.has_devices:
-            algorithm = self._for_device(algorithm, buffer.nbytes)
-        if algorithm == "auto":
-            algorithm = self.choose(buffer.nbytes).name
-        if algorithm == "shared":
-            plan = self._plan_shared(buffer, op)
-            if plan is not None:
-                return plan
-            algorithm = self._auto.rule_of_thumb(buffer.nbytes).name
-        if algorithm == "native":
-            staging, crowded = self._staging_of(buffer), self.oversubscribed
-            native = NativePlan(self._comm, buffer, op=op, staging=staging, yield_cpu=crowded)
-            return self._driver.drive(native) if staging is HOST else native
-        schedule = self.plan(algorithm, buffer, op)
-        return self._driver.drive(schedule) if self._staging_of(buffer) is HOST else schedule
 
     def use_progress_thread(self, wanted: bool) -> None:
         """Let a thread move the all-reduces along that are planned from now on, or else the rank itself by ``poll``.
@@ -223,7 +181,7 @@ class World:
         Those in shared memory are not messages, and a device works through a queue that belongs to one thread: both
         are left to ``poll``. Where MPI does not let a thread call it, a note says so.
         """
-        self._note(self._driver.use_thread(wanted and self.size > 1))
+        self._planner.use_progress_thread(wanted)
 
     def plan(self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum") -> Plan:
         """Return a request for any collective that is a schedule: ``plan("all_gather/bruck", buffer)``.
@@ -231,34 +189,24 @@ class World:
         Chunk r of the buffer is rank r's, where a collective has such a thing. The root is rank 0, or what the option
         says: ``plan("broadcast/binomial:root=3", buffer)``.
         """
-        found = find(algorithm) if isinstance(algorithm, str) else algorithm
-        self._next_tag += 1
-        staging, crowded = self._staging_of(buffer), self.oversubscribed
-        return Plan(self._comm, found, buffer, op=op, tag=self._next_tag, staging=staging, yield_cpu=crowded)
+        return self._planner.schedule(algorithm, buffer, op)
 
     def use_staging(self, staging: Staging) -> None:
         """Say how plans get at this rank's buffers if they are not NumPy arrays; all ranks call it together.
 
         Ranks may differ: where some have a device and some have none, all take the algorithms that go with devices.
         """
-        self._staging = staging
-        kinds = self.all_gather((staging.queued, staging.direct))
-        self.has_devices = any(queued for queued, _ in kinds)
-        self.mixed = len({queued for queued, _ in kinds}) > 1
-        self._direct = all(direct for _, direct in kinds)
+        self._planner.use_staging(staging)
 
-    def _staging_of(self, buffer: Any) -> Staging:
-        return HOST if isinstance(buffer, np.ndarray) else self._staging
+    @property
+    def has_devices(self) -> bool:
+        """True when some rank works on arrays of a device."""
+        return self._planner.has_devices
 
-    def _for_device(self, algorithm: str, num_bytes: int) -> str:
-        """Return the all-reduce for a buffer of a device: what was measured, and shared memory, are the host's."""
-        if algorithm == "native" and not self._direct:
-            raise AgreedError(
-                "native all-reduce cannot read this device's memory; take ring, or auto, which go by way of the host"
-            )
-        if algorithm not in ("auto", "shared"):
-            return algorithm
-        return "recursive_doubling" if num_bytes < DEVICE_RING_BYTES else "ring"
+    @property
+    def mixed(self) -> bool:
+        """True when some ranks do and some do not: equal sums then give updates that differ in their last bits."""
+        return self._planner.mixed
 
     def choose(self, num_bytes: int) -> Choice:
         """Return the all-reduce that ``auto`` stands for at this length, and why; all ranks call it together.
@@ -266,74 +214,32 @@ class World:
         What ``mpitrain collective tune`` or ``calibrate`` has measured on this machine with this MPI and number of
         ranks decides; without it, a rule of thumb.
         """
-        if self.has_devices:
-            return Choice(self._for_device("auto", num_bytes), None, "for a GPU's buffers")
-        choice = self._auto.choose(num_bytes)
-        self._note(self._auto.note)
-        return choice
+        return self._planner.choose(num_bytes)
 
     def choose_bucket_bytes(self) -> int:
         """Return how long a gradient bucket should be, by the same measurements; all ranks call it together."""
-        return self._auto.choose_bucket_bytes()
+        return self._planner.choose_bucket_bytes()
 
     def check_name(self, algorithm: str) -> None:
         """Raise a UserError if there is no such all-reduce, or if it is wrong.
 
         An algorithm in a user's own file runs through the checker, on rank 0 only: call this in ``together``.
         """
-        if algorithm in ALL_REDUCE_NAMES or algorithm in self._checked:
-            return
-        if ":" not in algorithm:
-            raise UserError(f"there is no all-reduce {algorithm!r}; there are {', '.join(ALL_REDUCE_NAMES)}")
-        found = find(algorithm)
-        if found.collective != "all_reduce":
-            raise UserError(f"{algorithm} is of {found.collective}, not an all-reduce")
-        if self.rank == 0 and ".py:" in algorithm:
-            try:
-                check(found, min(self.size, CHECKED_RANKS))
-                check_for(found, self.size)
-            except ScheduleError as error:
-                raise UserError(f"{algorithm} is wrong for {error}") from None
-        self._checked.add(algorithm)
+        self._planner.check_name(algorithm)
 
     def shared_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return an array of zeros that the other ranks of the node can reach; ordinary memory where that cannot be.
 
         All ranks call it together, with the same shape. The memory lives as long as the process.
         """
-        num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-        if self._cannot_share(num_bytes, "memory"):
-            return ordinary(shape, dtype)
-        self._windows.append(Window(self._node, num_bytes))
-        return self._windows[-1].own.view(dtype).reshape(shape)
+        return self._sharing.empty(shape, dtype)
 
     def share_arena(self, num_elements: int, dtype: Any = np.float32) -> Commons | None:
         """Return memory for one copy of the weights and all gradients of this node; None where that cannot be.
 
         All ranks call it together.
         """
-        num_bytes = 2 * num_elements * np.dtype(dtype).itemsize  # the weights' share is smaller: some room stays free
-        if self._cannot_share(num_bytes, "weights"):
-            return None
-        return Commons(self._node, num_elements, dtype, self.ledger, yield_cpu=self.oversubscribed)
-
-    def _plan_shared(self, buffer: np.ndarray, op: str) -> SharedPlan | None:
-        places = [(i, w.find(buffer)) for i, w in enumerate(self._windows)]
-        found = next(((i, start) for i, start in places if start is not None), None)
-        in_window = len(set(self.all_gather(found))) == 1 and found is not None and buffer.nbytes > ONE_SHOT_BYTES
-        if self._cannot_share(window_bytes(buffer.nbytes, in_window), "all-reduce"):
-            return None
-        place = (self._windows[found[0]], found[1]) if in_window and found is not None else None
-        return SharedPlan(self._node, buffer, place, op=op)
-
-    def _cannot_share(self, num_bytes: int, what: str) -> bool:
-        """Say whether the ranks cannot share so much memory each, the same on all of them; the reason is a note."""
-        reason = why_not(self.node_size, self.size, num_bytes) if self.rank == 0 else None
-        reason = "a rank that is lost would leave the others waiting (--elastic)" if self.elastic else reason
-        reason = self._comm.bcast(reason)
-        if reason is not None:
-            self._note(f"no shared {what}: {reason}")
-        return reason is not None
+        return self._sharing.arena(num_elements, dtype)
 
     def _note(self, text: str) -> None:
         if text and text not in self.notes:
@@ -453,12 +359,6 @@ class World:
         sys.stderr.flush()
         time.sleep(LAST_WORDS_SECONDS)
         MPI.COMM_WORLD.Abort(code)
-
-
-def _allowed_cores() -> frozenset[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return frozenset(os.sched_getaffinity(0))
-    return frozenset(range(os.cpu_count() or 1))
 
 
 @contextlib.contextmanager

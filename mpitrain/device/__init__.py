@@ -1,12 +1,13 @@
 """Where arrays live: the CPU, or one GPU for each rank. The only importer of cupy.
 
 ``cpu.py`` is the product and the oracle, ``cuda.py`` offers the same over CuPy, ``sight.py`` is what a rank finds out
-about its node's GPUs, ``choose.py`` decides who takes which, ``tensor_map.py`` describes matrices to a copy engine.
+about its node's GPUs, ``choose.py`` decides who takes which, ``tensor_map.py`` describes matrices to a copy engine,
+``cublas.py`` is what products are measured against.
 """
 
 from .choose import Place, Sight, assign, notes
 from .cpu import ALIGNMENT, CPU, Device, Event, Stream, device_of, register
-from .sight import look, open_device
+from .sight import look, open_cublas, open_device
 from .tensor_map import TensorMap
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "device_of",
     "look",
     "notes",
+    "open_cublas",
     "open_device",
     "register",
 ]

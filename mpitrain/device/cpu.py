@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,13 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 class Event:
     """A point in the work of a stream. The CPU's are behind us as soon as they are made."""
+
+    def __init__(self) -> None:
+        self._time = time.perf_counter()
+
+    def seconds_since(self, earlier: "Event") -> float:
+        """Return the seconds of work between two events that were recorded as timed, and are done."""
+        return self._time - earlier._time
 
     def done(self) -> bool:
         """Return whether the work before it is done."""
@@ -34,8 +42,8 @@ class Stream:
         """
         np.copyto(target, source)
 
-    def record(self) -> Event:
-        """Return an event after all that was asked of this stream so far."""
+    def record(self, timed: bool = False) -> Event:
+        """Return an event after all that was asked of this stream so far; ``timed`` for ``seconds_since``."""
         return Event()
 
     def wait_for(self, event: Event) -> None:

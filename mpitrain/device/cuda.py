@@ -20,6 +20,11 @@ class CudaEvent(Event):
     def __init__(self, event: Any):
         self.event = event
 
+    def seconds_since(self, earlier: Event) -> float:
+        """Return the seconds of work between two events that were recorded as timed, and are done."""
+        assert isinstance(earlier, CudaEvent), "an event of a GPU"
+        return float(cupy.cuda.get_elapsed_time(earlier.event, self.event)) / 1e3
+
     def done(self) -> bool:
         """Return whether the work before it is done."""
         return bool(self.event.done)
@@ -50,9 +55,9 @@ class CudaStream(Stream):
         else:
             target.data.copy_from_device_async(source.data, source.nbytes, self.stream)
 
-    def record(self) -> Event:
-        """Return an event after all that was asked of this stream so far."""
-        return CudaEvent(self.stream.record(cupy.cuda.Event(disable_timing=True)))
+    def record(self, timed: bool = False) -> Event:
+        """Return an event after all that was asked of this stream so far; ``timed`` for ``seconds_since``."""
+        return CudaEvent(self.stream.record(cupy.cuda.Event(disable_timing=not timed)))
 
     def wait_for(self, event: Event) -> None:
         """Let what is asked from now on begin after ``event``."""
@@ -72,6 +77,10 @@ class CudaDevice(Device):
     ----------
     arch : str
         What kernels are compiled for: sm_80, sm_90a ...
+    num_processors : int
+        Multiprocessors (SM).
+    clock_hz : float
+        Their highest clock.
     """
 
     xp = cupy
@@ -82,6 +91,7 @@ class CudaDevice(Device):
         properties = cupy.cuda.runtime.getDeviceProperties(number)
         self.name = properties["name"].decode()
         self.num_processors = int(properties["multiProcessorCount"])
+        self.clock_hz = 1e3 * int(properties["clockRate"])
         capability = int(cupy.cuda.Device(number).compute_capability)
         self.arch = f"sm_{capability}{'a' * (capability >= 90)}"
         stream = cupy.cuda.Stream(non_blocking=True)

@@ -5,6 +5,7 @@ import importlib
 import os
 from typing import Any
 
+from ..errors import UserError
 from .choose import Place, Sight
 from .cpu import CPU, Device
 
@@ -41,6 +42,20 @@ def open_device(place: Place, precision: str = "fp32") -> Device:
     device: Device = importlib.import_module(".cuda", __package__).CudaDevice(place.number)
     device.precision = precision
     return device
+
+
+def open_cublas() -> Any:
+    """Return cuBLAS on the GPU that this process has opened, to measure against.
+
+    Raises
+    ------
+    UserError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module(".cublas", __package__).Cublas()
+    except ImportError as error:
+        raise UserError(f"cuBLAS, to measure against, is missing ({error}): pip install 'cupy-cuda12x[ctk]'") from None
 
 
 def _gpus(driver: Any) -> tuple[tuple[str, ...], str]:

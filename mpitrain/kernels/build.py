@@ -9,7 +9,8 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..errors import UserError
@@ -43,6 +44,13 @@ def build(kernel: Kernel, arch: str) -> Path:
             f"the built kernels cannot be kept in {path.parent}: {error.strerror}; set {FOLDER_VARIABLE}"
         ) from error
     return path
+
+
+def build_all(kernels: Iterable[Kernel], arch: str) -> None:
+    """Build ``kernels`` on all cores: NVRTC does not hold Python's lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(lambda kernel: build(kernel, arch), kernels):
+            pass
 
 
 def compile_kernel(kernel: Kernel, arch: str) -> tuple[bytes, str]:

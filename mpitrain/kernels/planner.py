@@ -1,8 +1,8 @@
 """Which tile and how many parts of K: by what was measured for this shape, else by a model of waves of blocks.
 
-The table (table.json, or the file that MPITRAIN_KERNEL_TABLE names) holds for
-each tile the share of a multiprocessor's peak that it reaches, and for single shapes the best choice. The table that
-is shipped says "measured": false, since its shares are guesses from what others report.
+The table holds for each tile the share of a multiprocessor's peak that it reaches, and for single shapes the best
+choice. It is the file that MPITRAIN_KERNEL_TABLE names, else what ``mpitrain kernel bench`` has left in the cache of
+built kernels, else table.json, which says "measured": false, since its shares are guesses from what others report.
 
     time = waves * (latency + tile * k_split / (rate * share)) + [splits > 1] (launch + 8 splits M N batch / bandwidth)
 
@@ -12,11 +12,12 @@ K and few tiles (the gradient of a weight over a long batch) want K split.
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
 from ..errors import UserError
+from .build import folder
 from .gemm import TILES, GemmPlan, Shape, Tile, make_plan, split_choices
 from .kernel import arch_number
 from .plan import ceil_div
@@ -63,10 +64,32 @@ def shape_key(shape: Shape, arch: str) -> str:
     return f"{arch_number(arch)} {shape.inputs} {layout} {shape.m}x{shape.n}x{shape.k} {shape.batch}"
 
 
+def measured_path(arch: str) -> Path:
+    """Return where ``mpitrain kernel bench`` leaves what it has measured."""
+    return folder() / f"table-{arch}.json"
+
+
+def find_table(arch: str) -> Table:
+    """Return the table by which products on a GPU of ``arch`` are planned."""
+    named = os.environ.get(TABLE_VARIABLE)
+    measured = measured_path(arch)
+    return read_table(Path(named) if named else measured if measured.exists() else TABLE)
+
+
+def write_table(table: Table, path: Path) -> None:
+    """Write ``table`` to ``path``, whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps(asdict(table), indent=1) + "\n")
+        os.replace(fresh, path)
+    except OSError as error:
+        raise UserError(f"the table cannot be written to {path}: {error.strerror}") from error
+
+
 @cache
-def read_table(path: Path | None = None) -> Table:
-    """Return the table of ``path``, of the file that MPITRAIN_KERNEL_TABLE names, or the one that is shipped."""
-    path = path or Path(os.environ.get(TABLE_VARIABLE) or TABLE)
+def read_table(path: Path = TABLE) -> Table:
+    """Return the table of ``path``."""
     try:
         text = json.loads(path.read_text())
         shapes = {key: (str(tile), int(splits)) for key, (tile, splits) in text.pop("shapes").items()}
@@ -84,7 +107,7 @@ def plan(shape: Shape, arch: str, num_processors: int) -> GemmPlan:
     UserError
         If no kernel multiplies these types on that architecture.
     """
-    return make_plan(shape, *choose(shape, arch, num_processors, read_table()), num_processors)
+    return make_plan(shape, *choose(shape, arch, num_processors, find_table(arch)), num_processors)
 
 
 def choose(shape: Shape, arch: str, num_processors: int, table: Table) -> tuple[Tile, int]:

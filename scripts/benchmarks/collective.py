@@ -1,8 +1,10 @@
 """Compare all-reduces with the MPI library's own and with gloo (torch.distributed), on this machine's ranks.
 
-For each number of ranks a job measures `auto`, `shared` and the algorithms named, interleaved with MPI_Allreduce and
-gloo; medians of the slowest rank's times. Ratios are native / ours and gloo / ours: above 1 we are faster. Tune first
-(mpirun -n P python -m mpitrain collective tune), or `auto` goes by a rule of thumb.
+For each number of ranks a job measures `auto`, `shared` and the algorithms named, interleaved with MPI_Allreduce, and
+another job measures them interleaved with gloo; medians of the slowest rank's times. Ratios are native / ours and
+gloo / ours: above 1 we are faster. `shared` reads and writes n bytes on each rank; its share is the time of a copy that
+does no more than that, on all ranks at once, over its own. Tune first (mpirun -n P python -m mpitrain collective tune),
+or `auto` goes by a rule of thumb.
 
     scripts/bench collective [--ranks 2 4 8] [--algorithms ring tree] [--json FILE]
 """
@@ -14,11 +16,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 WORKER = Path(__file__).with_name("collective_worker.py")
+PEERS = ("native", "gloo")
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
@@ -28,12 +32,9 @@ def main() -> int:
     parser.add_argument("--algorithms", nargs="*", default=[], metavar="ALG", help="beside auto and shared")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     options = parser.parse_args()
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for ranks in options.ranks:
-        with tempfile.TemporaryDirectory() as folder:
-            command = ["mpirun", "-n", str(ranks), sys.executable, str(WORKER), folder, *options.algorithms]
-            subprocess.run(command, check=True, env=os.environ | ENVIRONMENT)
-            new = json.loads(Path(folder, "rows.json").read_text())
+        new = measure(ranks, options.algorithms)
         show(new)
         rows += new
     if options.json:
@@ -41,15 +42,41 @@ def main() -> int:
     return 0
 
 
-def show(rows: list[dict[str, object]]) -> None:
+def measure(ranks: int, algorithms: list[str]) -> list[dict[str, Any]]:
+    """Return the rows of both jobs, joined."""
+    with tempfile.TemporaryDirectory() as folder:
+        for peer in PEERS:
+            command = ["mpirun", "-n", str(ranks), sys.executable, str(WORKER), folder, peer, *algorithms]
+            subprocess.run(command, check=True, env=os.environ | ENVIRONMENT)
+        rows, beside_gloo = (json.loads(Path(folder, f"{peer}.json").read_text()) for peer in PEERS)
+    for row, other in zip(rows, beside_gloo, strict=True):
+        row |= {"ratio": row["native_us"] / row["us"], "share": row["copy_us"] / row["us"]}
+        row |= {"gloo_us": other["gloo_us"], "gloo_ratio": other["gloo_us"] / other["us"]}
+        if row["chosen"] != "shared":
+            del row["share"]
+    return rows
+
+
+def show(rows: list[dict[str, Any]]) -> None:
     table = Table(title=f"All-reduce on {rows[0]['ranks']} ranks, {rows[0]['mpi']} (above 1 we are faster)")
-    for column in ("bytes", "algorithm", "us", "native us", "native / ours", "gloo us", "gloo / ours"):
+    for column in (
+        "bytes",
+        "algorithm",
+        "us",
+        "native us",
+        "native / ours",
+        "copy us",
+        "share",
+        "gloo us",
+        "gloo / ours",
+    ):
         table.add_column(column, justify="left" if column == "algorithm" else "right")
     for row in rows:
         numbers = (f"{row['us']:,.1f}", f"{row['native_us']:,.1f}", f"{row['ratio']:.2f}")
+        copy = (f"{row['copy_us']:,.1f}", f"{row['share']:.2f}" if "share" in row else "")
         gloo = (f"{row['gloo_us']:,.1f}", f"{row['gloo_ratio']:.2f}")
         chosen = f" ({row['chosen']})" if row["algorithm"] == "auto" else ""
-        table.add_row(f"{row['bytes']:,}", f"{row['algorithm']}{chosen}", *numbers, *gloo)
+        table.add_row(f"{row['bytes']:,}", f"{row['algorithm']}{chosen}", *numbers, *copy, *gloo)
     Console().print(table)
 
 

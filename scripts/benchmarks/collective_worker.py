@@ -1,4 +1,8 @@
-"""One rank of scripts/bench collective: FOLDER [ALGORITHM ...]; rank 0 writes FOLDER/rows.json."""
+"""One rank of scripts/bench collective: FOLDER PEER [ALGORITHM ...]; rank 0 writes FOLDER/PEER.json.
+
+PEER is native, the MPI library's own, or gloo, torch.distributed's: each has a job of its own, since gloo's threads
+would take the cores from the others.
+"""
 
 import json
 import sys
@@ -7,48 +11,45 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.distributed
 
 from mpitrain.comm.bench import SIZES
+from mpitrain.comm.meter import real_zeros
 from mpitrain.comm.world import World
 
 SECONDS = 0.6  # aimed at for one length of one contender, over all passes
 PASSES = 10  # what changes the machine's speed for a while changes a part of each length's runs
 MOST = 40  # runs in a pass
 
+Run = Callable[[], object]
+
 
 def main() -> None:
-    folder, algorithms = sys.argv[1], ["native", "auto", "shared", *sys.argv[2:]]
+    folder, peer, algorithms = sys.argv[1], sys.argv[2], ["auto", "shared", *sys.argv[3:]]
     world = World()
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"file://{folder}/gloo", rank=world.rank, world_size=world.size)
-    contests = {n: Contest(world, algorithms, n) for n in SIZES}
+    make_peer = native_runs(world) if peer == "native" else gloo_runs(world, folder)
+    contests = {n: Contest(world, algorithms, n, make_peer(n)) for n in SIZES}
     for _ in range(PASSES):
         for contest in contests.values():
             contest.measure()
     rows = []
     for num_bytes, contest in contests.items():
         us = contest.medians()
-        for name in algorithms[1:]:
+        for name in algorithms:
             row = {"algorithm": name, "chosen": contest.plans[name].algorithm, "ranks": world.size}
-            row |= {"mpi": world.mpi_version, "bytes": num_bytes, "us": us[name], "native_us": us["native"]}
-            row |= {"ratio": us["native"] / us[name], "gloo_us": us["gloo"], "gloo_ratio": us["gloo"] / us[name]}
-            rows.append(row)
+            row |= {"mpi": world.mpi_version, "bytes": num_bytes, "us": us[name]}
+            rows.append(row | {f"{rival}_us": us[rival] for rival in us if rival not in algorithms})
     if world.rank == 0:
-        Path(folder, "rows.json").write_text(json.dumps(rows))
+        Path(folder, f"{peer}.json").write_text(json.dumps(rows))
     world.barrier()
-    torch.distributed.destroy_process_group()
 
 
 class Contest:
     """All contenders at one length, in turn; each runs twice in its turn and the second time counts."""
 
-    def __init__(self, world: World, algorithms: list[str], num_bytes: int):
+    def __init__(self, world: World, algorithms: list[str], num_bytes: int, peers: dict[str, Run]):
         self.world = world
         self.plans = {name: plan(world, name, num_bytes) for name in algorithms}
-        tensor = torch.zeros(max(1, num_bytes // 4))
-        self.runs = {name: run_of(p) for name, p in self.plans.items()} | {"gloo": lambda: all_reduce(tensor)}
+        self.runs = peers | {name: run_of(p) for name, p in self.plans.items()}
         self.samples: list[list[float]] = []
 
     def measure(self) -> None:
@@ -65,7 +66,7 @@ class Contest:
                 seconds[i] = self.second(runs[i])
             self.samples.append(seconds)
 
-    def second(self, run: Callable[[], None]) -> float:
+    def second(self, run: Run) -> float:
         """Return the seconds of the second of two runs."""
         run()
         self.world.barrier()
@@ -82,12 +83,12 @@ class Contest:
 def plan(world: World, name: str, num_bytes: int):
     """Return the plan; a buffer that will be summed in shared memory lives there, as the trainer's gradients do."""
     chosen = world.choose(num_bytes).name if name == "auto" else name
-    shape = (max(1, num_bytes // 4),)
-    buffer = world.shared_empty(shape) if chosen == "shared" else np.zeros(shape, np.float32)
+    length = max(1, num_bytes // 4)
+    buffer = world.shared_empty((length,)) if chosen == "shared" else real_zeros(length)
     return world.plan_all_reduce(buffer, chosen)
 
 
-def run_of(request) -> Callable[[], None]:
+def run_of(request) -> Run:
     def run() -> None:
         request.start()
         request.wait()
@@ -95,8 +96,40 @@ def run_of(request) -> Callable[[], None]:
     return run
 
 
-def all_reduce(tensor: torch.Tensor) -> None:
-    torch.distributed.all_reduce(tensor)
+def native_runs(world: World) -> Callable[[int], dict[str, Run]]:
+    """Return what makes the library's all-reduce, and the copy that bounds `shared`."""
+
+    def make(num_bytes: int) -> dict[str, Run]:
+        native = world.plan_all_reduce(real_zeros(max(1, num_bytes // 4)), "native")
+        return {"native": run_of(native), "copy": copy_run(num_bytes)}
+
+    return make
+
+
+def copy_run(num_bytes: int) -> Run:
+    """Return a run that reads and writes ``num_bytes`` in a buffer of that length, as a rank does in `shared`."""
+    first, second = real_zeros(max(1, num_bytes // 8)), real_zeros(max(1, num_bytes // 8))
+
+    def run() -> None:
+        np.copyto(first, second)
+        np.copyto(second, first)
+
+    return run
+
+
+def gloo_runs(world: World, folder: str) -> Callable[[int], dict[str, Run]]:
+    """Return what makes gloo's all-reduce."""
+    import torch
+    import torch.distributed
+
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/gloo", rank=world.rank, world_size=world.size)
+
+    def make(num_bytes: int) -> dict[str, Run]:
+        tensor = torch.from_numpy(real_zeros(max(1, num_bytes // 4)))
+        return {"gloo": lambda: torch.distributed.all_reduce(tensor)}
+
+    return make
 
 
 if __name__ == "__main__":

@@ -30,6 +30,21 @@ make_environment() {
     echo "$stamp" >"$dir/.installed"
 }
 
+# use_gpu_environment EXTRAS: put a python3 with CuPy, NVRTC and all else that mpitrain needs first on the PATH. One that
+# is there already is taken (a module, a container); otherwise .venv-gpu is made, with EXTRAS. Returns 2 without a GPU.
+use_gpu_environment() {
+    local version
+    if ! version=$(nvidia-smi 2>/dev/null | grep -o 'CUDA Version: [0-9]*' | grep -o '[0-9]*$'); then
+        echo "this needs an NVIDIA GPU, and nvidia-smi shows none here" >&2
+        return 2
+    fi
+    export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+    if ! python3 -c 'import cupy, mpi4py, rich, safetensors, threadpoolctl, tyro' 2>/dev/null; then
+        make_environment .venv-gpu "$1,cuda$((version < 13 ? 12 : 13))" || return 1
+        export PATH="$PWD/.venv-gpu/bin:$PATH"
+    fi
+}
+
 # can_launch PYTHON: does the mpirun on the PATH belong to the MPI library that mpi4py loads in PYTHON?
 can_launch() {
     local sizes

@@ -18,6 +18,7 @@ class LateEvent(Event):
     """A point in a stream's queue."""
 
     def __init__(self, stream, place):
+        super().__init__()
         self.stream, self.place, self.polls = stream, place, 0
 
     def done(self):
@@ -48,7 +49,7 @@ class LateStream(Stream):
         self.queue.append(lambda: np.copyto(into, out_of))
         self.device.copies += 1
 
-    def record(self):
+    def record(self, timed=False):
         return LateEvent(self, self.first + len(self.queue))
 
     def wait_for(self, event):
@@ -70,7 +71,7 @@ class ComputeEvent(LateEvent):
 class ComputeStream(LateStream):
     """Where ops run: at once, so its own copies are too."""
 
-    def record(self):
+    def record(self, timed=False):
         return ComputeEvent(self, self.first)
 
     def copy(self, target, source):
@@ -99,7 +100,7 @@ class ShimDevice(Device):
 
     def __init__(self, arch="sm_80", num_processors=4):
         super().__init__()
-        self.arch, self.num_processors = arch, num_processors
+        self.arch, self.num_processors, self.clock_hz = arch, num_processors, 1e9
         self.buffers = self.temporaries = self.calls = self.syncs = self.copies = 0
         self.launches = Counter()
         self.compute = ComputeStream(self)

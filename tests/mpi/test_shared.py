@@ -69,7 +69,7 @@ def test_started_twice(world):
 
 
 def test_falls_back_with_a_reason(world, monkeypatch):
-    monkeypatch.setattr("mpitrain.comm.world.why_not", lambda *_: "the moon is full")
+    monkeypatch.setattr("mpitrain.comm.sharing.why_not", lambda *_: "the moon is full")
     buffer = world.shared_empty((10,))
     buffer[:] = 1
     plan = world.plan_all_reduce(buffer, "shared")

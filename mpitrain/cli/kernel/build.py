@@ -1,18 +1,11 @@
 """``mpitrain kernel build``: compile ahead, on a machine that may have no GPU."""
 
-import os
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ...errors import UserError
 from ..main import LocalJob
 from ..options import parse_options
-
-if TYPE_CHECKING:
-    from ...kernels import Kernel
 
 DESCRIPTION = "Compile the CUDA kernels ahead of a run, for any GPU, also on a login node that has none."
 
@@ -33,13 +26,13 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
     for arch in options.arch:
         if not (arch.startswith("sm_") and arch[3:].removesuffix("a").isdigit()):
             raise UserError(f"--arch {arch} is no architecture; they are called sm_80, sm_90a ...")
-    return LocalJob(lambda: build_all(options))
+    return LocalJob(lambda: build_archs(options))
 
 
-def build_all(options: BuildOptions) -> int:
+def build_archs(options: BuildOptions) -> int:
     """Build everything for every architecture and print a line for each."""
     from ...kernels import nvrtc
-    from ...kernels.build import build, cached, folder
+    from ...kernels.build import build_all, cached, folder
     from ...kernels.catalogue import ladder, others, products
 
     archs = options.arch or (_own_arch(),)
@@ -49,7 +42,7 @@ def build_all(options: BuildOptions) -> int:
         fitting = [k for k in kernels if k.fits(arch)]
         missing = [k for k in fitting if not cached(k, arch).exists()]
         begin = time.perf_counter()
-        _in_parallel(lambda k, arch=arch: build(k, arch), missing)  # type: ignore[misc]
+        build_all(missing, arch)
         seconds = time.perf_counter() - begin
         print(f"{arch}: {len(missing)} compiled in {seconds:.1f} s, {len(fitting) - len(missing)} were there")
     return 0
@@ -64,10 +57,3 @@ def _own_arch() -> str:
     if arch is None:
         raise UserError(f"no GPU to build for ({sight.reason}): say --arch sm_80, sm_90a ...")
     return str(arch)
-
-
-def _in_parallel(build: "Callable[[Kernel], object]", kernels: "list[Kernel]") -> None:
-    """Compile on all cores: NVRTC does not hold Python's lock."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(build, kernels):
-            pass

@@ -6,44 +6,24 @@ batch. Rows are contiguous, any distance apart; fp32. bias (N,).
 Where the device's precision is bf16, the factors are rounded into working memory first, in rows of whole 16 bytes.
 """
 
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ...device import TensorMap, device_of
-from ...kernels.gemm import RECORD, GemmPlan, Shape
+from ...device import device_of
+from ...kernels.gemm import Shape
 from ...kernels.kernel import kernel
 from ...kernels.launch import launch
 from ...kernels.plan import Launch, ceil_div
 from ...kernels.planner import plan
+from ...kernels.product import Matrices, launch_product, partial_bytes
 
-_PACK = struct.Struct("8Q4q10i2f")
-assert _PACK.size == RECORD.itemsize, "the fields of RECORD"
 _WORKSPACES: "WeakKeyDictionary[Any, Any]" = WeakKeyDictionary()
 _CAST = kernel("cast.cu", name="cast_rows")
 _BF16_PIECE = 8  # elements in 16 bytes
 _PART_BYTES = 256  # parts of the workspace begin at multiples of this
-
-
-@dataclass(frozen=True)
-class Factor:
-    """A or B as it lies in memory: matrices of (rows, cols), ``ld`` elements from row to row, ``apart`` in between."""
-
-    address: int
-    rows: int
-    cols: int
-    ld: int
-    matrices: int
-    apart: int
-
-    def tensor_map(self, device: Any, box: tuple[int, int]) -> np.ndarray:
-        """Return the argument that tells the copy engine of this matrix in bf16."""
-        size = max(1, self.cols), max(1, self.rows), self.matrices
-        return device.tensor_map(TensorMap(self.address, 2, size, 2 * self.ld, 2 * size[1] * self.ld, box))
 
 
 def covers(*arrays: Any) -> bool:
@@ -85,43 +65,37 @@ def multiply(
         return
     made = plan(shape, device.arch, device.num_processors)
     factors = _as_it_lies(a), _as_it_lies(b)
-    partials = 4 * made.splits * shape.batch * m * n if made.splits > 1 else 0
+    partials = partial_bytes(made, shape)
     if device.precision == "bf16":
         addresses = _parts(device, (_rounded_bytes(factors[0]), _rounded_bytes(factors[1]), partials))
         factors = _rounded(device, factors[0], addresses[0]), _rounded(device, factors[1], addresses[1])
     else:
         addresses = _parts(device, (partials,))
-    record = _PACK.pack(
-        *(factors[0].address, factors[1].address, out.data.ptr, _address(bias), out.data.ptr, _address(pre), 0),
-        addresses[-1],
-        *(factors[0].apart, factors[1].apart, _apart(out), _apart(out)),
-        *(factors[0].ld, factors[1].ld, _leading(out), _leading(out)),
-        *(m, n, shape.k, shape.batch, made.splits, made.k_split),
-        *(alpha, beta),
+    launch_product(
+        device,
+        made,
+        shape,
+        *factors,
+        _as_it_lies(out),
+        bias=_address(bias),
+        pre=_address(pre),
+        partials=addresses[-1],
+        alpha=alpha,
+        beta=beta,
     )
-    _launch(device, made, factors, np.frombuffer(record, RECORD).reshape(()))
 
 
-def _launch(device: Any, made: GemmPlan, factors: tuple[Factor, Factor], record: np.ndarray) -> None:
-    maps: tuple[np.ndarray, ...] = ()
-    if made.boxes is not None:
-        maps = tuple(factor.tensor_map(device, box) for factor, box in zip(factors, made.boxes, strict=True))
-    launch(device, made.kernel, made.launch, (*maps, record))
-    if made.sum_kernel is not None and made.sum_launch is not None:
-        launch(device, made.sum_kernel, made.sum_launch, (record,))
-
-
-def _as_it_lies(array: Any) -> Factor:
+def _as_it_lies(array: Any) -> Matrices:
     apart = _apart(array)
     rows, cols = array.shape[-2:]
-    return Factor(array.data.ptr, rows, cols, _leading(array), array.shape[0] if apart else 1, apart)
+    return Matrices(array.data.ptr, rows, cols, _leading(array), array.shape[0] if apart else 1, apart)
 
 
-def _rounded_bytes(factor: Factor) -> int:
+def _rounded_bytes(factor: Matrices) -> int:
     return 2 * factor.matrices * factor.rows * ceil_div(factor.cols, _BF16_PIECE) * _BF16_PIECE
 
 
-def _rounded(device: Any, factor: Factor, address: int) -> Factor:
+def _rounded(device: Any, factor: Matrices, address: int) -> Matrices:
     """Write ``factor`` in bf16 to ``address`` and return it as it lies there."""
     ld = max(1, ceil_div(factor.cols, _BF16_PIECE)) * _BF16_PIECE
     apart = factor.rows * ld if factor.matrices > 1 else 0
@@ -132,7 +106,7 @@ def _rounded(device: Any, factor: Factor, address: int) -> Factor:
         arguments += [np.array(factor.apart, np.int64), np.array(factor.ld, np.int32)]
         arguments += [np.array(x, np.int32) for x in numbers]
         launch(device, _CAST, Launch((ceil_div(count, 1024), 1, 1), (256, 1, 1)), arguments)
-    return Factor(address, factor.rows, factor.cols, ld, factor.matrices, apart)
+    return Matrices(address, factor.rows, factor.cols, ld, factor.matrices, apart)
 
 
 def _parts(device: Any, sizes: Sequence[int]) -> list[int]:

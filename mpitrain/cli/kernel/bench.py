@@ -1,0 +1,130 @@
+"""``mpitrain kernel bench``: our products beside cuBLAS on this GPU, and the planner's table."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import UserError
+from ..main import LocalJob
+from ..options import parse_options
+
+if TYPE_CHECKING:
+    from ...kernels import Kernel
+    from ...kernels.bench.runs import Row
+    from ...kernels.planner import Table
+
+    Prepare = Callable[[Iterable[Kernel], str], None]  # builds kernels for an architecture
+
+DESCRIPTION = "Time the matrix products on this machine's GPU beside cuBLAS, and write the planner's table."
+PARTS = ("table", "squares", "training", "ladder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """Options of bench."""
+
+    parts: tuple[str, ...] = PARTS
+    """What to measure: table (the planner's), squares, training (shapes of GPT-2, mlp, resnet20), ladder."""
+    repeat: int = 30
+    """Runs of each contender, of which the median counts."""
+    size: int = 4096
+    """Of the ladder's square, and of those by which tiles are rated."""
+    seed: int = 0
+    """Of the random matrices."""
+    table: Path | None = None
+    """File for the planner's table; the cache of built kernels, where runs find it, if none is named."""
+    json: Path | None = None
+    """File for all rows."""
+
+
+def parse(argv: list[str], speaks: bool) -> LocalJob:
+    """Return the job that ``argv`` asks for."""
+    options = parse_options(BenchOptions, argv, command="kernel bench", description=DESCRIPTION, speaks=speaks)
+    unknown = [part for part in options.parts if part not in PARTS]
+    if unknown:
+        raise UserError(f"--parts {unknown[0]} is no part; there are {', '.join(PARTS)}")
+    if options.repeat < 1 or options.size < 1:
+        raise UserError("--repeat and --size must be at least 1")
+    return LocalJob(lambda: bench(options))
+
+
+def bench(options: BenchOptions) -> int:
+    """Open the GPU and cuBLAS, and measure; the exit code is 1 where a result is wrong."""
+    from ...device import CPU, assign, look, open_cublas, open_device
+    from ...kernels.bench.stopwatch import FLUSH_BYTES
+    from ...kernels.build import build_all
+
+    sight = look("cuda", 0)
+    device = open_device(assign([sight])[0])
+    if device is CPU:
+        raise UserError(f"the kernels cannot be measured here: {sight.reason}")
+    return measure(options, device, open_cublas(), FLUSH_BYTES, build_all)
+
+
+def measure(options: BenchOptions, device: Any, peer: Any, flush_bytes: int, prepare: "Prepare") -> int:
+    """Measure on ``device`` beside ``peer``; print, and write what the options name."""
+    from ...kernels.bench.contenders import Contenders
+    from ...kernels.bench.runs import Runs, as_dicts
+    from ...kernels.bench.stopwatch import Stopwatch
+    from ...kernels.planner import find_table, measured_path, write_table
+
+    contenders, stopwatch = Contenders(device, peer, options.seed), Stopwatch(device, flush_bytes)
+    rate = stopwatch.copy_rate(options.repeat)
+    print(f"{device.name}, {device.arch}, {device.num_processors} multiprocessors; copies {rate / 1e12:.2f} TB/s")
+    print(f"cuBLAS {peer.version}; medians of {options.repeat}, random numbers, seed {options.seed}, L2 flushed")
+    table, rows = find_table(device.arch), {}
+    if "table" in options.parts:
+        table = _tune(options, device, contenders, stopwatch, prepare)
+        path = options.table or measured_path(device.arch)
+        write_table(table, path)
+        print(f"\nthe planner's table is in {path}")
+    runs = Runs(device, contenders, stopwatch, options.repeat, _say)
+    if "squares" in options.parts:
+        rows["squares"] = runs.squares(table)
+    if "training" in options.parts:
+        rows["training"] = runs.training(table)
+    if "ladder" in options.parts:
+        rows["ladder"] = runs.ladder(options.size)
+    for part, found in rows.items():
+        show(part, found)
+    if options.json:
+        facts = {name: getattr(device, name) for name in ("name", "arch", "num_processors", "clock_hz")}
+        facts |= {"copy_bytes_per_second": rate, "cublas": peer.version, "repeat": options.repeat, "seed": options.seed}
+        parts = {part: as_dicts(found) for part, found in rows.items()}
+        options.json.write_text(json.dumps({"gpu": facts, **parts}, indent=1) + "\n")
+    return 0 if all(row.right for found in rows.values() for row in found) else 1
+
+
+def show(part: str, rows: "Sequence[Row]") -> None:
+    """Print one part, and the geometric mean of each precision where it has many shapes."""
+    from ...kernels.bench.runs import geometric_mean
+
+    print(f"\n{part:<52}{'M N K':>20}{'us':>10}{'cuBLAS us':>11}{'x cuBLAS':>10}{'TFLOP/s':>9}{'of peak':>9}")
+    for row in rows:
+        what, sizes = f"{row.precision} {row.layout} {row.name} ({row.kernel})", f"{row.m} {row.n} {row.k}"
+        times = f"{1e6 * row.seconds:>10.1f}{1e6 * row.peer_seconds:>11.1f}{row.share:>10.3f}{row.tflops:>9.1f}"
+        print(f"{what:<52}{sizes:>20}{times}{row.of_peak:>9.1%}{'' if row.right else '  WRONG'}")
+    for precision in dict.fromkeys(row.precision for row in rows) if part == "training" else ():
+        mean = geometric_mean(row for row in rows if row.precision == precision)
+        print(f"{precision}: {mean:.3f}x cuBLAS, geometric mean")
+
+
+def _tune(options: BenchOptions, device: Any, contenders: Any, stopwatch: Any, prepare: "Prepare") -> "Table":
+    from ...kernels.bench.cases import LAYERS, SQUARES, products, square
+    from ...kernels.bench.tune import Tuner
+    from ...kernels.gemm import TILES
+    from ...kernels.planner import read_table
+
+    shapes = [square(n, inputs) for inputs, sizes in SQUARES.items() for n in sizes]
+    shapes += [shape for inputs in SQUARES for layer in LAYERS for shape in products(layer, inputs).values()]
+    wanted = {tile.built_for(s) for s in shapes for tile in TILES if tile.takes(s, device.arch)}
+    _say(f"building {len(wanted)} kernels")
+    prepare(wanted, device.arch)
+    tuner = Tuner(device, contenders, stopwatch, max(3, options.repeat // 3), _say)
+    return tuner.table(shapes, read_table(), options.size)
+
+
+def _say(text: str) -> None:
+    print(f"  {text} ...", flush=True)

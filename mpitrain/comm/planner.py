@@ -1,0 +1,144 @@
+"""From the name of a collective, and a buffer, to a request that runs it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..collectives import Algorithm, ScheduleError, check, check_for, find, names
+from ..collectives.price import Choice
+from ..errors import AgreedError, UserError
+from .auto import Auto
+from .native import NativePlan
+from .place import Place
+from .plan import Plan, Request
+from .progress import Driver
+from .sharing import Sharing
+from .staging import HOST, Staging
+
+ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
+DEVICE_RING_BYTES = 1 << 20  # from here on the ring sums a device's buffers; below, fewer rounds count for more
+CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
+
+
+class Planner:
+    """Makes the requests of a world; all ranks call it together.
+
+    Parameters
+    ----------
+    comm : MPI.Comm
+    mpi_version : str
+        By which calibrations are told apart.
+    place : Place
+    sharing : Sharing
+        Plans what goes without messages.
+    note : callable
+        Takes what turns out otherwise than asked for.
+
+    Attributes
+    ----------
+    has_devices, mixed : bool
+        True when some rank works on arrays of a device; when some do and some do not.
+    """
+
+    def __init__(self, comm: Any, mpi_version: str, place: Place, sharing: Sharing, note: Callable[[str], None]):
+        self._comm, self._sharing, self._note = comm, sharing, note
+        self._crowded = place.oversubscribed
+        self._auto = Auto(comm, mpi_version, place.oversubscribed)
+        self._driver = Driver(spare_core=place.cores > 1 and not place.oversubscribed)
+        self._checked: set[str] = set()
+        self._next_tag = 0
+        self._staging = HOST
+        self.has_devices = self.mixed = False
+        self._direct = True
+
+    @property
+    def calibration_path(self) -> Path:
+        """Where what was measured on this machine, with this MPI and number of ranks, is kept."""
+        return self._auto.path
+
+    def all_reduce(self, buffer: Any, algorithm: str, op: str) -> Request:
+        """Return the request for an all-reduce by one of ``ALL_REDUCE_NAMES`` or a user's own, which was checked."""
+        if self.has_devices:
+            algorithm = self._for_device(algorithm, buffer.nbytes)
+        if algorithm == "auto":
+            algorithm = self.choose(buffer.nbytes).name
+        if algorithm == "shared":
+            plan = self._sharing.plan(buffer, op)
+            if plan is not None:
+                return plan
+            algorithm = self._auto.rule_of_thumb(buffer.nbytes).name
+        if algorithm == "native":
+            staging = self._staging_of(buffer)
+            native = NativePlan(self._comm, buffer, op=op, staging=staging, yield_cpu=self._crowded)
+            return self._driven(native, buffer)
+        return self.driven(algorithm, buffer, op)
+
+    def driven(self, algorithm: str, buffer: Any, op: str = "sum") -> Request:
+        """Return the schedule's request, in the hands of the thread for messages if there is one."""
+        return self._driven(self.schedule(algorithm, buffer, op), buffer)
+
+    def schedule(self, algorithm: str | Algorithm, buffer: Any, op: str) -> Plan:
+        """Return a request for any collective that is a schedule."""
+        found = find(algorithm) if isinstance(algorithm, str) else algorithm
+        self._next_tag += 1
+        staging = self._staging_of(buffer)
+        return Plan(self._comm, found, buffer, op=op, tag=self._next_tag, staging=staging, yield_cpu=self._crowded)
+
+    def use_progress_thread(self, wanted: bool) -> None:
+        """Put what is planned from now on into the hands of a thread, or not."""
+        self._note(self._driver.use_thread(wanted and self._comm.size > 1))
+
+    def use_staging(self, staging: Staging) -> None:
+        """Say how plans get at this rank's buffers if they are not NumPy arrays."""
+        self._staging = staging
+        kinds = self._comm.allgather((staging.queued, staging.direct))
+        self.has_devices = any(queued for queued, _ in kinds)
+        self.mixed = len({queued for queued, _ in kinds}) > 1
+        self._direct = all(direct for _, direct in kinds)
+
+    def choose(self, num_bytes: int) -> Choice:
+        """Return what ``auto`` stands for at this length, and why."""
+        if self.has_devices:
+            return Choice(self._for_device("auto", num_bytes), None, "for a GPU's buffers")
+        choice = self._auto.choose(num_bytes)
+        self._note(self._auto.note)
+        return choice
+
+    def choose_bucket_bytes(self) -> int:
+        """Return how long a gradient bucket should be."""
+        return self._auto.choose_bucket_bytes()
+
+    def check_name(self, algorithm: str) -> None:
+        """Raise a UserError if there is no such all-reduce, or if it is wrong (rank 0 checks a user's own)."""
+        if algorithm in ALL_REDUCE_NAMES or algorithm in self._checked:
+            return
+        if ":" not in algorithm:
+            raise UserError(f"there is no all-reduce {algorithm!r}; there are {', '.join(ALL_REDUCE_NAMES)}")
+        found = find(algorithm)
+        if found.collective != "all_reduce":
+            raise UserError(f"{algorithm} is of {found.collective}, not an all-reduce")
+        if self._comm.rank == 0 and ".py:" in algorithm:
+            try:
+                check(found, min(self._comm.size, CHECKED_RANKS))
+                check_for(found, self._comm.size)
+            except ScheduleError as error:
+                raise UserError(f"{algorithm} is wrong for {error}") from None
+        self._checked.add(algorithm)
+
+    def _driven(self, request: Request, buffer: Any) -> Request:
+        return self._driver.drive(request) if self._staging_of(buffer) is HOST else request
+
+    def _staging_of(self, buffer: Any) -> Staging:
+        return HOST if isinstance(buffer, np.ndarray) else self._staging
+
+    def _for_device(self, algorithm: str, num_bytes: int) -> str:
+        """Return the all-reduce for a buffer of a device: what was measured, and shared memory, are the host's."""
+        if algorithm == "native" and not self._direct:
+            raise AgreedError(
+                "native all-reduce cannot read this device's memory; take ring, or auto, which go by way of the host"
+            )
+        if algorithm not in ("auto", "shared"):
+            return algorithm
+        return "recursive_doubling" if num_bytes < DEVICE_RING_BYTES else "ring"

@@ -1,0 +1,174 @@
+"""The measurements of ``mpitrain kernel bench``: each returns rows for a table."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..gemm import TILES, GemmPlan, Shape, make_plan
+from ..ladder import RUNGS
+from ..planner import Table, choose
+from .cases import LAYERS, SQUARES, Linear, products, square
+from .contenders import Contenders
+from .peak import peak_flops
+from .stopwatch import Contender, Stopwatch
+
+MOST_DIFFERENCE = 1e-5  # of ours from cuBLAS's, by DeepGEMM's measure; planted mistakes are far above
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender beside cuBLAS on one shape.
+
+    Attributes
+    ----------
+    name : str
+    kernel : str
+        What ran, with its tile and the parts of K.
+    seconds, peer_seconds : float
+        Medians.
+    share : float
+        Ours over cuBLAS's speed: above 1 we are faster.
+    of_peak : float
+        Of what the multipliers can do at their highest clock; 0 where that is not known.
+    difference : float
+        Of the results.
+    """
+
+    name: str
+    precision: str
+    layout: str
+    m: int
+    n: int
+    k: int
+    kernel: str
+    seconds: float
+    peer_seconds: float
+    share: float
+    tflops: float
+    of_peak: float
+    difference: float
+
+    @property
+    def right(self) -> bool:
+        """Whether ours and cuBLAS's results agree."""
+        return self.difference <= MOST_DIFFERENCE
+
+
+class Runs:
+    """Times products on ``device``.
+
+    Parameters
+    ----------
+    device : CudaDevice, or what stands for it
+    contenders : Contenders
+    stopwatch : Stopwatch
+    repeat : int
+    say : callable(str)
+        Told what begins.
+    """
+
+    def __init__(
+        self,
+        device: Any,
+        contenders: Contenders,
+        stopwatch: Stopwatch,
+        repeat: int,
+        say: Callable[[str], None] = lambda _: None,
+    ):
+        self.device, self.contenders, self.stopwatch, self.repeat, self.say = device, contenders, stopwatch, repeat, say
+
+    def ladder(self, n: int) -> list[Row]:
+        """Measure every rung, and the product's kernels, on n x n x n; what this GPU cannot run is left out."""
+        self.say(f"the ladder, {n} x {n} x {n}")
+        rows = []
+        for inputs in ("fp32", "tf32", "bf16"):
+            shape = Shape(n, n, n, inputs=inputs)
+            rungs = [r for r in RUNGS if r.inputs == inputs and r.kernel.fits(self.device.arch)]
+            ours = [(r.name.removeprefix("gemm_"), r.name, self.contenders.rung(shape, r)) for r in rungs]
+            for name in dict.fromkeys(tile.kernel for tile in self._tiles(shape)):
+                made = self._best_of(shape, name)
+                ours.append((name, describe(made, shape), self.contenders.ours(shape, made)))
+            rows += self._rows(shape, ours) if ours else []
+        return rows
+
+    def squares(self, table: Table, sizes: dict[str, tuple[int, ...]] = SQUARES) -> list[Row]:
+        """Measure large squares."""
+        return [
+            self._planned("square", square(n, inputs), table)
+            for inputs, all_sizes in sizes.items()
+            for n in all_sizes
+            if self._tiles(square(n, inputs))
+        ]
+
+    def training(self, table: Table, layers: Sequence[Linear] = LAYERS) -> list[Row]:
+        """Measure the products of training."""
+        return [
+            self._planned(f"{layer.name}, {what}", shape, table)
+            for inputs in SQUARES
+            for layer in layers
+            for what, shape in products(layer, inputs).items()
+            if self._tiles(shape)
+        ]
+
+    def _planned(self, name: str, shape: Shape, table: Table) -> Row:
+        self.say(f"{shape.inputs} {name}")
+        made = make_plan(
+            shape, *choose(shape, self.device.arch, self.device.num_processors, table), self.device.num_processors
+        )
+        return self._rows(shape, [(name, describe(made, shape), self.contenders.ours(shape, made))])[0]
+
+    def _rows(self, shape: Shape, ours: Sequence[tuple[str, str, Contender]]) -> list[Row]:
+        medians = self.stopwatch.medians([*(run for _, _, run in ours), self.contenders.theirs(shape)], self.repeat)
+        work, device = 2.0 * shape.m * shape.n * shape.k * shape.batch, self.device
+        peak = peak_flops(device.arch, device.num_processors, device.clock_hz, shape.inputs)
+        layout = "".join("NT"[t] for t in (shape.transpose_a, shape.transpose_b))
+        rows = []
+        for (name, what, run), seconds in zip(ours, medians[:-1], strict=True):
+            rows.append(
+                Row(
+                    name,
+                    shape.inputs,
+                    layout,
+                    *(shape.m, shape.n, shape.k),
+                    what,
+                    *(seconds, medians[-1], medians[-1] / seconds),
+                    work / seconds / 1e12,
+                    work / seconds / peak if peak else 0.0,
+                    self.contenders.difference(shape, run),
+                )
+            )
+        return rows
+
+    def _tiles(self, shape: Shape) -> list[Any]:
+        return [tile for tile in TILES if tile.takes(shape, self.device.arch)]
+
+    def _best_of(self, shape: Shape, kernel: str) -> GemmPlan:
+        """Return the plan of the fastest tile of ``kernel``."""
+        plans = [
+            make_plan(shape, tile, 1, self.device.num_processors)
+            for tile in self._tiles(shape)
+            if tile.kernel == kernel
+        ]
+        runs = [self.contenders.ours(shape, made) for made in plans]
+        medians = self.stopwatch.medians(runs, max(3, self.repeat // 4))
+        return plans[int(np.argmin(medians))]
+
+
+def describe(made: GemmPlan, shape: Shape) -> str:
+    """Return a plan in a few words."""
+    macros = dict(made.kernel.macros)
+    rows = macros.get("TILE_M", 128 * macros.get("CLUSTER", 1))
+    parts = f", K in {made.splits}" if made.splits > 1 else ""
+    return f"{made.kernel.name} {rows} x {macros['TILE_N']}{parts}"
+
+
+def geometric_mean(rows: Iterable[Row]) -> float:
+    """Return that of the shares."""
+    return float(np.exp(np.mean([np.log(row.share) for row in rows])))
+
+
+def as_dicts(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Return rows for a JSON file."""
+    return [asdict(row) for row in rows]

@@ -1,0 +1,59 @@
+"""Time kernels as they meet their data in training: not from a cache that the last round has filled.
+
+One round runs every contender once; each time a buffer larger than the L2 cache is written first, then an event, the
+contender, an event. The writing also keeps the GPU busy while the host queues what is timed, so that no launch is
+waited for inside of it. Contenders take turns at going first, since clocks sink as a chip warms up.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+WARM_UP = 3
+FLUSH_BYTES = 1 << 29  # 10 L2 caches of an H100, and 0.2 ms for the host to get ahead
+
+Contender = Callable[[], None]
+
+
+class Stopwatch:
+    """Times contenders on ``device``.
+
+    Parameters
+    ----------
+    device : CudaDevice, or what stands for it
+    flush_bytes : int
+        Written before each run.
+    """
+
+    def __init__(self, device: Any, flush_bytes: int = FLUSH_BYTES):
+        self._device = device
+        self._flushed = device.empty((flush_bytes // 4,))
+
+    def seconds(self, contenders: Sequence[Contender], repeat: int) -> np.ndarray:
+        """Return the seconds of each run, (contenders, repeat)."""
+        device, count = self._device, len(contenders)
+        runs = []
+        for turn in range(WARM_UP + repeat):
+            for i in range(count):
+                which = (turn + i) % count
+                self._flushed.fill(0)
+                begin = device.compute.record(timed=True)
+                contenders[which]()
+                runs.append((turn, which, begin, device.compute.record(timed=True)))
+            device.synchronise()  # what is queued is bounded
+        found = np.empty((count, WARM_UP + repeat))
+        for turn, which, begin, end in runs:
+            found[which, turn] = end.seconds_since(begin)
+        return found[:, WARM_UP:]
+
+    def medians(self, contenders: Sequence[Contender], repeat: int) -> list[float]:
+        """Return the median seconds of each."""
+        return [float(x) for x in np.median(self.seconds(contenders, repeat), axis=1)]
+
+    def copy_rate(self, repeat: int = 20) -> float:
+        """Return the bytes a second that a large copy in the device's memory reads and writes."""
+        half = self._flushed.size // 2
+        source, target = self._flushed[:half], self._flushed[half : 2 * half]
+        seconds = self.medians([lambda: self._device.compute.copy(target, source)], repeat)[0]
+        return 2 * source.nbytes / seconds

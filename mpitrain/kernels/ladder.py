@@ -1,0 +1,95 @@
+"""The rungs of the ladder: what each multiplies, and how it is launched.
+
+out = a b; a (M, K), b (K, N), out (M, N) fp32, rows one after another.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .gemm import BOX
+from .kernel import SOURCES, Kernel, kernel
+from .launch import launch
+from .plan import Launch, Three, ceil_div
+from .product import Matrices
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One version of the product.
+
+    Attributes
+    ----------
+    name : str
+        Of the file and of the kernel in it.
+    axes : str
+        "mn" where the grid's first axis goes down the rows, "nm" where it goes along them.
+    block : (x, y, z)
+    inputs : str
+        fp32 or bf16.
+    barriers : int
+        Of each stage of a ring that the copy engine fills; 0 for a rung that takes arrays and no tensor maps.
+    """
+
+    name: str
+    axes: str
+    block: Three
+    inputs: str = "fp32"
+    barriers: int = 0
+
+    @property
+    def kernel(self) -> Kernel:
+        """What is built."""
+        return kernel(f"ladder/{self.name}.cu")
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Rows and columns of out that a block computes."""
+        return self._macro("TILE_M"), self._macro("TILE_N")
+
+    @property
+    def boxes(self) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        """The boxes (columns, rows) of a and b that the copy engine brings; None where it does not."""
+        return ((BOX, self.tile[0]), (BOX, BOX)) if self.barriers else None
+
+    @property
+    def shared_bytes(self) -> int:
+        """Dynamic shared memory: tiles and barriers, and room to align them."""
+        if not self.barriers:
+            return 0
+        return self._macro("STAGES", 1) * (sum(self.tile) * 2 * BOX + 8 * self.barriers) + 1024
+
+    def plan(self, m: int, n: int) -> Launch:
+        """Return the launch for out (m, n)."""
+        tiles = {"m": ceil_div(m, self.tile[0]), "n": ceil_div(n, self.tile[1])}
+        return Launch((tiles[self.axes[0]], tiles[self.axes[1]], 1), self.block, self.shared_bytes)
+
+    def run(self, device: Any, a: Matrices, b: Matrices, out: Matrices) -> None:
+        """Launch it on ``device``."""
+        factors: list[np.ndarray] = [np.array(x.address, np.uint64) for x in (a, b)]
+        if self.boxes is not None:
+            factors = [x.tensor_map(device, box) for x, box in zip((a, b), self.boxes, strict=True)]
+        sizes = [np.array(size, np.int32) for size in (out.rows, out.cols, a.cols)]
+        arguments = [*factors, np.array(out.address, np.uint64), *sizes]
+        launch(device, self.kernel, self.plan(out.rows, out.cols), arguments)
+
+    def _macro(self, name: str, otherwise: int = 0) -> int:
+        found = re.search(rf"^#define {name} (\d+)$", (SOURCES / "ladder" / f"{self.name}.cu").read_text(), re.M)
+        return int(found[1]) if found else otherwise
+
+
+RUNGS = (
+    Rung("gemm_01_naive", "mn", (32, 32, 1)),
+    Rung("gemm_02_coalesced", "nm", (32, 32, 1)),
+    Rung("gemm_03_shared", "nm", (32, 32, 1)),
+    Rung("gemm_04_1d_tile", "nm", (512, 1, 1)),
+    Rung("gemm_05_2d_tile", "nm", (256, 1, 1)),
+    Rung("gemm_06_vectorised", "nm", (256, 1, 1)),
+    Rung("gemm_07_warp_tile", "nm", (256, 1, 1)),
+    Rung("gemm_08_tensor_cores", "nm", (256, 1, 1), "bf16"),
+    Rung("gemm_09_wgmma", "nm", (128, 1, 1), "bf16", barriers=1),
+    Rung("gemm_10_ring", "nm", (128, 1, 1), "bf16", barriers=1),
+    Rung("gemm_11_producer", "nm", (384, 1, 1), "bf16", barriers=2),
+)

@@ -1,0 +1,89 @@
+"""What scripts/bench gpu has measured, as Markdown."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+BEGIN, END = "<!-- ladder: written by scripts/bench gpu -->", "<!-- end of the ladder's table -->"
+Row = dict[str, object]
+
+
+def page(found: dict[str, object]) -> str:
+    """Return docs/benchmarks/gpu.md."""
+    gpu = found["gpu"]
+    parts = [
+        f"# {gpu['name']}, against cuBLAS and PyTorch",
+        "    scripts/bench gpu",
+        f"{gpu['num_processors']} multiprocessors at {gpu['clock_hz'] / 1e9:.2f} GHz at most; a copy in its memory "
+        f"moves {gpu['copy_bytes_per_second'] / 1e12:.2f} TB/s. cuBLAS {gpu['cublas']}. One run, contenders in turns, "
+        f"medians of {gpu['repeat']} event timings, random numbers (seed {gpu['seed']}), the L2 cache written over "
+        "before each. `x cuBLAS` is cuBLAS's time over ours in the same precision: above 1 we are faster.",
+    ]
+    if found.get("squares"):
+        parts += ["## Squares", table(found["squares"])]
+    if found.get("training"):
+        rows = found["training"]
+        means = [(p, mean(r["share"] for r in rows if r["precision"] == p)) for p in precisions(rows)]
+        said = ", ".join(f"{p} {value:.3f}" for p, value in means)
+        parts += ["## Shapes of training", table(rows), f"Geometric means: {said}."]
+    if found.get("ladder"):
+        parts += ["## The ladder", ladder(found["ladder"])]
+    if found.get("steps"):
+        parts += ["## Training steps", steps(found["steps"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Return products as a table."""
+    head = "| | M N K | kernel | us | cuBLAS us | x cuBLAS | TFLOP/s | of peak |\n|---|---|---|--:|--:|--:|--:|--:|"
+    lines = [
+        f"| {r['precision']} {r['layout']} {r['name']} | {r['m']} {r['n']} {r['k']} | {r['kernel']} | {numbers(r)} |"
+        for r in rows
+    ]
+    return "\n".join([head, *lines])
+
+
+def ladder(rows: Iterable[Row]) -> str:
+    """Return the ladder as a table."""
+    head = "| rung | precision | us | cuBLAS us | x cuBLAS | TFLOP/s | of peak |\n|---|---|--:|--:|--:|--:|--:|"
+    return "\n".join([head, *(f"| {r['name']} | {r['precision']} | {numbers(r)} |" for r in rows)])
+
+
+def numbers(row: Row) -> str:
+    wrong = "" if row["difference"] <= 1e-5 else " **wrong**"
+    times = f"{1e6 * row['seconds']:.1f} | {1e6 * row['peer_seconds']:.1f} | {row['share']:.3f}{wrong}"
+    return f"{times} | {row['tflops']:.1f} | {row['of_peak']:.1%}"
+
+
+def steps(rows: Iterable[Row]) -> str:
+    """Return training steps as a table."""
+    head = "| step | ours us | PyTorch | us | PyTorch's / ours |\n|---|--:|---|--:|--:|"
+    lines = [
+        f"| {r['name']} | {r['ours_us']:.0f} | {r['peer']} | {r['peer_us']:.0f} | {r['peer_us'] / r['ours_us']:.2f} |"
+        for r in rows
+    ]
+    said = (
+        "Forward, loss, backward and SGD with momentum, fp32 on both sides, on batches that are on the GPU; wall time "
+        "of rounds of steps that end with a wait. Ours reads the loss after every step, as the trainer does."
+    )
+    return "\n".join([said, "", head, *lines])
+
+
+def put_ladder(path: Path, found: dict[str, object]) -> None:
+    """Write the ladder's table between its marks in docs/kernels.md."""
+    text = path.read_text()
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    if found.get("ladder"):
+        said = f"Measured on {found['gpu']['name']} ([all figures](benchmarks/gpu.md)):\n\n{ladder(found['ladder'])}"
+        path.write_text(f"{before}{BEGIN}\n{said}\n{END}{after}")
+
+
+def precisions(rows: Iterable[Row]) -> list[str]:
+    return list(dict.fromkeys(row["precision"] for row in rows))
+
+
+def mean(values: Iterable[float]) -> float:
+    """Return the geometric mean."""
+    logs = [math.log(value) for value in values]
+    return math.exp(sum(logs) / len(logs))
