@@ -17,14 +17,14 @@ from typing import Any
 
 from mpi4py import MPI
 
+from .account import Account
 from .progress import why_no_thread
-from .testimony import Testimony
 
 PAUSE = 0.2  # seconds between two looks for a question
 ANSWER_SECONDS = 4.0  # a look, the second that stacks may take, another look, and some more
 QUESTION, ANSWER = 1, 2
 
-Testify = Callable[[], list[Testimony] | None]
+GiveAccounts = Callable[[], list[Account] | None]
 
 
 class Hotline(threading.Thread):
@@ -34,23 +34,23 @@ class Hotline(threading.Thread):
     ----------
     comm : MPI.Comm
         All ranks, for these messages only.
-    testify : callable() -> list of Testimony or None
+    give_accounts : callable() -> list of Account or None
         What is known on this node; None on a rank that does not speak for it.
     """
 
-    def __init__(self, comm: Any, testify: Testify):
+    def __init__(self, comm: Any, give_accounts: GiveAccounts):
         super().__init__(name="mpitrain-hotline", daemon=True)
-        self._comm, self._testify = comm, testify
+        self._comm, self._give_accounts = comm, give_accounts
         self._to_ask: list[int] = []
-        self._heard: list[Testimony] = []
+        self._heard: list[Account] = []
         self._requests: list[Any] = []
         self._quit = threading.Event()
 
-    def ask(self, ranks: list[int]) -> list[Testimony]:
-        """Return what other nodes know about ``ranks``, as far as they answer in time."""
+    def ask(self, ranks: list[int], seconds: float = ANSWER_SECONDS) -> list[Account]:
+        """Return what other nodes know about ``ranks``, as far as they answer in so many seconds."""
         self._heard, self._to_ask = [], ranks
-        until = time.monotonic() + ANSWER_SECONDS
-        while {one.rank for one in self._heard} < set(ranks) and time.monotonic() < until:
+        until = time.monotonic() + seconds
+        while set(ranks) - {one.rank for one in self._heard} and time.monotonic() < until:
             time.sleep(PAUSE / 4)
         return self._heard.copy()
 
@@ -75,7 +75,7 @@ class Hotline(threading.Thread):
         status = MPI.Status()
         while self._comm.Iprobe(MPI.ANY_SOURCE, QUESTION, status):
             self._comm.recv(None, status.Get_source(), QUESTION)
-            known = self._testify()
+            known = self._give_accounts()
             if known:
                 self._requests.append(self._comm.isend(known, status.Get_source(), ANSWER))
 
@@ -93,8 +93,8 @@ class Operator:
         self._world, self._comm = comm, None
         self._possible = several_nodes and why_no_thread() is None
 
-    def connect(self, testify: Testify) -> Hotline | None:
+    def connect(self, give_accounts: GiveAccounts) -> Hotline | None:
         """Return a new line; all ranks call it together."""
         if self._possible and self._comm is None:
             self._comm = self._world.Dup()
-        return Hotline(self._comm, testify) if self._possible else None
+        return Hotline(self._comm, give_accounts) if self._possible else None

@@ -13,11 +13,11 @@ import threading
 import time
 from collections.abc import Callable
 
+from .account import Account, give_accounts, report
 from .hotline import Hotline, Operator
 from .ledger import Ledger
 from .record import Entry, Fact, Record
 from .stacks import answer_with_stacks
-from .testimony import Testimony, report, testify
 
 TIMED_OUT = 124  # exit code, as of timeout(1)
 FIRST_STEP = 5  # times as long may take what comes before the first step is done: kernels are built, data fetched
@@ -93,7 +93,7 @@ class Watchdog(threading.Thread):
             if asleep > MOST_SILENT:  # this process was stopped, and what it sees is old
                 continue
             if self._left_behind() and self._speaks():
-                self._end_all(report(testify(self._ledger), self._size, "the launcher has not ended this job"))
+                self._end_all(report(give_accounts(self._ledger), self._size, "the launcher has not ended this job"))
             if self._speaks() and (late := self._overdue()) and not self._quit.wait(self._interval):
                 again = self._overdue()
                 if {entry.began for _, entry in late} & {entry.began for _, entry in again}:
@@ -127,7 +127,7 @@ class Watchdog(threading.Thread):
         late = [r for r in self._ledger.records if r.present and r.wait_for_others() is None and r.reachable()]
         if self._go_on and not late and not self._alone and longest < 2 * self._patience + TURN:
             return  # another node will kill the one that is late
-        known = testify(self._ledger)
+        known = give_accounts(self._ledger)
         asked = self._hotline is not None
         text = report(
             [*known, *self._ask(known)], self._size, f"no progress for {longest:.0f} s (--timeout)", asked=asked
@@ -139,15 +139,15 @@ class Watchdog(threading.Thread):
             os.kill(int(record.fact(Fact.PID)), signal.SIGKILL)
         self._quit.wait(self._timeout)
 
-    def _ask(self, known: list[Testimony]) -> list[Testimony]:
+    def _ask(self, known: list[Account]) -> list[Account]:
         """Return what other nodes know about their ranks."""
         here = {one.rank for one in known}
         others = [rank for rank in range(self._size) if rank not in here]
         return self._hotline.ask(others) if self._hotline is not None else []
 
-    def _answer(self) -> list[Testimony] | None:
+    def _answer(self) -> list[Account] | None:
         """Return what this node knows, on the rank that speaks for it."""
-        return testify(self._ledger) if self._speaks() else None
+        return give_accounts(self._ledger) if self._speaks() else None
 
     def _end_all(self, text: str) -> None:
         with contextlib.suppress(OSError):  # nobody may be left to read it

@@ -31,8 +31,8 @@ from ..device import device_of
 from ..errors import AgreedError, UserError
 from .commons import Commons
 from .files import SharedFile
-from .launch import lonely_message, why_ranks_cannot_be_lost
 from .hotline import Operator
+from .launch import lonely_message, why_ranks_cannot_be_lost
 from .ledger import Ledger, caller, source_line
 from .place import place_among, surroundings_of
 from .plan import Plan, Request
@@ -113,6 +113,7 @@ class World:
         self._comm.ledger, self._comm.compared = self.ledger, True
         self.elastic = before is not None
         self.watchdog: Watchdog | None = None
+        self._operator = Operator(self._comm, several_nodes=self.node_size < self.size)
         self.notes: list[str] = []
         self.mpi_io = not self.elastic
         self._sharing = Sharing(self._comm, self._node, place, self.ledger, self._note)

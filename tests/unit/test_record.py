@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from mpitrain.comm.account import Account, give_accounts, report, say_ranks
 from mpitrain.comm.ledger import Ledger
 from mpitrain.comm.record import (
     ENTRIES,
@@ -19,7 +20,6 @@ from mpitrain.comm.record import (
     process_state,
 )
 from mpitrain.comm.stacks import answer_with_stacks, parse_stacks, what_it_does
-from mpitrain.comm.testimony import Testimony, report, say_ranks, testify
 
 
 class Alone:
@@ -135,7 +135,7 @@ def test_the_report_says_who_is_late(ledger):
     late.doubles[Fact.RANK] = 1
     ledger.records.append(late)
     ledger.begin(ledger.label("the big sum", compared="sum"))
-    first, *others = report(testify(ledger), 2, "no progress").splitlines()
+    first, *others = report(give_accounts(ledger), 2, "no progress").splitlines()
     assert first == "mpitrain: no progress: rank 1 is late"
     assert others == [
         "  rank 0 waits in collective number 1: the big sum",
@@ -145,13 +145,9 @@ def test_the_report_says_who_is_late(ledger):
 
 def test_the_report_of_several_nodes(ledger):
     ledger.begin(ledger.label("the big sum", compared="sum"))
-    (here,) = testify(ledger)
-    there = Testimony(3, "h9", None, False, "is at train.py:3 in augment", here.history)
-    assert (
-        report([here], 4, "no progress")
-        .splitlines()[0]
-        .endswith("rank 0 waits for ranks of other nodes")
-    )
+    (here,) = give_accounts(ledger)
+    there = Account(3, "h9", None, False, "is at train.py:3 in augment", here.history)
+    assert report([here], 4, "no progress").splitlines()[0].endswith("rank 0 waits for ranks of other nodes")
     first, *others = report([there, here], 4, "no progress", asked=True).splitlines()
     assert first == "mpitrain: no progress: ranks 1, 2 and 3 are late"
     assert others == [

@@ -11,7 +11,7 @@ from .stacks import what_it_does
 
 
 @dataclass(frozen=True)
-class Testimony:
+class Account:
     """One rank: the call in which it waits for others, or else what it does instead and when it was last heard of."""
 
     rank: int
@@ -22,27 +22,27 @@ class Testimony:
     history: tuple[Entry, ...]
 
 
-def testify(ledger: Ledger) -> list[Testimony]:
+def give_accounts(ledger: Ledger) -> list[Account]:
     """Return what is known about the ranks of this node; those that wait for nobody are asked what they do."""
-    return [_testify(ledger, record) for record in ledger.records]
+    return [_account_of(ledger, record) for record in ledger.records]
 
 
-def _testify(ledger: Ledger, record: Record) -> Testimony:
+def _account_of(ledger: Ledger, record: Record) -> Account:
     waits, does = record.wait_for_others(), ""
     if waits is None:
         does = what_it_does(ledger, record) if record.present else "has left the program"
         if last := record.last():
             does += f"; its last was number {last.number}, {time.monotonic() - last.began:.0f} s ago"
     host = socket.gethostname()
-    return Testimony(record.rank, host, waits, record.wait() is not None, does, tuple(record.entries()))
+    return Account(record.rank, host, waits, record.wait() is not None, does, tuple(record.entries()))
 
 
-def report(known: Sequence[Testimony], size: int, why: str, *, asked: bool = False) -> str:
+def report(known: Sequence[Account], size: int, why: str, *, asked: bool = False) -> str:
     """Return who waits for what, who has not come, and what that rank does instead.
 
     Parameters
     ----------
-    known : sequence of Testimony
+    known : sequence of Account
     size : int
         Ranks of the job.
     why : str
@@ -64,7 +64,7 @@ def report(known: Sequence[Testimony], size: int, why: str, *, asked: bool = Fal
     return "\n".join(lines)
 
 
-def _verdict(known: Sequence[Testimony], silent: list[int], size: int) -> str:
+def _verdict(known: Sequence[Account], silent: list[int], size: int) -> str:
     if difference := first_difference([(one.rank, one.history) for one in known]):
         return difference
     late = [one.rank for one in known if one.waits is None]
@@ -84,7 +84,7 @@ def _is(things: Sized) -> str:
     return "is" if len(things) == 1 else "are"
 
 
-def _by_call(known: Sequence[Testimony]) -> dict[str, list[int]]:
+def _by_call(known: Sequence[Account]) -> dict[str, list[int]]:
     ranks: dict[str, list[int]] = {}
     for one in known:
         if one.waits is not None:
