@@ -5,17 +5,35 @@
 // Oracle: ops/update.py. Elements are rounded alike wherever they lie, so slices give what the whole gives.
 
 #define CHUNK 2048
+#define FLOATS(address) ((float *)(intptr_t)(address))
+#define BLOCK (4 * WIDTH)
+
+// Elements begin to end: each target = the sum of all sources, which may be among the targets. A block is summed in
+// registers and written from there: a pass over a chunk for each source and each target took twice the time.
+static void sum_range(const Arg *sources, const Arg *targets, long begin, long end) {
+    long i = begin;
+    for (; i + BLOCK <= end; i += BLOCK) {
+        vec total[4];
+        UNROLL for (int j = 0; j < 4; j++) total[j] = LOAD(FLOATS(sources->l[0]) + i + j * WIDTH);
+        for (long k = 1; k < sources->size; k++) {
+            UNROLL for (int j = 0; j < 4; j++) total[j] += LOAD(FLOATS(sources->l[k]) + i + j * WIDTH);
+        }
+        for (long k = 0; k < targets->size; k++) {
+            UNROLL for (int j = 0; j < 4; j++) STORE(FLOATS(targets->l[k]) + i + j * WIDTH, total[j]);
+        }
+    }
+    for (; i < end; i++) {
+        float total = FLOATS(sources->l[0])[i];
+        for (long k = 1; k < sources->size; k++) total += FLOATS(sources->l[k])[i];
+        for (long k = 0; k < targets->size; k++) FLOATS(targets->l[k])[i] = total;
+    }
+}
 
 // g = the sum of n elements of all sources from ``at`` on: in ``own``, or in place if there is only one
 static const float *sum_chunk(const Arg *sources, long at, long n, float *own) {
-    const float *first = (const float *)(intptr_t)sources->l[0] + at;
-    if (sources->size == 1) return first;
-    const float *second = (const float *)(intptr_t)sources->l[1] + at;
-    EACH for (long i = 0; i < n; i++) own[i] = first[i] + second[i];
-    for (long k = 2; k < sources->size; k++) {
-        const float *next = (const float *)(intptr_t)sources->l[k] + at;
-        EACH for (long i = 0; i < n; i++) own[i] += next[i];
-    }
+    if (sources->size == 1) return FLOATS(sources->l[0]) + at;
+    int64_t address = (intptr_t)own - 4 * at;
+    sum_range(sources, &(Arg){.l = &address, .size = 1}, at, at + n);
     return own;
 }
 
@@ -45,19 +63,17 @@ static double squares_of(const float *g, long n) {
 
 static void sum_sources_part(const void *context, long begin, long end, int thread) {
     const Arg *a = context;
-    float own[CHUNK];
     for (long at = begin; at < end; at += CHUNK) {
-        const long n = MIN(CHUNK, end - at);
-        const float *g = sum_chunk(a, at, n, own);
-        if (thread < a[3].size) a[3].d[thread] += squares_of(g, n);
-        for (long k = 0; k < a[1].size; k++) memmove((float *)(intptr_t)a[1].l[k] + at, g, 4 * n);
+        const long stop = MIN(at + CHUNK, end);
+        sum_range(a, a + 1, at, stop);
+        if (thread < a[3].size) a[3].d[thread] += squares_of(FLOATS(a[1].l[0]) + at, stop - at);
     }
 }
 
 // y = the sum of all sources, for each target y, which may be a source; squares (one place for each thread, or none)
 // grow by |y|^2
 KERNEL(sum_sources) { // sources, targets, count, squares
-    COVER(a[0].size > 0 && (!a[3].size || a[3].size >= num_threads()));
+    COVER(a[0].size > 0 && a[1].size > 0 && (!a[3].size || a[3].size >= num_threads()));
     parallel(sum_sources_part, a, a[2].i, 0.25 * (a[0].size + a[1].size));
     return 1;
 }

@@ -1,13 +1,14 @@
 """What each rank does with the others, written down where the other ranks of its node can read it.
 
 A rank notes every collective when it begins, when it starts to wait for it and when it is over: eight numbers in
-a ring in shared memory, less than a microsecond. The memory outlives the rank as long as one rank of the node lives,
+a ring in shared memory, a microsecond or two. The memory outlives the rank as long as one rank of the node lives,
 and its file has no name, so nothing is left behind. ``watchdog.py`` reads it when something takes too long.
 
-    slot of a rank   | facts | the last 64 entries | texts of the labels |
+    slot of a rank   | facts | the last 64 entries | the last 64 hashes | texts of the labels |
 
 An entry that all ranks make alike has a number, and the rolling hash of all such entries up to it: ranks whose
-hashes differ have not called the same collectives in the same order (``fingerprint``).
+hashes differ have not called the same collectives in the same order (``fingerprint``). On one node, whoever comes
+second to such a call sees it before MPI does, which may end the process, or wait for ever.
 """
 
 import contextlib
@@ -26,7 +27,9 @@ from typing import Any
 
 from .record import (
     ENTRIES,
+    ERA,
     FACTS,
+    HASHES,
     LABEL_BYTES,
     LABELS,
     SLOT_BYTES,
@@ -42,6 +45,11 @@ PACKAGE = os.path.dirname(os.path.dirname(__file__))
 NOT_CALLERS = (os.path.dirname(__file__) + os.sep, contextlib.__file__)
 PRIME = 16777619
 MODULUS = 1 << 32
+NUMBER = int(Fact.NUMBER)
+
+
+class MismatchError(Exception):
+    """This rank is about to call another collective than another rank of its node."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ class Ledger:
         self._labels: dict[Any, Label] = {}
         self._label_count, self._count = itertools.count(), itertools.count(1)
         self._number = self._hash = 0
+        self._others = [record.doubles for record in self.records if record is not self.mine]
         self._introduce(rank)
         node.Barrier()
 
@@ -117,7 +126,13 @@ class Ledger:
         return found
 
     def begin(self, label: Label, waits: bool = True) -> int:
-        """Note that something begins; return what ``waits`` and ``end`` want."""
+        """Note that something begins; return what ``waits`` and ``end`` want.
+
+        Raises
+        ------
+        MismatchError
+            If all ranks should do so, and another of this node was here before with something else.
+        """
         seq = next(self._count)
         at = FACTS + seq % ENTRIES * WIDTH
         d, now = self._doubles, time.monotonic()
@@ -132,7 +147,19 @@ class Ledger:
         d[at + 5] = now if waits else 0.0
         d[at + 6] = 0.0
         d[at + 7] = label.code
+        if label.code:
+            self._compare()
         return at
+
+    def _compare(self) -> None:
+        """Show the others what has begun, and look what they have, unless they are so far on that it is overwritten."""
+        d, number, own = self._doubles, self._number, self._hash
+        at = HASHES + number % ENTRIES
+        d[at] = own
+        d[NUMBER] = number
+        for other in self._others:
+            if other[NUMBER] >= number and other[at] != own and other[NUMBER] < number + ENTRIES - 1:
+                raise MismatchError(f"another rank's collective number {number % ERA} is not this one's")
 
     def waits(self, at: int) -> None:
         """Note that this rank has nothing to do until what began is over."""
@@ -158,11 +185,12 @@ class Ledger:
 
     def begin_again(self, rank: int) -> None:
         """Be ``rank`` from now on, among the ranks that are left, with nothing in common with them so far."""
-        self._number = self._hash = 0
+        self._number, self._hash = (self._number // ERA + 1) * ERA, 0
         for at in range(FACTS, FACTS + ENTRIES * WIDTH):
             self._doubles[at] = 0.0
         self._doubles[Fact.RANK] = rank
         self.records = [record for record in self.records if record.process_lives()]
+        self._others = [record.doubles for record in self.records if record is not self.mine]
 
     def leave(self) -> None:
         """Note that this rank has done all it wanted."""

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 FACTS = 16  # numbers
 ENTRIES = 64
 WIDTH = 8  # numbers of an entry: a cache line
+HASHES = FACTS + ENTRIES * WIDTH  # where the rolling hashes of the last compared entries begin, by their number
+NUMBERS = HASHES + ENTRIES
 LABELS = 128
 LABEL_BYTES = 192
-SLOT_BYTES = 8 * (FACTS + ENTRIES * WIDTH) + LABELS * LABEL_BYTES
+SLOT_BYTES = 8 * NUMBERS + LABELS * LABEL_BYTES
+ERA = 1 << 32  # numbers of entries begin at a multiple of it each time that ranks were lost
 INPUT = "its input"  # the one wait that is not for other ranks
 UNKNOWN = "something (there were too many kinds of calls to keep their names)"
 
@@ -26,6 +29,7 @@ class Fact(enum.IntEnum):
     HEARTBEAT = 5
     PRESENT = 6
     STEP = 7
+    NUMBER = 8
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,8 @@ class Record:
     """
 
     def __init__(self, slot: memoryview):
-        boundary = 8 * (FACTS + ENTRIES * WIDTH)
-        self.doubles = slot[:boundary].cast("d")
-        self.texts = slot[boundary:]
+        self.doubles = slot[: 8 * NUMBERS].cast("d")
+        self.texts = slot[8 * NUMBERS :]
 
     def fact(self, fact: Fact) -> float:
         """Return one of the facts."""
@@ -131,14 +134,14 @@ def first_difference(histories: Sequence[tuple[int, Sequence[Entry]]]) -> str | 
 
 
 def _say_difference(number: int, there: dict[int, Entry]) -> str:
-    codes = [entry.code for entry in there.values()]
+    codes, shown = [entry.code for entry in there.values()], number % ERA
     if len(set(codes)) == 1:  # they are alike here, but something before was not, and it is no longer kept
-        return f"the ranks' collectives differ since before number {number}, the oldest one still on record"
+        return f"the ranks' collectives differ since before number {shown}, the oldest one still on record"
     usual = max(codes, key=codes.count)
     rank = next(r for r, entry in there.items() if entry.code != usual)
     other = next(r for r, entry in there.items() if entry.code == usual)
     return (
-        f"rank {rank}'s collective number {number} is {there[rank].text}, but rank {other}'s is {there[other].text}: "
+        f"rank {rank}'s collective number {shown} is {there[rank].text}, but rank {other}'s is {there[other].text}: "
         "all ranks must call the same collectives in the same order, with the same sizes and dtypes"
     )
 

@@ -60,6 +60,7 @@ def test_a_reader_that_does_not_come_back(mpitrain, ranks):
 def test_collectives_that_do_not_match(mpitrain, kind, theirs, ours):
     code, _, err = mpitrain(3, kind, 1, 30, *LONG, "--all-reduce", "tree", program=HANGING)
     assert code != 0
+    assert "rank 1's collective number " in err, err
     sentence = next(line for line in err.splitlines() if "rank 1's collective number " in line)
     assert f" is {theirs}" in sentence
     assert f"but rank 0's is {ours}" in sentence
