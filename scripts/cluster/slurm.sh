@@ -7,7 +7,7 @@
 # PYTHON is the interpreter that mpitrain is installed in (python); SRUN_MPI what srun is to speak with the ranks, if its
 # default does not fit the MPI library: pmi2 for MPICH, pmix for Open MPI (srun --mpi=list).
 end=$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e)" +%s 2>/dev/null || true)
-export SLURM_JOB_END_TIME=${SLURM_JOB_END_TIME:-$end} # Slurm itself tells it since 23.02
+export SLURM_JOB_END_TIME=${SLURM_JOB_END_TIME:-$end} # Slurm 22.05 does not tell it
 srun ${SRUN_MPI:+--mpi=$SRUN_MPI} --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
     "${PYTHON:-python}" -m mpitrain "$@" --resume auto
 code=$?
