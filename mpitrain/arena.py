@@ -177,8 +177,12 @@ class Arena:
 
     def add_totals(self, totals: Any) -> None:
         """Add the sums that a loss gave, at the header's start; a device adds its own where they are."""
-        place = (self.header if self._on_host else self.gradients)[:TOTALS]
-        np.add(place, totals, out=place)
+        if self._on_host:
+            for i, total in enumerate(totals):
+                self.header[i] += total
+        else:
+            place = self.gradients[:TOTALS]
+            np.add(place, totals, out=place)
 
     def put_header(self) -> None:
         """Bring the header to where the gradients are, before its bucket goes; what the losses added is there."""

@@ -106,7 +106,7 @@ class MSE(Loss):
 
 def _totals(found: Any) -> Totals:
     """Return the sums as ``Totals``; where they are an array of a device, as they are, since reading would wait."""
-    return Totals(*found) if isinstance(found, tuple) else found
+    return Totals(*found) if isinstance(found, tuple | list) else found
 
 
 def _shape(batch: np.ndarray) -> tuple[int, ...]:

@@ -83,6 +83,7 @@ static void pack_taps(Conv *v, const float *w, long KW, long first_h, long step_
 }
 
 #include "winograd.c"
+#include "winograd_dw.c"
 
 static int images_fit(const Arg *x, const Arg *w, const Arg *y) {
     return x->ndim == 4 && w->ndim == 4 && y->ndim == 4 && x->dim[0] == y->dim[0] && w->dim[2] == x->dim[3] &&

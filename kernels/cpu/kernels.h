@@ -39,8 +39,10 @@ typedef int Kernel(const Arg *a);
     K(batchnorm, "fdddFi", "x, mean, scale, shift, y, relu")                              \
     K(batchnorm_sums, "ffdoDD", "dy, x, mean, y, sums, dots")                             \
     K(batchnorm_dx, "ffdodddF", "dy, x, mean, y, a, b, c, dx")                            \
+    K(cross_entropy, "flxiFFD", "logits, targets, smoothing, ignored, exponentials, sums, totals") \
     K(softmax_cross_entropy, "flxFFF", "logits, targets, smoothing, exponentials, sums, losses") \
     K(softmax_cross_entropy_dx, "Fflxp", "exponentials, sums, targets, smoothing, counted") \
+    K(sum_of_squares, "fD", "flat, squares")                                              \
     K(sum_sources, "lliD", "sources, targets, count, squares")                            \
     K(sgd_update, "lFFlxxxi", "sources, w, v, decayed, scale, decay, momentum, nesterov") \
     K(adam_update, "lFFFlxxxxxxx",                                                        \
@@ -63,15 +65,16 @@ extern const Level level_baseline, level_avx2, level_avx512;
 
 // pool.c ------------------------------------------------------------------------------------------------------------
 
-// Call part(a, begin, end, thread) for pieces of 0..count on all threads and wait until all are done. ``cost`` is the
-// work of one item in nanoseconds, roughly: what is not worth a wake-up stays on the calling thread.
-typedef void Part(const void *context, long begin, long end, int thread);
+// Call part(context, begin, end, piece) for pieces of 0..count on all threads and wait until all are done. ``cost`` is
+// the work of one item in nanoseconds, roughly: what is not worth sharing is one piece. Pieces are as many as threads at
+// most, and do not depend on which thread takes them: what a part keeps for itself belongs to its piece.
+typedef void Part(const void *context, long begin, long end, int piece);
 void parallel(Part *part, const void *context, long count, double cost);
 
-// The number of threads that ``parallel`` may use; thread is below it.
+// The number of threads that ``parallel`` may use; piece is below it.
 int num_threads(void);
 void set_num_threads(int count);
 
-// Memory of a thread that lasts until it is asked for again with the same slot (0 to 3): it grows and is never given
+// Memory of a piece that lasts until it is asked for again with the same slot (0 to 3): it grows and is never given
 // back. 0 where there is no memory.
-void *scratch(int thread, int slot, long bytes);
+void *scratch(int piece, int slot, long bytes);

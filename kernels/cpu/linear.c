@@ -85,19 +85,24 @@ typedef struct {
     long N, O;
 } ColumnSum;
 
+// The sums of V vectors of columns over rows begin to end; the last vector may be a part of one
+INLINE void sum_columns(const int V, const float *dy, long O, long begin, long end, float *sums, long width) {
+    vec total[4] = {};
+    for (long r = begin; r < end; r += 64) { // short sums first: rounding errors grow with the length of a sum
+        vec part[4] = {};
+        for (long i = r; i < MIN(end, r + 64); i++)
+            UNROLL for (int v = 0; v < V; v++) part[v] += load_some(dy + i * O + v * WIDTH, width - v * WIDTH);
+        UNROLL for (int v = 0; v < V; v++) total[v] += part[v];
+    }
+    UNROLL for (int v = 0; v < V; v++) store_some(sums + v * WIDTH, total[v], width - v * WIDTH);
+}
+
 static void column_sum_part(const void *context, long begin, long end, int thread) {
     const ColumnSum *s = context;
     float *sums = scratch(thread, 1, 4 * s->O);
-    for (long o = 0; o < s->O; o += WIDTH) {
-        const long n = s->O - o;
-        vec total = {};
-        for (long r = begin; r < end; r += 64) { // short sums first: rounding errors grow with the length of a sum
-            vec part = {};
-            for (long i = r; i < MIN(end, r + 64); i++) part += load_some(s->dy + i * s->O + o, n);
-            total += part;
-        }
-        store_some(sums + o, total, n);
-    }
+    long o = 0;
+    for (; o + 4 * WIDTH <= s->O; o += 4 * WIDTH) sum_columns(4, s->dy + o, s->O, begin, end, sums + o, 4 * WIDTH);
+    for (; o < s->O; o += WIDTH) sum_columns(1, s->dy + o, s->O, begin, end, sums + o, MIN(WIDTH, s->O - o));
 }
 
 KERNEL(column_sum) { // dy (N, O), db (O,), accumulate

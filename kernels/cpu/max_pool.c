@@ -12,19 +12,20 @@ typedef struct {
 
 typedef uint8_t bytes __attribute__((vector_size(WIDTH), aligned(1), may_alias));
 
-static void max_pool_line(const Pool *p, const float *x, float *best_line, uint8_t *winner_line) {
+INLINE void max_pool_line(const Pool *p, const long KH, const long KW, const float *x, float *best_line,
+                          uint8_t *winner_line) {
     const long line = p->W * p->C;
     for (long j = 0; j < p->OW; j++)
         for (long c = 0; c < p->C; c += WIDTH) {
             const float *pixel = x + j * p->sw * p->C + c;
             vec best = LOAD(pixel);
             ivec winner = {};
-            for (long h = 0; h < p->KH; h++)
-                for (long w = 0; w < p->KW; w++) {
+            for (long h = 0; h < KH; h++)
+                for (long w = 0; w < KW; w++) {
                     const vec value = LOAD(pixel + h * line + w * p->C);
                     const ivec larger = (value > best) | (value != value);
                     best = choose(larger, value, best);
-                    winner = (winner & ~larger) | (larger & (int)(h * p->KW + w));
+                    winner = (winner & ~larger) | (larger & (int)(h * KW + w));
                 }
             STORE(best_line + j * p->C + c, best);
             *(bytes *)(winner_line + j * p->C + c) = __builtin_convertvector(winner, bytes);
@@ -42,7 +43,10 @@ static void max_pool_part(const void *context, long begin, long end, int thread)
             memcpy(lines, x, 4 * p->KH * line);
             x = lines;
         }
-        max_pool_line(p, x, best, winner);
+        if (p->KH == 2 && p->KW == 2) // the usual case, unrolled
+            max_pool_line(p, 2, 2, x, best, winner);
+        else
+            max_pool_line(p, p->KH, p->KW, x, best, winner);
         memcpy(p->y + r * out, best, 4 * out);
         memcpy(p->winner + r * out, winner, out);
     }
@@ -70,6 +74,19 @@ KERNEL(max_pool_winner) { // padded, y, winner, KH, KW, sh, sw
     return 1;
 }
 
+INLINE void max_pool_dx_line(const Pool *p, const long KH, const long KW, const uint8_t *winner, const float *dy,
+                             float *dx, long room) {
+    const long C = p->C;
+    for (long j = 0; j < p->OW; j++)
+        for (long w = 0; w < KW; w++)
+            for (long c = 0; c < C; c += WIDTH) {
+                const ivec tap = __builtin_convertvector(*(const bytes *)(winner + j * C + c), ivec);
+                const vec slope = LOAD(dy + j * C + c);
+                for (long h = 0; h < KH; h++)
+                    STORE(dx + h * room + (j * p->sw + w) * C + c, choose(tap == (int)(h * KW + w), slope, (vec){}));
+            }
+}
+
 static void max_pool_dx_part(const void *context, long begin, long end, int thread) {
     const Pool *p = context;
     const long C = p->C, line = p->W * C, out = p->OW * C, room = line + WIDTH, seen = ((p->OW - 1) * p->sw + p->KW) * C;
@@ -79,15 +96,10 @@ static void max_pool_dx_part(const void *context, long begin, long end, int thre
         float *to = p->dx + (r / p->OH * p->H + r % p->OH * p->sh) * line;
         memcpy(dy, p->dy + r * out, 4 * out);
         memcpy(winner, p->winner + r * out, out);
-        for (long j = 0; j < p->OW; j++)
-            for (long w = 0; w < p->KW; w++)
-                for (long c = 0; c < C; c += WIDTH) {
-                    const ivec tap = __builtin_convertvector(*(bytes *)(winner + j * C + c), ivec);
-                    const vec slope = LOAD(dy + j * C + c);
-                    for (long h = 0; h < p->KH; h++)
-                        STORE(dx + h * room + (j * p->sw + w) * C + c,
-                              choose(tap == (int)(h * p->KW + w), slope, (vec){}));
-                }
+        if (p->KH == 2 && p->KW == 2)
+            max_pool_dx_line(p, 2, 2, winner, dy, dx, room);
+        else
+            max_pool_dx_line(p, p->KH, p->KW, winner, dy, dx, room);
         // pixels that no window sees: between windows, and behind the last
         for (long h = 0; h < p->KH; h++, to += line) {
             for (long j = 1; p->sw > p->KW && j < p->OW; j++)

@@ -73,12 +73,28 @@ static long panels_size(long K, long N) {
     return K * (N / PANEL * PANEL + (N % PANEL ? panel_width(N % PANEL) : 0));
 }
 
-// to (N, M) = from (M, N), in blocks of 8 x 8
+// 4 x 4 numbers, from rows ``step`` apart to rows ``to_step`` apart
+INLINE void transpose_4x4(const float *from, long step, float *to, long to_step) {
+    const v4 a = *(v4 *)from, b = *(v4 *)(from + step), c = *(v4 *)(from + 2 * step), d = *(v4 *)(from + 3 * step);
+    const v4 p = __builtin_shufflevector(a, c, 0, 4, 1, 5), q = __builtin_shufflevector(a, c, 2, 6, 3, 7);
+    const v4 r = __builtin_shufflevector(b, d, 0, 4, 1, 5), s = __builtin_shufflevector(b, d, 2, 6, 3, 7);
+    *(v4 *)to = __builtin_shufflevector(p, r, 0, 4, 1, 5);
+    *(v4 *)(to + to_step) = __builtin_shufflevector(p, r, 2, 6, 3, 7);
+    *(v4 *)(to + 2 * to_step) = __builtin_shufflevector(q, s, 0, 4, 1, 5);
+    *(v4 *)(to + 3 * to_step) = __builtin_shufflevector(q, s, 2, 6, 3, 7);
+}
+
+// to (N, M) = from (M, N), in blocks of 16 x 16: whole cache lines of both
 static void transpose(const float *from, long M, long N, float *to) {
-    for (long i = 0; i < M; i += 8)
-        for (long j = 0; j < N; j += 8)
-            for (long n = j; n < MIN(j + 8, N); n++)
-                for (long m = i; m < MIN(i + 8, M); m++) to[n * M + m] = from[m * N + n];
+    for (long i = 0; i < M; i += 16)
+        for (long j = 0; j < N; j += 16) {
+            const long m_end = MIN(i + 16, M), n_end = MIN(j + 16, N), m_fours = i + (m_end - i) / 4 * 4;
+            const long n_fours = j + (n_end - j) / 4 * 4;
+            for (long n = j; n < n_fours; n += 4)
+                for (long m = i; m < m_fours; m += 4) transpose_4x4(from + m * N + n, N, to + n * M + m, M);
+            for (long n = j; n < n_end; n++)
+                for (long m = n < n_fours ? m_fours : i; m < m_end; m++) to[n * M + m] = from[m * N + n];
+        }
 }
 
 typedef struct {

@@ -2,35 +2,95 @@
 // sums (M, 1); losses (M,). Memory-bound. Formula and oracle: ops/softmax_cross_entropy.py.
 #include <math.h>
 
+// the largest of n > 0 numbers; those that are NaN do not count
+static float largest(const float *row, long n) {
+    vec most = splat(row[0]);
+    long k = 0;
+    for (; k + WIDTH <= n; k += WIDTH) most = choose(LOAD(row + k) > most, LOAD(row + k), most);
+    float found = most[0];
+    for (int i = 1; i < WIDTH; i++) found = most[i] > found ? most[i] : found;
+    for (; k < n; k++) found = row[k] > found ? row[k] : found;
+    return found;
+}
+
+// The loss of one row; exp(s) goes to e, its sum to *total
+static float loss_of(const float *row, long K, long target, float most, float smoothing, float *e, float *total) {
+    vec sum_of_e = {}, sum_of_s = {};
+    for (long k = 0; k < K; k += WIDTH) {
+        const ivec inside = first_lanes(K - k);
+        const vec s = choose(inside, load_some(row + k, K - k) - most, (vec){});
+        const vec exponential = choose(inside, exp_of(s), (vec){});
+        store_some(e + k, exponential, K - k);
+        sum_of_e += exponential, sum_of_s += s;
+    }
+    *total = sum(sum_of_e);
+    float expected = (1 - smoothing) * (row[target] - most);
+    if (smoothing) expected += smoothing * sum(sum_of_s) / K;
+    return logf(*total) - expected;
+}
+
 static void softmax_part(const void *context, long begin, long end, int thread) {
     const Arg *a = context;
     const long K = a[0].dim[1];
-    const float smoothing = (float)a[2].x;
     for (long m = begin; m < end; m++) {
         const float *row = a[0].f + m * K;
-        float *e = a[3].f + m * K, most = row[0];
-        for (long k = 1; k < K; k++) most = row[k] > most ? row[k] : most;
-        vec sum_of_e = {}, sum_of_s = {};
-        for (long k = 0; k < K; k += WIDTH) {
-            const ivec inside = first_lanes(K - k);
-            const vec s = choose(inside, load_some(row + k, K - k) - most, (vec){});
-            const vec exponential = choose(inside, exp_of(s), (vec){});
-            store_some(e + k, exponential, K - k);
-            sum_of_e += exponential, sum_of_s += s;
-        }
-        const float total = a[4].f[m] = sum(sum_of_e);
-        float expected = (1 - smoothing) * (row[a[1].l[m]] - most);
-        if (smoothing) expected += smoothing * sum(sum_of_s) / K;
-        a[5].f[m] = logf(total) - expected;
+        a[5].f[m] = loss_of(row, K, a[1].l[m], largest(row, K), (float)a[2].x, a[3].f + m * K, a[4].f + m);
     }
+}
+
+static int targets_fit(const Arg *targets, long K) {
+    for (long m = 0; m < targets->size; m++)
+        if (targets->l[m] < 0 || targets->l[m] >= K) return 0;
+    return 1;
 }
 
 KERNEL(softmax_cross_entropy) { // logits, targets, smoothing, exponentials, sums, losses
     COVER(a[0].ndim == 2 && a[0].dim[1] && a[3].size == a[0].size);
     const long M = a[0].dim[0];
-    COVER(a[1].size == M && a[4].size == M && a[5].size == M);
-    for (long m = 0; m < M; m++) COVER(a[1].l[m] >= 0 && a[1].l[m] < a[0].dim[1]);
+    COVER(a[1].size == M && a[4].size == M && a[5].size == M && targets_fit(&a[1], a[0].dim[1]));
     parallel(softmax_part, a, M, 2.0 * a[0].dim[1] + 20);
+    return 1;
+}
+
+typedef struct {
+    const Arg *a;
+    float *losses, *right;
+} CrossEntropy;
+
+// Whether ``target`` is the first of the largest numbers of a row (the first NaN, where there is one)
+static int is_first(const float *row, long K, long target, float most, float loss) {
+    if (loss != loss)
+        for (long k = 0; k < K; k++)
+            if (row[k] != row[k]) return k == target;
+    for (long k = 0; k < target; k++)
+        if (row[k] == most) return 0;
+    return row[target] == most;
+}
+
+static void cross_entropy_part(const void *context, long begin, long end, int thread) {
+    const CrossEntropy *c = context;
+    const Arg *a = c->a;
+    const long K = a[0].dim[1];
+    for (long m = begin; m < end; m++) {
+        const float *row = a[0].f + m * K, most = largest(row, K);
+        const long target = a[1].l[m];
+        c->losses[m] = loss_of(row, K, target, most, (float)a[2].x, a[4].f + m * K, a[5].f + m);
+        c->right[m] = (float)is_first(row, K, target, most, c->losses[m]);
+    }
+}
+
+KERNEL(cross_entropy) { // logits, targets, smoothing, ignored (no target is), exponentials, sums, totals
+    COVER(a[0].ndim == 2 && a[0].dim[1] && a[4].size == a[0].size);
+    const long M = a[0].dim[0], ignored = a[3].i;
+    COVER(a[1].size == M && a[5].size >= M && a[6].size == 3 && targets_fit(&a[1], a[0].dim[1]));
+    for (long m = 0; m < M; m++) COVER(a[1].l[m] != ignored);
+    CrossEntropy c = {a, scratch(0, 0, 8 * M + 8)};
+    COVER(c.losses);
+    c.right = c.losses + M;
+    parallel(cross_entropy_part, &c, M, 2.0 * a[0].dim[1] + 25);
+    double loss = 0, right = 0;
+    for (long m = 0; m < M; m++) loss += c.losses[m], right += c.right[m];
+    a[6].d[0] = (double)M, a[6].d[1] = loss, a[6].d[2] = right;
     return 1;
 }
 
@@ -53,8 +113,7 @@ static void softmax_dx_part(const void *context, long begin, long end, int threa
 KERNEL(softmax_cross_entropy_dx) { // exponentials, sums, targets, smoothing, counted or None
     COVER(a[0].ndim == 2 && a[0].dim[1]);
     const long M = a[0].dim[0];
-    COVER(a[1].size == M && a[2].size == M && (!a[4].b || a[4].size == M));
-    for (long m = 0; m < M; m++) COVER(a[2].l[m] >= 0 && a[2].l[m] < a[0].dim[1]);
+    COVER(a[1].size == M && a[2].size == M && (!a[4].b || a[4].size == M) && targets_fit(&a[2], a[0].dim[1]));
     parallel(softmax_dx_part, a, M, .5 * a[0].dim[1] + 10);
     return 1;
 }

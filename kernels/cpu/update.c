@@ -70,6 +70,18 @@ static void sum_sources_part(const void *context, long begin, long end, int thre
     }
 }
 
+static void squares_part(const void *context, long begin, long end, int thread) {
+    const Arg *a = context;
+    for (long at = begin; at < end; at += CHUNK) a[1].d[thread] += squares_of(a[0].f + at, MIN(CHUNK, end - at));
+}
+
+// squares (one place for each thread) grow by |flat|^2
+KERNEL(sum_of_squares) { // flat, squares
+    COVER(a[1].size >= num_threads());
+    parallel(squares_part, a, a[0].size, 0.1);
+    return 1;
+}
+
 // y = the sum of all sources, for each target y, which may be a source; squares (one place for each thread, or none)
 // grow by |y|^2
 KERNEL(sum_sources) { // sources, targets, count, squares

@@ -8,6 +8,9 @@
 // Tiles go in blocks that stay in the cache; kernels, packed into panels once a call, stream through for each block.
 // Legend: T tiles of all images in one row; C and O as they stand in memory, Cp and Op rounded up to whole vectors.
 
+#define MANY_SUMS (1L << 20)   // bytes of dw's sums: more than a second-level cache holds
+#define LARGE_BLOCK (8L << 20) // bytes of a block of tiles that all threads share
+
 typedef struct {
     const Conv *v;
     const float *kernels, *dy;
@@ -16,6 +19,8 @@ typedef struct {
     long at, mt;        // floats from tile to tile of inputs, and of products
     long inputs_step, products_step; // floats from one of the 36 to the next
     long kernel_size;   // floats of one of the 36 packed kernels
+    float *inputs, *products, *sums; // dw: of the block from tile ``first`` on, which all threads share
+    long first, count, sums_step;
 } Winograd;
 
 INLINE void transform_b(const vec d[6], vec t[6]) {
@@ -30,22 +35,10 @@ INLINE void transform_a(const vec m[6], vec y[4]) {
     y[0] = m[0] + p + r, y[1] = q + 2 * s, y[2] = p + 4 * r, y[3] = q + 8 * s + m[5];
 }
 
-INLINE void transform_a_back(const vec y[4], vec m[6]) {
-    const vec p = y[0] + y[2], q = y[1] + y[3], r = y[0] + 4 * y[2], s = 2 * y[1] + 8 * y[3];
-    m[0] = y[0], m[1] = p + q, m[2] = p - q, m[3] = r + s, m[4] = r - s, m[5] = y[3];
-}
-
 INLINE void transform_g(const vec w[3], vec u[6]) {
     const vec p = (w[0] + w[2]) * (-1 / 6.f), q = w[1] * (1 / 6.f);
     const vec r = w[0] * (1 / 24.f) + w[2] * (1 / 6.f), s = w[1] * (1 / 12.f);
     u[0] = w[0] * .25f, u[1] = p - q, u[2] = p + q, u[3] = r + s, u[4] = r - s, u[5] = w[2];
-}
-
-INLINE void transform_g_back(const vec u[6], vec w[3]) {
-    const vec p = (u[1] + u[2]) * (1 / 6.f), q = u[3] + u[4];
-    w[0] = u[0] * .25f - p + q * (1 / 24.f);
-    w[1] = (u[2] - u[1]) * (1 / 6.f) + (u[3] - u[4]) * (1 / 12.f);
-    w[2] = q * (1 / 6.f) - p + u[5];
 }
 
 // A tile of ``side`` x ``side`` pixels at (i, j) of an image (H, W, C): in place where it lies inside and channels are
@@ -127,38 +120,19 @@ static void output_tile(const Winograd *g, long tile, const float *products) {
     }
 }
 
-static void product_tile(const Winograd *g, long tile, float *patch, float *out) {
-    const Conv *v = g->v;
-    const long per_image = g->rows * g->columns, n = tile / per_image, i = tile % per_image / g->columns;
-    const long j = tile % g->columns, q_step = g->products_step;
-    long line, step;
-    const float *dy = open_tile(g->dy + n * v->OH * v->OW * v->O, v->OH, v->OW, v->O, 4 * i, 4 * j, 4, patch, &line, &step);
-    for (long o = 0; o < v->O; o += WIDTH) {
-        vec half[6][4], d[4], t[6];
-        UNROLL for (int b = 0; b < 4; b++) {
-            UNROLL for (int a = 0; a < 4; a++) d[a] = LOAD(dy + a * line + b * step + o);
-            transform_a_back(d, t);
-            UNROLL for (int a = 0; a < 6; a++) half[a][b] = t[a];
-        }
-        UNROLL for (int a = 0; a < 6; a++) {
-            transform_a_back(half[a], t);
-            UNROLL for (int b = 0; b < 6; b++) STORE(out + (a * 6 + b) * q_step + o, t[b]);
-        }
-    }
-}
-
 typedef struct {
     const float *w;
     float *out;
     long C, O, kernel_size;
 } Kernels;
 
-// Transform rows begin to end of w (3, 3, C, O) and put them into panels
+// Transform rows of w (3, 3, C, O) and put them into panels, one panel after another: item i is row i % C of panel i / C
 static void kernels_part(const void *context, long begin, long end, int thread) {
     const Kernels *k = context;
-    for (long c = begin; c < end; c++)
-        for (long o = 0; o < k->O; o += WIDTH) {
-            const long panel = o / PANEL * PANEL, width = panel_width(k->O - panel), n = MIN(WIDTH, width - (o - panel));
+    for (long i = begin; i < end; i++) {
+        const long c = i % k->C, panel = i / k->C * PANEL, width = panel_width(k->O - panel);
+        for (long o = panel; o < MIN(panel + PANEL, k->O); o += WIDTH) {
+            const long n = MIN(WIDTH, width - (o - panel));
             vec half[6][3], w[3], t[6];
             UNROLL for (int b = 0; b < 3; b++) {
                 UNROLL for (int a = 0; a < 3; a++)
@@ -172,6 +146,7 @@ static void kernels_part(const void *context, long begin, long end, int thread) 
                 UNROLL for (int b = 0; b < 6; b++) store_some(out + (a * 6 + b) * k->kernel_size, t[b], n);
             }
         }
+    }
 }
 
 static void winograd_part(const void *context, long begin, long end, int thread) {
@@ -201,10 +176,14 @@ static long spread(long n) {
     return whole % 256 ? whole : whole + 16;
 }
 
+static void set_steps(Winograd *g) {
+    g->inputs_step = spread(g->block * g->at) + 16, g->products_step = spread(g->block * g->mt) + 16;
+}
+
 static Winograd plan(const Conv *v) {
     Winograd g = {.v = v, .rows = (v->OH + 3) / 4, .columns = (v->OW + 3) / 4, .at = spread(v->C), .mt = spread(v->O)};
     g.block = MAX(24, MIN(192, 3600 / (v->C + v->O) / 12 * 12));
-    g.inputs_step = spread(g.block * g.at) + 16, g.products_step = spread(g.block * g.mt) + 16;
+    set_steps(&g);
     g.kernel_size = panels_size(v->C, v->O);
     return g;
 }
@@ -218,81 +197,8 @@ static int winograd(const Conv *v, const float *w) {
     float *kernels = scratch(0, 2, 4 * 36 * g.kernel_size);
     COVER(kernels);
     const Kernels k = {w, kernels, v->C, v->O, g.kernel_size};
-    parallel(kernels_part, &k, v->C, 4.0 * v->O);
+    parallel(kernels_part, &k, v->C * ((v->O + PANEL - 1) / PANEL), 4.0 * PANEL);
     g.kernels = kernels;
     parallel(winograd_part, &g, v->N * g.rows * g.columns, tile_cost(v));
-    return 1;
-}
-
-// dw ------------------------------------------------------------------------------------------------------------------
-
-static float *dw_sums(const Winograd *g, int thread) {
-    const long size = 36 * g->v->C * g->v->O;
-    return scratch(thread, 1, 4 * (size + PANEL));
-}
-
-static void winograd_dw_part(const void *context, long begin, long end, int thread) {
-    const Winograd *g = context;
-    const Conv *v = g->v;
-    float *patch = scratch(thread, 0, 4 * 36 * (MAX(g->at, g->mt) + g->inputs_step + g->products_step));
-    float *inputs = patch + 36 * MAX(g->at, g->mt), *products = inputs + 36 * g->inputs_step, *sums = dw_sums(g, thread);
-    for (long tile = begin; tile < end; tile += g->block) {
-        const long count = MIN(g->block, end - tile);
-        for (long t = 0; t < count; t++) input_tile(g, tile + t, patch, inputs + t * g->at);
-        for (long t = 0; t < count; t++) product_tile(g, tile + t, patch, products + t * g->mt);
-        for (int q = 0; q < 36; q++)
-            for (long o = 0; o < v->O; o += PANEL) {
-                float *c = sums + q * v->C * v->O + o;
-                Tile p = {
-                    .a = inputs + q * g->inputs_step, .ak = g->at, .H = 1, .K = count,
-                    .b = products + q * g->products_step + o, .bk = g->mt, .width = MIN(PANEL, v->O - o),
-                    .c = c, .ct = v->O, .first = tile == begin ? 0 : c, .first_step = v->O,
-                };
-                run_tiles(p, v->C, 0);
-            }
-    }
-}
-
-typedef struct {
-    const float *sums;
-    float *dw;
-    long size; // C O
-    int add;
-} KernelsBack;
-
-static void kernels_back_part(const void *context, long begin, long end, int thread) {
-    const KernelsBack *k = context;
-    for (long i = begin * WIDTH; i < MIN(end * WIDTH, k->size); i += WIDTH) {
-        const long n = k->size - i;
-        vec half[3][6], u[6], t[3];
-        UNROLL for (int b = 0; b < 6; b++) {
-            UNROLL for (int a = 0; a < 6; a++) u[a] = load_some(k->sums + (a * 6 + b) * k->size + i, n);
-            transform_g_back(u, t);
-            UNROLL for (int a = 0; a < 3; a++) half[a][b] = t[a];
-        }
-        UNROLL for (int a = 0; a < 3; a++) {
-            transform_g_back(half[a], t);
-            UNROLL for (int b = 0; b < 3; b++) {
-                float *out = k->dw + (a * 3 + b) * k->size + i;
-                const vec old = k->add ? load_some(out, n) : (vec){};
-                store_some(out, t[b] + old, n);
-            }
-        }
-    }
-}
-
-static int winograd_dw(const Conv *v, const float *dy, float *dw, int add) {
-    Winograd g = plan(v);
-    g.dy = dy;
-    const long tiles = v->N * g.rows * g.columns, size = 36 * v->C * v->O;
-    const int threads = MIN(num_threads(), MAX(1, tiles));
-    for (int t = 0; t < threads; t++) {
-        COVER(dw_sums(&g, t));
-        memset(dw_sums(&g, t), 0, 4 * size);
-    }
-    parallel(winograd_dw_part, &g, tiles, tile_cost(v));
-    add_up(threads, 1, dw_sums(&g, 0), size, 0);
-    const KernelsBack k = {dw_sums(&g, 0), dw, v->C * v->O, add};
-    parallel(kernels_back_part, &k, (k.size + WIDTH - 1) / WIDTH, 40);
     return 1;
 }

@@ -106,15 +106,26 @@ class SharedPlan:
         Where the buffers of all ranks lie: a window, and the offset in every part of it.
     op : str
         sum, max or min.
+    yield_cpu : bool
+        Offer the core to others from the first look on: where ranks outnumber cores, one of them is waited for.
     """
 
     algorithm = "shared"
     messages = bytes_sent = 0
 
-    def __init__(self, comm: Any, buffer: np.ndarray, place: tuple[Window, int] | None, *, op: str = "sum"):
+    def __init__(
+        self,
+        comm: Any,
+        buffer: np.ndarray,
+        place: tuple[Window, int] | None,
+        *,
+        op: str = "sum",
+        yield_cpu: bool = False,
+    ):
         if op not in UFUNCS:
             raise UserError(f"shared all-reduce has no operator {op!r}; it has {', '.join(UFUNCS)}")
         self.result = buffer
+        self._spins = 0 if yield_cpu else SPINS
         self._rank, self._size, self._combine = comm.rank, comm.size, UFUNCS[op]
         self._flags_at = window_bytes(buffer.nbytes, place is not None) - FLAG_BYTES
         self._window = Window(comm, self._flags_at + FLAG_BYTES)
@@ -166,11 +177,12 @@ class SharedPlan:
 
     def wait(self) -> None:
         """Return when the sum is there."""
-        for _ in range(SPINS):
-            if self.poll():
-                return
+        spins = self._spins
         while not self.poll():
-            os.sched_yield()
+            if spins:
+                spins -= 1
+            else:
+                os.sched_yield()
 
     def free(self) -> None:
         """Give the window back (all ranks together)."""

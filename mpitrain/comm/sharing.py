@@ -59,7 +59,7 @@ class Sharing:
         if self._cannot(window_bytes(buffer.nbytes, in_window), "all-reduce"):
             return None
         place = (self._windows[found[0]], found[1]) if in_window and found is not None else None
-        return SharedPlan(self._node, buffer, place, op=op)
+        return SharedPlan(self._node, buffer, place, op=op, yield_cpu=self._place.oversubscribed)
 
     def _cannot(self, num_bytes: int, what: str) -> bool:
         """Say whether the ranks cannot share so much memory each, the same on all of them; the reason is a note."""

@@ -52,6 +52,15 @@ def _linear_dw(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, scratch: np.ndarra
     return C.linear_dw(x, dy, dw, scratch is not None)
 
 
+def _cross_entropy(
+    logits: np.ndarray, targets: np.ndarray, smoothing: float, ignored: int, exponentials: np.ndarray, sums: np.ndarray
+) -> tuple[list[float], object] | bool:
+    totals = np.empty(3)
+    if not C.cross_entropy(logits, targets, smoothing, ignored, exponentials, sums, totals):
+        return False
+    return totals.tolist(), (sums.reshape(-1)[: len(targets)].reshape(-1, 1), targets, None)
+
+
 def _softmax_cross_entropy(
     logits: np.ndarray, targets: np.ndarray, smoothing: float, exponentials: np.ndarray, sums: np.ndarray
 ) -> np.ndarray | bool:
@@ -72,6 +81,11 @@ def _sum_sources(
     squares = np.zeros(MOST_THREADS)
     done = C.sum_sources(addresses[:-1], addresses[-1:], target.size, squares)
     return float(squares.sum()) if done else False
+
+
+def _sum_of_squares(flat: np.ndarray) -> float | bool:
+    squares = np.zeros(MOST_THREADS)
+    return float(squares.sum()) if C.sum_of_squares(flat, squares) else False
 
 
 def _sgd_update(w: np.ndarray, b: update.Block, scale: float, decay: float, momentum: float, nesterov: bool) -> bool:
@@ -110,8 +124,10 @@ if C is not None:
     linear.column_sum.native(C.column_sum)
     pool.max_pool_winner.native(_max_pool_winner)
     pool.max_pool_dx.native(_max_pool_dx)
+    softmax_cross_entropy.cross_entropy.native(_cross_entropy)
     softmax_cross_entropy.softmax_cross_entropy.native(_softmax_cross_entropy)
     softmax_cross_entropy.softmax_cross_entropy_dx.native(C.softmax_cross_entropy_dx)
+    update.sum_of_squares.native(_sum_of_squares)
     update.sum_sources.native(_sum_sources)
     update.sgd_update.native(_sgd_update)
     update.adam_update.native(_adam_update)

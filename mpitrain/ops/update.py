@@ -3,12 +3,16 @@
 A block is a piece of the arena, of n elements; all its arrays are (n,), contiguous, of one dtype.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from ..device import device_of
 from .dispatch import op
+
+SQUARES = 65536  # that are summed in their own precision
 
 
 def addresses_of(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -27,6 +31,16 @@ def sum_sources(target: np.ndarray, sources: Sequence[np.ndarray], addresses: np
         np.add(total, source, out=total)
     target[...] = total
     return float(np.dot(total, total))
+
+
+@op
+def sum_of_squares(flat: np.ndarray) -> float:
+    """Return the sum of x^2 over ``flat`` (n,): blocks in its own precision, their sum in double. Waits for a GPU."""
+    if not isinstance(flat, np.ndarray):
+        squares = np.multiply(flat, flat)
+        return float(device_of(flat).to_host(squares.sum(dtype=np.float64)))
+    blocks = (flat[start : start + SQUARES] for start in range(0, len(flat), SQUARES))
+    return math.fsum(float(np.dot(block, block)) for block in blocks)
 
 
 class Block(NamedTuple):

@@ -1,8 +1,9 @@
 """Optimizers over the arena, gradient clipping and learning-rate schedules."""
 
+from ..ops.update import sum_of_squares
 from .adam import Adam, AdamW
 from .base import BLOCK, Optimizer, Share
-from .clip import clip_factor, global_norm, sum_of_squares
+from .clip import clip_factor, global_norm
 from .lars import LARS
 from .schedules import Schedule, schedule
 from .sgd import SGD

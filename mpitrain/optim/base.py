@@ -7,12 +7,13 @@ from itertools import groupby
 
 import numpy as np
 
+from .. import native
 from ..arena import HEADER, Arena, Parameter
 from ..errors import UserError
 from ..ops.update import Block, addresses_of
 
 BLOCK = 65536  # elements: few enough calls of NumPy, and a block and its slots still fit a second-level cache
-DEVICE_BLOCK = 1 << 22  # on a GPU: few launches, and little scratch
+KERNEL_BLOCK = 1 << 22  # for kernels, in C or on a GPU, which need no cutting: few calls, and little scratch
 
 SumOverRanks = Callable[[np.ndarray], np.ndarray]  # of a small array, in place
 
@@ -64,7 +65,8 @@ class Optimizer(ABC):
         self.weight_decay, self.decay_all = float(weight_decay), decay_all
         self.step_count = 0
         self.slots = {name: np.zeros(arena.size, arena.dtype, like=arena.values) for name in self.slot_names}
-        self._longest = BLOCK if isinstance(arena.values, np.ndarray) else min(arena.size, DEVICE_BLOCK)
+        in_numpy = isinstance(arena.values, np.ndarray) and native.kernels is None
+        self._longest = min(arena.size, BLOCK if in_numpy else KERNEL_BLOCK)
         self._scratch = np.empty((2, self._longest), arena.dtype, like=arena.values)
         self._whole: Share | None = None
         self._blocks: dict[Share, list[list[Block]]] = {}

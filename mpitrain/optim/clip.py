@@ -2,20 +2,8 @@
 
 import math
 
-import numpy as np
-
 from ..arena import HEADER, Arena
-from ..device import device_of
-from .base import BLOCK
-
-
-def sum_of_squares(flat: np.ndarray) -> float:
-    """Return the sum of x^2 over ``flat`` (n,): blocks in its own precision, their sum in double. Waits for a GPU."""
-    if not isinstance(flat, np.ndarray):
-        squares = np.multiply(flat, flat)
-        return float(device_of(flat).to_host(squares.sum(dtype=np.float64)))
-    blocks = (flat[start : start + BLOCK] for start in range(0, len(flat), BLOCK))
-    return math.fsum(float(np.dot(block, block)) for block in blocks)
+from ..ops.update import sum_of_squares
 
 
 def global_norm(arena: Arena) -> float:

@@ -6,9 +6,8 @@ import numpy as np
 
 from ..arena import Arena, Parameter
 from ..errors import UserError
-from ..ops.update import Block, sgd_update
+from ..ops.update import Block, sgd_update, sum_of_squares
 from .base import Optimizer, Share
-from .clip import sum_of_squares
 
 
 class LARS(Optimizer):

@@ -22,9 +22,10 @@ from mpitrain.optim import SGD
 from mpitrain.parallel.data import DataParallel
 from mpitrain.saved import Saved
 
-WARM_UP = 5
-TRIAL = 8
-PAUSE = 0.004  # seconds: idle threads of PyTorch's pool spin for a while, on cores that our threads want
+WARM_UP = 2
+BLOCK = 10
+TRIAL = 10
+PAUSE = 0.02  # seconds: an idle thread of PyTorch's pool spins for 10 ms, on a core that our threads want
 
 
 def main() -> None:
@@ -65,7 +66,7 @@ def our_step(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> Callable
 
     def step() -> None:
         data_parallel.begin()
-        arena.header[:3] += loss.forward(model.forward(x, saved), y, saved)
+        arena.add_totals(loss.forward(model.forward(x, saved), y, saved))
         model.backward(loss.backward(saved), saved)
         data_parallel.finish()
         data_parallel.update(optimizer, 0.01, 1 / float(arena.header[0]))
@@ -110,16 +111,21 @@ def best_peer(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> tuple[t
 
 
 def interleaved(steps: list[Callable[[], object]], repeat: int, world: World, threads: int) -> np.ndarray:
-    """Return the seconds of each call (len(steps), repeat), those of the slowest rank."""
-    seconds = np.empty((WARM_UP + repeat, len(steps)))
-    for i in range(len(seconds)):
-        for j, step in enumerate(steps):
+    """Return the seconds of each call (len(steps), repeat), those of the slowest rank.
+
+    Steps go in blocks, one after another as in training; the first ones of a block, which fill caches and wake threads,
+    are not counted. With several threads a block begins when those of the last one sleep.
+    """
+    seconds = np.empty((len(steps), repeat))
+    for begin in range(0, repeat, BLOCK):
+        for j in np.roll(range(len(steps)), begin // BLOCK):
             time.sleep(PAUSE if threads > 1 else 0)
-            world.barrier()
-            begin = time.perf_counter()
-            step()
-            seconds[i, j] = time.perf_counter() - begin
-    return world.maximum(seconds)[WARM_UP:].T
+            for i in range(begin - WARM_UP, min(begin + BLOCK, repeat)):
+                world.barrier()
+                start = time.perf_counter()
+                steps[j]()
+                seconds[j, max(i, begin)] = time.perf_counter() - start
+    return world.maximum(seconds)
 
 
 if __name__ == "__main__":

@@ -143,6 +143,36 @@ def test_loss(kernels, level, threads):
 
 
 @levels
+def test_totals_of_the_loss(kernels, level, threads):
+    use(level, threads)
+    for seed in SEEDS:
+        rng, _, empty = draws(seed)
+        m, k = int(rng.integers(0, 90)), int(rng.integers(1, 70))
+        logits, targets = rng.integers(-3, 4, (m, k)).astype(np.float32), rng.integers(0, k, m)  # with equal ones
+        if seed % 4 == 0:
+            logits[rng.random((m, k)) < 0.02] = np.nan
+        smoothing, exponentials, sums, totals = 0.1 * (seed % 2), empty(m, k), empty(m + 1, 3), np.empty(3)
+        assert kernels.cross_entropy(logits, targets, smoothing, -100, exponentials, sums, totals)
+        expected, _ = ops.cross_entropy.numpy(
+            logits.astype(np.float64), targets, smoothing, -100, np.empty((m, k)), np.empty((m + 1, 3))
+        )
+        np.testing.assert_allclose(totals, expected, rtol=1e-5, atol=1e-6, err_msg=str(seed))
+        assert not m or not kernels.cross_entropy(logits, targets, 0.0, targets[-1], exponentials, sums, totals)
+    assert not kernels.cross_entropy(logits, targets + k, 0.0, -100, exponentials, sums, totals)
+
+
+@levels
+def test_pieces_do_the_same_wherever_they_run(kernels, level, threads):
+    use(level, threads)
+    _, normal, empty = draws(0)
+    x, dy = normal(300, 200), normal(300, 100)
+    found = [empty(200, 100) for _ in range(200)]
+    for dw in found:
+        assert kernels.linear_dw(x, dy, dw, False)
+    assert all(np.array_equal(dw, found[0]) for dw in found)
+
+
+@levels
 def test_relu(kernels, level, threads):
     use(level, threads)
     x = np.array([-1, -0.0, 0, 1e-40, 2, np.nan, np.inf, -np.inf] * 41, np.float32)[:-3]

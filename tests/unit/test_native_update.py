@@ -6,7 +6,7 @@ import pytest
 from mpitrain.arena import Arena, Parameter
 from mpitrain.layers import init
 from mpitrain.ops.dispatch import numpy_only
-from mpitrain.ops.update import addresses_of, sum_sources
+from mpitrain.ops.update import addresses_of, sum_of_squares, sum_sources
 from mpitrain.optim import LARS, SGD, Adam, AdamW, Share
 from tests.native import levels, use
 
@@ -66,6 +66,17 @@ def test_sums(kernels, level, threads, length, num_sources, target_is):
     squares = sum_sources(target, sources, addresses_of([*sources, target]), np.empty(length, np.float32))
     np.testing.assert_array_equal(target, expected)
     assert squares == pytest.approx(float(np.sum(expected.astype(np.float64) ** 2)), rel=1e-5)
+
+
+@levels
+@pytest.mark.parametrize("length", [0, *LENGTHS])
+def test_squares(kernels, level, threads, length):
+    use(level, threads)
+    flat = np.random.default_rng(length).standard_normal(length + 1).astype(np.float32)[1:]
+    assert sum_of_squares(flat) == pytest.approx(float(np.sum(flat.astype(np.float64) ** 2)), rel=1e-6)
+    if length:
+        flat[-1] = np.nan
+        assert np.isnan(sum_of_squares(flat))
 
 
 @levels
