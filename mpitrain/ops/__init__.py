@@ -8,7 +8,7 @@ from .conv2d_columns import Columns
 from .dispatch import OPS
 from .dropout import dropout_mask
 from .embedding import embedding, embedding_dw
-from .gelu import gelu, gelu_tanh
+from .gelu import gelu, gelu_dx, gelu_tanh
 from .layernorm import layernorm, layernorm_dw, layernorm_dx
 from .linear import column_sum, linear, linear_dw, linear_dx
 from .mse import squared_error, squared_error_dx
@@ -45,6 +45,7 @@ __all__ = [
     "embedding",
     "embedding_dw",
     "gelu",
+    "gelu_dx",
     "gelu_tanh",
     "global_mean",
     "global_mean_dx",
