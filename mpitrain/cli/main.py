@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..comm.launch import first_exit_ends_all, launched_rank
 from ..errors import AgreedError, UserError
+from .signals import hold_back
 
 if TYPE_CHECKING:
     from ..comm.world import World
@@ -60,6 +61,8 @@ def _parse(argv: list[str], rank: int) -> Job | LocalJob:
     command = argv[0] if argv and not argv[0].startswith("-") else "train"
     if command not in COMMANDS:
         raise UserError(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
+    if command == "train":
+        hold_back()
     parse: Callable[[list[str], bool], Job | LocalJob] = importlib.import_module(f".{command}", __package__).parse
     return parse(argv[1:] if argv and argv[0] == command else argv, rank == 0)
 

@@ -9,6 +9,17 @@ from ..training.wishes import Wishes
 LEAVE = (signal.SIGTERM, signal.SIGUSR1)
 
 
+EARLY = (signal.SIGUSR1, signal.SIGUSR2)
+
+
+def hold_back() -> None:
+    """Let SIGUSR1 and SIGUSR2 wait for ``Signals``: before somebody listens they would end the process.
+
+    A job may be told to leave while its ranks still load their modules, and should be put back into the queue then too.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, EARLY)
+
+
 class Signals:
     """From now on: SIGINT stops, SIGTERM and SIGUSR1 leave, SIGUSR2 saves; a second SIGINT interrupts at once."""
 
@@ -16,6 +27,7 @@ class Signals:
         self._stop = self._leave = self._save = False
         for number in (signal.SIGINT, *LEAVE, signal.SIGUSR2):
             signal.signal(number, self._came)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, EARLY)
 
     def __call__(self) -> Wishes:
         """Return what was wished; a wish to save is told once."""

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 
 from ..device import assign
+from .account import say_ranks
 from .probe import Facts
 from .sweep import Link, Speeds, odd_ones
-from .watchdog import say_ranks
 
 SHM_EACH = 64 << 20  # bytes of shared memory that a rank should find
 SKEW = 2.0  # seconds

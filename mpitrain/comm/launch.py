@@ -32,33 +32,57 @@ def first_exit_ends_all(environment: Mapping[str, str] = os.environ) -> bool:
     return "OMPI_COMM_WORLD_RANK" in environment
 
 
-def lonely_message(size: int, environment: Mapping[str, str] = os.environ) -> str | None:
+def lonely_message(size: int, library: str, environment: Mapping[str, str] = os.environ) -> str | None:
     """Return the sentence for a process that MPI says is alone though the launcher started more, or None."""
     started = launched_size(environment)
     if size > 1 or started <= 1:
         return None
+    alone = f"the launcher started {started} processes, but MPI sees only one in each"
+    if "SLURM_PROCID" in environment and not _by_mpirun(environment):
+        return f"{alone}: srun has not spoken {library}'s language; {_srun_that_fits(library)}"
     return (
-        f"the launcher started {started} processes, but MPI sees only one in each: mpirun (or srun) belongs to another "
-        "MPI than the one that mpi4py has loaded; use the mpirun that came with that MPI (python -m mpi4py "
-        "--mpi-lib-version names it), or srun with the plugin that fits (srun --mpi=list)"
+        f"{alone}: mpirun belongs to another MPI than the one that mpi4py has loaded, {library}; start the ranks "
+        f"with {own_launcher()}"
     )
 
 
-def misfit(library: str, environment: Mapping[str, str] = os.environ) -> str | None:
+def misfit(library: str, environment: Mapping[str, str] = os.environ, *, speaks_pmix: bool = False) -> str | None:
     """Return the sentence for a launcher that belongs to another MPI than ``library``, None if they may fit.
 
-    Slurm's srun speaks several languages: whether it speaks the right one shows only when MPI has started.
+    Slurm's srun speaks several languages: which ones Open MPI understands shows only when it has started.
+
+    Parameters
+    ----------
+    library : str
+        Its name and version.
+    speaks_pmix : bool
+        An MPICH (or one like it) that was built for PMIx, or may have been.
     """
-    is_open = "Open MPI" in library
-    if is_open == ("OMPI_COMM_WORLD_SIZE" in environment) or launched_size(environment) == 1:
+    if launched_size(environment) == 1:
         return None
-    if is_open and ("PMIX_RANK" in environment or "SLURM_PROCID" in environment):
+    is_open, by_srun = "Open MPI" in library, "SLURM_PROCID" in environment and not _by_mpirun(environment)
+    if is_open == ("OMPI_COMM_WORLD_SIZE" in environment) or (is_open and by_srun):
+        only_pmix = by_srun and "PMIX_RANK" in environment and "PMI_RANK" not in environment
+        if only_pmix and not is_open and not speaks_pmix:
+            return f"srun speaks pmix, which {library} was not built for; {_srun_that_fits(library)}"
+        return None
+    if is_open and "PMIX_RANK" in environment:
         return None
     launcher = "MPICH's (or one like it)" if is_open else "Open MPI's"
     return (
         f"the launcher is {launcher}, but the MPI library that mpi4py has loaded is {library}: start the ranks "
         f"with {own_launcher()} -n {launched_size(environment)} ..."
     )
+
+
+def _by_mpirun(environment: Mapping[str, str]) -> bool:
+    """Return True if some mpirun, not Slurm's srun itself, started this process."""
+    return any(name in environment for name in ("OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"))
+
+
+def _srun_that_fits(library: str) -> str:
+    plugin = "pmix" if "Open MPI" in library else "pmi2"
+    return f"srun --mpi={plugin} fits, if srun --mpi=list names it; else {own_launcher()} inside the job (sbatch)"
 
 
 def own_launcher() -> str:

@@ -16,6 +16,7 @@ from .record import Fact, Record, process_state
 SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGUSR2) + 9
 ANSWER_SECONDS, QUIET_SECONDS = 1.0, 0.05
 FRAMES = 4
+OWN = ("comm/watchdog.py", "comm/hotline.py")  # threads that only look after the others
 IDLE = ("threading.py", "queue.py")  # a thread whose innermost frame is in one of them waits for another thread
 FRAME = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+|\?\?\?) in (?P<name>.*)')
 STATES = {"T": "stopped by a signal (SIGSTOP)", "t": "stopped by a debugger", "D": "waiting for a disk", "Z": "dead"}
@@ -41,7 +42,7 @@ def what_it_does(ledger: Ledger, record: Record) -> str:
     main = threads.pop(int(record.fact(Fact.MAIN_THREAD)), [])
     if not _idle(main):
         return f"is {_say_frames(main)}"
-    busy = [frames for frames in threads.values() if not _idle(frames) and "comm/watchdog.py" not in str(frames)]
+    busy = [frames for frames in threads.values() if not _idle(frames) and not any(own in str(frames) for own in OWN)]
     return "waits for a thread of its own that is " + " and one ".join(map(_say_frames, busy or [main]))
 
 

@@ -31,10 +31,16 @@ def start() -> None:
     """
     if MPI.Is_initialized():
         return
-    if message := misfit(library_name()):
+    if message := misfit(library_name(), speaks_pmix=_may_speak_pmix()):
         raise UserError(message)
     MPI.Init_thread(MPI.THREAD_MULTIPLE)
     atexit.register(_finalize)
+
+
+def _may_speak_pmix() -> bool:
+    """Return False for an MPICH that says how it was built, if PMIx was not asked for then."""
+    facts = MPI.Get_library_version().lower()
+    return "mpich configure:" not in facts or "pmix" in facts
 
 
 def _finalize() -> None:

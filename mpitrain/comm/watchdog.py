@@ -1,7 +1,8 @@
 """A thread on every rank that sees when the ranks of its node wait too long, says who is late, and ends the job.
 
 It reads the ledger a few times in the time that is allowed. On each node the lowest rank whose own thread still runs
-is the one that speaks: so it works when rank 0 is the one that hangs. MPI is not asked, except to abort.
+is the one that speaks: so it works when rank 0 is the one that hangs. MPI is not asked, except to abort. Of several
+nodes that of rank 0 asks the others what they know (``hotline.py``) and speaks for all; if it does not, the others do.
 """
 
 import contextlib
@@ -10,16 +11,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 
+from .account import Account, give_accounts, report
+from .hotline import Hotline, Operator
 from .ledger import Ledger
-from .record import Entry, Fact, Record, first_difference
-from .stacks import answer_with_stacks, what_it_does
+from .record import Entry, Fact, Record
+from .stacks import answer_with_stacks
 
 TIMED_OUT = 124  # exit code, as of timeout(1)
 FIRST_STEP = 5  # times as long may take what comes before the first step is done: kernels are built, data fetched
 MOST_SILENT = 5.0  # seconds without a sign of life after which another rank speaks
 GONE_SECONDS = 10.0  # after which a launcher has not ended the ranks that one of them has left behind
+TURN = 10.0  # seconds that other nodes leave to that of rank 0, and a little more to each other
 AFTER_ABORT = 2.0  # seconds until ranks that MPI_Abort has not ended are killed
 
 
@@ -37,9 +41,20 @@ class Watchdog(threading.Thread):
         Ends all ranks with an exit code.
     go_on : bool
         The others can go on without a rank that is late: it is killed, and they are left alone.
+    operator : Operator, optional
+        Of a line to other nodes.
     """
 
-    def __init__(self, ledger: Ledger, size: int, timeout: float, abort: Callable[[int], None], *, go_on: bool = False):
+    def __init__(
+        self,
+        ledger: Ledger,
+        size: int,
+        timeout: float,
+        abort: Callable[[int], None],
+        *,
+        go_on: bool = False,
+        operator: Operator | None = None,
+    ):
         super().__init__(name="mpitrain-watchdog", daemon=True)
         self._ledger, self._size, self._timeout, self._abort = ledger, size, timeout, abort
         self._go_on = go_on
@@ -47,6 +62,14 @@ class Watchdog(threading.Thread):
         self._interval = min(1.0, timeout / 8)
         self._gone_since = 0.0
         self._quit = threading.Event()
+        self._alone = len(ledger.records) == size
+        self._hotline: Hotline | None = None
+        self._turn = 0.0
+        if operator is not None and not go_on:
+            self._hotline = operator.connect(self._answer)
+        if self._hotline is not None:
+            first = min(record.rank for record in ledger.records)
+            self._turn = TURN + min(first / 50, TURN) if first else 0.0
         answer_with_stacks(ledger)
 
     def first_step_done(self) -> None:
@@ -56,9 +79,13 @@ class Watchdog(threading.Thread):
     def stop(self) -> None:
         """End the thread."""
         self._quit.set()
+        if self._hotline is not None:
+            self._hotline.stop()
 
     def run(self) -> None:
         """Look, until it is over."""
+        if self._hotline is not None:
+            self._hotline.start()
         before = time.monotonic()
         while not self._quit.wait(self._interval):
             asleep, before = time.monotonic() - before, time.monotonic()
@@ -66,7 +93,7 @@ class Watchdog(threading.Thread):
             if asleep > MOST_SILENT:  # this process was stopped, and what it sees is old
                 continue
             if self._left_behind() and self._speaks():
-                self._end_all(report(self._ledger, self._size, []))
+                self._end_all(report(give_accounts(self._ledger), self._size, "the launcher has not ended this job"))
             if self._speaks() and (late := self._overdue()) and not self._quit.wait(self._interval):
                 again = self._overdue()
                 if {entry.began for _, entry in late} & {entry.began for _, entry in again}:
@@ -93,17 +120,34 @@ class Watchdog(threading.Thread):
         """Return the ranks of this node that wait for too long, and for what."""
         now = time.monotonic()
         waits = [(record, record.wait()) for record in self._ledger.records if record.present]
-        return [(record, wait) for record, wait in waits if wait and now - wait.waits > self._patience]
+        return [(record, wait) for record, wait in waits if wait and now - wait.waits > self._patience + self._turn]
 
     def _bark(self, overdue: list[tuple[Record, Entry]]) -> None:
-        text = report(self._ledger, self._size, overdue)
+        longest = max(time.monotonic() - entry.waits for _, entry in overdue)
         late = [r for r in self._ledger.records if r.present and r.wait_for_others() is None and r.reachable()]
+        if self._go_on and not late and not self._alone and longest < 2 * self._patience + TURN:
+            return  # another node will kill the one that is late
+        known = give_accounts(self._ledger)
+        asked = self._hotline is not None
+        text = report(
+            [*known, *self._ask(known)], self._size, f"no progress for {longest:.0f} s (--timeout)", asked=asked
+        )
         if not self._go_on or not late or self._ledger.mine in late:
             self._end_all(text)
         print(f"{text}\n  killed; the others go on", file=sys.stderr, flush=True)
         for record in late:
             os.kill(int(record.fact(Fact.PID)), signal.SIGKILL)
         self._quit.wait(self._timeout)
+
+    def _ask(self, known: list[Account]) -> list[Account]:
+        """Return what other nodes know about their ranks."""
+        here = {one.rank for one in known}
+        others = [rank for rank in range(self._size) if rank not in here]
+        return self._hotline.ask(others) if self._hotline is not None else []
+
+    def _answer(self) -> list[Account] | None:
+        """Return what this node knows, on the rank that speaks for it."""
+        return give_accounts(self._ledger) if self._speaks() else None
 
     def _end_all(self, text: str) -> None:
         with contextlib.suppress(OSError):  # nobody may be left to read it
@@ -115,55 +159,3 @@ class Watchdog(threading.Thread):
             if record is not self._ledger.mine and record.reachable():
                 os.kill(int(record.fact(Fact.PID)), signal.SIGKILL)
         os._exit(TIMED_OUT)
-
-
-def report(ledger: Ledger, size: int, overdue: list[tuple[Record, Entry]]) -> str:
-    """Return who waits for what, who has not come, and what that rank does instead."""
-    now = time.monotonic()
-    longest = max((now - entry.waits for _, entry in overdue), default=0.0)
-    waits = {record.rank: wait for record in ledger.records if (wait := record.wait_for_others())}
-    late = [record for record in ledger.records if record.rank not in waits]
-    why = f"no progress for {longest:.0f} s (--timeout)" if overdue else "the launcher has not ended this job"
-    lines = [f"mpitrain: {why}: {_verdict(ledger, waits, late, size)}"]
-    for text, ranks in _by_text(waits).items():
-        lines.append(f"  {say_ranks(ranks)} {'waits' if len(ranks) == 1 else 'wait'} in {text}")
-    for record in late:
-        does = what_it_does(ledger, record) if record.present else "has left the program"
-        last = record.last()
-        where = f"; its last was number {last.number}, {now - last.began:.0f} s ago" if last else ""
-        lines.append(f"  rank {record.rank} {does}{where}")
-    return "\n".join(lines)
-
-
-def _verdict(ledger: Ledger, waits: dict[int, Entry], late: list[Record], size: int) -> str:
-    if difference := first_difference([(record.rank, record.entries()) for record in ledger.records]):
-        return difference
-    if late:
-        input_is_late = all(record.wait() for record in late)
-        return f"{say_ranks([r.rank for r in late])} {_is(late)} late{', waiting for input' if input_is_late else ''}"
-    if len(ledger.records) < size:
-        return f"all {len(ledger.records)} ranks of this node wait for ranks of other nodes"
-    if len({entry.text for entry in waits.values()}) == 1:
-        return "all ranks wait in the same call: a message is lost, or the network does not move"
-    return "the ranks wait in different calls"
-
-
-def _is(things: Sized) -> str:
-    return "is" if len(things) == 1 else "are"
-
-
-def _by_text(waits: dict[int, Entry]) -> dict[str, list[int]]:
-    ranks: dict[str, list[int]] = {}
-    for rank, entry in sorted(waits.items()):
-        number = f"collective number {entry.number}: " if entry.number else ""
-        ranks.setdefault(number + entry.text, []).append(rank)
-    return ranks
-
-
-def say_ranks(ranks: list[int], most: int = 8) -> str:
-    """Return rank 3, or ranks 0, 1 and 4."""
-    if len(ranks) == 1:
-        return f"rank {ranks[0]}"
-    if len(ranks) > most:
-        return f"{len(ranks)} ranks ({', '.join(map(str, ranks[: most - 2]))} ...)"
-    return f"ranks {', '.join(map(str, ranks[:-1]))} and {ranks[-1]}"

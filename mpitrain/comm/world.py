@@ -31,6 +31,7 @@ from ..device import device_of
 from ..errors import AgreedError, UserError
 from .commons import Commons
 from .files import SharedFile
+from .hotline import Operator
 from .launch import lonely_message, why_ranks_cannot_be_lost
 from .ledger import Ledger, caller, source_line
 from .place import place_among, surroundings_of
@@ -90,7 +91,7 @@ class World:
         members: list[int] | None = None,
         surroundings: list[Any] | None = None,
     ) -> None:
-        if comm == MPI.COMM_WORLD and (message := lonely_message(comm.size)):
+        if comm == MPI.COMM_WORLD and (message := lonely_message(comm.size, library_name())):
             raise UserError(message)
         self._comm = WatchedComm(comm.Dup() if before is None else comm)
         self.rank, self.size = self._comm.rank, self._comm.size
@@ -112,6 +113,7 @@ class World:
         self._comm.ledger, self._comm.compared = self.ledger, True
         self.elastic = before is not None
         self.watchdog: Watchdog | None = None
+        self._operator = Operator(self._comm, several_nodes=self.node_size < self.size)
         self.notes: list[str] = []
         self.mpi_io = not self.elastic
         self._sharing = Sharing(self._comm, self._node, place, self.ledger, self._note)
@@ -324,7 +326,9 @@ class World:
             self.watchdog.stop()
         self.watchdog = None
         if timeout:
-            self.watchdog = Watchdog(self.ledger, self.size, timeout, self.abort, go_on=self.elastic)
+            self.watchdog = Watchdog(
+                self.ledger, self.size, timeout, self.abort, go_on=self.elastic, operator=self._operator
+            )
             self.watchdog.start()
 
     def first_step_done(self) -> None:

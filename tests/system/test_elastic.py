@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mpitrain.training.checkpoint import Checkpoint
+
 FAULTS = Path(__file__).parent.parent / "faults"
 sys.path.insert(0, str(FAULTS))
 import campaign  # noqa: E402
@@ -26,11 +28,16 @@ def doomed(mpitrain, tmp_path, ranks, fault, *options):
 @elastic_only
 @pytest.mark.parametrize(
     ("lost", "point", "call"),
-    [([2], "step", 30), ([0], "wait", 30), ([1, 3], "backward", 51), ([0, 1, 2], "start", 40), ([1], "evaluate", 1)],
+    [
+        *[([2], "step", 30), ([1, 3], "backward", 51), ([3], "update", 30)],  # while computing
+        *[([0], "wait", 30), ([2], "poll", 60), ([0, 1, 2], "start", 40)],  # in an all-reduce
+        *[([1], "evaluate", 1), ([1], "sum", 3), ([2], "gather", 30)],  # in other collectives
+        *[([2], "write", 3), ([0], "write", 3), ([0, 3], "write", 5)],  # in a checkpoint
+    ],
 )
 def test_the_others_finish_what_was_begun(mpitrain, tmp_path, lost, point, call):
     fault = {"kind": "kill", "ranks": lost, "point": point, "call": call}
-    _, _, err = doomed(mpitrain, tmp_path, 4, fault)
+    _, _, err = doomed(mpitrain, tmp_path, 4, fault, "--checkpoint-every", 7)
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["ranks"] == 4 - len(lost), err
     assert sorted(rank for loss in report["losses"] for rank in loss["ranks"]) == lost
@@ -38,6 +45,10 @@ def test_the_others_finish_what_was_begun(mpitrain, tmp_path, lost, point, call)
     assert [sorted(epochs[e]) for e in (1, 2, 3)] == [list(range(campaign.SAMPLES))] * 3
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines if line["kind"] == "epoch"] == [1, 2, 3]
+    checkpoints = list((tmp_path / "run" / "checkpoints").iterdir())
+    assert len(checkpoints) == 2
+    for path in checkpoints:
+        Checkpoint(path).verify()
 
 
 @elastic_only

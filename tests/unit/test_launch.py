@@ -1,6 +1,6 @@
 import pytest
 
-from mpitrain.comm.launch import launched_rank, launched_size, lonely_message
+from mpitrain.comm.launch import launched_rank, launched_size, lonely_message, misfit
 
 
 @pytest.mark.parametrize(
@@ -23,9 +23,31 @@ def test_what_launchers_say(environment, rank, size):
 
 
 def test_lonely():
-    four = {"PMI_RANK": "1", "PMI_SIZE": "4"}
-    assert lonely_message(4, four) is None
-    assert lonely_message(1, {}) is None
-    message = lonely_message(1, four)
+    four = {"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALNRANKS": "4"}
+    assert lonely_message(4, "Open MPI v5", four) is None
+    assert lonely_message(1, "Open MPI v5", {}) is None
+    message = lonely_message(1, "Open MPI v5", four)
     assert message is not None
-    assert message.startswith("the launcher started 4 processes, but MPI sees only one in each")
+    assert message.startswith(
+        "the launcher started 4 processes, but MPI sees only one in each: mpirun belongs to another"
+    )
+
+
+@pytest.mark.parametrize(("library", "plugin"), [("Open MPI v5.0.11", "pmix"), ("MPICH 5.0.2", "pmi2")])
+def test_srun_that_speaks_another_language(library, plugin):
+    message = lonely_message(1, library, {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "3"})
+    assert f"srun has not spoken {library}'s language; srun --mpi={plugin} fits" in message
+
+
+def test_mpich_under_pmix_needs_to_be_built_for_it():
+    pmix = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "3", "PMIX_RANK": "1"}
+    assert "srun speaks pmix, which MPICH 5.0.2 was not built for; srun --mpi=pmi2" in misfit("MPICH 5.0.2", pmix)
+    assert misfit("MPICH 5.0.2", pmix, speaks_pmix=True) is None
+    assert misfit("Open MPI v5.0.11", pmix) is None
+    assert misfit("MPICH 5.0.2", pmix | {"PMI_RANK": "1", "PMI_SIZE": "3"}) is None
+
+
+def test_mpich_by_its_own_mpirun_inside_a_slurm_job():
+    hydra = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "PMI_RANK": "0", "PMI_SIZE": "2", "MPI_LOCALNRANKS": "2"}
+    assert misfit("MPICH 5.0.2", hydra) is None
+    assert "the launcher is MPICH's" in misfit("Open MPI v5.0.11", hydra)

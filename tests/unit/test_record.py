@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from mpitrain.comm.account import Account, give_accounts, report, say_ranks
 from mpitrain.comm.ledger import Ledger
 from mpitrain.comm.record import (
     ENTRIES,
@@ -19,7 +20,6 @@ from mpitrain.comm.record import (
     process_state,
 )
 from mpitrain.comm.stacks import answer_with_stacks, parse_stacks, what_it_does
-from mpitrain.comm.watchdog import report, say_ranks
 
 
 class Alone:
@@ -135,12 +135,25 @@ def test_the_report_says_who_is_late(ledger):
     late.doubles[Fact.RANK] = 1
     ledger.records.append(late)
     ledger.begin(ledger.label("the big sum", compared="sum"))
-    text = report(ledger, 2, [(ledger.mine, ledger.mine.wait())])
-    first, *others = text.splitlines()
-    assert first.endswith("rank 1 is late")
+    first, *others = report(give_accounts(ledger), 2, "no progress").splitlines()
+    assert first == "mpitrain: no progress: rank 1 is late"
     assert others == [
         "  rank 0 waits in collective number 1: the big sum",
         "  rank 1 has left the program",
+    ]
+
+
+def test_the_report_of_several_nodes(ledger):
+    ledger.begin(ledger.label("the big sum", compared="sum"))
+    (here,) = give_accounts(ledger)
+    there = Account(3, "h9", None, False, "is at train.py:3 in augment", here.history)
+    assert report([here], 4, "no progress").splitlines()[0].endswith("rank 0 waits for ranks of other nodes")
+    first, *others = report([there, here], 4, "no progress", asked=True).splitlines()
+    assert first == "mpitrain: no progress: ranks 1, 2 and 3 are late"
+    assert others == [
+        "  rank 0 waits in collective number 1: the big sum",
+        "  rank 3 (h9) is at train.py:3 in augment",
+        "  ranks 1 and 2 are not heard of: stopped, gone, or cut off from the network",
     ]
 
 

@@ -1,0 +1,108 @@
+"""A run on devices, checkpointed and resumed: there with the same bits, on CPUs with the same losses."""
+
+import numpy as np
+import pytest
+
+from mpitrain.config import Config, Data, Model, Optimizer, Run
+from mpitrain.device import CPU
+from mpitrain.training.checkpoint import Checkpoint, Snapshot, folder
+from mpitrain.training.devices import use_device
+from mpitrain.training.progress import make_progress
+from mpitrain.training.resume import restore
+from mpitrain.training.run_directory import CHECKPOINTS
+from mpitrain.training.session import open_session
+from mpitrain.training.trainer import Trainer
+from mpitrain.training.wishes import Wishes
+from tests.gpu.device import ShimDevice
+from tests.kernels import cpu
+
+pytestmark = [pytest.mark.mpi, cpu.needs_gxx]
+
+STEPS, LEAVE_AFTER = 5, 2
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory, world):
+    """A small network with states of two kinds (batch norm's and Adam's), five steps an epoch."""
+    path = world.all_gather(str(tmp_path_factory.mktemp("data") / "small.npz"))[0]
+    if world.rank == 0:
+        rng = np.random.default_rng(0)
+        x, y = rng.standard_normal((50, 8, 8, 3)).astype(np.float32), rng.integers(0, 4, 50)
+        np.savez(path, x_train=x[:38], y_train=y[:38], x_test=x[38:], y_test=y[38:])
+    world.barrier()
+    return Config(
+        data=Data(source=f"npz:{path}", batch_size=8),
+        model=Model(name="resnet8"),
+        optimizer=Optimizer(name="adamw", lr=0.01),
+        run=Run(epochs=1, progress="none"),
+    )
+
+
+def run(world, config, device, path, *, leave_after=None, resume=None):
+    """Return (step, weight, loss, correct) of the steps that were made, and the weights."""
+    use_device(device, world)
+    session = open_session(config, world, device)
+    sums = []
+    trainer = Trainer(
+        config,
+        session,
+        world,
+        None,
+        make_progress("none", None, 1),
+        lambda: Wishes(leave=len(sums) + 1 == leave_after),
+        path,
+    )
+    if resume is not None:
+        restore(trainer, Checkpoint(resume))
+    step = trainer._train_step
+
+    def noted_step(batches):
+        sums.append((trainer.step, *step(batches)))
+        return np.array(sums[-1][1:])
+
+    trainer._train_step = noted_step
+    trainer.run()
+    weights = device.to_host(session.arena.values).copy()
+    trainer.data_parallel.free()
+    use_device(CPU, world)
+    return np.array(sums), weights
+
+
+@pytest.mark.parametrize("which", ["all ranks", "some ranks"])
+def test_resumed_where_it_was(world, config, tmp_path, which):
+    def device():
+        return ShimDevice() if which == "all ranks" or world.rank % 2 == 0 else CPU
+
+    directory = world.all_gather(tmp_path)[0]
+    whole, weights = run(world, config, device(), None)
+    first, _ = run(world, config, device(), directory, leave_after=LEAVE_AFTER)
+    world.barrier()
+    path = folder.path_of_step(directory / CHECKPOINTS, LEAVE_AFTER)
+    rest, resumed = run(world, config, device(), directory / "rest", resume=path)
+    if which == "all ranks" or world.size == 1:
+        np.testing.assert_array_equal(np.concatenate([first, rest]), whole)
+        np.testing.assert_array_equal(resumed, weights)
+    else:  # a CPU and a device round their updates differently, and the file holds a part of each rank's weights
+        np.testing.assert_allclose(np.concatenate([first, rest]), whole, rtol=1e-4)
+    on_cpus, _ = run(world, config, CPU, None, resume=path)
+    assert list(on_cpus[:, 0]) == list(range(LEAVE_AFTER, STEPS))
+    np.testing.assert_allclose(on_cpus, rest, rtol=1e-4)
+
+
+def test_a_step_is_undone_on_a_device(world, config):
+    device = ShimDevice()
+    use_device(device, world)
+    session = open_session(config, world, device)
+    trainer = Trainer(config, session, world, None, make_progress("none", None, 1))
+    live = [session.arena.values, session.arena.states, *trainer.optimizer.slots.values()]
+    before = [device.to_host(array).copy() for array in live]
+    snapshot = Snapshot(trainer.state)
+    trainer.run()
+    changed = [not np.array_equal(device.to_host(array), was) for array, was in zip(live, before, strict=True)]
+    snapshot.restore()
+    for array, was in zip(live, before, strict=True):
+        np.testing.assert_array_equal(device.to_host(array), was)
+    assert all(changed)
+    assert trainer.optimizer.step_count == 0
+    trainer.data_parallel.free()
+    use_device(CPU, world)
