@@ -32,7 +32,7 @@ def _account_of(ledger: Ledger, record: Record) -> Account:
     if waits is None:
         does = what_it_does(ledger, record) if record.present else "has left the program"
         if last := record.last():
-            does += f"; its last was number {last.number}, {time.monotonic() - last.began:.0f} s ago"
+            does += f"; its last was number {last.ordinal}, {time.monotonic() - last.began:.0f} s ago"
     host = socket.gethostname()
     return Account(record.rank, host, waits, record.wait() is not None, does, tuple(record.entries()))
 
@@ -88,7 +88,7 @@ def _by_call(known: Sequence[Account]) -> dict[str, list[int]]:
     ranks: dict[str, list[int]] = {}
     for one in known:
         if one.waits is not None:
-            number = f"collective number {one.waits.number}: " if one.waits.number else ""
+            number = f"collective number {one.waits.ordinal}: " if one.waits.number else ""
             ranks.setdefault(number + one.waits.text, []).append(one.rank)
     return ranks
 

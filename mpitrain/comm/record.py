@@ -45,6 +45,11 @@ class Entry:
     ended: float
     code: int
 
+    @property
+    def ordinal(self) -> int:
+        """The number as people count: from 1, since the job began or ranks were lost last."""
+        return self.number % ERA
+
 
 class Record:
     """The slot of one rank.
