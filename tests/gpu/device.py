@@ -140,6 +140,12 @@ class ShimDevice(Device):
     def stream(self):
         return LateStream(self)
 
+    @contextlib.contextmanager
+    def on(self, stream):
+        """Ops run at once, and so after all that was asked of the stream."""
+        stream.run_until(stream.first + len(stream.queue))
+        yield
+
     def new(self, memory):
         self.temporaries += 1
         self.worked()
@@ -166,7 +172,7 @@ class ShimDevice(Device):
 
     def load(self, kernel, cubin, shared_bytes):
         assert kernel.fits(self.arch), f"{kernel} was launched on {self.arch}"
-        return kernel.name, cpu.build(kernel.file, **dict(kernel.macros))
+        return kernel.name, cpu.build_here(kernel.file, **dict(kernel.macros))
 
     def tensor_map(self, planned):
         return gemm.shim_map(
