@@ -23,6 +23,12 @@ def test_an_exception_on_one_rank_ends_all(mpitrain):
     assert mentions(err, "Traceback") == 1
 
 
+def test_an_exception_on_all_ranks_is_told_once(mpitrain):
+    code, _, err = mpitrain(4, "raise", -1, 30, *LONG, program=FAULTY)
+    assert code != 0
+    assert mentions(err, "Traceback") == 1, err
+
+
 def test_bad_input_on_one_rank_ends_all(mpitrain):
     code, _, err = mpitrain(3, "user-error", 2, 30, *LONG, program=FAULTY)
     assert code == 2
