@@ -57,10 +57,10 @@ class Record:
                 self.directory.log("step", step=step, epoch=epoch, loss=loss, lr=lr)
 
     def step_skipped(self, step: int, epoch: int, reason: str) -> None:
-        """Say that a step was left out, and write its line."""
+        """Say that a step was left out, and write its line (rank 0)."""
         self.skipped += 1
-        self._progress.note(f"step {step} is skipped: {reason}")
         if self.directory is not None:
+            self._progress.note(f"step {step} is skipped: {reason}")
             with self._forgiven():
                 self.directory.log("skipped", step=step, epoch=epoch, reason=reason)
 
