@@ -1,7 +1,8 @@
 // Softmax and cross-entropy, forward and gradient in one: loss = log(sum_k exp s_k) - sum_k q_k s_k, dlogits = p - q
-// Shapes: logits, dlogits (M, K) of Element (dlogits may be logits); targets (M,) int64 in [0, K); counted (M,)
-//     bool or null: all; losses (M,) float, 0 in rows that do not count; right (M,) int32 or null: 1 where the target
-//     is the (first) largest logit of a row that counts
+// Shapes: logits, dlogits (M, K) of Element (dlogits may be logits); targets (M,) int64 in [0, K), or `ignored`: such
+//     rows count for nothing; totals (M, 3) float: 1 where a row counts, its loss, 1 where its target is the (first)
+//     largest logit. A target outside of [0, K) makes the loss and the gradient of its row NaN: to say more would be
+//     to wait for the GPU.
 // Launch: grid ceil(M / 8), block 256: a warp a row
 // Roofline: 3 MK elements (two reads, the second from cache where a row fits, one write); memory-bound.
 // Oracle: ops/softmax_cross_entropy.py. Source: Milakov and Gimelshein 2018, "Online normalizer calculation".
@@ -15,16 +16,22 @@
 constexpr float LOWEST = -3.402823466e38f;
 
 extern "C" __global__ void __launch_bounds__(256)
-softmax_cross_entropy(const Element* logits, const long long* targets, const unsigned char* counted, float smoothing,
-                      float* losses, int* right, Element* dlogits, int m, int k) {
+softmax_cross_entropy(const Element* logits, const long long* targets, long long ignored, float smoothing,
+                      float* totals, Element* dlogits, int m, int k) {
   const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (row >= m) return;
   const Element* x = logits + (long long)row * k;
   Element* dx = dlogits + (long long)row * k;
-  if (counted && !counted[row]) {
-    for (int i = lane; i < k; i += 32) dx[i] = Convert<Element>::from(0);
-    if (lane == 0) losses[row] = 0;
-    if (lane == 0 && right) right[row] = 0;
+  const long long target = targets[row];
+  float* total = totals + 3ll * row;
+  if (target == ignored || target < 0 || target >= k) {
+    const float filling = target == ignored ? 0 : float_from_bits(0x7FC00000);
+    for (int i = lane; i < k; i += 32) dx[i] = Convert<Element>::from(filling);
+    if (lane == 0) {
+      total[0] = target != ignored;
+      total[1] = filling;
+      total[2] = 0;
+    }
     return;
   }
   float largest = LOWEST, sum = 0, plain = 0;
@@ -45,11 +52,11 @@ softmax_cross_entropy(const Element* logits, const long long* targets, const uns
   int first = largest == of_row ? at : k;
   for (int apart = 16; apart > 0; apart /= 2) first = min(first, __shfl_xor_sync(~0u, first, apart));
 
-  const int target = int(targets[row]);
   if (lane == 0) {
     const float expected = (1 - smoothing) * (to_float(x[target]) - of_row) + smoothing * (plain / k - of_row);
-    losses[row] = logf(sum) - expected;
-    if (right) right[row] = first == target;
+    total[0] = 1;
+    total[1] = logf(sum) - expected;
+    total[2] = first == target;
   }
   __syncwarp();  // x[target] has been read: dx may be x
   for (int i = lane; i < k; i += 32) {

@@ -100,6 +100,8 @@ class Arena:
     parameters : list of Parameter, in arena order
     header : (HEADER,) array of the host
         A view of ``gradients`` where these are the host's; else a copy, which ``put_header`` and ``get_header`` move.
+    on_host : bool
+        Gradients are the host's.
     on_ready : callable(Parameter) or None
         Called when the gradient of a parameter is complete for this step.
     """
@@ -160,8 +162,8 @@ class Arena:
 
     def _bind(self, values: np.ndarray, gradients: np.ndarray) -> None:
         self.values, self.gradients = values, gradients
-        self._on_host = isinstance(gradients, np.ndarray)
-        self.header = gradients[:HEADER] if self._on_host else self.device.pinned_empty((HEADER,), self.dtype)
+        self.on_host = isinstance(gradients, np.ndarray)
+        self.header = gradients[:HEADER] if self.on_host else self.device.pinned_empty((HEADER,), self.dtype)
         for p in self.parameters:
             p.data = values[p.start : p.stop].reshape(p.shape)
             p.grad = gradients[p.start : p.stop].reshape(p.shape)
@@ -170,14 +172,14 @@ class Arena:
         """Forget all gradients; the next ``microbatches`` backward passes add up to one step."""
         self._microbatches = microbatches
         self.header.fill(0)
-        if not self._on_host:
+        if not self.on_host:
             self.gradients[:HEADER].fill(0)
         for p in self.parameters:
             p._writes = 0
 
     def add_totals(self, totals: Any) -> None:
         """Add the sums that a loss gave, at the header's start; a device adds its own where they are."""
-        if self._on_host:
+        if self.on_host:
             for i, total in enumerate(totals):
                 self.header[i] += total
         else:
@@ -186,12 +188,12 @@ class Arena:
 
     def put_header(self) -> None:
         """Bring the header to where the gradients are, before its bucket goes; what the losses added is there."""
-        if not self._on_host:
+        if not self.on_host:
             self.device.compute.copy(self.gradients[TOTALS:HEADER], self.header[TOTALS:])
 
     def get_header(self) -> None:
         """Bring the header back when its bucket has come: the one time in a step that the host waits for a device."""
-        if not self._on_host:
+        if not self.on_host:
             self.device.compute.copy(self.header, self.gradients[:HEADER])
             self.device.compute.record().wait()
 

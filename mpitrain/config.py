@@ -91,8 +91,8 @@ class Parallel:
     """How the ranks work together."""
 
     all_reduce: str = "auto"
-    """How gradients are summed over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), an algorithm
-    of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
+    """How gradients are summed over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), nccl (between
+    GPUs), an algorithm of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
     shard: Literal["auto", "none", "optimizer"] = "auto"
     """Whether each rank updates, and keeps the optimizer's state of, its share of the weights only (ZeRO stage 1): auto
     does so if the ranks share the memory of one node and all-reduce is auto, too; optimizer also across nodes."""

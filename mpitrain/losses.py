@@ -39,6 +39,10 @@ class Loss(ABC):
         """Return the sums; no backward follows."""
         return self.forward(outputs, targets, saved)
 
+    def complaint(self, targets: np.ndarray, num_outputs: int) -> str:
+        """Return what is wrong with targets of the host, which ``forward`` has taken for a NaN on a GPU; else ""."""
+        return ""
+
 
 class SoftmaxCrossEntropy(Loss):
     """Cross-entropy of softmax(outputs) against integer targets.
@@ -71,6 +75,14 @@ class SoftmaxCrossEntropy(Loss):
         totals, kept = ops.cross_entropy(logits, classes, smoothing, self.ignore_index, exponentials, sums)
         saved[self] = exponentials, kept, outputs.shape
         return _totals(totals)
+
+    def complaint(self, targets: np.ndarray, num_outputs: int) -> str:
+        """Return which target no output stands for."""
+        try:
+            ops.check_classes(targets.reshape(-1), num_outputs, self.ignore_index)
+        except UserError as error:
+            return str(error)
+        return ""
 
     def backward(self, saved: Saved) -> np.ndarray:
         """Return softmax(outputs) - smoothed one-hot targets, 0 for ignored targets."""

@@ -10,6 +10,7 @@ from types import ModuleType
 from .errors import UserError
 
 VARIABLE = "MPITRAIN_CPU"
+BUILD = 2  # of kernels/cpu/kernels.h: the kernels and their arguments that this package knows
 
 
 def load(choice: str) -> tuple[ModuleType | None, str]:
@@ -31,6 +32,11 @@ def load(choice: str) -> tuple[ModuleType | None, str]:
             raise UserError(f"{VARIABLE} is {choice!r}, but the native kernels are not there ({error})") from None
         missing = "was not built: installing found no C compiler or no Python.h"
         return None, f"the extension {missing}" if "cannot import name" in str(error) else str(error)
+    if getattr(_native, "BUILD", 1) != BUILD:
+        stale = "the extension was built from other sources: run pip install again"
+        if choice:
+            raise UserError(f"{VARIABLE} is {choice!r}, but {stale}")
+        return None, stale
     if choice and not _native.use_level(choice):
         raise UserError(f"{VARIABLE} is {choice!r}, but must be one of numpy, {', '.join(_native.levels())} here")
     why = f"{VARIABLE}={choice}" if choice else "the fastest that this machine has"

@@ -4,6 +4,16 @@ from mpitrain import native
 from mpitrain.device import CPU
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--gpu",
+        nargs="?",
+        const="cuda",
+        choices=["cuda", "stand-in"],
+        help="launch the kernels of tests/kernels on this machine's GPU (or, the same way, on what stands for one)",
+    )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """One BLAS thread: fast beside other processes, and products are cut as on a rank with one core."""

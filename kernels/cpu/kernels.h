@@ -2,6 +2,9 @@
 #pragma once
 #include <stdint.h>
 
+// Counts up with each change of the table below; mpitrain/native.py takes no other build than its own.
+#define BUILD 2
+
 // One argument of a kernel as Python gave it: an array (C-contiguous) or a number. None is an array of no elements at 0.
 typedef struct {
     union {
@@ -29,6 +32,9 @@ typedef int Kernel(const Arg *a);
     K(conv2d, "ffoFiiiii", "x, w, b, y, sh, sw, ph, pw, winograd")                        \
     K(conv2d_dx, "ffFiiiii", "dy, w, dx, sh, sw, ph, pw, winograd")                       \
     K(conv2d_dw, "ffFiiiiii", "x, dy, dw, sh, sw, ph, pw, winograd, accumulate")          \
+    K(conv2d_depthwise, "ffoFiiiiii", "x, w, b, y, sh, sw, ph, pw, dh, dw")               \
+    K(conv2d_depthwise_dx, "ffFiiiiii", "dy, w, dx, sh, sw, ph, pw, dh, dw")              \
+    K(conv2d_depthwise_dw, "ffFiiiiiii", "x, dy, dw, sh, sw, ph, pw, dh, dw, accumulate") \
     K(linear, "ffoFi", "x, w, b, y, relu")                                                \
     K(linear_dw, "ffFi", "x, dy, dw, accumulate")                                         \
     K(linear_dx, "ffF", "dy, w, dx")                                                      \
@@ -42,6 +48,14 @@ typedef int Kernel(const Arg *a);
     K(cross_entropy, "flxiFFD", "logits, targets, smoothing, ignored, exponentials, sums, totals") \
     K(softmax_cross_entropy, "flxFFF", "logits, targets, smoothing, exponentials, sums, losses") \
     K(softmax_cross_entropy_dx, "Fflxp", "exponentials, sums, targets, smoothing, counted") \
+    K(layernorm, "fffxFFF", "x, w, b, eps, z, r, y")                                      \
+    K(layernorm_dw, "ffF", "dy, z, both")                                                 \
+    K(layernorm_dx, "ffffF", "dy, z, r, w, dx")                                           \
+    K(gelu, "fFF", "x, y, slope")                                                         \
+    K(gelu_tanh, "fFF", "x, y, slope")                                                    \
+    K(gelu_dx, "ffF", "slope, dy, dx")                                                    \
+    K(embedding, "lfF", "ids, table, y")                                                  \
+    K(embedding_dw, "lfF", "ids, dy, dtable")                                             \
     K(sum_of_squares, "fD", "flat, squares")                                              \
     K(sum_sources, "lliD", "sources, targets, count, squares")                            \
     K(sgd_update, "lFFlxxxi", "sources, w, v, decayed, scale, decay, momentum, nesterov") \

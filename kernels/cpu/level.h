@@ -10,10 +10,14 @@
 #include "activations.c"
 #include "product.c"
 #include "conv2d.c"
+#include "depthwise.c"
 #include "linear.c"
 #include "max_pool.c"
 #include "batchnorm.c"
 #include "softmax_cross_entropy.c"
+#include "layernorm.c"
+#include "gelu.c"
+#include "embedding.c"
 #include "update.c"
 
 const Level JOIN(level_, LEVEL) = {

@@ -180,5 +180,7 @@ static struct PyModuleDef module = {
 PyMODINIT_FUNC PyInit__native(void) {
     for (int i = NUM_LEVELS - 1; i >= 0; i--)
         if (runs_here(levels[i])) level = levels[i];
-    return PyModule_Create(&module);
+    PyObject *made = PyModule_Create(&module);
+    if (made && PyModule_AddIntConstant(made, "BUILD", BUILD)) Py_CLEAR(made);
+    return made;
 }

@@ -26,6 +26,7 @@ static struct {
 } job;
 static atomic_int wanted = 1;            // threads, with the calling one
 static int started = 1;                  // of them, made so far
+static int places = 1;                   // for pieces: as many as threads were ever wanted
 static atomic_uint number;               // of the job; a change tells threads to look for pieces
 static atomic_uint begun[MAX_THREADS];   // the last job whose piece of this place somebody has begun
 static atomic_int open_pieces, sleeping; // pieces that are not done; threads that need a wake-up
@@ -97,7 +98,8 @@ static void forget_workers(void) {
 void set_num_threads(int count) {
     static int prepared;
     if (!prepared) prepared = !pthread_atfork(0, 0, forget_workers);
-    wanted = count < 1 ? 1 : count > MAX_THREADS ? MAX_THREADS : count;
+    wanted = count < 1 ? 1 : MIN(count, MAX_THREADS);
+    if (places < wanted) places = wanted;
 }
 
 int num_threads(void) {
@@ -112,7 +114,9 @@ static int pieces_of(long count, double work) {
 // Tell the threads of a new job; those that sleep only if it takes longer than waking them
 static void publish(double work) {
     const unsigned now = atomic_load(&number) + 1;
-    for (int place = 0; place < wanted; place++) atomic_store(&begun[place], place < job.pieces ? now - 1 : now);
+    // all places, so that none is left from a job of more threads
+    for (int place = 0; place < places; place++)
+        atomic_store_explicit(&begun[place], place < job.pieces ? now - 1 : now, memory_order_relaxed);
     atomic_store(&open_pieces, job.pieces);
     atomic_store(&number, now);
     if (work > WORTH_WAKING && atomic_load(&sleeping)) {

@@ -26,6 +26,8 @@ class EvaluateOptions:
     """Weights of the last epoch, or of the epoch with the best test score."""
     split: Literal["test", "train"] = "test"
     """Samples to score."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where, as in train --device."""
     json: bool = False
     """Print the scores as JSON."""
 
@@ -39,18 +41,21 @@ def parse(argv: list[str], speaks: bool) -> "Job":
 
 def evaluate(options: EvaluateOptions, world: "World") -> int:
     """Score one split with all ranks and print it (rank 0)."""
+    from ..config import Compute, Config
     from ..device import CPU
+    from ..training.devices import take_device
     from ..training.evaluation import Evaluator
     from ..training.finished import open_finished
     from ..training.progress import show_scores
     from ..training.scoring import make_scoring
 
     CPU.use_threads(world.cores)
+    device = take_device(Config(compute=Compute(device=options.device)), world)
     with world.together():
-        run = open_finished(options.directory, options.weights)
+        run = open_finished(options.directory, options.weights, device)
         dataset = run.open_dataset(options.data)
     split = getattr(dataset, options.split)
-    evaluator = Evaluator(run.model, world, run.normalizer, run.target_normalizer)
+    evaluator = Evaluator(run.model, world, run.normalizer, run.target_normalizer, device)
     scoring = make_scoring(run.loss, run.target_normalizer, run.num_outputs)
     scores = evaluator.scores(split, scoring)
     if world.rank == 0:

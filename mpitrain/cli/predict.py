@@ -30,6 +30,8 @@ class PredictOptions:
     """File to write: .csv (a line a sample) or .npz (arrays)."""
     weights: Literal["last", "best"] = "last"
     """Weights of the last epoch, or of the epoch with the best test score."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where, as in train --device."""
 
 
 def parse(argv: list[str], speaks: bool) -> "Job":
@@ -45,18 +47,21 @@ def predict(options: PredictOptions, world: "World") -> int:
     """Compute the outputs with all ranks and write them (rank 0)."""
     import numpy as np
 
+    from ..config import Compute, Config
     from ..data.sampler import share
     from ..device import CPU
+    from ..training.devices import take_device
     from ..training.evaluation import Evaluator
     from ..training.finished import open_finished
 
     CPU.use_threads(world.cores)
+    device = take_device(Config(compute=Compute(device=options.device)), world)
     with world.together():
-        run = open_finished(options.directory, options.weights)
+        run = open_finished(options.directory, options.weights, device)
         features = run.open_features(options.data)
-    evaluator = Evaluator(run.model, world, run.normalizer, run.target_normalizer)
+    evaluator = Evaluator(run.model, world, run.normalizer, run.target_normalizer, device)
     rows = share(len(features.x), world.rank, world.size)
-    mine = [outputs.copy() for _, outputs in evaluator.outputs(features.x, rows)]
+    mine = [device.to_host(outputs).copy() for _, outputs in evaluator.outputs(features.x, rows)]
     parts = world.all_gather(np.concatenate(mine) if mine else np.empty((0, run.num_outputs), np.float32))
     with world.together():
         if world.rank == 0:

@@ -90,7 +90,9 @@ class Plan:
         self._own = [] if self.result is buffer else [(self.result[own], buffer[own])]
         piece = max(1, max_message_bytes // buffer.itemsize)
         is_barrier = algorithm.collective == "barrier"
-        cut = Cut(comm, memory, steps, OPERATORS[op], staging, tag, piece, even_if_empty=is_barrier)
+        cut = Cut(
+            comm, memory, steps, staging.combines_by(OPERATORS[op]), staging, tag, piece, even_if_empty=is_barrier
+        )
         self._rounds: list[Round] = []
         for step in steps:
             made = Round(cut, step, len(self._rounds))

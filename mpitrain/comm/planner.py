@@ -11,6 +11,7 @@ from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
 from .auto import Auto
 from .native import NativePlan
+from .nccl import Group, NcclPlan, make_group
 from .place import Place
 from .plan import Plan, Request
 from .progress import Driver
@@ -18,6 +19,7 @@ from .sharing import Sharing
 from .staging import HOST, Staging
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
+NCCL = "nccl"  # between GPUs only
 DEVICE_RING_BYTES = 1 << 20  # from here on the ring sums a device's buffers; below, fewer rounds count for more
 CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
 
@@ -50,6 +52,7 @@ class Planner:
         self._checked: set[str] = set()
         self._next_tag = 0
         self._staging = HOST
+        self._group: Group | None = None  # of NCCL, made when it is first asked for
         self.has_devices = self.mixed = False
         self._direct = True
 
@@ -60,6 +63,8 @@ class Planner:
 
     def all_reduce(self, buffer: Any, algorithm: str, op: str) -> Request:
         """Return the request for an all-reduce by one of ``ALL_REDUCE_NAMES`` or a user's own, which was checked."""
+        if algorithm == NCCL:
+            return self._nccl(buffer, op)
         if self.has_devices:
             algorithm = self._for_device(algorithm, buffer.nbytes)
         if algorithm == "auto":
@@ -74,6 +79,13 @@ class Planner:
             native = NativePlan(self._comm, buffer, op=op, staging=staging, yield_cpu=self._crowded)
             return self._driven(native, buffer)
         return self.driven(algorithm, buffer, op)
+
+    def _nccl(self, buffer: Any, op: str) -> Request:
+        if op != "sum":
+            raise UserError(f"nccl all-reduce has no operator {op!r} here; it has sum")
+        if self._group is None:
+            self._group = make_group(self._comm, getattr(self._staging_of(buffer), "device", None))
+        return NcclPlan(self._group, self._comm.size, buffer)
 
     def driven(self, algorithm: str, buffer: Any, op: str = "sum") -> Request:
         """Return the schedule's request, in the hands of the thread for messages if there is one."""
@@ -92,7 +104,7 @@ class Planner:
 
     def use_staging(self, staging: Staging) -> None:
         """Say how plans get at this rank's buffers if they are not NumPy arrays."""
-        self._staging = staging
+        self._staging, self._group = staging, None
         kinds = self._comm.allgather((staging.queued, staging.direct))
         self.has_devices = any(queued for queued, _ in kinds)
         self.mixed = len({queued for queued, _ in kinds}) > 1
@@ -112,10 +124,10 @@ class Planner:
 
     def check_name(self, algorithm: str) -> None:
         """Raise a UserError if there is no such all-reduce, or if it is wrong (rank 0 checks a user's own)."""
-        if algorithm in ALL_REDUCE_NAMES or algorithm in self._checked:
+        if algorithm in (*ALL_REDUCE_NAMES, NCCL) or algorithm in self._checked:
             return
         if ":" not in algorithm:
-            raise UserError(f"there is no all-reduce {algorithm!r}; there are {', '.join(ALL_REDUCE_NAMES)}")
+            raise UserError(f"there is no all-reduce {algorithm!r}; there are {', '.join((*ALL_REDUCE_NAMES, NCCL))}")
         found = find(algorithm)
         if found.collective != "all_reduce":
             raise UserError(f"{algorithm} is of {found.collective}, not an all-reduce")

@@ -44,6 +44,10 @@ class Staging:
     direct = True
     queued = False
 
+    def combines_by(self, operator: Any) -> Any:
+        """Return what combines two arrays in place of ``operator`` (of ``OPERATORS``)."""
+        return operator
+
     def memory(self, num_elements: int, like: Any) -> Any:
         """Return memory that messages leave from or land in."""
         return np.empty_like(like, shape=num_elements)
@@ -61,12 +65,23 @@ class Staging:
 
 
 class DirectStaging(Staging):
-    """Arrays of a GPU that MPI reads and writes where they lie."""
+    """Arrays of a GPU that MPI reads and writes where they lie.
+
+    Parameters
+    ----------
+    device : DeviceMemory
+    combine : callable(operator) -> operator, optional
+        Names the kernel that stands for an operator.
+    """
 
     queued = True
 
-    def __init__(self, device: DeviceMemory):
-        self.device = device
+    def __init__(self, device: DeviceMemory, combine: Any = None):
+        self.device, self._combine = device, combine
+
+    def combines_by(self, operator: Any) -> Any:
+        """Return the device's own kernel, if there is one."""
+        return operator if self._combine is None else self._combine(operator)
 
     def ready(self) -> None:
         """Wait for the device's queue."""

@@ -2,7 +2,7 @@
 
 ``cpu.py`` is the product and the oracle, ``cuda.py`` offers the same over CuPy, ``sight.py`` is what a rank finds out
 about its node's GPUs, ``choose.py`` decides who takes which, ``tensor_map.py`` describes matrices to a copy engine,
-``cublas.py`` is what products are measured against.
+``cublas.py`` and ``nccl.py`` are what ours is measured against.
 """
 
 from .choose import Place, Sight, assign, notes

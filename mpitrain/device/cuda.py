@@ -1,6 +1,8 @@
 """A GPU: arrays are CuPy's, kernels are ours. Imported only where a GPU was found. It has never run on one yet."""
 
+import importlib
 import math
+import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,8 @@ class CudaDevice(Device):
         Multiprocessors (SM).
     clock_hz : float
         Their highest clock.
+    identity : str
+        Host and bus address: two ranks of the same identity share a GPU.
     """
 
     xp = cupy
@@ -94,6 +98,7 @@ class CudaDevice(Device):
         self.clock_hz = 1e3 * int(properties["clockRate"])
         capability = int(cupy.cuda.Device(number).compute_capability)
         self.arch = f"sm_{capability}{'a' * (capability >= 90)}"
+        self.identity = f"{platform.node()} {cupy.cuda.Device(number).pci_bus_id}"
         stream = cupy.cuda.Stream(non_blocking=True)
         stream.use()
         self.compute = CudaStream(stream)
@@ -131,6 +136,14 @@ class CudaDevice(Device):
         if shared_bytes > STATIC_SHARED_BYTES:
             function.max_dynamic_shared_size_bytes = shared_bytes
         return function
+
+    def make_group_id(self) -> Any:
+        """Return what all ranks of a new group of NCCL must be given."""
+        return importlib.import_module(".nccl", __package__).make_id()
+
+    def make_group(self, unique_id: Any, size: int, rank: int) -> Any:
+        """Return the group of all ranks, who make it together."""
+        return importlib.import_module(".nccl", __package__).NcclGroup(self, unique_id, size, rank)
 
     def tensor_map(self, planned: TensorMap) -> np.ndarray:
         """Return ``planned`` as kernels take it."""

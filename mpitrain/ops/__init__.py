@@ -8,17 +8,19 @@ from .conv2d_columns import Columns
 from .dispatch import OPS
 from .dropout import dropout_mask
 from .embedding import embedding, embedding_dw
-from .gelu import gelu, gelu_tanh
+from .gelu import gelu, gelu_dx, gelu_tanh
 from .layernorm import layernorm, layernorm_dw, layernorm_dx
 from .linear import column_sum, linear, linear_dw, linear_dx
 from .mse import squared_error, squared_error_dx
 from .pool import global_mean, global_mean_dx, max_pool, max_pool_dx, max_pool_winner, mean_pool, mean_pool_dx
 from .softmax_cross_entropy import (
+    check_classes,
     cross_entropy,
     cross_entropy_dx,
     softmax_cross_entropy,
     softmax_cross_entropy_dx,
 )
+from .square_sums import square_sums
 
 __all__ = [
     "OPS",
@@ -30,6 +32,7 @@ __all__ = [
     "batchnorm_dx",
     "batchnorm_statistics",
     "batchnorm_sums",
+    "check_classes",
     "column_sum",
     "conv2d",
     "conv2d_db",
@@ -42,6 +45,7 @@ __all__ = [
     "embedding",
     "embedding_dw",
     "gelu",
+    "gelu_dx",
     "gelu_tanh",
     "global_mean",
     "global_mean_dx",
@@ -66,6 +70,7 @@ __all__ = [
     "silu_dx",
     "softmax_cross_entropy",
     "softmax_cross_entropy_dx",
+    "square_sums",
     "squared_error",
     "squared_error_dx",
     "tanh",

@@ -37,7 +37,8 @@ class Conv2dPlan:
         dx. When ``flipped``, dx is itself a convolution, of dy with the weights turned by 180 degrees and their
         channels swapped (stride 1 only); otherwise what was gathered from pixels is added back to them.
     native : tuple of int or None
-        What the native kernels are told: stride, padding, and 1 for Winograd; None if they do not cover the window.
+        What the native kernels are told: stride, padding, and 1 for Winograd (if depthwise, dilation instead);
+        None if they do not cover the window.
     """
 
     ahead: Columns | Winograd | Depthwise
@@ -50,6 +51,11 @@ class Conv2dPlan:
     def output(self) -> Pair:
         """(OH, OW)."""
         return self.ahead.output
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each channel has a kernel of its own."""
+        return isinstance(self.ahead, Depthwise)
 
 
 @op
@@ -79,6 +85,8 @@ def conv2d_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, plan: Conv2dPlan, b
 def plan_conv2d(window: Window, size: Pair, groups: int, channels: int, num_outputs: int) -> Conv2dPlan:
     """Return the cheapest way to compute a convolution of images of ``size`` (H, W)."""
     plan = _plan_numpy(window, size, groups, channels, num_outputs)
+    if plan.depthwise:
+        return replace(plan, native=(*window.stride, *window.padding, *window.dilation))
     if groups == 1 and window.dilation == (1, 1):
         return replace(plan, native=(*window.stride, *window.padding, _native_winograd(window, channels, num_outputs)))
     return plan

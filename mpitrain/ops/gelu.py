@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .dispatch import op
+
 BLOCK = 8192
 INNER = 0.34
 COEFFICIENTS = (
@@ -37,6 +39,7 @@ def half_erfc(z: np.ndarray, gauss: np.ndarray, out: np.ndarray, t: np.ndarray) 
     np.multiply(out, gauss, out=out)
 
 
+@op
 def gelu(x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> None:
     """Write y = x Phi(x) and its slope."""
     scratch = np.empty((3, BLOCK), x.dtype, like=x)
@@ -44,11 +47,18 @@ def gelu(x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> None:
         _gelu(*block, *scratch[:, : block[0].size])
 
 
+@op
 def gelu_tanh(x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> None:
     """Write y = x phi and its slope, with phi = (1 + tanh(a (x + b x^3))) / 2 in place of Phi."""
     scratch = np.empty((2, BLOCK), x.dtype, like=x)
     for block in _blocks(x, y, slope):
         _gelu_tanh(*block, *scratch[:, : block[0].size])
+
+
+@op
+def gelu_dx(slope: np.ndarray, dy: np.ndarray, dx: np.ndarray) -> None:
+    """Write dx = dy y'; dx may be dy."""
+    np.multiply(dy, slope, out=dx)
 
 
 def _gelu(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import native
-from . import activations, batchnorm, conv2d, linear, pool, softmax_cross_entropy, update
+from . import activations, batchnorm, conv2d, embedding, gelu, layernorm, linear, pool, softmax_cross_entropy, update
 from .product import Buffer
 from .window import Window
 
@@ -21,17 +21,25 @@ NOTHING = np.empty(0, np.float32)
 def _conv2d(
     x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, plan: conv2d.Conv2dPlan, buffer: Buffer
 ) -> bool:
-    return plan.native is not None and C.conv2d(x, w, b, y, *plan.native)
+    kernel = C.conv2d_depthwise if plan.depthwise else C.conv2d
+    return plan.native is not None and kernel(x, w, b, y, *plan.native)
 
 
 def _conv2d_dw(
     x: np.ndarray, dy: np.ndarray, dw: np.ndarray, plan: conv2d.Conv2dPlan, accumulate: bool, buffer: Buffer
 ) -> bool:
-    return plan.native is not None and C.conv2d_dw(x, dy, dw, *plan.native, accumulate)
+    kernel = C.conv2d_depthwise_dw if plan.depthwise else C.conv2d_dw
+    return plan.native is not None and kernel(x, dy, dw, *plan.native, accumulate)
 
 
 def _conv2d_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, plan: conv2d.Conv2dPlan, buffer: Buffer) -> bool:
-    return plan.native is not None and C.conv2d_dx(dy, w, dx, *plan.native)
+    kernel = C.conv2d_depthwise_dx if plan.depthwise else C.conv2d_dx
+    return plan.native is not None and kernel(dy, w, dx, *plan.native)
+
+
+def _layernorm_dw(dy: np.ndarray, z: np.ndarray) -> np.ndarray | bool:
+    both = np.empty((2, dy.shape[1]), np.float32)
+    return both if C.layernorm_dw(dy, z, both) else False
 
 
 def _max_pool_winner(
@@ -118,6 +126,14 @@ if C is not None:
     conv2d.conv2d.native(_conv2d)
     conv2d.conv2d_dw.native(_conv2d_dw)
     conv2d.conv2d_dx.native(_conv2d_dx)
+    embedding.embedding.native(C.embedding)
+    embedding.embedding_dw.native(_without_buffer(C.embedding_dw))
+    gelu.gelu.native(C.gelu)
+    gelu.gelu_tanh.native(C.gelu_tanh)
+    gelu.gelu_dx.native(C.gelu_dx)
+    layernorm.layernorm.native(C.layernorm)
+    layernorm.layernorm_dw.native(_layernorm_dw)
+    layernorm.layernorm_dx.native(C.layernorm_dx)
     linear.linear.native(_linear)
     linear.linear_dw.native(_linear_dw)
     linear.linear_dx.native(C.linear_dx)

@@ -29,7 +29,7 @@ def cross_entropy(
     UserError
         If a target lies outside of [0, K).
     """
-    targets, counted = _classes(targets, logits.shape[-1], ignored)
+    targets, counted = check_classes(targets, logits.shape[-1], ignored)
     sums = sums.reshape(-1)[: len(targets)].reshape(-1, 1)
     losses = softmax_cross_entropy(logits, targets, smoothing, exponentials, sums)
     right = logits.argmax(axis=1) == targets
@@ -75,7 +75,7 @@ def softmax_cross_entropy_dx(
         exponentials *= counted[:, None]
 
 
-def _classes(targets: np.ndarray, num_classes: int, ignored: int) -> tuple[np.ndarray, np.ndarray | None]:
+def check_classes(targets: np.ndarray, num_classes: int, ignored: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Return targets that are all in [0, K), and which of them count (None for all)."""
     low, high = targets.min(initial=0), targets.max(initial=0)
     if low >= 0 and high < num_classes and ignored < 0:

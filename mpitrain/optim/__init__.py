@@ -3,7 +3,7 @@
 from ..ops.update import sum_of_squares
 from .adam import Adam, AdamW
 from .base import BLOCK, Optimizer, Share
-from .clip import clip_factor, global_norm
+from .clip import QueuedNorm, clip_factor, global_norm
 from .lars import LARS
 from .schedules import Schedule, schedule
 from .sgd import SGD
@@ -15,6 +15,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Optimizer",
+    "QueuedNorm",
     "Schedule",
     "Share",
     "clip_factor",

@@ -2,13 +2,34 @@
 
 import math
 
+from .. import ops
 from ..arena import HEADER, Arena
 from ..ops.update import sum_of_squares
+
+PARTS = 256  # blocks that sum squares: enough to read a GPU's memory at full speed
 
 
 def global_norm(arena: Arena) -> float:
     """Return the Euclidean norm of all gradients in the arena (header excluded)."""
     return math.sqrt(sum_of_squares(arena.gradients[HEADER:]))
+
+
+class QueuedNorm:
+    """The norm of the gradients of a device: queued when they are summed, read when the device is waited for anyway."""
+
+    def __init__(self, arena: Arena):
+        self._arena = arena
+        self._parts = arena.device.zeros((PARTS,))
+        self._read = arena.device.pinned_empty((PARTS,))
+
+    def queue(self) -> None:
+        """Queue the sums of squares, and their way to the host."""
+        ops.square_sums(self._arena.gradients[HEADER:], self._parts)
+        self._arena.device.copy_to_host(self._read, self._parts)
+
+    def value(self) -> float:
+        """Return the norm; the device has been waited for since ``queue``."""
+        return math.sqrt(math.fsum(map(float, self._read)))
 
 
 def clip_factor(norm: float, max_norm: float) -> float:

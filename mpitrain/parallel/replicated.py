@@ -4,7 +4,7 @@ import numpy as np
 
 from ..arena import Arena, Parameter
 from ..comm.world import World
-from ..optim import Optimizer, global_norm
+from ..optim import Optimizer, QueuedNorm, global_norm
 from .buckets import InOrder, cut_buckets, name_bucket
 
 
@@ -41,6 +41,7 @@ class Replicated:
             world.plan_all_reduce(s, name, what=what) for s, name, what in zip(slices, names, whats, strict=True)
         ]
         self.algorithms = [plan.algorithm for plan in self._plans]
+        self._queued_norm = None if arena.on_host else QueuedNorm(arena)
         self._in_order = InOrder(self.buckets, self._plans, arena.put_header)
 
     @property
@@ -64,10 +65,12 @@ class Replicated:
     def finish(self) -> None:
         """Return when all sums are there."""
         self._in_order.finish()
+        if self._queued_norm is not None:
+            self._queued_norm.queue()
 
     def norm(self) -> float:
-        """Return the norm of the summed gradients."""
-        return global_norm(self._arena)
+        """Return the norm of the summed gradients; that of a device came with the arena's header."""
+        return global_norm(self._arena) if self._queued_norm is None else self._queued_norm.value()
 
     def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
         """Update all weights."""

@@ -45,9 +45,11 @@ def find_culprit(
             for batch in microbatches:
                 search.batch = batch
                 search.look(-1, "the samples themselves hold", batch.x)
-                search.look(-1, "their targets hold", device_of(batch.y).to_host(batch.y).astype(np.float64))
+                targets = device_of(batch.y).to_host(batch.y)
+                search.look(-1, "their targets hold", targets.astype(np.float64))
                 saved.first = batch.first
                 outputs = model.forward(batch.x, saved)
+                search.complain(loss.complaint(targets, outputs.shape[-1]))
                 totals = loss.forward(outputs, batch.y, saved)
                 _, summed, _ = arena.device.to_host(totals)
                 search.look(search.num_layers, "the loss is", np.full(len(batch), summed))
@@ -77,6 +79,11 @@ class _Search:
         assert self.batch is not None
         samples = self.batch.indices[bad] if len(bad) == len(self.batch) else self.batch.indices
         self.found = Finding(order, self._rank, f"on rank {self._rank} {what} {value} for {_say_samples(samples)}")
+
+    def complain(self, text: str) -> None:
+        """Note what is wrong with targets, before anything that follows from it."""
+        if text:
+            self.found = Finding(-1, self._rank, f"on rank {self._rank} {text}")
 
     def gradient(self, p: Parameter) -> None:
         """Note the gradient of ``p`` if it is the first that is not finite."""

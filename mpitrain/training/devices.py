@@ -1,6 +1,8 @@
 """A device for each rank, decided by all of them together."""
 
-from ..comm.staging import HOST, HostStaging
+from .. import ops
+from ..comm.direct import is_direct
+from ..comm.staging import HOST, DirectStaging, HostStaging
 from ..comm.world import World
 from ..config import Config
 from ..device import CPU, Device, assign, look, notes, open_device
@@ -33,4 +35,8 @@ def take_device(config: Config, world: World) -> Device:
 
 def use_device(device: Device, world: World) -> None:
     """Tell ``world`` that this rank's gradients are on ``device``; all ranks call it together."""
-    world.use_staging(HOST if device is CPU else HostStaging(device))
+    if device is CPU:
+        world.use_staging(HOST)
+        return
+    direct = is_direct(world.mpi_version, device)
+    world.use_staging((DirectStaging if direct else HostStaging)(device, ops.cuda.elementwise.combine))

@@ -9,6 +9,7 @@ from ..config import Config
 from ..config_file import read_config
 from ..data.dataset import Dataset, Features
 from ..data.sources import open_dataset, open_features
+from ..device import CPU, Device
 from ..errors import UserError
 from ..layers import Layer
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
@@ -25,9 +26,11 @@ class Finished:
     config : Config
     path : Path
         The weights file.
+    device : Device
+        Where the model computes.
     """
 
-    def __init__(self, config: Config, path: Path):
+    def __init__(self, config: Config, path: Path, device: Device = CPU):
         self._config, self._path = config, path
         self._facts = facts = read_facts(path)
         try:
@@ -44,7 +47,7 @@ class Finished:
             ) from None
         self.loss: Loss = MSE() if regression else SoftmaxCrossEntropy(config.optimizer.label_smoothing)
         check_weights(path, self.model)
-        load_weights(path, Arena(self.model.named_parameters(), self.model.named_states()))
+        load_weights(path, Arena(self.model.named_parameters(), self.model.named_states(), device=device))
 
     def open_dataset(self, source: str = "") -> Dataset:
         """Return the run's own dataset, or that of ``source``.
@@ -91,7 +94,7 @@ class Finished:
             raise UserError(f"samples of {name} have shape {shape}, but the model was trained on {self.input_shape}")
 
 
-def open_finished(directory: Path, weights: str) -> Finished:
+def open_finished(directory: Path, weights: str, device: Device = CPU) -> Finished:
     """Open the ``weights`` (last or best) of the run in ``directory``.
 
     Raises
@@ -101,4 +104,4 @@ def open_finished(directory: Path, weights: str) -> Finished:
     """
     if not (directory / CONFIG).is_file():
         raise UserError(f"{directory} is no run directory: it has no {CONFIG}")
-    return Finished(read_config(directory / CONFIG), directory / {"last": LAST, "best": BEST}[weights])
+    return Finished(read_config(directory / CONFIG), directory / {"last": LAST, "best": BEST}[weights], device)

@@ -62,7 +62,7 @@ def load_weights(path: Path, arena: Arena) -> None:
     """Fill ``arena`` from ``path``, whose tensors are those of its model (``check_weights``)."""
     with _opened(path) as file:
         for name, view in arena.named_tensors().items():
-            view[...] = file.get_tensor(name)
+            view[...] = arena.device.from_host(file.get_tensor(name))
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:

@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
+LAYERS = ("conv3x3", "depthwise3x3", "layernorm", "gelu")  # alone: forward and backward
+
 
 class Case(NamedTuple):
-    """A network, its input, the global batch, how many ranks share it, and the threads of each."""
+    """A network or a layer, its input, the global batch, how many ranks share it, and the threads of each."""
 
     model: str
     input_shape: tuple[int, ...]
@@ -14,8 +16,8 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The network and the batch, as in mlp-64; of a lone convolution also its channels and image."""
-        if self.model == "conv3x3":
+        """The network and the batch, as in mlp-64; of a layer on images also their channels and size."""
+        if len(self.input_shape) == 3 and self.model in LAYERS:
             return f"{self.model} {self.input_shape[2]}@{self.input_shape[0]}x{self.input_shape[1]}-{self.batch}"
         return f"{self.model}-{self.batch}"
 
@@ -36,11 +38,14 @@ _STEPS = (
     ("conv3x3", (32, 32, 64), 32),
     ("conv3x3", (16, 16, 128), 32),
     ("conv3x3", (8, 8, 256), 32),
+    ("depthwise3x3", (16, 16, 128), 64),
+    ("layernorm", (256,), 4096),
+    ("gelu", (1024,), 1024),
 )
 CASES = [
     Case(*step, ranks, threads)
     for ranks, threads in ((1, 1), (1, 2), (2, 1))
     for step in _STEPS
-    if ranks == 1 or step[0] != "conv3x3"
+    if ranks == 1 or step[0] not in LAYERS
 ]
 NUM_CLASSES = 10

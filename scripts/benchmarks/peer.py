@@ -39,18 +39,29 @@ def make_step(case: Case, x: np.ndarray, y: np.ndarray, setting: tuple[str, str]
     return step
 
 
-def make_convolution(x: np.ndarray, dy: np.ndarray, setting: tuple[str, str]) -> Step:
-    """Return forward and backward (dx and dw) of a 3x3 convolution with as many outputs as channels."""
-    chosen = torch.channels_last if setting[0] == "channels_last" else torch.contiguous_format
-    layer = nn.Conv2d(x.shape[3], x.shape[3], 3, padding=1, bias=False).to(memory_format=chosen)
-    inputs, slope = (torch.from_numpy(a).permute(0, 3, 1, 2).contiguous(memory_format=chosen) for a in (x, dy))
+def make_layer_step(name: str, x: np.ndarray, dy: np.ndarray, setting: tuple[str, str]) -> Step:
+    """Return forward and backward (dx and dw) of a layer that has as many outputs as channels, x with channels last."""
+    layer, inputs, slope = _layer(name, x.shape[-1]), torch.from_numpy(x), torch.from_numpy(dy)
+    if x.ndim == 4:
+        chosen = torch.channels_last if setting[0] == "channels_last" else torch.contiguous_format
+        layer = layer.to(memory_format=chosen)
+        inputs, slope = (a.permute(0, 3, 1, 2).contiguous(memory_format=chosen) for a in (inputs, slope))
     inputs.requires_grad_()
 
     def step() -> None:
-        inputs.grad = layer.weight.grad = None
+        inputs.grad = None
+        layer.zero_grad()
         layer(inputs).backward(slope)
 
     return step
+
+
+def _layer(name: str, size: int) -> nn.Module:
+    if name == "layernorm":
+        return nn.LayerNorm(size)
+    if name == "gelu":
+        return nn.GELU()
+    return nn.Conv2d(size, size, 3, padding=1, bias=False, groups=size if name == "depthwise3x3" else 1)
 
 
 def join(rank: int, size: int, folder: str) -> None:

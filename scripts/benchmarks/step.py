@@ -1,7 +1,7 @@
 """Compare a training step (forward, backward, gradient sum, SGD with momentum) with PyTorch's on the CPU.
 
 Each case runs in a job of its own; blocks of our steps and of PyTorch's alternate in it, and the medians are compared.
-Lone convolutions are forward and backward, without an optimizer. The ratio is ours / PyTorch's: below 1 we are faster.
+Lone layers are forward and backward, without an optimizer. The ratio is ours / PyTorch's: below 1 we are faster.
 
     scripts/bench step [--only TEXT] [--repeat N] [--json FILE]
 """

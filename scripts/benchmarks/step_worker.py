@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import peer
 import torch
-from cases import CASES, NUM_CLASSES, Case
+from cases import CASES, LAYERS, NUM_CLASSES, Case
 
 from mpitrain import models, ops
 from mpitrain.arena import Arena
 from mpitrain.comm.world import World
 from mpitrain.data.sampler import share
 from mpitrain.device import CPU
-from mpitrain.layers import Conv2d
+from mpitrain.layers import GELU, Conv2d, LayerNorm
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import SGD
 from mpitrain.parallel.data import DataParallel
@@ -39,7 +39,7 @@ def main() -> None:
     mine = share(case.batch, world.rank, world.size)
     x = rng.standard_normal((case.batch, *case.input_shape), np.float32)[mine]
     y = rng.integers(0, NUM_CLASSES, case.batch)[mine]
-    ours = our_convolution(x) if case.model == "conv3x3" else our_step(case, x, y, world)
+    ours = our_layer(case.model, x) if case.model in LAYERS else our_step(case, x, y, world)
     setting, theirs = best_peer(case, x, y, world)
     ours_ms, peer_ms = 1e3 * np.median(interleaved([ours, theirs], repeat, world, case.threads), axis=1)
     if world.rank == 0:
@@ -74,14 +74,22 @@ def our_step(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> Callable
     return step
 
 
-def our_convolution(x: np.ndarray) -> Callable[[], None]:
-    """Return forward and backward (dx and dw) of a 3x3 convolution with as many outputs as channels."""
-    layer, saved = Conv2d(x.shape[3], x.shape[3], 3, padding=1, bias=False), Saved()
-    arena, dy = Arena(layer.named_parameters()), np.ones_like(x)
+def our_layer(model: str, x: np.ndarray) -> Callable[[], None]:
+    """Return forward and backward (dx and dw) of a layer that has as many outputs as channels."""
+    size = x.shape[-1]
+    make = {
+        "conv3x3": lambda: Conv2d(size, size, 3, padding=1, bias=False),
+        "depthwise3x3": lambda: Conv2d(size, size, 3, padding=1, groups=size, bias=False),
+        "layernorm": lambda: LayerNorm(size),
+        "gelu": GELU,
+    }
+    layer, saved = make[model](), Saved()
+    arena, ones, dy = Arena(layer.named_parameters()), np.ones_like(x), np.empty_like(x)
 
     def step() -> None:
         arena.begin_step()
         layer.forward(x, saved)
+        np.copyto(dy, ones)  # a layer may write over dy
         layer.backward(dy, saved)
 
     return step
@@ -100,9 +108,9 @@ def peak_gflops() -> float:
 
 def best_peer(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> tuple[tuple[str, str], Callable[[], object]]:
     """Return PyTorch's fastest setting and its step: the same on all ranks, since the slowest one's times count."""
-    if case.model == "conv3x3":
-        settings = peer.SETTINGS[::2]
-        steps = [peer.make_convolution(x, np.ones_like(x), setting) for setting in settings]
+    if case.model in LAYERS:
+        settings = peer.SETTINGS[::2] if x.ndim == 4 else peer.SETTINGS[:1]
+        steps = [peer.make_layer_step(case.model, x, np.ones_like(x), setting) for setting in settings]
     else:
         settings = peer.SETTINGS if x.ndim == 4 else peer.SETTINGS[:2]
         steps = [peer.make_step(case, x, y, setting) for setting in settings]

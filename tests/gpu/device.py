@@ -166,7 +166,7 @@ class ShimDevice(Device):
 
     def load(self, kernel, cubin, shared_bytes):
         assert kernel.fits(self.arch), f"{kernel} was launched on {self.arch}"
-        return kernel.name, cpu.build(kernel.file, **dict(kernel.macros))
+        return kernel.name, cpu.build_here(kernel.file, **dict(kernel.macros))
 
     def tensor_map(self, planned):
         return gemm.shim_map(

@@ -36,6 +36,8 @@ BOUNDS = [
     "--param=asan-instrumentation-with-call-threshold=0",
 ]
 
+elsewhere: Callable[..., "Kernels"] | None = None  # what builds in place of g++ (conftest.py, --gpu)
+
 needs_gxx = pytest.mark.skipif(COMPILER is None, reason="there is no g++ here to build the kernels for the CPU")
 
 
@@ -66,8 +68,12 @@ class Kernels:
         arguments: Sequence[np.ndarray],
         seed: int = 0,
         shared_bytes: int = 0,
+        memory: Sequence[np.ndarray] = (),
     ) -> None:
-        """Run a kernel. An argument is a 0-d array or a record (by value), or any other array (its address)."""
+        """Run a kernel. An argument is a 0-d array or a record (by value), or any other array (its address).
+
+        ``memory`` are the arrays to which records point: for a GPU, where addresses are others (card.py).
+        """
         values = [a if a.ndim == 0 else np.array(a.ctypes.data, np.uint64) for a in arguments]
         pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
         error = ctypes.create_string_buffer(400)
@@ -87,8 +93,17 @@ class Kernels:
 def build(name: str, edit: Callable[[str], str] | None = None, *, folder: Path = KERNELS, **macros: int) -> Kernels:
     """Build folder/name, its text changed by ``edit`` first; under MPITRAIN_ASAN=1 with bounds checks.
 
-    What is edited has the headers of common/ in it, so that they can be changed too.
+    What is edited has the headers of common/ in it, so that they can be changed too. With --gpu, card.py builds.
     """
+    if elsewhere is not None and edit is None:
+        return elsewhere(name, folder=folder, **macros)
+    return build_here(name, edit, folder=folder, **macros)
+
+
+def build_here(
+    name: str, edit: Callable[[str], str] | None = None, *, folder: Path = KERNELS, **macros: int
+) -> Kernels:
+    """Build for the CPU, whatever the options of the tests."""
     text = (folder / name).read_text()
     if edit is not None:
         text = _with_headers(text, set())

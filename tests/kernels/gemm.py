@@ -233,6 +233,12 @@ class Product:
         return np.float64(from_bf16(to_bf16(drawn)) if as_bf16 else drawn)
 
     @property
+    def memory(self) -> list[np.ndarray]:
+        """The arrays to which the record points."""
+        buffers = (self.a, self.b, self.c, self.out, self.pre, self.column_sums, self.partials)
+        return [self.bias, *(buffer.values for buffer in buffers)]
+
+    @property
     def keeps_pre(self) -> bool:
         return self.case.keep_pre and self.variant.epilogue in ACTIVATIONS
 
@@ -293,6 +299,7 @@ def launch_tiles(kernels: Kernels, variant: Variant, case: Case, product: Produc
         block=(tile_m // kernels.macro("WARP_M") * (tile_n // kernels.macro("WARP_N")) * 32, 1, 1),
         shared_bytes=kernels.macro("STAGES") * (tile_m + tile_n) * 128 if variant.kernel == "gemm_mma" else 0,
         arguments=[product.arguments()],
+        memory=product.memory,
         seed=case.seed,
     )
 
@@ -336,6 +343,7 @@ def launch_persistent(kernels: Kernels, variant: Variant, case: Case, product: P
         block=(384, 1, 1),
         shared_bytes=stages * (tile_m + tile_n) * 128 + stages * 16 + 1024,
         arguments=[a_map, b_map, product.arguments()],
+        memory=product.memory,
         seed=case.seed,
     )
 
@@ -344,7 +352,5 @@ def sum_parts(variant: Variant, case: Case, product: Product) -> None:
     """Run gemm_sum."""
     macros = {"EPILOGUE": EPILOGUES.index(variant.epilogue), "OUTPUT_BF16": int(variant.outputs == "bf16")}
     grid = (-(-case.n // 128), -(-case.m // 32), case.batch)
-    arguments = [product.arguments()]
-    cpu.build("gemm_sum.cu", **macros).launch(
-        "gemm_sum", grid=grid, block=(256, 1, 1), arguments=arguments, seed=case.seed
-    )
+    options = {"arguments": [product.arguments()], "memory": product.memory, "seed": case.seed}
+    cpu.build("gemm_sum.cu", **macros).launch("gemm_sum", grid=grid, block=(256, 1, 1), **options)

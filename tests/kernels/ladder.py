@@ -32,6 +32,7 @@ def run(kernels: cpu.Kernels, name: str, m: int, n: int, k: int, seed: int) -> f
         block=plan.block,
         shared_bytes=plan.shared_bytes,
         arguments=[*factors, out, *(np.array(size, np.int32) for size in (m, n, k))],
+        memory=[buffer.values for buffer in (a, b)],
         seed=seed,
     )
     a_values, b_values = values

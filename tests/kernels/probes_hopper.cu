@@ -1,4 +1,5 @@
 // Small kernels for test_shim_hopper.py: right ones that show what the shim does, and wrong ones that it must refuse.
+// Arch: sm_90a
 #include "common/cluster.cuh"
 #include "common/mbarrier.cuh"
 #include "common/numbers.cuh"

@@ -22,29 +22,31 @@ def test_softmax_cross_entropy(bf16, m, k, smoothing, in_place):
     elements = Elements(bf16, seed=m)
     x, x_value = elements.draw(m, k, scale=20)
     targets, counted = elements.rng.integers(0, k, m), elements.rng.integers(0, 4, m) > 0
-    losses, right = elements.room(m, dtype=np.float32), elements.room(m, dtype=np.int32)
+    given, totals = np.where(counted, targets, -7), elements.room(m, 3, dtype=np.float32)
     dx = x if in_place else elements.room(m, k)
     kernels = cpu.build("softmax_cross_entropy.cu", ELEMENT_BF16=bf16)
-    rows = -(-m // 8)
-    launch(kernels, "softmax_cross_entropy", x, targets, counted, f32(smoothing), losses, right, dx, i32(m), i32(k),
-           grid=rows)  # fmt: skip
+    arguments = [x, given, i64(-7), f32(smoothing), totals, dx, i32(m), i32(k)]
+    launch(kernels, "softmax_cross_entropy", *arguments, grid=-(-m // 8))
     expected, sums = np.empty((m, k)), np.empty((m, 1))
     expected_losses = numpy_of(ops.softmax_cross_entropy)(x_value, targets, smoothing, expected, sums)
     numpy_of(ops.softmax_cross_entropy_dx)(expected, sums, targets, smoothing, counted)
-    elements.check(losses, expected_losses * counted, scale=20)
+    elements.check(totals[:, 1], expected_losses * counted, scale=20)
     elements.check(dx, expected, scale=10)
-    np.testing.assert_array_equal(right, (x_value.argmax(axis=1) == targets) & counted)
+    np.testing.assert_array_equal(totals[:, 0], counted)
+    np.testing.assert_array_equal(totals[:, 2], (x_value.argmax(axis=1) == targets) & counted)
 
 
-def test_all_rows_count_without_a_mask(bf16):
+def test_targets_outside_make_their_rows_nan(bf16):
     elements = Elements(bf16)
-    x, x_value = elements.draw(5, 7)
-    losses, dx, targets = elements.room(5, dtype=np.float32), elements.room(5, 7), np.arange(5)
+    x, _ = elements.draw(5, 7)
+    totals, dx = elements.room(5, 3, dtype=np.float32), elements.room(5, 7)
+    given = np.array([0, 7, 3, -1, 2**32 + 1])
     kernels = cpu.build("softmax_cross_entropy.cu", ELEMENT_BF16=bf16)
-    arguments = [x, targets, NULL, f32(0), losses, NULL, dx, i32(5), i32(7)]
-    launch(kernels, "softmax_cross_entropy", *arguments, grid=1)
-    expected = np.log(np.exp(x_value).sum(axis=1)) - x_value[np.arange(5), targets]
-    elements.check(losses, expected, scale=5)
+    launch(kernels, "softmax_cross_entropy", x, given, i64(-100), f32(0), totals, dx, i32(5), i32(7), grid=1)
+    outside = np.array([False, True, False, True, True])
+    np.testing.assert_array_equal(np.isnan(totals[:, 1]), outside)
+    np.testing.assert_array_equal(np.isnan(elements.value(dx)), np.repeat(outside[:, None], 7, axis=1))
+    np.testing.assert_array_equal(totals[:, 0], 1)
 
 
 @pytest.mark.parametrize(("m", "c"), [(1, 1), (10, 64), (17, 100), (3, 768)])

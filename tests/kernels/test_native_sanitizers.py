@@ -68,3 +68,17 @@ def test_kernels_under_sanitizers(tmp_path):
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-8000:]
     assert "passed" in done.stdout
     assert "skipped" not in done.stdout
+
+
+@pytest.mark.timeout(300)
+def test_the_pool_under_the_thread_sanitizer(tmp_path):
+    if not Path(library("libtsan.so")).is_absolute():
+        pytest.skip("gcc has no thread sanitizer here")
+    driver = tmp_path / "pool"
+    sources = [str(ROOT / "tests" / "kernels" / "pool_driver.c"), str(ROOT / "kernels" / "cpu" / "pool.c")]
+    command = [GCC, "-O1", "-g", "-pthread", "-fsanitize=thread", *sources, "-o", str(driver)]
+    subprocess.run(command, check=True, timeout=60)
+    done = subprocess.run([driver, "5000"], capture_output=True, text=True, timeout=200)
+    if "unexpected memory mapping" in done.stderr:
+        pytest.skip("the thread sanitizer does not run on this kernel")
+    assert done.returncode == 0, done.stdout + done.stderr[-8000:]

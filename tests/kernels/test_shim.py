@@ -24,12 +24,14 @@ def test_warp_sum_and_atomics(probes):
     assert out[0] == x.sum()
 
 
+@pytest.mark.shim
 def test_missing_barrier_shows(probes):
     x, out = np.arange(128, dtype=np.float32), np.zeros(128, np.float32)
     launch(probes, "reverse_without_barrier", x, out, threads=128)
     assert np.isnan(out).any()
 
 
+@pytest.mark.shim
 def test_order_is_drawn_from_the_seed(probes):
     orders = []
     for seed in (1, 1, 2):
@@ -39,6 +41,7 @@ def test_order_is_drawn_from_the_seed(probes):
     assert orders[0] == orders[1] != orders[2]
 
 
+@pytest.mark.shim
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -62,7 +65,7 @@ def test_copy_lands_at_its_wait(probes):
     x_aligned = x_aligned[(-x_aligned.ctypes.data // 4) % 4 :][:8]
     x_aligned[:] = x
     launch(probes, "copy_two_groups", x_aligned, out, threads=1)
-    assert np.isnan(out[:4]).all()  # issued
+    assert cpu.elsewhere or np.isnan(out[:4]).all()  # issued
     assert out[4:8].tolist() == [0, 1, 2, 3]  # the older group landed
     assert out[8:12].tolist() == [4, 5, 0, 0]  # the newer, of which 8 bytes were valid
 

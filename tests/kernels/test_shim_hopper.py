@@ -15,9 +15,9 @@ def probes():
     return cpu.build("probes_hopper.cu", folder=HERE)
 
 
-def launch(probes, name, *arguments, threads=128, blocks=1, shared=SHARED, seed=0):
+def launch(probes, name, *arguments, threads=128, blocks=1, shared=SHARED, seed=0, memory=()):
     arguments = [np.array(a, np.int32) if isinstance(a, int) else a for a in arguments]
-    options = {"shared_bytes": shared, "seed": seed, "arguments": arguments}
+    options = {"shared_bytes": shared, "seed": seed, "arguments": arguments, "memory": memory}
     probes.launch(name, grid=(blocks, 1, 1), block=(threads, 1, 1), **options)
 
 
@@ -44,20 +44,20 @@ def test_boxes_are_swizzled_and_filled_with_zeros(probes, dtype, at):
     buffer, record = images(dtype)
     width = 128 // buffer.values.itemsize
     early, out = np.zeros(16 * 128, np.uint8), np.zeros(16 * 128, np.uint8)
-    launch(probes, "copy_a_box", record, *at, out.size, early, out)
+    launch(probes, "copy_a_box", record, *at, out.size, early, out, memory=[buffer.values])
     x, y, z = at
     padded = np.zeros((20 + 200, 96 + 200), dtype)
     if z < 3:
         padded[100:120, 100:196] = buffer.values[z]
     box = padded[100 + y : 116 + y, 100 + x : 100 + x + width]
     np.testing.assert_array_equal(out, swizzled(box))
-    assert (early == 0xFF).all()
+    assert cpu.elsewhere or (early == 0xFF).all()
 
 
 def test_multicast_reaches_both_blocks(probes):
     buffer, record = images(np.uint16)
     out = np.zeros((2, 16 * 128), np.uint8)
-    launch(probes, "copy_to_both", record, 16 * 128, out, blocks=2)
+    launch(probes, "copy_to_both", record, 16 * 128, out, blocks=2, memory=[buffer.values])
     for block in out:
         np.testing.assert_array_equal(block, swizzled(buffer.values[0, :16, :64]))
 
@@ -69,6 +69,7 @@ def test_phases_alternate(probes, seed):
     assert (seen[:, 1:] == np.arange(9)[:, None]).all()
 
 
+@pytest.mark.shim
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -83,6 +84,7 @@ def test_misused_barriers_fail(probes, name, message, seed):
         launch(probes, name, seed=seed)
 
 
+@pytest.mark.shim
 def test_misused_copies_fail(probes):
     _, record = images(np.uint16)
     with pytest.raises(cpu.Launch, match="not aligned to 1024"):
@@ -97,7 +99,7 @@ def test_misused_copies_fail(probes):
 def check_wgmma(probes, name, a_tile, b_tile, leading, a, b):
     early, out = (np.zeros((4, 8, 4, 16, 2, 2), np.float32) for _ in range(2))  # warp, g, t, group, half, pair
     launch(probes, name, a_tile, b_tile, a_tile.size, b_tile.size, leading, early, out)
-    assert np.isnan(early).all()
+    assert cpu.elsewhere or np.isnan(early).all()
     d = out.transpose(0, 4, 1, 3, 2, 5).reshape(64, 128)  # row 16 warp + 8 half + g, column 8 group + 2 t + pair
     np.testing.assert_allclose(d, 2 * (np.float64(a) @ np.float64(b)), rtol=1e-5, atol=1e-5)
 
@@ -124,6 +126,7 @@ def test_wgmma_bf16_contiguous_across(probes):
     check_wgmma(probes, "wgmma_bf16_mn", swizzled(a), b_tile, 16 * 128, gemm.from_bf16(a).T, gemm.from_bf16(b))
 
 
+@pytest.mark.shim
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [

@@ -1,16 +1,24 @@
 """Whole runs on a device that stands for a GPU, on all ranks or on some: the losses are those of the CPU."""
 
 import dataclasses
+import importlib
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from mpi4py import MPI
 
+from mpitrain.comm import direct
 from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU
+from mpitrain.errors import AgreedError
+from mpitrain.training import devices
 from mpitrain.training.devices import use_device
 from mpitrain.training.progress import make_progress
 from mpitrain.training.session import open_session
 from mpitrain.training.trainer import Trainer
+from tests.fake_device import FakeDevice
 from tests.gpu.device import ShimDevice
 from tests.kernels import cpu
 
@@ -88,3 +96,145 @@ def test_batch_normalisation_over_ranks(world, alone, data):
     found = run(world, config, ShimDevice() if world.rank % 2 == 0 else CPU)
     expected = run(alone, config, CPU)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-4)
+
+
+def test_a_step_waits_for_the_device_once(alone, data):
+    """The header and the norm are read together; nothing else of a step is."""
+    device, syncs = ShimDevice(), []
+    counted = Trainer._train_step
+
+    def step(self, batches):
+        with device.counted() as counts:
+            found = counted(self, batches)
+        syncs.append(counts["syncs"])
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_train_step", step)
+        config = config_of(data, model=Model(name="mlp", widths=(16,), dropout=0.3), optimizer=Optimizer(clip_norm=0.5))
+        run(alone, dataclasses.replace(config, parallel=Parallel(check_every=0)), device)
+    assert syncs == [1] * STEPS
+
+
+def test_a_target_outside_is_said(world, data):
+    """As on the CPU, though nothing waits to look at targets: the loss is NaN, and that is looked into."""
+    config = config_of(data, model=Model(name="mlp", widths=(16,)))
+    device = ShimDevice()
+    use_device(device, world)
+    session = open_session(config, world, device)
+    session.dataset.train.y[5] = 9
+    trainer = Trainer(config, session, world, None, make_progress("none", None, 1))
+    try:
+        with pytest.raises(AgreedError, match=r"on rank \d a target is 9, but the model has 4 outputs"):
+            trainer.run()
+    finally:
+        use_device(CPU, world)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_finished_run_is_opened_on_a_device(world, tmp_path_factory, monkeypatch, capsys, command):
+    """The scores and outputs of the CPU."""
+    folder = Path(world.all_gather(str(tmp_path_factory.mktemp("run")))[0])
+    x = np.random.default_rng(1).standard_normal((30, 5)).astype(np.float32)
+    if world.rank == 0:
+        np.savez(folder / "data.npz", x=x, y=np.arange(30) % 3)
+    world.barrier()
+    train = ["train", f"--data=npz:{folder / 'data.npz'}", "--model=mlp", f"--out={folder / 'run'}"]
+    assert command_of(train)(world) == 0
+    found = []
+    for device in (CPU, ShimDevice()):
+        monkeypatch.setattr(devices, "open_device", lambda place, precision="fp32", device=device: device)
+        out = folder / f"{len(found)}.npz"
+        tail = ["--json"] if command == "evaluate" else [f"--data=npz:{folder / 'data.npz'}", f"--out={out}"]
+        capsys.readouterr()
+        assert command_of([command, str(folder / "run"), *tail])(world) == 0
+        use_device(CPU, world)
+        if world.rank == 0:
+            found.append(json.loads(capsys.readouterr().out) if command == "evaluate" else dict(np.load(out)))
+    for name in found[0] if found else ():
+        if np.asarray(found[0][name]).dtype.kind == "f":
+            np.testing.assert_allclose(found[1][name], found[0][name], rtol=1e-4, atol=1e-6)
+
+
+def command_of(argv):
+    return importlib.import_module(f"mpitrain.cli.{argv[0]}").parse(argv[1:], False)
+
+
+class FakeGroup:
+    """NCCL's sums by MPI, at a moment of their own: they are there when somebody asks for the second time."""
+
+    def __init__(self, comm):
+        self.comm = comm
+
+    def all_reduce(self, array):
+        self.comm.Allreduce(MPI.IN_PLACE, array.memory)
+        stream = array.device.stream()
+        stream.queue.append(lambda: None)
+        return stream.record()
+
+
+@pytest.fixture
+def nccl(monkeypatch, world):
+    """Let devices that stand for GPUs have a NCCL; ranks of even number have GPUs of their own."""
+    monkeypatch.setattr(ShimDevice, "identity", f"GPU {world.rank}", raising=False)
+    monkeypatch.setattr(ShimDevice, "make_group_id", lambda self: (1, 2), raising=False)
+    monkeypatch.setattr(ShimDevice, "make_group", lambda self, id, size, rank: FakeGroup(world._comm), raising=False)
+
+
+def test_nccl(world, alone, data, nccl):
+    config = config_of(data, parallel=Parallel(all_reduce="nccl"))
+    found, expected = run(world, config, ShimDevice()), run(alone, config_of(data), CPU)
+    np.testing.assert_allclose(found[0], expected[0], rtol=2e-5)
+    np.testing.assert_allclose(found[2], expected[2], rtol=1e-3, atol=1e-5)
+
+
+def test_nccl_without_gpus_or_with_too_few_is_said(world, data, nccl, monkeypatch):
+    config = config_of(data, parallel=Parallel(all_reduce="nccl"))
+    with pytest.raises(AgreedError, match="nccl sums between GPUs, and rank 0 has none"):
+        run(world, config, CPU)
+    if world.size > 1:
+        monkeypatch.setattr(ShimDevice, "identity", "the same")
+        with pytest.raises(AgreedError, match="ranks 0 and 1 share one"):
+            run(world, config, ShimDevice())
+        monkeypatch.setattr(ShimDevice, "identity", f"GPU {world.rank}")
+
+    def missing(self, *args):
+        raise RuntimeError("NCCL_ERROR_SYSTEM_ERROR")
+
+    monkeypatch.setattr(ShimDevice, "make_group", missing)
+    with pytest.raises(AgreedError, match="NCCL does not start on rank 0: NCCL_ERROR_SYSTEM_ERROR"):
+        run(world, config, ShimDevice())
+    use_device(CPU, world)
+
+
+class Readable(FakeDevice):
+    """A device whose memory MPI reads; ``spoils``: what comes of it is wrong."""
+
+    name = "readable"
+
+    def __init__(self, spoils=False):
+        super().__init__(mpi_reads=True)
+        self.spoils = spoils
+
+    def from_host(self, array):
+        return self.array(array)
+
+    def to_host(self, array):
+        return self.values(array) + self.spoils
+
+
+@pytest.mark.parametrize("spoils", [False, True])
+def test_whether_mpi_reads_a_devices_memory_is_tried(world, tmp_path_factory, monkeypatch, spoils):
+    folder = world.all_gather(str(tmp_path_factory.mktemp("cache")))[0]
+    monkeypatch.setenv("MPITRAIN_CALIBRATION", folder)
+    device = Readable(spoils)
+    assert not direct.is_direct(world.mpi_version, device), "nobody has tried"
+    answer = direct.try_direct(world, device)
+    use_device(CPU, world)
+    assert answer == ("rank 0 has wrong sums of 3 elements of float32 by native" if spoils else direct.WORKS)
+    assert direct.is_direct(world.mpi_version, device) == (not spoils)
+    world.barrier()
+    if world.rank == 0:
+        direct._write(direct.record_path(world.mpi_version, device.name), direct.BEGUN)
+    world.barrier()
+    assert not direct.is_direct(world.mpi_version, device), "a crash leaves the beginning"

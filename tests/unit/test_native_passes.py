@@ -206,6 +206,13 @@ def test_kernel_list_says_what_runs(kernels, capsys):
     assert "mean_pool" in out.split("in NumPy")[1]
 
 
+def test_a_build_of_other_sources_is_left_alone(kernels, monkeypatch):
+    monkeypatch.setattr(native, "BUILD", kernels.BUILD + 1)
+    assert native.load("") == (None, "the extension was built from other sources: run pip install again")
+    with pytest.raises(UserError, match="was built from other sources"):
+        native.load("baseline")
+
+
 def test_the_environment_chooses():
     path = [sys.executable, "-c", "from mpitrain import native; print(native.why)"]
     for choice, words in (("numpy", "asks for NumPy"), ("baseline", "baseline, MPITRAIN_CPU=baseline")):

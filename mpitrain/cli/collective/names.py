@@ -51,5 +51,5 @@ def show(options: ListOptions) -> int:
             title = f"{name}:{chosen}" if chosen else name
             print(f"  {title:<42}{facts(algorithm)}")
     if not options.collective:
-        print("\nall_reduce also by shared (memory of one node), native (MPI_Allreduce), and FILE.py:FUNC")
+        print("\nall_reduce also by shared (one node), native (MPI_Allreduce), nccl (between GPUs), and FILE.py:FUNC")
     return 0

@@ -7,7 +7,7 @@ from ..subcommands import parse_subcommand
 if TYPE_CHECKING:
     from ..main import Job, LocalJob
 
-SUBCOMMANDS = {"list": "names", "build": "build", "check": "check", "bench": "bench"}
+SUBCOMMANDS = {"list": "names", "build": "build", "check": "check", "bench": "bench", "messages": "messages"}
 """The module of each subcommand; its ``parse(argv, speaks)`` returns a job."""
 
 

@@ -16,6 +16,7 @@ from ..product import Buffer
 from ..window import Pair, Window
 from .gemm import multiply
 from .launch import run, window_record
+from .linear import column_sum
 
 GATHER = kernel("im2col.cu", name="im2col")
 SCATTER = kernel("im2col.cu", name="col2im")
@@ -24,12 +25,8 @@ MOST_COLUMNS = 1 << 26  # elements at a time: 256 MiB
 
 @ops.conv2d_db.cuda
 def conv2d_db(dy: Any, db: Any, accumulate: bool) -> None:
-    """CuPy's reduction."""
-    rows = dy.reshape(-1, dy.shape[3])
-    if accumulate:
-        np.add(db, rows.sum(axis=0), out=db)
-    else:
-        rows.sum(axis=0, out=db)
+    """As of a linear map of pixels."""
+    column_sum(dy.reshape(-1, dy.shape[3]), db, accumulate)
 
 
 @ops.conv2d.cuda

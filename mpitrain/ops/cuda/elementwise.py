@@ -21,6 +21,22 @@ MAX_POOL = {bits: kernel("pool.cu", {"WINNER_BITS": bits}, name="max_pool") for 
 MAX_POOL_DX = {bits: kernel("pool.cu", {"WINNER_BITS": bits}, name="max_pool_dx") for bits in (8, 16)}
 
 
+ADD = _kernels("add")
+
+
+def combine(operator: Any) -> Any:
+    """Return what combines arrays that arrive: our kernel for a sum, ``operator`` for all else."""
+    return add_to if operator is np.add else operator
+
+
+def add_to(target: Any, arrived: Any) -> None:
+    """Add ``arrived`` to ``target``: one launch."""
+    if _fits(target, arrived):
+        loop(device_of(target), ADD, target.size, (target, arrived, target, np.array(target.size, np.int64)))
+    else:
+        np.add(target, arrived, out=target)
+
+
 def _fits(*arrays: Any) -> bool:
     return all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import linear as ops
 from .gemm import covers, multiply
+from .sums import sum_columns
 
 
 @ops.linear.cuda
@@ -37,8 +38,10 @@ def linear_dw(x: Any, dy: Any, dw: Any, scratch: Any) -> bool:
 
 @ops.column_sum.cuda
 def column_sum(dy: Any, db: Any, accumulate: bool) -> None:
-    """CuPy's reduction."""
-    if accumulate:
+    """Our kernel, or CuPy's reduction of what does not lie in one piece."""
+    if dy.dtype == np.float32 and dy.flags.c_contiguous:
+        sum_columns(dy, db, accumulate)
+    elif accumulate:
         np.add(db, dy.sum(axis=0), out=db)
     else:
         dy.sum(axis=0, out=db)

@@ -9,6 +9,7 @@ from ...kernels.kernel import kernel
 from .. import mse
 from .. import softmax_cross_entropy as softmax
 from .launch import run
+from .sums import sum_columns
 
 ROWS = kernel("softmax_cross_entropy.cu")
 
@@ -17,24 +18,15 @@ ROWS = kernel("softmax_cross_entropy.cu")
 def cross_entropy(
     logits: Any, targets: Any, smoothing: float, ignored: int, exponentials: Any, sums: Any
 ) -> tuple[Any, Any]:
-    """One launch for rows, which writes the gradient at once, and sums over them.
+    """One launch for rows, which writes the gradient at once, and the sums of their losses.
 
-    A target outside of [0, K) counts for nothing, like the ignored: to say so would be to wait for the GPU.
+    A target outside of [0, K) makes the loss NaN, which is looked into when the sums of the step are read.
     """
     num_rows, num_classes = logits.shape
-    flat, totals = sums.reshape(-1), sums[num_rows]
-    losses = flat[:num_rows]
-    right = flat[num_rows : 2 * num_rows].view(np.int32)
-    flags = flat[2 * num_rows : 3 * num_rows].view(bool)  # four for each row
-    counted, other = flags[:num_rows], flags[num_rows : 2 * num_rows]
-    np.greater_equal(targets, 0, out=counted)
-    np.logical_and(counted, np.less(targets, num_classes, out=other), out=counted)
-    if 0 <= ignored < num_classes:
-        np.logical_and(counted, np.not_equal(targets, ignored, out=other), out=counted)
-    arguments = (logits, targets, counted, float(smoothing), losses, right, exponentials, num_rows, num_classes)
-    run(device_of(logits), ROWS, 32 * num_rows, arguments)
-    for total, part in zip(totals, (counted, losses, right), strict=True):
-        part.sum(dtype=np.float32, out=total)
+    rows, totals = sums[:num_rows], sums[num_rows]
+    tail = (rows, exponentials, num_rows, num_classes)
+    run(device_of(logits), ROWS, 32 * num_rows, (logits, targets, np.array(ignored, np.int64), float(smoothing), *tail))
+    sum_columns(rows, totals, accumulate=False)
     return totals, None
 
 

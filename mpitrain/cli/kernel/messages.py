@@ -1,0 +1,46 @@
+"""``mpitrain kernel messages``: whether this MPI library sends and sums a GPU's memory where it lies."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...errors import AgreedError
+from ..options import parse_options
+
+if TYPE_CHECKING:
+    from ...comm.world import World
+    from ..main import Job
+
+DESCRIPTION = (
+    "Try, with all ranks, whether MPI reads GPUs' memory (CUDA-aware): runs then send from where gradients lie."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessagesOptions:
+    """Options of messages."""
+
+
+def parse(argv: list[str], speaks: bool) -> "Job":
+    """Return the job that ``argv`` asks for."""
+    parse_options(MessagesOptions, argv, command="kernel messages", description=DESCRIPTION, speaks=speaks)
+    return try_messages
+
+
+def try_messages(world: "World") -> int:
+    """Try, and print the answer; the exit code is 1 where it is no."""
+    from ...comm.direct import BEGUN, WORKS, try_direct
+    from ...config import Compute, Config
+    from ...training.devices import take_device
+
+    if world.size < 2:
+        raise AgreedError("messages need two ranks or more: mpirun -n 2 python -m mpitrain kernel messages")
+    device = take_device(Config(compute=Compute(device="cuda")), world)
+    if world.mixed:
+        raise AgreedError("some ranks have no GPU: start as many ranks as there are, or fewer")
+    if world.rank == 0:
+        print(f"{world.mpi_version} and {device.name}: trying (if this crashes, the answer is no: {BEGUN})", flush=True)
+    answer = try_direct(world, device)
+    if world.rank == 0:
+        said = "it works; runs on this machine send from where gradients lie" if answer == WORKS else f"no: {answer}"
+        print(said)
+    return 0 if answer == WORKS else 1

@@ -1,0 +1,120 @@
+"""What only a GPU can show: pytest tests/gpu -m gpu, or scripts/test gpu."""
+
+import numpy as np
+import pytest
+
+from mpitrain.device import CPU, TensorMap
+from mpitrain.kernels.check import check_product, shapes
+from mpitrain.losses import SoftmaxCrossEntropy
+from mpitrain.ops.cuda.gemm import multiply
+from mpitrain.optim import LARS, SGD, AdamW
+from mpitrain.training.evaluation import Evaluator
+from tests.gpu.training import SHAPES, Job
+from tests.gpu.which import open_gpu
+
+pytestmark = pytest.mark.gpu
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def cuda(request):
+    """This machine's first GPU (with --gpu=stand-in what stands for one, to try these tests themselves)."""
+    return open_gpu(request.config.option.gpu)
+
+
+@pytest.fixture(autouse=True)
+def _fp32(cuda):
+    yield
+    cuda.precision = "fp32"
+
+
+@pytest.mark.parametrize("inputs", ["fp32", "tf32", "bf16"])
+def test_products(cuda, inputs):
+    wrong = [result for shape in shapes(inputs) if not (result := check_product(cuda, multiply, shape)).right]
+    assert wrong == []
+
+
+def test_copies(cuda):
+    """Pinned memory, a second stream, events, and what waits for what."""
+    host, back = cuda.pinned_empty((1 << 20,)), cuda.pinned_empty((1 << 20,))
+    host[:] = np.random.default_rng(0).standard_normal(host.size)
+    array, other = cuda.empty(host.shape), cuda.stream()
+    other.copy(array, host)
+    arrived = other.record()
+    cuda.compute.wait_for(arrived)
+    np.multiply(array, 2, out=array)
+    cuda.copy_to_host(back, array)
+    done = cuda.compute.record()
+    done.wait()
+    assert done.done()
+    assert arrived.done()
+    np.testing.assert_array_equal(back, 2 * host)
+    np.testing.assert_array_equal(cuda.to_host(cuda.from_host(host)), host)
+
+
+def test_events_measure(cuda):
+    array = cuda.zeros((1 << 26,))
+    before = cuda.compute.record(timed=True)
+    for _ in range(10):
+        array.fill(1)
+    after = cuda.compute.record(timed=True)
+    cuda.synchronise()
+    assert 1e-5 < after.seconds_since(before) < 1
+
+
+def test_a_tensor_map_is_taken(cuda):
+    if cuda.arch != "sm_90a":
+        pytest.skip(f"no tensor maps on {cuda.arch}")
+    memory = cuda.empty((64 * 128,), np.uint16)
+    assert cuda.tensor_map(TensorMap(memory.data.ptr, 2, (128, 64, 1), 256, 64 * 256, (64, 64))).nbytes == 128
+
+
+@pytest.mark.parametrize("optimizer", [SGD, AdamW, LARS])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("mlp", {"widths": (64,), "dropout": 0.2}), ("convnet", {}), ("lenet", {}), ("resnet8", {})],
+)
+def test_losses_are_the_cpus(cuda, name, options, optimizer):
+    jobs = [Job(name, device, optimizer=optimizer, **options) for device in (cuda, CPU)]
+    losses = np.array([[job.step() for _ in range(STEPS)] for job in jobs])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize(("precision", "rtol"), [("tf32", 5e-3), ("bf16", 5e-2)])
+def test_lower_precision(cuda, precision, rtol):
+    cuda.precision = precision
+    jobs = [Job("mlp", device, widths=(128,), batch=32) for device in (cuda, CPU)]
+    losses = np.array([[job.step() for _ in range(STEPS)] for job in jobs])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=rtol)
+    assert np.abs(losses[0] - losses[1]).max() > 1e-6
+
+
+def test_smoothing_and_ignored_targets(cuda):
+    jobs = [Job("mlp", d, loss=SoftmaxCrossEntropy(0.1, ignore_index=2), widths=(16,)) for d in (CPU, cuda)]
+    np.testing.assert_allclose(jobs[1].step(), jobs[0].step(), rtol=1e-5)
+    np.testing.assert_array_equal(jobs[1].arena.header[[0, 2]], jobs[0].arena.header[[0, 2]])
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet"])
+def test_a_steady_step_takes_no_memory_from_the_driver(cuda, name):
+    if cuda.xp is np:
+        pytest.skip("no memory pool in what stands for a GPU (test_training.py counts its allocations)")
+    job = Job(name, cuda)
+    for _ in range(3):
+        job.step()
+    pool = cuda.xp.get_default_memory_pool()
+    before = pool.total_bytes()
+    for _ in range(5):
+        job.step()
+    assert pool.total_bytes() == before
+
+
+def test_evaluation(cuda):
+    """The same outputs from the same weights."""
+    x = np.random.default_rng(0).standard_normal((300, *SHAPES["convnet"])).astype(np.float32)
+    found = []
+    for device in (CPU, cuda):
+        job = Job("convnet", device)
+        evaluator = Evaluator(job.model, None, lambda part: part, None, device)
+        found.append(np.concatenate([device.to_host(y).copy() for _, y in evaluator.outputs(x, slice(0, len(x)))]))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-4)

@@ -1,0 +1,79 @@
+"""Digits and Fashion-MNIST on GPUs, shared where ranks outnumber them: the losses are those of one rank on the CPU."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mpitrain.config import Compute, Config, Data, Model, Optimizer, Parallel, Run
+from mpitrain.device import CPU, look
+from mpitrain.training.devices import take_device, use_device
+from mpitrain.training.progress import make_progress
+from mpitrain.training.session import open_session
+from mpitrain.training.trainer import Trainer
+from mpitrain.training.wishes import Wishes
+
+pytestmark = [pytest.mark.mpi, pytest.mark.gpu, pytest.mark.timeout(600)]
+
+FASHION = Path(os.environ.get("MPITRAIN_FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
+STEPS = 30  # after many more, roundings have grown into other runs
+
+
+@pytest.fixture(scope="module")
+def gpus(world):
+    sights = world.all_gather(look("cuda", world.node))
+    if not any(sight.gpus for sight in sights):
+        pytest.skip(f"no GPU: {sights[0].reason}")
+
+
+def run(world, config, device):
+    """Return the losses of the first steps and the accuracy after them."""
+    session = open_session(config, world, device)
+    losses = []
+    trainer = Trainer(
+        config,
+        session,
+        world,
+        None,
+        make_progress("none", None, config.run.epochs),
+        wishes=lambda: Wishes(stop=len(losses) == STEPS - 1),
+    )
+    step = trainer._train_step
+    trainer._train_step = lambda batches: losses.append(step(batches)) or losses[-1]
+    trainer.run()
+    trainer.data_parallel.free()
+    return np.array(losses), trainer.record.results[-1].test["accuracy"]
+
+
+CASES = {
+    "digits convnet": (Data(source="digits"), Model(name="convnet")),
+    "digits mlp": (Data(source="digits"), Model(name="mlp", widths=(64,), dropout=0.2)),
+    "fashion lenet": (Data(source=f"fashion-mnist:{FASHION}"), Model(name="lenet")),
+    "fashion mlp": (Data(source=f"fashion-mnist:{FASHION}"), Model(name="mlp")),
+}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("all_reduce", ["auto", "ring"])
+@pytest.mark.parametrize("case", CASES)
+def test_losses_are_the_cpus(gpus, world, alone, case, all_reduce, precision):
+    data, model = CASES[case]
+    if "fashion" in case and not FASHION.is_dir():
+        pytest.skip(f"no Fashion-MNIST in {FASHION} (MPITRAIN_FASHION_MNIST names its folder)")
+    config = Config(
+        data=data,
+        model=model,
+        optimizer=Optimizer(lr=0.02, schedule="constant"),
+        parallel=Parallel(all_reduce=all_reduce),
+        compute=Compute(device="cuda", precision=precision),
+        run=Run(epochs=1, progress="none"),
+    )
+    device = take_device(config, world)
+    found = run(world, config, device)
+    use_device(CPU, world)
+    expected = run(alone, config, CPU)
+    assert len(found[0]) == len(expected[0])
+    np.testing.assert_array_equal(found[0][:, 0], expected[0][:, 0])  # samples
+    np.testing.assert_allclose(found[0][:, 1], expected[0][:, 1], rtol=2e-3 if precision == "fp32" else 5e-2)
+    assert found[1] == pytest.approx(expected[1], abs=0.02 if precision == "fp32" else 0.05)
