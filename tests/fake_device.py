@@ -4,6 +4,8 @@ An array cannot be mixed with NumPy's, or be read by NumPy; MPI can read it only
 Copies and sums are done when the device synchronises, and not before: who forgets to, gets old numbers.
 """
 
+import contextlib
+
 import numpy as np
 
 
@@ -20,6 +22,14 @@ class FakeDevice:
         self.mpi_reads = mpi_reads
         self.queue = []
         self.pinned_bytes = 0
+
+        self.compute = FakeStream(self)
+
+    def stream(self):
+        return FakeStream(self)
+
+    def on(self, stream):
+        return contextlib.nullcontext()
 
     def array(self, values):
         return FakeArray(self, np.array(values))
@@ -47,6 +57,26 @@ class FakeDevice:
     def values(self, array):
         self.synchronise()
         return array.memory.copy()
+
+
+class FakeStream:
+    """All streams of a FakeDevice are one queue."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def copy(self, target, source):
+        to_host = isinstance(target, np.ndarray)
+        self.device.copy_to_host(target, source) if to_host else self.device.copy_from_host(target, source)
+
+    def record(self):
+        return self
+
+    def wait_for(self, event):
+        pass
+
+    def wait(self):
+        self.device.synchronise()
 
 
 class FakeArray:

@@ -45,11 +45,12 @@ static void dw_products(const Winograd *g, long q, const float *inputs, const fl
                         float *sums) {
     const long C = g->v->C, O = g->v->O;
     for (long o = 0; o < O; o += PANEL) {
-        float *c = sums + q * g->sums_step + o;
+        const long width = MIN(PANEL, O - o);
+        float *c = sums + q * g->sums_step + o * C; // one panel of columns after another: rows of a tile are neighbours
         const Tile p = {
             .a = inputs + q * g->inputs_step, .ak = g->at, .H = 1, .K = count,
-            .b = products + q * g->products_step + o, .bk = g->mt, .width = MIN(PANEL, O - o),
-            .c = c, .ct = O, .first = add ? c : 0, .first_step = O,
+            .b = products + q * g->products_step + o, .bk = g->mt, .width = width,
+            .c = c, .ct = width, .first = add ? c : 0, .first_step = width,
         };
         run_tiles(p, C, 0);
     }
@@ -114,26 +115,31 @@ static int winograd_dw_small(const Winograd *g, long tiles) {
 typedef struct {
     const float *sums;
     float *dw;
-    long size, sums_step; // C O; floats from one of the 36 to the next
+    long C, O, sums_step; // floats from one of the 36 to the next
     int add;
 } KernelsBack;
 
+// Item i is row i % C of panel i / C, as in kernels_part
 static void kernels_back_part(const void *context, long begin, long end, int thread) {
     const KernelsBack *k = context;
-    for (long i = begin * WIDTH; i < MIN(end * WIDTH, k->size); i += WIDTH) {
-        const long n = k->size - i;
-        vec half[3][6], u[6], t[3];
-        UNROLL for (int b = 0; b < 6; b++) {
-            UNROLL for (int a = 0; a < 6; a++) u[a] = load_some(k->sums + (a * 6 + b) * k->sums_step + i, n);
-            transform_g_back(u, t);
-            UNROLL for (int a = 0; a < 3; a++) half[a][b] = t[a];
-        }
-        UNROLL for (int a = 0; a < 3; a++) {
-            transform_g_back(half[a], t);
-            UNROLL for (int b = 0; b < 3; b++) {
-                float *out = k->dw + (a * 3 + b) * k->size + i;
-                const vec old = k->add ? load_some(out, n) : (vec){};
-                store_some(out, t[b] + old, n);
+    for (long i = begin; i < end; i++) {
+        const long c = i % k->C, panel = i / k->C * PANEL, width = MIN(PANEL, k->O - panel);
+        for (long o = panel; o < panel + width; o += WIDTH) {
+            const float *sums = k->sums + panel * k->C + c * width + o - panel;
+            const long n = panel + width - o;
+            vec half[3][6], u[6], t[3];
+            UNROLL for (int b = 0; b < 6; b++) {
+                UNROLL for (int a = 0; a < 6; a++) u[a] = load_some(sums + (a * 6 + b) * k->sums_step, n);
+                transform_g_back(u, t);
+                UNROLL for (int a = 0; a < 3; a++) half[a][b] = t[a];
+            }
+            UNROLL for (int a = 0; a < 3; a++) {
+                transform_g_back(half[a], t);
+                UNROLL for (int b = 0; b < 3; b++) {
+                    float *out = k->dw + ((a * 3 + b) * k->C + c) * k->O + o;
+                    const vec old = k->add ? load_some(out, n) : (vec){};
+                    store_some(out, t[b] + old, n);
+                }
             }
         }
     }
@@ -144,7 +150,7 @@ static int winograd_dw(const Conv *v, const float *dy, float *dw, int add) {
     g.dy = dy, g.sums_step = spread(v->C * v->O);
     const long tiles = v->N * g.rows * g.columns, size = v->C * v->O;
     COVER(4 * 36 * size > MANY_SUMS ? winograd_dw_large(g, tiles) : winograd_dw_small(&g, tiles));
-    const KernelsBack k = {dw_sums(&g, 0), dw, size, g.sums_step, add};
-    parallel(kernels_back_part, &k, (size + WIDTH - 1) / WIDTH, 40);
+    const KernelsBack k = {dw_sums(&g, 0), dw, v->C, v->O, g.sums_step, add};
+    parallel(kernels_back_part, &k, v->C * ((v->O + PANEL - 1) / PANEL), 80);
     return 1;
 }

@@ -22,7 +22,7 @@ COMMANDS = ("train", "evaluate", "predict", "collective", "kernel", "doctor")
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 TIMEOUT = 120.0  # seconds that a rank may wait for others, where no option says otherwise
-PATIENCE = 3.0  # seconds that other ranks leave to rank 0 to say what is wrong before they exit too
+PATIENCE = 3.0  # seconds that ranks leave to another one to say what is wrong before they do or exit too
 
 Job = Callable[["World"], int]
 """What a command does on one rank; its result is the exit code."""
@@ -105,8 +105,8 @@ def run(job: Job) -> int:
         world.leave(code)
         return code
     except BaseException as error:
-        # where several ranks fail at once, the lowest speaks first and ends the others before they do
-        time.sleep(min(1.0, 0.05 * world.rank))
+        if not world.ledger.fails_first():
+            time.sleep(PATIENCE)  # the first says why, and ends this rank
         difference = world.disagreement()  # the cause of most of what MPI raises
         code = _describe(AgreedError(difference, code=1) if difference else error, world.rank, world.size)
         if world.size > 1:

@@ -6,6 +6,7 @@ way: an MPI file cannot outlive one of its ranks.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,4 +83,6 @@ def _write_all(descriptor: int, data: np.ndarray, offset: int) -> None:
 
 
 def _reason(error: MPI.Exception) -> str:
-    return error.Get_error_string().strip().splitlines()[-1]
+    """Return the operating system's words from MPICH's stack of calls, or all that the library says."""
+    last = error.Get_error_string().strip().splitlines()[-1]
+    return re.sub(r"^\w+\(\d+\)\.*: ", "", last).removeprefix("Other I/O error ")

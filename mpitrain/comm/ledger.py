@@ -43,6 +43,7 @@ from .record import (
 PLACES = ("/dev/shm", None)  # None is the directory for temporary files
 PACKAGE = os.path.dirname(os.path.dirname(__file__))
 NOT_CALLERS = (os.path.dirname(__file__) + os.sep, contextlib.__file__)
+FAILING_TOGETHER = 0.2  # seconds in which ranks that fail for one reason do so
 PRIME = 16777619
 MODULUS = 1 << 32
 NUMBER = int(Fact.NUMBER)
@@ -191,6 +192,13 @@ class Ledger:
         self._doubles[Fact.RANK] = rank
         self.records = [record for record in self.records if record.process_lives()]
         self._others = [record.doubles for record in self.records if record is not self.mine]
+
+    def fails_first(self) -> bool:
+        """Note that this rank fails; return False if another one of the node has failed before, who will say why."""
+        self._doubles[Fact.FAILED] = time.monotonic()
+        time.sleep(FAILING_TOGETHER)
+        failed = [(at, record.rank) for record in self.records if (at := record.fact(Fact.FAILED))]
+        return min(failed)[1] == self.mine.rank
 
     def leave(self) -> None:
         """Note that this rank has done all it wanted."""

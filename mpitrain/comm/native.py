@@ -42,6 +42,7 @@ class NativePlan:
 
     def start(self) -> None:
         """Start one MPI_Iallreduce for each piece."""
+        self._staging.begin()
         self._staging.ready()
         self._requests = [self._comm.Iallreduce(MPI.IN_PLACE, part, self._op) for part in self._parts]
 

@@ -83,6 +83,7 @@ class Plan:
         check_operator(op, algorithm, comm.size)
         self.algorithm = algorithm.name
         self._yield_cpu = yield_cpu
+        self._staging = staging = staging.lane()
         steps = list(algorithm(comm.rank, comm.size))
         memory = Memory(algorithm, comm.size, buffer)
         self.result = memory.buffers[min(1, len(memory.buffers) - 1)]
@@ -112,6 +113,8 @@ class Plan:
             starts = after.starts if after else []
             calls = [*starts, *round_.finishes] if after and after.early else [*round_.finishes, *starts]
             self._moves.append((round_.tests, calls))
+        if self._moves and self._staging.queued:
+            self._moves[-1][1].append(self._staging.end)
 
     def start(self) -> None:
         """Start the first round."""
@@ -121,6 +124,7 @@ class Plan:
             target[...] = source
         self._at = 0
         if self._rounds:
+            self._staging.begin()
             for call in self._rounds[0].starts:
                 call()
 

@@ -30,6 +30,7 @@ class Fact(enum.IntEnum):
     PRESENT = 6
     STEP = 7
     NUMBER = 8
+    FAILED = 9
 
 
 @dataclass(frozen=True)

@@ -5,29 +5,31 @@
     HostStaging     arrays of a GPU, and any MPI: messages leave from and land in page-locked memory of the host;
                     sums are still made on the GPU
 
-A device works through a stream: copies and sums are queued, and MPI knows nothing of the queue. So ``ready`` stands
-before every round's messages: then all that was queued before is done, and MPI may read and overwrite.
+A device works through queues (streams), and MPI knows nothing of them. Each plan has a stream of its own, so that
+copies and sums of gradients run beside the backward pass that is still queued: ``begin`` lets it wait for what was
+queued when the plan was started, ``ready`` stands before every round's messages and waits for this stream alone, and
+``end`` lets what is queued from then on wait for it.
 """
 
+import contextlib
 from typing import Any, Protocol
 
 import numpy as np
 
 
 class DeviceMemory(Protocol):
-    """What staging asks of a device (``device.py``)."""
+    """What staging asks of a device (``device/cpu.py``)."""
+
+    compute: Any
 
     def pinned_empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Return page-locked memory of the host."""
 
-    def copy_to_host(self, host: np.ndarray, array: Any) -> None:
-        """Queue a copy of ``array`` to ``host``; both lie in one piece."""
+    def stream(self) -> Any:
+        """Return a new stream."""
 
-    def copy_from_host(self, array: Any, host: np.ndarray) -> None:
-        """Queue a copy of ``host`` to ``array``; both lie in one piece."""
-
-    def synchronise(self) -> None:
-        """Return when all that was queued is done."""
+    def on(self, stream: Any) -> contextlib.AbstractContextManager[Any]:
+        """Let what is computed in a ``with`` block be queued on ``stream``."""
 
 
 class Staging:
@@ -43,6 +45,16 @@ class Staging:
 
     direct = True
     queued = False
+
+    def lane(self) -> "Staging":
+        """Return the staging of one plan."""
+        return self
+
+    def begin(self) -> None:
+        """A plan is started."""
+
+    def end(self) -> None:
+        """Its last round is done."""
 
     def combines_by(self, operator: Any) -> Any:
         """Return what combines two arrays in place of ``operator`` (of ``OPERATORS``)."""
@@ -78,14 +90,43 @@ class DirectStaging(Staging):
 
     def __init__(self, device: DeviceMemory, combine: Any = None):
         self.device, self._combine = device, combine
+        self._stream = device.stream()
 
-    def combines_by(self, operator: Any) -> Any:
-        """Return the device's own kernel, if there is one."""
-        return operator if self._combine is None else self._combine(operator)
+    def lane(self) -> Staging:
+        """Return the same with a stream of its own."""
+        return type(self)(self.device, self._combine)
+
+    def begin(self) -> None:
+        """Let the stream wait for the computation so far."""
+        self._stream.wait_for(self.device.compute.record())
 
     def ready(self) -> None:
-        """Wait for the device's queue."""
-        self.device.synchronise()
+        """Wait for the stream."""
+        self._stream.record().wait()
+
+    def end(self) -> None:
+        """Let the computation from now on wait for the stream."""
+        self.device.compute.wait_for(self._stream.record())
+
+    def copy_out(self, message: Any, array: Any) -> None:
+        """Queue a copy within the device."""
+        with self.device.on(self._stream):
+            message[...] = array
+
+    def copy_in(self, array: Any, message: Any) -> None:
+        """Queue a copy within the device."""
+        with self.device.on(self._stream):
+            array[...] = message
+
+    def combines_by(self, operator: Any) -> Any:
+        """Return the operator, or the kernel that stands for it, on this stream."""
+        put = operator if self._combine is None else self._combine(operator)
+
+        def combine(target: Any, arrived: Any) -> None:
+            with self.device.on(self._stream):
+                put(target, arrived, out=target) if isinstance(put, np.ufunc) else put(target, arrived)
+
+        return combine
 
 
 class HostStaging(DirectStaging):
@@ -99,11 +140,11 @@ class HostStaging(DirectStaging):
 
     def copy_out(self, message: np.ndarray, array: Any) -> None:
         """Queue a copy from the device."""
-        self.device.copy_to_host(message, array)
+        self._stream.copy(message, array)
 
     def copy_in(self, array: Any, message: np.ndarray) -> None:
         """Queue a copy to the device."""
-        self.device.copy_from_host(array, message)
+        self._stream.copy(array, message)
 
 
 HOST = Staging()

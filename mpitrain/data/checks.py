@@ -28,7 +28,7 @@ def check_features(x: np.ndarray, where: str, names: tuple[str, ...] = ()) -> np
     if x.ndim == 3:
         x = x[..., None]
     if 0 in x.shape:
-        raise UserError(f"{where} have the shape {x.shape}: there is nothing to train on")
+        raise UserError(f"{where} have the shape {x.shape}: there is nothing in them")
     if x.dtype == np.uint8 and x.ndim == 4:
         return np.ascontiguousarray(x)
     x = _float32(x, where)

@@ -1,5 +1,6 @@
 """Where arrays live: one object gives the array module, the memory, and the order of copies."""
 
+import contextlib
 import math
 import os
 import time
@@ -129,6 +130,10 @@ class Device:
     def stream(self) -> Stream:
         """Return a new stream for copies beside the computation."""
         return Stream()
+
+    def on(self, stream: Stream) -> contextlib.AbstractContextManager[Any]:
+        """Let what is computed in a ``with`` block be queued on ``stream`` (of this device)."""
+        return contextlib.nullcontext()
 
 
 CPU = Device()

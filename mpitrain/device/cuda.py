@@ -1,5 +1,6 @@
 """A GPU: arrays are CuPy's, kernels are ours. Imported only where a GPU was found. It has never run on one yet."""
 
+import contextlib
 import importlib
 import math
 import platform
@@ -129,6 +130,12 @@ class CudaDevice(Device):
     def stream(self) -> Stream:
         """Return a new stream for copies beside the computation."""
         return CudaStream(cupy.cuda.Stream(non_blocking=True))
+
+    def on(self, stream: Stream) -> contextlib.AbstractContextManager[Any]:
+        """Let what is computed in a ``with`` block be queued on ``stream``: CuPy's streams are such blocks."""
+        assert isinstance(stream, CudaStream), "a stream of a GPU"
+        found: contextlib.AbstractContextManager[Any] = stream.stream
+        return found
 
     def load(self, kernel: Any, cubin: Callable[[], Path], shared_bytes: int) -> Any:
         """Return ``kernel``, built by ``cubin``, ready to be launched with so much dynamic shared memory."""

@@ -57,10 +57,10 @@ class Record:
                 self.directory.log("step", step=step, epoch=epoch, loss=loss, lr=lr)
 
     def step_skipped(self, step: int, epoch: int, reason: str) -> None:
-        """Say that a step was left out, and write its line."""
+        """Say that a step was left out, and write its line (rank 0)."""
         self.skipped += 1
-        self._progress.note(f"step {step} is skipped: {reason}")
         if self.directory is not None:
+            self._progress.note(f"step {step} is skipped: {reason}")
             with self._forgiven():
                 self.directory.log("skipped", step=step, epoch=epoch, reason=reason)
 
@@ -98,18 +98,26 @@ class Record:
         """
         if self.directory is None:
             return
-        with contextlib.nullcontext() if last else self._forgiven():
+        try:
             self._write(self.directory, self.results[-1], arena, facts)
+        except UserError as error:
+            if last:
+                hint = f"--resume {self.directory.path} goes on from the last checkpoint, if there is one"
+                raise UserError(f"{error}; {hint}") from None
+            self._forgive(error)
 
     @contextlib.contextmanager
     def _forgiven(self) -> Iterator[None]:
-        """Say once what could not be written; the last epoch will try again."""
         try:
             yield
         except UserError as error:
-            if str(error) not in self._said:
-                self._said.add(str(error))
-                self._progress.note(f"{error}; training goes on")
+            self._forgive(error)
+
+    def _forgive(self, error: UserError) -> None:
+        """Say once what could not be written; the last epoch will try again."""
+        if str(error) not in self._said:
+            self._said.add(str(error))
+            self._progress.note(f"{error}; training goes on")
 
     def _write(self, directory: RunDirectory, result: EpochResult, arena: Arena, facts: dict[str, Any]) -> None:
         directory.log(

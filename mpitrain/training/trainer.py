@@ -1,6 +1,5 @@
 """The loop: epochs of steps, each a forward, a backward and an update that all ranks make alike."""
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +22,9 @@ from ..saved import Saved
 from .checkpoint import State, Writer
 from .checkpoint.agenda import Agenda
 from .clock import StepClock, Times
-from .culprit import find_culprit
 from .evaluation import Evaluator
 from .feed import Feed
+from .non_finite import NonFinite
 from .position import Position
 from .profile import Profiler
 from .progress import EpochResult, Lines
@@ -40,7 +39,6 @@ from .wishes import Wishes, nothing
 
 # places in the arena's header: they are summed with the first bucket, and so all ranks know after each step
 WEIGHT, LOSS, CORRECT, STOP, LEAVE, SAVE, IDLE = range(7)
-MOST_BAD_STEPS = 10  # in a row: whatever is wrong does not go away by leaving steps out
 
 
 class Trainer:
@@ -141,7 +139,7 @@ class Trainer:
         self.stopped = self.left = False
         self.losses: list[dict[str, Any]] = []
         self.rescue = Rescue(self) if world.elastic else None
-        self._states, self._bad_steps = session.arena.states.copy(), 0
+        self._non_finite = NonFinite(self, self._saved)
         self._agenda = Agenda(config.checkpoint.every, config.checkpoint.max_time)
         self.writer = None if run_path is None else self._make_writer(run_path)
         self.profiler = Profiler(self) if config.run.profile else None
@@ -280,7 +278,7 @@ class Trainer:
             self.rescue.take()
         self.data_parallel.begin(len(microbatches) if self._shards is None else 1)
         arena.header[STOP : IDLE + 1] = self._say()
-        self._states[...] = arena.states
+        self._non_finite.begin()
         if self._shards is not None:
             self._shards.run(microbatches, self._forward_backward)
         else:
@@ -291,15 +289,12 @@ class Trainer:
         self.stopped, self.left = bool(self._asked[STOP]), bool(self._asked[LEAVE])
         sums = self._asked[:STOP]
         norm = self.data_parallel.norm()
-        finite = math.isfinite(sums[LOSS]) and math.isfinite(norm)
+        finite = self._non_finite.passes(sums[LOSS], norm, microbatches)
         if finite:
             scale = 1 / max(1.0, sums[WEIGHT])
             if self.config.optimizer.clip_norm:
                 scale *= clip_factor(norm * scale, self.config.optimizer.clip_norm)
             self.data_parallel.update(self.optimizer, self._lr(self.step), scale)
-        else:
-            self._not_finite(sums[LOSS], norm, microbatches)
-        self._bad_steps = 0 if finite else self._bad_steps + 1
         self.step += 1
         self.world.first_step_done()
         every = self.config.parallel.check_every
@@ -316,20 +311,6 @@ class Trainer:
 
     def _add_sums(self, sums: Sequence[float]) -> None:
         self.session.arena.add_totals(sums)
-
-    def _not_finite(self, loss: float, norm: float, microbatches: list[Batch]) -> None:
-        """Stop the run on all ranks, or undo what forward has changed and say which step is left out."""
-        session, what = self.session, f"the loss became {loss}"
-        if math.isfinite(loss):
-            what = f"the norm of the gradient became {norm}"
-        where = find_culprit(session.model, session.arena, session.loss, self._saved, microbatches, self.world)
-        session.arena.states[...] = self._states
-        if self.config.optimizer.non_finite == "stop":
-            hint = "try a smaller --lr, --warmup or --clip-norm, or --non-finite skip"
-            raise AgreedError(f"{what} in step {self.step + 1}: {where}; {hint}", code=1)
-        if self._bad_steps + 1 == MOST_BAD_STEPS:
-            raise AgreedError(f"{what} in step {self.step + 1}, the {MOST_BAD_STEPS}th in a row: {where}", code=1)
-        self.record.step_skipped(self.step + 1, self.position.epoch, f"{what}: {where}")
 
     def _say(self) -> tuple[bool, ...]:
         """Return what this rank tells the others with its gradients: stop, leave, save, idle."""

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ENVIRONMENT = os.environ | {
@@ -23,6 +24,7 @@ def variants(ranks):
     plain = ("--shard", "none", "--threads", "1")
     return {
         "plain": plain,
+        "no watchdog": (*plain, "--timeout", "0"),
         "checkpoint every 10 steps": (*plain, "--checkpoint-every", "10"),
         f"reproducible, {ranks} shards": (*plain, "--reproducible", str(ranks)),
         f"reproducible, {4 * ranks} shards": (*plain, "--reproducible", str(4 * ranks)),
@@ -36,6 +38,22 @@ def run(ranks, options):
         program = [sys.executable, "-m", "mpitrain", *options, "--progress", "none", "--out", str(out)]
         subprocess.run(["mpirun", "-n", str(ranks), *program], env=ENVIRONMENT, check=True, timeout=300)
         return json.loads((out / "report.json").read_text())
+
+
+def cost_of_a_note(count=100_000):
+    """Return the seconds that begin, wait and end of one collective take in the ledger, its hash among them."""
+    from mpi4py import MPI
+
+    from mpitrain.comm.ledger import Ledger
+
+    ledger = Ledger(MPI.COMM_SELF, 0)
+    label = ledger.label("bucket 0", compared="bucket 0")
+    begin = time.perf_counter()
+    for _ in range(count):
+        at = ledger.begin(label, waits=False)
+        ledger.waits(at)
+        ledger.end(at)
+    return (time.perf_counter() - begin) / count
 
 
 def main():
@@ -56,6 +74,8 @@ def main():
         stalls = [report["checkpoints"]["stall_ms"] for report in found if report["checkpoints"]["written"]]
         stall = f"  {statistics.median(stalls):.1f} ms standing still for each" if stalls else ""
         print(f"{name:28}{statistics.median(speeds):9,.0f} samples/s  {ratio:.2f}{stall}")
+
+    print(f"a note in the ledger: {1e6 * statistics.median(cost_of_a_note() for _ in range(5)):.2f} us")
 
 
 if __name__ == "__main__":

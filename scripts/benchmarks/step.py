@@ -3,7 +3,7 @@
 Each case runs in a job of its own; blocks of our steps and of PyTorch's alternate in it, and the medians are compared.
 Lone layers are forward and backward, without an optimizer. The ratio is ours / PyTorch's: below 1 we are faster.
 
-    scripts/bench step [--only TEXT] [--repeat N] [--json FILE]
+    scripts/bench step [--only TEXT] [--repeat N] [--memory] [--json FILE]
 """
 
 import argparse
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 WORKER = Path(__file__).with_name("step_worker.py")
+MEMORY_WORKER = Path(__file__).with_name("step_memory.py")
 # one thread from the start: a pool that is made later with one would leave the others spinning
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
@@ -33,7 +34,7 @@ def main() -> int:
     rows = []
     for case in chosen:
         print(f"{case.title} ...", file=sys.stderr)
-        rows.append(measure(case, options.repeat))
+        rows.append(measure(case, options.repeat) | (memory(case) if options.memory and case.ranks == 1 else {}))
     show(rows)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
@@ -44,6 +45,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench step", description=__doc__.split("\n\n")[0])
     parser.add_argument("--only", default="", metavar="TEXT", help='cases with this in their name: lenet, "1 rank"')
     parser.add_argument("--repeat", type=int, default=60, metavar="N", help="steps of each that are timed (60)")
+    parser.add_argument("--memory", action="store_true", help="also the peak memory of a process of each (1 rank)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     return parser.parse_args(arguments)
 
@@ -59,6 +61,17 @@ def measure(case: Case, repeat: int) -> dict[str, object]:
         return json.loads(row.read_text())
 
 
+def memory(case: Case) -> dict[str, object]:
+    """Return the peak memory, in megabytes, of a process that makes our steps and of one that makes PyTorch's."""
+    found = {}
+    for side in ("ours", "peer"):
+        command = [sys.executable, str(MEMORY_WORKER), str(CASES.index(case)), side]
+        environment = os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(case.threads)}
+        done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+        found[f"{side}_mb"] = round(float(done.stdout))
+    return found
+
+
 def show(rows: list[dict[str, object]]) -> None:
     peer = str(rows[0]["peer"]).split(",")[0]
     table = Table(title=f"Training step: ours / {peer}'s (below 1 we are faster)")
@@ -66,13 +79,15 @@ def show(rows: list[dict[str, object]]) -> None:
         table.add_column(column)
     for column in ("ours ms", "PyTorch ms", "ratio"):
         table.add_column(column, justify="right")
-    table.add_column("share of peak", justify="right")
+    for column in ("share of peak", "MB: ours", "PyTorch"):
+        table.add_column(column, justify="right")
     table.add_column("PyTorch's best setting", no_wrap=True)
     for row in rows:
         times = (f"{row[key]:.2f}" for key in ("ours_ms", "peer_ms", "ratio"))
         share = f"{row['share_of_peak']:.2f}" if "share_of_peak" in row else ""
         setting = str(row["peer"]).partition(", ")[2]
-        table.add_row(str(row["name"]), str(row["ranks"]), str(row["threads"]), *times, share, setting)
+        megabytes = (str(row.get(key, "")) for key in ("ours_mb", "peer_mb"))
+        table.add_row(str(row["name"]), str(row["ranks"]), str(row["threads"]), *times, share, *megabytes, setting)
     Console().print(table)
 
 

@@ -7,20 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import ours
 import peer
 import torch
 from cases import CASES, LAYERS, NUM_CLASSES, Case
 
-from mpitrain import models, ops
-from mpitrain.arena import Arena
+from mpitrain import ops
 from mpitrain.comm.world import World
 from mpitrain.data.sampler import share
 from mpitrain.device import CPU
-from mpitrain.layers import GELU, Conv2d, LayerNorm
-from mpitrain.losses import SoftmaxCrossEntropy
-from mpitrain.optim import SGD
-from mpitrain.parallel.data import DataParallel
-from mpitrain.saved import Saved
 
 WARM_UP = 2
 BLOCK = 10
@@ -39,9 +34,12 @@ def main() -> None:
     mine = share(case.batch, world.rank, world.size)
     x = rng.standard_normal((case.batch, *case.input_shape), np.float32)[mine]
     y = rng.integers(0, NUM_CLASSES, case.batch)[mine]
-    ours = our_layer(case.model, x) if case.model in LAYERS else our_step(case, x, y, world)
+    step = ours.make_layer_step(case.model, x) if case.model in LAYERS else ours.make_step(case, x, y, world)
+    if case.model not in LAYERS:
+        theirs_has = sum(p.numel() for p in peer.make_model(case.model).parameters())
+        assert ours.num_parameters(case) == theirs_has, "not the same network"
     setting, theirs = best_peer(case, x, y, world)
-    ours_ms, peer_ms = 1e3 * np.median(interleaved([ours, theirs], repeat, world, case.threads), axis=1)
+    ours_ms, peer_ms = 1e3 * np.median(interleaved([step, theirs], repeat, world, case.threads), axis=1)
     if world.rank == 0:
         name = f"PyTorch {torch.__version__}, {' '.join(setting)}" + ", DDP gloo" * (world.size > 1)
         row = {"name": case.name, "ranks": world.size, "threads": case.threads, "ours_ms": round(float(ours_ms), 4)}
@@ -53,46 +51,6 @@ def main() -> None:
     world.barrier()
     if world.size > 1:
         torch.distributed.destroy_process_group()
-
-
-def our_step(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> Callable[[], None]:
-    """Return the step that the trainer makes, without its bookkeeping."""
-    model = models.build(case.model, case.input_shape, NUM_CLASSES)
-    arena = Arena(model.named_parameters(), model.named_states())
-    expected = sum(p.numel() for p in peer.make_model(case.model).parameters())
-    assert arena.num_parameters == expected, "not the same network"
-    data_parallel = DataParallel(model, arena, world, synchronise_batch_norm=False)
-    optimizer, loss, saved = SGD(arena, momentum=0.9), SoftmaxCrossEntropy(), Saved()
-
-    def step() -> None:
-        data_parallel.begin()
-        arena.add_totals(loss.forward(model.forward(x, saved), y, saved))
-        model.backward(loss.backward(saved), saved)
-        data_parallel.finish()
-        data_parallel.update(optimizer, 0.01, 1 / float(arena.header[0]))
-
-    return step
-
-
-def our_layer(model: str, x: np.ndarray) -> Callable[[], None]:
-    """Return forward and backward (dx and dw) of a layer that has as many outputs as channels."""
-    size = x.shape[-1]
-    make = {
-        "conv3x3": lambda: Conv2d(size, size, 3, padding=1, bias=False),
-        "depthwise3x3": lambda: Conv2d(size, size, 3, padding=1, groups=size, bias=False),
-        "layernorm": lambda: LayerNorm(size),
-        "gelu": GELU,
-    }
-    layer, saved = make[model](), Saved()
-    arena, ones, dy = Arena(layer.named_parameters()), np.ones_like(x), np.empty_like(x)
-
-    def step() -> None:
-        arena.begin_step()
-        layer.forward(x, saved)
-        np.copyto(dy, ones)  # a layer may write over dy
-        layer.backward(dy, saved)
-
-    return step
 
 
 def peak_gflops() -> float:

@@ -140,6 +140,12 @@ class ShimDevice(Device):
     def stream(self):
         return LateStream(self)
 
+    @contextlib.contextmanager
+    def on(self, stream):
+        """Ops run at once, and so after all that was asked of the stream."""
+        stream.run_until(stream.first + len(stream.queue))
+        yield
+
     def new(self, memory):
         self.temporaries += 1
         self.worked()

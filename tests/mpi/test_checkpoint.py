@@ -1,6 +1,7 @@
 """A checkpoint is complete or absent, holds what was there when it was begun, and fits any number of ranks."""
 
 import errno
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -171,6 +172,14 @@ def test_a_full_disk_leaves_the_earlier_one(world, shared_path, monkeypatch, who
     world.barrier()
     assert folder.newest_first(shared_path)[0].name == "step-000000003.safetensors"
     assert (writer.written, writer.failed) == ((2, 1) if world.rank == 0 else (0, 0))
+
+
+def test_a_reason_is_told_without_mpis_stack():
+    stack = "Other I/O error, error stack:\nADIOI_GEN_WRITECONTIG(80).....: Other I/O error No space left on device "
+    assert files._reason(SimpleNamespace(Get_error_string=lambda: stack)) == "No space left on device"
+    assert files._reason(SimpleNamespace(Get_error_string=lambda: "MPI_ERR_IO: input/output error")).startswith(
+        "MPI_ERR_IO"
+    )
 
 
 def test_a_directory_that_cannot_be_made(world, shared_path):

@@ -2,7 +2,7 @@
 
 KIND: raise, user-error, drift (one weight changes), limit (files longer than 250 kB cannot be written any more),
 a signal to itself: kill, interrupt, term, usr1, usr2; or kill-writing (SIGKILL in the first write of a checkpoint begun
-after STEP).
+after STEP). RANK -1 means all ranks.
 """
 
 import os
@@ -15,6 +15,7 @@ from mpitrain.comm.files import SharedFile
 from mpitrain.errors import UserError
 from mpitrain.training.trainer import Trainer
 
+ALL = -1
 kind, rank, step = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 healthy_step, healthy_write = Trainer._train_step, SharedFile.write_at
 SIGNALS = {
@@ -32,7 +33,7 @@ def half_a_write(self, offset, data):
 
 
 def faulty_step(self, microbatches):
-    if self.world.rank == rank and self.step == step:
+    if rank in (self.world.rank, ALL) and self.step == step:
         if kind == "raise":
             raise RuntimeError("a fault for the test")
         if kind == "user-error":

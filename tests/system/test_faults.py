@@ -23,6 +23,21 @@ def test_an_exception_on_one_rank_ends_all(mpitrain):
     assert mentions(err, "Traceback") == 1
 
 
+def test_an_exception_on_all_ranks_is_told_once(mpitrain):
+    code, _, err = mpitrain(4, "raise", -1, 30, *LONG, program=FAULTY)
+    assert code != 0
+    assert mentions(err, "Traceback") == 1, err
+
+
+def test_steps_that_are_left_out_are_told_once(mpitrain):
+    options = ("--model", "mlp", "--lr", "1e30", "--epochs", 1, "--non-finite", "skip", "--out", "run")
+    code, out, err = mpitrain(3, *options)
+    assert code == 1
+    assert "the 10th in a row" in err
+    told = [line for line in (out + err).splitlines() if "is skipped: the " in line]
+    assert len(told) == 9, told
+
+
 def test_bad_input_on_one_rank_ends_all(mpitrain):
     code, _, err = mpitrain(3, "user-error", 2, 30, *LONG, program=FAULTY)
     assert code == 2

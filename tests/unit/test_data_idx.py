@@ -99,7 +99,7 @@ def test_damaged_gzip(tmp_path, arrays, change, message):
 
 def test_no_samples(tmp_path, arrays):
     write(tmp_path, arrays | {NAMES[0]: arrays[NAMES[0]][:0], NAMES[1]: arrays[NAMES[1]][:0]})
-    with pytest.raises(UserError, match="nothing to train on"):
+    with pytest.raises(UserError, match="there is nothing in them"):
         open_dataset(f"mnist:{tmp_path}")
 
 

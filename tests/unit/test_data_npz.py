@@ -85,7 +85,7 @@ WITH_NAN = np.where(np.arange(100).reshape(20, 5) == 13, np.nan, TABLE)
         ({"a": TABLE}, None, "set.npz holds a, expected arrays named x and y, or x_train"),
         ({"x": TABLE, "y": LABELS[:19]}, None, "20 samples, but targets for 19"),
         ({"x": TABLE, "y": np.array(3)}, None, "the targets are a single value"),
-        ({"x": TABLE[:0], "y": LABELS[:0]}, None, "nothing to train on"),
+        ({"x": TABLE[:0], "y": LABELS[:0]}, None, "there is nothing in them"),
         ({"x": TABLE[:1], "y": LABELS[:1]}, "regression", "1 sample cannot be split"),
         ({"x": WITH_NAN, "y": LABELS}, None, "samples hold NaN, Inf .* first in row 2"),
         ({"x": TABLE * 1e39, "y": LABELS}, None, "more than float32 can hold"),

@@ -3,6 +3,6 @@
 What is not here runs as it is written for NumPy: CuPy's arrays answer NumPy's functions.
 """
 
-from . import conv2d, dropout, elementwise, linear, losses, normalise, sums, update
+from . import conv2d, dropout, elementwise, linear, losses, normalise, pools, sums, update
 
-__all__ = ["conv2d", "dropout", "elementwise", "linear", "losses", "normalise", "sums", "update"]
+__all__ = ["conv2d", "dropout", "elementwise", "linear", "losses", "normalise", "pools", "sums", "update"]

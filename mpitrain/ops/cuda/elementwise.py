@@ -1,4 +1,4 @@
-"""Activations and pools on a GPU: one launch each."""
+"""Activations on a GPU, and sums of what has arrived: one launch each."""
 
 from typing import Any
 
@@ -6,9 +6,8 @@ import numpy as np
 
 from ...device import device_of
 from ...kernels.kernel import Kernel, kernel
-from .. import activations, pool
-from ..window import Window
-from .launch import loop, window_record
+from .. import activations
+from .launch import loop
 
 
 def _kernels(name: str) -> Kernel:
@@ -17,8 +16,6 @@ def _kernels(name: str) -> Kernel:
 
 FORWARD = {name: _kernels(f"{name}_forward") for name in ("relu", "tanh", "sigmoid")}
 BACKWARD = {name: _kernels(f"{name}_dx") for name in ("relu", "tanh", "sigmoid")}
-MAX_POOL = {bits: kernel("pool.cu", {"WINNER_BITS": bits}, name="max_pool") for bits in (8, 16)}
-MAX_POOL_DX = {bits: kernel("pool.cu", {"WINNER_BITS": bits}, name="max_pool_dx") for bits in (8, 16)}
 
 
 ADD = _kernels("add")
@@ -89,28 +86,3 @@ def sigmoid(x: Any, y: Any) -> bool:
 def sigmoid_dx(y: Any, dy: Any, dx: Any, slope: Any) -> bool:
     """Write dy y (1 - y)."""
     return _backward("sigmoid", y, dy, dx)
-
-
-@pool.max_pool_winner.cuda
-def max_pool_winner(padded: Any, window: Window, y: Any, winner: Any, pixels: Any, number: Any) -> bool:
-    """Write the maxima and the taps that have them."""
-    bits = 8 * winner.itemsize
-    if not _fits(padded, y) or bits not in MAX_POOL:
-        return False
-    loop(device_of(y), MAX_POOL[bits], y.size, (padded, y, winner, window_record(_unpadded(window), padded)))
-    return True
-
-
-@pool.max_pool_dx.cuda
-def max_pool_dx(winner: Any, dy: Any, window: Window, dx: Any, part: Any) -> bool:
-    """Write the gradient: each pixel asks the windows that see it."""
-    bits = 8 * winner.itemsize
-    if not _fits(dy, dx) or bits not in MAX_POOL_DX:
-        return False
-    loop(device_of(dy), MAX_POOL_DX[bits], dx.size, (winner, dy, dx, window_record(_unpadded(window), dx)))
-    return True
-
-
-def _unpadded(window: Window) -> Window:
-    """Return the window for images whose border is already there."""
-    return Window(window.kernel, window.stride, (0, 0), window.dilation)

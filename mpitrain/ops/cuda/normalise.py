@@ -1,10 +1,10 @@
-"""Normalisation and means on a GPU, by CuPy's reductions."""
+"""Normalisation on a GPU, by CuPy's reductions."""
 
 from typing import Any
 
 import numpy as np
 
-from .. import batchnorm, layernorm, pool
+from .. import batchnorm, layernorm
 from ..product import Buffer
 
 
@@ -68,11 +68,3 @@ def layernorm_dx(dy: Any, z: Any, r: Any, w: Any, dx: Any) -> None:
     np.subtract(dy, dx, out=dx)
     np.subtract(dx, dy.sum(axis=1, keepdims=True) / size, out=dx)
     np.multiply(dx, r, out=dx)
-
-
-@pool.global_mean.cuda
-def global_mean(x: Any, y: Any) -> None:
-    """Write the mean over all pixels."""
-    pixels = x.shape[1] * x.shape[2]
-    x.reshape(len(x), pixels, x.shape[3]).sum(axis=1, out=y)
-    np.multiply(y, 1 / pixels, out=y)

@@ -1,0 +1,60 @@
+"""Our side of scripts/bench step."""
+
+from collections.abc import Callable
+
+import numpy as np
+from cases import NUM_CLASSES, Case
+
+from mpitrain import models
+from mpitrain.arena import Arena
+from mpitrain.comm.world import World
+from mpitrain.layers import GELU, Conv2d, LayerNorm
+from mpitrain.losses import SoftmaxCrossEntropy
+from mpitrain.optim import SGD
+from mpitrain.parallel.data import DataParallel
+from mpitrain.saved import Saved
+
+
+def num_parameters(case: Case) -> int:
+    """Return the number of trainable scalars of the network."""
+    model = models.build(case.model, case.input_shape, NUM_CLASSES)
+    return sum(p.size for _, p in model.named_parameters())
+
+
+def make_step(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> Callable[[], None]:
+    """Return the step that the trainer makes, without its bookkeeping."""
+    model = models.build(case.model, case.input_shape, NUM_CLASSES)
+    arena = Arena(model.named_parameters(), model.named_states())
+    data_parallel = DataParallel(model, arena, world, synchronise_batch_norm=False)
+    optimizer, loss, saved = SGD(arena, momentum=0.9), SoftmaxCrossEntropy(), Saved()
+
+    def step() -> None:
+        data_parallel.begin()
+        arena.add_totals(loss.forward(model.forward(x, saved), y, saved))
+        model.backward(loss.backward(saved), saved)
+        data_parallel.finish()
+        data_parallel.update(optimizer, 0.01, 1 / float(arena.header[0]))
+
+    return step
+
+
+def make_layer_step(model: str, x: np.ndarray) -> Callable[[], None]:
+    """Return forward and backward (dx and dw) of a layer that has as many outputs as channels."""
+    size = x.shape[-1]
+    make = {
+        "conv3x3": lambda: Conv2d(size, size, 3, padding=1, bias=False),
+        "depthwise3x3": lambda: Conv2d(size, size, 3, padding=1, groups=size, bias=False),
+        "layernorm": lambda: LayerNorm(size),
+        "gelu": GELU,
+    }
+    layer, saved = make[model](), Saved()
+    arena, ones, dy = Arena(layer.named_parameters()), np.ones_like(x), np.ones_like(x)
+
+    def step() -> None:
+        arena.begin_step()
+        layer.forward(x, saved)
+        if model == "gelu":  # which writes over dy
+            np.copyto(dy, ones)
+        layer.backward(dy, saved)
+
+    return step
