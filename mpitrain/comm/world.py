@@ -144,7 +144,8 @@ class World:
     ) -> Request:
         """Return a request that reduces ``buffer`` (n,) over the ranks in place, as often as it is started.
 
-        Every rank calls this in the same order with the same length, dtype, algorithm and operator.
+        Every rank calls this in the same order with the same length, dtype, algorithm and operator, and starts its
+        requests in the same order as the others, among its other collectives.
 
         Parameters
         ----------
