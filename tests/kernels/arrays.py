@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.kernels import cpu, gemm
+from tests.kernels import cpu, formats
 
 GUARD = 7  # elements before and after, so that arrays of odd numbers also begin off alignment
 TOLERANCE = {0: 2e-6, 1: 2**-7}  # by ELEMENT_BF16
@@ -35,7 +35,7 @@ class Elements:
         """Return random numbers as stored, and as float64."""
         values = (scale * self.rng.standard_normal(shape)).astype(np.float32)
         stored = self.room(*shape)
-        stored[...] = gemm.to_bf16(values) if self.bf16 else values
+        stored[...] = formats.to_bf16(values) if self.bf16 else values
         return stored, self.value(stored)
 
     def room(self, *shape: int, dtype: type | None = None, aligned: bool = True) -> np.ndarray:
@@ -50,7 +50,7 @@ class Elements:
         return raw[start : start + size].view(dtype).reshape(shape)
 
     def value(self, stored: np.ndarray) -> np.ndarray:
-        return np.float64(gemm.from_bf16(stored) if stored.dtype == np.uint16 else stored)
+        return np.float64(formats.from_bf16(stored) if stored.dtype == np.uint16 else stored)
 
     def check(self, got: np.ndarray, expected: np.ndarray, scale: float = 1) -> None:
         """Compare, and look at the guards of all arrays."""

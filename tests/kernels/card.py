@@ -18,7 +18,7 @@ from mpitrain.device import TensorMap
 from mpitrain.kernels.kernel import SOURCES, kernel
 from mpitrain.kernels.launch import launch
 from mpitrain.kernels.plan import Launch
-from tests.kernels import gemm
+from tests.kernels import gemm, products
 
 ALIGNMENT = 1024  # what addresses are equal to, modulo this, on both sides
 
@@ -88,10 +88,10 @@ class Kernels:
             return np.array(buffers.address(argument.ctypes.data) if argument.nbytes else 0, np.uint64)
         if argument.dtype == gemm.TENSOR_MAP:
             return self._device.tensor_map(self._planned(argument, buffers))
-        if argument.dtype != gemm.ARGUMENTS:
+        if argument.dtype != products.ARGUMENTS:
             return argument
         record = argument.copy()
-        for name in gemm.POINTERS:
+        for name in products.POINTERS:
             record[name] = buffers.address(int(record[name]))
         return record
 

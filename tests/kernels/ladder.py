@@ -3,7 +3,7 @@
 import numpy as np
 
 from mpitrain.kernels.ladder import RUNGS as ALL
-from tests.kernels import cpu, gemm
+from tests.kernels import cpu, formats, gemm, products
 
 RUNGS = {rung.name: rung for rung in ALL}
 ARCH = {rung.name: "90a" if rung.barriers else "80" for rung in ALL if rung.inputs == "bf16"}
@@ -15,12 +15,12 @@ def run(kernels: cpu.Kernels, name: str, m: int, n: int, k: int, seed: int) -> f
     if rung.boxes is not None:  # rows of whole 16 bytes
         n, k = -(-n // 8) * 8, -(-k // 8) * 8
     is_bf16 = rung.inputs == "bf16"
-    a, b = (gemm.Buffer((1, *shape), 0, 0, np.uint16 if is_bf16 else np.float32) for shape in ((m, k), (k, n)))
+    a, b = (products.Buffer((1, *shape), 0, 0, np.uint16 if is_bf16 else np.float32) for shape in ((m, k), (k, n)))
     values = []
     for buffer in (a, b):
         drawn = rng.standard_normal(buffer.values.shape).astype(np.float32)
-        buffer.values[:] = gemm.to_bf16(drawn) if is_bf16 else drawn
-        values.append(np.float64(gemm.from_bf16(buffer.values) if is_bf16 else drawn)[0])
+        buffer.values[:] = formats.to_bf16(drawn) if is_bf16 else drawn
+        values.append(np.float64(formats.from_bf16(buffer.values) if is_bf16 else drawn)[0])
     out = np.full((m, n), np.nan, np.float32)
     factors = [buffer.values for buffer in (a, b)]
     if rung.boxes is not None:

@@ -12,7 +12,7 @@ pytestmark = cpu.needs_gxx
 
 RUN_ALL = """
 from tests.kernels import cpu, gemm, ladder
-from tests.kernels.gemm import Case, Variant
+from tests.kernels.products import Case, Variant
 for name in ("gemm_02_coalesced", "gemm_05_2d_tile", "gemm_07_warp_tile"):
     ladder.run(cpu.build(f"ladder/{name}.cu"), name, 70, 67, 21, seed=1)
 SIMT, TF32 = Variant("gemm_simt", 0, 1, "none"), Variant("gemm_mma", 1, 0, "none", "tf32")

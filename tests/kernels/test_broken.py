@@ -7,7 +7,7 @@ import pytest
 
 from tests.kernels import cpu, gemm, ladder
 from tests.kernels.arrays import i32, launch
-from tests.kernels.gemm import Case, Variant
+from tests.kernels.products import Case, Variant
 
 pytestmark = [cpu.needs_gxx, pytest.mark.timeout(900)]  # the first test waits for all builds
 

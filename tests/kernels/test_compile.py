@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernels import cpu, ladder, tools
-from tests.kernels.gemm import EPILOGUES, Variant
+from tests.kernels.products import EPILOGUES, Variant
 
 pytestmark = [
     pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU"),

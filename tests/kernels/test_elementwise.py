@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mpitrain import ops
-from tests.kernels import cpu, gemm
+from tests.kernels import cpu, formats
 from tests.kernels.arrays import NULL, Elements, f32, i32, i64, launch
 
 pytestmark = [cpu.needs_gxx, pytest.mark.parametrize("bf16", [0, 1])]
@@ -77,7 +77,7 @@ def test_add_multiply_in_place(bf16):
 def test_nan_stays(bf16):
     elements = Elements(bf16)
     x, y = elements.room(5), elements.room(5)
-    x[:] = gemm.to_bf16(np.array([np.nan, 1, -1, 0, np.inf])) if bf16 else [np.nan, 1, -1, 0, np.inf]
+    x[:] = formats.to_bf16(np.array([np.nan, 1, -1, 0, np.inf])) if bf16 else [np.nan, 1, -1, 0, np.inf]
     launch(cpu.build("elementwise.cu", ELEMENT_BF16=bf16), "relu_forward", x, y, i64(5))
     np.testing.assert_array_equal(elements.value(y), [np.nan, 1, 0, 0, np.inf])
 
@@ -88,8 +88,8 @@ def test_casts(bf16):
     kernels = cpu.build("elementwise.cu", ELEMENT_BF16=bf16)
     launch(kernels, "cast_to_bf16", x, y, i64(1001))
     launch(kernels, "cast_to_fp32", y, back, i64(1001))
-    np.testing.assert_array_equal(y, gemm.to_bf16(x))
-    np.testing.assert_array_equal(back, gemm.from_bf16(y))
+    np.testing.assert_array_equal(y, formats.to_bf16(x))
+    np.testing.assert_array_equal(back, formats.from_bf16(y))
 
 
 def test_cast_rows(bf16):
@@ -104,7 +104,7 @@ def test_cast_rows(bf16):
     expected = np.zeros((batch, rows, 16))
     for i in range(batch):
         for j in range(rows):
-            expected[i, j, :cols] = gemm.from_bf16(gemm.to_bf16(x[i * apart + j * ld :][:cols]))
+            expected[i, j, :cols] = formats.from_bf16(formats.to_bf16(x[i * apart + j * ld :][:cols]))
     elements.check(y, expected)
 
 
@@ -165,7 +165,7 @@ def test_sgd(bf16, momentum, nesterov):
     if momentum:
         elements.check(v, v_value)
     if bf16:
-        np.testing.assert_array_equal(copy, gemm.to_bf16(w))
+        np.testing.assert_array_equal(copy, formats.to_bf16(w))
 
 
 @pytest.mark.parametrize(("l2", "shrink"), [(0, 0), (0.02, 0), (0, 0.03)])

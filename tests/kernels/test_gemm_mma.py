@@ -1,7 +1,7 @@
 import pytest
 
-from tests.kernels import cpu, gemm
-from tests.kernels.gemm import Variant
+from tests.kernels import cpu, gemm, products
+from tests.kernels.products import Variant
 
 pytestmark = cpu.needs_gxx
 TOLERANCE = {"fp32": 1e-6, "bf16": 2**-8}  # by type of the output; inputs are rounded before the oracle sees them
@@ -18,6 +18,6 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-@pytest.mark.parametrize("case", [*gemm.EDGES, *(gemm.random_case(seed) for seed in range(5))], ids=str)
+@pytest.mark.parametrize("case", [*products.EDGES, *(products.random_case(seed) for seed in range(5))], ids=str)
 def test_against_float64(variant, case):
     assert gemm.run(cpu.build("gemm_mma.cu", **variant.macros), variant, case) < TOLERANCE[variant.outputs]

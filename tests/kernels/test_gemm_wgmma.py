@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from tests.kernels import cpu, gemm
-from tests.kernels.gemm import Case, Variant
+from tests.kernels.products import Case, Variant
 
 pytestmark = cpu.needs_gxx
 TOLERANCE = {"fp32": 1e-6, "bf16": 2**-8}  # by type of the output; inputs are rounded before the oracle sees them

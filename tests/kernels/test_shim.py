@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.kernels import cpu, gemm
+from tests.kernels import cpu, formats
 
 pytestmark = cpu.needs_gxx
 HERE = cpu.Path(__file__).parent
@@ -73,7 +73,7 @@ def test_copy_lands_at_its_wait(probes):
 def test_mma_tf32_lanes(probes):
     """The tables "Matrix fragments for mma.m16n8k8" (.tf32) of the PTX ISA, from its formulas for row and col."""
     rng = np.random.default_rng(0)
-    a, b = (gemm.to_tf32(rng.standard_normal(shape)) for shape in ((16, 8), (8, 8)))
+    a, b = (formats.to_tf32(rng.standard_normal(shape)) for shape in ((16, 8), (8, 8)))
     a_lanes = [[a[g + 8 * (i % 2), t + 4 * (i // 2)] for i in range(4)] for g in range(8) for t in range(4)]
     b_lanes = [[b[t + 4 * i, g] for i in range(2)] for g in range(8) for t in range(4)]
     check_mma(probes, "one_mma_tf32", np.array(a_lanes), np.array(b_lanes), a, b)
@@ -82,12 +82,12 @@ def test_mma_tf32_lanes(probes):
 def test_mma_bf16_lanes(probes):
     """The tables "Matrix fragments for mma.m16n8k16" (.bf16): a_i at row g + 8 where i is 2, 3, 6 or 7, and so on."""
     rng = np.random.default_rng(0)
-    a, b = (gemm.to_bf16(rng.standard_normal(shape)) for shape in ((16, 16), (16, 8)))
+    a, b = (formats.to_bf16(rng.standard_normal(shape)) for shape in ((16, 16), (16, 8)))
     places = [(g, t) for g in range(8) for t in range(4)]
     a_lanes = [[a[g + 8 * (i // 2 % 2), 2 * t + i % 2 + 8 * (i // 4)] for i in range(8)] for g, t in places]
     b_lanes = [[b[2 * t + i % 2 + 8 * (i // 2), g] for i in range(4)] for g, t in places]
     a_lanes, b_lanes = (np.array(x, np.uint16) for x in (a_lanes, b_lanes))
-    check_mma(probes, "one_mma_bf16", a_lanes, b_lanes, gemm.from_bf16(a), gemm.from_bf16(b))
+    check_mma(probes, "one_mma_bf16", a_lanes, b_lanes, formats.from_bf16(a), formats.from_bf16(b))
 
 
 def check_mma(probes, name, a_lanes, b_lanes, a, b):
@@ -116,7 +116,7 @@ def test_rounding_to_bf16_and_tf32(probes):
     x[:6] = [0, -0.0, np.inf, -np.inf, 1 + 2**-8, 1 + 2**-11]  # the last two lie between two bf16, two tf32
     as_bf16, as_tf32 = np.zeros(256, np.uint16), np.zeros(256, np.float32)
     launch(probes, "round_numbers", x, as_bf16, as_tf32, threads=256)
-    np.testing.assert_array_equal(as_bf16, gemm.to_bf16(x))
-    np.testing.assert_array_equal(as_tf32, gemm.to_tf32(x))
+    np.testing.assert_array_equal(as_bf16, formats.to_bf16(x))
+    np.testing.assert_array_equal(as_tf32, formats.to_tf32(x))
     assert as_bf16[4] == 0x3F80
     assert as_tf32[5] == 1 + 2**-10

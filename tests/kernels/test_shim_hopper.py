@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.kernels import cpu, gemm
+from tests.kernels import cpu, formats, gemm, products
 
 pytestmark = cpu.needs_gxx
 HERE = cpu.Path(__file__).parent
@@ -33,7 +33,7 @@ def swizzled(tile: np.ndarray) -> np.ndarray:
 
 def images(dtype):
     """A batch of matrices of 3 x 20 rows of 100, within a larger buffer, and its map for boxes of 128 bytes x 16."""
-    buffer = gemm.Buffer((3, 20, 96), 8, 0, dtype)
+    buffer = products.Buffer((3, 20, 96), 8, 0, dtype)
     buffer.values[:] = np.arange(buffer.values.size, dtype=np.uint32).reshape(buffer.values.shape) % 50000
     return buffer, gemm.tensor_map(buffer, (128 // buffer.values.itemsize, 16))
 
@@ -113,17 +113,17 @@ def test_wgmma_tf32(probes):
 
 def test_wgmma_bf16_contiguous_in_k(probes):
     rng = np.random.default_rng(0)
-    a_rows, b_rows = (gemm.to_bf16(rng.standard_normal((rows, 64))) for rows in (64, 128))
-    a, b = (gemm.from_bf16(x[:, :16]) for x in (a_rows, b_rows))
+    a_rows, b_rows = (formats.to_bf16(rng.standard_normal((rows, 64))) for rows in (64, 128))
+    a, b = (formats.from_bf16(x[:, :16]) for x in (a_rows, b_rows))
     check_wgmma(probes, "wgmma_bf16_kk", swizzled(a_rows), swizzled(b_rows), 0, a, b.T)
 
 
 def test_wgmma_bf16_contiguous_across(probes):
     """Rows are k, 64 columns wide; columns 64 to 127 of B follow as a tile of their own, `leading` bytes later."""
     rng = np.random.default_rng(0)
-    a, b = (gemm.to_bf16(rng.standard_normal((16, cols))) for cols in (64, 128))
+    a, b = (formats.to_bf16(rng.standard_normal((16, cols))) for cols in (64, 128))
     b_tile = np.concatenate([swizzled(b[:, :64].copy()), swizzled(b[:, 64:].copy())])
-    check_wgmma(probes, "wgmma_bf16_mn", swizzled(a), b_tile, 16 * 128, gemm.from_bf16(a).T, gemm.from_bf16(b))
+    check_wgmma(probes, "wgmma_bf16_mn", swizzled(a), b_tile, 16 * 128, formats.from_bf16(a).T, formats.from_bf16(b))
 
 
 @pytest.mark.shim
