@@ -5,7 +5,6 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +26,15 @@ except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI 
 
 from ..collectives import Algorithm
 from ..collectives.price import Choice
-from ..device import device_of
 from ..errors import AgreedError, UserError
 from .commons import Commons
-from .files import SharedFile
 from .hotline import Operator
 from .launch import lonely_message, why_ranks_cannot_be_lost
 from .ledger import Ledger, caller, source_line
 from .place import place_among, surroundings_of
 from .plan import Plan, Request
 from .planner import ALL_REDUCE_NAMES, Planner
+from .ranks import Ranks
 from .record import first_difference
 from .sharing import Sharing
 from .staging import Staging
@@ -51,8 +49,8 @@ LAST_WORDS_SECONDS = 0.5
 REFUSED = "a rank that is lost would leave the others waiting (--elastic)"
 
 
-class World:
-    """This rank among all ranks.
+class World(Ranks):
+    """This rank among all ranks: what they do together with big buffers, and who watches that they do.
 
     Parameters
     ----------
@@ -61,7 +59,6 @@ class World:
 
     Attributes
     ----------
-    rank, size : int
     node, node_rank, node_size, cores, oversubscribed
         Where this rank runs; see ``Place``.
     notes : list of str
@@ -79,8 +76,6 @@ class World:
     surroundings : Surroundings
     elastic : bool
         True where a rank may be lost and the others go on.
-    mpi_io : bool
-        False where a rank may be lost while files are open: they are then written without MPI.
     """
 
     def __init__(
@@ -93,8 +88,7 @@ class World:
     ) -> None:
         if comm == MPI.COMM_WORLD and (message := lonely_message(comm.size, library_name())):
             raise UserError(message)
-        self._comm = WatchedComm(comm.Dup() if before is None else comm)
-        self.rank, self.size = self._comm.rank, self._comm.size
+        super().__init__(WatchedComm(comm.Dup() if before is None else comm), mpi_io=before is None)
         self.members = members or list(range(self.size))
         self.launched: list[int] = before.launched if before is not None else self.members
         self.successor: World | None = None
@@ -115,7 +109,6 @@ class World:
         self.watchdog: Watchdog | None = None
         self._operator = Operator(self._comm, several_nodes=self.node_size < self.size)
         self.notes: list[str] = []
-        self.mpi_io = not self.elastic
         self._sharing = Sharing(self._comm, self._node, place, self.ledger, self._note)
         self._sharing.refused = REFUSED if self.elastic else ""
         self._planner = Planner(self._comm, self.mpi_version, place, self._sharing, self._note)
@@ -136,8 +129,6 @@ class World:
     def calibration_path(self) -> Path:
         """Where what was measured on this machine, with this MPI and number of ranks, is kept."""
         return self._planner.calibration_path
-
-    # ---- collectives of big buffers
 
     def plan_all_reduce(
         self, buffer: np.ndarray, algorithm: str = "auto", op: str = "sum", *, what: str = ""
@@ -247,63 +238,6 @@ class World:
         if text and text not in self.notes:
             self.notes.append(text)
 
-    # ---- small things, by the MPI library
-
-    def sum(self, array: np.ndarray) -> np.ndarray:
-        """Sum a small array over the ranks in place, and return it (of a device: return its copy on the host)."""
-        with _on_host(array) as host:
-            self._comm.Allreduce(MPI.IN_PLACE, host, MPI.SUM)
-        return host
-
-    def maximum(self, array: np.ndarray) -> np.ndarray:
-        """Take the maximum of each element over the ranks in place, and return the array."""
-        self._comm.Allreduce(MPI.IN_PLACE, array, MPI.MAX)
-        return array
-
-    def minimum(self, array: np.ndarray) -> np.ndarray:
-        """Take the minimum of each element over the ranks in place, and return the array."""
-        self._comm.Allreduce(MPI.IN_PLACE, array, MPI.MIN)
-        return array
-
-    def broadcast(self, array: np.ndarray, root: int = 0) -> None:
-        """Copy ``array`` of ``root`` to all ranks, in pieces of at most 1 GiB."""
-        with _on_host(array) as host:
-            flat = host.reshape(-1)
-            longest = (1 << 30) // host.itemsize
-            for i in range(0, flat.size, longest):
-                self._comm.Bcast(flat[i : i + longest], root)
-
-    def all_gather(self, item: Any) -> list[Any]:
-        """Return the ``item`` of every rank, in order of rank (small Python objects)."""
-        return self._comm.allgather(item)
-
-    def open_file(self, path: Path) -> SharedFile:
-        """Open a file that exists for all ranks to write to, all together; raises OSError where it cannot be opened."""
-        return SharedFile(self._comm, path, mpi_io=self.mpi_io)
-
-    def barrier(self) -> None:
-        """Return when all ranks are here."""
-        self._comm.Barrier()
-
-    @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """Run a block that may fail on any rank: if it does on one, all ranks raise the same AgreedError.
-
-        The block holds no collective call; every rank enters it.
-        """
-        message = None
-        try:
-            yield
-        except AgreedError:
-            raise
-        except UserError as error:
-            message = str(error)
-        messages = self.all_gather(message)
-        failed = [(rank, text) for rank, text in enumerate(messages) if text is not None]
-        if failed:
-            rank, text = failed[0]
-            raise AgreedError(text if rank == 0 else f"rank {rank}: {text}")
-
     def disagreement(self) -> str | None:
         """Return which rank of this node has called other collectives than the others, None if none has."""
         return first_difference([(record.rank, record.entries()) for record in self.ledger.records])
@@ -361,14 +295,3 @@ class World:
         sys.stderr.flush()
         time.sleep(LAST_WORDS_SECONDS)
         MPI.COMM_WORLD.Abort(code)
-
-
-@contextlib.contextmanager
-def _on_host(array: Any) -> Iterator[np.ndarray]:
-    """Give ``array`` itself, or a copy on the host that goes back to its device."""
-    device = device_of(array)
-    host = device.to_host(array)
-    yield host
-    if host is not array:
-        device.copy_from_host(array, host)
-        device.synchronise()
