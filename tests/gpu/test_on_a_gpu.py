@@ -63,7 +63,7 @@ def test_events_measure(cuda):
 
 
 def test_a_tensor_map_is_taken(cuda):
-    if cuda.arch != "sm_90a":
+    if cuda.arch != "sm_90a":  # TMA came with Hopper
         pytest.skip(f"no tensor maps on {cuda.arch}")
     memory = cuda.empty((64 * 128,), np.uint16)
     assert cuda.tensor_map(TensorMap(memory.data.ptr, 2, (128, 64, 1), 256, 64 * 256, (64, 64))).nbytes == 128
@@ -97,7 +97,7 @@ def test_smoothing_and_ignored_targets(cuda):
 
 @pytest.mark.parametrize("name", ["mlp", "lenet"])
 def test_a_steady_step_takes_no_memory_from_the_driver(cuda, name):
-    if cuda.xp is np:
+    if cuda.xp is np:  # NumPy's arrays come from malloc
         pytest.skip("no memory pool in what stands for a GPU (test_training.py counts its allocations)")
     job = Job(name, cuda)
     for _ in range(3):

@@ -36,7 +36,7 @@ def run(program: str) -> subprocess.CompletedProcess:
     runtime = subprocess.run(
         [cpu.COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True
     ).stdout.strip()
-    if not os.path.isabs(runtime):
+    if not os.path.isabs(runtime):  # gcc answers with the bare name where its sanitizers are a package of their own
         pytest.skip("there is no libasan here")
     options = {"MPITRAIN_ASAN": "1", "LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0"}
     command = [sys.executable, "-c", program]

@@ -53,7 +53,7 @@ def build(folder):
 @pytest.mark.timeout(600)
 def test_kernels_under_sanitizers(tmp_path):
     asan, ubsan = library("libasan.so"), library("libubsan.so")
-    if not Path(asan).is_absolute() or not Path(ubsan).is_absolute():
+    if not Path(asan).is_absolute() or not Path(ubsan).is_absolute():  # a package of their own on some systems
         pytest.skip("gcc has no sanitizers here")
     build(tmp_path)
     environment = os.environ | {
@@ -72,13 +72,13 @@ def test_kernels_under_sanitizers(tmp_path):
 
 @pytest.mark.timeout(300)
 def test_the_pool_under_the_thread_sanitizer(tmp_path):
-    if not Path(library("libtsan.so")).is_absolute():
+    if not Path(library("libtsan.so")).is_absolute():  # a package of its own on some systems
         pytest.skip("gcc has no thread sanitizer here")
     driver = tmp_path / "pool"
     sources = [str(ROOT / "tests" / "kernels" / "pool_driver.c"), str(ROOT / "kernels" / "cpu" / "pool.c")]
     command = [GCC, "-O1", "-g", "-pthread", "-fsanitize=thread", *sources, "-o", str(driver)]
     subprocess.run(command, check=True, timeout=60)
     done = subprocess.run([driver, "5000"], capture_output=True, text=True, timeout=200)
-    if "unexpected memory mapping" in done.stderr:
+    if "unexpected memory mapping" in done.stderr:  # more bits of random addresses than gcc before 14 knows of
         pytest.skip("the thread sanitizer does not run on this kernel")
     assert done.returncode == 0, done.stdout + done.stderr[-8000:]

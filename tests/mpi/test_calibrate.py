@@ -15,7 +15,7 @@ pytestmark = pytest.mark.mpi
 
 @pytest.fixture(autouse=True)
 def _two_ranks(world):
-    if world.size == 1:
+    if world.size == 1:  # there is nobody to send to; the other runs of scripts/test have 2 to 4 ranks
         pytest.skip("needs two ranks")
 
 

@@ -23,7 +23,7 @@ STEPS = 30  # after many more, roundings have grown into other runs
 @pytest.fixture(scope="module")
 def gpus(world):
     sights = world.all_gather(look("cuda", world.node))
-    if not any(sight.gpus for sight in sights):
+    if not any(sight.gpus for sight in sights):  # test_device_training.py trains on what stands for one
         pytest.skip(f"no GPU: {sights[0].reason}")
 
 
@@ -59,7 +59,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_losses_are_the_cpus(gpus, world, alone, case, all_reduce, precision):
     data, model = CASES[case]
-    if "fashion" in case and not FASHION.is_dir():
+    if "fashion" in case and not FASHION.is_dir():  # a package of 30 MB that tests do not fetch; digits are here
         pytest.skip(f"no Fashion-MNIST in {FASHION} (MPITRAIN_FASHION_MNIST names its folder)")
     config = Config(
         data=data,
