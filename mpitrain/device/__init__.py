@@ -7,7 +7,7 @@ about its node's GPUs, ``choose.py`` decides who takes which, ``tensor_map.py`` 
 
 from .choose import Place, Sight, assign, notes
 from .cpu import ALIGNMENT, CPU, Device, Event, Stream, device_of, register
-from .sight import look, open_cublas, open_device
+from .sight import look, open_cublas, open_device, open_gpu
 from .tensor_map import TensorMap
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "notes",
     "open_cublas",
     "open_device",
+    "open_gpu",
     "register",
 ]

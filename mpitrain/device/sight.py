@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ..errors import UserError
-from .choose import Place, Sight
+from .choose import Place, Sight, assign
 from .cpu import CPU, Device
 
 DRIVER = "libcuda.so.1"
@@ -41,6 +41,26 @@ def open_device(place: Place, precision: str = "fp32") -> Device:
         return CPU
     device: Device = importlib.import_module(".cuda", __package__).CudaDevice(place.number)
     device.precision = precision
+    return device
+
+
+def open_gpu(what: str) -> Device:
+    """Return this machine's first GPU, for a process that is alone with it.
+
+    Parameters
+    ----------
+    what : str
+        What cannot be done without one, for the message: "kernels cannot be checked".
+
+    Raises
+    ------
+    UserError
+        If there is none, or none that can be used.
+    """
+    sight = look("cuda", 0)
+    device = open_device(assign([sight])[0])
+    if device is CPU:
+        raise UserError(f"{what} here: {sight.reason}")
     return device
 
 

@@ -10,19 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import ours
 import peer
 import torch
 from cases import NUM_CLASSES
 from torch import nn
 
-from mpitrain import models
-from mpitrain.arena import Arena
 from mpitrain.comm.world import World
-from mpitrain.device import CPU, assign, look, open_device
-from mpitrain.losses import SoftmaxCrossEntropy
-from mpitrain.optim import SGD
-from mpitrain.parallel.data import DataParallel
-from mpitrain.saved import Saved
+from mpitrain.device import Device, open_gpu
+from mpitrain.errors import UserError
 from mpitrain.training.devices import use_device
 
 CASES = [
@@ -38,49 +34,32 @@ Step = Callable[[], object]
 
 def main() -> None:
     repeat, file = int(sys.argv[1]), Path(sys.argv[2])
-    sight = look("cuda", 0)
-    device = open_device(assign([sight])[0])
-    if device is CPU:
-        sys.exit(f"training steps cannot be measured here: {sight.reason}")
+    try:
+        device = open_gpu("training steps cannot be measured")
+    except UserError as error:
+        sys.exit(str(error))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     file.write_text(json.dumps([row for case in CASES for row in measure(case, repeat, device, "cuda")]))
 
 
-def measure(case: tuple[str, tuple[int, ...], int], repeat: int, device: object, theirs: str) -> list[dict]:
+def measure(case: tuple[str, tuple[int, ...], int], repeat: int, device: Device, theirs: str) -> list[dict]:
     """Return the rows of one case; PyTorch is on its device ``theirs``."""
     name, shape, batch = case
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((batch, *shape), np.float32), rng.integers(0, NUM_CLASSES, batch)
-    ours, finish = our_step(name, x, y, device)
+    world = World()
+    use_device(device, world)
+    step = ours.make_step(name, x, y, world, device)
     eager = peer_step(name, x, y, theirs)
-    contenders = {"": ours, f"{torch.__version__} eager": eager}
+    contenders = {"": step, f"{torch.__version__} eager": eager}
     if theirs == "cuda":
         contenders[f"{torch.__version__} CUDA graph"] = graphed(peer_step(name, x, y, theirs))
-    medians = rounds(list(contenders.values()), repeat, wait=torch.cuda.synchronize if theirs == "cuda" else finish)
+    wait = torch.cuda.synchronize if theirs == "cuda" else device.synchronise
+    medians = rounds(list(contenders.values()), repeat, wait)
     return [
         {"name": f"{name}, batch {batch}", "ours_us": medians[0], "peer": what, "peer_us": microseconds}
         for what, microseconds in zip(list(contenders)[1:], medians[1:], strict=True)
     ]
-
-
-def our_step(name: str, x: np.ndarray, y: np.ndarray, device: object) -> tuple[Step, Callable[[], None]]:
-    """Return the step that the trainer makes, and what waits for it."""
-    world = World()
-    use_device(device, world)
-    model = models.build(name, x.shape[1:], NUM_CLASSES)
-    arena = Arena(model.named_parameters(), model.named_states(), device=device)
-    data_parallel = DataParallel(model, arena, world)
-    optimizer, loss, saved = SGD(arena, momentum=0.9), SoftmaxCrossEntropy(), Saved(device=device)
-    inputs, targets = device.from_host(x), device.from_host(y)
-
-    def step() -> None:
-        data_parallel.begin()
-        arena.add_totals(loss.forward(model.forward(inputs, saved), targets, saved))
-        model.backward(loss.backward(saved), saved)
-        data_parallel.finish()
-        data_parallel.update(optimizer, 0.01, 1 / float(arena.header[0]))
-
-    return step, device.synchronise
 
 
 def peer_step(name: str, x: np.ndarray, y: np.ndarray, where: str) -> Step:

@@ -8,6 +8,7 @@ from cases import NUM_CLASSES, Case
 from mpitrain import models
 from mpitrain.arena import Arena
 from mpitrain.comm.world import World
+from mpitrain.device import CPU, Device
 from mpitrain.layers import GELU, Conv2d, LayerNorm
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import SGD
@@ -21,16 +22,17 @@ def num_parameters(case: Case) -> int:
     return sum(p.size for _, p in model.named_parameters())
 
 
-def make_step(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> Callable[[], None]:
-    """Return the step that the trainer makes, without its bookkeeping."""
-    model = models.build(case.model, case.input_shape, NUM_CLASSES)
-    arena = Arena(model.named_parameters(), model.named_states())
+def make_step(name: str, x: np.ndarray, y: np.ndarray, world: World, device: Device = CPU) -> Callable[[], None]:
+    """Return the step that the trainer makes, without its bookkeeping, on this rank's samples x (n, ...) and y (n,)."""
+    model = models.build(name, x.shape[1:], NUM_CLASSES)
+    arena = Arena(model.named_parameters(), model.named_states(), device=device)
     data_parallel = DataParallel(model, arena, world, synchronise_batch_norm=False)
-    optimizer, loss, saved = SGD(arena, momentum=0.9), SoftmaxCrossEntropy(), Saved()
+    optimizer, loss, saved = SGD(arena, momentum=0.9), SoftmaxCrossEntropy(), Saved(device=device)
+    inputs, targets = device.from_host(x), device.from_host(y)
 
     def step() -> None:
         data_parallel.begin()
-        arena.add_totals(loss.forward(model.forward(x, saved), y, saved))
+        arena.add_totals(loss.forward(model.forward(inputs, saved), targets, saved))
         model.backward(loss.backward(saved), saved)
         data_parallel.finish()
         data_parallel.update(optimizer, 0.01, 1 / float(arena.header[0]))

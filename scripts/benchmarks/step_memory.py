@@ -15,6 +15,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((case.batch, *case.input_shape), np.float32)
     y = rng.integers(0, NUM_CLASSES, case.batch)
+    lone = case.model in LAYERS
     if side == "ours":
         import ours
 
@@ -22,14 +23,13 @@ def main() -> None:
         from mpitrain.device import CPU
 
         CPU.use_threads(case.threads)
-        step = ours.make_layer_step(case.model, x) if case.model in LAYERS else ours.make_step(case, x, y, World())
+        step = ours.make_layer_step(case.model, x) if lone else ours.make_step(case.model, x, y, World())
     else:
         import peer
         import torch
 
         torch.set_num_threads(case.threads)
         setting = peer.SETTINGS[2 if x.ndim == 4 else 0]
-        lone = case.model in LAYERS
         step = (
             peer.make_layer_step(case.model, x, np.ones_like(x), setting)
             if lone

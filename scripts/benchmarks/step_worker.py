@@ -34,7 +34,7 @@ def main() -> None:
     mine = share(case.batch, world.rank, world.size)
     x = rng.standard_normal((case.batch, *case.input_shape), np.float32)[mine]
     y = rng.integers(0, NUM_CLASSES, case.batch)[mine]
-    step = ours.make_layer_step(case.model, x) if case.model in LAYERS else ours.make_step(case, x, y, world)
+    step = ours.make_layer_step(case.model, x) if case.model in LAYERS else ours.make_step(case.model, x, y, world)
     if case.model not in LAYERS:
         theirs_has = sum(p.numel() for p in peer.make_model(case.model).parameters())
         assert ours.num_parameters(case) == theirs_has, "not the same network"

@@ -6,7 +6,6 @@ count on a GPU too. ``device`` may also be one that stands for a GPU, which prov
 """
 
 import ctypes
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from mpitrain.device import TensorMap
 from mpitrain.kernels.kernel import SOURCES, kernel
 from mpitrain.kernels.launch import launch
 from mpitrain.kernels.plan import Launch
-from tests.kernels import gemm, products
+from tests.kernels import cpu, gemm, products
 
 ALIGNMENT = 1024  # what addresses are equal to, modulo this, on both sides
 
@@ -58,9 +57,7 @@ class Kernels:
 
     def macro(self, name: str) -> int:
         """Return a tile size: the one given to build, else the default in the file."""
-        if name in self._macros:
-            return self._macros[name]
-        return int(re.search(rf"^#define {name} (\d+)$", (SOURCES / self._path).read_text(), re.M)[1])
+        return cpu.macro_of((SOURCES / self._path).read_text(), self._macros, name)
 
     def launch(
         self,
@@ -75,7 +72,7 @@ class Kernels:
     ) -> None:
         """Run a kernel on copies of its arrays, and of those in ``memory``, to which its records point."""
         what = kernel(str(self._path), self._macros, name=name)
-        if not what.fits(self._device.arch):
+        if not what.fits(self._device.arch):  # Hopper's kernels have instructions that no other GPU knows
             pytest.skip(f"{what} does not run on {self._device.arch}")
         buffers = Buffers(self._device, [*(a for a in arguments if a.ndim), *memory])
         values = [self._value(argument, buffers) for argument in arguments]

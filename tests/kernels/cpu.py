@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,6 +45,11 @@ class Launch(RuntimeError):
     """A launch ended with an error: a barrier that not all threads reach, a wrong mask, a misaligned copy."""
 
 
+def macro_of(text: str, given: Mapping[str, int], name: str) -> int:
+    """Return a number that a source names: the one given to build, else the default in its text."""
+    return given[name] if name in given else int(re.search(rf"^#define {name} (\d+)$", text, re.M)[1])
+
+
 class Kernels:
     """The kernels of one built file."""
 
@@ -55,9 +60,7 @@ class Kernels:
 
     def macro(self, name: str) -> int:
         """Return a tile size: the one given to build, else the default in the file."""
-        if name in self._macros:
-            return self._macros[name]
-        return int(re.search(rf"^#define {name} (\d+)$", self._text, re.M)[1])
+        return macro_of(self._text, self._macros, name)
 
     def launch(
         self,

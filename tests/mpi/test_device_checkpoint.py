@@ -14,6 +14,7 @@ from mpitrain.training.session import open_session
 from mpitrain.training.trainer import Trainer
 from mpitrain.training.wishes import Wishes
 from tests.gpu.device import ShimDevice
+from tests.images import write_images
 from tests.kernels import cpu
 
 pytestmark = [pytest.mark.mpi, cpu.needs_gxx]
@@ -24,14 +25,8 @@ STEPS, LEAVE_AFTER = 5, 2
 @pytest.fixture(scope="module")
 def config(tmp_path_factory, world):
     """A small network with states of two kinds (batch norm's and Adam's), five steps an epoch."""
-    path = world.all_gather(str(tmp_path_factory.mktemp("data") / "small.npz"))[0]
-    if world.rank == 0:
-        rng = np.random.default_rng(0)
-        x, y = rng.standard_normal((50, 8, 8, 3)).astype(np.float32), rng.integers(0, 4, 50)
-        np.savez(path, x_train=x[:38], y_train=y[:38], x_test=x[38:], y_test=y[38:])
-    world.barrier()
     return Config(
-        data=Data(source=f"npz:{path}", batch_size=8),
+        data=Data(source=write_images(world, tmp_path_factory, channels=3), batch_size=8),
         model=Model(name="resnet8"),
         optimizer=Optimizer(name="adamw", lr=0.01),
         run=Run(epochs=1, progress="none"),

@@ -20,6 +20,7 @@ from mpitrain.training.session import open_session
 from mpitrain.training.trainer import Trainer
 from tests.fake_device import FakeDevice
 from tests.gpu.device import ShimDevice
+from tests.images import write_images
 from tests.kernels import cpu
 
 pytestmark = [pytest.mark.mpi, cpu.needs_gxx]
@@ -30,13 +31,7 @@ STEPS = 3
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, world):
     """A small data set, so that an epoch has three steps, the last of which is not full."""
-    path = world.all_gather(str(tmp_path_factory.mktemp("data") / "small.npz"))[0]
-    if world.rank == 0:
-        rng = np.random.default_rng(0)
-        x, y = rng.standard_normal((50, 8, 8, 1)).astype(np.float32), rng.integers(0, 4, 50)
-        np.savez(path, x_train=x[:38], y_train=y[:38], x_test=x[38:], y_test=y[38:])
-    world.barrier()
-    return f"npz:{path}"
+    return write_images(world, tmp_path_factory, channels=1)
 
 
 def run(world, config, device):

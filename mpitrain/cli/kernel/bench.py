@@ -52,14 +52,11 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
 
 def bench(options: BenchOptions) -> int:
     """Open the GPU and cuBLAS, and measure; the exit code is 1 where a result is wrong."""
-    from ...device import CPU, assign, look, open_cublas, open_device
+    from ...device import open_cublas, open_gpu
     from ...kernels.bench.stopwatch import FLUSH_BYTES
     from ...kernels.build import build_all
 
-    sight = look("cuda", 0)
-    device = open_device(assign([sight])[0])
-    if device is CPU:
-        raise UserError(f"the kernels cannot be measured here: {sight.reason}")
+    device = open_gpu("the kernels cannot be measured")
     return measure(options, device, open_cublas(), FLUSH_BYTES, build_all)
 
 

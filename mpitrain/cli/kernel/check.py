@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from ...errors import UserError
 from ..main import LocalJob
 from ..options import parse_options
 
@@ -27,14 +26,11 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
 
 def check_all(options: CheckOptions) -> int:
     """Print the worst error for each type; the exit code is 1 if any is too large."""
-    from ...device import CPU, assign, look, open_device
+    from ...device import open_gpu
     from ...kernels.check import check_product, shapes
     from ...ops.cuda.gemm import multiply
 
-    sight = look("cuda", 0)
-    device = open_device(assign([sight])[0])
-    if device is CPU:
-        raise UserError(f"the kernels cannot be checked here: {sight.reason}")
+    device = open_gpu("the kernels cannot be checked")
     print(f"{device.name}, seed {options.seed}")
     wrong = 0
     for inputs in options.precision:

@@ -1,6 +1,6 @@
 """The measurements of ``mpitrain kernel bench``: each returns rows for a table."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,10 +9,10 @@ import numpy as np
 from ..gemm import TILES, GemmPlan, Shape, make_plan
 from ..ladder import RUNGS
 from ..planner import Table, choose
+from .bench import Bench
 from .cases import LAYERS, SQUARES, Linear, products, square
-from .contenders import Contenders
 from .peak import peak_flops
-from .stopwatch import Contender, Stopwatch
+from .stopwatch import Contender
 
 MOST_DIFFERENCE = 1e-5  # of ours from cuBLAS's, by DeepGEMM's measure; planted mistakes are far above
 
@@ -56,28 +56,8 @@ class Row:
         return self.difference <= MOST_DIFFERENCE
 
 
-class Runs:
-    """Times products on ``device``.
-
-    Parameters
-    ----------
-    device : CudaDevice, or what stands for it
-    contenders : Contenders
-    stopwatch : Stopwatch
-    repeat : int
-    say : callable(str)
-        Told what begins.
-    """
-
-    def __init__(
-        self,
-        device: Any,
-        contenders: Contenders,
-        stopwatch: Stopwatch,
-        repeat: int,
-        say: Callable[[str], None] = lambda _: None,
-    ):
-        self.device, self.contenders, self.stopwatch, self.repeat, self.say = device, contenders, stopwatch, repeat, say
+class Runs(Bench):
+    """Times products."""
 
     def ladder(self, n: int) -> list[Row]:
         """Measure every rung, and the product's kernels, on n x n x n; what this GPU cannot run is left out."""

@@ -1,43 +1,22 @@
 """The planner's table, measured: the best tile and split of K of each shape, and the numbers of its model."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from ..gemm import INPUTS, TILES, Shape, Tile, make_plan, split_choices
 from ..plan import ceil_div
 from ..planner import Table, shape_key
-from .contenders import Contenders
+from .bench import Bench
 from .peak import multiply_adds
-from .stopwatch import Stopwatch
 
 WAVES = 4  # K is not split where there are more pieces than this for every multiprocessor
 STEP = 64  # the least K that a kernel goes through
 
 
-class Tuner:
-    """Measures what the planner wants to know of ``device``.
-
-    Parameters
-    ----------
-    device : CudaDevice, or what stands for it
-    contenders : Contenders
-    stopwatch : Stopwatch
-    repeat : int
-    say : callable(str)
-    """
-
-    def __init__(
-        self,
-        device: Any,
-        contenders: Contenders,
-        stopwatch: Stopwatch,
-        repeat: int,
-        say: Callable[[str], None] = lambda _: None,
-    ):
-        self.device, self.contenders, self.stopwatch, self.repeat, self.say = device, contenders, stopwatch, repeat, say
+class Tuner(Bench):
+    """Measures what the planner wants to know."""
 
     def table(self, shapes: Iterable[Shape], guessed: Table, size: int = 4096) -> Table:
         """Return ``guessed`` with what was measured in its place; tiles are rated on size x size x size."""
