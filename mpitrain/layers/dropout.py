@@ -42,7 +42,7 @@ class Dropout(Layer):
             return x
         mask = saved[self] = saved.empty(self, "mask", x.shape)
         rows = mask.reshape(len(x), math.prod(x.shape[1:]))
-        ops.dropout_mask(rows, self.p, (saved.seed, self.number, saved.step, saved.first))
+        ops.dropout_mask(rows, self.p, (saved.seed, self.number, saved.step, saved.first), saved.counters)
         return np.multiply(x, mask, out=saved.empty(self, "y", x.shape))
 
     def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
