@@ -82,8 +82,8 @@ class Device:
     captures : bool
         What is asked of it can be captured as a ``Graph``.
     allocations : int
-        How often ``empty`` and ``zeros`` of a GPU were called: who sees the same number again knows that nothing that is
-        kept from step to step has moved.
+        How often ``empty`` and ``zeros`` of a GPU were called: who sees the same number again knows that nothing that
+        is kept from step to step has moved.
     """
 
     captures = False

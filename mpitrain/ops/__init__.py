@@ -1,14 +1,27 @@
 """Forward and backward functions on arrays: the NumPy path, and the oracle of every faster one."""
 
 from . import cuda, native  # the faster ones
-from .activations import add_relu, add_relu_dx, relu, relu_dx, sigmoid, sigmoid_dx, silu, silu_dx, tanh, tanh_dx
+from .activations import (
+    add,
+    add_relu,
+    add_relu_dx,
+    multiply,
+    relu,
+    relu_dx,
+    sigmoid,
+    sigmoid_dx,
+    silu,
+    silu_dx,
+    tanh,
+    tanh_dx,
+)
 from .batchnorm import Norm, batchnorm_backward, batchnorm_evaluate, batchnorm_train
 from .batchnorm_passes import batchnorm, batchnorm_dx, batchnorm_statistics, batchnorm_sums
 from .conv2d import Conv2dPlan, conv2d, conv2d_db, conv2d_dw, conv2d_dx, plan_conv2d
 from .conv2d_columns import Columns
 from .dispatch import OPS
 from .dropout import dropout_mask
-from .embedding import embedding, embedding_dw
+from .embedding import check_ids, embedding, embedding_dw
 from .gelu import gelu, gelu_dx, gelu_tanh
 from .gradient import Gradient
 from .layernorm import layernorm, layernorm_dw, layernorm_dx, layernorm_gradients
@@ -30,6 +43,7 @@ __all__ = [
     "Conv2dPlan",
     "Gradient",
     "Norm",
+    "add",
     "add_relu",
     "add_relu_dx",
     "batchnorm",
@@ -40,6 +54,7 @@ __all__ = [
     "batchnorm_sums",
     "batchnorm_train",
     "check_classes",
+    "check_ids",
     "column_sum",
     "conv2d",
     "conv2d_db",
@@ -68,6 +83,7 @@ __all__ = [
     "max_pool_winner",
     "mean_pool",
     "mean_pool_dx",
+    "multiply",
     "native",
     "plan_conv2d",
     "relu",

@@ -118,10 +118,9 @@ def test_cuda_graphs(world, data, which, branches):
 def test_what_has_no_cuda_graph_is_said(world, data, capsys):
     """The host sums statistics of batch normalisation over ranks in the middle of the step."""
     config = config_of(data, model=Model(name="resnet8"))
-    launched = graphs_of(world, config, ShimDevice())[1]
+    graphs_of(world, config, ShimDevice())
     said = "in the middle of it ranks sum statistics" in capsys.readouterr().err
     assert said == (world.size > 1 and world.rank == 0)
-    assert (launched > 0) == (world.size == 1)
 
 
 def test_cuda_graph_without_a_gpu(world, data):
