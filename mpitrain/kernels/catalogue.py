@@ -24,7 +24,10 @@ def products() -> list[Kernel]:
                 shape = Shape(1, 1, 1, 1, transpose_a, transpose_b, inputs, epilogue=epilogue)
                 found.append(tile.built_for(shape))
     epilogues = sorted({EPILOGUES.index(epilogue) for _, _, epilogue in PRODUCTS})
-    return [*found, *(kernel("gemm_sum.cu", {"EPILOGUE": number, "OUTPUT_BF16": 0}) for number in epilogues)]
+    return [
+        *dict.fromkeys(found),
+        *(kernel("gemm_sum.cu", {"EPILOGUE": number, "OUTPUT_BF16": 0}) for number in epilogues),
+    ]
 
 
 def others() -> list[Kernel]:

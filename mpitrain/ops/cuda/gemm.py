@@ -3,7 +3,8 @@
 Shapes: a (M, K) or, transposed, (K, M); b (K, N) or (N, K); out (M, N); all with one more dimension in front for a
 batch. Rows are contiguous, any distance apart; fp32. bias (N,).
 
-Where the device's precision is bf16, the factors are rounded into working memory first, in rows of whole 16 bytes.
+Where the device's precision is bf16, the factors are rounded into working memory first, in rows of whole 16 bytes; so
+they are in tf32 where gemm_wgmma multiplies, by ``launch_product``.
 """
 
 from collections.abc import Sequence
@@ -16,14 +17,15 @@ from ...device import device_of
 from ...kernels.gemm import Shape
 from ...kernels.kernel import kernel
 from ...kernels.launch import launch
+from ...kernels.matrices import Matrices
 from ...kernels.plan import Launch, ceil_div
 from ...kernels.planner import plan
-from ...kernels.product import Matrices, launch_product, partial_bytes
+from ...kernels.product import launch_product, partial_bytes
+from ...kernels.rounding import PART_BYTES, rounded_bytes
 
 _WORKSPACES: "WeakKeyDictionary[Any, Any]" = WeakKeyDictionary()
 _CAST = kernel("cast.cu", name="cast_rows")
 _BF16_PIECE = 8  # elements in 16 bytes
-_PART_BYTES = 256  # parts of the workspace begin at multiples of this
 
 
 def covers(*arrays: Any) -> bool:
@@ -70,7 +72,7 @@ def multiply(
         addresses = _parts(device, (_rounded_bytes(factors[0]), _rounded_bytes(factors[1]), partials))
         factors = _rounded(device, factors[0], addresses[0]), _rounded(device, factors[1], addresses[1])
     else:
-        addresses = _parts(device, (partials,))
+        addresses = _parts(device, (rounded_bytes(made, shape, *factors), partials))
     launch_product(
         device,
         made,
@@ -80,6 +82,7 @@ def multiply(
         bias=_address(bias),
         pre=_address(pre),
         partials=addresses[-1],
+        rounded=addresses[0],
         alpha=alpha,
         beta=beta,
     )
@@ -111,11 +114,11 @@ def _rounded(device: Any, factor: Matrices, address: int) -> Matrices:
 
 def _parts(device: Any, sizes: Sequence[int]) -> list[int]:
     """Return the addresses of parts of the workspace of ``sizes`` bytes; 0 for a part of none."""
-    rounded = [ceil_div(size, _PART_BYTES) * _PART_BYTES for size in sizes]
+    rounded = [ceil_div(size, PART_BYTES) * PART_BYTES for size in sizes]
     if not any(rounded):
         return [0] * len(sizes)
-    first = workspace(device, sum(rounded) + _PART_BYTES).data.ptr
-    first += -first % _PART_BYTES
+    first = workspace(device, sum(rounded) + PART_BYTES).data.ptr
+    first += -first % PART_BYTES
     return [first + sum(rounded[:i]) if size else 0 for i, size in enumerate(rounded)]
 
 
