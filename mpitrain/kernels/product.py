@@ -8,6 +8,7 @@ import numpy as np
 from .gemm import RECORD, GemmPlan, Shape
 from .launch import launch
 from .matrices import Matrices
+from .plan import ceil_div
 from .rounding import round_factors, rounds
 
 _PACK = struct.Struct("8Q4q10i2f")
@@ -24,6 +25,7 @@ def launch_product(
     *,
     bias: int = 0,
     pre: int = 0,
+    column_sums: int = 0,
     partials: int = 0,
     rounded: int = 0,
     alpha: float = 1.0,
@@ -33,7 +35,7 @@ def launch_product(
     if rounds(made, shape):
         a, b = round_factors(device, shape, a, b, rounded)
     record = _PACK.pack(
-        *(a.address, b.address, out.address, bias, out.address, pre, 0, partials),
+        *(a.address, b.address, out.address, bias, out.address, pre, column_sums, partials),
         *(a.apart, b.apart, out.apart, out.apart),
         *(a.ld, b.ld, out.ld, out.ld),
         *(shape.m, shape.n, shape.k, shape.batch, made.splits, made.k_split),
@@ -52,3 +54,8 @@ def launch_product(
 def partial_bytes(made: GemmPlan, shape: Shape) -> int:
     """Return the size of the working memory in which the parts of K are kept until they are summed."""
     return 4 * made.splits * shape.batch * shape.m * shape.n if made.splits > 1 else 0
+
+
+def num_slabs(made: GemmPlan, shape: Shape) -> int:
+    """Return the number of rows of column sums that a product leaves."""
+    return shape.batch * ceil_div(shape.m, made.slab)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from mpitrain.kernels.check import LAYOUTS, check_product, shapes
-from mpitrain.kernels.gemm import TILES, Shape, Tile, make_plan
+from mpitrain.kernels.check import LAYOUTS, TOLERANCE, check_product, shapes
+from mpitrain.kernels.gemm import INPUTS, TILES, Shape, Tile, make_plan
 from mpitrain.kernels.planner import plan
-from mpitrain.ops.cuda import gemm
+from mpitrain.ops import Gradient, linear_dx_relu
+from mpitrain.ops.cuda import columns, gemm
 from mpitrain.ops.cuda.gemm import multiply
 from tests.gpu.device import ShimDevice
 from tests.kernels.formats import to_tf32
@@ -129,6 +130,26 @@ def test_epilogues_where_k_is_split(device, monkeypatch, tile, epilogue):
     if epilogue == "relu":
         np.testing.assert_allclose(device.to_host(out), np.maximum(x, 0), rtol=1e-4, atol=1e-4)
     assert device.launches == {"gemm_simt": 1, "gemm_sum": 1}
+
+
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: tile.name)
+@pytest.mark.parametrize("splits", [1, 3])
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_the_gradient_of_a_bias_comes_with_the_product(monkeypatch, tile, splits, accumulate):
+    """dx = dy w^T where x > 0, and its column sums, by every kernel: slabs of any height, summed in two turns."""
+    monkeypatch.setattr(gemm, "plan", lambda shape, arch, processors: make_plan(shape, tile, splits, processors))
+    monkeypatch.setattr(columns, "LEAST_TURNS", 1)
+    device, rng = ShimDevice("sm_90a"), np.random.default_rng(3)
+    device.precision = INPUTS[tile.kernel][0]
+    dy, w, x = (rng.standard_normal(s).astype(np.float32) for s in ((600, 200), (140, 200), (600, 140)))
+    before = rng.standard_normal(140).astype(np.float32)
+    dx, db = device.empty((600, 140)), device.from_host(before)
+    linear_dx_relu(*map(device.from_host, (dy, w, x)), dx, Gradient(db, accumulate), None)
+    expected = np.float64(dy) @ w.T * (x > 0)
+    tolerance = TOLERANCE[device.precision] * (np.abs(dy) @ np.abs(w.T))
+    assert (np.abs(device.to_host(dx) - expected) <= tolerance).all()
+    sums = device.to_host(dx).sum(axis=0, dtype=np.float64) + accumulate * before
+    np.testing.assert_allclose(device.to_host(db), sums, rtol=1e-4, atol=1e-3)
 
 
 def test_plans_are_made_once():

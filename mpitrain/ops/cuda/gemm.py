@@ -20,8 +20,10 @@ from ...kernels.launch import launch
 from ...kernels.matrices import Matrices
 from ...kernels.plan import Launch, ceil_div
 from ...kernels.planner import plan
-from ...kernels.product import launch_product, partial_bytes
+from ...kernels.product import launch_product, num_slabs, partial_bytes
 from ...kernels.rounding import PART_BYTES, rounded_bytes
+from ..gradient import Gradient
+from .columns import between_bytes, sum_slabs
 
 _WORKSPACES: "WeakKeyDictionary[Any, Any]" = WeakKeyDictionary()
 _CAST = kernel("cast.cu", name="cast_rows")
@@ -48,31 +50,29 @@ def multiply(
     epilogue: str = "none",
     pre: Any = None,
     alpha: float = 1.0,
+    sums: Gradient | None = None,
 ) -> None:
-    """Write the product to ``out``; with ``beta`` it is added to that many times what is there."""
+    """Write the product to ``out``; with ``beta`` it is added to that many times what is there.
+
+    ``pre``, laid out as ``out``, is written by an activation and read by its gradient. The column sums of what is
+    written, over all matrices of a batch, are put to ``sums``.
+    """
     device: Any = device_of(out)
-    m, n = out.shape[-2:]
-    shape = Shape(
-        m,
-        n,
-        a.shape[-2] if transpose_a else a.shape[-1],
-        out.shape[0] if out.ndim == 3 else 1,
-        transpose_a,
-        transpose_b,
-        device.precision,
-        "fp32",
-        epilogue,
-    )
+    assert pre is None or pre.strides == out.strides, "the kernels take one distance between rows for both"
     if not out.size:
+        if sums is not None and not sums.accumulate:
+            sums.array.fill(0)
         return
+    shape = _shape(a, out, transpose_a, transpose_b, device.precision, epilogue)
     made = plan(shape, device.arch, device.num_processors)
     factors = _as_it_lies(a), _as_it_lies(b)
-    partials = partial_bytes(made, shape)
+    slabs = num_slabs(made, shape) if sums is not None else 0
+    sizes = [partial_bytes(made, shape), 4 * slabs * shape.n, between_bytes(slabs, shape.n, device.num_processors)]
     if device.precision == "bf16":
-        addresses = _parts(device, (_rounded_bytes(factors[0]), _rounded_bytes(factors[1]), partials))
-        factors = _rounded(device, factors[0], addresses[0]), _rounded(device, factors[1], addresses[1])
+        partials, column_sums, between, *rounded = _parts(device, [*sizes, *map(_rounded_bytes, factors)])
+        factors = _rounded(device, factors[0], rounded[0]), _rounded(device, factors[1], rounded[1])
     else:
-        addresses = _parts(device, (rounded_bytes(made, shape, *factors), partials))
+        partials, column_sums, between, *rounded = _parts(device, [*sizes, rounded_bytes(made, shape, *factors)])
     launch_product(
         device,
         made,
@@ -81,11 +81,21 @@ def multiply(
         _as_it_lies(out),
         bias=_address(bias),
         pre=_address(pre),
-        partials=addresses[-1],
-        rounded=addresses[0],
+        column_sums=column_sums,
+        partials=partials,
+        rounded=rounded[0],
         alpha=alpha,
         beta=beta,
     )
+    if sums is not None:
+        sum_slabs(device, column_sums, slabs, shape.n, between, sums)
+
+
+def _shape(a: Any, out: Any, transpose_a: bool, transpose_b: bool, inputs: str, epilogue: str) -> Shape:
+    batch = out.shape[0] if out.ndim == 3 else 1
+    depth = a.shape[-2] if transpose_a else a.shape[-1]
+    m, n = out.shape[-2:]
+    return Shape(m, n, depth, batch, transpose_a, transpose_b, inputs, epilogue=epilogue)
 
 
 def _as_it_lies(array: Any) -> Matrices:
