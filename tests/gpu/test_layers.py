@@ -43,6 +43,24 @@ def test_the_end_of_a_residual_block(device):
     assert launches["add_relu"] == launches["add_relu_dx"] == launches["add"] == 1
 
 
+@pytest.mark.parametrize("rows", [1, 40, 1500])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_relu_between_linear_layers_costs_no_launch(device, rows, bias):
+    """Forward and backward it is part of a product, and so are the sums of the bias's gradient over slabs of rows."""
+
+    def make():
+        model = Sequential(Linear(3, 5, bias), ReLU(), Linear(5, 70, bias), ReLU(), Linear(70, 6))
+        fuse_relu(model)
+        return model
+
+    x = np.random.default_rng(rows).standard_normal((rows, 3)).astype(np.float32)
+    launches = check_layer(device, make, x, tolerance=5e-5)
+    assert launches["gemm_simt"] == 9
+    assert launches["column_sum"] == 1, "of the last layer"
+    assert launches["sum_rows"] >= 2 * bias
+    assert set(launches) <= {"gemm_simt", "gemm_sum", "column_sum", "sum_rows"}
+
+
 def test_dropout(device):
     x = np.random.default_rng(1).standard_normal((9, 33)).astype(np.float32)
     assert check_layer(device, lambda: Dropout(0.3), x) == {"dropout_mask": 1, "multiply": 2}

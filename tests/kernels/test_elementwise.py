@@ -134,6 +134,31 @@ def test_cast_rows(bf16):
     elements.check(y, expected)
 
 
+@pytest.mark.parametrize(("rows", "cols"), [(1, 1), (4, 13), (70, 33), (32, 64), (33, 1)])
+@pytest.mark.parametrize("turn", [False, True])
+def test_rounding_to_tf32(bf16, rows, cols, turn):
+    """Rows 3 elements apart, a batch 5: to nearest, in rows of whole 16 bytes, filled up with zeros."""
+    if bf16:
+        return
+    batch, ld, elements = 2, cols + 3, Elements(0)
+    apart, (inner, outer) = rows * ld + 5, (rows, cols) if turn else (cols, rows)
+    x = np.random.default_rng(0).standard_normal(batch * apart).astype(np.float32)
+    y_ld = -(-inner // 4) * 4
+    y = elements.room(batch, outer, y_ld)
+    sizes, kernels = [i64(apart), i32(ld), i32(y_ld), i32(rows), i32(cols)], cpu.build("round.cu")
+    if turn:
+        tiles = -(-rows // 32) * -(-cols // 32) * batch
+        kernels.launch("round_columns", grid=(tiles, 1, 1), block=(32, 8, 1), arguments=[x, y, *sizes], seed=1)
+    else:
+        launch(kernels, "round_rows", x, y, *sizes, i32(batch))
+    expected = np.zeros((batch, outer, y_ld))
+    for i in range(batch):
+        whole = np.stack([x[i * apart + j * ld :][:cols] for j in range(rows)])
+        expected[i, :, :inner] = formats.to_tf32(whole.T if turn else whole)
+    np.testing.assert_array_equal(y, expected)
+    elements.check(y, expected)
+
+
 @pytest.mark.parametrize(("rows", "n", "parts"), [(1, 1, 1), (300, 130, 1), (1000, 6, 7), (77, 512, 3), (5, 3, 1)])
 def test_column_sums(bf16, rows, n, parts):
     elements = Elements(bf16)
