@@ -44,7 +44,7 @@ def check_layer(device, make, x, *, training=True, seed=0, tolerance=2e-5, other
 
 
 def compare_layer(device, make, x, *, training=True, seed=0, tolerance=2e-5):
-    """Compare forward, backward and states; return the layer as it runs on the device, its input, its output's shape."""
+    """Compare forward, backward and states; return the layer on the device, its input and the shape of its output."""
     rng = np.random.default_rng(seed)
     exact = Run(make, CPU, np.float64, training)
     ours = Run(make, device, np.float32, training)
