@@ -3,7 +3,7 @@
 #include <stdint.h>
 
 // Counts up with each change of the table below; mpitrain/native.py takes no other build than its own.
-#define BUILD 2
+#define BUILD 3
 
 // One argument of a kernel as Python gave it: an array (C-contiguous) or a number. None is an array of no elements at 0.
 typedef struct {
@@ -35,6 +35,9 @@ typedef int Kernel(const Arg *a);
     K(conv2d_depthwise, "ffoFiiiiii", "x, w, b, y, sh, sw, ph, pw, dh, dw")               \
     K(conv2d_depthwise_dx, "ffFiiiiii", "dy, w, dx, sh, sw, ph, pw, dh, dw")              \
     K(conv2d_depthwise_dw, "ffFiiiiiii", "x, dy, dw, sh, sw, ph, pw, dh, dw, accumulate") \
+    K(conv2d_grouped, "ffoFiiiiiii", "x, w, b, y, sh, sw, ph, pw, dh, dw, groups")        \
+    K(conv2d_grouped_dx, "ffFiiiiiii", "dy, w, dx, sh, sw, ph, pw, dh, dw, groups")       \
+    K(conv2d_grouped_dw, "ffFiiiiiiii", "x, dy, dw, sh, sw, ph, pw, dh, dw, groups, accumulate") \
     K(linear, "ffoFi", "x, w, b, y, relu")                                                \
     K(linear_dw, "ffFi", "x, dy, dw, accumulate")                                         \
     K(linear_dx, "ffF", "dy, w, dx")                                                      \

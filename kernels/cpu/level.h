@@ -11,6 +11,7 @@
 #include "product.c"
 #include "conv2d.c"
 #include "depthwise.c"
+#include "grouped.c"
 #include "linear.c"
 #include "max_pool.c"
 #include "batchnorm.c"

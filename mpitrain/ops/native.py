@@ -21,20 +21,17 @@ NOTHING = np.empty(0, np.float32)
 def _conv2d(
     x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, plan: conv2d.Conv2dPlan, buffer: Buffer
 ) -> bool:
-    kernel = C.conv2d_depthwise if plan.depthwise else C.conv2d
-    return plan.native is not None and kernel(x, w, b, y, *plan.native)
+    return getattr(C, plan.kernel)(x, w, b, y, *plan.native)
 
 
 def _conv2d_dw(
     x: np.ndarray, dy: np.ndarray, dw: np.ndarray, plan: conv2d.Conv2dPlan, accumulate: bool, buffer: Buffer
 ) -> bool:
-    kernel = C.conv2d_depthwise_dw if plan.depthwise else C.conv2d_dw
-    return plan.native is not None and kernel(x, dy, dw, *plan.native, accumulate)
+    return getattr(C, f"{plan.kernel}_dw")(x, dy, dw, *plan.native, accumulate)
 
 
 def _conv2d_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, plan: conv2d.Conv2dPlan, buffer: Buffer) -> bool:
-    kernel = C.conv2d_depthwise_dx if plan.depthwise else C.conv2d_dx
-    return plan.native is not None and kernel(dy, w, dx, *plan.native)
+    return getattr(C, f"{plan.kernel}_dx")(dy, w, dx, *plan.native)
 
 
 def _layernorm_dw(dy: np.ndarray, z: np.ndarray) -> np.ndarray | bool:
