@@ -1,44 +1,321 @@
-// Batch normalisation: the passes over images that are not sums (those are column_sum and column_dot of reduce.cu)
-// Shapes: x, out, dy, centered, dx (n elements, channels innermost) of Element; vectors (channels,) float
-// Launch: block 256, any grid. Roofline: one read of each input, one write; memory-bound. Oracle: ops/batchnorm.py.
-// Source: Ioffe and Szegedy 2015, arXiv 1502.03167.
-#include "common/elements.cuh"
+// Batch normalisation in training: y = scale (x - mean) + shift, and its gradients; a ReLU may follow in the same pass
+// Shapes: x, y, dy, dx (rows, channels) of Element, a row a pixel; moments, sums (parts, 2, channels) float; kept
+//     (5, channels) float: mean, r, offset, scale, shift; slopes (3, channels) float: a, b, c; total (1 + 2 channels,)
+//     and gradients (2, channels) double: what ranks add up; w, b, dw, db, running (channels,) float
+// Launch: moments, sums: grid (ceil(channels / 128), parts), block 256, parts = ceil(rows / rows_per_part);
+//     statistics, merge, prepare, gradients, slopes: grid ceil(channels / 8), block 256: a warp a channel;
+//     apply, dx, evaluate: block 256, any grid
+// Roofline: forward two reads and a write, backward five reads (with ReLU seven) and a write; memory-bound.
+// Oracle: ops/batchnorm.py. Source: Ioffe and Szegedy 2015, arXiv 1502.03167; Welford 1962, Technometrics 4; Chan et al.
+//     1979, "Updating formulae and a pairwise algorithm for computing sample variances".
+//
+// Mean and squared differences are kept together and merged, from threads to parts in float, from parts to channels in
+// double: x is read once, and a large mean costs no precision. `offset` is what x is centred on, this rank's mean as a
+// float, less the mean of all ranks. With one rank, statistics does what merge and prepare do, and slopes_of_sums what gradients and
+// slopes do: three launches forward, three backward.
+#include "common/activations.cuh"
+#include "common/columns.cuh"
+#include "common/reduce.cuh"
 
-// f(channel, x...) for one element after the other. (A struct: NVRTC takes a lambda within a lambda for the host's.)
-template <class F>
-struct AlongChannels {
-  F f;
-  int channel, channels;
-  template <class... X>
-  __device__ __forceinline__ float operator()(X... x) {
-    const float y = f(channel, x...);
-    channel = channel + 1 == channels ? 0 : channel + 1;
-    return y;
+constexpr int WARPS = 8;  // of a block with a warp for each channel
+
+struct Moments {
+  float count;
+  float mean[PIECE], squares[PIECE];  // squares: about the mean
+  __device__ __forceinline__ void add(const Vec<Element, PIECE>& x) {
+    count += 1;
+    const float part = 1 / count;
+#pragma unroll
+    for (int i = 0; i < PIECE; i++) {
+      const float apart = to_float(x.at[i]) - mean[i];
+      mean[i] += apart * part;
+      squares[i] += apart * (to_float(x.at[i]) - mean[i]);
+    }
+  }
+  __device__ __forceinline__ void merge(const Moments& other) {
+    const float both = count + other.count, part = both > 0 ? other.count / both : 0;
+#pragma unroll
+    for (int i = 0; i < PIECE; i++) {
+      const float apart = other.mean[i] - mean[i];
+      mean[i] += apart * part;
+      squares[i] += other.squares[i] + apart * apart * count * part;
+    }
+    count = both;
+  }
+  __device__ __forceinline__ Moments of_lane(int apart) const {
+    Moments other;
+    other.count = __shfl_xor_sync(~0u, count, apart);
+#pragma unroll
+    for (int i = 0; i < PIECE; i++) {
+      other.mean[i] = __shfl_xor_sync(~0u, mean[i], apart);
+      other.squares[i] = __shfl_xor_sync(~0u, squares[i], apart);
+    }
+    return other;
   }
 };
 
-template <class F, class... In>
-__device__ __forceinline__ void map_channels(Element* out, long long n, int channels, F f, const In*... in) {
-  const bool aligned = (piece_aligned(out) && ... && piece_aligned(in));
+extern "C" __global__ void __launch_bounds__(256)
+batchnorm_moments(const Element* x, float* moments, int rows, int channels, int rows_per_part) {
+  __shared__ Moments parts[COLUMN_WARPS][32];
+  const Columns columns(rows, channels, rows_per_part);
+  const bool aligned = rows_aligned<PIECE>(x, channels);
+  const int count = channels - columns.first;
+  Moments mine = {};
+  for (int row = columns.row; row < columns.stop; row += columns.apart)
+    mine.add(load<PIECE>(x + (long long)row * channels + columns.first, count, aligned));
+  mine = fold(mine, columns, parts);
+  if (int(threadIdx.x) >= columns.across) return;
+  float* to = moments + 2ll * blockIdx.y * channels + columns.first;
+  write_columns(to, mine.mean, count, false);
+  write_columns(to + channels, mine.squares, count, false);
+}
+
+// For layer normalisation (without y and mean): the sums of dy, and of dy x.
+extern "C" __global__ void __launch_bounds__(256)
+batchnorm_sums(const Element* dy, const Element* x, const Element* y, const float* mean, float* sums, int rows,
+               int channels, int rows_per_part) {
+  __shared__ Sums<2> parts[COLUMN_WARPS][32];
+  const Columns columns(rows, channels, rows_per_part);
+  const int count = channels - columns.first;
+  const bool aligned = rows_aligned<PIECE>(dy, channels) && rows_aligned<PIECE>(x, channels) &&
+                       rows_aligned<PIECE>(y, channels);
+  Vec<float, PIECE> centre = {};
+  if (mean) centre = load<PIECE>(mean + columns.first, count, false);
+  Sums<2> sum = {};
+  for (int row = columns.row; row < columns.stop; row += columns.apart) {
+    const long long at = (long long)row * channels + columns.first;
+    const auto slope = load<PIECE>(dy + at, count, aligned), pixel = load<PIECE>(x + at, count, aligned);
+    auto seen = slope;
+    if (y) seen = load<PIECE>(y + at, count, aligned);
+#pragma unroll
+    for (int i = 0; i < PIECE; i++) {
+      const float value = y ? to_float(slope.at[i]) * relu_slope(to_float(seen.at[i])) : to_float(slope.at[i]);
+      sum.at[0][i] += value;
+      sum.at[1][i] += value * (to_float(pixel.at[i]) - centre.at[i]);
+    }
+  }
+  sum = fold(sum, columns, parts);
+  if (int(threadIdx.x) >= columns.across) return;
+  float* to = sums + 2ll * blockIdx.y * channels + columns.first;
+  write_columns(to, sum.at[0], count, false);
+  write_columns(to + channels, sum.at[1], count, false);
+}
+
+// What the channel of this warp has in all parts: its sum in double, which every lane gets.
+template <class Term>
+__device__ __forceinline__ double sum_parts(int parts, Term term) {
+  double sum = 0;
+  for (int part = threadIdx.x % 32; part < parts; part += 32) sum += term(part);
+  return warp_sum(sum);
+}
+
+// Mean and squared differences from it of all rows of this rank.
+struct Merged {
+  double mean, squares;
+  __device__ __forceinline__ Merged(const float* moments, int channel, int channels, int rows, int rows_per_part) {
+    const int parts = (rows + rows_per_part - 1) / rows_per_part;
+    const float *means = moments + channel, *about = means + channels;
+    const long long apart = 2ll * channels;
+    const double sum = sum_parts(parts, [&](int part) {
+      return double(min(rows - part * rows_per_part, rows_per_part)) * means[part * apart];
+    });
+    mean = sum / max(1, rows);
+    squares = sum_parts(parts, [&](int part) {
+      const double off = means[part * apart] - mean;
+      return about[part * apart] + min(rows - part * rows_per_part, rows_per_part) * off * off;
+    });
+  }
+};
+
+// What one channel is normalised with; momentum 0 leaves the running statistics as they are.
+struct Channel {
+  const float *w, *b;
+  float *running_mean, *running_var, *kept;
+  float momentum, eps;
+  // own: the mean of this rank, in float: what x is centred on.
+  __device__ __forceinline__ void prepare(int channel, int channels, double count, float own, double mean,
+                                          double var) const {
+    const double r = 1 / sqrt(var + eps), offset = own - mean, scale = w[channel] * r;
+    kept[channel] = own;
+    kept[channels + channel] = float(r);
+    kept[2 * channels + channel] = float(offset);
+    kept[3 * channels + channel] = float(scale);
+    kept[4 * channels + channel] = float(b[channel] + scale * offset);
+    if (momentum == 0 || count == 0) return;
+    const double unbiased = count > 1 ? var * (count / (count - 1)) : var * count;
+    running_mean[channel] += momentum * float(mean - running_mean[channel]);
+    running_var[channel] += momentum * float(unbiased - running_var[channel]);
+  }
+};
+
+__device__ __forceinline__ int channel_of_warp() { return blockIdx.x * WARPS + threadIdx.x / 32; }
+__device__ __forceinline__ bool is_first_lane() { return threadIdx.x % 32 == 0; }
+
+extern "C" __global__ void __launch_bounds__(256)
+batchnorm_statistics(const float* moments, const float* w, const float* b, float* running_mean, float* running_var,
+                     float* kept, int rows, int channels, int rows_per_part, float momentum, float eps) {
+  const int channel = channel_of_warp();
+  if (channel >= channels) return;
+  const Merged merged(moments, channel, channels, rows, rows_per_part);
+  if (is_first_lane())
+    Channel{w, b, running_mean, running_var, kept, momentum, eps}.prepare(
+        channel, channels, rows, float(merged.mean), merged.mean, merged.squares / max(1, rows));
+}
+
+// total: count, the sums of x, the sums of x^2. kept: the means of this rank.
+extern "C" __global__ void __launch_bounds__(256)
+batchnorm_merge(const float* moments, double* total, float* kept, int rows, int channels, int rows_per_part) {
+  const int channel = channel_of_warp();
+  if (channel >= channels) return;
+  const Merged merged(moments, channel, channels, rows, rows_per_part);
+  if (!is_first_lane()) return;
+  if (channel == 0) total[0] = rows;
+  total[1 + channel] = rows * merged.mean;
+  total[1 + channels + channel] = merged.squares + rows * merged.mean * merged.mean;
+  kept[channel] = float(merged.mean);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+batchnorm_prepare(const double* total, const float* w, const float* b, float* running_mean, float* running_var,
+                  float* kept, int channels, float momentum, float eps) {
+  const int channel = channel_of_warp();
+  if (channel >= channels || !is_first_lane()) return;
+  const double count = total[0], divisor = count > 1 ? count : 1, mean = total[1 + channel] / divisor;
+  const double var = total[1 + channels + channel] / divisor - mean * mean;
+  Channel{w, b, running_mean, running_var, kept, momentum, eps}.prepare(channel, channels, count, kept[channel], mean,
+                                                                         var > 0 ? var : 0);
+}
+
+// dx = a dy + b (x - mean) + c, from the gradients db and dw over all ranks.
+__device__ __forceinline__ void write_slopes(float* slopes, const float* kept, const float* w, int channel,
+                                             int channels, double count, double db, double dw) {
+  const double r = kept[channels + channel], offset = kept[2 * channels + channel], a = w[channel] * r;
+  const double b = -a * r * dw / count;
+  slopes[channel] = float(a);
+  slopes[channels + channel] = float(b);
+  slopes[2 * channels + channel] = float(b * offset - a * db / count);
+}
+
+// db and dw of this rank, to where gradients are kept.
+struct Gradients {
+  double db, dw;
+  __device__ __forceinline__ Gradients(const float* sums, const float* kept, int channel, int channels, int parts) {
+    db = sum_parts(parts, [&](int part) { return sums[2ll * part * channels + channel]; });
+    dw = sum_parts(parts, [&](int part) { return sums[(2ll * part + 1) * channels + channel]; });
+    if (kept) dw = kept[channels + channel] * (dw + kept[2 * channels + channel] * db);
+  }
+  __device__ __forceinline__ void write(float* to_dw, float* to_db, int channel, int adds_dw, int adds_db) const {
+    to_dw[channel] = float(adds_dw ? to_dw[channel] + dw : dw);
+    to_db[channel] = float(adds_db ? to_db[channel] + db : db);
+  }
+};
+
+extern "C" __global__ void __launch_bounds__(256)
+batchnorm_slopes_of_sums(const float* sums, const float* kept, const float* w, float* dw, float* db, float* slopes,
+                         int rows, int channels, int parts, int adds_dw, int adds_db) {
+  const int channel = channel_of_warp();
+  if (channel >= channels) return;
+  const Gradients gradients(sums, kept, channel, channels, parts);
+  if (!is_first_lane()) return;
+  gradients.write(dw, db, channel, adds_dw, adds_db);
+  write_slopes(slopes, kept, w, channel, channels, max(1, rows), gradients.db, gradients.dw);
+}
+
+// kept null (layer normalisation): dw is the second sum as it is. total (2, channels) may be null.
+extern "C" __global__ void __launch_bounds__(256)
+batchnorm_gradients(const float* sums, const float* kept, float* dw, float* db, double* total, int channels, int parts,
+                    int adds_dw, int adds_db) {
+  const int channel = channel_of_warp();
+  if (channel >= channels) return;
+  const Gradients gradients(sums, kept, channel, channels, parts);
+  if (!is_first_lane()) return;
+  gradients.write(dw, db, channel, adds_dw, adds_db);
+  if (!total) return;
+  total[channel] = gradients.db;
+  total[channels + channel] = gradients.dw;
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+batchnorm_slopes(const double* total, const float* kept, const float* w, float* slopes, int channels, double count) {
+  const int channel = channel_of_warp();
+  if (channel >= channels || !is_first_lane()) return;
+  write_slopes(slopes, kept, w, channel, channels, count, total[channel], total[channels + channel]);
+}
+
+// The values that a vector (or several, one after the other) holds for a piece of elements, whose channels may turn over.
+struct OfChannels {
+  int channel, channels;
+  bool aligned;
+  __device__ __forceinline__ OfChannels(long long first, int channels, const float* vector)
+      : channel(int(first % channels)),
+        channels(channels),
+        aligned(channels % PIECE == 0 && piece_aligned(vector)) {}
+  __device__ __forceinline__ Vec<float, PIECE> operator()(const float* vector) const {
+    if (aligned) return load<PIECE>(vector + channel, PIECE, true);
+    Vec<float, PIECE> v;
+    int at = channel;
+#pragma unroll
+    for (int i = 0; i < PIECE; i++) {
+      v.at[i] = vector[at];
+      at = at + 1 == channels ? 0 : at + 1;
+    }
+    return v;
+  }
+};
+
+extern "C" __global__ void batchnorm_apply(const Element* x, const float* kept, Element* y, long long n, int channels,
+                                           int relu) {
+  const bool aligned = piece_aligned(x) && piece_aligned(y);
   for_each_piece(n, [&](long long i, int count) {
-    const AlongChannels<F> along{f, int(i % channels), channels};
-    store<PIECE>(out + i, apply<Element>(along, load<PIECE>(in + i, count, aligned)...), count, aligned);
+    const OfChannels of(i, channels, kept);
+    const auto mean = of(kept), scale = of(kept + 3 * channels), shift = of(kept + 4 * channels);
+    const auto pixel = load<PIECE>(x + i, count, aligned);
+    Vec<Element, PIECE> out;
+#pragma unroll
+    for (int j = 0; j < PIECE; j++) {
+      const float value = scale.at[j] * (to_float(pixel.at[j]) - mean.at[j]) + shift.at[j];
+      out.at[j] = Convert<Element>::from(relu ? relu_of(value) : value);
+    }
+    store<PIECE>(y + i, out, count, aligned);
   });
 }
 
-extern "C" __global__ void batchnorm_center(const Element* x, const float* mean, Element* out, long long n,
-                                            int channels) {
-  map_channels(out, n, channels, [&](int c, float x) { return x - mean[c]; }, x);
+extern "C" __global__ void batchnorm_evaluate(const Element* x, const float* w, const float* b, const float* mean,
+                                              const float* var, Element* y, long long n, int channels, float eps,
+                                              int relu) {
+  const bool aligned = piece_aligned(x) && piece_aligned(y);
+  for_each_piece(n, [&](long long i, int count) {
+    const OfChannels of_w(i, channels, w), of_b(i, channels, b), of_mean(i, channels, mean), of_var(i, channels, var);
+    const auto weight = of_w(w), bias = of_b(b), centre = of_mean(mean), spread = of_var(var);
+    const auto pixel = load<PIECE>(x + i, count, aligned);
+    Vec<Element, PIECE> out;
+#pragma unroll
+    for (int j = 0; j < PIECE; j++) {
+      const float scale = weight.at[j] / sqrtf(spread.at[j] + eps);
+      const float value = scale * (to_float(pixel.at[j]) - centre.at[j]) + bias.at[j];
+      out.at[j] = Convert<Element>::from(relu ? relu_of(value) : value);
+    }
+    store<PIECE>(y + i, out, count, aligned);
+  });
 }
 
-extern "C" __global__ void batchnorm_scale_shift(const Element* x, const float* scale, const float* shift, Element* out,
-                                                 long long n, int channels) {
-  map_channels(out, n, channels, [&](int c, float x) { return scale[c] * x + shift[c]; }, x);
-}
-
-extern "C" __global__ void batchnorm_dx(const Element* dy, const Element* centered, const float* a, const float* b,
-                                        const float* c, Element* dx, long long n, int channels) {
-  map_channels(
-      dx, n, channels, [&](int i, float dy, float centered) { return a[i] * dy + b[i] * centered + c[i]; }, dy,
-      centered);
+// y null: no ReLU followed.
+extern "C" __global__ void batchnorm_dx(const Element* dy, const Element* x, const Element* y, const float* kept,
+                                        const float* slopes, Element* dx, long long n, int channels) {
+  const bool aligned = piece_aligned(dy) && piece_aligned(x) && piece_aligned(y) && piece_aligned(dx);
+  for_each_piece(n, [&](long long i, int count) {
+    const OfChannels of_kept(i, channels, kept), of(i, channels, slopes);
+    const auto mean = of_kept(kept), a = of(slopes), b = of(slopes + channels), c = of(slopes + 2 * channels);
+    const auto slope = load<PIECE>(dy + i, count, aligned), pixel = load<PIECE>(x + i, count, aligned);
+    auto seen = slope;
+    if (y) seen = load<PIECE>(y + i, count, aligned);
+    Vec<Element, PIECE> out;
+#pragma unroll
+    for (int j = 0; j < PIECE; j++) {
+      const float value = to_float(slope.at[j]) * (y ? relu_slope(to_float(seen.at[j])) : 1);
+      const float back = a.at[j] * value + b.at[j] * (to_float(pixel.at[j]) - mean.at[j]) + c.at[j];
+      out.at[j] = Convert<Element>::from(back);
+    }
+    store<PIECE>(dx + i, out, count, aligned);
+  });
 }

@@ -1,35 +1,27 @@
 // Sums down columns, sums of squares, and whether all numbers are finite
 // Shapes: x, y (rows, n) of Element; out (parts, n) float, parts = ceil(rows / rows_per_part)
 // Launch: column_sum, column_dot, sum_rows: grid (ceil(n / 128), parts), block 256. Many rows: in parts, then
-//     sum_rows of the parts in one. Few columns (n < 128): see the rows as (rows / q, q n), and sum the q afterwards.
+//     sum_rows of the parts in one.
 //     sum_of_squares, find_non_finite: block 256, any grid; out (grid,)
 // Roofline: one read; memory-bound. Oracles: ops/linear.py column_sum, ops/batchnorm.py, optim/clip.py.
 // Each sum is made in an order fixed by the launch: the same bits every time.
-#include "common/elements.cuh"
+#include "common/columns.cuh"
 #include "common/reduce.cuh"
 
-constexpr int COLUMNS = 128, WARPS = 8;  // of a block: a warp reads 128 columns of a row, 4 a lane
-
-// out[part][col] (+)= the sum of term(row, count, col) over the rows of this part.
+// out[part][col] (+)= the sum of term(place, count) over the rows of this part.
 template <class Term>
 __device__ __forceinline__ void sum_columns(float* out, int rows, int n, int rows_per_part, int accumulate, Term term) {
-  __shared__ float sums[WARPS][COLUMNS];
-  const int warp = threadIdx.x / 32, col = threadIdx.x % 32 * PIECE, first = blockIdx.x * COLUMNS;
-  const int start = blockIdx.y * rows_per_part, stop = min(rows, start + rows_per_part);
-  float sum[PIECE] = {};
-  for (int row = start + warp; row < stop; row += WARPS) {
-    const auto terms = term((long long)row * n + first + col, n - first - col);
+  __shared__ Sums<1> parts[COLUMN_WARPS][32];
+  const Columns columns(rows, n, rows_per_part);
+  Sums<1> sum = {};
+  for (int row = columns.row; row < columns.stop; row += columns.apart) {
+    const auto terms = term((long long)row * n + columns.first, n - columns.first);
 #pragma unroll
-    for (int i = 0; i < PIECE; i++) sum[i] += terms.at[i];
+    for (int i = 0; i < PIECE; i++) sum.at[0][i] += terms.at[i];
   }
-#pragma unroll
-  for (int i = 0; i < PIECE; i++) sums[warp][col + i] = sum[i];
-  __syncthreads();
-  if (threadIdx.x >= COLUMNS || first + int(threadIdx.x) >= n) return;
-  float total = 0;
-  for (int i = 0; i < WARPS; i++) total += sums[i][threadIdx.x];
-  float* to = out + (long long)blockIdx.y * n + first + threadIdx.x;
-  *to = accumulate ? *to + total : total;
+  sum = fold(sum, columns, parts);
+  if (int(threadIdx.x) < columns.across)
+    write_columns(out + (long long)blockIdx.y * n + columns.first, sum.at[0], n - columns.first, accumulate);
 }
 
 extern "C" __global__ void __launch_bounds__(256)

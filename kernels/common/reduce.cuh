@@ -1,7 +1,8 @@
 // Sums and maxima over a warp or a block, in an order that never changes: the same bits every time.
 #pragma once
 
-__device__ __forceinline__ float warp_sum(float x) {
+template <class T>
+__device__ __forceinline__ T warp_sum(T x) {
 #pragma unroll
   for (int apart = 16; apart > 0; apart /= 2) x += __shfl_xor_sync(~0u, x, apart);
   return x;

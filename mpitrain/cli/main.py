@@ -43,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
         job = _parse(argv, rank)
         if isinstance(job, LocalJob):
             return _quietly(job.run) if rank == 0 else 0
+    except ModuleNotFoundError as error:
+        return _leave(_say(_not_installed(error), rank), rank)
     except UserError as error:
         return _leave(_say(error, rank), rank)
     except SystemExit as end:  # --help, or a mistake that the parser has shown
@@ -65,6 +67,15 @@ def _parse(argv: list[str], rank: int) -> Job | LocalJob:
         hold_back()
     parse: Callable[[list[str], bool], Job | LocalJob] = importlib.import_module(f".{command}", __package__).parse
     return parse(argv[1:] if argv and argv[0] == command else argv, rank == 0)
+
+
+def _not_installed(error: ModuleNotFoundError) -> UserError:
+    """Return what to tell who has the sources but not the packages; a module of our own that is missing is a bug."""
+    package = (error.name or "mpitrain").partition(".")[0]
+    if package == "mpitrain":
+        raise error
+    where = f"the package {package} is not installed for {sys.executable}"
+    return UserError(f"{where}; in mpitrain's folder: pip install -e '.[mpich]'")
 
 
 def _quietly(run: Callable[[], int]) -> int:

@@ -1,6 +1,7 @@
 """Batch normalisation of images."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from ..arena import Parameter, State
 from ..saved import Saved
 from . import init
 from .base import Layer
-from .gradient import put_gradient
+from .gradient import gradient_of
 
 
 class BatchNorm2d(Layer):
@@ -58,51 +59,24 @@ class BatchNorm2d(Layer):
     def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
         """Return the normalised images, scaled and shifted; in training, update the running statistics."""
         y = saved.empty(self, "y", x.shape)
-        w, b = self.weight.data.astype(np.float64), self.bias.data.astype(np.float64)
+        norm = self._norm(self.momentum if saved.updates_statistics else 0.0)
         if not saved.training:
-            scale = w / np.sqrt(self.running_var.data + self.eps)
-            ops.batchnorm(x, self.running_mean.data.astype(np.float64), scale, b, y, self.relu)
+            ops.batchnorm_evaluate(x, norm, y)
             return y
-        own, count, mean, var = self._statistics(x, saved)
-        r, offset = 1 / np.sqrt(var + self.eps), own - mean
-        ops.batchnorm(x, own, w * r, b + w * r * offset, y, self.relu)
-        if saved.updates_statistics:
-            self._update_running(count, mean, var)
-        saved[self] = x, own, y if self.relu else None, count, r, offset
+        kept = ops.batchnorm_train(x, norm, y, partial(saved.empty, self), saved.scratch)
+        saved[self] = x, y if self.relu else None, norm, kept
         return y
 
     def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
         """Write dw and db of this rank's samples, return dx."""
-        x, own, y, count, r, offset = saved[self]
-        db, dots = np.empty_like(r), np.empty_like(r)
-        ops.batchnorm_sums(dy, x, own, y, db, dots, saved.scratch)
-        dw = r * (dots + offset * db)
-        put_gradient(self.bias, db)
-        put_gradient(self.weight, dw)
-        if self.sum_over_ranks is not None:
-            sums = np.concatenate([db, dw])
-            self.sum_over_ranks(sums)
-            db, dw = np.split(sums, 2)
+        x, y, norm, kept = saved[self]
         dx = saved.empty(self, "dx", dy.shape)
-        scale = self.weight.data * r
-        slope = -scale * r * dw / max(1, count)
-        ops.batchnorm_dx(dy, x, own, y, scale, slope, slope * offset - scale * db / max(1, count), dx, saved.scratch)
+        dw, db = gradient_of(self.weight), gradient_of(self.bias)
+        ops.batchnorm_backward(dy, x, y, norm, kept, dw, db, dx, saved.scratch)
+        self.bias.written()
+        self.weight.written()
         return dx
 
-    def _statistics(self, x: np.ndarray, saved: Saved) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
-        """Return this rank's mean, and pixels, mean and variance over all ranks."""
-        own, squares = np.empty_like(x, np.float64, shape=(2, self.num_channels))
-        ops.batchnorm_statistics(x, own, squares, saved.scratch)
-        count = x.size // self.num_channels
-        if self.sum_over_ranks is None:
-            return own, count, own, squares / max(1, count)
-        sums = np.concatenate([np.full_like(own[:1], count), count * own, squares + count * own**2])
-        total = float(self.sum_over_ranks(sums)[0])
-        mean, mean_square = np.split(sums[1:] / max(1.0, total), 2)
-        return own, total, mean, np.maximum(mean_square - mean**2, 0)
-
-    def _update_running(self, count: float, mean: np.ndarray, var: np.ndarray) -> None:
-        if count:
-            unbiased = var * (count / max(1, count - 1))
-            self.running_mean.data += self.momentum * (mean - self.running_mean.data)
-            self.running_var.data += self.momentum * (unbiased - self.running_var.data)
+    def _norm(self, momentum: float) -> ops.Norm:
+        parameters, states = (self.weight.data, self.bias.data), (self.running_mean.data, self.running_var.data)
+        return ops.Norm(*parameters, *states, momentum, self.eps, self.relu, self.sum_over_ranks)

@@ -1,14 +1,9 @@
-"""The gradient of a small parameter, computed whole before it is stored."""
-
-import numpy as np
+"""Where an op puts the gradient of a parameter."""
 
 from ..arena import Parameter
+from ..ops import Gradient
 
 
-def put_gradient(p: Parameter, gradient: np.ndarray) -> None:
-    """Store ``gradient`` in ``p.grad``, or add it to what this step has put there already; then it is written."""
-    if p.accumulate:
-        p.grad += gradient
-    else:
-        p.grad[...] = gradient
-    p.written()
+def gradient_of(p: Parameter) -> Gradient:
+    """Return the place of the gradient of ``p``; call ``p.written()`` when it is there."""
+    return Gradient(p.grad, p.accumulate)

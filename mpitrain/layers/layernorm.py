@@ -9,7 +9,7 @@ from ..arena import Parameter
 from ..saved import Saved
 from . import init
 from .base import Layer
-from .gradient import put_gradient
+from .gradient import gradient_of
 
 
 class LayerNorm(Layer):
@@ -46,9 +46,9 @@ class LayerNorm(Layer):
         """Write dw and db, return dx."""
         z, r = saved[self]
         rows = dy.reshape(z.shape)
-        dw, db = ops.layernorm_dw(rows, z)
-        put_gradient(self.bias, db)
-        put_gradient(self.weight, dw)
+        ops.layernorm_gradients(rows, z, gradient_of(self.weight), gradient_of(self.bias), saved.scratch)
+        self.bias.written()
+        self.weight.written()
         dx = saved.empty(self, "dx", dy.shape)
         ops.layernorm_dx(rows, z, r, self.weight.data, dx.reshape(z.shape))
         return dx

@@ -2,14 +2,16 @@
 
 from . import cuda, native  # the faster ones
 from .activations import add_relu, add_relu_dx, relu, relu_dx, sigmoid, sigmoid_dx, silu, silu_dx, tanh, tanh_dx
-from .batchnorm import batchnorm, batchnorm_dx, batchnorm_statistics, batchnorm_sums
+from .batchnorm import Norm, batchnorm_backward, batchnorm_evaluate, batchnorm_train
+from .batchnorm_passes import batchnorm, batchnorm_dx, batchnorm_statistics, batchnorm_sums
 from .conv2d import Conv2dPlan, conv2d, conv2d_db, conv2d_dw, conv2d_dx, plan_conv2d
 from .conv2d_columns import Columns
 from .dispatch import OPS
 from .dropout import dropout_mask
 from .embedding import embedding, embedding_dw
 from .gelu import gelu, gelu_dx, gelu_tanh
-from .layernorm import layernorm, layernorm_dw, layernorm_dx
+from .gradient import Gradient
+from .layernorm import layernorm, layernorm_dw, layernorm_dx, layernorm_gradients
 from .linear import column_sum, linear, linear_dw, linear_dx
 from .mse import squared_error, squared_error_dx
 from .pool import global_mean, global_mean_dx, max_pool, max_pool_dx, max_pool_winner, mean_pool, mean_pool_dx
@@ -26,12 +28,17 @@ __all__ = [
     "OPS",
     "Columns",
     "Conv2dPlan",
+    "Gradient",
+    "Norm",
     "add_relu",
     "add_relu_dx",
     "batchnorm",
+    "batchnorm_backward",
     "batchnorm_dx",
+    "batchnorm_evaluate",
     "batchnorm_statistics",
     "batchnorm_sums",
+    "batchnorm_train",
     "check_classes",
     "column_sum",
     "conv2d",
@@ -52,6 +59,7 @@ __all__ = [
     "layernorm",
     "layernorm_dw",
     "layernorm_dx",
+    "layernorm_gradients",
     "linear",
     "linear_dw",
     "linear_dx",

@@ -1,100 +1,100 @@
-"""Batch normalisation: the passes over images; what lies between them is a few numbers a channel.
+"""Batch normalisation: statistics, images, gradients. The formula is in ``layers/batchnorm2d.py``.
 
-Shapes: images x, y, dy, dx (N, H, W, C), C-contiguous; vectors (C,) float64. Any N, also 0. With ``y`` given, a ReLU
-has followed forward, and dy counts only where y > 0. ``buffer(name, shape)`` gives memory for the time of the call.
-
-Images are seen as lanes (R, L) with L a multiple of C, so that inner loops are long where C is short.
+Shapes: images x, y, dy, dx (N, H, W, C), C-contiguous; vectors (C,). Any N, also 0. ``keep(name, shape, dtype)`` gives
+memory that is this layer's until backward is done, ``buffer(name, shape)`` memory for the time of the call.
 """
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .batchnorm_passes import batchnorm, batchnorm_dx, batchnorm_statistics, batchnorm_sums
 from .dispatch import op
+from .gradient import Gradient
 from .product import Buffer
 
-LONGEST_LANE = 32768  # elements
+
+class Norm(NamedTuple):
+    """What a batch norm has for each channel, and how it is used.
+
+    ``momentum`` 0 leaves the running statistics as they are. ``sum_over_ranks`` sums a float64 vector in place, and
+    returns it as an array of the host.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    running_mean: np.ndarray
+    running_var: np.ndarray
+    momentum: float
+    eps: float
+    relu: bool
+    sum_over_ranks: Callable[[np.ndarray], np.ndarray] | None
+
+
+class Kept(NamedTuple):
+    """What backward needs: this rank's mean, and of all ranks pixels, 1 / sqrt(var + eps), and own mean - mean."""
+
+    own: np.ndarray
+    pixels: float
+    r: np.ndarray
+    offset: np.ndarray
 
 
 @op
-def batchnorm_statistics(x: np.ndarray, mean: np.ndarray, squares: np.ndarray, buffer: Buffer) -> None:
-    """Write the mean of each channel, rounded to the precision of x, and the sum of squared differences from it."""
-    rows, num_channels = _lanes(x), len(mean)
-    mean[:] = _fold(np.ones(len(rows), x.dtype, like=x) @ rows, num_channels) / max(1, x.size // num_channels)
-    mean[:] = mean.astype(x.dtype)
-    centered = np.subtract(rows, _spread(mean, rows), out=buffer("centered", rows.shape))
-    squares[:] = _fold(np.einsum("rl,rl->l", centered, centered), num_channels)
+def batchnorm_train(x: np.ndarray, norm: Norm, y: np.ndarray, keep: Any, buffer: Buffer) -> Any:
+    """Write y by the statistics of the batch, update the running ones, and return what backward needs."""
+    own, squares = np.empty((2, x.shape[3]))
+    batchnorm_statistics(x, own, squares, buffer)
+    count, mean, var = _over_ranks(norm, x.size // x.shape[3], own, squares)
+    r, offset = 1 / np.sqrt(var + norm.eps), own - mean
+    scale = norm.weight * r
+    batchnorm(x, own, scale, norm.bias + scale * offset, y, norm.relu)
+    if norm.momentum and count:
+        unbiased = var * (count / max(1, count - 1))
+        norm.running_mean[...] += norm.momentum * (mean - norm.running_mean)
+        norm.running_var[...] += norm.momentum * (unbiased - norm.running_var)
+    return Kept(own, count, r, offset)
 
 
 @op
-def batchnorm(x: np.ndarray, mean: np.ndarray, scale: np.ndarray, shift: np.ndarray, y: np.ndarray, relu: bool) -> None:
-    """Write y = scale (x - mean) + shift, and its ReLU if wanted."""
-    rows, out = _lanes(x), _lanes(y)
-    np.subtract(rows, _spread(mean, rows), out=out)
-    np.multiply(out, _spread(scale, rows), out=out)
-    np.add(out, _spread(shift, rows), out=out)
-    if relu:
-        np.maximum(out, 0, out=out)
+def batchnorm_evaluate(x: np.ndarray, norm: Norm, y: np.ndarray) -> None:
+    """Write y by the running statistics."""
+    scale = norm.weight / np.sqrt(norm.running_var.astype(np.float64) + norm.eps)
+    batchnorm(x, norm.running_mean.astype(np.float64), scale, norm.bias.astype(np.float64), y, norm.relu)
 
 
 @op
-def batchnorm_sums(
+def batchnorm_backward(
     dy: np.ndarray,
     x: np.ndarray,
-    mean: np.ndarray,
     y: np.ndarray | None,
-    sums: np.ndarray,
-    dots: np.ndarray,
-    buffer: Buffer,
-) -> None:
-    """Write the sums over pixels of dy and of dy (x - mean)."""
-    rows, num_channels = _lanes(x), len(mean)
-    slope = _masked(_lanes(dy), y, buffer)
-    sums[:] = _fold(np.ones(len(rows), x.dtype, like=x) @ slope, num_channels)
-    centered = np.subtract(rows, _spread(mean, rows), out=buffer("centered", rows.shape))
-    dots[:] = _fold(np.einsum("rl,rl->l", slope, centered), num_channels)
-
-
-@op
-def batchnorm_dx(
-    dy: np.ndarray,
-    x: np.ndarray,
-    mean: np.ndarray,
-    y: np.ndarray | None,
-    a: np.ndarray,
-    b: np.ndarray,
-    c: np.ndarray,
+    norm: Norm,
+    kept: Any,
+    dw: Gradient,
+    db: Gradient,
     dx: np.ndarray,
     buffer: Buffer,
 ) -> None:
-    """Write dx = a dy + b (x - mean) + c."""
-    rows, out = _lanes(x), _lanes(dx)
-    slope = _masked(_lanes(dy), y, buffer)
-    scaled = np.multiply(slope, _spread(a, rows), out=buffer("scaled", rows.shape))
-    np.subtract(rows, _spread(mean, rows), out=out)
-    np.multiply(out, _spread(b, rows), out=out)
-    np.add(out, scaled, out=out)
-    np.add(out, _spread(c, rows), out=out)
+    """Put this rank's dw and db, and write dx; ``y`` is what forward gave where a ReLU has followed."""
+    own, count, r, offset = kept
+    by_bias, dots = np.empty((2, len(own)))
+    batchnorm_sums(dy, x, own, y, by_bias, dots, buffer)
+    by_weight = r * (dots + offset * by_bias)
+    db.put(by_bias)
+    dw.put(by_weight)
+    if norm.sum_over_ranks is not None:
+        by_bias, by_weight = np.split(norm.sum_over_ranks(np.concatenate([by_bias, by_weight])), 2)
+    scale = norm.weight * r
+    slope = -scale * r * by_weight / max(1, count)
+    batchnorm_dx(dy, x, own, y, scale, slope, slope * offset - scale * by_bias / max(1, count), dx, buffer)
 
 
-def _lanes(images: np.ndarray) -> np.ndarray:
-    """Return the view (N, H W C), or (N H, W C) where images are large."""
-    n, height, width, channels = images.shape
-    if height * width * channels <= LONGEST_LANE:
-        return images.reshape(n, height * width * channels)
-    return images.reshape(n * height, width * channels)
-
-
-def _masked(dy: np.ndarray, y: np.ndarray | None, buffer: Buffer) -> np.ndarray:
-    """Return dy, or where a ReLU followed dy (y > 0)."""
-    if y is None:
-        return dy
-    mask = np.greater(_lanes(y), 0, out=buffer("masked", dy.shape), casting="unsafe")
-    return np.multiply(mask, dy, out=mask)
-
-
-def _fold(lane: np.ndarray, num_channels: int) -> np.ndarray:
-    return lane.reshape(-1, num_channels).sum(axis=0, dtype=np.float64)
-
-
-def _spread(vector: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return ``vector`` (C,) repeated along a lane (L,), in the precision of x."""
-    return np.tile(vector.astype(x.dtype), x.shape[1] // len(vector))
+def _over_ranks(norm: Norm, count: int, own: np.ndarray, squares: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return pixels, mean and variance over all ranks."""
+    if norm.sum_over_ranks is None:
+        return count, own, squares / max(1, count)
+    sums = norm.sum_over_ranks(np.concatenate([np.full_like(own[:1], count), count * own, squares + count * own**2]))
+    total = float(sums[0])
+    mean, mean_square = np.split(sums[1:] / max(1.0, total), 2)
+    return total, mean, np.maximum(mean_square - mean**2, 0)

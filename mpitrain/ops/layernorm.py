@@ -6,6 +6,8 @@ Shapes: x, y, z, dy, dx (M, C), C-contiguous; w, b, dw, db (C,); r (M, 1). Any M
 import numpy as np
 
 from .dispatch import op
+from .gradient import Gradient
+from .product import Buffer
 
 
 @op
@@ -29,6 +31,14 @@ def layernorm(
 def layernorm_dw(dy: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return dw = sum of dy z and db = sum of dy over rows."""
     return np.einsum("mc,mc->c", dy, z), np.ones(len(dy), dy.dtype, like=dy) @ dy
+
+
+@op
+def layernorm_gradients(dy: np.ndarray, z: np.ndarray, dw: Gradient, db: Gradient, buffer: Buffer) -> None:
+    """Put dw and db."""
+    by_weight, by_bias = layernorm_dw(dy, z)
+    db.put(by_bias)
+    dw.put(by_weight)
 
 
 @op

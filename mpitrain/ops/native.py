@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 
 from .. import native
-from . import activations, batchnorm, conv2d, embedding, gelu, layernorm, linear, pool, softmax_cross_entropy, update
+from . import (
+    activations,
+    batchnorm_passes,
+    conv2d,
+    embedding,
+    gelu,
+    layernorm,
+    linear,
+    pool,
+    softmax_cross_entropy,
+    update,
+)
 from .product import Buffer
 from .window import Window
 
@@ -116,10 +127,10 @@ if C is not None:
     activations.add_relu_dx.native(C.add_relu_dx)
     activations.relu.native(C.relu)
     activations.relu_dx.native(C.relu_dx)
-    batchnorm.batchnorm.native(C.batchnorm)
-    batchnorm.batchnorm_dx.native(_without_buffer(C.batchnorm_dx))
-    batchnorm.batchnorm_statistics.native(_without_buffer(C.batchnorm_statistics))
-    batchnorm.batchnorm_sums.native(_without_buffer(C.batchnorm_sums))
+    batchnorm_passes.batchnorm.native(C.batchnorm)
+    batchnorm_passes.batchnorm_dx.native(_without_buffer(C.batchnorm_dx))
+    batchnorm_passes.batchnorm_statistics.native(_without_buffer(C.batchnorm_statistics))
+    batchnorm_passes.batchnorm_sums.native(_without_buffer(C.batchnorm_sums))
     conv2d.conv2d.native(_conv2d)
     conv2d.conv2d_dw.native(_conv2d_dw)
     conv2d.conv2d_dx.native(_conv2d_dx)

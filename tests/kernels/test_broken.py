@@ -142,8 +142,25 @@ def test_broken_rung_is_found(mistake):
 
 
 def test_broken_sum_is_found():
-    text = ("  __syncthreads();\n  if (threadIdx.x >= COLUMNS", "  if (threadIdx.x >= COLUMNS")
-    broken = cpu.build("reduce.cu", lambda whole: whole.replace(*text))
+    broken = cpu.build(
+        "reduce.cu", lambda whole: whole.replace("  __syncthreads();\n  if (warp == 0)", "  if (warp == 0)")
+    )
     x, out = np.ones((100, 128), np.float32), np.zeros(128, np.float32)
     launch(broken, "column_sum", x, out, i32(100), i32(128), i32(100), i32(0), grid=1)
     assert not (out == 100).all()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("  __syncthreads();\n  if (warp == 0)", "  if (warp == 0)"),
+        ("apart * apart * count * part", "apart * apart * part"),
+        ("mean[i] += apart * part;\n      squares[i] += other", "squares[i] += other"),
+    ],
+)
+def test_broken_moments_are_found(right, wrong):
+    broken = cpu.build("batchnorm.cu", lambda whole: whole.replace(right, wrong))
+    x, moments = np.random.default_rng(0).standard_normal((300, 6)).astype(np.float32), np.zeros((2, 6), np.float32)
+    launch(broken, "batchnorm_moments", x, moments, i32(300), i32(6), i32(300), grid=1)
+    expected = [x.mean(axis=0), ((x - x.mean(axis=0)) ** 2).sum(axis=0)]
+    assert not np.allclose(moments, expected, rtol=1e-4, atol=1e-4)

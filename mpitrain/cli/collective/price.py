@@ -25,7 +25,7 @@ class PriceOptions:
     """Options of price."""
 
     algorithms: Annotated[Positional[tuple[str, ...]], arg(metavar="ALG")] = ()
-    """Names of list with options or not, or FILE.py:FUNC; by default all that auto chooses from."""
+    """Names of list with options or not, or FILE.py:FUNC; by default all that auto chooses from, at their best."""
     ranks: Annotated[int, arg(aliases=["-n"])] = 8
     """P, up to some 100,000."""
     bytes: tuple[str, ...] = ("4KB", "256KB", "16MB")
@@ -67,7 +67,7 @@ def price_all(options: PriceOptions) -> int:
     if options.json:
         print(json.dumps([vars(price) for price in prices]))
     else:
-        _print_table(prices, options, calibration, topology)
+        _print_table(prices if options.algorithms else _best_of_each(prices), options, calibration, topology)
     return 0
 
 
@@ -89,15 +89,29 @@ def _prices(
             yield pricer.price(num_bytes, calibration, topology)
 
 
+def _best_of_each(prices: list["Price"]) -> list["Price"]:
+    """Return, of each algorithm at each length, the price with the best options."""
+    best: dict[tuple[float, str], Price] = {}
+    for price in sorted(prices, key=lambda p: p.seconds):
+        best.setdefault((price.num_bytes, price.algorithm.partition(":")[0]), price)
+    return list(best.values())
+
+
 def _print_table(prices: list["Price"], options: PriceOptions, calibration: "Calibration", topology: "Switch") -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from ...collectives.price.words import say_bytes, say_seconds
 
-    table = Table(title=f"{options.ranks:,} ranks, {_describe(topology)}")
-    for head in ("bytes", "algorithm", "seconds", "rounds", "messages", "a rank sends", "how"):
-        table.add_column(head, justify="left" if head in ("algorithm", "how") else "right", overflow="fold")
+    table = Table(
+        title=f"{options.ranks:,} ranks, {_describe(topology)}",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        padding=0,
+    )
+    for head in ("bytes", "algorithm", "seconds", "rounds", "messages", "sends", "how"):
+        table.add_column(head, justify="left" if head in ("algorithm", "how") else "right", no_wrap=head == "algorithm")
     last = 0.0
     for p in sorted(prices, key=lambda p: (p.num_bytes, p.seconds)):
         if p.num_bytes != last:

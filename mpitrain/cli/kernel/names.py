@@ -42,16 +42,21 @@ def show_native() -> None:
 
 
 def show_cuda() -> None:
-    """Print a line for each CUDA source."""
+    """Print a row for each CUDA source."""
+    from rich.console import Console
+    from rich.table import Table
+
     from ...kernels.build import folder
     from ...kernels.catalogue import ladder, others, products, purpose
 
     built = sorted(folder().glob("*.cubin"))
     files = dict.fromkeys(k.file for k in [*products(), *others(), *ladder()])
     variants = [k.file for k in products()]
+    table = Table.grid(padding=(0, 2))
     for file in files:
         name = file.removesuffix(".cu").split("/")[-1]
         archs = sorted({p.name.removeprefix(f"{name}-").split("-")[0] for p in built if p.name.startswith(f"{name}-")})
-        count = f"{variants.count(file)} variants" if variants.count(file) > 1 else ""
-        print(f"{file:<32}{count:<13}{', '.join(archs) or 'not built':<24}{purpose(file)}")
+        count = f" ({variants.count(file)})" if variants.count(file) > 1 else ""
+        table.add_row(file + count, ", ".join(archs) or "not built", purpose(file))
+    Console(highlight=False).print(table)
     print(f"\nsources and headers: kernels/; built files: {folder()}")

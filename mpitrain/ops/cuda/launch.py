@@ -23,14 +23,19 @@ def run(device: Any, kernel: Kernel, num_threads: int, arguments: Sequence[Any])
     """
     if num_threads:
         plan = Launch((ceil_div(num_threads, THREADS), 1, 1), (THREADS, 1, 1))
-        launch(device, kernel, plan, [_value(argument) for argument in arguments])
+        launch(device, kernel, plan, values(arguments))
 
 
 def loop(device: Any, kernel: Kernel, num_elements: int, arguments: Sequence[Any]) -> None:
     """Launch a kernel whose threads go over all elements, four at a time: some blocks an SM at most."""
     if num_elements:
         blocks = min(ceil_div(num_elements, 4 * THREADS), BLOCKS_AN_SM * device.num_processors)
-        launch(device, kernel, Launch((blocks, 1, 1), (THREADS, 1, 1)), [_value(argument) for argument in arguments])
+        launch(device, kernel, Launch((blocks, 1, 1), (THREADS, 1, 1)), values(arguments))
+
+
+def values(arguments: Sequence[Any]) -> list[Any]:
+    """Return arguments as kernels take them (see ``run``)."""
+    return [_value(argument) for argument in arguments]
 
 
 def window_record(window: Window, x: Any) -> np.ndarray:

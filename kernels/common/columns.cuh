@@ -1,0 +1,59 @@
+// How a block of 256 reduces down the columns of a matrix. `across` lanes of a warp (a power of two) lie side by side, 4
+// columns each; all others take other rows. So with few columns, as images of few channels have, no lane is idle.
+// Partial results meet by shuffles, then in shared memory, in an order that never changes: the same bits every time.
+#pragma once
+#include "elements.cuh"
+
+constexpr int COLUMN_WARPS = 8, BLOCK_COLUMNS = 32 * PIECE;
+
+// Which columns this thread has, and which rows of part blockIdx.y of the rows.
+struct Columns {
+  int across, first, row, apart, stop;
+  __device__ __forceinline__ Columns(int rows, int n, int rows_per_part) : across(1) {
+    while (across < 32 && across * PIECE < n) across *= 2;
+    first = blockIdx.x * BLOCK_COLUMNS + threadIdx.x % across * PIECE;
+    row = blockIdx.y * rows_per_part + threadIdx.x / across;
+    apart = 32 * COLUMN_WARPS / across;
+    stop = min(rows, int(blockIdx.y + 1) * rows_per_part);
+  }
+};
+
+// The states of all rows of each column, in the threads below columns.across. A State knows how to merge another, and
+// how to fetch that of another lane.
+template <class State>
+__device__ __forceinline__ State fold(State mine, const Columns& columns, State (&parts)[COLUMN_WARPS][32]) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  for (int apart = 16; apart >= columns.across; apart /= 2) mine.merge(mine.of_lane(apart));
+  parts[warp][lane] = mine;
+  __syncthreads();
+  if (warp == 0)
+    for (int i = 1; i < COLUMN_WARPS; i++) mine.merge(parts[i][lane]);
+  return mine;
+}
+
+// Sums of KINDS things for each column.
+template <int KINDS>
+struct Sums {
+  float at[KINDS][PIECE];
+  __device__ __forceinline__ void merge(const Sums& other) {
+#pragma unroll
+    for (int k = 0; k < KINDS; k++)
+#pragma unroll
+      for (int i = 0; i < PIECE; i++) at[k][i] += other.at[k][i];
+  }
+  __device__ __forceinline__ Sums of_lane(int apart) const {
+    Sums other;
+#pragma unroll
+    for (int k = 0; k < KINDS; k++)
+#pragma unroll
+      for (int i = 0; i < PIECE; i++) other.at[k][i] = __shfl_xor_sync(~0u, at[k][i], apart);
+    return other;
+  }
+};
+
+// Write, or add, up to 4 values of a column's neighbours.
+__device__ __forceinline__ void write_columns(float* to, const float (&x)[PIECE], int count, bool accumulate) {
+#pragma unroll
+  for (int i = 0; i < PIECE; i++)
+    if (i < count) to[i] = accumulate ? to[i] + x[i] : x[i];
+}

@@ -1,0 +1,82 @@
+"""A layer on a device against the same layer in float64 on the CPU, and against central differences of that."""
+
+import numpy as np
+
+from mpitrain.arena import Arena
+from mpitrain.device import CPU
+from mpitrain.saved import Saved
+
+STEP = 1e-6
+
+
+class Run:
+    """A layer with its arena on a device; its weights are the same wherever it runs."""
+
+    def __init__(self, make, device, dtype, training):
+        self.layer, self.device = make(), device
+        self.arena = Arena(self.layer.named_parameters(), self.layer.named_states(), dtype=dtype, device=device)
+        rng = np.random.default_rng(5)
+        for p in self.arena.parameters:
+            p.data[...] = device.from_host((1 + 0.3 * rng.standard_normal(p.shape)).astype(np.float32).astype(dtype))
+        self.saved = Saved(training=training, dtype=dtype, device=device)
+
+    def forward(self, x):
+        return self.layer.forward(x, self.saved)
+
+    def backward(self, x, dy, times=2):
+        """Return dx, gradients and states after as many passes, whose gradients add up."""
+        self.arena.begin_step(times)
+        for _ in range(times):
+            self.forward(x)
+            dx = self.layer.backward(self.device.from_host(dy.copy()), self.saved)
+        to_host = self.device.to_host
+        gradients = [to_host(p.grad).reshape(-1) / times for p in self.arena.parameters]
+        return to_host(dx), np.concatenate([*gradients, []]), to_host(self.arena.states)
+
+
+def check_layer(device, make, x, *, training=True, seed=0, tolerance=2e-5):
+    """Compare forward, backward and states; nothing may run but our kernels, nothing be allocated or waited for.
+
+    Returns the launches of one steady pass.
+    """
+    rng = np.random.default_rng(seed)
+    exact = Run(make, CPU, np.float64, training)
+    ours = Run(make, device, np.float32, training)
+    inexact = np.issubdtype(x.dtype, np.floating)
+    wide, on_device = x.astype(np.float64) if inexact else x, device.from_host(x)
+    y = exact.forward(wide).copy()
+    near(device.to_host(ours.forward(on_device)), y, tolerance, seed)
+    if training:
+        dy = rng.standard_normal(y.shape).astype(np.float32)
+        found = ours.backward(on_device, dy)
+        for mine, expected in zip(found, exact.backward(wide, dy.astype(np.float64)), strict=True):
+            near(mine, expected, tolerance * np.sqrt(max(1, len(x))), seed)
+        if inexact and x.size:
+            along_a_line(exact, wide, dy, found[0], rng, 50 * tolerance)
+    return steady(device, ours, on_device, y.shape, training)
+
+
+def near(found, expected, tolerance, seed):
+    scale = max(1.0, float(np.abs(expected).max(initial=0)))
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale, err_msg=f"seed {seed}")
+
+
+def along_a_line(exact, x, dy, dx, rng, tolerance):
+    """Compare dx with the central difference of sum(y dy) in a random direction."""
+    direction = rng.standard_normal(x.shape)
+    above, below = (float((exact.forward(x + h * direction) * dy).sum()) for h in (STEP, -STEP))
+    slope, scale = float((dx * direction).sum()), float(np.abs(dx * direction).sum())
+    assert abs((above - below) / (2 * STEP) - slope) <= tolerance * max(1.0, scale)
+
+
+def steady(device, run, x, shape, training):
+    dy = device.from_host(np.ones(shape, np.float32))
+    if training:
+        run.arena.begin_step()
+    with device.counted() as counts:
+        run.forward(x)
+        if training:
+            run.layer.backward(dy, run.saved)
+    assert counts["buffers"] == counts["temporaries"] == counts["copies"] == counts["syncs"] == 0, counts
+    assert counts["calls"] == 0, "something ran that is not a kernel of ours"
+    return counts["launches"]
