@@ -190,7 +190,7 @@ static void conv_dw_part(const void *context, long begin, long end, int thread) 
     for (long n = begin; n < end; n++) {
         const float *x = v->x + n * v->H * v->W * v->C, *dy = job->dy + n * pixels;
         if (padded) x = padded_lines(v, x, lines);
-        if (n == v->N - 1 && v->O % PANEL) dy = memcpy(last, dy, 4 * pixels); // tiles read beyond its end
+        if ((v->N - 1 - n) * pixels < PANEL && v->O % PANEL) dy = memcpy(last, dy, 4 * pixels); // tiles read beyond its end
         conv_dw_image(v, x, line, dy, sums);
     }
 }

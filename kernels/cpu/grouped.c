@@ -228,7 +228,7 @@ static void grouped_dw_part(const void *context, long begin, long end, int piece
     for (long n = begin; n < end; n++) {
         const float *x = v->x + n * v->H * v->W * v->C, *dy = g->dy + n * pixels;
         if (needs_padding(v)) x = padded_lines(v, x, scratch(piece, 0, 4 * v->H * line));
-        if (n == v->N - 1) dy = memcpy(last, dy, 4 * pixels); // tiles read beyond its end
+        if ((v->N - 1 - n) * pixels < PANEL) dy = memcpy(last, dy, 4 * pixels); // tiles read beyond its end
         grouped_dw_image(g, x, line, dy, last - sums);
     }
 }

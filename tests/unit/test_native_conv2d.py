@@ -55,6 +55,18 @@ def test_against_columns(kernels, level, threads):
 
 
 @levels
+def test_images_smaller_than_a_vector(kernels, level, threads):
+    use(level, threads)
+    x, w, dy = (
+        np.arange(n, dtype=np.float32).reshape(shape)
+        for n, shape in ((8, (4, 1, 1, 2)), (2, (1, 1, 2, 1)), (4, (4, 1, 1, 1)))
+    )
+    dw = np.empty_like(w)
+    assert kernels.conv2d_dw(x, dy, dw, 1, 1, 0, 0, 0, False)  # dy ends where a vector would go on
+    np.testing.assert_array_equal(dw.reshape(2), x.reshape(4, 2).T @ dy.reshape(4))
+
+
+@levels
 def test_nan_stays_where_it_belongs(kernels, level, threads):
     use(level, threads)
     x, w, y = np.ones((2, 9, 9, 5), np.float32), np.ones((3, 3, 5, 7), np.float32), np.empty((2, 9, 9, 7), np.float32)
