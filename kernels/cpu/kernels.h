@@ -3,9 +3,10 @@
 #include <stdint.h>
 
 // Counts up with each change of the table below; mpitrain/native.py takes no other build than its own.
-#define BUILD 3
+#define BUILD 4
 
-// One argument of a kernel as Python gave it: an array (C-contiguous) or a number. None is an array of no elements at 0.
+// One argument of a kernel as Python gave it: an array (C-contiguous but for kinds s and S) or a number. None is an array
+// of no elements at 0.
 typedef struct {
     union {
         float *f;
@@ -15,6 +16,7 @@ typedef struct {
     };
     long size, ndim;    // elements, dimensions
     const long *dim;    // the shape
+    const long *stride; // bytes from item to item of each dimension (kinds s and S only)
     long i;             // an integer
     double x;           // a number
 } Arg;
@@ -23,7 +25,8 @@ typedef struct {
 typedef int Kernel(const Arg *a);
 
 // The kernels: name, kinds of arguments, their names.
-// Kinds: f float32, d float64, l int64, b one byte (bool, uint8); capital: written; o float32 or None; p bytes or None; i int; x float.
+// Kinds: f float32, d float64, l int64, b one byte (bool, uint8); s float32 that lies anywhere; capital: written;
+// o float32, p bytes, m int64 or None; i int; x float.
 #define KERNELS(K)                                                                        \
     K(relu, "fF", "x, y")                                                                 \
     K(relu_dx, "ffFB", "y, dy, dx, mask")                                                 \
@@ -51,6 +54,10 @@ typedef int Kernel(const Arg *a);
     K(cross_entropy, "flxiFFD", "logits, targets, smoothing, ignored, exponentials, sums, totals") \
     K(softmax_cross_entropy, "flxFFF", "logits, targets, smoothing, exponentials, sums, losses") \
     K(softmax_cross_entropy_dx, "Fflxp", "exponentials, sums, targets, smoothing, counted") \
+    K(softmax, "fF", "x, y")                                                              \
+    K(softmax_dx, "ffF", "y, dy, dx")                                                     \
+    K(attention, "sssSFxim", "q, k, v, y, logs, scale, causal, lengths")                  \
+    K(attention_dx, "ssssfSSSxim", "dy, q, k, v, logs, dq, dk, dv, scale, causal, lengths") \
     K(layernorm, "fffxFFF", "x, w, b, eps, z, r, y")                                      \
     K(layernorm_dw, "ffF", "dy, z, both")                                                 \
     K(layernorm_dx, "ffffF", "dy, z, r, w, dx")                                           \

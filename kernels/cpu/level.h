@@ -16,6 +16,8 @@
 #include "max_pool.c"
 #include "batchnorm.c"
 #include "softmax_cross_entropy.c"
+#include "softmax.c"
+#include "attention.c"
 #include "layernorm.c"
 #include "gelu.c"
 #include "embedding.c"

@@ -2,6 +2,7 @@
 
 from . import cuda, native  # the faster ones
 from .activations import add_relu, add_relu_dx, relu, relu_dx, sigmoid, sigmoid_dx, silu, silu_dx, tanh, tanh_dx
+from .attention import attention, attention_dx
 from .batchnorm import Norm, batchnorm_backward, batchnorm_evaluate, batchnorm_train
 from .batchnorm_passes import batchnorm, batchnorm_dx, batchnorm_statistics, batchnorm_sums
 from .conv2d import Conv2dPlan, conv2d, conv2d_db, conv2d_dw, conv2d_dx, plan_conv2d
@@ -15,6 +16,7 @@ from .layernorm import layernorm, layernorm_dw, layernorm_dx, layernorm_gradient
 from .linear import column_sum, linear, linear_dw, linear_dx
 from .mse import squared_error, squared_error_dx
 from .pool import global_mean, global_mean_dx, max_pool, max_pool_dx, max_pool_winner, mean_pool, mean_pool_dx
+from .softmax import softmax, softmax_dx
 from .softmax_cross_entropy import (
     check_classes,
     cross_entropy,
@@ -32,6 +34,8 @@ __all__ = [
     "Norm",
     "add_relu",
     "add_relu_dx",
+    "attention",
+    "attention_dx",
     "batchnorm",
     "batchnorm_backward",
     "batchnorm_dx",
@@ -76,8 +80,10 @@ __all__ = [
     "sigmoid_dx",
     "silu",
     "silu_dx",
+    "softmax",
     "softmax_cross_entropy",
     "softmax_cross_entropy_dx",
+    "softmax_dx",
     "square_sums",
     "squared_error",
     "squared_error_dx",

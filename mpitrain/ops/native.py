@@ -11,6 +11,7 @@ import numpy as np
 from .. import native
 from . import (
     activations,
+    attention,
     batchnorm_passes,
     conv2d,
     embedding,
@@ -18,6 +19,7 @@ from . import (
     layernorm,
     linear,
     pool,
+    softmax,
     softmax_cross_entropy,
     update,
 )
@@ -127,6 +129,8 @@ if C is not None:
     activations.add_relu_dx.native(C.add_relu_dx)
     activations.relu.native(C.relu)
     activations.relu_dx.native(C.relu_dx)
+    attention.attention.native(_without_buffer(C.attention))
+    attention.attention_dx.native(_without_buffer(C.attention_dx))
     batchnorm_passes.batchnorm.native(C.batchnorm)
     batchnorm_passes.batchnorm_dx.native(_without_buffer(C.batchnorm_dx))
     batchnorm_passes.batchnorm_statistics.native(_without_buffer(C.batchnorm_statistics))
@@ -148,6 +152,8 @@ if C is not None:
     linear.column_sum.native(C.column_sum)
     pool.max_pool_winner.native(_max_pool_winner)
     pool.max_pool_dx.native(_max_pool_dx)
+    softmax.softmax.native(C.softmax)
+    softmax.softmax_dx.native(C.softmax_dx)
     softmax_cross_entropy.cross_entropy.native(_cross_entropy)
     softmax_cross_entropy.softmax_cross_entropy.native(_softmax_cross_entropy)
     softmax_cross_entropy.softmax_cross_entropy_dx.native(C.softmax_cross_entropy_dx)
