@@ -1,6 +1,6 @@
 // Sums down columns, sums of squares, and whether all numbers are finite
 // Shapes: x, y (rows, n) of Element; out (parts, n) float, parts = ceil(rows / rows_per_part)
-// Launch: column_sum, column_dot, sum_rows: grid (ceil(n / 128), parts), block 256. Many rows: in parts, then
+// Launch: column_sum, sum_rows: grid (ceil(n / 128), parts), block 256. Many rows: in parts, then
 //     sum_rows of the parts in one.
 //     sum_of_squares, find_non_finite: block 256, any grid; out (grid,)
 // Roofline: one read; memory-bound. Oracles: ops/linear.py column_sum, ops/batchnorm.py, optim/clip.py.
@@ -32,21 +32,12 @@ column_sum(const Element* x, float* out, int rows, int n, int rows_per_part, int
   });
 }
 
-// The parts that column_sum, column_dot or a product's epilogue have left, which are float whatever Element is.
+// The parts that column_sum or a product's epilogue have left, which are float whatever Element is.
 extern "C" __global__ void __launch_bounds__(256)
 sum_rows(const float* x, float* out, int rows, int n, int rows_per_part, int accumulate) {
   const bool aligned = rows_aligned<PIECE>(x, n);
   sum_columns(out, rows, n, rows_per_part, accumulate,
               [&](long long at, int count) { return load<PIECE>(x + at, count, aligned); });
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-column_dot(const Element* x, const Element* y, float* out, int rows, int n, int rows_per_part, int accumulate) {
-  const bool aligned = rows_aligned<PIECE>(x, n) && rows_aligned<PIECE>(y, n);
-  sum_columns(out, rows, n, rows_per_part, accumulate, [&](long long at, int count) {
-    return apply<float>([](float x, float y) { return x * y; }, load<PIECE>(x + at, count, aligned),
-                        load<PIECE>(y + at, count, aligned));
-  });
 }
 
 extern "C" __global__ void __launch_bounds__(256) sum_of_squares(const float* x, float* out, long long n) {

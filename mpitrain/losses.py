@@ -12,6 +12,8 @@ from . import ops
 from .errors import UserError
 from .saved import Saved
 
+SQUARED_ERROR_PARTS = 256  # blocks of a GPU, at most, that add up squares
+
 
 class Totals(NamedTuple):
     """Sums over the samples of a batch: add them up over ranks and microbatches, then divide by ``weight``.
@@ -107,7 +109,8 @@ class MSE(Loss):
                 f"but they are {_shape(targets)}"
             )
         difference = saved[self] = saved.empty(self, "difference", outputs.shape)
-        return _totals(ops.squared_error(outputs, targets.reshape(outputs.shape), difference))
+        sums = saved.empty(self, "sums", (SQUARED_ERROR_PARTS + 1, 3))
+        return _totals(ops.squared_error(outputs, targets.reshape(outputs.shape), difference, sums))
 
     def backward(self, saved: Saved) -> np.ndarray:
         """Return 2 (y - t)."""

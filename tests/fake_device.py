@@ -1,16 +1,18 @@
-"""A device that is none: its arrays refuse what a GPU's refuse, and its work waits in a queue until somebody asks.
+"""A device that is none: its arrays refuse what a GPU's refuse, and its work waits in queues until somebody asks.
 
 An array cannot be mixed with NumPy's, or be read by NumPy; MPI can read it only if the device says that MPI may.
-Copies and sums are done when the device synchronises, and not before: who forgets to, gets old numbers.
+Copies and sums are done as late as their queue allows (tests/late.py): who forgets to wait gets old numbers.
 """
 
 import contextlib
 
 import numpy as np
 
+from tests.late import LateStream
+
 
 class FakeDevice:
-    """A queue, and arrays that belong to it.
+    """Queues, and arrays that belong to them.
 
     Parameters
     ----------
@@ -20,63 +22,43 @@ class FakeDevice:
 
     def __init__(self, mpi_reads=False):
         self.mpi_reads = mpi_reads
-        self.queue = []
         self.pinned_bytes = 0
-
-        self.compute = FakeStream(self)
+        self.current = self.compute = FakeStream(self)
 
     def stream(self):
         return FakeStream(self)
 
+    @contextlib.contextmanager
     def on(self, stream):
-        return contextlib.nullcontext()
+        before, self.current = self.current, stream
+        yield
+        self.current = before
 
     def array(self, values):
         return FakeArray(self, np.array(values))
 
     def pinned_empty(self, shape, dtype):
         out = np.empty(shape, dtype)
+        out.fill(77)
         self.pinned_bytes += out.nbytes
         return out
 
-    def copy_to_host(self, host, array):
-        assert isinstance(host, np.ndarray)
-        assert host.size == array.size
-        self.queue.append(lambda: np.copyto(host, array.memory))
-
-    def copy_from_host(self, array, host):
-        assert isinstance(host, np.ndarray)
-        assert host.size == array.size
-        self.queue.append(lambda: np.copyto(array.memory, host))
-
     def synchronise(self):
-        waiting, self.queue = self.queue, []
-        for work in waiting:
-            work()
+        self.compute.record().wait()
 
     def values(self, array):
         self.synchronise()
         return array.memory.copy()
 
 
-class FakeStream:
-    """All streams of a FakeDevice are one queue."""
-
-    def __init__(self, device):
-        self.device = device
+class FakeStream(LateStream):
+    """Copies between an array and the host's memory."""
 
     def copy(self, target, source):
-        to_host = isinstance(target, np.ndarray)
-        self.device.copy_to_host(target, source) if to_host else self.device.copy_from_host(target, source)
-
-    def record(self):
-        return self
-
-    def wait_for(self, event):
-        pass
-
-    def wait(self):
-        self.device.synchronise()
+        assert isinstance(target, np.ndarray) != isinstance(source, np.ndarray)
+        assert target.size == source.size
+        into, out_of = (x.memory if isinstance(x, FakeArray) else x for x in (target, source))
+        self.do(lambda: np.copyto(into, out_of))
 
 
 class FakeArray:
@@ -106,7 +88,7 @@ class FakeArray:
         if isinstance(value, np.ndarray):
             raise TypeError("a NumPy array cannot be copied to the device like this")
         source = value.memory if isinstance(value, FakeArray) else value
-        self.device.queue.append(lambda: self.memory.__setitem__(key, source))
+        self.device.current.do(lambda: self.memory.__setitem__(key, source))
 
     def view(self, dtype):
         return FakeArray(self.device, self.memory.view(dtype))
@@ -115,7 +97,7 @@ class FakeArray:
         if method != "__call__" or not all(isinstance(x, FakeArray) for x in (*inputs, *out)):
             return NotImplemented
         raw = [x.memory for x in inputs]
-        self.device.queue.append(lambda: ufunc(*raw, out=out[0].memory))
+        self.device.current.do(lambda: ufunc(*raw, out=out[0].memory))
         return out[0]
 
     def __array_function__(self, function, types, args, kwargs):

@@ -18,6 +18,11 @@ typedef struct {
     int relu, failed;
 } Conv;
 
+// Ask for n floats that are read (or written) soon: processors do not foresee jumps from line to line
+INLINE void fetch(const float *p, long n, const int write) {
+    for (long k = 0; k < n; k += 16) __builtin_prefetch(p + k, write, 2);
+}
+
 // Lines of x with as many pixels as the outputs want, zeros where x has none; x itself where it needs no change
 static const float *padded_lines(const Conv *v, const float *x, float *lines) {
     const long width = (v->OW - 1) * v->sw + v->KW, first = MAX(0, MIN(v->left, width));
@@ -58,13 +63,12 @@ static void conv_part(const void *context, long begin, long end, int thread) {
     for (long n = begin; n < end; n++) {
         const float *x = v->x + n * v->H * v->W * v->C;
         if (padded) x = padded_lines(v, x, lines);
-        for (long i = 0; i < v->OH; i++) conv_line(v, x, line, i, v->y + n * v->y_image + i * v->y_line);
+        for (long i = 0; i < v->OH; i++) {
+            float *y = v->y + n * v->y_image + i * v->y_line;
+            if (v->y_step > MIN(v->O, PANEL)) fetch(y + v->y_line, v->OW * v->y_step, 1); // written with gaps
+            conv_line(v, x, line, i, y);
+        }
     }
-}
-
-static void conv(const Conv *v) {
-    const double cost = 2.0 * v->OH * v->OW * v->O * v->KH * v->KW * v->C / 50;
-    if (v->OH > 0 && v->OW > 0) parallel(conv_part, v, v->N, cost);
 }
 
 // Pack the taps first_h, first_h + step_h ... of w (KH, KW, C, O) for v
@@ -103,7 +107,7 @@ KERNEL(conv2d) { // x, w, b, y, sh, sw, ph, pw, winograd
     float *panels = scratch(0, 2, 4 * panels_size(v.KH * v.KW * v.C, v.O));
     COVER(panels);
     pack_taps(&v, a[1].f, v.KW, 0, 1, 0, 1, panels);
-    conv(&v);
+    parallel(conv_part, &v, v.N, 2.0 * v.OH * v.OW * a[1].size / 50);
     return 1;
 }
 
@@ -129,14 +133,28 @@ static Phase phase_of(long r, long stride, long padding, long K) {
     return p;
 }
 
+typedef struct {
+    const Conv *all;
+    int count;
+} Phases;
+
+// All phases of an image before the next image: dy and dx stay in the cache
+static void phases_part(const void *context, long begin, long end, int thread) {
+    const Phases *phases = context;
+    for (long n = begin; n < end; n++)
+        for (int k = 0; k < phases->count; k++) conv_part(&phases->all[k], n, n + 1, thread);
+}
+
 KERNEL(conv2d_dx) { // dy, w, dx, sh, sw, ph, pw, winograd
     COVER(images_fit(&a[2], &a[1], &a[0]));
     const long *y = a[0].dim, *w = a[1].dim, *x = a[2].dim, sh = a[3].i, sw = a[4].i, line = x[2] * x[3];
     const float *taps = turned(&a[1]);
     float *panels = scratch(0, 2, 4 * panels_size(w[0] * w[1] * w[3], w[2]));
-    COVER(taps && panels);
-    for (long r = 0; r < sh; r++)
-        for (long s = 0; s < sw; s++) {
+    Conv *phases = scratch(0, 1, sh * sw * sizeof *phases);
+    COVER(taps && panels && phases);
+    int count = 0;
+    for (long r = 0; r < MIN(sh, x[1]); r++)
+        for (long s = 0; s < MIN(sw, x[2]); s++) {
             const Phase up = phase_of(r, sh, a[5].i, w[0]), along = phase_of(s, sw, a[6].i, w[1]);
             Conv v = {
                 .x = a[0].f, .N = y[0], .H = y[1], .W = y[2], .C = y[3],
@@ -147,8 +165,10 @@ KERNEL(conv2d_dx) { // dy, w, dx, sh, sw, ph, pw, winograd
             if (!v.KH || !v.KW) v.KH = v.KW = v.top = v.left = 0;
             if (a[7].i) return winograd(&v, taps);
             pack_taps(&v, taps, w[1], up.first, sh, along.first, sw, panels);
-            conv(&v);
+            panels += panels_size(v.KH * v.KW * v.C, v.O);
+            phases[count++] = v;
         }
+    parallel(phases_part, &(Phases){phases, count}, y[0], 2.0 * y[1] * y[2] * a[1].size / 50 + .1 * x[1] * line);
     return 1;
 }
 

@@ -72,17 +72,33 @@ static const float *open_tile(const float *image, long H, long W, long C, long i
     return patch;
 }
 
-static void input_tile(const Winograd *g, long tile, float *patch, float *out) {
+// What a tile takes, or gives, of 4 lines
+INLINE void fetch_lines(const float *p, long line, long n, const int write) {
+    for (int a = 0; a < 4; a++) fetch(p + a * line, n, write);
+}
+
+// ``spare``: a line of 6 pixels of zeros, then room for a patch
+static void input_tile(const Winograd *g, long tile, float *spare, float *out) {
     const Conv *v = g->v;
-    const long per_image = g->rows * g->columns, n = tile / per_image, i = tile % per_image / g->columns;
-    const long j = tile % g->columns, q_step = g->inputs_step;
-    long line, step;
-    const float *x = open_tile(v->x + n * v->H * v->W * v->C, v->H, v->W, v->C, 4 * i - v->top, 4 * j - v->left, 6, patch,
-                               &line, &step);
+    const long per_image = g->rows * g->columns, n = tile / per_image, i = 4 * (tile % per_image / g->columns);
+    const long j = tile % g->columns * 4, q_step = g->inputs_step, top = i - v->top, left = j - v->left;
+    const float *image = v->x + n * v->H * v->W * v->C, *rows[6];
+    fetch_lines(image + ((top + 6) * v->W + j) * v->C, v->W * v->C, 4 * v->C, 0); // of the tile below
+    if (v->y) fetch_lines(v->y + n * v->y_image + i * v->y_line + j * v->y_step, v->y_line, 4 * v->O, 1);
+    long line, step = v->C;
+    int inside[6];
+    if (v->C % WIDTH) {
+        const float *x = open_tile(image, v->H, v->W, v->C, top, left, 6, spare + 6 * g->at, &line, &step);
+        for (int a = 0; a < 6; a++) rows[a] = x + a * line, inside[a] = 1;
+    } else
+        for (int a = 0; a < 6; a++) {
+            rows[a] = top + a >= 0 && top + a < v->H ? image + ((top + a) * v->W + left) * v->C : spare;
+            inside[a] = left + a >= 0 && left + a < v->W;
+        }
     for (long c = 0; c < v->C; c += WIDTH) {
-        vec half[6][6], d[6], t[6];
+        vec half[6][6], d[6], t[6] = {};
         UNROLL for (int b = 0; b < 6; b++) {
-            UNROLL for (int a = 0; a < 6; a++) d[a] = LOAD(x + a * line + b * step + c);
+            UNROLL for (int a = 0; a < 6; a++) d[a] = inside[b] ? LOAD(rows[a] + b * step + c) : (vec){};
             transform_b(d, t);
             UNROLL for (int a = 0; a < 6; a++) half[a][b] = t[a];
         }
@@ -149,14 +165,25 @@ static void kernels_part(const void *context, long begin, long end, int thread) 
     }
 }
 
+static long spare_size(const Winograd *g) {
+    return 6 * g->at + 36 * MAX(g->at, g->mt);
+}
+
+// What a thread needs to open tiles, and then ``more`` floats for each of the 36
+static float *spare_memory(const Winograd *g, int thread, long more) {
+    float *spare = scratch(thread, 0, 4 * (spare_size(g) + 36 * more));
+    clear(spare, 6 * g->at);
+    return spare;
+}
+
 static void winograd_part(const void *context, long begin, long end, int thread) {
     const Winograd *g = context;
     const Conv *v = g->v;
-    float *patch = scratch(thread, 0, 4 * 36 * (g->at + g->inputs_step + g->products_step));
-    float *inputs = patch + 36 * g->at, *products = inputs + 36 * g->inputs_step;
+    float *spare = spare_memory(g, thread, g->inputs_step + g->products_step);
+    float *inputs = spare + spare_size(g), *products = inputs + 36 * g->inputs_step;
     for (long tile = begin; tile < end; tile += g->block) {
         const long count = MIN(g->block, end - tile);
-        for (long t = 0; t < count; t++) input_tile(g, tile + t, patch, inputs + t * g->at);
+        for (long t = 0; t < count; t++) input_tile(g, tile + t, spare, inputs + t * g->at);
         for (int q = 0; q < 36; q++)
             for (long o = 0; o < v->O; o += PANEL) {
                 Tile p = {

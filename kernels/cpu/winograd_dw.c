@@ -16,12 +16,14 @@ INLINE void transform_g_back(const vec u[6], vec w[3]) {
     w[2] = q * (1 / 6.f) - p + u[5];
 }
 
-static void product_tile(const Winograd *g, long tile, float *patch, float *out) {
+static void product_tile(const Winograd *g, long tile, float *spare, float *out) {
     const Conv *v = g->v;
     const long per_image = g->rows * g->columns, n = tile / per_image, i = tile % per_image / g->columns;
     const long j = tile % g->columns, q_step = g->products_step;
+    const float *image = g->dy + n * v->OH * v->OW * v->O;
+    fetch_lines(image + ((4 * i + 4) * v->OW + 4 * j) * v->O, v->OW * v->O, 4 * v->O, 0);
     long line, step;
-    const float *dy = open_tile(g->dy + n * v->OH * v->OW * v->O, v->OH, v->OW, v->O, 4 * i, 4 * j, 4, patch, &line, &step);
+    const float *dy = open_tile(image, v->OH, v->OW, v->O, 4 * i, 4 * j, 4, spare + 6 * g->at, &line, &step);
     for (long o = 0; o < v->O; o += WIDTH) {
         vec half[6][4], d[4], t[6];
         UNROLL for (int b = 0; b < 4; b++) {
@@ -58,12 +60,12 @@ static void dw_products(const Winograd *g, long q, const float *inputs, const fl
 
 static void winograd_dw_part(const void *context, long begin, long end, int thread) {
     const Winograd *g = context;
-    float *patch = scratch(thread, 0, 4 * 36 * (MAX(g->at, g->mt) + g->inputs_step + g->products_step));
-    float *inputs = patch + 36 * MAX(g->at, g->mt), *products = inputs + 36 * g->inputs_step, *sums = dw_sums(g, thread);
+    float *spare = spare_memory(g, thread, g->inputs_step + g->products_step), *sums = dw_sums(g, thread);
+    float *inputs = spare + spare_size(g), *products = inputs + 36 * g->inputs_step;
     for (long tile = begin; tile < end; tile += g->block) {
         const long count = MIN(g->block, end - tile);
-        for (long t = 0; t < count; t++) input_tile(g, tile + t, patch, inputs + t * g->at);
-        for (long t = 0; t < count; t++) product_tile(g, tile + t, patch, products + t * g->mt);
+        for (long t = 0; t < count; t++) input_tile(g, tile + t, spare, inputs + t * g->at);
+        for (long t = 0; t < count; t++) product_tile(g, tile + t, spare, products + t * g->mt);
         for (int q = 0; q < 36; q++) dw_products(g, q, inputs, products, count, tile > begin, sums);
     }
 }
@@ -72,10 +74,10 @@ static void winograd_dw_part(const void *context, long begin, long end, int thre
 // share first its tiles and then the 36 products.
 static void dw_tiles_part(const void *context, long begin, long end, int thread) {
     const Winograd *g = context;
-    float *patch = scratch(thread, 0, 4 * 36 * MAX(g->at, g->mt));
+    float *spare = spare_memory(g, thread, 0);
     for (long t = begin; t < end; t++) {
-        input_tile(g, g->first + t, patch, g->inputs + t * g->at);
-        product_tile(g, g->first + t, patch, g->products + t * g->mt);
+        input_tile(g, g->first + t, spare, g->inputs + t * g->at);
+        product_tile(g, g->first + t, spare, g->products + t * g->mt);
     }
 }
 

@@ -62,6 +62,11 @@ def combine(op: str, target: np.ndarray, arrived: np.ndarray) -> None:
         operator(target, arrived)
 
 
+def is_elementwise(op: str) -> bool:
+    """Return whether vectors can be combined part by part."""
+    return isinstance(OPERATORS[op], np.ufunc)
+
+
 def check_operator(op: str, algorithm: Algorithm, size: int) -> None:
     """Raise UserError if there is no such operator, or if it cannot ride on ``algorithm`` with ``size`` ranks."""
     if op not in OPERATORS:

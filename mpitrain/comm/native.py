@@ -41,9 +41,13 @@ class NativePlan:
         self.bytes_sent = buffer.nbytes if self._parts else 0
 
     def start(self) -> None:
-        """Start one MPI_Iallreduce for each piece."""
+        """Start one MPI_Iallreduce for each piece; what is queued on a device is waited for.
+
+        Ranks must call MPI's collectives in one order, so a call cannot be put off until the device is done.
+        """
         self._staging.begin()
-        self._staging.ready()
+        self._staging.mark()
+        self._staging.reach()
         self._requests = [self._comm.Iallreduce(MPI.IN_PLACE, part, self._op) for part in self._parts]
 
     def poll(self) -> bool:

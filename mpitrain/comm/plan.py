@@ -5,15 +5,17 @@ requests set up at planning time, so that a round costs two starts, their tests 
 round runs while the messages of the next are on their way, where the two touch different chunks.
 """
 
+import functools
 import itertools
 import os
 from typing import Any, Protocol
 
 from mpi4py import MPI
 
-from ..collectives import OPERATORS, Algorithm, Schedule, chunk_bounds, make_algorithm
-from ..collectives.operators import check_operator
-from .rounds import Call, Cut, Memory, Round
+from ..collectives import OPERATORS, Algorithm, Schedule, make_algorithm
+from ..collectives.operators import check_operator, is_elementwise
+from .pieces import Cut
+from .rounds import Call, Common, Memory, Round, own_chunk
 from .staging import HOST, Staging
 
 SPINS = 50  # polls before a wait inside MPI, which leaves Python to other threads
@@ -60,6 +62,8 @@ class Plan:
         How MPI gets at the buffer, if that is not a NumPy array.
     yield_cpu : bool
         Give the core away while waiting: right when ranks outnumber cores.
+    in_pieces : bool
+        Some rank copies its messages to and from a device: all cut them as it does (``pieces.py``).
 
     Attributes
     ----------
@@ -77,6 +81,7 @@ class Plan:
         tag: int = 0,
         staging: Staging = HOST,
         yield_cpu: bool = False,
+        in_pieces: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ):
         algorithm = make_algorithm(algorithm)
@@ -87,45 +92,52 @@ class Plan:
         steps = list(algorithm(comm.rank, comm.size))
         memory = Memory(algorithm, comm.size, buffer)
         self.result = memory.buffers[min(1, len(memory.buffers) - 1)]
-        own = chunk_bounds(buffer.size, comm.size, comm.rank)
-        self._own = [] if self.result is buffer else [(self.result[own], buffer[own])]
-        piece = max(1, max_message_bytes // buffer.itemsize)
+        self._own = own_chunk(comm, buffer, self.result)
+        cut = Cut(buffer.itemsize, max_message_bytes, whole=not (in_pieces and is_elementwise(op)))
         is_barrier = algorithm.collective == "barrier"
-        cut = Cut(
-            comm, memory, steps, staging.combines_by(OPERATORS[op]), staging, tag, piece, even_if_empty=is_barrier
+        common = Common(
+            comm, memory, steps, staging.combines_by(OPERATORS[op]), staging, tag, cut, even_if_empty=is_barrier
         )
         self._rounds: list[Round] = []
         for step in steps:
-            made = Round(cut, step, len(self._rounds))
+            made = Round(common, step, len(self._rounds))
             if made.requests:
                 self._rounds.append(made)
         for before, after in zip(self._rounds, self._rounds[1:]):
             after.early = not before.pending & after.touched
-        self._at = len(self._rounds)
         self.arrange()
+        self._at = len(self._moves)
         self.messages = sum(r.messages for r in self._rounds)
         self.bytes_sent = sum(r.bytes_sent for r in self._rounds)
 
     def arrange(self) -> None:
         """Write down what to test and what to call then, round by round: nothing is decided while messages move."""
         self._moves: list[tuple[list[Call], list[Call]]] = []
+        self._waits: list[Call] = []  # what to do while a test says no
+        staging = self._staging
         for round_, after in itertools.zip_longest(self._rounds, self._rounds[1:]):
-            starts = after.starts if after else []
-            calls = [*starts, *round_.finishes] if after and after.early else [*round_.finishes, *starts]
+            begins: list[Call] = []
+            if staging.queued:
+                self._moves.append(([staging.reached], list(round_.starts)))
+                self._waits.append(staging.reach)
+                begins = [*after.copies, staging.mark] if after else [staging.end]
+            elif after:
+                begins = [*after.copies, *after.starts]
+            calls = [*begins, *round_.finishes] if after and after.early else [*round_.finishes, *begins]
             self._moves.append((round_.tests, calls))
-        if self._moves and self._staging.queued:
-            self._moves[-1][1].append(self._staging.end)
+            self._waits.append(functools.partial(MPI.Request.Waitall, round_.requests))
 
     def start(self) -> None:
         """Start the first round."""
-        if self._at < len(self._rounds):
+        if self._at < len(self._moves):
             raise RuntimeError("a plan was started while it is still in flight")
         for target, source in self._own:
             target[...] = source
         self._at = 0
         if self._rounds:
+            first = self._rounds[0]
             self._staging.begin()
-            for call in self._rounds[0].starts:
+            for call in (*first.copies, *([self._staging.mark] if self._staging.queued else first.starts)):
                 call()
 
     def poll(self) -> bool:
@@ -148,12 +160,12 @@ class Plan:
                 os.sched_yield()
             return
         while not any(self.poll() for _ in range(SPINS)):
-            MPI.Request.Waitall(self._rounds[self._at].requests)
+            self._waits[self._at]()
 
     def free(self) -> None:
         """Give the requests back to MPI (not after an error: freeing them then can hang)."""
         for round_ in self._rounds:
             for request in round_.requests:
                 request.Free()
-        self._rounds, self._moves = [], []
+        self._rounds, self._moves, self._waits = [], [], []
         self._at = 0

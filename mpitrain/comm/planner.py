@@ -16,7 +16,8 @@ from .place import Place
 from .plan import Plan, Request
 from .progress import Driver
 from .sharing import Sharing
-from .staging import HOST, Staging
+from .staged import StagedPlan
+from .staging import HOST, HostStaging, Staging
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 NCCL = "nccl"  # between GPUs only
@@ -91,12 +92,16 @@ class Planner:
         """Return the schedule's request, in the hands of the thread for messages if there is one."""
         return self._driven(self.schedule(algorithm, buffer, op), buffer)
 
-    def schedule(self, algorithm: str | Algorithm, buffer: Any, op: str) -> Plan:
+    def schedule(self, algorithm: str | Algorithm, buffer: Any, op: str) -> Request:
         """Return a request for any collective that is a schedule."""
         found = find(algorithm) if isinstance(algorithm, str) else algorithm
         self._next_tag += 1
-        staging = self._staging_of(buffer)
-        return Plan(self._comm, found, buffer, op=op, tag=self._next_tag, staging=staging, yield_cpu=self._crowded)
+        staging, tag, crowded = self._staging_of(buffer), self._next_tag, self._crowded
+        if isinstance(staging, HostStaging):
+            return StagedPlan(self._comm, found, buffer, staging=staging, op=op, tag=tag, yield_cpu=crowded)
+        return Plan(
+            self._comm, found, buffer, op=op, tag=tag, staging=staging, yield_cpu=crowded, in_pieces=not self._direct
+        )
 
     def use_progress_thread(self, wanted: bool) -> None:
         """Put what is planned from now on into the hands of a thread, or not."""

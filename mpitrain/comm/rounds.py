@@ -11,6 +11,7 @@ from mpi4py import MPI
 from ..collectives import Algorithm, Chunks, Step, as_chunks, chunk_bounds
 from ..collectives.operators import Operator
 from ..collectives.step import chunk_runs
+from .pieces import Cut, Span
 from .staging import Staging
 
 Call = Callable[[], object]
@@ -26,22 +27,30 @@ class Memory:
         self.buffers = [buffer, *(np.empty_like(buffer) for _ in range(algorithm.buffers - 1))]
         self.chunks_each = algorithm.num_chunks(size) // algorithm.buffers
 
-    def views(self, chunks: Chunks) -> list[Any]:
-        """Return what ``chunks`` cover, in their order, one view for each piece that is contiguous and not empty."""
-        views = []
+    def spans(self, chunks: Chunks) -> list[Span]:
+        """Return what ``chunks`` cover, in their order, one span for each piece that is contiguous and not empty."""
+        spans = []
         for run in chunk_runs(chunks):
             while run:
                 number, first = divmod(run.start, self.chunks_each)
                 stop = min(run.stop, (number + 1) * self.chunks_each)
-                buffer, span = self.buffers[number], range(first, stop - number * self.chunks_each)
-                view = buffer[chunk_bounds(buffer.size, self.chunks_each, span)]
-                if view.size:
-                    views.append(view)
+                within = range(first, stop - number * self.chunks_each)
+                bounds = chunk_bounds(self.buffers[number].size, self.chunks_each, within)
+                if bounds.start < bounds.stop:
+                    spans.append(Span(number, bounds.start, bounds.stop))
                 run = range(stop, run.stop)
-        return views
+        return spans
+
+    def view(self, span: Span) -> Any:
+        """Return the elements of a span."""
+        return self.buffers[span.buffer][span.start : span.stop]
+
+    def views(self, chunks: Chunks) -> list[Any]:
+        """Return the elements that ``chunks`` cover, in their order."""
+        return [self.view(span) for span in self.spans(chunks)]
 
 
-class Cut:
+class Common:
     """What all rounds of a plan have in common.
 
     Parameters
@@ -52,8 +61,8 @@ class Cut:
     combine : callable(target, arrived)
     staging : Staging
     tag : int
-    longest : int
-        Elements of the longest message; what is longer goes in pieces.
+    cut : Cut
+        How messages are cut into pieces.
     even_if_empty : bool
         Messages of no bytes are sent (a barrier's are).
     """
@@ -66,37 +75,35 @@ class Cut:
         combine: Operator,
         staging: Staging,
         tag: int,
-        longest: int,
+        cut: Cut,
         *,
         even_if_empty: bool,
     ) -> None:
         self.comm, self.memory, self.combine, self.staging, self.tag = comm, memory, combine, staging, tag
-        self._longest, self._even_if_empty = longest, even_if_empty
+        self._cut, self._even_if_empty = cut, even_if_empty
         like = memory.buffers[0]
-        outgoing = landing = reduced = 0
+        outgoing = landing = 0
         for step in steps:
             sources, targets = memory.views(step.send), memory.views(step.recv)
             outgoing = max(outgoing, 0 if self.leaves_directly(sources) else _total(sources))
             landing = max(landing, 0 if self.lands_directly(step, targets) else _total(targets))
-            reduced = max(reduced, _total(targets) if step.reduce else 0)
         self.outgoing = staging.memory(outgoing, like)
         # twice: one may still be read while one is written
         self.landings = [staging.memory(landing, like) for _ in range(2)]
-        self.lifted = like[:0] if staging.direct else np.empty_like(like, shape=reduced)
 
     def leaves_directly(self, sources: Sequence[Any]) -> bool:
         """Return True for what can be sent from where it is."""
-        return self.staging.direct and len(sources) == 1
+        return len(sources) == 1
 
     def lands_directly(self, step: Step, targets: Sequence[Any]) -> bool:
         """Return True for what can be received where it belongs."""
-        return self.staging.direct and not step.reduce and len(targets) == 1
+        return not step.reduce and len(targets) == 1
 
     def pieces(self, array: Any) -> list[Any]:
         """Return ``array`` as messages of bytes (MPI need not know its dtype); none if it is empty."""
         if not array.size:
             return [array.view(np.uint8)] if self._even_if_empty else []
-        return [piece.view(np.uint8) for piece in cut_pieces(array, self._longest)]
+        return [piece.view(np.uint8) for piece in cut_pieces(array, self._cut.elements(array.size))]
 
 
 class Round:
@@ -105,8 +112,10 @@ class Round:
     Attributes
     ----------
     requests : list of MPI.Prequest
+    copies : list of callables
+        Copy what cannot be sent from where it is.
     starts : list of callables
-        Copy what cannot be sent from where it is, and start the messages.
+        Start the messages.
     tests : list of callables
         When all say True, the messages are through.
     finishes : list of callables
@@ -117,52 +126,52 @@ class Round:
         Chunks that ``finishes`` still change; chunks that its messages read or write themselves.
     """
 
-    def __init__(self, cut: Cut, step: Step, number: int):
+    def __init__(self, common: Common, step: Step, number: int):
         self.requests: list[Any] = []
         self.messages = self.bytes_sent = 0
         self.early = False
         self.pending: set[int] = set()
         self.touched = set(as_chunks(step.send))
-        self.starts: list[Call] = []
+        self.copies: list[Call] = []
         self.finishes: list[Call] = []
         if step.recv_from is not None:
-            self._receive(cut, step, cut.landings[number % 2])
+            self._receive(common, step, common.landings[number % 2])
         if step.send_to is not None:
-            self._send(cut, step)
-        if cut.staging.queued:
-            self.starts.append(cut.staging.ready)
-        begin, self.tests = calls_of(self.requests)
-        self.starts += begin
+            self._send(common, step)
+        self.starts, self.tests = calls_of(self.requests)
 
-    def _receive(self, cut: Cut, step: Step, landing: Any) -> None:
-        targets = cut.memory.views(step.recv)
-        if cut.lands_directly(step, targets):
+    def _receive(self, common: Common, step: Step, landing: Any) -> None:
+        targets = common.memory.views(step.recv)
+        if common.lands_directly(step, targets):
             landed = targets[0]
             self.touched |= set(as_chunks(step.recv))
         else:
-            landed = arrived = landing[: _total(targets)]
-            if step.reduce and not cut.staging.direct and targets:
-                arrived = cut.lifted[: landed.size]
-                self.finishes.append(functools.partial(cut.staging.copy_in, arrived, landed))
-            put = cut.combine if step.reduce else cut.staging.copy_in
-            for target, part in zip(targets, _split(arrived, targets), strict=True):
+            landed = landing[: _total(targets)]
+            put = common.combine if step.reduce else common.staging.copy_in
+            for target, part in zip(targets, _split(landed, targets), strict=True):
                 self.finishes.append(ready_to(put, target, part))
             self.pending = set(as_chunks(step.recv))
-        for piece in cut.pieces(landed):
-            self.requests.append(cut.comm.Recv_init([piece, MPI.BYTE], step.recv_from, cut.tag))
+        for piece in common.pieces(landed):
+            self.requests.append(common.comm.Recv_init([piece, MPI.BYTE], step.recv_from, common.tag))
 
-    def _send(self, cut: Cut, step: Step) -> None:
-        sources = cut.memory.views(step.send)
-        if cut.leaves_directly(sources):
+    def _send(self, common: Common, step: Step) -> None:
+        sources = common.memory.views(step.send)
+        if common.leaves_directly(sources):
             message = sources[0]
         else:
-            message = cut.outgoing[: _total(sources)]
+            message = common.outgoing[: _total(sources)]
             for part, source in zip(_split(message, sources), sources, strict=True):
-                self.starts.append(functools.partial(cut.staging.copy_out, part, source))
-        for piece in cut.pieces(message):
-            self.requests.append(cut.comm.Send_init([piece, MPI.BYTE], step.send_to, cut.tag))
+                self.copies.append(functools.partial(common.staging.copy_out, part, source))
+        for piece in common.pieces(message):
+            self.requests.append(common.comm.Send_init([piece, MPI.BYTE], step.send_to, common.tag))
             self.messages += 1
         self.bytes_sent = message.nbytes
+
+
+def own_chunk(comm: Any, buffer: Any, result: Any) -> list[tuple[Any, Any]]:
+    """Return what is to be copied, (target, source), before a plan whose result is not ``buffer`` itself."""
+    own = chunk_bounds(buffer.size, comm.size, comm.rank)
+    return [] if result is buffer else [(result[own], buffer[own])]
 
 
 def ready_to(put: Operator, target: Any, arrived: Any) -> Call:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..collectives import Algorithm, as_chunks
 from ..collectives.draw.trace import Trace, TraceEvent
+from .plan import Plan
 from .rounds import Round
 from .world import World
 
@@ -35,6 +36,7 @@ def record(world: World, algorithm: Algorithm, num_bytes: int, repeats: int = 9)
     num_elements = -(-max(num_bytes // 4, num_chunks) // num_chunks) * num_chunks
     buffer = np.ones(num_elements, np.float32)
     plan = world.plan(algorithm, buffer)
+    assert isinstance(plan, Plan), "on NumPy arrays"
     rounds = [_Watch(r) for r in plan._rounds]
     plan.arrange()
     offset, error = clock_offset(world)
@@ -70,7 +72,7 @@ class _Watch:
 
     def __init__(self, watched: Round):
         self.began = self.ended = 0.0
-        watched.starts.insert(0, self._begin)
+        watched.copies.insert(0, self._begin)
         watched.finishes.append(self._end)
 
     def _begin(self) -> None:

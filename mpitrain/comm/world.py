@@ -32,7 +32,7 @@ from .hotline import Operator
 from .launch import lonely_message, why_ranks_cannot_be_lost
 from .ledger import Ledger, caller, source_line
 from .place import place_among, surroundings_of
-from .plan import Plan, Request
+from .plan import Request
 from .planner import ALL_REDUCE_NAMES, Planner
 from .ranks import Ranks
 from .record import first_difference
@@ -176,7 +176,7 @@ class World(Ranks):
         """
         self._planner.use_progress_thread(wanted)
 
-    def plan(self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum") -> Plan:
+    def plan(self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum") -> Request:
         """Return a request for any collective that is a schedule: ``plan("all_gather/bruck", buffer)``.
 
         Chunk r of the buffer is rank r's, where a collective has such a thing. The root is rank 0, or what the option

@@ -12,7 +12,7 @@ from cupy.cuda import cublas, runtime
 
 
 class Lies(Protocol):
-    """Matrices in memory: ``kernels.product.Matrices``."""
+    """Matrices in memory: ``kernels.matrices.Matrices``."""
 
     address: int
     ld: int

@@ -65,11 +65,11 @@ def options(kernel: Kernel, arch: str) -> list[str]:
 
 
 def cached(kernel: Kernel, arch: str) -> Path:
-    """Return where the cubin lies, or would lie."""
+    """Return where the cubin lies, or would lie: one for all kernels of a file that have the same macros."""
     texts = [part for named in text_with_headers(kernel.file).items() for part in named]
-    parts = [*texts, kernel.name, arch, *FLAGS, *(f"{key}={value}" for key, value in kernel.macros), nvrtc.version()]
+    parts = [*texts, arch, *FLAGS, *(f"{key}={value}" for key, value in kernel.macros), nvrtc.version()]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
-    return folder() / f"{kernel.name}-{arch}-{digest}.cubin"
+    return folder() / f"{Path(kernel.file).stem}-{arch}-{digest}.cubin"
 
 
 def folder() -> Path:

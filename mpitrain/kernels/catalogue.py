@@ -2,10 +2,17 @@
 
 from pathlib import Path
 
-from .gemm import INPUTS, TILES, Shape
+from .gemm import EPILOGUES, INPUTS, TILES, Shape
 from .kernel import SOURCES, Kernel, entries, kernel
 
-LAYOUTS = ((False, False), (False, True), (True, False))  # forward, dx, dw
+PRODUCTS = (  # transpose A, transpose B, epilogue
+    (False, False, "none"),  # forward
+    (False, False, "relu"),
+    (False, True, "none"),  # dx
+    (False, True, "relu_gradient"),
+    (True, False, "none"),  # dw
+)
+VARIANTS = (kernel("pool.cu", {"WINNER_BITS": 16}, name="max_pool"),)  # of other files, beside their defaults
 
 
 def products() -> list[Kernel]:
@@ -13,17 +20,21 @@ def products() -> list[Kernel]:
     found = []
     for tile in TILES:
         for inputs in INPUTS[tile.kernel]:
-            for transpose_a, transpose_b in LAYOUTS:
-                shape = Shape(1, 1, 1, transpose_a=transpose_a, transpose_b=transpose_b, inputs=inputs)
+            for transpose_a, transpose_b, epilogue in PRODUCTS:
+                shape = Shape(1, 1, 1, 1, transpose_a, transpose_b, inputs, epilogue=epilogue)
                 found.append(tile.built_for(shape))
-    return [*found, kernel("gemm_sum.cu", {"EPILOGUE": 0, "OUTPUT_BF16": 0})]
+    epilogues = sorted({EPILOGUES.index(epilogue) for _, _, epilogue in PRODUCTS})
+    return [
+        *dict.fromkeys(found),
+        *(kernel("gemm_sum.cu", {"EPILOGUE": number, "OUTPUT_BF16": 0}) for number in epilogues),
+    ]
 
 
 def others() -> list[Kernel]:
-    """Return the kernels of all other files, as their defaults have them."""
+    """Return the kernels of all other files, as their defaults have them, and the variants that training asks for."""
     taken = {k.file for k in products()}
     files = [path.name for path in sorted(SOURCES.glob("*.cu")) if path.name not in taken]
-    return [kernel(file, name=name) for file in files for name in entries(file)]
+    return [*(kernel(file, name=name) for file in files for name in entries(file)), *VARIANTS]
 
 
 def ladder() -> list[Kernel]:

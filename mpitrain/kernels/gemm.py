@@ -29,9 +29,10 @@ assert RECORD.itemsize == 144, "the layout of struct Gemm"
 SPLIT_STEP = 64  # k_split is a multiple of every kernel's TILE_K
 MOST_SPLITS = 64
 SUM_ROWS, SUM_COLUMNS, SUM_THREADS = 32, 128, 256  # of a block of gemm_sum
-INPUTS = {"gemm_simt": ("fp32",), "gemm_mma": ("tf32", "bf16"), "gemm_wgmma": ("bf16",)}
+INPUTS = {"gemm_simt": ("fp32",), "gemm_mma": ("tf32", "bf16"), "gemm_wgmma": ("bf16", "tf32")}
 LEAST_ARCH = {"gemm_simt": 75, "gemm_mma": 80, "gemm_wgmma": 90}
 BOX = 64  # bf16 in a row of 128 bytes, as the copy engine brings them to gemm_wgmma
+BOX_TF32 = 32
 WGMMA_ROWS, WGMMA_THREADS = 128, 384  # of a block: one producer and two consumers
 
 
@@ -115,17 +116,20 @@ class Tile:
         return runs and shape.inputs in INPUTS[self.kernel] and self.shared_bytes <= shared_bytes_limit(number)
 
     def boxes(self, shape: Shape) -> tuple[tuple[int, int], tuple[int, int]] | None:
-        """Return the boxes (columns, rows) in which the copy engine brings A and B, as they are stored."""
+        """Return the boxes (columns, rows) in which the copy engine brings A and B, as they lie in memory then."""
         if not self.is_persistent:
             return None
+        if shape.inputs == "tf32":  # made contiguous in k beforehand (product.py)
+            return (BOX_TF32, WGMMA_ROWS), (BOX_TF32, self.n // self.cluster)
         a_rows = BOX if shape.transpose_a else WGMMA_ROWS
         return (BOX, a_rows), (BOX, self.n // self.cluster if shape.transpose_b else BOX)
 
     def built_for(self, shape: Shape) -> Kernel:
         """Return the kernel that computes ``shape`` in this tile."""
+        turned = self.is_persistent and shape.inputs == "tf32"
         macros = {
-            "TRANSPOSE_A": int(shape.transpose_a),
-            "TRANSPOSE_B": int(shape.transpose_b),
+            "TRANSPOSE_A": int(shape.transpose_a and not turned),
+            "TRANSPOSE_B": int(shape.transpose_b or turned),
             "EPILOGUE": EPILOGUES.index(shape.epilogue),
             "TILE_N": self.n,
         }

@@ -12,8 +12,8 @@ import numpy as np
 from .gemm import BOX
 from .kernel import SOURCES, Kernel, kernel
 from .launch import launch
+from .matrices import Matrices
 from .plan import Launch, Three, ceil_div
-from .product import Matrices
 
 
 @dataclass(frozen=True)

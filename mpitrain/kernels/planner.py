@@ -5,6 +5,7 @@ choice. It is the file that MPITRAIN_KERNEL_TABLE names, else what ``mpitrain ke
 built kernels, else table.json, which says "measured": false, since its shares are guesses from what others report.
 
     time = waves * (latency + tile * k_split / (rate * share)) + [splits > 1] (launch + 8 splits M N batch / bandwidth)
+           + [tf32 by wgmma] (2 launch + 8 K (M + N) batch / bandwidth)
 
 A wave is one block on every multiprocessor. Small products want small tiles, to fill the machine; products with a long
 K and few tiles (the gradient of a weight over a long batch) want K split.
@@ -131,6 +132,9 @@ def microseconds(shape: Shape, tile: Tile, splits: int, num_processors: int, tab
     area = tile.m // tile.cluster * tile.n
     block = table.latency_us + area * depth / (table.rates[shape.inputs] * table.shares[tile.name])
     time = ceil_div(made.pieces, at_once) * block
+    if made.boxes is not None and shape.inputs == "tf32":  # each factor is rounded first
+        factors = shape.k * (shape.m + shape.n) * shape.batch
+        time += 2 * table.launch_us + 8 * factors / table.bytes_per_us
     if made.splits > 1:
         time += table.launch_us + 8 * made.splits * shape.m * shape.n * shape.batch / table.bytes_per_us
     return time

@@ -34,6 +34,10 @@ class Layer(ABC):
         With ``needs_dx`` False an empty array is returned.
         """
 
+    def complaint(self, x: np.ndarray) -> str:
+        """Return what is wrong with inputs that ``forward`` has taken for a NaN on a GPU; else ""."""
+        return ""
+
     def children(self) -> Iterator[tuple[str, "Layer"]]:
         """Yield (attribute name, child) in order of definition; items of a list are named by their place."""
         for name, value in vars(self).items():

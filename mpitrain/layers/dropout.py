@@ -43,9 +43,13 @@ class Dropout(Layer):
         mask = saved[self] = saved.empty(self, "mask", x.shape)
         rows = mask.reshape(len(x), math.prod(x.shape[1:]))
         ops.dropout_mask(rows, self.p, (saved.seed, self.number, saved.step, saved.first))
-        return np.multiply(x, mask, out=saved.empty(self, "y", x.shape))
+        y = saved.empty(self, "y", x.shape)
+        ops.multiply(x, mask, y)
+        return y
 
     def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
         """Return dy mask / (1 - p), written over dy."""
         mask = saved[self]
-        return dy if mask is None else np.multiply(dy, mask, out=dy)
+        if mask is not None:
+            ops.multiply(dy, mask, dy)
+        return dy

@@ -4,6 +4,7 @@ import numpy as np
 
 from .. import ops
 from ..arena import Parameter
+from ..device import device_of
 from ..errors import UserError
 from ..saved import Saved
 from . import init
@@ -27,6 +28,8 @@ class Embedding(Layer):
 
     Notes
     -----
+    On a GPU such a number gives a row of NaN, and is named when that is looked into.
+
     x is (...) integer, w (V, D), y (..., D). Gradient: dw[v] = sum of dy where x = v. There is no dx.
     """
 
@@ -38,9 +41,7 @@ class Embedding(Layer):
     def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
         """Return the rows of w that x names."""
         ids = saved[self] = x.reshape(-1)
-        for found in (ids.min(initial=0), ids.max(initial=0)):
-            if not 0 <= found < self.num_embeddings:
-                raise UserError(f"a token is {found}, but the embedding has rows 0 to {self.num_embeddings - 1}")
+        ops.check_ids(ids, self.num_embeddings)
         y = saved.empty(self, "y", (*x.shape, self.size))
         ops.embedding(ids, self.weight.data, y.reshape(len(ids), self.size))
         return y
@@ -50,7 +51,14 @@ class Embedding(Layer):
         ids, w = saved[self], self.weight
         if not w.accumulate:
             w.grad.fill(0)
-        scratch = saved.scratch("rows", (2, len(ids), self.size))
-        ops.embedding_dw(ids, dy.reshape(len(ids), self.size), w.grad, scratch)
+        ops.embedding_dw(ids, dy.reshape(len(ids), self.size), w.grad, saved.scratch)
         w.written()
         return empty_gradient(dy)
+
+    def complaint(self, x: np.ndarray) -> str:
+        """Return which number names no row."""
+        try:
+            ops.check_ids(device_of(x).to_host(x).reshape(-1), self.num_embeddings)
+        except UserError as error:
+            return str(error)
+        return ""

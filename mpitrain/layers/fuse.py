@@ -1,4 +1,4 @@
-"""Passes over memory that are saved by doing a ReLU where its input is written."""
+"""Passes over memory that are saved by doing a ReLU where its input is written, and its gradient likewise."""
 
 from itertools import pairwise
 
@@ -17,5 +17,9 @@ def fuse_relu(model: Layer) -> None:
             for first, second in pairwise(layer):
                 if isinstance(first, BatchNorm2d | Linear) and isinstance(second, ReLU):
                     first.relu = second.done = True
+            layers = list(layer)
+            for first, third in zip(layers, layers[2:], strict=False):
+                if isinstance(first, Linear) and first.relu and isinstance(third, Linear):
+                    third.below, first.done_above = (first,), True
         elif isinstance(layer, Residual) and isinstance(layer.activation, ReLU):
             layer.relu = layer.activation.done = True

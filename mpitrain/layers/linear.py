@@ -7,6 +7,7 @@ from ..arena import Parameter
 from ..saved import Saved
 from . import init
 from .base import Layer, empty_gradient
+from .gradient import gradient_of
 
 
 class Linear(Layer):
@@ -22,6 +23,11 @@ class Linear(Layer):
     ----------
     relu : bool
         Whether a ReLU is done in the same pass (``fuse_relu``).
+    below : tuple
+        Of the layer whose fused ReLU gives x, if its part of backward is done here, where dx is written: dx counts only
+        where x > 0, and its sums are the gradient of that layer's bias. (In a tuple, it is no child.)
+    done_above : bool
+        Whether the layer above does so for this one.
 
     Notes
     -----
@@ -33,7 +39,8 @@ class Linear(Layer):
         self.num_inputs, self.num_outputs = num_inputs, num_outputs
         self.weight = Parameter((num_inputs, num_outputs), init.lecun_uniform(num_inputs))
         self.bias = Parameter((num_outputs,), init.lecun_uniform(num_inputs), decay=False) if bias else None
-        self.relu = False
+        self.relu = self.done_above = False
+        self.below: tuple[Linear, ...] = ()
 
     def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
         """Return x w + b."""
@@ -46,18 +53,24 @@ class Linear(Layer):
     def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
         """Write dw and db, return dx."""
         (x, y), w = saved[self], self.weight
-        if self.relu:
+        if self.relu and not self.done_above:
             ops.relu_dx(y, dy, dy, saved.scratch("mask", dy.shape, bool))
         scratch = saved.scratch("dw", w.shape) if w.accumulate else None
         ops.linear_dw(_rows(x), _rows(dy), w.grad, scratch)
         w.written()
         if self.bias is not None:
-            ops.column_sum(_rows(dy), self.bias.grad, self.bias.accumulate)
+            if not self.done_above:
+                ops.column_sum(_rows(dy), self.bias.grad, self.bias.accumulate)
             self.bias.written()
         if not self.needs_dx:
             return empty_gradient(dy)
         dx = saved.empty(self, "dx", x.shape)
-        ops.linear_dx(_rows(dy), w.data, _rows(dx))
+        if self.below:
+            bias = self.below[0].bias
+            db = None if bias is None else gradient_of(bias)
+            ops.linear_dx_relu(_rows(dy), w.data, _rows(x), _rows(dx), db, saved.scratch)
+        else:
+            ops.linear_dx(_rows(dy), w.data, _rows(dx))
         return dx
 
 

@@ -1,7 +1,20 @@
 """Forward and backward functions on arrays: the NumPy path, and the oracle of every faster one."""
 
 from . import cuda, native  # the faster ones
-from .activations import add_relu, add_relu_dx, relu, relu_dx, sigmoid, sigmoid_dx, silu, silu_dx, tanh, tanh_dx
+from .activations import (
+    add,
+    add_relu,
+    add_relu_dx,
+    multiply,
+    relu,
+    relu_dx,
+    sigmoid,
+    sigmoid_dx,
+    silu,
+    silu_dx,
+    tanh,
+    tanh_dx,
+)
 from .attention import attention, attention_dx
 from .batchnorm import Norm, batchnorm_backward, batchnorm_evaluate, batchnorm_train
 from .batchnorm_passes import batchnorm, batchnorm_dx, batchnorm_statistics, batchnorm_sums
@@ -9,11 +22,11 @@ from .conv2d import Conv2dPlan, conv2d, conv2d_db, conv2d_dw, conv2d_dx, plan_co
 from .conv2d_columns import Columns
 from .dispatch import OPS
 from .dropout import dropout_mask
-from .embedding import embedding, embedding_dw
+from .embedding import check_ids, embedding, embedding_dw
 from .gelu import gelu, gelu_dx, gelu_tanh
 from .gradient import Gradient
 from .layernorm import layernorm, layernorm_dw, layernorm_dx, layernorm_gradients
-from .linear import column_sum, linear, linear_dw, linear_dx
+from .linear import column_sum, linear, linear_dw, linear_dx, linear_dx_relu
 from .mse import squared_error, squared_error_dx
 from .pool import global_mean, global_mean_dx, max_pool, max_pool_dx, max_pool_winner, mean_pool, mean_pool_dx
 from .softmax import softmax, softmax_dx
@@ -32,6 +45,7 @@ __all__ = [
     "Conv2dPlan",
     "Gradient",
     "Norm",
+    "add",
     "add_relu",
     "add_relu_dx",
     "attention",
@@ -44,6 +58,7 @@ __all__ = [
     "batchnorm_sums",
     "batchnorm_train",
     "check_classes",
+    "check_ids",
     "column_sum",
     "conv2d",
     "conv2d_db",
@@ -67,11 +82,13 @@ __all__ = [
     "linear",
     "linear_dw",
     "linear_dx",
+    "linear_dx_relu",
     "max_pool",
     "max_pool_dx",
     "max_pool_winner",
     "mean_pool",
     "mean_pool_dx",
+    "multiply",
     "native",
     "plan_conv2d",
     "relu",

@@ -1,4 +1,4 @@
-"""Activations: y = f(x), element by element.
+"""Activations: y = f(x), and sums and products, element by element.
 
 Shapes: all alike, any; C-contiguous. dx may be dy itself.
 """
@@ -20,6 +20,18 @@ def relu_dx(y: np.ndarray, dy: np.ndarray, dx: np.ndarray, mask: np.ndarray) -> 
     """Write dx = dy where y > 0, else 0; ``mask`` (bool) is scratch."""
     np.greater(y, 0, out=mask)
     np.multiply(dy, mask, out=dx)
+
+
+@op
+def add(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
+    """Write y = a + b."""
+    np.add(a, b, out=y)
+
+
+@op
+def multiply(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> None:
+    """Write y = a b."""
+    np.multiply(a, b, out=y)
 
 
 @op

@@ -4,10 +4,13 @@ Shapes: x (N, I), w (I, O), b (O,), y (N, O); all C-contiguous, one dtype. Any N
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
+from .activations import relu_dx
 from .dispatch import op
+from .gradient import Gradient
 from .product import product
 
 
@@ -25,6 +28,20 @@ def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, re
 def linear_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
     """Write dx = dy w^T."""
     np.matmul(dy, w.T, out=dx)
+
+
+@op
+def linear_dx_relu(
+    dy: np.ndarray, w: np.ndarray, x: np.ndarray, dx: np.ndarray, db: Gradient | None, buffer: Any
+) -> None:
+    """Write dx = dy w^T where x > 0 and 0 elsewhere, and put its sums over rows.
+
+    x was given by a ReLU; so dx is the gradient of what that was applied to, and db that of the bias in it.
+    """
+    linear_dx(dy, w, dx)
+    relu_dx(x, dx, dx, buffer("mask", dx.shape, bool))
+    if db is not None:
+        column_sum(dx, db.array, db.accumulate)
 
 
 @op

@@ -1,12 +1,9 @@
 """Layer-wise adaptive rates, for very large batches."""
 
-import math
-
-import numpy as np
-
 from ..arena import Arena, Parameter
 from ..errors import UserError
-from ..ops.update import Block, sgd_update, sum_of_squares
+from ..ops.lars import Piece, Pieces, Rates, lars_update
+from ..ops.update import Block, sgd_update
 from .base import Optimizer, Share
 
 
@@ -46,33 +43,22 @@ class LARS(Optimizer):
             raise UserError(f"momentum must lie in [0, 1), but it is {momentum}")
         super().__init__(arena, weight_decay=weight_decay, decay_all=decay_all)
         self.momentum, self.eta = float(momentum), float(eta)
+        self._kept: dict[Share, Pieces] = {}
 
     def step(self, lr: float, scale: float = 1.0, share: Share | None = None) -> None:
         """Update the weights of ``share``; a norm of a parameter that is cut is summed over the ranks."""
         share = share or self.whole
         self.step_count += 1
-        pieces = list(zip(self._pieces(share), self.blocks(share), strict=True))
-        squares = np.zeros((len(self.arena.parameters), 2))
-        for (p, _), blocks in pieces:
-            for block in blocks:
-                squares[p.index] += sum_of_squares(block.w), sum_of_squares(block.grad)
-        if share.sum_over_ranks is not None:
-            share.sum_over_ranks(squares)
-        for (p, _), blocks in pieces:
-            rate = lr * self.trust(p, squares[p.index], scale)
-            for block in blocks:
-                self.update(block, rate, float(scale))
+        if share not in self._kept:
+            each = zip(self._pieces(share), self.blocks(share), strict=True)
+            pieces = [Piece(p.index, self.decays(p), blocks) for (p, _), blocks in each]
+            self._kept[share] = Pieces(pieces, len(self.arena.parameters), share.sum_over_ranks)
+        rates = Rates(float(lr), float(scale), self.momentum, self.weight_decay, self.eta)
+        lars_update(self.arena.values, self._kept[share], rates)
 
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block; ``lr`` includes the trust."""
         sgd_update(block.w, block, lr * scale, lr * self.weight_decay, self.momentum, False)
-
-    def trust(self, p: Parameter, squares: np.ndarray, scale: float) -> float:
-        """Return the factor of this parameter's learning rate, given |w|^2 and |grad|^2."""
-        weight, gradient = math.sqrt(squares[0]), scale * math.sqrt(squares[1])
-        if not self.decays(p) or weight == 0 or gradient == 0:
-            return 1.0
-        return self.eta * weight / (gradient + self.weight_decay * weight)
 
     def cut(self, share: Share) -> list[slice]:
         """Return a piece for each parameter, or part of one."""

@@ -81,7 +81,7 @@ class _Search:
         self.found = Finding(order, self._rank, f"on rank {self._rank} {what} {value} for {_say_samples(samples)}")
 
     def complain(self, text: str) -> None:
-        """Note what is wrong with targets, before anything that follows from it."""
+        """Note what is wrong with targets or tokens, before anything that follows from it."""
         if text:
             self.found = Finding(-1, self._rank, f"on rank {self._rank} {text}")
 
@@ -99,18 +99,17 @@ class _Search:
         self.num_layers = len(leaves)
         try:
             for order, (name, layer) in enumerate(leaves):
-                vars(layer)["forward"] = self._watched(
-                    layer.forward, order, f"layer {name} ({type(layer).__name__}) gives"
-                )
+                vars(layer)["forward"] = self._watched(layer, order, f"layer {name} ({type(layer).__name__}) gives")
             yield
         finally:
             for _, layer in leaves:
                 vars(layer).pop("forward", None)
 
-    def _watched(
-        self, forward: Callable[[np.ndarray, Saved], np.ndarray], order: int, what: str
-    ) -> Callable[[np.ndarray, Saved], np.ndarray]:
+    def _watched(self, layer: Layer, order: int, what: str) -> Callable[[np.ndarray, Saved], np.ndarray]:
+        forward = layer.forward
+
         def watched(x: np.ndarray, saved: Saved) -> np.ndarray:
+            self.complain(layer.complaint(x))
             y = forward(x, saved)
             self.look(order, what, y)
             return y

@@ -15,8 +15,8 @@ from mpitrain.kernels.bench.runs import Runs
 from mpitrain.kernels.bench.stopwatch import WARM_UP, Stopwatch
 from mpitrain.kernels.bench.tune import Tuner
 from mpitrain.kernels.gemm import Shape, make_plan
+from mpitrain.kernels.matrices import Matrices
 from mpitrain.kernels.planner import choose, find_table, read_table, shape_key, write_table
-from mpitrain.kernels.product import Matrices
 from tests.gpu import fake_cublas
 from tests.gpu.device import ShimDevice
 

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
-from mpitrain.kernels.check import LAYOUTS, check_product, shapes
-from mpitrain.kernels.gemm import TILES, Shape, Tile, make_plan
+from mpitrain.kernels.check import LAYOUTS, TOLERANCE, check_product, shapes
+from mpitrain.kernels.gemm import INPUTS, TILES, Shape, Tile, make_plan
 from mpitrain.kernels.planner import plan
-from mpitrain.ops.cuda import gemm
+from mpitrain.ops import Gradient, linear_dx_relu
+from mpitrain.ops.cuda import columns, gemm
 from mpitrain.ops.cuda.gemm import multiply
 from tests.gpu.device import ShimDevice
+from tests.kernels.formats import to_tf32
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,40 @@ def test_hopper(monkeypatch, tile, batch):
         shape = Shape(150, 270, 400, batch, transpose_a, transpose_b, inputs="bf16")
         assert check_product(device, multiply, shape, seed=4).right
     assert device.launches == {"cast_rows": 4, "gemm_wgmma": 2, "gemm_sum": 2}
+
+
+@pytest.mark.parametrize("tile", WGMMA, ids=lambda tile: tile.name)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_hopper_in_tf32(monkeypatch, tile, batch):
+    """Factors are rounded to nearest and turned so that k is contiguous; a part of a larger matrix among them."""
+    monkeypatch.setattr(gemm, "plan", lambda shape, arch, processors: make_plan(shape, tile, 2, processors))
+    device = ShimDevice("sm_90a")
+    for transpose_a, transpose_b in LAYOUTS[batch - 1 :: 2]:
+        shape = Shape(150, 270, 397, batch, transpose_a, transpose_b, inputs="tf32")
+        result = check_product(device, multiply, shape, seed=4)
+        assert result.right
+        assert result.error > 1e-5, "factors were not rounded"
+    rounded = {"round_rows": 1, "round_columns": 3} if batch == 1 else {"round_rows": 3, "round_columns": 1}
+    assert device.launches == {**rounded, "gemm_wgmma": 2, "gemm_sum": 2}
+
+
+def test_hopper_in_tf32_takes_parts_of_larger_matrices(monkeypatch):
+    monkeypatch.setattr(gemm, "plan", lambda shape, arch, processors: make_plan(shape, WGMMA[-1], 1, processors))
+    device, rng = ShimDevice("sm_90a"), np.random.default_rng(5)
+    device.precision = "tf32"
+    a, b, out = (rng.standard_normal((40, 60)).astype(np.float32) for _ in range(3))
+    on = [device.from_host(x) for x in (a, b, out)]
+    multiply(on[0][:30, 7:57], on[1][1:21, 3:53], on[2][5:35, 30:50], transpose_b=True, beta=-1.0)
+    expected = out.copy()
+    expected[5:35, 30:50] = to_tf32(a[:30, 7:57]) @ to_tf32(b[1:21, 3:53]).T - out[5:35, 30:50]
+    np.testing.assert_allclose(device.to_host(on[2]), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_on_hopper_large_products_in_tf32_go_to_wgmma():
+    """Where rounding the factors first is worth it; small ones go to gemm_mma, which rounds on the way."""
+    kernels = [plan(Shape(n, n, n, inputs="tf32"), "sm_90a", 132).kernel.name for n in (64, 4096, 8192)]
+    assert kernels == ["gemm_mma", "gemm_wgmma", "gemm_wgmma"]
+    assert plan(Shape(4096, 4096, 4096, inputs="tf32"), "sm_80", 108).kernel.name == "gemm_mma"
 
 
 def test_a_wrong_product_is_found(device):
@@ -94,6 +130,26 @@ def test_epilogues_where_k_is_split(device, monkeypatch, tile, epilogue):
     if epilogue == "relu":
         np.testing.assert_allclose(device.to_host(out), np.maximum(x, 0), rtol=1e-4, atol=1e-4)
     assert device.launches == {"gemm_simt": 1, "gemm_sum": 1}
+
+
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: tile.name)
+@pytest.mark.parametrize("splits", [1, 3])
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_the_gradient_of_a_bias_comes_with_the_product(monkeypatch, tile, splits, accumulate):
+    """dx = dy w^T where x > 0, and its column sums, by every kernel: slabs of any height, summed in two turns."""
+    monkeypatch.setattr(gemm, "plan", lambda shape, arch, processors: make_plan(shape, tile, splits, processors))
+    monkeypatch.setattr(columns, "LEAST_TURNS", 1)
+    device, rng = ShimDevice("sm_90a"), np.random.default_rng(3)
+    device.precision = INPUTS[tile.kernel][0]
+    dy, w, x = (rng.standard_normal(s).astype(np.float32) for s in ((600, 200), (140, 200), (600, 140)))
+    before = rng.standard_normal(140).astype(np.float32)
+    dx, db = device.empty((600, 140)), device.from_host(before)
+    linear_dx_relu(*map(device.from_host, (dy, w, x)), dx, Gradient(db, accumulate), None)
+    expected = np.float64(dy) @ w.T * (x > 0)
+    tolerance = TOLERANCE[device.precision] * (np.abs(dy) @ np.abs(w.T))
+    assert (np.abs(device.to_host(dx) - expected) <= tolerance).all()
+    sums = device.to_host(dx).sum(axis=0, dtype=np.float64) + accumulate * before
+    np.testing.assert_allclose(device.to_host(db), sums, rtol=1e-4, atol=1e-3)
 
 
 def test_plans_are_made_once():

@@ -53,14 +53,23 @@ def test_label_smoothing_and_ignored_targets(device):
     assert jobs[1].arena.header[2] == jobs[0].arena.header[2]
 
 
-@pytest.mark.parametrize(("name", "options"), [("mlp", {"dropout": 0.2}), ("convnet", {}), ("lenet", {})])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mlp", {"dropout": 0.2, "activation": "gelu"}),
+        ("mlp", {"optimizer": LARS}),
+        ("convnet", {}),
+        ("resnet8", {}),
+    ],
+)
 def test_a_steady_step_allocates_no_buffer_and_waits_once(device, name, options):
     job = Job(name, device, **options)
     job.step()
     job.step()
     with device.counted() as counts:
         job.step()
-    assert counts["buffers"] == 0, "asked the device for memory"
+    assert counts["buffers"] == counts["temporaries"] == 0, "asked the device for memory"
+    assert counts["calls"] == 2, "the header is cleared and the sums of the loss are added; all else is ours"
     assert counts["syncs"] == 1, "the header is read, and nothing else"
     assert counts["copies"] == 2, "the header goes out and comes back"
 

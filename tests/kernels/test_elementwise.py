@@ -63,6 +63,32 @@ def test_silu(bf16):
     elements.check(dx, expected_dx, scale=2)
 
 
+@pytest.mark.parametrize("n", SIZES)
+def test_add_relu(bf16, n):
+    elements = Elements(bf16)
+    (a, a_value), (b, b_value), (dy, dy_value) = (elements.draw(n) for _ in range(3))
+    y, copy, kernels = elements.room(n), elements.room(n), cpu.build("elementwise.cu", ELEMENT_BF16=bf16)
+    launch(kernels, "add_relu", a, b, y, i64(n))
+    elements.check(y, np.maximum(a_value + b_value, 0))
+    launch(kernels, "add_relu_dx", y, dy, copy, i64(n))
+    elements.check(dy, dy_value * (elements.value(y) > 0))
+    elements.check(copy, elements.value(dy))
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_squared_error(bf16, n):
+    elements, targets = Elements(bf16), Elements(0)
+    (y, y_value), (t, t_value) = elements.draw(n), targets.draw(n)
+    difference, totals = elements.room(n), targets.room(3, 3)
+    kernels = cpu.build("elementwise.cu", ELEMENT_BF16=bf16)
+    launch(kernels, "squared_error", y, t, difference, totals, i64(n))
+    elements.check(difference, y_value - t_value)
+    targets.check(totals.sum(axis=0), [n, ((y_value - t_value) ** 2).sum(), 0], scale=10)
+    before = elements.value(difference)
+    launch(kernels, "squared_error_dx", difference, i64(n))
+    elements.check(difference, 2 * before)
+
+
 def test_add_multiply_in_place(bf16):
     elements = Elements(bf16)
     (a, a_value), (b, b_value) = elements.draw(777), elements.draw(777)
@@ -108,20 +134,43 @@ def test_cast_rows(bf16):
     elements.check(y, expected)
 
 
+@pytest.mark.parametrize(("rows", "cols"), [(1, 1), (4, 13), (70, 33), (32, 64), (33, 1)])
+@pytest.mark.parametrize("turn", [False, True])
+def test_rounding_to_tf32(bf16, rows, cols, turn):
+    """Rows 3 elements apart, a batch 5: to nearest, in rows of whole 16 bytes, filled up with zeros."""
+    if bf16:
+        return
+    batch, ld, elements = 2, cols + 3, Elements(0)
+    apart, (inner, outer) = rows * ld + 5, (rows, cols) if turn else (cols, rows)
+    x = np.random.default_rng(0).standard_normal(batch * apart).astype(np.float32)
+    y_ld = -(-inner // 4) * 4
+    y = elements.room(batch, outer, y_ld)
+    sizes, kernels = [i64(apart), i32(ld), i32(y_ld), i32(rows), i32(cols)], cpu.build("round.cu")
+    if turn:
+        tiles = -(-rows // 32) * -(-cols // 32) * batch
+        kernels.launch("round_columns", grid=(tiles, 1, 1), block=(32, 8, 1), arguments=[x, y, *sizes], seed=1)
+    else:
+        launch(kernels, "round_rows", x, y, *sizes, i32(batch))
+    expected = np.zeros((batch, outer, y_ld))
+    for i in range(batch):
+        whole = np.stack([x[i * apart + j * ld :][:cols] for j in range(rows)])
+        expected[i, :, :inner] = formats.to_tf32(whole.T if turn else whole)
+    np.testing.assert_array_equal(y, expected)
+    elements.check(y, expected)
+
+
 @pytest.mark.parametrize(("rows", "n", "parts"), [(1, 1, 1), (300, 130, 1), (1000, 6, 7), (77, 512, 3), (5, 3, 1)])
 def test_column_sums(bf16, rows, n, parts):
     elements = Elements(bf16)
-    (x, x_value), (y, y_value) = elements.draw(rows, n), elements.draw(rows, n)
+    x, x_value = elements.draw(rows, n)
     kernels, each = cpu.build("reduce.cu", ELEMENT_BF16=bf16), -(-rows // parts)
-    sums, dots = (elements.room(parts, n, dtype=np.float32) for _ in range(2))
+    sums = elements.room(parts, n, dtype=np.float32)
     options = {"grid": (-(-n // 128), parts)}
     launch(kernels, "column_sum", x, sums, i32(rows), i32(n), i32(each), i32(0), **options)
-    launch(kernels, "column_dot", x, y, dots, i32(rows), i32(n), i32(each), i32(0), **options)
     total = elements.room(n, dtype=np.float32)
     total[:] = 1
     launch(kernels, "sum_rows", sums, total, i32(parts), i32(n), i32(parts), i32(1), grid=(-(-n // 128), 1))
     elements.check(total, 1 + x_value.sum(axis=0), scale=np.sqrt(rows))
-    elements.check(dots.sum(axis=0), (x_value * y_value).sum(axis=0), scale=np.sqrt(rows))
 
 
 @pytest.mark.parametrize("n", SIZES)

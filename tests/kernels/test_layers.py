@@ -243,17 +243,22 @@ def added_back(columns, window, size):
     return inside(padded, window, size)
 
 
-def test_embedding(bf16):
+@pytest.mark.parametrize("m", [7, 300])
+def test_embedding(bf16, m):
+    """Also 300 ids: places in the order are counted over two tiles, by two blocks."""
     elements, parameters = Elements(bf16), Elements(0)
     (table, table_value), (dtable, dtable_value) = parameters.draw(11, 200), parameters.draw(11, 200)
-    ids = np.array([3, 0, 3, 10, 3, 0, 7])
-    y, (dy, dy_value) = elements.room(7, 200), elements.draw(7, 200)
-    kernels, order = cpu.build("embedding.cu", ELEMENT_BF16=bf16), np.argsort(ids, kind="stable")
-    launch(kernels, "embedding_forward", ids, table, y, i32(200), grid=7, block=128)
-    elements.check(y, table_value[ids])
-    launch(kernels, "embedding_dw", ids, order, dy, dtable, i32(7), i32(200), grid=7, block=128)
-    np.add.at(dtable_value, ids, dy_value)
-    parameters.check(dtable, dtable_value, scale=4)
+    ids = np.append(np.random.default_rng(m).integers(0, 11, m - 2), [11, -1])
+    y, (dy, dy_value) = elements.room(m, 200), elements.draw(m, 200)
+    kernels, order = cpu.build("embedding.cu", ELEMENT_BF16=bf16), np.full(m, -1, np.int32)
+    launch(kernels, "embedding_forward", ids, table, y, i32(200), i64(11), grid=m, block=128)
+    elements.check(y[:-2], table_value[ids[:-2]])
+    assert np.isnan(elements.value(y[-2:])).all()
+    launch(kernels, "embedding_order", ids, order, i32(m), grid=-(-m // 256))
+    np.testing.assert_array_equal(order, np.argsort(ids, kind="stable"))
+    launch(kernels, "embedding_dw", ids, order, dy, dtable, i32(m), i32(200), i64(11), grid=m, block=128)
+    np.add.at(dtable_value, ids[:-2], dy_value[:-2])
+    parameters.check(dtable, dtable_value, scale=np.sqrt(m))
 
 
 @pytest.mark.parametrize(("n", "d", "first"), [(1, 1, 0), (5, 100, 3), (40, 16, 2**33)])

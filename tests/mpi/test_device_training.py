@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from mpitrain.comm import direct
+from mpitrain.comm import direct, pieces
 from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU
 from mpitrain.errors import AgreedError
@@ -72,6 +72,16 @@ def test_losses_are_the_cpus(world, alone, data, which, all_reduce):
     assert found[1]["loss"] == pytest.approx(expected[1]["loss"], rel=1e-4)
     np.testing.assert_allclose(found[2], expected[2], rtol=1e-3, atol=1e-5)
     assert (device is CPU) == (not getattr(device, "launches", None))
+
+
+def test_gradients_in_pieces(world, alone, data, monkeypatch):
+    """Several buckets, each in many pieces, on ranks with and without a device."""
+    monkeypatch.setattr(pieces, "COST_BYTES", 256)
+    config = config_of(data, parallel=Parallel(all_reduce="ring", bucket_mb=0.01))
+    device = ShimDevice() if world.rank % 2 == 0 else CPU
+    found, expected = run(world, config, device), run(alone, config, CPU)
+    np.testing.assert_allclose(found[0], expected[0], rtol=2e-5)
+    np.testing.assert_allclose(found[2], expected[2], rtol=1e-3, atol=1e-5)
 
 
 def test_dropout_clipping_microbatches_and_adam(world, alone, data):

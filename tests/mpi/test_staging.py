@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mpitrain.collectives import COLLECTIVES, find, names, simulate
+from mpitrain.comm import pieces
 from mpitrain.comm.staging import HOST, DirectStaging, HostStaging
 from mpitrain.errors import UserError
 from tests.fake_device import FakeDevice
@@ -53,6 +54,93 @@ def test_the_bits_of_the_simulation(world, algorithm, mpi_reads):
         assert found.tobytes() == simulate(find(algorithm), inputs)[world.rank].tobytes()
         if num_elements and world.size > 1:
             assert (device.pinned_bytes == 0) == mpi_reads
+
+
+@pytest.fixture
+def _small_pieces(monkeypatch):
+    """Cut messages of some hundred bytes as others of some megabytes."""
+    monkeypatch.setattr(pieces, "COST_BYTES", 64)
+    monkeypatch.setattr(pieces, "STEP_BYTES", 4)
+
+
+def sizes_of(world, algorithm):
+    """All elements in one chunk, none in some, and messages whose last piece is shorter than the others."""
+    sizes = (0, 1, world.size - 1, 61 * world.size + 3, 400)
+    return [n // world.size * world.size for n in sizes] if find(algorithm).collective == "all_to_all" else sizes
+
+
+@pytest.mark.usefixtures("_small_pieces")
+@pytest.mark.parametrize("who", ["all", "some", "one CUDA-aware"])
+@pytest.mark.parametrize("algorithm", [*EVERYTHING, "pipelined_ring:segments=3"])
+def test_pieces(world, algorithm, who):
+    """The bits of the simulation, on ranks with and without a device: all cut alike."""
+    for num_elements in sizes_of(world, algorithm):
+        inputs = [normal(num_elements, rank).astype(np.float32) for rank in range(world.size)]
+        staging = HostStaging(FakeDevice())
+        if who == "one CUDA-aware" and world.rank == 0:
+            staging = DirectStaging(FakeDevice(mpi_reads=True))
+        if who == "some" and world.rank % 2:
+            found = run_on_host(world, algorithm, inputs)
+        else:
+            found = run(world, algorithm, inputs, staging)
+        assert found.tobytes() == simulate(find(algorithm), inputs)[world.rank].tobytes()
+
+
+def run_on_host(world, algorithm, inputs):
+    """Do what ``run`` does, on a NumPy array."""
+    buffer = np.zeros_like(inputs[world.rank])
+    world.use_staging(HOST)
+    plan = world.plan(algorithm, buffer)
+    for values in (0, inputs[world.rank]):
+        buffer[:] = values
+        plan.start()
+        while not plan.poll():
+            pass
+    result = plan.result.copy()
+    plan.free()
+    return result
+
+
+@pytest.mark.usefixtures("_small_pieces")
+def test_as_many_messages_as_the_rule_says(world):
+    world.use_staging(HostStaging(FakeDevice()))
+    plan = world.plan("ring", FakeDevice().array(np.zeros(400 * world.size, np.float32)))
+    each = -(-400 // pieces.piece_elements(400, 4, 1 << 30))
+    assert plan.messages == 2 * (world.size - 1) * each
+    assert each > 4
+    assert plan.bytes_sent == 2 * (world.size - 1) * 1600
+    plan.free()
+
+
+class Over:
+    """An event of which nobody waits for the right thing."""
+
+    def done(self):
+        return True
+
+    def wait(self):
+        pass
+
+
+BREAKS = {
+    "sent before it is there": ("copied", lambda self: Over()),
+    "copied down before it is added": ("wait_down", lambda self, event: None),
+    "landing upon what has not gone up": ("added", lambda self: Over()),
+    "begun before the gradients are there": ("begin", lambda self: None),
+    "read before it is added": ("end", lambda self: None),
+}
+
+
+@pytest.mark.usefixtures("_small_pieces")
+@pytest.mark.parametrize("broken", BREAKS)
+def test_a_forgotten_wait_is_found(world, monkeypatch, broken):
+    """Each wait is there for something: without it, some rank has wrong sums."""
+    monkeypatch.setattr(HostStaging, *BREAKS[broken])
+    inputs = [normal(400 * world.size, rank).astype(np.float32) for rank in range(world.size)]
+    found = run(world, "ring", inputs, HostStaging(FakeDevice()))
+    right = found.tobytes() == simulate(find("ring"), inputs)[world.rank].tobytes()
+    if world.size > 1:
+        assert not all(world.all_gather(right))
 
 
 @pytest.mark.parametrize("op", ["max", "min"])

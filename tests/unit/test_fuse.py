@@ -19,6 +19,10 @@ def network():
         Flatten(),
         Linear(60, 7),
         ReLU(),
+        Linear(7, 5),
+        ReLU(),
+        Linear(5, 4),
+        Linear(4, 3),
     )
 
 
@@ -50,8 +54,23 @@ def test_fused_and_plain_do_the_same(dtype):
 
 def test_what_is_fused():
     model = fused()
-    assert [getattr(layer, "relu", None) for layer in model] == [None, True, None, True, None, True, None]
-    assert [layer.done for layer in model.layers() if isinstance(layer, ReLU)] == [True, True, True]
+    assert [getattr(layer, "relu", None) for layer in model] == [
+        None,
+        True,
+        None,
+        True,
+        None,
+        True,
+        None,
+        True,
+        None,
+        False,
+        False,
+    ]
+    assert [layer.done for layer in model.layers() if isinstance(layer, ReLU)] == [True] * 4
+    assert [layer.done_above for layer in model if isinstance(layer, Linear)] == [True, True, False, False]
+    assert [layer.below for layer in model if isinstance(layer, Linear)] == [(), (model[5],), (model[7],), ()]
+    assert len(list(model.named_parameters())) == len({p for _, p in model.named_parameters()})
     alone = Sequential(Conv2d(1, 1, 1), ReLU())
     fuse_relu(alone)
     assert not alone[1].done

@@ -39,10 +39,10 @@ def build_archs(options: BuildOptions) -> int:
     kernels = [*products(), *others(), *(ladder() if options.ladder else [])]
     print(f"NVRTC {nvrtc.version()}, into {folder()}")
     for arch in archs:
-        fitting = [k for k in kernels if k.fits(arch)]
-        missing = [k for k in fitting if not cached(k, arch).exists()]
+        fitting = {cached(k, arch): k for k in kernels if k.fits(arch)}
+        missing = [path for path in fitting if not path.exists()]
         begin = time.perf_counter()
-        build_all(missing, arch)
+        build_all([fitting[path] for path in missing], arch)
         seconds = time.perf_counter() - begin
         print(f"{arch}: {len(missing)} compiled in {seconds:.1f} s, {len(fitting) - len(missing)} were there")
     return 0

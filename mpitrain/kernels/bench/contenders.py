@@ -7,8 +7,10 @@ import numpy as np
 
 from ..gemm import GemmPlan, Shape
 from ..ladder import Rung
+from ..matrices import Matrices
 from ..plan import ceil_div
-from ..product import Matrices, launch_product, partial_bytes
+from ..product import launch_product, partial_bytes
+from ..rounding import PART_BYTES, rounded_bytes
 from .stopwatch import Contender
 
 BLOCK = 1 << 22  # random numbers that are drawn; larger matrices repeat them
@@ -55,10 +57,12 @@ class Contenders:
         self._outgrown: list[Any] = []  # contenders that were made with it go on using it
 
     def ours(self, shape: Shape, made: GemmPlan) -> Contender:
-        """Return our product as it is planned."""
+        """Return our product as it is planned, with all that goes before it."""
         a, b, out = self._matrices(shape)
         partials = self._memory("partials", max(1, partial_bytes(made, shape) // 4), np.float32)
-        return lambda: launch_product(self.device, made, shape, a, b, out, partials=partials.data.ptr)
+        rounded = self._memory("rounded", rounded_bytes(made, shape, a, b) + PART_BYTES, np.uint8).data.ptr
+        working = {"partials": partials.data.ptr, "rounded": rounded + -rounded % PART_BYTES}
+        return lambda: launch_product(self.device, made, shape, a, b, out, **working)
 
     def theirs(self, shape: Shape) -> Contender:
         """Return the peer's."""

@@ -3,6 +3,18 @@
 What is not here runs as it is written for NumPy: CuPy's arrays answer NumPy's functions.
 """
 
-from . import conv2d, dropout, elementwise, linear, losses, normalise, pools, sums, update
+from . import conv2d, dropout, elementwise, embedding, lars, linear, losses, normalise, pools, sums, update
 
-__all__ = ["conv2d", "dropout", "elementwise", "linear", "losses", "normalise", "pools", "sums", "update"]
+__all__ = [
+    "conv2d",
+    "dropout",
+    "elementwise",
+    "embedding",
+    "lars",
+    "linear",
+    "losses",
+    "normalise",
+    "pools",
+    "sums",
+    "update",
+]

@@ -2,11 +2,15 @@
 
 from typing import Any, NamedTuple
 
-from ...kernels.kernel import Kernel
+import numpy as np
+
+from ...kernels.kernel import Kernel, kernel
 from ...kernels.launch import launch
 from ...kernels.plan import Launch, ceil_div
+from ..gradient import Gradient
 from .launch import THREADS, values
 
+SUM_ROWS = kernel("reduce.cu", name="sum_rows")
 BLOCK_COLUMNS = 128
 LEAST_TURNS = 8  # of a block: rows that each of its threads adds up, unless there are fewer
 BLOCKS_AN_SM = 2
@@ -22,6 +26,25 @@ class Parts(NamedTuple):
     def launch(self, device: Any, kernel: Kernel, *arguments: Any) -> None:
         """Launch a kernel of reduce.cu or batchnorm.cu over them."""
         launch(device, kernel, Launch((self.across, self.num, 1), (THREADS, 1, 1)), values(arguments))
+
+
+def sum_slabs(device: Any, slabs: int, rows: int, n: int, between: int, sums: Gradient) -> None:
+    """Put the sums of what a product's epilogue has left at address ``slabs``, (rows, n).
+
+    ``between`` is the address of working memory, of ``between_bytes``.
+    """
+    parts, source = cut_rows(rows, n, device.num_processors), np.array(slabs, np.uint64)
+    if parts.num > 1:
+        middle = np.array(between, np.uint64)
+        parts.launch(device, SUM_ROWS, source, middle, rows, n, parts.rows, 0)
+        source, rows = middle, parts.num
+    Parts(parts.across, 1, rows).launch(device, SUM_ROWS, source, sums.array, rows, n, rows, int(sums.accumulate))
+
+
+def between_bytes(rows: int, n: int, num_processors: int) -> int:
+    """Return what ``sum_slabs`` needs."""
+    num = cut_rows(rows, n, num_processors).num
+    return 4 * num * n if num > 1 else 0
 
 
 def cut_rows(rows: int, n: int, num_processors: int) -> Parts:

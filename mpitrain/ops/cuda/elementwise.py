@@ -1,24 +1,55 @@
-"""Activations on a GPU, and sums of what has arrived: one launch each."""
+"""Activations on a GPU, sums and products, element by element: one launch each, of arrays alike."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ...device import device_of
-from ...kernels.kernel import Kernel, kernel
-from .. import activations
+from ...kernels.kernel import kernel
+from .. import activations, gelu
+from ..dispatch import Op
 from .launch import loop
 
 
-def _kernels(name: str) -> Kernel:
-    return kernel("elementwise.cu", name=name)
+def launcher(name: str, num_arrays: int, extra: int = 0) -> Callable[..., bool]:
+    """Return a path of an op whose arguments are ``num_arrays`` arrays, as the kernel takes them, and ``extra`` others.
+
+    It covers arrays of fp32 that lie in one piece. What is extra is scratch, which only NumPy needs.
+    """
+    what = kernel("elementwise.cu", name=name)
+
+    def path(*arguments: Any) -> bool:
+        assert len(arguments) == num_arrays + extra, f"the arguments of {name}"
+        arrays = arguments[:num_arrays]
+        if not all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays):
+            return False
+        size = arrays[0].size
+        loop(device_of(arrays[0]), what, size, (*arrays, np.array(size, np.int64)))
+        return True
+
+    return path
 
 
-FORWARD = {name: _kernels(f"{name}_forward") for name in ("relu", "tanh", "sigmoid")}
-BACKWARD = {name: _kernels(f"{name}_dx") for name in ("relu", "tanh", "sigmoid")}
-
-
-ADD = _kernels("add")
+PATHS: tuple[tuple[Op[Any, Any], str, int, int], ...] = (
+    (activations.add, "add", 3, 0),
+    (activations.multiply, "multiply", 3, 0),
+    (activations.relu, "relu_forward", 2, 0),
+    (activations.relu_dx, "relu_dx", 3, 1),
+    (activations.add_relu, "add_relu", 3, 0),
+    (activations.add_relu_dx, "add_relu_dx", 3, 0),
+    (activations.tanh, "tanh_forward", 2, 0),
+    (activations.tanh_dx, "tanh_dx", 3, 1),
+    (activations.sigmoid, "sigmoid_forward", 2, 0),
+    (activations.sigmoid_dx, "sigmoid_dx", 3, 1),
+    (activations.silu, "silu_forward", 3, 0),
+    (activations.silu_dx, "silu_dx", 4, 1),
+    (gelu.gelu, "gelu_forward", 3, 0),
+    (gelu.gelu_tanh, "gelu_tanh_forward", 3, 0),
+    (gelu.gelu_dx, "multiply", 3, 0),
+)
+for each, name, num_arrays, extra in PATHS:
+    each.cuda(launcher(name, num_arrays, extra))
 
 
 def combine(operator: Any) -> Any:
@@ -28,61 +59,4 @@ def combine(operator: Any) -> Any:
 
 def add_to(target: Any, arrived: Any) -> None:
     """Add ``arrived`` to ``target``: one launch."""
-    if _fits(target, arrived):
-        loop(device_of(target), ADD, target.size, (target, arrived, target, np.array(target.size, np.int64)))
-    else:
-        np.add(target, arrived, out=target)
-
-
-def _fits(*arrays: Any) -> bool:
-    return all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays)
-
-
-def _forward(name: str, x: Any, y: Any) -> bool:
-    if not _fits(x, y):
-        return False
-    loop(device_of(x), FORWARD[name], x.size, (x, y, np.array(x.size, np.int64)))
-    return True
-
-
-def _backward(name: str, y: Any, dy: Any, dx: Any) -> bool:
-    if not _fits(y, dy, dx):
-        return False
-    loop(device_of(y), BACKWARD[name], y.size, (y, dy, dx, np.array(y.size, np.int64)))
-    return True
-
-
-@activations.relu.cuda
-def relu(x: Any, y: Any) -> bool:
-    """Write max(x, 0)."""
-    return _forward("relu", x, y)
-
-
-@activations.relu_dx.cuda
-def relu_dx(y: Any, dy: Any, dx: Any, mask: Any) -> bool:
-    """Write dy where y > 0; no mask is needed."""
-    return _backward("relu", y, dy, dx)
-
-
-@activations.tanh.cuda
-def tanh(x: Any, y: Any) -> bool:
-    """Write tanh(x)."""
-    return _forward("tanh", x, y)
-
-
-@activations.tanh_dx.cuda
-def tanh_dx(y: Any, dy: Any, dx: Any, slope: Any) -> bool:
-    """Write dy (1 - y^2)."""
-    return _backward("tanh", y, dy, dx)
-
-
-@activations.sigmoid.cuda
-def sigmoid(x: Any, y: Any) -> bool:
-    """Write 1 / (1 + exp(-x))."""
-    return _forward("sigmoid", x, y)
-
-
-@activations.sigmoid_dx.cuda
-def sigmoid_dx(y: Any, dy: Any, dx: Any, slope: Any) -> bool:
-    """Write dy y (1 - y)."""
-    return _backward("sigmoid", y, dy, dx)
+    activations.add(target, arrived, target)

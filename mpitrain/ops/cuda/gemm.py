@@ -3,7 +3,8 @@
 Shapes: a (M, K) or, transposed, (K, M); b (K, N) or (N, K); out (M, N); all with one more dimension in front for a
 batch. Rows are contiguous, any distance apart; fp32. bias (N,).
 
-Where the device's precision is bf16, the factors are rounded into working memory first, in rows of whole 16 bytes.
+Where the device's precision is bf16, the factors are rounded into working memory first, in rows of whole 16 bytes; so
+they are in tf32 where gemm_wgmma multiplies, by ``launch_product``.
 """
 
 from collections.abc import Sequence
@@ -16,14 +17,17 @@ from ...device import device_of
 from ...kernels.gemm import Shape
 from ...kernels.kernel import kernel
 from ...kernels.launch import launch
+from ...kernels.matrices import Matrices
 from ...kernels.plan import Launch, ceil_div
 from ...kernels.planner import plan
-from ...kernels.product import Matrices, launch_product, partial_bytes
+from ...kernels.product import launch_product, num_slabs, partial_bytes
+from ...kernels.rounding import PART_BYTES, rounded_bytes
+from ..gradient import Gradient
+from .columns import between_bytes, sum_slabs
 
 _WORKSPACES: "WeakKeyDictionary[Any, Any]" = WeakKeyDictionary()
 _CAST = kernel("cast.cu", name="cast_rows")
 _BF16_PIECE = 8  # elements in 16 bytes
-_PART_BYTES = 256  # parts of the workspace begin at multiples of this
 
 
 def covers(*arrays: Any) -> bool:
@@ -46,31 +50,29 @@ def multiply(
     epilogue: str = "none",
     pre: Any = None,
     alpha: float = 1.0,
+    sums: Gradient | None = None,
 ) -> None:
-    """Write the product to ``out``; with ``beta`` it is added to that many times what is there."""
+    """Write the product to ``out``; with ``beta`` it is added to that many times what is there.
+
+    ``pre``, laid out as ``out``, is written by an activation and read by its gradient. The column sums of what is
+    written, over all matrices of a batch, are put to ``sums``.
+    """
     device: Any = device_of(out)
-    m, n = out.shape[-2:]
-    shape = Shape(
-        m,
-        n,
-        a.shape[-2] if transpose_a else a.shape[-1],
-        out.shape[0] if out.ndim == 3 else 1,
-        transpose_a,
-        transpose_b,
-        device.precision,
-        "fp32",
-        epilogue,
-    )
+    assert pre is None or pre.strides == out.strides, "the kernels take one distance between rows for both"
     if not out.size:
+        if sums is not None and not sums.accumulate:
+            sums.array.fill(0)
         return
+    shape = _shape(a, out, transpose_a, transpose_b, device.precision, epilogue)
     made = plan(shape, device.arch, device.num_processors)
     factors = _as_it_lies(a), _as_it_lies(b)
-    partials = partial_bytes(made, shape)
+    slabs = num_slabs(made, shape) if sums is not None else 0
+    sizes = [partial_bytes(made, shape), 4 * slabs * shape.n, between_bytes(slabs, shape.n, device.num_processors)]
     if device.precision == "bf16":
-        addresses = _parts(device, (_rounded_bytes(factors[0]), _rounded_bytes(factors[1]), partials))
-        factors = _rounded(device, factors[0], addresses[0]), _rounded(device, factors[1], addresses[1])
+        partials, column_sums, between, *rounded = _parts(device, [*sizes, *map(_rounded_bytes, factors)])
+        factors = _rounded(device, factors[0], rounded[0]), _rounded(device, factors[1], rounded[1])
     else:
-        addresses = _parts(device, (partials,))
+        partials, column_sums, between, *rounded = _parts(device, [*sizes, rounded_bytes(made, shape, *factors)])
     launch_product(
         device,
         made,
@@ -79,10 +81,21 @@ def multiply(
         _as_it_lies(out),
         bias=_address(bias),
         pre=_address(pre),
-        partials=addresses[-1],
+        column_sums=column_sums,
+        partials=partials,
+        rounded=rounded[0],
         alpha=alpha,
         beta=beta,
     )
+    if sums is not None:
+        sum_slabs(device, column_sums, slabs, shape.n, between, sums)
+
+
+def _shape(a: Any, out: Any, transpose_a: bool, transpose_b: bool, inputs: str, epilogue: str) -> Shape:
+    batch = out.shape[0] if out.ndim == 3 else 1
+    depth = a.shape[-2] if transpose_a else a.shape[-1]
+    m, n = out.shape[-2:]
+    return Shape(m, n, depth, batch, transpose_a, transpose_b, inputs, epilogue=epilogue)
 
 
 def _as_it_lies(array: Any) -> Matrices:
@@ -111,11 +124,11 @@ def _rounded(device: Any, factor: Matrices, address: int) -> Matrices:
 
 def _parts(device: Any, sizes: Sequence[int]) -> list[int]:
     """Return the addresses of parts of the workspace of ``sizes`` bytes; 0 for a part of none."""
-    rounded = [ceil_div(size, _PART_BYTES) * _PART_BYTES for size in sizes]
+    rounded = [ceil_div(size, PART_BYTES) * PART_BYTES for size in sizes]
     if not any(rounded):
         return [0] * len(sizes)
-    first = workspace(device, sum(rounded) + _PART_BYTES).data.ptr
-    first += -first % _PART_BYTES
+    first = workspace(device, sum(rounded) + PART_BYTES).data.ptr
+    first += -first % PART_BYTES
     return [first + sum(rounded[:i]) if size else 0 for i, size in enumerate(rounded)]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from .. import linear as ops
+from ..gradient import Gradient
 from .gemm import covers, multiply
 from .sums import sum_columns
 
@@ -24,6 +25,15 @@ def linear_dx(dy: Any, w: Any, dx: Any) -> bool:
     if not covers(w, dx):
         return False
     multiply(dy, w, dx, transpose_b=True)
+    return True
+
+
+@ops.linear_dx_relu.cuda
+def linear_dx_relu(dy: Any, w: Any, x: Any, dx: Any, db: Gradient | None, buffer: Any) -> bool:
+    """One product with the slope and the column sums of each slab of rows in its epilogue; then these are summed."""
+    if not covers(w, dx, x):
+        return False
+    multiply(dy, w, dx, transpose_b=True, epilogue="relu_gradient", pre=x, sums=db)
     return True
 
 

@@ -6,12 +6,15 @@ import numpy as np
 
 from ...device import device_of
 from ...kernels.kernel import kernel
+from ...kernels.launch import launch
+from ...kernels.plan import Launch, ceil_div
 from .. import mse
 from .. import softmax_cross_entropy as softmax
-from .launch import run
+from .launch import THREADS, loop, run
 from .sums import sum_columns
 
 ROWS = kernel("softmax_cross_entropy.cu")
+SQUARES, SQUARES_DX = (kernel("elementwise.cu", name=name) for name in ("squared_error", "squared_error_dx"))
 
 
 @softmax.cross_entropy.cuda
@@ -36,11 +39,18 @@ def cross_entropy_dx(exponentials: Any, kept: Any, smoothing: float) -> None:
 
 
 @mse.squared_error.cuda
-def squared_error(y: Any, t: Any, difference: Any) -> Any:
-    """CuPy's functions."""
-    np.subtract(y, t, out=difference)
-    flat = difference.reshape(-1)
-    totals = np.zeros(3, np.float32, like=flat)
-    totals[0] = flat.size
-    np.multiply(flat, flat).sum(out=totals[1])
-    return totals
+def squared_error(y: Any, t: Any, difference: Any, sums: Any) -> Any:
+    """One launch for squares, which writes the difference too, and one for their sum."""
+    parts = min(len(sums) - 1, ceil_div(y.size, 4 * THREADS))
+    device, t = device_of(y), t.astype(np.float32, copy=False)
+    if parts:
+        arguments = y, t, difference, sums, np.array(y.size, np.int64)
+        launch(device, SQUARES, Launch((parts, 1, 1), (THREADS, 1, 1)), arguments)
+    sum_columns(sums[:parts], sums[-1], accumulate=False)
+    return sums[-1]
+
+
+@mse.squared_error_dx.cuda
+def squared_error_dx(difference: Any) -> None:
+    """One launch."""
+    loop(device_of(difference), SQUARES_DX, difference.size, (difference, np.array(difference.size, np.int64)))

@@ -12,7 +12,7 @@ from .launch import loop, window_record
 
 
 def _kernel(name: str, bits: int = 8) -> Kernel:
-    return kernel("pool.cu", {"WINNER_BITS": bits}, name=name)
+    return kernel("pool.cu", {} if bits == 8 else {"WINNER_BITS": bits}, name=name)
 
 
 MAX_POOL = {bits: _kernel("max_pool", bits) for bits in (8, 16)}

@@ -9,12 +9,11 @@ from ...kernels.kernel import kernel
 from ...kernels.launch import launch
 from ...kernels.plan import Launch
 from ..square_sums import square_sums as op
-from .columns import Parts, cut_rows
+from .columns import SUM_ROWS, Parts, cut_rows
 from .gemm import workspace
 from .launch import THREADS
 
 COLUMN_SUM = kernel("reduce.cu", name="column_sum")
-SUM_ROWS = kernel("reduce.cu", name="sum_rows")
 SQUARES = kernel("reduce.cu", name="sum_of_squares")
 
 

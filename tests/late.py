@@ -1,0 +1,48 @@
+"""Queues of a device that is none, as late as the rules allow: work is done when somebody waits for an event after it.
+
+Waiting of one queue for another is work like all else: it is done when its turn comes, and not when it is asked for. So
+who has forgotten that something must be waited for finds the numbers of before.
+"""
+
+from mpitrain.device import Event, Stream
+
+
+class LateEvent(Event):
+    """A point in a queue."""
+
+    def __init__(self, stream, place):
+        super().__init__()
+        self.stream, self.place, self.polls = stream, place, 0
+
+    def done(self):
+        """False when first asked, unless it is over."""
+        self.polls += 1
+        if self.polls > 1:
+            self.stream.run_until(self.place)
+        return self.stream.first >= self.place
+
+    def wait(self):
+        self.stream.run_until(self.place)
+
+
+class LateStream(Stream):
+    """A queue."""
+
+    def __init__(self, device):
+        self.device, self.queue, self.first = device, [], 0
+
+    def do(self, work):
+        """Do ``work`` when everything before it is done, and somebody wants it."""
+        self.queue.append(work)
+
+    def record(self, timed=False):
+        return LateEvent(self, self.first + len(self.queue))
+
+    def wait_for(self, event):
+        self.do(event.wait)
+
+    def run_until(self, place):
+        while self.first < place:
+            work = self.queue.pop(0)
+            self.first += 1
+            work()
