@@ -31,7 +31,7 @@ static int64_t receive_array(Arg *a, long *dim, long *stride) {
     a->size = receive_number();
     a->ndim = receive_number();
     for (long d = 0; d < a->ndim; d++) dim[d] = receive_number();
-    for (long d = a->ndim, step = a->size ? bytes / a->size : 0; d--; step *= dim[d]) stride[d] = step;
+    for (long d = a->ndim, step = 4; d--; step *= dim[d]) stride[d] = step; // of kinds s and S, which are float32
     a->b = malloc(bytes ? bytes : 1);
     receive(a->b, bytes);
     return bytes;
