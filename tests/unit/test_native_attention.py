@@ -113,7 +113,13 @@ def test_what_is_not_covered(kernels):
     assert kernels.attention(q, k, k, y, logs, *how)
     assert not kernels.attention(q, k, k[:, :, :5], y, logs, *how)
     assert not kernels.attention(q, k, k, y, logs[:1], *how)
-    assert not kernels.attention(q, k, k, y.swapaxes(2, 3).copy().swapaxes(2, 3), logs, *how)
-    assert not kernels.attention(q, k, k, y[..., ::-1], logs, *how)
     assert not kernels.attention(q, k, k, y, logs, 1.0, False, np.array([1]))
     assert not kernels.attention(q.astype(np.float64), k, k, y, logs, *how)
+
+
+def test_rows_lie_in_one_piece(kernels):
+    q, logs, how = np.ones((2, 3, 4, 5), np.float32), np.ones((2, 3, 4), np.float32), (1.0, False, None)
+    y = np.empty_like(q)
+    assert kernels.attention(q[::-1, :, ::-1], q, q, y, logs, *how)
+    assert not kernels.attention(q, q, q, y.swapaxes(2, 3).copy().swapaxes(2, 3), logs, *how)
+    assert not kernels.attention(q, q, q, y[..., ::-1], logs, *how)
