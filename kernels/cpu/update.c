@@ -4,7 +4,7 @@
 // sources are addresses, of n floats each, summed in their order; decayed holds the begins and ends of what decays.
 // Oracle: ops/update.py. Elements are rounded alike wherever they lie, so slices give what the whole gives.
 
-#define CHUNK 2048
+#define CHUNK 512 // elements: reading and writing by turns in short runs keeps all streams of memory going
 #define FLOATS(address) ((float *)(intptr_t)(address))
 #define BLOCK (4 * WIDTH)
 

@@ -8,8 +8,8 @@
 // Tiles go in blocks that stay in the cache; kernels, packed into panels once a call, stream through for each block.
 // Legend: T tiles of all images in one row; C and O as they stand in memory, Cp and Op rounded up to whole vectors.
 
-#define MANY_SUMS (1L << 20)   // bytes of dw's sums: more than a second-level cache holds
-#define LARGE_BLOCK (8L << 20) // bytes of a block of tiles that all threads share
+#define MANY_SUMS (1L << 19) // bytes of dw's sums: half of what a second-level cache holds
+#define MANY_TILES 128       // in a block that all threads share
 
 typedef struct {
     const Conv *v;

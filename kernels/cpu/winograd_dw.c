@@ -88,7 +88,8 @@ static void dw_products_part(const void *context, long begin, long end, int thre
 
 static int winograd_dw_large(Winograd g, long tiles) {
     const Conv *v = g.v;
-    g.block = MIN(tiles, MAX(g.block, LARGE_BLOCK / (36 * 4 * (v->C + v->O))));
+    const long passes = (tiles + MANY_TILES - 1) / MANY_TILES;
+    g.block = passes ? (tiles + passes - 1) / passes : 0; // alike: a short last one would cost a whole pass over the sums
     set_steps(&g);
     g.inputs = scratch(0, 2, 4 * 36 * g.inputs_step), g.products = scratch(0, 3, 4 * (36 * g.products_step + PANEL));
     g.sums = dw_sums(&g, 0);

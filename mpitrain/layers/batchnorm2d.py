@@ -73,8 +73,6 @@ class BatchNorm2d(Layer):
         dx = saved.empty(self, "dx", dy.shape)
         dw, db = gradient_of(self.weight), gradient_of(self.bias)
         ops.batchnorm_backward(dy, x, y, norm, kept, dw, db, dx, saved.scratch)
-        self.bias.written()
-        self.weight.written()
         return dx
 
     def _norm(self, momentum: float) -> ops.Norm:

@@ -5,5 +5,5 @@ from ..ops import Gradient
 
 
 def gradient_of(p: Parameter) -> Gradient:
-    """Return the place of the gradient of ``p``; call ``p.written()`` when it is there."""
-    return Gradient(p.grad, p.accumulate)
+    """Return the place of the gradient of ``p``, which the op says is written."""
+    return Gradient(p.grad, p.accumulate, p.written)

@@ -47,8 +47,6 @@ class LayerNorm(Layer):
         z, r = saved[self]
         rows = dy.reshape(z.shape)
         ops.layernorm_gradients(rows, z, gradient_of(self.weight), gradient_of(self.bias), saved.scratch)
-        self.bias.written()
-        self.weight.written()
         dx = saved.empty(self, "dx", dy.shape)
         ops.layernorm_dx(rows, z, r, self.weight.data, dx.reshape(z.shape))
         return dx

@@ -58,9 +58,8 @@ class Linear(Layer):
         scratch = saved.scratch("dw", w.shape) if w.accumulate else None
         ops.linear_dw(_rows(x), _rows(dy), w.grad, scratch)
         w.written()
-        if self.bias is not None:
-            if not self.done_above:
-                ops.column_sum(_rows(dy), self.bias.grad, self.bias.accumulate)
+        if self.bias is not None and not self.done_above:
+            ops.column_sum(_rows(dy), self.bias.grad, self.bias.accumulate)
             self.bias.written()
         if not self.needs_dx:
             return empty_gradient(dy)

@@ -42,6 +42,7 @@ def linear_dx_relu(
     relu_dx(x, dx, dx, buffer("mask", dx.shape, bool))
     if db is not None:
         column_sum(dx, db.array, db.accumulate)
+        db.written()
 
 
 @op

@@ -107,3 +107,15 @@ def test_synchronised_ranks_compute_what_one_rank_does(shares):
     np.testing.assert_allclose(sum(gradients), whole[0][2], atol=1e-12)
     for state in states:
         np.testing.assert_allclose(state, whole[0][3])
+
+
+def test_gradients_are_written_before_ranks_meet():
+    """In a sum, another shard of the same rank may run, and put its gradient to the same place."""
+    layer, order = BatchNorm2d(2), []
+    arena = bound(layer)
+    layer.sum_over_ranks = lambda array: order.append("sum") or array
+    arena.on_ready = lambda p: order.append(p.name)
+    x, saved = np.random.default_rng(0).standard_normal((2, 3, 3, 2)), Saved(dtype=np.float64)
+    arena.begin_step()
+    layer.backward(layer.forward(x, saved), saved)
+    assert order == ["sum", "bias", "weight", "sum"]

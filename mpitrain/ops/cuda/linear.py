@@ -34,6 +34,8 @@ def linear_dx_relu(dy: Any, w: Any, x: Any, dx: Any, db: Gradient | None, buffer
     if not covers(w, dx, x):
         return False
     multiply(dy, w, dx, transpose_b=True, epilogue="relu_gradient", pre=x, sums=db)
+    if db is not None:
+        db.written()
     return True
 
 

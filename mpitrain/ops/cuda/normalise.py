@@ -79,9 +79,11 @@ def batchnorm_backward(
     if norm.sum_over_ranks is None:
         gradients = sums, vectors, norm.weight, dw.array, db.array, slopes
         run(device, SLOPES_OF_SUMS, 32 * channels, (*gradients, rows, channels, parts.num, *adds))
+        _written(db, dw)
     else:
         total = buffer("total", (2 * channels,), np.float64)
         run(device, GRADIENTS, 32 * channels, (sums, vectors, dw.array, db.array, total, channels, parts.num, *adds))
+        _written(db, dw)
         norm.sum_over_ranks(total)
         divisor = np.array(max(1.0, count), np.float64)
         run(device, SLOPES, 32 * channels, (total, vectors, norm.weight, slopes, channels, divisor))
@@ -106,6 +108,7 @@ def layernorm_gradients(dy: Any, z: Any, dw: Gradient, db: Gradient, buffer: Buf
     device, channels, parts = _cut(dy)
     sums, adds = _sums(dy, z, None, None, buffer), (int(dw.accumulate), int(db.accumulate))
     run(device, GRADIENTS, 32 * channels, (sums, None, dw.array, db.array, None, channels, parts.num, *adds))
+    _written(db, dw)
     return True
 
 
@@ -116,6 +119,11 @@ def layernorm_dx(dy: Any, z: Any, r: Any, w: Any, dx: Any) -> bool:
         return False
     run(device_of(dy), LAYERNORM_DX, 32 * len(dy), (dy, z, r, w, dx, *dy.shape))
     return True
+
+
+def _written(*gradients: Gradient) -> None:
+    for gradient in gradients:
+        gradient.written()
 
 
 def _sums(dy: Any, x: Any, y: Any, mean: Any, buffer: Buffer) -> Any:
