@@ -3,7 +3,7 @@
 #include <stdint.h>
 
 // Counts up with each change of the table below; mpitrain/native.py takes no other build than its own.
-#define BUILD 4
+#define BUILD 5
 
 // One argument of a kernel as Python gave it: an array (C-contiguous but for kinds s and S) or a number. None is an array
 // of no elements at 0.
@@ -64,6 +64,11 @@ typedef int Kernel(const Arg *a);
     K(gelu, "fFF", "x, y, slope")                                                         \
     K(gelu_tanh, "fFF", "x, y, slope")                                                    \
     K(gelu_dx, "ffF", "slope, dy, dx")                                                    \
+    K(sigmoid, "fF", "x, y")                                                              \
+    K(sigmoid_dx, "ffF", "y, dy, dx")                                                     \
+    K(silu, "fFF", "x, s, y")                                                             \
+    K(silu_dx, "fffF", "s, y, dy, dx")                                                    \
+    K(tanh_dx, "ffF", "y, dy, dx")                                                        \
     K(embedding, "lfF", "ids, table, y")                                                  \
     K(embedding_dw, "lfF", "ids, dy, dtable")                                             \
     K(sum_of_squares, "fD", "flat, squares")                                              \

@@ -20,6 +20,7 @@
 #include "attention.c"
 #include "layernorm.c"
 #include "gelu.c"
+#include "sigmoid.c"
 #include "embedding.c"
 #include "update.c"
 
