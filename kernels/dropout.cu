@@ -52,8 +52,10 @@ extern "C" __global__ void dropout(const Element* x, Element* y, int n, int d, l
                 [&](long long i, float scale) { y[i] = Convert<Element>::from(to_float(x[i]) * scale); });
 }
 
+// counters: step and first in memory, or null; a launch that a graph repeats reads there what has changed since.
 extern "C" __global__ void dropout_mask(Element* mask, int n, int d, long long seed, long long layer, long long step,
-                                        long long first, int threshold) {
+                                        long long first, int threshold, const long long* counters) {
+  if (counters) step = counters[0], first = counters[1];
   for_each_draw(n, d, seed, layer, step, first, threshold,
                 [&](long long i, float scale) { mask[i] = Convert<Element>::from(scale); });
 }

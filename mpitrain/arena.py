@@ -168,6 +168,16 @@ class Arena:
             p.data = values[p.start : p.stop].reshape(p.shape)
             p.grad = gradients[p.start : p.stop].reshape(p.shape)
 
+    @property
+    def writes(self) -> list[int]:
+        """How often the gradient of each parameter has been written in this step; assigned, nothing is called."""
+        return [p._writes for p in self.parameters]
+
+    @writes.setter
+    def writes(self, counts: list[int]) -> None:
+        for p, count in zip(self.parameters, counts, strict=True):
+            p._writes = count
+
     def begin_step(self, microbatches: int = 1) -> None:
         """Forget all gradients; the next ``microbatches`` backward passes add up to one step."""
         self._microbatches = microbatches

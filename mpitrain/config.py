@@ -126,6 +126,9 @@ class Compute:
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """How a GPU multiplies matrices: in fp32, or with factors rounded to tf32 or bf16 on their way in. Sums, weights
     and all else stay fp32."""
+    cuda_graph: Literal["off", "on"] = "off"
+    """Whether a GPU is asked for forward and backward of a batch by one call (a CUDA graph), which small models are
+    faster by. Each graph is first compared with the step that it repeats, to the bit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +221,8 @@ def check(config: Config) -> None:
         raise UserError(
             f"{option} does not go with --reproducible, whose shards are microbatches with common statistics"
         )
+    if r.profile and config.compute.cuda_graph == "on":
+        raise UserError("--profile times layers, and a CUDA graph has no calls of layers: leave one of them out")
     for option, given in (("--reproducible", p.reproducible), ("--elastic", p.elastic)):
         if p.shard == "optimizer" and given:
             raise UserError(f"--shard optimizer does not go with {option}, which wants all there is on every rank")

@@ -30,6 +30,9 @@ class Saved(dict):
     first : int
         Place of this microbatch's first sample in the global batch: sample ``i`` of ``x`` is sample
         ``first + i`` of the step, on any number of ranks (law 1).
+    counters : (2,) int64 array of the device, or None
+        ``step`` and ``first`` for kernels that are launched by a graph: numbers passed by value would be those of the
+        step in which it was captured.
     updates_statistics : bool
         False where another microbatch, with the same statistics, updates the running ones.
     """
@@ -42,6 +45,7 @@ class Saved(dict):
         self.device = device
         self.step = 0
         self.first = 0
+        self.counters: Any = None
         self.updates_statistics = True
         self._buffers: dict[tuple[int, str, np.dtype], np.ndarray] = {}
         self._views: dict[tuple[int, str, np.dtype], np.ndarray] = {}

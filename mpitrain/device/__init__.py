@@ -6,7 +6,7 @@ about its node's GPUs, ``choose.py`` decides who takes which, ``tensor_map.py`` 
 """
 
 from .choose import Place, Sight, assign, notes
-from .cpu import ALIGNMENT, CPU, Device, Event, Stream, device_of, register
+from .cpu import ALIGNMENT, CPU, Device, Event, Graph, Stream, device_of, register
 from .sight import look, open_cublas, open_device, open_gpu
 from .tensor_map import TensorMap
 
@@ -15,6 +15,7 @@ __all__ = [
     "CPU",
     "Device",
     "Event",
+    "Graph",
     "Place",
     "Sight",
     "Stream",

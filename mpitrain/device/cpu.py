@@ -51,6 +51,14 @@ class Stream:
         """Let what is asked from now on begin after ``event``; the caller does not wait."""
 
 
+class Graph:
+    """Work of a device that was written down once and can be asked for again by one call."""
+
+    def launch(self) -> None:
+        """Ask the compute stream for all of it, on the memory that it was written down with."""
+        raise NotImplementedError
+
+
 class Device:
     """The CPU: arrays are NumPy's, memory starts on a cache line.
 
@@ -71,8 +79,15 @@ class Device:
         Cores that this process may use.
     blas_threads : int
         Those that a product of NumPy may use.
+    captures : bool
+        What is asked of it can be captured as a ``Graph``.
+    allocations : int
+        How often ``empty`` and ``zeros`` of a GPU were called: who sees the same number again knows that nothing that
+        is kept from step to step has moved.
     """
 
+    captures = False
+    allocations = 0
     name = "cpu"
     xp: Any = np
     precision = "fp32"
@@ -134,6 +149,17 @@ class Device:
     def on(self, stream: Stream) -> contextlib.AbstractContextManager[Any]:
         """Let what is computed in a ``with`` block be queued on ``stream`` (of this device)."""
         return contextlib.nullcontext()
+
+    def begin_capture(self) -> None:
+        """Write down what is asked of the compute stream from now on, and do not do it.
+
+        Nobody may wait for the device, read an array or ask for memory by name until ``end_capture``.
+        """
+        raise NotImplementedError(f"{self.name} captures nothing")
+
+    def end_capture(self) -> Graph:
+        """Return what was asked of the compute stream since ``begin_capture``."""
+        raise NotImplementedError(f"{self.name} captures nothing")
 
 
 CPU = Device()

@@ -11,7 +11,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from .cpu import Device, Event, Stream, register
+from .cpu import Device, Event, Graph, Stream, register
 from .tensor_map import TensorMap, encode
 
 STATIC_SHARED_BYTES = 48 * 1024  # a kernel that wants more must say so before its first launch
@@ -68,6 +68,17 @@ class CudaStream(Stream):
         self.stream.wait_event(event.event)
 
 
+class CudaGraph(Graph):
+    """A CUDA graph, for one stream."""
+
+    def __init__(self, graph: Any, stream: Any):
+        self._graph, self._stream = graph, stream
+
+    def launch(self) -> None:
+        """Launch it."""
+        self._graph.launch(self._stream)
+
+
 class CudaDevice(Device):
     """One GPU of this rank; its compute stream is CuPy's current stream in the thread that makes it.
 
@@ -89,6 +100,7 @@ class CudaDevice(Device):
     """
 
     xp = cupy
+    captures = True
 
     def __init__(self, number: int):
         super().__init__()
@@ -102,15 +114,20 @@ class CudaDevice(Device):
         self.identity = f"{platform.node()} {cupy.cuda.Device(number).pci_bus_id}"
         stream = cupy.cuda.Stream(non_blocking=True)
         stream.use()
-        self.compute = CudaStream(stream)
+        self.compute: CudaStream = CudaStream(stream)
         register(cupy.ndarray, self)
+        self._capture = contextlib.ExitStack()
+        self._graph_pool = cupy.cuda.MemoryPool()
+        self._capturing = False
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
         """Return uninitialised memory of the GPU."""
+        self._allocates()
         return cupy.empty(shape, dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
         """Return zeroed memory of the GPU."""
+        self._allocates()
         return cupy.zeros(shape, dtype)
 
     def pinned_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
@@ -121,6 +138,7 @@ class CudaDevice(Device):
 
     def from_host(self, array: np.ndarray) -> Any:
         """Return a copy of ``array`` on the GPU."""
+        self._refuse_in_capture()
         return cupy.asarray(array)
 
     def to_host(self, array: Any) -> np.ndarray:
@@ -136,6 +154,30 @@ class CudaDevice(Device):
         assert isinstance(stream, CudaStream), "a stream of a GPU"
         found: contextlib.AbstractContextManager[Any] = stream.stream
         return found
+
+    def begin_capture(self) -> None:
+        """Begin to capture the compute stream.
+
+        What CuPy's functions return meanwhile comes from a pool that serves captures alone: a graph uses that memory
+        again whenever it is launched, though CuPy holds it for free.
+        """
+        self._capture.enter_context(cupy.cuda.using_allocator(self._graph_pool.malloc))
+        self.compute.stream.begin_capture()
+        self._capturing = True
+
+    def end_capture(self) -> Graph:
+        """Return the graph of what was captured."""
+        self._capturing = False
+        self._capture.close()
+        return CudaGraph(self.compute.stream.end_capture(), self.compute.stream)
+
+    def _allocates(self) -> None:
+        self._refuse_in_capture()
+        self.allocations += 1
+
+    def _refuse_in_capture(self) -> None:
+        if self._capturing:
+            raise RuntimeError("memory of the GPU was asked for while work is captured")
 
     def load(self, kernel: Any, cubin: Callable[[], Path], shared_bytes: int) -> Any:
         """Return ``kernel``, built by ``cubin``, ready to be launched with so much dynamic shared memory."""

@@ -42,7 +42,7 @@ class Dropout(Layer):
             return x
         mask = saved[self] = saved.empty(self, "mask", x.shape)
         rows = mask.reshape(len(x), math.prod(x.shape[1:]))
-        ops.dropout_mask(rows, self.p, (saved.seed, self.number, saved.step, saved.first))
+        ops.dropout_mask(rows, self.p, (saved.seed, self.number, saved.step, saved.first), saved.counters)
         y = saved.empty(self, "y", x.shape)
         ops.multiply(x, mask, y)
         return y

@@ -16,8 +16,15 @@ TICKS_AT_ONCE = 1024  # 32 KB of random bits
 
 
 @op
-def dropout_mask(mask: np.ndarray, p: float, place: tuple[int, int, int, int]) -> None:
-    """Write 1 / (1 - p) where an element is kept and 0 where it is dropped; ``place`` is (seed, layer, step, first)."""
+def dropout_mask(
+    mask: np.ndarray, p: float, place: tuple[int, int, int, int], counters: np.ndarray | None = None
+) -> None:
+    """Write 1 / (1 - p) where an element is kept and 0 where it is dropped; ``place`` is (seed, layer, step, first).
+
+    On a device, ``counters`` (2,) int64 hold step and first if the mask is drawn again and again by one launch that was
+    captured.
+    """
+    assert counters is None, "of a device"
     seed, layer, step, first = place
     threshold = round(p * 65536)
     scale = 65536 / (65536 - threshold)

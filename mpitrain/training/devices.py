@@ -24,6 +24,8 @@ def take_device(config: Config, world: World) -> Device:
         world.notes += notes(settings.device, sights, places)
         if settings.precision != "fp32" and all(place.number is None for place in places):
             raise UserError(f"--precision {settings.precision} needs a GPU: the CPU computes in fp32")
+        if settings.cuda_graph == "on" and all(place.number is None for place in places):
+            raise UserError("--cuda-graph on needs a GPU")
         if config.parallel.reproducible and any(place.number is not None for place in places):
             raise UserError("--reproducible is for CPUs, since GPUs sum in another order: take --device cpu")
         if config.parallel.elastic and any(place.number is not None for place in places):

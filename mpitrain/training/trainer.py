@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .checkpoint.agenda import Agenda
 from .clock import StepClock, Times
 from .evaluation import Evaluator
 from .feed import Feed
+from .graphs import make_graphs
 from .non_finite import NonFinite
 from .position import Position
 from .profile import Profiler
@@ -128,6 +130,7 @@ class Trainer:
         self._lr = make_schedule(o, len(self.loader), config.run.epochs)
         self._saved = Saved(seed=config.run.seed, device=session.arena.device)
         self._shards = VirtualShards(session.model, session.arena, world, v, self._saved) if v else None
+        self._graphs = make_graphs(config, self.data_parallel, session.model, self._saved, progress.note)
         self._evaluator = Evaluator(
             session.model, world, session.normalizer, session.target_normalizer, session.arena.device
         )
@@ -282,8 +285,8 @@ class Trainer:
         if self._shards is not None:
             self._shards.run(microbatches, self._forward_backward)
         else:
-            for batch in microbatches:
-                self._forward_backward(batch, self._saved, self._add_sums)
+            for place, batch in enumerate(microbatches):
+                self._run(place, batch)
         self.data_parallel.finish()
         self._asked = arena.header[: IDLE + 1].astype(np.float64)
         self.stopped, self.left = bool(self._asked[STOP]), bool(self._asked[LEAVE])
@@ -301,6 +304,15 @@ class Trainer:
         if every and self.step % every == 0:
             self.data_parallel.verify(f"after step {self.step}")
         return sums if finite else None
+
+    def _run(self, place: int, batch: Batch) -> None:
+        """Do forward and backward of microbatch ``place``."""
+        self._saved.step, self._saved.first = self.step, batch.first
+        work = partial(self._forward_backward, batch, self._saved, self._add_sums)
+        if self._graphs is None:
+            work()
+        else:
+            self._graphs.run(place, batch, work)
 
     def _forward_backward(self, batch: Batch, saved: Saved, add: Add) -> None:
         model, loss = self.session.model, self.session.loss

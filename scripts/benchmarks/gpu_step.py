@@ -1,6 +1,7 @@
 """Training steps on one GPU, ours beside PyTorch's: REPEAT FILE; the rows go to FILE.
 
-PyTorch runs eagerly, and as a CUDA graph of the whole step (what a small model is launch-bound without).
+Both run eagerly and as a CUDA graph, what a small model is launch-bound without: PyTorch's of the whole step, ours of
+forward and backward.
 """
 
 import json
@@ -49,16 +50,21 @@ def measure(case: tuple[str, tuple[int, ...], int], repeat: int, device: Device,
     x, y = rng.standard_normal((batch, *shape), np.float32), rng.integers(0, NUM_CLASSES, batch)
     world = World()
     use_device(device, world)
-    step = ours.make_step(name, x, y, world, device)
-    eager = peer_step(name, x, y, theirs)
-    contenders = {"": step, f"{torch.__version__} eager": eager}
+    contenders = {
+        "ours": ours.make_step(name, x, y, world, device),
+        "our graph": ours.make_step(name, x, y, world, device, graph=device.captures),
+        f"{torch.__version__} eager": peer_step(name, x, y, theirs),
+    }
     if theirs == "cuda":
         contenders[f"{torch.__version__} CUDA graph"] = graphed(peer_step(name, x, y, theirs))
     wait = torch.cuda.synchronize if theirs == "cuda" else device.synchronise
     medians = rounds(list(contenders.values()), repeat, wait)
     return [
-        {"name": f"{name}, batch {batch}", "ours_us": medians[0], "peer": what, "peer_us": microseconds}
-        for what, microseconds in zip(list(contenders)[1:], medians[1:], strict=True)
+        {
+            **{"name": f"{name}, batch {batch}", "ours_us": medians[0], "graph_us": medians[1]},
+            **{"peer": what, "peer_us": microseconds},
+        }
+        for what, microseconds in zip(list(contenders)[2:], medians[2:], strict=True)
     ]
 
 

@@ -1,5 +1,6 @@
 """Our side of scripts/bench step."""
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -8,12 +9,14 @@ from cases import NUM_CLASSES, Case
 from mpitrain import models
 from mpitrain.arena import Arena
 from mpitrain.comm.world import World
+from mpitrain.data.loader import Batch
 from mpitrain.device import CPU, Device
 from mpitrain.layers import GELU, Conv2d, LayerNorm
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import SGD
 from mpitrain.parallel.data import DataParallel
 from mpitrain.saved import Saved
+from mpitrain.training.graphs import StepGraphs
 
 
 def num_parameters(case: Case) -> int:
@@ -22,18 +25,28 @@ def num_parameters(case: Case) -> int:
     return sum(p.size for _, p in model.named_parameters())
 
 
-def make_step(name: str, x: np.ndarray, y: np.ndarray, world: World, device: Device = CPU) -> Callable[[], None]:
-    """Return the step that the trainer makes, without its bookkeeping, on this rank's samples x (n, ...) and y (n,)."""
+def make_step(
+    name: str, x: np.ndarray, y: np.ndarray, world: World, device: Device = CPU, *, graph: bool = False
+) -> Callable[[], None]:
+    """Return the step that the trainer makes, without its bookkeeping, on this rank's samples x (n, ...) and y (n,).
+
+    ``graph``: forward and backward as a CUDA graph, from the third step on.
+    """
     model = models.build(name, x.shape[1:], NUM_CLASSES)
     arena = Arena(model.named_parameters(), model.named_states(), device=device)
     data_parallel = DataParallel(model, arena, world, synchronise_batch_norm=False)
     optimizer, loss, saved = SGD(arena, momentum=0.9), SoftmaxCrossEntropy(), Saved(device=device)
     inputs, targets = device.from_host(x), device.from_host(y)
+    batch = Batch(inputs, targets, 0, np.arange(len(x)))
+    graphs = StepGraphs(arena, saved, 1, [], sys.exit) if graph else None
+
+    def work() -> None:
+        arena.add_totals(loss.forward(model.forward(inputs, saved), targets, saved))
+        model.backward(loss.backward(saved), saved)
 
     def step() -> None:
         data_parallel.begin()
-        arena.add_totals(loss.forward(model.forward(inputs, saved), targets, saved))
-        model.backward(loss.backward(saved), saved)
+        work() if graphs is None else graphs.run(0, batch, work)
         data_parallel.finish()
         data_parallel.update(optimizer, 0.01, 1 / float(arena.header[0]))
 

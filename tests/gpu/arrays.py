@@ -70,18 +70,20 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
             return self._view(found)
         if np.ndim(found) == 0:  # a scalar of NumPy's is a view of no dimensions of CuPy's
             return self._view(self.memory[(*np.atleast_1d(unwrap_key(key)), ...)] if self.ndim == 1 else found)
-        return self.device.new(found)
+        return self.device.made(lambda: self.memory[unwrap_key(key)])
 
     def __setitem__(self, key, value):
-        self.device.worked()
-        self.memory[unwrap_key(key)] = unwrap(value)
+        key, value = unwrap_key(key), unwrap(value)
+        self.device.do(lambda: self.memory.__setitem__(key, value))
 
     def _view(self, memory):
         return Array(np.asarray(memory), self.device)
 
     def reshape(self, *shape):
         found = self.memory.reshape(*shape)
-        return self._view(found) if np.shares_memory(found, self.memory) or not found.size else self.device.new(found)
+        if np.shares_memory(found, self.memory) or not found.size:
+            return self._view(found)
+        return self.device.made(lambda: self.memory.reshape(*shape))
 
     def transpose(self, *axes):
         return self._view(self.memory.transpose(*axes))
@@ -93,14 +95,16 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         return self._view(self.memory.view(dtype))
 
     def fill(self, value):
-        self.device.worked()
-        self.memory.fill(unwrap(value))
+        value = unwrap(value)
+        self.device.do(lambda: self.memory.fill(value))
 
     def copy(self):
-        return self.device.new(self.memory.copy())
+        return self.device.made(self.memory.copy)
 
     def astype(self, dtype, copy=True):
-        return self if not copy and self.dtype == dtype else self.device.new(self.memory.astype(dtype))
+        if not copy and self.dtype == dtype:
+            return self
+        return self.device.made(lambda: self.memory.astype(dtype))
 
     def sum(self, axis=None, dtype=None, out=None, keepdims=False):
         return self.device.run(np.sum, (self,), {"axis": axis, "dtype": dtype, "out": out, "keepdims": keepdims})

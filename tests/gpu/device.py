@@ -1,7 +1,11 @@
 """A GPU that is none: arrays that behave as CuPy's (arrays.py), kernels built by g++ (tests/kernels), streams that lag.
 
-Ops run at once, but a copy on another stream is done as late as the rules allow: when somebody waits for an event after
-it. Until then the target holds NaN. Who reads it too early, or writes to the source too early, gets wrong numbers.
+Ops run at once on the compute stream. What is asked of any other stream is done as late as the rules allow: when
+somebody waits for an event after it (tests/late.py). Until then the target of a copy holds NaN. Who reads it too early,
+or writes to the source too early, gets wrong numbers.
+
+While work is captured nothing of it is done: launches and copies are written down with the memory that they mean now,
+and done when the graph is launched, over that memory. What CUDA refuses meanwhile is refused.
 """
 
 import contextlib
@@ -9,34 +13,20 @@ from collections import Counter
 
 import numpy as np
 
-from mpitrain.device import Device, Event, Stream, register
+from mpitrain.device import Device, Graph, register
 from tests.gpu.arrays import Array, HiddenSync, unwrap
 from tests.kernels import cpu, gemm
+from tests.late import LateEvent, LateStream
+
+MUTATING = {"copyto", "put", "putmask", "place", "fill_diagonal"}
 
 
-class LateEvent(Event):
-    """A point in a stream's queue."""
-
-    def __init__(self, stream, place):
-        super().__init__()
-        self.stream, self.place, self.polls = stream, place, 0
-
-    def done(self):
-        """False when first asked."""
-        self.polls += 1
-        if self.polls > 1:
-            self.stream.run_until(self.place)
-        return self.polls > 1
-
-    def wait(self):
-        self.stream.run_until(self.place)
+class CaptureRefused(RuntimeError):
+    """CUDA would end the capture with an error."""
 
 
-class LateStream(Stream):
+class CopyStream(LateStream):
     """Copies that are done when they must be."""
-
-    def __init__(self, device):
-        self.device, self.queue, self.first = device, [], 0
 
     def copy(self, target, source):
         into, out_of = (x.memory if isinstance(x, Array) else x for x in (target, source))
@@ -45,38 +35,55 @@ class LateStream(Stream):
         assert into.flags.c_contiguous
         assert out_of.flags.c_contiguous
         assert isinstance(target, Array) or isinstance(source, Array), "a copy from host to host"
-        spoil(into)
-        self.queue.append(lambda: np.copyto(into, out_of))
+        if self.device.tape is None:
+            spoil(into)
+        self.do(lambda: np.copyto(into, out_of))
         self.device.copies += 1
 
-    def record(self, timed=False):
-        return LateEvent(self, self.first + len(self.queue))
-
     def wait_for(self, event):
-        event.stream.run_until(event.place)
-
-    def run_until(self, place):
-        while self.first < place:
-            self.queue.pop(0)()
-            self.first += 1
+        if self.device.tape is not None and event.stream is self.device.compute:
+            raise CaptureRefused("another stream would be drawn into the capture")
+        super().wait_for(event)
 
 
 class ComputeEvent(LateEvent):
     """Who waits for this one waits for all that was queued."""
 
     def wait(self):
+        self.stream.device.refuse_in_capture("waiting for the GPU")
         self.stream.device.syncs += 1
 
+    def done(self):
+        self.stream.device.refuse_in_capture("asking for an event")
+        return super().done()
 
-class ComputeStream(LateStream):
-    """Where ops run: at once, so its own copies are too."""
+
+class ComputeStream(CopyStream):
+    """Where ops run: at once."""
+
+    def do(self, work):
+        work() if self.device.tape is None else self.device.tape.append(work)
 
     def record(self, timed=False):
         return ComputeEvent(self, self.first)
 
-    def copy(self, target, source):
-        super().copy(target, source)
-        self.run_until(self.first + len(self.queue))
+    def wait_for(self, event):
+        self.device.refuse_in_capture("waiting for what was not captured")
+        if event.stream is not self:
+            event.stream.run_until(event.place)
+
+
+class Tape(Graph):
+    """What was captured."""
+
+    def __init__(self, device, works):
+        self.device, self.works, self.launches = device, works, 0
+
+    def launch(self):
+        self.device.refuse_in_capture("launching a graph")
+        self.launches += 1
+        for work in self.works:
+            work()
 
 
 class ShimDevice(Device):
@@ -94,7 +101,11 @@ class ShimDevice(Device):
         Times that the host waited for all that was queued.
     copies : int
         Between host and device.
+    tape : list or None
+        What is being captured.
     """
+
+    captures = True
 
     name = "CUDA on the CPU"
 
@@ -103,17 +114,22 @@ class ShimDevice(Device):
         self.arch, self.num_processors, self.clock_hz = arch, num_processors, 1e9
         self.buffers = self.temporaries = self.calls = self.syncs = self.copies = 0
         self.launches = Counter()
-        self.compute = ComputeStream(self)
+        self.current = self.compute = ComputeStream(self)
+        self.tape = None
         self._seed = 0
+        self._kept = []  # a graph may still mean memory that nobody else knows
         register(Array, self)
 
     def __hash__(self):
         return id(self)
 
     def empty(self, shape, dtype=np.float32):
+        self.refuse_in_capture("asking for memory")
         self.buffers += 1
+        self.allocations += 1
         out = super().empty(shape, dtype)
         spoil(out)
+        self._kept.append(out)
         return Array(out, self)
 
     def zeros(self, shape, dtype=np.float32):
@@ -127,6 +143,7 @@ class ShimDevice(Device):
         return out
 
     def from_host(self, array):
+        self.refuse_in_capture("a copy that is waited for")
         self.buffers += 1
         self.copies += 1
         return Array(np.array(array), self)
@@ -134,21 +151,46 @@ class ShimDevice(Device):
     def to_host(self, array):
         if not isinstance(array, Array):
             return np.asarray(array)
+        self.refuse_in_capture("reading an array")
         self.syncs += 1
         return array.memory.copy()
 
     def stream(self):
-        return LateStream(self)
+        return CopyStream(self)
 
     @contextlib.contextmanager
     def on(self, stream):
-        """Ops run at once, and so after all that was asked of the stream."""
-        stream.run_until(stream.first + len(stream.queue))
+        before, self.current = self.current, stream
         yield
+        self.current = before
 
-    def new(self, memory):
-        self.temporaries += 1
+    def begin_capture(self):
+        self.refuse_in_capture("a second capture")
+        self.tape = []
+
+    def end_capture(self):
+        works, self.tape = self.tape, None
+        return Tape(self, works)
+
+    def refuse_in_capture(self, what):
+        if self.tape is not None:
+            raise CaptureRefused(f"{what} while work is captured")
+
+    def do(self, work):
+        """Do ``work`` when the current stream comes to it."""
         self.worked()
+        self.current.do(work)
+
+    def made(self, make):
+        """Return the array of what ``make`` returns, which is there when the current stream comes to it."""
+        self.temporaries += 1
+        memory = np.array(make())
+        self._kept.append(memory) if self.tape is not None else None
+        if self.tape is not None or self.current is not self.compute:
+            spoil(memory)
+            self.do(lambda: np.copyto(memory, make()))
+        else:
+            self.worked()
         return Array(memory, self)
 
     def worked(self):
@@ -159,16 +201,17 @@ class ShimDevice(Device):
         out = kwargs.get("out")
         if out is not None and not isinstance(out, Array):
             raise HiddenSync(f"{function.__name__} into a NumPy array")
-        result = function(*unwrap(tuple(args)), **{key: unwrap(value) for key, value in kwargs.items()})
-        if out is not None:
-            self.worked()
+        args, kwargs = unwrap(tuple(args)), {key: unwrap(value) for key, value in kwargs.items()}
+        if out is not None or function.__name__ in MUTATING:
+            self.do(lambda: function(*args, **kwargs))
             return out
-        if result is None:
-            self.worked()
-            return None
+        with np.errstate(all="ignore"):
+            result = function(*args, **kwargs)
         if isinstance(result, (list, tuple)):
             return type(result)(Array(np.asarray(part), self) for part in result)
-        return self.new(np.asarray(result))
+        if any(np.shares_memory(result, arg) for arg in args if isinstance(arg, np.ndarray)):
+            return Array(result, self)
+        return self.made(lambda: function(*args, **kwargs))
 
     def load(self, kernel, cubin, shared_bytes):
         assert kernel.fits(self.arch), f"{kernel} was launched on {self.arch}"
@@ -187,8 +230,9 @@ class ShimDevice(Device):
         name, kernels = function
         self.launches[name] += 1
         self._seed += 1
-        memories = [a.memory if isinstance(a, Array) else a for a in arguments]
-        kernels.launch(name, grid=grid, block=block, arguments=memories, seed=self._seed, shared_bytes=shared_bytes)
+        memories, seed = [a.memory if isinstance(a, Array) else a for a in arguments], self._seed
+        launched = {"grid": grid, "block": block, "arguments": memories, "seed": seed, "shared_bytes": shared_bytes}
+        self.current.do(lambda: kernels.launch(name, **launched))
 
     @contextlib.contextmanager
     def counted(self):

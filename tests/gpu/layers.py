@@ -35,12 +35,16 @@ class Run:
 
 
 def check_layer(device, make, x, *, training=True, seed=0, tolerance=2e-5, others=0):
-    """Compare forward, backward and states; nothing may be allocated or waited for, nor run but our kernels.
+    """Compare, and see that nothing is allocated or waited for in a steady pass, nor runs but our kernels.
 
-    ``others`` is the number of CuPy's functions that may run in a pass all the same.
-
-    Returns the launches of one steady pass.
+    ``others`` is the number of CuPy's functions that may run all the same. Returns the launches of that pass.
     """
+    ours, on_device, shape = compare_layer(device, make, x, training=training, seed=seed, tolerance=tolerance)
+    return steady(device, ours, on_device, shape, training, others)
+
+
+def compare_layer(device, make, x, *, training=True, seed=0, tolerance=2e-5):
+    """Compare forward, backward and states; return the layer on the device, its input and the shape of its output."""
     rng = np.random.default_rng(seed)
     exact = Run(make, CPU, np.float64, training)
     ours = Run(make, device, np.float32, training)
@@ -55,7 +59,7 @@ def check_layer(device, make, x, *, training=True, seed=0, tolerance=2e-5, other
             near(mine, expected, tolerance * np.sqrt(max(1, len(x))), seed)
         if inexact and x.size:
             along_a_line(exact, wide, dy, found[0], rng, 50 * tolerance)
-    return steady(device, ours, on_device, y.shape, training, others)
+    return ours, on_device, y.shape
 
 
 def near(found, expected, tolerance, seed):

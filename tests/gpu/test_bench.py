@@ -138,13 +138,13 @@ def check_pages(folder, found):
     text = (ROOT / "docs" / "kernels.md").read_text()
     (folder / "kernels.md").write_text(text)
     found["ladder"] = found["training"]
-    found["steps"] = [{"name": "mlp", "ours_us": 2.0, "peer": "PyTorch", "peer_us": 3.0}]
+    found["steps"] = [{"name": "mlp", "ours_us": 2.0, "graph_us": 1.0, "peer": "PyTorch", "peer_us": 3.0}]
     spec = importlib.util.spec_from_file_location("gpu_report", ROOT / "scripts" / "benchmarks" / "gpu_report.py")
     report = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(report)
     page = report.page(found)
     assert "| fp32 NN small, forward | 40 20 24 | gemm_simt" in page
-    assert "| mlp | 2 | PyTorch | 3 | 1.50 |" in page
+    assert "| mlp | 2 | 1 | PyTorch | 3 | 1.50 | 3.00 |" in page
     for _ in range(2):
         report.put_ladder(folder / "kernels.md", found)
     written = (folder / "kernels.md").read_text()

@@ -24,7 +24,7 @@ class Job:
 
     def __init__(self, name, device=CPU, optimizer=SGD, loss=None, batch=6, microbatches=1, **options):
         shape = SHAPES[name]
-        self.device, self.microbatches = device, microbatches
+        self.device, self.microbatches, self.lr = device, microbatches, 0.1
         self.model = models.build(name, shape, 4, **options)
         self.arena = Arena(self.model.named_parameters(), self.model.named_states(), seed=1, device=device)
         self.optimizer = optimizer(self.arena, **({"momentum": 0.9} if optimizer is SGD else {}))
@@ -48,6 +48,6 @@ class Job:
         arena.put_header()
         arena.get_header()
         weight, loss = map(float, arena.header[:2])
-        self.optimizer.step(0.1, 1 / weight)
+        self.optimizer.step(self.lr, 1 / weight)
         saved.step += 1
         return loss / weight

@@ -34,6 +34,7 @@ BOUNDS = [
     "-fsanitize=address",
     "-fsanitize-sections=shared_memory",
     "--param=asan-instrumentation-with-call-threshold=0",
+    "--param=asan-stack=0",  # fibers take turns on stacks of their own, of which the sanitizer knows nothing
 ]
 
 elsewhere: Callable[..., "Kernels"] | None = None  # what builds in place of g++ (conftest.py, --gpu)

@@ -19,6 +19,25 @@ SIMT, TF32 = Variant("gemm_simt", 0, 1, "none"), Variant("gemm_mma", 1, 0, "none
 for variant in (SIMT, TF32, Variant("gemm_mma", 0, 1, "none", "bf16")):
     for pad in (3, 8):
         gemm.run(cpu.build(f"{variant.kernel}.cu", **variant.macros), variant, Case(70, 67, 101, pad=pad))
+import numpy as np
+from tests.kernels.arrays import NULL, f32, i32, i64, launch
+rows, n, parts = 70, 131, 3
+x, y, vector = np.ones((rows, n), np.float32), np.ones((rows, n), np.float32), np.ones(n, np.float32)
+sums, kept, sizes = np.ones((parts, 2, n), np.float32), np.ones((5, n), np.float32), [i32(rows), i32(n), i32(24)]
+kernels = cpu.build("batchnorm.cu")
+launch(kernels, "batchnorm_moments", x, sums, *sizes, grid=(2, parts))
+statistics = [vector, vector, vector.copy(), vector.copy()]
+launch(kernels, "batchnorm_statistics", sums, *statistics, kept, *sizes, f32(0.1), f32(1e-5), grid=17)
+launch(kernels, "batchnorm_apply", x, kept, y, i64(x.size), i32(n), i32(1))
+launch(kernels, "batchnorm_sums", y, x, y, vector, sums, *sizes, grid=(2, parts))
+launch(kernels, "batchnorm_dx", y, x, y, kept, kept, x, i64(x.size), i32(n))
+ids, order = np.arange(rows) % 7, np.zeros(rows, np.int32)
+launch(cpu.build("embedding.cu"), "embedding_order", ids, order, i32(rows), grid=1)
+table = np.ones((7, n), np.float32)
+launch(cpu.build("embedding.cu"), "embedding_dw", ids, order, x, table, i32(rows), i32(n), i64(7), grid=rows, block=128)
+turned, sizes = np.ones((n, 72), np.float32), [i64(0), i32(n), i32(72), i32(rows), i32(n)]
+tiles = (3 * 5, 1, 1)
+cpu.build("round.cu").launch("round_columns", grid=tiles, block=(32, 8, 1), arguments=[x, turned, *sizes])
 """
 BEYOND_SHARED = """
 from tests.kernels import cpu, ladder

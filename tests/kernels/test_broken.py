@@ -151,6 +151,32 @@ def test_broken_sum_is_found():
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        ("    __syncthreads();\n    const int count", "    const int count"),
+        ("    __syncthreads();\n  }\n  if (at < m)", "  }\n  if (at < m)"),
+        ("i < equal_until", "i <= equal_until"),
+    ],
+)
+def test_broken_order_is_found(text):
+    broken = cpu.build("embedding.cu", lambda whole: whole.replace(*text))
+    ids, order = np.random.default_rng(0).integers(0, 9, 700), np.full(701, -1, np.int32)
+    launch(broken, "embedding_order", ids, order, i32(700), grid=3)
+    assert not np.array_equal(order[:700], np.argsort(ids, kind="stable"))
+
+
+@pytest.mark.parametrize(
+    "text", [("  __syncthreads();\n  float* to", "  float* to"), ("tile[threadIdx.x][i])", "tile[i][threadIdx.x])")]
+)
+def test_broken_rounding_is_found(text):
+    broken = cpu.build("round.cu", lambda whole: whole.replace(*text))
+    x, y = np.random.default_rng(0).standard_normal((40, 36)).astype(np.float32), np.zeros((36, 40), np.float32)
+    sizes = [np.array(0), *map(i32, (36, 40, 40, 36))]
+    broken.launch("round_columns", grid=(4, 1, 1), block=(32, 8, 1), arguments=[x, y, *sizes], seed=1)
+    assert not np.allclose(y, x.T, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
     ("right", "wrong"),
     [
         ("  __syncthreads();\n  if (warp == 0)", "  if (warp == 0)"),

@@ -268,11 +268,15 @@ def test_dropout_masks_are_those_of_the_cpu(bf16, n, d, first, p):
     seed, layer, step = 12345, 7, 999
     place = [i32(n), i32(d), i64(seed), i64(layer), i64(step), i64(first), i32(round(65536 * p))]
     kernels, mask = cpu.build("dropout.cu", ELEMENT_BF16=bf16), elements.room(n, d)
-    launch(kernels, "dropout_mask", mask, *place)
+    launch(kernels, "dropout_mask", mask, *place, np.array(0, np.uint64))
     expected = np.empty((n, d))
     numpy_of(ops.dropout_mask)(expected, p, (seed, layer, step, first))
     np.testing.assert_array_equal(mask != 0, expected != 0)
     elements.check(mask, expected)
+    again = elements.room(n, d)
+    before = [i32(n), i32(d), i64(seed), i64(layer), i64(0), i64(0), place[-1]]
+    launch(kernels, "dropout_mask", again, *before, np.array([step, first], np.int64))
+    np.testing.assert_array_equal(again, mask)
     x, x_value = elements.draw(n, d)
     launch(kernels, "dropout", x, x, *place)
     elements.check(x, x_value * expected, scale=2)

@@ -10,10 +10,10 @@ import pytest
 from mpi4py import MPI
 
 from mpitrain.comm import direct, pieces
-from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
+from mpitrain.config import Compute, Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU
 from mpitrain.errors import AgreedError
-from mpitrain.training import devices
+from mpitrain.training import devices, graphs
 from mpitrain.training.devices import use_device
 from mpitrain.training.progress import make_progress
 from mpitrain.training.session import open_session
@@ -82,6 +82,51 @@ def test_gradients_in_pieces(world, alone, data, monkeypatch):
     found, expected = run(world, config, device), run(alone, config, CPU)
     np.testing.assert_allclose(found[0], expected[0], rtol=2e-5)
     np.testing.assert_allclose(found[2], expected[2], rtol=1e-3, atol=1e-5)
+
+
+def graphs_of(world, config, device):
+    """Return what ``run`` does by graphs, and how many microbatches were."""
+    launched = []
+    launch = graphs.StepGraphs._launch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs.StepGraphs, "_launch", lambda *args: launched.append(launch(*args)))
+        compute = dataclasses.replace(config.compute, cuda_graph="on")
+        return run(world, dataclasses.replace(config, compute=compute), device), len(launched)
+
+
+@pytest.mark.parametrize("which", ["all ranks", "some ranks"])
+@pytest.mark.parametrize(
+    "branches",
+    [
+        {"model": Model(name="mlp", widths=(16,), dropout=0.4), "optimizer": Optimizer(name="adamw", clip_norm=0.1)},
+        {"model": Model(name="resnet8", batch_norm="local"), "optimizer": Optimizer(accumulate=2)},
+        {"parallel": Parallel(all_reduce="ring", bucket_mb=0.01)},
+    ],
+    ids=["mlp", "resnet8", "buckets"],
+)
+def test_cuda_graphs(world, data, which, branches):
+    """The bits of the eager run: with dropout, schedules, microbatches, and messages between graphs."""
+    config = config_of(data, run=Run(epochs=3, progress="none"), **branches)
+    device = ShimDevice() if which == "all ranks" or world.rank % 2 == 0 else CPU
+    found, launched = graphs_of(world, config, device)
+    expected = run(world, config, device)
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert (launched > 0) == (device is not CPU)
+
+
+def test_what_has_no_cuda_graph_is_said(world, data, capsys):
+    """The host sums statistics of batch normalisation over ranks in the middle of the step."""
+    config = config_of(data, model=Model(name="resnet8"))
+    graphs_of(world, config, ShimDevice())
+    said = "in the middle of it ranks sum statistics" in capsys.readouterr().err
+    assert said == (world.size > 1 and world.rank == 0)
+
+
+def test_cuda_graph_without_a_gpu(world, data):
+    config = config_of(data, compute=Compute(cuda_graph="on", device="cpu"))
+    with pytest.raises(AgreedError, match="--cuda-graph on needs a GPU"):
+        devices.take_device(config, world)
 
 
 def test_dropout_clipping_microbatches_and_adam(world, alone, data):
