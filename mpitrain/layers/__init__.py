@@ -13,6 +13,7 @@ from .globalavgpool import GlobalAvgPool
 from .layernorm import LayerNorm
 from .linear import Linear
 from .maxpool2d import MaxPool2d
+from .multi_head_attention import MultiHeadAttention
 from .relu import ReLU
 from .residual import Residual
 from .sequential import Sequential
@@ -33,6 +34,7 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "MaxPool2d",
+    "MultiHeadAttention",
     "ReLU",
     "Residual",
     "Sequential",

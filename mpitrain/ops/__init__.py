@@ -15,6 +15,7 @@ from .activations import (
     tanh,
     tanh_dx,
 )
+from .attention import attention, attention_dx
 from .batchnorm import Norm, batchnorm_backward, batchnorm_evaluate, batchnorm_train
 from .batchnorm_passes import batchnorm, batchnorm_dx, batchnorm_statistics, batchnorm_sums
 from .conv2d import Conv2dPlan, conv2d, conv2d_db, conv2d_dw, conv2d_dx, plan_conv2d
@@ -37,6 +38,7 @@ from .linear import (
 )
 from .mse import squared_error, squared_error_dx
 from .pool import global_mean, global_mean_dx, max_pool, max_pool_dx, max_pool_winner, mean_pool, mean_pool_dx
+from .softmax import softmax, softmax_dx
 from .softmax_cross_entropy import (
     check_classes,
     cross_entropy,
@@ -55,6 +57,8 @@ __all__ = [
     "add",
     "add_relu",
     "add_relu_dx",
+    "attention",
+    "attention_dx",
     "batchnorm",
     "batchnorm_backward",
     "batchnorm_dx",
@@ -105,8 +109,10 @@ __all__ = [
     "sigmoid_dx",
     "silu",
     "silu_dx",
+    "softmax",
     "softmax_cross_entropy",
     "softmax_cross_entropy_dx",
+    "softmax_dx",
     "square_sums",
     "squared_error",
     "squared_error_dx",
