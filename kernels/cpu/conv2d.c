@@ -86,6 +86,7 @@ static void pack_taps(Conv *v, const float *w, long KW, long first_h, long step_
             }
 }
 
+#include "conv2d_by_taps.c"
 #include "winograd.c"
 #include "winograd_dw.c"
 
@@ -104,10 +105,11 @@ KERNEL(conv2d) { // x, w, b, y, sh, sw, ph, pw, winograd
     };
     COVER(v.OH == (v.H + 2 * v.top - v.KH) / v.sh + 1 && v.OW == (v.W + 2 * v.left - v.KW) / v.sw + 1);
     if (a[8].i) return winograd(&v, a[1].f);
+    if (taps_pay(&v)) return conv_by_taps(&v, a[1].f);
     float *panels = scratch(0, 2, 4 * panels_size(v.KH * v.KW * v.C, v.O));
     COVER(panels);
     pack_taps(&v, a[1].f, v.KW, 0, 1, 0, 1, panels);
-    parallel(conv_part, &v, v.N, 2.0 * v.OH * v.OW * a[1].size / 50);
+    if (a[3].size) parallel(conv_part, &v, v.N, 2.0 * v.OH * v.OW * a[1].size / 50);
     return 1;
 }
 
@@ -164,6 +166,7 @@ KERNEL(conv2d_dx) { // dy, w, dx, sh, sw, ph, pw, winograd
             };
             if (!v.KH || !v.KW) v.KH = v.KW = v.top = v.left = 0;
             if (a[7].i) return winograd(&v, taps);
+            if (sh * sw == 1 && taps_pay(&v)) return conv_by_taps(&v, taps);
             pack_taps(&v, taps, w[1], up.first, sh, along.first, sw, panels);
             panels += panels_size(v.KH * v.KW * v.C, v.O);
             phases[count++] = v;
@@ -210,7 +213,7 @@ static void conv_dw_part(const void *context, long begin, long end, int thread) 
     for (long n = begin; n < end; n++) {
         const float *x = v->x + n * v->H * v->W * v->C, *dy = job->dy + n * pixels;
         if (padded) x = padded_lines(v, x, lines);
-        if (n == v->N - 1 && v->O % PANEL) dy = memcpy(last, dy, 4 * pixels); // tiles read beyond its end
+        if ((v->N - 1 - n) * pixels < PANEL && v->O % PANEL) dy = memcpy(last, dy, 4 * pixels); // tiles read beyond its end
         conv_dw_image(v, x, line, dy, sums);
     }
 }

@@ -3,9 +3,10 @@
 #include <stdint.h>
 
 // Counts up with each change of the table below; mpitrain/native.py takes no other build than its own.
-#define BUILD 2
+#define BUILD 5
 
-// One argument of a kernel as Python gave it: an array (C-contiguous) or a number. None is an array of no elements at 0.
+// One argument of a kernel as Python gave it: an array (C-contiguous but for kinds s and S) or a number. None is an array
+// of no elements at 0.
 typedef struct {
     union {
         float *f;
@@ -15,6 +16,7 @@ typedef struct {
     };
     long size, ndim;    // elements, dimensions
     const long *dim;    // the shape
+    const long *stride; // bytes from item to item of each dimension (kinds s and S only)
     long i;             // an integer
     double x;           // a number
 } Arg;
@@ -23,7 +25,8 @@ typedef struct {
 typedef int Kernel(const Arg *a);
 
 // The kernels: name, kinds of arguments, their names.
-// Kinds: f float32, d float64, l int64, b one byte (bool, uint8); capital: written; o float32 or None; p bytes or None; i int; x float.
+// Kinds: f float32, d float64, l int64, b one byte (bool, uint8); s float32 that lies anywhere; capital: written;
+// o float32, p bytes, m int64 or None; i int; x float.
 #define KERNELS(K)                                                                        \
     K(relu, "fF", "x, y")                                                                 \
     K(relu_dx, "ffFB", "y, dy, dx, mask")                                                 \
@@ -35,6 +38,9 @@ typedef int Kernel(const Arg *a);
     K(conv2d_depthwise, "ffoFiiiiii", "x, w, b, y, sh, sw, ph, pw, dh, dw")               \
     K(conv2d_depthwise_dx, "ffFiiiiii", "dy, w, dx, sh, sw, ph, pw, dh, dw")              \
     K(conv2d_depthwise_dw, "ffFiiiiiii", "x, dy, dw, sh, sw, ph, pw, dh, dw, accumulate") \
+    K(conv2d_grouped, "ffoFiiiiiii", "x, w, b, y, sh, sw, ph, pw, dh, dw, groups")        \
+    K(conv2d_grouped_dx, "ffFiiiiiii", "dy, w, dx, sh, sw, ph, pw, dh, dw, groups")       \
+    K(conv2d_grouped_dw, "ffFiiiiiiii", "x, dy, dw, sh, sw, ph, pw, dh, dw, groups, accumulate") \
     K(linear, "ffoFi", "x, w, b, y, relu")                                                \
     K(linear_dw, "ffFi", "x, dy, dw, accumulate")                                         \
     K(linear_dx, "ffF", "dy, w, dx")                                                      \
@@ -48,12 +54,21 @@ typedef int Kernel(const Arg *a);
     K(cross_entropy, "flxiFFD", "logits, targets, smoothing, ignored, exponentials, sums, totals") \
     K(softmax_cross_entropy, "flxFFF", "logits, targets, smoothing, exponentials, sums, losses") \
     K(softmax_cross_entropy_dx, "Fflxp", "exponentials, sums, targets, smoothing, counted") \
+    K(softmax, "fF", "x, y")                                                              \
+    K(softmax_dx, "ffF", "y, dy, dx")                                                     \
+    K(attention, "sssSFxim", "q, k, v, y, logs, scale, causal, lengths")                  \
+    K(attention_dx, "ssssfSSSxim", "dy, q, k, v, logs, dq, dk, dv, scale, causal, lengths") \
     K(layernorm, "fffxFFF", "x, w, b, eps, z, r, y")                                      \
     K(layernorm_dw, "ffF", "dy, z, both")                                                 \
     K(layernorm_dx, "ffffF", "dy, z, r, w, dx")                                           \
     K(gelu, "fFF", "x, y, slope")                                                         \
     K(gelu_tanh, "fFF", "x, y, slope")                                                    \
     K(gelu_dx, "ffF", "slope, dy, dx")                                                    \
+    K(sigmoid, "fF", "x, y")                                                              \
+    K(sigmoid_dx, "ffF", "y, dy, dx")                                                     \
+    K(silu, "fFF", "x, s, y")                                                             \
+    K(silu_dx, "fffF", "s, y, dy, dx")                                                    \
+    K(tanh_dx, "ffF", "y, dy, dx")                                                        \
     K(embedding, "lfF", "ids, table, y")                                                  \
     K(embedding_dw, "lfF", "ids, dy, dtable")                                             \
     K(sum_of_squares, "fD", "flat, squares")                                              \

@@ -44,8 +44,9 @@ static int runs_here(const Level *candidate) {
 
 // 1: the array is as the kernel wants it, 0: it is not, -1: a Python error
 static int open_array(PyObject *object, char kind, Py_buffer *view, Arg *a) {
-    const int written = kind >= 'A' && kind <= 'Z';
-    if (PyObject_GetBuffer(object, view, PyBUF_FORMAT | PyBUF_ND | (written ? PyBUF_WRITABLE : 0))) {
+    const int written = kind >= 'A' && kind <= 'Z', anywhere = kind == 's' || kind == 'S';
+    const int layout = anywhere ? PyBUF_STRIDES : PyBUF_ND;
+    if (PyObject_GetBuffer(object, view, PyBUF_FORMAT | layout | (written ? PyBUF_WRITABLE : 0))) {
         view->obj = 0;
         const int refused = PyErr_ExceptionMatches(PyExc_BufferError) || PyErr_ExceptionMatches(PyExc_ValueError);
         if (refused) PyErr_Clear(); // not contiguous
@@ -62,6 +63,7 @@ static int open_array(PyObject *object, char kind, Py_buffer *view, Arg *a) {
     a->size = view->itemsize ? view->len / view->itemsize : 0;
     a->ndim = view->ndim;
     a->dim = (const long *)view->shape;
+    a->stride = (const long *)view->strides;
     return 1;
 }
 
@@ -76,7 +78,8 @@ static int open_argument(PyObject *object, char kind, Py_buffer *view, Arg *a) {
         return a->x == -1 && PyErr_Occurred() ? -1 : 1;
     case 'o':
     case 'p':
-        kind = kind == 'o' ? 'f' : 'b';
+    case 'm':
+        kind = kind == 'o' ? 'f' : kind == 'p' ? 'b' : 'l';
         if (object == Py_None) {
             a->f = 0, a->size = a->ndim = 0;
             return 1;

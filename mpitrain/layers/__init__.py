@@ -7,12 +7,13 @@ from .conv2d import Conv2d
 from .dropout import Dropout
 from .embedding import Embedding
 from .flatten import Flatten
-from .fuse import fuse_relu
+from .fuse import fuse_activations
 from .gelu import GELU
 from .globalavgpool import GlobalAvgPool
 from .layernorm import LayerNorm
 from .linear import Linear
 from .maxpool2d import MaxPool2d
+from .multi_head_attention import MultiHeadAttention
 from .relu import ReLU
 from .residual import Residual
 from .sequential import Sequential
@@ -33,11 +34,12 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "MaxPool2d",
+    "MultiHeadAttention",
     "ReLU",
     "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Tanh",
-    "fuse_relu",
+    "fuse_activations",
 ]

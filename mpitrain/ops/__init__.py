@@ -15,6 +15,7 @@ from .activations import (
     tanh,
     tanh_dx,
 )
+from .attention import attention, attention_dx
 from .batchnorm import Norm, batchnorm_backward, batchnorm_evaluate, batchnorm_train
 from .batchnorm_passes import batchnorm, batchnorm_dx, batchnorm_statistics, batchnorm_sums
 from .conv2d import Conv2dPlan, conv2d, conv2d_db, conv2d_dw, conv2d_dx, plan_conv2d
@@ -25,9 +26,19 @@ from .embedding import check_ids, embedding, embedding_dw
 from .gelu import gelu, gelu_dx, gelu_tanh
 from .gradient import Gradient
 from .layernorm import layernorm, layernorm_dw, layernorm_dx, layernorm_gradients
-from .linear import column_sum, linear, linear_dw, linear_dx, linear_dx_relu
+from .linear import (
+    column_sum,
+    linear,
+    linear_dw,
+    linear_dx,
+    linear_dx_gelu,
+    linear_dx_relu,
+    linear_gelu,
+    linear_gelu_dx,
+)
 from .mse import squared_error, squared_error_dx
 from .pool import global_mean, global_mean_dx, max_pool, max_pool_dx, max_pool_winner, mean_pool, mean_pool_dx
+from .softmax import softmax, softmax_dx
 from .softmax_cross_entropy import (
     check_classes,
     cross_entropy,
@@ -46,6 +57,8 @@ __all__ = [
     "add",
     "add_relu",
     "add_relu_dx",
+    "attention",
+    "attention_dx",
     "batchnorm",
     "batchnorm_backward",
     "batchnorm_dx",
@@ -78,7 +91,10 @@ __all__ = [
     "linear",
     "linear_dw",
     "linear_dx",
+    "linear_dx_gelu",
     "linear_dx_relu",
+    "linear_gelu",
+    "linear_gelu_dx",
     "max_pool",
     "max_pool_dx",
     "max_pool_winner",
@@ -93,8 +109,10 @@ __all__ = [
     "sigmoid_dx",
     "silu",
     "silu_dx",
+    "softmax",
     "softmax_cross_entropy",
     "softmax_cross_entropy_dx",
+    "softmax_dx",
     "square_sums",
     "squared_error",
     "squared_error_dx",

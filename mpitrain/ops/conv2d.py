@@ -36,26 +36,23 @@ class Conv2dPlan:
     back : Columns, Winograd or Depthwise
         dx. When ``flipped``, dx is itself a convolution, of dy with the weights turned by 180 degrees and their
         channels swapped (stride 1 only); otherwise what was gathered from pixels is added back to them.
-    native : tuple of int or None
-        What the native kernels are told: stride, padding, and 1 for Winograd (if depthwise, dilation instead);
-        None if they do not cover the window.
+    kernel : str
+        Which native kernels: "conv2d", "conv2d_depthwise" or "conv2d_grouped" (and dilated).
+    native : tuple of int
+        What they are told: stride and padding, then 1 for Winograd; or dilation; or dilation and groups.
     """
 
     ahead: Columns | Winograd | Depthwise
     back: Columns | Winograd | Depthwise
     flipped: bool
     groups: int
-    native: tuple[int, ...] | None = None
+    kernel: str = "conv2d"
+    native: tuple[int, ...] = ()
 
     @property
     def output(self) -> Pair:
         """(OH, OW)."""
         return self.ahead.output
-
-    @property
-    def depthwise(self) -> bool:
-        """Whether each channel has a kernel of its own."""
-        return isinstance(self.ahead, Depthwise)
 
 
 @op
@@ -85,11 +82,12 @@ def conv2d_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, plan: Conv2dPlan, b
 def plan_conv2d(window: Window, size: Pair, groups: int, channels: int, num_outputs: int) -> Conv2dPlan:
     """Return the cheapest way to compute a convolution of images of ``size`` (H, W)."""
     plan = _plan_numpy(window, size, groups, channels, num_outputs)
-    if plan.depthwise:
-        return replace(plan, native=(*window.stride, *window.padding, *window.dilation))
-    if groups == 1 and window.dilation == (1, 1):
-        return replace(plan, native=(*window.stride, *window.padding, _native_winograd(window, channels, num_outputs)))
-    return plan
+    geometry = (*window.stride, *window.padding)
+    if isinstance(plan.ahead, Depthwise):
+        return replace(plan, kernel="conv2d_depthwise", native=(*geometry, *window.dilation))
+    if groups > 1 or window.dilation != (1, 1):
+        return replace(plan, kernel="conv2d_grouped", native=(*geometry, *window.dilation, groups))
+    return replace(plan, native=(*geometry, _native_winograd(window, channels, num_outputs)))
 
 
 def _native_winograd(window: Window, channels: int, num_outputs: int) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from .. import native
 from . import (
     activations,
+    attention,
     batchnorm_passes,
     conv2d,
     embedding,
@@ -18,6 +19,7 @@ from . import (
     layernorm,
     linear,
     pool,
+    softmax,
     softmax_cross_entropy,
     update,
 )
@@ -32,20 +34,17 @@ NOTHING = np.empty(0, np.float32)
 def _conv2d(
     x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, plan: conv2d.Conv2dPlan, buffer: Buffer
 ) -> bool:
-    kernel = C.conv2d_depthwise if plan.depthwise else C.conv2d
-    return plan.native is not None and kernel(x, w, b, y, *plan.native)
+    return getattr(C, plan.kernel)(x, w, b, y, *plan.native)
 
 
 def _conv2d_dw(
     x: np.ndarray, dy: np.ndarray, dw: np.ndarray, plan: conv2d.Conv2dPlan, accumulate: bool, buffer: Buffer
 ) -> bool:
-    kernel = C.conv2d_depthwise_dw if plan.depthwise else C.conv2d_dw
-    return plan.native is not None and kernel(x, dy, dw, *plan.native, accumulate)
+    return getattr(C, f"{plan.kernel}_dw")(x, dy, dw, *plan.native, accumulate)
 
 
 def _conv2d_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, plan: conv2d.Conv2dPlan, buffer: Buffer) -> bool:
-    kernel = C.conv2d_depthwise_dx if plan.depthwise else C.conv2d_dx
-    return plan.native is not None and kernel(dy, w, dx, *plan.native)
+    return getattr(C, f"{plan.kernel}_dx")(dy, w, dx, *plan.native)
 
 
 def _layernorm_dw(dy: np.ndarray, z: np.ndarray) -> np.ndarray | bool:
@@ -130,6 +129,13 @@ if C is not None:
     activations.add_relu_dx.native(C.add_relu_dx)
     activations.relu.native(C.relu)
     activations.relu_dx.native(C.relu_dx)
+    activations.sigmoid.native(C.sigmoid)
+    activations.sigmoid_dx.native(_without_buffer(C.sigmoid_dx))
+    activations.silu.native(C.silu)
+    activations.silu_dx.native(_without_buffer(C.silu_dx))
+    activations.tanh_dx.native(_without_buffer(C.tanh_dx))
+    attention.attention.native(_without_buffer(C.attention))
+    attention.attention_dx.native(_without_buffer(C.attention_dx))
     batchnorm_passes.batchnorm.native(C.batchnorm)
     batchnorm_passes.batchnorm_dx.native(_without_buffer(C.batchnorm_dx))
     batchnorm_passes.batchnorm_statistics.native(_without_buffer(C.batchnorm_statistics))
@@ -151,6 +157,8 @@ if C is not None:
     linear.column_sum.native(C.column_sum)
     pool.max_pool_winner.native(_max_pool_winner)
     pool.max_pool_dx.native(_max_pool_dx)
+    softmax.softmax.native(C.softmax)
+    softmax.softmax_dx.native(C.softmax_dx)
     softmax_cross_entropy.cross_entropy.native(_cross_entropy)
     softmax_cross_entropy.softmax_cross_entropy.native(_softmax_cross_entropy)
     softmax_cross_entropy.softmax_cross_entropy_dx.native(C.softmax_cross_entropy_dx)

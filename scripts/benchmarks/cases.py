@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
-LAYERS = ("conv3x3", "depthwise3x3", "layernorm", "gelu")  # alone: forward and backward
+LAYERS = ("conv3x3", "depthwise3x3", "grouped3x3", "dilated3x3", "layernorm", "gelu", "attention")  # forward, backward
+GROUPS = 32  # of grouped3x3
+HEAD = 32  # size of the heads of attention
 
 
 class Case(NamedTuple):
@@ -16,9 +18,11 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The network and the batch, as in mlp-64; of a layer on images also their channels and size."""
+        """The network and the batch, as in mlp-64; of a layer also the channels and size of images, or of sequences."""
         if len(self.input_shape) == 3 and self.model in LAYERS:
             return f"{self.model} {self.input_shape[2]}@{self.input_shape[0]}x{self.input_shape[1]}-{self.batch}"
+        if len(self.input_shape) == 2:
+            return f"{self.model} {self.input_shape[0]}x{self.input_shape[1]}-{self.batch}"
         return f"{self.model}-{self.batch}"
 
     @property
@@ -39,8 +43,12 @@ _STEPS = (
     ("conv3x3", (16, 16, 128), 32),
     ("conv3x3", (8, 8, 256), 32),
     ("depthwise3x3", (16, 16, 128), 64),
+    ("grouped3x3", (16, 16, 128), 32),
+    ("dilated3x3", (32, 32, 64), 16),
     ("layernorm", (256,), 4096),
     ("gelu", (1024,), 1024),
+    ("attention", (64, 128), 16),
+    ("attention", (256, 256), 8),
 )
 CASES = [
     Case(*step, ranks, threads)

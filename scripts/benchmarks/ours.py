@@ -4,14 +4,14 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-from cases import NUM_CLASSES, Case
+from cases import GROUPS, HEAD, NUM_CLASSES, Case
 
 from mpitrain import models
 from mpitrain.arena import Arena
 from mpitrain.comm.world import World
 from mpitrain.data.loader import Batch
 from mpitrain.device import CPU, Device
-from mpitrain.layers import GELU, Conv2d, LayerNorm
+from mpitrain.layers import GELU, Conv2d, LayerNorm, MultiHeadAttention
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import SGD
 from mpitrain.parallel.data import DataParallel
@@ -59,8 +59,11 @@ def make_layer_step(model: str, x: np.ndarray) -> Callable[[], None]:
     make = {
         "conv3x3": lambda: Conv2d(size, size, 3, padding=1, bias=False),
         "depthwise3x3": lambda: Conv2d(size, size, 3, padding=1, groups=size, bias=False),
+        "grouped3x3": lambda: Conv2d(size, size, 3, padding=1, groups=GROUPS, bias=False),
+        "dilated3x3": lambda: Conv2d(size, size, 3, padding=2, dilation=2, bias=False),
         "layernorm": lambda: LayerNorm(size),
         "gelu": GELU,
+        "attention": lambda: MultiHeadAttention(size, size // HEAD, causal=True),
     }
     layer, saved = make[model](), Saved()
     arena, ones, dy = Arena(layer.named_parameters()), np.ones_like(x), np.ones_like(x)

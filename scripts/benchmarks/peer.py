@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.distributed
-from cases import NUM_CLASSES, Case
+from cases import GROUPS, HEAD, NUM_CLASSES, Case
 from torch import nn
 
 Step = Callable[[], object]
@@ -61,7 +61,23 @@ def _layer(name: str, size: int) -> nn.Module:
         return nn.LayerNorm(size)
     if name == "gelu":
         return nn.GELU()
-    return nn.Conv2d(size, size, 3, padding=1, bias=False, groups=size if name == "depthwise3x3" else 1)
+    if name == "attention":
+        return _Attention(size)
+    if name == "dilated3x3":
+        return nn.Conv2d(size, size, 3, padding=2, dilation=2, bias=False)
+    groups = {"depthwise3x3": size, "grouped3x3": GROUPS}.get(name, 1)
+    return nn.Conv2d(size, size, 3, padding=1, bias=False, groups=groups)
+
+
+class _Attention(nn.Module):
+    def __init__(self, size: int):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(size, 3 * size), nn.Linear(size, size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, -1, HEAD)).permute(2, 0, 3, 1, 4)
+        heads = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out(heads.transpose(1, 2).flatten(2))
 
 
 def join(rank: int, size: int, folder: str) -> None:

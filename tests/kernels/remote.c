@@ -24,13 +24,14 @@ static int64_t receive_number(void) {
 }
 
 // An array: its bytes (-1 for None), elements, dimensions, and what is in it, in memory of just that size
-static int64_t receive_array(Arg *a, long *dim) {
+static int64_t receive_array(Arg *a, long *dim, long *stride) {
     const int64_t bytes = receive_number();
-    *a = (Arg){.dim = dim};
+    *a = (Arg){.dim = dim, .stride = stride};
     if (bytes < 0) return 0;
     a->size = receive_number();
     a->ndim = receive_number();
     for (long d = 0; d < a->ndim; d++) dim[d] = receive_number();
+    for (long d = a->ndim, step = 4; d--; step *= dim[d]) stride[d] = step; // of kinds s and S, which are float32
     a->b = malloc(bytes ? bytes : 1);
     receive(a->b, bytes);
     return bytes;
@@ -38,7 +39,7 @@ static int64_t receive_array(Arg *a, long *dim) {
 
 static void serve(int kernel) {
     Arg a[MAX_ARGUMENTS];
-    long dims[MAX_ARGUMENTS][8];
+    long dims[MAX_ARGUMENTS][8], strides[MAX_ARGUMENTS][8];
     int64_t bytes[MAX_ARGUMENTS] = {0};
     const char *kinds = signatures[kernel].kinds;
     for (int i = 0; kinds[i]; i++) {
@@ -48,7 +49,7 @@ static void serve(int kernel) {
         else if (kinds[i] == 'x')
             receive(&a[i].x, sizeof a[i].x);
         else
-            bytes[i] = receive_array(&a[i], dims[i]);
+            bytes[i] = receive_array(&a[i], dims[i], strides[i]);
     }
     const int64_t done = level_baseline.kernels[kernel](a);
     fwrite(&done, sizeof done, 1, stdout);

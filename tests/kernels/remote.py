@@ -12,7 +12,8 @@ import numpy as np
 
 from mpitrain import native
 
-TYPES = {"f": np.float32, "o": np.float32, "d": np.float64, "l": np.int64, "b": np.uint8, "p": np.uint8}
+TYPES = {"f": np.float32, "o": np.float32, "s": np.float32, "d": np.float64, "b": np.uint8, "p": np.uint8}
+TYPES |= {"l": np.int64, "m": np.int64}
 
 
 class Remote:
@@ -73,12 +74,14 @@ class Remote:
 
 
 def _fits(kind, argument):
-    if kind in "ix" or (argument is None and kind in "op"):
+    if kind in "ix" or (argument is None and kind in "opm"):
         return True
     dtypes = (np.bool_, np.uint8) if kind.lower() in "bp" else (TYPES[kind.lower()],)
     flags = argument.flags
     return (
-        argument.dtype in [np.dtype(t) for t in dtypes] and flags.c_contiguous and (kind.islower() or flags.writeable)
+        argument.dtype in [np.dtype(t) for t in dtypes]
+        and (flags.c_contiguous or kind in "sS")  # those arrive there in a row
+        and (kind.islower() or flags.writeable)
     )
 
 

@@ -55,6 +55,38 @@ def test_against_columns(kernels, level, threads):
 
 
 @levels
+def test_images_smaller_than_a_vector(kernels, level, threads):
+    use(level, threads)
+    x, w, dy = (
+        np.arange(n, dtype=np.float32).reshape(shape)
+        for n, shape in ((8, (4, 1, 1, 2)), (2, (1, 1, 2, 1)), (4, (4, 1, 1, 1)))
+    )
+    dw = np.empty_like(w)
+    assert kernels.conv2d_dw(x, dy, dw, 1, 1, 0, 0, 0, False)  # dy ends where a vector would go on
+    np.testing.assert_array_equal(dw.reshape(2), x.reshape(4, 2).T @ dy.reshape(4))
+
+
+@levels
+def test_few_outputs(kernels, level, threads):
+    use(level, threads)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        kernel, padding = tuple(map(int, rng.integers(1, 7, 2))), tuple(map(int, rng.integers(0, 5, 2)))
+        window = Window(kernel, (1, 1), padding)
+        size = [int(rng.integers(max(1, kernel[d] - 2 * padding[d]), 20)) for d in (0, 1)]
+        count, many, few = int(rng.integers(0, 4)), int(rng.integers(1, 40)), int(rng.integers(1, 9))
+        for channels, outputs in ((many, few), (few, many)):
+            x = rng.standard_normal((count, *size, channels), np.float32)
+            w, b = rng.standard_normal((*kernel, channels, outputs), np.float32), np.ones(outputs, np.float32)
+            dy = rng.standard_normal((count, *window.output(size), outputs), np.float32)
+            y, dx = np.full_like(dy, np.nan), np.full_like(x, np.nan)
+            assert kernels.conv2d(x, w, b, y, 1, 1, *padding, 0)
+            assert kernels.conv2d_dx(dy, w, dx, 1, 1, *padding, 0)
+            for name, found, expected in zip(("y", "dx"), (y, dx), oracle(window, x, w, b, dy)[:2], strict=True):
+                near(found, expected, 2e-5, (name, seed, window, x.shape, w.shape))
+
+
+@levels
 def test_nan_stays_where_it_belongs(kernels, level, threads):
     use(level, threads)
     x, w, y = np.ones((2, 9, 9, 5), np.float32), np.ones((3, 3, 5, 7), np.float32), np.empty((2, 9, 9, 7), np.float32)
@@ -67,6 +99,9 @@ def test_nan_stays_where_it_belongs(kernels, level, threads):
     np.testing.assert_array_equal(np.isnan(y), expected)
     assert np.isinf(y[0, :2, :2]).all()
     assert np.isfinite(y[0, 2:, 2:]).all()
+    dx, w = np.empty((2, 9, 9, 2), np.float32), np.ones((3, 3, 2, 5), np.float32)
+    assert kernels.conv2d_dx(x, w, dx, 1, 1, 1, 1, 0)
+    np.testing.assert_array_equal(np.isnan(dx), expected[..., :2])
 
 
 def test_what_is_not_covered(kernels):

@@ -65,6 +65,34 @@ def test_gelu(kernels, level, threads):
 
 
 @levels
+def test_sigmoid_and_silu(kernels, level, threads):
+    use(level, threads)
+    x = np.concatenate([np.linspace(-100, 100, 40_001), [1e-40, -1e-40, 0.0, -0.0]]).astype(np.float32)
+    y, s, s2, y2 = np.empty_like(x), np.empty_like(x), np.empty(x.shape), np.empty(x.shape)
+    ops.silu.numpy(x.astype(np.float64), s2, y2)
+    assert kernels.sigmoid(x, y)
+    near(y, s2, 1e-6)
+    s2 = 1 / (1 + np.exp(-x.astype(np.float64)))  # NumPy's function is right to an absolute error only
+    y2 = x * s2
+    np.testing.assert_allclose(y, s2, rtol=1e-6, atol=1e-36)
+    assert kernels.silu(x, s, y)
+    np.testing.assert_array_equal(s[:5], 0)
+    np.testing.assert_allclose(s, s2, rtol=1e-6, atol=1e-36)
+    np.testing.assert_allclose(y, y2, rtol=1e-6, atol=1e-36)
+    dy = np.cos(np.arange(len(x), dtype=np.float32))
+    for name, kept in (("sigmoid_dx", (s,)), ("silu_dx", (s, y)), ("tanh_dx", (s,))):
+        dx, expected, wide = dy.copy(), np.empty(x.shape), double(*kept, dy)
+        assert getattr(kernels, name)(*kept, dx, dx)
+        getattr(ops, name).numpy(*wide, expected, np.empty(x.shape))
+        near(dx, expected, 1e-6, name)
+    for n in (0, 1, 5, 17):
+        assert kernels.silu(x[:n], s[:n], y[:n])
+    ends = np.array([np.nan, np.inf], np.float32)
+    assert kernels.silu(ends, s[:2], y[:2])
+    np.testing.assert_array_equal(y[:2], ends)
+
+
+@levels
 def test_embedding(kernels, level, threads):
     use(level, threads)
     for seed in SEEDS:

@@ -9,11 +9,13 @@ from mpitrain.arena import Arena
 from mpitrain.layers import (
     GELU,
     BatchNorm2d,
+    Conv2d,
     Dropout,
     Embedding,
     Flatten,
     LayerNorm,
     Linear,
+    MultiHeadAttention,
     ReLU,
     Residual,
     Sequential,
@@ -76,6 +78,15 @@ def test_layers(name):
 def test_embedding():
     ids = np.random.default_rng(0).integers(0, 1000, 4096)
     assert peak(step_of(Embedding(1000, 256), ids)) < FEW
+
+
+def test_attention():
+    assert peak(step_of(MultiHeadAttention(64, 4, causal=True), IMAGES.reshape(24, 256, 64))) < FEW
+
+
+@pytest.mark.parametrize("how", [{"groups": 4}, {"dilation": 2}, {"groups": 16}])
+def test_convolutions(how):
+    assert peak(step_of(Conv2d(16, 16, 3, **how), IMAGES)) < FEW
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""Scaled dot-product attention: y = p v, p = softmax(scale q k^T) (Vaswani et al. 2017, arXiv 1706.03762).
+
+Shapes: q, y, dy, dq (N, H, S, D); k, v, dk, dv (N, H, T, D); any strides, so that heads may be views of what a linear
+layer wrote, (N, S, H D); logs (N, H, S), contiguous. N samples, H heads, S queries, T keys. Any N, also 0.
+
+Query s sees the keys t with t <= s where ``causal``, and t < lengths[n] where ``lengths`` (N,) int64 is given; what
+lies at other keys counts for nothing, but must be finite. A query that sees none gives 0. T is not 0.
+
+Forward keeps one number of each row of scores, log of the sum of exp; backward makes the probabilities from it again:
+
+    p = exp(scale q k^T - log),   dv = p^T dy,   dp = dy v^T,   ds = p (dp - sum of p dp) scale,
+    dq = ds k,   dk = ds^T q.
+
+``buffer(name, shape)`` gives memory for the time of the call: here all scores, in C those of a few queries.
+"""
+
+import numpy as np
+
+from .dispatch import op
+from .product import Buffer
+
+
+@op
+def attention(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    y: np.ndarray,
+    logs: np.ndarray,
+    scale: float,
+    causal: bool,
+    lengths: np.ndarray | None,
+    buffer: Buffer,
+) -> None:
+    """Write y, and ``logs`` for backward."""
+    scores = _scores(q, k, scale, causal, lengths, buffer)
+    most = scores.max(axis=3, keepdims=True)
+    np.copyto(most, 0, where=most == -np.inf)
+    np.subtract(scores, most, out=scores)
+    np.exp(scores, out=scores)
+    sums = np.maximum(scores.sum(axis=3, keepdims=True), 1)  # the largest gives 1; less where nothing is seen
+    np.divide(scores, sums, out=scores)
+    np.matmul(scores, v, out=y)
+    np.add(most, np.log(sums), out=logs[..., None])
+
+
+@op
+def attention_dx(
+    dy: np.ndarray,
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    logs: np.ndarray,
+    dq: np.ndarray,
+    dk: np.ndarray,
+    dv: np.ndarray,
+    scale: float,
+    causal: bool,
+    lengths: np.ndarray | None,
+    buffer: Buffer,
+) -> None:
+    """Write dq, dk and dv."""
+    p = _scores(q, k, scale, causal, lengths, buffer)
+    np.subtract(p, logs[..., None], out=p)
+    np.exp(p, out=p)
+    np.matmul(p.swapaxes(2, 3), dy, out=dv)
+    ds = np.matmul(dy, v.swapaxes(2, 3), out=buffer("slopes", p.shape))
+    np.subtract(ds, np.einsum("nhst,nhst->nhs", p, ds)[..., None], out=ds)
+    np.multiply(ds, p, out=ds)
+    np.multiply(ds, scale, out=ds)
+    np.matmul(ds, k, out=dq)
+    np.matmul(ds.swapaxes(2, 3), q, out=dk)
+
+
+def _scores(
+    q: np.ndarray, k: np.ndarray, scale: float, causal: bool, lengths: np.ndarray | None, buffer: Buffer
+) -> np.ndarray:
+    """Return scale q k^T (N, H, S, T), -inf where a query does not see a key."""
+    n, heads, num_queries, _ = q.shape
+    num_keys = k.shape[2]
+    scores = buffer("scores", (n, heads, num_queries, num_keys))
+    np.matmul(q, k.swapaxes(2, 3), out=scores)
+    np.multiply(scores, scale, out=scores)
+    place = np.arange(num_keys, like=q)
+    if causal:
+        np.copyto(scores, -np.inf, where=place > np.arange(num_queries, like=q)[:, None])
+    if lengths is not None:
+        np.copyto(scores, -np.inf, where=place >= lengths[:, None, None, None])
+    return scores
