@@ -46,7 +46,7 @@ PRODUCTS = [
 
 
 NAMES = sorted({path.stem for path in cpu.KERNELS.glob("*.cu")} - {"gemm_simt", "gemm_mma", "gemm_wgmma", "gemm_sum"})
-OTHERS = [(name, arch) for name in NAMES for arch in (str(kernel(f"{name}.cu").least_arch), "90a")]
+OTHERS = [(name, arch) for name in NAMES for arch in dict.fromkeys((str(kernel(f"{name}.cu").least_arch), "80", "90a"))]
 
 FOLDER = tempfile.TemporaryDirectory()
 DONE: dict[tuple, tuple[Path, str]] = {}
