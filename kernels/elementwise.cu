@@ -61,6 +61,14 @@ extern "C" __global__ void gelu_tanh_forward(const Element* x, Element* y, Eleme
   map_two(y, slope, n, [](float x) { return gelu_tanh_of(x); }, [](float x) { return gelu_tanh_slope(x); }, x);
 }
 
+// Where x, and not the slope, was kept.
+extern "C" __global__ void gelu_dx(const Element* x, const Element* dy, Element* dx, long long n) {
+  map(dx, n, [](float x, float dy) { return dy * gelu_slope(x); }, x, dy);
+}
+extern "C" __global__ void gelu_tanh_dx(const Element* x, const Element* dy, Element* dx, long long n) {
+  map(dx, n, [](float x, float dy) { return dy * gelu_tanh_slope(x); }, x, dy);
+}
+
 // difference = y - t; totals (grid, 3): elements, squares and 0 of each block. squared_error_dx: twice, in place.
 extern "C" __global__ void __launch_bounds__(256)
 squared_error(const Element* y, const float* t, Element* difference, float* totals, long long n) {

@@ -8,8 +8,12 @@ from .kernel import SOURCES, Kernel, entries, kernel
 PRODUCTS = (  # transpose A, transpose B, epilogue
     (False, False, "none"),  # forward
     (False, False, "relu"),
+    (False, False, "gelu"),
+    (False, False, "gelu_tanh"),
     (False, True, "none"),  # dx
     (False, True, "relu_gradient"),
+    (False, True, "gelu_gradient"),
+    (False, True, "gelu_tanh_gradient"),
     (True, False, "none"),  # dw
 )
 VARIANTS = (kernel("pool.cu", {"WINNER_BITS": 16}, name="max_pool"),)  # of other files, beside their defaults

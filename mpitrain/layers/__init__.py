@@ -7,7 +7,7 @@ from .conv2d import Conv2d
 from .dropout import Dropout
 from .embedding import Embedding
 from .flatten import Flatten
-from .fuse import fuse_relu
+from .fuse import fuse_activations
 from .gelu import GELU
 from .globalavgpool import GlobalAvgPool
 from .layernorm import LayerNorm
@@ -41,5 +41,5 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Tanh",
-    "fuse_relu",
+    "fuse_activations",
 ]

@@ -31,7 +31,7 @@ class BatchNorm2d(Layer):
         training forward and once in each backward, also with N = 0. None: statistics are of this rank's samples alone,
         and a step depends on the number of ranks.
     relu : bool
-        Whether a ReLU is done in the same pass (``fuse_relu``).
+        Whether a ReLU is done in the same pass (``fuse_activations``).
 
     Notes
     -----

@@ -1,5 +1,8 @@
 """Fully connected layer."""
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 
 from .. import ops
@@ -22,10 +25,13 @@ class Linear(Layer):
     Attributes
     ----------
     relu : bool
-        Whether a ReLU is done in the same pass (``fuse_relu``).
+        Whether a ReLU is done in the same pass (``fuse_activations``).
+    gelu : str
+        "gelu" or "gelu_tanh" where that is.
     below : tuple
-        Of the layer whose fused ReLU gives x, if its part of backward is done here, where dx is written: dx counts only
-        where x > 0, and its sums are the gradient of that layer's bias. (In a tuple, it is no child.)
+        Of the layer whose activation gives x, if its part of backward is done here, where dx is written: dx is
+        multiplied by the activation's slope, and its sums are the gradient of that layer's bias. (In a tuple, it is no
+        child.)
     done_above : bool
         Whether the layer above does so for this one.
 
@@ -40,21 +46,26 @@ class Linear(Layer):
         self.weight = Parameter((num_inputs, num_outputs), init.lecun_uniform(num_inputs))
         self.bias = Parameter((num_outputs,), init.lecun_uniform(num_inputs), decay=False) if bias else None
         self.relu = self.done_above = False
+        self.gelu = ""
         self.below: tuple[Linear, ...] = ()
 
     def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
         """Return x w + b."""
         y = saved.empty(self, "y", (*x.shape[:-1], self.num_outputs))
-        saved[self] = x, y
-        b = None if self.bias is None else self.bias.data
-        ops.linear(_rows(x), self.weight.data, b, _rows(y), self.relu)
+        saved[self] = x, _rows(y)
+        w, b = self.weight.data, None if self.bias is None else self.bias.data
+        if self.gelu:
+            kept = ops.linear_gelu(_rows(x), w, b, _rows(y), self.gelu, partial(saved.empty, self))
+            saved[self] = x, kept
+        else:
+            ops.linear(_rows(x), w, b, _rows(y), self.relu)
         return y
 
     def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
         """Write dw and db, return dx."""
-        (x, y), w = saved[self], self.weight
-        if self.relu and not self.done_above:
-            ops.relu_dx(y, dy, dy, saved.scratch("mask", dy.shape, bool))
+        (x, kept), w = saved[self], self.weight
+        if not self.done_above:
+            self._activation_dx(_rows(dy), kept, saved)
         scratch = saved.scratch("dw", w.shape) if w.accumulate else None
         ops.linear_dw(_rows(x), _rows(dy), w.grad, scratch)
         w.written()
@@ -65,12 +76,25 @@ class Linear(Layer):
             return empty_gradient(dy)
         dx = saved.empty(self, "dx", x.shape)
         if self.below:
-            bias = self.below[0].bias
-            db = None if bias is None else gradient_of(bias)
-            ops.linear_dx_relu(_rows(dy), w.data, _rows(x), _rows(dx), db, saved.scratch)
+            self._dx_through(self.below[0], _rows(dy), _rows(x), _rows(dx), saved)
         else:
             ops.linear_dx(_rows(dy), w.data, _rows(dx))
         return dx
+
+    def _activation_dx(self, dy: np.ndarray, kept: Any, saved: Saved) -> None:
+        """Turn the gradient of the activation's result into that of x w + b."""
+        if self.relu:
+            ops.relu_dx(kept, dy, dy, saved.scratch("mask", dy.shape, bool))
+        elif self.gelu:
+            ops.linear_gelu_dx(dy, kept, self.gelu)
+
+    def _dx_through(self, below: "Linear", dy: np.ndarray, x: np.ndarray, dx: np.ndarray, saved: Saved) -> None:
+        """Write dx as the gradient of what the activation of ``below`` was applied to, and that of its bias."""
+        w, db = self.weight.data, None if below.bias is None else gradient_of(below.bias)
+        if below.relu:
+            ops.linear_dx_relu(dy, w, x, dx, db, saved.scratch)
+        else:
+            ops.linear_dx_gelu(dy, w, saved[below][1], dx, db, below.gelu)
 
 
 def _rows(x: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ class ReLU(Layer):
     Attributes
     ----------
     done : bool
-        True when the layer before does it in its own pass (``fuse_relu``); then x is handed on.
+        True when the layer before does it in its own pass (``fuse_activations``); then x is handed on.
     """
 
     done = False

@@ -21,7 +21,7 @@ class Residual(Layer):
     Attributes
     ----------
     relu : bool
-        Whether the activation is a ReLU that is done in the same pass as the sum (``fuse_relu``).
+        Whether the activation is a ReLU that is done in the same pass as the sum (``fuse_activations``).
 
     Notes
     -----

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..errors import UserError
-from ..layers import Dropout, Layer, Sequential, fuse_relu
+from ..layers import Dropout, Layer, Sequential, fuse_activations
 from .convnet import convnet
 from .lenet import lenet
 from .mlp import mlp
@@ -59,7 +59,7 @@ def prepare(model: Layer) -> Layer:
     The first layer with parameters is told that nobody wants its dx, each Dropout gets a number of its own,
     so that no two draw the same masks, and ReLUs are done where their input is written.
     """
-    fuse_relu(model)
+    fuse_activations(model)
     skip_input_gradient(model)
     for number, dropout in enumerate(layer for layer in model.layers() if isinstance(layer, Dropout)):
         dropout.number = number

@@ -26,7 +26,16 @@ from .embedding import check_ids, embedding, embedding_dw
 from .gelu import gelu, gelu_dx, gelu_tanh
 from .gradient import Gradient
 from .layernorm import layernorm, layernorm_dw, layernorm_dx, layernorm_gradients
-from .linear import column_sum, linear, linear_dw, linear_dx, linear_dx_relu
+from .linear import (
+    column_sum,
+    linear,
+    linear_dw,
+    linear_dx,
+    linear_dx_gelu,
+    linear_dx_relu,
+    linear_gelu,
+    linear_gelu_dx,
+)
 from .mse import squared_error, squared_error_dx
 from .pool import global_mean, global_mean_dx, max_pool, max_pool_dx, max_pool_winner, mean_pool, mean_pool_dx
 from .softmax import softmax, softmax_dx
@@ -82,7 +91,10 @@ __all__ = [
     "linear",
     "linear_dw",
     "linear_dx",
+    "linear_dx_gelu",
     "linear_dx_relu",
+    "linear_gelu",
+    "linear_gelu_dx",
     "max_pool",
     "max_pool_dx",
     "max_pool_winner",

@@ -10,6 +10,7 @@ import numpy as np
 
 from .activations import relu_dx
 from .dispatch import op
+from .gelu import gelu, gelu_dx, gelu_tanh
 from .gradient import Gradient
 from .product import product
 
@@ -40,6 +41,34 @@ def linear_dx_relu(
     """
     linear_dx(dy, w, dx)
     relu_dx(x, dx, dx, buffer("mask", dx.shape, bool))
+    if db is not None:
+        column_sum(dx, db.array, db.accumulate)
+        db.written()
+
+
+@op
+def linear_gelu(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, name: str, keep: Any) -> Any:
+    """Write y = GELU(x w + b), ``name`` being gelu or gelu_tanh; return what backward needs, memory from ``keep``.
+
+    That is the slope; on a GPU, which computes it again, what GELU was applied to.
+    """
+    pre, slope = keep("pre", y.shape), keep("slope", y.shape)
+    linear(x, w, b, pre)
+    (gelu if name == "gelu" else gelu_tanh)(pre, y, slope)
+    return slope
+
+
+@op
+def linear_gelu_dx(dy: np.ndarray, kept: Any, name: str) -> None:
+    """Multiply dy by the slope of GELU: it is the gradient of x w + b then."""
+    gelu_dx(kept, dy, dy)
+
+
+@op
+def linear_dx_gelu(dy: np.ndarray, w: np.ndarray, kept: Any, dx: np.ndarray, db: Gradient | None, name: str) -> None:
+    """Do as ``linear_dx_relu`` where x was given by ``linear_gelu``, which has kept ``kept``."""
+    linear_dx(dy, w, dx)
+    linear_gelu_dx(dx, kept, name)
     if db is not None:
         column_sum(dx, db.array, db.accumulate)
         db.written()

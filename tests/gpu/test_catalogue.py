@@ -5,7 +5,7 @@ import pytest
 
 from mpitrain.arena import Arena
 from mpitrain.kernels.build import options
-from mpitrain.kernels.catalogue import others, products
+from mpitrain.kernels.catalogue import PRODUCTS, others, products
 from mpitrain.kernels.gemm import Shape
 from mpitrain.kernels.planner import plan
 from mpitrain.layers import Embedding, LayerNorm, MaxPool2d, Sequential
@@ -66,9 +66,8 @@ def test_plans(arch, precision):
     """Of the products of training at any size, with K split and not."""
     if precision != "fp32" and arch == "sm_75":
         return
-    layouts = [(False, False, "none"), (False, False, "relu"), (False, True, "none"), (True, False, "none")]
     for m, n, k in ((64, 10, 128), (4096, 4096, 4096), (128, 784, 60000), (8192, 768, 3072)):
-        for transpose_a, transpose_b, epilogue in layouts:
+        for transpose_a, transpose_b, epilogue in PRODUCTS:
             made = plan(Shape(m, n, k, 1, transpose_a, transpose_b, precision, epilogue=epilogue), arch, 132)
             found = {(each.file, each.macros) for each in (made.kernel, made.sum_kernel) if each is not None}
             assert found <= AHEAD, found - AHEAD

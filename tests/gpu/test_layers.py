@@ -5,8 +5,8 @@ import pytest
 
 from mpitrain.arena import Arena
 from mpitrain.device import CPU
-from mpitrain.layers import GELU, Dropout, Embedding, Linear, ReLU, Residual, Sequential, Sigmoid, SiLU, Tanh
-from mpitrain.layers.fuse import fuse_relu
+from mpitrain.layers import GELU, Dropout, Embedding, LayerNorm, Linear, ReLU, Residual, Sequential, Sigmoid, SiLU, Tanh
+from mpitrain.layers.fuse import fuse_activations
 from mpitrain.losses import MSE
 from mpitrain.optim import LARS
 from mpitrain.saved import Saved
@@ -36,7 +36,7 @@ def test_the_end_of_a_residual_block(device):
 
     def make():
         layer = Residual(Linear(6, 6), activation=ReLU())
-        fuse_relu(layer)
+        fuse_activations(layer)
         return layer
 
     launches = check_layer(device, make, np.random.default_rng(1).standard_normal((7, 6)).astype(np.float32))
@@ -44,13 +44,15 @@ def test_the_end_of_a_residual_block(device):
 
 
 @pytest.mark.parametrize("rows", [1, 40, 1500])
-@pytest.mark.parametrize("bias", [True, False])
-def test_a_relu_between_linear_layers_costs_no_launch(device, rows, bias):
+@pytest.mark.parametrize(
+    ("activation", "bias"), [(ReLU, True), (ReLU, False), (GELU, True), (lambda: GELU(approximate=True), True)]
+)
+def test_an_activation_between_linear_layers_costs_no_launch(device, rows, activation, bias):
     """Forward and backward it is part of a product, and so are the sums of the bias's gradient over slabs of rows."""
 
     def make():
-        model = Sequential(Linear(3, 5, bias), ReLU(), Linear(5, 70, bias), ReLU(), Linear(70, 6))
-        fuse_relu(model)
+        model = Sequential(Linear(3, 5, bias), activation(), Linear(5, 70, bias), activation(), Linear(70, 6))
+        fuse_activations(model)
         return model
 
     x = np.random.default_rng(rows).standard_normal((rows, 3)).astype(np.float32)
@@ -59,6 +61,21 @@ def test_a_relu_between_linear_layers_costs_no_launch(device, rows, bias):
     assert launches["column_sum"] == 1, "of the last layer"
     assert launches["sum_rows"] >= 2 * bias
     assert set(launches) <= {"gemm_simt", "gemm_sum", "column_sum", "sum_rows"}
+
+
+@pytest.mark.parametrize("approximate", [False, True])
+def test_a_gelu_with_another_layer_above(device, approximate):
+    """Forward it is part of the product; backward it is a launch of its own."""
+
+    def make():
+        model = Sequential(Linear(6, 7), GELU(approximate), LayerNorm(7))
+        fuse_activations(model)
+        return model
+
+    launches = check_layer(device, make, np.random.default_rng(1).standard_normal((9, 6)).astype(np.float32))
+    assert launches["gelu_tanh_dx" if approximate else "gelu_dx"] == 1
+    assert launches["gemm_simt"] == 3
+    assert not [name for name in launches if name.endswith("_forward") and "gelu" in name]
 
 
 def test_dropout(device):

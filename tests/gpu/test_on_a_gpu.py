@@ -18,7 +18,7 @@ from mpitrain.layers import (
     Sigmoid,
     SiLU,
     Tanh,
-    fuse_relu,
+    fuse_activations,
 )
 from mpitrain.losses import MSE, SoftmaxCrossEntropy
 from mpitrain.ops.cuda import gemm
@@ -84,7 +84,7 @@ LAYERS = {
 
 def fused(*layers):
     model = Sequential(*layers)
-    fuse_relu(model)
+    fuse_activations(model)
     return model
 
 

@@ -46,6 +46,9 @@ def test_gelu(bf16, name, oracle):
     getattr(oracle, "numpy", oracle)(x_value, *expected)
     elements.check(y, expected[0])
     elements.check(slope, expected[1])
+    (dy, dy_value), dx = elements.draw(999), elements.room(999)
+    launch(cpu.build("elementwise.cu", ELEMENT_BF16=bf16), f"{name}_dx", x, dy, dx, i64(999))
+    elements.check(dx, dy_value * expected[1])
 
 
 def test_silu(bf16):

@@ -2,7 +2,18 @@ import numpy as np
 import pytest
 
 from mpitrain.arena import Arena
-from mpitrain.layers import BatchNorm2d, Conv2d, Flatten, Linear, ReLU, Residual, Sequential, fuse_relu
+from mpitrain.layers import (
+    GELU,
+    BatchNorm2d,
+    Conv2d,
+    Flatten,
+    LayerNorm,
+    Linear,
+    ReLU,
+    Residual,
+    Sequential,
+    fuse_activations,
+)
 from mpitrain.saved import Saved
 from tests.gradients import check_layer
 
@@ -22,13 +33,17 @@ def network():
         Linear(7, 5),
         ReLU(),
         Linear(5, 4),
+        GELU(),
         Linear(4, 3),
+        GELU(approximate=True),
+        LayerNorm(3),
+        Linear(3, 3),
     )
 
 
 def fused():
     model = network()
-    fuse_relu(model)
+    fuse_activations(model)
     return model
 
 
@@ -54,23 +69,14 @@ def test_fused_and_plain_do_the_same(dtype):
 
 def test_what_is_fused():
     model = fused()
-    assert [getattr(layer, "relu", None) for layer in model] == [
-        None,
-        True,
-        None,
-        True,
-        None,
-        True,
-        None,
-        True,
-        None,
-        False,
-        False,
-    ]
-    assert [layer.done for layer in model.layers() if isinstance(layer, ReLU)] == [True] * 4
-    assert [layer.done_above for layer in model if isinstance(layer, Linear)] == [True, True, False, False]
-    assert [layer.below for layer in model if isinstance(layer, Linear)] == [(), (model[5],), (model[7],), ()]
+    linear = [layer for layer in model if isinstance(layer, Linear)]
+    assert [getattr(layer, "relu", None) for layer in list(model)[:5]] == [None, True, None, True, None]
+    assert [layer.relu for layer in linear] == [True, True, False, False, False]
+    assert [layer.gelu for layer in linear] == ["", "", "gelu", "gelu_tanh", ""]
+    assert [layer.done for layer in model.layers() if isinstance(layer, ReLU | GELU)] == [True] * 6
+    assert [layer.done_above for layer in linear] == [True, True, True, False, False]
+    assert [layer.below for layer in linear] == [(), (linear[0],), (linear[1],), (linear[2],), ()]
     assert len(list(model.named_parameters())) == len({p for _, p in model.named_parameters()})
     alone = Sequential(Conv2d(1, 1, 1), ReLU())
-    fuse_relu(alone)
+    fuse_activations(alone)
     assert not alone[1].done
