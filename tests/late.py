@@ -39,7 +39,7 @@ class LateStream(Stream):
         return LateEvent(self, self.first + len(self.queue))
 
     def wait_for(self, event):
-        self.do(event.wait)
+        self.do(lambda: event.stream.run_until(event.place))
 
     def run_until(self, place):
         while self.first < place:

@@ -132,6 +132,7 @@ class CudaDevice(Device):
 
     def pinned_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return pinned memory of the host."""
+        self._refuse_in_capture()
         count, dtype = math.prod(shape), np.dtype(dtype)
         memory = cupy.cuda.alloc_pinned_memory(max(1, count * dtype.itemsize))
         return np.frombuffer(memory, dtype, count).reshape(shape)
@@ -177,7 +178,7 @@ class CudaDevice(Device):
 
     def _refuse_in_capture(self) -> None:
         if self._capturing:
-            raise RuntimeError("memory of the GPU was asked for while work is captured")
+            raise RuntimeError("memory was asked for by name while work is captured")
 
     def load(self, kernel: Any, cubin: Callable[[], Path], shared_bytes: int) -> Any:
         """Return ``kernel``, built by ``cubin``, ready to be launched with so much dynamic shared memory."""

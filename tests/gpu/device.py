@@ -97,6 +97,8 @@ class ShimDevice(Device):
         NumPy functions that ran: at least one launch each on a GPU.
     launches : Counter
         Of our kernels, by name.
+    pinned : int
+        Arrays of page-locked memory that were asked for: it costs the driver more than any other.
     syncs : int
         Times that the host waited for all that was queued.
     copies : int
@@ -112,7 +114,7 @@ class ShimDevice(Device):
     def __init__(self, arch="sm_80", num_processors=4):
         super().__init__()
         self.arch, self.num_processors, self.clock_hz = arch, num_processors, 1e9
-        self.buffers = self.temporaries = self.calls = self.syncs = self.copies = 0
+        self.buffers = self.temporaries = self.calls = self.syncs = self.copies = self.pinned = 0
         self.launches = Counter()
         self.current = self.compute = ComputeStream(self)
         self.tape = None
@@ -138,6 +140,8 @@ class ShimDevice(Device):
         return out
 
     def pinned_empty(self, shape, dtype=np.float32):
+        self.refuse_in_capture("asking for page-locked memory")
+        self.pinned += 1
         out = np.empty(shape, dtype)
         spoil(out)
         return out
@@ -237,7 +241,7 @@ class ShimDevice(Device):
     @contextlib.contextmanager
     def counted(self):
         """Count what happens in a ``with`` block; gives a dictionary that is filled at its end."""
-        names = ("buffers", "temporaries", "calls", "syncs", "copies")
+        names = ("buffers", "temporaries", "calls", "syncs", "copies", "pinned")
         before, launches = {name: getattr(self, name) for name in names}, self.launches.copy()
         found = {}
         yield found

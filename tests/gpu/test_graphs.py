@@ -214,6 +214,7 @@ def test_what_is_refused_while_work_is_captured():
     refused = [
         device.synchronise,
         lambda: device.empty((3,)),
+        lambda: device.pinned_empty((3,)),
         lambda: device.from_host(np.ones(3)),
         lambda: device.to_host(array),
         lambda: device.compute.record().done(),

@@ -148,22 +148,34 @@ def test_batch_normalisation_over_ranks(world, alone, data):
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-4)
 
 
-def test_a_step_waits_for_the_device_once(alone, data):
-    """The header and the norm are read together; nothing else of a step is."""
-    device, syncs = ShimDevice(), []
+@pytest.mark.parametrize("ranks", ["alone", "world"])
+@pytest.mark.parametrize("cuda_graph", ["off", "on"])
+def test_a_steady_step_waits_for_the_device_once_and_asks_for_no_memory(request, data, ranks, cuda_graph):
+    """The header and the norm are read together; nothing else of a step is, with messages or without."""
+    device, steps = ShimDevice(), []
     counted = Trainer._train_step
 
     def step(self, batches):
         with device.counted() as counts:
             found = counted(self, batches)
-        syncs.append(counts["syncs"])
+        steps.append([counts[name] for name in ("syncs", "buffers", "pinned")])
         return found
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_train_step", step)
-        config = config_of(data, model=Model(name="mlp", widths=(16,), dropout=0.3), optimizer=Optimizer(clip_norm=0.5))
-        run(alone, dataclasses.replace(config, parallel=Parallel(check_every=0)), device)
-    assert syncs == [1] * STEPS
+        config = config_of(
+            data,
+            model=Model(name="mlp", widths=(16,), dropout=0.3),
+            optimizer=Optimizer(clip_norm=0.5),
+            parallel=Parallel(check_every=0),
+            run=Run(epochs=4, progress="none"),
+        )
+        compute = Compute(cuda_graph=cuda_graph)
+        run(request.getfixturevalue(ranks), dataclasses.replace(config, compute=compute), device)
+    assert len(steps) == 4 * STEPS
+    assert steps[3 * STEPS :] == [[1, 0, 0]] * STEPS
+    if cuda_graph == "off":
+        assert [syncs for syncs, _, _ in steps] == [1] * 4 * STEPS
 
 
 def test_a_target_outside_is_said(world, data):

@@ -113,7 +113,16 @@ def test_as_many_messages_as_the_rule_says(world):
 
 
 class Over:
-    """An event of which nobody waits for the right thing."""
+    """An event at which nobody waits for anything."""
+
+    place = 0
+
+    @property
+    def stream(self):
+        return self
+
+    def run_until(self, place):
+        pass
 
     def done(self):
         return True
