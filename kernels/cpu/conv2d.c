@@ -20,7 +20,10 @@ typedef struct {
 
 // Ask for n floats that are read (or written) soon: processors do not foresee jumps from line to line
 INLINE void fetch(const float *p, long n, const int write) {
-    for (long k = 0; k < n; k += 16) __builtin_prefetch(p + k, write, 2);
+    if (write) // Clang wants a constant
+        for (long k = 0; k < n; k += 16) __builtin_prefetch(p + k, 1, 2);
+    else
+        for (long k = 0; k < n; k += 16) __builtin_prefetch(p + k, 0, 2);
 }
 
 // Lines of x with as many pixels as the outputs want, zeros where x has none; x itself where it needs no change
