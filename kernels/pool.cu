@@ -5,6 +5,7 @@
 // Roofline: one read of x (of winner and dy), one write of y (dx); memory-bound. Oracle: ops/pool.py.
 //
 // Padded pixels never win, and count as zeros of a mean. The winner is the number of the first tap with the maximum.
+// With a ReLU (relu 1) 0 takes part and has no tap: where it is not beaten, the winner is KH KW, and no pixel gets dy.
 // Gradients are gathered: each pixel of dx asks the windows that see it, so there are no atomics.
 #include "common/elements.cuh"
 #include "common/window.cuh"
@@ -25,11 +26,11 @@ __device__ __forceinline__ void for_each(long long n, Body body) {
 }
 
 // winner may be null.
-extern "C" __global__ void max_pool(const Element* x, Element* y, Winner* winner, const Window window) {
+extern "C" __global__ void max_pool(const Element* x, Element* y, Winner* winner, int relu, const Window window) {
   for_each(window.pixels_out() * window.channels, [&](long long i) {
     const long long at = i / window.channels, channel = i % window.channels;
-    float largest = float_from_bits(0xFF800000);  // minus infinity
-    int first = 0;
+    float largest = relu ? 0 : float_from_bits(0xFF800000);  // minus infinity
+    int first = relu ? window.kernel[0] * window.kernel[1] : 0;
     for (int kh = 0; kh < window.kernel[0]; kh++)
       for (int kw = 0; kw < window.kernel[1]; kw++) {
         const long long pixel = window.seen(at, kh, kw);

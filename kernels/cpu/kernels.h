@@ -3,7 +3,7 @@
 #include <stdint.h>
 
 // Counts up with each change of the table below; mpitrain/native.py takes no other build than its own.
-#define BUILD 5
+#define BUILD 6
 
 // One argument of a kernel as Python gave it: an array (C-contiguous but for kinds s and S) or a number. None is an array
 // of no elements at 0.
@@ -45,7 +45,7 @@ typedef int Kernel(const Arg *a);
     K(linear_dw, "ffFi", "x, dy, dw, accumulate")                                         \
     K(linear_dx, "ffF", "dy, w, dx")                                                      \
     K(column_sum, "fFi", "dy, db, accumulate")                                            \
-    K(max_pool_winner, "fFBiiii", "padded, y, winner, KH, KW, sh, sw")                    \
+    K(max_pool_winner, "fFBiiiii", "padded, y, winner, KH, KW, sh, sw, relu")             \
     K(max_pool_dx, "bfFiiii", "winner, dy, dx, KH, KW, sh, sw")                           \
     K(batchnorm_statistics, "fDD", "x, mean, squares")                                    \
     K(batchnorm, "fdddFi", "x, mean, scale, shift, y, relu")                              \

@@ -2,12 +2,14 @@
 // Shapes: padded (N, H, W, C), y and winner (N, OH, OW, C). Memory-bound. Oracle: ops/pool.py.
 // Lines are worked on in scratch memory with room behind them, so that pixels of few channels are whole vectors too:
 // what a vector writes beyond its pixel, the next pixel overwrites.
+// With a ReLU 0 takes part and has no tap: where it is not beaten, the winner is KH KW, and no pixel gets dy.
 
 typedef struct {
     const float *x, *dy;
     float *y, *dx;
     uint8_t *winner;
     long N, H, W, C, OH, OW, KH, KW, sh, sw;
+    int relu;
 } Pool;
 
 typedef uint8_t bytes __attribute__((vector_size(WIDTH), aligned(1), may_alias));
@@ -18,8 +20,8 @@ INLINE void max_pool_line(const Pool *p, const long KH, const long KW, const flo
     for (long j = 0; j < p->OW; j++)
         for (long c = 0; c < p->C; c += WIDTH) {
             const float *pixel = x + j * p->sw * p->C + c;
-            vec best = LOAD(pixel);
-            ivec winner = {};
+            vec best = p->relu ? (vec){} : LOAD(pixel);
+            ivec winner = (ivec){} + (p->relu ? (int)(KH * KW) : 0);
             for (long h = 0; h < KH; h++)
                 for (long w = 0; w < KW; w++) {
                     const vec value = LOAD(pixel + h * line + w * p->C);
@@ -63,13 +65,13 @@ static int pool_fits(const Arg *x, const Arg *y, const Arg *winner, const Arg *w
     if (x->ndim != 4 || y->ndim != 4 || winner->size != y->size || x->dim[0] != y->dim[0] || x->dim[3] != y->dim[3])
         return 0;
     const Pool p = pool_of(x, y, window);
-    return p.KH * p.KW <= 256 && (p.OH - 1) * p.sh + p.KH <= p.H && (p.OW - 1) * p.sw + p.KW <= p.W;
+    return p.KH * p.KW <= 255 && (p.OH - 1) * p.sh + p.KH <= p.H && (p.OW - 1) * p.sw + p.KW <= p.W;
 }
 
-KERNEL(max_pool_winner) { // padded, y, winner, KH, KW, sh, sw
+KERNEL(max_pool_winner) { // padded, y, winner, KH, KW, sh, sw, relu
     COVER(pool_fits(&a[0], &a[1], &a[2], &a[3]));
     Pool p = pool_of(&a[0], &a[1], &a[3]);
-    p.x = a[0].f, p.y = a[1].f, p.winner = a[2].b;
+    p.x = a[0].f, p.y = a[1].f, p.winner = a[2].b, p.relu = a[7].i;
     parallel(max_pool_part, &p, p.N * p.OH, .5 * p.OW * p.C);
     return 1;
 }

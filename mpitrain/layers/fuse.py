@@ -6,6 +6,7 @@ from .base import Layer
 from .batchnorm2d import BatchNorm2d
 from .gelu import GELU
 from .linear import Linear
+from .maxpool2d import MaxPool2d
 from .relu import ReLU
 from .residual import Residual
 from .sequential import Sequential
@@ -26,7 +27,7 @@ def fuse_activations(model: Layer) -> None:
 
 
 def _fuse(first: Layer, second: Layer) -> None:
-    if isinstance(first, BatchNorm2d | Linear) and isinstance(second, ReLU):
+    if isinstance(first, BatchNorm2d | Linear | MaxPool2d) and isinstance(second, ReLU):
         first.relu = second.done = True
     elif isinstance(first, Linear) and isinstance(second, GELU):
         first.gelu, second.done = second.name, True

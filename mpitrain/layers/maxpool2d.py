@@ -20,15 +20,22 @@ class MaxPool2d(Layer):
     padding : int or (int, int)
         At most half the kernel size; padded pixels never win.
 
+    Attributes
+    ----------
+    relu : bool
+        Whether y = max(x, 0) of the maxima is part of it (``fuse_activations``).
+
     Notes
     -----
     x is (N, H, W, C), y (N, OH, OW, C), OH = (H + 2 padding - KH) // stride + 1: pixels that fill no window are left
     out. The gradient goes to the first of equal maxima, in the order of rows and columns (as PyTorch does).
     """
 
+    relu = False
+
     def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0):
         self.window = pool_window(kernel_size, stride, padding)
-        self.winner_dtype = np.min_scalar_type(self.window.kernel[0] * self.window.kernel[1] - 1)
+        self.winner_dtype = np.min_scalar_type(self.window.kernel[0] * self.window.kernel[1])  # that many: none has won
 
     def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
         """Return the maxima."""
@@ -42,10 +49,10 @@ class MaxPool2d(Layer):
         if saved.training:
             winner = saved.empty(self, "winner", y.shape, self.winner_dtype)
             number = saved.scratch("number", y.shape, self.winner_dtype)
-            ops.max_pool_winner(padded, self.window, y, winner, saved.scratch("pixels", y.shape), number)
+            ops.max_pool_winner(padded, self.window, y, winner, saved.scratch("pixels", y.shape), number, self.relu)
             saved[self] = winner, x.shape
         else:
-            ops.max_pool(padded, self.window, y)
+            ops.max_pool(padded, self.window, y, self.relu)
         return y
 
     def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:

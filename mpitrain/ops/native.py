@@ -53,9 +53,15 @@ def _layernorm_dw(dy: np.ndarray, z: np.ndarray) -> np.ndarray | bool:
 
 
 def _max_pool_winner(
-    padded: np.ndarray, window: Window, y: np.ndarray, winner: np.ndarray, pixels: np.ndarray, number: np.ndarray
+    padded: np.ndarray,
+    window: Window,
+    y: np.ndarray,
+    winner: np.ndarray,
+    pixels: np.ndarray,
+    number: np.ndarray,
+    relu: bool = False,
 ) -> bool:
-    return C.max_pool_winner(padded, y, winner, *window.kernel, *window.stride)
+    return C.max_pool_winner(padded, y, winner, *window.kernel, *window.stride, relu)
 
 
 def _max_pool_dx(winner: np.ndarray, dy: np.ndarray, window: Window, dx: np.ndarray, part: np.ndarray) -> bool:

@@ -14,19 +14,29 @@ from .window import Pair, Window, tap
 
 
 @op
-def max_pool(padded: np.ndarray, window: Window, y: np.ndarray) -> None:
-    """Write the maximum under each window to ``y``; the border of ``padded`` holds -inf."""
+def max_pool(padded: np.ndarray, window: Window, y: np.ndarray, relu: bool = False) -> None:
+    """Write the maximum under each window (and of 0, with ``relu``) to ``y``; the border of ``padded`` holds -inf."""
     first, *rest = _taps(padded, window, y)
     np.copyto(y, first)
     for pixels in rest:
         np.maximum(y, pixels, out=y)
+    if relu:
+        np.maximum(y, 0, out=y)
 
 
 @op
 def max_pool_winner(
-    padded: np.ndarray, window: Window, y: np.ndarray, winner: np.ndarray, pixels: np.ndarray, number: np.ndarray
+    padded: np.ndarray,
+    window: Window,
+    y: np.ndarray,
+    winner: np.ndarray,
+    pixels: np.ndarray,
+    number: np.ndarray,
+    relu: bool = False,
 ) -> None:
     """Do as ``max_pool`` and write to ``winner`` (unsigned integers) the number of the first tap with the maximum.
+
+    With ``relu``, where no tap is above 0 the winner is KH KW, which no tap has: the gradient goes nowhere.
 
     ``pixels`` and ``number`` are scratch in the shapes and types of y and winner. Taps are copied to ``pixels``
     first, since short runs of channels are slow to read; and masked assignment is slower than arithmetic.
@@ -40,6 +50,11 @@ def max_pool_winner(
         np.multiply(number, k, out=number)
         np.maximum(winner, number, out=winner)
         np.maximum(y, pixels, out=y)
+    if relu:
+        np.less_equal(y, 0, out=number, casting="unsafe")
+        np.multiply(number, window.kernel[0] * window.kernel[1], out=number)
+        np.maximum(winner, number, out=winner)
+        np.maximum(y, 0, out=y)
 
 
 @op

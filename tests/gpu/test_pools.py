@@ -9,12 +9,19 @@ from mpitrain.layers import AvgPool2d, GlobalAvgPool, MaxPool2d
 from mpitrain.saved import Saved
 
 
+def with_relu():
+    layer = MaxPool2d(2)
+    layer.relu = True
+    return layer
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
     ("make", "launched"),
     [
         (lambda: MaxPool2d(2), "max_pool"),
         (lambda: MaxPool2d(3, 2, 1), "max_pool"),
+        (with_relu, "max_pool"),
         (lambda: AvgPool2d(2), "mean_pool"),
         (lambda: AvgPool2d(3, 2, 1), "mean_pool"),
         (GlobalAvgPool, "global_mean"),

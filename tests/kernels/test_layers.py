@@ -147,19 +147,19 @@ def record(window, size, images, channels):
 
 
 @pytest.mark.parametrize(("window", "size"), WINDOWS)
-@pytest.mark.parametrize("bits", [8, 16])
-def test_max_pool(bf16, window, size, bits):
+@pytest.mark.parametrize(("bits", "relu"), [(8, 0), (8, 1), (16, 1)])
+def test_max_pool(bf16, window, size, bits, relu):
     elements = Elements(bf16)
     x, x_value = elements.draw(3, *size, 5)
     shape = (3, *window.output(size), 5)
     y, winner = elements.room(*shape), elements.room(*shape, dtype=np.dtype(f"u{bits // 8}"))
     dx, (dy, dy_value) = elements.room(*x.shape), elements.draw(*shape)
     kernels, by_value = cpu.build("pool.cu", ELEMENT_BF16=bf16, WINNER_BITS=bits), record(window, size, 3, 5)
-    launch(kernels, "max_pool", x, y, winner, by_value)
+    launch(kernels, "max_pool", x, y, winner, i32(relu), by_value)
     padded = pad(x_value, window.padding, np.full((3, *window.padded(size), 5), -np.inf))
     expected, expected_winner = np.empty(shape), np.empty(shape, np.uint8)
     scratch = np.empty(shape), np.empty(shape, np.uint8)
-    numpy_of(ops.max_pool_winner)(padded, window, expected, expected_winner, *scratch)
+    numpy_of(ops.max_pool_winner)(padded, window, expected, expected_winner, *scratch, bool(relu))
     elements.check(y, expected)
     np.testing.assert_array_equal(winner, expected_winner)
     launch(kernels, "max_pool_dx", winner, dy, dx, by_value)
@@ -167,7 +167,7 @@ def test_max_pool(bf16, window, size, bits):
     numpy_of(ops.max_pool_dx)(expected_winner, dy_value, window, whole, np.empty(shape))
     elements.check(dx, inside(whole, window, size), scale=2)
     y[...] = 0
-    launch(kernels, "max_pool", x, y, NULL, by_value)
+    launch(kernels, "max_pool", x, y, NULL, i32(relu), by_value)
     elements.check(y, expected)
 
 

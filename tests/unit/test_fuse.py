@@ -9,6 +9,7 @@ from mpitrain.layers import (
     Flatten,
     LayerNorm,
     Linear,
+    MaxPool2d,
     ReLU,
     Residual,
     Sequential,
@@ -27,8 +28,11 @@ def network():
         BatchNorm2d(3),
         ReLU(),
         Residual(body, None, ReLU()),
+        Conv2d(3, 4, 1),
+        MaxPool2d(2, 1),
+        ReLU(),
         Flatten(),
-        Linear(60, 7),
+        Linear(48, 7),
         ReLU(),
         Linear(7, 5),
         ReLU(),
@@ -73,7 +77,7 @@ def test_what_is_fused():
     assert [getattr(layer, "relu", None) for layer in list(model)[:5]] == [None, True, None, True, None]
     assert [layer.relu for layer in linear] == [True, True, False, False, False]
     assert [layer.gelu for layer in linear] == ["", "", "gelu", "gelu_tanh", ""]
-    assert [layer.done for layer in model.layers() if isinstance(layer, ReLU | GELU)] == [True] * 6
+    assert [layer.done for layer in model.layers() if isinstance(layer, ReLU | GELU)] == [True] * 7
     assert [layer.done_above for layer in linear] == [True, True, True, False, False]
     assert [layer.below for layer in linear] == [(), (linear[0],), (linear[1],), (linear[2],), ()]
     assert len(list(model.named_parameters())) == len({p for _, p in model.named_parameters()})

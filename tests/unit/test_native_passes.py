@@ -63,9 +63,10 @@ def test_max_pool(kernels, level, threads):
             x[0, 1, 1, 0] = np.nan
         found = empty(shape[0], *window.output(shape[1:3]), shape[3])
         winner, expected = np.zeros(found.shape, np.uint8), (np.zeros_like(found), np.zeros(found.shape, np.uint8))
-        assert kernels.max_pool_winner(x, found, winner, *how)
-        ops.max_pool_winner.numpy(x, window, *expected, empty(*found.shape), winner.copy())
-        np.testing.assert_array_equal(found, expected[0], err_msg=str((seed, window)))
+        relu = bool(rng.integers(2))
+        assert kernels.max_pool_winner(x, found, winner, *how, relu)
+        ops.max_pool_winner.numpy(x, window, *expected, empty(*found.shape), winner.copy(), relu)
+        np.testing.assert_array_equal(found, expected[0], err_msg=str((seed, window, relu)))
         np.testing.assert_array_equal(winner[~np.isnan(found)], expected[1][~np.isnan(found)])
         dy, dx, dx2 = normal(*found.shape), empty(*shape), empty(*shape)
         disjoint = window.stride[0] >= window.kernel[0] and window.stride[1] >= window.kernel[1]

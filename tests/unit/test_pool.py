@@ -32,6 +32,25 @@ def test_pool(layer, name):
     np.testing.assert_allclose(y, naive_pool(x, pool.window, layer is MaxPool2d), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_relu_is_part_of_it(name):
+    shape, options = CASES[name]
+    x = np.random.default_rng(2).standard_normal(shape) - 1
+    pool = MaxPool2d(**options)
+    pool.relu = True
+    check_layer(pool, x)
+    expected = np.maximum(naive_pool(x, pool.window, True), 0)
+    for training in (True, False):
+        np.testing.assert_array_equal(pool.forward(x, Saved(dtype=np.float64, training=training)), expected)
+
+
+def test_where_0_is_not_beaten_no_pixel_gets_a_gradient():
+    pool, saved = MaxPool2d(2), Saved()
+    pool.relu = True
+    pool.forward(np.array([0, -1, -2, -3], np.float32).reshape(1, 2, 2, 1), saved)
+    np.testing.assert_array_equal(pool.backward(np.ones((1, 1, 1, 1), np.float32), saved), 0)
+
+
 @pytest.mark.parametrize("options", [{"kernel_size": 2}, {"kernel_size": 2, "padding": 1}])
 def test_gradient_goes_to_the_first_maximum_only(options):
     pool, saved = MaxPool2d(**options), Saved()

@@ -26,11 +26,11 @@ def _fits(*arrays: Any) -> bool:
 
 
 @pool.max_pool.cuda
-def max_pool(padded: Any, window: Window, y: Any) -> bool:
+def max_pool(padded: Any, window: Window, y: Any, relu: bool = False) -> bool:
     """Write the maxima, and not where they are."""
     if not _fits(padded, y):
         return False
-    loop(device_of(y), MAX_POOL[8], y.size, (padded, y, None, window_record(_unpadded(window), padded)))
+    loop(device_of(y), MAX_POOL[8], y.size, (padded, y, None, int(relu), window_record(_unpadded(window), padded)))
     return True
 
 
@@ -71,12 +71,15 @@ def global_mean_dx(dy: Any, dx: Any) -> bool:
 
 
 @pool.max_pool_winner.cuda
-def max_pool_winner(padded: Any, window: Window, y: Any, winner: Any, pixels: Any, number: Any) -> bool:
+def max_pool_winner(
+    padded: Any, window: Window, y: Any, winner: Any, pixels: Any, number: Any, relu: bool = False
+) -> bool:
     """Write the maxima and the taps that have them."""
     bits = 8 * winner.itemsize
     if not _fits(padded, y) or bits not in MAX_POOL:
         return False
-    loop(device_of(y), MAX_POOL[bits], y.size, (padded, y, winner, window_record(_unpadded(window), padded)))
+    arguments = padded, y, winner, int(relu), window_record(_unpadded(window), padded)
+    loop(device_of(y), MAX_POOL[bits], y.size, arguments)
     return True
 
 
