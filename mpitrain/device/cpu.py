@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import time
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -51,12 +52,12 @@ class Stream:
         """Let what is asked from now on begin after ``event``; the caller does not wait."""
 
 
-class Graph:
+class Graph(ABC):
     """Work of a device that was written down once and can be asked for again by one call."""
 
+    @abstractmethod
     def launch(self) -> None:
         """Ask the compute stream for all of it, on the memory that it was written down with."""
-        raise NotImplementedError
 
 
 class Device:
@@ -155,11 +156,11 @@ class Device:
 
         Nobody may wait for the device, read an array or ask for memory by name until ``end_capture``.
         """
-        raise NotImplementedError(f"{self.name} captures nothing")
+        raise RuntimeError(f"{self.name} captures nothing")
 
     def end_capture(self) -> Graph:
         """Return what was asked of the compute stream since ``begin_capture``."""
-        raise NotImplementedError(f"{self.name} captures nothing")
+        raise RuntimeError(f"{self.name} captures nothing")
 
 
 CPU = Device()
