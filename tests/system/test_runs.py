@@ -36,16 +36,30 @@ def test_the_default_run(mpitrain, tmp_path):
     assert report(tmp_path, "runs/digits-convnet-2")["epochs"] == 2
 
 
-@pytest.mark.parametrize("all_reduce", ["ring", "tree", "flat", "native"])
-def test_same_losses_on_any_number_of_ranks(mpitrain, tmp_path, all_reduce):
-    options = ("--epochs", 2, "--crop", 1, "--all-reduce", all_reduce, "--progress", "none")
+# A ReLU, or a maximum of nearly equal numbers, can turn over by a rounding error; from then on losses differ in the fourth
+# digit. Networks of tanh only keep rounding errors small.
+SMOOTH = ("--model", "mlp", "--activation", "tanh")
+
+
+@pytest.mark.parametrize(
+    ("all_reduce", "model", "atol"),
+    [
+        ("ring", SMOOTH, 1e-5),
+        ("tree", SMOOTH, 1e-5),
+        ("flat", SMOOTH, 1e-5),
+        ("native", SMOOTH, 1e-5),
+        ("ring", ("--model", "convnet"), 5e-3),
+    ],
+)
+def test_same_losses_on_any_number_of_ranks(mpitrain, tmp_path, all_reduce, model, atol):
+    options = ("--epochs", 2, "--crop", 1, "--all-reduce", all_reduce, "--progress", "none", *model)
     for ranks in (1, 2, 3, 5, 8):
         code, out, err = mpitrain(ranks, *options, "--out", f"ranks{ranks}")
         assert code == 0, err
         assert out == ""
     alone = epoch_losses(tmp_path, "ranks1")
     for ranks in (2, 3, 5, 8):
-        np.testing.assert_allclose(epoch_losses(tmp_path, f"ranks{ranks}"), alone, atol=1e-4, err_msg=f"{ranks} ranks")
+        np.testing.assert_allclose(epoch_losses(tmp_path, f"ranks{ranks}"), alone, atol=atol, err_msg=f"{ranks} ranks")
 
 
 MINE = """
@@ -69,12 +83,12 @@ def forgets_the_way_back(rank, size):
 @pytest.mark.parametrize("all_reduce", ["mine.py:towards_zero_and_back", "shared", "two_level:node=2,outer=swing"])
 def test_other_all_reduces(mpitrain, tmp_path, all_reduce):
     (tmp_path / "mine.py").write_text(MINE)
-    options = ("--epochs", 2, "--crop", 1, "--progress", "none")
+    options = ("--epochs", 2, "--crop", 1, "--progress", "none", *SMOOTH)
     assert mpitrain(1, *options, "--out", "alone")[0] == 0
     code, _, err = mpitrain(5, *options, "--all-reduce", all_reduce, "--out", "five")
     assert code == 0, err
     assert report(tmp_path, "five")["all_reduce"] == all_reduce
-    np.testing.assert_allclose(epoch_losses(tmp_path, "five"), epoch_losses(tmp_path, "alone"), atol=1e-4)
+    np.testing.assert_allclose(epoch_losses(tmp_path, "five"), epoch_losses(tmp_path, "alone"), atol=1e-5)
 
 
 def test_a_wrong_all_reduce_is_refused(mpitrain, tmp_path):
