@@ -36,8 +36,8 @@ def test_the_default_run(mpitrain, tmp_path):
     assert report(tmp_path, "runs/digits-convnet-2")["epochs"] == 2
 
 
-# A ReLU, or a maximum of nearly equal numbers, can turn over by a rounding error; from then on losses differ in the fourth
-# digit. Networks of tanh only keep rounding errors small.
+# A ReLU, or a maximum of nearly equal numbers, can turn over by a rounding error; from then on losses differ in the
+# fourth digit. Networks of tanh keep rounding errors small.
 SMOOTH = ("--model", "mlp", "--activation", "tanh")
 
 
