@@ -1,23 +1,36 @@
-"""Is there a terminal at the other end? Under mpirun it is mpirun's own output that counts.
+"""The console of all commands: text as it is, and a terminal only where the output ends on one.
+
+Under mpirun it is mpirun's own output that counts.
 
 MPICH gives the ranks a pipe even if mpirun writes to a terminal; Open MPI gives them a pseudo-terminal even if
 mpirun writes to a file.
 """
 
 import os
+import sys
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "prte", "srun")
+UNLIMITED = 10_000  # columns of an output that is no terminal
 
 
-def make_console(quiet: bool) -> Console:
-    """Return a console on standard output that is live if what is printed ends on a terminal."""
+def make_console(quiet: bool = False) -> "Console":
+    """Return a console on standard output.
+
+    It is live if the output ends on a terminal; elsewhere lines are never cut or wrapped. Names of files and columns
+    are printed as they are: brackets and colons are neither markup nor emoji (styles are given by ``rich.text.Text``).
+    """
+    from rich.console import Console
+
+    plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False, "quiet": quiet}
     launcher = None if quiet else _launcher()
     if launcher is None:
-        return Console(quiet=quiet)
+        return Console(**plain) if sys.stdout.isatty() else Console(**plain, force_terminal=False, width=UNLIMITED)
     width = _terminal_width(f"/proc/{launcher}/fd/1")
-    return Console(force_terminal=True, width=width) if width else Console(force_terminal=False, width=120)
+    return Console(**plain, force_terminal=width > 0, width=width or UNLIMITED)
 
 
 def _launcher() -> int | None:

@@ -105,7 +105,7 @@ def train(config: Config, world: "World", resume: str = "") -> int:
     _introduce(console, config, trainer, world, threads)
     if place.checkpoint is not None:
         said = f"resumed after step {trainer.step:,} from {place.checkpoint.path}"
-        console.print(said, highlight=False, soft_wrap=True)
+        console.print(said, soft_wrap=True)
 
     def rebuild(world: "World", before: "Trainer") -> "Trainer":
         directory = reopen_run(place.path, before, world)
@@ -184,10 +184,10 @@ def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World",
         f"{count(world.size, 'rank')}, {count(threads, 'BLAS thread')} each{shared} ({world.mpi_version})",
         *([f"on {', '.join(trainer.devices)}; products in {config.compute.precision}"] if world.has_devices else []),
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test samples, {shape} -> {outputs}",
-        *([data.note] if data.note else []),
+        *data.notes,
         f"{config.model.name}: {session.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
         f"batch {config.data.batch_size}, {count(len(trainer.loader), 'step')} an epoch",
         f"gradients: {sums}{reasons}",
     ]
     for line in [*lines, *world.notes]:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)

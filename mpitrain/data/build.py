@@ -46,7 +46,7 @@ def build_dataset(
     seed: int,
     feature_names: tuple[str, ...] = (),
     target_name: str = "",
-    note: str = "",
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     """Return a Dataset of arrays of any kind.
 
@@ -65,7 +65,7 @@ def build_dataset(
         If samples and targets do not fit each other or the task, or a value is NaN or infinite.
     """
     if task is None:
-        task, note = _task_of(train[1], where)
+        task, notes = _task_of(train[1], where)
     parts = [(where, *train)] if test is None else [(where, *train), (f"{where}, test split", *test)]
     for part, x, y in parts:
         check_counts(x, y, part)
@@ -75,16 +75,16 @@ def build_dataset(
     splits = [Split(x, y) for x, y in zip(samples, targets)]
     if test is None:
         splits = _take_apart(splits[0], where, test_fraction, seed)
-    return Dataset(name, task, splits[0], splits[1], num_outputs, class_names, feature_names, target_name, note)
+    return Dataset(name, task, splits[0], splits[1], num_outputs, class_names, feature_names, target_name, notes)
 
 
-def _task_of(y: np.ndarray, where: str) -> tuple[str, str]:
+def _task_of(y: np.ndarray, where: str) -> tuple[str, tuple[str, ...]]:
     single = y.ndim == 1 or y.shape[1:] == (1,)
     if single and y.dtype.kind in "buiUSO":
         kind = "integers" if y.dtype.kind in "bui" else "text"
-        return CLASSIFICATION, f"{where}: classification, since the targets are {kind}"
+        return CLASSIFICATION, (f"{where}: classification, since the targets are {kind}",)
     kind = "floats" if single else "in several columns"
-    return REGRESSION, f"{where}: regression, since the targets are {kind}"
+    return REGRESSION, (f"{where}: regression, since the targets are {kind}",)
 
 
 def _targets(

@@ -48,8 +48,8 @@ class Dataset:
         One per column of a table; empty for images and for tables without names.
     target_name : str
         Empty where the source has no name for it.
-    note : str
-        One sentence about what was decided from the data (the task), for the user to see; empty if nothing was.
+    notes : tuple of str
+        Sentences for the user about decisions taken from the data (the task) and about what looks wrong in them.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
     target_name: str = ""
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -77,11 +77,13 @@ class Features:
     name : str
     x : (N, H, W, C) or (N, F) array, as in ``Split``
     feature_names : tuple of str
+    notes : tuple of str, as in ``Dataset``
     """
 
     name: str
     x: np.ndarray
     feature_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:

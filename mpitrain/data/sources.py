@@ -34,7 +34,7 @@ def open_dataset(source: str, *, task: str | None = None, test_fraction: float =
     source : str
         In one of the forms of ``SOURCES``. A path may start with ``~``.
     task : str, optional
-        "classification" or "regression"; by default the data decide, and ``Dataset.note`` says how.
+        "classification" or "regression"; by default the data decide, and ``Dataset.notes`` say how.
     test_fraction : float
         The part to test on, between 0 and 1, of sources that have no test split (csv, openml, npz of x and y).
     seed : int
@@ -141,7 +141,7 @@ def _csv(place: str, task: str | None, test_fraction: float, seed: int) -> Datas
     names = _features(table, target)
     if not names:
         raise UserError(f"{table.path} has no column but the target {target!r}: there is nothing to predict it from")
-    y, task, note = read_target(table, target, task)
+    y, task, notes = read_target(table, target, task)
     return build_dataset(
         table.path.stem,
         str(table.path),
@@ -152,7 +152,7 @@ def _csv(place: str, task: str | None, test_fraction: float, seed: int) -> Datas
         seed=seed,
         feature_names=names,
         target_name=target,
-        note=note,
+        notes=notes,
     )
 
 

@@ -115,7 +115,7 @@ def open_table(path: Path) -> Table:
     return Table(path, columns, lines)
 
 
-def read_target(table: Table, name: str, task: str | None) -> tuple[np.ndarray, str, str]:
+def read_target(table: Table, name: str, task: str | None) -> tuple[np.ndarray, str, tuple[str, ...]]:
     """Return the target column, the task, and how the task was chosen.
 
     Without ``task`` text or few distinct integers are classes: at most ``FEW``, each twice on average.
@@ -124,7 +124,7 @@ def read_target(table: Table, name: str, task: str | None) -> tuple[np.ndarray, 
     -------
     y : (N,) array of float64 (regression), int64 or text (classes)
     task : str
-    note : str
+    notes : tuple of str
 
     Raises
     ------
@@ -135,23 +135,22 @@ def read_target(table: Table, name: str, task: str | None) -> tuple[np.ndarray, 
     table.check_whole([name])
     cells = table.columns[name]
     if task is None and not all(map(_is_number, cells)):
-        return np.array(cells), CLASSIFICATION, f"{where} holds text: classification"
+        return np.array(cells), CLASSIFICATION, (f"{where} holds text: classification",)
     if task == CLASSIFICATION and not all(map(_is_number, cells)):
-        return np.array(cells), task, ""
+        return np.array(cells), task, ()
     values = table.numbers([name])[:, 0]
     whole = values == np.floor(values)
     if task == CLASSIFICATION and not whole.all():
         row = int(np.argmin(whole))
         raise UserError(f"{where} has {cells[row]} on line {table.lines[row]}, but classes are text or integers")
+    notes: tuple[str, ...] = ()
     if task is None:
         distinct = len(np.unique(values))
         classes = bool(whole.all()) and distinct <= min(FEW, len(values) / 2)
         task = CLASSIFICATION if classes else REGRESSION
         found = f"{distinct} distinct integers" if classes else "numbers"
-        note = f"{where} holds {found}: {task} (the other can be asked for)"
-    else:
-        note = ""
-    return (values.astype(np.int64) if task == CLASSIFICATION else values), task, note
+        notes = (f"{where} holds {found}: {task} (--task asks for the other)",)
+    return (values.astype(np.int64) if task == CLASSIFICATION else values), task, notes
 
 
 def _check_header(path: Path, header: list[str]) -> None:

@@ -38,7 +38,7 @@ class Lines:
 
     def note(self, text: str) -> None:
         """Something happened that the user should know."""
-        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+        self.console.print(text, soft_wrap=True)
 
     def step(self, train: dict[str, float], samples_per_second: float, times: Times) -> None:
         """A step is done: the scores and times of the epoch so far."""
@@ -50,7 +50,6 @@ class Lines:
             f"epoch {result.epoch:{width}}/{self._epochs}  train {show_scores(result.train)}"
             f"  test {show_scores(result.test)}  {result.samples_per_second:,.0f} samples/s"
             f"  {show_shares(result.times)}",
-            highlight=False,
             soft_wrap=True,
         )
 

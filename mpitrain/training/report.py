@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..comm.world import World
 from .clock import Times, blame
@@ -93,11 +94,11 @@ def print_report(report: dict[str, Any], directory: Path, console: Console) -> N
         who = ", ".join(map(str, loss["ranks"]))
         rows.append(("lost", f"rank {who} in step {loss['step']}; {ranks} went on after {loss['seconds']:.1f} s"))
     for name, value in rows:
-        table.add_row(f"[bold]{name}[/]", value)
-    console.print(table, highlight=False)
-    console.print(_time_table(report), highlight=False)
+        table.add_row(Text(name, style="bold"), value)
+    console.print(table)
+    console.print(_time_table(report))
     verb = "stopped early; the last weights are in" if report["stopped"] else "weights in"
-    console.print(f"{verb} {directory / LAST}; also {REPORT}, {METRICS}, {CURVES}", highlight=False, soft_wrap=True)
+    console.print(f"{verb} {directory / LAST}; also {REPORT}, {METRICS}, {CURVES}", soft_wrap=True)
 
 
 def _say_exchange(report: dict[str, Any]) -> str:

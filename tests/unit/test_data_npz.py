@@ -22,7 +22,7 @@ def test_own_splits(path):
     np.testing.assert_array_equal(data.train.x, IMAGES[:15])
     np.testing.assert_array_equal(data.test.y, LABELS[15:])
     assert (data.name, data.task, data.class_names) == ("set", "classification", ("0", "1", "2"))
-    assert data.note.endswith("classification, since the targets are integers")
+    assert data.notes[0].endswith("classification, since the targets are integers")
 
 
 def test_a_test_split_is_drawn(path):

@@ -25,7 +25,7 @@ def test_regression(write):
     assert (len(data.train), len(data.test)) == (8, 2)
     np.testing.assert_array_equal(data.train.y[:, 0], 1000 * data.train.x[:, 0])
     np.testing.assert_array_equal(data.train.x[:, 1], 10 * data.train.x[:, 0] + 0.5)
-    assert "regression" in data.note
+    assert "regression" in data.notes[0]
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
@@ -60,7 +60,7 @@ def test_task(write, labels, task, expected, names):
     path = write("x,y\n" + "".join(f"{k},{label}\n" for k, label in enumerate(labels.split())))
     data = open_dataset(f"csv:{path},target=y", task=task)
     assert (data.task, data.class_names) == (expected, names)
-    assert bool(data.note) == (task is None)
+    assert bool(data.notes) == (task is None)
 
 
 @pytest.mark.parametrize(

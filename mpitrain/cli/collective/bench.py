@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 from ...errors import UserError
 from ..options import parse_options
+from ..terminal import make_console
 
 if TYPE_CHECKING:
     from ...comm.bench import Row
@@ -77,7 +78,6 @@ def _report(options: BenchOptions, rows: list["Row"], forecasts: "Forecasts", wo
 
 
 def _print_table(rows: list["Row"], forecasts: "Forecasts") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from ...collectives.price.words import say_bytes, say_seconds
@@ -92,9 +92,9 @@ def _print_table(rows: list["Row"], forecasts: "Forecasts") -> None:
         cells = [say_bytes(row.bytes), row.algorithm, say_seconds(1e-6 * row.us), f"{row.ratio:.2f}"]
         found = forecasts.get((row.algorithm, row.bytes))
         table.add_row(*cells, *((say_seconds(1e-6 * found.us), f"{100 * found.error:+.0f}%") if found else ()))
-    console = Console()
+    console = make_console()
     console.print(table)
     errors = [abs(found.error) for (_, num_bytes), found in forecasts.items() if num_bytes > JUDGED_FROM]
     if errors:
         good = sum(error <= 0.25 for error in errors)
-        console.print(f"{good} of {len(errors)} predictions above 4 KB are within 25%", highlight=False)
+        console.print(f"{good} of {len(errors)} predictions above 4 KB are within 25%")

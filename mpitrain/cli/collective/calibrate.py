@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..options import parse_options
+from ..terminal import make_console
 
 if TYPE_CHECKING:
     from ...collectives.price import Calibration, Wire
@@ -62,7 +63,6 @@ def _silent(text: str) -> None:
 
 
 def _print(calibration: "Calibration") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{calibration.ranks} ranks: {calibration.source}")
@@ -71,7 +71,7 @@ def _print(calibration: "Calibration") -> None:
         table.add_column(head, justify="left" if head == "way" else "right")
     for name, wire in (("inside a node", calibration.inside), ("across nodes", calibration.across)):
         table.add_row(name, *_cells(wire))
-    console = Console()
+    console = make_console()
     console.print(table)
     add = calibration.reduce.fit()
     rate = f"{1e-9 / add.beta:.3g} GB/s" if add.beta > 0 else "too fast to measure"

@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from ...errors import UserError
 from ..main import LocalJob
 from ..options import parse_options
+from ..terminal import make_console
 
 if TYPE_CHECKING:
     from ...collectives.price import Calibration, Price, Switch
@@ -99,7 +100,6 @@ def _best_of_each(prices: list["Price"]) -> list["Price"]:
 
 def _print_table(prices: list["Price"], options: PriceOptions, calibration: "Calibration", topology: "Switch") -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from ...collectives.price.words import say_bytes, say_seconds
@@ -119,9 +119,9 @@ def _print_table(prices: list["Price"], options: PriceOptions, calibration: "Cal
             last = p.num_bytes
         cells = say_bytes(p.num_bytes), p.algorithm, say_seconds(p.seconds), f"{p.num_rounds:,}", f"{p.num_messages:,}"
         table.add_row(*cells, say_bytes(p.bytes_sent), p.how)
-    console = Console()
+    console = make_console()
     console.print(table)
-    console.print(f"calibration: {calibration.source}", highlight=False)
+    console.print(f"calibration: {calibration.source}")
     if calibration.oversubscribed:
         console.print("ranks outnumbered cores when it was measured: the model does not apply", style="yellow")
 

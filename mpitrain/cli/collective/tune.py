@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..options import parse_options
+from ..terminal import make_console
 
 if TYPE_CHECKING:
     from ...collectives.price import Calibration
@@ -79,7 +80,6 @@ def _silent(text: str) -> None:
 
 
 def _print(calibration: "Calibration", path: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from ...collectives.price.words import say_bytes, say_seconds
@@ -89,5 +89,5 @@ def _print(calibration: "Calibration", path: Path) -> None:
         table.add_column(head, justify="left" if head == "algorithm" else "right")
     for start, name, seconds, native in calibration.best:
         table.add_row(say_bytes(start), name, say_seconds(seconds), say_seconds(native))
-    Console().print(table)
+    make_console().print(table)
     print(f"written to {path}")

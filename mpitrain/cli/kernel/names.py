@@ -43,11 +43,11 @@ def show_native() -> None:
 
 def show_cuda() -> None:
     """Print a row for each CUDA source."""
-    from rich.console import Console
     from rich.table import Table
 
     from ...kernels.build import folder
     from ...kernels.catalogue import ladder, others, products, purpose
+    from ..terminal import make_console
 
     built = sorted(folder().glob("*.cubin"))
     files = dict.fromkeys(k.file for k in [*products(), *others(), *ladder()])
@@ -58,5 +58,5 @@ def show_cuda() -> None:
         archs = sorted({p.name.removeprefix(f"{name}-").split("-")[0] for p in built if p.name.startswith(f"{name}-")})
         count = f" ({variants.count(file)})" if variants.count(file) > 1 else ""
         table.add_row(file + count, ", ".join(archs) or "not built", purpose(file))
-    Console(highlight=False).print(table)
+    make_console().print(table)
     print(f"\nsources and headers: kernels/; built files: {folder()}")
