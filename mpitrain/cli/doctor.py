@@ -54,15 +54,20 @@ def show(findings: list["Finding"], options: DoctorOptions) -> None:
     if options.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
         return
-    width = max(len(finding.about) for finding in findings)
+    from ..training.text_table import Column, Row, print_table
+    from .terminal import make_console
+
+    rows: list[Row] = []
     for finding in findings:
-        print(f"{MARKS[finding.level]:4}{finding.about:{width}}  {finding.text}")
+        rows.append((MARKS[finding.level], finding.about, finding.text))
         if finding.fix:
-            print(f"{'':4}{'':{width}}  -> {finding.fix}")
+            rows.append(("", "", f"-> {finding.fix}"))
+    console = make_console()
+    print_table(console, [Column("", "word"), Column("", "word"), Column("", "text")], rows, head=False)
     levels = [finding.level for finding in findings]
     if "bad" in levels:
-        print("training will not work like this")
+        console.say("training will not work like this")
     elif "warn" in levels:
-        print("training will work; what is marked with ! costs speed or safety")
+        console.say("training will work; what is marked with ! costs speed or safety")
     else:
-        print("nothing stands in the way of training")
+        console.say("nothing stands in the way of training")

@@ -108,7 +108,7 @@ def leave(trainer: "Trainer", place: Place, console: Any) -> int:
     if place.directory is not None:
         place.directory.close()
     if trainer.writer is not None and trainer.writer.written:
-        console.print(f"left after step {trainer.step:,}; go on with --resume {place.path}", soft_wrap=True)
+        console.say(f"left after step {trainer.step:,}; go on with --resume {place.path}")
     return trainer.config.checkpoint.exit_code
 
 

@@ -1,36 +1,30 @@
-"""The console of all commands: text as it is, and a terminal only where the output ends on one.
+"""The console of all commands, which finds out on which terminal the output of this process ends.
 
-Under mpirun it is mpirun's own output that counts.
-
-MPICH gives the ranks a pipe even if mpirun writes to a terminal; Open MPI gives them a pseudo-terminal even if
-mpirun writes to a file.
+Under mpirun it is mpirun's own output that counts: MPICH gives the ranks a pipe even if mpirun writes to a terminal;
+Open MPI gives them a pseudo-terminal even if mpirun writes to a file.
 """
 
 import os
-import sys
-from typing import TYPE_CHECKING, Any
+import stat
+from functools import partial
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from ..training.console import PlainConsole
 
 LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "prte", "srun")
-UNLIMITED = 10_000  # columns of an output that is no terminal
 
 
-def make_console(quiet: bool = False) -> "Console":
-    """Return a console on standard output.
+def make_console(quiet: bool = False) -> "PlainConsole":
+    """Return a console on standard output, as wide as the terminal on which that ends.
 
-    It is live if the output ends on a terminal; elsewhere lines are never cut or wrapped. Names of files and columns
-    are printed as they are: brackets and colons are neither markup nor emoji (styles are given by ``rich.text.Text``).
+    Elsewhere lines are never cut or wrapped. Names of files and columns are printed as they are: brackets and colons
+    are neither markup nor emoji.
     """
-    from rich.console import Console
+    from ..training.console import PlainConsole
 
-    plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False, "quiet": quiet}
     launcher = None if quiet else _launcher()
-    if launcher is None:
-        return Console(**plain) if sys.stdout.isatty() else Console(**plain, force_terminal=False, width=UNLIMITED)
-    width = _terminal_width(f"/proc/{launcher}/fd/1")
-    return Console(**plain, force_terminal=width > 0, width=width or UNLIMITED)
+    return PlainConsole(partial(_columns, f"/proc/{launcher}/fd/1") if launcher else None, quiet=quiet)
 
 
 def _launcher() -> int | None:
@@ -48,10 +42,16 @@ def _launcher() -> int | None:
     return None
 
 
-def _terminal_width(path: str) -> int:
+def _columns(path: str) -> int:
     """Return the columns of the terminal at ``path``, 0 if it is none."""
     try:
-        with open(path, encoding="utf-8") as output:
+        if not stat.S_ISCHR(os.stat(path).st_mode):  # opening a pipe would add a reader to it
+            return 0
+        with open(path, "rb", buffering=0, opener=_open_quietly) as output:
             return os.get_terminal_size(output.fileno()).columns if output.isatty() else 0
     except OSError:
         return 0
+
+
+def _open_quietly(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOCTTY)

@@ -12,6 +12,7 @@ from tyro.conf import arg
 from ..config import Config, check
 from ..config_file import read_config
 from ..errors import AgreedError
+from ..plain_text import count
 from ..training.run_directory import CONFIG
 from .options import parse_options
 from .resume import leave, open_run, reopen_run, run_of
@@ -104,8 +105,7 @@ def train(config: Config, world: "World", resume: str = "") -> int:
             restore(trainer, place.checkpoint)
     _introduce(console, config, trainer, world, threads)
     if place.checkpoint is not None:
-        said = f"resumed after step {trainer.step:,} from {place.checkpoint.path}"
-        console.print(said, soft_wrap=True)
+        console.say(f"resumed after step {trainer.step:,} from {place.checkpoint.path}")
 
     def rebuild(world: "World", before: "Trainer") -> "Trainer":
         directory = reopen_run(place.path, before, world)
@@ -144,7 +144,7 @@ def _screen(config: Config, world: "World") -> tuple[Any, "Lines"]:
 
 def _report(trainer: "Trainer", path: Path, seconds: float) -> None:
     from ..training.curves import draw_curves
-    from ..training.report import count, make_report, print_report
+    from ..training.report import make_report, print_report
     from ..training.run_directory import CURVES, TRACE
 
     world, config = trainer.world, trainer.config
@@ -169,8 +169,6 @@ def _resolved(config: Config, session: "Session") -> Config:
 
 
 def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World", threads: int) -> None:
-    from ..training.report import count
-
     session, sync, o = trainer.session, trainer.data_parallel, config.optimizer
     data = session.dataset
     shape = " x ".join(map(str, data.input_shape))
@@ -190,4 +188,4 @@ def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World",
         f"gradients: {sums}{reasons}",
     ]
     for line in [*lines, *world.notes]:
-        console.print(line, soft_wrap=True)
+        console.say(line)

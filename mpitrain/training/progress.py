@@ -1,16 +1,26 @@
-"""What rank 0 shows while it trains: a live bar on a terminal, a line an epoch elsewhere."""
+"""The display of rank 0 while it trains: a live bar on a terminal, a line for each epoch elsewhere."""
 
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 
+from ..plain_text import visible
 from .clock import Times
+from .console import PlainConsole
+from .parts import Part, fit_parts, join_parts
+from .time_left import TimeLeft, say_time
 
 REFRESH_SECONDS = 0.1
+LONGEST_BAR, SHORTEST_BAR = 24, 4  # characters
+SHORT_NAMES = {"accuracy": "acc"}  # on narrow terminals
+# parts of a line that are left out where it does not fit, the largest first
+SHARES, SPEED, TRAIN_SCORES, MORE_SCORES, TRAIN_LOSS, LOSS, METRIC, ALWAYS = 7, 6, 5, 4, 3, 2, 1, 0
 
 
 @dataclass(frozen=True)
@@ -28,96 +38,168 @@ class EpochResult:
 
 
 class Lines:
-    """A line an epoch, for logs."""
+    """A line for each epoch: complete in a log, and without its less important parts on a narrow terminal."""
 
-    def __init__(self, console: Console, epochs: int):
+    def __init__(self, console: PlainConsole, epochs: int):
         self.console, self._epochs = console, epochs
 
     def start(self, epoch: int, steps: int, done: int = 0) -> None:
-        """An epoch begins, or goes on after ``done`` of its steps."""
+        """Begin an epoch, or go on after ``done`` of its steps."""
 
     def note(self, text: str) -> None:
-        """Something happened that the user should know."""
-        self.console.print(text, soft_wrap=True)
+        """Print something that the user should know."""
+        self.console.say(text)
 
     def step(self, train: dict[str, float], samples_per_second: float, times: Times) -> None:
-        """A step is done: the scores and times of the epoch so far."""
+        """Show the scores and times of the epoch after another step."""
 
     def epoch_done(self, result: EpochResult) -> None:
-        """An epoch is done: its line."""
-        width = len(str(self._epochs))
-        self.console.print(
-            f"epoch {result.epoch:{width}}/{self._epochs}  train {show_scores(result.train)}"
-            f"  test {show_scores(result.test)}  {result.samples_per_second:,.0f} samples/s"
-            f"  {show_shares(result.times)}",
-            soft_wrap=True,
-        )
+        """Print the line of an epoch that is done."""
+        width = self.console.width if self.console.is_terminal else None
+        self.console.say(epoch_line(result, self._epochs, width))
 
     def stop(self) -> None:
-        """Nothing more will be shown."""
+        """Show nothing more."""
 
 
 class Bar(Lines):
-    """A progress bar for the epoch that runs, above it a line for each that is done."""
+    """A progress bar of the epoch that runs, below a line for each epoch that is done."""
 
-    def __init__(self, console: Console, epochs: int):
+    def __init__(self, console: PlainConsole, epochs: int):
         super().__init__(console, epochs)
         self._shown = 0.0
-        self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.description}"),
-            console=console,
-            transient=True,
-            auto_refresh=False,
-        )
-        self._task: Any = None
+        self._bar = BarLine(epochs)
+        self._live = Live(console=console, transient=True, auto_refresh=False, get_renderable=lambda: self._bar)
 
     def start(self, epoch: int, steps: int, done: int = 0) -> None:
         """Show a bar with ``done`` steps."""
-        if self._task is None:
-            self._progress.start()
-            self._task = self._progress.add_task("", total=steps, epoch=epoch, epochs=self._epochs)
-        self._progress.reset(self._task, total=steps, completed=done, description="", epoch=epoch, epochs=self._epochs)
-        self._steps = done
+        self._bar.start(epoch, steps, done)
+        if not self._live.is_started:
+            self._live.start()
 
     def step(self, train: dict[str, float], samples_per_second: float, times: Times) -> None:
         """Move the bar, ten times a second at most."""
-        self._steps += 1
+        self._bar.step(train, samples_per_second, times)
         now = time.perf_counter()
         if now - self._shown >= REFRESH_SECONDS:
             self._shown = now
-            text = f"{show_scores(train)}  {samples_per_second:,.0f} samples/s  {show_shares(times)}"
-            self._progress.update(self._task, completed=self._steps, description=text, refresh=True)
+            self._live.refresh()
 
     def stop(self) -> None:
         """Take the bar away."""
-        self._progress.stop()
+        self._live.stop()
+
+
+class BarLine:
+    """One line: the epoch, the bar, steps, time left of the epoch and of the run; then scores, speed and time shares.
+
+    The last parts are left out where the console is too narrow for them.
+    """
+
+    def __init__(self, epochs: int, left: TimeLeft | None = None):
+        self._epochs, self._left = epochs, left or TimeLeft(epochs)
+        self._epoch = self._steps = self._done = 0
+        self._figures: tuple[dict[str, float], float, Times] | None = None
+
+    def start(self, epoch: int, steps: int, done: int) -> None:
+        """Begin an epoch."""
+        self._epoch, self._steps, self._done, self._figures = epoch, steps, done, None
+        self._left.start_epoch(epoch, steps, done)
+
+    def step(self, train: dict[str, float], samples_per_second: float, times: Times) -> None:
+        """Count a step."""
+        self._done += 1
+        self._figures = train, samples_per_second, times
+        self._left.step(self._done)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the line, as wide as the console at most."""
+        before = f"{_say_epoch(self._epoch, self._epochs)} "
+        left = f"left {say_time(self._left.of_epoch)}, run {say_time(self._left.of_run)}"
+        after = [Part(ALWAYS, f"{self._done:{len(str(self._steps))}}/{self._steps}"), Part(ALWAYS, left)]
+        room = options.max_width - len(before) - 1
+        shown = fit_parts([*after, *self._say_figures()], room - LONGEST_BAR // 2)
+        text = f" {join_parts(shown)}"
+        bar = max(SHORTEST_BAR, min(LONGEST_BAR, room - len(text)))
+        yield Segment(before)
+        yield from ProgressBar(self._steps, self._done, bar).__rich_console__(console, options)
+        yield Segment(text[: max(0, room - bar)])
+
+    def _say_figures(self) -> Iterator[Part]:
+        if self._figures is not None:
+            train, speed, times = self._figures
+            yield from (Part(METRIC if k == "loss" else MORE_SCORES, text) for k, text in _scores(train, {}))
+            yield Part(SPEED, _say_speed(speed))
+            yield Part(SHARES, show_shares(times))
 
 
 class Silent(Lines):
     """Nothing."""
 
     def epoch_done(self, result: EpochResult) -> None:
-        """Nothing."""
+        """Print nothing."""
 
     def note(self, text: str) -> None:
-        """On the standard error: what is wrong is said even so."""
-        print(f"mpitrain: {text}", file=sys.stderr, flush=True)
+        """Print on the standard error: what is wrong is said even so."""
+        print(f"mpitrain: {visible(text)}", file=sys.stderr, flush=True)
 
 
-def make_progress(kind: str, console: Console, epochs: int) -> Lines:
+def make_progress(kind: str, console: PlainConsole, epochs: int) -> Lines:
     """Return the display for auto, bar, lines or none."""
     if kind == "auto":
-        kind = "bar" if console.is_terminal else "lines"
+        kind = "bar" if console.is_terminal and not console.is_dumb_terminal else "lines"
     return {"bar": Bar, "lines": Lines, "none": Silent}[kind](console, epochs)
+
+
+def epoch_line(result: EpochResult, epochs: int, width: int | None = None) -> str:
+    """Return the line of an epoch that is done, with as many parts as fit ``width`` characters.
+
+    Left out are, in this order: time shares, speed, scores of the training samples, scores of the test samples but
+    the last (accuracy or r2).
+    """
+    parts = list(_epoch_parts(result, epochs, {}))
+    shown = fit_parts(parts, width)
+    if any(part.rank <= TRAIN_SCORES for part in parts if part not in shown):
+        shown = fit_parts(list(_epoch_parts(result, epochs, SHORT_NAMES)), width)
+    return join_parts(shown)
+
+
+def _epoch_parts(result: EpochResult, epochs: int, names: dict[str, str]) -> Iterator[Part]:
+    """Yield the parts of the line; a blank before a part begins a group."""
+    yield Part(ALWAYS, _say_epoch(result.epoch, epochs))
+    yield Part(TRAIN_LOSS, " train")
+    for name, text in _scores(result.train, names):
+        yield _score_part(TRAIN_LOSS if name == "loss" else TRAIN_SCORES, text)
+    yield Part(METRIC, " test")
+    last = next(reversed(result.test), "")
+    for name, text in _scores(result.test, names):
+        yield _score_part(METRIC if name == last else LOSS if name == "loss" else MORE_SCORES, text)
+    yield Part(SPEED, f" {_say_speed(result.samples_per_second)}")
+    if shares := show_shares(result.times):
+        yield Part(SHARES, f" {shares}")
+
+
+def _score_part(rank: int, text: str) -> Part:
+    name, _, value = text.partition(" ")
+    return Part(rank, text, len(name) + 1 + len("100.00%" if value.endswith("%") else "0.001234"))
+
+
+def _scores(scores: dict[str, float], names: dict[str, str]) -> Iterator[tuple[str, str]]:
+    for name, value in scores.items():
+        yield name, f"{names.get(name, name)} {f'{value:.2%}' if name == 'accuracy' else f'{value:.4g}'}"
+
+
+def _say_epoch(epoch: int, epochs: int) -> str:
+    return f"epoch {epoch:{len(str(epochs))}}/{epochs}"
+
+
+def _say_speed(samples_per_second: float) -> str:
+    return f"{samples_per_second:,.0f} samples/s"
 
 
 def show_scores(scores: dict[str, float]) -> str:
     """Return scores as text: percent for accuracy, else four digits."""
-    return " ".join(f"{k} {v:.2%}" if k == "accuracy" else f"{k} {v:.4g}" for k, v in scores.items())
+    return " ".join(text for _, text in _scores(scores, {}))
 
 
 def show_shares(times: Times) -> str:

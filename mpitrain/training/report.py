@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ..comm.world import World
+from ..plain_text import count
 from .clock import Times, blame
+from .console import PlainConsole
 from .progress import show_scores
 from .run_directory import CURVES, LAST, METRICS, REPORT
+from .text_table import Column, print_table
 from .trainer import Trainer
 
 
@@ -70,9 +70,8 @@ def _checkpoints(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def print_report(report: dict[str, Any], directory: Path, console: Console) -> None:
+def print_report(report: dict[str, Any], directory: Path, console: PlainConsole) -> None:
     """Print the summary and where the files are."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     best = {k: v for k, v in report["best"].items() if k != "epoch"}
     rows = [
         ("test", show_scores(report["test"])),
@@ -93,12 +92,10 @@ def print_report(report: dict[str, Any], directory: Path, console: Console) -> N
         ranks = count(loss["ranks_left"], "rank")
         who = ", ".join(map(str, loss["ranks"]))
         rows.append(("lost", f"rank {who} in step {loss['step']}; {ranks} went on after {loss['seconds']:.1f} s"))
-    for name, value in rows:
-        table.add_row(Text(name, style="bold"), value)
-    console.print(table)
-    console.print(_time_table(report))
+    print_table(console, [Column("", "word", "bold"), Column("", "text")], rows, head=False)
+    _print_times(console, report)
     verb = "stopped early; the last weights are in" if report["stopped"] else "weights in"
-    console.print(f"{verb} {directory / LAST}; also {REPORT}, {METRICS}, {CURVES}", soft_wrap=True)
+    console.say(f"{verb} {directory / LAST}; also {REPORT}, {METRICS}, {CURVES}")
 
 
 def _say_exchange(report: dict[str, Any]) -> str:
@@ -108,19 +105,9 @@ def _say_exchange(report: dict[str, Any]) -> str:
     return f"{report['all_reduce']}: {sent} a step and rank, {count(report['buckets'], 'bucket')}"
 
 
-def _time_table(report: dict[str, Any], most: int = 16) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("time")
+def _print_times(console: PlainConsole, report: dict[str, Any], most: int = 16) -> None:
     shares = report["time_share_of_rank"]
-    for name in shares[0]:
-        table.add_column(name, justify="right")
-    for rank, share in enumerate(shares[:most]):
-        table.add_row(f"rank {rank}", *(f"{v:.0%}" for v in share.values()))
+    rows = [[f"rank {rank}", *(f"{v:.0%}" for v in share.values())] for rank, share in enumerate(shares[:most])]
     if len(shares) > most:
-        table.add_row(f"mean of {len(shares)}", *(f"{v:.0%}" for v in report["time_share"].values()))
-    return table
-
-
-def count(number: int, what: str) -> str:
-    """Return a number and its noun: 1 rank, 2 ranks."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+        rows.append([f"mean of {len(shares)}", *(f"{v:.0%}" for v in report["time_share"].values())])
+    print_table(console, [Column("time", "word"), *(Column(name) for name in shares[0])], rows)

@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from mpitrain.cli.terminal import make_console
+from mpitrain.training.text_table import Column, print_table
 
 WORKER = Path(__file__).with_name("collective_worker.py")
 PEERS = ("native", "gloo")
@@ -58,26 +58,17 @@ def measure(ranks: int, algorithms: list[str]) -> list[dict[str, Any]]:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    table = Table(title=f"All-reduce on {rows[0]['ranks']} ranks, {rows[0]['mpi']} (above 1 we are faster)")
-    for column in (
-        "bytes",
-        "algorithm",
-        "us",
-        "native us",
-        "native / ours",
-        "copy us",
-        "share",
-        "gloo us",
-        "gloo / ours",
-    ):
-        table.add_column(column, justify="left" if column == "algorithm" else "right")
+    heads = ("us", "native us", "native / ours", "copy us", "share", "gloo us", "gloo / ours")
+    columns = [Column("bytes"), Column("algorithm", "name"), *(Column(head) for head in heads)]
+    lines = []
     for row in rows:
         numbers = (f"{row['us']:,.1f}", f"{row['native_us']:,.1f}", f"{row['ratio']:.2f}")
         copy = (f"{row['copy_us']:,.1f}", f"{row['share']:.2f}" if "share" in row else "")
         gloo = (f"{row['gloo_us']:,.1f}", f"{row['gloo_ratio']:.2f}")
         chosen = f" ({row['chosen']})" if row["algorithm"] == "auto" else ""
-        table.add_row(f"{row['bytes']:,}", f"{row['algorithm']}{chosen}", *numbers, *copy, *gloo)
-    Console().print(table)
+        lines.append((f"{row['bytes']:,}", f"{row['algorithm']}{chosen}", *numbers, *copy, *gloo))
+    title = f"All-reduce on {rows[0]['ranks']} ranks, {rows[0]['mpi']} (above 1 we are faster)"
+    print_table(make_console(), columns, lines, title=title)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from mpitrain.cli.terminal import make_console
+from mpitrain.training.text_table import Column, print_table
 
 HERE = Path(__file__).parent
 
@@ -40,12 +40,9 @@ def main() -> int:
 
 
 def show(rows: list[dict], ranks: int) -> None:
-    table = Table(title=f"One round on {ranks} ranks: exchange, and add what came")
-    for column in ("bytes", "by", "us", "times C"):
-        table.add_column(column, justify="left" if column == "by" else "right")
-    for row in rows:
-        table.add_row(f"{row['bytes']:,}", row["by"], f"{row['us']:.2f}", f"{row['times_c']:.2f}")
-    Console().print(table)
+    columns = [Column("bytes"), Column("by", "word"), Column("us"), Column("times C")]
+    lines = [(f"{row['bytes']:,}", row["by"], f"{row['us']:.2f}", f"{row['times_c']:.2f}") for row in rows]
+    print_table(make_console(), columns, lines, title=f"One round on {ranks} ranks: exchange, and add what came")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ import tempfile
 from pathlib import Path
 
 from cases import CASES, Case
-from rich.console import Console
-from rich.table import Table
+
+from mpitrain.cli.terminal import make_console
+from mpitrain.training.text_table import Column, print_table
 
 WORKER = Path(__file__).with_name("step_worker.py")
 MEMORY_WORKER = Path(__file__).with_name("step_memory.py")
@@ -74,21 +75,16 @@ def memory(case: Case) -> dict[str, object]:
 
 def show(rows: list[dict[str, object]]) -> None:
     peer = str(rows[0]["peer"]).split(",")[0]
-    table = Table(title=f"Training step: ours / {peer}'s (below 1 we are faster)")
-    for column in ("step", "ranks", "threads"):
-        table.add_column(column)
-    for column in ("ours ms", "PyTorch ms", "ratio"):
-        table.add_column(column, justify="right")
-    for column in ("share of peak", "MB: ours", "PyTorch"):
-        table.add_column(column, justify="right")
-    table.add_column("PyTorch's best setting", no_wrap=True)
+    heads = ("ranks", "threads", "ours ms", "PyTorch ms", "ratio", "share of peak", "MB: ours", "PyTorch")
+    columns = [Column("step", "name"), *(Column(head) for head in heads), Column("PyTorch's best setting", "text")]
+    lines = []
     for row in rows:
         times = (f"{row[key]:.2f}" for key in ("ours_ms", "peer_ms", "ratio"))
         share = f"{row['share_of_peak']:.2f}" if "share_of_peak" in row else ""
         setting = str(row["peer"]).partition(", ")[2]
         megabytes = (str(row.get(key, "")) for key in ("ours_mb", "peer_mb"))
-        table.add_row(str(row["name"]), str(row["ranks"]), str(row["threads"]), *times, share, *megabytes, setting)
-    Console().print(table)
+        lines.append((str(row["name"]), str(row["ranks"]), str(row["threads"]), *times, share, *megabytes, setting))
+    print_table(make_console(), columns, lines, title=f"Training step: ours / {peer}'s (below 1 we are faster)")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from mpitrain.cli.terminal import make_console
+from mpitrain.training.text_table import Column, print_table
 
 SIZES = (100_000, 1_000_000, 11_000_000)
 WORKER = Path(__file__).with_name("sync_worker.py")
@@ -47,15 +47,15 @@ def main() -> int:
 
 
 def show(rows: list[dict[str, object]], optimizer: str) -> None:
-    table = Table(title=f"Sum and update ({optimizer}), {rows[0]['mpi']}: ratios to MPI_Allreduce and a whole update")
+    title = f"Sum and update ({optimizer}), {rows[0]['mpi']}: ratios to MPI_Allreduce and a whole update"
     names = list(rows[0]["us"])
-    for column in ("parameters", "ranks", f"{names[0]}, us", *names[1:]):
-        table.add_column(column, justify="right")
+    columns = [Column(head) for head in ("parameters", "ranks", f"{names[0]}, us", *names[1:])]
+    lines = []
     for row in rows:
         us = row["us"]
         ratios = (f"{us[name] / us[names[0]]:.2f}" for name in names[1:])
-        table.add_row(f"{row['parameters']:,}", str(row["ranks"]), f"{us[names[0]]:,.0f}", *ratios)
-    Console().print(table)
+        lines.append((f"{row['parameters']:,}", str(row["ranks"]), f"{us[names[0]]:,.0f}", *ratios))
+    print_table(make_console(), columns, lines, title=title)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from ...errors import UserError
+from ...plain_text import count
 from ..options import parse_options
 from ..terminal import make_console
 
@@ -78,23 +79,22 @@ def _report(options: BenchOptions, rows: list["Row"], forecasts: "Forecasts", wo
 
 
 def _print_table(rows: list["Row"], forecasts: "Forecasts") -> None:
-    from rich.table import Table
-
     from ...collectives.price.words import say_bytes, say_seconds
+    from ...training.text_table import Column, Row, print_table
 
-    table = Table(title=f"all-reduce on {rows[0].ranks} ranks")
     heads = ("bytes", "algorithm", "measured", "native / measured", *(("predicted", "error") if forecasts else ()))
-    for head in heads:
-        table.add_column(head, justify="left" if head == "algorithm" else "right")
+    columns = [Column(head, "name" if head == "algorithm" else "number") for head in heads]
+    lines: list[Row | None] = []
     for row in rows:
-        if row.algorithm == "native":
-            table.add_section()
+        if row.algorithm == "native" and lines:
+            lines.append(None)
         cells = [say_bytes(row.bytes), row.algorithm, say_seconds(1e-6 * row.us), f"{row.ratio:.2f}"]
         found = forecasts.get((row.algorithm, row.bytes))
-        table.add_row(*cells, *((say_seconds(1e-6 * found.us), f"{100 * found.error:+.0f}%") if found else ()))
+        predicted = (say_seconds(1e-6 * found.us), f"{100 * found.error:+.0f}%") if found else ("", "")
+        lines.append([*cells, *(predicted if forecasts else ())])
     console = make_console()
-    console.print(table)
+    print_table(console, columns, lines, title=f"all-reduce on {count(rows[0].ranks, 'rank')}")
     errors = [abs(found.error) for (_, num_bytes), found in forecasts.items() if num_bytes > JUDGED_FROM]
     if errors:
         good = sum(error <= 0.25 for error in errors)
-        console.print(f"{good} of {len(errors)} predictions above 4 KB are within 25%")
+        console.say(f"{good} of {len(errors)} predictions above 4 KB are within 25%")

@@ -63,25 +63,22 @@ def _silent(text: str) -> None:
 
 
 def _print(calibration: "Calibration") -> None:
-    from rich.table import Table
+    from ...training.text_table import Column, print_table
 
-    table = Table(title=f"{calibration.ranks} ranks: {calibration.source}")
     heads = ("way", "overhead", "alpha", "beta", "GB/s", "error", "worst", "gap", "eager", "node GB/s")
-    for head in heads:
-        table.add_column(head, justify="left" if head == "way" else "right")
-    for name, wire in (("inside a node", calibration.inside), ("across nodes", calibration.across)):
-        table.add_row(name, *_cells(wire))
+    columns = [Column(head, "word" if head == "way" else "number") for head in heads]
+    ways = (("inside a node", calibration.inside), ("across nodes", calibration.across))
+    rows = [[name, *_cells(wire)] for name, wire in ways]
     console = make_console()
-    console.print(table)
+    print_table(console, columns, rows, title=f"{calibration.ranks} ranks: {calibration.source}")
     add = calibration.reduce.fit()
     rate = f"{1e-9 / add.beta:.3g} GB/s" if add.beta > 0 else "too fast to measure"
-    console.print(
+    console.say(
         f"reduction: {rate}, {100 * calibration.overlap:.0f}% hidden by messages; "
-        f"start of a collective: {1e6 * calibration.launch:.2f} us",
-        highlight=False,
+        f"start of a collective: {1e6 * calibration.launch:.2f} us"
     )
     if calibration.oversubscribed:
-        console.print("ranks outnumber cores: the model does not apply here; tune measures instead", style="yellow")
+        console.say("ranks outnumber cores: the model does not apply here; tune measures instead", "yellow")
 
 
 def _cells(wire: "Wire") -> list[str]:

@@ -7,6 +7,7 @@ from tyro.conf import Positional, arg
 
 from ..main import LocalJob
 from ..options import parse_options
+from ..terminal import make_console
 
 DESCRIPTION = "List the algorithms of all collectives, with their options."
 
@@ -31,6 +32,7 @@ def show(options: ListOptions) -> int:
     """Print one line for each algorithm."""
     from ...collectives import COLLECTIVES, Algorithm, find, names
     from ...errors import UserError
+    from ...training.text_table import Column, Row, print_table
 
     if options.collective and options.collective not in COLLECTIVES:
         raise UserError(f"there is no collective {options.collective!r}; there are {', '.join(COLLECTIVES)}")
@@ -43,13 +45,18 @@ def show(options: ListOptions) -> int:
         rounds, sent, added = (f"{f(p):g}" if f is not None and f(p) % 1 == 0 else f"{f(p):.3f}" for f in promises if f)
         return f"{rounds:>6} rounds  {sent:>7} n sent  {added:>7} n added"
 
+    rows: list[Row | None] = []
     for collective in [options.collective] if options.collective else COLLECTIVES:
-        print(f"\n{collective}" if collective != COLLECTIVES[0] and not options.collective else collective)
+        rows += [*([None] if rows else []), (collective, "")]
         for name in names(collective):
             algorithm = find(name)
             chosen = ",".join(f"{key}={value}" for key, value in algorithm.options)
-            title = f"{name}:{chosen}" if chosen else name
-            print(f"  {title:<42}{facts(algorithm)}")
+            rows.append((f"  {name}:{chosen}" if chosen else f"  {name}", facts(algorithm)))
+    console = make_console()
+    print_table(console, [Column("", "word"), Column("", "text")], rows, head=False)
     if not options.collective:
-        print("\nall_reduce also by shared (one node), native (MPI_Allreduce), nccl (between GPUs), and FILE.py:FUNC")
+        console.print()
+        console.say(
+            "all_reduce also by shared (one node), native (MPI_Allreduce), nccl (between GPUs), and FILE.py:FUNC"
+        )
     return 0

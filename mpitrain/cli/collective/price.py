@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from ...errors import UserError
+from ...plain_text import count
 from ..main import LocalJob
 from ..options import parse_options
 from ..terminal import make_console
@@ -99,31 +100,24 @@ def _best_of_each(prices: list["Price"]) -> list["Price"]:
 
 
 def _print_table(prices: list["Price"], options: PriceOptions, calibration: "Calibration", topology: "Switch") -> None:
-    from rich import box
-    from rich.table import Table
-
     from ...collectives.price.words import say_bytes, say_seconds
+    from ...training.text_table import Column, Row, print_table
 
-    table = Table(
-        title=f"{options.ranks:,} ranks, {_describe(topology)}",
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        padding=0,
-    )
-    for head in ("bytes", "algorithm", "seconds", "rounds", "messages", "sends", "how"):
-        table.add_column(head, justify="left" if head in ("algorithm", "how") else "right", no_wrap=head == "algorithm")
+    numbers = [Column(head) for head in ("seconds", "rounds", "messages", "sends")]
+    columns = [Column("bytes"), Column("algorithm", "name"), *numbers, Column("how", "word")]
+    rows: list[Row | None] = []
     last = 0.0
     for p in sorted(prices, key=lambda p: (p.num_bytes, p.seconds)):
-        if p.num_bytes != last:
-            table.add_section()
-            last = p.num_bytes
+        if p.num_bytes != last and rows:
+            rows.append(None)
+        last = p.num_bytes
         cells = say_bytes(p.num_bytes), p.algorithm, say_seconds(p.seconds), f"{p.num_rounds:,}", f"{p.num_messages:,}"
-        table.add_row(*cells, say_bytes(p.bytes_sent), p.how)
+        rows.append([*cells, say_bytes(p.bytes_sent), p.how])
     console = make_console()
-    console.print(table)
-    console.print(f"calibration: {calibration.source}")
+    print_table(console, columns, rows, title=f"{count(options.ranks, 'rank')}, {_describe(topology)}")
+    console.say(f"calibration: {calibration.source}")
     if calibration.oversubscribed:
-        console.print("ranks outnumbered cores when it was measured: the model does not apply", style="yellow")
+        console.say("ranks outnumbered cores when it was measured: the model does not apply", "yellow")
 
 
 def _describe(topology: Any) -> str:

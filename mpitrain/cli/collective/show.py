@@ -8,7 +8,9 @@ from tyro.conf import Positional, arg
 from ...errors import UserError
 from ..main import LocalJob
 from ..options import parse_options
+from ..terminal import make_console
 
+DEFAULT_WIDTH = 100  # where the output is not a terminal
 DESCRIPTION = "Show what an algorithm does, round by round, and what it promises."
 
 
@@ -20,8 +22,8 @@ class ShowOptions:
     """A name of list, with options (chain:segments=4), or FILE.py:FUNC."""
     ranks: Annotated[int, arg(aliases=["-n"])] = 4
     """Number of ranks."""
-    width: int = 100
-    """Columns of the tables."""
+    width: int = 0
+    """Columns of the tables; 0 takes those of the terminal, or 100."""
 
 
 def parse(argv: list[str], speaks: bool) -> LocalJob:
@@ -46,5 +48,7 @@ def show(options: ShowOptions) -> int:
         rounds, sent, added = algorithm.rounds(size), algorithm.bytes(size), algorithm.reductions(size)
         print(f"Promised for P = {size}: {rounds:g} rounds; the busiest rank sends {sent:.4g} n and adds {added:.4g} n")
     played = play(algorithm, size)
-    print("\n" + draw_ascii(played, options.width))
+    console = make_console()
+    width = options.width or (console.width if console.is_terminal else DEFAULT_WIDTH)
+    print("\n" + draw_ascii(played, width))
     return 1 if played.error else 0

@@ -80,14 +80,13 @@ def _silent(text: str) -> None:
 
 
 def _print(calibration: "Calibration", path: Path) -> None:
-    from rich.table import Table
-
     from ...collectives.price.words import say_bytes, say_seconds
+    from ...training.text_table import Column, print_table
 
-    table = Table(title=f"fastest all-reduce on {calibration.ranks} ranks")
-    for head in ("from", "algorithm", "measured", "native"):
-        table.add_column(head, justify="left" if head == "algorithm" else "right")
-    for start, name, seconds, native in calibration.best:
-        table.add_row(say_bytes(start), name, say_seconds(seconds), say_seconds(native))
-    make_console().print(table)
+    columns = [Column("from"), Column("algorithm", "name"), Column("measured"), Column("native")]
+    rows = [
+        [say_bytes(start), name, say_seconds(seconds), say_seconds(native)]
+        for start, name, seconds, native in calibration.best
+    ]
+    print_table(make_console(), columns, rows, title=f"fastest all-reduce on {calibration.ranks} ranks")
     print(f"written to {path}")

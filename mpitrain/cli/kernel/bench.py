@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import UserError
 from ..main import LocalJob
 from ..options import parse_options
+from ..terminal import make_console
 
 if TYPE_CHECKING:
     from ...kernels import Kernel
@@ -97,12 +98,17 @@ def measure(options: BenchOptions, device: Any, peer: Any, flush_bytes: int, pre
 def show(part: str, rows: "Sequence[Row]") -> None:
     """Print one part, and the geometric mean of each precision where it has many shapes."""
     from ...kernels.bench.runs import geometric_mean
+    from ...training.text_table import Column, print_table
 
-    print(f"\n{part:<52}{'M N K':>20}{'us':>10}{'cuBLAS us':>11}{'x cuBLAS':>10}{'TFLOP/s':>9}{'of peak':>9}")
+    console = make_console()
+    numbers = [Column(head) for head in ("M N K", "us", "cuBLAS us", "x cuBLAS", "TFLOP/s", "of peak")]
+    lines = []
     for row in rows:
         what, sizes = f"{row.precision} {row.layout} {row.name} ({row.kernel})", f"{row.m} {row.n} {row.k}"
-        times = f"{1e6 * row.seconds:>10.1f}{1e6 * row.peer_seconds:>11.1f}{row.share:>10.3f}{row.tflops:>9.1f}"
-        print(f"{what:<52}{sizes:>20}{times}{row.of_peak:>9.1%}{'' if row.right else '  WRONG'}")
+        times = f"{1e6 * row.seconds:.1f}", f"{1e6 * row.peer_seconds:.1f}", f"{row.share:.3f}", f"{row.tflops:.1f}"
+        lines.append((what, sizes, *times, f"{row.of_peak:.1%}", "" if row.right else "WRONG"))
+    console.print()
+    print_table(console, [Column(part, "name"), *numbers, Column("", "word")], lines)
     for precision in dict.fromkeys(row.precision for row in rows) if part == "training" else ():
         mean = geometric_mean(row for row in rows if row.precision == precision)
         print(f"{precision}: {mean:.3f}x cuBLAS, geometric mean")

@@ -1,10 +1,13 @@
 """``mpitrain kernel list``: what kernels there are, and which are built."""
 
-import textwrap
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..main import LocalJob
 from ..options import parse_options
+
+if TYPE_CHECKING:
+    from ...training.console import PlainConsole
 
 DESCRIPTION = "List the kernels: what each computes on a GPU and for which it is built, and what runs on the CPU."
 
@@ -22,41 +25,48 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
 
 def show_list() -> int:
     """Print both lists."""
-    show_cuda()
-    show_native()
+    from ..terminal import make_console
+
+    console = make_console()
+    show_cuda(console)
+    show_native(console)
     return 0
 
 
-def show_native() -> None:
+def show_native(console: "PlainConsole") -> None:
     """Print which path ops take on the CPU, and why."""
     from ... import native
     from ...ops import OPS
+    from ...training.text_table import Column, print_table
 
-    print(f"\non the CPU: {'NumPy' if native.kernels is None else 'kernels in C'} ({native.why})")
+    console.print()
+    console.say(f"on the CPU: {'NumPy' if native.kernels is None else 'kernels in C'} ({native.why})")
     if native.kernels is None:
         return
-    print(f"levels that run here: {', '.join(native.kernels.levels())}; {native.VARIABLE}=numpy, or a level, chooses")
+    levels = ", ".join(native.kernels.levels())
+    console.say(f"levels that run here: {levels}; {native.VARIABLE}=numpy, or a level, chooses")
+    rows = []
     for where, chosen in (("in C", True), ("in NumPy", False)):
         names = sorted(name for name, op in OPS.items() if ("native" in op.paths) == chosen)
-        print(textwrap.fill(f"{where}: {', '.join(names)}", 120, subsequent_indent="  "))
+        rows.append((where, ", ".join(names)))
+    print_table(console, [Column("", "word"), Column("", "text")], rows, head=False)
 
 
-def show_cuda() -> None:
+def show_cuda(console: "PlainConsole") -> None:
     """Print a row for each CUDA source."""
-    from rich.table import Table
-
     from ...kernels.build import folder
     from ...kernels.catalogue import ladder, others, products, purpose
-    from ..terminal import make_console
+    from ...training.text_table import Column, print_table
 
     built = sorted(folder().glob("*.cubin"))
     files = dict.fromkeys(k.file for k in [*products(), *others(), *ladder()])
     variants = [k.file for k in products()]
-    table = Table.grid(padding=(0, 2))
+    rows = []
     for file in files:
         name = file.removesuffix(".cu").split("/")[-1]
         archs = sorted({p.name.removeprefix(f"{name}-").split("-")[0] for p in built if p.name.startswith(f"{name}-")})
         count = f" ({variants.count(file)})" if variants.count(file) > 1 else ""
-        table.add_row(file + count, ", ".join(archs) or "not built", purpose(file))
-    make_console().print(table)
-    print(f"\nsources and headers: kernels/; built files: {folder()}")
+        rows.append((file + count, ", ".join(archs) or "-", purpose(file)))
+    print_table(console, [Column("CUDA source", "word"), Column("built for", "word"), Column("purpose", "text")], rows)
+    console.print()
+    console.say(f"sources and headers: kernels/; built files: {folder()}")
