@@ -13,9 +13,9 @@ DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0}
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What is learnt from."""
+    """Data and batches."""
 
-    source: Annotated[str, arg(name="data")] = "digits"
+    source: Annotated[str, arg(name="data", metavar="SOURCE")] = "digits"
     """Where the data come from: digits (in the package), mnist:DIR, fashion-mnist:DIR, cifar10:DIR, npz:FILE,
     csv:FILE,target=COLUMN or openml:NAME."""
     task: Literal["auto", "classification", "regression"] = "auto"
@@ -34,9 +34,9 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What learns."""
+    """Network."""
 
-    name: Annotated[str, arg(name="model")] = "convnet"
+    name: Annotated[str, arg(name="model", metavar="NAME")] = "convnet"
     """The network: convnet, mlp, lenet, resnet8, resnet20, resnet32 or resnet56."""
     widths: tuple[int, ...] = (128,)
     """Hidden widths of mlp."""
@@ -51,7 +51,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """How it learns."""
+    """Update rule and learning rate."""
 
     name: Annotated[Literal["sgd", "adam", "adamw", "lars"], arg(name="optimizer")] = "sgd"
     """The update rule."""
@@ -88,9 +88,9 @@ class Optimizer:
 
 @dataclass(frozen=True, kw_only=True)
 class Parallel:
-    """How the ranks work together."""
+    """Exchange between the ranks, and checks of it."""
 
-    all_reduce: str = "auto"
+    all_reduce: Annotated[str, arg(metavar="ALG")] = "auto"
     """How gradients are summed over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), nccl (between
     GPUs), an algorithm of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
     shard: Literal["auto", "none", "optimizer"] = "auto"
@@ -118,7 +118,7 @@ class Parallel:
 
 @dataclass(frozen=True, kw_only=True)
 class Compute:
-    """What computes."""
+    """Devices and their precision."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where: on the CPU, or on a GPU for each rank; auto takes GPUs where there are some and CuPy is installed. Ranks
@@ -133,13 +133,13 @@ class Compute:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The run itself."""
+    """Length, seed and output of the run."""
 
     epochs: int = 10
     """Passes over the training samples."""
     seed: int = 0
     """Seeds the first weights, the order of the samples, dropout and augmentation."""
-    out: str = ""
+    out: Annotated[str, arg(metavar="DIR")] = ""
     """Directory of the results; empty makes runs/DATA-MODEL-N."""
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     """What rank 0 shows: a live bar, a line an epoch, or nothing; auto looks whether it is a terminal."""
@@ -149,13 +149,13 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What is kept in case the run does not reach its end."""
+    """Checkpoints, and when to leave with one."""
 
-    every: Annotated[str, arg(name="checkpoint-every")] = "10m"
+    every: Annotated[str, arg(name="checkpoint-every", metavar="STEPS|TIME")] = "10m"
     """Steps (100) or time (10m, 1h30m) between two checkpoints; empty for none. SIGUSR2 asks for one now."""
     keep: Annotated[int, arg(name="keep-checkpoints")] = 2
     """Checkpoints that are kept; older ones are removed when a new one is complete."""
-    max_time: str = ""
+    max_time: Annotated[str, arg(metavar="TIME")] = ""
     """Time (30m, 1h30m, 12:30:00) after which to write a checkpoint and leave; empty for the end of the Slurm job."""
     exit_code: int = 85
     """Exit code of a run that left with a checkpoint (SIGTERM, SIGUSR1, no time left) and wants to be started again."""
@@ -166,19 +166,19 @@ class Config:
     """A training run."""
 
     data: Data = field(default_factory=Data)
-    """What is learnt from."""
+    """Data and batches."""
     model: Model = field(default_factory=Model)
-    """What learns."""
+    """Network."""
     optimizer: Optimizer = field(default_factory=Optimizer)
-    """How it learns."""
+    """Update rule and learning rate."""
     parallel: Parallel = field(default_factory=Parallel)
-    """How the ranks work together."""
+    """Exchange between the ranks, and checks of it."""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
-    """What is kept in case the run does not reach its end."""
+    """Checkpoints, and when to leave with one."""
     compute: Compute = field(default_factory=Compute)
-    """What computes."""
+    """Devices and their precision."""
     run: Run = field(default_factory=Run)
-    """The run itself."""
+    """Length, seed and output of the run."""
 
 
 def check(config: Config) -> None:

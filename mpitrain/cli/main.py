@@ -1,7 +1,6 @@
-"""The commands by name, and how a process ends: what it prints, and its exit code."""
+"""The life of a process: its command, what it prints when it ends, and its exit code."""
 
 import contextlib
-import importlib
 import os
 import sys
 import time
@@ -10,15 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .. import __version__
 from ..comm.launch import first_exit_ends_all, launched_rank
 from ..errors import AgreedError, UserError
-from .signals import hold_back
+from .commands import parse_command
+from .launcher import split_ranks, start_ranks
 
 if TYPE_CHECKING:
     from ..comm.world import World
 
-COMMANDS = ("train", "evaluate", "predict", "collective", "kernel", "doctor")
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 TIMEOUT = 120.0  # seconds that a rank may wait for others, where no option says otherwise
@@ -40,7 +38,10 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     rank = launched_rank()
     try:
-        job = _parse(argv, rank)
+        ranks, argv = split_ranks(argv)
+        job = parse_command(argv, rank)
+        if ranks is not None:
+            start_ranks(ranks, argv, job)
         if isinstance(job, LocalJob):
             return _quietly(job.run) if rank == 0 else 0
     except ModuleNotFoundError as error:
@@ -52,21 +53,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return run(job)
-
-
-def _parse(argv: list[str], rank: int) -> Job | LocalJob:
-    """Return the job that ``argv`` asks for; only the module of its command is imported, so that --help is quick."""
-    if argv == ["--version"]:
-        if rank == 0:
-            print(f"mpitrain {__version__}")
-        raise SystemExit(0)
-    command = argv[0] if argv and not argv[0].startswith("-") else "train"
-    if command not in COMMANDS:
-        raise UserError(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
-    if command == "train":
-        hold_back()
-    parse: Callable[[list[str], bool], Job | LocalJob] = importlib.import_module(f".{command}", __package__).parse
-    return parse(argv[1:] if argv and argv[0] == command else argv, rank == 0)
 
 
 def _not_installed(error: ModuleNotFoundError) -> UserError:

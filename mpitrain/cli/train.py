@@ -26,19 +26,16 @@ if TYPE_CHECKING:
     from ..training.trainer import Trainer
     from .main import Job
 
-DESCRIPTION = (
-    "Train a network on all ranks of an MPI job: mpirun -n 8 python -m mpitrain [train] [OPTIONS]. "
-    "Other commands: doctor, evaluate, predict, collective (each with --help)."
-)
+DESCRIPTION = "Train a network on all ranks of a job: mpitrain -n 8 train, or mpirun -n 8 python -m mpitrain train."
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(Config):
     """Options of train."""
 
-    config: Annotated[Path | None, arg(name="config")] = None
+    config: Annotated[Path | None, arg(name="config", metavar="FILE")] = None
     """TOML file with settings; options given here override it. Each run directory holds one, config.toml."""
-    resume: Annotated[str, arg(name="resume")] = ""
+    resume: Annotated[str, arg(name="resume", metavar="RUN")] = ""
     """Go on from a checkpoint: a run directory or a file in its checkpoints/; auto takes the newest whole one of --out
     (else of the last runs/DATA-MODEL-N) and begins a new run where there is none. Options not given are the run's."""
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..errors import UserError
+
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
@@ -38,7 +40,7 @@ def lonely_message(size: int, library: str, environment: Mapping[str, str] = os.
     if size > 1 or started <= 1:
         return None
     alone = f"the launcher started {started} processes, but MPI sees only one in each"
-    if "SLURM_PROCID" in environment and not _by_mpirun(environment):
+    if "SLURM_PROCID" in environment and not by_mpirun(environment):
         return f"{alone}: srun has not spoken {library}'s language; {_srun_that_fits(library)}"
     return (
         f"{alone}: mpirun belongs to another MPI than the one that mpi4py has loaded, {library}; start the ranks "
@@ -60,7 +62,7 @@ def misfit(library: str, environment: Mapping[str, str] = os.environ, *, speaks_
     """
     if launched_size(environment) == 1:
         return None
-    is_open, by_srun = "Open MPI" in library, "SLURM_PROCID" in environment and not _by_mpirun(environment)
+    is_open, by_srun = "Open MPI" in library, "SLURM_PROCID" in environment and not by_mpirun(environment)
     if is_open == ("OMPI_COMM_WORLD_SIZE" in environment) or (is_open and by_srun):
         only_pmix = by_srun and "PMIX_RANK" in environment and "PMI_RANK" not in environment
         if only_pmix and not is_open and not speaks_pmix:
@@ -75,14 +77,22 @@ def misfit(library: str, environment: Mapping[str, str] = os.environ, *, speaks_
     )
 
 
-def _by_mpirun(environment: Mapping[str, str]) -> bool:
-    """Return True if some mpirun, not Slurm's srun itself, started this process."""
+def by_mpirun(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return True if an mpirun, not Slurm's srun itself, started this process."""
     return any(name in environment for name in ("OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"))
 
 
 def _srun_that_fits(library: str) -> str:
     plugin = "pmix" if "Open MPI" in library else "pmi2"
     return f"srun --mpi={plugin} fits, if srun --mpi=list names it; else {own_launcher()} inside the job (sbatch)"
+
+
+def no_library(error: Exception) -> UserError:
+    """Return what to tell a user whose mpi4py has found no MPI library."""
+    return UserError(
+        f"mpi4py found no MPI library ({error}): install one with pip install 'mpitrain[mpich]' or load your "
+        "system's MPI (module load ...)"
+    )
 
 
 def own_launcher() -> str:

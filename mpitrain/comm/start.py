@@ -5,6 +5,8 @@ nobody. Which library it is can be asked before it starts.
 """
 
 import atexit
+import os
+from collections.abc import MutableMapping
 
 import mpi4py
 
@@ -33,8 +35,20 @@ def start() -> None:
         return
     if message := misfit(library_name(), speaks_pmix=_may_speak_pmix()):
         raise UserError(message)
+    leave_out_osc_ucx(os.environ)
     MPI.Init_thread(MPI.THREAD_MULTIPLE)
     atexit.register(_finalize)
+
+
+def leave_out_osc_ucx(environment: MutableMapping[str, str]) -> None:
+    """Let Open MPI do without UCX for one-sided communication, unless ``environment`` chooses its components.
+
+    Where UCX has no network device, each rank prints "Error: OSC UCX component priority set inside component query
+    failed" for each window, and goes on. Windows here are of shared memory only, which Open MPI's component ``sm``
+    serves on every machine; messages between nodes take UCX, or what the user has chosen, as before (component
+    ``pml``). Another MPI library does not read the variable.
+    """
+    environment.setdefault("OMPI_MCA_osc", "^ucx")
 
 
 def _may_speak_pmix() -> bool:

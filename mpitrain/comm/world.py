@@ -17,12 +17,9 @@ try:
 
         from mpi4py import MPI  # isort: skip
 except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI library can be loaded
-    from ..errors import UserError
+    from .launch import no_library
 
-    raise UserError(
-        f"mpi4py found no MPI library ({error}): install one with pip install 'mpitrain[mpich]' or load your "
-        "system's MPI (module load ...)"
-    ) from None
+    raise no_library(error) from None
 
 from ..collectives import Algorithm
 from ..collectives.price import Choice

@@ -21,7 +21,7 @@ FILES = (".svg", ".html")
 class DrawOptions:
     """Options of draw."""
 
-    algorithms: Annotated[Positional[tuple[str, ...]], arg(metavar="ALG [ALG ...]")] = ()
+    algorithms: Annotated[Positional[tuple[str, ...]], arg(metavar="ALG")] = ()
     """Names of list, or FILE.py:FUNC; a page shows the first two side by side and offers the rest."""
     ranks: Annotated[int, arg(aliases=["-n"])] = 8
     """Number of ranks; a page has a slider."""

@@ -16,7 +16,7 @@ DESCRIPTION = "List the algorithms of all collectives, with their options."
 class ListOptions:
     """Options of list."""
 
-    collective: Annotated[Positional[str], arg(metavar="[COLLECTIVE]")] = ""
+    collective: Annotated[Positional[str], arg(metavar="COLLECTIVE")] = ""
     """Only those of this collective (all_reduce, all_gather, ...)."""
     costs: int = 0
     """Print what each promises for so many ranks: rounds, and bytes sent and added by the busiest rank."""

@@ -1,0 +1,91 @@
+"""The commands: which one a command line names, and the job that it asks for."""
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..errors import UserError
+from .signals import hold_back
+
+if TYPE_CHECKING:
+    from .main import Job, LocalJob
+
+COMMANDS = {
+    "train": "Train a network on all ranks of a job. This is the default command.",
+    "evaluate": "Score the weights of a finished run.",
+    "predict": "Write a finished run's outputs for new samples, as CSV or npz.",
+    "collective": "List, show, check, price, draw, record and measure collective algorithms.",
+    "kernel": "List, build, check and measure the kernels.",
+    "doctor": "Examine the ranks of a job before training on them.",
+    "completion": "Print a script that lets a shell complete commands and options.",
+}
+"""Each command and what it does; the module of the same name has a ``parse(argv, speaks)`` that returns a job."""
+FAMILIES = ("collective", "kernel")
+"""Commands that have commands of their own; their modules have a dict SUBCOMMANDS."""
+HELP = ("-h", "--help")
+
+
+def parse_command(argv: list[str], rank: int) -> "Job | LocalJob":
+    """Return the job that ``argv`` asks for; only the module of its command is imported, so that --help is quick.
+
+    Help and the version are printed on rank 0 and end the process with SystemExit.
+
+    Raises
+    ------
+    UserError
+        If there is no such command; a near one is suggested.
+    """
+    if argv == ["--version"]:
+        if rank == 0:
+            print(f"mpitrain {__version__}")
+        raise SystemExit(0)
+    if argv and argv[0] == "help":
+        argv = [*argv[1:], "--help"]
+    if argv and not argv[0].startswith("-"):
+        command, rest = argv[0], argv[1:]
+    else:
+        command, rest = "train", argv
+        if rank == 0 and any(word in HELP for word in argv):
+            print_commands()
+    if command not in COMMANDS:
+        raise UserError(f"there is no command {command!r}{_suggest(command)}; there are {', '.join(COMMANDS)}")
+    if command == "train":
+        hold_back()
+    parse: Callable[[list[str], bool], Job | LocalJob] = importlib.import_module(f".{command}", __package__).parse
+    return parse(rest, rank == 0)
+
+
+def print_commands() -> None:
+    """Print all commands, a line each."""
+    from ..training.text_table import Column, print_table
+    from .terminal import make_console
+
+    console = make_console()
+    console.say("usage: mpitrain [-n RANKS] [COMMAND] [OPTIONS]")
+    console.print()
+    rows = [(f"  {name}", text) for name, text in COMMANDS.items()]
+    print_table(console, [Column("", "word", "bold"), Column("", "text")], rows, head=False)
+    console.print()
+    console.say("mpitrain COMMAND --help explains a command. -n starts so many ranks by mpirun.")
+    console.print()
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """Return " (did you mean X?)" for the nearest of ``words``, or nothing if none is near.
+
+    >>> did_you_mean("trian", ["train", "doctor"])
+    " (did you mean 'train'?)"
+    """
+    near = difflib.get_close_matches(word, list(words), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _suggest(word: str) -> str:
+    """Return what may be meant by a word that is no command: a near one, or one of a family's own commands."""
+    families = {name: importlib.import_module(f".{name}", __package__).SUBCOMMANDS for name in FAMILIES}
+    inside = [f"{name} {word}" for name, own in families.items() if word in own]
+    if inside:
+        return f" (did you mean {' or '.join(map(repr, inside))}?)"
+    return did_you_mean(word, COMMANDS)
