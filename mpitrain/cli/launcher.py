@@ -102,7 +102,7 @@ def find_launcher(library: str, ranks: int) -> str:
     seen = ", ".join(f"{path} is {'of ' + found if found else 'of another kind'}" for found, path in others.items())
     raise UserError(
         f"-n {ranks} needs the mpirun of {library}, the MPI library that mpi4py loads, and there is none on the "
-        f"PATH{seen and f' ({seen})'}: start the ranks as this machine does it, such as srun -n {ranks} python -m mpitrain"
+        f"PATH{seen and f' ({seen})'}: start the ranks in another way, such as srun -n {ranks} python -m mpitrain"
     )
 
 
