@@ -71,6 +71,11 @@ class Saved(dict):
         view = self._views[key] = buffer[:size].reshape(shape)
         return view
 
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of all buffers that have been asked for."""
+        return sum(buffer.nbytes for buffer in self._buffers.values())
+
     def scratch(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         """Return memory that all layers share: valid only until the op that asked for it returns."""
         return self.empty(None, name, shape, dtype)

@@ -38,6 +38,8 @@ class TrainOptions(Config):
     resume: Annotated[str, arg(name="resume", metavar="RUN")] = ""
     """Go on from a checkpoint: a run directory or a file in its checkpoints/; auto takes the newest whole one of --out
     (else of the last runs/DATA-MODEL-N) and begins a new run where there is none. Options not given are the run's."""
+    dry_run: bool = False
+    """Print the layers, the memory of each rank, the steps and the messages of the run, and do nothing else."""
 
 
 def parse(argv: list[str], speaks: bool) -> "Job":
@@ -47,18 +49,18 @@ def parse(argv: list[str], speaks: bool) -> "Job":
         first.add_argument(f"--{name}", default="")
     given = first.parse_known_args(argv[: -1 if argv and argv[-1] in ("--config", "--resume", "--out") else None])[0]
     if not given.resume:
-        config = _parse(argv, speaks, given.config)
-        return lambda world: train(config, world)
-    directory = run_of(given.resume, given.out, lambda: _parse(argv, speaks, given.config))
+        config, dry_run = _parse(argv, speaks, given.config)
+        return lambda world: rehearse(config, world) if dry_run else train(config, world)
+    directory = run_of(given.resume, given.out, lambda: _parse(argv, speaks, given.config)[0])
     earlier = "" if directory is None or not (directory / CONFIG).is_file() else str(directory / CONFIG)
-    config = _parse(argv, speaks, given.config or earlier)
+    config, dry_run = _parse(argv, speaks, given.config or earlier)
     if directory is not None:
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, out=str(directory)))
-    return lambda world: train(config, world, given.resume)
+    return lambda world: rehearse(config, world) if dry_run else train(config, world, given.resume)
 
 
-def _parse(argv: list[str], speaks: bool, path: str) -> Config:
-    """Return the config of ``argv``, over that of the file at ``path`` where there is one."""
+def _parse(argv: list[str], speaks: bool, path: str) -> tuple[Config, bool]:
+    """Return the config of ``argv``, over that of the file at ``path`` where there is one, and whether to run dry."""
     config = read_config(Path(path)) if path else Config()
     branches = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
     default = TrainOptions(config=Path(path) if path else None, **branches)
@@ -67,30 +69,35 @@ def _parse(argv: list[str], speaks: bool, path: str) -> Config:
     )
     config = Config(**{name: getattr(options, name) for name in branches})
     check(config)
-    return config
+    return config, options.dry_run
+
+
+def rehearse(config: Config, world: "World") -> int:
+    """Print what ``train`` would do: open the data and build the model, but train and write nothing."""
+    from ..training.outline import try_passes
+    from ..training.trainer import Trainer
+    from .dry_run import print_dry_run
+    from .terminal import make_console
+
+    config, session, threads = _open(config, world)
+    console, progress = make_console(quiet=world.rank != 0), _screen(config, world)[1]
+    passes = try_passes(session, config, world.size)
+    trainer = Trainer(config, session, world, None, progress)
+    _introduce(console, config, trainer, world, threads)
+    print_dry_run(console, trainer, passes)
+    trainer.data_parallel.free()
+    return 0
 
 
 def train(config: Config, world: "World", resume: str = "") -> int:
     """Train, and write and print the results (rank 0)."""
-    from ..device import CPU
-    from ..training.devices import take_device
     from ..training.resume import restore
-    from ..training.session import open_session
     from ..training.survival import survive
     from ..training.trainer import Trainer
     from .signals import Signals
 
     begin = time.perf_counter()
-    if config.parallel.elastic:
-        world.be_elastic()
-    world.watch(config.parallel.timeout)
-    threads = config.parallel.threads or (1 if config.parallel.reproducible else world.cores)
-    CPU.use_threads(threads)
-    with world.together():
-        world.check_name(config.parallel.all_reduce)
-    device = take_device(config, world)
-    session = open_session(config, world, device)
-    config = _resolved(config, session)
+    config, session, threads = _open(config, world)
     console, progress = _screen(config, world)
     place = open_run(config, world, resume, len(session.dataset.train), progress.note)
     if place is None:
@@ -121,6 +128,23 @@ def train(config: Config, world: "World", resume: str = "") -> int:
         trainer.data_parallel.free()
         raise
     return leave(trainer, place, console) if trainer.left else 0
+
+
+def _open(config: Config, world: "World") -> tuple[Config, "Session", int]:
+    """Return the config as it is resolved, the session and the BLAS threads of a run."""
+    from ..device import CPU
+    from ..training.devices import take_device
+    from ..training.session import open_session
+
+    if config.parallel.elastic:
+        world.be_elastic()
+    world.watch(config.parallel.timeout)
+    threads = config.parallel.threads or (1 if config.parallel.reproducible else world.cores)
+    CPU.use_threads(threads)
+    with world.together():
+        world.check_name(config.parallel.all_reduce)
+    session = open_session(config, world, take_device(config, world))
+    return _resolved(config, session), session, threads
 
 
 def _once(trainer: "Trainer", work: "Callable[[Trainer], None]") -> "Trainer":

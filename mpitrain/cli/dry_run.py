@@ -1,0 +1,63 @@
+"""``mpitrain train --dry-run``: the layers, memory, steps and messages of a run that is not begun."""
+
+from typing import TYPE_CHECKING
+
+from ..plain_text import count
+
+if TYPE_CHECKING:
+    from ..training.console import PlainConsole
+    from ..training.outline import Passes
+    from ..training.trainer import Trainer
+
+
+def print_dry_run(console: "PlainConsole", trainer: "Trainer", passes: "Passes") -> None:
+    """Print what ``trainer`` would do; all ranks call it together, and rank 0's console prints."""
+    from ..training.outline import memory_of
+
+    sync, epochs, steps = trainer.data_parallel, trainer.config.run.epochs, len(trainer.loader)
+    messages = sum(trainer.world.all_gather(sync.messages_per_step)) // trainer.world.size
+    num_bytes = sum(trainer.world.all_gather(sync.bytes_per_step)) // trainer.world.size
+    _print_layers(console, trainer, passes)
+    _print_memory(console, memory_of(trainer, passes), trainer.world.size)
+    console.print()
+    console.say(f"steps: {steps:,} an epoch, {steps * epochs:,} in {count(epochs, 'epoch')}")
+    sent = f"{say_bytes(num_bytes)} in {count(messages, 'message')} a step and rank" if messages else "none"
+    console.say(f"messages: {sent}")
+    console.say("dry run: nothing was trained or written")
+
+
+def _print_layers(console: "PlainConsole", trainer: "Trainer", passes: "Passes") -> None:
+    from ..training.text_table import Column, print_table
+
+    rows = []
+    for row in passes.layers:
+        number = f"{row.num_parameters:,}" if row.num_parameters else ""
+        rows.append((row.name, row.kind, " x ".join(map(str, row.output_shape)), number))
+    rows.append(("all", "", "", f"{trainer.session.arena.num_parameters:,}"))
+    console.print()
+    columns = [Column("layer", "word"), Column("kind", "word"), Column("output", "word"), Column("parameters")]
+    print_table(console, columns, rows)
+
+
+def _print_memory(console: "PlainConsole", memory: dict[str, tuple[int, str]], size: int) -> None:
+    from ..training.text_table import Column, print_table
+
+    rows = [(name, say_bytes(num_bytes), remark) for name, (num_bytes, remark) in memory.items()]
+    rows.append(("all", say_bytes(sum(num_bytes for num_bytes, _ in memory.values())), "and Python with its libraries"))
+    console.print()
+    head = "memory" if size == 1 else "memory of a rank"
+    print_table(console, [Column(head, "word"), Column("", "number"), Column("", "text")], rows)
+
+
+def say_bytes(number: int) -> str:
+    """Return a number of bytes in the unit in which it reads well.
+
+    >>> say_bytes(512), say_bytes(150 << 10), say_bytes(3 << 29)
+    ('512 B', '150 KiB', '1.5 GiB')
+    """
+    value, unit = float(number), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1000:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"

@@ -1,0 +1,174 @@
+"""The outline of a run before it starts: its layers, the memory of each rank, its steps and messages.
+
+Shapes and buffers are those of real forward and backward passes over a few samples of zeros.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..config import Config
+from ..data.dataset import Dataset
+from ..layers import BatchNorm2d, Layer
+from ..saved import Saved
+from .evaluation import BATCH
+from .session import Session
+from .trainer import Trainer
+
+MEASURED_BYTES = 256 << 20  # activations that are allocated to be measured; more are extrapolated
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """A layer of the network, or a block of layers: its output for one sample, and its parameters."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    num_parameters: int
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Forward and backward passes over samples of zeros.
+
+    Attributes
+    ----------
+    layers : list of LayerRow
+    samples : int
+        The most that a rank computes with at once.
+    train_bytes, test_bytes : int
+        Memory of the activations and their gradients in a training step, and of the activations in an evaluation.
+    """
+
+    layers: list[LayerRow]
+    samples: int
+    train_bytes: int
+    test_bytes: int
+
+
+def try_passes(session: Session, config: Config, size: int) -> Passes:
+    """Return the outline of the network on one of ``size`` ranks.
+
+    Call it before a ``Trainer`` is made of the session, which sends gradients as soon as they are there.
+    """
+    session.arena.begin_step()
+    with _watched(session.model) as shapes:
+        _forward_backward(session, 1)
+    rows = []
+    for name, layer in _top(session.model):
+        num_parameters = sum(p.size for _, p in layer.named_parameters())
+        rows.append(LayerRow(name, type(layer).__name__, shapes.get(id(layer), ()), num_parameters))
+    data = session.dataset
+    batch = min(config.data.batch_size, len(data.train))
+    shards = config.parallel.reproducible
+    samples = math.ceil(batch / shards) if shards else math.ceil(math.ceil(batch / size) / config.optimizer.accumulate)
+    tested = min(BATCH, math.ceil(len(data.test) / size))
+    train_bytes = _extrapolate(lambda n: _forward_backward(session, n), samples)
+    if shards and any(isinstance(layer, BatchNorm2d) for layer in session.model.layers()):
+        train_bytes *= shards // size  # the shards of a rank go through the network side by side
+    return Passes(rows, samples, train_bytes, _extrapolate(lambda n: _forward(session, n), tested))
+
+
+def memory_of(trainer: Trainer, passes: Passes) -> dict[str, tuple[int, str]]:
+    """Return the bytes that each part of training takes on rank 0, and a remark on each."""
+    arena, exchange, size = trainer.session.arena, trainer.data_parallel.exchange, trainer.world.size
+    own = arena.size if exchange.own is None else sum(part.stop - part.start for part in exchange.own)
+    in_common = exchange.sharded and not trainer.data_parallel.messages_per_step
+    slots = list(trainer.optimizer.slots)
+    config, data = trainer.config, trainer.session.dataset
+    partial_sums = max(0, (config.parallel.reproducible // size).bit_length() - 1)
+    sample = 4 * math.prod(data.input_shape)
+    share = math.ceil(min(config.data.batch_size, len(data.train)) / size)
+    return {
+        "weights": (arena.values.nbytes, f"one copy for {size} ranks" if in_common else ""),
+        "gradients": (arena.gradients.nbytes * (1 + partial_sums), ""),
+        "optimizer": (
+            len(slots) * own * arena.dtype.itemsize,
+            ", ".join(slots) + (f" of 1/{size} of the weights" if own < arena.size - 64 else ""),
+        ),
+        "activations": (passes.train_bytes, f"{passes.samples} samples at a time, with their gradients"),
+        "evaluation": (passes.test_bytes, f"up to {BATCH} samples at a time"),
+        "batches": (
+            sample * passes.samples * (1 + trainer.config.data.prefetch),
+            "the one in use and those prefetched",
+        ),
+        "data": (_data_bytes(data), "all samples, on every rank"),
+    }
+
+
+def _extrapolate(run: Callable[[int], int], samples: int) -> int:
+    """Return the bytes that ``run(samples)`` takes: measured if few, else on the line through those of 1 and 2."""
+    one, two = run(1), run(2)
+    estimate = one + (two - one) * (samples - 1)
+    return run(samples) if estimate <= MEASURED_BYTES else estimate
+
+
+def _forward_backward(session: Session, num_samples: int) -> int:
+    """Do one pass in training mode, and return the bytes of its buffers."""
+    saved, data = Saved(device=session.arena.device), session.dataset
+    classes = data.task == "classification"
+    y = np.zeros(num_samples, np.int64) if classes else np.zeros((num_samples, data.num_outputs), np.float32)
+    session.arena.writes = [0] * len(session.arena.parameters)
+    outputs = session.model.forward(_zeros(session, num_samples), saved)
+    session.loss.forward(outputs, session.arena.device.from_host(y), saved)
+    session.model.backward(session.loss.backward(saved), saved)
+    return saved.num_bytes
+
+
+def _forward(session: Session, num_samples: int) -> int:
+    saved = Saved(training=False, device=session.arena.device)
+    session.model.forward(_zeros(session, num_samples), saved)
+    return saved.num_bytes
+
+
+def _zeros(session: Session, num_samples: int) -> np.ndarray:
+    return session.arena.device.zeros((num_samples, *session.dataset.input_shape), np.float32)
+
+
+def _top(model: Layer) -> list[tuple[str, Layer]]:
+    """Return the layers of a network with their names; a block counts as one."""
+    return list(model.children()) or [("", model)]
+
+
+@contextmanager
+def _watched(model: Layer) -> Iterator[dict[int, tuple[int, ...]]]:
+    """Note the shape of each layer's output for one sample, by the layer's id, while the context lasts."""
+    shapes: dict[int, tuple[int, ...]] = {}
+    layers = [layer for _, layer in _top(model)]
+
+    def watch(layer: Layer) -> None:
+        inner = layer.forward
+
+        def forward(x: np.ndarray, saved: Saved) -> Any:
+            y = inner(x, saved)
+            shapes[id(layer)] = tuple(y.shape[1:])
+            return y
+
+        vars(layer)["forward"] = forward
+
+    for layer in layers:
+        watch(layer)
+    try:
+        yield shapes
+    finally:
+        for layer in layers:
+            del vars(layer)["forward"]
+
+
+def _data_bytes(data: Dataset) -> int:
+    """Return the bytes of a dataset, without what is mapped from a file."""
+    arrays = [array for split in (data.train, data.test) for array in (split.x, split.y)]
+    return sum(array.nbytes for array in arrays if not _is_mapped(array))
+
+
+def _is_mapped(array: Any) -> bool:
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return False
