@@ -202,7 +202,7 @@ def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World",
     lines = [
         f"{count(world.size, 'rank')}, {count(threads, 'BLAS thread')} each{shared} ({world.mpi_version})",
         *([f"on {', '.join(trainer.devices)}; products in {config.compute.precision}"] if world.has_devices else []),
-        f"{data.name}: {len(data.train):,} training and {len(data.test):,} test samples, {shape} -> {outputs}",
+        f"{data.name}: {len(data.train):,} training and {count(len(data.test), 'test sample')}, {shape} -> {outputs}",
         *data.notes,
         f"{config.model.name}: {session.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
         f"batch {config.data.batch_size}, {count(len(trainer.loader), 'step')} an epoch",

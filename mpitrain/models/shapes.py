@@ -12,7 +12,10 @@ def image_shape(model: str, input_shape: tuple[int, ...], least: int) -> tuple[i
         If the input is not images, or they are smaller.
     """
     if len(input_shape) != 3:
-        raise UserError(f"the model {model} takes images (height, width, channels), not samples of {input_shape}")
+        raise UserError(
+            f"the model {model} takes images (height, width, channels), but the samples have the shape {input_shape}: "
+            "--model mlp takes any"
+        )
     height, width, channels = input_shape
     if min(height, width) < least:
         raise UserError(f"the model {model} needs images of at least {least}x{least}, but these are {height}x{width}")

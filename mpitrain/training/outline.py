@@ -14,6 +14,7 @@ import numpy as np
 from ..config import Config
 from ..data.dataset import Dataset
 from ..layers import BatchNorm2d, Layer
+from ..plain_text import count
 from ..saved import Saved
 from .evaluation import BATCH
 from .session import Session
@@ -91,12 +92,9 @@ def memory_of(trainer: Trainer, passes: Passes) -> dict[str, tuple[int, str]]:
             len(slots) * own * arena.dtype.itemsize,
             ", ".join(slots) + (f" of 1/{size} of the weights" if own < arena.size - 64 else ""),
         ),
-        "activations": (passes.train_bytes, f"{passes.samples} samples at a time, with their gradients"),
+        "activations": (passes.train_bytes, f"{count(passes.samples, 'sample')} at a time, with their gradients"),
         "evaluation": (passes.test_bytes, f"up to {BATCH} samples at a time"),
-        "batches": (
-            sample * passes.samples * (1 + trainer.config.data.prefetch),
-            "the one in use and those prefetched",
-        ),
+        "batches": (sample * share * (1 + config.data.prefetch), "the one in use and those prefetched"),
         "data": (_data_bytes(data), "all samples, on every rank"),
     }
 

@@ -113,7 +113,7 @@ def test_names():
     ("name", "shape", "options", "message"),
     [
         ("vgg", (8, 8, 1), {}, "no model 'vgg'; there are convnet, mlp, lenet, resnet8"),
-        ("lenet", (10,), {}, r"lenet takes images \(height, width, channels\), not samples of \(10,\)"),
+        ("lenet", (10,), {}, r"lenet takes images .*, but the samples have the shape \(10,\): --model mlp"),
         ("lenet", (8, 8, 1), {}, "lenet needs images of at least 12x12, but these are 8x8"),
         ("resnet20", (3, 8, 1), {}, "resnet20 needs images of at least 4x4"),
         ("convnet", (8, 8), {}, "convnet takes images"),
