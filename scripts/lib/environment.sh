@@ -12,21 +12,44 @@ find_python() {
     return 1
 }
 
+# pip_install PYTHON ARGUMENTS of pip install: install, with a line for each package and stage, since pip may take
+# minutes. On a terminal each line takes the place of the one before.
+pip_install() {
+    local python=$1 line format='  %s\n'
+    shift
+    [ -t 2 ] && format='\r  %.70s\033[K'
+    "$python" -m pip install --disable-pip-version-check --progress-bar off "$@" | while IFS= read -r line; do
+        line=${line#"${line%%[! ]*}"}
+        case $line in
+        Collecting* | Downloading*) line=${line%% (from *} ;;
+        Building\ wheel* | Installing\ *dependencies* | Preparing* ) ;;
+        Installing\ collected*) line="installing $(($(echo "${line#*: }" | wc -w))) packages" ;;
+        *) continue ;;
+        esac
+        # shellcheck disable=SC2059
+        printf "$format" "$line" >&2
+    done
+    local result=${PIPESTATUS[0]}
+    [ -t 2 ] && printf '\r\033[K' >&2
+    return "$result"
+}
+
 # make_environment DIR EXTRAS: install the package in editable form with EXTRAS (may be empty) into DIR.
 # A stamp of what was installed lets the next call do nothing.
 make_environment() {
     local dir=$1 extras=$2 python stamp
     stamp="$(cat setup.cfg setup.py kernels/cpu/* | cksum) $extras" # the extension in C is built while installing
     [ "$(cat "$dir/.installed" 2>/dev/null || true)" = "$stamp" ] && return
-    echo "installing into $dir (once)" >&2
+    echo "installing into $dir, which takes a few minutes and happens once" >&2
     if [ ! -x "$dir/bin/python" ]; then
         python=$(find_python) || return 1
+        echo "  making a virtual environment with $python" >&2
         "$python" -m venv "$dir" || {
             echo "cannot make a virtual environment in $dir (on Debian: apt install python3-venv)" >&2
             return 1
         }
     fi
-    "$dir/bin/python" -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}" || return 1
+    pip_install "$dir/bin/python" -e ".${extras:+[$extras]}" || return 1
     echo "$stamp" >"$dir/.installed"
 }
 
