@@ -72,13 +72,18 @@ class TimeLeft:
 
 
 def say_time(seconds: float | None) -> str:
-    """Return seconds as a clock shows them.
+    """Return seconds as a clock shows them, or as days.
 
     >>> say_time(7.6), say_time(75), say_time(3 * 3600 + 61), say_time(None)
     ('0:08', '1:15', '3:01:01', '-:--')
+    >>> say_time(51 * 3600), say_time(1e6)
+    ('2 d 3 h', '11 d')
     """
     if seconds is None:
         return "-:--"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    days = hours // 24
+    if days >= 2:
+        return f"{days} d" if days >= 10 else f"{days} d {hours % 24} h"
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -21,9 +21,9 @@ pip_install() {
     "$python" -m pip install --disable-pip-version-check --progress-bar off "$@" | while IFS= read -r line; do
         line=${line#"${line%%[! ]*}"}
         case $line in
-        Collecting* | Downloading*) line=${line%% (from *} ;;
-        Building\ wheel* | Installing\ *dependencies* | Preparing* ) ;;
-        Installing\ collected*) line="installing $(($(echo "${line#*: }" | wc -w))) packages" ;;
+        Collecting*) line=${line%% (from *} ;;
+        *started) line=${line%: started} ;; # build dependencies, metadata, the wheel with the kernels in C
+        Installing\ collected*) line="Installing ${line#*: }" ;;
         *) continue ;;
         esac
         # shellcheck disable=SC2059
