@@ -102,7 +102,7 @@ function __mpitrain_at
         switch $words[1]
             case -n -np
                 set -e words[1]
-            case '-n[0-9]*' help
+            case '-n*' help
             case '-*'
                 set -q found[1]; or set found train
                 break
@@ -116,6 +116,10 @@ function __mpitrain_at
         set -q words[1]; and set -e words[1]
     end
     test "$found" = "$argv"
+end
+function __mpitrain_files_after_colon
+    set -l parts (string split -m 1 : -- (commandline -ct))
+    set -q parts[2]; and printf '%s\n' $parts[1]:(__fish_complete_path $parts[2])
 end
 complete -c mpitrain -f
 complete -c mpitrain -n '__mpitrain_at' -s n -x -d 'Number of ranks to start'
@@ -195,6 +199,7 @@ def _flags(place: str, options: Sequence[Option]) -> str:
 def _fish_option(option: Option, values: Sequence[str]) -> Iterator[str]:
     about = f"-d {_quote(_first_sentence(option.help))}"
     words = " ".join(word for word in values if not word.startswith("@"))
+    words += " (__mpitrain_files_after_colon)" if any(word.endswith(":") for word in values) else ""
     given = f"-a {_quote(words)}" if words else ""
     files = "-F" if FILES in values else ""
     if not option.flags:
