@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import shutil
+import textwrap
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -38,11 +40,17 @@ def parse_options(
             kind,
             args=argv,
             prog=f"mpitrain {command}",
-            description=description,
+            description=_wrap(description),
             config=(tyro.conf.OmitArgPrefixes,),
             registry=make_registry(),
             **options,
         )
+
+
+def _wrap(text: str) -> str:
+    """Return ``text`` in lines that fit the terminal. They are indented, since tyro joins others."""
+    width = min(80, shutil.get_terminal_size().columns)
+    return textwrap.fill(text, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def options_of(parse: Callable[[list[str], bool], object]) -> list[Option]:

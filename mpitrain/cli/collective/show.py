@@ -41,14 +41,16 @@ def show(options: ShowOptions) -> int:
     from ...collectives.draw.play import play
 
     algorithm, size = find(options.algorithm), options.ranks
+    console = make_console()
     for line in (algorithm.summary, f"Source: {algorithm.source}" if algorithm.source else ""):
         if line:
-            print(line)
+            console.say(line)
     if algorithm.rounds and algorithm.bytes and algorithm.reductions:
         rounds, sent, added = algorithm.rounds(size), algorithm.bytes(size), algorithm.reductions(size)
-        print(f"Promised for P = {size}: {rounds:g} rounds; the busiest rank sends {sent:.4g} n and adds {added:.4g} n")
+        console.say(
+            f"Promised for P = {size}: {rounds:g} rounds; the busiest rank sends {sent:.4g} n and adds {added:.4g} n"
+        )
     played = play(algorithm, size)
-    console = make_console()
     width = options.width or (console.width if console.is_terminal else DEFAULT_WIDTH)
     print("\n" + draw_ascii(played, width))
     return 1 if played.error else 0
