@@ -59,7 +59,7 @@ def try_passes(session: Session, config: Config, size: int) -> Passes:
     """
     session.arena.begin_step()
     with _watched(session.model) as shapes:
-        _forward_backward(session, 1)
+        _forward_backward(session, 1, 1)
     rows = []
     for name, layer in _top(session.model):
         num_parameters = sum(p.size for _, p in layer.named_parameters())
@@ -69,7 +69,8 @@ def try_passes(session: Session, config: Config, size: int) -> Passes:
     shards = config.parallel.reproducible
     samples = math.ceil(batch / shards) if shards else math.ceil(math.ceil(batch / size) / config.optimizer.accumulate)
     tested = min(BATCH, math.ceil(len(data.test) / size))
-    train_bytes = _extrapolate(lambda n: _forward_backward(session, n), samples)
+    microbatches = config.optimizer.accumulate  # the second adds to the gradients of the first, for which it takes more
+    train_bytes = _extrapolate(lambda n: _forward_backward(session, n, min(2, microbatches)), samples)
     if shards and any(isinstance(layer, BatchNorm2d) for layer in session.model.layers()):
         train_bytes *= shards // size  # the shards of a rank go through the network side by side
     return Passes(rows, samples, train_bytes, _extrapolate(lambda n: _forward(session, n), tested))
@@ -106,26 +107,29 @@ def _extrapolate(run: Callable[[int], int], samples: int) -> int:
     return run(samples) if estimate <= MEASURED_BYTES else estimate
 
 
-def _forward_backward(session: Session, num_samples: int) -> int:
-    """Do one pass in training mode, and return the bytes of its buffers."""
-    saved, data = Saved(device=session.arena.device), session.dataset
-    classes = data.task == "classification"
-    y = np.zeros(num_samples, np.int64) if classes else np.zeros((num_samples, data.num_outputs), np.float32)
+def _forward_backward(session: Session, num_samples: int, microbatches: int) -> int:
+    """Do a step of training without its update, and return the bytes of its buffers."""
+    saved = Saved(device=session.arena.device)
     session.arena.writes = [0] * len(session.arena.parameters)
-    outputs = session.model.forward(_zeros(session, num_samples), saved)
-    session.loss.forward(outputs, session.arena.device.from_host(y), saved)
-    session.model.backward(session.loss.backward(saved), saved)
+    for _ in range(microbatches):
+        _to_the_loss(session, num_samples, saved)
+        session.model.backward(session.loss.backward(saved), saved)
     return saved.num_bytes
 
 
 def _forward(session: Session, num_samples: int) -> int:
+    """Evaluate, and return the bytes of the buffers."""
     saved = Saved(training=False, device=session.arena.device)
-    session.model.forward(_zeros(session, num_samples), saved)
+    _to_the_loss(session, num_samples, saved)
     return saved.num_bytes
 
 
-def _zeros(session: Session, num_samples: int) -> np.ndarray:
-    return session.arena.device.zeros((num_samples, *session.dataset.input_shape), np.float32)
+def _to_the_loss(session: Session, num_samples: int, saved: Saved) -> None:
+    data, device = session.dataset, session.arena.device
+    classes = data.task == "classification"
+    y = np.zeros(num_samples, np.int64) if classes else np.zeros((num_samples, data.num_outputs), np.float32)
+    outputs = session.model.forward(device.zeros((num_samples, *data.input_shape), np.float32), saved)
+    session.loss.forward(outputs, device.from_host(y), saved)
 
 
 def _top(model: Layer) -> list[tuple[str, Layer]]:

@@ -1,0 +1,65 @@
+"""--dry-run: what it says of memory is what a run takes."""
+
+import dataclasses
+
+import pytest
+
+import mpitrain.training.outline as outline
+from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
+from mpitrain.training.outline import memory_of, try_passes
+from mpitrain.training.progress import Silent
+from mpitrain.training.session import open_session
+from mpitrain.training.trainer import Trainer
+
+pytestmark = pytest.mark.mpi
+
+CONFIG = Config(data=Data(source="digits", batch_size=48), run=Run(epochs=1))
+CASES = {
+    "convnet": CONFIG,
+    "mlp": dataclasses.replace(CONFIG, model=Model(name="mlp", widths=(32, 16), dropout=0.1)),
+    "resnet8": dataclasses.replace(CONFIG, model=Model(name="resnet8")),
+    "accumulate": dataclasses.replace(CONFIG, optimizer=Optimizer(name="adam", accumulate=2)),
+    "reproducible": dataclasses.replace(CONFIG, parallel=Parallel(reproducible=8)),
+}
+
+
+def both(config, world):
+    """Return the outline of a run, and a trainer that has done that run."""
+    session = open_session(config, world)
+    passes = try_passes(session, config, world.size)
+    trainer = Trainer(config, session, world, None, Silent(None, 1))
+    memory = memory_of(trainer, passes)
+    trainer.run()
+    trainer.data_parallel.free()
+    return passes, memory, trainer
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_memory_is_that_of_the_run(world, case):
+    config = CASES[case]
+    if config.parallel.reproducible and world.size not in (1, 2, 4, 8):
+        pytest.skip("8 virtual shards are not divided among these ranks")
+    passes, memory, trainer = both(config, world)
+    assert passes.train_bytes == trainer._saved.num_bytes
+    assert passes.test_bytes == pytest.approx(trainer._evaluator._saved.num_bytes, abs=4096)
+    arena = trainer.session.arena
+    assert memory["weights"][0] == arena.values.nbytes
+    assert sum(row.num_parameters for row in passes.layers) == arena.num_parameters
+    slots = sum(slot.nbytes for slot in trainer.optimizer.slots.values())
+    assert slots / world.size * 0.9 < memory["optimizer"][0] <= slots
+
+
+def test_a_long_batch_is_extrapolated(world, monkeypatch):
+    exact = both(CASES["resnet8"], world)[0]
+    monkeypatch.setattr(outline, "MEASURED_BYTES", 0)
+    assert both(CASES["resnet8"], world)[0].train_bytes == pytest.approx(exact.train_bytes, rel=0.1)
+
+
+def test_the_outline_leaves_no_trace(world):
+    """The run after an outline is the run without one, to the bit."""
+    first = both(CASES["convnet"], world)[2]
+    session = open_session(CASES["convnet"], world)
+    second = Trainer(CASES["convnet"], session, world, None, Silent(None, 1))
+    second.run()
+    second.data_parallel.free()
+    assert first.record.results[0].test == second.record.results[0].test
