@@ -42,23 +42,19 @@ def replace(readme: str, lines: list[str]) -> str:
 
 
 def shorten(output: str) -> list[str]:
-    """Return the lines of a run: of epochs the first and the last, of ranks the first ones, long lines cut between words.
+    """Return the lines of a run: the first and the last epoch and the first ranks; three dots stand for the others.
 
-    What is left out is marked by three dots.
+    Long lines are cut between words.
     """
     lines = output.splitlines()
     epochs = [line for line in lines if line.startswith("epoch ")]
     ranks = [line for line in lines if re.match(r"rank \d", line)]
-    left_out = {
-        **dict.fromkeys(epochs[1:-1], epochs[1:2]),
-        **dict.fromkeys(ranks[RANKS_SHOWN:], ranks[RANKS_SHOWN:][:1]),
-    }
-    kept = []
+    kept: list[str] = []
     for line in lines:
-        if line not in left_out:
+        if line in epochs[1:-1] or line in ranks[RANKS_SHOWN:]:
+            kept += ["..."] if kept[-1] != "..." else []
+        else:
             kept.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 4].rpartition(' ')[0]} ...")
-        elif line in left_out[line]:
-            kept.append("...")
     return kept
 
 
