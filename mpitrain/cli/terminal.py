@@ -23,11 +23,11 @@ def make_console(quiet: bool = False) -> "PlainConsole":
     """
     from ..training.console import PlainConsole
 
-    launcher = None if quiet else _launcher()
+    launcher = None if quiet else launcher_process()
     return PlainConsole(partial(_columns, f"/proc/{launcher}/fd/1") if launcher else None, quiet=quiet)
 
 
-def _launcher() -> int | None:
+def launcher_process() -> int | None:
     """Return the process id of the launcher among our ancestors, None if there is none to be seen (Linux only)."""
     pid = os.getppid()
     try:
