@@ -78,7 +78,7 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     >>> did_you_mean("trian", ["train", "doctor"])
     " (did you mean 'train'?)"
     """
-    near = difflib.get_close_matches(word, list(words), n=1)
+    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.65)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
