@@ -14,7 +14,8 @@ def plot_bench(path: Path, rows: Sequence[Any], predicted: Mapping[tuple[str, in
     for number, name in enumerate(dict.fromkeys(row.algorithm for row in rows)):
         color = f"C{number % 10}"
         mine = [row for row in rows if row.algorithm == name]
-        axes.plot([row.bytes for row in mine], [row.us for row in mine], "o", color=color, label=name, markersize=4)
+        times = [row.us for row in mine]
+        axes.plot([row.bytes for row in mine], times, "o", color=color, label=_as_label(name), markersize=4)
         guesses = [(row.bytes, predicted[name, row.bytes]) for row in mine if (name, row.bytes) in predicted]
         if guesses:
             axes.plot(*zip(*guesses), "-", color=color, linewidth=1)
@@ -23,3 +24,9 @@ def plot_bench(path: Path, rows: Sequence[Any], predicted: Mapping[tuple[str, in
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     figure.savefig(path)
+
+
+def _as_label(name: str) -> str:
+    """Return a name that matplotlib shows as it is: a dollar begins a formula, and an underscore hides a label."""
+    name = name.replace("$", r"\$")
+    return f" {name}" if name.startswith("_") else name
