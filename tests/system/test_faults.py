@@ -116,7 +116,7 @@ def test_three_samples(mpitrain, tmp_path, ranks):
     table = ("--data", "csv:three.csv,target=y", "--task", "regression", "--model", "mlp")
     code, out, err = mpitrain(ranks, *table, "--epochs", 2, "--out", "run")
     assert code == 0, err
-    assert "2 training and 1 test samples" in out
+    assert "2 training and 1 test sample," in out
 
 
 def test_not_a_number_in_a_table(mpitrain, tmp_path):
