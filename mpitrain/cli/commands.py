@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import UserError
+from .launcher import split_ranks, start_ranks
 from .signals import hold_back
 
 if TYPE_CHECKING:
@@ -28,15 +29,24 @@ HELP = ("-h", "--help")
 
 
 def parse_command(argv: list[str], rank: int) -> "Job | LocalJob":
-    """Return the job that ``argv`` asks for; only the module of its command is imported, so that --help is quick.
+    """Return the job that ``argv`` asks for; where it begins with ``-n N``, become the mpirun that starts it.
 
     Help and the version are printed on rank 0 and end the process with SystemExit.
 
     Raises
     ------
     UserError
-        If there is no such command; a near one is suggested.
+        If there is no such command (a near one is suggested), or if its options are wrong.
     """
+    ranks, argv = split_ranks(argv)
+    job = _parse(argv, rank)
+    if ranks is not None:
+        start_ranks(ranks, argv, job)
+    return job
+
+
+def _parse(argv: list[str], rank: int) -> "Job | LocalJob":
+    """Return the job that ``argv`` asks for; only the module of its command is imported, so that --help is quick."""
     if argv == ["--version"]:
         if rank == 0:
             print(f"mpitrain {__version__}")

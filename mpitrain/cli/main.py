@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from ..comm.launch import first_exit_ends_all, launched_rank
 from ..errors import AgreedError, UserError
 from .commands import parse_command
-from .launcher import split_ranks, start_ranks
 
 if TYPE_CHECKING:
     from ..comm.world import World
@@ -38,10 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     rank = launched_rank()
     try:
-        ranks, argv = split_ranks(argv)
         job = parse_command(argv, rank)
-        if ranks is not None:
-            start_ranks(ranks, argv, job)
         if isinstance(job, LocalJob):
             return _quietly(job.run) if rank == 0 else 0
     except ModuleNotFoundError as error:
