@@ -24,6 +24,9 @@ class Data:
     """Samples in a step, over all ranks together."""
     test_fraction: float = 0.2
     """Share of the samples held out for the test where the source has no test set of its own."""
+    split: Annotated[Literal["stratified", "random"], arg(name="draw-test")] = "stratified"
+    """How these samples are drawn: stratified takes the same share of each class and leaves a training sample of each;
+    random takes any."""
     crop: int = 0
     """Augment images: shift by up to this many pixels in each direction."""
     flip: bool = False
@@ -187,7 +190,7 @@ def check(config: Config) -> None:
     c = config.checkpoint
     ranges = [
         ("--epochs", r.epochs, r.epochs >= 1, "at least 1"),
-        ("--seed", r.seed, r.seed >= 0, "0 or more"),
+        ("--seed", r.seed, 0 <= r.seed < 2**63, "from 0 to 2**63 - 1"),
         ("--batch-size", d.batch_size, d.batch_size >= 1, "at least 1"),
         ("--test-fraction", d.test_fraction, 0 < d.test_fraction < 1, "between 0 and 1"),
         ("--crop", d.crop, d.crop >= 0, "0 or more"),

@@ -7,10 +7,13 @@ import tomllib
 import types
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .config import Config
 from .errors import UserError
+
+BESIDE: Final = ("metrics.jsonl", "model.safetensors", "checkpoints")  # in the directory of a run
+SPLIT_BEFORE: Final = "random"  # how test samples were drawn before [data] split was a setting
 
 
 def read_config(path: Path) -> Config:
@@ -34,7 +37,19 @@ def read_config(path: Path) -> Config:
         if not isinstance(table, dict):
             raise UserError(f"{path}: {name} must be a table, [{name}]")
         values[name] = _branch(path, name, branches[name], table)
-    return Config(**values)
+    return _as_it_was(Config(**values), tree, path)
+
+
+def _as_it_was(config: Config, tree: dict[str, Any], path: Path) -> Config:
+    """Return ``config`` with what a run did before there was a choice, where its file does not name one."""
+    if "split" in tree.get("data", {}) or not is_of_a_run(path):
+        return config
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, split=SPLIT_BEFORE))
+
+
+def is_of_a_run(path: Path) -> bool:
+    """Return whether a TOML file is the one that a run wrote, with every setting, into its directory."""
+    return path.name == "config.toml" and any((path.parent / name).exists() for name in BESIDE)
 
 
 def write_config(config: Config) -> str:

@@ -55,7 +55,7 @@ def evaluate(options: EvaluateOptions, world: "World") -> int:
         run = open_finished(options.directory, options.weights, device)
         dataset = run.open_dataset(options.data)
     split = getattr(dataset, options.split)
-    evaluator = Evaluator(run.model, world, run.normalizer, run.target_normalizer, device)
+    evaluator = Evaluator(run.model, world, run.normalizer, device)
     scoring = make_scoring(run.loss, run.target_normalizer, run.num_outputs)
     scores = evaluator.scores(split, scoring)
     if world.rank == 0:

@@ -59,7 +59,7 @@ def predict(options: PredictOptions, world: "World") -> int:
     with world.together():
         run = open_finished(options.directory, options.weights, device)
         features = run.open_features(options.data)
-    evaluator = Evaluator(run.model, world, run.normalizer, run.target_normalizer, device)
+    evaluator = Evaluator(run.model, world, run.normalizer, device)
     rows = share(len(features.x), world.rank, world.size)
     mine = [device.to_host(outputs).copy() for _, outputs in evaluator.outputs(features.x, rows)]
     parts = world.all_gather(np.concatenate(mine) if mine else np.empty((0, run.num_outputs), np.float32))

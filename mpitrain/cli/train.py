@@ -134,12 +134,13 @@ def _open(config: Config, world: "World") -> tuple[Config, "Session", int]:
     """Return the config as it is resolved, the session and the BLAS threads of a run."""
     from ..device import CPU
     from ..training.devices import take_device
+    from ..training.limits import num_threads
     from ..training.session import open_session
 
     if config.parallel.elastic:
         world.be_elastic()
     world.watch(config.parallel.timeout)
-    threads = config.parallel.threads or (1 if config.parallel.reproducible else world.cores)
+    threads = num_threads(config, world)
     CPU.use_threads(threads)
     with world.together():
         world.check_name(config.parallel.all_reduce)

@@ -37,6 +37,18 @@ class Augment:
         return self.crop > 0 or self.flip
 
 
+def check_augment(settings: Augment, sample_shape: tuple[int, ...]) -> None:
+    """Raise UserError if samples are to be varied that are not images, or shifted out of sight."""
+    if not settings:
+        return
+    if len(sample_shape) != 3:
+        raise UserError(f"crops and flips need images of shape (H, W, C), and these samples are {sample_shape}")
+    height, width, _ = sample_shape
+    most = min(height, width) - 1
+    if settings.crop > most:
+        raise UserError(f"a crop of {settings.crop} shifts images of {height} x {width} out of sight: at most {most}")
+
+
 class Augmenter:
     """Applies an ``Augment`` in place, in memory taken once.
 
@@ -52,12 +64,11 @@ class Augmenter:
     Raises
     ------
     UserError
-        If the samples are not images.
+        See ``check_augment``.
     """
 
     def __init__(self, settings: Augment, capacity: int, sample_shape: tuple[int, ...], dtype: np.dtype):
-        if len(sample_shape) != 3:
-            raise UserError(f"crops and flips need images of shape (H, W, C), and these samples are {sample_shape}")
+        check_augment(settings, sample_shape)
         height, width, channels = sample_shape
         self.settings = settings
         self.size = (height, width)

@@ -17,9 +17,10 @@ class Split:
 
     Attributes
     ----------
-    x : (N, H, W, C) array of uint8 or float32 for images, (N, F) array of float32 for tables
+    x : (N, H, W, C) array of uint8, float32 or float64 for images, (N, F) array of float32 or float64 for tables
+        As wide as the source has it: what float32 cannot hold is normalised first, and rounded to float32 then.
         C-contiguous; it may be a read-only memory map.
-    y : (N,) array of int64 classes, or (N, K) array of float32 targets
+    y : (N,) array of int64 classes, or (N, K) array of float32 or float64 targets
         (N, 0) where targets are not known (see ``Features``).
     """
 

@@ -5,13 +5,20 @@ Shapes: N samples; the last dim C holds the channels of images (N, H, W, C) or t
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import AgreedError
+
 SumOverRanks = Callable[[np.ndarray], np.ndarray]
 
-_CHUNK = 1 << 20  # elements converted at once: 8 MB of float64
-_TINY = np.finfo(np.float32).tiny
+_CHUNK = 1 << 16  # elements converted at once: 512 KB of float64, which stay in the cache
+_TINY = 1e-300  # a column that varies by less is constant: 1 / std must not overflow
+_HUGE = 1e307  # differences up to here, and their sums over a few ranks, fit in float64
+_PLAIN = 1e-100, 1e100  # differences in this range can be squared as they are
+_FITS_FLOAT32 = 2.0**100  # means, and factors or their inverses, up to here leave float32 room for any difference
+_NEGLIGIBLE = 2.0**-23  # of a deviation: the rounding of values near 1
 
 
 def alone(sums: np.ndarray) -> np.ndarray:
@@ -19,16 +26,30 @@ def alone(sums: np.ndarray) -> np.ndarray:
     return sums
 
 
-class Normalizer:
-    """``(x - mean) / std`` per channel or column, in float32.
+class _Rows(NamedTuple):
+    """Mean and 1 / std repeated to the length of a sample: long inner loops instead of C elements each."""
 
-    The mean is subtracted before the scaling, and not folded into ``x * a + b``: both are two passes in NumPy,
-    and a column such as a year (mean 2000, deviation 1) would lose four digits to cancellation.
+    mean: np.ndarray
+    rest: np.ndarray | None  # of the mean, which float32 could not hold; None where it is negligible
+    scale: np.ndarray
+
+
+class Normalizer:
+    """``(x - mean) / std`` per channel or column, as float32.
+
+    The mean is subtracted before the scaling, and not folded into ``x * a + b``: a column such as a time in seconds
+    (mean 1.7e9, deviation 10) would lose its digits to cancellation.
 
     Parameters
     ----------
     mean, std : (C,) arrays
         Kept as float64; ``std`` is positive.
+
+    Notes
+    -----
+    float64 is subtracted and scaled in float64, and rounded to float32 once: a relative error of 2**-24. Bytes and
+    float32 are computed in float32 with a mean in two parts, whose first leaves a difference that is exact where
+    digits cancel (Sterbenz 1974): an error of at most 2**-22 of the larger of 1 and the result.
 
     Examples
     --------
@@ -39,72 +60,117 @@ class Normalizer:
     def __init__(self, mean: np.ndarray, std: np.ndarray):
         self.mean = np.array(mean, np.float64)
         self.std = np.array(std, np.float64)
-        self._rows: tuple[np.ndarray, np.ndarray] = (np.empty(0), np.empty(0))
+        self._kept: dict[tuple[int, bool], _Rows] = {}
 
     @classmethod
-    def fit(cls, x: np.ndarray, rows: slice = slice(None), sum_over_ranks: SumOverRanks = alone) -> "Normalizer":
+    def fit(
+        cls,
+        x: np.ndarray,
+        rows: slice = slice(None),
+        sum_over_ranks: SumOverRanks = alone,
+        names: tuple[str, ...] = (),
+    ) -> "Normalizer":
         """Measure mean and deviation of all rows, of which this rank reads only ``rows``.
 
         Parameters
         ----------
-        x : (N, ..., C) array of uint8 or float32
+        x : (N, ..., C) array of uint8, float32 or float64
             The whole training split. Row 0 is read by every rank.
         rows : slice
             This rank's part: the parts of all ranks cover each row once. It may be empty.
         sum_over_ranks : callable(float64 array) -> float64 array
-            The element-wise sum over all ranks; called once for uint8 and twice for float32.
+            The element-wise sum over all ranks; called once for uint8 and twice for floats.
+        names : tuple of str
+            The names of the columns, for messages.
+
+        Raises
+        ------
+        AgreedError
+            If values of a column lie further apart than float64 can hold; on all ranks alike.
 
         Notes
         -----
         Bytes are summed exactly (below 2**53, some 10**11 pixels), so that the result is the same to the bit
         on any number of ranks. Floats are summed in float64 in two passes, of ``x - x[0]`` and then of
-        ``(x - mean)**2``: a constant column has a variance of exactly 0. It gets a deviation of 1.
+        ``x - mean`` and its square, the deviation being about the true mean, not about its rounded value. Where
+        squares could overflow or vanish they are of numbers scaled by a power of two. A constant column has a
+        variance of exactly 0; it gets a deviation of 1.
         """
         part = x[rows]
         if x.dtype == np.uint8:
-            mean, variance = _bytes(part, sum_over_ranks)
+            mean, std = _bytes(part, sum_over_ranks)
         else:
-            mean, variance = _floats(part, x[0], sum_over_ranks)
-        std = np.sqrt(variance)
+            mean, std = _floats(part, x[0], sum_over_ranks, names)
         return cls(mean, np.where(std > _TINY, std, 1.0))
 
-    def __call__(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def __call__(self, x: np.ndarray, out: np.ndarray | None = None, *, overwrite: bool = False) -> np.ndarray:
         """Return the normalised batch.
 
         Parameters
         ----------
-        x : (n, ..., C) array of uint8 or float32, C-contiguous
+        x : (n, ..., C) array of uint8, float32 or float64, C-contiguous
         out : (n, ..., C) array of float32, C-contiguous, optional
             May be ``x`` itself.
+        overwrite : bool
+            Whether ``x`` may be used for what is computed on the way; without it float64 takes memory for each call.
         """
         if out is None:
             out = np.empty(x.shape, np.float32)
         size = math.prod(x.shape[1:])
-        mean, scale = self._sample_rows(size)
-        flat = out.reshape(len(x), size)
-        np.subtract(x.reshape(len(x), size), mean, out=flat, dtype=np.float32)
-        np.multiply(flat, scale, out=flat)
+        rows = self._sample_rows(size, x.dtype)
+        flat_x, flat = x.reshape(len(x), size), out.reshape(len(x), size)
+        if rows.mean.dtype == np.float32:
+            np.subtract(flat_x, rows.mean, out=flat, dtype=np.float32)
+            if rows.rest is not None:
+                np.subtract(flat, rows.rest, out=flat)
+            np.multiply(flat, rows.scale, out=flat)
+        else:
+            _in_float64(flat_x, rows, flat, in_place=overwrite and x.dtype == np.float64)
         return out
 
-    def inverse(self, y: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Return ``y * std + mean``: what was normalised, in its own units, as float32 of shape (n, ..., C)."""
-        if out is None:
-            out = np.empty(y.shape, np.float32)
-        np.multiply(y, self.std, out=out, casting="same_kind")
-        return np.add(out, self.mean, out=out, casting="same_kind")
+    def inverse(self, y: np.ndarray) -> np.ndarray:
+        """Return ``y * std + mean``: what was normalised, in its own units, as float64 of shape (n, ..., C)."""
+        return y * self.std + self.mean
 
-    def _sample_rows(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and 1/std repeated to the length of a sample: long inner loops instead of C elements each."""
-        if self._rows[0].size != size:
+    def _sample_rows(self, size: int, dtype: np.dtype) -> _Rows:
+        key = size, dtype == np.float64
+        rows = self._kept.get(key)
+        if rows is None:
             repeats = size // self.mean.size
-            scale = 1 / self.std
-            self._rows = (np.tile(self.mean.astype(np.float32), repeats), np.tile(scale.astype(np.float32), repeats))
-        return self._rows
+            mean, rest, scale = self._parts(dtype)
+            rest = None if rest is None else np.tile(rest, repeats)
+            rows = self._kept[key] = _Rows(np.tile(mean, repeats), rest, np.tile(scale, repeats))
+        return rows
+
+    def _parts(self, dtype: np.dtype) -> _Rows:
+        """Return mean, its rest and 1 / std, in float32 if ``dtype`` and the numbers allow it."""
+        scale = 1 / self.std
+        numbers = np.concatenate([np.abs(self.mean), scale, self.std])
+        if dtype == np.float64 or numbers.max() > _FITS_FLOAT32:
+            return _Rows(self.mean, None, scale)
+        mean = self.mean.astype(np.float32)
+        rest = self.mean - mean
+        needed = (np.abs(rest) * scale).max() > _NEGLIGIBLE
+        return _Rows(mean, rest.astype(np.float32) if needed else None, scale.astype(np.float32))
+
+
+def _in_float64(x: np.ndarray, rows: _Rows, out: np.ndarray, *, in_place: bool) -> None:
+    """Normalise (n, size) numbers chunk by chunk; differences overwrite ``x``, or take memory of one chunk."""
+    memory = np.empty((0 if in_place else min(len(x), _chunk_rows(x)), x.shape[1]))
+    for part, out_part in zip(_chunks(x), _chunks(out)):
+        differences = part if in_place else memory[: len(part)]
+        np.subtract(part, rows.mean, out=differences)
+        np.multiply(differences, rows.scale, out=differences)
+        np.copyto(out_part, differences, casting="same_kind")
 
 
 def _chunks(x: np.ndarray) -> list[np.ndarray]:
-    rows = max(1, _CHUNK // max(1, math.prod(x.shape[1:])))
+    rows = _chunk_rows(x)
     return [x[start : start + rows] for start in range(0, len(x), rows)]
+
+
+def _chunk_rows(x: np.ndarray) -> int:
+    return max(1, _CHUNK // max(1, math.prod(x.shape[1:])))
 
 
 def _per_channel(sums: np.ndarray, channels: int) -> np.ndarray:
@@ -122,18 +188,48 @@ def _bytes(x: np.ndarray, sum_over_ranks: SumOverRanks) -> tuple[np.ndarray, np.
     n, *totals = (int(value) for value in sum_over_ranks(sums_here.astype(np.float64)))
     first, second = totals[:channels], totals[channels:]
     mean = np.array([s / n for s in first])
-    return mean, np.array([(n * q - s * s) / (n * n) for s, q in zip(first, second)])
+    return mean, np.sqrt(np.array([(n * q - s * s) / (n * n) for s, q in zip(first, second)]))
 
 
-def _floats(x: np.ndarray, origin: np.ndarray, sum_over_ranks: SumOverRanks) -> tuple[np.ndarray, np.ndarray]:
+def _floats(
+    x: np.ndarray, origin: np.ndarray, sum_over_ranks: SumOverRanks, names: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
     channels = x.shape[-1]
     shift = origin.reshape(-1, channels)[0].astype(np.float64)
-    sums = np.zeros(channels)
+    sums, reach = np.zeros(channels), np.zeros(channels)
+    with np.errstate(over="ignore", invalid="ignore"):  # found below
+        for chunk in _chunks(x):
+            differences = chunk - shift
+            sums += _per_channel(differences.sum(axis=0), channels)
+            farthest = np.maximum(differences.max(axis=0), -differences.min(axis=0))
+            np.maximum(reach, farthest.reshape(-1, channels).max(axis=0), out=reach)
+        total = sum_over_ranks(np.concatenate([[x.size // channels], sums, reach]))
+    count, sums, reach = total[0], *np.split(total[1:], 2)
+    _check_reach(reach, sums, names)
+    mean = shift + sums / count
+    unit = _unit(reach)
+    sums = np.zeros((2, channels))
     for chunk in _chunks(x):
-        sums += _per_channel((chunk - shift).sum(axis=0), channels)
-    total = sum_over_ranks(np.concatenate([[x.size // channels], sums]))
-    count, mean = total[0], shift + total[1:] / total[0]
-    squares = np.zeros(channels)
-    for chunk in _chunks(x):
-        squares += _per_channel(np.square(chunk - mean).sum(axis=0), channels)
-    return mean, sum_over_ranks(squares) / count
+        differences = chunk - mean
+        if (unit != 1).any():
+            differences /= unit
+        sums[0] += _per_channel(differences.sum(axis=0), channels)
+        sums[1] += _per_channel(np.square(differences, out=differences).sum(axis=0), channels)
+    first, second = sum_over_ranks(sums.reshape(-1)).reshape(2, channels) / count
+    return mean, unit * np.sqrt(np.maximum(second - first**2, 0))
+
+
+def _check_reach(reach: np.ndarray, sums: np.ndarray, names: tuple[str, ...]) -> None:
+    fits = (reach <= _HUGE) & np.isfinite(sums)
+    if not fits.all():
+        column = int(np.argmin(fits))
+        name = repr(names[column]) if names else column
+        raise AgreedError(f"values of column {name} lie further apart than float64 can hold: divide them by a constant")
+
+
+def _unit(reach: np.ndarray) -> np.ndarray:
+    """Return 1 per column, or powers of two beside the largest differences if squares of some would not do."""
+    low, high = _PLAIN
+    if ((reach == 0) | ((low < reach) & (reach < high))).all():
+        return np.ones(len(reach))
+    return np.ldexp(1.0, np.frexp(np.where(reach > _TINY, reach, 1))[1])

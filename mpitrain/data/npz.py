@@ -1,7 +1,8 @@
-"""NumPy archives: x and y, or x_train, y_train, x_test and y_test. Pickled objects are not read."""
+"""NumPy archives: arrays x and y, or a pair of each split (``npz_names``). Of pickles only plain values are read."""
 
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -9,40 +10,35 @@ from numpy.lib import format as npy
 from ..errors import UserError
 from .build import Arrays
 from .files import reading
+from .npz_names import choose_arrays, choose_samples
+from .objects import plain_array
+from .unpickle import ForbiddenError, unpickle_objects
 
-_NAMES = "expected arrays named x and y, or x_train, y_train, x_test and y_test"
+_WANTED = "an .npz archive of numbers or text"
 
 
-def read_npz(path: Path) -> tuple[Arrays, Arrays | None]:
-    """Return the training and the test arrays; None where the archive has only x and y.
+def read_npz(path: Path) -> tuple[Arrays, Arrays | None, tuple[str, ...]]:
+    """Return the training and the test arrays, None where a test split is to be drawn, and notes for the user.
 
     Raises
     ------
     UserError
-        If the archive is damaged, holds other names or objects.
+        If the archive is damaged, holds other names, or objects that are not plain values.
     """
-    found = _members(path)
-    if {"x_train", "y_train", "x_test", "y_test"} <= found:
-        train = read_member(path, "x_train"), read_member(path, "y_train")
-        return train, (read_member(path, "x_test"), read_member(path, "y_test"))
-    if {"x", "y"} <= found:
-        return (read_member(path, "x"), read_member(path, "y")), None
-    raise UserError(f"{path} holds {', '.join(sorted(found)) or 'nothing'}, {_NAMES}")
+    train, test, notes = choose_arrays(_members(path), path)
+    read_test = None if test is None else (read_member(path, test[0]), read_member(path, test[1]))
+    return (read_member(path, train[0]), read_member(path, train[1])), read_test, notes
 
 
 def read_npz_samples(path: Path) -> np.ndarray:
-    """Return the array x, or x_test where there is no x.
+    """Return the array x, or that of the test or validation split where there is no x.
 
     Raises
     ------
     UserError
-        If there is neither.
+        If there is none.
     """
-    found = _members(path)
-    for name in ("x", "x_test"):
-        if name in found:
-            return read_member(path, name)
-    raise UserError(f"{path} holds {', '.join(sorted(found)) or 'nothing'}, expected an array named x")
+    return read_member(path, choose_samples(_members(path), path))
 
 
 def read_member(path: Path, name: str) -> np.ndarray:
@@ -50,11 +46,17 @@ def read_member(path: Path, name: str) -> np.ndarray:
 
     The ranks of a host then share one copy of it. ``numpy.savez`` aligns nothing, so these are arrays of bytes.
     """
-    with reading(path, "an .npz archive of numbers or text"):
-        with zipfile.ZipFile(path) as archive:
-            mapped = _map(path, archive, archive.getinfo(f"{name}.npy"))
-        if mapped is not None:
-            return mapped
+    with reading(path, _WANTED), zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(f"{name}.npy")
+        with archive.open(info) as member:
+            header = _read_header(member)
+            objects = header is not None and header[2].hasobject
+            found = _read_objects(member, f"{path}: the objects in {name}") if objects else None
+            start = member.tell()
+        if found is None and header is not None and info.compress_type == zipfile.ZIP_STORED:
+            found = _map(path, info, start, *header)
+        if found is not None:
+            return found
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[name]
 
@@ -64,21 +66,34 @@ def _members(path: Path) -> set[str]:
         return {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
 
 
-def _map(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray | None:
-    if info.compress_type != zipfile.ZIP_STORED:
-        return None
-    with archive.open(info) as member:
-        version = npy.read_magic(member)
-        read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
-        if read_header is None:
-            return None
-        shape, fortran, dtype = read_header(member)
-        header = member.tell()
+def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype] | None:
+    """Return shape, Fortran order and dtype; None in a version of the format that only NumPy knows."""
+    version = npy.read_magic(member)
+    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
+    return None if read is None else read(member)
+
+
+def _read_objects(member: IO[bytes], where: str) -> np.ndarray:
+    try:
+        values = unpickle_objects(member)
+        member.read()  # the checksum is compared at the end
+    except ForbiddenError as error:
+        raise UserError(
+            f"{where} are more than text and numbers ({error}): save them as one array of numbers, or labels as "
+            "np.array(labels, dtype=str)"
+        ) from None
+    return plain_array(values, where)
+
+
+def _map(
+    path: Path, info: zipfile.ZipInfo, start: int, shape: tuple[int, ...], fortran: bool, dtype: np.dtype
+) -> np.ndarray | None:
+    """Map an array that is stored uncompressed and begins at ``start`` of its member, if it is aligned."""
     with path.open("rb") as raw:  # the zip's own header before the member: 30 bytes, its name, an extra field
         raw.seek(info.header_offset + 26)
         name_length, extra_length = np.frombuffer(raw.read(4), "<u2").tolist()
-    offset = info.header_offset + 30 + name_length + extra_length + header
+    offset = info.header_offset + 30 + name_length + extra_length + start
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if dtype.hasobject or fortran or not size or offset % dtype.alignment or header + size != info.file_size:
+    if fortran or not size or offset % dtype.alignment or start + size != info.file_size:
         return None
     return np.memmap(path, dtype, "r", offset, shape)

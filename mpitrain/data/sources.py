@@ -7,6 +7,7 @@ from .build import build_dataset, image_dataset
 from .checks import check_features
 from .cifar10 import CIFAR10_CLASSES, read_cifar10
 from .dataset import CLASSIFICATION, REGRESSION, Dataset, Features
+from .draw import Draw
 from .files import file, folder, nearest
 from .idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
 from .npz import read_member, read_npz, read_npz_samples
@@ -26,7 +27,9 @@ SOURCES = {
 _DIGITS = Path(__file__).parent / "digits" / "digits.npz"
 
 
-def open_dataset(source: str, *, task: str | None = None, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
+def open_dataset(
+    source: str, *, task: str | None = None, test_fraction: float = 0.2, seed: int = 0, draw: Draw = "stratified"
+) -> Dataset:
     """Open a dataset.
 
     Parameters
@@ -39,6 +42,8 @@ def open_dataset(source: str, *, task: str | None = None, test_fraction: float =
         The part to test on, between 0 and 1, of sources that have no test split (csv, openml, npz of x and y).
     seed : int
         Of the permutation that draws this part.
+    draw : "stratified" or "random"
+        Whether this part holds the same share of each class.
 
     Raises
     ------
@@ -67,10 +72,20 @@ def open_dataset(source: str, *, task: str | None = None, test_fraction: float =
             return image_dataset(kind, *read_cifar10(folder(place, kind)), CIFAR10_CLASSES, task)
         case "npz":
             path = file(place, kind)
-            train, test = read_npz(path)
-            return build_dataset(path.stem, str(path), train, test, task=task, test_fraction=test_fraction, seed=seed)
+            train, test, notes = read_npz(path)
+            return build_dataset(
+                path.stem,
+                str(path),
+                train,
+                test,
+                task=task,
+                test_fraction=test_fraction,
+                seed=seed,
+                draw=draw,
+                notes=notes,
+            )
         case "csv":
-            return _csv(place, task, test_fraction, seed)
+            return _csv(place, task, test_fraction, seed, draw)
         case _:
             whole, features, target = read_openml(place)
             return build_dataset(
@@ -81,6 +96,7 @@ def open_dataset(source: str, *, task: str | None = None, test_fraction: float =
                 task=task,
                 test_fraction=test_fraction,
                 seed=seed,
+                draw=draw,
                 feature_names=features,
                 target_name=target,
             )
@@ -132,7 +148,7 @@ def _digits(task: str | None) -> Dataset:
     return image_dataset("digits", (x, y), (x_test, y_test), DIGIT_CLASSES, task)
 
 
-def _csv(place: str, task: str | None, test_fraction: float, seed: int) -> Dataset:
+def _csv(place: str, task: str | None, test_fraction: float, seed: int, draw: Draw) -> Dataset:
     table, target = _open_csv(place)
     if not target:
         columns = ", ".join(table.columns)
@@ -150,6 +166,7 @@ def _csv(place: str, task: str | None, test_fraction: float, seed: int) -> Datas
         task=task,
         test_fraction=test_fraction,
         seed=seed,
+        draw=draw,
         feature_names=names,
         target_name=target,
         notes=notes,

@@ -1,13 +1,14 @@
-"""A pickle reader that can make arrays of bytes, dicts, lists, texts and numbers, and nothing else.
+"""A pickle reader that can make arrays of bytes or of plain values, dicts, lists, texts and numbers, and nothing else.
 
-A pickle is a program: the ordinary reader calls any function that the file names. This one knows five names, those
-that files of NumPy arrays use, and calls functions of its own in their place: NumPy never sees what the file says.
+A pickle is a program: the ordinary reader calls any function that the file names. This one knows the few names that
+files of NumPy arrays use, and calls functions of its own in their place: NumPy never sees what the file says.
 """
 
 import math
 import pickle
+import re
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -27,6 +28,27 @@ class PickledArray:
         self.values = np.frombuffer(data, np.uint8).reshape(shape, order="F" if fortran else "C")
 
 
+class PickledObjects:
+    """An array of Python objects found in a pickle: ``values`` is it, of dtype object."""
+
+    values: np.ndarray = np.empty(0, object)
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, _, data = state
+        if not isinstance(kind, _ScalarType) or not isinstance(data, list | bytes):
+            raise pickle.UnpicklingError("an array without content")
+        if kind.code != "O" or isinstance(data, bytes):
+            raise ForbiddenError(f"an array of type {kind.code}")
+        values = np.empty(len(data), object)
+        for place, value in enumerate(data):  # at once, NumPy would look into lists
+            values[place] = value
+        self.values = values.reshape(shape)  # the list is in C order even where the array was not
+
+
+class ForbiddenError(Exception):
+    """What a pickle asked for and does not get."""
+
+
 def unpickle(path: Path) -> Any:
     """Return what the pickle holds; texts of Python 2 come as bytes, arrays as ``PickledArray``.
 
@@ -40,22 +62,31 @@ def unpickle(path: Path) -> Any:
             return _Unpickler(stream, encoding="bytes").load()
         except OSError:
             raise
-        except _ForbiddenError as error:
+        except ForbiddenError as error:
             raise UserError(f"{path} asks for {error}, expected nothing but arrays of bytes and plain values") from None
         except Exception as error:  # a damaged pickle is a damaged program: it may raise anything
             raise UserError(f"{path} is cut off or no pickle of arrays ({one_line(error)})") from None
 
 
-class _ForbiddenError(Exception):
-    """What a pickle asked for and does not get."""
+def unpickle_objects(stream: IO[bytes]) -> np.ndarray:
+    """Return the array of plain Python values that NumPy has pickled into an .npy file after its header.
 
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _KNOWN[f"{module}.{name}"]
-        except KeyError:
-            raise _ForbiddenError(f"{module}.{name}") from None
+    Raises
+    ------
+    ForbiddenError
+        If the pickle asks for anything else.
+    ValueError
+        If it is damaged.
+    """
+    try:
+        found = _ObjectUnpickler(stream, encoding="latin1").load()
+    except (OSError, EOFError, ForbiddenError):
+        raise
+    except Exception as error:  # see above
+        raise ValueError(one_line(error)) from None
+    if not isinstance(found, PickledObjects):
+        raise ValueError("no array of objects")
+    return found.values
 
 
 class _ByteType:
@@ -64,28 +95,75 @@ class _ByteType:
     def __init__(self, code: Any, *flags: Any):
         text = code.decode("latin1") if isinstance(code, bytes) else code
         if text not in ("u1", "|u1"):
-            raise _ForbiddenError(f"an array of type {text}")
+            raise ForbiddenError(f"an array of type {text}")
 
     def __setstate__(self, state: Any) -> None:
         pass
 
 
-def _reconstruct(kind: Any, shape: Any, code: Any) -> PickledArray:
+class _ScalarType:
+    """In the place of ``numpy.dtype``, where an array holds objects: that of the array, or of a NumPy number in it."""
+
+    _order = "<"
+
+    def __init__(self, code: Any, *flags: Any):
+        match = re.fullmatch(r"[|<>=]?(?:(O)8?|([biuf][1248]|[US]\d{1,6}))", str(code))
+        if not match:
+            raise ForbiddenError(f"values of type {code}")
+        self.code = match[1] or match[2]
+
+    def __setstate__(self, state: Any) -> None:
+        self._order = ">" if state[1] == ">" else "<"
+
+    def read(self, data: Any) -> Any:
+        """Return the Python value of a NumPy scalar's bytes."""
+        if self.code == "O" or not isinstance(data, bytes):
+            raise pickle.UnpicklingError("a scalar without bytes")
+        (value,) = np.frombuffer(data, np.dtype(self._order + self.code)).tolist()
+        return value
+
+
+def _reconstruct(kind: Any, shape: Any, code: Any) -> Any:
     """Return an array without content, as NumPy's function of this name; its state follows."""
-    return PickledArray()
+    if kind not in (PickledArray, PickledObjects):
+        raise pickle.UnpicklingError("an array of another kind")
+    return kind()
+
+
+def _scalar(kind: Any, data: Any) -> Any:
+    """Return a NumPy scalar as Python's value, as NumPy's function of this name."""
+    if not isinstance(kind, _ScalarType):
+        raise pickle.UnpicklingError("a scalar without type")
+    return kind.read(data)
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
     """Return bytes from text, as Python 3 writes them for Python 2."""
     if encoding not in ("latin1", b"latin1"):
-        raise _ForbiddenError(f"the encoding {encoding!r}")
+        raise ForbiddenError(f"the encoding {encoding!r}")
     return text.encode("latin1")
 
 
-_KNOWN: dict[str, Any] = {
-    "numpy.core.multiarray._reconstruct": _reconstruct,
-    "numpy._core.multiarray._reconstruct": _reconstruct,
-    "numpy.ndarray": PickledArray,
-    "numpy.dtype": _ByteType,
-    "_codecs.encode": _encode,
-}
+def _known(array: type, kind: type, **more: Any) -> dict[str, Any]:
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")  # NumPy 1 and 2
+    functions = {"_reconstruct": _reconstruct, **more}
+    return {
+        "numpy.ndarray": array,
+        "numpy.dtype": kind,
+        "_codecs.encode": _encode,
+        **{f"{module}.{name}": function for module in modules for name, function in functions.items()},
+    }
+
+
+class _Unpickler(pickle.Unpickler):
+    known = _known(PickledArray, _ByteType)
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self.known[f"{module}.{name}"]
+        except KeyError:
+            raise ForbiddenError(f"{module}.{name}") from None
+
+
+class _ObjectUnpickler(_Unpickler):
+    known = _known(PickledObjects, _ScalarType, scalar=_scalar)

@@ -23,24 +23,16 @@ class Evaluator:
     ----------
     model : Layer
     world : World
-    normalizer, target_normalizer : Normalizer
-        Those of the training data; the second is None in classification.
+    normalizer : Normalizer
+        Of the training samples.
     device : Device
         Where the model is; ``outputs`` are arrays of it.
     """
 
-    def __init__(
-        self,
-        model: Layer,
-        world: World,
-        normalizer: Normalizer,
-        target_normalizer: Normalizer | None,
-        device: Device = CPU,
-    ):
+    def __init__(self, model: Layer, world: World, normalizer: Normalizer, device: Device = CPU):
         self._model = model
         self._world = world
         self._normalizer = normalizer
-        self._target_normalizer = target_normalizer
         self._device = device
         self._saved = Saved(training=False, device=device)
 
@@ -54,8 +46,5 @@ class Evaluator:
         """Return the scores over all of ``split``, the same on every rank; each rank evaluates its share."""
         totals = np.zeros(scoring.num_sums)
         for rows, outputs in self.outputs(split.x, share(len(split.x), self._world.rank, self._world.size)):
-            targets = split.y[rows]
-            if self._target_normalizer is not None:
-                targets = self._target_normalizer(targets)
-            totals += scoring.sums(outputs, self._device.from_host(targets), self._saved)
-        return scoring.scores(self._world.sum(totals))
+            totals += scoring.sums(outputs, split.y[rows], self._saved)
+        return scoring.scores(self._world.sum(totals), split.y)

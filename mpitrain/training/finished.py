@@ -63,6 +63,7 @@ class Finished:
             task=self._facts["task"],
             test_fraction=data.test_fraction,
             seed=self._config.run.seed,
+            draw=data.split,
         )
         self._check_shape(dataset.name, dataset.input_shape)
         if dataset.num_outputs != self.num_outputs or list(dataset.class_names) != self.class_names:

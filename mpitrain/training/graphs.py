@@ -47,9 +47,14 @@ class Recording:
 
 
 def make_graphs(
-    config: Config, data_parallel: DataParallel, model: Layer, saved: Saved, note: Callable[[str], None]
+    config: Config,
+    data_parallel: DataParallel,
+    model: Layer,
+    saved: Saved,
+    microbatches: int,
+    note: Callable[[str], None],
 ) -> "StepGraphs | None":
-    """Return what runs the microbatches of a training run by graphs; None if it was not asked for, or cannot be."""
+    """Return what runs the microbatches of each step by graphs; None if it was not asked for, or cannot be."""
     arena = data_parallel.arena
     if config.compute.cuda_graph == "off" or not arena.device.captures:
         return None
@@ -58,7 +63,7 @@ def make_graphs(
             note("no CUDA graph of the step: in the middle of it ranks sum statistics (--batch-norm local needs none)")
         return None
     buckets = data_parallel.buckets if data_parallel.world.size > 1 else []
-    return StepGraphs(arena, saved, config.optimizer.accumulate, buckets, note)
+    return StepGraphs(arena, saved, microbatches, buckets, note)
 
 
 class StepGraphs:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..comm.world import World
 from ..config import Config
+from ..config_file import SPLIT_BEFORE
 from ..errors import UserError
 from .checkpoint import Checkpoint
 from .checkpoint.folder import newest_first
@@ -43,9 +44,12 @@ FIXED = {
     ("model", "activation"): "--activation",
     ("data", "task"): "--task",
     ("data", "batch_size"): "--batch-size",
+    ("data", "split"): "--draw-test",
     ("optimizer", "name"): "--optimizer",
     ("run", "seed"): "--seed",
 }
+
+BEFORE = {"split": SPLIT_BEFORE}  # what checkpoints did not say before there was a choice
 
 
 def facts_of(trainer: "Trainer") -> dict[str, Any]:
@@ -140,7 +144,7 @@ def check_fit(config: Config, checkpoint: Checkpoint, num_samples: int) -> None:
     """Raise a UserError where ``config`` cannot continue the run of ``checkpoint``."""
     past = past_of(checkpoint)
     for (branch, key), option in FIXED.items():
-        now, then = getattr(getattr(config, branch), key), past.config.get(branch, {}).get(key)
+        now, then = getattr(getattr(config, branch), key), past.config.get(branch, {}).get(key, BEFORE.get(key))
         then = tuple(then) if isinstance(then, list) else then
         if now != then:
             raise UserError(

@@ -5,8 +5,11 @@ from typing import Protocol
 import numpy as np
 
 from ..data.normalize import Normalizer
+from ..errors import UserError
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..saved import Saved
+
+_SQUARABLE = 1e-140, 1e140  # deviations whose squares, summed over samples, are far from the ends of float64
 
 
 class Scoring(Protocol):
@@ -18,10 +21,10 @@ class Scoring(Protocol):
     num_sums: int
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> np.ndarray:
-        """Return (num_sums,) float64 sums of a batch."""
+        """Return (num_sums,) float64 sums of a batch: outputs on any device, raw targets of the split."""
 
-    def scores(self, sums: np.ndarray) -> dict[str, float]:
-        """Return the scores of everything that was summed."""
+    def scores(self, sums: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """Return the scores of everything that was summed, with all of its targets."""
 
 
 class Classification:
@@ -36,52 +39,68 @@ class Classification:
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> np.ndarray:
         """Return weight, loss, correct."""
-        return saved.device.to_host(self._loss.evaluate(outputs, targets, saved)).astype(np.float64)
+        device = saved.device
+        return device.to_host(self._loss.evaluate(outputs, device.from_host(targets), saved)).astype(np.float64)
 
-    def scores(self, sums: np.ndarray) -> dict[str, float]:
+    def scores(self, sums: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Return loss and accuracy."""
         weight = max(1.0, sums[0])
         return {"loss": float(sums[1] / weight), "accuracy": float(sums[2] / weight)}
 
 
 class Regression:
-    """Mean squared error in the units of the targets, its root, and R^2 (1 - error / variance, mean over outputs)."""
+    """Mean squared error in the units of the targets, its root, and R^2 (1 - error / variance, mean over outputs).
+
+    Outputs are taken to the targets' units in float64, and compared with the targets as they are in the source: an
+    error is small beside an offset that float32 could not hold.
+
+    Parameters
+    ----------
+    normalizer : Normalizer
+        Of the targets; outputs are normalised like them.
+    num_outputs : int
+    """
 
     metric = "mse"
     larger_is_better = False
 
-    def __init__(self, loss: MSE, normalizer: Normalizer, num_outputs: int):
-        self._loss = loss
-        self._std = np.asarray(normalizer.std, np.float64)
-        self._num_outputs = num_outputs
-        self.num_sums = 3 + 3 * num_outputs
+    def __init__(self, normalizer: Normalizer, num_outputs: int):
+        self._mean, self._std = normalizer.mean, normalizer.std
+        self.num_sums = 1 + num_outputs
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> np.ndarray:
-        """Return weight, loss, number of samples; then squared errors, targets, squared targets for each output."""
-        weight, loss, _ = saved.device.to_host(self._loss.evaluate(outputs, targets, saved))
-        outputs, targets = saved.device.to_host(outputs), saved.device.to_host(targets)
-        y = targets.astype(np.float64).reshape(len(targets), self._num_outputs)
-        error = outputs.reshape(y.shape) - y
-        columns = ((error**2).sum(0) * self._std**2, y.sum(0), (y**2).sum(0))
-        return np.concatenate([[weight, loss, len(y)], *columns])
+        """Return the number of samples, then the squared errors of each output."""
+        outputs = saved.device.to_host(outputs).reshape(targets.shape)
+        error = outputs * self._std - (targets - self._mean)
+        return np.concatenate([[len(targets)], (error**2).sum(axis=0)])
 
-    def scores(self, sums: np.ndarray) -> dict[str, float]:
-        """Return loss (normalised targets), mse, rmse and, unless all targets are equal, r2."""
-        weight, loss, count = sums[:3]
-        errors, totals, squares = sums[3:].reshape(3, self._num_outputs)
-        count = max(1.0, count)
-        mse = float(errors.sum() / (count * self._num_outputs))
-        variance = (squares - totals**2 / count) * self._std**2
-        scores = {"loss": float(loss / max(1.0, weight)), "mse": mse, "rmse": mse**0.5}
-        if (variance > 1e-12 * self._std**2).all():
+    def scores(self, sums: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """Return loss (of normalised targets), mse, rmse and, unless all targets of an output are equal, r2."""
+        count, errors = max(1.0, sums[0]), sums[1:]
+        mse = float(np.mean(errors / count))
+        scores = {"loss": float(np.mean(errors / self._std**2 / count)), "mse": mse, "rmse": mse**0.5}
+        centered = targets - targets[:1].astype(np.float64)  # equal targets are exactly 0
+        variance = np.square(centered - centered.mean(axis=0)).sum(axis=0)
+        if (variance > 0).all():
             scores["r2"] = float(np.mean(1 - errors / variance))
         return scores
+
+
+def check_scorable(normalizer: Normalizer) -> None:
+    """Raise a UserError if squared errors of targets with these deviations do not fit in float64."""
+    low, high = _SQUARABLE
+    for std in normalizer.std:
+        if not low < std < high:
+            raise UserError(
+                f"the targets vary by {std:.2g}, and squared errors of such numbers do not fit in float64: "
+                f"{'divide' if std > 1 else 'multiply'} them by a constant"
+            )
 
 
 def make_scoring(loss: Loss, target_normalizer: Normalizer | None, num_outputs: int) -> Scoring:
     """Return the scoring that fits the loss."""
     if isinstance(loss, MSE):
         assert target_normalizer is not None
-        return Regression(loss, target_normalizer, num_outputs)
+        return Regression(target_normalizer, num_outputs)
     assert isinstance(loss, SoftmaxCrossEntropy)
     return Classification(loss)

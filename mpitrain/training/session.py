@@ -1,5 +1,6 @@
 """From a config to a model that is ready: data, normalisation, network, loss."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,10 @@ from ..arena import Arena
 from ..comm.shared import SharedDevice
 from ..comm.world import World
 from ..config import Config
+from ..data.augment import Augment, check_augment
 from ..data.dataset import Dataset
 from ..data.normalize import Normalizer
+from ..data.resolution import resolution_notes
 from ..data.sampler import share
 from ..data.sources import open_dataset
 from ..device import CPU, Device
@@ -19,6 +22,8 @@ from ..errors import UserError
 from ..layers import Layer
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..parallel.virtual_shards import check_shards
+from . import limits
+from .scoring import check_scorable
 
 
 @dataclass(frozen=True)
@@ -64,10 +69,16 @@ def open_session(config: Config, world: World, device: Device = CPU) -> Session:
     with world.together():
         dataset = _open_dataset(config)
     alone = config.parallel.reproducible > 0  # sums over ranks depend on their number
-    normalizer = _fit(dataset.train.x, world, alone)
-    target_normalizer = _fit(dataset.train.y, world, alone) if dataset.task == "regression" else None
+    normalizer = _fit(dataset.train.x, world, alone, dataset.feature_names)
+    target_normalizer = _fit(dataset.train.y, world, alone, ()) if dataset.task == "regression" else None
+    dataset = dataclasses.replace(
+        dataset, notes=dataset.notes + _notes(dataset, normalizer, target_normalizer, config, world.size)
+    )
     with world.together():
+        if target_normalizer is not None:
+            check_scorable(target_normalizer)
         model = make_model(config, dataset.input_shape, dataset.num_outputs)
+        limits.check_memory(config, model, world)
         loss: Loss = MSE() if dataset.task == "regression" else SoftmaxCrossEntropy(config.optimizer.label_smoothing)
     arena = Arena(
         model.named_parameters(),
@@ -102,6 +113,11 @@ def make_model(config: Config, input_shape: tuple[int, ...], num_outputs: int) -
     return models.build(m.name, input_shape, num_outputs, **options)
 
 
+def augment_of(config: Config) -> Augment:
+    """Return how ``config`` varies images."""
+    return Augment(config.run.seed, crop=config.data.crop, flip=config.data.flip)
+
+
 def normalizer_from(facts: dict[str, Any]) -> Normalizer:
     """Return the normalizer that ``Session.facts`` wrote down."""
     return Normalizer(np.array(facts["mean"], np.float64), np.array(facts["std"], np.float64))
@@ -110,16 +126,31 @@ def normalizer_from(facts: dict[str, Any]) -> Normalizer:
 def _open_dataset(config: Config) -> Dataset:
     data = config.data
     task = None if data.task == "auto" else data.task
-    dataset = open_dataset(data.source, task=task, test_fraction=data.test_fraction, seed=config.run.seed)
+    dataset = open_dataset(
+        data.source, task=task, test_fraction=data.test_fraction, seed=config.run.seed, draw=data.split
+    )
     if dataset.task == "classification" and dataset.num_outputs < 2:
         raise UserError(f"{dataset.name} has only one class: there is nothing to tell apart")
+    check_augment(augment_of(config), dataset.input_shape)
     return dataset
 
 
-def _fit(x: np.ndarray, world: World, alone: bool) -> Normalizer:
+def _fit(x: np.ndarray, world: World, alone: bool, names: tuple[str, ...]) -> Normalizer:
     if alone:
-        return Normalizer.fit(x, slice(0, len(x)), lambda sums: sums)
-    return Normalizer.fit(x, share(len(x), world.rank, world.size), world.sum)
+        return Normalizer.fit(x, names=names)
+    return Normalizer.fit(x, share(len(x), world.rank, world.size), world.sum, names)
+
+
+def _notes(
+    dataset: Dataset, normalizer: Normalizer, target_normalizer: Normalizer | None, config: Config, num_ranks: int
+) -> tuple[str, ...]:
+    """Return what is to be said of the numbers of a dataset, and of settings that are too large for it."""
+    train = dataset.train
+    found = resolution_notes(train.x, normalizer, dataset.feature_names, dataset.name)
+    if target_normalizer is not None:
+        names = (dataset.target_name,) if dataset.target_name else ()
+        found += resolution_notes(train.y, target_normalizer, names, f"{dataset.name}, the targets")
+    return found + limits.notes(config, len(train), num_ranks)
 
 
 def _to_lists(normalizer: Normalizer) -> dict[str, list[float]]:

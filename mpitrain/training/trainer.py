@@ -12,7 +12,6 @@ import numpy as np
 from ..comm.record import INPUT
 from ..comm.world import World
 from ..config import Config
-from ..data.augment import Augment
 from ..data.loader import Batch, Loader
 from ..errors import AgreedError
 from ..losses import Totals
@@ -26,6 +25,7 @@ from .clock import StepClock, Times
 from .evaluation import Evaluator
 from .feed import Feed
 from .graphs import make_graphs
+from .limits import num_microbatches, num_shards
 from .non_finite import NonFinite
 from .position import Position
 from .profile import Profiler
@@ -35,7 +35,7 @@ from .record import Record
 from .resume import facts_of
 from .run_directory import CHECKPOINTS, RunDirectory
 from .scoring import make_scoring
-from .session import Session
+from .session import Session, augment_of
 from .survival import Rescue
 from .wishes import Wishes, nothing
 
@@ -99,7 +99,8 @@ class Trainer:
         self.config, self.session, self.world = config, session, world
         self._progress, self._wishes = progress, wishes
         o, p, data = config.optimizer, config.parallel, session.dataset
-        v = p.reproducible
+        v = num_shards(config, len(data.train), world.size)
+        microbatches = v // world.size if v else num_microbatches(config, len(data.train), world.size)
         world.use_progress_thread(p.overlap == "thread")
         self.data_parallel = DataParallel(
             session.model,
@@ -118,8 +119,8 @@ class Trainer:
             seed=config.run.seed,
             normalizer=session.normalizer,
             target_normalizer=session.target_normalizer,
-            augment=Augment(config.run.seed, crop=config.data.crop, flip=config.data.flip),
-            microbatches=v // world.size if v else o.accumulate,
+            augment=augment_of(config),
+            microbatches=microbatches,
             virtual_ranks=v > 0,
             prefetch=config.data.prefetch,
             device=session.arena.device,
@@ -130,10 +131,8 @@ class Trainer:
         self._lr = make_schedule(o, len(self.loader), config.run.epochs)
         self._saved = Saved(seed=config.run.seed, device=session.arena.device)
         self._shards = VirtualShards(session.model, session.arena, world, v, self._saved) if v else None
-        self._graphs = make_graphs(config, self.data_parallel, session.model, self._saved, progress.note)
-        self._evaluator = Evaluator(
-            session.model, world, session.normalizer, session.target_normalizer, session.arena.device
-        )
+        self._graphs = make_graphs(config, self.data_parallel, session.model, self._saved, microbatches, progress.note)
+        self._evaluator = Evaluator(session.model, world, session.normalizer, session.arena.device)
         self._scoring = make_scoring(session.loss, session.target_normalizer, data.num_outputs)
         self.step = self.resumed_at = 0
         self.position = Position()

@@ -204,6 +204,6 @@ def test_evaluation(cuda):
     found = []
     for device in (CPU, cuda):
         job = Job("convnet", device)
-        evaluator = Evaluator(job.model, None, lambda part: part, None, device)
+        evaluator = Evaluator(job.model, None, lambda part: part, device)
         found.append(np.concatenate([device.to_host(y).copy() for _, y in evaluator.outputs(x, slice(0, len(x)))]))
     np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-4)

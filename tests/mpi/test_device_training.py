@@ -74,6 +74,19 @@ def test_losses_are_the_cpus(world, alone, data, which, all_reduce):
     assert (device is CPU) == (not getattr(device, "launches", None))
 
 
+def test_a_regression_far_from_zero(world, alone, tmp_path):
+    """Targets that float32 cannot hold are learnt on the device as normalised, and scored on the host as they are."""
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((60, 4))
+    np.savez(tmp_path / "far.npz", x=x + 1e9, y=1.7e9 + x @ rng.standard_normal((4, 2)))
+    config = config_of(f"npz:{tmp_path / 'far.npz'}", model=Model(name="mlp", widths=(8,), activation="tanh"))
+    device = ShimDevice() if world.rank % 2 == 0 else CPU
+    found, expected = run(world, config, device), run(alone, config, CPU)
+    np.testing.assert_allclose(found[0], expected[0], rtol=2e-5)
+    assert found[1].keys() == {"loss", "mse", "rmse", "r2"}
+    assert found[1] == pytest.approx(expected[1], rel=1e-4)
+
+
 def test_gradients_in_pieces(world, alone, data, monkeypatch):
     """Several buckets, each in many pieces, on ranks with and without a device."""
     monkeypatch.setattr(pieces, "COST_BYTES", 256)

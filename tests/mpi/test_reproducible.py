@@ -48,6 +48,16 @@ def test_same_bits_on_any_number_of_ranks(world, alone, config):
     assert together.record.results[0].train == one.record.results[0].train
 
 
+def test_more_shards_than_samples_change_nothing(world):
+    """Shards without samples are left out: a million of a step of 5 samples give the bits of 8."""
+    if 8 % world.size:
+        return
+    few, many = (dataclasses.replace(DROPOUT, parallel=Parallel(reproducible=v, bucket_mb=0.05)) for v in (8, 1 << 20))
+    found = train(many, world)
+    assert found.loader.microbatches == 8 // world.size
+    assert bits(found) == bits(train(few, world))
+
+
 @pytest.mark.parametrize("all_reduce", ["ring", "native", "tree", "recursive_doubling"])
 def test_same_bits_with_any_all_reduce(world, alone, all_reduce):
     if 8 % world.size:

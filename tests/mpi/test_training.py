@@ -83,6 +83,51 @@ def test_dropout_and_regression(world, alone, table):
     assert set(both.record.results[-1].test) == {"loss", "mse", "rmse", "r2"}
 
 
+def least_squares_r2(dataset):
+    """R^2 of the best affine function of the training samples on the test samples, in extended precision."""
+    train, test = dataset.train, dataset.test
+    mean, std, origin = train.x.mean(axis=0), train.x.std(axis=0), train.y.mean()
+    x, x_test = (np.column_stack([(part.x - mean) / std, np.ones(len(part.x))]) for part in (train, test))
+    weights = np.linalg.lstsq(x, train.y[:, 0] - origin, rcond=None)[0]
+    y = test.y[:, 0] - origin
+    return 1 - np.square(x_test @ weights - y).sum() / np.square(y - y.mean()).sum()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.7e9, 1e14])
+def test_an_offset_that_float32_cannot_hold(world, alone, tmp_path, offset):
+    """A target, and a column, far from zero are learnt and scored as they would be near it."""
+    rng = np.random.default_rng(3)
+    x = np.round(64 * rng.standard_normal((200, 3))) / 64
+    y = x @ [1.0, -2.0, 0.5] + np.round(4 * rng.standard_normal(200)) / 64
+    path = tmp_path / "offset.npz"
+    np.savez(path, x=x + np.array([offset, 0, -offset]), y=np.round(64 * y) / 64 + offset)
+    config = Config(
+        data=Data(source=f"npz:{path}", task="regression", batch_size=20, prefetch=0),
+        model=Model(name="mlp", widths=(8,), activation="tanh"),
+        optimizer=Optimizer(name="adamw", lr=0.01),
+        run=Run(epochs=40),
+    )
+    trainer = train(config, world)
+    np.testing.assert_allclose(losses(trainer), losses(train(config, alone)), rtol=1e-3, atol=1e-4)
+    test, dataset = trainer.record.results[-1].test, trainer.session.dataset
+    assert dataset.train.x.dtype == dataset.train.y.dtype == np.float64
+    assert dataset.notes == ()
+    assert test["r2"] > least_squares_r2(dataset) - 0.05 > 0.9
+    assert test["mse"] == pytest.approx((1 - test["r2"]) * (dataset.test.y - dataset.test.y[0]).var(), rel=1e-9)
+
+
+def test_more_microbatches_than_samples(world):
+    """A part of a step is cut into as many microbatches as it has samples, with the same sums."""
+    seen = []
+    for accumulate in (1, 10**6):
+        optimizer = dataclasses.replace(IMAGES.optimizer, accumulate=accumulate)
+        config = dataclasses.replace(IMAGES, optimizer=optimizer, data=Data(batch_size=12), run=Run(epochs=1))
+        trainer = train(config, world)
+        seen.append(losses(trainer))
+        assert trainer.loader.microbatches == min(accumulate, -(-12 // world.size))
+    np.testing.assert_allclose(*seen, atol=1e-4)
+
+
 def test_fewer_samples_than_ranks(world, table, tmp_path):
     lines = table.read_text().splitlines()[:4]  # 3 samples: 2 to train, 1 to test
     short = tmp_path / "short.csv"

@@ -30,7 +30,14 @@ def idx(path):
     return struct.pack(">4I", 0x803, *IMAGES.shape) + IMAGES.tobytes()
 
 
+def objects(path):
+    x, y = np.array([[k, k / 2, k > 3] for k in range(6)], object), np.array([*"abcabc"], object)
+    np.savez(path, x=x, y=y)
+    return path.read_bytes()
+
+
 FORMATS = {
+    "objects.npz": (objects, lambda path: open_dataset(f"npz:{path}")),
     "set.npz": (npz(np.savez), lambda path: open_dataset(f"npz:{path}")),
     "small.npz": (npz(np.savez_compressed), lambda path: open_dataset(f"npz:{path}")),
     "table.csv": (lambda path: b"a;b;y\n1;2;p\n3;4;q\n5;6;p\n", lambda path: open_dataset(f"csv:{path},target=y")),

@@ -135,6 +135,88 @@ def test_regression_on_a_table(mpitrain, tmp_path):
     assert np.mean((a - table.target) ** 2) < 0.75 * variance
 
 
+TIMES = """a,b,t
+-1.2,3,1699999991.00
+0.4,1,1700000005.00
+0.9,2,1700000011.00
+-0.3,5,1700000002.00
+1.5,4,1700000019.00
+-0.8,2,1699999994.00
+0.1,3,1700000004.00
+2.0,1,1700000021.00
+-1.7,4,1699999987.00
+0.6,5,1700000011.00
+"""
+
+
+@pytest.mark.parametrize("target", ["t", "a"])
+def test_a_column_of_times(mpitrain, tmp_path, target):
+    """Its spread is a 1e-8 part of its offset: it can be learnt, and learnt from."""
+    (tmp_path / "times.csv").write_text(TIMES)
+    code, out, err = mpitrain(
+        2, "--model", "mlp", "--widths", 8, "--task", "regression", "--data", f"csv:times.csv,target={target}",
+        "--epochs", 300, "--lr", 0.01, "--out", "run",
+    )  # fmt: skip
+    assert code == 0, err
+    found = report(tmp_path)["test"]
+    assert found["r2"] > 0.95
+    code, out, err = mpitrain(1, "evaluate", "run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["r2"] == pytest.approx(found["r2"], rel=1e-6)
+
+
+def test_a_run_from_before_draws_were_stratified(mpitrain, tmp_path):
+    """Its config.toml does not say how test samples were drawn: it is evaluated and resumed with those that it had."""
+    rng = np.random.default_rng(7)
+    kind = np.repeat([0, 1, 2], (100, 20, 4))
+    rows = np.column_stack([kind + rng.standard_normal(len(kind)), kind])
+    np.savetxt(tmp_path / "rare.csv", rows, delimiter=",", header="a,kind", comments="", fmt=("%.6f", "%d"))
+    options = ("--model", "mlp", "--widths", 4, "--data", "csv:rare.csv,target=kind", "--epochs", 2, "--out", "run")
+    code, out, err = mpitrain(2, *options, "--draw-test", "random", "--checkpoint-every", 1)
+    assert code == 0, err
+    config = tmp_path / "run" / "config.toml"
+    text = config.read_text()
+    assert text.count('split = "random"\n') == 1
+    config.write_text(text.replace('split = "random"\n', ""))
+    scores = []
+    for line in (text.replace('split = "random"\n', ""), text, text.replace('"random"', '"stratified"')):
+        config.write_text(line)
+        code, out, err = mpitrain(1, "evaluate", "run", "--json")
+        assert code == 0, err
+        scores.append(json.loads(out))
+    assert scores[0] == scores[1]
+    assert scores[0]["loss"] == pytest.approx(report(tmp_path)["test"]["loss"])
+    assert scores[2] != scores[1]
+    config.write_text(text.replace('split = "random"\n', ""))
+    code, out, err = mpitrain(2, "--resume", "run", "--epochs", 3)
+    assert code == 0, err
+    code, out, err = mpitrain(2, "--resume", "run", "--epochs", 4, "--draw-test", "stratified")
+    assert code == 2
+    assert "--draw-test is stratified, but" in err
+
+
+def test_classes_and_images_of_an_archive(mpitrain, tmp_path):
+    """Names of 64 bits, arrays named as Keras does, images with channels first."""
+    rng = np.random.default_rng(1)
+    ids = 2**63 + np.array([0, 1, 2], np.uint64)
+    labels = np.arange(60) % 3
+    images = rng.integers(0, 50, (60, 3, 6, 6), dtype=np.uint8) + (80 * labels[:, None, None, None]).astype(np.uint8)
+    arrays = {"train_images": images[:45], "train_labels": ids[labels[:45]]}
+    np.savez(tmp_path / "set.npz", **arrays, test_images=images[45:], test_labels=ids[labels[45:]])
+    options = ("--model", "mlp", "--widths", 8, "--data", "npz:set.npz", "--epochs", 40, "--out", "run")
+    code, out, err = mpitrain(2, *options)
+    assert (code, out) == (2, "")
+    assert err.count("x.transpose(0, 2, 3, 1)") == 1
+    arrays["train_images"], test_images = (x.transpose(0, 2, 3, 1) for x in (images[:45], images[45:]))
+    np.savez(tmp_path / "set.npz", **arrays, test_images=test_images, test_labels=ids[labels[45:]])
+    code, out, err = mpitrain(2, *options)
+    assert code == 0, err
+    assert report(tmp_path)["test"]["accuracy"] == 1
+    assert mpitrain(2, "predict", "run", "--data", "npz:set.npz", "--out", "p.csv")[0] == 0
+    rows = list(csv.DictReader((tmp_path / "p.csv").open()))
+    assert [int(row["class"]) for row in rows] == ids[labels[45:]].tolist()
+
+
 def test_evaluate_and_predict_classes(mpitrain, tmp_path):
     assert mpitrain(2, "--epochs", 3, "--out", "run")[0] == 0
     expected = report(tmp_path)

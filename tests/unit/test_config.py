@@ -25,6 +25,21 @@ def test_whole_numbers_do_for_numbers(tmp_path):
     assert read_config(path).optimizer.lr == 1
 
 
+@pytest.mark.parametrize("beside", ["metrics.jsonl", "model.safetensors", "checkpoints"])
+def test_the_draw_of_runs_before_it_was_a_setting(tmp_path, beside):
+    """A user's file without the key takes the default; that of a run, which holds all keys there were, what it did."""
+    path = tmp_path / "config.toml"
+    path.write_text("[data]\nsource = 'csv:a.csv,target=b'\n")
+    assert read_config(path).data.split == "stratified"
+    (tmp_path / beside).mkdir()
+    assert read_config(path).data.split == "random"
+    path.write_text(write_config(Config()))
+    assert read_config(path).data.split == "stratified"
+    other = tmp_path / "other.toml"
+    other.write_text("")
+    assert read_config(other).data.split == "stratified"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -27,7 +27,7 @@ def variants(image, crop, flip):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-@pytest.mark.parametrize(("crop", "flip"), [(0, True), (2, False), (1, True), (9, True)])
+@pytest.mark.parametrize(("crop", "flip"), [(0, True), (2, False), (1, True), (5, True)])
 def test_each_is_a_crop_of_the_padded_image(crop, flip, dtype):
     seen = set()
     for image, out in zip(X, augmented(Augment(1, crop, flip), X.astype(dtype))):

@@ -9,6 +9,8 @@ from mpitrain.errors import UserError
 RNG = np.random.default_rng(7)
 IMAGES = Split(RNG.integers(0, 256, (23, 5, 4, 3), dtype=np.uint8), RNG.integers(0, 10, 23))
 TABLE = Split(RNG.standard_normal((23, 4)).astype(np.float32), RNG.standard_normal((23, 2)).astype(np.float32))
+WIDE = Split(1.7e9 + RNG.standard_normal((23, 4)), 1e12 + RNG.standard_normal((23, 2)))
+WIDE_IMAGES = Split(RNG.standard_normal((23, 5, 4, 3)), IMAGES.y)
 
 
 def make(split=IMAGES, **changes):
@@ -30,7 +32,7 @@ def assert_equal(one, other):
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 3])
-@pytest.mark.parametrize("split", [IMAGES, TABLE])
+@pytest.mark.parametrize("split", [IMAGES, TABLE, WIDE, WIDE_IMAGES], ids=["bytes", "float32", "float64", "images"])
 def test_batches(split, prefetch):
     normalizer = Normalizer.fit(split.x)
     target_normalizer = Normalizer.fit(split.y) if split.y.ndim == 2 else None
@@ -45,6 +47,24 @@ def test_batches(split, prefetch):
         np.testing.assert_array_equal(y, target_normalizer(expected) if target_normalizer else expected)
         assert first == 0
         assert x.dtype == np.float32
+        assert y.dtype == (np.int64 if y.ndim == 1 else np.float32)
+
+
+@pytest.mark.parametrize("augment", [None, Augment(1, 2, True)])
+def test_float64_in_memory_and_mapped(tmp_path, augment):
+    """A memory map is normalised batch by batch, and nothing is written into it; memory is normalised ahead."""
+    wide = WIDE if augment is None else Split(WIDE_IMAGES.x, WIDE.y)
+    np.save(tmp_path / "x.npy", wide.x)
+    mapped = Split(np.load(tmp_path / "x.npy", mmap_mode="r"), wide.y)
+    options = {
+        "normalizer": Normalizer.fit(wide.x),
+        "target_normalizer": Normalizer.fit(wide.y),
+        "augment": augment,
+        "microbatches": 2,
+    }
+    before = wide.x.copy()
+    assert_equal(copies(make(mapped, **options)), copies(make(wide, **options)))
+    np.testing.assert_array_equal(wide.x, before)
 
 
 def test_without_a_normalizer_bytes_become_floats():
@@ -83,6 +103,12 @@ def test_a_batch_is_valid_until_the_next(prefetch):
             np.testing.assert_array_equal(batch.x, IMAGES.x[batch.indices])
 
 
+def test_no_more_is_prepared_ahead_than_an_epoch_has():
+    loader = make(prefetch=10**9)
+    assert loader.prefetch == 5
+    assert_equal(copies(loader), copies(make()))
+
+
 def test_memory_is_used_again():
     loader = make(prefetch=2, batch_size=1)
     places = {batch.x.ctypes.data for epoch in range(3) for [batch] in loader.epoch(epoch)}
@@ -110,7 +136,7 @@ def test_one_epoch_at_a_time(prefetch):
 
 
 def test_an_error_of_the_thread_reaches_the_consumer():
-    def fails(x, out):
+    def fails(x, out, overwrite):
         raise FloatingPointError("bad pixel")
 
     with pytest.raises(FloatingPointError, match="bad pixel"):

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 
@@ -29,9 +31,9 @@ def test_a_test_split_is_drawn(path):
     np.savez_compressed(path, x=TABLE, y=TABLE[:, 0])
     data = open_dataset(f"npz:{path}", test_fraction=0.25, seed=3)
     assert (data.task, data.num_outputs, len(data.train), len(data.test)) == ("regression", 1, 15, 5)
-    assert data.train.x.dtype == data.train.y.dtype == np.float32
+    assert data.train.x.dtype == data.train.y.dtype == np.float64
     rows = np.concatenate([data.train.x, data.test.x])
-    assert sorted(rows[:, 0]) == sorted(TABLE[:, 0].astype(np.float32))
+    assert sorted(rows[:, 0]) == sorted(TABLE[:, 0])
     np.testing.assert_array_equal(data.train.x[:, 0], data.train.y[:, 0])
     again, other = (open_dataset(f"npz:{path}", test_fraction=0.25, seed=seed) for seed in (3, 4))
     np.testing.assert_array_equal(data.test.x, again.test.x)
@@ -44,7 +46,7 @@ def test_a_test_split_is_drawn(path):
         (LABELS * 2 + 5, None, LABELS, ("5", "7", "9")),
         (np.array(list("abc"))[LABELS], None, LABELS, ("a", "b", "c")),
         (np.array(["ä", "b", "c"])[LABELS], None, (LABELS + 2) % 3, ("b", "c", "ä")),
-        (np.array([b"a", b"b", b"\xff"])[LABELS], None, LABELS, ("a", "b", "\ufffd")),
+        (np.array([b"a", b"\xfe", b"\xff"])[LABELS], None, LABELS, ("a", "\\xfe", "\\xff")),
         (LABELS[:, None].astype(float), "classification", LABELS, ("0", "1", "2")),
         (LABELS == 1, None, LABELS == 1, ("False", "True")),
         (LABELS, "regression", LABELS[:, None], ()),
@@ -88,17 +90,46 @@ WITH_NAN = np.where(np.arange(100).reshape(20, 5) == 13, np.nan, TABLE)
         ({"x": TABLE[:0], "y": LABELS[:0]}, None, "there is nothing in them"),
         ({"x": TABLE[:1], "y": LABELS[:1]}, "regression", "1 sample cannot be split"),
         ({"x": WITH_NAN, "y": LABELS}, None, "samples hold NaN, Inf .* first in row 2"),
-        ({"x": TABLE * 1e39, "y": LABELS}, None, "more than float32 can hold"),
+        ({"x": TABLE.astype(np.longdouble) * np.longdouble("1e4000"), "y": LABELS}, None, "more than float64 can hold"),
+        (
+            {"x": np.int64(2**53) + LABELS[:, None], "y": LABELS},
+            None,
+            "integers that float64 cannot .* row 1: sub",
+        ),
+        ({"x": np.full((20, 1), 2**64 - 1, np.uint64), "y": LABELS}, None, "hold integers that float64 .* row 0"),
+        ({"x": np.full((20, 1), 2**63 - 1), "y": LABELS}, None, "hold integers that float64 cannot"),
+        ({"x": TABLE, "y": 2**60 + LABELS}, "regression", "the targets hold integers that float64 .* row 1"),
         ({"x": TABLE, "y": WITH_NAN[:, 3]}, None, "targets hold NaN"),
         ({"x": TABLE, "y": WITH_NAN[:, 3]}, "classification", "text or integers"),
         ({"x": TABLE, "y": np.full(20, np.inf)}, "classification", "row 0 has inf"),
         ({"x": TABLE[:, 0], "y": LABELS}, None, r"shape \(20,\), expected \(N, F\)"),
         ({"x": TABLE.astype(complex), "y": LABELS}, None, "type complex128, expected numbers"),
         ({"x": TABLE.astype(str), "y": LABELS}, None, "expected numbers"),
-        ({"x": TABLE.astype(object), "y": LABELS}, None, "Object arrays cannot be loaded"),
         ({"x": TABLE, "y": LABELS * 0}, None, "all samples are of the class '0'"),
         ({"x": TABLE, "y": LABELS.astype(str)}, "regression", "targets are of type <U21, expected numbers"),
         ({"x": TABLE, "y": TABLE}, "classification", r"labels have the shape \(20, 5\)"),
+        (
+            {"x": TABLE, "y": np.eye(3)[LABELS]},
+            None,
+            r"row of 3: save y.argmax\(1\) .*--task regression",
+        ),
+        ({"x": TABLE, "y": np.eye(3, dtype=bool)[LABELS]}, "classification", r"one-hot, .* save y.argmax\(1\)"),
+        (
+            {"x": TABLE, "y": 2.0**53 + LABELS},
+            "classification",
+            r"float64, which .* row 0 has 9007199254740992: s",
+        ),
+        (
+            {"x": TABLE, "y": (2**24 + LABELS).astype(np.float32)},
+            "classification",
+            r"from 2\*\*24 on apart, and row 0 has 16777216",
+        ),
+        ({"x": TABLE, "y": np.datetime64("2020-01-01") + LABELS}, "classification", "are of type datetime64"),
+        (
+            {"x_train": TABLE, "y_train": LABELS, "x_test": TABLE, "y_test": LABELS.astype(str)},
+            None,
+            "the labels to train on are integers, but those to test on text",
+        ),
         (
             {"x_train": TABLE, "y_train": LABELS, "x_test": TABLE[:, 1:], "y_test": LABELS},
             None,
@@ -117,10 +148,238 @@ def test_unfit_arrays(path, arrays, task, message):
         open_dataset(f"npz:{path}", task=task)
 
 
+def test_values_are_kept_as_wide_as_they_must_be(path):
+    for x, dtype in [
+        (TABLE, np.float64),
+        (TABLE.astype(">f8"), np.float64),
+        (TABLE.astype(np.float32), np.float32),
+        (TABLE.astype(np.float16), np.float32),
+        (LABELS[:, None], np.float32),
+        (2**24 + LABELS[:, None] // 2, np.float64),
+        (np.int64(2) ** 60 + 256 * LABELS[:, None], np.float64),
+        (LABELS[:, None].astype(np.uint8), np.float32),
+        (LABELS[:, None] == 1, np.float32),
+        (1e300 * TABLE, np.float64),
+        (IMAGES, np.uint8),
+        (IMAGES / 255, np.float64),
+    ]:
+        np.savez(path, x=x)
+        found = open_features(f"npz:{path}").x
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, x)
+
+
+def test_one_hot_targets_of_a_regression(path):
+    np.savez(path, x=TABLE, y=np.eye(3)[LABELS])
+    assert open_dataset(f"npz:{path}", task="regression").num_outputs == 3
+    np.savez(path, x=TABLE, y=np.eye(3)[LABELS] * 0.5)
+    assert open_dataset(f"npz:{path}").task == "regression"
+
+
+def test_mostly_distinct_integers_may_be_amounts(path):
+    x, y = np.arange(60.0)[:, None], np.arange(60)
+    np.savez(path, x=x, y=y)
+    with pytest.raises(UserError, match=r"60 distinct integers in 60 samples, .* say --task regression or --task c"):
+        open_dataset(f"npz:{path}")
+    assert open_dataset(f"npz:{path}", task="regression").num_outputs == 1
+    np.savez(path, x=x, y=y // 3)
+    assert open_dataset(f"npz:{path}").num_outputs == 20
+
+
+def labels_of(path, y):
+    """Return the name of each sample's class."""
+    np.savez(path, x_train=np.zeros((len(y), 1)), y_train=y, x_test=np.zeros((len(y), 1)), y_test=y)
+    data = open_dataset(f"npz:{path}", task="classification")
+    return [data.class_names[k] for k in data.train.y]
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array([2**53, 2**53 + 1, 2**63 - 1, -(2**63)]),
+        np.array([2**64 - 1, 2**64 - 2, 0], np.uint64),
+        np.array(["007", "7", "07"]),
+        np.array(["12345678901234567890", "12345678901234567891"]),
+        np.array(["007", "7", "ä"], object),
+        np.array([2**53, 2**53 + 1, 5], object),
+        np.array([2**64, 2**64 + 1, 10**20], object),
+        np.array([np.uint64(2**64 - 1), np.int64(7)], object),
+        np.array([np.str_("b"), "a"], object),
+    ],
+)
+def test_labels_never_pass_through_floats(path, y):
+    assert labels_of(path, y) == [str(label) for label in y]
+
+
+@pytest.mark.parametrize("dtype", ["S", object])
+def test_labels_of_bytes_stay_distinct(path, dtype):
+    y = np.array([b"\xff", b"\xfe", "ä".encode(), "ä".encode("latin1"), b"\xc3\xa4\xff"], dtype)
+    assert labels_of(path, y) == ["\\xff", "\\xfe", "ä", "\\xe4", "ä\\xff"]
+    y = np.array([b"\xff", b"\\xff"], dtype)
+    with pytest.raises(UserError, match="two labels of bytes are both written"):
+        labels_of(path, y)
+
+
+def test_integers_without_a_common_type(path):
+    train = np.array([-1, 2**62, 2**62 + 1])
+    np.savez(path, x_train=TABLE[:3], y_train=train, x_test=TABLE[:1], y_test=np.array([2**62 + 1], np.uint64))
+    data = open_dataset(f"npz:{path}")
+    assert [data.class_names[k] for k in (*data.train.y, *data.test.y)] == [str(v) for v in (*train, train[2])]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["a", 1], r"of different types, str \('a'\) and int \(1 in row 1\): np.array\(labels, dtype=str\)"),
+        (["a", None], "str .* and NoneType .None in row 1"),
+        (["a", float("nan")], "str .* and float .nan in row 1"),
+        ([1.5, 2**60], "hold fractions and integers above 2..53, such as 1152921504606846976"),
+        (["a\0", "a"], "end.* in a zero character"),
+        ([[1], [2, 3]], "of different types, list"),
+        ([np.arange(2), np.arange(3)], "objects in y are more than text and numbers .an array of type i8"),
+        ([print, print], "are more than text and numbers .*print.*dtype=str"),
+    ],
+)
+def test_objects_that_are_refused(path, capfd, values, message):
+    y = np.empty(len(values), object)
+    y[:] = values
+    np.savez(path, x=np.zeros((len(y), 1)), y=y)
+    with pytest.raises(UserError, match=message):
+        open_dataset(f"npz:{path}")
+
+
+@pytest.mark.parametrize("version", [2, 3, 4, 5])
+def test_objects_of_every_kind_of_pickle(path, version, monkeypatch):
+    dump = pickle.dump
+    monkeypatch.setattr(pickle, "dump", lambda obj, file, **options: dump(obj, file, protocol=version))
+    x = np.array([[1, 2.5, True], [np.float32(0.5), np.int8(-3), False]], object)
+    for order in ("C", "F"):
+        np.savez_compressed(path, x=np.asarray(x, order=order))
+        np.testing.assert_array_equal(open_features(f"npz:{path}").x, x.astype(float))
+
+
+def test_a_damaged_pickle(path):
+    np.savez(path, x=TABLE, y=np.array(["a", "b"] * 10, object))
+    content = bytearray(path.read_bytes())
+    place = content.index(b"_reconstruct")
+    content[place + 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"set\.npz"):
+        open_dataset(f"npz:{path}")
+    content[place + 3] ^= 1
+    content[content.index(b"a", content.index(b"dtype", place) + 40)] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"damaged .*CRC|damaged"):
+        open_dataset(f"npz:{path}")
+
+
+NAMES = {
+    "x_train": "x_train y_train x_test y_test",
+    "X_train": "X_train y_train X_test y_test",
+    "train_x": "train_x train_y test_x test_y",
+    "trainX": "trainX trainY testX testY",
+    "images": "train_images train_labels test_images test_labels",
+    "data": "data_train target_train data_test target_test",
+    "unprefixed": "images labels test_images test_labels",
+}
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+def test_common_names_of_splits(path, names):
+    np.savez(path, **dict(zip(names.split(), (IMAGES[:15], LABELS[:15], IMAGES[15:], LABELS[15:]))))
+    data = open_dataset(f"npz:{path}")
+    np.testing.assert_array_equal(data.train.x, IMAGES[:15])
+    np.testing.assert_array_equal(data.test.x, IMAGES[15:])
+    np.testing.assert_array_equal(data.test.y, LABELS[15:])
+    expected = IMAGES[:15] if names.startswith("images") else IMAGES[15:]
+    np.testing.assert_array_equal(open_features(f"npz:{path}").x, expected)
+    assert not any("used" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    "names", ["x y", "X y", "X Y", "images labels", "data target", "features targets", "x_train y_train"]
+)
+def test_common_names_of_one_table(path, names):
+    np.savez(path, **dict(zip(names.split(), (TABLE, LABELS))))
+    data = open_dataset(f"npz:{path}")
+    assert len(data.train) + len(data.test) == 20
+
+
+def test_a_validation_split_is_not_mixed_in(path):
+    train, val, test = slice(0, 12), slice(12, 16), slice(16, 20)
+    splits = {"train": train, "val": val, "test": test}
+    arrays = {f"{kind}_{name}": a[s] for name, s in splits.items() for kind, a in (("x", TABLE), ("y", LABELS))}
+    np.savez(path, **arrays)
+    data = open_dataset(f"npz:{path}")
+    assert (len(data.train), len(data.test)) == (12, 4)
+    np.testing.assert_array_equal(data.test.x, TABLE[test])
+    assert data.notes[0].endswith("set.npz: x_val, y_val are not used")
+    for name in ("valid", "validation", "val", "dev"):
+        renamed = {key.replace("val", name): a for key, a in arrays.items() if "test" not in key}
+        np.savez(path, **renamed)
+        data = open_dataset(f"npz:{path}")
+        np.testing.assert_array_equal(data.test.x, TABLE[val])
+        assert data.notes[0].endswith(f"there is no test split, so x_{name} and y_{name} are tested on")
+
+
+def test_names_that_mean_the_same(path):
+    np.savez(path, x=TABLE, X=TABLE, y=LABELS)
+    with pytest.raises(UserError, match="holds X and x, and which of them is meant is not clear: rename one"):
+        open_dataset(f"npz:{path}")
+    np.savez(path, data=TABLE, images=IMAGES, target=LABELS, target_names=np.array(["a"]))
+    data = open_dataset(f"npz:{path}")
+    assert data.input_shape == (5,)
+    assert data.notes[0].endswith("images, target_names are not used")
+
+
+@pytest.mark.parametrize("names", ["x_train x_test y_test", "x", "y", "x_val y_val", "xtrainer ytrainer"])
+def test_names_without_a_pair_to_train_on(path, names):
+    np.savez(path, **dict.fromkeys(names.split(), LABELS))
+    listed = ", ".join(sorted(names.split()))
+    with pytest.raises(UserError, match=f"holds {listed}, expected arrays named x and y, or x_train"):
+        open_dataset(f"npz:{path}")
+
+
+@pytest.mark.parametrize(
+    ("shape", "height"),
+    [
+        ((20, 1, 8, 8), 1),
+        ((20, 3, 32, 32), 3),
+        ((20, 3, 32, 24), 3),
+        ((20, 4, 9, 7), 4),
+        ((20, 1, 28, 128), 1),
+        ((20, 2, 9, 9), 2),
+        ((20, 13, 64, 64), 13),
+    ],
+)
+def test_channels_first_is_refused_with_the_transpose(path, shape, height):
+    x = RNG.integers(0, 256, shape, dtype=np.uint8)
+    np.savez(path, x=x, y=LABELS)
+    hint = (
+        rf"looks like channels first: .* x.transpose\(0, 2, 3, 1\) \(or x.swapaxes\(1, 2\) if the height .* {height}\)"
+    )
+    for opened in (open_dataset, open_features):
+        with pytest.raises(UserError, match=hint):
+            opened(f"npz:{path}")
+    np.savez(path, x=x.transpose(0, 2, 3, 1), y=LABELS)
+    assert open_dataset(f"npz:{path}").input_shape == (*shape[2:], shape[1])
+    np.savez(path, x=x.swapaxes(1, 2), y=LABELS)
+    assert open_dataset(f"npz:{path}").input_shape == (shape[2], shape[1], shape[3])
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(3, 3, 3), (1, 1, 1), (4, 4, 4), (28, 28, 1), (3, 32, 3), (32, 3, 3), (1, 100, 1), (7, 7, 512), (16, 8, 8)],
+)
+def test_channels_last_is_left(path, shape):
+    np.savez(path, x=np.zeros((20, *shape), np.uint8), y=LABELS)
+    assert open_dataset(f"npz:{path}").input_shape == shape
+
+
 def test_features(path):
     np.savez(path, x=TABLE)
     features = open_features(f"npz:{path}")
-    np.testing.assert_array_equal(features.x, TABLE.astype(np.float32))
+    np.testing.assert_array_equal(features.x, TABLE)
     assert features.split.y.shape == (20, 0)
     np.savez(path, z=TABLE)
     with pytest.raises(UserError, match="holds z, expected an array named x"):

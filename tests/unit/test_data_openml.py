@@ -29,16 +29,17 @@ def serve(monkeypatch):
 
 
 PIXELS = np.random.default_rng(4).integers(0, 256, (10, 3072)).astype(float)
-CLASSES = np.array(list("0123456789"), object)
+CLASSES = np.array(list("0123401234"), object)
 
 
 def test_images(serve):
     serve({"data": PIXELS, "target": CLASSES, "target_names": ["class"]})
     data = open_dataset("openml:CIFAR_10")
-    assert (data.input_shape, data.train.x.dtype, data.num_outputs) == ((32, 32, 3), np.uint8, 10)
+    assert (data.input_shape, data.train.x.dtype, data.num_outputs) == ((32, 32, 3), np.uint8, 5)
     assert (len(data.train), len(data.test), data.target_name) == (8, 2, "class")
     images = PIXELS.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    np.testing.assert_array_equal(data.test.x, images[data.test.y])
+    for x, y in zip(data.test.x, data.test.y):
+        assert any(np.array_equal(x, images[row]) for row in (y, y + 5))
     serve({"data": PIXELS[:, :784], "target": CLASSES, "target_names": ["class"]})
     assert open_dataset("openml:mnist_784").input_shape == (28, 28, 1)
 

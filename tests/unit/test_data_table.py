@@ -49,7 +49,7 @@ def test_a_quoted_separator_is_text(write):
     [
         ("1 2 1 2 1 2", None, "classification", ("1", "2")),
         ("1 2 3 4 5 6", None, "regression", ()),
-        ("1 2 3 4 5 6", "classification", "classification", ("1", "2", "3", "4", "5", "6")),
+        ("1 2 3 3 4 5", "classification", "classification", ("1", "2", "3", "4", "5")),
         ("1 2 1 2 1 2", "regression", "regression", ()),
         ("1.5 2 1.5 2 1.5 2", None, "regression", ()),
         ("10 9 10.0 9.0 10 9", None, "classification", ("9", "10")),
@@ -60,7 +60,7 @@ def test_task(write, labels, task, expected, names):
     path = write("x,y\n" + "".join(f"{k},{label}\n" for k, label in enumerate(labels.split())))
     data = open_dataset(f"csv:{path},target=y", task=task)
     assert (data.task, data.class_names) == (expected, names)
-    assert bool(data.notes) == (task is None)
+    assert any(f": {expected}" in note for note in data.notes) == (task is None)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,6 @@ def test_task(write, labels, task, expected, names):
         ("a,b,c,y\n1,x,x,2\n1,y,1,3\n", "columns 'b', 'c' hold text .first 'x' on line 2., expected numbers"),
         ("a,b,y\n1,2,2\n1,y,3\n", "column 'b' holds text .first 'y' on line 3."),
         ("a,y\n1,2\n-inf,3\n", "column 'a' holds -inf on line 3"),
-        ("a,y\n1,2\n1e39,3\n", "more than float32 can hold, first in column 'a' of row"),
         ("a,y\n1,2\n1,inf\n", "column 'y' holds inf on line 3"),
         (b"a,y\n\xff\xfe\n", "damaged or not a table in UTF-8 text"),
         ('a,y\n"' + "1" * 200_000 + '",2\n', "field larger than field limit"),

@@ -1,0 +1,84 @@
+"""A test split drawn from one table, and what to know of its classes.
+
+Shapes: N samples, K classes.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from ..errors import UserError
+from .dataset import Split
+from .rng import SPLIT, random_order
+
+Draw = Literal["stratified", "random"]
+
+_RARE = 10  # training samples below which a class is rare
+_SHOWN = 3  # rare classes that are named
+
+
+def draw_test_split(whole: Split, where: str, test_fraction: float, seed: int, draw: Draw) -> list[Split]:
+    """Return a training and a test split, which keep the order of the file.
+
+    Parameters
+    ----------
+    draw : "stratified" or "random"
+        Stratified takes its part of each class, and leaves a training sample of each; targets that are no classes are
+        drawn at random.
+
+    Raises
+    ------
+    UserError
+        If there is nothing left for one of the splits.
+    """
+    num_samples = len(whole)
+    if num_samples < 2:
+        raise UserError(f"{where}: 1 sample cannot be split into one part to train and one to test")
+    num_test = min(max(1, round(num_samples * test_fraction)), num_samples - 1)
+    order = random_order(num_samples, seed, SPLIT)
+    if draw == "stratified" and whole.y.dtype.kind == "i":
+        order, num_test = _by_classes(order, whole.y, num_test)
+        if not num_test:
+            raise UserError(f"{where}: every sample is the only one of its class, so that none is left to test on")
+    return [Split(whole.x[rows], whole.y[rows]) for rows in (np.sort(order[num_test:]), np.sort(order[:num_test]))]
+
+
+def note_rare_classes(train: np.ndarray, test: np.ndarray, names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Return a sentence if classes have few samples to train on or none to test on.
+
+    Parameters
+    ----------
+    train, test : (N,) arrays of int64
+        Classes of the samples.
+    """
+    to_train, to_test = (np.bincount(y, minlength=len(names)) for y in (train, test))
+    rare = np.flatnonzero((to_train < _RARE) | (to_test == 0))
+    if not rare.size:
+        return ()
+    rarest = rare[np.argsort(to_train[rare], kind="stable")]
+    shown = ", ".join(f"{names[k]!r} ({to_train[k]} training, {to_test[k]} test samples)" for k in rarest[:_SHOWN])
+    more = f" and {rare.size - _SHOWN} more" if rare.size > _SHOWN else ""
+    verb, them = ("is", "it") if rare.size == 1 else ("are", "them")
+    number = f"{rare.size} of {len(names)} classes {verb} rare"
+    return (f"{where}: {number}, so that scores say little about {them}: {shown}{more}",)
+
+
+def _by_classes(order: np.ndarray, y: np.ndarray, num_test: int) -> tuple[np.ndarray, int]:
+    """Return ``order`` with the samples to test on, the same part of each class, before all others; and their number.
+
+    Parts are rounded to whole samples by the largest remainders (Hamilton 1792), of equal ones by those of the classes
+    drawn first. One sample of each class stays to train on, so that there may be fewer than ``num_test``.
+    """
+    classes, counts = np.unique(y, return_counts=True)
+    quota = counts * (num_test / len(y))
+    taken = np.minimum(np.floor(quota).astype(np.int64), counts - 1)
+    room = np.minimum(np.ceil(quota).astype(np.int64), counts - 1) > taken
+    place = np.searchsorted(classes, y[order])  # the class of each sample, in the order of the draw
+    first = np.full(len(classes), len(y))
+    np.minimum.at(first, place, np.arange(len(y)))
+    by_remainder = np.lexsort((first, taken - quota))
+    taken[by_remainder[room[by_remainder]][: num_test - taken.sum()]] += 1
+    by_class = np.argsort(place, kind="stable")
+    rank = np.empty(len(y), np.int64)  # of each sample within its class
+    rank[by_class] = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return order[np.argsort(rank >= taken[place], kind="stable")], int(taken.sum())

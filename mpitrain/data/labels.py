@@ -1,0 +1,111 @@
+"""Class labels: integers, text or bytes, numbered in sorted order. They never pass through floating point."""
+
+import numpy as np
+
+from ..errors import UserError
+
+_MANY = 20  # distinct integers from which on they may be amounts and not classes
+
+
+def number_classes(parts: list[np.ndarray], where: str) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Number the distinct labels of all parts in sorted order.
+
+    Parameters
+    ----------
+    parts : list of (N,) or (N, 1) arrays
+        Raw labels to train on, and to test on where they are a part of their own.
+    where : str
+        The file, for messages.
+
+    Returns
+    -------
+    targets : list of (N,) arrays of int64
+    names : tuple of str
+        The text of each label; bytes that are not UTF-8 are written as ``\\\\xff``.
+
+    Raises
+    ------
+    UserError
+        If labels have another shape, are no text or whole numbers, are all equal, or a class is only in the last part.
+    """
+    values, numbers = np.unique(_joined([_labels(y, where) for y in parts], where), return_inverse=True)
+    names = _names(values, where)
+    if len(names) == 1:
+        raise UserError(f"{where}: all samples are of the class {names[0]!r}, so there is nothing to learn")
+    targets = np.split(numbers.astype(np.int64), [len(parts[0])])[: len(parts)]
+    unseen = np.setdiff1d(targets[-1], targets[0])
+    if unseen.size:
+        raise UserError(f"{where}: the class {names[unseen[0]]!r} is in the test split, but not in the training one")
+    return targets, names
+
+
+def check_not_one_hot(y: np.ndarray, where: str) -> None:
+    """Raise UserError if targets (N, K) are rows of zeros with a single 1: they name classes."""
+    if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "buif" or not len(y):
+        return
+    if ((y == 0) | (y == 1)).all() and (np.count_nonzero(y, axis=1) == 1).all():
+        raise UserError(
+            f"{where}: the targets are one-hot, a single 1 in each row of {y.shape[1]}: save y.argmax(1) to learn "
+            "classes, or ask for --task regression"
+        )
+
+
+def check_not_amounts(y: np.ndarray, where: str) -> None:
+    """Raise UserError if integers may be classes as well as amounts: most of them are different."""
+    distinct = len(np.unique(y))
+    if distinct > max(_MANY, len(y) / 2):
+        raise UserError(
+            f"{where}: the targets are {distinct:,} distinct integers in {len(y):,} samples, which may be amounts or "
+            "classes: say --task regression or --task classification"
+        )
+
+
+def _labels(y: np.ndarray, where: str) -> np.ndarray:
+    check_not_one_hot(y, where)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise UserError(f"{where}: the class labels have the shape {y.shape}, expected (N,)")
+    if y.dtype.kind == "f":
+        return _whole(y, where)
+    if y.dtype.kind not in "buiUSO":
+        raise UserError(f"{where}: the class labels are of type {y.dtype}, expected text or integers")
+    return y.astype(str) if y.dtype.kind == "O" else y
+
+
+def _whole(y: np.ndarray, where: str) -> np.ndarray:
+    """Return labels that were stored as floats as the integers that they are."""
+    wrong = np.flatnonzero(~(np.isfinite(y) & (y == np.floor(y))))
+    if wrong.size:
+        raise UserError(f"{where}: class labels are text or integers, but row {wrong[0]} has {y[wrong[0]]:g}")
+    digits = min(np.finfo(y.dtype).nmant + 1, 62)
+    inexact = np.flatnonzero(np.abs(y) >= 2.0**digits)
+    if inexact.size:
+        raise UserError(
+            f"{where}: the class labels are {y.dtype}, which cannot tell whole numbers from 2**{digits} on apart, and "
+            f"row {inexact[0]} has {y[inexact[0]]:.0f}: save them as integers or text"
+        )
+    return y.astype(np.int64)
+
+
+def _joined(parts: list[np.ndarray], where: str) -> np.ndarray:
+    """Return all labels in one array; without a common integer type they stay Python's integers."""
+    first, last = parts[0].dtype, parts[-1].dtype
+    groups = {"b": "truth values", "i": "integers", "u": "integers", "U": "text", "S": "bytes"}
+    if groups[first.kind] != groups[last.kind]:
+        raise UserError(
+            f"{where}: the labels to train on are {groups[first.kind]}, but those to test on {groups[last.kind]}"
+        )
+    if first.kind in "iu" and np.result_type(first, last).kind == "f":  # int64 and uint64
+        parts = [part.astype(object) for part in parts]
+    return np.concatenate(parts)
+
+
+def _names(values: np.ndarray, where: str) -> tuple[str, ...]:
+    if values.dtype.kind != "S":
+        return tuple(str(value) for value in values)
+    names = tuple(value.decode("utf-8", "backslashreplace") for value in values.tolist())
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{where}: two labels of bytes are both written {twice!r}: save them as text")
+    return names
