@@ -118,6 +118,8 @@ def _describe(error: BaseException, rank: int, size: int) -> int:
     who = f"rank {rank} of {size}"
     if isinstance(error, KeyboardInterrupt):
         text, code = "mpitrain: interrupted", INTERRUPTED
+    elif isinstance(error, MemoryError):
+        text, code = f"mpitrain: {who} is out of memory ({error}): take a smaller model or --batch-size", 1
     elif isinstance(error, UserError):
         text, code = f"mpitrain: {who}: {error}", error.code if isinstance(error, AgreedError) else 2
     else:

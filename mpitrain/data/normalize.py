@@ -15,7 +15,7 @@ SumOverRanks = Callable[[np.ndarray], np.ndarray]
 
 _CHUNK = 1 << 16  # elements converted at once: 512 KB of float64, which stay in the cache
 _TINY = 1e-300  # a column that varies by less is constant: 1 / std must not overflow
-_HUGE = 1e307  # differences up to here, and their sums over a few ranks, fit in float64
+_HUGE = 1e305  # differences up to here leave room for a sum of many
 _PLAIN = 1e-100, 1e100  # differences in this range can be squared as they are
 _FITS_FLOAT32 = 2.0**100  # means, and factors or their inverses, up to here leave float32 room for any difference
 _NEGLIGIBLE = 2.0**-23  # of a deviation: the rounding of values near 1
@@ -203,9 +203,10 @@ def _floats(
             sums += _per_channel(differences.sum(axis=0), channels)
             farthest = np.maximum(differences.max(axis=0), -differences.min(axis=0))
             np.maximum(reach, farthest.reshape(-1, channels).max(axis=0), out=reach)
+        sums[~(reach <= _HUGE)] = np.nan  # on any rank: all of them learn it
         total = sum_over_ranks(np.concatenate([[x.size // channels], sums, reach]))
     count, sums, reach = total[0], *np.split(total[1:], 2)
-    _check_reach(reach, sums, names)
+    _check_sums(sums, names)
     mean = shift + sums / count
     unit = _unit(reach)
     sums = np.zeros((2, channels))
@@ -219,11 +220,10 @@ def _floats(
     return mean, unit * np.sqrt(np.maximum(second - first**2, 0))
 
 
-def _check_reach(reach: np.ndarray, sums: np.ndarray, names: tuple[str, ...]) -> None:
-    fits = (reach <= _HUGE) & np.isfinite(sums)
-    if not fits.all():
-        column = int(np.argmin(fits))
-        name = repr(names[column]) if names else column
+def _check_sums(sums: np.ndarray, names: tuple[str, ...]) -> None:
+    wrong = np.flatnonzero(~np.isfinite(sums))
+    if wrong.size:
+        name = repr(names[wrong[0]]) if names else wrong[0]
         raise AgreedError(f"values of column {name} lie further apart than float64 can hold: divide them by a constant")
 
 

@@ -51,7 +51,7 @@ def read_member(path: Path, name: str) -> np.ndarray:
         with archive.open(info) as member:
             header = _read_header(member)
             objects = header is not None and header[2].hasobject
-            found = _read_objects(member, f"{path}: the objects in {name}") if objects else None
+            found = _read_objects(member, f"{path}: {name}") if objects else None
             start = member.tell()
         if found is None and header is not None and info.compress_type == zipfile.ZIP_STORED:
             found = _map(path, info, start, *header)
@@ -79,8 +79,8 @@ def _read_objects(member: IO[bytes], where: str) -> np.ndarray:
         member.read()  # the checksum is compared at the end
     except ForbiddenError as error:
         raise UserError(
-            f"{where} are more than text and numbers ({error}): save them as one array of numbers, or labels as "
-            "np.array(labels, dtype=str)"
+            f"{where} holds Python objects that are not text or numbers ({error}): save an array of numbers, or labels "
+            "as np.array(labels, dtype=str)"
         ) from None
     return plain_array(values, where)
 

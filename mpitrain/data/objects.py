@@ -31,13 +31,13 @@ def plain_array(values: np.ndarray, where: str) -> np.ndarray:
     if types <= {int, bool, float}:
         big = next((row for row, value in enumerate(flat) if abs(value) > _WHOLE_FLOAT64 and type(value) is int), None)
         if big is not None:
-            raise UserError(f"{where} hold fractions and integers above 2**53, such as {flat[big]}, which do not fit")
+            raise UserError(f"{where} holds fractions and integers above 2**53, such as {flat[big]}, which do not fit")
         return np.array(flat, np.float64).reshape(values.shape)
     for kind in (str, bytes):
         if types == {kind}:
             out = np.array(flat)
             if any(map(len, flat)) and out.tolist() != flat:  # NumPy drops what is zero at the end
-                raise UserError(f"{where} hold text that ends in a zero character, which NumPy cannot keep")
+                raise UserError(f"{where} holds text that ends in a zero character, which NumPy cannot keep")
             return out.reshape(values.shape)
     raise UserError(f"{where} {_mixed(flat)}")
 
@@ -58,7 +58,7 @@ def _mixed(flat: list[object]) -> str:
     other = next((row for row, value in enumerate(flat) if type(value) is not first), 0)
     cure = "np.array(labels, dtype=str) makes all of them text, or remove missing ones"
     return (
-        f"hold Python objects of different types, {first.__name__} ({_short(flat[0])}) and "
+        f"holds Python objects of different types, {first.__name__} ({_short(flat[0])}) and "
         f"{type(flat[other]).__name__} ({_short(flat[other])} in row {other}): {cure}"
     )
 

@@ -11,7 +11,7 @@ from .normalize import Normalizer
 
 _ROWS = 4096  # looked at, at most
 _ELEMENTS = 1 << 18
-_STEPS = 4  # a deviation of fewer steps of the number format is mostly rounding
+_STEPS = 16  # a deviation of fewer steps of the number format has lost much to rounding
 
 
 def resolution_notes(x: np.ndarray, normalizer: Normalizer, names: tuple[str, ...], where: str) -> tuple[str, ...]:

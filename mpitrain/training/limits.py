@@ -31,7 +31,7 @@ def notes(config: Config, num_samples: int, num_ranks: int) -> tuple[str, ...]:
     """Return a sentence for each setting that is used up to a limit only."""
     samples = _samples_of_a_step(config, num_samples)
     found = []
-    if config.data.batch_size > num_samples:
+    if config.data.batch_size > max(num_samples, Config().data.batch_size):  # nobody has asked for the default
         found.append(
             f"--batch-size {config.data.batch_size} is more than the {num_samples:,} training samples: "
             "each step takes all of them"

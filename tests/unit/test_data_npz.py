@@ -233,11 +233,11 @@ def test_integers_without_a_common_type(path):
         (["a", 1], r"of different types, str \('a'\) and int \(1 in row 1\): np.array\(labels, dtype=str\)"),
         (["a", None], "str .* and NoneType .None in row 1"),
         (["a", float("nan")], "str .* and float .nan in row 1"),
-        ([1.5, 2**60], "hold fractions and integers above 2..53, such as 1152921504606846976"),
+        ([1.5, 2**60], "y holds fractions and integers above 2..53, such as 1152921504606846976"),
         (["a\0", "a"], "end.* in a zero character"),
         ([[1], [2, 3]], "of different types, list"),
-        ([np.arange(2), np.arange(3)], "objects in y are more than text and numbers .an array of type i8"),
-        ([print, print], "are more than text and numbers .*print.*dtype=str"),
+        ([np.arange(2), np.arange(3)], "y holds Python objects that are not text or numbers .an array of type i8"),
+        ([print, print], "not text or numbers .*print.*dtype=str"),
     ],
 )
 def test_objects_that_are_refused(path, capfd, values, message):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from mpitrain import models
+from mpitrain.cli import main
 from mpitrain.config import Config, Data, Optimizer, Parallel, Run, check
 from mpitrain.data import Augment
 from mpitrain.data.augment import check_augment
@@ -84,6 +85,13 @@ def test_memory():
         UserError, match=r"has 75,000,000,010 parameters: .* of 2 ranks take 838\.2 GiB, and this machine"
     ):
         limits.check_memory(config(), model, world)
+
+
+def test_memory_that_runs_out(capsys):
+    assert main._describe(MemoryError("Unable to allocate 28.0 GiB"), 0, 2) == 1
+    assert capsys.readouterr().err == (
+        "mpitrain: rank 0 of 2 is out of memory (Unable to allocate 28.0 GiB): take a smaller model or --batch-size\n"
+    )
 
 
 def test_crops():
