@@ -76,6 +76,8 @@ class Loader:
     ----------
     wait_seconds : float
         Time spent waiting for input since the loader was made.
+    normalized_bytes : int
+        Memory of numbers that are normalized already, beside those of the split.
 
     Raises
     ------
@@ -114,6 +116,7 @@ class Loader:
         x, self._normalizer = (split.x, normalizer) if augment else _normalised(split.x, normalizer)
         y, self._target_normalizer = _normalised(split.y, target_normalizer)
         self._samples, self._targets = x, y
+        self.normalized_bytes = sum(own.nbytes for own, raw in ((x, split.x), (y, split.y)) if own is not raw)
         self._x = device.pinned_empty((*ring, *x.shape[1:]), np.float32)
         self._y = device.pinned_empty((*ring, *y.shape[1:]), np.float32 if y.dtype.kind == "f" else y.dtype)
         self._raw = None if x.dtype == np.float32 else np.empty((capacity, *x.shape[1:]), x.dtype)

@@ -17,6 +17,7 @@ from ..layers import BatchNorm2d, Layer
 from ..plain_text import count
 from ..saved import Saved
 from .evaluation import BATCH
+from .limits import num_microbatches, num_shards
 from .session import Session
 from .trainer import Trainer
 
@@ -66,11 +67,12 @@ def try_passes(session: Session, config: Config, size: int) -> Passes:
         rows.append(LayerRow(name, type(layer).__name__, shapes.get(id(layer), ()), num_parameters))
     data = session.dataset
     batch = min(config.data.batch_size, len(data.train))
-    shards = config.parallel.reproducible
-    samples = math.ceil(batch / shards) if shards else math.ceil(math.ceil(batch / size) / config.optimizer.accumulate)
+    shards = num_shards(config, len(data.train), size)
+    microbatches = num_microbatches(config, len(data.train), size)
+    samples = math.ceil(batch / shards) if shards else math.ceil(math.ceil(batch / size) / microbatches)
     tested = min(BATCH, math.ceil(len(data.test) / size))
-    microbatches = config.optimizer.accumulate  # the second adds to the gradients of the first, for which it takes more
-    train_bytes = _extrapolate(lambda n: _forward_backward(session, n, min(2, microbatches)), samples)
+    few = min(2, microbatches)  # the second adds to the gradients of the first, for which it takes more
+    train_bytes = _extrapolate(lambda n: _forward_backward(session, n, few), samples)
     if shards and any(isinstance(layer, BatchNorm2d) for layer in session.model.layers()):
         train_bytes *= shards // size  # the shards of a rank go through the network side by side
     return Passes(rows, samples, train_bytes, _extrapolate(lambda n: _forward(session, n), tested))
@@ -83,7 +85,7 @@ def memory_of(trainer: Trainer, passes: Passes) -> dict[str, tuple[int, str]]:
     in_common = exchange.sharded and not trainer.data_parallel.messages_per_step
     slots = list(trainer.optimizer.slots)
     config, data = trainer.config, trainer.session.dataset
-    partial_sums = max(0, (config.parallel.reproducible // size).bit_length() - 1)
+    partial_sums = max(0, (num_shards(config, len(data.train), size) // size).bit_length() - 1)
     sample = 4 * math.prod(data.input_shape)
     share = math.ceil(min(config.data.batch_size, len(data.train)) / size)
     return {
@@ -95,8 +97,8 @@ def memory_of(trainer: Trainer, passes: Passes) -> dict[str, tuple[int, str]]:
         ),
         "activations": (passes.train_bytes, f"{count(passes.samples, 'sample')} at a time, with their gradients"),
         "evaluation": (passes.test_bytes, f"up to {BATCH} samples at a time"),
-        "batches": (sample * share * (1 + config.data.prefetch), "the one in use and those prefetched"),
-        "data": (_data_bytes(data), "all samples, on every rank"),
+        "batches": (sample * share * (1 + trainer.loader.prefetch), "the one in use and those prefetched"),
+        "data": (_data_bytes(data) + trainer.loader.normalized_bytes, "all samples, on every rank"),
     }
 
 

@@ -20,6 +20,8 @@ CASES = {
     "resnet8": dataclasses.replace(CONFIG, model=Model(name="resnet8")),
     "accumulate": dataclasses.replace(CONFIG, optimizer=Optimizer(name="adam", accumulate=2)),
     "reproducible": dataclasses.replace(CONFIG, parallel=Parallel(reproducible=8)),
+    "too many microbatches": dataclasses.replace(CONFIG, optimizer=Optimizer(accumulate=10**6)),
+    "too many shards": dataclasses.replace(CONFIG, parallel=Parallel(reproducible=1 << 20)),
 }
 
 
