@@ -1,9 +1,13 @@
 """Everything that can be set, as one tree of frozen dataclasses: the command line and TOML files come from it."""
 
+import dataclasses
+import math
+import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from .duration import check_interval, parse_time
 from .errors import UserError
@@ -186,6 +190,7 @@ class Config:
 
 def check(config: Config) -> None:
     """Raise a UserError for a value outside its range."""
+    check_finite(config)
     d, m, o, p, r = config.data, config.model, config.optimizer, config.parallel, config.run
     c = config.checkpoint
     ranges = [
@@ -232,3 +237,33 @@ def check(config: Config) -> None:
     check_interval(c.every)
     if c.max_time:
         parse_time(c.max_time)
+
+
+def option_values(tree: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the values of a dataclass, and of the dataclasses in it, by the names that they have on the command line.
+
+    Examples
+    --------
+    >>> dict(option_values(Config()))["--batch-size"]
+    64
+    """
+    hints = typing.get_type_hints(type(tree), include_extras=True)
+    for one in dataclasses.fields(tree):
+        value, extras = getattr(tree, one.name), getattr(hints[one.name], "__metadata__", ())
+        if dataclasses.is_dataclass(value):
+            yield from option_values(value)
+            continue
+        given = {key: text for key in ("name", "metavar") for extra in extras if (text := getattr(extra, key, None))}
+        is_place = any(extra in typing.get_args(Positional[Any]) for extra in extras)  # type: ignore[misc]
+        yield given.get("metavar", one.name) if is_place else _option(given.get("name", one.name)), value
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def check_finite(tree: Any) -> None:
+    """Raise a UserError for an option of a dataclass that is NaN or infinite."""
+    for name, value in option_values(tree):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name} is {value}, but must be a finite number")

@@ -1,13 +1,19 @@
-"""Config trees as TOML files: a table for each branch; unknown keys and wrong types are errors that help."""
+"""Config trees as TOML files: a table for each branch; unknown keys and wrong types are errors that help.
+
+TOML is text, and the name of a file on Linux may be any bytes. A byte that is not UTF-8 is stored as a NUL, which no
+name can hold, and two hexadecimal digits: ``caf\\u0000e9.csv`` is the Latin-1 name of café.csv.
+"""
 
 import dataclasses
 import difflib
-import json
+import re
 import tomllib
 import types
 import typing
 from pathlib import Path
 from typing import Any, Final
+
+import tomli_w
 
 from .config import Config
 from .errors import UserError
@@ -54,12 +60,11 @@ def is_of_a_run(path: Path) -> bool:
 
 def write_config(config: Config) -> str:
     """Return ``config`` as TOML text; ``read_config`` gives the same config back."""
-    lines = []
-    for name, table in dataclasses.asdict(config).items():
-        lines.append(f"[{name}]")
-        lines.extend(f"{key} = {_text(value)}" for key, value in table.items() if value is not None)
-        lines.append("")
-    return "\n".join(lines)
+    tables = {
+        name: {key: _encode(value) for key, value in table.items() if value is not None}
+        for name, table in dataclasses.asdict(config).items()
+    }
+    return tomli_w.dumps(tables)
 
 
 def _branch(path: Path, table: str, kind: type, values: dict[str, Any]) -> Any:
@@ -68,7 +73,7 @@ def _branch(path: Path, table: str, kind: type, values: dict[str, Any]) -> Any:
         _check_known(path, f"key in [{table}]", key, list(hints))
         if not _fits(value, hints[key]):
             raise UserError(f"{path}: {key} in [{table}] is {value!r}, but must be {_name(hints[key])}")
-    return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+    return kind(**{key: _decode(value) for key, value in values.items()})
 
 
 def _check_known(path: Path, what: str, name: str, known: list[str]) -> None:
@@ -100,6 +105,14 @@ def _name(hint: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
 
 
-def _text(value: Any) -> str:
-    # JSON's text, number, boolean and list forms are TOML's too
-    return json.dumps(value, ensure_ascii=False)
+def _encode(value: Any) -> Any:
+    """Return ``value`` without the surrogates that stand for bytes which are not UTF-8 (PEP 383)."""
+    return (
+        re.sub("[\udc80-\udcff]", lambda m: f"\0{ord(m[0]) - 0xDC00:02x}", value) if isinstance(value, str) else value
+    )
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, str):
+        return re.sub("\0([89a-f][0-9a-f])", lambda m: chr(0xDC00 + int(m[1], 16)), value)
+    return tuple(value) if isinstance(value, list) else value

@@ -11,7 +11,7 @@ from .launcher import split_ranks, start_ranks
 from .signals import hold_back
 
 if TYPE_CHECKING:
-    from .main import Job, LocalJob
+    from .order import Job, LocalJob
 
 COMMANDS = {
     "train": "Train a network on all ranks of a job. This is the default command.",

@@ -9,8 +9,8 @@ from tyro.conf import Positional, arg
 from .commands import COMMANDS
 from .completion_scripts import FILES, VALUE, bash, fish, zsh
 from .fields import Option
-from .main import LocalJob
 from .options import options_of, parse_options
+from .order import LocalJob
 
 DESCRIPTION = (
     'Print a script that lets a shell complete commands, options and their values. In bash: eval "$(mpitrain '

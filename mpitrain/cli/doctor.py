@@ -1,16 +1,16 @@
 """``mpitrain doctor``: look at the ranks of a job, say what is wrong and what to do about it."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..json_text import to_json
 from .options import parse_options
+from .order import Job
 
 if TYPE_CHECKING:
     from ..comm.doctor import Finding
     from ..comm.world import World
-    from .main import Job
 DESCRIPTION = (
     "Look at the ranks of a job before training on them: mpirun -n 4 python -m mpitrain doctor, "
     "also under srun, or alone. Exit code 1 if something would break training."
@@ -26,10 +26,10 @@ class DoctorOptions:
     """Print the findings as JSON."""
 
 
-def parse(argv: list[str], speaks: bool) -> "Job":
+def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
     options = parse_options(DoctorOptions, argv, command="doctor", description=DESCRIPTION, speaks=speaks)
-    return lambda world: consult(options, world)
+    return Job("doctor", options, lambda world: consult(options, world))
 
 
 def consult(options: DoctorOptions, world: "World") -> int:
@@ -52,7 +52,7 @@ def consult(options: DoctorOptions, world: "World") -> int:
 def show(findings: list["Finding"], options: DoctorOptions) -> None:
     """Print findings in three columns, what to do about one below it."""
     if options.json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+        print(to_json([dataclasses.asdict(finding) for finding in findings], indent=1))
         return
     from ..training.text_table import Column, Row, print_table
     from .terminal import make_console

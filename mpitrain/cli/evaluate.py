@@ -1,17 +1,20 @@
 """``mpitrain evaluate``: the scores of a finished run's weights, on any number of ranks."""
 
-import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from ..json_text import to_json
+from ..plain_text import visible
 from .options import parse_options
+from .order import Job
+from .terminal import make_console
 
 if TYPE_CHECKING:
     from ..comm.world import World
-    from .main import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,26 +24,27 @@ class EvaluateOptions:
     directory: Annotated[Positional[Path], arg(metavar="RUN")]
     """Run directory that train has written."""
     data: str = ""
-    """Other data than the run's own, as in train --data."""
+    """Other data than the run's own, as in train --data; columns and classes are found by name, and the target is the
+    model's."""
     weights: Literal["last", "best"] = "last"
     """Weights of the last epoch, or of the epoch with the best test score."""
-    split: Literal["test", "train"] = "test"
-    """Samples to score."""
+    split: Literal["auto", "test", "train", "all"] = "auto"
+    """Samples to score; auto takes the test split, or all rows of other data that have no test split of their own."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where, as in train --device."""
     json: bool = False
-    """Print the scores as JSON."""
+    """Print the scores as JSON, with samples (scored), total (of the source) and split."""
 
 
-def parse(argv: list[str], speaks: bool) -> "Job":
+def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
     text = "Score the weights of a finished run: mpirun -n 4 python -m mpitrain evaluate RUN."
     options = parse_options(EvaluateOptions, argv, command="evaluate", description=text, speaks=speaks)
-    return lambda world: evaluate(options, world)
+    return Job("evaluate", options, lambda world: evaluate(options, world))
 
 
 def evaluate(options: EvaluateOptions, world: "World") -> int:
-    """Score one split with all ranks and print it (rank 0)."""
+    """Score samples with all ranks and print the scores (rank 0)."""
     from ..config import Compute, Config
     from ..device import CPU
     from ..training.devices import take_device
@@ -53,14 +57,22 @@ def evaluate(options: EvaluateOptions, world: "World") -> int:
     device = take_device(Config(compute=Compute(device=options.device)), world)
     with world.together():
         run = open_finished(options.directory, options.weights, device)
-        dataset = run.open_dataset(options.data)
-    split = getattr(dataset, options.split)
+        rows = run.open_rows(options.data, "" if options.split == "auto" else options.split)
+    run.check_ranks(rows, options.data, world)
+    warn(world, *rows.notes, run.complaint(rows, world))
     evaluator = Evaluator(run.model, world, run.normalizer, device)
-    scoring = make_scoring(run.loss, run.target_normalizer, run.num_outputs)
-    scores = evaluator.scores(split, scoring)
+    scoring = make_scoring(run.loss, run.target_normalizer, run.signature.num_outputs)
+    scores = evaluator.scores(rows.parts, scoring)
     if world.rank == 0:
         if options.json:
-            print(json.dumps({"samples": len(split), "split": options.split, **scores}))
+            print(to_json({"samples": len(rows), "total": rows.total, "split": rows.split, **scores}))
         else:
-            print(f"{dataset.name}, {len(split):,} {options.split} samples: {show_scores(scores)}")
+            make_console().say(f"{rows.name}, {rows.described}: {show_scores(scores)}")
     return 0
+
+
+def warn(world: "World", *notes: str) -> None:
+    """Print notes on the standard error of rank 0: the output is for results."""
+    if world.rank == 0:
+        for note in filter(None, notes):
+            print(f"mpitrain: {visible(note)}", file=sys.stderr, flush=True)

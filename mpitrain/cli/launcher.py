@@ -14,7 +14,7 @@ from ..errors import UserError
 from .signals import EARLY
 
 if TYPE_CHECKING:
-    from .main import Job, LocalJob
+    from .order import Job, LocalJob
 
 OPTIONS = ("-n", "-np")
 NAMES = ("mpirun", "mpiexec", "mpirun.openmpi", "mpirun.mpich", "mpiexec.hydra", "orterun")
@@ -63,7 +63,7 @@ def start_ranks(ranks: int, argv: Sequence[str], job: "Job | LocalJob") -> None:
         If ``job`` takes one process only, if a launcher has started this process already, or if there is no mpirun
         for the MPI library that mpi4py loads.
     """
-    from .main import LocalJob
+    from .order import LocalJob
 
     command = " ".join(word for word in argv[:2] if not word.startswith("-"))
     if isinstance(job, LocalJob):

@@ -6,30 +6,16 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from ..comm.launch import first_exit_ends_all, launched_rank
+from ..comm.launch import first_exit_ends_all, launched_rank, launched_size
 from ..errors import AgreedError, UserError
 from .commands import parse_command
-
-if TYPE_CHECKING:
-    from ..comm.world import World
+from .order import Job, LocalJob, Order, Refusal, check_alike
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 TIMEOUT = 120.0  # seconds that a rank may wait for others, where no option says otherwise
 PATIENCE = 3.0  # seconds that ranks leave to another one to say what is wrong before they do or exit too
-
-Job = Callable[["World"], int]
-"""What a command does on one rank; its result is the exit code."""
-
-
-@dataclass(frozen=True)
-class LocalJob:
-    """What a command does in one process, without MPI (under a launcher: on rank 0)."""
-
-    run: Callable[[], int]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,18 +23,40 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     rank = launched_rank()
     try:
-        job = parse_command(argv, rank)
-        if isinstance(job, LocalJob):
-            return _quietly(job.run) if rank == 0 else 0
-    except ModuleNotFoundError as error:
-        return _leave(_say(_not_installed(error), rank), rank)
-    except UserError as error:
-        return _leave(_say(error, rank), rank)
-    except SystemExit as end:  # --help, or a mistake that the parser has shown
-        return _leave(end.code if isinstance(end.code, int) else 0, rank)
+        order = _read(argv, rank)
+        if launched_size() > 1 or isinstance(order, Job):
+            return run(order)
+        return _alone(order, rank)
     except KeyboardInterrupt:
         return INTERRUPTED
-    return run(job)
+
+
+def _read(argv: list[str], rank: int) -> Order:
+    """Return the order that ``argv`` gives; what is wrong with it is said when all ranks are known to agree."""
+    try:
+        return parse_command(argv, rank)
+    except ModuleNotFoundError as error:
+        return Refusal(str(_not_installed(error)))
+    except UserError as error:
+        return Refusal(str(error))
+    except OSError as error:
+        return Refusal(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except SystemExit as end:  # --help, or a mistake that the parser has shown on rank 0
+        return Refusal(getattr(end, "text", ""), end.code if isinstance(end.code, int) else 0, by_parser=True)
+    except Exception:
+        if launched_size() == 1:
+            raise
+        return Refusal(traceback.format_exc().rstrip(), code=1)  # the others would wait for this rank in MPI_Init
+
+
+def _alone(order: LocalJob | Refusal, rank: int) -> int:
+    """Do without MPI what can be done without it."""
+    if isinstance(order, Refusal):
+        return order.code if order.by_parser else _say(AgreedError(order.text, order.code), rank)
+    try:
+        return _quietly(order.run) if rank == 0 else 0
+    except UserError as error:
+        return _say(error, rank)
 
 
 def _not_installed(error: ModuleNotFoundError) -> UserError:
@@ -78,19 +86,23 @@ def _leave(code: int, rank: int) -> int:
     return code
 
 
-def run(job: Job) -> int:
-    """Run ``job`` on this rank; whatever it raises ends all ranks with one message."""
+def run(order: Order) -> int:
+    """Run ``order`` on this rank if all ranks have the same; whatever it raises ends all ranks with one message."""
     try:
         from ..comm.world import World
 
         world = World()
-    except UserError as error:
-        return _leave(_say(error, launched_rank()), launched_rank())
+    except (UserError, ModuleNotFoundError) as error:
+        rank = launched_rank()
+        if not isinstance(order, Job):
+            return _leave(_alone(order, rank), rank)
+        return _leave(_say(error if isinstance(error, UserError) else _not_installed(error), rank), rank)
     except KeyboardInterrupt:
         return INTERRUPTED
     world.watch(TIMEOUT)
     try:
-        code = job(world)
+        check_alike(order, world)
+        code = order.run(world) if isinstance(order, Job) else _alone(order, world.rank)
         world.leave(code)
         return code
     except AgreedError as error:
@@ -108,7 +120,7 @@ def run(job: Job) -> int:
 
 
 def _say(error: UserError, rank: int) -> int:
-    if rank == 0:
+    if rank == 0 and str(error):
         print(f"mpitrain: {error}", file=sys.stderr, flush=True)
     return error.code if isinstance(error, AgreedError) else 2
 

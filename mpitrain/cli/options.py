@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from ..config import check_finite
 from .fields import Option, list_options, make_registry
 
 T = TypeVar("T")
@@ -24,6 +25,15 @@ class OptionsFound(Exception):
         self.kind = kind
 
 
+class Mistake(SystemExit):
+    """The end of a process whose options are wrong, or ask for help, with the text that was not shown."""
+
+    def __init__(self, code: Any, shown: str):
+        super().__init__(code)
+        lines = (line.strip("│╭╮╰╯─| ") for line in shown.splitlines())
+        self.text = " ".join(" ".join(line for line in lines if line.strip("-")).split())
+
+
 def parse_options(
     kind: type[T], argv: list[str], *, command: str, description: str, default: T | None = None, speaks: bool = True
 ) -> T:
@@ -36,15 +46,20 @@ def parse_options(
         if not speaks:  # tyro's own switch, console_outputs, lets some messages through
             stack.enter_context(contextlib.redirect_stdout(silence))
             stack.enter_context(contextlib.redirect_stderr(silence))
-        return tyro.cli(
-            kind,
-            args=argv,
-            prog=f"mpitrain {command}",
-            description=_wrap(description),
-            config=(tyro.conf.OmitArgPrefixes,),
-            registry=make_registry(),
-            **options,
-        )
+        try:
+            found = tyro.cli(
+                kind,
+                args=argv,
+                prog=f"mpitrain {command}",
+                description=_wrap(description),
+                config=(tyro.conf.OmitArgPrefixes,),
+                registry=make_registry(),
+                **options,
+            )
+        except SystemExit as end:
+            raise Mistake(end.code, silence.getvalue()) from None
+    check_finite(found)
+    return found
 
 
 def _wrap(text: str) -> str:

@@ -1,21 +1,26 @@
 """``mpitrain predict``: a finished run's outputs for new samples, as CSV or npz."""
 
-import csv
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from ..errors import UserError
+from ..plain_text import count
+from .evaluate import warn
 from .options import parse_options
+from .order import Job
+from .terminal import make_console
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..comm.world import World
-    from .main import Job
+
+DEFAULT = Path("predictions.csv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,21 +31,23 @@ class PredictOptions:
     """Run directory that train has written."""
     data: str
     """Samples to predict, as in train --data; targets are not needed (csv:FILE, npz:FILE)."""
-    out: Path = Path("predictions.csv")
-    """File to write: .csv (a line a sample) or .npz (arrays)."""
+    out: Path | None = None
+    """File to write: .csv (a line a sample) or .npz (arrays); without it predictions.csv, which must not exist yet."""
+    force: bool = False
+    """Write over predictions.csv if it exists."""
     weights: Literal["last", "best"] = "last"
     """Weights of the last epoch, or of the epoch with the best test score."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where, as in train --device."""
 
 
-def parse(argv: list[str], speaks: bool) -> "Job":
+def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
     text = "Predict with the weights of a finished run: mpirun -n 4 python -m mpitrain predict RUN --data csv:FILE."
     options = parse_options(PredictOptions, argv, command="predict", description=text, speaks=speaks)
-    if options.out.suffix not in (".csv", ".npz"):
+    if options.out is not None and options.out.suffix not in (".csv", ".npz"):
         raise UserError(f"--out is {options.out}, but must end in .csv or .npz")
-    return lambda world: predict(options, world)
+    return Job("predict", options, lambda world: predict(options, world))
 
 
 def predict(options: PredictOptions, world: "World") -> int:
@@ -56,22 +63,43 @@ def predict(options: PredictOptions, world: "World") -> int:
 
     CPU.use_threads(world.cores)
     device = take_device(Config(compute=Compute(device=options.device)), world)
-    with world.together():
-        run = open_finished(options.directory, options.weights, device)
-        features = run.open_features(options.data)
-    evaluator = Evaluator(run.model, world, run.normalizer, device)
-    rows = share(len(features.x), world.rank, world.size)
-    mine = [device.to_host(outputs).copy() for _, outputs in evaluator.outputs(features.x, rows)]
-    parts = world.all_gather(np.concatenate(mine) if mine else np.empty((0, run.num_outputs), np.float32))
+    out = options.out or DEFAULT
     with world.together():
         if world.rank == 0:
-            columns = run.columns(np.concatenate(parts))
-            _write(options.out, columns)
-            print(f"{len(features.x):,} predictions for {features.name} in {options.out}")
+            check_out(out, options.data, overwrite=options.force or options.out is not None)
+        run = open_finished(options.directory, options.weights, device)
+        rows = run.open_samples(options.data)
+    run.check_ranks(rows, options.data, world)
+    warn(world, *rows.notes, run.complaint(rows, world))
+    evaluator = Evaluator(run.model, world, run.normalizer, device)
+    (samples,) = rows.parts
+    mine = share(len(samples), world.rank, world.size)
+    outputs = [device.to_host(part).copy() for _, part in evaluator.outputs(samples.x, mine)]
+    nothing = np.empty((0, run.signature.num_outputs), np.float32)
+    parts = world.all_gather(np.concatenate(outputs) if outputs else nothing)
+    with world.together():
+        if world.rank == 0:
+            write_predictions(out, run.columns(np.concatenate(parts)), run.digits)
+            of = "" if rows.split == "all" else f" ({rows.described})"
+            make_console().say(f"{count(len(samples), 'prediction')} for {rows.name}{of} in {out}")
     return 0
 
 
-def _write(path: Path, columns: dict[str, "np.ndarray"]) -> None:
+def check_out(path: Path, data: str, *, overwrite: bool) -> None:
+    """Raise a UserError if predictions cannot or should not be written to ``path``."""
+    from ..data.sources import split_source
+
+    samples = Path(split_source(data)[1]).expanduser()
+    if path.exists() and samples.exists() and path.samefile(samples):
+        raise UserError(f"--out {path} is the file that holds the samples")
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(f"cannot write {path}: " + ("it is a directory" if path.is_dir() else "no such directory"))
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists already: write over it with --force, or name another file with --out")
+
+
+def write_predictions(path: Path, columns: dict[str, "np.ndarray"], digits: int) -> None:
+    """Write columns of equal length as .npz or as .csv, numbers with so many digits."""
     import numpy as np
 
     from ..training.weights import write_atomically
@@ -81,12 +109,17 @@ def _write(path: Path, columns: dict[str, "np.ndarray"]) -> None:
         np.savez(binary, **columns)  # type: ignore[arg-type]  # numpy's stub takes a column for allow_pickle
         write_atomically(path, binary.getvalue())
         return
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*(_plain(c) for c in columns.values()), strict=True))
-    write_atomically(path, text.getvalue())
+    cells = [[_cell(value, digits) for value in column.tolist()] for column in columns.values()]
+    lines = [",".join(map(_quoted, columns)), *map(",".join, zip(*cells, strict=True))]
+    write_atomically(path, "\n".join([*lines, ""]).encode("utf-8", "surrogateescape"))
 
 
-def _plain(column: "np.ndarray") -> list[Any]:
-    return [f"{v:.6g}" if isinstance(v, float) else v for v in column.tolist()]
+def _cell(value: str | float, digits: int) -> str:
+    return _quoted(value) if isinstance(value, str) else f"{value:.{digits}g}"
+
+
+def _quoted(text: str) -> str:
+    """Return a cell that any reader gives back as it is (RFC 4180); blanks at the ends are text, too."""
+    if re.search(r'[,;"\r\n]|^\s|\s$|^$', text) is None:
+        return text
+    return '"' + text.replace('"', '""') + '"'

@@ -18,7 +18,9 @@ from ..training.run_directory import (
 
 if TYPE_CHECKING:
     from ..comm.world import World
+    from ..data.signature import Signature
     from ..training.checkpoint import Checkpoint
+    from ..training.session import Session
     from ..training.trainer import Trainer
 
 AUTO = "auto"
@@ -52,8 +54,24 @@ def run_of(resume: str, out: str, config: Callable[[], Config]) -> Path | None:
     return directory
 
 
+def find_earlier(config: Config, world: "World", resume: str) -> "Signature | None":
+    """Return what the run that is to be resumed was trained on; None for a new run. All ranks call it together."""
+    from ..training.resume import earlier_signature
+
+    if not resume:
+        return None
+    file = Path(resume)
+    return earlier_signature(world, file if file.is_file() else choose_directory(config) / CHECKPOINTS)
+
+
 def open_run(
-    config: Config, world: "World", resume: str, num_samples: int, note: Callable[[str], None]
+    config: Config,
+    world: "World",
+    resume: str,
+    session: "Session",
+    note: Callable[[str], None],
+    *,
+    allow_changed_data: bool = False,
 ) -> Place | None:
     """Open the directory of a run, new or resumed; None if there is nothing left to do. All ranks call it together.
 
@@ -77,7 +95,9 @@ def open_run(
     directory = None
     with world.together():
         if checkpoint is not None:
-            check_fit(config, checkpoint, num_samples)
+            for change in check_fit(config, checkpoint, session, allow_changed_data):
+                if world.rank == 0:
+                    note(f"resumed with changed data: {change}")
         elif resume not in ("", AUTO):
             raise UserError(f"there is no whole checkpoint in {path / CHECKPOINTS}")
         if world.rank == 0:

@@ -8,14 +8,14 @@ from ..errors import UserError
 from .commands import HELP, did_you_mean
 
 if TYPE_CHECKING:
-    from .main import Job, LocalJob
+    from .order import Job, LocalJob
 
 
 def parse_subcommand(
     command: str, package: str, modules: dict[str, str], argv: list[str], speaks: bool
 ) -> "Job | LocalJob":
     """Return the job that ``argv`` asks for: ``modules`` of ``package`` have a ``parse(argv, speaks)`` each."""
-    from .main import LocalJob
+    from .order import LocalJob
 
     if not argv or argv[0] in HELP:
         return LocalJob(lambda: _help(command, package, modules))

@@ -15,7 +15,8 @@ from ..errors import AgreedError
 from ..plain_text import count
 from ..training.run_directory import CONFIG
 from .options import parse_options
-from .resume import leave, open_run, reopen_run, run_of
+from .order import Job
+from .resume import find_earlier, leave, open_run, reopen_run, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from ..training.progress import Lines
     from ..training.session import Session
     from ..training.trainer import Trainer
-    from .main import Job
 
 DESCRIPTION = "Train a network on all ranks of a job: mpitrain -n 8 train, or mpirun -n 8 python -m mpitrain train."
 
@@ -38,38 +38,54 @@ class TrainOptions(Config):
     resume: Annotated[str, arg(name="resume", metavar="RUN")] = ""
     """Go on from a checkpoint: a run directory or a file in its checkpoints/; auto takes the newest whole one of --out
     (else of the last runs/DATA-MODEL-N) and begins a new run where there is none. Options not given are the run's."""
+    allow_changed_data: bool = False
+    """Resume though the data are not those of the checkpoint: how they differ is then only a note."""
     dry_run: bool = False
     """Print the layers, the memory of each rank, the steps and the messages of the run, and do nothing else."""
 
 
-def parse(argv: list[str], speaks: bool) -> "Job":
+def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("config", "resume", "out"):
         first.add_argument(f"--{name}", default="")
     given = first.parse_known_args(argv[: -1 if argv and argv[-1] in ("--config", "--resume", "--out") else None])[0]
     if not given.resume:
-        config, dry_run = _parse(argv, speaks, given.config)
-        return lambda world: rehearse(config, world) if dry_run else train(config, world)
-    directory = run_of(given.resume, given.out, lambda: _parse(argv, speaks, given.config)[0])
+        return _job(_parse(argv, speaks, given.config), given.config)
+    directory = run_of(given.resume, given.out, lambda: _config_of(_parse(argv, speaks, given.config)))
     earlier = "" if directory is None or not (directory / CONFIG).is_file() else str(directory / CONFIG)
-    config, dry_run = _parse(argv, speaks, given.config or earlier)
+    options = _parse(argv, speaks, given.config or earlier)
     if directory is not None:
-        config = dataclasses.replace(config, run=dataclasses.replace(config.run, out=str(directory)))
-    return lambda world: rehearse(config, world) if dry_run else train(config, world, given.resume)
+        options = dataclasses.replace(options, run=dataclasses.replace(options.run, out=str(directory)))
+    return _job(options, given.config or earlier)
 
 
-def _parse(argv: list[str], speaks: bool, path: str) -> tuple[Config, bool]:
-    """Return the config of ``argv``, over that of the file at ``path`` where there is one, and whether to run dry."""
+def _job(options: TrainOptions, file: str) -> Job:
+    config, resume, allowed = _config_of(options), options.resume, options.allow_changed_data
+
+    def run(world: "World") -> int:
+        return rehearse(config, world) if options.dry_run else train(config, world, resume, allow_changed_data=allowed)
+
+    return Job("train", options, run, file)
+
+
+def _parse(argv: list[str], speaks: bool, path: str) -> TrainOptions:
+    """Return the options of ``argv``, over the settings of the file at ``path`` where there is one."""
     config = read_config(Path(path)) if path else Config()
-    branches = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
-    default = TrainOptions(config=Path(path) if path else None, **branches)
+    default = TrainOptions(config=Path(path) if path else None, **_branches(config))
     options = parse_options(
         TrainOptions, argv, command="train", description=DESCRIPTION, default=default, speaks=speaks
     )
-    config = Config(**{name: getattr(options, name) for name in branches})
-    check(config)
-    return config, options.dry_run
+    check(_config_of(options))
+    return options
+
+
+def _config_of(options: TrainOptions) -> Config:
+    return Config(**_branches(options))
+
+
+def _branches(config: Config) -> dict[str, Any]:
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
 
 
 def rehearse(config: Config, world: "World") -> int:
@@ -89,19 +105,21 @@ def rehearse(config: Config, world: "World") -> int:
     return 0
 
 
-def train(config: Config, world: "World", resume: str = "") -> int:
+def train(config: Config, world: "World", resume: str = "", *, allow_changed_data: bool = False) -> int:
     """Train, and write and print the results (rank 0)."""
-    from ..training.resume import restore
+    from ..training.resume import restore, with_normalizers_of
     from ..training.survival import survive
     from ..training.trainer import Trainer
     from .signals import Signals
 
     begin = time.perf_counter()
-    config, session, threads = _open(config, world)
+    config, session, threads = _open(config, world, resume)
     console, progress = _screen(config, world)
-    place = open_run(config, world, resume, len(session.dataset.train), progress.note)
+    place = open_run(config, world, resume, session, progress.note, allow_changed_data=allow_changed_data)
     if place is None:
         return 0
+    if place.checkpoint is not None:
+        session = with_normalizers_of(place.checkpoint, session)
     signals = Signals()
     trainer = Trainer(config, session, world, place.directory, progress, signals, place.path)
     with world.together():
@@ -130,7 +148,7 @@ def train(config: Config, world: "World", resume: str = "") -> int:
     return leave(trainer, place, console) if trainer.left else 0
 
 
-def _open(config: Config, world: "World") -> tuple[Config, "Session", int]:
+def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Session", int]:
     """Return the config as it is resolved, the session and the BLAS threads of a run."""
     from ..device import CPU
     from ..training.devices import take_device
@@ -144,7 +162,7 @@ def _open(config: Config, world: "World") -> tuple[Config, "Session", int]:
     CPU.use_threads(threads)
     with world.together():
         world.check_name(config.parallel.all_reduce)
-    session = open_session(config, world, take_device(config, world))
+    session = open_session(config, world, take_device(config, world), find_earlier(config, world, resume))
     return _resolved(config, session), session, threads
 
 

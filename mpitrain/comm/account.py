@@ -94,9 +94,29 @@ def _by_call(known: Sequence[Account]) -> dict[str, list[int]]:
 
 
 def say_ranks(ranks: list[int], most: int = 8) -> str:
-    """Return rank 3, or ranks 0, 1 and 4."""
+    """Return rank 3, ranks 0, 1 and 4, or ranks 0-63 and 70; of many that do not follow each other, the first.
+
+    Parameters
+    ----------
+    ranks : list of int
+        In ascending order.
+    most : int
+        Numbers and stretches that are named.
+    """
     if len(ranks) == 1:
         return f"rank {ranks[0]}"
-    if len(ranks) > most:
-        return f"{len(ranks)} ranks ({', '.join(map(str, ranks[: most - 2]))} ...)"
-    return f"ranks {', '.join(map(str, ranks[:-1]))} and {ranks[-1]}"
+    parts = _stretches(ranks)
+    if len(parts) > most:
+        return f"{len(ranks)} ranks ({', '.join(parts[: most - 2])} ...)"
+    return f"ranks {', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else f"ranks {parts[0]}"
+
+
+def _stretches(ranks: list[int]) -> list[str]:
+    """Return three or more ranks in a row as 0-2, others one by one."""
+    rows: list[list[int]] = []
+    for rank in ranks:
+        if rows and rank == rows[-1][-1] + 1:
+            rows[-1].append(rank)
+        else:
+            rows.append([rank])
+    return [text for row in rows for text in ([f"{row[0]}-{row[-1]}"] if len(row) > 2 else map(str, row))]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..collectives.price import calibration_path
+from ..json_text import to_json
 from .staging import DirectStaging
 from .world import World
 
@@ -79,5 +80,5 @@ def _write(path: Path, answer: str) -> None:
     """All ranks of a host write the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}")
-    fresh.write_text(json.dumps({"answer": answer}) + "\n")
+    fresh.write_text(to_json({"answer": answer}) + "\n")
     os.replace(fresh, path)

@@ -68,15 +68,16 @@ def file(place: str, source: str) -> Path:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Return " (did you mean X?)" for the nearest of ``words``, or nothing if none is near.
+    """Return " (did you mean X?)" for the nearest of ``words`` in upper or lower case, or nothing if none is near.
 
     Examples
     --------
     >>> nearest("digit", ["digits", "mnist"])
     " (did you mean 'digits'?)"
     """
-    near = difflib.get_close_matches(word, list(words), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    lowered = {other.lower(): other for other in words}
+    near = difflib.get_close_matches(word.lower(), list(lowered), n=1)
+    return f" (did you mean {lowered[near[0]]!r}?)" if near else ""
 
 
 def one_line(error: BaseException) -> str:

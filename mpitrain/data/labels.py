@@ -39,6 +39,18 @@ def number_classes(parts: list[np.ndarray], where: str) -> tuple[list[np.ndarray
     return targets, names
 
 
+def label_codes(y: np.ndarray, where: str) -> tuple[list[str], np.ndarray]:
+    """Return the distinct labels in ``y`` (N,), named as by ``number_classes``, and the place of each sample's.
+
+    Raises
+    ------
+    UserError
+        If labels have another shape, or are no text or whole numbers.
+    """
+    values, codes = np.unique(_labels(y, where), return_inverse=True)
+    return list(_names(values, where)), codes
+
+
 def check_not_one_hot(y: np.ndarray, where: str) -> None:
     """Raise UserError if targets (N, K) are rows of zeros with a single 1: they name classes."""
     if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "buif" or not len(y):

@@ -60,7 +60,7 @@ def open_dataset(
         raise UserError(f"the task is {CLASSIFICATION} or {REGRESSION}, not {task!r}")
     if not 0 < test_fraction < 1:
         raise UserError(f"the part to test on must be between 0 and 1, and is {test_fraction}")
-    kind, place = _parse(source)
+    kind, place = parse_source(source)
     match kind:
         case "digits":
             return _digits(task)
@@ -119,9 +119,9 @@ def open_features(source: str, *, feature_names: tuple[str, ...] = ()) -> Featur
     UserError
         As ``open_dataset``, or if a column is lacking.
     """
-    kind, place = _parse(source)
+    kind, place = parse_source(source)
     if kind == "csv":
-        table, target = _open_csv(place)
+        table, target = open_csv(place)
         names = feature_names or _features(table, target)
         table.check_names(names)
         x = check_features(table.numbers(names), f"{table.path}: the samples", names)
@@ -133,7 +133,50 @@ def open_features(source: str, *, feature_names: tuple[str, ...] = ()) -> Featur
     return Features(dataset.name, dataset.test.x, dataset.feature_names)
 
 
-def _parse(source: str) -> tuple[str, str]:
+def absolute_source(source: str) -> str:
+    """Return a source with an absolute path, so that it is found from other directories, too.
+
+    Examples
+    --------
+    >>> absolute_source("digits"), absolute_source("csv:/data/a.csv,target=y")
+    ('digits', 'csv:/data/a.csv,target=y')
+    """
+    kind, place, options = split_source(source)
+    if not place or kind == "openml":
+        return source
+    return f"{kind}:{Path(place).expanduser().absolute()}{options}"
+
+
+def find_source(source: str, absolute: str) -> str:
+    """Return the one of two names of a source under which it is found: ``absolute``, else ``source``.
+
+    Raises
+    ------
+    UserError
+        If it is found under neither, with both paths.
+    """
+    kind, place, _ = split_source(source)
+    if not absolute or not place or kind == "openml":
+        return source
+    paths = [Path(split_source(name)[1]).expanduser() for name in (absolute, source)]
+    for name, path in zip((absolute, source), paths):
+        if path.exists():
+            return name
+    places = list(dict.fromkeys(str(path.absolute()) for path in paths))
+    missing = f"neither {places[0]} nor {places[1]}" if len(places) > 1 else f"no {places[0]}"
+    raise UserError(f"{source}: there is {missing}: say where the data are with --data")
+
+
+def split_source(source: str) -> tuple[str, str, str]:
+    """Return the kind of a source, its path or name, and its options with the comma before them."""
+    kind, place = parse_source(source)
+    if kind != "csv":
+        return kind, place, ""
+    path, comma, target = place.rpartition(",target=")
+    return (kind, path, comma + target) if comma else (kind, place, "")
+
+
+def parse_source(source: str) -> tuple[str, str]:
     """Return the kind of the source and what follows the colon."""
     kind, _, place = source.partition(":")
     if kind not in SOURCES:
@@ -149,7 +192,7 @@ def _digits(task: str | None) -> Dataset:
 
 
 def _csv(place: str, task: str | None, test_fraction: float, seed: int, draw: Draw) -> Dataset:
-    table, target = _open_csv(place)
+    table, target = open_csv(place)
     if not target:
         columns = ", ".join(table.columns)
         raise UserError(f"csv: say which column is predicted, as in csv:{place},target=COLUMN; there are {columns}")
@@ -173,7 +216,7 @@ def _csv(place: str, task: str | None, test_fraction: float, seed: int, draw: Dr
     )
 
 
-def _open_csv(place: str) -> tuple[Table, str]:
+def open_csv(place: str) -> tuple[Table, str]:
     """Return the table and the name of the target, if there is one."""
     name, _, target = place.rpartition(",target=") if ",target=" in place else (place, "", "")
     return open_table(file(name, "csv")), target.strip()

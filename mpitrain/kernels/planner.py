@@ -18,6 +18,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from ..errors import UserError
+from ..json_text import to_json
 from .build import folder
 from .gemm import TILES, GemmPlan, Shape, Tile, make_plan, split_choices
 from .kernel import arch_number
@@ -82,7 +83,7 @@ def write_table(table: Table, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps(asdict(table), indent=1) + "\n")
+        fresh.write_text(to_json(asdict(table), indent=1) + "\n")
         os.replace(fresh, path)
     except OSError as error:
         raise UserError(f"the table cannot be written to {path}: {error.strerror}") from error

@@ -1,6 +1,6 @@
 """Run a model over samples that are split over the ranks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -42,9 +42,11 @@ class Evaluator:
             part = slice(start, min(start + BATCH, rows.stop))
             yield part, self._model.forward(self._device.from_host(self._normalizer(x[part])), self._saved)
 
-    def scores(self, split: Split, scoring: Scoring) -> dict[str, float]:
-        """Return the scores over all of ``split``, the same on every rank; each rank evaluates its share."""
+    def scores(self, splits: Sequence[Split], scoring: Scoring) -> dict[str, float]:
+        """Return the scores over all of ``splits``, the same on every rank; each rank evaluates its share."""
         totals = np.zeros(scoring.num_sums)
-        for rows, outputs in self.outputs(split.x, share(len(split.x), self._world.rank, self._world.size)):
-            totals += scoring.sums(outputs, split.y[rows], self._saved)
-        return scoring.scores(self._world.sum(totals), split.y)
+        for split in splits:
+            for rows, outputs in self.outputs(split.x, share(len(split.x), self._world.rank, self._world.size)):
+                totals += scoring.sums(outputs, split.y[rows], self._saved)
+        targets = splits[0].y if len(splits) == 1 else np.concatenate([split.y for split in splits])
+        return scoring.scores(self._world.sum(totals), targets)

@@ -1,21 +1,30 @@
 """A finished run, opened again from its directory: to evaluate, and to predict."""
 
+import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
 
 from ..arena import Arena
+from ..comm.world import World
 from ..config import Config
 from ..config_file import read_config
-from ..data.dataset import Dataset, Features
-from ..data.sources import open_dataset, open_features
+from ..data.conform import conform
+from ..data.fingerprint import contents, digest_file, fingerprint_of_split
+from ..data.rows import ALL, TEST, Rows, open_rows, open_samples, split_of
+from ..data.signature import Extremes, Signature
+from ..data.sources import absolute_source, find_source, open_dataset
 from ..device import CPU, Device
 from ..errors import UserError
 from ..layers import Layer
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from .run_directory import BEST, CONFIG, LAST
-from .session import make_model, normalizer_from
+from .same_data import check_same_data
+from .session import extremes_of, make_model, normalizer_from
 from .weights import check_weights, load_weights, read_facts
+
+FLOAT32_DIGITS, FLOAT64_DIGITS = 9, 17
 
 
 class Finished:
@@ -28,20 +37,26 @@ class Finished:
         The weights file.
     device : Device
         Where the model computes.
+
+    Attributes
+    ----------
+    signature : Signature
+    normalizer, target_normalizer : Normalizer
+        Those of the training data; the second is None in classification.
+    model : Layer
+    loss : Loss
     """
 
     def __init__(self, config: Config, path: Path, device: Device = CPU):
         self._config, self._path = config, path
-        self._facts = facts = read_facts(path)
+        facts = read_facts(path)
         try:
-            self.input_shape = tuple(int(n) for n in facts["input_shape"])
-            self.num_outputs = int(facts["num_outputs"])
-            self.class_names = [str(name) for name in facts["class_names"]]
+            self.signature = signature = Signature.from_facts(facts)
             self.normalizer = normalizer_from(facts["normalizer"])
-            regression = facts["task"] == "regression"
+            regression = signature.task == "regression"
             self.target_normalizer = normalizer_from(facts["target_normalizer"]) if regression else None
-            self.model: Layer = make_model(config, self.input_shape, self.num_outputs)
-        except (KeyError, TypeError, ValueError, OverflowError):
+            self.model: Layer = make_model(config, signature.input_shape, signature.num_outputs)
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
             raise UserError(
                 f"{path} does not say what it was trained on in a way that this version of mpitrain knows"
             ) from None
@@ -49,50 +64,103 @@ class Finished:
         check_weights(path, self.model)
         load_weights(path, Arena(self.model.named_parameters(), self.model.named_states(), device=device))
 
-    def open_dataset(self, source: str = "") -> Dataset:
-        """Return the run's own dataset, or that of ``source``.
+    def open_rows(self, source: str, split: str) -> Rows:
+        """Return samples with targets: of the run's own data if ``source`` is empty, else of ``source``.
+
+        Parameters
+        ----------
+        split : str
+            "test", "train", "all", or empty: the test split of the run's own data, or as in ``data.rows.open_rows``.
 
         Raises
         ------
         UserError
             If its samples or targets are not of the kind that the model was trained on.
         """
-        data = self._config.data
-        dataset = open_dataset(
-            source or data.source,
-            task=self._facts["task"],
-            test_fraction=data.test_fraction,
-            seed=self._config.run.seed,
-            draw=data.split,
-        )
-        self._check_shape(dataset.name, dataset.input_shape)
-        if dataset.num_outputs != self.num_outputs or list(dataset.class_names) != self.class_names:
-            raise UserError(f"{dataset.name} has other classes or targets than {self._path} was trained on")
-        return dataset
+        if not source:
+            return self._own_rows(split or TEST)
+        rows = open_rows(source, self.signature, split)
+        own = self.signature.absolute_source
+        if rows.split == ALL and own and absolute_source(source).partition(",")[0] == own.partition(",")[0]:
+            return rows.noting("these are the run's own data: most of them are training samples")
+        return rows
 
-    def open_features(self, source: str) -> Features:
-        """Return the samples of ``source``; columns of a table are found by their names."""
-        features = open_features(source, feature_names=tuple(self._facts["feature_names"]))
-        self._check_shape(features.name, features.x.shape[1:])
-        return features
+    def _own_rows(self, split: str) -> Rows:
+        data, then = self._config.data, self.signature
+        source = find_source(then.source or data.source, then.absolute_source)
+        dataset = open_dataset(
+            source, task=then.task, test_fraction=data.test_fraction, seed=self._config.run.seed, draw=data.split
+        )
+        dataset = conform(dataclasses.replace(dataset, notes=()), then, source)  # training has shown its notes
+        rows, now = split_of(dataset, split), contents(dataset)
+        changed = [part for part, text in then.contents.items() if now.get(part) != text]
+        if changed:
+            return rows.noting(
+                f"{source} is no longer as it was for training (the {changed[0]} differ): the test split is another, "
+                "and may hold samples that the model was trained on"
+            )
+        return rows
+
+    def open_samples(self, source: str) -> Rows:
+        """Return samples without targets; columns of a table are found by their names."""
+        return open_samples(source, self.signature)
+
+    def check_ranks(self, rows: Rows, source: str, world: World) -> None:
+        """Compare weights and samples over the ranks, who call this together.
+
+        Raises
+        ------
+        AgreedError
+            On all ranks, if they differ.
+        """
+        with world.together():
+            try:
+                table = {"weights": digest_file(self._path)}
+            except OSError as error:
+                raise UserError(f"cannot read the weights {self._path}: {error.strerror}") from None
+        check_same_data(world, table, str(self._path))
+        table = {}
+        for number, part in enumerate(rows.parts):
+            table |= fingerprint_of_split(f"{'other ' * number}", part)
+        check_same_data(world, table, source or self.signature.source)
+
+    def complaint(self, rows: Rows, world: World) -> str:
+        """Return in which way samples are of another dtype or scale than in training; all ranks call it together."""
+        found = [extremes_of(part.x, world) for part in rows.parts]
+        least, most = (np.array([getattr(one, name) for one in found]) for name in ("least", "most"))
+        extremes = Extremes(least.min(axis=0), most.max(axis=0))
+        return self.signature.complaint(rows.parts[0].x.dtype.name, extremes, len(rows))
 
     def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return predictions by column name from the raw outputs (N, K): class and its probability, or values."""
         if self.target_normalizer is not None:
             values = self.target_normalizer.inverse(outputs)
-            name = self._facts["target_name"] or "prediction"
-            many = values.shape[1] > 1
-            return {f"{name}.{k}" if many else name: values[:, k] for k in range(values.shape[1])}
-        names = np.array(self.class_names or [str(k) for k in range(self.num_outputs)])
+            return {name: values[:, k] for k, name in enumerate(self._target_names(values.shape[1]))}
+        names = np.array(self.signature.class_names or [str(k) for k in range(self.signature.num_outputs)])
         exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True, initial=-np.inf))
         probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
         best = outputs.argmax(axis=1)
         columns = {"class": names[best], "probability": probabilities[np.arange(len(best)), best]}
         return columns | {f"p({name})": probabilities[:, k] for k, name in enumerate(names)}
 
-    def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
-        if shape != self.input_shape:
-            raise UserError(f"samples of {name} have shape {shape}, but the model was trained on {self.input_shape}")
+    def _target_names(self, count: int) -> list[str]:
+        name = self.signature.target_name or "prediction"
+        if count == 1:
+            return [name]
+        several = name.split(",")  # of a csv source with several targets
+        return several if len(several) == count else [f"{name}.{k}" for k in range(count)]
+
+    @property
+    def digits(self) -> int:
+        """Decimal digits that tell predictions apart as finely as the model's float32 outputs do.
+
+        A target of 1.7e9 with a deviation of 10 has eight digits before those that are predicted.
+        """
+        normalizer = self.target_normalizer
+        if normalizer is None:
+            return FLOAT32_DIGITS
+        ratio = float(np.max(np.abs(normalizer.mean) / normalizer.std))
+        return min(FLOAT64_DIGITS, FLOAT32_DIGITS + max(0, math.ceil(math.log10(max(ratio, 1.0)))))
 
 
 def open_finished(directory: Path, weights: str, device: Device = CPU) -> Finished:

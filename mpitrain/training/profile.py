@@ -8,7 +8,6 @@ track for what the rank computes, one for calls that wait, and one for each grad
 their way while others are computed.
 """
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..comm.ledger import Ledger
 from ..comm.trace import clock_offset
 from ..comm.world import World
+from ..json_text import to_json
 from ..layers import Layer
 from .weights import write_atomically
 
@@ -87,7 +87,7 @@ class Profiler:
         everything = world.all_gather((offset, spans))
         with world.together():
             if world.rank == 0:
-                write_atomically(path, json.dumps(trace_events(everything)))
+                write_atomically(path, to_json(trace_events(everything)))
 
 
 def leaves(model: Layer, prefix: str = "") -> list[tuple[str, Layer]]:

@@ -1,7 +1,8 @@
 """A run goes on where its checkpoint was written: what is kept beside the tensors, and how it is put back."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,12 +11,17 @@ import numpy as np
 from ..comm.world import World
 from ..config import Config
 from ..config_file import SPLIT_BEFORE
+from ..data.normalize import Normalizer
+from ..data.signature import Signature
 from ..errors import UserError
+from ..json_text import WORDS
+from .changes import changes, normalizer_changes
 from .checkpoint import Checkpoint
 from .checkpoint.folder import newest_first
 from .clock import Times
 from .position import Position
 from .progress import EpochResult
+from .session import Session, normalizer_from
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -35,6 +41,9 @@ class Past(NamedTuple):
     skipped: int
     num_samples: int
     config: dict[str, Any]
+    signature: Signature
+    normalizer: Normalizer
+    target_normalizer: Normalizer | None
 
 
 # what must be as it was, and the option that sets it; all else may change from one part of a run to the next
@@ -86,14 +95,18 @@ def find_checkpoint(world: World, path: Path, note: Callable[[str], None]) -> Ch
     """
     is_file, paths = world.all_gather((path.is_file(), newest_first(path)))[0]
     for candidate in [path] if is_file else paths:
-        checkpoint, error = None, None
+        checkpoint, error, digest = None, None, ""
         try:
             checkpoint = Checkpoint(candidate)
             checkpoint.verify(world.rank, world.size)
             past_of(checkpoint)
+            digest = checkpoint.digest
         except UserError as problem:
             error = str(problem)
-        errors = [text for text in world.all_gather(error) if text]
+        answers = world.all_gather((error, digest))
+        errors = [text for text, _ in answers if text]
+        if not errors and len({digest for _, digest in answers}) > 1:
+            errors = [f"{candidate} is another file on other ranks: a run needs a directory that all nodes see"]
         if not errors:
             return checkpoint
         with world.together():
@@ -111,7 +124,7 @@ def past_of(checkpoint: Checkpoint) -> Past:
         if facts["format"] != FORMAT:
             raise ValueError("another format")
         position = Position(**{**facts["position"], "totals": np.array(facts["position"]["totals"], np.float64)})
-        results = [EpochResult(**{**r, "times": Times(**r["times"])}) for r in facts["results"]]
+        results = [_result_of(r) for r in facts["results"]]
         numbers = [facts[name] for name in ("step", "optimizer_steps", "best_epoch", "skipped", "num_samples")]
         step, optimizer_steps, best_epoch, skipped, num_samples = (_whole(number) for number in numbers)
         _whole(position.epoch - 1), _whole(position.steps), float(position.seconds)
@@ -120,9 +133,23 @@ def past_of(checkpoint: Checkpoint) -> Past:
         for result in results:
             _check_result(result)
         config = {branch: dict(table) for branch, table in facts["config"].items()}
+        signature, normalizer = Signature.from_facts(facts), normalizer_from(facts["normalizer"])
+        targets = facts["target_normalizer"]
+        target_normalizer = None if targets is None else normalizer_from(targets)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise UserError(f"{checkpoint.path} holds no run that this version of mpitrain can resume") from None
-    return Past(step, optimizer_steps, position, results, best_epoch, skipped, num_samples, config)
+    figures = (step, optimizer_steps, position, results, best_epoch, skipped, num_samples)
+    return Past(*figures, config, signature, normalizer, target_normalizer)
+
+
+def _result_of(facts: dict[str, Any]) -> EpochResult:
+    """Return the figures of an epoch; what is not finite is text in JSON."""
+    scores = {name: {key: _number(value) for key, value in facts[name].items()} for name in ("train", "test")}
+    return EpochResult(**{**facts, **scores, "times": Times(**facts["times"])})
+
+
+def _number(value: Any) -> Any:
+    return float(value) if value in WORDS.values() else value
 
 
 def _check_result(result: EpochResult) -> None:
@@ -140,8 +167,14 @@ def _whole(number: Any) -> int:
     return number
 
 
-def check_fit(config: Config, checkpoint: Checkpoint, num_samples: int) -> None:
-    """Raise a UserError where ``config`` cannot continue the run of ``checkpoint``."""
+def check_fit(config: Config, checkpoint: Checkpoint, session: Session, allow_changed_data: bool = False) -> list[str]:
+    """Raise a UserError where ``config`` and the data of ``session`` cannot continue the run of ``checkpoint``.
+
+    Returns
+    -------
+    list of str
+        How the data have changed, where that is allowed; otherwise it is an error.
+    """
     past = past_of(checkpoint)
     for (branch, key), option in FIXED.items():
         now, then = getattr(getattr(config, branch), key), past.config.get(branch, {}).get(key, BEFORE.get(key))
@@ -151,11 +184,44 @@ def check_fit(config: Config, checkpoint: Checkpoint, num_samples: int) -> None:
                 f"{option} is {_say(now)}, but {checkpoint.path} was written with {_say(then)}: "
                 "a run can only be resumed as it was begun"
             )
-    if num_samples != past.num_samples:
+    found = list(_changes(past, session))
+    if found and not allow_changed_data:
         raise UserError(
-            f"there are {num_samples:,} training samples, but {checkpoint.path} was written with "
-            f"{past.num_samples:,}: the data have changed"
+            f"the data are not those that {checkpoint.path} was written with: {found[0]}; --allow-changed-data goes on "
+            "with other data"
         )
+    return found
+
+
+def _changes(past: Past, session: Session) -> Iterator[str]:
+    now = session.signature or Signature.of(session.dataset)
+    num_samples = len(session.dataset.train)
+    if num_samples != past.num_samples:
+        yield f"there were {past.num_samples:,} training samples and are now {num_samples:,}"
+    yield from changes(past.signature, now)
+    exact, targets = bool(past.signature.contents), (now.target_name,) if now.target_name else ()
+    yield from normalizer_changes(past.normalizer, session.normalizer, now.feature_names, "samples", exact=exact)
+    yield from normalizer_changes(past.target_normalizer, session.target_normalizer, targets, "targets", exact=exact)
+
+
+def earlier_signature(world: World, path: Path) -> Signature | None:
+    """Return the signature in the newest readable checkpoint of a directory, or in the file ``path``; None without one.
+
+    All ranks call it together, and rank 0 reads.
+    """
+    found = None
+    if world.rank == 0:
+        for candidate in [path] if path.is_file() else newest_first(path):
+            with contextlib.suppress(UserError):
+                found = past_of(Checkpoint(candidate)).signature
+                break
+    return world.all_gather(found)[0]
+
+
+def with_normalizers_of(checkpoint: Checkpoint, session: Session) -> Session:
+    """Return ``session`` with the normalizers that the weights of ``checkpoint`` were trained with."""
+    past = past_of(checkpoint)
+    return dataclasses.replace(session, normalizer=past.normalizer, target_normalizer=past.target_normalizer)
 
 
 def restore(trainer: "Trainer", checkpoint: Checkpoint) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from ..config import Config
 from ..config_file import write_config
 from ..errors import UserError
+from ..json_text import to_json
 from .weights import write_atomically
 
 CONFIG, METRICS, REPORT, CURVES, CHECKPOINTS = (
@@ -88,7 +89,7 @@ class RunDirectory:
         UserError
             If it cannot be written. It is kept, and written with the next.
         """
-        self._unwritten += (json.dumps({"kind": kind, **values}) + "\n").encode()
+        self._unwritten += (to_json({"kind": kind, **values}) + "\n").encode()
         if kind == "epoch" or len(self._unwritten) > BUFFER:
             self.flush()
 
@@ -102,7 +103,7 @@ class RunDirectory:
 
     def write_report(self, report: dict[str, Any]) -> None:
         """Write report.json."""
-        write_atomically(self.path / REPORT, json.dumps(report, indent=2) + "\n")
+        write_atomically(self.path / REPORT, to_json(report, indent=2) + "\n")
 
     def close(self) -> None:
         """Close metrics.jsonl, complete or not."""

@@ -12,23 +12,27 @@ from ..comm.shared import SharedDevice
 from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment, check_augment
+from ..data.conform import in_order_of
 from ..data.dataset import Dataset
+from ..data.fingerprint import contents, fingerprint
 from ..data.normalize import Normalizer
 from ..data.resolution import resolution_notes
 from ..data.sampler import share
-from ..data.sources import open_dataset
+from ..data.signature import Extremes, Signature
+from ..data.sources import absolute_source, find_source, open_dataset
 from ..device import CPU, Device
 from ..errors import UserError
 from ..layers import Layer
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..parallel.virtual_shards import check_shards
 from . import limits
+from .same_data import check_same_data
 from .scoring import check_scorable
 
 
 @dataclass(frozen=True)
 class Session:
-    """What training, evaluation and prediction all need."""
+    """Data, network and loss of a training run."""
 
     dataset: Dataset
     normalizer: Normalizer
@@ -36,38 +40,44 @@ class Session:
     model: Layer
     arena: Arena
     loss: Loss
+    signature: Signature | None = None
 
     def facts(self, config: Config) -> dict[str, Any]:
         """Return what a reader of the weights must know to use them again (JSON-able)."""
-        data = self.dataset
         return {
             "model": config.model.name,
-            "input_shape": list(data.input_shape),
-            "num_outputs": data.num_outputs,
-            "task": data.task,
-            "class_names": list(data.class_names),
-            "feature_names": list(data.feature_names),
-            "target_name": data.target_name,
+            **(self.signature or Signature.of(self.dataset)).facts(),
             "normalizer": _to_lists(self.normalizer),
             "target_normalizer": None if self.target_normalizer is None else _to_lists(self.target_normalizer),
         }
 
 
-def open_session(config: Config, world: World, device: Device = CPU) -> Session:
-    """Return the session of a new training run, whose model is on ``device``.
+def open_session(config: Config, world: World, device: Device = CPU, earlier: Signature | None = None) -> Session:
+    """Return the session of a training run, whose model is on ``device``.
+
+    Parameters
+    ----------
+    earlier : Signature, optional
+        That of the run which is resumed: the data are looked for where they were, and columns and classes are brought
+        into its order.
 
     Raises
     ------
     AgreedError
-        On all ranks, if anything that the user gave does not work on any of them.
+        On all ranks, if anything that the user gave does not work on any of them, or their data differ.
     """
-    check_shards(config.parallel.reproducible, world.size)
+    with world.together():
+        check_shards(config.parallel.reproducible, world.size)
+        source = config.data.source
+        if earlier is not None and earlier.source == source:
+            source = find_source(source, earlier.absolute_source)
     if config.data.source.startswith("openml:"):
         with world.together():
             if world.rank == 0:
-                _open_dataset(config)  # one rank downloads it, the others find it in the cache
+                _open_dataset(config, source, None)  # one rank downloads it, the others find it in the cache
     with world.together():
-        dataset = _open_dataset(config)
+        dataset = _open_dataset(config, source, earlier)
+    check_same_data(world, fingerprint(dataset), source)
     alone = config.parallel.reproducible > 0  # sums over ranks depend on their number
     normalizer = _fit(dataset.train.x, world, alone, dataset.feature_names)
     target_normalizer = _fit(dataset.train.y, world, alone, ()) if dataset.task == "regression" else None
@@ -87,7 +97,14 @@ def open_session(config: Config, world: World, device: Device = CPU) -> Session:
         device=device,
         gradient_device=_gradient_device(config, world, model, device),
     )
-    return Session(dataset, normalizer, target_normalizer, model, arena, loss)
+    signature = Signature.of(
+        dataset,
+        source=config.data.source,
+        absolute_source=absolute_source(source),
+        extremes=extremes_of(dataset.train.x, world),
+        contents=contents(dataset),
+    )
+    return Session(dataset, normalizer, target_normalizer, model, arena, loss, signature)
 
 
 def _gradient_device(config: Config, world: World, model: Layer, device: Device) -> Device | None:
@@ -123,16 +140,20 @@ def normalizer_from(facts: dict[str, Any]) -> Normalizer:
     return Normalizer(np.array(facts["mean"], np.float64), np.array(facts["std"], np.float64))
 
 
-def _open_dataset(config: Config) -> Dataset:
+def extremes_of(x: np.ndarray, world: World) -> Extremes:
+    """Return the extremes of ``x`` (N, ..., C), which all ranks have; each looks at its share."""
+    mine = Extremes.of(x, share(len(x), world.rank, world.size))
+    return Extremes(world.minimum(mine.least), world.maximum(mine.most))
+
+
+def _open_dataset(config: Config, source: str, earlier: Signature | None) -> Dataset:
     data = config.data
     task = None if data.task == "auto" else data.task
-    dataset = open_dataset(
-        data.source, task=task, test_fraction=data.test_fraction, seed=config.run.seed, draw=data.split
-    )
+    dataset = open_dataset(source, task=task, test_fraction=data.test_fraction, seed=config.run.seed, draw=data.split)
     if dataset.task == "classification" and dataset.num_outputs < 2:
         raise UserError(f"{dataset.name} has only one class: there is nothing to tell apart")
     check_augment(augment_of(config), dataset.input_shape)
-    return dataset
+    return dataset if earlier is None else in_order_of(earlier, dataset, source)
 
 
 def _fit(x: np.ndarray, world: World, alone: bool, names: tuple[str, ...]) -> Normalizer:

@@ -225,7 +225,7 @@ class Trainer:
         here = self.position
         self.data_parallel.verify(f"after epoch {here.epoch}")
         self.data_parallel.average_states()
-        test = self._evaluator.scores(self.session.dataset.test, self._scoring)
+        test = self._evaluator.scores([self.session.dataset.test], self._scoring)
         train, speed = self._train_scores(here.totals), self._samples(here.steps) / max(here.seconds, 1e-9)
         lr = self._lr(self.step - 1)
         self.record.epoch_done(EpochResult(here.epoch, self.step, lr, train, test, speed, here.seconds, times))

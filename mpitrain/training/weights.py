@@ -12,6 +12,7 @@ import safetensors.numpy
 
 from ..arena import Arena, Parameter, State
 from ..errors import UserError
+from ..json_text import to_json
 from ..layers import Layer
 
 
@@ -21,7 +22,7 @@ def save_weights(path: Path, arena: Arena, facts: dict[str, Any]) -> None:
     The file appears whole or not at all: it is written beside ``path``, flushed to the disk and renamed.
     """
     tensors = {name: np.ascontiguousarray(arena.device.to_host(view)) for name, view in arena.named_tensors().items()}
-    data = safetensors.numpy.save(tensors, metadata={"mpitrain": json.dumps(facts)})
+    data = safetensors.numpy.save(tensors, metadata={"mpitrain": to_json(facts, words=True)})
     write_atomically(path, data)
 
 

@@ -62,7 +62,7 @@ use_gpu_environment() {
         return 2
     fi
     export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-    if ! python3 -c 'import cupy, mpi4py, rich, safetensors, threadpoolctl, tyro' 2>/dev/null; then
+    if ! python3 -c 'import cupy, mpi4py, rich, safetensors, threadpoolctl, tomli_w, tyro' 2>/dev/null; then
         make_environment .venv-gpu "$1,cuda$((version < 13 ? 12 : 13))" || return 1
         export PATH="$PWD/.venv-gpu/bin:$PATH"
     fi

@@ -19,7 +19,21 @@ class Job:
     """An mpirun that is killed when its time is up."""
 
     def __init__(self, directory, ranks, program, arguments, environment=None, launcher=()):
-        command = ["mpirun", *launcher, "-n", str(ranks), sys.executable, *program, *map(str, arguments)]
+        self._start(["mpirun", *launcher, *self.part(ranks, program, arguments)], directory, environment)
+
+    @classmethod
+    def of_parts(cls, directory, parts):
+        """Start ranks with other arguments each: ``mpirun -n 1 ... : -n 1 ...``."""
+        job = cls.__new__(cls)
+        lines = [cls.part(1, ("-m", "mpitrain"), arguments) for arguments in parts]
+        job._start(["mpirun", *[word for line in lines for word in (":", *line)][1:]], directory, None)
+        return job
+
+    @staticmethod
+    def part(ranks, program, arguments):
+        return ["-n", str(ranks), sys.executable, *program, *map(str, arguments)]
+
+    def _start(self, command, directory, environment):
         self.process = subprocess.Popen(
             command,
             cwd=directory,
@@ -47,5 +61,15 @@ def mpitrain(tmp_path):
 
     def run(ranks, *arguments, program=("-m", "mpitrain"), timeout=90, environment=None, launcher=()):
         return Job(tmp_path, ranks, program, arguments, environment, launcher).end(timeout)
+
+    return run
+
+
+@pytest.fixture
+def mpitrain_each(tmp_path):
+    """Run a rank for each tuple of arguments, in one job, to its end."""
+
+    def run(*parts, timeout=60):
+        return Job.of_parts(tmp_path, parts).end(timeout)
 
     return run

@@ -157,7 +157,10 @@ def test_a_full_disk_does_not_end_training(mpitrain, tmp_path):
         (("--model", "mlp"), "--model is mlp, but cut/checkpoints/"),
         (("--seed", 5), "--seed is 5, but"),
         (("--optimizer", "adam"), "--optimizer is adam, but"),
-        (("--data", "npz:fewer.npz"), "there are 1,436 training samples, but cut/checkpoints/"),
+        (
+            ("--data", "npz:fewer.npz"),
+            "there were 1,437 training samples and are now 1,436; --allow-changed-data goes on",
+        ),
         (("--out", "other"), "--resume cut goes on in cut, not in other"),
     ],
 )

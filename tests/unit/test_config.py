@@ -1,9 +1,14 @@
 import dataclasses
+import tempfile
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mpitrain.config import Config, Data, Model, Optimizer, Run, check
+from mpitrain.cli.evaluate import EvaluateOptions
+from mpitrain.config import Config, Data, Model, Optimizer, Run, check, option_values
 from mpitrain.config_file import read_config, write_config
 from mpitrain.errors import UserError
 
@@ -17,6 +22,67 @@ def test_toml_there_and_back(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text(write_config(config), "utf-8")
     assert read_config(path) == config
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "del\x7f, control \x01\n\t, a flag \U0001f3f4 and \U00010000",
+        "latin-1 caf\udce9 and \udcff\udc80",
+        "both é and \udce9",
+        "\\u0000e9",
+        "#\"'\\",
+    ],
+)
+def test_any_file_name_there_and_back(tmp_path, name):
+    config = Config(data=Data(source=f"csv:{name}.csv,target=y"), run=Run(out=name))
+    path = tmp_path / "config.toml"
+    path.write_bytes(write_config(config).encode())
+    assert read_config(path) == config
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary())
+def test_any_bytes_there_and_back(raw):
+    name = raw.replace(b"\0", b"").decode("utf-8", "surrogateescape")
+    config = Config(run=Run(out=name))
+    text = write_config(config).encode()
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(text)
+        file.flush()
+        assert read_config(Path(file.name)) == config
+
+
+def test_numbers_there_and_back(tmp_path):
+    config = Config(optimizer=Optimizer(lr=1e-7, weight_decay=5e-324, clip_norm=1e300), run=Run(seed=2**70))
+    path = tmp_path / "config.toml"
+    path.write_text(write_config(config), "utf-8")
+    assert read_config(path) == config
+
+
+def floats():
+    """Yield each setting that is a float, with its name on the command line."""
+    for branch, kind in get_type_hints(Config).items():
+        for field in dataclasses.fields(kind):
+            if get_type_hints(kind)[field.name] in (float, float | None):
+                yield branch, field.name
+
+
+@pytest.mark.parametrize(("branch", "field"), list(floats()))
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_every_number_is_finite(branch, field, value):
+    table = dataclasses.replace(getattr(Config(), branch), **{field: value})
+    option = "--" + field.replace("_", "-")
+    with pytest.raises(UserError, match=f"^{option} is (inf|-inf|nan), but must be a finite number$"):
+        check(dataclasses.replace(Config(), **{branch: table}))
+
+
+def test_options_by_their_names():
+    found = dict(option_values(Config(model=Model(widths=(3, 2)))))
+    assert found["--widths"] == (3, 2)
+    assert {"--data", "--model", "--optimizer", "--keep-checkpoints", "--checkpoint-every", "--lr"} <= set(found)
+    assert not any("_" in name for name in found)
+    assert dict(option_values(EvaluateOptions(directory=Path("r"))))["RUN"] == Path("r")
 
 
 def test_whole_numbers_do_for_numbers(tmp_path):

@@ -49,7 +49,7 @@ def findings(facts, measured=None, level=None):
 
 def test_nothing_is_wrong_with_the_healthy():
     assert {finding.level for finding in findings(ranks(4)).values()} == {"ok"}
-    assert findings(ranks(4))["ranks"].text == "ranks 0, 1, 2 and 3 on h0"
+    assert findings(ranks(4))["ranks"].text == "ranks 0-3 on h0"
     assert findings(ranks(4))["cores"].text == "8 cores on h0 for 4 ranks, 2 BLAS threads each"
 
 
@@ -62,7 +62,7 @@ def test_nothing_is_wrong_with_the_healthy():
         ({"no_window": "MPI makes no shared window"}, "warn", "shared memory", "rank 3: MPI makes no shared window"),
         ({"shm_free": 1 << 20}, "warn", "shared memory", "/dev/shm has 1 MiB free for 4 ranks"),
         ({"native": "NumPy (not built)"}, "warn", "kernels", "rank 3 computes with NumPy (not built)"),
-        ({"sight": Sight(0, ("GPU-a",))}, "warn", "GPUs", "ranks 0, 1 and 2 sees none"),
+        ({"sight": Sight(0, ("GPU-a",))}, "warn", "GPUs", "ranks 0-2 sees none"),
         ({"node": 9, "host": "h9"}, "warn", "nodes", "between 1 and 3 ranks"),
     ],
 )

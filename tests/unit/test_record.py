@@ -149,7 +149,7 @@ def test_the_report_of_several_nodes(ledger):
     there = Account(3, "h9", None, False, "is at train.py:3 in augment", here.history)
     assert report([here], 4, "no progress").splitlines()[0].endswith("rank 0 waits for ranks of other nodes")
     first, *others = report([there, here], 4, "no progress", asked=True).splitlines()
-    assert first == "mpitrain: no progress: ranks 1, 2 and 3 are late"
+    assert first == "mpitrain: no progress: ranks 1-3 are late"
     assert others == [
         "  rank 0 waits in collective number 1: the big sum",
         "  rank 3 (h9) is at train.py:3 in augment",
@@ -160,4 +160,6 @@ def test_the_report_of_several_nodes(ledger):
 def test_ranks_in_words():
     assert say_ranks([3]) == "rank 3"
     assert say_ranks([0, 1, 4]) == "ranks 0, 1 and 4"
-    assert say_ranks(list(range(20))) == "20 ranks (0, 1, 2, 3, 4, 5 ...)"
+    assert say_ranks(list(range(20))) == "ranks 0-19"
+    assert say_ranks([0, 1, 2, 5, 6, 8]) == "ranks 0-2, 5, 6 and 8"
+    assert say_ranks(list(range(0, 40, 2))) == "20 ranks (0, 2, 4, 6, 8, 10 ...)"

@@ -1,6 +1,5 @@
 """``mpitrain collective bench``: all-reduces measured against the MPI library's own, beside what was predicted."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from ...errors import UserError
+from ...json_text import to_json
 from ...plain_text import count
 from ..options import parse_options
+from ..order import Job
 from ..terminal import make_console
 
 if TYPE_CHECKING:
     from ...comm.bench import Row
     from ...comm.forecast import Forecasts
     from ...comm.world import World
-    from ..main import Job
 
 DESCRIPTION = "Measure all-reduces against native: mpirun -n 2 python -m mpitrain collective bench ring tree --json F."
 JUDGED_FROM = 4096  # bytes: shorter buffers are all overhead
@@ -39,10 +39,10 @@ class BenchOptions:
     """Measure messages in between and show what prices predict from them, and by how much they miss."""
 
 
-def parse(argv: list[str], speaks: bool) -> "Job":
+def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
     options = parse_options(BenchOptions, argv, command="collective bench", description=DESCRIPTION, speaks=speaks)
-    return lambda world: run(options, world)
+    return Job("collective bench", options, lambda world: run(options, world))
 
 
 def run(options: BenchOptions, world: "World") -> int:
@@ -69,7 +69,7 @@ def _report(options: BenchOptions, rows: list["Row"], forecasts: "Forecasts", wo
         print("ranks outnumber cores: the model does not apply, and nothing is predicted")
     try:
         if options.json:
-            options.json.write_text(json.dumps([vars(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+            options.json.write_text(to_json([vars(row) for row in rows], indent=1) + "\n", encoding="utf-8")
         if options.plot:
             from ...training.bench_plot import plot_bench
 

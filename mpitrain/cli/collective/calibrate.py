@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..options import parse_options
+from ..order import Job
 from ..terminal import make_console
 
 if TYPE_CHECKING:
     from ...collectives.price import Calibration, Wire
     from ...comm.world import World
-    from ..main import Job
 
 DESCRIPTION = (
     "Measure messages and reductions for the price model: mpirun -n 4 python -m mpitrain collective calibrate."
@@ -27,12 +27,12 @@ class CalibrateOptions:
     """Measurements of each kind and length."""
 
 
-def parse(argv: list[str], speaks: bool) -> "Job":
+def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
     options = parse_options(
         CalibrateOptions, argv, command="collective calibrate", description=DESCRIPTION, speaks=speaks
     )
-    return lambda world: measure(options, world)
+    return Job("collective calibrate", options, lambda world: measure(options, world))
 
 
 def measure(options: CalibrateOptions, world: "World") -> int:

@@ -6,8 +6,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from ...errors import UserError
-from ..main import LocalJob
 from ..options import parse_options
+from ..order import LocalJob
 
 DESCRIPTION = "Check an algorithm for every number of ranks up to N: sums, deadlocks, data races, promises."
 

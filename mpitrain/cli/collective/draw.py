@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from ...errors import UserError
-from ..main import LocalJob
 from ..options import parse_options
+from ..order import LocalJob
 
 if TYPE_CHECKING:
     from ...collectives.draw import Costs, Trace

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from ..main import LocalJob
 from ..options import parse_options
+from ..order import LocalJob
 from ..terminal import make_console
 
 DESCRIPTION = "List the algorithms of all collectives, with their options."

@@ -1,6 +1,5 @@
 """``mpitrain collective price``: what algorithms are predicted to cost on any number of ranks, without running them."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from ...errors import UserError
+from ...json_text import to_json
 from ...plain_text import count
-from ..main import LocalJob
 from ..options import parse_options
+from ..order import LocalJob
 from ..terminal import make_console
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def price_all(options: PriceOptions) -> int:
     except ScheduleError as error:
         raise UserError(f"an algorithm is wrong (see mpitrain collective check): {error}") from None
     if options.json:
-        print(json.dumps([vars(price) for price in prices]))
+        print(to_json([vars(price) for price in prices]))
     else:
         _print_table(prices if options.algorithms else _best_of_each(prices), options, calibration, topology)
     return 0

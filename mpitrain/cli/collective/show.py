@@ -6,8 +6,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from ...errors import UserError
-from ..main import LocalJob
 from ..options import parse_options
+from ..order import LocalJob
 from ..terminal import make_console
 
 DEFAULT_WIDTH = 100  # where the output is not a terminal

@@ -8,10 +8,10 @@ from tyro.conf import Positional, arg
 
 from ...errors import UserError
 from ..options import parse_options
+from ..order import Job
 
 if TYPE_CHECKING:
     from ...comm.world import World
-    from ..main import Job
 
 DESCRIPTION = "Record a run, step by step: mpirun -n 4 mpitrain collective trace ring -o ring.html"
 
@@ -34,14 +34,14 @@ class TraceOptions:
     """Predict with this file; by default with this machine's own if there is one, else with a table."""
 
 
-def parse(argv: list[str], speaks: bool) -> "Job":
+def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
     options = parse_options(TraceOptions, argv, command="collective trace", description=DESCRIPTION, speaks=speaks)
     if options.bytes < 1 or options.repeats < 1:
         raise UserError("--bytes and --repeats must be at least 1")
     if options.out.suffix != ".html":
         raise UserError(f"-o is {options.out}, but must end in .html")
-    return lambda world: trace(options, world)
+    return Job("collective trace", options, lambda world: trace(options, world))
 
 
 def trace(options: TraceOptions, world: "World") -> int:

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..options import parse_options
+from ..order import Job
 from ..terminal import make_console
 
 if TYPE_CHECKING:
     from ...collectives.price import Calibration
     from ...comm.world import World
-    from ..main import Job
 
 DESCRIPTION = (
     "Measure and write down the fastest all-reduce for each length: mpirun -n 4 python -m mpitrain collective tune."
@@ -29,10 +29,10 @@ class TuneOptions:
     """Calibration to read and write; by default that of this machine, MPI library and number of ranks."""
 
 
-def parse(argv: list[str], speaks: bool) -> "Job":
+def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
     options = parse_options(TuneOptions, argv, command="collective tune", description=DESCRIPTION, speaks=speaks)
-    return lambda world: run(options, world)
+    return Job("collective tune", options, lambda world: run(options, world))
 
 
 def run(options: TuneOptions, world: "World") -> int:

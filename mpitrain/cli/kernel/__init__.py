@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..subcommands import parse_subcommand
 
 if TYPE_CHECKING:
-    from ..main import Job, LocalJob
+    from ..order import Job, LocalJob
 
 SUBCOMMANDS = {"list": "names", "build": "build", "check": "check", "bench": "bench", "messages": "messages"}
 """The module of each subcommand; its ``parse(argv, speaks)`` returns a job."""

@@ -1,14 +1,14 @@
 """``mpitrain kernel bench``: our products beside cuBLAS on this GPU, and the planner's table."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
-from ..main import LocalJob
+from ...json_text import to_json
 from ..options import parse_options
+from ..order import LocalJob
 from ..terminal import make_console
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def measure(options: BenchOptions, device: Any, peer: Any, flush_bytes: int, pre
         facts = {name: getattr(device, name) for name in ("name", "arch", "num_processors", "clock_hz")}
         facts |= {"copy_bytes_per_second": rate, "cublas": peer.version, "repeat": options.repeat, "seed": options.seed}
         parts = {part: as_dicts(found) for part, found in rows.items()}
-        options.json.write_text(json.dumps({"gpu": facts, **parts}, indent=1) + "\n")
+        options.json.write_text(to_json({"gpu": facts, **parts}, indent=1) + "\n")
     return 0 if all(row.right for found in rows.values() for row in found) else 1
 
 

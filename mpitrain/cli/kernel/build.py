@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass
 
 from ...errors import UserError
-from ..main import LocalJob
 from ..options import parse_options
+from ..order import LocalJob
 
 DESCRIPTION = "Compile the CUDA kernels ahead of a run, for any GPU, also on a login node that has none."
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ..main import LocalJob
 from ..options import parse_options
+from ..order import LocalJob
 
 DESCRIPTION = "Run the matrix products on this machine's GPU and compare them with float64 NumPy."
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 from ...errors import AgreedError
 from ..options import parse_options
+from ..order import Job
 
 if TYPE_CHECKING:
     from ...comm.world import World
-    from ..main import Job
 
 DESCRIPTION = (
     "Try, with all ranks, whether MPI reads GPUs' memory (CUDA-aware): runs then send from where gradients lie."
@@ -20,10 +20,10 @@ class MessagesOptions:
     """Options of messages."""
 
 
-def parse(argv: list[str], speaks: bool) -> "Job":
+def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
-    parse_options(MessagesOptions, argv, command="kernel messages", description=DESCRIPTION, speaks=speaks)
-    return try_messages
+    options = parse_options(MessagesOptions, argv, command="kernel messages", description=DESCRIPTION, speaks=speaks)
+    return Job("kernel messages", options, try_messages)
 
 
 def try_messages(world: "World") -> int:

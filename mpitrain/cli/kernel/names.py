@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..main import LocalJob
 from ..options import parse_options
+from ..order import LocalJob
 
 if TYPE_CHECKING:
     from ...training.console import PlainConsole

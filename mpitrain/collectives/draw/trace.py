@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...json_text import to_json
 
 FORMAT, VERSION = "mpitrain-trace", 1
 MAX_TRACED = 64  # ranks: more lines than that cannot be told apart
@@ -80,7 +81,7 @@ def format_trace(trace: Trace) -> str:
     """Return the text of a trace file."""
     head = {"format": FORMAT, "version": VERSION} | {f.name: getattr(trace, f.name) for f in fields(Trace)}
     del head["events"]
-    return "".join(json.dumps(line) + "\n" for line in (head, *(asdict(event) for event in trace.events)))
+    return "".join(to_json(line) + "\n" for line in (head, *(asdict(event) for event in trace.events)))
 
 
 def parse_trace(lines: Iterable[str], name: str = "the trace") -> Trace:

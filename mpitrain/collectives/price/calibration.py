@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
+from ...json_text import to_json
 from .curve import Curve
 
 VERSION = 1
@@ -259,7 +260,7 @@ def save_calibration(calibration: Calibration, path: str | Path) -> None:
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(calibration.to_json(), indent=1) + "\n", encoding="utf-8")
+        draft.write_text(to_json(calibration.to_json(), indent=1) + "\n", encoding="utf-8")
         draft.replace(target)
     except OSError as error:
         raise UserError(f"cannot write the calibration {target}: {error.strerror}") from None

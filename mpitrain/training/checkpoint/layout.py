@@ -8,13 +8,14 @@ The order of the arena makes every rank's slice of it one stretch of the file pe
 its length is known before the checksums are, because they are written as eight digits each.
 """
 
-import json
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from ...json_text import to_json
 
 PAGE = 4096
 FACTS, CHECKSUMS = "mpitrain", "crc32"
@@ -48,9 +49,9 @@ def make_header(tensors: list[Tensor], facts: str, checksums: dict[str, int]) ->
     """Return the start of the file, up to the data."""
     sums = {t.name: f"{checksums.get(t.name, 0):08x}" for t in tensors}
     sums[""] = f"{zlib.crc32(facts.encode()):08x}"
-    header: dict[str, Any] = {"__metadata__": {FACTS: facts, CHECKSUMS: json.dumps(sums)}}
+    header: dict[str, Any] = {"__metadata__": {FACTS: facts, CHECKSUMS: to_json(sums)}}
     for t in tensors:
         header[t.name] = {"dtype": NAMES[t.dtype], "shape": list(t.shape), "data_offsets": [t.begin, t.end]}
-    text = json.dumps(header).encode()
+    text = to_json(header).encode()
     padding = -(8 + len(text)) % PAGE
     return (len(text) + padding).to_bytes(8, "little") + text + b" " * padding

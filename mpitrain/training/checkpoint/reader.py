@@ -1,6 +1,7 @@
 """Read a checkpoint: what it says of itself, whether its bytes are those that were written, and its tensors."""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -29,6 +30,8 @@ class Checkpoint:
     facts : dict
         What was given to ``Writer.begin``.
     tensors : dict of str to Tensor
+    digest : str
+        A hash of the header, which has the facts and the checksums of all tensors: equal for equal checkpoints.
 
     Raises
     ------
@@ -47,7 +50,7 @@ class Checkpoint:
                 header = file.read(length)
         except OSError as error:
             raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from None
-        self._begin = 8 + length
+        self._begin, self.digest = 8 + length, hashlib.blake2b(header, digest_size=16).hexdigest()
         self._read_header(header, size - self._begin)
 
     def _read_header(self, header: bytes, num_bytes: int) -> None:

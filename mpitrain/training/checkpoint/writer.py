@@ -8,7 +8,6 @@ leaves the earlier checkpoints as they are: it is said once, and training goes o
 """
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any
 from ...comm.files import SharedFile
 from ...comm.world import World
 from ...data.sampler import share
+from ...json_text import to_json
 from . import folder
 from .crc32 import combine
 from .layout import make_header
@@ -87,7 +87,7 @@ class Writer:
         begin = time.perf_counter()
         if self._part is None:
             self._part = Part(self._state, self._slices, self._world.rank, self._rows)
-        self._path, self._facts = folder.path_of_step(self._directory, step), json.dumps(facts)
+        self._path, self._facts = folder.path_of_step(self._directory, step), to_json(facts, words=True)
         data_begin = self._create()
         file = self._open() if data_begin is not None else None
         if file is not None and data_begin is not None:

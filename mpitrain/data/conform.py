@@ -1,0 +1,166 @@
+"""Bring data into the order of a trained model: columns and classes by their names."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..errors import UserError
+from .dataset import CLASSIFICATION, Dataset, Split
+from .files import nearest
+from .signature import Signature
+
+_SHOWN = 5  # names in a message
+
+
+def conform(dataset: Dataset, signature: Signature, where: str) -> Dataset:
+    """Return a dataset with the columns and the classes of ``signature``, in its order; others are left out and noted.
+
+    Raises
+    ------
+    UserError
+        If a column is lacking, a class is unknown, or the task, the target or a shape is another.
+    """
+    if dataset.task != signature.task:
+        raise UserError(f"{where} is for {dataset.task}, but the model was trained for {signature.task}")
+    check_target(dataset.target_name, signature, where)
+    places, notes = find_columns(dataset.feature_names, signature, where)
+    splits, class_names = [dataset.train, dataset.test], dataset.class_names
+    if places is not None:
+        splits = [Split(np.ascontiguousarray(split.x[:, places]), split.y) for split in splits]
+    if signature.task == CLASSIFICATION and dataset.class_names != signature.class_names:
+        names = dataset.class_names
+        splits = [Split(split.x, number_classes(names, split.y, signature, where)) for split in splits]
+        class_names = signature.class_names
+    for split in splits:
+        check_shapes(split.x, split.y, signature, where)
+    return dataclasses.replace(
+        dataset,
+        train=splits[0],
+        test=splits[1],
+        num_outputs=signature.num_outputs,
+        class_names=class_names,
+        feature_names=signature.feature_names or dataset.feature_names,
+        notes=(*dataset.notes, *notes),
+    )
+
+
+def in_order_of(signature: Signature, dataset: Dataset, where: str) -> Dataset:
+    """Return ``dataset`` in the order of ``signature`` (``conform``), or as it is where it does not fit."""
+    try:
+        return conform(dataset, signature, where)
+    except UserError:
+        return dataset
+
+
+def find_columns(found: Sequence[str], signature: Signature, where: str) -> tuple[list[int] | None, tuple[str, ...]]:
+    """Return the places of the model's columns among those ``found``, None where they are as they should be, and notes.
+
+    Raises
+    ------
+    UserError
+        If a column is lacking.
+    """
+    wanted = signature.feature_names
+    if not wanted or not found:
+        if wanted and not found:
+            return None, (f"{where} has no column names: its columns are taken in order as {say_names(wanted)}",)
+        if found and len(signature.input_shape) == 1:
+            return None, (f"the model was trained on columns without names: those of {where} are taken in order",)
+        return None, ()
+    lacking = [name for name in wanted if name not in found]
+    if lacking:
+        raise UserError(
+            f"{where} lacks {say_columns(lacking)}, which the model was trained on{nearest(lacking[0], found)}; it has "
+            f"{say_columns(found)}"
+        )
+    extra = [name for name in found if name not in wanted]
+    notes = (f"{where}: {say_columns(extra)} {'is' if len(extra) == 1 else 'are'} not among the model's, and ignored",)
+    places = [list(found).index(name) for name in wanted]
+    return (None if tuple(found) == wanted else places), notes if extra else ()
+
+
+def check_target(name: str, signature: Signature, where: str) -> None:
+    """Raise a UserError if ``name`` is another target than the model's; either may be unknown (empty)."""
+    if name and signature.target_name and name != signature.target_name:
+        raise UserError(f"the model predicts {signature.target_name!r}, but the target of {where} is {name!r}")
+
+
+def check_shapes(x: np.ndarray, y: np.ndarray | None, signature: Signature, where: str) -> None:
+    """Raise a UserError unless samples (N, ...) and targets are of the model's shapes."""
+    if x.shape[1:] != signature.input_shape:
+        raise UserError(
+            f"samples of {where} have the shape {x.shape[1:]}, but the model was trained on {signature.input_shape}"
+        )
+    if y is not None and y.ndim == 2 and y.shape[1] != signature.num_outputs:
+        raise UserError(
+            f"{where} has {y.shape[1]} targets for each sample, but the model was trained on {signature.num_outputs}"
+        )
+
+
+def number_classes(
+    names: Sequence[str],
+    codes: np.ndarray,
+    signature: Signature,
+    where: str,
+    place: Callable[[int], str] = "row {}".format,
+) -> np.ndarray:
+    """Return the model's class numbers (N,) of samples; not all classes need be there.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Labels.
+    codes : (N,) array of int
+        Places in ``names``: the label of each sample.
+    place : callable(int) -> str
+        Where row i is, for messages.
+
+    Raises
+    ------
+    UserError
+        Names the labels that the model does not know, and where the first of each is.
+    """
+    numbers = {name: number for number, name in enumerate(signature.class_names)}
+    known = np.array([numbers.get(name, numbers.get(_whole(name), -1)) for name in names], np.int64)
+    found = known[codes]
+    if len(found) and found.min() < 0:
+        _refuse_classes(names, codes, found < 0, signature, where, place)
+    return found
+
+
+def _refuse_classes(
+    names: Sequence[str],
+    codes: np.ndarray,
+    wrong: np.ndarray,
+    signature: Signature,
+    where: str,
+    place: Callable[[int], str],
+) -> None:
+    rows = np.flatnonzero(wrong)
+    unknown, first = np.unique(codes[rows], return_index=True)
+    placed = sorted((int(rows[row]), names[code]) for code, row in zip(unknown, first))
+    named = [f"{name!r} ({place(row)})" for row, name in placed[:_SHOWN]]
+    more = f" and {len(placed) - _SHOWN} more" if len(placed) > _SHOWN else ""
+    raise UserError(
+        f"{where} has {'a class' if len(placed) == 1 else 'classes'} that the model does not know: "
+        f"{', '.join(named)}{more}{nearest(placed[0][1], signature.class_names)}; it knows "
+        f"{say_names(signature.class_names)}"
+    )
+
+
+def say_columns(names: Sequence[str]) -> str:
+    """Return column 'a', or columns 'a', 'b'."""
+    return f"column{'s' * (len(names) > 1)} {say_names(names)}"
+
+
+def say_names(names: Sequence[str], most: int = 20) -> str:
+    """Return 'a', 'b'; of very many only the first."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more
+
+
+def _whole(label: str) -> str:
+    """Return 1 for 1.0: data frames write whole numbers like this if the column has missing cells."""
+    return re.sub(r"\.0+", "", label) if re.fullmatch(r"-?\d+\.0+", label) else label

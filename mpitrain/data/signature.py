@@ -1,0 +1,158 @@
+"""The signature of a model: what its inputs and outputs are, by the data that it was trained on.
+
+It is stored with the weights and in every checkpoint. Evaluation, prediction and resuming go by it: columns and classes
+are found by their names, never by their place in another file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .dataset import Dataset
+
+_SAMPLES = 4096  # looked at in one go
+_RATIO = 10.0  # between the largest values that is worth a warning
+_FEW = 20  # values that say little about a scale
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """The least and the largest value of each channel (images) or column (tables), as (C,) arrays of float64."""
+
+    least: np.ndarray
+    most: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, rows: slice = slice(None)) -> "Extremes":
+        """Return those of some rows of ``x`` (N, ..., C); infinite where there are no rows."""
+        least, most = np.full(x.shape[1:], np.inf), np.full(x.shape[1:], -np.inf)
+        start, stop, _ = rows.indices(len(x))
+        for first in range(start, stop, _SAMPLES):
+            part = x[first : min(first + _SAMPLES, stop)]
+            least, most = np.minimum(least, part.min(axis=0)), np.maximum(most, part.max(axis=0))
+        channels = x.shape[-1]  # last: it is quicker to reduce over samples, and over pixels only at the end
+        return cls(least.reshape(-1, channels).min(axis=0), most.reshape(-1, channels).max(axis=0))
+
+    @property
+    def size(self) -> np.ndarray:
+        """The largest magnitude in each channel."""
+        return np.maximum(np.abs(self.least), np.abs(self.most))
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model was trained on.
+
+    Attributes
+    ----------
+    task, input_shape, num_outputs, class_names, feature_names, target_name
+        As in ``Dataset``; class k is output k, column i is input i.
+    source, absolute_source : str
+        As it was given, and with an absolute path. Empty where an older version has written the weights.
+    dtype : str
+        Of the samples; empty as above.
+    extremes : Extremes or None
+        Of the training samples.
+    contents : dict of str to str
+        Their fingerprint (``fingerprint.contents``).
+    """
+
+    task: str
+    input_shape: tuple[int, ...]
+    num_outputs: int
+    class_names: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
+    target_name: str = ""
+    source: str = ""
+    absolute_source: str = ""
+    dtype: str = ""
+    extremes: Extremes | None = None
+    contents: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dataset: Dataset, **more: Any) -> "Signature":
+        """Return that of a dataset; ``more`` are further attributes."""
+        return cls(
+            dataset.task,
+            dataset.input_shape,
+            dataset.num_outputs,
+            dataset.class_names,
+            dataset.feature_names,
+            dataset.target_name,
+            dtype=dataset.train.x.dtype.name,
+            **more,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as a JSON-able table, which ``from_facts`` reads."""
+        extremes = self.extremes
+        return {
+            "input_shape": list(self.input_shape),
+            "num_outputs": self.num_outputs,
+            "task": self.task,
+            "class_names": list(self.class_names),
+            "feature_names": list(self.feature_names),
+            "target_name": self.target_name,
+            "data": {
+                "source": self.source,
+                "absolute_source": self.absolute_source,
+                "dtype": self.dtype,
+                "least": [] if extremes is None else extremes.least.tolist(),
+                "most": [] if extremes is None else extremes.most.tolist(),
+                "contents": self.contents,
+            },
+        }
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> "Signature":
+        """Return the signature that is among the facts of weights or of a checkpoint.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If there is none, or not in this form.
+        """
+        data = dict(facts.get("data", {}))  # older weights have none
+        least, most = (np.array(data.get(name, []), np.float64) for name in ("least", "most"))
+        return cls(
+            task=str(facts["task"]),
+            input_shape=tuple(int(n) for n in facts["input_shape"]),
+            num_outputs=int(facts["num_outputs"]),
+            class_names=tuple(map(str, facts["class_names"])),
+            feature_names=tuple(map(str, facts["feature_names"])),
+            target_name=str(facts["target_name"]),
+            source=str(data.get("source", "")),
+            absolute_source=str(data.get("absolute_source", "")),
+            dtype=str(data.get("dtype", "")),
+            extremes=Extremes(least, most) if least.size and least.shape == most.shape else None,
+            contents={str(name): str(text) for name, text in data.get("contents", {}).items()},
+        )
+
+    def complaint(self, dtype: str, found: Extremes, num_samples: int) -> str:
+        """Return in which way samples are of another dtype or scale than the training samples; empty if in none.
+
+        Parameters
+        ----------
+        dtype : str
+        found : Extremes
+            Of all samples.
+        num_samples : int
+        """
+        if self.extremes is None or self.extremes.least.shape != found.least.shape:
+            return ""
+        then, now = self.extremes.size, found.size
+        few = num_samples * int(np.prod(self.input_shape[:-1])) < _FEW  # then small values are no surprise
+        odd = (now > _RATIO * then) | ((now > 0) & (_RATIO * now < then) & (not few))
+        if odd.any():
+            ratio = np.where(odd, np.maximum(now, 1e-300) / np.maximum(then, 1e-300), 1.0)
+            k = int(np.argmax(np.abs(np.log(ratio))))
+            where = f"column {self.feature_names[k]!r} has" if self.feature_names else "samples have"
+            return (
+                f"{where} {dtype} values from {found.least[k]:g} to {found.most[k]:g}, but the model was trained on "
+                f"{self.dtype} from {self.extremes.least[k]:g} to {self.extremes.most[k]:g}: is the scale the same?"
+            )
+        if (dtype == "uint8") != (self.dtype == "uint8"):
+            return f"samples are {dtype}, but the model was trained on {self.dtype}: is the scale the same?"
+        return ""
