@@ -1,6 +1,7 @@
 """What ranks do together with small things, by the MPI library's own calls."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from ..device import device_of
 from ..errors import AgreedError, UserError
 from .files import SharedFile
 from .watched import WatchedComm
+
+FIRST_NAP, LONGEST_NAP = 1e-4, 0.01  # seconds
 
 
 class Ranks:
@@ -69,11 +72,24 @@ class Ranks:
         """Return when all ranks are here."""
         self._comm.Barrier()
 
+    def meet(self) -> None:
+        """Return when all ranks are here, as ``barrier`` does; meanwhile sleep instead of keeping a core busy.
+
+        For the end of a run, where one rank has work left and others share its cores. Each of its rounds may take
+        ``LONGEST_NAP`` longer than that of a barrier.
+        """
+        with self._comm.noted("barrier"):
+            request, nap = self._comm.Ibarrier(), FIRST_NAP
+            while not request.Test():
+                time.sleep(nap)
+                nap = min(2 * nap, LONGEST_NAP)
+
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self, *, asleep: bool = False) -> Iterator[None]:
         """Run a block that may fail on any rank: if it does on one, all ranks raise the same AgreedError.
 
-        The block holds no collective call; every rank enters it.
+        The block holds no collective call; every rank enters it. With ``asleep`` ranks that are through sleep until
+        the others are (see ``meet``).
         """
         message = None
         try:
@@ -82,6 +98,8 @@ class Ranks:
             raise
         except UserError as error:
             message = str(error)
+        if asleep:
+            self.meet()
         messages = self.all_gather(message)
         failed = [(rank, text) for rank, text in enumerate(messages) if text is not None]
         if failed:

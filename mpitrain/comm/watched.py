@@ -1,5 +1,7 @@
 """Communicators and plans that write what they do into the ledger: nobody waits unseen."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from mpi4py import MPI
@@ -32,6 +34,18 @@ class WatchedComm(MPI.Intracomm):
 
     ledger: Ledger | None = None
     compared = False
+
+    @contextlib.contextmanager
+    def noted(self, name: str) -> Iterator[None]:
+        """Note the block as one blocking call of all ranks."""
+        if self.ledger is None:
+            yield
+            return
+        at = self.ledger.begin(self.ledger.call(name, 0, None, self.compared))
+        try:
+            yield
+        finally:
+            self.ledger.end(at)
 
 
 def _noted(name: str, is_buffer: bool) -> Any:

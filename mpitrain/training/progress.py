@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.segment import Segment
 
+from ..expendable import expendable
 from ..plain_text import visible
 from .clock import Times
 from .console import PlainConsole
@@ -56,7 +57,8 @@ class Lines:
     def epoch_done(self, result: EpochResult) -> None:
         """Print the line of an epoch that is done."""
         width = self.console.width if self.console.is_terminal else None
-        self.console.say(epoch_line(result, self._epochs, width))
+        with expendable():
+            self.console.say(epoch_line(result, self._epochs, width))
 
     def stop(self) -> None:
         """Show nothing more."""
@@ -83,7 +85,8 @@ class Bar(Lines):
         now = time.perf_counter()
         if now - self._shown >= REFRESH_SECONDS:
             self._shown = now
-            self._live.refresh()
+            with expendable():
+                self._live.refresh()
 
     def stop(self) -> None:
         """Take the bar away."""

@@ -10,7 +10,10 @@ import mpitrain
 ROOT = Path(mpitrain.__file__).parent
 
 FLOORS = [
-    ["__init__", "config", "config_file", "duration", "errors", "json_text", "plain_text", "device", "native"],
+    [
+        *("__init__", "config", "config_file", "duration", "errors", "expendable", "json_text"),
+        *("plain_text", "svg", "device", "native"),
+    ],
     ["arena", "saved", "collectives", "data"],
     ["ops", "comm", "kernels"],
     ["layers", "models", "losses", "optim"],

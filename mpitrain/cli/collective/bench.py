@@ -1,5 +1,6 @@
 """``mpitrain collective bench``: all-reduces measured against the MPI library's own, beside what was predicted."""
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,7 +35,7 @@ class BenchOptions:
     json: Path | None = None
     """Write the rows {algorithm, ranks, bytes, us, native_us, ratio} here."""
     plot: Path | None = None
-    """Draw measured and predicted times to this file (svg, png or pdf)."""
+    """Draw measured and predicted times to this file (svg, png or pdf; needs pip install 'mpitrain[plot]')."""
     predict: bool = False
     """Measure messages in between and show what prices predict from them, and by how much they miss."""
 
@@ -42,6 +43,8 @@ class BenchOptions:
 def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
     options = parse_options(BenchOptions, argv, command="collective bench", description=DESCRIPTION, speaks=speaks)
+    if options.plot and importlib.util.find_spec("matplotlib") is None:  # known before anything is measured
+        raise UserError("--plot needs matplotlib: pip install 'mpitrain[plot]'")
     return Job("collective bench", options, lambda world: run(options, world))
 
 

@@ -7,6 +7,7 @@ import math
 from xml.sax.saxutils import escape
 
 from ...errors import UserError
+from ...svg import document
 from .names import name_chunks, name_set
 from .palette import COPY, REDUCE, colour, is_hatched
 from .play import Message, Play
@@ -43,7 +44,8 @@ def draw_svg(play: Play, max_rounds: int = MAX_ROUNDS) -> str:
     step = ROUND if num_rounds <= 24 else ROUND * 0.72
     right = LEFT + step * max(1, num_rounds)
     width, height = max(right + 130, 760), TOP + LANE * play.size + BOTTOM
-    parts = [_open(play, width, height)]
+    title = f"{play.name} with {play.size} ranks"
+    parts = [_hatches(play), _text(title, 24, 38, "head")]
     for number in range(num_rounds + 1):
         x = LEFT + number * step
         parts.append(f'<line class="round" x1="{x:g}" y1="{TOP - 12}" x2="{x:g}" y2="{_y(play.size) - 18:g}"/>')
@@ -60,8 +62,8 @@ def draw_svg(play: Play, max_rounds: int = MAX_ROUNDS) -> str:
     parts += [_arrow(play, message, step) for message in drawn]
     parts += [_chunk_label(play, m.sent, _label_x(play, m, step), _y(m.sender)) for m in drawn]
     parts += _legend(play, hidden)
-    parts.append("</svg>\n")
-    return "\n".join(parts)
+    words = describe(play)
+    return document(width, height, title=title, description=words, style=STYLE, body="\n".join(parts))
 
 
 def describe(play: Play) -> str:
@@ -80,22 +82,6 @@ def describe(play: Play) -> str:
         for number, messages in enumerate(play.rounds(), 1)
     )
     return " ".join([counts, *rounds])
-
-
-def _open(play: Play, width: float, height: float) -> str:
-    title = f"{play.name} with {play.size} ranks"
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-            f'height="{height:g}" role="img" aria-labelledby="title desc">',
-            f'<title id="title">{escape(title)}</title>',
-            f'<desc id="desc">{escape(describe(play))}</desc>',
-            f"<style>{STYLE}</style>",
-            f'<rect width="{width:g}" height="{height:g}" fill="#fff"/>',
-            _hatches(play),
-            _text(title, 24, 38, "head"),
-        ]
-    )
 
 
 def _hatches(play: Play) -> str:
