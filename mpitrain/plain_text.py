@@ -46,3 +46,15 @@ def _escape(char: str) -> str:
     if kind in ("Cc", "Cs", "Zl", "Zp") or char in BIDI:
         return char.encode("unicode_escape", "surrogatepass").decode("ascii")
     return char
+
+
+def binary_size(num_bytes: float) -> str:
+    """Return a number of bytes in KiB, with as many digits as it deserves.
+
+    >>> binary_size(132), binary_size(2300), binary_size(153128)
+    ('132 bytes', '2.2 KiB', '150 KiB')
+    """
+    if num_bytes < 1024:
+        return count(round(num_bytes), "byte")
+    kib = num_bytes / 1024
+    return f"{kib:.1f} KiB" if kib < 10 else f"{kib:,.0f} KiB"

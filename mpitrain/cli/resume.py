@@ -1,25 +1,20 @@
 """``--resume``: which directory is meant, what is found in it, and what is said on leaving."""
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config import Config
 from ..errors import UserError
-from ..training.run_directory import (
-    CHECKPOINTS,
-    CONFIG,
-    METRICS,
-    REPORT,
-    RunDirectory,
-    choose_directory,
-    last_directory,
-)
+from ..training.run_directory import CHECKPOINTS, CONFIG, RunDirectory, last_directory, new_directory
 
 if TYPE_CHECKING:
     from ..comm.world import World
     from ..data.signature import Signature
     from ..training.checkpoint import Checkpoint
+    from ..training.history import History
+    from ..training.ownership import Ownership
     from ..training.session import Session
     from ..training.trainer import Trainer
 
@@ -32,6 +27,7 @@ class Place(NamedTuple):
     path: Path
     directory: RunDirectory | None  # open on rank 0
     checkpoint: "Checkpoint | None"
+    owner: "Ownership"
 
 
 def run_of(resume: str, out: str, config: Callable[[], Config]) -> Path | None:
@@ -58,10 +54,10 @@ def find_earlier(config: Config, world: "World", resume: str) -> "Signature | No
     """Return what the run that is to be resumed was trained on; None for a new run. All ranks call it together."""
     from ..training.resume import earlier_signature
 
-    if not resume:
+    if not resume or not config.run.out:  # where there is no run yet, it has no directory either
         return None
     file = Path(resume)
-    return earlier_signature(world, file if file.is_file() else choose_directory(config) / CHECKPOINTS)
+    return earlier_signature(world, file if file.is_file() else Path(config.run.out) / CHECKPOINTS)
 
 
 def open_run(
@@ -78,37 +74,100 @@ def open_run(
     Raises
     ------
     AgreedError
-        If that cannot be.
+        If that cannot be: another run owns the directory, for example.
     """
-    from ..training.checkpoint.folder import remove_unfinished
+    from ..training.ownership import Ownership
+
+    owner = Ownership(world.all_gather(secrets.token_hex(8))[0])
+    try:
+        place = _open(config, world, resume, session, note, owner, allow_changed_data)
+    except BaseException:
+        owner.release()
+        raise
+    if place is None:
+        owner.release()
+    return place
+
+
+def _open(
+    config: Config,
+    world: "World",
+    resume: str,
+    session: "Session",
+    note: Callable[[str], None],
+    owner: "Ownership",
+    allow_changed_data: bool,
+) -> Place | None:
+    from ..training.checkpoint.folder import newest_first, remove_unfinished
     from ..training.resume import check_fit, find_checkpoint, past_of
 
-    path, begun, finished = world.all_gather(_look(choose_directory(config)))[0]
-    checkpoint = None
-    if resume and begun:
-        file = Path(resume)
-        checkpoint = find_checkpoint(world, file if resume != AUTO and file.is_file() else path / CHECKPOINTS, note)
-    if checkpoint is None and finished and resume == AUTO:
+    path, file, history = _enter(config, world, resume, owner)
+    epochs, checkpoint, past = config.run.epochs, None, None
+    finished = bool(resume) and file is None and history.is_finished(epochs)
+    if resume and history.begun and not finished:
+        checkpoint = find_checkpoint(world, file or path / CHECKPOINTS, note)
+        past = past_of(checkpoint) if checkpoint else None
+    with world.together():
+        if past is not None and checkpoint is not None:
+            for change in check_fit(config, checkpoint, session, allow_changed_data):
+                if world.rank == 0:
+                    note(f"resumed with changed data: {change}")
+            if past.position.epoch > epochs and history.ended:
+                finished = True
+                if history.flaw:
+                    raise UserError(f"{path} is finished, but {history.flaw}")
+        elif resume and not finished:
+            _check_without_checkpoint(path, resume, history, epochs)
+    if finished:
         if world.rank == 0:
             note(f"{path} is finished: there is nothing to resume")
         return None
     directory = None
     with world.together():
-        if checkpoint is not None:
-            for change in check_fit(config, checkpoint, session, allow_changed_data):
-                if world.rank == 0:
-                    note(f"resumed with changed data: {change}")
-        elif resume not in ("", AUTO):
-            raise UserError(f"there is no whole checkpoint in {path / CHECKPOINTS}")
         if world.rank == 0:
+            if resume and past is None and newest_first(path / CHECKPOINTS):
+                note(f"no checkpoint in {path / CHECKPOINTS} is whole: the run begins anew")
             remove_unfinished(path / CHECKPOINTS)
-            past = past_of(checkpoint) if checkpoint else None
             done = (past.step, len(past.results)) if past else (0, 0)
-            directory = RunDirectory(path, config, done if resume else None)
-    return Place(path, directory, checkpoint)
+            directory = RunDirectory(path, config, done if resume else None, owner)
+    return Place(path, directory, checkpoint, owner)
 
 
-def reopen_run(path: Path, trainer: "Trainer", world: "World") -> RunDirectory | None:
+def _enter(config: Config, world: "World", resume: str, owner: "Ownership") -> tuple[Path, Path | None, "History"]:
+    """Return the run's directory, the checkpoint file that was named, and the history of the directory.
+
+    Rank 0 becomes the owner, unless the run is finished: then nothing is written.
+    """
+    from ..training.history import History, look_back
+    from ..training.ownership import refuse_if_owned
+
+    found: tuple[Path, Path | None, History] = Path(), None, History(False, False, False, 0, 0, "")
+    with world.together():
+        if world.rank == 0:
+            path = new_directory(config)
+            file = Path(resume) if resume not in ("", AUTO) and Path(resume).is_file() else None
+            if resume and file is None and look_back(path).is_finished(config.run.epochs):
+                refuse_if_owned(path)
+            else:
+                owner.take(path)
+            found = path, file, look_back(path)
+    return world.all_gather(found)[0]
+
+
+def _check_without_checkpoint(path: Path, resume: str, history: "History", epochs: int) -> None:
+    """Raise a UserError where a run without a whole checkpoint cannot begin anew, or should not: work would be lost."""
+    nothing = f"there is no whole checkpoint in {path / CHECKPOINTS}"
+    if history.ended and history.epochs > epochs and not history.stopped:
+        raise UserError(f"--epochs is {epochs}, but {path} has done {history.epochs}")
+    if history.ended and history.epochs < epochs and not history.stopped:
+        raise UserError(f"{path} has done {history.epochs} epochs of the {epochs} that are asked for, but {nothing}")
+    if history.ended:
+        raise UserError(f"{nothing}, and {history.flaw or f'{path} was stopped early'}")
+    if resume != AUTO:
+        raise UserError(nothing)
+
+
+def reopen_run(place: Place, trainer: "Trainer", world: "World") -> RunDirectory | None:
     """Open the directory of a run that has lost ranks, where ``trainer`` has come to, on what is rank 0 now."""
     from ..training.checkpoint.folder import remove_unfinished
 
@@ -117,8 +176,10 @@ def reopen_run(path: Path, trainer: "Trainer", world: "World") -> RunDirectory |
     directory = None
     with world.together():
         if world.rank == 0:
-            remove_unfinished(path / CHECKPOINTS)
-            directory = RunDirectory(path, trainer.config, (trainer.step, len(trainer.record.results)))
+            place.owner.take(place.path)
+            remove_unfinished(place.path / CHECKPOINTS)
+            done = trainer.step, len(trainer.record.results)
+            directory = RunDirectory(place.path, trainer.config, done, place.owner)
     return directory
 
 
@@ -130,7 +191,3 @@ def leave(trainer: "Trainer", place: Place, console: Any) -> int:
     if trainer.writer is not None and trainer.writer.written:
         console.say(f"left after step {trainer.step:,}; go on with --resume {place.path}")
     return trainer.config.checkpoint.exit_code
-
-
-def _look(path: Path) -> tuple[Path, bool, bool]:
-    return path, (path / METRICS).exists(), (path / REPORT).exists()

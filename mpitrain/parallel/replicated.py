@@ -5,6 +5,7 @@ import numpy as np
 from ..arena import Arena, Parameter
 from ..comm.world import World
 from ..optim import Optimizer, QueuedNorm, global_norm
+from ..plain_text import binary_size
 from .buckets import InOrder, cut_buckets, name_bucket
 
 
@@ -86,5 +87,5 @@ class Replicated:
 
     def describe(self) -> str:
         """Return it in a few words."""
-        names, size = " and ".join(sorted(set(self.algorithms))), self._arena.gradients.nbytes / 1024
-        return f"{names} all-reduce of {size:,.0f} KiB in {len(self.buckets)} bucket{'s' * (len(self.buckets) > 1)}"
+        names, size = " and ".join(sorted(set(self.algorithms))), binary_size(self._arena.gradients.nbytes)
+        return f"{names} all-reduce of {size} in {len(self.buckets)} bucket{'s' * (len(self.buckets) > 1)}"

@@ -23,6 +23,7 @@ from ..comm.world import World
 from ..device import ALIGNMENT
 from ..ops.update import addresses_of, sum_sources
 from ..optim import BLOCK, Optimizer, Share
+from ..plain_text import binary_size
 from .buckets import Bucket
 
 
@@ -102,8 +103,8 @@ class Sharded:
 
     def describe(self) -> str:
         """Return it in a few words."""
-        size = self._arena.gradients.nbytes / 1024
-        return f"each rank sums and updates 1/{self._world.size} of {size:,.0f} KiB, in shared memory"
+        size = binary_size(self._arena.gradients.nbytes)
+        return f"each rank sums and updates 1/{self._world.size} of {size}, in shared memory"
 
     def _cut_sums(self) -> Iterator[tuple[np.ndarray, list[np.ndarray], np.ndarray, np.ndarray]]:
         """Yield the arguments of ``sum_sources`` for each block of this rank's slice."""

@@ -18,6 +18,7 @@ from ..collectives.step import chunk_bounds
 from ..comm.plan import Request
 from ..comm.world import World
 from ..optim import Optimizer, Share, sum_of_squares
+from ..plain_text import binary_size
 from .buckets import InOrder, cut_buckets, name_bucket
 
 
@@ -109,8 +110,8 @@ class Zero:
 
     def describe(self) -> str:
         """Return it in a few words."""
-        size, buckets = self._arena.gradients.nbytes / 1024, len(self.buckets)
-        scattered = f"{' and '.join(self.algorithms)} of {size:,.0f} KiB in {buckets} bucket{'s' * (buckets > 1)}"
+        size, buckets = binary_size(self._arena.gradients.nbytes), len(self.buckets)
+        scattered = f"{' and '.join(self.algorithms)} of {size} in {buckets} bucket{'s' * (buckets > 1)}"
         return f"{scattered}, each rank updates 1/{self._world.size}"
 
 

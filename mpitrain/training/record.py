@@ -1,6 +1,7 @@
 """What a run has brought so far: the figures of its epochs, in memory and in the files of its directory."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from ..arena import Arena
 from ..errors import UserError
 from ..losses import Totals
+from .ownership import TakenOverError
 from .progress import EpochResult, Lines
 from .run_directory import BEST, LAST, RunDirectory
 from .scoring import Scoring
@@ -29,7 +31,8 @@ class Record:
     results : list of EpochResult
         Of the epochs that are done, the first included where a run was resumed.
     best_epoch : int
-        The epoch with the best test score, whose weights are in best.safetensors; 0 before the first.
+        The epoch with the best test score (of equal ones, with the lowest test loss; of equal ones, the first), whose
+        weights are in best.safetensors; 0 before the first.
     skipped : int
         Steps that were left out because their loss or gradient was not finite.
     """
@@ -83,10 +86,13 @@ class Record:
 
     def _keep(self, result: EpochResult) -> None:
         self.results.append(result)
-        score = result.test[self.metric]
-        sign = 1 if self._scoring.larger_is_better else -1
-        if self.best_epoch == 0 or sign * score > sign * self.result(self.best_epoch).test[self.metric]:
+        if self.best_epoch == 0 or self._rank(result) > self._rank(self.result(self.best_epoch)):
             self.best_epoch = result.epoch
+
+    def _rank(self, result: EpochResult) -> tuple[float, float]:
+        """Return what is larger for a better epoch: by the watched score, then by the loss; not a number is worst."""
+        score = result.test[self.metric]
+        return _or_worst(score if self._scoring.larger_is_better else -score), _or_worst(-result.test["loss"])
 
     def write(self, arena: Arena, facts: dict[str, Any], *, last: bool) -> None:
         """Write the line of the latest epoch, and the weights with ``facts`` (rank 0).
@@ -100,6 +106,8 @@ class Record:
             return
         try:
             self._write(self.directory, self.results[-1], arena, facts)
+        except TakenOverError:
+            raise
         except UserError as error:
             if last:
                 hint = f"--resume {self.directory.path} goes on from the last checkpoint, if there is one"
@@ -110,6 +118,8 @@ class Record:
     def _forgiven(self) -> Iterator[None]:
         try:
             yield
+        except TakenOverError:
+            raise
         except UserError as error:
             self._forgive(error)
 
@@ -137,3 +147,7 @@ class Record:
             paths.append(directory.path / BEST)
         for path in paths:
             save_weights(path, arena, facts)
+
+
+def _or_worst(value: float) -> float:
+    return -math.inf if math.isnan(value) else value

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..comm.world import World
-from ..plain_text import count
+from ..plain_text import binary_size, count
 from .clock import Times, blame
 from .console import PlainConsole
 from .progress import show_scores
@@ -18,8 +18,9 @@ from .trainer import Trainer
 def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any]:
     """Return the report of a run; every rank calls this, for the times of all are in it.
 
-    ``test`` holds the scores of the last weights, ``best`` those of the epoch with the best test score: the choice
-    was made by the test samples, so as an estimate for new samples ``best`` is too good.
+    ``test`` holds the scores of the last weights, ``best`` those of the epoch with the best test score (of equal ones,
+    with the lowest test loss): the choice was made by the test samples, so as an estimate for new samples ``best`` is
+    too good.
     """
     rank_times = world.all_gather(trainer.times)
     mean = Times()
@@ -96,12 +97,14 @@ def print_report(report: dict[str, Any], directory: Path, console: PlainConsole)
     _print_times(console, report)
     verb = "stopped early; the last weights are in" if report["stopped"] else "weights in"
     console.say(f"{verb} {directory / LAST}; also {REPORT}, {METRICS}, {CURVES}")
+    if report["stopped"] and saved["written"]:
+        console.say(f"go on with --resume {directory}")
 
 
 def _say_exchange(report: dict[str, Any]) -> str:
     if report["sharded"] and not report["messages_per_step"]:
         return f"{report['all_reduce']}: no messages, each rank updates its share of the weights in common memory"
-    sent = f"{report['bytes_per_step'] / 1024:,.0f} KiB in {count(report['messages_per_step'], 'message')}"
+    sent = f"{binary_size(report['bytes_per_step'])} in {count(report['messages_per_step'], 'message')}"
     return f"{report['all_reduce']}: {sent} a step and rank, {count(report['buckets'], 'bucket')}"
 
 

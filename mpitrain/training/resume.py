@@ -184,6 +184,12 @@ def check_fit(config: Config, checkpoint: Checkpoint, session: Session, allow_ch
                 f"{option} is {_say(now)}, but {checkpoint.path} was written with {_say(then)}: "
                 "a run can only be resumed as it was begun"
             )
+    here, epochs = past.position, config.run.epochs
+    if here.epoch - 1 + (here.steps > 0) > epochs:
+        raise UserError(
+            f"--epochs is {epochs}, but {checkpoint.path} was written in epoch {here.epoch - (here.steps == 0)}: "
+            "what is done cannot be resumed with fewer"
+        )
     found = list(_changes(past, session))
     if found and not allow_changed_data:
         raise UserError(

@@ -11,13 +11,14 @@ from ..config import Config
 from ..config_file import write_config
 from ..errors import UserError
 from ..json_text import to_json
+from .ownership import Ownership
 from .weights import write_atomically
 
 CONFIG, METRICS, REPORT, CURVES, CHECKPOINTS = (
     "config.toml",
     "metrics.jsonl",
     "report.json",
-    "curves.png",
+    "curves.svg",
     "checkpoints",
 )
 TRACE = "trace.json"
@@ -25,12 +26,26 @@ BUFFER = 65536  # bytes of metrics.jsonl
 LAST, BEST = "model.safetensors", "best.safetensors"
 
 
-def choose_directory(config: Config) -> Path:
-    """Return the directory for a new run: --out, or the first free runs/DATA-MODEL-N."""
+def new_directory(config: Config) -> Path:
+    """Return the directory for a new run: --out, or the first free runs/DATA-MODEL-N, which is made.
+
+    Raises
+    ------
+    UserError
+        If it cannot be made.
+    """
     if config.run.out:
         return Path(config.run.out)
-    stem, number = _last(config)
-    return Path("runs") / f"{stem}-{number + 1}"
+    while True:
+        stem, number = _last(config)
+        path = Path("runs") / f"{stem}-{number + 1}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:  # another run has chosen it at the same moment
+            continue
+        except OSError as error:
+            raise UserError(f"cannot make the run directory {path}: {error.strerror}") from None
+        return path
 
 
 def last_directory(config: Config) -> Path | None:
@@ -58,6 +73,8 @@ class RunDirectory:
     resumed : (int, int), optional
         Where the run in ``path`` goes on: after this step, with so many epochs done. What it had logged later is
         dropped, since it comes again.
+    owner : Ownership, optional
+        Of the directory; nothing is written once another run has taken it over.
 
     Raises
     ------
@@ -65,14 +82,21 @@ class RunDirectory:
         If the directory cannot be made, or holds an earlier run that is not to be resumed.
     """
 
-    def __init__(self, path: Path, config: Config, resumed: tuple[int, int] | None = None):
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        resumed: tuple[int, int] | None = None,
+        owner: Ownership | None = None,
+    ):
+        self.path, self._owner = path, owner
         if resumed is None and (path / METRICS).exists():
             raise UserError(
                 f"{path} holds an earlier run: resume it with --resume {path}, choose another --out or remove it"
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(path)
             if resumed is not None and (path / METRICS).exists():
                 write_atomically(path / METRICS, _lines_up_to(path / METRICS, *resumed))
             self._metrics = os.open(path / METRICS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -95,6 +119,7 @@ class RunDirectory:
 
     def flush(self) -> None:
         """Write what is still unwritten of metrics.jsonl; raises UserError if that cannot be."""
+        self._check_owner()
         try:
             while self._unwritten:
                 del self._unwritten[: os.write(self._metrics, self._unwritten)]
@@ -103,7 +128,12 @@ class RunDirectory:
 
     def write_report(self, report: dict[str, Any]) -> None:
         """Write report.json."""
+        self._check_owner()
         write_atomically(self.path / REPORT, to_json(report, indent=2) + "\n")
+
+    def _check_owner(self) -> None:
+        if self._owner is not None:
+            self._owner.check()
 
     def close(self) -> None:
         """Close metrics.jsonl, complete or not."""
@@ -111,6 +141,14 @@ class RunDirectory:
             self.flush()
         with contextlib.suppress(OSError):  # closed before
             os.close(self._metrics)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove files that a run which was killed has left half written."""
+    for name in (CONFIG, METRICS, REPORT, CURVES, LAST, BEST):
+        for leftover in path.glob(f".{name}.*"):
+            if leftover.suffix[1:].isdecimal():
+                leftover.unlink(missing_ok=True)
 
 
 def _lines_up_to(path: Path, step: int, epochs: int) -> str:

@@ -229,8 +229,8 @@ class Trainer:
         train, speed = self._train_scores(here.totals), self._samples(here.steps) / max(here.seconds, 1e-9)
         lr = self._lr(self.step - 1)
         self.record.epoch_done(EpochResult(here.epoch, self.step, lr, train, test, speed, here.seconds, times))
-        with self.world.together():
-            last = self.stopped or here.epoch == self.config.run.epochs
+        last = self.stopped or here.epoch == self.config.run.epochs
+        with self.world.together(asleep=last):
             self.record.write(self.session.arena, self.session.facts(self.config), last=last)
         if self.rescue is not None:
             self.rescue.epoch_ends()

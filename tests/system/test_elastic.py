@@ -49,6 +49,7 @@ def test_the_others_finish_what_was_begun(mpitrain, tmp_path, lost, point, call)
     assert len(checkpoints) == 2
     for path in checkpoints:
         Checkpoint(path).verify()
+    assert not list((tmp_path / "run").glob("*owner*"))
 
 
 @elastic_only

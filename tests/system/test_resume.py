@@ -38,7 +38,7 @@ def assert_same_run(a, b):
     for name in ("model", "best"):
         for tensor, value in weights(a, name).items():
             np.testing.assert_array_equal(value, weights(b, name)[tensor])
-    assert (b / "curves.png").exists()
+    assert (b / "curves.svg").exists()
     reports = [json.loads((d / "report.json").read_text()) for d in (a, b)]
     for key in ("test", "best", "train", "epochs", "steps"):
         assert reports[0][key] == reports[1][key]
@@ -96,6 +96,7 @@ def test_damaged_files_are_named_and_passed_over(mpitrain, tmp_path):
     assert mpitrain(2, *options, "--out", "run")[0] == 0
     folder = tmp_path / "run" / "checkpoints"
     assert len(list(folder.iterdir())) == 6
+    (tmp_path / "run" / "report.json").unlink()  # as if it had been killed at its very end
     data = bytearray((folder / "step-000000060.safetensors").read_bytes())
     data[-100] ^= 4
     (folder / "step-000000060.safetensors").write_bytes(data)
@@ -187,9 +188,11 @@ def test_where_there_is_nothing_to_resume(mpitrain, tmp_path):
     code, out, _ = mpitrain(2, *options)
     assert (code, out.count("run is finished: there is nothing to resume")) == (0, 1)
     assert lines(tmp_path / "run") == before
+    code, out, _ = mpitrain(2, "--resume", "run")
+    assert (code, out.count("run is finished: there is nothing to resume")) == (0, 1)
+    (tmp_path / "run" / "report.json").unlink()  # as if it had been killed before its first checkpoint
     code, _, err = mpitrain(2, "--resume", "run")
     assert (code, err.count("there is no whole checkpoint in run/checkpoints")) == (2, 1)
-    (tmp_path / "run" / "report.json").unlink()  # as if it had been killed before its first checkpoint
     assert mpitrain(1, *options)[0] == 0
     assert [line["step"] for line in lines(tmp_path / "run")] == [line["step"] for line in before]
 
@@ -200,6 +203,69 @@ def test_more_epochs_after_the_end(mpitrain, tmp_path):
     assert mpitrain(2, "usr2", 0, 9, *options, "--out", "run", program=FAULTY)[0] == 0
     assert mpitrain(2, "--resume", "run", "--epochs", 6)[0] == 0
     assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def contents(directory):
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_resuming_a_finished_run_changes_no_record(mpitrain, tmp_path):
+    options = ("--model", "mlp", "--epochs", 3, "--checkpoint-every", 20)
+    assert mpitrain(2, *options, "--out", "run")[0] == 0
+    before = contents(tmp_path / "run")
+    finished = "run is finished: there is nothing to resume"
+    for resume in (
+        ("--resume", "run"),
+        ("--resume", "auto", "--out", "run"),
+        ("--resume", "auto", *options, "--out", "run"),
+        ("--resume", "run/checkpoints/step-000000069.safetensors"),  # the last
+    ):
+        code, out, err = mpitrain(2, *resume)
+        assert (code, out.count(finished), out.count("\n")) == (0, 1, 1), (resume, out, err)
+        assert contents(tmp_path / "run") == before
+    for resume in (("--resume", "run"), ("--resume", "auto", "--out", "run")):
+        code, _, err = mpitrain(1, *resume, "--epochs", 2)
+        assert (code, err.count("--epochs is 2, but run")) == (2, 1), err
+        assert contents(tmp_path / "run") == before
+
+
+def test_fewer_epochs_than_a_checkpoint_has_seen(mpitrain, tmp_path):
+    assert mpitrain(2, "term", 0, 40, *PLAIN, "--out", "cut", program=FAULTY)[0] == 85  # in the third epoch
+    before = contents(tmp_path / "cut")
+    for epochs in (1, 2):
+        code, _, err = mpitrain(1, "--resume", "cut", "--epochs", epochs)
+        assert (code, err.count(f"--epochs is {epochs}, but cut/checkpoints/")) == (2, 1), err
+    assert contents(tmp_path / "cut") == before
+    assert mpitrain(1, "--resume", "cut", "--epochs", 3)[0] == 0
+
+
+def test_a_run_whose_checkpoints_are_all_damaged(mpitrain, tmp_path):
+    options = ("--model", "mlp", "--checkpoint-every", 20, "--resume", "auto", "--out", "run")
+    assert mpitrain(2, *options, "--epochs", 2)[0] == 0
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:-100])
+    before = contents(tmp_path / "run")
+    code, out, err = mpitrain(2, *options, "--epochs", 6)
+    assert code == 2
+    assert err.count("run has done 2 epochs of the 6 that are asked for, but there is no whole checkpoint in run/") == 1
+    assert out.count("passed over: ") == 2
+    code, out, _ = mpitrain(2, *options, "--epochs", 2)  # nothing is left to do, and the weights are whole
+    assert (code, out.count("run is finished: there is nothing to resume")) == (0, 1)
+    assert contents(tmp_path / "run") == before
+    weights = tmp_path / "run" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    code, _, err = mpitrain(2, *options, "--epochs", 2)
+    assert (code, err.count("it is no whole safetensors file")) == (2, 1), err
+
+
+def test_going_on_after_an_interrupt(mpitrain, tmp_path):
+    assert mpitrain(2, *PLAIN, "--out", "whole")[0] == 0
+    code, out, err = mpitrain(2, "interrupt", 1, 20, *PLAIN, "--out", "cut", program=FAULTY)
+    assert code == 0, err
+    assert "stopped early; the last weights are in cut/model.safetensors" in out
+    assert out.rstrip().endswith("go on with --resume cut")
+    assert mpitrain(2, "--resume", "cut")[0] == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_reproducible_to_the_bit_across_ranks_and_a_resume(mpitrain, tmp_path):

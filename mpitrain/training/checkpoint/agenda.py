@@ -15,7 +15,7 @@ class Agenda:
     Parameters
     ----------
     every : str
-        A number of steps (``100``) or a time (``10m``); empty for never.
+        A number of steps (``100``) or a time (``10m``); empty or 0 for never.
     max_time : str
         Time after which to leave; empty for no end but that of the Slurm job.
     clock : callable() -> float
@@ -36,7 +36,7 @@ class Agenda:
     ):
         self._clock = clock
         self.steps = int(every) if every.isdecimal() else 0
-        self._seconds = parse_time(every) if every and not self.steps else 0.0
+        self._seconds = parse_time(every) if every and not every.isdecimal() else 0.0
         self._saved = now = clock()
         ends = [now + parse_time(max_time)] if max_time else []
         job_end = environment.get("SLURM_JOB_END_TIME", "")

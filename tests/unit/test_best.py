@@ -1,0 +1,44 @@
+"""Which epoch is the best: by the score, equal scores by the loss, equal losses the first."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from mpitrain.training.clock import Times
+from mpitrain.training.progress import EpochResult
+from mpitrain.training.record import Record
+
+
+def best_of(metric, larger_is_better, scores):
+    scoring = SimpleNamespace(metric=metric, larger_is_better=larger_is_better)
+    record = Record(scoring, None, SimpleNamespace(epoch_done=lambda result: None))
+    for epoch, (score, loss) in enumerate(scores, 1):
+        record.epoch_done(EpochResult(epoch, epoch, 0.1, {}, {metric: score, "loss": loss}, 1.0, 1.0, Times()))
+    assert len(record.results) == len(scores)
+    chosen = record.best_epoch
+    record.forget_after(len(scores))
+    assert record.best_epoch == chosen
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([(0.9, 0.3), (0.95, 0.4), (0.93, 0.1)], 2),
+        ([(0.98, 0.049), (0.98, 0.037), (0.98, 0.04)], 2),  # equal accuracy
+        ([(0.98, 0.04), (0.98, 0.04)], 1),
+        ([(math.nan, math.nan), (0.1, 2.0), (math.nan, 1.0)], 2),
+        ([(0.5, math.nan), (0.5, 3.0)], 2),
+        ([(0.5, math.inf), (0.5, 3.0)], 2),
+    ],
+)
+def test_accuracy(scores, best):
+    assert best_of("accuracy", True, scores) == best
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"), [([(4.0, 1.0), (3.0, 0.9), (3.0, 0.8)], 3), ([(math.nan, 0.1), (9.0, 0.9)], 2)]
+)
+def test_mse(scores, best):
+    assert best_of("mse", False, scores) == best
