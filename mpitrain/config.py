@@ -159,7 +159,7 @@ class Checkpoint:
     """Checkpoints, and when to leave with one."""
 
     every: Annotated[str, arg(name="checkpoint-every", metavar="STEPS|TIME")] = "10m"
-    """Steps (100) or time (10m, 1h30m) between two checkpoints; empty for none. SIGUSR2 asks for one now."""
+    """Steps (100) or time (10m, 1h30m) between two checkpoints; 0 or empty for none. SIGUSR2 asks for one now."""
     keep: Annotated[int, arg(name="keep-checkpoints")] = 2
     """Checkpoints that are kept; older ones are removed when a new one is complete."""
     max_time: Annotated[str, arg(metavar="TIME")] = ""

@@ -1,26 +1,29 @@
 """The life of a process: its command, what it prints when it ends, and its exit code."""
 
 import contextlib
-import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
 
 from ..comm.launch import first_exit_ends_all, launched_rank, launched_size
 from ..errors import AgreedError, UserError
+from ..plain_text import visible
 from .commands import parse_command
 from .order import Job, LocalJob, Order, Refusal, check_alike
+from .streams import finish, output_failure, prepare
 
 INTERRUPTED = 130
-BROKEN_PIPE = 141
 TIMEOUT = 120.0  # seconds that a rank may wait for others, where no option says otherwise
 PATIENCE = 3.0  # seconds that ranks leave to another one to say what is wrong before they do or exit too
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command named first in ``argv`` (train if none is) and return the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    prepare()
+    return finish(_main(sys.argv[1:] if argv is None else argv))
+
+
+def _main(argv: list[str]) -> int:
     rank = launched_rank()
     try:
         order = _read(argv, rank)
@@ -40,6 +43,8 @@ def _read(argv: list[str], rank: int) -> Order:
     except UserError as error:
         return Refusal(str(error))
     except OSError as error:
+        if error is output_failure():  # of --help
+            return Refusal("", code=1, by_parser=True)
         return Refusal(f"{error.filename or 'a file'}: {error.strerror or error}")
     except SystemExit as end:  # --help, or a mistake that the parser has shown on rank 0
         return Refusal(getattr(end, "text", ""), end.code if isinstance(end.code, int) else 0, by_parser=True)
@@ -54,9 +59,13 @@ def _alone(order: LocalJob | Refusal, rank: int) -> int:
     if isinstance(order, Refusal):
         return order.code if order.by_parser else _say(AgreedError(order.text, order.code), rank)
     try:
-        return _quietly(order.run) if rank == 0 else 0
+        return order.run() if rank == 0 else 0
     except UserError as error:
         return _say(error, rank)
+    except (OSError, SystemExit):  # rich ends the process where a pipe is closed
+        if output_failure() is None:
+            raise
+        return 1
 
 
 def _not_installed(error: ModuleNotFoundError) -> UserError:
@@ -66,17 +75,6 @@ def _not_installed(error: ModuleNotFoundError) -> UserError:
         raise error
     where = f"the package {package} is not installed for {sys.executable}"
     return UserError(f"{where}; in mpitrain's folder: pip install -e '.[mpich]'")
-
-
-def _quietly(run: Callable[[], int]) -> int:
-    """Run to the end, or to where the reader of our output (| head) has seen enough."""
-    try:
-        code = run()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
-    return code
 
 
 def _leave(code: int, rank: int) -> int:
@@ -113,7 +111,10 @@ def run(order: Order) -> int:
         if not world.ledger.fails_first():
             time.sleep(PATIENCE)  # the first says why, and ends this rank
         difference = world.disagreement()  # the cause of most of what MPI raises
-        code = _describe(AgreedError(difference, code=1) if difference else error, world.rank, world.size)
+        if isinstance(error, OSError | SystemExit) and output_failure() is not None:
+            code = finish(1)
+        else:
+            code = _describe(AgreedError(difference, code=1) if difference else error, world.rank, world.size)
         if world.size > 1:
             world.abort(code)
         return code
@@ -121,8 +122,13 @@ def run(order: Order) -> int:
 
 def _say(error: UserError, rank: int) -> int:
     if rank == 0 and str(error):
-        print(f"mpitrain: {error}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):
+            print(f"mpitrain: {_text(error)}", file=sys.stderr, flush=True)
     return error.code if isinstance(error, AgreedError) else 2
+
+
+def _text(error: Exception) -> str:
+    return visible(str(error), keep="\n")
 
 
 def _describe(error: BaseException, rank: int, size: int) -> int:
@@ -133,10 +139,10 @@ def _describe(error: BaseException, rank: int, size: int) -> int:
     elif isinstance(error, MemoryError):
         text, code = f"mpitrain: {who} is out of memory ({error}): take a smaller model or --batch-size", 1
     elif isinstance(error, UserError):
-        text, code = f"mpitrain: {who}: {error}", error.code if isinstance(error, AgreedError) else 2
+        text, code = f"mpitrain: {who}: {_text(error)}", error.code if isinstance(error, AgreedError) else 2
     else:
         lines = "".join(traceback.format_exception(error)).rstrip().split("\n")
         text, code = "\n".join([f"mpitrain: {who} failed:", *(f"[{rank}] {line}" for line in lines)]), 1
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
     return code

@@ -1,12 +1,15 @@
 """Signals become wishes that the trainer asks for; all ranks fulfil them after the same step."""
 
+import os
 import signal
 from types import FrameType
 
+from ..comm.launch import launched_size
 from ..training.wishes import Wishes
 
-# As batch systems use them: Slurm's --signal=USR1@120 and its SIGTERM announce the end of the job.
-LEAVE = (signal.SIGTERM, signal.SIGUSR1)
+# As batch systems use them: Slurm's --signal=USR1@120 and its SIGTERM announce the end of the job. SIGHUP comes when
+# the terminal is closed.
+LEAVE = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 EARLY = (signal.SIGUSR1, signal.SIGUSR2)
@@ -21,18 +24,25 @@ def hold_back() -> None:
 
 
 class Signals:
-    """From now on: SIGINT stops, SIGTERM and SIGUSR1 leave, SIGUSR2 saves; a second SIGINT interrupts at once."""
+    """From now on: SIGINT stops, SIGTERM, SIGUSR1 and SIGHUP leave, SIGUSR2 saves; a second SIGINT interrupts at once.
+
+    SIGHUP stays ignored where it was (nohup). A rank whose launcher is gone leaves, too: Open MPI's mpirun is ended by
+    the terminal that closes, its ranks are not.
+    """
 
     def __init__(self) -> None:
         self._stop = self._leave = self._save = False
+        self._parent = os.getppid() if launched_size() > 1 else 0
         for number in (signal.SIGINT, *LEAVE, signal.SIGUSR2):
-            signal.signal(number, self._came)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._came)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, EARLY)
 
     def __call__(self) -> Wishes:
         """Return what was wished; a wish to save is told once."""
         save, self._save = self._save, False
-        return Wishes(self._stop, self._leave, save)
+        orphaned = self._parent != 0 and os.getppid() != self._parent
+        return Wishes(self._stop, self._leave or orphaned, save)
 
     def _came(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:

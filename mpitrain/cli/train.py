@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from ..training.progress import Lines
     from ..training.session import Session
     from ..training.trainer import Trainer
+    from .resume import Place
 
 DESCRIPTION = "Train a network on all ranks of a job: mpitrain -n 8 train, or mpirun -n 8 python -m mpitrain train."
+
+
+LAST_WORDS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,17 +111,38 @@ def rehearse(config: Config, world: "World") -> int:
 
 def train(config: Config, world: "World", resume: str = "", *, allow_changed_data: bool = False) -> int:
     """Train, and write and print the results (rank 0)."""
-    from ..training.resume import restore, with_normalizers_of
-    from ..training.survival import survive
-    from ..training.trainer import Trainer
-    from .signals import Signals
+    from .pumped import drain, protect
 
     begin = time.perf_counter()
+    protect()
     config, session, threads = _open(config, world, resume)
     console, progress = _screen(config, world)
     place = open_run(config, world, resume, session, progress.note, allow_changed_data=allow_changed_data)
     if place is None:
         return 0
+    with place.owner:
+        code = _train(config, session, world, place, (console, progress), threads, begin)
+    if world.elastic:  # a process that has lost others may end without the usual steps
+        drain(LAST_WORDS_SECONDS)
+    return code
+
+
+def _train(
+    config: Config,
+    session: "Session",
+    world: "World",
+    place: "Place",
+    screen: tuple[Any, "Lines"],
+    threads: int,
+    begin: float,
+) -> int:
+    """Train in ``place`` from where the run there has come to; return the exit code."""
+    from ..training.resume import restore, with_normalizers_of
+    from ..training.survival import survive
+    from ..training.trainer import Trainer
+    from .signals import Signals
+
+    console, progress = screen
     if place.checkpoint is not None:
         session = with_normalizers_of(place.checkpoint, session)
     signals = Signals()
@@ -130,7 +155,7 @@ def train(config: Config, world: "World", resume: str = "", *, allow_changed_dat
         console.say(f"resumed after step {trainer.step:,} from {place.checkpoint.path}")
 
     def rebuild(world: "World", before: "Trainer") -> "Trainer":
-        directory = reopen_run(place.path, before, world)
+        directory = reopen_run(place, before, world)
         trainer = Trainer(config, session, world, directory, _screen(config, world)[1], signals, place.path)
         trainer.go_on_from(before)
         return trainer
@@ -186,18 +211,20 @@ def _report(trainer: "Trainer", path: Path, seconds: float) -> None:
     from ..training.curves import draw_curves
     from ..training.report import make_report, print_report
     from ..training.run_directory import CURVES, TRACE
+    from .pumped import troubles
 
     world, config = trainer.world, trainer.config
     if trainer.profiler is not None:
         trainer.profiler.save(world, path / TRACE)
-    report = make_report(trainer, world, seconds)
-    with world.together():
+    report = make_report(trainer, world, seconds) | {"output": troubles()}
+    with world.together(asleep=True):
         if trainer.record.directory is not None:
             trainer.record.directory.write_report(report)
             trainer.record.directory.close()
-            print_report(report, path, _screen(config, world)[0])
             title = f"{config.model.name} on {trainer.session.dataset.name}, {count(world.size, 'rank')}"
-            draw_curves(trainer.record.results, trainer.record.metric, title, path / CURVES)
+            record = trainer.record
+            draw_curves(record.results, record.metric, title, path / CURVES, record.best_epoch)
+            print_report(report, path, _screen(config, world)[0])
 
 
 def _resolved(config: Config, session: "Session") -> Config:

@@ -56,6 +56,22 @@ class Job:
 
 
 @pytest.fixture
+def start(tmp_path):
+    """Begin ``mpirun -n RANKS python -m mpitrain ...`` in tmp_path; jobs that still run are killed at the end."""
+    jobs = []
+
+    def run(ranks, *arguments, program=("-m", "mpitrain"), environment=None, launcher=()):
+        jobs.append(Job(tmp_path, ranks, program, arguments, environment, launcher))
+        return jobs[-1]
+
+    yield run
+    for job in jobs:
+        if job.process.poll() is None:
+            job.process.kill()
+            job.process.communicate()
+
+
+@pytest.fixture
 def mpitrain(tmp_path):
     """Run ``mpirun -n RANKS python -m mpitrain ...`` in tmp_path to its end."""
 

@@ -1,8 +1,8 @@
 """mpitrain with a fault: python faulty.py KIND RANK STEP [ARGUMENTS of mpitrain].
 
 KIND: raise, user-error, drift (one weight changes), limit (files longer than 250 kB cannot be written any more),
-a signal to itself: kill, interrupt, term, usr1, usr2; or kill-writing (SIGKILL in the first write of a checkpoint begun
-after STEP). RANK -1 means all ranks.
+a signal to itself: kill, interrupt, term, usr1, usr2, hup; or kill-writing (SIGKILL in the first write of a checkpoint
+begun after STEP). RANK -1 means all ranks.
 """
 
 import os
@@ -24,6 +24,7 @@ SIGNALS = {
     "term": signal.SIGTERM,
     "usr1": signal.SIGUSR1,
     "usr2": signal.SIGUSR2,
+    "hup": signal.SIGHUP,
 }
 
 

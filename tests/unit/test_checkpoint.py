@@ -55,6 +55,16 @@ def test_steps_or_time_between_checkpoints():
     assert not any(agenda.is_due_after(step) for step in range(1, 100))
 
 
+@pytest.mark.parametrize("every", ["", "0", "00", "0s", "0m"])
+def test_no_checkpoints(every):
+    check_interval(every)
+    now = [1000.0]
+    agenda = Agenda(every, "", {}, lambda: now[0])
+    now[0] += 1e9
+    assert not agenda.is_due()
+    assert not any(agenda.is_due_after(step) for step in range(100))
+
+
 @pytest.mark.parametrize(
     ("max_time", "job_end", "leaves_at"),
     [
