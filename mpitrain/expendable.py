@@ -1,4 +1,4 @@
-"""A mark on output that may be left out when its reader is slow: figures that later ones replace."""
+"""Mark output that may be left out when its reader is slow, such as figures that later ones replace."""
 
 import contextlib
 import threading

@@ -1,4 +1,4 @@
-"""The frame and the text of SVG files that stand alone: no script, no font, readable by screen readers."""
+"""SVG documents: frame, text and escaping, shared by all pictures."""
 
 import re
 from xml.sax.saxutils import escape

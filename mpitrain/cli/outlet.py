@@ -1,4 +1,4 @@
-"""The far end of an output: whether its reader is there and reads, found out without writing.
+"""State of the far end of an output, found without writing to it.
 
 Under mpirun what a rank writes goes through mpirun, whose own output decides. MPICH's ends the whole job when it writes
 to a pipe that nobody reads any more, and does nothing else while a reader is slow. So a rank on the same host looks at
@@ -25,7 +25,7 @@ DEAD = (errno.EPIPE, errno.EBADF, errno.ENXIO)
 
 
 class State(enum.Enum):
-    """What can be done with an output."""
+    """State of an output."""
 
     READY = "ready"
     FULL = "full"

@@ -138,7 +138,7 @@ def _enter(config: Config, world: "World", resume: str, owner: "Ownership") -> t
 
     Rank 0 becomes the owner, unless the run is finished: then nothing is written.
     """
-    from ..training.history import History, look_back
+    from ..training.history import History, read_history
     from ..training.ownership import refuse_if_owned
 
     found: tuple[Path, Path | None, History] = Path(), None, History(False, False, False, 0, 0, "")
@@ -146,11 +146,11 @@ def _enter(config: Config, world: "World", resume: str, owner: "Ownership") -> t
         if world.rank == 0:
             path = new_directory(config)
             file = Path(resume) if resume not in ("", AUTO) and Path(resume).is_file() else None
-            if resume and file is None and look_back(path).is_finished(config.run.epochs):
+            if resume and file is None and read_history(path).is_finished(config.run.epochs):
                 refuse_if_owned(path)
             else:
                 owner.take(path)
-            found = path, file, look_back(path)
+            found = path, file, read_history(path)
     return world.all_gather(found)[0]
 
 

@@ -1,4 +1,4 @@
-"""Standard output and error as the product of a command: one that cannot write all of it fails, with one sentence."""
+"""Standard output and error of commands: a command that cannot write its output fails, with one sentence."""
 
 import atexit
 import contextlib
@@ -13,7 +13,7 @@ BROKEN_PIPE = 141  # exit code, as of a shell whose command was ended by SIGPIPE
 
 
 class Product:
-    """A text stream that remembers why it could not be written, whoever has swallowed the error.
+    """A text stream that remembers a failure to write, even if a library has caught the error.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def output_failure() -> OSError | None:
 
 
 def _end() -> None:
-    """Do what is left when MPI is over and nobody waits for this process."""
+    """Write what is left to write, after MPI is finalized and no other rank waits for this process."""
     with contextlib.suppress(KeyboardInterrupt):
-        if pumped := sys.modules.get(f"{__package__}.pumped"):
-            pumped.drain()
+        if streams := sys.modules.get(f"{__package__}.training_streams"):
+            streams.drain()
     gc.freeze()  # a last collection of what the system gets back anyway takes a tenth of a second

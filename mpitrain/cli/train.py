@@ -111,7 +111,7 @@ def rehearse(config: Config, world: "World") -> int:
 
 def train(config: Config, world: "World", resume: str = "", *, allow_changed_data: bool = False) -> int:
     """Train, and write and print the results (rank 0)."""
-    from .pumped import drain, protect
+    from .training_streams import drain, protect
 
     begin = time.perf_counter()
     protect()
@@ -211,12 +211,12 @@ def _report(trainer: "Trainer", path: Path, seconds: float) -> None:
     from ..training.curves import draw_curves
     from ..training.report import make_report, print_report
     from ..training.run_directory import CURVES, TRACE
-    from .pumped import troubles
+    from .training_streams import output_problems
 
     world, config = trainer.world, trainer.config
     if trainer.profiler is not None:
         trainer.profiler.save(world, path / TRACE)
-    report = make_report(trainer, world, seconds) | {"output": troubles()}
+    report = make_report(trainer, world, seconds) | {"output": output_problems()}
     with world.together(asleep=True):
         if trainer.record.directory is not None:
             trainer.record.directory.write_report(report)

@@ -1,4 +1,4 @@
-"""The axis of a chart: a range that ends on round numbers, its ticks and their labels."""
+"""Axes of charts: ranges that end on round numbers, ticks, and tick labels."""
 
 import itertools
 import math

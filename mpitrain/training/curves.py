@@ -1,4 +1,4 @@
-"""Loss and score over the epochs, as an SVG file that is drawn without any library."""
+"""Learning curves as an SVG file, drawn without a plotting library."""
 
 import math
 from collections.abc import Sequence

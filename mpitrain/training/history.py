@@ -1,4 +1,4 @@
-"""How far the run in a directory has come, as far as its files say it without the checkpoints."""
+"""Progress of a run as its directory records it, apart from checkpoints."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from .weights import read_facts
 
 
 class History(NamedTuple):
-    """What is in a run directory.
+    """Facts about the run in a directory.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class History(NamedTuple):
         return done and not self.flaw and self.weights_epoch in (0, epochs)
 
 
-def look_back(path: Path) -> History:
+def read_history(path: Path) -> History:
     """Return the history of the run in ``path``."""
     epochs, weights_epoch, stopped, flaw = 0, 0, False, ""
     with contextlib.suppress(OSError, ValueError, RecursionError):

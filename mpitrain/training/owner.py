@@ -1,4 +1,4 @@
-"""What names the run that owns a directory: its process, its host and its batch job, and whether it still lives."""
+"""Identity of the run that owns a directory: process, host and batch job; and a test whether it is alive."""
 
 import contextlib
 import json
@@ -60,7 +60,7 @@ class Owner:
         job = f", {self.job}" if self.job else ""
         return f"a run on {self.host} (process {self.pid}{job}) since {self.since}"
 
-    def is_near(self, me: "Owner") -> bool:
+    def is_visible_from(self, me: "Owner") -> bool:
         """Return True if its process can be seen from the process of ``me``."""
         same = (self.boot, self.space) == (me.boot, me.space)
         return same and (bool(me.boot) or self.host == me.host)
@@ -92,7 +92,7 @@ def in_batch_job(environment: Mapping[str, str] = os.environ) -> bool:
     return any(environment.get(name) for name in JOBS)
 
 
-def describe_me(run: str, environment: Mapping[str, str] = os.environ) -> Owner:
+def current_owner(run: str, environment: Mapping[str, str] = os.environ) -> Owner:
     """Return this process as the owner of ``run``."""
     boot = ""
     with contextlib.suppress(OSError):

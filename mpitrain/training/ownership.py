@@ -1,4 +1,4 @@
-"""A live run owns its directory: another one that would write there is refused.
+"""Exclusive ownership of run directories: another run that would write there is refused.
 
     RUN/owner-1.json    who it is; touched every few seconds, removed at the end
 
@@ -18,11 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import UserError
-from .owner import Owner, describe_me, read_owner, write_owner
+from .owner import Owner, current_owner, read_owner, write_owner
 
-BEAT = 5.0  # seconds between two signs of life
-SILENT = 300.0  # seconds without one after which a run on a host that cannot be asked is over
-WATCH = 13.0  # seconds to look for one where the run may well be over
+HEARTBEAT_SECONDS = 5.0  # seconds between two signs of life
+STALE_SECONDS = 300.0  # seconds without one after which a run on a host that cannot be asked is over
+WATCH_SECONDS = 13.0  # seconds to look for one where the run may well be over
 PAUSE = 0.05  # seconds between two attempts; a directory that NFS has cached may show what is no longer so
 _NAME = re.compile(r"owner-(\d+)\.json")
 _TEMPORARY = re.compile(r"\.owner-[0-9a-f]+\.tmp")
@@ -44,7 +44,7 @@ class Ownership:
     """
 
     def __init__(self, run: str):
-        self._me = describe_me(run)
+        self._me = current_owner(run)
         self._path: Path | None = None
         self._over = threading.Event()
         self._thread = threading.Thread()
@@ -66,7 +66,7 @@ class Ownership:
         except OSError as error:
             raise UserError(f"cannot write into the run directory {directory}: {error.strerror}") from None
         self._over.clear()
-        self._thread = threading.Thread(target=self._live, args=(directory,), name="mpitrain-owner", daemon=True)
+        self._thread = threading.Thread(target=self._keep_alive, args=(directory,), name="mpitrain-owner", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
@@ -92,13 +92,13 @@ class Ownership:
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def _live(self, directory: Path) -> None:
+    def _keep_alive(self, directory: Path) -> None:
         """Give signs of life as long as the run lives, and look whether the directory is still its own."""
-        while not self._over.wait(BEAT) and not self._lost:
+        while not self._over.wait(HEARTBEAT_SECONDS) and not self._lost:
             with contextlib.suppress(OSError):
-                self._beat(directory)
+                self._heartbeat(directory)
 
-    def _beat(self, directory: Path) -> None:
+    def _heartbeat(self, directory: Path) -> None:
         newest = _newest(directory)
         if newest is None:  # removed by hand
             try:
@@ -117,7 +117,7 @@ def refuse_if_owned(directory: Path) -> None:
     with contextlib.suppress(OSError):
         newest = _newest(directory)
         if newest is not None:
-            _refuse_if_alive(newest, describe_me(""), time.time)
+            _refuse_if_alive(newest, current_owner(""), time.time)
 
 
 def _claim(directory: Path, me: Owner) -> Path:
@@ -170,24 +170,24 @@ def _refuse_if_alive(path: Path, me: Owner, now: Callable[[], float]) -> None:
     if owner is not None and owner.is_superseded_by(me):
         return
     advice = "wait for it or stop it, or choose another --out"
-    if owner is not None and owner.is_near(me):
+    if owner is not None and owner.is_visible_from(me):
         if owner.lives():
             raise UserError(f"{path.parent} is in use by {owner}: {advice}")
         return
-    if age > SILENT or (owner is not None and owner.may_be_over(me) and not _gives_sign(path, touched)):
+    if age > STALE_SECONDS or (owner is not None and owner.may_be_over(me) and not _gives_sign(path, touched)):
         return
-    who = owner or "a run that has not said who it is"
+    who, minutes = owner or "a run that has not said who it is", STALE_SECONDS / 60
     raise UserError(
         f"{path.parent} is in use by {who}, which gave a sign of life {max(age, 0):.0f} s ago: {advice}; if it was "
-        f"killed, the directory is free {SILENT / 60:.0f} minutes after the last sign, or when {path.name} is removed"
+        f"killed, the directory is free {minutes:.0f} minutes after the last sign, or when {path.name} is removed"
     )
 
 
 def _gives_sign(path: Path, touched: float) -> bool:
     """Return True as soon as the owner touches its file again, False if it does not for a while."""
-    until = time.monotonic() + WATCH
+    until = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < until:
-        time.sleep(min(1.0, WATCH / 10))
+        time.sleep(min(1.0, WATCH_SECONDS / 10))
         if _read(path)[1] != touched:
             return True
     return False
@@ -217,5 +217,5 @@ def _remove_up_to(directory: Path, number: int) -> None:
         for path in sorted(paths, key=_number):
             path.unlink(missing_ok=True)
         for path in directory.iterdir():
-            if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > SILENT:
+            if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > STALE_SECONDS:
                 path.unlink(missing_ok=True)

@@ -19,9 +19,9 @@ TINY = ("--model", "mlp", "--widths", "4", "--task", "regression", "--data", "cs
 RANKS = pytest.mark.parametrize("ranks", [1, 2])
 IMPATIENT = """
 import sys
-from mpitrain.cli import pump
+from mpitrain.cli import async_writer
 from mpitrain.cli.main import main
-pump.SOFT = 30_000
+async_writer.SOFT = 30_000
 sys.exit(main(sys.argv[1:]))
 """
 LAST = re.compile(r"weights in \S+; also report.json, metrics.jsonl, curves.svg\n")

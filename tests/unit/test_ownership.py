@@ -16,7 +16,7 @@ import pytest
 from mpitrain.config import Config
 from mpitrain.errors import UserError
 from mpitrain.training import ownership
-from mpitrain.training.owner import describe_me, read_owner, write_owner
+from mpitrain.training.owner import current_owner, read_owner, write_owner
 from mpitrain.training.ownership import Ownership, TakenOverError, refuse_if_owned
 from mpitrain.training.run_directory import new_directory
 
@@ -37,7 +37,7 @@ def write(directory, *, number=1, age=0.0, **changes):
     """Make somebody else the owner of ``directory``."""
     directory.mkdir(exist_ok=True)
     path = directory / f"owner-{number}.json"
-    path.write_bytes(write_owner(dataclasses.replace(describe_me("other"), **changes)))
+    path.write_bytes(write_owner(dataclasses.replace(current_owner("other"), **changes)))
     os.utime(path, (time.time() - age,) * 2)
     return path
 
@@ -93,15 +93,15 @@ def test_a_process_that_lives_is_respected_until_it_dies(tmp_path):
 
 
 def test_the_same_process_id_is_not_the_same_process(tmp_path):
-    write(tmp_path, started=describe_me("").started - 1)
+    write(tmp_path, started=current_owner("").started - 1)
     take(tmp_path).release()
 
 
 def test_a_run_on_another_host_is_judged_by_its_last_sign_of_life(tmp_path):
-    path = write(tmp_path, age=ownership.SILENT - 60, job="Slurm job 5", **ELSEWHERE)
+    path = write(tmp_path, age=ownership.STALE_SECONDS - 60, job="Slurm job 5", **ELSEWHERE)
     with pytest.raises(UserError, match=r"a run on h7 \(process 1, Slurm job 5\).* sign of life 2\d\d s ago"):
         take(tmp_path)
-    os.utime(path, (time.time() - ownership.SILENT - 60,) * 2)
+    os.utime(path, (time.time() - ownership.STALE_SECONDS - 60,) * 2)
     with take(tmp_path):
         assert names(tmp_path) == ["owner-1.json", "owner-2.json"]
 
@@ -121,7 +121,7 @@ def test_a_job_that_was_put_back_takes_its_directory_at_once(tmp_path, monkeypat
 @pytest.mark.parametrize("changes", [{"job": "PBS job 9", **ELSEWHERE}, {"boot": "before"}])
 def test_where_a_run_may_be_over_its_signs_are_awaited(tmp_path, monkeypatch, changes):
     monkeypatch.setenv("PBS_JOBID", "9")
-    monkeypatch.setattr(ownership, "WATCH", 1.0)
+    monkeypatch.setattr(ownership, "WATCH_SECONDS", 1.0)
     path = write(tmp_path, **changes)
     stop = threading.Event()
 
@@ -164,7 +164,7 @@ def wait_for(condition, seconds=20):
 
 
 def test_it_gives_signs_of_life_and_notices_that_it_was_taken_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(ownership, "BEAT", 0.05)
+    monkeypatch.setattr(ownership, "HEARTBEAT_SECONDS", 0.05)
     owner = take(tmp_path)
     path = tmp_path / "owner-1.json"
     os.utime(path, (1, 1))

@@ -1,7 +1,6 @@
-"""Standard output and error while training: what happens to them never ends it, since its results are files.
+"""Standard output and error of training: no failure to write ends it, since its results are files.
 
-What is printed goes through a ``Pump`` and is written by its thread. Nothing raises, and nobody waits until the process
-has nothing else to do.
+Text is passed to an ``AsyncWriter``. Nothing raises, and nothing waits before the process has nothing else to do.
 """
 
 import contextlib
@@ -15,8 +14,8 @@ from typing import Any
 from ..expendable import is_expendable
 from ..plain_text import visible
 from ..training.owner import in_batch_job
+from .async_writer import AsyncWriter
 from .outlet import Outlet
-from .pump import Pump
 from .streams import Product
 from .terminal import launcher_process
 
@@ -25,19 +24,19 @@ NAMES = {1: "standard output", 2: "standard error"}
 STEERING = "\n\r\t\x1b"  # control characters that a console writes on purpose
 
 
-class PumpedStream(io.TextIOBase):
-    """A text stream that a pump writes: nothing that happens to it is an error.
+class AsyncStream(io.TextIOBase):
+    """A text stream written by a thread; failures to write are no errors.
 
     Parameters
     ----------
     descriptor : int
     encoding : str
         Characters that it does not have are written as escapes.
-    pump : Pump
+    writer : AsyncWriter
     """
 
-    def __init__(self, descriptor: int, encoding: str, pump: Pump):
-        self._descriptor, self._encoding, self._pump = descriptor, encoding, pump
+    def __init__(self, descriptor: int, encoding: str, writer: AsyncWriter):
+        self._descriptor, self._encoding, self._writer = descriptor, encoding, writer
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -53,7 +52,7 @@ class PumpedStream(io.TextIOBase):
         """Write ``text`` soon; control characters that no console writes are escaped."""
         data = visible(text, keep=STEERING).encode(self._encoding, "backslashreplace")
         if data:
-            self._pump.put(data, is_expendable())
+            self._writer.put(data, is_expendable())
         return len(text)
 
     def flush(self) -> None:
@@ -72,7 +71,7 @@ class PumpedStream(io.TextIOBase):
         return True
 
 
-_pumps: dict[int, Pump] = {}
+_writers: dict[int, AsyncWriter] = {}
 
 
 def protect() -> None:
@@ -86,21 +85,21 @@ def protect() -> None:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
         if descriptor == 2 and same:  # one file or terminal: the order is kept
-            _pumps[2] = _pumps[1]
+            _writers[2] = _writers[1]
         else:
             behind = f"/proc/{launcher}/fd/{descriptor}" if launcher else ""
-            _pumps[descriptor] = Pump(Outlet(descriptor, behind), partial(_tell, descriptor))
-            _pumps[descriptor].start()
-        setattr(sys, name, PumpedStream(descriptor, stream.encoding or "utf-8", _pumps[descriptor]))
+            _writers[descriptor] = AsyncWriter(Outlet(descriptor, behind), partial(_tell, descriptor))
+            _writers[descriptor].start()
+        setattr(sys, name, AsyncStream(descriptor, stream.encoding or "utf-8", _writers[descriptor]))
 
 
-def troubles() -> dict[str, Any]:
+def output_problems() -> dict[str, Any]:
     """Return what was not printed so far, and why (JSON-able): empty if all was."""
     found = {}
-    for descriptor, pump in _pumps.items():
-        if pump.error or pump.left_out or pump.lost:
-            counts = {"lines_left_out": pump.left_out, "lines_lost": pump.lost}
-            found[NAMES[descriptor]] = {"error": pump.error, **counts}
+    for descriptor, writer in _writers.items():
+        if writer.error or writer.left_out or writer.lost:
+            counts = {"lines_left_out": writer.left_out, "lines_lost": writer.lost}
+            found[NAMES[descriptor]] = {"error": writer.error, **counts}
     return found
 
 
@@ -110,18 +109,19 @@ def drain(patience: float | None = None) -> None:
     A reader that is only slow gets everything: where there is a pipe it is made larger, so that this process need not
     wait. By default patience is long, but short in a batch job, whose nodes others wait for.
     """
-    if not _pumps:
+    if not _writers:
         return
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # nothing is left to be saved
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     if patience is None:
         patience = BATCH_PATIENCE if in_batch_job() else PATIENCE
-    _pumps[1].drain(patience, lambda: _say(2, "done; waiting for the reader of the standard output (Ctrl-C ends that)"))
-    if _pumps[1].lost:
-        _say(2, f"{_pumps[1].lost:,} lines could not be written to the {NAMES[1]}: {_pumps[1].error or 'no reader'}")
-    if _pumps[2] is not _pumps[1]:
-        _pumps[2].drain(patience, lambda: None)
+    output, errors = _writers[1], _writers[2]
+    output.drain(patience, lambda: _say(2, "done; waiting for the reader of the standard output (Ctrl-C ends that)"))
+    if output.lost:
+        _say(2, f"{output.lost:,} lines could not be written to the {NAMES[1]}: {output.error or 'no reader'}")
+    if errors is not output:
+        errors.drain(patience, lambda: None)
 
 
 def _tell(descriptor: int, reason: str) -> None:
@@ -130,6 +130,6 @@ def _tell(descriptor: int, reason: str) -> None:
 
 
 def _say(descriptor: int, text: str) -> None:
-    pump = _pumps.get(descriptor)
-    if pump is not None and pump is not _pumps.get(3 - descriptor):
-        pump.put(f"mpitrain: {text}\n".encode(), False)
+    writer = _writers.get(descriptor)
+    if writer is not None and writer is not _writers.get(3 - descriptor):
+        writer.put(f"mpitrain: {text}\n".encode(), False)

@@ -1,4 +1,4 @@
-"""A thread that writes what is printed, so that a slow reader, a full disk or a closed pipe never stops training."""
+"""A writer thread for output: slow readers, full disks and closed pipes never stop training."""
 
 import collections
 import os
@@ -31,7 +31,7 @@ class Item(NamedTuple):
         return self.data.count(b"\n")
 
 
-class Pump(threading.Thread):
+class AsyncWriter(threading.Thread):
     """Writes to one outlet all that ``put`` is given.
 
     Parameters
@@ -177,7 +177,7 @@ class Pump(threading.Thread):
             self._tell(reason)
 
     def _push_back(self, data: bytes) -> None:
-        """Put ``data`` first, to be kept; in a pump that is dead it is lost."""
+        """Put ``data`` first, to be kept; if nothing can be written any more it is lost."""
         if data and self._dead:
             self.lost += data.count(b"\n")
         elif data:

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from mpitrain.cli import pump as module
+from mpitrain.cli import async_writer as module
+from mpitrain.cli.async_writer import AsyncWriter
 from mpitrain.cli.outlet import CHUNK, Outlet, State
-from mpitrain.cli.pump import Pump
 
 
 @pytest.fixture
@@ -26,19 +26,19 @@ def pipe():
 
 @pytest.fixture
 def start():
-    """Return a function that starts a pump; pumps end with the test, since descriptors are used again."""
-    pumps = []
+    """Return a function that starts a writer; writers end with the test, since descriptors are used again."""
+    writers = []
 
     def make(descriptor):
         said = []
-        pumps.append(Pump(Outlet(descriptor), said.append))
-        pumps[-1].start()
-        return pumps[-1], said
+        writers.append(AsyncWriter(Outlet(descriptor), said.append))
+        writers[-1].start()
+        return writers[-1], said
 
     yield make
-    for pump in pumps:
-        pump._die("the test is over")
-        pump.join(10)
+    for writer in writers:
+        writer._die("the test is over")
+        writer.join(10)
 
 
 def read_all(descriptor, pause=0.0):
@@ -53,29 +53,29 @@ def read_all(descriptor, pause=0.0):
 def test_all_arrives_in_order(start, pipe, seed):
     rng = random.Random(seed)
     items = [bytes([65 + n % 26]) * rng.choice([1, 10, CHUNK - 1, CHUNK, CHUNK + 1, 20000]) + b"\n" for n in range(60)]
-    pump, said = start(pipe[1])
+    writer, said = start(pipe[1])
     found = []
     reader = threading.Thread(target=lambda: found.append(read_all(pipe[0], rng.choice([0, 0.005]))))
     reader.start()
     for item in items:
-        pump.put(item, rng.random() < 0.2 and len(item) > 10**6)
-    pump.drain(20, lambda: None)
+        writer.put(item, rng.random() < 0.2 and len(item) > 10**6)
+    writer.drain(20, lambda: None)
     os.close(pipe[1])
     reader.join(30)
     assert found == [b"".join(items)], seed
-    assert (pump.lost, pump.left_out, pump.error, said) == (0, 0, "", [])
+    assert (writer.lost, writer.left_out, writer.error, said) == (0, 0, "", [])
 
 
 def test_a_reader_that_pauses_gets_what_is_not_expendable(start, pipe, monkeypatch):
     monkeypatch.setattr(module, "SOFT", 100_000)
-    pump, _ = start(pipe[1])
+    writer, _ = start(pipe[1])
     kept = [b"kept %d\n" % n for n in range(30)]
     for n in range(30):
-        pump.put(kept[n], False)
+        writer.put(kept[n], False)
         for k in range(200):
-            pump.put(b"expendable %06d %s\n" % (n * 200 + k, b"." * 40), True)
+            writer.put(b"expendable %06d %s\n" % (n * 200 + k, b"." * 40), True)
     begin = time.monotonic()
-    pump.drain(20, lambda: None)  # the pipe is made large enough for the rest: nobody needs to read for this
+    writer.drain(20, lambda: None)  # the pipe is made large enough for the rest: nobody needs to read for this
     assert time.monotonic() - begin < 10
     os.close(pipe[1])
     text = read_all(pipe[0]).decode()
@@ -85,29 +85,29 @@ def test_a_reader_that_pauses_gets_what_is_not_expendable(start, pipe, monkeypat
     assert shown == sorted(shown)
     assert shown[-1] == 5999
     assert len(shown) + sum(gaps) == 6000
-    assert sum(gaps) == pump.left_out > 0
-    assert pump.lost == 0
+    assert sum(gaps) == writer.left_out > 0
+    assert writer.lost == 0
 
 
 def test_memory_is_bounded(start, pipe, monkeypatch):
     monkeypatch.setattr(module, "HARD", 100_000)
-    pump, _ = start(pipe[1])
+    writer, _ = start(pipe[1])
     for _ in range(5000):
-        pump.put(b"x" * 99 + b"\n", False)
-    assert pump.lost > 3000
-    assert pump._size <= 100_000
+        writer.put(b"x" * 99 + b"\n", False)
+    assert writer.lost > 3000
+    assert writer._size <= 100_000
 
 
 def test_a_closed_pipe(start, pipe):
-    pump, said = start(pipe[1])
-    pump.put(b"one\n", False)
-    pump.drain(5, lambda: None)
+    writer, said = start(pipe[1])
+    writer.put(b"one\n", False)
+    writer.drain(5, lambda: None)
     os.close(pipe[0])
     for _ in range(3):
-        pump.put(b"two\nthree\n", False)
-        pump.drain(5, lambda: None)
+        writer.put(b"two\nthree\n", False)
+        writer.drain(5, lambda: None)
     assert said == ["nobody reads it any more"]
-    assert pump.lost == 6
+    assert writer.lost == 6
 
 
 def test_a_disk_that_is_full_for_a_while(start, pipe, monkeypatch):
@@ -121,41 +121,41 @@ def test_a_disk_that_is_full_for_a_while(start, pipe, monkeypatch):
         return write(descriptor, data)
 
     monkeypatch.setattr(os, "write", limited)
-    pump, said = start(pipe[1])
-    pump.put(b"one\n", False)
-    pump.put(b"two\n", True)
+    writer, said = start(pipe[1])
+    writer.put(b"one\n", False)
+    writer.put(b"two\n", True)
     time.sleep(0.5)
     full.clear()
-    pump.drain(20, lambda: None)
+    writer.drain(20, lambda: None)
     os.close(pipe[1])
     assert read_all(pipe[0]) == b"one\ntwo\n"
     assert said == ["No space left on device"]
-    assert pump.lost == 0
+    assert writer.lost == 0
 
 
 def test_a_disk_that_stays_full_is_given_up_soon(start):
     with open("/dev/full", "wb", buffering=0) as file:
-        pump, said = start(file.fileno())
-        pump.put(b"one\ntwo\n", False)
+        writer, said = start(file.fileno())
+        writer.put(b"one\ntwo\n", False)
         begin = time.monotonic()
-        pump.drain(600, lambda: None)
+        writer.drain(600, lambda: None)
         assert time.monotonic() - begin < 10
-        assert pump.lost == 2
+        assert writer.lost == 2
         assert said == ["No space left on device"]
 
 
 def test_waiting_for_a_reader_is_said_and_ends(start, pipe, monkeypatch):
     monkeypatch.setattr(module, "WORD_SECONDS", 0.2)
     monkeypatch.setattr(Outlet, "enlarge", lambda self, num_bytes: None)
-    pump, _ = start(pipe[1])
+    writer, _ = start(pipe[1])
     for _ in range(1000):
-        pump.put(b"x" * 99 + b"\n", False)
+        writer.put(b"x" * 99 + b"\n", False)
     words = []
     begin = time.monotonic()
-    pump.drain(0.6, lambda: words.append("waits"))
+    writer.drain(0.6, lambda: words.append("waits"))
     assert 0.5 < time.monotonic() - begin < 20
     assert words == ["waits"]
-    assert pump.lost > 300
+    assert writer.lost > 300
 
 
 class TestOutlet:
