@@ -112,7 +112,7 @@ def _open(
             for change in check_fit(config, checkpoint, session, allow_changed_data):
                 if world.rank == 0:
                     note(f"resumed with changed data: {change}")
-            if past.position.epoch > epochs and history.ended:
+            if past.position.epoch > epochs and history.epochs == len(past.results):
                 finished = True
                 if history.flaw:
                     raise UserError(f"{path} is finished, but {history.flaw}")

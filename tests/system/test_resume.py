@@ -201,7 +201,11 @@ def test_more_epochs_after_the_end(mpitrain, tmp_path):
     options = (*PLAIN, "--checkpoint-every", "1h", "--schedule", "constant")
     assert mpitrain(2, *options, "--epochs", 6, "--out", "whole")[0] == 0
     assert mpitrain(2, "usr2", 0, 9, *options, "--out", "run", program=FAULTY)[0] == 0
+    early = (tmp_path / "run" / "report.json").read_bytes()
     assert mpitrain(2, "--resume", "run", "--epochs", 6)[0] == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+    (tmp_path / "run" / "report.json").write_bytes(early)  # as if it had been killed before it wrote the report
+    assert mpitrain(2, "--resume", "run")[0] == 0
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
