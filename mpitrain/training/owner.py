@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ..comm.record import process_space, process_start, process_state
+from ..json_text import to_json
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 JOBS = {
@@ -115,7 +116,7 @@ def current_owner(run: str, environment: Mapping[str, str] = os.environ) -> Owne
 
 def write_owner(owner: Owner) -> bytes:
     """Return ``owner`` as the content of a file."""
-    return (json.dumps(asdict(owner), indent=1) + "\n").encode()
+    return (to_json(asdict(owner), indent=1) + "\n").encode()
 
 
 def read_owner(data: bytes) -> Owner | None:
