@@ -215,14 +215,14 @@ def test_a_finished_run_is_opened_on_a_device(world, tmp_path_factory, monkeypat
         np.savez(folder / "data.npz", x=x, y=np.arange(30) % 3)
     world.barrier()
     train = ["train", f"--data=npz:{folder / 'data.npz'}", "--model=mlp", f"--out={folder / 'run'}"]
-    assert command_of(train)(world) == 0
+    assert command_of(train).run(world) == 0
     found = []
     for device in (CPU, ShimDevice()):
         monkeypatch.setattr(devices, "open_device", lambda place, precision="fp32", device=device: device)
         out = folder / f"{len(found)}.npz"
         tail = ["--json"] if command == "evaluate" else [f"--data=npz:{folder / 'data.npz'}", f"--out={out}"]
         capsys.readouterr()
-        assert command_of([command, str(folder / "run"), *tail])(world) == 0
+        assert command_of([command, str(folder / "run"), *tail]).run(world) == 0
         use_device(CPU, world)
         if world.rank == 0:
             found.append(json.loads(capsys.readouterr().out) if command == "evaluate" else dict(np.load(out)))
