@@ -1,22 +1,22 @@
 """Schedules made of schedules: the same steps on other ranks and chunks, backwards, or after folding to fewer ranks."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 
-from .step import Chunks, Schedule, Step, as_chunks
+from .step import Chunks, Schedule, Step, around, chunk_bounds, chunk_runs
 
 
 def moved(
-    steps: Iterable[Step], rank_of: Callable[[int], int], chunks_of: Callable[[Chunks], Chunks] = lambda c: c
+    steps: Iterable[Step], rank_of: Callable[[int], int], chunks_of: Callable[[Chunks], Chunks] | None = None
 ) -> Iterator[Step]:
     """Yield ``steps`` among the ranks ``rank_of(0), rank_of(1), ...`` and on the chunks ``chunks_of(...)``."""
-    for s in steps:
-        yield Step(
-            send_to=None if s.send_to is None else rank_of(s.send_to),
-            send=None if s.send is None else chunks_of(s.send),
-            recv_from=None if s.recv_from is None else rank_of(s.recv_from),
-            recv=None if s.recv is None else chunks_of(s.recv),
-            reduce=s.reduce,
-        )
+    for send_to, send, recv_from, recv, reduce in steps:
+        if chunks_of is not None:
+            send = None if send is None else chunks_of(send)
+            recv = None if recv is None else chunks_of(recv)
+        to = None if send_to is None else rank_of(send_to)
+        source = None if recv_from is None else rank_of(recv_from)
+        yield Step(to, send, source, recv, reduce)
 
 
 def rerooted(schedule: Schedule, root: int, num_chunks: Callable[[int], int], owners: bool) -> Schedule:
@@ -29,7 +29,8 @@ def rerooted(schedule: Schedule, root: int, num_chunks: Callable[[int], int], ow
         count = num_chunks(size) if owners else 1
         by = root * count // size
         inner = schedule((rank - root) % size, size)
-        yield from moved(inner, lambda v: (v + root) % size, lambda chunks: _turn(chunks, by, count) if by else chunks)
+        turn = functools.partial(_turn, by=by, count=count) if by else None
+        yield from moved(inner, lambda v: (v + root) % size, turn)
 
     return turned
 
@@ -39,10 +40,12 @@ def _turn(chunks: Chunks, by: int, count: int) -> Chunks:
     if chunks is None or isinstance(chunks, int):
         return chunks if chunks is None else (chunks + by) % count
     if isinstance(chunks, range) and chunks:
-        start = (chunks.start + by) % count
-        if start + len(chunks) <= count:
-            return range(start, start + len(chunks))
-    return tuple((chunk + by) % count for chunk in chunks)
+        return around(chunks.start + by, len(chunks), count)
+    turned: list[int | range] = []
+    for run in chunk_runs(chunks):
+        part = around(run.start + by, len(run), count)
+        turned += part if isinstance(part, tuple) else [part]
+    return tuple(turned)
 
 
 def on_elements(schedule: Schedule, num_chunks: int, num_elements: int) -> Schedule:
@@ -57,12 +60,16 @@ def on_elements(schedule: Schedule, num_chunks: int, num_elements: int) -> Sched
     """
 
     def elements(chunks: Chunks) -> Chunks:
-        found: list[int] = []
-        for chunk in as_chunks(chunks):
-            buffer, place = divmod(chunk, num_chunks)
-            inside = range(num_elements * place // num_chunks, num_elements * (place + 1) // num_chunks)
-            found += (buffer * num_elements + i for i in inside)
-        return tuple(found) or None
+        found: list[range] = []
+        for run in chunk_runs(chunks):
+            while run:
+                buffer, first = divmod(run.start, num_chunks)
+                stop = min(run.stop, (buffer + 1) * num_chunks)
+                inside = chunk_bounds(num_elements, num_chunks, range(first, stop - buffer * num_chunks))
+                found.append(range(buffer * num_elements + inside.start, buffer * num_elements + inside.stop))
+                run = range(stop, run.stop)
+        runs = chunk_runs(tuple(found))
+        return runs[0] if len(runs) == 1 else tuple(runs) or None
 
     def short(rank: int, size: int) -> Iterator[Step]:
         for s in schedule(rank, size):
@@ -79,8 +86,8 @@ def backwards(steps: Iterable[Step], reduce: bool = False) -> Iterator[Step]:
     What spreads copies, backwards collects them: a broadcast becomes a reduce, an all-gather a reduce-scatter
     (with ``reduce``), a scatter a gather (without).
     """
-    for s in reversed(list(steps)):
-        yield Step(s.recv_from, s.recv, s.send_to, s.send, reduce=reduce and s.send_to is not None)
+    for send_to, send, recv_from, recv, _ in reversed(list(steps)):
+        yield Step(recv_from, recv, send_to, send, reduce and send_to is not None)
 
 
 def power_of_two(size: int) -> int:
@@ -124,6 +131,6 @@ def halve_and_double(rank: int, size: int, peers: list[int], upper: list[bool]) 
         middle = (mine.start + mine.stop) // 2
         halves = range(mine.start, middle), range(middle, mine.stop)
         mine, other = halves[keep_upper], halves[not keep_upper]
-        path.append(Step(send_to=peer, send=mine, recv_from=peer, recv=other))
-        yield Step(send_to=peer, send=other, recv_from=peer, recv=mine, reduce=True)
+        path.append(Step(peer, mine, peer, other))
+        yield Step(peer, other, peer, mine, reduce=True)
     yield from reversed(path)

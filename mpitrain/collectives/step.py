@@ -1,13 +1,12 @@
 """The words of a schedule: what one rank does in one round."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-Chunks = int | range | tuple[int, ...] | None
+Chunks = int | range | tuple[int | range, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One round of one rank: send something, receive something, or both at the same time.
 
     The buffer of n elements is cut into chunks of nearly equal length (some may be empty): one for each rank,
@@ -18,8 +17,8 @@ class Step:
     ----------
     send_to, recv_from : int or None
         Peer ranks; None where that side is idle.
-    send, recv : int, range, tuple of int or None
-        A chunk, a range of neighbouring chunks, or several chunks in the order in which they travel.
+    send, recv : int, range, tuple of int and range, or None
+        A chunk, a range of neighbouring chunks, or several of both in the order in which they travel.
     reduce : bool
         Add what is received to what is there; otherwise overwrite it.
     """
@@ -37,20 +36,52 @@ Schedule = Callable[[int, int], Iterator[Step]]
 
 def as_chunks(chunks: Chunks) -> Sequence[int]:
     """Return ``chunks`` as a sequence of chunk numbers (empty for None)."""
+    if isinstance(chunks, range):
+        return chunks
     if chunks is None:
         return range(0)
-    return range(chunks, chunks + 1) if isinstance(chunks, int) else chunks
+    if isinstance(chunks, tuple):
+        if not any(isinstance(part, range) for part in chunks):
+            return chunks  # type: ignore[return-value]
+        return tuple(number for run in chunk_runs(chunks) for number in run)
+    return range(chunks, chunks + 1)
+
+
+def count_chunks(chunks: Chunks) -> int:
+    """Return the number of chunks."""
+    if isinstance(chunks, tuple):
+        return sum(len(part) if isinstance(part, range) else 1 for part in chunks)
+    return 0 if chunks is None else len(chunks) if isinstance(chunks, range) else 1
 
 
 def chunk_runs(chunks: Chunks) -> list[range]:
     """Return ``chunks`` as ranges of neighbours, in order: one for what lies in one piece."""
+    if isinstance(chunks, range) and chunks.step != 1:
+        chunks = tuple(chunks)
+    if not isinstance(chunks, tuple):
+        one = as_chunks(chunks)
+        return [range(one[0], one[-1] + 1)] if one else []
     runs: list[range] = []
-    for chunk in as_chunks(chunks):
-        if runs and runs[-1].stop == chunk:
-            runs[-1] = range(runs[-1].start, chunk + 1)
-        else:
-            runs.append(range(chunk, chunk + 1))
+    for part in chunks:
+        first, stop = (part.start, part.stop) if isinstance(part, range) else (part, part + 1)
+        if runs and runs[-1].stop == first:
+            runs[-1] = range(runs[-1].start, stop)
+        elif first < stop:
+            runs.append(range(first, stop))
     return runs
+
+
+def around(first: int, count: int, size: int) -> range | tuple[range, range]:
+    """Return ``count`` of ``size`` chunks from ``first`` on; after the last comes chunk 0.
+
+    Examples
+    --------
+    >>> around(1, 3, 8), around(6, 3, 8)
+    (range(1, 4), (range(6, 8), range(0, 1)))
+    """
+    first %= size
+    stop = first + count
+    return range(first, stop) if stop <= size else (range(first, size), range(stop - size))
 
 
 def chunk_bounds(num_elements: int, num_chunks: int, chunks: int | range) -> slice:

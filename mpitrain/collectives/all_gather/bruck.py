@@ -11,7 +11,7 @@ multiport message-passing systems".
 from collections.abc import Iterator
 
 from ..algorithm import algorithm
-from ..step import Step
+from ..step import Step, around
 
 
 @algorithm(
@@ -27,8 +27,8 @@ def bruck(rank: int, size: int) -> Iterator[Step]:
         count = min(have, size - have)
         yield Step(
             send_to=(rank - have) % size,
-            send=tuple((rank + i) % size for i in range(count)),
+            send=around(rank, count, size),
             recv_from=(rank + have) % size,
-            recv=tuple((rank + have + i) % size for i in range(count)),
+            recv=around(rank + have, count, size),
         )
         have += count

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from ..algorithm import algorithm
 from ..relabel import fold_rounds, power_of_two
-from ..step import Step
+from ..step import Step, around
 
 
 @algorithm(
@@ -25,7 +25,7 @@ def recursive_doubling(rank: int, size: int) -> Iterator[Step]:
     core = power_of_two(size)
     pairs = size - core
     paired = rank < 2 * pairs
-    all_but = tuple(c for c in range(size) if c != (rank & ~1)) if paired else ()
+    all_but = around(rank | 1, size - 1, size) if paired else None  # from the odd rank on: all but the even one's
     if paired and rank % 2 == 0:
         yield Step(send_to=rank + 1, send=rank)
         yield Step(recv_from=rank + 1, recv=all_but)

@@ -36,33 +36,65 @@ def double_tree(rank: int, size: int, segments: int = 8) -> Iterator[Step]:
 
 def _broadcast(rank: int, size: int, segments: int) -> Iterator[Step]:
     """Yield the steps that bring each half from the root of its tree to everybody, in order of time."""
+    neighbours, times = _links(size, rank)
+    for to, send, source, recv in _timetable(times, segments):
+        yield Step(neighbours[to], send, neighbours[source], recv)
+
+
+Times = tuple[tuple[int | None, tuple[int, ...]], ...]
+"""For each tree, when the first segment comes from the parent, and when it goes to each child."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _timetable(times: Times, segments: int) -> list[tuple[int, int | None, int, int | None]]:
+    """Return the steps as (send to, chunk, receive from, chunk), in order of time; peers are places among neighbours.
+
+    The neighbours are nobody, then the parent and the children in the first tree, then those in the second. Ranks
+    with the same times, of which there are many, do the same with other neighbours.
+    """
     sends: dict[int, tuple[int, int]] = {}
     receives: dict[int, tuple[int, int]] = {}
-    for tree, edges in enumerate(_edges(size)):
-        for parent, child, time in edges:
-            for k in range(segments):
-                if parent == rank:
-                    sends[time + 2 * k] = child, tree * segments + k
-                elif child == rank:
-                    receives[time + 2 * k] = parent, tree * segments + k
-    for time in sorted(sends.keys() | receives.keys()):
-        yield Step(*sends.get(time, (None, None)), *receives.get(time, (None, None)))
+    place = 0
+    for tree, (arrival, departures) in enumerate(times):
+        for table, time in ((receives, arrival), *((sends, t) for t in departures)):
+            place += 1
+            for k in range(segments if time is not None else 0):
+                table[(time or 0) + 2 * k] = place, tree * segments + k
+    idle = (0, None)
+    return [(*sends.get(t, idle), *receives.get(t, idle)) for t in sorted(sends.keys() | receives.keys())]
+
+
+def _links(size: int, rank: int) -> tuple[list[int | None], Times]:
+    """Return the neighbours of ``rank`` (see ``_timetable``), and when the first segments pass."""
+    neighbours: list[int | None] = [None]
+    times = []
+    for parents, arrivals, children in _trees(size):
+        neighbours += [parents.get(rank), *children.get(rank, ())]
+        times.append((arrivals.get(rank), tuple(arrivals[child] for child in children.get(rank, ()))))
+    return neighbours, tuple(times)
+
+
+Tree = tuple[dict[int, int], dict[int, int], dict[int, list[int]]]
+"""The parent of each rank but the root, the time at which the first segment comes from it, and the children."""
 
 
 @functools.lru_cache(maxsize=64)
-def _edges(size: int) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
-    """Return the edges of both trees as (parent, child, time of the first segment)."""
+def _trees(size: int) -> tuple[Tree, Tree]:
     in_order = list(_tree(1, size))
-    trees = [[((p - shift) % size, (c - shift) % size) for p, c in in_order] for shift in (1, 2)]
-    colours = _colours(trees[0] + trees[1])
-    timed = []
-    for edges in trees:
-        arrival: dict[int, int] = {}
-        for parent, child in edges:  # parents come before their children
-            earliest = arrival.get(parent, -1) + 1
-            arrival[child] = earliest + (earliest + colours[parent, child]) % 2
-        timed.append([(p, c, arrival[c]) for p, c in edges])
-    return timed[0], timed[1]
+    edges = [[((p - shift) % size, (c - shift) % size) for p, c in in_order] for shift in (1, 2)]
+    colours = _colours(edges[0] + edges[1])
+    trees: list[Tree] = []
+    for tree in edges:
+        parents: dict[int, int] = {}
+        arrivals: dict[int, int] = {}
+        children: dict[int, list[int]] = {}
+        for parent, child in tree:  # parents come before their children
+            earliest = arrivals.get(parent, -1) + 1
+            arrivals[child] = earliest + (earliest + colours[parent, child]) % 2
+            parents[child] = parent
+            children.setdefault(parent, []).append(child)
+        trees.append((parents, arrivals, children))
+    return trees[0], trees[1]
 
 
 def _tree(first: int, last: int) -> Iterator[tuple[int, int]]:

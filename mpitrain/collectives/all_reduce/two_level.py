@@ -15,7 +15,7 @@ from ...errors import UserError
 from ..algorithm import Algorithm, algorithm
 from ..find import find
 from ..relabel import moved
-from ..step import Chunks, Step, as_chunks
+from ..step import Chunks, Step, as_chunks, chunk_runs
 
 INNER = {
     "ring": ("reduce_scatter/ring", "all_gather/ring"),
@@ -101,6 +101,6 @@ def _outer_chunks(parts: _Parts, start: int) -> Callable[[Chunks], Chunks]:
 
 def _grown(chunks: Chunks, scale: int, start: int) -> Chunks:
     if isinstance(chunks, tuple):
-        return tuple(start + c * scale + k for c in chunks for k in range(scale))
+        return tuple(range(start + run.start * scale, start + run.stop * scale) for run in chunk_runs(chunks))
     span = as_chunks(chunks)
     return range(start + span[0] * scale, start + (span[-1] + 1) * scale) if span else range(start, start)

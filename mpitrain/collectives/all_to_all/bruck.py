@@ -26,18 +26,23 @@ from ..step import Step
 def bruck(rank: int, size: int) -> Iterator[Step]:
     """Yield the ceil(lg P) steps of ``rank``."""
     for k in range((size - 1).bit_length()):
-        hopping = [i for i in range(size) if i >> k & 1]
+        hopping = [i for first in range(1 << k, size, 2 << k) for i in range(first, min(first + (1 << k), size))]
         yield Step(
             send_to=(rank + (1 << k)) % size,
-            send=tuple(_place(rank, i, k, size) for i in hopping),
+            send=_places(rank, hopping, k, size),
             recv_from=(rank - (1 << k)) % size,
-            recv=tuple(_place(rank, i, k + 1, size) for i in hopping),
+            recv=_places(rank, hopping, k + 1, size),
         )
 
 
-def _place(rank: int, distance: int, k: int, size: int) -> int:
-    """Return the chunk of ``rank`` that holds what travels ``distance``, before the hops of bits k and up."""
-    if distance % (1 << k) == 0:
-        return (rank + distance) % size  # has not moved yet
-    hops_left = (distance >> k).bit_count()
-    return (2 if hops_left % 2 else 1) * size + (rank - distance) % size
+def _places(rank: int, distances: list[int], k: int, size: int) -> tuple[int, ...]:
+    """Return the chunks of ``rank`` that hold what travels those distances, before the hops of bits k and up.
+
+    What has not moved yet is where it was at first; the rest is where it belongs or in the place for work, by the
+    number of hops that are left.
+    """
+    moved = (1 << k) - 1
+    return tuple(
+        (2 * size if (i >> k).bit_count() & 1 else size) + (rank - i) % size if i & moved else (rank + i) % size
+        for i in distances
+    )

@@ -5,13 +5,13 @@ for one algorithm; this reads the schedule itself, so that an algorithm of one's
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from ...errors import UserError
 from ..algorithm import Algorithm
 from ..relabel import on_elements
-from ..step import Schedule
+from ..step import Schedule, Step
 from .calibration import Calibration, load_calibration
 from .pattern import Pattern, find_pattern
 from .program import MAX_STEPS, Program
@@ -20,6 +20,7 @@ from .topology import Network, Switch
 from .waves import Times, wave_times
 
 FOLLOWED = 4_000_000
+CHUNKS = 10  # in a list, that take as long to make as a step
 SHORTENED = 200_000  # steps up to which chunks without an element are looked for
 ELEMENT_BYTES = 4.0  # of float32
 EXACT, BY_SYMMETRY, EXTRAPOLATED = "exact", "by symmetry", "extrapolated"
@@ -99,24 +100,25 @@ class Pricer:
         chunk_bytes = num_bytes * self.algorithm.chunk_share(self.size)
         times: Times
         if self._program is not None:
-            program, chunk_bytes = self._without_empty(self._program, num_bytes, chunk_bytes)
+            work, chunk_bytes = self._without_empty(self._program, num_bytes, chunk_bytes)
             how = EXACT
-            times = wave_times(program, chunk_bytes, network)
-            sends = program.send_to >= 0
-            num_messages = int(sends.sum())
-            chunks = max((int(c) for c in _sums(program)), default=0)
+            times = wave_times(work, chunk_bytes, network)
+            counted: Program | Pattern = work
         else:
             assert self._pattern is not None
-            pattern = self._pattern
-            found = pattern_times(pattern, chunk_bytes, network)
+            found = pattern_times(self._pattern, chunk_bytes, network)
             times, how = found, BY_SYMMETRY if found.settled else EXTRAPOLATED
-            num_messages = int((pattern.send_by != 0).sum()) * (self.size // pattern.num_classes)
-            chunks = int(pattern.send_chunks.sum(axis=1).max())
+            counted = self._pattern
         launch = calibration.launch if self.size > 1 else 0.0
-        seconds = launch + float(times.finish.max())
-        rounds = times.num_rounds
         return Price(
-            self.algorithm.name, self.size, num_bytes, seconds, rounds, num_messages, chunks * chunk_bytes, how
+            self.algorithm.name,
+            self.size,
+            num_bytes,
+            seconds=launch + float(times.finish.max()),
+            num_rounds=times.num_rounds,
+            num_messages=counted.num_messages,
+            bytes_sent=counted.most_sent * chunk_bytes,
+            how=how,
         )
 
     def _without_empty(self, program: Program, num_bytes: float, chunk_bytes: float) -> tuple[Program, float]:
@@ -125,7 +127,7 @@ class Pricer:
         num_chunks = self.algorithm.num_chunks(self.size) // self.algorithm.buffers
         goal = self.algorithm.goal
         sent_if_empty = not goal.once or not goal.same_chunks  # a barrier's; all_to_all's have an element each
-        if num_elements >= num_chunks or len(program.rank) > SHORTENED or sent_if_empty:
+        if num_elements >= num_chunks or len(program.kind) > SHORTENED or sent_if_empty:
             return program, chunk_bytes
         return Program.of(on_elements(self.algorithm, num_chunks, num_elements), self.size), ELEMENT_BYTES
 
@@ -170,13 +172,17 @@ def default_topology(calibration: Calibration) -> Switch:
 
 
 def _has_more(schedule: Schedule, size: int, limit: int) -> bool:
-    """Tell from a few ranks whether all together have more than ``limit`` steps."""
+    """Tell from a few ranks whether all together take more than ``limit`` steps, or as much time."""
     ranks = sorted({0, 1, size // 3, size // 2, size - 1} & set(range(size)))
-    lengths = sorted(sum(1 for _ in islice(schedule(rank, size), limit // size + 2)) for rank in ranks)
+    lengths = sorted(_length(schedule(rank, size), limit // size + 2) for rank in ranks)
     return lengths[len(lengths) // 2] * size > limit
 
 
-def _sums(program: Program) -> list[int]:
-    """Return how many chunks each rank sends."""
-    total = [0, *program.send_chunks.cumsum().tolist()]
-    return [total[b] - total[a] for a, b in zip(program.first[:-1], program.first[1:])]
+def _length(steps: Iterator[Step], most: int) -> float:
+    """Return the number of steps, up to ``most``; long lists of chunks count as several."""
+    length = 0.0
+    for step in steps:
+        length += 1.0 + sum(len(chunks) for chunks in (step.send, step.recv) if isinstance(chunks, tuple)) / CHUNKS
+        if length >= most:
+            break
+    return length

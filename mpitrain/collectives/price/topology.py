@@ -27,6 +27,11 @@ class Switch:
     ranks_per_node: int = 1
     hop: float = 1e-7
 
+    @property
+    def repeats(self) -> int:
+        """Ranks after which places are alike: a schedule moved by so many costs the same. 0 if none are."""
+        return self.ranks_per_node if type(self) is Switch else 0
+
     def check(self, num_nodes: int) -> None:
         """Raise UserError if ``num_nodes`` do not fit (any number fits a switch)."""
 
@@ -82,12 +87,23 @@ class Network:
         self._node_port = across.capacity or self._port
         self._memory = inside.capacity or np.inf
 
+    def shared_bandwidth(self, across: bool) -> float:
+        """Return the bytes a second of what the ranks of a node share: its memory, or its port."""
+        return float(self._node_port if across else self._memory)
+
     def crosses(self, rank: np.ndarray, peer: np.ndarray) -> np.ndarray:
         """Return which messages cross from node to node, (M,) bool."""
         per_node = self.topology.ranks_per_node
         return np.asarray(rank // per_node != peer // per_node)
 
-    def transfer(self, source: np.ndarray, target: np.ndarray, num_bytes: np.ndarray, duplex: np.ndarray) -> np.ndarray:
+    def transfer(
+        self,
+        source: np.ndarray,
+        target: np.ndarray,
+        num_bytes: np.ndarray,
+        duplex: np.ndarray,
+        period: int | None = None,
+    ) -> np.ndarray:
         """Return the seconds of each message of a round, from the moment at which both ends are ready.
 
         Parameters
@@ -97,9 +113,14 @@ class Network:
         num_bytes : (M,) array
         duplex : (M,) bool array
             One of the ends sends and receives at once.
+        period : int, optional
+            The messages stand for all: each is sent again by the ranks that many further, and that many further.
+            Links are then shared as if both ends were counted modulo ``period``.
         """
         seconds = np.empty(len(source))
         across = self.crosses(source, target)
+        if period is not None:
+            source, target = source % period, target % period
         for mask, cost in ((~across, self._inside), (across, self._across)):
             where = np.flatnonzero(mask)
             if where.size:
