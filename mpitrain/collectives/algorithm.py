@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from ..errors import UserError
 from .goal import GOALS, Goal
+from .own import OwnPromise, OwnSchedule, is_own
 from .relabel import rerooted
 from .step import Schedule, Step
 
@@ -120,6 +121,12 @@ def algorithm(
     buffers: int = 1,
 ) -> Callable[[F], F]:
     """Decorate a generator with what it promises; it stays the function that it is."""
+    if not isinstance(collective, str):
+        raise TypeError("write @algorithm(), with parentheses")
+    promises = {"num_chunks": num_chunks, "rounds": rounds, "bytes": bytes, "reductions": reductions}
+    for name, value in promises.items():
+        if value is not None and not callable(value):
+            raise TypeError(f"{name} is a function of the number of ranks: {name}=lambda size: {value!r}")
     promise = _Promise(collective, num_chunks, rounds, bytes, reductions, buffers)
 
     def decorate(function: F) -> F:
@@ -139,17 +146,21 @@ def make_algorithm(function: Callable[..., Iterator[Step]], name: str = "", **op
     summary = text.split("\n")[0] or (inspect.getdoc(function) or "").split("\n")[0]
     source = re.search(r"^Source: (.*?)(?=\n\n|\Z)", text, re.DOTALL | re.MULTILINE)
 
-    def bind(f: Callable[..., Any] | None) -> Any:
+    def bind(name: str) -> Any:
+        f = getattr(promise, name)
         if f is None:
             return None
         wanted = {k: v for k, v in chosen.items() if k in inspect.signature(f).parameters}
-        return functools.partial(f, **wanted) if wanted else f
+        bound = functools.partial(f, **wanted) if wanted else f
+        return OwnPromise(bound, name) if is_own(f) else bound
 
-    num_chunks, goal = bind(promise.num_chunks), GOALS.get(promise.collective)
+    num_chunks, goal = bind("num_chunks"), GOALS.get(promise.collective)
     root = int(chosen["root"]) if goal is not None and goal.rooted else 0
     takes_root = "root" in _own_options(function)
     own = {key: value for key, value in options.items() if key != "root" or takes_root}
     schedule: Schedule = functools.partial(function, **own) if own else function
+    if is_own(function):
+        schedule = OwnSchedule(function, own)
     if root and goal is not None and not takes_root:
         schedule = rerooted(schedule, root, num_chunks, goal.owners)
     return Algorithm(
@@ -157,9 +168,9 @@ def make_algorithm(function: Callable[..., Iterator[Step]], name: str = "", **op
         collective=promise.collective,
         schedule=schedule,
         num_chunks=num_chunks,
-        rounds=bind(promise.rounds),
-        bytes=bind(promise.bytes),
-        reductions=bind(promise.reductions),
+        rounds=bind("rounds"),
+        bytes=bind("bytes"),
+        reductions=bind("reductions"),
         buffers=promise.buffers,
         options=tuple(chosen.items()),
         source=" ".join(source[1].split()) if source else "",

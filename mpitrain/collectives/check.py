@@ -5,13 +5,13 @@ errors that cancel, a chunk that is empty for this length). Beside that: no dead
 chunk sent and overwritten at once, messages that fit, and no more rounds, bytes and additions than promised.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import UserError
 from .algorithm import Algorithm, make_algorithm
-from .lockstep import ScheduleError
-from .provenance import Provenance, ask
-from .step import Schedule
+from .provenance import Provenance
+from .step import Schedule, ScheduleError
 
 ROUNDING = 1e-9
 
@@ -34,8 +34,15 @@ class Checked:
     reduced: float
 
 
-def check(algorithm: Algorithm | Schedule, max_ranks: int) -> str:
+def check(algorithm: Algorithm | Schedule, max_ranks: int, checked: Callable[[int], object] = lambda size: None) -> str:
     """Check ``algorithm`` for every P from 1 (from root + 1) to ``max_ranks``, and return what was found.
+
+    Parameters
+    ----------
+    algorithm : Algorithm or Schedule
+    max_ranks : int
+    checked : callable(P), optional
+        Called when a P has been checked.
 
     Raises
     ------
@@ -47,7 +54,11 @@ def check(algorithm: Algorithm | Schedule, max_ranks: int) -> str:
     algorithm = make_algorithm(algorithm)
     if algorithm.root >= max_ranks:
         raise UserError(f"{algorithm.name} needs {algorithm.root + 1} ranks or more: check it for so many")
-    return report(algorithm, [check_for(algorithm, size) for size in range(algorithm.root + 1, max_ranks + 1)])
+    found = []
+    for size in range(algorithm.root + 1, max_ranks + 1):
+        found.append(check_for(algorithm, size))
+        checked(size)
+    return report(algorithm, found)
 
 
 def check_for(algorithm: Algorithm | Schedule, size: int) -> Checked:
@@ -75,9 +86,11 @@ def _hold_to_promise(algorithm: Algorithm, found: Checked) -> None:
         ("reductions", found.reduced, "n additions"),
     ):
         promise = getattr(algorithm, name)
-        promised = None if promise is None else ask(promise, found.size, name)
-        if promised is not None and measured > promised + ROUNDING:
-            raise ScheduleError(f"{promised:g} {unit} are promised, but it takes {measured:g}")
+        promised = None if promise is None else promise(found.size)
+        if promised is not None and not measured <= promised + ROUNDING:
+            line = getattr(promise, "line", None)
+            where = f" (line {line})" if line else ""
+            raise ScheduleError(f"{promised:g} {unit} are promised{where}, but it takes {measured:g}")
 
 
 def report(algorithm: Algorithm, found: list[Checked]) -> str:

@@ -1,15 +1,13 @@
 """Algorithms by text: ``ring``, ``pipelined_ring:segments=8``, ``all_gather/bruck``, ``FILE.py:FUNC``."""
 
 import importlib
-import importlib.util
-import inspect
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from .algorithm import Algorithm, make_algorithm, options_of
+from .load import load
 
 COLLECTIVES = (
     "all_reduce",
@@ -50,10 +48,10 @@ def find(text: str) -> Algorithm:
     >>> find("pipelined_ring:segments=8").num_chunks(4)
     32
     """
-    file = re.match(r"(.+\.py):([A-Za-z_]\w*)(?::(.*))?$", text)
+    file = re.match(r"(.+\.py):([^\W\d]\w*)(?::(.*))?$", text)
     if file:
         path, name, rest = file.groups()
-        function = _load(Path(path), name)
+        function = load(Path(path), name)
         algorithm = make_algorithm(function, text, **_parse(rest or "", name, options_of(function)))
         if algorithm.collective not in COLLECTIVES:
             raise UserError(f"{text} is of {algorithm.collective!r}, but there are {', '.join(COLLECTIVES)}")
@@ -93,26 +91,3 @@ def _parse(text: str, name: str, defaults: dict[str, Any]) -> dict[str, Any]:
                 raise UserError(f"{name}: {key} is {value!r}, but must be a whole number from {least}")
             options[key] = int(value)
     return options
-
-
-def _load(path: Path, name: str) -> Callable[..., Any]:
-    if not path.is_file():
-        raise UserError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(f"_schedule_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise UserError(f"{path}, line {error.lineno}: {error.msg}") from None
-    except Exception as error:
-        raise UserError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
-    function = getattr(module, name, None)
-    if not inspect.isgeneratorfunction(function):
-        there = [k for k, v in vars(module).items() if inspect.isgeneratorfunction(v) and v.__module__ == spec.name]
-        known = f"; it has {', '.join(there)}" if there else ""
-        raise UserError(f"{path} has no generator function {name!r} (one that yields Step objects){known}")
-    if len(inspect.signature(function).parameters) < 2:
-        raise UserError(f"{name} in {path} must take (rank, size)")
-    return function

@@ -9,15 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import UserError
 from .algorithm import Algorithm
-from .step import Step, as_chunks
+from .own import why_no_step
+from .step import Chunks, ScheduleError, Step, as_chunks, count_chunks
 
-MAX_STEPS = 1_000_000  # of one rank: a generator with more is taken for one that does not end
-
-
-class ScheduleError(UserError):
-    """A schedule that is wrong; the message says which rank, in which round, and why."""
+MOST_NAMED = 32  # chunks that a message names one by one
 
 
 @dataclass
@@ -47,6 +43,12 @@ class Program:
     ends: int = 0
     sent_chunks: int = 0
     reduced_chunks: int = 0
+
+    @property
+    def where(self) -> str:
+        """The round, and the line of the step in a user's own file, in words."""
+        line = getattr(self.steps, "line", None)
+        return f"round {self.round}, line {line}" if line else f"round {self.round}"
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def run_lockstep(algorithm: Algorithm, size: int, read: Read, write: Write, same
         For a step that no MPI could run, two ends that do not fit, or a deadlock.
     """
     num_chunks = algorithm.num_chunks(size)
-    programs = [Program(rank, _guarded(algorithm, rank, size)) for rank in range(size)]
+    programs = [Program(rank, algorithm(rank, size)) for rank in range(size)]
     ready = programs[::-1]
     while ready:
         program = ready.pop()
@@ -126,21 +128,6 @@ def run_lockstep(algorithm: Algorithm, size: int, read: Read, write: Write, same
     )
 
 
-def _guarded(algorithm: Algorithm, rank: int, size: int) -> Iterator[Step]:
-    """Yield the steps; whatever else a schedule does (raise, go on for ever) is its author's to hear about."""
-    number = 0
-    try:
-        for number, step in enumerate(algorithm(rank, size)):
-            yield step
-            if number == MAX_STEPS:
-                raise ScheduleError(f"rank {rank} of {size} is still yielding after {MAX_STEPS} steps; does it end?")
-    except (UserError, GeneratorExit):
-        raise
-    except Exception as error:
-        where = f"rank {rank} of {size}, after round {number}"
-        raise ScheduleError(f"{where}: the schedule fails with {type(error).__name__}: {error}") from error
-
-
 def _advance(program: Program, size: int, num_chunks: int, read: Read) -> bool:
     """Go on to the next step and post it; False at the end."""
     program.clock = max(program.clock, program.ends)
@@ -148,9 +135,12 @@ def _advance(program: Program, size: int, num_chunks: int, read: Read) -> bool:
     program.round += 1
     if step is None:
         return False
-    _check_step(program.rank, program.round, step, size, num_chunks)
+    _check_step(program, step, size, num_chunks)
     program.sent, program.received = step.send_to is None, step.recv_from is None
-    program.posted = None if program.sent else read(program.rank, as_chunks(step.send))
+    try:
+        program.posted = None if program.sent else read(program.rank, as_chunks(step.send))
+    except ScheduleError as error:
+        raise ScheduleError(f"{error} (in its {program.where})") from None
     return True
 
 
@@ -168,46 +158,30 @@ def _deliver(sender: Program, receiver: Program, write: Write, same_chunks: bool
     sender.ends, receiver.ends = max(sender.ends, end), max(receiver.ends, end)
 
 
-def _check_step(rank: int, number: int, step: Step, size: int, num_chunks: int) -> None:
-    if not isinstance(step, Step):
-        _reject(rank, size, number, f"a schedule yields Step objects, not {type(step).__name__}")
-    sides = (("send_to", step.send_to, "send", step.send), ("recv_from", step.recv_from, "recv", step.recv))
-    for peer_name, peer, chunks_name, chunks in sides:
-        if (peer is None) != (chunks is None):
-            _reject(rank, size, number, f"{peer_name} and {chunks_name} must both be given or both be None")
-        if peer is None:
-            continue
-        if peer == rank:
-            alone = "; with one rank there is nothing to send" if size == 1 else ""
-            _reject(rank, size, number, f"{peer_name} is the rank itself; a rank cannot message itself{alone}")
-        if not isinstance(peer, int) or not 0 <= peer < size:
-            there = f"ranks go from 0 to {size - 1}" if size > 1 else "there is no rank but 0"
-            _reject(rank, size, number, f"{peer_name} is {peer}, but {there}")
-        _check_chunks(rank, size, number, chunks_name, chunks, num_chunks)
-    if step.reduce and step.recv_from is None:
-        _reject(rank, size, number, "reduce without anything to receive")
-    if not step.reduce and step.send is not None and step.recv is not None:
+def _check_step(program: Program, step: Step, size: int, num_chunks: int) -> None:
+    why = why_no_step(step, program.rank, size)
+    for name, chunks in (("send", step.send), ("recv", step.recv)):
+        why = why or _why_no_chunks(name, chunks, num_chunks)
+    if not why and not step.reduce and step.send is not None and step.recv is not None:
         both = set(as_chunks(step.send)) & set(as_chunks(step.recv))
-        if both:
-            _reject(rank, size, number, f"chunk {min(both)} is sent and overwritten at the same time (a data race)")
+        why = f"chunk {min(both)} is sent and overwritten at the same time (a data race)" if both else ""
+    if why:
+        raise ScheduleError(f"rank {program.rank} of {size}, {program.where}: {why}")
 
 
-def _check_chunks(rank: int, size: int, number: int, name: str, chunks: Any, num_chunks: int) -> None:
-    if not isinstance(chunks, int | range | tuple):
-        _reject(rank, size, number, f"{name} is {chunks!r}, but must be a chunk, a range of chunks or a tuple of them")
-    wanted = as_chunks(chunks)
-    ends = (wanted[0], wanted[-1]) if isinstance(wanted, range) and len(wanted) else wanted
-    wrong = [c for c in ends if not isinstance(c, int) or not 0 <= c < num_chunks]
-    if wrong:
-        _reject(rank, size, number, f"{name} is {wrong[0]}, but chunks go from 0 to {num_chunks - 1}")
-    if isinstance(wanted, range) and wanted.step != 1:
-        _reject(rank, size, number, f"{name} is {wanted}, but a range goes up in steps of 1")
-    if isinstance(wanted, tuple) and len(set(wanted)) < len(wanted):
-        _reject(rank, size, number, f"{name} names a chunk twice: {wanted}")
-
-
-def _reject(rank: int, size: int, number: int, why: str) -> None:
-    raise ScheduleError(f"rank {rank} of {size}, round {number}: {why}")
+def _why_no_chunks(name: str, chunks: Chunks, num_chunks: int) -> str:
+    """Return what is wrong with the chunks of one side of a step; empty if nothing is."""
+    for part in chunks if isinstance(chunks, tuple) else (chunks,):
+        run = part if isinstance(part, range) else as_chunks(part)
+        wrong = [c for c in (run[:1], run[-1:]) if c and not 0 <= c[0] < num_chunks]
+        if wrong:
+            there = f"chunks go from 0 to {num_chunks - 1}" if num_chunks > 1 else "there is no chunk but 0"
+            return f"{name} is {wrong[0][0]}, but {there}"
+        if isinstance(run, range) and run.step != 1:
+            return f"{name} is {run}, but a range goes up in steps of 1"
+    if isinstance(chunks, tuple) and len(set(as_chunks(chunks))) < count_chunks(chunks):
+        return f"{name} names a chunk twice: {chunks}"
+    return ""
 
 
 def _check_ends(
@@ -215,13 +189,13 @@ def _check_ends(
 ) -> None:
     if len(sent) != len(received):
         raise ScheduleError(
-            f"rank {sender.rank} sends {len(sent)} in its round {sender.round} ({show_chunks(sent)}), but rank "
-            f"{receiver.rank} receives {len(received)} in its round {receiver.round} ({show_chunks(received)})"
+            f"rank {sender.rank} sends {len(sent)} in its {sender.where} ({show_chunks(sent)}), but rank "
+            f"{receiver.rank} receives {len(received)} in its {receiver.where} ({show_chunks(received)})"
         )
     if same_chunks and sent != received and tuple(sent) != tuple(received):
         raise ScheduleError(
-            f"rank {sender.rank} sends {show_chunks(sent)} in its round {sender.round}, but rank {receiver.rank} "
-            f"takes it for {show_chunks(received)} in its round {receiver.round}; both ends must name the same"
+            f"rank {sender.rank} sends {show_chunks(sent)} in its {sender.where}, but rank {receiver.rank} "
+            f"takes it for {show_chunks(received)} in its {receiver.where}; both ends must name the same"
         )
 
 
@@ -231,13 +205,15 @@ def show_chunks(chunks: Sequence[int]) -> str:
         return f"chunk {chunks[0]}"
     if isinstance(chunks, range) and len(chunks):
         return f"chunks {chunks.start} to {chunks.stop - 1}"
+    if len(chunks) > MOST_NAMED:
+        return f"{len(chunks)} chunks"
     return f"chunks {', '.join(map(str, chunks))}" if len(chunks) else "no chunk"
 
 
 def _waits_for(program: Program, programs: list[Program]) -> tuple[int, str]:
     step = program.step
     assert step is not None
-    who = f"rank {program.rank} (round {program.round})"
+    who = f"rank {program.rank} ({program.where})"
     if not program.received:
         assert step.recv_from is not None
         peer = programs[step.recv_from]

@@ -1,11 +1,10 @@
 """Where everything comes from: the sets of contributions in every chunk of every rank, message by message."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from .algorithm import Algorithm
-from .lockstep import Measured, Program, ScheduleError, run_lockstep
-from .step import as_chunks
+from .lockstep import Measured, Program, run_lockstep
+from .step import ScheduleError, as_chunks
 
 
 class Provenance:
@@ -20,11 +19,12 @@ class Provenance:
     def __init__(self, algorithm: Algorithm, size: int) -> None:
         self.algorithm, self.size = algorithm, size
         self.goal = algorithm.goal
-        self.num_chunks = ask(algorithm.num_chunks, size, "num_chunks")
-        fits = isinstance(self.num_chunks, int) and self.num_chunks > 0
-        if not fits or (self.goal.owners and self.num_chunks % size):
-            wanted = f"a multiple of {size}" if self.goal.owners else "a whole number from 1"
-            raise ScheduleError(f"the number of chunks is {self.num_chunks}, but must be {wanted}")
+        self.num_chunks = algorithm.num_chunks(size)
+        if self.num_chunks < 1 or (self.goal.owners and self.num_chunks % size):
+            wanted = f"a multiple of {size}" if self.goal.owners else "at least 1"
+            line = getattr(algorithm.num_chunks, "line", None)
+            where = f" (line {line})" if line else ""
+            raise ScheduleError(f"the number of chunks is {self.num_chunks}{where}, but must be {wanted}")
         self.held = [self.goal.start(rank, size, self.num_chunks) for rank in range(size)]
         self._last: dict[tuple[int, int], str] = {}
         self._lost: dict[tuple[int, int], str] = {}  # contribution, chunk: where a copy was put over it
@@ -54,14 +54,14 @@ class Provenance:
             for chunk, arrived in zip(chunks, payload, strict=True):
                 if held[chunk] & ~arrived:
                     self._note_lost(receiver, sender, chunk, held[chunk] & ~arrived)
-        where = f"last received in its round {receiver.round} from rank {sender.rank}"
+        where = f"last received from rank {sender.rank} in its {receiver.where}"
         for chunk, contributions in zip(chunks, payload, strict=True):
             held[chunk] = contributions
             self._last[receiver.rank, chunk] = where
 
     def _united(self, receiver: Program, chunk: int, there: int, arrived: int) -> int:
         assert receiver.step is not None
-        what, where = f"rank {receiver.rank} adds", f"in its round {receiver.round}"
+        what, where = f"rank {receiver.rank} adds", f"in its {receiver.where}"
         if not there:
             raise ScheduleError(f"{what} to chunk {chunk} {where}, but nothing is in it yet; copy instead of reduce")
         if there & arrived and self.goal.once:
@@ -73,7 +73,7 @@ class Provenance:
         return there | arrived
 
     def _note_lost(self, receiver: Program, sender: Program, chunk: int, lost: int) -> None:
-        where = f"rank {receiver.rank} overwrote it in its round {receiver.round} with what rank {sender.rank} sent"
+        where = f"rank {receiver.rank} overwrote it with what rank {sender.rank} sent, in its {receiver.where}"
         while lost:
             bit = _lowest_bit(lost)
             self._lost.setdefault((bit, chunk), where)
@@ -94,14 +94,6 @@ class Provenance:
                     raise ScheduleError(f"rank {rank} ends without {name} in chunk {chunk} ({last}){why}")
                 name = self.goal.name(_lowest_bit(there & ~wanted), self.size)
                 raise ScheduleError(f"rank {rank} ends with {name} in chunk {chunk}, where it must not be ({last})")
-
-
-def ask(function: Callable[[int], Any], size: int, name: str) -> Any:
-    """Return ``function(size)``, of which an algorithm's author must hear if it fails."""
-    try:
-        return function(size)
-    except Exception as error:
-        raise ScheduleError(f"its {name} fails with {type(error).__name__}: {error}") from error
 
 
 def _lowest_bit(contributions: int) -> int:

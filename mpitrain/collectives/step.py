@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from ..errors import UserError
+
 Chunks = int | range | tuple[int | range, ...] | None
 
 
@@ -32,6 +34,10 @@ class Step(NamedTuple):
 
 Schedule = Callable[[int, int], Iterator[Step]]
 """A collective algorithm: ``schedule(rank, size)`` yields the steps of one rank."""
+
+
+class ScheduleError(UserError):
+    """A schedule that is wrong; the message says which rank, in which round and line, and why."""
 
 
 def as_chunks(chunks: Chunks) -> Sequence[int]:

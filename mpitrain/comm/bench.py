@@ -7,7 +7,7 @@ barrier to the end of the last rank; the median counts.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +15,15 @@ import numpy as np
 
 from ..collectives.price import Calibration, Curve, choose
 from .meter import real_zeros
+from .stages import Stages, Untold
 from .world import World
 
 NATIVE, AUTO = "native", "auto"
-SIZES = tuple(4 << (2 * k) for k in range(13))  # bytes: 4 B to 64 MB
+SIZES = tuple(4 << (2 * k) for k in range(13))  # bytes: 4 B to 64 MiB
 SECONDS = 0.3  # aimed at for one length of one algorithm
 MOST_REPEATS = 200
 PASSES = 16  # over all lengths: what changes the machine's speed for a while changes a part of each
 TIE = 0.05  # an algorithm that is not so much faster than the library's own loses to it
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,9 @@ class Row:
     ratio: float
 
 
-def silent(text: str) -> None:
-    """Say nothing."""
-
-
-def bench(world: World, algorithms: Sequence[str], sizes: Sequence[int] = SIZES, *, say: Say = silent) -> list[Row]:
+def bench(
+    world: World, algorithms: Sequence[str], sizes: Sequence[int] = SIZES, *, stages: Stages | None = None
+) -> list[Row]:
     """Measure ``algorithms`` at ``sizes`` (bytes), "native" always among them; the same rows on every rank.
 
     Raises
@@ -51,11 +48,14 @@ def bench(world: World, algorithms: Sequence[str], sizes: Sequence[int] = SIZES,
     AgreedError
         If there is no such algorithm.
     """
+    stages = stages or Untold()
     contests = [Contest(world, algorithms, n) for n in sizes]
-    say(f"measuring {len(contests)} lengths in {PASSES} passes")
+    names = len(contests[0].names) if contests else 0
+    stages.begin(f"{len(contests)} lengths by {names} algorithms, in {PASSES} passes", PASSES * len(contests))
     for _ in range(PASSES):
         for contest in contests:
             contest.measure()
+            stages.step()
     return rows_of(world, contests)
 
 

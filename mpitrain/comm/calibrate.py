@@ -13,7 +13,6 @@ spoils one run of each and not all of one; the lowest decile over the passes cou
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,14 @@ from mpi4py import MPI
 from ..collectives.price.calibration import Calibration, load_calibration
 from ..collectives.price.curve import Curve
 from .meter import Meter, Samples
+from .stages import Stages, Untold
 from .way import Way
 from .world import World
 
-SIZES = tuple(4 << k for k in range(25))  # bytes: 4 B to 64 MB
+SIZES = tuple(4 << k for k in range(25))  # bytes: 4 B to 64 MiB
 UNDISTURBED = 0.1  # share of the measurements below what is taken: disturbances only add
 LAST_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index3/shared_cpu_list")
 INSIDE, ACROSS = "inside a node", "across nodes"
-
-Say = Callable[[str], None]
 
 
 class Calibrator:
@@ -98,7 +96,7 @@ class Calibrator:
 
 
 def calibrate(
-    world: World, *, sizes: tuple[int, ...] = SIZES, repeats: int = 31, say: Say = lambda text: None
+    world: World, *, sizes: tuple[int, ...] = SIZES, repeats: int = 31, stages: Stages | None = None
 ) -> Calibration:
     """Measure this world (every rank calls it) and return what was found, the same on every rank.
 
@@ -108,13 +106,15 @@ def calibrate(
         See ``Calibrator``.
     repeats : int
         Passes of which the lowest decile is taken.
-    say : callable(str)
-        Told what is being measured, on rank 0.
+    stages : Stages, optional
+        Told what is being measured.
     """
+    stages = stages or Untold()
     calibrator = Calibrator(world, sizes)
-    say(f"measuring messages and reductions of {world.size} ranks in {repeats} passes")
+    stages.begin(f"messages and reductions of {world.size} ranks, in {repeats} passes", repeats)
     for _ in range(repeats):
         calibrator.measure()
+        stages.step()
     return calibrator.result()
 
 
@@ -127,7 +127,7 @@ def without_prices(world: World) -> Calibration:
 
 
 def _cache_bytes(ranks_per_node: int) -> float:
-    """Return a rank's part of the last cache, 32 MB shared by all if the system does not say."""
+    """Return a rank's part of the last cache, 32 MiB shared by all if the system does not say."""
     try:
         length = float(max(os.sysconf("SC_LEVEL3_CACHE_SIZE"), os.sysconf("SC_LEVEL2_CACHE_SIZE"))) or 2.0**25
         sharing = sum(1 + max(cores) - min(cores) for cores in _ranges(LAST_CACHE.read_text()))

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..collectives.price import Calibration, predict
-from .bench import Contest, Row, Say, rows_of, silent
+from .bench import Contest, Row, rows_of
 from .calibrate import Calibrator
+from .stages import Stages, Untold
 from .world import World
 
 PASSES = 9
@@ -36,7 +37,7 @@ Forecasts = dict[tuple[str, int], Forecast]
 
 
 def forecast(
-    world: World, algorithms: Sequence[str], sizes: Sequence[int], *, say: Say = silent
+    world: World, algorithms: Sequence[str], sizes: Sequence[int], *, stages: Stages | None = None
 ) -> tuple[list[Row], Forecasts]:
     """Measure like ``bench``, and predict at the same time; the forecasts are on rank 0 only.
 
@@ -45,7 +46,8 @@ def forecast(
     calibrator = Calibrator(world)
     contests = [Contest(world, algorithms, n) for n in sizes]
     trials: list[tuple[int, Calibration, dict[str, float]]] = []
-    say(f"measuring {len(contests)} lengths in {PASSES} passes, messages in between")
+    stages = stages or Untold()
+    stages.begin(f"{len(contests)} lengths in {PASSES} passes, messages in between", PASSES * len(contests))
     for _ in range(PASSES):
         for contest in contests:
             n = contest.num_bytes
@@ -54,6 +56,7 @@ def forecast(
             seconds = contest.measure()
             _repeat(calibrator, n)
             trials.append((n, calibrator.result(MEDIAN), seconds))
+            stages.step()
     if world.oversubscribed or world.rank:
         return rows_of(world, contests), {}
     return rows_of(world, contests), _forecasts(world.size, trials)

@@ -89,10 +89,13 @@ def test_a_file_of_one_s_own(file):
         ("no.py:plain", "there is no file no.py"),
         (
             "FILE:other",
-            r"no generator function 'other' \(one that yields Step objects\); it has plain, stated",
+            r"has no function 'other'; it has plain, stated",
         ),
-        ("FILE:not_a_generator", "has no generator function 'not_a_generator'"),
-        ("FILE:too_few", r"too_few in .*mine.py must take \(rank, size\)"),
+        (
+            "FILE:not_a_generator",
+            r"not_a_generator \(line 16\) returns a list of 0 Steps; it must yield them",
+        ),
+        ("FILE:too_few", r"too_few in .*mine.py, line 19, must take \(rank, size\)"),
         ("FILE:stated:parts=0", "stated: parts is '0'"),
     ],
 )

@@ -79,7 +79,7 @@ def test_tune_takes_what_is_faster_by_more_than_a_tie():
     tuned = tune(MACHINE, list(rows(table)))
     assert [row[:2] for row in tuned.best] == [(4.0, "native"), (4096.0, "tree"), (float(1 << 20), "ring")]
     assert choose(4, 2048, tuned).name == "native"
-    assert choose(4, 5000, tuned).reason.startswith("tree from 4 KB: ")
+    assert choose(4, 5000, tuned).reason.startswith("tree from 4 KiB: ")
     assert choose(4, 1 << 30, tuned).name == "ring"
     assert choose(8, 5000, tuned).name != "tree" or "predicted" in choose(8, 5000, tuned).reason
 

@@ -13,6 +13,8 @@ from ...plain_text import count
 from ..options import parse_options
 from ..order import Job
 from ..terminal import make_console
+from .files import check_writable
+from .progress import Progress
 
 if TYPE_CHECKING:
     from ...comm.bench import Row
@@ -31,7 +33,7 @@ class BenchOptions:
     algorithms: Annotated[Positional[tuple[str, ...]], arg(metavar="ALG")] = ALL
     """Names of list with options or not, shared, auto, or FILE.py:FUNC; native is always measured."""
     bytes: tuple[str, ...] = ()
-    """Lengths of the buffer; by default 4 B to 64 MB in steps of four."""
+    """Lengths of the buffer; by default 4 B to 64 MiB in steps of four."""
     json: Path | None = None
     """Write the rows {algorithm, ranks, bytes, us, native_us, ratio} here."""
     plot: Path | None = None
@@ -55,11 +57,18 @@ def run(options: BenchOptions, world: "World") -> int:
     from ...comm.forecast import forecast
 
     with world.together():
-        sizes = tuple(read_bytes(text) for text in options.bytes) or SIZES
-    if world.size > 1 and options.predict:
-        rows, forecasts = forecast(world, options.algorithms, sizes)
+        if world.size < 2:
+            raise UserError("nothing is measured: one rank has nothing to reduce; start more with mpirun -n 2")
+        sizes = tuple(read_bytes(text, "--bytes", least=4) for text in options.bytes) or SIZES
+        if world.rank == 0:
+            check_writable(options.json)
+            check_writable(options.plot)
+    progress = Progress("collective bench", speaks=world.rank == 0)
+    if options.predict:
+        rows, forecasts = forecast(world, options.algorithms, sizes, stages=progress)
     else:
-        rows, forecasts = bench(world, options.algorithms, sizes), {}
+        rows, forecasts = bench(world, options.algorithms, sizes, stages=progress), {}
+    progress.end()
     with world.together():
         if world.rank == 0:
             _report(options, rows, forecasts, world)
@@ -100,4 +109,4 @@ def _print_table(rows: list["Row"], forecasts: "Forecasts") -> None:
     errors = [abs(found.error) for (_, num_bytes), found in forecasts.items() if num_bytes > JUDGED_FROM]
     if errors:
         good = sum(error <= 0.25 for error in errors)
-        console.say(f"{good} of {len(errors)} predictions above 4 KB are within 25%")
+        console.say(f"{good} of {len(errors)} predictions above 4 KiB are within 25%")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ..options import parse_options
 from ..order import Job
 from ..terminal import make_console
+from .files import check_writable
+from .progress import Progress
 
 if TYPE_CHECKING:
     from ...collectives.price import Calibration, Wire
@@ -46,9 +48,12 @@ def measure(options: CalibrateOptions, world: "World") -> int:
             raise UserError("calibrate needs two ranks or more: mpirun -n 2 python -m mpitrain collective calibrate")
         if options.repeats < 1:
             raise UserError(f"--repeats is {options.repeats}, but must be at least 1")
-    say = print if world.rank == 0 else _silent
-    calibration = calibrate(world, repeats=options.repeats, say=say)
-    path = options.output or world.calibration_path
+        path = options.output or world.calibration_path
+        if world.rank == 0:
+            check_writable(path)
+    progress = Progress("collective calibrate", speaks=world.rank == 0)
+    calibration = calibrate(world, repeats=options.repeats, stages=progress)
+    progress.end()
     with world.together():
         if world.rank == 0:
             save_calibration(calibration, path)
@@ -56,10 +61,6 @@ def measure(options: CalibrateOptions, world: "World") -> int:
         _print(calibration)
         print(f"written to {path}")
     return 0
-
-
-def _silent(text: str) -> None:
-    pass
 
 
 def _print(calibration: "Calibration") -> None:

@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 from ...errors import UserError
 from ..options import parse_options
 from ..order import LocalJob
+from .progress import Progress
 
 DESCRIPTION = "Check an algorithm for every number of ranks up to N: sums, deadlocks, data races, promises."
 
@@ -34,8 +35,14 @@ def check_one(options: CheckOptions) -> int:
     """Print what was checked; what is wrong is the error of the command."""
     from ...collectives import ScheduleError, check, find
 
+    algorithm = find(options.algorithm)
+    progress = Progress("collective check")
+    progress.begin_quietly(f"every P up to {options.max_ranks:,}", options.max_ranks**3 / 3)
     try:
-        print(check(find(options.algorithm), options.max_ranks))
+        report = check(algorithm, options.max_ranks, lambda size: progress.step(size * size))
     except ScheduleError as error:
+        progress.end()
         raise UserError(f"{options.algorithm} is wrong for {error}") from None
+    progress.end()
+    print(report)
     return 0

@@ -9,6 +9,8 @@ from tyro.conf import Positional, arg
 from ...errors import UserError
 from ..options import parse_options
 from ..order import LocalJob
+from .files import write
+from .wrong import warn_of_wrong
 
 if TYPE_CHECKING:
     from ...collectives.draw import Costs, Trace
@@ -29,10 +31,11 @@ class DrawOptions:
     """FILE.svg or FILE.html; without it, tables in the terminal."""
     max_ranks: int = 16
     """Largest number of ranks of a page's slider."""
-    bytes: int = 1 << 20
+    bytes: str = "1MiB"
     """Length of the buffer that a page reckons with at first."""
     calibration: Path | None = None
-    """Take the costs that a page reckons with from this file, as written by calibrate."""
+    """Take the costs that a page reckons with from this file, as written by calibrate; by default from the table that
+    comes with mpitrain, as price does."""
     trace: Path | None = None
     """A run recorded by trace, to be laid over the prediction on a page."""
 
@@ -55,21 +58,27 @@ def draw(options: DrawOptions) -> int:
     """Print or write the drawing; the exit code is 1 if the algorithm is wrong."""
     from ...collectives import find
     from ...collectives.draw import Costs, draw_ascii, draw_svg, play, read_trace
+    from ...collectives.price import load_calibration
+    from ...collectives.price.words import read_bytes
 
+    num_bytes = read_bytes(options.bytes, "--bytes", least=1)
+    on_page = options.algorithms if options.out else ()  # text says it itself
+    wrong = warn_of_wrong(on_page, options.ranks, "drawn up to its mistake")
     played = [play(find(name), options.ranks) for name in options.algorithms]
     if options.out is None:
         print("\n\n".join(draw_ascii(one) for one in played))
     elif options.out.suffix == ".html":
         trace = read_trace(options.trace) if options.trace else None
-        costs = costs_from(options.calibration) if options.calibration else Costs()
-        write_page(options.out, options.algorithms, options.ranks, options.max_ranks, costs, options.bytes, trace)
+        calibration = load_calibration(options.calibration) if options.calibration else load_calibration()
+        costs = Costs.of(calibration, num_bytes)
+        write_page(options.out, options.algorithms, options.ranks, options.max_ranks, costs, trace)
         print(f"{options.out}: open it in a browser")
     elif len(played) == 1:
         write(options.out, draw_svg(played[0]))
         print(options.out)
     else:
         raise UserError("a diagram shows one algorithm; a page (-o FILE.html) shows two side by side")
-    return 1 if any(one.error for one in played) else 0
+    return 1 if wrong or any(one.error for one in played) else 0
 
 
 def write_page(
@@ -78,7 +87,6 @@ def write_page(
     ranks: int,
     max_ranks: int,
     costs: "Costs",
-    num_bytes: int,
     trace: "Trace | None",
 ) -> None:
     """Write a page; a trace brings its own algorithm, P and length."""
@@ -87,28 +95,6 @@ def write_page(
 
     if trace is not None:
         names = (trace.algorithm, *(name for name in names if name != trace.algorithm))
-        ranks, num_bytes = trace.size, trace.num_bytes
+        ranks, costs = trace.size, replace(costs, num_bytes=trace.num_bytes)
     algorithms = [find(name) for name in dict.fromkeys(names)]
-    page = draw_page(algorithms, ranks, max_ranks=max_ranks, costs=replace(costs, num_bytes=num_bytes), trace=trace)
-    write(out, page)
-
-
-def costs_from(path: Path | None) -> "Costs":
-    """Return the line alpha + n beta, and gamma, of a calibration; of the table that is shipped without one."""
-    from ...collectives.draw import Costs
-    from ...collectives.price.calibration import DEFAULT, load_calibration
-
-    calibration = load_calibration(path or DEFAULT)
-    wire = calibration.inside
-    line = wire.exchange.fit()
-    alpha = max(0.0, line.alpha) + wire.send_overhead + wire.recv_overhead
-    return Costs(alpha, max(0.0, line.beta), max(0.0, calibration.reduce.fit().beta))
-
-
-def write(path: Path, text: str) -> None:
-    """Write ``text``."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    write(out, draw_page(algorithms, ranks, max_ranks=max_ranks, costs=costs, trace=trace))

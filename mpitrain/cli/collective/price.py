@@ -1,7 +1,8 @@
 """``mpitrain collective price``: what algorithms are predicted to cost on any number of ranks, without running them."""
 
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +14,19 @@ from ...plain_text import count
 from ..options import parse_options
 from ..order import LocalJob
 from ..terminal import make_console
+from .files import check_writable
+from .progress import Progress
+from .wrong import warn_of_wrong
 
 if TYPE_CHECKING:
     from ...collectives.price import Calibration, Price, Switch
 
 DESCRIPTION = (
-    "Predict seconds for algorithms, ranks and lengths: mpitrain collective price ring tree -n 64 --bytes 1MB."
+    "Predict seconds for algorithms, ranks and lengths: mpitrain collective price ring tree -n 64 --bytes 1MiB."
 )
+
+
+QUICK_STEPS = 4_000_000  # of an algorithm that is priced only because all are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +37,8 @@ class PriceOptions:
     """Names of list with options or not, or FILE.py:FUNC; by default all that auto chooses from, at their best."""
     ranks: Annotated[int, arg(aliases=["-n"])] = 8
     """P, up to some 100,000."""
-    bytes: tuple[str, ...] = ("4KB", "256KB", "16MB")
-    """Lengths of the buffer."""
+    bytes: tuple[str, ...] = ("4KiB", "256KiB", "16MiB")
+    """Lengths of the buffer: 65536, 64KiB (1024 bytes each), 64kB (1000)."""
     topology: str = ""
     """switch, fat_tree, torus or dragonfly, with options: torus:dims=8x8,ranks_per_node=4."""
     calibration: Path | None = None
@@ -59,7 +66,8 @@ def price_all(options: PriceOptions) -> int:
 
     calibration = load_calibration(options.calibration) if options.calibration else load_calibration()
     topology = parse_topology(options.topology) if options.topology else default_topology(calibration)
-    lengths = [read_bytes(text) for text in options.bytes]
+    lengths = [read_bytes(text, "--bytes") for text in options.bytes]
+    wrong = warn_of_wrong(options.algorithms, options.ranks, "a price says nothing")
     try:
         if options.goal:
             return _write_goal(options, lengths, calibration)
@@ -67,10 +75,11 @@ def price_all(options: PriceOptions) -> int:
     except ScheduleError as error:
         raise UserError(f"an algorithm is wrong (see mpitrain collective check): {error}") from None
     if options.json:
-        print(to_json([vars(price) for price in prices]))
+        print(to_json([{**vars(price), "wrong": wrong.get(price.algorithm, "")} for price in prices]))
     else:
+        prices = [replace(p, how=f"{p.how}; WRONG" if p.algorithm in wrong else p.how) for p in prices]
         _print_table(prices if options.algorithms else _best_of_each(prices), options, calibration, topology)
-    return 0
+    return 1 if wrong else 0
 
 
 def _prices(
@@ -78,17 +87,25 @@ def _prices(
 ) -> Iterator["Price"]:
     from ...collectives import find
     from ...collectives.price import Pricer, candidates
+    from ...collectives.price.program import MAX_STEPS
 
     names = options.algorithms or tuple(candidates())
+    most = MAX_STEPS if options.algorithms else QUICK_STEPS
+    progress = Progress("collective price")
+    progress.begin_quietly(f"{len(names)} algorithms at {options.ranks:,} ranks", len(names))
+    left_out = []
     for name in names:
         try:
-            pricer = Pricer(find(name), options.ranks, periods=(topology.ranks_per_node,))
+            pricer = Pricer(find(name), options.ranks, periods=(topology.ranks_per_node,), most=most)
+            yield from [pricer.price(num_bytes, calibration, topology) for num_bytes in lengths]
         except UserError:
             if options.algorithms:
                 raise
-            continue  # of all algorithms, those that can be priced at this number of ranks
-        for num_bytes in lengths:
-            yield pricer.price(num_bytes, calibration, topology)
+            left_out.append(name)
+        progress.step()
+    progress.end()
+    if left_out:
+        print(f"mpitrain: left out, as too long to price beside the others: {', '.join(left_out)}", file=sys.stderr)
 
 
 def _best_of_each(prices: list["Price"]) -> list["Price"]:
@@ -132,6 +149,7 @@ def _write_goal(options: PriceOptions, lengths: list[int], calibration: "Calibra
     assert options.goal is not None
     if len(options.algorithms) != 1 or len(lengths) != 1:
         raise UserError("--goal takes one algorithm and one length")
+    check_writable(options.goal)
     try:
         with options.goal.open("w", encoding="utf-8") as file:
             for line in goal_text(find(options.algorithms[0]), options.ranks, lengths[0], calibration):

@@ -9,6 +9,7 @@ from ...errors import UserError
 from ..options import parse_options
 from ..order import LocalJob
 from ..terminal import make_console
+from .wrong import warn_of_wrong
 
 DEFAULT_WIDTH = 100  # where the output is not a terminal
 DESCRIPTION = "Show what an algorithm does, round by round, and what it promises."
@@ -37,8 +38,8 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
 def show(options: ShowOptions) -> int:
     """Print the algorithm's tables; the exit code is 1 if it is wrong."""
     from ...collectives import find
-    from ...collectives.draw.ascii import draw_ascii
-    from ...collectives.draw.play import play
+    from ...collectives.draw.ascii import draw_ascii, draw_steps
+    from ...collectives.draw.play import is_drawable, play
 
     algorithm, size = find(options.algorithm), options.ranks
     console = make_console()
@@ -50,6 +51,10 @@ def show(options: ShowOptions) -> int:
         console.say(
             f"Promised for P = {size}: {rounds:g} rounds; the busiest rank sends {sent:.4g} n and adds {added:.4g} n"
         )
+    if not is_drawable(algorithm, size):
+        wrong = warn_of_wrong([options.algorithm], size, "steps of a wrong algorithm")
+        print("\n" + draw_steps(algorithm, size))
+        return 1 if wrong else 0
     played = play(algorithm, size)
     width = options.width or (console.width if console.is_terminal else DEFAULT_WIDTH)
     print("\n" + draw_ascii(played, width))

@@ -22,7 +22,7 @@ class TraceOptions:
 
     algorithm: Annotated[Positional[str], arg(metavar="ALG")]
     """A name of list, with options (chain:segments=4), or FILE.py:FUNC."""
-    bytes: int = 1 << 20
+    bytes: str = "1MiB"
     """Length of the buffer."""
     repeats: int = 9
     """Runs, of which the one of median length is kept."""
@@ -37,8 +37,8 @@ class TraceOptions:
 def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
     options = parse_options(TraceOptions, argv, command="collective trace", description=DESCRIPTION, speaks=speaks)
-    if options.bytes < 1 or options.repeats < 1:
-        raise UserError("--bytes and --repeats must be at least 1")
+    if options.repeats < 1:
+        raise UserError(f"--repeats is {options.repeats}, but must be at least 1")
     if options.out.suffix != ".html":
         raise UserError(f"-o is {options.out}, but must end in .html")
     return Job("collective trace", options, lambda world: trace(options, world))
@@ -47,30 +47,36 @@ def parse(argv: list[str], speaks: bool) -> Job:
 def trace(options: TraceOptions, world: "World") -> int:
     """Record with all ranks; rank 0 writes both files."""
     from ...collectives import ScheduleError, check_for, find
-    from ...collectives.draw import MAX_TRACED, format_trace
+    from ...collectives.draw import MAX_TRACED, Costs, format_trace
+    from ...collectives.price import load_calibration
+    from ...collectives.price.words import read_bytes, say_bytes
     from ...comm.trace import record
-    from .draw import costs_from, write, write_page
+    from .draw import write_page
+    from .files import check_writable, write
 
     with world.together():
+        num_bytes = read_bytes(options.bytes, "--bytes", least=1)
         algorithm = find(options.algorithm)
         if not 2 <= world.size <= MAX_TRACED:
             raise UserError(f"a trace needs 2 to {MAX_TRACED} ranks, not {world.size}")
         if world.rank == 0:
+            check_writable(options.out)
             try:
                 check_for(algorithm, world.size)
             except ScheduleError as error:
                 raise UserError(f"{options.algorithm} is wrong for {error}") from None
-    recorded = record(world, algorithm, options.bytes, options.repeats)
+    recorded = record(world, algorithm, num_bytes, options.repeats)
     with world.together():
         if recorded is not None:
             own = world.calibration_path
-            costs = costs_from(options.calibration or (own if own.exists() else None))
+            found = options.calibration or (own if own.exists() else None)
+            costs = Costs.of(load_calibration(found) if found else load_calibration())
             names = (recorded.algorithm, *([options.against] if options.against else []))
             lines = options.out.with_suffix(".jsonl")
             write(lines, format_trace(recorded))
-            write_page(options.out, names, world.size, 16, costs, recorded.num_bytes, recorded)
+            write_page(options.out, names, world.size, 16, costs, recorded)
             took, agree = (f"{seconds * 1e6:,.0f} us" for seconds in (recorded.seconds, recorded.clock_error))
-            what = f"{recorded.algorithm}, {world.size} ranks, {recorded.num_bytes:,} bytes"
+            what = f"{recorded.algorithm}, {world.size} ranks, {say_bytes(recorded.num_bytes)}"
             print(f"{what}: {took} measured (clocks agree to {agree}); {options.out} and {lines}")
             if world.oversubscribed:
                 print("ranks outnumber cores: they wait for the scheduler, and the prediction does not apply")

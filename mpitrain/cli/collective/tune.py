@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ..options import parse_options
 from ..order import Job
 from ..terminal import make_console
+from .files import check_writable
+from .progress import Progress
 
 if TYPE_CHECKING:
     from ...collectives.price import Calibration
@@ -46,14 +48,17 @@ def run(options: TuneOptions, world: "World") -> int:
     with world.together():
         if world.size < 2:
             raise UserError("tune needs two ranks or more: mpirun -n 2 python -m mpitrain collective tune")
+        if world.rank == 0:
+            check_writable(path)
         found = load_calibration(path) if world.rank == 0 and path.is_file() else None
     fresh = not any(world.all_gather(found is not None))
-    say = print if world.rank == 0 else _silent
+    progress = Progress("collective tune", speaks=world.rank == 0)
     if fresh:
-        found = without_prices(world) if world.oversubscribed else calibrate(world, say=say)
+        found = without_prices(world) if world.oversubscribed else calibrate(world, stages=progress)
     calibration = found
     names = world.all_gather(options.algorithms or _shortlist(calibration, world.size, SIZES))[0]
-    rows = bench(world, names, SIZES, say=say)
+    rows = bench(world, names, SIZES, stages=progress)
+    progress.end()
     with world.together():
         if world.rank == 0 and calibration is not None:
             tuned = tune(calibration, rows)
@@ -73,10 +78,6 @@ def _shortlist(calibration: "Calibration | None", size: int, sizes: tuple[int, .
         seconds = predict(size, num_bytes, calibration)
         found += sorted((name for name in seconds if name != "native"), key=seconds.__getitem__)[:SHORTLIST]
     return tuple(dict.fromkeys(found))
-
-
-def _silent(text: str) -> None:
-    pass
 
 
 def _print(calibration: "Calibration", path: Path) -> None:

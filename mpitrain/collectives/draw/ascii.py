@@ -4,7 +4,11 @@ One table a round: what every rank holds in every chunk, and who has just sent w
 """
 
 from dataclasses import dataclass
+from itertools import islice
 
+from ..algorithm import Algorithm
+from ..lockstep import show_chunks
+from ..step import as_chunks
 from .names import name_chunks, name_set
 from .play import Message, Play
 
@@ -45,15 +49,51 @@ def draw_ascii(play: Play, width: int = WIDTH, max_rounds: int = MAX_ROUNDS) -> 
     lines = [f"{play.name}, {play.size} ranks, {_count(play.num_chunks, 'chunk')}, {_count(play.num_rounds, 'round')}"]
     lines.append(LEGEND)
     if play.num_chunks:
-        layout = _lay_out(play, width)
+        states, rounds = play.states(max_rounds), play.rounds()
+        layout = _lay_out(play, states, width)
         lines += layout.notes
-        states, rounds = play.states(), play.rounds()
-        for number, state in enumerate(states[: max_rounds + 1]):
+        for number, state in enumerate(states):
             lines += ["", *_table(play, layout, number, state, rounds[number - 1] if number else [])]
-        if len(states) > max_rounds + 1:
-            lines += ["", f"... and {_count(len(states) - 1 - max_rounds, 'more round')}"]
+        if play.num_rounds > max_rounds:
+            lines += ["", f"... and {_count(play.num_rounds - max_rounds, 'more round')}"]
     if play.error:
         lines += ["", f"wrong: {play.error}"]
+    return "\n".join(lines)
+
+
+def draw_steps(algorithm: Algorithm, size: int, most: int = 8) -> str:
+    """Return the first steps of the first, the middle and the last rank: where there are too many for tables.
+
+    Examples
+    --------
+    >>> from mpitrain.collectives import find
+    >>> print(draw_steps(find("ring"), 1000, most=1))
+    ring, 1,000 ranks, 1,000 chunks: too many for tables; the first steps of three ranks
+    <BLANKLINE>
+    rank 0
+      chunk 0 to 1, +chunk 999 from 999
+      ...
+    rank 500
+      chunk 500 to 501, +chunk 499 from 499
+      ...
+    rank 999
+      chunk 999 to 0, +chunk 998 from 998
+      ...
+    """
+    chunks = f"{algorithm.num_chunks(size):,} chunks"
+    lines = [f"{algorithm.name}, {size:,} ranks, {chunks}: too many for tables; the first steps of three ranks", ""]
+    for rank in sorted({0, size // 2, size - 1}):
+        lines.append(f"rank {rank}")
+        steps = list(islice(algorithm(rank, size), most + 1))
+        for step in steps[:most]:
+            sends = [] if step.send_to is None else [f"{show_chunks(as_chunks(step.send))} to {step.send_to}"]
+            sign = "+" if step.reduce else "="
+            takes = (
+                [] if step.recv_from is None else [f"{sign}{show_chunks(as_chunks(step.recv))} from {step.recv_from}"]
+            )
+            lines.append(f"  {', '.join(sends + takes) or 'nothing'}")
+        if len(steps) > most:
+            lines.append("  ...")
     return "\n".join(lines)
 
 
@@ -73,9 +113,8 @@ class _Layout:
     notes: list[str]
 
 
-def _lay_out(play: Play, width: int) -> _Layout:
+def _lay_out(play: Play, states: list[list[list[int]]], width: int) -> _Layout:
     columns = _merge_columns(play)
-    states = play.states()
     held = {chunks for state in states for row in state for chunks in row}
     names = [_name(play, contributions) for contributions in held]
     widest = max([len(n) for n in names] + [len(name_chunks(c)) for c in columns])

@@ -7,7 +7,12 @@ from ..step import chunk_runs
 
 def members(contributions: int) -> list[int]:
     """Return the bits that are set, in order."""
-    return [bit for bit in range(contributions.bit_length()) if contributions >> bit & 1]
+    found = []
+    while contributions:
+        lowest = contributions & -contributions
+        found.append(lowest.bit_length() - 1)
+        contributions ^= lowest
+    return found
 
 
 def name_set(contributions: int, size: int, pairs: bool = False) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...errors import UserError
 from ..algorithm import Algorithm
+from ..price.calibration import Calibration, load_calibration
 from .data import algorithm_data
 from .palette import COLOURS, COPY, REDUCE
 from .trace import Trace, trace_data
@@ -21,10 +22,18 @@ MAX_RANKS = 16
 class Costs:
     """What the page reckons with at first: seconds a message, a byte sent and a byte added; bytes of the buffer."""
 
-    alpha: float = 5e-6
-    beta: float = 1e-10
-    gamma: float = 5e-11
+    alpha: float
+    beta: float
+    gamma: float
     num_bytes: int = 1 << 20
+
+    @classmethod
+    def of(cls, calibration: Calibration, num_bytes: int = 1 << 20) -> "Costs":
+        """Return the straight lines through a calibration: the shipped table is one, so prices are the same."""
+        wire = calibration.inside
+        line = wire.exchange.fit()
+        alpha = max(0.0, line.alpha) + wire.send_overhead + wire.recv_overhead
+        return cls(alpha, max(0.0, line.beta), max(0.0, calibration.reduce.fit().beta), num_bytes)
 
 
 def draw_page(
@@ -44,6 +53,7 @@ def draw_page(
     size, max_ranks : int
         P at the start, and the largest that can be chosen.
     costs : Costs, optional
+        By default those of the table that mpitrain ships, as for ``price``.
     trace : Trace, optional
         A recorded run of the first algorithm, laid over the prediction.
     """
@@ -53,7 +63,7 @@ def draw_page(
     data: dict[str, Any] = {
         "size": max(size, 2),
         "sizes": [sizes.start, sizes.stop - 1],
-        "costs": asdict(costs or Costs()),
+        "costs": asdict(costs or Costs.of(load_calibration())),
         "colours": {"ranks": COLOURS, "reduce": REDUCE, "copy": COPY},
         "algorithms": [algorithm_data(algorithm, sizes) for algorithm in algorithms],
         "compare": len(algorithms) > 1,

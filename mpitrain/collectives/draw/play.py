@@ -9,6 +9,12 @@ from ..lockstep import Program
 from ..provenance import Provenance
 from ..step import Schedule, as_chunks
 
+MOST_CELLS = 1 << 15  # ranks times chunks
+
+
+class TooLargeError(UserError):
+    """A drawing that would take long and show nothing."""
+
 
 @dataclass(frozen=True)
 class Message:
@@ -85,10 +91,10 @@ class Play:
             by_round[message.round - 1].append(message)
         return by_round
 
-    def states(self) -> list[list[list[int]]]:
-        """Return what is in states[round][rank][chunk]; round 0 is the start."""
+    def states(self, most: int | None = None) -> list[list[list[int]]]:
+        """Return what is in states[round][rank][chunk], up to round ``most``; round 0 is the start."""
         states = [[list(row) for row in self.start]]
-        for messages in self.rounds():
+        for messages in self.rounds()[:most]:
             state = [list(row) for row in states[-1]]
             for message in messages:
                 for chunk, contributions in zip(message.received, message.after, strict=True):
@@ -97,8 +103,18 @@ class Play:
         return states
 
 
+def is_drawable(algorithm: Algorithm, size: int) -> bool:
+    """Return whether a drawing of ``size`` ranks and their chunks is of use, and done in a few seconds."""
+    return size * algorithm.num_chunks(size) <= MOST_CELLS
+
+
 def play(algorithm: Algorithm | Schedule, size: int) -> Play:
     """Play ``algorithm`` with ``size`` ranks; one that is wrong is played as far as it goes.
+
+    Raises
+    ------
+    UserError
+        If there are too many ranks and chunks to be drawn.
 
     Examples
     --------
@@ -108,7 +124,14 @@ def play(algorithm: Algorithm | Schedule, size: int) -> Play:
     """
     algorithm = make_algorithm(algorithm)
     try:
+        if not is_drawable(algorithm, size):
+            raise TooLargeError(
+                f"{algorithm.name} with {size:,} ranks and {algorithm.num_chunks(size):,} chunks is too large to be "
+                f"drawn (ranks times chunks: up to {MOST_CELLS:,})"
+            )
         recorder = _Recorder(algorithm, size)
+    except TooLargeError:
+        raise
     except UserError as error:
         return Play(algorithm.name, algorithm.collective, size, 0, error=str(error))
     start = [list(row) for row in recorder.held]

@@ -17,6 +17,7 @@ import json
 import math
 import os
 import re
+import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -235,9 +236,17 @@ def calibration_path(host: str, library: str, ranks: int, folder: str | Path | N
     """
     chosen = folder or os.environ.get(FOLDER_VARIABLE)
     if not chosen:
-        chosen = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mpitrain"
+        chosen = Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "mpitrain"
     words = re.sub(r"[^a-z0-9.]+", "-", f"{host} {library}".lower()).strip("-")
-    return Path(chosen).expanduser() / f"calibration-{words}-{ranks}.json"
+    return Path(os.path.expanduser(chosen)) / f"calibration-{words}-{ranks}.json"
+
+
+def _home() -> Path:
+    """Return the user's home, or where there is none (a container's user without a name) the folder for what passes."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(tempfile.gettempdir())
 
 
 def load_calibration(path: str | Path = DEFAULT) -> Calibration:

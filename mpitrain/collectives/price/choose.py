@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ...errors import UserError
 from ..find import find, names
-from ..lockstep import ScheduleError
+from ..step import ScheduleError
 from .calibration import Calibration, Wire, load_calibration
 from .curve import Curve
 from .price import Pricer, default_topology
@@ -17,7 +17,7 @@ NATIVE = "native"
 SEGMENTS = (2, 4, 8, 16, 32)
 LEAST_GAIN = 0.05  # what is not predicted to be that much faster than the library's own loses to it
 SHORT = 4.0
-BUCKETS = tuple(1 << k for k in range(20, 27))  # 1 to 64 MB
+BUCKETS = tuple(1 << k for k in range(20, 27))  # 1 to 64 MiB
 HARDLY_MORE = 1.1
 FOLLOWED = 200_000  # steps above which ranks stand for others
 NATIVE_MODELS = ("tree", "recursive_doubling", "halving_doubling")

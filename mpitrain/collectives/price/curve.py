@@ -1,6 +1,6 @@
 """Seconds as a function of bytes: measured points joined by straight lines, and the line that sums them up.
 
-One alpha and one beta fit no real machine from 4 B to 64 MB: caches end, eager sending ends, so the model keeps
+One alpha and one beta fit no real machine from 4 B to 64 MiB: caches end, eager sending ends, so the model keeps
 the points (parameterised LogP: Kielmann, Bal & Verstoep 2000). The straight line of the textbooks,
 t = alpha + n beta (Hockney 1994), is the special case of two points, and is what a fit reports with its error.
 """

@@ -7,8 +7,7 @@ of its two ends.
 
 import numpy as np
 
-from ..lockstep import ScheduleError
-from ..step import Schedule, Step, as_chunks, chunk_runs
+from ..step import Schedule, ScheduleError, Step, as_chunks, chunk_runs
 from .topology import Network
 
 

@@ -15,8 +15,7 @@ from itertools import islice
 
 import numpy as np
 
-from ..lockstep import ScheduleError
-from ..step import Schedule, Step
+from ..step import Schedule, ScheduleError, Step
 from .program import IDLE, Columns, Program
 
 FIRST_LOOK = 48

@@ -71,6 +71,8 @@ class Pricer:
         Numbers of ranks after which a very large schedule may repeat (the ranks of a node).
     followed : int
         Up to how many steps of all ranks every one is followed; above, some ranks stand for all if ranks repeat.
+    most : int
+        Up to how many steps of all ranks every one is followed where ranks do not repeat.
 
     Raises
     ------
@@ -80,16 +82,24 @@ class Pricer:
         If there are too many messages to follow, and the ranks do not repeat.
     """
 
-    def __init__(self, algorithm: Algorithm, size: int, *, periods: tuple[int, ...] = (), followed: int = FOLLOWED):
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        size: int,
+        *,
+        periods: tuple[int, ...] = (),
+        followed: int = FOLLOWED,
+        most: int = MAX_STEPS,
+    ):
         self.algorithm, self.size = algorithm, size
         self._program: Program | None = None
         self._pattern: Pattern | None = None
         if _has_more(algorithm, size, followed):
             self._pattern = find_pattern(algorithm, size, periods)
         if self._pattern is None:
-            if _has_more(algorithm, size, MAX_STEPS):
+            if _has_more(algorithm, size, most):
                 raise UserError(
-                    f"{algorithm.name} at {size:,} ranks takes more than {MAX_STEPS:,} steps, and its ranks do not "
+                    f"{algorithm.name} at {size:,} ranks takes more than {most:,} steps, and its ranks do not "
                     "repeat: too many to price one by one"
                 )
             self._program = Program.of(algorithm, size)

@@ -14,8 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import UserError
-from ..lockstep import ScheduleError
-from ..step import Chunks, Schedule, Step, as_chunks, chunk_runs, count_chunks
+from ..step import Chunks, Schedule, ScheduleError, Step, as_chunks, chunk_runs, count_chunks
 
 IDLE = -1
 MAX_STEPS = 30_000_000

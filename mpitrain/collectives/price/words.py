@@ -1,24 +1,28 @@
-"""Bytes and seconds in words: 1.3 MB, 2.1 ms (1 KB is 1024 bytes, as in the sizes that benchmarks step through)."""
+"""Bytes and seconds in words, and lengths from words.
+
+65536, 64K, 64KiB     1024 bytes are 1 KiB, and K alone stands for it, as in the options of OSU's benchmarks, of
+                      nccl-tests and of the tools of a Unix system; so do M and MiB, G and GiB, T and TiB
+64KB, 64kB            1000 bytes are 1 kB, 10^6 are 1 MB, as in GB/s
+"""
 
 import re
 
 from ...errors import UserError
 
-UNITS = ("B", "KB", "MB", "GB", "TB")
+BINARY, DECIMAL = ("B", "KiB", "MiB", "GiB", "TiB"), ("B", "kB", "MB", "GB", "TB")
+LENGTH = re.compile(r"(\d+(?:\.\d*)?(?:e\d+)?)\s*(?:([kmgt])(i?)(b?)|b)?", re.IGNORECASE)
 
 
 def say_bytes(num_bytes: float) -> str:
-    """Return a length in words.
+    """Return a length in words: in KiB, MiB, ...; in kB, MB, ... if it is a round number of those only.
 
     Examples
     --------
-    >>> say_bytes(1.3 * 2**20), say_bytes(4), say_bytes(65536)
-    ('1.3 MB', '4 B', '64 KB')
+    >>> say_bytes(1.3 * 2**20), say_bytes(4), say_bytes(65536), say_bytes(1_500_000)
+    ('1.3 MiB', '4 B', '64 KiB', '1.5 MB')
     """
-    value, unit = float(num_bytes), 0
-    while value >= 1023.5 and unit < len(UNITS) - 1:
-        value, unit = value / 1024, unit + 1
-    return f"{_short(value)} {UNITS[unit]}"
+    binary, decimal = _scaled(num_bytes, 1024.0, BINARY), _scaled(num_bytes, 1000.0, DECIMAL)
+    return decimal if read_bytes(binary) != num_bytes == read_bytes(decimal) else binary
 
 
 def say_seconds(seconds: float) -> str:
@@ -35,19 +39,43 @@ def say_seconds(seconds: float) -> str:
     return f"{_short(seconds)} s"
 
 
-def read_bytes(text: str) -> int:
+def read_bytes(text: str, option: str = "a length", least: int = 0) -> int:
     """Return a length from words.
+
+    Parameters
+    ----------
+    text : str
+    option : str
+        What it is the length of, for the message.
+    least : int
+        Bytes that it must have.
+
+    Raises
+    ------
+    UserError
+        If it is no length, or shorter.
 
     Examples
     --------
-    >>> read_bytes("64MB"), read_bytes("4"), read_bytes("1.5 k")
-    (67108864, 4, 1536)
+    >>> read_bytes("64MiB"), read_bytes("64M"), read_bytes("64MB"), read_bytes("4"), read_bytes("1.5 k")
+    (67108864, 67108864, 64000000, 4, 1536)
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", text.strip().upper())
+    found = LENGTH.fullmatch(text.strip().replace("_", ""))
     if not found:
-        raise UserError(f"a length is a number of bytes as 4096, 64KB or 1.5MB, not {text!r}")
-    power = ("" + " KMGT").index(found[2] or " ")
-    return int(float(found[1]) * 1024**power)
+        raise UserError(f"{option} is a number of bytes, as 4096, 64KiB or 1.5MB, not {text!r}")
+    number, unit, binary, byte = found.groups()
+    base = 1000 if byte and not binary else 1024
+    num_bytes = int(float(number) * base ** ("kmgt".index(unit.lower()) + 1 if unit else 0))
+    if num_bytes < least:
+        raise UserError(f"{option} is {text}, but must be at least {least} byte{'s' * (least != 1)}")
+    return num_bytes
+
+
+def _scaled(num_bytes: float, base: float, units: tuple[str, ...]) -> str:
+    value, unit = float(num_bytes), 0
+    while value >= base - 0.5 and unit < len(units) - 1:
+        value, unit = value / base, unit + 1
+    return f"{_short(value)} {units[unit]}"
 
 
 def _short(value: float) -> str:

@@ -1,0 +1,40 @@
+"""A word of warning where an algorithm of one's own is used without being checked in full."""
+
+import sys
+from collections.abc import Iterable
+
+MOST_RANKS = 8  # an algorithm is tried for every P up to here,
+MOST_AT_ONCE = 128  # and for the P in question if that is no larger
+
+
+def warn_of_wrong(names: Iterable[str], size: int, consequence: str) -> dict[str, str]:
+    """Try those of ``names`` that are in a user's file for a few P, and say on standard error what is wrong.
+
+    Parameters
+    ----------
+    names : iterable of str
+    size : int
+        P, the number of ranks in question.
+    consequence : str
+        What this means here, for the message.
+
+    Returns
+    -------
+    dict of str to str
+        What is wrong, by name.
+    """
+    from ...collectives import ScheduleError, check_for, find
+
+    wrong: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        if ".py:" not in name:
+            continue
+        algorithm = find(name)
+        sizes = {*range(algorithm.root + 1, min(size, MOST_RANKS) + 1), *([size] if size <= MOST_AT_ONCE else [])}
+        try:
+            for some in sorted(sizes):
+                check_for(algorithm, some)
+        except ScheduleError as error:
+            wrong[name] = str(error)
+            print(f"mpitrain: {consequence}: {name} is wrong for {error}", file=sys.stderr, flush=True)
+    return wrong

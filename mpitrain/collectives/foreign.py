@@ -1,0 +1,143 @@
+"""Run code from a user's own file: with an end, and without reading our input or writing to our output.
+
+A timer of the system looks in twice a second while such code runs. It interrupts Python between two instructions, so a loop that does not
+end is ended, and the line where it was is known; a call into C that does not come back is not. There is no limit
+outside the main thread, or where the system has no such timer.
+"""
+
+import atexit
+import signal
+import sys
+import threading
+import time
+from types import CodeType, FrameType, TracebackType
+from typing import Any
+
+TICK = 0.5  # seconds
+MAIN = threading.main_thread()
+
+
+class TooLongError(BaseException):
+    """The time is over; no Exception, which the code in question may catch.
+
+    Attributes
+    ----------
+    line : int or None
+        Where it was, in its own file.
+    """
+
+    def __init__(self, line: int | None):
+        super().__init__()
+        self.line = line
+
+
+class Foreign:
+    """A context for code from ``file``: raises TooLongError in it after ``seconds``; can be entered again and again.
+
+    What is printed in it goes to standard error; on standard input there is nothing to read but from a terminal.
+    """
+
+    __slots__ = ("_began", "_file", "_limited", "_streams", "seconds")
+
+    def __init__(self, file: str, seconds: float):
+        self._file, self.seconds = file, seconds
+
+    def __enter__(self) -> None:
+        self._streams = sys.stdin, sys.stdout
+        if sys.stdin is None or not sys.stdin.isatty():  # at a terminal there may be a debugger
+            sys.stdin = _NOTHING
+        sys.stdout = sys.stderr
+        self._limited = threading.current_thread() is MAIN
+        if self._limited:
+            self._began = time.monotonic()
+            _timer.entered.append(self)
+            _timer.start()
+
+    def __exit__(self, *error: object) -> None:
+        if self._limited:
+            _timer.entered.pop()
+        sys.stdin, sys.stdout = self._streams
+
+    def look_in(self, frame: FrameType | None) -> None:
+        """Raise TooLongError if the time is over."""
+        if time.monotonic() - self._began > self.seconds and not _is_debugged():
+            while frame is not None and frame.f_code.co_filename != self._file:
+                frame = frame.f_back
+            raise TooLongError(frame.f_lineno if frame else None)
+
+
+class _Timer:
+    """The system's timer: goes off once, and again while there is foreign code to be looked at."""
+
+    def __init__(self) -> None:
+        self.entered: list[Foreign] = []
+        self._since: float | None = None
+        self._before: Any = None
+
+    def start(self) -> None:
+        if self._since is not None or not hasattr(signal, "setitimer"):
+            return
+        self._since = time.monotonic()
+        handler = signal.signal(signal.SIGALRM, self._tick)
+        self._before = handler, *signal.setitimer(signal.ITIMER_REAL, TICK)
+
+    def _tick(self, number: int, frame: FrameType | None) -> None:
+        if not self.entered:
+            self.stop()
+        else:
+            signal.setitimer(signal.ITIMER_REAL, TICK)
+            self.entered[-1].look_in(frame)
+
+    def stop(self) -> None:
+        """Give the timer back to whoever had it, with the time that was left."""
+        if self._since is None:
+            return
+        handler, delay, interval = self._before
+        passed = time.monotonic() - self._since
+        self._since = None
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if handler is None else handler)
+        if delay:
+            signal.setitimer(signal.ITIMER_REAL, max(delay - passed, 1e-3), interval)
+
+
+_timer = _Timer()
+atexit.register(_timer.stop)  # without our handler, which Python takes away at its end, the signal ends the process
+
+
+def _is_debugged() -> bool:
+    bdb = sys.modules.get("bdb")
+    return bdb is not None and isinstance(getattr(sys.gettrace(), "__self__", None), bdb.Bdb)
+
+
+class _Nothing:
+    """Standard input with nobody at the keyboard."""
+
+    def readline(self, *_: object) -> str:
+        raise EOFError("it reads from the keyboard (input), and there is nothing to read")
+
+    read = readline
+
+    def isatty(self) -> bool:
+        return False
+
+
+_NOTHING: Any = _Nothing()
+
+
+def line_in(file: str, traceback: TracebackType | None) -> str:
+    """Return where an error was, in words: " (line 7)" for the innermost frame in ``file``; or nothing."""
+    line = None
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == file:
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return "" if line is None else f" (line {line})"
+
+
+def code_of(function: Any) -> CodeType | None:
+    """Return the code of a function, or of what is inside a partial or a decorated one."""
+    while function is not None and not hasattr(function, "__code__"):
+        function = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
+    code: CodeType | None = getattr(function, "__code__", None)
+    return code
