@@ -1,8 +1,8 @@
 """Run code from a user's own file: with an end, and without reading our input or writing to our output.
 
-A timer of the system looks in twice a second while such code runs. It interrupts Python between two instructions, so a loop that does not
-end is ended, and the line where it was is known; a call into C that does not come back is not. There is no limit
-outside the main thread, or where the system has no such timer.
+A timer of the system looks in twice a second while such code runs. It interrupts Python between two instructions, so
+a loop that does not end is ended, and the line where it was is known; a call into C that does not come back is not.
+There is no limit outside the main thread, or where the system has no such timer.
 """
 
 import atexit
@@ -75,11 +75,15 @@ class _Timer:
         self._before: Any = None
 
     def start(self) -> None:
-        if self._since is not None or not hasattr(signal, "setitimer"):
+        if self._is_ours() or not hasattr(signal, "setitimer"):
             return
         self._since = time.monotonic()
         handler = signal.signal(signal.SIGALRM, self._tick)
         self._before = handler, *signal.setitimer(signal.ITIMER_REAL, TICK)
+
+    def _is_ours(self) -> bool:
+        """Say whether the timer runs; somebody else may have taken it since it was started."""
+        return self._since is not None and signal.getsignal(signal.SIGALRM) == self._tick
 
     def _tick(self, number: int, frame: FrameType | None) -> None:
         if not self.entered:
@@ -90,7 +94,7 @@ class _Timer:
 
     def stop(self) -> None:
         """Give the timer back to whoever had it, with the time that was left."""
-        if self._since is None:
+        if not self._is_ours():
             return
         handler, delay, interval = self._before
         passed = time.monotonic() - self._since

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from mpitrain.collectives import COLLECTIVES, Step, find, names, simulate
-from mpitrain.collectives.draw import draw_ascii, draw_page, draw_svg, play
+from mpitrain.collectives.draw import Costs, draw_ascii, draw_page, draw_svg, play
+from mpitrain.collectives.draw.ascii import draw_steps
 from mpitrain.collectives.draw.data import algorithm_data
 from mpitrain.collectives.draw.names import name_set
+from mpitrain.collectives.price import load_calibration, price
 from mpitrain.collectives.step import chunk_bounds
 from mpitrain.errors import UserError
 
@@ -135,3 +137,20 @@ def test_names_cannot_break_out_of_a_page():
     page = draw_page([find("ring")], 2, max_ranks=2)
     hostile = draw_page([find("ring").__class__("</script><b>", "all_reduce", find("ring"), int)], 2, max_ranks=2)
     assert hostile.count("</script>") == page.count("</script>")
+
+
+def test_a_page_reckons_with_the_table_that_prices_do():
+    costs = Costs.of(load_calibration())
+    assert page_data(draw_page([find("ring")], 2, max_ranks=2))["costs"] == pytest.approx(vars(costs))
+    size, n = 8, costs.num_bytes
+    ring = (size - 1) * (2 * (costs.alpha + n / size * costs.beta) + n / size * costs.gamma)
+    tree = 3 * (2 * (costs.alpha + n * costs.beta) + n * costs.gamma)
+    for name, seconds in (("ring", ring), ("tree", tree)):
+        assert price(find(name), size, n).seconds == pytest.approx(seconds, rel=1e-9)
+
+
+def test_what_is_too_large_is_not_drawn():
+    with pytest.raises(UserError, match="ring with 1,000 ranks and 1,000 chunks is too large to be drawn"):
+        play(find("ring"), 1000)
+    last = ["rank 999", "  chunk 0 to 998", "  chunk 1 to 998", "  ..."]
+    assert draw_steps(find("chain"), 1000, most=2).split("\n")[-4:] == last
