@@ -97,7 +97,7 @@ class _Timer:
         if not self._is_ours():
             return
         handler, delay, interval = self._before
-        passed = time.monotonic() - self._since
+        passed = time.monotonic() - (self._since or 0.0)
         self._since = None
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL if handler is None else handler)

@@ -1,18 +1,28 @@
-"""What ``auto`` stands for: by what was measured on this machine, or else by a rule of thumb."""
+"""What ``auto`` stands for: by what was measured on this machine, or else by what holds for all machines.
+
+Ranks of one node that share memory need no messages: each reads the others' buffers where they are, which was the
+fastest at every length where ranks have cores of their own (docs/benchmarks/collectives.md). Where ranks outnumber
+cores, each wait costs a turn of the scheduler; a tree, in which a rank waits for few others, is then faster for short
+buffers. On several nodes the ring moves the fewest bytes, and the library's own call the fewest messages.
+"""
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..collectives.price import Calibration, Choice, calibration_path, choose, choose_bucket_bytes, load_calibration
 from ..collectives.price.words import say_bytes
 from ..errors import UserError
+from .place import Place
 
-# Where nothing was measured: bytes of a bucket (PyTorch's), and of a chunk from which `auto` takes the ring. A round
-# from Python costs a few microseconds; where ranks outnumber cores it costs a turn of the scheduler.
+# Where nothing was measured: bytes of a bucket (PyTorch's), of a chunk from which `auto` takes the ring (a round from
+# Python costs a few microseconds; where ranks outnumber cores, a turn of the scheduler), and of a buffer from which
+# it shares memory where ranks outnumber cores.
 BUCKET_BYTES = 25 << 20
 RING_CHUNK = 4 * 1024
 RING_CHUNK_OVERSUBSCRIBED = 256 * 1024
+SHARED_OVERSUBSCRIBED = 8 * 1024
 
 
 class Auto:
@@ -23,8 +33,9 @@ class Auto:
     comm : MPI.Comm
     mpi_version : str
         The MPI library, by which calibrations are told apart.
-    oversubscribed : bool
-        True when ranks outnumber cores.
+    place : Place
+    why_not_shared : callable(num_bytes)
+        Returns why the ranks cannot share so much memory each, None if they can.
 
     Attributes
     ----------
@@ -34,8 +45,8 @@ class Auto:
         Why that file cannot be used, if so (on rank 0).
     """
 
-    def __init__(self, comm: Any, mpi_version: str, oversubscribed: bool):
-        self._comm, self._oversubscribed = comm, oversubscribed
+    def __init__(self, comm: Any, mpi_version: str, place: Place, why_not_shared: Callable[[int], str | None]):
+        self._comm, self._crowded, self._why_not_shared = comm, place.oversubscribed, why_not_shared
         self.path: Path = calibration_path(platform.node(), mpi_version, comm.size)
         self.note = ""
 
@@ -44,7 +55,10 @@ class Auto:
         choice = None
         if self._comm.rank == 0:
             found = self._calibration()
-            choice = choose(self._comm.size, num_bytes, found) if found else self.rule_of_thumb(num_bytes)
+            if found is not None and (found.best or self._why_not_shared(num_bytes)):
+                choice = choose(self._comm.size, num_bytes, found)
+            else:  # prices are those of messages
+                choice = self.untuned(num_bytes)
         return self._comm.bcast(choice)
 
     def choose_bucket_bytes(self) -> int:
@@ -54,14 +68,23 @@ class Auto:
             length = choose_bucket_bytes(self._comm.size, found)
         return self._comm.bcast(length)
 
-    def rule_of_thumb(self, num_bytes: int) -> Choice:
-        """Return the choice where nothing was measured."""
-        size, crowded = self._comm.size, self._oversubscribed
+    def untuned(self, num_bytes: int) -> Choice:
+        """Return the choice where nothing was measured (on any rank, without the others)."""
+        if self._comm.size == 1:
+            return Choice("native", 0.0, "native: one rank has nothing to reduce")
+        why_not = self._why_not_shared(num_bytes)
+        if why_not is not None:
+            return self.by_messages(num_bytes)
+        if self._crowded and num_bytes < SHARED_OVERSUBSCRIBED:
+            return _choice("tree", num_bytes, f"shared from {say_bytes(SHARED_OVERSUBSCRIBED)}, ranks outnumber cores")
+        return _choice("shared", num_bytes, "the ranks share the memory of one node")
+
+    def by_messages(self, num_bytes: int) -> Choice:
+        """Return the choice where nothing was measured and no memory is shared."""
+        size, crowded = self._comm.size, self._crowded
         least = size * (RING_CHUNK_OVERSUBSCRIBED if crowded else RING_CHUNK)
         name = "ring" if num_bytes >= least else "tree" if crowded else "native"
-        turn = ", ranks outnumber cores" if crowded else ""
-        reason = f"ring from {say_bytes(least)}{turn}: a rule of thumb; mpitrain collective tune measures"
-        return Choice(name, None, f"{name} at {say_bytes(num_bytes)} ({reason})")
+        return _choice(name, num_bytes, f"ring from {say_bytes(least)}{', ranks outnumber cores' if crowded else ''}")
 
     def _calibration(self) -> Calibration | None:
         """Return what was measured, if it says anything."""
@@ -73,3 +96,8 @@ class Auto:
             self.note = str(error)
             return None
         return calibration if calibration.best or not calibration.oversubscribed else None
+
+
+def _choice(name: str, num_bytes: int, why: str) -> Choice:
+    reason = f"{name} at {say_bytes(num_bytes)} ({why}: a rule of thumb; mpitrain collective tune measures)"
+    return Choice(name, None, reason)

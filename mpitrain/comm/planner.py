@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..collectives import Algorithm, ScheduleError, check, check_for, find, names
+from ..collectives.operators import OPERATORS, is_elementwise
 from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
 from .auto import Auto
@@ -22,6 +23,7 @@ from .staging import HOST, HostStaging, Staging
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 NCCL = "nccl"  # between GPUs only
 DEVICE_RING_BYTES = 1 << 20  # from here on the ring sums a device's buffers; below, fewer rounds count for more
+WHOLE_VECTORS = "tree"  # for operators that take whole vectors only
 CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
 
 
@@ -48,7 +50,7 @@ class Planner:
     def __init__(self, comm: Any, mpi_version: str, place: Place, sharing: Sharing, note: Callable[[str], None]):
         self._comm, self._sharing, self._note = comm, sharing, note
         self._crowded = place.oversubscribed
-        self._auto = Auto(comm, mpi_version, place.oversubscribed)
+        self._auto = Auto(comm, mpi_version, place, sharing.why_not)
         self._driver = Driver(spare_core=place.cores > 1 and not place.oversubscribed)
         self._checked: set[str] = set()
         self._next_tag = 0
@@ -69,12 +71,13 @@ class Planner:
         if self.has_devices:
             algorithm = self._for_device(algorithm, buffer.nbytes)
         if algorithm == "auto":
-            algorithm = self.choose(buffer.nbytes).name
+            whole = op in OPERATORS and not is_elementwise(op)
+            algorithm = WHOLE_VECTORS if whole else self.choose(buffer.nbytes).name
         if algorithm == "shared":
             plan = self._sharing.plan(buffer, op)
             if plan is not None:
                 return plan
-            algorithm = self._auto.rule_of_thumb(buffer.nbytes).name
+            algorithm = self._auto.by_messages(buffer.nbytes).name
         if algorithm == "native":
             staging = self._staging_of(buffer)
             native = NativePlan(self._comm, buffer, op=op, staging=staging, yield_cpu=self._crowded)
@@ -122,6 +125,10 @@ class Planner:
         choice = self._auto.choose(num_bytes)
         self._note(self._auto.note)
         return choice
+
+    def untuned(self, num_bytes: int) -> Choice:
+        """Return what ``auto`` stands for at this length where nothing was measured, and why."""
+        return self._auto.untuned(num_bytes)
 
     def choose_bucket_bytes(self) -> int:
         """Return how long a gradient bucket should be."""

@@ -129,7 +129,7 @@ class SharedPlan:
         self._rank, self._size, self._combine = comm.rank, comm.size, UFUNCS[op]
         self._flags_at = window_bytes(buffer.nbytes, place is not None) - FLAG_BYTES
         self._window = Window(comm, self._flags_at + FLAG_BYTES)
-        flags = [part[self._flags_at :][:8].view(np.int64) for part in self._window.parts]
+        flags: list[Any] = [part[self._flags_at :][:8].view(np.int64).data for part in self._window.parts]
         self._mine, self._others = flags[self._rank], [f for r, f in enumerate(flags) if r != self._rank]
         self._one_shot = place is None and buffer.nbytes <= ONE_SHOT_BYTES
         window, start = (self._window, 0) if place is None else place
@@ -142,7 +142,8 @@ class SharedPlan:
         self._slice = slice(buffer.size * self._rank // self._size, buffer.size * (self._rank + 1) // self._size)
         self._phase = 0
         self._until = 0  # the phase that ends what is in flight
-        self._native = self._addresses() if op == "sum" and buffer.dtype == np.float32 and C else None
+        self._sources = [] if not C or op != "sum" or buffer.dtype != np.float32 else self._addresses()
+        self._target = np.array([buffer.ctypes.data], np.int64)
         self._scratch = np.empty(min(buffer.size, BLOCK_BYTES // buffer.itemsize), buffer.dtype)
 
     def start(self) -> None:
@@ -153,14 +154,15 @@ class SharedPlan:
             return
         self._until = self._phase + (1 if self._one_shot else 2)
         if self._copies:
-            self._slot()[self._rank][...] = self.result
+            np.copyto(self._slot()[self._rank], self.result)
         self._arrive()
 
     def poll(self) -> bool:
         """Do what can be done without waiting; True when the sum is there."""
         while self._phase < self._until:
-            if not self._everybody_here():
-                return False
+            for flag in self._others:
+                if flag[0] <= self._phase:
+                    return False
             self._window.sync()
             if self._one_shot:
                 self._sum(slice(0, self.result.size), [self.result])
@@ -171,7 +173,7 @@ class SharedPlan:
                 self._arrive()
             else:
                 if self._copies:
-                    self.result[...] = self._slot()[self._rank]
+                    np.copyto(self.result, self._slot()[self._rank])
                 self._phase += 1
         return True
 
@@ -199,17 +201,16 @@ class SharedPlan:
         self._window.sync()
         self._mine[0] = self._phase + 1
 
-    def _everybody_here(self) -> bool:
-        return all(flag[0] > self._phase for flag in self._others)
-
-    def _addresses(self) -> np.ndarray:
-        """Return where this rank's slice begins in every buffer, for the kernel in C."""
-        return np.array([array[self._slice].ctypes.data for array in self._buffers[0]], np.int64)
+    def _addresses(self) -> list[np.ndarray]:
+        """Return where what this rank sums begins in every buffer of each slot, for the kernel in C."""
+        start = 0 if self._one_shot else self._slice.start
+        return [np.array([b[start:].ctypes.data for b in slot], np.int64) for slot in self._buffers]
 
     def _sum(self, part: slice, targets: Sequence[np.ndarray]) -> None:
         """Write the sum of all ranks' ``part`` into every target, in the order of the ranks, block by block."""
-        if self._native is not None and len(targets) > 1:
-            C.sum_sources(self._native, self._native, part.stop - part.start, NO_SQUARES)
+        if self._sources:
+            at = self._sources[self._phase % len(self._buffers)]
+            C.sum_sources(at, self._target if self._one_shot else at, part.stop - part.start, NO_SQUARES)
             return
         sources, step = self._slot(), self._scratch.size
         for start in range(part.start, part.stop, step):

@@ -61,12 +61,13 @@ class Sharing:
         place = (self._windows[found[0]], found[1]) if in_window and found is not None else None
         return SharedPlan(self._node, buffer, place, op=op, yield_cpu=self._place.oversubscribed)
 
+    def why_not(self, num_bytes: int) -> str | None:
+        """Return why the ranks cannot share so much memory each, as this rank sees it; None if they can."""
+        return self.refused or why_not(self._place.node_size, self._comm.size, num_bytes)
+
     def _cannot(self, num_bytes: int, what: str) -> bool:
         """Say whether the ranks cannot share so much memory each, the same on all of them; the reason is a note."""
-        reason = None
-        if self._comm.rank == 0:
-            reason = self.refused or why_not(self._place.node_size, self._comm.size, num_bytes)
-        reason = self._comm.bcast(reason)
+        reason = self._comm.bcast(self.why_not(num_bytes) if self._comm.rank == 0 else None)
         if reason is not None:
             self._note(f"no shared {what}: {reason}")
         return reason is not None

@@ -206,6 +206,10 @@ class World(Ranks):
         """
         return self._planner.choose(num_bytes)
 
+    def choose_untuned(self, num_bytes: int) -> Choice:
+        """Return what ``choose`` would without any measurement."""
+        return self._planner.untuned(num_bytes)
+
     def choose_bucket_bytes(self) -> int:
         """Return how long a gradient bucket should be, by the same measurements; all ranks call it together."""
         return self._planner.choose_bucket_bytes()

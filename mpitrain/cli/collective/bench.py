@@ -13,6 +13,7 @@ from ...plain_text import count
 from ..options import parse_options
 from ..order import Job
 from ..terminal import make_console
+from .compare import compare
 from .files import check_writable
 from .progress import Progress
 
@@ -40,6 +41,8 @@ class BenchOptions:
     """Draw measured and predicted times to this file (svg, png or pdf; needs pip install 'mpitrain[plot]')."""
     predict: bool = False
     """Measure messages in between and show what prices predict from them, and by how much they miss."""
+    compare_tuned: bool = False
+    """Show what auto takes with the file that tune has written and without, and how far both are from the fastest."""
 
 
 def parse(argv: list[str], speaks: bool) -> Job:
@@ -64,6 +67,8 @@ def run(options: BenchOptions, world: "World") -> int:
             check_writable(options.json)
             check_writable(options.plot)
     progress = Progress("collective bench", speaks=world.rank == 0)
+    if options.compare_tuned:
+        return compare(options, sizes, progress, world)
     if options.predict:
         rows, forecasts = forecast(world, options.algorithms, sizes, stages=progress)
     else:
