@@ -1,9 +1,8 @@
 """What ``auto`` stands for: by what was measured on this machine, or else by what holds for all machines.
 
-Ranks of one node that share memory need no messages: each reads the others' buffers where they are, which was the
-fastest at every length where ranks have cores of their own (docs/benchmarks/collectives.md). Where ranks outnumber
-cores, each wait costs a turn of the scheduler; a tree, in which a rank waits for few others, is then faster for short
-buffers. On several nodes the ring moves the fewest bytes, and the library's own call the fewest messages.
+Ranks of one node that share memory need no messages: each reads the others' buffers where they are. That was the
+fastest, or nearly so, at every length, whether ranks have cores of their own or not (docs/benchmarks/collectives.md).
+On several nodes the ring moves the fewest bytes, and the library's own call has the fewest messages.
 """
 
 import platform
@@ -16,13 +15,11 @@ from ..collectives.price.words import say_bytes
 from ..errors import UserError
 from .place import Place
 
-# Where nothing was measured: bytes of a bucket (PyTorch's), of a chunk from which `auto` takes the ring (a round from
-# Python costs a few microseconds; where ranks outnumber cores, a turn of the scheduler), and of a buffer from which
-# it shares memory where ranks outnumber cores.
+# Where nothing was measured: bytes of a bucket (PyTorch's), and of a chunk from which `auto` takes the ring. A round
+# from Python costs a few microseconds; where ranks outnumber cores it costs a turn of the scheduler.
 BUCKET_BYTES = 25 << 20
 RING_CHUNK = 4 * 1024
 RING_CHUNK_OVERSUBSCRIBED = 256 * 1024
-SHARED_OVERSUBSCRIBED = 8 * 1024
 
 
 class Auto:
@@ -72,11 +69,8 @@ class Auto:
         """Return the choice where nothing was measured (on any rank, without the others)."""
         if self._comm.size == 1:
             return Choice("native", 0.0, "native: one rank has nothing to reduce")
-        why_not = self._why_not_shared(num_bytes)
-        if why_not is not None:
+        if self._why_not_shared(num_bytes) is not None:
             return self.by_messages(num_bytes)
-        if self._crowded and num_bytes < SHARED_OVERSUBSCRIBED:
-            return _choice("tree", num_bytes, f"shared from {say_bytes(SHARED_OVERSUBSCRIBED)}, ranks outnumber cores")
         return _choice("shared", num_bytes, "the ranks share the memory of one node")
 
     def by_messages(self, num_bytes: int) -> Choice:

@@ -33,16 +33,11 @@ def names(auto):
     return [auto.choose(n).name for n in LENGTHS]
 
 
+@pytest.mark.parametrize("crowded", [False, True])
 @pytest.mark.parametrize("size", [2, 3, 4, 64])
-def test_ranks_of_one_node_share_memory_at_every_length(size):
-    assert set(names(make(size))) == {"shared"}
+def test_ranks_of_one_node_share_memory_at_every_length(size, crowded):
+    assert set(names(make(size, crowded=crowded))) == {"shared"}
     assert "share the memory of one node" in make(size).choose(1000).reason
-
-
-def test_where_ranks_outnumber_cores_short_ones_go_up_a_tree():
-    found = names(make(8, crowded=True))
-    assert found == ["tree" if n < 8192 else "shared" for n in LENGTHS]
-    assert "shared from 8 KiB, ranks outnumber cores" in make(8, crowded=True).choose(4).reason
 
 
 def test_without_shared_memory_there_are_messages():
