@@ -1,11 +1,22 @@
 """Calibrating, measuring and tuning on a few ranks: what comes out is whole, and the same everywhere."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from mpitrain.cli.collective.bench import BenchOptions
+from mpitrain.cli.collective.bench import run as run_bench
+from mpitrain.cli.collective.calibrate import CalibrateOptions, measure
+from mpitrain.cli.collective.trace import TraceOptions
+from mpitrain.cli.collective.trace import trace as run_trace
+from mpitrain.cli.collective.tune import TuneOptions
+from mpitrain.cli.collective.tune import run as run_tune
 from mpitrain.collectives import find
-from mpitrain.collectives.price import Calibration, Pricer, choose
+from mpitrain.collectives.price import Calibration, Curve, Pricer, choose, save_calibration
 from mpitrain.comm.bench import bench, tune
 from mpitrain.comm.calibrate import calibrate
+from mpitrain.comm.compare import compare_tuned
 from mpitrain.errors import AgreedError
 
 SIZES = (4, 4096, 65536)
@@ -46,3 +57,75 @@ def test_what_tune_finds_is_what_is_chosen(world):
 def test_an_unknown_algorithm_ends_on_all_ranks(world):
     with pytest.raises(AgreedError, match="no all-reduce 'circle'"):
         bench(world, ["circle"], SIZES)
+
+
+class Counted:
+    """Counts what it is told."""
+
+    def __init__(self):
+        self.told, self.steps, self.done = [], 0, 0
+
+    def begin(self, stage, steps):
+        self.told.append(stage)
+        self.steps += steps
+
+    def step(self):
+        self.done += 1
+
+
+def test_stages_are_told_and_come_to_their_end(world):
+    counted = Counted()
+    calibrate(world, sizes=SIZES, repeats=2, stages=counted)
+    bench(world, ["ring"], SIZES[:2], stages=counted)
+    assert counted.done == counted.steps == 2 + 16 * 2
+    assert counted.told == [
+        f"messages and reductions of {world.size} ranks, in 2 passes",
+        "2 lengths by 2 algorithms, in 16 passes",
+    ]
+
+
+NOWHERE = Path("/proc/nohome/x.json")
+
+
+@pytest.mark.parametrize(
+    ("run", "options"),
+    [
+        (measure, CalibrateOptions(output=NOWHERE)),
+        (run_tune, TuneOptions(output=NOWHERE)),
+        (run_bench, BenchOptions(json=NOWHERE)),
+        (run_bench, BenchOptions(plot=NOWHERE)),
+        (run_trace, TraceOptions(algorithm="ring", out=NOWHERE)),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_found_out_before_anything_is_measured(world, monkeypatch, run, options):
+    def too_late(*_, **__):
+        raise AssertionError("it was measured all the same")
+
+    for name in ("calibrate.calibrate", "bench.bench", "trace.record"):
+        monkeypatch.setattr(f"mpitrain.comm.{name}", too_late)
+    with pytest.raises(AgreedError, match=r"cannot write /proc/nohome/x\.json: No such file or directory"):
+        run(options, world)
+
+
+def test_tuned_and_untuned_are_compared_in_one_job(world, monkeypatch, tmp_path):
+    monkeypatch.setattr(world._planner._auto, "path", tmp_path / "calibration.json")
+    with pytest.raises(AgreedError, match=f"{world.size} ranks are not tuned yet"):
+        compare_tuned(world, ["tree"], SIZES)
+    tuned = Calibration.line(1e-6, 1e-9, 1e-10).tuned([(4.0, "ring", 1e-6, 2e-6)], {"ring": Curve([(4, 1e-6)])})
+    save_calibration(replace(tuned, ranks=world.size), world.calibration_path)
+    rows = compare_tuned(world, ["tree", "auto"], SIZES)
+    assert all(other == rows for other in world.all_gather(rows))
+    assert [(row.bytes, row.tuned) for row in rows] == [(n, "ring") for n in SIZES]
+    for row in rows:
+        assert row.untuned == world.choose_untuned(row.bytes).name == "shared"
+        assert row.fastest_us <= min(row.native_us, row.untuned_us, row.tuned_us)
+
+
+@pytest.mark.parametrize("text", ["64KiB", "65536"])
+def test_a_trace_takes_sizes(world, tmp_path, capsys, text):
+    out = Path(world.all_gather(str(tmp_path / "run.html"))[0])
+    assert run_trace(TraceOptions(algorithm="ring", bytes=text, repeats=1, out=out), world) == 0
+    if world.rank == 0:
+        assert "64 KiB: " in capsys.readouterr().out
+    with pytest.raises(AgreedError, match="--bytes is a number of bytes, as 4096, 64KiB"):
+        run_trace(TraceOptions(algorithm="ring", bytes="1 mile", out=out), world)

@@ -7,6 +7,7 @@ import pytest
 import mpitrain
 from mpitrain.collectives import ScheduleError, check, find
 from mpitrain.collectives.price import price
+from mpitrain.errors import UserError
 
 COURSE = Path(mpitrain.__file__).parents[1] / "docs" / "course"
 EXERCISES = ["exercise1_pairs", "exercise2_flat", "exercise3_tree", "exercise4_ring", "exercise5_own"]
@@ -21,6 +22,31 @@ def test_a_starter_is_refused_as_the_note_says(exercise):
         check(find(f"{COURSE}/{exercise}.py:{name}"), 2 if name == "pairs" else 17)
     assert f"| {number} | `{caught.value}` |" in (COURSE / "instructor.md").read_text()
     assert f"{exercise}.py:{name} --max-ranks" in (COURSE / "README.md").read_text()
+
+
+MISTAKES = {
+    "`yield` is missing": "    for k in range(size - 1):\n        Step((rank + 1) % size, k)\n",
+    "a list is returned": "    return [Step() for k in range(3)]\n",
+    "`distance *= 2` is missing in a `while distance < size`": "    distance = 1\n    while distance < size:\n"
+    "        if rank & distance:\n            yield Step(send_to=rank - distance, send=0)\n",
+    "`while True` around the steps": "    while size > 1:\n        yield Step()\n",
+    "`yield from Step(...)`": "    if size > 1:\n        yield from Step(send_to=1 - rank, send=0)\n",
+    "`size / 2` for a chunk": "    if size > 1:\n        yield Step(1 - rank, size / 2, 1 - rank, 0)\n",
+    "a misspelt name": "    if size > 1:\n        yield Stp(send_to=1, send=0)\n",
+    "a number as a promise": "    yield Step()\n",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_usual_mistake_is_told_as_the_note_says(mistake, tmp_path):
+    path = tmp_path / "mine.py"
+    promise = "@algorithm(rounds=14)\n" if "promise" in mistake else ""
+    head = "from mpitrain.collectives import Step, algorithm\n\n\n"
+    path.write_text(f"{head}{promise}def mine(rank, size):\n{MISTAKES[mistake]}")
+    with pytest.raises(UserError) as caught:
+        check(find(f"{path}:mine"), 2)
+    message = str(caught.value).replace(f"{path}: ", "").replace(f"{path} ", "")
+    assert f"| {mistake} | `{message}` |" in (COURSE / "instructor.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["pairs", "flat", "tree", "ring", "own"])
