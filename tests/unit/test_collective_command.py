@@ -199,3 +199,9 @@ def test_one_home_less(monkeypatch):
 
     monkeypatch.setattr(Path, "home", nobody)
     assert calibration_path("a", "b", 2).name == "calibration-a-b-2.json"
+
+
+def test_a_table_keeps_to_the_units_that_were_asked_for(capsys):
+    _, out, _ = run(capsys, "price", "ring", "-n", 8, "--bytes", "1MB", "1MiB")
+    rows = [line.split() for line in out.splitlines() if " ring " in line]
+    assert [(row[0:2], row[-3:-1]) for row in rows] == [(["1", "MB"], ["1.8", "MB"]), (["1", "MiB"], ["1.8", "MiB"])]

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from .bench import BenchOptions
     from .progress import Progress
 
-HEADS = ("bytes", "native", "untuned", "", "tuned", "", "fastest", "", "tuned / untuned", "native / untuned")
-
 
 def compare(options: "BenchOptions", sizes: tuple[int, ...], progress: "Progress", world: "World") -> int:
     """Measure with all ranks; rank 0 prints and writes."""
@@ -30,16 +28,16 @@ def compare(options: "BenchOptions", sizes: tuple[int, ...], progress: "Progress
 
 
 def _print(rows: list["Compared"], world: "World") -> None:
-    from rich.table import Table
-
     from ...collectives.price.words import say_bytes, say_seconds
+    from ...training.text_table import Column, print_table
 
-    table = Table(title=f"auto on {world.size} ranks, {world.mpi_version}")
-    for head in HEADS:
-        table.add_column(head, justify="right" if head in ("bytes", "native", "") or "/" in head else "left")
+    chosen = [column for head in ("untuned", "tuned", "fastest") for column in (Column(head, "name"), Column(""))]
+    ratios = [Column("tuned / untuned"), Column("native / untuned")]
+    lines = []
     for row in rows:
         cells = [say_bytes(row.bytes), say_seconds(1e-6 * row.native_us)]
         for name, us in ((row.untuned, row.untuned_us), (row.tuned, row.tuned_us), (row.fastest, row.fastest_us)):
             cells += [name, say_seconds(1e-6 * us)]
-        table.add_row(*cells, f"{row.tuned_us / row.untuned_us:.2f}", f"{row.native_us / row.untuned_us:.2f}")
-    make_console().print(table)
+        lines.append([*cells, f"{row.tuned_us / row.untuned_us:.2f}", f"{row.native_us / row.untuned_us:.2f}"])
+    columns = [Column("bytes"), Column("native"), *chosen, *ratios]
+    print_table(make_console(), columns, lines, title=f"auto on {world.size} ranks, {world.mpi_version}")

@@ -129,7 +129,7 @@ def _print_table(prices: list["Price"], options: PriceOptions, calibration: "Cal
             rows.append(None)
         last = p.num_bytes
         cells = say_bytes(p.num_bytes), p.algorithm, say_seconds(p.seconds), f"{p.num_rounds:,}", f"{p.num_messages:,}"
-        rows.append([*cells, say_bytes(p.bytes_sent), p.how])
+        rows.append([*cells, say_bytes(p.bytes_sent, beside=p.num_bytes), p.how])
     console = make_console()
     print_table(console, columns, rows, title=f"{count(options.ranks, 'rank')}, {_describe(topology)}")
     console.say(f"calibration: {calibration.source}")

@@ -13,16 +13,26 @@ BINARY, DECIMAL = ("B", "KiB", "MiB", "GiB", "TiB"), ("B", "kB", "MB", "GB", "TB
 LENGTH = re.compile(r"(\d+(?:\.\d*)?(?:e\d+)?)\s*(?:([kmgt])(i?)(b?)|b)?", re.IGNORECASE)
 
 
-def say_bytes(num_bytes: float) -> str:
+def say_bytes(num_bytes: float, beside: float | None = None) -> str:
     """Return a length in words: in KiB, MiB, ...; in kB, MB, ... if it is a round number of those only.
+
+    Parameters
+    ----------
+    num_bytes : float
+    beside : float, optional
+        Take the units in which this length is said.
 
     Examples
     --------
     >>> say_bytes(1.3 * 2**20), say_bytes(4), say_bytes(65536), say_bytes(1_500_000)
     ('1.3 MiB', '4 B', '64 KiB', '1.5 MB')
+    >>> say_bytes(1_750_000, beside=1_000_000)
+    '1.8 MB'
     """
-    binary, decimal = _scaled(num_bytes, 1024.0, BINARY), _scaled(num_bytes, 1000.0, DECIMAL)
-    return decimal if read_bytes(binary) != num_bytes == read_bytes(decimal) else binary
+    said = num_bytes if beside is None else beside
+    binary, decimal = _scaled(said, 1024.0, BINARY), _scaled(said, 1000.0, DECIMAL)
+    is_decimal = read_bytes(binary) != said == read_bytes(decimal)
+    return _scaled(num_bytes, 1000.0, DECIMAL) if is_decimal else _scaled(num_bytes, 1024.0, BINARY)
 
 
 def say_seconds(seconds: float) -> str:
