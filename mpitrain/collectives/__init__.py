@@ -6,7 +6,7 @@ from .find import COLLECTIVES, find, names
 from .goal import GOALS, Goal
 from .operators import OPERATORS
 from .simulate import simulate
-from .step import Chunks, Schedule, ScheduleError, Step, as_chunks, chunk_bounds, chunk_runs
+from .step import Chunks, EndlessError, Schedule, ScheduleError, Step, as_chunks, chunk_bounds, chunk_runs
 
 ALL_REDUCE: dict[str, Algorithm] = {name: find(name) for name in names()}
 """The all-reduce algorithms by name, with the options that they have by default."""
@@ -20,6 +20,7 @@ __all__ = [
     "OPERATORS",
     "Algorithm",
     "Chunks",
+    "EndlessError",
     "Goal",
     "Schedule",
     "ScheduleError",

@@ -70,7 +70,7 @@ def check_for(algorithm: Algorithm | Schedule, size: int) -> Checked:
         found = Checked(size, measured.rounds, max(measured.sent) * share, max(measured.reduced) * share)
         _hold_to_promise(algorithm, found)
     except ScheduleError as error:
-        raise ScheduleError(f"P = {size}: {error}") from None
+        raise type(error)(f"P = {size}: {error}") from None
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from ..errors import UserError
 from .foreign import Foreign, TooLongError, code_of, line_in
-from .step import Chunks, ScheduleError, Step
+from .step import Chunks, EndlessError, ScheduleError, Step
 
 SECONDS, SECONDS_A_RANK = 5.0, 1e-4  # that a schedule may compute before its next step
 STEPS, STEPS_A_RANK = 100_000, 1_000  # that one rank may yield
@@ -75,7 +75,7 @@ class OwnSteps(Iterator[Step]):
             raise
         except TooLongError as error:
             who = f"rank {self._rank} of {self._size}"
-            raise ScheduleError(
+            raise EndlessError(
                 f"{who}: it has computed for {self._foreign.seconds:.0f} s without a yield{_at(error.line)}; does the "
                 "loop there end, and does it yield?"
             ) from None
@@ -88,7 +88,7 @@ class OwnSteps(Iterator[Step]):
         self._round += 1
         if self._round == self._most:
             why = f"is still yielding after {self._most} steps{_at(self.line)}; does the loop there end?"
-            raise ScheduleError(f"rank {self._rank} of {self._size} {why}")
+            raise EndlessError(f"rank {self._rank} of {self._size} {why}")
         return self._fit(step)
 
     def _fit(self, step: Any) -> Step:
@@ -187,7 +187,7 @@ class OwnPromise:
             raise
         except TooLongError as error:
             line = error.line or self.line
-            raise ScheduleError(f"its {self._name} does not come back{_at(line)}") from None
+            raise EndlessError(f"its {self._name} does not come back{_at(line)}") from None
         except (Exception, SystemExit) as error:
             where = line_in(self._file, error.__traceback__) or _at(self.line)
             raise ScheduleError(f"its {self._name} fails with {describe(error)}{where}") from error

@@ -40,6 +40,10 @@ class ScheduleError(UserError):
     """A schedule that is wrong; the message says which rank, in which round and line, and why."""
 
 
+class EndlessError(ScheduleError):
+    """A schedule that does not end, or does not come to its next step: nothing can be read from it."""
+
+
 def as_chunks(chunks: Chunks) -> Sequence[int]:
     """Return ``chunks`` as a sequence of chunk numbers (empty for None)."""
     if isinstance(chunks, range):

@@ -7,6 +7,7 @@ import pytest
 from mpitrain.cli.collective.files import check_writable
 from mpitrain.cli.collective.progress import Progress
 from mpitrain.cli.main import main
+from mpitrain.collectives import own
 from mpitrain.collectives.price import calibration_path
 from mpitrain.errors import UserError
 
@@ -205,3 +206,19 @@ def test_a_table_keeps_to_the_units_that_were_asked_for(capsys):
     _, out, _ = run(capsys, "price", "ring", "-n", 8, "--bytes", "1MB", "1MiB")
     rows = [line.split() for line in out.splitlines() if " ring " in line]
     assert [(row[0:2], row[-3:-1]) for row in rows] == [(["1", "MB"], ["1.8", "MB"]), (["1", "MiB"], ["1.8", "MiB"])]
+
+
+@pytest.mark.parametrize("command", [["price", "-n", 100_000], ["draw", "-o", "x.html"], ["show", "-n", 5000]])
+@pytest.mark.parametrize("body", ["pass", "yield Step()"])
+def test_what_never_ends_is_told_once_and_soon(capsys, tmp_path, monkeypatch, command, body):
+    monkeypatch.setattr(own, "SECONDS", 0.3)
+    monkeypatch.chdir(tmp_path)
+    loop = f"def loop(rank, size):\n    while size > 1:\n        {body}\n    yield Step()\n"
+    (tmp_path / "loop.py").write_text(f"from mpitrain.collectives import Step\n{loop}")
+    begin = time.monotonic()
+    code, out, err = run(capsys, command[0], "loop.py:loop", *command[1:])
+    assert (code, out) == (2, "") or command[0] == "show"
+    assert err.startswith("mpitrain: loop.py:loop is wrong for P = 2: rank 0 of 2")
+    assert err.count("\n") == 1
+    assert "does the loop there end" in err
+    assert time.monotonic() - begin < 15

@@ -4,6 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ..terminal import make_console
+from .files import write
 from .tune import ALWAYS
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def compare(options: "BenchOptions", sizes: tuple[int, ...], progress: "Progress
         if world.rank == 0:
             _print(rows, world)
             if options.json:
-                options.json.write_text(json.dumps([vars(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+                write(options.json, json.dumps([vars(row) for row in rows], indent=1) + "\n")
     return 0
 
 

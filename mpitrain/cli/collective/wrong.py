@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Iterable
 
+from ...errors import UserError
+
 MOST_RANKS = 8  # an algorithm is tried for every P up to here,
 MOST_AT_ONCE = 128  # and for the P in question if that is no larger
 
@@ -22,8 +24,13 @@ def warn_of_wrong(names: Iterable[str], size: int, consequence: str) -> dict[str
     -------
     dict of str to str
         What is wrong, by name.
+
+    Raises
+    ------
+    UserError
+        If one does not end: nothing can be read from it.
     """
-    from ...collectives import ScheduleError, check_for, find
+    from ...collectives import EndlessError, ScheduleError, check_for, find
 
     wrong: dict[str, str] = {}
     for name in dict.fromkeys(names):
@@ -34,6 +41,8 @@ def warn_of_wrong(names: Iterable[str], size: int, consequence: str) -> dict[str
         try:
             for some in sorted(sizes):
                 check_for(algorithm, some)
+        except EndlessError as error:
+            raise UserError(f"{name} is wrong for {error}") from None
         except ScheduleError as error:
             wrong[name] = str(error)
             print(f"mpitrain: {consequence}: {name} is wrong for {error}", file=sys.stderr, flush=True)
