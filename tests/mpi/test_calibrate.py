@@ -1,5 +1,6 @@
 """Calibrating, measuring and tuning on a few ranks: what comes out is whole, and the same everywhere."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +120,27 @@ def test_tuned_and_untuned_are_compared_in_one_job(world, monkeypatch, tmp_path)
     for row in rows:
         assert row.untuned == world.choose_untuned(row.bytes).name == "shared"
         assert row.fastest_us <= min(row.native_us, row.untuned_us, row.tuned_us)
+
+
+def test_the_comparison_is_printed_and_written(world, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(world._planner._auto, "path", tmp_path / "calibration.json")
+    tuned = Calibration.line(1e-6, 1e-9, 1e-10).tuned([(4.0, "ring", 1e-6, 2e-6)], {"ring": Curve([(4, 1e-6)])})
+    save_calibration(replace(tuned, ranks=world.size), world.calibration_path)
+    out = tmp_path / "rows.json"  # of each rank, but rank 0 alone writes
+    options = BenchOptions(algorithms=("tree",), bytes=("4", "64KiB"), compare_tuned=True, json=out)
+    assert run_bench(options, world) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert out.exists() == bool(lines) == (world.rank == 0)
+    if world.rank:
+        return
+    rows = json.loads(out.read_text())
+    chosen = [(row["bytes"], row["untuned"], row["tuned"]) for row in rows]
+    assert chosen == [(4, "shared", "ring"), (65536, "shared", "ring")]
+    assert lines[0] == f"auto on {world.size} ranks, {world.mpi_version}"
+    for line, row in zip(lines[2:], rows, strict=True):
+        cells = line.split()
+        assert ("shared" in cells, "ring" in cells, row["fastest"] in cells) == (True, True, True)
+        assert cells[-2:] == [f"{row[name] / row['untuned_us']:.2f}" for name in ("tuned_us", "native_us")]
 
 
 @pytest.mark.parametrize("text", ["64KiB", "65536"])

@@ -83,7 +83,7 @@ def run(options: BenchOptions, world: "World") -> int:
 def _report(options: BenchOptions, rows: list["Row"], forecasts: "Forecasts", world: "World") -> None:
     _print_table(rows, forecasts)
     if options.predict and world.oversubscribed:
-        print("ranks outnumber cores: the model does not apply, and nothing is predicted")
+        make_console().say("ranks outnumber cores: the model does not apply, and nothing is predicted", "yellow")
     try:
         if options.json:
             options.json.write_text(to_json([vars(row) for row in rows], indent=1) + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
 """What ``auto`` takes with a tuned file and without, beside the fastest (``collective bench --compare-tuned``)."""
 
-import json
 from typing import TYPE_CHECKING
 
+from ...json_text import to_json
 from ..terminal import make_console
 from .files import write
 from .tune import ALWAYS
@@ -24,7 +24,7 @@ def compare(options: "BenchOptions", sizes: tuple[int, ...], progress: "Progress
         if world.rank == 0:
             _print(rows, world)
             if options.json:
-                write(options.json, json.dumps([vars(row) for row in rows], indent=1) + "\n")
+                write(options.json, to_json([vars(row) for row in rows], indent=1) + "\n")
     return 0
 
 
