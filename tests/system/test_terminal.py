@@ -100,10 +100,10 @@ def test_bench_is_as_wide_as_the_terminal_of_mpirun(tmp_path, columns):
     folder.mkdir(parents=True)
     (folder / "exercise5_own.py").write_text(RING.replace("def ring", "def one") + RING.replace("def ring", "def two"))
     names = [f"{folder.relative_to(tmp_path)}/exercise5_own.py:{name}" for name in ("one", "two")]
-    command = ["mpirun", "-n", "2", *MPITRAIN, "collective", "bench", *names, "--bytes", "1KB", "4KB"]
+    command = ["mpirun", "-n", "2", *MPITRAIN, "collective", "bench", *names, "--bytes", "1KiB", "4KiB"]
     code, shown = on_terminal(tmp_path, command, columns)
     assert code == 0, shown
-    rows = [line.rstrip() for line in shown if re.match(r" *\d+ KB ", line)]
+    rows = [line.rstrip() for line in shown if re.match(r" *\d+ KiB ", line)]
     assert len(rows) == 6
     assert all(len(line) <= columns for line in rows)
     assert all(re.search(r" \d+(\.\d+)? (us|ms) +\d+\.\d\d$", line) for line in rows), rows
@@ -132,7 +132,7 @@ def test_pipes_get_complete_lines(mpitrain, tmp_path):
     name = "exercise4_ring.py:ring"
     jobs = [
         (2, "--epochs", 1, "--out", "run"),
-        (2, "collective", "bench", name, "--bytes", "1KB"),
+        (2, "collective", "bench", name, "--bytes", "1KiB"),
         (1, "collective", "price", name, "-n", 16),
         (1, "collective", "list"),
         (1, "kernel", "list"),
