@@ -17,13 +17,14 @@ COMMANDS = {
     "train": "Train a network on all ranks of a job. This is the default command.",
     "evaluate": "Score the weights of a finished run.",
     "predict": "Write a finished run's outputs for new samples, as CSV or npz.",
+    "data": "Show how the columns of a table, or the arrays of any data, are interpreted.",
     "collective": "List, show, check, price, draw, record and measure collective algorithms.",
     "kernel": "List, build, check and measure the kernels.",
     "doctor": "Examine the ranks of a job before training on them.",
     "completion": "Print a script that lets a shell complete commands and options.",
 }
 """Each command and what it does; the module of the same name has a ``parse(argv, speaks)`` that returns a job."""
-FAMILIES = ("collective", "kernel")
+FAMILIES = ("data", "collective", "kernel")
 """Commands that have commands of their own; their modules have a dict SUBCOMMANDS."""
 HELP = ("-h", "--help")
 

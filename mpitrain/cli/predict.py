@@ -87,9 +87,9 @@ def predict(options: PredictOptions, world: "World") -> int:
 
 def check_out(path: Path, data: str, *, overwrite: bool) -> None:
     """Raise a UserError if predictions cannot or should not be written to ``path``."""
-    from ..data.sources import split_source
+    from ..data.sources import path_of
 
-    samples = Path(split_source(data)[1]).expanduser()
+    samples = Path(path_of(data)).expanduser()
     if path.exists() and samples.exists() and path.samefile(samples):
         raise UserError(f"--out {path} is the file that holds the samples")
     if path.is_dir() or not path.parent.is_dir():

@@ -175,6 +175,7 @@ def _train(
 
 def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Session", int]:
     """Return the config as it is resolved, the session and the BLAS threads of a run."""
+    from ..data.sources import inherit_options
     from ..device import CPU
     from ..training.devices import take_device
     from ..training.limits import num_threads
@@ -187,7 +188,12 @@ def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Se
     CPU.use_threads(threads)
     with world.together():
         world.check_name(config.parallel.all_reduce)
-    session = open_session(config, world, take_device(config, world), find_earlier(config, world, resume))
+    earlier = find_earlier(config, world, resume)
+    if earlier is not None:
+        with world.together():
+            source = inherit_options(config.data.source, earlier.source)
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
+    session = open_session(config, world, take_device(config, world), earlier)
     return _resolved(config, session), session, threads
 
 

@@ -48,6 +48,7 @@ def build_dataset(
     draw: Draw = "stratified",
     feature_names: tuple[str, ...] = (),
     target_name: str = "",
+    class_names: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> Dataset:
     """Return a Dataset of arrays of any kind.
@@ -62,6 +63,8 @@ def build_dataset(
         None decides by the type of y: floats or several columns are for regression, text and integers are classes.
     draw : "stratified" or "random"
         Whether each class gives the same share to the test split that is drawn.
+    class_names : tuple of str, optional
+        Names of the classes, if y holds places in them; otherwise their text is their name.
     notes : tuple of str
         What is to be said of the source; more is added.
 
@@ -78,7 +81,7 @@ def build_dataset(
         notes += (why,)
     samples = [check_features(x, f"{part}: the samples", feature_names) for part, x, _ in parts]
     _check_same_shape(samples[0], samples[-1], where)
-    targets, num_outputs, class_names = _targets([y for _, _, y in parts], task, where, target_name)
+    targets, num_outputs, class_names = _targets([y for _, _, y in parts], task, where, target_name, class_names)
     splits = [Split(x, y) for x, y in zip(samples, targets)]
     if test is None:
         splits = draw_test_split(splits[0], where, test_fraction, seed, draw)
@@ -101,11 +104,11 @@ def _task_of(y: np.ndarray, where: str) -> tuple[str, str]:
 
 
 def _targets(
-    parts: list[np.ndarray], task: str, where: str, target_name: str
+    parts: list[np.ndarray], task: str, where: str, target_name: str, names_of_classes: tuple[str, ...]
 ) -> tuple[list[np.ndarray], int, tuple[str, ...]]:
     """Return the targets of each split, the number of outputs and the names of the classes."""
     if task == CLASSIFICATION:
-        targets, class_names = number_classes(parts, where)
+        targets, class_names = number_classes(parts, where, names_of_classes)
         return targets, len(class_names), class_names
     names = (target_name,) if target_name else ()
     targets = [check_targets(y, f"{where}: the targets", names) for y in parts]

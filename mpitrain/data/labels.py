@@ -7,7 +7,9 @@ from ..errors import UserError
 _MANY = 20  # distinct integers from which on they may be amounts and not classes
 
 
-def number_classes(parts: list[np.ndarray], where: str) -> tuple[list[np.ndarray], tuple[str, ...]]:
+def number_classes(
+    parts: list[np.ndarray], where: str, class_names: tuple[str, ...] = ()
+) -> tuple[list[np.ndarray], tuple[str, ...]]:
     """Number the distinct labels of all parts in sorted order.
 
     Parameters
@@ -16,6 +18,8 @@ def number_classes(parts: list[np.ndarray], where: str) -> tuple[list[np.ndarray
         Raw labels to train on, and to test on where they are a part of their own.
     where : str
         The file, for messages.
+    class_names : tuple of str, optional
+        Names of the classes, if labels are places in them; otherwise the text of a label is its name.
 
     Returns
     -------
@@ -29,7 +33,7 @@ def number_classes(parts: list[np.ndarray], where: str) -> tuple[list[np.ndarray
         If labels have another shape, are no text or whole numbers, are all equal, or a class is only in the last part.
     """
     values, numbers = np.unique(_joined([_labels(y, where) for y in parts], where), return_inverse=True)
-    names = _names(values, where)
+    names = tuple(class_names[value] for value in values) if class_names else _names(values, where)
     if len(names) == 1:
         raise UserError(f"{where}: all samples are of the class {names[0]!r}, so there is nothing to learn")
     targets = np.split(numbers.astype(np.int64), [len(parts[0])])[: len(parts)]

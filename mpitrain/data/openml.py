@@ -1,7 +1,7 @@
 """Datasets of openml.org through scikit-learn's ``fetch_openml``, which downloads a set once and keeps it."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import UserError
 from .build import Arrays
 from .files import one_line
+from .tables.cells import CellFormat, Kind
 
 _IMAGES = {"mnist_784": (1, 28, 28), "Fashion-MNIST": (1, 28, 28), "CIFAR_10": (3, 32, 32)}  # (C, H, W) of a row
 
@@ -34,14 +35,11 @@ def read_openml(name: str) -> tuple[Arrays, tuple[str, ...], str]:
     features, targets = list(bunch["feature_names"]), list(bunch["target_names"] or [])
     if bunch["target"] is None or not targets:
         raise UserError(f"{where} does not say which of its columns is the target")
-    categories = bunch.get("categories") or {}
-    text = [feature for feature in features if feature in categories]
-    if text:
-        raise UserError(f"{where}: columns {', '.join(map(repr, text))} hold categories, expected numbers only")
     try:
         x = np.asarray(bunch["data"], np.float64)
     except (TypeError, ValueError):
         raise UserError(f"{where} is no table of numbers") from None
+    x = _without_categories(x, features, bunch.get("categories") or {}, where)
     _check_whole(x, features, where)
     y = np.asarray(bunch["target"])
     if y.dtype.kind == "O" and any(value is None for value in y.flat):
@@ -65,6 +63,26 @@ def _fetch(name: str) -> Any:
         ) from None
     except ValueError as error:
         raise UserError(f"openml:{name} cannot be read from openml.org ({one_line(error)})") from None
+
+
+def _without_categories(
+    x: np.ndarray, features: Sequence[str], categories: Mapping[str, Sequence[Any]], where: str
+) -> np.ndarray:
+    """Return x with the codes of categories replaced by their values, which must be numbers, or True and False."""
+    text = []
+    for k, feature in enumerate(features):
+        if feature not in categories:
+            continue
+        cells = [str(category) for category in categories[feature]]
+        values, kinds = CellFormat().interpret(cells)
+        if set(kinds.tolist()) not in ({Kind.NUMBER}, {Kind.BOOLEAN}):
+            text.append(feature)
+            continue
+        known = ~np.isnan(x[:, k])
+        x[known, k] = values[x[known, k].astype(np.int64)]
+    if text:
+        raise UserError(f"{where}: columns {', '.join(map(repr, text))} hold categories, expected numbers only")
+    return x
 
 
 def _check_whole(x: np.ndarray, features: Sequence[str], where: str) -> None:

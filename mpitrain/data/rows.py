@@ -14,13 +14,14 @@ from .build import Arrays
 from .checks import check_counts, check_features, check_targets
 from .conform import check_shapes, check_target, conform, find_columns, number_classes
 from .dataset import CLASSIFICATION, Dataset, Split
-from .files import file, nearest
+from .files import file
 from .labels import label_codes
 from .npz import read_npz
 from .openml import read_openml
 from .signature import Signature
-from .sources import open_csv, open_dataset, open_features, parse_source
-from .table import Table
+from .sources import inherit_options, open_dataset, open_features, parse_source
+from .tables import parse_csv_source
+from .tables.rows import read_samples, targets_of
 
 ALL, TRAIN, TEST = "all", "train", "test"
 
@@ -76,7 +77,7 @@ def open_rows(source: str, signature: Signature, split: str = "") -> Rows:
     Parameters
     ----------
     source : str
-        As in ``open_dataset``; of a csv file the target may be left out.
+        As in ``open_dataset``; options of a csv file that are left out are those that the model was trained with.
     signature : Signature
     split : str
         By default the test split of a source that has one, and all rows of any other.
@@ -90,8 +91,7 @@ def open_rows(source: str, signature: Signature, split: str = "") -> Rows:
     kind, place = parse_source(source)
     match kind:
         case "csv":
-            _check_whole(split, source)
-            return _csv_rows(place, signature)
+            return _csv_rows(inherit_options(source, signature.source), signature, split)
         case "npz":
             path = file(place, kind)
             train, test, notes = read_npz(path)
@@ -109,7 +109,9 @@ def open_rows(source: str, signature: Signature, split: str = "") -> Rows:
 
 
 def open_samples(source: str, signature: Signature) -> Rows:
-    """Open samples without targets, to predict on: all rows, or of a source with a test split that.
+    """Open samples without targets, to predict on: all rows, or the test split of a source that has one.
+
+    Options of a csv file that are left out are those that the model was trained with.
 
     Raises
     ------
@@ -118,8 +120,9 @@ def open_samples(source: str, signature: Signature) -> Rows:
     """
     kind, place = parse_source(source)
     if kind == "csv":
-        table, x, _, notes = _csv_samples(place, signature)
-        return _without_targets(table.path.stem, x, signature, place, notes)
+        path, options = parse_csv_source(parse_source(inherit_options(source, signature.source))[1])
+        table, x, notes = read_samples(file(options.test or path, kind), options, signature, with_targets=False)
+        return _without_targets(table.name, x, signature, place, notes)
     if kind == "npz":
         features = open_features(source)
         return _without_targets(features.name, features.x, signature, source)
@@ -144,38 +147,23 @@ def _check_whole(split: str, source: str) -> None:
         raise UserError(f"{source} has no {split} split of its own: leave out --split {split} to score all of its rows")
 
 
-def _csv_rows(place: str, signature: Signature) -> Rows:
-    table, x, given, notes = _csv_samples(place, signature)
-    check_target(given, signature, str(table.path))
-    target = signature.target_name or given
-    if not target:
-        raise UserError(f"csv: say which column the model predicts, as in csv:{place},target=COLUMN")
-    if target not in table.columns:
-        raise UserError(
-            f"{table.path} has no column {target!r}, which the model predicts{nearest(target, table.columns)}: without "
-            "it, rows can be predicted but not scored"
-        )
-    where = str(table.path)
-    if signature.task == CLASSIFICATION:
-        table.check_whole([target])
-        names, codes = np.unique(table.columns[target], return_inverse=True)
-        y = number_classes(names.tolist(), codes, signature, where, lambda row: f"line {table.lines[row]}")
-    else:
-        y = check_targets(table.numbers([target]), f"{where}: the targets", (target,))
-    check_shapes(x, y, signature, where)
-    return Rows(table.path.stem, (Split(x, y),), ALL, len(x), notes)
-
-
-def _csv_samples(place: str, signature: Signature) -> tuple[Table, np.ndarray, str, tuple[str, ...]]:
-    """Return the table, its samples (N, F), the name of the target, and notes."""
-    table, given = open_csv(place)
-    where, target = str(table.path), signature.target_name or given
-    candidates = tuple(name for name in table.columns if name != target or name in signature.feature_names)
-    places, notes = find_columns(candidates, signature, where)
-    names = candidates if places is None else tuple(candidates[k] for k in places)
-    x = check_features(table.numbers(names), f"{where}: the samples", names)
-    check_shapes(x, None, signature, where)
-    return table, x, given, notes
+def _csv_rows(source: str, signature: Signature, split: str) -> Rows:
+    path, options = parse_csv_source(parse_source(source)[1])
+    if not options.test:
+        _check_whole(split, source)
+    paths = {TRAIN: path, TEST: options.test} if options.test else {ALL: path}
+    parts: dict[str, Split] = {}
+    notes: list[str] = []
+    name = ""
+    for part, where in paths.items():
+        table, x, more = read_samples(file(where, "csv"), options, signature, with_targets=True)
+        y = targets_of(table, signature)
+        check_shapes(x, y, signature, str(table.path))
+        parts[part], name = Split(x, y), name or table.name
+        notes += more
+    split = split or list(paths)[-1]
+    chosen = (parts[split],) if split in parts else tuple(parts.values())
+    return Rows(name, chosen, split, sum(map(len, parts.values())), tuple(notes))
 
 
 def _array_rows(name: str, where: str, arrays: Arrays, signature: Signature, columns: tuple[str, ...] = ()) -> Rows:

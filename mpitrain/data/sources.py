@@ -12,7 +12,7 @@ from .files import file, folder, nearest
 from .idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
 from .npz import read_member, read_npz, read_npz_samples
 from .openml import read_openml
-from .table import Table, open_table, read_target
+from .tables import csv_dataset, join_csv_source, open_csv, split_csv_source
 
 SOURCES = {
     "digits": "digits",
@@ -85,7 +85,7 @@ def open_dataset(
                 notes=notes,
             )
         case "csv":
-            return _csv(place, task, test_fraction, seed, draw)
+            return csv_dataset(place, task, test_fraction, seed, draw)
         case _:
             whole, features, target = read_openml(place)
             return build_dataset(
@@ -121,11 +121,9 @@ def open_features(source: str, *, feature_names: tuple[str, ...] = ()) -> Featur
     """
     kind, place = parse_source(source)
     if kind == "csv":
-        table, target = open_csv(place)
-        names = feature_names or _features(table, target)
-        table.check_names(names)
-        x = check_features(table.numbers(names), f"{table.path}: the samples", names)
-        return Features(table.path.stem, x, names)
+        table = open_csv(place, feature_names)
+        x = check_features(table.numbers(table.features), f"{table.path}: the samples", table.features)
+        return Features(table.name, x, table.features)
     if kind == "npz":
         path = file(place, kind)
         return Features(path.stem, check_features(read_npz_samples(path), f"{path}: the samples"))
@@ -134,17 +132,22 @@ def open_features(source: str, *, feature_names: tuple[str, ...] = ()) -> Featur
 
 
 def absolute_source(source: str) -> str:
-    """Return a source with an absolute path, so that it is found from other directories, too.
+    """Return a source with absolute paths, so that it is found from other directories, too.
 
     Examples
     --------
     >>> absolute_source("digits"), absolute_source("csv:/data/a.csv,target=y")
     ('digits', 'csv:/data/a.csv,target=y')
     """
-    kind, place, options = split_source(source)
+    kind, place = parse_source(source)
     if not place or kind == "openml":
         return source
-    return f"{kind}:{Path(place).expanduser().absolute()}{options}"
+    if kind != "csv":
+        return f"{kind}:{_absolute(place)}"
+    path, options = split_csv_source(place)
+    if options.get("test"):
+        options["test"] = [_absolute(options["test"][0])]
+    return "csv:" + join_csv_source(_absolute(path), options)
 
 
 def find_source(source: str, absolute: str) -> str:
@@ -155,10 +158,10 @@ def find_source(source: str, absolute: str) -> str:
     UserError
         If it is found under neither, with both paths.
     """
-    kind, place, _ = split_source(source)
+    kind, place = parse_source(source)
     if not absolute or not place or kind == "openml":
         return source
-    paths = [Path(split_source(name)[1]).expanduser() for name in (absolute, source)]
+    paths = [Path(path_of(name)).expanduser() for name in (absolute, source)]
     for name, path in zip((absolute, source), paths):
         if path.exists():
             return name
@@ -167,13 +170,37 @@ def find_source(source: str, absolute: str) -> str:
     raise UserError(f"{source}: there is {missing}: say where the data are with --data")
 
 
-def split_source(source: str) -> tuple[str, str, str]:
-    """Return the kind of a source, its path or name, and its options with the comma before them."""
+def path_of(source: str) -> str:
+    """Return the path or name in a source, without its options."""
     kind, place = parse_source(source)
-    if kind != "csv":
-        return kind, place, ""
-    path, comma, target = place.rpartition(",target=")
-    return (kind, path, comma + target) if comma else (kind, place, "")
+    return split_csv_source(place)[0] if kind == "csv" else place
+
+
+def inherit_options(source: str, earlier: str) -> str:
+    """Return a csv source with those options of an ``earlier`` one that it does not give itself; others as they are.
+
+    A model that was trained on a file with decimal commas or another separator reads other files likewise. The test
+    file is not inherited. The notation of numbers (decimal=, thousands=) is inherited as a whole or not at all.
+
+    Examples
+    --------
+    >>> inherit_options("csv:new.csv", "csv:old.csv,target=y,decimal=comma,test=t.csv")
+    'csv:new.csv,target=y,decimal=comma'
+    >>> inherit_options("csv:new.csv,decimal=point", "csv:old.csv,target=y,decimal=comma,thousands=point")
+    'csv:new.csv,decimal=point,target=y'
+    """
+    (kind, place), (earlier_kind, _, earlier_place) = parse_source(source), earlier.partition(":")
+    if kind != "csv" or earlier_kind != "csv":
+        return source
+    path, options = split_csv_source(place)
+    given = {"test", *options} | ({"decimal", "thousands"} if {"decimal", "thousands"} & options.keys() else set())
+    _, before = split_csv_source(earlier_place)
+    added = {key: values for key, values in before.items() if key not in given}
+    return "csv:" + join_csv_source(path, options | added) if added else source
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def parse_source(source: str) -> tuple[str, str]:
@@ -189,38 +216,3 @@ def parse_source(source: str) -> tuple[str, str]:
 def _digits(task: str | None) -> Dataset:
     x, y, x_test, y_test = (read_member(_DIGITS, name) for name in ("x_train", "y_train", "x_test", "y_test"))
     return image_dataset("digits", (x, y), (x_test, y_test), DIGIT_CLASSES, task)
-
-
-def _csv(place: str, task: str | None, test_fraction: float, seed: int, draw: Draw) -> Dataset:
-    table, target = open_csv(place)
-    if not target:
-        columns = ", ".join(table.columns)
-        raise UserError(f"csv: say which column is predicted, as in csv:{place},target=COLUMN; there are {columns}")
-    table.check_names([target])
-    names = _features(table, target)
-    if not names:
-        raise UserError(f"{table.path} has no column but the target {target!r}: there is nothing to predict it from")
-    y, task, notes = read_target(table, target, task)
-    return build_dataset(
-        table.path.stem,
-        str(table.path),
-        (table.numbers(names), y),
-        None,
-        task=task,
-        test_fraction=test_fraction,
-        seed=seed,
-        draw=draw,
-        feature_names=names,
-        target_name=target,
-        notes=notes,
-    )
-
-
-def open_csv(place: str) -> tuple[Table, str]:
-    """Return the table and the name of the target, if there is one."""
-    name, _, target = place.rpartition(",target=") if ",target=" in place else (place, "", "")
-    return open_table(file(name, "csv")), target.strip()
-
-
-def _features(table: Table, target: str) -> tuple[str, ...]:
-    return tuple(name for name in table.columns if name != target)

@@ -14,7 +14,7 @@ from ..data.conform import conform
 from ..data.fingerprint import contents, digest_file, fingerprint_of_split
 from ..data.rows import ALL, TEST, Rows, open_rows, open_samples, split_of
 from ..data.signature import Extremes, Signature
-from ..data.sources import absolute_source, find_source, open_dataset
+from ..data.sources import absolute_source, find_source, open_dataset, path_of
 from ..device import CPU, Device
 from ..errors import UserError
 from ..layers import Layer
@@ -51,7 +51,10 @@ class Finished:
         self._config, self._path = config, path
         facts = read_facts(path)
         try:
-            self.signature = signature = Signature.from_facts(facts)
+            signature = Signature.from_facts(facts)
+            if not signature.source:  # older weights do not say
+                signature = dataclasses.replace(signature, source=config.data.source)
+            self.signature = signature
             self.normalizer = normalizer_from(facts["normalizer"])
             regression = signature.task == "regression"
             self.target_normalizer = normalizer_from(facts["target_normalizer"]) if regression else None
@@ -81,7 +84,7 @@ class Finished:
             return self._own_rows(split or TEST)
         rows = open_rows(source, self.signature, split)
         own = self.signature.absolute_source
-        if rows.split == ALL and own and absolute_source(source).partition(",")[0] == own.partition(",")[0]:
+        if rows.split == ALL and own and path_of(absolute_source(source)) == path_of(own):
             return rows.noting("these are the run's own data: most of them are training samples")
         return rows
 

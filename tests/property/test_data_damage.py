@@ -1,6 +1,8 @@
 """Whatever a file holds, opening it succeeds or raises a UserError of one line."""
 
+import bz2
 import gzip
+import lzma
 import pickle
 import struct
 
@@ -36,11 +38,27 @@ def objects(path):
     return path.read_bytes()
 
 
+TABLE = b"a;b;y\n1;2;p\n3;4;q\n5;6;p\n"
+
+
+def zstd(data):
+    pyarrow = pytest.importorskip("pyarrow")
+    return pyarrow.compress(data, "zstd", asbytes=True)
+
+
 FORMATS = {
     "objects.npz": (objects, lambda path: open_dataset(f"npz:{path}")),
     "set.npz": (npz(np.savez), lambda path: open_dataset(f"npz:{path}")),
     "small.npz": (npz(np.savez_compressed), lambda path: open_dataset(f"npz:{path}")),
-    "table.csv": (lambda path: b"a;b;y\n1;2;p\n3;4;q\n5;6;p\n", lambda path: open_dataset(f"csv:{path},target=y")),
+    "table.csv": (lambda path: TABLE, lambda path: open_dataset(f"csv:{path},target=y")),
+    **{
+        f"table.csv.{name}": (lambda path, pack=pack: pack(TABLE), lambda path: open_dataset(f"csv:{path},target=y"))
+        for name, pack in {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstd}.items()
+    },
+    "table-16.csv": (
+        lambda path: TABLE.decode().encode("utf-16"),
+        lambda path: open_dataset(f"csv:{path},target=y"),
+    ),
     "raw-idx": (idx, lambda path: read_idx(path, 3)),
     "idx.gz": (lambda path: gzip.compress(idx(path)), lambda path: read_idx(path, 3)),
     "pickle": (lambda path: pickle.dumps({b"data": IMAGES, b"labels": [1, 2, 300]}, 2), unpickle),

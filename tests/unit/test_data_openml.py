@@ -50,6 +50,14 @@ def test_tables(serve):
     assert (data.task, data.feature_names, data.name) == ("regression", ("x0", "x1", "x2"), "houses")
 
 
+def test_categories_that_are_numbers_or_booleans(serve):
+    codes = np.array([[1.0, 0.0, 5.5], [0.0, 1.0, 6.5]] * 5)
+    categories = {"x0": ["False", "True"], "x1": ["30", "-4"], "y": ["a", "b"]}
+    serve({"data": codes, "target": np.array(["a", "b"] * 5, object), "target_names": ["y"], "categories": categories})
+    data = open_dataset("openml:houses")
+    np.testing.assert_array_equal(np.unique(data.train.x, axis=0), [[0, -4, 6.5], [1, 30, 5.5]])
+
+
 TABLE = {"data": PIXELS[:, :3], "target": CLASSES, "target_names": ["class"]}
 
 

@@ -80,8 +80,11 @@ def test_task(write, labels, task, expected, names):
         ("a,b,y\n1,2,2\n1,y,3\n", "column 'b' holds text .first 'y' on line 3."),
         ("a,y\n1,2\n-inf,3\n", "column 'a' holds -inf on line 3"),
         ("a,y\n1,2\n1,inf\n", "column 'y' holds inf on line 3"),
-        (b"a,y\n\xff\xfe\n", "damaged or not a table in UTF-8 text"),
-        ('a,y\n"' + "1" * 200_000 + '",2\n', "field larger than field limit"),
+        (b"a,y\n\xff\xfe\n", r"line 2 is not UTF-8 text .byte 0xff.: say how .* encoding=cp1252"),
+        (b"a,y\n1,2\n3,\0\n", r"line 3 holds a NUL byte: this is no text, or text in UTF-16 .encoding=utf-16-le."),
+        ('a,y\n"' + "1" * 200_000 + '",2\n', "column 'a' holds 1111+[.]{3} on line 2, expected a number"),
+        ('a,y\n1,2\n"3,4\n5,6\n', "a quote that is opened on line 3 or later is never closed"),
+        ("a,b,y\n1,2,2\n1,3,3\n1,y,4\n", "column 'b' holds numbers, but also 'y' on line 4: mend these cells"),
     ],
 )
 def test_unfit_tables(write, text, message):

@@ -1,0 +1,16 @@
+"""``mpitrain data``: a look at data before training on them; one module a subcommand."""
+
+from typing import TYPE_CHECKING
+
+from ..subcommands import parse_subcommand
+
+if TYPE_CHECKING:
+    from ..order import Job, LocalJob
+
+SUBCOMMANDS = {"check": "check"}
+"""The module of each subcommand; its ``parse(argv, speaks)`` returns a job."""
+
+
+def parse(argv: list[str], speaks: bool) -> "Job | LocalJob":
+    """Return the job that ``argv`` asks for."""
+    return parse_subcommand("data", __package__, SUBCOMMANDS, argv, speaks)

@@ -1,0 +1,56 @@
+"""A dataset in words: shapes, ranges, classes and copies.
+
+Shapes: N samples.
+"""
+
+import numpy as np
+
+from .dataset import CLASSIFICATION, Dataset, Split
+
+_MOST_CLASSES = 20
+_MOST_COMPARED = 1 << 20  # samples
+
+
+def describe_dataset(dataset: Dataset) -> list[str]:
+    """Return lines on both splits of a dataset, and on what looks doubtful in them."""
+    lines = [f"{dataset.name}: {dataset.task}" + (f" of {dataset.target_name}" if dataset.target_name else "")]
+    for name, split in (("training", dataset.train), ("test", dataset.test)):
+        lines += [f"  {name:<9}x {_describe(split.x)}"]
+        if dataset.task != CLASSIFICATION:
+            lines += [f"  {'':<9}y {_describe(split.y)}"]
+    if dataset.task == CLASSIFICATION:
+        lines += _describe_classes(dataset)
+    return lines + [f"! {line}" for line in _copies(dataset.train, dataset.test)]
+
+
+def _describe(x: np.ndarray) -> str:
+    low, high, mean = float(x.min()), float(x.max()), float(x.mean(dtype=np.float64))
+    return f"{x.shape} {x.dtype}, {low:.6g} to {high:.6g}, mean {mean:.6g}"
+
+
+def _describe_classes(dataset: Dataset) -> list[str]:
+    num_classes = dataset.num_outputs
+    train, test = (np.bincount(split.y, minlength=num_classes) for split in (dataset.train, dataset.test))
+    names = dataset.class_names or tuple(str(k) for k in range(num_classes))
+    shown = [" ".join(name.split())[:40] for name in names[:_MOST_CLASSES]]
+    width = max(map(len, [*shown, "class"]))
+    lines = [f"  {'class':<{width}}  training      test"]
+    lines += [f"  {name:<{width}}  {train[k]:>8,}  {test[k]:>8,}" for k, name in enumerate(shown)]
+    if num_classes > _MOST_CLASSES:
+        lines.append(f"  and {num_classes - _MOST_CLASSES:,} more classes")
+    return lines
+
+
+def _copies(train: Split, test: Split) -> list[str]:
+    """Return how many samples come twice, and how many to test on are trained on as well."""
+    if len(train) + len(test) > _MOST_COMPARED:
+        return []
+    learned = {hash(np.ascontiguousarray(x).tobytes()) for x in train.x}
+    lines = []
+    twice = len(train) - len(learned)
+    if twice:
+        lines.append(f"{twice:,} training samples are copies of others")
+    leaked = sum(hash(np.ascontiguousarray(x).tobytes()) in learned for x in test.x)
+    if leaked:
+        lines.append(f"{leaked:,} test samples are training samples as well")
+    return lines

@@ -1,0 +1,195 @@
+"""The cells of a table, column by column, as they are read: numbers at once, texts only where they are needed.
+
+Shapes: N rows so far; n rows of a block.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .cells import CellFormat, Kind
+
+SHOWN = 5  # cells kept of each kind, to show them
+MANY = 4096  # distinct numbers from which on their texts are not kept
+
+
+@dataclass
+class Tally:
+    """The cells of a column counted by kind, with the first ones of each kind.
+
+    Attributes
+    ----------
+    counts : list of int by ``Kind``
+    first : dict of Kind to list of (row, cell)
+        At most ``SHOWN`` each; none of numbers.
+    """
+
+    counts: list[int] = field(default_factory=lambda: [0] * len(Kind))
+    first: dict[Kind, list[tuple[int, str]]] = field(default_factory=dict)
+
+    def add(self, cells: Sequence[str], kinds: np.ndarray, codes: np.ndarray, row: int) -> None:
+        """Count rows from ``row`` on, whose cells are ``cells[codes]`` and of the kinds ``kinds[codes]``."""
+        by_row = kinds[codes]
+        fresh = np.bincount(by_row, minlength=len(Kind)).tolist()
+        self.counts = [a + b for a, b in zip(self.counts, fresh)]
+        for kind in Kind:
+            shown = self.first.get(kind, [])
+            if kind != Kind.NUMBER and len(shown) < SHOWN and kind in kinds:
+                rows = np.flatnonzero(by_row == kind)[: SHOWN - len(shown)]
+                self.first[kind] = shown + [(row + int(k), cells[codes[k]]) for k in rows]
+
+    def count(self, *kinds: Kind) -> int:
+        """Return how many cells are of any of ``kinds``."""
+        return sum(self.counts[kind] for kind in kinds)
+
+    def earliest(self, *kinds: Kind) -> list[tuple[int, str]]:
+        """Return the first cells of any of ``kinds``, with their rows."""
+        return sorted(pair for kind in kinds for pair in self.first.get(kind, []))[:SHOWN]
+
+    @property
+    def is_boolean(self) -> bool:
+        """Whether the column holds True and False, and numbers at most where they are missing."""
+        return self.count(Kind.BOOLEAN) > 0 and not self.count(Kind.NUMBER, Kind.INFINITE, Kind.TEXT)
+
+    @property
+    def odd_kinds(self) -> tuple[Kind, ...]:
+        """Kinds of cells that do not belong into a column of numbers (or of booleans)."""
+        return (Kind.INFINITE, Kind.TEXT) if self.is_boolean else (Kind.BOOLEAN, Kind.INFINITE, Kind.TEXT)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether at least half of the cells that are not missing are text."""
+        text = self.count(Kind.TEXT) + (0 if self.is_boolean else self.count(Kind.BOOLEAN))
+        return text > 0 and text >= self.count(Kind.NUMBER, Kind.INFINITE)
+
+
+def factorize(cells: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Return the distinct cells, stripped, and (n,) int32 codes into them."""
+    places: dict[str, int] = {}
+    codes = np.fromiter((places.setdefault(cell, len(places)) for cell in cells), np.int32, len(cells))
+    return merge_stripped(list(places), codes)
+
+
+def merge_stripped(cells: list[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Strip distinct cells; those that become equal get one code."""
+    places: dict[str, int] = {}
+    stripped = np.array([places.setdefault(cell.strip(), len(places)) for cell in cells], np.int32)
+    return list(places), stripped[codes]
+
+
+class Texts:
+    """The exact texts of a column, each distinct one once.
+
+    They are numbered in order of appearance.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        self._codes: list[np.ndarray] = []
+
+    @property
+    def cells(self) -> list[str]:
+        """The distinct texts."""
+        return list(self._places)
+
+    def add(self, cells: Sequence[str], codes: np.ndarray) -> None:
+        """Append rows whose texts are ``cells[codes]``."""
+        places = self._places
+        own = np.array([places.setdefault(cell, len(places)) for cell in cells], np.int32)
+        self._codes.append(own[codes])
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def codes(self) -> np.ndarray:
+        """(N,) int32: the place of each row's text in ``cells``."""
+        if len(self._codes) != 1:
+            self._codes = [np.concatenate(self._codes) if self._codes else np.empty(0, np.int32)]
+        return self._codes[0]
+
+
+class Column:
+    """One column of a table while it is read.
+
+    Parameters
+    ----------
+    name : str
+    cell_format : CellFormat
+    keep : int
+        Keep the exact texts, unless more than so many are distinct and they are numbers: ``texts`` is None then.
+    """
+
+    def __init__(self, name: str, cell_format: CellFormat, keep: int):
+        self.name, self._format, self._keep = name, cell_format, keep
+        self.tally = Tally()
+        self.texts = Texts() if keep else None
+        self.ignored = False
+        """Whether the first block has shown that it holds text, so that the rest is not looked at."""
+        self.all_plain = True
+        """Whether all cells so far were finite numbers."""
+
+    def add(self, cells: Sequence[str], row: int) -> np.ndarray:
+        """Take the cells of a block from ``row`` on; return (n,) float64, NaN where a cell holds no number."""
+        if self.texts is None:
+            values = self._format.floats(cells)
+            if values is not None:
+                return self.add_numbers(values)
+        return self.add_coded(*factorize(cells), row)
+
+    def add_numbers(self, values: np.ndarray) -> np.ndarray:
+        """Take finite numbers; return them."""
+        self.tally.counts[Kind.NUMBER] += len(values)
+        return values
+
+    def add_coded(self, cells: Sequence[str], codes: np.ndarray, row: int) -> np.ndarray:
+        """Take rows whose stripped cells are ``cells[codes]``; return (n,) float64, as ``add``."""
+        values, kinds = self._format.interpret(cells)
+        self.tally.add(cells, kinds, codes, row)
+        self.all_plain &= bool((kinds == Kind.NUMBER).all())
+        if self.texts is not None:
+            self.texts.add(cells, codes)
+            if len(self.texts) > self._keep and not self.tally.is_text:
+                self.texts = None
+        return values[codes]
+
+
+class Matrix:
+    """A float64 matrix that grows by rows, without a second copy.
+
+    Parameters
+    ----------
+    num_columns : int
+    """
+
+    def __init__(self, num_columns: int):
+        self._values = np.empty((0, num_columns))
+        self._used = 0
+
+    @property
+    def num_columns(self) -> int:
+        """Columns of the matrix."""
+        return self._values.shape[1]
+
+    def reserve(self, num_rows: int) -> None:
+        """Make room for so many rows in all; memory is taken as it is filled."""
+        if num_rows > len(self._values):
+            larger = np.empty((num_rows, self._values.shape[1]))
+            larger[: self._used] = self._values[: self._used]
+            self._values = larger
+
+    def extend(self, columns: Sequence[np.ndarray], num_rows: int) -> None:
+        """Append rows, given as columns of (num_rows,) float64."""
+        end = self._used + num_rows
+        if end > len(self._values):
+            self._values.resize((max(end, len(self._values) * 5 // 4), self._values.shape[1]), refcheck=False)
+        rows = self._values[self._used : end]
+        for k, column in enumerate(columns):
+            rows[:, k] = column
+        self._used = end
+
+    def finish(self) -> np.ndarray:
+        """Return the (N, C) matrix, with no room left."""
+        self._values.resize((self._used, self._values.shape[1]), refcheck=False)
+        return self._values

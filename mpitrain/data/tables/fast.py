@@ -1,0 +1,121 @@
+"""Blocks parsed by pyarrow, several at a time: an optional fast path that gives what the csv module gives, or nothing.
+
+A block with anything out of the ordinary (ragged rows, blank lines, text among numbers) is declined as a whole. The
+csv module then reads it, and finds the words for what is wrong.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from .blocks import Block
+from .columns import merge_stripped
+
+Coded = tuple[list[str], np.ndarray]
+Parsed = dict[int, np.ndarray | Coded]
+"""By position in the row: numbers, or distinct stripped cells and codes."""
+Plan = dict[int, bool]
+"""The columns to read, and whether they are expected to hold plain numbers only."""
+
+
+class ArrowParser:
+    """A parser of blocks.
+
+    Parameters
+    ----------
+    num_columns : int
+    separator, decimal : str
+    """
+
+    def __init__(self, num_columns: int, separator: str, decimal: str):
+        import pyarrow
+        from pyarrow import csv
+
+        self._pyarrow: Any = pyarrow
+        self._csv: Any = csv
+        self._names = [str(k) for k in range(num_columns)]
+        self._separator, self._decimal = separator, decimal
+
+    def parse(self, block: Block, plan: Plan) -> Parsed | None:
+        """Return the columns of ``plan``, None if the csv module must read the block."""
+        if block.parsed is not None or not plan:
+            return None
+        try:
+            table = self._read(block, plan)
+        except (self._pyarrow.ArrowInvalid, self._pyarrow.ArrowKeyError):
+            return None
+        if table.num_rows != block.num_lines:
+            return None
+        parsed: Parsed = {}
+        for k, numeric in plan.items():
+            array = table.column(str(k)).combine_chunks()
+            if numeric:
+                parsed[k] = values = _view(array, np.float64)
+                if not np.isfinite(values).all():
+                    return None
+            else:
+                parsed[k] = merge_stripped(array.dictionary.to_pylist(), _view(array.indices, np.int32))
+        return None if _may_hold_blank_rows(parsed) else parsed
+
+    def _read(self, block: Block, plan: Plan) -> Any:
+        arrow, csv = self._pyarrow, self._csv
+        texts = arrow.dictionary(arrow.int32(), arrow.string())
+        return csv.read_csv(
+            arrow.py_buffer(block.buffer).slice(0, block.size),
+            csv.ReadOptions(use_threads=False, block_size=block.size + 1, column_names=self._names),
+            csv.ParseOptions(delimiter=self._separator, newlines_in_values=block.quoted),
+            csv.ConvertOptions(
+                check_utf8=False,  # done
+                column_types={str(k): arrow.float64() if numeric else texts for k, numeric in plan.items()},
+                include_columns=[str(k) for k in plan],
+                null_values=[],
+                decimal_point=self._decimal,
+            ),
+        )
+
+
+def _view(array: Any, dtype: type) -> np.ndarray:
+    """Return an array of pyarrow without nulls as NumPy's, without a copy: its own ``to_numpy`` imports pandas."""
+    return np.frombuffer(array.buffers()[1], dtype)[array.offset : array.offset + len(array)]
+
+
+def _may_hold_blank_rows(parsed: Parsed) -> bool:
+    """Return whether every column read has an empty cell, as in a row of separators, which is none."""
+    return all(not isinstance(column, np.ndarray) and "" in column[0] for column in parsed.values())
+
+
+def parse_ahead(
+    blocks: Iterator[Block], parser: ArrowParser | None, plan: Callable[[], Plan], threads: int
+) -> Iterator[tuple[Block, Parsed | None]]:
+    """Yield the blocks in order with what the parser made of them.
+
+    Parameters
+    ----------
+    plan : callable
+        Asked before a block is given to the parser.
+    threads : int
+        Blocks parsed at a time.
+    """
+    if parser is None or threads < 2:
+        for block in blocks:
+            yield block, None if parser is None else parser.parse(block, plan())
+        return
+    with ThreadPoolExecutor(threads, "mpitrain-table") as pool:
+        ahead: deque[tuple[Block, Future[Parsed | None]]] = deque()
+        problem: BaseException | None = None
+        while True:
+            try:
+                while len(ahead) <= threads and problem is None:
+                    block = next(blocks)
+                    ahead.append((block, pool.submit(parser.parse, block, plan())))
+            except BaseException as error:  # after the blocks before it: they may hold an earlier mistake
+                problem = error
+            if not ahead:
+                break
+            block, future = ahead.popleft()
+            yield block, future.result()
+    if problem is not None and not isinstance(problem, StopIteration):
+        raise problem

@@ -1,0 +1,197 @@
+"""The grammar of ``csv:FILE,key=value,key=value``."""
+
+import codecs
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import UserError
+from ..files import nearest
+from .cells import CellFormat
+
+KEYS = {
+    "target": "column to predict; several columns for one-hot labels or several values",
+    "drop": "columns to leave out: drop=id,name (may be given again)",
+    "test": "second file, with the same columns, as the test set",
+    "na": "cells that count as missing, instead of NA, N/A, null, ... : na=-999,unknown",
+    "decimal": "decimal sign: point or comma",
+    "thousands": "sign between groups of three digits: comma, point, space or apostrophe",
+    "strip": "signs to remove from numbers: strip=$%",
+    "sep": "separator: comma, semicolon, tab, pipe, space or one character (by default what the header shows)",
+    "encoding": "encoding of the text, such as cp1252 or latin-1 (default utf-8)",
+}
+"""The options of a csv source and their meaning."""
+
+_SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
+_DECIMALS = {"point": ".", "comma": ",", ".": ".", ",": ","}
+_THOUSANDS = {"comma": ",", "point": ".", "space": " \u00a0\u202f", "apostrophe": "'’", ",": ",", ".": ".", "'": "'’"}
+_OPTION = re.compile(rf",({'|'.join(KEYS)})=")
+_LIKE_AN_OPTION = re.compile(r",\s*([a-zA-Z_-]+)=")
+
+
+@dataclass(frozen=True)
+class CsvOptions:
+    """What a source says about a csv file; see ``KEYS``.
+
+    Attributes
+    ----------
+    target : str
+        As written: one column, or several separated by commas (see ``split_names``).
+    drop : tuple of str
+        As written, likewise.
+    na : tuple of str or None
+        None stands for ``cells.MISSING_WORDS``.
+    decimal, thousands, strip, sep, encoding, test : str
+        ``sep`` and ``thousands`` hold the characters themselves; empty where the source does not say.
+    """
+
+    target: str = ""
+    drop: tuple[str, ...] = ()
+    na: tuple[str, ...] | None = None
+    decimal: str = "."
+    thousands: str = ""
+    strip: str = ""
+    sep: str = ""
+    encoding: str = ""
+    test: str = ""
+
+    @property
+    def format(self) -> CellFormat:
+        """The notation of numbers."""
+        missing = None if self.na is None else frozenset(self.na)
+        return CellFormat(self.decimal, self.thousands, self.strip, missing)
+
+
+def parse_csv_source(text: str) -> tuple[str, CsvOptions]:
+    """Split what follows ``csv:`` into the path and the options.
+
+    A value extends to the next ``,KEY=`` of a known key, so that paths and columns may hold commas. Where a path holds
+    what looks like an option, the longest path that is a file is taken.
+
+    Raises
+    ------
+    UserError
+        If an option is unknown, given twice, or has a value that it cannot have.
+
+    Examples
+    --------
+    >>> path, options = parse_csv_source("data, all.csv,target=price, net,drop=id,drop=name")
+    >>> path, options.target, options.drop
+    ('data, all.csv', 'price, net', ('id', 'name'))
+    """
+    path, given = split_csv_source(text)
+    _check_path(path)
+    twice = [key for key, values in given.items() if len(values) > 1 and key != "drop"]
+    if twice:
+        raise UserError(f"csv:{text}: {twice[0]}= is given twice")
+    return path, _options(given)
+
+
+def split_csv_source(text: str) -> tuple[str, dict[str, list[str]]]:
+    """Split what follows ``csv:`` into the path and the values of each option as written, unchecked."""
+    marks = list(_OPTION.finditer(text))
+    paths = [text[: mark.start()] for mark in marks] + [text]
+    first = next((k for k in reversed(range(len(paths))) if _is_file(paths[k])), 0)
+    path, marks = paths[first], marks[first:]
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    given: dict[str, list[str]] = {}
+    for mark, end in zip(marks, ends):
+        given.setdefault(mark[1], []).append(text[mark.end() : end].strip(None if mark[1] != "sep" else "\n"))
+    return path, given
+
+
+def join_csv_source(path: str, given: Mapping[str, Sequence[str]]) -> str:
+    """Return what ``split_csv_source`` splits."""
+    return path + "".join(f",{key}={value}" for key, values in given.items() for value in values)
+
+
+def split_names(value: str, columns: Iterable[str]) -> list[str]:
+    """Split a value into names of columns, which may hold commas themselves: the longest names that exist are taken.
+
+    Examples
+    --------
+    >>> split_names("a,b,c", ["a,b", "a", "b", "c"])
+    ['a,b', 'c']
+    """
+    known, parts = set(columns), value.split(",")
+    names, start = [], 0
+    while start < len(parts):
+        ends = [end for end in range(start + 1, len(parts) + 1) if ",".join(parts[start:end]).strip() in known]
+        end = max(ends, default=start + 1)
+        names.append(",".join(parts[start:end]).strip())
+        start = end
+    return [name for name in names if name]
+
+
+def hint_at_option(value: str) -> str:
+    """Return " (did you mean the option drop=?)" if a value that fits nothing holds a misspelt option."""
+    for mark in _LIKE_AN_OPTION.finditer(f",{value}"):
+        near = nearest(mark[1].lower(), KEYS)
+        if near:
+            return f" (did you mean the option {near.split(chr(39))[1]}=?)"
+    return ""
+
+
+def _check_path(path: str) -> None:
+    """Raise UserError if a path that is no file would be one without what looks like an unknown option."""
+    if _is_file(path):
+        return
+    for mark in _LIKE_AN_OPTION.finditer(path):
+        if _is_file(path[: mark.start()]):
+            raise UserError(
+                f"csv:{path[: mark.start()]} has no option {mark[1]!r}{nearest(mark[1].lower(), KEYS)}, "
+                f"only {', '.join(KEYS)}"
+            )
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return bool(path) and Path(path).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # a name too long, a NUL, no home directory
+        return False
+
+
+def _options(given: dict[str, list[str]]) -> CsvOptions:
+    def value(key: str, default: str = "") -> str:
+        return given.get(key, [default])[0]
+
+    decimal = _choice("decimal", value("decimal", "."), _DECIMALS)
+    thousands = _choice("thousands", value("thousands"), _THOUSANDS) if "thousands" in given else ""
+    if decimal in thousands:
+        raise UserError("csv: decimal= and thousands= name the same sign")
+    sep = _SEPARATORS.get(value("sep"), value("sep"))
+    if "sep" in given and (len(sep) != 1 or sep in '"\r\n' or sep.isalnum()):
+        raise UserError(f"csv: sep={value('sep')} is no separator: it is one of {', '.join(_SEPARATORS)} or one sign")
+    strip = "".join(value("strip").split())
+    if any(mark.isalnum() or mark in "+-.," for mark in strip):
+        raise UserError(f"csv: strip={strip} may hold signs only, such as $ or %, no letters, digits or + - . ,")
+    _check_encoding(value("encoding", "utf-8"))
+    na = tuple(word.strip() for word in value("na").split(",")) if "na" in given else None
+    return CsvOptions(
+        target=value("target"),
+        drop=tuple(given.get("drop", ())),
+        na=na,
+        decimal=decimal,
+        thousands=thousands,
+        strip=strip,
+        sep=sep,
+        encoding=value("encoding"),
+        test=value("test"),
+    )
+
+
+def _choice(key: str, value: str, choices: dict[str, str]) -> str:
+    if value not in choices:
+        words: Sequence[str] = [word for word in choices if word.isalpha()]
+        raise UserError(f"csv: {key}= is one of {', '.join(words)}, not {value!r}")
+    return choices[value]
+
+
+def _check_encoding(name: str) -> None:
+    try:
+        is_text = codecs.lookup(name)._is_text_encoding
+    except (LookupError, ValueError):
+        is_text = False
+    if not is_text:
+        raise UserError(f"csv: there is no encoding {name!r}; common ones are utf-8, cp1252, latin-1 and utf-16")
