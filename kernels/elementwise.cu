@@ -1,11 +1,10 @@
 // Activations and their gradients, products, sums and casts, element by element
-// Shapes: all alike, any (n elements); out may be an input. ELEMENT_BF16: x, y, dy, dx, s, slope are fp32 or bf16.
+// Shapes: all the same, any (n elements); out may be an input. ELEMENT_BF16: x, y, dy, dx, s are fp32 or bf16.
 // Launch: block 256; grid any, at best ceil(n / 1024) or a few blocks an SM, whichever is less
 // Roofline: one read of each input, one write of each output; memory-bound.
-// Oracles: ops/activations.py, ops/gelu.py, ops/mse.py; add is the sum in an all-reduce. NaN stays NaN.
+// Oracle: ops/elementwise.py; add is the sum in an all-reduce. NaN stays NaN.
 #include "common/activations.cuh"
 #include "common/elements.cuh"
-#include "common/reduce.cuh"
 
 __device__ __forceinline__ float sigmoid_of(float x) { return 0.5f * (1 + tanhf(0.5f * x)); }  // never overflows
 
@@ -52,51 +51,6 @@ extern "C" __global__ void silu_forward(const Element* x, Element* s, Element* y
 }
 extern "C" __global__ void silu_dx(const Element* s, const Element* y, const Element* dy, Element* dx, long long n) {
   map(dx, n, [](float s, float y, float dy) { return dy * (s + y * (1 - s)); }, s, y, dy);
-}
-
-extern "C" __global__ void gelu_forward(const Element* x, Element* y, Element* slope, long long n) {
-  map_two(y, slope, n, [](float x) { return gelu_of(x); }, [](float x) { return gelu_slope(x); }, x);
-}
-extern "C" __global__ void gelu_tanh_forward(const Element* x, Element* y, Element* slope, long long n) {
-  map_two(y, slope, n, [](float x) { return gelu_tanh_of(x); }, [](float x) { return gelu_tanh_slope(x); }, x);
-}
-
-// Where x, and not the slope, was kept.
-extern "C" __global__ void gelu_dx(const Element* x, const Element* dy, Element* dx, long long n) {
-  map(dx, n, [](float x, float dy) { return dy * gelu_slope(x); }, x, dy);
-}
-extern "C" __global__ void gelu_tanh_dx(const Element* x, const Element* dy, Element* dx, long long n) {
-  map(dx, n, [](float x, float dy) { return dy * gelu_tanh_slope(x); }, x, dy);
-}
-
-// difference = y - t; totals (grid, 3): elements, squares and 0 of each block. squared_error_dx: twice, in place.
-extern "C" __global__ void __launch_bounds__(256)
-squared_error(const Element* y, const float* t, Element* difference, float* totals, long long n) {
-  __shared__ float parts[2][8];
-  const bool aligned = piece_aligned(y) && piece_aligned(t) && piece_aligned(difference);
-  float seen = 0, squares = 0;
-  for_each_piece(n, [&](long long i, int count) {
-    const auto output = load<PIECE>(y + i, count, aligned);
-    const auto target = load<PIECE>(t + i, count, aligned);
-    Vec<Element, PIECE> apart;
-#pragma unroll
-    for (int j = 0; j < PIECE; j++) {
-      const float x = to_float(output.at[j]) - target.at[j];
-      apart.at[j] = Convert<Element>::from(x);
-      squares += x * x;
-    }
-    seen += count;
-    store<PIECE>(difference + i, apart, count, aligned);
-  });
-  seen = block_sum(seen, parts[0]);
-  squares = block_sum(squares, parts[1]);
-  if (threadIdx.x > 0) return;
-  totals[3 * blockIdx.x] = seen;
-  totals[3 * blockIdx.x + 1] = squares;
-  totals[3 * blockIdx.x + 2] = 0;
-}
-extern "C" __global__ void squared_error_dx(Element* difference, long long n) {
-  map(difference, n, [](float x) { return 2 * x; }, difference);
 }
 
 extern "C" __global__ void multiply(const Element* a, const Element* b, Element* out, long long n) {

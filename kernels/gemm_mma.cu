@@ -1,11 +1,11 @@
 // Matrix product on tensor cores, sm_80 and later: out = epilogue(alpha A B + beta C), summed in fp32
 // Arch: sm_80
 // Shapes: A (M, K), B (K, N), C, out, pre (M, N), row-major with leading dims; bias (N,). See common/gemm.cuh.
-// Types: INPUT_BF16 0: A and B are fp32, multiplied as tf32; 1: bf16. OUTPUT_BF16 0: C, out and pre are fp32; 1: bf16.
+// Types: INPUT_BF16, OUTPUT_BF16 of common/types.cuh
 // Launch: grid (tiles of out, splits, batch), THREADS a block, SHARED_BYTES of dynamic shared memory; slabs of WARP_M;
 //     one block an SM: for two, registers would spill
 // Roofline: 2MNK operations for s (MK + KN + 2MN) bytes, s = 4 or 2; compute-bound from about 1024^3 up. On Hopper this
-//     instruction reaches some 40 % of the peak: gemm_wgmma is for that. Oracle: ops/product.py. Source: PTX ISA, mma,
+//     instruction reaches some 40 % of the peak: gemm_wgmma is for that. Oracle: ops/matmul.py. Source: PTX ISA, mma,
 //     ldmatrix, cp.async; Kerr et al. 2017, "CUTLASS".
 //
 // A ring of STAGES tiles in shared memory: cp.async fills it STAGES - 1 ahead of the multiplication, without registers.
@@ -17,13 +17,8 @@
 #include "common/gemm.cuh"
 #include "common/ldmatrix.cuh"
 #include "common/mma.cuh"
+#include "common/types.cuh"
 
-#ifndef INPUT_BF16
-#define INPUT_BF16 0
-#endif
-#ifndef OUTPUT_BF16
-#define OUTPUT_BF16 0
-#endif
 #ifndef TILE_M
 #define TILE_M 128
 #define TILE_N 128
@@ -35,17 +30,6 @@
 #endif
 #define THREADS (TILE_M / WARP_M * (TILE_N / WARP_N) * 32)
 #define SHARED_BYTES (STAGES * (TILE_M + TILE_N) * 128)
-
-#if INPUT_BF16
-using Input = bf16;
-#else
-using Input = float;
-#endif
-#if OUTPUT_BF16
-using Output = bf16;
-#else
-using Output = float;
-#endif
 
 constexpr int CHUNK_BYTES = 16;                       // of one cp.async, and of one row of ldmatrix
 constexpr int CHUNK = CHUNK_BYTES / sizeof(Input);    // elements

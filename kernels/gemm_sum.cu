@@ -1,20 +1,12 @@
 // The second half of a matrix product whose K was cut: out = epilogue(alpha (partial 0 + partial 1 + ...) + beta C)
 // Shapes: partials (splits, batch, M, N) fp32; the rest as in common/gemm.cuh. OUTPUT_BF16: C, out and pre are bf16.
 // Launch: grid (ceil N / 128, ceil M / 32, batch), 256 a block: a warp sums 32 rows of 16 columns; slabs of 32
-// Roofline: 4 MN splits bytes read, s MN written; memory-bound. Oracle: ops/product.py.
+// Roofline: 4 MN splits bytes read, s MN written; memory-bound. Oracle: ops/matmul.py.
 //
 // Parts are added in the order of K, so the result does not depend on which block was first.
 #include "common/epilogue.cuh"
 #include "common/gemm.cuh"
-
-#ifndef OUTPUT_BF16
-#define OUTPUT_BF16 0
-#endif
-#if OUTPUT_BF16
-using Output = bf16;
-#else
-using Output = float;
-#endif
+#include "common/types.cuh"
 
 constexpr int PIECE = 4;         // columns a lane holds: lanes lie 8 x 4 over 8 rows of 16 columns
 constexpr int WARP_ROWS = 32;

@@ -6,7 +6,7 @@
 //     OUTPUT_BF16 0: C, out and pre are fp32; 1: bf16.
 // Launch: a_map, b_map: the matrices as stored, in boxes BOX deep (below); grid CLUSTER x clusters, as many as run at
 //     once; 384 a block; SHARED_BYTES of dynamic shared memory, one block an SM; slabs of 16
-// Roofline: 2MNK operations for s (MK + KN + 2MN) bytes; compute-bound from about 1024^3 up. Oracle: ops/product.py.
+// Roofline: 2MNK operations for s (MK + KN + 2MN) bytes; compute-bound from about 1024^3 up. Oracle: ops/matmul.py.
 // Source: PTX ISA, wgmma, mbarrier, cp.async.bulk.tensor; Shah et al. 2024, "FlashAttention-3" (the warpgroups' roles);
 //     Pranjal Shankhdhar 2024, "Outperforming cuBLAS on H100". The steps that lead here: ladder/.
 //
@@ -15,19 +15,17 @@
 // `full` turns when the bytes are there, `empty` when every warp has read them. Blocks are persistent: while consumers
 // write a tile of out, the producer is already in the next. A CLUSTER of two blocks computes tiles one below the other:
 // they want the same columns of B, so each fetches one half and sends it to both.
+#ifndef INPUT_BF16
+#define INPUT_BF16 1
+#endif
 #include "common/cluster.cuh"
 #include "common/fragments.cuh"
 #include "common/gemm.cuh"
 #include "common/mbarrier.cuh"
 #include "common/tensor_copy.cuh"
+#include "common/types.cuh"
 #include "common/wgmma.cuh"
 
-#ifndef INPUT_BF16
-#define INPUT_BF16 1
-#endif
-#ifndef OUTPUT_BF16
-#define OUTPUT_BF16 0
-#endif
 #ifndef TILE_N
 #define TILE_N 256
 #define STAGES 4
@@ -40,17 +38,7 @@
 #define THREADS 384
 #define SHARED_BYTES (STAGES * (TILE_M + TILE_N) * 128 + STAGES * 16 + 1024)
 
-#if INPUT_BF16
-using Input = bf16;
-#else
-using Input = float;
-static_assert(!TRANSPOSE_A && TRANSPOSE_B, "wgmma reads tf32 only where k is contiguous");
-#endif
-#if OUTPUT_BF16
-using Output = bf16;
-#else
-using Output = float;
-#endif
+static_assert(INPUT_BF16 || (!TRANSPOSE_A && TRANSPOSE_B), "wgmma reads tf32 only where k is contiguous");
 
 constexpr int ROW_BYTES = 128;                           // of a box: what the swizzle is made for
 constexpr int BOX = ROW_BYTES / sizeof(Input);           // elements of it

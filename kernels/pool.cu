@@ -1,22 +1,22 @@
 // Pools over images: the largest or the mean value under each window, and the gradients
-// Shapes: x, dx (N, H, W, C), y, dy (N, OH, OW, C) of Element, winner (N, OH, OW, C) of WINNER_BITS (8 or 16);
+// Shapes: x, dx (N, H, W, C), y, dy (N, OH, OW, C) of Element, argmax (N, OH, OW, C) of ARGMAX_BITS (8 or 16);
 //     window by value, see common/window.cuh (dilation 1). Global: x (N, P, C), y (N, C).
 // Launch: block 256, any grid; a thread an element, so neighbours are channels
-// Roofline: one read of x (of winner and dy), one write of y (dx); memory-bound. Oracle: ops/pool.py.
+// Roofline: one read of x (of argmax and dy), one write of y (dx); memory-bound. Oracle: ops/pool.py.
 //
-// Padded pixels never win, and count as zeros of a mean. The winner is the number of the first tap with the maximum.
-// With a ReLU (relu 1) 0 takes part and has no tap: where it is not beaten, the winner is KH KW, and no pixel gets dy.
+// Padded pixels never win, and count as zeros of a mean. argmax is the number of the first tap with the maximum.
+// With a ReLU (relu 1) 0 takes part and has no tap: where no tap is above it, argmax is KH KW, and no pixel gets dy.
 // Gradients are gathered: each pixel of dx asks the windows that see it, so there are no atomics.
 #include "common/elements.cuh"
 #include "common/window.cuh"
 
-#ifndef WINNER_BITS
-#define WINNER_BITS 8
+#ifndef ARGMAX_BITS
+#define ARGMAX_BITS 8
 #endif
-#if WINNER_BITS == 8
-using Winner = unsigned char;
+#if ARGMAX_BITS == 8
+using Argmax = unsigned char;
 #else
-using Winner = unsigned short;
+using Argmax = unsigned short;
 #endif
 
 template <class Body>
@@ -25,8 +25,8 @@ __device__ __forceinline__ void for_each(long long n, Body body) {
     body(i);
 }
 
-// winner may be null.
-extern "C" __global__ void max_pool(const Element* x, Element* y, Winner* winner, int relu, const Window window) {
+// argmax may be null.
+extern "C" __global__ void max_pool(const Element* x, Element* y, Argmax* argmax, int relu, const Window window) {
   for_each(window.pixels_out() * window.channels, [&](long long i) {
     const long long at = i / window.channels, channel = i % window.channels;
     float largest = relu ? 0 : float_from_bits(0xFF800000);  // minus infinity
@@ -40,18 +40,18 @@ extern "C" __global__ void max_pool(const Element* x, Element* y, Winner* winner
         if (value > largest || value != value) largest = value;  // NaN stays
       }
     y[i] = Convert<Element>::from(largest);
-    if (winner) winner[i] = Winner(first);
+    if (argmax) argmax[i] = Argmax(first);
   });
 }
 
-extern "C" __global__ void max_pool_dx(const Winner* winner, const Element* dy, Element* dx, const Window window) {
+extern "C" __global__ void max_pool_dx(const Argmax* argmax, const Element* dy, Element* dx, const Window window) {
   for_each(window.pixels_in() * window.channels, [&](long long i) {
     const long long at = i / window.channels, channel = i % window.channels;
     float sum = 0;
     for (int kh = 0; kh < window.kernel[0]; kh++)
       for (int kw = 0; kw < window.kernel[1]; kw++) {
         const long long pixel = window.seer(at, kh, kw) * window.channels + channel;
-        if (pixel >= 0 && winner[pixel] == kh * window.kernel[1] + kw) sum += to_float(dy[pixel]);
+        if (pixel >= 0 && argmax[pixel] == kh * window.kernel[1] + kw) sum += to_float(dy[pixel]);
       }
     dx[i] = Convert<Element>::from(sum);
   });

@@ -1,4 +1,4 @@
-"""Losses: sums over samples, never means, so that any split of a batch over ranks adds up to the same number.
+"""Losses: sums over samples, never means, so that any division of a batch among ranks adds up to the same number.
 
 The optimizer divides gradients once by the global weight.
 """
@@ -8,41 +8,42 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import ops
+from .context import Context
 from .errors import UserError
-from .saved import Saved
+from .ops.mse import squared_error, squared_error_dx
+from .ops.softmax_cross_entropy import check_classes, cross_entropy, cross_entropy_dx
 
-SQUARED_ERROR_PARTS = 256  # blocks of a GPU, at most, that add up squares
+SQUARED_ERROR_PARTS = 256  # the most blocks of a GPU that add up squares
 
 
 class Totals(NamedTuple):
-    """Sums over the samples of a batch: add them up over ranks and microbatches, then divide by ``weight``.
+    """Sums over the samples of a batch: add them over ranks and microbatches, then divide by ``weight``.
 
-    On a GPU a loss gives an array (3,) of the device instead; ``Arena.add_totals`` and ``Device.to_host`` take both.
+    On a GPU a loss returns an array (3,) of the device instead; ``Arena.add_totals`` and ``Device.to_host`` take both.
     """
 
-    weight: float  # what the means are over: counted targets, or elements
+    weight: float  # the number of counted targets, or of elements
     loss: float
-    correct: float  # targets that the largest output has right; 0 in regression
+    correct: float  # targets for which the largest output is the right one; 0 in regression
 
 
 class Loss(ABC):
     """The contract of a loss: the end of forward and the start of backward."""
 
     @abstractmethod
-    def forward(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> Totals:
-        """Return the sums and put on ``saved[self]`` what backward needs. ``outputs`` is not changed."""
+    def forward(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
+        """Return the sums and put into ``ctx[self]`` the state for backward. ``outputs`` is not changed."""
 
     @abstractmethod
-    def backward(self, saved: Saved) -> np.ndarray:
-        """Return the gradient of the sum of losses by ``outputs``, a buffer of ``saved``; once for each forward."""
+    def backward(self, ctx: Context) -> np.ndarray:
+        """Return the gradient of the sum of losses by ``outputs``, memory of ``ctx``; once for each forward."""
 
-    def evaluate(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> Totals:
+    def evaluate(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
         """Return the sums; no backward follows."""
-        return self.forward(outputs, targets, saved)
+        return self.forward(outputs, targets, ctx)
 
-    def complaint(self, targets: np.ndarray, num_outputs: int) -> str:
-        """Return what is wrong with targets of the host, which ``forward`` has taken for a NaN on a GPU; else ""."""
+    def diagnose(self, targets: np.ndarray, num_outputs: int) -> str:
+        """Return the error in targets of the host that ``forward`` turned into NaN on a GPU; "" if there is none."""
         return ""
 
 
@@ -66,31 +67,31 @@ class SoftmaxCrossEntropy(Loss):
             raise UserError(f"label smoothing must lie in [0, 1], but it is {label_smoothing}")
         self.label_smoothing, self.ignore_index = label_smoothing, ignore_index
 
-    def forward(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> Totals:
-        """Return (counted targets, their loss, how many of them are the largest output)."""
+    def forward(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
+        """Return (counted targets, the sum of their losses, the number of correct ones)."""
         if not np.issubdtype(targets.dtype, np.integer):
             raise UserError(f"cross-entropy needs integer targets (class numbers), but they are {targets.dtype}")
         logits = outputs.reshape(targets.size, outputs.shape[-1])
-        exponentials = saved.empty(self, "exponentials", logits.shape)
-        sums = saved.empty(self, "sums", (targets.size + 1, 3))
-        classes, smoothing = targets.reshape(-1), self.label_smoothing
-        totals, kept = ops.cross_entropy(logits, classes, smoothing, self.ignore_index, exponentials, sums)
-        saved[self] = exponentials, kept, outputs.shape
+        e = ctx.empty(self, "e", logits.shape)  # exp of the logits; backward turns it into their gradient
+        sums = ctx.empty(self, "sums", (targets.size + 1, 3))
+        totals, state = cross_entropy(logits, targets.reshape(-1), self.label_smoothing, self.ignore_index, e, sums)
+        ctx[self] = e, state, outputs.shape
         return _totals(totals)
 
-    def complaint(self, targets: np.ndarray, num_outputs: int) -> str:
-        """Return which target no output stands for."""
+    def diagnose(self, targets: np.ndarray, num_outputs: int) -> str:
+        """Return the message about a target without an output."""
         try:
-            ops.check_classes(targets.reshape(-1), num_outputs, self.ignore_index)
+            check_classes(targets.reshape(-1), num_outputs, self.ignore_index)
         except UserError as error:
             return str(error)
         return ""
 
-    def backward(self, saved: Saved) -> np.ndarray:
+    def backward(self, ctx: Context) -> np.ndarray:
         """Return softmax(outputs) - smoothed one-hot targets, 0 for ignored targets."""
-        exponentials, kept, shape = saved[self]
-        ops.cross_entropy_dx(exponentials, kept, self.label_smoothing)
-        return exponentials.reshape(shape)
+        e, state, shape = ctx[self]
+        cross_entropy_dx(e, state, self.label_smoothing)
+        gradient: np.ndarray = e.reshape(shape)
+        return gradient
 
 
 class MSE(Loss):
@@ -98,29 +99,29 @@ class MSE(Loss):
 
     Notes
     -----
-    outputs and targets (...), alike; targets (N,) may stand for (N, 1). Gradient: 2 (y - t).
+    outputs and targets have the same shape (...); targets (N,) may stand for (N, 1). Gradient: 2 (y - t).
     """
 
-    def forward(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> Totals:
+    def forward(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
         """Return (number of elements, sum of squares, 0)."""
         if targets.shape != outputs.shape and (*targets.shape, 1) != outputs.shape:
             raise UserError(
                 f"squared error needs targets in the shape of the outputs, {_shape(outputs)} for each sample, "
                 f"but they are {_shape(targets)}"
             )
-        difference = saved[self] = saved.empty(self, "difference", outputs.shape)
-        sums = saved.empty(self, "sums", (SQUARED_ERROR_PARTS + 1, 3))
-        return _totals(ops.squared_error(outputs, targets.reshape(outputs.shape), difference, sums))
+        difference = ctx[self] = ctx.empty(self, "difference", outputs.shape)
+        sums = ctx.empty(self, "sums", (SQUARED_ERROR_PARTS + 1, 3))
+        return _totals(squared_error(outputs, targets.reshape(outputs.shape), difference, sums))
 
-    def backward(self, saved: Saved) -> np.ndarray:
+    def backward(self, ctx: Context) -> np.ndarray:
         """Return 2 (y - t)."""
-        difference = saved[self]
-        ops.squared_error_dx(difference)
+        difference: np.ndarray = ctx[self]
+        squared_error_dx(difference)
         return difference
 
 
 def _totals(found: Any) -> Totals:
-    """Return the sums as ``Totals``; where they are an array of a device, as they are, since reading would wait."""
+    """Return the sums as ``Totals``; an array of a device stays as it is, since reading it would wait."""
     return Totals(*found) if isinstance(found, tuple | list) else found
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from mpitrain import native
+from mpitrain import cpu_kernels
 from mpitrain.device import CPU
 
 
@@ -23,9 +23,9 @@ def one_thread():
 @pytest.fixture
 def kernels():
     """Return the extension; level and threads are put back after the test."""
-    library = native.kernels
+    library = cpu_kernels.C
     if library is None:  # the extension is optional: without a compiler NumPy does the work, and is tested alone
-        pytest.skip(f"no native kernels: {native.why}")
+        pytest.skip(f"no kernels in C: {cpu_kernels.why}")
     level, threads = library.level(), library.threads()
     yield library
     library.use_level(level)

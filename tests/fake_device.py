@@ -43,11 +43,11 @@ class FakeDevice:
         self.pinned_bytes += out.nbytes
         return out
 
-    def synchronise(self):
+    def synchronize(self):
         self.compute.record().wait()
 
     def values(self, array):
-        self.synchronise()
+        self.synchronize()
         return array.memory.copy()
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from mpitrain.arena import Arena
+from mpitrain.context import Context
 from mpitrain.layers.base import Layer
-from mpitrain.saved import Saved
 
 STEP = 1e-6
 
@@ -38,18 +38,18 @@ def check_layer(layer: Layer, x: np.ndarray, seed: int = 0, places: int = 40, to
     for p in arena.parameters:
         p.data += 0.1 * rng.standard_normal(p.shape)
     states = arena.states.copy()
-    saved = Saved(dtype=np.float64, seed=seed)
-    dy = rng.standard_normal(layer.forward(x, saved).shape)
+    ctx = Context(dtype=np.float64, seed=seed)
+    dy = rng.standard_normal(layer.forward(x, ctx).shape)
 
     def objective() -> float:
         arena.states[:] = states
-        return float(np.sum(layer.forward(x, saved) * dy))
+        return float(np.sum(layer.forward(x, ctx) * dy))
 
     for times in (1, 2):
         arena.begin_step(microbatches=times)
         for _ in range(times):
             objective()
-            dx = layer.backward(dy.copy(), saved).copy()
+            dx = layer.backward(dy.copy(), ctx).copy()
     checks = [(p.name, p.data, p.grad / 2) for p in arena.parameters]
     if layer.needs_dx and np.issubdtype(x.dtype, np.floating):
         assert dx.shape == x.shape, (dx.shape, x.shape)

@@ -1,4 +1,4 @@
-// Activations and their slopes, element by element. NaN stays NaN. Oracles: ops/activations.py, ops/gelu.py.
+// Activations and their slopes, element by element. NaN stays NaN. Oracles: ops/elementwise.py, ops/gelu.py.
 //     GELU       y = x Phi(x), Phi the normal distribution                      (Hendrycks and Gimpel 2016)
 //     its tanh   y = x (1 + tanh(a (x + b x^3))) / 2, a = sqrt(2 / pi), b = 0.044715
 #pragma once

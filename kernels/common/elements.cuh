@@ -7,11 +7,7 @@
 #ifndef ELEMENT_BF16
 #define ELEMENT_BF16 0
 #endif
-#if ELEMENT_BF16
-using Element = bf16;
-#else
-using Element = float;
-#endif
+using Element = FloatOrBf16<ELEMENT_BF16>::Type;
 
 constexpr int PIECE = 4;
 

@@ -57,6 +57,15 @@ __device__ __forceinline__ unsigned to_tf32(unsigned bits) {
 #endif
 }
 
+template <int BF16>  // the value of a macro that chooses a type
+struct FloatOrBf16 {
+  using Type = float;
+};
+template <>
+struct FloatOrBf16<1> {
+  using Type = bf16;
+};
+
 template <class T>
 struct Convert;
 template <>

@@ -20,7 +20,7 @@ typedef struct {
 
 typedef struct {
     Heads q, k, v, y, dy, dq, dk, dv;
-    float *logs;
+    float *log_sum_exp;
     const int64_t *lengths;
     long N, H, S, T, D, ld, rows; // rows: of a block
     float scale;
@@ -135,7 +135,7 @@ static void attention_block(const Attention *at, const Room *r, long item, long 
         float total = exponentials(row, seen, most, at->scale, row);
         total = total < 1 ? 1 : total; // the largest gives 1; less where nothing is seen
         clear(row + seen, reach - seen);
-        at->logs[item * at->S + s] = most * at->scale + logf(total);
+        at->log_sum_exp[item * at->S + s] = most * at->scale + logf(total);
         scales[s - begin] = 1 / total;
     }
     heads_product(r->scores, at->ld, v, reach, y, at->y.row, end - begin, at->D, 1);
@@ -157,12 +157,13 @@ static void attention_part(const void *context, long begin, long end, int piece)
 }
 
 // Sizes and what all rows have in common; how: scale, causal, lengths
-static int attention_of(const Arg *q, const Arg *k, const Arg *v, const Arg *logs, const Arg *how, Attention *at) {
+static int attention_of(const Arg *q, const Arg *k, const Arg *v, const Arg *log_sum_exp, const Arg *how, Attention *at) {
     COVER(heads_of(q, &at->q) && heads_of(k, &at->k) && heads_of(v, &at->v));
     at->N = q->dim[0], at->H = q->dim[1], at->S = q->dim[2], at->T = k->dim[2], at->D = q->dim[3];
-    COVER(at->D && at->T && same_heads(q, k, at->T) && same_heads(q, v, at->T) && logs->size == at->N * at->H * at->S);
+    COVER(at->D && at->T && same_heads(q, k, at->T) && same_heads(q, v, at->T));
+    COVER(log_sum_exp->size == at->N * at->H * at->S);
     COVER(!how[2].l || how[2].size == at->N);
-    at->logs = logs->f, at->scale = (float)how[0].x, at->causal = (int)how[1].i, at->lengths = how[2].l;
+    at->log_sum_exp = log_sum_exp->f, at->scale = (float)how[0].x, at->causal = (int)how[1].i, at->lengths = how[2].l;
     at->ld = spread(at->T);
     at->rows = MAX(12, MIN(at->causal ? CAUSAL_ROWS : BLOCK_ROWS, BLOCK_SCORES / MAX(1, at->ld) / 12 * 12));
     return 1;
@@ -173,7 +174,7 @@ static int attention_memory(const Attention *at, int backward) {
     return 1;
 }
 
-KERNEL(attention) { // q, k, v, y, logs, scale, causal, lengths
+KERNEL(attention) { // q, k, v, y, log_sum_exp, scale, causal, lengths
     Attention at = {.N = 0};
     COVER(attention_of(&a[0], &a[1], &a[2], &a[4], &a[5], &at));
     COVER(heads_of(&a[3], &at.y) && same_heads(&a[0], &a[3], at.S) && attention_memory(&at, 0));
@@ -202,7 +203,8 @@ static void attention_dx_block(const Attention *at, const Room *r, long item, lo
     scores_of(dy, at->dy.row, r->values, keys, D, reach, r->slopes, at->ld, rows);
     for (long s = begin; s < end; s++) {
         const long place = (s - begin) * at->ld;
-        slopes_of(r->scores + place, r->slopes + place, keys_seen(at, item, s), reach, at->scale, at->logs[item * at->S + s]);
+        const float log_sum_exp = at->log_sum_exp[item * at->S + s];
+        slopes_of(r->scores + place, r->slopes + place, keys_seen(at, item, s), reach, at->scale, log_sum_exp);
     }
     heads_product(r->slopes, at->ld, k, reach, head(&at->dq, item, at->H) + begin * at->dq.row, at->dq.row, rows, D, 1);
     const Rows slopes = rows_of(dy, rows, D, at->dy.row, r->slope_rows), queries = rows_of(q, rows, D, at->q.row, r->query_rows);
@@ -226,7 +228,7 @@ static void attention_dx_part(const void *context, long begin, long end, int pie
     }
 }
 
-KERNEL(attention_dx) { // dy, q, k, v, logs, dq, dk, dv, scale, causal, lengths
+KERNEL(attention_dx) { // dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths
     Attention at = {.N = 0};
     COVER(attention_of(&a[1], &a[2], &a[3], &a[4], &a[8], &at) && heads_of(&a[0], &at.dy) && heads_of(&a[5], &at.dq));
     COVER(heads_of(&a[6], &at.dk) && heads_of(&a[7], &at.dv) && same_heads(&a[1], &a[0], at.S));

@@ -6,7 +6,7 @@
 // pixels of x that lie alike under the stride form a phase, and each phase is a convolution of dy with some of the
 // taps, turned by 180 degrees (stride 1: one phase, all taps).
 //
-// Legend: x (N, H, W, C); w (KH, KW, C, O); y (N, OH, OW, O). Compute-bound. Oracle: ops/conv2d_columns.py, float64.
+// Legend: x (N, H, W, C); w (KH, KW, C, O); y (N, OH, OW, O). Compute-bound. Oracle: ops/conv2d_im2col.py, float64.
 
 // One convolution of stride (sh, sw) as forward and each phase of dx see it
 typedef struct {
@@ -89,9 +89,9 @@ static void pack_taps(Conv *v, const float *w, long KW, long first_h, long step_
             }
 }
 
-#include "conv2d_by_taps.c"
-#include "winograd.c"
-#include "winograd_dw.c"
+#include "conv2d_taps.c"
+#include "conv2d_winograd.c"
+#include "conv2d_winograd_dw.c"
 
 static int images_fit(const Arg *x, const Arg *w, const Arg *y) {
     return x->ndim == 4 && w->ndim == 4 && y->ndim == 4 && x->dim[0] == y->dim[0] && w->dim[2] == x->dim[3] &&

@@ -2,8 +2,8 @@
 #pragma once
 #include <stdint.h>
 
-// Counts up with each change of the table below; mpitrain/native.py takes no other build than its own.
-#define BUILD 6
+// Counts up with each change of the table below; mpitrain/cpu_kernels.py takes no other build than its own.
+#define BUILD 7
 
 // One argument of a kernel as Python gave it: an array (C-contiguous but for kinds s and S) or a number. None is an array
 // of no elements at 0.
@@ -27,55 +27,55 @@ typedef int Kernel(const Arg *a);
 // The kernels: name, kinds of arguments, their names.
 // Kinds: f float32, d float64, l int64, b one byte (bool, uint8); s float32 that lies anywhere; capital: written;
 // o float32, p bytes, m int64 or None; i int; x float.
-#define KERNELS(K)                                                                        \
-    K(relu, "fF", "x, y")                                                                 \
-    K(relu_dx, "ffFB", "y, dy, dx, mask")                                                 \
-    K(add_relu, "ffF", "a, b, y")                                                         \
-    K(add_relu_dx, "fFF", "y, dy, copy")                                                  \
-    K(conv2d, "ffoFiiiii", "x, w, b, y, sh, sw, ph, pw, winograd")                        \
-    K(conv2d_dx, "ffFiiiii", "dy, w, dx, sh, sw, ph, pw, winograd")                       \
-    K(conv2d_dw, "ffFiiiiii", "x, dy, dw, sh, sw, ph, pw, winograd, accumulate")          \
-    K(conv2d_depthwise, "ffoFiiiiii", "x, w, b, y, sh, sw, ph, pw, dh, dw")               \
-    K(conv2d_depthwise_dx, "ffFiiiiii", "dy, w, dx, sh, sw, ph, pw, dh, dw")              \
-    K(conv2d_depthwise_dw, "ffFiiiiiii", "x, dy, dw, sh, sw, ph, pw, dh, dw, accumulate") \
-    K(conv2d_grouped, "ffoFiiiiiii", "x, w, b, y, sh, sw, ph, pw, dh, dw, groups")        \
-    K(conv2d_grouped_dx, "ffFiiiiiii", "dy, w, dx, sh, sw, ph, pw, dh, dw, groups")       \
-    K(conv2d_grouped_dw, "ffFiiiiiiii", "x, dy, dw, sh, sw, ph, pw, dh, dw, groups, accumulate") \
-    K(linear, "ffoFi", "x, w, b, y, relu")                                                \
-    K(linear_dw, "ffFi", "x, dy, dw, accumulate")                                         \
-    K(linear_dx, "ffF", "dy, w, dx")                                                      \
-    K(column_sum, "fFi", "dy, db, accumulate")                                            \
-    K(max_pool_winner, "fFBiiiii", "padded, y, winner, KH, KW, sh, sw, relu")             \
-    K(max_pool_dx, "bfFiiii", "winner, dy, dx, KH, KW, sh, sw")                           \
-    K(batchnorm_statistics, "fDD", "x, mean, squares")                                    \
-    K(batchnorm, "fdddFi", "x, mean, scale, shift, y, relu")                              \
-    K(batchnorm_sums, "ffdoDD", "dy, x, mean, y, sums, dots")                             \
-    K(batchnorm_dx, "ffdodddF", "dy, x, mean, y, a, b, c, dx")                            \
-    K(cross_entropy, "flxiFFD", "logits, targets, smoothing, ignored, exponentials, sums, totals") \
-    K(softmax_cross_entropy, "flxFFF", "logits, targets, smoothing, exponentials, sums, losses") \
-    K(softmax_cross_entropy_dx, "Fflxp", "exponentials, sums, targets, smoothing, counted") \
-    K(softmax, "fF", "x, y")                                                              \
-    K(softmax_dx, "ffF", "y, dy, dx")                                                     \
-    K(attention, "sssSFxim", "q, k, v, y, logs, scale, causal, lengths")                  \
-    K(attention_dx, "ssssfSSSxim", "dy, q, k, v, logs, dq, dk, dv, scale, causal, lengths") \
-    K(layernorm, "fffxFFF", "x, w, b, eps, z, r, y")                                      \
-    K(layernorm_dw, "ffF", "dy, z, both")                                                 \
-    K(layernorm_dx, "ffffF", "dy, z, r, w, dx")                                           \
-    K(gelu, "fFF", "x, y, slope")                                                         \
-    K(gelu_tanh, "fFF", "x, y, slope")                                                    \
-    K(gelu_dx, "ffF", "slope, dy, dx")                                                    \
-    K(sigmoid, "fF", "x, y")                                                              \
-    K(sigmoid_dx, "ffF", "y, dy, dx")                                                     \
-    K(silu, "fFF", "x, s, y")                                                             \
-    K(silu_dx, "fffF", "s, y, dy, dx")                                                    \
-    K(tanh_dx, "ffF", "y, dy, dx")                                                        \
-    K(embedding, "lfF", "ids, table, y")                                                  \
-    K(embedding_dw, "lfF", "ids, dy, dtable")                                             \
-    K(sum_of_squares, "fD", "flat, squares")                                              \
-    K(sum_sources, "lliD", "sources, targets, count, squares")                            \
-    K(sgd_update, "lFFlxxxi", "sources, w, v, decayed, scale, decay, momentum, nesterov") \
-    K(adam_update, "lFFFlxxxxxxx",                                                        \
-      "sources, w, m, v, decayed, scale, l2, shrink, beta1, beta2, rate, eps")
+#define KERNELS(K)                                                                                           \
+    K(relu, "fF", "x, y")                                                                                    \
+    K(relu_dx, "ffF", "y, dy, dx")                                                                           \
+    K(add_relu, "ffF", "a, b, y")                                                                            \
+    K(add_relu_dx, "fFF", "y, dy, copy")                                                                     \
+    K(conv2d, "ffoFiiiii", "x, w, b, y, sh, sw, ph, pw, winograd")                                           \
+    K(conv2d_dx, "ffFiiiii", "dy, w, dx, sh, sw, ph, pw, winograd")                                          \
+    K(conv2d_dw, "ffFiiiiii", "x, dy, dw, sh, sw, ph, pw, winograd, accumulate")                             \
+    K(conv2d_depthwise, "ffoFiiiiii", "x, w, b, y, sh, sw, ph, pw, dil_h, dil_w")                            \
+    K(conv2d_depthwise_dx, "ffFiiiiii", "dy, w, dx, sh, sw, ph, pw, dil_h, dil_w")                           \
+    K(conv2d_depthwise_dw, "ffFiiiiiii", "x, dy, dw, sh, sw, ph, pw, dil_h, dil_w, accumulate")              \
+    K(conv2d_grouped, "ffoFiiiiiii", "x, w, b, y, sh, sw, ph, pw, dil_h, dil_w, groups")                     \
+    K(conv2d_grouped_dx, "ffFiiiiiii", "dy, w, dx, sh, sw, ph, pw, dil_h, dil_w, groups")                    \
+    K(conv2d_grouped_dw, "ffFiiiiiiii", "x, dy, dw, sh, sw, ph, pw, dil_h, dil_w, groups, accumulate")       \
+    K(linear, "ffoFi", "x, w, b, y, relu")                                                                   \
+    K(linear_dw, "ffFi", "x, dy, dw, accumulate")                                                            \
+    K(linear_dx, "ffF", "dy, w, dx")                                                                         \
+    K(column_sum, "fFi", "x, out, accumulate")                                                               \
+    K(max_pool_argmax, "fFBiiiii", "padded, y, argmax, KH, KW, sh, sw, relu")                                \
+    K(max_pool_dx, "bfFiiii", "argmax, dy, dx, KH, KW, sh, sw")                                              \
+    K(batchnorm_statistics, "fDD", "x, mean, squares")                                                       \
+    K(batchnorm, "fdddFi", "x, mean, scale, shift, y, relu")                                                 \
+    K(batchnorm_sums, "ffdoDD", "dy, x, mean, y, sums, dots")                                                \
+    K(batchnorm_dx, "ffdodddF", "dy, x, mean, y, a, b, c, dx")                                               \
+    K(cross_entropy, "flxiFFD", "logits, targets, smoothing, ignore_index, e, sums, totals")                 \
+    K(softmax_cross_entropy, "flxFFF", "logits, targets, smoothing, e, row_sums, losses")                    \
+    K(softmax_cross_entropy_dx, "Fflxp", "e, row_sums, targets, smoothing, counted")                         \
+    K(softmax, "fF", "x, y")                                                                                 \
+    K(softmax_dx, "ffF", "y, dy, dx")                                                                        \
+    K(attention, "sssSFxim", "q, k, v, y, log_sum_exp, scale, causal, lengths")                              \
+    K(attention_dx, "ssssfSSSxim", "dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths")           \
+    K(layernorm, "fffxFFF", "x, w, b, eps, z, r, y")                                                         \
+    K(layernorm_dw, "ffF", "dy, z, sums")                                                                    \
+    K(layernorm_dx, "ffffF", "dy, z, r, w, dx")                                                              \
+    K(gelu, "fFF", "x, y, slope")                                                                            \
+    K(gelu_tanh, "fFF", "x, y, slope")                                                                       \
+    K(gelu_dx, "ffF", "slope, dy, dx")                                                                       \
+    K(sigmoid, "fF", "x, y")                                                                                 \
+    K(sigmoid_dx, "ffF", "y, dy, dx")                                                                        \
+    K(silu, "fFF", "x, s, y")                                                                                \
+    K(silu_dx, "fffF", "s, y, dy, dx")                                                                       \
+    K(tanh_dx, "ffF", "y, dy, dx")                                                                           \
+    K(embedding, "lfF", "ids, w, y")                                                                         \
+    K(embedding_dw, "lfF", "ids, dy, dw")                                                                    \
+    K(sum_of_squares, "fD", "x, squares")                                                                    \
+    K(sum_sources, "lliD", "sources, targets, count, squares")                                               \
+    K(sgd_update, "lFFlxxxi", "sources, w, v, bounds, scale, decay, momentum, nesterov")                     \
+    K(adam_update, "lFFFlxxxxxxx",                                                                           \
+      "sources, w, m, v, bounds, scale, decay, shrink, beta1, beta2, rate, eps")
 
 enum {
 #define K(name, kinds, arguments) KERNEL_##name,
@@ -92,7 +92,7 @@ typedef struct {
 
 extern const Level level_baseline, level_avx2, level_avx512;
 
-// pool.c ------------------------------------------------------------------------------------------------------------
+// threads.c ---------------------------------------------------------------------------------------------------------
 
 // Call part(context, begin, end, piece) for pieces of 0..count on all threads and wait until all are done. ``cost`` is
 // the work of one item in nanoseconds, roughly: what is not worth sharing is one piece. Pieces are as many as threads at

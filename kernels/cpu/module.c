@@ -1,4 +1,4 @@
-// The Python door: mpitrain._native, one function for each kernel of kernels.h.
+// The Python door: mpitrain._cpu_kernels, one function for each kernel of kernels.h.
 //
 // A call looks into its arrays through the buffer protocol, runs the kernel of the level in use, and returns True, or
 // False where the kernel does not cover the arguments (another dtype, not contiguous): the caller then takes NumPy's
@@ -176,11 +176,11 @@ static PyMethodDef methods[] = {
 };
 
 static struct PyModuleDef module = {
-    .m_base = PyModuleDef_HEAD_INIT, .m_name = "_native", .m_doc = "Kernels in C for NumPy arrays (kernels/cpu).",
+    .m_base = PyModuleDef_HEAD_INIT, .m_name = "_cpu_kernels", .m_doc = "Kernels in C for NumPy arrays (kernels/cpu).",
     .m_size = -1, .m_methods = methods,
 };
 
-PyMODINIT_FUNC PyInit__native(void) {
+PyMODINIT_FUNC PyInit__cpu_kernels(void) {
     for (int i = NUM_LEVELS - 1; i >= 0; i--)
         if (runs_here(levels[i])) level = levels[i];
     PyObject *made = PyModule_Create(&module);

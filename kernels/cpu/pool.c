@@ -1,159 +1,123 @@
-// One pool of threads for all kernels. The calling thread works too; the others look out for work for a while after the
-// last and then sleep, so that nothing spins for long where BLAS, MPI or another rank wants the core.
-//
-// Work is cut into one contiguous piece a thread, and a piece does the same wherever it runs: sums come out alike in
-// every run with as many threads. A thread takes its own piece first, and with it the memory that it has in its cache
-// from the pass before; who is done takes a piece that nobody has begun, so that nobody waits for a thread to wake up.
-#include "kernels.h"
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <time.h>
+// Max pooling: the largest value under each window and which tap it was, the first of equal ones.
+// Shapes: padded (N, H, W, C), y and argmax (N, OH, OW, C). Memory-bound. Oracle: ops/pool.py.
+// Lines are worked on in scratch memory with room behind them, so that pixels of few channels are whole vectors too:
+// what a vector writes beyond its pixel, the next pixel overwrites.
+// With a ReLU 0 takes part and has no tap: where it is not beaten, the argmax is KH KW, and no pixel gets dy.
 
-#define MAX_THREADS 64
-#define SLOTS 4
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define WORTH_SHARING 6000.0  // nanoseconds of work for each thread, where threads are looking out
-#define WORTH_WAKING 60000.0  // where they sleep
-#define LOOK_OUT 200000       // nanoseconds
+typedef struct {
+    const float *x, *dy;
+    float *y, *dx;
+    uint8_t *argmax;
+    long N, H, W, C, OH, OW, KH, KW, sh, sw;
+    int relu;
+} Pool;
 
-static struct {
-    Part *part;
-    const void *context;
-    long count;
-    int pieces;
-} job;
-static atomic_int wanted = 1;            // threads, with the calling one
-static int started = 1;                  // of them, made so far
-static int places = 1;                   // for pieces: as many as threads were ever wanted
-static atomic_uint number;               // of the job; a change tells threads to look for pieces
-static atomic_uint begun[MAX_THREADS];   // the last job whose piece of this place somebody has begun
-static atomic_int open_pieces, sleeping; // pieces that are not done; threads that need a wake-up
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t wake_up = PTHREAD_COND_INITIALIZER;
+typedef uint8_t bytes __attribute__((vector_size(WIDTH), aligned(1), may_alias));
 
-static void relax(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
+INLINE void max_pool_line(const Pool *p, const long KH, const long KW, const float *x, float *best_line,
+                          uint8_t *argmax_line) {
+    const long line = p->W * p->C;
+    for (long j = 0; j < p->OW; j++)
+        for (long c = 0; c < p->C; c += WIDTH) {
+            const float *pixel = x + j * p->sw * p->C + c;
+            vec best = p->relu ? (vec){} : LOAD(pixel);
+            ivec argmax = (ivec){} + (p->relu ? (int)(KH * KW) : 0);
+            for (long h = 0; h < KH; h++)
+                for (long w = 0; w < KW; w++) {
+                    const vec value = LOAD(pixel + h * line + w * p->C);
+                    const ivec larger = (value > best) | (value != value);
+                    best = choose(larger, value, best);
+                    argmax = (argmax & ~larger) | (larger & (int)(h * KW + w));
+                }
+            STORE(best_line + j * p->C + c, best);
+            *(bytes *)(argmax_line + j * p->C + c) = __builtin_convertvector(argmax, bytes);
+        }
 }
 
-static long nanoseconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000L + t.tv_nsec;
-}
-
-// Do the piece of job ``now`` at that place, unless somebody has begun it or that job is over. A piece that is taken
-// keeps its job open, and with it the fields of ``job``.
-static void take_piece(int place, unsigned now) {
-    unsigned last = now - 1;
-    if (!atomic_compare_exchange_strong(&begun[place], &last, now)) return;
-    const long begin = job.count * place / job.pieces, end = job.count * (place + 1) / job.pieces;
-    if (begin < end) job.part(job.context, begin, end, place);
-    atomic_fetch_sub(&open_pieces, 1);
-}
-
-static void take_pieces(int first, unsigned now) {
-    for (int i = 0; i < wanted; i++) take_piece((first + i) % wanted, now);
-}
-
-static unsigned wait_for_job(unsigned last) {
-    for (const long begin = nanoseconds(); nanoseconds() - begin < LOOK_OUT;)
-        for (int i = 0; i < 32; i++, relax())
-            if (atomic_load(&number) != last) return atomic_load(&number);
-    pthread_mutex_lock(&lock);
-    atomic_fetch_add(&sleeping, 1);
-    while (atomic_load(&number) == last) pthread_cond_wait(&wake_up, &lock);
-    atomic_fetch_sub(&sleeping, 1);
-    pthread_mutex_unlock(&lock);
-    return atomic_load(&number);
-}
-
-static void *worker(void *argument) {
-    const int thread = (int)(intptr_t)argument;
-    for (unsigned now = atomic_load(&number);; now = wait_for_job(now))
-        if (thread < wanted) take_pieces(thread, now);
-    return 0;
-}
-
-static void start_workers(void) {
-    for (pthread_t thread; started < wanted; started++) {
-        if (pthread_create(&thread, 0, worker, (void *)(intptr_t)started)) return; // the others do their pieces
-        pthread_detach(thread);
+static void max_pool_part(const void *context, long begin, long end, int thread) {
+    const Pool *p = context;
+    const long line = p->W * p->C, out = p->OW * p->C;
+    float *lines = scratch(thread, 0, 4 * (p->KH * line + WIDTH)), *best = scratch(thread, 1, 5 * (out + WIDTH));
+    uint8_t *argmax = (uint8_t *)(best + out + WIDTH);
+    for (long r = begin; r < end; r++) {
+        const float *x = p->x + (r / p->OH * p->H + r % p->OH * p->sh) * line;
+        if (r == p->N * p->OH - 1) { // vectors may reach beyond the end of x
+            memcpy(lines, x, 4 * p->KH * line);
+            x = lines;
+        }
+        if (p->KH == 2 && p->KW == 2) // the usual case, unrolled
+            max_pool_line(p, 2, 2, x, best, argmax);
+        else
+            max_pool_line(p, p->KH, p->KW, x, best, argmax);
+        memcpy(p->y + r * out, best, 4 * out);
+        memcpy(p->argmax + r * out, argmax, out);
     }
 }
 
-// A child of fork has the calling thread only, and the state that the others left behind
-static void forget_workers(void) {
-    started = 1;
-    atomic_store(&sleeping, 0);
-    pthread_mutex_init(&lock, 0);
-    pthread_cond_init(&wake_up, 0);
+static Pool pool_of(const Arg *x, const Arg *y, const Arg *window) {
+    return (Pool){
+        .N = x->dim[0], .H = x->dim[1], .W = x->dim[2], .C = x->dim[3], .OH = y->dim[1], .OW = y->dim[2],
+        .KH = window[0].i, .KW = window[1].i, .sh = window[2].i, .sw = window[3].i,
+    };
 }
 
-void set_num_threads(int count) {
-    static int prepared;
-    if (!prepared) prepared = !pthread_atfork(0, 0, forget_workers);
-    wanted = count < 1 ? 1 : MIN(count, MAX_THREADS);
-    if (places < wanted) places = wanted;
+static int pool_fits(const Arg *x, const Arg *y, const Arg *argmax, const Arg *window) {
+    if (x->ndim != 4 || y->ndim != 4 || argmax->size != y->size || x->dim[0] != y->dim[0] || x->dim[3] != y->dim[3])
+        return 0;
+    const Pool p = pool_of(x, y, window);
+    return p.KH * p.KW <= 255 && (p.OH - 1) * p.sh + p.KH <= p.H && (p.OW - 1) * p.sw + p.KW <= p.W;
 }
 
-int num_threads(void) {
-    return wanted;
+KERNEL(max_pool_argmax) { // padded, y, argmax, KH, KW, sh, sw, relu
+    COVER(pool_fits(&a[0], &a[1], &a[2], &a[3]));
+    Pool p = pool_of(&a[0], &a[1], &a[3]);
+    p.x = a[0].f, p.y = a[1].f, p.argmax = a[2].b, p.relu = a[7].i;
+    parallel(max_pool_part, &p, p.N * p.OH, .5 * p.OW * p.C);
+    return 1;
 }
 
-static int pieces_of(long count, double work) {
-    const long most = MIN(count, wanted);
-    return work < 2 * WORTH_SHARING || most < 2 ? 1 : work < most * WORTH_SHARING ? (int)(work / WORTH_SHARING) : (int)most;
+INLINE void max_pool_dx_line(const Pool *p, const long KH, const long KW, const uint8_t *argmax, const float *dy,
+                             float *dx, long room) {
+    const long C = p->C;
+    for (long j = 0; j < p->OW; j++)
+        for (long w = 0; w < KW; w++)
+            for (long c = 0; c < C; c += WIDTH) {
+                const ivec tap = __builtin_convertvector(*(const bytes *)(argmax + j * C + c), ivec);
+                const vec slope = LOAD(dy + j * C + c);
+                for (long h = 0; h < KH; h++)
+                    STORE(dx + h * room + (j * p->sw + w) * C + c, choose(tap == (int)(h * KW + w), slope, (vec){}));
+            }
 }
 
-// Tell the threads of a new job; those that sleep only if it takes longer than waking them
-static void publish(double work) {
-    const unsigned now = atomic_load(&number) + 1;
-    // all places, so that none is left from a job of more threads
-    for (int place = 0; place < places; place++)
-        atomic_store_explicit(&begun[place], place < job.pieces ? now - 1 : now, memory_order_relaxed);
-    atomic_store(&open_pieces, job.pieces);
-    atomic_store(&number, now);
-    if (work > WORTH_WAKING && atomic_load(&sleeping)) {
-        pthread_mutex_lock(&lock);
-        pthread_cond_broadcast(&wake_up);
-        pthread_mutex_unlock(&lock);
+static void max_pool_dx_part(const void *context, long begin, long end, int thread) {
+    const Pool *p = context;
+    const long C = p->C, line = p->W * C, out = p->OW * C, room = line + WIDTH, seen = ((p->OW - 1) * p->sw + p->KW) * C;
+    float *dx = scratch(thread, 0, 4 * p->KH * room), *dy = scratch(thread, 1, 5 * (out + WIDTH));
+    uint8_t *argmax = (uint8_t *)(dy + out + WIDTH);
+    for (long r = begin; r < end; r++) {
+        float *to = p->dx + (r / p->OH * p->H + r % p->OH * p->sh) * line;
+        memcpy(dy, p->dy + r * out, 4 * out);
+        memcpy(argmax, p->argmax + r * out, out);
+        if (p->KH == 2 && p->KW == 2)
+            max_pool_dx_line(p, 2, 2, argmax, dy, dx, room);
+        else
+            max_pool_dx_line(p, p->KH, p->KW, argmax, dy, dx, room);
+        // pixels that no window sees: between windows, and behind the last
+        for (long h = 0; h < p->KH; h++, to += line) {
+            for (long j = 1; p->sw > p->KW && j < p->OW; j++)
+                clear(dx + h * room + (j * p->sw - p->sw + p->KW) * C, (p->sw - p->KW) * C);
+            clear(dx + h * room + seen, line - seen);
+            memcpy(to, dx + h * room, 4 * line);
+        }
     }
 }
 
-void parallel(Part *part, const void *context, long count, double cost) {
-    const int pieces = pieces_of(count, count * cost);
-    if (pieces == 1) {
-        if (count) part(context, 0, count, 0);
-        return;
-    }
-    start_workers();
-    job.part = part, job.context = context, job.count = count, job.pieces = pieces;
-    publish(count * cost);
-    take_pieces(0, atomic_load(&number));
-    for (long spins = 0; atomic_load(&open_pieces); spins++) spins < 20000 ? relax() : (void)sched_yield();
-}
-
-void *scratch(int thread, int slot, long bytes) {
-    static struct {
-        void *memory;
-        long bytes;
-    } kept[MAX_THREADS][SLOTS];
-    const long whole = (bytes + 63) / 64 * 64;
-#ifdef EXACT_SCRATCH // for the address sanitizer: no room is left over from a larger call
-    const int fits = !bytes || kept[thread][slot].bytes == whole;
-#else
-    const int fits = kept[thread][slot].bytes >= whole;
-#endif
-    if (!fits) {
-        free(kept[thread][slot].memory);
-        kept[thread][slot].memory = aligned_alloc(64, whole);
-        kept[thread][slot].bytes = kept[thread][slot].memory ? whole : 0;
-    }
-    return kept[thread][slot].memory;
+KERNEL(max_pool_dx) { // argmax, dy, dx, KH, KW, sh, sw
+    COVER(pool_fits(&a[2], &a[1], &a[0], &a[3]));
+    Pool p = pool_of(&a[2], &a[1], &a[3]);
+    COVER(p.sh >= p.KH && p.sw >= p.KW); // no pixel under two windows
+    p.argmax = a[0].b, p.dy = a[1].f, p.dx = a[2].f;
+    if (p.OH * p.KH != p.H) memset(p.dx, 0, 4 * a[2].size);
+    parallel(max_pool_dx_part, &p, p.N * p.OH, .7 * p.KH * p.W * p.C);
+    return 1;
 }

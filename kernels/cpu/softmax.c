@@ -1,6 +1,17 @@
 // Softmax of rows: y = exp(x - max) / sum, dx = y (dy - sum of y dy).
 // Shapes: all (M, K). Bound by arithmetic (an exponential each). Oracle: ops/softmax.py.
 
+// the largest of n > 0 numbers; those that are NaN do not count
+static float largest(const float *row, long n) {
+    vec most = splat(row[0]);
+    long k = 0;
+    for (; k + WIDTH <= n; k += WIDTH) most = choose(LOAD(row + k) > most, LOAD(row + k), most);
+    float found = most[0];
+    for (int i = 1; i < WIDTH; i++) found = most[i] > found ? most[i] : found;
+    for (; k < n; k++) found = row[k] > found ? row[k] : found;
+    return found;
+}
+
 // e = exp(scale (x - most)) of n numbers, which may be x itself; return their sum
 static float exponentials(const float *x, long n, float most, float scale, float *e) {
     vec total = {};

@@ -1,17 +1,6 @@
-// Softmax and cross-entropy in one, row by row. Shapes: logits, exponentials (M, K); targets (M,) int64 in [0, K);
-// sums (M, 1); losses (M,). Memory-bound. Formula and oracle: ops/softmax_cross_entropy.py.
+// Softmax and cross-entropy in one, row by row. Shapes: logits, e (M, K); targets (M,) int64 in [0, K);
+// row_sums (M, 1); losses (M,). Memory-bound. Formula and oracle: ops/softmax_cross_entropy.py.
 #include <math.h>
-
-// the largest of n > 0 numbers; those that are NaN do not count
-static float largest(const float *row, long n) {
-    vec most = splat(row[0]);
-    long k = 0;
-    for (; k + WIDTH <= n; k += WIDTH) most = choose(LOAD(row + k) > most, LOAD(row + k), most);
-    float found = most[0];
-    for (int i = 1; i < WIDTH; i++) found = most[i] > found ? most[i] : found;
-    for (; k < n; k++) found = row[k] > found ? row[k] : found;
-    return found;
-}
 
 // The loss of one row; exp(s) goes to e, its sum to *total
 static float loss_of(const float *row, long K, long target, float most, float smoothing, float *e, float *total) {
@@ -44,7 +33,7 @@ static int targets_fit(const Arg *targets, long K) {
     return 1;
 }
 
-KERNEL(softmax_cross_entropy) { // logits, targets, smoothing, exponentials, sums, losses
+KERNEL(softmax_cross_entropy) { // logits, targets, smoothing, e, row_sums, losses
     COVER(a[0].ndim == 2 && a[0].dim[1] && a[3].size == a[0].size);
     const long M = a[0].dim[0];
     COVER(a[1].size == M && a[4].size == M && a[5].size == M && targets_fit(&a[1], a[0].dim[1]));
@@ -79,11 +68,11 @@ static void cross_entropy_part(const void *context, long begin, long end, int th
     }
 }
 
-KERNEL(cross_entropy) { // logits, targets, smoothing, ignored (no target is), exponentials, sums, totals
+KERNEL(cross_entropy) { // logits, targets, smoothing, ignore_index (no target is), e, sums, totals
     COVER(a[0].ndim == 2 && a[0].dim[1] && a[4].size == a[0].size);
-    const long M = a[0].dim[0], ignored = a[3].i;
+    const long M = a[0].dim[0], ignore_index = a[3].i;
     COVER(a[1].size == M && a[5].size >= M && a[6].size == 3 && targets_fit(&a[1], a[0].dim[1]));
-    for (long m = 0; m < M; m++) COVER(a[1].l[m] != ignored);
+    for (long m = 0; m < M; m++) COVER(a[1].l[m] != ignore_index);
     CrossEntropy c = {a, scratch(0, 0, 8 * M + 8)};
     COVER(c.losses);
     c.right = c.losses + M;
@@ -110,7 +99,7 @@ static void softmax_dx_part(const void *context, long begin, long end, int threa
     }
 }
 
-KERNEL(softmax_cross_entropy_dx) { // exponentials, sums, targets, smoothing, counted or None
+KERNEL(softmax_cross_entropy_dx) { // e, row_sums, targets, smoothing, counted or None
     COVER(a[0].ndim == 2 && a[0].dim[1]);
     const long M = a[0].dim[0];
     COVER(a[1].size == M && a[2].size == M && (!a[4].b || a[4].size == M) && targets_fit(&a[2], a[0].dim[1]));

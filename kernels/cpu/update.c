@@ -4,7 +4,6 @@
 // sources are addresses, of n floats each, summed in their order; decayed holds the begins and ends of what decays.
 // Oracle: ops/update.py. Elements are rounded alike wherever they lie, so slices give what the whole gives.
 
-#define CHUNK 512 // elements: reading and writing by turns in short runs keeps all streams of memory going
 #define FLOATS(address) ((float *)(intptr_t)(address))
 #define BLOCK (4 * WIDTH)
 
@@ -50,17 +49,6 @@ static long next_change(const Arg *decayed, long at, long stop, int *decays) {
     return stop;
 }
 
-static double squares_of(const float *g, long n) {
-    vec lanes[4] = {};
-    long i = 0;
-    for (; i + 4 * WIDTH <= n; i += 4 * WIDTH) {
-        UNROLL for (int k = 0; k < 4; k++) lanes[k] += LOAD(g + i + k * WIDTH) * LOAD(g + i + k * WIDTH);
-    }
-    float total = sum(lanes[0] + lanes[1]) + sum(lanes[2] + lanes[3]);
-    for (; i < n; i++) total += g[i] * g[i];
-    return total;
-}
-
 static void sum_sources_part(const void *context, long begin, long end, int thread) {
     const Arg *a = context;
     for (long at = begin; at < end; at += CHUNK) {
@@ -68,18 +56,6 @@ static void sum_sources_part(const void *context, long begin, long end, int thre
         sum_range(a, a + 1, at, stop);
         if (thread < a[3].size) a[3].d[thread] += squares_of(FLOATS(a[1].l[0]) + at, stop - at);
     }
-}
-
-static void squares_part(const void *context, long begin, long end, int thread) {
-    const Arg *a = context;
-    for (long at = begin; at < end; at += CHUNK) a[1].d[thread] += squares_of(a[0].f + at, MIN(CHUNK, end - at));
-}
-
-// squares (one place for each thread) grow by |flat|^2
-KERNEL(sum_of_squares) { // flat, squares
-    COVER(a[1].size >= num_threads());
-    parallel(squares_part, a, a[0].size, 0.1);
-    return 1;
 }
 
 // y = the sum of all sources, for each target y, which may be a source; squares (one place for each thread, or none)

@@ -1,7 +1,7 @@
 // Ladder 1, naive: out = a b, one thread an element
 // Shapes: a (M, K), b (K, N), out (M, N), row-major, fp32; any M, N, K
 // Launch: grid (ceil M / 32, ceil N / 32), block (32, 32)
-// Roofline: every product loads both factors: 8 bytes for 2 operations. Oracle: ops/product.py. Source: the definition.
+// Roofline: every product loads both factors: 8 bytes for 2 operations. Oracle: ops/matmul.py. Source: the definition.
 //
 // threadIdx.x runs down the rows, as i does in the formula. The 32 lanes of a warp then read a and write out at 32
 // addresses a row apart: 32 sectors of memory of which 4 bytes in 32 are used.

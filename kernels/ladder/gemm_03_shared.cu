@@ -2,7 +2,7 @@
 // Shapes: a (M, K), b (K, N), out (M, N), row-major, fp32; any M, N, K
 // Launch: grid (ceil N / 32, ceil M / 32), block (32, 32)
 // Roofline: 32 times fewer loads from global memory; now two loads from shared memory for 2 operations.
-//     Oracle: ops/product.py. Source: Kirk and Hwu, "Programming Massively Parallel Processors", tiling.
+//     Oracle: ops/matmul.py. Source: Kirk and Hwu, "Programming Massively Parallel Processors", tiling.
 //
 // The block walks along k in tiles of 32. Each thread brings one element of a and one of b, zero outside of the
 // matrices. Two barriers: nobody reads before all have written, nobody overwrites before all have read.

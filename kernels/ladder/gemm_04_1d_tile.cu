@@ -1,7 +1,7 @@
 // Ladder 4, one-dimensional tile: as rung 3, but a thread computes 8 elements of a column
 // Shapes: a (M, K), b (K, N), out (M, N), row-major, fp32; any M, N, K
 // Launch: grid (ceil N / 64, ceil M / 64), block 512
-// Roofline: nine loads from shared memory for 16 operations. Oracle: ops/product.py. Source: Boehm 2022, "How to Optimize
+// Roofline: nine loads from shared memory for 16 operations. Oracle: ops/matmul.py. Source: Boehm 2022, "How to Optimize
 //     a CUDA Matmul Kernel".
 //
 // An element of b, once in a register, serves 8 products. The tile is now larger than the block has threads, so

@@ -1,7 +1,7 @@
 // Ladder 5, two-dimensional tile: as rung 4, but a thread computes 8 x 8 elements
 // Shapes: a (M, K), b (K, N), out (M, N), row-major, fp32; any M, N, K
 // Launch: grid (ceil N / 128, ceil M / 128), block 256
-// Roofline: 16 loads from shared memory for 128 operations. Oracle: ops/product.py. Source: Boehm 2022, "How to Optimize
+// Roofline: 16 loads from shared memory for 128 operations. Oracle: ops/matmul.py. Source: Boehm 2022, "How to Optimize
 //     a CUDA Matmul Kernel".
 //
 // 8 values of a and 8 of b make 64 products: an outer product in registers. Tiles hold 4 elements a thread, loaded in

@@ -1,7 +1,7 @@
 // Ladder 7, warp tiles: as rung 6, but each warp owns a compact 64 x 32 part of the tile
 // Shapes: a (M, K), b (K, N), out (M, N), row-major, fp32; any M, N, K
 // Launch: grid (ceil N / 128, ceil M / 128), block 256
-// Roofline: as rung 6, without bank conflicts on the way. Oracle: ops/product.py. Source: Kerr et al. 2017, "CUTLASS".
+// Roofline: as rung 6, without bank conflicts on the way. Oracle: ops/matmul.py. Source: Kerr et al. 2017, "CUTLASS".
 //
 // In rung 6 lanes lie 2 x 16, each 8 columns wide: their wide loads of b start 32 bytes apart, and half of them meet
 // in the same banks. Here lanes lie 8 x 4 and a lane's 8 x 8 elements are four pieces of 4 x 4, 32 rows and 16 columns

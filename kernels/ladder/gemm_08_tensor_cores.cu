@@ -2,7 +2,7 @@
 // Arch: sm_80
 // Shapes: a (M, K), b (K, N) bf16, out (M, N) fp32, row-major; any M, N, K
 // Launch: grid (ceil N / 128, ceil M / 128), block 256
-// Roofline: 2MNK operations, at 16 times the rate of fp32. Oracle: ops/product.py. Source: PTX ISA, mma, ldmatrix.
+// Roofline: 2MNK operations, at 16 times the rate of fp32. Oracle: ops/matmul.py. Source: PTX ISA, mma, ldmatrix.
 //
 // Factors are bf16, sums stay fp32. mma wants its operands spread over the lanes in a layout of its own, and ldmatrix
 // brings them: eight rows of 16 bytes a matrix, four matrices at once, b transposed on the way. Rows are padded by 16

@@ -3,7 +3,7 @@
 // Shapes: a (M, K), b (K, N) bf16, out (M, N) fp32, row-major; rows of a and b at multiples of 16 bytes
 // Launch: a_map: boxes 64 x 64, b_map: boxes 64 x 64 (kernels/README.md); grid (ceil N / 128, ceil M / 64), block 128,
 //     SHARED_BYTES of dynamic shared memory
-// Roofline: as rung 8, at Hopper's full rate. Oracle: ops/product.py. Source: PTX ISA, wgmma, cp.async.bulk.tensor.
+// Roofline: as rung 8, at Hopper's full rate. Oracle: ops/matmul.py. Source: PTX ISA, wgmma, cp.async.bulk.tensor.
 //
 // No fragments: wgmma reads both factors from shared memory, in the swizzled layout that the copy engine writes, and a
 // descriptor of 64 bits says where. One thread asks for the boxes; edges come as zeros. An mbarrier counts their bytes.

@@ -3,7 +3,7 @@
 // Shapes: a (M, K), b (K, N) bf16, out (M, N) fp32, row-major; rows of a and b at multiples of 16 bytes
 // Launch: a_map: boxes 64 x 64, b_map: boxes 64 x 64 (kernels/README.md); grid (ceil N / 128, ceil M / 64), block 128,
 //     SHARED_BYTES of dynamic shared memory
-// Roofline: as rung 9, with the latency of memory hidden. Oracle: ops/product.py. Source: PTX ISA, mbarrier.
+// Roofline: as rung 9, with the latency of memory hidden. Oracle: ops/matmul.py. Source: PTX ISA, mbarrier.
 //
 // A stage's barrier turns once each time round the ring, so its phase says which lap the bytes belong to.
 #include "common/fragments.cuh"

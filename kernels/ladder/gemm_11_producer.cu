@@ -3,7 +3,7 @@
 // Shapes: a (M, K), b (K, N) bf16, out (M, N) fp32, row-major; rows of a and b at multiples of 16 bytes
 // Launch: a_map: boxes 64 x 128, b_map: boxes 64 x 64 (kernels/README.md); grid (ceil N / 256, ceil M / 128), block
 //     384, SHARED_BYTES of dynamic shared memory
-// Roofline: as rung 10, with the tensor cores never waiting for a barrier of all. Oracle: ops/product.py.
+// Roofline: as rung 10, with the tensor cores never waiting for a barrier of all. Oracle: ops/matmul.py.
 // Source: Bauer et al. 2011, "CudaDMA: optimizing GPU memory bandwidth via warp specialization".
 //
 // Nobody waits for everybody: a consumer's warp says at the `empty` barrier of a stage that it has read it, and the

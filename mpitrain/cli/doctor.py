@@ -34,15 +34,16 @@ def parse(argv: list[str], speaks: bool) -> Job:
 
 def consult(options: DoctorOptions, world: "World") -> int:
     """Examine all ranks, print the findings on rank 0, and return the exit code."""
-    from .. import native
+    from .. import cpu_kernels
     from ..comm.doctor import diagnose
     from ..comm.probe import probe
     from ..comm.sweep import sweep
-    from ..device import CPU, look
+    from ..device import CPU, discover
 
     CPU.use_threads(world.cores)
-    sight = look("auto", world.surroundings[0])
-    ranks = probe(world, sight=sight, native=native.why if native.kernels is not None else f"NumPy ({native.why})")
+    sight = discover("auto", world.surroundings[0])
+    kernels = cpu_kernels.why if cpu_kernels.C is not None else f"NumPy ({cpu_kernels.why})"
+    ranks = probe(world, sight=sight, native=kernels)
     findings = diagnose(ranks, sweep(world))
     if world.rank == 0:
         show(findings, options)

@@ -11,7 +11,7 @@ import numpy as np
 from mpi4py import MPI
 
 from .. import __version__
-from ..device import Sight
+from ..device import VisibleGpus
 from .launch import why_ranks_cannot_be_lost
 from .progress import why_no_thread
 from .shared import SHM, Window, why_not
@@ -36,11 +36,11 @@ class Facts:
     fatal: str | None
     wrong_sum: bool
     clock: float
-    sight: Sight
+    sight: VisibleGpus
     native: str
 
 
-def probe(world: World, *, sight: Sight, native: str) -> list[Facts]:
+def probe(world: World, *, sight: VisibleGpus, native: str) -> list[Facts]:
     """Return the facts of all ranks: what each sees of GPUs and of kernels in C, too. All call it together."""
     node, cores = world.surroundings
     no_window = None

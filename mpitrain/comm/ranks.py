@@ -115,4 +115,4 @@ def _on_host(array: Any) -> Iterator[np.ndarray]:
     yield host
     if host is not array:
         device.copy_from_host(array, host)
-        device.synchronise()
+        device.synchronize()

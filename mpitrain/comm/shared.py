@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from .. import native
+from .. import cpu_kernels
 from ..device import CPU, Device
 from ..errors import UserError
 
@@ -34,7 +34,7 @@ FLAG_BYTES = 128  # between two ranks' flags: two cache lines, since processors 
 SPINS = 64  # polls before a waiting rank begins to offer its core to others
 SHM = "/dev/shm"
 
-C: Any = native.kernels
+C: Any = cpu_kernels.C
 NO_SQUARES = np.empty(0)
 UFUNCS = {"sum": np.add, "max": np.maximum, "min": np.minimum}
 

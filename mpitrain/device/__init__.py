@@ -1,28 +1,30 @@
-"""Where arrays live: the CPU, or one GPU for each rank. The only importer of cupy.
+"""Devices: the CPU, or one GPU for each rank. This package is the only importer of cupy.
 
-``cpu.py`` is the product and the oracle, ``cuda.py`` offers the same over CuPy, ``sight.py`` is what a rank finds out
-about its node's GPUs, ``choose.py`` decides who takes which, ``tensor_map.py`` describes matrices to a copy engine,
-``cublas.py`` and ``nccl.py`` are what ours is measured against.
+``cpu.py`` is both a product and the oracle, ``cuda.py`` offers the same interface over CuPy, ``discovery.py`` finds the
+GPUs that a rank can see, ``assignment.py`` gives each rank its GPU, ``tensor_map.py`` describes matrices to a copy
+engine, ``cublas.py`` and ``nccl.py`` are peers to measure against, ``buffers.py`` is memory that is used again.
 """
 
-from .choose import Place, Sight, assign, notes
+from .assignment import GpuSlot, VisibleGpus, assign, notes
+from .buffers import Buffers
 from .cpu import ALIGNMENT, CPU, Device, Event, Graph, Stream, device_of, register
-from .sight import look, open_cublas, open_device, open_gpu
+from .discovery import discover, open_cublas, open_device, open_gpu
 from .tensor_map import TensorMap
 
 __all__ = [
     "ALIGNMENT",
     "CPU",
+    "Buffers",
     "Device",
     "Event",
+    "GpuSlot",
     "Graph",
-    "Place",
-    "Sight",
     "Stream",
     "TensorMap",
+    "VisibleGpus",
     "assign",
     "device_of",
-    "look",
+    "discover",
     "notes",
     "open_cublas",
     "open_device",

@@ -1,7 +1,7 @@
-"""NVIDIA's matrix product, through CuPy: what ours are measured against, and nothing else. It has never run here.
+"""NVIDIA's matrix product, through CuPy: the peer of benchmarks, and used for nothing else.
 
-cuBLAS counts columns first. Row-major C = A B is, column-major, C^T = B^T A^T: the factors change places, and each is
-transposed if it is here.
+cuBLAS is column-major. Row-major C = A B is C^T = B^T A^T in column-major order: the factors change places, and each
+keeps its transposition.
 """
 
 from typing import Any, Protocol
@@ -11,8 +11,8 @@ import numpy as np
 from cupy.cuda import cublas, runtime
 
 
-class Lies(Protocol):
-    """Matrices in memory: ``kernels.matrices.Matrices``."""
+class StoredMatrices(Protocol):
+    """Matrices in memory (``kernels.matrices.Matrices``)."""
 
     address: int
     ld: int
@@ -28,16 +28,16 @@ class Cublas:
 
     @property
     def version(self) -> str:
-        """Such as 13.1.0."""
+        """The version, such as 13.1.0."""
         number = int(cublas.getVersion(self._handle))
         return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
 
     def multiply(
         self,
         sizes: tuple[int, int, int, int],
-        a: Lies,
-        b: Lies,
-        out: Lies,
+        a: StoredMatrices,
+        b: StoredMatrices,
+        out: StoredMatrices,
         *,
         transpose_a: bool,
         transpose_b: bool,

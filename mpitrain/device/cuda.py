@@ -1,4 +1,4 @@
-"""A GPU: arrays are CuPy's, kernels are ours. Imported only where a GPU was found. It has never run on one yet."""
+"""The GPU device: CuPy arrays and our kernels. Imported only where a GPU was found; not yet run on one."""
 
 import contextlib
 import importlib
@@ -14,7 +14,7 @@ import numpy as np
 from .cpu import Device, Event, Graph, Stream, register
 from .tensor_map import TensorMap, encode
 
-STATIC_SHARED_BYTES = 48 * 1024  # a kernel that wants more must say so before its first launch
+STATIC_SHARED_BYTES = 48 * 1024  # a kernel must request more than this before its first launch
 
 
 class CudaEvent(Event):
@@ -24,7 +24,7 @@ class CudaEvent(Event):
         self.event = event
 
     def seconds_since(self, earlier: Event) -> float:
-        """Return the seconds of work between two events that were recorded as timed, and are done."""
+        """Return the seconds of work between two events that were recorded as timed, and have passed."""
         assert isinstance(earlier, CudaEvent), "an event of a GPU"
         return float(cupy.cuda.get_elapsed_time(earlier.event, self.event)) / 1e3
 
@@ -48,7 +48,7 @@ class CudaStream(Stream):
         if target.shape != source.shape or target.dtype != source.dtype:
             raise ValueError(f"a copy from {source.dtype} {source.shape} to {target.dtype} {target.shape}")
         if not (target.flags.c_contiguous and source.flags.c_contiguous):
-            raise ValueError("a copy between arrays that do not lie in one piece")
+            raise ValueError("a copy between arrays that are not contiguous")
         if not source.nbytes:
             return
         if isinstance(source, np.ndarray):
@@ -59,11 +59,11 @@ class CudaStream(Stream):
             target.data.copy_from_device_async(source.data, source.nbytes, self.stream)
 
     def record(self, timed: bool = False) -> Event:
-        """Return an event after all that was asked of this stream so far; ``timed`` for ``seconds_since``."""
+        """Return an event after all work queued so far; ``timed`` for ``seconds_since``."""
         return CudaEvent(self.stream.record(cupy.cuda.Event(disable_timing=not timed)))
 
     def wait_for(self, event: Event) -> None:
-        """Let what is asked from now on begin after ``event``."""
+        """Begin the work queued from now on after ``event``."""
         assert isinstance(event, CudaEvent), "an event of a GPU"
         self.stream.wait_event(event.event)
 
@@ -80,23 +80,23 @@ class CudaGraph(Graph):
 
 
 class CudaDevice(Device):
-    """One GPU of this rank; its compute stream is CuPy's current stream in the thread that makes it.
+    """One GPU of this rank; its compute stream is CuPy's current stream in the thread that creates it.
 
     Parameters
     ----------
     number : int
-        As this rank counts its visible GPUs.
+        The GPU's number among those visible to this rank.
 
     Attributes
     ----------
     arch : str
-        What kernels are compiled for: sm_80, sm_90a ...
+        The architecture for which kernels are compiled: sm_80, sm_90a ...
     num_processors : int
-        Multiprocessors (SM).
+        The number of multiprocessors (SM).
     clock_hz : float
-        Their highest clock.
+        The highest clock of a multiprocessor.
     identity : str
-        Host and bus address: two ranks of the same identity share a GPU.
+        Host and bus address: two ranks with the same identity share a GPU.
     """
 
     xp = cupy
@@ -121,7 +121,7 @@ class CudaDevice(Device):
         self._capturing = False
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
-        """Return uninitialised memory of the GPU."""
+        """Return uninitialized memory of the GPU."""
         self._allocates()
         return cupy.empty(shape, dtype)
 
@@ -147,11 +147,11 @@ class CudaDevice(Device):
         return cupy.asnumpy(array)
 
     def stream(self) -> Stream:
-        """Return a new stream for copies beside the computation."""
+        """Return a new stream for copies that run beside the computation."""
         return CudaStream(cupy.cuda.Stream(non_blocking=True))
 
     def on(self, stream: Stream) -> contextlib.AbstractContextManager[Any]:
-        """Let what is computed in a ``with`` block be queued on ``stream``: CuPy's streams are such blocks."""
+        """Queue the computations of a ``with`` block on ``stream``; CuPy's streams are context managers."""
         assert isinstance(stream, CudaStream), "a stream of a GPU"
         found: contextlib.AbstractContextManager[Any] = stream.stream
         return found
@@ -159,15 +159,15 @@ class CudaDevice(Device):
     def begin_capture(self) -> None:
         """Begin to capture the compute stream.
 
-        What CuPy's functions return meanwhile comes from a pool that serves captures alone: a graph uses that memory
-        again whenever it is launched, though CuPy holds it for free.
+        Meanwhile CuPy's functions allocate from a pool that serves captures alone: a graph uses that memory at every
+        launch, although CuPy regards it as free.
         """
         self._capture.enter_context(cupy.cuda.using_allocator(self._graph_pool.malloc))
         self.compute.stream.begin_capture()
         self._capturing = True
 
     def end_capture(self) -> Graph:
-        """Return the graph of what was captured."""
+        """Return the captured graph."""
         self._capturing = False
         self._capture.close()
         return CudaGraph(self.compute.stream.end_capture(), self.compute.stream)
@@ -178,27 +178,27 @@ class CudaDevice(Device):
 
     def _refuse_in_capture(self) -> None:
         if self._capturing:
-            raise RuntimeError("memory was asked for by name while work is captured")
+            raise RuntimeError("memory was requested while work is captured")
 
     def load(self, kernel: Any, cubin: Callable[[], Path], shared_bytes: int) -> Any:
-        """Return ``kernel``, built by ``cubin``, ready to be launched with so much dynamic shared memory."""
+        """Return ``kernel``, built by ``cubin``, ready for launches with ``shared_bytes`` of dynamic shared memory."""
         function = cupy.RawModule(path=str(cubin())).get_function(kernel.name)
         if shared_bytes > STATIC_SHARED_BYTES:
             function.max_dynamic_shared_size_bytes = shared_bytes
         return function
 
     def make_group_id(self) -> Any:
-        """Return what all ranks of a new group of NCCL must be given."""
+        """Return the identifier that all ranks of a new NCCL group must be given."""
         return importlib.import_module(".nccl", __package__).make_id()
 
     def make_group(self, unique_id: Any, size: int, rank: int) -> Any:
-        """Return the group of all ranks, who make it together."""
+        """Return the NCCL group of all ranks (collective call)."""
         return importlib.import_module(".nccl", __package__).NcclGroup(self, unique_id, size, rank)
 
     def tensor_map(self, planned: TensorMap) -> np.ndarray:
-        """Return ``planned`` as kernels take it."""
+        """Return ``planned`` in the form in which kernels take it."""
         return encode(planned)
 
     def launch(self, function: Any, grid: Any, block: Any, shared_bytes: int, arguments: Sequence[Any]) -> None:
-        """Launch on the compute stream. An array of this device goes as its address, a 0-d NumPy array by value."""
+        """Launch on the compute stream: arrays of this device by address, 0-d NumPy arrays by value."""
         function(grid, block, tuple(arguments), shared_mem=shared_bytes)

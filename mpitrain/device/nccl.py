@@ -1,4 +1,4 @@
-"""Sums over GPUs by NVIDIA's library, through CuPy: a peer to measure against. It has never run here."""
+"""All-reduce over GPUs by NVIDIA's library, through CuPy: a peer to measure against; not yet run."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ MISSING = "NCCL is not installed: pip install nvidia-nccl-cu12 (or cu13), or tak
 
 
 def make_id() -> Any:
-    """Return what all ranks of a new group must be given; one of them makes it. CuPy says of which type it is."""
+    """Return the identifier that all ranks of a new group must be given; one rank creates it. Its type is CuPy's."""
     if not nccl.available:
         raise UserError(MISSING)
     return nccl.get_unique_id()
 
 
 class NcclGroup:
-    """All ranks, a GPU each; sums are queued on a stream of their own, so that backward goes on meanwhile.
+    """A group of all ranks, one GPU each; sums are queued on a stream of their own, beside the backward pass.
 
-    All ranks make it together, and call it in the same order.
+    Creating it and every call are collective.
     """
 
     def __init__(self, device: Any, unique_id: Any, size: int, rank: int):

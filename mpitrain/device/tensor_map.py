@@ -1,7 +1,7 @@
-"""Tensor maps: what Hopper's copy engine must know of a matrix (CUDA driver API, cuTensorMapEncodeTiled).
+"""Tensor maps: descriptions of matrices for Hopper's copy engine (CUDA driver API, cuTensorMapEncodeTiled).
 
-A map is planned as numbers that can be checked anywhere, and encoded by the driver, into 128 bytes that a kernel takes
-by value. It has never been encoded on a GPU yet.
+A map is planned as numbers that can be checked anywhere, and encoded by the driver into 128 bytes that a kernel takes
+by value.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ INTERLEAVE_NONE, SWIZZLE_128B, PROMOTION_L2_256B, FILL_ZEROS = 0, 3, 3, 0
 
 @dataclass(frozen=True)
 class TensorMap:
-    """A batch of matrices, and the box that one copy brings: dims are (elements of a row, rows, matrices).
+    """A batch of matrices, and the box that one copy fetches: dims are (elements of a row, rows, matrices).
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class TensorMap:
         2 for bf16, 4 for fp32.
     size : (columns, rows, matrices)
     row_bytes, matrix_bytes : int
-        From one row, from one matrix, to the next.
+        Distance from one row to the next, and from one matrix to the next.
     box : (columns, rows)
-        A row of it is 128 bytes, which the copy permutes in pieces of 16 (swizzle).
+        Its row is 128 bytes wide; the copy permutes pieces of 16 bytes within it (swizzle).
 
     Raises
     ------
@@ -59,7 +59,7 @@ class TensorMap:
 
 @lru_cache(maxsize=1024)
 def encode(planned: TensorMap) -> np.ndarray:
-    """Return the map as a kernel takes it, a 0-d array of 128 bytes.
+    """Return the map in the form in which a kernel takes it, a 0-d array of 128 bytes.
 
     Raises
     ------

@@ -16,7 +16,7 @@ PRODUCTS = (  # transpose A, transpose B, epilogue
     (False, True, "gelu_tanh_gradient"),
     (True, False, "none"),  # dw
 )
-VARIANTS = (kernel("pool.cu", {"WINNER_BITS": 16}, name="max_pool"),)  # of other files, beside their defaults
+VARIANTS = (kernel("pool.cu", {"ARGMAX_BITS": 16}, name="max_pool"),)  # of other files, beside their defaults
 
 
 def products() -> list[Kernel]:

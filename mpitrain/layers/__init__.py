@@ -1,25 +1,18 @@
-"""Layers: one a file, each with an explicit forward and backward."""
+"""Layers with an explicit forward and backward."""
 
-from .avgpool2d import AvgPool2d
+from .activations import GELU, ReLU, Sigmoid, SiLU, Tanh
 from .base import Layer
 from .batchnorm2d import BatchNorm2d
 from .conv2d import Conv2d
 from .dropout import Dropout
 from .embedding import Embedding
 from .flatten import Flatten
-from .fuse import fuse_activations
-from .gelu import GELU
-from .globalavgpool import GlobalAvgPool
 from .layernorm import LayerNorm
 from .linear import Linear
-from .maxpool2d import MaxPool2d
 from .multi_head_attention import MultiHeadAttention
-from .relu import ReLU
+from .pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from .residual import Residual
 from .sequential import Sequential
-from .sigmoid import Sigmoid
-from .silu import SiLU
-from .tanh import Tanh
 
 __all__ = [
     "GELU",
@@ -41,5 +34,4 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Tanh",
-    "fuse_activations",
 ]

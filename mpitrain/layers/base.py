@@ -1,45 +1,53 @@
-"""The contract of a layer: explicit forward and backward over arena views, nothing about ranks."""
+"""The contract of a layer: explicit forward and backward over arena views; layers know nothing of ranks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import numpy as np
 
-from ..arena import Parameter, State
-from ..saved import Saved
+from ..context import Context
+from ..ops.gradient import Gradient
+from ..parameter import Parameter, State
+
+Phase = Literal["forward", "output", "backward", "gradient"]
+Observer = Callable[["Layer", Phase, np.ndarray], None]
 
 
 class Layer(ABC):
     """A function with parameters and a hand-written derivative.
 
-    A subclass sets its ``Parameter``, ``State`` and child ``Layer`` attributes (or lists of children) in
+    A subclass sets its ``Parameter``, ``State`` and child ``Layer`` attributes (or lists or tuples of these) in
     ``__init__`` in the order in which forward uses them; their names come from the attribute names.
 
-    ``needs_dx`` is False for the first layer of a network: nobody wants the gradient of the images.
+    ``needs_dx`` is False for the first layer of a network: the gradient of the samples is not used.
     """
 
     needs_dx = True
 
     @abstractmethod
-    def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
-        """Return y, a buffer of ``saved``, and put on ``saved[self]`` what backward needs. ``x`` is not changed."""
+    def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
+        """Return y, memory of ``ctx``, and put into ``ctx[self]`` the state for backward. ``x`` is not changed."""
 
     @abstractmethod
-    def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
-        """Add parameter gradients into their views and return dx, a buffer of ``saved``.
+    def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
+        """Add parameter gradients into their views and return dx, memory of ``ctx``.
 
-        ``dy`` belongs to the caller of the layer above: it may be overwritten here, since nobody reads it again.
-        Each parameter's ``written()`` is called as soon as its gradient is in place.
-        With ``needs_dx`` False an empty array is returned.
+        ``dy`` may be overwritten: the layer above does not read it again. ``written()`` of each parameter is called as
+        soon as its gradient is in place. With ``needs_dx`` False an empty array is returned.
         """
 
-    def complaint(self, x: np.ndarray) -> str:
-        """Return what is wrong with inputs that ``forward`` has taken for a NaN on a GPU; else ""."""
+    @property
+    def kind(self) -> str:
+        """The kind of layer, for messages."""
+        return type(self).__name__
+
+    def diagnose(self, x: np.ndarray) -> str:
+        """Return the error in inputs that ``forward`` turns into NaN on a GPU; "" if there is none."""
         return ""
 
     def children(self) -> Iterator[tuple[str, "Layer"]]:
-        """Yield (attribute name, child) in order of definition; items of a list are named by their place."""
+        """Yield (attribute name, child) in order of definition; items of a list are named by their position."""
         for name, value in vars(self).items():
             yield from _members(name, value, Layer)
 
@@ -57,6 +65,59 @@ class Layer(ABC):
         for _, child in self.children():
             yield from child.layers()
 
+    def running(self, prefix: str = "") -> Iterator[tuple[str, "Layer"]]:
+        """Yield (dotted name, layer) of the layers whose forward and backward run, in forward order.
+
+        These are the layers without children, and fused layers instead of those they stand for.
+        """
+        children = list(self.children())
+        if not children:
+            yield prefix.rstrip("."), self
+        for name, child in children:
+            yield from child.running(f"{prefix}{name}.")
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Call ``observer(layer, phase, array)`` for each running layer; return a function that ends it.
+
+        Phases are "forward" (x) and "output" (y) before and after forward, "backward" (dy) and "gradient" (dx) before
+        and after backward. Layers that are not observed run without any additional code.
+        """
+        layers = [layer for _, layer in self.running()]
+        for layer in layers:
+            layer._add_observer(observer)
+
+        def stop() -> None:
+            for layer in layers:
+                layer._remove_observer(observer)
+
+        return stop
+
+    def _add_observer(self, observer: Observer) -> None:
+        observers = vars(self).setdefault("_observers", [])
+        observers.append(observer)
+        if len(observers) == 1:  # instance attributes hide the methods of the class
+            vars(self)["forward"] = self._observed(self.forward, "forward", "output")
+            vars(self)["backward"] = self._observed(self.backward, "backward", "gradient")
+
+    def _remove_observer(self, observer: Observer) -> None:
+        observers = vars(self)["_observers"]
+        observers.remove(observer)
+        if not observers:
+            for name in ("_observers", "forward", "backward"):
+                del vars(self)[name]
+
+    def _observed(self, run: Callable[..., np.ndarray], before: Phase, after: Phase) -> Callable[..., np.ndarray]:
+        def observed(array: np.ndarray, ctx: Context) -> np.ndarray:
+            observers = tuple(vars(self)["_observers"])
+            for observer in observers:
+                observer(self, before, array)
+            result = run(array, ctx)
+            for observer in observers:
+                observer(self, after, result)
+            return result
+
+        return observed
+
     def _named(self, prefix: str, kind: type) -> Iterator[tuple[str, Any]]:
         for name, value in vars(self).items():
             yield from ((prefix + key, tensor) for key, tensor in _members(name, value, kind))
@@ -67,10 +128,15 @@ class Layer(ABC):
 def _members(name: str, value: Any, kind: type) -> Iterator[tuple[str, Any]]:
     if isinstance(value, kind):
         yield name, value
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, kind))
 
 
 def empty_gradient(like: np.ndarray) -> np.ndarray:
-    """Return what backward gives where no dx is wanted."""
+    """Return the result of backward where no dx is needed."""
     return like[:0]
+
+
+def gradient_of(p: Parameter) -> Gradient:
+    """Return the destination of the gradient of ``p``."""
+    return Gradient(p.grad, p.accumulate, p.written)

@@ -1,16 +1,15 @@
-"""Batch normalisation of images."""
+"""Batch normalization of images."""
 
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from .. import ops
-from ..arena import Parameter, State
-from ..saved import Saved
+from ..context import Context
+from ..ops.batchnorm import Norm, batchnorm_backward, batchnorm_evaluate, batchnorm_train
+from ..parameter import Parameter, State
 from . import init
-from .base import Layer
-from .gradient import gradient_of
+from .base import Layer, gradient_of
 
 
 class BatchNorm2d(Layer):
@@ -21,30 +20,28 @@ class BatchNorm2d(Layer):
     num_channels : int
         C.
     momentum : float
-        Of the running statistics: running += momentum (batch - running).
+        Rate of the running statistics: running += momentum (batch - running).
     eps : float
 
     Attributes
     ----------
     sum_over_ranks : callable(array) or None
         Sums a small float64 vector over ranks in place, and returns it as an array of the host; called once in each
-        training forward and once in each backward, also with N = 0. None: statistics are of this rank's samples alone,
-        and a step depends on the number of ranks.
-    relu : bool
-        Whether a ReLU is done in the same pass (``fuse_activations``).
+        training forward and once in each backward, also with N = 0. None: the statistics are of this rank's samples
+        alone, and a step depends on the number of ranks.
 
     Notes
     -----
-    x is (N, H, W, C), y alike. Training uses mean and (biased) variance of the batch; evaluation uses the running
-    ones, whose variance is unbiased. ``backward`` is that of training. With r = 1 / sqrt(var + eps), the normalised
+    x and y are (N, H, W, C). Training uses mean and (biased) variance of the batch; evaluation uses the running
+    ones, whose variance is unbiased. ``backward`` is that of training. With r = 1 / sqrt(var + eps), the normalized
     z = (x - mean) r and n pixels,
 
         db = sum dy,    dw = sum dy z,    dx = w r (dy - db / n - z dw / n),
 
-    with db and dw summed over ranks in dx, but not in what is stored: all gradients are summed later.
+    with db and dw summed over ranks in dx, but not in the stored gradients: all gradients are summed later.
 
-    Each rank centres on its own mean and sends (n, n mean, sum of squares about 0) made of it in double precision,
-    which loses nothing that the single-precision x had. ``offset`` is its own mean less that of all ranks.
+    Each rank centers on its own mean and sends (n, n mean, sum of squares about 0) computed from it in double
+    precision, which loses nothing that the single-precision x had. ``offset`` is its own mean minus that of all ranks.
     """
 
     def __init__(self, num_channels: int, momentum: float = 0.1, eps: float = 1e-5):
@@ -54,27 +51,28 @@ class BatchNorm2d(Layer):
         self.running_mean = State((num_channels,), fill=0)
         self.running_var = State((num_channels,), fill=1)
         self.sum_over_ranks: Callable[[np.ndarray], np.ndarray] | None = None
-        self.relu = False
 
-    def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
-        """Return the normalised images, scaled and shifted; in training, update the running statistics."""
-        y = saved.empty(self, "y", x.shape)
-        norm = self._norm(self.momentum if saved.updates_statistics else 0.0)
-        if not saved.training:
-            ops.batchnorm_evaluate(x, norm, y)
+    def forward(self, x: np.ndarray, ctx: Context, relu: bool = False) -> np.ndarray:
+        """Return the normalized images, scaled and shifted; with ``relu``, their maximum with 0.
+
+        In training, the running statistics are updated.
+        """
+        y: np.ndarray = ctx.empty(self, "y", x.shape)
+        norm = self._norm(self.momentum if ctx.updates_statistics else 0.0, relu)
+        if not ctx.training:
+            batchnorm_evaluate(x, norm, y)
             return y
-        kept = ops.batchnorm_train(x, norm, y, partial(saved.empty, self), saved.scratch)
-        saved[self] = x, y if self.relu else None, norm, kept
+        kept = batchnorm_train(x, norm, y, partial(ctx.empty, self))
+        ctx[self] = x, y if relu else None, norm, kept
         return y
 
-    def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
+    def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write dw and db of this rank's samples, return dx."""
-        x, y, norm, kept = saved[self]
-        dx = saved.empty(self, "dx", dy.shape)
-        dw, db = gradient_of(self.weight), gradient_of(self.bias)
-        ops.batchnorm_backward(dy, x, y, norm, kept, dw, db, dx, saved.scratch)
+        x, y, norm, kept = ctx[self]
+        dx: np.ndarray = ctx.empty(self, "dx", dy.shape)
+        batchnorm_backward(dy, x, y, norm, kept, gradient_of(self.weight), gradient_of(self.bias), dx)
         return dx
 
-    def _norm(self, momentum: float) -> ops.Norm:
+    def _norm(self, momentum: float, relu: bool) -> Norm:
         parameters, states = (self.weight.data, self.bias.data), (self.running_mean.data, self.running_var.data)
-        return ops.Norm(*parameters, *states, momentum, self.eps, self.relu, self.sum_over_ranks)
+        return Norm(*parameters, *states, momentum, self.eps, relu, self.sum_over_ranks)

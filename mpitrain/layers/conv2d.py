@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .. import ops
-from ..arena import Parameter
+from ..context import Context
 from ..errors import UserError
+from ..ops.conv2d import Conv2dPlan, conv2d, conv2d_db, conv2d_dw, conv2d_dx, plan_conv2d
 from ..ops.window import Pair, Window, pair
-from ..saved import Saved
+from ..parameter import Parameter
 from . import init
 from .base import Layer, empty_gradient
 
@@ -21,7 +21,7 @@ class Conv2d(Layer):
     kernel_size, stride, padding, dilation : int or (int, int)
         Vertical and horizontal.
     groups : int
-        G: output channels of group g see only the input channels of group g; ``groups=in_channels`` is depthwise.
+        G: output channels of group g depend on the input channels of group g only; ``groups=in_channels`` is depthwise.
     bias : bool
 
     Raises
@@ -64,36 +64,36 @@ class Conv2d(Layer):
         fan_in = in_channels // groups * kh * kw
         self.weight = Parameter((kh, kw, in_channels // groups, out_channels), init.lecun_uniform(fan_in))
         self.bias = Parameter((out_channels,), init.lecun_uniform(fan_in), decay=False) if bias else None
-        self._plans: dict[Pair, ops.Conv2dPlan] = {}
+        self._plans: dict[Pair, Conv2dPlan] = {}
 
-    def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
+    def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return x * w + b."""
-        saved[self] = x
+        ctx[self] = x
         plan = self._plan(x)
-        y = saved.empty(self, "y", (len(x), *plan.output, self.out_channels))
-        ops.conv2d(x, self.weight.data, None if self.bias is None else self.bias.data, y, plan, saved.scratch)
+        y: np.ndarray = ctx.empty(self, "y", (len(x), *plan.output, self.out_channels))
+        conv2d(x, self.weight.data, None if self.bias is None else self.bias.data, y, plan)
         return y
 
-    def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
+    def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write dw and db, return dx."""
-        x = saved[self]
+        x = ctx[self]
         plan = self._plan(x)
-        ops.conv2d_dw(x, dy, self.weight.grad, plan, self.weight.accumulate, saved.scratch)
+        conv2d_dw(x, dy, self.weight.grad, plan, self.weight.accumulate)
         self.weight.written()
         if self.bias is not None:
-            ops.conv2d_db(dy, self.bias.grad, self.bias.accumulate)
+            conv2d_db(dy, self.bias.grad, self.bias.accumulate)
             self.bias.written()
         if not self.needs_dx:
             return empty_gradient(dy)
-        dx = saved.empty(self, "dx", x.shape)
-        ops.conv2d_dx(dy, self.weight.data, dx, plan, saved.scratch)
+        dx: np.ndarray = ctx.empty(self, "dx", x.shape)
+        conv2d_dx(dy, self.weight.data, dx, plan)
         return dx
 
-    def _plan(self, x: np.ndarray) -> ops.Conv2dPlan:
-        """Return how images of this size are convolved, decided once."""
+    def _plan(self, x: np.ndarray) -> Conv2dPlan:
+        """Return the plan for images of this size, made once."""
         if x.ndim != 4 or x.shape[3] != self.in_channels:
             raise UserError(f"a Conv2d of {self.in_channels} channels wants images (N, H, W, C), not {x.shape}")
         size = x.shape[1:3]
         if size not in self._plans:
-            self._plans[size] = ops.plan_conv2d(self.window, size, self.groups, self.in_channels, self.out_channels)
+            self._plans[size] = plan_conv2d(self.window, size, self.groups, self.in_channels, self.out_channels)
         return self._plans[size]

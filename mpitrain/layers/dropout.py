@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 
-from .. import ops
+from ..context import Context
 from ..errors import UserError
-from ..saved import Saved
+from ..ops.dropout import dropout_mask
+from ..ops.elementwise import multiply
 from .base import Layer
 
 
@@ -21,12 +22,12 @@ class Dropout(Layer):
     Attributes
     ----------
     number : int
-        Its place among the Dropouts of the network (set by ``models.prepare``), so that each has its own masks.
+        Its position among the Dropouts of the network (set by ``models.prepare``), so that each has its own masks.
 
     Notes
     -----
-    x is (N, ...). The mask of sample ``saved.first + i`` is drawn from (``saved.seed``, ``number``, ``saved.step``,
-    sample): the same in any split of the batch over ranks and microbatches.
+    x is (N, ...). The mask of sample ``ctx.first + i`` is drawn from (``ctx.seed``, ``number``, ``ctx.step``, sample):
+    the same in any division of the batch into ranks and microbatches.
     """
 
     def __init__(self, p: float = 0.5):
@@ -35,21 +36,21 @@ class Dropout(Layer):
         self.p = p
         self.number = 0
 
-    def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
+    def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return x mask / (1 - p), or x itself where nothing is dropped."""
-        if not saved.training or not self.p:
-            saved[self] = None
+        if not ctx.training or not self.p:
+            ctx[self] = None
             return x
-        mask = saved[self] = saved.empty(self, "mask", x.shape)
+        mask = ctx[self] = ctx.empty(self, "mask", x.shape)
         rows = mask.reshape(len(x), math.prod(x.shape[1:]))
-        ops.dropout_mask(rows, self.p, (saved.seed, self.number, saved.step, saved.first), saved.counters)
-        y = saved.empty(self, "y", x.shape)
-        ops.multiply(x, mask, y)
+        dropout_mask(rows, self.p, (ctx.seed, self.number, ctx.step, ctx.first), ctx.counters)
+        y: np.ndarray = ctx.empty(self, "y", x.shape)
+        multiply(x, mask, y)
         return y
 
-    def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
+    def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return dy mask / (1 - p), written over dy."""
-        mask = saved[self]
+        mask = ctx[self]
         if mask is not None:
-            ops.multiply(dy, mask, dy)
+            multiply(dy, mask, dy)
         return dy

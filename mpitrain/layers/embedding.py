@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .. import ops
-from ..arena import Parameter
+from ..context import Context
 from ..device import device_of
 from ..errors import UserError
-from ..saved import Saved
+from ..ops.embedding import check_ids, embedding, embedding_dw
+from ..parameter import Parameter
 from . import init
 from .base import Layer, empty_gradient
 
@@ -19,17 +19,16 @@ class Embedding(Layer):
     num_embeddings, size : int
         V and D.
     std : float
-        Of the first values, normal draws (0.02 as in GPT-2).
+        Standard deviation of the initial values, normal draws (0.02 as in GPT-2).
 
     Raises
     ------
     UserError
-        In ``forward``, if a number in x lies outside [0, V).
+        In ``forward``, if a number in x is outside of [0, V). On a GPU such a number gives a row of NaN, and
+        ``diagnose`` names it.
 
     Notes
     -----
-    On a GPU such a number gives a row of NaN, and is named when that is looked into.
-
     x is (...) integer, w (V, D), y (..., D). Gradient: dw[v] = sum of dy where x = v. There is no dx.
     """
 
@@ -38,27 +37,27 @@ class Embedding(Layer):
         self.weight = Parameter((num_embeddings, size), init.normal(std))
         self.needs_dx = False
 
-    def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
-        """Return the rows of w that x names."""
-        ids = saved[self] = x.reshape(-1)
-        ops.check_ids(ids, self.num_embeddings)
-        y = saved.empty(self, "y", (*x.shape, self.size))
-        ops.embedding(ids, self.weight.data, y.reshape(len(ids), self.size))
+    def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
+        """Return the rows w[x]."""
+        ids = ctx[self] = x.reshape(-1)
+        check_ids(ids, self.num_embeddings)
+        y: np.ndarray = ctx.empty(self, "y", (*x.shape, self.size))
+        embedding(ids, self.weight.data, y.reshape(len(ids), self.size))
         return y
 
-    def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
+    def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write dw."""
-        ids, w = saved[self], self.weight
+        ids, w = ctx[self], self.weight
         if not w.accumulate:
             w.grad.fill(0)
-        ops.embedding_dw(ids, dy.reshape(len(ids), self.size), w.grad, saved.scratch)
+        embedding_dw(ids, dy.reshape(len(ids), self.size), w.grad)
         w.written()
         return empty_gradient(dy)
 
-    def complaint(self, x: np.ndarray) -> str:
-        """Return which number names no row."""
+    def diagnose(self, x: np.ndarray) -> str:
+        """Return the message about a number outside of the table."""
         try:
-            ops.check_ids(device_of(x).to_host(x).reshape(-1), self.num_embeddings)
+            check_ids(device_of(x).to_host(x).reshape(-1), self.num_embeddings)
         except UserError as error:
             return str(error)
         return ""

@@ -1,10 +1,10 @@
-"""First values of parameters: callables of a random generator and a shape."""
+"""Initial values of parameters: callables of a random generator and a shape."""
 
 import math
 
 import numpy as np
 
-from ..arena import Initializer
+from ..parameter import Initializer
 
 
 def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

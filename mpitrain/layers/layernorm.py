@@ -1,15 +1,14 @@
-"""Layer normalisation."""
+"""Layer normalization."""
 
 import math
 
 import numpy as np
 
-from .. import ops
-from ..arena import Parameter
-from ..saved import Saved
+from ..context import Context
+from ..ops.layernorm import layernorm, layernorm_dx, layernorm_gradients
+from ..parameter import Parameter
 from . import init
-from .base import Layer
-from .gradient import gradient_of
+from .base import Layer, gradient_of
 
 
 class LayerNorm(Layer):
@@ -18,13 +17,13 @@ class LayerNorm(Layer):
     Parameters
     ----------
     size : int
-        C, of the last dimension.
+        C, the last dimension.
     eps : float
 
     Notes
     -----
-    x is (..., C), y alike; each sample is normalised alone, so no statistics are kept and none are shared.
-    With g = w dy, z the normalised x and means over the last dimension, dx = r (g - mean(g) - z mean(g z)).
+    x and y are (..., C); each row is normalized alone, so no statistics are kept and none are shared.
+    With g = w dy, z the normalized x and means over the last dimension, dx = r (g - mean(g) - z mean(g z)).
     """
 
     def __init__(self, size: int, eps: float = 1e-5):
@@ -32,21 +31,21 @@ class LayerNorm(Layer):
         self.weight = Parameter((size,), init.ones, decay=False)
         self.bias = Parameter((size,), init.zeros, decay=False)
 
-    def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
-        """Return the normalised rows, scaled and shifted."""
+    def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
+        """Return the normalized rows, scaled and shifted."""
         num_rows = math.prod(x.shape[:-1])
-        z = saved.empty(self, "z", (num_rows, self.size))
-        r = saved.empty(self, "r", (num_rows, 1))
-        y = saved.empty(self, "y", x.shape)
-        ops.layernorm(x.reshape(z.shape), self.weight.data, self.bias.data, self.eps, z, r, y.reshape(z.shape))
-        saved[self] = z, r
+        z = ctx.empty(self, "z", (num_rows, self.size))
+        r = ctx.empty(self, "r", (num_rows, 1))
+        y: np.ndarray = ctx.empty(self, "y", x.shape)
+        layernorm(x.reshape(z.shape), self.weight.data, self.bias.data, self.eps, z, r, y.reshape(z.shape))
+        ctx[self] = z, r
         return y
 
-    def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
+    def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write dw and db, return dx."""
-        z, r = saved[self]
+        z, r = ctx[self]
         rows = dy.reshape(z.shape)
-        ops.layernorm_gradients(rows, z, gradient_of(self.weight), gradient_of(self.bias), saved.scratch)
-        dx = saved.empty(self, "dx", dy.shape)
-        ops.layernorm_dx(rows, z, r, self.weight.data, dx.reshape(z.shape))
+        layernorm_gradients(rows, z, gradient_of(self.weight), gradient_of(self.bias))
+        dx: np.ndarray = ctx.empty(self, "dx", dy.shape)
+        layernorm_dx(rows, z, r, self.weight.data, dx.reshape(z.shape))
         return dx

@@ -1,12 +1,12 @@
-"""Attention of a sequence to itself, in several heads."""
+"""Self-attention with several heads."""
 
 import math
 
 import numpy as np
 
-from .. import ops
+from ..context import Context
 from ..errors import UserError
-from ..saved import Saved
+from ..ops.attention import attention, attention_dx
 from .base import Layer
 from .linear import Linear
 
@@ -17,11 +17,11 @@ class MultiHeadAttention(Layer):
     Parameters
     ----------
     size : int
-        C, of each token, and of each result.
+        C, the size of each token and of each result.
     num_heads : int
         H, a divisor of C; D = C / H.
     causal : bool
-        Whether a token sees only itself and those before it.
+        Whether a token depends only on itself and those before it.
     bias : bool
 
     Raises
@@ -31,9 +31,9 @@ class MultiHeadAttention(Layer):
 
     Notes
     -----
-    x is (N, T, C), y alike (Vaswani et al. 2017, arXiv 1706.03762). ``qkv`` is one Linear of 3 C outputs, in the order
-    q, k, v, each with its heads side by side. Heads are views of what it wrote, and dq, dk, dv of what its backward
-    takes: nothing is copied or turned between the products.
+    x and y are (N, T, C) (Vaswani et al. 2017, arXiv 1706.03762). ``qkv`` is one Linear of 3 C outputs, in the order
+    q, k, v, each with its heads side by side. Heads are views of its output, and dq, dk, dv views of the input of its
+    backward: nothing is copied or transposed between the products.
     """
 
     def __init__(self, size: int, num_heads: int, causal: bool = False, bias: bool = True):
@@ -44,28 +44,28 @@ class MultiHeadAttention(Layer):
         self.qkv = Linear(size, 3 * size, bias)
         self.out = Linear(size, size, bias)
 
-    def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
-        """Return what each token finds in the tokens that it sees."""
+    def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
+        """Return the attention output of each token."""
         if x.ndim != 3 or x.shape[2] != self.size:
             raise UserError(f"a MultiHeadAttention of size {self.size} wants (N, T, {self.size}), not {x.shape}")
         n, length, _ = x.shape
-        qkv = self.qkv.forward(x, saved)
-        y = saved.empty(self, "y", x.shape)
-        logs = saved.empty(self, "logs", (n, self.num_heads, length))
+        qkv = self.qkv.forward(x, ctx)
+        y = ctx.empty(self, "y", x.shape)
+        log_sum_exp = ctx.empty(self, "log_sum_exp", (n, self.num_heads, length))
         (q, k, v), (heads,) = self._heads(qkv), self._heads(y)
-        ops.attention(q, k, v, heads, logs, self.scale, self.causal, None, saved.scratch)
-        saved[self] = qkv, logs
-        return self.out.forward(y, saved)
+        attention(q, k, v, heads, log_sum_exp, self.scale, self.causal, None)
+        ctx[self] = qkv, log_sum_exp
+        return self.out.forward(y, ctx)
 
-    def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
+    def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write the gradients of both Linears, return dx."""
-        qkv, logs = saved[self]
-        (slopes,) = self._heads(self.out.backward(dy, saved))
-        dqkv = saved.empty(self, "dqkv", qkv.shape)
+        qkv, log_sum_exp = ctx[self]
+        (dheads,) = self._heads(self.out.backward(dy, ctx))
+        dqkv = ctx.empty(self, "dqkv", qkv.shape)
         (q, k, v), (dq, dk, dv) = self._heads(qkv), self._heads(dqkv)
-        ops.attention_dx(slopes, q, k, v, logs, dq, dk, dv, self.scale, self.causal, None, saved.scratch)
+        attention_dx(dheads, q, k, v, log_sum_exp, dq, dk, dv, self.scale, self.causal, None)
         self.qkv.needs_dx = self.needs_dx
-        return self.qkv.backward(dqkv, saved)
+        return self.qkv.backward(dqkv, ctx)
 
     def _heads(self, tokens: np.ndarray) -> np.ndarray:
         """Return views (1 or 3, N, H, T, D) of (N, T, C) or (N, T, 3 C)."""

@@ -1,9 +1,12 @@
-"""A layer with a way around it."""
+"""A layer with a shortcut around it."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
-from .. import ops
-from ..saved import Saved
+from ..context import Context
+from ..ops.elementwise import add, add_relu, add_relu_dx
+from .activations import ReLU
 from .base import Layer
 
 
@@ -14,14 +17,9 @@ class Residual(Layer):
     ----------
     body : Layer
     shortcut : Layer, optional
-        The identity if not given.
+        The identity by default.
     activation : Layer, optional
-        After the sum; the identity if not given.
-
-    Attributes
-    ----------
-    relu : bool
-        Whether the activation is a ReLU that is done in the same pass as the sum (``fuse_activations``).
+        After the sum; the identity by default. A ReLU is computed in the same pass as the sum.
 
     Notes
     -----
@@ -30,28 +28,35 @@ class Residual(Layer):
 
     def __init__(self, body: Layer, shortcut: Layer | None = None, activation: Layer | None = None):
         self.body, self.shortcut, self.activation = body, shortcut, activation
-        self.relu = False
+        self._ends_in_relu = type(activation) is ReLU
 
-    def forward(self, x: np.ndarray, saved: Saved) -> np.ndarray:
+    def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the sum of both branches, activated."""
-        body = self.body.forward(x, saved)
-        around = x if self.shortcut is None else self.shortcut.forward(x, saved)
-        y = saved[self] = saved.empty(self, "y", body.shape)
-        if self.relu:
-            ops.add_relu(body, around, y)
+        body = self.body.forward(x, ctx)
+        shortcut = x if self.shortcut is None else self.shortcut.forward(x, ctx)
+        y: np.ndarray = ctx.empty(self, "y", body.shape)
+        ctx[self] = y
+        if self._ends_in_relu:
+            add_relu(body, shortcut, y)
             return y
-        ops.add(body, around, y)
-        return y if self.activation is None else self.activation.forward(y, saved)
+        add(body, shortcut, y)
+        return y if self.activation is None else self.activation.forward(y, ctx)
 
-    def backward(self, dy: np.ndarray, saved: Saved) -> np.ndarray:
+    def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the sum of both branches' dx."""
-        copy = saved.empty(self, "dy", dy.shape)
-        if self.relu:
-            ops.add_relu_dx(saved[self], dy, copy)
+        copy: np.ndarray = ctx.empty(self, "dy", dy.shape)
+        if self._ends_in_relu:
+            add_relu_dx(ctx[self], dy, copy)
         else:
-            dy = dy if self.activation is None else self.activation.backward(dy, saved)
+            dy = dy if self.activation is None else self.activation.backward(dy, ctx)
             np.copyto(copy, dy)
-        around = dy if self.shortcut is None else self.shortcut.backward(dy, saved)
-        dx = self.body.backward(copy, saved)
-        ops.add(dx, around, dx)
+        shortcut = dy if self.shortcut is None else self.shortcut.backward(dy, ctx)
+        dx = self.body.backward(copy, ctx)
+        add(dx, shortcut, dx)
         return dx
+
+    def running(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        """Yield (dotted name, layer) of the layers whose forward and backward run."""
+        for name, child in self.children():
+            if child is not self.activation or not self._ends_in_relu:
+                yield from child.running(f"{prefix}{name}.")

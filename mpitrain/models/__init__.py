@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..errors import UserError
-from ..layers import Dropout, Layer, Sequential, fuse_activations
+from ..layers import Dropout, Layer, Sequential
 from .convnet import convnet
 from .lenet import lenet
 from .mlp import mlp
@@ -54,12 +54,11 @@ def build(name: str, input_shape: tuple[int, ...], num_outputs: int, **options: 
 
 
 def prepare(model: Layer) -> Layer:
-    """Return ``model`` after the things that need a look at the whole network (a user's own needs them too).
+    """Return ``model`` after the settings that depend on the whole network (also for a user's own).
 
-    The first layer with parameters is told that nobody wants its dx, each Dropout gets a number of its own,
-    so that no two draw the same masks, and ReLUs are done where their input is written.
+    The first layer with parameters computes no dx, and each Dropout gets its own number, so that no two draw the same
+    masks.
     """
-    fuse_activations(model)
     skip_input_gradient(model)
     for number, dropout in enumerate(layer for layer in model.layers() if isinstance(layer, Dropout)):
         dropout.number = number

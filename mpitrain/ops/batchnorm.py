@@ -1,7 +1,6 @@
-"""Batch normalisation: statistics, images, gradients. The formula is in ``layers/batchnorm2d.py``.
+"""Batch normalization: statistics, images, gradients. The formula is in ``layers/batchnorm2d.py``.
 
-Shapes: images x, y, dy, dx (N, H, W, C), C-contiguous; vectors (C,). Any N, also 0. ``keep(name, shape, dtype)`` gives
-memory that is this layer's until backward is done, ``buffer(name, shape)`` memory for the time of the call.
+Shapes: images x, y, dy, dx (N, H, W, C), C-contiguous; vectors (C,). Any N, also 0.
 """
 
 from collections.abc import Callable
@@ -12,13 +11,13 @@ import numpy as np
 from .batchnorm_passes import batchnorm, batchnorm_dx, batchnorm_statistics, batchnorm_sums
 from .dispatch import op
 from .gradient import Gradient
-from .product import Buffer
+from .workspace import Keep
 
 
 class Norm(NamedTuple):
-    """What a batch norm has for each channel, and how it is used.
+    """The parameters and running statistics of a batch norm, (C,) each, and its settings.
 
-    ``momentum`` 0 leaves the running statistics as they are. ``sum_over_ranks`` sums a float64 vector in place, and
+    ``momentum`` 0 leaves the running statistics as they are. ``sum_over_ranks`` sums a float64 vector in place and
     returns it as an array of the host.
     """
 
@@ -33,7 +32,7 @@ class Norm(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What backward needs: this rank's mean, and of all ranks pixels, 1 / sqrt(var + eps), and own mean - mean."""
+    """The state for backward: this rank's mean, and over all ranks pixels, 1 / sqrt(var + eps), and own - mean."""
 
     own: np.ndarray
     pixels: float
@@ -42,10 +41,10 @@ class Kept(NamedTuple):
 
 
 @op
-def batchnorm_train(x: np.ndarray, norm: Norm, y: np.ndarray, keep: Any, buffer: Buffer) -> Any:
-    """Write y by the statistics of the batch, update the running ones, and return what backward needs."""
+def batchnorm_train(x: np.ndarray, norm: Norm, y: np.ndarray, keep: Keep) -> Any:
+    """Write y by the statistics of the batch, update the running ones, and return the state for backward."""
     own, squares = np.empty((2, x.shape[3]))
-    batchnorm_statistics(x, own, squares, buffer)
+    batchnorm_statistics(x, own, squares)
     count, mean, var = _over_ranks(norm, x.size // x.shape[3], own, squares)
     r, offset = 1 / np.sqrt(var + norm.eps), own - mean
     scale = norm.weight * r
@@ -74,12 +73,11 @@ def batchnorm_backward(
     dw: Gradient,
     db: Gradient,
     dx: np.ndarray,
-    buffer: Buffer,
 ) -> None:
-    """Put this rank's dw and db, and write dx; ``y`` is what forward gave where a ReLU has followed."""
+    """Put this rank's dw and db, and write dx; ``y`` is the result of forward where a ReLU was part of it."""
     own, count, r, offset = kept
     by_bias, dots = np.empty((2, len(own)))
-    batchnorm_sums(dy, x, own, y, by_bias, dots, buffer)
+    batchnorm_sums(dy, x, own, y, by_bias, dots)
     by_weight = r * (dots + offset * by_bias)
     db.put(by_bias)
     dw.put(by_weight)
@@ -87,7 +85,7 @@ def batchnorm_backward(
         by_bias, by_weight = np.split(norm.sum_over_ranks(np.concatenate([by_bias, by_weight])), 2)
     scale = norm.weight * r
     slope = -scale * r * by_weight / max(1, count)
-    batchnorm_dx(dy, x, own, y, scale, slope, slope * offset - scale * by_bias / max(1, count), dx, buffer)
+    batchnorm_dx(dy, x, own, y, scale, slope, slope * offset - scale * by_bias / max(1, count), dx)
 
 
 def _over_ranks(norm: Norm, count: int, own: np.ndarray, squares: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

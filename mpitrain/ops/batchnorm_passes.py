@@ -1,32 +1,32 @@
-"""Batch normalisation: the passes over images; what lies between them is a few numbers a channel.
+"""Batch normalization: the passes over images; between them are a few numbers per channel.
 
-Shapes: images x, y, dy, dx (N, H, W, C), C-contiguous; vectors (C,) float64. Any N, also 0. With ``y`` given, a ReLU
-has followed forward, and dy counts only where y > 0. ``buffer(name, shape)`` gives memory for the time of the call.
+Shapes: images x, y, dy, dx (N, H, W, C), C-contiguous; vectors (C,) float64. Any N, also 0. Where ``y`` is given, a
+ReLU followed forward, and dy counts only where y > 0.
 
-Images are seen as lanes (R, L) with L a multiple of C, so that inner loops are long where C is short.
+Images are viewed as lanes (R, L) with L a multiple of C, so that inner loops are long where C is short.
 """
 
 import numpy as np
 
 from .dispatch import op
-from .product import Buffer
+from .workspace import workspace
 
 LONGEST_LANE = 32768  # elements
 
 
 @op
-def batchnorm_statistics(x: np.ndarray, mean: np.ndarray, squares: np.ndarray, buffer: Buffer) -> None:
+def batchnorm_statistics(x: np.ndarray, mean: np.ndarray, squares: np.ndarray) -> None:
     """Write the mean of each channel, rounded to the precision of x, and the sum of squared differences from it."""
     rows, num_channels = _lanes(x), len(mean)
     mean[:] = _fold(np.ones(len(rows), x.dtype, like=x) @ rows, num_channels) / max(1, x.size // num_channels)
     mean[:] = mean.astype(x.dtype)
-    centered = np.subtract(rows, _spread(mean, rows), out=buffer("centered", rows.shape))
+    centered = np.subtract(rows, _spread(mean, rows), out=workspace(x, "centered", rows.shape))
     squares[:] = _fold(np.einsum("rl,rl->l", centered, centered), num_channels)
 
 
 @op
 def batchnorm(x: np.ndarray, mean: np.ndarray, scale: np.ndarray, shift: np.ndarray, y: np.ndarray, relu: bool) -> None:
-    """Write y = scale (x - mean) + shift, and its ReLU if wanted."""
+    """Write y = scale (x - mean) + shift, or with ``relu`` its maximum with 0."""
     rows, out = _lanes(x), _lanes(y)
     np.subtract(rows, _spread(mean, rows), out=out)
     np.multiply(out, _spread(scale, rows), out=out)
@@ -43,13 +43,12 @@ def batchnorm_sums(
     y: np.ndarray | None,
     sums: np.ndarray,
     dots: np.ndarray,
-    buffer: Buffer,
 ) -> None:
     """Write the sums over pixels of dy and of dy (x - mean)."""
     rows, num_channels = _lanes(x), len(mean)
-    slope = _masked(_lanes(dy), y, buffer)
+    slope = _masked(_lanes(dy), y)
     sums[:] = _fold(np.ones(len(rows), x.dtype, like=x) @ slope, num_channels)
-    centered = np.subtract(rows, _spread(mean, rows), out=buffer("centered", rows.shape))
+    centered = np.subtract(rows, _spread(mean, rows), out=workspace(x, "centered", rows.shape))
     dots[:] = _fold(np.einsum("rl,rl->l", slope, centered), num_channels)
 
 
@@ -63,12 +62,11 @@ def batchnorm_dx(
     b: np.ndarray,
     c: np.ndarray,
     dx: np.ndarray,
-    buffer: Buffer,
 ) -> None:
     """Write dx = a dy + b (x - mean) + c."""
     rows, out = _lanes(x), _lanes(dx)
-    slope = _masked(_lanes(dy), y, buffer)
-    scaled = np.multiply(slope, _spread(a, rows), out=buffer("scaled", rows.shape))
+    slope = _masked(_lanes(dy), y)
+    scaled = np.multiply(slope, _spread(a, rows), out=workspace(x, "scaled", rows.shape))
     np.subtract(rows, _spread(mean, rows), out=out)
     np.multiply(out, _spread(b, rows), out=out)
     np.add(out, scaled, out=out)
@@ -83,11 +81,12 @@ def _lanes(images: np.ndarray) -> np.ndarray:
     return images.reshape(n * height, width * channels)
 
 
-def _masked(dy: np.ndarray, y: np.ndarray | None, buffer: Buffer) -> np.ndarray:
+def _masked(dy: np.ndarray, y: np.ndarray | None) -> np.ndarray:
     """Return dy, or where a ReLU followed dy (y > 0)."""
     if y is None:
         return dy
-    mask = np.greater(_lanes(y), 0, out=buffer("masked", dy.shape), casting="unsafe")
+    mask: np.ndarray = workspace(dy, "masked", dy.shape)
+    np.greater(_lanes(y), 0, out=mask, casting="unsafe")
     return np.multiply(mask, dy, out=mask)
 
 

@@ -1,4 +1,4 @@
-"""Depthwise convolution: each channel has a kernel of its own, and there is no sum over channels for a product to do.
+"""Depthwise convolution: each channel has its own kernel, and no product sums over channels.
 
 So the taps are visited one by one, y += x_tap * w_tap, on a few images that stay in the cache
 (Howard et al. 2017, "MobileNets", arXiv 1704.04861).
@@ -12,18 +12,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .product import Buffer
-from .window import Pair, Window, interior, pad, tap
+from .window import Pair, Window, interior, padded, tap
+from .workspace import workspace
 
 
 @dataclass(frozen=True)
 class Depthwise:
-    """One convolution's geometry.
+    """The geometry of one convolution.
 
     Parameters
     ----------
     window : Window
-    size : (H, W) of the input
+    size : (int, int)
+        (H, W) of the input.
     images : int
         Images in a chunk.
     """
@@ -37,38 +38,38 @@ class Depthwise:
         """(OH, OW)."""
         return self.window.output(self.size)
 
-    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, buffer: Buffer) -> None:
-        """Write y = x * w + b; ``buffer(name, shape)`` gives working memory."""
+    def run(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
+        """Write y = x * w + b."""
         lines = self._lines(w)
         for chunk in self._chunks(len(x)):
-            part = buffer("part", y[chunk].shape)
-            padded = self._padded(x[chunk], buffer)
+            part = workspace(y, "part", y[chunk].shape)
+            pixels = padded(x[chunk], self.window)
             y[chunk] = 0 if b is None else b
             for (kh, kw), line in lines:
-                np.multiply(tap(padded, self.window, self.output, kh, kw), line, out=part)
+                np.multiply(tap(pixels, self.window, self.output, kh, kw), line, out=part)
                 np.add(y[chunk], part, out=y[chunk])
 
-    def dx(self, dy: np.ndarray, w: np.ndarray, dx: np.ndarray, buffer: Buffer) -> None:
+    def dx(self, dy: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
         """Write the gradient of x."""
         lines = self._lines(w)
         for chunk in self._chunks(len(dx)):
-            part = buffer("part", dy[chunk].shape)
-            padded = buffer("padded", (len(part), *self.window.padded(self.size), dx.shape[3]))
-            padded.fill(0)
+            part = workspace(dx, "part", dy[chunk].shape)
+            pixels = workspace(dx, "padded", (len(part), *self.window.padded(self.size), dx.shape[3]))
+            pixels.fill(0)
             for (kh, kw), line in lines:
                 np.multiply(dy[chunk], line, out=part)
-                place = tap(padded, self.window, self.output, kh, kw)
+                place = tap(pixels, self.window, self.output, kh, kw)
                 np.add(place, part, out=place)
-            np.copyto(dx[chunk], interior(padded, self.window.padding))
+            np.copyto(dx[chunk], interior(pixels, self.window.padding))
 
-    def dw(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, accumulate: bool, buffer: Buffer) -> None:
+    def dw(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, accumulate: bool) -> None:
         """Write (or add) the gradient of w."""
         if not accumulate:
             dw.fill(0)
         for chunk in self._chunks(len(x)):
-            padded = self._padded(x[chunk], buffer)
+            pixels = padded(x[chunk], self.window)
             for kh, kw in np.ndindex(self.window.kernel):
-                seen = tap(padded, self.window, self.output, kh, kw)
+                seen = tap(pixels, self.window, self.output, kh, kw)
                 dw[kh, kw, 0] += np.einsum("nhwc,nhwc->wc", seen, dy[chunk]).sum(axis=0)
 
     def _chunks(self, num_images: int) -> Iterator[slice]:
@@ -79,10 +80,3 @@ class Depthwise:
         """Return each tap with its weights for a line of y, (OW, C)."""
         kh, kw = self.window.kernel
         return [((i, j), np.tile(w[i, j], (self.output[1], 1))) for i in range(kh) for j in range(kw)]
-
-    def _padded(self, x: np.ndarray, buffer: Buffer) -> np.ndarray:
-        if self.window.padding == (0, 0):
-            return x
-        padded = buffer("padded", (len(x), *self.window.padded(self.size), x.shape[3]))
-        padded.fill(0)
-        return pad(x, self.window.padding, padded)

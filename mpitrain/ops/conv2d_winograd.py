@@ -19,8 +19,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from .product import Buffer, product, sum_of_products
+from .matmul import matmul, matmul_transpose_a
 from .window import Pair, Window, strided
+from .workspace import workspace
 
 TILE = 4  # outputs on a side; 6 inputs
 MATRICES = {
@@ -38,13 +39,14 @@ MATRICES = {
 
 @dataclass(frozen=True)
 class Winograd:
-    """One convolution's geometry.
+    """The geometry of one convolution.
 
     Parameters
     ----------
     window : Window
         3x3, stride 1, no dilation, padding at most 2.
-    size : (H, W) of the input
+    size : (int, int)
+        (H, W) of the input.
     images : int
         Images in a chunk.
     """
@@ -64,69 +66,69 @@ class Winograd:
         oh, ow = self.output
         return -(-oh // TILE), -(-ow // TILE)
 
-    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, buffer: Buffer) -> None:
-        """Write y = x * w + b; ``buffer(name, shape)`` gives working memory."""
+    def run(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
+        """Write y = x * w + b."""
         channels, num_outputs = w.shape[2:]
-        kernels = buffer("kernels", (36, channels, num_outputs))
+        kernels = workspace(y, "kernels", (36, channels, num_outputs))
         np.matmul(_squared("G", w.dtype), w.reshape(9, -1), out=kernels.reshape(36, -1))
-        for chunk, inputs in self._inputs(x, buffer):
+        for chunk, inputs in self._inputs(x):
             count = inputs.shape[1]
-            products = buffer("products", (36, count, num_outputs))
-            product(inputs, kernels, products)
-            tiles = buffer("tiles", (16, count, num_outputs))
+            products = workspace(y, "products", (36, count, num_outputs))
+            matmul(inputs, kernels, products)
+            tiles = workspace(y, "tiles", (16, count, num_outputs))
             _transform(_squared("A", w.dtype), products, tiles)
-            self._write_tiles(tiles, y[chunk], b, buffer)
+            self._write_tiles(tiles, y[chunk], b)
 
-    def dw(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, accumulate: bool, buffer: Buffer) -> None:
+    def dw(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, accumulate: bool) -> None:
         """Write (or add) the gradient of w."""
         channels, num_outputs = dw.shape[2:]
-        total = buffer("kernels", (36, channels, num_outputs))
-        part = buffer("kernels of a chunk", total.shape)
+        total = workspace(dw, "kernels", (36, channels, num_outputs))
+        part = workspace(dw, "kernels of a chunk", total.shape)
         total.fill(0)
-        for chunk, inputs in self._inputs(x, buffer):
-            products = buffer("products", (36, inputs.shape[1], num_outputs))
-            _transform(_squared("A", dw.dtype).T, self._read_tiles(dy[chunk], buffer), products)
-            sum_of_products(inputs, products, part, buffer)
+        for chunk, inputs in self._inputs(x):
+            products = workspace(dw, "products", (36, inputs.shape[1], num_outputs))
+            _transform(_squared("A", dw.dtype).T, self._read_tiles(dy[chunk]), products)
+            matmul_transpose_a(inputs, products, part)
             np.add(total, part, out=total)
         gradient = (_squared("G", dw.dtype).T @ total.reshape(36, -1)).reshape(dw.shape)
         np.add(dw, gradient, out=dw) if accumulate else np.copyto(dw, gradient)
 
-    def _inputs(self, x: np.ndarray, buffer: Buffer) -> Iterator[tuple[slice, np.ndarray]]:
+    def _inputs(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield each chunk of images as a slice and as transformed input tiles (36, T, C)."""
         (rows, columns), (top, left), channels = self.tiles, self.window.padding, x.shape[3]
         height, width = rows * TILE + 2, columns * TILE + 2
-        padded = buffer("padded", (min(self.images, len(x)), height, width, channels))
+        padded = workspace(x, "padded", (min(self.images, len(x)), height, width, channels))
         padded.fill(0)
         for first in range(0, len(x), self.images):
             chunk = slice(first, min(first + self.images, len(x)))
             count = chunk.stop - first
             np.copyto(padded[:count, top : top + self.size[0], left : left + self.size[1]], x[chunk])
-            tiles = buffer("input tiles", (36, count * rows * columns, channels))
+            tiles = workspace(x, "input tiles", (36, count * rows * columns, channels))
             np.copyto(tiles.reshape(6, 6, count, rows, columns, channels), _tiles(padded[:count], 6, rows, columns))
-            inputs = buffer("inputs", tiles.shape)
+            inputs = workspace(x, "inputs", tiles.shape)
             _transform(_squared("B", x.dtype), tiles, inputs)
             yield chunk, inputs
 
-    def _write_tiles(self, tiles: np.ndarray, y: np.ndarray, b: np.ndarray | None, buffer: Buffer) -> None:
+    def _write_tiles(self, tiles: np.ndarray, y: np.ndarray, b: np.ndarray | None) -> None:
         """Put ``tiles`` (16, T, O) side by side into ``y``, plus b."""
         (rows, columns), (count, oh, ow, num_outputs) = self.tiles, y.shape
         whole = (count, rows * TILE, columns * TILE, num_outputs)
-        image = y if whole == y.shape else buffer("whole tiles", whole)
+        image = y if whole == y.shape else workspace(y, "whole tiles", whole)
         parts = tiles.reshape(TILE, TILE, count, rows, columns, num_outputs)
         np.add(parts, 0 if b is None else b, out=_tiles(image, TILE, rows, columns))
         if image is not y:
             np.copyto(y, image[:, :oh, :ow])
 
-    def _read_tiles(self, dy: np.ndarray, buffer: Buffer) -> np.ndarray:
+    def _read_tiles(self, dy: np.ndarray) -> np.ndarray:
         """Return ``dy`` as tiles (16, T, O), zero where they stick out."""
         (rows, columns), (count, oh, ow, num_outputs) = self.tiles, dy.shape
         whole = (count, rows * TILE, columns * TILE, num_outputs)
         if whole != dy.shape:
-            image = buffer("whole tiles", whole)
+            image = workspace(dy, "whole tiles", whole)
             image.fill(0)
             np.copyto(image[:, :oh, :ow], dy)
             dy = image
-        tiles = buffer("tiles", (16, count * rows * columns, num_outputs))
+        tiles: np.ndarray = workspace(dy, "tiles", (16, count * rows * columns, num_outputs))
         parts = tiles.reshape(TILE, TILE, count, rows, columns, num_outputs)
         np.copyto(parts, _tiles(dy, TILE, rows, columns))
         return tiles
@@ -141,7 +143,7 @@ def _squared(name: str, dtype: np.dtype) -> np.ndarray:
 
 def _transform(matrix: np.ndarray, tiles: np.ndarray, out: np.ndarray) -> None:
     """Write matrix x tiles: (K, J) x (J, T, C) -> (K, T, C)."""
-    product(tiles.reshape(len(tiles), -1).T, matrix.T, out.reshape(len(out), -1).T)
+    matmul(tiles.reshape(len(tiles), -1).T, matrix.T, out.reshape(len(out), -1).T)
 
 
 def _tiles(image: np.ndarray, side: int, rows: int, columns: int) -> np.ndarray:

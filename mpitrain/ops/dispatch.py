@@ -1,16 +1,16 @@
-"""One op, several paths: the NumPy function that everyone can read, and faster ones that must agree with it.
+"""Ops with several implementations: the NumPy function that defines the op, and faster paths that must agree with it.
 
     @op
     def relu(x, y): ...            # NumPy: the product where nothing else is built, and the oracle of the others
 
-    relu.native(kernels.relu)      # C, on NumPy arrays (ops/native.py)
-    relu.cuda(launch_relu)         # CUDA, on device arrays
+    relu.cpu(C.relu)               # C, on NumPy arrays (ops/cpu/)
+    relu.cuda(launch_relu)         # CUDA, on device arrays (ops/cuda/)
 
-    relu(x, y)                     # takes the fastest path that covers these arguments
-    relu.numpy(x, y)               # this very function, also on device arrays: they answer np.* calls (NEP 13, 18)
+    relu(x, y)                     # runs the fastest path that covers these arguments
+    relu.numpy(x, y)               # the function itself, also on device arrays: they implement np.* (NEP 13, 18)
 
-A path has the arguments of the NumPy function, the first of them an array, whose kind decides between native and cuda.
-It returns False, before it has written anything, where it does not cover a type, shape or layout: then NumPy runs.
+A path has the arguments of the NumPy function. The first is an array, whose kind selects cpu or cuda. A path that does
+not cover a type, shape or layout returns False before it has written anything; then the NumPy function runs.
 """
 
 import functools
@@ -24,41 +24,45 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Path = TypeVar("Path", bound=Callable[..., object])
 
-OPS: dict[str, "Op"] = {}
+OPS: dict[str, "Op[..., object]"] = {}
+"""All ops by name."""
 
 
 class Op(Generic[P, R]):
-    """A function on arrays with the paths that compute it.
+    """A function on arrays and the paths that compute it.
 
     Attributes
     ----------
+    name : str
+    module : str
+        The file of ops/ that defines it, without suffix.
     numpy : callable
-        The function as it is written.
+        The function as written.
     paths : dict of str to callable
-        The others by name, "native" and "cuda", whether or not they are used now.
+        The other implementations, "cpu" and "cuda", whether or not they are in use.
     """
 
     def __init__(self, function: Callable[P, R]):
         self.numpy = function
         self.paths: dict[str, Callable[..., object]] = {}
-        self._native: Callable[..., object] | None = None
+        self._cpu: Callable[..., object] | None = None
         self._cuda: Callable[..., object] | None = None
         functools.update_wrapper(cast(Callable[P, R], self), function)
-        self.name = function.__name__
-        OPS[self.name] = self
+        self.name, self.module = function.__name__, function.__module__.rpartition(".")[2]
+        OPS[self.name] = cast("Op[..., object]", self)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the fastest path that covers the arguments."""
-        path = self._native if isinstance(args[0], np.ndarray) else self._cuda
+        path = self._cpu if isinstance(args[0], np.ndarray) else self._cuda
         if path is not None:
             result = path(*args, **kwargs)
-            if result is not False:
+            if result is not False:  # None counts as done: most paths only write
                 return cast(R, result)
         return self.numpy(*args, **kwargs)
 
-    def native(self, path: Path) -> Path:
-        """Register the path in C for NumPy arrays (also as a decorator)."""
-        self._native = self.paths["native"] = path
+    def cpu(self, path: Path) -> Path:
+        """Register the path for NumPy arrays, in C (also as a decorator)."""
+        self._cpu = self.paths["cpu"] = path
         return path
 
     def cuda(self, path: Path) -> Path:
@@ -74,12 +78,12 @@ def op(function: Callable[P, R]) -> Op[P, R]:
 
 @contextmanager
 def numpy_only() -> Iterator[None]:
-    """Run all ops by their NumPy functions inside a ``with`` block: for tests and lectures."""
-    kept = [(each, each._native, each._cuda) for each in OPS.values()]
+    """Run all ops by their NumPy functions inside a ``with`` block, for tests and lectures."""
+    kept = [(each, each._cpu, each._cuda) for each in OPS.values()]
     try:
         for each in OPS.values():
-            each._native = each._cuda = None
+            each._cpu = each._cuda = None
         yield
     finally:
-        for each, native, cuda in kept:
-            each._native, each._cuda = native, cuda
+        for each, cpu, cuda in kept:
+            each._cpu, each._cuda = cpu, cuda

@@ -17,15 +17,14 @@ TICKS_AT_ONCE = 1024  # 32 KB of random bits
 
 @op
 def dropout_mask(
-    mask: np.ndarray, p: float, place: tuple[int, int, int, int], counters: np.ndarray | None = None
+    mask: np.ndarray, p: float, position: tuple[int, int, int, int], counters: np.ndarray | None = None
 ) -> None:
-    """Write 1 / (1 - p) where an element is kept and 0 where it is dropped; ``place`` is (seed, layer, step, first).
+    """Write 1 / (1 - p) where an element is kept and 0 where it is dropped; position = (seed, layer, step, first).
 
-    On a device, ``counters`` (2,) int64 hold step and first if the mask is drawn again and again by one launch that was
-    captured.
+    On a device, ``counters`` (2,) int64 holds step and first where one captured launch draws a new mask in each step.
     """
-    assert counters is None, "of a device"
-    seed, layer, step, first = place
+    assert counters is None, "counters are of a device"
+    seed, layer, step, first = position
     threshold = round(p * 65536)
     scale = 65536 / (65536 - threshold)
     num_rows, num_columns = mask.shape

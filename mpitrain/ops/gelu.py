@@ -1,8 +1,8 @@
 """GELU: y = x Phi(x), Phi(x) = (1 + erf(x / sqrt 2)) / 2; slope = y' = Phi(x) + x exp(-x^2 / 2) / sqrt(2 pi).
 
-Shapes: x, y, slope alike, any; C-contiguous. The pass goes in blocks that stay in cache.
+Shapes: x, y, slope the same, any; C-contiguous. The pass goes in blocks that stay in cache.
 
-NumPy has no erf. The one here has the form of Hastings 1955 ("Approximations for digital computers"; Abramowitz and
+NumPy has no erf. This one has the form of Hastings 1955 ("Approximations for digital computers"; Abramowitz and
 Stegun 7.1.26): erfc(z) = exp(-z^2) (c1 t + ... + c7 t^7), t = 1 / (1 + 0.34 z), z >= 0. Its coefficients were fitted
 by Lawson's reweighted least squares on Chebyshev points of t; the largest error is 8e-10, as a test shows.
 """
@@ -49,7 +49,7 @@ def gelu(x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> None:
 
 @op
 def gelu_tanh(x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> None:
-    """Write y = x phi and its slope, with phi = (1 + tanh(a (x + b x^3))) / 2 in place of Phi."""
+    """Write y = x phi and its slope, with phi = (1 + tanh(a (x + b x^3))) / 2 instead of Phi."""
     scratch = np.empty((2, BLOCK), x.dtype, like=x)
     for block in _blocks(x, y, slope):
         _gelu_tanh(*block, *scratch[:, : block[0].size])
@@ -98,7 +98,7 @@ def _gelu_tanh(x: np.ndarray, y: np.ndarray, slope: np.ndarray, square: np.ndarr
 
 
 def _blocks(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """Yield the arrays' blocks side by side."""
+    """Yield corresponding blocks of the arrays."""
     flat = [array.reshape(-1) for array in arrays]
     for start in range(0, flat[0].size, BLOCK):
         yield [array[start : start + BLOCK] for array in flat]

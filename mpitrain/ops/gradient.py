@@ -1,4 +1,4 @@
-"""Where the gradient of a parameter goes."""
+"""The destination of a parameter's gradient."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,22 +6,23 @@ from typing import NamedTuple
 import numpy as np
 
 
-def _nobody_waits() -> None:
-    """Nothing."""
+def _ignore() -> None:
+    """Do nothing: the default for a gradient that no arena waits for."""
 
 
 class Gradient(NamedTuple):
-    """The memory of a gradient, and whether this step has put a part of it there already, to be added to.
+    """The memory of a gradient, and whether it already holds a part of this step's gradient, to be added to.
 
-    Who has put it calls ``written`` at once: before a sum over ranks, since another shard's part may come next.
+    The op that has stored its part calls ``written`` at once: before a sum over ranks, since the part of another
+    virtual shard may come next.
     """
 
     array: np.ndarray
     accumulate: bool
-    written: Callable[[], None] = _nobody_waits
+    written: Callable[[], None] = _ignore
 
     def put(self, gradient: np.ndarray) -> None:
-        """Store ``gradient``, or add it; then it is written."""
+        """Store ``gradient``, or add it, and report it written."""
         if self.accumulate:
             np.add(self.array, gradient, out=self.array, casting="same_kind")
         else:

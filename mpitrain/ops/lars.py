@@ -1,4 +1,4 @@
-"""LARS: the rate of each parameter is scaled by the norms of its weights and of its gradient."""
+"""LARS: the learning rate of each parameter is scaled by the norms of its weights and of its gradient."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .dispatch import op
-from .update import Block, sgd_update, sum_of_squares
+from .reduce import sum_of_squares
+from .update import Block, sgd_update
 
 
 class Rates(NamedTuple):
@@ -29,7 +30,7 @@ class Rates(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What is updated of one parameter."""
+    """The part of one parameter that this rank updates."""
 
     parameter: int  # its number
     decays: bool
@@ -38,7 +39,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """What one rank updates: the same object in every step, since what was made of it is kept."""
+    """All parts that one rank updates: the same object in every step, since paths cache data by its identity."""
 
     each: Sequence[Piece]
     num_parameters: int
@@ -47,7 +48,7 @@ class Pieces:
 
 @op
 def lars_update(values: np.ndarray, pieces: Pieces, rates: Rates) -> None:
-    """Update ``values``, the arena of which ``pieces`` are parts; norms of cut parameters are summed over the ranks."""
+    """Update ``values``, the arena that contains ``pieces``; norms of divided parameters are summed over the ranks."""
     squares = np.zeros((pieces.num_parameters, 2))
     for piece in pieces.each:
         for block in piece.blocks:

@@ -1,4 +1,4 @@
-"""Layer normalisation: y = w z + b, z = (x - mean) r, r = 1 / sqrt(var + eps), mean and variance of each row.
+"""Layer normalization: y = w z + b, z = (x - mean) r, r = 1 / sqrt(var + eps), mean and variance of each row.
 
 Shapes: x, y, z, dy, dx (M, C), C-contiguous; w, b, dw, db (C,); r (M, 1). Any M, also 0.
 """
@@ -7,7 +7,6 @@ import numpy as np
 
 from .dispatch import op
 from .gradient import Gradient
-from .product import Buffer
 
 
 @op
@@ -28,17 +27,19 @@ def layernorm(
 
 
 @op
-def layernorm_dw(dy: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return dw = sum of dy z and db = sum of dy over rows."""
-    return np.einsum("mc,mc->c", dy, z), np.ones(len(dy), dy.dtype, like=dy) @ dy
+def layernorm_dw(dy: np.ndarray, z: np.ndarray, sums: np.ndarray) -> None:
+    """Write ``sums`` (2, C): dw = sum of dy z and db = sum of dy over rows."""
+    np.einsum("mc,mc->c", dy, z, out=sums[0])
+    np.matmul(np.ones(len(dy), dy.dtype, like=dy), dy, out=sums[1])
 
 
 @op
-def layernorm_gradients(dy: np.ndarray, z: np.ndarray, dw: Gradient, db: Gradient, buffer: Buffer) -> None:
+def layernorm_gradients(dy: np.ndarray, z: np.ndarray, dw: Gradient, db: Gradient) -> None:
     """Put dw and db."""
-    by_weight, by_bias = layernorm_dw(dy, z)
-    db.put(by_bias)
-    dw.put(by_weight)
+    sums = np.empty((2, dy.shape[1]), dy.dtype, like=dy)
+    layernorm_dw(dy, z, sums)
+    db.put(sums[1])
+    dw.put(sums[0])
 
 
 @op

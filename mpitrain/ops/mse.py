@@ -1,6 +1,6 @@
 """Squared error: loss = sum (y - t)^2.
 
-Shapes: y, t, difference alike, any; ``difference`` is C-contiguous.
+Shapes: y, t, difference the same, any; ``difference`` is C-contiguous.
 """
 
 from typing import Any
@@ -12,9 +12,9 @@ from .dispatch import op
 
 @op
 def squared_error(y: np.ndarray, t: np.ndarray, difference: np.ndarray, sums: np.ndarray) -> Any:
-    """Return (number of elements, sum of squares, 0); write y - t to ``difference``.
+    """Return (number of elements, sum of squares, 0); write difference = y - t.
 
-    A GPU's sums stay there, as an array (3,): in ``sums`` (parts + 1, 3), which is scratch.
+    On a GPU the result stays there as an array (3,), stored in ``sums`` (parts + 1, 3).
     """
     np.subtract(y, t, out=difference)
     flat = difference.reshape(-1)

@@ -1,6 +1,6 @@
 """Pooling: the largest or the mean value under each window.
 
-Shapes: x (N, H, W, C), padded (N, H', W', C), y (N, OH, OW, C); C-contiguous, one dtype. Any N, also 0.
+Shapes: x, dx (N, H, W, C), y, dy (N, OH, OW, C); C-contiguous, one dtype. Any N, also 0.
 A window's taps are visited one at a time, each as a strided view of the whole batch, so a pool over KH x KW pixels
 is KH KW passes over arrays of the size of y and no copy of x.
 """
@@ -10,13 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from .dispatch import op
-from .window import Pair, Window, tap
+from .window import Pair, Window, interior, padded, tap
+from .workspace import workspace
 
 
 @op
-def max_pool(padded: np.ndarray, window: Window, y: np.ndarray, relu: bool = False) -> None:
-    """Write the maximum under each window (and of 0, with ``relu``) to ``y``; the border of ``padded`` holds -inf."""
-    first, *rest = _taps(padded, window, y)
+def max_pool(x: np.ndarray, window: Window, y: np.ndarray, relu: bool) -> None:
+    """Write the maximum under each window, or with ``relu`` that of the maximum and 0; padded pixels do not count."""
+    first, *rest = _taps(padded(x, window, -np.inf), window, y)
     np.copyto(y, first)
     for pixels in rest:
         np.maximum(y, pixels, out=y)
@@ -25,71 +26,69 @@ def max_pool(padded: np.ndarray, window: Window, y: np.ndarray, relu: bool = Fal
 
 
 @op
-def max_pool_winner(
-    padded: np.ndarray,
-    window: Window,
-    y: np.ndarray,
-    winner: np.ndarray,
-    pixels: np.ndarray,
-    number: np.ndarray,
-    relu: bool = False,
-) -> None:
-    """Do as ``max_pool`` and write to ``winner`` (unsigned integers) the number of the first tap with the maximum.
+def max_pool_argmax(x: np.ndarray, window: Window, y: np.ndarray, argmax: np.ndarray, relu: bool) -> None:
+    """Do as ``max_pool`` and write to ``argmax`` (unsigned integers) the number of the first tap with the maximum.
 
-    With ``relu``, where no tap is above 0 the winner is KH KW, which no tap has: the gradient goes nowhere.
-
-    ``pixels`` and ``number`` are scratch in the shapes and types of y and winner. Taps are copied to ``pixels``
-    first, since short runs of channels are slow to read; and masked assignment is slower than arithmetic.
+    With ``relu``, where no tap is above 0 the number is KH KW, which no tap has: the gradient goes nowhere.
     """
-    first, *rest = _taps(padded, window, y)
+    # Taps are copied first, since short runs of channels are slow to read; and arithmetic on their numbers is faster
+    # than masked assignment.
+    first, *rest = _taps(padded(x, window, -np.inf), window, y)
+    pixels = workspace(y, "pixels", y.shape)
+    number = workspace(argmax, "number", y.shape)
     np.copyto(y, first)
-    winner.fill(0)
+    argmax.fill(0)
     for k, tap_pixels in enumerate(rest, 1):
         np.copyto(pixels, tap_pixels)
         np.greater(pixels, y, out=number, casting="unsafe")
         np.multiply(number, k, out=number)
-        np.maximum(winner, number, out=winner)
+        np.maximum(argmax, number, out=argmax)
         np.maximum(y, pixels, out=y)
     if relu:
         np.less_equal(y, 0, out=number, casting="unsafe")
         np.multiply(number, window.kernel[0] * window.kernel[1], out=number)
-        np.maximum(winner, number, out=winner)
+        np.maximum(argmax, number, out=argmax)
         np.maximum(y, 0, out=y)
 
 
 @op
-def max_pool_dx(winner: np.ndarray, dy: np.ndarray, window: Window, dx: np.ndarray, part: np.ndarray) -> None:
-    """Write to ``dx`` (N, H', W', C) the gradient: each dy goes to the pixel that won (``part``: scratch like dy)."""
-    disjoint = _clear(dx, window, dy)
-    for k, place in enumerate(_taps(dx, window, dy)):
-        hit = winner == k
+def max_pool_dx(argmax: np.ndarray, dy: np.ndarray, window: Window, dx: np.ndarray) -> None:
+    """Write dx: each dy goes to the pixel that gave the maximum."""
+    out = padded_like(dx, window)
+    disjoint = _clear(out, window, dy)
+    part = workspace(dy, "pixels", dy.shape)
+    for k, place in enumerate(_taps(out, window, dy)):
+        hit = argmax == k
         if disjoint:
             np.multiply(dy, hit, out=place)
         else:
             np.multiply(dy, hit, out=part)
             np.add(place, part, out=place)
+    crop(out, window, dx)
 
 
 @op
-def mean_pool(padded: np.ndarray, window: Window, y: np.ndarray) -> None:
-    """Write the mean under each window to ``y``; the zeros of the border count as pixels."""
-    first, *rest = _taps(padded, window, y)
+def mean_pool(x: np.ndarray, window: Window, y: np.ndarray) -> None:
+    """Write the mean under each window to ``y``; the zeros of the padding count as pixels."""
+    first, *rest = _taps(padded(x, window), window, y)
     np.copyto(y, first)
-    for seen in rest:
-        np.add(y, seen, out=y)
+    for pixels in rest:
+        np.add(y, pixels, out=y)
     np.multiply(y, 1 / (window.kernel[0] * window.kernel[1]), out=y)
 
 
 @op
 def mean_pool_dx(dy: np.ndarray, window: Window, dx: np.ndarray) -> None:
-    """Write to ``dx`` (N, H', W', C) the gradient: an equal part of dy for each pixel (``dy`` is overwritten)."""
+    """Write dx: an equal part of dy for each pixel (``dy`` is overwritten)."""
+    out = padded_like(dx, window)
     np.multiply(dy, 1 / (window.kernel[0] * window.kernel[1]), out=dy)
-    disjoint = _clear(dx, window, dy)
-    for place in _taps(dx, window, dy):
+    disjoint = _clear(out, window, dy)
+    for place in _taps(out, window, dy):
         if disjoint:
             np.copyto(place, dy)
         else:
             np.add(place, dy, out=place)
+    crop(out, window, dx)
 
 
 @op
@@ -106,11 +105,26 @@ def global_mean_dx(dy: np.ndarray, dx: np.ndarray) -> None:
     np.multiply(dy[:, None, None], 1 / (dx.shape[1] * dx.shape[2]), out=dx)
 
 
-def _taps(padded: np.ndarray, window: Window, y: np.ndarray) -> Iterator[np.ndarray]:
+def _taps(pixels: np.ndarray, window: Window, y: np.ndarray) -> Iterator[np.ndarray]:
     output: Pair = y.shape[1], y.shape[2]
     for kh in range(window.kernel[0]):
         for kw in range(window.kernel[1]):
-            yield tap(padded, window, output, kh, kw)
+            yield tap(pixels, window, output, kh, kw)
+
+
+def padded_like(dx: np.ndarray, window: Window) -> np.ndarray:
+    """Return memory for the gradient of the padded pixels: ``dx`` itself without padding."""
+    if window.padding == (0, 0):
+        return dx
+    n, height, width, channels = dx.shape
+    out: np.ndarray = workspace(dx, "padded", (n, *window.padded((height, width)), channels))
+    return out
+
+
+def crop(out: np.ndarray, window: Window, dx: np.ndarray) -> None:
+    """Copy the pixels of ``out`` without its padding to ``dx``, if they are not the same memory."""
+    if out is not dx:
+        np.copyto(dx, interior(out, window.padding))
 
 
 def _clear(dx: np.ndarray, window: Window, dy: np.ndarray) -> bool:

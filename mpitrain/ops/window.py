@@ -1,4 +1,4 @@
-"""The window that convolutions and pools slide over an image, and views of what it sees.
+"""The window that convolutions and pools slide over an image, and views of the pixels under it.
 
 Images are (N, H, W, C), C-contiguous. H', W' are the padded sizes, OH, OW the output sizes, KH, KW the kernel's.
 """
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UserError
+from .workspace import workspace
 
 Pair = tuple[int, int]
 
@@ -22,7 +23,7 @@ class Window:
     dilation: Pair = (1, 1)
 
     def extent(self, dim: int) -> int:
-        """Return how many pixels the window covers from its first to its last tap."""
+        """Return the number of pixels from the window's first to its last tap."""
         return (self.kernel[dim] - 1) * self.dilation[dim] + 1
 
     def padded(self, size: Pair) -> Pair:
@@ -63,9 +64,17 @@ def pair(value: int | tuple[int, int], name: str, least: int = 1) -> Pair:
     return both[0], both[1]
 
 
-def pad(x: np.ndarray, padding: Pair, out: np.ndarray) -> np.ndarray:
-    """Copy ``x`` (N, H, W, C) into the middle of ``out`` (N, H', W', C), whose border the caller has filled."""
-    np.copyto(interior(out, padding), x)
+def padded(x: np.ndarray, window: Window, fill: float = 0) -> np.ndarray:
+    """Return ``x`` (N, H, W, C) in scratch memory (N, H', W', C) with a border of ``fill``; itself without padding."""
+    if window.padding == (0, 0):
+        return x
+    n, height, width, channels = x.shape
+    out: np.ndarray = workspace(x, "padded", (n, *window.padded((height, width)), channels))
+    (top, left), inside = window.padding, interior(out, window.padding)
+    bottom, right = top + height, left + width
+    for border in (out[:, :top], out[:, bottom:], out[:, top:bottom, :left], out[:, top:bottom, right:]):
+        border[...] = fill
+    np.copyto(inside, x)
     return out
 
 
@@ -75,7 +84,7 @@ def interior(padded: np.ndarray, padding: Pair) -> np.ndarray:
 
 
 def tap(padded: np.ndarray, window: Window, output: Pair, kh: int, kw: int) -> np.ndarray:
-    """Return the view (N, OH, OW, C) of the pixels that lie under tap (kh, kw) in each position of the window."""
+    """Return the view (N, OH, OW, C) of the pixels under tap (kh, kw) at each position of the window."""
     (sh, sw), (top, left) = window.stride, (kh * window.dilation[0], kw * window.dilation[1])
     return padded[:, top : top + (output[0] - 1) * sh + 1 : sh, left : left + (output[1] - 1) * sw + 1 : sw]
 

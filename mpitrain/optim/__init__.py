@@ -1,8 +1,8 @@
 """Optimizers over the arena, gradient clipping and learning-rate schedules."""
 
-from ..ops.update import sum_of_squares
+from ..ops.reduce import sum_of_squares
 from .adam import Adam, AdamW
-from .base import BLOCK, Optimizer, Share
+from .base import BLOCK, ArenaShard, Optimizer
 from .clip import QueuedNorm, clip_factor, global_norm
 from .lars import LARS
 from .schedules import Schedule, schedule
@@ -14,10 +14,10 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "ArenaShard",
     "Optimizer",
     "QueuedNorm",
     "Schedule",
-    "Share",
     "clip_factor",
     "global_norm",
     "schedule",

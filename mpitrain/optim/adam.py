@@ -4,7 +4,7 @@ import math
 
 from ..arena import Arena
 from ..errors import UserError
-from ..ops.update import Block, adam_update
+from ..ops.update import AdamStep, Block, adam_update
 from .base import Optimizer
 
 
@@ -36,8 +36,8 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
         decay_all: bool = False,
     ):
-        if not all(0 <= beta < 1 for beta in betas):
-            raise UserError(f"Adam's betas must lie in [0, 1), but they are {betas[0]} and {betas[1]}")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise UserError(f"Adam's betas must be two numbers in [0, 1), but they are {' and '.join(map(str, betas))}")
         if eps <= 0:
             raise UserError(f"Adam's eps must be above 0, but it is {eps}")
         self.betas, self.eps = (float(betas[0]), float(betas[1])), float(eps)
@@ -55,7 +55,7 @@ class Adam(Optimizer):
         """
         c1, root_c2 = 1 - self.betas[0] ** self.step_count, math.sqrt(1 - self.betas[1] ** self.step_count)
         rate, eps = lr * root_c2 / c1, self.eps * root_c2
-        adam_update(block.w, block, scale, decay, shrink, self.betas, rate, eps)
+        adam_update(block.w, block, AdamStep(scale, decay, shrink, *self.betas, rate, eps))
 
 
 class AdamW(Adam):

@@ -1,4 +1,4 @@
-"""What all optimizers share: slots beside the arena, and a pass over slices of it in blocks that stay in cache."""
+"""The base of all optimizers: slots beside the arena, and passes over slices of it in blocks that stay in cache."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -7,25 +7,27 @@ from itertools import groupby
 
 import numpy as np
 
-from .. import native
-from ..arena import HEADER, Arena, Parameter
+from .. import cpu_kernels
+from ..arena import HEADER, Arena
 from ..errors import UserError
-from ..ops.update import Block, addresses_of
+from ..ops.reduce import Sources
+from ..ops.update import Block
+from ..parameter import Parameter
 
-BLOCK = 65536  # elements: few enough calls of NumPy, and a block and its slots still fit a second-level cache
-KERNEL_BLOCK = 1 << 22  # for kernels, in C or on a GPU, which need no cutting: few calls, and little scratch
+BLOCK = 65536  # elements: few calls of NumPy, while a block and its slots still fit a second-level cache
+KERNEL_BLOCK = 1 << 22  # for kernels, in C or on a GPU, which need no small blocks
 
 SumOverRanks = Callable[[np.ndarray], np.ndarray]  # of a small array, in place
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
-    """What one rank updates, and where the gradients for it come from.
+class ArenaShard:
+    """The part of the arena that one rank updates, and the source of its gradients.
 
     Parameters
     ----------
     parts : tuple of slice
-        Of the arena; no two overlap.
+        Slices of the arena without overlap.
     sources : tuple of (arena.size,) arrays
         Their sum, in this order, is the gradient: one array that holds it, or the memory of several ranks.
     sum_over_ranks : callable(array) -> array or None
@@ -38,20 +40,23 @@ class Share:
 
 
 class Optimizer(ABC):
-    """Update ``arena.values`` from ``arena.gradients``.
+    """An update rule of ``arena.values`` by ``arena.gradients``.
+
+    A subclass takes the arena and keyword arguments, its hyperparameters; it sets ``slot_names`` before it calls this
+    ``__init__``, and implements ``update``.
 
     Parameters
     ----------
     arena : Arena
     weight_decay : float
     decay_all : bool
-        Decay also the parameters that say ``decay=False`` (biases, scales of normalisation).
+        Apply weight decay also to parameters with ``decay=False`` (biases, scales of normalization).
 
     Attributes
     ----------
     slots : dict of str to (arena.size,) array
-        What the optimizer remembers of each parameter, laid out as the arena is; restored by writing into it.
-        Memory never touched is never resident, so a rank that updates only its share pays only for its share.
+        The optimizer's state of each parameter, laid out as the arena; restored by writing into it.
+        Memory that is never touched is never resident, so a rank that updates only its shard pays only for its shard.
     step_count : int
         Steps done; restored by assignment.
     """
@@ -65,25 +70,24 @@ class Optimizer(ABC):
         self.weight_decay, self.decay_all = float(weight_decay), decay_all
         self.step_count = 0
         self.slots = {name: np.zeros(arena.size, arena.dtype, like=arena.values) for name in self.slot_names}
-        in_numpy = isinstance(arena.values, np.ndarray) and native.kernels is None
-        self._longest = min(arena.size, BLOCK if in_numpy else KERNEL_BLOCK)
-        self._scratch = np.empty((2, self._longest), arena.dtype, like=arena.values)
-        self._whole: Share | None = None
-        self._blocks: dict[Share, list[list[Block]]] = {}
+        in_numpy = isinstance(arena.values, np.ndarray) and cpu_kernels.C is None
+        self._longest = BLOCK if in_numpy else KERNEL_BLOCK
+        self._whole: ArenaShard | None = None
+        self._blocks: dict[ArenaShard, list[list[Block]]] = {}
 
-    def step(self, lr: float, scale: float = 1.0, share: Share | None = None) -> None:
-        """Update the weights of ``share``, by default all of them from ``arena.gradients``.
+    def step(self, lr: float, scale: float = 1.0, shard: ArenaShard | None = None) -> None:
+        """Update the weights of ``shard``, by default all of them from ``arena.gradients``.
 
         Parameters
         ----------
         lr : float
         scale : float
             Multiplies the gradients: 1 / global weight, times the factor of clipping.
-        share : Share
-            The same object in every step: what was cut for it is kept.
+        shard : ArenaShard
+            The same object in every step: its blocks are cached.
         """
         self.step_count += 1
-        for blocks in self.blocks(share or self.whole):
+        for blocks in self.blocks(shard or self.whole):
             for block in blocks:
                 self.update(block, float(lr), float(scale))
 
@@ -96,43 +100,40 @@ class Optimizer(ABC):
         return p.decay or self.decay_all
 
     @property
-    def whole(self) -> Share:
+    def whole(self) -> ArenaShard:
         """All of the arena."""
         if self._whole is None:
-            self._whole = Share((slice(HEADER, self.arena.size),), (self.arena.gradients,))
+            self._whole = ArenaShard((slice(HEADER, self.arena.size),), (self.arena.gradients,))
         return self._whole
 
-    def cut(self, share: Share) -> list[slice]:
-        """Return the pieces of ``share`` that are updated alike; each is cut into blocks."""
-        return [slice(max(part.start, HEADER), part.stop) for part in share.parts]
+    def cut(self, shard: ArenaShard) -> list[slice]:
+        """Return the pieces of ``shard`` that are updated in the same way; each is cut into blocks."""
+        return [slice(max(part.start, HEADER), part.stop) for part in shard.parts]
 
-    def blocks(self, share: Share) -> list[list[Block]]:
-        """Return the blocks of each piece of ``share``, without the arena's header."""
-        found = self._blocks.get(share)
+    def blocks(self, shard: ArenaShard) -> list[list[Block]]:
+        """Return the blocks of each piece of ``shard``, without the arena's header."""
+        found = self._blocks.get(shard)
         if found is None:
-            found = self._blocks[share] = [
+            found = self._blocks[shard] = [
                 [
-                    self._block(start, min(start + self._longest, piece.stop), share.sources)
+                    self._block(start, min(start + self._longest, piece.stop), shard.sources)
                     for start in range(piece.start, piece.stop, self._longest)
                 ]
-                for piece in self.cut(share)
+                for piece in self.cut(shard)
             ]
         return found
 
     def _block(self, start: int, stop: int, sources: tuple[np.ndarray, ...]) -> Block:
-        w, gradients = self.arena.values[start:stop], tuple(source[start:stop] for source in sources)
-        g, scratch = self._scratch[:, : stop - start]
-        parts = self._decayed(start, stop)
-        decayed = [(w[part], g[part], scratch[part]) for part in parts]
+        gradients = Sources([source[start:stop] for source in sources])
         slots = tuple(slot[start:stop] for slot in self.slots.values())
-        addresses, bounds = addresses_of(gradients), np.array([(p.start, p.stop) for p in parts], np.int64).reshape(-1)
-        return Block(w, gradients, slots, g, scratch, decayed, addresses, bounds)
+        bounds = np.array([(p.start, p.stop) for p in self._decayed(start, stop)], np.int64).reshape(-1)
+        return Block(self.arena.values[start:stop], gradients, slots, bounds)
 
     def _decayed(self, start: int, stop: int) -> list[slice]:
-        """Return the parts of ``start:stop`` that decay, counted from ``start``; neighbours make one part."""
+        """Return the parts of ``start:stop`` that decay, counted from ``start``; neighbors make one part."""
         parts = []
-        for decays, neighbours in groupby(self.arena.parameters, self.decays):
-            run = list(neighbours)
+        for decays, neighbors in groupby(self.arena.parameters, self.decays):
+            run = list(neighbors)
             first, last = max(run[0].start, start), min(run[-1].stop, stop)
             if decays and self.weight_decay and first < last:
                 parts.append(slice(first - start, last - start))

@@ -2,9 +2,8 @@
 
 import math
 
-from .. import ops
 from ..arena import HEADER, Arena
-from ..ops.update import sum_of_squares
+from ..ops.reduce import sum_of_squares, sum_of_squares_in_parts
 
 PARTS = 256  # blocks that sum squares: enough to read a GPU's memory at full speed
 
@@ -15,7 +14,7 @@ def global_norm(arena: Arena) -> float:
 
 
 class QueuedNorm:
-    """The norm of the gradients of a device: queued when they are summed, read when the device is waited for anyway."""
+    """The norm of a device's gradients: queued after their sum, and read when the host waits for the device anyway."""
 
     def __init__(self, arena: Arena):
         self._arena = arena
@@ -23,17 +22,17 @@ class QueuedNorm:
         self._read = arena.device.pinned_empty((PARTS,))
 
     def queue(self) -> None:
-        """Queue the sums of squares, and their way to the host."""
-        ops.square_sums(self._arena.gradients[HEADER:], self._parts)
+        """Queue the sums of squares, and their copy to the host."""
+        sum_of_squares_in_parts(self._arena.gradients[HEADER:], self._parts)
         self._arena.device.copy_to_host(self._read, self._parts)
 
     def value(self) -> float:
-        """Return the norm; the device has been waited for since ``queue``."""
+        """Return the norm; the host has waited for the device since ``queue``."""
         return math.sqrt(math.fsum(map(float, self._read)))
 
 
 def clip_factor(norm: float, max_norm: float) -> float:
-    """Return what to multiply gradients of ``norm`` by so that it is at most ``max_norm`` (Pascanu et al. 2013).
+    """Return the factor that reduces gradients of ``norm`` to at most ``max_norm`` (Pascanu et al. 2013).
 
     >>> clip_factor(10.0, 1.0), clip_factor(0.5, 1.0)
     (0.1, 1.0)

@@ -1,10 +1,11 @@
-"""Layer-wise adaptive rates, for very large batches."""
+"""LARS: layer-wise adaptive rates, for very large batches."""
 
-from ..arena import Arena, Parameter
+from ..arena import Arena
 from ..errors import UserError
 from ..ops.lars import Piece, Pieces, Rates, lars_update
 from ..ops.update import Block, sgd_update
-from .base import Optimizer, Share
+from ..parameter import Parameter
+from .base import ArenaShard, Optimizer
 
 
 class LARS(Optimizer):
@@ -15,8 +16,8 @@ class LARS(Optimizer):
         v = momentum v + lr trust (g + weight_decay w)
         w = w - v
 
-    Trust is one number for each parameter; it is 1 where a norm is 0, and for biases and normalisation scales
-    (parameters that do not decay).
+    Trust is one number for each parameter; it is 1 where a norm is 0, and for parameters that do not decay (biases,
+    scales of normalization).
 
     Parameters
     ----------
@@ -43,31 +44,31 @@ class LARS(Optimizer):
             raise UserError(f"momentum must lie in [0, 1), but it is {momentum}")
         super().__init__(arena, weight_decay=weight_decay, decay_all=decay_all)
         self.momentum, self.eta = float(momentum), float(eta)
-        self._kept: dict[Share, Pieces] = {}
+        self._kept: dict[ArenaShard, Pieces] = {}
 
-    def step(self, lr: float, scale: float = 1.0, share: Share | None = None) -> None:
-        """Update the weights of ``share``; a norm of a parameter that is cut is summed over the ranks."""
-        share = share or self.whole
+    def step(self, lr: float, scale: float = 1.0, shard: ArenaShard | None = None) -> None:
+        """Update the weights of ``shard``; the norms of a divided parameter are summed over the ranks."""
+        shard = shard or self.whole
         self.step_count += 1
-        if share not in self._kept:
-            each = zip(self._pieces(share), self.blocks(share), strict=True)
+        if shard not in self._kept:
+            each = zip(self._pieces(shard), self.blocks(shard), strict=True)
             pieces = [Piece(p.index, self.decays(p), blocks) for (p, _), blocks in each]
-            self._kept[share] = Pieces(pieces, len(self.arena.parameters), share.sum_over_ranks)
+            self._kept[shard] = Pieces(pieces, len(self.arena.parameters), shard.sum_over_ranks)
         rates = Rates(float(lr), float(scale), self.momentum, self.weight_decay, self.eta)
-        lars_update(self.arena.values, self._kept[share], rates)
+        lars_update(self.arena.values, self._kept[shard], rates)
 
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block; ``lr`` includes the trust."""
         sgd_update(block.w, block, lr * scale, lr * self.weight_decay, self.momentum, False)
 
-    def cut(self, share: Share) -> list[slice]:
+    def cut(self, shard: ArenaShard) -> list[slice]:
         """Return a piece for each parameter, or part of one."""
-        return [piece for _, piece in self._pieces(share)]
+        return [piece for _, piece in self._pieces(shard)]
 
-    def _pieces(self, share: Share) -> list[tuple[Parameter, slice]]:
+    def _pieces(self, shard: ArenaShard) -> list[tuple[Parameter, slice]]:
         overlaps = (
             (p, slice(max(p.start, part.start), min(p.stop, part.stop)))
             for p in self.arena.parameters
-            for part in share.parts
+            for part in shard.parts
         )
         return [(p, piece) for p, piece in overlaps if piece.start < piece.stop]

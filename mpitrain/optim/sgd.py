@@ -13,8 +13,8 @@ class SGD(Optimizer):
         v = momentum v + g
         w = w - v                          (nesterov: w - g - momentum v)
 
-    The learning rate stands inside v, as in the paper; PyTorch multiplies by it outside, which is the same while
-    the rate is constant, and costs a pass more.
+    The learning rate is part of v, as in the paper; PyTorch multiplies by it afterwards, which is the same while the
+    rate is constant, and costs one more pass.
 
     Parameters
     ----------

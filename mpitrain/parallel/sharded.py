@@ -21,8 +21,8 @@ from ..arena import HEADER, Arena, Parameter
 from ..comm.commons import Commons
 from ..comm.world import World
 from ..device import ALIGNMENT
-from ..ops.update import addresses_of, sum_sources
-from ..optim import BLOCK, Optimizer, Share
+from ..ops.reduce import Sources, sum_sources
+from ..optim import BLOCK, ArenaShard, Optimizer
 from ..plain_text import binary_size
 from .buckets import Bucket
 
@@ -58,8 +58,8 @@ class Sharded:
         self.buckets = [Bucket(0, arena.size, len(arena.parameters))]
         self._slices = [cut_slice(arena, world.size, rank) for rank in range(world.size)]
         self.own: tuple[slice, ...] = (self._slices[world.rank],)
-        self._unsummed = Share(self.own, commons.gradients, world.sum)
-        self._summed = Share(self.own, (commons.own,), world.sum)
+        self._unsummed = ArenaShard(self.own, commons.gradients, world.sum)
+        self._summed = ArenaShard(self.own, (commons.own,), world.sum)
         self._share = self._unsummed
         self._sums = list(self._cut_sums())
         self._open = False
@@ -106,13 +106,12 @@ class Sharded:
         size = binary_size(self._arena.gradients.nbytes)
         return f"each rank sums and updates 1/{self._world.size} of {size}, in shared memory"
 
-    def _cut_sums(self) -> Iterator[tuple[np.ndarray, list[np.ndarray], np.ndarray, np.ndarray]]:
+    def _cut_sums(self) -> Iterator[tuple[np.ndarray, Sources]]:
         """Yield the arguments of ``sum_sources`` for each block of this rank's slice."""
-        part, scratch = self._slices[self._world.rank], np.empty(BLOCK, self._arena.dtype)
+        part = self._slices[self._world.rank]
         for start in range(part.start, part.stop, BLOCK):
             block = slice(start, min(start + BLOCK, part.stop))
-            target, sources = self._commons.own[block], [source[block] for source in self._commons.gradients]
-            yield target, sources, addresses_of([*sources, target]), scratch[: len(target)]
+            yield self._commons.own[block], Sources([source[block] for source in self._commons.gradients])
 
     def _close(self) -> None:
         if self._open:

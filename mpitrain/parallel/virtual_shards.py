@@ -23,18 +23,18 @@ from ..arena import Arena, Parameter
 from ..collectives import find
 from ..collectives.order import adds_in_a_tree
 from ..comm.world import World
+from ..context import Context
 from ..data.loader import Batch
 from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
-from ..saved import Saved
 from .lockstep import Lockstep
 
 FEW_BYTES = 128 * 1024  # up to here rounds cost more than bytes
 SUMS = 3  # weight, loss, correct
 
 Add = Callable[[Sequence[float]], None]
-Work = Callable[[Batch, Saved, Add], None]
-"""work(batch, saved, add) does forward and backward of a batch, and between them calls add(sums of the loss)."""
+Work = Callable[[Batch, Context, Add], None]
+"""work(batch, ctx, add) does forward and backward of a batch, and between them calls add(sums of the loss)."""
 
 
 class TreeSum:
@@ -88,22 +88,22 @@ class VirtualShards:
     world : World
     count : int
         V; a power of two that is a multiple of the number of ranks.
-    saved : Saved
+    ctx : Context
         Of the trainer.
     """
 
-    def __init__(self, model: Layer, arena: Arena, world: World, count: int, saved: Saved):
+    def __init__(self, model: Layer, arena: Arena, world: World, count: int, ctx: Context):
         own = count // world.size
         self._arena, self._world = arena, world
         self._gradients, self._losses = TreeSum(arena.gradients, own), TreeSum(arena.header[:SUMS], own)
         self._lockstep = Lockstep(self._sum_of_all)
-        self._saved = [saved]
+        self._ctx = [ctx]
         norms = [layer for layer in model.layers() if isinstance(layer, BatchNorm2d)]
         for layer in norms:
             layer.sum_over_ranks = self._sum_over_shards
         for _ in range(own - 1 if norms else 0):
-            self._saved.append(Saved(seed=saved.seed, dtype=saved.dtype, device=saved.device))
-            self._saved[-1].updates_statistics = False  # they are those of the first shard
+            self._ctx.append(Context(seed=ctx.seed, dtype=ctx.dtype, device=ctx.device))
+            self._ctx[-1].updates_statistics = False  # they are those of the first shard
         self._ready: list[Parameter] = []
 
     def run(self, batches: Sequence[Batch], work: Work) -> None:
@@ -117,13 +117,13 @@ class VirtualShards:
                 on_ready(self._ready.pop(0))
 
         try:
-            if len(self._saved) == len(batches) > 1:
-                pairs = zip(batches, self._saved, strict=True)
-                works = [partial(work, batch, saved, self._add) for batch, saved in pairs]
+            if len(self._ctx) == len(batches) > 1:
+                pairs = zip(batches, self._ctx, strict=True)
+                works = [partial(work, batch, ctx, self._add) for batch, ctx in pairs]
                 self._lockstep.run(works, hand_on)
             else:
                 for batch in batches:
-                    work(batch, self._saved[0], self._add)
+                    work(batch, self._ctx[0], self._add)
                     hand_on()
         finally:
             self._arena.on_ready = on_ready

@@ -17,7 +17,7 @@ from ..arena import HEADER, Arena, Parameter
 from ..collectives.step import chunk_bounds
 from ..comm.plan import Request
 from ..comm.world import World
-from ..optim import Optimizer, Share, sum_of_squares
+from ..optim import ArenaShard, Optimizer, sum_of_squares
 from ..plain_text import binary_size
 from .buckets import InOrder, cut_buckets, name_bucket
 
@@ -54,7 +54,7 @@ class Zero:
         self._in_order = InOrder(self.buckets, self._scatters)
         self._chunks = [tuple(_chunk(span, world.size, rank) for span in spans) for rank in range(world.size)]
         self.own: tuple[slice, ...] = self._chunks[world.rank]
-        self._share = Share(self.own, (arena.gradients,), world.sum)
+        self._share = ArenaShard(self.own, (arena.gradients,), world.sum)
 
     @property
     def bytes_per_step(self) -> int:

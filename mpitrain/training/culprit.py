@@ -5,7 +5,7 @@ is found first in the order of a step (samples, layers, loss, gradients) by any 
 reaches the others in the next layer that takes statistics over all ranks.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -13,11 +13,12 @@ import numpy as np
 
 from ..arena import Arena, Parameter
 from ..comm.world import World
+from ..context import Context
 from ..data.loader import Batch
 from ..device import device_of
 from ..layers import Layer
+from ..layers.base import Phase
 from ..losses import Loss
-from ..saved import Saved
 
 SHOWN = 5  # samples that are named
 
@@ -31,7 +32,7 @@ class Finding(NamedTuple):
 
 
 def find_culprit(
-    model: Layer, arena: Arena, loss: Loss, saved: Saved, microbatches: Sequence[Batch], world: World
+    model: Layer, arena: Arena, loss: Loss, ctx: Context, microbatches: Sequence[Batch], world: World
 ) -> str:
     """Return where numbers first went wrong in this step, over all ranks (who call this together).
 
@@ -47,13 +48,13 @@ def find_culprit(
                 search.look(-1, "the samples themselves hold", batch.x)
                 targets = device_of(batch.y).to_host(batch.y)
                 search.look(-1, "their targets hold", targets.astype(np.float64))
-                saved.first = batch.first
-                outputs = model.forward(batch.x, saved)
-                search.complain(loss.complaint(targets, outputs.shape[-1]))
-                totals = loss.forward(outputs, batch.y, saved)
+                ctx.first = batch.first
+                outputs = model.forward(batch.x, ctx)
+                search.complain(loss.diagnose(targets, outputs.shape[-1]))
+                totals = loss.forward(outputs, batch.y, ctx)
                 _, summed, _ = arena.device.to_host(totals)
                 search.look(search.num_layers, "the loss is", np.full(len(batch), summed))
-                model.backward(loss.backward(saved), saved)
+                model.backward(loss.backward(ctx), ctx)
     finally:
         arena.on_ready = on_ready
     found = [finding for finding in world.all_gather(search.found) if finding is not None]
@@ -95,32 +96,21 @@ class _Search:
     @contextmanager
     def watching(self, model: Layer) -> Iterator[None]:
         """Look at what each layer gives, as long as this lasts."""
-        leaves = [(name, layer) for name, layer in _named(model) if not list(layer.children())]
-        self.num_layers = len(leaves)
+        places = {layer: (order, name) for order, (name, layer) in enumerate(model.running())}
+        self.num_layers = len(places)
+
+        def observe(layer: Layer, phase: Phase, array: np.ndarray) -> None:
+            order, name = places[layer]
+            if phase == "forward":
+                self.complain(layer.diagnose(array))
+            elif phase == "output":
+                self.look(order, f"layer {name} ({layer.kind}) gives", array)
+
+        stop = model.observe(observe)
         try:
-            for order, (name, layer) in enumerate(leaves):
-                vars(layer)["forward"] = self._watched(layer, order, f"layer {name} ({type(layer).__name__}) gives")
             yield
         finally:
-            for _, layer in leaves:
-                vars(layer).pop("forward", None)
-
-    def _watched(self, layer: Layer, order: int, what: str) -> Callable[[np.ndarray, Saved], np.ndarray]:
-        forward = layer.forward
-
-        def watched(x: np.ndarray, saved: Saved) -> np.ndarray:
-            self.complain(layer.complaint(x))
-            y = forward(x, saved)
-            self.look(order, what, y)
-            return y
-
-        return watched
-
-
-def _named(layer: Layer, name: str = "") -> Iterator[tuple[str, Layer]]:
-    yield name, layer
-    for key, child in layer.children():
-        yield from _named(child, f"{name}.{key}" if name else key)
+            stop()
 
 
 def _say_samples(indices: np.ndarray) -> str:

@@ -5,7 +5,7 @@ from ..comm.direct import is_direct
 from ..comm.staging import HOST, DirectStaging, HostStaging
 from ..comm.world import World
 from ..config import Config
-from ..device import CPU, Device, assign, look, notes, open_device
+from ..device import CPU, Device, assign, discover, notes, open_device
 from ..errors import UserError
 
 
@@ -18,7 +18,7 @@ def take_device(config: Config, world: World) -> Device:
         On all ranks: if GPUs were asked for and there are none, or what only a GPU or only a CPU can do.
     """
     settings = config.compute
-    sights = world.all_gather(look(settings.device, world.node))
+    sights = world.all_gather(discover(settings.device, world.node))
     places = assign(sights)
     with world.together():
         world.notes += notes(settings.device, sights, places)

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..comm.world import World
+from ..context import Context
 from ..data.dataset import Split
 from ..data.normalize import Normalizer
 from ..data.sampler import share
 from ..device import CPU, Device
 from ..layers import Layer
-from ..saved import Saved
 from .scoring import Scoring
 
 BATCH = 256
@@ -34,7 +34,7 @@ class Evaluator:
         self._world = world
         self._normalizer = normalizer
         self._device = device
-        self._saved = Saved(training=False, device=device)
+        self._saved = Context(training=False, device=device)
 
     def outputs(self, x: np.ndarray, rows: slice) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield (rows, outputs) batch by batch; outputs are valid until the next batch."""

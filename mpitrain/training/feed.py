@@ -3,9 +3,9 @@
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 
+from ..context import Context
 from ..data.loader import Batch
 from ..device import CPU, Device
-from ..saved import Saved
 
 Steps = Iterator[list[Batch]]
 
@@ -21,7 +21,7 @@ class Feed:
     def __init__(self, device: Device):
         self._device = device
         self._stream = device.stream()
-        self._buffers = (Saved(device=device), Saved(device=device))
+        self._buffers = (Context(device=device), Context(device=device))
 
     def __call__(self, steps: Generator[list[Batch]]) -> Steps:
         """Yield the batches of ``steps`` where they are computed with."""
@@ -44,7 +44,7 @@ class Feed:
         finally:
             steps.close()
 
-    def _send(self, batches: list[Batch], buffers: Saved) -> list[Batch]:
+    def _send(self, batches: list[Batch], buffers: Context) -> list[Batch]:
         self._stream.wait_for(self._device.compute.record())
         sent = []
         for place, batch in enumerate(batches):

@@ -17,12 +17,12 @@ import numpy as np
 
 from ..arena import Arena, Parameter
 from ..config import Config
+from ..context import Context
 from ..data.loader import Batch
 from ..device import Graph
 from ..layers import BatchNorm2d, Layer
 from ..parallel.buckets import Bucket
 from ..parallel.data import DataParallel
-from ..saved import Saved
 
 Work = Callable[[], None]
 Key = tuple[int, int, int, tuple[int, ...]]
@@ -50,7 +50,7 @@ def make_graphs(
     config: Config,
     data_parallel: DataParallel,
     model: Layer,
-    saved: Saved,
+    ctx: Context,
     microbatches: int,
     note: Callable[[str], None],
 ) -> "StepGraphs | None":
@@ -63,7 +63,7 @@ def make_graphs(
             note("no CUDA graph of the step: in the middle of it ranks sum statistics (--batch-norm local needs none)")
         return None
     buckets = data_parallel.buckets if data_parallel.world.size > 1 else []
-    return StepGraphs(arena, saved, microbatches, buckets, note)
+    return StepGraphs(arena, ctx, microbatches, buckets, note)
 
 
 class StepGraphs:
@@ -73,7 +73,7 @@ class StepGraphs:
     ----------
     arena : Arena
         On a device that captures.
-    saved : Saved
+    ctx : Context
         What the microbatches are computed with.
     microbatches : int
         Of a step.
@@ -89,9 +89,9 @@ class StepGraphs:
     """
 
     def __init__(
-        self, arena: Arena, saved: Saved, microbatches: int, buckets: Sequence[Bucket], note: Callable[[str], None]
+        self, arena: Arena, ctx: Context, microbatches: int, buckets: Sequence[Bucket], note: Callable[[str], None]
     ):
-        self._arena, self._saved, self._note = arena, saved, note
+        self._arena, self._ctx, self._note = arena, ctx, note
         self._device = arena.device
         self._sizes = [b.num_parameters for b in buckets]
         self._bucket_of = [number for number, size in enumerate(self._sizes) for _ in range(size)]
@@ -115,7 +115,7 @@ class StepGraphs:
             self._seen.add(key)
             work()
             return
-        self._written[place] = self._saved.step, self._saved.first
+        self._written[place] = self._ctx.step, self._ctx.first
         if recording is not None:
             self._launch(recording)
             return
@@ -179,7 +179,7 @@ class StepGraphs:
                     complete = []
                     device.begin_capture()
 
-        self._arena.on_ready, self._saved.counters = ready, self._counters[place]
+        self._arena.on_ready, self._ctx.counters = ready, self._counters[place]
         device.begin_capture()
         try:
             device.compute.copy(self._counters[place], self._written[place])
@@ -189,7 +189,7 @@ class StepGraphs:
                 device.end_capture()
             raise
         finally:
-            self._arena.on_ready = self._saved.counters = None
+            self._arena.on_ready = self._ctx.counters = None
         parts.append((device.end_capture(), complete))
         return parts
 

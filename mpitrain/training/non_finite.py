@@ -3,9 +3,9 @@
 import math
 from typing import TYPE_CHECKING
 
+from ..context import Context
 from ..data.loader import Batch
 from ..errors import AgreedError
-from ..saved import Saved
 from .culprit import find_culprit
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ class NonFinite:
     Parameters
     ----------
     trainer : Trainer
-    saved : Saved
+    ctx : Context
         What its steps are made with.
     """
 
-    def __init__(self, trainer: "Trainer", saved: Saved):
-        self._trainer, self._saved = trainer, saved
+    def __init__(self, trainer: "Trainer", ctx: Context):
+        self._trainer, self._ctx = trainer, ctx
         self._states, self._in_a_row = trainer.session.arena.states.copy(), 0
 
     def begin(self) -> None:
@@ -46,7 +46,7 @@ class NonFinite:
         trainer = self._trainer
         session, step = trainer.session, trainer.step + 1
         what = f"the norm of the gradient became {norm}" if math.isfinite(loss) else f"the loss became {loss}"
-        where = find_culprit(session.model, session.arena, session.loss, self._saved, microbatches, trainer.world)
+        where = find_culprit(session.model, session.arena, session.loss, self._ctx, microbatches, trainer.world)
         session.arena.states[...] = self._states
         if trainer.config.optimizer.non_finite == "stop":
             hint = "try a smaller --lr, --warmup or --clip-norm, or --non-finite skip"

@@ -4,18 +4,18 @@ Shapes and buffers are those of real forward and backward passes over a few samp
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..config import Config
+from ..context import Context
 from ..data.dataset import Dataset
 from ..layers import BatchNorm2d, Layer
+from ..layers.base import Phase
 from ..plain_text import count
-from ..saved import Saved
 from .evaluation import BATCH
 from .limits import num_microbatches, num_shards
 from .session import Session
@@ -59,12 +59,11 @@ def try_passes(session: Session, config: Config, size: int) -> Passes:
     Call it before a ``Trainer`` is made of the session, which sends gradients as soon as they are there.
     """
     session.arena.begin_step()
-    with _watched(session.model) as shapes:
-        _forward_backward(session, 1, 1)
+    shapes = _output_shapes(session.model, lambda: _forward_backward(session, 1, 1))
     rows = []
     for name, layer in _top(session.model):
         num_parameters = sum(p.size for _, p in layer.named_parameters())
-        rows.append(LayerRow(name, type(layer).__name__, shapes.get(id(layer), ()), num_parameters))
+        rows.append(LayerRow(name, type(layer).__name__, shapes.get(name, ()), num_parameters))
     data = session.dataset
     batch = min(config.data.batch_size, len(data.train))
     shards = num_shards(config, len(data.train), size)
@@ -111,27 +110,27 @@ def _extrapolate(run: Callable[[int], int], samples: int) -> int:
 
 def _forward_backward(session: Session, num_samples: int, microbatches: int) -> int:
     """Do a step of training without its update, and return the bytes of its buffers."""
-    saved = Saved(device=session.arena.device)
+    ctx = Context(device=session.arena.device)
     session.arena.writes = [0] * len(session.arena.parameters)
     for _ in range(microbatches):
-        _to_the_loss(session, num_samples, saved)
-        session.model.backward(session.loss.backward(saved), saved)
-    return saved.num_bytes
+        _to_the_loss(session, num_samples, ctx)
+        session.model.backward(session.loss.backward(ctx), ctx)
+    return ctx.num_bytes
 
 
 def _forward(session: Session, num_samples: int) -> int:
     """Evaluate, and return the bytes of the buffers."""
-    saved = Saved(training=False, device=session.arena.device)
-    _to_the_loss(session, num_samples, saved)
-    return saved.num_bytes
+    ctx = Context(training=False, device=session.arena.device)
+    _to_the_loss(session, num_samples, ctx)
+    return ctx.num_bytes
 
 
-def _to_the_loss(session: Session, num_samples: int, saved: Saved) -> None:
+def _to_the_loss(session: Session, num_samples: int, ctx: Context) -> None:
     data, device = session.dataset, session.arena.device
     classes = data.task == "classification"
     y = np.zeros(num_samples, np.int64) if classes else np.zeros((num_samples, data.num_outputs), np.float32)
-    outputs = session.model.forward(device.zeros((num_samples, *data.input_shape), np.float32), saved)
-    session.loss.forward(outputs, device.from_host(y), saved)
+    outputs = session.model.forward(device.zeros((num_samples, *data.input_shape), np.float32), ctx)
+    session.loss.forward(outputs, device.from_host(y), ctx)
 
 
 def _top(model: Layer) -> list[tuple[str, Layer]]:
@@ -139,29 +138,21 @@ def _top(model: Layer) -> list[tuple[str, Layer]]:
     return list(model.children()) or [("", model)]
 
 
-@contextmanager
-def _watched(model: Layer) -> Iterator[dict[int, tuple[int, ...]]]:
-    """Note the shape of each layer's output for one sample, by the layer's id, while the context lasts."""
-    shapes: dict[int, tuple[int, ...]] = {}
-    layers = [layer for _, layer in _top(model)]
+def _output_shapes(model: Layer, run: Callable[[], object]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of the output for one sample of each layer of ``_top``, by name, in one forward of ``run``."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    places = {layer: name.partition(".")[0].split("+") for name, layer in model.running()}
 
-    def watch(layer: Layer) -> None:
-        inner = layer.forward
+    def observe(layer: Layer, phase: Phase, array: np.ndarray) -> None:
+        if phase == "output":  # the last layer of a block gives its output; fused layers have one for all
+            shapes.update(dict.fromkeys(places[layer], tuple(array.shape[1:])))
 
-        def forward(x: np.ndarray, saved: Saved) -> Any:
-            y = inner(x, saved)
-            shapes[id(layer)] = tuple(y.shape[1:])
-            return y
-
-        vars(layer)["forward"] = forward
-
-    for layer in layers:
-        watch(layer)
+    stop = model.observe(observe)
     try:
-        yield shapes
+        run()
     finally:
-        for layer in layers:
-            del vars(layer)["forward"]
+        stop()
+    return shapes
 
 
 def _data_bytes(data: Dataset) -> int:

@@ -11,6 +11,7 @@ their way while others are computed.
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..comm.ledger import Ledger
@@ -18,6 +19,7 @@ from ..comm.trace import clock_offset
 from ..comm.world import World
 from ..json_text import to_json
 from ..layers import Layer
+from ..layers.base import Phase
 from .weights import write_atomically
 
 if TYPE_CHECKING:
@@ -41,9 +43,7 @@ class Profiler:
 
     def __init__(self, trainer: "Trainer"):
         self.spans: list[Span] = []
-        for name, layer in leaves(trainer.session.model):
-            self._time(layer, "forward", f"{name} forward")
-            self._time(layer, "backward", f"{name} backward")
+        self._observe(trainer.session.model)
         self._time(trainer.data_parallel, "update", "update")
         self._time(trainer.data_parallel, "norm", "norm of the gradient")
         self._time(trainer, "_end_epoch", "end of an epoch")
@@ -63,6 +63,20 @@ class Profiler:
                 self._note(Span(COMPUTING, called, begin, time.perf_counter()))
 
         setattr(owner, name, timed)
+
+    def _observe(self, model: Layer) -> None:
+        names = {layer: f"{name} {layer.kind}".strip() for name, layer in model.running()}
+        begins: dict[tuple[Layer, int], float] = {}  # of each thread: virtual shards have some
+
+        def observe(layer: Layer, phase: Phase, array: Any) -> None:
+            key, now = (layer, get_ident()), time.perf_counter()
+            if phase in ("forward", "backward"):
+                begins[key] = now
+            else:
+                direction = "forward" if phase == "output" else "backward"
+                self._note(Span(COMPUTING, f"{names[layer]} {direction}", begins[key], now))
+
+        model.observe(observe)
 
     def _listen(self, ledger: Ledger) -> None:
         inner = ledger.end
@@ -88,14 +102,6 @@ class Profiler:
         with world.together():
             if world.rank == 0:
                 write_atomically(path, to_json(trace_events(everything)))
-
-
-def leaves(model: Layer, prefix: str = "") -> list[tuple[str, Layer]]:
-    """Return the layers that hold no other layers, with their dotted names and kinds."""
-    found: list[tuple[str, Layer]] = []
-    for name, child in model.children():
-        found += leaves(child, f"{prefix}{name}.")
-    return found or [(f"{prefix.rstrip('.')} {type(model).__name__}".strip(), model)]
 
 
 def trace_events(ranks: list[tuple[float, list[Span]]]) -> list[dict[str, Any]]:

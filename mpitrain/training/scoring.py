@@ -4,10 +4,10 @@ from typing import Protocol
 
 import numpy as np
 
+from ..context import Context
 from ..data.normalize import Normalizer
 from ..errors import UserError
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
-from ..saved import Saved
 
 _SQUARABLE = 1e-140, 1e140  # deviations whose squares, summed over samples, are far from the ends of float64
 
@@ -20,7 +20,7 @@ class Scoring(Protocol):
     larger_is_better: bool
     num_sums: int
 
-    def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> np.ndarray:
+    def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Context) -> np.ndarray:
         """Return (num_sums,) float64 sums of a batch: outputs on any device, raw targets of the split."""
 
     def scores(self, sums: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -37,7 +37,7 @@ class Classification:
     def __init__(self, loss: SoftmaxCrossEntropy):
         self._loss = loss
 
-    def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> np.ndarray:
+    def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Context) -> np.ndarray:
         """Return weight, loss, correct."""
         device = saved.device
         return device.to_host(self._loss.evaluate(outputs, device.from_host(targets), saved)).astype(np.float64)
@@ -68,7 +68,7 @@ class Regression:
         self._mean, self._std = normalizer.mean, normalizer.std
         self.num_sums = 1 + num_outputs
 
-    def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Saved) -> np.ndarray:
+    def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Context) -> np.ndarray:
         """Return the number of samples, then the squared errors of each output."""
         outputs = saved.device.to_host(outputs).reshape(targets.shape)
         error = outputs * self._std - (targets - self._mean)

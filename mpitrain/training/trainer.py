@@ -12,13 +12,13 @@ import numpy as np
 from ..comm.record import INPUT
 from ..comm.world import World
 from ..config import Config
+from ..context import Context
 from ..data.loader import Batch, Loader
 from ..errors import AgreedError
 from ..losses import Totals
 from ..optim import clip_factor
 from ..parallel.data import DataParallel
 from ..parallel.virtual_shards import Add, VirtualShards, tree_all_reduce
-from ..saved import Saved
 from .checkpoint import State, Writer
 from .checkpoint.agenda import Agenda
 from .clock import StepClock, Times
@@ -129,7 +129,7 @@ class Trainer:
         self.devices = sorted(set(world.all_gather(session.arena.device.name)))
         self.optimizer = make_optimizer(o, session.arena)
         self._lr = make_schedule(o, len(self.loader), config.run.epochs)
-        self._saved = Saved(seed=config.run.seed, device=session.arena.device)
+        self._saved = Context(seed=config.run.seed, device=session.arena.device)
         self._shards = VirtualShards(session.model, session.arena, world, v, self._saved) if v else None
         self._graphs = make_graphs(config, self.data_parallel, session.model, self._saved, microbatches, progress.note)
         self._evaluator = Evaluator(session.model, world, session.normalizer, session.arena.device)
@@ -313,7 +313,7 @@ class Trainer:
         else:
             self._graphs.run(place, batch, work)
 
-    def _forward_backward(self, batch: Batch, saved: Saved, add: Add) -> None:
+    def _forward_backward(self, batch: Batch, saved: Context, add: Add) -> None:
         model, loss = self.session.model, self.session.loss
         saved.step, saved.first = self.step, batch.first
         outputs = model.forward(batch.x, saved)

@@ -57,7 +57,7 @@ def measure(case: tuple[str, tuple[int, ...], int], repeat: int, device: Device,
     }
     if theirs == "cuda":
         contenders[f"{torch.__version__} CUDA graph"] = graphed(peer_step(name, x, y, theirs))
-    wait = torch.cuda.synchronize if theirs == "cuda" else device.synchronise
+    wait = torch.cuda.synchronize if theirs == "cuda" else device.synchronize
     medians = rounds(list(contenders.values()), repeat, wait)
     return [
         {

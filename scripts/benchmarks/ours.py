@@ -9,13 +9,13 @@ from cases import GROUPS, HEAD, NUM_CLASSES, Case
 from mpitrain import models
 from mpitrain.arena import Arena
 from mpitrain.comm.world import World
+from mpitrain.context import Context
 from mpitrain.data.loader import Batch
 from mpitrain.device import CPU, Device
 from mpitrain.layers import GELU, Conv2d, LayerNorm, MultiHeadAttention
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import SGD
 from mpitrain.parallel.data import DataParallel
-from mpitrain.saved import Saved
 from mpitrain.training.graphs import StepGraphs
 
 
@@ -35,14 +35,14 @@ def make_step(
     model = models.build(name, x.shape[1:], NUM_CLASSES)
     arena = Arena(model.named_parameters(), model.named_states(), device=device)
     data_parallel = DataParallel(model, arena, world, synchronise_batch_norm=False)
-    optimizer, loss, saved = SGD(arena, momentum=0.9), SoftmaxCrossEntropy(), Saved(device=device)
+    optimizer, loss, ctx = SGD(arena, momentum=0.9), SoftmaxCrossEntropy(), Context(device=device)
     inputs, targets = device.from_host(x), device.from_host(y)
     batch = Batch(inputs, targets, 0, np.arange(len(x)))
-    graphs = StepGraphs(arena, saved, 1, [], sys.exit) if graph else None
+    graphs = StepGraphs(arena, ctx, 1, [], sys.exit) if graph else None
 
     def work() -> None:
-        arena.add_totals(loss.forward(model.forward(inputs, saved), targets, saved))
-        model.backward(loss.backward(saved), saved)
+        arena.add_totals(loss.forward(model.forward(inputs, ctx), targets, ctx))
+        model.backward(loss.backward(ctx), ctx)
 
     def step() -> None:
         data_parallel.begin()
@@ -65,14 +65,14 @@ def make_layer_step(model: str, x: np.ndarray) -> Callable[[], None]:
         "gelu": GELU,
         "attention": lambda: MultiHeadAttention(size, size // HEAD, causal=True),
     }
-    layer, saved = make[model](), Saved()
+    layer, ctx = make[model](), Context()
     arena, ones, dy = Arena(layer.named_parameters()), np.ones_like(x), np.ones_like(x)
 
     def step() -> None:
         arena.begin_step()
-        layer.forward(x, saved)
+        layer.forward(x, ctx)
         if model == "gelu":  # which writes over dy
             np.copyto(dy, ones)
-        layer.backward(dy, saved)
+        layer.backward(dy, ctx)
 
     return step

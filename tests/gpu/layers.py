@@ -3,8 +3,8 @@
 import numpy as np
 
 from mpitrain.arena import Arena
+from mpitrain.context import Context
 from mpitrain.device import CPU
-from mpitrain.saved import Saved
 
 STEP = 1e-6
 
@@ -18,17 +18,17 @@ class Run:
         rng = np.random.default_rng(5)
         for p in self.arena.parameters:
             p.data[...] = device.from_host((1 + 0.3 * rng.standard_normal(p.shape)).astype(np.float32).astype(dtype))
-        self.saved = Saved(training=training, dtype=dtype, device=device)
+        self.ctx = Context(training=training, dtype=dtype, device=device)
 
     def forward(self, x):
-        return self.layer.forward(x, self.saved)
+        return self.layer.forward(x, self.ctx)
 
     def backward(self, x, dy, times=2):
         """Return dx, gradients and states after as many passes, whose gradients add up."""
         self.arena.begin_step(times)
         for _ in range(times):
             self.forward(x)
-            dx = self.layer.backward(self.device.from_host(dy.copy()), self.saved)
+            dx = self.layer.backward(self.device.from_host(dy.copy()), self.ctx)
         to_host = self.device.to_host
         gradients = [to_host(p.grad).reshape(-1) / times for p in self.arena.parameters]
         return to_host(dx), np.concatenate([*gradients, []]), to_host(self.arena.states)
@@ -82,7 +82,7 @@ def steady(device, run, x, shape, training, others):
     with device.counted() as counts:
         run.forward(x)
         if training:
-            run.layer.backward(dy, run.saved)
+            run.layer.backward(dy, run.ctx)
     assert counts["buffers"] == counts["temporaries"] == counts["copies"] == counts["syncs"] == 0, counts
     assert counts["calls"] == others, "something ran that is not a kernel of ours"
     return counts["launches"]

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from mpitrain.arena import Arena
+from mpitrain.context import Context
 from mpitrain.kernels.build import options
 from mpitrain.kernels.catalogue import PRODUCTS, others, products
 from mpitrain.kernels.gemm import Shape
 from mpitrain.kernels.planner import plan
 from mpitrain.layers import Embedding, LayerNorm, MaxPool2d, Sequential
 from mpitrain.optim import LARS, AdamW
-from mpitrain.saved import Saved
 from tests.gpu.device import ShimDevice
 from tests.gpu.training import Job
 
@@ -54,9 +54,9 @@ def test_other_layers():
         (MaxPool2d(17), np.ones((1, 17, 17, 2))),
     ):
         Arena(layer.named_parameters(), device=device)
-        saved = Saved(device=device)
-        y = layer.forward(device.from_host(x if x.ndim == 1 else x.astype(np.float32)), saved)
-        layer.backward(device.from_host(np.ones(y.shape, np.float32)), saved)
+        ctx = Context(device=device)
+        y = layer.forward(device.from_host(x if x.ndim == 1 else x.astype(np.float32)), ctx)
+        layer.backward(device.from_host(np.ones(y.shape, np.float32)), ctx)
     assert device.loaded <= AHEAD, device.loaded - AHEAD
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from mpitrain.context import Context
 from mpitrain.data.loader import Batch
 from mpitrain.layers import Dropout
 from mpitrain.optim import LARS, SGD, AdamW
 from mpitrain.optim.schedules import schedule
-from mpitrain.saved import Saved
 from mpitrain.training.graphs import StepGraphs
 from tests.gpu.device import CaptureRefused, ShimDevice
 from tests.gpu.training import Job
@@ -28,25 +28,25 @@ class Stepper:
     def __init__(self, job, graphs):
         self.job, self.notes = job, []
         arena = job.arena
-        self.graphs = StepGraphs(arena, job.saved, job.microbatches, [], self.notes.append) if graphs else None
+        self.graphs = StepGraphs(arena, job.ctx, job.microbatches, [], self.notes.append) if graphs else None
         self.rate = schedule("cosine", lr=0.1, total_steps=10, warmup_steps=2)
 
     def work(self, batch):
         """Do forward and backward."""
         job = self.job
-        outputs = job.model.forward(batch.x, job.saved)
-        job.arena.add_totals(job.loss.forward(outputs, batch.y, job.saved))
-        job.model.backward(job.loss.backward(job.saved), job.saved)
+        outputs = job.model.forward(batch.x, job.ctx)
+        job.arena.add_totals(job.loss.forward(outputs, batch.y, job.ctx))
+        job.model.backward(job.loss.backward(job.ctx), job.ctx)
 
     def step(self, size=None):
         """Return the bits of weight and loss after a step on the first ``size`` samples."""
-        job, saved = self.job, self.job.saved
+        job, ctx = self.job, self.job.ctx
         job.arena.begin_step(job.microbatches)
         each = (size or len(job.x)) // job.microbatches
         for place in range(job.microbatches):
-            saved.first = place * each
-            rows = slice(saved.first, saved.first + each)
-            batch = Batch(job.x[rows], job.y[rows], saved.first, np.arange(each))
+            ctx.first = place * each
+            rows = slice(ctx.first, ctx.first + each)
+            batch = Batch(job.x[rows], job.y[rows], ctx.first, np.arange(each))
             if self.graphs is None:
                 self.work(batch)
             else:
@@ -55,11 +55,11 @@ class Stepper:
         job.arena.put_header()
         job.arena.get_header()
         self.update()
-        saved.step += 1
+        ctx.step += 1
         return job.arena.header[:2].tobytes()
 
     def update(self):
-        self.job.optimizer.step(self.rate(self.job.saved.step), 1 / max(1.0, float(self.job.arena.header[0])))
+        self.job.optimizer.step(self.rate(self.job.ctx.step), 1 / max(1.0, float(self.job.arena.header[0])))
 
     def weights(self):
         """Return the bits of all that is learnt."""
@@ -135,10 +135,10 @@ def test_a_number_by_value_would_stay_what_it_was(monkeypatch):
     """The masks of the step that was captured would come again and again."""
     forward = Dropout.forward
 
-    def by_value(self, x, saved):
-        counters, saved.counters = saved.counters, None
-        y = forward(self, x, saved)
-        saved.counters = counters
+    def by_value(self, x, ctx):
+        counters, ctx.counters = ctx.counters, None
+        y = forward(self, x, ctx)
+        ctx.counters = counters
         return y
 
     graphs, eager = pair("mlp", dropout=0.3)
@@ -152,7 +152,7 @@ class UpdateInside(Stepper):
 
     def work(self, batch):
         super().work(batch)
-        self.job.optimizer.step(self.rate(self.job.saved.step), 1 / len(batch))
+        self.job.optimizer.step(self.rate(self.job.ctx.step), 1 / len(batch))
 
     def update(self):
         pass
@@ -212,7 +212,7 @@ def test_what_is_refused_while_work_is_captured():
     other.copy(host, array)
     copied = other.record()
     refused = [
-        device.synchronise,
+        device.synchronize,
         lambda: device.empty((3,)),
         lambda: device.pinned_empty((3,)),
         lambda: device.from_host(np.ones(3)),
@@ -246,4 +246,4 @@ def test_captured_work_is_not_done_before_it_is_launched():
 
 
 def test_saved_has_no_counters_of_its_own():
-    assert Saved().counters is None
+    assert Context().counters is None

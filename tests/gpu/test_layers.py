@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 from mpitrain.arena import Arena
+from mpitrain.context import Context
 from mpitrain.device import CPU
 from mpitrain.layers import GELU, Dropout, Embedding, LayerNorm, Linear, ReLU, Residual, Sequential, Sigmoid, SiLU, Tanh
-from mpitrain.layers.fuse import fuse_activations
 from mpitrain.losses import MSE
 from mpitrain.optim import LARS
-from mpitrain.saved import Saved
 from tests.gpu.layers import check_layer, near
 
 SHAPES = [(1,), (3, 5), (2, 3, 4, 5), (5001,), (0, 3)]
@@ -35,9 +34,7 @@ def test_the_end_of_a_residual_block(device):
     """y = max(w x + b + x, 0): the gradient goes to both branches, each in memory of its own."""
 
     def make():
-        layer = Residual(Linear(6, 6), activation=ReLU())
-        fuse_activations(layer)
-        return layer
+        return Residual(Linear(6, 6), activation=ReLU())
 
     launches = check_layer(device, make, np.random.default_rng(1).standard_normal((7, 6)).astype(np.float32))
     assert launches["add_relu"] == launches["add_relu_dx"] == launches["add"] == 1
@@ -51,9 +48,7 @@ def test_an_activation_between_linear_layers_costs_no_launch(device, rows, activ
     """Forward and backward it is part of a product, and so are the sums of the bias's gradient over slabs of rows."""
 
     def make():
-        model = Sequential(Linear(3, 5, bias), activation(), Linear(5, 70, bias), activation(), Linear(70, 6))
-        fuse_activations(model)
-        return model
+        return Sequential(Linear(3, 5, bias), activation(), Linear(5, 70, bias), activation(), Linear(70, 6))
 
     x = np.random.default_rng(rows).standard_normal((rows, 3)).astype(np.float32)
     launches = check_layer(device, make, x, tolerance=5e-5)
@@ -68,9 +63,7 @@ def test_a_gelu_with_another_layer_above(device, approximate):
     """Forward it is part of the product; backward it is a launch of its own."""
 
     def make():
-        model = Sequential(Linear(6, 7), GELU(approximate), LayerNorm(7))
-        fuse_activations(model)
-        return model
+        return Sequential(Linear(6, 7), GELU(approximate), LayerNorm(7))
 
     launches = check_layer(device, make, np.random.default_rng(1).standard_normal((9, 6)).astype(np.float32))
     assert launches["gelu_tanh_dx" if approximate else "gelu_dx"] == 1
@@ -93,35 +86,35 @@ def test_embedding(device, shape, dtype):
         launches = check_layer(device, each, x, others=1 if x.size or each is make[0] else 2)  # gradients are cleared
         names = ("embedding_forward", "embedding_order", "embedding_dw")
         assert [launches[name] for name in names] == [int(x.size > 0)] * 3
-    layer, saved = make[0](), Saved(device=device)
+    layer, ctx = make[0](), Context(device=device)
     arena = Arena(layer.named_parameters(), device=device)
     expected = device.to_host(layer.weight.data)[x]
-    np.testing.assert_array_equal(device.to_host(layer.forward(device.from_host(x), saved)), expected)
+    np.testing.assert_array_equal(device.to_host(layer.forward(device.from_host(x), ctx)), expected)
     assert arena.size
 
 
 def test_tokens_outside_the_table_are_nan_and_named(device):
-    layer, saved = Embedding(6, 3), Saved(device=device)
+    layer, ctx = Embedding(6, 3), Context(device=device)
     Arena(layer.named_parameters(), device=device)
     x = device.from_host(np.array([[0, 6], [-1, 5]]))
-    y = device.to_host(layer.forward(x, saved))
+    y = device.to_host(layer.forward(x, ctx))
     np.testing.assert_array_equal(np.isnan(y).all(axis=2), [[False, True], [True, False]])
-    layer.backward(device.from_host(np.ones((2, 2, 3), np.float32)), saved)
+    layer.backward(device.from_host(np.ones((2, 2, 3), np.float32)), ctx)
     np.testing.assert_array_equal(device.to_host(layer.weight.grad)[:, 0], [1, 0, 0, 0, 0, 1])
-    assert layer.complaint(x) == "a token is -1, but the embedding has rows 0 to 5"
-    assert layer.complaint(device.from_host(np.array([5]))) == ""
+    assert layer.diagnose(x) == "a token is -1, but the embedding has rows 0 to 5"
+    assert layer.diagnose(device.from_host(np.array([5]))) == ""
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 3), (700, 5), (0, 2), (300_000, 1)])
 def test_squared_error(device, shape):
     rng = np.random.default_rng(0)
     y, t = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
-    loss, saved = MSE(), Saved(device=device)
+    loss, ctx = MSE(), Context(device=device)
     on = device.from_host(y), device.from_host(t)
     for _ in range(2):
         with device.counted() as counts:
-            totals = loss.forward(*on, saved)
-            dy = loss.backward(saved)
+            totals = loss.forward(*on, ctx)
+            dy = loss.backward(ctx)
     assert counts["buffers"] == counts["temporaries"] == counts["syncs"] == 0
     expected = np.float64(y) - t
     found = device.to_host(totals)

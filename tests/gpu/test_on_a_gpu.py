@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mpitrain.context import Context
 from mpitrain.device import CPU, TensorMap
 from mpitrain.kernels.check import LAYOUTS, check_product, shapes
 from mpitrain.kernels.gemm import INPUTS, TILES, Shape, make_plan
@@ -18,13 +19,11 @@ from mpitrain.layers import (
     Sigmoid,
     SiLU,
     Tanh,
-    fuse_activations,
 )
 from mpitrain.losses import MSE, SoftmaxCrossEntropy
-from mpitrain.ops.cuda import gemm
-from mpitrain.ops.cuda.gemm import multiply
+from mpitrain.ops.cuda import matmul
+from mpitrain.ops.cuda.matmul import multiply
 from mpitrain.optim import LARS, SGD, AdamW
-from mpitrain.saved import Saved
 from mpitrain.training.evaluation import Evaluator
 from tests.gpu.layers import compare_layer
 from tests.gpu.test_graphs import Stepper
@@ -62,7 +61,7 @@ def test_every_tile(cuda, monkeypatch, tile, inputs, splits):
     """Whatever the planner would take: several tiles each way, with edges, and K in parts."""
     if not tile.takes(Shape(1, 1, 1, inputs=inputs), cuda.arch):  # as mma kernels below sm_80, wgmma off Hopper
         pytest.skip(f"{tile.name} does not multiply {inputs} on {cuda.arch}")
-    monkeypatch.setattr(gemm, "plan", lambda shape, arch, processors: make_plan(shape, tile, splits, processors))
+    monkeypatch.setattr(matmul, "plan", lambda shape, arch, processors: make_plan(shape, tile, splits, processors))
     for transpose_a, transpose_b in LAYOUTS:
         shape = Shape(300, 530, 700, 1, transpose_a, transpose_b, inputs)
         assert check_product(cuda, multiply, shape).right, shape
@@ -77,15 +76,9 @@ LAYERS = {
     "silu": (SiLU, (5001,)),
     "tanh": (Tanh, (5001,)),
     "sigmoid": (Sigmoid, (5001,)),
-    "perceptron": (lambda: fused(Linear(20, 70), ReLU(), Linear(70, 30), ReLU(), Linear(30, 10)), (300, 20)),
-    "residual": (lambda: fused(Residual(Linear(40, 40), activation=ReLU())), (64, 40)),
+    "perceptron": (lambda: Sequential(Linear(20, 70), ReLU(), Linear(70, 30), ReLU(), Linear(30, 10)), (300, 20)),
+    "residual": (lambda: Residual(Linear(40, 40), activation=ReLU()), (64, 40)),
 }
-
-
-def fused(*layers):
-    model = Sequential(*layers)
-    fuse_activations(model)
-    return model
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -103,7 +96,7 @@ def test_embedding(cuda):
 
 def test_squared_error(cuda):
     y, t = (np.random.default_rng(seed).standard_normal((3000, 7)).astype(np.float32) for seed in (0, 1))
-    totals = MSE().forward(cuda.from_host(y), cuda.from_host(t), Saved(device=cuda))
+    totals = MSE().forward(cuda.from_host(y), cuda.from_host(t), Context(device=cuda))
     np.testing.assert_allclose(cuda.to_host(totals), [y.size, ((np.float64(y) - t) ** 2).sum(), 0], rtol=1e-5)
 
 
@@ -131,7 +124,7 @@ def test_events_measure(cuda):
     for _ in range(10):
         array.fill(1)
     after = cuda.compute.record(timed=True)
-    cuda.synchronise()
+    cuda.synchronize()
     assert 1e-5 < after.seconds_since(before) < 1
 
 

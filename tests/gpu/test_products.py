@@ -6,9 +6,10 @@ import pytest
 from mpitrain.kernels.check import LAYOUTS, TOLERANCE, check_product, shapes
 from mpitrain.kernels.gemm import INPUTS, TILES, Shape, Tile, make_plan
 from mpitrain.kernels.planner import plan
-from mpitrain.ops import Gradient, linear_dx_relu
-from mpitrain.ops.cuda import columns, gemm
-from mpitrain.ops.cuda.gemm import multiply
+from mpitrain.ops.cuda import matmul, reduce
+from mpitrain.ops.cuda.matmul import multiply
+from mpitrain.ops.gradient import Gradient
+from mpitrain.ops.linear import linear_dx_relu
 from tests.gpu.device import ShimDevice
 from tests.kernels.formats import to_tf32
 
@@ -33,7 +34,7 @@ WGMMA = [tile for tile in TILES if tile.kernel == "gemm_wgmma"]
 @pytest.mark.parametrize("batch", [1, 2])
 def test_hopper(monkeypatch, tile, batch):
     """Rows that are no multiple of 16 bytes: what the copy engine wants is made on the way."""
-    monkeypatch.setattr(gemm, "plan", lambda shape, arch, processors: make_plan(shape, tile, 2, processors))
+    monkeypatch.setattr(matmul, "plan", lambda shape, arch, processors: make_plan(shape, tile, 2, processors))
     device = ShimDevice("sm_90a")
     for transpose_a, transpose_b in LAYOUTS[batch - 1 :: 2]:
         shape = Shape(150, 270, 400, batch, transpose_a, transpose_b, inputs="bf16")
@@ -45,7 +46,7 @@ def test_hopper(monkeypatch, tile, batch):
 @pytest.mark.parametrize("batch", [1, 2])
 def test_hopper_in_tf32(monkeypatch, tile, batch):
     """Factors are rounded to nearest and turned so that k is contiguous; a part of a larger matrix among them."""
-    monkeypatch.setattr(gemm, "plan", lambda shape, arch, processors: make_plan(shape, tile, 2, processors))
+    monkeypatch.setattr(matmul, "plan", lambda shape, arch, processors: make_plan(shape, tile, 2, processors))
     device = ShimDevice("sm_90a")
     for transpose_a, transpose_b in LAYOUTS[batch - 1 :: 2]:
         shape = Shape(150, 270, 397, batch, transpose_a, transpose_b, inputs="tf32")
@@ -57,7 +58,7 @@ def test_hopper_in_tf32(monkeypatch, tile, batch):
 
 
 def test_hopper_in_tf32_takes_parts_of_larger_matrices(monkeypatch):
-    monkeypatch.setattr(gemm, "plan", lambda shape, arch, processors: make_plan(shape, WGMMA[-1], 1, processors))
+    monkeypatch.setattr(matmul, "plan", lambda shape, arch, processors: make_plan(shape, WGMMA[-1], 1, processors))
     device, rng = ShimDevice("sm_90a"), np.random.default_rng(5)
     device.precision = "tf32"
     a, b, out = (rng.standard_normal((40, 60)).astype(np.float32) for _ in range(3))
@@ -101,13 +102,6 @@ def test_nothing_to_multiply_and_nothing_to_sum(device):
     np.testing.assert_array_equal(device.to_host(out), 0)
 
 
-def test_workspace_is_kept(device):
-    first = gemm.workspace(device, 100)
-    assert gemm.workspace(device, 60) is first
-    assert gemm.workspace(device, 101) is not first
-    assert gemm.workspace(ShimDevice(), 100) is not first
-
-
 def test_a_second_launch_allocates_nothing(device):
     a, b, out = device.zeros((64, 4000)), device.zeros((4000, 32)), device.zeros((64, 32))
     multiply(a, b, out)
@@ -120,7 +114,7 @@ def test_a_second_launch_allocates_nothing(device):
 @pytest.mark.parametrize("tile", [Tile("gemm_simt", 64, 64, 32, 32), Tile("gemm_simt", 32, 32, 32, 16)])
 @pytest.mark.parametrize("epilogue", ["relu", "gelu"])
 def test_epilogues_where_k_is_split(device, monkeypatch, tile, epilogue):
-    monkeypatch.setattr(gemm, "plan", lambda shape, arch, processors: make_plan(shape, tile, 3))
+    monkeypatch.setattr(matmul, "plan", lambda shape, arch, processors: make_plan(shape, tile, 3))
     rng = np.random.default_rng(1)
     a, b, bias = (rng.standard_normal(s).astype(np.float32) for s in ((50, 300), (300, 20), (20,)))
     out, pre = device.empty((50, 20)), device.empty((50, 20))
@@ -137,14 +131,14 @@ def test_epilogues_where_k_is_split(device, monkeypatch, tile, epilogue):
 @pytest.mark.parametrize("accumulate", [False, True])
 def test_the_gradient_of_a_bias_comes_with_the_product(monkeypatch, tile, splits, accumulate):
     """dx = dy w^T where x > 0, and its column sums, by every kernel: slabs of any height, summed in two turns."""
-    monkeypatch.setattr(gemm, "plan", lambda shape, arch, processors: make_plan(shape, tile, splits, processors))
-    monkeypatch.setattr(columns, "LEAST_TURNS", 1)
+    monkeypatch.setattr(matmul, "plan", lambda shape, arch, processors: make_plan(shape, tile, splits, processors))
+    monkeypatch.setattr(reduce, "LEAST_TURNS", 1)
     device, rng = ShimDevice("sm_90a"), np.random.default_rng(3)
     device.precision = INPUTS[tile.kernel][0]
     dy, w, x = (rng.standard_normal(s).astype(np.float32) for s in ((600, 200), (140, 200), (600, 140)))
     before = rng.standard_normal(140).astype(np.float32)
     dx, db = device.empty((600, 140)), device.from_host(before)
-    linear_dx_relu(*map(device.from_host, (dy, w, x)), dx, Gradient(db, accumulate), None)
+    linear_dx_relu(*map(device.from_host, (dy, w, x)), dx, Gradient(db, accumulate))
     expected = np.float64(dy) @ w.T * (x > 0)
     tolerance = TOLERANCE[device.precision] * (np.abs(dy) @ np.abs(w.T))
     assert (np.abs(device.to_host(dx) - expected) <= tolerance).all()

@@ -4,10 +4,10 @@ import numpy as np
 
 from mpitrain import models
 from mpitrain.arena import Arena
+from mpitrain.context import Context
 from mpitrain.device import CPU
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import SGD
-from mpitrain.saved import Saved
 
 SHAPES = {"mlp": (20,), "lenet": (28, 28, 1), "convnet": (8, 8, 1), "resnet8": (8, 8, 3)}
 
@@ -28,26 +28,26 @@ class Job:
         self.model = models.build(name, shape, 4, **options)
         self.arena = Arena(self.model.named_parameters(), self.model.named_states(), seed=1, device=device)
         self.optimizer = optimizer(self.arena, **({"momentum": 0.9} if optimizer is SGD else {}))
-        self.loss, self.saved = loss or SoftmaxCrossEntropy(), Saved(seed=3, device=device)
+        self.loss, self.ctx = loss or SoftmaxCrossEntropy(), Context(seed=3, device=device)
         rng = np.random.default_rng(1)  # of 0, resnet8 has a ReLU so near its kink that rounding decides
         self.x = device.from_host(rng.standard_normal((batch, *shape)).astype(np.float32))
         self.y = device.from_host(rng.integers(0, 4, batch))
 
     def step(self):
         """Return the mean loss."""
-        arena, saved = self.arena, self.saved
+        arena, ctx = self.arena, self.ctx
         arena.begin_step(self.microbatches)
         each = len(self.x) // self.microbatches
         for part in range(self.microbatches):
-            saved.first = part * each
-            rows = slice(saved.first, saved.first + each)
-            outputs = self.model.forward(self.x[rows], saved)
-            arena.add_totals(self.loss.forward(outputs, self.y[rows], saved))
-            self.model.backward(self.loss.backward(saved), saved)
+            ctx.first = part * each
+            rows = slice(ctx.first, ctx.first + each)
+            outputs = self.model.forward(self.x[rows], ctx)
+            arena.add_totals(self.loss.forward(outputs, self.y[rows], ctx))
+            self.model.backward(self.loss.backward(ctx), ctx)
         arena.end_backward()
         arena.put_header()
         arena.get_header()
         weight, loss = map(float, arena.header[:2])
         self.optimizer.step(self.lr, 1 / weight)
-        saved.step += 1
+        ctx.step += 1
         return loss / weight

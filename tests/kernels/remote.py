@@ -1,4 +1,4 @@
-"""A pytest plugin: the native kernels are those of another process, which may be another machine's (remote.c).
+"""A pytest plugin: the kernels in C are those of another process, which may be another machine's (remote.c).
 
 MPITRAIN_REMOTE is the command that starts it.
 """
@@ -10,7 +10,7 @@ import subprocess
 
 import numpy as np
 
-from mpitrain import native
+from mpitrain import cpu_kernels
 
 TYPES = {"f": np.float32, "o": np.float32, "s": np.float32, "d": np.float64, "b": np.uint8, "p": np.uint8}
 TYPES |= {"l": np.int64, "m": np.int64}
@@ -19,7 +19,7 @@ TYPES |= {"l": np.int64, "m": np.int64}
 class Remote:
     """Stands for the extension module: the same names, the level "baseline"."""
 
-    BUILD = native.BUILD
+    BUILD = cpu_kernels.BUILD
 
     def __init__(self, command):
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -96,4 +96,4 @@ def _packed(kind, argument):
     return struct.pack(f"<{len(numbers)}q", *numbers) + argument.tobytes()
 
 
-native.kernels = Remote(shlex.split(os.environ["MPITRAIN_REMOTE"]))
+cpu_kernels.C = Remote(shlex.split(os.environ["MPITRAIN_REMOTE"]))

@@ -37,7 +37,7 @@ table = np.ones((7, n), np.float32)
 launch(cpu.build("embedding.cu"), "embedding_dw", ids, order, x, table, i32(rows), i32(n), i64(7), grid=rows, block=128)
 turned, sizes = np.ones((n, 72), np.float32), [i64(0), i32(n), i32(72), i32(rows), i32(n)]
 tiles = (3 * 5, 1, 1)
-cpu.build("round.cu").launch("round_columns", grid=tiles, block=(32, 8, 1), arguments=[x, turned, *sizes])
+cpu.build("round_tf32.cu").launch("round_columns", grid=tiles, block=(32, 8, 1), arguments=[x, turned, *sizes])
 """
 BEYOND_SHARED = """
 from tests.kernels import cpu, ladder

@@ -169,7 +169,7 @@ def test_broken_order_is_found(text):
     "text", [("  __syncthreads();\n  float* to", "  float* to"), ("tile[threadIdx.x][i])", "tile[i][threadIdx.x])")]
 )
 def test_broken_rounding_is_found(text):
-    broken = cpu.build("round.cu", lambda whole: whole.replace(*text))
+    broken = cpu.build("round_tf32.cu", lambda whole: whole.replace(*text))
     x, y = np.random.default_rng(0).standard_normal((40, 36)).astype(np.float32), np.zeros((36, 40), np.float32)
     sizes = [np.array(0), *map(i32, (36, 40, 40, 36))]
     broken.launch("round_columns", grid=(4, 1, 1), block=(32, 8, 1), arguments=[x, y, *sizes], seed=1)

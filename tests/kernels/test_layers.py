@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from mpitrain import ops
-from mpitrain.ops.window import Window, pad
+from mpitrain.ops import OPS
+from mpitrain.ops.conv2d import plan_conv2d
+from mpitrain.ops.window import Window
 from tests.kernels import cpu
 from tests.kernels.arrays import NULL, Elements, f32, i32, i64, launch
 
@@ -28,8 +29,8 @@ def test_softmax_cross_entropy(bf16, m, k, smoothing, in_place):
     arguments = [x, given, i64(-7), f32(smoothing), totals, dx, i32(m), i32(k)]
     launch(kernels, "softmax_cross_entropy", *arguments, grid=-(-m // 8))
     expected, sums = np.empty((m, k)), np.empty((m, 1))
-    expected_losses = numpy_of(ops.softmax_cross_entropy)(x_value, targets, smoothing, expected, sums)
-    numpy_of(ops.softmax_cross_entropy_dx)(expected, sums, targets, smoothing, counted)
+    expected_losses = numpy_of(OPS["softmax_cross_entropy"])(x_value, targets, smoothing, expected, sums)
+    numpy_of(OPS["softmax_cross_entropy_dx"])(expected, sums, targets, smoothing, counted)
     elements.check(totals[:, 1], expected_losses * counted, scale=20)
     elements.check(dx, expected, scale=10)
     np.testing.assert_array_equal(totals[:, 0], counted)
@@ -58,14 +59,14 @@ def test_layernorm(bf16, m, c):
     kernels, rows = cpu.build("layernorm.cu", ELEMENT_BF16=bf16), -(-m // 8)
     launch(kernels, "layernorm_forward", x, w, b, f32(1e-5), z, r, y, i32(m), i32(c), grid=rows)
     expected_z, expected_y, expected_r = np.empty((m, c)), np.empty((m, c)), np.empty((m, 1))
-    numpy_of(ops.layernorm)(x_value, w_value, b_value, 1e-5, expected_z, expected_r, expected_y)
+    numpy_of(OPS["layernorm"])(x_value, w_value, b_value, 1e-5, expected_z, expected_r, expected_y)
     elements.check(r, expected_r[:, 0], scale=5)
     elements.check(z, expected_z, scale=5)
     elements.check(y, expected_y, scale=5)
     launch(kernels, "layernorm_dx", dy, z, r, w, dx, i32(m), i32(c), grid=rows)
     expected = np.empty((m, c))
     z_value, r_value = elements.value(z), elements.value(r)[:, None]
-    numpy_of(ops.layernorm_dx)(dy_value, z_value, r_value, w_value, expected)
+    numpy_of(OPS["layernorm_dx"])(dy_value, z_value, r_value, w_value, expected)
     elements.check(dx, expected, scale=20 * float(r_value.max()))
 
 
@@ -152,20 +153,18 @@ def test_max_pool(bf16, window, size, bits, relu):
     elements = Elements(bf16)
     x, x_value = elements.draw(3, *size, 5)
     shape = (3, *window.output(size), 5)
-    y, winner = elements.room(*shape), elements.room(*shape, dtype=np.dtype(f"u{bits // 8}"))
+    y, argmax = elements.room(*shape), elements.room(*shape, dtype=np.dtype(f"u{bits // 8}"))
     dx, (dy, dy_value) = elements.room(*x.shape), elements.draw(*shape)
-    kernels, by_value = cpu.build("pool.cu", ELEMENT_BF16=bf16, WINNER_BITS=bits), record(window, size, 3, 5)
-    launch(kernels, "max_pool", x, y, winner, i32(relu), by_value)
-    padded = pad(x_value, window.padding, np.full((3, *window.padded(size), 5), -np.inf))
-    expected, expected_winner = np.empty(shape), np.empty(shape, np.uint8)
-    scratch = np.empty(shape), np.empty(shape, np.uint8)
-    numpy_of(ops.max_pool_winner)(padded, window, expected, expected_winner, *scratch, bool(relu))
+    kernels, by_value = cpu.build("pool.cu", ELEMENT_BF16=bf16, ARGMAX_BITS=bits), record(window, size, 3, 5)
+    launch(kernels, "max_pool", x, y, argmax, i32(relu), by_value)
+    expected, expected_argmax = np.empty(shape), np.empty(shape, np.uint8)
+    numpy_of(OPS["max_pool_argmax"])(x_value, window, expected, expected_argmax, bool(relu))
     elements.check(y, expected)
-    np.testing.assert_array_equal(winner, expected_winner)
-    launch(kernels, "max_pool_dx", winner, dy, dx, by_value)
-    whole = np.empty(padded.shape)
-    numpy_of(ops.max_pool_dx)(expected_winner, dy_value, window, whole, np.empty(shape))
-    elements.check(dx, inside(whole, window, size), scale=2)
+    np.testing.assert_array_equal(argmax, expected_argmax)
+    launch(kernels, "max_pool_dx", argmax, dy, dx, by_value)
+    expected_dx = np.empty(x.shape)
+    numpy_of(OPS["max_pool_dx"])(expected_argmax, dy_value, window, expected_dx)
+    elements.check(dx, expected_dx, scale=2)
     y[...] = 0
     launch(kernels, "max_pool", x, y, NULL, i32(relu), by_value)
     elements.check(y, expected)
@@ -177,15 +176,14 @@ def test_mean_pool(bf16, window, size):
     x, x_value = elements.draw(2, *size, 3)
     shape = (2, *window.output(size), 3)
     y, dx, (dy, dy_value) = elements.room(*shape), elements.room(*x.shape), elements.draw(*shape)
-    kernels, by_value = cpu.build("pool.cu", ELEMENT_BF16=bf16, WINNER_BITS=8), record(window, size, 2, 3)
+    kernels, by_value = cpu.build("pool.cu", ELEMENT_BF16=bf16, ARGMAX_BITS=8), record(window, size, 2, 3)
     launch(kernels, "mean_pool", x, y, by_value)
-    padded = pad(x_value, window.padding, np.zeros((2, *window.padded(size), 3)))
-    expected, whole = np.empty(shape), np.empty(padded.shape)
-    numpy_of(ops.mean_pool)(padded, window, expected)
+    expected, expected_dx = np.empty(shape), np.empty(x.shape)
+    numpy_of(OPS["mean_pool"])(x_value, window, expected)
     elements.check(y, expected)
     launch(kernels, "mean_pool_dx", dy, dx, by_value)
-    numpy_of(ops.mean_pool_dx)(dy_value, window, whole)
-    elements.check(dx, inside(whole, window, size))
+    numpy_of(OPS["mean_pool_dx"])(dy_value, window, expected_dx)
+    elements.check(dx, expected_dx)
 
 
 def inside(padded, window, size):
@@ -198,7 +196,7 @@ def test_global_mean(bf16):
     y, dx, kernels = (
         elements.room(3, 7),
         elements.room(3, 20, 7),
-        cpu.build("pool.cu", ELEMENT_BF16=bf16, WINNER_BITS=8),
+        cpu.build("pool.cu", ELEMENT_BF16=bf16, ARGMAX_BITS=8),
     )
     launch(kernels, "global_mean", x, y, i32(3), i32(20), i32(7))
     launch(kernels, "global_mean_dx", dy, dx, i32(3), i32(20), i32(7))
@@ -215,12 +213,12 @@ def test_columns(bf16, window, size, groups):
     output, depth = window.output(size), 6 // groups
     taps = window.kernel[0] * window.kernel[1]
     columns, by_value = elements.room(groups, 2 * output[0] * output[1], taps * depth), record(window, size, 2, 6)
-    kernels = cpu.build("im2col.cu", ELEMENT_BF16=bf16)
+    kernels = cpu.build("conv2d_im2col.cu", ELEMENT_BF16=bf16)
     launch(kernels, "im2col", x, columns, by_value, i32(groups))
     w = elements.rng.standard_normal((*window.kernel, depth, 4))
     y = np.empty((2, *output, 4))
-    plan = ops.plan_conv2d(window, size, groups, 6, 4)
-    numpy_of(ops.conv2d)(x_value, w, None, y, plan, lambda name, shape: np.empty(shape))
+    plan = plan_conv2d(window, size, groups, 6, 4)
+    numpy_of(OPS["conv2d"])(x_value, w, None, y, plan)
     weights = w.reshape(taps * depth, groups, 4 // groups).swapaxes(0, 1)
     product = (elements.value(columns) @ weights).swapaxes(0, 1).reshape(y.shape)
     np.testing.assert_allclose(product, y, rtol=1e-9, atol=1e-9)
@@ -270,7 +268,7 @@ def test_dropout_masks_are_those_of_the_cpu(bf16, n, d, first, p):
     kernels, mask = cpu.build("dropout.cu", ELEMENT_BF16=bf16), elements.room(n, d)
     launch(kernels, "dropout_mask", mask, *place, np.array(0, np.uint64))
     expected = np.empty((n, d))
-    numpy_of(ops.dropout_mask)(expected, p, (seed, layer, step, first))
+    numpy_of(OPS["dropout_mask"])(expected, p, (seed, layer, step, first))
     np.testing.assert_array_equal(mask != 0, expected != 0)
     elements.check(mask, expected)
     again = elements.room(n, d)

@@ -7,7 +7,7 @@ import pytest
 
 from mpitrain.config import Config, Data, Model, Optimizer, Run
 from mpitrain.errors import AgreedError
-from mpitrain.layers import ReLU
+from mpitrain.layers import GlobalAvgPool
 from mpitrain.training.progress import Silent
 from mpitrain.training.session import open_session
 from mpitrain.training.trainer import Trainer
@@ -64,17 +64,17 @@ def test_samples(world):
 
 def test_a_layer(world):
     trainer = make(world)
-    layer = next(layer for layer in trainer.session.model.layers() if isinstance(layer, ReLU))
+    layer = next(layer for layer in trainer.session.model.layers() if isinstance(layer, GlobalAvgPool))
     if world.rank == world.size - 1:
         healthy = layer.forward
 
-        def forward(x, saved):
-            y = healthy(x, saved)
-            if saved.training and saved.step == 2:
+        def forward(x, ctx):
+            y = healthy(x, ctx)
+            if ctx.training and ctx.step == 2:
                 y[1:7] = np.inf
             return y
 
-        layer.__class__ = type("Faulty", (ReLU,), {"forward": lambda self, x, saved: forward(x, saved)})
+        layer.__class__ = type("Faulty", (GlobalAvgPool,), {"forward": lambda self, x, ctx: forward(x, ctx)})
     with pytest.raises(AgreedError, match="in step 3: ") as error:
         run(trainer)
     assert f"on rank {world.size - 1} layer " in str(error.value)

@@ -5,11 +5,11 @@ import pytest
 
 from mpitrain import models
 from mpitrain.arena import Arena
+from mpitrain.context import Context
 from mpitrain.data.sampler import share
 from mpitrain.errors import AgreedError
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.parallel.data import DataParallel
-from mpitrain.saved import Saved
 
 pytestmark = pytest.mark.mpi
 
@@ -22,16 +22,16 @@ def make(seed=3, name="mlp", shape=(6,), **options):
 def gradients(world, model, arena, x, y, microbatches=1, **options):
     """Return the arena's gradients after one step on this rank's share of (x, y)."""
     parallel = DataParallel(model, arena, world, shard="none", **options)
-    loss, saved = SoftmaxCrossEntropy(), Saved(dtype=np.float64)
+    loss, ctx = SoftmaxCrossEntropy(), Context(dtype=np.float64)
     mine = share(len(x), world.rank, world.size)
     x, y = x[mine], y[mine]
     parallel.begin(microbatches)
     for k in range(microbatches):
         part = share(len(x), k, microbatches)
-        saved.first = mine.start + part.start
-        totals = loss.forward(model.forward(x[part], saved), y[part], saved)
+        ctx.first = mine.start + part.start
+        totals = loss.forward(model.forward(x[part], ctx), y[part], ctx)
         arena.header[:3] += totals
-        model.backward(loss.backward(saved), saved)
+        model.backward(loss.backward(ctx), ctx)
     parallel.finish()
     parallel.free()
     return arena.gradients.copy()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mpitrain.config import Compute, Config, Data, Model, Optimizer, Parallel, Run
-from mpitrain.device import CPU, look
+from mpitrain.device import CPU, discover
 from mpitrain.training.devices import take_device, use_device
 from mpitrain.training.progress import make_progress
 from mpitrain.training.session import open_session
@@ -22,7 +22,7 @@ STEPS = 30  # after many more, roundings have grown into other runs
 
 @pytest.fixture(scope="module")
 def gpus(world):
-    sights = world.all_gather(look("cuda", world.node))
+    sights = world.all_gather(discover("cuda", world.node))
     if not any(sight.gpus for sight in sights):  # test_device_training.py trains on what stands for one
         pytest.skip(f"no GPU: {sights[0].reason}")
 

@@ -5,6 +5,7 @@ import pytest
 
 from mpitrain import models
 from mpitrain.arena import HEADER, Arena
+from mpitrain.context import Context
 from mpitrain.data.sampler import share
 from mpitrain.errors import AgreedError
 from mpitrain.losses import SoftmaxCrossEntropy
@@ -13,7 +14,6 @@ from mpitrain.parallel.data import DataParallel
 from mpitrain.parallel.replicated import Replicated
 from mpitrain.parallel.sharded import Sharded
 from mpitrain.parallel.zero import Zero
-from mpitrain.saved import Saved
 
 pytestmark = pytest.mark.mpi
 
@@ -39,7 +39,7 @@ class Run:
         self.parallel = DataParallel(self.model, self.arena, world, **options)
         make, settings = OPTIMIZERS[optimizer]
         self.optimizer = make(self.arena, weight_decay=0.01, **settings)
-        self._loss, self._saved = SoftmaxCrossEntropy(), Saved(dtype=dtype)
+        self._loss, self._saved = SoftmaxCrossEntropy(), Context(dtype=dtype)
 
     def backward(self, num_samples, seed, microbatches=1):
         rng = np.random.default_rng(seed)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from mpitrain.arena import HEADER, Arena, Parameter, State
+from mpitrain.context import Context
 from mpitrain.device import ALIGNMENT
 from mpitrain.layers import BatchNorm2d, Layer, Linear, ReLU, Sequential, init
-from mpitrain.saved import Saved
 
 
 def three_linears():
@@ -20,10 +20,10 @@ def run(model, arena, microbatches=1, skip=()):
     ready = []
     arena.on_ready = lambda p: ready.append(p.name)
     arena.begin_step(microbatches)
-    saved = Saved()
+    ctx = Context()
     for _ in range(microbatches):
-        y = model.forward(np.ones((4, 3), np.float32), saved)
-        model.backward(np.ones_like(y), saved)
+        y = model.forward(np.ones((4, 3), np.float32), ctx)
+        model.backward(np.ones_like(y), ctx)
     arena.end_backward()
     return ready
 
@@ -89,11 +89,11 @@ class Twice(Layer):
         self.down.weight = self.up.weight
         self.up.weight.uses = 2
 
-    def forward(self, x, saved):
-        return self.down.forward(self.up.forward(x, saved), saved)
+    def forward(self, x, ctx):
+        return self.down.forward(self.up.forward(x, ctx), ctx)
 
-    def backward(self, dy, saved):
-        return self.up.backward(self.down.backward(dy, saved), saved)
+    def backward(self, dy, ctx):
+        return self.up.backward(self.down.backward(dy, ctx), ctx)
 
 
 def test_a_shared_weight_has_one_place_and_is_ready_after_its_last_use():

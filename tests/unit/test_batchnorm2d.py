@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mpitrain.arena import Arena
+from mpitrain.context import Context
 from mpitrain.layers import BatchNorm2d
-from mpitrain.saved import Saved
 from tests.gradients import check_layer
 
 
@@ -28,13 +28,13 @@ def test_training_and_evaluation_follow_the_formula():
     bound(layer)
     x = 1 + rng.standard_normal((4, 5, 6, 3))
     mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
-    y = layer.forward(x, Saved(dtype=np.float64))
+    y = layer.forward(x, Context(dtype=np.float64))
     np.testing.assert_allclose(y, (x - mean) / np.sqrt(var + 1e-5) * layer.weight.data + layer.bias.data)
     np.testing.assert_allclose(layer.running_mean.data, 0.25 * mean)
     np.testing.assert_allclose(layer.running_var.data, 0.75 + 0.25 * x.var((0, 1, 2), ddof=1))
 
     z = (x - layer.running_mean.data) / np.sqrt(layer.running_var.data + 1e-5)
-    y = layer.forward(x, Saved(training=False, dtype=np.float64))
+    y = layer.forward(x, Context(training=False, dtype=np.float64))
     np.testing.assert_allclose(y, z * layer.weight.data + layer.bias.data)
 
 
@@ -42,7 +42,7 @@ def test_a_large_mean_costs_no_precision():
     layer = BatchNorm2d(2)
     Arena(layer.named_parameters(), layer.named_states())
     x = (1000 + np.random.default_rng(0).standard_normal((64, 32, 32, 2))).astype(np.float32)
-    y = layer.forward(x, Saved()).astype(np.float64)
+    y = layer.forward(x, Context()).astype(np.float64)
     np.testing.assert_allclose(y.std((0, 1, 2)), 1, atol=2e-3)
     np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=2e-3)
 
@@ -50,7 +50,7 @@ def test_a_large_mean_costs_no_precision():
 def test_running_statistics_are_kept_where_there_are_no_samples():
     layer = BatchNorm2d(2)
     bound(layer)
-    layer.forward(np.empty((0, 3, 3, 2)), Saved(dtype=np.float64))
+    layer.forward(np.empty((0, 3, 3, 2)), Context(dtype=np.float64))
     np.testing.assert_array_equal(layer.running_mean.data, 0)
     np.testing.assert_array_equal(layer.running_var.data, 1)
 
@@ -84,9 +84,9 @@ def test_synchronised_ranks_compute_what_one_rank_does(shares):
         layer = BatchNorm2d(4)
         arena = bound(layer)
         layer.sum_over_ranks = sum_over_ranks
-        saved = Saved(dtype=np.float64)
-        y = layer.forward(x, saved).copy()
-        dx = layer.backward(dy.copy(), saved)
+        ctx = Context(dtype=np.float64)
+        y = layer.forward(x, ctx).copy()
+        dx = layer.backward(dy.copy(), ctx)
         results[rank] = y, dx, arena.gradients, arena.states
 
     whole, parts, ranks = {}, {}, FakeRanks(3)
@@ -115,7 +115,7 @@ def test_gradients_are_written_before_ranks_meet():
     arena = bound(layer)
     layer.sum_over_ranks = lambda array: order.append("sum") or array
     arena.on_ready = lambda p: order.append(p.name)
-    x, saved = np.random.default_rng(0).standard_normal((2, 3, 3, 2)), Saved(dtype=np.float64)
+    x, ctx = np.random.default_rng(0).standard_normal((2, 3, 3, 2)), Context(dtype=np.float64)
     arena.begin_step()
-    layer.backward(layer.forward(x, saved), saved)
+    layer.backward(layer.forward(x, ctx), ctx)
     assert order == ["sum", "bias", "weight", "sum"]

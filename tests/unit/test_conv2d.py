@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from mpitrain import ops
 from mpitrain.arena import Arena
+from mpitrain.context import Context
 from mpitrain.errors import UserError
 from mpitrain.layers import Conv2d
-from mpitrain.ops import Columns
+from mpitrain.ops.conv2d import plan_conv2d
 from mpitrain.ops.conv2d_depthwise import Depthwise
+from mpitrain.ops.conv2d_im2col import Im2col
 from mpitrain.ops.conv2d_winograd import Winograd
-from mpitrain.saved import Saved
 from tests.gradients import check_layer
 from tests.naive import naive_conv2d
 
@@ -48,7 +48,7 @@ def test_forward_against_loops(name, dtype):
     layer = Conv2d(shape[3], **options)
     Arena(layer.named_parameters(), dtype=dtype)
     x = np.random.default_rng(2).standard_normal(shape).astype(dtype)
-    y = layer.forward(x, Saved(dtype=dtype))
+    y = layer.forward(x, Context(dtype=dtype))
     bias = None if layer.bias is None else layer.bias.data
     assert y.dtype == dtype
     tolerance = 1e-4 if dtype == np.float32 else 1e-12
@@ -59,21 +59,21 @@ def test_forward_against_loops(name, dtype):
 @pytest.mark.parametrize(
     ("channels", "options", "way"),
     [
-        (16, {"out_channels": 16, "kernel_size": 3, "padding": 1}, Columns),
+        (16, {"out_channels": 16, "kernel_size": 3, "padding": 1}, Im2col),
         (64, {"out_channels": 64, "kernel_size": 3, "padding": 1}, Winograd),
-        (64, {"out_channels": 64, "kernel_size": 3, "padding": 1, "stride": 2}, Columns),
+        (64, {"out_channels": 64, "kernel_size": 3, "padding": 1, "stride": 2}, Im2col),
         (64, {"out_channels": 64, "kernel_size": 3, "padding": 1, "groups": 64}, Depthwise),
     ],
 )
 def test_plans(channels, options, way):
     layer = Conv2d(channels, **options)
-    plan = ops.plan_conv2d(layer.window, (16, 16), layer.groups, channels, layer.out_channels)
-    assert isinstance(plan.ahead, way)
+    plan = plan_conv2d(layer.window, (16, 16), layer.groups, channels, layer.out_channels)
+    assert isinstance(plan.forward_plan, way)
     Arena(layer.named_parameters())
     x = np.random.default_rng(3).standard_normal((2, 16, 16, channels)).astype(np.float32)
-    y, saved = layer.forward(x, Saved()), Saved(dtype=np.float64)
-    plain, expected = Columns(layer.window, (16, 16), layer.groups, images=2), np.empty(y.shape)
-    plain.forward(*(a.astype(np.float64) for a in (x, layer.weight.data, layer.bias.data)), expected, saved.scratch)
+    y = layer.forward(x, Context())
+    plain, expected = Im2col(layer.window, (16, 16), layer.groups, images=2), np.empty(y.shape)
+    plain.run(*(a.astype(np.float64) for a in (x, layer.weight.data, layer.bias.data)), expected)
     np.testing.assert_allclose(y, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
@@ -84,11 +84,11 @@ def test_no_dx_for_the_first_layer():
 
 
 def test_buffers_of_a_large_batch_serve_a_small_one():
-    layer, saved = Conv2d(2, 3, 3, padding=1), Saved()
+    layer, ctx = Conv2d(2, 3, 3, padding=1), Context()
     Arena(layer.named_parameters())
     x = np.random.default_rng(1).standard_normal((5, 6, 6, 2)).astype(np.float32)
-    whole = layer.forward(x, saved).copy()
-    np.testing.assert_allclose(layer.forward(x[:2], saved), whole[:2], rtol=1e-6, atol=1e-6)
+    whole = layer.forward(x, ctx).copy()
+    np.testing.assert_allclose(layer.forward(x[:2], ctx), whole[:2], rtol=1e-6, atol=1e-6)
 
 
 def test_channels_must_divide_into_groups():
@@ -100,13 +100,13 @@ def test_kernel_must_fit():
     layer = Conv2d(1, 1, 5)
     Arena(layer.named_parameters())
     with pytest.raises(UserError, match="5x5 pixels does not fit into an image of 4x6"):
-        layer.forward(np.zeros((1, 4, 6, 1), np.float32), Saved())
+        layer.forward(np.zeros((1, 4, 6, 1), np.float32), Context())
 
 
 def test_channels_must_match():
     layer = Conv2d(3, 1, 1)
     with pytest.raises(UserError, match="3 channels"):
-        layer.forward(np.zeros((1, 4, 6, 1), np.float32), Saved())
+        layer.forward(np.zeros((1, 4, 6, 1), np.float32), Context())
 
 
 @pytest.mark.parametrize("options", [{"kernel_size": 0}, {"kernel_size": (1, 2, 3)}, {"kernel_size": 1, "padding": -1}])

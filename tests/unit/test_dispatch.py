@@ -37,38 +37,38 @@ def test_numpy_runs_where_there_is_nothing_else(double):
 
 
 def test_the_kind_of_the_first_array_decides(double):
-    double.native(lambda x, y: "native")
+    double.cpu(lambda x, y: "cpu")
     double.cuda(lambda x, y: "cuda")
     x = np.arange(3.0)
-    assert double(x, x) == "native"
+    assert double(x, x) == "cpu"
     assert double(DeviceArray(x), x) == "cuda"
-    assert sorted(double.paths) == ["cuda", "native"]
+    assert sorted(double.paths) == ["cpu", "cuda"]
 
 
 def test_device_arrays_answer_the_numpy_function(double):
-    double.native(lambda x, y: pytest.fail("a device array in the native path"))
+    double.cpu(lambda x, y: pytest.fail("a device array in the CPU path"))
     y = DeviceArray([0.0, 0.0])
     assert double(DeviceArray([1.0, 2.0]), y) == "numpy"
     np.testing.assert_array_equal(y.values, [2, 4])
 
 
 def test_what_a_path_does_not_cover_is_left_to_numpy(double):
-    @double.native
+    @double.cpu
     def only_float32(x, y):
-        return "native" if x.dtype == np.float32 else False
+        return "cpu" if x.dtype == np.float32 else False
 
-    assert double(np.zeros(1, np.float32), y=np.zeros(1)) == "native"
+    assert double(np.zeros(1, np.float32), y=np.zeros(1)) == "cpu"
     assert double(np.zeros(1), y=np.zeros(1)) == "numpy"
 
 
 def test_none_counts_as_a_result(double):
-    double.native(lambda x, y: None)
+    double.cpu(lambda x, y: None)
     assert double(np.zeros(1), np.zeros(1)) is None
 
 
 def test_numpy_only(double):
-    double.native(lambda x, y: "native")
+    double.cpu(lambda x, y: "cpu")
     x = np.zeros(1)
     with numpy_only():
         assert double(x, x) == "numpy"
-    assert double(x, x) == "native"
+    assert double(x, x) == "cpu"

@@ -3,16 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpitrain.context import Context
 from mpitrain.errors import UserError
 from mpitrain.layers import Dropout
-from mpitrain.saved import Saved
 from tests.gradients import check_layer
 
 
 def masked(layer, x, first=0, step=3, seed=5):
-    saved = Saved(seed=seed, dtype=x.dtype)
-    saved.first, saved.step = first, step
-    return layer.forward(x, saved).copy()
+    ctx = Context(seed=seed, dtype=x.dtype)
+    ctx.first, ctx.step = first, step
+    return layer.forward(x, ctx).copy()
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (0, 3), (2, 3, 5, 1), (3, 20_000)])
@@ -49,8 +49,8 @@ def test_the_mean_is_kept(p):
 
 def test_nothing_is_dropped_in_evaluation_or_with_p_0():
     x = np.ones((3, 4), np.float32)
-    assert Dropout(0.5).forward(x, Saved(training=False)) is x
-    assert Dropout(0.0).forward(x, Saved()) is x
+    assert Dropout(0.5).forward(x, Context(training=False)) is x
+    assert Dropout(0.0).forward(x, Context()) is x
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, 2])

@@ -12,9 +12,9 @@ ROOT = Path(mpitrain.__file__).parent
 FLOORS = [
     [
         *("__init__", "config", "config_file", "duration", "errors", "expendable", "json_text"),
-        *("plain_text", "svg", "device", "native"),
+        *("plain_text", "svg", "device", "cpu_kernels"),
     ],
-    ["arena", "saved", "collectives", "data"],
+    ["arena", "context", "parameter", "collectives", "data"],
     ["ops", "comm", "kernels"],
     ["layers", "models", "losses", "optim"],
     ["parallel"],

@@ -169,7 +169,7 @@ def test_mistakes(capsys, argv, message):
 
 
 def test_without_a_gpu_the_commands_that_need_one_say_so(capsys, monkeypatch):
-    monkeypatch.setattr("mpitrain.device.sight.DRIVER", "libcuda-that-is-not-there.so.1")
+    monkeypatch.setattr("mpitrain.device.discovery.DRIVER", "libcuda-that-is-not-there.so.1")
     assert run(capsys, "check")[::2] == (
         2,
         "mpitrain: the kernels cannot be checked here: there is no NVIDIA driver here "

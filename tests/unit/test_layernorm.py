@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from mpitrain.arena import Arena
+from mpitrain.context import Context
 from mpitrain.layers import LayerNorm
-from mpitrain.saved import Saved
 from tests.gradients import check_layer
 
 
@@ -15,7 +15,7 @@ def test_gradients(shape):
 def test_rows_have_mean_0_and_deviation_1():
     layer = LayerNorm(50)
     Arena(layer.named_parameters())
-    y = layer.forward(7 + 3 * np.random.default_rng(0).standard_normal((4, 5, 50)).astype(np.float32), Saved())
+    y = layer.forward(7 + 3 * np.random.default_rng(0).standard_normal((4, 5, 50)).astype(np.float32), Context())
     assert y.dtype == np.float32
     np.testing.assert_allclose(y.mean(-1), 0, atol=1e-5)
     np.testing.assert_allclose(y.std(-1), 1, atol=1e-4)

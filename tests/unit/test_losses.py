@@ -1,20 +1,20 @@
 import numpy as np
 import pytest
 
+from mpitrain.context import Context
 from mpitrain.errors import UserError
 from mpitrain.losses import MSE, SoftmaxCrossEntropy, Totals
-from mpitrain.saved import Saved
 from tests.gradients import numeric_gradient
 
 
 def check_loss(loss, outputs, targets):
     """Compare backward with central differences of the sum of losses."""
-    saved = Saved(dtype=np.float64)
-    loss.forward(outputs, targets, saved)
-    gradient = loss.backward(saved).copy()
+    ctx = Context(dtype=np.float64)
+    loss.forward(outputs, targets, ctx)
+    gradient = loss.backward(ctx).copy()
     assert gradient.shape == outputs.shape
     places = np.arange(outputs.size)
-    expected = numeric_gradient(lambda: loss.forward(outputs, targets, saved).loss, outputs, places)
+    expected = numeric_gradient(lambda: loss.forward(outputs, targets, ctx).loss, outputs, places)
     np.testing.assert_allclose(gradient.reshape(-1), expected, rtol=1e-6, atol=1e-7)
 
 
@@ -30,20 +30,20 @@ def test_cross_entropy_gradients(shape, smoothing):
 def test_ignored_targets(ignore_index):
     rng = np.random.default_rng(1)
     logits, targets = rng.standard_normal((5, 3)), np.array([0, ignore_index, 2, ignore_index, 2])
-    loss, saved = SoftmaxCrossEntropy(0.2, ignore_index), Saved(dtype=np.float64)
+    loss, ctx = SoftmaxCrossEntropy(0.2, ignore_index), Context(dtype=np.float64)
     check_loss(loss, logits, targets)
     kept = targets != ignore_index
-    totals = loss.forward(logits, targets, saved)
+    totals = loss.forward(logits, targets, ctx)
     assert totals.weight == 3
-    assert (loss.backward(saved)[~kept] == 0).all()
-    np.testing.assert_allclose(totals, loss.forward(logits[kept], targets[kept], saved))
+    assert (loss.backward(ctx)[~kept] == 0).all()
+    np.testing.assert_allclose(totals, loss.forward(logits[kept], targets[kept], ctx))
 
 
 def test_all_targets_ignored():
-    saved = Saved()
+    ctx = Context()
     loss = SoftmaxCrossEntropy()
-    assert loss.forward(np.ones((2, 3), np.float32), np.array([-100, -100]), saved) == Totals(0, 0, 0)
-    np.testing.assert_array_equal(loss.backward(saved), 0)
+    assert loss.forward(np.ones((2, 3), np.float32), np.array([-100, -100]), ctx) == Totals(0, 0, 0)
+    np.testing.assert_array_equal(loss.backward(ctx), 0)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
@@ -52,19 +52,19 @@ def test_cross_entropy_follows_the_formula(smoothing):
     logits, targets = rng.standard_normal((6, 4)), rng.integers(0, 4, 6)
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     q = (1 - smoothing) * np.eye(4)[targets] + smoothing / 4
-    totals = SoftmaxCrossEntropy(smoothing).evaluate(logits, targets, Saved(dtype=np.float64))
+    totals = SoftmaxCrossEntropy(smoothing).evaluate(logits, targets, Context(dtype=np.float64))
     expected = 6, -np.sum(q * np.log(p)), np.sum(p.argmax(1) == targets)
     np.testing.assert_allclose(totals, expected)
     assert all(type(value) is float for value in totals)
 
 
 def test_huge_logits_stay_finite():
-    saved = Saved()
+    ctx = Context()
     logits = np.array([[1e30, 0, -1e30], [-1e4, 1e4, 0]], np.float32)
     loss = SoftmaxCrossEntropy()
     with np.errstate(all="raise", under="ignore"):
-        assert loss.forward(logits, np.array([0, 1], np.uint8), saved) == Totals(2, 0, 2)
-        np.testing.assert_array_equal(loss.backward(saved), 0)
+        assert loss.forward(logits, np.array([0, 1], np.uint8), ctx) == Totals(2, 0, 2)
+        np.testing.assert_array_equal(loss.backward(ctx), 0)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_huge_logits_stay_finite():
 )
 def test_impossible_targets(targets, message):
     with pytest.raises(UserError, match=message):
-        SoftmaxCrossEntropy().forward(np.ones((2, 3)), np.array(targets), Saved())
+        SoftmaxCrossEntropy().forward(np.ones((2, 3)), np.array(targets), Context())
 
 
 def test_impossible_smoothing():
@@ -89,9 +89,9 @@ def test_squared_error_gradients(shape):
 
 def test_squared_error_follows_the_formula():
     y, t = np.arange(6.0).reshape(6, 1), np.ones(6)
-    assert MSE().forward(y, t, Saved(dtype=np.float64)) == Totals(6, 1 + 0 + 1 + 4 + 9 + 16, 0)
+    assert MSE().forward(y, t, Context(dtype=np.float64)) == Totals(6, 1 + 0 + 1 + 4 + 9 + 16, 0)
 
 
 def test_squared_error_of_unlike_shapes():
     with pytest.raises(UserError, match=r"\(2,\) for each sample, but they are \(3,\)"):
-        MSE().forward(np.ones((4, 2)), np.ones((4, 3)), Saved())
+        MSE().forward(np.ones((4, 2)), np.ones((4, 3)), Context())

@@ -3,11 +3,11 @@ import pytest
 
 from mpitrain import models
 from mpitrain.arena import Arena
+from mpitrain.context import Context
 from mpitrain.errors import UserError
 from mpitrain.layers import BatchNorm2d, Conv2d, Dropout, Layer, Linear
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import SGD
-from mpitrain.saved import Saved
 from tests.gradients import check_layer
 
 SHAPES = {
@@ -27,11 +27,11 @@ def bind(model, **options):
 def test_forward_and_backward(name, shape, num_samples):
     model = models.build(name, shape, 5)
     arena = bind(model)
-    saved = Saved()
+    ctx = Context()
     arena.begin_step()
-    y = model.forward(np.ones((num_samples, *shape), np.float32), saved)
+    y = model.forward(np.ones((num_samples, *shape), np.float32), ctx)
     assert y.shape == (num_samples, 5)
-    assert model.backward(np.ones_like(y), saved).size == 0
+    assert model.backward(np.ones_like(y), ctx).size == 0
     assert np.isfinite(arena.gradients).all()
     assert all(p._writes == p.uses for p in arena.parameters)
 
@@ -64,14 +64,14 @@ def test_number_of_parameters(name, shape, count):
 def test_a_few_steps_learn_a_small_set(name):
     rng = np.random.default_rng(0)
     x, targets = rng.standard_normal((16, 8, 8, 1)).astype(np.float32), rng.integers(0, 4, 16)
-    model, loss, saved = models.build(name, (8, 8, 1), 4), SoftmaxCrossEntropy(), Saved()
+    model, loss, ctx = models.build(name, (8, 8, 1), 4), SoftmaxCrossEntropy(), Context()
     arena = bind(model)
     optimizer = SGD(arena, momentum=0.9)
     losses = []
     for _ in range(30):
         arena.begin_step()
-        losses.append(loss.forward(model.forward(x, saved), targets, saved).loss / 16)
-        model.backward(loss.backward(saved), saved)
+        losses.append(loss.forward(model.forward(x, ctx), targets, ctx).loss / 16)
+        model.backward(loss.backward(ctx), ctx)
         optimizer.step(0.05, 1 / 16)
     assert losses[-1] < 0.2 < 1 < losses[0]
 

@@ -6,7 +6,7 @@ import pytest
 from mpitrain.arena import Arena, Parameter
 from mpitrain.errors import UserError
 from mpitrain.layers import init
-from mpitrain.optim import LARS, SGD, Adam, AdamW, Share
+from mpitrain.optim import LARS, SGD, Adam, AdamW, ArenaShard
 
 SHAPES = {"a": (3, 5), "b": (5,), "c": (150, 301), "d": (301,), "e": (1,), "f": (20_000,)}
 NOT_DECAYED = ("b", "e")
@@ -92,7 +92,7 @@ def test_against_the_textbook(case, weight_decay, decay_all, dtype, tolerance):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("num_sources", [1, 2, 5])
-def test_shares_make_the_same_step(case, num_sources):
+def test_shards_make_the_same_step(case, num_sources):
     """Two ranks, each with its parts and its own slots, do what one does with all."""
     make, _, options = CASES[case]
     arenas = [make_arena() for _ in range(3)]
@@ -105,7 +105,7 @@ def test_shares_make_the_same_step(case, num_sources):
         array[...] = squares
         return array
 
-    shares = [None, *(Share(p, sources, sum_over_ranks) for p in parts)]
+    shards = [None, *(ArenaShard(p, sources, sum_over_ranks) for p in parts)]
     optimizers = [make(arena, weight_decay=0.1, **options) for arena in arenas]
     for t in range(3):
         gradient = np.sin(np.arange(arenas[0].size) + t) * (arenas[0].values != 0)
@@ -114,8 +114,8 @@ def test_shares_make_the_same_step(case, num_sources):
             source[:] = gradient * (k + 1) * 2 / (num_sources * (num_sources + 1))
         for p in arenas[0].parameters:
             squares[p.index] = np.sum(p.data**2), np.sum(p.grad**2)
-        for optimizer, share in zip(optimizers, shares, strict=True):
-            optimizer.step(0.1, 0.5, share)
+        for optimizer, shard in zip(optimizers, shards, strict=True):
+            optimizer.step(0.1, 0.5, shard)
         for arena, others in ((arenas[1], parts[1]), (arenas[2], parts[0])):
             for part in others:
                 arena.values[part] = arenas[0].values[part]

@@ -2,9 +2,7 @@
 
 import pytest
 
-from mpitrain.layers import Linear, ReLU, Sequential
-from mpitrain.models import build
-from mpitrain.training.profile import Span, leaves, trace_events
+from mpitrain.training.profile import Span, trace_events
 
 
 def test_all_ranks_are_on_one_clock():
@@ -20,11 +18,3 @@ def test_all_ranks_are_on_one_clock():
     ]
     names = {(e["pid"], e["tid"]): e["args"]["name"] for e in trace_events(ranks) if e["name"] == "thread_name"}
     assert names[1, events[2]["tid"]] == "bucket 0"
-
-
-def test_leaves_are_the_layers_that_hold_no_others():
-    model = Sequential(Linear(2, 3), Sequential(ReLU(), Linear(3, 1)))
-    assert [name for name, _ in leaves(model)] == ["0 Linear", "1.0 ReLU", "1.1 Linear"]
-    everything = [layer for _, layer in leaves(build("resnet8", (8, 8, 3), 10))]
-    assert len(everything) == len(set(map(id, everything)))
-    assert not any(list(layer.children()) for layer in everything)

@@ -1,4 +1,4 @@
-"""A step that has run before asks for no big memory: all of it is in the arena and on ``saved``."""
+"""A step that has run before asks for no big memory: all of it is in the arena and on ``ctx``."""
 
 import tracemalloc
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mpitrain.arena import Arena
+from mpitrain.context import Context
 from mpitrain.layers import (
     GELU,
     BatchNorm2d,
@@ -25,7 +26,6 @@ from mpitrain.layers import (
 )
 from mpitrain.losses import MSE, SoftmaxCrossEntropy
 from mpitrain.optim import LARS, SGD, AdamW, global_norm
-from mpitrain.saved import Saved
 
 IMAGES = np.random.default_rng(0).standard_normal((24, 32, 32, 16)).astype(np.float32)
 FEW = IMAGES.nbytes // 5
@@ -58,13 +58,13 @@ def peak(step):
 
 
 def step_of(layer, x):
-    arena, saved = Arena(layer.named_parameters(), layer.named_states()), Saved()
-    dy = np.ones_like(layer.forward(x, saved))
+    arena, ctx = Arena(layer.named_parameters(), layer.named_states()), Context()
+    dy = np.ones_like(layer.forward(x, ctx))
 
     def step():
         arena.begin_step()
-        layer.forward(x, saved)
-        layer.backward(dy, saved)
+        layer.forward(x, ctx)
+        layer.backward(dy, ctx)
         arena.end_backward()
 
     return step
@@ -93,8 +93,8 @@ def test_convolutions(how):
     ("loss", "targets"), [(SoftmaxCrossEntropy(0.1), np.arange(1536) % 256), (MSE(), IMAGES.reshape(1536, 256))]
 )
 def test_losses(loss, targets):
-    saved, outputs = Saved(), IMAGES.reshape(1536, 256)
-    assert peak(lambda: (loss.forward(outputs, targets, saved), loss.backward(saved))) < FEW
+    ctx, outputs = Context(), IMAGES.reshape(1536, 256)
+    assert peak(lambda: (loss.forward(outputs, targets, ctx), loss.backward(ctx))) < FEW
 
 
 @pytest.mark.parametrize("make", [lambda arena: SGD(arena, momentum=0.9, weight_decay=0.1), AdamW, LARS])

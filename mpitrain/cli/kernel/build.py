@@ -49,11 +49,11 @@ def build_archs(options: BuildOptions) -> int:
 
 
 def _own_arch() -> str:
-    from ...device import assign, look, open_device
+    from ...device import assign, discover, open_device
 
-    sight = look("auto", 0)
-    device = open_device(assign([sight])[0])
+    visible = discover("auto", 0)
+    device = open_device(assign([visible])[0])
     arch = getattr(device, "arch", None)
     if arch is None:
-        raise UserError(f"no GPU to build for ({sight.reason}): say --arch sm_80, sm_90a ...")
+        raise UserError(f"no GPU to build for ({visible.reason}): say --arch sm_80, sm_90a ...")
     return str(arch)

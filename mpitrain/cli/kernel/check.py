@@ -28,7 +28,7 @@ def check_all(options: CheckOptions) -> int:
     """Print the worst error for each type; the exit code is 1 if any is too large."""
     from ...device import open_gpu
     from ...kernels.check import check_product, shapes
-    from ...ops.cuda.gemm import multiply
+    from ...ops.cuda.matmul import multiply
 
     device = open_gpu("the kernels cannot be checked")
     print(f"{device.name}, seed {options.seed}")

@@ -30,14 +30,14 @@ def try_messages(world: "World") -> int:
     """Try, and print the answer; the exit code is 1 where it is no."""
     from ...comm.direct import BEGUN, WORKS, try_direct
     from ...config import Compute, Config
-    from ...device import look
+    from ...device import discover
     from ...training.devices import take_device
 
     if world.size < 2:
         raise AgreedError("messages need two ranks or more: mpirun -n 2 python -m mpitrain kernel messages")
-    sights = world.all_gather(look("auto", world.node))
-    if not any(sight.gpus for sight in sights):
-        raise AgreedError(f"no rank has a GPU whose memory MPI could read: {sights[0].reason}")
+    visible = world.all_gather(discover("auto", world.node))
+    if not any(seen.gpus for seen in visible):
+        raise AgreedError(f"no rank has a GPU whose memory MPI could read: {visible[0].reason}")
     device = take_device(Config(compute=Compute(device="cuda")), world)
     if world.mixed:
         raise AgreedError("some ranks have no GPU: start as many ranks as there are, or fewer")

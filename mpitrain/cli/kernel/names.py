@@ -29,25 +29,25 @@ def show_list() -> int:
 
     console = make_console()
     show_cuda(console)
-    show_native(console)
+    show_cpu(console)
     return 0
 
 
-def show_native(console: "PlainConsole") -> None:
+def show_cpu(console: "PlainConsole") -> None:
     """Print which path ops take on the CPU, and why."""
-    from ... import native
+    from ... import cpu_kernels
     from ...ops import OPS
     from ...training.text_table import Column, print_table
 
     console.print()
-    console.say(f"on the CPU: {'NumPy' if native.kernels is None else 'kernels in C'} ({native.why})")
-    if native.kernels is None:
+    console.say(f"on the CPU: {'NumPy' if cpu_kernels.C is None else 'kernels in C'} ({cpu_kernels.why})")
+    if cpu_kernels.C is None:
         return
-    levels = ", ".join(native.kernels.levels())
-    console.say(f"levels that run here: {levels}; {native.VARIABLE}=numpy, or a level, chooses")
+    levels = ", ".join(cpu_kernels.C.levels())
+    console.say(f"levels that run here: {levels}; {cpu_kernels.VARIABLE}=numpy, or a level, chooses")
     rows = []
     for where, chosen in (("in C", True), ("in NumPy", False)):
-        names = sorted(name for name, op in OPS.items() if ("native" in op.paths) == chosen)
+        names = sorted(name for name, op in OPS.items() if ("cpu" in op.paths) == chosen)
         rows.append((where, ", ".join(names)))
     print_table(console, [Column("", "word"), Column("", "text")], rows, head=False)
 

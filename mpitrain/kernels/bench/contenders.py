@@ -6,11 +6,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..gemm import GemmPlan, Shape
+from ..gemm_launch import launch_gemm, partial_bytes
 from ..ladder import Rung
 from ..matrices import Matrices
 from ..plan import ceil_div
-from ..product import launch_product, partial_bytes
-from ..rounding import PART_BYTES, rounded_bytes
+from ..round_tf32 import PART_BYTES, rounded_bytes
 from .stopwatch import Contender
 
 BLOCK = 1 << 22  # random numbers that are drawn; larger matrices repeat them
@@ -62,7 +62,7 @@ class Contenders:
         partials = self._memory("partials", max(1, partial_bytes(made, shape) // 4), np.float32)
         rounded = self._memory("rounded", rounded_bytes(made, shape, a, b) + PART_BYTES, np.uint8).data.ptr
         working = {"partials": partials.data.ptr, "rounded": rounded + -rounded % PART_BYTES}
-        return lambda: launch_product(self.device, made, shape, a, b, out, **working)
+        return lambda: launch_gemm(self.device, made, shape, a, b, out, **working)
 
     def theirs(self, shape: Shape) -> Contender:
         """Return the peer's."""

@@ -41,7 +41,7 @@ class Stopwatch:
                 begin = device.compute.record(timed=True)
                 contenders[which]()
                 runs.append((turn, which, begin, device.compute.record(timed=True)))
-            device.synchronise()  # what is queued is bounded
+            device.synchronize()  # what is queued is bounded
         found = np.empty((count, WARM_UP + repeat))
         for turn, which, begin, end in runs:
             found[which, turn] = end.seconds_since(begin)

@@ -1,20 +1,38 @@
-"""Ops on a GPU: what each launches. Importing this package registers the paths (``ops/dispatch.py``); it needs no GPU.
+"""Ops on a GPU by our kernels. Importing this package registers the paths (``ops/dispatch.py``); it needs no GPU.
 
-What is not here runs as it is written for NumPy: CuPy's arrays answer NumPy's functions.
+Ops that are not here run their NumPy function: CuPy arrays implement NumPy functions.
 """
 
-from . import conv2d, dropout, elementwise, embedding, lars, linear, losses, normalise, pools, sums, update
+from . import (
+    batchnorm,
+    conv2d,
+    dropout,
+    elementwise,
+    embedding,
+    gelu,
+    lars,
+    layernorm,
+    linear,
+    mse,
+    pool,
+    reduce,
+    softmax_cross_entropy,
+    update,
+)
 
 __all__ = [
+    "batchnorm",
     "conv2d",
     "dropout",
     "elementwise",
     "embedding",
+    "gelu",
     "lars",
+    "layernorm",
     "linear",
-    "losses",
-    "normalise",
-    "pools",
-    "sums",
+    "mse",
+    "pool",
+    "reduce",
+    "softmax_cross_entropy",
     "update",
 ]

@@ -1,4 +1,4 @@
-"""Convolution on a GPU: columns gathered by one kernel, a product with all images in it, and the way back.
+"""Convolution on a GPU: columns gathered by one kernel, one product for many images, and columns added back.
 
 Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O); columns (G, N OH OW, KH KW C/G); fp32.
 """
@@ -12,62 +12,63 @@ import numpy as np
 from ...device import device_of
 from ...kernels.kernel import kernel
 from .. import conv2d as ops
-from ..product import Buffer
+from ..reduce import column_sum
 from ..window import Pair, Window
-from .gemm import multiply
+from ..workspace import workspace
 from .launch import run, window_record
-from .linear import column_sum
+from .matmul import multiply
 
-GATHER = kernel("im2col.cu", name="im2col")
-SCATTER = kernel("im2col.cu", name="col2im")
+GATHER = kernel("conv2d_im2col.cu", name="im2col")
+SCATTER = kernel("conv2d_im2col.cu", name="col2im")
 MOST_COLUMNS = 1 << 26  # elements at a time: 256 MiB
 
 
 @ops.conv2d_db.cuda
 def conv2d_db(dy: Any, db: Any, accumulate: bool) -> None:
-    """As of a linear map of pixels."""
+    """The column sums of a linear map of pixels."""
     column_sum(dy.reshape(-1, dy.shape[3]), db, accumulate)
 
 
 @ops.conv2d.cuda
-def conv2d(x: Any, w: Any, b: Any, y: Any, plan: Any, buffer: Buffer) -> bool:
+def conv2d(x: Any, w: Any, b: Any, y: Any, plan: Any) -> bool:
     """For each chunk of images, columns and a product with the bias in its epilogue."""
     if y.dtype != np.float32:
         return False
-    _geometry(plan).forward(x, w, b, y, buffer)
+    _geometry(plan).forward(x, w, b, y)
     return True
 
 
 @ops.conv2d_dw.cuda
-def conv2d_dw(x: Any, dy: Any, dw: Any, plan: Any, accumulate: bool, buffer: Buffer) -> bool:
+def conv2d_dw(x: Any, dy: Any, dw: Any, plan: Any, accumulate: bool) -> bool:
     """For each chunk of images, columns and a product."""
     if dw.dtype != np.float32:
         return False
-    _geometry(plan).dw(x, dy, dw, accumulate, buffer)
+    _geometry(plan).dw(x, dy, dw, accumulate)
     return True
 
 
 @ops.conv2d_dx.cuda
-def conv2d_dx(dy: Any, w: Any, dx: Any, plan: Any, buffer: Buffer) -> bool:
+def conv2d_dx(dy: Any, w: Any, dx: Any, plan: Any) -> bool:
     """For each chunk of images, a product and its columns added back to the pixels."""
     if dx.dtype != np.float32:
         return False
-    _geometry(plan).dx(dy, w, dx, buffer)
+    _geometry(plan).dx(dy, w, dx)
     return True
 
 
 def _geometry(plan: ops.Conv2dPlan) -> "Geometry":
-    return Geometry(plan.ahead.window, plan.ahead.size, plan.groups)
+    return Geometry(plan.forward_plan.window, plan.forward_plan.size, plan.groups)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """One convolution's sizes, and how it is made a product.
+    """The sizes of one convolution, and its form as a product.
 
     Parameters
     ----------
     window : Window
-    size : (H, W) of the input
+    size : (int, int)
+        (H, W) of the input.
     groups : int
     """
 
@@ -80,31 +81,31 @@ class Geometry:
         """(OH, OW)."""
         return self.window.output(self.size)
 
-    def forward(self, x: Any, w: Any, b: Any, y: Any, buffer: Buffer) -> None:
-        """Write y = x * w + b; ``buffer(name, shape)`` gives working memory."""
+    def forward(self, x: Any, w: Any, b: Any, y: Any) -> None:
+        """Write y = x * w + b."""
         bias = b if self.groups == 1 else None
         for images in self._chunks(x):
-            multiply(self._gather(x[images], buffer), self._by_group(w), self._rows(y[images]), bias=bias)
+            multiply(self._gather(x[images]), self._by_group(w), self._rows(y[images]), bias=bias)
         if b is not None and bias is None:
             np.add(y, b, out=y)
 
-    def dw(self, x: Any, dy: Any, dw: Any, accumulate: bool, buffer: Buffer) -> None:
+    def dw(self, x: Any, dy: Any, dw: Any, accumulate: bool) -> None:
         """Write (or add) the gradient of w."""
         if not len(x) and not accumulate:
             dw.fill(0)
         for images in self._chunks(x):
             beta = 1.0 if accumulate or images.start else 0.0
-            columns = self._gather(x[images], buffer)
+            columns = self._gather(x[images])
             multiply(columns, self._rows(dy[images]), self._by_group(dw), transpose_a=True, beta=beta)
 
-    def dx(self, dy: Any, w: Any, dx: Any, buffer: Buffer) -> None:
+    def dx(self, dy: Any, w: Any, dx: Any) -> None:
         """Write the gradient of x."""
         for images in self._chunks(dx):
             part = dx[images]
             if self._is_direct:
                 multiply(self._rows(dy[images]), self._by_group(w), self._rows(part), transpose_b=True)
                 continue
-            columns = buffer("columns", self._shape(part))
+            columns = workspace(dx, "columns", self._shape(part))
             multiply(self._rows(dy[images]), self._by_group(w), self._as_batch(columns), transpose_b=True)
             run(device_of(dx), SCATTER, part.size, (columns, part, window_record(self.window, part), self.groups))
 
@@ -127,10 +128,10 @@ class Geometry:
         (oh, ow), (kh, kw) = self.output, self.window.kernel
         return self.groups, len(x) * oh * ow, kh * kw * x.shape[3] // self.groups
 
-    def _gather(self, x: Any, buffer: Buffer) -> Any:
+    def _gather(self, x: Any) -> Any:
         if self._is_direct:
             return x.reshape(-1, x.shape[3])
-        columns = buffer("columns", self._shape(x))
+        columns = workspace(x, "columns", self._shape(x))
         run(device_of(x), GATHER, columns.size, (x, columns, window_record(self.window, x), self.groups))
         return self._as_batch(columns)
 

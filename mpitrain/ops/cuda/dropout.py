@@ -15,9 +15,9 @@ MASK = kernel("dropout.cu", name="dropout_mask")
 
 
 @ops.dropout_mask.cuda
-def dropout_mask(mask: Any, p: float, place: tuple[int, int, int, int], counters: Any = None) -> None:
+def dropout_mask(mask: Any, p: float, position: tuple[int, int, int, int], counters: Any = None) -> None:
     """One launch."""
     rows, columns = mask.shape
     ticks = rows * ceil_div(columns, ELEMENTS_PER_TICK)
-    numbers = (np.array(number, np.int64) for number in place)
+    numbers = (np.array(number, np.int64) for number in position)
     run(device_of(mask), MASK, ticks, (mask, rows, columns, *numbers, round(p * 65536), counters))

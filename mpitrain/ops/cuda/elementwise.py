@@ -1,4 +1,4 @@
-"""Activations on a GPU, sums and products, element by element: one launch each, of arrays alike."""
+"""Element-by-element operations on a GPU: one launch each."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,56 +7,37 @@ import numpy as np
 
 from ...device import device_of
 from ...kernels.kernel import kernel
-from .. import activations, gelu
+from .. import elementwise as ops
 from ..dispatch import Op
-from .launch import loop
+from .launch import fits, loop, size_of
 
 
-def launcher(name: str, num_arrays: int, extra: int = 0) -> Callable[..., bool]:
-    """Return a path of an op whose arguments are ``num_arrays`` arrays, as the kernel takes them, and ``extra`` others.
+def launcher(file: str, name: str) -> Callable[..., bool]:
+    """Return the path of an op whose arguments are the arrays that the kernel ``name`` of ``file`` takes."""
+    found = kernel(file, name=name)
 
-    It covers arrays of fp32 that lie in one piece. What is extra is scratch, which only NumPy needs.
-    """
-    what = kernel("elementwise.cu", name=name)
-
-    def path(*arguments: Any) -> bool:
-        assert len(arguments) == num_arrays + extra, f"the arguments of {name}"
-        arrays = arguments[:num_arrays]
-        if not all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays):
+    def path(*arrays: Any) -> bool:
+        if not fits(*arrays):
             return False
-        size = arrays[0].size
-        loop(device_of(arrays[0]), what, size, (*arrays, np.array(size, np.int64)))
+        loop(device_of(arrays[0]), found, arrays[0].size, (*arrays, size_of(arrays[0])))
         return True
 
     return path
 
 
-PATHS: tuple[tuple[Op[Any, Any], str, int, int], ...] = (
-    (activations.add, "add", 3, 0),
-    (activations.multiply, "multiply", 3, 0),
-    (activations.relu, "relu_forward", 2, 0),
-    (activations.relu_dx, "relu_dx", 3, 1),
-    (activations.add_relu, "add_relu", 3, 0),
-    (activations.add_relu_dx, "add_relu_dx", 3, 0),
-    (activations.tanh, "tanh_forward", 2, 0),
-    (activations.tanh_dx, "tanh_dx", 3, 1),
-    (activations.sigmoid, "sigmoid_forward", 2, 0),
-    (activations.sigmoid_dx, "sigmoid_dx", 3, 1),
-    (activations.silu, "silu_forward", 3, 0),
-    (activations.silu_dx, "silu_dx", 4, 1),
-    (gelu.gelu, "gelu_forward", 3, 0),
-    (gelu.gelu_tanh, "gelu_tanh_forward", 3, 0),
-    (gelu.gelu_dx, "multiply", 3, 0),
-)
-for each, name, num_arrays, extra in PATHS:
-    each.cuda(launcher(name, num_arrays, extra))
+FORWARD: tuple[Op[..., None], ...] = (ops.relu, ops.tanh, ops.sigmoid, ops.silu)
+BACKWARD: tuple[Op[..., None], ...] = (ops.relu_dx, ops.add_relu_dx, ops.tanh_dx, ops.sigmoid_dx, ops.silu_dx)
+for op in FORWARD:
+    op.cuda(launcher("elementwise.cu", f"{op.name}_forward"))
+for op in (ops.add, ops.multiply, ops.add_relu, *BACKWARD):
+    op.cuda(launcher("elementwise.cu", op.name))
 
 
 def combine(operator: Any) -> Any:
-    """Return what combines arrays that arrive: our kernel for a sum, ``operator`` for all else."""
+    """Return the function that combines arriving arrays: our kernel for a sum, ``operator`` for all else."""
     return add_to if operator is np.add else operator
 
 
 def add_to(target: Any, arrived: Any) -> None:
     """Add ``arrived`` to ``target``: one launch."""
-    activations.add(target, arrived, target)
+    ops.add(target, arrived, target)

@@ -1,4 +1,4 @@
-"""Rows of a table on a GPU, and its gradient: one launch forward, two backward."""
+"""Lookup of table rows on a GPU: one launch forward, two backward."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from ...kernels.kernel import kernel
 from ...kernels.launch import launch
 from ...kernels.plan import Launch
 from .. import embedding as ops
+from ..workspace import workspace
 from .launch import run, values
 
 FORWARD, ORDER, DW = (kernel("embedding.cu", name=f"embedding_{name}") for name in ("forward", "order", "dw"))
@@ -17,26 +18,26 @@ ROW_THREADS = 128
 
 @ops.check_ids.cuda
 def check_ids(ids: Any, num_rows: int) -> None:
-    """Nothing: the kernels look for themselves."""
+    """Do nothing: the kernels check for themselves."""
 
 
 @ops.embedding.cuda
-def embedding(ids: Any, table: Any, y: Any) -> bool:
-    """Write the rows; an id that names none gives NaN."""
-    if y.dtype != np.float32 or table.dtype != np.float32:
+def embedding(ids: Any, w: Any, y: Any) -> bool:
+    """Write the rows; an id outside of the table gives NaN."""
+    if y.dtype != np.float32 or w.dtype != np.float32:
         return False
-    _row_by_row(y, FORWARD, _long(ids), table, y, table.shape[1], _count(table))
+    _row_by_row(y, FORWARD, _long(ids), w, y, w.shape[1], _count(w))
     return True
 
 
 @ops.embedding_dw.cuda
-def embedding_dw(ids: Any, dy: Any, dtable: Any, buffer: Any) -> bool:
+def embedding_dw(ids: Any, dy: Any, dw: Any) -> bool:
     """Add the rows of equal ids, in their order."""
-    if dy.dtype != np.float32 or dtable.dtype != np.float32:
+    if dy.dtype != np.float32 or dw.dtype != np.float32:
         return False
-    ids, order = _long(ids), buffer("order", ids.shape, np.int32)
+    ids, order = _long(ids), workspace(dy, "order", ids.shape, np.int32)
     run(device_of(dy), ORDER, len(ids), (ids, order, len(ids)))
-    _row_by_row(dy, DW, ids, order, dy, dtable, *dy.shape, _count(dtable))
+    _row_by_row(dy, DW, ids, order, dy, dw, *dy.shape, _count(dw))
     return True
 
 

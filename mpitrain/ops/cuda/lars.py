@@ -1,4 +1,4 @@
-"""LARS on a GPU: the norms of all parameters in one launch, their update in a second; nothing comes to the host."""
+"""LARS on a GPU: one launch for the norms of all parameters, one for their update; nothing is copied to the host."""
 
 from itertools import accumulate
 from typing import Any

@@ -73,7 +73,7 @@ class Part:
         """Copy the state as it is now."""
         for piece, memory in zip(self._pieces, self._copies, strict=True):
             device_of(piece.source).copy_to_host(memory.view(piece.source.dtype), piece.source)
-        self._device.synchronise()
+        self._device.synchronize()
 
     def stretches(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (place in the data, bytes) of what was copied; neighbours make one stretch."""

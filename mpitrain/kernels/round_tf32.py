@@ -1,0 +1,56 @@
+"""Preparation of a tf32 product by wgmma: factors are rounded, and transposed so that k is contiguous."""
+
+from typing import Any
+
+import numpy as np
+
+from .gemm import GemmPlan, Shape
+from .kernel import kernel
+from .launch import launch
+from .matrices import Matrices
+from .plan import Launch, ceil_div
+
+ROWS, COLUMNS = (kernel("round_tf32.cu", name=name) for name in ("round_rows", "round_columns"))
+TILE = 32  # rows and columns of a block of round_columns
+PIECE = 4  # elements in 16 bytes
+PART_BYTES = 256  # parts of working memory begin at multiples of this
+
+
+def rounds(made: GemmPlan, shape: Shape) -> bool:
+    """Return whether this goes before ``made``, the plan of ``shape``."""
+    return made.boxes is not None and shape.inputs == "tf32"
+
+
+def rounded_bytes(made: GemmPlan, shape: Shape, a: Matrices, b: Matrices) -> int:
+    """Return the size of the working memory that it takes."""
+    return _bytes(a, shape.transpose_a) + _bytes(b, not shape.transpose_b) if rounds(made, shape) else 0
+
+
+def round_factors(device: Any, shape: Shape, a: Matrices, b: Matrices, address: int) -> tuple[Matrices, Matrices]:
+    """Write A as (M, K) and B as (N, K) to working memory at ``address``; return them as they lie there."""
+    second = address + _bytes(a, shape.transpose_a)
+    return _round(device, a, shape.transpose_a, address), _round(device, b, not shape.transpose_b, second)
+
+
+def _round(device: Any, factor: Matrices, turn: bool, address: int) -> Matrices:
+    rows, cols, ld = _shape(factor, turn)
+    if factor.matrices * rows * cols:
+        plan = Launch((ceil_div(factor.matrices * rows * ld, 1024), 1, 1), (256, 1, 1))
+        sizes = [factor.ld, ld, factor.rows, factor.cols, factor.matrices]
+        if turn:
+            tiles = ceil_div(factor.rows, TILE) * ceil_div(factor.cols, TILE) * factor.matrices
+            plan, sizes = Launch((tiles, 1, 1), (TILE, 8, 1)), sizes[:-1]
+        arguments = *(np.array(x, np.uint64) for x in (factor.address, address)), np.array(factor.apart, np.int64)
+        launch(device, COLUMNS if turn else ROWS, plan, (*arguments, *(np.array(x, np.int32) for x in sizes)))
+    return Matrices(address, rows, cols, ld, factor.matrices, rows * ld if factor.matrices > 1 else 0)
+
+
+def _bytes(factor: Matrices, turn: bool) -> int:
+    rows, _, ld = _shape(factor, turn)
+    return ceil_div(4 * factor.matrices * rows * ld, PART_BYTES) * PART_BYTES
+
+
+def _shape(factor: Matrices, turn: bool) -> tuple[int, int, int]:
+    """Return rows, columns and the length of a row, of whole 16 bytes."""
+    rows, cols = (factor.cols, factor.rows) if turn else (factor.rows, factor.cols)
+    return rows, cols, max(1, ceil_div(cols, PIECE)) * PIECE

@@ -1,0 +1,13 @@
+"""Execution plans: neighboring layers of a Sequential that are computed in one pass over memory.
+
+A fused layer stands for the layers that it holds. It has no parameters of its own, so names, initial values and
+checkpoints do not depend on the plan (docs/decisions/0019-fused-plan.md).
+"""
+
+from .base import Fused
+from .linear_chain import LinearLink
+from .norm_relu import NormReLU
+from .plan import Plan, Step
+from .pool_relu import PoolReLU
+
+__all__ = ["Fused", "LinearLink", "NormReLU", "Plan", "PoolReLU", "Step"]

@@ -1,0 +1,95 @@
+"""Linear layers with activations between them, linked so that no activation costs a pass over memory.
+
+    y1 = f(x w1 + b1),  y2 = f(y1 w2 + b2),  y3 = y2 w3 + b3
+
+Forward, each product applies the activation where it writes y. Backward, the product that writes the gradient of y1
+also multiplies it by the slope f' and sums it to the gradient of b1: the link above does part of the work of the link
+below.
+"""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ...context import Context
+from ...ops.elementwise import relu_dx
+from ...ops.linear import linear, linear_dx, linear_dx_gelu, linear_dx_relu, linear_gelu, linear_gelu_dx
+from ..activations import GELU, ReLU
+from ..base import empty_gradient, gradient_of
+from ..linear import Linear, as_rows
+from .base import Fused
+
+
+class LinearLink(Fused):
+    """y = f(x w + b), or y = x w + b: one link of a chain.
+
+    Parameters
+    ----------
+    linear : Linear
+    activation : ReLU or GELU, optional
+        f.
+    below : LinearLink, optional
+        The link that computes x.
+    top : bool
+        Whether there is no link above. Otherwise the dy of backward is already the gradient of x w + b, and the
+        gradient of b is in place.
+    """
+
+    def __init__(
+        self, linear: Linear, activation: ReLU | GELU | None, below: "LinearLink | None" = None, top: bool = True
+    ):
+        super().__init__(linear, *(() if activation is None else (activation,)))
+        self.linear, self.activation, self.below, self.top = linear, activation, below, top
+
+    def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
+        """Return f(x w + b)."""
+        y: np.ndarray = ctx.empty(self, "y", (*x.shape[:-1], self.linear.num_outputs))
+        w, b = self.linear.weight.data, None if self.linear.bias is None else self.linear.bias.data
+        kept: Any = as_rows(y)
+        if isinstance(self.activation, GELU):
+            kept = linear_gelu(as_rows(x), w, b, kept, self.activation.op_name, partial(ctx.empty, self))
+        else:
+            linear(as_rows(x), w, b, kept, self.activation is not None)
+        ctx[self] = x, kept
+        return y
+
+    def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
+        """Write dw and, at the top, db; return dx, or through the activation below the gradient of its argument."""
+        (x, kept), dy = ctx[self], as_rows(dy)
+        if self.top and self.activation is not None:
+            self._slope(dy, kept)
+        self.linear.put_dw(as_rows(x), dy)
+        if self.top:
+            self.linear.put_db(dy)
+        if not self.linear.needs_dx:
+            return empty_gradient(dy)
+        dx: np.ndarray = ctx.empty(self, "dx", x.shape)
+        if self.below is None:
+            linear_dx(dy, self.linear.weight.data, as_rows(dx))
+        else:
+            self.below.dx_through(dy, self.linear.weight.data, as_rows(x), as_rows(dx), ctx)
+        return dx
+
+    def dx_through(self, dy: np.ndarray, w: np.ndarray, x: np.ndarray, dx: np.ndarray, ctx: Context) -> None:
+        """Write dx = (dy w^T) f', given the dy, w and x of the link above, and db = its sum, of this link."""
+        db = None if self.linear.bias is None else gradient_of(self.linear.bias)
+        if isinstance(self.activation, GELU):
+            linear_dx_gelu(dy, w, ctx[self][1], dx, db, self.activation.op_name)
+        else:
+            linear_dx_relu(dy, w, x, dx, db)
+
+    def _slope(self, dy: np.ndarray, kept: Any) -> None:
+        """Multiply dy by f': it becomes the gradient of x w + b."""
+        if isinstance(self.activation, GELU):
+            linear_gelu_dx(dy, kept, self.activation.op_name)
+        else:
+            relu_dx(kept, dy, dy)
+
+
+def make_chain(pairs: list[tuple[Linear, ReLU | GELU | None]]) -> list[LinearLink]:
+    """Return the links of neighbors (Linear, activation); only the last may have no activation."""
+    links: list[LinearLink] = []
+    for i, (layer, activation) in enumerate(pairs):
+        links.append(LinearLink(layer, activation, links[-1] if links else None, top=i == len(pairs) - 1))
+    return links

@@ -1,0 +1,86 @@
+"""Ops whose kernels in C take other arguments: addresses for several arrays, numbers for a plan or a window."""
+
+import numpy as np
+
+from ...cpu_kernels import C
+from .. import conv2d, pool, reduce, softmax_cross_entropy, update
+from ..window import Window, padded
+
+MOST_THREADS = 64  # of the thread pool, kernels/cpu/threads.c
+NO_SLOT = np.empty(0, np.float32)
+
+
+@conv2d.conv2d.cpu
+def _conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, plan: conv2d.Conv2dPlan) -> bool:
+    return bool(getattr(C, plan.kernel)(x, w, b, y, *plan.numbers))
+
+
+@conv2d.conv2d_dw.cpu
+def _conv2d_dw(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, plan: conv2d.Conv2dPlan, accumulate: bool) -> bool:
+    return bool(getattr(C, f"{plan.kernel}_dw")(x, dy, dw, *plan.numbers, accumulate))
+
+
+@conv2d.conv2d_dx.cpu
+def _conv2d_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, plan: conv2d.Conv2dPlan) -> bool:
+    return bool(getattr(C, f"{plan.kernel}_dx")(dy, w, dx, *plan.numbers))
+
+
+@pool.max_pool_argmax.cpu
+def _max_pool_argmax(x: np.ndarray, window: Window, y: np.ndarray, argmax: np.ndarray, relu: bool) -> bool:
+    return C.max_pool_argmax(padded(x, window, -np.inf), y, argmax, *window.kernel, *window.stride, relu)
+
+
+@pool.max_pool_dx.cpu
+def _max_pool_dx(argmax: np.ndarray, dy: np.ndarray, window: Window, dx: np.ndarray) -> bool:
+    out = pool.padded_like(dx, window)
+    if not C.max_pool_dx(argmax, dy, out, *window.kernel, *window.stride):
+        return False
+    pool.crop(out, window, dx)
+    return True
+
+
+@softmax_cross_entropy.cross_entropy.cpu
+def _cross_entropy(
+    logits: np.ndarray, targets: np.ndarray, smoothing: float, ignore_index: int, e: np.ndarray, sums: np.ndarray
+) -> tuple[list[float], object] | bool:
+    totals = np.empty(3)
+    if not C.cross_entropy(logits, targets, smoothing, ignore_index, e, sums, totals):
+        return False
+    return totals.tolist(), (sums.reshape(-1)[: len(targets)].reshape(-1, 1), targets, None)
+
+
+@softmax_cross_entropy.softmax_cross_entropy.cpu
+def _softmax_cross_entropy(
+    logits: np.ndarray, targets: np.ndarray, smoothing: float, e: np.ndarray, row_sums: np.ndarray
+) -> np.ndarray | bool:
+    losses = np.empty(len(targets), logits.dtype)
+    return losses if C.softmax_cross_entropy(logits, targets, smoothing, e, row_sums, losses) else False
+
+
+@reduce.sum_of_squares.cpu
+def _sum_of_squares(x: np.ndarray) -> float | bool:
+    squares = np.zeros(MOST_THREADS)
+    return float(squares.sum()) if C.sum_of_squares(x, squares) else False
+
+
+@reduce.sum_sources.cpu
+def _sum_sources(target: np.ndarray, sources: reduce.Sources) -> float | bool:
+    if target.dtype != np.float32 or not len(sources.addresses):
+        return False
+    squares = np.zeros(MOST_THREADS)
+    done = C.sum_sources(sources.addresses, np.array([target.ctypes.data], np.int64), target.size, squares)
+    return float(squares.sum()) if done else False
+
+
+@update.sgd_update.cpu
+def _sgd_update(
+    w: np.ndarray, block: update.Block, scale: float, decay: float, momentum: float, nesterov: bool
+) -> bool:
+    v = block.slots[0] if block.slots else NO_SLOT
+    return C.sgd_update(block.sources.addresses, w, v, block.bounds, scale, decay, momentum, nesterov)
+
+
+@update.adam_update.cpu
+def _adam_update(w: np.ndarray, block: update.Block, step: update.AdamStep) -> bool:
+    m, v = block.slots
+    return C.adam_update(block.sources.addresses, w, m, v, block.bounds, *step)

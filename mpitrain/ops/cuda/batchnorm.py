@@ -1,0 +1,115 @@
+"""Batch normalization on a GPU: three launches forward and three backward, none of which the host waits for.
+
+Only statistics over several ranks pass through the host: they are this op's one wait, in each direction.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ...device import device_of
+from ...kernels.kernel import Kernel, kernel
+from .. import batchnorm as ops
+from ..batchnorm import Norm
+from ..gradient import Gradient
+from ..workspace import Keep, workspace
+from .launch import loop, run, size_of
+from .reduce import Parts, cut_rows
+
+KEPT = 5  # vectors: mean, r, offset, scale, shift
+
+
+def _kernel(name: str) -> Kernel:
+    return kernel("batchnorm.cu", name=f"batchnorm_{name}")
+
+
+MOMENTS, STATISTICS, MERGE, PREPARE = map(_kernel, ("moments", "statistics", "merge", "prepare"))
+APPLY, EVALUATE, DX = map(_kernel, ("apply", "evaluate", "dx"))
+SUMS, SLOPES_OF_SUMS, GRADIENTS, SLOPES = map(_kernel, ("sums", "slopes_of_sums", "gradients", "slopes"))
+
+
+@ops.batchnorm_train.cuda
+def batchnorm_train(x: Any, norm: Norm, y: Any, keep: Keep) -> Any:
+    """Return (the vectors for backward, pixels over all ranks)."""
+    if x.dtype != np.float32:
+        return False
+    device, channels, parts = _cut(x)
+    rows, kept = x.size // channels, keep("kept", (KEPT, channels), np.float32)
+    moments = workspace(x, "moments", (parts.num, 2, channels))
+    statistics = norm.weight, norm.bias, norm.running_mean, norm.running_var, kept
+    rates = float(norm.momentum), float(norm.eps)
+    count = float(rows)
+    if rows:
+        parts.launch(device, MOMENTS, x, moments, rows, channels, parts.rows)
+    if norm.sum_over_ranks is None:
+        run(device, STATISTICS, 32 * channels, (moments, *statistics, rows, channels, parts.rows, *rates))
+    else:
+        total = keep("total", (1 + 2 * channels,), np.float64)
+        run(device, MERGE, 32 * channels, (moments, total, kept, rows, channels, parts.rows))
+        count = float(norm.sum_over_ranks(total)[0])
+        run(device, PREPARE, 32 * channels, (total, *statistics, channels, *rates))
+    loop(device, APPLY, x.size, (x, kept, y, size_of(x), channels, int(norm.relu)))
+    return kept, count
+
+
+@ops.batchnorm_evaluate.cuda
+def batchnorm_evaluate(x: Any, norm: Norm, y: Any) -> bool:
+    """One launch."""
+    if x.dtype != np.float32:
+        return False
+    vectors = norm.weight, norm.bias, norm.running_mean, norm.running_var
+    channels = x.shape[3]
+    loop(device_of(x), EVALUATE, x.size, (x, *vectors, y, size_of(x), channels, float(norm.eps), int(norm.relu)))
+    return True
+
+
+@ops.batchnorm_backward.cuda
+def batchnorm_backward(dy: Any, x: Any, y: Any, norm: Norm, kept: Any, dw: Gradient, db: Gradient, dx: Any) -> bool:
+    """Put dw and db of this rank, and write dx."""
+    if x.dtype != np.float32:
+        return False
+    vectors, count = kept
+    device, channels, parts = _cut(x)
+    slopes = workspace(x, "slopes", (3, channels))
+    if norm.sum_over_ranks is None:
+        adds = int(dw.accumulate), int(db.accumulate)
+        gradients = _sums(dy, x, y, vectors), vectors, norm.weight, dw.array, db.array, slopes
+        run(device, SLOPES_OF_SUMS, 32 * channels, (*gradients, x.size // channels, channels, parts.num, *adds))
+        _written(db, dw)
+    else:
+        total = workspace(x, "total", (2 * channels,), np.float64)
+        put_gradients(dy, x, y, vectors, dw, db, total)
+        norm.sum_over_ranks(total)
+        divisor = np.array(max(1.0, count), np.float64)
+        run(device, SLOPES, 32 * channels, (total, vectors, norm.weight, slopes, channels, divisor))
+    loop(device, DX, x.size, (dy, x, y, vectors, slopes, dx, size_of(x), channels))
+    return True
+
+
+def put_gradients(dy: Any, x: Any, y: Any, vectors: Any, dw: Gradient, db: Gradient, total: Any = None) -> None:
+    """Put the sums of dy and of dy (x - mean) r over rows; without ``vectors``, mean is 0 and r is 1 (layernorm)."""
+    device, channels, parts = _cut(x)
+    adds = int(dw.accumulate), int(db.accumulate)
+    arguments = _sums(dy, x, y, vectors), vectors, dw.array, db.array, total, channels, parts.num, *adds
+    run(device, GRADIENTS, 32 * channels, arguments)
+    _written(db, dw)
+
+
+def _written(*gradients: Gradient) -> None:
+    for gradient in gradients:
+        gradient.written()
+
+
+def _sums(dy: Any, x: Any, y: Any, mean: Any) -> Any:
+    """Return the sums of dy and of dy (x - mean) for each part of the rows and each channel."""
+    device, channels, parts = _cut(x)
+    sums = workspace(x, "sums", (parts.num, 2, channels))
+    if x.size:
+        parts.launch(device, SUMS, dy, x, y, mean, sums, x.size // channels, channels, parts.rows)
+    return sums
+
+
+def _cut(x: Any) -> tuple[Any, int, Parts]:
+    device: Any = device_of(x)
+    channels = x.shape[-1]
+    return device, channels, cut_rows(x.size // channels, channels, device.num_processors)

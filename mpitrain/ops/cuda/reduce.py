@@ -1,0 +1,98 @@
+"""Reductions on a GPU: down columns, and of squares. The shape fixes the order of additions, and so the bits."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...device import device_of
+from ...kernels.kernel import Kernel, kernel
+from ...kernels.launch import launch
+from ...kernels.plan import Launch, ceil_div
+from .. import reduce as ops
+from ..gradient import Gradient
+from ..workspace import workspace
+from .launch import THREADS, fits, size_of, values
+
+COLUMN_SUM, SUM_ROWS = kernel("reduce.cu", name="column_sum"), kernel("reduce.cu", name="sum_rows")
+SQUARES = kernel("reduce.cu", name="sum_of_squares")
+BLOCK_COLUMNS = 128
+LEAST_TURNS = 8  # rows that each thread of a block adds up, unless there are fewer
+BLOCKS_PER_SM = 2
+
+
+class Parts(NamedTuple):
+    """``num`` parts of ``rows`` rows each (the last may be shorter), in ``across`` blocks of 128 columns."""
+
+    across: int
+    num: int
+    rows: int
+
+    def launch(self, device: Any, kernel: Kernel, *arguments: Any) -> None:
+        """Launch a kernel of reduce.cu or batchnorm.cu over them."""
+        launch(device, kernel, Launch((self.across, self.num, 1), (THREADS, 1, 1)), values(arguments))
+
+
+@ops.column_sum.cuda
+def column_sum(x: Any, out: Any, accumulate: bool) -> None:
+    """One launch, or two where there are many rows; CuPy's reduction of other types and layouts."""
+    if not fits(x):
+        np.add(out, x.sum(axis=0), out=out) if accumulate else x.sum(axis=0, out=out)
+        return
+    rows, n = x.shape
+    if not x.size:
+        if not accumulate:
+            out.fill(0)
+        return
+    device: Any = device_of(x)
+    parts = cut_rows(rows, n, device.num_processors)
+    if parts.num == 1:
+        parts.launch(device, COLUMN_SUM, x, out, rows, n, rows, int(accumulate))
+        return
+    between = workspace(x, "column sums", (parts.num, n))
+    parts.launch(device, COLUMN_SUM, x, between, rows, n, parts.rows, 0)
+    whole = Parts(parts.across, 1, parts.num)
+    whole.launch(device, SUM_ROWS, between, out, parts.num, n, parts.num, int(accumulate))
+
+
+@ops.sum_of_squares_in_parts.cuda
+def sum_of_squares_in_parts(x: Any, parts: Any) -> bool:
+    """One launch, with one block for each part."""
+    if x.dtype != np.float32 or parts.dtype != np.float32:
+        return False
+    plan = Launch((parts.size, 1, 1), (THREADS, 1, 1))
+    launch(device_of(x), SQUARES, plan, (x, parts, size_of(x)))
+    return True
+
+
+def sum_slabs(device: Any, slabs: int, rows: int, n: int, between: int, sums: Gradient) -> None:
+    """Put the column sums of the (rows, n) numbers that a product's epilogue left at address ``slabs``.
+
+    ``between`` is the address of working memory, of ``between_bytes``.
+    """
+    parts, source = cut_rows(rows, n, device.num_processors), np.array(slabs, np.uint64)
+    if parts.num > 1:
+        middle = np.array(between, np.uint64)
+        parts.launch(device, SUM_ROWS, source, middle, rows, n, parts.rows, 0)
+        source, rows = middle, parts.num
+    Parts(parts.across, 1, rows).launch(device, SUM_ROWS, source, sums.array, rows, n, rows, int(sums.accumulate))
+
+
+def between_bytes(rows: int, n: int, num_processors: int) -> int:
+    """Return the size of the working memory of ``sum_slabs``."""
+    num = cut_rows(rows, n, num_processors).num
+    return 4 * num * n if num > 1 else 0
+
+
+def cut_rows(rows: int, n: int, num_processors: int) -> Parts:
+    """Return the division of (rows, n): enough blocks to fill the GPU, each with some rows for every thread.
+
+    >>> cut_rows(100_000, 16, 100)
+    Parts(across=1, num=196, rows=511)
+    """
+    across, lanes = max(1, ceil_div(n, BLOCK_COLUMNS)), 1
+    while lanes < 32 and 4 * lanes < n:
+        lanes *= 2
+    least = LEAST_TURNS * THREADS // lanes
+    count = max(1, min(ceil_div(rows, least), BLOCKS_PER_SM * num_processors // across))
+    each = max(1, ceil_div(rows, count))
+    return Parts(across, ceil_div(rows, each), each)

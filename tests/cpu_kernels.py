@@ -1,0 +1,27 @@
+"""Helpers for tests of the kernels in C: every level of this machine, on one thread and on two."""
+
+import numpy as np
+import pytest
+
+from mpitrain import cpu_kernels
+
+C = cpu_kernels.C
+LEVELS = [] if C is None else C.levels()
+
+levels = pytest.mark.parametrize(
+    ("level", "threads"),
+    [(level, threads) for level in LEVELS for threads in (1, 2)],
+    ids=[f"{level}, {threads} threads" for level in LEVELS for threads in (1, 2)],
+)
+
+
+def use(level, threads):
+    """Set the level and the threads of all kernels, put back by the fixture ``kernels``."""
+    assert C.use_level(level)
+    C.use_threads(threads)
+
+
+def near(found, expected, tolerance, what=""):
+    """Compare a float32 result with a float64 one, relative to the largest number."""
+    scale = max(1e-30, float(np.abs(expected).max(initial=0)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, err_msg=str(what))

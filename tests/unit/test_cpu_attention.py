@@ -1,0 +1,123 @@
+"""Softmax and attention in C against the NumPy functions, in float64."""
+
+import numpy as np
+
+from mpitrain.ops import OPS
+from tests.cpu_kernels import levels, near, use
+
+
+@levels
+def test_softmax(kernels, level, threads):
+    use(level, threads)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        m, k = int(rng.integers(0, 60)), int(rng.integers(1, 90))
+        x, dy = rng.standard_normal((2, m, k), np.float32) * 20
+        y, dx, y2, dx2 = np.empty_like(x), np.empty_like(x), np.empty(x.shape), np.empty(x.shape)
+        assert kernels.softmax(x, y)
+        OPS["softmax"].numpy(x.astype(np.float64), y2)
+        near(y, y2, 1e-6, seed)
+        assert kernels.softmax_dx(y, dy, dx)
+        OPS["softmax_dx"].numpy(y.astype(np.float64), dy.astype(np.float64), dx2)
+        near(dx, dx2, 1e-5, seed)
+        assert kernels.softmax(x, x)
+        np.testing.assert_array_equal(x, y)
+        assert kernels.softmax_dx(y, dy, dy)
+        np.testing.assert_array_equal(dy, dx)
+    assert not kernels.softmax(x.astype(np.float64), y)
+    assert not kernels.softmax(x[:, ::2], y)
+
+
+@levels
+def test_softmax_of_what_is_no_number(kernels, level, threads):
+    use(level, threads)
+    x = np.zeros((5, 21), np.float32)
+    x[1, 20], x[2, 3], x[3], x[4] = np.nan, np.inf, -1e38, 1e-40
+    x[3, 7] = -np.inf
+    y = np.empty_like(x)
+    assert kernels.softmax(x, y)
+    np.testing.assert_array_equal(np.isnan(y).all(axis=1), [False, True, True, False, False])
+    np.testing.assert_allclose(y[3], np.arange(21) != 7, atol=1)
+    np.testing.assert_allclose(y[[0, 4]], 1 / 21, rtol=1e-6)
+    assert y[3, 7] == 0
+
+
+def heads_of(rng, n, heads, length, size, packed):
+    """Return (N, H, length, D) random heads, contiguous, or three parts of what a linear layer would write."""
+    if packed:
+        rows = rng.standard_normal((n, length, 3, heads, size), np.float32)
+        return [rows[:, :, i].transpose(0, 2, 1, 3) for i in range(3)]
+    return [rng.standard_normal((n, heads, length, size), np.float32) for _ in range(3)]
+
+
+@levels
+def test_attention(kernels, level, threads):
+    use(level, threads)
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        n, heads, keys, size = (int(rng.integers(*ends)) for ends in ((0, 4), (1, 4), (1, 90), (1, 70)))
+        queries, causal, packed = (int(rng.integers(0, 130)) if seed % 3 else keys), seed % 2 == 0, seed % 5 < 3
+        lengths = rng.integers(0, keys + 3, n) if seed % 4 == 0 else None
+        q, dy, y = heads_of(rng, n, heads, queries, size, packed)
+        k, v, dk = heads_of(rng, n, heads, keys, size, packed)
+        dq, dv, logs = np.full_like(q, np.nan), np.full_like(v, np.nan), np.empty((n, heads, queries), np.float32)
+        how = 1 / np.sqrt(size), causal, lengths
+        assert kernels.attention(q, k, v, y, logs, *how)
+        assert kernels.attention_dx(dy, q, k, v, logs, dq, dk, dv, *how)
+        wide = [each.astype(np.float64) for each in (q, k, v, dy)]
+        y2, logs2, dq2, dk2, dv2 = (np.empty(each.shape) for each in (y, logs, dq, dk, dv))
+        OPS["attention"].numpy(*wide[:3], y2, logs2, *how)
+        OPS["attention_dx"].numpy(wide[3], *wide[:3], logs2, dq2, dk2, dv2, *how)
+        what = seed, q.shape, keys, causal, lengths
+        for name, found, expected in (("y", y, y2), ("dq", dq, dq2), ("dk", dk, dk2), ("dv", dv, dv2)):
+            near(found, expected, 1e-5, (name, *what))
+        near(logs, logs2, 1e-5, what)
+
+
+@levels
+def test_many_keys(kernels, level, threads):
+    use(level, threads)
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((1, 1, length, 8), np.float32) for length in (61, 6000, 6000))
+    y, logs = np.empty_like(q), np.empty((1, 1, 61), np.float32)
+    assert kernels.attention(q, k, v, y, logs, 1.0, False, None)
+    expected = np.empty(q.shape)
+    wide = (each.astype(np.float64) for each in (q, k, v))
+    OPS["attention"].numpy(*wide, expected, np.empty(logs.shape), 1.0, False, None)
+    near(y, expected, 1e-5)
+
+
+@levels
+def test_hidden_keys_are_not_looked_at(kernels, level, threads):
+    use(level, threads)
+    rng = np.random.default_rng(0)
+    q, k, v, dy = rng.standard_normal((4, 2, 3, 20, 16), np.float32)
+    lengths, how = np.array([7, 0]), (0.25, False)
+    y, dq, dk, dv, logs = (np.full_like(each, np.nan) for each in (q, q, k, v, q[..., 0].copy()))
+    k[0, :, 7:], v[0, :, 7:], k[1], v[1] = np.nan, np.inf, np.nan, np.nan
+    assert kernels.attention(q, k, v, y, logs, *how, lengths)
+    assert kernels.attention_dx(dy, q, k, v, logs, dq, dk, dv, *how, lengths)
+    assert all(np.isfinite(each).all() for each in (y, dq, dk, dv))
+    assert not y[1].any()
+    assert not dk[0, :, 7:].any()
+    q[0, 0, 3, 5] = np.nan  # one query of one head
+    assert kernels.attention(q, k, v, y, logs, *how, lengths)
+    np.testing.assert_array_equal(np.isnan(y).any(axis=3), (np.arange(q[..., 0].size) == 3).reshape(2, 3, 20))
+
+
+def test_what_is_not_covered(kernels):
+    q, k, logs = np.ones((2, 3, 4, 5), np.float32), np.ones((2, 3, 6, 5), np.float32), np.ones((2, 3, 4), np.float32)
+    y, how = np.empty_like(q), (1.0, False, None)
+    assert kernels.attention(q, k, k, y, logs, *how)
+    assert not kernels.attention(q, k, k[:, :, :5], y, logs, *how)
+    assert not kernels.attention(q, k, k, y, logs[:1], *how)
+    assert not kernels.attention(q, k, k, y, logs, 1.0, False, np.array([1]))
+    assert not kernels.attention(q.astype(np.float64), k, k, y, logs, *how)
+
+
+def test_rows_lie_in_one_piece(kernels):
+    q, logs, how = np.ones((2, 3, 4, 5), np.float32), np.ones((2, 3, 4), np.float32), (1.0, False, None)
+    y = np.empty_like(q)
+    assert kernels.attention(q[::-1, :, ::-1], q, q, y, logs, *how)
+    assert not kernels.attention(q, q, q, y.swapaxes(2, 3).copy().swapaxes(2, 3), logs, *how)
+    assert not kernels.attention(q, q, q, y[..., ::-1], logs, *how)
