@@ -12,6 +12,7 @@ from .context import Context
 from .errors import UserError
 from .ops.mse import squared_error, squared_error_dx
 from .ops.softmax_cross_entropy import check_classes, cross_entropy, cross_entropy_dx
+from .registry import Registry
 
 SQUARED_ERROR_PARTS = 256  # the most blocks of a GPU that add up squares
 
@@ -118,6 +119,9 @@ class MSE(Loss):
         difference: np.ndarray = ctx[self]
         squared_error_dx(difference)
         return difference
+
+
+LOSSES: Registry[Loss] = Registry("loss", {"cross_entropy": SoftmaxCrossEntropy, "mse": MSE}, arguments=(), result=Loss)
 
 
 def _totals(found: Any) -> Totals:

@@ -1,56 +1,55 @@
 """Networks by name. Each file is one network, to be read in one go."""
 
-import inspect
-from collections.abc import Callable
 from functools import partial
 
-from ..errors import UserError
 from ..layers import Dropout, Layer, Sequential
+from ..registry import Registry
 from .convnet import convnet
 from .lenet import lenet
 from .mlp import mlp
 from .resnet import resnet
 
-MODELS: dict[str, Callable[..., Layer]] = {
-    "convnet": convnet,
-    "mlp": mlp,
-    "lenet": lenet,
-    **{f"resnet{depth}": partial(resnet, depth) for depth in (8, 20, 32, 56)},
-}
+MODELS: Registry[Layer] = Registry(
+    "model",
+    {
+        "convnet": convnet,
+        "mlp": mlp,
+        "lenet": lenet,
+        **{f"resnet{depth}": partial(resnet, depth) for depth in (8, 20, 32, 56)},
+    },
+    arguments=("input_shape", "num_outputs"),
+    result=Layer,
+)
 
 
 def names() -> list[str]:
-    """Return the names that ``build`` knows; the first is the default."""
-    return list(MODELS)
+    """Return the names of the built-in models; the first is the default."""
+    return MODELS.names()
 
 
-def build(name: str, input_shape: tuple[int, ...], num_outputs: int, **options: object) -> Layer:
-    """Return the model ``name``, ready to be bound to an arena.
+def build(text: str, input_shape: tuple[int, ...], num_outputs: int, **options: object) -> Layer:
+    """Return the model that ``text`` selects, ready to be bound to an arena.
 
     Parameters
     ----------
-    name : str
-        One of ``names()``.
+    text : str
+        ``NAME``, ``NAME:key=value,key=value`` or ``FILE.py:FUNC`` (see ``registry``).
     input_shape : tuple of int
-        Of one sample: (features,) or (height, width, channels).
+        The shape of one sample: (features,) or (height, width, channels).
     num_outputs : int
-        Classes, or values to predict.
+        The number of classes, or of values to predict.
     **options
-        See the function of that name.
+        Options of the model, which those of ``text`` override.
 
     Raises
     ------
     UserError
-        For an unknown name or option, or a shape that the model cannot take.
+        For an unknown name or option, or a shape that the model does not support.
+
+    >>> len(build("mlp:widths=256+128", (64,), 10))
+    6
     """
-    if name not in MODELS:
-        raise UserError(f"there is no model '{name}'; there are {', '.join(MODELS)}")
-    make = MODELS[name]
-    known = [p.name for p in inspect.signature(make).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    for option in options:
-        if option not in known:
-            raise UserError(f"the model '{name}' has no option '{option}'; it has {', '.join(known) or 'none'}")
-    return prepare(make(tuple(input_shape), num_outputs, **options))
+    return prepare(MODELS.make(text, tuple(input_shape), num_outputs, **options))
 
 
 def prepare(model: Layer) -> Layer:
@@ -66,7 +65,7 @@ def prepare(model: Layer) -> Layer:
 
 
 def skip_input_gradient(model: Layer) -> None:
-    """Set ``needs_dx`` to False on the first layer with parameters, and on all that stands before it or holds it."""
+    """Set ``needs_dx`` to False on the first layer with parameters, the layers before it, and those that contain it."""
     model.needs_dx = False
     if isinstance(model, Sequential):
         for layer in model:

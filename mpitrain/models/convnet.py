@@ -10,16 +10,17 @@ from .shapes import image_shape
 def convnet(
     input_shape: tuple[int, ...], num_outputs: int, *, channels: tuple[int, int] = (16, 32), width: int = 64
 ) -> Sequential:
-    """Return conv 3x3, ReLU, conv 3x3, max pool 2, ReLU, Linear, ReLU, Linear: 38,282 parameters for 8x8x1 digits.
+    """A small convolutional network: conv 3x3, ReLU, conv 3x3, max pool 2, ReLU, Linear, ReLU, Linear.
 
-    Pooling comes before ReLU: the result is the same and ReLU touches a quarter of the elements.
+    It has 38,282 parameters for 8x8x1 digits. Pooling comes before ReLU: the result is the same, and ReLU touches a
+    quarter of the elements.
 
     Parameters
     ----------
     channels : (int, int)
-        Of the two convolutions.
+        Output channels of the two convolutions.
     width : int
-        Of the hidden fully connected layer.
+        Size of the hidden fully connected layer.
     """
     height, breadth, depth = image_shape("convnet", input_shape, least=2)
     first, second = channels

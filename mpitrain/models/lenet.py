@@ -5,10 +5,10 @@ from .shapes import image_shape
 
 
 def lenet(input_shape: tuple[int, ...], num_outputs: int) -> Sequential:
-    """Return LeNet-5 as it is built today: ReLU and max pooling for its sigmoids and trained averages.
+    """LeNet-5 in its present form, with ReLU and max pooling instead of sigmoids and trained averages.
 
-    Images of 32x32 are taken as they are; smaller ones are padded by 2 in the first convolution, as LeCun padded
-    the 28x28 digits: 61,706 parameters for those. Pooling comes before ReLU, which gives the same result.
+    Smaller images than 32x32 are padded by 2 in the first convolution, as LeCun padded the 28x28 digits: 61,706
+    parameters for those. Pooling comes before ReLU, which gives the same result.
     """
     height, width, channels = image_shape("lenet", input_shape, least=12)
     padding = 2 if min(height, width) < 32 else 0

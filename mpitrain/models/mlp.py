@@ -23,12 +23,12 @@ def mlp(
     activation: str = "relu",
     dropout: float = 0.0,
 ) -> Sequential:
-    """Return Flatten, then (Linear, activation, dropout) for each width, then Linear.
+    """A multi-layer perceptron: Flatten, then (Linear, activation, dropout) for each width, then Linear.
 
     Parameters
     ----------
     widths : sequence of int
-        Sizes of the hidden layers; none gives a linear model.
+        Sizes of the hidden layers; without any it is a linear model.
     activation : {"relu", "tanh", "sigmoid", "gelu", "silu"}
     dropout : float
         Probability that a hidden unit is dropped.

@@ -14,7 +14,7 @@ STAGES = (16, 32, 64)
 def resnet(
     depth: int, input_shape: tuple[int, ...], num_outputs: int, *, width: int = 1, zero_init: bool = False
 ) -> Sequential:
-    """Return the network of that depth (8, 20, 32, 56 ...; 20 has 272,474 parameters for 32x32x3 and 10 classes).
+    """A residual network of depth 8, 20, 32, 56 ... (20: 272,474 parameters for 32x32x3 and 10 classes).
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def _block(inputs: int, outputs: int, stride: int, zero_init: bool) -> Residual:
 
 
 def _conv(inputs: int, outputs: int, kernel_size: int, stride: int) -> Conv2d:
-    """Return a convolution without bias (batch norm has its own) that starts as He et al. 2015 say."""
+    """Return a convolution without bias (batch norm has one) with the initial values of He et al. 2015."""
     conv = Conv2d(inputs, outputs, kernel_size, stride, padding=kernel_size // 2, bias=False)
     conv.weight.init = init.he(math.prod(conv.weight.shape[:-1]))
     return conv

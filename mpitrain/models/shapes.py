@@ -1,15 +1,15 @@
-"""What input a model can take."""
+"""Checks of the input shapes of models."""
 
 from ..errors import UserError
 
 
 def image_shape(model: str, input_shape: tuple[int, ...], least: int) -> tuple[int, int, int]:
-    """Return (H, W, C) of the input of ``model``, which takes images of at least ``least`` pixels a side.
+    """Return (H, W, C) of the input of ``model``, which requires images of at least ``least`` x ``least`` pixels.
 
     Raises
     ------
     UserError
-        If the input is not images, or they are smaller.
+        If the samples are not images, or smaller.
     """
     if len(input_shape) != 3:
         raise UserError(

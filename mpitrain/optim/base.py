@@ -59,9 +59,12 @@ class Optimizer(ABC):
         Memory that is never touched is never resident, so a rank that updates only its shard pays only for its shard.
     step_count : int
         Steps done; restored by assignment.
+    default_lr : float
+        The peak learning rate where none is given.
     """
 
     slot_names: tuple[str, ...] = ()
+    default_lr = 0.001
 
     def __init__(self, arena: Arena, *, weight_decay: float = 0.0, decay_all: bool = False):
         if weight_decay < 0:

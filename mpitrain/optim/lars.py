@@ -30,6 +30,7 @@ class LARS(Optimizer):
     """
 
     slot_names = ("momentum",)
+    default_lr = 1.0
 
     def __init__(
         self,

@@ -25,6 +25,8 @@ class SGD(Optimizer):
         See ``Optimizer``.
     """
 
+    default_lr = 0.05
+
     def __init__(
         self,
         arena: Arena,

@@ -11,8 +11,8 @@ ROOT = Path(mpitrain.__file__).parent
 
 FLOORS = [
     [
-        *("__init__", "config", "config_file", "duration", "errors", "expendable", "json_text"),
-        *("plain_text", "svg", "device", "cpu_kernels"),
+        *("__init__", "config", "config_file", "duration", "errors", "expendable", "json_text", "plain_text", "svg"),
+        *("device", "cpu_kernels", "option_values", "registry", "user_file"),
     ],
     ["arena", "context", "parameter", "collectives", "data"],
     ["ops", "comm", "kernels"],

@@ -49,6 +49,13 @@ def test_one_cycle():
     assert schedule("one_cycle", lr=1.0, total_steps=10, warmup_steps=5)(5) == 1
 
 
+def test_a_minimum():
+    rate = schedule("step:every=2,gamma=0.1,min_lr=0.02", lr=1.0, total_steps=10)
+    assert [rate(step) for step in range(8)] == pytest.approx([1, 1, 0.1, 0.1, 0.02, 0.02, 0.02, 0.02])
+    rate = schedule("one-cycle:min_lr=0.1", lr=1.0, total_steps=10)
+    assert [rate(0), rate(3), rate(10)] == pytest.approx([0.1, 1, 0.1])
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -56,6 +63,7 @@ def test_one_cycle():
         ("constant", {"gamma": 0.1}, "no option 'gamma'; it has none"),
         ("cosine", {"gamma": 0.1}, "no option 'gamma'; it has min_lr"),
         ("cosine", {"warmup_steps": 11}, "11 steps does not fit into 10"),
+        ("cosine", {"min_lr": 2.0}, "between 0 and the learning rate 1.0, but it is 2.0"),
         ("step", {}, "either milestones or every"),
     ],
 )
