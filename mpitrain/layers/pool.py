@@ -10,15 +10,7 @@ from .base import Layer
 
 
 class _Pool2d(Layer):
-    """A pool with a window.
-
-    Parameters
-    ----------
-    kernel_size : int or (int, int)
-    stride : int or (int, int), optional
-        The kernel size by default.
-    padding : int or (int, int)
-        At most half the kernel size.
+    """A pool with a window; parameters as in ``MaxPool2d``.
 
     Raises
     ------

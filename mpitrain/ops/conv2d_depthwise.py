@@ -12,31 +12,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .window import Pair, Window, interior, padded, tap
+from .window import Geometry, Pair, interior, padded, tap
 from .workspace import workspace
 
 
 @dataclass(frozen=True)
-class Depthwise:
+class Depthwise(Geometry):
     """The geometry of one convolution.
 
     Parameters
     ----------
-    window : Window
-    size : (int, int)
-        (H, W) of the input.
+    window, size
+        See ``Geometry``.
     images : int
         Images in a chunk.
     """
 
-    window: Window
-    size: Pair
     images: int = 1
-
-    @property
-    def output(self) -> Pair:
-        """(OH, OW)."""
-        return self.window.output(self.size)
 
     def run(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
         """Write y = x * w + b."""

@@ -18,19 +18,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from .matmul import matmul, matmul_transpose_a
-from .window import Pair, Window, interior, padded, strided
+from .window import Geometry, interior, padded, strided
 from .workspace import workspace
 
 
 @dataclass(frozen=True)
-class Im2col:
+class Im2col(Geometry):
     """The geometry of one convolution, and its division into blocks and chunks.
 
     Parameters
     ----------
-    window : Window
-    size : (int, int)
-        (H, W) of the input.
+    window, size
+        See ``Geometry``.
     groups : int
     block : int
         t, a divisor of OW; above 1 only with one group and no horizontal dilation.
@@ -38,8 +37,6 @@ class Im2col:
         Images in a chunk.
     """
 
-    window: Window
-    size: Pair
     groups: int = 1
     block: int = 1
     images: int = 1
@@ -47,11 +44,6 @@ class Im2col:
     def __post_init__(self) -> None:
         assert self.output[1] % self.block == 0, "the block must divide the output width"
         assert self.block == 1 or (self.groups == 1 and self.window.dilation[1] == 1), "blocks: 1 group, no dilation"
-
-    @property
-    def output(self) -> Pair:
-        """(OH, OW)."""
-        return self.window.output(self.size)
 
     @property
     def direct(self) -> bool:

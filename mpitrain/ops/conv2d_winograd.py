@@ -20,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 
 from .matmul import matmul, matmul_transpose_a
-from .window import Pair, Window, strided
+from .window import Geometry, Pair, strided
 from .workspace import workspace
 
 TILE = 4  # outputs on a side; 6 inputs
@@ -38,27 +38,18 @@ MATRICES = {
 
 
 @dataclass(frozen=True)
-class Winograd:
+class Winograd(Geometry):
     """The geometry of one convolution.
 
     Parameters
     ----------
-    window : Window
-        3x3, stride 1, no dilation, padding at most 2.
-    size : (int, int)
-        (H, W) of the input.
+    window, size
+        See ``Geometry``; 3x3, stride 1, no dilation, padding at most 2.
     images : int
         Images in a chunk.
     """
 
-    window: Window
-    size: Pair
     images: int = 1
-
-    @property
-    def output(self) -> Pair:
-        """(OH, OW)."""
-        return self.window.output(self.size)
 
     @property
     def tiles(self) -> Pair:

@@ -50,6 +50,26 @@ class Window:
         )
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """A window over images of one size.
+
+    Parameters
+    ----------
+    window : Window
+    size : (int, int)
+        (H, W) of the images.
+    """
+
+    window: Window
+    size: Pair
+
+    @property
+    def output(self) -> Pair:
+        """(OH, OW)."""
+        return self.window.output(self.size)
+
+
 def pair(value: int | tuple[int, int], name: str, least: int = 1) -> Pair:
     """Return ``value`` as a pair of integers; an int counts for both directions.
 

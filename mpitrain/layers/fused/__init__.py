@@ -6,8 +6,7 @@ checkpoints do not depend on the plan (docs/decisions/0019-fused-plan.md).
 
 from .base import Fused
 from .linear_chain import LinearLink
-from .norm_relu import NormReLU
 from .plan import Plan, Step
-from .pool_relu import PoolReLU
+from .with_relu import WithReLU
 
-__all__ = ["Fused", "LinearLink", "NormReLU", "Plan", "PoolReLU", "Step"]
+__all__ = ["Fused", "LinearLink", "Plan", "Step", "WithReLU"]

@@ -9,12 +9,11 @@ from ..batchnorm2d import BatchNorm2d
 from ..linear import Linear
 from ..pool import MaxPool2d
 from .linear_chain import make_chain
-from .norm_relu import NormReLU
-from .pool_relu import PoolReLU
+from .with_relu import WithReLU
 
 PAIRS: dict[tuple[type, type], Callable[..., Layer]] = {
-    (BatchNorm2d, ReLU): NormReLU,
-    (MaxPool2d, ReLU): PoolReLU,
+    (BatchNorm2d, ReLU): WithReLU,
+    (MaxPool2d, ReLU): WithReLU,
 }
 """The fused layers of two neighbors. Chains of Linear, ReLU and GELU have links instead (``linear_chain``)."""
 

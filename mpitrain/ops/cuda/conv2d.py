@@ -13,7 +13,7 @@ from ...device import device_of
 from ...kernels.kernel import kernel
 from .. import conv2d as ops
 from ..reduce import column_sum
-from ..window import Pair, Window
+from ..window import Geometry
 from ..workspace import workspace
 from .launch import run, window_record
 from .matmul import multiply
@@ -34,7 +34,7 @@ def conv2d(x: Any, w: Any, b: Any, y: Any, plan: Any) -> bool:
     """For each chunk of images, columns and a product with the bias in its epilogue."""
     if y.dtype != np.float32:
         return False
-    _geometry(plan).forward(x, w, b, y)
+    _columns(plan).forward(x, w, b, y)
     return True
 
 
@@ -43,7 +43,7 @@ def conv2d_dw(x: Any, dy: Any, dw: Any, plan: Any, accumulate: bool) -> bool:
     """For each chunk of images, columns and a product."""
     if dw.dtype != np.float32:
         return False
-    _geometry(plan).dw(x, dy, dw, accumulate)
+    _columns(plan).dw(x, dy, dw, accumulate)
     return True
 
 
@@ -52,34 +52,26 @@ def conv2d_dx(dy: Any, w: Any, dx: Any, plan: Any) -> bool:
     """For each chunk of images, a product and its columns added back to the pixels."""
     if dx.dtype != np.float32:
         return False
-    _geometry(plan).dx(dy, w, dx)
+    _columns(plan).dx(dy, w, dx)
     return True
 
 
-def _geometry(plan: ops.Conv2dPlan) -> "Geometry":
-    return Geometry(plan.forward_plan.window, plan.forward_plan.size, plan.groups)
+def _columns(plan: ops.Conv2dPlan) -> "Columns":
+    return Columns(plan.forward_plan.window, plan.forward_plan.size, plan.groups)
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """The sizes of one convolution, and its form as a product.
+class Columns(Geometry):
+    """One convolution as products over gathered columns.
 
     Parameters
     ----------
-    window : Window
-    size : (int, int)
-        (H, W) of the input.
+    window, size
+        See ``ops.window.Geometry``.
     groups : int
     """
 
-    window: Window
-    size: Pair
     groups: int
-
-    @property
-    def output(self) -> Pair:
-        """(OH, OW)."""
-        return self.window.output(self.size)
 
     def forward(self, x: Any, w: Any, b: Any, y: Any) -> None:
         """Write y = x * w + b."""
