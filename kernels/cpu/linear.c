@@ -63,6 +63,7 @@ KERNEL(linear_dw) { // x, dy, dw, accumulate
 KERNEL(linear_dx) { // dy, w, dx
     COVER(matrices_fit(&a[2], &a[1], &a[0]));
     const long N = a[0].dim[0], I = a[1].dim[0], O = a[1].dim[1];
+    if (!N) return 1;
     if (N >= O) {
         float *turned = scratch(0, 3, 4 * I * O);
         COVER(turned);

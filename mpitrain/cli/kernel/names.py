@@ -1,4 +1,4 @@
-"""``mpitrain kernel list``: what kernels there are, and which are built."""
+"""``mpitrain kernel list``: the kernels, the architectures for which they are built, and the paths of every op."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,22 +9,29 @@ from ..order import LocalJob
 if TYPE_CHECKING:
     from ...training.console import PlainConsole
 
-DESCRIPTION = "List the kernels: what each computes on a GPU and for which it is built, and what runs on the CPU."
+DESCRIPTION = (
+    "List the kernels: what each computes on a GPU and for which it is built, and what runs on the CPU. "
+    "With --ops: every op with its paths and the tests that compare them."
+)
+PATHS = ("cpu", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListOptions:
     """Options of list."""
 
+    ops: bool = False
+    """A table of all ops: which have a path in C and in CUDA besides NumPy's, and which test compares it."""
+
 
 def parse(argv: list[str], speaks: bool) -> LocalJob:
     """Return the job that ``argv`` asks for."""
-    parse_options(ListOptions, argv, command="kernel list", description=DESCRIPTION, speaks=speaks)
-    return LocalJob(show_list)
+    options = parse_options(ListOptions, argv, command="kernel list", description=DESCRIPTION, speaks=speaks)
+    return LocalJob(show_ops if options.ops else show_list)
 
 
 def show_list() -> int:
-    """Print both lists."""
+    """Print the CUDA kernels and the paths on the CPU."""
     from ..terminal import make_console
 
     console = make_console()
@@ -33,8 +40,35 @@ def show_list() -> int:
     return 0
 
 
+def show_ops() -> int:
+    """Print a row for each op: its file, its paths, and the tests that compare them with the NumPy function."""
+    from ...ops import OPS
+    from ...training.text_table import Column, print_table
+    from ..terminal import make_console
+
+    console = make_console()
+    rows = [
+        (op.name, f"ops/{op.module}.py", "oracle", *(_cell(op.name, p, p in op.paths) for p in PATHS))
+        for op in sorted(OPS.values(), key=lambda op: (op.module, op.name))
+    ]
+    print_table(console, [Column(head, "word") for head in ("op", "file", "numpy", *PATHS)], rows)
+    console.print()
+    for path in PATHS:
+        console.say(f"{path}: {oracle_test(path)} compares each op with its NumPy function in float64")
+    return 0
+
+
+def oracle_test(path: str) -> str:
+    """Return the test that compares all ops of a path with their NumPy functions (``tests/op_cases.py``)."""
+    return f"tests/{'unit' if path == 'cpu' else 'gpu'}/test_op_paths.py::test_{path}_path"
+
+
+def _cell(name: str, path: str, there: bool) -> str:
+    return f"{oracle_test(path).rpartition('::')[2]}[{name}]" if there else "-"
+
+
 def show_cpu(console: "PlainConsole") -> None:
-    """Print which path ops take on the CPU, and why."""
+    """Print the path of the ops on the CPU, and the reason for it."""
     from ... import cpu_kernels
     from ...ops import OPS
     from ...training.text_table import Column, print_table

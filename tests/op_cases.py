@@ -1,0 +1,393 @@
+"""A case for every op: arguments and results by which each of its paths is compared with its NumPy function.
+
+A case is a function of (draw, run). ``draw`` makes arrays on a device, ``run(name, *arguments)`` runs an op by the path
+that is tested; the case returns the results to compare. The oracle is the same case with NumPy functions in float64.
+"""
+
+import numpy as np
+
+from mpitrain.device import CPU
+from mpitrain.ops import OPS
+from mpitrain.ops.batchnorm import Norm
+from mpitrain.ops.conv2d import plan_conv2d
+from mpitrain.ops.dispatch import numpy_only
+from mpitrain.ops.gradient import Gradient
+from mpitrain.ops.lars import Piece, Pieces, Rates
+from mpitrain.ops.reduce import Sources
+from mpitrain.ops.update import AdamStep, Block
+from mpitrain.ops.window import Window
+
+CASES = {}
+
+
+def covers(*names):
+    """Make a function the case of the ops of these names."""
+
+    def register(case):
+        assert not set(names) & set(CASES), names
+        CASES.update(dict.fromkeys(names, case))
+        return case
+
+    return register
+
+
+class Draw:
+    """Arrays on a device: the same numbers, rounded to fp32, in any dtype."""
+
+    def __init__(self, device=CPU, dtype=np.float32, seed=0):
+        self.device, self.dtype, self.rng = device, dtype, np.random.default_rng(seed)
+
+    def normal(self, *shape):
+        return self.device.from_host(self.rng.standard_normal(shape).astype(np.float32).astype(self.dtype))
+
+    def empty(self, *shape, dtype=None):
+        """Return memory that holds what must be overwritten."""
+        dtype = np.dtype(self.dtype if dtype is None else dtype)
+        return self.device.from_host(np.full(shape, np.nan if dtype.kind == "f" else 77, dtype))
+
+    def integers(self, low, high, *shape):
+        return self.device.from_host(self.rng.integers(low, high, shape))
+
+    def keep(self, name, shape, dtype=None):
+        return self.device.empty(shape, self.dtype if dtype is None else dtype)
+
+
+class Runner:
+    """Runs ops by one path ("cpu", "cuda") or, with None, by their NumPy functions; notes which had that path."""
+
+    def __init__(self, path):
+        self.path, self.ran = path, set()
+
+    def __call__(self, name, *arguments):
+        op = OPS[name]
+        if self.path not in op.paths:
+            return op(*arguments)
+        result = op.paths[self.path](*arguments)
+        assert result is not False, f"the {self.path} path of {name} does not cover the arguments of its case"
+        self.ran.add(name)
+        return result
+
+
+def check_path(name, path, device=CPU, tolerance=1e-4):
+    """Compare a path of an op, in fp32, with the NumPy function in float64."""
+    case, runner = CASES[name], Runner(path)
+    with numpy_only():
+        expected = case(Draw(dtype=np.float64), Runner(None))
+    found = case(Draw(device), runner)
+    assert name in runner.ran, f"the case of {name} does not run it"
+    assert len(found) == len(expected)
+    for i, (mine, oracle) in enumerate(zip(found, expected, strict=True)):
+        mine, oracle = (np.asarray(d.to_host(x), np.float64) for d, x in ((device, mine), (CPU, oracle)))
+        scale = max(1.0, float(np.abs(oracle).max(initial=0)))
+        np.testing.assert_allclose(mine, oracle, rtol=0, atol=tolerance * scale, err_msg=f"{name} by {path}, {i}")
+
+
+SHAPES = [(0,), (1,), (7, 5), (3, 4, 33)]
+
+
+@covers("relu", "tanh", "sigmoid")
+def activations(draw, run):
+    results = []
+    for shape in SHAPES:
+        for name in ("relu", "tanh", "sigmoid"):
+            results.append(draw.empty(*shape))
+            run(name, draw.normal(*shape), results[-1])
+    return results
+
+
+@covers("relu_dx", "tanh_dx", "sigmoid_dx")
+def activations_dx(draw, run):
+    results = []
+    for shape in SHAPES:
+        for name in ("relu_dx", "tanh_dx", "sigmoid_dx"):
+            results.append(draw.empty(*shape))
+            run(name, draw.normal(*shape), draw.normal(*shape), results[-1])
+    return results
+
+
+@covers("add", "multiply", "add_relu", "add_relu_dx")
+def sums_and_products(draw, run):
+    results = []
+    for shape in SHAPES:
+        for name in ("add", "multiply", "add_relu"):
+            results.append(draw.empty(*shape))
+            run(name, draw.normal(*shape), draw.normal(*shape), results[-1])
+        dy, copy = draw.normal(*shape), draw.empty(*shape)
+        run("add_relu_dx", draw.normal(*shape), dy, copy)
+        results += [dy, copy]
+    return results
+
+
+@covers("silu", "silu_dx")
+def silu(draw, run):
+    results = []
+    for shape in SHAPES:
+        s, y, dx = (draw.empty(*shape) for _ in range(3))
+        run("silu", draw.normal(*shape), s, y)
+        run("silu_dx", s, y, draw.normal(*shape), dx)
+        results += [s, y, dx]
+    return results
+
+
+@covers("gelu", "gelu_tanh", "gelu_dx")
+def gelu(draw, run):
+    results = []
+    for shape in SHAPES:
+        for name in ("gelu", "gelu_tanh"):
+            y, slope, dx = (draw.empty(*shape) for _ in range(3))
+            run(name, draw.normal(*shape), y, slope)
+            run("gelu_dx", slope, draw.normal(*shape), dx)
+            results += [y, slope, dx]
+    return results
+
+
+@covers("linear", "linear_dx", "linear_dw", "column_sum")
+def linear(draw, run):
+    results = []
+    for n, i, o in ((0, 3, 2), (1, 1, 1), (33, 20, 12), (5, 130, 67)):
+        x, w, b, dy = draw.normal(n, i), draw.normal(i, o), draw.normal(o), draw.normal(n, o)
+        for bias, relu in ((b, False), (None, True)):
+            results.append(draw.empty(n, o))
+            run("linear", x, w, bias, results[-1], relu)
+        dx, dw, db = draw.empty(n, i), draw.empty(i, o), draw.empty(o)
+        run("linear_dx", dy, w, dx)
+        for accumulate in (False, True):
+            run("linear_dw", x, dy, dw, accumulate)
+            run("column_sum", dy, db, accumulate)
+        results += [dx, dw, db]
+    return results
+
+
+@covers("linear_gelu", "linear_gelu_dx", "linear_dx_gelu", "linear_dx_relu")
+def linear_through_activations(draw, run):
+    n, i, o = 21, 12, 9
+    x, w, b = draw.normal(n, i), draw.normal(i, o), draw.normal(o)
+    above, dz, results = draw.normal(o, 4), draw.normal(n, 4), []
+    for name in ("gelu", "gelu_tanh"):
+        y, dy, dx, db = draw.empty(n, o), draw.normal(n, o), draw.empty(n, o), draw.normal(o)
+        kept = run("linear_gelu", x, w, b, y, name, draw.keep)
+        run("linear_gelu_dx", dy, kept, name)
+        run("linear_dx_gelu", dz, above, kept, dx, Gradient(db, True), name)
+        results += [y, dy, dx, db]
+    dx, db = draw.empty(n, o), draw.empty(o)
+    run("linear_dx_relu", dz, above, draw.normal(n, o), dx, Gradient(db, False))
+    return [*results, dx, db]
+
+
+@covers("conv2d", "conv2d_dx", "conv2d_dw", "conv2d_db")
+def conv2d(draw, run):
+    results = []
+    for window, groups, channels, outputs in (
+        (Window((5, 5)), 1, 3, 6),
+        (Window((3, 3), padding=(1, 1)), 1, 16, 16),  # Winograd in C
+        (Window((3, 2), (2, 1), (1, 0), (1, 2)), 1, 4, 5),
+        (Window((3, 3), padding=(1, 1)), 2, 6, 4),
+        (Window((3, 3), padding=(1, 1)), 8, 8, 8),
+        (Window((1, 1)), 1, 7, 3),
+    ):
+        for n in (0, 2):
+            plan = plan_conv2d(window, (9, 8), groups, channels, outputs)
+            x, w, b = draw.normal(n, 9, 8, channels), draw.normal(*window.kernel, channels // groups, outputs), None
+            y, dy = draw.empty(n, *plan.output, outputs), draw.normal(n, *plan.output, outputs)
+            dx, dw, db = draw.empty(*x.shape), draw.empty(*w.shape), draw.empty(outputs)
+            run("conv2d", x, w, draw.normal(outputs) if groups < 3 else b, y, plan)
+            run("conv2d_dx", dy, w, dx, plan)
+            for accumulate in (False, True):
+                run("conv2d_dw", x, dy, dw, plan, accumulate)
+                run("conv2d_db", dy, db, accumulate)
+            results += [y, dx, dw, db]
+    return results
+
+
+@covers("max_pool", "max_pool_argmax", "max_pool_dx", "mean_pool", "mean_pool_dx")
+def pools(draw, run):
+    results = []
+    for window in (Window((2, 2), (2, 2)), Window((3, 3), (3, 3), (1, 1)), Window((1, 2), (2, 2))):
+        n, (oh, ow) = 2, window.output((7, 6))
+        x = draw.normal(n, 7, 6, 5)
+        for relu in (False, True):
+            y, again = draw.empty(n, oh, ow, 5), draw.empty(n, oh, ow, 5)
+            argmax, dx = draw.empty(n, oh, ow, 5, dtype=np.uint8), draw.empty(*x.shape)
+            run("max_pool", x, window, again, relu)
+            run("max_pool_argmax", x, window, y, argmax, relu)
+            run("max_pool_dx", argmax, draw.normal(n, oh, ow, 5), window, dx)
+            results += [again, y, argmax, dx]
+        y, dx = draw.empty(n, oh, ow, 5), draw.empty(*x.shape)
+        run("mean_pool", x, window, y)
+        run("mean_pool_dx", draw.normal(n, oh, ow, 5), window, dx)
+        results += [y, dx]
+    return results
+
+
+@covers("global_mean", "global_mean_dx")
+def global_mean(draw, run):
+    y, dx = draw.empty(3, 6), draw.empty(3, 4, 5, 6)
+    run("global_mean", draw.normal(3, 4, 5, 6), y)
+    run("global_mean_dx", draw.normal(3, 6), dx)
+    return [y, dx]
+
+
+@covers("batchnorm_train", "batchnorm_evaluate", "batchnorm_backward")
+def batchnorm(draw, run):
+    results = []
+    for relu in (False, True):
+        for sums in (None, lambda total: draw.device.to_host(total)):
+            x, y, c = draw.normal(3, 4, 5, 6), draw.empty(3, 4, 5, 6), 6
+            states = draw.normal(c), draw.device.from_host(np.ones(c, draw.dtype))
+            norm = Norm(draw.normal(c), draw.normal(c), *states, 0.1, 1e-5, relu, sums)
+            kept = run("batchnorm_train", x, norm, y, draw.keep)
+            dw, db, dx = draw.empty(c), draw.normal(c), draw.empty(*x.shape)
+            gradients = Gradient(dw, False), Gradient(db, True)
+            run("batchnorm_backward", draw.normal(*x.shape), x, y if relu else None, norm, kept, *gradients, dx)
+            results += [y, *states, dw, db, dx]
+            results.append(draw.empty(*x.shape))
+            run("batchnorm_evaluate", x, norm, results[-1])
+    return results
+
+
+@covers("batchnorm", "batchnorm_statistics", "batchnorm_sums", "batchnorm_dx")
+def batchnorm_passes(draw, run):
+    results, c = [], 6
+    for relu in (False, True):
+        x, y, dy, dx = draw.normal(3, 4, 5, c), draw.empty(3, 4, 5, c), draw.normal(3, 4, 5, c), draw.empty(3, 4, 5, c)
+        mean, squares, sums, dots = np.empty((4, c))
+        run("batchnorm_statistics", x, mean, squares)
+        vectors = draw.rng.standard_normal((5, c))
+        run("batchnorm", x, mean, vectors[0], vectors[1], y, relu)
+        seen = y if relu else None
+        run("batchnorm_sums", dy, x, mean, seen, sums, dots)
+        run("batchnorm_dx", dy, x, mean, seen, *vectors[2:], dx)
+        results += [mean, squares, y, sums, dots, dx]
+    return results
+
+
+@covers("layernorm", "layernorm_dw", "layernorm_dx", "layernorm_gradients")
+def layernorm(draw, run):
+    results = []
+    for m, c in ((0, 3), (40, 21)):
+        x, w, dy = draw.normal(m, c), draw.normal(c), draw.normal(m, c)
+        z, y, r, dx = draw.empty(m, c), draw.empty(m, c), draw.empty(m, 1), draw.empty(m, c)
+        run("layernorm", x, w, draw.normal(c), 1e-5, z, r, y)
+        dw, db = draw.empty(c), draw.normal(c)
+        run("layernorm_gradients", dy, z, Gradient(dw, False), Gradient(db, True))
+        if draw.device is CPU:  # on a GPU, only as a part of the op before
+            results.append(draw.empty(2, c))
+            run("layernorm_dw", dy, z, results[-1])
+        run("layernorm_dx", dy, z, r, w, dx)
+        results += [y, z, r, dw, db, dx]
+    return [x for x in results if x.shape[0] != 2 or x.ndim != 2]
+
+
+@covers("softmax", "softmax_dx")
+def softmax(draw, run):
+    y, dx = draw.empty(9, 33), draw.empty(9, 33)
+    run("softmax", draw.normal(9, 33), y)
+    run("softmax_dx", y, draw.normal(9, 33), dx)
+    return [y, dx]
+
+
+@covers("cross_entropy", "cross_entropy_dx")
+def cross_entropy(draw, run):
+    results = []
+    for m, k, smoothing in ((0, 3, 0.0), (50, 7, 0.0), (50, 70, 0.1)):
+        e, sums = draw.empty(m, k), draw.empty(m + 1, 3)
+        totals, state = run("cross_entropy", draw.normal(m, k), draw.integers(0, k, m), smoothing, -100, e, sums)
+        run("cross_entropy_dx", e, state, smoothing)
+        results += [draw.device.to_host(totals), e]
+    return results
+
+
+@covers("softmax_cross_entropy", "softmax_cross_entropy_dx")
+def softmax_cross_entropy(draw, run):
+    e, row_sums, targets = draw.empty(20, 9), draw.empty(20, 1), draw.integers(0, 9, 20)
+    losses = run("softmax_cross_entropy", draw.normal(20, 9), targets, 0.1, e, row_sums)
+    before = e.copy()
+    run("softmax_cross_entropy_dx", e, row_sums, targets, 0.1, np.arange(20) % 3 > 0)
+    return [losses, before, row_sums, e]
+
+
+@covers("attention", "attention_dx")
+def attention(draw, run):
+    n, heads, length, size = 2, 3, 17, 8
+    q, k, v, dy = (draw.normal(n, heads, length, size) for _ in range(4))
+    results = []
+    for causal, lengths in ((True, None), (False, np.array([5, 17]))):
+        y, dq, dk, dv = (draw.empty(*q.shape) for _ in range(4))
+        log_sum_exp = draw.empty(n, heads, length)
+        run("attention", q, k, v, y, log_sum_exp, 0.3, causal, lengths)
+        run("attention_dx", dy, q, k, v, log_sum_exp, dq, dk, dv, 0.3, causal, lengths)
+        results += [y, log_sum_exp, dq, dk, dv]
+    return results
+
+
+@covers("embedding", "embedding_dw", "check_ids")
+def embedding(draw, run):
+    ids, w, y, dw = draw.integers(0, 11, 60), draw.normal(11, 9), draw.empty(60, 9), draw.normal(11, 9)
+    run("check_ids", ids, 11)
+    run("embedding", ids, w, y)
+    run("embedding_dw", ids, draw.normal(60, 9), dw)
+    return [y, dw]
+
+
+@covers("dropout_mask")
+def dropout(draw, run):
+    mask = draw.empty(7, 40)
+    run("dropout_mask", mask, 0.3, (12, 3, 5, 2**33))
+    return [mask]
+
+
+@covers("squared_error", "squared_error_dx")
+def squared_error(draw, run):
+    y, t, difference, sums = draw.normal(70, 3), draw.normal(70, 3), draw.empty(70, 3), draw.empty(257, 3)
+    totals = run("squared_error", y, t, difference, sums)
+    run("squared_error_dx", difference)
+    return [draw.device.to_host(totals), difference]
+
+
+@covers("sum_of_squares", "sum_sources")
+def sums(draw, run):
+    arrays, target = [draw.normal(3001) for _ in range(3)], draw.empty(3001)
+    squares = run("sum_sources", target, Sources(arrays))
+    return [target, squares, run("sum_of_squares", arrays[0])]
+
+
+@covers("sum_of_squares_in_parts")
+def squares_in_parts(draw, run):
+    parts = draw.empty(7)
+    run("sum_of_squares_in_parts", draw.normal(3001), parts)
+    return [draw.device.to_host(parts).sum()]
+
+
+def block(draw, slots, bounds=(0, 160, 320, 500)):
+    """Return a block of 500 elements, some of which decay: parameters begin at multiples of 16 elements."""
+    moments = tuple(np.abs(draw.normal(500)) for _ in range(slots))
+    return Block(draw.normal(500), Sources([draw.normal(500)]), moments, np.array(bounds, np.int64))
+
+
+@covers("sgd_update")
+def sgd(draw, run):
+    results = []
+    for slots, momentum, nesterov in ((0, 0.0, False), (1, 0.9, False), (1, 0.9, True)):
+        made = block(draw, slots)
+        run("sgd_update", made.w, made, 0.1, 0.01, momentum, nesterov)
+        results += [made.w, *made.slots]
+    return results
+
+
+@covers("adam_update")
+def adam(draw, run):
+    results = []
+    for decay, shrink in ((0.1, 0.0), (0.0, 0.01)):
+        made = block(draw, 2)
+        run("adam_update", made.w, made, AdamStep(0.5, decay, shrink, 0.9, 0.999, 0.01, 1e-8))
+        results += [made.w, *made.slots]
+    return results
+
+
+@covers("lars_update")
+def lars(draw, run):
+    whole = 0, 500
+    blocks = [[block(draw, 1, ())], [block(draw, 1, whole), block(draw, 1, whole)]]
+    pieces = Pieces([Piece(i, i == 1, each) for i, each in enumerate(blocks)], 2, None)
+    run("lars_update", blocks[0][0].w, pieces, Rates(0.1, 0.5, 0.9, 0.01, 0.02))
+    return [array for each in blocks for made in each for array in (made.w, *made.slots)]
