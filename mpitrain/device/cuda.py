@@ -144,7 +144,8 @@ class CudaDevice(Device):
 
     def to_host(self, array: Any) -> np.ndarray:
         """Return a copy of ``array`` on the host; waits for the GPU."""
-        return cupy.asnumpy(array)
+        host: np.ndarray = cupy.asnumpy(array)
+        return host
 
     def stream(self) -> Stream:
         """Return a new stream for copies that run beside the computation."""

@@ -35,4 +35,5 @@ class NcclGroup:
         self._stream.wait_for(self._device.compute.record())
         place, stream = array.data.ptr, self._stream.stream.ptr
         self._communicator.allReduce(place, place, array.size, self._types[array.dtype.str], nccl.NCCL_SUM, stream)
-        return self._stream.record()
+        end: Event = self._stream.record()
+        return end

@@ -23,4 +23,5 @@ class Matrices:
         """Return the argument that tells the copy engine of these matrices, in bf16 or (4 bytes) tf32."""
         size = max(1, self.cols), max(1, self.rows), self.matrices
         row = element_bytes * self.ld
-        return device.tensor_map(TensorMap(self.address, element_bytes, size, row, size[1] * row, box))
+        encoded: np.ndarray = device.tensor_map(TensorMap(self.address, element_bytes, size, row, size[1] * row, box))
+        return encoded

@@ -18,7 +18,8 @@ class _FromOutput(Layer):
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return f(x)."""
-        y = ctx[self] = ctx.empty(self, "y", x.shape)
+        y: np.ndarray = ctx.empty(self, "y", x.shape)
+        ctx[self] = y
         self.op(x, y)
         return y
 
@@ -54,7 +55,8 @@ class SiLU(Layer):
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return x sigmoid(x)."""
-        s, y = ctx.empty(self, "s", x.shape), ctx.empty(self, "y", x.shape)
+        s: np.ndarray = ctx.empty(self, "s", x.shape)
+        y: np.ndarray = ctx.empty(self, "y", x.shape)
         ctx[self] = s, y
         elementwise.silu(x, s, y)
         return y
@@ -90,8 +92,8 @@ class GELU(Layer):
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return x Phi(x)."""
-        y, slope = ctx.empty(self, "y", x.shape), ctx.empty(self, "slope", x.shape)
-        ctx[self] = slope
+        y: np.ndarray = ctx.empty(self, "y", x.shape)
+        slope = ctx[self] = ctx.empty(self, "slope", x.shape)
         (gelu.gelu_tanh if self.approximate else gelu.gelu)(x, y, slope)
         return y
 

@@ -87,11 +87,13 @@ def _masked(dy: np.ndarray, y: np.ndarray | None) -> np.ndarray:
         return dy
     mask: np.ndarray = workspace(dy, "masked", dy.shape)
     np.greater(_lanes(y), 0, out=mask, casting="unsafe")
-    return np.multiply(mask, dy, out=mask)
+    np.multiply(mask, dy, out=mask)
+    return mask
 
 
 def _fold(lane: np.ndarray, num_channels: int) -> np.ndarray:
-    return lane.reshape(-1, num_channels).sum(axis=0, dtype=np.float64)
+    sums: np.ndarray = lane.reshape(-1, num_channels).sum(axis=0, dtype=np.float64)
+    return sums
 
 
 def _spread(vector: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -59,7 +59,8 @@ def softmax_cross_entropy(
         expected += smoothing * e.mean(axis=1)
     np.exp(e, out=e)
     np.add.reduce(e, axis=1, keepdims=True, out=row_sums)
-    return np.log(row_sums[:, 0]) - expected
+    losses: np.ndarray = np.log(row_sums[:, 0]) - expected
+    return losses
 
 
 @op

@@ -91,7 +91,8 @@ class Contenders:
         return abs(1 - 2 * float(x @ y) / norms) if norms and np.isfinite(norms) else 1.0
 
     def _last_rows(self, shape: Shape) -> np.ndarray:
-        return self.device.to_host(self._out(shape)[-MOST_ROWS * shape.n :])
+        rows: np.ndarray = self.device.to_host(self._out(shape)[-MOST_ROWS * shape.n :])
+        return rows
 
     def _matrices(self, shape: Shape) -> tuple[Matrices, Matrices, Matrices]:
         a = (shape.k, shape.m) if shape.transpose_a else (shape.m, shape.k)

@@ -52,8 +52,8 @@ class Stopwatch:
         return [float(x) for x in np.median(self.seconds(contenders, repeat), axis=1)]
 
     def copy_rate(self, repeat: int = 20) -> float:
-        """Return the bytes a second that a large copy in the device's memory reads and writes."""
+        """Return the bytes per second that a large copy in the device's memory reads and writes."""
         half = self._flushed.size // 2
         source, target = self._flushed[:half], self._flushed[half : 2 * half]
         seconds = self.medians([lambda: self._device.compute.copy(target, source)], repeat)[0]
-        return 2 * source.nbytes / seconds
+        return float(2 * source.nbytes / seconds)
