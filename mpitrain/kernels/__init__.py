@@ -1,7 +1,8 @@
-"""The CUDA kernels of the package: built here, planned here, launched from ``ops/``.
+"""The CUDA kernels of the package: building, planning and launching; the callers are in ``ops/``.
 
-Their sources are kernels/ of the checkout. ``sources`` here is a link to it, which packaging replaces by the files, so
-that they are found at one place whether the package is installed, installed in editable form, or imported as it lies.
+Their sources are in kernels/ of the checkout. ``sources`` is a link to that folder, which packaging replaces by the
+files, so that they are in one place whether the package is installed, installed in editable form, or imported from a
+checkout.
 """
 
 from .kernel import SOURCES, Kernel

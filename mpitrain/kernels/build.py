@@ -1,8 +1,8 @@
-"""From a kernel to machine code for one architecture, once for each source, set of headers, flags and compiler.
+"""Compilation of kernels for one architecture, once for each source, set of headers, flags and compiler.
 
-Built files lie in a cache: the folder that MPITRAIN_KERNELS names, or mpitrain/kernels in the user's cache. Ranks race
-for it. One of them compiles, the others wait for its lock; and a file appears whole or not at all, so that a lock that
-the file system does not honour costs time and nothing else.
+Built files are stored in a cache: the folder in MPITRAIN_KERNELS, or mpitrain/kernels in the user's cache. Ranks race
+for it. One of them compiles, the others wait for its lock; and a file appears whole or not at all, so that a file
+system without locks costs time and nothing else.
 """
 
 import contextlib
@@ -47,14 +47,14 @@ def build(kernel: Kernel, arch: str) -> Path:
 
 
 def build_all(kernels: Iterable[Kernel], arch: str) -> None:
-    """Build ``kernels`` on all cores: NVRTC does not hold Python's lock."""
+    """Build ``kernels`` on all cores: NVRTC releases Python's lock."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(lambda kernel: build(kernel, arch), kernels):
             pass
 
 
 def compile_kernel(kernel: Kernel, arch: str) -> tuple[bytes, str]:
-    """Return (cubin, compiler's log), past the cache."""
+    """Return (cubin, compiler's log) without the cache."""
     return nvrtc.compile_text(_text(kernel), f"kernels/{kernel.file}", options(kernel, arch))
 
 
@@ -65,7 +65,7 @@ def options(kernel: Kernel, arch: str) -> list[str]:
 
 
 def cached(kernel: Kernel, arch: str) -> Path:
-    """Return where the cubin lies, or would lie: one for all kernels of a file that have the same macros."""
+    """Return the path of the cubin in the cache: one for all kernels of a file with the same macros."""
     texts = [part for named in text_with_headers(kernel.file).items() for part in named]
     parts = [*texts, arch, *FLAGS, *(f"{key}={value}" for key, value in kernel.macros), nvrtc.version()]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
@@ -86,7 +86,7 @@ def _text(kernel: Kernel) -> str:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock ``path``; where the file system has no locks, hold nothing."""
+    """Hold the lock ``path``, if the file system has locks."""
     with open(path, "w") as file:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""What there is to build: the kernels that a trainer launches, and the rungs of the ladder."""
+"""Lists of kernels to build: those that training launches, and the rungs of the ladder."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ PRODUCTS = (  # transpose A, transpose B, epilogue
     (False, True, "gelu_tanh_gradient"),
     (True, False, "none"),  # dw
 )
-VARIANTS = (kernel("pool.cu", {"ARGMAX_BITS": 16}, name="max_pool"),)  # of other files, beside their defaults
+VARIANTS = (kernel("pool.cu", {"ARGMAX_BITS": 16}, name="max_pool"),)  # of other files, besides their defaults
 
 
 def products() -> list[Kernel]:
-    """Return all variants of the matrix products that training asks for."""
+    """Return all variants of the matrix products that training uses."""
     found = []
     for tile in TILES:
         for inputs in INPUTS[tile.kernel]:
@@ -35,7 +35,7 @@ def products() -> list[Kernel]:
 
 
 def others() -> list[Kernel]:
-    """Return the kernels of all other files, as their defaults have them, and the variants that training asks for."""
+    """Return the kernels of all other files with their default macros, and the variants that training uses."""
     taken = {k.file for k in products()}
     files = [path.name for path in sorted(SOURCES.glob("*.cu")) if path.name not in taken]
     return [*(kernel(file, name=name) for file in files for name in entries(file)), *VARIANTS]
@@ -48,6 +48,6 @@ def ladder() -> list[Kernel]:
 
 
 def purpose(file: str) -> str:
-    """Return the first line of a file: what it computes."""
+    """Return the first line of a file, its purpose."""
     first = Path(SOURCES / file).read_text().split("\n", 1)[0]
     return first.removeprefix("//").strip()

@@ -1,4 +1,4 @@
-"""Products of the kernels against float64 NumPy, on whatever device is at hand."""
+"""Comparison of the kernels' products with float64 NumPy, on any device."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from .gemm import Shape
 
 TOLERANCE = {"fp32": 1e-6, "tf32": 2e-3, "bf16": 1e-2}
-"""Of the error relative to the sum of absolute products; those of tf32 and bf16 are their rounding of the inputs."""
+"""Largest error relative to the sum of absolute products; for tf32 and bf16, the rounding of the inputs."""
 
 SIZES = [
     (1, 1, 1),
@@ -26,7 +26,7 @@ LAYOUTS = [(False, False), (False, True), (True, False), (True, True)]
 
 @dataclass(frozen=True)
 class Result:
-    """One product: its shape, its error and what is allowed."""
+    """One product: its shape, its error and the tolerance."""
 
     shape: Shape
     error: float
@@ -34,7 +34,7 @@ class Result:
 
     @property
     def right(self) -> bool:
-        """False also where the error is not a number."""
+        """Whether the error is within the tolerance; False for NaN."""
         return self.error <= self.tolerance
 
 
@@ -47,7 +47,7 @@ def shapes(inputs: str) -> Iterator[Shape]:
 
 
 def check_product(device: Any, multiply: Callable[..., None], shape: Shape, seed: int = 0) -> Result:
-    """Return how far the kernels' product of random matrices is from float64's."""
+    """Return the error of the kernels' product of random matrices, compared with float64."""
     rng = np.random.default_rng(seed)
     batch = () if shape.batch == 1 else (shape.batch,)
     a = rng.standard_normal((*batch, shape.m, shape.k), np.float32)

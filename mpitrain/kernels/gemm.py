@@ -1,4 +1,4 @@
-"""Matrix products: which kernel, tile and split of K, and the record that a launch passes (kernels/README.md).
+"""Matrix products: kernels, tiles, splits of K, and the record that a launch passes (kernels/README.md).
 
 out = epilogue(alpha A B + beta C)        A (M, K), B (K, N), C and out (M, N)
 """
@@ -31,14 +31,14 @@ MOST_SPLITS = 64
 SUM_ROWS, SUM_COLUMNS, SUM_THREADS = 32, 128, 256  # of a block of gemm_sum
 INPUTS = {"gemm_simt": ("fp32",), "gemm_mma": ("tf32", "bf16"), "gemm_wgmma": ("bf16", "tf32")}
 LEAST_ARCH = {"gemm_simt": 75, "gemm_mma": 80, "gemm_wgmma": 90}
-BOX = 64  # bf16 in a row of 128 bytes, as the copy engine brings them to gemm_wgmma
+BOX = 64  # bf16 in a row of 128 bytes, as the copy engine writes them for gemm_wgmma
 BOX_TF32 = 32
 WGMMA_ROWS, WGMMA_THREADS = 128, 384  # of a block: one producer and two consumers
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What is multiplied.
+    """Sizes, layouts and types of a product.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Tile:
-    """A kernel with its tile: what a block (or a cluster of blocks) computes, and how its warps share it."""
+    """A kernel with its tile: the part of out that a block (or a cluster of blocks) computes, and its warps' parts."""
 
     kernel: str
     m: int
@@ -72,12 +72,12 @@ class Tile:
 
     @property
     def name(self) -> str:
-        """What the table calls it."""
+        """The name in the table."""
         return f"{self.kernel.removeprefix('gemm_')}_{self.m}x{self.n}"
 
     @property
     def is_persistent(self) -> bool:
-        """Whether blocks stay for tile after tile, fed by the copy engine (gemm_wgmma)."""
+        """Whether a block computes tile after tile, fed by the copy engine (gemm_wgmma)."""
         return self.kernel == "gemm_wgmma"
 
     @property
@@ -87,7 +87,7 @@ class Tile:
 
     @property
     def threads(self) -> int:
-        """Of a block."""
+        """Threads of a block."""
         if self.is_persistent:
             return WGMMA_THREADS
         return self.m // self.warp_m * (self.n // self.warp_n) * 32
@@ -101,35 +101,35 @@ class Tile:
 
     @property
     def slab(self) -> int:
-        """Rows over which one column sum goes."""
+        """The number of rows of one column sum."""
         return self.warp_m
 
     @property
     def least_arch(self) -> int:
-        """The oldest architecture it runs on."""
+        """The oldest architecture on which it runs."""
         return LEAST_ARCH[self.kernel]
 
     def takes(self, shape: Shape, arch: str) -> bool:
-        """Return whether it computes ``shape`` on ``arch``."""
+        """Return whether it can compute ``shape`` on ``arch``."""
         number = arch_number(arch)
         runs = arch == "sm_90a" if self.is_persistent else number >= self.least_arch
         return runs and shape.inputs in INPUTS[self.kernel] and self.shared_bytes <= shared_bytes_limit(number)
 
     def boxes(self, shape: Shape) -> tuple[tuple[int, int], tuple[int, int]] | None:
-        """Return the boxes (columns, rows) in which the copy engine brings A and B, as they lie in memory then."""
+        """Return the boxes (columns, rows) in which the copy engine fetches A and B from memory."""
         if not self.is_persistent:
             return None
-        if shape.inputs == "tf32":  # made contiguous in k beforehand (product.py)
+        if shape.inputs == "tf32":  # made contiguous in k beforehand (round_tf32.py)
             return (BOX_TF32, WGMMA_ROWS), (BOX_TF32, self.n // self.cluster)
         a_rows = BOX if shape.transpose_a else WGMMA_ROWS
         return (BOX, a_rows), (BOX, self.n // self.cluster if shape.transpose_b else BOX)
 
     def built_for(self, shape: Shape) -> Kernel:
         """Return the kernel that computes ``shape`` in this tile."""
-        turned = self.is_persistent and shape.inputs == "tf32"
+        transposed = self.is_persistent and shape.inputs == "tf32"
         macros = {
-            "TRANSPOSE_A": int(shape.transpose_a and not turned),
-            "TRANSPOSE_B": int(shape.transpose_b or turned),
+            "TRANSPOSE_A": int(shape.transpose_a and not transposed),
+            "TRANSPOSE_B": int(shape.transpose_b or transposed),
             "EPILOGUE": EPILOGUES.index(shape.epilogue),
             "TILE_N": self.n,
         }
@@ -159,14 +159,14 @@ TILES = (
 
 @dataclass(frozen=True)
 class GemmPlan:
-    """A product as it is launched: one kernel, and gemm_sum after it where K is split.
+    """The launches of a product: one kernel, and gemm_sum after it where K is split.
 
     Attributes
     ----------
     k_split : int
         Depth of each part of K.
     slab : int
-        Rows over which one column sum goes.
+        The number of rows of one column sum.
     pieces : int
         Tiles of all parts of K of all matrices.
     boxes : (box of A, box of B) or None
@@ -214,6 +214,6 @@ def make_plan(shape: Shape, tile: Tile, splits: int, num_processors: int = 132) 
 
 @lru_cache(maxsize=4096)
 def split_choices(k: int) -> tuple[int, ...]:
-    """Return the numbers of parts that are worth a thought: each part at least 4 steps of K long."""
+    """Return the numbers of parts to consider: each part is at least 4 steps of K long."""
     longest = min(MOST_SPLITS, k // (4 * SPLIT_STEP))
     return (1, *(2**i for i in range(1, max(1, longest).bit_length()) if 2**i <= longest))

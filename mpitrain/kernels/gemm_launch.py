@@ -1,4 +1,4 @@
-"""Launch a planned product: the record that every gemm kernel takes, and tensor maps before it where it wants them."""
+"""Launches of planned products: the record that every gemm kernel takes, after tensor maps for some."""
 
 import struct
 from typing import Any
@@ -31,7 +31,7 @@ def launch_gemm(
     alpha: float = 1.0,
     beta: float = 0.0,
 ) -> None:
-    """Launch ``made``, the plan of ``shape``: out = epilogue(alpha A B + beta out + bias); the last are addresses."""
+    """Launch the plan ``made`` of ``shape``: out = epilogue(alpha A B + beta out + bias), with arrays as addresses."""
     if rounds(made, shape):
         a, b = round_factors(device, shape, a, b, rounded)
     record = _PACK.pack(
@@ -52,10 +52,10 @@ def launch_gemm(
 
 
 def partial_bytes(made: GemmPlan, shape: Shape) -> int:
-    """Return the size of the working memory in which the parts of K are kept until they are summed."""
+    """Return the size of the working memory for the parts of K."""
     return 4 * made.splits * shape.batch * shape.m * shape.n if made.splits > 1 else 0
 
 
 def num_slabs(made: GemmPlan, shape: Shape) -> int:
-    """Return the number of rows of column sums that a product leaves."""
+    """Return the number of rows of column sums that a product writes."""
     return shape.batch * ceil_div(shape.m, made.slab)

@@ -1,4 +1,4 @@
-"""A kernel before it is built: a file, the entry in it, and the macros that fix its tile, layout and types."""
+"""Descriptions of kernels: a file, the entry in it, and the macros that fix its tile, layout and types."""
 
 import re
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ class Kernel:
     Attributes
     ----------
     file : str
-        Below ``SOURCES``.
+        The path below ``SOURCES``.
     name : str
-        Of the function, which is extern "C".
+        The name of the function, which is extern "C".
     macros : tuple of (str, int)
         Sorted by name.
     least_arch : int
-        The oldest architecture it compiles for: 75, 80, 90.
+        The oldest architecture for which it compiles: 75, 80, 90.
     exact_arch : bool
-        Its instructions are of that architecture alone (sm_90a).
+        Whether its instructions exist on that architecture alone (sm_90a).
     """
 
     file: str
@@ -50,12 +50,12 @@ class Kernel:
 def kernel(
     file: str, macros: Mapping[str, int] | None = None, *, name: str = "", least_arch: int | None = None
 ) -> Kernel:
-    """Return the kernel of ``file`` that is named like it (or ``name``) with these macros.
+    """Return the kernel of ``file`` with its name (or ``name``) and these macros.
 
-    The architecture is what the file says in a line like "// Arch: sm_90a", sm_75 where it says nothing.
+    The architecture comes from a line like "// Arch: sm_90a" of the file; the default is sm_75.
     """
-    said = ARCH.search((SOURCES / file).read_text())
-    least, exact = (int(said[1]), said[2] == "a") if said else (75, False)
+    found = ARCH.search((SOURCES / file).read_text())
+    least, exact = (int(found[1]), found[2] == "a") if found else (75, False)
     pairs = tuple(sorted((macros or {}).items()))
     return Kernel(file, name or Path(file).stem, pairs, least if least_arch is None else least_arch, exact)
 
@@ -66,7 +66,7 @@ def arch_number(arch: str) -> int:
 
 
 def text_with_headers(file: str) -> dict[str, str]:
-    """Return the text of a file and of all of ours that it includes, directly or not, by name."""
+    """Return the text of a file and of all headers of this package that it includes, directly or not, by name."""
     found: dict[str, str] = {}
     wanted = [Path(file)]
     while wanted:
@@ -75,7 +75,7 @@ def text_with_headers(file: str) -> dict[str, str]:
             continue
         found[str(path)] = text = (SOURCES / path).read_text()
         for name in INCLUDE.findall(text):
-            # as the compiler looks: beside the file that includes, then from the top
+            # in the compiler's order: the folder of the including file, then the top
             beside = path.parent / name
             wanted.append(beside if (SOURCES / beside).is_file() else Path(name))
     return dict(sorted(found.items()))

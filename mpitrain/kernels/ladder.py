@@ -1,4 +1,4 @@
-"""The rungs of the ladder: what each multiplies, and how it is launched.
+"""The rungs of the ladder: their types, tiles and launches.
 
 out = a b; a (M, K), b (K, N), out (M, N) fp32, rows one after another.
 """
@@ -23,14 +23,14 @@ class Rung:
     Attributes
     ----------
     name : str
-        Of the file and of the kernel in it.
+        The name of the file and of the kernel in it.
     axes : str
         "mn" where the grid's first axis goes down the rows, "nm" where it goes along them.
     block : (x, y, z)
     inputs : str
         fp32 or bf16.
     barriers : int
-        Of each stage of a ring that the copy engine fills; 0 for a rung that takes arrays and no tensor maps.
+        Barriers of each stage of a ring that the copy engine fills; 0 for a rung that takes arrays, not tensor maps.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Rung:
 
     @property
     def kernel(self) -> Kernel:
-        """What is built."""
+        """The kernel to build."""
         return kernel(f"ladder/{self.name}.cu")
 
     @property
@@ -51,7 +51,7 @@ class Rung:
 
     @property
     def boxes(self) -> tuple[tuple[int, int], tuple[int, int]] | None:
-        """The boxes (columns, rows) of a and b that the copy engine brings; None where it does not."""
+        """The boxes (columns, rows) of a and b that the copy engine fetches; None without it."""
         return ((BOX, self.tile[0]), (BOX, BOX)) if self.barriers else None
 
     @property
@@ -86,7 +86,7 @@ RUNGS = (
     Rung("gemm_03_shared", "nm", (32, 32, 1)),
     Rung("gemm_04_1d_tile", "nm", (512, 1, 1)),
     Rung("gemm_05_2d_tile", "nm", (256, 1, 1)),
-    Rung("gemm_06_vectorised", "nm", (256, 1, 1)),
+    Rung("gemm_06_vectorized", "nm", (256, 1, 1)),
     Rung("gemm_07_warp_tile", "nm", (256, 1, 1)),
     Rung("gemm_08_tensor_cores", "nm", (256, 1, 1), "bf16"),
     Rung("gemm_09_wgmma", "nm", (128, 1, 1), "bf16", barriers=1),

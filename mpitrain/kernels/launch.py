@@ -1,4 +1,4 @@
-"""Launch a kernel: built for the device's architecture and loaded at its first launch."""
+"""Launches of kernels, which are built for the device's architecture and loaded at their first launch."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,9 +17,9 @@ def launch(device: Any, kernel: Kernel, plan: Launch, arguments: Sequence[Any]) 
 
     Parameters
     ----------
-    device : CudaDevice, or what stands for it
+    device : CudaDevice or a stand-in
     arguments : sequence
-        Arrays of the device go as their addresses, 0-d NumPy arrays (numbers, records) by value.
+        Arrays of the device are passed as addresses, 0-d NumPy arrays (numbers, records) by value.
     """
     loaded = _LOADED.setdefault(device, {})
     key = kernel, plan.shared_bytes

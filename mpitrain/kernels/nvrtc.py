@@ -1,7 +1,7 @@
-"""NVRTC, the CUDA compiler as a library: text in, machine code out. It needs no GPU and no driver.
+"""NVRTC, the CUDA compiler as a library. It needs no GPU and no driver.
 
-Six functions of a C interface that has not changed since CUDA 11 are called directly: CuPy's own access to NVRTC has
-moved from version to version, and its RawModule compiles for sm_90 where wgmma and TMA need sm_90a.
+Six functions of a C interface that has not changed since CUDA 11 are called directly: CuPy's access to NVRTC has
+changed between versions, and its RawModule compiles for sm_90 where wgmma and TMA need sm_90a.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ MISSING = (
 
 
 class CompileError(UserError):
-    """A kernel does not compile: the message is the compiler's, with our files and lines."""
+    """A kernel does not compile; the message is the compiler's, with files and lines of this package."""
 
 
 @cache
@@ -32,7 +32,7 @@ def version() -> str:
 
 
 def supported() -> list[int]:
-    """Return the architectures that this compiler knows, such as [75, 80, 90]."""
+    """Return the architectures that this compiler supports, such as [75, 80, 90]."""
     count = ctypes.c_int()
     _check(_library().nvrtcGetNumSupportedArchs(ctypes.byref(count)), "nvrtcGetNumSupportedArchs")
     numbers = (ctypes.c_int * count.value)()
@@ -41,7 +41,7 @@ def supported() -> list[int]:
 
 
 def compile_text(text: str, name: str, options: list[str]) -> tuple[bytes, str]:
-    """Return (cubin, log) of CUDA C++ ``text``, whose errors are reported as of file ``name``.
+    """Return (cubin, log) of CUDA C++ ``text``; errors name the file ``name``.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def compile_text(text: str, name: str, options: list[str]) -> tuple[bytes, str]:
 
 
 def _output(program: Any, what: str) -> bytes:
-    """Return what ``what`` gives; its size is asked for first."""
+    """Return the output of the function ``what``, after a call for its size."""
     size = ctypes.c_size_t()
     _check(_library()[f"{what}Size"](program, ctypes.byref(size)), f"{what}Size")
     buffer = ctypes.create_string_buffer(size.value)
@@ -75,7 +75,7 @@ def _output(program: Any, what: str) -> bytes:
 
 @cache
 def _library() -> Any:
-    """Load NVRTC: what MPITRAIN_NVRTC names, else the newest from a wheel, else the system's."""
+    """Load NVRTC: the file in MPITRAIN_NVRTC, else the newest from a wheel, else the system's."""
     named = os.environ.get("MPITRAIN_NVRTC")
     wheels = [path for folder in sys.path for path in glob.glob(f"{folder}/nvidia/*/lib/libnvrtc.so.[0-9]*")]
     system = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"]

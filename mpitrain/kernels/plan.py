@@ -1,4 +1,4 @@
-"""How a kernel is launched: pure numbers, so that they can be tested without a GPU."""
+"""Launch configurations: pure numbers, so that they can be tested without a GPU."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class Launch:
 
 
 def shared_bytes_limit(arch: int) -> int:
-    """Return the dynamic shared memory that a block may have; of an unknown architecture, what all have."""
+    """Return the dynamic shared memory that a block may have; for an unknown architecture, the least of all."""
     return MOST_SHARED_BYTES.get(arch, 48 << 10 if arch < 75 else 99 << 10)
 
 

@@ -1,14 +1,14 @@
-"""Which tile and how many parts of K: by what was measured for this shape, else by a model of waves of blocks.
+"""Choice of the tile and the number of parts of K: by measurement of this shape, else by a model of waves of blocks.
 
 The table holds for each tile the share of a multiprocessor's peak that it reaches, and for single shapes the best
-choice. It is the file that MPITRAIN_KERNEL_TABLE names, else what ``mpitrain kernel bench`` has left in the cache of
-built kernels, else table.json, which says "measured": false, since its shares are guesses from what others report.
+choice. It is the file in MPITRAIN_KERNEL_TABLE, else the result of ``mpitrain kernel bench`` in the cache of built
+kernels, else table.json, which says "measured": false, since its shares are guesses from published results.
 
     time = waves * (latency + tile * k_split / (rate * share)) + [splits > 1] (launch + 8 splits M N batch / bandwidth)
            + [tf32 by wgmma] (2 launch + 8 K (M + N) batch / bandwidth)
 
-A wave is one block on every multiprocessor. Small products want small tiles, to fill the machine; products with a long
-K and few tiles (the gradient of a weight over a long batch) want K split.
+A wave is one block on every multiprocessor. Small products need small tiles, to fill the machine; products with a long
+K and few tiles (the gradient of a weight over a long batch) need K split.
 """
 
 import json
@@ -30,18 +30,18 @@ TABLE_VARIABLE = "MPITRAIN_KERNEL_TABLE"
 
 @dataclass(frozen=True)
 class Table:
-    """What the planner goes by.
+    """The measured or guessed speeds that the planner uses.
 
     Attributes
     ----------
     measured : bool
-        Whether a GPU has been measured, or the numbers are guesses.
+        Whether the numbers were measured on a GPU; otherwise they are guesses.
     source : str
-        Which GPU, or where the guesses come from.
+        The GPU, or the origin of the guesses.
     rates : dict
-        Multiply-adds a microsecond of one multiprocessor by type of the inputs.
+        Multiply-adds per microsecond of one multiprocessor, by type of the inputs.
     shares : dict
-        What a tile reaches of that, by its name.
+        The share of that rate which a tile reaches, by its name.
     shapes : dict
         (tile name, splits) by ``shape_key``.
     """
@@ -67,12 +67,12 @@ def shape_key(shape: Shape, arch: str) -> str:
 
 
 def measured_path(arch: str) -> Path:
-    """Return where ``mpitrain kernel bench`` leaves what it has measured."""
+    """Return the path to which ``mpitrain kernel bench`` writes its results."""
     return folder() / f"table-{arch}.json"
 
 
 def find_table(arch: str) -> Table:
-    """Return the table by which products on a GPU of ``arch`` are planned."""
+    """Return the table for products on a GPU of ``arch``."""
     named = os.environ.get(TABLE_VARIABLE)
     measured = measured_path(arch)
     return read_table(Path(named) if named else measured if measured.exists() else TABLE)
@@ -126,7 +126,7 @@ def choose(shape: Shape, arch: str, num_processors: int, table: Table) -> tuple[
 
 
 def microseconds(shape: Shape, tile: Tile, splits: int, num_processors: int, table: Table) -> float:
-    """Return what the model expects."""
+    """Return the time that the model predicts."""
     made = make_plan(shape, tile, splits)
     at_once = max(1, num_processors // tile.cluster)
     depth = min(made.k_split, shape.k)

@@ -17,40 +17,40 @@ PART_BYTES = 256  # parts of working memory begin at multiples of this
 
 
 def rounds(made: GemmPlan, shape: Shape) -> bool:
-    """Return whether this goes before ``made``, the plan of ``shape``."""
+    """Return whether the plan ``made`` of ``shape`` needs it."""
     return made.boxes is not None and shape.inputs == "tf32"
 
 
 def rounded_bytes(made: GemmPlan, shape: Shape, a: Matrices, b: Matrices) -> int:
-    """Return the size of the working memory that it takes."""
+    """Return the size of its working memory."""
     return _bytes(a, shape.transpose_a) + _bytes(b, not shape.transpose_b) if rounds(made, shape) else 0
 
 
 def round_factors(device: Any, shape: Shape, a: Matrices, b: Matrices, address: int) -> tuple[Matrices, Matrices]:
-    """Write A as (M, K) and B as (N, K) to working memory at ``address``; return them as they lie there."""
+    """Write A as (M, K) and B as (N, K) to working memory at ``address``; return their descriptions there."""
     second = address + _bytes(a, shape.transpose_a)
     return _round(device, a, shape.transpose_a, address), _round(device, b, not shape.transpose_b, second)
 
 
-def _round(device: Any, factor: Matrices, turn: bool, address: int) -> Matrices:
-    rows, cols, ld = _shape(factor, turn)
+def _round(device: Any, factor: Matrices, transpose: bool, address: int) -> Matrices:
+    rows, cols, ld = _shape(factor, transpose)
     if factor.matrices * rows * cols:
         plan = Launch((ceil_div(factor.matrices * rows * ld, 1024), 1, 1), (256, 1, 1))
         sizes = [factor.ld, ld, factor.rows, factor.cols, factor.matrices]
-        if turn:
+        if transpose:
             tiles = ceil_div(factor.rows, TILE) * ceil_div(factor.cols, TILE) * factor.matrices
             plan, sizes = Launch((tiles, 1, 1), (TILE, 8, 1)), sizes[:-1]
         arguments = *(np.array(x, np.uint64) for x in (factor.address, address)), np.array(factor.apart, np.int64)
-        launch(device, COLUMNS if turn else ROWS, plan, (*arguments, *(np.array(x, np.int32) for x in sizes)))
+        launch(device, COLUMNS if transpose else ROWS, plan, (*arguments, *(np.array(x, np.int32) for x in sizes)))
     return Matrices(address, rows, cols, ld, factor.matrices, rows * ld if factor.matrices > 1 else 0)
 
 
-def _bytes(factor: Matrices, turn: bool) -> int:
-    rows, _, ld = _shape(factor, turn)
+def _bytes(factor: Matrices, transpose: bool) -> int:
+    rows, _, ld = _shape(factor, transpose)
     return ceil_div(4 * factor.matrices * rows * ld, PART_BYTES) * PART_BYTES
 
 
-def _shape(factor: Matrices, turn: bool) -> tuple[int, int, int]:
-    """Return rows, columns and the length of a row, of whole 16 bytes."""
-    rows, cols = (factor.cols, factor.rows) if turn else (factor.rows, factor.cols)
+def _shape(factor: Matrices, transpose: bool) -> tuple[int, int, int]:
+    """Return rows, columns and the length of a row, a multiple of 16 bytes."""
+    rows, cols = (factor.cols, factor.rows) if transpose else (factor.rows, factor.cols)
     return rows, cols, max(1, ceil_div(cols, PIECE)) * PIECE

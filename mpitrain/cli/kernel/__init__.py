@@ -1,4 +1,4 @@
-"""``mpitrain kernel``: the CUDA kernels listed, built, checked and measured; one module a subcommand."""
+"""``mpitrain kernel``: list, build, check and measure kernels; one module per subcommand."""
 
 from typing import TYPE_CHECKING
 

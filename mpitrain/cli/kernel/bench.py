@@ -1,4 +1,4 @@
-"""``mpitrain kernel bench``: our products beside cuBLAS on this GPU, and the planner's table."""
+"""``mpitrain kernel bench``: our products compared with cuBLAS on this GPU, and the planner's table."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Prepare = Callable[[Iterable[Kernel], str], None]  # builds kernels for an architecture
 
-DESCRIPTION = "Time the matrix products on this machine's GPU beside cuBLAS, and write the planner's table."
+DESCRIPTION = "Time the matrix products on this machine's GPU against cuBLAS, and write the planner's table."
 PARTS = ("table", "squares", "training", "ladder")
 
 
@@ -31,9 +31,9 @@ class BenchOptions:
     repeat: int = 30
     """Runs of each contender, of which the median counts."""
     size: int = 4096
-    """Of the ladder's square, and of those by which tiles are rated."""
+    """Size of the ladder's square, and of the squares by which tiles are rated."""
     seed: int = 0
-    """Of the random matrices."""
+    """Seed of the random matrices."""
     table: Path | None = None
     """File for the planner's table; the cache of built kernels, where runs find it, if none is named."""
     json: Path | None = None
@@ -62,7 +62,7 @@ def bench(options: BenchOptions) -> int:
 
 
 def measure(options: BenchOptions, device: Any, peer: Any, flush_bytes: int, prepare: "Prepare") -> int:
-    """Measure on ``device`` beside ``peer``; print, and write what the options name."""
+    """Measure on ``device`` against ``peer``; print the results and write the requested files."""
     from ...kernels.bench.contenders import Contenders
     from ...kernels.bench.runs import Runs, as_dicts
     from ...kernels.bench.stopwatch import Stopwatch
@@ -96,7 +96,7 @@ def measure(options: BenchOptions, device: Any, peer: Any, flush_bytes: int, pre
 
 
 def show(part: str, rows: "Sequence[Row]") -> None:
-    """Print one part, and the geometric mean of each precision where it has many shapes."""
+    """Print one part, with the geometric mean of each precision where it has many shapes."""
     from ...kernels.bench.runs import geometric_mean
     from ...training.text_table import Column, print_table
 

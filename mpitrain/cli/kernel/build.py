@@ -1,4 +1,4 @@
-"""``mpitrain kernel build``: compile ahead, on a machine that may have no GPU."""
+"""``mpitrain kernel build``: compile ahead of a run, on any machine."""
 
 import time
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""``mpitrain kernel check``: the kernels' numbers on this GPU, against float64."""
+"""``mpitrain kernel check``: compare the kernels on this GPU with float64."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class CheckOptions:
     precision: tuple[str, ...] = ("fp32", "tf32", "bf16")
     """Types of the factors."""
     seed: int = 0
-    """Of the random matrices."""
+    """Seed of the random matrices."""
 
 
 def parse(argv: list[str], speaks: bool) -> LocalJob:

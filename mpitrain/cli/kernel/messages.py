@@ -1,4 +1,4 @@
-"""``mpitrain kernel messages``: whether this MPI library sends and sums a GPU's memory where it lies."""
+"""``mpitrain kernel messages``: test whether this MPI library sends and sums a GPU's memory in place."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,9 +10,7 @@ from ..order import Job
 if TYPE_CHECKING:
     from ...comm.world import World
 
-DESCRIPTION = (
-    "Try, with all ranks, whether MPI reads GPUs' memory (CUDA-aware): runs then send from where gradients lie."
-)
+DESCRIPTION = "Test, with all ranks, whether MPI reads GPUs' memory (CUDA-aware): then runs send gradients in place."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +43,6 @@ def try_messages(world: "World") -> int:
         print(f"{world.mpi_version} and {device.name}: trying (if this crashes, the answer is no: {BEGUN})", flush=True)
     answer = try_direct(world, device)
     if world.rank == 0:
-        said = "it works; runs on this machine send from where gradients lie" if answer == WORKS else f"no: {answer}"
+        said = "it works; runs on this machine send gradients in place" if answer == WORKS else f"no: {answer}"
         print(said)
     return 0 if answer == WORKS else 1

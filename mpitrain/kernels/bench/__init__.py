@@ -1,1 +1,1 @@
-"""Products timed on a GPU beside cuBLAS: the planner's table, the ladder, and the shapes of training."""
+"""Benchmarks of products on a GPU against cuBLAS: the planner's table, the ladder, and the shapes of training."""

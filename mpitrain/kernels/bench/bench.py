@@ -1,4 +1,4 @@
-"""What every measurement of kernels needs."""
+"""The common base of kernel measurements."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from .stopwatch import Stopwatch
 
 @dataclass
 class Bench:
-    """A device, and how it is measured.
+    """A device, contenders and a stopwatch.
 
     Parameters
     ----------
-    device : CudaDevice, or what stands for it
+    device : CudaDevice or a stand-in
     contenders : Contenders
     stopwatch : Stopwatch
     repeat : int
     say : callable(str)
-        Told what begins.
+        Called with a description of each measurement that begins.
     """
 
     device: Any

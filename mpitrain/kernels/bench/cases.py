@@ -1,4 +1,4 @@
-"""Products that are measured: squares, and those of training.
+"""Products to measure: squares, and those of training.
 
 A linear map of i inputs to o outputs over t rows is three products: forward (t, o, i), the gradient of its input
 (t, i, o) with B transposed, and that of its weight (i, o, t) with A transposed. Convolutions are such maps over
@@ -37,7 +37,7 @@ LAYERS = (
 
 
 def square(n: int, inputs: str) -> Shape:
-    """Return n x n x n; out is of the type of the inputs, as in training with that type throughout."""
+    """Return n x n x n; out has the type of the inputs, as in training with that type throughout."""
     return Shape(n, n, n, inputs=inputs, outputs="bf16" if inputs == "bf16" else "fp32")
 
 

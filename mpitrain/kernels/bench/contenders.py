@@ -1,4 +1,4 @@
-"""What is timed: our kernels and a peer's on the same random matrices, as closures that only queue."""
+"""Contenders of a measurement: our kernels and a peer's on the same random matrices, as closures that only queue."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -13,9 +13,9 @@ from ..plan import ceil_div
 from ..round_tf32 import PART_BYTES, rounded_bytes
 from .stopwatch import Contender
 
-BLOCK = 1 << 22  # random numbers that are drawn; larger matrices repeat them
+BLOCK = 1 << 22  # random numbers drawn; larger matrices repeat them
 PIECE = 8  # rows begin at multiples of 16 bytes, in bf16
-MOST_ROWS = 64  # that are compared, at either end
+MOST_ROWS = 64  # rows that are compared, at either end
 
 
 class Peer(Protocol):
@@ -39,11 +39,11 @@ class Peer(Protocol):
 
 
 class Contenders:
-    """Makes contenders that share their memory.
+    """A factory of contenders that share their memory.
 
     Parameters
     ----------
-    device : CudaDevice, or what stands for it
+    device : CudaDevice or a stand-in
     peer : Peer
     seed : int
     """
@@ -51,13 +51,13 @@ class Contenders:
     def __init__(self, device: Any, peer: Peer, seed: int = 0):
         self.device, self.peer = device, peer
         drawn = np.random.default_rng(seed).standard_normal(BLOCK, np.float32)
-        rounded = (drawn.view(np.uint32) >> 16).astype(np.uint16)  # cut, not rounded: random all the same
+        rounded = (drawn.view(np.uint32) >> 16).astype(np.uint16)  # truncated, not rounded: still random
         self._blocks: dict[str, np.ndarray] = {"fp32": drawn, "bf16": rounded}
         self._held: dict[str, Any] = {}
-        self._outgrown: list[Any] = []  # contenders that were made with it go on using it
+        self._outgrown: list[Any] = []  # still used by contenders made with it
 
     def ours(self, shape: Shape, made: GemmPlan) -> Contender:
-        """Return our product as it is planned, with all that goes before it."""
+        """Return our planned product, with the preparation of its factors."""
         a, b, out = self._matrices(shape)
         partials = self._memory("partials", max(1, partial_bytes(made, shape) // 4), np.float32)
         rounded = self._memory("rounded", rounded_bytes(made, shape, a, b) + PART_BYTES, np.uint8).data.ptr

@@ -1,4 +1,4 @@
-"""What a GPU's multipliers can do at most, from its architecture, its multiprocessors and their clock.
+"""Peak rates of a GPU, from its architecture, its multiprocessors and their clock.
 
 Multiply-adds of one multiprocessor in one cycle, dense (NVIDIA's architecture whitepapers: Turing 2018, Ampere GA100
 2020 and GA102 2021, Ada 2022, Hopper 2022). An H100 SXM of 132 multiprocessors at 1.83 GHz: 989 TFLOP/s in bf16.
@@ -16,12 +16,12 @@ MULTIPLY_ADDS = {
 
 
 def multiply_adds(arch: str, inputs: str) -> int:
-    """Return those of one multiprocessor in one cycle; 0 where it is not known."""
+    """Return the multiply-adds of one multiprocessor in one cycle; 0 if unknown."""
     return MULTIPLY_ADDS.get(arch_number(arch), {}).get(inputs, 0)
 
 
 def peak_flops(arch: str, num_processors: int, clock_hz: float, inputs: str) -> float:
-    """Return operations a second at ``clock_hz``; 0 where the architecture is not known.
+    """Return operations per second at ``clock_hz``; 0 for an unknown architecture.
 
     >>> round(peak_flops("sm_90a", 132, 1.83e9, "bf16") / 1e12)
     989

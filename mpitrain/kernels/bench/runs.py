@@ -14,26 +14,26 @@ from .cases import LAYERS, SQUARES, Linear, products, square
 from .peak import peak_flops
 from .stopwatch import Contender
 
-MOST_DIFFERENCE = 1e-5  # of ours from cuBLAS's, by DeepGEMM's measure; planted mistakes are far above
+MOST_DIFFERENCE = 1e-5  # from cuBLAS's result, by DeepGEMM's measure; planted errors are far above
 
 
 @dataclass(frozen=True)
 class Row:
-    """One contender beside cuBLAS on one shape.
+    """One contender compared with cuBLAS on one shape.
 
     Attributes
     ----------
     name : str
     kernel : str
-        What ran, with its tile and the parts of K.
+        The kernel with its tile and the parts of K.
     seconds, peer_seconds : float
         Medians.
     share : float
-        Ours over cuBLAS's speed: above 1 we are faster.
+        Our speed divided by cuBLAS's: above 1 ours is faster.
     of_peak : float
-        Of what the multipliers can do at their highest clock; 0 where that is not known.
+        Share of the peak rate at the highest clock; 0 if that is unknown.
     difference : float
-        Of the results.
+        Relative difference of the results.
     """
 
     name: str
@@ -57,10 +57,10 @@ class Row:
 
 
 class Runs(Bench):
-    """Times products."""
+    """Measurements of products."""
 
     def ladder(self, n: int) -> list[Row]:
-        """Measure every rung, and the product's kernels, on n x n x n; what this GPU cannot run is left out."""
+        """Measure every rung, and the product's kernels, on n x n x n, as far as this GPU can run them."""
         self.say(f"the ladder, {n} x {n} x {n}")
         rows = []
         for inputs in ("fp32", "tf32", "bf16"):
@@ -137,7 +137,7 @@ class Runs(Bench):
 
 
 def describe(made: GemmPlan, shape: Shape) -> str:
-    """Return a plan in a few words."""
+    """Return a short description of a plan."""
     macros = dict(made.kernel.macros)
     rows = macros.get("TILE_M", 128 * macros.get("CLUSTER", 1))
     parts = f", K in {made.splits}" if made.splits > 1 else ""
@@ -145,7 +145,7 @@ def describe(made: GemmPlan, shape: Shape) -> str:
 
 
 def geometric_mean(rows: Iterable[Row]) -> float:
-    """Return that of the shares."""
+    """Return the geometric mean of the shares."""
     return float(np.exp(np.mean([np.log(row.share) for row in rows])))
 
 

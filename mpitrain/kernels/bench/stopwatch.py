@@ -1,8 +1,8 @@
-"""Time kernels as they meet their data in training: not from a cache that the last round has filled.
+"""Timing of kernels with the cache state of training: not filled by the last round.
 
 One round runs every contender once; each time a buffer larger than the L2 cache is written first, then an event, the
-contender, an event. The writing also keeps the GPU busy while the host queues what is timed, so that no launch is
-waited for inside of it. Contenders take turns at going first, since clocks sink as a chip warms up.
+contender, an event. The write also keeps the GPU busy while the host queues the timed work, so that no launch latency
+is part of it. Contenders take turns at going first, since clocks drop as a chip warms up.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,9 +21,9 @@ class Stopwatch:
 
     Parameters
     ----------
-    device : CudaDevice, or what stands for it
+    device : CudaDevice or a stand-in
     flush_bytes : int
-        Written before each run.
+        Bytes written before each run.
     """
 
     def __init__(self, device: Any, flush_bytes: int = FLUSH_BYTES):
@@ -41,7 +41,7 @@ class Stopwatch:
                 begin = device.compute.record(timed=True)
                 contenders[which]()
                 runs.append((turn, which, begin, device.compute.record(timed=True)))
-            device.synchronize()  # what is queued is bounded
+            device.synchronize()  # bounds the queue
         found = np.empty((count, WARM_UP + repeat))
         for turn, which, begin, end in runs:
             found[which, turn] = end.seconds_since(begin)

@@ -1,4 +1,4 @@
-"""The planner's table, measured: the best tile and split of K of each shape, and the numbers of its model."""
+"""Measurement of the planner's table: the best tile and split of K of each shape, and the numbers of its model."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,10 +16,10 @@ STEP = 64  # the least K that a kernel goes through
 
 
 class Tuner(Bench):
-    """Measures what the planner wants to know."""
+    """Measurements for the planner."""
 
     def table(self, shapes: Iterable[Shape], guessed: Table, size: int = 4096) -> Table:
-        """Return ``guessed`` with what was measured in its place; tiles are rated on size x size x size."""
+        """Return ``guessed`` with measured numbers; tiles are rated on size x size x size."""
         self.say("latencies and tiles")
         rates = {i: multiply_adds(self.device.arch, i) * self.device.clock_hz / 1e6 for i in guessed.rates}
         rates = {inputs: rate or guessed.rates[inputs] for inputs, rate in rates.items()}
@@ -49,7 +49,7 @@ class Tuner(Bench):
         return [splits for splits in split_choices(shape.k) if splits <= most]
 
     def _shares(self, rates: dict[str, float], size: int) -> dict[str, float]:
-        """Return what each tile that runs here reaches of a multiprocessor's peak, the mean over types of inputs."""
+        """Return the share of a multiprocessor's peak that each tile reaches, the mean over types of inputs."""
         found: dict[str, list[float]] = {}
         for inputs in rates:
             shape = Shape(size, size, size, inputs=inputs)
@@ -60,7 +60,7 @@ class Tuner(Bench):
         return {name: float(np.mean(shares)) for name, shares in found.items()}
 
     def _latencies(self) -> tuple[float, float]:
-        """Return the microseconds of a block with next to nothing to do, and of a second launch that sums."""
+        """Return the microseconds of a block with almost no work, and of a second launch that sums."""
         tile = min(TILES, key=lambda tile: tile.m * tile.n)
         shape = Shape(tile.m, tile.n, STEP)
         longer = replace(shape, k=2 * STEP)

@@ -17,7 +17,7 @@
 static_assert(TILE_M * TILE_K == 4 * THREADS && TILE_K * TILE_N == 4 * THREADS, "a thread loads 4 of each tile");
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-gemm_06_vectorised(const float* a, const float* b, float* out, int m, int n, int k) {
+gemm_06_vectorized(const float* a, const float* b, float* out, int m, int n, int k) {
   __shared__ __align__(16) float a_tile[TILE_K][TILE_M], b_tile[TILE_K][TILE_N];
   const int t = threadIdx.x;
   const int a_y = t / (TILE_K / 4), a_x = t % (TILE_K / 4) * 4;
