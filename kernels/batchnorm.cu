@@ -1,7 +1,7 @@
-// Batch normalisation in training: y = scale (x - mean) + shift, and its gradients; a ReLU may follow in the same pass
+// Batch normalization in training: y = scale (x - mean) + shift, and its gradients; a ReLU may follow in the same pass
 // Shapes: x, y, dy, dx (rows, channels) of Element, a row a pixel; moments, sums (parts, 2, channels) float; kept
 //     (5, channels) float: mean, r, offset, scale, shift; slopes (3, channels) float: a, b, c; total (1 + 2 channels,)
-//     and gradients (2, channels) double: what ranks add up; w, b, dw, db, running (channels,) float
+//     and gradients (2, channels) double: the sums over ranks; w, b, dw, db, running (channels,) float
 // Launch: moments, sums: grid (ceil(channels / 128), parts), block 256, parts = ceil(rows / rows_per_part);
 //     statistics, merge, prepare, gradients, slopes: grid ceil(channels / 8), block 256: a warp a channel;
 //     apply, dx, evaluate: block 256, any grid
@@ -10,9 +10,9 @@
 //     1979, "Updating formulae and a pairwise algorithm for computing sample variances".
 //
 // Mean and squared differences are kept together and merged, from threads to parts in float, from parts to channels in
-// double: x is read once, and a large mean costs no precision. `offset` is what x is centred on, this rank's mean as a
-// float, less the mean of all ranks. With one rank, statistics does what merge and prepare do, and slopes_of_sums what gradients and
-// slopes do: three launches forward, three backward.
+// double: x is read once, and a large mean costs no precision. `offset` is the center of x, this rank's mean as a
+// float, minus the mean of all ranks. With one rank, statistics does the work of merge and prepare, and slopes_of_sums
+// that of gradients and slopes: three launches forward, three backward.
 #include "common/activations.cuh"
 #include "common/columns.cuh"
 #include "common/reduce.cuh"
@@ -70,7 +70,7 @@ batchnorm_moments(const Element* x, float* moments, int rows, int channels, int 
   write_columns(to + channels, mine.squares, count, false);
 }
 
-// For layer normalisation (without y and mean): the sums of dy, and of dy x.
+// For layer normalization (without y and mean): the sums of dy, and of dy x.
 extern "C" __global__ void __launch_bounds__(256)
 batchnorm_sums(const Element* dy, const Element* x, const Element* y, const float* mean, float* sums, int rows,
                int channels, int rows_per_part) {
@@ -79,8 +79,8 @@ batchnorm_sums(const Element* dy, const Element* x, const Element* y, const floa
   const int count = channels - columns.first;
   const bool aligned = rows_aligned<PIECE>(dy, channels) && rows_aligned<PIECE>(x, channels) &&
                        rows_aligned<PIECE>(y, channels);
-  Vec<float, PIECE> centre = {};
-  if (mean) centre = load<PIECE>(mean + columns.first, count, false);
+  Vec<float, PIECE> center = {};
+  if (mean) center = load<PIECE>(mean + columns.first, count, false);
   Sums<2> sum = {};
   for (int row = columns.row; row < columns.stop; row += columns.apart) {
     const long long at = (long long)row * channels + columns.first;
@@ -91,7 +91,7 @@ batchnorm_sums(const Element* dy, const Element* x, const Element* y, const floa
     for (int i = 0; i < PIECE; i++) {
       const float value = y ? to_float(slope.at[i]) * relu_slope(to_float(seen.at[i])) : to_float(slope.at[i]);
       sum.at[0][i] += value;
-      sum.at[1][i] += value * (to_float(pixel.at[i]) - centre.at[i]);
+      sum.at[1][i] += value * (to_float(pixel.at[i]) - center.at[i]);
     }
   }
   sum = fold(sum, columns, parts);
@@ -101,7 +101,7 @@ batchnorm_sums(const Element* dy, const Element* x, const Element* y, const floa
   write_columns(to + channels, sum.at[1], count, false);
 }
 
-// What the channel of this warp has in all parts: its sum in double, which every lane gets.
+// The sum in double over all parts of the channel of this warp; every lane gets it.
 template <class Term>
 __device__ __forceinline__ double sum_parts(int parts, Term term) {
   double sum = 0;
@@ -127,12 +127,12 @@ struct Merged {
   }
 };
 
-// What one channel is normalised with; momentum 0 leaves the running statistics as they are.
+// The statistics of one channel; momentum 0 leaves the running statistics as they are.
 struct Channel {
   const float *w, *b;
   float *running_mean, *running_var, *kept;
   float momentum, eps;
-  // own: the mean of this rank, in float: what x is centred on.
+  // own: the mean of this rank, in float: the center of x.
   __device__ __forceinline__ void prepare(int channel, int channels, double count, float own, double mean,
                                           double var) const {
     const double r = 1 / sqrt(var + eps), offset = own - mean, scale = w[channel] * r;
@@ -221,7 +221,7 @@ batchnorm_slopes_of_sums(const float* sums, const float* kept, const float* w, f
   write_slopes(slopes, kept, w, channel, channels, max(1, rows), gradients.db, gradients.dw);
 }
 
-// kept null (layer normalisation): dw is the second sum as it is. total (2, channels) may be null.
+// kept null (layer normalization): dw is the second sum as it is. total (2, channels) may be null.
 extern "C" __global__ void __launch_bounds__(256)
 batchnorm_gradients(const float* sums, const float* kept, float* dw, float* db, double* total, int channels, int parts,
                     int adds_dw, int adds_db) {
@@ -242,7 +242,8 @@ batchnorm_slopes(const double* total, const float* kept, const float* w, float* 
   write_slopes(slopes, kept, w, channel, channels, count, total[channel], total[channels + channel]);
 }
 
-// The values that a vector (or several, one after the other) holds for a piece of elements, whose channels may turn over.
+// The values that a vector (or several, one after the other) holds for a piece of elements, whose channels may turn
+// over.
 struct OfChannels {
   int channel, channels;
   bool aligned;
@@ -286,13 +287,13 @@ extern "C" __global__ void batchnorm_evaluate(const Element* x, const float* w, 
   const bool aligned = piece_aligned(x) && piece_aligned(y);
   for_each_piece(n, [&](long long i, int count) {
     const OfChannels of_w(i, channels, w), of_b(i, channels, b), of_mean(i, channels, mean), of_var(i, channels, var);
-    const auto weight = of_w(w), bias = of_b(b), centre = of_mean(mean), spread = of_var(var);
+    const auto weight = of_w(w), bias = of_b(b), center = of_mean(mean), spread = of_var(var);
     const auto pixel = load<PIECE>(x + i, count, aligned);
     Vec<Element, PIECE> out;
 #pragma unroll
     for (int j = 0; j < PIECE; j++) {
       const float scale = weight.at[j] / sqrtf(spread.at[j] + eps);
-      const float value = scale * (to_float(pixel.at[j]) - centre.at[j]) + bias.at[j];
+      const float value = scale * (to_float(pixel.at[j]) - center.at[j]) + bias.at[j];
       out.at[j] = Convert<Element>::from(relu ? relu_of(value) : value);
     }
     store<PIECE>(y + i, out, count, aligned);

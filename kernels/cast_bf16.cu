@@ -1,4 +1,4 @@
-// A matrix (of a batch) from fp32 to bf16, in rows as tensor cores and the copy engine want them
+// A matrix (of a batch) from fp32 to bf16, in the rows that tensor cores and the copy engine need
 // Shapes: x (batch, rows, cols) float, rows x_ld and matrices x_batch elements apart; y (batch, rows, y_ld) bf16, y_ld a
 //     multiple of 8 and at least cols: the gap is filled with zeros
 // Launch: block 256, any grid

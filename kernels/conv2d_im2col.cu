@@ -1,13 +1,13 @@
-// Convolution as a matrix product: gather what each output pixel sees into a row, and add rows back to pixels
+// Convolution as a matrix product: gather the pixels under each output into a row, and add rows back to pixels
 // Shapes: x, dx (N, H, W, C), columns (groups, N OH OW, KH KW C / groups) of Element; window by value
-// Launch: block 256, any grid; a thread an element of columns (of dx), so neighbours are channels
+// Launch: block 256, any grid; a thread per element of columns (of dx), so neighbors are channels
 // Roofline: reads each pixel KH KW times, mostly from cache, writes columns once; memory-bound.
 // Oracle: ops/conv2d_im2col.py. Source: Chellapilla et al. 2006, "High performance convolutional neural networks".
 //
 // With w (KH, KW, C / G, O): y = columns w + b and dw = columns^T dy, a batch of G products (w, y, dy: batch stride
 // O / G, leading dim O); dcolumns = dy w^T, then col2im.
 //
-// col2im gathers too: each pixel adds up what the windows that see it hold for it, in the order of the taps, without
+// col2im gathers too: each pixel adds up its entries in the windows that cover it, in the order of the taps, without
 // atomics.
 #include "common/elements.cuh"
 #include "common/window.cuh"

@@ -1,7 +1,7 @@
 // Dropout by counter: y = x mask, with the very mask that the CPU draws, of any rows of any step
 // Shapes: x, y, mask (N, D) of Element; y may be x. Row i is sample first + i of the step.
 // Launch: block 256, any grid; a thread draws 16 elements of a row at a time
-// Roofline: one read of x, one write of y, some 100 integer operations for 16 elements; memory-bound.
+// Roofline: one read of x, one write of y, about 100 integer operations for 16 elements; memory-bound.
 // Oracle: ops/dropout.py. Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox 4x64-10).
 //
 // Nothing needs to be kept for backward: dx is dropout of dy at the same place.
@@ -52,7 +52,7 @@ extern "C" __global__ void dropout(const Element* x, Element* y, int n, int d, l
                 [&](long long i, float scale) { y[i] = Convert<Element>::from(to_float(x[i]) * scale); });
 }
 
-// counters: step and first in memory, or null; a launch that a graph repeats reads there what has changed since.
+// counters: step and first in memory, or null; a launch repeated by a graph reads the current values there.
 extern "C" __global__ void dropout_mask(Element* mask, int n, int d, long long seed, long long layer, long long step,
                                         long long first, int threshold, const long long* counters) {
   if (counters) step = counters[0], first = counters[1];

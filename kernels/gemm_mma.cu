@@ -5,13 +5,13 @@
 // Launch: grid (tiles of out, splits, batch), THREADS a block, SHARED_BYTES of dynamic shared memory; slabs of WARP_M;
 //     one block an SM: for two, registers would spill
 // Roofline: 2MNK operations for s (MK + KN + 2MN) bytes, s = 4 or 2; compute-bound from about 1024^3 up. On Hopper this
-//     instruction reaches some 40 % of the peak: gemm_wgmma is for that. Oracle: ops/matmul.py. Source: PTX ISA, mma,
+//     instruction reaches about 40 % of the peak: gemm_wgmma is for that. Oracle: ops/matmul.py. Source: PTX ISA, mma,
 //     ldmatrix, cp.async; Kerr et al. 2017, "CUTLASS".
 //
 // A ring of STAGES tiles in shared memory: cp.async fills it STAGES - 1 ahead of the multiplication, without registers.
-// Tiles keep the order of their matrix, so that every copy is 16 bytes along memory; which way an operand lies only
+// Tiles keep the order of their matrix, so that every copy is 16 bytes along memory; the layout of an operand only
 // changes how its fragments are read. A tile is TILE_K deep, 128 bytes, and mma consumes 32 of them a step: seen as
-// bytes, tf32 and bf16 are alike.
+// bytes, tf32 and bf16 are the same.
 #include "common/async_copy.cuh"
 #include "common/fragments.cuh"
 #include "common/gemm.cuh"
@@ -47,9 +47,9 @@ static_assert(TILE_N * 128 % (THREADS * CHUNK_BYTES) == 0, "threads share the co
 static_assert(STAGES >= 2, "one stage fills while another is read");
 static_assert(SHARED_BYTES <= 227 * 1024, "a block has at most 227 KB of shared memory");
 
-// A tile of A or B: EXTENT rows or columns, TILE_K deep, in rows of chunks as its matrix lies (K_CONTIGUOUS or not).
-// The chunks of a row are permuted by the row's number (swizzled), so that the eight rows that ldmatrix reads at one
-// chunk lie in different banks. As are the four rows, two chunks wide, of tf32 fragments read element by element.
+// A tile of A or B: EXTENT rows or columns, TILE_K deep, in rows of chunks in the layout of its matrix (K_CONTIGUOUS or
+// not). The chunks of a row are permuted by the row's number (swizzled), so that the eight rows that ldmatrix reads at
+// one chunk are in different banks. So are the four rows, two chunks wide, of tf32 fragments read element by element.
 template <int EXTENT, bool K_CONTIGUOUS>
 struct Operand {
   static constexpr int ROWS = K_CONTIGUOUS ? EXTENT : TILE_K;
@@ -63,7 +63,7 @@ struct Operand {
     return (row * ROW_CHUNKS + (chunk ^ swizzle)) * CHUNK_BYTES;
   }
 
-  // Start copying the tile at (first, k0) of a matrix; zeros lie outside of it. A matrix whose rows are not aligned to
+  // Start copying the tile at (first, k0) of a matrix, with zeros outside of it. A matrix whose rows are not aligned to
   // 16 bytes goes through registers instead.
   static __device__ __forceinline__ void fetch(unsigned char* tile, const Input* matrix, int ld, int first, int k0,
                                                int extent, int depth, bool aligned) {
@@ -84,7 +84,7 @@ struct Operand {
   }
 
   // The fragments of one slab and one mma step: r[0] and r[1] hold the slab's lower and upper 8 at the first 16 bytes
-  // of k, r[2] and r[3] at the second. That is what mma wants of A; of B, whose fragments are 8 wide, two at once.
+  // of k, r[2] and r[3] at the second. That is the layout of mma for A; for B, whose fragments are 8 wide, two at once.
   static __device__ __forceinline__ void fragments(unsigned (&r)[4], const unsigned char* tile, int first, int k) {
     const int lane = threadIdx.x % 32;
     const int upper = lane / 8 % 2, second = lane / 16;  // the matrix whose row this lane passes to ldmatrix
@@ -147,7 +147,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) gemm_mma(const Gemm<Inp
   const int num_tiles = (depth.stop - depth.first + TILE_K - 1) / TILE_K;
   Sums sums = {};
 
-  // Every step commits one group, empty or not, so that the count of groups says which tile has landed.
+  // Every step commits one group, empty or not, so that the count of groups tells which tile has arrived.
   auto fetch = [&](int tile) {
     if (tile < num_tiles) {
       unsigned char* stage = stages + tile % STAGES * STAGE_BYTES;
@@ -160,9 +160,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) gemm_mma(const Gemm<Inp
 
   for (int tile = 0; tile < STAGES - 1; tile++) fetch(tile);
   for (int tile = 0; tile < num_tiles; tile++) {
-    copy_wait<STAGES - 2>();  // this thread's part of `tile` has landed,
-    __syncthreads();          // and everybody's; and everybody is done with tile - 1,
-    fetch(tile + STAGES - 1); // whose stage is free now
+    copy_wait<STAGES - 2>();  // this thread's part of `tile` has arrived,
+    __syncthreads();          // and that of all threads, which are done with tile - 1,
+    fetch(tile + STAGES - 1); // so its stage is free
     multiply(sums, stages + tile % STAGES * STAGE_BYTES, row, col);
   }
 

@@ -5,7 +5,7 @@
 //     and issue slots. Oracle: ops/matmul.py. Source: Boehm 2022, "How to Optimize a CUDA Matmul Kernel";
 //     Kerr et al. 2017, "CUTLASS". The steps that lead here: ladder/gemm_01_naive.cu and after.
 //
-// Three levels, each reusing what the level above has brought closer: a block's tile of A and B in shared memory, a
+// Three levels, each reusing the data of the level above: a block's tile of A and B in shared memory, a
 // warp's part of the tile, a lane's pieces of 4 x 4 in registers. The next tile is on its way from global memory, in
 // registers, while this one is multiplied; shared memory holds two, so one barrier a step is enough.
 #include "common/epilogue.cuh"
@@ -25,11 +25,11 @@
 #define THREADS (TILE_M / WARP_M * (TILE_N / WARP_N) * 32)
 
 constexpr int PIECE = 4;                              // a lane's piece is PIECE x PIECE: one float4 of A, one of B
-constexpr int LANE_ROWS = 8, LANE_COLS = 4;           // how the lanes of a warp lie
+constexpr int LANE_ROWS = 8, LANE_COLS = 4;           // the arrangement of the lanes of a warp
 constexpr int STEP_M = LANE_ROWS * PIECE;             // rows that a warp covers with one piece a lane
-constexpr int STEP_N = LANE_COLS * PIECE;             // columns likewise
+constexpr int STEP_N = LANE_COLS * PIECE;             // and columns
 constexpr int PIECES_M = WARP_M / STEP_M, PIECES_N = WARP_N / STEP_N;
-constexpr int PAD = 4;  // a transposing store then hits 32 banks: neighbours in k lie 4 (TILE + PAD) = 16 banks apart
+constexpr int PAD = 4;  // a transposing store then hits 32 banks: neighbors in k are 4 (TILE + PAD) = 16 banks apart
 
 static_assert(LANE_ROWS == 8 && LANE_COLS == 4, "a warp has 32 lanes, and column sums run over lanes 4 apart");
 static_assert(TILE_M % WARP_M == 0 && TILE_N % WARP_N == 0, "warps cover the tile");
@@ -40,7 +40,7 @@ static_assert(TILE_N * TILE_K % (THREADS * PIECE) == 0, "threads share the loads
 static_assert(2 * TILE_K * (TILE_M + TILE_N + 2 * PAD) * 4 <= 48 * 1024, "static shared memory ends at 48 KB");
 
 // Brings a tile of A or B (EXTENT rows or columns, TILE_K deep) to shared memory as tile[k][row or column].
-// K_CONTIGUOUS says which way the matrix lies: neighbours in memory are neighbours in k, or in the other dimension.
+// K_CONTIGUOUS is the layout of the matrix: neighbors in memory are neighbors in k, or in the other dimension.
 template <int EXTENT, bool K_CONTIGUOUS>
 class Loader {
  public:

@@ -8,7 +8,7 @@
 #include "common/gemm.cuh"
 #include "common/types.cuh"
 
-constexpr int PIECE = 4;         // columns a lane holds: lanes lie 8 x 4 over 8 rows of 16 columns
+constexpr int PIECE = 4;         // columns of a lane: lanes form 8 x 4 over 8 rows of 16 columns
 constexpr int WARP_ROWS = 32;
 
 extern "C" __global__ void __launch_bounds__(256) gemm_sum(const Gemm<Output, Output> gemm) {

@@ -11,10 +11,10 @@
 //     Pranjal Shankhdhar 2024, "Outperforming cuBLAS on H100". The steps that lead here: ladder/.
 //
 // Three warpgroups share a block. One thread of the first, the producer, keeps a ring of STAGES tiles filled by tensor
-// copies; the others, the consumers, multiply 64 rows each of what has landed. Two mbarriers a stage pass it on:
-// `full` turns when the bytes are there, `empty` when every warp has read them. Blocks are persistent: while consumers
-// write a tile of out, the producer is already in the next. A CLUSTER of two blocks computes tiles one below the other:
-// they want the same columns of B, so each fetches one half and sends it to both.
+// copies; the others, the consumers, multiply 64 rows each of the arrived tiles. Two mbarriers per stage pass it on:
+// `full` changes phase when the bytes have arrived, `empty` when every warp has read them. Blocks are persistent: while
+// consumers write a tile of out, the producer is already in the next. A CLUSTER of two blocks computes tiles one below
+// the other: they need the same columns of B, so each fetches one half and sends it to both.
 #ifndef INPUT_BF16
 #define INPUT_BF16 1
 #endif
@@ -40,7 +40,7 @@
 
 static_assert(INPUT_BF16 || (!TRANSPOSE_A && TRANSPOSE_B), "wgmma reads tf32 only where k is contiguous");
 
-constexpr int ROW_BYTES = 128;                           // of a box: what the swizzle is made for
+constexpr int ROW_BYTES = 128;                           // of a box, as the swizzle requires
 constexpr int BOX = ROW_BYTES / sizeof(Input);           // elements of it
 constexpr int TILE_K = BOX;
 constexpr int STEP_BYTES = 32;                           // of k, in one wgmma
@@ -137,7 +137,7 @@ __device__ __forceinline__ void produce(const Stages& stages, const TensorMap& a
   }
 }
 
-// This warp has read the stage: tell every block of the cluster, whose producers all write to it.
+// This warp has read the stage: arrive in every block of the cluster, since all producers write to it.
 __device__ __forceinline__ void release(const Stages& stages, int stage) {
   const int lane = threadIdx.x % 32;
   if (lane < CLUSTER) barrier_arrive(&stages.empty[stage], lane);
@@ -159,7 +159,7 @@ __device__ __forceinline__ void multiply(float (&sums)[TILE_N / 8][4], const Sta
       wgmma<INPUT_BF16, !TRANSPOSE_A, TRANSPOSE_B>(sums, wgmma_advance(a, i * A_STEP), wgmma_advance(b, i * B_STEP),
                                                    step > 0 || i > 0);
     wgmma_commit();
-    wgmma_wait<1>();  // these may go on, those of the step before have read their stage
+    wgmma_wait<1>();  // these may still run; those of the step before have read their stage
     if (step > 0) release(stages, last);
     last = at.stage;
     at.advance();
@@ -206,5 +206,5 @@ gemm_wgmma(const __grid_constant__ TensorMap a_map, const __grid_constant__ Tens
     registers_take<232>();
     consume(stages, gemm);
   }
-  if (CLUSTER > 1) cluster_barrier();  // nobody leaves while others may still arrive at its barriers
+  if (CLUSTER > 1) cluster_barrier();  // no block exits while others may still arrive at its barriers
 }

@@ -1,12 +1,12 @@
 // Pools over images: the largest or the mean value under each window, and the gradients
 // Shapes: x, dx (N, H, W, C), y, dy (N, OH, OW, C) of Element, argmax (N, OH, OW, C) of ARGMAX_BITS (8 or 16);
 //     window by value, see common/window.cuh (dilation 1). Global: x (N, P, C), y (N, C).
-// Launch: block 256, any grid; a thread an element, so neighbours are channels
+// Launch: block 256, any grid; a thread per element, so neighbors are channels
 // Roofline: one read of x (of argmax and dy), one write of y (dx); memory-bound. Oracle: ops/pool.py.
 //
 // Padded pixels never win, and count as zeros of a mean. argmax is the number of the first tap with the maximum.
 // With a ReLU (relu 1) 0 takes part and has no tap: where no tap is above it, argmax is KH KW, and no pixel gets dy.
-// Gradients are gathered: each pixel of dx asks the windows that see it, so there are no atomics.
+// Gradients are gathered: each pixel of dx reads the windows that cover it, so there are no atomics.
 #include "common/elements.cuh"
 #include "common/window.cuh"
 

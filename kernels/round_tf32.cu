@@ -1,12 +1,12 @@
-// A matrix (of a batch) rounded to tf32, in rows as the copy engine wants them, turned over or not
+// A matrix (of a batch) rounded to tf32, in the rows that the copy engine needs, transposed or not
 // Arch: sm_80
 // Shapes: x (batch, rows, cols) float, rows x_ld and matrices x_batch elements apart; y float: round_rows (batch, rows,
 //     y_ld), round_columns (batch, cols, y_ld), y_ld a multiple of 4 and at least the row: the gap is filled with zeros
 // Launch: round_rows: block 256, any grid. round_columns: grid ceil(rows / 32) ceil(cols / 32) batch, block (32, 8)
 // Roofline: 4 bytes read, 4 written for each element; memory-bound. Oracle: numbers of tests/kernels/formats.py.
 //
-// wgmma reads fp32 as tf32 by cutting 13 bits off, which errs towards zero always, and only where k is contiguous: this
-// is what goes before it.
+// wgmma reads fp32 as tf32 by truncating 13 bits, which always errs towards zero, and only where k is contiguous: this
+// kernel prepares its factors.
 #include "common/rows.cuh"
 
 __device__ __forceinline__ float rounded(float x) { return float_from_bits(to_tf32(float_bits(x))); }
@@ -20,7 +20,7 @@ constexpr int TILE = 32, TILE_ROWS = 8;
 
 extern "C" __global__ void __launch_bounds__(TILE * TILE_ROWS)
 round_columns(const float* x, float* y, long long x_batch, int x_ld, int y_ld, int rows, int cols) {
-  __shared__ float tile[TILE][TILE + 1];  // one more: a column of it then lies in 32 banks
+  __shared__ float tile[TILE][TILE + 1];  // one more: then a column of it is in 32 banks
   const int across = (cols + TILE - 1) / TILE, down = (rows + TILE - 1) / TILE, number = blockIdx.x / (across * down);
   const int first_col = blockIdx.x % across * TILE, first_row = blockIdx.x / across % down * TILE;
   const float* from = x + number * x_batch;

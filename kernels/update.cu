@@ -1,6 +1,6 @@
 // One step of an optimizer over a slice of the arena, in one pass
 // Shapes: w, g and the slots (n,) float, slices of the arenas; copy (n,) bf16 or null: w for the next forward, rounded
-//     decays (ceil(n / 16),) bytes or null: whether weight decay applies to 16 neighbours (parameters begin at
+//     decays (ceil(n / 16),) bytes or null: whether weight decay applies to 16 neighbors (parameters begin at
 //     multiples of 16 elements); without it nothing decays
 //     skip: int32 or null; where it is not 0 nothing happens (find_non_finite wrote it, and the host need not look)
 // Launch: block 256, any grid
@@ -26,7 +26,7 @@ __device__ __forceinline__ void update(const Slice& slice, float* const (&slots)
   for_each_piece(slice.n, [&](long long i, int count) {
     auto w = load<PIECE>(slice.w + i, count, aligned);
     const auto g = load<PIECE>(slice.g + i, count, aligned);
-    const bool decays = slice.decays && slice.decays[i / 16];  // a piece lies within one of the 16s
+    const bool decays = slice.decays && slice.decays[i / 16];  // a piece is within one of the 16s
     Vec<float, PIECE> kept[SLOTS];
 #pragma unroll
     for (int k = 0; k < SLOTS; k++) kept[k] = load<PIECE>(slots[k] + i, slots[k] ? count : 0, aligned);

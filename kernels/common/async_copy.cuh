@@ -1,4 +1,4 @@
-// cp.async (sm_80): 16 bytes from global to shared memory past the registers, while the thread goes on.
+// cp.async (sm_80): 16 bytes from global to shared memory without registers, while the thread continues.
 // PTX ISA, "Data Movement and Conversion Instructions: cp.async".
 #pragma once
 #include "shared.cuh"

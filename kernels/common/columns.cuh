@@ -1,5 +1,5 @@
-// How a block of 256 reduces down the columns of a matrix. `across` lanes of a warp (a power of two) lie side by side, 4
-// columns each; all others take other rows. So with few columns, as images of few channels have, no lane is idle.
+// Reduction down the columns of a matrix by a block of 256. `across` lanes of a warp (a power of two) are side by side,
+// 4 columns each; all others take other rows. So with few columns, as images of few channels have, no lane is idle.
 // Partial results meet by shuffles, then in shared memory, in an order that never changes: the same bits every time.
 #pragma once
 #include "elements.cuh"
@@ -18,8 +18,8 @@ struct Columns {
   }
 };
 
-// The states of all rows of each column, in the threads below columns.across. A State knows how to merge another, and
-// how to fetch that of another lane.
+// The states of all rows of each column, in the threads below columns.across. A State can merge another, and fetch that
+// of another lane.
 template <class State>
 __device__ __forceinline__ State fold(State mine, const Columns& columns, State (&parts)[COLUMN_WARPS][32]) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -51,7 +51,7 @@ struct Sums {
   }
 };
 
-// Write, or add, up to 4 values of a column's neighbours.
+// Write, or add, up to 4 values of a column's neighbors.
 __device__ __forceinline__ void write_columns(float* to, const float (&x)[PIECE], int count, bool accumulate) {
 #pragma unroll
   for (int i = 0; i < PIECE; i++)

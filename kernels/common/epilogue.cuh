@@ -1,9 +1,9 @@
-// What happens to the sum of products on its way out, in this order:
+// The steps between the sum of products and the stored result, in this order:
 //     x = alpha sum + beta C + bias
 //     an activation     pre = x where pre is not null, out = f(x)
-//     its gradient      out = x f'(pre): the product was dy, pre is what f was applied to (ReLU: or its result)
-//     column sums       of what went to out, over each slab of rows: with a gradient, that of the bias before f
-// Sums come in pieces of N neighbours in a row; of those that lie outside of the matrix nothing is read or written.
+//     its gradient      out = x f'(pre): the product is dy, pre the argument of f (ReLU: or its result)
+//     column sums       of the result, over each slab of rows: with a gradient, that of the bias before f
+// Sums come in pieces of N neighbors in a row; outside of the matrix nothing is read or written.
 #pragma once
 #include "activations.cuh"
 #include "gemm.cuh"
@@ -56,7 +56,7 @@ class Epilogue {
         out_aligned(rows_aligned<N>(out, gemm.out_ld)),
         pre_aligned(rows_aligned<N>(pre, gemm.out_ld)) {}
 
-  // x: sums in; what was written out, and zeros outside of the matrix.
+  // x: sums on entry; on return the stored results, and zeros outside of the matrix.
   __device__ __forceinline__ void operator()(int row, int col, float (&x)[N]) const {
     const int count = row < gemm.m ? gemm.n - col : 0;
     const long long place = (long long)row * gemm.out_ld + col;
@@ -98,7 +98,7 @@ class Epilogue {
              rows_aligned<N>(part, gemm.n));
   }
 
-  // Write what a warp has summed over a slab of SLAB rows that begins at `row`: lanes that hold the same columns lie
+  // Write what a warp has summed over a slab of SLAB rows that begins at `row`: lanes that hold the same columns are
   // 4 apart; x are this lane's sums over its own rows. Every lane of the warp calls it.
   template <int SLAB>
   __device__ __forceinline__ void write_column_sums(int row, int col, float (&x)[N]) const {

@@ -1,7 +1,7 @@
-// From the layout in which tensor cores leave their sums to rows of neighbours.
-// Of 8 columns, each lane of four neighbours (t = lane % 4) holds two, 2t and 2t + 1, in rows lane / 4 and lane / 4 + 8
+// Conversion of the layout of tensor-core sums to rows of neighbors.
+// Of 8 columns, each lane of four neighbors (t = lane % 4) holds two, 2t and 2t + 1, in rows lane / 4 and lane / 4 + 8
 // of a slab of 16: sums[slab][8 columns][2 * (row half) + (0 or 1)]. Written like this, a bf16 row would go out in
-// pieces of 4 bytes. So four lanes trade, and each gets 8 neighbours of a row.
+// pieces of 4 bytes. So four lanes trade, and each gets 8 neighbors of a row.
 #pragma once
 #include "epilogue.cuh"
 

@@ -1,7 +1,7 @@
-// What every matrix product is given, and which part of it a block computes.
+// The arguments of every matrix product, and the part of it that a block computes.
 //     out = epilogue(alpha A B + beta C)
 // A is (M, K), or (K, M) where TRANSPOSE_A is 1; B is (K, N), or (N, K) where TRANSPOSE_B is 1; all row-major.
-// Rows lie `ld` elements apart, matrices of a batch `batch` elements (0: the same matrix for the whole batch).
+// Rows are `ld` elements apart, matrices of a batch `batch` elements (0: the same matrix for the whole batch).
 //
 // Where M and N are small and K is large, too few blocks would run: then K is cut into `splits` parts of k_split, each
 // block sums one part into `partials`, and gemm_sum adds the parts, in order, and does the epilogue. No atomics: the
@@ -23,7 +23,7 @@ struct Gemm {
   const float* bias;   // (N,), the same for the whole batch; or null
   Output* out;         // (batch, M, N)
   Output* pre;         // laid out like out; see epilogue.cuh: null or written by an activation, read by its gradient
-  float* column_sums;  // (batch, ceil(M / slab), N) or null: sums of what is written, over the rows of each slab
+  float* column_sums;  // (batch, ceil(M / slab), N) or null: sums of the results over the rows of each slab
   float* partials;     // (splits, batch, M, N) where splits > 1
   long long a_batch, b_batch, c_batch, out_batch;
   int a_ld, b_ld, c_ld, out_ld;

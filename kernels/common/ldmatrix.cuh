@@ -1,4 +1,4 @@
-// ldmatrix (sm_75): a warp loads four matrices of 8 rows x 16 bytes from shared memory, in the layout that mma wants.
+// ldmatrix (sm_75): a warp loads four matrices of 8 rows x 16 bytes from shared memory, in the layout that mma needs.
 // Lane l passes the address of row l % 8 of matrix l / 8. Of matrix i it receives, in r[i], bytes 4 (l % 4) to
 // 4 (l % 4) + 3 of row l / 4; transposed (of 2-byte elements), elements 2 (l % 4) and 2 (l % 4) + 1 of column l / 4.
 // PTX ISA, "Warp-level matrix load instruction: ldmatrix".

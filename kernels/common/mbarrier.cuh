@@ -1,5 +1,5 @@
 // mbarrier (sm_90): a barrier in shared memory that counts arrivals of threads and bytes of copies. When both are
-// complete its phase turns over and it counts anew; waiting names a phase by its parity, so a thread that waits once in
+// complete its phase changes and it counts again; waiting names a phase by its parity, so a thread that waits once in
 // each phase flips a bit. A fresh barrier is in phase 0: waiting for parity 1 returns at once.
 // PTX ISA, "Parallel Synchronization and Communication Instructions: mbarrier".
 #pragma once

@@ -1,4 +1,4 @@
-// Dynamic shared memory, and addresses in shared memory as PTX wants them.
+// Dynamic shared memory, and addresses in shared memory in the form of PTX.
 #pragma once
 
 #ifdef CUDA_ON_CPU

@@ -1,8 +1,8 @@
-// Bulk tensor copies (TMA, sm_90): one thread asks for a box of a matrix, and the hardware brings it to shared memory,
+// Bulk tensor copies (TMA, sm_90): one thread requests a box of a matrix, and the hardware copies it to shared memory,
 // swizzled, with zeros where the box hangs over the edge, and counts its bytes at an mbarrier.
-// The map, made on the host by cuTensorMapEncodeTiled, says where the matrix lies and what the box is: here dims are
+// The map, made on the host by cuTensorMapEncodeTiled, describes the matrix and the box: here dims are
 // (along a row, row, matrix of the batch), a row of the box is 128 bytes, and 16-byte pieces of it are permuted by the
-// row's number: piece p of row r lies at p ^ r % 8. PTX ISA, "cp.async.bulk.tensor".
+// row's number: piece p of row r is stored at p ^ r % 8. PTX ISA, "cp.async.bulk.tensor".
 #pragma once
 #include "mbarrier.cuh"
 

@@ -1,4 +1,4 @@
-// Loads and stores of N neighbours, 16 bytes at once where alignment and the edge of the matrix allow; else one by one.
+// Loads and stores of N neighbors, 16 bytes at once where alignment and the edge of the matrix allow; else one by one.
 #pragma once
 
 template <class T, int N>

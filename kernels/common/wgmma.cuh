@@ -1,15 +1,14 @@
 // wgmma (sm_90a): a warpgroup (four warps, the first a multiple of 4) multiplies A (64 x K) by B (K x N), both in
-// shared memory, and adds to D (64 x N, float) in its registers, while its threads go on.
-// A K of 32 bytes: 16 bf16, or 8 tf32. D lies as with mma, warp w of the group holding rows 16 w to 16 w + 15: d[j][i]
-// is column 8 j + 2 (lane % 4) + i % 2 of row 16 w + lane / 4 + 8 (i / 2).
-// PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions".
+// shared memory, and adds to D (64 x N, float) in its registers, while its threads continue. A K of 32 bytes: 16 bf16,
+// or 8 tf32. D has the layout of mma, warp w of the group holding rows 16 w to 16 w + 15: d[j][i] is column 8 j + 2
+// (lane % 4) + i % 2 of row 16 w + lane / 4 + 8 (i / 2). PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions".
 //
 // The order of one batch: fence (registers are as they should be), products, commit, and a wait before D is touched or
-// what the factors lie in is given back.
+// the memory of the factors is released.
 #pragma once
 #include "shared.cuh"
 
-// Where a factor lies: rows of 128 bytes, swizzled as tensor_copy.cuh says, eight of them to a group of 1024 bytes.
+// The place of a factor: rows of 128 bytes, swizzled as in tensor_copy.cuh, in groups of eight (1024 bytes).
 // K_CONTIGUOUS: rows of the tile, groups after groups. Else a row is one k and 64 (bf16) columns wide, and columns
 // beyond follow `leading` bytes later. The layout of the bits: PTX ISA, "Matrix Descriptor".
 template <bool K_CONTIGUOUS>

@@ -15,7 +15,7 @@ struct Window {
     return (at / out_width / out_height * height + h) * width + w;
   }
 
-  // The output pixel from which tap (kh, kw) sees pixel `at` of x; -1 if there is none.
+  // The output pixel whose tap (kh, kw) is pixel `at` of x; -1 if there is none.
   __device__ __forceinline__ long long seer(long long at, int kh, int kw) const {
     const int w = int(at % width) + padding[1] - kw * dilation[1];
     const int h = int(at / width % height) + padding[0] - kh * dilation[0];

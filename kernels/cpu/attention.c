@@ -1,6 +1,6 @@
-// Attention: y = p v, p = softmax(scale q k^T), for sequences whose scores fit into the cache, a block of queries at a time.
+// Attention: y = p v, p = softmax(scale q k^T), one block of queries at a time, whose scores fit into the cache.
 //
-// All arrays are (N, H, length, D) with rows of D neighbours, anywhere: heads may lie inside the rows of a wider array,
+// All arrays are (N, H, length, D) with contiguous rows of D numbers: heads may be parts of the rows of a wider array,
 // as a linear layer writes them. Scores, probabilities and their gradients never leave the cache: forward keeps the
 // logarithm of each row's sum, from which backward makes them again. Keys that a query does not see (behind it where
 // ``causal``, from ``lengths`` of the sample on) are not looked at; a query that sees none gives 0.
@@ -29,9 +29,9 @@ typedef struct {
 
 // The memory of one thread
 typedef struct {
-    float *keys, *values;                    // (D, T), in panels: turned for scores, and for their gradient
+    float *keys, *values;                    // (D, T), in panels: transposed for scores, and for their gradient
     float *key_rows, *value_rows;            // (T, D), in panels, where rows are not whole panels
-    float *query_rows, *slope_rows;          // (rows, D), likewise
+    float *query_rows, *slope_rows;          // (rows, D), the same
     float *scores, *slopes;                  // (rows, ld)
 } Room;
 
@@ -85,7 +85,7 @@ static void pack_turned(const float *b, long T, long D, long step, float *panels
     }
 }
 
-// The right factor of a product, rows of D numbers: as they lie in memory, or copied to ``panels``
+// The right factor of a product, rows of D numbers: in place, or copied to ``panels``
 typedef struct {
     const float *f;
     long row, panel; // floats from row to row (0: as wide as the panel), and from panel to panel
@@ -97,8 +97,8 @@ static Rows rows_of(const float *b, long count, long D, long step, float *panels
     return (Rows){panels, 0, count * PANEL};
 }
 
-// c = a b, of ``rows`` rows, with the sum over ``count`` rows of b: rows of a are summed over (walk), or its columns, and
-// then c is added to
+// c = a b, of ``rows`` rows, with the sum over ``count`` rows of b: rows of a are summed over (walk), or its columns,
+// and then c is added to
 static void heads_product(const float *a, long ld, Rows b, long count, float *c, long ct, long rows, long D, int walk) {
     for (long d = 0; d < D; d += PANEL) {
         const Tile q = {
@@ -110,7 +110,7 @@ static void heads_product(const float *a, long ld, Rows b, long count, float *c,
     }
 }
 
-// scores (rows, ld) = a (rows, D) times the turned panels of T keys, the first ``count`` of them
+// scores (rows, ld) = a (rows, D) times the transposed panels of T keys, the first ``count`` of them
 static void scores_of(const float *a, long step, const float *panels, long T, long D, long count, float *scores, long ld,
                       long rows) {
     for (long t = 0; t < count; t += PANEL) {
@@ -156,7 +156,7 @@ static void attention_part(const void *context, long begin, long end, int piece)
     }
 }
 
-// Sizes and what all rows have in common; how: scale, causal, lengths
+// Sizes and the common data of all rows; how: scale, causal, lengths
 static int attention_of(const Arg *q, const Arg *k, const Arg *v, const Arg *log_sum_exp, const Arg *how, Attention *at) {
     COVER(heads_of(q, &at->q) && heads_of(k, &at->k) && heads_of(v, &at->v));
     at->N = q->dim[0], at->H = q->dim[1], at->S = q->dim[2], at->T = k->dim[2], at->D = q->dim[3];

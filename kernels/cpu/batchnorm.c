@@ -1,4 +1,4 @@
-// Batch normalisation, the passes over images; between them a few numbers a channel are worked out in Python.
+// Batch normalization: the passes over images; between them Python computes a few numbers per channel.
 // Shapes: x, y, dy, dx (..., C), seen as P pixels; vectors (C,) float64. Memory-bound. Oracle: ops/batchnorm.py.
 // Sums run in single precision over 64 pixels and in double precision over those; threads share the pixels.
 
@@ -7,7 +7,7 @@
 
 typedef struct {
     const Arg *a;
-    const float *first; // what each channel is measured from
+    const float *first; // the center of each channel
     long C;
 } Moments;
 

@@ -1,10 +1,10 @@
 // Convolution, directly: no columns are gathered.
 //
-// In NHWC the KW C numbers under one line of the kernel are neighbours, and so are those of the next output, stride C
+// In NHWC the KW C numbers under one line of the kernel are neighbors, and so are those of the next output, stride C
 // further on: a convolution is a product whose left rows overlap. Forward: a tile holds some outputs of one line and a
 // panel of output channels. dw: a tile holds some taps and channels, and walks over the pixels of an image. dx: the
-// pixels of x that lie alike under the stride form a phase, and each phase is a convolution of dy with some of the
-// taps, turned by 180 degrees (stride 1: one phase, all taps).
+// pixels of x at the same place under the stride form a phase, and each phase is a convolution of dy with some of the
+// taps, rotated by 180 degrees (stride 1: one phase, all taps).
 //
 // Legend: x (N, H, W, C); w (KH, KW, C, O); y (N, OH, OW, O). Compute-bound. Oracle: ops/conv2d_im2col.py, float64.
 
@@ -18,15 +18,15 @@ typedef struct {
     int relu, failed;
 } Conv;
 
-// Ask for n floats that are read (or written) soon: processors do not foresee jumps from line to line
+// Prefetch n floats that are read (or written) soon: processors do not predict jumps from line to line
 INLINE void fetch(const float *p, long n, const int write) {
-    if (write) // Clang wants a constant
+    if (write) // Clang requires a constant
         for (long k = 0; k < n; k += 16) __builtin_prefetch(p + k, 1, 2);
     else
         for (long k = 0; k < n; k += 16) __builtin_prefetch(p + k, 0, 2);
 }
 
-// Lines of x with as many pixels as the outputs want, zeros where x has none; x itself where it needs no change
+// Lines of x with the pixels that the outputs need, zeros where x has none; x itself where it needs no change
 static const float *padded_lines(const Conv *v, const float *x, float *lines) {
     const long width = (v->OW - 1) * v->sw + v->KW, first = MAX(0, MIN(v->left, width));
     const long from = MAX(0, -v->left), count = MAX(0, MIN(v->W - from, width - first));
@@ -116,7 +116,7 @@ KERNEL(conv2d) { // x, w, b, y, sh, sw, ph, pw, winograd
     return 1;
 }
 
-// w (KH, KW, C, O) turned by 180 degrees with its channels swapped: (KH, KW, O, C)
+// w (KH, KW, C, O) rotated by 180 degrees with its channels swapped: (KH, KW, O, C)
 static const float *turned(const Arg *w) {
     const long taps = w->dim[0] * w->dim[1], C = w->dim[2], O = w->dim[3];
     float *out = scratch(0, 3, 4 * w->size);
@@ -124,14 +124,14 @@ static const float *turned(const Arg *w) {
     return out;
 }
 
-// What pixels with remainder r under a stride see, along one side of K taps: the pixel r + m stride sees output
-// m + tap - before through the turned taps first, first + stride ..., count of them
+// The taps of pixels with remainder r under a stride, along one side of K taps: the pixel r + m stride belongs to
+// output m + tap - before through the rotated taps first, first + stride ..., count of them
 typedef struct {
     long first, count, before;
 } Phase;
 
 static Phase phase_of(long r, long stride, long padding, long K) {
-    const long nearest = (r + padding) % stride; // the lowest tap, not turned
+    const long nearest = (r + padding) % stride; // the lowest tap, not rotated
     Phase p = {.count = nearest < K ? (K - 1 - nearest) / stride + 1 : 0};
     p.first = K - 1 - (nearest + (p.count - 1) * stride);
     p.before = p.count - 1 - (r + padding - nearest) / stride;
@@ -191,7 +191,7 @@ static void conv_dw_image(const Conv *v, const float *x, long line, const float 
     const long K = v->KW * v->C;
     for (long o = 0; o < v->O; o += PANEL)
         for (long h = 0; h < v->KH; h++) {
-            // outputs i whose tap h lies inside: 0 <= i sh + h - top < H
+            // outputs i whose tap h is inside: 0 <= i sh + h - top < H
             const long begin = MAX(0, (v->top - h + v->sh - 1) / v->sh);
             const long last = v->H - 1 + v->top - h, end = last < 0 ? 0 : MIN(v->OH, last / v->sh + 1);
             if (begin >= end) continue;

@@ -101,7 +101,7 @@ static void depthwise_dx_part(const void *context, long begin, long end, int pie
     }
 }
 
-// Stride 1: dx is the convolution of dy with the kernels turned by 180 degrees
+// Stride 1: dx is the convolution of dy with the kernels rotated by 180 degrees
 static int depthwise_turned(Depthwise v) {
     const long taps = v.KH * v.KW;
     float *turned = scratch(0, 2, 4 * taps * v.C);
@@ -123,7 +123,7 @@ KERNEL(conv2d_depthwise_dx) { // dy, w, dx, sh, sw, ph, pw, dh, dw
     return 1;
 }
 
-// Add to sums (KW, C) what the outputs of one line see through each tap of one row of the kernel
+// Add to sums (KW, C) the contribution of one line of outputs through each tap of one row of the kernel
 INLINE void depthwise_dw_line(const Depthwise *v, const int whole, const float *line, const float *dy, float *sums) {
     const long C = v->C;
     for (long k = 0; k < v->KW; k++) {

@@ -1,9 +1,10 @@
-// Convolution with groups and dilation, directly: outputs of group g see the channels of group g only, and taps lie
-// ``dilation`` pixels apart. Any kernel, stride and padding. What is neither is conv2d.c's, depthwise is conv2d_depthwise.c's.
+// Convolution with groups and dilation, directly: outputs of group g see the channels of group g only, and taps are
+// ``dilation`` pixels apart. Any kernel, stride and padding. Plain convolutions are in conv2d.c, depthwise ones in
+// conv2d_depthwise.c.
 //
-// A tap sees Cg neighbouring channels, so a convolution is a sum of KH KW thin products. Tiles (tile.h) walk along the
-// Cg channels of all taps of one column of the kernel; where groups have few outputs, conv2d_grouped_narrow.c fills the lanes of
-// a vector with several groups instead. dx: as in conv2d.c, each phase of pixels is a convolution of dy.
+// A tap sees Cg neighboring channels, so a convolution is a sum of KH KW thin products. Tiles (tile.h) walk along the
+// Cg channels of all taps of one column of the kernel; where groups have few outputs, conv2d_grouped_narrow.c fills the
+// lanes of a vector with several groups instead. dx: as in conv2d.c, each phase of pixels is a convolution of dy.
 //
 // Legend: x (N, H, W, C); w (KH, KW, Cg, O); y (N, OH, OW, O); G groups, Cg = C / G, Og = O / G. Oracle: Im2col of
 // ops/conv2d_im2col.py, float64.
@@ -132,7 +133,7 @@ KERNEL(conv2d_grouped) { // x, w, b, y, sh, sw, ph, pw, dh, dw, groups
 
 // dx ------------------------------------------------------------------------------------------------------------------
 
-// w (KH, KW, Cg, O) turned by 180 degrees with the channels of each group swapped: (KH, KW, Og, C)
+// w (KH, KW, Cg, O) rotated by 180 degrees with the channels of each group swapped: (KH, KW, Og, C)
 static void turn_groups(const Grouped *g, const float *w, float *to) {
     const long taps = g->KH * g->KW, C = g->v.C, O = g->v.O;
     for (long k = 0; k < taps; k++, to += g->Og * C) {
@@ -142,7 +143,7 @@ static void turn_groups(const Grouped *g, const float *w, float *to) {
     }
 }
 
-// As Phase of conv2d.c, with dilation: taps that reach pixels with remainder r lie ``step`` apart, their outputs
+// As Phase of conv2d.c, with dilation: taps that reach pixels with remainder r are ``step`` apart, their outputs
 // ``dilation`` apart
 typedef struct {
     Phase taps;
@@ -150,7 +151,7 @@ typedef struct {
 } DilatedPhase;
 
 static DilatedPhase dilated_phase(long r, long stride, long padding, long K, long dilation) {
-    long step = 1, lowest = 0; // the lowest tap that reaches such pixels, not turned
+    long step = 1, lowest = 0; // the lowest tap that reaches such pixels, not rotated
     while (step * dilation % stride) step++;
     while (lowest < K && (r + padding - lowest * dilation) % stride) lowest++;
     DilatedPhase p = {.step = step, .dilation = step * dilation / stride};
@@ -200,7 +201,8 @@ KERNEL(conv2d_grouped_dx) { // dy, w, dx, sh, sw, ph, pw, dh, dw, groups
 
 // dw ------------------------------------------------------------------------------------------------------------------
 
-// Add the gradient of one image to sums (KH, KW, Cg, O); dy is padded by a vector where its columns are not whole vectors
+// Add the gradient of one image to sums (KH, KW, Cg, O); dy is padded by a vector where its columns are not whole
+// vectors
 static void grouped_dw_image(const Grouped *g, const float *x, long line, const float *dy, float *sums) {
     const Conv *v = &g->v;
     for (long to = 0; to < v->O; to += g->Og)

@@ -1,10 +1,10 @@
 // Groups with few outputs: a vector holds the outputs of several groups.
 //
-// Each channel of x is spread over the lanes of the outputs that see it; then there is a depthwise convolution left, with
-// Cg channels for each output. Lines are spread once and kept in a ring, as many as the kernel reaches over.
+// Each channel of x is spread over the lanes of the outputs that see it; then there is a depthwise convolution left,
+// with Cg channels for each output. Lines are spread once and kept in a ring, as many as the kernel reaches over.
 //
-// Legend, beside that of conv2d_grouped.c: a block is WIDTH outputs; lines of the ring (pixels, Cg, WIDTH), with room for a
-// vector behind each; packed weights and sums of dw (blocks, KH, KW, Cg, WIDTH).
+// Legend, in addition to that of conv2d_grouped.c: a block is WIDTH outputs; lines of the ring (pixels, Cg, WIDTH),
+// with room for a vector behind each; packed weights and sums of dw (blocks, KH, KW, Cg, WIDTH).
 
 #define MOST_NARROW 12 // outputs, or taps and channels of dw, that are summed at once
 
@@ -22,9 +22,9 @@ static long lanes_size(const Grouped *g) {
     return g->blocks * g->KH * g->KW * g->Cg * WIDTH;
 }
 
-// Spread one pixel: lane l of vector c is the c-th channel that output block WIDTH + l sees. ``outputs`` of a group is a
-// constant where it divides a vector, and 0 else: then lanes are written four at a time, and the next group writes over
-// what sticks out.
+// Spread one pixel: lane l of vector c is the c-th channel that output block WIDTH + l sees. ``outputs`` of a group is
+// a constant where it divides a vector, and 0 else: then lanes are written four at a time, and the next group writes
+// over the excess.
 INLINE void spread_pixel(const Grouped *g, const int outputs, const float *x, long first, float *to) {
     const long Cg = g->Cg, stop = MIN(first + WIDTH, g->v.O);
     x += first / g->Og * Cg;
@@ -96,7 +96,7 @@ INLINE void narrow_outputs(const int T, const Grouped *g, float *ring, long firs
     UNROLL for (int t = 0; t < T; t++) sums[t] = acc[t];
 }
 
-// Add to T neighbouring sums of dw what a line of outputs says; x and dy step from output to output
+// Add the contribution of a line of outputs to T neighboring sums of dw; x and dy step from output to output
 INLINE void narrow_taps(const int T, const float *x, long x_step, const float *dy, long dy_step, long count, float *sums) {
     vec acc[MOST_NARROW];
     UNROLL for (int t = 0; t < T; t++) acc[t] = LOAD(sums + t * WIDTH);

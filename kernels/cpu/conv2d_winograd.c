@@ -8,7 +8,7 @@
 // Tiles go in blocks that stay in the cache; kernels, packed into panels once a call, stream through for each block.
 // Legend: T tiles of all images in one row; C and O as they stand in memory, Cp and Op rounded up to whole vectors.
 
-#define MANY_SUMS (1L << 19) // bytes of dw's sums: half of what a second-level cache holds
+#define MANY_SUMS (1L << 19) // bytes of dw's sums: half of a second-level cache
 #define MANY_TILES 128       // in a block that all threads share
 
 typedef struct {
@@ -41,7 +41,7 @@ INLINE void transform_g(const vec w[3], vec u[6]) {
     u[0] = w[0] * .25f, u[1] = p - q, u[2] = p + q, u[3] = r + s, u[4] = r - s, u[5] = w[2];
 }
 
-// A tile of ``side`` x ``side`` pixels at (i, j) of an image (H, W, C): in place where it lies inside and channels are
+// A tile of ``side`` x ``side`` pixels at (i, j) of an image (H, W, C): in place where it is inside and channels are
 // whole vectors, else copied to ``patch`` with zeros around; *line floats from line to line, *step from pixel to pixel
 static const float *open_tile(const float *image, long H, long W, long C, long i, long j, int side, float *patch,
                               long *line, long *step) {
@@ -51,7 +51,7 @@ static const float *open_tile(const float *image, long H, long W, long C, long i
         return image + (i * W + j) * C;
     }
     *line = side * Cp, *step = Cp;
-    const long begin = MIN(side, MAX(0, -j)), end = MAX(begin, MIN(side, W - j)); // columns that lie inside
+    const long begin = MIN(side, MAX(0, -j)), end = MAX(begin, MIN(side, W - j)); // columns inside the image
     float *to = patch;
     for (long a = 0; a < side; a++, to += side * Cp) {
         if (i + a < 0 || i + a >= H) {
@@ -72,7 +72,7 @@ static const float *open_tile(const float *image, long H, long W, long C, long i
     return patch;
 }
 
-// What a tile takes, or gives, of 4 lines
+// The contribution of a tile, or to a tile, of 4 lines
 INLINE void fetch_lines(const float *p, long line, long n, const int write) {
     for (int a = 0; a < 4; a++) fetch(p + a * line, n, write);
 }
@@ -169,7 +169,7 @@ static long spare_size(const Winograd *g) {
     return 6 * g->at + 36 * MAX(g->at, g->mt);
 }
 
-// What a thread needs to open tiles, and then ``more`` floats for each of the 36
+// Memory of a thread to open tiles, and then ``more`` floats for each of the 36
 static float *spare_memory(const Winograd *g, int thread, long more) {
     float *spare = scratch(thread, 0, 4 * (spare_size(g) + 36 * more));
     clear(spare, 6 * g->at);

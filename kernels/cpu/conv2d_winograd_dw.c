@@ -1,4 +1,5 @@
-// The gradient of 3x3 kernels by Winograd's F(4x4, 3x3): conv2d_winograd.c backwards, in 36 products over the tiles of all images.
+// The gradient of 3x3 kernels by Winograd's F(4x4, 3x3): conv2d_winograd.c backwards, in 36 products over the tiles of
+// all images.
 //
 //     sums[q] (C, O) = inputs[q]^T (A^T dy tile A)[q]     dw = G^T sums G
 //
@@ -48,7 +49,7 @@ static void dw_products(const Winograd *g, long q, const float *inputs, const fl
     const long C = g->v->C, O = g->v->O;
     for (long o = 0; o < O; o += PANEL) {
         const long width = MIN(PANEL, O - o);
-        float *c = sums + q * g->sums_step + o * C; // one panel of columns after another: rows of a tile are neighbours
+        float *c = sums + q * g->sums_step + o * C; // one panel of columns after another: rows of a tile are neighbors
         const Tile p = {
             .a = inputs + q * g->inputs_step, .ak = g->at, .H = 1, .K = count,
             .b = products + q * g->products_step + o, .bk = g->mt, .width = width,
@@ -89,7 +90,7 @@ static void dw_products_part(const void *context, long begin, long end, int thre
 static int winograd_dw_large(Winograd g, long tiles) {
     const Conv *v = g.v;
     const long passes = (tiles + MANY_TILES - 1) / MANY_TILES;
-    g.block = passes ? (tiles + passes - 1) / passes : 0; // alike: a short last one would cost a whole pass over the sums
+    g.block = passes ? (tiles + passes - 1) / passes : 0; // equal blocks: a short last one would cost a whole pass over the sums
     set_steps(&g);
     g.inputs = scratch(0, 2, 4 * 36 * g.inputs_step), g.products = scratch(0, 3, 4 * (36 * g.products_step + PANEL));
     g.sums = dw_sums(&g, 0);

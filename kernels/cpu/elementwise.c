@@ -1,5 +1,5 @@
-// Element-by-element operations: activations and their gradients, a sum with its ReLU. dx may be dy. Memory-bound but for
-// the exponentials of sigmoid and SiLU. Oracle: ops/elementwise.py (where NumPy's tanh is as fast as C would be).
+// Element-by-element operations: activations and their gradients, a sum with its ReLU. dx may be dy. Memory-bound but
+// for the exponentials of sigmoid and SiLU. Oracle: ops/elementwise.py (where NumPy's tanh is as fast as C would be).
 
 static void relu_part(const void *context, long begin, long end, int thread) {
     const Arg *a = context;

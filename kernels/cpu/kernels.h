@@ -1,12 +1,12 @@
-// What the Python door (module.c), the thread pool and the levels (level_*.c) have in common.
+// Declarations shared by the Python module (module.c), the thread pool (threads.c) and the levels (level_*.c).
 #pragma once
 #include <stdint.h>
 
 // Counts up with each change of the table below; mpitrain/cpu_kernels.py takes no other build than its own.
 #define BUILD 7
 
-// One argument of a kernel as Python gave it: an array (C-contiguous but for kinds s and S) or a number. None is an array
-// of no elements at 0.
+// One argument of a kernel as Python gave it: an array (C-contiguous but for kinds s and S) or a number. None is an
+// array of no elements at 0.
 typedef struct {
     union {
         float *f;
@@ -25,7 +25,7 @@ typedef struct {
 typedef int Kernel(const Arg *a);
 
 // The kernels: name, kinds of arguments, their names.
-// Kinds: f float32, d float64, l int64, b one byte (bool, uint8); s float32 that lies anywhere; capital: written;
+// Kinds: f float32, d float64, l int64, b one byte (bool, uint8); s float32 with any strides; capital: written;
 // o float32, p bytes, m int64 or None; i int; x float.
 #define KERNELS(K)                                                                                           \
     K(relu, "fF", "x, y")                                                                                    \
@@ -95,8 +95,8 @@ extern const Level level_baseline, level_avx2, level_avx512;
 // threads.c ---------------------------------------------------------------------------------------------------------
 
 // Call part(context, begin, end, piece) for pieces of 0..count on all threads and wait until all are done. ``cost`` is
-// the work of one item in nanoseconds, roughly: what is not worth sharing is one piece. Pieces are as many as threads at
-// most, and do not depend on which thread takes them: what a part keeps for itself belongs to its piece.
+// the work of one item in nanoseconds, roughly: little work makes one piece. There are at most as many pieces as
+// threads, and they do not depend on which thread takes them: the private memory of a part belongs to its piece.
 typedef void Part(const void *context, long begin, long end, int piece);
 void parallel(Part *part, const void *context, long count, double cost);
 

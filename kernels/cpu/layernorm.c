@@ -1,4 +1,4 @@
-// Layer normalisation, row by row: y = w z + b, z = (x - mean) r, r = 1 / sqrt(var + eps).
+// Layer normalization, row by row: y = w z + b, z = (x - mean) r, r = 1 / sqrt(var + eps).
 // Shapes: x, y, z, dy, dx (M, C); w, b, dw, db (C,); r (M, 1). Memory-bound. Formula and oracle: ops/layernorm.py.
 #include <math.h>
 
@@ -13,8 +13,8 @@ static void layernorm_part(const void *context, long begin, long end, int piece)
         for (long c = 0; c < C; c += WIDTH) sums += load_some(x + c, C - c);
         const float mean = sum(sums) / C;
         for (long c = 0; c < C; c += WIDTH) {
-            const vec centred = choose(first_lanes(C - c), load_some(x + c, C - c) - mean, (vec){});
-            squares += centred * centred;
+            const vec centered = choose(first_lanes(C - c), load_some(x + c, C - c) - mean, (vec){});
+            squares += centered * centered;
         }
         const float r = a[5].f[m] = 1 / sqrtf(sum(squares) / C + eps);
         for (long c = 0; c < C; c += WIDTH) {

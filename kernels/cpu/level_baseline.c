@@ -1,4 +1,4 @@
-// What every x86-64 and every arm64 has: 4 floats in a vector (SSE2, NEON).
+// The baseline of x86-64 and arm64: 4 floats in a vector (SSE2, NEON).
 #define LEVEL baseline
 #define WIDTH 4
 #include "level.h"

@@ -65,18 +65,18 @@ KERNEL(linear_dx) { // dy, w, dx
     const long N = a[0].dim[0], I = a[1].dim[0], O = a[1].dim[1];
     if (!N) return 1;
     if (N >= O) {
-        float *turned = scratch(0, 3, 4 * I * O);
-        COVER(turned);
-        transpose(a[1].f, I, O, turned);
+        float *transposed = scratch(0, 3, 4 * I * O);
+        COVER(transposed);
+        transpose(a[1].f, I, O, transposed);
         const Tile q = {.a = a[0].f, .at = O, .c = a[2].f, .ct = I};
-        return run_product((Product){.q = q, .rows = N, .cols = I, .walk = 1}, turned, O);
+        return run_product((Product){.q = q, .rows = N, .cols = I, .walk = 1}, transposed, O);
     }
-    // few samples: dx^T = w dy^T, so that the small factors are turned and not the weights
-    float *turned = scratch(0, 3, 4 * (N * O + N * I)), *dx = turned + N * O;
-    COVER(turned);
-    transpose(a[0].f, N, O, turned);
+    // few samples: dx^T = w dy^T, so that the small factors are transposed and not the weights
+    float *transposed = scratch(0, 3, 4 * (N * O + N * I)), *dx = transposed + N * O;
+    COVER(transposed);
+    transpose(a[0].f, N, O, transposed);
     const Tile q = {.a = a[1].f, .at = O, .c = dx, .ct = N};
-    if (!run_product((Product){.q = q, .rows = I, .cols = N, .walk = 1}, turned, O)) return 0;
+    if (!run_product((Product){.q = q, .rows = I, .cols = N, .walk = 1}, transposed, O)) return 0;
     transpose(dx, I, N, a[2].f);
     return 1;
 }

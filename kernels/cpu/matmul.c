@@ -57,7 +57,7 @@ static void run_tiles(Tile q, long rows, int walk) {
     }
 }
 
-// Copy b (K, N), rows ``step`` apart, into panels: columns of a panel are neighbours, zeros fill the last
+// Copy b (K, N), rows ``step`` apart, into panels: columns of a panel are neighbors, zeros fill the last
 static void pack_panels(const float *b, long K, long N, long step, float *panels) {
     for (long o = 0; o < N; o += PANEL) {
         const long n = MIN(PANEL, N - o), width = panel_width(N - o);

@@ -1,6 +1,6 @@
-// The Python door: mpitrain._cpu_kernels, one function for each kernel of kernels.h.
+// The Python module mpitrain._cpu_kernels: one function for each kernel of kernels.h.
 //
-// A call looks into its arrays through the buffer protocol, runs the kernel of the level in use, and returns True, or
+// A call reads its arrays through the buffer protocol, runs the kernel of the level in use, and returns True, or
 // False where the kernel does not cover the arguments (another dtype, not contiguous): the caller then takes NumPy's
 // path. Built against Python's stable ABI: one binary for every Python from 3.11 on.
 #define Py_LIMITED_API 0x030B0000
@@ -42,7 +42,7 @@ static int runs_here(const Level *candidate) {
     return candidate == &level_baseline;
 }
 
-// 1: the array is as the kernel wants it, 0: it is not, -1: a Python error
+// 1: the array fits the kernel, 0: it does not, -1: a Python error
 static int open_array(PyObject *object, char kind, Py_buffer *view, Arg *a) {
     const int written = kind >= 'A' && kind <= 'Z', anywhere = kind == 's' || kind == 'S';
     const int layout = anywhere ? PyBUF_STRIDES : PyBUF_ND;

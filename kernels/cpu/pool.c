@@ -1,7 +1,7 @@
 // Max pooling: the largest value under each window and which tap it was, the first of equal ones.
 // Shapes: padded (N, H, W, C), y and argmax (N, OH, OW, C). Memory-bound. Oracle: ops/pool.py.
 // Lines are worked on in scratch memory with room behind them, so that pixels of few channels are whole vectors too:
-// what a vector writes beyond its pixel, the next pixel overwrites.
+// the next pixel overwrites the part of a vector beyond its pixel.
 // With a ReLU 0 takes part and has no tap: where it is not beaten, the argmax is KH KW, and no pixel gets dy.
 
 typedef struct {

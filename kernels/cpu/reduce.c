@@ -1,7 +1,7 @@
 // Reductions: the sum of each column (the gradient of a bias), the sum of squares, and the sum of all threads' results.
 // Memory-bound. Oracle: ops/reduce.py.
 
-#define CHUNK 512 // elements: reading and writing by turns in short runs keeps all streams of memory going
+#define CHUNK 512 // elements: alternating reads and writes in short runs keeps all streams of memory going
 
 typedef struct {
     const float *parts[64];
@@ -21,7 +21,7 @@ static void add_up_part(const void *context, long begin, long end, int thread) {
     }
 }
 
-// Write (or add) to ``to`` the sum of what threads have in their scratch memory, in the order of the threads
+// Write (or add) to ``to`` the sum of all threads' scratch memory, in the order of the threads
 static void add_up(int threads, int slot, float *to, long size, int add) {
     Sums s = {.to = to, .count = threads, .add = add};
     for (int t = 0; t < threads; t++) s.parts[t] = scratch(t, slot, 0);

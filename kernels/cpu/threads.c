@@ -1,9 +1,10 @@
-// One pool of threads for all kernels. The calling thread works too; the others look out for work for a while after the
-// last and then sleep, so that nothing spins for long where BLAS, MPI or another rank wants the core.
+// One pool of threads for all kernels. The calling thread works too; the others spin for a short time after the last
+// job and then sleep, so that they do not occupy a core that BLAS, MPI or another rank needs.
 //
-// Work is cut into one contiguous piece a thread, and a piece does the same wherever it runs: sums come out alike in
-// every run with as many threads. A thread takes its own piece first, and with it the memory that it has in its cache
-// from the pass before; who is done takes a piece that nobody has begun, so that nobody waits for a thread to wake up.
+// Work is cut into one contiguous piece per thread, and the result of a piece does not depend on the thread: sums are
+// the same in every run with the same number of threads. A thread takes its own piece first, whose memory is in its
+// cache from the pass before; a thread that is done takes a piece that is not begun, so that no job waits for a thread
+// to wake up.
 #include "kernels.h"
 #include <pthread.h>
 #include <sched.h>
@@ -14,9 +15,9 @@
 #define MAX_THREADS 64
 #define SLOTS 4
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define WORTH_SHARING 6000.0  // nanoseconds of work for each thread, where threads are looking out
+#define WORTH_SHARING 6000.0  // nanoseconds of work for each thread, where threads are spinning
 #define WORTH_WAKING 60000.0  // where they sleep
-#define LOOK_OUT 200000       // nanoseconds
+#define SPIN 200000       // nanoseconds
 
 static struct {
     Part *part;
@@ -26,9 +27,9 @@ static struct {
 } job;
 static atomic_int wanted = 1;            // threads, with the calling one
 static int started = 1;                  // of them, made so far
-static int places = 1;                   // for pieces: as many as threads were ever wanted
-static atomic_uint number;               // of the job; a change tells threads to look for pieces
-static atomic_uint begun[MAX_THREADS];   // the last job whose piece of this place somebody has begun
+static int places = 1;                   // for pieces: the largest number of threads so far
+static atomic_uint number;               // of the job; at a change threads look for pieces
+static atomic_uint begun[MAX_THREADS];   // the last job whose piece at this place is begun
 static atomic_int open_pieces, sleeping; // pieces that are not done; threads that need a wake-up
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake_up = PTHREAD_COND_INITIALIZER;
@@ -47,8 +48,8 @@ static long nanoseconds(void) {
     return t.tv_sec * 1000000000L + t.tv_nsec;
 }
 
-// Do the piece of job ``now`` at that place, unless somebody has begun it or that job is over. A piece that is taken
-// keeps its job open, and with it the fields of ``job``.
+// Do the piece of job ``now`` at that place, unless it is begun or that job is over. A piece that is taken keeps its
+// job open, and with it the fields of ``job``.
 static void take_piece(int place, unsigned now) {
     unsigned last = now - 1;
     if (!atomic_compare_exchange_strong(&begun[place], &last, now)) return;
@@ -62,7 +63,7 @@ static void take_pieces(int first, unsigned now) {
 }
 
 static unsigned wait_for_job(unsigned last) {
-    for (const long begin = nanoseconds(); nanoseconds() - begin < LOOK_OUT;)
+    for (const long begin = nanoseconds(); nanoseconds() - begin < SPIN;)
         for (int i = 0; i < 32; i++, relax())
             if (atomic_load(&number) != last) return atomic_load(&number);
     pthread_mutex_lock(&lock);
@@ -87,7 +88,7 @@ static void start_workers(void) {
     }
 }
 
-// A child of fork has the calling thread only, and the state that the others left behind
+// A child of fork has the calling thread only, but the state of the others
 static void forget_workers(void) {
     started = 1;
     atomic_store(&sleeping, 0);
@@ -111,7 +112,7 @@ static int pieces_of(long count, double work) {
     return work < 2 * WORTH_SHARING || most < 2 ? 1 : work < most * WORTH_SHARING ? (int)(work / WORTH_SHARING) : (int)most;
 }
 
-// Tell the threads of a new job; those that sleep only if it takes longer than waking them
+// Publish a new job to the threads; those that sleep are woken only if it takes longer than waking them
 static void publish(double work) {
     const unsigned now = atomic_load(&number) + 1;
     // all places, so that none is left from a job of more threads

@@ -5,7 +5,7 @@
 //
 // rows x V accumulators stay in registers; for each k, V vectors of b are loaded, and each of the rows' numbers of a,
 // broadcast, multiplies them. A forward pass walks along a (ak = 1, rows at apart); the gradient of weights takes
-// neighbours of a (at = 1) and walks over samples or pixels (ak apart). ``first`` is the bias, c itself, or 0.
+// neighbors of a (at = 1) and walks over samples or pixels (ak apart). ``first`` is the bias, c itself, or 0.
 //
 // b is read in whole vectors: beyond ``width`` it holds anything that may be read; c is touched up to ``width`` only.
 // Included once for each vector type: TILE_VEC, a vector type, and TILE(name), a name with the type in it.
@@ -31,7 +31,7 @@ INLINE void TILE(body)(const int T, const int V, const int walk, const Tile *q) 
     const float *a = q->a, *b = q->b, *first = q->first;
     const long at = walk ? q->at : 1, ak = walk ? 1 : q->ak, bk = q->bk, K = q->K, width = q->width;
     const long first_step = first ? q->first_step : 0;
-    // where rows of c are narrow and follow each other, the next row overwrites what a whole vector writes beyond one
+    // where rows of c are narrow and follow each other, the next row overwrites the part of a vector beyond one
     const int whole = q->ct == width && V * TILE_WIDTH - width <= width;
     UNROLL for (int t = 0; t < T; t++, first += first_step)
         UNROLL for (int v = 0; v < V; v++) {

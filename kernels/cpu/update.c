@@ -1,8 +1,9 @@
 // Optimizers: gradients of several ranks are summed and the weights updated in one pass, so that the sum never leaves
 // the first cache. Memory-bound: n elements of each source are read, n of w and of each slot read and written.
 //
-// sources are addresses, of n floats each, summed in their order; decayed holds the begins and ends of what decays.
-// Oracle: ops/update.py. Elements are rounded alike wherever they lie, so slices give what the whole gives.
+// sources are addresses, of n floats each, summed in their order; bounds holds begin and end of each part that decays.
+// Oracle: ops/update.py. The rounding of an element does not depend on its position, so slices give the results of the
+// whole.
 
 #define FLOATS(address) ((float *)(intptr_t)(address))
 #define BLOCK (4 * WIDTH)
@@ -36,7 +37,7 @@ static const float *sum_chunk(const Arg *sources, long at, long n, float *own) {
     return own;
 }
 
-// Where the decay changes next, from ``at`` on (at most ``stop``); *decays says what holds until there
+// Where the decay changes next, from ``at`` on (at most ``stop``); *decays holds until there
 static long next_change(const Arg *decayed, long at, long stop, int *decays) {
     *decays = 0;
     for (long i = 0; i + 1 < decayed->size; i += 2) {

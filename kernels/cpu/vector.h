@@ -1,6 +1,6 @@
 // Vectors of floats by GCC's and Clang's extension: + - * on whole vectors, the compiler picks the instructions.
 //
-// Each level (baseline, AVX2, AVX-512) compiles the kernels once, with its own WIDTH. Vectors may lie anywhere in
+// Each level (baseline, AVX2, AVX-512) compiles the kernels once, with its own WIDTH. Vectors may start anywhere in
 // memory (aligned(4)), and a load is a dereference: LOAD(p).
 #pragma once
 #include <stdint.h>
@@ -17,7 +17,7 @@ typedef float v16 __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias)); // comparisons: -1 where it holds
 
 #define INLINE static inline __attribute__((always_inline))
-// UNROLL: the loop has a fixed, small count. EACH: its turns are independent, also where arrays are one and the same.
+// UNROLL: the loop has a fixed, small count. EACH: its iterations are independent, also where arrays are the same.
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define EACH _Pragma("clang loop vectorize(assume_safety)")

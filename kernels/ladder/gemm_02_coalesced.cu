@@ -1,4 +1,4 @@
-// Ladder 2, coalesced: as rung 1, but neighbouring lanes compute neighbours in a row
+// Ladder 2, coalesced: as rung 1, but neighboring lanes compute neighbors in a row
 // Shapes: a (M, K), b (K, N), out (M, N), row-major, fp32; any M, N, K
 // Launch: grid (ceil N / 32, ceil M / 32), block (32, 32)
 // Roofline: a warp's load of b is one line of 128 bytes, of a one broadcast. Oracle: ops/matmul.py. Source: CUDA C++

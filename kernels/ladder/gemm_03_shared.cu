@@ -5,7 +5,7 @@
 //     Oracle: ops/matmul.py. Source: Kirk and Hwu, "Programming Massively Parallel Processors", tiling.
 //
 // The block walks along k in tiles of 32. Each thread brings one element of a and one of b, zero outside of the
-// matrices. Two barriers: nobody reads before all have written, nobody overwrites before all have read.
+// matrices. Two barriers: no thread reads before all have written, or overwrites before all have read.
 #define TILE_M 32
 #define TILE_N 32
 #define TILE_K 32

@@ -1,10 +1,10 @@
-// Ladder 6, vectorised: as rung 5, but every load and store moves 4 neighbours at once
+// Ladder 6, vectorized: as rung 5, but every load and store moves 4 neighbors at once
 // Shapes: a (M, K), b (K, N), out (M, N), row-major, fp32; any M, N, K
 // Launch: grid (ceil N / 128, ceil M / 128), block 256
 // Roofline: 4 wide loads from shared memory for 128 operations. Oracle: ops/matmul.py. Source: Boehm 2022, "How to
 //     Optimize a CUDA Matmul Kernel".
 //
-// A thread's 8 values of a lie in a column of the tile; so the tile of a is kept transposed, and they are neighbours.
+// A thread's 8 values of a form a column of the tile; so the tile of a is stored transposed, and they are neighbors.
 // Where rows are not aligned to 16 bytes, or end, load and store go element by element (common/vec.cuh).
 #include "common/vec.cuh"
 

@@ -3,9 +3,9 @@
 // Launch: grid (ceil N / 128, ceil M / 128), block 256
 // Roofline: as rung 6, without bank conflicts on the way. Oracle: ops/matmul.py. Source: Kerr et al. 2017, "CUTLASS".
 //
-// In rung 6 lanes lie 2 x 16, each 8 columns wide: their wide loads of b start 32 bytes apart, and half of them meet
-// in the same banks. Here lanes lie 8 x 4 and a lane's 8 x 8 elements are four pieces of 4 x 4, 32 rows and 16 columns
-// apart, so one load of a warp reads 32 neighbours of a, or 16 of b. gemm_simt.cu goes on from here.
+// In rung 6 lanes form 2 x 16, each 8 columns wide: their wide loads of b start 32 bytes apart, and half of them meet
+// in the same banks. Here lanes form 8 x 4 and a lane's 8 x 8 elements are four pieces of 4 x 4, 32 rows and 16 columns
+// apart, so one load of a warp reads 32 neighbors of a, or 16 of b. gemm_simt.cu continues from here.
 #include "common/vec.cuh"
 
 #define TILE_M 128

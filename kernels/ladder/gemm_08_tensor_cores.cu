@@ -4,9 +4,9 @@
 // Launch: grid (ceil N / 128, ceil M / 128), block 256
 // Roofline: 2MNK operations, at 16 times the rate of fp32. Oracle: ops/matmul.py. Source: PTX ISA, mma, ldmatrix.
 //
-// Factors are bf16, sums stay fp32. mma wants its operands spread over the lanes in a layout of its own, and ldmatrix
+// Factors are bf16, sums stay fp32. mma needs its operands spread over the lanes in its own layout, and ldmatrix
 // brings them: eight rows of 16 bytes a matrix, four matrices at once, b transposed on the way. Rows are padded by 16
-// bytes, so that eight of them lie in different banks. gemm_mma.cu goes on from here: cp.async, a ring.
+// bytes, so that eight of them are in different banks. gemm_mma.cu continues from here: cp.async, a ring.
 #include "common/fragments.cuh"
 #include "common/ldmatrix.cuh"
 #include "common/mma.cuh"
@@ -38,7 +38,7 @@ gemm_08_tensor_cores(const bf16* a, const bf16* b, float* out, int m, int n, int
   __shared__ __align__(16) bf16 a_tile[TILE_M][TILE_K + WIDE], b_tile[TILE_K][TILE_N + WIDE];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int row = warp / (TILE_N / WARP_N) * WARP_M, col = warp % (TILE_N / WARP_N) * WARP_N;
-  const int upper = lane / 8 % 2 * 8, second = lane / 16 * 8;  // the matrix whose row this lane names
+  const int upper = lane / 8 % 2 * 8, second = lane / 16 * 8;  // the matrix of the row that this lane passes
   float sums[WARP_M / 16][WARP_N / 8][4] = {};
   for (int k0 = 0; k0 < k; k0 += TILE_K) {
     bring<TILE_M, TILE_K>(a_tile, a, blockIdx.y * TILE_M, k0, m, k);

@@ -6,7 +6,8 @@
 // Roofline: as rung 8, at Hopper's full rate. Oracle: ops/matmul.py. Source: PTX ISA, wgmma, cp.async.bulk.tensor.
 //
 // No fragments: wgmma reads both factors from shared memory, in the swizzled layout that the copy engine writes, and a
-// descriptor of 64 bits says where. One thread asks for the boxes; edges come as zeros. An mbarrier counts their bytes.
+// descriptor of 64 bits gives the place. One thread requests the boxes; outside of the matrix they hold zeros. An
+// mbarrier counts their bytes.
 #include "common/fragments.cuh"
 #include "common/tensor_copy.cuh"
 #include "common/wgmma.cuh"
@@ -47,7 +48,7 @@ gemm_09_wgmma(const __grid_constant__ TensorMap a_map, const __grid_constant__ T
       wgmma<true, true, false>(sums, wgmma_advance(a, i * 32), wgmma_advance(b, i * 16 * 128), true);
     wgmma_commit();
     wgmma_wait<0>();
-    __syncthreads();  // everybody is done with the tile
+    __syncthreads();  // all threads are done with the tile
   }
   write_fragments(out, m, n, row + threadIdx.x / 32 * 16, col, sums);
 }

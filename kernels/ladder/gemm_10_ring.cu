@@ -5,7 +5,7 @@
 //     SHARED_BYTES of dynamic shared memory
 // Roofline: as rung 9, with the latency of memory hidden. Oracle: ops/matmul.py. Source: PTX ISA, mbarrier.
 //
-// A stage's barrier turns once each time round the ring, so its phase says which lap the bytes belong to.
+// A stage's barrier changes phase once per lap of the ring, so its phase is the lap of the bytes.
 #include "common/fragments.cuh"
 #include "common/tensor_copy.cuh"
 #include "common/wgmma.cuh"
@@ -53,8 +53,8 @@ gemm_10_ring(const __grid_constant__ TensorMap a_map, const __grid_constant__ Te
       wgmma<true, true, false>(sums, wgmma_advance(a, i * 32), wgmma_advance(b, i * 16 * 128), true);
     wgmma_commit();
     wgmma_wait<0>();
-    __syncthreads();       // everybody is done with the tile,
-    fetch(tile + STAGES);  // whose stage is free now
+    __syncthreads();       // all threads are done with the tile,
+    fetch(tile + STAGES);  // so its stage is free
   }
   write_fragments(out, m, n, row + threadIdx.x / 32 * 16, col, sums);
 }

@@ -6,10 +6,10 @@
 // Roofline: as rung 10, with the tensor cores never waiting for a barrier of all. Oracle: ops/matmul.py.
 // Source: Bauer et al. 2011, "CudaDMA: optimizing GPU memory bandwidth via warp specialization".
 //
-// Nobody waits for everybody: a consumer's warp says at the `empty` barrier of a stage that it has read it, and the
+// No thread waits for all others: a consumer's warp arrives at the `empty` barrier of a stage after reading it, and the
 // producer fills it again when all have. Sums of 64 x 256 take 128 registers a thread, which the producer has to spare:
-// setmaxnreg moves them. gemm_wgmma.cu goes on from here: wgmma of two steps overlap, blocks stay for many tiles, pairs
-// of blocks share b.
+// setmaxnreg moves them. gemm_wgmma.cu continues from here: wgmma of two steps overlap, blocks stay for many tiles,
+// pairs of blocks share b.
 #include "common/fragments.cuh"
 #include "common/tensor_copy.cuh"
 #include "common/wgmma.cuh"

@@ -46,7 +46,7 @@ def lars_update(arena: Any, pieces: ops.Pieces, rates: ops.Rates) -> bool:
 
 
 def _records(pieces: ops.Pieces) -> np.ndarray:
-    """Return struct Piece of each block; those of one parameter are neighbours."""
+    """Return struct Piece of each block; those of one parameter are neighbors."""
     ends = [0, *accumulate(len(piece.blocks) for piece in pieces.each)]
     records = []
     for piece, first, last in zip(pieces.each, ends, ends[1:], strict=False):
