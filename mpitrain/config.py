@@ -53,9 +53,13 @@ class Model:
     """Activation of mlp."""
     dropout: float = 0.0
     """Share of the activations that mlp drops in training."""
-    batch_norm: Literal["synchronised", "local"] = "synchronised"
-    """Whether batch normalisation takes its statistics over the global batch, or over each rank's own part
+    batch_norm: Literal["synchronized", "local", "synchronised"] = "synchronized"
+    """Whether batch normalization takes its statistics over the global batch, or over each rank's own part
     (fewer messages, but the result then depends on the number of ranks)."""
+
+    def __post_init__(self) -> None:
+        if self.batch_norm == "synchronised":  # the old spelling, in files and scripts
+            object.__setattr__(self, "batch_norm", "synchronized")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,21 +34,23 @@ class Linear(Layer):
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return x w + b."""
-        ctx[self] = x
-        y: np.ndarray = ctx.empty(self, "y", (*x.shape[:-1], self.num_outputs))
-        linear(as_rows(x), self.weight.data, None if self.bias is None else self.bias.data, as_rows(y), False)
-        return y
+        rows = x if x.ndim == 2 else as_rows(x)
+        ctx[self] = rows, x.shape
+        y: np.ndarray = ctx.empty(self, "y", (len(rows), self.num_outputs))
+        linear(rows, self.weight.data, None if self.bias is None else self.bias.data, y, False)
+        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.num_outputs)
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write dw and db, return dx."""
-        x, dy = ctx[self], as_rows(dy)
-        self.put_dw(as_rows(x), dy)
+        rows, shape = ctx[self]
+        dy = dy if dy.ndim == 2 else as_rows(dy)
+        self.put_dw(rows, dy)
         self.put_db(dy)
         if not self.needs_dx:
             return empty_gradient(dy)
-        dx: np.ndarray = ctx.empty(self, "dx", x.shape)
-        linear_dx(dy, self.weight.data, as_rows(dx))
-        return dx
+        dx: np.ndarray = ctx.empty(self, "dx", rows.shape)
+        linear_dx(dy, self.weight.data, dx)
+        return dx.reshape(shape)
 
     def put_dw(self, x: np.ndarray, dy: np.ndarray) -> None:
         """Write dw, given x (N, I) and dy (N, O)."""
@@ -63,5 +65,5 @@ class Linear(Layer):
 
 
 def as_rows(x: np.ndarray) -> np.ndarray:
-    """Return x (..., C) as the view (N, C)."""
-    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    """Return x (..., C) as (N, C)."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

@@ -109,7 +109,7 @@ class Trainer:
             all_reduce=tree_all_reduce(world, p.all_reduce, session.arena.gradients.nbytes) if v else p.all_reduce,
             shard="none" if v else p.shard,
             bucket_bytes=int(p.bucket_mb * 2**20) or world.choose_bucket_bytes(),
-            synchronise_batch_norm=config.model.batch_norm == "synchronised",
+            synchronise_batch_norm=config.model.batch_norm == "synchronized",
         )
         self.loader = Loader(
             data.train,

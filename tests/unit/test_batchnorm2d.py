@@ -76,7 +76,7 @@ class FakeRanks:
 
 
 @pytest.mark.parametrize("shares", [(4, 1, 2), (7, 0, 0), (0, 3, 4)])
-def test_synchronised_ranks_compute_what_one_rank_does(shares):
+def test_synchronized_ranks_compute_what_one_rank_does(shares):
     rng = np.random.default_rng(0)
     x, dy = (5 + 2 * rng.standard_normal((7, 3, 2, 4)) for _ in range(2))
 

@@ -159,3 +159,10 @@ def test_every_field_is_documented():
     for branch in get_type_hints(Config).values():
         for field in dataclasses.fields(branch):
             assert get_field_docstring(branch, field.name, ()), f"{branch.__name__}.{field.name}"
+
+
+def test_the_old_spelling_of_synchronized_still_works(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("[model]\nbatch_norm = 'synchronised'\n")
+    assert read_config(path) == Config()
+    assert "synchronized" in write_config(read_config(path))

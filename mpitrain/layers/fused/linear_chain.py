@@ -44,32 +44,34 @@ class LinearLink(Fused):
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return f(x w + b)."""
-        y: np.ndarray = ctx.empty(self, "y", (*x.shape[:-1], self.linear.num_outputs))
+        rows = x if x.ndim == 2 else as_rows(x)
+        y: np.ndarray = ctx.empty(self, "y", (len(rows), self.linear.num_outputs))
         w, b = self.linear.weight.data, None if self.linear.bias is None else self.linear.bias.data
-        kept: Any = as_rows(y)
+        kept: Any = y
         if isinstance(self.activation, GELU):
-            kept = linear_gelu(as_rows(x), w, b, kept, self.activation.op_name, partial(ctx.empty, self))
+            kept = linear_gelu(rows, w, b, y, self.activation.op_name, partial(ctx.empty, self))
         else:
-            linear(as_rows(x), w, b, kept, self.activation is not None)
-        ctx[self] = x, kept
-        return y
+            linear(rows, w, b, y, self.activation is not None)
+        ctx[self] = rows, kept, x.shape
+        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.linear.num_outputs)
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write dw and, at the top, db; return dx, or through the activation below the gradient of its argument."""
-        (x, kept), dy = ctx[self], as_rows(dy)
+        rows, kept, shape = ctx[self]
+        dy = dy if dy.ndim == 2 else as_rows(dy)
         if self.top and self.activation is not None:
             self._slope(dy, kept)
-        self.linear.put_dw(as_rows(x), dy)
+        self.linear.put_dw(rows, dy)
         if self.top:
             self.linear.put_db(dy)
         if not self.linear.needs_dx:
             return empty_gradient(dy)
-        dx: np.ndarray = ctx.empty(self, "dx", x.shape)
+        dx: np.ndarray = ctx.empty(self, "dx", rows.shape)
         if self.below is None:
-            linear_dx(dy, self.linear.weight.data, as_rows(dx))
+            linear_dx(dy, self.linear.weight.data, dx)
         else:
-            self.below.dx_through(dy, self.linear.weight.data, as_rows(x), as_rows(dx), ctx)
-        return dx
+            self.below.dx_through(dy, self.linear.weight.data, rows, dx, ctx)
+        return dx.reshape(shape)
 
     def dx_through(self, dy: np.ndarray, w: np.ndarray, x: np.ndarray, dx: np.ndarray, ctx: Context) -> None:
         """Write dx = (dy w^T) f', given the dy, w and x of the link above, and db = its sum, of this link."""

@@ -3,7 +3,8 @@
 import numpy as np
 
 from ...cpu_kernels import C
-from .. import conv2d, pool, reduce, softmax_cross_entropy, update
+from .. import conv2d, linear, pool, reduce, softmax_cross_entropy, update
+from ..gradient import Gradient
 from ..window import Window, padded
 
 MOST_THREADS = 64  # of the thread pool, kernels/cpu/threads.c
@@ -23,6 +24,16 @@ def _conv2d_dw(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, plan: conv2d.Conv2
 @conv2d.conv2d_dx.cpu
 def _conv2d_dx(dy: np.ndarray, w: np.ndarray, dx: np.ndarray, plan: conv2d.Conv2dPlan) -> bool:
     return bool(getattr(C, f"{plan.kernel}_dx")(dy, w, dx, *plan.numbers))
+
+
+@linear.linear_dx_relu.cpu
+def _linear_dx_relu(dy: np.ndarray, w: np.ndarray, x: np.ndarray, dx: np.ndarray, db: Gradient | None) -> bool:
+    if not (C.linear_dx(dy, w, dx) and C.relu_dx(x, dx, dx)):
+        return False
+    if db is not None:
+        reduce.column_sum(dx, db.array, db.accumulate)
+        db.written()
+    return True
 
 
 @pool.max_pool_argmax.cpu
@@ -47,6 +58,12 @@ def _cross_entropy(
     if not C.cross_entropy(logits, targets, smoothing, ignore_index, e, sums, totals):
         return False
     return totals.tolist(), (sums.reshape(-1)[: len(targets)].reshape(-1, 1), targets, None)
+
+
+@softmax_cross_entropy.cross_entropy_dx.cpu
+def _cross_entropy_dx(e: np.ndarray, state: tuple[np.ndarray, np.ndarray, np.ndarray | None], smoothing: float) -> bool:
+    row_sums, targets, counted = state
+    return C.softmax_cross_entropy_dx(e, row_sums, targets, smoothing, counted)
 
 
 @softmax_cross_entropy.softmax_cross_entropy.cpu
