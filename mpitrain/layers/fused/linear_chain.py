@@ -40,7 +40,9 @@ class LinearLink(Fused):
         self, linear: Linear, activation: ReLU | GELU | None, below: "LinearLink | None" = None, top: bool = True
     ):
         super().__init__(linear, *(() if activation is None else (activation,)))
-        self.linear, self.activation, self.below, self.top = linear, activation, below, top
+        self.linear, self.below, self.top = linear, below, top
+        self._relu = type(activation) is ReLU
+        self._gelu = activation.op_name if isinstance(activation, GELU) else ""
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return f(x w + b)."""
@@ -48,10 +50,10 @@ class LinearLink(Fused):
         y: np.ndarray = ctx.empty(self, "y", (len(rows), self.linear.num_outputs))
         w, b = self.linear.weight.data, None if self.linear.bias is None else self.linear.bias.data
         kept: Any = y
-        if isinstance(self.activation, GELU):
-            kept = linear_gelu(rows, w, b, y, self.activation.op_name, partial(ctx.empty, self))
+        if self._gelu:
+            kept = linear_gelu(rows, w, b, y, self._gelu, partial(ctx.empty, self))
         else:
-            linear(rows, w, b, y, self.activation is not None)
+            linear(rows, w, b, y, self._relu)
         ctx[self] = rows, kept, x.shape
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.linear.num_outputs)
 
@@ -59,8 +61,10 @@ class LinearLink(Fused):
         """Write dw and, at the top, db; return dx, or through the activation below the gradient of its argument."""
         rows, kept, shape = ctx[self]
         dy = dy if dy.ndim == 2 else as_rows(dy)
-        if self.top and self.activation is not None:
-            self._slope(dy, kept)
+        if self.top and self._gelu:
+            linear_gelu_dx(dy, kept, self._gelu)
+        elif self.top and self._relu:
+            relu_dx(kept, dy, dy)
         self.linear.put_dw(rows, dy)
         if self.top:
             self.linear.put_db(dy)
@@ -76,17 +80,10 @@ class LinearLink(Fused):
     def dx_through(self, dy: np.ndarray, w: np.ndarray, x: np.ndarray, dx: np.ndarray, ctx: Context) -> None:
         """Write dx = (dy w^T) f', given the dy, w and x of the link above, and db = its sum, of this link."""
         db = None if self.linear.bias is None else gradient_of(self.linear.bias)
-        if isinstance(self.activation, GELU):
-            linear_dx_gelu(dy, w, ctx[self][1], dx, db, self.activation.op_name)
+        if self._gelu:
+            linear_dx_gelu(dy, w, ctx[self][1], dx, db, self._gelu)
         else:
             linear_dx_relu(dy, w, x, dx, db)
-
-    def _slope(self, dy: np.ndarray, kept: Any) -> None:
-        """Multiply dy by f': it becomes the gradient of x w + b."""
-        if isinstance(self.activation, GELU):
-            linear_gelu_dx(dy, kept, self.activation.op_name)
-        else:
-            relu_dx(kept, dy, dy)
 
 
 def make_chain(pairs: list[tuple[Linear, ReLU | GELU | None]]) -> list[LinearLink]:
