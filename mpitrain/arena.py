@@ -124,7 +124,7 @@ class Arena:
 
     @property
     def writes(self) -> list[int]:
-        """How often the gradient of each parameter has been written in this step; assignment calls nothing."""
+        """The number of times each gradient has been written in this step; assignment calls nothing."""
         return [p._writes for p in self.parameters]
 
     @writes.setter

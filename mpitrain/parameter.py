@@ -80,7 +80,7 @@ class Tensor:
     shard : Shard or None
         The part that this rank holds; None for all of it.
     shape, size
-        Of that part.
+        Shape and number of elements of that part.
     data : array
         A view of the arena's buffer, once the layer is bound to one.
     """

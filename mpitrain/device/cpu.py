@@ -157,7 +157,7 @@ class Device:
         self.compute.record().wait()
 
     def stream(self) -> Stream:
-        """Return a new stream for copies that run beside the computation."""
+        """Return a new stream for copies that overlap the computation."""
         return Stream()
 
     def on(self, stream: Stream) -> contextlib.AbstractContextManager[Any]:

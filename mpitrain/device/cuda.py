@@ -148,7 +148,7 @@ class CudaDevice(Device):
         return host
 
     def stream(self) -> Stream:
-        """Return a new stream for copies that run beside the computation."""
+        """Return a new stream for copies that overlap the computation."""
         return CudaStream(cupy.cuda.Stream(non_blocking=True))
 
     def on(self, stream: Stream) -> contextlib.AbstractContextManager[Any]:

@@ -18,7 +18,7 @@ def make_id() -> Any:
 
 
 class NcclGroup:
-    """A group of all ranks, one GPU each; sums are queued on a stream of their own, beside the backward pass.
+    """A group of all ranks, one GPU each; sums are queued on their own stream, next to the backward pass.
 
     Creating it and every call are collective.
     """

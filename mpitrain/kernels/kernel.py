@@ -76,8 +76,8 @@ def text_with_headers(file: str) -> dict[str, str]:
         found[str(path)] = text = (SOURCES / path).read_text()
         for name in INCLUDE.findall(text):
             # in the compiler's order: the folder of the including file, then the top
-            beside = path.parent / name
-            wanted.append(beside if (SOURCES / beside).is_file() else Path(name))
+            sibling = path.parent / name
+            wanted.append(sibling if (SOURCES / sibling).is_file() else Path(name))
     return dict(sorted(found.items()))
 
 

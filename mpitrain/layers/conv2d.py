@@ -92,7 +92,7 @@ class Conv2d(Layer):
     def _plan(self, x: np.ndarray) -> Conv2dPlan:
         """Return the plan for images of this size, made once."""
         if x.ndim != 4 or x.shape[3] != self.in_channels:
-            raise UserError(f"a Conv2d of {self.in_channels} channels wants images (N, H, W, C), not {x.shape}")
+            raise UserError(f"a Conv2d of {self.in_channels} channels expects images (N, H, W, C), not {x.shape}")
         size = x.shape[1:3]
         if size not in self._plans:
             self._plans[size] = plan_conv2d(self.window, size, self.groups, self.in_channels, self.out_channels)

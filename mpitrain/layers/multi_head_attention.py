@@ -47,7 +47,7 @@ class MultiHeadAttention(Layer):
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the attention output of each token."""
         if x.ndim != 3 or x.shape[2] != self.size:
-            raise UserError(f"a MultiHeadAttention of size {self.size} wants (N, T, {self.size}), not {x.shape}")
+            raise UserError(f"a MultiHeadAttention of size {self.size} expects (N, T, {self.size}), not {x.shape}")
         n, length, _ = x.shape
         qkv = self.qkv.forward(x, ctx)
         y = ctx.empty(self, "y", x.shape)

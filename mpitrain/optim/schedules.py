@@ -56,7 +56,7 @@ def step_decay(
     gamma: float = 0.1,
     min_lr: float = 0.0,
 ) -> Schedule:
-    """A drop by ``gamma`` at each milestone, or every so many steps, down to ``min_lr``."""
+    """A drop by ``gamma`` at each milestone, or after each ``every`` steps, down to ``min_lr``."""
     if bool(milestones) == bool(every):
         raise UserError("the schedule 'step' needs either milestones or every")
     _check_min_lr(lr, min_lr)

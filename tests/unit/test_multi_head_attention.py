@@ -95,5 +95,5 @@ def test_no_dx_where_none_is_wanted():
 def test_errors():
     with pytest.raises(UserError, match="does not divide into 3 heads"):
         MultiHeadAttention(4, 3)
-    with pytest.raises(UserError, match=r"wants \(N, T, 4\), not \(2, 4\)"):
+    with pytest.raises(UserError, match=r"expects \(N, T, 4\), not \(2, 4\)"):
         MultiHeadAttention(4, 2).forward(np.ones((2, 4), np.float32), Context())

@@ -98,8 +98,8 @@ class Contenders:
         a = (shape.k, shape.m) if shape.transpose_a else (shape.m, shape.k)
         b = (shape.n, shape.k) if shape.transpose_b else (shape.k, shape.n)
         out = self._out(shape)
-        lies = Matrices(out.data.ptr, shape.m, shape.n, shape.n, shape.batch, shape.m * shape.n)
-        return self._factor("a", a, shape), self._factor("b", b, shape), lies
+        result = Matrices(out.data.ptr, shape.m, shape.n, shape.n, shape.batch, shape.m * shape.n)
+        return self._factor("a", a, shape), self._factor("b", b, shape), result
 
     def _out(self, shape: Shape) -> Any:
         size = shape.batch * shape.m * shape.n
