@@ -61,13 +61,13 @@ class Arena:
         gradient_device: Device | None = None,
     ):
         self.dtype = np.dtype(dtype)
-        self.parameters = _distinct(parameters)[::-1]
+        self.parameters = _distinct(parameters)[::-1]  # the order in which backward finishes their gradients
         self.state_list = _distinct(states)
-        self._on_ready: Callable[[Parameter], None] | None = None
         self.size = _align(HEADER, self.dtype)
         for index, p in enumerate(self.parameters):
             p.index, p.start, p.stop, p._due = index, self.size, self.size + p.size, p.uses
             self.size = _align(p.stop, self.dtype)
+        self.on_ready = None  # also where the parameters were in another arena before
         self.device = device
         values = device.from_host(self._initial_values(seed))
         self._bind(values, (gradient_device or device).zeros((self.size,), self.dtype))
@@ -91,12 +91,13 @@ class Arena:
     @on_ready.setter
     def on_ready(self, function: Callable[[Parameter], None] | None) -> None:
         self._on_ready = function
-        for p in self.parameters:
+        for p in self.parameters:  # which call it themselves: once per gradient, in the middle of backward
             p._on_ready = function
 
     def _initial_values(self, seed: int) -> np.ndarray:
         values: np.ndarray = CPU.zeros((self.size,), self.dtype)
         for p in self.parameters:
+            # A stream for each name: adding or dividing a layer does not change the values of the others.
             rng = np.random.default_rng([seed, zlib.crc32(p.name.encode())])
             values[p.start : p.stop].reshape(p.shape)[...] = p.initial_values(rng)
         return values
@@ -163,7 +164,7 @@ class Arena:
     def end_backward(self) -> None:
         """Zero the gradient of each parameter that no backward has written, and report it ready."""
         for p in self.parameters:
-            if p._writes == 0:
+            if p._writes == 0:  # it still holds the gradient of the step before
                 p.grad.fill(0)
             if p._writes < p._due and self._on_ready is not None:
                 self._on_ready(p)

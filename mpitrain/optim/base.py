@@ -1,4 +1,4 @@
-"""The base of all optimizers: slots in addition to the arena, and passes over slices of it in blocks that stay in cache."""
+"""The base of all optimizers: slots of state, and passes over slices of the arena in blocks that stay in cache."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable

@@ -154,6 +154,16 @@ def test_a_parameter_that_is_not_bound_can_be_written():
     assert p.accumulate
 
 
+def test_an_arena_forgets_the_one_before():
+    model, ready = three_linears(), []
+    bind(model).on_ready = lambda p: ready.append(p.name)
+    arena = bind(model)
+    arena.begin_step()
+    for p in arena.parameters:
+        p.written()
+    assert ready == []
+
+
 def test_a_model_without_parameters():
     arena = Arena([], [("count", State((1,), fill=4))])
     assert arena.size == HEADER

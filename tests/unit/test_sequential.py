@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mpitrain.layers import Flatten, Linear, ReLU, Residual, Sequential, Tanh
+from mpitrain.layers import Flatten, Layer, Linear, ReLU, Residual, Sequential, Tanh
 from mpitrain.models import skip_input_gradient
 from tests.gradients import check_layer
 
@@ -31,3 +31,17 @@ def test_it_reads_like_a_list():
     assert model[1] is layers[1]
     assert model[1:] == (layers[1], layers[2])
     assert list(model.layers()) == [model, *layers]
+
+
+def test_layers_in_lists_and_tuples_are_children():
+    class Both(Layer):
+        def __init__(self):
+            self.left, self.right = (Linear(2, 2), Linear(2, 2)), [Linear(2, 2)]
+
+        def forward(self, x, ctx):
+            return x
+
+        backward = forward
+
+    names = [name for name, _ in Both().named_parameters()]
+    assert names == [f"{name}.{kind}" for name in ("left.0", "left.1", "right.0") for kind in ("weight", "bias")]
