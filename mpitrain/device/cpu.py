@@ -131,6 +131,11 @@ class Device:
             self._local.buffers = Buffers(self.empty)
         return self._local.buffers.empty(None, name, shape, dtype)
 
+    @property
+    def workspace_bytes(self) -> int:
+        """The bytes of the calling thread's scratch memory."""
+        return self._local.buffers.num_bytes if hasattr(self._local, "buffers") else 0
+
     def pinned_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return memory of the host for copies to and from this device (pinned, for a GPU)."""
         pinned: np.ndarray = CPU.empty(shape, dtype)

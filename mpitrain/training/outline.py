@@ -87,6 +87,7 @@ def memory_of(trainer: Trainer, passes: Passes) -> dict[str, tuple[int, str]]:
     partial_sums = max(0, (num_shards(config, len(data.train), size) // size).bit_length() - 1)
     sample = 4 * math.prod(data.input_shape)
     share = math.ceil(min(config.data.batch_size, len(data.train)) / size)
+    scratch = arena.device.workspace_bytes
     return {
         "weights": (arena.values.nbytes, f"one copy for {size} ranks" if in_common else ""),
         "gradients": (arena.gradients.nbytes * (1 + partial_sums), ""),
@@ -96,6 +97,7 @@ def memory_of(trainer: Trainer, passes: Passes) -> dict[str, tuple[int, str]]:
         ),
         "activations": (passes.train_bytes, f"{count(passes.samples, 'sample')} at a time, with their gradients"),
         "evaluation": (passes.test_bytes, f"up to {BATCH} samples at a time"),
+        **({"scratch": (scratch, "working memory, used by one op at a time")} if scratch else {}),
         "batches": (sample * share * (1 + trainer.loader.prefetch), "the one in use and those prefetched"),
         "data": (_data_bytes(data) + trainer.loader.normalized_bytes, "all samples, on every rank"),
     }
