@@ -7,7 +7,7 @@ from .base import Optimizer
 
 
 class SGD(Optimizer):
-    """Momentum as in Sutskever et al. 2013 ("On the importance of initialization and momentum in deep learning").
+    """Stochastic gradient descent with momentum (Sutskever et al. 2013, "On the importance of initialization ...").
 
         g = lr (scale grad + weight_decay w)
         v = momentum v + g

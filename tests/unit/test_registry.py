@@ -18,6 +18,7 @@ from mpitrain.errors import UserError
 from mpitrain.layers import Layer, Linear
 from mpitrain.option_values import format_value, parse_value
 from mpitrain.registry import REGISTRIES, Registry, short_name
+from scripts.make_names import PAGE, page
 
 
 def thing(
@@ -296,3 +297,7 @@ def test_registering(things):
     assert list(things) == ["thing", "half-done", "other"]
     assert isinstance(models.build("convnet", (8, 8, 1), 2), Layer)
     assert not Path("nowhere.py").exists()
+
+
+def test_the_page_of_names_is_current():
+    assert page(PAGE.read_text()) == PAGE.read_text(), "run: python scripts/make_names.py"

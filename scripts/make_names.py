@@ -1,0 +1,34 @@
+"""Write the tables of docs/names.md, which lists what can be named on the command line, from the registries.
+
+python scripts/make_names.py
+"""
+
+import re
+from pathlib import Path
+
+from mpitrain import losses, models, optim
+from mpitrain.registry import REGISTRIES
+
+PAGE = Path(__file__).parent.parent / "docs/names.md"
+KINDS = {"model": models.MODELS, "optimizer": optim.OPTIMIZERS, "schedule": optim.SCHEDULES, "loss": losses.LOSSES}
+
+
+def table(kind: str) -> str:
+    """Return the Markdown table of a kind."""
+    rows = "".join(
+        f"| {name} | {f'`{options}`' if options else ''} | {doc} |\n" for name, options, doc in KINDS[kind].rows()
+    )
+    return f"| {kind} | options with their defaults | |\n|---|---|---|\n{rows}"
+
+
+def page(text: str) -> str:
+    """Return the text of the page with its tables written anew."""
+    for kind in KINDS:
+        assert kind in REGISTRIES
+        text, count = re.subn(rf"(?<=<!-- {kind} -->\n)(?:\|.*\n)*", lambda _, kind=kind: table(kind), text)
+        assert count == 1, kind
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text()))
