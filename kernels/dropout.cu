@@ -1,10 +1,8 @@
-// Dropout by counter: y = x mask, with the very mask that the CPU draws, of any rows of any step
-// Shapes: x, y, mask (N, D) of Element; y may be x. Row i is sample first + i of the step.
+// Mask of dropout by counter: the very mask that the CPU draws, of any rows of any step
+// Shapes: mask (N, D) of Element: 0 or 1 / (1 - p). Row i is sample first + i of the step.
 // Launch: block 256, any grid; a thread draws 16 elements of a row at a time
-// Roofline: one read of x, one write of y, about 100 integer operations for 16 elements; memory-bound.
+// Roofline: one write of mask, about 100 integer operations for 16 elements; memory-bound.
 // Oracle: ops/dropout.py. Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox 4x64-10).
-//
-// Nothing needs to be kept for backward: dx is dropout of dy at the same place.
 #include "common/elements.cuh"
 
 struct Words {
@@ -27,10 +25,11 @@ __device__ __forceinline__ Words philox(Words counter, unsigned long long key0, 
 
 constexpr int TICK = 16;  // elements of 16 bits each in the four words of one counter
 
-// body(i, scale or 0) for each element of (n, d); p = threshold / 65536 of them are dropped.
-template <class Body>
-__device__ __forceinline__ void for_each_draw(int n, int d, long long seed, long long layer, long long step,
-                                              long long first, int threshold, Body body) {
+// p = threshold / 65536 of the elements are dropped.
+// counters: step and first in memory, or null; a launch repeated by a graph reads the current values there.
+extern "C" __global__ void dropout_mask(Element* mask, int n, int d, long long seed, long long layer, long long step,
+                                        long long first, int threshold, const long long* counters) {
+  if (counters) step = counters[0], first = counters[1];
   const int ticks = (d + TICK - 1) / TICK;
   const float scale = 65536.f / (65536 - threshold);
   const long long all = (long long)n * ticks;
@@ -42,20 +41,8 @@ __device__ __forceinline__ void for_each_draw(int n, int d, long long seed, long
     const int col = int(i % ticks) * TICK;
 #pragma unroll
     for (int j = 0; j < TICK; j++)
-      if (col + j < d) body(row * d + col + j, int(bits.at[j / 4] >> 16 * (j % 4) & 0xFFFF) >= threshold ? scale : 0.f);
+      if (col + j < d)
+        mask[row * d + col + j] =
+            Convert<Element>::from(int(bits.at[j / 4] >> 16 * (j % 4) & 0xFFFF) >= threshold ? scale : 0.f);
   }
-}
-
-extern "C" __global__ void dropout(const Element* x, Element* y, int n, int d, long long seed, long long layer,
-                                   long long step, long long first, int threshold) {
-  for_each_draw(n, d, seed, layer, step, first, threshold,
-                [&](long long i, float scale) { y[i] = Convert<Element>::from(to_float(x[i]) * scale); });
-}
-
-// counters: step and first in memory, or null; a launch repeated by a graph reads the current values there.
-extern "C" __global__ void dropout_mask(Element* mask, int n, int d, long long seed, long long layer, long long step,
-                                        long long first, int threshold, const long long* counters) {
-  if (counters) step = counters[0], first = counters[1];
-  for_each_draw(n, d, seed, layer, step, first, threshold,
-                [&](long long i, float scale) { mask[i] = Convert<Element>::from(scale); });
 }

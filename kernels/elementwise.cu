@@ -1,4 +1,4 @@
-// Activations and their gradients, products, sums and casts, element by element
+// Activations and their gradients, products and sums, element by element
 // Shapes: all the same, any (n elements); out may be an input. ELEMENT_BF16: x, y, dy, dx, s are fp32 or bf16.
 // Launch: block 256; grid any, at best ceil(n / 1024) or a few blocks an SM, whichever is less
 // Roofline: one read of each input, one write of each output; memory-bound.
@@ -58,11 +58,4 @@ extern "C" __global__ void multiply(const Element* a, const Element* b, Element*
 }
 extern "C" __global__ void add(const Element* a, const Element* b, Element* out, long long n) {
   map(out, n, [](float a, float b) { return a + b; }, a, b);
-}
-
-extern "C" __global__ void cast_to_bf16(const float* x, bf16* y, long long n) {
-  map(y, n, [](float x) { return x; }, x);
-}
-extern "C" __global__ void cast_to_fp32(const bf16* x, float* y, long long n) {
-  map(y, n, [](float x) { return x; }, x);
 }

@@ -1,8 +1,8 @@
-// Sums down columns, sums of squares, and whether all numbers are finite
+// Sums down columns and sums of squares
 // Shapes: x, y (rows, n) of Element; out (parts, n) float, parts = ceil(rows / rows_per_part)
 // Launch: column_sum, sum_rows: grid (ceil(n / 128), parts), block 256. Many rows: in parts, then
 //     sum_rows of the parts in one.
-//     sum_of_squares, find_non_finite: block 256, any grid; out (grid,)
+//     sum_of_squares: block 256, any grid; out (grid,)
 // Roofline: one read; memory-bound. Oracles: ops/linear.py column_sum, ops/batchnorm.py, optim/clip.py.
 // Each sum is made in an order fixed by the launch: the same bits every time.
 #include "common/columns.cuh"
@@ -51,16 +51,4 @@ extern "C" __global__ void __launch_bounds__(256) sum_of_squares(const float* x,
   });
   sum = block_sum(sum, parts);
   if (threadIdx.x == 0) out[blockIdx.x] = sum;
-}
-
-// *found = 1 if x holds an infinity or a NaN; else it is left as it is.
-extern "C" __global__ void __launch_bounds__(256) find_non_finite(const float* x, int* found, long long n) {
-  const bool aligned = piece_aligned(x);
-  bool bad = false;
-  for_each_piece(n, [&](long long i, int count) {
-    const auto piece = load<PIECE>(x + i, count, aligned);
-#pragma unroll
-    for (int j = 0; j < PIECE; j++) bad |= (float_bits(piece.at[j]) & 0x7F800000) == 0x7F800000;
-  });
-  if (bad) *found = 1;  // whoever comes last writes the same
 }

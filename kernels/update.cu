@@ -1,26 +1,22 @@
 // One step of an optimizer over a slice of the arena, in one pass
-// Shapes: w, g and the slots (n,) float, slices of the arenas; copy (n,) bf16 or null: w for the next forward, rounded
+// Shapes: w, g and the slots (n,) float, slices of the arenas;
 //     decays (ceil(n / 16),) bytes or null: whether weight decay applies to 16 neighbors (parameters begin at
 //     multiples of 16 elements); without it nothing decays
-//     skip: int32 or null; where it is not 0 nothing happens (find_non_finite wrote it, and the host need not look)
 // Launch: block 256, any grid
-// Roofline: 20 bytes an element (momentum), 28 (Adam), 2 more with copy; memory-bound.
+// Roofline: 20 bytes an element (momentum), 28 (Adam); memory-bound.
 // Oracles: optim/sgd.py, optim/adam.py, which say the formulas and their sources.
 #include "common/elements.cuh"
 
 struct Slice {
   float* w;
   const float* g;
-  bf16* copy;
   const unsigned char* decays;
-  const int* skip;
   long long n;
 };
 
 // w = f(w, g, decays, slots) for each element; f changes its slots. A slot may be null: it is 0 then.
 template <int SLOTS, class F>
 __device__ __forceinline__ void update(const Slice& slice, float* const (&slots)[SLOTS], F f) {
-  if (slice.skip && *slice.skip) return;
   bool aligned = piece_aligned(slice.w) && piece_aligned(slice.g);
   for (float* slot : slots) aligned = aligned && piece_aligned(slot);
   for_each_piece(slice.n, [&](long long i, int count) {
@@ -42,17 +38,14 @@ __device__ __forceinline__ void update(const Slice& slice, float* const (&slots)
     store<PIECE>(slice.w + i, w, count, aligned);
 #pragma unroll
     for (int k = 0; k < SLOTS; k++) store<PIECE>(slots[k] + i, kept[k], slots[k] ? count : 0, aligned);
-    if (slice.copy)
-      store<PIECE>(slice.copy + i, apply<bf16>([](float x) { return x; }, w), count, piece_aligned(slice.copy));
   });
 }
 
 // g' = lr (scale g + weight_decay w); v = momentum v + g'; w -= v, or with nesterov w -= g' + momentum v.
 // v: null where there is no momentum.
-extern "C" __global__ void sgd(float* w, const float* g, float* v, bf16* copy, const unsigned char* decays,
-                               const int* skip, long long n, float lr, float scale, float momentum, float weight_decay,
-                               int nesterov) {
-  update({w, g, copy, decays, skip, n}, {v}, [&](float w, float g, bool decays, float (&slots)[1]) {
+extern "C" __global__ void sgd(float* w, const float* g, float* v, const unsigned char* decays, long long n, float lr,
+                               float scale, float momentum, float weight_decay, int nesterov) {
+  update({w, g, decays, n}, {v}, [&](float w, float g, bool decays, float (&slots)[1]) {
     const float step = lr * (scale * g + (decays ? weight_decay * w : 0));
     const float velocity = slots[0] = momentum * slots[0] + step;
     return nesterov ? w - step - momentum * velocity : w - velocity;
@@ -62,10 +55,9 @@ extern "C" __global__ void sgd(float* w, const float* g, float* v, bf16* copy, c
 // w' = w - shrink w where w decays (AdamW: shrink = lr weight_decay); g' = scale g + l2 w where it decays (Adam);
 // m = beta1 m + (1 - beta1) g'; v = beta2 v + (1 - beta2) g'^2; w = w' - rate m / (sqrt(v) + eps).
 // The host folds the corrections of step t in: rate = lr sqrt(c2) / c1, eps' = eps sqrt(c2), c = 1 - beta^t.
-extern "C" __global__ void adam(float* w, const float* g, float* m, float* v, bf16* copy, const unsigned char* decays,
-                                const int* skip, long long n, float rate, float eps, float scale, float beta1,
-                                float beta2, float l2, float shrink) {
-  update({w, g, copy, decays, skip, n}, {m, v}, [&](float w, float g, bool decays, float (&slots)[2]) {
+extern "C" __global__ void adam(float* w, const float* g, float* m, float* v, const unsigned char* decays, long long n,
+                                float rate, float eps, float scale, float beta1, float beta2, float l2, float shrink) {
+  update({w, g, decays, n}, {m, v}, [&](float w, float g, bool decays, float (&slots)[2]) {
     const float gradient = scale * g + (decays ? l2 * w : 0);
     slots[0] = beta1 * slots[0] + (1 - beta1) * gradient;
     slots[1] = beta2 * slots[1] + (1 - beta2) * gradient * gradient;

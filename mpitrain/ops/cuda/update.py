@@ -23,7 +23,7 @@ def sgd_update(w: Any, block: ops.Block, scale: float, decay: float, momentum: f
         return False
     v = block.slots[0] if block.slots else None
     tail = (size_of(w), 1.0, float(scale), float(momentum), float(decay), int(nesterov))
-    loop(device_of(w), SGD, w.size, (w, block.grad, v, None, _decays(block), None, *tail))
+    loop(device_of(w), SGD, w.size, (w, block.grad, v, _decays(block), *tail))
     return True
 
 
@@ -34,7 +34,7 @@ def adam_update(w: Any, block: ops.Block, step: ops.AdamStep) -> bool:
         return False
     scale, decay, shrink, beta1, beta2, rate, eps = map(float, step)
     tail = size_of(w), rate, eps, scale, beta1, beta2, decay, shrink
-    loop(device_of(w), ADAM, w.size, (w, block.grad, *block.slots, None, _decays(block), None, *tail))
+    loop(device_of(w), ADAM, w.size, (w, block.grad, *block.slots, _decays(block), *tail))
     return True
 
 
