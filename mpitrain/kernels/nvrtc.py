@@ -31,15 +31,6 @@ def version() -> str:
     return f"{major.value}.{minor.value}"
 
 
-def supported() -> list[int]:
-    """Return the architectures that this compiler supports, such as [75, 80, 90]."""
-    count = ctypes.c_int()
-    _check(_library().nvrtcGetNumSupportedArchs(ctypes.byref(count)), "nvrtcGetNumSupportedArchs")
-    numbers = (ctypes.c_int * count.value)()
-    _check(_library().nvrtcGetSupportedArchs(numbers), "nvrtcGetSupportedArchs")
-    return list(numbers)
-
-
 def compile_text(text: str, name: str, options: list[str]) -> tuple[bytes, str]:
     """Return (cubin, log) of CUDA C++ ``text``; errors name the file ``name``.
 
