@@ -42,7 +42,7 @@ PRODUCTS = {
 FULL = "    barrier_wait(&stages.full[at.stage], at.phase);\n"
 EMPTY = "      barrier_wait(&stages.empty[at.stage], at.phase ^ 1);\n"
 FIRST_MEETING = "  if (CLUSTER > 1)\n    cluster_barrier();\n  else\n    __syncthreads();\n"
-LAST_MEETING = "  if (CLUSTER > 1) cluster_barrier();  // nobody"
+LAST_MEETING = "  if (CLUSTER > 1) cluster_barrier();  //"
 HOPPER = {
     "no barrier after the init": (WGMMA, FIRST_MEETING, ""),
     "no fence after the init": (WGMMA, "    barrier_init_fence();\n", ""),
@@ -69,7 +69,7 @@ HOPPER = {
     "the other block not told": (PAIR, "if (lane < CLUSTER) barrier_arrive(&stages.empty[stage], lane)",
                                  "if (lane < CLUSTER) barrier_arrive(&stages.empty[stage], rank_in_cluster())"),
     "blocks of a cluster that do not meet at first": (PAIR, FIRST_MEETING, "  __syncthreads();\n"),
-    "a block that leaves early": (PAIR, LAST_MEETING, "  // nobody"),
+    "a block that leaves early": (PAIR, LAST_MEETING, "  //"),
 }  # fmt: skip
 
 RUNGS = {
