@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from mpitrain.context import Context
 from mpitrain.data import Normalizer
 from mpitrain.errors import UserError
 from mpitrain.losses import MSE
-from mpitrain.saved import Saved
 from mpitrain.training.scoring import check_scorable, make_scoring
 
 RNG = np.random.default_rng(4)
@@ -14,9 +14,9 @@ RNG = np.random.default_rng(4)
 
 def scores(normalizer, outputs, targets, parts=1):
     """Score in ``parts`` batches, as ranks would, and return the scores."""
-    scoring, saved = make_scoring(MSE(), normalizer, targets.shape[1]), Saved(training=False)
+    scoring, ctx = make_scoring(MSE(), normalizer, targets.shape[1]), Context(training=False)
     rows = np.array_split(np.arange(len(targets)), parts)
-    sums = sum(scoring.sums(outputs[r], targets[r], saved) for r in rows)
+    sums = sum(scoring.sums(outputs[r], targets[r], ctx) for r in rows)
     assert sums.shape == (scoring.num_sums,)
     return scoring.scores(sums, targets)
 
