@@ -1,4 +1,4 @@
-"""Write the tables of docs/names.md, which lists what can be named on the command line, from the registries.
+"""Write the tables of docs/names.md, which list all registered names and their options, from the registries.
 
 python scripts/make_names.py
 """
