@@ -12,7 +12,6 @@ and ``option_values`` says how values are written.
 import difflib
 import inspect
 import re
-import traceback
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from .errors import UserError
 from .option_values import format_value, parse_value, split_options
-from .user_file import load_file
+from .user_file import line_of, load_file
 
 T = TypeVar("T")
 FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)(?::(.*))?$", re.S)
@@ -191,13 +190,10 @@ class Registry(Generic[T]):
             return function(*arguments, **options)
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a user's function that calls sys.exit must not end the job silently
             if name in self._functions:
                 raise
-            lines = [
-                f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == name.rpartition(":")[0]
-            ]
-            where = f", line {lines[-1]}" if lines else ""
+            where = line_of(Path(name.rpartition(":")[0]), error)
             raise UserError(f"{name} failed{where}: {type(error).__name__}: {error}") from error
 
     def _from_file(self, path: Path, name: str) -> Callable[..., T]:

@@ -1,7 +1,9 @@
 """Python files of a user, loaded by path."""
 
 import importlib.util
+import os
 import sys
+import traceback
 import types
 from pathlib import Path
 
@@ -31,8 +33,18 @@ def load_file(path: Path) -> types.ModuleType:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise UserError(f"{path}, line {error.lineno}: {error.msg}") from None
-    except Exception as error:
-        raise UserError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+        where = path if error.filename in (None, spec.origin) else f"{path} cannot be loaded: {error.filename}"
+        raise UserError(f"{where}, line {error.lineno}: {error.msg}") from None
+    except (Exception, SystemExit) as error:  # sys.exit in a user's file must not end the job silently
+        where = line_of(path, error)
+        raise UserError(f"{path} cannot be loaded{where}: {type(error).__name__}: {error}") from error
     _MODULES[key] = module
     return module
+
+
+def line_of(path: Path, error: BaseException) -> str:
+    """Return ", line N" for the innermost line of a user's file in a traceback; "" if the error arose elsewhere."""
+    file = os.path.abspath(path)  # as importlib names it, with links left as they are
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if os.path.abspath(frame.filename) == file]
+    return f", line {lines[-1]}" if lines else ""

@@ -263,12 +263,24 @@ def test_mistakes_in_a_users_file(tmp_path, text, message):
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [("def f(:\n", r"mine.py, line 1: "), ("import nowhere_to_be_found\n", "cannot be loaded: ModuleNotFoundError")],
+    [
+        ("def f(:\n", r"mine.py, line 1: "),
+        ("\nimport nowhere_to_be_found\n", "cannot be loaded, line 2: ModuleNotFoundError"),
+        ("import sys\nsys.exit(0)\n", "cannot be loaded, line 2: SystemExit: 0"),
+    ],
 )
 def test_a_file_that_cannot_be_loaded(tmp_path, source, message):
     path = write(tmp_path, source)
     with pytest.raises(UserError, match=message):
         models.build(f"{path}:f", (2, 2), 1)
+
+
+@pytest.mark.parametrize("error", ["raise RuntimeError(1)", "raise SystemExit(1)"])
+def test_the_line_of_a_function_that_fails_in_a_relative_path(tmp_path, monkeypatch, error):
+    write(tmp_path, f"def net(shape, outputs):\n    {error}\n", "relative.py")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^relative\.py:net failed, line 2: (RuntimeError|SystemExit): 1$"):
+        models.build("relative.py:net", (2,), 1)
 
 
 def test_a_required_option(tmp_path):
