@@ -1,7 +1,7 @@
 """Execution plans: neighboring layers of a Sequential that are computed in one pass over memory.
 
 A fused layer stands for the layers that it holds. It has no parameters of its own, so names, initial values and
-checkpoints do not depend on the plan (docs/decisions/0019-fused-plan.md).
+checkpoints do not depend on the plan (docs/decisions/0020-fused-plan.md).
 """
 
 from .base import Fused
