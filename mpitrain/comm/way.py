@@ -108,8 +108,8 @@ class Way:
         seconds = {(kind, n): self._step(kind, n, launch, share) for kind in KINDS for n in self._sizes}
         walked = {kind: {n: self._typical(("walk", kind, n), share) for n in self._walk_sizes} for kind in WALKED}
         flooded = self._typical("flood", share)
-        shortest = self._sizes[0]
-        overhead = min(flooded, 0.4 * seconds["exchange", shortest], 0.8 * seconds["one_way", shortest])
+        fastest = {kind: min(seconds[kind, n] for n in self._sizes) for kind in ("exchange", "one_way")}
+        overhead = min(flooded, 0.4 * fastest["exchange"], 0.8 * fastest["one_way"])
         one_way = Curve((n, seconds["one_way", n]) for n in self._sizes).shifted(-overhead)
         exchanged = Curve((n, seconds["exchange", n]) for n in self._sizes).shifted(-2 * overhead)
         warm = {kind: {n: seconds[kind, n] for n in self._sizes} for kind in KINDS}
@@ -134,7 +134,8 @@ class Way:
 
     def _step(self, kind: str, num_bytes: int, launch: float, share: float) -> float:
         steps = _turns(kind, num_bytes) * (2 if kind in TAKING_TURNS else 1)
-        return max(0.0, self._typical((kind, num_bytes), share) - launch) / steps
+        measured = self._typical((kind, num_bytes), share)
+        return max(measured - launch, 0.1 * measured) / steps  # launch is an estimate; no message takes no time
 
     def _capacity(self, share: float) -> float | None:
         """Return the bytes a second of one node when all pairs exchange at once; None if there are too few pairs."""

@@ -42,7 +42,8 @@ def test_memory_is_that_of_the_run(world, case):
     if config.parallel.reproducible and world.size not in (1, 2, 4, 8):
         pytest.skip("8 virtual shards are not divided among these ranks")
     passes, memory, trainer = both(config, world)
-    assert passes.train_bytes == trainer._saved.num_bytes
+    # the last virtual shard of a rank may hold no samples
+    assert passes.train_bytes == max(world.all_gather(trainer._saved.num_bytes))
     assert passes.test_bytes == pytest.approx(trainer._evaluator._saved.num_bytes, abs=4096)
     arena = trainer.session.arena
     assert memory["weights"][0] == arena.values.nbytes
