@@ -9,7 +9,7 @@ from .options import parse_options
 from .order import Job
 
 if TYPE_CHECKING:
-    from ..comm.doctor import Finding
+    from ..comm.measure.doctor import Finding
     from ..comm.world import World
 DESCRIPTION = (
     "Look at the ranks of a job before training on them: mpirun -n 4 python -m mpitrain doctor, "
@@ -35,13 +35,13 @@ def parse(argv: list[str], speaks: bool) -> Job:
 def consult(options: DoctorOptions, world: "World") -> int:
     """Examine all ranks, print the findings on rank 0, and return the exit code."""
     from .. import cpu_kernels
-    from ..comm.doctor import diagnose
-    from ..comm.probe import probe
-    from ..comm.sweep import sweep
+    from ..comm.measure.doctor import diagnose
+    from ..comm.measure.link_survey import sweep
+    from ..comm.measure.probe import probe
     from ..device import CPU, discover
 
     CPU.use_threads(world.cores)
-    sight = discover("auto", world.surroundings[0])
+    sight = discover("auto", world.affinities[0])
     kernels = cpu_kernels.why if cpu_kernels.C is not None else f"NumPy ({cpu_kernels.why})"
     ranks = probe(world, sight=sight, native=kernels)
     findings = diagnose(ranks, sweep(world))

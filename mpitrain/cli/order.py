@@ -127,8 +127,8 @@ def _versions() -> dict[str, str]:
 
 def _refuse(order: Order, found: "Differences", world: "World") -> None:
     """Raise an AgreedError that names the first difference and the ranks."""
-    from ..comm.account import say_ranks
     from ..comm.agreement import say_values
+    from ..comm.watch.hang_report import say_ranks
 
     refusals = world.all_gather(order if isinstance(order, Refusal) and order.code else None)
     if any(refusals):

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .account import say_ranks
-from .ranks import Ranks
+from .group import Ranks
+from .watch.hang_report import say_ranks
 
 Table = Mapping[str, str]
 Differences = dict[str, dict[str | None, list[int]]]

@@ -13,7 +13,7 @@ from typing import Any
 from ..collectives.price import Calibration, Choice, calibration_path, choose, choose_bucket_bytes, load_calibration
 from ..collectives.price.words import say_bytes
 from ..errors import UserError
-from .place import Place
+from .placement import Place
 
 # Where nothing was measured: bytes of a bucket (PyTorch's), and of a chunk from which `auto` takes the ring. A round
 # from Python costs a few microseconds; where ranks outnumber cores it costs a turn of the scheduler.

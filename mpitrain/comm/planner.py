@@ -11,14 +11,14 @@ from ..collectives.operators import OPERATORS, is_elementwise
 from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
 from .auto import Auto
-from .native import NativePlan
-from .nccl import Group, NcclPlan, make_group
-from .place import Place
-from .plan import Plan, Request
-from .progress import Driver
-from .sharing import Sharing
-from .staged import StagedPlan
-from .staging import HOST, HostStaging, Staging
+from .node.windows import SharedWindows
+from .placement import Place
+from .schedule.native import NativePlan
+from .schedule.nccl import Group, NcclPlan, make_group
+from .schedule.plan import Plan, Request
+from .schedule.progress_thread import Driver
+from .schedule.staged import StagedPlan
+from .schedule.staging import HOST, HostStaging, Staging
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 NCCL = "nccl"  # between GPUs only
@@ -47,7 +47,7 @@ class Planner:
         True when some rank works on arrays of a device; when some do and some do not.
     """
 
-    def __init__(self, comm: Any, mpi_version: str, place: Place, sharing: Sharing, note: Callable[[str], None]):
+    def __init__(self, comm: Any, mpi_version: str, place: Place, sharing: SharedWindows, note: Callable[[str], None]):
         self._comm, self._sharing, self._note = comm, sharing, note
         self._crowded = place.oversubscribed
         self._auto = Auto(comm, mpi_version, place, sharing.why_not)

@@ -24,19 +24,19 @@ except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI 
 from ..collectives import Algorithm
 from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
-from .commons import Commons
-from .hotline import Operator
+from .group import Ranks
 from .launch import lonely_message, why_ranks_cannot_be_lost
-from .ledger import Ledger, caller, source_line
-from .place import place_among, surroundings_of
-from .plan import Request
+from .node.shared_arena import SharedArena
+from .node.windows import SharedWindows
+from .placement import affinity_of, place_among
 from .planner import ALL_REDUCE_NAMES, Planner
-from .ranks import Ranks
-from .record import first_difference
-from .sharing import Sharing
-from .staging import Staging
-from .watchdog import Watchdog
-from .watched import WatchedComm, WatchedPlan
+from .schedule.plan import Request
+from .schedule.staging import Staging
+from .watch.ledger import Ledger, caller, source_line
+from .watch.remote_query import Operator
+from .watch.slot import first_difference
+from .watch.watchdog import Watchdog
+from .watch.watched import WatchedComm, WatchedPlan
 
 start()
 
@@ -81,7 +81,7 @@ class World(Ranks):
         *,
         before: "World | None" = None,
         members: list[int] | None = None,
-        surroundings: list[Any] | None = None,
+        affinities: list[Any] | None = None,
     ) -> None:
         if comm == MPI.COMM_WORLD and (message := lonely_message(comm.size, library_name())):
             raise UserError(message)
@@ -91,22 +91,22 @@ class World(Ranks):
         self.successor: World | None = None
         if before is None:
             node = WatchedComm(self._comm.Split_type(MPI.COMM_TYPE_SHARED))
-            self.surroundings = surroundings_of(node, self.rank)
-            surroundings = node.allgather(self.surroundings)
+            self.affinities = affinity_of(node, self.rank)
+            affinities = node.allgather(self.affinities)
             self.ledger = node.ledger = Ledger(node, self.rank)
             self._node, index = node, node.rank
         else:  # no communicator but ``comm``: if another rank is lost now, revoking it reaches everybody
-            self.surroundings, self.ledger, self._node = before.surroundings, before.ledger, self._comm
+            self.affinities, self.ledger, self._node = before.affinities, before.ledger, self._comm
             self.ledger.begin_again(self.rank)
             index = self.rank
-        place = place_among(surroundings or [], index)
+        place = place_among(affinities or [], index)
         self.node, self.node_rank, self.node_size, self.cores, self.oversubscribed = place
         self._comm.ledger, self._comm.compared = self.ledger, True
         self.elastic = before is not None
         self.watchdog: Watchdog | None = None
         self._operator = Operator(self._comm, several_nodes=self.node_size < self.size)
         self.notes: list[str] = []
-        self._sharing = Sharing(self._comm, self._node, place, self.ledger, self._note)
+        self._sharing = SharedWindows(self._comm, self._node, place, self.ledger, self._note)
         self._sharing.refused = REFUSED if self.elastic else ""
         self._planner = Planner(self._comm, self.mpi_version, place, self._sharing, self._note)
 
@@ -228,7 +228,7 @@ class World(Ranks):
         """
         return self._sharing.empty(shape, dtype)
 
-    def share_arena(self, num_elements: int, dtype: Any = np.float32) -> Commons | None:
+    def share_arena(self, num_elements: int, dtype: Any = np.float32) -> SharedArena | None:
         """Return memory for one copy of the weights and all gradients of this node; None where that cannot be.
 
         All ranks call it together.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..arena import Arena, Parameter
-from ..comm.plan import Request
+from ..comm.schedule.plan import Request
 
 FIRST_BUCKET_BYTES = 1 << 20  # a small first bucket lets the sending start early (Li et al. 2020, PyTorch DDP)
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..arena import HEADER, Arena, Parameter
-from ..comm.commons import Commons
+from ..comm.node.shared_arena import SharedArena
 from ..comm.world import World
 from ..device import ALIGNMENT
 from ..ops.reduce import Sources, sum_sources
@@ -48,7 +48,7 @@ class Sharded:
     bytes_per_step = messages_per_step = 0
     sharded = True
 
-    def __init__(self, arena: Arena, world: World, commons: Commons):
+    def __init__(self, arena: Arena, world: World, commons: SharedArena):
         self._arena, self._world, self._commons = arena, world, commons
         if world.rank == 0:
             commons.values[...] = arena.values

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..arena import HEADER, Arena, Parameter
 from ..collectives.step import chunk_bounds
-from ..comm.plan import Request
+from ..comm.schedule.plan import Request
 from ..comm.world import World
 from ..optim import ArenaShard, Optimizer, sum_of_squares
 from ..plain_text import binary_size

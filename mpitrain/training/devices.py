@@ -1,8 +1,8 @@
 """A device for each rank, decided by all of them together."""
 
 from .. import ops
-from ..comm.direct import is_direct
-from ..comm.staging import HOST, DirectStaging, HostStaging
+from ..comm.measure.cuda_aware import is_direct
+from ..comm.schedule.staging import HOST, DirectStaging, HostStaging
 from ..comm.world import World
 from ..config import Config
 from ..device import CPU, Device, assign, discover, notes, open_device

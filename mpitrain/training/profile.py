@@ -14,8 +14,8 @@ from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..comm.ledger import Ledger
-from ..comm.trace import clock_offset
+from ..comm.measure.trace import clock_offset
+from ..comm.watch.ledger import Ledger
 from ..comm.world import World
 from ..json_text import to_json
 from ..layers import Layer

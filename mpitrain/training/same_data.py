@@ -2,8 +2,8 @@
 
 import platform
 
-from ..comm.account import say_ranks
 from ..comm.agreement import Differences, Table, differences, odd_ranks, say_values
+from ..comm.watch.hang_report import say_ranks
 from ..comm.world import World
 from ..errors import AgreedError
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import models
 from ..arena import Arena
-from ..comm.shared import SharedDevice
+from ..comm.node.window_all_reduce import SharedDevice
 from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment, check_augment

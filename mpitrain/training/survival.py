@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..comm.survive import Failure, shrink
+from ..comm.elastic import Failure, shrink
 from ..comm.world import World
 from .checkpoint.state import Snapshot
 from .position import Position

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..comm.record import INPUT
+from ..comm.watch.slot import INPUT
 from ..comm.world import World
 from ..config import Config
 from ..context import Context

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mpitrain.comm.bench import SIZES
-from mpitrain.comm.meter import real_zeros
+from mpitrain.comm.measure.bench import SIZES
+from mpitrain.comm.measure.timing import real_zeros
 from mpitrain.comm.world import World
 
 SECONDS = 0.6  # aimed at for one length of one contender, over all passes

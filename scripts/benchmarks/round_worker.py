@@ -11,7 +11,7 @@ import numpy as np
 from mpi4py import MPI
 
 from mpitrain.collectives import Step, algorithm, make_algorithm
-from mpitrain.comm.plan import Plan
+from mpitrain.comm.schedule.plan import Plan
 
 ROUNDS = 200
 REPEATS = 101

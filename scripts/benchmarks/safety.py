@@ -44,7 +44,7 @@ def cost_of_a_note(count=100_000):
     """Return the seconds that begin, wait and end of one collective take in the ledger, its hash among them."""
     from mpi4py import MPI
 
-    from mpitrain.comm.ledger import Ledger
+    from mpitrain.comm.watch.ledger import Ledger
 
     ledger = Ledger(MPI.COMM_SELF, 0)
     label = ledger.label("bucket 0", compared="bucket 0")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mpitrain.arena import Arena, Parameter
-from mpitrain.comm.shared import SharedDevice
+from mpitrain.comm.node.window_all_reduce import SharedDevice
 from mpitrain.comm.world import World
 from mpitrain.device import CPU
 from mpitrain.layers import init

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from mpitrain.cli.main import main
-from mpitrain.comm.files import SharedFile
 from mpitrain.comm.launch import launched_rank
-from mpitrain.comm.watched import WatchedPlan
+from mpitrain.comm.shared_file import SharedFile
+from mpitrain.comm.watch.watched import WatchedPlan
 from mpitrain.comm.world import World
 from mpitrain.data.loader import Loader
 from mpitrain.layers import Linear

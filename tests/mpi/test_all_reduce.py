@@ -7,8 +7,8 @@ import pytest
 from mpi4py import MPI
 
 from mpitrain.collectives import ALL_REDUCE, simulate
-from mpitrain.comm.native import NativePlan
-from mpitrain.comm.plan import Plan
+from mpitrain.comm.schedule.native import NativePlan
+from mpitrain.comm.schedule.plan import Plan
 from mpitrain.comm.world import ALL_REDUCE_NAMES
 from mpitrain.errors import UserError
 

@@ -15,10 +15,10 @@ from mpitrain.cli.collective.tune import TuneOptions
 from mpitrain.cli.collective.tune import run as run_tune
 from mpitrain.collectives import find
 from mpitrain.collectives.price import Calibration, Curve, Pricer, choose, save_calibration
-from mpitrain.comm.bench import bench, tune
-from mpitrain.comm.calibrate import calibrate
-from mpitrain.comm.compare import compare_tuned
-from mpitrain.comm.meter import Samples
+from mpitrain.comm.measure.bench import bench, tune
+from mpitrain.comm.measure.calibrate import calibrate
+from mpitrain.comm.measure.compare import compare_tuned
+from mpitrain.comm.measure.timing import Samples
 from mpitrain.errors import AgreedError
 
 SIZES = (4, 4096, 65536)

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 from mpitrain.arena import Arena
-from mpitrain.comm import files
+from mpitrain.comm import shared_file
 from mpitrain.errors import UserError
 from mpitrain.models import build
 from mpitrain.optim import AdamW
@@ -49,7 +49,7 @@ def shared_path(world, tmp_path):
 @pytest.mark.parametrize("mpi_io", [True, False])
 def test_what_was_there_when_it_began(world, alone, shared_path, mpi_io, monkeypatch):
     monkeypatch.setattr(world, "mpi_io", mpi_io)
-    monkeypatch.setattr(files, "PIECE", 1000)
+    monkeypatch.setattr(shared_file, "PIECE", 1000)
     state = make_state(1)
     writer = Writer(world, shared_path, state, keep=2)
     for step in (3, 7, 20):
@@ -154,7 +154,7 @@ def test_a_full_disk_leaves_the_earlier_one(world, shared_path, monkeypatch, who
         if when == "open":
             monkeypatch.setattr(world, "open_file", full)
         else:
-            monkeypatch.setattr(files.SharedFile, {"write": "write_at", "flush": "flush"}[when], full)
+            monkeypatch.setattr(shared_file.SharedFile, {"write": "write_at", "flush": "flush"}[when], full)
     if when == "open":
         monkeypatch.setattr(world, "mpi_io", False)  # a rank that stays away would leave the others in MPI's open
     writer.begin(2, {"step": 2})
@@ -176,8 +176,8 @@ def test_a_full_disk_leaves_the_earlier_one(world, shared_path, monkeypatch, who
 
 def test_a_reason_is_told_without_mpis_stack():
     stack = "Other I/O error, error stack:\nADIOI_GEN_WRITECONTIG(80).....: Other I/O error No space left on device "
-    assert files._reason(SimpleNamespace(Get_error_string=lambda: stack)) == "No space left on device"
-    assert files._reason(SimpleNamespace(Get_error_string=lambda: "MPI_ERR_IO: input/output error")).startswith(
+    assert shared_file._reason(SimpleNamespace(Get_error_string=lambda: stack)) == "No space left on device"
+    assert shared_file._reason(SimpleNamespace(Get_error_string=lambda: "MPI_ERR_IO: input/output error")).startswith(
         "MPI_ERR_IO"
     )
 

@@ -5,7 +5,7 @@ import pytest
 from mpi4py import MPI
 
 from mpitrain.collectives import COLLECTIVES, GOALS, OPERATORS, find, names, simulate
-from mpitrain.comm.plan import Plan
+from mpitrain.comm.schedule.plan import Plan
 from mpitrain.errors import UserError
 
 pytestmark = pytest.mark.mpi

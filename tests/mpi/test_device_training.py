@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from mpitrain.comm import direct, pieces
+from mpitrain.comm.measure import cuda_aware
+from mpitrain.comm.schedule import segments
 from mpitrain.config import Compute, Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU
 from mpitrain.errors import AgreedError
@@ -89,7 +90,7 @@ def test_a_regression_far_from_zero(world, alone, tmp_path):
 
 def test_gradients_in_pieces(world, alone, data, monkeypatch):
     """Several buckets, each in many pieces, on ranks with and without a device."""
-    monkeypatch.setattr(pieces, "COST_BYTES", 256)
+    monkeypatch.setattr(segments, "COST_BYTES", 256)
     config = config_of(data, parallel=Parallel(all_reduce="ring", bucket_mb=0.01))
     device = ShimDevice() if world.rank % 2 == 0 else CPU
     found, expected = run(world, config, device), run(alone, config, CPU)
@@ -303,13 +304,13 @@ def test_whether_mpi_reads_a_devices_memory_is_tried(world, tmp_path_factory, mo
     folder = world.all_gather(str(tmp_path_factory.mktemp("cache")))[0]
     monkeypatch.setenv("MPITRAIN_CALIBRATION", folder)
     device = Readable(spoils)
-    assert not direct.is_direct(world.mpi_version, device), "nobody has tried"
-    answer = direct.try_direct(world, device)
+    assert not cuda_aware.is_direct(world.mpi_version, device), "nobody has tried"
+    answer = cuda_aware.try_direct(world, device)
     use_device(CPU, world)
-    assert answer == ("rank 0 has wrong sums of 3 elements of float32 by native" if spoils else direct.WORKS)
-    assert direct.is_direct(world.mpi_version, device) == (not spoils)
+    assert answer == ("rank 0 has wrong sums of 3 elements of float32 by native" if spoils else cuda_aware.WORKS)
+    assert cuda_aware.is_direct(world.mpi_version, device) == (not spoils)
     world.barrier()
     if world.rank == 0:
-        direct._write(direct.record_path(world.mpi_version, device.name), direct.BEGUN)
+        cuda_aware._write(cuda_aware.record_path(world.mpi_version, device.name), cuda_aware.BEGUN)
     world.barrier()
-    assert not direct.is_direct(world.mpi_version, device), "a crash leaves the beginning"
+    assert not cuda_aware.is_direct(world.mpi_version, device), "a crash leaves the beginning"

@@ -3,16 +3,16 @@
 import pytest
 from mpi4py import MPI
 
-from mpitrain.comm.account import Account
-from mpitrain.comm.hotline import Operator
-from mpitrain.comm.progress import why_no_thread
+from mpitrain.comm.schedule.progress_thread import why_no_thread
+from mpitrain.comm.watch.hang_report import RankStatus
+from mpitrain.comm.watch.remote_query import Operator
 
 pytestmark = pytest.mark.mpi
 comm = MPI.COMM_WORLD
 
 
 def account(rank):
-    return Account(rank, f"h{rank}", None, False, "x" * 100_000, ())  # too long for a message that is sent at once
+    return RankStatus(rank, f"h{rank}", None, False, "x" * 100_000, ())  # too long for a message that is sent at once
 
 
 @pytest.mark.skipif(why_no_thread() is not None, reason="MPI cannot be called from a second thread")

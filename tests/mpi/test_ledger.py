@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpitrain.comm.ledger import Ledger, MismatchError
+from mpitrain.comm.watch.ledger import Ledger, MismatchError
 
 
 @pytest.fixture

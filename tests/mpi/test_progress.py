@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from mpitrain.comm import progress
-from mpitrain.comm.progress import Driver, ProgressThread
+from mpitrain.comm.schedule import progress_thread
+from mpitrain.comm.schedule.progress_thread import Driver, ProgressThread
 from mpitrain.comm.world import World
 
 pytestmark = pytest.mark.mpi
@@ -84,7 +84,7 @@ def test_an_error_in_the_thread_is_raised_where_one_waits(spare_core):
 
 
 def test_without_thread_safety_the_rank_polls_and_is_told(world, monkeypatch):
-    monkeypatch.setattr(progress.MPI, "Query_thread", lambda: progress.MPI.THREAD_SERIALIZED)
+    monkeypatch.setattr(progress_thread.MPI, "Query_thread", lambda: progress_thread.MPI.THREAD_SERIALIZED)
     other = World(world._comm)
     other.use_progress_thread(True)
     plan = other.plan_all_reduce(np.ones(10, np.float32), "ring")

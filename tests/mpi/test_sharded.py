@@ -147,7 +147,7 @@ def test_one_copy_of_the_weights(world):
 
 
 def test_no_room(world, monkeypatch):
-    monkeypatch.setattr("mpitrain.comm.sharing.why_not", lambda *_: "the moon is full")
+    monkeypatch.setattr("mpitrain.comm.node.windows.why_not", lambda *_: "the moon is full")
     for shard, expected in (("auto", Replicated), ("optimizer", Zero)):
         run = Run(world, shard=shard)
         assert isinstance(run.parallel.exchange, expected if world.size > 1 else Replicated)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mpitrain.comm import shared
-from mpitrain.comm.shared import SharedDevice, SharedPlan
+from mpitrain.comm.node import window_all_reduce
+from mpitrain.comm.node.window_all_reduce import SharedDevice, WindowAllReduce
 
 pytestmark = pytest.mark.mpi
 
@@ -22,7 +22,7 @@ def test_exact_sum_again_and_again(world, dtype, num_elements, in_window):
     assert not arena.any()
     buffer = arena[64:]
     plan = world.plan_all_reduce(buffer, "shared")
-    assert isinstance(plan.plan, SharedPlan)
+    assert isinstance(plan.plan, WindowAllReduce)
     for seed in range(6):
         buffer[:], expected = integers(world, num_elements, dtype, seed)
         plan.start()
@@ -69,7 +69,7 @@ def test_started_twice(world):
 
 
 def test_falls_back_with_a_reason(world, monkeypatch):
-    monkeypatch.setattr("mpitrain.comm.sharing.why_not", lambda *_: "the moon is full")
+    monkeypatch.setattr("mpitrain.comm.node.windows.why_not", lambda *_: "the moon is full")
     buffer = world.shared_empty((10,))
     buffer[:] = 1
     plan = world.plan_all_reduce(buffer, "shared")
@@ -83,6 +83,6 @@ def test_falls_back_with_a_reason(world, monkeypatch):
 
 
 def test_why_not(tmp_path):
-    assert shared.why_not(2, 4, 0) == "the 4 ranks are on several nodes"
-    assert "MiB are needed" in shared.why_not(4, 4, 1 << 60, str(tmp_path))
-    assert shared.why_not(4, 4, 8, str(tmp_path)) is None
+    assert window_all_reduce.why_not(2, 4, 0) == "the 4 ranks are on several nodes"
+    assert "MiB are needed" in window_all_reduce.why_not(4, 4, 1 << 60, str(tmp_path))
+    assert window_all_reduce.why_not(4, 4, 8, str(tmp_path)) is None

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mpitrain.collectives import COLLECTIVES, find, names, simulate
-from mpitrain.comm import pieces
-from mpitrain.comm.staging import HOST, DirectStaging, HostStaging
+from mpitrain.comm.schedule import segments
+from mpitrain.comm.schedule.staging import HOST, DirectStaging, HostStaging
 from mpitrain.errors import UserError
 from tests.fake_device import FakeDevice
 
@@ -59,8 +59,8 @@ def test_the_bits_of_the_simulation(world, algorithm, mpi_reads):
 @pytest.fixture
 def _small_pieces(monkeypatch):
     """Cut messages of some hundred bytes as others of some megabytes."""
-    monkeypatch.setattr(pieces, "COST_BYTES", 64)
-    monkeypatch.setattr(pieces, "STEP_BYTES", 4)
+    monkeypatch.setattr(segments, "COST_BYTES", 64)
+    monkeypatch.setattr(segments, "STEP_BYTES", 4)
 
 
 def sizes_of(world, algorithm):
@@ -105,7 +105,7 @@ def run_on_host(world, algorithm, inputs):
 def test_as_many_messages_as_the_rule_says(world):
     world.use_staging(HostStaging(FakeDevice()))
     plan = world.plan("ring", FakeDevice().array(np.zeros(400 * world.size, np.float32)))
-    each = -(-400 // pieces.piece_elements(400, 4, 1 << 30))
+    each = -(-400 // segments.piece_elements(400, 4, 1 << 30))
     assert plan.messages == 2 * (world.size - 1) * each
     assert each > 4
     assert plan.bytes_sent == 2 * (world.size - 1) * 1600

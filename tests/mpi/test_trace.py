@@ -4,7 +4,7 @@ import pytest
 
 from mpitrain.collectives import find
 from mpitrain.collectives.draw import play
-from mpitrain.comm.trace import record
+from mpitrain.comm.measure.trace import record
 
 pytestmark = pytest.mark.mpi
 

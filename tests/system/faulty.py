@@ -11,7 +11,7 @@ import signal
 import sys
 
 from mpitrain.cli.main import main
-from mpitrain.comm.files import SharedFile
+from mpitrain.comm.shared_file import SharedFile
 from mpitrain.errors import UserError
 from mpitrain.training.trainer import Trainer
 

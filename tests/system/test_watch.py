@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mpitrain.comm.record import process_state
+from mpitrain.comm.watch.slot import process_state
 from tests.system.conftest import Job
 
 HANGING = (str(Path(__file__).with_name("hanging.py")),)

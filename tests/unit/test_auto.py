@@ -4,7 +4,7 @@ import pytest
 
 from mpitrain.collectives.price import Calibration, Curve, save_calibration
 from mpitrain.comm.auto import Auto
-from mpitrain.comm.place import Place
+from mpitrain.comm.placement import Place
 
 LENGTHS = [4 << (2 * k) for k in range(13)]
 

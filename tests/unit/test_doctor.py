@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from mpitrain.comm.doctor import diagnose
 from mpitrain.comm.launch import misfit
-from mpitrain.comm.probe import Facts
-from mpitrain.comm.sweep import Link, Speeds, odd_ones, rounds
+from mpitrain.comm.measure.doctor import diagnose
+from mpitrain.comm.measure.link_survey import Link, Speeds, odd_ones, rounds
+from mpitrain.comm.measure.probe import Facts
 from mpitrain.device import VisibleGpus
 
 WELL = Facts(

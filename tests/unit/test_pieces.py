@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from mpitrain.collectives import COLLECTIVES, find, names
-from mpitrain.comm import pieces
-from mpitrain.comm.pieces import Cut, Piece, Span, Transfer, cut_spans, cut_transfers, piece_elements
-from mpitrain.comm.rounds import Memory
-from mpitrain.comm.staged import StagedPlan
-from mpitrain.comm.staging import HostStaging
+from mpitrain.comm.schedule import segments
+from mpitrain.comm.schedule.rounds import Memory
+from mpitrain.comm.schedule.segments import Cut, Piece, Span, Transfer, cut_spans, cut_transfers, piece_elements
+from mpitrain.comm.schedule.staged import StagedPlan
+from mpitrain.comm.schedule.staging import HostStaging
 from tests.fake_device import FakeDevice, FakeStream
 from tests.late import LateEvent
 
@@ -19,13 +19,13 @@ ALGORITHMS = [name for c in COLLECTIVES if c not in ("barrier", "all_to_all") fo
 
 def seconds(num_pieces, num_bytes):
     """Of three stages, in units of what a byte takes."""
-    return (num_pieces + 2) * (pieces.COST_BYTES + num_bytes / num_pieces)
+    return (num_pieces + 2) * (segments.COST_BYTES + num_bytes / num_pieces)
 
 
 @pytest.mark.parametrize("num_bytes", [4, 1 << 16, 1 << 20, 7_000_000, 25 << 20, 1 << 30])
 def test_the_number_of_pieces_is_near_the_best(num_bytes):
     each = piece_elements(num_bytes // 4, 4, 1 << 30)
-    assert (each * 4) % pieces.STEP_BYTES == 0
+    assert (each * 4) % segments.STEP_BYTES == 0
     count = -(-num_bytes // (4 * each))
     best = min(seconds(k, num_bytes) for k in range(1, 200))
     assert seconds(count, num_bytes) <= 1.1 * best
@@ -114,8 +114,8 @@ class SlowDevice(FakeDevice):
 
 @pytest.fixture
 def _small_pieces(monkeypatch):
-    monkeypatch.setattr(pieces, "COST_BYTES", 64)
-    monkeypatch.setattr(pieces, "STEP_BYTES", 4)
+    monkeypatch.setattr(segments, "COST_BYTES", 64)
+    monkeypatch.setattr(segments, "STEP_BYTES", 4)
 
 
 @pytest.mark.usefixtures("_small_pieces")

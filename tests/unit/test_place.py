@@ -1,6 +1,6 @@
 """Nodes, and the cores that ranks share."""
 
-from mpitrain.comm.place import Place, place_among
+from mpitrain.comm.placement import Place, place_among
 
 
 def everybody(*ranks: tuple[int, set[int]]):

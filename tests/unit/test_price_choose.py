@@ -16,7 +16,7 @@ from mpitrain.collectives.price import (
     save_calibration,
 )
 from mpitrain.collectives.price.calibration import DEFAULT
-from mpitrain.comm.bench import Row, tune
+from mpitrain.comm.measure.bench import Row, tune
 from mpitrain.errors import UserError
 
 SLOW_NATIVE = Curve([(4, 5e-6), (1 << 16, 3e-4), (1 << 26, 0.3)])

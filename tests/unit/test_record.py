@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from mpitrain.comm.account import Account, give_accounts, report, say_ranks
-from mpitrain.comm.ledger import Ledger
-from mpitrain.comm.record import (
+from mpitrain.comm.watch.hang_report import RankStatus, give_accounts, report, say_ranks
+from mpitrain.comm.watch.ledger import Ledger
+from mpitrain.comm.watch.slot import (
     ENTRIES,
     LABELS,
     SLOT_BYTES,
@@ -19,7 +19,7 @@ from mpitrain.comm.record import (
     process_space,
     process_state,
 )
-from mpitrain.comm.stacks import answer_with_stacks, parse_stacks, what_it_does
+from mpitrain.comm.watch.stacks import answer_with_stacks, parse_stacks, what_it_does
 
 
 class Alone:
@@ -146,7 +146,7 @@ def test_the_report_says_who_is_late(ledger):
 def test_the_report_of_several_nodes(ledger):
     ledger.begin(ledger.label("the big sum", compared="sum"))
     (here,) = give_accounts(ledger)
-    there = Account(3, "h9", None, False, "is at train.py:3 in augment", here.history)
+    there = RankStatus(3, "h9", None, False, "is at train.py:3 in augment", here.history)
     assert report([here], 4, "no progress").splitlines()[0].endswith("rank 0 waits for ranks of other nodes")
     first, *others = report([there, here], 4, "no progress", asked=True).splitlines()
     assert first == "mpitrain: no progress: ranks 1-3 are late"

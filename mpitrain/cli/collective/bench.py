@@ -18,8 +18,8 @@ from .files import check_writable
 from .progress import Progress
 
 if TYPE_CHECKING:
-    from ...comm.bench import Row
-    from ...comm.forecast import Forecasts
+    from ...comm.measure.bench import Row
+    from ...comm.measure.model_error import Forecasts
     from ...comm.world import World
 
 DESCRIPTION = "Measure all-reduces against native: mpirun -n 2 python -m mpitrain collective bench ring tree --json F."
@@ -56,8 +56,8 @@ def parse(argv: list[str], speaks: bool) -> Job:
 def run(options: BenchOptions, world: "World") -> int:
     """Measure with all ranks; rank 0 prints and writes."""
     from ...collectives.price.words import read_bytes
-    from ...comm.bench import SIZES, bench
-    from ...comm.forecast import forecast
+    from ...comm.measure.bench import SIZES, bench
+    from ...comm.measure.model_error import forecast
 
     with world.together():
         if world.size < 2:

@@ -40,7 +40,7 @@ def parse(argv: list[str], speaks: bool) -> Job:
 def measure(options: CalibrateOptions, world: "World") -> int:
     """Calibrate with all ranks; rank 0 writes and prints."""
     from ...collectives.price import save_calibration
-    from ...comm.calibrate import calibrate
+    from ...comm.measure.calibrate import calibrate
     from ...errors import UserError
 
     with world.together():

@@ -8,7 +8,7 @@ from .files import write
 from .tune import ALWAYS
 
 if TYPE_CHECKING:
-    from ...comm.compare import Compared
+    from ...comm.measure.compare import Compared
     from ...comm.world import World
     from .bench import BenchOptions
     from .progress import Progress
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def compare(options: "BenchOptions", sizes: tuple[int, ...], progress: "Progress", world: "World") -> int:
     """Measure with all ranks; rank 0 prints and writes."""
-    from ...comm.compare import compare_tuned
+    from ...comm.measure.compare import compare_tuned
 
     rows = compare_tuned(world, (*ALWAYS, *options.algorithms), sizes, stages=progress)
     progress.end()

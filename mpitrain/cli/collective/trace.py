@@ -50,7 +50,7 @@ def trace(options: TraceOptions, world: "World") -> int:
     from ...collectives.draw import MAX_TRACED, Costs, format_trace
     from ...collectives.price import load_calibration
     from ...collectives.price.words import read_bytes, say_bytes
-    from ...comm.trace import record
+    from ...comm.measure.trace import record
     from .draw import write_page
     from .files import check_writable, write
 

@@ -40,8 +40,8 @@ def parse(argv: list[str], speaks: bool) -> Job:
 def run(options: TuneOptions, world: "World") -> int:
     """Calibrate if that has not been done, measure with all ranks, and write (rank 0)."""
     from ...collectives.price import load_calibration, save_calibration
-    from ...comm.bench import SIZES, bench, tune
-    from ...comm.calibrate import calibrate, without_prices
+    from ...comm.measure.bench import SIZES, bench, tune
+    from ...comm.measure.calibrate import calibrate, without_prices
     from ...errors import UserError
 
     path = options.output or world.calibration_path

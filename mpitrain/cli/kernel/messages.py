@@ -26,7 +26,7 @@ def parse(argv: list[str], speaks: bool) -> Job:
 
 def try_messages(world: "World") -> int:
     """Try, and print the answer; the exit code is 1 where it is no."""
-    from ...comm.direct import BEGUN, WORKS, try_direct
+    from ...comm.measure.cuda_aware import BEGUN, WORKS, try_direct
     from ...config import Compute, Config
     from ...device import discover
     from ...training.devices import take_device

@@ -33,7 +33,7 @@ class Kind(NamedTuple):
         Reduced, or copied to their places, after they are received.
     hidden : int
         Those of the step before whose reduction can wait until this step is posted, since the two touch different
-        chunks (see comm/plan.py).
+        chunks (see comm/schedule/plan.py).
     """
 
     sent: int

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...comm.files import SharedFile
+from ...comm.shared_file import SharedFile
 from ...comm.world import World
 from ...data.sampler import share
 from ...json_text import to_json

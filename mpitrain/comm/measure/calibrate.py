@@ -1,0 +1,149 @@
+"""Measure what the price model needs, with the same plans that run the collectives: Python's share is in the numbers.
+
+    ping-pong       a sends n bytes to b, and b back: half a turn is send_overhead + one_way(n)
+    exchange        both send at once: a turn is both overheads + exchange(n); with a reduction, + reduce(n)
+    flood           a sends small messages without waiting: a message is the overhead, or the gap
+    pipeline        as exchange with a reduction, but of another chunk each turn: what messages hide of it
+    walk            ping-pong and exchange through a buffer longer than the caches
+    late receiver   is a send complete while its receiver sleeps? the longest that is, is the eager limit
+    bisection       all pairs exchange at once: the bytes a second of a node
+
+Runs are as short as a collective's, a few turns after a barrier. A pass measures everything once, so that a disturbance
+spoils one run of each and not all of one; the lowest decile over the passes counts.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mpi4py import MPI
+
+from ...collectives.price.calibration import Calibration, load_calibration
+from ...collectives.price.curve import Curve
+from ..world import World
+from .link import Way
+from .stages import Stages, Untold
+from .timing import PairTimer, Samples
+
+SIZES = tuple(4 << k for k in range(25))  # bytes: 4 B to 64 MiB
+UNDISTURBED = 0.1  # share of the measurements below what is taken: disturbances only add
+LAST_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index3/shared_cpu_list")
+INSIDE, ACROSS = "inside a node", "across nodes"
+
+
+class Calibrator:
+    """Measures a world, a pass at a time; every rank makes it and calls it together.
+
+    Parameters
+    ----------
+    world : World
+        Of at least two ranks. If they outnumber the cores, the result is marked: the model does not apply to it.
+    sizes : tuple of int
+        Bytes of the messages.
+    """
+
+    def __init__(self, world: World, sizes: tuple[int, ...] = SIZES):
+        self._world, self._sizes = world, sizes
+        comm = world._comm.Dup()  # the modules of comm share it
+        self._meter = PairTimer(comm, world.oversubscribed)
+        self._nodes = comm.allgather(_node_of(comm))
+        self._ways: dict[str, Way] = {}
+        for name, across in ((INSIDE, False), (ACROSS, True)):
+            other = next((r for r in range(1, comm.size) if (self._nodes[r] != self._nodes[0]) == across), None)
+            if other is not None:
+                self._ways[name] = Way(self._meter, self._nodes, other, sizes)
+        self._native = Samples()
+
+    def restart(self, sizes: tuple[int, ...]) -> None:
+        """Forget what was measured (but not how long a message may be to be sent eagerly), and go on with ``sizes``."""
+        self._sizes, self._native = sizes, Samples()
+        for way in self._ways.values():
+            way.restart(sizes)
+
+    def measure(self) -> None:
+        """Measure everything once: about a second."""
+        for way in self._ways.values():
+            way.measure()
+        for n in self._sizes:
+            self._native.add(n, self._meter.native(n))
+
+    def result(self, share: float = UNDISTURBED) -> Calibration:
+        """Return what was found, the same on every rank.
+
+        Parameters
+        ----------
+        share : float
+            Of the measurements of one thing that lie below what is taken: 0.5 for the median.
+        """
+        shipped = load_calibration()
+        fits = {name: way.fit(share) for name, way in self._ways.items()}
+        wires = {name: wire for name, (wire, _) in fits.items()}
+        compute = next(compute for _, compute in fits.values())  # a rank's own work is the same on every way
+        per_node = max(self._nodes.count(node) for node in self._nodes)
+        origins = [f"{name} {'measured' if name in fits else 'from the shipped table'}" for name in (INSIDE, ACROSS)]
+        return Calibration(
+            wires.get(INSIDE, shipped.inside),
+            wires.get(ACROSS, shipped.across),
+            **vars(compute),
+            ranks=self._world.size,
+            ranks_per_node=per_node,
+            oversubscribed=self._world.oversubscribed,
+            source=f"{', '.join(origins)}, with {self._world.mpi_version}",
+            native=Curve((n, self._native.typical(n, share)) for n in self._sizes),
+            cache=_cache_bytes(per_node),
+        )
+
+
+def calibrate(
+    world: World, *, sizes: tuple[int, ...] = SIZES, repeats: int = 31, stages: Stages | None = None
+) -> Calibration:
+    """Measure this world (every rank calls it) and return what was found, the same on every rank.
+
+    Parameters
+    ----------
+    world, sizes
+        See ``Calibrator``.
+    repeats : int
+        Passes of which the lowest decile is taken.
+    stages : Stages, optional
+        Told what is being measured.
+    """
+    stages = stages or Untold()
+    calibrator = Calibrator(world, sizes)
+    stages.begin(f"messages and reductions of {world.size} ranks, in {repeats} passes", repeats)
+    for _ in range(repeats):
+        calibrator.measure()
+        stages.step()
+    return calibrator.result()
+
+
+def without_prices(world: World) -> Calibration:
+    """Return a calibration to write tuned all-reduces in, where ranks outnumber cores: messages have no price there."""
+    text = f"nothing but all-reduces measured, with {world.mpi_version}"
+    return replace(
+        load_calibration(), ranks=world.size, ranks_per_node=world.node_size, oversubscribed=True, source=text
+    )
+
+
+def _cache_bytes(ranks_per_node: int) -> float:
+    """Return a rank's part of the last cache, 32 MiB shared by all if the system does not say."""
+    try:
+        length = float(max(os.sysconf("SC_LEVEL3_CACHE_SIZE"), os.sysconf("SC_LEVEL2_CACHE_SIZE"))) or 2.0**25
+        sharing = sum(1 + max(cores) - min(cores) for cores in _ranges(LAST_CACHE.read_text()))
+    except (AttributeError, OSError, ValueError):
+        return 2.0**25 / ranks_per_node
+    return length / min(sharing, ranks_per_node)
+
+
+def _ranges(text: str) -> list[list[int]]:
+    """Return the numbers of "0-3,8,9-11" as [[0, 3], [8], [9, 11]]."""
+    return [[int(number) for number in part.split("-")] for part in text.strip().split(",")]
+
+
+def _node_of(comm: Any) -> int:
+    """Return the lowest rank of this rank's node."""
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED, comm.rank)
+    lowest: int = node.allreduce(comm.rank, MPI.MIN)
+    node.Free()
+    return lowest

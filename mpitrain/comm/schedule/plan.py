@@ -1,0 +1,171 @@
+"""Run a schedule over MPI on the caller's buffer: nothing is copied but what is reduced.
+
+A plan is made once for a buffer and started as often as wanted: views are cut, receive buffers allocated and persistent
+requests set up at planning time, so that a round costs two starts, their tests and one addition. The addition of one
+round runs while the messages of the next are on their way, where the two touch different chunks.
+"""
+
+import functools
+import itertools
+import os
+from typing import Any, Protocol
+
+from mpi4py import MPI
+
+from ...collectives import OPERATORS, Algorithm, Schedule, make_algorithm
+from ...collectives.operators import check_operator, is_elementwise
+from .rounds import Call, Common, Memory, Round, own_chunk
+from .segments import Cut
+from .staging import HOST, Staging
+
+SPINS = 50  # polls before a wait inside MPI, which leaves Python to other threads
+MAX_MESSAGE_BYTES = 1 << 30  # a longer message is sent in pieces: some MPI libraries count bytes in an int
+
+
+class Request(Protocol):
+    """Something started: ``poll()`` moves it along and says whether it is done, ``wait()`` ends it."""
+
+    algorithm: str
+    messages: int
+    bytes_sent: int
+    result: Any
+
+    def start(self) -> None:
+        """Start it (again)."""
+
+    def poll(self) -> bool:
+        """Do what can be done without waiting; True when all is done."""
+
+    def wait(self) -> None:
+        """Return when it is done."""
+
+    def free(self) -> None:
+        """Give back what it holds."""
+
+
+class Plan:
+    """A schedule bound to a communicator and a buffer.
+
+    Parameters
+    ----------
+    comm : MPI.Comm
+        Of its own to the library: no foreign messages.
+    algorithm : Algorithm or Schedule
+    buffer : (n,) contiguous array
+        Worked on in place; it must stay untouched between ``start`` and the end. For all_to_all, n is a multiple
+        of P; for a barrier, n is 0.
+    op : str
+        sum, max, min or adasum.
+    tag : int
+        Distinguishes the plans that are in flight together.
+    staging : Staging
+        How MPI gets at the buffer, if that is not a NumPy array.
+    yield_cpu : bool
+        Give the core away while waiting: right when ranks outnumber cores.
+    in_pieces : bool
+        Some rank copies its messages to and from a device: all cut them as it does (``pieces.py``).
+
+    Attributes
+    ----------
+    result : (n,) array
+        What the collective is for: ``buffer``, except for all_to_all, which does not work in place.
+    """
+
+    def __init__(
+        self,
+        comm: Any,
+        algorithm: Algorithm | Schedule,
+        buffer: Any,
+        *,
+        op: str = "sum",
+        tag: int = 0,
+        staging: Staging = HOST,
+        yield_cpu: bool = False,
+        in_pieces: bool = False,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ):
+        algorithm = make_algorithm(algorithm)
+        check_operator(op, algorithm, comm.size)
+        self.algorithm = algorithm.name
+        self._yield_cpu = yield_cpu
+        self._staging = staging = staging.lane()
+        steps = list(algorithm(comm.rank, comm.size))
+        memory = Memory(algorithm, comm.size, buffer)
+        self.result = memory.buffers[min(1, len(memory.buffers) - 1)]
+        self._own = own_chunk(comm, buffer, self.result)
+        cut = Cut(buffer.itemsize, max_message_bytes, whole=not (in_pieces and is_elementwise(op)))
+        is_barrier = algorithm.collective == "barrier"
+        common = Common(
+            comm, memory, steps, staging.combines_by(OPERATORS[op]), staging, tag, cut, even_if_empty=is_barrier
+        )
+        self._rounds: list[Round] = []
+        for step in steps:
+            made = Round(common, step, len(self._rounds))
+            if made.requests:
+                self._rounds.append(made)
+        for before, after in zip(self._rounds, self._rounds[1:]):
+            after.early = not before.pending & after.touched
+        self.arrange()
+        self._at = len(self._moves)
+        self.messages = sum(r.messages for r in self._rounds)
+        self.bytes_sent = sum(r.bytes_sent for r in self._rounds)
+
+    def arrange(self) -> None:
+        """Write down what to test and what to call then, round by round: nothing is decided while messages move."""
+        self._moves: list[tuple[list[Call], list[Call]]] = []
+        self._waits: list[Call] = []  # what to do while a test says no
+        staging = self._staging
+        for round_, after in itertools.zip_longest(self._rounds, self._rounds[1:]):
+            begins: list[Call] = []
+            if staging.queued:
+                self._moves.append(([staging.reached], list(round_.starts)))
+                self._waits.append(staging.reach)
+                begins = [*after.copies, staging.mark] if after else [staging.end]
+            elif after:
+                begins = [*after.copies, *after.starts]
+            calls = [*begins, *round_.finishes] if after and after.early else [*round_.finishes, *begins]
+            self._moves.append((round_.tests, calls))
+            self._waits.append(functools.partial(MPI.Request.Waitall, round_.requests))
+
+    def start(self) -> None:
+        """Start the first round."""
+        if self._at < len(self._moves):
+            raise RuntimeError("a plan was started while it is still in flight")
+        for target, source in self._own:
+            target[...] = source
+        self._at = 0
+        if self._rounds:
+            first = self._rounds[0]
+            self._staging.begin()
+            for call in (*first.copies, *([self._staging.mark] if self._staging.queued else first.starts)):
+                call()
+
+    def poll(self) -> bool:
+        """Go through all rounds that are complete without waiting; True when the last one is."""
+        moves, at = self._moves, self._at
+        while at < len(moves):
+            tests, calls = moves[at]
+            for test in tests:
+                if not test():
+                    return False
+            self._at = at = at + 1
+            for call in calls:
+                call()
+        return True
+
+    def wait(self) -> None:
+        """Go through the remaining rounds."""
+        if self._yield_cpu:
+            while not self.poll():
+                os.sched_yield()
+            return
+        while not any(self.poll() for _ in range(SPINS)):
+            self._waits[self._at]()
+
+    def free(self) -> None:
+        """Give the requests back to MPI (not after an error: freeing them then can hang)."""
+        for round_ in self._rounds:
+            for request in round_.requests:
+                request.Free()
+        self._rounds, self._moves, self._waits = [], [], []
+        self._at = 0

@@ -1,0 +1,1 @@
+"""The flight recorder: a ledger of every collective, and the watchdog that reports waiting ranks."""

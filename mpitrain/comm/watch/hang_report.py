@@ -1,0 +1,122 @@
+"""What is known about the ranks of a node where they run, and the report that is made of it when they wait too long."""
+
+import socket
+import time
+from collections.abc import Sequence, Sized
+from dataclasses import dataclass
+
+from .ledger import Ledger
+from .slot import Entry, Record, first_difference
+from .stacks import what_it_does
+
+
+@dataclass(frozen=True)
+class RankStatus:
+    """One rank: the call in which it waits for others, or else what it does instead and when it was last heard of."""
+
+    rank: int
+    host: str
+    waits: Entry | None
+    wants_input: bool
+    does: str
+    history: tuple[Entry, ...]
+
+
+def give_accounts(ledger: Ledger) -> list[RankStatus]:
+    """Return what is known about the ranks of this node; those that wait for nobody are asked what they do."""
+    return [_account_of(ledger, record) for record in ledger.records]
+
+
+def _account_of(ledger: Ledger, record: Record) -> RankStatus:
+    waits, does = record.wait_for_others(), ""
+    if waits is None:
+        does = what_it_does(ledger, record) if record.present else "has left the program"
+        if last := record.last():
+            does += f"; its last was number {last.ordinal}, {time.monotonic() - last.began:.0f} s ago"
+    host = socket.gethostname()
+    return RankStatus(record.rank, host, waits, record.wait() is not None, does, tuple(record.entries()))
+
+
+def report(known: Sequence[RankStatus], size: int, why: str, *, asked: bool = False) -> str:
+    """Return who waits for what, who has not come, and what that rank does instead.
+
+    Parameters
+    ----------
+    known : sequence of Account
+    size : int
+        Ranks of the job.
+    why : str
+        What has happened, in a few words.
+    asked : bool
+        All nodes were asked, so that ranks of which nothing is known have not answered.
+    """
+    known = sorted(known, key=lambda one: one.rank)
+    silent = sorted(set(range(size)) - {one.rank for one in known}) if asked else []
+    lines = [f"mpitrain: {why}: {_verdict(known, silent, size)}"]
+    for text, ranks in _by_call(known).items():
+        lines.append(f"  {say_ranks(ranks)} {'waits' if len(ranks) == 1 else 'wait'} in {text}")
+    several = len({one.host for one in known}) > 1
+    for one in known:
+        if one.waits is None:
+            lines.append(f"  rank {one.rank}{f' ({one.host})' if several else ''} {one.does}")
+    if silent:
+        lines.append(f"  {say_ranks(silent)} {_is(silent)} not heard of: stopped, gone, or cut off from the network")
+    return "\n".join(lines)
+
+
+def _verdict(known: Sequence[RankStatus], silent: list[int], size: int) -> str:
+    if difference := first_difference([(one.rank, one.history) for one in known]):
+        return difference
+    late = [one.rank for one in known if one.waits is None]
+    if late or silent:
+        only_input = not silent and all(one.wants_input for one in known if one.waits is None)
+        late = sorted(late + silent)
+        return f"{say_ranks(late)} {_is(late)} late{', waiting for input' if only_input else ''}"
+    if len(known) < size:
+        waits = "waits" if len(known) == 1 else "wait"
+        return f"{say_ranks([one.rank for one in known])} {waits} for ranks of other nodes"
+    if len({one.waits.text for one in known if one.waits}) == 1:
+        return "all ranks wait in the same call: a message is lost, or the network does not move"
+    return "the ranks wait in different calls"
+
+
+def _is(things: Sized) -> str:
+    return "is" if len(things) == 1 else "are"
+
+
+def _by_call(known: Sequence[RankStatus]) -> dict[str, list[int]]:
+    ranks: dict[str, list[int]] = {}
+    for one in known:
+        if one.waits is not None:
+            number = f"collective number {one.waits.ordinal}: " if one.waits.number else ""
+            ranks.setdefault(number + one.waits.text, []).append(one.rank)
+    return ranks
+
+
+def say_ranks(ranks: list[int], most: int = 8) -> str:
+    """Return rank 3, ranks 0, 1 and 4, or ranks 0-63 and 70; of many that do not follow each other, the first.
+
+    Parameters
+    ----------
+    ranks : list of int
+        In ascending order.
+    most : int
+        Numbers and stretches that are named.
+    """
+    if len(ranks) == 1:
+        return f"rank {ranks[0]}"
+    parts = _stretches(ranks)
+    if len(parts) > most:
+        return f"{len(ranks)} ranks ({', '.join(parts[: most - 2])} ...)"
+    return f"ranks {', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else f"ranks {parts[0]}"
+
+
+def _stretches(ranks: list[int]) -> list[str]:
+    """Return three or more ranks in a row as 0-2, others one by one."""
+    rows: list[list[int]] = []
+    for rank in ranks:
+        if rows and rank == rows[-1][-1] + 1:
+            rows[-1].append(rank)
+        else:
+            rows.append([rank])
+    return [text for row in rows for text in ([f"{row[0]}-{row[-1]}"] if len(row) > 2 else map(str, row))]

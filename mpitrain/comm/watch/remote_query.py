@@ -1,0 +1,100 @@
+"""Nodes ask each other about their ranks when something takes too long, by messages from a thread of its own.
+
+The ranks themselves may be stuck in a call of MPI, in a loop, or stopped: a second thread of the process can still send
+and receive (MPI_THREAD_MULTIPLE). The watchdog does not call MPI itself, so if these messages do not move either, it
+says what it knows of its own node.
+
+    the node that asks                 the others
+    question to all other ranks   ->   the rank that speaks for its node
+                                  <-   what it knows about all ranks of its node
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mpi4py import MPI
+
+from ..schedule.progress_thread import why_no_thread
+from .hang_report import RankStatus
+
+PAUSE = 0.2  # seconds between two looks for a question
+ANSWER_SECONDS = 4.0  # a look, the second that stacks may take, another look, and some more
+QUESTION, ANSWER = 1, 2
+
+GiveAccounts = Callable[[], list[RankStatus] | None]
+
+
+class QueryThread(threading.Thread):
+    """Answers questions, and asks when it is told to.
+
+    Parameters
+    ----------
+    comm : MPI.Comm
+        All ranks, for these messages only.
+    give_accounts : callable() -> list of Account or None
+        What is known on this node; None on a rank that does not speak for it.
+    """
+
+    def __init__(self, comm: Any, give_accounts: GiveAccounts):
+        super().__init__(name="mpitrain-remote-query", daemon=True)
+        self._comm, self._give_accounts = comm, give_accounts
+        self._to_ask: list[int] = []
+        self._heard: list[RankStatus] = []
+        self._requests: list[Any] = []
+        self._quit = threading.Event()
+
+    def ask(self, ranks: list[int], seconds: float = ANSWER_SECONDS) -> list[RankStatus]:
+        """Return what other nodes know about ``ranks``, as far as they answer in so many seconds."""
+        self._heard, self._to_ask = [], ranks
+        until = time.monotonic() + seconds
+        while set(ranks) - {one.rank for one in self._heard} and time.monotonic() < until:
+            time.sleep(PAUSE / 4)
+        return self._heard.copy()
+
+    def stop(self) -> None:
+        """End the thread, and wait for that: MPI may be finalised then."""
+        self._quit.set()
+        if self.ident is not None:
+            self.join(ANSWER_SECONDS)
+
+    def run(self) -> None:
+        """Look for questions and answers, until it is over."""
+        with contextlib.suppress(MPI.Exception):
+            while not self._quit.wait(PAUSE):
+                to_ask, self._to_ask = self._to_ask, []
+                self._requests += [self._comm.isend(None, rank, QUESTION) for rank in to_ask]
+                self._answer()
+                while self._comm.Iprobe(MPI.ANY_SOURCE, ANSWER):
+                    self._heard += self._comm.recv(None, MPI.ANY_SOURCE, ANSWER)
+                self._requests = [request for request in self._requests if not request.test()[0]]
+
+    def _answer(self) -> None:
+        status = MPI.Status()
+        while self._comm.Iprobe(MPI.ANY_SOURCE, QUESTION, status):
+            self._comm.recv(None, status.Get_source(), QUESTION)
+            known = self._give_accounts()
+            if known:
+                self._requests.append(self._comm.isend(known, status.Get_source(), ANSWER))
+
+
+class Operator:
+    """Opens the line of a world when it is first wanted, and none where it cannot be.
+
+    Parameters
+    ----------
+    comm : MPI.Comm
+    several_nodes : bool
+    """
+
+    def __init__(self, comm: Any, *, several_nodes: bool):
+        self._world, self._comm = comm, None
+        self._possible = several_nodes and why_no_thread() is None
+
+    def connect(self, give_accounts: GiveAccounts) -> QueryThread | None:
+        """Return a new line; all ranks call it together."""
+        if self._possible and self._comm is None:
+            self._comm = self._world.Dup()
+        return QueryThread(self._comm, give_accounts) if self._possible else None

@@ -1,0 +1,161 @@
+"""A thread on every rank that sees when the ranks of its node wait too long, says who is late, and ends the job.
+
+It reads the ledger a few times in the time that is allowed. On each node the lowest rank whose own thread still runs
+is the one that speaks: so it works when rank 0 is the one that hangs. MPI is not asked, except to abort. Of several
+nodes that of rank 0 asks the others what they know (``remote_query.py``) and speaks for all; if it does not, the others do.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from .hang_report import RankStatus, give_accounts, report
+from .ledger import Ledger
+from .remote_query import Operator, QueryThread
+from .slot import Entry, Fact, Record
+from .stacks import answer_with_stacks
+
+TIMED_OUT = 124  # exit code, as of timeout(1)
+FIRST_STEP = 5  # times as long may take what comes before the first step is done: kernels are built, data fetched
+MOST_SILENT = 5.0  # seconds without a sign of life after which another rank speaks
+GONE_SECONDS = 10.0  # after which a launcher has not ended the ranks that one of them has left behind
+TURN = 10.0  # seconds that other nodes leave to that of rank 0, and a little more to each other
+AFTER_ABORT = 2.0  # seconds until ranks that MPI_Abort has not ended are killed
+
+
+class Watchdog(threading.Thread):
+    """Watches the waits of this node.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    size : int
+        Ranks of the job.
+    timeout : float
+        Seconds that a rank may wait.
+    abort : callable(int)
+        Ends all ranks with an exit code.
+    go_on : bool
+        The others can go on without a rank that is late: it is killed, and they are left alone.
+    operator : Operator, optional
+        Of a line to other nodes.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        size: int,
+        timeout: float,
+        abort: Callable[[int], None],
+        *,
+        go_on: bool = False,
+        operator: Operator | None = None,
+    ):
+        super().__init__(name="mpitrain-watchdog", daemon=True)
+        self._ledger, self._size, self._timeout, self._abort = ledger, size, timeout, abort
+        self._go_on = go_on
+        self._patience = FIRST_STEP * timeout
+        self._interval = min(1.0, timeout / 8)
+        self._gone_since = 0.0
+        self._quit = threading.Event()
+        self._alone = len(ledger.records) == size
+        self._hotline: QueryThread | None = None
+        self._turn = 0.0
+        if operator is not None and not go_on:
+            self._hotline = operator.connect(self._answer)
+        if self._hotline is not None:
+            first = min(record.rank for record in ledger.records)
+            self._turn = TURN + min(first / 50, TURN) if first else 0.0
+        answer_with_stacks(ledger)
+
+    def first_step_done(self) -> None:
+        """From now on, no wait may take longer than the time-out."""
+        self._patience = self._timeout
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._quit.set()
+        if self._hotline is not None:
+            self._hotline.stop()
+
+    def run(self) -> None:
+        """Look, until it is over."""
+        if self._hotline is not None:
+            self._hotline.start()
+        before = time.monotonic()
+        while not self._quit.wait(self._interval):
+            asleep, before = time.monotonic() - before, time.monotonic()
+            self._ledger.mine.doubles[Fact.HEARTBEAT] = before
+            if asleep > MOST_SILENT:  # this process was stopped, and what it sees is old
+                continue
+            if self._left_behind() and self._speaks():
+                self._end_all(report(give_accounts(self._ledger), self._size, "the launcher has not ended this job"))
+            if self._speaks() and (late := self._overdue()) and not self._quit.wait(self._interval):
+                again = self._overdue()
+                if {entry.began for _, entry in late} & {entry.began for _, entry in again}:
+                    self._bark(again)
+
+    def _left_behind(self) -> bool:
+        """Return True when a rank of this node is gone for so long that nobody else will end the job."""
+        gone = not self._go_on and any(r.present and not r.process_lives() for r in self._ledger.records)
+        self._gone_since = (self._gone_since or time.monotonic()) if gone else 0.0
+        return gone and time.monotonic() - self._gone_since > GONE_SECONDS
+
+    def _speaks(self) -> bool:
+        """Return True on the lowest rank of the node that gives signs of life."""
+        now = time.monotonic()
+        for record in self._ledger.records:
+            if record is self._ledger.mine:
+                return True
+            silent = now - record.fact(Fact.HEARTBEAT)
+            if record.present and silent < max(MOST_SILENT, 3 * self._interval):
+                return False
+        return True
+
+    def _overdue(self) -> list[tuple[Record, Entry]]:
+        """Return the ranks of this node that wait for too long, and for what."""
+        now = time.monotonic()
+        waits = [(record, record.wait()) for record in self._ledger.records if record.present]
+        return [(record, wait) for record, wait in waits if wait and now - wait.waits > self._patience + self._turn]
+
+    def _bark(self, overdue: list[tuple[Record, Entry]]) -> None:
+        longest = max(time.monotonic() - entry.waits for _, entry in overdue)
+        late = [r for r in self._ledger.records if r.present and r.wait_for_others() is None and r.reachable()]
+        if self._go_on and not late and not self._alone and longest < 2 * self._patience + TURN:
+            return  # another node will kill the one that is late
+        known = give_accounts(self._ledger)
+        asked = self._hotline is not None
+        text = report(
+            [*known, *self._ask(known)], self._size, f"no progress for {longest:.0f} s (--timeout)", asked=asked
+        )
+        if not self._go_on or not late or self._ledger.mine in late:
+            self._end_all(text)
+        print(f"{text}\n  killed; the others go on", file=sys.stderr, flush=True)
+        for record in late:
+            os.kill(int(record.fact(Fact.PID)), signal.SIGKILL)
+        self._quit.wait(self._timeout)
+
+    def _ask(self, known: list[RankStatus]) -> list[RankStatus]:
+        """Return what other nodes know about their ranks."""
+        here = {one.rank for one in known}
+        others = [rank for rank in range(self._size) if rank not in here]
+        return self._hotline.ask(others) if self._hotline is not None else []
+
+    def _answer(self) -> list[RankStatus] | None:
+        """Return what this node knows, on the rank that speaks for it."""
+        return give_accounts(self._ledger) if self._speaks() else None
+
+    def _end_all(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # nobody may be left to read it
+            print(text, file=sys.stderr, flush=True)
+        # MPI_Abort may hang where a rank does not answer: then this node's ranks are killed, and the launcher the rest
+        threading.Thread(target=self._abort, args=(TIMED_OUT,), daemon=True).start()
+        time.sleep(AFTER_ABORT)
+        for record in self._ledger.records:
+            if record is not self._ledger.mine and record.reachable():
+                os.kill(int(record.fact(Fact.PID)), signal.SIGKILL)
+        os._exit(TIMED_OUT)

@@ -1,0 +1,122 @@
+"""Communicators and plans that write what they do into the ledger: nobody waits unseen."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from mpi4py import MPI
+
+from ..schedule.plan import Request
+from .ledger import Label, Ledger
+
+BUFFERS = (
+    *("Allgather", "Allgatherv", "Allreduce", "Alltoall", "Bcast", "Gather", "Recv", "Reduce"),
+    *("Scatter", "Sendrecv"),
+)
+OBJECTS = (
+    *("Barrier", "Create_group", "Dup", "Split", "Split_type"),
+    *("allgather", "allreduce", "bcast", "gather", "scatter"),
+)
+LONELY = ("Recv", "Sendrecv", "Create_group")  # what not all ranks call
+
+
+_OPERATORS = {id(MPI.SUM): " (sum)", id(MPI.MAX): " (max)", id(MPI.MIN): " (min)"}
+
+
+class WatchedComm(MPI.Intracomm):
+    """A communicator whose blocking calls are noted in ``ledger``, once it has one.
+
+    Attributes
+    ----------
+    compared : bool
+        True if all ranks of the job are in it, so that its calls are part of the fingerprint.
+    """
+
+    ledger: Ledger | None = None
+    compared = False
+
+    @contextlib.contextmanager
+    def noted(self, name: str) -> Iterator[None]:
+        """Note the block as one blocking call of all ranks."""
+        if self.ledger is None:
+            yield
+            return
+        at = self.ledger.begin(self.ledger.call(name, 0, None, self.compared))
+        try:
+            yield
+        finally:
+            self.ledger.end(at)
+
+
+def _noted(name: str, is_buffer: bool) -> Any:
+    inner = getattr(MPI.Intracomm, name)
+    compare = name not in LONELY
+    pretty = name.lower()
+
+    def call(self: WatchedComm, *args: Any, **options: Any) -> Any:
+        ledger = self.ledger
+        if ledger is None:
+            return inner(self, *args, **options)
+        num_bytes, dtype = _measure(args) if is_buffer else (0, None)
+        name = pretty + _OPERATORS.get(id(args[-1]), "") if args else pretty
+        at = ledger.begin(ledger.call(name, num_bytes, dtype, compare and self.compared))
+        try:
+            return inner(self, *args, **options)
+        finally:
+            ledger.end(at)
+
+    call.__name__, call.__doc__ = name, inner.__doc__
+    return call
+
+
+for _name in BUFFERS + OBJECTS:
+    setattr(WatchedComm, _name, _noted(_name, _name in BUFFERS))
+
+
+def _measure(args: tuple[Any, ...]) -> tuple[int, Any]:
+    """Return bytes and dtype of the first array among the arguments of a call."""
+    for argument in args:
+        array = argument[0] if isinstance(argument, (list, tuple)) and argument else argument
+        if argument is not MPI.IN_PLACE and hasattr(array, "dtype"):
+            return array.nbytes, array.dtype
+    return 0, None
+
+
+class WatchedPlan:
+    """A plan that notes when it is started, waited for and over."""
+
+    def __init__(self, plan: Request, ledger: Ledger, label: Label):
+        self.plan, self._ledger, self._label = plan, ledger, label
+        self.algorithm, self.messages, self.bytes_sent = plan.algorithm, plan.messages, plan.bytes_sent
+        self._at = -1
+
+    def start(self) -> None:
+        """Start it (again)."""
+        self._at = self._ledger.begin(self._label, waits=False)
+        self.plan.start()
+
+    def poll(self) -> bool:
+        """Do what can be done without waiting; True when all is done."""
+        done = self.plan.poll()
+        if done:
+            self._over()
+        return done
+
+    def wait(self) -> None:
+        """Return when it is done."""
+        if self._at >= 0:
+            self._ledger.waits(self._at)
+        self.plan.wait()
+        self._over()
+
+    def free(self) -> None:
+        """Give back what it holds."""
+        self.plan.free()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.plan, name)
+
+    def _over(self) -> None:
+        if self._at >= 0:
+            self._ledger.end(self._at)
+            self._at = -1
