@@ -20,11 +20,12 @@ COMMANDS = {
     "data": "Show how the columns of a table, or the arrays of any data, are interpreted.",
     "collective": "List, show, check, price, draw, record and measure collective algorithms.",
     "kernel": "List, build, check and measure the kernels.",
+    "course": "Start the lab on collective algorithms.",
     "doctor": "Examine the ranks of a job before training on them.",
     "completion": "Print a script that lets a shell complete commands and options.",
 }
 """Each command and what it does; the module of the same name has a ``parse(argv, speaks)`` that returns a job."""
-FAMILIES = ("data", "collective", "kernel")
+FAMILIES = ("data", "collective", "kernel", "course")
 """Commands that have commands of their own; their modules have a dict SUBCOMMANDS."""
 HELP = ("-h", "--help")
 

@@ -1,16 +1,23 @@
 """The lab in docs/course: starters are refused with what the instructor's note says, solutions pass and beat."""
 
+import contextlib
+import io
+import json
+import linecache
+import re
 from pathlib import Path
 
 import pytest
 
 import mpitrain
+from mpitrain.cli.main import main
 from mpitrain.collectives import ScheduleError, check, find
 from mpitrain.collectives.price import price
 from mpitrain.errors import UserError
 
 COURSE = Path(mpitrain.__file__).parents[1] / "docs" / "course"
 EXERCISES = ["exercise1_pairs", "exercise2_flat", "exercise3_tree", "exercise4_ring", "exercise5_own"]
+NOTEBOOK = ["pairs", "flat", "tree"]
 
 pytestmark = pytest.mark.skipif(not COURSE.is_dir(), reason="an installed mpitrain has no docs")
 
@@ -71,3 +78,92 @@ def test_a_solution_passes(name):
 def test_a_solution_beats_its_price(name, other, num_bytes, factor):
     mine, theirs = (price(find(f"{COURSE}/solutions.py:{f}"), 16, num_bytes).seconds for f in (name, other))
     assert factor * mine < theirs
+
+
+def code_cells():
+    """Return (source, tags) of the code cells of the notebook."""
+    notebook = json.loads((COURSE / "lab.ipynb").read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+    return [("".join(cell["source"]), cell["metadata"].get("tags", [])) for cell in cells]
+
+
+def run_notebook(replace=None):
+    """Run the code cells, with each exercise's function replaced by that of ``replace``; return (tags, output)."""
+    namespace, results = {"__name__": "__main__"}, []
+    for number, (source, tags) in enumerate(code_cells()):
+        file = f"<cell {number}>"
+        linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # as IPython does
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            exec(compile(source, file, "exec"), namespace)
+        if replace and "exercise" in tags:
+            name = re.search(r"^def (\w+)", source, re.M)[1]
+            namespace[name] = getattr(replace, name)
+        results.append((tags, output.getvalue()))
+    return results
+
+
+def test_the_notebook_refuses_the_starters():
+    printed = [text for tags, text in run_notebook() if "check" in tags]
+    expected = [
+        "not yet: P = 2: deadlock",
+        "not yet: P = 2: rank 1 ends without",
+        "not yet: P = 4: 4 rounds are promised",
+    ]
+    assert len(printed) == len(expected)
+    for text, start in zip(printed, expected, strict=True):
+        assert text.startswith(start)
+
+
+def test_the_notebook_accepts_the_solutions():
+    solutions = type("solutions", (), {n: staticmethod(find(f"{COURSE}/solutions.py:{n}").function) for n in NOTEBOOK})
+    results = run_notebook(solutions)
+    printed = [text for tags, text in results if "check" in tags]
+    for name, text in zip(NOTEBOOK, printed, strict=True):
+        assert text.startswith(f"{name}: checked for P <= ")
+    first = next(
+        line for tags, text in results if "price" in tags for line in text.splitlines() if "1024 bytes" in line
+    )
+    flat, tree, _ = (float(number) for number in re.findall(r"([\d,.]+) us", first.replace(",", " ")))
+    assert 2 * tree < flat
+
+
+def test_the_notebook_starts_as_the_files_do():
+    """Apart from annotations and docstrings, the functions are those of the starter files."""
+    for source, tags in code_cells():
+        if "exercise" in tags:
+            name = re.search(r"^def (\w+)", source, re.M)[1]
+            file = next(COURSE.glob(f"exercise*_{name}.py")).read_text(encoding="utf-8")
+            body = file[file.index("\n\n\n") :].strip()
+            body = re.sub(r'^    """.*"""\n', "", body, flags=re.M)
+            body = body.replace("rank: int, size: int) -> Iterator[Step]", "rank, size)")
+            assert body == source
+
+
+def test_course_start_copies_the_lab(tmp_path, capsys):
+    folder = tmp_path / "new" / "lab"
+    assert main(["course", "start", str(folder)]) == 0
+    starters = {f"{exercise}.py" for exercise in EXERCISES}
+    assert {path.name for path in folder.iterdir()} == {"README.md", "lab.ipynb", *starters}
+    for path in folder.iterdir():
+        assert path.read_bytes() == (COURSE / path.name).read_bytes()
+    command = re.search(r"^    mpitrain (collective check .*)$", capsys.readouterr().out, re.M)[1]
+    assert main(command.split()) == 2
+    assert "deadlock" in capsys.readouterr().err
+
+
+def test_course_start_leaves_a_folder_with_files_alone(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("x")
+    assert main(["course", "start", str(tmp_path)]) == 2
+    assert (
+        capsys.readouterr().err == f"mpitrain: {tmp_path} is not empty; the lab is copied to a new or an empty folder\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main(["course", "start", str(empty)]) == 0
+    assert main(["course", "start", str(tmp_path / "mine.py")]) == 2
+    assert "cannot write" in capsys.readouterr().err

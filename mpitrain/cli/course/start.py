@@ -1,0 +1,50 @@
+"""``mpitrain course start``: copy the lab from the installed package to a folder."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from ...errors import UserError
+from ..options import parse_options
+from ..order import LocalJob
+
+LAB = Path(__file__).with_name("lab")
+PATTERNS = ("README.md", "exercise*.py", "lab.ipynb")  # a checkout also has the solutions there
+DESCRIPTION = "Copy the lab on collective algorithms (README, starters of the exercises, a notebook) to a new folder."
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartOptions:
+    """Options of start."""
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]
+    """A folder that is created, or an empty one."""
+
+
+def parse(argv: list[str], speaks: bool) -> LocalJob:
+    """Return the job that ``argv`` asks for."""
+    options = parse_options(StartOptions, argv, command="course start", description=DESCRIPTION, speaks=speaks)
+    return LocalJob(lambda: start(options))
+
+
+def start(options: StartOptions) -> int:
+    """Copy the files and print the first command of the lab."""
+    folder = options.folder
+    files = sorted(path for pattern in PATTERNS for path in LAB.glob(pattern))
+    if not files:
+        raise UserError(f"this installation of mpitrain lacks the lab: there are no files in {LAB}")
+    try:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UserError(f"{folder} is not empty; the lab is copied to a new or an empty folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copyfile(file, folder / file.name)
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename or folder}: {error.strerror}") from None
+    print(f"{folder}: {', '.join(file.name for file in files)}")
+    print(f"Read {folder / 'README.md'}. The first exercise begins with")
+    print(f"    mpitrain collective check {folder / 'exercise1_pairs.py'}:pairs --max-ranks 2")
+    return 0
