@@ -70,11 +70,16 @@ def _wrap(text: str) -> str:
 
 def options_of(parse: Callable[[list[str], bool], object]) -> list[Option]:
     """Return the options and arguments of the command that ``parse`` parses."""
+    return list(list_options(kind_of(parse)))
+
+
+def kind_of(parse: Callable[[list[str], bool], object]) -> type:
+    """Return the dataclass of the options of the command that ``parse`` parses."""
     _collecting.append(True)
     try:
         parse([], False)
     except OptionsFound as found:
-        return list(list_options(found.kind))
+        return found.kind
     finally:
         _collecting.pop()
-    return []
+    raise TypeError(f"{parse.__module__}.parse does not call parse_options")

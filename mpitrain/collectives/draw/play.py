@@ -58,7 +58,7 @@ class Play:
     messages : list of Message
         By round, then by sender.
     start, finish : list of lists
-        start[rank][chunk] and finish[rank][chunk]: sets of contributions; None where anything may be left.
+        ``start[rank][chunk]`` and ``finish[rank][chunk]``: sets of contributions; None where anything may be left.
     error : str
         What is wrong with the schedule; empty if nothing is. The messages are those up to there.
     """
@@ -92,7 +92,7 @@ class Play:
         return by_round
 
     def states(self, most: int | None = None) -> list[list[list[int]]]:
-        """Return what is in states[round][rank][chunk], up to round ``most``; round 0 is the start."""
+        """Return the contributions, ``states[round][rank][chunk]``, up to round ``most``; round 0 is the start."""
         states = [[list(row) for row in self.start]]
         for messages in self.rounds()[:most]:
             state = [list(row) for row in states[-1]]

@@ -1,0 +1,162 @@
+"""The documentation: the site builds without warnings, links of the README lead to files, options in pages exist."""
+
+import doctest
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import mpitrain
+from mpitrain.cli.commands import COMMANDS
+from mpitrain.cli.completion import find_places
+
+ROOT = Path(__file__).parents[2]
+PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "benchmarks" not in path.parts]
+PAGES = [path for path in PAGES if path.name != "inputs.md"]  # shows wrong commands
+if importlib.util.find_spec("mpitrain.registry") is None:
+    PAGES = [path for path in PAGES if path.name != "extending.md"]  # describes what comes with the registry
+SITE, REPOSITORY = "https://mpitrain.github.io/mpitrain/", "https://github.com/mpitrain/mpitrain"
+RAW = "https://raw.githubusercontent.com/mpitrain/mpitrain/main/"
+FOREIGN = {
+    *("--with-ft", "--map-by", "--with-mpi", "--gpu", "--strict"),  # mpirun, pytest, MkDocs
+    *("--mpi", "--ntasks", "--cpus-per-task", "--time", "--signal"),  # Slurm
+}
+
+needs_docs = pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs the extra docs")
+
+
+def load(name):
+    sys.path.insert(0, str(ROOT / "scripts" / "site"))
+    try:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / "site" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    finally:
+        sys.path.pop(0)
+
+
+def build(folder):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(folder / "mkdocs.yml")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=110)
+
+
+@needs_docs
+def test_the_site_builds_without_warnings(tmp_path):
+    load("stage").main(tmp_path)
+    done = build(tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "site" / "reference" / "command-line" / "train" / "index.html").read_text(encoding="utf-8")
+    assert "<code>--batch-size</code>" in page
+    page = (tmp_path / "site" / "reference" / "api" / "layers" / "index.html").read_text(encoding="utf-8")
+    assert 'id="mpitrain.layers.Linear.forward"' in page
+
+
+@pytest.fixture(scope="module")
+def small_site(tmp_path_factory):
+    """A site of three pages, with the configuration of the whole one, which builds without warnings."""
+    folder = tmp_path_factory.mktemp("site")
+    load("stage").main(folder)
+    config = yaml.safe_load((folder / "mkdocs.yml").read_text(encoding="utf-8"))
+    config["nav"] = ["index.md", "gpu.md", "cluster.md"]
+    for path in (folder / "docs").rglob("*.md"):
+        path.unlink()
+    for name in config["nav"]:
+        (folder / "docs" / name).write_text(f"# {name}\n", encoding="utf-8")
+    (folder / "mkdocs.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    done = build(folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@needs_docs
+@pytest.mark.parametrize(
+    ("page", "text", "message"),
+    [
+        ("gpu.md", "[a page that is not there](missing.md)", "'missing.md'"),
+        ("gpu.md", "[an anchor that is not there](cluster.md#missing)", "'#missing'"),
+        ("gpu.md", "::: mpitrain.missing", "mpitrain.missing"),
+        ("missing-in-the-nav.md", "# A page", "missing-in-the-nav.md"),
+    ],
+)
+def test_mistakes_are_errors(small_site, tmp_path, page, text, message):
+    shutil.copytree(small_site, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "docs" / page).write_text(text, encoding="utf-8")
+    done = build(tmp_path)
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
+@needs_docs
+def test_every_option_is_on_a_page():
+    pages = load("command_line").pages()
+    for place, found in find_places().items():
+        name = place.partition(" ")[0]
+        for option in found.options if name else ():
+            for flag in option.flags:
+                assert flag.startswith("--no-") or f"`{flag}`" in pages[f"reference/command-line/{name}.md"], flag
+
+
+@needs_docs
+def test_examples_of_stage():
+    result = doctest.testmod(load("stage"))
+    assert result.attempted
+    assert not result.failed
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_options_in_pages_exist(path):
+    """Each option in code that begins with -- or with mpitrain, on a page, is one of a command."""
+    known = {flag for place in find_places().values() for option in place.options for flag in option.flags} | {"--help"}
+    text = path.read_text(encoding="utf-8")
+    spans = re.findall(r"`(-(?:-[a-z]+)+[^`]*|(?:mpirun .*)?mpitrain [^`]*)`", text)
+    spans += re.findall(r"^    ((?:mpirun .*)?(?:python -m )?mpitrain .*)$", text, re.M)
+    used = {flag for span in spans for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", span)}
+    assert used - known - FOREIGN == set()
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_pages_exist(path):
+    text = path.read_text(encoding="utf-8")
+    places = find_places()
+    for first, second in re.findall(r"(?:^    |`)(?:mpirun [^`\n]*)?mpitrain ([a-z]+)(?: ([a-z]+))?", text, re.M):
+        assert first in COMMANDS, first
+        if places[first].commands and second:
+            assert second in places[first].commands, f"{first} {second}"
+
+
+def test_links_of_the_readme_are_absolute_and_lead_to_files():
+    """The README is also the page on PyPI, where relative links are broken."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 4
+    for link in links:
+        assert link.startswith((SITE, REPOSITORY, RAW)), link
+        if link.startswith(RAW):
+            assert (ROOT / link.removeprefix(RAW)).is_file(), link
+        elif link.startswith(SITE):
+            page = link.removeprefix(SITE).rstrip("/") or "index"
+            places = (f"docs/{page}.md", f"docs/{page}/README.md", f"{page.upper()}.md")
+            assert any((ROOT / place).is_file() for place in places), link
+        elif "/blob/main/" in link:
+            assert (ROOT / link.partition("/blob/main/")[2]).is_file(), link
+
+
+def test_citation():
+    """The keys that the schema of CITATION.cff 1.2.0 requires, and the version."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert isinstance(citation["message"], str)
+    assert isinstance(citation["title"], str)
+    assert citation["authors"]
+    assert all(set(author) & {"name", "family-names", "given-names", "alias"} for author in citation["authors"])
+    assert citation["type"] == "software"
+    assert citation["version"] == mpitrain.__version__
+    allowed = {"abstract", "authors", "cff-version", "contact", "date-released", "doi", "identifiers", "keywords"}
+    allowed |= {"license", "message", "preferred-citation", "references", "repository-code", "title", "type", "url"}
+    assert set(citation) <= allowed | {"version"}
