@@ -36,6 +36,8 @@ class Shard:
             Equal blocks of the dimension of which each is divided in the same way (3 for the outputs q, k, v of one
             Linear).
 
+        Examples
+        --------
         >>> Shard.even(1, 7, 0, 2), Shard.even(1, 12, 1, 2, groups=3)
         (Shard(dim=1, ranges=((0, 4),)), Shard(dim=1, ranges=((2, 4), (6, 8), (10, 12))))
         """

@@ -15,7 +15,7 @@ class Step(NamedTuple):
     unless the algorithm says otherwise. A step sends chunks as they are when it starts, and what it receives is
     in place when it ends.
 
-    Parameters
+    Attributes
     ----------
     send_to, recv_from : int or None
         Peer ranks; None where that side is idle.

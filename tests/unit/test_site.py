@@ -2,6 +2,7 @@
 
 import doctest
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -17,9 +18,7 @@ from mpitrain.cli.completion import find_places
 
 ROOT = Path(__file__).parents[2]
 PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "benchmarks" not in path.parts]
-PAGES = [path for path in PAGES if path.name != "inputs.md"]  # shows wrong commands
-if importlib.util.find_spec("mpitrain.registry") is None:
-    PAGES = [path for path in PAGES if path.name != "extending.md"]  # describes what comes with the registry
+PAGES.remove(ROOT / "docs" / "inputs.md")  # shows wrong commands
 SITE, REPOSITORY = "https://mpitrain.github.io/mpitrain/", "https://github.com/mpitrain/mpitrain"
 RAW = "https://raw.githubusercontent.com/mpitrain/mpitrain/main/"
 FOREIGN = {
@@ -43,7 +42,8 @@ def load(name):
 
 def build(folder):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(folder / "mkdocs.yml")]
-    return subprocess.run(command, capture_output=True, text=True, timeout=110)
+    environment = os.environ | {"NO_COLOR": "1", "NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
 
 
 @needs_docs
