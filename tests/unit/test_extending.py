@@ -1,45 +1,39 @@
 """The code of docs/extending.md: the layer, model, optimizer, op and collective in it work."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+from mpitrain import models, optim
+from mpitrain.arena import Arena
+from mpitrain.collectives import check, find
+from mpitrain.layers import Linear
+from mpitrain.ops import OPS
+from mpitrain.user_file import load_file
+from tests.gradients import check_layer
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("mpitrain.registry") is None, reason="describes what comes with the registry"
-)
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory):
     """The path of a file with all code of the page, and the module."""
-    from mpitrain.user_file import load_file
-
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     assert len(blocks) == 5
     path = tmp_path_factory.mktemp("extending") / "mine.py"
     path.write_text("\n\n".join(blocks), encoding="utf-8")
     module = load_file(path)
     yield path, module
-    from mpitrain.ops import OPS
-
     OPS.pop("softplus", None)  # tests of all ops are not about this one
 
 
 def test_the_layer(mine):
-    from tests.gradients import check_layer
-
     check_layer(mine[1].Scale(3), np.random.default_rng(0).standard_normal((5, 3)))
 
 
 def test_the_model(mine):
-    from mpitrain import models
-    from tests.gradients import check_layer
-
     model = models.build(f"{mine[0]}:net:width=7", (4, 4, 1), 3)
     assert sum(p.size for _, p in model.named_parameters()) == 16 * 7 + 7 + 7 + 7 * 3 + 3
     check_layer(model, np.random.default_rng(0).standard_normal((5, 4, 4, 1)))
@@ -47,10 +41,6 @@ def test_the_model(mine):
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_the_optimizer(mine, weight_decay):
-    from mpitrain import optim
-    from mpitrain.arena import Arena
-    from mpitrain.layers import Linear
-
     arena = Arena(Linear(3, 2).named_parameters(), dtype=np.float64)
     optimizer = optim.build(f"{mine[0]}:Lion:beta2=0.98,weight_decay={weight_decay}", arena)
     rng = np.random.default_rng(0)
@@ -74,8 +64,6 @@ def test_the_op(mine):
 
 
 def test_the_collective(mine):
-    from mpitrain.collectives import check, find
-
     assert check(find(f"{mine[0]}:my_ring"), 9).startswith(f"{mine[0]}:my_ring: checked for P <= 9")
 
 
