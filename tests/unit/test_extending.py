@@ -65,12 +65,3 @@ def test_the_op(mine):
 
 def test_the_collective(mine):
     assert check(find(f"{mine[0]}:my_ring"), 9).startswith(f"{mine[0]}:my_ring: checked for P <= 9")
-
-
-def test_the_files_that_are_named_exist():
-    """The paths in code are those of files or folders; capitals stand for names."""
-    root = PAGE.parents[1]
-    for path in re.findall(r"`((?:\w+/)+[\w.]+)`", PAGE.read_text(encoding="utf-8")):
-        parts = re.split(r"/", path)
-        fixed = "/".join(parts[: next((i for i, part in enumerate(parts) if re.search("[A-Z]{4}", part)), len(parts))])
-        assert any((root / base / fixed).exists() for base in ("", "mpitrain")), path

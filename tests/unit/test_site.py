@@ -1,4 +1,4 @@
-"""The documentation: the site builds without warnings, links of the README lead to files, options in pages exist."""
+"""The documentation: the site builds without warnings; links, options, commands and files in pages exist."""
 
 import doctest
 import importlib.util
@@ -128,6 +128,15 @@ def test_commands_in_pages_exist(path):
         assert first in COMMANDS, first
         if places[first].commands and second:
             assert second in places[first].commands, f"{first} {second}"
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES], ids=str)
+def test_files_in_pages_exist(path):
+    """Each path of a source file in code, from the top of the repository, of the package or of the kernels."""
+    for name in re.findall(r"`((?:[\w-]+/)+[\w.-]+\.(?:py|cu|cuh|c|h|sh))`", path.read_text(encoding="utf-8")):
+        parts = name.split("/")
+        fixed = [part for part in parts if not re.search("[A-Z]{4}", part)]  # capitals stand for any name
+        assert any(ROOT.joinpath(base, *fixed).exists() for base in ("", "mpitrain", "kernels")), name
 
 
 def test_links_of_the_readme_are_absolute_and_lead_to_files():
