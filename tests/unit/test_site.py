@@ -4,9 +4,11 @@ import doctest
 import importlib.util
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,7 @@ from mpitrain.cli.completion import find_places
 ROOT = Path(__file__).parents[2]
 PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "benchmarks" not in path.parts]
 PAGES.remove(ROOT / "docs" / "inputs.md")  # shows wrong commands
-SITE, REPOSITORY = "https://mpitrain.github.io/mpitrain/", "https://github.com/mpitrain/mpitrain"
-RAW = "https://raw.githubusercontent.com/mpitrain/mpitrain/main/"
+REPOSITORY = "https://github.com/mpitrain/mpitrain"
 FOREIGN = {
     *("--with-ft", "--map-by", "--with-mpi", "--gpu", "--strict"),  # mpirun, pytest, MkDocs
     *("--mpi", "--ntasks", "--cpus-per-task", "--time", "--signal"),  # Slurm
@@ -139,21 +140,30 @@ def test_files_in_pages_exist(path):
         assert any(ROOT.joinpath(base, *fixed).exists() for base in ("", "mpitrain", "kernels")), name
 
 
-def test_links_of_the_readme_are_absolute_and_lead_to_files():
-    """The README is also the page on PyPI, where relative links are broken."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    links = re.findall(r"\]\(([^)]+)\)", text)
+def test_links_of_the_readme_lead_to_files():
+    links = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert len(links) > 4
     for link in links:
-        assert link.startswith((SITE, REPOSITORY, RAW)), link
-        if link.startswith(RAW):
-            assert (ROOT / link.removeprefix(RAW)).is_file(), link
-        elif link.startswith(SITE):
-            page = link.removeprefix(SITE).rstrip("/") or "index"
-            places = (f"docs/{page}.md", f"docs/{page}/README.md", f"{page.upper()}.md")
-            assert any((ROOT / place).is_file() for place in places), link
-        elif "/blob/main/" in link:
-            assert (ROOT / link.partition("/blob/main/")[2]).is_file(), link
+        assert (ROOT / link).is_file(), link
+
+
+def test_links_of_the_package_description_are_absolute(monkeypatch):
+    """Relative links are broken on PyPI."""
+    found = {}
+    setuptools = types.SimpleNamespace(setup=found.update, Extension=lambda *args, **options: None)
+    monkeypatch.setitem(sys.modules, "setuptools", setuptools)
+    monkeypatch.chdir(ROOT)
+    runpy.run_path("setup.py")
+    description = found["long_description"]
+    links = re.findall(r"\]\(([^)]+)\)", description)
+    images = re.findall(r"!\[[^]]*\]\(([^)]+)\)", description)
+    assert len(links) > 4
+    assert images
+    for link in links:
+        kind = "/raw/main/" if link in images else "/blob/main/"
+        base, found, path = link.partition(kind)
+        assert (base, found) == (REPOSITORY, kind), link
+        assert (ROOT / path).is_file(), link
 
 
 def test_citation():

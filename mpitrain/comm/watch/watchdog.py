@@ -2,7 +2,8 @@
 
 It reads the ledger a few times in the time that is allowed. On each node the lowest rank whose own thread still runs
 is the one that speaks: so it works when rank 0 is the one that hangs. MPI is not asked, except to abort. Of several
-nodes that of rank 0 asks the others what they know (``remote_query.py``) and speaks for all; if it does not, the others do.
+nodes that of rank 0 asks the others what they know (``remote_query.py``) and speaks for all; if it does not, the others
+do.
 """
 
 import contextlib
