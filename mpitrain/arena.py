@@ -20,11 +20,11 @@ import numpy as np
 
 from .device import ALIGNMENT, CPU, Device
 from .parameter import Parameter, Shard, State
+from .step_header import StepHeader
 
 __all__ = ["HEADER", "TOTALS", "Arena", "Parameter", "Shard", "State"]
 
-HEADER = 16  # elements: a cache line of float32
-TOTALS = 3  # the first of them: weight, loss, correct
+HEADER, TOTALS = StepHeader.SIZE, StepHeader.NUM_TOTALS
 
 
 class Arena:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from ..data.signature import Signature
     from ..training.checkpoint import Checkpoint
     from ..training.history import History
+    from ..training.loop import TrainingLoop
     from ..training.ownership import Ownership
     from ..training.session import Session
-    from ..training.trainer import Trainer
 
 AUTO = "auto"
 
@@ -167,27 +167,32 @@ def _check_without_checkpoint(path: Path, resume: str, history: "History", epoch
         raise UserError(nothing)
 
 
-def reopen_run(place: Place, trainer: "Trainer", world: "World") -> RunDirectory | None:
-    """Open the directory of a run that has lost ranks, where ``trainer`` has come to, on what is rank 0 now."""
+def reopen_run(place: Place, loop: "TrainingLoop", world: "World") -> RunDirectory | None:
+    """Open the directory of a run that has lost ranks, where ``loop`` has come to, on what is rank 0 now."""
     from ..training.checkpoint.folder import remove_unfinished
+    from ..training.hooks.recorder import Recorder
 
-    if trainer.record.directory is not None:
-        trainer.record.directory.close()
+    before, run = loop.hooks[Recorder].directory, loop.run
+    if before is not None:
+        before.close()
     directory = None
     with world.together():
         if world.rank == 0:
             place.owner.take(place.path)
             remove_unfinished(place.path / CHECKPOINTS)
-            done = trainer.step, len(trainer.record.results)
-            directory = RunDirectory(place.path, trainer.config, done, place.owner)
+            done = run.step, len(run.results.epochs)
+            directory = RunDirectory(place.path, run.config, done, place.owner)
     return directory
 
 
-def leave(trainer: "Trainer", place: Place, console: Any) -> int:
+def leave(loop: "TrainingLoop", place: Place, console: Any) -> int:
     """Say where the run can be resumed, and return the exit code."""
-    trainer.data_parallel.free()
+    from ..training.hooks.checkpoints import Checkpoints
+
+    loop.run.data_parallel.free()
     if place.directory is not None:
         place.directory.close()
-    if trainer.writer is not None and trainer.writer.written:
-        console.say(f"left after step {trainer.step:,}; go on with --resume {place.path}")
-    return trainer.config.checkpoint.exit_code
+    writer = loop.hooks[Checkpoints].writer
+    if writer is not None and writer.written:
+        console.say(f"left after step {loop.run.step:,}; go on with --resume {place.path}")
+    return loop.run.config.checkpoint.exit_code

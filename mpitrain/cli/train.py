@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..comm.world import World
+    from ..training.loop import TrainingLoop
     from ..training.progress import Lines
+    from ..training.run import TrainingRun
     from ..training.session import Session
-    from ..training.trainer import Trainer
     from .resume import Place
 
 DESCRIPTION = "Train a network on all ranks of a job: mpitrain -n 8 train, or mpirun -n 8 python -m mpitrain train."
@@ -94,18 +95,18 @@ def _branches(config: Config) -> dict[str, Any]:
 
 def rehearse(config: Config, world: "World") -> int:
     """Print what ``train`` would do: open the data and build the model, but train and write nothing."""
+    from ..training.build import make_loop
     from ..training.outline import try_passes
-    from ..training.trainer import Trainer
     from .dry_run import print_dry_run
     from .terminal import make_console
 
     config, session, threads = _open(config, world)
     console, progress = make_console(quiet=world.rank != 0), _screen(config, world)[1]
     passes = try_passes(session, config, world.size)
-    trainer = Trainer(config, session, world, None, progress)
-    _introduce(console, config, trainer, world, threads)
-    print_dry_run(console, trainer, passes)
-    trainer.data_parallel.free()
+    run = make_loop(config, session, world, progress).run
+    _introduce(console, config, run, world, threads)
+    print_dry_run(console, run, passes)
+    run.data_parallel.free()
     return 0
 
 
@@ -137,40 +138,41 @@ def _train(
     begin: float,
 ) -> int:
     """Train in ``place`` from where the run there has come to; return the exit code."""
+    from ..training.build import make_loop
+    from ..training.elastic import train_elastically
     from ..training.resume import restore, with_normalizers_of
-    from ..training.survival import survive
-    from ..training.trainer import Trainer
     from .signals import Signals
 
     console, progress = screen
     if place.checkpoint is not None:
         session = with_normalizers_of(place.checkpoint, session)
     signals = Signals()
-    trainer = Trainer(config, session, world, place.directory, progress, signals, place.path)
+    loop = make_loop(config, session, world, progress, directory=place.directory, control=signals, run_path=place.path)
     with world.together():
         if place.checkpoint is not None:
-            restore(trainer, place.checkpoint)
-    _introduce(console, config, trainer, world, threads)
+            restore(loop.run, place.checkpoint)
+    _introduce(console, config, loop.run, world, threads)
     if place.checkpoint is not None:
-        console.say(f"resumed after step {trainer.step:,} from {place.checkpoint.path}")
+        console.say(f"resumed after step {loop.run.step:,} from {place.checkpoint.path}")
 
-    def rebuild(world: "World", before: "Trainer") -> "Trainer":
+    def rebuild(world: "World", before: "TrainingLoop") -> "TrainingLoop":
         directory = reopen_run(place, before, world)
-        trainer = Trainer(config, session, world, directory, _screen(config, world)[1], signals, place.path)
-        trainer.go_on_from(before)
-        return trainer
+        progress = _screen(config, world)[1]
+        loop = make_loop(config, session, world, progress, directory=directory, control=signals, run_path=place.path)
+        loop.run.continue_from(before.run)
+        return loop
 
-    def work(trainer: "Trainer") -> None:
-        trainer.run()
-        if not trainer.left:
-            _report(trainer, place.path, time.perf_counter() - begin)
+    def work(loop: "TrainingLoop") -> None:
+        loop.train()
+        if not loop.run.preempted:
+            _report(loop, place.path, time.perf_counter() - begin)
 
     try:
-        trainer = survive(trainer, work, rebuild) if world.elastic else _once(trainer, work)
+        loop = train_elastically(loop, work, rebuild) if world.elastic else _once(loop, work)
     except AgreedError:
-        trainer.data_parallel.free()
+        loop.run.data_parallel.free()
         raise
-    return leave(trainer, place, console) if trainer.left else 0
+    return leave(loop, place, console) if loop.run.preempted else 0
 
 
 def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Session", int]:
@@ -197,11 +199,11 @@ def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Se
     return _resolved(config, session), session, threads
 
 
-def _once(trainer: "Trainer", work: "Callable[[Trainer], None]") -> "Trainer":
-    work(trainer)
-    if not trainer.left:
-        trainer.data_parallel.free()
-    return trainer
+def _once(loop: "TrainingLoop", work: "Callable[[TrainingLoop], None]") -> "TrainingLoop":
+    work(loop)
+    if not loop.run.preempted:
+        loop.run.data_parallel.free()
+    return loop
 
 
 def _screen(config: Config, world: "World") -> tuple[Any, "Lines"]:
@@ -213,23 +215,25 @@ def _screen(config: Config, world: "World") -> tuple[Any, "Lines"]:
     return console, make_progress(config.run.progress if world.rank == 0 else "none", console, config.run.epochs)
 
 
-def _report(trainer: "Trainer", path: Path, seconds: float) -> None:
+def _report(loop: "TrainingLoop", path: Path, seconds: float) -> None:
     from ..training.curves import draw_curves
+    from ..training.hooks.profiler import Profiler
+    from ..training.hooks.recorder import Recorder
     from ..training.report import make_report, print_report
     from ..training.run_directory import CURVES, TRACE
     from .training_streams import output_problems
 
-    world, config = trainer.world, trainer.config
-    if trainer.profiler is not None:
-        trainer.profiler.save(world, path / TRACE)
-    report = make_report(trainer, world, seconds) | {"output": output_problems()}
+    world, config, results = loop.run.world, loop.run.config, loop.run.results
+    profiler, directory = loop.hooks.one(Profiler), loop.hooks[Recorder].directory
+    if profiler is not None:
+        profiler.save(world, path / TRACE)
+    report = make_report(loop, world, seconds) | {"output": output_problems()}
     with world.together(asleep=True):
-        if trainer.record.directory is not None:
-            trainer.record.directory.write_report(report)
-            trainer.record.directory.close()
-            title = f"{config.model.name} on {trainer.session.dataset.name}, {count(world.size, 'rank')}"
-            record = trainer.record
-            draw_curves(record.results, record.metric, title, path / CURVES, record.best_epoch)
+        if directory is not None:
+            directory.write_report(report)
+            directory.close()
+            title = f"{config.model.name} on {loop.run.session.dataset.name}, {count(world.size, 'rank')}"
+            draw_curves(results.epochs, results.metric, title, path / CURVES, results.best_epoch)
             print_report(report, path, _screen(config, world)[0])
 
 
@@ -241,8 +245,8 @@ def _resolved(config: Config, session: "Session") -> Config:
     return dataclasses.replace(config, data=data, optimizer=optimizer)
 
 
-def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World", threads: int) -> None:
-    session, sync, o = trainer.session, trainer.data_parallel, config.optimizer
+def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World", threads: int) -> None:
+    session, sync, o = run.session, run.data_parallel, config.optimizer
     data = session.dataset
     shape = " x ".join(map(str, data.input_shape))
     outputs = f"{data.num_outputs} classes" if data.task == "classification" else count(data.num_outputs, "number")
@@ -250,14 +254,14 @@ def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World",
     sums, reasons = "one rank, nothing to sum", ""
     if world.size > 1:
         reasons = "".join(f"; auto takes {reason}" for reason in sync.reasons)
-        sums = sync.exchange.describe()
+        sums = sync.sync.describe()
     lines = [
         f"{count(world.size, 'rank')}, {count(threads, 'BLAS thread')} each{shared} ({world.mpi_version})",
-        *([f"on {', '.join(trainer.devices)}; products in {config.compute.precision}"] if world.has_devices else []),
+        *([f"on {', '.join(run.devices)}; products in {config.compute.precision}"] if world.has_devices else []),
         f"{data.name}: {len(data.train):,} training and {count(len(data.test), 'test sample')}, {shape} -> {outputs}",
         *data.notes,
         f"{config.model.name}: {session.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
-        f"batch {config.data.batch_size}, {count(len(trainer.loader), 'step')} an epoch",
+        f"batch {config.data.batch_size}, {count(len(run.loader), 'step')} an epoch",
         f"gradients: {sums}{reasons}",
     ]
     for line in [*lines, *world.notes]:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from ..svg import document, text
 from .axis import Axis, epoch_axis, tick_labels, value_axis
-from .progress import EpochResult, show_scores
+from .progress import show_scores
+from .results import EpochResult
 from .weights import write_atomically
 
 WIDTH, HEIGHT = 1060, 430

@@ -18,8 +18,8 @@ from ..layers.base import Phase
 from ..plain_text import count
 from .evaluation import BATCH
 from .limits import num_microbatches, num_shards
+from .run import TrainingRun
 from .session import Session
-from .trainer import Trainer
 
 MEASURED_BYTES = 256 << 20  # activations that are allocated to be measured; more are extrapolated
 
@@ -56,7 +56,7 @@ class Passes:
 def try_passes(session: Session, config: Config, size: int) -> Passes:
     """Return the outline of the network on one of ``size`` ranks.
 
-    Call it before a ``Trainer`` is made of the session, which sends gradients as soon as they are there.
+    Call it before a ``TrainingRun`` is made of the session, which sends gradients as soon as they are there.
     """
     session.arena.begin_step()
     shapes = _output_shapes(session.model, lambda: _forward_backward(session, 1, 1))
@@ -77,13 +77,13 @@ def try_passes(session: Session, config: Config, size: int) -> Passes:
     return Passes(rows, samples, train_bytes, _extrapolate(lambda n: _forward(session, n), tested))
 
 
-def memory_of(trainer: Trainer, passes: Passes) -> dict[str, tuple[int, str]]:
+def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
     """Return the bytes that each part of training takes on rank 0, and a remark on each."""
-    arena, exchange, size = trainer.session.arena, trainer.data_parallel.exchange, trainer.world.size
+    arena, exchange, size = run.session.arena, run.data_parallel.sync, run.world.size
     own = arena.size if exchange.own is None else sum(part.stop - part.start for part in exchange.own)
-    in_common = exchange.sharded and not trainer.data_parallel.messages_per_step
-    slots = list(trainer.optimizer.slots)
-    config, data = trainer.config, trainer.session.dataset
+    in_common = exchange.sharded and not run.data_parallel.messages_per_step
+    slots = list(run.optimizer.slots)
+    config, data = run.config, run.session.dataset
     partial_sums = max(0, (num_shards(config, len(data.train), size) // size).bit_length() - 1)
     sample = 4 * math.prod(data.input_shape)
     share = math.ceil(min(config.data.batch_size, len(data.train)) / size)
@@ -98,8 +98,8 @@ def memory_of(trainer: Trainer, passes: Passes) -> dict[str, tuple[int, str]]:
         "activations": (passes.train_bytes, f"{count(passes.samples, 'sample')} at a time, with their gradients"),
         "evaluation": (passes.test_bytes, f"up to {BATCH} samples at a time"),
         **({"scratch": (scratch, "working memory, used by one op at a time")} if scratch else {}),
-        "batches": (sample * share * (1 + trainer.loader.prefetch), "the one in use and those prefetched"),
-        "data": (_data_bytes(data) + trainer.loader.normalized_bytes, "all samples, on every rank"),
+        "batches": (sample * share * (1 + run.loader.prefetch), "the one in use and those prefetched"),
+        "data": (_data_bytes(data) + run.loader.normalized_bytes, "all samples, on every rank"),
     }
 
 

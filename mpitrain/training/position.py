@@ -1,6 +1,7 @@
 """Where in the data a run stands, and what its unfinished epoch has brought so far."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,8 +27,12 @@ class Position:
     totals: np.ndarray = field(default_factory=lambda: np.zeros(3))
     seconds: float = 0.0
 
-    def add(self, sums: np.ndarray | None) -> None:
+    def add(self, sums: Sequence[float] | None) -> None:
         """Count one more step; None for one that was left out."""
         self.steps += 1
         if sums is not None:
-            self.totals += sums
+            self.totals += np.asarray(sums)
+
+    def copy(self) -> "Position":
+        """Return a copy that does not change with this one."""
+        return replace(self, totals=self.totals.copy())

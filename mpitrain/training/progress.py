@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -15,6 +14,7 @@ from ..plain_text import visible
 from .clock import Times
 from .console import PlainConsole
 from .parts import Part, fit_parts, join_parts
+from .results import EpochResult
 from .time_left import TimeLeft, say_time
 
 REFRESH_SECONDS = 0.1
@@ -22,20 +22,6 @@ LONGEST_BAR, SHORTEST_BAR = 24, 4  # characters
 SHORT_NAMES = {"accuracy": "acc"}  # on narrow terminals
 # parts of a line that are left out where it does not fit, the largest first
 SHARES, SPEED, TRAIN_SCORES, MORE_SCORES, TRAIN_LOSS, LOSS, METRIC, ALWAYS = 7, 6, 5, 4, 3, 2, 1, 0
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """The figures of one epoch, over all ranks; losses and scores are means over samples."""
-
-    epoch: int
-    step: int
-    lr: float
-    train: dict[str, float]
-    test: dict[str, float]
-    samples_per_second: float
-    seconds: float
-    times: Times
 
 
 class Lines:

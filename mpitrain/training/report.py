@@ -9,58 +9,61 @@ from ..comm.world import World
 from ..plain_text import binary_size, count
 from .clock import Times, blame
 from .console import PlainConsole
+from .hooks import Hooks
+from .hooks.checkpoints import Checkpoints
+from .loop import TrainingLoop
 from .progress import show_scores
 from .run_directory import CURVES, LAST, METRICS, REPORT
 from .text_table import Column, print_table
-from .trainer import Trainer
 
 
-def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any]:
+def make_report(loop: TrainingLoop, world: World, seconds: float) -> dict[str, Any]:
     """Return the report of a run; every rank calls this, for the times of all are in it.
 
     ``test`` holds the scores of the last weights, ``best`` those of the epoch with the best test score (of equal ones,
     with the lowest test loss): the choice was made by the test samples, so as an estimate for new samples ``best`` is
     too good.
     """
-    rank_times = world.all_gather(trainer.times)
+    run, results = loop.run, loop.run.results
+    rank_times = world.all_gather(run.times)
     mean = Times()
     for times in rank_times:
         mean.add(times)
-    sync, session = trainer.data_parallel, trainer.session
-    samples = sum(r.samples_per_second * r.seconds for r in trainer.record.results)
+    sync, session = run.data_parallel, run.session
+    samples = sum(r.samples_per_second * r.seconds for r in results.epochs)
     return {
-        "test": trainer.record.results[-1].test,
-        "best": {"epoch": trainer.record.best_epoch, **trainer.record.result(trainer.record.best_epoch).test},
-        "train": trainer.record.results[-1].train,
-        "epochs": len(trainer.record.results),
-        "steps": trainer.step,
-        "stopped": trainer.stopped,
+        "test": results.epochs[-1].test,
+        "best": {"epoch": results.best_epoch, **results[results.best_epoch].test},
+        "train": results.epochs[-1].train,
+        "epochs": len(results.epochs),
+        "steps": run.step,
+        "stopped": run.stopped,
         "seconds": round(seconds, 3),
-        "samples_per_second": round(samples / sum(r.seconds for r in trainer.record.results), 1),
+        "samples_per_second": round(samples / sum(r.seconds for r in results.epochs), 1),
         "ranks": world.size,
-        "devices": trainer.devices,
-        "precision": trainer.config.compute.precision,
-        "losses": trainer.losses,
+        "devices": run.devices,
+        "precision": run.config.compute.precision,
+        "losses": run.losses,
         "mpi": world.mpi_version,
         "all_reduce": " and ".join(sorted(set(sync.algorithms))),
         "all_reduce_reason": "; ".join(sync.reasons),
-        "sharded": sync.exchange.sharded,
+        "sharded": sync.sync.sharded,
         "buckets": len(sync.buckets),
         "bytes_per_step": sum(world.all_gather(sync.bytes_per_step)) // world.size,
         "messages_per_step": sum(world.all_gather(sync.messages_per_step)) // world.size,
         "parameters": session.arena.num_parameters,
-        "resumed_at": trainer.resumed_at,
-        "skipped_steps": trainer.record.skipped,
-        "checkpoints": _checkpoints(trainer),
+        "resumed_at": run.resumed_at,
+        "skipped_steps": results.skipped,
+        "checkpoints": _checkpoints(loop.hooks),
         "slowest": blame(rank_times) if world.size > 1 else "",
         "time_share": mean.shares(),
         "time_share_of_rank": [times.shares() for times in rank_times],
     }
 
 
-def _checkpoints(trainer: Trainer) -> dict[str, Any]:
+def _checkpoints(hooks: Hooks) -> dict[str, Any]:
     """Return how many were written, and how long training stood still for each (rank 0's figures)."""
-    writer = trainer.writer
+    writer = hooks[Checkpoints].writer
     stalls = np.array(writer.stalls if writer is not None else []) * 1e3
     return {
         "written": writer.written if writer is not None else 0,

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,11 +20,9 @@ from .checkpoint import Checkpoint
 from .checkpoint.folder import newest_first
 from .clock import Times
 from .position import Position
-from .progress import EpochResult
+from .results import EpochResult
+from .run import TrainingRun
 from .session import Session, normalizer_from
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
 
 FORMAT = 1
 SUMS = 3  # of a position's totals
@@ -61,20 +59,20 @@ FIXED = {
 BEFORE = {"split": SPLIT_BEFORE}  # what checkpoints did not say before there was a choice
 
 
-def facts_of(trainer: "Trainer") -> dict[str, Any]:
-    """Return what a checkpoint says beside its tensors (JSON-able)."""
-    here, config = trainer.position, trainer.config
-    return trainer.session.facts(config) | {
+def metadata_of(run: TrainingRun) -> dict[str, Any]:
+    """Return the metadata of a checkpoint (JSON-able)."""
+    here, config = run.position, run.config
+    return run.session.facts(config) | {
         "format": FORMAT,
         "config": dataclasses.asdict(config),
-        "ranks": trainer.world.size,
-        "num_samples": len(trainer.session.dataset.train),
-        "step": trainer.step,
-        "optimizer_steps": trainer.optimizer.step_count,
+        "ranks": run.world.size,
+        "num_samples": len(run.session.dataset.train),
+        "step": run.step,
+        "optimizer_steps": run.optimizer.step_count,
         "position": {**dataclasses.asdict(here), "totals": here.totals.tolist()},
-        "results": [dataclasses.asdict(result) for result in trainer.record.results],
-        "best_epoch": trainer.record.best_epoch,
-        "skipped": trainer.record.skipped,
+        "results": [dataclasses.asdict(result) for result in run.results.epochs],
+        "best_epoch": run.results.best_epoch,
+        "skipped": run.results.skipped,
     }
 
 
@@ -230,15 +228,14 @@ def with_normalizers_of(checkpoint: Checkpoint, session: Session) -> Session:
     return dataclasses.replace(session, normalizer=past.normalizer, target_normalizer=past.target_normalizer)
 
 
-def restore(trainer: "Trainer", checkpoint: Checkpoint) -> None:
-    """Make a new ``trainer`` what the one was that wrote ``checkpoint``; raises UserError if it does not fit."""
-    past, world = past_of(checkpoint), trainer.world
-    checkpoint.load(trainer.state, trainer.data_parallel.exchange.own, row=(world.rank, world.size))
-    trainer.optimizer.step_count = past.optimizer_steps
-    trainer.step = trainer.resumed_at = past.step
-    trainer.position = past.position
-    trainer.record.results, trainer.record.best_epoch = past.results, past.best_epoch
-    trainer.record.skipped = past.skipped
+def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
+    """Continue a new ``run`` where ``checkpoint`` was written; raises UserError if it does not fit."""
+    past, world = past_of(checkpoint), run.world
+    checkpoint.load(run.tensors, run.data_parallel.sync.own, row=(world.rank, world.size))
+    run.optimizer.step_count = past.optimizer_steps
+    run.step = run.resumed_at = past.step
+    run.position = past.position
+    run.results.restore(past.results, past.best_epoch, past.skipped)
 
 
 def _say(value: Any) -> str:

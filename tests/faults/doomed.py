@@ -25,10 +25,10 @@ from mpitrain.data.loader import Loader
 from mpitrain.layers import Linear
 from mpitrain.optim import SGD
 from mpitrain.training.evaluation import Evaluator
-from mpitrain.training.trainer import Trainer
+from mpitrain.training.loop import TrainingLoop
 
 POINTS = {
-    "step": (Trainer, "_train_step"),
+    "step": (TrainingLoop, "_train_step"),
     "input": (Loader, "_fill"),
     "forward": (Linear, "forward"),
     "backward": (Linear, "backward"),
@@ -43,7 +43,7 @@ POINTS = {
 }
 fault = json.loads(sys.argv[1])
 world = None
-healthy_init, healthy_step = World.__init__, Trainer._train_step
+healthy_init, healthy_step = World.__init__, TrainingLoop._train_step
 log = os.open(os.environ["DEALT"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 life = int(os.environ.get("LIFE", "0"))
 
@@ -55,9 +55,9 @@ def noted_init(self, *args, **options):
 
 
 def noted_step(self, microbatches):
-    number = life * 100 + len(self.world.launched) - self.world.size
+    number = life * 100 + len(self.run.world.launched) - self.run.world.size
     samples = [int(i) for batch in microbatches for i in batch.indices]
-    note = {"epoch": self.position.epoch, "step": self.step + 1, "number": number}
+    note = {"epoch": self.run.position.epoch, "step": self.run.step + 1, "number": number}
     os.write(log, (json.dumps({**note, "samples": samples}) + "\n").encode())
     sums = healthy_step(self, microbatches)
     os.write(log, (json.dumps({**note, "done": True}) + "\n").encode())
@@ -105,7 +105,7 @@ def doom(point, call, kind):
     setattr(owner, name, doomed)
 
 
-World.__init__, Trainer._train_step = noted_init, noted_step
+World.__init__, TrainingLoop._train_step = noted_init, noted_step
 if fault and launched_rank() in fault["ranks"]:
     doom(fault["point"], fault["call"], fault["kind"])
 sys.exit(main(sys.argv[2:]))

@@ -14,11 +14,13 @@ from mpitrain.comm.schedule import segments
 from mpitrain.config import Compute, Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU
 from mpitrain.errors import AgreedError
-from mpitrain.training import devices, graphs
+from mpitrain.training import devices
+from mpitrain.training.build import make_loop
 from mpitrain.training.devices import use_device
+from mpitrain.training.executors import graphed as graphs
+from mpitrain.training.loop import TrainingLoop
 from mpitrain.training.progress import make_progress
 from mpitrain.training.session import open_session
-from mpitrain.training.trainer import Trainer
 from tests.fake_device import FakeDevice
 from tests.gpu.device import ShimDevice
 from tests.images import write_images
@@ -39,15 +41,15 @@ def run(world, config, device):
     """Return the losses of all steps, the test score and the weights."""
     use_device(device, world)
     session = open_session(config, world, device)
-    trainer = Trainer(config, session, world, None, make_progress("none", None, config.run.epochs))
+    loop = make_loop(config, session, world, make_progress("none", None, config.run.epochs))
     losses = []
-    step = trainer._train_step
-    trainer._train_step = lambda batches: losses.append(step(batches)) or losses[-1]
-    trainer.run()
+    step = loop._train_step
+    loop._train_step = lambda batches: losses.append(step(batches)) or losses[-1]
+    loop.train()
     weights = device.to_host(session.arena.values).copy()
-    trainer.data_parallel.free()
+    loop.run.data_parallel.free()
     use_device(CPU, world)
-    return np.array(losses), trainer.record.results[-1].test, weights
+    return np.array(losses), loop.run.results.epochs[-1].test, weights
 
 
 def config_of(data, **branches):
@@ -167,7 +169,7 @@ def test_batch_normalisation_over_ranks(world, alone, data):
 def test_a_steady_step_waits_for_the_device_once_and_asks_for_no_memory(request, data, ranks, cuda_graph):
     """The header and the norm are read together; nothing else of a step is, with messages or without."""
     device, steps = ShimDevice(), []
-    counted = Trainer._train_step
+    counted = TrainingLoop._train_step
 
     def step(self, batches):
         with device.counted() as counts:
@@ -176,7 +178,7 @@ def test_a_steady_step_waits_for_the_device_once_and_asks_for_no_memory(request,
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_train_step", step)
+        patch.setattr(TrainingLoop, "_train_step", step)
         config = config_of(
             data,
             model=Model(name="mlp", widths=(16,), dropout=0.3),
@@ -199,10 +201,10 @@ def test_a_target_outside_is_said(world, data):
     use_device(device, world)
     session = open_session(config, world, device)
     session.dataset.train.y[5] = 9
-    trainer = Trainer(config, session, world, None, make_progress("none", None, 1))
+    loop = make_loop(config, session, world, make_progress("none", None, 1))
     try:
         with pytest.raises(AgreedError, match=r"on rank \d a target is 9, but the model has 4 outputs"):
-            trainer.run()
+            loop.train()
     finally:
         use_device(CPU, world)
 

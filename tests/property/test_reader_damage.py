@@ -29,8 +29,8 @@ from mpitrain.training.checkpoint.parts import tensors_of
 from mpitrain.training.clock import Times
 from mpitrain.training.finished import Finished
 from mpitrain.training.position import Position
-from mpitrain.training.progress import EpochResult
-from mpitrain.training.resume import facts_of, past_of
+from mpitrain.training.results import EpochResult
+from mpitrain.training.resume import metadata_of, past_of
 from mpitrain.training.run_directory import _lines_up_to
 from mpitrain.training.weights import check_weights, load_weights, read_facts, save_weights
 
@@ -55,16 +55,16 @@ def make_state():
 
 def run_facts():
     result = EpochResult(1, 5, 0.1, {"loss": 1.0}, {"loss": 2.0}, 10.0, 1.0, Times(1, 1, 1, 1))
-    trainer = SimpleNamespace(
+    run = SimpleNamespace(
         config=MLP,
         world=SimpleNamespace(size=2),
         session=SimpleNamespace(facts=lambda config: FACTS, dataset=SimpleNamespace(train=range(9))),
         step=7,
         optimizer=SimpleNamespace(step_count=7),
         position=Position(2, 2, np.arange(3.0), 0.5),
-        record=SimpleNamespace(results=[result], best_epoch=1, skipped=0),
+        results=SimpleNamespace(epochs=[result], best_epoch=1, skipped=0),
     )
-    return json.loads(json.dumps(facts_of(trainer)))
+    return json.loads(json.dumps(metadata_of(run)))
 
 
 def checkpoint_bytes(facts):

@@ -6,19 +6,18 @@ from types import SimpleNamespace
 import pytest
 
 from mpitrain.training.clock import Times
-from mpitrain.training.progress import EpochResult
-from mpitrain.training.record import Record
+from mpitrain.training.results import EpochResult, RunResults
 
 
 def best_of(metric, larger_is_better, scores):
     scoring = SimpleNamespace(metric=metric, larger_is_better=larger_is_better)
-    record = Record(scoring, None, SimpleNamespace(epoch_done=lambda result: None))
+    results = RunResults(scoring)
     for epoch, (score, loss) in enumerate(scores, 1):
-        record.epoch_done(EpochResult(epoch, epoch, 0.1, {}, {metric: score, "loss": loss}, 1.0, 1.0, Times()))
-    assert len(record.results) == len(scores)
-    chosen = record.best_epoch
-    record.forget_after(len(scores))
-    assert record.best_epoch == chosen
+        results.add(EpochResult(epoch, epoch, 0.1, {}, {metric: score, "loss": loss}, 1.0, 1.0, Times()))
+    assert len(results.epochs) == len(scores)
+    chosen = results.best_epoch
+    results.forget_after(len(scores))
+    assert results.best_epoch == chosen
     return chosen
 
 

@@ -9,7 +9,7 @@ import pytest
 from mpitrain.training.axis import epoch_axis, tick_labels, value_axis
 from mpitrain.training.clock import Times
 from mpitrain.training.curves import BOTTOM, HEIGHT, LEFTS, MOST_POINTS, PANEL, TOP, WIDTH, curves_svg
-from mpitrain.training.progress import EpochResult
+from mpitrain.training.results import EpochResult
 
 SVG = "{http://www.w3.org/2000/svg}"
 

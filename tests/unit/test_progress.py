@@ -5,7 +5,8 @@ import pytest
 
 from mpitrain.training.clock import Times
 from mpitrain.training.console import PlainConsole
-from mpitrain.training.progress import Bar, BarLine, EpochResult, Lines, Silent, epoch_line, make_progress
+from mpitrain.training.progress import Bar, BarLine, Lines, Silent, epoch_line, make_progress
+from mpitrain.training.results import EpochResult
 from mpitrain.training.time_left import TimeLeft
 
 TIMES = Times(compute=0.28, input=0.33, waiting=0.20, sync=0.19)

@@ -65,8 +65,10 @@ class Writer:
         own_states: bool = False,
         keep: int = 2,
         note: Callable[[str], None] = lambda text: None,
+        on_timed: Callable[[str, float, float], None] = lambda name, begin, end: None,
     ):
         self._world, self._directory, self._state, self._keep, self._note = world, directory, state, keep, note
+        self._on_timed = on_timed
         self._slices = (share(state.arena.size, world.rank, world.size),) if slices is None else slices
         self._rows = world.size if own_states else 0
         self._part: Part | None = None
@@ -95,7 +97,7 @@ class Writer:
             self._file, self._error, self.running = file, None, True
             self._thread = threading.Thread(target=self._write, args=(self._part, file, data_begin), daemon=True)
             self._thread.start()
-        self.stalls.append(time.perf_counter() - begin)
+        self.stalls.append(self._timed("checkpoint: copy", begin))
 
     def end(self, *, wait: bool = False) -> None:
         """Complete the checkpoint that was begun; with ``wait`` return when it is on the disk (on rank 0)."""
@@ -114,7 +116,13 @@ class Writer:
             self._last_thread.start()
             if wait:
                 self._last_thread.join()
-        self.stalls[-1] += time.perf_counter() - begin
+        self.stalls[-1] += self._timed("checkpoint: complete", begin)
+
+    def _timed(self, name: str, begin: float) -> float:
+        """Report a part that ends now; return its seconds."""
+        end = time.perf_counter()
+        self._on_timed(name, begin, end)
+        return end - begin
 
     def close(self) -> None:
         """Complete what was begun, and wait for it; all ranks together."""

@@ -8,9 +8,9 @@ import pytest
 from mpitrain.config import Config, Data, Model, Optimizer, Run
 from mpitrain.errors import AgreedError
 from mpitrain.layers import GlobalAvgPool
+from mpitrain.training.build import make_loop
 from mpitrain.training.progress import Silent
 from mpitrain.training.session import open_session
-from mpitrain.training.trainer import Trainer
 
 pytestmark = pytest.mark.mpi
 
@@ -24,47 +24,47 @@ CONFIG = Config(
 
 def make(world, **optimizer):
     config = dataclasses.replace(CONFIG, optimizer=dataclasses.replace(CONFIG.optimizer, **optimizer))
-    return Trainer(config, open_session(config, world), world, None, Silent(None, 1))
+    return make_loop(config, open_session(config, world), world, Silent(None, 1))
 
 
-def spoil(trainer, step, change):
+def spoil(loop, step, change):
     """Let ``change(microbatches)`` spoil the step on the last rank."""
-    healthy = trainer._train_step
+    healthy = loop._train_step
 
     def train_step(microbatches):
-        if trainer.step == step and trainer.world.rank == trainer.world.size - 1:
+        if loop.run.step == step and loop.run.world.rank == loop.run.world.size - 1:
             change(microbatches)
         return healthy(microbatches)
 
-    trainer._train_step = train_step
+    loop._train_step = train_step
 
 
-def run(trainer):
+def run(loop):
     try:
-        trainer.run()
+        loop.train()
     finally:
-        trainer.data_parallel.free()
+        loop.run.data_parallel.free()
 
 
 def test_samples(world):
-    trainer, named = make(world), []
+    loop, named = make(world), []
 
     def change(microbatches):
         microbatches[1].x[2, 0, 0] = np.nan
         named.append(microbatches[1].indices[2])
 
-    spoil(trainer, 3, change)
+    spoil(loop, 3, change)
     with pytest.raises(AgreedError, match="the loss became nan in step 4: ") as error:
-        run(trainer)
+        run(loop)
     sample = world.all_gather(named)[-1][0]
     where = f"on rank {world.size - 1} the samples themselves hold nan for training sample {sample};"
     assert where in str(error.value)
-    assert trainer.step == 3
+    assert loop.run.step == 3
 
 
 def test_a_layer(world):
-    trainer = make(world)
-    layer = next(layer for layer in trainer.session.model.layers() if isinstance(layer, GlobalAvgPool))
+    loop = make(world)
+    layer = next(layer for layer in loop.run.session.model.layers() if isinstance(layer, GlobalAvgPool))
     if world.rank == world.size - 1:
         healthy = layer.forward
 
@@ -76,7 +76,7 @@ def test_a_layer(world):
 
         layer.__class__ = type("Faulty", (GlobalAvgPool,), {"forward": lambda self, x, ctx: forward(x, ctx)})
     with pytest.raises(AgreedError, match="in step 3: ") as error:
-        run(trainer)
+        run(loop)
     assert f"on rank {world.size - 1} layer " in str(error.value)
     assert "(Faulty) gives inf for training samples " in str(error.value)
     assert " and 1 more; try" in str(error.value)
@@ -84,46 +84,46 @@ def test_a_layer(world):
 
 
 def test_a_gradient(world):
-    trainer = make(world)
-    p = trainer.session.arena.parameters[3]
+    loop = make(world)
+    p = loop.run.session.arena.parameters[3]
     healthy = p.written
 
     def written():
-        if trainer.step == 2 and world.rank == world.size - 1:
+        if loop.run.step == 2 and world.rank == world.size - 1:
             p.grad.flat[0] = np.nan
         healthy()
 
     p.written = written
     with pytest.raises(AgreedError, match="the norm of the gradient became nan in step 3: ") as error:
-        run(trainer)
+        run(loop)
     assert f"on rank {world.size - 1} the gradient of {p.name} is nan" in str(error.value)
 
 
 def test_a_step_that_is_skipped_changes_nothing(world):
-    trainer, seen = make(world, non_finite="skip"), {}
-    spoil(trainer, 3, lambda microbatches: microbatches[0].x.fill(np.inf))
-    inner = trainer._train_step
+    loop, seen = make(world, non_finite="skip"), {}
+    spoil(loop, 3, lambda microbatches: microbatches[0].x.fill(np.inf))
+    inner = loop._train_step
 
     def train_step(microbatches):
-        arena = trainer.session.arena
+        arena = loop.run.session.arena
         before = arena.values.copy(), arena.states.copy()
         sums = inner(microbatches)
-        seen[trainer.step] = (
+        seen[loop.run.step] = (
             sums is None,
             all(np.array_equal(a, b) for a, b in zip(before, (arena.values, arena.states), strict=True)),
         )
         return sums
 
-    trainer._train_step = train_step
-    run(trainer)
+    loop._train_step = train_step
+    run(loop)
     assert {step: flags for step, flags in seen.items() if any(flags)} == {4: (True, True)}
-    assert trainer.record.skipped == 1
-    assert len(seen) == trainer.step == len(trainer.loader)
-    assert np.isfinite(trainer.record.results[0].train["loss"])
+    assert loop.run.results.skipped == 1
+    assert len(seen) == loop.run.step == len(loop.run.loader)
+    assert np.isfinite(loop.run.results.epochs[0].train["loss"])
 
 
 def test_skipping_ends(world):
-    trainer = make(world, non_finite="skip")
-    trainer.session.arena.values[trainer.session.arena.parameters[0].start] = np.nan
+    loop = make(world, non_finite="skip")
+    loop.run.session.arena.values[loop.run.session.arena.parameters[0].start] = np.nan
     with pytest.raises(AgreedError, match="in step 10, the 10th in a row: on rank 0 layer"):
-        run(trainer)
+        run(loop)

@@ -1,4 +1,4 @@
-"""Every rank updates its share of the weights only, and shares travel in messages (ZeRO stage 1, on any nodes).
+"""ZeRO stage 1 in messages: every rank updates its share of the weights only; for ranks on any nodes.
 
     backward | reduce-scatter of each bucket, as it is ready | update of this rank's chunks | all-gather of the weights
 
@@ -13,85 +13,58 @@ import math
 
 import numpy as np
 
-from ..arena import HEADER, Arena, Parameter
+from ..arena import Arena
 from ..collectives.step import chunk_bounds
-from ..comm.schedule.plan import Request
 from ..comm.world import World
 from ..optim import ArenaShard, Optimizer, sum_of_squares
 from ..plain_text import binary_size
-from .buckets import InOrder, cut_buckets, name_bucket
+from ..step_header import StepHeader
+from .buckets import BucketQueue, cut_buckets, name_bucket
+from .gradient_sync import PlannedSync
 
 
-class Zero:
-    """Sums and spreads chunks of ``arena``.
+class Zero1(PlannedSync):
+    """Sums and spreads chunks of ``arena`` in messages.
 
     Parameters
     ----------
     arena : Arena
-        Equal on all ranks.
+        The same on all ranks.
     world : World
     scatter, gather : str
         Algorithms: reduce_scatter/NAME and all_gather/NAME.
     bucket_bytes : int
-
-    Attributes
-    ----------
-    own : tuple of slice
-        The parts of the weights that this rank updates, and of the optimizer's slots that are right on it.
     """
 
-    sharded = True
-
     def __init__(self, arena: Arena, world: World, scatter: str, gather: str, bucket_bytes: int):
-        self._arena, self._world = arena, world
         self.algorithms, self.reasons = [scatter, gather], list[str]()
         self.buckets = cut_buckets(arena, bucket_bytes)
-        spans = [slice(max(b.start, HEADER), b.stop) for b in self.buckets]  # the header is summed apart
+        spans = [slice(max(b.start, StepHeader.SIZE), b.stop) for b in self.buckets]  # the header is summed apart
         names = [name_bucket(arena, number, b) for number, b in enumerate(self.buckets)]
         self._header = world.plan_all_reduce(arena.header, "native", what="sums of the step")
-        self._scatters = [world.plan_watched(scatter, arena.gradients[s], n) for s, n in zip(spans, names, strict=True)]
+        scatters = [world.plan_watched(scatter, arena.gradients[s], n) for s, n in zip(spans, names, strict=True)]
         self._gathers = [world.plan_watched(gather, arena.values[s], n) for s, n in zip(spans, names, strict=True)]
-        self._in_order = InOrder(self.buckets, self._scatters)
         self._chunks = [tuple(_chunk(span, world.size, rank) for span in spans) for rank in range(world.size)]
-        self.own: tuple[slice, ...] = self._chunks[world.rank]
-        self._share = ArenaShard(self.own, (arena.gradients,), world.sum)
-
-    @property
-    def bytes_per_step(self) -> int:
-        """Bytes that this rank sends in one step."""
-        return sum(plan.bytes_sent for plan in self._plans)
-
-    @property
-    def messages_per_step(self) -> int:
-        """Messages that this rank sends in one step (calls, where MPI does it)."""
-        return sum(plan.messages for plan in self._plans)
-
-    @property
-    def _plans(self) -> list[Request]:
-        return [self._header, *self._scatters, *self._gathers]
-
-    def begin(self) -> None:
-        """No gradient is there."""
-        self._in_order.begin()
-
-    def ready(self, p: Parameter) -> None:
-        """The gradient of ``p`` is there."""
-        self._in_order.ready(p)
+        self._own = self._chunks[world.rank]
+        self.own = self._own
+        self._shard = ArenaShard(self._own, (arena.gradients,), world.sum)
+        plans = [self._header, *scatters, *self._gathers]
+        super().__init__(arena, world, plans, BucketQueue(self.buckets, scatters))
 
     def finish(self) -> None:
         """Return when the sums of this rank's chunks are there, and that of the header."""
         self._header.start()
-        self._in_order.finish()
+        self._queue.finish()
         self._header.wait()
 
     def norm(self) -> float:
         """Return the norm of the summed gradients."""
-        squares = math.fsum(sum_of_squares(self._arena.gradients[part]) for part in self.own)
+        squares = math.fsum(sum_of_squares(self._arena.gradients[part]) for part in self._own)
         return math.sqrt(self._world.sum(np.array([squares]))[0])
 
     def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
         """Update this rank's chunks of the weights; return when those of all ranks are here."""
-        optimizer.step(lr, scale, self._share)
+        optimizer.step(lr, scale, self._shard)
         for plan in self._gathers:
             plan.start()
         for plan in self._gathers:
@@ -103,13 +76,8 @@ class Zero:
             for part in chunks:
                 self._world.broadcast(array[part], rank)
 
-    def free(self) -> None:
-        """Give the requests back to MPI."""
-        for plan in self._plans:
-            plan.free()
-
     def describe(self) -> str:
-        """Return it in a few words."""
+        """Return a description in a few words."""
         size, buckets = binary_size(self._arena.gradients.nbytes), len(self.buckets)
         scattered = f"{' and '.join(self.algorithms)} of {size} in {buckets} bucket{'s' * (buckets > 1)}"
         return f"{scattered}, each rank updates 1/{self._world.size}"

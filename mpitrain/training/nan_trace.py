@@ -1,7 +1,7 @@
 """A loss or a gradient is no longer a number: do the step again and find out where that began.
 
 The step is repeated layer by layer with the same weights, samples and random numbers, before anything is updated. What
-is found first in the order of a step (samples, layers, loss, gradients) by any rank is the culprit: a NaN of one rank
+is found first in the order of a step (samples, layers, loss, gradients) by any rank is the origin: a NaN of one rank
 reaches the others in the next layer that takes statistics over all ranks.
 """
 
@@ -24,14 +24,14 @@ SHOWN = 5  # samples that are named
 
 
 class Finding(NamedTuple):
-    """Where it began on one rank; the least of all ranks is the culprit."""
+    """Where it began on one rank; the least of all ranks is the origin."""
 
     order: int
     rank: int
     text: str
 
 
-def find_culprit(
+def locate_non_finite(
     model: Layer, arena: Arena, loss: Loss, ctx: Context, microbatches: Sequence[Batch], world: World
 ) -> str:
     """Return where numbers first went wrong in this step, over all ranks (who call this together).

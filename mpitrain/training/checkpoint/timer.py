@@ -9,7 +9,7 @@ from ...duration import parse_time
 MARGIN = 120.0  # seconds before the end of a Slurm job at which to leave; of a short job a tenth of what is left
 
 
-class Agenda:
+class CheckpointTimer:
     """The plan of a run; time counts from when it is made.
 
     Parameters

@@ -12,7 +12,7 @@ import numpy as np
 Sum = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
-class Lockstep:
+class CooperativeThreads:
     """Runs work by turns.
 
     Parameters

@@ -1,7 +1,7 @@
 """``--profile``: where every rank was, layer by layer and message by message, as a trace for ui.perfetto.dev.
 
-What is to be timed is wrapped where it is called, on this trainer's own objects only: without ``--profile`` nothing is
-there to cost anything. Collectives come out of the ledger, which notes them anyway. All clocks are set by rank 0's.
+Layers report to an observer, and larger parts of a step to the run's timeline; without ``--profile`` neither has
+listeners. Collectives come from the ledger, which notes them anyway. All clocks are set by rank 0's.
 
 The file is Chrome's trace format, "JSON Array Format" with complete events (ph X): a process for each rank, in it a
 track for what the rank computes, one for calls that wait, and one for each gradient bucket, whose messages are on
@@ -9,21 +9,18 @@ their way while others are computed.
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from ..comm.measure.trace import clock_offset
-from ..comm.watch.ledger import Ledger
-from ..comm.world import World
-from ..json_text import to_json
-from ..layers import Layer
-from ..layers.base import Phase
-from .weights import write_atomically
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from ...comm.measure.trace import clock_offset
+from ...comm.watch.ledger import Ledger
+from ...comm.world import World
+from ...json_text import to_json
+from ...layers import Layer
+from ...layers.base import Phase
+from ..weights import write_atomically
+from .base import Hook, StepInfo
 
 MOST = 200_000  # spans of a rank: about 60 MB of JSON
 COMPUTING, CALLS = "computing", "calls that wait"
@@ -38,31 +35,20 @@ class Span(NamedTuple):
     end: float
 
 
-class Profiler:
-    """Notes what ``trainer`` does from now on."""
+class Profiler(Hook):
+    """Records the spans of a run, from its first step on."""
 
-    def __init__(self, trainer: "Trainer"):
+    def __init__(self) -> None:
         self.spans: list[Span] = []
-        self._observe(trainer.session.model)
-        self._time(trainer.data_parallel, "update", "update")
-        self._time(trainer.data_parallel, "norm", "norm of the gradient")
-        self._time(trainer, "_end_epoch", "end of an epoch")
-        if trainer.writer is not None:
-            self._time(trainer.writer, "begin", "checkpoint: copy")
-            self._time(trainer.writer, "end", "checkpoint: complete")
-        self._listen(trainer.world.ledger)
 
-    def _time(self, owner: Any, name: str, called: str) -> None:
-        inner: Callable[..., Any] = getattr(owner, name)
+    def train_begin(self, info: StepInfo) -> None:
+        """Begin to listen."""
+        self._observe(info.model)
+        info.run.timeline.listeners.append(self._timed)
+        self._listen(info.group.ledger)
 
-        def timed(*args: Any, **options: Any) -> Any:
-            begin = time.perf_counter()
-            try:
-                return inner(*args, **options)
-            finally:
-                self._note(Span(COMPUTING, called, begin, time.perf_counter()))
-
-        setattr(owner, name, timed)
+    def _timed(self, name: str, begin: float, end: float) -> None:
+        self._note(Span(COMPUTING, name, begin, end))
 
     def _observe(self, model: Layer) -> None:
         names = {layer: f"{name} {layer.kind}".strip() for name, layer in model.running()}
@@ -79,16 +65,13 @@ class Profiler:
         model.observe(observe)
 
     def _listen(self, ledger: Ledger) -> None:
-        inner = ledger.end
-
-        def end(at: int) -> None:
-            inner(at)
+        def ended(at: int) -> None:
             entry = ledger.mine.entry(at)
             is_bucket = "(bucket" in entry.text
             track = entry.text.partition("(")[2].partition(")")[0] if is_bucket else CALLS
             self._note(Span(track, entry.text, entry.began, entry.ended))
 
-        ledger.end = end  # type: ignore[method-assign]
+        ledger.on_end = ended
 
     def _note(self, span: Span) -> None:
         if len(self.spans) < MOST:

@@ -12,17 +12,17 @@ Before it is used, its gradients are compared with those of the very step that i
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from ..arena import Arena, Parameter
-from ..config import Config
-from ..context import Context
-from ..data.loader import Batch
-from ..device import Graph
-from ..layers import BatchNorm2d, Layer
-from ..parallel.buckets import Bucket
-from ..parallel.data import DataParallel
+from ...arena import Arena, Parameter
+from ...context import Context
+from ...data.loader import Batch
+from ...device import Graph
+from ...layers import BatchNorm2d, Layer
+from ...parallel.buckets import Bucket
+from .eager import EagerExecutor
 
 Work = Callable[[], None]
 Key = tuple[int, int, int, tuple[int, ...]]
@@ -46,24 +46,35 @@ class Recording:
     allocations: int
 
 
-def make_graphs(
-    config: Config,
-    data_parallel: DataParallel,
-    model: Layer,
-    ctx: Context,
-    microbatches: int,
-    note: Callable[[str], None],
-) -> "StepGraphs | None":
-    """Return what runs the microbatches of each step by graphs; None if it was not asked for, or cannot be."""
-    arena = data_parallel.arena
-    if config.compute.cuda_graph == "off" or not arena.device.captures:
-        return None
+class GraphedExecutor:
+    """Computes steps by CUDA graphs, each captured once for every place in memory where batches are.
+
+    Parameters
+    ----------
+    eager : EagerExecutor
+        Computes what is captured, and whatever has no graph.
+    graphs : StepGraphs
+    """
+
+    def __init__(self, eager: EagerExecutor, graphs: "StepGraphs"):
+        self._eager, self.graphs = eager, graphs
+
+    def num_passes(self, batches: Sequence[Batch]) -> int:
+        """Return the number of backward passes: one for each microbatch."""
+        return self._eager.num_passes(batches)
+
+    def run(self, batches: Sequence[Batch], step: int) -> None:
+        """Compute the gradients of all microbatches."""
+        for place, batch in enumerate(batches):
+            self._eager.begin(batch, step)
+            self.graphs.run(place, batch, partial(self._eager.forward_backward, batch))
+
+
+def reason_against_graphs(model: Layer) -> str:
+    """Return why no CUDA graph of a step can be made; empty if one can."""
     if any(isinstance(layer, BatchNorm2d) and layer.sum_over_ranks is not None for layer in model.layers()):
-        if data_parallel.world.rank == 0:
-            note("no CUDA graph of the step: in the middle of it ranks sum statistics (--batch-norm local needs none)")
-        return None
-    buckets = data_parallel.buckets if data_parallel.world.size > 1 else []
-    return StepGraphs(arena, ctx, microbatches, buckets, note)
+        return "in the middle of it ranks sum statistics (--batch-norm local needs none)"
+    return ""
 
 
 class StepGraphs:

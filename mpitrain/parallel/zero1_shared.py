@@ -1,10 +1,10 @@
-"""Every rank updates its share of the weights only, in the memory of its node (ZeRO stage 1 without messages).
+"""ZeRO stage 1 in the memory of one node: every rank updates its share of the weights only, without messages.
 
 A rank sums its slice of all ranks' gradients straight from where backward has put them, and updates its slice of the
 node's only copy of the weights in the same pass, while the sum is in its cache. It keeps the optimizer's slots of
-that slice only. Two meetings a step, no messages, whatever the number of ranks and parameters:
+that slice only. Two barriers per step, no messages, whatever the number of ranks and parameters:
 
-    backward | meet: all gradients are there, nobody reads weights | update | meet: all is updated | forward
+    backward | meet: all gradients are there, no rank reads weights | update | meet: all is updated | forward
 
 Cost, n bytes of parameters: a rank reads n of gradients and reads and writes 1/P of weights and slots; an all-reduce
 and a whole update read n, write n, and then read and write all weights and slots on every rank.
@@ -17,17 +17,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..arena import HEADER, Arena, Parameter
+from ..arena import Arena, Parameter
 from ..comm.node.shared_arena import SharedArena
 from ..comm.world import World
 from ..device import ALIGNMENT
 from ..ops.reduce import Sources, sum_sources
 from ..optim import BLOCK, ArenaShard, Optimizer
 from ..plain_text import binary_size
+from ..step_header import StepHeader
 from .buckets import Bucket
+from .gradient_sync import GradientSync
 
 
-class Sharded:
+class Zero1Shared(GradientSync):
     """Moves the arena into the memory of the node, and updates it there.
 
     Parameters
@@ -36,17 +38,9 @@ class Sharded:
         Equal on all ranks.
     world : World
         All its ranks on one node.
-    commons : Commons
+    commons : SharedArena
         Of as many elements.
-
-    Attributes
-    ----------
-    own : tuple of slice
-        The part of the weights that this rank updates, and of the optimizer's slots that are right on it.
     """
-
-    bytes_per_step = messages_per_step = 0
-    sharded = True
 
     def __init__(self, arena: Arena, world: World, commons: SharedArena):
         self._arena, self._world, self._commons = arena, world, commons
@@ -57,20 +51,31 @@ class Sharded:
         self.algorithms, self.reasons = ["shared"], list[str]()
         self.buckets = [Bucket(0, arena.size, len(arena.parameters))]
         self._slices = [cut_slice(arena, world.size, rank) for rank in range(world.size)]
-        self.own: tuple[slice, ...] = (self._slices[world.rank],)
-        self._unsummed = ArenaShard(self.own, commons.gradients, world.sum)
-        self._summed = ArenaShard(self.own, (commons.own,), world.sum)
-        self._share = self._unsummed
+        self._own = (self._slices[world.rank],)
+        self.own = self._own
+        self._unsummed = ArenaShard(self._own, commons.gradients, world.sum)
+        self._summed = ArenaShard(self._own, (commons.own,), world.sum)
+        self._shard = self._unsummed
         self._sums = list(self._cut_sums())
         self._open = False
 
+    @property
+    def bytes_per_step(self) -> int:
+        """Return 0: nothing is sent."""
+        return 0
+
+    @property
+    def messages_per_step(self) -> int:
+        """Return 0: nothing is sent."""
+        return 0
+
     def begin(self) -> None:
-        """Let nobody write what another rank may still read."""
+        """Wait until no rank reads any more what the others write in this step."""
         self._close()
-        self._share = self._unsummed
+        self._shard = self._unsummed
 
     def ready(self, p: Parameter) -> None:
-        """Nothing: a rank sums when its own backward is done."""
+        """Do nothing: a rank sums when its own backward is done."""
 
     def finish(self) -> None:
         """Return when all gradients can be read; the arena's header holds its sum over the ranks."""
@@ -82,12 +87,12 @@ class Sharded:
     def norm(self) -> float:
         """Return the norm of the summed gradients; from here on this rank's slice of them is in its own arena."""
         squares = math.fsum(sum_sources(*block) for block in self._sums)
-        self._share = self._summed
+        self._shard = self._summed
         return math.sqrt(self._world.sum(np.array([squares]))[0])
 
     def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
         """Update this rank's slice of the weights; return when all slices are."""
-        optimizer.step(lr, scale, self._share)
+        optimizer.step(lr, scale, self._shard)
         self._close()
 
     def gather(self, array: np.ndarray) -> None:
@@ -102,7 +107,7 @@ class Sharded:
         self._commons.free()
 
     def describe(self) -> str:
-        """Return it in a few words."""
+        """Return a description in a few words."""
         size = binary_size(self._arena.gradients.nbytes)
         return f"each rank sums and updates 1/{self._world.size} of {size}, in shared memory"
 
@@ -122,5 +127,5 @@ class Sharded:
 def cut_slice(arena: Arena, size: int, rank: int) -> slice:
     """Return the part of the arena that ``rank`` updates: whole cache lines, as many as the others' or one more."""
     line = ALIGNMENT // arena.dtype.itemsize
-    lines = (arena.size - HEADER) // line
-    return slice(HEADER + line * (lines * rank // size), HEADER + line * (lines * (rank + 1) // size))
+    lines = (arena.size - StepHeader.SIZE) // line
+    return slice(StepHeader.SIZE + line * (lines * rank // size), StepHeader.SIZE + line * (lines * (rank + 1) // size))

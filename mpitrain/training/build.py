@@ -1,0 +1,114 @@
+"""Assembly of a training loop from a config."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..comm.world import World
+from ..config import Config
+from ..context import Context
+from ..data.loader import Loader
+from ..parallel.data import DataParallel
+from ..parallel.virtual_shards import tree_all_reduce
+from .control import ControlRequest, no_request
+from .executors import make_executor
+from .hooks import Hook, Hooks
+from .hooks.defaults import default_hooks
+from .limits import num_microbatches, num_shards
+from .loop import TrainingLoop
+from .progress import Lines
+from .recipe import make_optimizer, make_schedule
+from .results import RunResults
+from .run import Timeline, TrainingRun
+from .run_directory import RunDirectory
+from .scoring import make_scoring
+from .session import Session, augment_of
+
+
+def make_loop(
+    config: Config,
+    session: Session,
+    world: World,
+    display: Lines,
+    *,
+    directory: RunDirectory | None = None,
+    control: Callable[[], ControlRequest] = no_request,
+    run_path: Path | None = None,
+    hooks: Sequence[Hook] = (),
+) -> TrainingLoop:
+    """Return what trains the model of ``session`` on all ranks, who call this together.
+
+    Parameters
+    ----------
+    display : Lines
+        Progress display; silent on other ranks than 0.
+    directory : RunDirectory, optional
+        Where results go; given on rank 0 only.
+    control : callable() -> ControlRequest
+        Called in every step; what any rank requests, all ranks do after that step.
+    run_path : Path, optional
+        Directory of the run, on all ranks, for checkpoints. Without it none are written.
+    hooks : sequence of Hook
+        Those of the user.
+    """
+    shards = num_shards(config, len(session.dataset.train), world.size)
+    run = make_run(config, session, world, display, shards)
+    executor = make_executor(run, shards)
+    return TrainingLoop(run, executor, Hooks(default_hooks(run, directory, control, run_path, hooks), world.rank))
+
+
+def make_run(config: Config, session: Session, world: World, display: Lines, shards: int) -> TrainingRun:
+    """Return the parts of a run with ``shards`` virtual shards; 0 for none."""
+    timeline = Timeline()
+    sync = _make_data_parallel(config, session, world, shards, timeline)
+    loader = _make_loader(config, session, world, shards)
+    scoring = make_scoring(session.loss, session.target_normalizer, session.dataset.num_outputs)
+    return TrainingRun(
+        config=config,
+        session=session,
+        world=world,
+        data_parallel=sync,
+        loader=loader,
+        optimizer=make_optimizer(config.optimizer, session.arena),
+        schedule=make_schedule(config.optimizer, len(loader), config.run.epochs),
+        ctx=Context(seed=config.run.seed, device=session.arena.device),
+        scoring=scoring,
+        display=display,
+        results=RunResults(scoring),
+        timeline=timeline,
+        devices=sorted(set(world.all_gather(session.arena.device.name))),
+    )
+
+
+def _make_data_parallel(
+    config: Config, session: Session, world: World, shards: int, timeline: Timeline
+) -> DataParallel:
+    p, arena = config.parallel, session.arena
+    world.use_progress_thread(p.overlap == "thread")
+    return DataParallel(
+        session.model,
+        arena,
+        world,
+        all_reduce=tree_all_reduce(world, p.all_reduce, arena.gradients.nbytes) if shards else p.all_reduce,
+        shard="none" if shards else p.shard,
+        bucket_bytes=int(p.bucket_mb * 2**20) or world.choose_bucket_bytes(),
+        synchronize_batch_norm=config.model.batch_norm == "synchronized",
+        on_timed=timeline,
+    )
+
+
+def _make_loader(config: Config, session: Session, world: World, shards: int) -> Loader:
+    train = session.dataset.train
+    return Loader(
+        train,
+        batch_size=config.data.batch_size,
+        rank=world.rank,
+        size=world.size,
+        seed=config.run.seed,
+        normalizer=session.normalizer,
+        target_normalizer=session.target_normalizer,
+        augment=augment_of(config),
+        microbatches=shards // world.size if shards else num_microbatches(config, len(train), world.size),
+        virtual_ranks=shards > 0,
+        prefetch=config.data.prefetch,
+        device=session.arena.device,
+    )

@@ -1,0 +1,50 @@
+"""One microbatch after the other, layer by layer."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...arena import Arena
+from ...context import Context
+from ...data.loader import Batch
+from ...layers import Layer
+from ...losses import Loss
+
+
+class EagerExecutor:
+    """Computes the microbatches of a step one after the other in one context.
+
+    Parameters
+    ----------
+    model : Layer
+    loss : Loss
+    arena : Arena
+    ctx : Context
+    """
+
+    def __init__(self, model: Layer, loss: Loss, arena: Arena, ctx: Context):
+        self.model, self.loss, self.arena, self.ctx = model, loss, arena, ctx
+
+    def num_passes(self, batches: Sequence[Batch]) -> int:
+        """Return the number of backward passes: one for each microbatch."""
+        return len(batches)
+
+    def run(self, batches: Sequence[Batch], step: int) -> None:
+        """Compute the gradients of all microbatches."""
+        for batch in batches:
+            self.begin(batch, step)
+            self.forward_backward(batch)
+
+    def begin(self, batch: Batch, step: int) -> None:
+        """Tell the context which samples come: random numbers depend on it."""
+        self.ctx.step, self.ctx.first = step, batch.first
+
+    def forward_backward(self, batch: Batch) -> None:
+        """Compute the gradients of one microbatch."""
+        forward_backward(self.model, self.loss, batch, self.ctx, self.arena.add_totals)
+
+
+def forward_backward(model: Layer, loss: Loss, batch: Batch, ctx: Context, add: Callable[[Any], None]) -> None:
+    """Do forward and backward of a batch; between them call ``add`` with the totals of the loss."""
+    outputs = model.forward(batch.x, ctx)
+    add(loss.forward(outputs, batch.y, ctx))
+    model.backward(loss.backward(ctx), ctx)

@@ -1,0 +1,28 @@
+"""Evaluation of the model after each epoch."""
+
+from dataclasses import replace
+
+from ..evaluation import Evaluator
+from ..results import EpochResult
+from .base import Hook, StepInfo
+
+
+class Evaluation(Hook):
+    """Computes the scores over the test samples, and has them announced to all hooks.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    """
+
+    def __init__(self, evaluator: Evaluator):
+        self.evaluator = evaluator
+
+    def epoch_end(self, info: StepInfo) -> None:
+        """Evaluate, and add the results of the epoch to those of the run."""
+        run, here = info.run, info.run.position
+        test = self.evaluator.scores([run.session.dataset.test], run.scoring)
+        speed = run.samples(here.steps) / max(here.seconds, 1e-9)
+        result = EpochResult(info.epoch, info.step, info.lr, info.train, test, speed, here.seconds, run.epoch_times)
+        run.results.add(result)
+        run.announce("evaluate_end", replace(info, result=result))

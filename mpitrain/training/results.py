@@ -1,0 +1,79 @@
+"""Figures of the epochs of a run, and which of them is the best."""
+
+import math
+from dataclasses import dataclass
+
+from .clock import Times
+from .scoring import Scoring
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """The figures of one epoch, over all ranks; losses and scores are means over samples."""
+
+    epoch: int
+    step: int
+    lr: float
+    train: dict[str, float]
+    test: dict[str, float]
+    samples_per_second: float
+    seconds: float
+    times: Times
+
+
+class RunResults:
+    """The results of a run.
+
+    Parameters
+    ----------
+    scoring : Scoring
+
+    Attributes
+    ----------
+    epochs : list of EpochResult
+        One for each epoch that is done, from the first epoch of the run on also where the run was resumed.
+    best_epoch : int
+        The epoch with the best test score (of equal ones, with the lowest test loss; of equal ones, the first);
+        0 before the first.
+    skipped : int
+        Steps that were left out because their loss or gradient was not finite.
+    """
+
+    def __init__(self, scoring: Scoring):
+        self._scoring = scoring
+        self.epochs: list[EpochResult] = []
+        self.best_epoch = self.skipped = 0
+
+    @property
+    def metric(self) -> str:
+        """The score that selects the best epoch: accuracy or mse."""
+        return self._scoring.metric
+
+    def __getitem__(self, epoch: int) -> EpochResult:
+        """Return the figures of an epoch, counted from 1."""
+        return self.epochs[epoch - 1]
+
+    def add(self, result: EpochResult) -> None:
+        """Add the next epoch."""
+        self.epochs.append(result)
+        if self.best_epoch == 0 or self._rank(result) > self._rank(self[self.best_epoch]):
+            self.best_epoch = result.epoch
+
+    def forget_after(self, epochs: int) -> None:
+        """Forget all but the first ``epochs`` epochs: the others will be done again."""
+        kept, self.epochs, self.best_epoch = self.epochs[:epochs], [], 0
+        for result in kept:
+            self.add(result)
+
+    def restore(self, epochs: list[EpochResult], best_epoch: int, skipped: int) -> None:
+        """Continue from the results of an earlier part of the run."""
+        self.epochs, self.best_epoch, self.skipped = epochs, best_epoch, skipped
+
+    def _rank(self, result: EpochResult) -> tuple[float, float]:
+        """Return a key that is larger for a better epoch: the score, then the loss; NaN is worst."""
+        score = result.test[self.metric]
+        return _or_worst(score if self._scoring.larger_is_better else -score), _or_worst(-result.test["loss"])
+
+
+def _or_worst(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
