@@ -150,6 +150,9 @@ class Run:
 
     epochs: int = 10
     """Passes over the training samples."""
+    metrics: Annotated[str, arg(metavar="METRIC,...")] = ""
+    """More scores, beside loss and accuracy (or mse and r2): accuracy, top5, topk:k=K, f1, f1:average=weighted, auc,
+    confusion, mae, r2, or FILE.py:FUNC for a function (outputs, targets) of your own."""
     seed: int = 0
     """Seeds the first weights, the order of the samples, dropout and augmentation."""
     out: Annotated[str, arg(metavar="DIR")] = ""

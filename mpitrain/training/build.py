@@ -61,7 +61,7 @@ def make_run(config: Config, session: Session, world: World, display: Lines, sha
     timeline = Timeline()
     sync = _make_data_parallel(config, session, world, shards, timeline)
     loader = _make_loader(config, session, world, shards)
-    scoring = make_scoring(session.loss, session.target_normalizer, session.dataset.num_outputs)
+    scoring = make_scoring(session.loss, session.target_normalizer, session.dataset.num_outputs, config.run.metrics)
     return TrainingRun(
         config=config,
         session=session,

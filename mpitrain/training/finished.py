@@ -67,6 +67,11 @@ class Finished:
         check_weights(path, self.model)
         load_weights(path, Arena(self.model.named_parameters(), self.model.named_states(), device=device))
 
+    @property
+    def metrics(self) -> str:
+        """The metrics of the run, by name."""
+        return self._config.run.metrics
+
     def open_rows(self, source: str, split: str) -> Rows:
         """Return samples with targets: of the run's own data if ``source`` is empty, else of ``source``.
 

@@ -1,5 +1,6 @@
 """The display of rank 0 while it trains: a live bar on a terminal, a line for each epoch elsewhere."""
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -144,7 +145,7 @@ def epoch_line(result: EpochResult, epochs: int, width: int | None = None) -> st
     """Return the line of an epoch that is done, with as many parts as fit ``width`` characters.
 
     Left out are, in this order: time shares, speed, scores of the training samples, scores of the test samples but
-    the last (accuracy or r2).
+    accuracy or r2.
     """
     parts = list(_epoch_parts(result, epochs, {}))
     shown = fit_parts(parts, width)
@@ -160,9 +161,9 @@ def _epoch_parts(result: EpochResult, epochs: int, names: dict[str, str]) -> Ite
     for name, text in _scores(result.train, names):
         yield _score_part(TRAIN_LOSS if name == "loss" else TRAIN_SCORES, text)
     yield Part(METRIC, " test")
-    last = next(reversed(result.test), "")
+    main = next((name for name in ("accuracy", "r2") if name in result.test), next(reversed(result.test), ""))
     for name, text in _scores(result.test, names):
-        yield _score_part(METRIC if name == last else LOSS if name == "loss" else MORE_SCORES, text)
+        yield _score_part(METRIC if name == main else LOSS if name == "loss" else MORE_SCORES, text)
     yield Part(SPEED, f" {_say_speed(result.samples_per_second)}")
     if shares := show_shares(result.times):
         yield Part(SHARES, f" {shares}")
@@ -175,7 +176,12 @@ def _score_part(rank: int, text: str) -> Part:
 
 def _scores(scores: dict[str, float], names: dict[str, str]) -> Iterator[tuple[str, str]]:
     for name, value in scores.items():
-        yield name, f"{names.get(name, name)} {f'{value:.2%}' if name == 'accuracy' else f'{value:.4g}'}"
+        yield name, f"{names.get(name, name)} {f'{value:.2%}' if _is_share(name) else f'{value:.4g}'}"
+
+
+def _is_share(name: str) -> bool:
+    """Return whether a score is a share of the samples, and so shown in percent."""
+    return name == "accuracy" or re.fullmatch(r"top\d+", name) is not None
 
 
 def _say_epoch(epoch: int, epochs: int) -> str:
@@ -187,7 +193,7 @@ def _say_speed(samples_per_second: float) -> str:
 
 
 def show_scores(scores: dict[str, float]) -> str:
-    """Return scores as text: percent for accuracy, else four digits."""
+    """Return scores as text: percent for accuracy and top k, else four digits."""
     return " ".join(text for _, text in _scores(scores, {}))
 
 

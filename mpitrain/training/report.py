@@ -14,6 +14,7 @@ from .hooks.checkpoints import Checkpoints
 from .loop import TrainingLoop
 from .progress import show_scores
 from .run_directory import CURVES, LAST, METRICS, REPORT
+from .tables import print_tables
 from .text_table import Column, print_table
 
 
@@ -35,6 +36,8 @@ def make_report(loop: TrainingLoop, world: World, seconds: float) -> dict[str, A
         "test": results.epochs[-1].test,
         "best": {"epoch": results.best_epoch, **results[results.best_epoch].test},
         "train": results.epochs[-1].train,
+        "tables": results.tables,
+        "class_names": list(session.dataset.class_names),
         "epochs": len(results.epochs),
         "steps": run.step,
         "stopped": run.stopped,
@@ -98,6 +101,7 @@ def print_report(report: dict[str, Any], directory: Path, console: PlainConsole)
         rows.append(("lost", f"rank {who} in step {loss['step']}; {ranks} went on after {loss['seconds']:.1f} s"))
     print_table(console, [Column("", "word", "bold"), Column("", "text")], rows, head=False)
     _print_times(console, report)
+    print_tables(console, report["tables"], report["class_names"])
     verb = "stopped early; the last weights are in" if report["stopped"] else "weights in"
     console.say(f"{verb} {directory / LAST}; also {REPORT}, {METRICS}, {CURVES}")
     if report["stopped"] and saved["written"]:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from .clock import Times
 from .scoring import Scoring
@@ -37,12 +38,15 @@ class RunResults:
         0 before the first.
     skipped : int
         Steps that were left out because their loss or gradient was not finite.
+    tables : dict
+        The results of metrics that are tables, of the latest test (see ``tables.to_lists``).
     """
 
     def __init__(self, scoring: Scoring):
         self._scoring = scoring
         self.epochs: list[EpochResult] = []
         self.best_epoch = self.skipped = 0
+        self.tables: dict[str, Any] = {}
 
     @property
     def metric(self) -> str:

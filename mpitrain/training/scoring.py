@@ -5,9 +5,11 @@ from typing import Protocol
 import numpy as np
 
 from ..context import Context
+from ..data.dataset import CLASSIFICATION, REGRESSION
 from ..data.normalize import Normalizer
 from ..errors import UserError
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
+from ..metrics import MetricSet, make_metrics
 
 _SQUARABLE = 1e-140, 1e140  # deviations whose squares, summed over samples, are far from the ends of float64
 
@@ -19,12 +21,17 @@ class Scoring(Protocol):
     """The score that is watched: accuracy or mse."""
     larger_is_better: bool
     num_sums: int
+    metrics: MetricSet
+    """Those that were asked for beside its own scores."""
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Context) -> np.ndarray:
         """Return (num_sums,) float64 sums of a batch: outputs on any device, raw targets of the split."""
 
     def scores(self, sums: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Return the scores of everything that was summed, with all of its targets."""
+
+    def readable(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs of the host as metrics take them: logits, or numbers in the units of the targets."""
 
 
 class Classification:
@@ -34,8 +41,8 @@ class Classification:
     larger_is_better = True
     num_sums = 3
 
-    def __init__(self, loss: SoftmaxCrossEntropy):
-        self._loss = loss
+    def __init__(self, loss: SoftmaxCrossEntropy, metrics: MetricSet):
+        self._loss, self.metrics = loss, metrics
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Context) -> np.ndarray:
         """Return weight, loss, correct."""
@@ -46,6 +53,10 @@ class Classification:
         """Return loss and accuracy."""
         weight = max(1.0, sums[0])
         return {"loss": float(sums[1] / weight), "accuracy": float(sums[2] / weight)}
+
+    def readable(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the logits as they are."""
+        return outputs
 
 
 class Regression:
@@ -59,13 +70,14 @@ class Regression:
     normalizer : Normalizer
         Of the targets; outputs are normalised like them.
     num_outputs : int
+    metrics : MetricSet
     """
 
     metric = "mse"
     larger_is_better = False
 
-    def __init__(self, normalizer: Normalizer, num_outputs: int):
-        self._mean, self._std = normalizer.mean, normalizer.std
+    def __init__(self, normalizer: Normalizer, num_outputs: int, metrics: MetricSet):
+        self._mean, self._std, self.metrics = normalizer.mean, normalizer.std, metrics
         self.num_sums = 1 + num_outputs
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Context) -> np.ndarray:
@@ -85,6 +97,10 @@ class Regression:
             scores["r2"] = float(np.mean(1 - errors / variance))
         return scores
 
+    def readable(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the predictions in the units of the targets, in float64."""
+        return outputs.astype(np.float64) * self._std + self._mean
+
 
 def check_scorable(normalizer: Normalizer) -> None:
     """Raise a UserError if squared errors of targets with these deviations do not fit in float64."""
@@ -97,10 +113,25 @@ def check_scorable(normalizer: Normalizer) -> None:
             )
 
 
-def make_scoring(loss: Loss, target_normalizer: Normalizer | None, num_outputs: int) -> Scoring:
-    """Return the scoring that fits the loss."""
+SMALLER_IS_BETTER = ("loss", "mse", "rmse")
+
+
+def larger_is_better(name: str, scoring: Scoring) -> bool:
+    """Return whether a score, of ``scoring`` or of a metric, is better where it is larger."""
+    directions = {metric.name: metric.larger_is_better for metric in scoring.metrics.metrics}
+    return directions.get(name, name not in SMALLER_IS_BETTER)
+
+
+def make_scoring(loss: Loss, target_normalizer: Normalizer | None, num_outputs: int, metrics: str = "") -> Scoring:
+    """Return the scoring that fits the loss, with ``metrics`` by name (see ``metrics.names``).
+
+    Raises
+    ------
+    UserError
+        If there is no such metric, or it is for the other task.
+    """
     if isinstance(loss, MSE):
         assert target_normalizer is not None
-        return Regression(target_normalizer, num_outputs)
+        return Regression(target_normalizer, num_outputs, make_metrics(metrics, num_outputs, REGRESSION))
     assert isinstance(loss, SoftmaxCrossEntropy)
-    return Classification(loss)
+    return Classification(loss, make_metrics(metrics, num_outputs, CLASSIFICATION))

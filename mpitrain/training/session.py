@@ -24,6 +24,7 @@ from ..device import CPU, Device
 from ..errors import UserError
 from ..layers import Layer
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
+from ..metrics import make_metrics
 from ..parallel.virtual_shards import check_shards
 from . import limits
 from .same_data import check_same_data
@@ -87,6 +88,7 @@ def open_session(config: Config, world: World, device: Device = CPU, earlier: Si
     with world.together():
         if target_normalizer is not None:
             check_scorable(target_normalizer)
+        make_metrics(config.run.metrics, dataset.num_outputs, dataset.task)  # a mistake is found before the work
         model = make_model(config, dataset.input_shape, dataset.num_outputs)
         limits.check_memory(config, model, world)
         loss: Loss = MSE() if dataset.task == "regression" else SoftmaxCrossEntropy(config.optimizer.label_smoothing)

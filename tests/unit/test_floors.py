@@ -14,7 +14,7 @@ FLOORS = [
         *("__init__", "config", "config_file", "duration", "errors", "expendable", "json_text", "plain_text", "svg"),
         *("device", "cpu_kernels", "option_values", "registry", "user_file"),
     ],
-    ["arena", "context", "parameter", "step_header", "collectives", "data"],
+    ["arena", "context", "parameter", "step_header", "collectives", "data", "metrics"],
     ["ops", "comm", "kernels"],
     ["layers", "models", "losses", "optim"],
     ["parallel"],

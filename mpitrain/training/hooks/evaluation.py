@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from ..evaluation import Evaluator
 from ..results import EpochResult
+from ..tables import to_lists
 from .base import Hook, StepInfo
 
 
@@ -22,6 +23,7 @@ class Evaluation(Hook):
         """Evaluate, and add the results of the epoch to those of the run."""
         run, here = info.run, info.run.position
         test = self.evaluator.scores([run.session.dataset.test], run.scoring)
+        run.results.tables = to_lists(self.evaluator.tables)
         speed = run.samples(here.steps) / max(here.seconds, 1e-9)
         result = EpochResult(info.epoch, info.step, info.lr, info.train, test, speed, here.seconds, run.epoch_times)
         run.results.add(result)
