@@ -31,8 +31,11 @@ class Data:
     test_fraction: float = 0.2
     """Share of the samples held out for the test where the source has no test set of its own."""
     split: Annotated[Literal["stratified", "random"], arg(name="draw-test")] = "stratified"
-    """How these samples are drawn: stratified takes the same share of each class and leaves a training sample of each;
-    random takes any."""
+    """How these samples, and those to validate on, are drawn: stratified takes the same share of each class and leaves
+    a training sample of each; random takes any."""
+    validation: Annotated[float, arg(metavar="SHARE|NUMBER")] = 0.0
+    """Training samples held out to choose the best epoch, and to stop early: a share of them (0.1) or a number (5000),
+    drawn as --draw-test says; 0 chooses by the test samples."""
     crop: int = 0
     """Augment images: shift by up to this many pixels in each direction."""
     flip: bool = False
@@ -228,6 +231,8 @@ def check(config: Config) -> None:
         ("--keep-checkpoints", c.keep, c.keep >= 1, "at least 1"),
         ("--exit-code", c.exit_code, 0 <= c.exit_code <= 125, "between 0 and 125"),
     ]
+    if d.validation < 0 or (d.validation >= 1 and d.validation != int(d.validation)):
+        raise UserError(f"--validation is {d.validation:g}, but must be a share below 1, or a whole number of samples")
     if p.elastic and p.reproducible:
         raise UserError("--elastic and --reproducible exclude each other: fewer ranks would not divide the shards")
     for name, value, right, wanted in ranges:

@@ -27,8 +27,8 @@ class EvaluateOptions:
     """Other data than the run's own, as in train --data; columns and classes are found by name, and the target is the
     model's."""
     weights: Literal["last", "best"] = "last"
-    """Weights of the last epoch, or of the epoch with the best test score."""
-    split: Literal["auto", "test", "train", "all"] = "auto"
+    """Weights of the last epoch, or of the epoch with the best validation score (or test score)."""
+    split: Literal["auto", "test", "validation", "train", "all"] = "auto"
     """Samples to score; auto takes the test split, or all rows of other data that have no test split of their own."""
     metrics: Annotated[str, arg(metavar="METRIC,...")] = ""
     """Metrics, as in train --metrics; by default those of the run."""

@@ -250,6 +250,7 @@ def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World",
     data = session.dataset
     shape = " x ".join(map(str, data.input_shape))
     outputs = f"{data.num_outputs} classes" if data.task == "classification" else count(data.num_outputs, "number")
+    validating = "" if data.validation is None else f", {len(data.validation):,} validation"
     shared = ", more ranks than cores" if world.oversubscribed else ""
     sums, reasons = "one rank, nothing to sum", ""
     if world.size > 1:
@@ -258,7 +259,8 @@ def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World",
     lines = [
         f"{count(world.size, 'rank')}, {count(threads, 'BLAS thread')} each{shared} ({world.mpi_version})",
         *([f"on {', '.join(run.devices)}; products in {config.compute.precision}"] if world.has_devices else []),
-        f"{data.name}: {len(data.train):,} training and {count(len(data.test), 'test sample')}, {shape} -> {outputs}",
+        f"{data.name}: {len(data.train):,} training{validating} and {count(len(data.test), 'test sample')}, "
+        f"{shape} -> {outputs}",
         *data.notes,
         f"{config.model.name}: {session.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
         f"batch {config.data.batch_size}, {count(len(run.loader), 'step')} an epoch",

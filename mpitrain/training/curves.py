@@ -55,9 +55,10 @@ text { font: 14px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill
 
 
 class Curve(NamedTuple):
-    """The scores of one split, by epoch."""
+    """The scores of one split, by epoch: train, or test where that is the split to choose by, validation or test."""
 
     split: str
+    word: str  # what the split is called
     points: list[tuple[int, float]]  # those that are numbers
 
     @property
@@ -67,22 +68,26 @@ class Curve(NamedTuple):
 
 
 def draw_curves(results: Sequence[EpochResult], metric: str, title: str, path: Path, best_epoch: int = 0) -> None:
-    """Write the training and test loss (left) and ``metric`` (right) to ``path``; a ring marks ``best_epoch``."""
+    """Write the loss (left) and ``metric`` (right) of training and validation, or test, to ``path``.
+
+    A ring marks ``best_epoch``.
+    """
     write_atomically(path, curves_svg(results, metric, title, best_epoch))
 
 
 def curves_svg(results: Sequence[EpochResult], metric: str, title: str, best_epoch: int = 0) -> str:
     """Return the SVG text of ``draw_curves``."""
+    held_out = _held_out(results)
     names = ("loss", metric) if metric != "loss" else ("loss",)
-    body = [text(_shortened(title), MARGIN, 34, "title"), *_legend()]
+    body = [text(_shortened(title), MARGIN, 34, "title"), *_legend(held_out)]
     words = [f"{len(results)} epochs." if len(results) > 1 else "1 epoch."]
     for left, name in zip(LEFTS, names):
         curves = [curve for split in ("train", "test") if (curve := _curve(results, split, name)).points]
         body += _panel(left, name, results, curves, best_epoch if name == metric else 0)
         words += [_in_words(name, curve) for curve in curves]
     if best_epoch:
-        best = results[best_epoch - 1].test
-        words.append(f"Best test {show_scores({metric: best[metric]})} in epoch {best_epoch}.")
+        best = results[best_epoch - 1].held_out
+        words.append(f"Best {held_out} {show_scores({metric: best[metric]})} in epoch {best_epoch}.")
     return document(
         WIDTH,
         HEIGHT,
@@ -94,14 +99,23 @@ def curves_svg(results: Sequence[EpochResult], metric: str, title: str, best_epo
     )
 
 
+def _held_out(results: Sequence[EpochResult]) -> str:
+    """Return the name of the split to choose by."""
+    return "validation" if any(r.validation for r in results) else "test"
+
+
 def _curve(results: Sequence[EpochResult], split: str, name: str) -> Curve:
-    scores = [(r.epoch, getattr(r, split).get(name, math.nan)) for r in results]
-    return Curve(split, [(epoch, score) for epoch, score in scores if math.isfinite(score)])
+    scores = [(r.epoch, (r.train if split == "train" else r.held_out).get(name, math.nan)) for r in results]
+    return Curve(
+        split,
+        split if split == "train" else _held_out(results),
+        [(epoch, score) for epoch, score in scores if math.isfinite(score)],
+    )
 
 
 def _in_words(name: str, curve: Curve) -> str:
     first, last = (show_scores({name: score}).removeprefix(f"{name} ") for _, score in (curve.points[0], curve.last))
-    return f"{name.capitalize()}, {curve.split}: from {first} to {last}."
+    return f"{name.capitalize()}, {curve.word}: from {first} to {last}."
 
 
 def _panel(left: int, name: str, results: Sequence[EpochResult], curves: list[Curve], best_epoch: int) -> list[str]:
@@ -133,7 +147,7 @@ def _line(name: str, curve: Curve, x: Axis, y: Axis) -> list[str]:
     parts = [f'<path class="line {curve.split}" d="{"".join(path)}"/>']
     if len(curve.points) <= MOST_DOTS:
         for epoch, score in curve.points:
-            words = f"<title>epoch {epoch}: {curve.split} {show_scores({name: score})}</title>"
+            words = f"<title>epoch {epoch}: {curve.word} {show_scores({name: score})}</title>"
             dot = f'class="dot {curve.split}" cx="{x(epoch):.1f}" cy="{y(score):.1f}" r="3.2"'
             parts.append(f"<circle {dot}>{words}</circle>")
     return parts
@@ -153,12 +167,12 @@ def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 def _best(curves: list[Curve], epoch: int, x: Axis, y: Axis) -> list[str]:
-    points = {curve.split: dict(curve.points) for curve in curves}.get("test", {})
+    points, word = next(((dict(c.points), c.word) for c in curves if c.split == "test"), ({}, ""))
     if epoch not in points:
         return []
     return [
         f'<circle class="best" cx="{x(epoch):.1f}" cy="{y(points[epoch]):.1f}" r="7.5">'
-        f"<title>best test score, epoch {epoch}</title></circle>"
+        f"<title>best {word} score, epoch {epoch}</title></circle>"
     ]
 
 
@@ -170,21 +184,25 @@ def _end_labels(name: str, curves: list[Curve], x: Axis, y: Axis) -> list[str]:
         epoch, score = curve.last
         at = min(y(score) + 4.5, lowest)
         lowest = at - LINE_HEIGHT
-        words = f"{curve.split} {show_scores({name: score}).removeprefix(f'{name} ')}"
+        words = f"{curve.word} {show_scores({name: score}).removeprefix(f'{name} ')}"
         placed.append(text(words, x(epoch) + 12, at, f"word {curve.split}"))
     return placed
 
 
-def _legend() -> list[str]:
+def _legend(held_out: str) -> list[str]:
     parts, at, y = [], MARGIN, 62
-    for split, words, width in (("train", "training", 124), ("test", "test", 98)):
+    for split, words, width in (("train", "training", 124), ("test", held_out, 98 if held_out == "test" else 134)):
         parts += [
             f'<path class="line {split}" d="M{at} {y}h34"/>',
             f'<circle class="dot {split}" cx="{at + 17}" cy="{y}" r="3.2"/>',
             text(words, at + 42, y + 5),
         ]
         at += width
-    return [*parts, f'<circle class="best" cx="{at + 8}" cy="{y}" r="7.5"/>', text("best test score", at + 24, y + 5)]
+    return [
+        *parts,
+        f'<circle class="best" cx="{at + 8}" cy="{y}" r="7.5"/>',
+        text(f"best {held_out} score", at + 24, y + 5),
+    ]
 
 
 def _shortened(title: str) -> str:

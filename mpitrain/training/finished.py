@@ -15,6 +15,7 @@ from ..data.fingerprint import contents, digest_file, fingerprint_of_split
 from ..data.rows import ALL, TEST, Rows, open_rows, open_samples, split_of
 from ..data.signature import Extremes, Signature
 from ..data.sources import absolute_source, find_source, open_dataset, path_of
+from ..data.validation import with_validation
 from ..device import CPU, Device
 from ..errors import UserError
 from ..layers import Layer
@@ -78,7 +79,8 @@ class Finished:
         Parameters
         ----------
         split : str
-            "test", "train", "all", or empty: the test split of the run's own data, or as in ``data.rows.open_rows``.
+            "test", "validation", "train", "all", or empty: the test split of the run's own data, or as in
+            ``data.rows.open_rows``.
 
         Raises
         ------
@@ -100,6 +102,7 @@ class Finished:
             source, task=then.task, test_fraction=data.test_fraction, seed=self._config.run.seed, draw=data.split
         )
         dataset = conform(dataclasses.replace(dataset, notes=()), then, source)  # training has shown its notes
+        dataset = with_validation(dataset, data.validation, self._config.run.seed, data.split)
         rows, now = split_of(dataset, split), contents(dataset)
         changed = [part for part, text in then.contents.items() if now.get(part) != text]
         if changed:

@@ -159,7 +159,7 @@ def _output_shapes(model: Layer, run: Callable[[], object]) -> dict[str, tuple[i
 
 def _data_bytes(data: Dataset) -> int:
     """Return the bytes of a dataset, without what is mapped from a file."""
-    arrays = [array for split in (data.train, data.test) for array in (split.x, split.y)]
+    arrays = [array for split in data.splits.values() for array in (split.x, split.y)]
     return sum(array.nbytes for array in arrays if not _is_mapped(array))
 
 

@@ -144,8 +144,8 @@ def make_progress(kind: str, console: PlainConsole, epochs: int) -> Lines:
 def epoch_line(result: EpochResult, epochs: int, width: int | None = None) -> str:
     """Return the line of an epoch that is done, with as many parts as fit ``width`` characters.
 
-    Left out are, in this order: time shares, speed, scores of the training samples, scores of the test samples but
-    accuracy or r2.
+    Left out are, in this order: time shares, speed, scores of the training samples, scores of the validation (or test)
+    samples but accuracy or r2.
     """
     parts = list(_epoch_parts(result, epochs, {}))
     shown = fit_parts(parts, width)
@@ -160,9 +160,10 @@ def _epoch_parts(result: EpochResult, epochs: int, names: dict[str, str]) -> Ite
     yield Part(TRAIN_LOSS, " train")
     for name, text in _scores(result.train, names):
         yield _score_part(TRAIN_LOSS if name == "loss" else TRAIN_SCORES, text)
-    yield Part(METRIC, " test")
-    main = next((name for name in ("accuracy", "r2") if name in result.test), next(reversed(result.test), ""))
-    for name, text in _scores(result.test, names):
+    yield Part(METRIC, " validation" if result.validation else " test")
+    held_out = result.held_out
+    main = next((name for name in ("accuracy", "r2") if name in held_out), next(reversed(held_out), ""))
+    for name, text in _scores(held_out, names):
         yield _score_part(METRIC if name == main else LOSS if name == "loss" else MORE_SCORES, text)
     yield Part(SPEED, f" {_say_speed(result.samples_per_second)}")
     if shares := show_shares(result.times):

@@ -21,9 +21,9 @@ from .text_table import Column, print_table
 def make_report(loop: TrainingLoop, world: World, seconds: float) -> dict[str, Any]:
     """Return the report of a run; every rank calls this, for the times of all are in it.
 
-    ``test`` holds the scores of the last weights, ``best`` those of the epoch with the best test score (of equal ones,
-    with the lowest test loss): the choice was made by the test samples, so as an estimate for new samples ``best`` is
-    too good.
+    ``test`` and ``validation`` hold the scores of the last weights, ``best`` and ``best_validation`` those of the best
+    epoch: that with the best validation score. Without a validation split the choice is made by the test samples, so
+    that ``best`` is then too good as an estimate for new samples.
     """
     run, results = loop.run, loop.run.results
     rank_times = world.all_gather(run.times)
@@ -32,10 +32,12 @@ def make_report(loop: TrainingLoop, world: World, seconds: float) -> dict[str, A
         mean.add(times)
     sync, session = run.data_parallel, run.session
     samples = sum(r.samples_per_second * r.seconds for r in results.epochs)
+    last, best = results.epochs[-1], results[results.best_epoch]
     return {
-        "test": results.epochs[-1].test,
-        "best": {"epoch": results.best_epoch, **results[results.best_epoch].test},
-        "train": results.epochs[-1].train,
+        "test": last.test,
+        "best": {"epoch": best.epoch, **best.test},
+        **({"validation": last.validation, "best_validation": best.validation} if last.validation else {}),
+        "train": last.train,
         "tables": results.tables,
         "class_names": list(session.dataset.class_names),
         "epochs": len(results.epochs),
@@ -79,10 +81,15 @@ def _checkpoints(hooks: Hooks) -> dict[str, Any]:
 
 def print_report(report: dict[str, Any], directory: Path, console: PlainConsole) -> None:
     """Print the summary and where the files are."""
-    best = {k: v for k, v in report["best"].items() if k != "epoch"}
-    rows = [
-        ("test", show_scores(report["test"])),
-        ("best test", f"{show_scores(best)} (epoch {report['best']['epoch']})"),
+    best, when = {k: v for k, v in report["best"].items() if k != "epoch"}, f"(epoch {report['best']['epoch']})"
+    rows = [("test", show_scores(report["test"]))]
+    if "validation" in report:
+        rows.append(("validation", show_scores(report["validation"])))
+        rows.append(("best validation", f"{show_scores(report['best_validation'])} {when}"))
+        rows.append(("its test", show_scores(best)))
+    else:
+        rows.append(("best test", f"{show_scores(best)} {when}"))
+    rows += [
         ("speed", f"{report['samples_per_second']:,.0f} samples/s on {count(report['ranks'], 'rank')}"),
         ("gradients", _say_exchange(report)),
     ]

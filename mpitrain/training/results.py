@@ -1,7 +1,7 @@
 """Figures of the epochs of a run, and which of them is the best."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .clock import Times
@@ -10,7 +10,10 @@ from .scoring import Scoring
 
 @dataclass(frozen=True)
 class EpochResult:
-    """The figures of one epoch, over all ranks; losses and scores are means over samples."""
+    """The figures of one epoch, over all ranks; losses and scores are means over samples.
+
+    ``validation`` is empty where there is no validation split.
+    """
 
     epoch: int
     step: int
@@ -20,6 +23,12 @@ class EpochResult:
     samples_per_second: float
     seconds: float
     times: Times
+    validation: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def held_out(self) -> dict[str, float]:
+        """The scores that choices are made by: those of the validation split, or of the test split without one."""
+        return self.validation or self.test
 
 
 class RunResults:
@@ -34,8 +43,8 @@ class RunResults:
     epochs : list of EpochResult
         One for each epoch that is done, from the first epoch of the run on also where the run was resumed.
     best_epoch : int
-        The epoch with the best test score (of equal ones, with the lowest test loss; of equal ones, the first);
-        0 before the first.
+        The epoch with the best validation score, or test score without a validation split (of equal ones, with the
+        lowest loss; of equal ones, the first); 0 before the first.
     skipped : int
         Steps that were left out because their loss or gradient was not finite.
     tables : dict
@@ -75,8 +84,8 @@ class RunResults:
 
     def _rank(self, result: EpochResult) -> tuple[float, float]:
         """Return a key that is larger for a better epoch: the score, then the loss; NaN is worst."""
-        score = result.test[self.metric]
-        return _or_worst(score if self._scoring.larger_is_better else -score), _or_worst(-result.test["loss"])
+        score, loss = result.held_out[self.metric], result.held_out["loss"]
+        return _or_worst(score if self._scoring.larger_is_better else -score), _or_worst(-loss)
 
 
 def _or_worst(value: float) -> float:

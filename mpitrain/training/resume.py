@@ -52,11 +52,12 @@ FIXED = {
     ("data", "task"): "--task",
     ("data", "batch_size"): "--batch-size",
     ("data", "split"): "--draw-test",
+    ("data", "validation"): "--validation",
     ("optimizer", "name"): "--optimizer",
     ("run", "seed"): "--seed",
 }
 
-BEFORE = {"split": SPLIT_BEFORE}  # what checkpoints did not say before there was a choice
+BEFORE = {"split": SPLIT_BEFORE, "validation": 0.0}  # what checkpoints did not say before there was a choice
 
 
 def metadata_of(run: TrainingRun) -> dict[str, Any]:
@@ -142,7 +143,8 @@ def past_of(checkpoint: Checkpoint) -> Past:
 
 def _result_of(facts: dict[str, Any]) -> EpochResult:
     """Return the figures of an epoch; what is not finite is text in JSON."""
-    scores = {name: {key: _number(value) for key, value in facts[name].items()} for name in ("train", "test")}
+    kinds = ("train", "test", *(["validation"] if "validation" in facts else []))
+    scores = {name: {key: _number(value) for key, value in facts[name].items()} for name in kinds}
     return EpochResult(**{**facts, **scores, "times": Times(**facts["times"])})
 
 
@@ -153,7 +155,7 @@ def _number(value: Any) -> Any:
 def _check_result(result: EpochResult) -> None:
     for number in (result.lr, result.samples_per_second, result.seconds, *dataclasses.astuple(result.times)):
         float(number)
-    for scores in (result.train, result.test):
+    for scores in (result.train, result.test, result.validation):
         if not all(isinstance(value, float | int) for value in scores.values()):
             raise ValueError("a score that is no number")
     _whole(result.epoch), _whole(result.step)

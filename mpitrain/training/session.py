@@ -20,6 +20,7 @@ from ..data.resolution import resolution_notes
 from ..data.sampler import share
 from ..data.signature import Extremes, Signature
 from ..data.sources import absolute_source, find_source, open_dataset
+from ..data.validation import with_validation
 from ..device import CPU, Device
 from ..errors import UserError
 from ..layers import Layer
@@ -155,7 +156,9 @@ def _open_dataset(config: Config, source: str, earlier: Signature | None) -> Dat
     if dataset.task == "classification" and dataset.num_outputs < 2:
         raise UserError(f"{dataset.name} has only one class: there is nothing to tell apart")
     check_augment(augment_of(config), dataset.input_shape)
-    return dataset if earlier is None else in_order_of(earlier, dataset, source)
+    if earlier is not None:
+        dataset = in_order_of(earlier, dataset, source)
+    return with_validation(dataset, data.validation, config.run.seed, data.split)
 
 
 def _fit(x: np.ndarray, world: World, alone: bool, names: tuple[str, ...]) -> Normalizer:

@@ -41,3 +41,12 @@ def test_accuracy(scores, best):
 )
 def test_mse(scores, best):
     assert best_of("mse", False, scores) == best
+
+
+def test_the_validation_split_decides_where_there_is_one():
+    scoring = SimpleNamespace(metric="accuracy", larger_is_better=True)
+    results = RunResults(scoring)
+    for epoch, (validation, test) in enumerate([(0.7, 0.9), (0.8, 0.6), (0.75, 0.95)], 1):
+        scores = [{"accuracy": value, "loss": 1 - value} for value in (test, validation)]
+        results.add(EpochResult(epoch, epoch, 0.1, {}, scores[0], 1.0, 1.0, Times(), scores[1]))
+    assert results.best_epoch == 2

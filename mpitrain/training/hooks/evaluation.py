@@ -9,7 +9,7 @@ from .base import Hook, StepInfo
 
 
 class Evaluation(Hook):
-    """Computes the scores over the test samples, and has them announced to all hooks.
+    """Computes the scores over the validation and test samples, and has them announced to all hooks.
 
     Parameters
     ----------
@@ -22,9 +22,21 @@ class Evaluation(Hook):
     def epoch_end(self, info: StepInfo) -> None:
         """Evaluate, and add the results of the epoch to those of the run."""
         run, here = info.run, info.run.position
-        test = self.evaluator.scores([run.session.dataset.test], run.scoring)
+        data = run.session.dataset
+        validation = self.evaluator.scores([data.validation], run.scoring) if data.validation is not None else {}
+        test = self.evaluator.scores([data.test], run.scoring)
         run.results.tables = to_lists(self.evaluator.tables)
         speed = run.samples(here.steps) / max(here.seconds, 1e-9)
-        result = EpochResult(info.epoch, info.step, info.lr, info.train, test, speed, here.seconds, run.epoch_times)
+        result = EpochResult(
+            epoch=info.epoch,
+            step=info.step,
+            lr=info.lr,
+            train=info.train,
+            test=test,
+            samples_per_second=speed,
+            seconds=here.seconds,
+            times=run.epoch_times,
+            validation=validation,
+        )
         run.results.add(result)
         run.announce("evaluate_end", replace(info, result=result))

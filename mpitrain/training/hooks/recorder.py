@@ -99,6 +99,7 @@ def _line(result: EpochResult) -> dict[str, object]:
         "step": result.step,
         "lr": result.lr,
         "train": result.train,
+        **({"validation": result.validation} if result.validation else {}),
         "test": result.test,
         "samples_per_second": round(result.samples_per_second, 1),
         "seconds": round(result.seconds, 4),
