@@ -1,5 +1,6 @@
 """Everything that can be set, as one tree of frozen dataclasses: the command line and TOML files come from it."""
 
+import contextlib
 import dataclasses
 import math
 import typing
@@ -11,8 +12,11 @@ from tyro.conf import Positional, arg
 
 from .duration import check_interval, parse_time
 from .errors import UserError
+from .option_values import parse_value
+from .registry import short_name, take_option
 
 DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0}
+OTHER_LR = 0.001  # of optimizers of the user's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +73,9 @@ class Model:
 class Optimizer:
     """Update rule and learning rate."""
 
-    name: Annotated[Literal["sgd", "adam", "adamw", "lars"], arg(name="optimizer")] = "sgd"
-    """The update rule."""
+    name: Annotated[str, arg(name="optimizer", metavar="OPTIMIZER")] = "sgd"
+    """The update rule: sgd, adam, adamw or lars, with options as in adam:lr=0.001,beta1=0.9,beta2=0.95,eps=1e-6, or
+    FILE.py:CLASS for one of your own."""
     lr: float | None = None
     """Peak learning rate; none takes 0.05 for sgd, 0.001 for adam and adamw, 1 for lars."""
     momentum: float = 0.9
@@ -79,8 +84,9 @@ class Optimizer:
     """Nesterov's form of the momentum of sgd."""
     weight_decay: float = 0.0
     """Weight decay of weight matrices and kernels (not of biases and normalisation)."""
-    schedule: Literal["constant", "step", "cosine", "one-cycle"] = "cosine"
-    """How the learning rate changes from step to step."""
+    schedule: Annotated[str, arg(metavar="SCHEDULE")] = "cosine"
+    """How the learning rate changes from step to step: constant, step, cosine or one-cycle, with options as in
+    cosine:min_lr=0.0001, or FILE.py:FUNC for one of your own."""
     warmup: float = 0.0
     """Epochs over which the learning rate rises from zero."""
     decay_every: int = 10
@@ -96,10 +102,23 @@ class Optimizer:
     accumulate: int = 1
     """Microbatches that a rank cuts its part of a step into, to save memory."""
 
+    def __post_init__(self) -> None:
+        for key in ("lr", "momentum", "nesterov", "weight_decay"):  # these have options of their own
+            if key == "lr" or short_name(self.name) in DEFAULT_LR:
+                self._take(key)
+
+    def _take(self, key: str) -> None:
+        """Move an option from the text of the optimizer to its own setting; a bad value is left, and found later."""
+        name, text = take_option(self.name, key)
+        if text is not None:
+            with contextlib.suppress(ValueError):
+                object.__setattr__(self, key, parse_value(text, bool if key == "nesterov" else float))
+                object.__setattr__(self, "name", name)
+
     @property
     def peak_lr(self) -> float:
         """The learning rate that was given, or the default of the update rule."""
-        return DEFAULT_LR[self.name] if self.lr is None else self.lr
+        return DEFAULT_LR.get(short_name(self.name), OTHER_LR) if self.lr is None else self.lr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +250,8 @@ def check(config: Config) -> None:
         ("--keep-checkpoints", c.keep, c.keep >= 1, "at least 1"),
         ("--exit-code", c.exit_code, 0 <= c.exit_code <= 125, "between 0 and 125"),
     ]
+    if (text := take_option(o.name, "lr")[1]) is not None:
+        raise UserError(f"lr in --optimizer is {text!r}, but must be a number")
     if d.validation < 0 or (d.validation >= 1 and d.validation != int(d.validation)):
         raise UserError(f"--validation is {d.validation:g}, but must be a share below 1, or a whole number of samples")
     if p.elastic and p.reproducible:

@@ -239,9 +239,11 @@ def _report(loop: "TrainingLoop", path: Path, seconds: float) -> None:
 
 def _resolved(config: Config, session: "Session") -> Config:
     """Return ``config`` with what ``auto`` and defaults turned out to be."""
+    from ..training.recipe import peak_lr
+
     task = cast(Literal["classification", "regression"], session.dataset.task)
     data = dataclasses.replace(config.data, task=task)
-    optimizer = dataclasses.replace(config.optimizer, lr=config.optimizer.peak_lr)
+    optimizer = dataclasses.replace(config.optimizer, lr=peak_lr(config.optimizer))
     return dataclasses.replace(config, data=data, optimizer=optimizer)
 
 

@@ -69,7 +69,7 @@ def make_run(config: Config, session: Session, world: World, display: Lines, sha
         data_parallel=sync,
         loader=loader,
         optimizer=make_optimizer(config.optimizer, session.arena),
-        schedule=make_schedule(config.optimizer, len(loader), config.run.epochs),
+        schedule=make_schedule(config.optimizer, len(loader), len(loader) * config.run.epochs),
         ctx=Context(seed=config.run.seed, device=session.arena.device),
         scoring=scoring,
         display=display,

@@ -15,6 +15,7 @@ from ..data.normalize import Normalizer
 from ..data.signature import Signature
 from ..errors import UserError
 from ..json_text import WORDS
+from ..registry import short_name
 from .changes import changes, normalizer_changes
 from .checkpoint import Checkpoint
 from .checkpoint.folder import newest_first
@@ -179,7 +180,8 @@ def check_fit(config: Config, checkpoint: Checkpoint, session: Session, allow_ch
     for (branch, key), option in FIXED.items():
         now, then = getattr(getattr(config, branch), key), past.config.get(branch, {}).get(key, BEFORE.get(key))
         then = tuple(then) if isinstance(then, list) else then
-        if now != then:
+        same = short_name(str(now)) == short_name(str(then)) if option == "--optimizer" else now == then
+        if not same:
             raise UserError(
                 f"{option} is {_say(now)}, but {checkpoint.path} was written with {_say(then)}: "
                 "a run can only be resumed as it was begun"

@@ -17,7 +17,7 @@ from ..data.dataset import Dataset
 from ..data.fingerprint import contents, fingerprint
 from ..data.normalize import Normalizer
 from ..data.resolution import resolution_notes
-from ..data.sampler import share
+from ..data.sampler import num_steps, share
 from ..data.signature import Extremes, Signature
 from ..data.sources import absolute_source, find_source, open_dataset
 from ..data.validation import with_validation
@@ -28,6 +28,7 @@ from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..metrics import make_metrics
 from ..parallel.virtual_shards import check_shards
 from . import limits
+from .recipe import check_recipe
 from .same_data import check_same_data
 from .scoring import check_scorable
 
@@ -89,6 +90,8 @@ def open_session(config: Config, world: World, device: Device = CPU, earlier: Si
     with world.together():
         if target_normalizer is not None:
             check_scorable(target_normalizer)
+        steps = num_steps(len(dataset.train), config.data.batch_size)
+        check_recipe(config.optimizer, steps, steps * config.run.epochs)
         make_metrics(config.run.metrics, dataset.num_outputs, dataset.task)  # a mistake is found before the work
         model = make_model(config, dataset.input_shape, dataset.num_outputs)
         limits.check_memory(config, model, world)
