@@ -99,6 +99,9 @@ class Optimizer:
     """What to do with a step whose loss or gradient is NaN or infinite: stop the run, or skip the step."""
     label_smoothing: float = 0.0
     """Probability spread evenly over all classes in the cross-entropy."""
+    class_weights: Annotated[str, arg(metavar="balanced|CLASS:W,...")] = ""
+    """Weights of the classes in the loss: balanced for the inverse of their numbers of training samples, or
+    NAME:WEIGHT,NAME:WEIGHT (others weigh 1). They are scaled to a mean of 1 over the training samples."""
     accumulate: int = 1
     """Microbatches that a rank cuts its part of a step into, to save memory."""
 

@@ -19,10 +19,10 @@ from ..data.validation import with_validation
 from ..device import CPU, Device
 from ..errors import UserError
 from ..layers import Layer
-from ..losses import MSE, Loss, SoftmaxCrossEntropy
+from ..losses import Loss
 from .run_directory import BEST, CONFIG, LAST
 from .same_data import check_same_data
-from .session import extremes_of, make_model, normalizer_from
+from .session import extremes_of, make_loss, make_model, normalizer_from
 from .weights import check_weights, load_weights, read_facts
 
 FLOAT32_DIGITS, FLOAT64_DIGITS = 9, 17
@@ -59,12 +59,13 @@ class Finished:
             self.normalizer = normalizer_from(facts["normalizer"])
             regression = signature.task == "regression"
             self.target_normalizer = normalizer_from(facts["target_normalizer"]) if regression else None
+            weights = [float(weight) for weight in facts.get("class_weights", [])]  # older runs have none
+            self.loss: Loss = make_loss(signature.task, config.optimizer.label_smoothing, weights)
             self.model: Layer = make_model(config, signature.input_shape, signature.num_outputs)
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
             raise UserError(
                 f"{path} does not say what it was trained on in a way that this version of mpitrain knows"
             ) from None
-        self.loss: Loss = MSE() if regression else SoftmaxCrossEntropy(config.optimizer.label_smoothing)
         check_weights(path, self.model)
         load_weights(path, Arena(self.model.named_parameters(), self.model.named_states(), device=device))
 

@@ -1,6 +1,7 @@
 """From a config to a model that is ready: data, normalisation, network, loss."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment, check_augment
 from ..data.conform import in_order_of
-from ..data.dataset import Dataset
+from ..data.dataset import REGRESSION, Dataset
 from ..data.fingerprint import contents, fingerprint
 from ..data.normalize import Normalizer
 from ..data.resolution import resolution_notes
@@ -28,6 +29,7 @@ from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..metrics import make_metrics
 from ..parallel.virtual_shards import check_shards
 from . import limits
+from .class_weights import class_weights_of
 from .recipe import check_recipe
 from .same_data import check_same_data
 from .scoring import check_scorable
@@ -52,6 +54,7 @@ class Session:
             **(self.signature or Signature.of(self.dataset)).facts(),
             "normalizer": _to_lists(self.normalizer),
             "target_normalizer": None if self.target_normalizer is None else _to_lists(self.target_normalizer),
+            "class_weights": list(getattr(self.loss, "class_weights", ())),
         }
 
 
@@ -95,7 +98,8 @@ def open_session(config: Config, world: World, device: Device = CPU, earlier: Si
         make_metrics(config.run.metrics, dataset.num_outputs, dataset.task)  # a mistake is found before the work
         model = make_model(config, dataset.input_shape, dataset.num_outputs)
         limits.check_memory(config, model, world)
-        loss: Loss = MSE() if dataset.task == "regression" else SoftmaxCrossEntropy(config.optimizer.label_smoothing)
+        class_weights = class_weights_of(config.optimizer.class_weights, dataset)
+        loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)
     arena = Arena(
         model.named_parameters(),
         model.named_states(),
@@ -134,6 +138,13 @@ def make_model(config: Config, input_shape: tuple[int, ...], num_outputs: int) -
                 raise UserError(f"--{name} is an option of mlp; {m.name} has no such choice")
         options = {}
     return models.build(m.name, input_shape, num_outputs, **options)
+
+
+def make_loss(task: str, label_smoothing: float, class_weights: Sequence[float] = ()) -> Loss:
+    """Return the loss of a task."""
+    if task == REGRESSION:
+        return MSE()
+    return SoftmaxCrossEntropy(label_smoothing, class_weights=class_weights)
 
 
 def augment_of(config: Config) -> Augment:
