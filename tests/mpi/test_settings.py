@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from mpitrain.config import Config, Data, Model, Optimizer, Run
+from mpitrain.training.build import make_loop
 from mpitrain.training.progress import Silent
 from mpitrain.training.session import open_session
-from mpitrain.training.trainer import Trainer
 
 pytestmark = pytest.mark.mpi
 
 
 def train(config, world):
-    trainer = Trainer(config, open_session(config, world), world, None, Silent(None, 1))
-    trainer.run()
-    trainer.data_parallel.free()
-    return trainer
+    loop = make_loop(config, open_session(config, world), world, Silent(None, 1))
+    loop.train()
+    loop.run.data_parallel.free()
+    return loop.run
 
 
 def config_of(*, data=None, optimizer=None, run=None):
@@ -27,8 +27,8 @@ def config_of(*, data=None, optimizer=None, run=None):
     )
 
 
-def scores(trainer):
-    return [[*r.train.values(), *r.validation.values(), *r.test.values()] for r in trainer.record.results]
+def scores(run):
+    return [[*r.train.values(), *r.validation.values(), *r.test.values()] for r in run.results.epochs]
 
 
 @pytest.mark.parametrize("weights", ["balanced", "0:3,7:0.1"])
@@ -49,11 +49,11 @@ def test_a_validation_split(world, alone):
     for name, split in one.session.dataset.splits.items():
         np.testing.assert_array_equal(split.x, splits[name].x)
     np.testing.assert_allclose(scores(both), scores(one), atol=5e-3)
-    assert set(both.record.results[0].validation) == {"loss", "accuracy"}
+    assert set(both.results.epochs[0].validation) == {"loss", "accuracy"}
 
 
 def test_options_of_the_optimizer_and_the_schedule(world, alone):
     settings = {"name": "adam:beta1=0.8,beta2=0.9,eps=0.01", "lr": 0.01, "schedule": "cosine:min_lr=0.009"}
     both, one = (train(config_of(optimizer=settings), w) for w in (world, alone))
     np.testing.assert_allclose(scores(both), scores(one), atol=5e-3)
-    assert both.record.results[-1].lr == pytest.approx(0.009, rel=0.01)
+    assert both.results.epochs[-1].lr == pytest.approx(0.009, rel=0.01)
