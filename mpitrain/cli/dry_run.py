@@ -33,7 +33,7 @@ def _print_layers(console: "PlainConsole", run: "TrainingRun", passes: "Passes")
     for row in passes.layers:
         number = f"{row.num_parameters:,}" if row.num_parameters else ""
         rows.append((row.name, row.kind, " x ".join(map(str, row.output_shape)), number))
-    rows.append(("all", "", "", f"{run.session.arena.num_parameters:,}"))
+    rows.append(("all", "", "", f"{run.setup.arena.num_parameters:,}"))
     console.print()
     columns = [Column("layer", "word"), Column("kind", "word"), Column("output", "word"), Column("parameters")]
     print_table(console, columns, rows)

@@ -51,20 +51,20 @@ def evaluate(options: EvaluateOptions, world: "World") -> int:
     from ..device import CPU
     from ..training.devices import take_device
     from ..training.evaluation import Evaluator
-    from ..training.finished import open_finished
     from ..training.progress import show_scores
     from ..training.scoring import make_scoring
     from ..training.tables import print_tables, to_lists
+    from ..training.trained_model import open_trained_model
 
     CPU.use_threads(world.cores)
     device = take_device(Config(compute=Compute(device=options.device)), world)
     with world.together():
-        run = open_finished(options.directory, options.weights, device)
+        run = open_trained_model(options.directory, options.weights, device)
         metrics = options.metrics or run.metrics
         scoring = make_scoring(run.loss, run.target_normalizer, run.signature.num_outputs, metrics)
         rows = run.open_rows(options.data, "" if options.split == "auto" else options.split)
     run.check_ranks(rows, options.data, world)
-    warn(world, *rows.notes, run.complaint(rows, world))
+    warn(world, *rows.notes, run.diagnose(rows, world))
     evaluator = Evaluator(run.model, world, run.normalizer, device)
     scores = evaluator.scores(rows.parts, scoring)
     tables = to_lists(evaluator.tables)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..training.history import History
     from ..training.loop import TrainingLoop
     from ..training.ownership import Ownership
-    from ..training.session import Session
+    from ..training.setup import TrainingSetup
 
 AUTO = "auto"
 
@@ -64,7 +64,7 @@ def open_run(
     config: Config,
     world: "World",
     resume: str,
-    session: "Session",
+    setup: "TrainingSetup",
     note: Callable[[str], None],
     *,
     allow_changed_data: bool = False,
@@ -80,7 +80,7 @@ def open_run(
 
     owner = Ownership(world.all_gather(secrets.token_hex(8))[0])
     try:
-        place = _open(config, world, resume, session, note, owner, allow_changed_data)
+        place = _open(config, world, resume, setup, note, owner, allow_changed_data)
     except BaseException:
         owner.release()
         raise
@@ -93,23 +93,23 @@ def _open(
     config: Config,
     world: "World",
     resume: str,
-    session: "Session",
+    setup: "TrainingSetup",
     note: Callable[[str], None],
     owner: "Ownership",
     allow_changed_data: bool,
 ) -> Place | None:
     from ..training.checkpoint.folder import newest_first, remove_unfinished
-    from ..training.resume import check_fit, find_checkpoint, past_of
+    from ..training.resume import check_fit, find_checkpoint, history_of
 
     path, file, history = _enter(config, world, resume, owner)
     epochs, checkpoint, past = config.run.epochs, None, None
     finished = bool(resume) and file is None and history.is_finished(epochs)
     if resume and history.begun and not finished:
         checkpoint = find_checkpoint(world, file or path / CHECKPOINTS, note)
-        past = past_of(checkpoint) if checkpoint else None
+        past = history_of(checkpoint) if checkpoint else None
     with world.together():
         if past is not None and checkpoint is not None:
-            for change in check_fit(config, checkpoint, session, allow_changed_data):
+            for change in check_fit(config, checkpoint, setup, allow_changed_data):
                 if world.rank == 0:
                     note(f"resumed with changed data: {change}")
             if past.position.epoch > epochs and history.epochs == len(past.results):

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from ..comm.world import World
     from ..training.loop import TrainingLoop
-    from ..training.progress import Lines
+    from ..training.progress import ProgressLog
     from ..training.run import TrainingRun
-    from ..training.session import Session
+    from ..training.setup import TrainingSetup
     from .resume import Place
 
 DESCRIPTION = "Train a network on all ranks of a job: mpitrain -n 8 train, or mpirun -n 8 python -m mpitrain train."
@@ -100,10 +100,10 @@ def rehearse(config: Config, world: "World") -> int:
     from .dry_run import print_dry_run
     from .terminal import make_console
 
-    config, session, threads = _open(config, world)
+    config, setup, threads = _open(config, world)
     console, progress = make_console(quiet=world.rank != 0), _screen(config, world)[1]
-    passes = try_passes(session, config, world.size)
-    run = make_loop(config, session, world, progress).run
+    passes = try_passes(setup, config, world.size)
+    run = make_loop(config, setup, world, progress).run
     _introduce(console, config, run, world, threads)
     print_dry_run(console, run, passes)
     run.data_parallel.free()
@@ -116,13 +116,13 @@ def train(config: Config, world: "World", resume: str = "", *, allow_changed_dat
 
     begin = time.perf_counter()
     protect()
-    config, session, threads = _open(config, world, resume)
+    config, setup, threads = _open(config, world, resume)
     console, progress = _screen(config, world)
-    place = open_run(config, world, resume, session, progress.note, allow_changed_data=allow_changed_data)
+    place = open_run(config, world, resume, setup, progress.note, allow_changed_data=allow_changed_data)
     if place is None:
         return 0
     with place.owner:
-        code = _train(config, session, world, place, (console, progress), threads, begin)
+        code = _train(config, setup, world, place, (console, progress), threads, begin)
     if world.elastic:  # a process that has lost others may end without the usual steps
         drain(LAST_WORDS_SECONDS)
     return code
@@ -130,10 +130,10 @@ def train(config: Config, world: "World", resume: str = "", *, allow_changed_dat
 
 def _train(
     config: Config,
-    session: "Session",
+    setup: "TrainingSetup",
     world: "World",
     place: "Place",
-    screen: tuple[Any, "Lines"],
+    screen: tuple[Any, "ProgressLog"],
     threads: int,
     begin: float,
 ) -> int:
@@ -145,9 +145,9 @@ def _train(
 
     console, progress = screen
     if place.checkpoint is not None:
-        session = with_normalizers_of(place.checkpoint, session)
+        setup = with_normalizers_of(place.checkpoint, setup)
     signals = Signals()
-    loop = make_loop(config, session, world, progress, directory=place.directory, control=signals, run_path=place.path)
+    loop = make_loop(config, setup, world, progress, directory=place.directory, control=signals, run_path=place.path)
     with world.together():
         if place.checkpoint is not None:
             restore(loop.run, place.checkpoint)
@@ -158,7 +158,7 @@ def _train(
     def rebuild(world: "World", before: "TrainingLoop") -> "TrainingLoop":
         directory = reopen_run(place, before, world)
         progress = _screen(config, world)[1]
-        loop = make_loop(config, session, world, progress, directory=directory, control=signals, run_path=place.path)
+        loop = make_loop(config, setup, world, progress, directory=directory, control=signals, run_path=place.path)
         loop.run.continue_from(before.run)
         return loop
 
@@ -175,13 +175,13 @@ def _train(
     return leave(loop, place, console) if loop.run.preempted else 0
 
 
-def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Session", int]:
-    """Return the config as it is resolved, the session and the BLAS threads of a run."""
+def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "TrainingSetup", int]:
+    """Return the config as it is resolved, the setup and the BLAS threads of a run."""
     from ..data.sources import inherit_options
     from ..device import CPU
     from ..training.devices import take_device
     from ..training.limits import num_threads
-    from ..training.session import open_session
+    from ..training.setup import open_setup
 
     if config.parallel.elastic:
         world.be_elastic()
@@ -195,8 +195,8 @@ def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Se
         with world.together():
             source = inherit_options(config.data.source, earlier.source)
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
-    session = open_session(config, world, take_device(config, world), earlier)
-    return _resolved(config, session), session, threads
+    setup = open_setup(config, world, take_device(config, world), earlier)
+    return _resolved(config, setup), setup, threads
 
 
 def _once(loop: "TrainingLoop", work: "Callable[[TrainingLoop], None]") -> "TrainingLoop":
@@ -206,7 +206,7 @@ def _once(loop: "TrainingLoop", work: "Callable[[TrainingLoop], None]") -> "Trai
     return loop
 
 
-def _screen(config: Config, world: "World") -> tuple[Any, "Lines"]:
+def _screen(config: Config, world: "World") -> tuple[Any, "ProgressLog"]:
     """Return the console and the progress display: live on rank 0, silent on the others."""
     from ..training.progress import make_progress
     from .terminal import make_console
@@ -232,24 +232,24 @@ def _report(loop: "TrainingLoop", path: Path, seconds: float) -> None:
         if directory is not None:
             directory.write_report(report)
             directory.close()
-            title = f"{config.model.name} on {loop.run.session.dataset.name}, {count(world.size, 'rank')}"
+            title = f"{config.model.name} on {loop.run.setup.dataset.name}, {count(world.size, 'rank')}"
             draw_curves(results.epochs, results.metric, title, path / CURVES, results.best_epoch)
             print_report(report, path, _screen(config, world)[0])
 
 
-def _resolved(config: Config, session: "Session") -> Config:
+def _resolved(config: Config, setup: "TrainingSetup") -> Config:
     """Return ``config`` with what ``auto`` and defaults turned out to be."""
     from ..training.recipe import peak_lr
 
-    task = cast(Literal["classification", "regression"], session.dataset.task)
+    task = cast(Literal["classification", "regression"], setup.dataset.task)
     data = dataclasses.replace(config.data, task=task)
     optimizer = dataclasses.replace(config.optimizer, lr=peak_lr(config.optimizer))
     return dataclasses.replace(config, data=data, optimizer=optimizer)
 
 
 def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World", threads: int) -> None:
-    session, sync, o = run.session, run.data_parallel, config.optimizer
-    data = session.dataset
+    setup, sync, o = run.setup, run.data_parallel, config.optimizer
+    data = setup.dataset
     shape = " x ".join(map(str, data.input_shape))
     outputs = f"{data.num_outputs} classes" if data.task == "classification" else count(data.num_outputs, "number")
     validating = "" if data.validation is None else f", {len(data.validation):,} validation"
@@ -264,7 +264,7 @@ def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World",
         f"{data.name}: {len(data.train):,} training{validating} and {count(len(data.test), 'test sample')}, "
         f"{shape} -> {outputs}",
         *data.notes,
-        f"{config.model.name}: {session.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
+        f"{config.model.name}: {setup.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
         f"batch {config.data.batch_size}, {count(len(run.loader), 'step')} an epoch",
         f"gradients: {sums}{reasons}",
     ]

@@ -15,31 +15,31 @@ from .hooks import Hook, Hooks
 from .hooks.defaults import default_hooks
 from .limits import num_microbatches, num_shards
 from .loop import TrainingLoop
-from .progress import Lines
+from .progress import ProgressLog
 from .recipe import make_optimizer, make_schedule
 from .results import RunResults
 from .run import Timeline, TrainingRun
 from .run_directory import RunDirectory
 from .scoring import make_scoring
-from .session import Session, augment_of
+from .setup import TrainingSetup, augment_of
 
 
 def make_loop(
     config: Config,
-    session: Session,
+    setup: TrainingSetup,
     world: World,
-    display: Lines,
+    display: ProgressLog,
     *,
     directory: RunDirectory | None = None,
     control: Callable[[], ControlRequest] = no_request,
     run_path: Path | None = None,
     hooks: Sequence[Hook] = (),
 ) -> TrainingLoop:
-    """Return what trains the model of ``session`` on all ranks, who call this together.
+    """Return what trains the model of ``setup`` on all ranks, who call this together.
 
     Parameters
     ----------
-    display : Lines
+    display : ProgressLog
         Progress display; silent on other ranks than 0.
     directory : RunDirectory, optional
         Where results go; given on rank 0 only.
@@ -50,42 +50,42 @@ def make_loop(
     hooks : sequence of Hook
         Those of the user.
     """
-    shards = num_shards(config, len(session.dataset.train), world.size)
-    run = make_run(config, session, world, display, shards)
+    shards = num_shards(config, len(setup.dataset.train), world.size)
+    run = make_run(config, setup, world, display, shards)
     executor = make_executor(run, shards)
     return TrainingLoop(run, executor, Hooks(default_hooks(run, directory, control, run_path, hooks), world.rank))
 
 
-def make_run(config: Config, session: Session, world: World, display: Lines, shards: int) -> TrainingRun:
+def make_run(config: Config, setup: TrainingSetup, world: World, display: ProgressLog, shards: int) -> TrainingRun:
     """Return the parts of a run with ``shards`` virtual shards; 0 for none."""
     timeline = Timeline()
-    sync = _make_data_parallel(config, session, world, shards, timeline)
-    loader = _make_loader(config, session, world, shards)
-    scoring = make_scoring(session.loss, session.target_normalizer, session.dataset.num_outputs, config.run.metrics)
+    sync = _make_data_parallel(config, setup, world, shards, timeline)
+    loader = _make_loader(config, setup, world, shards)
+    scoring = make_scoring(setup.loss, setup.target_normalizer, setup.dataset.num_outputs, config.run.metrics)
     return TrainingRun(
         config=config,
-        session=session,
+        setup=setup,
         world=world,
         data_parallel=sync,
         loader=loader,
-        optimizer=make_optimizer(config.optimizer, session.arena),
+        optimizer=make_optimizer(config.optimizer, setup.arena),
         schedule=make_schedule(config.optimizer, len(loader), len(loader) * config.run.epochs),
-        ctx=Context(seed=config.run.seed, device=session.arena.device),
+        ctx=Context(seed=config.run.seed, device=setup.arena.device),
         scoring=scoring,
         display=display,
         results=RunResults(scoring),
         timeline=timeline,
-        devices=sorted(set(world.all_gather(session.arena.device.name))),
+        devices=sorted(set(world.all_gather(setup.arena.device.name))),
     )
 
 
 def _make_data_parallel(
-    config: Config, session: Session, world: World, shards: int, timeline: Timeline
+    config: Config, setup: TrainingSetup, world: World, shards: int, timeline: Timeline
 ) -> DataParallel:
-    p, arena = config.parallel, session.arena
+    p, arena = config.parallel, setup.arena
     world.use_progress_thread(p.overlap == "thread")
     return DataParallel(
-        session.model,
+        setup.model,
         arena,
         world,
         all_reduce=tree_all_reduce(world, p.all_reduce, arena.gradients.nbytes) if shards else p.all_reduce,
@@ -96,19 +96,19 @@ def _make_data_parallel(
     )
 
 
-def _make_loader(config: Config, session: Session, world: World, shards: int) -> Loader:
-    train = session.dataset.train
+def _make_loader(config: Config, setup: TrainingSetup, world: World, shards: int) -> Loader:
+    train = setup.dataset.train
     return Loader(
         train,
         batch_size=config.data.batch_size,
         rank=world.rank,
         size=world.size,
         seed=config.run.seed,
-        normalizer=session.normalizer,
-        target_normalizer=session.target_normalizer,
+        normalizer=setup.normalizer,
+        target_normalizer=setup.target_normalizer,
         augment=augment_of(config),
         microbatches=shards // world.size if shards else num_microbatches(config, len(train), world.size),
         virtual_ranks=shards > 0,
         prefetch=config.data.prefetch,
-        device=session.arena.device,
+        device=setup.arena.device,
     )

@@ -40,14 +40,14 @@ class Evaluator:
         self._world = world
         self._normalizer = normalizer
         self._device = device
-        self._saved = Context(training=False, device=device)
+        self._ctx = Context(training=False, device=device)
         self.tables: dict[str, np.ndarray] = {}
 
     def outputs(self, x: np.ndarray, rows: slice) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield (rows, outputs) batch by batch; outputs are valid until the next batch."""
         for start in range(rows.start, rows.stop, BATCH):
             part = slice(start, min(start + BATCH, rows.stop))
-            yield part, self._model.forward(self._device.from_host(self._normalizer(x[part])), self._saved)
+            yield part, self._model.forward(self._device.from_host(self._normalizer(x[part])), self._ctx)
 
     def scores(self, splits: Sequence[Split], scoring: Scoring) -> dict[str, float]:
         """Return the scores over all of ``splits``, the same on every rank; each rank evaluates its share."""
@@ -55,7 +55,7 @@ class Evaluator:
         metrics.reset()
         for split in splits:
             for rows, outputs in self.outputs(split.x, share(len(split.x), self._world.rank, self._world.size)):
-                totals += scoring.sums(outputs, split.y[rows], self._saved)
+                totals += scoring.sums(outputs, split.y[rows], self._ctx)
                 if metrics:
                     metrics.update(scoring.readable(self._device.to_host(outputs)), split.y[rows])
         targets = splits[0].y if len(splits) == 1 else np.concatenate([split.y for split in splits])

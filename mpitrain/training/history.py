@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..errors import UserError
 from .run_directory import LAST, METRICS, REPORT
-from .weights import read_facts
+from .weights import read_metadata
 
 
 class History(NamedTuple):
@@ -50,7 +50,7 @@ def read_history(path: Path) -> History:
         if isinstance(report, dict) and type(report.get("epochs")) is int:
             epochs, stopped = report["epochs"], report.get("stopped") is True
     try:
-        weights_epoch = read_facts(path / LAST).get("epoch", 0)
+        weights_epoch = read_metadata(path / LAST).get("epoch", 0)
     except UserError as error:
         flaw = str(error)
     return History((path / METRICS).exists(), (path / REPORT).exists(), stopped, epochs, weights_epoch, flaw)

@@ -11,12 +11,12 @@ from ..data.loader import Batch
 from ..losses import Totals
 from ..optim import clip_factor
 from ..step_header import StepHeader
-from .clock import StepClock
+from .device_prefetch import DevicePrefetcher
 from .executors import StepExecutor
-from .feed import Feed
 from .hooks import Hooks, StepInfo
 from .position import Position
 from .run import TrainingRun
+from .step_timer import StepTimer
 
 
 class TrainingLoop:
@@ -33,7 +33,7 @@ class TrainingLoop:
 
     def __init__(self, run: TrainingRun, executor: StepExecutor, hooks: Hooks):
         self.run, self.executor, self.hooks = run, executor, hooks
-        self._prefetch = Feed(run.session.arena.device)
+        self._prefetch = DevicePrefetcher(run.setup.arena.device)
         run.announce = hooks.call
 
     def train(self) -> None:
@@ -59,20 +59,20 @@ class TrainingLoop:
     def _epoch(self) -> None:
         run = self.run
         here, first = run.position, run.position.steps
-        run.clock = clock = StepClock()
+        run.timer = timer = StepTimer()
         self.hooks.call("epoch_begin", self._info())
         begin, input_before = time.perf_counter(), run.loader.wait_seconds
         for batches in self._batches(here.epoch, first):
             totals = self._train_step(batches)
             here.add(totals)
             input_now = run.loader.wait_seconds
-            clock.step_done(input_now - input_before, run.data_parallel.sync_seconds)
+            timer.step_done(input_now - input_before, run.data_parallel.sync_seconds)
             input_before, run.data_parallel.sync_seconds = input_now, 0.0
             self.hooks.call("step_end", self._step)
             if run.ends_early:
                 break
         here.seconds += time.perf_counter() - begin
-        run.epoch_times = clock.epoch_done(run.world)
+        run.epoch_times = timer.epoch_done(run.world)
         run.times.add(run.epoch_times)
         if run.ends_early:
             self.hooks.call("interrupted", self._info())
@@ -111,7 +111,7 @@ class TrainingLoop:
     def _train_step(self, batches: list[Batch]) -> Totals | None:
         """Do one step; return its totals over all ranks, or None if the update was left out."""
         run, sync = self.run, self.run.data_parallel
-        header, lr = run.session.arena.header, run.schedule(run.step)
+        header, lr = run.setup.arena.header, run.schedule(run.step)
         info = StepInfo(run=run, step=run.step + 1, epoch=run.position.epoch, lr=lr, batches=batches)
         self.hooks.call("step_begin", info)
         sync.begin(self.executor.num_passes(batches))

@@ -50,7 +50,7 @@ def locate_non_finite(
                 search.look(-1, "their targets hold", targets.astype(np.float64))
                 ctx.first = batch.first
                 outputs = model.forward(batch.x, ctx)
-                search.complain(loss.diagnose(targets, outputs.shape[-1]))
+                search.report(loss.diagnose(targets, outputs.shape[-1]))
                 totals = loss.forward(outputs, batch.y, ctx)
                 _, summed, _ = arena.device.to_host(totals)
                 search.look(search.num_layers, "the loss is", np.full(len(batch), summed))
@@ -81,7 +81,7 @@ class _Search:
         samples = self.batch.indices[bad] if len(bad) == len(self.batch) else self.batch.indices
         self.found = Finding(order, self._rank, f"on rank {self._rank} {what} {value} for {_say_samples(samples)}")
 
-    def complain(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """Note what is wrong with targets or tokens, before anything that follows from it."""
         if text:
             self.found = Finding(-1, self._rank, f"on rank {self._rank} {text}")
@@ -102,7 +102,7 @@ class _Search:
         def observe(layer: Layer, phase: Phase, array: np.ndarray) -> None:
             order, name = places[layer]
             if phase == "forward":
-                self.complain(layer.diagnose(array))
+                self.report(layer.diagnose(array))
             elif phase == "output":
                 self.look(order, f"layer {name} ({layer.kind}) gives", array)
 

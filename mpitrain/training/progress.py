@@ -12,10 +12,10 @@ from rich.segment import Segment
 
 from ..expendable import expendable
 from ..plain_text import visible
-from .clock import Times
 from .console import PlainConsole
 from .parts import Part, fit_parts, join_parts
 from .results import EpochResult
+from .step_timer import Times
 from .time_left import TimeLeft, say_time
 
 REFRESH_SECONDS = 0.1
@@ -25,7 +25,7 @@ SHORT_NAMES = {"accuracy": "acc"}  # on narrow terminals
 SHARES, SPEED, TRAIN_SCORES, MORE_SCORES, TRAIN_LOSS, LOSS, METRIC, ALWAYS = 7, 6, 5, 4, 3, 2, 1, 0
 
 
-class Lines:
+class ProgressLog:
     """A line for each epoch: complete in a log, and without its less important parts on a narrow terminal."""
 
     def __init__(self, console: PlainConsole, epochs: int):
@@ -51,7 +51,7 @@ class Lines:
         """Show nothing more."""
 
 
-class Bar(Lines):
+class Bar(ProgressLog):
     """A progress bar of the epoch that runs, below a line for each epoch that is done."""
 
     def __init__(self, console: PlainConsole, epochs: int):
@@ -123,7 +123,7 @@ class BarLine:
             yield Part(SHARES, show_shares(times))
 
 
-class Silent(Lines):
+class Silent(ProgressLog):
     """Nothing."""
 
     def epoch_done(self, result: EpochResult) -> None:
@@ -134,11 +134,11 @@ class Silent(Lines):
         print(f"mpitrain: {visible(text)}", file=sys.stderr, flush=True)
 
 
-def make_progress(kind: str, console: PlainConsole, epochs: int) -> Lines:
+def make_progress(kind: str, console: PlainConsole, epochs: int) -> ProgressLog:
     """Return the display for auto, bar, lines or none."""
     if kind == "auto":
         kind = "bar" if console.is_terminal and not console.is_dumb_terminal else "lines"
-    return {"bar": Bar, "lines": Lines, "none": Silent}[kind](console, epochs)
+    return {"bar": Bar, "lines": ProgressLog, "none": Silent}[kind](console, epochs)
 
 
 def epoch_line(result: EpochResult, epochs: int, width: int | None = None) -> str:

@@ -7,13 +7,13 @@ import numpy as np
 
 from ..comm.world import World
 from ..plain_text import binary_size, count
-from .clock import Times, blame
 from .console import PlainConsole
 from .hooks import Hooks
 from .hooks.checkpoints import Checkpoints
 from .loop import TrainingLoop
 from .progress import show_scores
 from .run_directory import CURVES, LAST, METRICS, REPORT
+from .step_timer import Times, blame
 from .tables import print_tables
 from .text_table import Column, print_table
 
@@ -30,7 +30,7 @@ def make_report(loop: TrainingLoop, world: World, seconds: float) -> dict[str, A
     mean = Times()
     for times in rank_times:
         mean.add(times)
-    sync, session = run.data_parallel, run.session
+    sync, setup = run.data_parallel, run.setup
     samples = sum(r.samples_per_second * r.seconds for r in results.epochs)
     last, best = results.epochs[-1], results[results.best_epoch]
     return {
@@ -39,7 +39,7 @@ def make_report(loop: TrainingLoop, world: World, seconds: float) -> dict[str, A
         **({"validation": last.validation, "best_validation": best.validation} if last.validation else {}),
         "train": last.train,
         "tables": results.tables,
-        "class_names": list(session.dataset.class_names),
+        "class_names": list(setup.dataset.class_names),
         "epochs": len(results.epochs),
         "steps": run.step,
         "stopped": run.stopped,
@@ -56,7 +56,7 @@ def make_report(loop: TrainingLoop, world: World, seconds: float) -> dict[str, A
         "buckets": len(sync.buckets),
         "bytes_per_step": sum(world.all_gather(sync.bytes_per_step)) // world.size,
         "messages_per_step": sum(world.all_gather(sync.messages_per_step)) // world.size,
-        "parameters": session.arena.num_parameters,
+        "parameters": setup.arena.num_parameters,
         "resumed_at": run.resumed_at,
         "skipped_steps": results.skipped,
         "checkpoints": _checkpoints(loop.hooks),

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from .clock import Times
 from .scoring import Scoring
+from .step_timer import Times
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,17 @@ from ..registry import short_name
 from .changes import changes, normalizer_changes
 from .checkpoint import Checkpoint
 from .checkpoint.folder import newest_first
-from .clock import Times
 from .position import Position
 from .results import EpochResult
 from .run import TrainingRun
-from .session import Session, normalizer_from
+from .setup import TrainingSetup, normalizer_from
+from .step_timer import Times
 
 FORMAT = 1
 SUMS = 3  # of a position's totals
 
 
-class Past(NamedTuple):
+class CheckpointHistory(NamedTuple):
     """What a checkpoint says of its run."""
 
     step: int
@@ -64,11 +64,11 @@ BEFORE = {"split": SPLIT_BEFORE, "validation": 0.0}  # what checkpoints did not 
 def metadata_of(run: TrainingRun) -> dict[str, Any]:
     """Return the metadata of a checkpoint (JSON-able)."""
     here, config = run.position, run.config
-    return run.session.facts(config) | {
+    return run.setup.metadata(config) | {
         "format": FORMAT,
         "config": dataclasses.asdict(config),
         "ranks": run.world.size,
-        "num_samples": len(run.session.dataset.train),
+        "num_samples": len(run.setup.dataset.train),
         "step": run.step,
         "optimizer_steps": run.optimizer.step_count,
         "position": {**dataclasses.asdict(here), "totals": here.totals.tolist()},
@@ -99,7 +99,7 @@ def find_checkpoint(world: World, path: Path, note: Callable[[str], None]) -> Ch
         try:
             checkpoint = Checkpoint(candidate)
             checkpoint.verify(world.rank, world.size)
-            past_of(checkpoint)
+            history_of(checkpoint)
             digest = checkpoint.digest
         except UserError as problem:
             error = str(problem)
@@ -117,9 +117,9 @@ def find_checkpoint(world: World, path: Path, note: Callable[[str], None]) -> Ch
     return None
 
 
-def past_of(checkpoint: Checkpoint) -> Past:
+def history_of(checkpoint: Checkpoint) -> CheckpointHistory:
     """Return what a checkpoint says of its run; raises UserError where it holds none."""
-    facts = checkpoint.facts
+    facts = checkpoint.metadata
     try:
         if facts["format"] != FORMAT:
             raise ValueError("another format")
@@ -139,7 +139,7 @@ def past_of(checkpoint: Checkpoint) -> Past:
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise UserError(f"{checkpoint.path} holds no run that this version of mpitrain can resume") from None
     figures = (step, optimizer_steps, position, results, best_epoch, skipped, num_samples)
-    return Past(*figures, config, signature, normalizer, target_normalizer)
+    return CheckpointHistory(*figures, config, signature, normalizer, target_normalizer)
 
 
 def _result_of(facts: dict[str, Any]) -> EpochResult:
@@ -168,15 +168,17 @@ def _whole(number: Any) -> int:
     return number
 
 
-def check_fit(config: Config, checkpoint: Checkpoint, session: Session, allow_changed_data: bool = False) -> list[str]:
-    """Raise a UserError where ``config`` and the data of ``session`` cannot continue the run of ``checkpoint``.
+def check_fit(
+    config: Config, checkpoint: Checkpoint, setup: TrainingSetup, allow_changed_data: bool = False
+) -> list[str]:
+    """Raise a UserError where ``config`` and the data of ``setup`` cannot continue the run of ``checkpoint``.
 
     Returns
     -------
     list of str
         How the data have changed, where that is allowed; otherwise it is an error.
     """
-    past = past_of(checkpoint)
+    past = history_of(checkpoint)
     for (branch, key), option in FIXED.items():
         now, then = getattr(getattr(config, branch), key), past.config.get(branch, {}).get(key, BEFORE.get(key))
         then = tuple(then) if isinstance(then, list) else then
@@ -192,7 +194,7 @@ def check_fit(config: Config, checkpoint: Checkpoint, session: Session, allow_ch
             f"--epochs is {epochs}, but {checkpoint.path} was written in epoch {here.epoch - (here.steps == 0)}: "
             "what is done cannot be resumed with fewer"
         )
-    found = list(_changes(past, session))
+    found = list(_changes(past, setup))
     if found and not allow_changed_data:
         raise UserError(
             f"the data are not those that {checkpoint.path} was written with: {found[0]}; --allow-changed-data goes on "
@@ -201,15 +203,15 @@ def check_fit(config: Config, checkpoint: Checkpoint, session: Session, allow_ch
     return found
 
 
-def _changes(past: Past, session: Session) -> Iterator[str]:
-    now = session.signature or Signature.of(session.dataset)
-    num_samples = len(session.dataset.train)
+def _changes(past: CheckpointHistory, setup: TrainingSetup) -> Iterator[str]:
+    now = setup.signature or Signature.of(setup.dataset)
+    num_samples = len(setup.dataset.train)
     if num_samples != past.num_samples:
         yield f"there were {past.num_samples:,} training samples and are now {num_samples:,}"
     yield from changes(past.signature, now)
     exact, targets = bool(past.signature.contents), (now.target_name,) if now.target_name else ()
-    yield from normalizer_changes(past.normalizer, session.normalizer, now.feature_names, "samples", exact=exact)
-    yield from normalizer_changes(past.target_normalizer, session.target_normalizer, targets, "targets", exact=exact)
+    yield from normalizer_changes(past.normalizer, setup.normalizer, now.feature_names, "samples", exact=exact)
+    yield from normalizer_changes(past.target_normalizer, setup.target_normalizer, targets, "targets", exact=exact)
 
 
 def earlier_signature(world: World, path: Path) -> Signature | None:
@@ -221,20 +223,20 @@ def earlier_signature(world: World, path: Path) -> Signature | None:
     if world.rank == 0:
         for candidate in [path] if path.is_file() else newest_first(path):
             with contextlib.suppress(UserError):
-                found = past_of(Checkpoint(candidate)).signature
+                found = history_of(Checkpoint(candidate)).signature
                 break
     return world.all_gather(found)[0]
 
 
-def with_normalizers_of(checkpoint: Checkpoint, session: Session) -> Session:
-    """Return ``session`` with the normalizers that the weights of ``checkpoint`` were trained with."""
-    past = past_of(checkpoint)
-    return dataclasses.replace(session, normalizer=past.normalizer, target_normalizer=past.target_normalizer)
+def with_normalizers_of(checkpoint: Checkpoint, setup: TrainingSetup) -> TrainingSetup:
+    """Return ``setup`` with the normalizers that the weights of ``checkpoint`` were trained with."""
+    past = history_of(checkpoint)
+    return dataclasses.replace(setup, normalizer=past.normalizer, target_normalizer=past.target_normalizer)
 
 
 def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
     """Continue a new ``run`` where ``checkpoint`` was written; raises UserError if it does not fit."""
-    past, world = past_of(checkpoint), run.world
+    past, world = history_of(checkpoint), run.world
     checkpoint.load(run.tensors, run.data_parallel.sync.own, row=(world.rank, world.size))
     run.optimizer.step_count = past.optimizer_steps
     run.step = run.resumed_at = past.step

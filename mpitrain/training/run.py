@@ -19,13 +19,13 @@ from ..optim import Optimizer, Schedule
 from ..parallel.data import DataParallel
 from ..step_header import StepSums
 from .checkpoint import State
-from .clock import StepClock, Times
 from .control import PendingRequests
 from .position import Position
-from .progress import Lines
+from .progress import ProgressLog
 from .results import RunResults
 from .scoring import Scoring
-from .session import Session
+from .setup import TrainingSetup
+from .step_timer import StepTimer, Times
 
 Listener = Callable[[str, float, float], None]
 
@@ -61,7 +61,7 @@ class TrainingRun:
         The learning rate of each step, counted from 0.
     ctx : Context
         The context of the training steps.
-    display : Lines
+    display : ProgressLog
         Shows progress, and notes to the user; silent on other ranks than 0.
     devices : list of str
         Where the ranks compute: cpu, or the names of GPUs.
@@ -82,7 +82,7 @@ class TrainingRun:
         True after a stop on request, before the end of the last epoch.
     preempted : bool
         True where a checkpoint is written instead of an end of the run.
-    clock : StepClock
+    timer : StepTimer
         Times of the epoch in progress.
     epoch_times : Times
         Those of the epoch that was last completed, waiting told apart.
@@ -93,7 +93,7 @@ class TrainingRun:
     """
 
     config: Config
-    session: Session
+    setup: TrainingSetup
     world: World
     data_parallel: DataParallel
     loader: Loader
@@ -101,7 +101,7 @@ class TrainingRun:
     schedule: Schedule
     ctx: Context
     scoring: Scoring
-    display: Lines
+    display: ProgressLog
     results: RunResults
     devices: list[str]
     timeline: Timeline = field(default_factory=Timeline)
@@ -113,7 +113,7 @@ class TrainingRun:
     resumed_at: int = 0
     stopped: bool = False
     preempted: bool = False
-    clock: StepClock = field(default_factory=StepClock)
+    timer: StepTimer = field(default_factory=StepTimer)
     epoch_times: Times = field(default_factory=Times)
     times: Times = field(default_factory=Times)
     losses: list[dict[str, Any]] = field(default_factory=list)
@@ -121,7 +121,7 @@ class TrainingRun:
     @property
     def tensors(self) -> State:
         """The tensors that a step changes."""
-        return State(self.session.arena, self.optimizer)
+        return State(self.setup.arena, self.optimizer)
 
     @property
     def ends_early(self) -> bool:
@@ -135,7 +135,7 @@ class TrainingRun:
 
     def samples(self, steps: int) -> int:
         """Return the number of samples in the first ``steps`` steps of an epoch."""
-        return min(steps * self.config.data.batch_size, len(self.session.dataset.train))
+        return min(steps * self.config.data.batch_size, len(self.setup.dataset.train))
 
     def train_scores(self) -> dict[str, float]:
         """Return the scores over the training samples of the epoch so far."""

@@ -68,7 +68,7 @@ class Regression:
     Parameters
     ----------
     normalizer : Normalizer
-        Of the targets; outputs are normalised like them.
+        Of the targets; outputs are normalized like them.
     num_outputs : int
     metrics : MetricSet
     """
@@ -87,7 +87,7 @@ class Regression:
         return np.concatenate([[len(targets)], (error**2).sum(axis=0)])
 
     def scores(self, sums: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Return loss (of normalised targets), mse, rmse and, unless all targets of an output are equal, r2."""
+        """Return loss (of normalized targets), mse, rmse and, unless all targets of an output are equal, r2."""
         count, errors = max(1.0, sums[0]), sums[1:]
         mse = float(np.mean(errors / count))
         scores = {"loss": float(np.mean(errors / self._std**2 / count)), "mse": mse, "rmse": mse**0.5}

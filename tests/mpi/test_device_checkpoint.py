@@ -12,7 +12,7 @@ from mpitrain.training.devices import use_device
 from mpitrain.training.progress import make_progress
 from mpitrain.training.resume import restore
 from mpitrain.training.run_directory import CHECKPOINTS
-from mpitrain.training.session import open_session
+from mpitrain.training.setup import open_setup
 from tests.gpu.device import ShimDevice
 from tests.images import write_images
 from tests.kernels import cpu
@@ -36,11 +36,11 @@ def config(tmp_path_factory, world):
 def run(world, config, device, path, *, leave_after=None, resume=None):
     """Return (step, weight, loss, correct) of the steps that were made, and the weights."""
     use_device(device, world)
-    session = open_session(config, world, device)
+    setup = open_setup(config, world, device)
     sums = []
     loop = make_loop(
         config,
-        session,
+        setup,
         world,
         make_progress("none", None, 1),
         control=lambda: ControlRequest(preempt=len(sums) + 1 == leave_after),
@@ -56,7 +56,7 @@ def run(world, config, device, path, *, leave_after=None, resume=None):
 
     loop._train_step = noted_step
     loop.train()
-    weights = device.to_host(session.arena.values).copy()
+    weights = device.to_host(setup.arena.values).copy()
     loop.run.data_parallel.free()
     use_device(CPU, world)
     return np.array(sums), weights
@@ -86,9 +86,9 @@ def test_resumed_where_it_was(world, config, tmp_path, which):
 def test_a_step_is_undone_on_a_device(world, config):
     device = ShimDevice()
     use_device(device, world)
-    session = open_session(config, world, device)
-    loop = make_loop(config, session, world, make_progress("none", None, 1))
-    live = [session.arena.values, session.arena.states, *loop.run.optimizer.slots.values()]
+    setup = open_setup(config, world, device)
+    loop = make_loop(config, setup, world, make_progress("none", None, 1))
+    live = [setup.arena.values, setup.arena.states, *loop.run.optimizer.slots.values()]
     before = [device.to_host(array).copy() for array in live]
     snapshot = Snapshot(loop.run.tensors)
     loop.train()

@@ -20,7 +20,7 @@ from mpitrain.training.devices import use_device
 from mpitrain.training.executors import graphed as graphs
 from mpitrain.training.loop import TrainingLoop
 from mpitrain.training.progress import make_progress
-from mpitrain.training.session import open_session
+from mpitrain.training.setup import open_setup
 from tests.fake_device import FakeDevice
 from tests.gpu.device import ShimDevice
 from tests.images import write_images
@@ -40,13 +40,13 @@ def data(tmp_path_factory, world):
 def run(world, config, device):
     """Return the losses of all steps, the test score and the weights."""
     use_device(device, world)
-    session = open_session(config, world, device)
-    loop = make_loop(config, session, world, make_progress("none", None, config.run.epochs))
+    setup = open_setup(config, world, device)
+    loop = make_loop(config, setup, world, make_progress("none", None, config.run.epochs))
     losses = []
     step = loop._train_step
     loop._train_step = lambda batches: losses.append(step(batches)) or losses[-1]
     loop.train()
-    weights = device.to_host(session.arena.values).copy()
+    weights = device.to_host(setup.arena.values).copy()
     loop.run.data_parallel.free()
     use_device(CPU, world)
     return np.array(losses), loop.run.results.epochs[-1].test, weights
@@ -199,9 +199,9 @@ def test_a_target_outside_is_said(world, data):
     config = config_of(data, model=Model(name="mlp", widths=(16,)))
     device = ShimDevice()
     use_device(device, world)
-    session = open_session(config, world, device)
-    session.dataset.train.y[5] = 9
-    loop = make_loop(config, session, world, make_progress("none", None, 1))
+    setup = open_setup(config, world, device)
+    setup.dataset.train.y[5] = 9
+    loop = make_loop(config, setup, world, make_progress("none", None, 1))
     try:
         with pytest.raises(AgreedError, match=r"on rank \d a target is 9, but the model has 4 outputs"):
             loop.train()

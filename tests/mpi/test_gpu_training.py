@@ -12,7 +12,7 @@ from mpitrain.training.build import make_loop
 from mpitrain.training.control import ControlRequest
 from mpitrain.training.devices import take_device, use_device
 from mpitrain.training.progress import make_progress
-from mpitrain.training.session import open_session
+from mpitrain.training.setup import open_setup
 
 pytestmark = [pytest.mark.mpi, pytest.mark.gpu, pytest.mark.timeout(600)]
 
@@ -29,11 +29,11 @@ def gpus(world):
 
 def run(world, config, device):
     """Return the losses of the first steps and the accuracy after them."""
-    session = open_session(config, world, device)
+    setup = open_setup(config, world, device)
     losses = []
     loop = make_loop(
         config,
-        session,
+        setup,
         world,
         make_progress("none", None, config.run.epochs),
         control=lambda: ControlRequest(stop=len(losses) == STEPS - 1),

@@ -10,7 +10,7 @@ from mpitrain.errors import AgreedError, UserError
 from mpitrain.training.build import make_loop
 from mpitrain.training.hooks import Hook, HookError, StepInfo
 from mpitrain.training.progress import Silent
-from mpitrain.training.session import open_session
+from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi
 
@@ -19,7 +19,7 @@ STEPS = 4  # of an epoch
 
 
 def train(world, *hooks, config=CONFIG):
-    loop = make_loop(config, open_session(config, world), world, Silent(None, 1), hooks=hooks)
+    loop = make_loop(config, open_setup(config, world), world, Silent(None, 1), hooks=hooks)
     try:
         loop.train()
     finally:
@@ -184,5 +184,5 @@ def test_a_hook_that_fails_is_named(world, error, kind, text):
 
 
 def test_hooks_change_no_bits(world):
-    weights = [train(world, *hooks).session.arena.values.copy() for hooks in ((), (Facts(), Log()))]
+    weights = [train(world, *hooks).setup.arena.values.copy() for hooks in ((), (Facts(), Log()))]
     np.testing.assert_array_equal(*weights)

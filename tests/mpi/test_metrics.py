@@ -11,7 +11,7 @@ from mpitrain.errors import AgreedError
 from mpitrain.metrics import make_metrics
 from mpitrain.training.build import make_loop
 from mpitrain.training.progress import Silent
-from mpitrain.training.session import open_session
+from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi
 
@@ -43,7 +43,7 @@ def test_metrics_of_a_run(world, alone):
     config = Config(model=Model(name="mlp", widths=(16,)), run=Run(epochs=2, metrics="top5,f1,auc,confusion"))
     found = []
     for w in (world, alone):
-        loop = make_loop(config, open_session(config, w), w, Silent(None, 1))
+        loop = make_loop(config, open_setup(config, w), w, Silent(None, 1))
         loop.train()
         loop.run.data_parallel.free()
         found.append(loop.run.results)
@@ -59,10 +59,10 @@ def test_a_metric_that_fails_ends_all_ranks(world, tmp_path_factory):
     path = tmp_path_factory.mktemp(f"metric{world.rank}") / "mine.py"
     path.write_text("def bad(outputs, targets):\n    raise ValueError('no idea')\n")
     config = Config(model=Model(name="mlp", widths=(4,)), run=Run(epochs=1, metrics=f"{path}:bad"))
-    loop = make_loop(config, open_session(config, world), world, Silent(None, 1))
+    loop = make_loop(config, open_setup(config, world), world, Silent(None, 1))
     with pytest.raises(AgreedError, match="bad failed: ValueError: no idea"):
         loop.train()
     loop.run.data_parallel.free()
     missing = dataclasses.replace(config, run=Run(epochs=1, metrics="nosuch.py:bad"))
     with pytest.raises(AgreedError, match=r"nosuch\.py"):
-        open_session(missing, world)
+        open_setup(missing, world)

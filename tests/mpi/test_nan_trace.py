@@ -10,7 +10,7 @@ from mpitrain.errors import AgreedError
 from mpitrain.layers import GlobalAvgPool
 from mpitrain.training.build import make_loop
 from mpitrain.training.progress import Silent
-from mpitrain.training.session import open_session
+from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi
 
@@ -24,7 +24,7 @@ CONFIG = Config(
 
 def make(world, **optimizer):
     config = dataclasses.replace(CONFIG, optimizer=dataclasses.replace(CONFIG.optimizer, **optimizer))
-    return make_loop(config, open_session(config, world), world, Silent(None, 1))
+    return make_loop(config, open_setup(config, world), world, Silent(None, 1))
 
 
 def spoil(loop, step, change):
@@ -64,7 +64,7 @@ def test_samples(world):
 
 def test_a_layer(world):
     loop = make(world)
-    layer = next(layer for layer in loop.run.session.model.layers() if isinstance(layer, GlobalAvgPool))
+    layer = next(layer for layer in loop.run.setup.model.layers() if isinstance(layer, GlobalAvgPool))
     if world.rank == world.size - 1:
         healthy = layer.forward
 
@@ -85,7 +85,7 @@ def test_a_layer(world):
 
 def test_a_gradient(world):
     loop = make(world)
-    p = loop.run.session.arena.parameters[3]
+    p = loop.run.setup.arena.parameters[3]
     healthy = p.written
 
     def written():
@@ -105,7 +105,7 @@ def test_a_step_that_is_skipped_changes_nothing(world):
     inner = loop._train_step
 
     def train_step(microbatches):
-        arena = loop.run.session.arena
+        arena = loop.run.setup.arena
         before = arena.values.copy(), arena.states.copy()
         sums = inner(microbatches)
         seen[loop.run.step] = (
@@ -124,6 +124,6 @@ def test_a_step_that_is_skipped_changes_nothing(world):
 
 def test_skipping_ends(world):
     loop = make(world, non_finite="skip")
-    loop.run.session.arena.values[loop.run.session.arena.parameters[0].start] = np.nan
+    loop.run.setup.arena.values[loop.run.setup.arena.parameters[0].start] = np.nan
     with pytest.raises(AgreedError, match="in step 10, the 10th in a row: on rank 0 layer"):
         run(loop)

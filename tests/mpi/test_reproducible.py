@@ -9,7 +9,7 @@ from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.errors import AgreedError
 from mpitrain.training.build import make_loop
 from mpitrain.training.progress import Silent
-from mpitrain.training.session import open_session
+from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi
 
@@ -26,14 +26,14 @@ NORMED = dataclasses.replace(IMAGES, model=Model(name="resnet8"), data=Data(batc
 
 
 def train(config, world):
-    loop = make_loop(config, open_session(config, world), world, Silent(None, 1))
+    loop = make_loop(config, open_setup(config, world), world, Silent(None, 1))
     loop.train()
     loop.run.data_parallel.free()
     return loop
 
 
 def bits(loop):
-    arena, optimizer = loop.run.session.arena, loop.run.optimizer
+    arena, optimizer = loop.run.setup.arena, loop.run.optimizer
     return [array.tobytes() for array in (arena.values, arena.states, *optimizer.slots.values())]
 
 

@@ -6,13 +6,13 @@ import pytest
 from mpitrain.config import Config, Data, Model, Optimizer, Run
 from mpitrain.training.build import make_loop
 from mpitrain.training.progress import Silent
-from mpitrain.training.session import open_session
+from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi
 
 
 def train(config, world):
-    loop = make_loop(config, open_session(config, world), world, Silent(None, 1))
+    loop = make_loop(config, open_setup(config, world), world, Silent(None, 1))
     loop.train()
     loop.run.data_parallel.free()
     return loop.run
@@ -36,7 +36,7 @@ def test_class_weights(world, alone, weights):
     config = config_of(optimizer={"class_weights": weights, "label_smoothing": 0.1})
     both, one = train(config, world), train(config, alone)
     np.testing.assert_allclose(scores(both), scores(one), atol=5e-3)
-    assert both.session.loss.class_weights == one.session.loss.class_weights
+    assert both.setup.loss.class_weights == one.setup.loss.class_weights
     plain = train(config_of(optimizer={"label_smoothing": 0.1}), world)
     assert not np.allclose(scores(both), scores(plain), atol=1e-3)
 
@@ -44,9 +44,9 @@ def test_class_weights(world, alone, weights):
 def test_a_validation_split(world, alone):
     config = config_of(data={"validation": 0.1})
     both, one = train(config, world), train(config, alone)
-    splits = both.session.dataset.splits
+    splits = both.setup.dataset.splits
     assert {name: len(split) for name, split in splits.items()} == {"train": 1293, "validation": 144, "test": 360}
-    for name, split in one.session.dataset.splits.items():
+    for name, split in one.setup.dataset.splits.items():
         np.testing.assert_array_equal(split.x, splits[name].x)
     np.testing.assert_allclose(scores(both), scores(one), atol=5e-3)
     assert set(both.results.epochs[0].validation) == {"loss", "accuracy"}

@@ -10,7 +10,7 @@ from mpitrain.errors import AgreedError
 from mpitrain.training.build import make_loop
 from mpitrain.training.control import ControlRequest, no_request
 from mpitrain.training.progress import Silent
-from mpitrain.training.session import open_session
+from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi
 
@@ -23,7 +23,7 @@ IMAGES = Config(
 
 
 def train(config, world, control=no_request):
-    loop = make_loop(config, open_session(config, world), world, Silent(None, 1), control=control)
+    loop = make_loop(config, open_setup(config, world), world, Silent(None, 1), control=control)
     loop.train()
     loop.run.data_parallel.free()
     return loop
@@ -109,7 +109,7 @@ def test_an_offset_that_float32_cannot_hold(world, alone, tmp_path, offset):
     )
     loop = train(config, world)
     np.testing.assert_allclose(losses(loop), losses(train(config, alone)), rtol=1e-3, atol=1e-4)
-    test, dataset = loop.run.results.epochs[-1].test, loop.run.session.dataset
+    test, dataset = loop.run.results.epochs[-1].test, loop.run.setup.dataset
     assert dataset.train.x.dtype == dataset.train.y.dtype == np.float64
     assert dataset.notes == ()
     assert test["r2"] > least_squares_r2(dataset) - 0.05 > 0.9

@@ -40,7 +40,7 @@ def faulty_step(self, microbatches):
         if kind == "user-error":
             raise UserError("bad input for the test")
         if kind == "drift":
-            self.run.session.arena.parameters[0].data.flat[0] += 1e-3
+            self.run.setup.arena.parameters[0].data.flat[0] += 1e-3
         elif kind == "limit":
             resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, resource.RLIM_INFINITY))
         elif kind == "kill-writing":

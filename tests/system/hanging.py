@@ -13,11 +13,11 @@ import numpy as np
 
 from mpitrain.cli.main import main
 from mpitrain.data.loader import Loader
-from mpitrain.training import session
+from mpitrain.training import setup
 from mpitrain.training.loop import TrainingLoop
 
 kind, rank, step = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-healthy_step, healthy_fill, healthy_model = TrainingLoop._train_step, Loader._fill, session.make_model
+healthy_step, healthy_fill, healthy_model = TrainingLoop._train_step, Loader._fill, setup.make_model
 
 
 def oversleep():
@@ -72,5 +72,5 @@ def other_model(config, input_shape, num_outputs):
     return healthy_model(config, input_shape, num_outputs + (kind == "other-model" and launched == rank))
 
 
-TrainingLoop._train_step, Loader._fill, session.make_model = faulty_step, stuck_fill, other_model
+TrainingLoop._train_step, Loader._fill, setup.make_model = faulty_step, stuck_fill, other_model
 sys.exit(main(sys.argv[4:]))

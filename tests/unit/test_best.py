@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mpitrain.training.clock import Times
 from mpitrain.training.results import EpochResult, RunResults
+from mpitrain.training.step_timer import Times
 
 
 def best_of(metric, larger_is_better, scores):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mpitrain.training.axis import epoch_axis, tick_labels, value_axis
-from mpitrain.training.clock import Times
 from mpitrain.training.curves import BOTTOM, HEIGHT, LEFTS, MOST_POINTS, PANEL, TOP, WIDTH, curves_svg
 from mpitrain.training.results import EpochResult
+from mpitrain.training.step_timer import Times
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -84,12 +84,12 @@ class Writer:
         """True when this rank's thread has nothing (more) to write; ``end`` waits for nobody once all ranks say so."""
         return not (self.running and self._thread.is_alive())
 
-    def begin(self, step: int, facts: dict[str, Any]) -> None:
-        """Copy the state and begin to write it, with the JSON-able ``facts`` of rank 0."""
+    def begin(self, step: int, metadata: dict[str, Any]) -> None:
+        """Copy the state and begin to write it, with the JSON-able ``metadata`` of rank 0."""
         begin = time.perf_counter()
         if self._part is None:
             self._part = Part(self._state, self._slices, self._world.rank, self._rows)
-        self._path, self._facts = folder.path_of_step(self._directory, step), to_json(facts, words=True)
+        self._path, self._metadata = folder.path_of_step(self._directory, step), to_json(metadata, words=True)
         data_begin = self._create()
         file = self._open() if data_begin is not None else None
         if file is not None and data_begin is not None:
@@ -151,7 +151,7 @@ class Writer:
             try:
                 self._directory.mkdir(parents=True, exist_ok=True)
                 folder.unfinished(self._path).write_bytes(b"")
-                answer = None, len(make_header(self._part.tensors, self._facts, {}))
+                answer = None, len(make_header(self._part.tensors, self._metadata, {}))
             except OSError as error:
                 answer = error.strerror or str(error), 0
         reason, data_begin = self._world.all_gather(answer)[0]
@@ -183,7 +183,7 @@ class Writer:
 
     def _complete(self, sums: list[Checksum]) -> None:
         assert self._part is not None
-        header = make_header(self._part.tensors, self._facts, _joined(sums))
+        header = make_header(self._part.tensors, self._metadata, _joined(sums))
         try:
             folder.complete(self._path, header)
         except OSError as error:

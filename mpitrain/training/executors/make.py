@@ -16,14 +16,14 @@ def make_executor(run: TrainingRun, num_shards: int) -> StepExecutor:
     num_shards : int
         Virtual shards over all ranks; 0 for none.
     """
-    session, ctx, arena, sync = run.session, run.ctx, run.session.arena, run.data_parallel
+    setup, ctx, arena, sync = run.setup, run.ctx, run.setup.arena, run.data_parallel
     if num_shards:
-        shards = VirtualShards(session.model, arena, run.world, num_shards, ctx)
-        return VirtualShardsExecutor(session.model, session.loss, shards)
-    eager = EagerExecutor(session.model, session.loss, arena, ctx)
+        shards = VirtualShards(setup.model, arena, run.world, num_shards, ctx)
+        return VirtualShardsExecutor(setup.model, setup.loss, shards)
+    eager = EagerExecutor(setup.model, setup.loss, arena, ctx)
     if run.config.compute.cuda_graph == "off" or not arena.device.captures:
         return eager
-    if reason := reason_against_graphs(session.model):
+    if reason := reason_against_graphs(setup.model):
         if run.world.rank == 0:
             run.display.note(f"no CUDA graph of the step: {reason}")
         return eager

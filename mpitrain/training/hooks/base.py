@@ -13,9 +13,9 @@ if TYPE_CHECKING:  # a file that defines a hook needs no MPI
     from ...layers import Layer
     from ...losses import Totals
     from ...optim import Optimizer
-    from ..clock import Times
     from ..results import EpochResult
     from ..run import TrainingRun
+    from ..step_timer import Times
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -63,12 +63,12 @@ class StepInfo:
     @property
     def model(self) -> Layer:
         """The network."""
-        return self.run.session.model
+        return self.run.setup.model
 
     @property
     def arena(self) -> Arena:
         """The buffers with all weights and gradients."""
-        return self.run.session.arena
+        return self.run.setup.arena
 
     @property
     def optimizer(self) -> Optimizer:
@@ -88,7 +88,7 @@ class StepInfo:
     @property
     def times(self) -> Times:
         """Times of this rank in the epoch so far."""
-        return self.run.clock.so_far()
+        return self.run.timer.so_far()
 
     @property
     def train(self) -> dict[str, float]:

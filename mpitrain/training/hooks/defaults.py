@@ -39,10 +39,10 @@ def default_hooks(
     run_path : Path, optional
         Directory of the run, on all ranks: checkpoints are written there. None writes none.
     """
-    config, session = run.config, run.session
+    config, setup = run.config, run.setup
     timer = CheckpointTimer(config.checkpoint.every, config.checkpoint.max_time)
     writer = None if run_path is None else _make_writer(run, run_path)
-    evaluator = Evaluator(session.model, run.world, session.normalizer, session.arena.device)
+    evaluator = Evaluator(setup.model, run.world, setup.normalizer, setup.arena.device)
     return [
         *([StepSnapshots(run)] if run.world.elastic else []),
         *([Profiler()] if config.run.profile else []),
@@ -63,7 +63,7 @@ def _make_writer(run: TrainingRun, run_path: Path) -> Writer:
         run_path / CHECKPOINTS,
         run.tensors,
         slices=run.data_parallel.sync.own,
-        own_states=run.config.model.batch_norm == "local" and bool(run.session.arena.states.size),
+        own_states=run.config.model.batch_norm == "local" and bool(run.setup.arena.states.size),
         keep=run.config.checkpoint.keep,
         note=run.display.note,
         on_timed=run.timeline,

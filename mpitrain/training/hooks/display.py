@@ -2,7 +2,7 @@
 
 import time
 
-from ..progress import Lines
+from ..progress import ProgressLog
 from .base import Hook, StepInfo
 
 
@@ -11,10 +11,10 @@ class ProgressDisplay(Hook):
 
     Parameters
     ----------
-    display : Lines
+    display : ProgressLog
     """
 
-    def __init__(self, display: Lines):
+    def __init__(self, display: ProgressLog):
         self._display = display
         self._begin, self._first = 0.0, 0
 

@@ -22,7 +22,7 @@ class Evaluation(Hook):
     def epoch_end(self, info: StepInfo) -> None:
         """Evaluate, and add the results of the epoch to those of the run."""
         run, here = info.run, info.run.position
-        data = run.session.dataset
+        data = run.setup.dataset
         validation = self.evaluator.scores([data.validation], run.scoring) if data.validation is not None else {}
         test = self.evaluator.scores([data.test], run.scoring)
         run.results.tables = to_lists(self.evaluator.tables)

@@ -43,8 +43,8 @@ class NonFiniteGuard(Hook):
             self._in_a_row = 0
             return None
         what = f"the norm of the gradient became {norm}" if math.isfinite(loss) else f"the loss became {loss}"
-        session, ctx = info.run.session, info.run.ctx
-        where = locate_non_finite(session.model, session.arena, session.loss, ctx, info.batches, info.group)
+        setup, ctx = info.run.setup, info.run.ctx
+        where = locate_non_finite(setup.model, setup.arena, setup.loss, ctx, info.batches, info.group)
         info.arena.states[...] = self._states
         if not self._skip:
             hint = "try a smaller --lr, --warmup or --clip-norm, or --non-finite skip"

@@ -61,7 +61,7 @@ class Recorder(Hook):
     def _write(self, directory: RunDirectory, result: EpochResult, info: StepInfo, last: bool) -> None:
         try:
             directory.log("epoch", **_line(result))
-            metadata = info.run.session.facts(info.run.config)
+            metadata = info.run.setup.metadata(info.run.config)
             metadata |= {"epoch": result.epoch, "step": result.step, "test": result.test}
             self._save(directory, info.arena, metadata, best=info.run.results.best_epoch == result.epoch)
         except TakenOverError:

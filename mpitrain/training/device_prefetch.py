@@ -10,7 +10,7 @@ from ..device import CPU, Device
 Steps = Iterator[list[Batch]]
 
 
-class Feed:
+class DevicePrefetcher:
     """Brings a loader's batches to ``device``, one step ahead; on the CPU they are there already.
 
     The loader uses a batch's memory again when the next step is asked for, and a step's buffers on the device are used

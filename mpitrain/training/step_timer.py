@@ -69,7 +69,7 @@ def blame(ranks: Sequence[Times]) -> str:
     )
 
 
-class StepClock:
+class StepTimer:
     """Measures one epoch of steps."""
 
     def __init__(self) -> None:

@@ -22,13 +22,13 @@ from ..layers import Layer
 from ..losses import Loss
 from .run_directory import BEST, CONFIG, LAST
 from .same_data import check_same_data
-from .session import extremes_of, make_loss, make_model, normalizer_from
-from .weights import check_weights, load_weights, read_facts
+from .setup import extremes_of, make_loss, make_model, normalizer_from
+from .weights import check_weights, load_weights, read_metadata
 
 FLOAT32_DIGITS, FLOAT64_DIGITS = 9, 17
 
 
-class Finished:
+class TrainedModel:
     """The model of a run with its weights, and what they were trained on.
 
     Parameters
@@ -50,16 +50,16 @@ class Finished:
 
     def __init__(self, config: Config, path: Path, device: Device = CPU):
         self._config, self._path = config, path
-        facts = read_facts(path)
+        metadata = read_metadata(path)
         try:
-            signature = Signature.from_facts(facts)
+            signature = Signature.from_facts(metadata)
             if not signature.source:  # older weights do not say
                 signature = dataclasses.replace(signature, source=config.data.source)
             self.signature = signature
-            self.normalizer = normalizer_from(facts["normalizer"])
+            self.normalizer = normalizer_from(metadata["normalizer"])
             regression = signature.task == "regression"
-            self.target_normalizer = normalizer_from(facts["target_normalizer"]) if regression else None
-            weights = [float(weight) for weight in facts.get("class_weights", [])]  # older runs have none
+            self.target_normalizer = normalizer_from(metadata["target_normalizer"]) if regression else None
+            weights = [float(weight) for weight in metadata.get("class_weights", [])]  # older runs have none
             self.loss: Loss = make_loss(signature.task, config.optimizer.label_smoothing, weights)
             self.model: Layer = make_model(config, signature.input_shape, signature.num_outputs)
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
@@ -136,7 +136,7 @@ class Finished:
             table |= fingerprint_of_split(f"{'other ' * number}", part)
         check_same_data(world, table, source or self.signature.source)
 
-    def complaint(self, rows: Rows, world: World) -> str:
+    def diagnose(self, rows: Rows, world: World) -> str:
         """Return in which way samples are of another dtype or scale than in training; all ranks call it together."""
         found = [extremes_of(part.x, world) for part in rows.parts]
         least, most = (np.array([getattr(one, name) for one in found]) for name in ("least", "most"))
@@ -175,7 +175,7 @@ class Finished:
         return min(FLOAT64_DIGITS, FLOAT32_DIGITS + max(0, math.ceil(math.log10(max(ratio, 1.0)))))
 
 
-def open_finished(directory: Path, weights: str, device: Device = CPU) -> Finished:
+def open_trained_model(directory: Path, weights: str, device: Device = CPU) -> TrainedModel:
     """Open the ``weights`` (last or best) of the run in ``directory``.
 
     Raises
@@ -185,4 +185,4 @@ def open_finished(directory: Path, weights: str, device: Device = CPU) -> Finish
     """
     if not (directory / CONFIG).is_file():
         raise UserError(f"{directory} is no run directory: it has no {CONFIG}")
-    return Finished(read_config(directory / CONFIG), directory / {"last": LAST, "best": BEST}[weights], device)
+    return TrainedModel(read_config(directory / CONFIG), directory / {"last": LAST, "best": BEST}[weights], device)

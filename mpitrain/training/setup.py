@@ -1,4 +1,4 @@
-"""From a config to a model that is ready: data, normalisation, network, loss."""
+"""From a config to a model that is ready: data, normalization, network, loss."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ from .scoring import check_scorable
 
 
 @dataclass(frozen=True)
-class Session:
+class TrainingSetup:
     """Data, network and loss of a training run."""
 
     dataset: Dataset
@@ -47,7 +47,7 @@ class Session:
     loss: Loss
     signature: Signature | None = None
 
-    def facts(self, config: Config) -> dict[str, Any]:
+    def metadata(self, config: Config) -> dict[str, Any]:
         """Return what a reader of the weights must know to use them again (JSON-able)."""
         return {
             "model": config.model.name,
@@ -58,8 +58,8 @@ class Session:
         }
 
 
-def open_session(config: Config, world: World, device: Device = CPU, earlier: Signature | None = None) -> Session:
-    """Return the session of a training run, whose model is on ``device``.
+def open_setup(config: Config, world: World, device: Device = CPU, earlier: Signature | None = None) -> TrainingSetup:
+    """Return the setup of a training run, whose model is on ``device``.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def open_session(config: Config, world: World, device: Device = CPU, earlier: Si
         extremes=extremes_of(dataset.train.x, world),
         contents=contents(dataset),
     )
-    return Session(dataset, normalizer, target_normalizer, model, arena, loss, signature)
+    return TrainingSetup(dataset, normalizer, target_normalizer, model, arena, loss, signature)
 
 
 def _gradient_device(config: Config, world: World, model: Layer, device: Device) -> Device | None:
@@ -152,9 +152,9 @@ def augment_of(config: Config) -> Augment:
     return Augment(config.run.seed, crop=config.data.crop, flip=config.data.flip)
 
 
-def normalizer_from(facts: dict[str, Any]) -> Normalizer:
-    """Return the normalizer that ``Session.facts`` wrote down."""
-    return Normalizer(np.array(facts["mean"], np.float64), np.array(facts["std"], np.float64))
+def normalizer_from(metadata: dict[str, Any]) -> Normalizer:
+    """Return the normalizer that ``TrainingSetup.metadata`` wrote down."""
+    return Normalizer(np.array(metadata["mean"], np.float64), np.array(metadata["std"], np.float64))
 
 
 def extremes_of(x: np.ndarray, world: World) -> Extremes:
