@@ -14,6 +14,7 @@ from .duration import check_interval, parse_time
 from .errors import UserError
 from .option_values import parse_value
 from .registry import short_name, take_option
+from .run_rules import parse_early_stop, parse_evaluate_every
 
 DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0}
 OTHER_LR = 0.001  # of optimizers of the user's own
@@ -175,6 +176,13 @@ class Run:
 
     epochs: int = 10
     """Passes over the training samples."""
+    steps: int = 0
+    """Steps of the run, in place of --epochs; the last epoch may end in its middle. 0 goes by epochs."""
+    evaluate_every: Annotated[str, arg(metavar="STEPS|EPOCHSe")] = "1e"
+    """Steps (200) or epochs (2e, 0.5e) between two evaluations; after the last step there always is one."""
+    early_stop: Annotated[str, arg(metavar="SCORE:patience=N")] = ""
+    """End the run when a score (loss, accuracy, or one of --metrics) has not become better in so many evaluations, as
+    in loss:patience=5,min_delta=0.001; by the validation samples, or without --validation by the test samples."""
     metrics: Annotated[str, arg(metavar="METRIC,...")] = ""
     """More scores, beside loss and accuracy (or mse and r2): accuracy, top5, topk:k=K, f1, f1:average=weighted, auc,
     confusion, mae, r2, or FILE.py:FUNC for a function (outputs, targets) of your own."""
@@ -227,8 +235,10 @@ def check(config: Config) -> None:
     check_finite(config)
     d, m, o, p, r = config.data, config.model, config.optimizer, config.parallel, config.run
     c = config.checkpoint
+    warmup = o.warmup >= 0 and (o.warmup <= r.epochs or r.steps > 0)
     ranges = [
         ("--epochs", r.epochs, r.epochs >= 1, "at least 1"),
+        ("--steps", r.steps, r.steps >= 0, "0 or more"),
         ("--seed", r.seed, 0 <= r.seed < 2**63, "from 0 to 2**63 - 1"),
         ("--batch-size", d.batch_size, d.batch_size >= 1, "at least 1"),
         ("--test-fraction", d.test_fraction, 0 < d.test_fraction < 1, "between 0 and 1"),
@@ -239,7 +249,7 @@ def check(config: Config) -> None:
         ("--lr", o.lr, o.peak_lr > 0, "positive"),
         ("--momentum", o.momentum, 0 <= o.momentum < 1, "at least 0 and below 1"),
         ("--weight-decay", o.weight_decay, o.weight_decay >= 0, "0 or more"),
-        ("--warmup", o.warmup, 0 <= o.warmup <= r.epochs, f"between 0 and the number of epochs, {r.epochs}"),
+        ("--warmup", o.warmup, warmup, f"between 0 and the number of epochs, {r.epochs}"),
         ("--decay-every", o.decay_every, o.decay_every >= 1, "at least 1"),
         ("--decay-factor", o.decay_factor, 0 < o.decay_factor <= 1, "above 0 and at most 1"),
         ("--clip-norm", o.clip_norm, o.clip_norm >= 0, "0 or more"),
@@ -273,6 +283,8 @@ def check(config: Config) -> None:
         if p.shard == "optimizer" and given:
             raise UserError(f"--shard optimizer does not go with {option}, which wants all there is on every rank")
     check_interval(c.every)
+    parse_evaluate_every(r.evaluate_every)
+    parse_early_stop(r.early_stop)
     if c.max_time:
         parse_time(c.max_time)
 

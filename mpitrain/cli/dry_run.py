@@ -14,13 +14,16 @@ def print_dry_run(console: "PlainConsole", run: "TrainingRun", passes: "Passes")
     """Print what ``run`` would do; all ranks call it together, and rank 0's console prints."""
     from ..training.outline import memory_of
 
-    sync, epochs, steps = run.data_parallel, run.config.run.epochs, len(run.loader)
+    sync, steps, settings = run.data_parallel, len(run.loader), run.config.run
     messages = sum(run.world.all_gather(sync.messages_per_step)) // run.world.size
     num_bytes = sum(run.world.all_gather(sync.bytes_per_step)) // run.world.size
     _print_layers(console, run, passes)
     _print_memory(console, memory_of(run, passes), run.world.size)
     console.print()
-    console.say(f"steps: {steps:,} an epoch, {steps * epochs:,} in {count(epochs, 'epoch')}")
+    length = f"in {count(settings.epochs, 'epoch')}" if not settings.steps else "in all"
+    every = run.length.evaluate_every
+    evaluations = f"; evaluated every {count(every, 'step')}" if every != steps else ""
+    console.say(f"steps: {steps:,} an epoch, {run.length.total_steps:,} {length}{evaluations}")
     sent = f"{say_bytes(num_bytes)} in {count(messages, 'message')} a step and rank" if messages else "none"
     console.say(f"messages: {sent}")
     console.say("dry run: nothing was trained or written")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..config import Config
+from ..config import Config, Run
 from ..errors import UserError
 from ..training.run_directory import CHECKPOINTS, CONFIG, RunDirectory, last_directory, new_directory
 
@@ -98,12 +98,14 @@ def _open(
     owner: "Ownership",
     allow_changed_data: bool,
 ) -> Place | None:
+    from ..data.sampler import num_steps
     from ..training.checkpoint.folder import newest_first, remove_unfinished
     from ..training.resume import check_fit, find_checkpoint, history_of
+    from ..training.run_length import RunLength
 
     path, file, history = _enter(config, world, resume, owner)
-    epochs, checkpoint, past = config.run.epochs, None, None
-    finished = bool(resume) and file is None and history.is_finished(epochs)
+    checkpoint, past = None, None
+    finished = bool(resume) and file is None and history.is_finished(config.run)
     if resume and history.begun and not finished:
         checkpoint = find_checkpoint(world, file or path / CHECKPOINTS, note)
         past = history_of(checkpoint) if checkpoint else None
@@ -112,12 +114,14 @@ def _open(
             for change in check_fit(config, checkpoint, setup, allow_changed_data):
                 if world.rank == 0:
                     note(f"resumed with changed data: {change}")
-            if past.position.epoch > epochs and history.epochs == len(past.results):
+            length = RunLength.of(config.run, num_steps(past.num_samples, config.data.batch_size))
+            evaluated = past.results[-1].step if past.results else 0
+            if length.is_last(past.step) and evaluated == past.step == history.steps:
                 finished = True
                 if history.flaw:
                     raise UserError(f"{path} is finished, but {history.flaw}")
         elif resume and not finished:
-            _check_without_checkpoint(path, resume, history, epochs)
+            _check_without_checkpoint(path, resume, history, config.run)
     if finished:
         if world.rank == 0:
             note(f"{path} is finished: there is nothing to resume")
@@ -128,7 +132,7 @@ def _open(
             if resume and past is None and newest_first(path / CHECKPOINTS):
                 note(f"no checkpoint in {path / CHECKPOINTS} is whole: the run begins anew")
             remove_unfinished(path / CHECKPOINTS)
-            done = (past.step, len(past.results)) if past else (0, 0)
+            done = (past.step, past.results[-1].step if past.results else 0) if past else (0, 0)
             directory = RunDirectory(path, config, done if resume else None, owner)
     return Place(path, directory, checkpoint, owner)
 
@@ -141,12 +145,12 @@ def _enter(config: Config, world: "World", resume: str, owner: "Ownership") -> t
     from ..training.history import History, read_history
     from ..training.ownership import refuse_if_owned
 
-    found: tuple[Path, Path | None, History] = Path(), None, History(False, False, False, 0, 0, "")
+    found: tuple[Path, Path | None, History] = Path(), None, History(False, False, False, 0, 0, "", 0, "")
     with world.together():
         if world.rank == 0:
             path = new_directory(config)
             file = Path(resume) if resume not in ("", AUTO) and Path(resume).is_file() else None
-            if resume and file is None and read_history(path).is_finished(config.run.epochs):
+            if resume and file is None and read_history(path).is_finished(config.run):
                 refuse_if_owned(path)
             else:
                 owner.take(path)
@@ -154,13 +158,16 @@ def _enter(config: Config, world: "World", resume: str, owner: "Ownership") -> t
     return world.all_gather(found)[0]
 
 
-def _check_without_checkpoint(path: Path, resume: str, history: "History", epochs: int) -> None:
+def _check_without_checkpoint(path: Path, resume: str, history: "History", settings: Run) -> None:
     """Raise a UserError where a run without a whole checkpoint cannot begin anew, or should not: work would be lost."""
     nothing = f"there is no whole checkpoint in {path / CHECKPOINTS}"
-    if history.ended and history.epochs > epochs and not history.stopped:
-        raise UserError(f"--epochs is {epochs}, but {path} has done {history.epochs}")
-    if history.ended and history.epochs < epochs and not history.stopped:
-        raise UserError(f"{path} has done {history.epochs} epochs of the {epochs} that are asked for, but {nothing}")
+    by_steps = settings.steps > 0
+    option, wanted, done = ("--steps", settings.steps, history.steps) if by_steps else (
+        "--epochs", settings.epochs, history.epochs)  # fmt: skip
+    if history.ended and done > wanted and not history.stopped:
+        raise UserError(f"{option} is {wanted}, but {path} has done {done}")
+    if history.ended and done < wanted and not history.stopped:
+        raise UserError(f"{path} has done {done} {option[2:]} of the {wanted} that are asked for, but {nothing}")
     if history.ended:
         raise UserError(f"{nothing}, and {history.flaw or f'{path} was stopped early'}")
     if resume != AUTO:
@@ -180,7 +187,7 @@ def reopen_run(place: Place, loop: "TrainingLoop", world: "World") -> RunDirecto
         if world.rank == 0:
             place.owner.take(place.path)
             remove_unfinished(place.path / CHECKPOINTS)
-            done = run.step, len(run.results.epochs)
+            done = run.step, run.results.last_step
             directory = RunDirectory(place.path, run.config, done, place.owner)
     return directory
 

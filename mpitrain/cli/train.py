@@ -11,7 +11,7 @@ from tyro.conf import arg
 
 from ..config import Config, check
 from ..config_file import read_config
-from ..errors import AgreedError
+from ..errors import AgreedError, UserError
 from ..plain_text import count
 from ..training.run_directory import CONFIG
 from .options import parse_options
@@ -52,9 +52,12 @@ class TrainOptions(Config):
 def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("config", "resume", "out"):
+    names = ("config", "resume", "out", "epochs", "steps")
+    for name in names:
         first.add_argument(f"--{name}", default="")
-    given = first.parse_known_args(argv[: -1 if argv and argv[-1] in ("--config", "--resume", "--out") else None])[0]
+    given = first.parse_known_args(argv[: -1 if argv and argv[-1].removeprefix("--") in names else None])[0]
+    if given.epochs and given.steps not in ("", "0"):
+        raise UserError("--epochs and --steps both say how long the run is: leave one of them out")
     if not given.resume:
         return _job(_parse(argv, speaks, given.config), given.config)
     directory = run_of(given.resume, given.out, lambda: _config_of(_parse(argv, speaks, given.config)))
@@ -77,6 +80,8 @@ def _job(options: TrainOptions, file: str) -> Job:
 def _parse(argv: list[str], speaks: bool, path: str) -> TrainOptions:
     """Return the options of ``argv``, over the settings of the file at ``path`` where there is one."""
     config = read_config(Path(path)) if path else Config()
+    if any(word.partition("=")[0] == "--epochs" for word in argv):  # the file may have steps, which come before epochs
+        config = dataclasses.replace(config, run=dataclasses.replace(config.run, steps=0))
     default = TrainOptions(config=Path(path) if path else None, **_branches(config))
     options = parse_options(
         TrainOptions, argv, command="train", description=DESCRIPTION, default=default, speaks=speaks
@@ -212,7 +217,7 @@ def _screen(config: Config, world: "World") -> tuple[Any, "ProgressLog"]:
     from .terminal import make_console
 
     console = make_console(quiet=world.rank != 0 or config.run.progress == "none")
-    return console, make_progress(config.run.progress if world.rank == 0 else "none", console, config.run.epochs)
+    return console, make_progress(config.run.progress if world.rank == 0 else "none", console, config.run)
 
 
 def _report(loop: "TrainingLoop", path: Path, seconds: float) -> None:
@@ -221,6 +226,7 @@ def _report(loop: "TrainingLoop", path: Path, seconds: float) -> None:
     from ..training.hooks.recorder import Recorder
     from ..training.report import make_report, print_report
     from ..training.run_directory import CURVES, TRACE
+    from ..training.run_length import counts_steps
     from .training_streams import output_problems
 
     world, config, results = loop.run.world, loop.run.config, loop.run.results
@@ -233,7 +239,14 @@ def _report(loop: "TrainingLoop", path: Path, seconds: float) -> None:
             directory.write_report(report)
             directory.close()
             title = f"{config.model.name} on {loop.run.setup.dataset.name}, {count(world.size, 'rank')}"
-            draw_curves(results.epochs, results.metric, title, path / CURVES, results.best_epoch)
+            draw_curves(
+                results.evaluations,
+                results.metric,
+                title,
+                path / CURVES,
+                results.best,
+                by_step=counts_steps(config.run),
+            )
             print_report(report, path, _screen(config, world)[0])
 
 

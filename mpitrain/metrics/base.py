@@ -34,10 +34,13 @@ class Metric(ABC):
     task : str
         The task that it is for: classification, regression or any.
     larger_is_better : bool
+    is_number : bool
+        False for one whose result is an array.
     """
 
     task: ClassVar[Task] = "any"
     larger_is_better = True
+    is_number = True
 
     def __init__(self, num_outputs: int):
         self.num_outputs = num_outputs

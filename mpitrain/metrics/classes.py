@@ -71,6 +71,7 @@ class Confusion(SummedMetric):
     """Confusion matrix (K, K): how many samples of each class (row) are taken for each class (column)."""
 
     task = "classification"
+    is_number = False
 
     def __init__(self, num_outputs: int):
         super().__init__(num_outputs, num_outputs * num_outputs)
@@ -99,6 +100,8 @@ class F1(Confusion):
         macro: the mean over classes that occur, as target or as prediction; weighted: over classes, by their samples;
         micro: of the sums over classes, which is the accuracy; binary: that of class 1 of two.
     """
+
+    is_number = True
 
     def __init__(self, num_outputs: int, average: Literal["macro", "micro", "weighted", "binary"] = "macro"):
         if average == "binary" and num_outputs != 2:

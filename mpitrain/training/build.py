@@ -20,6 +20,7 @@ from .recipe import make_optimizer, make_schedule
 from .results import RunResults
 from .run import Timeline, TrainingRun
 from .run_directory import RunDirectory
+from .run_length import RunLength
 from .scoring import make_scoring
 from .setup import TrainingSetup, augment_of
 
@@ -62,6 +63,7 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
     sync = _make_data_parallel(config, setup, world, shards, timeline)
     loader = _make_loader(config, setup, world, shards)
     scoring = make_scoring(setup.loss, setup.target_normalizer, setup.dataset.num_outputs, config.run.metrics)
+    length = RunLength.of(config.run, len(loader))
     return TrainingRun(
         config=config,
         setup=setup,
@@ -69,7 +71,8 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
         data_parallel=sync,
         loader=loader,
         optimizer=make_optimizer(config.optimizer, setup.arena),
-        schedule=make_schedule(config.optimizer, len(loader), len(loader) * config.run.epochs),
+        length=length,
+        schedule=make_schedule(config.optimizer, len(loader), length.total_steps),
         ctx=Context(seed=config.run.seed, device=setup.arena.device),
         scoring=scoring,
         display=display,

@@ -55,8 +55,8 @@ def _after(failure: BaseException, loop: TrainingLoop, rebuild: Rebuild, losses:
     world, all_reached, lost = shrink(before, reached)
     if not lost and world.size == before.size:  # every rank is there: something else went wrong
         raise RuntimeError("an operation of MPI failed, though no rank was lost") from failure
-    step, epoch = min(all_reached, key=lambda reached: (reached[0], reached[1]))
-    snapshots.go_back_to(step, epoch)
+    step, evaluations, epoch = min(all_reached)
+    snapshots.go_back_to(step, evaluations, epoch)
     run.world = world  # if another rank is lost while the new loop is made, this is where to begin from
     before.watch(0)
     world.watch(run.config.parallel.timeout)

@@ -14,7 +14,6 @@ from ..step_header import StepHeader
 from .device_prefetch import DevicePrefetcher
 from .executors import StepExecutor
 from .hooks import Hooks, StepInfo
-from .position import Position
 from .run import TrainingRun
 from .step_timer import StepTimer
 
@@ -37,7 +36,7 @@ class TrainingLoop:
         run.announce = hooks.call
 
     def train(self) -> None:
-        """Train all epochs, or up to the step after which a stop or a preemption was requested.
+        """Train all steps, or up to a request to stop or a preemption, or until early stopping ends the run.
 
         Raises
         ------
@@ -45,11 +44,12 @@ class TrainingLoop:
             On all ranks, if the loss is not finite or the ranks' weights differ.
         """
         run = self.run
+        run.timer = StepTimer()
         try:
             self.hooks.call("train_begin", self._info())
-            for _ in range(run.position.epoch, run.config.run.epochs + 1):
+            while run.position.epoch <= run.length.last_epoch and not run.finished:
                 self._epoch()
-                if run.ends_early:
+                if run.is_last or run.preempted:
                     break
             self.hooks.call("train_end", self._info())
         except BaseException as error:
@@ -57,36 +57,62 @@ class TrainingLoop:
             raise
 
     def _epoch(self) -> None:
+        """Train an epoch, or what is left of it, with the evaluations that are due in it."""
         run = self.run
-        here, first = run.position, run.position.steps
-        run.timer = timer = StepTimer()
         self.hooks.call("epoch_begin", self._info())
-        begin, input_before = time.perf_counter(), run.loader.wait_seconds
-        for batches in self._batches(here.epoch, first):
-            totals = self._train_step(batches)
-            here.add(totals)
-            input_now = run.loader.wait_seconds
-            timer.step_done(input_now - input_before, run.data_parallel.sync_seconds)
-            input_before, run.data_parallel.sync_seconds = input_now, 0.0
-            self.hooks.call("step_end", self._step)
-            if run.ends_early:
-                break
-        here.seconds += time.perf_counter() - begin
-        run.epoch_times = timer.epoch_done(run.world)
-        run.times.add(run.epoch_times)
+        self._evaluate_if_due()  # where the run was resumed between a step and its evaluation
+        if not run.is_last:
+            self._steps()
         if run.ends_early:
             self.hooks.call("interrupted", self._info())
         if not run.preempted:
             with run.timeline.part("end of an epoch"):
                 self._end_epoch()
 
-    def _end_epoch(self) -> None:
+    def _steps(self) -> None:
+        """Do the steps of the epoch up to its end, or that of the run."""
         run = self.run
-        run.data_parallel.average_states()
+        here = run.position
+        before, input_before = time.perf_counter(), run.loader.wait_seconds
+        for batches in self._batches(here.epoch, here.steps):
+            here.add(self._train_step(batches), run.samples(here.steps + 1) - run.samples(here.steps))
+            input_now = run.loader.wait_seconds
+            run.timer.step_done(input_now - input_before, run.data_parallel.sync_seconds)
+            input_before, run.data_parallel.sync_seconds = input_now, 0.0
+            self.hooks.call("step_end", self._step)
+            before, begin = time.perf_counter(), before
+            here.seconds += before - begin
+            if run.ends_early or run.length.is_last(run.step):
+                break
+            if here.steps < len(run.loader) and self._evaluate_if_due():
+                if run.finished:
+                    break
+                before, input_before = time.perf_counter(), run.loader.wait_seconds
+
+    def _end_epoch(self) -> None:
+        """Evaluate if that is due, and go on to the next epoch unless the run ends in the middle of this one."""
+        run = self.run
+        self._evaluate_if_due()
         self.hooks.call("epoch_end", self._info())
-        last, run.position = run.is_last_epoch, Position(run.position.epoch + 1)
-        if not last:
+        if run.position.steps >= len(run.loader) or run.stopped:
+            run.position = run.position.next_epoch()
+        if not run.is_last:
             self._agree()
+
+    def _evaluate_if_due(self) -> bool:
+        """Evaluate once after each step where that is due, and where the run is stopped."""
+        run = self.run
+        due = run.stopped or run.length.evaluates_after(run.step)
+        if not due or run.step <= run.results.last_step:
+            return False
+        with run.timeline.part("evaluation"):
+            run.period_times = run.timer.epoch_done(run.world)
+            run.times.add(run.period_times)
+            run.data_parallel.average_states()
+            self.hooks.call("evaluate", self._info())
+            run.position.begin_period()
+            run.timer = StepTimer()
+        return True
 
     def _agree(self) -> None:
         """Do what a hook has requested at the end of the epoch: there is no step now that would tell the others."""
@@ -96,6 +122,8 @@ class TrainingLoop:
             run.requests.take()
             run.stopped, run.preempted = bool(stop), bool(preempt)
             self.hooks.call("interrupted", self._info())
+            if not run.preempted:
+                self._evaluate_if_due()
 
     def _batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """Yield the batches of an epoch from step ``first`` on; waiting is watched like waiting for a rank."""

@@ -10,11 +10,13 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.segment import Segment
 
+from ..config import Run
 from ..expendable import expendable
 from ..plain_text import visible
 from .console import PlainConsole
 from .parts import Part, fit_parts, join_parts
 from .results import EpochResult
+from .run_length import label_of
 from .step_timer import Times
 from .time_left import TimeLeft, say_time
 
@@ -26,10 +28,18 @@ SHARES, SPEED, TRAIN_SCORES, MORE_SCORES, TRAIN_LOSS, LOSS, METRIC, ALWAYS = 7, 
 
 
 class ProgressLog:
-    """A line for each epoch: complete in a log, and without its less important parts on a narrow terminal."""
+    """A line for each evaluation: complete in a log, and without its less important parts on a narrow terminal.
 
-    def __init__(self, console: PlainConsole, epochs: int):
-        self.console, self._epochs = console, epochs
+    Parameters
+    ----------
+    console : PlainConsole
+    settings : Run or int
+        The length of the run, or its number of epochs.
+    """
+
+    def __init__(self, console: PlainConsole, settings: Run | int):
+        self.console = console
+        self._settings = settings if isinstance(settings, Run) else Run(epochs=settings)
 
     def start(self, epoch: int, steps: int, done: int = 0) -> None:
         """Begin an epoch, or go on after ``done`` of its steps."""
@@ -42,10 +52,10 @@ class ProgressLog:
         """Show the scores and times of the epoch after another step."""
 
     def epoch_done(self, result: EpochResult) -> None:
-        """Print the line of an epoch that is done."""
+        """Print the line of an evaluation."""
         width = self.console.width if self.console.is_terminal else None
         with expendable():
-            self.console.say(epoch_line(result, self._epochs, width))
+            self.console.say(epoch_line(result, self._settings, width))
 
     def stop(self) -> None:
         """Show nothing more."""
@@ -54,10 +64,11 @@ class ProgressLog:
 class Bar(ProgressLog):
     """A progress bar of the epoch that runs, below a line for each epoch that is done."""
 
-    def __init__(self, console: PlainConsole, epochs: int):
-        super().__init__(console, epochs)
+    def __init__(self, console: PlainConsole, settings: Run | int):
+        super().__init__(console, settings)
         self._shown = 0.0
-        self._bar = BarLine(epochs)
+        run = self._settings
+        self._bar = BarLine(0, TimeLeft(0, total_steps=run.steps)) if run.steps else BarLine(run.epochs)
         self._live = Live(console=console, transient=True, auto_refresh=False, get_renderable=lambda: self._bar)
 
     def start(self, epoch: int, steps: int, done: int = 0) -> None:
@@ -134,29 +145,30 @@ class Silent(ProgressLog):
         print(f"mpitrain: {visible(text)}", file=sys.stderr, flush=True)
 
 
-def make_progress(kind: str, console: PlainConsole, epochs: int) -> ProgressLog:
+def make_progress(kind: str, console: PlainConsole, settings: Run | int) -> ProgressLog:
     """Return the display for auto, bar, lines or none."""
     if kind == "auto":
         kind = "bar" if console.is_terminal and not console.is_dumb_terminal else "lines"
-    return {"bar": Bar, "lines": ProgressLog, "none": Silent}[kind](console, epochs)
+    return {"bar": Bar, "lines": ProgressLog, "none": Silent}[kind](console, settings)
 
 
-def epoch_line(result: EpochResult, epochs: int, width: int | None = None) -> str:
-    """Return the line of an epoch that is done, with as many parts as fit ``width`` characters.
+def epoch_line(result: EpochResult, settings: Run | int, width: int | None = None) -> str:
+    """Return the line of an evaluation, with as many parts as fit ``width`` characters.
 
     Left out are, in this order: time shares, speed, scores of the training samples, scores of the validation (or test)
     samples but accuracy or r2.
     """
-    parts = list(_epoch_parts(result, epochs, {}))
+    settings = settings if isinstance(settings, Run) else Run(epochs=settings)
+    parts = list(_epoch_parts(result, settings, {}))
     shown = fit_parts(parts, width)
     if any(part.rank <= TRAIN_SCORES for part in parts if part not in shown):
-        shown = fit_parts(list(_epoch_parts(result, epochs, SHORT_NAMES)), width)
+        shown = fit_parts(list(_epoch_parts(result, settings, SHORT_NAMES)), width)
     return join_parts(shown)
 
 
-def _epoch_parts(result: EpochResult, epochs: int, names: dict[str, str]) -> Iterator[Part]:
+def _epoch_parts(result: EpochResult, settings: Run, names: dict[str, str]) -> Iterator[Part]:
     """Yield the parts of the line; a blank before a part begins a group."""
-    yield Part(ALWAYS, _say_epoch(result.epoch, epochs))
+    yield Part(ALWAYS, label_of(settings, result.epoch, result.step))
     yield Part(TRAIN_LOSS, " train")
     for name, text in _scores(result.train, names):
         yield _score_part(TRAIN_LOSS if name == "loss" else TRAIN_SCORES, text)
@@ -186,6 +198,9 @@ def _is_share(name: str) -> bool:
 
 
 def _say_epoch(epoch: int, epochs: int) -> str:
+    """Return the place in the run; without the number of epochs where that is 0."""
+    if not epochs:
+        return f"epoch {epoch}"
     return f"epoch {epoch:{len(str(epochs))}}/{epochs}"
 
 

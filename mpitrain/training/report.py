@@ -13,6 +13,7 @@ from .hooks.checkpoints import Checkpoints
 from .loop import TrainingLoop
 from .progress import show_scores
 from .run_directory import CURVES, LAST, METRICS, REPORT
+from .run_length import counts_steps
 from .step_timer import Times, blame
 from .tables import print_tables
 from .text_table import Column, print_table
@@ -31,20 +32,22 @@ def make_report(loop: TrainingLoop, world: World, seconds: float) -> dict[str, A
     for times in rank_times:
         mean.add(times)
     sync, setup = run.data_parallel, run.setup
-    samples = sum(r.samples_per_second * r.seconds for r in results.epochs)
-    last, best = results.epochs[-1], results[results.best_epoch]
+    samples = sum(r.samples_per_second * r.seconds for r in results.evaluations)
+    last, best = results.evaluations[-1], results[results.best]
     return {
         "test": last.test,
-        "best": {"epoch": best.epoch, **best.test},
+        "best": {"epoch": best.epoch, "step": best.step, **best.test},
         **({"validation": last.validation, "best_validation": best.validation} if last.validation else {}),
         "train": last.train,
         "tables": results.tables,
+        "by_step": counts_steps(run.config.run),
         "class_names": list(setup.dataset.class_names),
-        "epochs": len(results.epochs),
+        "epochs": last.epoch if run.stopped else run.step // len(run.loader),
         "steps": run.step,
         "stopped": run.stopped,
+        "early_stop": {"rule": run.config.run.early_stop, "reason": run.finished} if run.finished else None,
         "seconds": round(seconds, 3),
-        "samples_per_second": round(samples / sum(r.seconds for r in results.epochs), 1),
+        "samples_per_second": round(samples / sum(r.seconds for r in results.evaluations), 1),
         "ranks": world.size,
         "devices": run.devices,
         "precision": run.config.compute.precision,
@@ -81,7 +84,8 @@ def _checkpoints(hooks: Hooks) -> dict[str, Any]:
 
 def print_report(report: dict[str, Any], directory: Path, console: PlainConsole) -> None:
     """Print the summary and where the files are."""
-    best, when = {k: v for k, v in report["best"].items() if k != "epoch"}, f"(epoch {report['best']['epoch']})"
+    best = {k: v for k, v in report["best"].items() if k not in ("epoch", "step")}
+    when = f"(step {report['best']['step']:,})" if report["by_step"] else f"(epoch {report['best']['epoch']})"
     rows = [("test", show_scores(report["test"]))]
     if "validation" in report:
         rows.append(("validation", show_scores(report["validation"])))
@@ -93,6 +97,8 @@ def print_report(report: dict[str, Any], directory: Path, console: PlainConsole)
         ("speed", f"{report['samples_per_second']:,.0f} samples/s on {count(report['ranks'], 'rank')}"),
         ("gradients", _say_exchange(report)),
     ]
+    if report["early_stop"]:
+        rows.append(("early stop", report["early_stop"]["reason"]))
     if report["skipped_steps"]:
         rows.append(("skipped", count(report["skipped_steps"], "step")))
     saved = report["checkpoints"]

@@ -1,4 +1,4 @@
-"""Figures of the epochs of a run, and which of them is the best."""
+"""Results of a run at its evaluations, and which of them is the best."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,9 +10,10 @@ from .step_timer import Times
 
 @dataclass(frozen=True)
 class EpochResult:
-    """The figures of one epoch, over all ranks; losses and scores are means over samples.
+    """The figures of an evaluation and of the training since the one before, over all ranks; scores are means.
 
-    ``validation`` is empty where there is no validation split.
+    By default there is one for each epoch; ``epoch`` and ``step`` are those in progress or just done. ``validation`` is
+    empty where there is no validation split.
     """
 
     epoch: int
@@ -40,11 +41,11 @@ class RunResults:
 
     Attributes
     ----------
-    epochs : list of EpochResult
-        One for each epoch that is done, from the first epoch of the run on also where the run was resumed.
-    best_epoch : int
-        The epoch with the best validation score, or test score without a validation split (of equal ones, with the
-        lowest loss; of equal ones, the first); 0 before the first.
+    evaluations : list of EpochResult
+        One for each evaluation, from the first of the run on also where the run was resumed.
+    best : int
+        The number, from 1, of the evaluation with the best validation score, or test score without a validation split
+        (of equal ones, with the lowest loss; of equal ones, the first); 0 before the first.
     skipped : int
         Steps that were left out because their loss or gradient was not finite.
     tables : dict
@@ -53,37 +54,42 @@ class RunResults:
 
     def __init__(self, scoring: Scoring):
         self._scoring = scoring
-        self.epochs: list[EpochResult] = []
-        self.best_epoch = self.skipped = 0
+        self.evaluations: list[EpochResult] = []
+        self.best = self.skipped = 0
         self.tables: dict[str, Any] = {}
 
     @property
     def metric(self) -> str:
-        """The score that selects the best epoch: accuracy or mse."""
+        """The score that selects the best evaluation: accuracy or mse."""
         return self._scoring.metric
 
-    def __getitem__(self, epoch: int) -> EpochResult:
-        """Return the figures of an epoch, counted from 1."""
-        return self.epochs[epoch - 1]
+    @property
+    def last_step(self) -> int:
+        """The step of the last evaluation; 0 before the first."""
+        return self.evaluations[-1].step if self.evaluations else 0
+
+    def __getitem__(self, number: int) -> EpochResult:
+        """Return the figures of an evaluation, counted from 1."""
+        return self.evaluations[number - 1]
 
     def add(self, result: EpochResult) -> None:
-        """Add the next epoch."""
-        self.epochs.append(result)
-        if self.best_epoch == 0 or self._rank(result) > self._rank(self[self.best_epoch]):
-            self.best_epoch = result.epoch
+        """Add the next evaluation."""
+        self.evaluations.append(result)
+        if self.best == 0 or self._rank(result) > self._rank(self[self.best]):
+            self.best = len(self.evaluations)
 
-    def forget_after(self, epochs: int) -> None:
-        """Forget all but the first ``epochs`` epochs: the others will be done again."""
-        kept, self.epochs, self.best_epoch = self.epochs[:epochs], [], 0
+    def forget_after(self, number: int) -> None:
+        """Forget all but the first ``number`` evaluations: the others will be done again."""
+        kept, self.evaluations, self.best = self.evaluations[:number], [], 0
         for result in kept:
             self.add(result)
 
-    def restore(self, epochs: list[EpochResult], best_epoch: int, skipped: int) -> None:
+    def restore(self, evaluations: list[EpochResult], best: int, skipped: int) -> None:
         """Continue from the results of an earlier part of the run."""
-        self.epochs, self.best_epoch, self.skipped = epochs, best_epoch, skipped
+        self.evaluations, self.best, self.skipped = evaluations, best, skipped
 
     def _rank(self, result: EpochResult) -> tuple[float, float]:
-        """Return a key that is larger for a better epoch: the score, then the loss; NaN is worst."""
+        """Return a key that is larger for a better evaluation: the score, then the loss; NaN is worst."""
         score, loss = result.held_out[self.metric], result.held_out["loss"]
         return _or_worst(score if self._scoring.larger_is_better else -score), _or_worst(-loss)
 

@@ -36,7 +36,7 @@ class CheckpointHistory(NamedTuple):
     optimizer_steps: int
     position: Position
     results: list[EpochResult]
-    best_epoch: int
+    best: int
     skipped: int
     num_samples: int
     config: dict[str, Any]
@@ -72,8 +72,8 @@ def metadata_of(run: TrainingRun) -> dict[str, Any]:
         "step": run.step,
         "optimizer_steps": run.optimizer.step_count,
         "position": {**dataclasses.asdict(here), "totals": here.totals.tolist()},
-        "results": [dataclasses.asdict(result) for result in run.results.epochs],
-        "best_epoch": run.results.best_epoch,
+        "results": [dataclasses.asdict(result) for result in run.results.evaluations],
+        "best_epoch": run.results.best,  # the number of an evaluation; by default there is one for each epoch
         "skipped": run.results.skipped,
     }
 
@@ -124,21 +124,25 @@ def history_of(checkpoint: Checkpoint) -> CheckpointHistory:
         if facts["format"] != FORMAT:
             raise ValueError("another format")
         position = Position(**{**facts["position"], "totals": np.array(facts["position"]["totals"], np.float64)})
+        if "samples" not in facts["position"]:  # older versions evaluated after each epoch
+            position.samples = position.steps * int(facts["config"]["data"]["batch_size"])
         results = [_result_of(r) for r in facts["results"]]
         numbers = [facts[name] for name in ("step", "optimizer_steps", "best_epoch", "skipped", "num_samples")]
-        step, optimizer_steps, best_epoch, skipped, num_samples = (_whole(number) for number in numbers)
-        _whole(position.epoch - 1), _whole(position.steps), float(position.seconds)
-        if position.totals.shape != (SUMS,) or best_epoch > len(results) or len(results) != position.epoch - 1:
-            raise ValueError("an epoch that is not there")
+        step, optimizer_steps, best, skipped, num_samples = (_whole(number) for number in numbers)
+        _whole(position.epoch - 1), _whole(position.steps), _whole(position.samples), float(position.seconds)
+        if position.totals.shape != (SUMS,) or best > len(results):
+            raise ValueError("an evaluation that is not there")
         for result in results:
             _check_result(result)
+        if results and results[-1].step > step:
+            raise ValueError("an evaluation after the last step")
         config = {branch: dict(table) for branch, table in facts["config"].items()}
         signature, normalizer = Signature.from_facts(facts), normalizer_from(facts["normalizer"])
         targets = facts["target_normalizer"]
         target_normalizer = None if targets is None else normalizer_from(targets)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise UserError(f"{checkpoint.path} holds no run that this version of mpitrain can resume") from None
-    figures = (step, optimizer_steps, position, results, best_epoch, skipped, num_samples)
+    figures = (step, optimizer_steps, position, results, best, skipped, num_samples)
     return CheckpointHistory(*figures, config, signature, normalizer, target_normalizer)
 
 
@@ -188,8 +192,13 @@ def check_fit(
                 f"{option} is {_say(now)}, but {checkpoint.path} was written with {_say(then)}: "
                 "a run can only be resumed as it was begun"
             )
-    here, epochs = past.position, config.run.epochs
-    if here.epoch - 1 + (here.steps > 0) > epochs:
+    here, epochs, steps = past.position, config.run.epochs, config.run.steps
+    if steps and past.step > steps:
+        raise UserError(
+            f"--steps is {steps}, but {checkpoint.path} was written after step {past.step}: "
+            "what is done cannot be resumed with fewer"
+        )
+    if not steps and here.epoch - 1 + (here.steps > 0) > epochs:
         raise UserError(
             f"--epochs is {epochs}, but {checkpoint.path} was written in epoch {here.epoch - (here.steps == 0)}: "
             "what is done cannot be resumed with fewer"
@@ -241,7 +250,7 @@ def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
     run.optimizer.step_count = past.optimizer_steps
     run.step = run.resumed_at = past.step
     run.position = past.position
-    run.results.restore(past.results, past.best_epoch, past.skipped)
+    run.results.restore(past.results, past.best, past.skipped)
 
 
 def _say(value: Any) -> str:

@@ -23,6 +23,7 @@ from .control import PendingRequests
 from .position import Position
 from .progress import ProgressLog
 from .results import RunResults
+from .run_length import RunLength
 from .scoring import Scoring
 from .setup import TrainingSetup
 from .step_timer import StepTimer, Times
@@ -57,6 +58,7 @@ class TrainingRun:
 
     Attributes
     ----------
+    length : RunLength
     schedule : callable(int) -> float
         The learning rate of each step, counted from 0.
     ctx : Context
@@ -82,12 +84,14 @@ class TrainingRun:
         True after a stop on request, before the end of the last epoch.
     preempted : bool
         True where a checkpoint is written instead of an end of the run.
+    finished : str
+        Why the run has ended before its last step, by itself (early stopping); empty otherwise.
     timer : StepTimer
-        Times of the epoch in progress.
-    epoch_times : Times
-        Those of the epoch that was last completed, waiting told apart.
+        Times since the last evaluation.
+    period_times : Times
+        Those between the last two evaluations, waiting told apart.
     times : Times
-        Those of this rank over all epochs of this process.
+        Those of this rank up to the last evaluation of this process.
     losses : list of dict
         Losses of ranks after which training continued (--elastic).
     """
@@ -98,6 +102,7 @@ class TrainingRun:
     data_parallel: DataParallel
     loader: Loader
     optimizer: Optimizer
+    length: RunLength
     schedule: Schedule
     ctx: Context
     scoring: Scoring
@@ -113,8 +118,9 @@ class TrainingRun:
     resumed_at: int = 0
     stopped: bool = False
     preempted: bool = False
+    finished: str = ""
     timer: StepTimer = field(default_factory=StepTimer)
-    epoch_times: Times = field(default_factory=Times)
+    period_times: Times = field(default_factory=Times)
     times: Times = field(default_factory=Times)
     losses: list[dict[str, Any]] = field(default_factory=list)
 
@@ -129,16 +135,16 @@ class TrainingRun:
         return self.stopped or self.preempted
 
     @property
-    def is_last_epoch(self) -> bool:
-        """Whether no epoch follows the one in progress."""
-        return self.stopped or self.position.epoch == self.config.run.epochs
+    def is_last(self) -> bool:
+        """Whether no step follows the one that was done last."""
+        return self.stopped or bool(self.finished) or self.length.is_last(self.step)
 
     def samples(self, steps: int) -> int:
         """Return the number of samples in the first ``steps`` steps of an epoch."""
         return min(steps * self.config.data.batch_size, len(self.setup.dataset.train))
 
     def train_scores(self) -> dict[str, float]:
-        """Return the scores over the training samples of the epoch so far."""
+        """Return the scores over the training samples since the last evaluation."""
         weight, loss, correct = self.position.totals
         weight = max(1.0, weight)
         scores = {"loss": float(loss / weight)}
@@ -153,5 +159,5 @@ class TrainingRun:
         self.optimizer.step_count = other.optimizer.step_count
         self.step, self.position, self.resumed_at = other.step, other.position, other.resumed_at
         past = other.results
-        self.results.restore(past.epochs, past.best_epoch, past.skipped)
+        self.results.restore(past.evaluations, past.best, past.skipped)
         self.times, self.stopped, self.preempted = other.times, other.stopped, other.preempted

@@ -4,12 +4,14 @@ from typing import Protocol
 
 import numpy as np
 
+from ..config import Run
 from ..context import Context
 from ..data.dataset import CLASSIFICATION, REGRESSION
 from ..data.normalize import Normalizer
 from ..errors import UserError
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..metrics import MetricSet, make_metrics
+from ..run_rules import parse_early_stop
 
 _SQUARABLE = 1e-140, 1e140  # deviations whose squares, summed over samples, are far from the ends of float64
 
@@ -21,6 +23,8 @@ class Scoring(Protocol):
     """The score that is watched: accuracy or mse."""
     larger_is_better: bool
     num_sums: int
+    names: tuple[str, ...]
+    """Its own scores."""
     metrics: MetricSet
     """Those that were asked for beside its own scores."""
 
@@ -38,6 +42,7 @@ class Classification:
     """Cross-entropy and the share of right predictions."""
 
     metric = "accuracy"
+    names: tuple[str, ...] = ("loss", "accuracy")
     larger_is_better = True
     num_sums = 3
 
@@ -74,6 +79,7 @@ class Regression:
     """
 
     metric = "mse"
+    names: tuple[str, ...] = ("loss", "mse", "rmse", "r2")
     larger_is_better = False
 
     def __init__(self, normalizer: Normalizer, num_outputs: int, metrics: MetricSet):
@@ -111,6 +117,19 @@ def check_scorable(normalizer: Normalizer) -> None:
                 f"the targets vary by {std:.2g}, and squared errors of such numbers do not fit in float64: "
                 f"{'divide' if std > 1 else 'multiply'} them by a constant"
             )
+
+
+def check_scores(settings: Run, scoring: Scoring) -> None:
+    """Raise a UserError if early stopping watches a score that there is not."""
+    rule = parse_early_stop(settings.early_stop)
+    known = [*scoring.names, *(metric.name for metric in scoring.metrics.metrics)]
+    if rule is not None and rule.score in [m.name for m in scoring.metrics.metrics if not m.is_number]:
+        raise UserError(f"--early-stop watches {rule.score!r}, which is no number")
+    if rule is not None and rule.score not in known:
+        raise UserError(
+            f"--early-stop watches {rule.score!r}, which is not among the scores: there are {', '.join(known)}, and "
+            "more with --metrics"
+        )
 
 
 SMALLER_IS_BETTER = ("loss", "mse", "rmse")

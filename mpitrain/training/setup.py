@@ -26,13 +26,13 @@ from ..device import CPU, Device
 from ..errors import UserError
 from ..layers import Layer
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
-from ..metrics import make_metrics
 from ..parallel.virtual_shards import check_shards
 from . import limits
 from .class_weights import class_weights_of
 from .recipe import check_recipe
+from .run_length import RunLength
 from .same_data import check_same_data
-from .scoring import check_scorable
+from .scoring import check_scorable, check_scores, make_scoring
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ def open_setup(config: Config, world: World, device: Device = CPU, earlier: Sign
         if target_normalizer is not None:
             check_scorable(target_normalizer)
         steps = num_steps(len(dataset.train), config.data.batch_size)
-        check_recipe(config.optimizer, steps, steps * config.run.epochs)
-        make_metrics(config.run.metrics, dataset.num_outputs, dataset.task)  # a mistake is found before the work
+        check_recipe(config.optimizer, steps, RunLength.of(config.run, steps).total_steps)
         model = make_model(config, dataset.input_shape, dataset.num_outputs)
         limits.check_memory(config, model, world)
         class_weights = class_weights_of(config.optimizer.class_weights, dataset)
         loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)
+        check_scores(config.run, make_scoring(loss, target_normalizer, dataset.num_outputs, config.run.metrics))
     arena = Arena(
         model.named_parameters(),
         model.named_states(),

@@ -49,7 +49,7 @@ def run(world, config, device):
     weights = device.to_host(setup.arena.values).copy()
     loop.run.data_parallel.free()
     use_device(CPU, world)
-    return np.array(losses), loop.run.results.epochs[-1].test, weights
+    return np.array(losses), loop.run.results.evaluations[-1].test, weights
 
 
 def config_of(data, **branches):

@@ -42,7 +42,7 @@ def run(world, config, device):
     loop._train_step = lambda batches: losses.append(step(batches)) or losses[-1]
     loop.train()
     loop.run.data_parallel.free()
-    return np.array(losses), loop.run.results.epochs[-1].test["accuracy"]
+    return np.array(losses), loop.run.results.evaluations[-1].test["accuracy"]
 
 
 CASES = {

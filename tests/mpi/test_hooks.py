@@ -76,7 +76,7 @@ class Facts(Hook):
             info.step = 3
 
     def evaluate_end(self, info):
-        assert info.result.test["accuracy"] == info.run.results.epochs[-1].test["accuracy"]
+        assert info.result.test["accuracy"] == info.run.results.evaluations[-1].test["accuracy"]
         assert info.result.train == info.train
 
 
@@ -102,7 +102,7 @@ def test_one_rank_stops_all(world, event):
     run = train(world, Stop())
     assert run.stopped
     assert run.step == (2 if event == "step_begin" else 3)
-    assert len(run.results.epochs) == 1
+    assert len(run.results.evaluations) == 1
 
 
 @pytest.mark.parametrize("event", ["evaluate_end", "epoch_end"])
@@ -114,7 +114,7 @@ def test_a_stop_at_the_end_of_an_epoch(world, event):
     run = train(world, Stop())
     assert run.stopped
     assert run.step == 2 * STEPS
-    assert len(run.results.epochs) == 2
+    assert len(run.results.evaluations) == 2
 
 
 def test_first_rank_only(world):

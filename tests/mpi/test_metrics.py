@@ -47,7 +47,7 @@ def test_metrics_of_a_run(world, alone):
         loop.train()
         loop.run.data_parallel.free()
         found.append(loop.run.results)
-    both, one = (results.epochs[-1].test for results in found)
+    both, one = (results.evaluations[-1].test for results in found)
     assert list(both) == ["loss", "accuracy", "top5", "f1", "auc"]
     np.testing.assert_allclose(list(both.values()), list(one.values()), atol=5e-3)
     table = np.array(found[0].tables["confusion"])

@@ -119,7 +119,7 @@ def test_a_step_that_is_skipped_changes_nothing(world):
     assert {step: flags for step, flags in seen.items() if any(flags)} == {4: (True, True)}
     assert loop.run.results.skipped == 1
     assert len(seen) == loop.run.step == len(loop.run.loader)
-    assert np.isfinite(loop.run.results.epochs[0].train["loss"])
+    assert np.isfinite(loop.run.results.evaluations[0].train["loss"])
 
 
 def test_skipping_ends(world):

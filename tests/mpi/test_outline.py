@@ -65,4 +65,4 @@ def test_the_outline_leaves_no_trace(world):
     second = make_loop(CASES["convnet"], setup, world, Silent(None, 1))
     second.train()
     second.run.data_parallel.free()
-    assert first.run.results.epochs[0].test == second.run.results.epochs[0].test
+    assert first.run.results.evaluations[0].test == second.run.results.evaluations[0].test

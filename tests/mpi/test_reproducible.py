@@ -45,7 +45,7 @@ def test_same_bits_on_any_number_of_ranks(world, alone, config):
         return
     together, one = train(config, world), train(config, alone)
     assert bits(together) == bits(one)
-    assert together.run.results.epochs[0].train == one.run.results.epochs[0].train
+    assert together.run.results.evaluations[0].train == one.run.results.evaluations[0].train
 
 
 def test_more_shards_than_samples_change_nothing(world):
@@ -74,6 +74,6 @@ def test_it_is_the_gradient_of_the_batch(world, alone):
     if 8 % world.size:
         return
     plain = dataclasses.replace(NORMED, parallel=Parallel())
-    losses = [train(config, w).run.results.epochs[0] for config, w in ((NORMED, world), (plain, alone))]
+    losses = [train(config, w).run.results.evaluations[0] for config, w in ((NORMED, world), (plain, alone))]
     np.testing.assert_allclose(losses[0].train["loss"], losses[1].train["loss"], rtol=1e-4)
     np.testing.assert_allclose(losses[0].test["loss"], losses[1].test["loss"], rtol=1e-3)

@@ -28,7 +28,7 @@ def config_of(*, data=None, optimizer=None, run=None):
 
 
 def scores(run):
-    return [[*r.train.values(), *r.validation.values(), *r.test.values()] for r in run.results.epochs]
+    return [[*r.train.values(), *r.validation.values(), *r.test.values()] for r in run.results.evaluations]
 
 
 @pytest.mark.parametrize("weights", ["balanced", "0:3,7:0.1"])
@@ -49,11 +49,11 @@ def test_a_validation_split(world, alone):
     for name, split in one.setup.dataset.splits.items():
         np.testing.assert_array_equal(split.x, splits[name].x)
     np.testing.assert_allclose(scores(both), scores(one), atol=5e-3)
-    assert set(both.results.epochs[0].validation) == {"loss", "accuracy"}
+    assert set(both.results.evaluations[0].validation) == {"loss", "accuracy"}
 
 
 def test_options_of_the_optimizer_and_the_schedule(world, alone):
     settings = {"name": "adam:beta1=0.8,beta2=0.9,eps=0.01", "lr": 0.01, "schedule": "cosine:min_lr=0.009"}
     both, one = (train(config_of(optimizer=settings), w) for w in (world, alone))
     np.testing.assert_allclose(scores(both), scores(one), atol=5e-3)
-    assert both.results.epochs[-1].lr == pytest.approx(0.009, rel=0.01)
+    assert both.results.evaluations[-1].lr == pytest.approx(0.009, rel=0.01)

@@ -30,7 +30,7 @@ def train(config, world, control=no_request):
 
 
 def losses(loop):
-    return [(r.train["loss"], r.test["loss"]) for r in loop.run.results.epochs]
+    return [(r.train["loss"], r.test["loss"]) for r in loop.run.results.evaluations]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_dropout_and_regression(world, alone, table):
     )
     both = train(config, world)
     np.testing.assert_allclose(losses(both), losses(train(config, alone)), atol=1e-4)
-    assert set(both.run.results.epochs[-1].test) == {"loss", "mse", "rmse", "r2"}
+    assert set(both.run.results.evaluations[-1].test) == {"loss", "mse", "rmse", "r2"}
 
 
 def least_squares_r2(dataset):
@@ -109,7 +109,7 @@ def test_an_offset_that_float32_cannot_hold(world, alone, tmp_path, offset):
     )
     loop = train(config, world)
     np.testing.assert_allclose(losses(loop), losses(train(config, alone)), rtol=1e-3, atol=1e-4)
-    test, dataset = loop.run.results.epochs[-1].test, loop.run.setup.dataset
+    test, dataset = loop.run.results.evaluations[-1].test, loop.run.setup.dataset
     assert dataset.train.x.dtype == dataset.train.y.dtype == np.float64
     assert dataset.notes == ()
     assert test["r2"] > least_squares_r2(dataset) - 0.05 > 0.9
@@ -145,7 +145,7 @@ def test_all_ranks_stop_when_one_is_asked(world):
     loop = train(IMAGES, world, lambda: ControlRequest(stop=last and next(asked)))
     assert loop.run.stopped
     assert loop.run.step == 3
-    assert len(loop.run.results.epochs) == 1
+    assert len(loop.run.results.evaluations) == 1
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")

@@ -62,7 +62,7 @@ def run_facts():
         step=7,
         optimizer=SimpleNamespace(step_count=7),
         position=Position(2, 2, np.arange(3.0), 0.5),
-        results=SimpleNamespace(epochs=[result], best_epoch=1, skipped=0),
+        results=SimpleNamespace(evaluations=[result], best=1, skipped=0),
     )
     return json.loads(json.dumps(metadata_of(run)))
 

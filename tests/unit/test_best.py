@@ -14,10 +14,10 @@ def best_of(metric, larger_is_better, scores):
     results = RunResults(scoring)
     for epoch, (score, loss) in enumerate(scores, 1):
         results.add(EpochResult(epoch, epoch, 0.1, {}, {metric: score, "loss": loss}, 1.0, 1.0, Times()))
-    assert len(results.epochs) == len(scores)
-    chosen = results.best_epoch
+    assert len(results.evaluations) == len(scores)
+    chosen = results.best
     results.forget_after(len(scores))
-    assert results.best_epoch == chosen
+    assert results.best == chosen
     return chosen
 
 
@@ -49,4 +49,4 @@ def test_the_validation_split_decides_where_there_is_one():
     for epoch, (validation, test) in enumerate([(0.7, 0.9), (0.8, 0.6), (0.75, 0.95)], 1):
         scores = [{"accuracy": value, "loss": 1 - value} for value in (test, validation)]
         results.add(EpochResult(epoch, epoch, 0.1, {}, scores[0], 1.0, 1.0, Times(), scores[1]))
-    assert results.best_epoch == 2
+    assert results.best == 2

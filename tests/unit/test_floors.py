@@ -12,7 +12,7 @@ ROOT = Path(mpitrain.__file__).parent
 FLOORS = [
     [
         *("__init__", "config", "config_file", "duration", "errors", "expendable", "json_text", "plain_text", "svg"),
-        *("device", "cpu_kernels", "option_values", "registry", "user_file"),
+        *("device", "cpu_kernels", "option_values", "registry", "run_rules", "user_file"),
     ],
     ["arena", "context", "parameter", "step_header", "collectives", "data", "metrics"],
     ["ops", "comm", "kernels"],

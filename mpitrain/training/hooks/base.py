@@ -42,7 +42,7 @@ class StepInfo:
     skipped : str
         Why the weights are not updated in this step; empty if they are.
     result : EpochResult or None
-        Scores and times of the epoch, once it was evaluated.
+        Scores and times, once it was evaluated.
     """
 
     run: TrainingRun
@@ -87,12 +87,12 @@ class StepInfo:
 
     @property
     def times(self) -> Times:
-        """Times of this rank in the epoch so far."""
+        """Times of this rank since the last evaluation."""
         return self.run.timer.so_far()
 
     @property
     def train(self) -> dict[str, float]:
-        """Scores over the training samples of the epoch so far, over all ranks."""
+        """Scores over the training samples since the last evaluation, over all ranks."""
         return self.run.train_scores()
 
     def stop(self) -> None:
@@ -161,6 +161,9 @@ class Hook:
     def interrupted(self, info: StepInfo) -> None:
         """Run when the training ends early on request, before the evaluation."""
 
+    def evaluate(self, info: StepInfo) -> None:
+        """Run when an evaluation is due: after an epoch, or as --evaluate-every says."""
+
     def evaluate_end(self, info: StepInfo) -> None:
         """Run after an evaluation; ``info.result`` holds the scores."""
 
@@ -168,7 +171,7 @@ class Hook:
         """Run before the state is copied for a checkpoint."""
 
     def epoch_end(self, info: StepInfo) -> None:
-        """Run after the last step of an epoch, when it was evaluated and the results were written."""
+        """Run after the last step of an epoch; by default it was evaluated, and the results were written."""
 
     def train_end(self, info: StepInfo) -> None:
         """Run at the end of the training, also where it ends early on request."""

@@ -4,12 +4,12 @@ from .base import Hook, StepInfo
 
 
 class WeightCheck(Hook):
-    """Compares a hash of the weights over all ranks, every so many steps and after each epoch.
+    """Compares a hash of the weights over all ranks, every so many steps and before each evaluation.
 
     Parameters
     ----------
     every : int
-        Steps; 0 for epochs only.
+        Steps; 0 for evaluations only.
     """
 
     def __init__(self, every: int):
@@ -20,6 +20,7 @@ class WeightCheck(Hook):
         if self._every and info.step % self._every == 0:
             info.run.data_parallel.verify(f"after step {info.step}")
 
-    def epoch_end(self, info: StepInfo) -> None:
-        """Compare after each epoch."""
-        info.run.data_parallel.verify(f"after epoch {info.epoch}")
+    def evaluate(self, info: StepInfo) -> None:
+        """Compare before an evaluation."""
+        whole = info.run.position.steps == len(info.run.loader)
+        info.run.data_parallel.verify(f"after epoch {info.epoch}" if whole else f"after step {info.step}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ...run_rules import parse_early_stop
 from ..checkpoint import Writer
 from ..checkpoint.timer import CheckpointTimer
 from ..control import ControlRequest
@@ -14,6 +15,7 @@ from .checkpoints import Checkpoints
 from .consistency import WeightCheck
 from .control import ExternalControl
 from .display import ProgressDisplay
+from .early_stop import EarlyStop
 from .evaluation import Evaluation
 from .non_finite import NonFiniteGuard
 from .profiler import Profiler
@@ -41,6 +43,7 @@ def default_hooks(
     """
     config, setup = run.config, run.setup
     timer = CheckpointTimer(config.checkpoint.every, config.checkpoint.max_time)
+    rule = parse_early_stop(config.run.early_stop)
     writer = None if run_path is None else _make_writer(run, run_path)
     evaluator = Evaluator(setup.model, run.world, setup.normalizer, setup.arena.device)
     return [
@@ -50,6 +53,7 @@ def default_hooks(
         NonFiniteGuard(skip=config.optimizer.non_finite == "skip"),
         WeightCheck(config.parallel.check_every),
         Evaluation(evaluator),
+        *([EarlyStop(rule)] if rule is not None else []),
         Recorder(directory),
         ProgressDisplay(run.display),
         *more,

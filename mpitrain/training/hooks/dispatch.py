@@ -15,6 +15,7 @@ Event = Literal[
     "interrupted",
     "evaluate_end",
     "checkpoint_begin",
+    "evaluate",
     "epoch_end",
     "train_end",
 ]

@@ -1,4 +1,4 @@
-"""Evaluation of the model after each epoch."""
+"""Evaluation of the model."""
 
 from dataclasses import replace
 
@@ -19,14 +19,14 @@ class Evaluation(Hook):
     def __init__(self, evaluator: Evaluator):
         self.evaluator = evaluator
 
-    def epoch_end(self, info: StepInfo) -> None:
-        """Evaluate, and add the results of the epoch to those of the run."""
+    def evaluate(self, info: StepInfo) -> None:
+        """Evaluate, and add the results to those of the run."""
         run, here = info.run, info.run.position
         data = run.setup.dataset
         validation = self.evaluator.scores([data.validation], run.scoring) if data.validation is not None else {}
         test = self.evaluator.scores([data.test], run.scoring)
         run.results.tables = to_lists(self.evaluator.tables)
-        speed = run.samples(here.steps) / max(here.seconds, 1e-9)
+        speed = here.samples / max(here.seconds, 1e-9)
         result = EpochResult(
             epoch=info.epoch,
             step=info.step,
@@ -35,7 +35,7 @@ class Evaluation(Hook):
             test=test,
             samples_per_second=speed,
             seconds=here.seconds,
-            times=run.epoch_times,
+            times=run.period_times,
             validation=validation,
         )
         run.results.add(result)

@@ -53,7 +53,7 @@ class Recorder(Hook):
             On all ranks, if they cannot be written and this was the last epoch; before, training continues.
         """
         assert info.result is not None
-        last = info.run.is_last_epoch
+        last = info.run.is_last
         with info.group.together(asleep=last):
             if self.directory is not None:
                 self._write(self.directory, info.result, info, last)
@@ -63,7 +63,7 @@ class Recorder(Hook):
             directory.log("epoch", **_line(result))
             metadata = info.run.setup.metadata(info.run.config)
             metadata |= {"epoch": result.epoch, "step": result.step, "test": result.test}
-            self._save(directory, info.arena, metadata, best=info.run.results.best_epoch == result.epoch)
+            self._save(directory, info.arena, metadata, best=info.run.results[info.run.results.best] is result)
         except TakenOverError:
             raise
         except UserError as error:

@@ -38,6 +38,7 @@ class StepSnapshots(Hook):
         self._run = run
         self._before_last, self._before_this = Moment(run), Moment(run)
         self._epoch_end: Position | None = None
+        self._evaluation: Position | None = None
 
     def train_begin(self, info: StepInfo) -> None:
         """Keep the state that the run begins, or continues, with."""
@@ -49,24 +50,31 @@ class StepSnapshots(Hook):
         self._before_last, self._before_this = self._before_this, self._before_last
         self._before_this.keep()
 
+    def evaluate(self, info: StepInfo) -> None:
+        """Keep the position before an evaluation, which ends the sums of the training."""
+        self._evaluation = self._run.position.copy()
+
     def epoch_end(self, info: StepInfo) -> None:
         """Keep the position before the epoch is over."""
         self._epoch_end = self._run.position.copy()
 
-    def last_complete(self) -> tuple[int, int]:
-        """Return (step, epoch) that this rank has come to, after forgetting a step that it has not finished."""
+    def last_complete(self) -> tuple[int, int, int]:
+        """Return (steps, evaluations, epoch) that this rank has come to, without a step that it has not finished."""
         run, before = self._run, self._before_this
         here, there = run.position, before.position
         if run.step == before.step or (here.epoch, here.steps) == (there.epoch, there.steps):
             before.restore()
-        return run.step, run.position.epoch
+        return run.step, len(run.results.evaluations), run.position.epoch
 
-    def go_back_to(self, step: int, epoch: int) -> None:
-        """Bring the run to the step and epoch that all survivors have."""
+    def go_back_to(self, step: int, evaluations: int, epoch: int) -> None:
+        """Bring the run to where all survivors are; the three never decrease, and grow in this order."""
         run = self._run
         if run.step > step:
             next(moment for moment in (self._before_this, self._before_last) if moment.step == step).restore()
-        if run.position.epoch > epoch and self._epoch_end is not None:
+        if len(run.results.evaluations) > evaluations and self._evaluation is not None:
+            run.position = self._evaluation.copy()
+        elif run.position.epoch > epoch and self._epoch_end is not None:
             run.position = self._epoch_end.copy()
-        run.results.forget_after(epoch - 1)
+        run.results.forget_after(evaluations)
+        run.finished = ""
         assert (run.step, run.position.epoch) == (step, epoch)
