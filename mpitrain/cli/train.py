@@ -5,7 +5,7 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
@@ -186,7 +186,7 @@ def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Tr
     from ..device import CPU
     from ..training.devices import take_device
     from ..training.limits import num_threads
-    from ..training.setup import open_setup
+    from ..training.setup import open_setup, resolved
 
     if config.parallel.elastic:
         world.be_elastic()
@@ -201,7 +201,7 @@ def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Tr
             source = inherit_options(config.data.source, earlier.source)
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
     setup = open_setup(config, world, take_device(config, world), earlier)
-    return _resolved(config, setup), setup, threads
+    return resolved(config, setup), setup, threads
 
 
 def _once(loop: "TrainingLoop", work: "Callable[[TrainingLoop], None]") -> "TrainingLoop":
@@ -248,16 +248,6 @@ def _report(loop: "TrainingLoop", path: Path, seconds: float) -> None:
                 by_step=counts_steps(config.run),
             )
             print_report(report, path, _screen(config, world)[0])
-
-
-def _resolved(config: Config, setup: "TrainingSetup") -> Config:
-    """Return ``config`` with what ``auto`` and defaults turned out to be."""
-    from ..training.recipe import peak_lr
-
-    task = cast(Literal["classification", "regression"], setup.dataset.task)
-    data = dataclasses.replace(config.data, task=task)
-    optimizer = dataclasses.replace(config.optimizer, lr=peak_lr(config.optimizer))
-    return dataclasses.replace(config, data=data, optimizer=optimizer)
 
 
 def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World", threads: int) -> None:

@@ -8,7 +8,9 @@ whatever the shares are.
 import itertools
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +19,33 @@ from ..comm.world import World
 from ..device import device_of
 from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
+from ..losses import Totals
 from ..optim import Optimizer
 from ..step_header import StepHeader
 from .make_sync import make_gradient_sync
+
+
+class Step:
+    """A step of an own training loop.
+
+    Attributes
+    ----------
+    totals : Totals
+        Weight, loss and correct predictions over all ranks, once the step is done.
+    """
+
+    def __init__(self, arena: Arena):
+        self._arena = arena
+        self.totals = Totals(0.0, 0.0, 0.0)
+
+    def add(self, totals: Any) -> None:
+        """Add the totals of a microbatch: what ``Loss.forward`` returns."""
+        self._arena.add_totals(totals)
+
+    def finish(self) -> None:
+        """Read the sums over all ranks."""
+        sums = StepHeader.read(self._arena.header)
+        self.totals = Totals(sums.weight, sums.loss, sums.correct)
 
 
 class DataParallel:
@@ -112,6 +138,21 @@ class DataParallel:
         self.sync_seconds += time.perf_counter() - begin
         if self.world.size > 1:
             self._compare_signatures()
+
+    @contextmanager
+    def step(self, microbatches: int = 1) -> Iterator["Step"]:
+        """Enclose the forward and backward passes of a step; when it is left, gradients and totals are summed.
+
+        >>> # with parallel.step() as step:
+        >>> #     step.add(loss.forward(model.forward(x, ctx), y, ctx))
+        >>> #     model.backward(loss.backward(ctx), ctx)
+        >>> # parallel.update(optimizer, lr, scale=1 / step.totals.weight)
+        """
+        self.begin(microbatches)
+        step = Step(self.arena)
+        yield step
+        self.finish()
+        step.finish()
 
     def norm(self) -> float:
         """Return the Euclidean norm of the summed gradients, on all ranks."""

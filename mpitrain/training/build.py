@@ -62,7 +62,7 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
     timeline = Timeline()
     sync = _make_data_parallel(config, setup, world, shards, timeline)
     loader = _make_loader(config, setup, world, shards)
-    scoring = make_scoring(setup.loss, setup.target_normalizer, setup.dataset.num_outputs, config.run.metrics)
+    scoring = make_scoring(setup.loss, setup.target_normalizer, setup.dataset.num_outputs, setup.metrics)
     length = RunLength.of(config.run, len(loader))
     return TrainingRun(
         config=config,

@@ -1,5 +1,6 @@
 """How good the outputs are, as sums that add up over batches and ranks."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..data.normalize import Normalizer
 from ..errors import UserError
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..metrics import MetricSet, make_metrics
+from ..metrics.names import Spec
 from ..run_rules import parse_early_stop
 
 _SQUARABLE = 1e-140, 1e140  # deviations whose squares, summed over samples, are far from the ends of float64
@@ -141,8 +143,10 @@ def larger_is_better(name: str, scoring: Scoring) -> bool:
     return directions.get(name, name not in SMALLER_IS_BETTER)
 
 
-def make_scoring(loss: Loss, target_normalizer: Normalizer | None, num_outputs: int, metrics: str = "") -> Scoring:
-    """Return the scoring that fits the loss, with ``metrics`` by name (see ``metrics.names``).
+def make_scoring(
+    loss: Loss, target_normalizer: Normalizer | None, num_outputs: int, metrics: str | Sequence[Spec] = ""
+) -> Scoring:
+    """Return the scoring that fits the loss, with ``metrics`` (see ``metrics.names``).
 
     Raises
     ------

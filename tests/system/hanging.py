@@ -67,7 +67,7 @@ def stuck_fill(self, x, y, indices, epoch):
     return healthy_fill(self, x, y, indices, epoch)
 
 
-def other_model(config, input_shape, num_outputs):
+def other_model(config, input_shape, num_outputs, own=None):
     launched = int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0")))
     return healthy_model(config, input_shape, num_outputs + (kind == "other-model" and launched == rank))
 

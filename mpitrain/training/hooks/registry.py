@@ -1,0 +1,30 @@
+"""Hooks by name: ``FILE.py:FUNC`` for a class or function of the user's own that makes one."""
+
+from collections.abc import Iterable
+
+from ...errors import UserError
+from ...registry import Registry
+from .base import Hook
+
+HOOKS: Registry[Hook] = Registry("hook", {}, arguments=(), result=Hook)
+
+
+def make_hooks(specs: Iterable[str | Hook | type[Hook]]) -> list[Hook]:
+    """Return hooks: those that are given, of the classes that are given, or that texts name.
+
+    Raises
+    ------
+    UserError
+        For anything else, or a text that names no hook.
+    """
+    hooks = []
+    for spec in specs:
+        if isinstance(spec, str):
+            hooks.append(HOOKS.make(spec))
+        elif isinstance(spec, type) and issubclass(spec, Hook):
+            hooks.append(spec())
+        elif isinstance(spec, Hook):
+            hooks.append(spec)
+        else:
+            raise UserError(f"a hook is a Hook or FILE.py:FUNC, not a {type(spec).__name__}")
+    return hooks
