@@ -65,8 +65,6 @@ class DataParallel:
     bucket_bytes : int
     synchronize_batch_norm : bool
         Take batch statistics over all ranks.
-    on_timed : callable(name, begin, end)
-        Called with the times of norms and updates, in seconds of ``time.perf_counter``.
 
     Attributes
     ----------
@@ -77,6 +75,8 @@ class DataParallel:
     sync_seconds : float
         Time spent in ``finish`` since the caller last set it to 0: waiting for other ranks and for messages
         that backward did not hide.
+    on_timed : callable(name, begin, end) or None
+        Called with the times of norms and updates, in seconds of ``time.perf_counter``.
     """
 
     def __init__(
@@ -89,12 +89,11 @@ class DataParallel:
         shard: str = "auto",
         bucket_bytes: int = 25 << 20,
         synchronize_batch_norm: bool = True,
-        on_timed: Callable[[str, float, float], None] = lambda name, begin, end: None,
     ):
         self.arena = arena
         self.world = world
         self.sync_seconds = 0.0
-        self._on_timed = on_timed
+        self.on_timed: Callable[[str, float, float], None] | None = None
         self._signature = np.zeros(4, arena.dtype)
         self._compare_models()
         world.broadcast(arena.values)
@@ -104,7 +103,7 @@ class DataParallel:
         self.algorithms, self.reasons = self.sync.algorithms, self.sync.reasons
         self.buckets = self.sync.buckets
         self._local_statistics = not synchronize_batch_norm
-        arena.on_ready = self.sync.ready
+        arena.on_ready = self.sync.ready if self.sync.watches_gradients else None
         for layer in model.layers():
             if isinstance(layer, BatchNorm2d):
                 layer.sum_over_ranks = world.sum if synchronize_batch_norm and world.size > 1 else None
@@ -239,7 +238,8 @@ class DataParallel:
     def _timed(self, name: str, begin: float) -> float:
         """Report a part of the step that ends now; return its seconds."""
         end = time.perf_counter()
-        self._on_timed(name, begin, end)
+        if self.on_timed is not None:
+            self.on_timed(name, begin, end)
         return end - begin
 
 

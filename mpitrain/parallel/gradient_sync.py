@@ -28,12 +28,15 @@ class GradientSync(ABC):
     own : tuple of slice or None
         The parts of the weights that this rank updates, and of the optimizer's slots that are right on it;
         None where every rank updates all.
+    watches_gradients : bool
+        Whether ``ready`` is to be called for each gradient.
     """
 
     algorithms: list[str]
     reasons: list[str]
     buckets: list[Bucket]
     own: tuple[slice, ...] | None = None
+    watches_gradients: bool = True
 
     @property
     def sharded(self) -> bool:

@@ -5,6 +5,7 @@ from ..comm.world import World
 from ..errors import AgreedError
 from .all_reduce_sync import AllReduceSync
 from .gradient_sync import GradientSync
+from .local_sync import LocalSync
 from .zero1 import Zero1
 from .zero1_shared import Zero1Shared
 
@@ -36,7 +37,9 @@ def make_gradient_sync(arena: Arena, world: World, all_reduce: str, shard: str, 
         raise AgreedError(
             "the optimizer is sharded in the memory of CPUs only: leave --shard out, or take --device cpu"
         )
-    if world.size == 1 or not wanted or world.has_devices:
+    if world.size == 1:
+        return LocalSync(arena)
+    if not wanted or world.has_devices:
         return AllReduceSync(arena, world, all_reduce, bucket_bytes)
     commons = None
     if all_reduce in ("auto", "shared"):

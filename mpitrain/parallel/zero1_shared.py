@@ -42,6 +42,8 @@ class Zero1Shared(GradientSync):
         Of as many elements.
     """
 
+    watches_gradients = False
+
     def __init__(self, arena: Arena, world: World, commons: SharedArena):
         self._arena, self._world, self._commons = arena, world, commons
         if world.rank == 0:

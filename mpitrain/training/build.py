@@ -18,7 +18,7 @@ from .loop import TrainingLoop
 from .progress import ProgressLog
 from .recipe import make_optimizer, make_schedule
 from .results import RunResults
-from .run import Timeline, TrainingRun
+from .run import TrainingRun
 from .run_directory import RunDirectory
 from .run_length import RunLength
 from .scoring import make_scoring
@@ -59,8 +59,7 @@ def make_loop(
 
 def make_run(config: Config, setup: TrainingSetup, world: World, display: ProgressLog, shards: int) -> TrainingRun:
     """Return the parts of a run with ``shards`` virtual shards; 0 for none."""
-    timeline = Timeline()
-    sync = _make_data_parallel(config, setup, world, shards, timeline)
+    sync = _make_data_parallel(config, setup, world, shards)
     loader = _make_loader(config, setup, world, shards)
     scoring = make_scoring(setup.loss, setup.target_normalizer, setup.dataset.num_outputs, setup.metrics)
     length = RunLength.of(config.run, len(loader))
@@ -77,14 +76,11 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
         scoring=scoring,
         display=display,
         results=RunResults(scoring),
-        timeline=timeline,
         devices=sorted(set(world.all_gather(setup.arena.device.name))),
     )
 
 
-def _make_data_parallel(
-    config: Config, setup: TrainingSetup, world: World, shards: int, timeline: Timeline
-) -> DataParallel:
+def _make_data_parallel(config: Config, setup: TrainingSetup, world: World, shards: int) -> DataParallel:
     p, arena = config.parallel, setup.arena
     world.use_progress_thread(p.overlap == "thread")
     return DataParallel(
@@ -95,7 +91,6 @@ def _make_data_parallel(
         shard="none" if shards else p.shard,
         bucket_bytes=int(p.bucket_mb * 2**20) or world.choose_bucket_bytes(),
         synchronize_batch_norm=config.model.batch_norm == "synchronized",
-        on_timed=timeline,
     )
 
 

@@ -73,9 +73,10 @@ class TrainingLoop:
         """Do the steps of the epoch up to its end, or that of the run."""
         run = self.run
         here = run.position
+        size, total, num_steps = run.loader.batch_size, len(run.setup.dataset.train), len(run.loader)
         before, input_before = time.perf_counter(), run.loader.wait_seconds
         for batches in self._batches(here.epoch, here.steps):
-            here.add(self._train_step(batches), run.samples(here.steps + 1) - run.samples(here.steps))
+            here.add(self._train_step(batches), min(size, total - here.steps * size))
             input_now = run.loader.wait_seconds
             run.timer.step_done(input_now - input_before, run.data_parallel.sync_seconds)
             input_before, run.data_parallel.sync_seconds = input_now, 0.0
@@ -84,7 +85,7 @@ class TrainingLoop:
             here.seconds += before - begin
             if run.ends_early or run.length.is_last(run.step):
                 break
-            if here.steps < len(run.loader) and self._evaluate_if_due():
+            if here.steps < num_steps and self._evaluate_if_due():
                 if run.finished:
                     break
                 before, input_before = time.perf_counter(), run.loader.wait_seconds

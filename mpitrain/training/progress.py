@@ -35,7 +35,14 @@ class ProgressLog:
     console : PlainConsole
     settings : Run or int
         The length of the run, or its number of epochs.
+
+    Attributes
+    ----------
+    is_live : bool
+        Whether ``step`` shows anything.
     """
+
+    is_live = False
 
     def __init__(self, console: PlainConsole, settings: Run | int):
         self.console = console
@@ -63,6 +70,8 @@ class ProgressLog:
 
 class Bar(ProgressLog):
     """A progress bar of the epoch that runs, below a line for each epoch that is done."""
+
+    is_live = True
 
     def __init__(self, console: PlainConsole, settings: Run | int):
         super().__init__(console, settings)

@@ -122,6 +122,8 @@ def print_report(report: dict[str, Any], directory: Path, console: PlainConsole)
 
 
 def _say_exchange(report: dict[str, Any]) -> str:
+    if report["ranks"] == 1:
+        return "one rank, nothing to sum"
     if report["sharded"] and not report["messages_per_step"]:
         return f"{report['all_reduce']}: no messages, each rank updates its share of the weights in common memory"
     sent = f"{binary_size(report['bytes_per_step'])} in {count(report['messages_per_step'], 'message')}"

@@ -75,19 +75,20 @@ class StepTimer:
     def __init__(self) -> None:
         self._begin = self._last = time.perf_counter()
         self._input = 0.0
+        self._exchange = 0.0
         self._exchanges: list[float] = []
 
     def step_done(self, input_seconds: float, exchange_seconds: float) -> None:
         """Note the part of a step that went into getting its batch and into exchanging gradients."""
         self._input += input_seconds
+        self._exchange += exchange_seconds
         self._exchanges.append(exchange_seconds)
         self._last = time.perf_counter()
 
     def so_far(self) -> Times:
         """Return this rank's times up to now; all of the exchange is called sync."""
-        exchange = sum(self._exchanges)
         total = self._last - self._begin
-        return Times(max(0.0, total - self._input - exchange), self._input, 0.0, exchange)
+        return Times(max(0.0, total - self._input - self._exchange), self._input, 0.0, self._exchange)
 
     def epoch_done(self, world: World) -> Times:
         """Return the times with waiting and sync told apart (every rank calls this after as many steps)."""

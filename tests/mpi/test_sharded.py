@@ -12,6 +12,7 @@ from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import LARS, SGD, Adam, AdamW, clip_factor
 from mpitrain.parallel.all_reduce_sync import AllReduceSync
 from mpitrain.parallel.data import DataParallel
+from mpitrain.parallel.local_sync import LocalSync
 from mpitrain.parallel.zero1 import Zero1
 from mpitrain.parallel.zero1_shared import Zero1Shared
 
@@ -147,10 +148,10 @@ def test_one_copy_of_the_weights(world):
 
 
 def test_no_room(world, monkeypatch):
-    monkeypatch.setattr("mpitrain.comm.sharing.why_not", lambda *_: "the moon is full")
+    monkeypatch.setattr("mpitrain.comm.node.windows.why_not", lambda *_: "the moon is full")
     for shard, expected in (("auto", AllReduceSync), ("optimizer", Zero1)):
         run = Run(world, shard=shard)
-        assert isinstance(run.parallel.sync, expected if world.size > 1 else AllReduceSync)
+        assert isinstance(run.parallel.sync, expected if world.size > 1 else LocalSync)
         run.step(0)
         run.parallel.verify("now")
         run.parallel.free()

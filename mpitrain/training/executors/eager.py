@@ -31,20 +31,14 @@ class EagerExecutor:
     def run(self, batches: Sequence[Batch], step: int) -> None:
         """Compute the gradients of all microbatches."""
         for batch in batches:
-            self.begin(batch, step)
-            self.forward_backward(batch)
-
-    def begin(self, batch: Batch, step: int) -> None:
-        """Tell the context which samples come: random numbers depend on it."""
-        self.ctx.step, self.ctx.first = step, batch.first
-
-    def forward_backward(self, batch: Batch) -> None:
-        """Compute the gradients of one microbatch."""
-        forward_backward(self.model, self.loss, batch, self.ctx, self.arena.add_totals)
+            forward_backward(self.model, self.loss, batch, step, self.ctx, self.arena.add_totals)
 
 
-def forward_backward(model: Layer, loss: Loss, batch: Batch, ctx: Context, add: Callable[[Any], None]) -> None:
+def forward_backward(
+    model: Layer, loss: Loss, batch: Batch, step: int, ctx: Context, add: Callable[[Any], None]
+) -> None:
     """Do forward and backward of a batch; between them call ``add`` with the totals of the loss."""
+    ctx.step, ctx.first = step, batch.first  # random numbers depend on them
     outputs = model.forward(batch.x, ctx)
     add(loss.forward(outputs, batch.y, ctx))
     model.backward(loss.backward(ctx), ctx)

@@ -22,7 +22,7 @@ from ...data.loader import Batch
 from ...device import Graph
 from ...layers import BatchNorm2d, Layer
 from ...parallel.buckets import Bucket
-from .eager import EagerExecutor
+from .eager import EagerExecutor, forward_backward
 
 Work = Callable[[], None]
 Key = tuple[int, int, int, tuple[int, ...]]
@@ -65,9 +65,13 @@ class GraphedExecutor:
 
     def run(self, batches: Sequence[Batch], step: int) -> None:
         """Compute the gradients of all microbatches."""
+        eager = self._eager
         for place, batch in enumerate(batches):
-            self._eager.begin(batch, step)
-            self.graphs.run(place, batch, partial(self._eager.forward_backward, batch))
+            eager.ctx.step, eager.ctx.first = step, batch.first  # a graph reads them without a call of Python
+            add = eager.arena.add_totals
+            self.graphs.run(
+                place, batch, partial(forward_backward, eager.model, eager.loss, batch, step, eager.ctx, add)
+            )
 
 
 def reason_against_graphs(model: Layer) -> str:

@@ -34,5 +34,4 @@ class VirtualShardsExecutor:
         self._shards.run(batches, self._work)
 
     def _work(self, batch: Batch, ctx: Context, add: Add) -> None:
-        ctx.step, ctx.first = self._step, batch.first
-        forward_backward(self._model, self._loss, batch, ctx, add)
+        forward_backward(self._model, self._loss, batch, self._step, ctx, add)

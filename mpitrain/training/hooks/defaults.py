@@ -6,7 +6,7 @@ from pathlib import Path
 from ...run_rules import parse_early_stop
 from ..checkpoint import Writer
 from ..checkpoint.timer import CheckpointTimer
-from ..control import ControlRequest
+from ..control import ControlRequest, no_request
 from ..evaluation import Evaluator
 from ..run import TrainingRun
 from ..run_directory import CHECKPOINTS, RunDirectory
@@ -49,7 +49,7 @@ def default_hooks(
     return [
         *([StepSnapshots(run)] if run.world.elastic else []),
         *([Profiler()] if config.run.profile else []),
-        ExternalControl(control),
+        *([ExternalControl(control)] if control is not no_request else []),
         NonFiniteGuard(skip=config.optimizer.non_finite == "skip"),
         WeightCheck(config.parallel.check_every),
         Evaluation(evaluator),

@@ -25,6 +25,8 @@ class ProgressDisplay(Hook):
 
     def step_end(self, info: StepInfo) -> None:
         """Show the scores, the speed and the times of the epoch so far."""
+        if not self._display.is_live:
+            return
         run = info.run
         samples = run.samples(run.position.steps) - run.samples(self._first)
         self._display.step(info.train, samples / (time.perf_counter() - self._begin), info.times)

@@ -45,6 +45,7 @@ class Profiler(Hook):
         """Begin to listen."""
         self._observe(info.model)
         info.run.timeline.listeners.append(self._timed)
+        info.run.data_parallel.on_timed = self._timed
         self._listen(info.group.ledger)
 
     def _timed(self, name: str, begin: float, end: float) -> None:
