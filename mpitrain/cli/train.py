@@ -52,12 +52,9 @@ class TrainOptions(Config):
 def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    names = ("config", "resume", "out", "epochs", "steps")
-    for name in names:
+    for name in ("config", "resume", "out"):
         first.add_argument(f"--{name}", default="")
-    given = first.parse_known_args(argv[: -1 if argv and argv[-1].removeprefix("--") in names else None])[0]
-    if given.epochs and given.steps not in ("", "0"):
-        raise UserError("--epochs and --steps both say how long the run is: leave one of them out")
+    given = first.parse_known_args(argv[: -1 if argv and argv[-1] in ("--config", "--resume", "--out") else None])[0]
     if not given.resume:
         return _job(_parse(argv, speaks, given.config), given.config)
     directory = run_of(given.resume, given.out, lambda: _config_of(_parse(argv, speaks, given.config)))
@@ -80,12 +77,15 @@ def _job(options: TrainOptions, file: str) -> Job:
 def _parse(argv: list[str], speaks: bool, path: str) -> TrainOptions:
     """Return the options of ``argv``, over the settings of the file at ``path`` where there is one."""
     config = read_config(Path(path)) if path else Config()
-    if any(word.partition("=")[0] == "--epochs" for word in argv):  # the file may have steps, which come before epochs
+    by_epochs = any(word.partition("=")[0] == "--epochs" for word in argv)
+    if by_epochs:  # the file may have steps, which come before epochs
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, steps=0))
     default = TrainOptions(config=Path(path) if path else None, **_branches(config))
     options = parse_options(
         TrainOptions, argv, command="train", description=DESCRIPTION, default=default, speaks=speaks
     )
+    if by_epochs and options.run.steps:
+        raise UserError("--epochs and --steps both say how long the run is: leave one of them out")
     check(_config_of(options))
     return options
 
