@@ -186,6 +186,9 @@ class Run:
     metrics: Annotated[str, arg(metavar="METRIC,...")] = ""
     """More scores, beside loss and accuracy (or mse and r2): accuracy, top5, topk:k=K, f1, f1:average=weighted, auc,
     confusion, mae, r2, or FILE.py:FUNC for a function (outputs, targets) of your own."""
+    hook: Annotated[str, arg(metavar="FILE.py:FUNC,...")] = ""
+    """Hooks of your own: FILE.py:FUNC for a function or class that makes an mpitrain.Hook, with options as in
+    mine.py:Log:every=10."""
     seed: int = 0
     """Seeds the first weights, the order of the samples, dropout and augmentation."""
     out: Annotated[str, arg(metavar="DIR")] = ""

@@ -75,6 +75,6 @@ def _say(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return f"one of {', '.join(map(str, typing.get_args(hint)))}"
     if typing.get_origin(hint) is tuple:
-        return "a list of whole numbers"
+        return f"a list of {'texts' if typing.get_args(hint)[0] is str else 'whole numbers'}"
     names = {int: "a whole number", float: "a number", bool: "True or False", str: "text", type(None): "None"}
     return " or ".join(names.get(kind, str(kind)) for kind in typing.get_args(hint) or (hint,))

@@ -19,9 +19,10 @@ from .order import Job
 from .resume import find_earlier, leave, open_run, reopen_run, run_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..comm.world import World
+    from ..training.hooks import Hook
     from ..training.loop import TrainingLoop
     from ..training.progress import ProgressLog
     from ..training.run import TrainingRun
@@ -117,17 +118,20 @@ def rehearse(config: Config, world: "World") -> int:
 
 def train(config: Config, world: "World", resume: str = "", *, allow_changed_data: bool = False) -> int:
     """Train, and write and print the results (rank 0)."""
+    from ..training.hooks.registry import make_hooks
     from .training_streams import drain, protect
 
     begin = time.perf_counter()
     protect()
     config, setup, threads = _open(config, world, resume)
     console, progress = _screen(config, world)
+    with world.together():
+        hooks = make_hooks(config.run.hook)
     place = open_run(config, world, resume, setup, progress.note, allow_changed_data=allow_changed_data)
     if place is None:
         return 0
     with place.owner:
-        code = _train(config, setup, world, place, (console, progress), threads, begin)
+        code = _train(config, setup, world, place, (console, progress), hooks, threads, begin)
     if world.elastic:  # a process that has lost others may end without the usual steps
         drain(LAST_WORDS_SECONDS)
     return code
@@ -139,6 +143,7 @@ def _train(
     world: "World",
     place: "Place",
     screen: tuple[Any, "ProgressLog"],
+    hooks: "Sequence[Hook]",
     threads: int,
     begin: float,
 ) -> int:
@@ -152,7 +157,8 @@ def _train(
     if place.checkpoint is not None:
         setup = with_normalizers_of(place.checkpoint, setup)
     signals = Signals()
-    loop = make_loop(config, setup, world, progress, directory=place.directory, control=signals, run_path=place.path)
+    options: dict[str, Any] = {"control": signals, "run_path": place.path, "hooks": hooks}
+    loop = make_loop(config, setup, world, progress, directory=place.directory, **options)
     with world.together():
         if place.checkpoint is not None:
             restore(loop.run, place.checkpoint)
@@ -162,8 +168,7 @@ def _train(
 
     def rebuild(world: "World", before: "TrainingLoop") -> "TrainingLoop":
         directory = reopen_run(place, before, world)
-        progress = _screen(config, world)[1]
-        loop = make_loop(config, setup, world, progress, directory=directory, control=signals, run_path=place.path)
+        loop = make_loop(config, setup, world, _screen(config, world)[1], directory=directory, **options)
         loop.run.continue_from(before.run)
         return loop
 

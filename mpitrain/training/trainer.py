@@ -141,13 +141,13 @@ class Trainer:
         self.world = default_world() if world is None else world
         end_all_on_error(self.world)
         with self.world.together():
-            self._hooks = make_hooks(hooks)
             config = config_from(
                 **settings,
                 model=model if isinstance(model, str) else _name_of(model),
                 data=data if isinstance(data, str) else "",
                 **({"metrics": metrics} if isinstance(metrics, str) else {}),
             )
+            self._hooks = make_hooks([*make_hooks(config.run.hook), *hooks])
         self._open(config, _own(model, data, () if isinstance(metrics, str) else metrics))
 
     @classmethod

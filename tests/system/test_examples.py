@@ -98,3 +98,38 @@ def test_a_model_of_a_file_is_known_to_the_commands(mpitrain, tmp_path):
     code, said, err = mpitrain(2, "evaluate", "run")
     assert code == 0, err
     assert f"accuracy {out.strip()}" in said
+
+
+HOOK = """
+import mpitrain as mt
+
+class Count(mt.Hook):
+    ranks = "first"
+
+    def __init__(self, every=1):
+        self.every = every
+
+    def step_end(self, info):
+        if info.step % self.every == 0:
+            info.note(f"loss after step {info.step}: {info.loss:.2f}")
+
+def broken():
+    return 3
+"""
+
+
+def test_a_hook_on_the_command_line(mpitrain, tmp_path):
+    (tmp_path / "mine.py").write_text(HOOK)
+    options = ("--model", "mlp", "--epochs", 1, "--progress", "lines", "--out", "run")
+    code, out, err = mpitrain(2, *options, "--hook", "mine.py:Count:every=10")
+    assert code == 0, err
+    assert re.findall(r"loss after step (\d+): \d\.\d\d", out) == ["10", "20"]
+    for hook, text in (
+        ("mine.py:Cont", "mine.py has no function 'Cont'; did you mean Count?"),
+        ("mine.py:broken", "mine.py:broken must return a Hook, but it returned a int"),
+        ("mine.py:Count:each=3", "has no option 'each'"),
+    ):
+        code, _, err = mpitrain(2, *options[:-1], "other", "--hook", hook)
+        assert code == 2
+        assert text in err
+        assert not (tmp_path / "other").exists()

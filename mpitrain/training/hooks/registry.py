@@ -3,14 +3,20 @@
 from collections.abc import Iterable
 
 from ...errors import UserError
+from ...metrics import split_metrics
 from ...registry import Registry
 from .base import Hook
 
 HOOKS: Registry[Hook] = Registry("hook", {}, arguments=(), result=Hook)
 
 
-def make_hooks(specs: Iterable[str | Hook | type[Hook]]) -> list[Hook]:
+def make_hooks(specs: str | Iterable[str | Hook | type[Hook]]) -> list[Hook]:
     """Return hooks: those that are given, of the classes that are given, or that texts name.
+
+    Parameters
+    ----------
+    specs : str, or iterable of str, Hook or class
+        A single text may name several, with commas.
 
     Raises
     ------
@@ -18,7 +24,7 @@ def make_hooks(specs: Iterable[str | Hook | type[Hook]]) -> list[Hook]:
         For anything else, or a text that names no hook.
     """
     hooks = []
-    for spec in specs:
+    for spec in split_metrics(specs) if isinstance(specs, str) else specs:
         if isinstance(spec, str):
             hooks.append(HOOKS.make(spec))
         elif isinstance(spec, type) and issubclass(spec, Hook):
