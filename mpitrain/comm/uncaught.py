@@ -4,19 +4,24 @@ import sys
 import time
 import traceback
 from types import TracebackType
+from typing import Any
 
 from ..errors import AgreedError, UserError
-from .world import World
 
 PATIENCE = 3.0  # seconds that a rank leaves to another one that has failed before, and says why
 
 _installed = False
 
 
-def end_all_on_error(world: World) -> None:
+def end_all_on_error(world: Any) -> None:
     """Let an uncaught exception on one rank end all ranks, with one message; ``AgreedError`` ends each by itself.
 
     Nothing changes for a single rank or an interactive interpreter.
+
+    Parameters
+    ----------
+    world : World
+        All ranks of the job.
     """
     global _installed
     if _installed or world.size == 1 or hasattr(sys, "ps1"):

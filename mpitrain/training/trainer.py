@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..comm.uncaught import end_all_on_error
 from ..comm.world import World
 from ..config import Config
 from ..config_file import read_config
@@ -139,7 +138,6 @@ class Trainer:
         **settings: Any,
     ):
         self.world = default_world() if world is None else world
-        end_all_on_error(self.world)
         with self.world.together():
             config = config_from(
                 **settings,
@@ -174,7 +172,6 @@ class Trainer:
         """
         trainer = cls.__new__(cls)
         trainer.world = default_world() if world is None else world
-        end_all_on_error(trainer.world)
         path = Path(directory)
         with trainer.world.together():
             trainer._hooks = make_hooks(hooks)

@@ -80,7 +80,7 @@ def test_a_mistake_in_a_script_is_one_sentence(mpitrain, tmp_path):
 
 
 def test_an_error_in_a_script_ends_all_ranks(mpitrain, tmp_path):
-    text = 'world = mt.World()\nmt.Trainer("mlp", "digits", world=world)\nif world.rank == 2: 1 / 0\nworld.barrier()\n'
+    text = "world = mt.World()\nif world.rank == 2: 1 / 0\nworld.barrier()\n"
     code, _, err = mpitrain(3, program=script(tmp_path, text), timeout=60)
     assert code != 0
     assert "mpitrain: rank 2 of 3 failed:" in err
