@@ -22,24 +22,25 @@ from mpitrain.comm.shared_file import SharedFile
 from mpitrain.comm.watch.watched import WatchedPlan
 from mpitrain.comm.world import World
 from mpitrain.data.loader import Loader
-from mpitrain.layers import Linear
+from mpitrain.layers import Flatten, Linear
+from mpitrain.layers.fused.linear_chain import LinearLink
 from mpitrain.optim import SGD
 from mpitrain.training.evaluation import Evaluator
 from mpitrain.training.loop import TrainingLoop
 
 POINTS = {
-    "step": (TrainingLoop, "_train_step"),
-    "input": (Loader, "_fill"),
-    "forward": (Linear, "forward"),
-    "backward": (Linear, "backward"),
-    "start": (WatchedPlan, "start"),
-    "poll": (WatchedPlan, "poll"),
-    "wait": (WatchedPlan, "wait"),
-    "update": (SGD, "step"),
-    "sum": (World, "sum"),
-    "gather": (World, "all_gather"),
-    "evaluate": (Evaluator, "scores"),
-    "write": (SharedFile, "write_at"),
+    "step": ([TrainingLoop], "_train_step"),
+    "input": ([Loader], "_fill"),
+    "forward": ([Flatten, Linear, LinearLink], "forward"),  # the layers of an mlp, fused or not
+    "backward": ([Flatten, Linear, LinearLink], "backward"),
+    "start": ([WatchedPlan], "start"),
+    "poll": ([WatchedPlan], "poll"),
+    "wait": ([WatchedPlan], "wait"),
+    "update": ([SGD], "step"),
+    "sum": ([World], "sum"),
+    "gather": ([World], "all_gather"),
+    "evaluate": ([Evaluator], "scores"),
+    "write": ([SharedFile], "write_at"),
 }
 fault = json.loads(sys.argv[1])
 world = None
@@ -94,15 +95,19 @@ def damage(path):
 
 
 def doom(point, call, kind):
-    owner, name = POINTS[point]
-    healthy, calls = getattr(owner, name), itertools.count()
+    owners, name = POINTS[point]
+    calls = itertools.count()
 
-    def doomed(*args, **options):
-        if world is not None and next(calls) == call:
-            strike(kind)
-        return healthy(*args, **options)
+    def counted(healthy):
+        def doomed(*args, **options):
+            if world is not None and next(calls) == call:
+                strike(kind)
+            return healthy(*args, **options)
 
-    setattr(owner, name, doomed)
+        return doomed
+
+    for owner in owners:
+        setattr(owner, name, counted(getattr(owner, name)))
 
 
 World.__init__, TrainingLoop._train_step = noted_init, noted_step
