@@ -2,7 +2,8 @@
 // Shapes: logits, dlogits (M, K) of Element (dlogits may be logits); targets (M,) int64 in [0, K), or `ignored`: such
 //     rows count for nothing; totals (M, 3) float: 1 where a row counts, its loss, 1 where its target is the (first)
 //     largest logit. A target outside of [0, K) makes the loss and the gradient of its row NaN: to say more would be
-//     to wait for the GPU.
+//     to wait for the GPU. class_weights (K,) float, or null: the loss and the gradient of a row are multiplied by the
+//     weight of its target.
 // Launch: grid ceil(M / 8), block 256: a warp a row
 // Roofline: 3 MK elements (two reads, the second from cache where a row fits, one write); memory-bound.
 // Oracle: ops/softmax_cross_entropy.py. Source: Milakov and Gimelshein 2018, "Online normalizer calculation".
@@ -17,7 +18,7 @@ constexpr float LOWEST = -3.402823466e38f;
 
 extern "C" __global__ void __launch_bounds__(256)
 softmax_cross_entropy(const Element* logits, const long long* targets, long long ignored, float smoothing,
-                      float* totals, Element* dlogits, int m, int k) {
+                      const float* class_weights, float* totals, Element* dlogits, int m, int k) {
   const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (row >= m) return;
   const Element* x = logits + (long long)row * k;
@@ -34,6 +35,7 @@ softmax_cross_entropy(const Element* logits, const long long* targets, long long
     }
     return;
   }
+  const float weight = class_weights ? class_weights[target] : 1;
   float largest = LOWEST, sum = 0, plain = 0;
   int at = k;  // of the largest
   for (int i = lane; i < k; i += 32) {
@@ -55,12 +57,12 @@ softmax_cross_entropy(const Element* logits, const long long* targets, long long
   if (lane == 0) {
     const float expected = (1 - smoothing) * (to_float(x[target]) - of_row) + smoothing * (plain / k - of_row);
     total[0] = 1;
-    total[1] = logf(sum) - expected;
+    total[1] = weight * (logf(sum) - expected);
     total[2] = first == target;
   }
   __syncwarp();  // x[target] has been read: dx may be x
   for (int i = lane; i < k; i += 32) {
     const float p = expf(to_float(x[i]) - of_row) / sum;
-    dx[i] = Convert<Element>::from(p - (i == target ? 1 - smoothing : 0) - smoothing / k);
+    dx[i] = Convert<Element>::from(weight * (p - (i == target ? 1 - smoothing : 0) - smoothing / k));
   }
 }

@@ -1,3 +1,169 @@
-"""mpitrain: a distributed trainer you can read."""
+"""mpitrain: a distributed trainer you can read.
+
+    import mpitrain as mt
+
+    result = mt.Trainer("mlp:widths=64", "digits", epochs=3).fit()
+    print(result.test["accuracy"])
+
+Names are imported when they are first used: ``import mpitrain`` starts no MPI and loads no NumPy. Three levels of use,
+with an example each in examples/: ``Trainer`` for a whole run, ``DataParallel`` for a training loop of your own, and
+``World`` for collectives in any MPI program.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import collectives, data, layers, losses, metrics, models, optim
+    from .arena import Arena
+    from .collectives import Step, algorithm
+    from .comm.world import World
+    from .config import Config
+    from .context import Context
+    from .data.dataset import Dataset, Split
+    from .data.loader import Batch, Loader
+    from .data.normalize import Normalizer
+    from .data.samples import Samples
+    from .data.sources import open_dataset
+    from .errors import AgreedError, UserError
+    from .layers import (
+        GELU,
+        AvgPool2d,
+        BatchNorm2d,
+        Conv2d,
+        Dropout,
+        Embedding,
+        Flatten,
+        GlobalAvgPool,
+        Layer,
+        LayerNorm,
+        Linear,
+        MaxPool2d,
+        MultiHeadAttention,
+        ReLU,
+        Residual,
+        Sequential,
+        Sigmoid,
+        SiLU,
+        Tanh,
+    )
+    from .losses import MSE, Loss, SoftmaxCrossEntropy, Totals
+    from .metrics import Metric
+    from .optim import LARS, SGD, Adam, AdamW, Optimizer
+    from .parallel.data import DataParallel
+    from .parameter import Parameter, State
+    from .registry import Registry
+    from .training.hooks import Hook, HookError, StepInfo
+    from .training.results import EpochResult
+    from .training.trainer import Result, Trainer
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "arena": "Arena",
+    "collectives": "Step algorithm",
+    "comm.world": "World",
+    "config": "Config",
+    "context": "Context",
+    "data.dataset": "Dataset Split",
+    "data.loader": "Batch Loader",
+    "data.normalize": "Normalizer",
+    "data.samples": "Samples",
+    "data.sources": "open_dataset",
+    "errors": "AgreedError UserError",
+    "layers": (
+        "GELU AvgPool2d BatchNorm2d Conv2d Dropout Embedding Flatten GlobalAvgPool Layer LayerNorm Linear "
+        "MaxPool2d MultiHeadAttention ReLU Residual Sequential SiLU Sigmoid Tanh"
+    ),
+    "losses": "MSE Loss SoftmaxCrossEntropy Totals",
+    "metrics": "Metric",
+    "optim": "LARS SGD Adam AdamW Optimizer",
+    "parallel.data": "DataParallel",
+    "parameter": "Parameter State",
+    "registry": "Registry",
+    "training.hooks": "Hook HookError StepInfo",
+    "training.results": "EpochResult",
+    "training.trainer": "Result Trainer",
+}
+_MODULE_OF = {name: module for module, names in _PLACES.items() for name in names.split()}
+_MODULES = ("collectives", "data", "layers", "losses", "metrics", "models", "optim")
+
+__all__ = [
+    "GELU",
+    "LARS",
+    "MSE",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "AgreedError",
+    "Arena",
+    "AvgPool2d",
+    "Batch",
+    "BatchNorm2d",
+    "Config",
+    "Context",
+    "Conv2d",
+    "DataParallel",
+    "Dataset",
+    "Dropout",
+    "Embedding",
+    "EpochResult",
+    "Flatten",
+    "GlobalAvgPool",
+    "Hook",
+    "HookError",
+    "Layer",
+    "LayerNorm",
+    "Linear",
+    "Loader",
+    "Loss",
+    "MaxPool2d",
+    "Metric",
+    "MultiHeadAttention",
+    "Normalizer",
+    "Optimizer",
+    "Parameter",
+    "ReLU",
+    "Registry",
+    "Residual",
+    "Result",
+    "Samples",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "SoftmaxCrossEntropy",
+    "Split",
+    "State",
+    "Step",
+    "StepInfo",
+    "Tanh",
+    "Totals",
+    "Trainer",
+    "UserError",
+    "World",
+    "__version__",
+    "algorithm",
+    "collectives",
+    "data",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "open_dataset",
+    "optim",
+]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = value  # found directly from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,17 +14,28 @@ bucket and cost no message of their own.
 
 import zlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from .device import ALIGNMENT, CPU, Device
 from .parameter import Parameter, Shard, State
+from .step_header import StepHeader
 
 __all__ = ["HEADER", "TOTALS", "Arena", "Parameter", "Shard", "State"]
 
-HEADER = 16  # elements: a cache line of float32
-TOTALS = 3  # the first of them: weight, loss, correct
+HEADER, TOTALS = StepHeader.SIZE, StepHeader.NUM_TOTALS
+
+
+@runtime_checkable
+class HasParameters(Protocol):
+    """A layer, as far as an arena knows it."""
+
+    def named_parameters(self) -> Iterable[tuple[str, Parameter]]:
+        """Return the parameters by name, in forward order."""
+
+    def named_states(self) -> Iterable[tuple[str, State]]:
+        """Return the states by name, in forward order."""
 
 
 class Arena:
@@ -33,7 +44,7 @@ class Arena:
     Parameters
     ----------
     parameters, states : iterable of (name, Parameter) and of (name, State)
-        In forward order, from ``Layer.named_parameters()`` and ``Layer.named_states()``.
+        In forward order, from ``Layer.named_parameters()`` and ``Layer.named_states()``; or a layer, for both.
     seed : int
         Each parameter draws from a generator of (seed, its name), so its initial values depend on nothing else.
     gradient_device : Device
@@ -52,7 +63,7 @@ class Arena:
 
     def __init__(
         self,
-        parameters: Iterable[tuple[str, Parameter]],
+        parameters: "Iterable[tuple[str, Parameter]] | HasParameters",
         states: Iterable[tuple[str, State]] = (),
         *,
         seed: int = 0,
@@ -60,6 +71,8 @@ class Arena:
         device: Device = CPU,
         gradient_device: Device | None = None,
     ):
+        if isinstance(parameters, HasParameters):
+            states, parameters = parameters.named_states(), parameters.named_parameters()
         self.dtype = np.dtype(dtype)
         self.parameters = _distinct(parameters)[::-1]  # the order in which backward finishes their gradients
         self.state_list = _distinct(states)

@@ -1,5 +1,6 @@
 """Everything that can be set, as one tree of frozen dataclasses: the command line and TOML files come from it."""
 
+import contextlib
 import dataclasses
 import math
 import typing
@@ -11,8 +12,12 @@ from tyro.conf import Positional, arg
 
 from .duration import check_interval, parse_time
 from .errors import UserError
+from .option_values import parse_value
+from .registry import short_name, take_option
+from .run_rules import parse_early_stop, parse_evaluate_every
 
 DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0}
+OTHER_LR = 0.001  # of optimizers of the user's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +36,11 @@ class Data:
     test_fraction: float = 0.2
     """Share of the samples held out for the test where the source has no test set of its own."""
     split: Annotated[Literal["stratified", "random"], arg(name="draw-test")] = "stratified"
-    """How these samples are drawn: stratified takes the same share of each class and leaves a training sample of each;
-    random takes any."""
+    """How these samples, and those to validate on, are drawn: stratified takes the same share of each class and leaves
+    a training sample of each; random takes any."""
+    validation: Annotated[float, arg(metavar="SHARE|NUMBER")] = 0.0
+    """Training samples held out to choose the best epoch, and to stop early: a share of them (0.1) or a number (5000),
+    drawn as --draw-test says; 0 chooses by the test samples."""
     crop: int = 0
     """Augment images: shift by up to this many pixels in each direction."""
     flip: bool = False
@@ -66,8 +74,9 @@ class Model:
 class Optimizer:
     """Update rule and learning rate."""
 
-    name: Annotated[Literal["sgd", "adam", "adamw", "lars"], arg(name="optimizer")] = "sgd"
-    """The update rule."""
+    name: Annotated[str, arg(name="optimizer", metavar="OPTIMIZER")] = "sgd"
+    """The update rule: sgd, adam, adamw or lars, with options as in adam:lr=0.001,beta1=0.9,beta2=0.95,eps=1e-6, or
+    FILE.py:CLASS for one of your own."""
     lr: float | None = None
     """Peak learning rate; none takes 0.05 for sgd, 0.001 for adam and adamw, 1 for lars."""
     momentum: float = 0.9
@@ -76,8 +85,9 @@ class Optimizer:
     """Nesterov's form of the momentum of sgd."""
     weight_decay: float = 0.0
     """Weight decay of weight matrices and kernels (not of biases and normalisation)."""
-    schedule: Literal["constant", "step", "cosine", "one-cycle"] = "cosine"
-    """How the learning rate changes from step to step."""
+    schedule: Annotated[str, arg(metavar="SCHEDULE")] = "cosine"
+    """How the learning rate changes from step to step: constant, step, cosine or one-cycle, with options as in
+    cosine:min_lr=0.0001, or FILE.py:FUNC for one of your own."""
     warmup: float = 0.0
     """Epochs over which the learning rate rises from zero."""
     decay_every: int = 10
@@ -90,13 +100,29 @@ class Optimizer:
     """What to do with a step whose loss or gradient is NaN or infinite: stop the run, or skip the step."""
     label_smoothing: float = 0.0
     """Probability spread evenly over all classes in the cross-entropy."""
+    class_weights: Annotated[str, arg(metavar="balanced|CLASS:W,...")] = ""
+    """Weights of the classes in the loss: balanced for the inverse of their numbers of training samples, or
+    NAME:WEIGHT,NAME:WEIGHT (others weigh 1). They are scaled to a mean of 1 over the training samples."""
     accumulate: int = 1
     """Microbatches that a rank cuts its part of a step into, to save memory."""
+
+    def __post_init__(self) -> None:
+        for key in ("lr", "momentum", "nesterov", "weight_decay"):  # these have options of their own
+            if key == "lr" or short_name(self.name) in DEFAULT_LR:
+                self._take(key)
+
+    def _take(self, key: str) -> None:
+        """Move an option from the text of the optimizer to its own setting; a bad value is left, and found later."""
+        name, text = take_option(self.name, key)
+        if text is not None:
+            with contextlib.suppress(ValueError):
+                object.__setattr__(self, key, parse_value(text, bool if key == "nesterov" else float))
+                object.__setattr__(self, "name", name)
 
     @property
     def peak_lr(self) -> float:
         """The learning rate that was given, or the default of the update rule."""
-        return DEFAULT_LR[self.name] if self.lr is None else self.lr
+        return DEFAULT_LR.get(short_name(self.name), OTHER_LR) if self.lr is None else self.lr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +176,19 @@ class Run:
 
     epochs: int = 10
     """Passes over the training samples."""
+    steps: int = 0
+    """Steps of the run, in place of --epochs; the last epoch may end in its middle. 0 goes by epochs."""
+    evaluate_every: Annotated[str, arg(metavar="STEPS|EPOCHSe")] = "1e"
+    """Steps (200) or epochs (2e, 0.5e) between two evaluations; after the last step there always is one."""
+    early_stop: Annotated[str, arg(metavar="SCORE:patience=N")] = ""
+    """End the run when a score (loss, accuracy, or one of --metrics) has not become better in so many evaluations, as
+    in loss:patience=5,min_delta=0.001; by the validation samples, or without --validation by the test samples."""
+    metrics: Annotated[str, arg(metavar="METRIC,...")] = ""
+    """More scores, beside loss and accuracy (or mse and r2): accuracy, top5, topk:k=K, f1, f1:average=weighted, auc,
+    confusion, mae, r2, or FILE.py:FUNC for a function (outputs, targets) of your own."""
+    hook: Annotated[str, arg(metavar="FILE.py:FUNC,...")] = ""
+    """Hooks of your own: FILE.py:FUNC for a function or class that makes an mpitrain.Hook, with options as in
+    mine.py:Log:every=10."""
     seed: int = 0
     """Seeds the first weights, the order of the samples, dropout and augmentation."""
     out: Annotated[str, arg(metavar="DIR")] = ""
@@ -199,8 +238,10 @@ def check(config: Config) -> None:
     check_finite(config)
     d, m, o, p, r = config.data, config.model, config.optimizer, config.parallel, config.run
     c = config.checkpoint
+    warmup = o.warmup >= 0 and (o.warmup <= r.epochs or r.steps > 0)
     ranges = [
         ("--epochs", r.epochs, r.epochs >= 1, "at least 1"),
+        ("--steps", r.steps, r.steps >= 0, "0 or more"),
         ("--seed", r.seed, 0 <= r.seed < 2**63, "from 0 to 2**63 - 1"),
         ("--batch-size", d.batch_size, d.batch_size >= 1, "at least 1"),
         ("--test-fraction", d.test_fraction, 0 < d.test_fraction < 1, "between 0 and 1"),
@@ -211,7 +252,7 @@ def check(config: Config) -> None:
         ("--lr", o.lr, o.peak_lr > 0, "positive"),
         ("--momentum", o.momentum, 0 <= o.momentum < 1, "at least 0 and below 1"),
         ("--weight-decay", o.weight_decay, o.weight_decay >= 0, "0 or more"),
-        ("--warmup", o.warmup, 0 <= o.warmup <= r.epochs, f"between 0 and the number of epochs, {r.epochs}"),
+        ("--warmup", o.warmup, warmup, f"between 0 and the number of epochs, {r.epochs}"),
         ("--decay-every", o.decay_every, o.decay_every >= 1, "at least 1"),
         ("--decay-factor", o.decay_factor, 0 < o.decay_factor <= 1, "above 0 and at most 1"),
         ("--clip-norm", o.clip_norm, o.clip_norm >= 0, "0 or more"),
@@ -225,6 +266,10 @@ def check(config: Config) -> None:
         ("--keep-checkpoints", c.keep, c.keep >= 1, "at least 1"),
         ("--exit-code", c.exit_code, 0 <= c.exit_code <= 125, "between 0 and 125"),
     ]
+    if (text := take_option(o.name, "lr")[1]) is not None:
+        raise UserError(f"lr in --optimizer is {text!r}, but must be a number")
+    if d.validation < 0 or (d.validation >= 1 and d.validation != int(d.validation)):
+        raise UserError(f"--validation is {d.validation:g}, but must be a share below 1, or a whole number of samples")
     if p.elastic and p.reproducible:
         raise UserError("--elastic and --reproducible exclude each other: fewer ranks would not divide the shards")
     for name, value, right, wanted in ranges:
@@ -241,6 +286,8 @@ def check(config: Config) -> None:
         if p.shard == "optimizer" and given:
             raise UserError(f"--shard optimizer does not go with {option}, which wants all there is on every rank")
     check_interval(c.every)
+    parse_evaluate_every(r.evaluate_every)
+    parse_early_stop(r.early_stop)
     if c.max_time:
         parse_time(c.max_time)
 

@@ -3,7 +3,9 @@
 The optimizer divides gradients once by the global weight.
 """
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,16 +59,25 @@ class SoftmaxCrossEntropy(Loss):
         Part of each target's probability that is spread evenly over all classes (Szegedy et al. 2015).
     ignore_index : int
         Targets of this value count for nothing: no weight, no loss, no gradient.
+    class_weights : sequence of float
+        One for each class: the loss and the gradient of a sample are multiplied by the weight of its class. The weight
+        in ``Totals`` stays the number of samples, so that accuracy is what it is without; weights whose mean over the
+        training samples is 1 keep the loss a mean. Empty for none.
 
     Notes
     -----
     outputs (..., K), targets (...) integer; the formula is in ``ops/softmax_cross_entropy.py``.
     """
 
-    def __init__(self, label_smoothing: float = 0.0, ignore_index: int = -100):
+    def __init__(self, label_smoothing: float = 0.0, ignore_index: int = -100, class_weights: Sequence[float] = ()):
         if not 0 <= label_smoothing <= 1:
             raise UserError(f"label smoothing must lie in [0, 1], but it is {label_smoothing}")
+        if not all(0 <= weight < math.inf for weight in class_weights):
+            raise UserError(
+                f"class weights must be numbers, 0 or more, but they are {' '.join(map(str, class_weights))}"
+            )
         self.label_smoothing, self.ignore_index = label_smoothing, ignore_index
+        self.class_weights = tuple(class_weights)
 
     def forward(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
         """Return (counted targets, the sum of their losses, the number of correct ones)."""
@@ -75,9 +86,25 @@ class SoftmaxCrossEntropy(Loss):
         logits = outputs.reshape(targets.size, outputs.shape[-1])
         e = ctx.empty(self, "e", logits.shape)  # exp of the logits; backward turns it into their gradient
         sums = ctx.empty(self, "sums", (targets.size + 1, 3))
-        totals, state = cross_entropy(logits, targets.reshape(-1), self.label_smoothing, self.ignore_index, e, sums)
+        weights = self._weights(logits.shape[1], ctx)
+        flat = targets.reshape(-1)
+        totals, state = cross_entropy(logits, flat, self.label_smoothing, self.ignore_index, e, sums, weights)
         ctx[self] = e, state, outputs.shape
         return _totals(totals)
+
+    def _weights(self, num_classes: int, ctx: Context) -> np.ndarray | None:
+        """Return the class weights where the logits are; None if there are none."""
+        if not self.class_weights:
+            return None
+        if len(self.class_weights) != num_classes:
+            raise UserError(
+                f"there are {len(self.class_weights)} class weights, but the model has {num_classes} outputs"
+            )
+        key = self, "class weights"
+        if key not in ctx:
+            ctx[key] = ctx.device.from_host(np.array(self.class_weights, ctx.dtype))
+        found: np.ndarray = ctx[key]
+        return found
 
     def diagnose(self, targets: np.ndarray, num_outputs: int) -> str:
         """Return the message about a target without an output."""

@@ -3,7 +3,7 @@
     int, float, str         dropout=0.1
     bool                    nesterov=true
     X | None                lr=none, or a value of X
-    a tuple or sequence     widths=256+128, betas=0.9+0.999, and widths= for an empty one
+    a tuple or sequence     widths=256+128, and widths= for an empty one
     a Literal               one of its values
 
 A value with options of its own is written with parentheses: ``inner=ring(segments=2)`` gives "ring:segments=2".

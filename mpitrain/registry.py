@@ -214,6 +214,22 @@ class Registry(Generic[T]):
         return made
 
 
+def take_option(text: str, key: str) -> tuple[str, str | None]:
+    """Return ``text`` without the option ``key``, and its value as text; None if it is not there.
+
+    >>> take_option("adam:lr=0.1,eps=1e-6", "lr"), take_option("mine.py:Lion", "lr")
+    (('adam:eps=1e-6', '0.1'), ('mine.py:Lion', None))
+    """
+    file = FILE.match(text)
+    name, _, rest = (f"{file[1]}:{file[2]}", ":", file[3] or "") if file else text.partition(":")
+    parts = split_options(rest)
+    found = [part for part in parts if part.partition("=")[0] == key and "=" in part]
+    if len(found) != 1:
+        return text, None
+    left = ",".join(part for part in parts if part is not found[0])
+    return (f"{name}:{left}" if left else name), found[0].partition("=")[2]
+
+
 def short_name(text: str) -> str:
     """Return the name that ``text`` selects without options and folders, for use in file names.
 

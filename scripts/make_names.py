@@ -7,10 +7,17 @@ import re
 from pathlib import Path
 
 from mpitrain import losses, models, optim
+from mpitrain.metrics import METRICS
 from mpitrain.registry import REGISTRIES
 
 PAGE = Path(__file__).parent.parent / "docs/names.md"
-KINDS = {"model": models.MODELS, "optimizer": optim.OPTIMIZERS, "schedule": optim.SCHEDULES, "loss": losses.LOSSES}
+KINDS = {
+    "model": models.MODELS,
+    "optimizer": optim.OPTIMIZERS,
+    "schedule": optim.SCHEDULES,
+    "loss": losses.LOSSES,
+    "metric": METRICS,
+}
 
 
 def table(kind: str) -> str:

@@ -84,6 +84,14 @@ def values_of(option: Option) -> tuple[str, ...]:
         from .. import models
 
         return tuple(models.names())
+    if option.metavar in ("OPTIMIZER", "SCHEDULE"):
+        from ..optim import OPTIMIZERS, SCHEDULES
+
+        return (*(OPTIMIZERS if option.metavar == "OPTIMIZER" else SCHEDULES), FILES)
+    if option.metavar.startswith("METRIC"):
+        from ..metrics import METRICS
+
+        return (*METRICS, FILES)
     if option.metavar == "SOURCE":
         from ..data.sources import SOURCES
 

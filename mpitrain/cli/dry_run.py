@@ -7,33 +7,36 @@ from ..plain_text import count
 if TYPE_CHECKING:
     from ..training.console import PlainConsole
     from ..training.outline import Passes
-    from ..training.trainer import Trainer
+    from ..training.run import TrainingRun
 
 
-def print_dry_run(console: "PlainConsole", trainer: "Trainer", passes: "Passes") -> None:
-    """Print what ``trainer`` would do; all ranks call it together, and rank 0's console prints."""
+def print_dry_run(console: "PlainConsole", run: "TrainingRun", passes: "Passes") -> None:
+    """Print what ``run`` would do; all ranks call it together, and rank 0's console prints."""
     from ..training.outline import memory_of
 
-    sync, epochs, steps = trainer.data_parallel, trainer.config.run.epochs, len(trainer.loader)
-    messages = sum(trainer.world.all_gather(sync.messages_per_step)) // trainer.world.size
-    num_bytes = sum(trainer.world.all_gather(sync.bytes_per_step)) // trainer.world.size
-    _print_layers(console, trainer, passes)
-    _print_memory(console, memory_of(trainer, passes), trainer.world.size)
+    sync, steps, settings = run.data_parallel, len(run.loader), run.config.run
+    messages = sum(run.world.all_gather(sync.messages_per_step)) // run.world.size
+    num_bytes = sum(run.world.all_gather(sync.bytes_per_step)) // run.world.size
+    _print_layers(console, run, passes)
+    _print_memory(console, memory_of(run, passes), run.world.size)
     console.print()
-    console.say(f"steps: {steps:,} an epoch, {steps * epochs:,} in {count(epochs, 'epoch')}")
+    length = f"in {count(settings.epochs, 'epoch')}" if not settings.steps else "in all"
+    every = run.length.evaluate_every
+    evaluations = f"; evaluated every {count(every, 'step')}" if every != steps else ""
+    console.say(f"steps: {steps:,} an epoch, {run.length.total_steps:,} {length}{evaluations}")
     sent = f"{say_bytes(num_bytes)} in {count(messages, 'message')} a step and rank" if messages else "none"
     console.say(f"messages: {sent}")
     console.say("dry run: nothing was trained or written")
 
 
-def _print_layers(console: "PlainConsole", trainer: "Trainer", passes: "Passes") -> None:
+def _print_layers(console: "PlainConsole", run: "TrainingRun", passes: "Passes") -> None:
     from ..training.text_table import Column, print_table
 
     rows = []
     for row in passes.layers:
         number = f"{row.num_parameters:,}" if row.num_parameters else ""
         rows.append((row.name, row.kind, " x ".join(map(str, row.output_shape)), number))
-    rows.append(("all", "", "", f"{trainer.session.arena.num_parameters:,}"))
+    rows.append(("all", "", "", f"{run.setup.arena.num_parameters:,}"))
     console.print()
     columns = [Column("layer", "word"), Column("kind", "word"), Column("output", "word"), Column("parameters")]
     print_table(console, columns, rows)

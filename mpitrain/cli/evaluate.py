@@ -27,9 +27,11 @@ class EvaluateOptions:
     """Other data than the run's own, as in train --data; columns and classes are found by name, and the target is the
     model's."""
     weights: Literal["last", "best"] = "last"
-    """Weights of the last epoch, or of the epoch with the best test score."""
-    split: Literal["auto", "test", "train", "all"] = "auto"
+    """Weights of the last epoch, or of the epoch with the best validation score (or test score)."""
+    split: Literal["auto", "test", "validation", "train", "all"] = "auto"
     """Samples to score; auto takes the test split, or all rows of other data that have no test split of their own."""
+    metrics: Annotated[str, arg(metavar="METRIC,...")] = ""
+    """Metrics, as in train --metrics; by default those of the run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where, as in train --device."""
     json: bool = False
@@ -49,25 +51,30 @@ def evaluate(options: EvaluateOptions, world: "World") -> int:
     from ..device import CPU
     from ..training.devices import take_device
     from ..training.evaluation import Evaluator
-    from ..training.finished import open_finished
     from ..training.progress import show_scores
     from ..training.scoring import make_scoring
+    from ..training.tables import print_tables, to_lists
+    from ..training.trained_model import open_trained_model
 
     CPU.use_threads(world.cores)
     device = take_device(Config(compute=Compute(device=options.device)), world)
     with world.together():
-        run = open_finished(options.directory, options.weights, device)
+        run = open_trained_model(options.directory, options.weights, device)
+        metrics = options.metrics or run.metrics
+        scoring = make_scoring(run.loss, run.target_normalizer, run.signature.num_outputs, metrics)
         rows = run.open_rows(options.data, "" if options.split == "auto" else options.split)
     run.check_ranks(rows, options.data, world)
-    warn(world, *rows.notes, run.complaint(rows, world))
+    warn(world, *rows.notes, run.diagnose(rows, world))
     evaluator = Evaluator(run.model, world, run.normalizer, device)
-    scoring = make_scoring(run.loss, run.target_normalizer, run.signature.num_outputs)
     scores = evaluator.scores(rows.parts, scoring)
+    tables = to_lists(evaluator.tables)
     if world.rank == 0:
         if options.json:
-            print(to_json({"samples": len(rows), "total": rows.total, "split": rows.split, **scores}))
+            print(to_json({"samples": len(rows), "total": rows.total, "split": rows.split, **scores, **tables}))
         else:
-            make_console().say(f"{rows.name}, {rows.described}: {show_scores(scores)}")
+            console = make_console()
+            console.say(f"{rows.name}, {rows.described}: {show_scores(scores)}")
+            print_tables(console, tables, run.signature.class_names)
     return 0
 
 

@@ -59,7 +59,7 @@ def predict(options: PredictOptions, world: "World") -> int:
     from ..device import CPU
     from ..training.devices import take_device
     from ..training.evaluation import Evaluator
-    from ..training.finished import open_finished
+    from ..training.trained_model import open_trained_model
 
     CPU.use_threads(world.cores)
     device = take_device(Config(compute=Compute(device=options.device)), world)
@@ -67,10 +67,10 @@ def predict(options: PredictOptions, world: "World") -> int:
     with world.together():
         if world.rank == 0:
             check_out(out, options.data, overwrite=options.force or options.out is not None)
-        run = open_finished(options.directory, options.weights, device)
+        run = open_trained_model(options.directory, options.weights, device)
         rows = run.open_samples(options.data)
     run.check_ranks(rows, options.data, world)
-    warn(world, *rows.notes, run.complaint(rows, world))
+    warn(world, *rows.notes, run.diagnose(rows, world))
     evaluator = Evaluator(run.model, world, run.normalizer, device)
     (samples,) = rows.parts
     mine = share(len(samples), world.rank, world.size)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..config import Config
+from ..config import Config, Run
 from ..errors import UserError
 from ..training.run_directory import CHECKPOINTS, CONFIG, RunDirectory, last_directory, new_directory
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from ..data.signature import Signature
     from ..training.checkpoint import Checkpoint
     from ..training.history import History
+    from ..training.loop import TrainingLoop
     from ..training.ownership import Ownership
-    from ..training.session import Session
-    from ..training.trainer import Trainer
+    from ..training.setup import TrainingSetup
 
 AUTO = "auto"
 
@@ -64,7 +64,7 @@ def open_run(
     config: Config,
     world: "World",
     resume: str,
-    session: "Session",
+    setup: "TrainingSetup",
     note: Callable[[str], None],
     *,
     allow_changed_data: bool = False,
@@ -80,7 +80,7 @@ def open_run(
 
     owner = Ownership(world.all_gather(secrets.token_hex(8))[0])
     try:
-        place = _open(config, world, resume, session, note, owner, allow_changed_data)
+        place = _open(config, world, resume, setup, note, owner, allow_changed_data)
     except BaseException:
         owner.release()
         raise
@@ -93,31 +93,35 @@ def _open(
     config: Config,
     world: "World",
     resume: str,
-    session: "Session",
+    setup: "TrainingSetup",
     note: Callable[[str], None],
     owner: "Ownership",
     allow_changed_data: bool,
 ) -> Place | None:
+    from ..data.sampler import num_steps
     from ..training.checkpoint.folder import newest_first, remove_unfinished
-    from ..training.resume import check_fit, find_checkpoint, past_of
+    from ..training.resume import check_fit, find_checkpoint, history_of
+    from ..training.run_length import RunLength
 
     path, file, history = _enter(config, world, resume, owner)
-    epochs, checkpoint, past = config.run.epochs, None, None
-    finished = bool(resume) and file is None and history.is_finished(epochs)
+    checkpoint, past = None, None
+    finished = bool(resume) and file is None and history.is_finished(config.run)
     if resume and history.begun and not finished:
         checkpoint = find_checkpoint(world, file or path / CHECKPOINTS, note)
-        past = past_of(checkpoint) if checkpoint else None
+        past = history_of(checkpoint) if checkpoint else None
     with world.together():
         if past is not None and checkpoint is not None:
-            for change in check_fit(config, checkpoint, session, allow_changed_data):
+            for change in check_fit(config, checkpoint, setup, allow_changed_data):
                 if world.rank == 0:
                     note(f"resumed with changed data: {change}")
-            if past.position.epoch > epochs and history.epochs == len(past.results):
+            length = RunLength.of(config.run, num_steps(past.num_samples, config.data.batch_size))
+            evaluated = past.results[-1].step if past.results else 0
+            if length.is_last(past.step) and evaluated == past.step == history.steps:
                 finished = True
                 if history.flaw:
                     raise UserError(f"{path} is finished, but {history.flaw}")
         elif resume and not finished:
-            _check_without_checkpoint(path, resume, history, epochs)
+            _check_without_checkpoint(path, resume, history, config.run)
     if finished:
         if world.rank == 0:
             note(f"{path} is finished: there is nothing to resume")
@@ -128,7 +132,7 @@ def _open(
             if resume and past is None and newest_first(path / CHECKPOINTS):
                 note(f"no checkpoint in {path / CHECKPOINTS} is whole: the run begins anew")
             remove_unfinished(path / CHECKPOINTS)
-            done = (past.step, len(past.results)) if past else (0, 0)
+            done = (past.step, past.results[-1].step if past.results else 0) if past else (0, 0)
             directory = RunDirectory(path, config, done if resume else None, owner)
     return Place(path, directory, checkpoint, owner)
 
@@ -141,12 +145,12 @@ def _enter(config: Config, world: "World", resume: str, owner: "Ownership") -> t
     from ..training.history import History, read_history
     from ..training.ownership import refuse_if_owned
 
-    found: tuple[Path, Path | None, History] = Path(), None, History(False, False, False, 0, 0, "")
+    found: tuple[Path, Path | None, History] = Path(), None, History(False, False, False, 0, 0, "", 0, "")
     with world.together():
         if world.rank == 0:
             path = new_directory(config)
             file = Path(resume) if resume not in ("", AUTO) and Path(resume).is_file() else None
-            if resume and file is None and read_history(path).is_finished(config.run.epochs):
+            if resume and file is None and read_history(path).is_finished(config.run):
                 refuse_if_owned(path)
             else:
                 owner.take(path)
@@ -154,40 +158,48 @@ def _enter(config: Config, world: "World", resume: str, owner: "Ownership") -> t
     return world.all_gather(found)[0]
 
 
-def _check_without_checkpoint(path: Path, resume: str, history: "History", epochs: int) -> None:
+def _check_without_checkpoint(path: Path, resume: str, history: "History", settings: Run) -> None:
     """Raise a UserError where a run without a whole checkpoint cannot begin anew, or should not: work would be lost."""
     nothing = f"there is no whole checkpoint in {path / CHECKPOINTS}"
-    if history.ended and history.epochs > epochs and not history.stopped:
-        raise UserError(f"--epochs is {epochs}, but {path} has done {history.epochs}")
-    if history.ended and history.epochs < epochs and not history.stopped:
-        raise UserError(f"{path} has done {history.epochs} epochs of the {epochs} that are asked for, but {nothing}")
+    by_steps = settings.steps > 0
+    option, wanted, done = ("--steps", settings.steps, history.steps) if by_steps else (
+        "--epochs", settings.epochs, history.epochs)  # fmt: skip
+    if history.ended and done > wanted and not history.stopped:
+        raise UserError(f"{option} is {wanted}, but {path} has done {done}")
+    if history.ended and done < wanted and not history.stopped:
+        raise UserError(f"{path} has done {done} {option[2:]} of the {wanted} that are asked for, but {nothing}")
     if history.ended:
         raise UserError(f"{nothing}, and {history.flaw or f'{path} was stopped early'}")
     if resume != AUTO:
         raise UserError(nothing)
 
 
-def reopen_run(place: Place, trainer: "Trainer", world: "World") -> RunDirectory | None:
-    """Open the directory of a run that has lost ranks, where ``trainer`` has come to, on what is rank 0 now."""
+def reopen_run(place: Place, loop: "TrainingLoop", world: "World") -> RunDirectory | None:
+    """Open the directory of a run that has lost ranks, where ``loop`` has come to, on what is rank 0 now."""
     from ..training.checkpoint.folder import remove_unfinished
+    from ..training.hooks.recorder import Recorder
 
-    if trainer.record.directory is not None:
-        trainer.record.directory.close()
+    before, run = loop.hooks[Recorder].directory, loop.run
+    if before is not None:
+        before.close()
     directory = None
     with world.together():
         if world.rank == 0:
             place.owner.take(place.path)
             remove_unfinished(place.path / CHECKPOINTS)
-            done = trainer.step, len(trainer.record.results)
-            directory = RunDirectory(place.path, trainer.config, done, place.owner)
+            done = run.step, run.results.last_step
+            directory = RunDirectory(place.path, run.config, done, place.owner)
     return directory
 
 
-def leave(trainer: "Trainer", place: Place, console: Any) -> int:
+def leave(loop: "TrainingLoop", place: Place, console: Any) -> int:
     """Say where the run can be resumed, and return the exit code."""
-    trainer.data_parallel.free()
+    from ..training.hooks.checkpoints import Checkpoints
+
+    loop.run.data_parallel.free()
     if place.directory is not None:
         place.directory.close()
-    if trainer.writer is not None and trainer.writer.written:
-        console.say(f"left after step {trainer.step:,}; go on with --resume {place.path}")
-    return trainer.config.checkpoint.exit_code
+    writer = loop.hooks[Checkpoints].writer
+    if writer is not None and writer.written:
+        console.say(f"left after step {loop.run.step:,}; go on with --resume {place.path}")
+    return loop.run.config.checkpoint.exit_code

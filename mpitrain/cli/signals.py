@@ -1,11 +1,11 @@
-"""Signals become wishes that the trainer asks for; all ranks fulfil them after the same step."""
+"""Signals become requests to the training loop, which all ranks do after the same step."""
 
 import os
 import signal
 from types import FrameType
 
 from ..comm.launch import launched_size
-from ..training.wishes import Wishes
+from ..training.control import ControlRequest
 
 # As batch systems use them: Slurm's --signal=USR1@120 and its SIGTERM announce the end of the job. SIGHUP comes when
 # the terminal is closed.
@@ -38,11 +38,11 @@ class Signals:
                 signal.signal(number, self._came)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, EARLY)
 
-    def __call__(self) -> Wishes:
-        """Return what was wished; a wish to save is told once."""
+    def __call__(self) -> ControlRequest:
+        """Return the requests so far; one to save is returned once."""
         save, self._save = self._save, False
         orphaned = self._parent != 0 and os.getppid() != self._parent
-        return Wishes(self._stop, self._leave or orphaned, save)
+        return ControlRequest(self._stop, self._leave or orphaned, save)
 
     def _came(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:

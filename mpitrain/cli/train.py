@@ -5,13 +5,13 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
 from ..config import Config, check
 from ..config_file import read_config
-from ..errors import AgreedError
+from ..errors import AgreedError, UserError
 from ..plain_text import count
 from ..training.run_directory import CONFIG
 from .options import parse_options
@@ -19,12 +19,14 @@ from .order import Job
 from .resume import find_earlier, leave, open_run, reopen_run, run_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..comm.world import World
-    from ..training.progress import Lines
-    from ..training.session import Session
-    from ..training.trainer import Trainer
+    from ..training.hooks import Hook
+    from ..training.loop import TrainingLoop
+    from ..training.progress import ProgressLog
+    from ..training.run import TrainingRun
+    from ..training.setup import TrainingSetup
     from .resume import Place
 
 DESCRIPTION = "Train a network on all ranks of a job: mpitrain -n 8 train, or mpirun -n 8 python -m mpitrain train."
@@ -76,10 +78,15 @@ def _job(options: TrainOptions, file: str) -> Job:
 def _parse(argv: list[str], speaks: bool, path: str) -> TrainOptions:
     """Return the options of ``argv``, over the settings of the file at ``path`` where there is one."""
     config = read_config(Path(path)) if path else Config()
+    by_epochs = any(word.partition("=")[0] == "--epochs" for word in argv)
+    if by_epochs:  # the file may have steps, which come before epochs
+        config = dataclasses.replace(config, run=dataclasses.replace(config.run, steps=0))
     default = TrainOptions(config=Path(path) if path else None, **_branches(config))
     options = parse_options(
         TrainOptions, argv, command="train", description=DESCRIPTION, default=default, speaks=speaks
     )
+    if by_epochs and options.run.steps:
+        raise UserError("--epochs and --steps both say how long the run is: leave one of them out")
     check(_config_of(options))
     return options
 
@@ -94,34 +101,37 @@ def _branches(config: Config) -> dict[str, Any]:
 
 def rehearse(config: Config, world: "World") -> int:
     """Print what ``train`` would do: open the data and build the model, but train and write nothing."""
+    from ..training.build import make_loop
     from ..training.outline import try_passes
-    from ..training.trainer import Trainer
     from .dry_run import print_dry_run
     from .terminal import make_console
 
-    config, session, threads = _open(config, world)
+    config, setup, threads = _open(config, world)
     console, progress = make_console(quiet=world.rank != 0), _screen(config, world)[1]
-    passes = try_passes(session, config, world.size)
-    trainer = Trainer(config, session, world, None, progress)
-    _introduce(console, config, trainer, world, threads)
-    print_dry_run(console, trainer, passes)
-    trainer.data_parallel.free()
+    passes = try_passes(setup, config, world.size)
+    run = make_loop(config, setup, world, progress).run
+    _introduce(console, config, run, world, threads)
+    print_dry_run(console, run, passes)
+    run.data_parallel.free()
     return 0
 
 
 def train(config: Config, world: "World", resume: str = "", *, allow_changed_data: bool = False) -> int:
     """Train, and write and print the results (rank 0)."""
+    from ..training.hooks.registry import make_hooks
     from .training_streams import drain, protect
 
     begin = time.perf_counter()
     protect()
-    config, session, threads = _open(config, world, resume)
+    config, setup, threads = _open(config, world, resume)
     console, progress = _screen(config, world)
-    place = open_run(config, world, resume, session, progress.note, allow_changed_data=allow_changed_data)
+    with world.together():
+        hooks = make_hooks(config.run.hook)
+    place = open_run(config, world, resume, setup, progress.note, allow_changed_data=allow_changed_data)
     if place is None:
         return 0
     with place.owner:
-        code = _train(config, session, world, place, (console, progress), threads, begin)
+        code = _train(config, setup, world, place, (console, progress), hooks, threads, begin)
     if world.elastic:  # a process that has lost others may end without the usual steps
         drain(LAST_WORDS_SECONDS)
     return code
@@ -129,57 +139,59 @@ def train(config: Config, world: "World", resume: str = "", *, allow_changed_dat
 
 def _train(
     config: Config,
-    session: "Session",
+    setup: "TrainingSetup",
     world: "World",
     place: "Place",
-    screen: tuple[Any, "Lines"],
+    screen: tuple[Any, "ProgressLog"],
+    hooks: "Sequence[Hook]",
     threads: int,
     begin: float,
 ) -> int:
     """Train in ``place`` from where the run there has come to; return the exit code."""
+    from ..training.build import make_loop
+    from ..training.elastic import train_elastically
     from ..training.resume import restore, with_normalizers_of
-    from ..training.survival import survive
-    from ..training.trainer import Trainer
     from .signals import Signals
 
     console, progress = screen
     if place.checkpoint is not None:
-        session = with_normalizers_of(place.checkpoint, session)
+        setup = with_normalizers_of(place.checkpoint, setup)
     signals = Signals()
-    trainer = Trainer(config, session, world, place.directory, progress, signals, place.path)
+    options: dict[str, Any] = {"control": signals, "run_path": place.path, "hooks": hooks}
+    loop = make_loop(config, setup, world, progress, directory=place.directory, **options)
     with world.together():
         if place.checkpoint is not None:
-            restore(trainer, place.checkpoint)
-    _introduce(console, config, trainer, world, threads)
+            restore(loop.run, place.checkpoint)
+    _introduce(console, config, loop.run, world, threads)
     if place.checkpoint is not None:
-        console.say(f"resumed after step {trainer.step:,} from {place.checkpoint.path}")
+        console.say(f"resumed after step {loop.run.step:,} from {place.checkpoint.path}")
 
-    def rebuild(world: "World", before: "Trainer") -> "Trainer":
+    def rebuild(world: "World", before: "TrainingLoop") -> "TrainingLoop":
         directory = reopen_run(place, before, world)
-        trainer = Trainer(config, session, world, directory, _screen(config, world)[1], signals, place.path)
-        trainer.go_on_from(before)
-        return trainer
+        loop = make_loop(config, setup, world, _screen(config, world)[1], directory=directory, **options)
+        loop.run.continue_from(before.run)
+        return loop
 
-    def work(trainer: "Trainer") -> None:
-        trainer.run()
-        if not trainer.left:
-            _report(trainer, place.path, time.perf_counter() - begin)
+    def work(loop: "TrainingLoop") -> None:
+        loop.train()
+        if not loop.run.preempted:
+            _report(loop, place.path, time.perf_counter() - begin)
 
     try:
-        trainer = survive(trainer, work, rebuild) if world.elastic else _once(trainer, work)
+        loop = train_elastically(loop, work, rebuild) if world.elastic else _once(loop, work)
     except AgreedError:
-        trainer.data_parallel.free()
+        loop.run.data_parallel.free()
         raise
-    return leave(trainer, place, console) if trainer.left else 0
+    return leave(loop, place, console) if loop.run.preempted else 0
 
 
-def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Session", int]:
-    """Return the config as it is resolved, the session and the BLAS threads of a run."""
+def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "TrainingSetup", int]:
+    """Return the config as it is resolved, the setup and the BLAS threads of a run."""
     from ..data.sources import inherit_options
     from ..device import CPU
     from ..training.devices import take_device
     from ..training.limits import num_threads
-    from ..training.session import open_session
+    from ..training.setup import open_setup, resolved
 
     if config.parallel.elastic:
         world.be_elastic()
@@ -193,71 +205,75 @@ def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Se
         with world.together():
             source = inherit_options(config.data.source, earlier.source)
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
-    session = open_session(config, world, take_device(config, world), earlier)
-    return _resolved(config, session), session, threads
+    setup = open_setup(config, world, take_device(config, world), earlier)
+    return resolved(config, setup), setup, threads
 
 
-def _once(trainer: "Trainer", work: "Callable[[Trainer], None]") -> "Trainer":
-    work(trainer)
-    if not trainer.left:
-        trainer.data_parallel.free()
-    return trainer
+def _once(loop: "TrainingLoop", work: "Callable[[TrainingLoop], None]") -> "TrainingLoop":
+    work(loop)
+    if not loop.run.preempted:
+        loop.run.data_parallel.free()
+    return loop
 
 
-def _screen(config: Config, world: "World") -> tuple[Any, "Lines"]:
+def _screen(config: Config, world: "World") -> tuple[Any, "ProgressLog"]:
     """Return the console and the progress display: live on rank 0, silent on the others."""
     from ..training.progress import make_progress
     from .terminal import make_console
 
     console = make_console(quiet=world.rank != 0 or config.run.progress == "none")
-    return console, make_progress(config.run.progress if world.rank == 0 else "none", console, config.run.epochs)
+    return console, make_progress(config.run.progress if world.rank == 0 else "none", console, config.run)
 
 
-def _report(trainer: "Trainer", path: Path, seconds: float) -> None:
+def _report(loop: "TrainingLoop", path: Path, seconds: float) -> None:
     from ..training.curves import draw_curves
+    from ..training.hooks.profiler import Profiler
+    from ..training.hooks.recorder import Recorder
     from ..training.report import make_report, print_report
     from ..training.run_directory import CURVES, TRACE
+    from ..training.run_length import counts_steps
     from .training_streams import output_problems
 
-    world, config = trainer.world, trainer.config
-    if trainer.profiler is not None:
-        trainer.profiler.save(world, path / TRACE)
-    report = make_report(trainer, world, seconds) | {"output": output_problems()}
+    world, config, results = loop.run.world, loop.run.config, loop.run.results
+    profiler, directory = loop.hooks.one(Profiler), loop.hooks[Recorder].directory
+    if profiler is not None:
+        profiler.save(world, path / TRACE)
+    report = make_report(loop, world, seconds) | {"output": output_problems()}
     with world.together(asleep=True):
-        if trainer.record.directory is not None:
-            trainer.record.directory.write_report(report)
-            trainer.record.directory.close()
-            title = f"{config.model.name} on {trainer.session.dataset.name}, {count(world.size, 'rank')}"
-            record = trainer.record
-            draw_curves(record.results, record.metric, title, path / CURVES, record.best_epoch)
+        if directory is not None:
+            directory.write_report(report)
+            directory.close()
+            title = f"{config.model.name} on {loop.run.setup.dataset.name}, {count(world.size, 'rank')}"
+            draw_curves(
+                results.evaluations,
+                results.metric,
+                title,
+                path / CURVES,
+                results.best,
+                by_step=counts_steps(config.run),
+            )
             print_report(report, path, _screen(config, world)[0])
 
 
-def _resolved(config: Config, session: "Session") -> Config:
-    """Return ``config`` with what ``auto`` and defaults turned out to be."""
-    task = cast(Literal["classification", "regression"], session.dataset.task)
-    data = dataclasses.replace(config.data, task=task)
-    optimizer = dataclasses.replace(config.optimizer, lr=config.optimizer.peak_lr)
-    return dataclasses.replace(config, data=data, optimizer=optimizer)
-
-
-def _introduce(console: Any, config: Config, trainer: "Trainer", world: "World", threads: int) -> None:
-    session, sync, o = trainer.session, trainer.data_parallel, config.optimizer
-    data = session.dataset
+def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World", threads: int) -> None:
+    setup, sync, o = run.setup, run.data_parallel, config.optimizer
+    data = setup.dataset
     shape = " x ".join(map(str, data.input_shape))
     outputs = f"{data.num_outputs} classes" if data.task == "classification" else count(data.num_outputs, "number")
+    validating = "" if data.validation is None else f", {len(data.validation):,} validation"
     shared = ", more ranks than cores" if world.oversubscribed else ""
     sums, reasons = "one rank, nothing to sum", ""
     if world.size > 1:
         reasons = "".join(f"; auto takes {reason}" for reason in sync.reasons)
-        sums = sync.exchange.describe()
+        sums = sync.sync.describe()
     lines = [
         f"{count(world.size, 'rank')}, {count(threads, 'BLAS thread')} each{shared} ({world.mpi_version})",
-        *([f"on {', '.join(trainer.devices)}; products in {config.compute.precision}"] if world.has_devices else []),
-        f"{data.name}: {len(data.train):,} training and {count(len(data.test), 'test sample')}, {shape} -> {outputs}",
+        *([f"on {', '.join(run.devices)}; products in {config.compute.precision}"] if world.has_devices else []),
+        f"{data.name}: {len(data.train):,} training{validating} and {count(len(data.test), 'test sample')}, "
+        f"{shape} -> {outputs}",
         *data.notes,
-        f"{config.model.name}: {session.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
-        f"batch {config.data.batch_size}, {count(len(trainer.loader), 'step')} an epoch",
+        f"{config.model.name}: {setup.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
+        f"batch {config.data.batch_size}, {count(len(run.loader), 'step')} an epoch",
         f"gradients: {sums}{reasons}",
     ]
     for line in [*lines, *world.notes]:

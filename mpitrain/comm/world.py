@@ -32,6 +32,7 @@ from .placement import affinity_of, place_among
 from .planner import ALL_REDUCE_NAMES, Planner
 from .schedule.plan import Request
 from .schedule.staging import Staging
+from .uncaught import end_all_on_error
 from .watch.ledger import Ledger, caller, source_line
 from .watch.remote_query import Operator
 from .watch.slot import first_difference
@@ -108,6 +109,8 @@ class World(Ranks):
         self.notes: list[str] = []
         self._sharing = SharedWindows(self._comm, self._node, place, self.ledger, self._note)
         self._sharing.refused = REFUSED if self.elastic else ""
+        if comm == MPI.COMM_WORLD:
+            end_all_on_error(self)
         self._planner = Planner(self._comm, self.mpi_version, place, self._sharing, self._note)
 
     def be_elastic(self) -> None:

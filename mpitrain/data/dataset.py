@@ -33,7 +33,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test split of one source.
+    """A training and a test split of one source, and a validation split if one was drawn.
 
     Attributes
     ----------
@@ -51,6 +51,8 @@ class Dataset:
         Empty where the source has no name for it.
     notes : tuple of str
         Sentences for the user about decisions taken from the data (the task) and about what looks wrong in them.
+    validation : Split or None
+        Drawn from the training samples (see ``validation.with_validation``).
     """
 
     name: str
@@ -62,6 +64,13 @@ class Dataset:
     feature_names: tuple[str, ...] = ()
     target_name: str = ""
     notes: tuple[str, ...] = ()
+    validation: Split | None = None
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name: train, validation if there is one, test."""
+        validation = {} if self.validation is None else {"validation": self.validation}
+        return {"train": self.train, **validation, "test": self.test}
 
     @property
     def input_shape(self) -> tuple[int, ...]:

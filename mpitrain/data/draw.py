@@ -35,12 +35,27 @@ def draw_test_split(whole: Split, where: str, test_fraction: float, seed: int, d
     if num_samples < 2:
         raise UserError(f"{where}: 1 sample cannot be split into one part to train and one to test")
     num_test = min(max(1, round(num_samples * test_fraction)), num_samples - 1)
-    order = random_order(num_samples, seed, SPLIT)
-    if draw == "stratified" and whole.y.dtype.kind == "i":
-        order, num_test = _by_classes(order, whole.y, num_test)
-        if not num_test:
-            raise UserError(f"{where}: every sample is the only one of its class, so that none is left to test on")
-    return [Split(whole.x[rows], whole.y[rows]) for rows in (np.sort(order[num_test:]), np.sort(order[:num_test]))]
+    parts = draw_rows(whole.y, num_test, draw, seed, SPLIT)
+    if not len(parts[1]):
+        raise UserError(f"{where}: every sample is the only one of its class, so that none is left to test on")
+    return [Split(whole.x[rows], whole.y[rows]) for rows in parts]
+
+
+def draw_rows(y: np.ndarray, count: int, draw: Draw, seed: int, purpose: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows that are left and ``count`` rows that are drawn, in the order of the file.
+
+    Parameters
+    ----------
+    y : (N,) array of int64 classes, or (N, K) array of targets
+    count : int
+        Below N. Of classes there may be fewer, as one sample of each is left.
+    seed, purpose : int
+        The key of the random numbers.
+    """
+    order = random_order(len(y), seed, purpose)
+    if draw == "stratified" and y.dtype.kind == "i":
+        order, count = _by_classes(order, y, count)
+    return np.sort(order[count:]), np.sort(order[:count])
 
 
 def note_rare_classes(train: np.ndarray, test: np.ndarray, names: tuple[str, ...], where: str) -> tuple[str, ...]:

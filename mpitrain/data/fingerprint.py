@@ -42,7 +42,10 @@ def fingerprint(dataset: Dataset) -> Fingerprint:
 
 def contents(dataset: Dataset) -> Fingerprint:
     """Return the lines of the arrays alone."""
-    return fingerprint_of_split("training ", dataset.train) | fingerprint_of_split("test ", dataset.test)
+    lines: Fingerprint = {}
+    for name, split in dataset.splits.items():
+        lines |= fingerprint_of_split("training " if name == "train" else f"{name} ", split)
+    return lines
 
 
 def fingerprint_of_split(prefix: str, split: Split) -> Fingerprint:

@@ -9,7 +9,7 @@ Source: Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators (S
 import numpy as np
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
-ORDER, AUGMENT, SPLIT = 1, 2, 3  # what the bits are for: the second word of a key
+ORDER, AUGMENT, SPLIT, VALIDATION = 1, 2, 3, 5  # the purpose of the bits: the second word of a key (4: fingerprint.py)
 
 _MASK = (1 << 64) - 1
 

@@ -23,7 +23,7 @@ from .sources import inherit_options, open_dataset, open_features, parse_source
 from .tables import parse_csv_source
 from .tables.rows import read_samples, targets_of
 
-ALL, TRAIN, TEST = "all", "train", "test"
+ALL, TRAIN, VALIDATION, TEST = "all", "train", "validation", "test"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +35,11 @@ class Rows:
     name : str
         Of the source.
     parts : tuple of Split
-        The samples, in one or two pieces; (N, 0) targets where none were asked for.
+        The samples, in up to three pieces; (N, 0) targets where none were asked for.
     split : str
-        "all", or the split of the source that they are: "test" or "train".
+        "all", or the split of the source that they are: "test", "validation" or "train".
     total : int
-        Samples of the source, with those of its other split.
+        Samples of the source, with those of its other splits.
     notes : tuple of str
         Sentences for the user.
     """
@@ -66,9 +66,12 @@ class Rows:
 
 
 def split_of(dataset: Dataset, split: str) -> Rows:
-    """Return one split of a dataset, or both as "all"."""
-    parts = {TEST: (dataset.test,), TRAIN: (dataset.train,), ALL: (dataset.train, dataset.test)}[split]
-    return Rows(dataset.name, parts, split, len(dataset.train) + len(dataset.test), dataset.notes)
+    """Return one split of a dataset, or all of them as "all"; raises UserError if there is no validation split."""
+    splits = dataset.splits
+    if split not in (ALL, *splits):
+        raise UserError(f"{dataset.name} has no {split} split: the run was trained without --validation")
+    parts = tuple(splits.values()) if split == ALL else (splits[split],)
+    return Rows(dataset.name, parts, split, sum(map(len, splits.values())), dataset.notes)
 
 
 def open_rows(source: str, signature: Signature, split: str = "") -> Rows:

@@ -5,6 +5,8 @@ q is one-hot at the target, smoothed: q_k = (1 - smoothing) [k = target] + smoot
 arXiv 1512.00567). With s = logits - max (Bridle 1990; the shift keeps exp in range) and e = exp(s),
 
     loss = log(sum_k e_k) - (1 - smoothing) s_target - smoothing mean_k s_k,      dlogits = p - q,  p = e / sum_k e_k.
+
+With class weights (K,) float32, the loss and the gradient of a row are multiplied by the weight of its target.
 """
 
 from typing import Any
@@ -17,12 +19,19 @@ from .dispatch import op
 
 @op
 def cross_entropy(
-    logits: np.ndarray, targets: np.ndarray, smoothing: float, ignore_index: int, e: np.ndarray, sums: np.ndarray
+    logits: np.ndarray,
+    targets: np.ndarray,
+    smoothing: float,
+    ignore_index: int,
+    e: np.ndarray,
+    sums: np.ndarray,
+    class_weights: np.ndarray | None = None,
 ) -> tuple[Any, Any]:
     """Return the sums over rows (counted targets, loss, correct ones) and the state that ``cross_entropy_dx`` needs.
 
-    Targets equal to ``ignore_index`` count for nothing. ``e`` (M, K) is written, and so is ``sums`` (M + 1, 3), which
-    must last until backward. On a GPU the result stays there as an array (3,), and bad targets make the loss NaN.
+    Targets equal to ``ignore_index`` count for nothing. Class weights change the loss alone. ``e`` (M, K) and
+    ``sums`` (M + 1, 3) are written and must last until backward. On a GPU the result stays there as an array (3,), and
+    bad targets make the loss NaN.
 
     Raises
     ------
@@ -33,7 +42,10 @@ def cross_entropy(
     row_sums = sums.reshape(-1)[: len(targets)].reshape(-1, 1)
     losses = softmax_cross_entropy(logits, targets, smoothing, e, row_sums)
     correct = logits.argmax(axis=1) == targets
-    state = row_sums, targets, counted
+    weights = None if class_weights is None else class_weights[targets]
+    if weights is not None:
+        losses *= weights
+    state = row_sums, targets, counted, weights
     if counted is None:
         return (float(len(targets)), float(losses.sum(dtype=np.float64)), float(np.count_nonzero(correct))), state
     loss = float(losses.sum(dtype=np.float64, where=counted))
@@ -43,8 +55,10 @@ def cross_entropy(
 @op
 def cross_entropy_dx(e: np.ndarray, state: Any, smoothing: float) -> None:
     """Turn ``e``, as written by ``cross_entropy``, into dlogits."""
-    row_sums, targets, counted = state
+    row_sums, targets, counted, weights = state
     softmax_cross_entropy_dx(e, row_sums, targets, smoothing, counted)
+    if weights is not None:
+        e *= weights[:, None]
 
 
 @op

@@ -18,7 +18,7 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    betas : (float, float)
+    beta1, beta2 : float
         Each in [0, 1).
     eps : float
     weight_decay, decay_all
@@ -31,16 +31,18 @@ class Adam(Optimizer):
         self,
         arena: Arena,
         *,
-        betas: tuple[float, float] = (0.9, 0.999),
+        beta1: float = 0.9,
+        beta2: float = 0.999,
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         decay_all: bool = False,
     ):
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise UserError(f"Adam's betas must be two numbers in [0, 1), but they are {' and '.join(map(str, betas))}")
-        if eps <= 0:
-            raise UserError(f"Adam's eps must be above 0, but it is {eps}")
-        self.betas, self.eps = (float(betas[0]), float(betas[1])), float(eps)
+        for name, beta in (("beta1", beta1), ("beta2", beta2)):
+            if not 0 <= beta < 1:
+                raise UserError(f"Adam's {name} must lie in [0, 1), but it is {beta}")
+        if not 0 < eps < math.inf:
+            raise UserError(f"Adam's eps must be above 0 and finite, but it is {eps}")
+        self.betas, self.eps = (float(beta1), float(beta2)), float(eps)
         super().__init__(arena, weight_decay=weight_decay, decay_all=decay_all)
 
     def update(self, block: Block, lr: float, scale: float) -> None:

@@ -44,7 +44,7 @@ def name_bucket(arena: Arena, number: int, bucket: Bucket) -> str:
     return f"bucket {number}: {' to '.join(dict.fromkeys([names[0], names[-1]]))}" if names else f"bucket {number}"
 
 
-class InOrder:
+class BucketQueue:
     """Starts the request of each bucket as soon as its parameters are ready, while backward still runs.
 
     Always in index order, so that no rank needs to tell another which bucket comes next; ``before`` is called before

@@ -5,23 +5,47 @@ without any adds zeros: the sum over ranks, divided once by the total weight, is
 whatever the shares are.
 """
 
-import contextlib
 import itertools
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
-from ..arena import HEADER, Arena
+from ..arena import Arena
 from ..comm.world import World
 from ..device import device_of
 from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
+from ..losses import Totals
 from ..optim import Optimizer
-from .exchange import make_exchange
+from ..step_header import StepHeader
+from .make_sync import make_gradient_sync
 
-SIGNATURE = slice(HEADER - 4, HEADER)  # places in the arena's header: 1, and three bytes of the fingerprint
+
+class Step:
+    """A step of an own training loop.
+
+    Attributes
+    ----------
+    totals : Totals
+        Weight, loss and correct predictions over all ranks, once the step is done.
+    """
+
+    def __init__(self, arena: Arena):
+        self._arena = arena
+        self.totals = Totals(0.0, 0.0, 0.0)
+
+    def add(self, totals: Any) -> None:
+        """Add the totals of a microbatch: what ``Loss.forward`` returns."""
+        self._arena.add_totals(totals)
+
+    def finish(self) -> None:
+        """Read the sums over all ranks."""
+        sums = StepHeader.read(self._arena.header)
+        self.totals = Totals(sums.weight, sums.loss, sums.correct)
 
 
 class DataParallel:
@@ -39,7 +63,7 @@ class DataParallel:
         "optimizer": each rank updates its share of the weights and keeps the slots of that share only (ZeRO stage 1);
         "none": every rank updates all; "auto": shares in the memory of one node, if ``all_reduce`` is "auto" too.
     bucket_bytes : int
-    synchronise_batch_norm : bool
+    synchronize_batch_norm : bool
         Take batch statistics over all ranks.
 
     Attributes
@@ -51,6 +75,8 @@ class DataParallel:
     sync_seconds : float
         Time spent in ``finish`` since the caller last set it to 0: waiting for other ranks and for messages
         that backward did not hide.
+    on_timed : callable(name, begin, end) or None
+        Called with the times of norms and updates, in seconds of ``time.perf_counter``.
     """
 
     def __init__(
@@ -62,38 +88,39 @@ class DataParallel:
         all_reduce: str = "auto",
         shard: str = "auto",
         bucket_bytes: int = 25 << 20,
-        synchronise_batch_norm: bool = True,
+        synchronize_batch_norm: bool = True,
     ):
         self.arena = arena
         self.world = world
         self.sync_seconds = 0.0
+        self.on_timed: Callable[[str, float, float], None] | None = None
         self._signature = np.zeros(4, arena.dtype)
         self._compare_models()
         world.broadcast(arena.values)
         world.broadcast(arena.states)
         self.verify("at the start")
-        self.exchange = make_exchange(arena, world, all_reduce, shard, bucket_bytes)
-        self.algorithms, self.reasons = self.exchange.algorithms, self.exchange.reasons
-        self.buckets = self.exchange.buckets
-        self._local_statistics = not synchronise_batch_norm
-        arena.on_ready = self.exchange.ready
+        self.sync = make_gradient_sync(arena, world, all_reduce, shard, bucket_bytes)
+        self.algorithms, self.reasons = self.sync.algorithms, self.sync.reasons
+        self.buckets = self.sync.buckets
+        self._local_statistics = not synchronize_batch_norm
+        arena.on_ready = self.sync.ready if self.sync.watches_gradients else None
         for layer in model.layers():
             if isinstance(layer, BatchNorm2d):
-                layer.sum_over_ranks = world.sum if synchronise_batch_norm and world.size > 1 else None
+                layer.sum_over_ranks = world.sum if synchronize_batch_norm and world.size > 1 else None
 
     @property
     def bytes_per_step(self) -> int:
         """Bytes that this rank sends for the gradients of one step."""
-        return self.exchange.bytes_per_step
+        return self.sync.bytes_per_step
 
     @property
     def messages_per_step(self) -> int:
         """Messages that this rank sends for the gradients of one step (calls, where MPI does it)."""
-        return self.exchange.messages_per_step
+        return self.sync.messages_per_step
 
     def begin(self, microbatches: int = 1) -> None:
         """Begin a step of as many backward passes; sums for the arena's header must be in before the last one."""
-        self.exchange.begin()
+        self.sync.begin()
         self.arena.begin_step(microbatches)
         if self.world.size > 1:
             self._sign()
@@ -104,28 +131,47 @@ class DataParallel:
         So do the gradients, if all ranks update all weights; in shards, that is left to ``norm`` or ``update``.
         """
         self.arena.end_backward()
-        with self._timed():
-            self.exchange.finish()
-            self.arena.get_header()
+        begin = time.perf_counter()
+        self.sync.finish()
+        self.arena.get_header()
+        self.sync_seconds += time.perf_counter() - begin
         if self.world.size > 1:
             self._compare_signatures()
 
+    @contextmanager
+    def step(self, microbatches: int = 1) -> Iterator["Step"]:
+        """Enclose the forward and backward passes of a step; when it is left, gradients and totals are summed.
+
+        >>> # with parallel.step() as step:
+        >>> #     step.add(loss.forward(model.forward(x, ctx), y, ctx))
+        >>> #     model.backward(loss.backward(ctx), ctx)
+        >>> # parallel.update(optimizer, lr, scale=1 / step.totals.weight)
+        """
+        self.begin(microbatches)
+        step = Step(self.arena)
+        yield step
+        self.finish()
+        step.finish()
+
     def norm(self) -> float:
         """Return the Euclidean norm of the summed gradients, on all ranks."""
-        with self._timed():
-            return self.exchange.norm()
+        begin = time.perf_counter()
+        norm = self.sync.norm()
+        self.sync_seconds += self._timed("norm of the gradient", begin)
+        return norm
 
     def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
         """Update the weights from the summed gradients times ``scale``; every rank calls it, or no rank does."""
         begin = time.perf_counter()
-        self.exchange.update(optimizer, lr, scale)
-        if self.exchange.sharded:
-            self.sync_seconds += time.perf_counter() - begin
+        self.sync.update(optimizer, lr, scale)
+        seconds = self._timed("update", begin)
+        if self.sync.sharded:
+            self.sync_seconds += seconds
 
     def gather_slots(self, optimizer: Optimizer) -> None:
         """Make all slots of the optimizer right on every rank, as a checkpoint wants them."""
         for slot in optimizer.slots.values():
-            self.exchange.gather(slot)
+            self.sync.gather(slot)
 
     def _compare_models(self) -> None:
         """Raise an AgreedError if the ranks have built different models, before their buffers meet."""
@@ -146,12 +192,12 @@ class DataParallel:
         """Put this rank's fingerprint of all collectives so far into the header, in numbers whose sums are exact."""
         fingerprint = self.world.ledger.fingerprint
         self._signature[:] = 1, fingerprint & 255, fingerprint >> 8 & 255, fingerprint >> 16 & 255
-        self.arena.header[SIGNATURE] = self._signature
+        self.arena.header[StepHeader.SIGNATURE] = self._signature
 
     def _compare_signatures(self) -> None:
         """Raise an AgreedError if the ranks have not called the same collectives: before anything comes of it."""
-        sums = self.arena.header[SIGNATURE].copy()
-        self.arena.header[SIGNATURE] = 0
+        sums = self.arena.header[StepHeader.SIGNATURE].copy()
+        self.arena.header[StepHeader.SIGNATURE] = 0
         if not np.array_equal(sums, sums[0] * self._signature):
             self.world.check_history()
 
@@ -186,14 +232,15 @@ class DataParallel:
 
     def free(self) -> None:
         """Give back what belongs to MPI: requests, and shared memory (the arena moves out of it)."""
-        self.exchange.free()
+        self.sync.free()
         self.arena.on_ready = None
 
-    @contextlib.contextmanager
-    def _timed(self) -> Iterator[None]:
-        begin = time.perf_counter()
-        yield
-        self.sync_seconds += time.perf_counter() - begin
+    def _timed(self, name: str, begin: float) -> float:
+        """Report a part of the step that ends now; return its seconds."""
+        end = time.perf_counter()
+        if self.on_timed is not None:
+            self.on_timed(name, begin, end)
+        return end - begin
 
 
 def _hash(array: np.ndarray) -> int:

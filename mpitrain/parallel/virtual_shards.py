@@ -27,10 +27,10 @@ from ..context import Context
 from ..data.loader import Batch
 from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
-from .lockstep import Lockstep
+from ..step_header import StepHeader
+from .cooperative import CooperativeThreads
 
 FEW_BYTES = 128 * 1024  # up to here rounds cost more than bytes
-SUMS = 3  # weight, loss, correct
 
 Add = Callable[[Sequence[float]], None]
 Work = Callable[[Batch, Context, Add], None]
@@ -95,8 +95,8 @@ class VirtualShards:
     def __init__(self, model: Layer, arena: Arena, world: World, count: int, ctx: Context):
         own = count // world.size
         self._arena, self._world = arena, world
-        self._gradients, self._losses = TreeSum(arena.gradients, own), TreeSum(arena.header[:SUMS], own)
-        self._lockstep = Lockstep(self._sum_of_all)
+        self._gradients, self._losses = TreeSum(arena.gradients, own), TreeSum(arena.header[StepHeader.TOTALS], own)
+        self._threads = CooperativeThreads(self._sum_of_all)
         self._ctx = [ctx]
         norms = [layer for layer in model.layers() if isinstance(layer, BatchNorm2d)]
         for layer in norms:
@@ -120,7 +120,7 @@ class VirtualShards:
             if len(self._ctx) == len(batches) > 1:
                 pairs = zip(batches, self._ctx, strict=True)
                 works = [partial(work, batch, ctx, self._add) for batch, ctx in pairs]
-                self._lockstep.run(works, hand_on)
+                self._threads.run(works, hand_on)
             else:
                 for batch in batches:
                     work(batch, self._ctx[0], self._add)
@@ -130,8 +130,8 @@ class VirtualShards:
 
     def _add(self, sums: Sequence[float]) -> None:
         total = np.array(sums, self._arena.dtype)
-        if self._losses.add(0, slice(0, SUMS), total):
-            self._arena.header[:SUMS] = total
+        if self._losses.add(0, StepHeader.TOTALS, total):
+            self._arena.header[StepHeader.TOTALS] = total
 
     def _written(self, p: Parameter) -> None:
         if self._gradients.add(p.index, slice(p.start, p.stop), p.grad.reshape(-1)):
@@ -140,8 +140,8 @@ class VirtualShards:
             p.forget()
 
     def _sum_over_shards(self, array: np.ndarray) -> np.ndarray:
-        if self._lockstep.running:
-            self._lockstep.sum(array)
+        if self._threads.running:
+            self._threads.sum(array)
         else:
             array[...] = self._sum_of_all([array])
         return array

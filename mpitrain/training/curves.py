@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from ..svg import document, text
 from .axis import Axis, epoch_axis, tick_labels, value_axis
-from .progress import EpochResult, show_scores
+from .progress import show_scores
+from .results import EpochResult
 from .weights import write_atomically
 
 WIDTH, HEIGHT = 1060, 430
@@ -54,38 +55,49 @@ text { font: 14px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill
 
 
 class Curve(NamedTuple):
-    """The scores of one split, by epoch."""
+    """The scores of one split, by epoch or step: train, or test for the split to choose by (validation or test)."""
 
     split: str
+    word: str  # what the split is called
     points: list[tuple[int, float]]  # those that are numbers
+    starts: frozenset[int]  # places of points after a gap
 
     @property
     def last(self) -> tuple[int, float]:
-        """The epoch and score of the end of the line."""
+        """The place and score of the end of the line."""
         return self.points[-1]
 
 
-def draw_curves(results: Sequence[EpochResult], metric: str, title: str, path: Path, best_epoch: int = 0) -> None:
-    """Write the training and test loss (left) and ``metric`` (right) to ``path``; a ring marks ``best_epoch``."""
-    write_atomically(path, curves_svg(results, metric, title, best_epoch))
+def draw_curves(
+    results: Sequence[EpochResult], metric: str, title: str, path: Path, best: int = 0, *, by_step: bool = False
+) -> None:
+    """Write the loss (left) and ``metric`` (right) of training and validation, or test, to ``path``.
+
+    A ring marks the evaluation number ``best``. With ``by_step`` the axis has steps instead of epochs.
+    """
+    write_atomically(path, curves_svg(results, metric, title, best, by_step=by_step))
 
 
-def curves_svg(results: Sequence[EpochResult], metric: str, title: str, best_epoch: int = 0) -> str:
+def curves_svg(results: Sequence[EpochResult], metric: str, title: str, best: int = 0, *, by_step: bool = False) -> str:
     """Return the SVG text of ``draw_curves``."""
+    held_out = _held_out(results)
     names = ("loss", metric) if metric != "loss" else ("loss",)
-    body = [text(_shortened(title), MARGIN, 34, "title"), *_legend()]
-    words = [f"{len(results)} epochs." if len(results) > 1 else "1 epoch."]
+    body = [text(_shortened(title), MARGIN, 34, "title"), *_legend(held_out)]
+    unit, noun = ("step", "evaluation") if by_step else ("epoch", "epoch")
+    places = [r.step if by_step else r.epoch for r in results]
+    marked = places[best - 1] if best else 0
+    words = [f"{len(results)} {noun}{'s' * (len(results) > 1)}."]
     for left, name in zip(LEFTS, names):
-        curves = [curve for split in ("train", "test") if (curve := _curve(results, split, name)).points]
-        body += _panel(left, name, results, curves, best_epoch if name == metric else 0)
+        curves = [curve for split in ("train", "test") if (curve := _curve(results, places, split, name)).points]
+        body += _panel(left, name, (unit, places[0], places[-1]), curves, marked if name == metric else 0)
         words += [_in_words(name, curve) for curve in curves]
-    if best_epoch:
-        best = results[best_epoch - 1].test
-        words.append(f"Best test {show_scores({metric: best[metric]})} in epoch {best_epoch}.")
+    if best:
+        score = results[best - 1].held_out[metric]
+        words.append(f"Best {held_out} {show_scores({metric: score})} in {unit} {marked}.")
     return document(
         WIDTH,
         HEIGHT,
-        title=f"Loss and {metric} over the epochs: {title}",
+        title=f"Loss and {metric} over the {unit}s: {title}",
         description=" ".join(words),
         style=STYLE,
         body="\n".join(body),
@@ -93,19 +105,27 @@ def curves_svg(results: Sequence[EpochResult], metric: str, title: str, best_epo
     )
 
 
-def _curve(results: Sequence[EpochResult], split: str, name: str) -> Curve:
-    scores = [(r.epoch, getattr(r, split).get(name, math.nan)) for r in results]
-    return Curve(split, [(epoch, score) for epoch, score in scores if math.isfinite(score)])
+def _held_out(results: Sequence[EpochResult]) -> str:
+    """Return the name of the split to choose by."""
+    return "validation" if any(r.validation for r in results) else "test"
+
+
+def _curve(results: Sequence[EpochResult], places: Sequence[int], split: str, name: str) -> Curve:
+    scores = [(r.train if split == "train" else r.held_out).get(name, math.nan) for r in results]
+    points = [(place, score) for place, score in zip(places, scores) if math.isfinite(score)]
+    starts = [place for place, score, before in zip(places, scores, [math.nan, *scores]) if not math.isfinite(before)]
+    return Curve(split, split if split == "train" else _held_out(results), points, frozenset(starts))
 
 
 def _in_words(name: str, curve: Curve) -> str:
     first, last = (show_scores({name: score}).removeprefix(f"{name} ") for _, score in (curve.points[0], curve.last))
-    return f"{name.capitalize()}, {curve.split}: from {first} to {last}."
+    return f"{name.capitalize()}, {curve.word}: from {first} to {last}."
 
 
-def _panel(left: int, name: str, results: Sequence[EpochResult], curves: list[Curve], best_epoch: int) -> list[str]:
+def _panel(left: int, name: str, axis: tuple[str, int, int], curves: list[Curve], best: int) -> list[str]:
     percent = name == "accuracy"
-    x = epoch_axis(results[0].epoch, results[-1].epoch, left, left + PANEL)
+    unit, first, last = axis
+    x = epoch_axis(first, last, left, left + PANEL)
     y = value_axis([score for curve in curves for _, score in curve.points], BOTTOM, TOP, percent=percent)
     parts = [text(name, left, TOP - 16, "head")]
     for tick, label in zip(y.ticks, tick_labels(y.ticks, percent=percent)):
@@ -115,25 +135,24 @@ def _panel(left: int, name: str, results: Sequence[EpochResult], curves: list[Cu
     for tick in x.ticks:
         parts.append(f'<line class="base" x1="{x(tick):.1f}" y1="{BOTTOM}" x2="{x(tick):.1f}" y2="{BOTTOM + 5}"/>')
         parts.append(text(f"{tick:,.0f}", x(tick), BOTTOM + 20, "tick middle"))
-    parts.append(text("epoch", left + PANEL / 2, BOTTOM + 40, "tick middle"))
+    parts.append(text(unit, left + PANEL / 2, BOTTOM + 40, "tick middle"))
     for curve in curves:
-        parts += _line(name, curve, x, y)
+        parts += _line(name, unit, curve, x, y)
     if not curves:
         parts.append(text("no finite values", left + PANEL / 2, (TOP + BOTTOM) / 2, "tick middle"))
-    return parts + _best(curves, best_epoch, x, y) + _end_labels(name, curves, x, y)
+    return parts + _best(curves, unit, best, x, y) + _end_labels(name, curves, x, y)
 
 
-def _line(name: str, curve: Curve, x: Axis, y: Axis) -> list[str]:
-    path, before = [], None
-    for epoch, score in _thinned(curve.points):
-        gap = before is None or (epoch != before + 1 and len(curve.points) <= MOST_POINTS)
-        path.append(f"{'M' if gap else 'L'}{x(epoch):.1f} {y(score):.1f}")
-        before = epoch
+def _line(name: str, unit: str, curve: Curve, x: Axis, y: Axis) -> list[str]:
+    path: list[str] = []
+    for place, score in _thinned(curve.points):
+        gap = not path or (place in curve.starts and len(curve.points) <= MOST_POINTS)
+        path.append(f"{'M' if gap else 'L'}{x(place):.1f} {y(score):.1f}")
     parts = [f'<path class="line {curve.split}" d="{"".join(path)}"/>']
     if len(curve.points) <= MOST_DOTS:
-        for epoch, score in curve.points:
-            words = f"<title>epoch {epoch}: {curve.split} {show_scores({name: score})}</title>"
-            dot = f'class="dot {curve.split}" cx="{x(epoch):.1f}" cy="{y(score):.1f}" r="3.2"'
+        for place, score in curve.points:
+            words = f"<title>{unit} {place}: {curve.word} {show_scores({name: score})}</title>"
+            dot = f'class="dot {curve.split}" cx="{x(place):.1f}" cy="{y(score):.1f}" r="3.2"'
             parts.append(f"<circle {dot}>{words}</circle>")
     return parts
 
@@ -151,13 +170,13 @@ def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     return kept
 
 
-def _best(curves: list[Curve], epoch: int, x: Axis, y: Axis) -> list[str]:
-    points = {curve.split: dict(curve.points) for curve in curves}.get("test", {})
-    if epoch not in points:
+def _best(curves: list[Curve], unit: str, place: int, x: Axis, y: Axis) -> list[str]:
+    points, word = next(((dict(c.points), c.word) for c in curves if c.split == "test"), ({}, ""))
+    if place not in points:
         return []
     return [
-        f'<circle class="best" cx="{x(epoch):.1f}" cy="{y(points[epoch]):.1f}" r="7.5">'
-        f"<title>best test score, epoch {epoch}</title></circle>"
+        f'<circle class="best" cx="{x(place):.1f}" cy="{y(points[place]):.1f}" r="7.5">'
+        f"<title>best {word} score, {unit} {place}</title></circle>"
     ]
 
 
@@ -166,24 +185,28 @@ def _end_labels(name: str, curves: list[Curve], x: Axis, y: Axis) -> list[str]:
     placed: list[str] = []
     lowest = BOTTOM + 2.0
     for curve in sorted(curves, key=lambda curve: -y(curve.last[1])):
-        epoch, score = curve.last
+        place, score = curve.last
         at = min(y(score) + 4.5, lowest)
         lowest = at - LINE_HEIGHT
-        words = f"{curve.split} {show_scores({name: score}).removeprefix(f'{name} ')}"
-        placed.append(text(words, x(epoch) + 12, at, f"word {curve.split}"))
+        words = f"{curve.word} {show_scores({name: score}).removeprefix(f'{name} ')}"
+        placed.append(text(words, x(place) + 12, at, f"word {curve.split}"))
     return placed
 
 
-def _legend() -> list[str]:
+def _legend(held_out: str) -> list[str]:
     parts, at, y = [], MARGIN, 62
-    for split, words, width in (("train", "training", 124), ("test", "test", 98)):
+    for split, words, width in (("train", "training", 124), ("test", held_out, 98 if held_out == "test" else 134)):
         parts += [
             f'<path class="line {split}" d="M{at} {y}h34"/>',
             f'<circle class="dot {split}" cx="{at + 17}" cy="{y}" r="3.2"/>',
             text(words, at + 42, y + 5),
         ]
         at += width
-    return [*parts, f'<circle class="best" cx="{at + 8}" cy="{y}" r="7.5"/>', text("best test score", at + 24, y + 5)]
+    return [
+        *parts,
+        f'<circle class="best" cx="{at + 8}" cy="{y}" r="7.5"/>',
+        text(f"best {held_out} score", at + 24, y + 5),
+    ]
 
 
 def _shortened(title: str) -> str:

@@ -11,6 +11,7 @@ from ..data.normalize import Normalizer
 from ..data.sampler import share
 from ..device import CPU, Device
 from ..layers import Layer
+from ..metrics import MetricSet
 from .scoring import Scoring
 
 BATCH = 256
@@ -27,6 +28,11 @@ class Evaluator:
         Of the training samples.
     device : Device
         Where the model is; ``outputs`` are arrays of it.
+
+    Attributes
+    ----------
+    tables : dict of str to array
+        The results of metrics that are no numbers (the confusion matrix), of the latest ``scores``.
     """
 
     def __init__(self, model: Layer, world: World, normalizer: Normalizer, device: Device = CPU):
@@ -34,19 +40,34 @@ class Evaluator:
         self._world = world
         self._normalizer = normalizer
         self._device = device
-        self._saved = Context(training=False, device=device)
+        self._ctx = Context(training=False, device=device)
+        self.tables: dict[str, np.ndarray] = {}
 
     def outputs(self, x: np.ndarray, rows: slice) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield (rows, outputs) batch by batch; outputs are valid until the next batch."""
         for start in range(rows.start, rows.stop, BATCH):
             part = slice(start, min(start + BATCH, rows.stop))
-            yield part, self._model.forward(self._device.from_host(self._normalizer(x[part])), self._saved)
+            yield part, self._model.forward(self._device.from_host(self._normalizer(x[part])), self._ctx)
 
     def scores(self, splits: Sequence[Split], scoring: Scoring) -> dict[str, float]:
         """Return the scores over all of ``splits``, the same on every rank; each rank evaluates its share."""
-        totals = np.zeros(scoring.num_sums)
+        totals, metrics = np.zeros(scoring.num_sums), scoring.metrics
+        metrics.reset()
         for split in splits:
             for rows, outputs in self.outputs(split.x, share(len(split.x), self._world.rank, self._world.size)):
-                totals += scoring.sums(outputs, split.y[rows], self._saved)
+                totals += scoring.sums(outputs, split.y[rows], self._ctx)
+                if metrics:
+                    metrics.update(scoring.readable(self._device.to_host(outputs)), split.y[rows])
         targets = splits[0].y if len(splits) == 1 else np.concatenate([split.y for split in splits])
-        return scoring.scores(self._world.sum(totals), targets)
+        scores = scoring.scores(self._world.sum(totals), targets)
+        return scores | self._results(metrics)
+
+    def _results(self, metrics: MetricSet) -> dict[str, float]:
+        """Return the results of the metrics that are numbers, and keep the others in ``tables``."""
+        if not metrics:
+            return {}
+        metrics.gather(self._world.all_gather)
+        with self._world.together():  # a function of the user's may fail
+            results = metrics.results()
+        self.tables = {name: value for name, value in results.items() if isinstance(value, np.ndarray)}
+        return {name: float(value) for name, value in results.items() if name not in self.tables}

@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from ..config import Run
 from ..errors import UserError
 from .run_directory import LAST, METRICS, REPORT
-from .weights import read_facts
+from .weights import read_metadata
 
 
 class History(NamedTuple):
@@ -21,10 +22,12 @@ class History(NamedTuple):
         There is a report.
     stopped : bool
         The report is that of a run that was stopped before its last epoch was done.
-    epochs : int
-        Epochs that were done, by the report; 0 if it does not say.
-    weights_epoch : int
-        The epoch after which the last weights were written; 0 if they do not say.
+    epochs, steps : int
+        Whole epochs and steps that were done, by the report; 0 if it does not say.
+    early_stop : str
+        The rule by which the run ended early, by the report; empty if it did not.
+    weights_step : int
+        The step after which the last weights were written; 0 if they do not say.
     flaw : str
         Why the last weights cannot be used; empty if they can.
     """
@@ -33,24 +36,32 @@ class History(NamedTuple):
     ended: bool
     stopped: bool
     epochs: int
-    weights_epoch: int
+    steps: int
+    early_stop: str
+    weights_step: int
     flaw: str
 
-    def is_finished(self, epochs: int) -> bool:
-        """Return True if a run of so many epochs has nothing left to do."""
-        done = self.ended and not self.stopped and self.epochs == epochs
-        return done and not self.flaw and self.weights_epoch in (0, epochs)
+    def is_finished(self, settings: Run) -> bool:
+        """Return True if a run with these settings has nothing left to do."""
+        whole = self.steps == settings.steps if settings.steps else self.epochs == settings.epochs
+        early = bool(self.early_stop) and self.early_stop == settings.early_stop
+        done = self.ended and not self.stopped and (whole or early)
+        return done and not self.flaw and self.weights_step in (0, self.steps)
 
 
 def read_history(path: Path) -> History:
     """Return the history of the run in ``path``."""
-    epochs, weights_epoch, stopped, flaw = 0, 0, False, ""
+    epochs, steps, weights_step, stopped, early_stop, flaw = 0, 0, 0, False, "", ""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         report = json.loads((path / REPORT).read_text("utf-8"))
         if isinstance(report, dict) and type(report.get("epochs")) is int:
             epochs, stopped = report["epochs"], report.get("stopped") is True
+            steps = report["steps"] if type(report.get("steps")) is int else 0
+            rule = report.get("early_stop")
+            early_stop = str(rule.get("rule", "")) if isinstance(rule, dict) else ""
     try:
-        weights_epoch = read_facts(path / LAST).get("epoch", 0)
+        weights_step = read_metadata(path / LAST).get("step", 0)
     except UserError as error:
         flaw = str(error)
-    return History((path / METRICS).exists(), (path / REPORT).exists(), stopped, epochs, weights_epoch, flaw)
+    begun, ended = (path / METRICS).exists(), (path / REPORT).exists()
+    return History(begun, ended, stopped, epochs, steps, early_stop, weights_step, flaw)

@@ -18,8 +18,8 @@ from ..layers.base import Phase
 from ..plain_text import count
 from .evaluation import BATCH
 from .limits import num_microbatches, num_shards
-from .session import Session
-from .trainer import Trainer
+from .run import TrainingRun
+from .setup import TrainingSetup
 
 MEASURED_BYTES = 256 << 20  # activations that are allocated to be measured; more are extrapolated
 
@@ -53,37 +53,37 @@ class Passes:
     test_bytes: int
 
 
-def try_passes(session: Session, config: Config, size: int) -> Passes:
+def try_passes(setup: TrainingSetup, config: Config, size: int) -> Passes:
     """Return the outline of the network on one of ``size`` ranks.
 
-    Call it before a ``Trainer`` is made of the session, which sends gradients as soon as they are there.
+    Call it before a ``TrainingRun`` is made of the setup, which sends gradients as soon as they are there.
     """
-    session.arena.begin_step()
-    shapes = _output_shapes(session.model, lambda: _forward_backward(session, 1, 1))
+    setup.arena.begin_step()
+    shapes = _output_shapes(setup.model, lambda: _forward_backward(setup, 1, 1))
     rows = []
-    for name, layer in _top(session.model):
+    for name, layer in _top(setup.model):
         num_parameters = sum(p.size for _, p in layer.named_parameters())
         rows.append(LayerRow(name, type(layer).__name__, shapes.get(name, ()), num_parameters))
-    data = session.dataset
+    data = setup.dataset
     batch = min(config.data.batch_size, len(data.train))
     shards = num_shards(config, len(data.train), size)
     microbatches = num_microbatches(config, len(data.train), size)
     samples = math.ceil(batch / shards) if shards else math.ceil(math.ceil(batch / size) / microbatches)
     tested = min(BATCH, math.ceil(len(data.test) / size))
     few = min(2, microbatches)  # the second adds to the gradients of the first, for which it takes more
-    train_bytes = _extrapolate(lambda n: _forward_backward(session, n, few), samples)
-    if shards and any(isinstance(layer, BatchNorm2d) for layer in session.model.layers()):
+    train_bytes = _extrapolate(lambda n: _forward_backward(setup, n, few), samples)
+    if shards and any(isinstance(layer, BatchNorm2d) for layer in setup.model.layers()):
         train_bytes *= shards // size  # the shards of a rank go through the network side by side
-    return Passes(rows, samples, train_bytes, _extrapolate(lambda n: _forward(session, n), tested))
+    return Passes(rows, samples, train_bytes, _extrapolate(lambda n: _forward(setup, n), tested))
 
 
-def memory_of(trainer: Trainer, passes: Passes) -> dict[str, tuple[int, str]]:
+def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
     """Return the bytes that each part of training takes on rank 0, and a remark on each."""
-    arena, exchange, size = trainer.session.arena, trainer.data_parallel.exchange, trainer.world.size
+    arena, exchange, size = run.setup.arena, run.data_parallel.sync, run.world.size
     own = arena.size if exchange.own is None else sum(part.stop - part.start for part in exchange.own)
-    in_common = exchange.sharded and not trainer.data_parallel.messages_per_step
-    slots = list(trainer.optimizer.slots)
-    config, data = trainer.config, trainer.session.dataset
+    in_common = exchange.sharded and not run.data_parallel.messages_per_step
+    slots = list(run.optimizer.slots)
+    config, data = run.config, run.setup.dataset
     partial_sums = max(0, (num_shards(config, len(data.train), size) // size).bit_length() - 1)
     sample = 4 * math.prod(data.input_shape)
     share = math.ceil(min(config.data.batch_size, len(data.train)) / size)
@@ -98,8 +98,8 @@ def memory_of(trainer: Trainer, passes: Passes) -> dict[str, tuple[int, str]]:
         "activations": (passes.train_bytes, f"{count(passes.samples, 'sample')} at a time, with their gradients"),
         "evaluation": (passes.test_bytes, f"up to {BATCH} samples at a time"),
         **({"scratch": (scratch, "working memory, used by one op at a time")} if scratch else {}),
-        "batches": (sample * share * (1 + trainer.loader.prefetch), "the one in use and those prefetched"),
-        "data": (_data_bytes(data) + trainer.loader.normalized_bytes, "all samples, on every rank"),
+        "batches": (sample * share * (1 + run.loader.prefetch), "the one in use and those prefetched"),
+        "data": (_data_bytes(data) + run.loader.normalized_bytes, "all samples, on every rank"),
     }
 
 
@@ -110,29 +110,29 @@ def _extrapolate(run: Callable[[int], int], samples: int) -> int:
     return run(samples) if estimate <= MEASURED_BYTES else estimate
 
 
-def _forward_backward(session: Session, num_samples: int, microbatches: int) -> int:
+def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int) -> int:
     """Do a step of training without its update, and return the bytes of its buffers."""
-    ctx = Context(device=session.arena.device)
-    session.arena.writes = [0] * len(session.arena.parameters)
+    ctx = Context(device=setup.arena.device)
+    setup.arena.writes = [0] * len(setup.arena.parameters)
     for _ in range(microbatches):
-        _to_the_loss(session, num_samples, ctx)
-        session.model.backward(session.loss.backward(ctx), ctx)
+        _to_the_loss(setup, num_samples, ctx)
+        setup.model.backward(setup.loss.backward(ctx), ctx)
     return ctx.num_bytes
 
 
-def _forward(session: Session, num_samples: int) -> int:
+def _forward(setup: TrainingSetup, num_samples: int) -> int:
     """Evaluate, and return the bytes of the buffers."""
-    ctx = Context(training=False, device=session.arena.device)
-    _to_the_loss(session, num_samples, ctx)
+    ctx = Context(training=False, device=setup.arena.device)
+    _to_the_loss(setup, num_samples, ctx)
     return ctx.num_bytes
 
 
-def _to_the_loss(session: Session, num_samples: int, ctx: Context) -> None:
-    data, device = session.dataset, session.arena.device
+def _to_the_loss(setup: TrainingSetup, num_samples: int, ctx: Context) -> None:
+    data, device = setup.dataset, setup.arena.device
     classes = data.task == "classification"
     y = np.zeros(num_samples, np.int64) if classes else np.zeros((num_samples, data.num_outputs), np.float32)
-    outputs = session.model.forward(device.zeros((num_samples, *data.input_shape), np.float32), ctx)
-    session.loss.forward(outputs, device.from_host(y), ctx)
+    outputs = setup.model.forward(device.zeros((num_samples, *data.input_shape), np.float32), ctx)
+    setup.loss.forward(outputs, device.from_host(y), ctx)
 
 
 def _top(model: Layer) -> list[tuple[str, Layer]]:
@@ -159,7 +159,7 @@ def _output_shapes(model: Layer, run: Callable[[], object]) -> dict[str, tuple[i
 
 def _data_bytes(data: Dataset) -> int:
     """Return the bytes of a dataset, without what is mapped from a file."""
-    arrays = [array for split in (data.train, data.test) for array in (split.x, split.y)]
+    arrays = [array for split in data.splits.values() for array in (split.x, split.y)]
     return sum(array.nbytes for array in arrays if not _is_mapped(array))
 
 

@@ -1,20 +1,23 @@
 """The display of rank 0 while it trains: a live bar on a terminal, a line for each epoch elsewhere."""
 
+import re
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.segment import Segment
 
+from ..config import Run
 from ..expendable import expendable
 from ..plain_text import visible
-from .clock import Times
 from .console import PlainConsole
 from .parts import Part, fit_parts, join_parts
+from .results import EpochResult
+from .run_length import label_of
+from .step_timer import Times
 from .time_left import TimeLeft, say_time
 
 REFRESH_SECONDS = 0.1
@@ -24,25 +27,26 @@ SHORT_NAMES = {"accuracy": "acc"}  # on narrow terminals
 SHARES, SPEED, TRAIN_SCORES, MORE_SCORES, TRAIN_LOSS, LOSS, METRIC, ALWAYS = 7, 6, 5, 4, 3, 2, 1, 0
 
 
-@dataclass(frozen=True)
-class EpochResult:
-    """The figures of one epoch, over all ranks; losses and scores are means over samples."""
+class ProgressLog:
+    """A line for each evaluation: complete in a log, and without its less important parts on a narrow terminal.
 
-    epoch: int
-    step: int
-    lr: float
-    train: dict[str, float]
-    test: dict[str, float]
-    samples_per_second: float
-    seconds: float
-    times: Times
+    Parameters
+    ----------
+    console : PlainConsole
+    settings : Run or int
+        The length of the run, or its number of epochs.
 
+    Attributes
+    ----------
+    is_live : bool
+        Whether ``step`` shows anything.
+    """
 
-class Lines:
-    """A line for each epoch: complete in a log, and without its less important parts on a narrow terminal."""
+    is_live = False
 
-    def __init__(self, console: PlainConsole, epochs: int):
-        self.console, self._epochs = console, epochs
+    def __init__(self, console: PlainConsole, settings: Run | int):
+        self.console = console
+        self._settings = settings if isinstance(settings, Run) else Run(epochs=settings)
 
     def start(self, epoch: int, steps: int, done: int = 0) -> None:
         """Begin an epoch, or go on after ``done`` of its steps."""
@@ -55,22 +59,25 @@ class Lines:
         """Show the scores and times of the epoch after another step."""
 
     def epoch_done(self, result: EpochResult) -> None:
-        """Print the line of an epoch that is done."""
+        """Print the line of an evaluation."""
         width = self.console.width if self.console.is_terminal else None
         with expendable():
-            self.console.say(epoch_line(result, self._epochs, width))
+            self.console.say(epoch_line(result, self._settings, width))
 
     def stop(self) -> None:
         """Show nothing more."""
 
 
-class Bar(Lines):
+class Bar(ProgressLog):
     """A progress bar of the epoch that runs, below a line for each epoch that is done."""
 
-    def __init__(self, console: PlainConsole, epochs: int):
-        super().__init__(console, epochs)
+    is_live = True
+
+    def __init__(self, console: PlainConsole, settings: Run | int):
+        super().__init__(console, settings)
         self._shown = 0.0
-        self._bar = BarLine(epochs)
+        run = self._settings
+        self._bar = BarLine(0, TimeLeft(0, total_steps=run.steps)) if run.steps else BarLine(run.epochs)
         self._live = Live(console=console, transient=True, auto_refresh=False, get_renderable=lambda: self._bar)
 
     def start(self, epoch: int, steps: int, done: int = 0) -> None:
@@ -136,7 +143,7 @@ class BarLine:
             yield Part(SHARES, show_shares(times))
 
 
-class Silent(Lines):
+class Silent(ProgressLog):
     """Nothing."""
 
     def epoch_done(self, result: EpochResult) -> None:
@@ -147,36 +154,38 @@ class Silent(Lines):
         print(f"mpitrain: {visible(text)}", file=sys.stderr, flush=True)
 
 
-def make_progress(kind: str, console: PlainConsole, epochs: int) -> Lines:
+def make_progress(kind: str, console: PlainConsole, settings: Run | int) -> ProgressLog:
     """Return the display for auto, bar, lines or none."""
     if kind == "auto":
         kind = "bar" if console.is_terminal and not console.is_dumb_terminal else "lines"
-    return {"bar": Bar, "lines": Lines, "none": Silent}[kind](console, epochs)
+    return {"bar": Bar, "lines": ProgressLog, "none": Silent}[kind](console, settings)
 
 
-def epoch_line(result: EpochResult, epochs: int, width: int | None = None) -> str:
-    """Return the line of an epoch that is done, with as many parts as fit ``width`` characters.
+def epoch_line(result: EpochResult, settings: Run | int, width: int | None = None) -> str:
+    """Return the line of an evaluation, with as many parts as fit ``width`` characters.
 
-    Left out are, in this order: time shares, speed, scores of the training samples, scores of the test samples but
-    the last (accuracy or r2).
+    Left out are, in this order: time shares, speed, scores of the training samples, scores of the validation (or test)
+    samples but accuracy or r2.
     """
-    parts = list(_epoch_parts(result, epochs, {}))
+    settings = settings if isinstance(settings, Run) else Run(epochs=settings)
+    parts = list(_epoch_parts(result, settings, {}))
     shown = fit_parts(parts, width)
     if any(part.rank <= TRAIN_SCORES for part in parts if part not in shown):
-        shown = fit_parts(list(_epoch_parts(result, epochs, SHORT_NAMES)), width)
+        shown = fit_parts(list(_epoch_parts(result, settings, SHORT_NAMES)), width)
     return join_parts(shown)
 
 
-def _epoch_parts(result: EpochResult, epochs: int, names: dict[str, str]) -> Iterator[Part]:
+def _epoch_parts(result: EpochResult, settings: Run, names: dict[str, str]) -> Iterator[Part]:
     """Yield the parts of the line; a blank before a part begins a group."""
-    yield Part(ALWAYS, _say_epoch(result.epoch, epochs))
+    yield Part(ALWAYS, label_of(settings, result.epoch, result.step))
     yield Part(TRAIN_LOSS, " train")
     for name, text in _scores(result.train, names):
         yield _score_part(TRAIN_LOSS if name == "loss" else TRAIN_SCORES, text)
-    yield Part(METRIC, " test")
-    last = next(reversed(result.test), "")
-    for name, text in _scores(result.test, names):
-        yield _score_part(METRIC if name == last else LOSS if name == "loss" else MORE_SCORES, text)
+    yield Part(METRIC, " validation" if result.validation else " test")
+    held_out = result.held_out
+    main = next((name for name in ("accuracy", "r2") if name in held_out), next(reversed(held_out), ""))
+    for name, text in _scores(held_out, names):
+        yield _score_part(METRIC if name == main else LOSS if name == "loss" else MORE_SCORES, text)
     yield Part(SPEED, f" {_say_speed(result.samples_per_second)}")
     if shares := show_shares(result.times):
         yield Part(SHARES, f" {shares}")
@@ -189,10 +198,18 @@ def _score_part(rank: int, text: str) -> Part:
 
 def _scores(scores: dict[str, float], names: dict[str, str]) -> Iterator[tuple[str, str]]:
     for name, value in scores.items():
-        yield name, f"{names.get(name, name)} {f'{value:.2%}' if name == 'accuracy' else f'{value:.4g}'}"
+        yield name, f"{names.get(name, name)} {f'{value:.2%}' if _is_share(name) else f'{value:.4g}'}"
+
+
+def _is_share(name: str) -> bool:
+    """Return whether a score is a share of the samples, and so shown in percent."""
+    return name == "accuracy" or re.fullmatch(r"top\d+", name) is not None
 
 
 def _say_epoch(epoch: int, epochs: int) -> str:
+    """Return the place in the run; without the number of epochs where that is 0."""
+    if not epochs:
+        return f"epoch {epoch}"
     return f"epoch {epoch:{len(str(epochs))}}/{epochs}"
 
 
@@ -201,7 +218,7 @@ def _say_speed(samples_per_second: float) -> str:
 
 
 def show_scores(scores: dict[str, float]) -> str:
-    """Return scores as text: percent for accuracy, else four digits."""
+    """Return scores as text: percent for accuracy and top k, else four digits."""
     return " ".join(text for _, text in _scores(scores, {}))
 
 

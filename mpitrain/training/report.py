@@ -7,60 +7,71 @@ import numpy as np
 
 from ..comm.world import World
 from ..plain_text import binary_size, count
-from .clock import Times, blame
 from .console import PlainConsole
+from .hooks import Hooks
+from .hooks.checkpoints import Checkpoints
+from .loop import TrainingLoop
 from .progress import show_scores
 from .run_directory import CURVES, LAST, METRICS, REPORT
+from .run_length import counts_steps
+from .step_timer import Times, blame
+from .tables import print_tables
 from .text_table import Column, print_table
-from .trainer import Trainer
 
 
-def make_report(trainer: Trainer, world: World, seconds: float) -> dict[str, Any]:
+def make_report(loop: TrainingLoop, world: World, seconds: float) -> dict[str, Any]:
     """Return the report of a run; every rank calls this, for the times of all are in it.
 
-    ``test`` holds the scores of the last weights, ``best`` those of the epoch with the best test score (of equal ones,
-    with the lowest test loss): the choice was made by the test samples, so as an estimate for new samples ``best`` is
-    too good.
+    ``test`` and ``validation`` hold the scores of the last weights, ``best`` and ``best_validation`` those of the best
+    epoch: that with the best validation score. Without a validation split the choice is made by the test samples, so
+    that ``best`` is then too good as an estimate for new samples.
     """
-    rank_times = world.all_gather(trainer.times)
+    run, results = loop.run, loop.run.results
+    rank_times = world.all_gather(run.times)
     mean = Times()
     for times in rank_times:
         mean.add(times)
-    sync, session = trainer.data_parallel, trainer.session
-    samples = sum(r.samples_per_second * r.seconds for r in trainer.record.results)
+    sync, setup = run.data_parallel, run.setup
+    samples = sum(r.samples_per_second * r.seconds for r in results.evaluations)
+    last, best = results.evaluations[-1], results[results.best]
     return {
-        "test": trainer.record.results[-1].test,
-        "best": {"epoch": trainer.record.best_epoch, **trainer.record.result(trainer.record.best_epoch).test},
-        "train": trainer.record.results[-1].train,
-        "epochs": len(trainer.record.results),
-        "steps": trainer.step,
-        "stopped": trainer.stopped,
+        "test": last.test,
+        "best": {"epoch": best.epoch, "step": best.step, **best.test},
+        **({"validation": last.validation, "best_validation": best.validation} if last.validation else {}),
+        "train": last.train,
+        "tables": results.tables,
+        "by_step": counts_steps(run.config.run),
+        "class_names": list(setup.dataset.class_names),
+        "epochs": last.epoch if run.stopped else run.step // len(run.loader),
+        "steps": run.step,
+        "stopped": run.stopped,
+        "early_stop": {"rule": run.config.run.early_stop, "reason": run.finished} if run.finished else None,
         "seconds": round(seconds, 3),
-        "samples_per_second": round(samples / sum(r.seconds for r in trainer.record.results), 1),
+        "samples_per_second": round(samples / sum(r.seconds for r in results.evaluations), 1),
         "ranks": world.size,
-        "devices": trainer.devices,
-        "precision": trainer.config.compute.precision,
-        "losses": trainer.losses,
+        "devices": run.devices,
+        "precision": run.config.compute.precision,
+        "losses": run.losses,
         "mpi": world.mpi_version,
         "all_reduce": " and ".join(sorted(set(sync.algorithms))),
         "all_reduce_reason": "; ".join(sync.reasons),
-        "sharded": sync.exchange.sharded,
+        "sharded": sync.sync.sharded,
         "buckets": len(sync.buckets),
         "bytes_per_step": sum(world.all_gather(sync.bytes_per_step)) // world.size,
         "messages_per_step": sum(world.all_gather(sync.messages_per_step)) // world.size,
-        "parameters": session.arena.num_parameters,
-        "resumed_at": trainer.resumed_at,
-        "skipped_steps": trainer.record.skipped,
-        "checkpoints": _checkpoints(trainer),
+        "parameters": setup.arena.num_parameters,
+        "resumed_at": run.resumed_at,
+        "skipped_steps": results.skipped,
+        "checkpoints": _checkpoints(loop.hooks),
         "slowest": blame(rank_times) if world.size > 1 else "",
         "time_share": mean.shares(),
         "time_share_of_rank": [times.shares() for times in rank_times],
     }
 
 
-def _checkpoints(trainer: Trainer) -> dict[str, Any]:
+def _checkpoints(hooks: Hooks) -> dict[str, Any]:
     """Return how many were written, and how long training stood still for each (rank 0's figures)."""
-    writer = trainer.writer
+    writer = hooks[Checkpoints].writer
     stalls = np.array(writer.stalls if writer is not None else []) * 1e3
     return {
         "written": writer.written if writer is not None else 0,
@@ -73,13 +84,21 @@ def _checkpoints(trainer: Trainer) -> dict[str, Any]:
 
 def print_report(report: dict[str, Any], directory: Path, console: PlainConsole) -> None:
     """Print the summary and where the files are."""
-    best = {k: v for k, v in report["best"].items() if k != "epoch"}
-    rows = [
-        ("test", show_scores(report["test"])),
-        ("best test", f"{show_scores(best)} (epoch {report['best']['epoch']})"),
+    best = {k: v for k, v in report["best"].items() if k not in ("epoch", "step")}
+    when = f"(step {report['best']['step']:,})" if report["by_step"] else f"(epoch {report['best']['epoch']})"
+    rows = [("test", show_scores(report["test"]))]
+    if "validation" in report:
+        rows.append(("validation", show_scores(report["validation"])))
+        rows.append(("best validation", f"{show_scores(report['best_validation'])} {when}"))
+        rows.append(("its test", show_scores(best)))
+    else:
+        rows.append(("best test", f"{show_scores(best)} {when}"))
+    rows += [
         ("speed", f"{report['samples_per_second']:,.0f} samples/s on {count(report['ranks'], 'rank')}"),
         ("gradients", _say_exchange(report)),
     ]
+    if report["early_stop"]:
+        rows.append(("early stop", report["early_stop"]["reason"]))
     if report["skipped_steps"]:
         rows.append(("skipped", count(report["skipped_steps"], "step")))
     saved = report["checkpoints"]
@@ -95,6 +114,7 @@ def print_report(report: dict[str, Any], directory: Path, console: PlainConsole)
         rows.append(("lost", f"rank {who} in step {loss['step']}; {ranks} went on after {loss['seconds']:.1f} s"))
     print_table(console, [Column("", "word", "bold"), Column("", "text")], rows, head=False)
     _print_times(console, report)
+    print_tables(console, report["tables"], report["class_names"])
     verb = "stopped early; the last weights are in" if report["stopped"] else "weights in"
     console.say(f"{verb} {directory / LAST}; also {REPORT}, {METRICS}, {CURVES}")
     if report["stopped"] and saved["written"]:
@@ -102,6 +122,8 @@ def print_report(report: dict[str, Any], directory: Path, console: PlainConsole)
 
 
 def _say_exchange(report: dict[str, Any]) -> str:
+    if report["ranks"] == 1:
+        return "one rank, nothing to sum"
     if report["sharded"] and not report["messages_per_step"]:
         return f"{report['all_reduce']}: no messages, each rank updates its share of the weights in common memory"
     sent = f"{binary_size(report['bytes_per_step'])} in {count(report['messages_per_step'], 'message')}"

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,29 +15,28 @@ from ..data.normalize import Normalizer
 from ..data.signature import Signature
 from ..errors import UserError
 from ..json_text import WORDS
+from ..registry import short_name
 from .changes import changes, normalizer_changes
 from .checkpoint import Checkpoint
 from .checkpoint.folder import newest_first
-from .clock import Times
 from .position import Position
-from .progress import EpochResult
-from .session import Session, normalizer_from
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .results import EpochResult
+from .run import TrainingRun
+from .setup import TrainingSetup, normalizer_from
+from .step_timer import Times
 
 FORMAT = 1
 SUMS = 3  # of a position's totals
 
 
-class Past(NamedTuple):
+class CheckpointHistory(NamedTuple):
     """What a checkpoint says of its run."""
 
     step: int
     optimizer_steps: int
     position: Position
     results: list[EpochResult]
-    best_epoch: int
+    best: int
     skipped: int
     num_samples: int
     config: dict[str, Any]
@@ -54,27 +53,28 @@ FIXED = {
     ("data", "task"): "--task",
     ("data", "batch_size"): "--batch-size",
     ("data", "split"): "--draw-test",
+    ("data", "validation"): "--validation",
     ("optimizer", "name"): "--optimizer",
     ("run", "seed"): "--seed",
 }
 
-BEFORE = {"split": SPLIT_BEFORE}  # what checkpoints did not say before there was a choice
+BEFORE = {"split": SPLIT_BEFORE, "validation": 0.0}  # what checkpoints did not say before there was a choice
 
 
-def facts_of(trainer: "Trainer") -> dict[str, Any]:
-    """Return what a checkpoint says beside its tensors (JSON-able)."""
-    here, config = trainer.position, trainer.config
-    return trainer.session.facts(config) | {
+def metadata_of(run: TrainingRun) -> dict[str, Any]:
+    """Return the metadata of a checkpoint (JSON-able)."""
+    here, config = run.position, run.config
+    return run.setup.metadata(config) | {
         "format": FORMAT,
         "config": dataclasses.asdict(config),
-        "ranks": trainer.world.size,
-        "num_samples": len(trainer.session.dataset.train),
-        "step": trainer.step,
-        "optimizer_steps": trainer.optimizer.step_count,
+        "ranks": run.world.size,
+        "num_samples": len(run.setup.dataset.train),
+        "step": run.step,
+        "optimizer_steps": run.optimizer.step_count,
         "position": {**dataclasses.asdict(here), "totals": here.totals.tolist()},
-        "results": [dataclasses.asdict(result) for result in trainer.record.results],
-        "best_epoch": trainer.record.best_epoch,
-        "skipped": trainer.record.skipped,
+        "results": [dataclasses.asdict(result) for result in run.results.evaluations],
+        "best_epoch": run.results.best,  # the number of an evaluation; by default there is one for each epoch
+        "skipped": run.results.skipped,
     }
 
 
@@ -99,7 +99,7 @@ def find_checkpoint(world: World, path: Path, note: Callable[[str], None]) -> Ch
         try:
             checkpoint = Checkpoint(candidate)
             checkpoint.verify(world.rank, world.size)
-            past_of(checkpoint)
+            history_of(checkpoint)
             digest = checkpoint.digest
         except UserError as problem:
             error = str(problem)
@@ -117,34 +117,39 @@ def find_checkpoint(world: World, path: Path, note: Callable[[str], None]) -> Ch
     return None
 
 
-def past_of(checkpoint: Checkpoint) -> Past:
+def history_of(checkpoint: Checkpoint) -> CheckpointHistory:
     """Return what a checkpoint says of its run; raises UserError where it holds none."""
-    facts = checkpoint.facts
+    facts = checkpoint.metadata
     try:
         if facts["format"] != FORMAT:
             raise ValueError("another format")
         position = Position(**{**facts["position"], "totals": np.array(facts["position"]["totals"], np.float64)})
+        if "samples" not in facts["position"]:  # older versions evaluated after each epoch
+            position.samples = position.steps * int(facts["config"]["data"]["batch_size"])
         results = [_result_of(r) for r in facts["results"]]
         numbers = [facts[name] for name in ("step", "optimizer_steps", "best_epoch", "skipped", "num_samples")]
-        step, optimizer_steps, best_epoch, skipped, num_samples = (_whole(number) for number in numbers)
-        _whole(position.epoch - 1), _whole(position.steps), float(position.seconds)
-        if position.totals.shape != (SUMS,) or best_epoch > len(results) or len(results) != position.epoch - 1:
-            raise ValueError("an epoch that is not there")
+        step, optimizer_steps, best, skipped, num_samples = (_whole(number) for number in numbers)
+        _whole(position.epoch - 1), _whole(position.steps), _whole(position.samples), float(position.seconds)
+        if position.totals.shape != (SUMS,) or best > len(results):
+            raise ValueError("an evaluation that is not there")
         for result in results:
             _check_result(result)
+        if results and results[-1].step > step:
+            raise ValueError("an evaluation after the last step")
         config = {branch: dict(table) for branch, table in facts["config"].items()}
         signature, normalizer = Signature.from_facts(facts), normalizer_from(facts["normalizer"])
         targets = facts["target_normalizer"]
         target_normalizer = None if targets is None else normalizer_from(targets)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise UserError(f"{checkpoint.path} holds no run that this version of mpitrain can resume") from None
-    figures = (step, optimizer_steps, position, results, best_epoch, skipped, num_samples)
-    return Past(*figures, config, signature, normalizer, target_normalizer)
+    figures = (step, optimizer_steps, position, results, best, skipped, num_samples)
+    return CheckpointHistory(*figures, config, signature, normalizer, target_normalizer)
 
 
 def _result_of(facts: dict[str, Any]) -> EpochResult:
     """Return the figures of an epoch; what is not finite is text in JSON."""
-    scores = {name: {key: _number(value) for key, value in facts[name].items()} for name in ("train", "test")}
+    kinds = ("train", "test", *(["validation"] if "validation" in facts else []))
+    scores = {name: {key: _number(value) for key, value in facts[name].items()} for name in kinds}
     return EpochResult(**{**facts, **scores, "times": Times(**facts["times"])})
 
 
@@ -155,7 +160,7 @@ def _number(value: Any) -> Any:
 def _check_result(result: EpochResult) -> None:
     for number in (result.lr, result.samples_per_second, result.seconds, *dataclasses.astuple(result.times)):
         float(number)
-    for scores in (result.train, result.test):
+    for scores in (result.train, result.test, result.validation):
         if not all(isinstance(value, float | int) for value in scores.values()):
             raise ValueError("a score that is no number")
     _whole(result.epoch), _whole(result.step)
@@ -167,30 +172,38 @@ def _whole(number: Any) -> int:
     return number
 
 
-def check_fit(config: Config, checkpoint: Checkpoint, session: Session, allow_changed_data: bool = False) -> list[str]:
-    """Raise a UserError where ``config`` and the data of ``session`` cannot continue the run of ``checkpoint``.
+def check_fit(
+    config: Config, checkpoint: Checkpoint, setup: TrainingSetup, allow_changed_data: bool = False
+) -> list[str]:
+    """Raise a UserError where ``config`` and the data of ``setup`` cannot continue the run of ``checkpoint``.
 
     Returns
     -------
     list of str
         How the data have changed, where that is allowed; otherwise it is an error.
     """
-    past = past_of(checkpoint)
+    past = history_of(checkpoint)
     for (branch, key), option in FIXED.items():
         now, then = getattr(getattr(config, branch), key), past.config.get(branch, {}).get(key, BEFORE.get(key))
         then = tuple(then) if isinstance(then, list) else then
-        if now != then:
+        same = short_name(str(now)) == short_name(str(then)) if option == "--optimizer" else now == then
+        if not same:
             raise UserError(
                 f"{option} is {_say(now)}, but {checkpoint.path} was written with {_say(then)}: "
                 "a run can only be resumed as it was begun"
             )
-    here, epochs = past.position, config.run.epochs
-    if here.epoch - 1 + (here.steps > 0) > epochs:
+    here, epochs, steps = past.position, config.run.epochs, config.run.steps
+    if steps and past.step > steps:
+        raise UserError(
+            f"--steps is {steps}, but {checkpoint.path} was written after step {past.step}: "
+            "what is done cannot be resumed with fewer"
+        )
+    if not steps and here.epoch - 1 + (here.steps > 0) > epochs:
         raise UserError(
             f"--epochs is {epochs}, but {checkpoint.path} was written in epoch {here.epoch - (here.steps == 0)}: "
             "what is done cannot be resumed with fewer"
         )
-    found = list(_changes(past, session))
+    found = list(_changes(past, setup))
     if found and not allow_changed_data:
         raise UserError(
             f"the data are not those that {checkpoint.path} was written with: {found[0]}; --allow-changed-data goes on "
@@ -199,15 +212,15 @@ def check_fit(config: Config, checkpoint: Checkpoint, session: Session, allow_ch
     return found
 
 
-def _changes(past: Past, session: Session) -> Iterator[str]:
-    now = session.signature or Signature.of(session.dataset)
-    num_samples = len(session.dataset.train)
+def _changes(past: CheckpointHistory, setup: TrainingSetup) -> Iterator[str]:
+    now = setup.signature or Signature.of(setup.dataset)
+    num_samples = len(setup.dataset.train)
     if num_samples != past.num_samples:
         yield f"there were {past.num_samples:,} training samples and are now {num_samples:,}"
     yield from changes(past.signature, now)
     exact, targets = bool(past.signature.contents), (now.target_name,) if now.target_name else ()
-    yield from normalizer_changes(past.normalizer, session.normalizer, now.feature_names, "samples", exact=exact)
-    yield from normalizer_changes(past.target_normalizer, session.target_normalizer, targets, "targets", exact=exact)
+    yield from normalizer_changes(past.normalizer, setup.normalizer, now.feature_names, "samples", exact=exact)
+    yield from normalizer_changes(past.target_normalizer, setup.target_normalizer, targets, "targets", exact=exact)
 
 
 def earlier_signature(world: World, path: Path) -> Signature | None:
@@ -219,26 +232,25 @@ def earlier_signature(world: World, path: Path) -> Signature | None:
     if world.rank == 0:
         for candidate in [path] if path.is_file() else newest_first(path):
             with contextlib.suppress(UserError):
-                found = past_of(Checkpoint(candidate)).signature
+                found = history_of(Checkpoint(candidate)).signature
                 break
     return world.all_gather(found)[0]
 
 
-def with_normalizers_of(checkpoint: Checkpoint, session: Session) -> Session:
-    """Return ``session`` with the normalizers that the weights of ``checkpoint`` were trained with."""
-    past = past_of(checkpoint)
-    return dataclasses.replace(session, normalizer=past.normalizer, target_normalizer=past.target_normalizer)
+def with_normalizers_of(checkpoint: Checkpoint, setup: TrainingSetup) -> TrainingSetup:
+    """Return ``setup`` with the normalizers that the weights of ``checkpoint`` were trained with."""
+    past = history_of(checkpoint)
+    return dataclasses.replace(setup, normalizer=past.normalizer, target_normalizer=past.target_normalizer)
 
 
-def restore(trainer: "Trainer", checkpoint: Checkpoint) -> None:
-    """Make a new ``trainer`` what the one was that wrote ``checkpoint``; raises UserError if it does not fit."""
-    past, world = past_of(checkpoint), trainer.world
-    checkpoint.load(trainer.state, trainer.data_parallel.exchange.own, row=(world.rank, world.size))
-    trainer.optimizer.step_count = past.optimizer_steps
-    trainer.step = trainer.resumed_at = past.step
-    trainer.position = past.position
-    trainer.record.results, trainer.record.best_epoch = past.results, past.best_epoch
-    trainer.record.skipped = past.skipped
+def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
+    """Continue a new ``run`` where ``checkpoint`` was written; raises UserError if it does not fit."""
+    past, world = history_of(checkpoint), run.world
+    checkpoint.load(run.tensors, run.data_parallel.sync.own, row=(world.rank, world.size))
+    run.optimizer.step_count = past.optimizer_steps
+    run.step = run.resumed_at = past.step
+    run.position = past.position
+    run.results.restore(past.results, past.best, past.skipped)
 
 
 def _say(value: Any) -> str:

@@ -71,8 +71,8 @@ class RunDirectory:
     path : Path
     config : Config
     resumed : (int, int), optional
-        Where the run in ``path`` goes on: after this step, with so many epochs done. What it had logged later is
-        dropped, since it comes again.
+        Where the run in ``path`` goes on: after this step, with the evaluations up to that one. What it had logged
+        later is dropped, since it comes again.
     owner : Ownership, optional
         Of the directory; nothing is written once another run has taken it over.
 
@@ -151,13 +151,12 @@ def _remove_leftovers(path: Path) -> None:
                 leftover.unlink(missing_ok=True)
 
 
-def _lines_up_to(path: Path, step: int, epochs: int) -> str:
-    """Return the whole lines of metrics.jsonl of the steps and epochs up to these."""
+def _lines_up_to(path: Path, step: int, evaluated: int) -> str:
+    """Return the whole lines of metrics.jsonl of the steps, and of the evaluations after a step, up to these."""
     kept = []
     for line in path.read_text("utf-8", errors="replace").splitlines():
         with contextlib.suppress(ValueError, TypeError, AttributeError):
             entry = json.loads(line)
-            place, last = (entry.get("epoch"), epochs) if entry.get("kind") == "epoch" else (entry.get("step"), step)
-            if place <= last:
+            if entry.get("step") <= (evaluated if entry.get("kind") == "epoch" else step):
                 kept.append(line + "\n")
     return "".join(kept)

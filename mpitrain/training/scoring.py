@@ -1,13 +1,19 @@
 """How good the outputs are, as sums that add up over batches and ranks."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
+from ..config import Run
 from ..context import Context
+from ..data.dataset import CLASSIFICATION, REGRESSION
 from ..data.normalize import Normalizer
 from ..errors import UserError
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
+from ..metrics import MetricSet, make_metrics
+from ..metrics.names import Spec
+from ..run_rules import parse_early_stop
 
 _SQUARABLE = 1e-140, 1e140  # deviations whose squares, summed over samples, are far from the ends of float64
 
@@ -19,6 +25,10 @@ class Scoring(Protocol):
     """The score that is watched: accuracy or mse."""
     larger_is_better: bool
     num_sums: int
+    names: tuple[str, ...]
+    """Its own scores."""
+    metrics: MetricSet
+    """Those that were asked for beside its own scores."""
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Context) -> np.ndarray:
         """Return (num_sums,) float64 sums of a batch: outputs on any device, raw targets of the split."""
@@ -26,16 +36,20 @@ class Scoring(Protocol):
     def scores(self, sums: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Return the scores of everything that was summed, with all of its targets."""
 
+    def readable(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs of the host as metrics take them: logits, or numbers in the units of the targets."""
+
 
 class Classification:
     """Cross-entropy and the share of right predictions."""
 
     metric = "accuracy"
+    names: tuple[str, ...] = ("loss", "accuracy")
     larger_is_better = True
     num_sums = 3
 
-    def __init__(self, loss: SoftmaxCrossEntropy):
-        self._loss = loss
+    def __init__(self, loss: SoftmaxCrossEntropy, metrics: MetricSet):
+        self._loss, self.metrics = loss, metrics
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Context) -> np.ndarray:
         """Return weight, loss, correct."""
@@ -47,6 +61,10 @@ class Classification:
         weight = max(1.0, sums[0])
         return {"loss": float(sums[1] / weight), "accuracy": float(sums[2] / weight)}
 
+    def readable(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the logits as they are."""
+        return outputs
+
 
 class Regression:
     """Mean squared error in the units of the targets, its root, and R^2 (1 - error / variance, mean over outputs).
@@ -57,15 +75,17 @@ class Regression:
     Parameters
     ----------
     normalizer : Normalizer
-        Of the targets; outputs are normalised like them.
+        Of the targets; outputs are normalized like them.
     num_outputs : int
+    metrics : MetricSet
     """
 
     metric = "mse"
+    names: tuple[str, ...] = ("loss", "mse", "rmse", "r2")
     larger_is_better = False
 
-    def __init__(self, normalizer: Normalizer, num_outputs: int):
-        self._mean, self._std = normalizer.mean, normalizer.std
+    def __init__(self, normalizer: Normalizer, num_outputs: int, metrics: MetricSet):
+        self._mean, self._std, self.metrics = normalizer.mean, normalizer.std, metrics
         self.num_sums = 1 + num_outputs
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Context) -> np.ndarray:
@@ -75,7 +95,7 @@ class Regression:
         return np.concatenate([[len(targets)], (error**2).sum(axis=0)])
 
     def scores(self, sums: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Return loss (of normalised targets), mse, rmse and, unless all targets of an output are equal, r2."""
+        """Return loss (of normalized targets), mse, rmse and, unless all targets of an output are equal, r2."""
         count, errors = max(1.0, sums[0]), sums[1:]
         mse = float(np.mean(errors / count))
         scores = {"loss": float(np.mean(errors / self._std**2 / count)), "mse": mse, "rmse": mse**0.5}
@@ -84,6 +104,10 @@ class Regression:
         if (variance > 0).all():
             scores["r2"] = float(np.mean(1 - errors / variance))
         return scores
+
+    def readable(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the predictions in the units of the targets, in float64."""
+        return outputs.astype(np.float64) * self._std + self._mean
 
 
 def check_scorable(normalizer: Normalizer) -> None:
@@ -97,10 +121,40 @@ def check_scorable(normalizer: Normalizer) -> None:
             )
 
 
-def make_scoring(loss: Loss, target_normalizer: Normalizer | None, num_outputs: int) -> Scoring:
-    """Return the scoring that fits the loss."""
+def check_scores(settings: Run, scoring: Scoring) -> None:
+    """Raise a UserError if early stopping watches a score that there is not."""
+    rule = parse_early_stop(settings.early_stop)
+    known = [*scoring.names, *(metric.name for metric in scoring.metrics.metrics)]
+    if rule is not None and rule.score in [m.name for m in scoring.metrics.metrics if not m.is_number]:
+        raise UserError(f"--early-stop watches {rule.score!r}, which is no number")
+    if rule is not None and rule.score not in known:
+        raise UserError(
+            f"--early-stop watches {rule.score!r}, which is not among the scores: there are {', '.join(known)}, and "
+            "more with --metrics"
+        )
+
+
+SMALLER_IS_BETTER = ("loss", "mse", "rmse")
+
+
+def larger_is_better(name: str, scoring: Scoring) -> bool:
+    """Return whether a score, of ``scoring`` or of a metric, is better where it is larger."""
+    directions = {metric.name: metric.larger_is_better for metric in scoring.metrics.metrics}
+    return directions.get(name, name not in SMALLER_IS_BETTER)
+
+
+def make_scoring(
+    loss: Loss, target_normalizer: Normalizer | None, num_outputs: int, metrics: str | Sequence[Spec] = ""
+) -> Scoring:
+    """Return the scoring that fits the loss, with ``metrics`` (see ``metrics.names``).
+
+    Raises
+    ------
+    UserError
+        If there is no such metric, or it is for the other task.
+    """
     if isinstance(loss, MSE):
         assert target_normalizer is not None
-        return Regression(target_normalizer, num_outputs)
+        return Regression(target_normalizer, num_outputs, make_metrics(metrics, num_outputs, REGRESSION))
     assert isinstance(loss, SoftmaxCrossEntropy)
-    return Classification(loss)
+    return Classification(loss, make_metrics(metrics, num_outputs, CLASSIFICATION))

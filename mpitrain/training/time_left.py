@@ -14,6 +14,8 @@ class TimeLeft:
     epochs : int
     clock : callable() -> float
         Seconds.
+    total_steps : int
+        Of the run, where its length is given in steps and not in epochs.
 
     Examples
     --------
@@ -25,8 +27,8 @@ class TimeLeft:
     (3.0, 13.0)
     """
 
-    def __init__(self, epochs: int, clock: Callable[[], float] = time.perf_counter):
-        self._epochs, self._clock = epochs, clock
+    def __init__(self, epochs: int, clock: Callable[[], float] = time.perf_counter, *, total_steps: int = 0):
+        self._epochs, self._clock, self._total_steps = epochs, clock, total_steps
         self._epoch = self._steps = self._first = self._done = 0
         self._begin = self._now = 0.0
         self._per_step = self._per_epoch = 0.0  # of the last complete epoch
@@ -58,7 +60,8 @@ class TimeLeft:
         if per_step is None:
             return None
         after_steps = max(0.0, self._per_epoch - self._per_step * self._steps)
-        epochs_left = self._epochs - self._epoch
+        epochs = self._total_steps / self._steps if self._total_steps else self._epochs
+        epochs_left = epochs - self._epoch
         return per_step * (self._steps - self._done + epochs_left * self._steps) + after_steps * (epochs_left + 1)
 
     def _seconds_per_step(self) -> float | None:

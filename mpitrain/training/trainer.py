@@ -1,339 +1,359 @@
-"""The loop: epochs of steps, each a forward, a backward and an update that all ranks make alike."""
+"""Training from a program: ``Trainer(model, data, epochs=3).fit()``."""
 
-import sys
+import dataclasses
+import functools
+import inspect
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..comm.watch.slot import INPUT
 from ..comm.world import World
 from ..config import Config
-from ..context import Context
-from ..data.loader import Batch, Loader
-from ..errors import AgreedError
-from ..losses import Totals
-from ..optim import clip_factor
-from ..parallel.data import DataParallel
-from ..parallel.virtual_shards import Add, VirtualShards, tree_all_reduce
-from .checkpoint import State, Writer
-from .checkpoint.agenda import Agenda
-from .clock import StepClock, Times
+from ..config_file import read_config
+from ..config_keywords import config_from
+from ..data.checks import check_features
+from ..data.conform import conform
+from ..data.dataset import Split
+from ..data.rows import open_rows
+from ..data.sampler import share
+from ..data.samples import make_dataset
+from ..device import CPU
+from ..errors import AgreedError, UserError
+from ..layers import Layer
+from ..metrics.names import Spec
+from .build import make_loop
+from .console import PlainConsole
+from .devices import take_device
 from .evaluation import Evaluator
-from .feed import Feed
-from .graphs import make_graphs
-from .limits import num_microbatches, num_shards
-from .non_finite import NonFinite
-from .position import Position
-from .profile import Profiler
-from .progress import EpochResult, Lines
-from .recipe import make_optimizer, make_schedule
-from .record import Record
-from .resume import facts_of
-from .run_directory import CHECKPOINTS, RunDirectory
+from .hooks import Hook
+from .hooks.registry import make_hooks
+from .limits import num_threads
+from .loop import TrainingLoop
+from .progress import ProgressLog, make_progress
+from .report import make_report
+from .results import EpochResult
+from .run_directory import CHECKPOINTS, CONFIG, LAST, RunDirectory
 from .scoring import make_scoring
-from .session import Session, augment_of
-from .survival import Rescue
-from .wishes import Wishes, nothing
+from .setup import OwnParts, normalizer_from, open_setup, resolved
+from .weights import check_weights, load_weights, read_metadata, save_weights
 
-# places in the arena's header: they are summed with the first bucket, and so all ranks know after each step
-WEIGHT, LOSS, CORRECT, STOP, LEAVE, SAVE, IDLE = range(7)
+Model = str | Layer | Callable[[tuple[int, ...], int], Layer]
 
 
-class Trainer:
-    """Trains the model of ``session`` on all ranks.
-
-    Parameters
-    ----------
-    config : Config
-    session : Session
-    world : World
-    directory : RunDirectory or None
-        Rank 0's; None on the others.
-    progress : Lines
-    wishes : callable() -> Wishes
-        Asked in every step; what any rank wishes, all ranks do after that step.
-    run_path : Path, optional
-        Directory of the run, on all ranks: where checkpoints go. Without it none are written.
+@dataclass(frozen=True)
+class Result:
+    """The figures of a run, the same on all ranks.
 
     Attributes
     ----------
-    step : int
-        Steps done, over all epochs.
-    position : Position
-        Where in the data the next step begins.
-    devices : list of str
-        What the ranks compute on: cpu, or the name of a GPU.
-    record : Record
-    times : Times
-        This rank's, over all epochs of this process.
-    writer : Writer or None
-        Of checkpoints.
+    evaluations : tuple of EpochResult
+        One for each epoch, or for each evaluation with ``evaluate_every``.
+    best : EpochResult
+        The one with the best validation score, or test score without a validation split.
+    steps : int
     stopped : bool
-        True after a stop before the last epoch's end.
-    left : bool
-        True where a checkpoint was to be written instead of an end of the run.
-    resumed_at : int
-        The step that the run was resumed at; 0 if it was not.
-    losses : list of dict
-        Of ranks, while training went on with the others (--elastic).
-    profiler : Profiler or None
-        What each layer and message took, if that was asked for.
-    rescue : Rescue or None
-        What to go back to when a rank is lost.
+        True if the training ended early on request.
+    skipped : int
+        Steps whose update was left out.
+    seconds : float
+    """
+
+    evaluations: tuple[EpochResult, ...]
+    best: EpochResult
+    steps: int
+    stopped: bool
+    skipped: int
+    seconds: float
+
+    @property
+    def train(self) -> dict[str, float]:
+        """Scores over the training samples before the last evaluation."""
+        return self.evaluations[-1].train
+
+    @property
+    def test(self) -> dict[str, float]:
+        """Scores of the last weights over the test samples."""
+        return self.evaluations[-1].test
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """Scores of the last weights over the validation samples; empty without any."""
+        return self.evaluations[-1].validation
+
+
+class Trainer:
+    """Trains a model on all ranks of the job; every rank runs the same program.
+
+    Parameters
+    ----------
+    model : str, Layer or callable(input_shape, num_outputs) -> Layer
+        A text such as ``"mlp:widths=64+32"`` or ``"mine.py:net"``, a function, or a network. Its weights are drawn
+        by ``seed``.
+    data : str, Dataset, object or pair
+        A text such as ``"digits"`` or ``"csv:table.csv,target=price"``; an object with a length and
+        ``take(indices) -> (x, y)`` (see ``data.samples.Samples``); a pair of arrays (x, y); or a pair (train, test)
+        of such objects.
+    hooks : sequence of Hook, of classes of hooks or of str
+    metrics : str, or sequence of str, Metric or callable(outputs, targets) -> float
+        Scores in addition to the loss and the accuracy (or error), exact over all ranks.
+    world : World, optional
+        All ranks of the job by default.
+    **settings
+        Everything that ``mpitrain train --help`` lists, with underscores: ``epochs=3``, ``batch_size=32``,
+        ``optimizer="adam:lr=0.003"``, ``out="runs/first"``, ``checkpoint_every=100``, ``all_reduce="ring"`` ...
+        Without ``out`` no file is written.
+
+    Attributes
+    ----------
+    config : Config
+    setup : TrainingSetup
+        Data, network (``setup.model``), its buffers (``setup.arena``) and loss.
+    world : World
+
+    Raises
+    ------
+    AgreedError
+        On all ranks, for settings, data or a model that do not work.
+
+    Examples
+    --------
+    >>> trainer = Trainer("mlp:widths=16", "digits", epochs=1, progress="none")
+    >>> result = trainer.fit()
+    >>> result.steps, sorted(result.test)
+    (23, ['accuracy', 'loss'])
     """
 
     def __init__(
         self,
-        config: Config,
-        session: Session,
-        world: World,
-        directory: RunDirectory | None,
-        progress: Lines,
-        wishes: Callable[[], Wishes] = nothing,
-        run_path: Path | None = None,
+        model: Model = "convnet",
+        data: Any = "digits",
+        *,
+        hooks: Sequence[Hook | type[Hook] | str] = (),
+        metrics: str | Sequence[Spec] = (),
+        world: World | None = None,
+        **settings: Any,
     ):
-        self.config, self.session, self.world = config, session, world
-        self._progress, self._wishes = progress, wishes
-        o, p, data = config.optimizer, config.parallel, session.dataset
-        v = num_shards(config, len(data.train), world.size)
-        microbatches = v // world.size if v else num_microbatches(config, len(data.train), world.size)
-        world.use_progress_thread(p.overlap == "thread")
-        self.data_parallel = DataParallel(
-            session.model,
-            session.arena,
-            world,
-            all_reduce=tree_all_reduce(world, p.all_reduce, session.arena.gradients.nbytes) if v else p.all_reduce,
-            shard="none" if v else p.shard,
-            bucket_bytes=int(p.bucket_mb * 2**20) or world.choose_bucket_bytes(),
-            synchronise_batch_norm=config.model.batch_norm == "synchronized",
-        )
-        self.loader = Loader(
-            data.train,
-            batch_size=config.data.batch_size,
-            rank=world.rank,
-            size=world.size,
-            seed=config.run.seed,
-            normalizer=session.normalizer,
-            target_normalizer=session.target_normalizer,
-            augment=augment_of(config),
-            microbatches=microbatches,
-            virtual_ranks=v > 0,
-            prefetch=config.data.prefetch,
-            device=session.arena.device,
-        )
-        self._feed = Feed(session.arena.device)
-        self.devices = sorted(set(world.all_gather(session.arena.device.name)))
-        self.optimizer = make_optimizer(o, session.arena)
-        self._lr = make_schedule(o, len(self.loader), config.run.epochs)
-        self._saved = Context(seed=config.run.seed, device=session.arena.device)
-        self._shards = VirtualShards(session.model, session.arena, world, v, self._saved) if v else None
-        self._graphs = make_graphs(config, self.data_parallel, session.model, self._saved, microbatches, progress.note)
-        self._evaluator = Evaluator(session.model, world, session.normalizer, session.arena.device)
-        self._scoring = make_scoring(session.loss, session.target_normalizer, data.num_outputs)
-        self.step = self.resumed_at = 0
-        self.position = Position()
-        self.record = Record(self._scoring, directory, progress)
-        self.times = Times()
-        self.stopped = self.left = False
-        self.losses: list[dict[str, Any]] = []
-        self.rescue = Rescue(self) if world.elastic else None
-        self._non_finite = NonFinite(self, self._saved)
-        self._agenda = Agenda(config.checkpoint.every, config.checkpoint.max_time)
-        self.writer = None if run_path is None else self._make_writer(run_path)
-        self.profiler = Profiler(self) if config.run.profile else None
+        self.world = default_world() if world is None else world
+        with self.world.together():
+            config = config_from(
+                **settings,
+                model=model if isinstance(model, str) else _name_of(model),
+                data=data if isinstance(data, str) else "",
+                **({"metrics": metrics} if isinstance(metrics, str) else {}),
+            )
+            self._hooks = make_hooks([*make_hooks(config.run.hook), *hooks])
+        self._open(config, _own(model, data, () if isinstance(metrics, str) else metrics))
 
-    def _make_writer(self, run_path: Path) -> Writer:
-        return Writer(
-            self.world,
-            run_path / CHECKPOINTS,
-            self.state,
-            slices=self.data_parallel.exchange.own,
-            own_states=self.config.model.batch_norm == "local" and bool(self.session.arena.states.size),
-            keep=self.config.checkpoint.keep,
-            note=self._progress.note,
-        )
+    @classmethod
+    def load(
+        cls,
+        directory: str | Path,
+        *,
+        model: Model | None = None,
+        data: Any = None,
+        hooks: Sequence[Hook | type[Hook] | str] = (),
+        world: World | None = None,
+    ) -> "Trainer":
+        """Return a trainer with the last weights and the settings of the run in ``directory``.
 
-    def go_on_from(self, other: "Trainer") -> None:
-        """Take over where ``other``, a trainer of the same session on other ranks, has come to."""
-        for name, slot in other.optimizer.slots.items():
-            np.copyto(self.optimizer.slots[name], slot)
-        self.optimizer.step_count = other.optimizer.step_count
-        self.step, self.position, self.resumed_at = other.step, other.position, other.resumed_at
-        self.record.results, self.record.best_epoch = other.record.results, other.record.best_epoch
-        self.record.skipped = other.record.skipped
-        self.times, self.stopped, self.left = other.times, other.stopped, other.left
-        if self.rescue is not None:
-            self.rescue = Rescue(self)
-
-    @property
-    def state(self) -> State:
-        """What a step changes."""
-        return State(self.session.arena, self.optimizer)
-
-    def run(self) -> None:
-        """Train all epochs, or up to the step in which somebody asked to stop or to leave.
+        Parameters
+        ----------
+        model, data : optional
+            For a run whose model or data were given as objects of a program, not as texts.
 
         Raises
         ------
         AgreedError
-            On all ranks, if the loss is no longer a number or the ranks' weights differ.
+            If there is no such run, or its weights do not fit the model.
         """
+        trainer = cls.__new__(cls)
+        trainer.world = default_world() if world is None else world
+        path = Path(directory)
+        with trainer.world.together():
+            trainer._hooks = make_hooks(hooks)
+            if not (path / CONFIG).is_file():
+                raise UserError(f"{path} is not a run directory: it has no {CONFIG}")
+            config = read_config(path / CONFIG)
+            metadata = read_metadata(path / LAST)
+            if data is None and not config.data.source:
+                raise UserError(f"the data of {path} are not known by name: give them as data=")
+        config = dataclasses.replace(config, run=dataclasses.replace(config.run, out=""))
+        trainer._open(config, _own(model, config.data.source if data is None else data, ()))
+        setup, targets = trainer.setup, metadata["target_normalizer"]
+        with trainer.world.together():
+            check_weights(path / LAST, setup.model)
+            load_weights(path / LAST, setup.arena)
+        trainer.setup = dataclasses.replace(
+            setup,
+            normalizer=normalizer_from(metadata["normalizer"]),
+            target_normalizer=None if targets is None else normalizer_from(targets),
+        )
+        return trainer
+
+    def _open(self, config: Config, own: OwnParts) -> None:
+        world = self.world
+        CPU.use_threads(num_threads(config, world))
+        with world.together():
+            world.check_name(config.parallel.all_reduce)
+        self.setup = open_setup(config, world, take_device(config, world), own=own)
+        self.config = resolved(config, self.setup)
+
+    def fit(self) -> Result:
+        """Train, and return the results; all ranks call it together.
+
+        The training begins with the weights of the model as they are, so a second call continues with them, with a
+        new optimizer.
+
+        Raises
+        ------
+        AgreedError
+            On all ranks, if the loss is not finite or the run directory cannot be written.
+        HookError
+            On a rank where a hook fails; the job ends on all ranks if it is not caught.
+        """
+        begin, world = time.perf_counter(), self.world
+        world.watch(self.config.parallel.timeout)
+        path = Path(self.config.run.out) if self.config.run.out else None
+        directory = self._open_directory(path)
+        display = self._display()
+        loop = make_loop(self.config, self.setup, world, display, directory=directory, run_path=path, hooks=self._hooks)
         try:
-            for _ in range(self.position.epoch, self.config.run.epochs + 1):
-                self._epoch()
-                if self.stopped or self.left:
-                    break
-            if self.writer is not None and self.writer.stalls and not (self.stopped or self.left):
-                self._save()  # the end, for who wants more epochs later
+            loop.train()
+            self._finish(loop, directory, time.perf_counter() - begin)
+        except BaseException as error:
+            if world.size == 1 or isinstance(error, AgreedError):
+                loop.run.data_parallel.free()
+            raise
         finally:
-            self._progress.stop()
-            if self.writer is not None and sys.exc_info()[0] in (None, AgreedError):
-                self.writer.close()
+            world.watch(0)
+        loop.run.data_parallel.free()
+        run = loop.run
+        return Result(
+            tuple(run.results.evaluations),
+            run.results[run.results.best],
+            run.step,
+            run.ends_early,
+            run.results.skipped,
+            time.perf_counter() - begin,
+        )
 
-    def _epoch(self) -> None:
-        clock, here, first = StepClock(), self.position, self.position.steps
-        self._progress.start(here.epoch, len(self.loader), first)
-        begin = time.perf_counter()
-        input_before = self.loader.wait_seconds
-        for microbatches in self._batches(here.epoch, first):
-            sums = self._train_step(microbatches)
-            here.add(sums)
-            if sums is not None:
-                self.record.step_done(self.step, here.epoch, Totals(*sums), self._lr(self.step - 1))
-            input_now = self.loader.wait_seconds
-            clock.step_done(input_now - input_before, self.data_parallel.sync_seconds)
-            input_before, self.data_parallel.sync_seconds = input_now, 0.0
-            speed = (self._samples(here.steps) - self._samples(first)) / (time.perf_counter() - begin)
-            self._progress.step(self._train_scores(here.totals), speed, clock.so_far())
-            self._checkpoint_if_due()
-            if self.stopped or self.left:
-                break
-        here.seconds += time.perf_counter() - begin
-        times = clock.epoch_done(self.world)
-        self.times.add(times)
-        if self.stopped or self.left:
-            self._save()
-        if not self.left:
-            self._end_epoch(times)
+    def _open_directory(self, path: Path | None) -> RunDirectory | None:
+        directory = None
+        with self.world.together():
+            if path is not None and self.world.rank == 0:
+                if (path / CHECKPOINTS).exists():
+                    raise UserError(f"{path} holds an earlier run: choose another out= or remove it")
+                directory = RunDirectory(path, self.config)
+        return directory
 
-    def _end_epoch(self, times: Times) -> None:
-        """Evaluate, and keep what the epoch has brought."""
-        here = self.position
-        self.data_parallel.verify(f"after epoch {here.epoch}")
-        self.data_parallel.average_states()
-        test = self._evaluator.scores([self.session.dataset.test], self._scoring)
-        train, speed = self._train_scores(here.totals), self._samples(here.steps) / max(here.seconds, 1e-9)
-        lr = self._lr(self.step - 1)
-        self.record.epoch_done(EpochResult(here.epoch, self.step, lr, train, test, speed, here.seconds, times))
-        last = self.stopped or here.epoch == self.config.run.epochs
-        with self.world.together(asleep=last):
-            self.record.write(self.session.arena, self.session.facts(self.config), last=last)
-        if self.rescue is not None:
-            self.rescue.epoch_ends()
-        self.position = Position(here.epoch + 1)
+    def _display(self) -> ProgressLog:
+        first = self.world.rank == 0
+        kind = self.config.run.progress if first else "none"
+        return make_progress(kind, PlainConsole(quiet=not first), self.config.run.epochs)
 
-    def _samples(self, steps: int) -> int:
-        return min(steps * self.config.data.batch_size, len(self.session.dataset.train.x))
+    def _finish(self, loop: TrainingLoop, directory: RunDirectory | None, seconds: float) -> None:
+        if self.config.run.out:
+            report = make_report(loop, self.world, seconds)
+            with self.world.together():
+                if directory is not None:
+                    directory.write_report(report)
+                    directory.close()
 
-    def _checkpoint_if_due(self) -> None:
-        """Complete the checkpoint that all ranks have written, begin one that is due: alike on all ranks."""
-        if self.writer is None:
-            return
-        if self.writer.running and self._asked[IDLE] == self.world.size:
-            self.writer.end()
-        due = self._asked[SAVE] or self._agenda.is_due_after(self.step)
-        if due:
-            if self.writer.running:  # the disk is slower than we are asked to be
-                self.writer.end()
-            self._begin_checkpoint(self.writer)
+    def evaluate(self, data: Any = None) -> dict[str, float]:
+        """Return the scores of the current weights, the same on all ranks, who call this together.
 
-    def _save(self) -> None:
-        """Write a checkpoint and wait for it."""
-        if self.writer is not None:
-            self.writer.close()
-            self._begin_checkpoint(self.writer)
-            self.writer.close()
+        Parameters
+        ----------
+        data : optional
+            As in ``Trainer``: all samples of it, or the test split of a set that has one. By default the test samples
+            of the trainer's own data.
+        """
+        setup = self.setup
+        with self.world.together():
+            splits = self._splits(data)
+            scoring = make_scoring(setup.loss, setup.target_normalizer, setup.dataset.num_outputs, setup.metrics)
+        return self._evaluator().scores(splits, scoring)
 
-    def _begin_checkpoint(self, writer: Writer) -> None:
-        self.record.flush()
-        writer.begin(self.step, facts_of(self) if self.world.rank == 0 else {})
-        self._agenda.saved()
+    def outputs(self, x: np.ndarray) -> np.ndarray:
+        """Return the outputs (N, K) for samples (N, ...): logits of classes, or values in the units of the targets.
 
-    def _batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
-        """Yield the batches of an epoch from step ``first`` on; waiting is watched like waiting for a rank."""
-        batches = self._feed(self.loader.epoch(epoch, first))
-        while True:
-            with self.world.ledger.waiting(INPUT):
-                microbatches = next(batches, None)
-            if microbatches is None:
-                return
-            yield microbatches
+        All ranks call this together with the same samples, and each computes a share.
+        """
+        setup, world = self.setup, self.world
+        with world.together():
+            x = np.asarray(x)
+            x = check_features(x, "the samples") if len(x) else x
+            if x.shape[1:] != setup.dataset.input_shape:
+                wanted = " x ".join(map(str, setup.dataset.input_shape))
+                raise UserError(f"samples must be (N, {wanted}), but they are {x.shape}")
+        mine, evaluator = share(len(x), world.rank, world.size), self._evaluator()
+        device = setup.arena.device
+        parts = [np.array(device.to_host(outputs)) for _, outputs in evaluator.outputs(x, mine)]
+        gathered = [part for parts in world.all_gather(parts) for part in parts]
+        found = np.concatenate([np.empty((0, setup.dataset.num_outputs), np.float32), *gathered])
+        return found if setup.target_normalizer is None else setup.target_normalizer.inverse(found)
 
-    def _train_step(self, microbatches: list[Batch]) -> np.ndarray | None:
-        """Do one step; return weight, loss and correct, summed over all ranks, or None if it was left out."""
-        arena = self.session.arena
-        if self.rescue is not None:
-            self.rescue.take()
-        self.data_parallel.begin(len(microbatches) if self._shards is None else 1)
-        arena.header[STOP : IDLE + 1] = self._say()
-        self._non_finite.begin()
-        if self._shards is not None:
-            self._shards.run(microbatches, self._forward_backward)
-        else:
-            for place, batch in enumerate(microbatches):
-                self._run(place, batch)
-        self.data_parallel.finish()
-        self._asked = arena.header[: IDLE + 1].astype(np.float64)
-        self.stopped, self.left = bool(self._asked[STOP]), bool(self._asked[LEAVE])
-        sums = self._asked[:STOP]
-        norm = self.data_parallel.norm()
-        finite = self._non_finite.passes(sums[LOSS], norm, microbatches)
-        if finite:
-            scale = 1 / max(1.0, sums[WEIGHT])
-            if self.config.optimizer.clip_norm:
-                scale *= clip_factor(norm * scale, self.config.optimizer.clip_norm)
-            self.data_parallel.update(self.optimizer, self._lr(self.step), scale)
-        self.step += 1
-        self.world.first_step_done()
-        every = self.config.parallel.check_every
-        if every and self.step % every == 0:
-            self.data_parallel.verify(f"after step {self.step}")
-        return sums if finite else None
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the numbers of the classes (N,), or the predicted values (N, K), for samples (N, ...).
 
-    def _run(self, place: int, batch: Batch) -> None:
-        """Do forward and backward of microbatch ``place``."""
-        self._saved.step, self._saved.first = self.step, batch.first
-        work = partial(self._forward_backward, batch, self._saved, self._add_sums)
-        if self._graphs is None:
-            work()
-        else:
-            self._graphs.run(place, batch, work)
+        All ranks call this together with the same samples.
+        """
+        outputs = self.outputs(x)
+        return outputs.argmax(axis=1) if self.setup.target_normalizer is None else outputs
 
-    def _forward_backward(self, batch: Batch, saved: Context, add: Add) -> None:
-        model, loss = self.session.model, self.session.loss
-        saved.step, saved.first = self.step, batch.first
-        outputs = model.forward(batch.x, saved)
-        add(loss.forward(outputs, batch.y, saved))
-        model.backward(loss.backward(saved), saved)
+    def save(self, path: str | Path) -> None:
+        """Write the weights, with the normalization of the data, to a safetensors file; all ranks call this together.
 
-    def _add_sums(self, sums: Sequence[float]) -> None:
-        self.session.arena.add_totals(sums)
+        Raises
+        ------
+        AgreedError
+            If it cannot be written.
+        """
+        with self.world.together():
+            if self.world.rank == 0:
+                save_weights(Path(path), self.setup.arena, self.setup.metadata(self.config))
 
-    def _say(self) -> tuple[bool, ...]:
-        """Return what this rank tells the others with its gradients: stop, leave, save, idle."""
-        wishes, first = self._wishes(), self.world.rank == 0
-        busy = self.writer is not None and self.writer.running
-        leave = wishes.leave or (first and self._agenda.is_up())
-        save = wishes.save or (first and self._agenda.is_due() and not busy)  # by the clock, never faster than the disk
-        return wishes.stop, leave, save, self.writer is None or self.writer.idle
+    def _evaluator(self) -> Evaluator:
+        setup = self.setup
+        return Evaluator(setup.model, self.world, setup.normalizer, setup.arena.device)
 
-    def _train_scores(self, totals: np.ndarray) -> dict[str, float]:
-        weight = max(1.0, totals[WEIGHT])
-        scores = {"loss": float(totals[LOSS] / weight)}
-        if self._scoring.metric == "accuracy":
-            scores["accuracy"] = float(totals[CORRECT] / weight)
-        return scores
+    def _splits(self, data: Any) -> Sequence[Split]:
+        setup = self.setup
+        if data is None:
+            return [setup.dataset.test]
+        assert setup.signature is not None
+        if isinstance(data, str):
+            return open_rows(data, setup.signature, "").parts
+        dataset = make_dataset((data, data), task=setup.dataset.task)
+        return [conform(dataset, setup.signature, dataset.name).train]
+
+
+@functools.cache
+def default_world() -> World:
+    """Return all ranks of this job."""
+    return World()
+
+
+def _own(model: Model | None, data: Any, metrics: Sequence[Spec]) -> OwnParts:
+    return OwnParts(
+        data=None if isinstance(data, str) else data,
+        model=None if isinstance(model, str) else model,
+        metrics=metrics,
+    )
+
+
+def _name_of(model: Any) -> str:
+    """Return the text that names a function of a file; for others the name of the function or class."""
+    if not callable(model) or isinstance(model, Layer):
+        if not isinstance(model, Layer):
+            raise UserError(f"the model must be a text, a Layer or a function, not a {type(model).__name__}")
+        return type(model).__name__
+    name = str(getattr(model, "__name__", type(model).__name__))
+    file = inspect.getsourcefile(model) if inspect.isfunction(model) else None
+    if file and file.endswith(".py") and model.__qualname__ == name:
+        return f"{Path(file).absolute()}:{name}"
+    return name

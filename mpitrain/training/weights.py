@@ -16,18 +16,18 @@ from ..json_text import to_json
 from ..layers import Layer
 
 
-def save_weights(path: Path, arena: Arena, facts: dict[str, Any]) -> None:
-    """Write all values and states of ``arena`` and the JSON-able ``facts`` to ``path``.
+def save_weights(path: Path, arena: Arena, metadata: dict[str, Any]) -> None:
+    """Write all values and states of ``arena`` and the JSON-able ``metadata`` to ``path``.
 
     The file appears whole or not at all: it is written beside ``path``, flushed to the disk and renamed.
     """
     tensors = {name: np.ascontiguousarray(arena.device.to_host(view)) for name, view in arena.named_tensors().items()}
-    data = safetensors.numpy.save(tensors, metadata={"mpitrain": to_json(facts, words=True)})
+    data = safetensors.numpy.save(tensors, metadata={"mpitrain": to_json(metadata, words=True)})
     write_atomically(path, data)
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """Return the facts stored with the weights at ``path``.
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata stored with the weights at ``path``.
 
     Raises
     ------
@@ -35,12 +35,12 @@ def read_facts(path: Path) -> dict[str, Any]:
         If there is no such file or it is no mpitrain weights file.
     """
     with _opened(path) as file:
-        metadata = file.metadata() or {}
-    if "mpitrain" not in metadata:
+        entries = file.metadata() or {}
+    if "mpitrain" not in entries:
         raise UserError(f"{path} was not written by mpitrain: its metadata has no mpitrain entry")
     with contextlib.suppress(ValueError, RecursionError):
-        if isinstance(facts := json.loads(metadata["mpitrain"]), dict):
-            return facts
+        if isinstance(metadata := json.loads(entries["mpitrain"]), dict):
+            return metadata
     raise UserError(f"{path} is damaged: what mpitrain has written into its metadata is no longer JSON")
 
 

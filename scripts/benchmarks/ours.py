@@ -16,7 +16,7 @@ from mpitrain.layers import GELU, Conv2d, LayerNorm, MultiHeadAttention
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import SGD
 from mpitrain.parallel.data import DataParallel
-from mpitrain.training.graphs import StepGraphs
+from mpitrain.training.executors.graphed import StepGraphs
 
 
 def num_parameters(case: Case) -> int:
@@ -34,7 +34,7 @@ def make_step(
     """
     model = models.build(name, x.shape[1:], NUM_CLASSES)
     arena = Arena(model.named_parameters(), model.named_states(), device=device)
-    data_parallel = DataParallel(model, arena, world, synchronise_batch_norm=False)
+    data_parallel = DataParallel(model, arena, world, synchronize_batch_norm=False)
     optimizer, loss, ctx = SGD(arena, momentum=0.9), SoftmaxCrossEntropy(), Context(device=device)
     inputs, targets = device.from_host(x), device.from_host(y)
     batch = Batch(inputs, targets, 0, np.arange(len(x)))

@@ -14,7 +14,7 @@ from mpitrain.comm.world import World
 from mpitrain.device import CPU
 from mpitrain.layers import init
 from mpitrain.optim import SGD, AdamW
-from mpitrain.parallel.exchange import make_exchange
+from mpitrain.parallel.make_sync import make_gradient_sync
 
 LAYERS = 10
 SECONDS = 2.0  # aimed at for one size of one contender
@@ -41,18 +41,18 @@ def make_run(world: World, size: int, optimizer: str, all_reduce: str, shard: st
     """Return a function that lets gradients appear, as backward does, and returns the seconds of all that follows."""
     layers = {f"layer{i}": Parameter((size // LAYERS,), init.normal(1.0)) for i in range(LAYERS)}
     arena = Arena(layers.items(), gradient_device=SharedDevice(world) if all_reduce == "shared" else None)
-    exchange = make_exchange(arena, world, all_reduce, shard, 25 << 20)
+    sync = make_gradient_sync(arena, world, all_reduce, shard, 25 << 20)
     update = OPTIMIZERS[optimizer](arena)
 
     def run() -> float:
-        exchange.begin()
+        sync.begin()
         arena.gradients.fill(1e-3)
         world.barrier()
         begin = time.perf_counter()
         for p in arena.parameters:
-            exchange.ready(p)
-        exchange.finish()
-        exchange.update(update, 1e-3, 1 / world.size)
+            sync.ready(p)
+        sync.finish()
+        sync.update(update, 1e-3, 1 / world.size)
         return time.perf_counter() - begin
 
     return run

@@ -22,28 +22,29 @@ from mpitrain.comm.shared_file import SharedFile
 from mpitrain.comm.watch.watched import WatchedPlan
 from mpitrain.comm.world import World
 from mpitrain.data.loader import Loader
-from mpitrain.layers import Linear
+from mpitrain.layers import Flatten, Linear
+from mpitrain.layers.fused.linear_chain import LinearLink
 from mpitrain.optim import SGD
 from mpitrain.training.evaluation import Evaluator
-from mpitrain.training.trainer import Trainer
+from mpitrain.training.loop import TrainingLoop
 
 POINTS = {
-    "step": (Trainer, "_train_step"),
-    "input": (Loader, "_fill"),
-    "forward": (Linear, "forward"),
-    "backward": (Linear, "backward"),
-    "start": (WatchedPlan, "start"),
-    "poll": (WatchedPlan, "poll"),
-    "wait": (WatchedPlan, "wait"),
-    "update": (SGD, "step"),
-    "sum": (World, "sum"),
-    "gather": (World, "all_gather"),
-    "evaluate": (Evaluator, "scores"),
-    "write": (SharedFile, "write_at"),
+    "step": ([TrainingLoop], "_train_step"),
+    "input": ([Loader], "_fill"),
+    "forward": ([Flatten, Linear, LinearLink], "forward"),  # the layers of an mlp, fused or not
+    "backward": ([Flatten, Linear, LinearLink], "backward"),
+    "start": ([WatchedPlan], "start"),
+    "poll": ([WatchedPlan], "poll"),
+    "wait": ([WatchedPlan], "wait"),
+    "update": ([SGD], "step"),
+    "sum": ([World], "sum"),
+    "gather": ([World], "all_gather"),
+    "evaluate": ([Evaluator], "scores"),
+    "write": ([SharedFile], "write_at"),
 }
 fault = json.loads(sys.argv[1])
 world = None
-healthy_init, healthy_step = World.__init__, Trainer._train_step
+healthy_init, healthy_step = World.__init__, TrainingLoop._train_step
 log = os.open(os.environ["DEALT"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 life = int(os.environ.get("LIFE", "0"))
 
@@ -55,9 +56,9 @@ def noted_init(self, *args, **options):
 
 
 def noted_step(self, microbatches):
-    number = life * 100 + len(self.world.launched) - self.world.size
+    number = life * 100 + len(self.run.world.launched) - self.run.world.size
     samples = [int(i) for batch in microbatches for i in batch.indices]
-    note = {"epoch": self.position.epoch, "step": self.step + 1, "number": number}
+    note = {"epoch": self.run.position.epoch, "step": self.run.step + 1, "number": number}
     os.write(log, (json.dumps({**note, "samples": samples}) + "\n").encode())
     sums = healthy_step(self, microbatches)
     os.write(log, (json.dumps({**note, "done": True}) + "\n").encode())
@@ -94,18 +95,22 @@ def damage(path):
 
 
 def doom(point, call, kind):
-    owner, name = POINTS[point]
-    healthy, calls = getattr(owner, name), itertools.count()
+    owners, name = POINTS[point]
+    calls = itertools.count()
 
-    def doomed(*args, **options):
-        if world is not None and next(calls) == call:
-            strike(kind)
-        return healthy(*args, **options)
+    def counted(healthy):
+        def doomed(*args, **options):
+            if world is not None and next(calls) == call:
+                strike(kind)
+            return healthy(*args, **options)
 
-    setattr(owner, name, doomed)
+        return doomed
+
+    for owner in owners:
+        setattr(owner, name, counted(getattr(owner, name)))
 
 
-World.__init__, Trainer._train_step = noted_init, noted_step
+World.__init__, TrainingLoop._train_step = noted_init, noted_step
 if fault and launched_rank() in fault["ranks"]:
     doom(fault["point"], fault["call"], fault["kind"])
 sys.exit(main(sys.argv[2:]))

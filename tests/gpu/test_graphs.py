@@ -8,7 +8,7 @@ from mpitrain.data.loader import Batch
 from mpitrain.layers import Dropout
 from mpitrain.optim import LARS, SGD, AdamW
 from mpitrain.optim.schedules import schedule
-from mpitrain.training.graphs import StepGraphs
+from mpitrain.training.executors.graphed import StepGraphs
 from tests.gpu.device import CaptureRefused, ShimDevice
 from tests.gpu.training import Job
 

@@ -7,7 +7,7 @@ import pytest
 
 from mpitrain.device import CPU
 from mpitrain.layers import BatchNorm2d, LayerNorm
-from mpitrain.parallel.lockstep import Lockstep
+from mpitrain.parallel.cooperative import CooperativeThreads
 from tests.gpu.device import ShimDevice
 from tests.gpu.layers import Run, check_layer, near
 
@@ -55,7 +55,7 @@ def test_ranks_together_compute_what_one_computes(shares, make):
     whole, parts = Run(lambda: make(4), CPU, np.float64, True), {}
     y = whole.forward(x.astype(np.float64)).copy()
     dx, gradients, states = whole.backward(x.astype(np.float64), dy.astype(np.float64), times=1)
-    ranks = Lockstep(lambda arrays: np.sum(arrays, axis=0))
+    ranks = CooperativeThreads(lambda arrays: np.sum(arrays, axis=0))
 
     def train(rank, x, dy):
         device = CPU if rank == 1 else ShimDevice()

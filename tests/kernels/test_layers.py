@@ -19,18 +19,22 @@ def numpy_of(function):
 @pytest.mark.parametrize(("m", "k"), [(1, 1), (19, 10), (9, 1000), (8, 33)])
 @pytest.mark.parametrize("smoothing", [0, 0.1])
 @pytest.mark.parametrize("in_place", [False, True])
-def test_softmax_cross_entropy(bf16, m, k, smoothing, in_place):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_softmax_cross_entropy(bf16, m, k, smoothing, in_place, weighted):
     elements = Elements(bf16, seed=m)
     x, x_value = elements.draw(m, k, scale=20)
     targets, counted = elements.rng.integers(0, k, m), elements.rng.integers(0, 4, m) > 0
     given, totals = np.where(counted, targets, -7), elements.room(m, 3, dtype=np.float32)
     dx = x if in_place else elements.room(m, k)
     kernels = cpu.build("softmax_cross_entropy.cu", ELEMENT_BF16=bf16)
-    arguments = [x, given, i64(-7), f32(smoothing), totals, dx, i32(m), i32(k)]
+    weights = elements.rng.uniform(0, 3, k).astype(np.float32) if weighted else NULL
+    arguments = [x, given, i64(-7), f32(smoothing), weights, totals, dx, i32(m), i32(k)]
     launch(kernels, "softmax_cross_entropy", *arguments, grid=-(-m // 8))
     expected, sums = np.empty((m, k)), np.empty((m, 1))
     expected_losses = numpy_of(OPS["softmax_cross_entropy"])(x_value, targets, smoothing, expected, sums)
     numpy_of(OPS["softmax_cross_entropy_dx"])(expected, sums, targets, smoothing, counted)
+    if weighted:
+        expected_losses, expected = expected_losses * weights[targets], expected * weights[targets, None]
     elements.check(totals[:, 1], expected_losses * counted, scale=20)
     elements.check(dx, expected, scale=10)
     np.testing.assert_array_equal(totals[:, 0], counted)
@@ -43,7 +47,7 @@ def test_targets_outside_make_their_rows_nan(bf16):
     totals, dx = elements.room(5, 3, dtype=np.float32), elements.room(5, 7)
     given = np.array([0, 7, 3, -1, 2**32 + 1])
     kernels = cpu.build("softmax_cross_entropy.cu", ELEMENT_BF16=bf16)
-    launch(kernels, "softmax_cross_entropy", x, given, i64(-100), f32(0), totals, dx, i32(5), i32(7), grid=1)
+    launch(kernels, "softmax_cross_entropy", x, given, i64(-100), f32(0), NULL, totals, dx, i32(5), i32(7), grid=1)
     outside = np.array([False, True, False, True, True])
     np.testing.assert_array_equal(np.isnan(totals[:, 1]), outside)
     np.testing.assert_array_equal(np.isnan(elements.value(dx)), np.repeat(outside[:, None], 7, axis=1))

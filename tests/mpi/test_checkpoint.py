@@ -66,7 +66,7 @@ def test_what_was_there_when_it_began(world, alone, shared_path, mpi_io, monkeyp
     world.barrier()
     read = make_state(2)
     checkpoint = Checkpoint(folder.path_of_step(shared_path, 20))
-    assert checkpoint.facts == {"step": 20, "text": "π"}
+    assert checkpoint.metadata == {"step": 20, "text": "π"}
     checkpoint.verify(world.rank, world.size)
     checkpoint.load(read)
     expected = make_state(1)

@@ -5,14 +5,14 @@ import pytest
 
 from mpitrain.config import Config, Data, Model, Optimizer, Run
 from mpitrain.device import CPU
+from mpitrain.training.build import make_loop
 from mpitrain.training.checkpoint import Checkpoint, Snapshot, folder
+from mpitrain.training.control import ControlRequest
 from mpitrain.training.devices import use_device
 from mpitrain.training.progress import make_progress
 from mpitrain.training.resume import restore
 from mpitrain.training.run_directory import CHECKPOINTS
-from mpitrain.training.session import open_session
-from mpitrain.training.trainer import Trainer
-from mpitrain.training.wishes import Wishes
+from mpitrain.training.setup import open_setup
 from tests.gpu.device import ShimDevice
 from tests.images import write_images
 from tests.kernels import cpu
@@ -36,29 +36,28 @@ def config(tmp_path_factory, world):
 def run(world, config, device, path, *, leave_after=None, resume=None):
     """Return (step, weight, loss, correct) of the steps that were made, and the weights."""
     use_device(device, world)
-    session = open_session(config, world, device)
+    setup = open_setup(config, world, device)
     sums = []
-    trainer = Trainer(
+    loop = make_loop(
         config,
-        session,
+        setup,
         world,
-        None,
         make_progress("none", None, 1),
-        lambda: Wishes(leave=len(sums) + 1 == leave_after),
-        path,
+        control=lambda: ControlRequest(preempt=len(sums) + 1 == leave_after),
+        run_path=path,
     )
     if resume is not None:
-        restore(trainer, Checkpoint(resume))
-    step = trainer._train_step
+        restore(loop.run, Checkpoint(resume))
+    step = loop._train_step
 
     def noted_step(batches):
-        sums.append((trainer.step, *step(batches)))
+        sums.append((loop.run.step, *step(batches)))
         return np.array(sums[-1][1:])
 
-    trainer._train_step = noted_step
-    trainer.run()
-    weights = device.to_host(session.arena.values).copy()
-    trainer.data_parallel.free()
+    loop._train_step = noted_step
+    loop.train()
+    weights = device.to_host(setup.arena.values).copy()
+    loop.run.data_parallel.free()
     use_device(CPU, world)
     return np.array(sums), weights
 
@@ -87,17 +86,17 @@ def test_resumed_where_it_was(world, config, tmp_path, which):
 def test_a_step_is_undone_on_a_device(world, config):
     device = ShimDevice()
     use_device(device, world)
-    session = open_session(config, world, device)
-    trainer = Trainer(config, session, world, None, make_progress("none", None, 1))
-    live = [session.arena.values, session.arena.states, *trainer.optimizer.slots.values()]
+    setup = open_setup(config, world, device)
+    loop = make_loop(config, setup, world, make_progress("none", None, 1))
+    live = [setup.arena.values, setup.arena.states, *loop.run.optimizer.slots.values()]
     before = [device.to_host(array).copy() for array in live]
-    snapshot = Snapshot(trainer.state)
-    trainer.run()
+    snapshot = Snapshot(loop.run.tensors)
+    loop.train()
     changed = [not np.array_equal(device.to_host(array), was) for array, was in zip(live, before, strict=True)]
     snapshot.restore()
     for array, was in zip(live, before, strict=True):
         np.testing.assert_array_equal(device.to_host(array), was)
     assert all(changed)
-    assert trainer.optimizer.step_count == 0
-    trainer.data_parallel.free()
+    assert loop.run.optimizer.step_count == 0
+    loop.run.data_parallel.free()
     use_device(CPU, world)

@@ -14,11 +14,13 @@ from mpitrain.comm.schedule import segments
 from mpitrain.config import Compute, Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU
 from mpitrain.errors import AgreedError
-from mpitrain.training import devices, graphs
+from mpitrain.training import devices
+from mpitrain.training.build import make_loop
 from mpitrain.training.devices import use_device
+from mpitrain.training.executors import graphed as graphs
+from mpitrain.training.loop import TrainingLoop
 from mpitrain.training.progress import make_progress
-from mpitrain.training.session import open_session
-from mpitrain.training.trainer import Trainer
+from mpitrain.training.setup import open_setup
 from tests.fake_device import FakeDevice
 from tests.gpu.device import ShimDevice
 from tests.images import write_images
@@ -38,16 +40,16 @@ def data(tmp_path_factory, world):
 def run(world, config, device):
     """Return the losses of all steps, the test score and the weights."""
     use_device(device, world)
-    session = open_session(config, world, device)
-    trainer = Trainer(config, session, world, None, make_progress("none", None, config.run.epochs))
+    setup = open_setup(config, world, device)
+    loop = make_loop(config, setup, world, make_progress("none", None, config.run.epochs))
     losses = []
-    step = trainer._train_step
-    trainer._train_step = lambda batches: losses.append(step(batches)) or losses[-1]
-    trainer.run()
-    weights = device.to_host(session.arena.values).copy()
-    trainer.data_parallel.free()
+    step = loop._train_step
+    loop._train_step = lambda batches: losses.append(step(batches)) or losses[-1]
+    loop.train()
+    weights = device.to_host(setup.arena.values).copy()
+    loop.run.data_parallel.free()
     use_device(CPU, world)
-    return np.array(losses), trainer.record.results[-1].test, weights
+    return np.array(losses), loop.run.results.evaluations[-1].test, weights
 
 
 def config_of(data, **branches):
@@ -167,7 +169,7 @@ def test_batch_normalisation_over_ranks(world, alone, data):
 def test_a_steady_step_waits_for_the_device_once_and_asks_for_no_memory(request, data, ranks, cuda_graph):
     """The header and the norm are read together; nothing else of a step is, with messages or without."""
     device, steps = ShimDevice(), []
-    counted = Trainer._train_step
+    counted = TrainingLoop._train_step
 
     def step(self, batches):
         with device.counted() as counts:
@@ -176,7 +178,7 @@ def test_a_steady_step_waits_for_the_device_once_and_asks_for_no_memory(request,
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_train_step", step)
+        patch.setattr(TrainingLoop, "_train_step", step)
         config = config_of(
             data,
             model=Model(name="mlp", widths=(16,), dropout=0.3),
@@ -197,12 +199,12 @@ def test_a_target_outside_is_said(world, data):
     config = config_of(data, model=Model(name="mlp", widths=(16,)))
     device = ShimDevice()
     use_device(device, world)
-    session = open_session(config, world, device)
-    session.dataset.train.y[5] = 9
-    trainer = Trainer(config, session, world, None, make_progress("none", None, 1))
+    setup = open_setup(config, world, device)
+    setup.dataset.train.y[5] = 9
+    loop = make_loop(config, setup, world, make_progress("none", None, 1))
     try:
         with pytest.raises(AgreedError, match=r"on rank \d a target is 9, but the model has 4 outputs"):
-            trainer.run()
+            loop.train()
     finally:
         use_device(CPU, world)
 

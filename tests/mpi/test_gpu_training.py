@@ -8,11 +8,11 @@ import pytest
 
 from mpitrain.config import Compute, Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU, discover
+from mpitrain.training.build import make_loop
+from mpitrain.training.control import ControlRequest
 from mpitrain.training.devices import take_device, use_device
 from mpitrain.training.progress import make_progress
-from mpitrain.training.session import open_session
-from mpitrain.training.trainer import Trainer
-from mpitrain.training.wishes import Wishes
+from mpitrain.training.setup import open_setup
 
 pytestmark = [pytest.mark.mpi, pytest.mark.gpu, pytest.mark.timeout(600)]
 
@@ -29,21 +29,20 @@ def gpus(world):
 
 def run(world, config, device):
     """Return the losses of the first steps and the accuracy after them."""
-    session = open_session(config, world, device)
+    setup = open_setup(config, world, device)
     losses = []
-    trainer = Trainer(
+    loop = make_loop(
         config,
-        session,
+        setup,
         world,
-        None,
         make_progress("none", None, config.run.epochs),
-        wishes=lambda: Wishes(stop=len(losses) == STEPS - 1),
+        control=lambda: ControlRequest(stop=len(losses) == STEPS - 1),
     )
-    step = trainer._train_step
-    trainer._train_step = lambda batches: losses.append(step(batches)) or losses[-1]
-    trainer.run()
-    trainer.data_parallel.free()
-    return np.array(losses), trainer.record.results[-1].test["accuracy"]
+    step = loop._train_step
+    loop._train_step = lambda batches: losses.append(step(batches)) or losses[-1]
+    loop.train()
+    loop.run.data_parallel.free()
+    return np.array(losses), loop.run.results.evaluations[-1].test["accuracy"]
 
 
 CASES = {

@@ -6,10 +6,11 @@ import pytest
 
 import mpitrain.training.outline as outline
 from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
+from mpitrain.training.build import make_loop
+from mpitrain.training.hooks.evaluation import Evaluation
 from mpitrain.training.outline import memory_of, try_passes
 from mpitrain.training.progress import Silent
-from mpitrain.training.session import open_session
-from mpitrain.training.trainer import Trainer
+from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi
 
@@ -26,14 +27,14 @@ CASES = {
 
 
 def both(config, world):
-    """Return the outline of a run, and a trainer that has done that run."""
-    session = open_session(config, world)
-    passes = try_passes(session, config, world.size)
-    trainer = Trainer(config, session, world, None, Silent(None, 1))
-    memory = memory_of(trainer, passes)
-    trainer.run()
-    trainer.data_parallel.free()
-    return passes, memory, trainer
+    """Return the outline of a run, and a loop that has done that run."""
+    setup = open_setup(config, world)
+    passes = try_passes(setup, config, world.size)
+    loop = make_loop(config, setup, world, Silent(None, 1))
+    memory = memory_of(loop.run, passes)
+    loop.train()
+    loop.run.data_parallel.free()
+    return passes, memory, loop
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -41,14 +42,13 @@ def test_memory_is_that_of_the_run(world, case):
     config = CASES[case]
     if config.parallel.reproducible and world.size not in (1, 2, 4, 8):
         pytest.skip("8 virtual shards are not divided among these ranks")
-    passes, memory, trainer = both(config, world)
-    # the last virtual shard of a rank may hold no samples
-    assert passes.train_bytes == max(world.all_gather(trainer._saved.num_bytes))
-    assert passes.test_bytes == pytest.approx(trainer._evaluator._saved.num_bytes, abs=4096)
-    arena = trainer.session.arena
+    passes, memory, loop = both(config, world)
+    assert passes.train_bytes == loop.run.ctx.num_bytes
+    assert passes.test_bytes == pytest.approx(loop.hooks[Evaluation].evaluator._ctx.num_bytes, abs=4096)
+    arena = loop.run.setup.arena
     assert memory["weights"][0] == arena.values.nbytes
     assert sum(row.num_parameters for row in passes.layers) == arena.num_parameters
-    slots = sum(slot.nbytes for slot in trainer.optimizer.slots.values())
+    slots = sum(slot.nbytes for slot in loop.run.optimizer.slots.values())
     assert slots / world.size * 0.9 < memory["optimizer"][0] <= slots
 
 
@@ -61,8 +61,8 @@ def test_a_long_batch_is_extrapolated(world, monkeypatch):
 def test_the_outline_leaves_no_trace(world):
     """The run after an outline is the run without one, to the bit."""
     first = both(CASES["convnet"], world)[2]
-    session = open_session(CASES["convnet"], world)
-    second = Trainer(CASES["convnet"], session, world, None, Silent(None, 1))
-    second.run()
-    second.data_parallel.free()
-    assert first.record.results[0].test == second.record.results[0].test
+    setup = open_setup(CASES["convnet"], world)
+    second = make_loop(CASES["convnet"], setup, world, Silent(None, 1))
+    second.train()
+    second.run.data_parallel.free()
+    assert first.run.results.evaluations[0].test == second.run.results.evaluations[0].test

@@ -7,9 +7,9 @@ import pytest
 
 from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.errors import AgreedError
+from mpitrain.training.build import make_loop
 from mpitrain.training.progress import Silent
-from mpitrain.training.session import open_session
-from mpitrain.training.trainer import Trainer
+from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi
 
@@ -26,14 +26,14 @@ NORMED = dataclasses.replace(IMAGES, model=Model(name="resnet8"), data=Data(batc
 
 
 def train(config, world):
-    trainer = Trainer(config, open_session(config, world), world, None, Silent(None, 1))
-    trainer.run()
-    trainer.data_parallel.free()
-    return trainer
+    loop = make_loop(config, open_setup(config, world), world, Silent(None, 1))
+    loop.train()
+    loop.run.data_parallel.free()
+    return loop
 
 
-def bits(trainer):
-    arena, optimizer = trainer.session.arena, trainer.optimizer
+def bits(loop):
+    arena, optimizer = loop.run.setup.arena, loop.run.optimizer
     return [array.tobytes() for array in (arena.values, arena.states, *optimizer.slots.values())]
 
 
@@ -45,7 +45,7 @@ def test_same_bits_on_any_number_of_ranks(world, alone, config):
         return
     together, one = train(config, world), train(config, alone)
     assert bits(together) == bits(one)
-    assert together.record.results[0].train == one.record.results[0].train
+    assert together.run.results.evaluations[0].train == one.run.results.evaluations[0].train
 
 
 def test_more_shards_than_samples_change_nothing(world):
@@ -54,7 +54,7 @@ def test_more_shards_than_samples_change_nothing(world):
         return
     few, many = (dataclasses.replace(DROPOUT, parallel=Parallel(reproducible=v, bucket_mb=0.05)) for v in (8, 1 << 20))
     found = train(many, world)
-    assert found.loader.microbatches == 8 // world.size
+    assert found.run.loader.microbatches == 8 // world.size
     assert bits(found) == bits(train(few, world))
 
 
@@ -63,10 +63,10 @@ def test_same_bits_with_any_all_reduce(world, alone, all_reduce):
     if 8 % world.size:
         return
     parallel = dataclasses.replace(IMAGES.parallel, all_reduce=all_reduce)
-    trainer = train(dataclasses.replace(IMAGES, parallel=parallel), world)
-    assert bits(trainer) == bits(train(IMAGES, alone))
+    loop = train(dataclasses.replace(IMAGES, parallel=parallel), world)
+    assert bits(loop) == bits(train(IMAGES, alone))
     if world.size > 2:
-        kept = set(trainer.data_parallel.algorithms) == {all_reduce}
+        kept = set(loop.run.data_parallel.algorithms) == {all_reduce}
         assert kept == (all_reduce in ("tree", "recursive_doubling"))
 
 
@@ -74,6 +74,6 @@ def test_it_is_the_gradient_of_the_batch(world, alone):
     if 8 % world.size:
         return
     plain = dataclasses.replace(NORMED, parallel=Parallel())
-    losses = [train(config, w).record.results[0] for config, w in ((NORMED, world), (plain, alone))]
+    losses = [train(config, w).run.results.evaluations[0] for config, w in ((NORMED, world), (plain, alone))]
     np.testing.assert_allclose(losses[0].train["loss"], losses[1].train["loss"], rtol=1e-4)
     np.testing.assert_allclose(losses[0].test["loss"], losses[1].test["loss"], rtol=1e-3)

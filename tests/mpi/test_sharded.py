@@ -10,10 +10,11 @@ from mpitrain.data.sampler import share
 from mpitrain.errors import AgreedError
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import LARS, SGD, Adam, AdamW, clip_factor
+from mpitrain.parallel.all_reduce_sync import AllReduceSync
 from mpitrain.parallel.data import DataParallel
-from mpitrain.parallel.replicated import Replicated
-from mpitrain.parallel.sharded import Sharded
-from mpitrain.parallel.zero import Zero
+from mpitrain.parallel.local_sync import LocalSync
+from mpitrain.parallel.zero1 import Zero1
+from mpitrain.parallel.zero1_shared import Zero1Shared
 
 pytestmark = pytest.mark.mpi
 
@@ -72,7 +73,7 @@ def test_weights_are_those_of_one_rank(world, alone, optimizer, size, clip, all_
     options = {"shard": "optimizer", "all_reduce": all_reduce, "bucket_bytes": 4000}
     both, one = Run(world, optimizer, size, **options), Run(alone, optimizer, size)
     if world.size > 1:
-        assert isinstance(both.parallel.exchange, Sharded if all_reduce == "auto" else Zero)
+        assert isinstance(both.parallel.sync, Zero1Shared if all_reduce == "auto" else Zero1)
     for seed in range(4):
         sums = both.step(seed, clip=clip, microbatches=2)
         np.testing.assert_allclose(sums, one.step(seed, clip=clip), rtol=1e-12)
@@ -88,7 +89,7 @@ def test_weights_are_those_of_one_rank(world, alone, optimizer, size, clip, all_
 def test_ranks_share_the_slots(world, all_reduce):
     run = Run(world, "adamw", "long", shard="optimizer", all_reduce=all_reduce)
     run.step(0)
-    own = run.parallel.exchange.own or (slice(0, run.arena.size),)
+    own = run.parallel.sync.own or (slice(0, run.arena.size),)
     for slot in run.optimizer.slots.values():
         assert all(slot[part].any() for part in own)
         mine = np.zeros(run.arena.size, bool)
@@ -148,9 +149,9 @@ def test_one_copy_of_the_weights(world):
 
 def test_no_room(world, monkeypatch):
     monkeypatch.setattr("mpitrain.comm.node.windows.why_not", lambda *_: "the moon is full")
-    for shard, expected in (("auto", Replicated), ("optimizer", Zero)):
+    for shard, expected in (("auto", AllReduceSync), ("optimizer", Zero1)):
         run = Run(world, shard=shard)
-        assert isinstance(run.parallel.exchange, expected if world.size > 1 else Replicated)
+        assert isinstance(run.parallel.sync, expected if world.size > 1 else LocalSync)
         run.step(0)
         run.parallel.verify("now")
         run.parallel.free()

@@ -7,10 +7,10 @@ import pytest
 
 from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.errors import AgreedError
+from mpitrain.training.build import make_loop
+from mpitrain.training.control import ControlRequest, no_request
 from mpitrain.training.progress import Silent
-from mpitrain.training.session import open_session
-from mpitrain.training.trainer import Trainer
-from mpitrain.training.wishes import Wishes, nothing
+from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi
 
@@ -22,15 +22,15 @@ IMAGES = Config(
 )
 
 
-def train(config, world, wishes=nothing):
-    trainer = Trainer(config, open_session(config, world), world, None, Silent(None, 1), wishes)
-    trainer.run()
-    trainer.data_parallel.free()
-    return trainer
+def train(config, world, control=no_request):
+    loop = make_loop(config, open_setup(config, world), world, Silent(None, 1), control=control)
+    loop.train()
+    loop.run.data_parallel.free()
+    return loop
 
 
-def losses(trainer):
-    return [(r.train["loss"], r.test["loss"]) for r in trainer.record.results]
+def losses(loop):
+    return [(r.train["loss"], r.test["loss"]) for r in loop.run.results.evaluations]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_dropout_and_regression(world, alone, table):
     )
     both = train(config, world)
     np.testing.assert_allclose(losses(both), losses(train(config, alone)), atol=1e-4)
-    assert set(both.record.results[-1].test) == {"loss", "mse", "rmse", "r2"}
+    assert set(both.run.results.evaluations[-1].test) == {"loss", "mse", "rmse", "r2"}
 
 
 def least_squares_r2(dataset):
@@ -107,9 +107,9 @@ def test_an_offset_that_float32_cannot_hold(world, alone, tmp_path, offset):
         optimizer=Optimizer(name="adamw", lr=0.01),
         run=Run(epochs=40),
     )
-    trainer = train(config, world)
-    np.testing.assert_allclose(losses(trainer), losses(train(config, alone)), rtol=1e-3, atol=1e-4)
-    test, dataset = trainer.record.results[-1].test, trainer.session.dataset
+    loop = train(config, world)
+    np.testing.assert_allclose(losses(loop), losses(train(config, alone)), rtol=1e-3, atol=1e-4)
+    test, dataset = loop.run.results.evaluations[-1].test, loop.run.setup.dataset
     assert dataset.train.x.dtype == dataset.train.y.dtype == np.float64
     assert dataset.notes == ()
     assert test["r2"] > least_squares_r2(dataset) - 0.05 > 0.9
@@ -122,9 +122,9 @@ def test_more_microbatches_than_samples(world):
     for accumulate in (1, 10**6):
         optimizer = dataclasses.replace(IMAGES.optimizer, accumulate=accumulate)
         config = dataclasses.replace(IMAGES, optimizer=optimizer, data=Data(batch_size=12), run=Run(epochs=1))
-        trainer = train(config, world)
-        seen.append(losses(trainer))
-        assert trainer.loader.microbatches == min(accumulate, -(-12 // world.size))
+        loop = train(config, world)
+        seen.append(losses(loop))
+        assert loop.run.loader.microbatches == min(accumulate, -(-12 // world.size))
     np.testing.assert_allclose(*seen, atol=1e-4)
 
 
@@ -135,17 +135,17 @@ def test_fewer_samples_than_ranks(world, table, tmp_path):
     config = Config(
         data=Data(source=f"csv:{short},target=y", task="regression"), model=Model(name="mlp"), run=Run(epochs=2)
     )
-    trainer = train(config, world)
-    assert np.isfinite(losses(trainer)).all()
+    loop = train(config, world)
+    assert np.isfinite(losses(loop)).all()
 
 
 def test_all_ranks_stop_when_one_is_asked(world):
     asked = iter([False, False, True])
     last = world.rank == world.size - 1
-    trainer = train(IMAGES, world, lambda: Wishes(stop=last and next(asked)))
-    assert trainer.stopped
-    assert trainer.step == 3
-    assert len(trainer.record.results) == 1
+    loop = train(IMAGES, world, lambda: ControlRequest(stop=last and next(asked)))
+    assert loop.run.stopped
+    assert loop.run.step == 3
+    assert len(loop.run.results.evaluations) == 1
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")

@@ -26,13 +26,13 @@ from mpitrain.optim import SGD
 from mpitrain.training.checkpoint import Checkpoint, State
 from mpitrain.training.checkpoint.layout import make_header
 from mpitrain.training.checkpoint.parts import tensors_of
-from mpitrain.training.clock import Times
-from mpitrain.training.finished import Finished
 from mpitrain.training.position import Position
-from mpitrain.training.progress import EpochResult
-from mpitrain.training.resume import facts_of, past_of
+from mpitrain.training.results import EpochResult
+from mpitrain.training.resume import history_of, metadata_of
 from mpitrain.training.run_directory import _lines_up_to
-from mpitrain.training.weights import check_weights, load_weights, read_facts, save_weights
+from mpitrain.training.step_timer import Times
+from mpitrain.training.trained_model import TrainedModel
+from mpitrain.training.weights import check_weights, load_weights, read_metadata, save_weights
 
 SLOW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 JSON = st.recursive(
@@ -55,16 +55,16 @@ def make_state():
 
 def run_facts():
     result = EpochResult(1, 5, 0.1, {"loss": 1.0}, {"loss": 2.0}, 10.0, 1.0, Times(1, 1, 1, 1))
-    trainer = SimpleNamespace(
+    run = SimpleNamespace(
         config=MLP,
         world=SimpleNamespace(size=2),
-        session=SimpleNamespace(facts=lambda config: FACTS, dataset=SimpleNamespace(train=range(9))),
+        setup=SimpleNamespace(metadata=lambda config: FACTS, dataset=SimpleNamespace(train=range(9))),
         step=7,
         optimizer=SimpleNamespace(step_count=7),
         position=Position(2, 2, np.arange(3.0), 0.5),
-        record=SimpleNamespace(results=[result], best_epoch=1, skipped=0),
+        results=SimpleNamespace(evaluations=[result], best=1, skipped=0),
     )
-    return json.loads(json.dumps(facts_of(trainer)))
+    return json.loads(json.dumps(metadata_of(run)))
 
 
 def checkpoint_bytes(facts):
@@ -93,12 +93,12 @@ def sentence(read, *arguments):
 def read_checkpoint(path):
     checkpoint = Checkpoint(path)
     checkpoint.verify()
-    past_of(checkpoint)
+    history_of(checkpoint)
     checkpoint.load(make_state())
 
 
 def read_weights(path):
-    read_facts(path)
+    read_metadata(path)
     check_weights(path, build("mlp", (3,), 2, widths=(4,)))
     load_weights(path, make_state().arena)
 
@@ -163,7 +163,7 @@ def test_changed_bytes(tmp_path, name, data):
         state.arena.values.fill(0)
         Checkpoint(path).load(state)
         np.testing.assert_array_equal(state.arena.values, make_state().arena.values)
-        assert Checkpoint(path).facts == run_facts()
+        assert Checkpoint(path).metadata == run_facts()
 
 
 @SLOW
@@ -196,7 +196,7 @@ def test_weights_with_other_facts(tmp_path, data):
     tensors = {name: np.ascontiguousarray(x) for name, x in make_state().arena.named_tensors().items()}
     text = json.dumps(put(FACTS, data)) if data.draw(st.booleans()) else data.draw(st.text(max_size=20))
     path.write_bytes(safetensors.numpy.save(tensors, metadata={"mpitrain": text}))
-    sentence(Finished, MLP, path)
+    sentence(TrainedModel, MLP, path)
 
 
 @SLOW

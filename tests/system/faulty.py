@@ -13,11 +13,11 @@ import sys
 from mpitrain.cli.main import main
 from mpitrain.comm.shared_file import SharedFile
 from mpitrain.errors import UserError
-from mpitrain.training.trainer import Trainer
+from mpitrain.training.loop import TrainingLoop
 
 ALL = -1
 kind, rank, step = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-healthy_step, healthy_write = Trainer._train_step, SharedFile.write_at
+healthy_step, healthy_write = TrainingLoop._train_step, SharedFile.write_at
 SIGNALS = {
     "kill": signal.SIGKILL,
     "interrupt": signal.SIGINT,
@@ -34,13 +34,13 @@ def half_a_write(self, offset, data):
 
 
 def faulty_step(self, microbatches):
-    if rank in (self.world.rank, ALL) and self.step == step:
+    if rank in (self.run.world.rank, ALL) and self.run.step == step:
         if kind == "raise":
             raise RuntimeError("a fault for the test")
         if kind == "user-error":
             raise UserError("bad input for the test")
         if kind == "drift":
-            self.session.arena.parameters[0].data.flat[0] += 1e-3
+            self.run.setup.arena.parameters[0].data.flat[0] += 1e-3
         elif kind == "limit":
             resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, resource.RLIM_INFINITY))
         elif kind == "kill-writing":
@@ -50,5 +50,5 @@ def faulty_step(self, microbatches):
     return healthy_step(self, microbatches)
 
 
-Trainer._train_step = faulty_step
+TrainingLoop._train_step = faulty_step
 sys.exit(main(sys.argv[4:]))

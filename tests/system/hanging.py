@@ -13,11 +13,11 @@ import numpy as np
 
 from mpitrain.cli.main import main
 from mpitrain.data.loader import Loader
-from mpitrain.training import session
-from mpitrain.training.trainer import Trainer
+from mpitrain.training import setup
+from mpitrain.training.loop import TrainingLoop
 
 kind, rank, step = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-healthy_step, healthy_fill, healthy_model = Trainer._train_step, Loader._fill, session.make_model
+healthy_step, healthy_fill, healthy_model = TrainingLoop._train_step, Loader._fill, setup.make_model
 
 
 def oversleep():
@@ -29,7 +29,7 @@ def run_in_circles():
         pass
 
 
-def one_rank_fails(trainer):
+def one_rank_fails(loop):
     if kind == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
     elif kind == "sleep":
@@ -37,7 +37,7 @@ def one_rank_fails(trainer):
     elif kind == "loop":
         run_in_circles()
     elif kind == "one-more":
-        trainer.world.all_gather(None)
+        loop.run.world.all_gather(None)
 
 
 def all_ranks_call(world, odd):
@@ -52,12 +52,12 @@ def all_ranks_call(world, odd):
 
 
 def faulty_step(self, microbatches):
-    if kind == "slow" and self.world.rank == rank:
+    if kind == "slow" and self.run.world.rank == rank:
         time.sleep(0.05)
-    if self.step == step:
-        if self.world.rank == rank:
+    if self.run.step == step:
+        if self.run.world.rank == rank:
             one_rank_fails(self)
-        all_ranks_call(self.world, self.world.rank == rank)
+        all_ranks_call(self.run.world, self.run.world.rank == rank)
     return healthy_step(self, microbatches)
 
 
@@ -67,10 +67,10 @@ def stuck_fill(self, x, y, indices, epoch):
     return healthy_fill(self, x, y, indices, epoch)
 
 
-def other_model(config, input_shape, num_outputs):
+def other_model(config, input_shape, num_outputs, own=None):
     launched = int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0")))
     return healthy_model(config, input_shape, num_outputs + (kind == "other-model" and launched == rank))
 
 
-Trainer._train_step, Loader._fill, session.make_model = faulty_step, stuck_fill, other_model
+TrainingLoop._train_step, Loader._fill, setup.make_model = faulty_step, stuck_fill, other_model
 sys.exit(main(sys.argv[4:]))

@@ -326,7 +326,7 @@ def test_a_checkpoint_of_an_older_version(mpitrain, cut, tmp_path):
 
     for path in (cut / "checkpoints").iterdir():
         forget_data(path, Checkpoint(path))
-    assert Checkpoint(path).facts["class_names"] == ["n", "p"]
+    assert Checkpoint(path).metadata["class_names"] == ["n", "p"]
     assert mpitrain(2, "--resume", "cut", "--epochs", 3)[0] == 0
     for path in (cut / "checkpoints").iterdir():
         forget_data(path, Checkpoint(path))
@@ -337,10 +337,10 @@ def test_a_checkpoint_of_an_older_version(mpitrain, cut, tmp_path):
 
 
 def forget_data(path, checkpoint):
-    """Write a checkpoint again without the entry ``data`` of its facts."""
+    """Write a checkpoint again without the entry ``data`` of its metadata."""
     from mpitrain.training.checkpoint.layout import make_header
 
-    facts = {name: value for name, value in checkpoint.facts.items() if name != "data"}
+    facts = {name: value for name, value in checkpoint.metadata.items() if name != "data"}
     data = path.read_bytes()[checkpoint._begin :]
     sums = {name: value for name, value in checkpoint._sums.items() if name}
     path.write_bytes(make_header(list(checkpoint.tensors.values()), json.dumps(facts), sums) + data)

@@ -53,6 +53,32 @@ def test_the_others_finish_what_was_begun(mpitrain, tmp_path, lost, point, call)
 
 
 @elastic_only
+@pytest.mark.parametrize(
+    ("lost", "point", "call"), [([1], "evaluate", 1), ([0], "evaluate", 4), ([2], "sum", 4), ([1, 2], "wait", 22)]
+)
+def test_each_evaluation_within_an_epoch_is_made_once(mpitrain, tmp_path, lost, point, call):
+    options = ("--evaluate-every", 10, "--early-stop", "loss:patience=99", "--metrics", "auc")
+    fault = {"kind": "kill", "ranks": lost, "point": point, "call": call}
+    _, _, err = doomed(mpitrain, tmp_path, 4, fault, *options)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["ranks"] == 4 - len(lost), err
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "epoch"] == [*range(10, 69, 10), 69]
+    if 0 in lost:  # with it go the lines of steps that it has not written yet
+        return
+    steps = {line["step"]: line["loss"] for line in lines if line["kind"] == "step"}
+    assert sorted(steps) == list(range(1, 70))
+    samples = [min(64, 1437 - 64 * ((step - 1) % 23)) for step in range(1, 70)]
+    begin = 0
+    for line in lines:
+        if line["kind"] == "epoch":  # the mean over the steps since the evaluation before, none left out or used twice
+            part = range(begin + 1, line["step"] + 1)
+            mean = sum(steps[s] * samples[s - 1] for s in part) / sum(samples[s - 1] for s in part)
+            assert line["train"]["loss"] == pytest.approx(mean, rel=1e-5)
+            begin = line["step"]
+
+
+@elastic_only
 def test_it_is_the_same_training_as_without_a_loss(mpitrain, tmp_path):
     doomed(mpitrain, tmp_path, 3, {"kind": "kill", "ranks": [1], "point": "wait", "call": 33})
     with_loss = json.loads((tmp_path / "run" / "report.json").read_text())

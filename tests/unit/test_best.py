@@ -5,20 +5,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from mpitrain.training.clock import Times
-from mpitrain.training.progress import EpochResult
-from mpitrain.training.record import Record
+from mpitrain.training.results import EpochResult, RunResults
+from mpitrain.training.step_timer import Times
 
 
 def best_of(metric, larger_is_better, scores):
     scoring = SimpleNamespace(metric=metric, larger_is_better=larger_is_better)
-    record = Record(scoring, None, SimpleNamespace(epoch_done=lambda result: None))
+    results = RunResults(scoring)
     for epoch, (score, loss) in enumerate(scores, 1):
-        record.epoch_done(EpochResult(epoch, epoch, 0.1, {}, {metric: score, "loss": loss}, 1.0, 1.0, Times()))
-    assert len(record.results) == len(scores)
-    chosen = record.best_epoch
-    record.forget_after(len(scores))
-    assert record.best_epoch == chosen
+        results.add(EpochResult(epoch, epoch, 0.1, {}, {metric: score, "loss": loss}, 1.0, 1.0, Times()))
+    assert len(results.evaluations) == len(scores)
+    chosen = results.best
+    results.forget_after(len(scores))
+    assert results.best == chosen
     return chosen
 
 
@@ -42,3 +41,12 @@ def test_accuracy(scores, best):
 )
 def test_mse(scores, best):
     assert best_of("mse", False, scores) == best
+
+
+def test_the_validation_split_decides_where_there_is_one():
+    scoring = SimpleNamespace(metric="accuracy", larger_is_better=True)
+    results = RunResults(scoring)
+    for epoch, (validation, test) in enumerate([(0.7, 0.9), (0.8, 0.6), (0.75, 0.95)], 1):
+        scores = [{"accuracy": value, "loss": 1 - value} for value in (test, validation)]
+        results.add(EpochResult(epoch, epoch, 0.1, {}, scores[0], 1.0, 1.0, Times(), scores[1]))
+    assert results.best == 2

@@ -5,8 +5,8 @@ import pytest
 
 from mpitrain.duration import check_interval, parse_time
 from mpitrain.errors import UserError
-from mpitrain.training.checkpoint.agenda import Agenda
 from mpitrain.training.checkpoint.crc32 import combine
+from mpitrain.training.checkpoint.timer import CheckpointTimer
 
 
 @pytest.mark.parametrize("lengths", [(0, 0), (1, 0), (0, 1), (3, 70000), (65536, 1), (12345, 54321)])
@@ -43,26 +43,26 @@ def test_what_is_no_time(text):
 
 def test_steps_or_time_between_checkpoints():
     now = [1000.0]
-    agenda = Agenda("20", "", {}, lambda: now[0])
-    assert [step for step in range(1, 70) if agenda.is_due_after(step)] == [20, 40, 60]
-    agenda = Agenda("90s", "", {}, lambda: now[0])
+    timer = CheckpointTimer("20", "", {}, lambda: now[0])
+    assert [step for step in range(1, 70) if timer.is_due_after(step)] == [20, 40, 60]
+    timer = CheckpointTimer("90s", "", {}, lambda: now[0])
     due = []
     for now[0] in range(1000, 1300, 10):
-        if agenda.is_due():
+        if timer.is_due():
             due.append(now[0])
-            agenda.saved()
+            timer.saved()
     assert due == [1090, 1180, 1270]
-    assert not any(agenda.is_due_after(step) for step in range(1, 100))
+    assert not any(timer.is_due_after(step) for step in range(1, 100))
 
 
 @pytest.mark.parametrize("every", ["", "0", "00", "0s", "0m"])
 def test_no_checkpoints(every):
     check_interval(every)
     now = [1000.0]
-    agenda = Agenda(every, "", {}, lambda: now[0])
+    timer = CheckpointTimer(every, "", {}, lambda: now[0])
     now[0] += 1e9
-    assert not agenda.is_due()
-    assert not any(agenda.is_due_after(step) for step in range(100))
+    assert not timer.is_due()
+    assert not any(timer.is_due_after(step) for step in range(100))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,6 @@ def test_no_checkpoints(every):
 )
 def test_the_end_of_the_time(max_time, job_end, leaves_at):
     now = [1000.0]
-    agenda = Agenda("", max_time, {"SLURM_JOB_END_TIME": job_end}, lambda: now[0])
-    times = [t for now[0] in range(1000, 6000, 10) for t in now if agenda.is_up()]
+    timer = CheckpointTimer("", max_time, {"SLURM_JOB_END_TIME": job_end}, lambda: now[0])
+    times = [t for now[0] in range(1000, 6000, 10) for t in now if timer.is_up()]
     assert (times[0] if times else None) == leaves_at

@@ -117,7 +117,7 @@ def test_the_draw_of_runs_before_it_was_a_setting(tmp_path, beside):
         ("[run]\nepochs = true", "must be a whole number"),
         ("[data]\nflip = 1", "must be true or false"),
         ("[optimizer]\nlr = 'x'", "must be a number"),
-        ("[optimizer]\nschedule = 'linear'", "must be one of constant, step, cosine, one-cycle"),
+        ("[data]\nsplit = 'linear'", "must be one of stratified, random"),
         ("[model]\nwidths = [1, 'x']", "must be a list of whole numbers"),
         ("[model\n", "is not valid TOML"),
     ],

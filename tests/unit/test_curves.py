@@ -1,5 +1,6 @@
 """The picture of a run: valid SVG whose lines, ticks and words are those of the results."""
 
+import dataclasses
 import math
 import xml.etree.ElementTree as ElementTree
 
@@ -7,9 +8,9 @@ import numpy as np
 import pytest
 
 from mpitrain.training.axis import epoch_axis, tick_labels, value_axis
-from mpitrain.training.clock import Times
 from mpitrain.training.curves import BOTTOM, HEIGHT, LEFTS, MOST_POINTS, PANEL, TOP, WIDTH, curves_svg
-from mpitrain.training.progress import EpochResult
+from mpitrain.training.results import EpochResult
+from mpitrain.training.step_timer import Times
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -55,6 +56,22 @@ def test_lines_are_the_results():
         "3 epochs.",
     ):
         assert wanted in words, wanted
+
+
+def test_with_a_validation_split_its_line_takes_the_place_of_the_test():
+    results = results_of([1.9, 0.8], [1.6, 1.0])
+    validated = [
+        dataclasses.replace(r, validation=r.test, test={"loss": 3.0, "accuracy": 0.1}) for r in results
+    ]  # fmt: skip
+    svg = curves_svg(validated, "accuracy", "a run", 2)
+    assert (
+        paths(svg, "test")[0][0].tolist() == paths(curves_svg(results, "accuracy", "a run", 2), "test")[0][0].tolist()
+    )
+    words = "".join(ElementTree.fromstring(svg).itertext())
+    for wanted in ("validation 75.00%", "Best validation accuracy 75.00% in epoch 2.", "best validation score"):
+        assert wanted in words, wanted
+    assert "test score" not in words
+    assert "10.00%" not in words
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "mse"])

@@ -1,7 +1,8 @@
-"""The code of docs/extending.md: the layer, model, optimizer, op and collective in it work."""
+"""The code of docs/extending.md: the layer, model, optimizer, op, collective and hook in it work."""
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from mpitrain.arena import Arena
 from mpitrain.collectives import check, find
 from mpitrain.layers import Linear
 from mpitrain.ops import OPS
+from mpitrain.training.hooks.registry import HOOKS
 from mpitrain.user_file import load_file
 from tests.gradients import check_layer
 
@@ -21,7 +23,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 def mine(tmp_path_factory):
     """The path of a file with all code of the page, and the module."""
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     path = tmp_path_factory.mktemp("extending") / "mine.py"
     path.write_text("\n\n".join(blocks), encoding="utf-8")
     module = load_file(path)
@@ -65,3 +67,11 @@ def test_the_op(mine):
 
 def test_the_collective(mine):
     assert check(find(f"{mine[0]}:my_ring"), 9).startswith(f"{mine[0]}:my_ring: checked for P <= 9")
+
+
+def test_the_hook(mine):
+    hook = HOOKS.make(f"{mine[0]}:StopAtLoss:loss=0.2")
+    said, stopped = [], []
+    for loss in (0.3, 0.1):
+        hook.step_end(SimpleNamespace(step=4, loss=loss, note=said.append, stop=lambda: stopped.append(True)))
+    assert (said, stopped) == (["the loss is 0.100 after step 4"], [True])

@@ -11,10 +11,21 @@ ROOT = Path(mpitrain.__file__).parent
 
 FLOORS = [
     [
-        *("__init__", "config", "config_file", "duration", "errors", "expendable", "json_text", "plain_text", "svg"),
-        *("device", "cpu_kernels", "option_values", "registry", "user_file"),
+        *(
+            "__init__",
+            "config",
+            "config_file",
+            "config_keywords",
+            "duration",
+            "errors",
+            "expendable",
+            "json_text",
+            "plain_text",
+            "svg",
+        ),
+        *("device", "cpu_kernels", "option_values", "registry", "run_rules", "user_file"),
     ],
-    ["arena", "context", "parameter", "collectives", "data"],
+    ["arena", "context", "parameter", "step_header", "collectives", "data", "metrics"],
     ["ops", "comm", "kernels"],
     ["layers", "models", "losses", "optim"],
     ["parallel"],
@@ -23,6 +34,8 @@ FLOORS = [
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 DOORS = {"mpi4py": "comm", "cupy": "device", "rich": "training cli", "tyro": "config cli", "matplotlib": "training"}
+FRONT_DOOR = ROOT / "__init__.py"  # names of all floors, each imported when it is used
+KNOWN_CIRCLES = [["cli/collective/bench.py", "cli/collective/compare.py"]]  # a type, under TYPE_CHECKING
 SOURCES = sorted(ROOT.rglob("*.py"))
 
 
@@ -45,6 +58,8 @@ def imported(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_arrow_runs_up(path):
+    if path == FRONT_DOOR:
+        return
     here = part(path)
     assert here in FLOOR, f"{here} is on no floor"
     for name in imported(path):
@@ -59,3 +74,51 @@ def test_no_arrow_runs_up(path):
 def test_collectives_are_pure():
     for path in (ROOT / "collectives").rglob("*.py"):
         assert not any(n.startswith(("mpi4py", "mpitrain.comm", "mpitrain.arena")) for n in imported(path)), path
+
+
+def module_of(name):
+    """Return the path of the innermost module or package in an absolute name; None outside of mpitrain."""
+    parts = name.split(".")
+    while parts and parts[0] == "mpitrain":
+        path = ROOT.parent.joinpath(*parts)
+        for found in (path.with_suffix(".py"), path / "__init__.py"):
+            if found.is_file():
+                return found
+        parts.pop()
+    return None
+
+
+def circles(arrows):
+    """Return the sets of files that import each other in a circle (strongly connected components, Tarjan 1972)."""
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in arrows[node]:
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            component = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(component) > 1:
+                found.append(sorted(str(path.relative_to(ROOT)) for path in component))
+
+    for node in arrows:
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_no_circle_within_a_folder():
+    """Imports under TYPE_CHECKING and inside functions count, too."""
+    arrows = {path: {module_of(name) for name in imported(path)} - {None, path, FRONT_DOOR} for path in SOURCES}
+    del arrows[FRONT_DOOR]
+    assert [circle for circle in circles(arrows) if circle not in KNOWN_CIRCLES] == []
+
+
+def test_a_circle_is_found():
+    assert circles({ROOT / "a": [ROOT / "b"], ROOT / "b": [ROOT / "c"], ROOT / "c": [ROOT / "b"]}) == [["b", "c"]]

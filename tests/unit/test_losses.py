@@ -95,3 +95,38 @@ def test_squared_error_follows_the_formula():
 def test_squared_error_of_unlike_shapes():
     with pytest.raises(UserError, match=r"\(2,\) for each sample, but they are \(3,\)"):
         MSE().forward(np.ones((4, 2)), np.ones((4, 3)), Context())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("shape", [(5, 3), (2, 4, 3), (0, 3)])
+def test_class_weights_multiply_loss_and_gradient(shape, smoothing):
+    rng = np.random.default_rng(2)
+    weights = (0.5, 2.0, 0.0)
+    outputs, targets = rng.standard_normal(shape), rng.integers(0, 3, shape[:-1])
+    loss, plain, ctx = SoftmaxCrossEntropy(smoothing, class_weights=weights), SoftmaxCrossEntropy(smoothing), Context()
+    check_loss(loss, outputs, targets)
+    rows, y = outputs.reshape(-1, 3).astype(np.float32), targets.reshape(-1)
+    each = [plain.forward(rows[i : i + 1], y[i : i + 1], ctx) for i in range(len(y))]
+    found = loss.forward(rows, y, ctx)
+    gradient = loss.backward(ctx).copy()
+    assert found.weight == len(y)  # as without: the number of samples
+    assert found.correct == sum(one.correct for one in each)
+    assert found.loss == pytest.approx(sum(np.array(weights)[y] * [one.loss for one in each]), rel=1e-6)
+    plain.forward(rows, y, ctx)
+    np.testing.assert_allclose(gradient, np.array(weights)[y][:, None] * plain.backward(ctx), rtol=1e-6, atol=1e-7)
+
+
+def test_class_weights_and_ignored_targets():
+    rng = np.random.default_rng(3)
+    logits, targets = rng.standard_normal((4, 3)), np.array([0, -100, 2, -100])
+    loss, ctx = SoftmaxCrossEntropy(class_weights=(1.0, 5.0, 3.0)), Context(dtype=np.float64)
+    check_loss(loss, logits, targets)
+    kept = targets >= 0
+    np.testing.assert_allclose(loss.forward(logits, targets, ctx), loss.forward(logits[kept], targets[kept], ctx))
+
+
+def test_impossible_class_weights():
+    with pytest.raises(UserError, match=r"class weights must be numbers, 0 or more, but they are 1\.0 -1\.0"):
+        SoftmaxCrossEntropy(class_weights=(1.0, -1.0))
+    with pytest.raises(UserError, match="there are 2 class weights, but the model has 3 outputs"):
+        SoftmaxCrossEntropy(class_weights=(1.0, 1.0)).forward(np.ones((2, 3), np.float32), np.array([0, 1]), Context())

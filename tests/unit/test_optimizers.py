@@ -24,10 +24,10 @@ def sgd(w, g, slots, t, lr, *, momentum=0.0, nesterov=False):
     return w - (lr * g + momentum * v if nesterov else v)
 
 
-def adam(w, g, slots, t, lr, *, betas=(0.9, 0.999), eps=1e-8):
-    m = slots["m"] = betas[0] * slots.get("m", 0) + (1 - betas[0]) * g
-    v = slots["v"] = betas[1] * slots.get("v", 0) + (1 - betas[1]) * g**2
-    return w - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+def adam(w, g, slots, t, lr, *, beta1=0.9, beta2=0.999, eps=1e-8):
+    m = slots["m"] = beta1 * slots.get("m", 0) + (1 - beta1) * g
+    v = slots["v"] = beta2 * slots.get("v", 0) + (1 - beta2) * g**2
+    return w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
 
 
 def l2(rule):
@@ -48,8 +48,9 @@ CASES = {
     "sgd": (SGD, l2(sgd), {}),
     "momentum": (SGD, l2(sgd), {"momentum": 0.9}),
     "nesterov": (SGD, l2(sgd), {"momentum": 0.8, "nesterov": True}),
-    "adam": (Adam, l2(adam), {"betas": (0.8, 0.95), "eps": 1e-3}),
+    "adam": (Adam, l2(adam), {"beta1": 0.8, "beta2": 0.95, "eps": 1e-3}),
     "adamw": (AdamW, adamw, {}),
+    "adamw with options": (AdamW, adamw, {"beta1": 0.0, "beta2": 0.5, "eps": 0.1}),
     "lars": (LARS, lars, {"eta": 0.02}),
 }
 
@@ -156,7 +157,9 @@ def test_only_what_is_needed_is_remembered():
         (SGD, {"momentum": 1.0}),
         (SGD, {"nesterov": True}),
         (SGD, {"weight_decay": -1}),
-        (Adam, {"betas": (0.9, 1.0)}),
+        (Adam, {"beta2": 1.0}),
+        (Adam, {"beta1": -0.1}),
+        (Adam, {"eps": float("nan")}),
         (AdamW, {"eps": 0}),
         (LARS, {"momentum": -0.1}),
     ],

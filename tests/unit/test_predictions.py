@@ -8,7 +8,7 @@ import pytest
 from mpitrain.cli.predict import check_out, write_predictions
 from mpitrain.data.normalize import Normalizer
 from mpitrain.errors import UserError
-from mpitrain.training.finished import Finished
+from mpitrain.training.trained_model import TrainedModel
 
 LABELS = ["plain", "a,b", 'say "hi"', "two\nlines", "cr\ronly", " blank before", "", "0123", "ü 😀", "\udcff", "a;b"]
 
@@ -41,7 +41,7 @@ def test_float32_comes_back_to_the_bit(tmp_path):
     [(0.0, 1.0, 9), (-5.0, 10.0, 9), (1.7e9, 10.0, 18), (1000.0, 1.0, 12), (1e20, 1.0, 17), (3.0, 1e-3, 13)],
 )
 def test_digits_of_an_offset(mean, std, digits):
-    run = Finished.__new__(Finished)
+    run = TrainedModel.__new__(TrainedModel)
     run.target_normalizer = Normalizer(np.array([0.0, mean]), np.array([1.0, std]))
     assert run.digits == min(digits, 17)
     outputs = np.float32([0.1, np.nextafter(np.float32(0.1), np.float32(1))]).astype(np.float64)

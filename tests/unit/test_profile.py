@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpitrain.training.profile import Span, trace_events
+from mpitrain.training.hooks.profiler import Span, trace_events
 
 
 def test_all_ranks_are_on_one_clock():

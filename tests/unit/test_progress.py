@@ -3,9 +3,10 @@ import re
 
 import pytest
 
-from mpitrain.training.clock import Times
 from mpitrain.training.console import PlainConsole
-from mpitrain.training.progress import Bar, BarLine, EpochResult, Lines, Silent, epoch_line, make_progress
+from mpitrain.training.progress import Bar, BarLine, ProgressLog, Silent, epoch_line, make_progress
+from mpitrain.training.results import EpochResult
+from mpitrain.training.step_timer import Times
 from mpitrain.training.time_left import TimeLeft
 
 TIMES = Times(compute=0.28, input=0.33, waiting=0.20, sync=0.19)
@@ -81,7 +82,7 @@ def test_epoch_lines_fit_and_keep_whole_parts(width):
 
 
 def test_lines_of_a_log_are_complete(capsys):
-    Lines(PlainConsole(), 10).epoch_done(result(3, 1.5, 0.5))
+    ProgressLog(PlainConsole(), 10).epoch_done(result(3, 1.5, 0.5))
     out = capsys.readouterr().out
     assert out == (
         "epoch  3/10  train loss 1.5 accuracy 50.00%  test loss 0.05119 accuracy 98.06%  13,197 samples/s"
@@ -90,7 +91,7 @@ def test_lines_of_a_log_are_complete(capsys):
 
 
 def test_notes_are_no_markup_and_no_escapes(capsys):
-    Lines(PlainConsole(), 1).note("runs/[/red]x:smile: \x1b[31m")
+    ProgressLog(PlainConsole(), 1).note("runs/[/red]x:smile: \x1b[31m")
     assert capsys.readouterr().out == "runs/[/red]x:smile: \\x1b[31m\n"
     Silent(PlainConsole(), 1).note("[/red]\x1b[31m")
     assert capsys.readouterr().err == "mpitrain: [/red]\\x1b[31m\n"
@@ -99,9 +100,9 @@ def test_notes_are_no_markup_and_no_escapes(capsys):
 def test_auto_is_a_bar_on_a_terminal_that_can_move_its_cursor(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     assert type(make_progress("auto", PlainConsole(lambda: 80), 1)) is Bar
-    assert type(make_progress("auto", PlainConsole(), 1)) is Lines
+    assert type(make_progress("auto", PlainConsole(), 1)) is ProgressLog
     monkeypatch.setenv("TERM", "dumb")
-    assert type(make_progress("auto", PlainConsole(lambda: 80), 1)) is Lines
+    assert type(make_progress("auto", PlainConsole(lambda: 80), 1)) is ProgressLog
 
 
 def test_time_left_counts_evaluations():

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mpitrain.training.clock import Times
-from mpitrain.training.progress import EpochResult, epoch_line
+from mpitrain.training.progress import epoch_line
+from mpitrain.training.results import EpochResult
+from mpitrain.training.step_timer import Times
 
 ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("make_readme", ROOT / "scripts" / "make_readme.py")

@@ -296,7 +296,7 @@ def test_texts_and_keywords_give_the_same():
         assert type(a) is type(b)
     assert [p.shape for _, p in text.named_parameters()] == [p.shape for _, p in keywords.named_parameters()]
     arena = Arena(Linear(2, 2).named_parameters())
-    adam = optim.build("adamw:betas=0.8+0.99,eps=1e-6", arena, weight_decay=0.1)
+    adam = optim.build("adamw:beta1=0.8,beta2=0.99,eps=1e-6", arena, weight_decay=0.1)
     assert (adam.betas, adam.eps, adam.weight_decay) == ((0.8, 0.99), 1e-6, 0.1)
     assert isinstance(losses.LOSSES.make("cross-entropy:label_smoothing=0.1"), losses.SoftmaxCrossEntropy)
 

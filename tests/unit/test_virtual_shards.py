@@ -3,7 +3,7 @@ import pytest
 
 from mpitrain.collectives import find, names, simulate
 from mpitrain.collectives.order import adds_in_a_tree
-from mpitrain.parallel.lockstep import Lockstep
+from mpitrain.parallel.cooperative import CooperativeThreads
 from mpitrain.parallel.virtual_shards import TreeSum, tree_sum
 
 
@@ -40,31 +40,31 @@ def test_a_tree_sum_as_parts_come(count):
 
 def test_lockstep_takes_turns():
     seen = []
-    lockstep = Lockstep(lambda arrays: sum(arrays))
+    threads = CooperativeThreads(lambda arrays: sum(arrays))
 
     def work(number):
         x = np.array([float(number)])
         for turn in range(3):
             seen.append((turn, number))
-            lockstep.sum(x)
+            threads.sum(x)
             assert x[0] == 6 * 4**turn
         seen.append((3, number))
 
     turns = []
-    lockstep.run([lambda n=n: work(n) for n in range(4)], lambda: turns.append(len(seen)))
+    threads.run([lambda n=n: work(n) for n in range(4)], lambda: turns.append(len(seen)))
     assert seen == [(turn, number) for turn in range(4) for number in range(4)]
     assert turns == list(range(1, 17))
-    assert not lockstep.running
+    assert not threads.running
 
 
 def test_a_failure_in_lockstep_is_raised():
-    lockstep = Lockstep(lambda arrays: sum(arrays))
+    threads = CooperativeThreads(lambda arrays: sum(arrays))
 
     def work(number):
-        lockstep.sum(np.zeros(1))
+        threads.sum(np.zeros(1))
         if number == 1:
             raise KeyError("for the test")
 
     with pytest.raises(KeyError):
-        lockstep.run([lambda n=n: work(n) for n in range(3)], lambda: None)
-    assert not lockstep.running
+        threads.run([lambda n=n: work(n) for n in range(3)], lambda: None)
+    assert not threads.running

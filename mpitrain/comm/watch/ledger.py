@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -76,6 +76,8 @@ class Ledger:
     records : list of Record
         Of the ranks of this node that can be read from here, this one among them.
     mine : Record
+    on_end : callable(int) or None
+        Called with the place of each entry that is over.
     stacks : file descriptor
         Where all ranks of the node write their stacks when asked to; -1 if they cannot.
     """
@@ -91,6 +93,7 @@ class Ledger:
         self._labels: dict[Any, Label] = {}
         self._label_count, self._count = itertools.count(), itertools.count(1)
         self._number = self._hash = 0
+        self.on_end: Callable[[int], None] | None = None
         self._others = [record.doubles for record in self.records if record is not self.mine]
         self._introduce(rank)
         node.Barrier()
@@ -169,6 +172,8 @@ class Ledger:
     def end(self, at: int) -> None:
         """Note that it is over."""
         self._doubles[at + 6] = time.monotonic()
+        if self.on_end is not None:
+            self.on_end(at)
 
     @contextlib.contextmanager
     def waiting(self, text: str) -> Iterator[None]:

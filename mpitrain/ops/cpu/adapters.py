@@ -52,18 +52,28 @@ def _max_pool_dx(argmax: np.ndarray, dy: np.ndarray, window: Window, dx: np.ndar
 
 @softmax_cross_entropy.cross_entropy.cpu
 def _cross_entropy(
-    logits: np.ndarray, targets: np.ndarray, smoothing: float, ignore_index: int, e: np.ndarray, sums: np.ndarray
+    logits: np.ndarray,
+    targets: np.ndarray,
+    smoothing: float,
+    ignore_index: int,
+    e: np.ndarray,
+    sums: np.ndarray,
+    class_weights: np.ndarray | None = None,
 ) -> tuple[list[float], object] | bool:
     totals = np.empty(3)
+    if class_weights is not None:  # NumPy weighs what softmax_cross_entropy in C has computed
+        return False
     if not C.cross_entropy(logits, targets, smoothing, ignore_index, e, sums, totals):
         return False
-    return totals.tolist(), (sums.reshape(-1)[: len(targets)].reshape(-1, 1), targets, None)
+    return totals.tolist(), (sums.reshape(-1)[: len(targets)].reshape(-1, 1), targets, None, None)
 
 
 @softmax_cross_entropy.cross_entropy_dx.cpu
-def _cross_entropy_dx(e: np.ndarray, state: tuple[np.ndarray, np.ndarray, np.ndarray | None], smoothing: float) -> bool:
-    row_sums, targets, counted = state
-    return C.softmax_cross_entropy_dx(e, row_sums, targets, smoothing, counted)
+def _cross_entropy_dx(
+    e: np.ndarray, state: tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None], smoothing: float
+) -> bool:
+    row_sums, targets, counted, weights = state
+    return weights is None and C.softmax_cross_entropy_dx(e, row_sums, targets, smoothing, counted)
 
 
 @softmax_cross_entropy.softmax_cross_entropy.cpu

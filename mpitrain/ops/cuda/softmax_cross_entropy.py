@@ -15,7 +15,13 @@ ROWS = kernel("softmax_cross_entropy.cu")
 
 @ops.cross_entropy.cuda
 def cross_entropy(
-    logits: Any, targets: Any, smoothing: float, ignore_index: int, dlogits: Any, sums: Any
+    logits: Any,
+    targets: Any,
+    smoothing: float,
+    ignore_index: int,
+    dlogits: Any,
+    sums: Any,
+    class_weights: Any = None,
 ) -> tuple[Any, Any]:
     """One launch for rows, which writes the gradient at once, and one or two for the sums of their losses.
 
@@ -23,7 +29,7 @@ def cross_entropy(
     """
     num_rows, num_classes = logits.shape
     rows, totals, ignored = sums[:num_rows], sums[num_rows], np.array(ignore_index, np.int64)
-    arguments = logits, targets, ignored, float(smoothing), rows, dlogits, num_rows, num_classes
+    arguments = logits, targets, ignored, float(smoothing), class_weights, rows, dlogits, num_rows, num_classes
     run(device_of(logits), ROWS, 32 * num_rows, arguments)
     column_sum(rows, totals, accumulate=False)
     return totals, None

@@ -1,7 +1,7 @@
 """Where what lies in a checkpoint: a safetensors file with a checksum of every tensor.
 
     8 bytes      length of the header
-    header       JSON: name -> dtype, shape, place; __metadata__: facts (JSON), checksums (JSON); blanks up to a page
+    header       JSON: name -> dtype, shape, place; __metadata__: metadata (JSON), checksums (JSON); blanks up to a page
     data         values | slot | slot | states, packed; each in the order of the arena
 
 The order of the arena makes every rank's slice of it one stretch of the file per buffer. The header is written last;
@@ -18,7 +18,7 @@ import numpy as np
 from ...json_text import to_json
 
 PAGE = 4096
-FACTS, CHECKSUMS = "mpitrain", "crc32"
+METADATA, CHECKSUMS = "mpitrain", "crc32"
 DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "U16": "u2", "U8": "u1"}
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 
@@ -45,11 +45,11 @@ def place(tensors: Iterable[tuple[str, Any, tuple[int, ...]]]) -> list[Tensor]:
     return placed
 
 
-def make_header(tensors: list[Tensor], facts: str, checksums: dict[str, int]) -> bytes:
+def make_header(tensors: list[Tensor], metadata: str, checksums: dict[str, int]) -> bytes:
     """Return the start of the file, up to the data."""
     sums = {t.name: f"{checksums.get(t.name, 0):08x}" for t in tensors}
-    sums[""] = f"{zlib.crc32(facts.encode()):08x}"
-    header: dict[str, Any] = {"__metadata__": {FACTS: facts, CHECKSUMS: to_json(sums)}}
+    sums[""] = f"{zlib.crc32(metadata.encode()):08x}"
+    header: dict[str, Any] = {"__metadata__": {METADATA: metadata, CHECKSUMS: to_json(sums)}}
     for t in tensors:
         header[t.name] = {"dtype": NAMES[t.dtype], "shape": list(t.shape), "data_offsets": [t.begin, t.end]}
     text = to_json(header).encode()

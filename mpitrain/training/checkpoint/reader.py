@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
-from .layout import CHECKSUMS, DTYPES, FACTS, Tensor
+from .layout import CHECKSUMS, DTYPES, METADATA, Tensor
 from .parts import STATES_OF_RANK, tensors_of
 from .state import State, overlaps
 
@@ -27,11 +27,11 @@ class Checkpoint:
     Attributes
     ----------
     path : Path
-    facts : dict
+    metadata : dict
         What was given to ``Writer.begin``.
     tensors : dict of str to Tensor
     digest : str
-        A hash of the header, which has the facts and the checksums of all tensors: equal for equal checkpoints.
+        A hash of the header, which has the metadata and the checksums of all tensors: equal for equal checkpoints.
 
     Raises
     ------
@@ -56,17 +56,17 @@ class Checkpoint:
     def _read_header(self, header: bytes, num_bytes: int) -> None:
         try:
             tree = json.loads(header)
-            metadata = tree.pop("__metadata__")
-            facts, sums = metadata[FACTS], json.loads(metadata[CHECKSUMS])
-            self.facts: dict[str, Any] = json.loads(facts)
+            stored = tree.pop("__metadata__")
+            text, sums = stored[METADATA], json.loads(stored[CHECKSUMS])
+            self.metadata: dict[str, Any] = json.loads(text)
             self._sums = {str(name): int(text, 16) for name, text in sums.items()}
             self.tensors = {name: _tensor(name, entry) for name, entry in tree.items()}
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, OverflowError):
             raise UserError(f"{self.path} was not written by mpitrain, or its header is damaged") from None
-        if not isinstance(self.facts, dict) or set(self._sums) != {"", *self.tensors}:
+        if not isinstance(self.metadata, dict) or set(self._sums) != {"", *self.tensors}:
             raise UserError(f"{self.path} was not written by mpitrain, or its header is damaged")
-        if zlib.crc32(facts.encode(errors="surrogatepass")) != self._sums[""]:
-            raise UserError(f"{self.path} is damaged: the checksum of its facts is wrong")
+        if zlib.crc32(text.encode(errors="surrogatepass")) != self._sums[""]:
+            raise UserError(f"{self.path} is damaged: the checksum of its metadata is wrong")
         end = 0
         for t in sorted(self.tensors.values(), key=lambda t: (t.begin, t.end)):
             if t.begin != end or t.end - t.begin != t.dtype.itemsize * math.prod(t.shape):

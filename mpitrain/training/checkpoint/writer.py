@@ -65,8 +65,10 @@ class Writer:
         own_states: bool = False,
         keep: int = 2,
         note: Callable[[str], None] = lambda text: None,
+        on_timed: Callable[[str, float, float], None] = lambda name, begin, end: None,
     ):
         self._world, self._directory, self._state, self._keep, self._note = world, directory, state, keep, note
+        self._on_timed = on_timed
         self._slices = (share(state.arena.size, world.rank, world.size),) if slices is None else slices
         self._rows = world.size if own_states else 0
         self._part: Part | None = None
@@ -82,12 +84,12 @@ class Writer:
         """True when this rank's thread has nothing (more) to write; ``end`` waits for nobody once all ranks say so."""
         return not (self.running and self._thread.is_alive())
 
-    def begin(self, step: int, facts: dict[str, Any]) -> None:
-        """Copy the state and begin to write it, with the JSON-able ``facts`` of rank 0."""
+    def begin(self, step: int, metadata: dict[str, Any]) -> None:
+        """Copy the state and begin to write it, with the JSON-able ``metadata`` of rank 0."""
         begin = time.perf_counter()
         if self._part is None:
             self._part = Part(self._state, self._slices, self._world.rank, self._rows)
-        self._path, self._facts = folder.path_of_step(self._directory, step), to_json(facts, words=True)
+        self._path, self._metadata = folder.path_of_step(self._directory, step), to_json(metadata, words=True)
         data_begin = self._create()
         file = self._open() if data_begin is not None else None
         if file is not None and data_begin is not None:
@@ -95,7 +97,7 @@ class Writer:
             self._file, self._error, self.running = file, None, True
             self._thread = threading.Thread(target=self._write, args=(self._part, file, data_begin), daemon=True)
             self._thread.start()
-        self.stalls.append(time.perf_counter() - begin)
+        self.stalls.append(self._timed("checkpoint: copy", begin))
 
     def end(self, *, wait: bool = False) -> None:
         """Complete the checkpoint that was begun; with ``wait`` return when it is on the disk (on rank 0)."""
@@ -114,7 +116,13 @@ class Writer:
             self._last_thread.start()
             if wait:
                 self._last_thread.join()
-        self.stalls[-1] += time.perf_counter() - begin
+        self.stalls[-1] += self._timed("checkpoint: complete", begin)
+
+    def _timed(self, name: str, begin: float) -> float:
+        """Report a part that ends now; return its seconds."""
+        end = time.perf_counter()
+        self._on_timed(name, begin, end)
+        return end - begin
 
     def close(self) -> None:
         """Complete what was begun, and wait for it; all ranks together."""
@@ -143,7 +151,7 @@ class Writer:
             try:
                 self._directory.mkdir(parents=True, exist_ok=True)
                 folder.unfinished(self._path).write_bytes(b"")
-                answer = None, len(make_header(self._part.tensors, self._facts, {}))
+                answer = None, len(make_header(self._part.tensors, self._metadata, {}))
             except OSError as error:
                 answer = error.strerror or str(error), 0
         reason, data_begin = self._world.all_gather(answer)[0]
@@ -175,7 +183,7 @@ class Writer:
 
     def _complete(self, sums: list[Checksum]) -> None:
         assert self._part is not None
-        header = make_header(self._part.tensors, self._facts, _joined(sums))
+        header = make_header(self._part.tensors, self._metadata, _joined(sums))
         try:
             folder.complete(self._path, header)
         except OSError as error:

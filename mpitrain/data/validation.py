@@ -1,0 +1,48 @@
+"""A validation split, drawn from the training samples: to choose by, so that the test set is not used for choices."""
+
+import dataclasses
+
+from ..errors import UserError
+from .dataset import Dataset, Split
+from .draw import Draw, draw_rows
+from .rng import VALIDATION
+
+
+def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "stratified") -> Dataset:
+    """Return ``dataset`` with a validation split of its own; the same on any number of ranks.
+
+    Parameters
+    ----------
+    amount : float
+        The share of the training samples if below 1, else their number, a whole one; 0 for no validation split.
+    seed : int
+        Of the draw, which is independent of that of the test samples.
+    draw : "stratified" or "random"
+        Stratified draws the same share of each class and leaves a training sample of each; numbers are drawn at random.
+
+    Raises
+    ------
+    UserError
+        If nothing is left to train on.
+
+    >>> from mpitrain.data import open_dataset
+    >>> data = with_validation(open_dataset("digits"), 0.1, seed=0)
+    >>> len(data.train), len(data.validation), len(data.test)
+    (1293, 144, 360)
+    """
+    if not amount:
+        return dataset
+    train = dataset.train
+    count = max(1, round(amount * len(train))) if amount < 1 else int(amount)
+    if count >= len(train):
+        raise UserError(
+            f"--validation {amount:g} takes {count:,} of the {len(train):,} training samples of {dataset.name}: "
+            "nothing is left to train on"
+        )
+    kept, drawn = draw_rows(train.y, count, draw, seed, VALIDATION)
+    if not len(drawn):
+        raise UserError(
+            f"{dataset.name}: every training sample is the only one of its class, so that there is none to validate on"
+        )
+    left, validation = (Split(train.x[rows], train.y[rows]) for rows in (kept, drawn))
+    return dataclasses.replace(dataset, train=left, validation=validation)

@@ -1,0 +1,60 @@
+"""All-reduce of the gradients: every rank gets the sums and updates all weights.
+
+The gradients are cut into buckets, which are all-reduced while backward still runs.
+"""
+
+import numpy as np
+
+from ..arena import Arena
+from ..comm.world import World
+from ..optim import Optimizer, QueuedNorm, global_norm
+from ..plain_text import binary_size
+from .buckets import BucketQueue, cut_buckets, name_bucket
+from .gradient_sync import PlannedSync
+
+
+class AllReduceSync(PlannedSync):
+    """Sums ``arena.gradients`` over the ranks in place.
+
+    Parameters
+    ----------
+    arena : Arena
+    world : World
+    all_reduce : str
+        As in ``World.plan_all_reduce``.
+    bucket_bytes : int
+    """
+
+    def __init__(self, arena: Arena, world: World, all_reduce: str, bucket_bytes: int):
+        self.buckets = cut_buckets(arena, bucket_bytes)
+        slices = [arena.gradients[b.start : b.stop] for b in self.buckets]
+        choices = [world.choose(s.nbytes) for s in slices] if all_reduce == "auto" else []
+        self.reasons = list(dict.fromkeys(choice.reason for choice in choices))
+        names = [choice.name for choice in choices] or [all_reduce] * len(slices)
+        whats = [name_bucket(arena, number, b) for number, b in enumerate(self.buckets)]
+        plans = [world.plan_all_reduce(s, name, what=what) for s, name, what in zip(slices, names, whats, strict=True)]
+        self.algorithms = [plan.algorithm for plan in plans]
+        self._queued_norm = None if arena.on_host else QueuedNorm(arena)
+        super().__init__(arena, world, plans, BucketQueue(self.buckets, plans, arena.put_header))
+
+    def finish(self) -> None:
+        """Return when all sums are there."""
+        self._queue.finish()
+        if self._queued_norm is not None:
+            self._queued_norm.queue()
+
+    def norm(self) -> float:
+        """Return the norm of the summed gradients; that of a device came with the arena's header."""
+        return global_norm(self._arena) if self._queued_norm is None else self._queued_norm.value()
+
+    def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
+        """Update all weights."""
+        optimizer.step(lr, scale)
+
+    def gather(self, array: np.ndarray) -> None:
+        """Do nothing: all of ``array`` is right on every rank."""
+
+    def describe(self) -> str:
+        """Return a description in a few words."""
+        names, size = " and ".join(sorted(set(self.algorithms))), binary_size(self._arena.gradients.nbytes)
+        return f"{names} all-reduce of {size} in {len(self.buckets)} bucket{'s' * (len(self.buckets) > 1)}"

@@ -1,0 +1,124 @@
+"""Gradient synchronization: everything between backward and the next forward that involves other ranks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..arena import Arena, Parameter
+from ..comm.schedule.plan import Request
+from ..comm.world import World
+from ..optim import Optimizer
+from .buckets import Bucket, BucketQueue
+
+
+class GradientSync(ABC):
+    """One way to sum gradients over the ranks and to update the weights with them.
+
+    ``DataParallel`` calls begin, ready, finish, norm and update in this order.
+
+    Attributes
+    ----------
+    algorithms : list of str
+        The collectives it uses.
+    reasons : list of str
+        Why ``auto`` took them; empty if it was not asked.
+    buckets : list of Bucket
+        The parts of the arena that are sent one by one.
+    own : tuple of slice or None
+        The parts of the weights that this rank updates, and of the optimizer's slots that are right on it;
+        None where every rank updates all.
+    watches_gradients : bool
+        Whether ``ready`` is to be called for each gradient.
+    """
+
+    algorithms: list[str]
+    reasons: list[str]
+    buckets: list[Bucket]
+    own: tuple[slice, ...] | None = None
+    watches_gradients: bool = True
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each rank updates its share of the weights only."""
+        return self.own is not None
+
+    @property
+    @abstractmethod
+    def bytes_per_step(self) -> int:
+        """Bytes that this rank sends in one step."""
+
+    @property
+    @abstractmethod
+    def messages_per_step(self) -> int:
+        """Messages that this rank sends in one step (calls, where MPI does it)."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Begin a step: gradients will be written."""
+
+    @abstractmethod
+    def ready(self, p: Parameter) -> None:
+        """Take note that the gradient of ``p`` is complete on this rank."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """End backward; return when the arena's header holds its sum over all ranks."""
+
+    @abstractmethod
+    def norm(self) -> float:
+        """Return the norm of the summed gradients."""
+
+    @abstractmethod
+    def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
+        """Update the weights from the summed gradients times ``scale``; return when all of them are updated."""
+
+    @abstractmethod
+    def gather(self, array: np.ndarray) -> None:
+        """Make all of a slot of the optimizer right on every rank."""
+
+    @abstractmethod
+    def free(self) -> None:
+        """Give back what belongs to MPI."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return a description in a few words."""
+
+
+class PlannedSync(GradientSync):
+    """Synchronization by plans that are made once and started in every step, one or more for each bucket.
+
+    Parameters
+    ----------
+    plans : sequence of Request
+        All plans.
+    queue : BucketQueue
+        Those that are started in backward.
+    """
+
+    def __init__(self, arena: Arena, world: World, plans: Sequence[Request], queue: BucketQueue):
+        self._arena, self._world, self._plans, self._queue = arena, world, plans, queue
+
+    @property
+    def bytes_per_step(self) -> int:
+        """Bytes that this rank sends in one step."""
+        return sum(plan.bytes_sent for plan in self._plans)
+
+    @property
+    def messages_per_step(self) -> int:
+        """Messages that this rank sends in one step (calls, where MPI does it)."""
+        return sum(plan.messages for plan in self._plans)
+
+    def begin(self) -> None:
+        """Begin a step: no gradient is there."""
+        self._queue.begin()
+
+    def ready(self, p: Parameter) -> None:
+        """Start the plan of the bucket that the gradient of ``p`` completes."""
+        self._queue.ready(p)
+
+    def free(self) -> None:
+        """Give the requests back to MPI."""
+        for plan in self._plans:
+            plan.free()

@@ -1,0 +1,61 @@
+"""The gradient synchronization that options ask for."""
+
+from ..arena import Arena
+from ..comm.world import World
+from ..errors import AgreedError
+from .all_reduce_sync import AllReduceSync
+from .gradient_sync import GradientSync
+from .local_sync import LocalSync
+from .zero1 import Zero1
+from .zero1_shared import Zero1Shared
+
+RING_CHUNK = 64 * 1024  # bytes from which messages cost more than their number
+HALVES = {
+    "ring": ("reduce_scatter/ring", "all_gather/ring"),
+    "halving_doubling": ("reduce_scatter/recursive_halving", "all_gather/recursive_doubling"),
+}
+
+
+def make_gradient_sync(arena: Arena, world: World, all_reduce: str, shard: str, bucket_bytes: int) -> GradientSync:
+    """Return the synchronization for ``arena``.
+
+    Parameters
+    ----------
+    all_reduce : str
+        As in ``World.plan_all_reduce``.
+    shard : "auto", "none" or "optimizer"
+        ``auto`` shards the update where the ranks share the memory of one node.
+    bucket_bytes : int
+
+    Raises
+    ------
+    AgreedError
+        If there is no way to do what the options ask for.
+    """
+    wanted = shard == "optimizer" or (shard == "auto" and all_reduce == "auto")
+    if shard == "optimizer" and world.has_devices:
+        raise AgreedError(
+            "the optimizer is sharded in the memory of CPUs only: leave --shard out, or take --device cpu"
+        )
+    if world.size == 1:
+        return LocalSync(arena)
+    if not wanted or world.has_devices:
+        return AllReduceSync(arena, world, all_reduce, bucket_bytes)
+    commons = None
+    if all_reduce in ("auto", "shared"):
+        commons = world.share_arena(arena.size, arena.dtype)
+    if commons is not None:
+        return Zero1Shared(arena, world, commons)
+    if shard == "auto":
+        return AllReduceSync(arena, world, all_reduce, bucket_bytes)
+    bucket = min(bucket_bytes, arena.gradients.nbytes)
+    return Zero1(arena, world, *_chunk_algorithms(all_reduce, bucket // world.size), bucket_bytes)
+
+
+def _chunk_algorithms(all_reduce: str, chunk_bytes: int) -> tuple[str, str]:
+    """Return the two halves of an all-reduce: the one that leaves each rank its chunk, and the one that spreads it."""
+    if all_reduce in ("auto", "shared"):
+        all_reduce = "ring" if chunk_bytes >= RING_CHUNK else "halving_doubling"
+    if all_reduce not in HALVES:
+        raise AgreedError(f"--shard optimizer sums in chunks: --all-reduce auto, {', '.join(HALVES)}, not {all_reduce}")
+    return HALVES[all_reduce]

@@ -1,0 +1,88 @@
+"""ZeRO stage 1 in messages: every rank updates its share of the weights only; for ranks on any nodes.
+
+    backward | reduce-scatter of each bucket, as it is ready | update of this rank's chunks | all-gather of the weights
+
+Chunk r of every bucket is rank r's: reduce-scatter leaves the sum of its gradients there, and all-gather spreads its
+weights from there. Together they send what an all-reduce sends, and each rank keeps 1/P of the optimizer's slots and
+does 1/P of the update.
+
+Source: Rajbhandari et al. 2020, "ZeRO: memory optimizations toward training trillion parameter models" (stage 1).
+"""
+
+import math
+
+import numpy as np
+
+from ..arena import Arena
+from ..collectives.step import chunk_bounds
+from ..comm.world import World
+from ..optim import ArenaShard, Optimizer, sum_of_squares
+from ..plain_text import binary_size
+from ..step_header import StepHeader
+from .buckets import BucketQueue, cut_buckets, name_bucket
+from .gradient_sync import PlannedSync
+
+
+class Zero1(PlannedSync):
+    """Sums and spreads chunks of ``arena`` in messages.
+
+    Parameters
+    ----------
+    arena : Arena
+        The same on all ranks.
+    world : World
+    scatter, gather : str
+        Algorithms: reduce_scatter/NAME and all_gather/NAME.
+    bucket_bytes : int
+    """
+
+    def __init__(self, arena: Arena, world: World, scatter: str, gather: str, bucket_bytes: int):
+        self.algorithms, self.reasons = [scatter, gather], list[str]()
+        self.buckets = cut_buckets(arena, bucket_bytes)
+        spans = [slice(max(b.start, StepHeader.SIZE), b.stop) for b in self.buckets]  # the header is summed apart
+        names = [name_bucket(arena, number, b) for number, b in enumerate(self.buckets)]
+        self._header = world.plan_all_reduce(arena.header, "native", what="sums of the step")
+        scatters = [world.plan_watched(scatter, arena.gradients[s], n) for s, n in zip(spans, names, strict=True)]
+        self._gathers = [world.plan_watched(gather, arena.values[s], n) for s, n in zip(spans, names, strict=True)]
+        self._chunks = [tuple(_chunk(span, world.size, rank) for span in spans) for rank in range(world.size)]
+        self._own = self._chunks[world.rank]
+        self.own = self._own
+        self._shard = ArenaShard(self._own, (arena.gradients,), world.sum)
+        plans = [self._header, *scatters, *self._gathers]
+        super().__init__(arena, world, plans, BucketQueue(self.buckets, scatters))
+
+    def finish(self) -> None:
+        """Return when the sums of this rank's chunks are there, and that of the header."""
+        self._header.start()
+        self._queue.finish()
+        self._header.wait()
+
+    def norm(self) -> float:
+        """Return the norm of the summed gradients."""
+        squares = math.fsum(sum_of_squares(self._arena.gradients[part]) for part in self._own)
+        return math.sqrt(self._world.sum(np.array([squares]))[0])
+
+    def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
+        """Update this rank's chunks of the weights; return when those of all ranks are here."""
+        optimizer.step(lr, scale, self._shard)
+        for plan in self._gathers:
+            plan.start()
+        for plan in self._gathers:
+            plan.wait()
+
+    def gather(self, array: np.ndarray) -> None:
+        """Make all of ``array``, a slot of the optimizer, right on every rank."""
+        for rank, chunks in enumerate(self._chunks):
+            for part in chunks:
+                self._world.broadcast(array[part], rank)
+
+    def describe(self) -> str:
+        """Return a description in a few words."""
+        size, buckets = binary_size(self._arena.gradients.nbytes), len(self.buckets)
+        scattered = f"{' and '.join(self.algorithms)} of {size} in {buckets} bucket{'s' * (buckets > 1)}"
+        return f"{scattered}, each rank updates 1/{self._world.size}"
+
+
+def _chunk(span: slice, size: int, rank: int) -> slice:
+    part = chunk_bounds(span.stop - span.start, size, rank)
+    return slice(span.start + part.start, span.start + part.stop)

@@ -1,0 +1,112 @@
+"""Assembly of a training loop from a config."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..comm.world import World
+from ..config import Config
+from ..context import Context
+from ..data.loader import Loader
+from ..parallel.data import DataParallel
+from ..parallel.virtual_shards import tree_all_reduce
+from .control import ControlRequest, no_request
+from .executors import make_executor
+from .hooks import Hook, Hooks
+from .hooks.defaults import default_hooks
+from .limits import num_microbatches, num_shards
+from .loop import TrainingLoop
+from .progress import ProgressLog
+from .recipe import make_optimizer, make_schedule
+from .results import RunResults
+from .run import TrainingRun
+from .run_directory import RunDirectory
+from .run_length import RunLength
+from .scoring import make_scoring
+from .setup import TrainingSetup, augment_of
+
+
+def make_loop(
+    config: Config,
+    setup: TrainingSetup,
+    world: World,
+    display: ProgressLog,
+    *,
+    directory: RunDirectory | None = None,
+    control: Callable[[], ControlRequest] = no_request,
+    run_path: Path | None = None,
+    hooks: Sequence[Hook] = (),
+) -> TrainingLoop:
+    """Return what trains the model of ``setup`` on all ranks, who call this together.
+
+    Parameters
+    ----------
+    display : ProgressLog
+        Progress display; silent on other ranks than 0.
+    directory : RunDirectory, optional
+        Where results go; given on rank 0 only.
+    control : callable() -> ControlRequest
+        Called in every step; what any rank requests, all ranks do after that step.
+    run_path : Path, optional
+        Directory of the run, on all ranks, for checkpoints. Without it none are written.
+    hooks : sequence of Hook
+        Those of the user.
+    """
+    shards = num_shards(config, len(setup.dataset.train), world.size)
+    run = make_run(config, setup, world, display, shards)
+    executor = make_executor(run, shards)
+    return TrainingLoop(run, executor, Hooks(default_hooks(run, directory, control, run_path, hooks), world.rank))
+
+
+def make_run(config: Config, setup: TrainingSetup, world: World, display: ProgressLog, shards: int) -> TrainingRun:
+    """Return the parts of a run with ``shards`` virtual shards; 0 for none."""
+    sync = _make_data_parallel(config, setup, world, shards)
+    loader = _make_loader(config, setup, world, shards)
+    scoring = make_scoring(setup.loss, setup.target_normalizer, setup.dataset.num_outputs, setup.metrics)
+    length = RunLength.of(config.run, len(loader))
+    return TrainingRun(
+        config=config,
+        setup=setup,
+        world=world,
+        data_parallel=sync,
+        loader=loader,
+        optimizer=make_optimizer(config.optimizer, setup.arena),
+        length=length,
+        schedule=make_schedule(config.optimizer, len(loader), length.total_steps),
+        ctx=Context(seed=config.run.seed, device=setup.arena.device),
+        scoring=scoring,
+        display=display,
+        results=RunResults(scoring),
+        devices=sorted(set(world.all_gather(setup.arena.device.name))),
+    )
+
+
+def _make_data_parallel(config: Config, setup: TrainingSetup, world: World, shards: int) -> DataParallel:
+    p, arena = config.parallel, setup.arena
+    world.use_progress_thread(p.overlap == "thread")
+    return DataParallel(
+        setup.model,
+        arena,
+        world,
+        all_reduce=tree_all_reduce(world, p.all_reduce, arena.gradients.nbytes) if shards else p.all_reduce,
+        shard="none" if shards else p.shard,
+        bucket_bytes=int(p.bucket_mb * 2**20) or world.choose_bucket_bytes(),
+        synchronize_batch_norm=config.model.batch_norm == "synchronized",
+    )
+
+
+def _make_loader(config: Config, setup: TrainingSetup, world: World, shards: int) -> Loader:
+    train = setup.dataset.train
+    return Loader(
+        train,
+        batch_size=config.data.batch_size,
+        rank=world.rank,
+        size=world.size,
+        seed=config.run.seed,
+        normalizer=setup.normalizer,
+        target_normalizer=setup.target_normalizer,
+        augment=augment_of(config),
+        microbatches=shards // world.size if shards else num_microbatches(config, len(train), world.size),
+        virtual_ranks=shards > 0,
+        prefetch=config.data.prefetch,
+        device=setup.arena.device,
+    )

@@ -1,0 +1,56 @@
+"""Batches on their way to a device: the copy of the next step's runs while this one is computed."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+
+from ..context import Context
+from ..data.loader import Batch
+from ..device import CPU, Device
+
+Steps = Iterator[list[Batch]]
+
+
+class DevicePrefetcher:
+    """Brings a loader's batches to ``device``, one step ahead; on the CPU they are there already.
+
+    The loader uses a batch's memory again when the next step is asked for, and a step's buffers on the device are used
+    again two steps later. So the host waits for a copy before it asks for more (it has long been done: a step was
+    computed meanwhile), and the copies wait for the computation before.
+    """
+
+    def __init__(self, device: Device):
+        self._device = device
+        self._stream = device.stream()
+        self._buffers = (Context(device=device), Context(device=device))
+
+    def __call__(self, steps: Generator[list[Batch]]) -> Steps:
+        """Yield the batches of ``steps`` where they are computed with."""
+        return steps if self._device is CPU else self._ahead(steps)
+
+    def _ahead(self, steps: Generator[list[Batch]]) -> Steps:
+        waiting: list[Batch] | None = None
+        buffers = 0
+        try:
+            for batches in steps:
+                sent = self._send(batches, self._buffers[buffers])
+                arrived = self._stream.record()
+                if waiting is not None:
+                    yield waiting
+                arrived.wait()
+                self._device.compute.wait_for(arrived)
+                waiting, buffers = sent, 1 - buffers
+            if waiting is not None:
+                yield waiting
+        finally:
+            steps.close()
+
+    def _send(self, batches: list[Batch], buffers: Context) -> list[Batch]:
+        self._stream.wait_for(self._device.compute.record())
+        sent = []
+        for place, batch in enumerate(batches):
+            x = buffers.empty(self, f"x {place}", batch.x.shape, batch.x.dtype)
+            y = buffers.empty(self, f"y {place}", batch.y.shape, batch.y.dtype)
+            self._stream.copy(x, batch.x)
+            self._stream.copy(y, batch.y)
+            sent.append(replace(batch, x=x, y=y))
+        return sent

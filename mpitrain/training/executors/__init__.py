@@ -1,0 +1,9 @@
+"""Step executors: how the gradients of a step are computed."""
+
+from .base import StepExecutor
+from .eager import EagerExecutor
+from .graphed import GraphedExecutor
+from .make import make_executor
+from .virtual_shards import VirtualShardsExecutor
+
+__all__ = ["EagerExecutor", "GraphedExecutor", "StepExecutor", "VirtualShardsExecutor", "make_executor"]

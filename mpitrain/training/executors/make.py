@@ -1,0 +1,31 @@
+"""The step executor of a run."""
+
+from ...parallel.virtual_shards import VirtualShards
+from ..run import TrainingRun
+from .base import StepExecutor
+from .eager import EagerExecutor
+from .graphed import GraphedExecutor, StepGraphs, reason_against_graphs
+from .virtual_shards import VirtualShardsExecutor
+
+
+def make_executor(run: TrainingRun, num_shards: int) -> StepExecutor:
+    """Return the executor that the config asks for; a note says why, where it cannot be.
+
+    Parameters
+    ----------
+    num_shards : int
+        Virtual shards over all ranks; 0 for none.
+    """
+    setup, ctx, arena, sync = run.setup, run.ctx, run.setup.arena, run.data_parallel
+    if num_shards:
+        shards = VirtualShards(setup.model, arena, run.world, num_shards, ctx)
+        return VirtualShardsExecutor(setup.model, setup.loss, shards)
+    eager = EagerExecutor(setup.model, setup.loss, arena, ctx)
+    if run.config.compute.cuda_graph == "off" or not arena.device.captures:
+        return eager
+    if reason := reason_against_graphs(setup.model):
+        if run.world.rank == 0:
+            run.display.note(f"no CUDA graph of the step: {reason}")
+        return eager
+    buckets = sync.buckets if run.world.size > 1 else []
+    return GraphedExecutor(eager, StepGraphs(arena, ctx, run.loader.microbatches, buckets, run.display.note))

@@ -1,0 +1,70 @@
+"""Checkpoints of a run: when they are due, and that they are complete."""
+
+from ...errors import AgreedError
+from ..checkpoint import Writer
+from ..checkpoint.timer import CheckpointTimer
+from ..resume import metadata_of
+from .base import Hook, StepInfo
+
+
+class Checkpoints(Hook):
+    """Begins checkpoints when they are due or requested, and completes them while training continues.
+
+    Parameters
+    ----------
+    timer : CheckpointTimer
+    writer : Writer or None
+        None writes no checkpoints; the timer still says when to end for lack of time.
+    """
+
+    def __init__(self, timer: CheckpointTimer, writer: Writer | None):
+        self._timer, self.writer = timer, writer
+
+    def step_begin(self, info: StepInfo) -> None:
+        """Request by the clock of rank 0, never faster than the disk; report whether this rank still writes."""
+        writer, requests = self.writer, info.run.requests
+        requests.idle = writer is None or writer.idle
+        if info.rank == 0:
+            busy = writer is not None and writer.running
+            requests.preempt |= self._timer.is_up()
+            requests.save |= self._timer.is_due() and not busy
+
+    def step_end(self, info: StepInfo) -> None:
+        """Complete the checkpoint that all ranks have written, begin one that is due: the same on all ranks."""
+        if self.writer is None:
+            return
+        agreed = info.run.agreed
+        if self.writer.running and agreed.idle == info.group.size:
+            self.writer.end()
+        if agreed.save or self._timer.is_due_after(info.step):
+            if self.writer.running:  # checkpoints are requested faster than the disk takes them
+                self.writer.end()
+            self._write(self.writer, info)
+
+    def interrupted(self, info: StepInfo) -> None:
+        """Write a checkpoint in the middle of an epoch, and wait for it."""
+        self._save(info)
+
+    def train_end(self, info: StepInfo) -> None:
+        """Write the last checkpoint, from which more epochs can continue; return when all are complete."""
+        if self.writer is None:
+            return
+        if self.writer.stalls and not info.run.ends_early:
+            self._save(info)
+        self.writer.close()
+
+    def exception(self, info: StepInfo, error: BaseException) -> None:
+        """Complete the checkpoint in progress where all ranks end together."""
+        if self.writer is not None and isinstance(error, AgreedError):
+            self.writer.close()
+
+    def _save(self, info: StepInfo) -> None:
+        if self.writer is not None:
+            self.writer.close()
+            self._write(self.writer, info)
+            self.writer.close()
+
+    def _write(self, writer: Writer, info: StepInfo) -> None:
+        info.run.announce("checkpoint_begin", info)
+        writer.begin(info.step, metadata_of(info.run) if info.rank == 0 else {})
+        self._timer.saved()

@@ -1,0 +1,26 @@
+"""Comparison of the weights over the ranks."""
+
+from .base import Hook, StepInfo
+
+
+class WeightCheck(Hook):
+    """Compares a hash of the weights over all ranks, every so many steps and before each evaluation.
+
+    Parameters
+    ----------
+    every : int
+        Steps; 0 for evaluations only.
+    """
+
+    def __init__(self, every: int):
+        self._every = every
+
+    def step_end(self, info: StepInfo) -> None:
+        """Compare after every so many steps."""
+        if self._every and info.step % self._every == 0:
+            info.run.data_parallel.verify(f"after step {info.step}")
+
+    def evaluate(self, info: StepInfo) -> None:
+        """Compare before an evaluation."""
+        whole = info.run.position.steps == len(info.run.loader)
+        info.run.data_parallel.verify(f"after epoch {info.epoch}" if whole else f"after step {info.step}")

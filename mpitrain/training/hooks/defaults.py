@@ -1,0 +1,74 @@
+"""The hooks of every run, in the order in which they are called."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ...run_rules import parse_early_stop
+from ..checkpoint import Writer
+from ..checkpoint.timer import CheckpointTimer
+from ..control import ControlRequest, no_request
+from ..evaluation import Evaluator
+from ..run import TrainingRun
+from ..run_directory import CHECKPOINTS, RunDirectory
+from .base import Hook
+from .checkpoints import Checkpoints
+from .consistency import WeightCheck
+from .control import ExternalControl
+from .display import ProgressDisplay
+from .early_stop import EarlyStop
+from .evaluation import Evaluation
+from .non_finite import NonFiniteGuard
+from .profiler import Profiler
+from .recorder import Recorder
+from .snapshots import StepSnapshots
+
+
+def default_hooks(
+    run: TrainingRun,
+    directory: RunDirectory | None,
+    control: Callable[[], ControlRequest],
+    run_path: Path | None,
+    more: Sequence[Hook] = (),
+) -> list[Hook]:
+    """Return the hooks that the config of ``run`` asks for, and ``more``: those of the user.
+
+    Parameters
+    ----------
+    directory : RunDirectory or None
+        The directory on rank 0; None on the others.
+    control : callable() -> ControlRequest
+        Requests from outside.
+    run_path : Path, optional
+        Directory of the run, on all ranks: checkpoints are written there. None writes none.
+    """
+    config, setup = run.config, run.setup
+    timer = CheckpointTimer(config.checkpoint.every, config.checkpoint.max_time)
+    rule = parse_early_stop(config.run.early_stop)
+    writer = None if run_path is None else _make_writer(run, run_path)
+    evaluator = Evaluator(setup.model, run.world, setup.normalizer, setup.arena.device)
+    return [
+        *([StepSnapshots(run)] if run.world.elastic else []),
+        *([Profiler()] if config.run.profile else []),
+        *([ExternalControl(control)] if control is not no_request else []),
+        NonFiniteGuard(skip=config.optimizer.non_finite == "skip"),
+        WeightCheck(config.parallel.check_every),
+        Evaluation(evaluator),
+        *([EarlyStop(rule)] if rule is not None else []),
+        Recorder(directory),
+        ProgressDisplay(run.display),
+        *more,
+        Checkpoints(timer, writer),  # the last, so that a checkpoint follows all that a step has brought
+    ]
+
+
+def _make_writer(run: TrainingRun, run_path: Path) -> Writer:
+    return Writer(
+        run.world,
+        run_path / CHECKPOINTS,
+        run.tensors,
+        slices=run.data_parallel.sync.own,
+        own_states=run.config.model.batch_norm == "local" and bool(run.setup.arena.states.size),
+        keep=run.config.checkpoint.keep,
+        note=run.display.note,
+        on_timed=run.timeline,
+    )

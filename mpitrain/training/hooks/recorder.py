@@ -1,0 +1,107 @@
+"""Records of a run: the lines of its steps and epochs, and its weights, in its directory."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...arena import Arena
+from ...errors import UserError
+from ..ownership import TakenOverError
+from ..results import EpochResult
+from ..run_directory import BEST, LAST, RunDirectory
+from ..weights import save_weights
+from .base import Hook, StepInfo
+
+
+class Recorder(Hook):
+    """Writes metrics.jsonl and the weights.
+
+    Parameters
+    ----------
+    directory : RunDirectory or None
+        The directory on rank 0; None on the other ranks, or to write nothing.
+    """
+
+    def __init__(self, directory: RunDirectory | None):
+        self.directory = directory
+        self._said: set[str] = set()
+
+    def step_end(self, info: StepInfo) -> None:
+        """Write the line of a step; show and write why one was skipped."""
+        if self.directory is None:
+            return
+        if info.skipped:
+            info.note(f"step {info.step} is skipped: {info.skipped}")
+        with self._tolerated(info):
+            if info.skipped:
+                self.directory.log("skipped", step=info.step, epoch=info.epoch, reason=info.skipped)
+            else:
+                self.directory.log("step", step=info.step, epoch=info.epoch, loss=info.loss, lr=info.lr)
+
+    def checkpoint_begin(self, info: StepInfo) -> None:
+        """Write all lines, so that the file holds those of all steps before the checkpoint."""
+        if self.directory is not None:
+            with self._tolerated(info):
+                self.directory.flush()
+
+    def evaluate_end(self, info: StepInfo) -> None:
+        """Write the line of an epoch and the weights (rank 0).
+
+        Raises
+        ------
+        AgreedError
+            On all ranks, if they cannot be written and this was the last epoch; before, training continues.
+        """
+        assert info.result is not None
+        last = info.run.is_last
+        with info.group.together(asleep=last):
+            if self.directory is not None:
+                self._write(self.directory, info.result, info, last)
+
+    def _write(self, directory: RunDirectory, result: EpochResult, info: StepInfo, last: bool) -> None:
+        try:
+            directory.log("epoch", **_line(result))
+            metadata = info.run.setup.metadata(info.run.config)
+            metadata |= {"epoch": result.epoch, "step": result.step, "test": result.test}
+            self._save(directory, info.arena, metadata, best=info.run.results[info.run.results.best] is result)
+        except TakenOverError:
+            raise
+        except UserError as error:
+            if last:
+                hint = f"--resume {directory.path} goes on from the last checkpoint, if there is one"
+                raise UserError(f"{error}; {hint}") from None
+            self._tolerate(error, info)
+
+    def _save(self, directory: RunDirectory, arena: Arena, metadata: dict[str, object], *, best: bool) -> None:
+        paths: list[Path] = [directory.path / LAST, *([directory.path / BEST] if best else [])]
+        for path in paths:
+            save_weights(path, arena, metadata)
+
+    @contextlib.contextmanager
+    def _tolerated(self, info: StepInfo) -> Iterator[None]:
+        try:
+            yield
+        except TakenOverError:
+            raise
+        except UserError as error:
+            self._tolerate(error, info)
+
+    def _tolerate(self, error: UserError, info: StepInfo) -> None:
+        """Show once what could not be written; the last epoch tries again."""
+        if str(error) not in self._said:
+            self._said.add(str(error))
+            info.note(f"{error}; training goes on")
+
+
+def _line(result: EpochResult) -> dict[str, object]:
+    return {
+        "epoch": result.epoch,
+        "step": result.step,
+        "lr": result.lr,
+        "train": result.train,
+        **({"validation": result.validation} if result.validation else {}),
+        "test": result.test,
+        "samples_per_second": round(result.samples_per_second, 1),
+        "seconds": round(result.seconds, 4),
+        "time_share": result.times.shares(),
+    }

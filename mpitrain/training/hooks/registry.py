@@ -1,0 +1,36 @@
+"""Hooks by name: ``FILE.py:FUNC`` for a class or function of the user's own that makes one."""
+
+from collections.abc import Iterable
+
+from ...errors import UserError
+from ...metrics import split_metrics
+from ...registry import Registry
+from .base import Hook
+
+HOOKS: Registry[Hook] = Registry("hook", {}, arguments=(), result=Hook)
+
+
+def make_hooks(specs: str | Iterable[str | Hook | type[Hook]]) -> list[Hook]:
+    """Return hooks: those that are given, of the classes that are given, or that texts name.
+
+    Parameters
+    ----------
+    specs : str, or iterable of str, Hook or class
+        A single text may name several, with commas.
+
+    Raises
+    ------
+    UserError
+        For anything else, or a text that names no hook.
+    """
+    hooks = []
+    for spec in split_metrics(specs) if isinstance(specs, str) else specs:
+        if isinstance(spec, str):
+            hooks.append(HOOKS.make(spec))
+        elif isinstance(spec, type) and issubclass(spec, Hook):
+            hooks.append(spec())
+        elif isinstance(spec, Hook):
+            hooks.append(spec)
+        else:
+            raise UserError(f"a hook is a Hook or FILE.py:FUNC, not a {type(spec).__name__}")
+    return hooks

@@ -1,0 +1,163 @@
+"""A training run in progress: its parts, the place that it has come to, and its results.
+
+The loop, the step executor and the hooks share one of these, and none of them knows the others.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ..comm.world import World
+from ..config import Config
+from ..context import Context
+from ..data.loader import Loader
+from ..optim import Optimizer, Schedule
+from ..parallel.data import DataParallel
+from ..step_header import StepSums
+from .checkpoint import State
+from .control import PendingRequests
+from .position import Position
+from .progress import ProgressLog
+from .results import RunResults
+from .run_length import RunLength
+from .scoring import Scoring
+from .setup import TrainingSetup
+from .step_timer import StepTimer, Times
+
+Listener = Callable[[str, float, float], None]
+
+
+class Timeline:
+    """Reports parts of a run to its listeners, as (name, begin, end) in seconds of ``perf_counter``."""
+
+    def __init__(self) -> None:
+        self.listeners: list[Listener] = []
+
+    def __call__(self, name: str, begin: float, end: float) -> None:
+        """Report one part."""
+        for listener in self.listeners:
+            listener(name, begin, end)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Report the block as a part."""
+        begin = perf_counter()
+        try:
+            yield
+        finally:
+            self(name, begin, perf_counter())
+
+
+@dataclass(eq=False, kw_only=True)
+class TrainingRun:
+    """The parts and the progress of a run on one rank.
+
+    Attributes
+    ----------
+    length : RunLength
+    schedule : callable(int) -> float
+        The learning rate of each step, counted from 0.
+    ctx : Context
+        The context of the training steps.
+    display : ProgressLog
+        Shows progress, and notes to the user; silent on other ranks than 0.
+    devices : list of str
+        Where the ranks compute: cpu, or the names of GPUs.
+    timeline : Timeline
+    requests : PendingRequests
+        Sent to the other ranks with the next gradients.
+    agreed : StepSums
+        Sums of the last step, with the requests of all ranks.
+    announce : callable(event, StepInfo)
+        Calls the hooks.
+    step : int
+        Steps done, over all epochs.
+    position : Position
+        Where in the data the next step begins.
+    resumed_at : int
+        The step that the run was resumed at; 0 if it was not.
+    stopped : bool
+        True after a stop on request, before the end of the last epoch.
+    preempted : bool
+        True where a checkpoint is written instead of an end of the run.
+    finished : str
+        Why the run has ended before its last step, by itself (early stopping); empty otherwise.
+    timer : StepTimer
+        Times since the last evaluation.
+    period_times : Times
+        Those between the last two evaluations, waiting told apart.
+    times : Times
+        Those of this rank up to the last evaluation of this process.
+    losses : list of dict
+        Losses of ranks after which training continued (--elastic).
+    """
+
+    config: Config
+    setup: TrainingSetup
+    world: World
+    data_parallel: DataParallel
+    loader: Loader
+    optimizer: Optimizer
+    length: RunLength
+    schedule: Schedule
+    ctx: Context
+    scoring: Scoring
+    display: ProgressLog
+    results: RunResults
+    devices: list[str]
+    timeline: Timeline = field(default_factory=Timeline)
+    requests: PendingRequests = field(default_factory=PendingRequests)
+    agreed: StepSums = field(default_factory=StepSums)
+    announce: Callable[[Any, Any], None] = lambda event, info: None
+    step: int = 0
+    position: Position = field(default_factory=Position)
+    resumed_at: int = 0
+    stopped: bool = False
+    preempted: bool = False
+    finished: str = ""
+    timer: StepTimer = field(default_factory=StepTimer)
+    period_times: Times = field(default_factory=Times)
+    times: Times = field(default_factory=Times)
+    losses: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def tensors(self) -> State:
+        """The tensors that a step changes."""
+        return State(self.setup.arena, self.optimizer)
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether this step was the last one because of a request."""
+        return self.stopped or self.preempted
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no step follows the one that was done last."""
+        return self.stopped or bool(self.finished) or self.length.is_last(self.step)
+
+    def samples(self, steps: int) -> int:
+        """Return the number of samples in the first ``steps`` steps of an epoch."""
+        return min(steps * self.config.data.batch_size, len(self.setup.dataset.train))
+
+    def train_scores(self) -> dict[str, float]:
+        """Return the scores over the training samples since the last evaluation."""
+        weight, loss, correct = self.position.totals
+        weight = max(1.0, weight)
+        scores = {"loss": float(loss / weight)}
+        if self.scoring.metric == "accuracy":
+            scores["accuracy"] = float(correct / weight)
+        return scores
+
+    def continue_from(self, other: "TrainingRun") -> None:
+        """Take over the progress of ``other``, the same run on other ranks."""
+        for name, slot in other.optimizer.slots.items():
+            np.copyto(self.optimizer.slots[name], slot)
+        self.optimizer.step_count = other.optimizer.step_count
+        self.step, self.position, self.resumed_at = other.step, other.position, other.resumed_at
+        past = other.results
+        self.results.restore(past.evaluations, past.best, past.skipped)
+        self.times, self.stopped, self.preempted = other.times, other.stopped, other.preempted

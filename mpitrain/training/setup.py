@@ -1,0 +1,256 @@
+"""From a config to a model that is ready: data, normalization, network, loss."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from .. import models
+from ..arena import Arena
+from ..comm.node.window_all_reduce import SharedDevice
+from ..comm.world import World
+from ..config import Config
+from ..data.augment import Augment, check_augment
+from ..data.conform import in_order_of
+from ..data.dataset import REGRESSION, Dataset
+from ..data.fingerprint import contents, fingerprint
+from ..data.normalize import Normalizer
+from ..data.resolution import resolution_notes
+from ..data.sampler import num_steps, share
+from ..data.samples import make_dataset
+from ..data.signature import Extremes, Signature
+from ..data.sources import absolute_source, find_source, open_dataset
+from ..data.validation import with_validation
+from ..device import CPU, Device
+from ..errors import UserError
+from ..layers import Layer
+from ..losses import MSE, Loss, SoftmaxCrossEntropy
+from ..metrics import split_metrics
+from ..metrics.names import Spec
+from ..parallel.virtual_shards import check_shards
+from . import limits
+from .class_weights import class_weights_of
+from .recipe import check_recipe, peak_lr
+from .run_length import RunLength
+from .same_data import check_same_data
+from .scoring import check_scorable, check_scores, make_scoring
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """Data, network and loss of a training run."""
+
+    dataset: Dataset
+    normalizer: Normalizer
+    target_normalizer: Normalizer | None
+    model: Layer
+    arena: Arena
+    loss: Loss
+    signature: Signature | None = None
+    metrics: str | Sequence[Spec] = ""
+
+    def metadata(self, config: Config) -> dict[str, Any]:
+        """Return what a reader of the weights must know to use them again (JSON-able)."""
+        return {
+            "model": config.model.name,
+            **(self.signature or Signature.of(self.dataset)).facts(),
+            "normalizer": _to_lists(self.normalizer),
+            "target_normalizer": None if self.target_normalizer is None else _to_lists(self.target_normalizer),
+            "class_weights": list(getattr(self.loss, "class_weights", ())),
+        }
+
+
+@dataclass(frozen=True)
+class OwnParts:
+    """Parts of a program of the user's own, in place of those that a config names.
+
+    Attributes
+    ----------
+    data : object, optional
+        As in ``data.samples.make_dataset``.
+    model : Layer or callable(input_shape, num_outputs) -> Layer, optional
+    metrics : sequence of str, Metric or callable(outputs, targets) -> float
+        In addition to those of the config.
+    """
+
+    data: Any = None
+    model: Layer | Callable[[tuple[int, ...], int], Layer] | None = None
+    metrics: Sequence[Spec] = ()
+
+
+def open_setup(
+    config: Config,
+    world: World,
+    device: Device = CPU,
+    earlier: Signature | None = None,
+    own: OwnParts = OwnParts(),
+) -> TrainingSetup:
+    """Return the setup of a training run, whose model is on ``device``.
+
+    Parameters
+    ----------
+    earlier : Signature, optional
+        That of the run which is resumed: the data are looked for where they were, and columns and classes are brought
+        into its order.
+    own : OwnParts, optional
+
+    Raises
+    ------
+    AgreedError
+        On all ranks, if anything that the user gave does not work on any of them, or their data differ.
+    """
+    with world.together():
+        check_shards(config.parallel.reproducible, world.size)
+        source = config.data.source
+        if earlier is not None and earlier.source == source:
+            source = find_source(source, earlier.absolute_source)
+    if config.data.source.startswith("openml:"):
+        with world.together():
+            if world.rank == 0:
+                _open_dataset(config, source, None, own)  # one rank downloads it, the others find it in the cache
+    with world.together():
+        dataset = _open_dataset(config, source, earlier, own)
+    check_same_data(world, fingerprint(dataset), source or dataset.name)
+    alone = config.parallel.reproducible > 0  # sums over ranks depend on their number
+    normalizer = _fit(dataset.train.x, world, alone, dataset.feature_names)
+    target_normalizer = _fit(dataset.train.y, world, alone, ()) if dataset.task == "regression" else None
+    dataset = dataclasses.replace(
+        dataset, notes=dataset.notes + _notes(dataset, normalizer, target_normalizer, config, world.size)
+    )
+    with world.together():
+        if target_normalizer is not None:
+            check_scorable(target_normalizer)
+        steps = num_steps(len(dataset.train), config.data.batch_size)
+        check_recipe(config.optimizer, steps, RunLength.of(config.run, steps).total_steps)
+        metrics = [*split_metrics(config.run.metrics), *own.metrics]
+        model = make_model(config, dataset.input_shape, dataset.num_outputs, own.model)
+        limits.check_memory(config, model, world)
+        class_weights = class_weights_of(config.optimizer.class_weights, dataset)
+        loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)
+        check_scores(config.run, make_scoring(loss, target_normalizer, dataset.num_outputs, metrics))
+    arena = Arena(
+        model.named_parameters(),
+        model.named_states(),
+        seed=config.run.seed,
+        device=device,
+        gradient_device=_gradient_device(config, world, model, device),
+    )
+    signature = Signature.of(
+        dataset,
+        source=config.data.source,
+        absolute_source=absolute_source(source) if source else "",
+        extremes=extremes_of(dataset.train.x, world),
+        contents=contents(dataset),
+    )
+    return TrainingSetup(dataset, normalizer, target_normalizer, model, arena, loss, signature, metrics)
+
+
+def resolved(config: Config, setup: TrainingSetup) -> Config:
+    """Return ``config`` with the values that ``auto`` and defaults stand for."""
+    task = cast(Literal["classification", "regression"], setup.dataset.task)
+    data = dataclasses.replace(config.data, task=task)
+    optimizer = dataclasses.replace(config.optimizer, lr=peak_lr(config.optimizer))
+    return dataclasses.replace(config, data=data, optimizer=optimizer)
+
+
+def _gradient_device(config: Config, world: World, model: Layer, device: Device) -> Device | None:
+    """Return where gradients live, if not with the weights: in memory that all ranks reach, if that is how they sum."""
+    if device is not CPU or world.has_devices:
+        return None
+    num_bytes = 4 * sum(p.size for _, p in model.named_parameters())
+    all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
+    automatic = all_reduce == "auto" and shard == "none"
+    shared = all_reduce == "shared" or (automatic and world.choose(num_bytes).name == "shared")
+    return SharedDevice(world) if shared and not config.parallel.reproducible else None
+
+
+def make_model(
+    config: Config,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    own: Layer | Callable[[tuple[int, ...], int], Layer] | None = None,
+) -> Layer:
+    """Return the network ``own``, or that of ``config``; options of mlp given to another network are a UserError."""
+    if own is not None:
+        made = own if isinstance(own, Layer) else _call(own, config.model.name, input_shape, num_outputs)
+        if not isinstance(made, Layer):
+            raise UserError(f"the model must be a Layer, but {config.model.name} returned a {type(made).__name__}")
+        return models.prepare(made)
+    m, default = config.model, Config().model
+    options: dict[str, Any] = {"widths": m.widths, "activation": m.activation, "dropout": m.dropout}
+    if m.name != "mlp":
+        for name, value in options.items():
+            if value != getattr(default, name):
+                raise UserError(f"--{name} is an option of mlp; {m.name} has no such choice")
+        options = {}
+    return models.build(m.name, input_shape, num_outputs, **options)
+
+
+def _call(function: Callable[..., Any], name: str, *arguments: Any) -> Any:
+    """Return the result of a function of the user's own; raises UserError if it fails."""
+    try:
+        return function(*arguments)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{name} failed: {type(error).__name__}: {error}") from error
+
+
+def make_loss(task: str, label_smoothing: float, class_weights: Sequence[float] = ()) -> Loss:
+    """Return the loss of a task."""
+    if task == REGRESSION:
+        return MSE()
+    return SoftmaxCrossEntropy(label_smoothing, class_weights=class_weights)
+
+
+def augment_of(config: Config) -> Augment:
+    """Return how ``config`` varies images."""
+    return Augment(config.run.seed, crop=config.data.crop, flip=config.data.flip)
+
+
+def normalizer_from(metadata: dict[str, Any]) -> Normalizer:
+    """Return the normalizer that ``TrainingSetup.metadata`` wrote down."""
+    return Normalizer(np.array(metadata["mean"], np.float64), np.array(metadata["std"], np.float64))
+
+
+def extremes_of(x: np.ndarray, world: World) -> Extremes:
+    """Return the extremes of ``x`` (N, ..., C), which all ranks have; each looks at its share."""
+    mine = Extremes.of(x, share(len(x), world.rank, world.size))
+    return Extremes(world.minimum(mine.least), world.maximum(mine.most))
+
+
+def _open_dataset(config: Config, source: str, earlier: Signature | None, own: OwnParts) -> Dataset:
+    data = config.data
+    task = None if data.task == "auto" else data.task
+    make, given = (open_dataset, source) if own.data is None else (make_dataset, own.data)
+    dataset = make(given, task=task, test_fraction=data.test_fraction, seed=config.run.seed, draw=data.split)
+    if dataset.task == "classification" and dataset.num_outputs < 2:
+        raise UserError(f"{dataset.name} has only one class: there is nothing to tell apart")
+    check_augment(augment_of(config), dataset.input_shape)
+    if earlier is not None:
+        dataset = in_order_of(earlier, dataset, source)
+    return with_validation(dataset, data.validation, config.run.seed, data.split)
+
+
+def _fit(x: np.ndarray, world: World, alone: bool, names: tuple[str, ...]) -> Normalizer:
+    if alone:
+        return Normalizer.fit(x, names=names)
+    return Normalizer.fit(x, share(len(x), world.rank, world.size), world.sum, names)
+
+
+def _notes(
+    dataset: Dataset, normalizer: Normalizer, target_normalizer: Normalizer | None, config: Config, num_ranks: int
+) -> tuple[str, ...]:
+    """Return what is to be said of the numbers of a dataset, and of settings that are too large for it."""
+    train = dataset.train
+    found = resolution_notes(train.x, normalizer, dataset.feature_names, dataset.name)
+    if target_normalizer is not None:
+        names = (dataset.target_name,) if dataset.target_name else ()
+        found += resolution_notes(train.y, target_normalizer, names, f"{dataset.name}, the targets")
+    return found + limits.notes(config, len(train), num_ranks)
+
+
+def _to_lists(normalizer: Normalizer) -> dict[str, list[float]]:
+    return {"mean": np.asarray(normalizer.mean).tolist(), "std": np.asarray(normalizer.std).tolist()}

@@ -1,0 +1,188 @@
+"""A finished run, opened again from its directory: to evaluate, and to predict."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+
+from ..arena import Arena
+from ..comm.world import World
+from ..config import Config
+from ..config_file import read_config
+from ..data.conform import conform
+from ..data.fingerprint import contents, digest_file, fingerprint_of_split
+from ..data.rows import ALL, TEST, Rows, open_rows, open_samples, split_of
+from ..data.signature import Extremes, Signature
+from ..data.sources import absolute_source, find_source, open_dataset, path_of
+from ..data.validation import with_validation
+from ..device import CPU, Device
+from ..errors import UserError
+from ..layers import Layer
+from ..losses import Loss
+from .run_directory import BEST, CONFIG, LAST
+from .same_data import check_same_data
+from .setup import extremes_of, make_loss, make_model, normalizer_from
+from .weights import check_weights, load_weights, read_metadata
+
+FLOAT32_DIGITS, FLOAT64_DIGITS = 9, 17
+
+
+class TrainedModel:
+    """The model of a run with its weights, and what they were trained on.
+
+    Parameters
+    ----------
+    config : Config
+    path : Path
+        The weights file.
+    device : Device
+        Where the model computes.
+
+    Attributes
+    ----------
+    signature : Signature
+    normalizer, target_normalizer : Normalizer
+        Those of the training data; the second is None in classification.
+    model : Layer
+    loss : Loss
+    """
+
+    def __init__(self, config: Config, path: Path, device: Device = CPU):
+        self._config, self._path = config, path
+        metadata = read_metadata(path)
+        try:
+            signature = Signature.from_facts(metadata)
+            if not signature.source:  # older weights do not say
+                signature = dataclasses.replace(signature, source=config.data.source)
+            self.signature = signature
+            self.normalizer = normalizer_from(metadata["normalizer"])
+            regression = signature.task == "regression"
+            self.target_normalizer = normalizer_from(metadata["target_normalizer"]) if regression else None
+            weights = [float(weight) for weight in metadata.get("class_weights", [])]  # older runs have none
+            self.loss: Loss = make_loss(signature.task, config.optimizer.label_smoothing, weights)
+            self.model: Layer = make_model(config, signature.input_shape, signature.num_outputs)
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+            raise UserError(
+                f"{path} does not say what it was trained on in a way that this version of mpitrain knows"
+            ) from None
+        check_weights(path, self.model)
+        load_weights(path, Arena(self.model.named_parameters(), self.model.named_states(), device=device))
+
+    @property
+    def metrics(self) -> str:
+        """The metrics of the run, by name."""
+        return self._config.run.metrics
+
+    def open_rows(self, source: str, split: str) -> Rows:
+        """Return samples with targets: of the run's own data if ``source`` is empty, else of ``source``.
+
+        Parameters
+        ----------
+        split : str
+            "test", "validation", "train", "all", or empty: the test split of the run's own data, or as in
+            ``data.rows.open_rows``.
+
+        Raises
+        ------
+        UserError
+            If its samples or targets are not of the kind that the model was trained on.
+        """
+        if not source:
+            return self._own_rows(split or TEST)
+        rows = open_rows(source, self.signature, split)
+        own = self.signature.absolute_source
+        if rows.split == ALL and own and path_of(absolute_source(source)) == path_of(own):
+            return rows.noting("these are the run's own data: most of them are training samples")
+        return rows
+
+    def _own_rows(self, split: str) -> Rows:
+        data, then = self._config.data, self.signature
+        source = find_source(then.source or data.source, then.absolute_source)
+        dataset = open_dataset(
+            source, task=then.task, test_fraction=data.test_fraction, seed=self._config.run.seed, draw=data.split
+        )
+        dataset = conform(dataclasses.replace(dataset, notes=()), then, source)  # training has shown its notes
+        dataset = with_validation(dataset, data.validation, self._config.run.seed, data.split)
+        rows, now = split_of(dataset, split), contents(dataset)
+        changed = [part for part, text in then.contents.items() if now.get(part) != text]
+        if changed:
+            return rows.noting(
+                f"{source} is no longer as it was for training (the {changed[0]} differ): the test split is another, "
+                "and may hold samples that the model was trained on"
+            )
+        return rows
+
+    def open_samples(self, source: str) -> Rows:
+        """Return samples without targets; columns of a table are found by their names."""
+        return open_samples(source, self.signature)
+
+    def check_ranks(self, rows: Rows, source: str, world: World) -> None:
+        """Compare weights and samples over the ranks, who call this together.
+
+        Raises
+        ------
+        AgreedError
+            On all ranks, if they differ.
+        """
+        with world.together():
+            try:
+                table = {"weights": digest_file(self._path)}
+            except OSError as error:
+                raise UserError(f"cannot read the weights {self._path}: {error.strerror}") from None
+        check_same_data(world, table, str(self._path))
+        table = {}
+        for number, part in enumerate(rows.parts):
+            table |= fingerprint_of_split(f"{'other ' * number}", part)
+        check_same_data(world, table, source or self.signature.source)
+
+    def diagnose(self, rows: Rows, world: World) -> str:
+        """Return in which way samples are of another dtype or scale than in training; all ranks call it together."""
+        found = [extremes_of(part.x, world) for part in rows.parts]
+        least, most = (np.array([getattr(one, name) for one in found]) for name in ("least", "most"))
+        extremes = Extremes(least.min(axis=0), most.max(axis=0))
+        return self.signature.complaint(rows.parts[0].x.dtype.name, extremes, len(rows))
+
+    def columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return predictions by column name from the raw outputs (N, K): class and its probability, or values."""
+        if self.target_normalizer is not None:
+            values = self.target_normalizer.inverse(outputs)
+            return {name: values[:, k] for k, name in enumerate(self._target_names(values.shape[1]))}
+        names = np.array(self.signature.class_names or [str(k) for k in range(self.signature.num_outputs)])
+        exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True, initial=-np.inf))
+        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+        best = outputs.argmax(axis=1)
+        columns = {"class": names[best], "probability": probabilities[np.arange(len(best)), best]}
+        return columns | {f"p({name})": probabilities[:, k] for k, name in enumerate(names)}
+
+    def _target_names(self, count: int) -> list[str]:
+        name = self.signature.target_name or "prediction"
+        if count == 1:
+            return [name]
+        several = name.split(",")  # of a csv source with several targets
+        return several if len(several) == count else [f"{name}.{k}" for k in range(count)]
+
+    @property
+    def digits(self) -> int:
+        """Decimal digits that tell predictions apart as finely as the model's float32 outputs do.
+
+        A target of 1.7e9 with a deviation of 10 has eight digits before those that are predicted.
+        """
+        normalizer = self.target_normalizer
+        if normalizer is None:
+            return FLOAT32_DIGITS
+        ratio = float(np.max(np.abs(normalizer.mean) / normalizer.std))
+        return min(FLOAT64_DIGITS, FLOAT32_DIGITS + max(0, math.ceil(math.log10(max(ratio, 1.0)))))
+
+
+def open_trained_model(directory: Path, weights: str, device: Device = CPU) -> TrainedModel:
+    """Open the ``weights`` (last or best) of the run in ``directory``.
+
+    Raises
+    ------
+    UserError
+        If there is no whole run.
+    """
+    if not (directory / CONFIG).is_file():
+        raise UserError(f"{directory} is no run directory: it has no {CONFIG}")
+    return TrainedModel(read_config(directory / CONFIG), directory / {"last": LAST, "best": BEST}[weights], device)
