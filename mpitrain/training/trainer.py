@@ -253,7 +253,7 @@ class Trainer:
     def _display(self) -> ProgressLog:
         first = self.world.rank == 0
         kind = self.config.run.progress if first else "none"
-        return make_progress(kind, PlainConsole(quiet=not first), self.config.run.epochs)
+        return make_progress(kind, PlainConsole(quiet=not first), self.config.run)
 
     def _finish(self, loop: TrainingLoop, directory: RunDirectory | None, seconds: float) -> None:
         if self.config.run.out:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import mpitrain
 from mpitrain.config import Config, Data, Model, Optimizer, Run
 from mpitrain.training.build import make_loop
 from mpitrain.training.progress import Silent
@@ -57,3 +58,10 @@ def test_options_of_the_optimizer_and_the_schedule(world, alone):
     both, one = (train(config_of(optimizer=settings), w) for w in (world, alone))
     np.testing.assert_allclose(scores(both), scores(one), atol=5e-3)
     assert both.results.evaluations[-1].lr == pytest.approx(0.009, rel=0.01)
+
+
+def test_lines_of_a_run_by_steps(world, capsys):
+    result = mpitrain.Trainer("mlp:widths=8", steps=30, evaluate_every="0.5e", metrics="f1", progress="lines").fit()
+    lines = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
+    assert lines == (["step 12/30", "step 24/30", "step 30/30"] if world.rank == 0 else [])
+    assert set(result.test) == {"loss", "accuracy", "f1"}
