@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_written_is_found_out_before_anything_is_measured(
         raise AssertionError("it was measured all the same")
 
     for name in ("calibrate.calibrate", "bench.bench", "trace.record"):
-        monkeypatch.setattr(f"mpitrain.comm.{name}", too_late)
+        monkeypatch.setattr(f"mpitrain.comm.measure.{name}", too_late)
     with pytest.raises(AgreedError, match=r"cannot write /proc/nohome/x\.json: No such file or directory"):
         run(options, world)
 
