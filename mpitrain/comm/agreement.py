@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .group import Ranks
+from .ranks import Ranks
 from .watch.hang_report import say_ranks
 
 Table = Mapping[str, str]

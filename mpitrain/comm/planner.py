@@ -14,7 +14,7 @@ from .auto import Auto
 from .node.windows import SharedWindows
 from .placement import Place
 from .schedule.native import NativePlan
-from .schedule.nccl import Group, NcclPlan, make_group
+from .schedule.nccl import NcclGroup, NcclPlan, make_group
 from .schedule.plan import Plan, Request
 from .schedule.progress_thread import Driver
 from .schedule.staged import StagedPlan
@@ -28,34 +28,36 @@ CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, 
 
 
 class Planner:
-    """Makes the requests of a world; all ranks call it together.
+    """Makes the requests of a group; all of its ranks call each method together.
 
     Parameters
     ----------
     comm : MPI.Comm
     mpi_version : str
-        By which calibrations are told apart.
+        Name of the MPI library; calibrations are kept per library.
     place : Place
-    sharing : Sharing
-        Plans what goes without messages.
+    windows : SharedWindows
+        Plans all-reduces in shared memory.
     note : callable
-        Takes what turns out otherwise than asked for.
+        Takes notes of deviations from the settings.
 
     Attributes
     ----------
-    has_devices, mixed : bool
-        True when some rank works on arrays of a device; when some do and some do not.
+    has_devices : bool
+        True when some rank works on arrays of a device.
+    mixed : bool
+        True when some ranks do and some do not.
     """
 
-    def __init__(self, comm: Any, mpi_version: str, place: Place, sharing: SharedWindows, note: Callable[[str], None]):
-        self._comm, self._sharing, self._note = comm, sharing, note
+    def __init__(self, comm: Any, mpi_version: str, place: Place, windows: SharedWindows, note: Callable[[str], None]):
+        self._comm, self._windows, self._note = comm, windows, note
         self._crowded = place.oversubscribed
-        self._auto = Auto(comm, mpi_version, place, sharing.why_not)
+        self._auto = Auto(comm, mpi_version, place, windows.why_not)
         self._driver = Driver(spare_core=place.cores > 1 and not place.oversubscribed)
         self._checked: set[str] = set()
         self._next_tag = 0
         self._staging = HOST
-        self._group: Group | None = None  # of NCCL, made when it is first asked for
+        self._group: NcclGroup | None = None  # of NCCL, made when it is first asked for
         self.has_devices = self.mixed = False
         self._direct = True
 
@@ -74,7 +76,7 @@ class Planner:
             whole = op in OPERATORS and not is_elementwise(op)
             algorithm = WHOLE_VECTORS if whole else self.choose(buffer.nbytes).name
         if algorithm == "shared":
-            plan = self._sharing.plan(buffer, op)
+            plan = self._windows.plan(buffer, op)
             if plan is not None:
                 return plan
             algorithm = self._auto.by_messages(buffer.nbytes).name

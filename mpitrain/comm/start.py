@@ -6,15 +6,21 @@ nobody. Which library it is can be asked before it starts.
 
 import atexit
 import os
+import warnings
 from collections.abc import MutableMapping
 
 import mpi4py
 
-mpi4py.rc.initialize = False
-from mpi4py import MPI  # noqa: E402
+from ..errors import UserError
+from .launch import misfit, no_library
 
-from ..errors import UserError  # noqa: E402
-from .launch import misfit  # noqa: E402
+mpi4py.rc.initialize = False
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # about a launcher of another MPI: start() reports it once
+        from mpi4py import MPI
+except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI library can be loaded
+    raise no_library(error) from None
 
 
 def library_name() -> str:
@@ -24,7 +30,7 @@ def library_name() -> str:
 
 
 def start() -> None:
-    """Initialise MPI, if nobody has; it is finalised when the process ends.
+    """Initialise MPI unless it is initialised already; it is finalised when the process ends.
 
     Raises
     ------

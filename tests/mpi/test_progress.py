@@ -16,7 +16,7 @@ pytestmark = pytest.mark.mpi
 def driven(world, request):
     """A world whose all-reduces a thread moves, by polling or by waiting inside MPI."""
     driven = World(world._comm)
-    driven._planner._driver = Driver(spare_core=request.param)
+    driven.group()._planner._driver = Driver(spare_core=request.param)
     driven.use_progress_thread(True)
     return driven
 

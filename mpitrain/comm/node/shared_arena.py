@@ -31,8 +31,8 @@ class SharedArena:
         Ranks of one node; all of them make it together.
     num_elements : int
     dtype : dtype
-    ledger : Ledger
-        Where every meeting is noted.
+    ledger : Ledger or None
+        Record of every meeting, for the watchdog.
     yield_cpu : bool
         Offer the core to others from the first poll on: right when ranks outnumber cores.
 
@@ -48,7 +48,7 @@ class SharedArena:
         Of each rank, for what is no gradient.
     """
 
-    def __init__(self, comm: Any, num_elements: int, dtype: Any, ledger: Ledger, *, yield_cpu: bool = False):
+    def __init__(self, comm: Any, num_elements: int, dtype: Any, ledger: Ledger | None, *, yield_cpu: bool = False):
         dtype = np.dtype(dtype)
         num_bytes, board_bytes = num_elements * dtype.itemsize, BOARD * dtype.itemsize
         flags_at = -(-num_bytes // FLAG_BYTES) * FLAG_BYTES
@@ -67,14 +67,15 @@ class SharedArena:
     def meet(self, what: str) -> None:
         """Return when all ranks of the node are here; ``what`` they have done before, for who waits too long."""
         text = f"a meeting of the ranks of a node after {what}"
-        at = self._ledger.begin(self._ledger.label(text, compared=text))
+        at = self._ledger.begin(self._ledger.label(text, compared=text)) if self._ledger else 0
         self._arrive()
         spins = self._spins
         while not self._all_here():
             spins -= 1
             if spins < 0:
                 os.sched_yield()
-        self._ledger.end(at)
+        if self._ledger:
+            self._ledger.end(at)
 
     def free(self) -> None:
         """Give the memory back (all ranks together; no array may use it any more)."""

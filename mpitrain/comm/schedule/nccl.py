@@ -8,8 +8,8 @@ from ...errors import AgreedError, UserError
 PAUSE = 20e-6  # seconds between looks at a GPU that is not done
 
 
-class Group(Protocol):
-    """What a device makes of all ranks (``device/nccl.py``)."""
+class NcclGroup(Protocol):
+    """NCCL communicator of all ranks (``device/nccl.py``)."""
 
     def all_reduce(self, array: Any) -> Any:
         """Queue the sum of ``array`` over the ranks, in place; return the event at its end."""
@@ -20,7 +20,7 @@ class NcclPlan:
 
     algorithm = "nccl"
 
-    def __init__(self, group: Group, size: int, buffer: Any):
+    def __init__(self, group: NcclGroup, size: int, buffer: Any):
         self._group, self.result = group, buffer
         self._end: Any = None
         self.messages = int(size > 1)
@@ -43,7 +43,7 @@ class NcclPlan:
         """Nothing is kept between starts."""
 
 
-def make_group(comm: Any, device: Any) -> Group:
+def make_group(comm: Any, device: Any) -> NcclGroup:
     """Bring all ranks of ``comm`` together in NCCL; ``device`` is this rank's, None without one. All call it together.
 
     Raises
@@ -59,7 +59,7 @@ def make_group(comm: Any, device: Any) -> Group:
             raise AgreedError(f"nccl wants a GPU for each rank, and ranks {places.index(place)} and {rank} share one")
     made = _agree(comm, device.make_group_id if comm.rank == 0 else lambda: None)
     unique_id = comm.bcast(made)
-    group: Group = _agree(comm, lambda: device.make_group(unique_id, comm.size, comm.rank))
+    group: NcclGroup = _agree(comm, lambda: device.make_group(unique_id, comm.size, comm.rank))
     return group
 
 

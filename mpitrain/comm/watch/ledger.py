@@ -41,8 +41,9 @@ from .slot import (
 )
 
 PLACES = ("/dev/shm", None)  # None is the directory for temporary files
-PACKAGE = os.path.dirname(os.path.dirname(__file__))
-NOT_CALLERS = (os.path.dirname(__file__) + os.sep, contextlib.__file__)
+COMM = os.path.dirname(os.path.dirname(__file__))
+PACKAGE = os.path.dirname(COMM)
+NOT_CALLERS = (COMM + os.sep, contextlib.__file__)
 FAILING_TOGETHER = 0.2  # seconds in which ranks that fail for one reason do so
 PRIME = 16777619
 MODULUS = 1 << 32
@@ -118,14 +119,14 @@ class Ledger:
             self._labels[key] = found
         return found
 
-    def call(self, operation: str, num_bytes: int, dtype: Any, compared: bool) -> Label:
-        """Return the label of a call, with the line of the program it comes from."""
+    def call(self, operation: str, num_bytes: int, dtype: Any, compared: bool, where: str = "") -> Label:
+        """Return the label of a call, with its communicator and the line of the program that makes it."""
         frame = caller()
-        key = (operation, num_bytes, dtype, id(frame.f_code), frame.f_lasti)
+        key = (operation, num_bytes, dtype, where, id(frame.f_code), frame.f_lasti)
         found = self._labels.get(key)
         if found is None:
             what = f"{operation} of {num_bytes:,} bytes of {dtype}" if dtype is not None else operation
-            text = f"{what} at {source_line(frame)}"
+            text = f"{what}{where} at {source_line(frame)}"
             found = self._labels[key] = self.label(text, compared=what if compared else "")
         return found
 

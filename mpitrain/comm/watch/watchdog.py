@@ -1,9 +1,8 @@
 """A thread on every rank that sees when the ranks of its node wait too long, says who is late, and ends the job.
 
 It reads the ledger a few times in the time that is allowed. On each node the lowest rank whose own thread still runs
-is the one that speaks: so it works when rank 0 is the one that hangs. MPI is not asked, except to abort. Of several
-nodes that of rank 0 asks the others what they know (``remote_query.py``) and speaks for all; if it does not, the others
-do.
+reports: so it works when rank 0 is the one that hangs. MPI is called to abort only. With several nodes, that of rank 0
+asks the others for their ranks' states (``remote_query.py``) and reports for all; if it does not, the others do.
 """
 
 import contextlib

@@ -30,10 +30,13 @@ class WatchedComm(MPI.Intracomm):
     ----------
     compared : bool
         True if all ranks of the job are in it, so that its calls are part of the fingerprint.
+    where : str
+        " on axis NAME (RANKS)" in messages about its calls; empty if all ranks of the job are in it.
     """
 
     ledger: Ledger | None = None
     compared = False
+    where = ""
 
     @contextlib.contextmanager
     def noted(self, name: str) -> Iterator[None]:
@@ -41,7 +44,7 @@ class WatchedComm(MPI.Intracomm):
         if self.ledger is None:
             yield
             return
-        at = self.ledger.begin(self.ledger.call(name, 0, None, self.compared))
+        at = self.ledger.begin(self.ledger.call(name, 0, None, self.compared, self.where))
         try:
             yield
         finally:
@@ -59,7 +62,7 @@ def _noted(name: str, is_buffer: bool) -> Any:
             return inner(self, *args, **options)
         num_bytes, dtype = _measure(args) if is_buffer else (0, None)
         name = pretty + _OPERATORS.get(id(args[-1]), "") if args else pretty
-        at = ledger.begin(ledger.call(name, num_bytes, dtype, compare and self.compared))
+        at = ledger.begin(ledger.call(name, num_bytes, dtype, compare and self.compared, self.where))
         try:
             return inner(self, *args, **options)
         finally:
