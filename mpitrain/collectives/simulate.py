@@ -6,7 +6,7 @@ import numpy as np
 
 from .algorithm import Algorithm, make_algorithm
 from .lockstep import Program, run_lockstep
-from .operators import check_operator, combine
+from .operators import OPERATORS, check_operator
 from .step import Schedule, chunk_bounds, chunk_runs
 
 
@@ -19,7 +19,7 @@ def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str 
     inputs : list of P arrays of one shape and dtype, (n,)
         The buffer of each rank; not changed. For all_to_all, n is a multiple of P.
     op : str
-        sum, max, min or adasum.
+        sum, max or min.
 
     Examples
     --------
@@ -29,7 +29,7 @@ def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str 
     """
     algorithm = make_algorithm(algorithm)
     size = len(inputs)
-    check_operator(op, algorithm, size)
+    check_operator(op)
     num_chunks = algorithm.num_chunks(size)
     buffers = [lay_out(algorithm, rank, size, x) for rank, x in enumerate(inputs)]
 
@@ -46,7 +46,7 @@ def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str 
             arrived = payload[start : start + target.size]
             start += target.size
             if step.reduce:
-                combine(op, target, arrived)
+                OPERATORS[op](target, arrived, out=target)
             else:
                 target[...] = arrived
 

@@ -133,7 +133,7 @@ class Group(Ranks):
         algorithm : str
             One of ``ALL_REDUCE_NAMES``, with or without options, or FILE.py:FUNC (checked first).
         op : str
-            sum, max, min or adasum.
+            sum, max or min.
         what : str
             Content of the buffer, for messages about ranks that wait.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..collectives import Algorithm, ScheduleError, check, check_for, find, names
-from ..collectives.operators import OPERATORS, is_elementwise
+from ..collectives.operators import check_operator
 from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
 from .auto import Auto
@@ -23,7 +23,6 @@ from .schedule.staging import HOST, HostStaging, Staging
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 NCCL = "nccl"  # between GPUs only
 DEVICE_RING_BYTES = 1 << 20  # from here on the ring sums a device's buffers; below, fewer rounds count for more
-WHOLE_VECTORS = "tree"  # for operators that take whole vectors only
 CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
 
 
@@ -68,13 +67,13 @@ class Planner:
 
     def all_reduce(self, buffer: Any, algorithm: str, op: str) -> Request:
         """Return the request for an all-reduce by one of ``ALL_REDUCE_NAMES`` or a user's own, which was checked."""
+        check_operator(op)
         if algorithm == NCCL:
             return self._nccl(buffer, op)
         if self.has_devices:
             algorithm = self._for_device(algorithm, buffer.nbytes)
         if algorithm == "auto":
-            whole = op in OPERATORS and not is_elementwise(op)
-            algorithm = WHOLE_VECTORS if whole else self.choose(buffer.nbytes).name
+            algorithm = self.choose(buffer.nbytes).name
         if algorithm == "shared":
             plan = self._windows.plan(buffer, op)
             if plan is not None:

@@ -27,7 +27,6 @@ TOPOLOGIES = [
     "fat_tree:nodes_per_leaf=2,leaves_per_pod=2,oversubscription=3",
     "torus",
     "torus:dims=3x8",
-    "dragonfly:nodes_per_router=2,routers_per_group=2",
 ]
 OTHERS = ["all_gather/bruck", "all_to_all/bruck", "pipelined_ring:segments=2"]
 

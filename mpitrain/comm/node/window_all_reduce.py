@@ -24,8 +24,8 @@ import numpy as np
 from mpi4py import MPI
 
 from ... import cpu_kernels
+from ...collectives import OPERATORS
 from ...device import CPU, Device
-from ...errors import UserError
 
 ONE_SHOT_BYTES = 8 * 1024  # up to here
 BLOCK_BYTES = 128 * 1024  # of a slice: the running sum and one block of one rank fit into the second cache
@@ -36,7 +36,6 @@ SHM = "/dev/shm"
 
 C: Any = cpu_kernels.C
 NO_SQUARES = np.empty(0)
-UFUNCS = {"sum": np.add, "max": np.maximum, "min": np.minimum}
 
 
 class Window:
@@ -122,11 +121,9 @@ class WindowAllReduce:
         op: str = "sum",
         yield_cpu: bool = False,
     ):
-        if op not in UFUNCS:
-            raise UserError(f"shared all-reduce has no operator {op!r}; it has {', '.join(UFUNCS)}")
         self.result = buffer
         self._spins = 0 if yield_cpu else SPINS
-        self._rank, self._size, self._combine = comm.rank, comm.size, UFUNCS[op]
+        self._rank, self._size, self._combine = comm.rank, comm.size, OPERATORS[op]
         self._flags_at = window_bytes(buffer.nbytes, place is not None) - FLAG_BYTES
         self._window = Window(comm, self._flags_at + FLAG_BYTES)
         flags: list[Any] = [part[self._flags_at :][:8].view(np.int64).data for part in self._window.parts]

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from mpi4py import MPI
 
 from ...collectives import OPERATORS, Algorithm, Schedule, make_algorithm
-from ...collectives.operators import check_operator, is_elementwise
+from ...collectives.operators import check_operator
 from .rounds import Call, Common, Memory, Round, own_chunk
 from .segments import Cut
 from .staging import HOST, Staging
@@ -55,7 +55,7 @@ class Plan:
         Worked on in place; it must stay untouched between ``start`` and the end. For all_to_all, n is a multiple
         of P; for a barrier, n is 0.
     op : str
-        sum, max, min or adasum.
+        sum, max or min.
     tag : int
         Distinguishes the plans that are in flight together.
     staging : Staging
@@ -85,7 +85,7 @@ class Plan:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ):
         algorithm = make_algorithm(algorithm)
-        check_operator(op, algorithm, comm.size)
+        check_operator(op)
         self.algorithm = algorithm.name
         self._yield_cpu = yield_cpu
         self._staging = staging = staging.lane()
@@ -93,7 +93,7 @@ class Plan:
         memory = Memory(algorithm, comm.size, buffer)
         self.result = memory.buffers[min(1, len(memory.buffers) - 1)]
         self._own = own_chunk(comm, buffer, self.result)
-        cut = Cut(buffer.itemsize, max_message_bytes, whole=not (in_pieces and is_elementwise(op)))
+        cut = Cut(buffer.itemsize, max_message_bytes, whole=not in_pieces)
         is_barrier = algorithm.collective == "barrier"
         common = Common(
             comm, memory, steps, staging.combines_by(OPERATORS[op]), staging, tag, cut, even_if_empty=is_barrier

@@ -9,12 +9,12 @@ import numpy as np
 from mpi4py import MPI
 
 from ...collectives import Algorithm, Chunks, Step, as_chunks, chunk_bounds
-from ...collectives.operators import Operator
 from ...collectives.step import chunk_runs
 from .segments import Cut, Span
 from .staging import Staging
 
 Call = Callable[[], object]
+Put = Callable[..., object]  # (target, arrived)
 FEW = 2
 
 
@@ -72,7 +72,7 @@ class Common:
         comm: Any,
         memory: Memory,
         steps: list[Step],
-        combine: Operator,
+        combine: Put,
         staging: Staging,
         tag: int,
         cut: Cut,
@@ -174,7 +174,7 @@ def own_chunk(comm: Any, buffer: Any, result: Any) -> list[tuple[Any, Any]]:
     return [] if result is buffer else [(result[own], buffer[own])]
 
 
-def ready_to(put: Operator, target: Any, arrived: Any) -> Call:
+def ready_to(put: Put, target: Any, arrived: Any) -> Call:
     """Return the call that puts ``arrived`` into ``target``; a ufunc is called without Python between."""
     if isinstance(put, np.ufunc):
         return functools.partial(put, target, arrived, out=target)

@@ -142,7 +142,7 @@ class Cut(NamedTuple):
     most_bytes : int
         Of a piece.
     whole : bool
-        Messages are not cut (but for ``most_bytes``): an operator wants whole vectors, or nobody has a device.
+        Messages are not cut (but for ``most_bytes``): no rank has a device.
     """
 
     itemsize: int

@@ -20,7 +20,7 @@ import numpy as np
 from mpi4py import MPI
 
 from ...collectives import OPERATORS, Algorithm, Schedule, make_algorithm
-from ...collectives.operators import check_operator, is_elementwise
+from ...collectives.operators import check_operator
 from .plan import MAX_MESSAGE_BYTES, SPINS
 from .rounds import Call, Memory, own_chunk
 from .segments import Cut, Piece, Transfer, cut_transfers
@@ -62,14 +62,14 @@ class StagedPlan:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ):
         algorithm = make_algorithm(algorithm)
-        check_operator(op, algorithm, comm.size)
+        check_operator(op)
         self.algorithm = algorithm.name
         self._comm, self._tag, self._yield_cpu = comm, tag, yield_cpu
         self._staging = lane = staging.lane()
         memory = Memory(algorithm, comm.size, buffer)
         self.result = memory.buffers[min(1, len(memory.buffers) - 1)]
         self._own = own_chunk(comm, buffer, self.result)
-        cut = Cut(buffer.itemsize, max_message_bytes, whole=not is_elementwise(op))
+        cut = Cut(buffer.itemsize, max_message_bytes)
         going, coming = self._cut(algorithm, memory, cut)
         self._outgoing, self._landing = (_Slots(lane, buffer, pieces) for pieces in (going, coming))
         self._lifted = np.empty_like(buffer, shape=max((piece.size for piece in coming if piece.reduce), default=0))
