@@ -5,15 +5,13 @@ refused: no Step, a peer that is no rank, chunks that are no chunks. A generator
 or that yields for ever ends with a ScheduleError.
 """
 
-import builtins
-import difflib
 import operator
 from collections.abc import Callable, Iterator
 from types import CodeType, GeneratorType
 from typing import Any, NoReturn
 
 from ..errors import UserError
-from .foreign import Foreign, TooLongError, code_of, line_in
+from ..user_code import TooLongError, UserCode, code_of, describe, line_in
 from .step import Chunks, EndlessError, ScheduleError, Step
 
 SECONDS, SECONDS_A_RANK = 5.0, 1e-4  # that a schedule may compute before its next step
@@ -50,7 +48,7 @@ class OwnSteps(Iterator[Step]):
         self._make, self._rank, self._size = (lambda: function(rank, size, **options)), rank, size
         self._code = code_of(function)
         self._file = self._code.co_filename if self._code else ""
-        self._foreign = Foreign(self._file, SECONDS + SECONDS_A_RANK * size)
+        self._limit = UserCode(self._file, SECONDS + SECONDS_A_RANK * size)
         self._most = STEPS + STEPS_A_RANK * size
         self._steps: Iterator[Any] | None = None
         self._round = -1
@@ -67,7 +65,7 @@ class OwnSteps(Iterator[Step]):
 
     def __next__(self) -> Step:
         try:
-            with self._foreign:
+            with self._limit:
                 if self._steps is None:
                     self._steps = _as_iterator(self._make(), self._code)
                 step = next(self._steps)
@@ -76,7 +74,7 @@ class OwnSteps(Iterator[Step]):
         except TooLongError as error:
             who = f"rank {self._rank} of {self._size}"
             raise EndlessError(
-                f"{who}: it has computed for {self._foreign.seconds:.0f} s without a yield{_at(error.line)}; does the "
+                f"{who}: it has computed for {self._limit.seconds:.0f} s without a yield{_at(error.line)}; does the "
                 "loop there end, and does it yield?"
             ) from None
         except UserError as error:
@@ -113,7 +111,7 @@ class OwnSteps(Iterator[Step]):
         try:
             return None if peer is None else operator.index(peer)
         except TypeError:
-            self._refuse(f"{name} is {said(peer)}, but must be the number of a rank{_why_no_int(peer)}")
+            self._refuse(f"{name} is {given(peer)}, but must be the number of a rank{_why_no_int(peer)}")
 
     def _chunks(self, name: str, chunks: Any) -> Chunks:
         if chunks is None or isinstance(chunks, range):
@@ -125,7 +123,7 @@ class OwnSteps(Iterator[Step]):
         except TypeError:
             odd = next((c for c in chunks if type(c) is float), chunks) if isinstance(chunks, tuple) else chunks
             what = "must be a chunk, a range of chunks or a tuple of them"
-            self._refuse(f"{name} is {said(chunks)}, but {what}{_why_no_int(odd)}")
+            self._refuse(f"{name} is {given(chunks)}, but {what}{_why_no_int(odd)}")
 
     def _refuse(self, why: str) -> NoReturn:
         where = f", line {self.line}" if self.line else ""
@@ -170,7 +168,7 @@ class OwnPromise:
         code = code_of(function)
         self.line = code.co_firstlineno if code else None
         self._function, self._name, self._file = function, name, code.co_filename if code else ""
-        self._foreign = Foreign(self._file, SECONDS)
+        self._limit = UserCode(self._file, SECONDS)
 
     def __call__(self, size: int) -> Any:
         """Return the number for ``size`` ranks.
@@ -181,7 +179,7 @@ class OwnPromise:
             If the function fails or does not come back.
         """
         try:
-            with self._foreign:
+            with self._limit:
                 value = self._function(size)
         except (KeyboardInterrupt, UserError):
             raise
@@ -196,29 +194,14 @@ class OwnPromise:
             return operator.index(value) if whole else float(value)
         except (TypeError, ValueError):
             wanted = f"a whole number{_why_no_int(value)}" if whole else "a number"
-            raise ScheduleError(f"its {self._name}{_at(self.line)} is {said(value)}, but must be {wanted}") from None
+            raise ScheduleError(f"its {self._name}{_at(self.line)} is {given(value)}, but must be {wanted}") from None
 
 
 def _at(line: int | None) -> str:
     return f" (line {line})" if line else ""
 
 
-def describe(error: BaseException) -> str:
-    """Return an error in one line, with what a misspelt name may have meant."""
-    if isinstance(error, SystemExit):
-        return "sys.exit()"
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
-    if isinstance(error, NameError) and not isinstance(error, UnboundLocalError) and error.name:
-        frame = error.__traceback__
-        while frame is not None and frame.tb_next is not None:
-            frame = frame.tb_next
-        there = [*frame.tb_frame.f_locals, *frame.tb_frame.f_globals, *vars(builtins)] if frame else []
-        near = difflib.get_close_matches(error.name, there, 1)
-        text += f"; did you mean {near[0]!r}?" if near else ""
-    return text
-
-
-def said(value: object) -> str:
+def given(value: object) -> str:
     """Return a value and its type, in short."""
     text = repr(value)
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
@@ -238,7 +221,7 @@ def why_no_steps(result: object, name: str, code: CodeType | None) -> str:
     if isinstance(result, list | tuple) and all(isinstance(step, Step) for step in result):
         what = f"a {type(result).__name__} of {len(result)} Steps"
         return f"{name}{line} returns {what}; it must yield them, one by one: yield Step(...)"
-    what = "and returns nothing" if result is None else f"but returns {said(result)}"
+    what = "and returns nothing" if result is None else f"but returns {given(result)}"
     return f"{name}{line} never yields, {what}; a Step counts only if it is yielded: yield Step(...)"
 
 
