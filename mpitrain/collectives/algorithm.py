@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..errors import UserError
+from .combinators import rerooted
 from .goal import GOALS, Goal
-from .own import OwnPromise, OwnSchedule, is_own
-from .relabel import rerooted
 from .step import Schedule, Step
+from .user_schedule import UserPromise, UserSchedule, is_user_function
 
 F = TypeVar("F", bound=Callable[..., Iterator[Step]])
 
@@ -152,15 +152,15 @@ def make_algorithm(function: Callable[..., Iterator[Step]], name: str = "", **op
             return None
         wanted = {k: v for k, v in chosen.items() if k in inspect.signature(f).parameters}
         bound = functools.partial(f, **wanted) if wanted else f
-        return OwnPromise(bound, name) if is_own(f) else bound
+        return UserPromise(bound, name) if is_user_function(f) else bound
 
     num_chunks, goal = bind("num_chunks"), GOALS.get(promise.collective)
     root = int(chosen["root"]) if goal is not None and goal.rooted else 0
     takes_root = "root" in _own_options(function)
     own = {key: value for key, value in options.items() if key != "root" or takes_root}
     schedule: Schedule = functools.partial(function, **own) if own else function
-    if is_own(function):
-        schedule = OwnSchedule(function, own)
+    if is_user_function(function):
+        schedule = UserSchedule(function, own)
     if root and goal is not None and not takes_root:
         schedule = rerooted(schedule, root, num_chunks, goal.owners)
     return Algorithm(

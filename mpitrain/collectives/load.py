@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import UserError
 from ..user_code import TooLongError, UserCode, code_of
 from ..user_file import load_file
-from .own import SECONDS, given, why_no_steps
+from .user_schedule import SECONDS, given, why_no_steps
 
 
 def load(path: Path, name: str) -> Callable[..., Any]:

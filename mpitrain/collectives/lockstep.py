@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .algorithm import Algorithm
-from .own import why_no_step
 from .step import Chunks, ScheduleError, Step, as_chunks, count_chunks
+from .user_schedule import why_no_step
 
 MOST_NAMED = 32  # chunks that a message names one by one
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..collectives.price import Calibration, Choice, calibration_path, choose, choose_bucket_bytes, load_calibration
-from ..collectives.price.words import say_bytes
+from ..collectives.price.units import say_bytes
 from ..errors import UserError
-from .placement import Place
+from .placement import Placement
 
 # Where nothing was measured: bytes of a bucket (PyTorch's), and of a chunk from which `auto` takes the ring. A round
 # from Python costs a few microseconds; where ranks outnumber cores it costs a turn of the scheduler.
@@ -30,7 +30,7 @@ class Auto:
     comm : MPI.Comm
     mpi_version : str
         The MPI library, by which calibrations are told apart.
-    place : Place
+    place : Placement
     why_not_shared : callable(num_bytes)
         Returns why the ranks cannot share so much memory each, None if they can.
 
@@ -42,7 +42,7 @@ class Auto:
         Why that file cannot be used, if so (on rank 0).
     """
 
-    def __init__(self, comm: Any, mpi_version: str, place: Place, why_not_shared: Callable[[int], str | None]):
+    def __init__(self, comm: Any, mpi_version: str, place: Placement, why_not_shared: Callable[[int], str | None]):
         self._comm, self._crowded, self._why_not_shared = comm, place.oversubscribed, why_not_shared
         self.path: Path = calibration_path(platform.node(), mpi_version, comm.size)
         self.note = ""

@@ -29,7 +29,7 @@ def shrink(world: World, facts: Any) -> tuple[World, list[Any], list[int]]:
         comm = comm.Shrink()
         gathered: list[Any] = []
         try:
-            gathered = comm.allgather((world.members[world.rank], world.affinities, facts))
+            gathered = comm.allgather((world.members[world.rank], world.affinity, facts))
         except MPI.Exception:
             comm.Revoke()
         if _all_agree(comm, bool(gathered)):

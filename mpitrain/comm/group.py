@@ -17,7 +17,7 @@ from ..device import device_of
 from .job import Job
 from .node.shared_arena import SharedArena
 from .node.windows import SharedWindows
-from .placement import place_among
+from .placement import placement_of
 from .planner import Planner
 from .ranks import Ranks
 from .schedule.plan import Request
@@ -51,7 +51,7 @@ class Group(Ranks):
         This rank's number within the group, and the number of ranks.
     world_ranks : list of int
         Rank in the whole job of each rank of the group; messages name these.
-    place : Place
+    place : Placement
         This rank among the ranks of the group on its node.
 
     Examples
@@ -69,7 +69,7 @@ class Group(Ranks):
         elif job is not None:
             own = WatchedComm(comm.Dup())
             super().__init__(own, job, _world_ranks(own, job.comm))
-            self.place = place_among(own.allgather(job.affinity), own.rank)
+            self.place = placement_of(own.allgather(job.affinity), own.rank)
             own.ledger, own.compared = job.ledger, own.size == job.comm.size
             if not own.compared:
                 own.where = f" on axis {axis or '(unnamed)'} ({say_ranks(sorted(self.world_ranks))})"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from .placement import Affinity, Place, affinity_of, place_among
+from .placement import Affinity, Placement, affinity_of, placement_of
 from .watch.ledger import Ledger
 
 
@@ -17,7 +17,7 @@ class Job:
         All ranks. Ranks are numbered as in this communicator wherever messages name them.
     affinity : Affinity
         Node and cores of this rank.
-    place : Place
+    place : Placement
         This rank among all ranks of its node.
     ledger : Ledger or None
         Record of this node's collectives; None without a ``World``, where no wait is watched.
@@ -31,7 +31,7 @@ class Job:
 
     comm: Any
     affinity: Affinity
-    place: Place
+    place: Placement
     ledger: Ledger | None = None
     notes: list[str] = field(default_factory=list)
     mpi_io: bool = True
@@ -41,7 +41,7 @@ class Job:
     def of_foreign(cls, comm: Any, near: Any) -> "Job":
         """Return a job without a ledger; ``near`` holds the ranks of ``comm`` on this node. All call it together."""
         affinity = affinity_of(near, comm.rank)
-        return cls(comm, affinity, place_among(near.allgather(affinity), near.rank))
+        return cls(comm, affinity, placement_of(near.allgather(affinity), near.rank))
 
     def note(self, text: str) -> None:
         """Add a note, unless it is empty or there already."""

@@ -48,7 +48,7 @@ def lonely_message(size: int, library: str, environment: Mapping[str, str] = os.
     )
 
 
-def misfit(library: str, environment: Mapping[str, str] = os.environ, *, speaks_pmix: bool = False) -> str | None:
+def misfit(library: str, environment: Mapping[str, str] = os.environ, *, supports_pmix: bool = False) -> str | None:
     """Return the sentence for a launcher that belongs to another MPI than ``library``, None if they may fit.
 
     Slurm's srun speaks several languages: which ones Open MPI understands shows only when it has started.
@@ -57,7 +57,7 @@ def misfit(library: str, environment: Mapping[str, str] = os.environ, *, speaks_
     ----------
     library : str
         Its name and version.
-    speaks_pmix : bool
+    supports_pmix : bool
         An MPICH (or one like it) that was built for PMIx, or may have been.
     """
     if launched_size(environment) == 1:
@@ -65,7 +65,7 @@ def misfit(library: str, environment: Mapping[str, str] = os.environ, *, speaks_
     is_open, by_srun = "Open MPI" in library, "SLURM_PROCID" in environment and not by_mpirun(environment)
     if is_open == ("OMPI_COMM_WORLD_SIZE" in environment) or (is_open and by_srun):
         only_pmix = by_srun and "PMIX_RANK" in environment and "PMI_RANK" not in environment
-        if only_pmix and not is_open and not speaks_pmix:
+        if only_pmix and not is_open and not supports_pmix:
             return f"srun speaks pmix, which {library} was not built for; {_srun_that_fits(library)}"
         return None
     if is_open and "PMIX_RANK" in environment:

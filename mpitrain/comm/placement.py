@@ -8,7 +8,7 @@ Affinity = tuple[int, frozenset[int]]
 """The node, by the lowest rank that it had when the job began, and the cores that a rank may run on."""
 
 
-class Place(NamedTuple):
+class Placement(NamedTuple):
     """A rank's place among the ranks of its node.
 
     Parameters
@@ -35,13 +35,13 @@ def affinity_of(node: Any, rank: int) -> Affinity:
     return node.bcast(rank), _allowed_cores()
 
 
-def place_among(everybody: Sequence[Affinity], index: int) -> Place:
+def placement_of(everybody: Sequence[Affinity], index: int) -> Placement:
     """Return the place of the rank with that index, by the surroundings of all."""
     node, mine = everybody[index]
     near = [mask for where, mask in everybody if where == node]
     node_rank = sum(where == node for where, _ in everybody[:index])
     cores = max(1, len(mine) // near.count(mine))
-    return Place(node, node_rank, len(near), cores, len(near) > len(frozenset().union(*near)))
+    return Placement(node, node_rank, len(near), cores, len(near) > len(frozenset().union(*near)))
 
 
 def _allowed_cores() -> frozenset[int]:

@@ -12,7 +12,7 @@ from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
 from .auto import Auto
 from .node.windows import SharedWindows
-from .placement import Place
+from .placement import Placement
 from .schedule.native import NativePlan
 from .schedule.nccl import NcclGroup, NcclPlan, make_group
 from .schedule.plan import Plan, Request
@@ -34,7 +34,7 @@ class Planner:
     comm : MPI.Comm
     mpi_version : str
         Name of the MPI library; calibrations are kept per library.
-    place : Place
+    place : Placement
     windows : SharedWindows
         Plans all-reduces in shared memory.
     note : callable
@@ -48,7 +48,9 @@ class Planner:
         True when some ranks do and some do not.
     """
 
-    def __init__(self, comm: Any, mpi_version: str, place: Place, windows: SharedWindows, note: Callable[[str], None]):
+    def __init__(
+        self, comm: Any, mpi_version: str, place: Placement, windows: SharedWindows, note: Callable[[str], None]
+    ):
         self._comm, self._windows, self._note = comm, windows, note
         self._crowded = place.oversubscribed
         self._auto = Auto(comm, mpi_version, place, windows.why_not)
@@ -104,7 +106,7 @@ class Planner:
         if isinstance(staging, HostStaging):
             return StagedPlan(self._comm, found, buffer, staging=staging, op=op, tag=tag, yield_cpu=crowded)
         return Plan(
-            self._comm, found, buffer, op=op, tag=tag, staging=staging, yield_cpu=crowded, in_pieces=not self._direct
+            self._comm, found, buffer, op=op, tag=tag, staging=staging, yield_cpu=crowded, segmented=not self._direct
         )
 
     def use_progress_thread(self, wanted: bool) -> None:

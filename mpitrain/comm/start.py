@@ -39,7 +39,7 @@ def start() -> None:
     """
     if MPI.Is_initialized():
         return
-    if message := misfit(library_name(), speaks_pmix=_may_speak_pmix()):
+    if message := misfit(library_name(), supports_pmix=_may_support_pmix()):
         raise UserError(message)
     leave_out_osc_ucx(os.environ)
     MPI.Init_thread(MPI.THREAD_MULTIPLE)
@@ -57,7 +57,7 @@ def leave_out_osc_ucx(environment: MutableMapping[str, str]) -> None:
     environment.setdefault("OMPI_MCA_osc", "^ucx")
 
 
-def _may_speak_pmix() -> bool:
+def _may_support_pmix() -> bool:
     """Return False for an MPICH that says how it was built, if PMIx was not asked for then."""
     facts = MPI.Get_library_version().lower()
     return "mpich configure:" not in facts or "pmix" in facts

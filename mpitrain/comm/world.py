@@ -18,12 +18,12 @@ from ..errors import AgreedError, UserError
 from .group import Group
 from .job import Job
 from .launch import lonely_message, why_ranks_cannot_be_lost
-from .placement import Affinity, affinity_of, place_among
+from .placement import Affinity, affinity_of, placement_of
 from .planner import ALL_REDUCE_NAMES
 from .ranks import Ranks
 from .uncaught import end_all_on_error
 from .watch.ledger import Ledger
-from .watch.remote_query import Operator
+from .watch.remote_query import QueryService
 from .watch.slot import first_difference
 from .watch.watchdog import Watchdog
 from .watch.watched import WatchedComm
@@ -60,7 +60,7 @@ class World(Ranks):
     Attributes
     ----------
     node, node_rank, node_size, cores, oversubscribed
-        Placement of this rank; see ``Place``.
+        Placement of this rank; see ``Placement``.
     notes : list of str
         Deviations from the settings and their reasons, the same on all ranks.
     ledger : Ledger
@@ -73,7 +73,7 @@ class World(Ranks):
         ``members`` at launch, before ranks were lost.
     successor : World or None
         The world of the surviving ranks, once a rank was lost.
-    affinities : Affinity
+    affinity : Affinity
         Node of this rank and the cores that it may run on.
     elastic : bool
         True where the others continue when a rank is lost.
@@ -98,18 +98,18 @@ class World(Ranks):
             self._node, index = node, node.rank
         else:  # no communicator but ``comm``: if another rank is lost now, revoking it reaches all ranks
             mine, self.ledger, self._node = before.job.affinity, before.ledger, own
-            self.ledger.begin_again(own.rank)
+            self.ledger.restart(own.rank)
             index = own.rank
-        place = place_among(affinities or [], index)
+        place = placement_of(affinities or [], index)
         super().__init__(own, Job(own, mine, place, self.ledger))
         self.node, self.node_rank, self.node_size, self.cores, self.oversubscribed = place
-        self.affinities, self.notes = mine, self.job.notes
+        self.affinity, self.notes = mine, self.job.notes
         own.ledger, own.compared = self.ledger, True
         self.members = members or list(range(self.size))
         self.launched: list[int] = before.launched if before is not None else self.members
         self.successor: World | None = None
         self.watchdog: Watchdog | None = None
-        self._operator = Operator(own, several_nodes=self.node_size < self.size)
+        self._query_service = QueryService(own, several_nodes=self.node_size < self.size)
         self._groups: dict[str, Group] = {}
         self._set_elastic(before is not None)
         if comm == MPI.COMM_WORLD:
@@ -187,7 +187,7 @@ class World(Ranks):
         self.watchdog = None
         if timeout:
             self.watchdog = Watchdog(
-                self.ledger, self.size, timeout, self.abort, go_on=self.elastic, operator=self._operator
+                self.ledger, self.size, timeout, self.abort, elastic=self.elastic, query_service=self._query_service
             )
             self.watchdog.start()
 

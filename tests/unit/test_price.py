@@ -8,11 +8,11 @@ import pytest
 from mpitrain.collectives import ALL_REDUCE, Algorithm, ScheduleError, Step, find
 from mpitrain.collectives.lockstep import run_lockstep
 from mpitrain.collectives.price import Calibration, Curve, Network, Pricer, Switch, Wire, parse_topology, price
-from mpitrain.collectives.price.exact import exact_times
 from mpitrain.collectives.price.pattern import find_pattern
+from mpitrain.collectives.price.periodic import pattern_times
 from mpitrain.collectives.price.program import Program
-from mpitrain.collectives.price.repeat import pattern_times
-from mpitrain.collectives.price.waves import wave_times
+from mpitrain.collectives.price.reference import exact_times
+from mpitrain.collectives.price.vectorized import wave_times
 from mpitrain.errors import UserError
 
 ALPHA, BETA, GAMMA = 2e-6, 1e-9, 3e-10

@@ -59,7 +59,7 @@ def price_all(options: PriceOptions) -> int:
     from ...collectives import ScheduleError
     from ...collectives.price import load_calibration, parse_topology
     from ...collectives.price.price import default_topology
-    from ...collectives.price.words import read_bytes
+    from ...collectives.price.units import read_bytes
 
     calibration = load_calibration(options.calibration) if options.calibration else load_calibration()
     topology = parse_topology(options.topology) if options.topology else default_topology(calibration)
@@ -112,7 +112,7 @@ def _best_of_each(prices: list["Price"]) -> list["Price"]:
 
 
 def _print_table(prices: list["Price"], options: PriceOptions, calibration: "Calibration", topology: "Switch") -> None:
-    from ...collectives.price.words import say_bytes, say_seconds
+    from ...collectives.price.units import say_bytes, say_seconds
     from ...training.text_table import Column, Row, print_table
 
     numbers = [Column(head) for head in ("seconds", "rounds", "messages", "sends")]

@@ -17,7 +17,7 @@ import functools
 from collections.abc import Iterator
 
 from ..algorithm import algorithm
-from ..relabel import backwards
+from ..combinators import backwards
 from ..step import Step
 
 

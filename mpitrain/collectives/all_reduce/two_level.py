@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 
 from ...errors import UserError
 from ..algorithm import Algorithm, algorithm
+from ..combinators import moved
 from ..find import find
-from ..relabel import moved
 from ..step import Chunks, Step, as_chunks, chunk_runs
 
 INNER = {

@@ -11,7 +11,7 @@ from .calibration import Calibration, Wire, load_calibration
 from .curve import Curve
 from .price import Pricer, default_topology
 from .topology import Switch
-from .words import say_bytes, say_seconds
+from .units import say_bytes, say_seconds
 
 NATIVE = "native"
 SEGMENTS = (2, 4, 8, 16, 32)

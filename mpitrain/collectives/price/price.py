@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from ...errors import UserError
 from ..algorithm import Algorithm
-from ..relabel import on_elements
+from ..combinators import on_elements
 from ..step import Schedule, Step
 from .calibration import Calibration, load_calibration
 from .pattern import Pattern, find_pattern
+from .periodic import pattern_times
 from .program import MAX_STEPS, Program
-from .repeat import pattern_times
 from .topology import Network, Switch
-from .waves import Times, wave_times
+from .vectorized import Times, wave_times
 
 FOLLOWED = 4_000_000
 CHUNKS = 10  # in a list, that take as long to make as a step

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...collectives.price import Calibration, Curve, choose
 from ..world import World
-from .stages import Stages, Untold
+from .stages import Silent, Stages
 from .timing import real_zeros
 
 NATIVE, AUTO = "native", "auto"
@@ -48,15 +48,15 @@ def bench(
     AgreedError
         If there is no such algorithm.
     """
-    stages = stages or Untold()
-    contests = [Contest(world, algorithms, n) for n in sizes]
-    names = len(contests[0].names) if contests else 0
-    stages.begin(f"{len(contests)} lengths by {names} algorithms, in {PASSES} passes", PASSES * len(contests))
+    stages = stages or Silent()
+    benchmarks = [SizeBenchmark(world, algorithms, n) for n in sizes]
+    names = len(benchmarks[0].names) if benchmarks else 0
+    stages.begin(f"{len(benchmarks)} lengths by {names} algorithms, in {PASSES} passes", PASSES * len(benchmarks))
     for _ in range(PASSES):
-        for contest in contests:
-            contest.measure()
+        for benchmark in benchmarks:
+            benchmark.measure()
             stages.step()
-    return rows_of(world, contests)
+    return rows_of(world, benchmarks)
 
 
 def tune(calibration: Calibration, rows: Sequence[Row]) -> Calibration:
@@ -84,7 +84,7 @@ def auto_choice(world: World, num_bytes: int, calibration: Calibration) -> str:
     return choose(world.size, num_bytes, calibration).name
 
 
-class Contest:
+class SizeBenchmark:
     """All algorithms at one length, in turn, a few times in each pass; every rank makes it and calls it together.
 
     Parameters
@@ -130,15 +130,15 @@ class Contest:
         return self._shared if name == "shared" and self._shared is not None else real_zeros(self.num_bytes // 4)
 
 
-def rows_of(world: World, contests: Sequence[Contest]) -> list[Row]:
+def rows_of(world: World, benchmarks: Sequence[SizeBenchmark]) -> list[Row]:
     """Return the rows of what was measured."""
     rows = []
-    for contest in contests:
-        micros = {name: 1e6 * seconds for name, seconds in contest.medians().items()}
+    for benchmark in benchmarks:
+        micros = {name: 1e6 * seconds for name, seconds in benchmark.medians().items()}
         native = micros[NATIVE]
         for name, us in micros.items():
             ratio = round(native / us, 3)
-            rows.append(Row(name, world.size, contest.num_bytes, round(us, 2), round(native, 2), ratio))
+            rows.append(Row(name, world.size, benchmark.num_bytes, round(us, 2), round(native, 2), ratio))
     return rows
 
 

@@ -22,8 +22,8 @@ from mpi4py import MPI
 from ...collectives.price.calibration import Calibration, load_calibration
 from ...collectives.price.curve import Curve
 from ..world import World
-from .link import Way
-from .stages import Stages, Untold
+from .link import LinkBenchmark
+from .stages import Silent, Stages
 from .timing import PairTimer, Samples
 
 SIZES = tuple(4 << k for k in range(25))  # bytes: 4 B to 64 MiB
@@ -46,27 +46,27 @@ class Calibrator:
     def __init__(self, world: World, sizes: tuple[int, ...] = SIZES):
         self._world, self._sizes = world, sizes
         comm = world._comm.Dup()  # the modules of comm share it
-        self._meter = PairTimer(comm, world.oversubscribed)
+        self._timer = PairTimer(comm, world.oversubscribed)
         self._nodes = comm.allgather(_node_of(comm))
-        self._ways: dict[str, Way] = {}
+        self._links: dict[str, LinkBenchmark] = {}
         for name, across in ((INSIDE, False), (ACROSS, True)):
             other = next((r for r in range(1, comm.size) if (self._nodes[r] != self._nodes[0]) == across), None)
             if other is not None:
-                self._ways[name] = Way(self._meter, self._nodes, other, sizes)
+                self._links[name] = LinkBenchmark(self._timer, self._nodes, other, sizes)
         self._native = Samples()
 
     def restart(self, sizes: tuple[int, ...]) -> None:
         """Forget what was measured (but not how long a message may be to be sent eagerly), and go on with ``sizes``."""
         self._sizes, self._native = sizes, Samples()
-        for way in self._ways.values():
+        for way in self._links.values():
             way.restart(sizes)
 
     def measure(self) -> None:
         """Measure everything once: about a second."""
-        for way in self._ways.values():
+        for way in self._links.values():
             way.measure()
         for n in self._sizes:
-            self._native.add(n, self._meter.native(n))
+            self._native.add(n, self._timer.native(n))
 
     def result(self, share: float = UNDISTURBED) -> Calibration:
         """Return what was found, the same on every rank.
@@ -77,7 +77,7 @@ class Calibrator:
             Of the measurements of one thing that lie below what is taken: 0.5 for the median.
         """
         shipped = load_calibration()
-        fits = {name: way.fit(share) for name, way in self._ways.items()}
+        fits = {name: way.fit(share) for name, way in self._links.items()}
         wires = {name: wire for name, (wire, _) in fits.items()}
         compute = next(compute for _, compute in fits.values())  # a rank's own work is the same on every way
         per_node = max(self._nodes.count(node) for node in self._nodes)
@@ -109,7 +109,7 @@ def calibrate(
     stages : Stages, optional
         Told what is being measured.
     """
-    stages = stages or Untold()
+    stages = stages or Silent()
     calibrator = Calibrator(world, sizes)
     stages.begin(f"messages and reductions of {world.size} ranks, in {repeats} passes", repeats)
     for _ in range(repeats):

@@ -125,19 +125,19 @@ def _memory(ranks: Sequence[Facts]) -> Iterator[Finding]:
 
 
 def _compute(ranks: Sequence[Facts]) -> Iterator[Finding]:
-    natives = Counter(facts.native for facts in ranks)
-    usual = natives.most_common(1)[0][0]
-    others = [rank for rank, facts in enumerate(ranks) if facts.native != usual]
+    kernels = Counter(facts.cpu_kernels for facts in ranks)
+    usual = kernels.most_common(1)[0][0]
+    others = [rank for rank, facts in enumerate(ranks) if facts.cpu_kernels != usual]
     if others:
-        text = f"{say_ranks(others)} computes with {ranks[others[0]].native}, the others with {usual}"
+        text = f"{say_ranks(others)} computes with {ranks[others[0]].cpu_kernels}, the others with {usual}"
         yield Finding("warn", "kernels", text, "the slowest decides: install with the same compiler on all nodes")
     elif usual.startswith("NumPy"):
         yield Finding("warn", "kernels", usual, "pip install again where there is a C compiler (apt install gcc)")
     else:
         yield Finding("ok", "kernels", f"in C: {usual}")
-    places = assign([facts.sight for facts in ranks])
+    places = assign([facts.gpus for facts in ranks])
     if all(place.number is None for place in places):
-        yield Finding("ok", "GPUs", f"none: {ranks[0].sight.reason or 'no rank sees one'}")
+        yield Finding("ok", "GPUs", f"none: {ranks[0].gpus.reason or 'no rank sees one'}")
         return
     without = [rank for rank, place in enumerate(places) if place.number is None]
     shared = [rank for rank, place in enumerate(places) if place.ranks > 1]

@@ -52,12 +52,12 @@ class Compute:
     launch: float
 
 
-class Way:
+class LinkBenchmark:
     """Messages between rank 0 and ``other``, and of all pairs at once.
 
     Parameters
     ----------
-    meter : Meter
+    timer : Meter
     nodes : list of int
         The node of each rank.
     other : int
@@ -65,9 +65,9 @@ class Way:
         Bytes of the messages.
     """
 
-    def __init__(self, meter: PairTimer, nodes: list[int], other: int, sizes: tuple[int, ...]):
-        rank = meter.comm.rank
-        self._meter = meter
+    def __init__(self, timer: PairTimer, nodes: list[int], other: int, sizes: tuple[int, ...]):
+        rank = timer.comm.rank
+        self._timer = timer
         self._pair = Pair(rank, {0: other, other: 0}[rank], rank == 0) if rank in (0, other) else None
         pairs = pair_up(nodes, nodes[0] != nodes[other])
         mine = next((p for p in pairs if rank in p), None)
@@ -87,7 +87,7 @@ class Way:
 
     def measure(self) -> None:
         """Measure everything once; kinds and sizes take turns."""
-        run, add, pair = self._meter.run, self._samples.add, self._pair
+        run, add, pair = self._timer.run, self._samples.add, self._pair
         add("once", run(exchange, pair, SMALL, 1))
         add("many", run(exchange, pair, SMALL, FLOOD) / FLOOD)
         add("flood", run(flood, pair, SMALL, FLOOD) / FLOOD)
@@ -97,7 +97,7 @@ class Way:
         if self._passes % WALK_EVERY == 0:
             for n in self._walk_sizes:
                 for kind in WALKED:
-                    add(("walk", kind, n), self._meter.walk(kind, pair, n))
+                    add(("walk", kind, n), self._timer.walk(kind, pair, n))
         if self._busiest:
             add("capacity", run(exchange, self._crowd, self._capacity_bytes, 2) / 2)
         self._passes += 1
@@ -147,7 +147,7 @@ class Way:
         """Return the most bytes that are sent while the receiver sleeps, 0 if none are."""
         longest = 0
         for n in sizes:
-            if not self._meter.is_eager(self._pair, n):
+            if not self._timer.is_eager(self._pair, n):
                 break
             longest = n
         return longest

@@ -38,15 +38,15 @@ class Speeds:
     products: list[float]
 
 
-def sweep(world: World) -> Speeds:
+def survey_links(world: World) -> Speeds:
     """Measure; all ranks call it together and get the same."""
-    nodes = world.all_gather(world.affinities[0])
+    nodes = world.all_gather(world.affinity[0])
     mine: list[Link] = []
     for pairs in rounds(world.size)[:MOST_ROUNDS]:
         world.barrier()
         partner = next((sum(pair) - world.rank for pair in pairs if world.rank in pair), None)
         if partner is not None:
-            latency, bandwidth = _meet(world._comm, partner, first=world.rank < partner)
+            latency, bandwidth = _measure_pair(world._comm, partner, first=world.rank < partner)
             if world.rank < partner:
                 mine.append(Link((world.rank, partner), nodes[world.rank] == nodes[partner], latency, bandwidth))
     world.barrier()
@@ -80,7 +80,7 @@ def odd_ones(values: Sequence[float], factor: float) -> list[int]:
     return [place for place, value in enumerate(values) if value > factor * median > 0]
 
 
-def _meet(comm: Any, partner: int, *, first: bool) -> tuple[float, float]:
+def _measure_pair(comm: Any, partner: int, *, first: bool) -> tuple[float, float]:
     """Return half a turn of a short message, the quickest, and bytes a second of long ones in both directions."""
     short, turns = np.zeros(8, np.uint8), []
     for _ in range(SMALL_TURNS):

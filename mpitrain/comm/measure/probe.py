@@ -36,13 +36,13 @@ class Facts:
     fatal: str | None
     wrong_sum: bool
     clock: float
-    sight: VisibleGpus
-    native: str
+    gpus: VisibleGpus
+    cpu_kernels: str
 
 
-def probe(world: World, *, sight: VisibleGpus, native: str) -> list[Facts]:
+def probe(world: World, *, gpus: VisibleGpus, cpu_kernels: str) -> list[Facts]:
     """Return the facts of all ranks: what each sees of GPUs and of kernels in C, too. All call it together."""
-    node, cores = world.affinities
+    node, cores = world.affinity
     no_window = None
     if why_ranks_cannot_be_lost() is not None:  # else it would be left alone: a lost rank leaves others waiting in it
         no_window = why_not(world.node_size, world.node_size, WINDOW) or _try_window(world)
@@ -67,8 +67,8 @@ def probe(world: World, *, sight: VisibleGpus, native: str) -> list[Facts]:
         fatal=why_ranks_cannot_be_lost(),
         wrong_sum=wrong_sum,
         clock=clock,
-        sight=sight,
-        native=native,
+        gpus=gpus,
+        cpu_kernels=cpu_kernels,
     )
     return world.all_gather(mine)
 

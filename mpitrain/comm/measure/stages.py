@@ -13,7 +13,7 @@ class Stages(Protocol):
         """One of them is done."""
 
 
-class Untold:
+class Silent:
     """Nobody."""
 
     def begin(self, stage: str, steps: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..job import Job
-from ..placement import Place
+from ..placement import Placement
 from .shared_arena import SharedArena
 from .window_all_reduce import ONE_SHOT_BYTES, Window, WindowAllReduce, ordinary, why_not, window_bytes
 
@@ -18,12 +18,12 @@ class SharedWindows:
     ----------
     comm : MPI.Comm
         The ranks of the group; memory is shared only where all of them are on one node.
-    place : Place
+    place : Placement
     job : Job
         Says whether memory may be shared, and takes notes of the reasons where it cannot be.
     """
 
-    def __init__(self, comm: Any, place: Place, job: Job):
+    def __init__(self, comm: Any, place: Placement, job: Job):
         self._comm, self._place, self._job = comm, place, job
         self._windows: list[Window] = []
 

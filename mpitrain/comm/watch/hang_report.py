@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .ledger import Ledger
 from .slot import Entry, Record, first_difference
-from .stacks import what_it_does
+from .stacks import describe_activity
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,15 @@ class RankStatus:
     history: tuple[Entry, ...]
 
 
-def give_accounts(ledger: Ledger) -> list[RankStatus]:
+def rank_statuses(ledger: Ledger) -> list[RankStatus]:
     """Return what is known about the ranks of this node; those that wait for nobody are asked what they do."""
-    return [_account_of(ledger, record) for record in ledger.records]
+    return [_status_of(ledger, record) for record in ledger.records]
 
 
-def _account_of(ledger: Ledger, record: Record) -> RankStatus:
+def _status_of(ledger: Ledger, record: Record) -> RankStatus:
     waits, does = record.wait_for_others(), ""
     if waits is None:
-        does = what_it_does(ledger, record) if record.present else "has left the program"
+        does = describe_activity(ledger, record) if record.present else "has left the program"
         if last := record.last():
             does += f"; its last was number {last.ordinal}, {time.monotonic() - last.began:.0f} s ago"
     host = socket.gethostname()

@@ -190,7 +190,7 @@ class Ledger:
         """The rolling hash of all collectives so far: 32 bits, the same on all ranks unless one has gone astray."""
         return self._hash
 
-    def begin_again(self, rank: int) -> None:
+    def restart(self, rank: int) -> None:
         """Be ``rank`` from now on, among the ranks that are left, with nothing in common with them so far."""
         self._number, self._hash = (self._number // ERA + 1) * ERA, 0
         for at in range(FACTS, FACTS + ENTRIES * WIDTH):

@@ -24,7 +24,7 @@ PAUSE = 0.2  # seconds between two looks for a question
 ANSWER_SECONDS = 4.0  # a look, the second that stacks may take, another look, and some more
 QUESTION, ANSWER = 1, 2
 
-GiveAccounts = Callable[[], list[RankStatus] | None]
+Statuses = Callable[[], list[RankStatus] | None]
 
 
 class QueryThread(threading.Thread):
@@ -34,13 +34,13 @@ class QueryThread(threading.Thread):
     ----------
     comm : MPI.Comm
         All ranks, for these messages only.
-    give_accounts : callable() -> list of Account or None
+    rank_statuses : callable() -> list of Account or None
         What is known on this node; None on a rank that does not speak for it.
     """
 
-    def __init__(self, comm: Any, give_accounts: GiveAccounts):
+    def __init__(self, comm: Any, rank_statuses: Statuses):
         super().__init__(name="mpitrain-remote-query", daemon=True)
-        self._comm, self._give_accounts = comm, give_accounts
+        self._comm, self._statuses = comm, rank_statuses
         self._to_ask: list[int] = []
         self._heard: list[RankStatus] = []
         self._requests: list[Any] = []
@@ -75,12 +75,12 @@ class QueryThread(threading.Thread):
         status = MPI.Status()
         while self._comm.Iprobe(MPI.ANY_SOURCE, QUESTION, status):
             self._comm.recv(None, status.Get_source(), QUESTION)
-            known = self._give_accounts()
+            known = self._statuses()
             if known:
                 self._requests.append(self._comm.isend(known, status.Get_source(), ANSWER))
 
 
-class Operator:
+class QueryService:
     """Opens the line of a world when it is first wanted, and none where it cannot be.
 
     Parameters
@@ -93,8 +93,8 @@ class Operator:
         self._world, self._comm = comm, None
         self._possible = several_nodes and why_no_thread() is None
 
-    def connect(self, give_accounts: GiveAccounts) -> QueryThread | None:
+    def connect(self, rank_statuses: Statuses) -> QueryThread | None:
         """Return a new line; all ranks call it together."""
         if self._possible and self._comm is None:
             self._comm = self._world.Dup()
-        return QueryThread(self._comm, give_accounts) if self._possible else None
+        return QueryThread(self._comm, rank_statuses) if self._possible else None

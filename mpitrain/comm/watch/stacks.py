@@ -28,7 +28,7 @@ def answer_with_stacks(ledger: Ledger) -> None:
         faulthandler.register(SIGNAL, file=ledger.stacks, all_threads=True, chain=False)
 
 
-def what_it_does(ledger: Ledger, record: Record) -> str:
+def describe_activity(ledger: Ledger, record: Record) -> str:
     """Return what the process of ``record`` is doing, in one line."""
     if not record.reachable():
         return "is gone" if not record.process_lives() else "cannot be looked into from here"

@@ -13,9 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from .hang_report import RankStatus, give_accounts, report
+from .hang_report import RankStatus, rank_statuses, report
 from .ledger import Ledger
-from .remote_query import Operator, QueryThread
+from .remote_query import QueryService, QueryThread
 from .slot import Entry, Fact, Record
 from .stacks import answer_with_stacks
 
@@ -39,9 +39,9 @@ class Watchdog(threading.Thread):
         Seconds that a rank may wait.
     abort : callable(int)
         Ends all ranks with an exit code.
-    go_on : bool
+    elastic : bool
         The others can go on without a rank that is late: it is killed, and they are left alone.
-    operator : Operator, optional
+    query_service : QueryService, optional
         Of a line to other nodes.
     """
 
@@ -52,22 +52,22 @@ class Watchdog(threading.Thread):
         timeout: float,
         abort: Callable[[int], None],
         *,
-        go_on: bool = False,
-        operator: Operator | None = None,
+        elastic: bool = False,
+        query_service: QueryService | None = None,
     ):
         super().__init__(name="mpitrain-watchdog", daemon=True)
         self._ledger, self._size, self._timeout, self._abort = ledger, size, timeout, abort
-        self._go_on = go_on
+        self._elastic = elastic
         self._patience = FIRST_STEP * timeout
         self._interval = min(1.0, timeout / 8)
         self._gone_since = 0.0
         self._quit = threading.Event()
         self._alone = len(ledger.records) == size
-        self._hotline: QueryThread | None = None
+        self._queries: QueryThread | None = None
         self._turn = 0.0
-        if operator is not None and not go_on:
-            self._hotline = operator.connect(self._answer)
-        if self._hotline is not None:
+        if query_service is not None and not elastic:
+            self._queries = query_service.connect(self._answer)
+        if self._queries is not None:
             first = min(record.rank for record in ledger.records)
             self._turn = TURN + min(first / 50, TURN) if first else 0.0
         answer_with_stacks(ledger)
@@ -79,33 +79,33 @@ class Watchdog(threading.Thread):
     def stop(self) -> None:
         """End the thread."""
         self._quit.set()
-        if self._hotline is not None:
-            self._hotline.stop()
+        if self._queries is not None:
+            self._queries.stop()
 
     def run(self) -> None:
         """Look, until it is over."""
-        if self._hotline is not None:
-            self._hotline.start()
+        if self._queries is not None:
+            self._queries.start()
         before = time.monotonic()
         while not self._quit.wait(self._interval):
             asleep, before = time.monotonic() - before, time.monotonic()
             self._ledger.mine.doubles[Fact.HEARTBEAT] = before
             if asleep > MOST_SILENT:  # this process was stopped, and what it sees is old
                 continue
-            if self._left_behind() and self._speaks():
-                self._end_all(report(give_accounts(self._ledger), self._size, "the launcher has not ended this job"))
-            if self._speaks() and (late := self._overdue()) and not self._quit.wait(self._interval):
+            if self._left_behind() and self._reports():
+                self._end_all(report(rank_statuses(self._ledger), self._size, "the launcher has not ended this job"))
+            if self._reports() and (late := self._overdue()) and not self._quit.wait(self._interval):
                 again = self._overdue()
                 if {entry.began for _, entry in late} & {entry.began for _, entry in again}:
-                    self._bark(again)
+                    self._report_overdue(again)
 
     def _left_behind(self) -> bool:
         """Return True when a rank of this node is gone for so long that nobody else will end the job."""
-        gone = not self._go_on and any(r.present and not r.process_lives() for r in self._ledger.records)
+        gone = not self._elastic and any(r.present and not r.process_lives() for r in self._ledger.records)
         self._gone_since = (self._gone_since or time.monotonic()) if gone else 0.0
         return gone and time.monotonic() - self._gone_since > GONE_SECONDS
 
-    def _speaks(self) -> bool:
+    def _reports(self) -> bool:
         """Return True on the lowest rank of the node that gives signs of life."""
         now = time.monotonic()
         for record in self._ledger.records:
@@ -122,17 +122,17 @@ class Watchdog(threading.Thread):
         waits = [(record, record.wait()) for record in self._ledger.records if record.present]
         return [(record, wait) for record, wait in waits if wait and now - wait.waits > self._patience + self._turn]
 
-    def _bark(self, overdue: list[tuple[Record, Entry]]) -> None:
+    def _report_overdue(self, overdue: list[tuple[Record, Entry]]) -> None:
         longest = max(time.monotonic() - entry.waits for _, entry in overdue)
         late = [r for r in self._ledger.records if r.present and r.wait_for_others() is None and r.reachable()]
-        if self._go_on and not late and not self._alone and longest < 2 * self._patience + TURN:
+        if self._elastic and not late and not self._alone and longest < 2 * self._patience + TURN:
             return  # another node will kill the one that is late
-        known = give_accounts(self._ledger)
-        asked = self._hotline is not None
+        known = rank_statuses(self._ledger)
+        asked = self._queries is not None
         text = report(
             [*known, *self._ask(known)], self._size, f"no progress for {longest:.0f} s (--timeout)", asked=asked
         )
-        if not self._go_on or not late or self._ledger.mine in late:
+        if not self._elastic or not late or self._ledger.mine in late:
             self._end_all(text)
         print(f"{text}\n  killed; the others go on", file=sys.stderr, flush=True)
         for record in late:
@@ -143,11 +143,11 @@ class Watchdog(threading.Thread):
         """Return what other nodes know about their ranks."""
         here = {one.rank for one in known}
         others = [rank for rank in range(self._size) if rank not in here]
-        return self._hotline.ask(others) if self._hotline is not None else []
+        return self._queries.ask(others) if self._queries is not None else []
 
     def _answer(self) -> list[RankStatus] | None:
         """Return what this node knows, on the rank that speaks for it."""
-        return give_accounts(self._ledger) if self._speaks() else None
+        return rank_statuses(self._ledger) if self._reports() else None
 
     def _end_all(self, text: str) -> None:
         with contextlib.suppress(OSError):  # nobody may be left to read it

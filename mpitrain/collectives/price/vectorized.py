@@ -1,6 +1,6 @@
 """The price of a schedule on columns: all messages that can move in a wave are one NumPy call.
 
-A wave is a round of exact.py: all steps are posted, the messages whose two ends are posted move, the steps that are
+A wave is a round of reference.py: all steps are posted, the messages whose two ends are posted move, the steps that are
 complete make room for the next. A rank is looked at only when it has just posted a step, so the work is
 proportional to the messages, however many waves there are. The clocks are real-valued and run freely between ranks.
 

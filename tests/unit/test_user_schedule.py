@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mpitrain import user_code, user_file
-from mpitrain.collectives import Step, algorithm, check, find, load, own
+from mpitrain.collectives import Step, algorithm, check, find, load, user_schedule
 from mpitrain.collectives.draw import play
 from mpitrain.collectives.price import price
 from mpitrain.errors import UserError
@@ -28,7 +28,7 @@ def write(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
-    monkeypatch.setattr(own, "SECONDS", 0.3)
+    monkeypatch.setattr(user_schedule, "SECONDS", 0.3)
     monkeypatch.setattr(load, "SECONDS", 0.3)
     monkeypatch.setattr(user_file, "SECONDS", 0.6)
     monkeypatch.setattr(user_code, "TICK", 0.1)

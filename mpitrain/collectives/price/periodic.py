@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import UserError
 from .pattern import Pattern
 from .topology import Network
-from .waves import Times, wave_times
+from .vectorized import Times, wave_times
 
 MAX_PERIOD = 8
 MAX_UNSETTLED = 2_047  # rounds; fewer where they are of many clocks

@@ -19,12 +19,12 @@ STEPS, STEPS_A_RANK = 100_000, 1_000  # that one rank may yield
 OURS = __name__.partition(".")[0]
 
 
-def is_own(function: Callable[..., Any]) -> bool:
+def is_user_function(function: Callable[..., Any]) -> bool:
     """Return whether ``function`` is a user's, not one of mpitrain's."""
     return (getattr(function, "__module__", None) or "").partition(".")[0] != OURS
 
 
-class OwnSchedule:
+class UserSchedule:
     """A user's function as a schedule.
 
     Parameters
@@ -36,12 +36,12 @@ class OwnSchedule:
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]):
         self._function, self._options = function, options
 
-    def __call__(self, rank: int, size: int) -> "OwnSteps":
+    def __call__(self, rank: int, size: int) -> "UserSteps":
         """Return the steps of ``rank``; the function is called when the first one is asked for."""
-        return OwnSteps(self._function, self._options, rank, size)
+        return UserSteps(self._function, self._options, rank, size)
 
 
-class OwnSteps(Iterator[Step]):
+class UserSteps(Iterator[Step]):
     """The steps of one rank, from a user's function."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any], rank: int, size: int):
@@ -150,7 +150,7 @@ def why_no_step(step: Step, rank: int, size: int) -> str:
     return "reduce without anything to receive" if step.reduce and step.recv_from is None else ""
 
 
-class OwnPromise:
+class UserPromise:
     """What a user promises of rounds, bytes, reductions or num_chunks, as a function of P.
 
     Parameters
