@@ -1,4 +1,4 @@
-"""Run a schedule on all ranks in one process, bit for bit as it runs over MPI."""
+"""Simulation of a schedule on all ranks in one process, with the same bits as over MPI."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from .step import Schedule, chunk_bounds, chunk_runs
 
 
 def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str = "sum") -> list[np.ndarray]:
-    """Return what each rank holds at the end.
+    """Return the result of each rank.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str 
 def lay_out(algorithm: Algorithm, rank: int, size: int, x: np.ndarray) -> np.ndarray:
     """Return the memory that the chunks of ``algorithm`` are cut from, with ``x`` in it.
 
-    One buffer is a copy of ``x``. Where there are more (all_to_all), they lie one behind another, and what a rank
-    sends to itself is already in the second.
+    A single buffer is a copy of ``x``. Several buffers (all_to_all) follow each other, and the chunk that a rank keeps
+    is already in the second one.
     """
     if algorithm.buffers == 1:
         return x.copy()

@@ -1,8 +1,8 @@
-"""Schedules from a user's own file: whatever they do, their author hears of it, with the line.
+"""Schedules from a user's file: every fault is reported with its line.
 
-What a generator yields is made fit for all readers (any integer type becomes an int), and what no reader could use is
-refused: no Step, a peer that is no rank, chunks that are no chunks. A generator that raises, that does not come back,
-or that yields for ever ends with a ScheduleError.
+The steps of a generator are normalized (any integer type becomes an int), and invalid ones are refused: objects other
+than Step, peers that are not ranks, invalid chunks. A generator that raises, does not return or yields endlessly ends
+with a ScheduleError.
 """
 
 import operator
@@ -14,13 +14,13 @@ from ..errors import UserError
 from ..user_code import TooLongError, UserCode, code_of, describe, line_in
 from .step import Chunks, EndlessError, ScheduleError, Step
 
-SECONDS, SECONDS_A_RANK = 5.0, 1e-4  # that a schedule may compute before its next step
-STEPS, STEPS_A_RANK = 100_000, 1_000  # that one rank may yield
+SECONDS, SECONDS_A_RANK = 5.0, 1e-4  # time limit of one step
+STEPS, STEPS_A_RANK = 100_000, 1_000  # limit for one rank
 OURS = __name__.partition(".")[0]
 
 
 def is_user_function(function: Callable[..., Any]) -> bool:
-    """Return whether ``function`` is a user's, not one of mpitrain's."""
+    """Return whether ``function`` is not part of mpitrain."""
     return (getattr(function, "__module__", None) or "").partition(".")[0] != OURS
 
 
@@ -37,12 +37,12 @@ class UserSchedule:
         self._function, self._options = function, options
 
     def __call__(self, rank: int, size: int) -> "UserSteps":
-        """Return the steps of ``rank``; the function is called when the first one is asked for."""
+        """Return the steps of ``rank``; the function is called for the first one."""
         return UserSteps(self._function, self._options, rank, size)
 
 
 class UserSteps(Iterator[Step]):
-    """The steps of one rank, from a user's function."""
+    """Iterator over the steps of one rank of a user's function."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any], rank: int, size: int):
         self._make, self._rank, self._size = (lambda: function(rank, size, **options)), rank, size
@@ -55,7 +55,7 @@ class UserSteps(Iterator[Step]):
 
     @property
     def line(self) -> int | None:
-        """The line of the yield where the generator is, in its own file; None if it is not known."""
+        """Line of the current yield in the user's file, None if it is not known."""
         found, steps = None, self._steps
         while isinstance(steps, GeneratorType) and steps.gi_frame is not None:
             if steps.gi_frame.f_code.co_filename == self._file:
@@ -90,7 +90,7 @@ class UserSteps(Iterator[Step]):
         return self._fit(step)
 
     def _fit(self, step: Any) -> Step:
-        """Return ``step`` with plain ints; refuse what is no step, or has no rank or no chunk where one belongs."""
+        """Return ``step`` with plain ints; raise ScheduleError if it is not a valid step."""
         if not isinstance(step, Step):
             hint = ""
             if step is None or isinstance(step, int | range):
@@ -135,7 +135,7 @@ _PLAIN = (int, range, type(None))
 
 
 def why_no_step(step: Step, rank: int, size: int) -> str:
-    """Return why ``rank`` cannot do ``step``, as far as peers go; empty if it can."""
+    """Return the error in the peers of ``step`` for ``rank``, \"\" if there is none."""
     for name, peer, chunks_name, chunks in (
         ("send_to", step.send_to, "send", step.send),
         ("recv_from", step.recv_from, "recv", step.recv),
@@ -151,7 +151,7 @@ def why_no_step(step: Step, rank: int, size: int) -> str:
 
 
 class UserPromise:
-    """What a user promises of rounds, bytes, reductions or num_chunks, as a function of P.
+    """A user's promise of rounds, bytes, reductions or num_chunks, as a function of P.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ class UserPromise:
     Attributes
     ----------
     line : int or None
-        Where it is written.
+        Line of the function.
     """
 
     def __init__(self, function: Callable[..., Any], name: str):
@@ -176,7 +176,7 @@ class UserPromise:
         Raises
         ------
         ScheduleError
-            If the function fails or does not come back.
+            If the function fails or does not return.
         """
         try:
             with self._limit:
@@ -202,7 +202,7 @@ def _at(line: int | None) -> str:
 
 
 def given(value: object) -> str:
-    """Return a value and its type, in short."""
+    """Return a short description of a value with its type."""
     text = repr(value)
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
@@ -212,7 +212,7 @@ def _why_no_int(value: object) -> str:
 
 
 def why_no_steps(result: object, name: str, code: CodeType | None) -> str:
-    """Return why the ``result`` of calling a schedule has no steps; empty if it has."""
+    """Return why the ``result`` of a call of a schedule has no steps, \"\" if it has."""
     if isinstance(result, Iterator):
         return ""
     line = _at(code.co_firstlineno if code else None)

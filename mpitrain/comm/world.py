@@ -164,16 +164,16 @@ class World(Ranks):
         return library_name()
 
     def disagreement(self) -> str | None:
-        """Return which rank of this node has called other collectives than the others, None if none has."""
+        """Return a sentence on the first difference between collectives of this node's ranks, None if there is none."""
         return first_difference([(record.rank, record.entries()) for record in self.ledger.records])
 
     def check_history(self) -> None:
-        """Compare which collectives the ranks have called lately; all ranks call this together.
+        """Compare the latest collectives of all ranks; all ranks call this together.
 
         Raises
         ------
         AgreedError
-            Says which rank has called what differently.
+            On all ranks, with the first call that differs.
         """
         histories = self.all_gather((self.rank, self.ledger.mine.entries()))
         difference = first_difference(histories)
@@ -181,7 +181,7 @@ class World(Ranks):
             raise AgreedError(difference, code=1)
 
     def watch(self, timeout: float) -> None:
-        """Let no rank wait for longer than ``timeout`` seconds from now on; 0 lets them."""
+        """Limit waits to ``timeout`` seconds from now on; 0 removes the limit."""
         if self.watchdog is not None:
             self.watchdog.stop()
         self.watchdog = None
@@ -192,12 +192,12 @@ class World(Ranks):
             self.watchdog.start()
 
     def first_step_done(self) -> None:
-        """Say that what takes long only once (building kernels, fetching data) is behind this rank."""
+        """Declare the end of the phase that builds kernels and fetches data, in which longer waits are allowed."""
         if self.watchdog is not None:
             self.watchdog.first_step_done()
 
     def leave(self, code: int) -> None:
-        """Say that this rank has done all that it wanted, to exit with ``code``: nobody will wait for it."""
+        """Declare that this rank has finished and exits with ``code``, so that its absence is not reported."""
         if self.successor is not None:
             self.successor.leave(code)
         if self.watchdog is not None:
@@ -207,7 +207,7 @@ class World(Ranks):
             self._end_without_mpi(code)
 
     def _end_without_mpi(self, code: int) -> None:
-        """End the process: with ranks lost, MPI_Finalize may hang."""
+        """End the process without MPI_Finalize, which may hang after ranks were lost."""
         sys.stdout.flush()
         sys.stderr.flush()
         with contextlib.suppress(MPI.Exception):
@@ -215,7 +215,7 @@ class World(Ranks):
         os._exit(code)
 
     def abort(self, code: int) -> None:
-        """End all ranks at once, when the launcher has had time to read what this one has said (it drops the rest)."""
+        """End all ranks, after the launcher has had time to read this rank's output (it drops the rest)."""
         sys.stdout.flush()
         sys.stderr.flush()
         time.sleep(LAST_WORDS_SECONDS)

@@ -205,7 +205,7 @@ def test_a_root_of_one_s_own():
         assert "checked for 4 <= P <= 6" in check(make_algorithm(schedule, root=3), 6)
     with pytest.raises(ScheduleError, match="P = 4: rank 0 sends chunk 0 before anything is in it"):
         check(dataclasses.replace(make_algorithm(from_any), root=3), 6)
-    with pytest.raises(UserError, match="needs 5 ranks or more: check it for so many"):
+    with pytest.raises(UserError, match="needs at least 5 ranks: check it for that many"):
         check(make_algorithm(from_zero, root=4), 4)
 
 

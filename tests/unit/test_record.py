@@ -127,7 +127,7 @@ def test_a_process_that_is_gone(ledger):
     slot.doubles[Fact.PID] = os.getpid()  # but of another start: the id was given again
     assert describe_activity(ledger, slot) == "is gone"
     slot.doubles[Fact.SPACE] = -1.0  # in another container
-    assert describe_activity(ledger, slot) == "cannot be looked into from here"
+    assert describe_activity(ledger, slot) == "cannot be inspected from here"
 
 
 def test_the_report_says_who_is_late(ledger):

@@ -1,4 +1,4 @@
-"""What a collective costs: a LogGP model read from the schedule, on the machine that a calibration describes."""
+"""Prices of collectives: a LogGP model of the schedule on a calibrated machine."""
 
 from .calibration import Calibration, Wire, calibration_path, load_calibration, save_calibration
 from .choose import Choice, candidates, choose, choose_bucket_bytes, predict

@@ -1,4 +1,4 @@
-"""The price of a pattern: one column of clocks a round, and none at all for rounds that only repeat.
+"""Price of a periodic schedule: one column of clocks per round, and none for repeated rounds.
 
 The clocks of the next round are maxima of sums of those of this one (a max-plus map), so if a round, or a few in
 turn, adds the same seconds to every clock, then so does each repetition: the rest is a multiplication, and exact.

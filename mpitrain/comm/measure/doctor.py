@@ -1,4 +1,4 @@
-"""What the facts of all ranks mean: findings in words, each with what to do about it. Pure: no MPI here."""
+"""Diagnosis of the facts about all ranks: findings, each with a remedy. Pure: without MPI."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ from ..watch.hang_report import say_ranks
 from .link_survey import Link, Speeds, odd_ones
 from .probe import Facts
 
-SHM_EACH = 64 << 20  # bytes of shared memory that a rank should find
+SHM_EACH = 64 << 20  # bytes of shared memory per rank
 SKEW = 2.0  # seconds
 SLOW_LATENCY, SLOW_BANDWIDTH, SLOW_RANK = 4.0, 3.0, 1.5  # times the median
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: ``bad`` breaks training, ``warn`` costs speed or safety."""
+    """Result of one examination: ``bad`` breaks training, ``warn`` costs speed or safety."""
 
     level: Literal["ok", "warn", "bad"]
     about: str
@@ -28,7 +28,7 @@ class Finding:
 
 
 def diagnose(ranks: Sequence[Facts], speeds: Speeds) -> list[Finding]:
-    """Return all findings, in the order in which they matter."""
+    """Return all findings in order of importance."""
     found = [*_launch(ranks), *_versions(ranks), *_cores(ranks), *_mpi(ranks), *_memory(ranks), *_clocks(ranks)]
     return [*found, *_compute(ranks), *_speed(ranks, speeds)]
 

@@ -1,8 +1,8 @@
-"""Predictions beside measurements: is an all-reduce priced right?
+"""Prediction errors of the price model, measured together with the all-reduces.
 
-A machine's speed may change from one second to the next (other guests on it, frequency, where its cores are), by more
-than the model errs. So messages are measured right before and after the all-reduces of one length, in a fraction of a
-second, predictions are made from those, and errors are compared within such a trial: the median over the trials counts.
+A machine's speed may change from one second to the next (other guests, frequency, placement of cores), by more than the
+model's error. So messages are measured right before and after the all-reduces of one length, in a fraction of a second,
+predictions are made from those, and errors are computed within such a trial: the result is the median over the trials.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from .stages import Silent, Stages
 
 PASSES = 9
 SHORTEST = 4  # bytes
-FRACTIONS = (32, 16, 8, 4, 2, 1)  # of a buffer: what messages are made of it
+FRACTIONS = (32, 16, 8, 4, 2, 1)  # of a buffer: lengths of messages
 MEDIAN = 0.5
 REPEATS = 3
 LONG = 1 << 20  # bytes from which one repeat is enough
@@ -27,7 +27,7 @@ UNPRICED = ("native", "auto", "shared")
 
 @dataclass(frozen=True)
 class PredictionError:
-    """Of one algorithm and length: predicted microseconds, and by which share they miss (0.1: 10 % too long)."""
+    """Prediction for one algorithm and length in microseconds, and its relative error (0.1: 10 % too long)."""
 
     us: float
     error: float
@@ -39,9 +39,9 @@ Predictions = dict[tuple[str, int], PredictionError]
 def bench_with_predictions(
     world: World, algorithms: Sequence[str], sizes: Sequence[int], *, stages: Stages | None = None
 ) -> tuple[list[Row], Predictions]:
-    """Measure like ``bench``, and predict at the same time; the predictions are on rank 0 only.
+    """Measure like ``bench`` and predict at the same time; the predictions are on rank 0 only.
 
-    Where ranks outnumber cores the model does not apply, and nothing is predicted.
+    There are no predictions where ranks outnumber cores, since the model does not apply.
     """
     calibrator = Calibrator(world)
     benchmarks = [SizeBenchmark(world, algorithms, n) for n in sizes]
@@ -63,7 +63,7 @@ def bench_with_predictions(
 
 
 def messages_of(num_bytes: int) -> tuple[int, ...]:
-    """Return the lengths of messages that matter for a buffer."""
+    """Return the lengths of messages that algorithms send for a buffer."""
     lengths = {max(SHORTEST, num_bytes // part // 4 * 4) for part in FRACTIONS}
     return tuple(sorted(lengths | {SHORTEST}))
 

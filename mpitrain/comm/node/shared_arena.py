@@ -1,4 +1,4 @@
-"""What the ranks of a node hold in common: one copy of the weights, everybody's gradients, and a meeting point.
+"""Shared arena of a node: one copy of the weights, the gradients of all ranks, and a barrier.
 
     weights      | slice 0 | slice 1 | slice 2 |      one copy; rank r writes slice r
     gradients 0  | slice 0 | slice 1 | slice 2 |      rank r reads slice r of all of them
@@ -6,9 +6,9 @@
     gradients 2  | slice 0 | slice 1 | slice 2 |
     headers       | 0 | 1 | 2 |                        a few numbers of each rank
 
-A meeting is a barrier of flags in the same window: each rank writes its own (how many meetings it has come to) and
-reads the others'. The windows are locked for all ranks for their whole lives, and MPI_Win_sync stands on both sides of
-a meeting: what any rank has stored before it, every rank loads after it (MPI 4.1, 12.4 and 12.7).
+The barrier uses flags in the same window: each rank writes its own (its number of barriers so far) and reads the
+others'. The windows are locked for all ranks for their whole lifetime, and MPI_Win_sync is called on both sides of a
+barrier, so that every rank loads after it all that any rank has stored before it (MPI 4.1, 12.4 and 12.7).
 """
 
 import os
@@ -32,20 +32,20 @@ class SharedArena:
     num_elements : int
     dtype : dtype
     ledger : Ledger or None
-        Record of every meeting, for the watchdog.
+        Record of every barrier, for the watchdog.
     yield_cpu : bool
-        Offer the core to others from the first poll on: right when ranks outnumber cores.
+        Yield the core from the first poll on, where ranks outnumber cores.
 
     Attributes
     ----------
     values : (n,) array
-        The node's only copy.
+        The node's only copy of the weights.
     gradients : tuple of (n,) arrays
-        Of each rank, by its place on the node.
+        Gradients of each rank, in order of rank.
     own : (n,) array
-        This rank's.
+        This rank's gradients.
     headers : tuple of (HEADER_ELEMENTS,) arrays
-        Of each rank, for what is no gradient.
+        Header of each rank, for numbers other than gradients.
     """
 
     def __init__(self, comm: Any, num_elements: int, dtype: Any, ledger: Ledger | None, *, yield_cpu: bool = False):
@@ -65,8 +65,8 @@ class SharedArena:
         self._spins = 0 if yield_cpu else SPINS
 
     def barrier(self, what: str) -> None:
-        """Return when all ranks of the node are here; ``what`` they have done before, for who waits too long."""
-        text = f"a meeting of the ranks of a node after {what}"
+        """Wait for all ranks of the node; ``what`` names the work before, for reports of late ranks."""
+        text = f"a barrier of the ranks of a node after {what}"
         at = self._ledger.begin(self._ledger.label(text, compared=text)) if self._ledger else 0
         self._arrive()
         spins = self._spins
@@ -78,7 +78,7 @@ class SharedArena:
             self._ledger.end(at)
 
     def free(self) -> None:
-        """Give the memory back (all ranks together; no array may use it any more)."""
+        """Free the memory (all ranks together; no array may use it any more)."""
         del self.values, self.gradients, self.own, self.headers, self._flag
         self._others.clear()
         self._mine.free()

@@ -28,7 +28,7 @@ class SharedWindows:
         self._windows: list[Window] = []
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """Return an array of zeros that the others of the node can reach; ordinary memory where that cannot be."""
+        """Return zeros in memory that the other ranks can access; in private memory where that is impossible."""
         num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
         if self._cannot(num_bytes, "memory"):
             return ordinary(shape, dtype)
@@ -36,14 +36,14 @@ class SharedWindows:
         return self._windows[-1].own.view(dtype).reshape(shape)
 
     def arena(self, num_elements: int, dtype: Any) -> SharedArena | None:
-        """Return memory for one copy of the weights and all gradients of this node; None where that cannot be."""
-        num_bytes = 2 * num_elements * np.dtype(dtype).itemsize  # the weights' share is smaller: some room stays free
+        """Return memory for one copy of the weights and all gradients of this node, None where that is impossible."""
+        num_bytes = 2 * num_elements * np.dtype(dtype).itemsize  # an upper bound: the weights are stored once
         if self._cannot(num_bytes, "weights"):
             return None
         return SharedArena(self._comm, num_elements, dtype, self._job.ledger, yield_cpu=self._place.oversubscribed)
 
     def plan(self, buffer: np.ndarray, op: str) -> WindowAllReduce | None:
-        """Return an all-reduce without messages; None where that cannot be."""
+        """Return an all-reduce in shared memory, None where that is impossible."""
         places = [(i, window.find(buffer)) for i, window in enumerate(self._windows)]
         found = next(((i, start) for i, start in places if start is not None), None)
         alike = len(set(self._comm.allgather(found))) == 1
@@ -54,11 +54,11 @@ class SharedWindows:
         return WindowAllReduce(self._comm, buffer, place, op=op, yield_cpu=self._place.oversubscribed)
 
     def why_not(self, num_bytes: int) -> str | None:
-        """Return why the ranks cannot share so much memory each, as this rank sees it; None if they can."""
+        """Return why the ranks cannot share ``num_bytes`` each, from this rank's view; None if they can."""
         return self._job.no_sharing or why_not(self._place.node_size, self._comm.size, num_bytes)
 
     def _cannot(self, num_bytes: int, what: str) -> bool:
-        """Say whether the ranks cannot share so much memory each, the same on all of them; the reason is a note."""
+        """Return whether the ranks cannot share ``num_bytes`` each, the same on all of them; note the reason."""
         reason = self._comm.bcast(self.why_not(num_bytes) if self._comm.rank == 0 else None)
         if reason is not None:
             self._job.note(f"no shared {what}: {reason}")

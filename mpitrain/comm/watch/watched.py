@@ -1,4 +1,4 @@
-"""Communicators and plans that write what they do into the ledger: nobody waits unseen."""
+"""Communicators and plans that record their calls and waits in the ledger."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ OBJECTS = (
     *("Barrier", "Create_group", "Dup", "Split", "Split_type"),
     *("allgather", "allreduce", "bcast", "gather", "scatter"),
 )
-LONELY = ("Recv", "Sendrecv", "Create_group")  # what not all ranks call
+LONELY = ("Recv", "Sendrecv", "Create_group")  # calls that not all ranks of the communicator make
 
 
 _OPERATORS = {id(MPI.SUM): " (sum)", id(MPI.MAX): " (max)", id(MPI.MIN): " (min)"}
 
 
 class WatchedComm(MPI.Intracomm):
-    """A communicator whose blocking calls are noted in ``ledger``, once it has one.
+    """A communicator whose blocking calls are recorded in ``ledger``, if it has one.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class WatchedComm(MPI.Intracomm):
 
     @contextlib.contextmanager
     def noted(self, name: str) -> Iterator[None]:
-        """Note the block as one blocking call of all ranks."""
+        """Record the block as one blocking call of all ranks."""
         if self.ledger is None:
             yield
             return
@@ -86,7 +86,7 @@ def _measure(args: tuple[Any, ...]) -> tuple[int, Any]:
 
 
 class WatchedPlan:
-    """A plan that notes when it is started, waited for and over."""
+    """A plan whose start, wait and end are recorded in the ledger."""
 
     def __init__(self, plan: Request, ledger: Ledger, label: Label):
         self.plan, self._ledger, self._label = plan, ledger, label
@@ -99,21 +99,21 @@ class WatchedPlan:
         self.plan.start()
 
     def poll(self) -> bool:
-        """Do what can be done without waiting; True when all is done."""
+        """Progress without waiting; True when all is done."""
         done = self.plan.poll()
         if done:
             self._over()
         return done
 
     def wait(self) -> None:
-        """Return when it is done."""
+        """Wait until it is done."""
         if self._at >= 0:
             self._ledger.waits(self._at)
         self.plan.wait()
         self._over()
 
     def free(self) -> None:
-        """Give back what it holds."""
+        """Release its resources."""
         self.plan.free()
 
     def __getattr__(self, name: str) -> Any:
