@@ -49,21 +49,23 @@ class Auto:
 
     def choose(self, num_bytes: int) -> Choice:
         """Return the all-reduce for this length and the reason; all ranks call it together."""
-        choice = None
+        choice: Choice | None = None
         if self._comm.rank == 0:
             found = self._calibration()
             if found is not None and (found.best or self._why_not_shared(num_bytes)):
                 choice = choose(self._comm.size, num_bytes, found)
             else:  # prices are those of messages
                 choice = self.untuned(num_bytes)
-        return self._comm.bcast(choice)
+        agreed: Choice = self._comm.bcast(choice)
+        return agreed
 
     def choose_bucket_bytes(self) -> int:
         """Return the best length of a gradient bucket; all ranks call it together."""
         length = BUCKET_BYTES
         if self._comm.rank == 0 and (found := self._calibration()):
             length = choose_bucket_bytes(self._comm.size, found)
-        return self._comm.bcast(length)
+        agreed: int = self._comm.bcast(length)
+        return agreed
 
     def untuned(self, num_bytes: int) -> Choice:
         """Return the choice without measurements (a local call)."""

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from mpi4py import MPI
 
@@ -46,7 +46,7 @@ def _by_data_group(method: Callable[Concatenate[Group, P], R]) -> "Callable[Conc
     def call(self: "World", *args: P.args, **options: P.kwargs) -> R:
         return method(self.group("data"), *args, **options)
 
-    return call
+    return cast("Callable[Concatenate[World, P], R]", call)
 
 
 class World(Ranks):

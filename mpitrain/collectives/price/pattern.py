@@ -1,9 +1,9 @@
 """Periodic schedules: the steps of rank r + g are those of rank r with all peers shifted by g.
 
 A ring of 100,000 ranks has 2e10 messages, but all ranks have the same steps (g = 1); in a two-level algorithm the
-ranks of a node differ, and the nodes do not (g = the ranks of a node). Such a schedule is the steps of g ranks. What comes
-before the repetition may differ from rank to rank, if it is short: a broadcast that scatters down a tree and then
-gathers around a ring.
+ranks of a node differ, and the nodes do not (g = the ranks of a node). Such a schedule consists of the steps of g
+ranks. The steps before the repetition may differ between ranks, if they are few: a broadcast that scatters down a tree
+and then gathers around a ring.
 
 The period is determined from a sample of ranks: it is not proved for the others, and prices that depend on it say so.
 Only synchronous schedules qualify: a message sent in round k is received in round k.

@@ -38,7 +38,7 @@ class Switch:
     def links(
         self, source: np.ndarray, target: np.ndarray, num_bytes: np.ndarray, port: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the number of further switches that each message passes, and the seconds of its busiest link between switches.
+        """Return the number of further switches of each message, and the seconds of its busiest link between switches.
 
         Parameters
         ----------

@@ -90,7 +90,8 @@ class SharedDevice(Device):
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return memory of ``shape`` that the other ranks of the node can read; ordinary memory if there is none."""
-        return self._world.shared_empty(shape, dtype)
+        made: np.ndarray = self._world.shared_empty(shape, dtype)
+        return made
 
 
 class WindowAllReduce:
@@ -255,4 +256,5 @@ def _round_up(num_bytes: int) -> int:
 
 
 def _view(part: np.ndarray, start: int, like: np.ndarray) -> np.ndarray:
-    return part[start : start + like.nbytes].view(like.dtype)
+    seen: np.ndarray = part[start : start + like.nbytes].view(like.dtype)
+    return seen

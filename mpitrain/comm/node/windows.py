@@ -33,7 +33,8 @@ class SharedWindows:
         if self._cannot(num_bytes, "memory"):
             return ordinary(shape, dtype)
         self._windows.append(Window(self._comm, num_bytes))
-        return self._windows[-1].own.view(dtype).reshape(shape)
+        made: np.ndarray = self._windows[-1].own.view(dtype).reshape(shape)
+        return made
 
     def arena(self, num_elements: int, dtype: Any) -> SharedArena | None:
         """Return memory for one copy of the weights and all gradients of this node, None where that is impossible."""
