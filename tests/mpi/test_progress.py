@@ -91,7 +91,7 @@ def test_without_thread_safety_the_rank_polls_and_is_told(world, monkeypatch):
     assert type(plan.plan).__name__ == "Plan"
     if world.size > 1:
         assert other.notes == [
-            "no thread for messages: the MPI library was started with MPI_THREAD_SERIALIZED, and it takes "
-            "MPI_THREAD_MULTIPLE"
+            "no thread for messages: the MPI library was started with MPI_THREAD_SERIALIZED, but "
+            "MPI_THREAD_MULTIPLE is needed"
         ]
     plan.free()

@@ -248,7 +248,8 @@ def why_not(node_size: int, size: int, num_bytes: int, path: str = SHM) -> str |
 
 def ordinary(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Return private memory."""
-    return CPU.empty(shape, dtype)
+    made: np.ndarray = CPU.empty(shape, dtype)
+    return made
 
 
 def _round_up(num_bytes: int) -> int:
@@ -256,5 +257,5 @@ def _round_up(num_bytes: int) -> int:
 
 
 def _view(part: np.ndarray, start: int, like: np.ndarray) -> np.ndarray:
-    seen: np.ndarray = part[start : start + like.nbytes].view(like.dtype)
-    return seen
+    view: np.ndarray = part[start : start + like.nbytes].view(like.dtype)
+    return view
