@@ -7,7 +7,7 @@
 
 Names are imported when they are first used: ``import mpitrain`` starts no MPI and loads no NumPy. Three levels of use,
 with an example each in examples/: ``Trainer`` for a whole run, ``DataParallel`` for a training loop of your own, and
-``World`` for collectives in any MPI program.
+``World`` and ``Group`` for collectives in any MPI program.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from . import collectives, data, layers, losses, metrics, models, optim
     from .arena import Arena
     from .collectives import Step, algorithm
+    from .comm.group import Group
     from .comm.world import World
     from .config import Config
     from .context import Context
@@ -61,6 +62,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "arena": "Arena",
     "collectives": "Step algorithm",
+    "comm.group": "Group",
     "comm.world": "World",
     "config": "Config",
     "context": "Context",
@@ -109,6 +111,7 @@ __all__ = [
     "EpochResult",
     "Flatten",
     "GlobalAvgPool",
+    "Group",
     "Hook",
     "HookError",
     "Layer",

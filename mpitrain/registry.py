@@ -11,6 +11,7 @@ and ``option_values`` says how values are written.
 
 import difflib
 import inspect
+import os
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +21,8 @@ from typing import Any, Generic, TypeVar
 
 from .errors import UserError
 from .option_values import format_value, parse_value, split_options
-from .user_file import line_of, load_file
+from .user_code import describe, line_in
+from .user_file import load_file
 
 T = TypeVar("T")
 FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)(?::(.*))?$", re.S)
@@ -193,8 +195,8 @@ class Registry(Generic[T]):
         except (Exception, SystemExit) as error:  # a user's function that calls sys.exit must not end the job silently
             if name in self._functions:
                 raise
-            where = line_of(Path(name.rpartition(":")[0]), error)
-            raise UserError(f"{name} failed{where}: {type(error).__name__}: {error}") from error
+            where = line_in(os.path.abspath(name.rpartition(":")[0]), error.__traceback__)
+            raise UserError(f"{name} failed: {describe(error)}{where}") from error
 
     def _from_file(self, path: Path, name: str) -> Callable[..., T]:
         module = load_file(path)

@@ -36,15 +36,15 @@ def consult(options: DoctorOptions, world: "World") -> int:
     """Examine all ranks, print the findings on rank 0, and return the exit code."""
     from .. import cpu_kernels
     from ..comm.measure.doctor import diagnose
-    from ..comm.measure.link_survey import sweep
+    from ..comm.measure.link_survey import survey_links
     from ..comm.measure.probe import probe
     from ..device import CPU, discover
 
     CPU.use_threads(world.cores)
-    sight = discover("auto", world.affinities[0])
+    gpus = discover("auto", world.affinity[0])
     kernels = cpu_kernels.why if cpu_kernels.C is not None else f"NumPy ({cpu_kernels.why})"
-    ranks = probe(world, sight=sight, native=kernels)
-    findings = diagnose(ranks, sweep(world))
+    ranks = probe(world, gpus=gpus, cpu_kernels=kernels)
+    findings = diagnose(ranks, survey_links(world))
     if world.rank == 0:
         show(findings, options)
     return int(any(finding.level == "bad" for finding in findings))

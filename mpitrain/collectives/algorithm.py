@@ -1,6 +1,6 @@
-"""What the readers know of an algorithm: its schedule, how the buffer is cut, and what it says it costs.
+"""Algorithms: schedules with the cut of the buffer and the promised costs.
 
-An algorithm is a generator function ``f(rank, size, **options)``, decorated with what it promises:
+An algorithm is a generator function ``f(rank, size, **options)``, decorated with its promises:
 
     @algorithm(
         num_chunks=lambda size, segments: size * segments,
@@ -9,7 +9,7 @@ An algorithm is a generator function ``f(rank, size, **options)``, decorated wit
     )
     def pipelined_ring(rank: int, size: int, segments: int = 4) -> Iterator[Step]: ...
 
-The promises take the number of ranks and those of the options that they name; ``check`` measures them.
+The promises take the number of ranks and the options that they name; ``check`` verifies them.
 """
 
 import functools
@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..errors import UserError
+from .combinators import rerooted
 from .goal import GOALS, Goal
-from .own import OwnPromise, OwnSchedule, is_own
-from .relabel import rerooted
 from .step import Schedule, Step
+from .user_schedule import UserPromise, UserSchedule, is_user_function
 
 F = TypeVar("F", bound=Callable[..., Iterator[Step]])
 
@@ -37,25 +37,25 @@ class Algorithm:
     Attributes
     ----------
     name : str
-        The text that ``find`` finds it by, options included.
+        The text for ``find``, options included.
     collective : str
-        all_reduce, reduce_scatter, all_gather, broadcast, ...: what it has to achieve (see goal.py).
+        all_reduce, reduce_scatter, all_gather, broadcast, ... (see goal.py).
     schedule : callable(rank, size)
     num_chunks : callable(size)
-        How many chunks the buffer (the buffers) is cut into.
+        Number of chunks of all buffers together.
     rounds : callable(size) or None
-        Messages one after the other on the longest path; None where nothing is promised (a student's file).
+        Messages on the longest path; None without a promise.
     bytes, reductions : callable(size) or None
-        What the busiest rank sends, and adds up, as a multiple of n, the bytes of one buffer.
+        Bytes that the busiest rank sends and adds, as multiples of n, the bytes of one buffer.
     buffers : int
-        How many buffers of n bytes the chunks belong to: 1, but 2 or 3 for all_to_all (in, out, work).
+        Number of buffers of n bytes: 1, but 2 or 3 for all_to_all (in, out, work).
     options : dict
     source, summary : str
         Paper and year; one line.
     root : int
-        The rank that a broadcast, reduce, scatter or gather starts from or ends at.
+        Root of a broadcast, reduce, scatter or gather.
     function : callable
-        What the schedule was made from, with no options chosen.
+        The generator function, without chosen options.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Algorithm:
         Raises
         ------
         UserError
-            If the root is not among so many ranks.
+            If the root is not less than ``size``.
         """
         if self.root >= size:
             raise UserError(f"{self.name} has rank {self.root} as its root, but ranks go from 0 to {size - 1}")
@@ -86,7 +86,7 @@ class Algorithm:
 
     @property
     def goal(self) -> Goal:
-        """What it has to achieve."""
+        """Start and end of the collective, by contributions."""
         return GOALS[self.collective].at(self.root)
 
     def chunk_share(self, size: int) -> float:
@@ -120,7 +120,7 @@ def algorithm(
     reductions: Callable[..., float] | None = None,
     buffers: int = 1,
 ) -> Callable[[F], F]:
-    """Decorate a generator with what it promises; it stays the function that it is."""
+    """Decorate a generator function with its promises; the function itself is returned."""
     if not isinstance(collective, str):
         raise TypeError("write @algorithm(), with parentheses")
     promises = {"num_chunks": num_chunks, "rounds": rounds, "bytes": bytes, "reductions": reductions}
@@ -137,7 +137,7 @@ def algorithm(
 
 
 def make_algorithm(function: Callable[..., Iterator[Step]], name: str = "", **options: Any) -> Algorithm:
-    """Return ``function`` with ``options`` as an Algorithm; undecorated, it is an all-reduce that promises nothing."""
+    """Return ``function`` with ``options`` as an Algorithm; undecorated, it is an all-reduce without promises."""
     if isinstance(function, Algorithm):
         return function
     promise: _Promise = getattr(function, "promise", _NOTHING)
@@ -152,15 +152,15 @@ def make_algorithm(function: Callable[..., Iterator[Step]], name: str = "", **op
             return None
         wanted = {k: v for k, v in chosen.items() if k in inspect.signature(f).parameters}
         bound = functools.partial(f, **wanted) if wanted else f
-        return OwnPromise(bound, name) if is_own(f) else bound
+        return UserPromise(bound, name) if is_user_function(f) else bound
 
     num_chunks, goal = bind("num_chunks"), GOALS.get(promise.collective)
     root = int(chosen["root"]) if goal is not None and goal.rooted else 0
     takes_root = "root" in _own_options(function)
     own = {key: value for key, value in options.items() if key != "root" or takes_root}
     schedule: Schedule = functools.partial(function, **own) if own else function
-    if is_own(function):
-        schedule = OwnSchedule(function, own)
+    if is_user_function(function):
+        schedule = UserSchedule(function, own)
     if root and goal is not None and not takes_root:
         schedule = rerooted(schedule, root, num_chunks, goal.owners)
     return Algorithm(
@@ -181,9 +181,9 @@ def make_algorithm(function: Callable[..., Iterator[Step]], name: str = "", **op
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the options of a schedule with their defaults: what it takes beside rank and size, and the root.
+    """Return the options of a schedule with their defaults: its parameters after rank and size, and the root.
 
-    A schedule that is written for rank 0 as its root works for any: see ``rerooted``.
+    A schedule for root 0 works for any root: see ``rerooted``.
     """
     goal = GOALS.get(getattr(function, "promise", _NOTHING).collective)
     return _own_options(function) | ({"root": 0} if goal is not None and goal.rooted else {})

@@ -1,8 +1,9 @@
-"""Check a schedule by provenance: every chunk ends with what its collective asks for, exactly once.
+"""Checker of schedules by provenance: every chunk must end with the required contributions, exactly once.
 
-Instead of numbers, the messages carry sets of contributions. That finds what a test with numbers can miss (two
-errors that cancel, a chunk that is empty for this length). Beside that: no deadlock though nothing is buffered, no
-chunk sent and overwritten at once, messages that fit, and no more rounds, bytes and additions than promised.
+Instead of numbers, the messages carry sets of contributions, which reveals errors that a test with numbers can miss
+(two errors that cancel, a chunk that is empty at this length). The checker also verifies that there is no deadlock
+without buffering, that no chunk is sent and overwritten at once, that both ends of a message match, and that there are
+no more rounds, bytes and additions than promised.
 """
 
 from collections.abc import Callable
@@ -18,14 +19,14 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Checked:
-    """What a schedule that passed the check took, for one P.
+    """Measured costs of a schedule that passed the check, for one P.
 
     Attributes
     ----------
     size, rounds : int
-        P, and the messages on the longest path.
+        P, and the number of messages on the longest path.
     sent, reduced : float
-        What the busiest rank sends and adds, in multiples of n.
+        Bytes that the busiest rank sends and adds, in multiples of n.
     """
 
     size: int
@@ -35,25 +36,25 @@ class Checked:
 
 
 def check(algorithm: Algorithm | Schedule, max_ranks: int, checked: Callable[[int], object] = lambda size: None) -> str:
-    """Check ``algorithm`` for every P from 1 (from root + 1) to ``max_ranks``, and return what was found.
+    """Check ``algorithm`` for every P from 1 (from root + 1) to ``max_ranks``, and return a report.
 
     Parameters
     ----------
     algorithm : Algorithm or Schedule
     max_ranks : int
     checked : callable(P), optional
-        Called when a P has been checked.
+        Called after each P.
 
     Raises
     ------
     ScheduleError
-        Names P, and the rank, chunk and round of the first thing that is wrong.
+        With P, and the rank, chunk and round of the first error.
     UserError
         If its root is not among ``max_ranks`` ranks.
     """
     algorithm = make_algorithm(algorithm)
     if algorithm.root >= max_ranks:
-        raise UserError(f"{algorithm.name} needs {algorithm.root + 1} ranks or more: check it for so many")
+        raise UserError(f"{algorithm.name} needs at least {algorithm.root + 1} ranks: check it for that many")
     found = []
     for size in range(algorithm.root + 1, max_ranks + 1):
         found.append(check_for(algorithm, size))
@@ -75,7 +76,7 @@ def check_for(algorithm: Algorithm | Schedule, size: int) -> Checked:
 
 
 def check_all_reduce(schedule: Algorithm | Schedule, max_ranks: int) -> None:
-    """Check an all-reduce for every P from 1 to ``max_ranks``: no more than that is claimed."""
+    """Check an all-reduce for every P from 1 to ``max_ranks``."""
     check(schedule, max_ranks)
 
 
@@ -94,7 +95,7 @@ def _hold_to_promise(algorithm: Algorithm, found: Checked) -> None:
 
 
 def report(algorithm: Algorithm, found: list[Checked]) -> str:
-    """Return the text for a schedule that passed."""
+    """Return the report on a schedule that passed."""
     least = f"{found[0].size} <= " if found[0].size > 1 else ""
     lines = [
         f"{algorithm.name}: checked for {least}P <= {found[-1].size}",

@@ -1,4 +1,4 @@
-"""Algorithms by text: ``ring``, ``pipelined_ring:segments=8``, ``all_gather/bruck``, ``FILE.py:FUNC``."""
+"""Algorithms by name: ``ring``, ``pipelined_ring:segments=8``, ``all_gather/bruck``, ``FILE.py:FUNC``."""
 
 import importlib
 import re
@@ -24,24 +24,24 @@ COLLECTIVES = (
 
 
 def names(collective: str = "all_reduce") -> tuple[str, ...]:
-    """Return the names of the algorithms of a collective (all_reduce: without, others: with the collective's)."""
+    """Return the names of the algorithms of a collective, with the collective's name except for all_reduce."""
     found = tuple(_package(collective).__all__)
     return found if collective == "all_reduce" else tuple(f"{collective}/{name}" for name in found)
 
 
 def find(text: str) -> Algorithm:
-    """Return the algorithm that ``text`` names.
+    """Return the algorithm with the name ``text``.
 
     Parameters
     ----------
     text : str
-        A name of ``names()``, or FILE.py:FUNC for a generator function f(rank, size) in a file of one's own;
-        either may be followed by options, ``:key=value,key=value``.
+        A name of ``names()``, or FILE.py:FUNC for a generator function f(rank, size) in a user's file; both may be
+        followed by options, ``:key=value,key=value``.
 
     Raises
     ------
     UserError
-        For what is not there, in one sentence.
+        If there is no such algorithm or option.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def find(text: str) -> Algorithm:
         raise UserError(f"there is no {kind} {name!r}; there are {', '.join(names(collective))}, and FILE.py:FUNC")
     function = getattr(_package(collective), name)
     algorithm = make_algorithm(function, text, **_parse(rest, name, options_of(function)))
-    algorithm.num_chunks(1)  # speaks up about options that are algorithms
+    algorithm.num_chunks(1)  # raises errors in options that name algorithms
     return algorithm
 
 
@@ -77,7 +77,7 @@ def _package(collective: str) -> Any:
 
 
 def _parse(text: str, name: str, defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return the options in ``a=1,b=ring``; a value with options of its own is written b=chain(segments=2)."""
+    """Parse options ``a=1,b=ring``; a value with options of its own is written b=chain(segments=2)."""
     options: dict[str, Any] = {}
     for part in re.split(r",(?![^(]*\))", text) if text else []:
         key, equals, value = part.partition("=")

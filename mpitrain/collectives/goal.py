@@ -1,7 +1,7 @@
-"""What each collective starts from and has to achieve, as sets of contributions.
+"""Start and end of each collective, as sets of contributions.
 
-A contribution is a bit: bit r is what rank r brings. What a chunk holds is a set of them, as an int; 0 is a chunk
-with nothing in it yet. Reducing unites two sets that must not overlap (nothing counts twice), copying replaces one.
+A contribution is a bit: bit r is that of rank r. The content of a chunk is a set of contributions, as an int; 0 is an
+empty chunk. A reduction unites two sets that must not overlap, since nothing may count twice; a copy replaces a set.
 """
 
 import functools
@@ -15,23 +15,23 @@ Finish = Callable[..., list[int | None]]
 
 @dataclass(frozen=True)
 class Goal:
-    """A collective by its start and its end.
+    """Start and end of a collective.
 
     Attributes
     ----------
     collective : str
     start : callable(rank, size, num_chunks)
-        The contributions in each chunk of a rank at the start.
+        Contributions in each chunk of a rank at the start.
     finish : callable(rank, size, num_chunks)
-        Those at the end; None where anything may be left.
+        Contributions at the end; None where any content is allowed.
     sentence : str
-        The same in words.
+        Description of the end.
     rooted : bool
-        One rank is the root, rank 0 if nothing else is said; ``start`` and ``finish`` take it as ``root``.
+        One rank is the root, rank 0 by default; ``start`` and ``finish`` take it as ``root``.
     same_chunks : bool
         Both ends of a message name the same chunks.
     once : bool
-        A contribution must not be added twice (only a barrier does not mind: to hear twice is to hear).
+        A contribution must not be added twice (in a barrier it may be).
     owners : bool
         Chunks belong to ranks, so their number must be a multiple of P.
     """
@@ -46,7 +46,7 @@ class Goal:
     rooted: bool = False
 
     def at(self, root: int) -> "Goal":
-        """Return the goal with ``root`` in the place of rank 0."""
+        """Return the goal for another root than rank 0."""
         if not root:
             return self
         start = functools.partial(self.start, root=root) if _takes_root(self.start) else self.start
@@ -54,7 +54,7 @@ class Goal:
         return replace(self, start=start, finish=finish, sentence=self.sentence.replace("rank 0", f"rank {root}"))
 
     def name(self, bit: int, size: int) -> str:
-        """Return the contribution ``bit`` in words."""
+        """Return the description of the contribution ``bit``."""
         if self.collective == "all_to_all":
             return f"rank {bit // size}'s chunk for rank {bit % size}"
         return f"rank {bit}'s contribution"
@@ -113,7 +113,7 @@ def _all_at_root(rank: int, size: int, num_chunks: int, root: int = 0) -> list[i
 
 
 def _slots_in(rank: int, size: int, num_chunks: int) -> list[int]:
-    # chunk d of the first P is for rank d, chunk P + s is where rank s's arrives; what is for oneself lies there
+    # chunk d of the first P is for rank d, chunk P + s receives rank s's; a rank's own chunk is there already
     slots = [1 << rank * size + to for to in range(size)] + [0] * (num_chunks - size)
     slots[size + rank] = slots[rank]
     return slots

@@ -1,8 +1,8 @@
-"""All ranks of a schedule in one process, message by message, with no buffering between them.
+"""Execution of all ranks of a schedule in one process, message by message, without buffering.
 
-A send waits for its receive and a receive for its send, as in MPI with synchronous sends; a schedule that gets
-through here deadlocks under no MPI (Siegel & Avrunin 2005: enough for programs without wildcards). Ranks that can
-go on wait in a queue, so the work is proportional to the number of messages.
+A send waits for its receive and a receive for its send, as in MPI with synchronous sends; a schedule that completes
+here cannot deadlock under any MPI (Siegel & Avrunin 2005: sufficient for programs without wildcards). Ranks that can
+continue wait in a queue, so the work is proportional to the number of messages.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,26 +10,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .algorithm import Algorithm
-from .own import why_no_step
 from .step import Chunks, ScheduleError, Step, as_chunks, count_chunks
+from .user_schedule import why_no_step
 
-MOST_NAMED = 32  # chunks that a message names one by one
+MOST_NAMED = 32  # chunks that an error message lists one by one
 
 
 @dataclass
 class Program:
-    """One rank on its way through its steps.
+    """Progress of one rank through its steps.
 
     Attributes
     ----------
     step : Step or None
-        The step under way, None at the end.
+        The current step, None at the end.
     round : int
         Its number.
     clock : int
-        How many messages, one after the other, had to pass before it could start.
+        Number of messages on the longest path before the step.
     sent_chunks, reduced_chunks : int
-        So far.
+        Chunks sent and reduced so far.
     """
 
     rank: int
@@ -46,21 +46,21 @@ class Program:
 
     @property
     def where(self) -> str:
-        """The round, and the line of the step in a user's own file, in words."""
+        """Description of the round, with the line of the step in a user's file."""
         line = getattr(self.steps, "line", None)
         return f"round {self.round}, line {line}" if line else f"round {self.round}"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a schedule took, in messages and chunks.
+    """Costs of a schedule in messages and chunks.
 
     Attributes
     ----------
     rounds : int
         Messages on the longest path from start to end.
     steps, sent, reduced : list of int
-        Steps, chunks sent and chunks added up, of each rank.
+        Steps, chunks sent and chunks reduced of each rank.
     """
 
     rounds: int
@@ -77,7 +77,7 @@ Write = Callable[[Program, Program, Any], None]
 
 
 def run_lockstep(algorithm: Algorithm, size: int, read: Read, write: Write, same_chunks: bool = True) -> Measured:
-    """Run every rank to its end.
+    """Run all ranks to their ends.
 
     Parameters
     ----------
@@ -85,14 +85,14 @@ def run_lockstep(algorithm: Algorithm, size: int, read: Read, write: Write, same
     size : int
         P.
     read, write : callables
-        What the messages carry.
+        Read and write the contents of messages.
     same_chunks : bool
-        Both ends of a message must name the same chunks (not so in all_to_all, whose chunks are places).
+        Both ends of a message must name the same chunks (except in all_to_all).
 
     Raises
     ------
     ScheduleError
-        For a step that no MPI could run, two ends that do not fit, or a deadlock.
+        For an invalid step, two ends of a message that do not match, or a deadlock.
     """
     num_chunks = algorithm.num_chunks(size)
     programs = [Program(rank, algorithm(rank, size)) for rank in range(size)]
@@ -129,7 +129,7 @@ def run_lockstep(algorithm: Algorithm, size: int, read: Read, write: Write, same
 
 
 def _advance(program: Program, size: int, num_chunks: int, read: Read) -> bool:
-    """Go on to the next step and post it; False at the end."""
+    """Post the next step; return False at the end."""
     program.clock = max(program.clock, program.ends)
     program.step = step = next(program.steps, None)
     program.round += 1
@@ -170,7 +170,7 @@ def _check_step(program: Program, step: Step, size: int, num_chunks: int) -> Non
 
 
 def _why_no_chunks(name: str, chunks: Chunks, num_chunks: int) -> str:
-    """Return what is wrong with the chunks of one side of a step; empty if nothing is."""
+    """Return the error in the chunks of one side of a step, \"\" if there is none."""
     for part in chunks if isinstance(chunks, tuple) else (chunks,):
         run = part if isinstance(part, range) else as_chunks(part)
         wrong = [c for c in (run[:1], run[-1:]) if c and not 0 <= c[0] < num_chunks]
@@ -200,7 +200,7 @@ def _check_ends(
 
 
 def show_chunks(chunks: Sequence[int]) -> str:
-    """Return ``chunks`` in words."""
+    """Return a description of ``chunks``."""
     if len(chunks) == 1:
         return f"chunk {chunks[0]}"
     if isinstance(chunks, range) and len(chunks):
@@ -246,7 +246,7 @@ def _describe_deadlock(programs: list[Program], program: Program) -> str:
 
 
 def _why_a_cycle(cycle: list[Program]) -> list[str]:
-    """Return what ranks that wait for each other have in common, if anything."""
+    """Return a hint if all ranks of a cycle wait in the same way."""
     steps = [program.step for program in cycle]
     if all(step is not None and step.send_to is None for step in steps):
         return ["all of them receive first: one must send first, or send and receive in one Step"]

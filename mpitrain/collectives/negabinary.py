@@ -1,14 +1,14 @@
 """Peers and labels of Swing and of Bine trees, from numbers in base -2.
 
-In round k, an even rank meets the one at distance d(k) = (1 - (-2)^(k+1)) / 3 = 1, -1, 3, -5, 11, ... to its right,
-an odd rank the one to its left. These distances grow by less than two thirds of a doubling in sum: that is what
+In round k, the peer of an even rank is at distance d(k) = (1 - (-2)^(k+1)) / 3 = 1, -1, 3, -5, 11, ... to its right,
+that of an odd rank to its left. These distances grow by less than two thirds of a doubling in sum: that is what
 keeps messages near. The label of a rank says where it stands in this butterfly as the bits of a rank do in the
 ordinary one: ranks whose labels agree in the bits below k are those that rounds k, k+1, ... connect.
 """
 
 
 def peer(rank: int, k: int, size: int) -> int:
-    """Return whom ``rank`` meets in round ``k``; ``size`` is a power of two."""
+    """Return the peer of ``rank`` in round ``k``; ``size`` is a power of two."""
     distance = (1 - (-2) ** (k + 1)) // 3
     return (rank + distance if rank % 2 == 0 else rank - distance) % size
 

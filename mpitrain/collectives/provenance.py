@@ -1,4 +1,4 @@
-"""Where everything comes from: the sets of contributions in every chunk of every rank, message by message."""
+"""Provenance: the sets of contributions in every chunk of every rank, message by message."""
 
 from collections.abc import Sequence
 
@@ -27,10 +27,10 @@ class Provenance:
             raise ScheduleError(f"the number of chunks is {self.num_chunks}{where}, but must be {wanted}")
         self.held = [self.goal.start(rank, size, self.num_chunks) for rank in range(size)]
         self._last: dict[tuple[int, int], str] = {}
-        self._lost: dict[tuple[int, int], str] = {}  # contribution, chunk: where a copy was put over it
+        self._lost: dict[tuple[int, int], str] = {}  # (contribution, chunk): place where it was overwritten
 
     def run(self) -> Measured:
-        """Run the schedule and hold its end against the goal."""
+        """Run the schedule and compare its end with the goal."""
         measured = run_lockstep(self.algorithm, self.size, self.read, self.write, self.goal.same_chunks)
         self.check_end()
         return measured
@@ -44,7 +44,7 @@ class Provenance:
         return payload
 
     def write(self, receiver: Program, sender: Program, payload: list[int]) -> None:
-        """Put what has come into place."""
+        """Store a received message."""
         step = receiver.step
         assert step is not None
         held, chunks = self.held[receiver.rank], as_chunks(step.recv)

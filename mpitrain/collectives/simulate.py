@@ -1,4 +1,4 @@
-"""Run a schedule on all ranks in one process, bit for bit as it runs over MPI."""
+"""Simulation of a schedule on all ranks in one process, with the same bits as over MPI."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from .algorithm import Algorithm, make_algorithm
 from .lockstep import Program, run_lockstep
-from .operators import check_operator, combine
+from .operators import OPERATORS, check_operator
 from .step import Schedule, chunk_bounds, chunk_runs
 
 
 def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str = "sum") -> list[np.ndarray]:
-    """Return what each rank holds at the end.
+    """Return the result of each rank.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str 
     inputs : list of P arrays of one shape and dtype, (n,)
         The buffer of each rank; not changed. For all_to_all, n is a multiple of P.
     op : str
-        sum, max, min or adasum.
+        sum, max or min.
 
     Examples
     --------
@@ -29,7 +29,7 @@ def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str 
     """
     algorithm = make_algorithm(algorithm)
     size = len(inputs)
-    check_operator(op, algorithm, size)
+    check_operator(op)
     num_chunks = algorithm.num_chunks(size)
     buffers = [lay_out(algorithm, rank, size, x) for rank, x in enumerate(inputs)]
 
@@ -46,7 +46,7 @@ def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str 
             arrived = payload[start : start + target.size]
             start += target.size
             if step.reduce:
-                combine(op, target, arrived)
+                OPERATORS[op](target, arrived, out=target)
             else:
                 target[...] = arrived
 
@@ -57,8 +57,8 @@ def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str 
 def lay_out(algorithm: Algorithm, rank: int, size: int, x: np.ndarray) -> np.ndarray:
     """Return the memory that the chunks of ``algorithm`` are cut from, with ``x`` in it.
 
-    One buffer is a copy of ``x``. Where there are more (all_to_all), they lie one behind another, and what a rank
-    sends to itself is already in the second.
+    A single buffer is a copy of ``x``. Several buffers (all_to_all) follow each other, and the chunk that a rank keeps
+    is already in the second one.
     """
     if algorithm.buffers == 1:
         return x.copy()

@@ -1,4 +1,4 @@
-"""The words of a schedule: what one rank does in one round."""
+"""Steps of a schedule: one rank's messages in one round."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -41,7 +41,7 @@ class ScheduleError(UserError):
 
 
 class EndlessError(ScheduleError):
-    """A schedule that does not end, or does not come to its next step: nothing can be read from it."""
+    """A schedule that does not end, or does not reach its next step."""
 
 
 def as_chunks(chunks: Chunks) -> Sequence[int]:
@@ -65,7 +65,7 @@ def count_chunks(chunks: Chunks) -> int:
 
 
 def chunk_runs(chunks: Chunks) -> list[range]:
-    """Return ``chunks`` as ranges of neighbours, in order: one for what lies in one piece."""
+    """Return ``chunks`` in order, as one range for each contiguous part."""
     if isinstance(chunks, range) and chunks.step != 1:
         chunks = tuple(chunks)
     if not isinstance(chunks, tuple):
@@ -82,7 +82,7 @@ def chunk_runs(chunks: Chunks) -> list[range]:
 
 
 def around(first: int, count: int, size: int) -> range | tuple[range, range]:
-    """Return ``count`` of ``size`` chunks from ``first`` on; after the last comes chunk 0.
+    """Return ``count`` of ``size`` chunks from ``first`` on; chunk 0 follows the last one.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""Everything that needs MPI: the world of ranks and running a schedule on it (the only importer of mpi4py)."""
+"""Communication by MPI: World, Group, and plans of collectives (the only importer of mpi4py)."""

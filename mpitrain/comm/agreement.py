@@ -1,7 +1,7 @@
-"""Whether all ranks have the same settings and the same data, and where they differ.
+"""Comparison of settings and data between ranks.
 
-What should be the same is a table of texts. One all-reduce of 16 bytes tells every rank whether all tables are alike,
-on any number of ranks; only if they are not do the ranks say in which lines theirs differ from rank 0's.
+The values to compare are a table of texts. One all-reduce of 16 bytes shows on any number of ranks whether all tables
+are equal; only if they are not do the ranks exchange the lines that differ from rank 0's.
 """
 
 import hashlib
@@ -9,23 +9,23 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .group import Ranks
+from .ranks import Ranks
 from .watch.hang_report import say_ranks
 
 Table = Mapping[str, str]
 Differences = dict[str, dict[str | None, list[int]]]
-"""The lines that differ: for each its texts (None where a rank has no such line) and the ranks that have them."""
+"""Lines that differ: for each its texts (None where a rank has no such line) and the ranks that have them."""
 
 _SHOWN = 4  # texts of one line
 
 
 def differences(world: Ranks, table: Table) -> Differences:
-    """Return where the ranks' tables differ, the same on all ranks; all ranks call it together.
+    """Return the differences between the ranks' tables, the same on all ranks; all ranks call it together.
 
     Returns
     -------
     dict
-        Empty where all tables are alike. Ranks are in ascending order, texts in the order of their first rank.
+        Empty if all tables are equal. Ranks are in ascending order, texts in the order of their first rank.
     """
     number = _number(table)
     most, least = world.maximum(np.array([number, -number]))
@@ -44,7 +44,7 @@ def differences(world: Ranks, table: Table) -> Differences:
 
 
 def say_values(ranks_of: Mapping[str | None, list[int]], missing: str = "nothing") -> str:
-    """Return ``64 on ranks 0-2 and 32 on rank 3``."""
+    """Return text such as "64 on ranks 0-2 and 32 on rank 3"."""
     parts = [f"{missing if text is None else text} on {say_ranks(ranks)}" for text, ranks in ranks_of.items()]
     if len(parts) > _SHOWN:
         parts = [*parts[: _SHOWN - 1], f"{len(parts) - _SHOWN + 1} others on other ranks"]
@@ -52,13 +52,13 @@ def say_values(ranks_of: Mapping[str | None, list[int]], missing: str = "nothing
 
 
 def odd_ranks(ranks_of: Mapping[str | None, list[int]]) -> list[int]:
-    """Return the ranks whose text is not that of most ranks (of rank 0 if none has more)."""
+    """Return the ranks whose text is not the most common one (that of rank 0 if there is a tie)."""
     usual = max(ranks_of.values(), key=lambda ranks: (len(ranks), 0 in ranks))
     return sorted(rank for ranks in ranks_of.values() if ranks is not usual for rank in ranks)
 
 
 def _number(table: Table) -> int:
-    """Return 62 bits of a hash: their negative fits into an int64, too."""
+    """Return 62 bits of a hash, so that the negative fits into an int64 as well."""
     text = "\0".join(f"{key}\1{value}" for key, value in sorted(table.items()))
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 2

@@ -1,8 +1,8 @@
-"""What ``auto`` stands for: by what was measured on this machine, or else by what holds for all machines.
+"""Choice of the all-reduce for ``auto``, by measurements on this machine or a rule of thumb.
 
-Ranks of one node that share memory need no messages: each reads the others' buffers where they are. That was the
-fastest, or nearly so, at every length, whether ranks have cores of their own or not (docs/benchmarks/collectives.md).
-On several nodes the ring moves the fewest bytes, and the library's own call has the fewest messages.
+Ranks of one node that share memory need no messages: each reads the others' buffers in place. That was the fastest, or
+nearly so, at every length, with and without a core for each rank (docs/benchmarks/collectives.md). On several nodes the
+ring sends the fewest bytes, and MPI's own call the fewest messages.
 """
 
 import platform
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..collectives.price import Calibration, Choice, calibration_path, choose, choose_bucket_bytes, load_calibration
-from ..collectives.price.words import say_bytes
+from ..collectives.price.units import say_bytes
 from ..errors import UserError
-from .placement import Place
+from .placement import Placement
 
-# Where nothing was measured: bytes of a bucket (PyTorch's), and of a chunk from which `auto` takes the ring. A round
+# Without measurements: bytes of a bucket (PyTorch's), and least bytes of a chunk for the ring. A round
 # from Python costs a few microseconds; where ranks outnumber cores it costs a turn of the scheduler.
 BUCKET_BYTES = 25 << 20
 RING_CHUNK = 4 * 1024
@@ -23,50 +23,52 @@ RING_CHUNK_OVERSUBSCRIBED = 256 * 1024
 
 
 class Auto:
-    """Chooses all-reduces and bucket lengths; rank 0 looks them up, and all ranks get the same answer.
+    """Chooses all-reduces and bucket lengths on rank 0, for all ranks.
 
     Parameters
     ----------
     comm : MPI.Comm
     mpi_version : str
-        The MPI library, by which calibrations are told apart.
-    place : Place
+        Name of the MPI library; calibrations are kept per library.
+    place : Placement
     why_not_shared : callable(num_bytes)
-        Returns why the ranks cannot share so much memory each, None if they can.
+        Returns why the ranks cannot share ``num_bytes`` each, None if they can.
 
     Attributes
     ----------
     path : Path
-        Where what was measured on this machine, with this MPI and number of ranks, is kept.
+        File of the measurements on this machine with this MPI library and number of ranks.
     note : str
-        Why that file cannot be used, if so (on rank 0).
+        Reason why that file cannot be used, on rank 0; empty if it can.
     """
 
-    def __init__(self, comm: Any, mpi_version: str, place: Place, why_not_shared: Callable[[int], str | None]):
+    def __init__(self, comm: Any, mpi_version: str, place: Placement, why_not_shared: Callable[[int], str | None]):
         self._comm, self._crowded, self._why_not_shared = comm, place.oversubscribed, why_not_shared
         self.path: Path = calibration_path(platform.node(), mpi_version, comm.size)
         self.note = ""
 
     def choose(self, num_bytes: int) -> Choice:
-        """Return the all-reduce for this length, and why; all ranks call it together."""
-        choice = None
+        """Return the all-reduce for this length and the reason; all ranks call it together."""
+        choice: Choice | None = None
         if self._comm.rank == 0:
             found = self._calibration()
             if found is not None and (found.best or self._why_not_shared(num_bytes)):
                 choice = choose(self._comm.size, num_bytes, found)
             else:  # prices are those of messages
                 choice = self.untuned(num_bytes)
-        return self._comm.bcast(choice)
+        agreed: Choice = self._comm.bcast(choice)
+        return agreed
 
     def choose_bucket_bytes(self) -> int:
-        """Return how long a gradient bucket should be; all ranks call it together."""
+        """Return the best length of a gradient bucket; all ranks call it together."""
         length = BUCKET_BYTES
         if self._comm.rank == 0 and (found := self._calibration()):
             length = choose_bucket_bytes(self._comm.size, found)
-        return self._comm.bcast(length)
+        agreed: int = self._comm.bcast(length)
+        return agreed
 
     def untuned(self, num_bytes: int) -> Choice:
-        """Return the choice where nothing was measured (on any rank, without the others)."""
+        """Return the choice without measurements (a local call)."""
         if self._comm.size == 1:
             return Choice("native", 0.0, "native: one rank has nothing to reduce")
         if self._why_not_shared(num_bytes) is not None:
@@ -74,14 +76,14 @@ class Auto:
         return _choice("shared", num_bytes, "the ranks share the memory of one node")
 
     def by_messages(self, num_bytes: int) -> Choice:
-        """Return the choice where nothing was measured and no memory is shared."""
+        """Return the choice without measurements and shared memory."""
         size, crowded = self._comm.size, self._crowded
         least = size * (RING_CHUNK_OVERSUBSCRIBED if crowded else RING_CHUNK)
         name = "ring" if num_bytes >= least else "tree" if crowded else "native"
         return _choice(name, num_bytes, f"ring from {say_bytes(least)}{', ranks outnumber cores' if crowded else ''}")
 
     def _calibration(self) -> Calibration | None:
-        """Return what was measured, if it says anything."""
+        """Return the measurements, None if there are none that help."""
         if self._comm.size == 1 or not self.path.is_file():
             return None
         try:

@@ -1,8 +1,8 @@
-"""What is left of a world when ranks are lost: the survivors find each other and go on in a smaller one.
+"""Shrinking of a world after ranks were lost: the survivors continue in a smaller one.
 
-ULFM (User Level Failure Mitigation, Bland et al. 2013; MPI 5.0 takes it up) as Open MPI has it: an operation with a
-lost rank fails on some ranks, not on all. Whoever sees it revokes the communicator, which ends the waits of the others.
-Then all shrink it, and agree that nobody else was lost meanwhile; if somebody was, they begin again.
+ULFM (User Level Failure Mitigation, Bland et al. 2013; part of MPI 5.0) as in Open MPI: an operation with a lost rank
+fails on some ranks, not on all. A rank that sees a failure revokes the communicator, which ends the others' waits.
+Then all shrink it and agree that no further rank was lost meanwhile; otherwise they start over.
 
 Requests of the old communicator are never freed: freeing them after a failure can hang.
 """
@@ -15,11 +15,11 @@ from mpi4py import MPI
 from .world import World
 
 Failure = MPI.Exception
-"""What operations raise when a rank is lost."""
+"""Exception of operations with a lost rank."""
 
 
 def shrink(world: World, facts: Any) -> tuple[World, list[Any], list[int]]:
-    """Return the world of the survivors, the ``facts`` of each, and who was lost (as launched).
+    """Return the world of the survivors, the ``facts`` of each, and the lost ranks (as numbered at launch).
 
     All survivors call it, each as soon as it sees a ``Failure``.
     """
@@ -29,7 +29,7 @@ def shrink(world: World, facts: Any) -> tuple[World, list[Any], list[int]]:
         comm = comm.Shrink()
         gathered: list[Any] = []
         try:
-            gathered = comm.allgather((world.members[world.rank], world.affinities, facts))
+            gathered = comm.allgather((world.members[world.rank], world.affinity, facts))
         except MPI.Exception:
             comm.Revoke()
         if _all_agree(comm, bool(gathered)):
@@ -42,7 +42,7 @@ def shrink(world: World, facts: Any) -> tuple[World, list[Any], list[int]]:
 
 
 def _all_agree(comm: Any, ready: bool) -> bool:
-    """Return True on all ranks if all are ready and none was lost that not all know of; else False on all."""
+    """Return True on all ranks if all are ready and no further rank was lost, else False on all."""
     with contextlib.suppress(MPI.Exception):
         return bool(comm.Agree(int(ready)))
     return False

@@ -1,118 +1,250 @@
-"""What ranks do together with small things, by the MPI library's own calls."""
+"""Collectives among some ranks of a job, such as those of one axis of a mesh."""
 
-import contextlib
-import time
-from collections.abc import Iterator
+# isort: off
+from .start import library_name, start  # first: it loads MPI without initializing it
+# isort: on
+
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
+from ..collectives import Algorithm
+from ..collectives.price import Choice
 from ..device import device_of
-from ..errors import AgreedError, UserError
-from .shared_file import SharedFile
-from .watch.watched import WatchedComm
+from .job import Job
+from .node.shared_arena import SharedArena
+from .node.windows import SharedWindows
+from .placement import placement_of
+from .planner import Planner
+from .ranks import Ranks
+from .schedule.plan import Request
+from .schedule.staging import Staging
+from .watch.hang_report import say_ranks
+from .watch.ledger import caller, source_line
+from .watch.watched import WatchedComm, WatchedPlan
 
-FIRST_NAP, LONGEST_NAP = 1e-4, 0.01  # seconds
+start()
+
+KEPT_PLANS = 16  # of all_reduce()
 
 
-class Ranks:
-    """The ranks of a communicator; every method is called by all of them together.
+class Group(Ranks):
+    """The ranks of a communicator, with planned collectives; all of them call each method together.
 
     Parameters
     ----------
-    comm : WatchedComm
-    mpi_io : bool
-        False where a rank may be lost while files are open: they are then written without MPI.
+    comm : MPI.Comm
+        Any communicator of mpi4py. It is duplicated, so that no other messages can be mistaken for the group's.
+    axis : str
+        Name for messages, such as "data".
+    job : Job, optional
+        Ledger, watchdog and notes that the group shares with a ``World`` (``World.group``). Without it no wait is
+        watched: for programs that use MPI on their own.
 
     Attributes
     ----------
+    axis : str
     rank, size : int
-    mpi_io : bool
+        This rank's number within the group, and the number of ranks.
+    world_ranks : list of int
+        Rank in the whole job of each rank of the group; messages name these.
+    place : Placement
+        This rank among the ranks of the group on its node.
+
+    Examples
+    --------
+    >>> from mpi4py import MPI
+    >>> group = Group(MPI.COMM_SELF, "data")
+    >>> group.all_reduce(np.ones(3), "ring")
+    array([1., 1., 1.])
     """
 
-    def __init__(self, comm: WatchedComm, *, mpi_io: bool) -> None:
-        self._comm, self.mpi_io = comm, mpi_io
-        self.rank, self.size = comm.rank, comm.size
+    def __init__(self, comm: Any, axis: str = "", *, job: Job | None = None) -> None:
+        if job is not None and comm is job.comm:
+            super().__init__(comm, job)
+            self.place = job.place
+        elif job is not None:
+            own = WatchedComm(comm.Dup())
+            super().__init__(own, job, _world_ranks(own, job.comm))
+            self.place = placement_of(own.allgather(job.affinity), own.rank)
+            own.ledger, own.compared = job.ledger, own.size == job.comm.size
+            if not own.compared:
+                own.where = f" on axis {axis or '(unnamed)'} ({say_ranks(sorted(self.world_ranks))})"
+        else:
+            own = WatchedComm(comm.Dup())
+            near = own.Split_type(MPI.COMM_TYPE_SHARED)
+            super().__init__(own, Job.of_foreign(own, near), _world_ranks(own, MPI.COMM_WORLD))
+            near.Free()
+            self.place = self.job.place
+        self.axis = axis
+        self._windows = SharedWindows(self._comm, self.place, self.job)
+        self._planner = Planner(self._comm, library_name(), self.place, self._windows, self.job.note)
+        self._plans: OrderedDict[tuple[Any, ...], Request] = OrderedDict()
 
-    def sum(self, array: np.ndarray) -> np.ndarray:
-        """Sum a small array over the ranks in place, and return it (of a device: return its copy on the host)."""
-        with _on_host(array) as host:
-            self._comm.Allreduce(MPI.IN_PLACE, host, MPI.SUM)
-        return host
+    def __repr__(self) -> str:
+        return f"Group({self.axis!r}, rank {self.rank} of {self.size})"
 
-    def maximum(self, array: np.ndarray) -> np.ndarray:
-        """Take the maximum of each element over the ranks in place, and return the array."""
-        self._comm.Allreduce(MPI.IN_PLACE, array, MPI.MAX)
+    def all_reduce(self, array: np.ndarray, algorithm: str = "auto", op: str = "sum") -> np.ndarray:
+        """Reduce ``array`` over the ranks in place and return it.
+
+        The plan is kept for further arrays of the same length, dtype, algorithm and operator. It works on a buffer of
+        its own, so the array is copied twice; use ``plan_all_reduce`` where that counts.
+
+        Parameters
+        ----------
+        array : array
+            Any shape, the same number of elements and dtype on all ranks.
+        algorithm, op : str
+            See ``plan_all_reduce``.
+
+        Raises
+        ------
+        AgreedError
+            On all ranks, if there is no such algorithm or if it is wrong.
+        """
+        key = (array.size, array.dtype, algorithm, op)
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) == KEPT_PLANS:
+                self._plans.popitem(last=False)[1].free()
+            plan = self.plan_all_reduce(device_of(array).empty((array.size,), array.dtype), algorithm, op)
+            self._plans[key] = plan
+        self._plans.move_to_end(key)
+        plan.result[...] = array.reshape(-1)
+        plan.start()
+        plan.wait()
+        array[...] = plan.result.reshape(array.shape)
         return array
 
-    def minimum(self, array: np.ndarray) -> np.ndarray:
-        """Take the minimum of each element over the ranks in place, and return the array."""
-        self._comm.Allreduce(MPI.IN_PLACE, array, MPI.MIN)
-        return array
+    def plan_all_reduce(
+        self, buffer: np.ndarray, algorithm: str = "auto", op: str = "sum", *, what: str = ""
+    ) -> Request:
+        """Return a request that reduces ``buffer`` (n,) over the ranks in place each time it is started.
 
-    def broadcast(self, array: np.ndarray, root: int = 0) -> None:
-        """Copy ``array`` of ``root`` to all ranks, in pieces of at most 1 GiB."""
-        with _on_host(array) as host:
-            flat = host.reshape(-1)
-            longest = (1 << 30) // host.itemsize
-            for i in range(0, flat.size, longest):
-                self._comm.Bcast(flat[i : i + longest], root)
+        All ranks call this in the same order with the same length, dtype, algorithm and operator, and start their
+        requests in the same order among their other collectives.
 
-    def all_gather(self, item: Any) -> list[Any]:
-        """Return the ``item`` of every rank, in order of rank (small Python objects)."""
-        return self._comm.allgather(item)
+        Parameters
+        ----------
+        buffer : (n,) contiguous array
+        algorithm : str
+            One of ``ALL_REDUCE_NAMES``, with or without options, or FILE.py:FUNC (checked first).
+        op : str
+            sum, max or min.
+        what : str
+            Content of the buffer, for messages about ranks that wait.
 
-    def open_file(self, path: Path) -> SharedFile:
-        """Open a file that exists for all ranks to write to, all together; raises OSError where it cannot be opened."""
-        return SharedFile(self._comm, path, mpi_io=self.mpi_io)
-
-    def barrier(self) -> None:
-        """Return when all ranks are here."""
-        self._comm.Barrier()
-
-    def meet(self) -> None:
-        """Return when all ranks are here, as ``barrier`` does; meanwhile sleep instead of keeping a core busy.
-
-        For the end of a run, where one rank has work left and others share its cores. Each of its rounds may take
-        ``LONGEST_NAP`` longer than that of a barrier.
+        Raises
+        ------
+        AgreedError
+            On all ranks, if there is no such algorithm or if it is wrong.
         """
-        with self._comm.noted("barrier"):
-            request, nap = self._comm.Ibarrier(), FIRST_NAP
-            while not request.Test():
-                time.sleep(nap)
-                nap = min(2 * nap, LONGEST_NAP)
+        with self.together():
+            self.check_name(algorithm)
+        plan = self._planner.all_reduce(buffer, algorithm, op)
+        made = f"{plan.algorithm} all-reduce of {buffer.nbytes:,} bytes of {buffer.dtype}"
+        return self._watched(plan, made, what)
 
-    @contextlib.contextmanager
-    def together(self, *, asleep: bool = False) -> Iterator[None]:
-        """Run a block that may fail on any rank: if it does on one, all ranks raise the same AgreedError.
+    def plan_watched(self, algorithm: str, buffer: np.ndarray, what: str = "") -> Request:
+        """Return a request as ``plan`` does, with its waits watched like those of an all-reduce."""
+        plan = self._planner.driven(algorithm, buffer)
+        return self._watched(plan, f"{algorithm} of {buffer.nbytes:,} bytes of {buffer.dtype}", what)
 
-        The block holds no collective call; every rank enters it. With ``asleep`` ranks that are through sleep until
-        the others are (see ``meet``).
+    def _watched(self, plan: Request, made: str, what: str) -> Request:
+        if self.job.ledger is None:
+            return plan
+        text = f"{made}{what and f' ({what})'}{self._comm.where} planned at {source_line(caller())}"
+        label = self.job.ledger.label(text, compared=made if self._comm.compared else "")
+        return WatchedPlan(plan, self.job.ledger, label)
+
+    def plan(self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum") -> Request:
+        """Return a request for any collective that is a schedule: ``plan("all_gather/bruck", buffer)``.
+
+        Chunk r of the buffer belongs to rank r in collectives that divide it. The root is rank 0 unless an option
+        says otherwise: ``plan("broadcast/binomial:root=3", buffer)``.
         """
-        message = None
-        try:
-            yield
-        except AgreedError:
-            raise
-        except UserError as error:
-            message = str(error)
-        if asleep:
-            self.meet()
-        messages = self.all_gather(message)
-        failed = [(rank, text) for rank, text in enumerate(messages) if text is not None]
-        if failed:
-            rank, text = failed[0]
-            raise AgreedError(text if rank == 0 else f"rank {rank}: {text}")
+        return self._planner.schedule(algorithm, buffer, op)
+
+    def use_progress_thread(self, wanted: bool) -> None:
+        """Let a thread progress the all-reduces that are planned from now on, instead of calls of ``poll``.
+
+        All-reduces in shared memory involve no messages, and the queue of a device belongs to one thread: both are
+        left to ``poll``. A note says so where MPI may not be called from a second thread.
+        """
+        self._planner.use_progress_thread(wanted)
+
+    def use_staging(self, staging: Staging) -> None:
+        """Set how plans access this rank's buffers if they are not NumPy arrays; all ranks call it together.
+
+        Ranks may differ: if some have a device and some have none, all use the algorithms that suit devices.
+        """
+        self._planner.use_staging(staging)
+
+    @property
+    def has_devices(self) -> bool:
+        """True when some rank works on arrays of a device."""
+        return self._planner.has_devices
+
+    @property
+    def mixed(self) -> bool:
+        """True when some ranks have a device and some have none: their updates then differ in the last bits."""
+        return self._planner.mixed
+
+    @property
+    def fingerprint(self) -> int:
+        """Rolling hash of the job's collectives, the same on all ranks of a correct program; 0 without a ledger."""
+        return self.job.ledger.fingerprint if self.job.ledger is not None else 0
+
+    @property
+    def calibration_path(self) -> Path:
+        """File of the measurements on this machine with this MPI library and number of ranks."""
+        return self._planner.calibration_path
+
+    def choose(self, num_bytes: int) -> Choice:
+        """Return the all-reduce that ``auto`` selects at this length, and the reason; all ranks call it together.
+
+        The choice follows the measurements of ``mpitrain collective tune`` or ``calibrate`` on this machine with
+        this MPI library and number of ranks, or a rule of thumb without them.
+        """
+        return self._planner.choose(num_bytes)
+
+    def choose_untuned(self, num_bytes: int) -> Choice:
+        """Return the choice that ``choose`` makes without measurements."""
+        return self._planner.untuned(num_bytes)
+
+    def choose_bucket_bytes(self) -> int:
+        """Return the best length of a gradient bucket by the same measurements; all ranks call it together."""
+        return self._planner.choose_bucket_bytes()
+
+    def check_name(self, algorithm: str) -> None:
+        """Raise a UserError if there is no such all-reduce, or if it is wrong.
+
+        An algorithm in a user's file runs through the checker, on rank 0 only: call this in ``together``.
+        """
+        self._planner.check_name(algorithm)
+
+    def shared_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+        """Return zeros in memory that the other ranks of the node can access; in private memory where that fails.
+
+        All ranks call it together, with the same shape. The memory is kept until the process ends.
+        """
+        return self._windows.empty(shape, dtype)
+
+    def share_arena(self, num_elements: int, dtype: Any = np.float32) -> SharedArena | None:
+        """Return memory for one copy of the weights and all gradients of this node, or None if it cannot be shared.
+
+        All ranks call it together.
+        """
+        return self._windows.arena(num_elements, dtype)
 
 
-@contextlib.contextmanager
-def _on_host(array: Any) -> Iterator[np.ndarray]:
-    """Give ``array`` itself, or a copy on the host that goes back to its device."""
-    device = device_of(array)
-    host = device.to_host(array)
-    yield host
-    if host is not array:
-        device.copy_from_host(array, host)
-        device.synchronize()
+def _world_ranks(comm: Any, whole: Any) -> list[int]:
+    """Return the rank in ``whole`` of each rank of ``comm``; their own numbers if some are not in it."""
+    group, everyone = comm.Get_group(), whole.Get_group()
+    found = list(group.Translate_ranks(None, everyone))
+    group.Free()
+    everyone.Free()
+    return list(range(comm.size)) if MPI.UNDEFINED in found else found

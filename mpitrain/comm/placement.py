@@ -1,24 +1,24 @@
-"""Where a rank runs: its node, and the cores that it can count on."""
+"""Placement of ranks: their nodes, and the cores that they can use."""
 
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 Affinity = tuple[int, frozenset[int]]
-"""The node, by the lowest rank that it had when the job began, and the cores that a rank may run on."""
+"""Node of a rank, as the lowest rank on it when the job began, and the cores that the rank may run on."""
 
 
-class Place(NamedTuple):
-    """A rank's place among the ranks of its node.
+class Placement(NamedTuple):
+    """Placement of a rank among the ranks of its node.
 
     Parameters
     ----------
     node : int
-        The lowest rank that it had when the job began.
+        The lowest rank on the node when the job began.
     node_rank, node_size : int
-        This rank among those of the node, and their number.
+        Number of this rank on the node, and number of ranks there.
     cores : int
-        Cores that the rank can count on: those it may run on, divided by the ranks that share them.
+        Cores that the rank may run on, divided by the number of ranks that share them.
     oversubscribed : bool
         True when the node's ranks outnumber its cores.
     """
@@ -31,17 +31,17 @@ class Place(NamedTuple):
 
 
 def affinity_of(node: Any, rank: int) -> Affinity:
-    """Return this rank's; all ranks of the communicator ``node`` call it together."""
+    """Return the affinity of this rank; all ranks of the communicator ``node`` call it together."""
     return node.bcast(rank), _allowed_cores()
 
 
-def place_among(everybody: Sequence[Affinity], index: int) -> Place:
-    """Return the place of the rank with that index, by the surroundings of all."""
+def placement_of(everybody: Sequence[Affinity], index: int) -> Placement:
+    """Return the placement of the rank with that index among ranks with the affinities ``everybody``."""
     node, mine = everybody[index]
     near = [mask for where, mask in everybody if where == node]
     node_rank = sum(where == node for where, _ in everybody[:index])
     cores = max(1, len(mine) // near.count(mine))
-    return Place(node, node_rank, len(near), cores, len(near) > len(frozenset().union(*near)))
+    return Placement(node, node_rank, len(near), cores, len(near) > len(frozenset().union(*near)))
 
 
 def _allowed_cores() -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""From the name of a collective, and a buffer, to a request that runs it."""
+"""Planner of a group: makes the request for a collective by its name and a buffer."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from ..collectives import Algorithm, ScheduleError, check, check_for, find, names
-from ..collectives.operators import OPERATORS, is_elementwise
+from ..collectives.operators import check_operator
 from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
 from .auto import Auto
 from .node.windows import SharedWindows
-from .placement import Place
+from .placement import Placement
 from .schedule.native import NativePlan
-from .schedule.nccl import Group, NcclPlan, make_group
+from .schedule.nccl import NcclGroup, NcclPlan, make_group
 from .schedule.plan import Plan, Request
 from .schedule.progress_thread import Driver
 from .schedule.staged import StagedPlan
@@ -22,59 +22,62 @@ from .schedule.staging import HOST, HostStaging, Staging
 
 ALL_REDUCE_NAMES = (*names(), "shared", "native", "auto")
 NCCL = "nccl"  # between GPUs only
-DEVICE_RING_BYTES = 1 << 20  # from here on the ring sums a device's buffers; below, fewer rounds count for more
-WHOLE_VECTORS = "tree"  # for operators that take whole vectors only
-CHECKED_RANKS = 17  # a user's own algorithm is checked for every P up to here, and for the P at hand
+DEVICE_RING_BYTES = 1 << 20  # least bytes for the ring on a device's buffers; shorter ones need fewer rounds
+CHECKED_RANKS = 17  # a user's algorithm is checked for every P up to this, and for the P of the group
 
 
 class Planner:
-    """Makes the requests of a world; all ranks call it together.
+    """Makes the requests of a group; all of its ranks call each method together.
 
     Parameters
     ----------
     comm : MPI.Comm
     mpi_version : str
-        By which calibrations are told apart.
-    place : Place
-    sharing : Sharing
-        Plans what goes without messages.
+        Name of the MPI library; calibrations are kept per library.
+    place : Placement
+    windows : SharedWindows
+        Plans all-reduces in shared memory.
     note : callable
-        Takes what turns out otherwise than asked for.
+        Takes notes of deviations from the settings.
 
     Attributes
     ----------
-    has_devices, mixed : bool
-        True when some rank works on arrays of a device; when some do and some do not.
+    has_devices : bool
+        True when some rank works on arrays of a device.
+    mixed : bool
+        True when some ranks do and some do not.
     """
 
-    def __init__(self, comm: Any, mpi_version: str, place: Place, sharing: SharedWindows, note: Callable[[str], None]):
-        self._comm, self._sharing, self._note = comm, sharing, note
+    def __init__(
+        self, comm: Any, mpi_version: str, place: Placement, windows: SharedWindows, note: Callable[[str], None]
+    ):
+        self._comm, self._windows, self._note = comm, windows, note
         self._crowded = place.oversubscribed
-        self._auto = Auto(comm, mpi_version, place, sharing.why_not)
+        self._auto = Auto(comm, mpi_version, place, windows.why_not)
         self._driver = Driver(spare_core=place.cores > 1 and not place.oversubscribed)
         self._checked: set[str] = set()
         self._next_tag = 0
         self._staging = HOST
-        self._group: Group | None = None  # of NCCL, made when it is first asked for
+        self._group: NcclGroup | None = None  # made when NCCL is first used
         self.has_devices = self.mixed = False
         self._direct = True
 
     @property
     def calibration_path(self) -> Path:
-        """Where what was measured on this machine, with this MPI and number of ranks, is kept."""
+        """File of the measurements on this machine with this MPI library and number of ranks."""
         return self._auto.path
 
     def all_reduce(self, buffer: Any, algorithm: str, op: str) -> Request:
-        """Return the request for an all-reduce by one of ``ALL_REDUCE_NAMES`` or a user's own, which was checked."""
+        """Return a request for an all-reduce by one of ``ALL_REDUCE_NAMES`` or a user's checked algorithm."""
+        check_operator(op)
         if algorithm == NCCL:
             return self._nccl(buffer, op)
         if self.has_devices:
             algorithm = self._for_device(algorithm, buffer.nbytes)
         if algorithm == "auto":
-            whole = op in OPERATORS and not is_elementwise(op)
-            algorithm = WHOLE_VECTORS if whole else self.choose(buffer.nbytes).name
+            algorithm = self.choose(buffer.nbytes).name
         if algorithm == "shared":
-            plan = self._sharing.plan(buffer, op)
+            plan = self._windows.plan(buffer, op)
             if plan is not None:
                 return plan
             algorithm = self._auto.by_messages(buffer.nbytes).name
@@ -92,7 +95,7 @@ class Planner:
         return NcclPlan(self._group, self._comm.size, buffer)
 
     def driven(self, algorithm: str, buffer: Any, op: str = "sum") -> Request:
-        """Return the schedule's request, in the hands of the thread for messages if there is one."""
+        """Return a request for a schedule, progressed by the thread if there is one."""
         return self._driven(self.schedule(algorithm, buffer, op), buffer)
 
     def schedule(self, algorithm: str | Algorithm, buffer: Any, op: str) -> Request:
@@ -103,15 +106,15 @@ class Planner:
         if isinstance(staging, HostStaging):
             return StagedPlan(self._comm, found, buffer, staging=staging, op=op, tag=tag, yield_cpu=crowded)
         return Plan(
-            self._comm, found, buffer, op=op, tag=tag, staging=staging, yield_cpu=crowded, in_pieces=not self._direct
+            self._comm, found, buffer, op=op, tag=tag, staging=staging, yield_cpu=crowded, segmented=not self._direct
         )
 
     def use_progress_thread(self, wanted: bool) -> None:
-        """Put what is planned from now on into the hands of a thread, or not."""
+        """Let a thread progress the requests that are planned from now on, or stop doing so."""
         self._note(self._driver.use_thread(wanted and self._comm.size > 1))
 
     def use_staging(self, staging: Staging) -> None:
-        """Say how plans get at this rank's buffers if they are not NumPy arrays."""
+        """Set how plans access this rank's buffers if they are not NumPy arrays."""
         self._staging, self._group = staging, None
         kinds = self._comm.allgather((staging.queued, staging.direct))
         self.has_devices = any(queued for queued, _ in kinds)
@@ -119,7 +122,7 @@ class Planner:
         self._direct = all(direct for _, direct in kinds)
 
     def choose(self, num_bytes: int) -> Choice:
-        """Return what ``auto`` stands for at this length, and why."""
+        """Return the choice of ``auto`` at this length and the reason."""
         if self.has_devices:
             return Choice(self._for_device("auto", num_bytes), None, "for a GPU's buffers")
         choice = self._auto.choose(num_bytes)
@@ -127,22 +130,22 @@ class Planner:
         return choice
 
     def untuned(self, num_bytes: int) -> Choice:
-        """Return what ``auto`` stands for at this length where nothing was measured, and why."""
+        """Return the choice of ``auto`` at this length without measurements."""
         return self._auto.untuned(num_bytes)
 
     def choose_bucket_bytes(self) -> int:
-        """Return how long a gradient bucket should be."""
+        """Return the best length of a gradient bucket."""
         return self._auto.choose_bucket_bytes()
 
     def check_name(self, algorithm: str) -> None:
-        """Raise a UserError if there is no such all-reduce, or if it is wrong (rank 0 checks a user's own)."""
+        """Raise a UserError if there is no such all-reduce, or if it is wrong (rank 0 checks a user's)."""
         if algorithm in (*ALL_REDUCE_NAMES, NCCL) or algorithm in self._checked:
             return
         if ":" not in algorithm:
             raise UserError(f"there is no all-reduce {algorithm!r}; there are {', '.join((*ALL_REDUCE_NAMES, NCCL))}")
         found = find(algorithm)
         if found.collective != "all_reduce":
-            raise UserError(f"{algorithm} is of {found.collective}, not an all-reduce")
+            raise UserError(f"{algorithm} is a {found.collective} algorithm, not an all-reduce")
         if self._comm.rank == 0 and ".py:" in algorithm:
             try:
                 check(found, min(self._comm.size, CHECKED_RANKS))
@@ -158,10 +161,10 @@ class Planner:
         return HOST if isinstance(buffer, np.ndarray) else self._staging
 
     def _for_device(self, algorithm: str, num_bytes: int) -> str:
-        """Return the all-reduce for a buffer of a device: what was measured, and shared memory, are the host's."""
+        """Return the all-reduce for a buffer of a device, since measurements and shared memory are the host's."""
         if algorithm == "native" and not self._direct:
             raise AgreedError(
-                "native all-reduce cannot read this device's memory; take ring, or auto, which go by way of the host"
+                "native all-reduce cannot read this device's memory; use ring or auto, which stage messages on the host"
             )
         if algorithm not in ("auto", "shared"):
             return algorithm

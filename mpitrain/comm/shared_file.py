@@ -1,8 +1,8 @@
-"""One file that all ranks write, each its own parts of it.
+"""One file that all ranks write to, each its own parts.
 
-Opening and closing is done by all ranks together; between them each rank writes where it likes, from any thread. MPI-IO
-does it where MPI can be called from several threads, POSIX calls where it cannot, or where a rank may be lost on the
-way: an MPI file cannot outlive one of its ranks.
+All ranks open and close it together; in between, each rank writes anywhere, from any thread. Writes go by MPI-IO where
+MPI can be called from several threads; by POSIX calls where it cannot, or where a rank may be lost meanwhile, since an
+MPI file cannot outlive one of its ranks.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-PIECE = 8 << 20  # bytes of a write: other threads' MPI calls may have to wait for one
+PIECE = 8 << 20  # bytes of a write; MPI calls of other threads may wait for it
 
 
 class SharedFile:
@@ -24,12 +24,12 @@ class SharedFile:
     comm : MPI.Comm
     path : Path
     mpi_io : bool
-        False takes POSIX calls.
+        Write by MPI-IO, not by POSIX calls.
 
     Raises
     ------
     OSError
-        On the ranks that cannot open it. Then nobody may close it, since closing is collective.
+        On the ranks that cannot open it. Then no rank may close it, since closing is collective.
     """
 
     def __init__(self, comm: Any, path: Path, *, mpi_io: bool):
@@ -49,7 +49,7 @@ class SharedFile:
         Raises
         ------
         OSError
-            If the disk is full, and the like.
+            If the disk is full or the write fails otherwise.
         """
         for start in range(0, data.size, PIECE):
             piece = data[start : start + PIECE]
@@ -65,11 +65,11 @@ class SharedFile:
                 raise OSError(f"only {status.Get_count(MPI.BYTE)} of {piece.size} bytes were written")
 
     def flush(self) -> None:
-        """Return when what this node has written lies on the disk (raises OSError if it does not)."""
+        """Wait until this node's data are on the disk; raises OSError on failure."""
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Close it; all ranks together."""
+        """Close the file (all ranks together)."""
         os.close(self._descriptor)
         if self._file is not None:
             self._file.Close()
@@ -83,6 +83,6 @@ def _write_all(descriptor: int, data: np.ndarray, offset: int) -> None:
 
 
 def _reason(error: MPI.Exception) -> str:
-    """Return the operating system's words from MPICH's stack of calls, or all that the library says."""
+    """Return the operating system's message from MPICH's stack of calls, or the library's whole message."""
     last = error.Get_error_string().strip().splitlines()[-1]
     return re.sub(r"^\w+\(\d+\)\.*: ", "", last).removeprefix("Other I/O error ")

@@ -1,20 +1,26 @@
-"""Start MPI, unless the launcher belongs to another MPI than the library that is loaded.
+"""Start of MPI, with a check that the launcher belongs to the loaded MPI library.
 
-A library that is started by a foreign launcher either sees every process alone or ends it with words that help
-nobody. Which library it is can be asked before it starts.
+Under a launcher of another library, each process either sees itself alone or ends with an unhelpful message. The name
+of the library is available before it is initialized.
 """
 
 import atexit
 import os
+import warnings
 from collections.abc import MutableMapping
 
 import mpi4py
 
-mpi4py.rc.initialize = False
-from mpi4py import MPI  # noqa: E402
+from ..errors import UserError
+from .launch import misfit, no_library
 
-from ..errors import UserError  # noqa: E402
-from .launch import misfit  # noqa: E402
+mpi4py.rc.initialize = False
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # about a launcher of another MPI: start() reports it once
+        from mpi4py import MPI
+except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI library can be loaded
+    raise no_library(error) from None
 
 
 def library_name() -> str:
@@ -24,7 +30,7 @@ def library_name() -> str:
 
 
 def start() -> None:
-    """Initialise MPI, if nobody has; it is finalised when the process ends.
+    """Initialize MPI unless that is done; it is finalized when the process ends.
 
     Raises
     ------
@@ -33,7 +39,7 @@ def start() -> None:
     """
     if MPI.Is_initialized():
         return
-    if message := misfit(library_name(), speaks_pmix=_may_speak_pmix()):
+    if message := misfit(library_name(), supports_pmix=_may_support_pmix()):
         raise UserError(message)
     leave_out_osc_ucx(os.environ)
     MPI.Init_thread(MPI.THREAD_MULTIPLE)
@@ -41,18 +47,18 @@ def start() -> None:
 
 
 def leave_out_osc_ucx(environment: MutableMapping[str, str]) -> None:
-    """Let Open MPI do without UCX for one-sided communication, unless ``environment`` chooses its components.
+    """Disable UCX for one-sided communication in Open MPI, unless ``environment`` chooses its components.
 
     Where UCX has no network device, each rank prints "Error: OSC UCX component priority set inside component query
-    failed" for each window, and goes on. Windows here are of shared memory only, which Open MPI's component ``sm``
-    serves on every machine; messages between nodes take UCX, or what the user has chosen, as before (component
+    failed" for each window and continues. Windows here are of shared memory only, which Open MPI's component ``sm``
+    provides on every machine; messages between nodes still use UCX or the user's choice (component
     ``pml``). Another MPI library does not read the variable.
     """
     environment.setdefault("OMPI_MCA_osc", "^ucx")
 
 
-def _may_speak_pmix() -> bool:
-    """Return False for an MPICH that says how it was built, if PMIx was not asked for then."""
+def _may_support_pmix() -> bool:
+    """Return False for an MPICH that was configured without PMIx."""
     facts = MPI.Get_library_version().lower()
     return "mpich configure:" not in facts or "pmix" in facts
 

@@ -1,43 +1,32 @@
-"""The ranks of a job: what they know of each other, and what they can do together."""
+"""A job: its ranks, how they were launched, the watchdog over their waits, and how they leave."""
+
+# isort: off
+from .start import library_name, start  # first: it loads MPI without initializing it
+# isort: on
 
 import contextlib
+import functools
 import os
 import sys
 import time
-import warnings
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-import numpy as np
+from mpi4py import MPI
 
-try:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a launcher that does not fit: start says it once
-        from .start import library_name, start  # before mpi4py's MPI, which would be initialised
-
-        from mpi4py import MPI  # isort: skip
-except (ImportError, RuntimeError) as error:  # mpi4py is installed, but no MPI library can be loaded
-    from .launch import no_library
-
-    raise no_library(error) from None
-
-from ..collectives import Algorithm
-from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
-from .group import Ranks
+from .group import Group
+from .job import Job
 from .launch import lonely_message, why_ranks_cannot_be_lost
-from .node.shared_arena import SharedArena
-from .node.windows import SharedWindows
-from .placement import affinity_of, place_among
-from .planner import ALL_REDUCE_NAMES, Planner
-from .schedule.plan import Request
-from .schedule.staging import Staging
+from .placement import Affinity, affinity_of, placement_of
+from .planner import ALL_REDUCE_NAMES
+from .ranks import Ranks
 from .uncaught import end_all_on_error
-from .watch.ledger import Ledger, caller, source_line
-from .watch.remote_query import Operator
+from .watch.ledger import Ledger
+from .watch.remote_query import QueryService
 from .watch.slot import first_difference
 from .watch.watchdog import Watchdog
-from .watch.watched import WatchedComm, WatchedPlan
+from .watch.watched import WatchedComm
 
 start()
 
@@ -46,34 +35,48 @@ __all__ = ["ALL_REDUCE_NAMES", "World"]
 LAST_WORDS_SECONDS = 0.5
 REFUSED = "a rank that is lost would leave the others waiting (--elastic)"
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _by_data_group(method: Callable[Concatenate[Group, P], R]) -> "Callable[Concatenate[World, P], R]":
+    """Return a method of World that calls ``method`` of the data group."""
+
+    @functools.wraps(method)
+    def call(self: "World", *args: P.args, **options: P.kwargs) -> R:
+        return method(self.group("data"), *args, **options)
+
+    return cast("Callable[Concatenate[World, P], R]", call)
+
 
 class World(Ranks):
-    """This rank among all ranks: what they do together with big buffers, and who watches that they do.
+    """All ranks of a job; ``group`` returns the ranks of an axis, which plan collectives.
 
     Parameters
     ----------
     comm : MPI.Comm
-        The ranks that work together; duplicated, so that no foreign message gets in between.
+        The ranks of the job. It is duplicated, so that no other messages can be mistaken for the job's.
 
     Attributes
     ----------
     node, node_rank, node_size, cores, oversubscribed
-        Where this rank runs; see ``Place``.
+        Placement of this rank; see ``Placement``.
     notes : list of str
-        What turned out otherwise than asked for, and why; the same on all ranks.
+        Deviations from the settings and their reasons, the same on all ranks.
     ledger : Ledger
-        What this rank and the others of its node do in collectives.
+        Record of the collectives that the ranks of this node call.
     watchdog : Watchdog or None
-        Ends the job when a rank waits for too long, once ``watch`` was called.
+        Ends the job when a rank waits for too long; None before ``watch`` is called.
     members : list of int
-        What the ranks were when the job was launched: other than now if some were lost since.
+        Rank at launch of each rank.
     launched : list of int
-        What they were when the job was launched, all of them.
+        ``members`` at launch, before ranks were lost.
     successor : World or None
-        What is left of this world since a rank was lost.
-    surroundings : Surroundings
+        The world of the surviving ranks, once a rank was lost.
+    affinity : Affinity
+        Node of this rank and the cores that it may run on.
     elastic : bool
-        True where a rank may be lost and the others go on.
+        True where the others continue when a rank is lost.
     """
 
     def __init__(
@@ -82,177 +85,95 @@ class World(Ranks):
         *,
         before: "World | None" = None,
         members: list[int] | None = None,
-        affinities: list[Any] | None = None,
+        affinities: list[Affinity] | None = None,
     ) -> None:
         if comm == MPI.COMM_WORLD and (message := lonely_message(comm.size, library_name())):
             raise UserError(message)
-        super().__init__(WatchedComm(comm.Dup() if before is None else comm), mpi_io=before is None)
+        own = WatchedComm(comm.Dup() if before is None else comm)
+        if before is None:
+            node = WatchedComm(own.Split_type(MPI.COMM_TYPE_SHARED))
+            mine = affinity_of(node, own.rank)
+            affinities = node.allgather(mine)
+            self.ledger = node.ledger = Ledger(node, own.rank)
+            self._node, index = node, node.rank
+        else:  # no communicator but ``comm``: if another rank is lost now, revoking it reaches all ranks
+            mine, self.ledger, self._node = before.job.affinity, before.ledger, own
+            self.ledger.restart(own.rank)
+            index = own.rank
+        place = placement_of(affinities or [], index)
+        super().__init__(own, Job(own, mine, place, self.ledger))
+        self.node, self.node_rank, self.node_size, self.cores, self.oversubscribed = place
+        self.affinity, self.notes = mine, self.job.notes
+        own.ledger, own.compared = self.ledger, True
         self.members = members or list(range(self.size))
         self.launched: list[int] = before.launched if before is not None else self.members
         self.successor: World | None = None
-        if before is None:
-            node = WatchedComm(self._comm.Split_type(MPI.COMM_TYPE_SHARED))
-            self.affinities = affinity_of(node, self.rank)
-            affinities = node.allgather(self.affinities)
-            self.ledger = node.ledger = Ledger(node, self.rank)
-            self._node, index = node, node.rank
-        else:  # no communicator but ``comm``: if another rank is lost now, revoking it reaches everybody
-            self.affinities, self.ledger, self._node = before.affinities, before.ledger, self._comm
-            self.ledger.begin_again(self.rank)
-            index = self.rank
-        place = place_among(affinities or [], index)
-        self.node, self.node_rank, self.node_size, self.cores, self.oversubscribed = place
-        self._comm.ledger, self._comm.compared = self.ledger, True
-        self.elastic = before is not None
         self.watchdog: Watchdog | None = None
-        self._operator = Operator(self._comm, several_nodes=self.node_size < self.size)
-        self.notes: list[str] = []
-        self._sharing = SharedWindows(self._comm, self._node, place, self.ledger, self._note)
-        self._sharing.refused = REFUSED if self.elastic else ""
+        self._query_service = QueryService(own, several_nodes=self.node_size < self.size)
+        self._groups: dict[str, Group] = {}
+        self._set_elastic(before is not None)
         if comm == MPI.COMM_WORLD:
             end_all_on_error(self)
-        self._planner = Planner(self._comm, self.mpi_version, place, self._sharing, self._note)
 
-    def be_elastic(self) -> None:
-        """Use only what survives the loss of a rank from now on, if this MPI lets ranks survive at all."""
-        reason = why_ranks_cannot_be_lost()
-        self.elastic, self.mpi_io = reason is None, reason is not None
-        self._sharing.refused = REFUSED if self.elastic else ""
-        self._note(f"not elastic: {reason}" if reason else "")
-
-    @property
-    def mpi_version(self) -> str:
-        """The MPI library, in a few words."""
-        return library_name()
-
-    @property
-    def calibration_path(self) -> Path:
-        """Where what was measured on this machine, with this MPI and number of ranks, is kept."""
-        return self._planner.calibration_path
-
-    def plan_all_reduce(
-        self, buffer: np.ndarray, algorithm: str = "auto", op: str = "sum", *, what: str = ""
-    ) -> Request:
-        """Return a request that reduces ``buffer`` (n,) over the ranks in place, as often as it is started.
-
-        Every rank calls this in the same order with the same length, dtype, algorithm and operator, and starts its
-        requests in the same order as the others, among its other collectives.
+    def group(self, axis: str = "data", comm: Any = None) -> Group:
+        """Return the ranks of an axis; all ranks of the communicator call it together.
 
         Parameters
         ----------
-        buffer : (n,) contiguous array
-        algorithm : str
-            Of ``ALL_REDUCE_NAMES``, with options or not, or FILE.py:FUNC (checked first).
-        op : str
-            sum, max, min or adasum.
-        what : str
-            What the buffer holds, for messages about ranks that wait.
-
-        Raises
-        ------
-        AgreedError
-            On all ranks, if there is no such algorithm or if it is wrong.
+        axis : str
+            Name for messages.
+        comm : MPI.Comm, optional
+            Ranks of this job in a communicator of mpi4py; by default all ranks, in a group that is made once.
         """
-        with self.together():
-            self.check_name(algorithm)
-        plan = self._planner.all_reduce(buffer, algorithm, op)
-        made = f"{plan.algorithm} all-reduce of {buffer.nbytes:,} bytes of {buffer.dtype}"
-        return self._watched(plan, made, what)
+        if comm is not None:
+            return Group(comm, axis, job=self.job)
+        if axis not in self._groups:
+            self._groups[axis] = Group(self._comm, axis, job=self.job)
+        return self._groups[axis]
 
-    def plan_watched(self, algorithm: str, buffer: np.ndarray, what: str = "") -> Request:
-        """Return a request as ``plan`` does, whose waits are watched as those of an all-reduce are."""
-        plan = self._planner.driven(algorithm, buffer)
-        return self._watched(plan, f"{algorithm} of {buffer.nbytes:,} bytes of {buffer.dtype}", what)
+    # Training on all ranks needs no mesh: these are the methods of the data group.
+    all_reduce = _by_data_group(Group.all_reduce)
+    plan_all_reduce = _by_data_group(Group.plan_all_reduce)
+    plan_watched = _by_data_group(Group.plan_watched)
+    plan = _by_data_group(Group.plan)
+    use_progress_thread = _by_data_group(Group.use_progress_thread)
+    use_staging = _by_data_group(Group.use_staging)
+    choose = _by_data_group(Group.choose)
+    choose_untuned = _by_data_group(Group.choose_untuned)
+    choose_bucket_bytes = _by_data_group(Group.choose_bucket_bytes)
+    check_name = _by_data_group(Group.check_name)
+    shared_empty = _by_data_group(Group.shared_empty)
+    share_arena = _by_data_group(Group.share_arena)
+    has_devices = property(lambda self: self.group("data").has_devices)
+    mixed = property(lambda self: self.group("data").mixed)
+    calibration_path = property(lambda self: self.group("data").calibration_path)
 
-    def _watched(self, plan: Request, made: str, what: str) -> WatchedPlan:
-        label = self.ledger.label(f"{made}{what and f' ({what})'} planned at {source_line(caller())}", compared=made)
-        return WatchedPlan(plan, self.ledger, label)
+    def be_elastic(self) -> None:
+        """Use only operations that survive the loss of a rank from now on, if this MPI lets ranks survive at all."""
+        reason = why_ranks_cannot_be_lost()
+        self._set_elastic(reason is None)
+        self.job.note(f"not elastic: {reason}" if reason else "")
 
-    def use_progress_thread(self, wanted: bool) -> None:
-        """Let a thread move the all-reduces along that are planned from now on, or else the rank itself by ``poll``.
-
-        Those in shared memory are not messages, and a device works through a queue that belongs to one thread: both
-        are left to ``poll``. Where MPI does not let a thread call it, a note says so.
-        """
-        self._planner.use_progress_thread(wanted)
-
-    def plan(self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum") -> Request:
-        """Return a request for any collective that is a schedule: ``plan("all_gather/bruck", buffer)``.
-
-        Chunk r of the buffer is rank r's, where a collective has such a thing. The root is rank 0, or what the option
-        says: ``plan("broadcast/binomial:root=3", buffer)``.
-        """
-        return self._planner.schedule(algorithm, buffer, op)
-
-    def use_staging(self, staging: Staging) -> None:
-        """Say how plans get at this rank's buffers if they are not NumPy arrays; all ranks call it together.
-
-        Ranks may differ: where some have a device and some have none, all take the algorithms that go with devices.
-        """
-        self._planner.use_staging(staging)
+    def _set_elastic(self, elastic: bool) -> None:
+        self.elastic, self.job.mpi_io = elastic, not elastic
+        self.job.no_sharing = REFUSED if elastic else ""
 
     @property
-    def has_devices(self) -> bool:
-        """True when some rank works on arrays of a device."""
-        return self._planner.has_devices
-
-    @property
-    def mixed(self) -> bool:
-        """True when some ranks do and some do not: equal sums then give updates that differ in their last bits."""
-        return self._planner.mixed
-
-    def choose(self, num_bytes: int) -> Choice:
-        """Return the all-reduce that ``auto`` stands for at this length, and why; all ranks call it together.
-
-        What ``mpitrain collective tune`` or ``calibrate`` has measured on this machine with this MPI and number of
-        ranks decides; without it, a rule of thumb.
-        """
-        return self._planner.choose(num_bytes)
-
-    def choose_untuned(self, num_bytes: int) -> Choice:
-        """Return what ``choose`` would without any measurement."""
-        return self._planner.untuned(num_bytes)
-
-    def choose_bucket_bytes(self) -> int:
-        """Return how long a gradient bucket should be, by the same measurements; all ranks call it together."""
-        return self._planner.choose_bucket_bytes()
-
-    def check_name(self, algorithm: str) -> None:
-        """Raise a UserError if there is no such all-reduce, or if it is wrong.
-
-        An algorithm in a user's own file runs through the checker, on rank 0 only: call this in ``together``.
-        """
-        self._planner.check_name(algorithm)
-
-    def shared_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-        """Return an array of zeros that the other ranks of the node can reach; ordinary memory where that cannot be.
-
-        All ranks call it together, with the same shape. The memory lives as long as the process.
-        """
-        return self._sharing.empty(shape, dtype)
-
-    def share_arena(self, num_elements: int, dtype: Any = np.float32) -> SharedArena | None:
-        """Return memory for one copy of the weights and all gradients of this node; None where that cannot be.
-
-        All ranks call it together.
-        """
-        return self._sharing.arena(num_elements, dtype)
-
-    def _note(self, text: str) -> None:
-        if text and text not in self.notes:
-            self.notes.append(text)
+    def mpi_version(self) -> str:
+        """Name and version of the MPI library."""
+        return library_name()
 
     def disagreement(self) -> str | None:
-        """Return which rank of this node has called other collectives than the others, None if none has."""
+        """Return a sentence on the first difference between collectives of this node's ranks, None if there is none."""
         return first_difference([(record.rank, record.entries()) for record in self.ledger.records])
 
     def check_history(self) -> None:
-        """Compare which collectives the ranks have called lately; all ranks call this together.
+        """Compare the latest collectives of all ranks; all ranks call this together.
 
         Raises
         ------
         AgreedError
-            Says which rank has called what differently.
+            On all ranks, with the first call that differs.
         """
         histories = self.all_gather((self.rank, self.ledger.mine.entries()))
         difference = first_difference(histories)
@@ -260,23 +181,23 @@ class World(Ranks):
             raise AgreedError(difference, code=1)
 
     def watch(self, timeout: float) -> None:
-        """Let no rank wait for longer than ``timeout`` seconds from now on; 0 lets them."""
+        """Limit waits to ``timeout`` seconds from now on; 0 removes the limit."""
         if self.watchdog is not None:
             self.watchdog.stop()
         self.watchdog = None
         if timeout:
             self.watchdog = Watchdog(
-                self.ledger, self.size, timeout, self.abort, go_on=self.elastic, operator=self._operator
+                self.ledger, self.size, timeout, self.abort, elastic=self.elastic, query_service=self._query_service
             )
             self.watchdog.start()
 
     def first_step_done(self) -> None:
-        """Say that what takes long only once (building kernels, fetching data) is behind this rank."""
+        """Declare the end of the phase that builds kernels and fetches data, in which longer waits are allowed."""
         if self.watchdog is not None:
             self.watchdog.first_step_done()
 
     def leave(self, code: int) -> None:
-        """Say that this rank has done all that it wanted, to exit with ``code``: nobody will wait for it."""
+        """Declare that this rank has finished and exits with ``code``, so that its absence is not reported."""
         if self.successor is not None:
             self.successor.leave(code)
         if self.watchdog is not None:
@@ -286,7 +207,7 @@ class World(Ranks):
             self._end_without_mpi(code)
 
     def _end_without_mpi(self, code: int) -> None:
-        """End the process: with ranks lost, MPI_Finalize may hang."""
+        """End the process without MPI_Finalize, which may hang after ranks were lost."""
         sys.stdout.flush()
         sys.stderr.flush()
         with contextlib.suppress(MPI.Exception):
@@ -294,7 +215,7 @@ class World(Ranks):
         os._exit(code)
 
     def abort(self, code: int) -> None:
-        """End all ranks at once, when the launcher has had time to read what this one has said (it drops the rest)."""
+        """End all ranks, after the launcher has had time to read this rank's output (it drops the rest)."""
         sys.stdout.flush()
         sys.stderr.flush()
         time.sleep(LAST_WORDS_SECONDS)

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..arena import Arena, Parameter
 from ..collectives import find
-from ..collectives.order import adds_in_a_tree
+from ..collectives.reduction_order import adds_in_a_tree
 from ..comm.world import World
 from ..context import Context
 from ..data.loader import Batch

@@ -48,7 +48,7 @@ class Zero1Shared(GradientSync):
         self._arena, self._world, self._commons = arena, world, commons
         if world.rank == 0:
             commons.values[...] = arena.values
-        commons.meet("moving the weights")
+        commons.barrier("moving the weights")
         arena.move(commons.values, commons.own)
         self.algorithms, self.reasons = ["shared"], list[str]()
         self.buckets = [Bucket(0, arena.size, len(arena.parameters))]
@@ -81,10 +81,10 @@ class Zero1Shared(GradientSync):
 
     def finish(self) -> None:
         """Return when all gradients can be read; the arena's header holds its sum over the ranks."""
-        self._commons.boards[self._world.rank][...] = self._arena.header
-        self._commons.meet("backward")
+        self._commons.headers[self._world.rank][...] = self._arena.header
+        self._commons.barrier("backward")
         self._open = True
-        np.sum(self._commons.boards, axis=0, out=self._arena.header)
+        np.sum(self._commons.headers, axis=0, out=self._arena.header)
 
     def norm(self) -> float:
         """Return the norm of the summed gradients; from here on this rank's slice of them is in its own arena."""
@@ -122,7 +122,7 @@ class Zero1Shared(GradientSync):
 
     def _close(self) -> None:
         if self._open:
-            self._commons.meet("the update")
+            self._commons.barrier("the update")
         self._open = False
 
 

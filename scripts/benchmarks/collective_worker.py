@@ -27,15 +27,15 @@ def main() -> None:
     folder, peer, algorithms = sys.argv[1], sys.argv[2], ["auto", "shared", *sys.argv[3:]]
     world = World()
     make_peer = native_runs(world) if peer == "native" else gloo_runs(world, folder)
-    contests = {n: Contest(world, algorithms, n, make_peer(n)) for n in SIZES}
+    benchmarks = {n: SizeBenchmark(world, algorithms, n, make_peer(n)) for n in SIZES}
     for _ in range(PASSES):
-        for contest in contests.values():
-            contest.measure()
+        for benchmark in benchmarks.values():
+            benchmark.measure()
     rows = []
-    for num_bytes, contest in contests.items():
-        us = contest.medians()
+    for num_bytes, benchmark in benchmarks.items():
+        us = benchmark.medians()
         for name in algorithms:
-            row = {"algorithm": name, "chosen": contest.plans[name].algorithm, "ranks": world.size}
+            row = {"algorithm": name, "chosen": benchmark.plans[name].algorithm, "ranks": world.size}
             row |= {"mpi": world.mpi_version, "bytes": num_bytes, "us": us[name]}
             rows.append(row | {f"{rival}_us": us[rival] for rival in us if rival not in algorithms})
     if world.rank == 0:
@@ -43,7 +43,7 @@ def main() -> None:
     world.barrier()
 
 
-class Contest:
+class SizeBenchmark:
     """All contenders at one length, in turn; each runs twice in its turn and the second time counts.
 
     A peer is a run and the barrier that it begins at.

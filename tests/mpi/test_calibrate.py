@@ -119,7 +119,7 @@ def test_a_file_that_cannot_be_written_is_found_out_before_anything_is_measured(
 
 
 def test_tuned_and_untuned_are_compared_in_one_job(world, monkeypatch, tmp_path):
-    monkeypatch.setattr(world._planner._auto, "path", tmp_path / "calibration.json")
+    monkeypatch.setattr(world.group()._planner._auto, "path", tmp_path / "calibration.json")
     with pytest.raises(AgreedError, match=f"{world.size} ranks are not tuned yet"):
         compare_tuned(world, ["tree"], SIZES)
     tuned = Calibration.line(1e-6, 1e-9, 1e-10).tuned([(4.0, "ring", 1e-6, 2e-6)], {"ring": Curve([(4, 1e-6)])})
@@ -133,7 +133,7 @@ def test_tuned_and_untuned_are_compared_in_one_job(world, monkeypatch, tmp_path)
 
 
 def test_the_comparison_is_printed_and_written(world, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(world._planner._auto, "path", tmp_path / "calibration.json")
+    monkeypatch.setattr(world.group()._planner._auto, "path", tmp_path / "calibration.json")
     tuned = Calibration.line(1e-6, 1e-9, 1e-10).tuned([(4.0, "ring", 1e-6, 2e-6)], {"ring": Curve([(4, 1e-6)])})
     save_calibration(replace(tuned, ranks=world.size), world.calibration_path)
     out = tmp_path / "rows.json"  # of each rank, but rank 0 alone writes

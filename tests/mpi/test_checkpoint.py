@@ -48,7 +48,7 @@ def shared_path(world, tmp_path):
 
 @pytest.mark.parametrize("mpi_io", [True, False])
 def test_what_was_there_when_it_began(world, alone, shared_path, mpi_io, monkeypatch):
-    monkeypatch.setattr(world, "mpi_io", mpi_io)
+    monkeypatch.setattr(world.job, "mpi_io", mpi_io)
     monkeypatch.setattr(shared_file, "PIECE", 1000)
     state = make_state(1)
     writer = Writer(world, shared_path, state, keep=2)
@@ -156,7 +156,7 @@ def test_a_full_disk_leaves_the_earlier_one(world, shared_path, monkeypatch, who
         else:
             monkeypatch.setattr(shared_file.SharedFile, {"write": "write_at", "flush": "flush"}[when], full)
     if when == "open":
-        monkeypatch.setattr(world, "mpi_io", False)  # a rank that stays away would leave the others in MPI's open
+        monkeypatch.setattr(world.job, "mpi_io", False)  # a rank that stays away would leave the others in MPI's open
     writer.begin(2, {"step": 2})
     if writer.running:
         writer.end(wait=True)

@@ -35,10 +35,10 @@ def test_whoever_comes_second_sees_the_difference(world, ledger):
 def test_ranks_that_begin_again_are_not_compared_with_those_that_have_not(world, ledger):
     call(ledger, "the same")
     if world.rank == 0:
-        ledger.begin_again(0)
+        ledger.restart(0)
         call(ledger, "first of what is left")
     world.barrier()
     if world.rank != 0:
         call(ledger, "second of all")
-        ledger.begin_again(world.rank)
+        ledger.restart(world.rank)
         call(ledger, "first of what is left")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.mpi
 def driven(world, request):
     """A world whose all-reduces a thread moves, by polling or by waiting inside MPI."""
     driven = World(world._comm)
-    driven._planner._driver = Driver(spare_core=request.param)
+    driven.group()._planner._driver = Driver(spare_core=request.param)
     driven.use_progress_thread(True)
     return driven
 
@@ -91,7 +91,7 @@ def test_without_thread_safety_the_rank_polls_and_is_told(world, monkeypatch):
     assert type(plan.plan).__name__ == "Plan"
     if world.size > 1:
         assert other.notes == [
-            "no thread for messages: the MPI library was started with MPI_THREAD_SERIALIZED, and it takes "
-            "MPI_THREAD_MULTIPLE"
+            "no thread for messages: the MPI library was started with MPI_THREAD_SERIALIZED, but "
+            "MPI_THREAD_MULTIPLE is needed"
         ]
     plan.free()

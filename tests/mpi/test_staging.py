@@ -105,7 +105,7 @@ def run_on_host(world, algorithm, inputs):
 def test_as_many_messages_as_the_rule_says(world):
     world.use_staging(HostStaging(FakeDevice()))
     plan = world.plan("ring", FakeDevice().array(np.zeros(400 * world.size, np.float32)))
-    each = -(-400 // segments.piece_elements(400, 4, 1 << 30))
+    each = -(-400 // segments.segment_elements(400, 4, 1 << 30))
     assert plan.messages == 2 * (world.size - 1) * each
     assert each > 4
     assert plan.bytes_sent == 2 * (world.size - 1) * 1600

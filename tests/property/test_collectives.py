@@ -1,6 +1,5 @@
 """Every algorithm of every collective by provenance and by numbers, for every P from 1 to 17 and odd lengths."""
 
-import contextlib
 import dataclasses
 
 import numpy as np
@@ -19,7 +18,6 @@ from mpitrain.collectives import (
     names,
     simulate,
 )
-from mpitrain.collectives.operators import check_operator
 from mpitrain.collectives.provenance import Provenance
 from mpitrain.errors import UserError
 
@@ -207,7 +205,7 @@ def test_a_root_of_one_s_own():
         assert "checked for 4 <= P <= 6" in check(make_algorithm(schedule, root=3), 6)
     with pytest.raises(ScheduleError, match="P = 4: rank 0 sends chunk 0 before anything is in it"):
         check(dataclasses.replace(make_algorithm(from_any), root=3), 6)
-    with pytest.raises(UserError, match="needs 5 ranks or more: check it for so many"):
+    with pytest.raises(UserError, match="needs at least 5 ranks: check it for that many"):
         check(make_algorithm(from_zero, root=4), 4)
 
 
@@ -233,58 +231,6 @@ def test_greatest_and_least(name, op):
         for rank, out in enumerate(simulate(find(name), inputs, op)):
             where, count = parts_that_count(find(name).collective, rank, size, 50)
             np.testing.assert_array_equal(out[where], getattr(np, op)(inputs[:count], axis=0)[where])
-
-
-WHOLE = [
-    "tree",
-    "flat",
-    "k_nomial",
-    "recursive_doubling",
-    "bine",
-    "chain:segments=1",
-    "two_level:inner=tree,outer=flat",
-]
-WHOLE += ["reduce/binomial", "reduce/chain:segments=1", "scan/hillis_steele"]
-
-
-def test_adasum_rides_where_whole_vectors_are_reduced():
-    rides = []
-    for name in REDUCING:
-        with contextlib.suppress(UserError):
-            check_operator("adasum", find(name), 6)
-            rides.append(name)
-    assert rides == [name for name in WHOLE if ":" not in name]
-
-
-@pytest.mark.parametrize("name", WHOLE)
-def test_adasum_adds_what_is_orthogonal_and_averages_what_is_parallel(name):
-    found = find(name)
-    for size in (1, 2, 3, 6, 8):
-        orthogonal = list(np.diag(np.arange(1.0, size + 1)))
-        parallel = [np.array([3.0, -4.0])] * size
-        for inputs, expected in ((orthogonal, np.cumsum(orthogonal, axis=0)), (parallel, parallel)):
-            for rank, out in enumerate(simulate(found, inputs, "adasum")):
-                where, count = parts_that_count(found.collective, rank, size, size)
-                np.testing.assert_allclose(out[where], expected[count - 1][where], rtol=1e-12)
-
-
-def test_adasum_on_a_tree_of_pairs():
-    def pair(a, b):
-        return (1 - a @ b / (2 * a @ a)) * a + (1 - a @ b / (2 * b @ b)) * b
-
-    a, b, c, d = (np.random.default_rng(rank).standard_normal(9) for rank in range(4))
-    expected = pair(pair(a, b), pair(c, d))
-    for name in ("tree", "recursive_doubling"):
-        for out in simulate(find(name), [a, b, c, d], "adasum"):
-            np.testing.assert_allclose(out, expected, rtol=1e-12)
-    orthogonal = list(np.eye(4))
-    np.testing.assert_allclose(simulate(find("tree"), orthogonal, "adasum")[0], np.ones(4))
-    np.testing.assert_allclose(simulate(find("tree"), [a, a, a, a], "adasum")[0], a)
-
-
-def test_adasum_is_refused_where_a_part_is_reduced():
-    with pytest.raises(UserError, match="adasum needs reductions of the whole vector, but ring reduces a part"):
-        simulate(find("ring"), [np.ones(3)] * 3, "adasum")
 
 
 def test_the_names_are_there_for_a_library():

@@ -40,6 +40,15 @@ def test_a_rank_that_does_something_else(mpitrain, kind, where):
     assert where in line(err, "rank 1 is at ")
 
 
+def test_a_rank_that_does_not_come_to_a_group(mpitrain):
+    code, _, err = mpitrain(3, 2, program=(str(Path(__file__).with_name("group_wait.py")),))
+    assert code == TIMED_OUT, err
+    assert "rank 2 is late" in line(err, "mpitrain: no progress for ")
+    waits = line(err, "rank 0 waits in ")
+    assert "ring all-reduce of 80 bytes of float64 on axis tensor (ranks 0 and 2) planned at system/group_wait" in waits
+    assert "barrier at system/group_wait.py" in line(err, "rank 1 waits in ")
+
+
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_a_reader_that_does_not_come_back(mpitrain, ranks):
     code, _, err = mpitrain(ranks, "stuck-reader", ranks - 1, 30, *LONG, program=HANGING)

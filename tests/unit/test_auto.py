@@ -4,7 +4,7 @@ import pytest
 
 from mpitrain.collectives.price import Calibration, Curve, save_calibration
 from mpitrain.comm.auto import Auto
-from mpitrain.comm.placement import Place
+from mpitrain.comm.placement import Placement
 
 LENGTHS = [4 << (2 * k) for k in range(13)]
 
@@ -20,7 +20,7 @@ class Comm:
 
 
 def make(size, *, crowded=False, why_not=None):
-    place = Place(0, 0, size, 1, crowded)
+    place = Placement(0, 0, size, 1, crowded)
     return Auto(Comm(size), "MPI", place, lambda num_bytes: why_not)
 
 

@@ -7,7 +7,7 @@ import pytest
 from mpitrain.cli.collective.files import check_writable
 from mpitrain.cli.collective.progress import Progress
 from mpitrain.cli.main import main
-from mpitrain.collectives import own
+from mpitrain.collectives import user_schedule
 from mpitrain.collectives.price import calibration_path
 from mpitrain.errors import UserError
 
@@ -211,7 +211,7 @@ def test_a_table_keeps_to_the_units_that_were_asked_for(capsys):
 @pytest.mark.parametrize("command", [["price", "-n", 100_000], ["draw", "-o", "x.html"], ["show", "-n", 5000]])
 @pytest.mark.parametrize("body", ["pass", "yield Step()"])
 def test_what_never_ends_is_told_once_and_soon(capsys, tmp_path, monkeypatch, command, body):
-    monkeypatch.setattr(own, "SECONDS", 0.3)
+    monkeypatch.setattr(user_schedule, "SECONDS", 0.3)
     monkeypatch.chdir(tmp_path)
     loop = f"def loop(rank, size):\n    while size > 1:\n        {body}\n    yield Step()\n"
     (tmp_path / "loop.py").write_text(f"from mpitrain.collectives import Step\n{loop}")

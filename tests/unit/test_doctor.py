@@ -23,8 +23,8 @@ WELL = Facts(
     fatal="a lost rank ends this job",
     wrong_sum=False,
     clock=100.0,
-    sight=VisibleGpus(0, (), "no driver"),
-    native="avx2, the fastest that this machine has",
+    gpus=VisibleGpus(0, (), "no driver"),
+    cpu_kernels="avx2, the fastest that this machine has",
 )
 
 
@@ -61,8 +61,8 @@ def test_nothing_is_wrong_with_the_healthy():
         ({"clock": 160.0}, "warn", "clocks", "(rank 3) is 60 s off"),
         ({"no_window": "MPI makes no shared window"}, "warn", "shared memory", "rank 3: MPI makes no shared window"),
         ({"shm_free": 1 << 20}, "warn", "shared memory", "/dev/shm has 1 MiB free for 4 ranks"),
-        ({"native": "NumPy (not built)"}, "warn", "kernels", "rank 3 computes with NumPy (not built)"),
-        ({"sight": VisibleGpus(0, ("GPU-a",))}, "warn", "GPUs", "ranks 0-2 sees none"),
+        ({"cpu_kernels": "NumPy (not built)"}, "warn", "kernels", "rank 3 computes with NumPy (not built)"),
+        ({"gpus": VisibleGpus(0, ("GPU-a",))}, "warn", "GPUs", "ranks 0-2 sees none"),
         ({"node": 9, "host": "h9"}, "warn", "nodes", "between 1 and 3 ranks"),
     ],
 )
@@ -73,9 +73,9 @@ def test_a_rank_that_is_not_like_the_others(changes, level, about, says):
 
 
 def test_shared_gpus_are_known_by_their_uuid():
-    both = [dataclasses.replace(WELL, sight=VisibleGpus(0, ("GPU-a",)))] * 2
+    both = [dataclasses.replace(WELL, gpus=VisibleGpus(0, ("GPU-a",)))] * 2
     assert "share GPUs" in findings(both)["GPUs"].text
-    own = [dataclasses.replace(WELL, sight=VisibleGpus(0, (uuid,))) for uuid in ("GPU-a", "GPU-b")]
+    own = [dataclasses.replace(WELL, gpus=VisibleGpus(0, (uuid,))) for uuid in ("GPU-a", "GPU-b")]
     assert findings(own)["GPUs"].text == "each rank has its own"
 
 

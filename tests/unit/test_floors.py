@@ -23,7 +23,7 @@ FLOORS = [
             "plain_text",
             "svg",
         ),
-        *("device", "cpu_kernels", "option_values", "registry", "run_rules", "user_file"),
+        *("device", "cpu_kernels", "option_values", "registry", "run_rules", "user_code", "user_file"),
     ],
     ["arena", "context", "parameter", "step_header", "collectives", "data", "metrics"],
     ["ops", "comm", "kernels"],

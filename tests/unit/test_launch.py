@@ -36,13 +36,13 @@ def test_lonely():
 @pytest.mark.parametrize(("library", "plugin"), [("Open MPI v5.0.11", "pmix"), ("MPICH 5.0.2", "pmi2")])
 def test_srun_that_speaks_another_language(library, plugin):
     message = lonely_message(1, library, {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "3"})
-    assert f"srun has not spoken {library}'s language; srun --mpi={plugin} fits" in message
+    assert f"srun does not use the protocol of {library}; srun --mpi={plugin} fits" in message
 
 
 def test_mpich_under_pmix_needs_to_be_built_for_it():
     pmix = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "3", "PMIX_RANK": "1"}
-    assert "srun speaks pmix, which MPICH 5.0.2 was not built for; srun --mpi=pmi2" in misfit("MPICH 5.0.2", pmix)
-    assert misfit("MPICH 5.0.2", pmix, speaks_pmix=True) is None
+    assert "srun uses pmix, which MPICH 5.0.2 was not built for; srun --mpi=pmi2" in misfit("MPICH 5.0.2", pmix)
+    assert misfit("MPICH 5.0.2", pmix, supports_pmix=True) is None
     assert misfit("Open MPI v5.0.11", pmix) is None
     assert misfit("MPICH 5.0.2", pmix | {"PMI_RANK": "1", "PMI_SIZE": "3"}) is None
 

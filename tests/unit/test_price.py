@@ -8,11 +8,11 @@ import pytest
 from mpitrain.collectives import ALL_REDUCE, Algorithm, ScheduleError, Step, find
 from mpitrain.collectives.lockstep import run_lockstep
 from mpitrain.collectives.price import Calibration, Curve, Network, Pricer, Switch, Wire, parse_topology, price
-from mpitrain.collectives.price.exact import exact_times
 from mpitrain.collectives.price.pattern import find_pattern
+from mpitrain.collectives.price.periodic import pattern_times
 from mpitrain.collectives.price.program import Program
-from mpitrain.collectives.price.repeat import pattern_times
-from mpitrain.collectives.price.waves import wave_times
+from mpitrain.collectives.price.reference import exact_times
+from mpitrain.collectives.price.vectorized import wave_times
 from mpitrain.errors import UserError
 
 ALPHA, BETA, GAMMA = 2e-6, 1e-9, 3e-10
@@ -27,7 +27,6 @@ TOPOLOGIES = [
     "fat_tree:nodes_per_leaf=2,leaves_per_pod=2,oversubscription=3",
     "torus",
     "torus:dims=3x8",
-    "dragonfly:nodes_per_router=2,routers_per_group=2",
 ]
 OTHERS = ["all_gather/bruck", "all_to_all/bruck", "pipelined_ring:segments=2"]
 

@@ -11,12 +11,12 @@ import pytest
 from mpitrain.collectives import COLLECTIVES, Step, find, names
 from mpitrain.collectives.price import Calibration, Curve, Network, Pricer, Wire, load_calibration, parse_topology
 from mpitrain.collectives.price import narrow as narrow_module
-from mpitrain.collectives.price import waves as waves_module
-from mpitrain.collectives.price.exact import exact_times
+from mpitrain.collectives.price import vectorized as waves_module
 from mpitrain.collectives.price.pattern import find_pattern
+from mpitrain.collectives.price.periodic import pattern_times
 from mpitrain.collectives.price.program import Program
-from mpitrain.collectives.price.repeat import pattern_times
-from mpitrain.collectives.price.waves import wave_times
+from mpitrain.collectives.price.reference import exact_times
+from mpitrain.collectives.price.vectorized import wave_times
 from mpitrain.errors import UserError
 
 ALL = [name for collective in COLLECTIVES for name in names(collective)]

@@ -58,21 +58,6 @@ def test_fat_tree_against_a_walk():
     np.testing.assert_allclose(hops, [2 * bool(w) + 2 * (s // 8 != t // 8) for w, s, t in zip(ways, source, target)])
 
 
-def test_dragonfly_against_a_walk():
-    source, target, sizes = messages(24, 3)
-    ways = []
-    for s, t in zip(source.tolist(), target.tolist()):
-        a, b = s // 2, t // 2
-        if a // 3 != b // 3:
-            ways.append([("global", a // 3, b // 3)])
-        else:
-            ways.append([("local", a, b)] if a != b else [])
-    topology = parse_topology("dragonfly:nodes_per_router=2,routers_per_group=3,cables_per_pair=2")
-    hops, busy = topology.links(source, target, sizes, PORT)
-    np.testing.assert_allclose(busy, busiest(ways, sizes, lambda link: 2 * PORT if link[0] == "global" else PORT))
-    np.testing.assert_allclose(hops, [(3 if w[0][0] == "global" else 1) if w else 0 for w in ways])
-
-
 def test_ranks_of_a_node_share_its_port():
     network = Network(Calibration.line(1.0, 1.0, 0.0), parse_topology("switch:ranks_per_node=4"), 8)
     ranks = np.arange(4)
@@ -94,7 +79,7 @@ def test_more_oversubscription_is_never_cheaper():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mesh", "there is no topology 'mesh'; there are switch, fat_tree, torus, dragonfly"),
+        ("mesh", "there is no topology 'mesh'; there are switch, fat_tree, torus"),
         ("torus:sides=3", "torus has no option 'sides'; it has ranks_per_node, hop, dims"),
         ("torus:dims=0x3", "dims of torus must be positive numbers"),
         ("torus:dims=2x2x2x2", "dims of torus must be positive numbers"),

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mpitrain.comm.watch.hang_report import RankStatus, give_accounts, report, say_ranks
+from mpitrain.comm.watch.hang_report import RankStatus, rank_statuses, report, say_ranks
 from mpitrain.comm.watch.ledger import Ledger
 from mpitrain.comm.watch.slot import (
     ENTRIES,
@@ -19,7 +19,7 @@ from mpitrain.comm.watch.slot import (
     process_space,
     process_state,
 )
-from mpitrain.comm.watch.stacks import answer_with_stacks, parse_stacks, what_it_does
+from mpitrain.comm.watch.stacks import answer_with_stacks, describe_activity, parse_stacks
 
 
 class Alone:
@@ -114,7 +114,7 @@ Current thread 0x00007f0000000002 (most recent call first):
 
 def test_a_process_tells_where_it_is(ledger):
     answer_with_stacks(ledger)
-    assert "in test_a_process_tells_where_it_is" in what_it_does(ledger, ledger.mine)
+    assert "in test_a_process_tells_where_it_is" in describe_activity(ledger, ledger.mine)
 
 
 def test_a_process_that_is_gone(ledger):
@@ -123,11 +123,11 @@ def test_a_process_that_is_gone(ledger):
     slot.doubles[Fact.PID], slot.doubles[Fact.SPACE] = child.pid, process_space()
     child.wait(timeout=60)
     assert process_state(child.pid) == ""
-    assert what_it_does(ledger, slot) == "is gone"
+    assert describe_activity(ledger, slot) == "is gone"
     slot.doubles[Fact.PID] = os.getpid()  # but of another start: the id was given again
-    assert what_it_does(ledger, slot) == "is gone"
+    assert describe_activity(ledger, slot) == "is gone"
     slot.doubles[Fact.SPACE] = -1.0  # in another container
-    assert what_it_does(ledger, slot) == "cannot be looked into from here"
+    assert describe_activity(ledger, slot) == "cannot be inspected from here"
 
 
 def test_the_report_says_who_is_late(ledger):
@@ -135,7 +135,7 @@ def test_the_report_says_who_is_late(ledger):
     late.doubles[Fact.RANK] = 1
     ledger.records.append(late)
     ledger.begin(ledger.label("the big sum", compared="sum"))
-    first, *others = report(give_accounts(ledger), 2, "no progress").splitlines()
+    first, *others = report(rank_statuses(ledger), 2, "no progress").splitlines()
     assert first == "mpitrain: no progress: rank 1 is late"
     assert others == [
         "  rank 0 waits in collective number 1: the big sum",
@@ -145,7 +145,7 @@ def test_the_report_says_who_is_late(ledger):
 
 def test_the_report_of_several_nodes(ledger):
     ledger.begin(ledger.label("the big sum", compared="sum"))
-    (here,) = give_accounts(ledger)
+    (here,) = rank_statuses(ledger)
     there = RankStatus(3, "h9", None, False, "is at train.py:3 in augment", here.history)
     assert report([here], 4, "no progress").splitlines()[0].endswith("rank 0 waits for ranks of other nodes")
     first, *others = report([there, here], 4, "no progress", asked=True).splitlines()

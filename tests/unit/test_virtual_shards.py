@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mpitrain.collectives import find, names, simulate
-from mpitrain.collectives.order import adds_in_a_tree
+from mpitrain.collectives.reduction_order import adds_in_a_tree
 from mpitrain.parallel.cooperative import CooperativeThreads
 from mpitrain.parallel.virtual_shards import TreeSum, tree_sum
 

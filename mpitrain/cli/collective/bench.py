@@ -19,7 +19,7 @@ from .progress import Progress
 
 if TYPE_CHECKING:
     from ...comm.measure.bench import Row
-    from ...comm.measure.model_error import Forecasts
+    from ...comm.measure.model_error import Predictions
     from ...comm.world import World
 
 DESCRIPTION = "Measure all-reduces against native: mpirun -n 2 python -m mpitrain collective bench ring tree --json F."
@@ -55,9 +55,9 @@ def parse(argv: list[str], speaks: bool) -> Job:
 
 def run(options: BenchOptions, world: "World") -> int:
     """Measure with all ranks; rank 0 prints and writes."""
-    from ...collectives.price.words import read_bytes
+    from ...collectives.price.units import read_bytes
     from ...comm.measure.bench import SIZES, bench
-    from ...comm.measure.model_error import forecast
+    from ...comm.measure.model_error import bench_with_predictions
 
     with world.together():
         if world.size < 2:
@@ -70,18 +70,18 @@ def run(options: BenchOptions, world: "World") -> int:
     if options.compare_tuned:
         return compare(options, sizes, progress, world)
     if options.predict:
-        rows, forecasts = forecast(world, options.algorithms, sizes, stages=progress)
+        rows, predictions = bench_with_predictions(world, options.algorithms, sizes, stages=progress)
     else:
-        rows, forecasts = bench(world, options.algorithms, sizes, stages=progress), {}
+        rows, predictions = bench(world, options.algorithms, sizes, stages=progress), {}
     progress.end()
     with world.together():
         if world.rank == 0:
-            _report(options, rows, forecasts, world)
+            _report(options, rows, predictions, world)
     return 0
 
 
-def _report(options: BenchOptions, rows: list["Row"], forecasts: "Forecasts", world: "World") -> None:
-    _print_table(rows, forecasts)
+def _report(options: BenchOptions, rows: list["Row"], predictions: "Predictions", world: "World") -> None:
+    _print_table(rows, predictions)
     if options.predict and world.oversubscribed:
         make_console().say("ranks outnumber cores: the model does not apply, and nothing is predicted", "yellow")
     try:
@@ -90,28 +90,28 @@ def _report(options: BenchOptions, rows: list["Row"], forecasts: "Forecasts", wo
         if options.plot:
             from ...training.bench_plot import plot_bench
 
-            plot_bench(options.plot, rows, {cell: found.us for cell, found in forecasts.items()})
+            plot_bench(options.plot, rows, {cell: found.us for cell, found in predictions.items()})
     except OSError as error:
         raise UserError(f"cannot write {error.filename}: {error.strerror}") from None
 
 
-def _print_table(rows: list["Row"], forecasts: "Forecasts") -> None:
-    from ...collectives.price.words import say_bytes, say_seconds
+def _print_table(rows: list["Row"], predictions: "Predictions") -> None:
+    from ...collectives.price.units import say_bytes, say_seconds
     from ...training.text_table import Column, Row, print_table
 
-    heads = ("bytes", "algorithm", "measured", "native / measured", *(("predicted", "error") if forecasts else ()))
+    heads = ("bytes", "algorithm", "measured", "native / measured", *(("predicted", "error") if predictions else ()))
     columns = [Column(head, "name" if head == "algorithm" else "number") for head in heads]
     lines: list[Row | None] = []
     for row in rows:
         if row.algorithm == "native" and lines:
             lines.append(None)
         cells = [say_bytes(row.bytes), row.algorithm, say_seconds(1e-6 * row.us), f"{row.ratio:.2f}"]
-        found = forecasts.get((row.algorithm, row.bytes))
+        found = predictions.get((row.algorithm, row.bytes))
         predicted = (say_seconds(1e-6 * found.us), f"{100 * found.error:+.0f}%") if found else ("", "")
-        lines.append([*cells, *(predicted if forecasts else ())])
+        lines.append([*cells, *(predicted if predictions else ())])
     console = make_console()
     print_table(console, columns, lines, title=f"all-reduce on {count(rows[0].ranks, 'rank')}")
-    errors = [abs(found.error) for (_, num_bytes), found in forecasts.items() if num_bytes > JUDGED_FROM]
+    errors = [abs(found.error) for (_, num_bytes), found in predictions.items() if num_bytes > JUDGED_FROM]
     if errors:
         good = sum(error <= 0.25 for error in errors)
         console.say(f"{good} of {len(errors)} predictions above 4 KiB are within 25%")

@@ -83,7 +83,7 @@ def _print(calibration: "Calibration") -> None:
 
 
 def _cells(wire: "Wire") -> list[str]:
-    from ...collectives.price.words import say_bytes
+    from ...collectives.price.units import say_bytes
 
     line = wire.one_way.fit()
     return [

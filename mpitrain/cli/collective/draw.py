@@ -59,7 +59,7 @@ def draw(options: DrawOptions) -> int:
     from ...collectives import find
     from ...collectives.draw import Costs, draw_ascii, draw_svg, play, read_trace
     from ...collectives.price import load_calibration
-    from ...collectives.price.words import read_bytes
+    from ...collectives.price.units import read_bytes
 
     num_bytes = read_bytes(options.bytes, "--bytes", least=1)
     on_page = options.algorithms if options.out else ()  # text says it itself

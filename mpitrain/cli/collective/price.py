@@ -14,7 +14,6 @@ from ...plain_text import count
 from ..options import parse_options
 from ..order import LocalJob
 from ..terminal import make_console
-from .files import check_writable
 from .progress import Progress
 from .wrong import warn_of_wrong
 
@@ -40,11 +39,9 @@ class PriceOptions:
     bytes: tuple[str, ...] = ("4KiB", "256KiB", "16MiB")
     """Lengths of the buffer: 65536, 64KiB (1024 bytes each), 64kB (1000)."""
     topology: str = ""
-    """switch, fat_tree, torus or dragonfly, with options: torus:dims=8x8,ranks_per_node=4."""
+    """switch, fat_tree or torus, with options: torus:dims=8x8,ranks_per_node=4."""
     calibration: Path | None = None
     """File that calibrate has written; by default a table that comes with mpitrain."""
-    goal: Path | None = None
-    """Write the one algorithm at the one length as GOAL text, for LogGOPSim."""
     json: bool = False
     """Print the prices as JSON."""
 
@@ -62,15 +59,13 @@ def price_all(options: PriceOptions) -> int:
     from ...collectives import ScheduleError
     from ...collectives.price import load_calibration, parse_topology
     from ...collectives.price.price import default_topology
-    from ...collectives.price.words import read_bytes
+    from ...collectives.price.units import read_bytes
 
     calibration = load_calibration(options.calibration) if options.calibration else load_calibration()
     topology = parse_topology(options.topology) if options.topology else default_topology(calibration)
     lengths = [read_bytes(text, "--bytes") for text in options.bytes]
     wrong = warn_of_wrong(options.algorithms, options.ranks, "a price says nothing")
     try:
-        if options.goal:
-            return _write_goal(options, lengths, calibration)
         prices = list(_prices(options, lengths, calibration, topology))
     except ScheduleError as error:
         raise UserError(f"an algorithm is wrong (see mpitrain collective check): {error}") from None
@@ -117,7 +112,7 @@ def _best_of_each(prices: list["Price"]) -> list["Price"]:
 
 
 def _print_table(prices: list["Price"], options: PriceOptions, calibration: "Calibration", topology: "Switch") -> None:
-    from ...collectives.price.words import say_bytes, say_seconds
+    from ...collectives.price.units import say_bytes, say_seconds
     from ...training.text_table import Column, Row, print_table
 
     numbers = [Column(head) for head in ("seconds", "rounds", "messages", "sends")]
@@ -140,20 +135,3 @@ def _print_table(prices: list["Price"], options: PriceOptions, calibration: "Cal
 def _describe(topology: Any) -> str:
     options = ", ".join(f"{key} {value}" for key, value in vars(topology).items() if key != "hop")
     return f"{type(topology).__name__.lower()} ({options})"
-
-
-def _write_goal(options: PriceOptions, lengths: list[int], calibration: "Calibration") -> int:
-    from ...collectives import find
-    from ...collectives.price import goal_text
-
-    assert options.goal is not None
-    if len(options.algorithms) != 1 or len(lengths) != 1:
-        raise UserError("--goal takes one algorithm and one length")
-    check_writable(options.goal)
-    try:
-        with options.goal.open("w", encoding="utf-8") as file:
-            for line in goal_text(find(options.algorithms[0]), options.ranks, lengths[0], calibration):
-                file.write(line + "\n")
-    except OSError as error:
-        raise UserError(f"cannot write {options.goal}: {error.strerror}") from None
-    return 0

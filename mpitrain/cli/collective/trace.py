@@ -49,7 +49,7 @@ def trace(options: TraceOptions, world: "World") -> int:
     from ...collectives import ScheduleError, check_for, find
     from ...collectives.draw import MAX_TRACED, Costs, format_trace
     from ...collectives.price import load_calibration
-    from ...collectives.price.words import read_bytes, say_bytes
+    from ...collectives.price.units import read_bytes, say_bytes
     from ...comm.measure.trace import record
     from .draw import write_page
     from .files import check_writable, write

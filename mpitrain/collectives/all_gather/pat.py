@@ -1,7 +1,7 @@
 """PAT all-gather (parallel aggregated trees): Bruck's in reverse, far ranks first, so that far messages are short.
 
 Every chunk goes down a binomial tree of its own, of which its owner is the root, and the trees of all chunks are the
-same but turned: a rank stands at offset i in the tree of the rank i to its left. From offset i a chunk goes 2^k
+same but rotated: a rank stands at offset i in the tree of the rank i to its left. From offset i a chunk goes 2^k
 further, for the bits k below the lowest of i, the highest first. What is at several offsets travels together, up to
 ``aggregate`` chunks a message: the first rounds are a doubling; then as many trees at once as that are walked through
 depth first, which is what keeps the buffers of a library that stages its messages short.
@@ -24,7 +24,7 @@ from ..step import Step
     reductions=lambda size: 0,
 )
 def pat(rank: int, size: int, aggregate: int = 16) -> Iterator[Step]:
-    """Yield the steps of ``rank``: in each it hands on what it has at some offsets, all by the same distance."""
+    """Yield the steps of ``rank``: in each it forwards the chunks at some offsets by the same distance."""
     for distance, offsets in hops(size, aggregate):
         yield Step(
             send_to=(rank + distance) % size,
@@ -35,13 +35,13 @@ def pat(rank: int, size: int, aggregate: int = 16) -> Iterator[Step]:
 
 
 def num_rounds(size: int, aggregate: int) -> int:
-    """Return how many rounds there are."""
+    """Return the number of rounds."""
     return len(hops(size, aggregate))
 
 
 @functools.lru_cache(maxsize=64)
 def hops(size: int, aggregate: int) -> list[tuple[int, list[int]]]:
-    """Return the rounds as (distance, offsets from which chunks go on)."""
+    """Return the rounds as (distance, offsets of the forwarded chunks)."""
     num_bits = (size - 1).bit_length()
     together = min(aggregate.bit_length() - 1, num_bits)  # bits of the offsets that travel in one message
     apart = num_bits - together

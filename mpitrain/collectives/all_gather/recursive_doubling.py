@@ -1,4 +1,4 @@
-"""Recursive doubling all-gather: what a rank has doubles in every round.
+"""Recursive doubling all-gather: the data of a rank double in every round.
 
 For other numbers than powers of two, even ranks of the first pairs hand their chunk to their neighbour before, and
 get all other chunks after. Every chunk reaches every rank once, so backwards this is a reduce-scatter.
@@ -10,7 +10,7 @@ Source: Thakur, Rabenseifner & Gropp 2005, "Optimization of collective communica
 from collections.abc import Iterator
 
 from ..algorithm import algorithm
-from ..relabel import fold_rounds, power_of_two
+from ..combinators import fold_rounds, power_of_two
 from ..step import Step, around
 
 
@@ -44,7 +44,7 @@ def recursive_doubling(rank: int, size: int) -> Iterator[Step]:
 
 
 def most_sent(size: int) -> float:
-    """Return what the busiest rank sends, in multiples of n: one of the first pair, whose group is the largest."""
+    """Return the bytes that the busiest rank sends, in multiples of n (the first pair's group is the largest)."""
     core = power_of_two(size)
     pairs, doublings = size - core, core.bit_length() - 1
     in_doubling = sum(len(_chunks(0, 1 << k, pairs)) for k in range(doublings))

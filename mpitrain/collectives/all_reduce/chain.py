@@ -17,7 +17,7 @@ from ..step import Step
     reductions=lambda size: min(1, size - 1),
 )
 def chain(rank: int, size: int, segments: int = 8) -> Iterator[Step]:
-    """Yield the steps of ``rank``: it passes one segment on while it takes the next."""
+    """Yield the steps of ``rank``: it forwards one segment while it receives the next."""
     below = rank - 1 if rank > 0 else None
     above = rank + 1 if rank < size - 1 else None
     for source, target, reduce in ((above, below, True), (below, above, False)):

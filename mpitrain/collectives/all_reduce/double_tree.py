@@ -1,8 +1,8 @@
-"""Double binary tree all-reduce: two trees, each for half of the vector, in which nobody works twice.
+"""Double binary tree all-reduce: two trees, each for half of the vector, in which no rank is an inner node twice.
 
 Every inner rank of one tree is a leaf of the other, so both links of every rank are busy all the time. The edges
-are coloured with two colours such that no rank sends or receives two messages of one colour; steps of one colour
-and of the other alternate, and segments follow each other two steps apart. Summing up is the same backwards.
+are colored with two colors such that no rank sends or receives two messages of one color; steps of one color and of
+the other alternate, and segments follow each other two steps apart. Summing up is the same backwards.
 
     tree 1:     3        tree 2:     2          (7 ranks)
               1   5                0   4
@@ -17,7 +17,7 @@ import functools
 from collections.abc import Iterator
 
 from ..algorithm import algorithm
-from ..relabel import backwards
+from ..combinators import backwards
 from ..step import Step
 
 
@@ -35,10 +35,10 @@ def double_tree(rank: int, size: int, segments: int = 8) -> Iterator[Step]:
 
 
 def _broadcast(rank: int, size: int, segments: int) -> Iterator[Step]:
-    """Yield the steps that bring each half from the root of its tree to everybody, in order of time."""
-    neighbours, times = _links(size, rank)
+    """Yield the steps that bring each half from the root of its tree to all ranks, in order of time."""
+    neighbors, times = _links(size, rank)
     for to, send, source, recv in _timetable(times, segments):
-        yield Step(neighbours[to], send, neighbours[source], recv)
+        yield Step(neighbors[to], send, neighbors[source], recv)
 
 
 Times = tuple[tuple[int | None, tuple[int, ...]], ...]
@@ -47,10 +47,10 @@ Times = tuple[tuple[int | None, tuple[int, ...]], ...]
 
 @functools.lru_cache(maxsize=1024)
 def _timetable(times: Times, segments: int) -> list[tuple[int, int | None, int, int | None]]:
-    """Return the steps as (send to, chunk, receive from, chunk), in order of time; peers are places among neighbours.
+    """Return the steps as (send to, chunk, receive from, chunk), in order of time; peers are places among neighbors.
 
-    The neighbours are nobody, then the parent and the children in the first tree, then those in the second. Ranks
-    with the same times, of which there are many, do the same with other neighbours.
+    The neighbors are none, then the parent and the children in the first tree, then those in the second. Ranks
+    with the same times, of which there are many, do the same with other neighbors.
     """
     sends: dict[int, tuple[int, int]] = {}
     receives: dict[int, tuple[int, int]] = {}
@@ -65,13 +65,13 @@ def _timetable(times: Times, segments: int) -> list[tuple[int, int | None, int, 
 
 
 def _links(size: int, rank: int) -> tuple[list[int | None], Times]:
-    """Return the neighbours of ``rank`` (see ``_timetable``), and when the first segments pass."""
-    neighbours: list[int | None] = [None]
+    """Return the neighbors of ``rank`` (see ``_timetable``), and when the first segments pass."""
+    neighbors: list[int | None] = [None]
     times = []
     for parents, arrivals, children in _trees(size):
-        neighbours += [parents.get(rank), *children.get(rank, ())]
+        neighbors += [parents.get(rank), *children.get(rank, ())]
         times.append((arrivals.get(rank), tuple(arrivals[child] for child in children.get(rank, ()))))
-    return neighbours, tuple(times)
+    return neighbors, tuple(times)
 
 
 Tree = tuple[dict[int, int], dict[int, int], dict[int, list[int]]]
@@ -82,7 +82,7 @@ Tree = tuple[dict[int, int], dict[int, int], dict[int, list[int]]]
 def _trees(size: int) -> tuple[Tree, Tree]:
     in_order = list(_tree(1, size))
     edges = [[((p - shift) % size, (c - shift) % size) for p, c in in_order] for shift in (1, 2)]
-    colours = _colours(edges[0] + edges[1])
+    colors = _colors(edges[0] + edges[1])
     trees: list[Tree] = []
     for tree in edges:
         parents: dict[int, int] = {}
@@ -90,7 +90,7 @@ def _trees(size: int) -> tuple[Tree, Tree]:
         children: dict[int, list[int]] = {}
         for parent, child in tree:  # parents come before their children
             earliest = arrivals.get(parent, -1) + 1
-            arrivals[child] = earliest + (earliest + colours[parent, child]) % 2
+            arrivals[child] = earliest + (earliest + colors[parent, child]) % 2
             parents[child] = parent
             children.setdefault(parent, []).append(child)
         trees.append((parents, arrivals, children))
@@ -114,20 +114,20 @@ def _root(first: int, last: int) -> int:
     return last // power * power
 
 
-def _colours(edges: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    """Colour the edges with 0 and 1 so that those that leave one rank differ, and those that enter one rank."""
+def _colors(edges: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """Color the edges with 0 and 1 so that those that leave one rank differ, and those that enter one rank."""
     leaving: dict[int, list[tuple[int, int]]] = {}
     entering: dict[int, list[tuple[int, int]]] = {}
     for edge in edges:
         leaving.setdefault(edge[0], []).append(edge)
         entering.setdefault(edge[1], []).append(edge)
-    colours: dict[tuple[int, int], int] = {}
+    colors: dict[tuple[int, int], int] = {}
     for first in edges:
         pending = [(first, 0)]
         while pending:
-            edge, colour = pending.pop()
-            if edge not in colours:
-                colours[edge] = colour
-                neighbours = leaving[edge[0]] + entering[edge[1]]
-                pending += [(other, 1 - colour) for other in neighbours if other != edge]
-    return colours
+            edge, color = pending.pop()
+            if edge not in colors:
+                colors[edge] = color
+                neighbors = leaving[edge[0]] + entering[edge[1]]
+                pending += [(other, 1 - color) for other in neighbors if other != edge]
+    return colors

@@ -1,4 +1,4 @@
-"""Flat all-reduce: rank 0 collects everything and hands the sum back. The simplest, and the slowest for many ranks.
+"""Flat all-reduce: rank 0 collects all vectors and sends the sum back. The simplest, and the slowest for many ranks.
 
 Cost: 2(P-1) rounds at the root: 2(P-1)(alpha + n beta) + (P-1) n gamma.
 Source: Gropp, Lusk & Skjellum 1994, "Using MPI": the first that everybody writes.
@@ -16,7 +16,7 @@ from ..step import Step
     reductions=lambda size: size - 1,
 )
 def flat(rank: int, size: int) -> Iterator[Step]:
-    """Yield the steps of ``rank``: everybody to the root, the root to everybody."""
+    """Yield the steps of ``rank``: all ranks to the root, the root to all ranks."""
     everything = range(size)
     if rank:
         yield Step(send_to=0, send=everything)

@@ -10,7 +10,7 @@ Source: Rabenseifner 2004, "Optimization of collective reduction operations" (IC
 from collections.abc import Iterator
 
 from ..algorithm import algorithm
-from ..relabel import fold_rounds, folded, halve_and_double, power_of_two
+from ..combinators import fold_rounds, folded, halve_and_double, power_of_two
 from ..step import Step
 
 

@@ -13,7 +13,7 @@ Source: Thakur, Rabenseifner & Gropp 2005, "Optimization of collective communica
 from collections.abc import Iterator
 
 from ..algorithm import algorithm
-from ..relabel import fold_rounds, folded, power_of_two
+from ..combinators import fold_rounds, folded, power_of_two
 from ..step import Step
 
 

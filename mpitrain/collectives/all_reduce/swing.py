@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from .. import negabinary
 from ..algorithm import algorithm
-from ..relabel import fold_rounds, folded, halve_and_double, power_of_two
+from ..combinators import fold_rounds, folded, halve_and_double, power_of_two
 from ..step import Step
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 
 from ...errors import UserError
 from ..algorithm import Algorithm, algorithm
+from ..combinators import relabelled
 from ..find import find
-from ..relabel import moved
 from ..step import Chunks, Step, as_chunks, chunk_runs
 
 INNER = {
@@ -26,7 +26,7 @@ INNER = {
 
 
 class _Parts:
-    """The algorithms that it is made of, for P ranks."""
+    """The inner and outer algorithms for P ranks."""
 
     def __init__(self, size: int, node: int, inner: str, outer: str) -> None:
         if inner not in INNER:
@@ -44,7 +44,7 @@ class _Parts:
         self.num_chunks = self.shares * self.share_chunks
 
     def cost(self, of: Callable[[Algorithm], Callable[[int], float] | None], extra: float, share: float) -> float:
-        """Return the sum of what the parts promise."""
+        """Return the sum of the parts' promises."""
         total = extra if self.left_over else 0.0
         for part, size, weight in (
             (self.collect, self.node, 1.0),
@@ -74,12 +74,12 @@ def two_level(rank: int, size: int, node: int = 4, inner: str = "ring", outer: s
     if proxy is not None:
         yield Step(recv_from=proxy, recv=everything, reduce=True)
     first, place = rank // parts.node * parts.node, rank % parts.node
-    yield from moved(parts.collect(place, parts.node), lambda i: first + i, _scaled(parts, parts.collect))
+    yield from relabelled(parts.collect(place, parts.node), lambda i: first + i, _scaled(parts, parts.collect))
     if place < parts.shares:
         across = parts.outer(rank // parts.node, parts.num_nodes)
         start = place * parts.share_chunks
-        yield from moved(across, lambda j: j * parts.node + place, _outer_chunks(parts, start))
-    yield from moved(parts.spread(place, parts.node), lambda i: first + i, _scaled(parts, parts.spread))
+        yield from relabelled(across, lambda j: j * parts.node + place, _outer_chunks(parts, start))
+    yield from relabelled(parts.spread(place, parts.node), lambda i: first + i, _scaled(parts, parts.spread))
     if proxy is not None:
         yield Step(send_to=proxy, send=everything)
 
@@ -89,7 +89,7 @@ def _bytes(parts: _Parts, of: Callable[[Algorithm], Callable[[int], float] | Non
 
 
 def _scaled(parts: _Parts, part: Algorithm) -> Callable[[Chunks], Chunks]:
-    """Map the chunks of an inner part to ours, of which each holds several."""
+    """Map the chunks of an inner part to those of the whole, of which each contains several."""
     scale = parts.num_chunks // part.num_chunks(parts.node)
     return lambda chunks: _grown(chunks, scale, 0)
 

@@ -36,7 +36,7 @@ def bruck(rank: int, size: int) -> Iterator[Step]:
 
 
 def _places(rank: int, distances: list[int], k: int, size: int) -> tuple[int, ...]:
-    """Return the chunks of ``rank`` that hold what travels those distances, before the hops of bits k and up.
+    """Return the chunks of ``rank`` with the data for those distances, before the hops of bits k and up.
 
     What has not moved yet is where it was at first; the rest is where it belongs or in the place for work, by the
     number of hops that are left.

@@ -1,4 +1,4 @@
-"""Dissemination barrier: in round k a token goes 2^k to the right, so news from everybody reaches everybody.
+"""Dissemination barrier: in round k a token goes 2^k to the right, until every rank has heard from all others.
 
 The messages are empty: chunk 0 stands for the token, and reducing it for having heard.
 

@@ -1,6 +1,6 @@
 """Broadcast: rank 0's buffer ends on every rank.
 
-The files are written for rank 0 as the root; ``root=`` puts another in its place (see relabel.py).
+The files are written for rank 0 as the root; ``root=`` puts another in its place (see combinators.py).
 """
 
 from .binomial import binomial

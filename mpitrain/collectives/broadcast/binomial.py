@@ -1,4 +1,4 @@
-"""Binomial tree broadcast: who has the vector doubles in every round.
+"""Binomial tree broadcast: the number of ranks with the vector doubles in every round.
 
 Cost: ceil(lg P)(alpha + n beta).
 Source: Thakur, Rabenseifner & Gropp 2005, "Optimization of collective communication operations in MPICH".

@@ -18,7 +18,7 @@ from ..step import Step
     reductions=lambda size: 0,
 )
 def chain(rank: int, size: int, segments: int = 8) -> Iterator[Step]:
-    """Yield the steps of ``rank``: it passes one segment on while it takes the next."""
+    """Yield the steps of ``rank``: it forwards one segment while it receives the next."""
     right = rank + 1 if rank < size - 1 else None
     if rank == 0:
         for k in range(segments if size > 1 else 0):

@@ -1,6 +1,6 @@
 """State tables for the terminal, after the comments of Open MPI's coll_base_allreduce.c.
 
-One table a round: what every rank holds in every chunk, and who has just sent what to whom.
+One table per round: the content of every chunk of every rank, and the messages of the round.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from .play import Message, Play
 
 WIDTH = 80
 MAX_CELL = 7
-NOTES = 28  # columns kept free for who sends what to whom
+NOTES = 28  # columns reserved for messages
 MAX_RANKS = 16
 LAST_RANKS = 2
 MAX_ROUNDS = 64
@@ -24,7 +24,7 @@ LEGEND = "the contributions in each chunk (0-2: of 0, 1 and 2; . none)  + added 
 def draw_ascii(play: Play, width: int = WIDTH, max_rounds: int = MAX_ROUNDS) -> str:
     """Return the state tables of ``play``, at most ``width`` columns wide.
 
-    Chunks that fare the same all the way share a column. What does not fit is left out, and said to be.
+    Chunks with the same content in all rounds share a column. What does not fit is left out with a note.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def draw_ascii(play: Play, width: int = WIDTH, max_rounds: int = MAX_ROUNDS) -> 
 
 
 def draw_steps(algorithm: Algorithm, size: int, most: int = 8) -> str:
-    """Return the first steps of the first, the middle and the last rank: where there are too many for tables.
+    """Return the first steps of the first, the middle and the last rank, for schedules too large for tables.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def draw_steps(algorithm: Algorithm, size: int, most: int = 8) -> str:
 
 @dataclass
 class _Layout:
-    """Which ranks and chunks are shown, and how wide.
+    """Shown ranks and chunks, and their widths.
 
     ``columns`` are runs of chunks that always hold the same.
     """

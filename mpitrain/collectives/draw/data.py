@@ -7,7 +7,7 @@
     m           [sender, its step, receiver, its step, reduce (0 or 1), chunks, chunks of the receiver if other];
                 chunks is a number, or [start, stop, start, stop, ...]
 
-What the chunks hold on the way is not in it: the page adds it up itself (and a test holds it against Python).
+Contents of chunks in between are left out: the page computes them (and a test compares them with Python's).
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from .names import members, name_chunks
 from .play import Message, Play, play
 
 OPTION_VALUES = (1, 2, 3, 4, 6, 8)
-MAX_MESSAGES = 2500  # of one play; what has more is left out of the page
+MAX_MESSAGES = 2500  # per play; larger plays are left out of the page
 
 
 def algorithm_data(algorithm: Algorithm | Schedule, sizes: range) -> dict[str, Any]:

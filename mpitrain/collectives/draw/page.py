@@ -1,4 +1,4 @@
-"""One HTML page that plays schedules step by step: no network, no framework, nothing beside it."""
+"""HTML page that plays schedules step by step: one file, without network access or a framework."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ MAX_RANKS = 16
 
 @dataclass(frozen=True)
 class Costs:
-    """What the page reckons with at first: seconds a message, a byte sent and a byte added; bytes of the buffer."""
+    """Initial costs of the page: seconds per message, per byte sent and per byte added; bytes of the buffer."""
 
     alpha: float
     beta: float
@@ -29,7 +29,7 @@ class Costs:
 
     @classmethod
     def of(cls, calibration: Calibration, num_bytes: int = 1 << 20) -> "Costs":
-        """Return the straight lines through a calibration: the shipped table is one, so prices are the same."""
+        """Return the fitted lines of a calibration; the shipped table is linear, so prices are the same."""
         wire = calibration.inside
         line = wire.exchange.fit()
         alpha = max(0.0, line.alpha) + wire.send_overhead + wire.recv_overhead

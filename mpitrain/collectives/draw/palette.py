@@ -1,6 +1,6 @@
-"""Colours that colour-blind people tell apart (Okabe & Ito 2008), by rank; the second eight are hatched as well.
+"""Colors for ranks that are distinct for color-blind readers (Okabe & Ito 2008); the second eight are hatched.
 
-Colour is never the only sign: a contribution has its own place in a chunk, and its number.
+Color is never the only sign: a contribution also has its own place in a chunk, and its number.
 """
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#8F6BC9")
@@ -8,10 +8,10 @@ REDUCE, COPY = "#0072B2", "#D55E00"
 
 
 def colour(number: int) -> str:
-    """Return the colour of a rank (or of a chunk)."""
+    """Return the color of a rank (or of a chunk)."""
     return COLOURS[number % len(COLOURS)]
 
 
 def is_hatched(number: int) -> bool:
-    """Tell whether the colour is of the second turn (the fourth, ...)."""
+    """Return whether the color is of the second cycle (the fourth, ...)."""
     return number // len(COLOURS) % 2 == 1

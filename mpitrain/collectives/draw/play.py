@@ -1,4 +1,4 @@
-"""A schedule played to its end, written down message by message: what every drawing is made from."""
+"""Recording of a whole schedule, message by message, for all drawings."""
 
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ MOST_CELLS = 1 << 15  # ranks times chunks
 
 
 class TooLargeError(UserError):
-    """A drawing that would take long and show nothing."""
+    """Raised for a drawing that would take long and be unreadable."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Message:
     Parameters
     ----------
     round : int
-        From 1: how many messages, one after the other, end with this one.
+        Length of the longest chain of messages that ends with this one, from 1.
     sender, sender_step, receiver, receiver_step : int
         The two ends, and the number of the step that each of them is in.
     sent, received : tuple of int
@@ -60,7 +60,7 @@ class Play:
     start, finish : list of lists
         ``start[rank][chunk]`` and ``finish[rank][chunk]``: sets of contributions; None where anything may be left.
     error : str
-        What is wrong with the schedule; empty if nothing is. The messages are those up to there.
+        Error of the schedule, empty if there is none; the messages are those before it.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Play:
 
     @property
     def goal(self) -> Goal:
-        """What the schedule has to achieve."""
+        """Start and end of the collective, by contributions."""
         return GOALS[self.collective].at(self.root)
 
     def rounds(self) -> list[list[Message]]:
@@ -156,7 +156,7 @@ def play(algorithm: Algorithm | Schedule, size: int) -> Play:
 
 
 class _Recorder(Provenance):
-    """Provenance that keeps a record; a message that turns out to be wrong is the last in it."""
+    """Provenance with a record of messages; a wrong message is the last one."""
 
     def __init__(self, algorithm: Algorithm, size: int) -> None:
         super().__init__(algorithm, size)

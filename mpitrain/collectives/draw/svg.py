@@ -1,6 +1,6 @@
 """Space-time diagrams as SVG: a line for each rank, an arrow for each message, from left to right in rounds.
 
-The file stands alone and needs no script: for slides, for print, for a browser. Every arrow says in words what it is.
+The file is self-contained and needs no script: for slides, print and browsers. Every arrow has a description.
 """
 
 import math
@@ -35,7 +35,7 @@ def draw_svg(play: Play, max_rounds: int = MAX_ROUNDS) -> str:
     Raises
     ------
     UserError
-        For more ranks than can be told apart.
+        For more ranks than can be distinguished.
     """
     if play.size > MAX_RANKS:
         raise UserError(f"a diagram of {play.size} ranks cannot be read; draw at most {MAX_RANKS}")
@@ -67,7 +67,7 @@ def draw_svg(play: Play, max_rounds: int = MAX_ROUNDS) -> str:
 
 
 def describe(play: Play) -> str:
-    """Return the diagram in words: what the pictures have for those who do not see them.
+    """Return the description of the diagram for screen readers.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a real run did, step by step: the format of its file.
+"""Traces: the file format of recorded runs.
 
 A trace is text, one JSON object a line: a head, then one line for each step of each rank, times in seconds on the
 clock of rank 0, from the moment at which the first rank began.
@@ -18,7 +18,7 @@ from ...errors import UserError
 from ...json_text import to_json
 
 FORMAT, VERSION = "mpitrain-trace", 1
-MAX_TRACED = 64  # ranks: more lines than that cannot be told apart
+MAX_TRACED = 64  # ranks; more lines cannot be distinguished
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from .. import scatter
 from ..algorithm import algorithm
-from ..relabel import backwards
+from ..combinators import backwards
 from ..step import Step
 
 

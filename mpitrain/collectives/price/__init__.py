@@ -1,9 +1,8 @@
-"""What a collective costs: a LogGP model read from the schedule, on the machine that a calibration describes."""
+"""Prices of collectives: a LogGP model of the schedule on a calibrated machine."""
 
 from .calibration import Calibration, Wire, calibration_path, load_calibration, save_calibration
 from .choose import Choice, candidates, choose, choose_bucket_bytes, predict
 from .curve import Curve, Line
-from .goal_text import goal_text
 from .price import Price, Pricer, price
 from .topologies import TOPOLOGIES, parse_topology
 from .topology import Network, Switch
@@ -23,7 +22,6 @@ __all__ = [
     "candidates",
     "choose",
     "choose_bucket_bytes",
-    "goal_text",
     "load_calibration",
     "parse_topology",
     "predict",

@@ -1,4 +1,4 @@
-"""What was measured on one machine with one MPI and one number of ranks: the numbers that a price is made of.
+"""Calibrations: the parameters of the price model for one machine, MPI library and number of ranks.
 
 The model is LogGP (Alexandrov, Ionescu, Schauser & Scheiman 1995) with measured curves for its L + n G:
 
@@ -36,7 +36,7 @@ FOLDER_VARIABLE = "MPITRAIN_CALIBRATION"
 
 @dataclass(frozen=True)
 class Wire:
-    """How a message travels on one kind of way: inside a node, or across nodes.
+    """Parameters of messages on one kind of link: inside a node, or across nodes.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Wire:
     cold_exchange: Curve | None = None
 
     def at(self, share: float) -> "Wire":
-        """Return the wire for a buffer of which that share is out of the caches."""
+        """Return the wire for a buffer of which the share ``cold`` is outside the caches."""
         one_way = self.one_way.blend(self.cold_one_way or self.one_way, share)
         same = self.one_way is self.exchange
         exchange = one_way if same else self.exchange.blend(self.cold_exchange or self.exchange, share)
@@ -75,13 +75,13 @@ class Wire:
 
     @classmethod
     def line(cls, alpha: float, beta: float, overhead: float = 0.0) -> "Wire":
-        """Return the wire of the textbooks: alpha + n beta both ways."""
+        """Return the textbook wire: alpha + n beta in both directions."""
         curve = Curve.line(alpha, beta)
         return cls(curve, curve, overhead, overhead)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Wire":
-        """Return the wire that ``to_json`` has written."""
+        """Return the wire from the value of ``to_json``."""
         numbers = {key: data[key] for key in ("send_overhead", "recv_overhead", "gap", "eager", "capacity")}
         cold = [Curve(data[key]) if data[key] else None for key in ("cold_one_way", "cold_exchange")]
         wire = cls(Curve(data["one_way"]), Curve(data["exchange"]), **numbers)
@@ -127,7 +127,7 @@ class Calibration:
         Ranks outnumbered cores when it was measured: then a message waits for the scheduler, and the model does
         not apply.
     source : str
-        Where it comes from, in a few words.
+        Origin, in a few words.
     native : Curve or None
         The MPI library's own all-reduce at ``ranks`` ranks.
     measured : dict of str to Curve
@@ -173,16 +173,16 @@ class Calibration:
 
     @classmethod
     def line(cls, alpha: float, beta: float, gamma: float, overhead: float = 0.0) -> "Calibration":
-        """Return the textbook's machine: alpha, beta and gamma, the same everywhere."""
+        """Return the textbook machine: alpha, beta and gamma, the same everywhere."""
         wire = Wire.line(alpha, beta, overhead)
         return cls(wire, wire, Curve.line(0.0, gamma))
 
     def tuned(self, best: list[tuple[float, str, float, float]], measured: dict[str, Curve]) -> "Calibration":
-        """Return it with the findings of ``tune``."""
+        """Return a copy with the results of ``tune``."""
         return replace(self, best=best, measured=measured, native=measured.get("native", self.native))
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
+        """Return it as a JSON value."""
         return {
             "version": VERSION,
             "source": self.source,
@@ -203,7 +203,7 @@ class Calibration:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Calibration":
-        """Return the calibration that ``to_json`` has written."""
+        """Return the calibration from the value of ``to_json``."""
         if data.get("version") != VERSION:
             raise UserError(f"it has version {data.get('version')}, and this mpitrain reads version {VERSION}")
         return cls(
@@ -225,7 +225,7 @@ class Calibration:
 
 
 def calibration_path(host: str, library: str, ranks: int, folder: str | Path | None = None) -> Path:
-    """Return where the calibration of a machine, MPI library and number of ranks lies.
+    """Return the path of the calibration of a machine, MPI library and number of ranks.
 
     The folder is ``folder``, or the one that MPITRAIN_CALIBRATION names, or mpitrain in the user's cache.
 
@@ -264,7 +264,7 @@ def load_calibration(path: str | Path = DEFAULT) -> Calibration:
 
 
 def save_calibration(calibration: Calibration, path: str | Path) -> None:
-    """Write a calibration so that a reader finds the old one or the new one, never half of one."""
+    """Write a calibration atomically: a reader finds the old one or the new one."""
     target = Path(path)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:

@@ -1,4 +1,4 @@
-"""Choose the all-reduce for a number of ranks and a length: what ``auto`` does, and why, in one line."""
+"""Choice of the all-reduce for a number of ranks and a length by measurements or prices."""
 
 import functools
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from .calibration import Calibration, Wire, load_calibration
 from .curve import Curve
 from .price import Pricer, default_topology
 from .topology import Switch
-from .words import say_bytes, say_seconds
+from .units import say_bytes, say_seconds
 
 NATIVE = "native"
 SEGMENTS = (2, 4, 8, 16, 32)
-LEAST_GAIN = 0.05  # what is not predicted to be that much faster than the library's own loses to it
+LEAST_GAIN = 0.05  # MPI's own wins unless an algorithm is predicted to be faster by more than this
 SHORT = 4.0
 BUCKETS = tuple(1 << k for k in range(20, 27))  # 1 to 64 MiB
 HARDLY_MORE = 1.1
@@ -25,12 +25,12 @@ NATIVE_MODELS = ("tree", "recursive_doubling", "halving_doubling")
 
 @dataclass(frozen=True)
 class Choice:
-    """An algorithm, and why.
+    """An algorithm and the reason for it.
 
     Parameters
     ----------
     name : str
-        As ``find`` takes it, segments included, or "native".
+        A name for ``find`` with its options, or "native".
     seconds : float or None
         Predicted (or measured by ``tune``); None where the model does not apply.
     reason : str
@@ -64,7 +64,7 @@ def choose(
         By default the table that mpitrain ships.
     topology : Switch or another topology, optional
     algorithms : sequence of str, optional
-        To choose from; by default all, with several numbers of segments.
+        Candidates; by default all, with several numbers of segments.
     """
     calibration = calibration or load_calibration()
     if size == 1:
@@ -84,9 +84,9 @@ def choose(
 
 
 def choose_bucket_bytes(size: int, calibration: Calibration, topology: Switch | None = None) -> int:
-    """Return how long a gradient bucket should be: the shortest whose bytes cost hardly more than in a longer one.
+    """Return the best length of a gradient bucket: the shortest with nearly the best bandwidth.
 
-    Longer buckets start later and hide less behind the backward pass, so length beyond that is not for free.
+    Longer buckets start later and overlap less with the backward pass.
     """
     per_byte = {n: (choose(size, n, calibration, topology=topology).seconds or 0.0) / n for n in BUCKETS}
     least = min(per_byte.values())
@@ -94,7 +94,7 @@ def choose_bucket_bytes(size: int, calibration: Calibration, topology: Switch | 
 
 
 def candidates() -> list[str]:
-    """Return the all-reduces to choose from, those with segments at several numbers of them."""
+    """Return the candidates, with several numbers of segments where there are segments."""
     found = []
     for name in names():
         options = dict(find(name).options)
@@ -110,7 +110,7 @@ def predict(
     topology: Switch | None = None,
     algorithms: Sequence[str] | None = None,
 ) -> dict[str, float]:
-    """Return the predicted seconds of each algorithm, "native" among them; what cannot be priced is left out."""
+    """Return the predicted seconds of each algorithm and of "native"; those without a price are left out."""
     topology = topology or default_topology(calibration)
     seconds = {NATIVE: predict_native(size, num_bytes, calibration, topology)}
     for name in candidates() if algorithms is None else algorithms:
@@ -121,7 +121,7 @@ def predict(
 
 
 def predict_native(size: int, num_bytes: float, calibration: Calibration, topology: Switch | None = None) -> float:
-    """Return the seconds of the library's own: measured at this number of ranks, or else the best of what it may run.
+    """Return the seconds of MPI's own all-reduce: measured at this number of ranks, or an estimate.
 
     The estimate takes binomial trees, recursive doubling and halving-doubling (Thakur et al. 2005) without the
     overheads, which are mostly Python's.
@@ -162,7 +162,7 @@ def _origin(size: int, calibration: Calibration) -> str:
 def _reason(
     best: str, seconds: dict[str, float], size: int, num_bytes: float, calibration: Calibration, topology: Switch | None
 ) -> str:
-    """Say from which length on ``best`` wins against what wins for short ones, and by how much here."""
+    """Return the reason: the length from which ``best`` wins, and its advantage at this length."""
     rest = {name: t for name, t in seconds.items() if name.partition(":")[0] != best.partition(":")[0]}
     second = min(rest, key=rest.__getitem__)
     short = predict(size, SHORT, calibration, topology=topology, algorithms=[n for n in seconds if n != NATIVE])

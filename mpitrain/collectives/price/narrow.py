@@ -1,6 +1,6 @@
-"""Waves of a few messages in plain Python, which is faster there than NumPy's calls: for one switch only.
+"""Waves of few messages in plain Python, faster than NumPy's calls; for a plain switch only.
 
-A chain of 100,000 ranks has 200,000 waves of eight messages. The clocks are those of waves.py, in the same memory.
+A chain of 100,000 ranks has 200,000 waves of eight messages. The clocks are those of vectorized.py, in the same memory.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ NARROW = 24  # ranks of a wave below which this is faster
 
 
 class Clocks(Protocol):
-    """What waves.py keeps of its ranks."""
+    """State of the ranks in vectorized.py."""
 
     program: Program
     network: Network
@@ -32,7 +32,7 @@ class Clocks(Protocol):
 
 
 class NarrowRun:
-    """Moves the messages of ``run`` one by one.
+    """Processes the messages of ``run`` one by one.
 
     Parameters
     ----------

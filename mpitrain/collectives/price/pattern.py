@@ -1,12 +1,12 @@
-"""Schedules in which ranks repeat: what rank r does, rank r + g does with its peers g further.
+"""Periodic schedules: the steps of rank r + g are those of rank r with all peers shifted by g.
 
-A ring of 100,000 ranks has 2e10 messages, but all ranks do the same (g = 1); in a two-level algorithm the ranks of
-a node differ, and the nodes do not (g = the ranks of a node). Such a schedule is the steps of g ranks. What comes
-before the repetition may differ from rank to rank, if it is short: a broadcast that scatters down a tree and then
-gathers around a ring.
+A ring of 100,000 ranks has 2e10 messages, but all ranks have the same steps (g = 1); in a two-level algorithm the
+ranks of a node differ, and the nodes do not (g = the ranks of a node). Such a schedule consists of the steps of g
+ranks. The steps before the repetition may differ between ranks, if they are few: a broadcast that scatters down a tree
+and then gathers around a ring.
 
-That ranks repeat is found on a sample of ranks: it is not proved for the others, and a price that rests on it says
-so. Only schedules that keep step are taken: what a rank sends in its round k is received in round k.
+The period is determined from a sample of ranks: it is not proved for the others, and prices that depend on it say so.
+Only synchronous schedules qualify: a message sent in round k is received in round k.
 """
 
 from collections.abc import Iterator
@@ -111,7 +111,7 @@ def _idle(step: Step) -> bool:
 
 
 def find_pattern(schedule: Schedule, size: int, periods: tuple[int, ...] = ()) -> Pattern | None:
-    """Return the pattern of ``schedule``, or None if its ranks do not repeat or do not keep step.
+    """Return the pattern of ``schedule``, None if it is not periodic or not synchronous.
 
     Parameters
     ----------

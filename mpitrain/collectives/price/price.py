@@ -1,7 +1,7 @@
-"""The price of a collective: seconds predicted for an algorithm, a number of ranks, a length and a machine.
+"""Price of a collective: predicted seconds for an algorithm, number of ranks, length and machine.
 
 Textbook formulas (Thakur, Rabenseifner & Gropp 2005; Chan, Heimlich, Purkayastha & van de Geijn 2007) give one line
-for one algorithm; this reads the schedule itself, so that an algorithm of one's own has a price as well.
+for one algorithm; the price here follows the schedule itself, so that a user's algorithm has one as well.
 """
 
 import math
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from ...errors import UserError
 from ..algorithm import Algorithm
-from ..relabel import on_elements
+from ..combinators import on_elements
 from ..step import Schedule, Step
 from .calibration import Calibration, load_calibration
 from .pattern import Pattern, find_pattern
+from .periodic import pattern_times
 from .program import MAX_STEPS, Program
-from .repeat import pattern_times
 from .topology import Network, Switch
-from .waves import Times, wave_times
+from .vectorized import Times, wave_times
 
 FOLLOWED = 4_000_000
 CHUNKS = 10  # in a list, that take as long to make as a step
@@ -28,7 +28,7 @@ EXACT, BY_SYMMETRY, EXTRAPOLATED = "exact", "by symmetry", "extrapolated"
 
 @dataclass(frozen=True)
 class Price:
-    """What a collective is predicted to cost.
+    """Predicted cost of a collective.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Price:
 
 
 class Pricer:
-    """An algorithm at one number of ranks, made ready to be priced at many lengths and on many machines.
+    """An algorithm at one number of ranks, prepared for prices at many lengths and on many machines.
 
     Parameters
     ----------

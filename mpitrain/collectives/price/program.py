@@ -1,4 +1,4 @@
-"""All steps of all ranks as flat columns, with every send joined to its receive.
+"""Programs: all steps of all ranks as flat columns, with every send matched to its receive.
 
 A step is two peers and a kind: how many chunks it sends, receives, packs and works on. Schedules have few kinds, so a
 step takes twelve bytes, and what depends on lengths and wires is computed once for each kind. Messages between two
@@ -22,7 +22,7 @@ FEW = 16  # pairs of ranges of chunks that are compared one by one
 
 
 class Kind(NamedTuple):
-    """What steps that differ in their peers only have in common, in chunks.
+    """Kind of steps that differ in their peers only, in chunks.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class Columns:
         return len(self) - before
 
     def take(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return send_to, recv_from and kind, (S,) arrays, and begin again (kinds keep their numbers)."""
+        """Return send_to, recv_from and kind, (S,) arrays, and clear them (kinds keep their numbers)."""
         columns = tuple(np.frombuffer(column, np.int32) for column in (self._send_to, self._recv_from, self._kind))
         self._send_to, self._recv_from, self._kind = array("i"), array("i"), array("i")
         return columns[0], columns[1], columns[2]
@@ -97,7 +97,7 @@ class Columns:
 
 
 def _in_pieces(chunks: tuple[int | range, ...]) -> bool:
-    """Return whether ``chunks`` lie in several places."""
+    """Return whether ``chunks`` are in several places."""
     stop = None
     for part in chunks:
         first, after = (part.start, part.stop) if isinstance(part, range) else (part, part + 1)

@@ -4,12 +4,11 @@ from dataclasses import fields
 from typing import Any
 
 from ...errors import UserError
-from .dragonfly import Dragonfly
 from .fat_tree import FatTree
 from .topology import Switch
 from .torus import Torus
 
-TOPOLOGIES: dict[str, type[Switch]] = {"switch": Switch, "fat_tree": FatTree, "torus": Torus, "dragonfly": Dragonfly}
+TOPOLOGIES: dict[str, type[Switch]] = {"switch": Switch, "fat_tree": FatTree, "torus": Torus}
 
 
 def parse_topology(text: str) -> Switch:

@@ -1,4 +1,4 @@
-"""Where ranks sit, and which links their messages share: the part of a price that depends on the machine room.
+"""Placement of ranks and links that their messages share: the part of a price that depends on the network.
 
 Ranks fill nodes in order. Messages inside a node share its memory; messages across share the ports of their nodes
 and, in the classes of the other files, the links between switches. All messages of one round are taken together:
@@ -14,7 +14,7 @@ from .calibration import Calibration, Wire
 
 @dataclass(frozen=True)
 class Switch:
-    """All nodes at one switch without a bottleneck inside: only the ports of the nodes are shared.
+    """All nodes on one switch without internal bottlenecks: only the ports of the nodes are shared.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Switch:
 
     @property
     def repeats(self) -> int:
-        """Ranks after which places are alike: a schedule moved by so many costs the same. 0 if none are."""
+        """Number of ranks by which a schedule can be shifted at the same cost, 0 if there is none."""
         return self.ranks_per_node if type(self) is Switch else 0
 
     def check(self, num_nodes: int) -> None:
@@ -38,7 +38,7 @@ class Switch:
     def links(
         self, source: np.ndarray, target: np.ndarray, num_bytes: np.ndarray, port: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return how many further switches each message passes, and the seconds of its busiest link between switches.
+        """Return the number of further switches of each message, and the seconds of its busiest link between switches.
 
         Parameters
         ----------

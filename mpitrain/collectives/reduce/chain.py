@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from .. import broadcast
 from ..algorithm import algorithm
-from ..relabel import backwards
+from ..combinators import backwards
 from ..step import Step
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from .. import all_gather
 from ..algorithm import algorithm
 from ..all_gather.pat import hops
-from ..relabel import backwards
+from ..combinators import backwards
 from ..step import Step
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ..algorithm import algorithm
 from ..all_gather.recursive_doubling import most_sent, recursive_doubling
-from ..relabel import backwards, fold_rounds
+from ..combinators import backwards, fold_rounds
 from ..step import Step
 
 

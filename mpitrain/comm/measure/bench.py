@@ -1,9 +1,9 @@
-"""Time all-reduces against the MPI library's own, on the ranks of this job.
+"""Benchmark of all-reduces against MPI's own, on the ranks of this job.
 
-All algorithms of one length run in turn, over and over, and all lengths are gone through in several passes: what
-disturbs the machine disturbs all of them alike. Each runs twice in its turn and the second time counts: else the
-others' buffers would be in the caches, and a time would depend on what it is compared with. A run is timed from a
-barrier to the end of the last rank; the median counts.
+All algorithms of one length run in turn, repeatedly, and all lengths are measured in several passes, so that
+disturbances of the machine affect all of them equally. Each runs twice in its turn, and the second time counts:
+otherwise the others' buffers would be in the caches, and a time would depend on the other algorithms. A run is timed
+from a barrier to the end of the last rank; the result is the median.
 """
 
 import time
@@ -15,20 +15,20 @@ import numpy as np
 
 from ...collectives.price import Calibration, Curve, choose
 from ..world import World
-from .stages import Stages, Untold
+from .stages import Silent, Stages
 from .timing import real_zeros
 
 NATIVE, AUTO = "native", "auto"
 SIZES = tuple(4 << (2 * k) for k in range(13))  # bytes: 4 B to 64 MiB
-SECONDS = 0.3  # aimed at for one length of one algorithm
+SECONDS = 0.3  # target for one length of one algorithm
 MOST_REPEATS = 200
-PASSES = 16  # over all lengths: what changes the machine's speed for a while changes a part of each
-TIE = 0.05  # an algorithm that is not so much faster than the library's own loses to it
+PASSES = 16  # over all lengths, so that a change of the machine's speed affects a part of each
+TIE = 0.05  # MPI's own wins unless an algorithm is faster by more than this
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement: what ``bench --json`` writes; ``ratio`` is native over this, above 1 is faster."""
+    """One measurement, a record of ``bench --json``; ``ratio`` is native time over this time (above 1: faster)."""
 
     algorithm: str
     ranks: int
@@ -41,26 +41,26 @@ class Row:
 def bench(
     world: World, algorithms: Sequence[str], sizes: Sequence[int] = SIZES, *, stages: Stages | None = None
 ) -> list[Row]:
-    """Measure ``algorithms`` at ``sizes`` (bytes), "native" always among them; the same rows on every rank.
+    """Measure ``algorithms`` and "native" at ``sizes`` (bytes); return the same rows on every rank.
 
     Raises
     ------
     AgreedError
         If there is no such algorithm.
     """
-    stages = stages or Untold()
-    contests = [Contest(world, algorithms, n) for n in sizes]
-    names = len(contests[0].names) if contests else 0
-    stages.begin(f"{len(contests)} lengths by {names} algorithms, in {PASSES} passes", PASSES * len(contests))
+    stages = stages or Silent()
+    benchmarks = [SizeBenchmark(world, algorithms, n) for n in sizes]
+    names = len(benchmarks[0].names) if benchmarks else 0
+    stages.begin(f"{len(benchmarks)} lengths by {names} algorithms, in {PASSES} passes", PASSES * len(benchmarks))
     for _ in range(PASSES):
-        for contest in contests:
-            contest.measure()
+        for benchmark in benchmarks:
+            benchmark.measure()
             stages.step()
-    return rows_of(world, contests)
+    return rows_of(world, benchmarks)
 
 
 def tune(calibration: Calibration, rows: Sequence[Row]) -> Calibration:
-    """Return ``calibration`` with the fastest algorithm of each range of lengths, native where it is a tie."""
+    """Return ``calibration`` with the fastest algorithm of each range of lengths, native in a tie."""
     sizes = sorted({row.bytes for row in rows})
     names = dict.fromkeys(row.algorithm for row in rows)
     cells = {(row.algorithm, row.bytes): 1e-6 * row.us for row in rows}
@@ -70,7 +70,7 @@ def tune(calibration: Calibration, rows: Sequence[Row]) -> Calibration:
         _, fastest = min((cells[name, n], name) for name in names if (name, n) in cells)
         last = best[-1][1] if best else NATIVE
         if cells.get((last, n), np.inf) <= (1 + TIE / 2) * cells[fastest, n] and cells[last, n] <= native:
-            fastest = last  # no change of algorithm for next to nothing
+            fastest = last  # no change of algorithm for a tiny gain
         if cells[fastest, n] > (1 - TIE) * native:
             fastest = NATIVE
         if not best or best[-1][1] != fastest:
@@ -80,18 +80,18 @@ def tune(calibration: Calibration, rows: Sequence[Row]) -> Calibration:
 
 
 def auto_choice(world: World, num_bytes: int, calibration: Calibration) -> str:
-    """Return what ``choose`` names for this world."""
+    """Return the name that ``choose`` returns for this world."""
     return choose(world.size, num_bytes, calibration).name
 
 
-class Contest:
-    """All algorithms at one length, in turn, a few times in each pass; every rank makes it and calls it together.
+class SizeBenchmark:
+    """Measurement of all algorithms at one length, in turn, a few times per pass; all ranks call it together.
 
     Parameters
     ----------
     world : World
     algorithms : sequence of str
-        "native" joins them.
+        "native" is added.
     num_bytes : int
     """
 
@@ -103,7 +103,7 @@ class Contest:
         self._passes: list[np.ndarray] = []
 
     def measure(self) -> dict[str, float]:
-        """Plan, run and forget (what lives in a window stays); return this pass's medians, as ``medians`` does."""
+        """Plan, run and free all algorithms once per turn; return this pass's medians, as ``medians`` does."""
         world = self._world
         plans = [world.plan_all_reduce(self._buffer(name), name) for name in self.names]
         once = sum([_run(world, plan) for plan in plans])
@@ -130,20 +130,20 @@ class Contest:
         return self._shared if name == "shared" and self._shared is not None else real_zeros(self.num_bytes // 4)
 
 
-def rows_of(world: World, contests: Sequence[Contest]) -> list[Row]:
-    """Return the rows of what was measured."""
+def rows_of(world: World, benchmarks: Sequence[SizeBenchmark]) -> list[Row]:
+    """Return the rows of the measurements."""
     rows = []
-    for contest in contests:
-        micros = {name: 1e6 * seconds for name, seconds in contest.medians().items()}
+    for benchmark in benchmarks:
+        micros = {name: 1e6 * seconds for name, seconds in benchmark.medians().items()}
         native = micros[NATIVE]
         for name, us in micros.items():
             ratio = round(native / us, 3)
-            rows.append(Row(name, world.size, contest.num_bytes, round(us, 2), round(native, 2), ratio))
+            rows.append(Row(name, world.size, benchmark.num_bytes, round(us, 2), round(native, 2), ratio))
     return rows
 
 
 def _rotated(length: int, by: int) -> list[int]:
-    """Return the order of a turn: nobody always runs after the same other."""
+    """Return the order of a turn, rotated so that no algorithm always follows the same other one."""
     return [(i + by) % length for i in range(length)]
 
 

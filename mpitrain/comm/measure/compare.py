@@ -1,4 +1,4 @@
-"""How good ``auto`` is without a tuned file: all that it may take, in turn, in one job."""
+"""Comparison of ``auto`` with and without a tuned file, in one job."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from .stages import Stages
 
 @dataclass(frozen=True)
 class Compared:
-    """One length: what ``auto`` takes without a tuned file and with one, and the fastest; microseconds."""
+    """One length: the choices of ``auto`` without and with a tuned file, and the fastest, in microseconds."""
 
     ranks: int
     bytes: int
@@ -28,14 +28,14 @@ class Compared:
 def compare_tuned(
     world: World, algorithms: Sequence[str], sizes: Sequence[int], *, stages: Stages | None = None
 ) -> list[Compared]:
-    """Measure ``algorithms`` and all that ``auto`` takes at ``sizes``; the same rows on every rank.
+    """Measure ``algorithms`` and all choices of ``auto`` at ``sizes``; return the same rows on every rank.
 
-    An algorithm that is chosen twice is measured once, so that it is as fast as itself.
+    An algorithm that is chosen twice is measured once, so that both choices have the same time.
 
     Raises
     ------
     AgreedError
-        If ``tune`` has not run here.
+        If there are no measurements of ``tune``.
     """
     with world.together():
         path = world.calibration_path

@@ -1,8 +1,8 @@
-"""Whether MPI reads and writes a GPU's memory where it lies: tried, in a job that is there for nothing else.
+"""Test whether MPI can read and write a GPU's memory in place (CUDA-aware), in a job of its own.
 
-A library that cannot may refuse, sum wrongly, or crash; what it says of itself is not asked. So a job of its own
-(``mpirun -n 2 python -m mpitrain kernel messages``) writes down that it begins, makes the very calls of training, with
-its types, and writes down that all sums were right. Runs look for that; a crash leaves the beginning.
+A library that cannot may refuse, sum wrongly or crash, and its own information about it is not used. So a separate job
+(``mpirun -n 2 python -m mpitrain kernel messages``) records its beginning, makes the calls of training with its types,
+and records that all sums were right. Runs read that record; after a crash it says that the test has begun.
 """
 
 import json
@@ -19,19 +19,19 @@ from ..schedule.staging import DirectStaging
 from ..world import World
 
 ALGORITHMS = ("native", "ring", "recursive_doubling", "tree")
-SIZES = (3, 1000, 1 << 20)  # elements: messages that go at once, and those that are announced first
+SIZES = (3, 1000, 1 << 20)  # elements: eager messages and those with a rendezvous
 TYPES = ("float32", "float64")
-WORKS, BEGUN = "works", "it began, and did not come to the end"
+WORKS, BEGUN = "works", "the test began, but did not end"
 
 
 def record_path(mpi_version: str, device_name: str) -> Path:
-    """Return where the answer for this host, MPI library and GPU lies."""
+    """Return the path of the record for this host, MPI library and GPU."""
     beside = calibration_path(platform.node(), f"{mpi_version} {device_name}", 0)
     return beside.with_name(beside.name.replace("calibration", "cuda-aware", 1))
 
 
 def is_direct(mpi_version: str, device: Any) -> bool:
-    """Return whether it was tried here, and was right."""
+    """Return whether the test has passed here."""
     try:
         found = json.loads(record_path(mpi_version, device.name).read_text())
         return bool(found["answer"] == WORKS)
@@ -40,7 +40,7 @@ def is_direct(mpi_version: str, device: Any) -> bool:
 
 
 def try_direct(world: World, device: Any) -> str:
-    """Try it with all ranks; return ``WORKS`` or what went wrong, and leave that where runs look."""
+    """Run the test on all ranks; return ``WORKS`` or the first error, and record it for later runs."""
     path = record_path(world.mpi_version, device.name)
     _write(path, BEGUN)
     world.barrier()
@@ -77,7 +77,7 @@ def _sums_are_right(world: World, device: Any, name: str, size: int, dtype: np.d
 
 
 def _write(path: Path, answer: str) -> None:
-    """All ranks of a host write the same."""
+    """Write the record; all ranks of a host write the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}")
     fresh.write_text(to_json({"answer": answer}) + "\n")

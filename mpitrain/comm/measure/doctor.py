@@ -1,4 +1,4 @@
-"""What the facts of all ranks mean: findings in words, each with what to do about it. Pure: no MPI here."""
+"""Diagnosis of the facts about all ranks: findings, each with a remedy. Pure: without MPI."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ from ..watch.hang_report import say_ranks
 from .link_survey import Link, Speeds, odd_ones
 from .probe import Facts
 
-SHM_EACH = 64 << 20  # bytes of shared memory that a rank should find
+SHM_EACH = 64 << 20  # bytes of shared memory per rank
 SKEW = 2.0  # seconds
 SLOW_LATENCY, SLOW_BANDWIDTH, SLOW_RANK = 4.0, 3.0, 1.5  # times the median
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: ``bad`` breaks training, ``warn`` costs speed or safety."""
+    """Result of one examination: ``bad`` breaks training, ``warn`` costs speed or safety."""
 
     level: Literal["ok", "warn", "bad"]
     about: str
@@ -28,7 +28,7 @@ class Finding:
 
 
 def diagnose(ranks: Sequence[Facts], speeds: Speeds) -> list[Finding]:
-    """Return all findings, in the order in which they matter."""
+    """Return all findings in order of importance."""
     found = [*_launch(ranks), *_versions(ranks), *_cores(ranks), *_mpi(ranks), *_memory(ranks), *_clocks(ranks)]
     return [*found, *_compute(ranks), *_speed(ranks, speeds)]
 
@@ -125,19 +125,19 @@ def _memory(ranks: Sequence[Facts]) -> Iterator[Finding]:
 
 
 def _compute(ranks: Sequence[Facts]) -> Iterator[Finding]:
-    natives = Counter(facts.native for facts in ranks)
-    usual = natives.most_common(1)[0][0]
-    others = [rank for rank, facts in enumerate(ranks) if facts.native != usual]
+    kernels = Counter(facts.cpu_kernels for facts in ranks)
+    usual = kernels.most_common(1)[0][0]
+    others = [rank for rank, facts in enumerate(ranks) if facts.cpu_kernels != usual]
     if others:
-        text = f"{say_ranks(others)} computes with {ranks[others[0]].native}, the others with {usual}"
+        text = f"{say_ranks(others)} computes with {ranks[others[0]].cpu_kernels}, the others with {usual}"
         yield Finding("warn", "kernels", text, "the slowest decides: install with the same compiler on all nodes")
     elif usual.startswith("NumPy"):
         yield Finding("warn", "kernels", usual, "pip install again where there is a C compiler (apt install gcc)")
     else:
         yield Finding("ok", "kernels", f"in C: {usual}")
-    places = assign([facts.sight for facts in ranks])
+    places = assign([facts.gpus for facts in ranks])
     if all(place.number is None for place in places):
-        yield Finding("ok", "GPUs", f"none: {ranks[0].sight.reason or 'no rank sees one'}")
+        yield Finding("ok", "GPUs", f"none: {ranks[0].gpus.reason or 'no rank sees one'}")
         return
     without = [rank for rank, place in enumerate(places) if place.number is None]
     shared = [rank for rank, place in enumerate(places) if place.ranks > 1]

@@ -1,4 +1,4 @@
-"""Measure one kind of way, inside a node or across nodes, and fit to it what the price model needs."""
+"""Benchmark of one kind of link, inside a node or across nodes, fitted to the price model."""
 
 import math
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ KINDS = {
     "pipeline": pipeline,
 }
 SMALL = 8  # bytes of a flood's messages
-TURNS = 4  # of a run; from LONG bytes on as few as need no more memory than a collective
+TURNS = 4  # per run; fewer from LONG bytes on, to use no more memory than a collective
 LONG = 1 << 20
 FLOOD = 64  # messages
 WALKED = ("one_way", "reduce_alone", "exchange", "reduce")
-WALK_SIZES = (1 << 16, 1 << 25)  # bytes: messages of this length to that
-LONGEST_WARM = 1 << 22  # bytes; where no message is as long, no buffer leaves the caches
+WALK_SIZES = (1 << 16, 1 << 25)  # shortest and longest messages in bytes
+LONGEST_WARM = 1 << 22  # bytes; without messages of this length no buffer leaves the caches
 WALK_EVERY = 8  # passes: walks are long, and vary less
 CAPACITY_BYTES = 1 << 22
 
@@ -42,7 +42,7 @@ Times = dict[str, dict[int, float]]  # seconds by kind and bytes
 
 @dataclass(frozen=True)
 class Compute:
-    """What a rank does beside the messages; see ``Calibration``."""
+    """Costs of a rank's own work; see ``Calibration``."""
 
     reduce: Curve
     cold_reduce: Curve | None
@@ -52,12 +52,12 @@ class Compute:
     launch: float
 
 
-class Way:
-    """Messages between rank 0 and ``other``, and of all pairs at once.
+class LinkBenchmark:
+    """Benchmark of messages between rank 0 and ``other``, and of all pairs at once.
 
     Parameters
     ----------
-    meter : Meter
+    timer : PairTimer
     nodes : list of int
         The node of each rank.
     other : int
@@ -65,9 +65,9 @@ class Way:
         Bytes of the messages.
     """
 
-    def __init__(self, meter: PairTimer, nodes: list[int], other: int, sizes: tuple[int, ...]):
-        rank = meter.comm.rank
-        self._meter = meter
+    def __init__(self, timer: PairTimer, nodes: list[int], other: int, sizes: tuple[int, ...]):
+        rank = timer.comm.rank
+        self._timer = timer
         self._pair = Pair(rank, {0: other, other: 0}[rank], rank == 0) if rank in (0, other) else None
         pairs = pair_up(nodes, nodes[0] != nodes[other])
         mine = next((p for p in pairs if rank in p), None)
@@ -78,7 +78,7 @@ class Way:
         self.restart(sizes)
 
     def restart(self, sizes: tuple[int, ...]) -> None:
-        """Forget what was measured but the eager limit, and go on with ``sizes``."""
+        """Discard the measurements except the eager limit, and continue with ``sizes``."""
         self._sizes, self._samples, self._passes = sizes, Samples(), 0
         self._walk_sizes = (
             [n for n in sizes if WALK_SIZES[0] <= n <= WALK_SIZES[1]] if sizes[-1] >= LONGEST_WARM else []
@@ -86,8 +86,8 @@ class Way:
         self._capacity_bytes = min(sizes[-1], CAPACITY_BYTES)
 
     def measure(self) -> None:
-        """Measure everything once; kinds and sizes take turns."""
-        run, add, pair = self._meter.run, self._samples.add, self._pair
+        """Measure everything once, kinds and sizes in turn."""
+        run, add, pair = self._timer.run, self._samples.add, self._pair
         add("once", run(exchange, pair, SMALL, 1))
         add("many", run(exchange, pair, SMALL, FLOOD) / FLOOD)
         add("flood", run(flood, pair, SMALL, FLOOD) / FLOOD)
@@ -97,13 +97,13 @@ class Way:
         if self._passes % WALK_EVERY == 0:
             for n in self._walk_sizes:
                 for kind in WALKED:
-                    add(("walk", kind, n), self._meter.walk(kind, pair, n))
+                    add(("walk", kind, n), self._timer.walk(kind, pair, n))
         if self._busiest:
             add("capacity", run(exchange, self._crowd, self._capacity_bytes, 2) / 2)
         self._passes += 1
 
     def fit(self, share: float) -> tuple[Wire, Compute]:
-        """Return the wire, and what a rank does beside it; ``share`` of the measurements lie below what is taken."""
+        """Return the wire and the costs of a rank's own work, from the quantile ``share`` of the measurements."""
         launch = max(0.0, self._typical("once", share) - self._typical("many", share))
         seconds = {(kind, n): self._step(kind, n, launch, share) for kind in KINDS for n in self._sizes}
         walked = {kind: {n: self._typical(("walk", kind, n), share) for n in self._walk_sizes} for kind in WALKED}
@@ -138,16 +138,16 @@ class Way:
         return max(measured - launch, 0.1 * measured) / steps  # launch is an estimate; no message takes no time
 
     def _capacity(self, share: float) -> float | None:
-        """Return the bytes a second of one node when all pairs exchange at once; None if there are too few pairs."""
+        """Return the bytes per second of one node when all pairs exchange at once, None if there are too few pairs."""
         if not self._busiest:
             return None
         return self._busiest * self._capacity_bytes / self._typical("capacity", share)
 
     def _eager_limit(self, sizes: tuple[int, ...]) -> int:
-        """Return the most bytes that are sent while the receiver sleeps, 0 if none are."""
+        """Return the longest message that is sent while its receiver sleeps, 0 if none is."""
         longest = 0
         for n in sizes:
-            if not self._meter.is_eager(self._pair, n):
+            if not self._timer.is_eager(self._pair, n):
                 break
             longest = n
         return longest
@@ -173,19 +173,19 @@ def _turns(kind: str, num_bytes: int) -> int:
 
 
 def _work(warm: Times, walked: Times, whole: str, messages: str) -> tuple[Curve, Curve]:
-    """Return what is left of ``whole`` without its ``messages``, in short buffers and in long ones."""
+    """Return ``whole`` minus its ``messages``, in short buffers and in long ones."""
     curve, cold = ({n: max(0.0, t - times[messages][n]) for n, t in times[whole].items()} for times in (warm, walked))
     return Curve(curve.items()), _extended(Curve(curve.items()), cold)
 
 
 def _extended(warm: Curve, walked: dict[int, float]) -> Curve:
-    """Return the curve that is ``warm`` for messages shorter than those walked."""
+    """Return the curve through ``walked``, and through ``warm`` for shorter messages."""
     shortest = min(walked, default=math.inf)
     return Curve([(n, t) for n, t in warm.points if n < shortest / 2] + [(float(n), t) for n, t in walked.items()])
 
 
 def _overlap(seconds: dict[tuple[str, int], float], sizes: tuple[int, ...]) -> float:
-    """Return the part of a reduction that messages hide: the median over the sizes where both take a while."""
+    """Return the part of a reduction that messages hide, the median over sizes where both take long enough."""
     parts = []
     for n in sizes:
         messages, serial, mixed = (seconds[kind, n] for kind in ("exchange", "reduce", "pipeline"))

@@ -1,7 +1,7 @@
-"""A quick look at every link: who talks to whom how fast, and how fast each rank computes. About two seconds.
+"""Quick survey of the speed of all links and ranks, in about two seconds.
 
-Ranks meet in rounds, as in a tournament, so that each has one partner at a time and all links of a round are busy at
-once, as they are in training. A link is judged against the median of its kind, inside a node or between nodes.
+Pairs are measured in rounds, as in a tournament, so that each rank has one partner at a time and all links of a round
+are busy at once, as in training. A link is compared with the median of its kind, inside a node or between nodes.
 """
 
 import time
@@ -22,7 +22,7 @@ PRODUCT = 192  # rows of the matrices whose product is timed
 
 @dataclass(frozen=True)
 class Link:
-    """Two ranks: half a turn of 8 bytes in seconds, and bytes a second in each direction when both send."""
+    """Link of two ranks: half a turn of 8 bytes in seconds, and bytes per second per direction when both send."""
 
     ranks: tuple[int, int]
     inside: bool
@@ -32,21 +32,21 @@ class Link:
 
 @dataclass(frozen=True)
 class Speeds:
-    """What was measured: links, and the seconds of one matrix product on each rank."""
+    """Measurements: links, and the seconds of one matrix product on each rank."""
 
     links: list[Link]
     products: list[float]
 
 
-def sweep(world: World) -> Speeds:
-    """Measure; all ranks call it together and get the same."""
-    nodes = world.all_gather(world.affinities[0])
+def survey_links(world: World) -> Speeds:
+    """Measure all links and ranks; all ranks call it together and get the same result."""
+    nodes = world.all_gather(world.affinity[0])
     mine: list[Link] = []
     for pairs in rounds(world.size)[:MOST_ROUNDS]:
         world.barrier()
         partner = next((sum(pair) - world.rank for pair in pairs if world.rank in pair), None)
         if partner is not None:
-            latency, bandwidth = _meet(world._comm, partner, first=world.rank < partner)
+            latency, bandwidth = _measure_pair(world._comm, partner, first=world.rank < partner)
             if world.rank < partner:
                 mine.append(Link((world.rank, partner), nodes[world.rank] == nodes[partner], latency, bandwidth))
     world.barrier()
@@ -55,7 +55,7 @@ def sweep(world: World) -> Speeds:
 
 
 def rounds(size: int) -> list[list[tuple[int, int]]]:
-    """Return pairs of ranks in rounds: each rank once a round, each pair once (the circle method).
+    """Return pairs of ranks in rounds: each rank once per round, each pair once (the circle method).
 
     >>> rounds(4)
     [[(0, 3), (1, 2)], [(0, 2), (1, 3)], [(0, 1), (2, 3)]]
@@ -71,7 +71,7 @@ def rounds(size: int) -> list[list[tuple[int, int]]]:
 
 
 def odd_ones(values: Sequence[float], factor: float) -> list[int]:
-    """Return the places of the values that are more than ``factor`` times the median.
+    """Return the indices of the values that are more than ``factor`` times the median.
 
     >>> odd_ones([1.0, 1.1, 0.9, 5.0], 3)
     [3]
@@ -80,8 +80,8 @@ def odd_ones(values: Sequence[float], factor: float) -> list[int]:
     return [place for place, value in enumerate(values) if value > factor * median > 0]
 
 
-def _meet(comm: Any, partner: int, *, first: bool) -> tuple[float, float]:
-    """Return half a turn of a short message, the quickest, and bytes a second of long ones in both directions."""
+def _measure_pair(comm: Any, partner: int, *, first: bool) -> tuple[float, float]:
+    """Return half of the fastest turn of a short message, and bytes per second of long ones per direction."""
     short, turns = np.zeros(8, np.uint8), []
     for _ in range(SMALL_TURNS):
         begin = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Predictions beside measurements: is an all-reduce priced right?
+"""Prediction errors of the price model, measured together with the all-reduces.
 
-A machine's speed may change from one second to the next (other guests on it, frequency, where its cores are), by more
-than the model errs. So messages are measured right before and after the all-reduces of one length, in a fraction of a
-second, predictions are made from those, and errors are compared within such a trial: the median over the trials counts.
+A machine's speed may change from one second to the next (other guests, frequency, placement of cores), by more than the
+model's error. So messages are measured right before and after the all-reduces of one length, in a fraction of a second,
+predictions are made from those, and errors are computed within such a trial: the result is the median over the trials.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ import numpy as np
 
 from ...collectives.price import Calibration, predict
 from ..world import World
-from .bench import Contest, Row, rows_of
+from .bench import Row, SizeBenchmark, rows_of
 from .calibrate import Calibrator
-from .stages import Stages, Untold
+from .stages import Silent, Stages
 
 PASSES = 9
 SHORTEST = 4  # bytes
-FRACTIONS = (32, 16, 8, 4, 2, 1)  # of a buffer: what messages are made of it
+FRACTIONS = (32, 16, 8, 4, 2, 1)  # of a buffer: lengths of messages
 MEDIAN = 0.5
 REPEATS = 3
 LONG = 1 << 20  # bytes from which one repeat is enough
@@ -27,43 +27,43 @@ UNPRICED = ("native", "auto", "shared")
 
 @dataclass(frozen=True)
 class PredictionError:
-    """Of one algorithm and length: predicted microseconds, and by which share they miss (0.1: 10 % too long)."""
+    """Prediction for one algorithm and length in microseconds, and its relative error (0.1: 10 % too long)."""
 
     us: float
     error: float
 
 
-Forecasts = dict[tuple[str, int], PredictionError]
+Predictions = dict[tuple[str, int], PredictionError]
 
 
-def forecast(
+def bench_with_predictions(
     world: World, algorithms: Sequence[str], sizes: Sequence[int], *, stages: Stages | None = None
-) -> tuple[list[Row], Forecasts]:
-    """Measure like ``bench``, and predict at the same time; the forecasts are on rank 0 only.
+) -> tuple[list[Row], Predictions]:
+    """Measure like ``bench`` and predict at the same time; the predictions are on rank 0 only.
 
-    Where ranks outnumber cores the model does not apply, and nothing is predicted.
+    There are no predictions where ranks outnumber cores, since the model does not apply.
     """
     calibrator = Calibrator(world)
-    contests = [Contest(world, algorithms, n) for n in sizes]
+    benchmarks = [SizeBenchmark(world, algorithms, n) for n in sizes]
     trials: list[tuple[int, Calibration, dict[str, float]]] = []
-    stages = stages or Untold()
-    stages.begin(f"{len(contests)} lengths in {PASSES} passes, messages in between", PASSES * len(contests))
+    stages = stages or Silent()
+    stages.begin(f"{len(benchmarks)} lengths in {PASSES} passes, messages in between", PASSES * len(benchmarks))
     for _ in range(PASSES):
-        for contest in contests:
-            n = contest.num_bytes
+        for benchmark in benchmarks:
+            n = benchmark.num_bytes
             calibrator.restart(messages_of(n))
             _repeat(calibrator, n)
-            seconds = contest.measure()
+            seconds = benchmark.measure()
             _repeat(calibrator, n)
             trials.append((n, calibrator.result(MEDIAN), seconds))
             stages.step()
     if world.oversubscribed or world.rank:
-        return rows_of(world, contests), {}
-    return rows_of(world, contests), _forecasts(world.size, trials)
+        return rows_of(world, benchmarks), {}
+    return rows_of(world, benchmarks), _predictions(world.size, trials)
 
 
 def messages_of(num_bytes: int) -> tuple[int, ...]:
-    """Return the lengths of messages that matter for a buffer."""
+    """Return the lengths of messages that algorithms send for a buffer."""
     lengths = {max(SHORTEST, num_bytes // part // 4 * 4) for part in FRACTIONS}
     return tuple(sorted(lengths | {SHORTEST}))
 
@@ -73,7 +73,7 @@ def _repeat(calibrator: Calibrator, num_bytes: int) -> None:
         calibrator.measure()
 
 
-def _forecasts(size: int, trials: list[tuple[int, Calibration, dict[str, float]]]) -> Forecasts:
+def _predictions(size: int, trials: list[tuple[int, Calibration, dict[str, float]]]) -> Predictions:
     guesses: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for n, calibration, seconds in trials:
         names = [name for name in seconds if name not in UNPRICED]

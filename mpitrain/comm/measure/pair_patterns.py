@@ -1,4 +1,4 @@
-"""Two ranks that talk while the others wait: the schedules of which a calibration takes the time.
+"""Schedules of two ranks that communicate while the others wait, for calibration.
 
 Every message is one chunk.
 """
@@ -11,7 +11,7 @@ from ...collectives import Step
 
 @dataclass(frozen=True)
 class Pair:
-    """Two ranks that talk while the others wait: what this rank does of it."""
+    """A pair of ranks, from the view of one of them."""
 
     rank: int
     peer: int
@@ -19,16 +19,16 @@ class Pair:
 
 
 def ping_pong(pair: Pair, turns: int) -> Iterator[Step]:
-    """Yield ``turns`` times there and back."""
+    """Yield ``turns`` round trips."""
     out, back = Step(send_to=pair.peer, send=0), Step(recv_from=pair.peer, recv=0)
     for _ in range(turns):
         yield from (out, back) if pair.is_first else (back, out)
 
 
 def exchange(pair: Pair, turns: int) -> Iterator[Step]:
-    """Yield ``turns`` steps in which each sends what it has received in the step before.
+    """Yield ``turns`` steps in which each rank sends the chunk that it has received in the previous step.
 
-    What a core has just written is slow to read for another: messages that never change would look several times
+    Data that a core has just written are slow to read for another core: unchanged messages would seem several times
     faster than those of a collective.
     """
     for turn in range(turns):
@@ -37,20 +37,20 @@ def exchange(pair: Pair, turns: int) -> Iterator[Step]:
 
 
 def exchange_and_reduce(pair: Pair, turns: int) -> Iterator[Step]:
-    """Yield ``turns`` steps in which each sends its chunk and adds to it what it receives."""
+    """Yield ``turns`` steps in which each rank sends its chunk and adds the received one to it."""
     for _ in range(turns):
         yield Step(send_to=pair.peer, send=0, recv_from=pair.peer, recv=0, reduce=True)
 
 
 def ping_pong_and_reduce(pair: Pair, turns: int) -> Iterator[Step]:
-    """Yield ``turns`` times there and back, and what is received is added: only one of the two reduces at a time."""
+    """Yield ``turns`` round trips in which received chunks are added: only one rank reduces at a time."""
     out, back = Step(send_to=pair.peer, send=0), Step(recv_from=pair.peer, recv=0, reduce=True)
     for _ in range(turns):
         yield from (out, back) if pair.is_first else (back, out)
 
 
 def pipeline(pair: Pair, turns: int) -> Iterator[Step]:
-    """Yield ``turns`` steps that each reduce another chunk than the one before and after."""
+    """Yield ``turns`` steps that each reduce another chunk than the previous and the next one."""
     for turn in range(turns):
         mine, theirs = (0, 1) if pair.is_first == (turn % 4 < 2) else (1, 0)
         first = 2 * (turn % 2)

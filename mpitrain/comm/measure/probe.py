@@ -1,4 +1,4 @@
-"""What the doctor asks every rank: where it runs, with what, and whether things work that training needs."""
+"""Facts about every rank for the doctor: placement, versions, and tests of what training needs."""
 
 import os
 import platform
@@ -22,7 +22,7 @@ WINDOW = 1 << 16  # bytes of the window that is tried
 
 @dataclass(frozen=True)
 class Facts:
-    """Of one rank."""
+    """Facts about one rank."""
 
     host: str
     node: int
@@ -36,15 +36,15 @@ class Facts:
     fatal: str | None
     wrong_sum: bool
     clock: float
-    sight: VisibleGpus
-    native: str
+    gpus: VisibleGpus
+    cpu_kernels: str
 
 
-def probe(world: World, *, sight: VisibleGpus, native: str) -> list[Facts]:
-    """Return the facts of all ranks: what each sees of GPUs and of kernels in C, too. All call it together."""
-    node, cores = world.affinities
+def probe(world: World, *, gpus: VisibleGpus, cpu_kernels: str) -> list[Facts]:
+    """Return the facts about all ranks, with their GPUs and kernels in C; all ranks call it together."""
+    node, cores = world.affinity
     no_window = None
-    if why_ranks_cannot_be_lost() is not None:  # else it would be left alone: a lost rank leaves others waiting in it
+    if why_ranks_cannot_be_lost() is not None:  # else windows are not used: a lost rank would block the others
         no_window = why_not(world.node_size, world.node_size, WINDOW) or _try_window(world)
     wrong_sum = _wrong_sum(world)
     world.barrier()
@@ -67,14 +67,14 @@ def probe(world: World, *, sight: VisibleGpus, native: str) -> list[Facts]:
         fatal=why_ranks_cannot_be_lost(),
         wrong_sum=wrong_sum,
         clock=clock,
-        sight=sight,
-        native=native,
+        gpus=gpus,
+        cpu_kernels=cpu_kernels,
     )
     return world.all_gather(mine)
 
 
 def cpu_quota() -> float:
-    """Return how many cores the container may use by its quota, infinite without one."""
+    """Return the number of cores in the container's quota, infinite without one."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return float(quota) / float(period)
@@ -83,7 +83,7 @@ def cpu_quota() -> float:
 
 
 def _try_window(world: World) -> str | None:
-    """Return why memory cannot be shared on this node: a neighbour's mark was not seen. None if it can."""
+    """Return why memory cannot be shared on this node, None if it can."""
     try:
         window = Window(world._node, WINDOW)
     except MPI.Exception as error:

@@ -1,20 +1,20 @@
-"""Somebody who is told how a measurement gets on: nobody, by default."""
+"""Progress of measurements."""
 
 from typing import Protocol
 
 
 class Stages(Protocol):
-    """Is told of each stage of what takes long, on every rank."""
+    """Protocol of progress reports: called at each stage of a measurement, on every rank."""
 
     def begin(self, stage: str, steps: int) -> None:
-        """Begin a stage of so many steps, which take about as long each."""
+        """Begin a stage of ``steps`` steps of about the same duration."""
 
     def step(self) -> None:
-        """One of them is done."""
+        """Finish one step."""
 
 
-class Untold:
-    """Nobody."""
+class Silent:
+    """Progress that is not reported."""
 
     def begin(self, stage: str, steps: int) -> None:
         """Do nothing."""

@@ -1,7 +1,7 @@
-"""Record a run of a schedule: when each step of each rank began and ended, on one clock.
+"""Recorder of traces: begin and end of each step of each rank on one clock.
 
-Clocks of different nodes start anywhere. Each rank asks rank 0 for its time a few times and keeps the answer that came
-back fastest: the truth lies within half of that round trip (Cristian 1989, "Probabilistic clock synchronization").
+Clocks of different nodes have different origins. Each rank asks rank 0 for its time several times and keeps the fastest
+answer, whose error is at most half of the round trip (Cristian 1989, "Probabilistic clock synchronization").
 """
 
 import time
@@ -30,7 +30,7 @@ def record(world: World, algorithm: Algorithm, num_bytes: int, repeats: int = 9)
     num_bytes : int
         Length of the buffer; rounded up so that every chunk has an element.
     repeats : int
-        Runs, of which the middle one counts.
+        Number of runs; the one of median length is returned.
     """
     num_chunks = algorithm.num_chunks(world.size)
     num_elements = -(-max(num_bytes // 4, num_chunks) // num_chunks) * num_chunks
@@ -68,7 +68,7 @@ def record(world: World, algorithm: Algorithm, num_bytes: int, repeats: int = 9)
 
 
 class _Watch:
-    """Looks at the clock when a round of a plan starts, and when what it received is in place."""
+    """Records the times at which a round of a plan starts and its received elements are in place."""
 
     def __init__(self, watched: Round):
         self.began = self.ended = 0.0
@@ -83,7 +83,7 @@ class _Watch:
 
 
 def _messages(algorithm: Algorithm, world: World, num_bytes: int) -> list[tuple[int, int | None, int]]:
-    """Return number, peer and bytes of the steps of this rank that have a message."""
+    """Return number, peer and bytes of this rank's steps with messages."""
     chunk = num_bytes * algorithm.chunk_share(world.size)
     found = []
     for number, step in enumerate(algorithm(world.rank, world.size)):
@@ -99,7 +99,7 @@ def _event(rank: int, step: tuple[int, int | None, int], timed: _Watch, offset: 
 
 
 def clock_offset(world: World) -> tuple[float, float]:
-    """Return what to add to this rank's clock to have rank 0's, and by how much that may be wrong."""
+    """Return the offset of rank 0's clock from this rank's, and the bound of its error."""
     best, error = 0.0, float("inf") if world.rank else 0.0
     comm, theirs = world._comm, np.zeros(1)
     for rank in range(1, world.size):

@@ -1,19 +1,19 @@
-"""All-reduce without messages, for the ranks of one node: each reads and writes the others' memory.
+"""All-reduce in shared memory, for the ranks of one node: each reads and writes the others' memory.
 
-Two-shot, for buffers that lie in a shared window (``World.shared_empty``): every rank sums its slice of all buffers,
-block by block so that the sum stays in the cache, and writes it back to all of them. One-shot, for short buffers:
-every rank copies its buffer into the window and sums all of them for itself. A long buffer elsewhere is copied into
-a window, summed by two-shot, and copied back.
+Two-shot, for buffers in a shared window (``Group.shared_empty``): every rank sums its slice of all buffers, block by
+block so that the sum stays in the cache, and writes it back to all of them. One-shot, for short buffers: every rank
+copies its buffer into the window and sums all of them itself. A long buffer in other memory is copied into a window,
+summed by two-shot, and copied back.
 
     rank 0   | slice 0 | slice 1 | slice 2 |      rank 1 reads slice 1 of all three
     rank 1   | slice 0 | slice 1 | slice 2 |      and writes the sum over them
     rank 2   | slice 0 | slice 1 | slice 2 |
 
-Ranks wait for each other by flags in the window: each writes its own (the number of the current phase), everybody
-reads all. The window is locked for all ranks for its whole life, and MPI_Win_sync stands between data and flags, as
-the standard asks of programs that load and store (MPI 4.1, 12.4 and 12.7).
+Ranks wait for each other by flags in the window: each writes its own (the number of the current phase) and reads all.
+The window is locked for all ranks for its whole lifetime, and MPI_Win_sync is called between data and flags, as the
+standard requires of programs that load and store (MPI 4.1, 12.4 and 12.7).
 
-Cost, n bytes: two-shot reads n and writes n a rank, in 2 phases; one-shot reads Pn, in 1.
+Cost, n bytes: two-shot reads n and writes n per rank, in 2 phases; one-shot reads Pn, in 1.
 """
 
 import os
@@ -24,30 +24,29 @@ import numpy as np
 from mpi4py import MPI
 
 from ... import cpu_kernels
+from ...collectives import OPERATORS
 from ...device import CPU, Device
-from ...errors import UserError
 
 ONE_SHOT_BYTES = 8 * 1024  # up to here
 BLOCK_BYTES = 128 * 1024  # of a slice: the running sum and one block of one rank fit into the second cache
 PAGE = 4096
 FLAG_BYTES = 128  # between two ranks' flags: two cache lines, since processors fetch them in pairs
-SPINS = 64  # polls before a waiting rank begins to offer its core to others
+SPINS = 64  # polls before a waiting rank begins to yield its core
 SHM = "/dev/shm"
 
 C: Any = cpu_kernels.C
 NO_SQUARES = np.empty(0)
-UFUNCS = {"sum": np.add, "max": np.maximum, "min": np.minimum}
 
 
 class Window:
-    """Memory of every rank that every rank of the node reads and writes.
+    """Memory of every rank that all ranks of the node can read and write.
 
     Parameters
     ----------
     comm : MPI.Comm
         Ranks of one node; all of them make the window together.
     num_bytes : int
-        For each rank; starts as zeros.
+        Length of each rank's part; initially zeros.
 
     Attributes
     ----------
@@ -62,12 +61,12 @@ class Window:
         memories: list[Any] = [self._window.Shared_query(rank)[0] for rank in range(comm.size)]
         self.parts = [np.frombuffer(memory, np.uint8) for memory in memories]
         self.own = self.parts[comm.rank][:num_bytes]
-        self.own.fill(0)  # takes the pages now, and places them near this rank
+        self.own.fill(0)  # allocates the pages now, near this rank
         self.sync()
         comm.Barrier()
 
     def sync(self) -> None:
-        """Order this rank's loads and stores before and after."""
+        """Order this rank's loads and stores before it and after it (MPI_Win_sync)."""
         self._window.Sync()
 
     def find(self, array: np.ndarray) -> int | None:
@@ -76,14 +75,14 @@ class Window:
         return begin if begin >= 0 and begin + array.nbytes <= self.own.nbytes else None
 
     def free(self) -> None:
-        """Give the memory back (all ranks together; no array may use it any more)."""
+        """Free the memory (all ranks together; no array may use it any more)."""
         self.parts.clear()
         self._window.Unlock_all()
         self._window.Free()
 
 
 class SharedDevice(Device):
-    """The CPU with its arrays in a shared window: every rank allocates the same, in the same order."""
+    """The CPU with arrays in shared windows: all ranks allocate the same arrays in the same order."""
 
     def __init__(self, world: Any):
         super().__init__()
@@ -91,11 +90,12 @@ class SharedDevice(Device):
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return memory of ``shape`` that the other ranks of the node can read; ordinary memory if there is none."""
-        return self._world.shared_empty(shape, dtype)
+        made: np.ndarray = self._world.shared_empty(shape, dtype)
+        return made
 
 
 class WindowAllReduce:
-    """An all-reduce through shared memory, with the face of a ``Plan``.
+    """An all-reduce in shared memory with the interface of a ``Plan``.
 
     Parameters
     ----------
@@ -103,11 +103,11 @@ class WindowAllReduce:
         Ranks of one node.
     buffer : (n,) contiguous array
     place : (Window, int) or None
-        Where the buffers of all ranks lie: a window, and the offset in every part of it.
+        Location of the buffers of all ranks: a window and the offset in every part of it.
     op : str
         sum, max or min.
     yield_cpu : bool
-        Offer the core to others from the first look on: where ranks outnumber cores, one of them is waited for.
+        Yield the core from the first poll on, where ranks outnumber cores.
     """
 
     algorithm = "shared"
@@ -122,11 +122,9 @@ class WindowAllReduce:
         op: str = "sum",
         yield_cpu: bool = False,
     ):
-        if op not in UFUNCS:
-            raise UserError(f"shared all-reduce has no operator {op!r}; it has {', '.join(UFUNCS)}")
         self.result = buffer
         self._spins = 0 if yield_cpu else SPINS
-        self._rank, self._size, self._combine = comm.rank, comm.size, UFUNCS[op]
+        self._rank, self._size, self._combine = comm.rank, comm.size, OPERATORS[op]
         self._flags_at = window_bytes(buffer.nbytes, place is not None) - FLAG_BYTES
         self._window = Window(comm, self._flags_at + FLAG_BYTES)
         flags: list[Any] = [part[self._flags_at :][:8].view(np.int64).data for part in self._window.parts]
@@ -147,7 +145,7 @@ class WindowAllReduce:
         self._scratch = np.empty(min(buffer.size, BLOCK_BYTES // buffer.itemsize), buffer.dtype)
 
     def start(self) -> None:
-        """Show the others this rank's buffer."""
+        """Publish this rank's buffer to the others."""
         if self._phase < self._until:
             raise RuntimeError("a plan was started while it is still in flight")
         if self._size == 1 or not self.result.size:
@@ -158,7 +156,7 @@ class WindowAllReduce:
         self._arrive()
 
     def poll(self) -> bool:
-        """Do what can be done without waiting; True when the sum is there."""
+        """Progress without waiting; True when the sum is complete."""
         while self._phase < self._until:
             for flag in self._others:
                 if flag[0] <= self._phase:
@@ -178,7 +176,7 @@ class WindowAllReduce:
         return True
 
     def wait(self) -> None:
-        """Return when the sum is there."""
+        """Wait until the sum is complete."""
         spins = self._spins
         while not self.poll():
             if spins:
@@ -187,14 +185,14 @@ class WindowAllReduce:
                 os.sched_yield()
 
     def free(self) -> None:
-        """Give the window back (all ranks together)."""
+        """Free the window (all ranks together)."""
         self._buffers.clear()
         self._others.clear()
         del self._mine
         self._window.free()
 
     def _slot(self) -> list[np.ndarray]:
-        """Return the buffers in the window that this run uses: one-shot changes between two, so one phase is enough."""
+        """Return the buffers of this run: one-shot alternates between two, so that one phase is enough."""
         return self._buffers[self._phase % len(self._buffers)]
 
     def _arrive(self) -> None:
@@ -202,7 +200,7 @@ class WindowAllReduce:
         self._mine[0] = self._phase + 1
 
     def _addresses(self) -> list[np.ndarray]:
-        """Return where what this rank sums begins in every buffer of each slot, for the kernel in C."""
+        """Return the addresses of this rank's part in every buffer of each slot, for the kernel in C."""
         start = 0 if self._one_shot else self._slice.start
         return [np.array([b[start:].ctypes.data for b in slot], np.int64) for slot in self._buffers]
 
@@ -224,7 +222,7 @@ class WindowAllReduce:
 
 
 def window_bytes(num_bytes: int, in_window: bool) -> int:
-    """Return how much each rank's part of a plan's own window takes."""
+    """Return the bytes of each rank's part of a plan's own window."""
     if in_window:
         return FLAG_BYTES
     slots = 2 if num_bytes <= ONE_SHOT_BYTES else 1
@@ -234,8 +232,8 @@ def window_bytes(num_bytes: int, in_window: bool) -> int:
 def why_not(node_size: int, size: int, num_bytes: int, path: str = SHM) -> str | None:
     """Return why ``num_bytes`` for each of a node's ranks cannot be shared, None if they can.
 
-    A window that is larger than the file system it lies on is not refused by MPI: the first store into a page that
-    is not there ends the process. So the room is looked at before.
+    MPI accepts a window that is larger than its file system, and the first store into a page that cannot be allocated
+    ends the process. So the free space is checked first.
     """
     if node_size < size:
         return f"the {size} ranks are on several nodes"
@@ -249,8 +247,9 @@ def why_not(node_size: int, size: int, num_bytes: int, path: str = SHM) -> str |
 
 
 def ordinary(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Return memory that is not shared."""
-    return CPU.empty(shape, dtype)
+    """Return private memory."""
+    made: np.ndarray = CPU.empty(shape, dtype)
+    return made
 
 
 def _round_up(num_bytes: int) -> int:
@@ -258,4 +257,5 @@ def _round_up(num_bytes: int) -> int:
 
 
 def _view(part: np.ndarray, start: int, like: np.ndarray) -> np.ndarray:
-    return part[start : start + like.nbytes].view(like.dtype)
+    view: np.ndarray = part[start : start + like.nbytes].view(like.dtype)
+    return view

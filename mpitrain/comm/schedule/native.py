@@ -1,20 +1,19 @@
-"""The MPI library's own all-reduce behind the face of a plan: what every algorithm here is measured against."""
+"""MPI's own all-reduce as a plan: the reference of every measurement."""
 
 import os
 from typing import Any
 
 from mpi4py import MPI
 
-from ...errors import UserError
 from .plan import MAX_MESSAGE_BYTES
-from .rounds import cut_pieces
+from .rounds import cut_segments
 from .staging import HOST, Staging
 
 _OPERATORS = {"sum": MPI.SUM, "max": MPI.MAX, "min": MPI.MIN}
 
 
 class NativePlan:
-    """MPI_Iallreduce, started and waited for like a ``Plan``."""
+    """MPI_Iallreduce with the interface of a ``Plan``."""
 
     algorithm = "native"
 
@@ -28,22 +27,20 @@ class NativePlan:
         yield_cpu: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ):
-        if op not in _OPERATORS:
-            raise UserError(f"native all-reduce has no operator {op!r}; it has {', '.join(_OPERATORS)}")
         self._comm = comm
         self._staging = staging
         self._yield_cpu = yield_cpu
         self.result = buffer
         self._op = _OPERATORS[op]
-        self._parts = cut_pieces(buffer, max(1, max_message_bytes // buffer.itemsize)) if comm.size > 1 else []
+        self._parts = cut_segments(buffer, max(1, max_message_bytes // buffer.itemsize)) if comm.size > 1 else []
         self._requests: list[Any] = []
         self.messages = len(self._parts)
         self.bytes_sent = buffer.nbytes if self._parts else 0
 
     def start(self) -> None:
-        """Start one MPI_Iallreduce for each piece; what is queued on a device is waited for.
+        """Start one MPI_Iallreduce for each segment, after a wait for queued work of a device.
 
-        Ranks must call MPI's collectives in one order, so a call cannot be put off until the device is done.
+        All ranks call MPI's collectives in one order, so a call cannot be postponed until the device is done.
         """
         self._staging.begin()
         self._staging.mark()
@@ -51,11 +48,11 @@ class NativePlan:
         self._requests = [self._comm.Iallreduce(MPI.IN_PLACE, part, self._op) for part in self._parts]
 
     def poll(self) -> bool:
-        """Test all pieces."""
+        """Test all parts."""
         return bool(MPI.Request.Testall(self._requests))
 
     def wait(self) -> None:
-        """Wait for all pieces."""
+        """Wait for all parts."""
         if self._yield_cpu:
             while not self.poll():
                 os.sched_yield()
@@ -63,4 +60,4 @@ class NativePlan:
             MPI.Request.Waitall(self._requests)
 
     def free(self) -> None:
-        """Nothing is kept between starts."""
+        """Do nothing: no resources are kept between starts."""

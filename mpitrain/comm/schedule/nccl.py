@@ -1,50 +1,50 @@
-"""NCCL's all-reduce behind the face of a plan: GPUs sum among themselves, and MPI has only brought them together."""
+"""NCCL's all-reduce as a plan: GPUs sum among themselves; MPI only exchanges NCCL's identifier."""
 
 import time
 from typing import Any, Protocol
 
 from ...errors import AgreedError, UserError
 
-PAUSE = 20e-6  # seconds between looks at a GPU that is not done
+PAUSE = 20e-6  # seconds between tests of a GPU that is not done
 
 
-class Group(Protocol):
-    """What a device makes of all ranks (``device/nccl.py``)."""
+class NcclGroup(Protocol):
+    """NCCL communicator of all ranks (``device/nccl.py``)."""
 
     def all_reduce(self, array: Any) -> Any:
         """Queue the sum of ``array`` over the ranks, in place; return the event at its end."""
 
 
 class NcclPlan:
-    """One all-reduce of NCCL for each start, beside the computation that is queued meanwhile."""
+    """One all-reduce of NCCL for each start, in parallel with the queued computation."""
 
     algorithm = "nccl"
 
-    def __init__(self, group: Group, size: int, buffer: Any):
+    def __init__(self, group: NcclGroup, size: int, buffer: Any):
         self._group, self.result = group, buffer
         self._end: Any = None
         self.messages = int(size > 1)
-        self.bytes_sent = 2 * (size - 1) * buffer.nbytes // size  # of the ring; what NCCL does is its own affair
+        self.bytes_sent = 2 * (size - 1) * buffer.nbytes // size  # of a ring; NCCL may choose another algorithm
 
     def start(self) -> None:
-        """Queue it."""
+        """Queue the all-reduce."""
         self._end = self._group.all_reduce(self.result)
 
     def poll(self) -> bool:
-        """Ask the GPU."""
+        """Test the event at its end."""
         return self._end is None or self._end.done()
 
     def wait(self) -> None:
-        """Ask until it is done: a wait inside of CUDA could not be watched."""
+        """Poll until it is done, since a wait inside CUDA could not be watched."""
         while not self.poll():
             time.sleep(PAUSE)
 
     def free(self) -> None:
-        """Nothing is kept between starts."""
+        """Do nothing: no resources are kept between starts."""
 
 
-def make_group(comm: Any, device: Any) -> Group:
-    """Bring all ranks of ``comm`` together in NCCL; ``device`` is this rank's, None without one. All call it together.
+def make_group(comm: Any, device: Any) -> NcclGroup:
+    """Make an NCCL communicator of all ranks; ``device`` is this rank's, None without one. All call it together.
 
     Raises
     ------
@@ -53,18 +53,20 @@ def make_group(comm: Any, device: Any) -> Group:
     """
     places = comm.allgather(None if device is None else device.identity)
     if None in places:
-        raise AgreedError(f"nccl sums between GPUs, and rank {places.index(None)} has none: take another --all-reduce")
+        raise AgreedError(
+            f"nccl needs a GPU on each rank, and rank {places.index(None)} has none: choose another --all-reduce"
+        )
     for rank, place in enumerate(places):
         if place in places[:rank]:
-            raise AgreedError(f"nccl wants a GPU for each rank, and ranks {places.index(place)} and {rank} share one")
+            raise AgreedError(f"nccl needs a GPU for each rank, but ranks {places.index(place)} and {rank} share one")
     made = _agree(comm, device.make_group_id if comm.rank == 0 else lambda: None)
     unique_id = comm.bcast(made)
-    group: Group = _agree(comm, lambda: device.make_group(unique_id, comm.size, comm.rank))
+    group: NcclGroup = _agree(comm, lambda: device.make_group(unique_id, comm.size, comm.rank))
     return group
 
 
 def _agree(comm: Any, make: Any) -> Any:
-    """Return what ``make`` returns, or raise what it has raised on the lowest rank, on all."""
+    """Return the result of ``make``; if it fails on some rank, raise the lowest rank's error on all ranks."""
     made = reason = None
     try:
         made = make()

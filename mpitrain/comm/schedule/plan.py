@@ -1,8 +1,8 @@
-"""Run a schedule over MPI on the caller's buffer: nothing is copied but what is reduced.
+"""Plans: schedules bound to MPI and to the caller's buffer, which copy reduced elements only.
 
-A plan is made once for a buffer and started as often as wanted: views are cut, receive buffers allocated and persistent
-requests set up at planning time, so that a round costs two starts, their tests and one addition. The addition of one
-round runs while the messages of the next are on their way, where the two touch different chunks.
+A plan is made once for a buffer and can be started any number of times. Views, receive buffers and persistent requests
+are made in advance, so that a round costs two starts, their tests and one addition. The addition of a round runs while
+the messages of the next one are in flight, if the two use different chunks.
 """
 
 import functools
@@ -13,17 +13,17 @@ from typing import Any, Protocol
 from mpi4py import MPI
 
 from ...collectives import OPERATORS, Algorithm, Schedule, make_algorithm
-from ...collectives.operators import check_operator, is_elementwise
-from .rounds import Call, Common, Memory, Round, own_chunk
+from ...collectives.operators import check_operator
+from .rounds import Call, Memory, Round, RoundContext, own_chunk
 from .segments import Cut
 from .staging import HOST, Staging
 
-SPINS = 50  # polls before a wait inside MPI, which leaves Python to other threads
-MAX_MESSAGE_BYTES = 1 << 30  # a longer message is sent in pieces: some MPI libraries count bytes in an int
+SPINS = 50  # polls before a wait inside MPI, which releases the interpreter lock
+MAX_MESSAGE_BYTES = 1 << 30  # a longer message is sent in segments: some MPI libraries count bytes in an int
 
 
 class Request(Protocol):
-    """Something started: ``poll()`` moves it along and says whether it is done, ``wait()`` ends it."""
+    """Protocol of requests: ``start()``, then ``poll()`` until it returns True, or ``wait()``."""
 
     algorithm: str
     messages: int
@@ -34,13 +34,13 @@ class Request(Protocol):
         """Start it (again)."""
 
     def poll(self) -> bool:
-        """Do what can be done without waiting; True when all is done."""
+        """Progress without waiting; True when all is done."""
 
     def wait(self) -> None:
-        """Return when it is done."""
+        """Wait until it is done."""
 
     def free(self) -> None:
-        """Give back what it holds."""
+        """Release its resources."""
 
 
 class Plan:
@@ -49,26 +49,26 @@ class Plan:
     Parameters
     ----------
     comm : MPI.Comm
-        Of its own to the library: no foreign messages.
+        Communicator without other messages.
     algorithm : Algorithm or Schedule
     buffer : (n,) contiguous array
-        Worked on in place; it must stay untouched between ``start`` and the end. For all_to_all, n is a multiple
-        of P; for a barrier, n is 0.
+        Changed in place; not to be touched between ``start`` and the end. For all_to_all, n is a multiple of P; for
+        a barrier, n is 0.
     op : str
-        sum, max, min or adasum.
+        sum, max or min.
     tag : int
         Distinguishes the plans that are in flight together.
     staging : Staging
-        How MPI gets at the buffer, if that is not a NumPy array.
+        Access to the buffer if it is not a NumPy array.
     yield_cpu : bool
-        Give the core away while waiting: right when ranks outnumber cores.
-    in_pieces : bool
-        Some rank copies its messages to and from a device: all cut them as it does (``pieces.py``).
+        Yield the core while waiting, where ranks outnumber cores.
+    segmented : bool
+        Cut messages into segments, since some rank copies them to and from a device (``segments.py``).
 
     Attributes
     ----------
     result : (n,) array
-        What the collective is for: ``buffer``, except for all_to_all, which does not work in place.
+        ``buffer``, except for all_to_all, which does not work in place.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Plan:
         tag: int = 0,
         staging: Staging = HOST,
         yield_cpu: bool = False,
-        in_pieces: bool = False,
+        segmented: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ):
         algorithm = make_algorithm(algorithm)
-        check_operator(op, algorithm, comm.size)
+        check_operator(op)
         self.algorithm = algorithm.name
         self._yield_cpu = yield_cpu
         self._staging = staging = staging.lane()
@@ -93,14 +93,14 @@ class Plan:
         memory = Memory(algorithm, comm.size, buffer)
         self.result = memory.buffers[min(1, len(memory.buffers) - 1)]
         self._own = own_chunk(comm, buffer, self.result)
-        cut = Cut(buffer.itemsize, max_message_bytes, whole=not (in_pieces and is_elementwise(op)))
+        cut = Cut(buffer.itemsize, max_message_bytes, whole=not segmented)
         is_barrier = algorithm.collective == "barrier"
-        common = Common(
+        context = RoundContext(
             comm, memory, steps, staging.combines_by(OPERATORS[op]), staging, tag, cut, even_if_empty=is_barrier
         )
         self._rounds: list[Round] = []
         for step in steps:
-            made = Round(common, step, len(self._rounds))
+            made = Round(context, step, len(self._rounds))
             if made.requests:
                 self._rounds.append(made)
         for before, after in zip(self._rounds, self._rounds[1:]):
@@ -111,9 +111,9 @@ class Plan:
         self.bytes_sent = sum(r.bytes_sent for r in self._rounds)
 
     def arrange(self) -> None:
-        """Write down what to test and what to call then, round by round: nothing is decided while messages move."""
+        """List tests and calls round by round, so that nothing is decided while messages are in flight."""
         self._moves: list[tuple[list[Call], list[Call]]] = []
-        self._waits: list[Call] = []  # what to do while a test says no
+        self._waits: list[Call] = []  # calls while a test returns False
         staging = self._staging
         for round_, after in itertools.zip_longest(self._rounds, self._rounds[1:]):
             begins: list[Call] = []
@@ -141,7 +141,7 @@ class Plan:
                 call()
 
     def poll(self) -> bool:
-        """Go through all rounds that are complete without waiting; True when the last one is."""
+        """Advance through completed rounds without waiting; True when the last one is complete."""
         moves, at = self._moves, self._at
         while at < len(moves):
             tests, calls = moves[at]
@@ -154,7 +154,7 @@ class Plan:
         return True
 
     def wait(self) -> None:
-        """Go through the remaining rounds."""
+        """Wait for the remaining rounds."""
         if self._yield_cpu:
             while not self.poll():
                 os.sched_yield()
@@ -163,7 +163,7 @@ class Plan:
             self._waits[self._at]()
 
     def free(self) -> None:
-        """Give the requests back to MPI (not after an error: freeing them then can hang)."""
+        """Free the requests (not after an error, when freeing can hang)."""
         for round_ in self._rounds:
             for request in round_.requests:
                 request.Free()

@@ -1,11 +1,11 @@
-"""A thread that moves requests along while the rank computes.
+"""Thread that progresses requests while the rank computes.
 
-MPI moves a message only when it is called, and a schedule goes on to its next round only when somebody looks. Between
-layers the trainer looks (``poll``); with this thread, something looks all the time. Where the rank has a core to spare,
-the thread waits inside MPI, one request after the other, and leaves Python to the rank. Where it has not, it looks
-every now and then and sleeps between, since whatever it takes is taken from the computation.
+MPI progresses messages only inside its calls, and a schedule advances to its next round only when it is polled. The
+trainer polls between layers; with this thread, requests progress all the time. If the rank has a spare core, the thread
+waits inside MPI, one request after the other, with the interpreter lock released. Otherwise it polls from time to time
+and sleeps in between, since its time is taken from the computation.
 
-The rank and the thread call MPI at the same time, which MPI must allow (MPI_THREAD_MULTIPLE).
+The rank and the thread call MPI at the same time, so MPI_THREAD_MULTIPLE is required.
 """
 
 import queue
@@ -17,25 +17,25 @@ from mpi4py import MPI
 
 from .plan import Request
 
-PAUSE = 2e-5  # seconds between two looks, at least: an operating system makes a tenth of a millisecond of it
+PAUSE = 2e-5  # seconds between polls; the operating system makes it about 0.1 ms
 
 
 def why_no_thread() -> str | None:
-    """Return why MPI cannot be called from a thread beside the main one, None if it can."""
+    """Return why MPI cannot be called from a second thread, None if it can."""
     level = MPI.Query_thread()
     if level == MPI.THREAD_MULTIPLE:
         return None
     names = {MPI.THREAD_SINGLE: "SINGLE", MPI.THREAD_FUNNELED: "FUNNELED", MPI.THREAD_SERIALIZED: "SERIALIZED"}
-    return f"the MPI library was started with MPI_THREAD_{names[level]}, and it takes MPI_THREAD_MULTIPLE"
+    return f"the MPI library was started with MPI_THREAD_{names[level]}, but MPI_THREAD_MULTIPLE is needed"
 
 
 class Driver:
-    """Puts requests into the hands of a thread, if that is wanted and can be.
+    """Hands requests to a progress thread, if one is wanted and possible.
 
     Parameters
     ----------
     spare_core : bool
-        This rank has a core more than it computes on.
+        The rank has a core that it does not compute on.
     """
 
     def __init__(self, *, spare_core: bool) -> None:
@@ -44,7 +44,7 @@ class Driver:
         self._wanted = False
 
     def use_thread(self, wanted: bool) -> str:
-        """Drive by a thread from now on, or not; return why that cannot be, or nothing."""
+        """Switch the thread on or off for later requests; return why that is impossible, or \"\"."""
         why_not = why_no_thread() if wanted else None
         self._wanted = wanted and not why_not
         if self._wanted and self._thread is None:
@@ -57,12 +57,12 @@ class Driver:
 
 
 class ProgressThread:
-    """Moves the requests that were started along; without any, it sleeps.
+    """Progresses started requests; sleeps while there are none.
 
     Parameters
     ----------
     spare_core : bool
-        It has a core to itself, so it can wait inside MPI; otherwise it polls, and sleeps between.
+        It has a core to itself and can wait inside MPI; otherwise it polls and sleeps.
     """
 
     def __init__(self, *, spare_core: bool) -> None:
@@ -71,7 +71,7 @@ class ProgressThread:
         threading.Thread(target=target, name="mpitrain-progress", daemon=True).start()
 
     def drive(self, request: Request) -> "DrivenRequest":
-        """Return ``request`` as one that moves by itself once it is started."""
+        """Return ``request`` as one that the thread progresses once it is started."""
         return DrivenRequest(request, self._started)
 
     def _wait_in_turn(self) -> None:
@@ -88,7 +88,7 @@ class ProgressThread:
 
 
 class DrivenRequest:
-    """A request in the hands of the thread, from ``start`` until it is done."""
+    """A request that belongs to the thread from ``start`` until it is done."""
 
     def __init__(self, request: Request, started: "queue.SimpleQueue[DrivenRequest]"):
         self._request, self._started = request, started
@@ -99,7 +99,7 @@ class DrivenRequest:
         self._error: BaseException | None = None
 
     def start(self) -> None:
-        """Start it, and leave it to the thread."""
+        """Start it and hand it to the thread."""
         if not self._done.is_set():
             raise RuntimeError("a plan was started while it is still in flight")
         self._done.clear()
@@ -107,13 +107,13 @@ class DrivenRequest:
         self._started.put(self)
 
     def poll(self) -> bool:
-        """Say whether it is done."""
+        """Return whether it is done."""
         if self._error is not None:
             raise self._error
         return self._done.is_set()
 
     def wait(self) -> None:
-        """Return when it is done."""
+        """Wait until it is done."""
         self._done.wait()
         self.poll()
 
@@ -122,15 +122,15 @@ class DrivenRequest:
         self._request.free()
 
     def move(self) -> bool:
-        """Look after it (the thread does); True when that was the last time. What goes wrong is the rank's to hear."""
+        """Poll once, in the thread; True when it is done. Errors are raised again in the rank."""
         return self._guard(self._request.poll)
 
     def end(self) -> None:
-        """Wait for it (the thread does)."""
+        """Wait until it is done, in the thread."""
         self._guard(self._request.wait)
 
     def _guard(self, call: Callable[[], bool | None]) -> bool:
-        """Call; it is done unless that says False."""
+        """Call; the request is done unless the call returns False."""
         try:
             done = call() is not False
         except BaseException as error:  # raised again in poll and wait

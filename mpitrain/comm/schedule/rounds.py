@@ -1,4 +1,4 @@
-"""The rounds of a plan: steps made ready, with persistent requests and what to copy and reduce around them."""
+"""Rounds of a plan: steps with their persistent requests, and the copies and reductions around them."""
 
 import functools
 import itertools
@@ -9,17 +9,17 @@ import numpy as np
 from mpi4py import MPI
 
 from ...collectives import Algorithm, Chunks, Step, as_chunks, chunk_bounds
-from ...collectives.operators import Operator
 from ...collectives.step import chunk_runs
 from .segments import Cut, Span
 from .staging import Staging
 
 Call = Callable[[], object]
+Put = Callable[..., object]  # (target, arrived)
 FEW = 2
 
 
 class Memory:
-    """The buffers that the chunks of an algorithm are cut from: the caller's, and those of all_to_all beside it."""
+    """Buffers that are cut into the chunks of an algorithm: the caller's, and two more for all_to_all."""
 
     def __init__(self, algorithm: Algorithm, size: int, buffer: Any):
         if algorithm.buffers > 1 and buffer.size % size:
@@ -28,7 +28,7 @@ class Memory:
         self.chunks_each = algorithm.num_chunks(size) // algorithm.buffers
 
     def spans(self, chunks: Chunks) -> list[Span]:
-        """Return what ``chunks`` cover, in their order, one span for each piece that is contiguous and not empty."""
+        """Return the elements of ``chunks`` in order, one span for each contiguous part that is not empty."""
         spans = []
         for run in chunk_runs(chunks):
             while run:
@@ -46,12 +46,12 @@ class Memory:
         return self.buffers[span.buffer][span.start : span.stop]
 
     def views(self, chunks: Chunks) -> list[Any]:
-        """Return the elements that ``chunks`` cover, in their order."""
+        """Return the elements of ``chunks`` in order."""
         return [self.view(span) for span in self.spans(chunks)]
 
 
-class Common:
-    """What all rounds of a plan have in common.
+class RoundContext:
+    """State that all rounds of a plan share.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ class Common:
     staging : Staging
     tag : int
     cut : Cut
-        How messages are cut into pieces.
+        Limits by which messages are cut into segments.
     even_if_empty : bool
-        Messages of no bytes are sent (a barrier's are).
+        Send messages without bytes, as a barrier does.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Common:
         comm: Any,
         memory: Memory,
         steps: list[Step],
-        combine: Operator,
+        combine: Put,
         staging: Staging,
         tag: int,
         cut: Cut,
@@ -88,45 +88,45 @@ class Common:
             outgoing = max(outgoing, 0 if self.leaves_directly(sources) else _total(sources))
             landing = max(landing, 0 if self.lands_directly(step, targets) else _total(targets))
         self.outgoing = staging.memory(outgoing, like)
-        # twice: one may still be read while one is written
+        # two, since one may still be read while the other is written
         self.landings = [staging.memory(landing, like) for _ in range(2)]
 
     def leaves_directly(self, sources: Sequence[Any]) -> bool:
-        """Return True for what can be sent from where it is."""
+        """Return whether the elements can be sent in place."""
         return len(sources) == 1
 
     def lands_directly(self, step: Step, targets: Sequence[Any]) -> bool:
-        """Return True for what can be received where it belongs."""
+        """Return whether the elements can be received in place."""
         return not step.reduce and len(targets) == 1
 
-    def pieces(self, array: Any) -> list[Any]:
-        """Return ``array`` as messages of bytes (MPI need not know its dtype); none if it is empty."""
+    def segments(self, array: Any) -> list[Any]:
+        """Return ``array`` as messages of bytes, since MPI may not know its dtype; none if it is empty."""
         if not array.size:
             return [array.view(np.uint8)] if self._even_if_empty else []
-        return [piece.view(np.uint8) for piece in cut_pieces(array, self._cut.elements(array.size))]
+        return [segment.view(np.uint8) for segment in cut_segments(array, self._cut.elements(array.size))]
 
 
 class Round:
-    """One step made ready: its requests, and the calls around them.
+    """One step with its requests and the calls around them.
 
     Attributes
     ----------
     requests : list of MPI.Prequest
     copies : list of callables
-        Copy what cannot be sent from where it is.
+        Copies of elements that cannot be sent in place.
     starts : list of callables
         Start the messages.
     tests : list of callables
-        When all say True, the messages are through.
+        The messages are complete when all return True.
     finishes : list of callables
-        Copy and reduce what has landed.
+        Copies and reductions of received elements.
     early : bool
-        It can start before the round before it has finished.
+        The round can start before the previous one has finished.
     pending, touched : set of int
-        Chunks that ``finishes`` still change; chunks that its messages read or write themselves.
+        Chunks that ``finishes`` change; chunks that the messages read or write.
     """
 
-    def __init__(self, common: Common, step: Step, number: int):
+    def __init__(self, context: RoundContext, step: Step, number: int):
         self.requests: list[Any] = []
         self.messages = self.bytes_sent = 0
         self.early = False
@@ -135,54 +135,54 @@ class Round:
         self.copies: list[Call] = []
         self.finishes: list[Call] = []
         if step.recv_from is not None:
-            self._receive(common, step, common.landings[number % 2])
+            self._receive(context, step, context.landings[number % 2])
         if step.send_to is not None:
-            self._send(common, step)
+            self._send(context, step)
         self.starts, self.tests = calls_of(self.requests)
 
-    def _receive(self, common: Common, step: Step, landing: Any) -> None:
-        targets = common.memory.views(step.recv)
-        if common.lands_directly(step, targets):
+    def _receive(self, context: RoundContext, step: Step, landing: Any) -> None:
+        targets = context.memory.views(step.recv)
+        if context.lands_directly(step, targets):
             landed = targets[0]
             self.touched |= set(as_chunks(step.recv))
         else:
             landed = landing[: _total(targets)]
-            put = common.combine if step.reduce else common.staging.copy_in
+            put = context.combine if step.reduce else context.staging.copy_in
             for target, part in zip(targets, _split(landed, targets), strict=True):
                 self.finishes.append(ready_to(put, target, part))
             self.pending = set(as_chunks(step.recv))
-        for piece in common.pieces(landed):
-            self.requests.append(common.comm.Recv_init([piece, MPI.BYTE], step.recv_from, common.tag))
+        for segment in context.segments(landed):
+            self.requests.append(context.comm.Recv_init([segment, MPI.BYTE], step.recv_from, context.tag))
 
-    def _send(self, common: Common, step: Step) -> None:
-        sources = common.memory.views(step.send)
-        if common.leaves_directly(sources):
+    def _send(self, context: RoundContext, step: Step) -> None:
+        sources = context.memory.views(step.send)
+        if context.leaves_directly(sources):
             message = sources[0]
         else:
-            message = common.outgoing[: _total(sources)]
+            message = context.outgoing[: _total(sources)]
             for part, source in zip(_split(message, sources), sources, strict=True):
-                self.copies.append(functools.partial(common.staging.copy_out, part, source))
-        for piece in common.pieces(message):
-            self.requests.append(common.comm.Send_init([piece, MPI.BYTE], step.send_to, common.tag))
+                self.copies.append(functools.partial(context.staging.copy_out, part, source))
+        for segment in context.segments(message):
+            self.requests.append(context.comm.Send_init([segment, MPI.BYTE], step.send_to, context.tag))
             self.messages += 1
         self.bytes_sent = message.nbytes
 
 
 def own_chunk(comm: Any, buffer: Any, result: Any) -> list[tuple[Any, Any]]:
-    """Return what is to be copied, (target, source), before a plan whose result is not ``buffer`` itself."""
+    """Return the copies (target, source) at the start of a plan whose result is not ``buffer`` itself."""
     own = chunk_bounds(buffer.size, comm.size, comm.rank)
     return [] if result is buffer else [(result[own], buffer[own])]
 
 
-def ready_to(put: Operator, target: Any, arrived: Any) -> Call:
-    """Return the call that puts ``arrived`` into ``target``; a ufunc is called without Python between."""
+def ready_to(put: Put, target: Any, arrived: Any) -> Call:
+    """Return the call that puts ``arrived`` into ``target``; a ufunc is called without Python code around it."""
     if isinstance(put, np.ufunc):
         return functools.partial(put, target, arrived, out=target)
     return functools.partial(put, target, arrived)
 
 
 def calls_of(requests: list[Any]) -> tuple[list[Call], list[Call]]:
-    """Return what starts ``requests`` and what tests them; for a few, a call each costs less than one with a list."""
+    """Return calls that start ``requests`` and that test them; single calls are faster for a few requests."""
     if len(requests) <= FEW:
         return [r.Start for r in requests], [r.Test for r in requests]
     return [functools.partial(MPI.Prequest.Startall, requests)], [functools.partial(MPI.Request.Testall, requests)]
@@ -197,6 +197,6 @@ def _total(views: Sequence[Any]) -> int:
     return sum(view.size for view in views)
 
 
-def cut_pieces(array: Any, longest: int) -> list[Any]:
-    """Return ``array`` in pieces of at most ``longest`` elements."""
+def cut_segments(array: Any, longest: int) -> list[Any]:
+    """Return ``array`` in segments of at most ``longest`` elements each."""
     return [array[i : i + longest] for i in range(0, array.size, longest)]

@@ -1,15 +1,15 @@
-"""How the messages of a device's memory are cut, so that copies, messages and sums of one buffer overlap. Pure.
+"""Segments of messages from a device's memory, by which copies, messages and sums of one buffer overlap. Pure.
 
-A piece goes through three stages: it is copied to the host, sent, copied up and added. While one is on the wire, the
-next is copied down and the one before it is added. Cut into k pieces, n bytes take
+A segment passes through three stages: it is copied to the host, sent, and copied up and added. While one is being sent,
+the next is copied down and the previous one is added. In k segments, n bytes take
 
     (k + 3 - 1) (c + n / (k b))     seconds, which are fewest at    k = sqrt((3 - 1) n / (c b))
 
-where b is the rate of the slowest stage, and c what a piece costs whatever its length: a copy, an event, a message and
-a launch, called from Python. Both sides know n, so both cut alike and nobody needs to tell.
+where b is the rate of the slowest stage, and c the cost of a segment of any length: a copy, an event, a message and
+a launch, called from Python. Both ends know n, so both cut in the same way without a message about it.
 
-Pieces of all rounds stand in two lists, of those that go and of those that come, in the order of the schedule. What
-binds them is which elements they read and write, so that a piece waits for a piece, and not a round for a round.
+The segments of all rounds are in two lists, outgoing and incoming, in the order of the schedule. They depend on each
+other by the elements that they read and write, so that a segment waits for a segment, not a round for a round.
 """
 
 from bisect import bisect_left
@@ -19,14 +19,14 @@ from math import isqrt
 from typing import NamedTuple
 
 STAGES = 3
-COST_BYTES = 1 << 19  # c b: 25 microseconds at 20 GB/s; from twice as many bytes on a message is cut
-STEP_BYTES = 256  # pieces are multiples of it: those of a message that begins well begin well
+COST_BYTES = 1 << 19  # c b: 25 microseconds at 20 GB/s; a message of twice as many bytes is cut
+STEP_BYTES = 256  # segments are multiples of it, so that those of an aligned message are aligned
 
 
-def piece_elements(num_elements: int, itemsize: int, most_bytes: int) -> int:
-    """Return how many elements each piece of a message has (the last may have fewer), at most ``most_bytes`` of them.
+def segment_elements(num_elements: int, itemsize: int, most_bytes: int) -> int:
+    """Return the elements of each segment of a message, in at most ``most_bytes`` (the last one may have fewer).
 
-    >>> [-(-n // piece_elements(n, 4, 1 << 30)) for n in (0, 1, 1 << 17, 1 << 18, 1 << 20, 1 << 24)]
+    >>> [-(-n // segment_elements(n, 4, 1 << 30)) for n in (0, 1, 1 << 17, 1 << 18, 1 << 20, 1 << 24)]
     [0, 1, 1, 2, 4, 16]
     """
     count = max(1, isqrt((STAGES - 1) * num_elements * itemsize // COST_BYTES))
@@ -43,7 +43,7 @@ class Span(NamedTuple):
     stop: int
 
     def meets(self, other: "Span") -> bool:
-        """Return whether they have elements in common."""
+        """Return whether the two have elements in common."""
         return self.buffer == other.buffer and self.start < other.stop and other.start < self.stop
 
 
@@ -54,12 +54,12 @@ class Transfer:
     Attributes
     ----------
     number : int
-        Of the step.
+        Number of the step.
     peer : int
     spans : sequence of Span
-        In the order in which they travel.
+        Elements in the order in which they are sent.
     reduce : bool
-        What comes is added; otherwise it overwrites.
+        Add incoming elements; otherwise overwrite.
     """
 
     number: int
@@ -69,21 +69,21 @@ class Transfer:
 
     @property
     def size(self) -> int:
-        """Elements."""
+        """Number of elements."""
         return sum(span.stop - span.start for span in self.spans)
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A part of a transfer that is one message of its own.
+class Segment:
+    """Part of a transfer that is sent as one message.
 
     Attributes
     ----------
     number, peer, spans, reduce
-        Of the transfer; the spans of this part.
+        Those of the transfer; the spans of this part.
     after : int
-        So many pieces of the other list come first: a piece that goes is read when those have been added, one that
-        comes is added when those have been read.
+        Number of segments of the other list that come first: an outgoing segment is read when those have been added,
+        an incoming one is added when those have been read.
     """
 
     number: int
@@ -94,55 +94,55 @@ class Piece:
 
     @property
     def size(self) -> int:
-        """Elements."""
+        """Number of elements."""
         return sum(span.stop - span.start for span in self.spans)
 
 
 def cut_spans(spans: Iterable[Span], each: int) -> list[tuple[Span, ...]]:
-    """Return ``spans`` in pieces of ``each`` elements.
+    """Return ``spans`` in segments of ``each`` elements.
 
     >>> cut_spans([Span(0, 0, 3), Span(0, 7, 9)], 4)
     [(Span(buffer=0, start=0, stop=3), Span(buffer=0, start=7, stop=8)), (Span(buffer=0, start=8, stop=9),)]
     """
-    pieces: list[list[Span]] = []
+    segments: list[list[Span]] = []
     room = 0
     for buffer, start, stop in spans:
         while start < stop:
             if not room:
-                pieces.append([])
+                segments.append([])
                 room = each
             end = min(stop, start + room)
-            pieces[-1].append(Span(buffer, start, end))
+            segments[-1].append(Span(buffer, start, end))
             room, start = room - (end - start), end
-    return [tuple(piece) for piece in pieces]
+    return [tuple(segment) for segment in segments]
 
 
 def cut_transfers(
     going: Sequence[Transfer], coming: Sequence[Transfer], cut: "Cut", even_if_empty: bool = False
-) -> tuple[list[Piece], list[Piece]]:
-    """Return the pieces that go and those that come, in order, each with what it must wait for.
+) -> tuple[list[Segment], list[Segment]]:
+    """Return the outgoing and the incoming segments in order, each with the number that it waits for.
 
-    Within a step, what goes is as it was before the step. ``even_if_empty``: a message of nothing is one piece.
+    Outgoing elements of a step are those before the step. With ``even_if_empty``, an empty message is one segment.
     """
     parts = [
         [(transfer, spans) for transfer in way for spans in _parts(transfer, cut, even_if_empty)]
         for way in (going, coming)
     ]
-    sent = [Piece(t.number, t.peer, spans, False, _last(parts[1], spans, t.number)) for t, spans in parts[0]]
-    come = [Piece(t.number, t.peer, spans, t.reduce, _last(parts[0], spans, t.number + 1)) for t, spans in parts[1]]
+    sent = [Segment(t.number, t.peer, spans, False, _last(parts[1], spans, t.number)) for t, spans in parts[0]]
+    come = [Segment(t.number, t.peer, spans, t.reduce, _last(parts[0], spans, t.number + 1)) for t, spans in parts[1]]
     return sent, come
 
 
 class Cut(NamedTuple):
-    """By what messages are cut.
+    """Limits by which messages are cut.
 
     Attributes
     ----------
     itemsize : int
     most_bytes : int
-        Of a piece.
+        Longest segment.
     whole : bool
-        Messages are not cut (but for ``most_bytes``): an operator wants whole vectors, or nobody has a device.
+        Messages are cut at ``most_bytes`` only: no rank has a device.
     """
 
     itemsize: int
@@ -150,10 +150,10 @@ class Cut(NamedTuple):
     whole: bool = False
 
     def elements(self, num_elements: int) -> int:
-        """Return the elements of each piece of a message."""
+        """Return the elements of each segment of a message."""
         if self.whole:
             return max(1, self.most_bytes // self.itemsize)
-        return piece_elements(num_elements, self.itemsize, self.most_bytes)
+        return segment_elements(num_elements, self.itemsize, self.most_bytes)
 
 
 def _parts(transfer: Transfer, cut: Cut, even_if_empty: bool) -> list[tuple[Span, ...]]:
@@ -161,7 +161,7 @@ def _parts(transfer: Transfer, cut: Cut, even_if_empty: bool) -> list[tuple[Span
 
 
 def _last(others: list[tuple[Transfer, tuple[Span, ...]]], spans: tuple[Span, ...], before: int) -> int:
-    """Return how many of ``others`` there are up to the last one of a step before ``before`` that meets ``spans``."""
+    """Return the number of ``others`` up to the last one of a step before ``before`` that meets ``spans``."""
     end = bisect_left(others, before, key=lambda other: other[0].number)
     for place in range(end, 0, -1):
         if any(span.meets(other) for span in spans for other in others[place - 1][1]):

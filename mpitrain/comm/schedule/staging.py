@@ -1,14 +1,14 @@
-"""How what a plan works on gets to where MPI can read it, and back.
+"""Access of MPI to the buffers of a plan.
 
-    Staging         NumPy arrays: MPI reads and writes them where they lie
-    DirectStaging   arrays of a GPU, and an MPI that reads them where they lie (CUDA-aware)
-    HostStaging     arrays of a GPU, and any MPI: messages leave from and land in page-locked memory of the host, piece
-                    by piece (``staged.py``); sums are still made on the GPU
+    Staging         NumPy arrays: MPI reads and writes them in place
+    DirectStaging   arrays of a GPU and a CUDA-aware MPI, which reads and writes them in place
+    HostStaging     arrays of a GPU and any MPI: messages are staged through page-locked memory of the host, segment by
+                    segment (``staged.py``); sums are still computed on the GPU
 
-A device works through queues (streams), and MPI knows nothing of them. Each plan has streams of its own, so that
-copies and sums of gradients run beside the backward pass that is still queued: ``begin`` lets them wait for what was
-queued when the plan was started, and ``end`` lets what is queued from then on wait for them. Before messages of a
-round go or land, the plan asks whether its stream has come so far, and the rank goes on computing until it has.
+Work on a device is queued in streams, which MPI does not know. Each plan has streams of its own, so that copies and
+sums of gradients run in parallel with the rest of the backward pass: ``begin`` lets them wait for the work that was
+queued when the plan was started, and ``end`` lets later work wait for them. Before the messages of a round start, the
+plan tests whether its stream has reached them, and the rank continues to compute until it has.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import numpy as np
 
 
 class DeviceMemory(Protocol):
-    """What staging asks of a device (``device/cpu.py``)."""
+    """The part of a device (``device/cpu.py``) that staging uses."""
 
     compute: Any
 
@@ -29,18 +29,18 @@ class DeviceMemory(Protocol):
         """Return a new stream."""
 
     def on(self, stream: Any) -> contextlib.AbstractContextManager[Any]:
-        """Let what is computed in a ``with`` block be queued on ``stream``."""
+        """Queue the work of a ``with`` block on ``stream``."""
 
 
 class Staging:
-    """NumPy arrays: messages are views of the arrays themselves, nothing is waited for.
+    """Staging of NumPy arrays: messages are views of the arrays themselves, without waits.
 
     Attributes
     ----------
     direct : bool
-        MPI reads and writes the arrays where they lie.
+        MPI reads and writes the arrays in place.
     queued : bool
-        Work is queued: before messages, what was ``marked`` must be ``reached``.
+        Work is queued: the last ``mark`` must be ``reached`` before messages start.
     """
 
     direct = True
@@ -51,17 +51,17 @@ class Staging:
         return self
 
     def begin(self) -> None:
-        """A plan is started."""
+        """Prepare the start of a plan."""
 
     def end(self) -> None:
-        """Its last round is done."""
+        """Finish the plan after its last round."""
 
     def combines_by(self, operator: Any) -> Any:
-        """Return what combines two arrays in place of ``operator`` (of ``OPERATORS``)."""
+        """Return the function that combines two arrays by ``operator``, one of ``OPERATORS``."""
         return operator
 
     def memory(self, num_elements: int, like: Any) -> Any:
-        """Return memory that messages leave from or land in."""
+        """Return memory for messages."""
         return np.empty_like(like, shape=num_elements)
 
     def copy_out(self, message: Any, array: Any) -> None:
@@ -69,28 +69,28 @@ class Staging:
         message[...] = array
 
     def copy_in(self, array: Any, message: Any) -> None:
-        """Copy what came into ``array``."""
+        """Copy a received message into ``array``."""
         array[...] = message
 
     def mark(self) -> None:
-        """Mark what has been asked for so far."""
+        """Mark the work that is queued so far."""
 
     def reached(self) -> bool:
-        """Return whether MPI may read and overwrite what was worked on before the mark."""
+        """Return whether the work before the mark is done, so that MPI may read and overwrite its arrays."""
         return True
 
     def reach(self) -> None:
-        """Return when it may."""
+        """Wait until the work before the mark is done."""
 
 
 class DirectStaging(Staging):
-    """Arrays of a GPU that MPI reads and writes where they lie.
+    """Staging of arrays of a GPU that MPI reads and writes in place.
 
     Parameters
     ----------
     device : DeviceMemory
     combine : callable(operator) -> operator, optional
-        Names the kernel that stands for an operator.
+        Returns the kernel for an operator.
     """
 
     queued = True
@@ -101,7 +101,7 @@ class DirectStaging(Staging):
         self._mark: Any = None
 
     def lane(self) -> Self:
-        """Return the same with a stream of its own."""
+        """Return a copy with a stream of its own."""
         return type(self)(self.device, self._combine)
 
     def begin(self) -> None:
@@ -113,7 +113,7 @@ class DirectStaging(Staging):
         self._mark = self._stream.record()
 
     def reached(self) -> bool:
-        """Ask for the event."""
+        """Return whether the event has occurred."""
         return bool(self._mark.done())
 
     def reach(self) -> None:
@@ -135,7 +135,7 @@ class DirectStaging(Staging):
             array[...] = message
 
     def combines_by(self, operator: Any) -> Any:
-        """Return the operator, or the kernel that stands for it, on this stream."""
+        """Return the operator, or its kernel, on this stream."""
         put = operator if self._combine is None else self._combine(operator)
 
         def combine(target: Any, arrived: Any) -> None:
@@ -146,7 +146,7 @@ class DirectStaging(Staging):
 
 
 class HostStaging(DirectStaging):
-    """Arrays of a GPU by way of page-locked memory of the host: down on one stream, up and added on another."""
+    """Staging through page-locked memory of the host: copies down on one stream, copies up and sums on another."""
 
     direct = False
 
@@ -186,4 +186,4 @@ class HostStaging(DirectStaging):
 
 
 HOST = Staging()
-"""For NumPy arrays."""
+"""Staging of NumPy arrays."""

@@ -1,4 +1,4 @@
-"""What is known about the ranks of a node where they run, and the report that is made of it when they wait too long."""
+"""Status of the ranks of a node, and the report on ranks that wait for too long."""
 
 import socket
 import time
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from .ledger import Ledger
 from .slot import Entry, Record, first_difference
-from .stacks import what_it_does
+from .stacks import describe_activity
 
 
 @dataclass(frozen=True)
 class RankStatus:
-    """One rank: the call in which it waits for others, or else what it does instead and when it was last heard of."""
+    """Status of one rank: the call in which it waits for others, or its activity and last call."""
 
     rank: int
     host: str
@@ -22,15 +22,15 @@ class RankStatus:
     history: tuple[Entry, ...]
 
 
-def give_accounts(ledger: Ledger) -> list[RankStatus]:
-    """Return what is known about the ranks of this node; those that wait for nobody are asked what they do."""
-    return [_account_of(ledger, record) for record in ledger.records]
+def rank_statuses(ledger: Ledger) -> list[RankStatus]:
+    """Return the statuses of the ranks of this node, with the activity of those that do not wait for others."""
+    return [_status_of(ledger, record) for record in ledger.records]
 
 
-def _account_of(ledger: Ledger, record: Record) -> RankStatus:
+def _status_of(ledger: Ledger, record: Record) -> RankStatus:
     waits, does = record.wait_for_others(), ""
     if waits is None:
-        does = what_it_does(ledger, record) if record.present else "has left the program"
+        does = describe_activity(ledger, record) if record.present else "has left the program"
         if last := record.last():
             does += f"; its last was number {last.ordinal}, {time.monotonic() - last.began:.0f} s ago"
     host = socket.gethostname()
@@ -38,17 +38,17 @@ def _account_of(ledger: Ledger, record: Record) -> RankStatus:
 
 
 def report(known: Sequence[RankStatus], size: int, why: str, *, asked: bool = False) -> str:
-    """Return who waits for what, who has not come, and what that rank does instead.
+    """Return the report: waiting ranks with their calls, and late ranks with their activity.
 
     Parameters
     ----------
-    known : sequence of Account
+    known : sequence of RankStatus
     size : int
-        Ranks of the job.
+        Number of ranks of the job.
     why : str
-        What has happened, in a few words.
+        The event, in a few words.
     asked : bool
-        All nodes were asked, so that ranks of which nothing is known have not answered.
+        All nodes were asked, so that ranks without a status have not answered.
     """
     known = sorted(known, key=lambda one: one.rank)
     silent = sorted(set(range(size)) - {one.rank for one in known}) if asked else []
@@ -94,14 +94,14 @@ def _by_call(known: Sequence[RankStatus]) -> dict[str, list[int]]:
 
 
 def say_ranks(ranks: list[int], most: int = 8) -> str:
-    """Return rank 3, ranks 0, 1 and 4, or ranks 0-63 and 70; of many that do not follow each other, the first.
+    """Return "rank 3", "ranks 0, 1 and 4" or "ranks 0-63 and 70"; a long list is cut.
 
     Parameters
     ----------
     ranks : list of int
-        In ascending order.
+        Ranks in ascending order.
     most : int
-        Numbers and stretches that are named.
+        Numbers and ranges that are named.
     """
     if len(ranks) == 1:
         return f"rank {ranks[0]}"
@@ -112,7 +112,7 @@ def say_ranks(ranks: list[int], most: int = 8) -> str:
 
 
 def _stretches(ranks: list[int]) -> list[str]:
-    """Return three or more ranks in a row as 0-2, others one by one."""
+    """Return three or more consecutive ranks as "0-2", others one by one."""
     rows: list[list[int]] = []
     for rank in ranks:
         if rows and rank == rows[-1][-1] + 1:

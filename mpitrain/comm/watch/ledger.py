@@ -1,14 +1,14 @@
-"""What each rank does with the others, written down where the other ranks of its node can read it.
+"""Ledger, a flight recorder: the collectives of each rank, in memory that all ranks of its node can read.
 
-A rank notes every collective when it begins, when it starts to wait for it and when it is over: eight numbers in
-a ring in shared memory, a microsecond or two. The memory outlives the rank as long as one rank of the node lives,
-and its file has no name, so nothing is left behind. ``watchdog.py`` reads it when something takes too long.
+A rank records every collective when it begins, when the rank starts to wait for it and when it is over: eight numbers
+in a ring in shared memory, in a microsecond or two. The memory outlives the rank as long as one rank of the node lives,
+and its file has no name, so nothing is left behind. ``watchdog.py`` reads it when a wait takes too long.
 
     slot of a rank   | facts | the last 64 entries | the last 64 hashes | texts of the labels |
 
-An entry that all ranks make alike has a number, and the rolling hash of all such entries up to it: ranks whose
-hashes differ have not called the same collectives in the same order (``fingerprint``). On one node, whoever comes
-second to such a call sees it before MPI does, which may end the process, or wait for ever.
+An entry that must be the same on all ranks has a number, and the rolling hash of all such entries up to it: ranks whose
+hashes differ have not called the same collectives in the same order (``fingerprint``). On one node, the second rank
+that begins such a call detects the difference before it calls MPI, which might end the process or wait forever.
 """
 
 import contextlib
@@ -41,21 +41,22 @@ from .slot import (
 )
 
 PLACES = ("/dev/shm", None)  # None is the directory for temporary files
-PACKAGE = os.path.dirname(os.path.dirname(__file__))
-NOT_CALLERS = (os.path.dirname(__file__) + os.sep, contextlib.__file__)
-FAILING_TOGETHER = 0.2  # seconds in which ranks that fail for one reason do so
+COMM = os.path.dirname(os.path.dirname(__file__))
+PACKAGE = os.path.dirname(COMM)
+NOT_CALLERS = (COMM + os.sep, contextlib.__file__)
+FAILING_TOGETHER = 0.2  # seconds within which ranks that fail for the same reason do so
 PRIME = 16777619
 MODULUS = 1 << 32
 NUMBER = int(Fact.NUMBER)
 
 
 class MismatchError(Exception):
-    """This rank is about to call another collective than another rank of its node."""
+    """Raised when this rank begins another collective than another rank of its node."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """What an entry is about: a text kept once, and a code that is the same on all ranks (0: not compared)."""
+    """Label of entries: the number of a stored text, and a code to compare between ranks (0: not compared)."""
 
     number: int
     code: int
@@ -74,12 +75,12 @@ class Ledger:
     Attributes
     ----------
     records : list of Record
-        Of the ranks of this node that can be read from here, this one among them.
+        Records of the ranks of this node, this one included.
     mine : Record
     on_end : callable(int) or None
         Called with the place of each entry that is over.
     stacks : file descriptor
-        Where all ranks of the node write their stacks when asked to; -1 if they cannot.
+        File to which all ranks of the node write their stacks when asked to; -1 if there is none.
     """
 
     def __init__(self, node: Any, rank: int):
@@ -106,7 +107,7 @@ class Ledger:
         d[Fact.PRESENT] = 1
 
     def label(self, text: str, *, compared: str = "") -> Label:
-        """Return the label of ``text``; ``compared`` is what must be the same on all ranks, empty if nothing must."""
+        """Return the label of ``text``; ``compared`` is the part that must be the same on all ranks, or empty."""
         key = (text, compared)
         found = self._labels.get(key)
         if found is None:
@@ -118,29 +119,29 @@ class Ledger:
             self._labels[key] = found
         return found
 
-    def call(self, operation: str, num_bytes: int, dtype: Any, compared: bool) -> Label:
-        """Return the label of a call, with the line of the program it comes from."""
+    def call(self, operation: str, num_bytes: int, dtype: Any, compared: bool, where: str = "") -> Label:
+        """Return the label of a call, with its communicator and the line of the program that makes it."""
         frame = caller()
-        key = (operation, num_bytes, dtype, id(frame.f_code), frame.f_lasti)
+        key = (operation, num_bytes, dtype, where, id(frame.f_code), frame.f_lasti)
         found = self._labels.get(key)
         if found is None:
             what = f"{operation} of {num_bytes:,} bytes of {dtype}" if dtype is not None else operation
-            text = f"{what} at {source_line(frame)}"
+            text = f"{what}{where} at {source_line(frame)}"
             found = self._labels[key] = self.label(text, compared=what if compared else "")
         return found
 
     def begin(self, label: Label, waits: bool = True) -> int:
-        """Note that something begins; return what ``waits`` and ``end`` want.
+        """Record the beginning of a call; return its place, for ``waits`` and ``end``.
 
         Raises
         ------
         MismatchError
-            If all ranks should do so, and another of this node was here before with something else.
+            If the entry is compared and another rank of this node has a different one with this number.
         """
         seq = next(self._count)
         at = FACTS + seq % ENTRIES * WIDTH
         d, now = self._doubles, time.monotonic()
-        d[at + 6] = -1.0  # neither over nor waited for, while the rest is written
+        d[at + 6] = -1.0  # neither ended nor waited for while the rest is written
         if label.code:
             self._number += 1
             self._hash = (self._hash * PRIME + label.code) % MODULUS
@@ -156,7 +157,7 @@ class Ledger:
         return at
 
     def _compare(self) -> None:
-        """Show the others what has begun, and look what they have, unless they are so far on that it is overwritten."""
+        """Publish the hash of an entry and compare it with those of the other ranks that are not yet overwritten."""
         d, number, own = self._doubles, self._number, self._hash
         at = HASHES + number % ENTRIES
         d[at] = own
@@ -166,18 +167,18 @@ class Ledger:
                 raise MismatchError(f"another rank's collective number {number % ERA} is not this one's")
 
     def waits(self, at: int) -> None:
-        """Note that this rank has nothing to do until what began is over."""
+        """Record that this rank waits for the end of the call."""
         self._doubles[at + 5] = time.monotonic()
 
     def end(self, at: int) -> None:
-        """Note that it is over."""
+        """Record the end of the call."""
         self._doubles[at + 6] = time.monotonic()
         if self.on_end is not None:
             self.on_end(at)
 
     @contextlib.contextmanager
     def waiting(self, text: str) -> Iterator[None]:
-        """Note that the block waits for others."""
+        """Record the block as a wait for other ranks."""
         at = self.begin(self.label(text))
         try:
             yield
@@ -186,11 +187,11 @@ class Ledger:
 
     @property
     def fingerprint(self) -> int:
-        """The rolling hash of all collectives so far: 32 bits, the same on all ranks unless one has gone astray."""
+        """Rolling 32-bit hash of all compared collectives, the same on all ranks of a correct program."""
         return self._hash
 
-    def begin_again(self, rank: int) -> None:
-        """Be ``rank`` from now on, among the ranks that are left, with nothing in common with them so far."""
+    def restart(self, rank: int) -> None:
+        """Continue as ``rank`` among the surviving ranks, with an empty history."""
         self._number, self._hash = (self._number // ERA + 1) * ERA, 0
         for at in range(FACTS, FACTS + ENTRIES * WIDTH):
             self._doubles[at] = 0.0
@@ -199,19 +200,19 @@ class Ledger:
         self._others = [record.doubles for record in self.records if record is not self.mine]
 
     def fails_first(self) -> bool:
-        """Note that this rank fails; return False if another one of the node has failed before, who will say why."""
+        """Record the failure of this rank; return False if another rank of the node failed before and reports it."""
         self._doubles[Fact.FAILED] = time.monotonic()
         time.sleep(FAILING_TOGETHER)
         failed = [(at, record.rank) for record in self.records if (at := record.fact(Fact.FAILED))]
         return min(failed)[1] == self.mine.rank
 
     def leave(self) -> None:
-        """Note that this rank has done all it wanted."""
+        """Record that this rank has finished."""
         self._doubles[Fact.PRESENT] = 0
 
 
 def caller() -> FrameType:
-    """Return the frame that called into this package's ``comm``."""
+    """Return the innermost frame outside of ``mpitrain.comm``."""
     frame = sys._getframe(2)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(NOT_CALLERS):
         frame = frame.f_back
@@ -219,18 +220,18 @@ def caller() -> FrameType:
 
 
 def source_line(frame: FrameType) -> str:
-    """Return FILE:LINE, short."""
+    """Return FILE:LINE with a short path."""
     return f"{short_path(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def short_path(path: str) -> str:
-    """Return the part of a path from this package on, or its last two names."""
+    """Return a path relative to the package, or the last two names of a path outside of it."""
     within = path.removeprefix(PACKAGE + os.sep)
     return within if within != path else os.sep.join(path.split(os.sep)[-2:])
 
 
 def _shared_memory(node: Any) -> tuple[mmap.mmap, int]:
-    """Return memory for a slot of each rank of the node and a file for stacks; for one slot where that cannot be."""
+    """Return memory for the slots of all ranks of the node, and a file for stacks; for one slot if that fails."""
     for place in PLACES:
         paths = None
         if node.rank == 0:
@@ -254,7 +255,7 @@ def _shared_memory(node: Any) -> tuple[mmap.mmap, int]:
 def _make_files(place: str | None, num_bytes: int) -> tuple[str, str]:
     ledger, path = tempfile.mkstemp(prefix="mpitrain-ledger-", dir=place)
     try:
-        os.posix_fallocate(ledger, 0, num_bytes)  # now or never: a store into a page that is not there ends the process
+        os.posix_fallocate(ledger, 0, num_bytes)  # now: a later store into a page without memory ends the process
     except OSError:
         os.unlink(path)
         raise

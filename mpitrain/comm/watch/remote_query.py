@@ -1,12 +1,12 @@
-"""Nodes ask each other about their ranks when something takes too long, by messages from a thread of its own.
+"""Queries between nodes about the status of their ranks, by messages from a thread of their own.
 
-The ranks themselves may be stuck in a call of MPI, in a loop, or stopped: a second thread of the process can still send
-and receive (MPI_THREAD_MULTIPLE). The watchdog does not call MPI itself, so if these messages do not move either, it
-says what it knows of its own node.
+The ranks themselves may be stuck in an MPI call or a loop, or be stopped: a second thread of the process can still send
+and receive (MPI_THREAD_MULTIPLE). The watchdog does not call MPI itself, so if these messages are stuck as well, it
+reports on its own node only.
 
-    the node that asks                 the others
-    question to all other ranks   ->   the rank that speaks for its node
-                                  <-   what it knows about all ranks of its node
+    querying node                      other nodes
+    question to all other ranks   ->   the rank that reports for its node
+                                  <-   statuses of all ranks of its node
 """
 
 import contextlib
@@ -20,34 +20,34 @@ from mpi4py import MPI
 from ..schedule.progress_thread import why_no_thread
 from .hang_report import RankStatus
 
-PAUSE = 0.2  # seconds between two looks for a question
-ANSWER_SECONDS = 4.0  # a look, the second that stacks may take, another look, and some more
+PAUSE = 0.2  # seconds between two polls for a question
+ANSWER_SECONDS = 4.0  # two polls, a second for stacks, and some more
 QUESTION, ANSWER = 1, 2
 
-GiveAccounts = Callable[[], list[RankStatus] | None]
+Statuses = Callable[[], list[RankStatus] | None]
 
 
 class QueryThread(threading.Thread):
-    """Answers questions, and asks when it is told to.
+    """Thread that answers questions of other nodes and asks its own.
 
     Parameters
     ----------
     comm : MPI.Comm
-        All ranks, for these messages only.
-    give_accounts : callable() -> list of Account or None
-        What is known on this node; None on a rank that does not speak for it.
+        All ranks, in a communicator for these messages only.
+    rank_statuses : callable() -> list of RankStatus or None
+        Statuses of this node's ranks; None on a rank that does not report for it.
     """
 
-    def __init__(self, comm: Any, give_accounts: GiveAccounts):
+    def __init__(self, comm: Any, rank_statuses: Statuses):
         super().__init__(name="mpitrain-remote-query", daemon=True)
-        self._comm, self._give_accounts = comm, give_accounts
+        self._comm, self._statuses = comm, rank_statuses
         self._to_ask: list[int] = []
         self._heard: list[RankStatus] = []
         self._requests: list[Any] = []
         self._quit = threading.Event()
 
     def ask(self, ranks: list[int], seconds: float = ANSWER_SECONDS) -> list[RankStatus]:
-        """Return what other nodes know about ``ranks``, as far as they answer in so many seconds."""
+        """Return the statuses of ``ranks`` of other nodes that answer within ``seconds``."""
         self._heard, self._to_ask = [], ranks
         until = time.monotonic() + seconds
         while set(ranks) - {one.rank for one in self._heard} and time.monotonic() < until:
@@ -55,13 +55,13 @@ class QueryThread(threading.Thread):
         return self._heard.copy()
 
     def stop(self) -> None:
-        """End the thread, and wait for that: MPI may be finalised then."""
+        """End the thread and wait for its end, so that MPI can be finalized."""
         self._quit.set()
         if self.ident is not None:
             self.join(ANSWER_SECONDS)
 
     def run(self) -> None:
-        """Look for questions and answers, until it is over."""
+        """Poll for questions and answers until ``stop`` is called."""
         with contextlib.suppress(MPI.Exception):
             while not self._quit.wait(PAUSE):
                 to_ask, self._to_ask = self._to_ask, []
@@ -75,13 +75,13 @@ class QueryThread(threading.Thread):
         status = MPI.Status()
         while self._comm.Iprobe(MPI.ANY_SOURCE, QUESTION, status):
             self._comm.recv(None, status.Get_source(), QUESTION)
-            known = self._give_accounts()
+            known = self._statuses()
             if known:
                 self._requests.append(self._comm.isend(known, status.Get_source(), ANSWER))
 
 
-class Operator:
-    """Opens the line of a world when it is first wanted, and none where it cannot be.
+class QueryService:
+    """Makes the query threads of a job, on one communicator that is made when it is first needed.
 
     Parameters
     ----------
@@ -93,8 +93,8 @@ class Operator:
         self._world, self._comm = comm, None
         self._possible = several_nodes and why_no_thread() is None
 
-    def connect(self, give_accounts: GiveAccounts) -> QueryThread | None:
-        """Return a new line; all ranks call it together."""
+    def connect(self, rank_statuses: Statuses) -> QueryThread | None:
+        """Return a new query thread, or None if none is needed or possible; all ranks call it together."""
         if self._possible and self._comm is None:
             self._comm = self._world.Dup()
-        return QueryThread(self._comm, give_accounts) if self._possible else None
+        return QueryThread(self._comm, rank_statuses) if self._possible else None

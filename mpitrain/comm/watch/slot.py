@@ -1,4 +1,4 @@
-"""A rank's slot in the ledger, as others read it: what it does, and where its history leaves that of the others."""
+"""Slots of the ledger as other ranks read them, and the first difference between the histories of ranks."""
 
 import enum
 import os
@@ -13,13 +13,13 @@ NUMBERS = HASHES + ENTRIES
 LABELS = 128
 LABEL_BYTES = 192
 SLOT_BYTES = 8 * NUMBERS + LABELS * LABEL_BYTES
-ERA = 1 << 32  # numbers of entries begin at a multiple of it each time that ranks were lost
-INPUT = "its input"  # the one wait that is not for other ranks
+ERA = 1 << 32  # entries are numbered from the next multiple of it after ranks were lost
+INPUT = "its input"  # text of the only wait that is not for other ranks
 UNKNOWN = "something (there were too many kinds of calls to keep their names)"
 
 
 class Fact(enum.IntEnum):
-    """Places of the facts at the start of a slot."""
+    """Offsets of the facts at the start of a slot."""
 
     RANK = 0
     PID = 1
@@ -35,7 +35,7 @@ class Fact(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Entry:
-    """One call: ``number`` and ``hash`` are 0 where ranks need not be alike; a time of 0 has not come yet."""
+    """One call: ``number`` and ``hash`` are 0 if it is not compared; a time of 0 is not reached yet."""
 
     seq: int
     text: str
@@ -48,7 +48,7 @@ class Entry:
 
     @property
     def ordinal(self) -> int:
-        """The number as people count: from 1, since the job began or ranks were lost last."""
+        """The number counted from 1 since the job began or ranks were last lost."""
         return self.number % ERA
 
 
@@ -75,7 +75,7 @@ class Record:
 
     @property
     def present(self) -> bool:
-        """True between the start and the orderly end of the rank's work."""
+        """True from the start to the regular end of the rank's work."""
         return bool(self.doubles[Fact.PRESENT])
 
     def entries(self) -> list[Entry]:
@@ -84,12 +84,12 @@ class Record:
         return sorted((entry for entry in found if entry.seq and entry.ended >= 0), key=lambda entry: entry.seq)
 
     def entry(self, at: int) -> Entry:
-        """Return the entry at a place in the ring; its ``ended`` is negative while it is being written."""
+        """Return the entry at an offset in the ring; its ``ended`` is negative while it is being written."""
         seq, label, number, rolling, began, waits, ended, code = self.doubles[at : at + WIDTH].tolist()
         return Entry(int(seq), self._text(int(label)), int(number), int(rolling), began, waits, ended, int(code))
 
     def wait(self) -> Entry | None:
-        """Return the call that the rank has waited for the longest, None if it waits for nothing."""
+        """Return the longest wait of the rank, None if it does not wait."""
         waiting = [entry for entry in self.entries() if entry.waits and not entry.ended]
         return min(waiting, key=lambda entry: entry.waits, default=None)
 
@@ -99,19 +99,19 @@ class Record:
         return wait if wait is not None and wait.text != INPUT else None
 
     def last(self) -> Entry | None:
-        """Return the last call that is compared between ranks."""
+        """Return the last compared call, None if there is none."""
         compared = [entry for entry in self.entries() if entry.number]
         return compared[-1] if compared else None
 
     def process_lives(self) -> bool:
-        """Return False if the rank's process is gone or a zombie; True if it cannot be seen from here."""
+        """Return False if the rank's process has ended; True if it lives or is not visible to this process."""
         if self.doubles[Fact.SPACE] != process_space():
             return True
         pid = int(self.doubles[Fact.PID])
         return process_state(pid) not in ("", "Z", "X") and process_start(pid) == self.doubles[Fact.START]
 
     def reachable(self) -> bool:
-        """Return True if its process id means the same process here, so that it may be sent signals."""
+        """Return True if its process id is valid in this process, so that signals can be sent to it."""
         pid = int(self.doubles[Fact.PID])
         return self.doubles[Fact.SPACE] == process_space() and self.doubles[Fact.START] == process_start(pid) > 0
 
@@ -123,7 +123,7 @@ class Record:
 
 
 def first_difference(histories: Sequence[tuple[int, Sequence[Entry]]]) -> str | None:
-    """Return a sentence on the first collective that not all ranks have made alike, None if there is none.
+    """Return a sentence on the first collective that differs between ranks, None if there is none.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def first_difference(histories: Sequence[tuple[int, Sequence[Entry]]]) -> str | 
 
 def _say_difference(number: int, there: dict[int, Entry]) -> str:
     codes, shown = [entry.code for entry in there.values()], number % ERA
-    if len(set(codes)) == 1:  # they are alike here, but something before was not, and it is no longer kept
+    if len(set(codes)) == 1:  # the same here, but an earlier entry differed, which is overwritten
         return f"the ranks' collectives differ since before number {shown}, the oldest one still on record"
     usual = max(codes, key=codes.count)
     rank = next(r for r, entry in there.items() if entry.code != usual)
@@ -158,13 +158,13 @@ def process_state(pid: int) -> str:
 
 
 def process_start(pid: int) -> float:
-    """Return when the process began, in ticks since the machine did: with the id it names a process for good."""
+    """Return the start of the process in ticks since boot: together with its id it identifies a process."""
     fields = _stat(pid)
     return float(fields[19]) if len(fields) > 19 else 0.0
 
 
 def process_space() -> float:
-    """Return the number of the name space that process ids of this process belong to."""
+    """Return the number of the namespace of process ids."""
     try:
         return float(os.stat("/proc/self/ns/pid").st_ino)
     except OSError:

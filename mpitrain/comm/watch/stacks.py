@@ -1,7 +1,7 @@
-"""Where a rank's program is, asked from outside: by a signal that writes all stacks of the process to a file.
+"""Stacks of other ranks' processes: a signal makes a process write all of its stacks to a file.
 
-The handler is faulthandler's and runs in C: it answers from inside an MPI call, a kernel, or an endless loop, and with
-the interpreter's lock held. Only a stopped process does not answer.
+The handler is faulthandler's and runs in C: it works inside an MPI call, a kernel or an endless loop, and while the
+interpreter lock is held. Only a stopped process does not answer.
 """
 
 import faulthandler
@@ -16,22 +16,22 @@ from .slot import Fact, Record, process_state
 SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGUSR2) + 9
 ANSWER_SECONDS, QUIET_SECONDS = 1.0, 0.05
 FRAMES = 4
-OWN = ("comm/watch/watchdog.py", "comm/watch/remote_query.py")  # threads that only look after the others
-IDLE = ("threading.py", "queue.py")  # a thread whose innermost frame is in one of them waits for another thread
+OWN = ("comm/watch/watchdog.py", "comm/watch/remote_query.py")  # threads that only watch other threads
+IDLE = ("threading.py", "queue.py")  # innermost frames of threads that wait for another thread
 FRAME = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+|\?\?\?) in (?P<name>.*)')
 STATES = {"T": "stopped by a signal (SIGSTOP)", "t": "stopped by a debugger", "D": "waiting for a disk", "Z": "dead"}
 
 
 def answer_with_stacks(ledger: Ledger) -> None:
-    """Let this process write its stacks to the ledger's file whenever it is sent the signal."""
+    """Make this process write its stacks to the ledger's file when it receives the signal."""
     if ledger.stacks >= 0:
         faulthandler.register(SIGNAL, file=ledger.stacks, all_threads=True, chain=False)
 
 
-def what_it_does(ledger: Ledger, record: Record) -> str:
-    """Return what the process of ``record`` is doing, in one line."""
+def describe_activity(ledger: Ledger, record: Record) -> str:
+    """Return the activity of the process of ``record`` in one line."""
     if not record.reachable():
-        return "is gone" if not record.process_lives() else "cannot be looked into from here"
+        return "is gone" if not record.process_lives() else "cannot be inspected from here"
     state = process_state(int(record.fact(Fact.PID)))
     if state in STATES:
         return f"is {STATES[state]}"
@@ -47,7 +47,7 @@ def what_it_does(ledger: Ledger, record: Record) -> str:
 
 
 def _ask(ledger: Ledger, pid: int) -> str:
-    """Return the stacks of a process, empty if it does not answer in time."""
+    """Return the stacks of a process, \"\" if it does not answer in time."""
     if ledger.stacks < 0:
         return ""
     begin = os.fstat(ledger.stacks).st_size

@@ -1,9 +1,8 @@
-"""A thread on every rank that sees when the ranks of its node wait too long, says who is late, and ends the job.
+"""Watchdog: a thread on every rank that ends the job with a report if the ranks of its node wait for too long.
 
-It reads the ledger a few times in the time that is allowed. On each node the lowest rank whose own thread still runs
-is the one that speaks: so it works when rank 0 is the one that hangs. MPI is not asked, except to abort. Of several
-nodes that of rank 0 asks the others what they know (``remote_query.py``) and speaks for all; if it does not, the others
-do.
+It reads the ledger several times per time-out. On each node the lowest rank whose own thread still runs
+reports: so it works when rank 0 is the one that hangs. MPI is called to abort only. With several nodes, that of rank 0
+asks the others for their ranks' states (``remote_query.py``) and reports for all; if it does not, the others do.
 """
 
 import contextlib
@@ -14,36 +13,36 @@ import threading
 import time
 from collections.abc import Callable
 
-from .hang_report import RankStatus, give_accounts, report
+from .hang_report import RankStatus, rank_statuses, report
 from .ledger import Ledger
-from .remote_query import Operator, QueryThread
+from .remote_query import QueryService, QueryThread
 from .slot import Entry, Fact, Record
 from .stacks import answer_with_stacks
 
-TIMED_OUT = 124  # exit code, as of timeout(1)
-FIRST_STEP = 5  # times as long may take what comes before the first step is done: kernels are built, data fetched
-MOST_SILENT = 5.0  # seconds without a sign of life after which another rank speaks
-GONE_SECONDS = 10.0  # after which a launcher has not ended the ranks that one of them has left behind
-TURN = 10.0  # seconds that other nodes leave to that of rank 0, and a little more to each other
-AFTER_ABORT = 2.0  # seconds until ranks that MPI_Abort has not ended are killed
+TIMED_OUT = 124  # exit code, that of timeout(1)
+FIRST_STEP = 5  # factor of the time-out before the first step is done, while kernels are built and data are fetched
+MOST_SILENT = 5.0  # seconds without a heartbeat after which another rank reports
+GONE_SECONDS = 10.0  # seconds after a rank has died in which the launcher should end the others
+TURN = 10.0  # seconds that other nodes wait for the report of rank 0's node, and a little more for each other
+AFTER_ABORT = 2.0  # seconds after MPI_Abort until remaining ranks are killed
 
 
 class Watchdog(threading.Thread):
-    """Watches the waits of this node.
+    """Thread that watches the waits of this node.
 
     Parameters
     ----------
     ledger : Ledger
     size : int
-        Ranks of the job.
+        Number of ranks of the job.
     timeout : float
-        Seconds that a rank may wait.
+        Longest wait in seconds.
     abort : callable(int)
         Ends all ranks with an exit code.
-    go_on : bool
-        The others can go on without a rank that is late: it is killed, and they are left alone.
-    operator : Operator, optional
-        Of a line to other nodes.
+    elastic : bool
+        Kill late ranks and let the others continue, instead of ending the job.
+    query_service : QueryService, optional
+        Service for queries to other nodes.
     """
 
     def __init__(
@@ -53,61 +52,61 @@ class Watchdog(threading.Thread):
         timeout: float,
         abort: Callable[[int], None],
         *,
-        go_on: bool = False,
-        operator: Operator | None = None,
+        elastic: bool = False,
+        query_service: QueryService | None = None,
     ):
         super().__init__(name="mpitrain-watchdog", daemon=True)
         self._ledger, self._size, self._timeout, self._abort = ledger, size, timeout, abort
-        self._go_on = go_on
+        self._elastic = elastic
         self._patience = FIRST_STEP * timeout
         self._interval = min(1.0, timeout / 8)
         self._gone_since = 0.0
         self._quit = threading.Event()
         self._alone = len(ledger.records) == size
-        self._hotline: QueryThread | None = None
+        self._queries: QueryThread | None = None
         self._turn = 0.0
-        if operator is not None and not go_on:
-            self._hotline = operator.connect(self._answer)
-        if self._hotline is not None:
+        if query_service is not None and not elastic:
+            self._queries = query_service.connect(self._answer)
+        if self._queries is not None:
             first = min(record.rank for record in ledger.records)
             self._turn = TURN + min(first / 50, TURN) if first else 0.0
         answer_with_stacks(ledger)
 
     def first_step_done(self) -> None:
-        """From now on, no wait may take longer than the time-out."""
+        """Limit waits to the time-out from now on."""
         self._patience = self._timeout
 
     def stop(self) -> None:
         """End the thread."""
         self._quit.set()
-        if self._hotline is not None:
-            self._hotline.stop()
+        if self._queries is not None:
+            self._queries.stop()
 
     def run(self) -> None:
-        """Look, until it is over."""
-        if self._hotline is not None:
-            self._hotline.start()
+        """Check the ledger until ``stop`` is called."""
+        if self._queries is not None:
+            self._queries.start()
         before = time.monotonic()
         while not self._quit.wait(self._interval):
             asleep, before = time.monotonic() - before, time.monotonic()
             self._ledger.mine.doubles[Fact.HEARTBEAT] = before
-            if asleep > MOST_SILENT:  # this process was stopped, and what it sees is old
+            if asleep > MOST_SILENT:  # this process was stopped, and its view is out of date
                 continue
-            if self._left_behind() and self._speaks():
-                self._end_all(report(give_accounts(self._ledger), self._size, "the launcher has not ended this job"))
-            if self._speaks() and (late := self._overdue()) and not self._quit.wait(self._interval):
+            if self._left_behind() and self._reports():
+                self._end_all(report(rank_statuses(self._ledger), self._size, "the launcher has not ended this job"))
+            if self._reports() and (late := self._overdue()) and not self._quit.wait(self._interval):
                 again = self._overdue()
                 if {entry.began for _, entry in late} & {entry.began for _, entry in again}:
-                    self._bark(again)
+                    self._report_overdue(again)
 
     def _left_behind(self) -> bool:
-        """Return True when a rank of this node is gone for so long that nobody else will end the job."""
-        gone = not self._go_on and any(r.present and not r.process_lives() for r in self._ledger.records)
+        """Return True if a rank of this node has died and the launcher has not ended the job in time."""
+        gone = not self._elastic and any(r.present and not r.process_lives() for r in self._ledger.records)
         self._gone_since = (self._gone_since or time.monotonic()) if gone else 0.0
         return gone and time.monotonic() - self._gone_since > GONE_SECONDS
 
-    def _speaks(self) -> bool:
-        """Return True on the lowest rank of the node that gives signs of life."""
+    def _reports(self) -> bool:
+        """Return True on the lowest rank of the node with a heartbeat."""
         now = time.monotonic()
         for record in self._ledger.records:
             if record is self._ledger.mine:
@@ -118,42 +117,42 @@ class Watchdog(threading.Thread):
         return True
 
     def _overdue(self) -> list[tuple[Record, Entry]]:
-        """Return the ranks of this node that wait for too long, and for what."""
+        """Return the ranks of this node that wait for too long, with their waits."""
         now = time.monotonic()
         waits = [(record, record.wait()) for record in self._ledger.records if record.present]
         return [(record, wait) for record, wait in waits if wait and now - wait.waits > self._patience + self._turn]
 
-    def _bark(self, overdue: list[tuple[Record, Entry]]) -> None:
+    def _report_overdue(self, overdue: list[tuple[Record, Entry]]) -> None:
         longest = max(time.monotonic() - entry.waits for _, entry in overdue)
         late = [r for r in self._ledger.records if r.present and r.wait_for_others() is None and r.reachable()]
-        if self._go_on and not late and not self._alone and longest < 2 * self._patience + TURN:
-            return  # another node will kill the one that is late
-        known = give_accounts(self._ledger)
-        asked = self._hotline is not None
+        if self._elastic and not late and not self._alone and longest < 2 * self._patience + TURN:
+            return  # another node kills its late rank
+        known = rank_statuses(self._ledger)
+        asked = self._queries is not None
         text = report(
             [*known, *self._ask(known)], self._size, f"no progress for {longest:.0f} s (--timeout)", asked=asked
         )
-        if not self._go_on or not late or self._ledger.mine in late:
+        if not self._elastic or not late or self._ledger.mine in late:
             self._end_all(text)
-        print(f"{text}\n  killed; the others go on", file=sys.stderr, flush=True)
+        print(f"{text}\n  killed; the others continue", file=sys.stderr, flush=True)
         for record in late:
             os.kill(int(record.fact(Fact.PID)), signal.SIGKILL)
         self._quit.wait(self._timeout)
 
     def _ask(self, known: list[RankStatus]) -> list[RankStatus]:
-        """Return what other nodes know about their ranks."""
+        """Return the statuses of the ranks of other nodes."""
         here = {one.rank for one in known}
         others = [rank for rank in range(self._size) if rank not in here]
-        return self._hotline.ask(others) if self._hotline is not None else []
+        return self._queries.ask(others) if self._queries is not None else []
 
     def _answer(self) -> list[RankStatus] | None:
-        """Return what this node knows, on the rank that speaks for it."""
-        return give_accounts(self._ledger) if self._speaks() else None
+        """Return the statuses of this node's ranks on the rank that reports for it."""
+        return rank_statuses(self._ledger) if self._reports() else None
 
     def _end_all(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # nobody may be left to read it
+        with contextlib.suppress(OSError):  # standard error may be closed
             print(text, file=sys.stderr, flush=True)
-        # MPI_Abort may hang where a rank does not answer: then this node's ranks are killed, and the launcher the rest
+        # MPI_Abort may hang if a rank does not respond: kill this node's ranks, and let the launcher end the rest
         threading.Thread(target=self._abort, args=(TIMED_OUT,), daemon=True).start()
         time.sleep(AFTER_ABORT)
         for record in self._ledger.records:

@@ -1,4 +1,4 @@
-"""Communicators and plans that write what they do into the ledger: nobody waits unseen."""
+"""Communicators and plans that record their calls and waits in the ledger."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,31 +17,34 @@ OBJECTS = (
     *("Barrier", "Create_group", "Dup", "Split", "Split_type"),
     *("allgather", "allreduce", "bcast", "gather", "scatter"),
 )
-LONELY = ("Recv", "Sendrecv", "Create_group")  # what not all ranks call
+LONELY = ("Recv", "Sendrecv", "Create_group")  # calls that not all ranks of the communicator make
 
 
 _OPERATORS = {id(MPI.SUM): " (sum)", id(MPI.MAX): " (max)", id(MPI.MIN): " (min)"}
 
 
 class WatchedComm(MPI.Intracomm):
-    """A communicator whose blocking calls are noted in ``ledger``, once it has one.
+    """A communicator whose blocking calls are recorded in ``ledger``, if it has one.
 
     Attributes
     ----------
     compared : bool
         True if all ranks of the job are in it, so that its calls are part of the fingerprint.
+    where : str
+        " on axis NAME (RANKS)" in messages about its calls; empty if all ranks of the job are in it.
     """
 
     ledger: Ledger | None = None
     compared = False
+    where = ""
 
     @contextlib.contextmanager
     def noted(self, name: str) -> Iterator[None]:
-        """Note the block as one blocking call of all ranks."""
+        """Record the block as one blocking call of all ranks."""
         if self.ledger is None:
             yield
             return
-        at = self.ledger.begin(self.ledger.call(name, 0, None, self.compared))
+        at = self.ledger.begin(self.ledger.call(name, 0, None, self.compared, self.where))
         try:
             yield
         finally:
@@ -59,7 +62,7 @@ def _noted(name: str, is_buffer: bool) -> Any:
             return inner(self, *args, **options)
         num_bytes, dtype = _measure(args) if is_buffer else (0, None)
         name = pretty + _OPERATORS.get(id(args[-1]), "") if args else pretty
-        at = ledger.begin(ledger.call(name, num_bytes, dtype, compare and self.compared))
+        at = ledger.begin(ledger.call(name, num_bytes, dtype, compare and self.compared, self.where))
         try:
             return inner(self, *args, **options)
         finally:
@@ -83,7 +86,7 @@ def _measure(args: tuple[Any, ...]) -> tuple[int, Any]:
 
 
 class WatchedPlan:
-    """A plan that notes when it is started, waited for and over."""
+    """A plan whose start, wait and end are recorded in the ledger."""
 
     def __init__(self, plan: Request, ledger: Ledger, label: Label):
         self.plan, self._ledger, self._label = plan, ledger, label
@@ -96,21 +99,21 @@ class WatchedPlan:
         self.plan.start()
 
     def poll(self) -> bool:
-        """Do what can be done without waiting; True when all is done."""
+        """Progress without waiting; True when all is done."""
         done = self.plan.poll()
         if done:
             self._over()
         return done
 
     def wait(self) -> None:
-        """Return when it is done."""
+        """Wait until it is done."""
         if self._at >= 0:
             self._ledger.waits(self._at)
         self.plan.wait()
         self._over()
 
     def free(self) -> None:
-        """Give back what it holds."""
+        """Release its resources."""
         self.plan.free()
 
     def __getattr__(self, name: str) -> Any:

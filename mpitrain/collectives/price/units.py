@@ -1,4 +1,4 @@
-"""Bytes and seconds in words, and lengths from words.
+"""Formatting of bytes and seconds, and parsing of lengths.
 
 65536, 64K, 64KiB     1024 bytes are 1 KiB, and K alone stands for it, as in the options of OSU's benchmarks, of
                       nccl-tests and of the tools of a Unix system; so do M and MiB, G and GiB, T and TiB
@@ -14,13 +14,13 @@ LENGTH = re.compile(r"(\d+(?:\.\d*)?(?:e\d+)?)\s*(?:([kmgt])(i?)(b?)|b)?", re.IG
 
 
 def say_bytes(num_bytes: float, beside: float | None = None) -> str:
-    """Return a length in words: in KiB, MiB, ...; in kB, MB, ... if it is a round number of those only.
+    """Return the text of a length: in KiB, MiB, ...; in kB, MB, ... if it is a round number of those only.
 
     Parameters
     ----------
     num_bytes : float
     beside : float, optional
-        Take the units in which this length is said.
+        Use the unit of this length.
 
     Examples
     --------
@@ -36,7 +36,7 @@ def say_bytes(num_bytes: float, beside: float | None = None) -> str:
 
 
 def say_seconds(seconds: float) -> str:
-    """Return a time in words.
+    """Return the text of a time.
 
     Examples
     --------
@@ -50,20 +50,20 @@ def say_seconds(seconds: float) -> str:
 
 
 def read_bytes(text: str, option: str = "a length", least: int = 0) -> int:
-    """Return a length from words.
+    """Return the number of bytes in a text.
 
     Parameters
     ----------
     text : str
     option : str
-        What it is the length of, for the message.
+        Name of the option, for the message.
     least : int
-        Bytes that it must have.
+        Least number of bytes.
 
     Raises
     ------
     UserError
-        If it is no length, or shorter.
+        If it is not a length, or too short.
 
     Examples
     --------

@@ -1,11 +1,13 @@
-"""Run code from a user's own file: with an end, and without reading our input or writing to our output.
+"""Time limit and standard streams for code from a user's file, and descriptions of its errors.
 
-A timer of the system looks in twice a second while such code runs. It interrupts Python between two instructions, so
-a loop that does not end is ended, and the line where it was is known; a call into C that does not come back is not.
-There is no limit outside the main thread, or where the system has no such timer.
+A timer of the system interrupts such code twice a second, between two instructions of Python. An endless loop is
+ended that way and its line is known; a call into C that does not return is not interrupted. There is no limit outside
+the main thread, or where the system has no such timer.
 """
 
 import atexit
+import builtins
+import difflib
 import signal
 import sys
 import threading
@@ -18,12 +20,12 @@ MAIN = threading.main_thread()
 
 
 class TooLongError(BaseException):
-    """The time is over; no Exception, which the code in question may catch.
+    """Raised when the time is over; not an Exception, which the user's code might catch.
 
     Attributes
     ----------
     line : int or None
-        Where it was, in its own file.
+        Line of the user's file at that time.
     """
 
     def __init__(self, line: int | None):
@@ -31,10 +33,10 @@ class TooLongError(BaseException):
         self.line = line
 
 
-class Foreign:
-    """A context for code from ``file``: raises TooLongError in it after ``seconds``; can be entered again and again.
+class UserCode:
+    """Context for code from ``file``, which raises TooLongError in it after ``seconds``; it can be entered repeatedly.
 
-    What is printed in it goes to standard error; on standard input there is nothing to read but from a terminal.
+    Standard output is redirected to standard error, and standard input is empty unless it is a terminal.
     """
 
     __slots__ = ("_began", "_file", "_limited", "_streams", "seconds")
@@ -58,7 +60,7 @@ class Foreign:
             _timer.entered.pop()
         sys.stdin, sys.stdout = self._streams
 
-    def look_in(self, frame: FrameType | None) -> None:
+    def check_time(self, frame: FrameType | None) -> None:
         """Raise TooLongError if the time is over."""
         if time.monotonic() - self._began > self.seconds and not _is_debugged():
             while frame is not None and frame.f_code.co_filename != self._file:
@@ -67,10 +69,10 @@ class Foreign:
 
 
 class _Timer:
-    """The system's timer: goes off once, and again while there is foreign code to be looked at."""
+    """The system's timer: it fires once, and again as long as user code runs."""
 
     def __init__(self) -> None:
-        self.entered: list[Foreign] = []
+        self.entered: list[UserCode] = []
         self._since: float | None = None
         self._before: Any = None
 
@@ -82,7 +84,7 @@ class _Timer:
         self._before = handler, *signal.setitimer(signal.ITIMER_REAL, TICK)
 
     def _is_ours(self) -> bool:
-        """Say whether the timer runs; somebody else may have taken it since it was started."""
+        """Return whether the timer runs; other code may have taken it since it was started."""
         return self._since is not None and signal.getsignal(signal.SIGALRM) == self._tick
 
     def _tick(self, number: int, frame: FrameType | None) -> None:
@@ -90,10 +92,10 @@ class _Timer:
             self.stop()
         else:
             signal.setitimer(signal.ITIMER_REAL, TICK)
-            self.entered[-1].look_in(frame)
+            self.entered[-1].check_time(frame)
 
     def stop(self) -> None:
-        """Give the timer back to whoever had it, with the time that was left."""
+        """Restore the timer that was set before, with the time that was left."""
         if not self._is_ours():
             return
         handler, delay, interval = self._before
@@ -115,7 +117,7 @@ def _is_debugged() -> bool:
 
 
 class _Nothing:
-    """Standard input with nobody at the keyboard."""
+    """Empty standard input."""
 
     def readline(self, *_: object) -> str:
         raise EOFError("it reads from the keyboard (input), and there is nothing to read")
@@ -130,7 +132,7 @@ _NOTHING: Any = _Nothing()
 
 
 def line_in(file: str, traceback: TracebackType | None) -> str:
-    """Return where an error was, in words: " (line 7)" for the innermost frame in ``file``; or nothing."""
+    """Return " (line 7)" for the innermost frame in ``file``; "" if there is none."""
     line = None
     while traceback is not None:
         if traceback.tb_frame.f_code.co_filename == file:
@@ -140,8 +142,23 @@ def line_in(file: str, traceback: TracebackType | None) -> str:
 
 
 def code_of(function: Any) -> CodeType | None:
-    """Return the code of a function, or of what is inside a partial or a decorated one."""
+    """Return the code of a function, also inside a partial or a decorated one; None if there is none."""
     while function is not None and not hasattr(function, "__code__"):
         function = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
     code: CodeType | None = getattr(function, "__code__", None)
     return code
+
+
+def describe(error: BaseException) -> str:
+    """Return an error in one line, with a suggestion for a misspelled name."""
+    if isinstance(error, SystemExit):
+        return "sys.exit()"
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
+    if isinstance(error, NameError) and not isinstance(error, UnboundLocalError) and error.name:
+        frame = error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        there = [*frame.tb_frame.f_locals, *frame.tb_frame.f_globals, *vars(builtins)] if frame else []
+        near = difflib.get_close_matches(error.name, there, 1)
+        text += f"; did you mean {near[0]!r}?" if near else ""
+    return text

@@ -1,7 +1,7 @@
-"""In which order an algorithm adds: the same for every number of ranks, or one of its own?
+"""Reduction order of an algorithm: test for the balanced tree, the same for every number of ranks.
 
-Floating-point sums depend on their order. There is one that all powers of two share, the balanced binary tree over the
-ranks in their order, ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)): a rank's part may be such a tree itself, and two ranks
+Floating-point sums depend on their order. All powers of two share one order, the balanced binary tree over the ranks
+in ascending order, ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)): a rank's part may be such a tree itself, and two ranks
 with half the parts give the same bits as one.
 """
 
@@ -10,11 +10,11 @@ import numpy as np
 from .algorithm import Algorithm
 from .simulate import simulate
 
-MOST_RANKS = 32  # the schedules are regular: what holds up to here holds beyond
+MOST_RANKS = 32  # the schedules are regular: a property up to this number holds beyond it
 
 
 class Term:
-    """A sum of the ranks ``first`` to ``first + count``, added up in a balanced tree; count 0 for any other sum."""
+    """A sum over the ranks ``first`` to ``first + count - 1`` in a balanced tree; count 0 for any other sum."""
 
     def __init__(self, first: int, count: int = 1):
         self.first, self.count = first, count

@@ -1,32 +1,30 @@
-"""Schedules from a user's own file: whatever they do, their author hears of it, with the line.
+"""Schedules from a user's file: every fault is reported with its line.
 
-What a generator yields is made fit for all readers (any integer type becomes an int), and what no reader could use is
-refused: no Step, a peer that is no rank, chunks that are no chunks. A generator that raises, that does not come back,
-or that yields for ever ends with a ScheduleError.
+The steps of a generator are normalized (any integer type becomes an int), and invalid ones are refused: objects other
+than Step, peers that are not ranks, invalid chunks. A generator that raises, does not return or yields endlessly ends
+with a ScheduleError.
 """
 
-import builtins
-import difflib
 import operator
 from collections.abc import Callable, Iterator
 from types import CodeType, GeneratorType
 from typing import Any, NoReturn
 
 from ..errors import UserError
-from .foreign import Foreign, TooLongError, code_of, line_in
+from ..user_code import TooLongError, UserCode, code_of, describe, line_in
 from .step import Chunks, EndlessError, ScheduleError, Step
 
-SECONDS, SECONDS_A_RANK = 5.0, 1e-4  # that a schedule may compute before its next step
-STEPS, STEPS_A_RANK = 100_000, 1_000  # that one rank may yield
+SECONDS, SECONDS_A_RANK = 5.0, 1e-4  # time limit of one step
+STEPS, STEPS_A_RANK = 100_000, 1_000  # limit for one rank
 OURS = __name__.partition(".")[0]
 
 
-def is_own(function: Callable[..., Any]) -> bool:
-    """Return whether ``function`` is a user's, not one of mpitrain's."""
+def is_user_function(function: Callable[..., Any]) -> bool:
+    """Return whether ``function`` is not part of mpitrain."""
     return (getattr(function, "__module__", None) or "").partition(".")[0] != OURS
 
 
-class OwnSchedule:
+class UserSchedule:
     """A user's function as a schedule.
 
     Parameters
@@ -38,26 +36,26 @@ class OwnSchedule:
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]):
         self._function, self._options = function, options
 
-    def __call__(self, rank: int, size: int) -> "OwnSteps":
-        """Return the steps of ``rank``; the function is called when the first one is asked for."""
-        return OwnSteps(self._function, self._options, rank, size)
+    def __call__(self, rank: int, size: int) -> "UserSteps":
+        """Return the steps of ``rank``; the function is called for the first one."""
+        return UserSteps(self._function, self._options, rank, size)
 
 
-class OwnSteps(Iterator[Step]):
-    """The steps of one rank, from a user's function."""
+class UserSteps(Iterator[Step]):
+    """Iterator over the steps of one rank of a user's function."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any], rank: int, size: int):
         self._make, self._rank, self._size = (lambda: function(rank, size, **options)), rank, size
         self._code = code_of(function)
         self._file = self._code.co_filename if self._code else ""
-        self._foreign = Foreign(self._file, SECONDS + SECONDS_A_RANK * size)
+        self._limit = UserCode(self._file, SECONDS + SECONDS_A_RANK * size)
         self._most = STEPS + STEPS_A_RANK * size
         self._steps: Iterator[Any] | None = None
         self._round = -1
 
     @property
     def line(self) -> int | None:
-        """The line of the yield where the generator is, in its own file; None if it is not known."""
+        """Line of the current yield in the user's file, None if it is not known."""
         found, steps = None, self._steps
         while isinstance(steps, GeneratorType) and steps.gi_frame is not None:
             if steps.gi_frame.f_code.co_filename == self._file:
@@ -67,7 +65,7 @@ class OwnSteps(Iterator[Step]):
 
     def __next__(self) -> Step:
         try:
-            with self._foreign:
+            with self._limit:
                 if self._steps is None:
                     self._steps = _as_iterator(self._make(), self._code)
                 step = next(self._steps)
@@ -76,7 +74,7 @@ class OwnSteps(Iterator[Step]):
         except TooLongError as error:
             who = f"rank {self._rank} of {self._size}"
             raise EndlessError(
-                f"{who}: it has computed for {self._foreign.seconds:.0f} s without a yield{_at(error.line)}; does the "
+                f"{who}: it has computed for {self._limit.seconds:.0f} s without a yield{_at(error.line)}; does the "
                 "loop there end, and does it yield?"
             ) from None
         except UserError as error:
@@ -92,7 +90,7 @@ class OwnSteps(Iterator[Step]):
         return self._fit(step)
 
     def _fit(self, step: Any) -> Step:
-        """Return ``step`` with plain ints; refuse what is no step, or has no rank or no chunk where one belongs."""
+        """Return ``step`` with plain ints; raise ScheduleError if it is not a valid step."""
         if not isinstance(step, Step):
             hint = ""
             if step is None or isinstance(step, int | range):
@@ -113,7 +111,7 @@ class OwnSteps(Iterator[Step]):
         try:
             return None if peer is None else operator.index(peer)
         except TypeError:
-            self._refuse(f"{name} is {said(peer)}, but must be the number of a rank{_why_no_int(peer)}")
+            self._refuse(f"{name} is {given(peer)}, but must be the number of a rank{_why_no_int(peer)}")
 
     def _chunks(self, name: str, chunks: Any) -> Chunks:
         if chunks is None or isinstance(chunks, range):
@@ -125,7 +123,7 @@ class OwnSteps(Iterator[Step]):
         except TypeError:
             odd = next((c for c in chunks if type(c) is float), chunks) if isinstance(chunks, tuple) else chunks
             what = "must be a chunk, a range of chunks or a tuple of them"
-            self._refuse(f"{name} is {said(chunks)}, but {what}{_why_no_int(odd)}")
+            self._refuse(f"{name} is {given(chunks)}, but {what}{_why_no_int(odd)}")
 
     def _refuse(self, why: str) -> NoReturn:
         where = f", line {self.line}" if self.line else ""
@@ -137,7 +135,7 @@ _PLAIN = (int, range, type(None))
 
 
 def why_no_step(step: Step, rank: int, size: int) -> str:
-    """Return why ``rank`` cannot do ``step``, as far as peers go; empty if it can."""
+    """Return the error in the peers of ``step`` for ``rank``, \"\" if there is none."""
     for name, peer, chunks_name, chunks in (
         ("send_to", step.send_to, "send", step.send),
         ("recv_from", step.recv_from, "recv", step.recv),
@@ -152,8 +150,8 @@ def why_no_step(step: Step, rank: int, size: int) -> str:
     return "reduce without anything to receive" if step.reduce and step.recv_from is None else ""
 
 
-class OwnPromise:
-    """What a user promises of rounds, bytes, reductions or num_chunks, as a function of P.
+class UserPromise:
+    """A user's promise of rounds, bytes, reductions or num_chunks, as a function of P.
 
     Parameters
     ----------
@@ -163,14 +161,14 @@ class OwnPromise:
     Attributes
     ----------
     line : int or None
-        Where it is written.
+        Line of the function.
     """
 
     def __init__(self, function: Callable[..., Any], name: str):
         code = code_of(function)
         self.line = code.co_firstlineno if code else None
         self._function, self._name, self._file = function, name, code.co_filename if code else ""
-        self._foreign = Foreign(self._file, SECONDS)
+        self._limit = UserCode(self._file, SECONDS)
 
     def __call__(self, size: int) -> Any:
         """Return the number for ``size`` ranks.
@@ -178,10 +176,10 @@ class OwnPromise:
         Raises
         ------
         ScheduleError
-            If the function fails or does not come back.
+            If the function fails or does not return.
         """
         try:
-            with self._foreign:
+            with self._limit:
                 value = self._function(size)
         except (KeyboardInterrupt, UserError):
             raise
@@ -196,30 +194,15 @@ class OwnPromise:
             return operator.index(value) if whole else float(value)
         except (TypeError, ValueError):
             wanted = f"a whole number{_why_no_int(value)}" if whole else "a number"
-            raise ScheduleError(f"its {self._name}{_at(self.line)} is {said(value)}, but must be {wanted}") from None
+            raise ScheduleError(f"its {self._name}{_at(self.line)} is {given(value)}, but must be {wanted}") from None
 
 
 def _at(line: int | None) -> str:
     return f" (line {line})" if line else ""
 
 
-def describe(error: BaseException) -> str:
-    """Return an error in one line, with what a misspelt name may have meant."""
-    if isinstance(error, SystemExit):
-        return "sys.exit()"
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
-    if isinstance(error, NameError) and not isinstance(error, UnboundLocalError) and error.name:
-        frame = error.__traceback__
-        while frame is not None and frame.tb_next is not None:
-            frame = frame.tb_next
-        there = [*frame.tb_frame.f_locals, *frame.tb_frame.f_globals, *vars(builtins)] if frame else []
-        near = difflib.get_close_matches(error.name, there, 1)
-        text += f"; did you mean {near[0]!r}?" if near else ""
-    return text
-
-
-def said(value: object) -> str:
-    """Return a value and its type, in short."""
+def given(value: object) -> str:
+    """Return a short description of a value with its type."""
     text = repr(value)
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
@@ -229,7 +212,7 @@ def _why_no_int(value: object) -> str:
 
 
 def why_no_steps(result: object, name: str, code: CodeType | None) -> str:
-    """Return why the ``result`` of calling a schedule has no steps; empty if it has."""
+    """Return why the ``result`` of a call of a schedule has no steps, \"\" if it has."""
     if isinstance(result, Iterator):
         return ""
     line = _at(code.co_firstlineno if code else None)
@@ -238,7 +221,7 @@ def why_no_steps(result: object, name: str, code: CodeType | None) -> str:
     if isinstance(result, list | tuple) and all(isinstance(step, Step) for step in result):
         what = f"a {type(result).__name__} of {len(result)} Steps"
         return f"{name}{line} returns {what}; it must yield them, one by one: yield Step(...)"
-    what = "and returns nothing" if result is None else f"but returns {said(result)}"
+    what = "and returns nothing" if result is None else f"but returns {given(result)}"
     return f"{name}{line} never yields, {what}; a Step counts only if it is yielded: yield Step(...)"
 
 

@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from mpitrain.collectives import Step, algorithm, check, find, foreign, load, own
+from mpitrain import user_code, user_file
+from mpitrain.collectives import Step, algorithm, check, find, load, user_schedule
 from mpitrain.collectives.draw import play
 from mpitrain.collectives.price import price
 from mpitrain.errors import UserError
@@ -27,10 +28,10 @@ def write(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
-    monkeypatch.setattr(own, "SECONDS", 0.3)
-    monkeypatch.setattr(load, "STEP_SECONDS", 0.3)
-    monkeypatch.setattr(load, "SECONDS", 0.6)
-    monkeypatch.setattr(foreign, "TICK", 0.1)
+    monkeypatch.setattr(user_schedule, "SECONDS", 0.3)
+    monkeypatch.setattr(load, "SECONDS", 0.3)
+    monkeypatch.setattr(user_file, "SECONDS", 0.6)
+    monkeypatch.setattr(user_code, "TICK", 0.1)
 
 
 WRONG = {

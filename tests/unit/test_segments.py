@@ -8,7 +8,7 @@ import pytest
 from mpitrain.collectives import COLLECTIVES, find, names
 from mpitrain.comm.schedule import segments
 from mpitrain.comm.schedule.rounds import Memory
-from mpitrain.comm.schedule.segments import Cut, Piece, Span, Transfer, cut_spans, cut_transfers, piece_elements
+from mpitrain.comm.schedule.segments import Cut, Segment, Span, Transfer, cut_spans, cut_transfers, segment_elements
 from mpitrain.comm.schedule.staged import StagedPlan
 from mpitrain.comm.schedule.staging import HostStaging
 from tests.fake_device import FakeDevice, FakeStream
@@ -24,7 +24,7 @@ def seconds(num_pieces, num_bytes):
 
 @pytest.mark.parametrize("num_bytes", [4, 1 << 16, 1 << 20, 7_000_000, 25 << 20, 1 << 30])
 def test_the_number_of_pieces_is_near_the_best(num_bytes):
-    each = piece_elements(num_bytes // 4, 4, 1 << 30)
+    each = segment_elements(num_bytes // 4, 4, 1 << 30)
     assert (each * 4) % segments.STEP_BYTES == 0
     count = -(-num_bytes // (4 * each))
     best = min(seconds(k, num_bytes) for k in range(1, 200))
@@ -33,7 +33,7 @@ def test_the_number_of_pieces_is_near_the_best(num_bytes):
 
 
 def test_no_piece_is_longer_than_a_message_may_be():
-    assert piece_elements(1 << 28, 4, 1 << 20) == 1 << 18
+    assert segment_elements(1 << 28, 4, 1 << 20) == 1 << 18
     assert Cut(4, 1 << 20, whole=True).elements(10) == 1 << 18
 
 
@@ -44,9 +44,9 @@ def test_spans_are_cut_in_order():
         spans = [Span(0, int(a), int(b)) for a, b in bounds.reshape(3, 2)]
         each = int(rng.integers(1, 40))
         cut = cut_spans(spans, each)
-        elements = [[i for span in piece for i in range(span.start, span.stop)] for piece in cut]
+        elements = [[i for span in segment for i in range(span.start, span.stop)] for segment in cut]
         assert list(itertools.chain(*elements)) == [i for span in spans for i in range(span.start, span.stop)]
-        assert all(len(piece) == each for piece in elements[:-1])
+        assert all(len(segment) == each for segment in elements[:-1])
 
 
 def test_what_a_piece_waits_for():
@@ -55,12 +55,12 @@ def test_what_a_piece_waits_for():
     going = [Transfer(0, 1, [Span(0, 8, 12)]), Transfer(1, 1, [half[1]])]
     coming = [Transfer(0, 1, half, reduce=True), Transfer(1, 1, [half[0]])]
     sent, taken = cut_transfers(going, coming, Cut(4, 16, whole=True))
-    assert [piece.after for piece in sent] == [0, 2]
-    assert [piece.after for piece in taken] == [0, 0, 0]
+    assert [segment.after for segment in sent] == [0, 2]
+    assert [segment.after for segment in taken] == [0, 0, 0]
     sent, taken = cut_transfers([Transfer(0, 1, half)], [Transfer(0, 1, half)], Cut(4, 16, whole=True))
-    assert [piece.after for piece in sent] == [0, 0], "what goes is as it was before the step"
-    assert [piece.after for piece in taken] == [1, 2], "nothing is written that is still to be read"
-    assert cut_transfers([Transfer(0, 1, [])], [], Cut(4, 16), even_if_empty=True)[0] == [Piece(0, 1, (), False, 0)]
+    assert [segment.after for segment in sent] == [0, 0], "what goes is as it was before the step"
+    assert [segment.after for segment in taken] == [1, 2], "nothing is written that is still to be read"
+    assert cut_transfers([Transfer(0, 1, [])], [], Cut(4, 16), even_if_empty=True)[0] == [Segment(0, 1, (), False, 0)]
 
 
 class Link:
@@ -120,7 +120,7 @@ def _small_pieces(monkeypatch):
 
 @pytest.mark.usefixtures("_small_pieces")
 def test_copies_messages_and_sums_overlap():
-    """The second piece is copied down while the first is on the wire, and the third while the first is added."""
+    """The second segment is copied down while the first is on the wire, and the third while the first is added."""
     log, device = [], SlowDevice()
     link, staging = Link(log), HostStaging(device)
     buffer = device.array(np.ones(32, np.float32))
@@ -136,7 +136,7 @@ def test_copies_messages_and_sums_overlap():
     assert not plan._copy_events[1].done(), "the second copy has not ended, and the first message goes"
     link.receives[0].through = True
     plan.poll()
-    assert plan._taken == 1, "the first piece was asked to go up and be added"
+    assert plan._taken == 1, "the first segment was asked to go up and be added"
     assert not plan._copy_events[1].done()
     assert not link.sends[0].through
     up.run_until(3)  # the wait for what was computed, the copy, the sum
@@ -166,16 +166,16 @@ def test_a_piece_of_the_next_round_does_not_wait_for_the_whole_round():
     plan.poll()
     link.receives[0].through = True
     plan.poll()
-    assert plan._copied == of_a_round + 1, "the first piece of the second round was asked to come down"
+    assert plan._copied == of_a_round + 1, "the first segment of the second round was asked to come down"
     down.run_until(1 + of_a_round + 2)  # a wait for the sum, and the copy
     plan.poll()
     assert f"send {of_a_round}" in log
-    assert not link.receives[1].through, "while the second piece of the first round is not there"
+    assert not link.receives[1].through, "while the second segment of the first round is not there"
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_nothing_is_read_too_early_or_overwritten_too_late(algorithm):
-    """All pieces of all ranks, run in an order that knows only ``after`` and the order of each list."""
+    """All segments of all ranks, run in an order that knows only ``after`` and the order of each list."""
     found = find(algorithm)
     for size, num_elements in itertools.product((2, 3, 5, 8), (1, 37)):
         cut = [pieces_of(found, rank, size, num_elements) for rank in range(size)]
@@ -203,22 +203,22 @@ def run_by_after(cut, size, num_elements, rng):
     sent, taken = [0] * size, [0] * size
 
     def send(rank):
-        piece = cut[rank][0][sent[rank]]
-        if piece.after > taken[rank]:
+        segment = cut[rank][0][sent[rank]]
+        if segment.after > taken[rank]:
             return False
-        wires[rank, piece.peer].append([buffers[rank, s.start : s.stop].copy() for s in piece.spans])
+        wires[rank, segment.peer].append([buffers[rank, s.start : s.stop].copy() for s in segment.spans])
         sent[rank] += 1
         return True
 
     def take(rank):
-        piece = cut[rank][1][taken[rank]]
-        if piece.after > sent[rank] or not wires[piece.peer, rank]:
+        segment = cut[rank][1][taken[rank]]
+        if segment.after > sent[rank] or not wires[segment.peer, rank]:
             return False
-        arrived = np.concatenate(wires[piece.peer, rank].pop(0))
-        for span in piece.spans:
+        arrived = np.concatenate(wires[segment.peer, rank].pop(0))
+        for span in segment.spans:
             part, arrived = arrived[: span.stop - span.start], arrived[span.stop - span.start :]
             target = buffers[rank, span.start : span.stop]
-            target[...] = target + part if piece.reduce else part
+            target[...] = target + part if segment.reduce else part
         taken[rank] += 1
         return True
 

@@ -1,4 +1,4 @@
-"""Schedules made of schedules: the same steps on other ranks and chunks, backwards, or after folding to fewer ranks."""
+"""Combinators of schedules: relabelled ranks and chunks, reversed steps, and folding to a power of two."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from .step import Chunks, Schedule, Step, around, chunk_bounds, chunk_runs
 
 
-def moved(
+def relabelled(
     steps: Iterable[Step], rank_of: Callable[[int], int], chunks_of: Callable[[Chunks], Chunks] | None = None
 ) -> Iterator[Step]:
     """Yield ``steps`` among the ranks ``rank_of(0), rank_of(1), ...`` and on the chunks ``chunks_of(...)``."""
@@ -20,42 +20,42 @@ def moved(
 
 
 def rerooted(schedule: Schedule, root: int, num_chunks: Callable[[int], int], owners: bool) -> Schedule:
-    """Return ``schedule``, whose root is rank 0, with ``root`` in its place: every rank stands ``root`` further.
+    """Return ``schedule``, whose root is rank 0, for another ``root``: every rank is shifted by ``root``.
 
-    With ``owners``, chunks belong to ranks and are turned by as much.
+    With ``owners``, chunks belong to ranks and are rotated with them.
     """
 
-    def turned(rank: int, size: int) -> Iterator[Step]:
+    def rotated(rank: int, size: int) -> Iterator[Step]:
         count = num_chunks(size) if owners else 1
         by = root * count // size
         inner = schedule((rank - root) % size, size)
-        turn = functools.partial(_turn, by=by, count=count) if by else None
-        yield from moved(inner, lambda v: (v + root) % size, turn)
+        rotate = functools.partial(_rotate, by=by, count=count) if by else None
+        yield from relabelled(inner, lambda v: (v + root) % size, rotate)
 
-    return turned
+    return rotated
 
 
-def _turn(chunks: Chunks, by: int, count: int) -> Chunks:
-    """Return ``chunks`` moved on by ``by`` of ``count``, as a range where they still are one."""
+def _rotate(chunks: Chunks, by: int, count: int) -> Chunks:
+    """Return ``chunks`` rotated by ``by`` of ``count``, as a range if possible."""
     if chunks is None or isinstance(chunks, int):
         return chunks if chunks is None else (chunks + by) % count
     if isinstance(chunks, range) and chunks:
         return around(chunks.start + by, len(chunks), count)
-    turned: list[int | range] = []
+    rotated: list[int | range] = []
     for run in chunk_runs(chunks):
         part = around(run.start + by, len(run), count)
-        turned += part if isinstance(part, tuple) else [part]
-    return tuple(turned)
+        rotated += part if isinstance(part, tuple) else [part]
+    return tuple(rotated)
 
 
 def on_elements(schedule: Schedule, num_chunks: int, num_elements: int) -> Schedule:
-    """Return ``schedule`` with the elements of a short buffer as its chunks: chunks that are empty are not sent.
+    """Return ``schedule`` with the elements of a short buffer as its chunks; empty chunks are not sent.
 
     Parameters
     ----------
     schedule : Schedule
     num_chunks : int
-        Of one buffer.
+        Number of chunks of one buffer.
     num_elements : int
     """
 
@@ -81,10 +81,10 @@ def on_elements(schedule: Schedule, num_chunks: int, num_elements: int) -> Sched
 
 
 def backwards(steps: Iterable[Step], reduce: bool = False) -> Iterator[Step]:
-    """Yield ``steps`` from the last to the first, with every message going the other way.
+    """Yield ``steps`` from the last to the first, with every message reversed.
 
-    What spreads copies, backwards collects them: a broadcast becomes a reduce, an all-gather a reduce-scatter
-    (with ``reduce``), a scatter a gather (without).
+    A broadcast becomes a reduce and an all-gather a reduce-scatter (with ``reduce``), a scatter becomes a gather
+    (without).
     """
     for send_to, send, recv_from, recv, _ in reversed(list(steps)):
         yield Step(recv_from, recv, send_to, send, reduce and send_to is not None)
@@ -96,10 +96,10 @@ def power_of_two(size: int) -> int:
 
 
 def folded(schedule: Schedule, rank: int, size: int) -> Iterator[Step]:
-    """Yield an all-reduce for any P made of one for a power of two, P'.
+    """Yield an all-reduce for any P, by one for a power of two, P'.
 
-    Of the first 2(P - P') ranks, each even one hands its vector to its neighbour, which works for both, and gets
-    the result back: two more rounds with the whole vector. The vector is cut into P' chunks.
+    Of the first 2(P - P') ranks, each even one sends its vector to its neighbor, which works for both, and receives
+    the result: two more rounds with the whole vector. The vector is cut into P' chunks.
     """
     core = power_of_two(size)
     pairs, everything = size - core, range(core)
@@ -111,7 +111,7 @@ def folded(schedule: Schedule, rank: int, size: int) -> Iterator[Step]:
     if paired:
         yield Step(recv_from=rank - 1, recv=everything, reduce=True)
     inner = schedule(rank // 2 if paired else rank - pairs, core)
-    yield from moved(inner, lambda v: 2 * v + 1 if v < pairs else v + pairs)
+    yield from relabelled(inner, lambda v: 2 * v + 1 if v < pairs else v + pairs)
     if paired:
         yield Step(send_to=rank - 1, send=everything)
 
@@ -122,9 +122,9 @@ def fold_rounds(size: int) -> int:
 
 
 def halve_and_double(rank: int, size: int, peers: list[int], upper: list[bool]) -> Iterator[Step]:
-    """Yield a butterfly: in round k, exchange halves with ``peers[k]``, keeping the upper half or the lower one.
+    """Yield a butterfly: in round k, exchange halves with ``peers[k]`` and keep the upper or the lower half.
 
-    Then the same backwards, to hand the sums out. Needs a power of two and as many chunks as ranks.
+    The same rounds backwards distribute the sums. Requires a power of two and one chunk per rank.
     """
     mine, path = range(size), []
     for peer, keep_upper in zip(peers, upper, strict=True):

@@ -1,6 +1,6 @@
-"""The price of a schedule on columns: all messages that can move in a wave are one NumPy call.
+"""Price of a schedule in columns: all messages of a wave are processed by one NumPy call.
 
-A wave is a round of exact.py: all steps are posted, the messages whose two ends are posted move, the steps that are
+A wave is a round of reference.py: all steps are posted, the messages whose two ends are posted move, the steps that are
 complete make room for the next. A rank is looked at only when it has just posted a step, so the work is
 proportional to the messages, however many waves there are. The clocks are real-valued and run freely between ranks.
 
@@ -19,7 +19,7 @@ from .topology import Network, Switch
 
 @dataclass(frozen=True)
 class Times:
-    """When things end.
+    """End times.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def wave_times(program: Program, chunk_bytes: float, network: Network) -> Times:
     Raises
     ------
     ScheduleError
-        If ranks wait for each other for ever.
+        If ranks wait for each other forever.
     """
     run = Run(program, chunk_bytes, network)
     ranks: np.ndarray | list[int] = np.flatnonzero(program.first[:-1] < program.first[1:])
@@ -63,7 +63,7 @@ def wave_times(program: Program, chunk_bytes: float, network: Network) -> Times:
 
 
 class Run:
-    """The ranks on their way.
+    """Progress of all ranks.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The price of a pattern: one column of clocks a round, and none at all for rounds that only repeat.
+"""Price of a periodic schedule: one column of clocks per round, and none for repeated rounds.
 
 The clocks of the next round are maxima of sums of those of this one (a max-plus map), so if a round, or a few in
 turn, adds the same seconds to every clock, then so does each repetition: the rest is a multiplication, and exact.
@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import UserError
 from .pattern import Pattern
 from .topology import Network
-from .waves import Times, wave_times
+from .vectorized import Times, wave_times
 
 MAX_PERIOD = 8
 MAX_UNSETTLED = 2_047  # rounds; fewer where they are of many clocks

@@ -1,4 +1,4 @@
-"""The price of a schedule message by message, in plain Python: slow, short, and the oracle of the fast ways.
+"""Price of a schedule message by message, in plain Python: slow, short, and the oracle of the fast versions.
 
 Rounds only matter for contention: a message belongs to the first round in which both its ends are posted when all
 ranks advance in lockstep. Its seconds then depend on the other messages of its round; when it starts, on the clocks
@@ -12,7 +12,7 @@ from .topology import Network
 
 
 def exact_times(schedule: Schedule, chunk_bytes: float, network: Network) -> list[float]:
-    """Return when each rank finishes.
+    """Return the time at which each rank finishes.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class _Rank:
         return self._steps[self.at] if self.at < len(self._steps) else None
 
     def advance(self, chunk_bytes: float) -> None:
-        """End the step: do what work cannot wait, and post the next."""
+        """End the step: do the work that cannot wait, and post the next step."""
         assert self.step is not None
         before, work = self.step, 0.0
         if works(before):
@@ -94,12 +94,12 @@ class _Rank:
 
 
 def works(step: Step) -> bool:
-    """Tell whether what ``step`` receives is reduced, or copied to several places."""
+    """Return whether received chunks of ``step`` are reduced, or copied to several places."""
     return step.reduce or len(chunk_runs(step.recv)) > 1
 
 
 def may_wait(before: Step, step: Step) -> bool:
-    """Tell whether the work of ``before`` can wait until ``step`` is posted."""
+    """Return whether the work of ``before`` can wait until ``step`` is posted."""
     touched = set(as_chunks(step.send))
     if not works(step):
         touched |= set(as_chunks(step.recv))

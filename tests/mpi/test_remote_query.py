@@ -5,7 +5,7 @@ from mpi4py import MPI
 
 from mpitrain.comm.schedule.progress_thread import why_no_thread
 from mpitrain.comm.watch.hang_report import RankStatus
-from mpitrain.comm.watch.remote_query import Operator
+from mpitrain.comm.watch.remote_query import QueryService
 
 pytestmark = pytest.mark.mpi
 comm = MPI.COMM_WORLD
@@ -19,7 +19,7 @@ def account(rank):
 @pytest.mark.parametrize("speakers", ["all", "even"])
 def test_who_waits_in_mpi_still_answers(speakers):
     speak = [rank for rank in range(comm.size) if speakers == "all" or rank % 2 == 0]
-    line = Operator(comm, several_nodes=True).connect(lambda: [account(comm.rank)] if comm.rank in speak else None)
+    line = QueryService(comm, several_nodes=True).connect(lambda: [account(comm.rank)] if comm.rank in speak else None)
     line.start()
     asker = comm.size - 1
     if comm.rank == asker:
@@ -33,4 +33,4 @@ def test_who_waits_in_mpi_still_answers(speakers):
 
 
 def test_one_node_has_no_line():
-    assert Operator(comm, several_nodes=False).connect(lambda: None) is None
+    assert QueryService(comm, several_nodes=False).connect(lambda: None) is None
