@@ -124,7 +124,7 @@ def number_classes(
     """
     numbers = {name: number for number, name in enumerate(signature.class_names)}
     known = np.array([numbers.get(name, numbers.get(_whole(name), -1)) for name in names], np.int64)
-    found = known[codes]
+    found: np.ndarray = known[codes]
     if len(found) and found.min() < 0:
         _refuse_classes(names, codes, found < 0, signature, where, place)
     return found

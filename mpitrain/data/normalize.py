@@ -174,7 +174,8 @@ def _chunk_rows(x: np.ndarray) -> int:
 
 
 def _per_channel(sums: np.ndarray, channels: int) -> np.ndarray:
-    return sums.reshape(-1, channels).sum(axis=0)
+    found: np.ndarray = sums.reshape(-1, channels).sum(axis=0)
+    return found
 
 
 def _bytes(x: np.ndarray, sum_over_ranks: SumOverRanks) -> tuple[np.ndarray, np.ndarray]:

@@ -58,7 +58,8 @@ def read_member(path: Path, name: str) -> np.ndarray:
         if found is not None:
             return found
         with np.load(path, allow_pickle=False) as arrays:
-            return arrays[name]
+            array: np.ndarray = arrays[name]
+            return array
 
 
 def _members(path: Path) -> set[str]:

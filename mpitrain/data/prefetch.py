@@ -4,7 +4,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from queue import Empty, Queue
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Prefetcher(Generic[T]):
         self._stop()
 
 
-def _fill(items: Iterator[Any], queue: Queue, stop: threading.Event) -> None:
+def _fill(items: Iterator[T], queue: Queue[T | _End], stop: threading.Event) -> None:
     try:
         for item in items:
             queue.put(item)
@@ -71,7 +71,7 @@ def _fill(items: Iterator[Any], queue: Queue, stop: threading.Event) -> None:
         queue.put(_End(None))
 
 
-def _end_thread(queue: Queue, stop: threading.Event, thread: threading.Thread) -> None:
+def _end_thread(queue: Queue[T | _End], stop: threading.Event, thread: threading.Thread) -> None:
     stop.set()
     try:  # room for the one item that the thread may still put before it looks at stop
         while True:

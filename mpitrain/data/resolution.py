@@ -61,13 +61,15 @@ def resolution_notes(x: np.ndarray, normalizer: Normalizer, names: tuple[str, ..
 
 def _distinct(values: np.ndarray) -> np.ndarray:
     """Return how many values each column of (M, C) has."""
-    return 1 + np.count_nonzero(np.diff(np.sort(values, axis=0), axis=0), axis=0)
+    counts: np.ndarray = 1 + np.count_nonzero(np.diff(np.sort(values, axis=0), axis=0), axis=0)
+    return counts
 
 
 def _coarse(x: np.ndarray, normalizer: Normalizer, distinct: np.ndarray) -> np.ndarray:
     """Return which columns vary by few steps of the number format, or not at all where steps are longer than 1."""
     steps = np.spacing(np.abs(normalizer.mean).astype(x.dtype)).astype(np.float64)
-    return np.where(distinct > 1, normalizer.std < _STEPS * steps, steps > 1)
+    coarse: np.ndarray = np.where(distinct > 1, normalizer.std < _STEPS * steps, steps > 1)
+    return coarse
 
 
 def _name(names: tuple[str, ...], k: int) -> str:

@@ -7,6 +7,7 @@ Source: Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators (S
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
 ORDER, AUGMENT, SPLIT, VALIDATION = 1, 2, 3, 5  # the purpose of the bits: the second word of a key (4: fingerprint.py)
@@ -14,7 +15,7 @@ ORDER, AUGMENT, SPLIT, VALIDATION = 1, 2, 3, 5  # the purpose of the bits: the s
 _MASK = (1 << 64) - 1
 
 
-def random_bits(counters: np.ndarray, *key: int) -> np.ndarray:
+def random_bits(counters: np.ndarray, *key: int) -> NDArray[np.uint64]:
     """Return 64 random bits for each counter under ``key``.
 
     Parameters
@@ -39,12 +40,12 @@ def random_bits(counters: np.ndarray, *key: int) -> np.ndarray:
     return _mix(counters.astype(np.uint64) * GAMMA + state)
 
 
-def random_order(count: int, *key: int) -> np.ndarray:
+def random_order(count: int, *key: int) -> NDArray[np.int64]:
     """Return a permutation of ``range(count)`` as (count,) int64: the counters sorted by their bits."""
     return np.argsort(random_bits(np.arange(count), *key))
 
 
-def _mix(z: np.ndarray) -> np.ndarray:
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))

@@ -69,7 +69,8 @@ class StepShare:
     @property
     def first(self) -> int:
         """The place of the rank's first sample within the global batch."""
-        return self.part.start - self.batch.start
+        first: int = self.part.start - self.batch.start
+        return first
 
 
 def step_shares(num_samples: int, batch_size: int, rank: int, size: int, start_step: int = 0) -> Iterator[StepShare]:

@@ -38,7 +38,8 @@ class Extremes:
     @property
     def size(self) -> np.ndarray:
         """The largest magnitude in each channel."""
-        return np.maximum(np.abs(self.least), np.abs(self.most))
+        size: np.ndarray = np.maximum(np.abs(self.least), np.abs(self.most))
+        return size
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,8 @@ def _encode(text: Any, encoding: Any) -> bytes:
     """Return bytes from text, as Python 3 writes them for Python 2."""
     if encoding not in ("latin1", b"latin1"):
         raise ForbiddenError(f"the encoding {encoding!r}")
-    return text.encode("latin1")
+    encoded: bytes = text.encode("latin1")
+    return encoded
 
 
 def _known(array: type, kind: type, **more: Any) -> dict[str, Any]:

@@ -152,7 +152,8 @@ class Column:
             self.texts.add(cells, codes)
             if len(self.texts) > self._keep and not self.tally.is_text:
                 self.texts = None
-        return values[codes]
+        coded: np.ndarray = values[codes]
+        return coded
 
 
 class Matrix:

@@ -47,7 +47,8 @@ class Target:
     @property
     def labels(self) -> np.ndarray:
         """(N,) array of the name of each row's class."""
-        return np.array(self.class_names)[self.y]
+        labels: np.ndarray = np.array(self.class_names)[self.y]
+        return labels
 
 
 def read_target(table: Table, name: str, task: str | None) -> Target:
