@@ -40,7 +40,6 @@ def parse_options(
     """Return ``argv`` as a ``kind``; help and mistakes are printed where ``speaks``, and end the process (0 or 2)."""
     if _collecting:
         raise OptionsFound(kind)
-    options: dict[str, Any] = {} if default is None else {"default": default}
     silence = io.StringIO()
     with contextlib.ExitStack() as stack:
         if not speaks:  # tyro's own switch, console_outputs, lets some messages through
@@ -49,12 +48,12 @@ def parse_options(
         try:
             found = tyro.cli(
                 kind,
+                default=tyro.MISSING_NONPROP if default is None else default,
                 args=argv,
                 prog=f"mpitrain {command}",
                 description=_wrap(description),
                 config=(tyro.conf.OmitArgPrefixes,),
                 registry=make_registry(),
-                **options,
             )
         except SystemExit as end:
             raise Mistake(end.code, silence.getvalue()) from None

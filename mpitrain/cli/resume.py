@@ -155,7 +155,8 @@ def _enter(config: Config, world: "World", resume: str, owner: "Ownership") -> t
             else:
                 owner.take(path)
             found = path, file, read_history(path)
-    return world.all_gather(found)[0]
+    found = world.all_gather(found)[0]
+    return found
 
 
 def _check_without_checkpoint(path: Path, resume: str, history: "History", settings: Run) -> None:

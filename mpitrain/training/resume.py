@@ -228,13 +228,14 @@ def earlier_signature(world: World, path: Path) -> Signature | None:
 
     All ranks call it together, and rank 0 reads.
     """
-    found = None
+    found: Signature | None = None
     if world.rank == 0:
         for candidate in [path] if path.is_file() else newest_first(path):
             with contextlib.suppress(UserError):
                 found = history_of(Checkpoint(candidate)).signature
                 break
-    return world.all_gather(found)[0]
+    found = world.all_gather(found)[0]
+    return found
 
 
 def with_normalizers_of(checkpoint: Checkpoint, setup: TrainingSetup) -> TrainingSetup:
