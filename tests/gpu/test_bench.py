@@ -61,6 +61,7 @@ def test_contenders_take_turns_and_meet_a_cold_cache(device):
     assert counts["calls"] == 2 * (WARM_UP + 2), "the cache is written over before each"
 
 
+@pytest.mark.slow
 def test_our_rows_are_right_and_a_wrong_one_is_found(cublas):
     device = ShimDevice()
     contenders = Contenders(device, cublas)
@@ -79,6 +80,7 @@ def test_our_rows_are_right_and_a_wrong_one_is_found(cublas):
     assert contenders.difference(shape, shorter) > runs.MOST_DIFFERENCE
 
 
+@pytest.mark.slow
 def test_the_ladder_from_the_first_rung_to_the_last(cublas):
     device = ShimDevice("sm_90a")
     bench = Runs(device, Contenders(device, cublas), Stopwatch(device, FLUSH), 1)
@@ -109,6 +111,7 @@ def test_a_measured_table_is_what_runs_go_by(monkeypatch, tmp_path, cublas):
     assert table.shares["wgmma_128x128"] == read_table().shares["wgmma_128x128"], "nothing new of what cannot run here"
 
 
+@pytest.mark.slow
 def test_the_command(monkeypatch, tmp_path, capsys, cublas):
     monkeypatch.setattr(cases, "SQUARES", {"fp32": (48,)})
     monkeypatch.setattr(cases, "LAYERS", (cases.Linear("small", 40, 24, 20),))

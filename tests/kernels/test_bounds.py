@@ -62,6 +62,7 @@ def run(program: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=cpu.ROOT, env=os.environ | options, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_kernels_stay_inside():
     done = run(RUN_ALL)
     assert done.returncode == 0, done.stderr

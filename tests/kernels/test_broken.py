@@ -9,7 +9,8 @@ from tests.kernels import cpu, gemm, ladder
 from tests.kernels.arrays import i32, launch
 from tests.kernels.products import Case, Variant
 
-pytestmark = [cpu.needs_gxx, pytest.mark.timeout(900)]  # the first test waits for all builds
+# the first test waits for all builds
+pytestmark = [cpu.needs_gxx, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SIMT, TF32, TF32_TN = Variant("gemm_simt"), Variant("gemm_mma", inputs="tf32"), Variant("gemm_mma", 1, 0, inputs="tf32")
 BF16 = Variant("gemm_mma", inputs="bf16")

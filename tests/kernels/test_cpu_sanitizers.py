@@ -50,6 +50,7 @@ def build(folder):
     subprocess.run(command, check=True, timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_kernels_under_sanitizers(tmp_path):
     asan, ubsan = library("libasan.so"), library("libubsan.so")

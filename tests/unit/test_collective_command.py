@@ -208,6 +208,7 @@ def test_a_table_keeps_to_the_units_that_were_asked_for(capsys):
     assert [(row[0:2], row[-3:-1]) for row in rows] == [(["1", "MB"], ["1.8", "MB"]), (["1", "MiB"], ["1.8", "MiB"])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["price", "-n", 100_000], ["draw", "-o", "x.html"], ["show", "-n", 5000]])
 @pytest.mark.parametrize("body", ["pass", "yield Step()"])
 def test_what_never_ends_is_told_once_and_soon(capsys, tmp_path, monkeypatch, command, body):

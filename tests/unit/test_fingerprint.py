@@ -53,6 +53,7 @@ def test_the_layout_in_memory_does_not_count():
     assert digest_array(np.asfortranarray(x)) == digest_array(x) == digest_array(np.repeat(x, 2, axis=0)[::2])
 
 
+@pytest.mark.slow
 def test_large_arrays_by_blocks(tmp_path):
     size = WHOLE + 12345
     x = np.random.default_rng(3).integers(0, 256, size, dtype=np.uint8)

@@ -47,6 +47,7 @@ def build(folder):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
 
 
+@pytest.mark.slow
 @needs_docs
 def test_the_site_builds_without_warnings(tmp_path):
     load("stage").main(tmp_path)
