@@ -86,16 +86,14 @@ class SoftmaxCrossEntropy(Loss):
         logits = outputs.reshape(targets.size, outputs.shape[-1])
         e = ctx.empty(self, "e", logits.shape)  # exp of the logits; backward turns it into their gradient
         sums = ctx.empty(self, "sums", (targets.size + 1, 3))
-        weights = self._weights(logits.shape[1], ctx)
+        weights = self._weights(logits.shape[1], ctx) if self.class_weights else None
         flat = targets.reshape(-1)
         totals, state = cross_entropy(logits, flat, self.label_smoothing, self.ignore_index, e, sums, weights)
         ctx[self] = e, state, outputs.shape
         return _totals(totals)
 
-    def _weights(self, num_classes: int, ctx: Context) -> np.ndarray | None:
-        """Return the class weights where the logits are; None if there are none."""
-        if not self.class_weights:
-            return None
+    def _weights(self, num_classes: int, ctx: Context) -> np.ndarray:
+        """Return the class weights on the device of the logits."""
         if len(self.class_weights) != num_classes:
             raise UserError(
                 f"there are {len(self.class_weights)} class weights, but the model has {num_classes} outputs"

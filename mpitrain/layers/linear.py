@@ -44,22 +44,18 @@ class Linear(Layer):
         """Write dw and db, return dx."""
         rows, shape = ctx[self]
         dy = dy if dy.ndim == 2 else as_rows(dy)
-        self.put_dw(rows, dy)
-        self.put_db(dy)
+        self.put_gradients(rows, dy)
         if not self.needs_dx:
             return empty_gradient(dy)
         dx: np.ndarray = ctx.empty(self, "dx", rows.shape)
         linear_dx(dy, self.weight.data, dx)
         return dx.reshape(shape)
 
-    def put_dw(self, x: np.ndarray, dy: np.ndarray) -> None:
-        """Write dw, given x (N, I) and dy (N, O)."""
+    def put_gradients(self, x: np.ndarray, dy: np.ndarray, *, with_bias: bool = True) -> None:
+        """Write dw and, unless it is in place already, db, given x (N, I) and dy (N, O)."""
         linear_dw(x, dy, self.weight.grad, self.weight.accumulate)
         self.weight.written()
-
-    def put_db(self, dy: np.ndarray) -> None:
-        """Write db, given dy (N, O)."""
-        if self.bias is not None:
+        if with_bias and self.bias is not None:
             column_sum(dy, self.bias.grad, self.bias.accumulate)
             self.bias.written()
 

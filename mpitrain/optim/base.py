@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
@@ -75,7 +76,6 @@ class Optimizer(ABC):
         self.slots = {name: np.zeros(arena.size, arena.dtype, like=arena.values) for name in self.slot_names}
         in_numpy = isinstance(arena.values, np.ndarray) and cpu_kernels.C is None
         self._longest = BLOCK if in_numpy else KERNEL_BLOCK
-        self._whole: ArenaShard | None = None
         self._blocks: dict[ArenaShard, list[list[Block]]] = {}
 
     def step(self, lr: float, scale: float = 1.0, shard: ArenaShard | None = None) -> None:
@@ -102,12 +102,10 @@ class Optimizer(ABC):
         """Return whether weight decay applies to ``p``."""
         return p.decay or self.decay_all
 
-    @property
+    @cached_property
     def whole(self) -> ArenaShard:
         """All of the arena."""
-        if self._whole is None:
-            self._whole = ArenaShard((slice(HEADER, self.arena.size),), (self.arena.gradients,))
-        return self._whole
+        return ArenaShard((slice(HEADER, self.arena.size),), (self.arena.gradients,))
 
     def cut(self, shard: ArenaShard) -> list[slice]:
         """Return the pieces of ``shard`` that are updated in the same way; each is cut into blocks."""

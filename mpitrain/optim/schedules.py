@@ -105,6 +105,8 @@ def _check_min_lr(lr: float, min_lr: float) -> None:
 
 
 def _warmed_up(lr: float, warmup_steps: int, after: Schedule) -> Schedule:
+    if not warmup_steps:
+        return after
     return lambda step: lr * (step + 1) / warmup_steps if step < warmup_steps else after(step)
 
 

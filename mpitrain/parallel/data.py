@@ -133,7 +133,8 @@ class DataParallel:
         self.arena.end_backward()
         begin = time.perf_counter()
         self.sync.finish()
-        self.arena.get_header()
+        if not self.arena.on_host:
+            self.arena.get_header()
         self.sync_seconds += time.perf_counter() - begin
         if self.world.size > 1:
             self._compare_signatures()
@@ -157,16 +158,21 @@ class DataParallel:
         """Return the Euclidean norm of the summed gradients, on all ranks."""
         begin = time.perf_counter()
         norm = self.sync.norm()
-        self.sync_seconds += self._timed("norm of the gradient", begin)
+        end = time.perf_counter()
+        self.sync_seconds += end - begin
+        if self.on_timed is not None:
+            self.on_timed("norm of the gradient", begin, end)
         return norm
 
     def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
         """Update the weights from the summed gradients times ``scale``; every rank calls it, or no rank does."""
         begin = time.perf_counter()
         self.sync.update(optimizer, lr, scale)
-        seconds = self._timed("update", begin)
-        if self.sync.sharded:
-            self.sync_seconds += seconds
+        end = time.perf_counter()
+        if self.sync.own is not None:  # it waits for the other ranks' shares
+            self.sync_seconds += end - begin
+        if self.on_timed is not None:
+            self.on_timed("update", begin, end)
 
     def gather_slots(self, optimizer: Optimizer) -> None:
         """Make all slots of the optimizer right on every rank, as a checkpoint wants them."""
@@ -234,13 +240,6 @@ class DataParallel:
         """Give back what belongs to MPI: requests, and shared memory (the arena moves out of it)."""
         self.sync.free()
         self.arena.on_ready = None
-
-    def _timed(self, name: str, begin: float) -> float:
-        """Report a part of the step that ends now; return its seconds."""
-        end = time.perf_counter()
-        if self.on_timed is not None:
-            self.on_timed(name, begin, end)
-        return end - begin
 
 
 def _hash(array: np.ndarray) -> int:

@@ -42,8 +42,8 @@ class LocalSync(GradientSync):
 
     def finish(self) -> None:
         """Put the host's part of the header beside that of the device; the header is that of all ranks."""
-        self._arena.put_header()
-        if self._queued_norm is not None:
+        if self._queued_norm is not None:  # the gradients are on a device
+            self._arena.put_header()
             self._queued_norm.queue()
 
     def norm(self) -> float:

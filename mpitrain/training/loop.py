@@ -74,6 +74,7 @@ class TrainingLoop:
         run = self.run
         here = run.position
         size, total, num_steps = run.loader.batch_size, len(run.setup.dataset.train), len(run.loader)
+        due = run.length.next_evaluation(run.step)
         before, input_before = time.perf_counter(), run.loader.wait_seconds
         for batches in self._batches(here.epoch, here.steps):
             here.add(self._train_step(batches), min(size, total - here.steps * size))
@@ -83,11 +84,15 @@ class TrainingLoop:
             self.hooks.call("step_end", self._step)
             before, begin = time.perf_counter(), before
             here.seconds += before - begin
-            if run.ends_early or run.length.is_last(run.step):
+            if run.ends_early:
                 break
-            if here.steps < num_steps and self._evaluate_if_due():
+            if run.step == due and here.steps < num_steps:  # otherwise it is due at the end of the epoch
+                if run.length.is_last(due):
+                    break
+                self._evaluate_if_due()
                 if run.finished:
                     break
+                due = run.length.next_evaluation(due)
                 before, input_before = time.perf_counter(), run.loader.wait_seconds
 
     def _end_epoch(self) -> None:
@@ -128,11 +133,14 @@ class TrainingLoop:
 
     def _batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """Yield the batches of an epoch from step ``first`` on; waiting is watched like waiting for a rank."""
-        run = self.run
-        batches = self._prefetch(run.loader.epoch(epoch, first))
+        batches, ledger = self._prefetch(self.run.loader.epoch(epoch, first)), self.run.world.ledger
+        label = ledger.label(INPUT)
         while True:
-            with run.world.ledger.waiting(INPUT):
+            at = ledger.begin(label)
+            try:
                 microbatches = next(batches, None)
+            finally:
+                ledger.end(at)
             if microbatches is None:
                 return
             yield microbatches
@@ -160,7 +168,8 @@ class TrainingLoop:
                 scale *= clip_factor(norm * scale, run.config.optimizer.clip_norm)
             sync.update(run.optimizer, lr, scale)
         run.step += 1
-        run.world.first_step_done()
+        if run.step == run.resumed_at + 1:
+            run.world.first_step_done()
         self._step = replace(info, skipped=skipped) if skipped else info
         return None if skipped else totals
 

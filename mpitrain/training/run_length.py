@@ -44,6 +44,14 @@ class RunLength:
         """Whether no step follows."""
         return step >= self.total_steps
 
+    def next_evaluation(self, step: int) -> int:
+        """Return the first step after ``step`` that the run is evaluated after.
+
+        >>> [RunLength(25, 10, 10).next_evaluation(step) for step in (0, 9, 10, 20)]
+        [10, 10, 20, 25]
+        """
+        return min((step // self.evaluate_every + 1) * self.evaluate_every, self.total_steps)
+
     def evaluates_after(self, step: int) -> bool:
         """Whether the run is evaluated after ``step``."""
         return step > 0 and (step % self.evaluate_every == 0 or step == self.total_steps)

@@ -65,9 +65,7 @@ class LinearLink(Fused):
             linear_gelu_dx(dy, kept, self._gelu)
         elif self.top and self._relu:
             relu_dx(kept, dy, dy)
-        self.linear.put_dw(rows, dy)
-        if self.top:
-            self.linear.put_db(dy)
+        self.linear.put_gradients(rows, dy, with_bias=self.top)
         if not self.linear.needs_dx:
             return empty_gradient(dy)
         dx: np.ndarray = ctx.empty(self, "dx", rows.shape)

@@ -24,10 +24,10 @@ class Checkpoints(Hook):
         """Request by the clock of rank 0, never faster than the disk; report whether this rank still writes."""
         writer, requests = self.writer, info.run.requests
         requests.idle = writer is None or writer.idle
-        if info.rank == 0:
-            busy = writer is not None and writer.running
+        if info.run.world.rank == 0:
             requests.preempt |= self._timer.is_up()
-            requests.save |= self._timer.is_due() and not busy
+            if writer is not None and not writer.running:
+                requests.save |= self._timer.is_due()
 
     def step_end(self, info: StepInfo) -> None:
         """Complete the checkpoint that all ranks have written, begin one that is due: the same on all ranks."""

@@ -51,7 +51,7 @@ def default_hooks(
         *([Profiler()] if config.run.profile else []),
         *([ExternalControl(control)] if control is not no_request else []),
         NonFiniteGuard(skip=config.optimizer.non_finite == "skip"),
-        WeightCheck(config.parallel.check_every),
+        *([WeightCheck(config.parallel.check_every)] if run.world.size > 1 else []),
         Evaluation(evaluator),
         *([EarlyStop(rule)] if rule is not None else []),
         Recorder(directory),

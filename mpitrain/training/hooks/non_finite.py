@@ -23,11 +23,12 @@ class NonFiniteGuard(Hook):
 
     def train_begin(self, info: StepInfo) -> None:
         """Make memory for the running statistics."""
-        self._states = info.arena.states.copy()
+        self._states = info.arena.states
+        self._kept = self._states.copy()
 
     def step_begin(self, info: StepInfo) -> None:
         """Keep the running statistics, which forward changes."""
-        self._states[...] = info.arena.states
+        self._kept[...] = self._states
 
     def gradients_ready(self, info: StepInfo) -> str | None:
         """Return the reason to skip a step that is not finite.
@@ -45,7 +46,7 @@ class NonFiniteGuard(Hook):
         what = f"the norm of the gradient became {norm}" if math.isfinite(loss) else f"the loss became {loss}"
         setup, ctx = info.run.setup, info.run.ctx
         where = locate_non_finite(setup.model, setup.arena, setup.loss, ctx, info.batches, info.group)
-        info.arena.states[...] = self._states
+        self._states[...] = self._kept
         if not self._skip:
             hint = "try a smaller --lr, --warmup or --clip-norm, or --non-finite skip"
             raise AgreedError(f"{what} in step {info.step}: {where}; {hint}", code=1)
