@@ -16,7 +16,7 @@ from ..plain_text import count
 from ..training.run_directory import CONFIG
 from .options import parse_options
 from .order import Job
-from .resume import find_earlier, leave, open_run, reopen_run, run_of
+from .resume import leave, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from ..comm.world import World
     from ..training.hooks import Hook
     from ..training.loop import TrainingLoop
+    from ..training.open_run import Place
     from ..training.progress import ProgressLog
     from ..training.run import TrainingRun
     from ..training.setup import TrainingSetup
-    from .resume import Place
 
 DESCRIPTION = "Train a network on all ranks of a job: mpitrain -n 8 train, or mpirun -n 8 python -m mpitrain train."
 
@@ -119,6 +119,7 @@ def rehearse(config: Config, world: "World") -> int:
 def train(config: Config, world: "World", resume: str = "", *, allow_changed_data: bool = False) -> int:
     """Train, and write and print the results (rank 0)."""
     from ..training.hooks.registry import make_hooks
+    from ..training.open_run import open_run
     from .training_streams import drain, protect
 
     begin = time.perf_counter()
@@ -150,6 +151,7 @@ def _train(
     """Train in ``place`` from where the run there has come to; return the exit code."""
     from ..training.build import make_loop
     from ..training.elastic import train_elastically
+    from ..training.open_run import reopen_run
     from ..training.resume import restore, with_normalizers_of
     from .signals import Signals
 
@@ -191,6 +193,7 @@ def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Tr
     from ..device import CPU
     from ..training.devices import take_device
     from ..training.limits import num_threads
+    from ..training.open_run import find_earlier
     from ..training.setup import open_setup, resolved
 
     if config.parallel.elastic:
@@ -226,33 +229,15 @@ def _screen(config: Config, world: "World") -> tuple[Any, "ProgressLog"]:
 
 
 def _report(loop: "TrainingLoop", path: Path, seconds: float) -> None:
-    from ..training.curves import draw_curves
-    from ..training.hooks.profiler import Profiler
     from ..training.hooks.recorder import Recorder
-    from ..training.report import make_report, print_report
-    from ..training.run_directory import CURVES, TRACE
-    from ..training.run_length import counts_steps
+    from ..training.report import print_report, write_results
     from .training_streams import output_problems
 
-    world, config, results = loop.run.world, loop.run.config, loop.run.results
-    profiler, directory = loop.hooks.one(Profiler), loop.hooks[Recorder].directory
-    if profiler is not None:
-        profiler.save(world, path / TRACE)
-    report = make_report(loop, world, seconds) | {"output": output_problems()}
+    world = loop.run.world
+    report = write_results(loop, path, seconds, {"output": output_problems()})
     with world.together(asleep=True):
-        if directory is not None:
-            directory.write_report(report)
-            directory.close()
-            title = f"{config.model.name} on {loop.run.setup.dataset.name}, {count(world.size, 'rank')}"
-            draw_curves(
-                results.evaluations,
-                results.metric,
-                title,
-                path / CURVES,
-                results.best,
-                by_step=counts_steps(config.run),
-            )
-            print_report(report, path, _screen(config, world)[0])
+        if loop.hooks[Recorder].directory is not None:
+            print_report(report, path, _screen(loop.run.config, world)[0])
 
 
 def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World", threads: int) -> None:

@@ -8,15 +8,48 @@ import numpy as np
 from ..comm.world import World
 from ..plain_text import binary_size, count
 from .console import PlainConsole
+from .curves import draw_curves
 from .hooks import Hooks
 from .hooks.checkpoints import Checkpoints
+from .hooks.profiler import Profiler
+from .hooks.recorder import Recorder
 from .loop import TrainingLoop
 from .progress import show_scores
-from .run_directory import CURVES, LAST, METRICS, REPORT
+from .run_directory import CURVES, LAST, METRICS, REPORT, TRACE
 from .run_length import counts_steps
 from .step_timer import Times, blame
 from .tables import print_tables
 from .text_table import Column, print_table
+
+
+def write_results(loop: TrainingLoop, path: Path, seconds: float, more: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Write what is left at the end of a run into its directory; return the report. All ranks call it together.
+
+    These are report.json, curves.svg and, with ``--profile``, trace.json; metrics.jsonl is closed.
+
+    Parameters
+    ----------
+    more : dict, optional
+        Further entries of the report.
+
+    Raises
+    ------
+    AgreedError
+        If they cannot be written.
+    """
+    run, results = loop.run, loop.run.results
+    profiler, directory = loop.hooks.one(Profiler), loop.hooks[Recorder].directory
+    if profiler is not None:
+        profiler.save(run.world, path / TRACE)
+    report = make_report(loop, run.world, seconds) | (more or {})
+    with run.world.together(asleep=True):
+        if directory is not None:
+            directory.write_report(report)
+            directory.close()
+            title = f"{run.config.model.name} on {run.setup.dataset.name}, {count(run.world.size, 'rank')}"
+            by_step = counts_steps(run.config.run)
+            draw_curves(results.evaluations, results.metric, title, path / CURVES, results.best, by_step=by_step)
+    return report
 
 
 def make_report(loop: TrainingLoop, world: World, seconds: float) -> dict[str, Any]:

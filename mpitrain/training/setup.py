@@ -104,7 +104,7 @@ def open_setup(
     with world.together():
         check_shards(config.parallel.reproducible, world.size)
         source = config.data.source
-        if earlier is not None and earlier.source == source:
+        if earlier is not None and own.data is None and earlier.source == source:
             source = find_source(source, earlier.absolute_source)
     if config.data.source.startswith("openml:"):
         with world.together():

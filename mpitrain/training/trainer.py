@@ -1,5 +1,6 @@
 """Training from a program: ``Trainer(model, data, epochs=3).fit()``."""
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -21,11 +22,14 @@ from ..data.dataset import Split
 from ..data.rows import open_rows
 from ..data.sampler import share
 from ..data.samples import make_dataset
+from ..data.signature import Signature
+from ..data.sources import inherit_options
 from ..device import CPU
 from ..errors import AgreedError, UserError
 from ..layers import Layer
 from ..metrics.names import Spec
 from .build import make_loop
+from .changes import changes
 from .console import PlainConsole
 from .devices import take_device
 from .evaluation import Evaluator
@@ -33,10 +37,13 @@ from .hooks import Hook
 from .hooks.registry import make_hooks
 from .limits import num_threads
 from .loop import TrainingLoop
+from .open_run import Place, find_earlier, open_run
 from .progress import ProgressLog, make_progress
-from .report import make_report
+from .report import write_results
 from .results import EpochResult
-from .run_directory import CHECKPOINTS, CONFIG, LAST, RunDirectory
+from .resume import restore, with_normalizers_of
+from .run import TrainingRun
+from .run_directory import AUTO, CONFIG, LAST, METRICS
 from .scoring import make_scoring
 from .setup import OwnParts, normalizer_from, open_setup, resolved
 from .weights import check_weights, load_weights, read_metadata, save_weights
@@ -52,18 +59,19 @@ class Result:
     ----------
     evaluations : tuple of EpochResult
         One for each epoch, or for each evaluation with ``evaluate_every``.
-    best : EpochResult
-        The one with the best validation score, or test score without a validation split.
+    best : EpochResult or None
+        The one with the best validation score, or test score without a validation split; None if the training ended
+        before the first evaluation.
     steps : int
     stopped : bool
-        True if the training ended early on request.
+        True if the training ended early on request; with ``out``, ``fit(resume=True)`` continues it.
     skipped : int
         Steps whose update was left out.
     seconds : float
     """
 
     evaluations: tuple[EpochResult, ...]
-    best: EpochResult
+    best: EpochResult | None
     steps: int
     stopped: bool
     skipped: int
@@ -72,17 +80,17 @@ class Result:
     @property
     def train(self) -> dict[str, float]:
         """Scores over the training samples before the last evaluation."""
-        return self.evaluations[-1].train
+        return self.evaluations[-1].train if self.evaluations else {}
 
     @property
     def test(self) -> dict[str, float]:
         """Scores of the last weights over the test samples."""
-        return self.evaluations[-1].test
+        return self.evaluations[-1].test if self.evaluations else {}
 
     @property
     def validation(self) -> dict[str, float]:
         """Scores of the last weights over the validation samples; empty without any."""
-        return self.evaluations[-1].validation
+        return self.evaluations[-1].validation if self.evaluations else {}
 
 
 class Trainer:
@@ -164,6 +172,8 @@ class Trainer:
         ----------
         model, data : optional
             For a run whose model or data were given as objects of a program, not as texts.
+        hooks : optional
+            In addition to those that the run has by name (``--hook``).
 
         Raises
         ------
@@ -174,10 +184,10 @@ class Trainer:
         trainer.world = default_world() if world is None else world
         path = Path(directory)
         with trainer.world.together():
-            trainer._hooks = make_hooks(hooks)
             if not (path / CONFIG).is_file():
                 raise UserError(f"{path} is not a run directory: it has no {CONFIG}")
             config = read_config(path / CONFIG)
+            trainer._hooks = make_hooks([*make_hooks(config.run.hook), *hooks])
             metadata = read_metadata(path / LAST)
             if data is None and not config.data.source:
                 raise UserError(f"the data of {path} are not known by name: give them as data=")
@@ -194,74 +204,112 @@ class Trainer:
         )
         return trainer
 
-    def _open(self, config: Config, own: OwnParts) -> None:
-        world = self.world
+    def _open(self, config: Config, own: OwnParts, earlier: Signature | None = None) -> None:
+        world, self._own = self.world, own
         CPU.use_threads(num_threads(config, world))
         with world.together():
             world.check_name(config.parallel.all_reduce)
-        self.setup = open_setup(config, world, take_device(config, world), own=own)
+        self.setup = open_setup(config, world, take_device(config, world), earlier, own)
         self.config = resolved(config, self.setup)
 
-    def fit(self) -> Result:
+    def fit(self, *, resume: bool = False, allow_changed_data: bool = False) -> Result:
         """Train, and return the results; all ranks call it together.
 
         The training begins with the weights of the model as they are, so a second call continues with them, with a
         new optimizer.
 
+        Parameters
+        ----------
+        resume : bool
+            Continue the run in ``out`` from its newest checkpoint, to the bit as if it had not ended; where there is
+            no run yet, begin it. So the same program starts a run and, after an interruption, continues it.
+        allow_changed_data : bool
+            Resume though the data are not those of the checkpoint.
+
         Raises
         ------
         AgreedError
-            On all ranks, if the loss is not finite or the run directory cannot be written.
+            On all ranks, if the loss is not finite, if the run directory cannot be written, is in use by another run or
+            holds one that is not to be resumed, or if the run there is finished or was begun with other settings.
         HookError
             On a rank where a hook fails; the job ends on all ranks if it is not caught.
         """
         begin, world = time.perf_counter(), self.world
         world.watch(self.config.parallel.timeout)
-        path = Path(self.config.run.out) if self.config.run.out else None
-        directory = self._open_directory(path)
-        display = self._display()
-        loop = make_loop(self.config, self.setup, world, display, directory=directory, run_path=path, hooks=self._hooks)
         try:
+            display = self._display()
+            place = self._open_run(display, resume, allow_changed_data)
+            with contextlib.nullcontext() if place is None else place.owner:
+                return self._fit(place, display, begin)
+        finally:
+            world.watch(0)
+
+    def _fit(self, place: Place | None, display: ProgressLog, begin: float) -> Result:
+        """Train in ``place``, or without files, and write the results."""
+        world, checkpoint = self.world, None if place is None else place.checkpoint
+        options: dict[str, Any] = {"hooks": self._hooks}
+        if place is not None:
+            options |= {"directory": place.directory, "run_path": place.path}
+        if checkpoint is not None:
+            self.setup = with_normalizers_of(checkpoint, self.setup)
+        loop = make_loop(self.config, self.setup, world, display, **options)
+        try:
+            with world.together():
+                if checkpoint is not None:
+                    restore(loop.run, checkpoint)
             loop.train()
-            self._finish(loop, directory, time.perf_counter() - begin)
+            if place is not None:
+                self._write(loop, place, time.perf_counter() - begin)
         except BaseException as error:
             if world.size == 1 or isinstance(error, AgreedError):
                 loop.run.data_parallel.free()
             raise
-        finally:
-            world.watch(0)
         loop.run.data_parallel.free()
-        run = loop.run
-        return Result(
-            tuple(run.results.evaluations),
-            run.results[run.results.best],
-            run.step,
-            run.ends_early,
-            run.results.skipped,
-            time.perf_counter() - begin,
-        )
+        return _result(loop.run, time.perf_counter() - begin)
 
-    def _open_directory(self, path: Path | None) -> RunDirectory | None:
-        directory = None
-        with self.world.together():
-            if path is not None and self.world.rank == 0:
-                if (path / CHECKPOINTS).exists():
-                    raise UserError(f"{path} holds an earlier run: choose another out= or remove it")
-                directory = RunDirectory(path, self.config)
-        return directory
+    def _open_run(self, display: ProgressLog, resume: bool, allow_changed_data: bool) -> Place | None:
+        """Open the directory ``out``, in which no other run may write from now on; None without one."""
+        world, out = self.world, self.config.run.out
+        with world.together():
+            if resume and not out:
+                raise UserError("resume=True needs the directory of the run: give the trainer out=")
+            if not resume and out and world.rank == 0 and (Path(out) / METRICS).exists():
+                raise UserError(
+                    f"{out} holds an earlier run: continue it with fit(resume=True), choose another out= or remove it"
+                )
+        if not out:
+            return None
+        how = AUTO if resume else ""
+        self._bring_into_order(find_earlier(self.config, world, how))
+        place = open_run(self.config, world, how, self.setup, display.note, allow_changed_data=allow_changed_data)
+        with world.together():
+            if place is None:
+                raise UserError(f"{out} is finished: there is nothing to resume; Trainer.load opens its weights")
+        return place
+
+    def _bring_into_order(self, earlier: Signature | None) -> None:
+        """Open the data again where they differ from those of an earlier run: in its order of columns and classes."""
+        setup, config = self.setup, self.config
+        assert setup.signature is not None
+        if earlier is None or not any(changes(earlier, setup.signature)):
+            return
+        if config.data.source:
+            with self.world.together():
+                source = inherit_options(config.data.source, earlier.source)
+            config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
+        self._open(config, self._own, earlier)
 
     def _display(self) -> ProgressLog:
         first = self.world.rank == 0
         kind = self.config.run.progress if first else "none"
         return make_progress(kind, PlainConsole(quiet=not first), self.config.run)
 
-    def _finish(self, loop: TrainingLoop, directory: RunDirectory | None, seconds: float) -> None:
-        if self.config.run.out:
-            report = make_report(loop, self.world, seconds)
-            with self.world.together():
-                if directory is not None:
-                    directory.write_report(report)
-                    directory.close()
+    def _write(self, loop: TrainingLoop, place: Place, seconds: float) -> None:
+        """Write the results of a run that has ended; one that was preempted keeps its checkpoint only."""
+        if not loop.run.preempted:
+            write_results(loop, place.path, seconds)
+        elif place.directory is not None:
+            place.directory.close()
 
     def evaluate(self, data: Any = None) -> dict[str, float]:
         """Return the scores of the current weights, the same on all ranks, who call this together.
@@ -330,6 +378,12 @@ class Trainer:
             return open_rows(data, setup.signature, "").parts
         dataset = make_dataset((data, data), task=setup.dataset.task)
         return [conform(dataset, setup.signature, dataset.name).train]
+
+
+def _result(run: TrainingRun, seconds: float) -> Result:
+    results = run.results
+    best = results[results.best] if results.evaluations else None
+    return Result(tuple(results.evaluations), best, run.step, run.ends_early, results.skipped, seconds)
 
 
 @functools.cache
