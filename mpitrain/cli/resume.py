@@ -1,4 +1,4 @@
-"""``--resume``: which directory is meant, what is found in it, and what is said on leaving."""
+"""``--resume``: find the directory of a run, open it, and print how to resume."""
 
 import secrets
 from collections.abc import Callable
@@ -22,7 +22,7 @@ AUTO = "auto"
 
 
 class Place(NamedTuple):
-    """Where a run writes, and where it goes on from."""
+    """Directory of a run, and the checkpoint from which it continues."""
 
     path: Path
     directory: RunDirectory | None  # open on rank 0
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 def run_of(resume: str, out: str, config: Callable[[], Config]) -> Path | None:
-    """Return the directory of the run that is to be resumed; None for a new one.
+    """Return the directory of the run to be resumed; None for a new one.
 
     Raises
     ------
@@ -46,12 +46,12 @@ def run_of(resume: str, out: str, config: Callable[[], Config]) -> Path | None:
     if not (directory / CONFIG).is_file():
         raise UserError(f"cannot resume {path}: it is neither a run directory nor a checkpoint in one")
     if out and Path(out).absolute() != directory.absolute():
-        raise UserError(f"--resume {path} goes on in {directory}, not in {out}: to branch off, copy the directory")
+        raise UserError(f"--resume {path} continues in {directory}, not in {out}: to branch off, copy the directory")
     return directory
 
 
 def find_earlier(config: Config, world: "World", resume: str) -> "Signature | None":
-    """Return what the run that is to be resumed was trained on; None for a new run. All ranks call it together."""
+    """Return the data signature of the run to be resumed; None for a new run (collective)."""
     from ..training.resume import earlier_signature
 
     if not resume or not config.run.out:  # where there is no run yet, it has no directory either
@@ -69,7 +69,7 @@ def open_run(
     *,
     allow_changed_data: bool = False,
 ) -> Place | None:
-    """Open the directory of a run, new or resumed; None if there is nothing left to do. All ranks call it together.
+    """Open the directory of a run, new or resumed; None if there is nothing left to do (collective).
 
     Raises
     ------
@@ -160,7 +160,7 @@ def _enter(config: Config, world: "World", resume: str, owner: "Ownership") -> t
 
 
 def _check_without_checkpoint(path: Path, resume: str, history: "History", settings: Run) -> None:
-    """Raise a UserError where a run without a whole checkpoint cannot begin anew, or should not: work would be lost."""
+    """Raise a UserError if a run without a complete checkpoint cannot start over, or would lose work by it."""
     nothing = f"there is no whole checkpoint in {path / CHECKPOINTS}"
     by_steps = settings.steps > 0
     option, wanted, done = ("--steps", settings.steps, history.steps) if by_steps else (
@@ -176,7 +176,7 @@ def _check_without_checkpoint(path: Path, resume: str, history: "History", setti
 
 
 def reopen_run(place: Place, loop: "TrainingLoop", world: "World") -> RunDirectory | None:
-    """Open the directory of a run that has lost ranks, where ``loop`` has come to, on what is rank 0 now."""
+    """Reopen the directory of a run that has lost ranks, at the position of ``loop``, on the present rank 0."""
     from ..training.checkpoint.folder import remove_unfinished
     from ..training.hooks.recorder import Recorder
 
@@ -194,7 +194,7 @@ def reopen_run(place: Place, loop: "TrainingLoop", world: "World") -> RunDirecto
 
 
 def leave(loop: "TrainingLoop", place: Place, console: Any) -> int:
-    """Say where the run can be resumed, and return the exit code."""
+    """Print how to resume the run, and return the exit code."""
     from ..training.hooks.checkpoints import Checkpoints
 
     loop.run.data_parallel.free()
@@ -202,5 +202,5 @@ def leave(loop: "TrainingLoop", place: Place, console: Any) -> int:
         place.directory.close()
     writer = loop.hooks[Checkpoints].writer
     if writer is not None and writer.written:
-        console.say(f"left after step {loop.run.step:,}; go on with --resume {place.path}")
+        console.say(f"left after step {loop.run.step:,}; continue with --resume {place.path}")
     return loop.run.config.checkpoint.exit_code

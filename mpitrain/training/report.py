@@ -118,7 +118,7 @@ def print_report(report: dict[str, Any], directory: Path, console: PlainConsole)
     verb = "stopped early; the last weights are in" if report["stopped"] else "weights in"
     console.say(f"{verb} {directory / LAST}; also {REPORT}, {METRICS}, {CURVES}")
     if report["stopped"] and saved["written"]:
-        console.say(f"go on with --resume {directory}")
+        console.say(f"continue with --resume {directory}")
 
 
 def _say_exchange(report: dict[str, Any]) -> str:

@@ -206,8 +206,8 @@ def check_fit(
     found = list(_changes(past, setup))
     if found and not allow_changed_data:
         raise UserError(
-            f"the data are not those that {checkpoint.path} was written with: {found[0]}; --allow-changed-data goes on "
-            "with other data"
+            f"the data are not those that {checkpoint.path} was written with: {found[0]}; "
+            "--allow-changed-data continues with other data"
         )
     return found
 

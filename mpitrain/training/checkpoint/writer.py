@@ -1,10 +1,10 @@
-"""Write checkpoints while training goes on: every rank copies its part and a thread writes it.
+"""Write checkpoints while training continues: every rank copies its part and a thread writes it.
 
     all ranks   create, open, copy | train ... train | exchange checksums, close | train ...
     thread                         | write, flush    |                           | rank 0: header, rename
 
 The file has no name and no header until every rank has said that its part is on the disk. Whatever fails before that
-leaves the earlier checkpoints as they are: it is said once, and training goes on.
+leaves the earlier checkpoints as they are: it is said once, and training continues.
 """
 
 import contextlib
@@ -199,7 +199,7 @@ class Writer:
             with contextlib.suppress(OSError):
                 folder.unfinished(self._path).unlink()
             self._note(
-                f"no checkpoint {self._path.name}: {reason}; training goes on, earlier checkpoints are untouched"
+                f"no checkpoint {self._path.name}: {reason}; training continues, earlier checkpoints are untouched"
             )
 
 

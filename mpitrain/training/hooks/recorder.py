@@ -68,7 +68,7 @@ class Recorder(Hook):
             raise
         except UserError as error:
             if last:
-                hint = f"--resume {directory.path} goes on from the last checkpoint, if there is one"
+                hint = f"--resume {directory.path} continues from the last checkpoint, if there is one"
                 raise UserError(f"{error}; {hint}") from None
             self._tolerate(error, info)
 
@@ -90,7 +90,7 @@ class Recorder(Hook):
         """Show once what could not be written; the last epoch tries again."""
         if str(error) not in self._said:
             self._said.add(str(error))
-            info.note(f"{error}; training goes on")
+            info.note(f"{error}; training continues")
 
 
 def _line(result: EpochResult) -> dict[str, object]:
