@@ -25,7 +25,7 @@ class Data:
     """Data and batches."""
 
     source: Annotated[str, arg(name="data", metavar="SOURCE")] = "digits"
-    """Source of the data: digits (in the package), mnist:DIR, fashion-mnist:DIR, cifar10:DIR, npz:FILE,
+    """Data to train and test on: digits (in the package), mnist:DIR, fashion-mnist:DIR, cifar10:DIR, npz:FILE,
     csv:FILE,target=COLUMN or openml:NAME. More options of csv: drop=COLUMN,COLUMN test=FILE na=TEXT,TEXT
     decimal=comma thousands=comma|point|space strip=$% sep=CHARACTER encoding=NAME, separated by commas
     (see docs/tables.md); mpitrain data check SOURCE shows how a source is read."""
