@@ -1,9 +1,9 @@
 // Batch normalization in training: y = scale (x - mean) + shift, and its gradients; a ReLU may follow in the same pass
-// Shapes: x, y, dy, dx (rows, channels) of Element, a row a pixel; moments, sums (parts, 2, channels) float; kept
+// Shapes: x, y, dy, dx (rows, channels) of Element, one row per pixel; moments, sums (parts, 2, channels) float; kept
 //     (5, channels) float: mean, r, offset, scale, shift; slopes (3, channels) float: a, b, c; total (1 + 2 channels,)
 //     and gradients (2, channels) double: the sums over ranks; w, b, dw, db, running (channels,) float
 // Launch: moments, sums: grid (ceil(channels / 128), parts), block 256, parts = ceil(rows / rows_per_part);
-//     statistics, merge, prepare, gradients, slopes: grid ceil(channels / 8), block 256: a warp a channel;
+//     statistics, merge, prepare, gradients, slopes: grid ceil(channels / 8), block 256: one warp per channel;
 //     apply, dx, evaluate: block 256, any grid
 // Roofline: forward two reads and a write, backward five reads (with ReLU seven) and a write; memory-bound.
 // Oracle: ops/batchnorm.py. Source: Ioffe and Szegedy 2015, arXiv 1502.03167; Welford 1962, Technometrics 4; Chan et al.

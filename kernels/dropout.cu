@@ -1,4 +1,4 @@
-// Mask of dropout by counter: the very mask that the CPU draws, of any rows of any step
+// Mask of dropout by counter: the same bits as on the CPU, for any rows of any step
 // Shapes: mask (N, D) of Element: 0 or 1 / (1 - p). Row i is sample first + i of the step.
 // Launch: block 256, any grid; a thread draws 16 elements of a row at a time
 // Roofline: one write of mask, about 100 integer operations for 16 elements; memory-bound.

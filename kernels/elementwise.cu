@@ -1,6 +1,6 @@
 // Activations and their gradients, products and sums, element by element
 // Shapes: all the same, any (n elements); out may be an input. ELEMENT_BF16: x, y, dy, dx, s are fp32 or bf16.
-// Launch: block 256; grid any, at best ceil(n / 1024) or a few blocks an SM, whichever is less
+// Launch: block 256; grid any, at best ceil(n / 1024) or a few blocks per SM, whichever is less
 // Roofline: one read of each input, one write of each output; memory-bound.
 // Oracle: ops/elementwise.py; add is the sum in an all-reduce. NaN stays NaN.
 #include "common/activations.cuh"

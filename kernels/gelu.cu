@@ -1,6 +1,6 @@
 // GELU and its gradient, element by element, with Phi or its approximation by tanh
 // Shapes: all the same, any (n elements); out may be an input. ELEMENT_BF16: all are fp32 or bf16.
-// Launch: block 256; grid any, at best ceil(n / 1024) or a few blocks an SM, whichever is less
+// Launch: block 256; grid any, at best ceil(n / 1024) or a few blocks per SM, whichever is less
 // Roofline: one read of each input, one write of each output; memory-bound. Oracle: ops/gelu.py. NaN stays NaN.
 #include "common/activations.cuh"
 #include "common/elements.cuh"

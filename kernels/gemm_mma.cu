@@ -2,7 +2,7 @@
 // Arch: sm_80
 // Shapes: A (M, K), B (K, N), C, out, pre (M, N), row-major with leading dims; bias (N,). See common/gemm.cuh.
 // Types: INPUT_BF16, OUTPUT_BF16 of common/types.cuh
-// Launch: grid (tiles of out, splits, batch), THREADS a block, SHARED_BYTES of dynamic shared memory; slabs of WARP_M;
+// Launch: grid (tiles of out, splits, batch), THREADS per block, SHARED_BYTES dynamic shared memory; slabs of WARP_M;
 //     one block an SM: for two, registers would spill
 // Roofline: 2MNK operations for s (MK + KN + 2MN) bytes, s = 4 or 2; compute-bound from about 1024^3 up. On Hopper this
 //     instruction reaches about 40 % of the peak: gemm_wgmma is for that. Oracle: ops/matmul.py. Source: PTX ISA, mma,

@@ -1,6 +1,6 @@
 // Matrix product in fp32 on ordinary cores, any arch: out = epilogue(alpha A B + beta C)
 // Shapes: A (M, K), B (K, N), C, out, pre (M, N), row-major with leading dims; bias (N,). See common/gemm.cuh.
-// Launch: grid (tiles of out, splits, batch), THREADS a block; one tile of TILE_M x TILE_N a block; slabs of WARP_M
+// Launch: grid (tiles of out, splits, batch), THREADS per block; one tile of TILE_M x TILE_N per block; slabs of WARP_M
 // Roofline: 2MNK operations for 4 (MK + KN + 2MN) bytes; compute-bound from about 128^3 up, on shared-memory bandwidth
 //     and issue slots. Oracle: ops/matmul.py. Source: Boehm 2022, "How to Optimize a CUDA Matmul Kernel";
 //     Kerr et al. 2017, "CUTLASS". The steps that lead here: ladder/gemm_01_naive.cu and after.

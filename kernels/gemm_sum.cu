@@ -1,6 +1,6 @@
 // The second half of a matrix product whose K was cut: out = epilogue(alpha (partial 0 + partial 1 + ...) + beta C)
 // Shapes: partials (splits, batch, M, N) fp32; the rest as in common/gemm.cuh. OUTPUT_BF16: C, out and pre are bf16.
-// Launch: grid (ceil N / 128, ceil M / 32, batch), 256 a block: a warp sums 32 rows of 16 columns; slabs of 32
+// Launch: grid (ceil N / 128, ceil M / 32, batch), 256 per block: a warp sums 32 rows of 16 columns; slabs of 32
 // Roofline: 4 MN splits bytes read, s MN written; memory-bound. Oracle: ops/matmul.py.
 //
 // Parts are added in the order of K, so the result does not depend on which block was first.

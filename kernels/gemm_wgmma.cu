@@ -5,7 +5,7 @@
 // Types: INPUT_BF16 1: bf16; 0: fp32 read as tf32, with 13 bits cut off and not rounded, A (M, K) and B (N, K) only.
 //     OUTPUT_BF16 0: C, out and pre are fp32; 1: bf16.
 // Launch: a_map, b_map: the matrices as stored, in boxes BOX deep (below); grid CLUSTER x clusters, as many as run at
-//     once; 384 a block; SHARED_BYTES of dynamic shared memory, one block an SM; slabs of 16
+//     once; 384 per block; SHARED_BYTES of dynamic shared memory, one block per SM; slabs of 16
 // Roofline: 2MNK operations for s (MK + KN + 2MN) bytes; compute-bound from about 1024^3 up. Oracle: ops/matmul.py.
 // Source: PTX ISA, wgmma, mbarrier, cp.async.bulk.tensor; Shah et al. 2024, "FlashAttention-3" (the warpgroups' roles);
 //     Pranjal Shankhdhar 2024, "Outperforming cuBLAS on H100". The steps that lead here: ladder/.

@@ -1,7 +1,7 @@
 // LARS: a momentum step whose rate is scaled for each parameter by the norms of its weights and of its gradient
 // Shapes: pieces (num,), records of Piece: slices of the arena; partials (num, parts, 2) float
 // Launch: both grid (parts, num), block 256
-// Roofline: 8 bytes an element, then 20; memory-bound. Oracle: ops/lars.py. Source: You et al. 2017, arXiv 1708.03888.
+// Roofline: 8 bytes per element, then 20; memory-bound. Oracle: ops/lars.py. Source: You et al. 2017, arXiv 1708.03888.
 //
 // trust = eta |w| / (scale |g| + decay |w|), 1 where a norm is 0 or nothing decays; v = momentum v + lr trust (scale g +
 // decay w); w -= v. Norms never leave the GPU: every block of the update adds the partial sums up again, in one order.

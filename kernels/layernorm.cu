@@ -1,6 +1,6 @@
 // Layer normalization: y = w z + b, z = (x - mean) r, r = 1 / sqrt(var + eps), mean and variance of each row
 // Shapes: x, y, z, dy, dx (M, C) of Element; w, b (C,), r (M,) float
-// Launch: grid ceil(M / 8), block 256: a warp a row
+// Launch: grid ceil(M / 8), block 256: one warp per row
 // Roofline: forward 3 MC elements where a row stays in cache, dx 3 MC; memory-bound. dw and db: batchnorm_sums(dy, z)
 // and
 //     batchnorm_gradients. Oracle: ops/layernorm.py. Source: Ba et al. 2016, arXiv 1607.06450.

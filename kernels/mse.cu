@@ -1,6 +1,6 @@
 // Squared error: difference = y - t and the sums of each block; then its gradient, in place
 // Shapes: y, difference (n,) of Element, t (n,) float; totals (grid, 3) float: elements, squares and 0 of each block
-// Launch: block 256; grid any, at best ceil(n / 1024) or a few blocks an SM, whichever is less
+// Launch: block 256; grid any, at best ceil(n / 1024) or a few blocks per SM, whichever is less
 // Roofline: 8 bytes read, 4 written for each element; memory-bound. Oracle: ops/mse.py.
 #include "common/elements.cuh"
 #include "common/reduce.cuh"

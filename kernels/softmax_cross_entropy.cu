@@ -4,7 +4,7 @@
 //     largest logit. A target outside of [0, K) makes the loss and the gradient of its row NaN: to say more would be
 //     to wait for the GPU. class_weights (K,) float, or null: the loss and the gradient of a row are multiplied by the
 //     weight of its target.
-// Launch: grid ceil(M / 8), block 256: a warp a row
+// Launch: grid ceil(M / 8), block 256: one warp per row
 // Roofline: 3 MK elements (two reads, the second from cache where a row fits, one write); memory-bound.
 // Oracle: ops/softmax_cross_entropy.py. Source: Milakov and Gimelshein 2018, "Online normalizer calculation".
 //

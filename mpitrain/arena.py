@@ -29,7 +29,7 @@ HEADER, TOTALS = StepHeader.SIZE, StepHeader.NUM_TOTALS
 
 @runtime_checkable
 class HasParameters(Protocol):
-    """A layer, as far as an arena knows it."""
+    """Protocol of a layer with parameters, as required by an arena."""
 
     def named_parameters(self) -> Iterable[tuple[str, Parameter]]:
         """Return the parameters by name, in forward order."""
@@ -58,7 +58,7 @@ class Arena:
     header : (HEADER,) array of the host
         A view of ``gradients`` where these are on the host; else a copy, which ``put_header`` and ``get_header`` move.
     on_host : bool
-        Whether gradients are on the host.
+        True if gradients are on the host.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Arena:
 
     @property
     def on_ready(self) -> Callable[[Parameter], None] | None:
-        """Called with each parameter whose gradient is complete for this step."""
+        """Callback for each parameter whose gradient is complete for this step."""
         return self._on_ready
 
     @on_ready.setter

@@ -1,4 +1,4 @@
-"""Everything that can be set, as one tree of frozen dataclasses: the command line and TOML files come from it."""
+"""Settings of a run as one tree of frozen dataclasses, the source of the command line and of TOML files."""
 
 import contextlib
 import dataclasses
@@ -25,19 +25,19 @@ class Data:
     """Data and batches."""
 
     source: Annotated[str, arg(name="data", metavar="SOURCE")] = "digits"
-    """Where the data come from: digits (in the package), mnist:DIR, fashion-mnist:DIR, cifar10:DIR, npz:FILE,
+    """Data to train and test on: digits (in the package), mnist:DIR, fashion-mnist:DIR, cifar10:DIR, npz:FILE,
     csv:FILE,target=COLUMN or openml:NAME. More options of csv: drop=COLUMN,COLUMN test=FILE na=TEXT,TEXT
     decimal=comma thousands=comma|point|space strip=$% sep=CHARACTER encoding=NAME, separated by commas
     (see docs/tables.md); mpitrain data check SOURCE shows how a source is read."""
     task: Literal["auto", "classification", "regression"] = "auto"
-    """What is predicted: a class or numbers; auto looks at the targets."""
+    """Task: classification or regression; auto decides by the targets."""
     batch_size: int = 64
-    """Samples in a step, over all ranks together."""
+    """Samples per step, over all ranks together."""
     test_fraction: float = 0.2
     """Share of the samples held out for the test where the source has no test set of its own."""
     split: Annotated[Literal["stratified", "random"], arg(name="draw-test")] = "stratified"
-    """How these samples, and those to validate on, are drawn: stratified takes the same share of each class and leaves
-    a training sample of each; random takes any."""
+    """Method to draw the test and validation samples: stratified takes the same share of each class and leaves a
+    training sample of each; random takes any."""
     validation: Annotated[float, arg(metavar="SHARE|NUMBER")] = 0.0
     """Training samples held out to choose the best epoch, and to stop early: a share of them (0.1) or a number (5000),
     drawn as --draw-test says; 0 chooses by the test samples."""
@@ -62,8 +62,8 @@ class Model:
     dropout: float = 0.0
     """Share of the activations that mlp drops in training."""
     batch_norm: Literal["synchronized", "local", "synchronised"] = "synchronized"
-    """Whether batch normalization takes its statistics over the global batch, or over each rank's own part
-    (fewer messages, but the result then depends on the number of ranks)."""
+    """Batch-normalization statistics: synchronized over the global batch, or local to each rank's part of it (fewer
+    messages, but the result depends on the number of ranks)."""
 
     def __post_init__(self) -> None:
         if self.batch_norm == "synchronised":  # the old spelling, in files and scripts
@@ -84,9 +84,9 @@ class Optimizer:
     nesterov: bool = False
     """Nesterov's form of the momentum of sgd."""
     weight_decay: float = 0.0
-    """Weight decay of weight matrices and kernels (not of biases and normalisation)."""
+    """Weight decay of weight matrices and kernels (not of biases and normalization)."""
     schedule: Annotated[str, arg(metavar="SCHEDULE")] = "cosine"
-    """How the learning rate changes from step to step: constant, step, cosine or one-cycle, with options as in
+    """Learning-rate schedule: constant, step, cosine or one-cycle, with options as in
     cosine:min_lr=0.0001, or FILE.py:FUNC for one of your own."""
     warmup: float = 0.0
     """Epochs over which the learning rate rises from zero."""
@@ -97,7 +97,7 @@ class Optimizer:
     clip_norm: float = 0.0
     """Largest norm of the whole gradient; 0 does not clip."""
     non_finite: Literal["stop", "skip"] = "stop"
-    """What to do with a step whose loss or gradient is NaN or infinite: stop the run, or skip the step."""
+    """Action for a step whose loss or gradient is NaN or infinite: stop the run, or skip the step."""
     label_smoothing: float = 0.0
     """Probability spread evenly over all classes in the cross-entropy."""
     class_weights: Annotated[str, arg(metavar="balanced|CLASS:W,...")] = ""
@@ -112,7 +112,7 @@ class Optimizer:
                 self._take(key)
 
     def _take(self, key: str) -> None:
-        """Move an option from the text of the optimizer to its own setting; a bad value is left, and found later."""
+        """Move an option from the text of the optimizer to its own setting; bad values stay, and are reported later."""
         name, text = take_option(self.name, key)
         if text is not None:
             with contextlib.suppress(ValueError):
@@ -130,29 +130,29 @@ class Parallel:
     """Exchange between the ranks, and checks of it."""
 
     all_reduce: Annotated[str, arg(metavar="ALG")] = "auto"
-    """How gradients are summed over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), nccl (between
-    GPUs), an algorithm of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
+    """Algorithm to sum gradients over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), nccl
+    (between GPUs), an algorithm of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
     shard: Literal["auto", "none", "optimizer"] = "auto"
-    """Whether each rank updates, and keeps the optimizer's state of, its share of the weights only (ZeRO stage 1): auto
-    does so if the ranks share the memory of one node and all-reduce is auto, too; optimizer also across nodes."""
+    """Shard the optimizer (ZeRO stage 1): each rank updates its share of the weights, and keeps the optimizer's state
+    of it only. auto shards if the ranks share one node's memory and --all-reduce is auto; optimizer always does."""
     bucket_mb: float = 0.0
     """Size of the gradient buckets that are sent while backward still runs, in MiB (the first has at most 1); 0 takes
     what mpitrain collective tune has found, or 25."""
     overlap: Literal["poll", "thread"] = "poll"
-    """What moves gradient messages while backward computes: a look at them after each layer, or a thread of its own
-    (for ranks that have a core to spare)."""
+    """Progress of gradient messages during backward: poll them after each layer, or use a separate thread (for ranks
+    with a spare core)."""
     threads: int = 0
     """BLAS threads of each rank; 0 takes the cores that the rank has to itself."""
     reproducible: int = 0
-    """Compute gradients over so many virtual shards of the batch (a power of two) and add them in one fixed order: the
-    same bits in every weight on 1, 2, 4 ... ranks, up to that number; 0 is faster."""
+    """Number of virtual shards of the batch (a power of two) whose gradients are added in one fixed order: the same
+    bits in every weight on 1, 2, 4 ... ranks, up to that number; 0 is faster."""
     check_every: int = 100
     """Steps between two checks that all ranks hold the same weights; 0 checks after each epoch only."""
     elastic: bool = False
-    """Go on with the ranks that are left when some are lost; takes Open MPI's mpirun --with-ft ulfm."""
+    """Continue with the remaining ranks when some are lost; requires Open MPI's mpirun --with-ft ulfm."""
     timeout: float = 120.0
     """Seconds that a rank may wait for others or for its input (five times as many before the first step is done):
-    then all ranks end, with a report of who waits for whom. 0 waits forever."""
+    then all ranks end, with a report of which rank waits for which. 0 waits forever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,14 +160,14 @@ class Compute:
     """Devices and their precision."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where: on the CPU, or on a GPU for each rank; auto takes GPUs where there are some and CuPy is installed. Ranks
-    without a GPU compute on the CPU beside the others."""
+    """Device: the CPU, or one GPU per rank; auto takes GPUs if there are any and CuPy is installed. Ranks without a
+    GPU compute on the CPU."""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    """How a GPU multiplies matrices: in fp32, or with factors rounded to tf32 or bf16 on their way in. Sums, weights
-    and all else stay fp32."""
+    """Precision of matrix products on a GPU: fp32, or with factors rounded to tf32 or bf16. Sums, weights and all
+    else stay fp32."""
     cuda_graph: Literal["off", "on"] = "off"
-    """Whether a GPU is asked for forward and backward of a batch by one call (a CUDA graph), which small models are
-    faster by. Each graph is first compared with the step that it repeats, to the bit."""
+    """Launch forward and backward of a batch on a GPU by one call (a CUDA graph), which speeds up small models. Each
+    graph is first compared with the step that it repeats, bit by bit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,31 +177,31 @@ class Run:
     epochs: int = 10
     """Passes over the training samples."""
     steps: int = 0
-    """Steps of the run, in place of --epochs; the last epoch may end in its middle. 0 goes by epochs."""
+    """Steps of the run, in place of --epochs; the last epoch may be incomplete. 0 uses --epochs."""
     evaluate_every: Annotated[str, arg(metavar="STEPS|EPOCHSe")] = "1e"
     """Steps (200) or epochs (2e, 0.5e) between two evaluations; after the last step there always is one."""
     early_stop: Annotated[str, arg(metavar="SCORE:patience=N")] = ""
-    """End the run when a score (loss, accuracy, or one of --metrics) has not become better in so many evaluations, as
+    """End the run when a score (loss, accuracy, or one of --metrics) has not improved for N evaluations, as
     in loss:patience=5,min_delta=0.001; by the validation samples, or without --validation by the test samples."""
     metrics: Annotated[str, arg(metavar="METRIC,...")] = ""
-    """More scores, beside loss and accuracy (or mse and r2): accuracy, top5, topk:k=K, f1, f1:average=weighted, auc,
-    confusion, mae, r2, or FILE.py:FUNC for a function (outputs, targets) of your own."""
+    """More scores, in addition to loss and accuracy (or mse and r2): accuracy, top5, topk:k=K, f1,
+    f1:average=weighted, auc, confusion, mae, r2, or FILE.py:FUNC for a function (outputs, targets) of your own."""
     hook: Annotated[str, arg(metavar="FILE.py:FUNC,...")] = ""
     """Hooks of your own: FILE.py:FUNC for a function or class that makes an mpitrain.Hook, with options as in
     mine.py:Log:every=10."""
     seed: int = 0
-    """Seeds the first weights, the order of the samples, dropout and augmentation."""
+    """Seed of the initial weights, the order of the samples, dropout and augmentation."""
     out: Annotated[str, arg(metavar="DIR")] = ""
     """Directory of the results; empty makes runs/DATA-MODEL-N."""
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
-    """What rank 0 shows: a live bar, a line an epoch, or nothing; auto looks whether it is a terminal."""
+    """Display of rank 0: a live bar, one line per epoch, or nothing; auto shows the bar on a terminal only."""
     profile: bool = False
-    """Write trace.json, which ui.perfetto.dev shows: what each rank did when, layers and messages, on one clock."""
+    """Write trace.json for ui.perfetto.dev: the layers and messages of all ranks over time, on one clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Checkpoints, and when to leave with one."""
+    """Checkpoints, and the time to exit with one."""
 
     every: Annotated[str, arg(name="checkpoint-every", metavar="STEPS|TIME")] = "10m"
     """Steps (100) or time (10m, 1h30m) between two checkpoints; 0 or empty for none. SIGUSR2 asks for one now."""
@@ -210,7 +210,7 @@ class Checkpoint:
     max_time: Annotated[str, arg(metavar="TIME")] = ""
     """Time (30m, 1h30m, 12:30:00) after which to write a checkpoint and leave; empty for the end of the Slurm job."""
     exit_code: int = 85
-    """Exit code of a run that left with a checkpoint (SIGTERM, SIGUSR1, no time left) and wants to be started again."""
+    """Exit code of a run that left with a checkpoint (SIGTERM, SIGUSR1, no time left), to be started again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +226,7 @@ class Config:
     parallel: Parallel = field(default_factory=Parallel)
     """Exchange between the ranks, and checks of it."""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
-    """Checkpoints, and when to leave with one."""
+    """Checkpoints, and the time to exit with one."""
     compute: Compute = field(default_factory=Compute)
     """Devices and their precision."""
     run: Run = field(default_factory=Run)
@@ -284,7 +284,9 @@ def check(config: Config) -> None:
         raise UserError("--profile times layers, and a CUDA graph has no calls of layers: leave one of them out")
     for option, given in (("--reproducible", p.reproducible), ("--elastic", p.elastic)):
         if p.shard == "optimizer" and given:
-            raise UserError(f"--shard optimizer does not go with {option}, which wants all there is on every rank")
+            raise UserError(
+                f"--shard optimizer does not go with {option}, which needs the whole optimizer state on every rank"
+            )
     check_interval(c.every)
     parse_evaluate_every(r.evaluate_every)
     parse_early_stop(r.early_stop)
@@ -293,7 +295,7 @@ def check(config: Config) -> None:
 
 
 def option_values(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the values of a dataclass, and of the dataclasses in it, by the names that they have on the command line.
+    """Yield the values of a dataclass, including nested ones, by their names on the command line.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Config trees as TOML files: a table for each branch; unknown keys and wrong types are errors that help.
+"""Config trees as TOML files: one table per branch; unknown keys and wrong types are reported with suggestions.
 
 TOML is text, and the name of a file on Linux may be any bytes. A byte that is not UTF-8 is stored as a NUL, which no
 name can hold, and two hexadecimal digits: ``caf\\u0000e9.csv`` is the Latin-1 name of café.csv.
@@ -47,14 +47,14 @@ def read_config(path: Path) -> Config:
 
 
 def _as_it_was(config: Config, tree: dict[str, Any], path: Path) -> Config:
-    """Return ``config`` with what a run did before there was a choice, where its file does not name one."""
+    """Return ``config`` with the former behavior of runs for settings that their file does not name."""
     if "split" in tree.get("data", {}) or not is_of_a_run(path):
         return config
     return dataclasses.replace(config, data=dataclasses.replace(config.data, split=SPLIT_BEFORE))
 
 
 def is_of_a_run(path: Path) -> bool:
-    """Return whether a TOML file is the one that a run wrote, with every setting, into its directory."""
+    """Return whether a TOML file is the complete one written by a run into its directory."""
     return path.name == "config.toml" and any((path.parent / name).exists() for name in BESIDE)
 
 

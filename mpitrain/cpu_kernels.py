@@ -1,4 +1,4 @@
-"""The kernels in C (kernels/cpu): whether they were built, and the instructions that they use.
+"""The kernels in C (kernels/cpu): their extension module, and the instructions that they use.
 
 ``MPITRAIN_CPU`` chooses: ``numpy`` (no kernels in C, for tests and lectures) or a level, ``baseline``, ``avx2`` or
 ``avx512``. The default is the fastest level of this machine.

@@ -1,4 +1,4 @@
-"""Times as users write them."""
+"""Durations as text, such as 10m and 1h30m."""
 
 import re
 
@@ -29,7 +29,7 @@ def parse_time(text: str) -> float:
 
 
 def check_interval(text: str) -> None:
-    """Raise a UserError for what is neither a number of steps nor a time."""
+    """Raise a UserError for text that is neither a number of steps nor a time."""
     if text and not text.isdecimal():
         try:
             parse_time(text)

@@ -1,4 +1,4 @@
-"""The exceptions that are not bugs: a user's mistake, and one that all ranks know of."""
+"""Exceptions that are not bugs: a user's mistake, and an error known to all ranks."""
 
 
 class UserError(Exception):

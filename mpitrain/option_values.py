@@ -30,7 +30,7 @@ def split_options(text: str) -> list[str]:
 
 
 def parse_value(text: str, kind: Any, default: Any = inspect.Parameter.empty) -> Any:
-    """Return ``text`` as a value of the type ``kind``; where that says nothing, of the type of ``default``.
+    """Return ``text`` as a value of the type ``kind`` or, without a known one, of the type of ``default``.
 
     Raises
     ------

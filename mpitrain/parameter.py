@@ -107,9 +107,9 @@ class Parameter(Tensor):
         of ranks (law 1).
     shard : Shard, optional
     decay : bool
-        Whether weight decay applies (not to biases and scales of normalization).
+        True if weight decay applies (not to biases and scales of normalization).
     uses : int
-        How many times one backward pass writes the gradient (2 for a weight shared by two layers).
+        Number of writes of the gradient per backward pass (2 for a weight shared by two layers).
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class Parameter(Tensor):
         return whole if self.shard is None else self.shard.take(whole)
 
     def forget(self) -> None:
-        """Overwrite this gradient by the next."""
+        """Mark the gradient to be overwritten by the next one."""
         self._writes, self.accumulate = 0, False
 
     def written(self) -> None:

@@ -1,4 +1,4 @@
-"""Text to print: names from outside made safe to show, and numbers with their nouns."""
+"""Plain text for output: escaped names from outside, and numbers with their nouns."""
 
 import unicodedata
 
@@ -49,7 +49,7 @@ def _escape(char: str) -> str:
 
 
 def binary_size(num_bytes: float) -> str:
-    """Return a number of bytes in KiB, with as many digits as it deserves.
+    """Return a number of bytes with a binary unit and suitable digits.
 
     >>> binary_size(132), binary_size(2300), binary_size(153128)
     ('132 bytes', '2.2 KiB', '150 KiB')

@@ -6,7 +6,7 @@
     FILE.py:FUNC:key=value        mine.py:net:depth=3
 
 The options are the keyword arguments of the function (or class). Its annotations and default values give their types,
-and ``option_values`` says how values are written.
+and ``option_values`` defines the notation of values.
 """
 
 import difflib

@@ -1,4 +1,4 @@
-"""Rules of a run as text: how often it is evaluated, and when it stops early."""
+"""Rules of a run as text: the interval of evaluations, and the condition to stop early."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Interval:
 
     @property
     def ends_epochs(self) -> bool:
-        """Whether it is a whole number of epochs."""
+        """True for a whole number of epochs."""
         return self.in_epochs and self.number == int(self.number)
 
 
@@ -43,7 +43,7 @@ def parse_evaluate_every(text: str) -> Interval:
 
 @dataclass(frozen=True)
 class EarlyStopRule:
-    """The score that is watched, and for how long it may fail to become better.
+    """Early-stopping rule: the score to watch, and how long it may fail to improve.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class EarlyStopRule:
     patience : int
         Evaluations without a better score after which the run ends.
     min_delta : float
-        How much better than the best so far a score must be to count as better.
+        Least improvement over the best score so far that counts as better.
     """
 
     score: str

@@ -18,7 +18,7 @@ def document(
     width, height : float
         In pixels; also the coordinates of ``body``.
     title, description : str
-        The picture in words, for those who do not see it.
+        Description of the picture, for screen readers.
     style : str
         CSS.
     body : str
@@ -48,5 +48,5 @@ def text(content: str, x: float, y: float, kind: str = "") -> str:
 
 
 def quote(content: str) -> str:
-    """Return ``content`` as it may stand in XML, characters that XML forbids as escapes."""
+    """Return ``content`` escaped for XML, including characters that XML forbids."""
     return escape(_FORBIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", visible(content)))

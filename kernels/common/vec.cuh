@@ -6,7 +6,7 @@ struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Vec {
   T at[N];
 };
 
-// May rows that start at `matrix` and lie `ld` elements apart be read N elements at a time?
+// Whether rows that start at `matrix`, `ld` elements apart, can be read N elements at a time.
 template <int N, class T>
 __device__ __forceinline__ bool rows_aligned(const T* matrix, int ld) {
   constexpr int ELEMENTS = alignof(Vec<T, N>) / sizeof(T);

@@ -5,7 +5,7 @@
 //
 //     inputs[q] (T, C) = B tile B^T     kernels[q] (C, O) = G w G^T     y tile = A (inputs[q] kernels[q]) A^T
 //
-// Tiles go in blocks that stay in the cache; kernels, packed into panels once a call, stream through for each block.
+// Tiles go in blocks that stay in the cache; kernels, packed into panels once per call, stream through for each block.
 // Legend: T tiles of all images in one row; C and O as they stand in memory, Cp and Op rounded up to whole vectors.
 
 #define MANY_SUMS (1L << 19) // bytes of dw's sums: half of a second-level cache

@@ -4,7 +4,7 @@
 // Roofline: 16 loads from shared memory for 128 operations. Oracle: ops/matmul.py. Source: Boehm 2022, "How to Optimize
 //     a CUDA Matmul Kernel".
 //
-// 8 values of a and 8 of b make 64 products: an outer product in registers. Tiles hold 4 elements a thread, loaded in
+// 8 values of a and 8 of b make 64 products: an outer product in registers. Tiles hold 4 elements per thread, loaded in
 // turns of the whole block.
 #define TILE_M 128
 #define TILE_N 128

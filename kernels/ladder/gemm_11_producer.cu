@@ -7,7 +7,7 @@
 // Source: Bauer et al. 2011, "CudaDMA: optimizing GPU memory bandwidth via warp specialization".
 //
 // No thread waits for all others: a consumer's warp arrives at the `empty` barrier of a stage after reading it, and the
-// producer fills it again when all have. Sums of 64 x 256 take 128 registers a thread, which the producer has to spare:
+// producer fills it again when all have. Sums of 64 x 256 take 128 registers per thread, which the producer has to spare:
 // setmaxnreg moves them. gemm_wgmma.cu continues from here: wgmma of two steps overlap, blocks stay for many tiles,
 // pairs of blocks share b.
 #include "common/fragments.cuh"

@@ -1,1 +1,1 @@
-"""Commands: they read options, call the floors below, print, and exit."""
+"""Command-line commands: read the options, call the packages below, print, and exit."""

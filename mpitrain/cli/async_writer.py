@@ -16,11 +16,11 @@ RETRY_SECONDS = 5.0  # between two attempts to write to a full disk, at most
 LAUNCHER_SECONDS = 0.03  # after a write, until the launcher has passed it on and its output can be looked at again
 AT_ONCE_SECONDS = 0.2  # that writing may take where nothing is in the way
 GIVE_UP_SECONDS = 1.0  # that a disk which was full is tried at the end
-WORD_SECONDS = 2.0  # of waiting at the end before it is said
+WORD_SECONDS = 2.0  # of waiting at the end before a message says so
 
 
 class Item(NamedTuple):
-    """Text that was printed at once."""
+    """Text of one print call."""
 
     data: bytes
     expendable: bool
@@ -32,18 +32,18 @@ class Item(NamedTuple):
 
 
 class AsyncWriter(threading.Thread):
-    """Writes to one outlet all that ``put`` is given.
+    """Thread that writes to one outlet all data passed to ``put``.
 
     Parameters
     ----------
     outlet : Outlet
     tell : callable(str)
-        Told, in a few words, of the first thing that goes wrong.
+        Called with a short description of the first problem.
 
     Attributes
     ----------
     error : str
-        The first thing that went wrong; empty if nothing has.
+        The first problem; empty if there is none.
     left_out, lost : int
         Expendable lines that were left out for a slow reader, and lines that could not be written.
     """
@@ -75,7 +75,7 @@ class AsyncWriter(threading.Thread):
             self._changed.notify_all()
 
     def drain(self, patience: float, say_waiting: Callable[[], None]) -> None:
-        """Return when all is written, when it cannot be, or when nothing could be for ``patience`` seconds.
+        """Wait until all is written, writing is impossible, or nothing was written for ``patience`` seconds.
 
         Parameters
         ----------
@@ -99,7 +99,7 @@ class AsyncWriter(threading.Thread):
             self.lost += sum(item.lines for item in self._items)
 
     def run(self) -> None:
-        """Write, as long as the process lives and the output takes anything."""
+        """Write until the process ends or the output fails for good."""
         while not self._dead:
             with self._changed:
                 self._changed.wait_for(lambda: self._items or self._dead)
@@ -111,7 +111,7 @@ class AsyncWriter(threading.Thread):
             if state is State.READY:
                 self._write(self._take())
             elif state is State.GONE:
-                self._die("nobody reads it any more")
+                self._die("its reader has closed it")
             else:
                 time.sleep(LOOK_SECONDS)
 
@@ -119,7 +119,7 @@ class AsyncWriter(threading.Thread):
         return not self._items and not self._busy
 
     def _take(self) -> bytes:
-        """Take as much as goes at once; where lines were left out before it, it begins with how many."""
+        """Take as much as one write accepts; if lines were left out before it, it begins with their number."""
         with self._changed:
             finish_line = self._gap > 0 and not self._in_new_line
             if self._gap and not finish_line:
@@ -156,7 +156,7 @@ class AsyncWriter(threading.Thread):
         time.sleep(pause)
 
     def _fail(self, reason: str) -> float:
-        """Note that a write has failed that may succeed later; return how long to wait before that."""
+        """Record a failed write that may succeed later; return the seconds to wait before the next attempt."""
         now = time.monotonic()
         self._failed_at = self._failed_at or now
         self._note(reason)
@@ -177,7 +177,7 @@ class AsyncWriter(threading.Thread):
             self._tell(reason)
 
     def _push_back(self, data: bytes) -> None:
-        """Put ``data`` first, to be kept; if nothing can be written any more it is lost."""
+        """Put ``data`` back at the front of the queue; it is lost if nothing can be written anymore."""
         if data and self._dead:
             self.lost += data.count(b"\n")
         elif data:

@@ -1,4 +1,4 @@
-"""The commands: which one a command line names, and the job that it asks for."""
+"""Command lookup: the command that a command line names, and its job."""
 
 import difflib
 import importlib
@@ -31,7 +31,7 @@ HELP = ("-h", "--help")
 
 
 def parse_command(argv: list[str], rank: int) -> "Job | LocalJob":
-    """Return the job that ``argv`` asks for; where it begins with ``-n N``, become the mpirun that starts it.
+    """Return the job that ``argv`` asks for; with a leading ``-n N``, replace this process by mpirun.
 
     Help and the version are printed on rank 0 and end the process with SystemExit.
 
@@ -70,7 +70,7 @@ def _parse(argv: list[str], rank: int) -> "Job | LocalJob":
 
 
 def print_commands() -> None:
-    """Print all commands, a line each."""
+    """Print all commands, one per line."""
     from ..training.text_table import Column, print_table
     from .terminal import make_console
 
@@ -95,7 +95,7 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 
 
 def _suggest(word: str) -> str:
-    """Return what may be meant by a word that is no command: a near one, or one of a family's own commands."""
+    """Return suggestions for an unknown command: a similar name, or a subcommand of that name."""
     families = {name: importlib.import_module(f".{name}", __package__).SUBCOMMANDS for name in FAMILIES}
     inside = [f"{name} {word}" for name, own in families.items() if word in own]
     if inside:

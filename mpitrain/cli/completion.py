@@ -21,7 +21,7 @@ PATHS = ("PATH", "FILE", "DIR", "RUN")
 
 
 class Place(NamedTuple):
-    """What may follow a command: commands of its own, or options and arguments."""
+    """Possible continuations of a command: subcommands, or options and arguments."""
 
     commands: dict[str, str]
     options: list[Option]
@@ -52,7 +52,7 @@ def show(shell: str) -> int:
 
 
 def find_places() -> dict[str, Place]:
-    """Return what may follow each command, by the words that name it; "" stands for none, where train is meant."""
+    """Return the continuations of each command by its words; "" stands for no command, which means train."""
     places: dict[str, Place] = {}
     for name in COMMANDS:
         module = importlib.import_module(f".{name}", __package__)

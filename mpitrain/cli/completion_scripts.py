@@ -137,7 +137,7 @@ def zsh(commands: Commands, options: Options, values: Values) -> str:
 
 
 def fish(commands: Commands, options: Options, values: Values) -> str:
-    """Return the script for fish: a line for each command and option."""
+    """Return the script for fish, with one line per command and option."""
     families = " ".join(place for place in commands if place)
     lines = [FISH.replace("FAMILIES", families)]
     for place, words in commands.items():
@@ -165,7 +165,7 @@ def _with_shared(script: str, commands: Commands, options: Options, values: Valu
 
 
 def _cases(found: Mapping[str, str], indent: int, end: str = "") -> str:
-    """Return a branch of a case for each place (or several, joined by |) and the words to print there."""
+    """Return one branch of a case per place (or several, joined by |), with the words to print there."""
     places: dict[str, list[str]] = {}
     for place, words in found.items():
         places.setdefault(words, []).append(f'"{place}"')
@@ -183,7 +183,7 @@ def _value_cases(options: Options, values: Values) -> dict[str, str]:
 
 
 def _argument_cases(options: Options, values: Values) -> dict[str, str]:
-    """Return the words that may stand where a command takes arguments, not options."""
+    """Return the words for the positional arguments of each command."""
     arguments = {place: [option for option in found if not option.flags] for place, found in options.items() if place}
     return {
         place: " ".join(word for option in found for word in values[id(option)])

@@ -1,4 +1,4 @@
-"""``mpitrain doctor``: look at the ranks of a job, say what is wrong and what to do about it."""
+"""``mpitrain doctor``: examine the ranks of a job, and report problems with their remedies."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def consult(options: DoctorOptions, world: "World") -> int:
 
 
 def show(findings: list["Finding"], options: DoctorOptions) -> None:
-    """Print findings in three columns, what to do about one below it."""
+    """Print findings in three columns, each with its remedy below."""
     if options.json:
         print(to_json([dataclasses.asdict(finding) for finding in findings], indent=1))
         return

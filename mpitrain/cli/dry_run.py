@@ -1,4 +1,4 @@
-"""``mpitrain train --dry-run``: the layers, memory, steps and messages of a run that is not begun."""
+"""``mpitrain train --dry-run``: print the layers, memory, steps and messages of a run without starting it."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_dry_run(console: "PlainConsole", run: "TrainingRun", passes: "Passes") -> None:
-    """Print what ``run`` would do; all ranks call it together, and rank 0's console prints."""
+    """Print the plan of ``run``; collective over all ranks, printed by rank 0's console."""
     from ..training.outline import memory_of
 
     sync, steps, settings = run.data_parallel, len(run.loader), run.config.run
@@ -53,7 +53,7 @@ def _print_memory(console: "PlainConsole", memory: dict[str, tuple[int, str]], s
 
 
 def say_bytes(number: int) -> str:
-    """Return a number of bytes in the unit in which it reads well.
+    """Return a number of bytes with a suitable unit.
 
     >>> say_bytes(512), say_bytes(150 << 10), say_bytes(3 << 29)
     ('512 B', '150 KiB', '1.5 GiB')

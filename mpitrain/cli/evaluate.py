@@ -1,4 +1,4 @@
-"""``mpitrain evaluate``: the scores of a finished run's weights, on any number of ranks."""
+"""``mpitrain evaluate``: score the weights of a finished run, on any number of ranks."""
 
 import sys
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class EvaluateOptions:
     """Options of evaluate."""
 
     directory: Annotated[Positional[Path], arg(metavar="RUN")]
-    """Run directory that train has written."""
+    """Run directory written by train."""
     data: str = ""
     """Other data than the run's own, as in train --data; columns and classes are found by name, and the target is the
     model's."""
@@ -33,7 +33,7 @@ class EvaluateOptions:
     metrics: Annotated[str, arg(metavar="METRIC,...")] = ""
     """Metrics, as in train --metrics; by default those of the run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where, as in train --device."""
+    """Device, as in train --device."""
     json: bool = False
     """Print the scores as JSON, with samples (scored), total (of the source) and split."""
 

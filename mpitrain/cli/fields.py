@@ -46,7 +46,7 @@ class Option(NamedTuple):
 
 
 def list_options(kind: Any) -> Iterator[Option]:
-    """Yield the options that the fields of dataclass ``kind`` become, those of nested dataclasses among them."""
+    """Yield the options for the fields of dataclass ``kind``, including those of nested dataclasses."""
     for name, hint in _hints(kind):
         bare, extras = _bare(hint), getattr(hint, "__metadata__", ())
         if dataclasses.is_dataclass(bare):
@@ -68,7 +68,7 @@ def list_options(kind: Any) -> Iterator[Option]:
 
 
 def make_registry() -> ConstructorRegistry:
-    """Return tyro's rules with one more, by which the help of dataclasses reads well."""
+    """Return tyro's rules and one more, for readable help of dataclasses."""
     registry = ConstructorRegistry()
     registry.struct_rule(_dataclass_rule)
     return registry
@@ -123,7 +123,7 @@ def _placeholder(hint: Any) -> str:
 
 
 def _metavar(hint: Any, optional: bool) -> str | None:
-    """Return the placeholder in the help: PATH, INT... where several values may follow, [RUN] for an argument that may
+    """Return the placeholder in the help: PATH, INT... for several values, [RUN] for an argument that may
     be left out; None leaves it to tyro.
     """
     name = _placeholder(hint)
@@ -139,7 +139,7 @@ def _say_default(label: str) -> str:
 
 @functools.cache
 def _docstrings(kind: type) -> dict[str, str]:
-    """Return the docstrings below the fields of ``kind`` and of what it inherits from."""
+    """Return the docstrings below the fields of ``kind`` and of its base classes."""
     import docstring_parser
 
     found: dict[str, str] = {}

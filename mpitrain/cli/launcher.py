@@ -24,7 +24,7 @@ Family = Literal["Open MPI", "MPICH"]
 
 
 def split_ranks(argv: list[str]) -> tuple[int | None, list[str]]:
-    """Return the N of a leading ``-n N``, and what follows it; None where ``argv`` does not begin with it.
+    """Return the N of a leading ``-n N``, and the remaining arguments; None without a leading ``-n``.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def split_ranks(argv: list[str]) -> tuple[int | None, list[str]]:
 
 
 def start_ranks(ranks: int, argv: Sequence[str], job: "Job | LocalJob") -> None:
-    """Become the mpirun that starts ``mpitrain`` with ``argv`` on so many ranks; for one rank, go on in this process.
+    """Replace this process by the mpirun that starts ``mpitrain`` with ``argv``; for one rank, return.
 
     Its exit code is that of the job, and signals reach it, since no process is in between.
 
@@ -107,7 +107,7 @@ def find_launcher(library: str, ranks: int) -> str:
 
 
 def family(text: str) -> Family | None:
-    """Return which MPI a library's name, or what ``mpirun --version`` prints, belongs to.
+    """Return the MPI family of a library's name, or of the output of ``mpirun --version``.
 
     >>> family("mpirun (Open MPI) 5.0.11"), family("HYDRA build details:"), family("aprun")
     ('Open MPI', 'MPICH', None)
@@ -132,7 +132,7 @@ def additions(kind: Family | None, ranks: int, environment: Mapping[str, str]) -
 
 
 def _library() -> str:
-    """Return the name and version of the MPI library that mpi4py loads; it is not started."""
+    """Return the name and version of the MPI library of mpi4py, without initializing MPI."""
     from ..comm.launch import no_library
 
     try:
@@ -143,7 +143,7 @@ def _library() -> str:
 
 
 def _candidates() -> Iterator[str]:
-    """Yield the launchers that there are, each once."""
+    """Yield the existing launchers, each once."""
     own = Path(sys.executable).parent, Path(sys.prefix) / "bin"
     paths = [str(folder / name) for folder in own for name in NAMES] + [shutil.which(name) or "" for name in NAMES]
     yield from dict.fromkeys(path for path in paths if os.access(path, os.X_OK))
@@ -160,7 +160,7 @@ def _version(path: str) -> str:
 
 
 def _slots(environment: Mapping[str, str]) -> int:
-    """Return how many ranks Open MPI starts unasked: the tasks of a batch job, or the cores (not hardware threads)."""
+    """Return Open MPI's default number of ranks: the tasks of a batch job, or the cores (not hardware threads)."""
     for name in SLOT_VARIABLES:
         if environment.get(name, "").isdecimal():
             return int(environment[name])

@@ -1,4 +1,4 @@
-"""The life of a process: its command, what it prints when it ends, and its exit code."""
+"""Main function of a process: run its command, print final messages, return the exit code."""
 
 import contextlib
 import sys
@@ -35,7 +35,7 @@ def _main(argv: list[str]) -> int:
 
 
 def _read(argv: list[str], rank: int) -> Order:
-    """Return the order that ``argv`` gives; what is wrong with it is said when all ranks are known to agree."""
+    """Return the order of ``argv``; errors in it are reported after the ranks have compared their orders."""
     try:
         return parse_command(argv, rank)
     except ModuleNotFoundError as error:
@@ -55,7 +55,7 @@ def _read(argv: list[str], rank: int) -> Order:
 
 
 def _alone(order: LocalJob | Refusal, rank: int) -> int:
-    """Do without MPI what can be done without it."""
+    """Run a command that needs no MPI."""
     if isinstance(order, Refusal):
         return order.code if order.by_parser else _say(AgreedError(order.text, order.code), rank)
     try:
@@ -69,7 +69,7 @@ def _alone(order: LocalJob | Refusal, rank: int) -> int:
 
 
 def _not_installed(error: ModuleNotFoundError) -> UserError:
-    """Return what to tell who has the sources but not the packages; a module of our own that is missing is a bug."""
+    """Return the error for a package that is not installed; a missing module of mpitrain itself is a bug."""
     package = (error.name or "mpitrain").partition(".")[0]
     if package == "mpitrain":
         raise error
@@ -78,14 +78,14 @@ def _not_installed(error: ModuleNotFoundError) -> UserError:
 
 
 def _leave(code: int, rank: int) -> int:
-    """Return ``code``, on ranks above 0 not before rank 0 has spoken where the launcher ends all with the first."""
+    """Return ``code``; ranks above 0 first let rank 0 print, if the launcher ends all ranks with the first."""
     if code and rank and first_exit_ends_all():
         time.sleep(PATIENCE)
     return code
 
 
 def run(order: Order) -> int:
-    """Run ``order`` on this rank if all ranks have the same; whatever it raises ends all ranks with one message."""
+    """Run ``order`` on this rank if all ranks have the same one; any exception ends all ranks with one message."""
     try:
         from ..comm.world import World
 
@@ -132,7 +132,7 @@ def _text(error: Exception) -> str:
 
 
 def _describe(error: BaseException, rank: int, size: int) -> int:
-    """Print what ended this rank; return the exit code."""
+    """Print the error that ended this rank; return the exit code."""
     who = f"rank {rank} of {size}"
     if isinstance(error, KeyboardInterrupt):
         text, code = "mpitrain: interrupted", INTERRUPTED

@@ -1,4 +1,4 @@
-"""Options from the command line: tyro makes them from dataclasses, whose docstrings are the help."""
+"""Command-line options, made from dataclasses by tyro; the docstrings of their fields are the help."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ class OptionsFound(Exception):
 
 
 class Mistake(SystemExit):
-    """The end of a process whose options are wrong, or ask for help, with the text that was not shown."""
+    """Exit of a process after wrong options or --help, with the text not yet shown."""
 
     def __init__(self, code: Any, shown: str):
         super().__init__(code)
@@ -37,7 +37,7 @@ class Mistake(SystemExit):
 def parse_options(
     kind: type[T], argv: list[str], *, command: str, description: str, default: T | None = None, speaks: bool = True
 ) -> T:
-    """Return ``argv`` as a ``kind``; help and mistakes are printed where ``speaks``, and end the process (0 or 2)."""
+    """Return ``argv`` as a ``kind``; help (exit code 0) and mistakes (2) end the process, printed if ``speaks``."""
     if _collecting:
         raise OptionsFound(kind)
     silence = io.StringIO()

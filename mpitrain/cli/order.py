@@ -1,4 +1,4 @@
-"""The order that a rank was started with, compared over all ranks before any of them begins.
+"""Order of a rank, its command line, compared over all ranks before the command runs.
 
 Ranks may be started with different command lines (``mpirun -n 1 ... : -n 1 ...``) or read different config files. If
 they began all the same, they would call different collectives, or train on different terms.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..comm.world import World
 
 OF_ONE_RANK = ("--threads", "--device", "--progress", "--prefetch")  # settings that may differ between ranks
-COMPARED_LATER = ("--data", "RUN", "--config")  # paths: what they lead to must be the same, wherever it lies
+COMPARED_LATER = ("--data", "RUN", "--config")  # paths: their contents must be the same, not their places
 VERSION = "version of "
 
 
@@ -52,12 +52,12 @@ class LocalJob:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Options that ask for no job: a mistake, or --help.
+    """Options without a job: a mistake, or --help.
 
     Parameters
     ----------
     text : str
-        What is wrong with them.
+        The error message.
     code : int
         The exit code.
     by_parser : bool
@@ -73,7 +73,7 @@ Order = Job | LocalJob | Refusal
 
 
 def check_alike(order: Order, world: "World") -> None:
-    """Compare the orders of all ranks, who call this together before anything else.
+    """Compare the orders of all ranks (collective, before anything else).
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """State of the far end of an output, found without writing to it.
 
 Under mpirun what a rank writes goes through mpirun, whose own output decides. MPICH's ends the whole job when it writes
-to a pipe that nobody reads any more, and does nothing else while a reader is slow. So a rank on the same host looks at
+to a pipe without a reader, and does nothing else while a reader is slow. So a rank on the same host looks at
 the output of mpirun, and holds back what would have to wait there.
 """
 
@@ -57,7 +57,7 @@ class Outlet:
         self.chunk = LARGE_CHUNK if stat.S_ISREG(mode) else CHUNK
 
     def state(self) -> State:
-        """Return whether the next chunk would be taken.
+        """Return whether the output would accept the next chunk.
 
         Raises
         ------
@@ -72,7 +72,7 @@ class Outlet:
         return error.errno in DEAD or (error.errno == errno.EIO and self._is_terminal)
 
     def enlarge(self, num_bytes: int) -> None:
-        """Make room for so many more bytes in the pipes on the way, as far as the system lets us."""
+        """Enlarge the pipes on the way by ``num_bytes``, as far as the system allows."""
         if self._is_pipe:
             _enlarge(self.descriptor, num_bytes)
         with contextlib.suppress(OSError):
@@ -82,7 +82,7 @@ class Outlet:
 
 
 def _state_behind(path: str, num_bytes: int) -> State:
-    """Return the state of another process's output at ``path``; raise OSError if its disk has no room for so much."""
+    """Return the state of another process's output at ``path``; raise OSError if its disk is too full."""
     try:
         if not os.lstat(path).st_mode & stat.S_IWUSR:
             return State.GONE  # opened for reading
@@ -133,7 +133,7 @@ def _poll(descriptor: int) -> State:
 
 
 def _unread(descriptor: int) -> int:
-    """Return how many bytes of a pipe wait to be read."""
+    """Return the number of unread bytes in a pipe."""
     answer: bytes = fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4)
     return int(struct.unpack("i", answer)[0])
 

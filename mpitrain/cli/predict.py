@@ -1,4 +1,4 @@
-"""``mpitrain predict``: a finished run's outputs for new samples, as CSV or npz."""
+"""``mpitrain predict``: write the outputs of a finished run for new samples, as CSV or npz."""
 
 import io
 import re
@@ -28,17 +28,17 @@ class PredictOptions:
     """Options of predict."""
 
     directory: Annotated[Positional[Path], arg(metavar="RUN")]
-    """Run directory that train has written."""
+    """Run directory written by train."""
     data: str
     """Samples to predict, as in train --data; targets are not needed (csv:FILE, npz:FILE)."""
     out: Path | None = None
-    """File to write: .csv (a line a sample) or .npz (arrays); without it predictions.csv, which must not exist yet."""
+    """File to write: .csv (one line per sample) or .npz (arrays); by default predictions.csv, which must not exist."""
     force: bool = False
-    """Write over predictions.csv if it exists."""
+    """Overwrite predictions.csv if it exists."""
     weights: Literal["last", "best"] = "last"
     """Weights of the last epoch, or of the epoch with the best test score."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where, as in train --device."""
+    """Device, as in train --device."""
 
 
 def parse(argv: list[str], speaks: bool) -> Job:
@@ -99,7 +99,7 @@ def check_out(path: Path, data: str, *, overwrite: bool) -> None:
 
 
 def write_predictions(path: Path, columns: dict[str, "np.ndarray"], digits: int) -> None:
-    """Write columns of equal length as .npz or as .csv, numbers with so many digits."""
+    """Write columns of equal length as .npz or .csv, numbers with ``digits`` digits."""
     import numpy as np
 
     from ..training.weights import write_atomically
@@ -119,7 +119,7 @@ def _cell(value: str | float, digits: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a cell that any reader gives back as it is (RFC 4180); blanks at the ends are text, too."""
+    """Return a cell quoted by RFC 4180, so that any reader returns the same text, outer blanks included."""
     if re.search(r'[,;"\r\n]|^\s|\s$|^$', text) is None:
         return text
     return '"' + text.replace('"', '""') + '"'

@@ -1,4 +1,4 @@
-"""``--resume``: the directory that it names, and the message where a run is left to be resumed."""
+"""``--resume``: find the directory of a run, open it, and print how to resume."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run_of(resume: str, out: str, config: Callable[[], Config]) -> Path | None:
-    """Return the directory of the run that is to be resumed; None for a new one.
+    """Return the directory of the run to be resumed; None for a new one.
 
     Raises
     ------
@@ -29,12 +29,12 @@ def run_of(resume: str, out: str, config: Callable[[], Config]) -> Path | None:
     if not (directory / CONFIG).is_file():
         raise UserError(f"cannot resume {path}: it is neither a run directory nor a checkpoint in one")
     if out and Path(out).absolute() != directory.absolute():
-        raise UserError(f"--resume {path} goes on in {directory}, not in {out}: to branch off, copy the directory")
+        raise UserError(f"--resume {path} continues in {directory}, not in {out}: to branch off, copy the directory")
     return directory
 
 
 def leave(loop: "TrainingLoop", place: "Place", console: Any) -> int:
-    """Say where the run can be resumed, and return the exit code."""
+    """Print how to resume the run, and return the exit code."""
     from ..training.hooks.checkpoints import Checkpoints
 
     loop.run.data_parallel.free()
@@ -42,5 +42,5 @@ def leave(loop: "TrainingLoop", place: "Place", console: Any) -> int:
         place.directory.close()
     writer = loop.hooks[Checkpoints].writer
     if writer is not None and writer.written:
-        console.say(f"left after step {loop.run.step:,}; go on with --resume {place.path}")
+        console.say(f"left after step {loop.run.step:,}; continue with --resume {place.path}")
     return loop.run.config.checkpoint.exit_code

@@ -1,4 +1,4 @@
-"""Signals become requests to the training loop, which all ranks do after the same step."""
+"""Signals as requests to the training loop, carried out by all ranks after the same step."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ EARLY = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def hold_back() -> None:
-    """Let SIGUSR1 and SIGUSR2 wait for ``Signals``: before somebody listens they would end the process.
+    """Block SIGUSR1 and SIGUSR2 until ``Signals`` handles them: by default they would end the process.
 
     A job may be told to leave while its ranks still load their modules, and should be put back into the queue then too.
     """
@@ -24,7 +24,7 @@ def hold_back() -> None:
 
 
 class Signals:
-    """From now on: SIGINT stops, SIGTERM, SIGUSR1 and SIGHUP leave, SIGUSR2 saves; a second SIGINT interrupts at once.
+    """Signal handlers: SIGINT stops (the second at once), SIGTERM, SIGUSR1 and SIGHUP leave, SIGUSR2 saves.
 
     SIGHUP stays ignored where it was (nohup). A rank whose launcher is gone leaves, too: Open MPI's mpirun is ended by
     the terminal that closes, its ranks are not.
@@ -39,7 +39,7 @@ class Signals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, EARLY)
 
     def __call__(self) -> ControlRequest:
-        """Return the requests so far; one to save is returned once."""
+        """Return the requests so far; a request to save is returned once."""
         save, self._save = self._save, False
         orphaned = self._parent != 0 and os.getppid() != self._parent
         return ControlRequest(self._stop, self._leave or orphaned, save)

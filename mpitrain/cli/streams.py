@@ -1,4 +1,4 @@
-"""Standard output and error of commands: a command that cannot write its output fails, with one sentence."""
+"""Standard output and error of commands: failure to write the output is an error, in one sentence."""
 
 import atexit
 import contextlib
@@ -51,7 +51,7 @@ class Product:
 
 
 def prepare() -> None:
-    """Make the standard streams usable, even where they are closed or know few characters.
+    """Make the standard streams usable, even if they are closed or their encoding is limited.
 
     A closed descriptor would be given to the next file that is opened, which then got what is printed.
     """
@@ -67,7 +67,7 @@ def prepare() -> None:
         if stream is None:
             stream = open(descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         elif not isinstance(stream, io.TextIOWrapper) or stream is not getattr(sys, f"__{name}__"):
-            return  # somebody else's
+            return  # replaced, by a test for example
         else:
             stream.reconfigure(errors="backslashreplace")
         setattr(sys, name, Product(stream))
@@ -75,13 +75,13 @@ def prepare() -> None:
 
 
 def finish(code: int) -> int:
-    """Return the exit code of a command whose product is its output: another than ``code`` if that is not complete."""
+    """Return the exit code of a command: ``code``, or that of a failure if its output is not complete."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     failure = output_failure()
     if failure is None:
         return code
-    sys.stdout.failure = None  # type: ignore[union-attr]  # said once
+    sys.stdout.failure = None  # type: ignore[union-attr]  # reported once
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still in the buffer goes there
     if isinstance(failure, BrokenPipeError):
@@ -92,12 +92,12 @@ def finish(code: int) -> int:
 
 
 def output_failure() -> OSError | None:
-    """Return why the output of this process could not be written, None if all could so far."""
+    """Return the reason why output of this process was not written; None if all was so far."""
     return getattr(sys.stdout, "failure", None)
 
 
 def _end() -> None:
-    """Write what is left to write, after MPI is finalized and no other rank waits for this process."""
+    """Write the rest, after MPI is finalized and no other rank waits for this process."""
     with contextlib.suppress(KeyboardInterrupt):
         if streams := sys.modules.get(f"{__package__}.training_streams"):
             streams.drain()

@@ -1,4 +1,4 @@
-"""Commands of commands, such as ``mpitrain collective show``: one module of a package for each."""
+"""Subcommands, such as ``mpitrain collective show``: one module per subcommand."""
 
 import importlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The console of all commands, which finds out on which terminal the output of this process ends.
+"""Console of all commands, and detection of the terminal on which the output of this process ends.
 
 Under mpirun it is mpirun's own output that counts: MPICH gives the ranks a pipe even if mpirun writes to a terminal;
 Open MPI gives them a pseudo-terminal even if mpirun writes to a file.
@@ -28,7 +28,7 @@ def make_console(quiet: bool = False) -> "PlainConsole":
 
 
 def launcher_process() -> int | None:
-    """Return the process id of the launcher among our ancestors, None if there is none to be seen (Linux only)."""
+    """Return the process id of the launcher among the ancestors; None if there is none in sight (Linux only)."""
     pid = os.getppid()
     try:
         while pid > 1:

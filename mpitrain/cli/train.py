@@ -42,10 +42,10 @@ class TrainOptions(Config):
     config: Annotated[Path | None, arg(name="config", metavar="FILE")] = None
     """TOML file with settings; options given here override it. Each run directory holds one, config.toml."""
     resume: Annotated[str, arg(name="resume", metavar="RUN")] = ""
-    """Go on from a checkpoint: a run directory or a file in its checkpoints/; auto takes the newest whole one of --out
-    (else of the last runs/DATA-MODEL-N) and begins a new run where there is none. Options not given are the run's."""
+    """Continue from a checkpoint: a run directory or a file in its checkpoints/; auto takes the newest complete one of
+    --out (else of the last runs/DATA-MODEL-N), or begins a new run without one. Options not given are the run's."""
     allow_changed_data: bool = False
-    """Resume though the data are not those of the checkpoint: how they differ is then only a note."""
+    """Resume even if the data are not those of the checkpoint; differences are printed as a note."""
     dry_run: bool = False
     """Print the layers, the memory of each rank, the steps and the messages of the run, and do nothing else."""
 
@@ -100,7 +100,7 @@ def _branches(config: Config) -> dict[str, Any]:
 
 
 def rehearse(config: Config, world: "World") -> int:
-    """Print what ``train`` would do: open the data and build the model, but train and write nothing."""
+    """Print the plan of ``train``: open the data and build the model, but train and write nothing."""
     from ..training.build import make_loop
     from ..training.outline import try_passes
     from .dry_run import print_dry_run
@@ -148,7 +148,7 @@ def _train(
     threads: int,
     begin: float,
 ) -> int:
-    """Train in ``place`` from where the run there has come to; return the exit code."""
+    """Train in ``place`` from the position of its run; return the exit code."""
     from ..training.build import make_loop
     from ..training.elastic import train_elastically
     from ..training.open_run import reopen_run
@@ -188,7 +188,7 @@ def _train(
 
 
 def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "TrainingSetup", int]:
-    """Return the config as it is resolved, the setup and the BLAS threads of a run."""
+    """Return the resolved config, the setup and the number of BLAS threads of a run."""
     from ..data.sources import inherit_options
     from ..device import CPU
     from ..training.devices import take_device

@@ -1,4 +1,4 @@
-"""Standard output and error of training: no failure to write ends it, since its results are files.
+"""Standard output and error of training: failures to write are tolerated, since the results are files.
 
 Text is passed to an ``AsyncWriter``. Nothing raises, and nothing waits before the process has nothing else to do.
 """
@@ -45,18 +45,18 @@ class AsyncStream(io.TextIOBase):
 
     @property
     def errors(self) -> str:  # type: ignore[override]
-        """Name of what is done with other characters."""
+        """Name of the error handler of the encoding."""
         return "backslashreplace"
 
     def write(self, text: str) -> int:
-        """Write ``text`` soon; control characters that no console writes are escaped."""
+        """Write ``text`` soon, with the control characters that consoles do not write escaped."""
         data = visible(text, keep=STEERING).encode(self._encoding, "backslashreplace")
         if data:
             self._writer.put(data, is_expendable())
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: all is written as soon as it can be."""
+        """Do nothing: all text is written as soon as possible."""
 
     def fileno(self) -> int:
         """Return the file descriptor."""
@@ -75,8 +75,8 @@ _writers: dict[int, AsyncWriter] = {}
 
 
 def protect() -> None:
-    """Let nothing that happens to what is printed end this process from now on."""
-    if not (isinstance(sys.stdout, Product) and isinstance(sys.stderr, Product)):  # done before, or somebody else's
+    """Keep this process alive from now on, whatever happens to its output."""
+    if not (isinstance(sys.stdout, Product) and isinstance(sys.stderr, Product)):  # done before, or replaced
         return
     launcher = launcher_process()
     same = os.path.sameopenfile(1, 2)
@@ -94,7 +94,7 @@ def protect() -> None:
 
 
 def output_problems() -> dict[str, Any]:
-    """Return what was not printed so far, and why (JSON-able): empty if all was."""
+    """Return the output that was not printed so far, and why (JSON-able); empty if all was."""
     found = {}
     for descriptor, writer in _writers.items():
         if writer.error or writer.left_out or writer.lost:
@@ -104,7 +104,7 @@ def output_problems() -> dict[str, Any]:
 
 
 def drain(patience: float | None = None) -> None:
-    """Return when all that was printed is written, or when its readers have read nothing for ``patience`` seconds.
+    """Wait until all output is written, or its readers have read nothing for ``patience`` seconds.
 
     A reader that is only slow gets everything: where there is a pipe it is made larger, so that this process need not
     wait. By default patience is long, but short in a batch job, whose nodes others wait for.
@@ -125,8 +125,8 @@ def drain(patience: float | None = None) -> None:
 
 
 def _tell(descriptor: int, reason: str) -> None:
-    """Say on the other stream what is wrong with this one."""
-    _say(3 - descriptor, f"{NAMES[descriptor]}: {reason}; training goes on")
+    """Report the failure of one stream on the other."""
+    _say(3 - descriptor, f"{NAMES[descriptor]}: {reason}; training continues")
 
 
 def _say(descriptor: int, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Input: sources of samples, their normalisation, augmentation and order, and the loader that prepares batches."""
+"""Input: sources of samples, their normalization, augmentation and order, and the loader that prepares batches."""
 
 from .augment import Augment
 from .dataset import Dataset, Features, Split

@@ -2,7 +2,7 @@
 
 Shapes: n samples of a batch; H, W, C height, width and channels of an image; p pixels of padding.
 
-The padding is zero and is put on before normalisation, while pixels are still bytes: zero is then black, the
+The padding is zero and is added before normalization, while pixels are still bytes: zero is then black, the
 background of handwritten digits, and a quarter of the memory is moved.
 """
 
@@ -18,13 +18,13 @@ _FIELD = 21  # bits of a random word that one offset uses
 
 @dataclass(frozen=True)
 class Augment:
-    """How images are varied.
+    """Settings of image augmentation.
 
     Attributes
     ----------
     seed : int
     crop : int
-        The most pixels that an image is shifted by in each direction: it is padded so far and cropped to its size.
+        Largest shift in pixels in each direction: an image is padded by it and cropped to its size.
     flip : bool
         Whether half of the images are mirrored left to right.
     """
@@ -38,7 +38,7 @@ class Augment:
 
 
 def check_augment(settings: Augment, sample_shape: tuple[int, ...]) -> None:
-    """Raise UserError if samples are to be varied that are not images, or shifted out of sight."""
+    """Raise UserError if the samples are not images, or smaller than the shift."""
     if not settings:
         return
     if len(sample_shape) != 3:
@@ -50,7 +50,7 @@ def check_augment(settings: Augment, sample_shape: tuple[int, ...]) -> None:
 
 
 class Augmenter:
-    """Applies an ``Augment`` in place, in memory taken once.
+    """Augmentation of batches in place, with memory allocated once.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Augmenter:
         self._pixels = np.empty((capacity, height, width), np.intp)
 
     def __call__(self, x: np.ndarray, indices: np.ndarray, epoch: int) -> None:
-        """Vary each image of ``x``, (n, H, W, C), in place; ``indices``, (n,), are the places in the dataset."""
+        """Augment each image of ``x`` (n, H, W, C) in place; ``indices`` (n,) are the positions in the dataset."""
         height, width = self.size
         p, n = self.settings.crop, len(x)
         self._padded[:n, p : p + height, p : p + width] = x

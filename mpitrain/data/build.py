@@ -1,4 +1,4 @@
-"""Make a Dataset of the raw arrays that a source has read."""
+"""Build a Dataset from the raw arrays of a source."""
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def build_dataset(
     class_names: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> Dataset:
-    """Return a Dataset of arrays of any kind.
+    """Return a Dataset made from arrays of any kind.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def build_dataset(
     class_names : tuple of str, optional
         Names of the classes, if y holds places in them; otherwise their text is their name.
     notes : tuple of str
-        What is to be said of the source; more is added.
+        Notes on the source for the user; more are added.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def build_dataset(
 
 
 def _task_of(y: np.ndarray, where: str) -> tuple[str, str]:
-    """Return the task and a sentence that says why."""
+    """Return the task and a sentence with the reason."""
     single = y.ndim == 1 or y.shape[1:] == (1,)
     if single and y.dtype.kind in "buiUSO":
         kind = "integers" if y.dtype.kind in "bui" else "text"

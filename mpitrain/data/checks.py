@@ -1,4 +1,4 @@
-"""Bring the arrays of a file into the shapes and dtypes that training takes, or say what is wrong with them.
+"""Checks of the arrays of a file, and conversion to the shapes and dtypes of training.
 
 Shapes: N samples; H, W, C height, width and channels of an image; F features of a table; K targets.
 Every function takes ``where``, the beginning of the sentence that a user gets to read.

@@ -1,4 +1,4 @@
-"""CIFAR-10 in its binary and its Python version. Images lie as (3, 32, 32) in the files and leave as (32, 32, 3).
+"""CIFAR-10, binary and Python versions: images are (3, 32, 32) in the files and are returned as (32, 32, 3).
 
 Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 """

@@ -1,4 +1,4 @@
-"""Bring data into the order of a trained model: columns and classes by their names."""
+"""Match data to a trained model: columns and classes in its order, by name."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ _SHOWN = 5  # names in a message
 
 
 def conform(dataset: Dataset, signature: Signature, where: str) -> Dataset:
-    """Return a dataset with the columns and the classes of ``signature``, in its order; others are left out and noted.
+    """Return a dataset with the columns and classes of ``signature``, in its order; others are dropped with a note.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def in_order_of(signature: Signature, dataset: Dataset, where: str) -> Dataset:
 
 
 def find_columns(found: Sequence[str], signature: Signature, where: str) -> tuple[list[int] | None, tuple[str, ...]]:
-    """Return the places of the model's columns among those ``found``, None where they are as they should be, and notes.
+    """Return the positions of the model's columns among those ``found`` (None if equal), and notes.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def number_classes(
     where: str,
     place: Callable[[int], str] = "row {}".format,
 ) -> np.ndarray:
-    """Return the model's class numbers (N,) of samples; not all classes need be there.
+    """Return the model's class numbers (N,) of samples; some classes may be absent.
 
     Parameters
     ----------
@@ -115,12 +115,12 @@ def number_classes(
     codes : (N,) array of int
         Places in ``names``: the label of each sample.
     place : callable(int) -> str
-        Where row i is, for messages.
+        Location of row i, for messages.
 
     Raises
     ------
     UserError
-        Names the labels that the model does not know, and where the first of each is.
+        If the model does not know a label: with these labels, and the location of the first of each.
     """
     numbers = {name: number for number, name in enumerate(signature.class_names)}
     known = np.array([numbers.get(name, numbers.get(_whole(name), -1)) for name in names], np.int64)
@@ -156,7 +156,7 @@ def say_columns(names: Sequence[str]) -> str:
 
 
 def say_names(names: Sequence[str], most: int = 20) -> str:
-    """Return 'a', 'b'; of very many only the first."""
+    """Return 'a', 'b' as text, with only the first of very many names."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(repr, names[:most])) + more
 

@@ -1,4 +1,4 @@
-"""What a source gives: arrays of samples and targets, in two splits.
+"""Datasets: arrays of samples and targets, in two or three splits.
 
 Shapes: N samples; H, W, C height, width and channels of an image; F features of a table; K targets.
 """
@@ -18,7 +18,7 @@ class Split:
     Attributes
     ----------
     x : (N, H, W, C) array of uint8, float32 or float64 for images, (N, F) array of float32 or float64 for tables
-        As wide as the source has it: what float32 cannot hold is normalised first, and rounded to float32 then.
+        In the precision of the source: values beyond float32 are normalized first, and then rounded to float32.
         C-contiguous; it may be a read-only memory map.
     y : (N,) array of int64 classes, or (N, K) array of float32 or float64 targets
         (N, 0) where targets are not known (see ``Features``).
@@ -48,9 +48,9 @@ class Dataset:
     feature_names : tuple of str
         One per column of a table; empty for images and for tables without names.
     target_name : str
-        Empty where the source has no name for it.
+        Empty if the source has no name for it.
     notes : tuple of str
-        Sentences for the user about decisions taken from the data (the task) and about what looks wrong in them.
+        Sentences for the user about decisions taken from the data (the task) and about doubtful data.
     validation : Split or None
         Drawn from the training samples (see ``validation.with_validation``).
     """
@@ -102,5 +102,5 @@ class Features:
 
     @property
     def split(self) -> Split:
-        """The samples with targets of no columns, as a ``Loader`` takes them."""
+        """The samples as a split for a ``Loader``, with targets of no columns."""
         return Split(self.x, np.empty((len(self.x), 0), np.float32))

@@ -1,4 +1,4 @@
-"""A test split drawn from one table, and what to know of its classes.
+"""Test splits drawn from one table, and notes on their classes.
 
 Shapes: N samples, K classes.
 """
@@ -18,7 +18,7 @@ _SHOWN = 3  # rare classes that are named
 
 
 def draw_test_split(whole: Split, where: str, test_fraction: float, seed: int, draw: Draw) -> list[Split]:
-    """Return a training and a test split, which keep the order of the file.
+    """Return a training and a test split, in the order of the file.
 
     Parameters
     ----------
@@ -42,13 +42,13 @@ def draw_test_split(whole: Split, where: str, test_fraction: float, seed: int, d
 
 
 def draw_rows(y: np.ndarray, count: int, draw: Draw, seed: int, purpose: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows that are left and ``count`` rows that are drawn, in the order of the file.
+    """Return the remaining rows and ``count`` drawn rows, in the order of the file.
 
     Parameters
     ----------
     y : (N,) array of int64 classes, or (N, K) array of targets
     count : int
-        Below N. Of classes there may be fewer, as one sample of each is left.
+        Below N. Fewer rows may be drawn from classes, since one sample of each is left.
     seed, purpose : int
         The key of the random numbers.
     """
@@ -79,7 +79,7 @@ def note_rare_classes(train: np.ndarray, test: np.ndarray, names: tuple[str, ...
 
 
 def _by_classes(order: np.ndarray, y: np.ndarray, num_test: int) -> tuple[np.ndarray, int]:
-    """Return ``order`` with the samples to test on, the same part of each class, before all others; and their number.
+    """Return ``order`` with the test samples, the same share of each class, moved to the front; and their number.
 
     Parts are rounded to whole samples by the largest remainders (Hamilton 1792), of equal ones by those of the classes
     drawn first. One sample of each class stays to train on, so that there may be fewer than ``num_test``.

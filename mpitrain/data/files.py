@@ -1,4 +1,4 @@
-"""Opening files: whatever the system or a decoder says about a bad one becomes one sentence."""
+"""File opening, with errors of the system and of decoders as one sentence."""
 
 import csv
 import difflib
@@ -13,7 +13,7 @@ from ..errors import UserError
 
 @contextmanager
 def reading(path: Path, expected: str) -> Iterator[None]:
-    """Turn what reading ``path`` may raise into a UserError that names it and what was ``expected``."""
+    """Convert exceptions from reading ``path`` to a UserError that names it and the ``expected`` content."""
     try:
         yield
     except FileNotFoundError:
@@ -81,5 +81,5 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what ``error`` says on one line, or its name if it says nothing."""
+    """Return the message of ``error`` on one line, or the name of its class if it has none."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Fingerprints of datasets: whether two are the same, and in which part they differ.
+"""Fingerprints of datasets, to find out whether and where two of them differ.
 
 A fingerprint is a short text for each part: names, classes and task as they are, arrays by shape, dtype and a hash of
 their contents. Arrays of up to ``WHOLE`` bytes are hashed whole. Of larger ones ``NUM_BLOCKS`` blocks are hashed, at
@@ -17,13 +17,13 @@ from .rng import random_bits
 WHOLE = 32 << 20  # bytes
 NUM_BLOCKS, BLOCK = 256, 64 << 10
 _PAGE = 4096
-_PURPOSE = 4  # of random bits, beside those in rng.py
+_PURPOSE = 4  # of random bits, distinct from those in rng.py
 
 Fingerprint = dict[str, str]
 
 
 def fingerprint(dataset: Dataset) -> Fingerprint:
-    """Return the fingerprint of a dataset, a line for each part.
+    """Return the fingerprint of a dataset, one line per part.
 
     Examples
     --------

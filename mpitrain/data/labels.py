@@ -15,7 +15,7 @@ def number_classes(
     Parameters
     ----------
     parts : list of (N,) or (N, 1) arrays
-        Raw labels to train on, and to test on where they are a part of their own.
+        Raw labels of the training samples, and of the test samples if they are separate.
     where : str
         The file, for messages.
     class_names : tuple of str, optional
@@ -44,7 +44,7 @@ def number_classes(
 
 
 def label_codes(y: np.ndarray, where: str) -> tuple[list[str], np.ndarray]:
-    """Return the distinct labels in ``y`` (N,), named as by ``number_classes``, and the place of each sample's.
+    """Return the distinct labels in ``y`` (N,), named as by ``number_classes``, and each sample's position among them.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def label_codes(y: np.ndarray, where: str) -> tuple[list[str], np.ndarray]:
 
 
 def check_not_one_hot(y: np.ndarray, where: str) -> None:
-    """Raise UserError if targets (N, K) are rows of zeros with a single 1: they name classes."""
+    """Raise UserError if targets (N, K) are one-hot rows, which are classes."""
     if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "buif" or not len(y):
         return
     if ((y == 0) | (y == 1)).all() and (np.count_nonzero(y, axis=1) == 1).all():
@@ -67,7 +67,7 @@ def check_not_one_hot(y: np.ndarray, where: str) -> None:
 
 
 def check_not_amounts(y: np.ndarray, where: str) -> None:
-    """Raise UserError if integers may be classes as well as amounts: most of them are different."""
+    """Raise UserError if integers are probably amounts and not classes: most of them are distinct."""
     distinct = len(np.unique(y))
     if distinct > max(_MANY, len(y) / 2):
         raise UserError(
@@ -90,7 +90,7 @@ def _labels(y: np.ndarray, where: str) -> np.ndarray:
 
 
 def _whole(y: np.ndarray, where: str) -> np.ndarray:
-    """Return labels that were stored as floats as the integers that they are."""
+    """Return integer labels that were stored as floats as integers."""
     wrong = np.flatnonzero(~(np.isfinite(y) & (y == np.floor(y))))
     if wrong.size:
         raise UserError(f"{where}: class labels are text or integers, but row {wrong[0]} has {y[wrong[0]]:g}")
@@ -105,7 +105,7 @@ def _whole(y: np.ndarray, where: str) -> np.ndarray:
 
 
 def _joined(parts: list[np.ndarray], where: str) -> np.ndarray:
-    """Return all labels in one array; without a common integer type they stay Python's integers."""
+    """Return all labels in one array, of Python integers if there is no common integer type."""
     first, last = parts[0].dtype, parts[-1].dtype
     groups = {"b": "truth values", "i": "integers", "u": "integers", "U": "text", "S": "bytes"}
     if groups[first.kind] != groups[last.kind]:

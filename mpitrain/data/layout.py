@@ -6,9 +6,9 @@ _CHANNELS = (1, 3, 4)  # gray, color, color and opacity
 
 
 def check_channels_last(shape: tuple[int, ...], where: str) -> None:
-    """Raise UserError for images (N, H, W, C) that look like (N, C, H, W), with the transpose that turns them.
+    """Raise UserError for images (N, H, W, C) that look like (N, C, H, W), with the transpose that converts them.
 
-    An image 1, 3 or 4 pixels high whose last dim is no number of channels that images have is taken for one with
+    An image 1, 3 or 4 pixels high whose last dim is not a common number of channels is taken for one with
     channels first; and so is a square of more pixels than its first dim has (2 or 13 channels of 64 x 64). Shapes that
     may be either, such as (3, 3, 3), are channels last.
 

@@ -24,7 +24,7 @@ class Batch:
     Attributes
     ----------
     x : (n, H, W, C) or (n, F) array of float32
-    y : (n,) array of int64 or (n, K) array of float32, normalised like x
+    y : (n,) array of int64 or (n, K) array of float32, normalized like x
     first : int
         The place of the first sample within the global batch.
     indices : (n,) array of int64
@@ -41,9 +41,9 @@ class Batch:
 
 
 class Loader:
-    """The batches that one rank of several takes from a split.
+    """Batches of one rank from a split.
 
-    Every rank takes the same number of steps and of microbatches, so that nobody is missed in a collective:
+    Every rank takes the same number of steps and of microbatches, so that no rank is missing in a collective:
     where there are fewer samples than ranks some batches are empty, not absent.
 
     Parameters
@@ -54,13 +54,13 @@ class Loader:
     rank, size : int
         This rank among those that share the batches.
     seed : int
-        Of the order.
+        Seed of the order.
     normalizer : Normalizer or None
         None only converts to float32.
     target_normalizer : Normalizer, optional
         For regression targets.
     augment : Augment, optional
-        For images; one that varies nothing is as good as none.
+        For images only; without any variation it has no effect.
     microbatches : int
         Parts that a rank's share of a step is cut into.
     virtual_ranks : bool
@@ -70,14 +70,14 @@ class Loader:
     prefetch : int
         Steps that a thread prepares ahead, at most those of an epoch; 0 prepares each when it is asked for.
     device : Device
-        Where batches will go: they lie in memory that it copies from.
+        Destination of the batches, which are allocated in memory that it can copy from.
 
     Attributes
     ----------
     wait_seconds : float
         Time spent waiting for input since the loader was made.
     normalized_bytes : int
-        Memory of numbers that are normalized already, beside those of the split.
+        Memory of values normalized ahead of time, in addition to the split.
 
     Raises
     ------
@@ -186,7 +186,7 @@ class Loader:
         return within(outer, share(outer.stop - outer.start, place, places))
 
     def _fill(self, x: np.ndarray, y: np.ndarray, indices: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Gather, augment and normalise the samples into the buffers ``x`` and ``y``; return the parts used."""
+        """Gather, augment and normalize the samples into the buffers ``x`` and ``y``; return the parts used."""
         n = len(indices)
         x, y = x[:n], y[:n]
         raw = x if self._raw is None else self._raw[:n]
@@ -202,9 +202,9 @@ class Loader:
 
 
 def _normalised(x: np.ndarray, normalizer: Normalizer | None) -> tuple[np.ndarray, Normalizer | None]:
-    """Return numbers and how they are still to be normalised.
+    """Return values and the normalization still to be applied to them.
 
-    float64 in memory is normalised at once, which takes 4 bytes a number more and spares every epoch moving twice the
+    float64 in memory is normalized at once, which takes 4 more bytes per number and spares every epoch moving twice the
     bytes. A memory map stays one: several ranks share it.
     """
     if normalizer is None or x.dtype != np.float64 or isinstance(x, np.memmap):

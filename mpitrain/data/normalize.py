@@ -1,4 +1,4 @@
-"""Mean 0 and deviation 1 by the statistics of the training rows, summed over ranks.
+"""Normalization to mean 0 and deviation 1 by the statistics of the training rows, summed over ranks.
 
 Shapes: N samples; the last dim C holds the channels of images (N, H, W, C) or the columns of tables (N, C).
 """
@@ -86,11 +86,11 @@ class Normalizer:
         Raises
         ------
         AgreedError
-            If values of a column lie further apart than float64 can hold; on all ranks alike.
+            If the range of a column exceeds float64; on all ranks.
 
         Notes
         -----
-        Bytes are summed exactly (below 2**53, some 10**11 pixels), so that the result is the same to the bit
+        Bytes are summed exactly (below 2**53, about 10**11 pixels), so that the result is the same to the bit
         on any number of ranks. Floats are summed in float64 in two passes, of ``x - x[0]`` and then of
         ``x - mean`` and its square, the deviation being about the true mean, not about its rounded value. Where
         squares could overflow or vanish they are of numbers scaled by a power of two. A constant column has a
@@ -104,7 +104,7 @@ class Normalizer:
         return cls(mean, np.where(std > _TINY, std, 1.0))
 
     def __call__(self, x: np.ndarray, out: np.ndarray | None = None, *, overwrite: bool = False) -> np.ndarray:
-        """Return the normalised batch.
+        """Return the normalized batch.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class Normalizer:
         return out
 
     def inverse(self, y: np.ndarray) -> np.ndarray:
-        """Return ``y * std + mean``: what was normalised, in its own units, as float64 of shape (n, ..., C)."""
+        """Return ``y * std + mean``: the values before normalization, as float64 of shape (n, ..., C)."""
         return y * self.std + self.mean
 
     def _sample_rows(self, size: int, dtype: np.dtype) -> _Rows:
@@ -155,7 +155,7 @@ class Normalizer:
 
 
 def _in_float64(x: np.ndarray, rows: _Rows, out: np.ndarray, *, in_place: bool) -> None:
-    """Normalise (n, size) numbers chunk by chunk; differences overwrite ``x``, or take memory of one chunk."""
+    """Normalize (n, size) numbers chunk by chunk; differences overwrite ``x``, or take memory of one chunk."""
     memory = np.empty((0 if in_place else min(len(x), _chunk_rows(x)), x.shape[1]))
     for part, out_part in zip(_chunks(x), _chunks(out)):
         differences = part if in_place else memory[: len(part)]
@@ -229,7 +229,7 @@ def _check_sums(sums: np.ndarray, names: tuple[str, ...]) -> None:
 
 
 def _unit(reach: np.ndarray) -> np.ndarray:
-    """Return 1 per column, or powers of two beside the largest differences if squares of some would not do."""
+    """Return scales per column: 1, or powers of two near the largest differences if squares would overflow."""
     low, high = _PLAIN
     if ((reach == 0) | ((low < reach) & (reach < high))).all():
         return np.ones(len(reach))

@@ -1,4 +1,4 @@
-"""NumPy archives: arrays x and y, or a pair of each split (``npz_names``). Of pickles only plain values are read."""
+"""NumPy archives: arrays x and y, or a pair per split (``npz_names``); from pickles only plain values are read."""
 
 import zipfile
 from pathlib import Path
@@ -18,7 +18,7 @@ _WANTED = "an .npz archive of numbers or text"
 
 
 def read_npz(path: Path) -> tuple[Arrays, Arrays | None, tuple[str, ...]]:
-    """Return the training and the test arrays, None where a test split is to be drawn, and notes for the user.
+    """Return the training arrays, the test arrays (None if a test split is to be drawn), and notes for the user.
 
     Raises
     ------

@@ -20,7 +20,7 @@ Pair = tuple[str, str]  # the names of samples and targets
 
 
 class Choice(NamedTuple):
-    """Which arrays are used.
+    """Choice of arrays.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ def choose_arrays(found: set[str], path: Path) -> Choice:
     Raises
     ------
     UserError
-        If there are no samples with targets, or two arrays are named alike.
+        If there are no samples with targets, or two arrays match the same name.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def _roles(found: set[str], path: Path) -> dict[tuple[str, str], str]:
 
 
 def _parse(name: str) -> tuple[tuple[str, str], int] | None:
-    """Return (split, x or y) and the place of the name among those of its kind; None if it is neither."""
+    """Return (split, x or y) and the rank of the name among its alternatives; None if it is neither."""
     letters = re.sub(r"[\W_]", "", name.lower())
     for split, words in _SPLITS.items():
         for word in words:

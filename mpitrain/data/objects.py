@@ -1,4 +1,4 @@
-"""Arrays of Python objects, which data frames give where a column holds text, as arrays of text or numbers."""
+"""Conversion of object arrays, as data frames give for text columns, to arrays of text or numbers."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ _WHOLE_FLOAT64 = 1 << 53
 def plain_array(values: np.ndarray, where: str) -> np.ndarray:
     """Return Python objects as an array of text, bytes, truth values, int64, uint64 or float64.
 
-    Integers that none of these holds become text, so that they stay distinct. Integers beside floats become float64.
+    Integers that none of these holds become text, so that they stay distinct. Integers among floats become float64.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def _integers(flat: list[int], types: set[type]) -> np.ndarray:
 
 
 def _mixed(flat: list[object]) -> str:
-    """Say which value does not go with the first."""
+    """Return the error about the first value whose type differs from that of the first one."""
     first = type(flat[0])
     other = next((row for row, value in enumerate(flat) if type(value) is not first), 0)
     cure = "np.array(labels, dtype=str) makes all of them text, or remove missing ones"

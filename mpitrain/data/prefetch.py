@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class _End:
-    """The last thing in the queue: why no more items come."""
+    """Last entry of the queue, with the reason for the end."""
 
     def __init__(self, error: BaseException | None):
         self.error = error

@@ -1,4 +1,4 @@
-"""A dataset in words: shapes, ranges, classes and copies.
+"""Text report on a dataset: shapes, ranges, classes and duplicates.
 
 Shapes: N samples.
 """
@@ -12,7 +12,7 @@ _MOST_COMPARED = 1 << 20  # samples
 
 
 def describe_dataset(dataset: Dataset) -> list[str]:
-    """Return lines on both splits of a dataset, and on what looks doubtful in them."""
+    """Return lines on both splits of a dataset, and on doubtful data in them."""
     lines = [f"{dataset.name}: {dataset.task}" + (f" of {dataset.target_name}" if dataset.target_name else "")]
     for name, split in (("training", dataset.train), ("test", dataset.test)):
         lines += [f"  {name:<9}x {_describe(split.x)}"]
@@ -42,7 +42,7 @@ def _describe_classes(dataset: Dataset) -> list[str]:
 
 
 def _copies(train: Split, test: Split) -> list[str]:
-    """Return how many samples come twice, and how many to test on are trained on as well."""
+    """Return the number of duplicate samples, and of test samples that are also training samples."""
     if len(train) + len(test) > _MOST_COMPARED:
         return []
     learned = {hash(np.ascontiguousarray(x).tobytes()) for x in train.x}

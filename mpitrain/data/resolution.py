@@ -1,4 +1,4 @@
-"""Whether float numbers still tell apart the values that a column of a table, or a channel of images, had.
+"""Loss of resolution: values of a column or channel that the float format no longer distinguishes.
 
 Shapes: N samples, C columns or channels, M sampled values of each.
 """
@@ -15,7 +15,7 @@ _STEPS = 16  # a deviation of fewer steps of the number format has lost much to 
 
 
 def resolution_notes(x: np.ndarray, normalizer: Normalizer, names: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """Return sentences about columns that have lost their differences, in the source or by the scaling to float32.
+    """Return notes on columns whose values have become equal, in the source or by scaling to float32.
 
     Evenly spaced rows are looked at; mean and deviation are those of all. It depends on nothing else, so that all
     ranks find the same.
@@ -25,9 +25,9 @@ def resolution_notes(x: np.ndarray, normalizer: Normalizer, names: tuple[str, ..
     x : (N, F), (N, H, W, C) or (N, K) array
         Samples, or targets of a regression. Bytes are exact.
     normalizer : Normalizer
-        That of ``x``.
+        Normalizer of ``x``.
     names : tuple of str
-        Of the columns, where they have names.
+        Names of the columns, if they have any.
     where : str
         The beginning of a sentence.
     """
@@ -60,13 +60,13 @@ def resolution_notes(x: np.ndarray, normalizer: Normalizer, names: tuple[str, ..
 
 
 def _distinct(values: np.ndarray) -> np.ndarray:
-    """Return how many values each column of (M, C) has."""
+    """Return the number of distinct values in each column of (M, C)."""
     counts: np.ndarray = 1 + np.count_nonzero(np.diff(np.sort(values, axis=0), axis=0), axis=0)
     return counts
 
 
 def _coarse(x: np.ndarray, normalizer: Normalizer, distinct: np.ndarray) -> np.ndarray:
-    """Return which columns vary by few steps of the number format, or not at all where steps are longer than 1."""
+    """Return a mask of the columns that vary by few steps of the number format, or by none if steps exceed 1."""
     steps = np.spacing(np.abs(normalizer.mean).astype(x.dtype)).astype(np.float64)
     coarse: np.ndarray = np.where(distinct > 1, normalizer.std < _STEPS * steps, steps > 1)
     return coarse

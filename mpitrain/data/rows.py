@@ -1,4 +1,4 @@
-"""Samples for a trained model: all rows of a file, or one split of a set; to score (with targets) or to predict on.
+"""Samples for a trained model: all rows of a file, or one split of a set; for scores (with targets) or predictions.
 
 Nothing is drawn here: a file that has no split of its own is taken whole. Columns, classes and the target are the
 model's (``Signature``), found by name.
@@ -33,7 +33,7 @@ class Rows:
     Attributes
     ----------
     name : str
-        Of the source.
+        Name of the source.
     parts : tuple of Split
         The samples, in up to three pieces; (N, 0) targets where none were asked for.
     split : str
@@ -59,7 +59,7 @@ class Rows:
 
     @property
     def described(self) -> str:
-        """What is scored of how much: ``360 of 1,797 samples (test split)``."""
+        """Number of samples scored and in all: ``360 of 1,797 samples (test split)``."""
         noun = "sample" if self.total == 1 else "samples"
         part = "whole file" if self.split == ALL else f"{self.split} split"
         return f"{len(self):,} of {self.total:,} {noun} ({part})"

@@ -1,4 +1,4 @@
-"""Who takes which sample: law 1, a step depends on the seed and the global batch and not on the ranks.
+"""Division of samples among ranks: a step depends on the seed and the global batch, not on the ranks (law 1).
 
 The order of an epoch is one permutation that all ranks know. A global batch is a slice of it, a rank's share
 is a slice of the batch, a microbatch is a slice of the share:
@@ -68,7 +68,7 @@ class StepShare:
 
     @property
     def first(self) -> int:
-        """The place of the rank's first sample within the global batch."""
+        """Position of the rank's first sample within the global batch."""
         first: int = self.part.start - self.batch.start
         return first
 
@@ -81,5 +81,5 @@ def step_shares(num_samples: int, batch_size: int, rank: int, size: int, start_s
 
 
 def within(outer: slice, part: slice) -> slice:
-    """Return ``part``, which counts from the start of ``outer``, as a slice of what ``outer`` is a slice of."""
+    """Return the slice ``part`` of the slice ``outer`` as a slice of the whole sequence."""
     return slice(outer.start + part.start, outer.start + part.stop)

@@ -1,4 +1,4 @@
-"""Samples as a protocol: any object with a length and ``take(indices)`` can be trained on."""
+"""Protocol of samples: any object with a length and ``take(indices)`` can be used for training."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable

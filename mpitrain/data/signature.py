@@ -1,4 +1,4 @@
-"""The signature of a model: what its inputs and outputs are, by the data that it was trained on.
+"""Signature of a model: its inputs and outputs, taken from its training data.
 
 It is stored with the weights and in every checkpoint. Evaluation, prediction and resuming go by it: columns and classes
 are found by their names, never by their place in another file.
@@ -26,7 +26,7 @@ class Extremes:
 
     @classmethod
     def of(cls, x: np.ndarray, rows: slice = slice(None)) -> "Extremes":
-        """Return those of some rows of ``x`` (N, ..., C); infinite where there are no rows."""
+        """Return the extremes of some rows of ``x`` (N, ..., C); infinite without rows."""
         least, most = np.full(x.shape[1:], np.inf), np.full(x.shape[1:], -np.inf)
         start, stop, _ = rows.indices(len(x))
         for first in range(start, stop, _SAMPLES):
@@ -44,18 +44,18 @@ class Extremes:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model was trained on.
+    """Description of the training data of a model.
 
     Attributes
     ----------
     task, input_shape, num_outputs, class_names, feature_names, target_name
         As in ``Dataset``; class k is output k, column i is input i.
     source, absolute_source : str
-        As it was given, and with an absolute path. Empty where an older version has written the weights.
+        As given, and with an absolute path; empty if an older version has written the weights.
     dtype : str
-        Of the samples; empty as above.
+        Dtype of the samples; empty as above.
     extremes : Extremes or None
-        Of the training samples.
+        Extremes of the training samples.
     contents : dict of str to str
         Their fingerprint (``fingerprint.contents``).
     """
@@ -74,7 +74,7 @@ class Signature:
 
     @classmethod
     def of(cls, dataset: Dataset, **more: Any) -> "Signature":
-        """Return that of a dataset; ``more`` are further attributes."""
+        """Return the signature of a dataset; ``more`` are further attributes."""
         return cls(
             dataset.task,
             dataset.input_shape,
@@ -87,7 +87,7 @@ class Signature:
         )
 
     def facts(self) -> dict[str, Any]:
-        """Return it as a JSON-able table, which ``from_facts`` reads."""
+        """Return the signature as a JSON-able dict, to be read by ``from_facts``."""
         extremes = self.extremes
         return {
             "input_shape": list(self.input_shape),
@@ -108,7 +108,7 @@ class Signature:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> "Signature":
-        """Return the signature that is among the facts of weights or of a checkpoint.
+        """Return the signature stored in the metadata of weights or of a checkpoint.
 
         Raises
         ------
@@ -132,13 +132,13 @@ class Signature:
         )
 
     def complaint(self, dtype: str, found: Extremes, num_samples: int) -> str:
-        """Return in which way samples are of another dtype or scale than the training samples; empty if in none.
+        """Return the difference in dtype or scale between samples and the training samples; empty without one.
 
         Parameters
         ----------
         dtype : str
         found : Extremes
-            Of all samples.
+            Extremes of all samples.
         num_samples : int
         """
         if self.extremes is None or self.extremes.least.shape != found.least.shape:

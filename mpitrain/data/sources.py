@@ -1,4 +1,4 @@
-"""Datasets by one string: ``digits``, ``mnist:DIR``, ``csv:FILE,target=COLUMN`` and so on."""
+"""Datasets named by one string: ``digits``, ``mnist:DIR``, ``csv:FILE,target=COLUMN`` and so on."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def open_dataset(
     test_fraction : float
         The part to test on, between 0 and 1, of sources that have no test split (csv, openml, npz of x and y).
     seed : int
-        Of the permutation that draws this part.
+        Seed of the permutation that draws this part.
     draw : "stratified" or "random"
         Whether this part holds the same share of each class.
 
@@ -103,7 +103,7 @@ def open_dataset(
 
 
 def open_features(source: str, *, feature_names: tuple[str, ...] = ()) -> Features:
-    """Open the samples of a source, to predict on: no targets are needed.
+    """Open the samples of a source for predictions, without targets.
 
     A csv file or an npz archive (x) may be without targets; of any other source these are the samples to test on.
 
@@ -132,7 +132,7 @@ def open_features(source: str, *, feature_names: tuple[str, ...] = ()) -> Featur
 
 
 def absolute_source(source: str) -> str:
-    """Return a source with absolute paths, so that it is found from other directories, too.
+    """Return a source with absolute paths, valid in other directories, too.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def absolute_source(source: str) -> str:
 
 
 def find_source(source: str, absolute: str) -> str:
-    """Return the one of two names of a source under which it is found: ``absolute``, else ``source``.
+    """Return the name under which a source exists: ``absolute``, else ``source``.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def path_of(source: str) -> str:
 
 
 def inherit_options(source: str, earlier: str) -> str:
-    """Return a csv source with those options of an ``earlier`` one that it does not give itself; others as they are.
+    """Return a csv source completed by the options of an ``earlier`` one; other sources as they are.
 
     A model that was trained on a file with decimal commas or another separator reads other files likewise. The test
     file is not inherited. The notation of numbers (decimal=, thousands=) is inherited as a whole or not at all.

@@ -1,4 +1,4 @@
-"""A pickle reader that can make arrays of bytes or of plain values, dicts, lists, texts and numbers, and nothing else.
+"""Restricted pickle reader: arrays of bytes or plain values, dicts, lists, texts and numbers only.
 
 A pickle is a program: the ordinary reader calls any function that the file names. This one knows the few names that
 files of NumPy arrays use, and calls functions of its own in their place: NumPy never sees what the file says.
@@ -17,7 +17,7 @@ from .files import one_line, reading
 
 
 class PickledArray:
-    """An array of bytes found in a pickle: ``values`` is it, read-only."""
+    """Array of bytes from a pickle; ``values`` is the read-only array."""
 
     values: np.ndarray = np.empty(0, np.uint8)  # until its state is read
 
@@ -29,7 +29,7 @@ class PickledArray:
 
 
 class PickledObjects:
-    """An array of Python objects found in a pickle: ``values`` is it, of dtype object."""
+    """Array of Python objects from a pickle; ``values`` has dtype object."""
 
     values: np.ndarray = np.empty(0, object)
 
@@ -46,11 +46,11 @@ class PickledObjects:
 
 
 class ForbiddenError(Exception):
-    """What a pickle asked for and does not get."""
+    """Refusal of a class or function that a pickle requests."""
 
 
 def unpickle(path: Path) -> Any:
-    """Return what the pickle holds; texts of Python 2 come as bytes, arrays as ``PickledArray``.
+    """Return the content of a pickle; texts of Python 2 are bytes, arrays are ``PickledArray``.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def unpickle_objects(stream: IO[bytes]) -> np.ndarray:
 
 
 class _ByteType:
-    """In the place of ``numpy.dtype``; its state holds byte order and field names, which bytes do not have."""
+    """Stand-in for ``numpy.dtype`` of bytes; its state (byte order, field names) is ignored."""
 
     def __init__(self, code: Any, *flags: Any):
         text = code.decode("latin1") if isinstance(code, bytes) else code
@@ -102,7 +102,7 @@ class _ByteType:
 
 
 class _ScalarType:
-    """In the place of ``numpy.dtype``, where an array holds objects: that of the array, or of a NumPy number in it."""
+    """Stand-in for ``numpy.dtype`` in arrays of objects: of the array, or of a NumPy number in it."""
 
     _order = "<"
 

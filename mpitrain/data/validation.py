@@ -1,4 +1,4 @@
-"""A validation split, drawn from the training samples: to choose by, so that the test set is not used for choices."""
+"""Validation split, drawn from the training samples, so that choices do not use the test set."""
 
 import dataclasses
 
@@ -9,14 +9,14 @@ from .rng import VALIDATION
 
 
 def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "stratified") -> Dataset:
-    """Return ``dataset`` with a validation split of its own; the same on any number of ranks.
+    """Return ``dataset`` with a validation split, the same on any number of ranks.
 
     Parameters
     ----------
     amount : float
         The share of the training samples if below 1, else their number, a whole one; 0 for no validation split.
     seed : int
-        Of the draw, which is independent of that of the test samples.
+        Seed of the draw, which is independent of that of the test samples.
     draw : "stratified" or "random"
         Stratified draws the same share of each class and leaves a training sample of each; numbers are drawn at random.
 

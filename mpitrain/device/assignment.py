@@ -22,7 +22,7 @@ class VisibleGpus:
     gpus : tuple of str
         UUIDs of the GPUs that the rank could use, in the order of their numbers.
     reason : str
-        Why there are none.
+        The reason why there are none.
     """
 
     node: int
@@ -80,7 +80,7 @@ def notes(asked: str, visible: Sequence[VisibleGpus], slots: Sequence[GpuSlot]) 
         return [f"on the CPU: {reason}"] if any("pip install" in seen.reason for seen in visible) else []
     found = []
     if without:
-        found.append(f"{_ranks(without)} without a GPU on the CPU, beside the others: {reason}")
+        found.append(f"{_ranks(without)} without a GPU, on the CPU: {reason}")
     gpus = {(seen.node, seen.gpus[s.number]) for seen, s in zip(visible, slots, strict=True) if s.number is not None}
     if len(gpus) < len(slots) - len(without):
         found.append(f"{len(slots) - len(without)} ranks share {len(gpus)} GPU{'s' * (len(gpus) > 1)}")

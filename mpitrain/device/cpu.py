@@ -83,7 +83,7 @@ class Device:
     blas_threads : int
         Cores that a NumPy product may use.
     captures : bool
-        Whether work can be captured as a ``Graph``.
+        True if work can be captured as a ``Graph``.
     allocations : int
         The number of calls of a GPU's ``empty`` and ``zeros``. While it stays the same, no memory that is kept from
         step to step has moved.

@@ -1,4 +1,4 @@
-"""NVIDIA's matrix product, through CuPy: the peer of benchmarks, and used for nothing else.
+"""NVIDIA's matrix product, through CuPy, used only as the peer in benchmarks.
 
 cuBLAS is column-major. Row-major C = A B is C^T = B^T A^T in column-major order: the factors change places, and each
 keeps its transposition.

@@ -34,7 +34,7 @@ class Result:
 
     @property
     def right(self) -> bool:
-        """Whether the error is within the tolerance; False for NaN."""
+        """True if the error is within the tolerance; False for NaN."""
         return self.error <= self.tolerance
 
 

@@ -77,7 +77,7 @@ class Tile:
 
     @property
     def is_persistent(self) -> bool:
-        """Whether a block computes tile after tile, fed by the copy engine (gemm_wgmma)."""
+        """True if a block computes tile after tile, fed by the copy engine (gemm_wgmma)."""
         return self.kernel == "gemm_wgmma"
 
     @property
@@ -106,7 +106,7 @@ class Tile:
 
     @property
     def least_arch(self) -> int:
-        """The oldest architecture on which it runs."""
+        """Oldest architecture of the kernel."""
         return LEAST_ARCH[self.kernel]
 
     def takes(self, shape: Shape, arch: str) -> bool:

@@ -1,4 +1,4 @@
-"""Images to rows."""
+"""Flattening of images to rows."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A layer with a shortcut around it."""
+"""Residual connection: a layer with a shortcut around it."""
 
 from collections.abc import Iterator
 

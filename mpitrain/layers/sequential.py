@@ -1,4 +1,4 @@
-"""Layers one after another."""
+"""Sequential container of layers."""
 
 from collections.abc import Iterator
 

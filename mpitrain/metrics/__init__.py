@@ -1,4 +1,4 @@
-"""Metrics by name: scores of a whole split that are exact, and the same to the bit on any number of ranks.
+"""Metrics: exact scores of a whole split, with the same bits on any number of ranks.
 
 Nothing here knows of MPI: states are gathered by a function that the caller has (``MetricSet.gather``).
 """

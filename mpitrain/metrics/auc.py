@@ -1,4 +1,4 @@
-"""Area under the ROC curve, exact: the probability that a sample of a class has a larger score than one of the others.
+"""Area under the ROC curve, exact: the probability that a sample of a class scores above one of the others.
 
 Shapes: N samples, K classes.
 """
@@ -37,7 +37,7 @@ class AUC(GatheredMetric):
 
 
 class LogOdds:
-    """log(p_k / (1 - p_k)) of p = softmax(outputs) = z_k - log(sum of exp z_j over j != k), a class at a time."""
+    """log(p_k / (1 - p_k)) of p = softmax(outputs) = z_k - log(sum of exp z_j over j != k), one class at a time."""
 
     def __init__(self, outputs: np.ndarray):
         self._outputs = outputs

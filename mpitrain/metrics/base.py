@@ -1,4 +1,4 @@
-"""The contract of a metric, and the two ways to keep its state.
+"""Metric interface, and the two ways to keep its state.
 
 Shapes: N samples, K classes or targets of each sample.
 """
@@ -17,7 +17,7 @@ Task = Literal["classification", "regression", "any"]
 
 
 class Metric(ABC):
-    """A score of outputs against targets, which does not depend on how samples are split over batches and ranks.
+    """Score of outputs against targets, independent of the division of samples into batches and ranks.
 
     Each rank calls ``update`` for its samples and hands ``state`` to all others; each then calls ``merge`` with the
     states of all ranks, in their order, and ``result``.
@@ -61,16 +61,16 @@ class Metric(ABC):
             Logits of classes, or predictions in the units of the targets.
         targets : (N,) array of int, or (N, K) array of float
         weights : (N,) array of float, optional
-            How much each sample counts; by default 1.
+            Weight of each sample; by default 1.
         """
 
     @abstractmethod
     def state(self) -> Any:
-        """Return everything that has been counted, picklable."""
+        """Return the state of the metric, picklable."""
 
     @abstractmethod
     def merge(self, states: Sequence[Any]) -> None:
-        """Replace what has been counted by the ``states`` of all ranks, in the order of ranks."""
+        """Replace the state by the ``states`` of all ranks combined, in the order of ranks."""
 
     @abstractmethod
     def result(self) -> float | np.ndarray:
@@ -120,7 +120,7 @@ class GatheredMetric(Metric):
         return outputs, targets, None if (weights == 1).all() else weights
 
     def merge(self, states: Sequence[Any]) -> None:
-        """Put the samples of all ranks behind each other."""
+        """Concatenate the samples of all ranks."""
         found = [state for state in states if state is not None]
         self._parts = [(x, y, np.ones(len(y)) if weights is None else weights) for x, y, weights in found]
 
@@ -143,7 +143,7 @@ class GatheredMetric(Metric):
 def class_rows(
     outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (M, K) outputs, (M,) classes and (M,) weights of the targets that count, of samples or of tokens."""
+    """Return (M, K) outputs, (M,) classes and (M,) weights of the counted targets, per sample or token."""
     outputs, targets = outputs.reshape(targets.size, outputs.shape[-1]), targets.reshape(-1)
     weights = np.ones(targets.size) if weights is None else np.asarray(weights, np.float64).reshape(-1)
     counted = targets != IGNORED

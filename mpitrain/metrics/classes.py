@@ -21,7 +21,7 @@ class Accuracy(SummedMetric):
         super().__init__(num_outputs, 2)
 
     def update(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> None:
-        """Count samples, and right ones."""
+        """Count samples and correct predictions."""
         outputs, targets, weights = class_rows(outputs, targets, weights)
         self.sums.add(np.stack([weights, weights * self.is_right(outputs, targets)], axis=1))
 
@@ -31,13 +31,13 @@ class Accuracy(SummedMetric):
         return right
 
     def result(self) -> float:
-        """Return right samples / samples."""
+        """Return the share of correct predictions."""
         total, right = self.sums.values()
         return divided(right, total)
 
 
 class TopK(Accuracy):
-    """Share of the samples whose class is among the k largest outputs; of equal ones, the first are larger.
+    """Share of the samples whose class is among the k largest outputs; earlier ones win ties.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def top5(num_outputs: int) -> Metric:
 
 
 class Confusion(SummedMetric):
-    """Confusion matrix (K, K): how many samples of each class (row) are taken for each class (column)."""
+    """Confusion matrix (K, K): number of samples of each class (row) predicted as each class (column)."""
 
     task = "classification"
     is_number = False

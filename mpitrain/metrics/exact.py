@@ -1,4 +1,4 @@
-"""Exact sums of float64 numbers: the same bits in any order, and so on any number of ranks.
+"""Exact sums of float64 numbers: the same bits in any order, and thus on any number of ranks.
 
 A number is m 2^(e - 53) with a whole m below 2^53. Whole numbers add without rounding, so the m of each exponent e are
 summed as integers (in two halves, which int64 holds), and only the result is rounded, once. This is the long

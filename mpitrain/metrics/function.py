@@ -16,11 +16,11 @@ class FunctionMetric(GatheredMetric):
     ----------
     function : callable(outputs, targets, **options) -> float
         Outputs are (N, K) logits, or predictions in the units of the targets; targets (N,) classes, or (N, K) numbers.
-        A larger result counts as better, unless the function has an attribute ``larger_is_better`` that says otherwise.
+        A larger result counts as better, unless the function has an attribute ``larger_is_better`` = False.
     options : mapping
         Its keyword arguments.
     where : str
-        What messages call it.
+        Name of the function in messages.
     """
 
     def __init__(self, num_outputs: int, function: Callable[..., Any], options: Mapping[str, Any], where: str = ""):
@@ -30,12 +30,12 @@ class FunctionMetric(GatheredMetric):
         self._function, self._options, self._where = function, dict(options), where or self.name
 
     def score(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
-        """Return what the function returns.
+        """Return the result of the function.
 
         Raises
         ------
         UserError
-            If it fails, or returns no number.
+            If it fails, or does not return a number.
         """
         try:
             found = self._function(outputs, targets, **self._options)

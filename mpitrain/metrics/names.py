@@ -1,4 +1,4 @@
-"""Metrics by name: ``accuracy``, ``topk:k=3``, ``f1:average=weighted``, or ``FILE.py:FUNC`` for one of your own."""
+"""Metrics by name: ``accuracy``, ``topk:k=3``, ``f1:average=weighted``, or ``FILE.py:FUNC`` for a user's own."""
 
 import inspect
 import re
@@ -27,7 +27,7 @@ class _Metrics(Registry[Metric]):
         return options[1:] if is_plain(function) else options
 
     def of(self, spec: Spec, num_outputs: int) -> Metric:
-        """Return the metric that ``spec`` is, or names."""
+        """Return the metric ``spec``, or the one that it names."""
         if isinstance(spec, Metric):
             return spec
         function, name, options = self.find(spec) if isinstance(spec, str) else (spec, "", {})
@@ -40,7 +40,7 @@ class _Metrics(Registry[Metric]):
 
 
 def is_plain(function: Callable[..., Any]) -> bool:
-    """Return whether a metric is a function of outputs and targets, and no class of ours or of the user's."""
+    """Return whether a metric is a function of outputs and targets, not a class."""
     return function is not top5 and not (inspect.isclass(function) and issubclass(function, Metric))
 
 
@@ -89,7 +89,7 @@ def make_metric(spec: Spec, num_outputs: int, task: str = "") -> Metric:
 
 
 def split_metrics(text: str) -> list[str]:
-    """Return the metrics in a text with commas between them, where those of options belong to the one before.
+    """Return the metrics in a comma-separated text, in which options belong to the metric before them.
 
     >>> split_metrics("accuracy,topk:k=3,mine.py:score:a=1,b=2,auc")
     ['accuracy', 'topk:k=3', 'mine.py:score:a=1,b=2', 'auc']
@@ -145,7 +145,7 @@ class MetricSet:
             metric.update(outputs, targets, weights)
 
     def gather(self, all_gather: Gather) -> None:
-        """Count the samples of all ranks, which call this together.
+        """Combine the samples of all ranks (collective).
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Networks by name. Each file is one network, to be read in one go."""
+"""Models by name, one network per file."""
 
 from functools import partial
 

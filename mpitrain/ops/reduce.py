@@ -17,7 +17,7 @@ SQUARES_BLOCK = 65536  # elements whose squares are summed in their own precisio
 
 
 class Sources:
-    """Arrays (n,) of one dtype whose sum, in this order, is wanted: often the gradients of several ranks.
+    """Arrays (n,) of one dtype to be summed in this order: often the gradients of several ranks.
 
     Attributes
     ----------

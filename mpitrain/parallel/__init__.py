@@ -1,1 +1,1 @@
-"""How work is split over ranks: layers stay as they are, this floor wraps them."""
+"""Parallelism over ranks, wrapped around unchanged layers."""

@@ -14,7 +14,7 @@ from .gradient_sync import PlannedSync
 
 
 class AllReduceSync(PlannedSync):
-    """Sums ``arena.gradients`` over the ranks in place.
+    """Synchronization that sums ``arena.gradients`` over the ranks in place.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class AllReduceSync(PlannedSync):
         super().__init__(arena, world, plans, BucketQueue(self.buckets, plans, arena.put_header))
 
     def finish(self) -> None:
-        """Return when all sums are there."""
+        """Wait for all sums."""
         self._queue.finish()
         if self._queued_norm is not None:
             self._queued_norm.queue()
@@ -52,7 +52,7 @@ class AllReduceSync(PlannedSync):
         optimizer.step(lr, scale)
 
     def gather(self, array: np.ndarray) -> None:
-        """Do nothing: all of ``array`` is right on every rank."""
+        """Do nothing: ``array`` is complete on every rank."""
 
     def describe(self) -> str:
         """Return a description in a few words."""

@@ -1,4 +1,4 @@
-"""Gradient buckets: neighbouring parameters of the arena, summed over the ranks in one message each."""
+"""Gradient buckets: adjacent parameters of the arena, summed over the ranks in one message each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ FIRST_BUCKET_BYTES = 1 << 20  # a small first bucket lets the sending start earl
 
 @dataclass(frozen=True)
 class Bucket:
-    """A slice of the arena and how many parameters must be ready before it can go.
+    """A slice of the arena, and the number of parameters that must be ready before it is sent.
 
     The first bucket starts with the arena's header; each ends where the next begins, padding included.
     """
@@ -39,13 +39,13 @@ def cut_buckets(arena: Arena, bucket_bytes: int, first_bytes: int = FIRST_BUCKET
 
 
 def name_bucket(arena: Arena, number: int, bucket: Bucket) -> str:
-    """Return which gradients a bucket holds, in the order in which backward makes them."""
+    """Return the names of a bucket's gradients, in the order in which backward completes them."""
     names = [p.name for p in arena.parameters if bucket.start <= p.start < bucket.stop]
     return f"bucket {number}: {' to '.join(dict.fromkeys([names[0], names[-1]]))}" if names else f"bucket {number}"
 
 
 class BucketQueue:
-    """Starts the request of each bucket as soon as its parameters are ready, while backward still runs.
+    """Queue that starts the request of each bucket once its parameters are ready, during backward.
 
     Always in index order, so that no rank needs to tell another which bucket comes next; ``before`` is called before
     the first.
@@ -60,19 +60,19 @@ class BucketQueue:
         self._started = self._done = len(buckets)
 
     def begin(self) -> None:
-        """No gradient is there."""
+        """Mark all gradients as missing, at the start of a step."""
         self._missing = [b.num_parameters for b in self._buckets]
         self._started = self._done = 0
 
     def ready(self, p: Parameter) -> None:
-        """The gradient of ``p`` is there: start what is complete, and move on what is on its way."""
+        """Mark the gradient of ``p`` as ready: start complete buckets, and progress those in flight."""
         self._missing[self._bucket_of[p.index]] -= 1
         self._start_ready()
         if self._done < self._started and self._requests[self._done].poll():
             self._done += 1
 
     def finish(self) -> None:
-        """Return when all are done."""
+        """Wait until all are done."""
         self._start_ready()
         for request in self._requests[self._done :]:
             request.wait()

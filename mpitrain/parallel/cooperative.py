@@ -1,4 +1,4 @@
-"""Several pieces of work that meet in sums over all of them, run by turns in one process.
+"""Cooperative threads: pieces of work that take turns in one process and meet in sums over all of them.
 
 Each runs in a thread of its own until it asks for a sum or ends; then the next one runs. So at any time one thread
 works, the pieces come in the same order everywhere, and only the caller's thread talks to other ranks.
@@ -13,12 +13,12 @@ Sum = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
 class CooperativeThreads:
-    """Runs work by turns.
+    """Runner of pieces of work that take turns.
 
     Parameters
     ----------
     total : callable(list of array) -> array
-        Adds up what the pieces have brought; called in the caller's thread.
+        Function that adds up the arrays of all pieces; called in the caller's thread.
     """
 
     def __init__(self, total: Sum):
@@ -27,7 +27,7 @@ class CooperativeThreads:
 
     @property
     def running(self) -> bool:
-        """True while there is work under way."""
+        """True while work is in progress."""
         return bool(self._turns)
 
     def run(self, works: Sequence[Callable[[], None]], between: Callable[[], None]) -> None:
@@ -47,7 +47,7 @@ class CooperativeThreads:
             self._turns = []
 
     def sum(self, array: np.ndarray) -> None:
-        """Add ``array`` up over all pieces of work, in place; each of them calls it as often."""
+        """Sum ``array`` over all pieces of work, in place; each calls it the same number of times."""
         turn = next(turn for turn in self._turns if turn.thread is threading.current_thread())
         turn.pause(array)
 
@@ -63,7 +63,7 @@ class _Turn:
         self.thread.start()
 
     def resume(self) -> None:
-        """Let it run up to its next sum, or its end."""
+        """Run the piece of work up to its next sum, or its end."""
         self.array = None
         self._go.release()
         self._back.acquire()
@@ -71,7 +71,7 @@ class _Turn:
             raise self._error
 
     def pause(self, array: np.ndarray) -> None:
-        """Wait, in its own thread, for the sum."""
+        """Wait for the sum, in the thread of the piece of work."""
         self.array = array
         self._back.release()
         self._go.acquire()

@@ -26,7 +26,7 @@ from .make_sync import make_gradient_sync
 
 
 class Step:
-    """A step of an own training loop.
+    """A step of a user's training loop.
 
     Attributes
     ----------
@@ -49,13 +49,13 @@ class Step:
 
 
 class DataParallel:
-    """Keeps the ranks' copies of one model equal: sums their gradients and updates their weights.
+    """Data-parallel model: sums gradients over the ranks and updates their equal copies of the weights.
 
     Parameters
     ----------
     model : Layer
     arena : Arena
-        Of ``model``; rank 0's values and states are given to all ranks, and the copies compared.
+        Arena of ``model``; all ranks get rank 0's values and states, and the copies are compared.
     world : World
     all_reduce : str
         As in ``World.plan_all_reduce``: a name, or FILE.py:FUNC.
@@ -119,7 +119,7 @@ class DataParallel:
         return self.sync.messages_per_step
 
     def begin(self, microbatches: int = 1) -> None:
-        """Begin a step of as many backward passes; sums for the arena's header must be in before the last one."""
+        """Begin a step of ``microbatches`` backward passes; header sums must be set before the last one."""
         self.sync.begin()
         self.arena.begin_step(microbatches)
         if self.world.size > 1:
@@ -175,7 +175,7 @@ class DataParallel:
             self.on_timed("update", begin, end)
 
     def gather_slots(self, optimizer: Optimizer) -> None:
-        """Make all slots of the optimizer right on every rank, as a checkpoint wants them."""
+        """Complete all slots of the optimizer on every rank, for checkpoints."""
         for slot in optimizer.slots.values():
             self.sync.gather(slot)
 
@@ -201,14 +201,14 @@ class DataParallel:
         self.arena.header[StepHeader.SIGNATURE] = self._signature
 
     def _compare_signatures(self) -> None:
-        """Raise an AgreedError if the ranks have not called the same collectives: before anything comes of it."""
+        """Raise an AgreedError if the ranks have not called the same collectives: before their results are used."""
         sums = self.arena.header[StepHeader.SIGNATURE].copy()
         self.arena.header[StepHeader.SIGNATURE] = 0
         if not np.array_equal(sums, sums[0] * self._signature):
             self.world.check_history()
 
     def average_states(self) -> None:
-        """Make running statistics equal on all ranks, where each rank has kept its own."""
+        """Average running statistics over the ranks, if each rank has its own."""
         if self._local_statistics and self.arena.states.size:
             self.world.sum(self.arena.states)
             self.arena.states /= self.world.size
@@ -237,7 +237,7 @@ class DataParallel:
         raise AgreedError(f"the weights of rank {rank} differ from those of rank {model_rank} {when}: {name}", code=1)
 
     def free(self) -> None:
-        """Give back what belongs to MPI: requests, and shared memory (the arena moves out of it)."""
+        """Free MPI resources: requests, and shared memory (the arena moves out of it)."""
         self.sync.free()
         self.arena.on_ready = None
 

@@ -13,7 +13,7 @@ from .buckets import Bucket, BucketQueue
 
 
 class GradientSync(ABC):
-    """One way to sum gradients over the ranks and to update the weights with them.
+    """Protocol of gradient synchronization: sum gradients over the ranks and update the weights.
 
     ``DataParallel`` calls begin, ready, finish, norm and update in this order.
 
@@ -29,7 +29,7 @@ class GradientSync(ABC):
         The parts of the weights that this rank updates, and of the optimizer's slots that are right on it;
         None where every rank updates all.
     watches_gradients : bool
-        Whether ``ready`` is to be called for each gradient.
+        True if ``ready`` must be called for each gradient.
     """
 
     algorithms: list[str]
@@ -40,7 +40,7 @@ class GradientSync(ABC):
 
     @property
     def sharded(self) -> bool:
-        """Whether each rank updates its share of the weights only."""
+        """True if each rank updates its share of the weights only."""
         return self.own is not None
 
     @property
@@ -75,11 +75,11 @@ class GradientSync(ABC):
 
     @abstractmethod
     def gather(self, array: np.ndarray) -> None:
-        """Make all of a slot of the optimizer right on every rank."""
+        """Complete a slot of the optimizer on every rank."""
 
     @abstractmethod
     def free(self) -> None:
-        """Give back what belongs to MPI."""
+        """Free MPI resources."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -94,7 +94,7 @@ class PlannedSync(GradientSync):
     plans : sequence of Request
         All plans.
     queue : BucketQueue
-        Those that are started in backward.
+        Plans that are started during backward.
     """
 
     def __init__(self, arena: Arena, world: World, plans: Sequence[Request], queue: BucketQueue):
@@ -111,7 +111,7 @@ class PlannedSync(GradientSync):
         return sum(plan.messages for plan in self._plans)
 
     def begin(self) -> None:
-        """Begin a step: no gradient is there."""
+        """Begin a step, with all gradients missing."""
         self._queue.begin()
 
     def ready(self, p: Parameter) -> None:
@@ -119,6 +119,6 @@ class PlannedSync(GradientSync):
         self._queue.ready(p)
 
     def free(self) -> None:
-        """Give the requests back to MPI."""
+        """Free the MPI requests."""
         for plan in self._plans:
             plan.free()

@@ -1,4 +1,4 @@
-"""One rank alone: there is nothing to sum."""
+"""Gradient synchronization on a single rank: no sums are needed."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from .gradient_sync import GradientSync
 
 
 class LocalSync(GradientSync):
-    """Updates all weights from the gradients of this rank.
+    """Synchronization that updates all weights from the gradients of this rank.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class LocalSync(GradientSync):
         """Do nothing."""
 
     def finish(self) -> None:
-        """Put the host's part of the header beside that of the device; the header is that of all ranks."""
+        """Combine the host's and the device's parts of the header, which is that of all ranks."""
         if self._queued_norm is not None:  # the gradients are on a device
             self._arena.put_header()
             self._queued_norm.queue()
@@ -55,7 +55,7 @@ class LocalSync(GradientSync):
         optimizer.step(lr, scale)
 
     def gather(self, array: np.ndarray) -> None:
-        """Do nothing: all of ``array`` is right."""
+        """Do nothing: ``array`` is complete."""
 
     def free(self) -> None:
         """Do nothing."""

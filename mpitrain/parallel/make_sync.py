@@ -1,4 +1,4 @@
-"""The gradient synchronization that options ask for."""
+"""Factory of gradient synchronizations, from options."""
 
 from ..arena import Arena
 from ..comm.world import World
@@ -53,7 +53,7 @@ def make_gradient_sync(arena: Arena, world: World, all_reduce: str, shard: str, 
 
 
 def _chunk_algorithms(all_reduce: str, chunk_bytes: int) -> tuple[str, str]:
-    """Return the two halves of an all-reduce: the one that leaves each rank its chunk, and the one that spreads it."""
+    """Return the two halves of an all-reduce: a reduce-scatter and an all-gather of chunks."""
     if all_reduce in ("auto", "shared"):
         all_reduce = "ring" if chunk_bytes >= RING_CHUNK else "halving_doubling"
     if all_reduce not in HALVES:

@@ -7,10 +7,10 @@
 
 Every shard goes through the network by itself, so that products have the same shapes on any number of ranks. Each
 parameter's gradients are added as they come, like the carries of a binary counter, and the buckets of the last shard
-are sent while its backward still runs. A batch normalisation takes its statistics over all shards, added in the same
+are sent while its backward still runs. Batch normalization takes its statistics over all shards, added in the same
 tree; then the shards of a rank go through the network side by side.
 
-Cost: smaller products; lg(V / P) more gradients in memory, and with batch normalisation the activations of all shards
+Cost: smaller products; lg(V / P) more gradients in memory, and with batch normalization the activations of all shards
 of a rank at once.
 """
 
@@ -38,12 +38,12 @@ Work = Callable[[Batch, Context, Add], None]
 
 
 class TreeSum:
-    """Adds ``count`` (a power of two) arrays, as they come, in a balanced tree: a binary counter of partial sums.
+    """Sum of ``count`` (a power of two) arrays in a balanced tree, by a binary counter of partial sums.
 
     Parameters
     ----------
     like : (size,) array
-        Of the kind of what is added.
+        An array of the device, dtype and size of the summands.
     count : int
 
     Examples
@@ -63,7 +63,7 @@ class TreeSum:
         self._added.clear()
 
     def add(self, key: int, where: slice, x: np.ndarray) -> bool:
-        """Add the next ``x`` of the sum ``key`` that stands at ``where``; True when ``x`` holds the whole sum."""
+        """Add the next ``x`` to the sum ``key`` at ``where``; return True when ``x`` holds the whole sum."""
         number = self._added.get(key, 0)
         self._added[key] = number + 1
         level = 0
@@ -77,19 +77,19 @@ class TreeSum:
 
 
 class VirtualShards:
-    """Runs the shards of one rank.
+    """Runner of the virtual shards of one rank.
 
     Parameters
     ----------
     model : Layer
-        Its batch normalisations take their statistics over all shards of all ranks from now on.
+        Its batch normalizations take their statistics over all shards of all ranks from now on.
     arena : Arena
         Whose ``on_ready`` starts the all-reduce.
     world : World
     count : int
         V; a power of two that is a multiple of the number of ranks.
     ctx : Context
-        Of the trainer.
+        Context of the trainer.
     """
 
     def __init__(self, model: Layer, arena: Arena, world: World, count: int, ctx: Context):
@@ -107,7 +107,7 @@ class VirtualShards:
         self._ready: list[Parameter] = []
 
     def run(self, batches: Sequence[Batch], work: Work) -> None:
-        """Do ``work`` for all shards: the arena's gradients and header become the sums over this rank's."""
+        """Run ``work`` on all shards of this rank; the arena's gradients and header become their sums."""
         on_ready, self._arena.on_ready = self._arena.on_ready, self._written
         self._gradients.clear()
         self._losses.clear()
@@ -159,7 +159,7 @@ def tree_sum(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def tree_all_reduce(world: World, wanted: str, num_bytes: int) -> str:
-    """Return ``wanted`` if it adds in the tree, or else an all-reduce that does, with a note."""
+    """Return ``wanted`` if it adds in a balanced tree; otherwise an all-reduce that does, with a note."""
     if world.size == 1:
         return wanted
     best = "halving_doubling" if num_bytes > FEW_BYTES else "recursive_doubling"
@@ -172,6 +172,6 @@ def tree_all_reduce(world: World, wanted: str, num_bytes: int) -> str:
 
 
 def check_shards(count: int, size: int) -> None:
-    """Raise an AgreedError if ``count`` shards cannot be dealt to ``size`` ranks."""
+    """Raise an AgreedError if ``count`` shards cannot be divided among ``size`` ranks."""
     if count and count % size:
         raise AgreedError(f"--reproducible {count} cannot run on {size} ranks: their number must divide {count}")

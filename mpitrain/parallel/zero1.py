@@ -1,4 +1,4 @@
-"""ZeRO stage 1 in messages: every rank updates its share of the weights only; for ranks on any nodes.
+"""ZeRO stage 1 by messages, on any nodes: every rank updates its share of the weights only.
 
     backward | reduce-scatter of each bucket, as it is ready | update of this rank's chunks | all-gather of the weights
 
@@ -24,7 +24,7 @@ from .gradient_sync import PlannedSync
 
 
 class Zero1(PlannedSync):
-    """Sums and spreads chunks of ``arena`` in messages.
+    """Synchronization by a reduce-scatter and an all-gather of chunks of ``arena``.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Zero1(PlannedSync):
         super().__init__(arena, world, plans, BucketQueue(self.buckets, scatters))
 
     def finish(self) -> None:
-        """Return when the sums of this rank's chunks are there, and that of the header."""
+        """Wait for the sums of this rank's chunks and of the header."""
         self._header.start()
         self._queue.finish()
         self._header.wait()
@@ -63,7 +63,7 @@ class Zero1(PlannedSync):
         return math.sqrt(self._world.sum(np.array([squares]))[0])
 
     def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
-        """Update this rank's chunks of the weights; return when those of all ranks are here."""
+        """Update this rank's chunks of the weights; return when those of all ranks have arrived."""
         optimizer.step(lr, scale, self._shard)
         for plan in self._gathers:
             plan.start()
@@ -71,7 +71,7 @@ class Zero1(PlannedSync):
             plan.wait()
 
     def gather(self, array: np.ndarray) -> None:
-        """Make all of ``array``, a slot of the optimizer, right on every rank."""
+        """Complete ``array``, a slot of the optimizer, on every rank."""
         for rank, chunks in enumerate(self._chunks):
             for part in chunks:
                 self._world.broadcast(array[part], rank)

@@ -30,7 +30,7 @@ from .gradient_sync import GradientSync
 
 
 class Zero1Shared(GradientSync):
-    """Moves the arena into the memory of the node, and updates it there.
+    """Synchronization in the node's shared memory, to which it moves the arena.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Zero1Shared(GradientSync):
     world : World
         All its ranks on one node.
     commons : SharedArena
-        Of as many elements.
+        Shared memory for the same number of elements.
     """
 
     watches_gradients = False
@@ -72,7 +72,7 @@ class Zero1Shared(GradientSync):
         return 0
 
     def begin(self) -> None:
-        """Wait until no rank reads any more what the others write in this step."""
+        """Wait until no rank reads memory that other ranks write in this step."""
         self._close()
         self._shard = self._unsummed
 
@@ -98,12 +98,12 @@ class Zero1Shared(GradientSync):
         self._close()
 
     def gather(self, array: np.ndarray) -> None:
-        """Make all of ``array``, a slot of the optimizer, right on every rank."""
+        """Complete ``array``, a slot of the optimizer, on every rank."""
         for rank, part in enumerate(self._slices):
             self._world.broadcast(array[part], rank)
 
     def free(self) -> None:
-        """Move the arena back into memory of this rank's own."""
+        """Move the arena back to private memory of this rank."""
         self._close()
         self._arena.move(self._commons.values.copy(), np.zeros_like(self._commons.own))
         self._commons.free()
@@ -127,7 +127,7 @@ class Zero1Shared(GradientSync):
 
 
 def cut_slice(arena: Arena, size: int, rank: int) -> slice:
-    """Return the part of the arena that ``rank`` updates: whole cache lines, as many as the others' or one more."""
+    """Return the part of the arena that ``rank`` updates: whole cache lines, equally many on all ranks up to one."""
     line = ALIGNMENT // arena.dtype.itemsize
     lines = (arena.size - StepHeader.SIZE) // line
     return slice(StepHeader.SIZE + line * (lines * rank // size), StepHeader.SIZE + line * (lines * (rank + 1) // size))

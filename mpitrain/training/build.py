@@ -36,7 +36,7 @@ def make_loop(
     run_path: Path | None = None,
     hooks: Sequence[Hook] = (),
 ) -> TrainingLoop:
-    """Return what trains the model of ``setup`` on all ranks, who call this together.
+    """Return the training loop for the model of ``setup`` (collective over all ranks).
 
     Parameters
     ----------
@@ -45,11 +45,11 @@ def make_loop(
     directory : RunDirectory, optional
         Where results go; given on rank 0 only.
     control : callable() -> ControlRequest
-        Called in every step; what any rank requests, all ranks do after that step.
+        Called in every step; all ranks carry out the requests of any rank after that step.
     run_path : Path, optional
         Directory of the run, on all ranks, for checkpoints. Without it none are written.
     hooks : sequence of Hook
-        Those of the user.
+        Hooks of the user.
     """
     shards = num_shards(config, len(setup.dataset.train), world.size)
     run = make_run(config, setup, world, display, shards)

@@ -1,4 +1,4 @@
-"""What has changed in the data of a run between its checkpoint and its continuation, in words."""
+"""Description of changes in the data of a run between its checkpoint and its continuation."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ _COARSE = 1e-3  # where an older version has fitted the normalizer
 
 
 def changes(then: Signature, now: Signature) -> Iterator[str]:
-    """Yield how the data differ from those of a checkpoint, the most telling first; nothing if they are the same.
+    """Yield the differences between the data and those of a checkpoint, the most informative first.
 
     Parts that an older version has not written down are not compared.
     """
@@ -36,14 +36,14 @@ def changes(then: Signature, now: Signature) -> Iterator[str]:
 def normalizer_changes(
     then: Normalizer | None, now: Normalizer | None, names: Sequence[str], what: str, *, exact: bool
 ) -> Iterator[str]:
-    """Yield how the statistics of the training data differ from those of a checkpoint.
+    """Yield the differences between the statistics of the training data and those of a checkpoint.
 
     They are sums over all rows, and so show a change of a single value that a fingerprint of sampled blocks may miss.
 
     Parameters
     ----------
     names : sequence of str
-        Of the columns; empty if they have none.
+        Names of the columns; empty if they have none.
     what : str
         Samples or targets.
     exact : bool

@@ -27,7 +27,7 @@ def class_weights_of(text: str, dataset: Dataset) -> tuple[float, ...]:
     Raises
     ------
     UserError
-        For targets that are no classes, an unknown class, a weight that is negative or no number, or no weight above 0.
+        For targets that are not classes, an unknown class, a negative or non-finite weight, or no weight above 0.
 
     >>> from mpitrain.data import Split
     >>> y = np.array([0, 0, 0, 1])

@@ -33,9 +33,9 @@ class PlainConsole(Console):
         super().__init__(markup=False, emoji=False, highlight=False, quiet=quiet, force_terminal=is_terminal, **options)
         self._columns_now = columns
 
-    @property  # type: ignore[misc]  # nobody sets it
+    @property  # type: ignore[misc]  # never set
     def size(self) -> ConsoleDimensions:
-        """Columns and rows; those of a terminal are asked for each time, since its window can be resized."""
+        """Columns and rows; read each time on a terminal, since its window can be resized."""
         if not self.is_terminal:
             return ConsoleDimensions(UNLIMITED, ROWS)
         if self._columns_now is None:

@@ -55,7 +55,7 @@ text { font: 14px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill
 
 
 class Curve(NamedTuple):
-    """The scores of one split, by epoch or step: train, or test for the split to choose by (validation or test)."""
+    """Scores of one split by epoch or step: train, or test for the held-out split (validation or test)."""
 
     split: str
     word: str  # what the split is called
@@ -64,7 +64,7 @@ class Curve(NamedTuple):
 
     @property
     def last(self) -> tuple[int, float]:
-        """The place and score of the end of the line."""
+        """Position and score of the last point."""
         return self.points[-1]
 
 
@@ -106,7 +106,7 @@ def curves_svg(results: Sequence[EpochResult], metric: str, title: str, best: in
 
 
 def _held_out(results: Sequence[EpochResult]) -> str:
-    """Return the name of the split to choose by."""
+    """Return the name of the held-out split, by which choices are made."""
     return "validation" if any(r.validation for r in results) else "test"
 
 
@@ -158,7 +158,7 @@ def _line(name: str, unit: str, curve: Curve, x: Axis, y: Axis) -> list[str]:
 
 
 def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Return at most ``MOST_POINTS`` points: of a stretch of more its lowest and its highest, in order."""
+    """Return at most ``MOST_POINTS`` points: the lowest and the highest of each longer stretch, in order."""
     size = math.ceil(2 * len(points) / MOST_POINTS)
     if size <= 2:
         return points
@@ -181,7 +181,7 @@ def _best(curves: list[Curve], unit: str, place: int, x: Axis, y: Axis) -> list[
 
 
 def _end_labels(name: str, curves: list[Curve], x: Axis, y: Axis) -> list[str]:
-    """Return the last value of each curve beside its end, one below the other where they would overlap."""
+    """Return the last value of each curve next to its end, moved down where labels would overlap."""
     placed: list[str] = []
     lowest = BOTTOM + 2.0
     for curve in sorted(curves, key=lambda curve: -y(curve.last[1])):

@@ -1,4 +1,4 @@
-"""Batches on their way to a device: the copy of the next step's runs while this one is computed."""
+"""Prefetch of batches to a device: the next step's copy overlaps the computation of this one."""
 
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -11,7 +11,7 @@ Steps = Iterator[list[Batch]]
 
 
 class DevicePrefetcher:
-    """Brings a loader's batches to ``device``, one step ahead; on the CPU they are there already.
+    """Prefetcher of a loader's batches to ``device``, one step ahead; on the CPU it copies nothing.
 
     The loader uses a batch's memory again when the next step is asked for, and a step's buffers on the device are used
     again two steps later. So the host waits for a copy before it asks for more (it has long been done: a step was
@@ -24,7 +24,7 @@ class DevicePrefetcher:
         self._buffers = (Context(device=device), Context(device=device))
 
     def __call__(self, steps: Generator[list[Batch]]) -> Steps:
-        """Yield the batches of ``steps`` where they are computed with."""
+        """Yield the batches of ``steps`` on the device."""
         return steps if self._device is CPU else self._ahead(steps)
 
     def _ahead(self, steps: Generator[list[Batch]]) -> Steps:

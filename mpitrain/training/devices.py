@@ -1,4 +1,4 @@
-"""A device for each rank, decided by all of them together."""
+"""Choice of a device for each rank (collective)."""
 
 from .. import ops
 from ..comm.measure.cuda_aware import is_direct
@@ -10,7 +10,7 @@ from ..errors import UserError
 
 
 def take_device(config: Config, world: World) -> Device:
-    """Return what this rank computes on, and tell ``world`` how buffers there are reached.
+    """Return the device of this rank, and register with ``world`` how its buffers are sent.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def take_device(config: Config, world: World) -> Device:
 
 
 def use_device(device: Device, world: World) -> None:
-    """Tell ``world`` that this rank's gradients are on ``device``; all ranks call it together."""
+    """Register with ``world`` that this rank's gradients are on ``device`` (collective)."""
     if device is CPU:
         world.use_staging(HOST)
         return

@@ -1,4 +1,4 @@
-"""Early stopping: a pure function of the evaluations so far, so that a resumed run decides as one that was not."""
+"""Early stopping: a pure function of the evaluations so far, so that a resumed run decides as an uninterrupted one."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from .results import EpochResult
 
 
 def reason_to_stop(rule: EarlyStopRule, larger_is_better: bool, results: Sequence[EpochResult]) -> str:
-    """Return why the run ends; empty while it goes on.
+    """Return the reason to end the run; empty to continue.
 
     A score that is NaN is never better, also where there is none before.
     """
@@ -28,7 +28,7 @@ def reason_to_stop(rule: EarlyStopRule, larger_is_better: bool, results: Sequenc
 def _sentence(rule: EarlyStopRule, best: EpochResult | None) -> str:
     evaluations = f"{rule.patience} evaluation{'s' * (rule.patience > 1)}"
     if best is None:
-        return f"{rule.score} was no number in {evaluations}"
+        return f"{rule.score} was not a number in {evaluations}"
     by = f" by {rule.min_delta:g}" if rule.min_delta else ""
     was = f"{best.held_out[rule.score]:.4g} after step {best.step:,}"
     return f"{rule.score} has not become better{by} than {was} in {evaluations}"

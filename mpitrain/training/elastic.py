@@ -1,4 +1,4 @@
-"""Training continues when ranks are lost: the survivors agree on a step, go back to its beginning and do it again.
+"""Elastic training: after the loss of ranks the survivors agree on a step, go back to its start and repeat it.
 
 An all-reduce may have ended on some ranks and failed on others, so some have made the step and some have not, and those
 that have may have begun the next one. They are never further apart, since no step ends without all ranks: each keeps
@@ -21,7 +21,7 @@ Rebuild = Callable[[World, TrainingLoop], TrainingLoop]
 
 
 def train_elastically(loop: TrainingLoop, work: Callable[[TrainingLoop], Any], rebuild: Rebuild) -> TrainingLoop:
-    """Do ``work`` on a loop, and again on a new one for as long as ranks are lost; return the last.
+    """Run ``work`` on a loop, and on a new one after each loss of ranks; return the last loop.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Run a model over samples that are split over the ranks."""
+"""Evaluation of a model on samples that are split over the ranks."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,14 +18,14 @@ BATCH = 256
 
 
 class Evaluator:
-    """Evaluates ``model``; its buffers are kept from call to call.
+    """Evaluator of ``model``; its buffers are kept from call to call.
 
     Parameters
     ----------
     model : Layer
     world : World
     normalizer : Normalizer
-        Of the training samples.
+        Normalizer of the training samples.
     device : Device
         Where the model is; ``outputs`` are arrays of it.
 

@@ -1,4 +1,4 @@
-"""Progress of a run as its directory records it, apart from checkpoints."""
+"""Progress of a run as recorded in its directory, apart from checkpoints."""
 
 import contextlib
 import json
@@ -23,11 +23,11 @@ class History(NamedTuple):
     stopped : bool
         The report is that of a run that was stopped before its last epoch was done.
     epochs, steps : int
-        Whole epochs and steps that were done, by the report; 0 if it does not say.
+        Whole epochs and steps that were done, by the report; 0 if unknown.
     early_stop : str
         The rule by which the run ended early, by the report; empty if it did not.
     weights_step : int
-        The step after which the last weights were written; 0 if they do not say.
+        The step after which the last weights were written; 0 if unknown.
     flaw : str
         Why the last weights cannot be used; empty if they can.
     """

@@ -1,4 +1,4 @@
-"""Settings that are larger than the data or the machine: used up to a limit, with a sentence, or refused."""
+"""Settings beyond the size of the data or the machine: limited with a note, or refused."""
 
 import os
 
@@ -17,7 +17,7 @@ def num_microbatches(config: Config, num_samples: int, num_ranks: int) -> int:
 
 
 def num_shards(config: Config, num_samples: int, num_ranks: int) -> int:
-    """Return the virtual shards of a step: --reproducible, but no more than give other bits.
+    """Return the virtual shards of a step: --reproducible, up to the largest number that changes any bits.
 
     Each shard beyond the samples of a step is empty, and adds zeros at the end of the tree: a tree of the next power of
     two has the same sums. There is one shard for each rank at least.
@@ -28,10 +28,10 @@ def num_shards(config: Config, num_samples: int, num_ranks: int) -> int:
 
 
 def notes(config: Config, num_samples: int, num_ranks: int) -> tuple[str, ...]:
-    """Return a sentence for each setting that is used up to a limit only."""
+    """Return a note on each setting that is limited."""
     samples = _samples_of_a_step(config, num_samples)
     found = []
-    if config.data.batch_size > max(num_samples, Config().data.batch_size):  # nobody has asked for the default
+    if config.data.batch_size > max(num_samples, Config().data.batch_size):  # the default is not a request
         found.append(
             f"--batch-size {config.data.batch_size} is more than the {num_samples:,} training samples: "
             "each step takes all of them"

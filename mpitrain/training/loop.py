@@ -19,7 +19,7 @@ from .step_timer import StepTimer
 
 
 class TrainingLoop:
-    """Trains the model of a run on all ranks.
+    """Training loop of a run on all ranks.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class TrainingLoop:
                 self._end_epoch()
 
     def _steps(self) -> None:
-        """Do the steps of the epoch up to its end, or that of the run."""
+        """Run the steps of the epoch up to its end, or the end of the run."""
         run = self.run
         here = run.position
         size, total, num_steps = run.loader.batch_size, len(run.setup.dataset.train), len(run.loader)
@@ -96,7 +96,7 @@ class TrainingLoop:
                 before, input_before = time.perf_counter(), run.loader.wait_seconds
 
     def _end_epoch(self) -> None:
-        """Evaluate if that is due, and go on to the next epoch unless the run ends in the middle of this one."""
+        """Evaluate if due, and continue with the next epoch unless the run ends within this one."""
         run = self.run
         self._evaluate_if_due()
         self.hooks.call("epoch_end", self._info())
@@ -106,7 +106,7 @@ class TrainingLoop:
             self._agree()
 
     def _evaluate_if_due(self) -> bool:
-        """Evaluate once after each step where that is due, and where the run is stopped."""
+        """Evaluate after a step if due or if the run is stopped, once."""
         run = self.run
         due = run.stopped or run.length.evaluates_after(run.step)
         if not due or run.step <= run.results.last_step:
@@ -121,7 +121,7 @@ class TrainingLoop:
         return True
 
     def _agree(self) -> None:
-        """Do what a hook has requested at the end of the epoch: there is no step now that would tell the others."""
+        """Carry out requests of hooks at the end of an epoch, where no step passes them to the other ranks."""
         run = self.run
         stop, preempt = run.world.sum(np.array([run.requests.stop, run.requests.preempt], np.float64))
         if stop or preempt:
@@ -132,7 +132,7 @@ class TrainingLoop:
                 self._evaluate_if_due()
 
     def _batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
-        """Yield the batches of an epoch from step ``first`` on; waiting is watched like waiting for a rank."""
+        """Yield the batches of an epoch from step ``first`` on; waiting for input has a time-out, too."""
         batches, ledger = self._prefetch(self.run.loader.epoch(epoch, first)), self.run.world.ledger
         label = ledger.label(INPUT)
         while True:
@@ -174,6 +174,6 @@ class TrainingLoop:
         return None if skipped else totals
 
     def _info(self) -> StepInfo:
-        """Return the facts between two steps."""
+        """Return the information for hooks between two steps."""
         run = self.run
         return StepInfo(run=run, step=run.step, epoch=run.position.epoch, lr=run.schedule(max(0, run.step - 1)))

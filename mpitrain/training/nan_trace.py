@@ -1,4 +1,4 @@
-"""A loss or a gradient is no longer a number: do the step again and find out where that began.
+"""Origin of a non-finite loss or gradient, found by repeating the step.
 
 The step is repeated layer by layer with the same weights, samples and random numbers, before anything is updated. What
 is found first in the order of a step (samples, layers, loss, gradients) by any rank is the origin: a NaN of one rank
@@ -24,7 +24,7 @@ SHOWN = 5  # samples that are named
 
 
 class Finding(NamedTuple):
-    """Where it began on one rank; the least of all ranks is the origin."""
+    """First non-finite value on one rank; the least over all ranks is the origin."""
 
     order: int
     rank: int
@@ -34,7 +34,7 @@ class Finding(NamedTuple):
 def locate_non_finite(
     model: Layer, arena: Arena, loss: Loss, ctx: Context, microbatches: Sequence[Batch], world: World
 ) -> str:
-    """Return where numbers first went wrong in this step, over all ranks (who call this together).
+    """Return the first non-finite value in this step, over all ranks (collective).
 
     Gradients are written again, and running statistics updated again.
     """
@@ -69,7 +69,7 @@ class _Search:
         self.num_layers = 0
 
     def look(self, order: int, what: str, x: np.ndarray) -> None:
-        """Note ``what`` if it is the first in which a row of ``x`` (n, ...) is not finite."""
+        """Record ``what`` if it is the first array with a non-finite row of ``x`` (n, ...)."""
         if self.found is not None and self.found.order <= order:
             return
         x = device_of(x).to_host(x)
@@ -82,12 +82,12 @@ class _Search:
         self.found = Finding(order, self._rank, f"on rank {self._rank} {what} {value} for {_say_samples(samples)}")
 
     def report(self, text: str) -> None:
-        """Note what is wrong with targets or tokens, before anything that follows from it."""
+        """Record an error in targets or tokens, ahead of its consequences."""
         if text:
             self.found = Finding(-1, self._rank, f"on rank {self._rank} {text}")
 
     def gradient(self, p: Parameter) -> None:
-        """Note the gradient of ``p`` if it is the first that is not finite."""
+        """Record the gradient of ``p`` if it is the first non-finite one."""
         grad = device_of(p.grad).to_host(p.grad)
         if self.found is None and not np.isfinite(grad).all():
             text = f"on rank {self._rank} the gradient of {p.name} is {grad[~np.isfinite(grad)].flat[0]}"
@@ -95,7 +95,7 @@ class _Search:
 
     @contextmanager
     def watching(self, model: Layer) -> Iterator[None]:
-        """Look at what each layer gives, as long as this lasts."""
+        """Check the results of each layer inside a ``with`` block."""
         places = {layer: (order, name) for order, (name, layer) in enumerate(model.running())}
         self.num_layers = len(places)
 

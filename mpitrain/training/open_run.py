@@ -43,7 +43,7 @@ class Place(NamedTuple):
 
 
 def find_earlier(config: Config, world: World, resume: str) -> Signature | None:
-    """Return what the run that is to be resumed was trained on; None for a new run. All ranks call it together."""
+    """Return the data signature of the run to be resumed; None for a new run (collective)."""
     if not resume or not config.run.out:  # where there is no run yet, it has no directory either
         return None
     file = Path(resume)
@@ -59,7 +59,7 @@ def open_run(
     *,
     allow_changed_data: bool = False,
 ) -> Place | None:
-    """Open the directory of a run, new or resumed; None if there is nothing left to do. All ranks call it together.
+    """Open the directory of a run, new or resumed; None if there is nothing left to do (collective).
 
     Raises
     ------
@@ -140,7 +140,7 @@ def _enter(config: Config, world: World, resume: str, owner: Ownership) -> tuple
 
 
 def _check_without_checkpoint(path: Path, resume: str, history: History, settings: Run) -> None:
-    """Raise a UserError where a run without a whole checkpoint cannot begin anew, or should not: work would be lost."""
+    """Raise a UserError if a run without a complete checkpoint cannot start over, or would lose work by it."""
     nothing = f"there is no whole checkpoint in {path / CHECKPOINTS}"
     by_steps = settings.steps > 0
     option, wanted, done = ("--steps", settings.steps, history.steps) if by_steps else (
@@ -156,7 +156,7 @@ def _check_without_checkpoint(path: Path, resume: str, history: History, setting
 
 
 def reopen_run(place: Place, loop: TrainingLoop, world: World) -> RunDirectory | None:
-    """Open the directory of a run that has lost ranks, where ``loop`` has come to, on what is rank 0 now."""
+    """Reopen the directory of a run that has lost ranks, at the position of ``loop``, on the present rank 0."""
     before, run = loop.hooks[Recorder].directory, loop.run
     if before is not None:
         before.close()

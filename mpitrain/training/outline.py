@@ -1,4 +1,4 @@
-"""The outline of a run before it starts: its layers, the memory of each rank, its steps and messages.
+"""Outline of a run before its start: layers, memory of each rank, steps and messages.
 
 Shapes and buffers are those of real forward and backward passes over a few samples of zeros.
 """
@@ -78,7 +78,7 @@ def try_passes(setup: TrainingSetup, config: Config, size: int) -> Passes:
 
 
 def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
-    """Return the bytes that each part of training takes on rank 0, and a remark on each."""
+    """Return the bytes of each part of training on rank 0, with a remark on each."""
     arena, exchange, size = run.setup.arena, run.data_parallel.sync, run.world.size
     own = arena.size if exchange.own is None else sum(part.stop - part.start for part in exchange.own)
     in_common = exchange.sharded and not run.data_parallel.messages_per_step
@@ -104,14 +104,14 @@ def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
 
 
 def _extrapolate(run: Callable[[int], int], samples: int) -> int:
-    """Return the bytes that ``run(samples)`` takes: measured if few, else on the line through those of 1 and 2."""
+    """Return the bytes of ``run(samples)``: measured for few samples, else extrapolated from 1 and 2."""
     one, two = run(1), run(2)
     estimate = one + (two - one) * (samples - 1)
     return run(samples) if estimate <= MEASURED_BYTES else estimate
 
 
 def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int) -> int:
-    """Do a step of training without its update, and return the bytes of its buffers."""
+    """Run a training step without its update, and return the bytes of its buffers."""
     ctx = Context(device=setup.arena.device)
     setup.arena.writes = [0] * len(setup.arena.parameters)
     for _ in range(microbatches):
@@ -158,7 +158,7 @@ def _output_shapes(model: Layer, run: Callable[[], object]) -> dict[str, tuple[i
 
 
 def _data_bytes(data: Dataset) -> int:
-    """Return the bytes of a dataset, without what is mapped from a file."""
+    """Return the bytes of a dataset, excluding arrays mapped from a file."""
     arrays = [array for split in data.splits.values() for array in (split.x, split.y)]
     return sum(array.nbytes for array in arrays if not _is_mapped(array))
 

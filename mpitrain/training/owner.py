@@ -1,4 +1,4 @@
-"""Identity of the run that owns a directory: process, host and batch job; and a test whether it is alive."""
+"""Owner of a run directory: its process, host and batch job, and tests of whether it is alive."""
 
 import contextlib
 import json
@@ -42,7 +42,7 @@ class Owner:
     job : str
         The batch job; empty without one.
     restarts : int
-        How often the batch system has put the job back into the queue.
+        Number of times the batch system has requeued the job.
     since : str
         When the run began.
     """
@@ -67,7 +67,7 @@ class Owner:
         return same and (bool(me.boot) or self.host == me.host)
 
     def lives(self) -> bool:
-        """Return True if its process does, as seen from a process that is near."""
+        """Return True if the owner's process lives, as seen from a process on the same host."""
         if process_start(os.getpid()):
             return process_state(self.pid) not in GONE and int(process_start(self.pid)) == self.started
         with contextlib.suppress(OSError):  # a system without /proc
@@ -76,7 +76,7 @@ class Owner:
         return False
 
     def is_superseded_by(self, me: "Owner") -> bool:
-        """Return True if it must be over because ``me`` exists: the same run, or the same job started once more."""
+        """Return True if the owner must have ended because ``me`` exists: the same run, or the same job requeued."""
         return self.run == me.run or (self.is_of_job(me) and self.restarts != me.restarts)
 
     def is_of_job(self, me: "Owner") -> bool:
@@ -84,7 +84,7 @@ class Owner:
         return bool(me.job) and self.job == me.job
 
     def may_be_over(self, me: "Owner") -> bool:
-        """Return True where there is a reason to look whether it is: the same job, or the same host started again."""
+        """Return True if the owner may have ended: the same job, or the same host after a restart."""
         return self.is_of_job(me) or (self.host == me.host and self.boot != me.boot)
 
 
@@ -120,7 +120,7 @@ def write_owner(owner: Owner) -> bytes:
 
 
 def read_owner(data: bytes) -> Owner | None:
-    """Return the owner that a file names, None if it names none."""
+    """Return the owner named in a file; None if there is none."""
     with contextlib.suppress(ValueError, TypeError, RecursionError):
         tree = json.loads(data)
         if isinstance(tree, dict) and all(type(tree.get(f.name)) is f.type for f in fields(Owner)):

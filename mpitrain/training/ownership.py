@@ -1,6 +1,6 @@
-"""Exclusive ownership of run directories: another run that would write there is refused.
+"""Exclusive ownership of run directories: refuse a second run that would write there.
 
-    RUN/owner-1.json    who it is; touched every few seconds, removed at the end
+    RUN/owner-1.json    its owner; touched every few seconds, removed at the end
 
 The file appears with its content by ``link``, which does nothing where the name is taken, over NFS too. A run that was
 killed leaves its file behind. Another that finds this takes the next number, again by ``link``: of several that find it
@@ -75,7 +75,7 @@ class Ownership:
             raise TakenOverError(self._lost)
 
     def release(self) -> None:
-        """Let others own the directory."""
+        """Release the directory for other runs."""
         path, self._path = self._path, None
         if path is None:
             return
@@ -93,7 +93,7 @@ class Ownership:
         self.release()
 
     def _keep_alive(self, directory: Path) -> None:
-        """Give signs of life as long as the run lives, and look whether the directory is still its own."""
+        """Touch the owner's file while the run lives, and check that the directory is still its own."""
         while not self._over.wait(HEARTBEAT_SECONDS) and not self._lost:
             with contextlib.suppress(OSError):
                 self._heartbeat(directory)
@@ -184,7 +184,7 @@ def _refuse_if_alive(path: Path, me: Owner, now: Callable[[], float]) -> None:
 
 
 def _gives_sign(path: Path, touched: float) -> bool:
-    """Return True as soon as the owner touches its file again, False if it does not for a while."""
+    """Return True as soon as the owner touches its file again, False after a time-out."""
     until = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < until:
         time.sleep(min(1.0, WATCH_SECONDS / 10))
@@ -194,7 +194,7 @@ def _gives_sign(path: Path, touched: float) -> bool:
 
 
 def _read(path: Path) -> tuple[Owner | None, float]:
-    """Return the owner that a file names, and when it was touched last."""
+    """Return the owner named in a file, and the time of its last touch."""
     with open(path, "rb") as file:  # opening a file makes NFS ask for its time
         return read_owner(file.read()), os.fstat(file.fileno()).st_mtime
 
@@ -211,7 +211,7 @@ def _number(path: Path) -> int:
 
 
 def _remove_up_to(directory: Path, number: int) -> None:
-    """Remove the files of owners up to ``number``, the last one last, and temporary files that were left behind."""
+    """Remove the owner files up to ``number``, the last one last, and leftover temporary files."""
     with contextlib.suppress(OSError):
         paths = [path for path in directory.iterdir() if _NAME.fullmatch(path.name) and _number(path) <= number]
         for path in sorted(paths, key=_number):

@@ -1,11 +1,11 @@
-"""Lines made of parts, of which the least important are left out where a terminal is too narrow."""
+"""Lines made of parts; on narrow terminals the least important parts are left out."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Part(NamedTuple):
-    """Some words of a line.
+    """Part of a line.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Part(NamedTuple):
 
 
 def fit_parts(parts: Sequence[Part], width: int | None) -> list[Part]:
-    """Return the parts without the least important ones, until they fit ``width`` with a blank between each two.
+    """Return the most important parts that fit ``width``, with a blank between each two.
 
     Parameters
     ----------

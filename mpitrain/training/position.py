@@ -1,4 +1,4 @@
-"""Where in the data a run stands, and its sums since the last evaluation."""
+"""Position of a run in the data, and its sums since the last evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass
 class Position:
-    """The next step is step ``steps`` of ``epoch``: with the seed, that says which samples it takes.
+    """Position before step ``steps`` of ``epoch``; with the seed, it determines the samples of the step.
 
     Attributes
     ----------

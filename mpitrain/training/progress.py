@@ -39,7 +39,7 @@ class ProgressLog:
     Attributes
     ----------
     is_live : bool
-        Whether ``step`` shows anything.
+        True if ``step`` shows anything.
     """
 
     is_live = False
@@ -49,10 +49,10 @@ class ProgressLog:
         self._settings = settings if isinstance(settings, Run) else Run(epochs=settings)
 
     def start(self, epoch: int, steps: int, done: int = 0) -> None:
-        """Begin an epoch, or go on after ``done`` of its steps."""
+        """Begin an epoch, or continue after ``done`` of its steps."""
 
     def note(self, text: str) -> None:
-        """Print something that the user should know."""
+        """Print a note for the user."""
         self.console.say(text)
 
     def step(self, train: dict[str, float], samples_per_second: float, times: Times) -> None:
@@ -65,7 +65,7 @@ class ProgressLog:
             self.console.say(epoch_line(result, self._settings, width))
 
     def stop(self) -> None:
-        """Show nothing more."""
+        """End the display."""
 
 
 class Bar(ProgressLog):
@@ -96,7 +96,7 @@ class Bar(ProgressLog):
                 self._live.refresh()
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._live.stop()
 
 
@@ -144,13 +144,13 @@ class BarLine:
 
 
 class Silent(ProgressLog):
-    """Nothing."""
+    """Silent display."""
 
     def epoch_done(self, result: EpochResult) -> None:
         """Print nothing."""
 
     def note(self, text: str) -> None:
-        """Print on the standard error: what is wrong is said even so."""
+        """Print on standard error: notes are shown in any case."""
         print(f"mpitrain: {visible(text)}", file=sys.stderr, flush=True)
 
 

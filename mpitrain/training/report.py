@@ -1,4 +1,4 @@
-"""What is left of a run: report.json, and the table that rank 0 prints at the end."""
+"""Final report of a run: report.json, and the table that rank 0 prints at the end."""
 
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def write_results(loop: TrainingLoop, path: Path, seconds: float, more: dict[str
 
 
 def make_report(loop: TrainingLoop, world: World, seconds: float) -> dict[str, Any]:
-    """Return the report of a run; every rank calls this, for the times of all are in it.
+    """Return the report of a run (collective, since it holds the times of all ranks).
 
     ``test`` and ``validation`` hold the scores of the last weights, ``best`` and ``best_validation`` those of the best
     epoch: that with the best validation score. Without a validation split the choice is made by the test samples, so
@@ -103,7 +103,7 @@ def make_report(loop: TrainingLoop, world: World, seconds: float) -> dict[str, A
 
 
 def _checkpoints(hooks: Hooks) -> dict[str, Any]:
-    """Return how many were written, and how long training stood still for each (rank 0's figures)."""
+    """Return the number of checkpoints, and the time that training waited for each (on rank 0)."""
     writer = hooks[Checkpoints].writer
     stalls = np.array(writer.stalls if writer is not None else []) * 1e3
     return {
@@ -144,14 +144,14 @@ def print_report(report: dict[str, Any], directory: Path, console: PlainConsole)
     for loss in report["losses"]:
         ranks = count(loss["ranks_left"], "rank")
         who = ", ".join(map(str, loss["ranks"]))
-        rows.append(("lost", f"rank {who} in step {loss['step']}; {ranks} went on after {loss['seconds']:.1f} s"))
+        rows.append(("lost", f"rank {who} in step {loss['step']}; {ranks} continued after {loss['seconds']:.1f} s"))
     print_table(console, [Column("", "word", "bold"), Column("", "text")], rows, head=False)
     _print_times(console, report)
     print_tables(console, report["tables"], report["class_names"])
     verb = "stopped early; the last weights are in" if report["stopped"] else "weights in"
     console.say(f"{verb} {directory / LAST}; also {REPORT}, {METRICS}, {CURVES}")
     if report["stopped"] and saved["written"]:
-        console.say(f"go on with --resume {directory}")
+        console.say(f"continue with --resume {directory}")
 
 
 def _say_exchange(report: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Results of a run at its evaluations, and which of them is the best."""
+"""Results of a run at its evaluations, and the best of them."""
 
 import math
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class EpochResult:
 
     @property
     def held_out(self) -> dict[str, float]:
-        """The scores that choices are made by: those of the validation split, or of the test split without one."""
+        """Scores for choices: of the validation split, or of the test split without one."""
         return self.validation or self.test
 
 

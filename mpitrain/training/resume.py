@@ -1,4 +1,4 @@
-"""A run goes on where its checkpoint was written: what is kept beside the tensors, and how it is put back."""
+"""Continuation of a run from a checkpoint: its metadata next to the tensors, and their restoration."""
 
 import contextlib
 import dataclasses
@@ -30,7 +30,7 @@ SUMS = 3  # of a position's totals
 
 
 class CheckpointHistory(NamedTuple):
-    """What a checkpoint says of its run."""
+    """Metadata of a run in a checkpoint."""
 
     step: int
     optimizer_steps: int
@@ -118,7 +118,7 @@ def find_checkpoint(world: World, path: Path, note: Callable[[str], None]) -> Ch
 
 
 def history_of(checkpoint: Checkpoint) -> CheckpointHistory:
-    """Return what a checkpoint says of its run; raises UserError where it holds none."""
+    """Return the metadata of the run in a checkpoint; raise UserError without any."""
     facts = checkpoint.metadata
     try:
         if facts["format"] != FORMAT:
@@ -147,7 +147,7 @@ def history_of(checkpoint: Checkpoint) -> CheckpointHistory:
 
 
 def _result_of(facts: dict[str, Any]) -> EpochResult:
-    """Return the figures of an epoch; what is not finite is text in JSON."""
+    """Return the figures of an epoch, with non-finite numbers converted from text."""
     kinds = ("train", "test", *(["validation"] if "validation" in facts else []))
     scores = {name: {key: _number(value) for key, value in facts[name].items()} for name in kinds}
     return EpochResult(**{**facts, **scores, "times": Times(**facts["times"])})
@@ -162,7 +162,7 @@ def _check_result(result: EpochResult) -> None:
         float(number)
     for scores in (result.train, result.test, result.validation):
         if not all(isinstance(value, float | int) for value in scores.values()):
-            raise ValueError("a score that is no number")
+            raise ValueError("a score that is not a number")
     _whole(result.epoch), _whole(result.step)
 
 
@@ -175,12 +175,12 @@ def _whole(number: Any) -> int:
 def check_fit(
     config: Config, checkpoint: Checkpoint, setup: TrainingSetup, allow_changed_data: bool = False
 ) -> list[str]:
-    """Raise a UserError where ``config`` and the data of ``setup`` cannot continue the run of ``checkpoint``.
+    """Raise a UserError if the run of ``checkpoint`` cannot continue with ``config`` and the data of ``setup``.
 
     Returns
     -------
     list of str
-        How the data have changed, where that is allowed; otherwise it is an error.
+        Changes of the data, if they are allowed; otherwise they are an error.
     """
     past = history_of(checkpoint)
     for (branch, key), option in FIXED.items():
@@ -206,8 +206,8 @@ def check_fit(
     found = list(_changes(past, setup))
     if found and not allow_changed_data:
         raise UserError(
-            f"the data are not those that {checkpoint.path} was written with: {found[0]}; --allow-changed-data goes on "
-            "with other data"
+            f"the data are not those that {checkpoint.path} was written with: {found[0]}; "
+            "--allow-changed-data continues with other data"
         )
     return found
 
@@ -245,7 +245,7 @@ def with_normalizers_of(checkpoint: Checkpoint, setup: TrainingSetup) -> Trainin
 
 
 def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
-    """Continue a new ``run`` where ``checkpoint`` was written; raises UserError if it does not fit."""
+    """Restore ``run`` from ``checkpoint``; raise UserError if it does not fit."""
     past, world = history_of(checkpoint), run.world
     checkpoint.load(run.tensors, run.data_parallel.sync.own, row=(world.rank, world.size))
     run.optimizer.step_count = past.optimizer_steps

@@ -1,4 +1,4 @@
-"""A training run in progress: its parts, the place that it has come to, and its results.
+"""A training run in progress: its parts, its position, and its results.
 
 The loop, the step executor and the hooks share one of these, and none of them knows the others.
 """
@@ -89,9 +89,9 @@ class TrainingRun:
     timer : StepTimer
         Times since the last evaluation.
     period_times : Times
-        Those between the last two evaluations, waiting told apart.
+        Times between the last two evaluations, with waiting separated.
     times : Times
-        Those of this rank up to the last evaluation of this process.
+        Times of this rank up to the last evaluation of this process.
     losses : list of dict
         Losses of ranks after which training continued (--elastic).
     """
@@ -131,12 +131,12 @@ class TrainingRun:
 
     @property
     def ends_early(self) -> bool:
-        """Whether this step was the last one because of a request."""
+        """True if this step was the last one because of a request."""
         return self.stopped or self.preempted
 
     @property
     def is_last(self) -> bool:
-        """Whether no step follows the one that was done last."""
+        """True if the last step done ends the run."""
         return self.stopped or bool(self.finished) or self.length.is_last(self.step)
 
     def samples(self, steps: int) -> int:

@@ -1,4 +1,4 @@
-"""The directory of a run: its name, its files, and who writes them (rank 0)."""
+"""Directory of a run: its name, and its files, written by rank 0."""
 
 import contextlib
 import json
@@ -50,7 +50,7 @@ def new_directory(config: Config) -> Path:
 
 
 def last_directory(config: Config) -> Path | None:
-    """Return the last runs/DATA-MODEL-N that there is."""
+    """Return the last existing runs/DATA-MODEL-N."""
     stem, number = _last(config)
     return Path("runs") / f"{stem}-{number}" if number else None
 
@@ -72,10 +72,10 @@ class RunDirectory:
     path : Path
     config : Config
     resumed : (int, int), optional
-        Where the run in ``path`` goes on: after this step, with the evaluations up to that one. What it had logged
+        Where the run in ``path`` continues: after this step, with the evaluations up to that one. What it had logged
         later is dropped, since it comes again.
     owner : Ownership, optional
-        Of the directory; nothing is written once another run has taken it over.
+        Ownership of the directory; nothing is written once another run has taken it over.
 
     Raises
     ------
@@ -119,7 +119,7 @@ class RunDirectory:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is still unwritten of metrics.jsonl; raises UserError if that cannot be."""
+        """Write the pending lines of metrics.jsonl; raise UserError on failure."""
         self._check_owner()
         try:
             while self._unwritten:
@@ -145,7 +145,7 @@ class RunDirectory:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove files that a run which was killed has left half written."""
+    """Remove partial files of a killed run."""
     for name in (CONFIG, METRICS, REPORT, CURVES, LAST, BEST):
         for leftover in path.glob(f".{name}.*"):
             if leftover.suffix[1:].isdecimal():

@@ -41,7 +41,7 @@ class RunLength:
         return math.ceil(self.total_steps / self.steps_per_epoch)
 
     def is_last(self, step: int) -> bool:
-        """Whether no step follows."""
+        """True if ``step`` is the last one."""
         return step >= self.total_steps
 
     def next_evaluation(self, step: int) -> int:
@@ -53,12 +53,12 @@ class RunLength:
         return min((step // self.evaluate_every + 1) * self.evaluate_every, self.total_steps)
 
     def evaluates_after(self, step: int) -> bool:
-        """Whether the run is evaluated after ``step``."""
+        """True if the run is evaluated after ``step``."""
         return step > 0 and (step % self.evaluate_every == 0 or step == self.total_steps)
 
 
 def counts_steps(settings: Run) -> bool:
-    """Whether evaluations are told apart by their steps, as epochs do not tell them apart."""
+    """True if evaluations are labeled by steps, since their epochs are not distinct."""
     return settings.steps > 0 or not parse_evaluate_every(settings.evaluate_every).ends_epochs
 
 
@@ -79,6 +79,6 @@ def label_of(settings: Run, epoch: int, step: int) -> str:
 
 
 def describe_length(settings: Run) -> str:
-    """Return the length as it was asked for: ``10 epochs`` or ``1,000 steps``."""
+    """Return the requested length as text: ``10 epochs`` or ``1,000 steps``."""
     number, noun = (settings.steps, "step") if settings.steps else (settings.epochs, "epoch")
     return f"{number:,} {noun}{'s' * (number != 1)}"

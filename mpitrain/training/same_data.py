@@ -1,4 +1,4 @@
-"""The data (or weights) that the ranks have read, compared before they are used."""
+"""Comparison over the ranks of the data (or weights) that they have read."""
 
 import platform
 
@@ -11,7 +11,7 @@ _LONG = 80  # characters of a text that is not quoted
 
 
 def check_same_data(world: World, table: Table, source: str) -> None:
-    """Compare fingerprints over the ranks, who call this together.
+    """Compare fingerprints over the ranks (collective).
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def check_same_data(world: World, table: Table, source: str) -> None:
     Raises
     ------
     AgreedError
-        On all ranks, if they differ: names the part, the ranks and what they have read.
+        On all ranks, if they differ: with the part, the ranks and their values.
     """
     found = differences(world, table)
     if not found:

@@ -1,4 +1,4 @@
-"""How good the outputs are, as sums that add up over batches and ranks."""
+"""Scores of outputs, as sums that add up over batches and ranks."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -28,7 +28,7 @@ class Scoring(Protocol):
     names: tuple[str, ...]
     """Its own scores."""
     metrics: MetricSet
-    """Those that were asked for beside its own scores."""
+    """The metrics requested in addition to its own scores."""
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Context) -> np.ndarray:
         """Return (num_sums,) float64 sums of a batch: outputs on any device, raw targets of the split."""
@@ -70,12 +70,12 @@ class Regression:
     """Mean squared error in the units of the targets, its root, and R^2 (1 - error / variance, mean over outputs).
 
     Outputs are taken to the targets' units in float64, and compared with the targets as they are in the source: an
-    error is small beside an offset that float32 could not hold.
+    error is small compared with an offset that float32 could not hold.
 
     Parameters
     ----------
     normalizer : Normalizer
-        Of the targets; outputs are normalized like them.
+        Normalizer of the targets; outputs are normalized like them.
     num_outputs : int
     metrics : MetricSet
     """
@@ -122,11 +122,11 @@ def check_scorable(normalizer: Normalizer) -> None:
 
 
 def check_scores(settings: Run, scoring: Scoring) -> None:
-    """Raise a UserError if early stopping watches a score that there is not."""
+    """Raise a UserError if early stopping watches an unknown score."""
     rule = parse_early_stop(settings.early_stop)
     known = [*scoring.names, *(metric.name for metric in scoring.metrics.metrics)]
     if rule is not None and rule.score in [m.name for m in scoring.metrics.metrics if not m.is_number]:
-        raise UserError(f"--early-stop watches {rule.score!r}, which is no number")
+        raise UserError(f"--early-stop watches {rule.score!r}, which is not a number")
     if rule is not None and rule.score not in known:
         raise UserError(
             f"--early-stop watches {rule.score!r}, which is not among the scores: there are {', '.join(known)}, and "

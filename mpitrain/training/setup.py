@@ -1,4 +1,4 @@
-"""From a config to a model that is ready: data, normalization, network, loss."""
+"""Setup of training from a config: data, normalization, network, loss."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ class TrainingSetup:
     metrics: str | Sequence[Spec] = ""
 
     def metadata(self, config: Config) -> dict[str, Any]:
-        """Return what a reader of the weights must know to use them again (JSON-able)."""
+        """Return the metadata needed to use the weights again (JSON-able)."""
         return {
             "model": config.model.name,
             **(self.signature or Signature.of(self.dataset)).facts(),
@@ -64,7 +64,7 @@ class TrainingSetup:
 
 @dataclass(frozen=True)
 class OwnParts:
-    """Parts of a program of the user's own, in place of those that a config names.
+    """Parts supplied by a user's program, in place of those of the config.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class OwnParts:
         As in ``data.samples.make_dataset``.
     model : Layer or callable(input_shape, num_outputs) -> Layer, optional
     metrics : sequence of str, Metric or callable(outputs, targets) -> float
-        In addition to those of the config.
+        Metrics in addition to those of the config.
     """
 
     data: Any = None
@@ -92,7 +92,7 @@ def open_setup(
     Parameters
     ----------
     earlier : Signature, optional
-        That of the run which is resumed: the data are looked for where they were, and columns and classes are brought
+        Signature of the resumed run: the data are sought at their old path, and columns and classes are brought
         into its order.
     own : OwnParts, optional
 
@@ -148,7 +148,7 @@ def open_setup(
 
 
 def resolved(config: Config, setup: TrainingSetup) -> Config:
-    """Return ``config`` with the values that ``auto`` and defaults stand for."""
+    """Return ``config`` with ``auto`` and defaults replaced by their values."""
     task = cast(Literal["classification", "regression"], setup.dataset.task)
     data = dataclasses.replace(config.data, task=task)
     optimizer = dataclasses.replace(config.optimizer, lr=peak_lr(config.optimizer))
@@ -156,7 +156,7 @@ def resolved(config: Config, setup: TrainingSetup) -> Config:
 
 
 def _gradient_device(config: Config, world: World, model: Layer, device: Device) -> Device | None:
-    """Return where gradients live, if not with the weights: in memory that all ranks reach, if that is how they sum."""
+    """Return the device of the gradients if it is not that of the weights: memory shared by the ranks to sum them."""
     if device is not CPU or world.has_devices:
         return None
     num_bytes = 4 * sum(p.size for _, p in model.named_parameters())
@@ -189,7 +189,7 @@ def make_model(
 
 
 def _call(function: Callable[..., Any], name: str, *arguments: Any) -> Any:
-    """Return the result of a function of the user's own; raises UserError if it fails."""
+    """Return the result of a user's function; raise UserError if it fails."""
     try:
         return function(*arguments)
     except UserError:
@@ -206,7 +206,7 @@ def make_loss(task: str, label_smoothing: float, class_weights: Sequence[float] 
 
 
 def augment_of(config: Config) -> Augment:
-    """Return how ``config`` varies images."""
+    """Return the augmentation of ``config``."""
     return Augment(config.run.seed, crop=config.data.crop, flip=config.data.flip)
 
 
@@ -216,7 +216,7 @@ def normalizer_from(metadata: dict[str, Any]) -> Normalizer:
 
 
 def extremes_of(x: np.ndarray, world: World) -> Extremes:
-    """Return the extremes of ``x`` (N, ..., C), which all ranks have; each looks at its share."""
+    """Return the extremes of ``x`` (N, ..., C), held by all ranks; each reads its share."""
     mine = Extremes.of(x, share(len(x), world.rank, world.size))
     return Extremes(world.minimum(mine.least), world.maximum(mine.most))
 
@@ -243,7 +243,7 @@ def _fit(x: np.ndarray, world: World, alone: bool, names: tuple[str, ...]) -> No
 def _notes(
     dataset: Dataset, normalizer: Normalizer, target_normalizer: Normalizer | None, config: Config, num_ranks: int
 ) -> tuple[str, ...]:
-    """Return what is to be said of the numbers of a dataset, and of settings that are too large for it."""
+    """Return notes on the values of a dataset, and on settings that are too large for it."""
     train = dataset.train
     found = resolution_notes(train.x, normalizer, dataset.feature_names, dataset.name)
     if target_normalizer is not None:

@@ -1,8 +1,8 @@
-"""Where the time of a rank goes: compute, input, waiting for other ranks, and sync.
+"""Time shares of a rank: compute, input, waiting for other ranks, and sync.
 
 The time that a rank spends in the gradient exchange is waiting and transfer in one. The rank that comes last to a
-step waits for nobody, so the least time that any rank spent in it is transfer, and what another rank spent beyond
-that it spent waiting. One reduction of a vector per epoch tells them apart; no step pays for it.
+step does not wait, so the least time that any rank spent in it is transfer, and what another rank spent beyond
+that it spent waiting. One reduction of a vector per epoch separates them, at no cost to the steps.
 """
 
 import time
@@ -42,7 +42,7 @@ class Times:
 
 
 def blame(ranks: Sequence[Times]) -> str:
-    """Return which rank the others have waited for, and what it was busy with.
+    """Return the rank that the others have waited for, and its activity.
 
     A rank's own work is what it computes and the input that it waits for: what it spends in the exchange depends on
     the others.
@@ -79,19 +79,19 @@ class StepTimer:
         self._exchanges: list[float] = []
 
     def step_done(self, input_seconds: float, exchange_seconds: float) -> None:
-        """Note the part of a step that went into getting its batch and into exchanging gradients."""
+        """Record the parts of a step spent on input and on the exchange of gradients."""
         self._input += input_seconds
         self._exchange += exchange_seconds
         self._exchanges.append(exchange_seconds)
         self._last = time.perf_counter()
 
     def so_far(self) -> Times:
-        """Return this rank's times up to now; all of the exchange is called sync."""
+        """Return this rank's times up to now; all of the exchange counts as sync."""
         total = self._last - self._begin
         return Times(max(0.0, total - self._input - self._exchange), self._input, 0.0, self._exchange)
 
     def epoch_done(self, world: World) -> Times:
-        """Return the times with waiting and sync told apart (every rank calls this after as many steps)."""
+        """Return the times with waiting and sync separated (collective, after the same number of steps)."""
         times = self.so_far()
         least = world.minimum(np.array(self._exchanges, np.float64))
         times.waiting = max(0.0, times.sync - float(least.sum()))

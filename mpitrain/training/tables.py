@@ -1,4 +1,4 @@
-"""Results of metrics that are tables, such as the confusion matrix: as lists for JSON, and as text."""
+"""Tables as results of metrics, such as the confusion matrix: as lists for JSON, and as text."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ MOST_ROWS = 20  # of a table that is printed; a larger one is in report.json
 
 
 def to_lists(tables: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-    """Return tables as nested lists, of whole numbers where all of a table are whole.
+    """Return tables as nested lists, of integers if all values of a table are whole.
 
     >>> to_lists({"confusion": np.array([[3.0, 0.0], [1.0, 2.0]])})
     {'confusion': [[3, 0], [1, 2]]}
@@ -22,7 +22,7 @@ def to_lists(tables: dict[str, np.ndarray]) -> dict[str, list[Any]]:
 
 
 def print_tables(console: PlainConsole, tables: dict[str, Any], class_names: Sequence[str] = ()) -> None:
-    """Print tables of ``to_lists``, the rows and columns of square ones by the names of the classes."""
+    """Print tables of ``to_lists``; rows and columns of square ones have the names of the classes."""
     for name, table in tables.items():
         if not isinstance(table, list) or not table or not all(isinstance(row, list) for row in table):
             console.say(f"{name}: {table}")

@@ -1,4 +1,4 @@
-"""Tables of text that fit the terminal, and are complete where the output is not one."""
+"""Text tables that fit the terminal, and are complete if the output is not a terminal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def print_table(
 
 
 def shorten(name: str, width: int) -> str:
-    """Return ``name`` without its start, to fit ``width`` cells: the end of a path tells more.
+    """Return ``name`` without its start, to fit ``width`` cells: the end of a path is more informative.
 
     >>> shorten("homework/exercise5_own.py:own", 18)
     '…rcise5_own.py:own'
@@ -82,7 +82,7 @@ def shorten(name: str, width: int) -> str:
 
 
 class _Layout:
-    """Where the cells of a table go on a console."""
+    """Layout of the cells of a table on a console."""
 
     def __init__(self, console: PlainConsole, columns: Sequence[Column], heads: Sequence[str], rows: Sequence[Row]):
         self._console, self._columns, self._heads = console, columns, [[head] for head in heads]

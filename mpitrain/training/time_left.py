@@ -1,11 +1,11 @@
-"""Estimates of the time that is left of an epoch and of a run."""
+"""Estimates of the time left of an epoch and of a run."""
 
 import time
 from collections.abc import Callable
 
 
 class TimeLeft:
-    """Seconds left of the epoch that runs and of the whole run, from the speed so far.
+    """Estimator of the seconds left of the current epoch and of the whole run, from the speed so far.
 
     An epoch is counted from its start to the start of the next: evaluation and checkpoints are part of it.
 
@@ -15,7 +15,7 @@ class TimeLeft:
     clock : callable() -> float
         Seconds.
     total_steps : int
-        Of the run, where its length is given in steps and not in epochs.
+        Steps of the run, if its length is given in steps and not in epochs.
 
     Examples
     --------
@@ -44,7 +44,7 @@ class TimeLeft:
         self._begin = self._now = now
 
     def step(self, done: int) -> None:
-        """Say that ``done`` steps of the epoch are done."""
+        """Record that ``done`` steps of the epoch are done."""
         self._done, self._now = done, self._clock()
 
     @property
@@ -75,7 +75,7 @@ class TimeLeft:
 
 
 def say_time(seconds: float | None) -> str:
-    """Return seconds as a clock shows them, or as days.
+    """Return seconds as text: hours, minutes and seconds, or days.
 
     >>> say_time(7.6), say_time(75), say_time(3 * 3600 + 61), say_time(None)
     ('0:08', '1:15', '3:01:01', '-:--')

@@ -1,4 +1,4 @@
-"""A finished run, opened again from its directory: to evaluate, and to predict."""
+"""Finished runs, opened from their directories for evaluation and prediction."""
 
 import dataclasses
 import math
@@ -29,7 +29,7 @@ FLOAT32_DIGITS, FLOAT64_DIGITS = 9, 17
 
 
 class TrainedModel:
-    """The model of a run with its weights, and what they were trained on.
+    """Model of a run with its weights and the signature of its training data.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class TrainedModel:
     ----------
     signature : Signature
     normalizer, target_normalizer : Normalizer
-        Those of the training data; the second is None in classification.
+        Normalizers of the training data; the second is None in classification.
     model : Layer
     loss : Loss
     """
@@ -118,7 +118,7 @@ class TrainedModel:
         return open_samples(source, self.signature)
 
     def check_ranks(self, rows: Rows, source: str, world: World) -> None:
-        """Compare weights and samples over the ranks, who call this together.
+        """Compare weights and samples over the ranks (collective).
 
         Raises
         ------
@@ -137,7 +137,7 @@ class TrainedModel:
         check_same_data(world, table, source or self.signature.source)
 
     def diagnose(self, rows: Rows, world: World) -> str:
-        """Return in which way samples are of another dtype or scale than in training; all ranks call it together."""
+        """Return the difference in dtype or scale between samples and training data (collective)."""
         found = [extremes_of(part.x, world) for part in rows.parts]
         least, most = (np.array([getattr(one, name) for one in found]) for name in ("least", "most"))
         extremes = Extremes(least.min(axis=0), most.max(axis=0))

@@ -94,7 +94,7 @@ class Result:
 
 
 class Trainer:
-    """Trains a model on all ranks of the job; every rank runs the same program.
+    """Trainer of a model on all ranks of the job; every rank runs the same program.
 
     Parameters
     ----------
@@ -312,7 +312,7 @@ class Trainer:
             place.directory.close()
 
     def evaluate(self, data: Any = None) -> dict[str, float]:
-        """Return the scores of the current weights, the same on all ranks, who call this together.
+        """Return the scores of the current weights, the same on all ranks (collective).
 
         Parameters
         ----------

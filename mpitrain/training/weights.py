@@ -19,7 +19,7 @@ from ..layers import Layer
 def save_weights(path: Path, arena: Arena, metadata: dict[str, Any]) -> None:
     """Write all values and states of ``arena`` and the JSON-able ``metadata`` to ``path``.
 
-    The file appears whole or not at all: it is written beside ``path``, flushed to the disk and renamed.
+    The file appears whole or not at all: it is written next to ``path``, flushed to the disk and renamed.
     """
     tensors = {name: np.ascontiguousarray(arena.device.to_host(view)) for name, view in arena.named_tensors().items()}
     data = safetensors.numpy.save(tensors, metadata={"mpitrain": to_json(metadata, words=True)})
@@ -45,7 +45,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def check_weights(path: Path, model: Layer) -> None:
-    """Raise a UserError if the tensors of ``path`` are not those of ``model``, which need not have memory yet."""
+    """Raise a UserError if the tensors of ``path`` are not those of ``model``, which may still lack memory."""
     tensors: list[tuple[str, Parameter | State]] = [*model.named_parameters(), *model.named_states()]
     first_names = {id(tensor): name for name, tensor in reversed(tensors)}  # a shared weight has several
     wanted = {name: tensor.shape for name, tensor in tensors if first_names[id(tensor)] == name}
@@ -67,7 +67,7 @@ def load_weights(path: Path, arena: Arena) -> None:
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write ``data`` to ``path`` so that a reader, or a crash, finds the old content or the new and nothing between."""
+    """Write ``data`` to ``path`` atomically: readers, also after a crash, find the old content or the new."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:

@@ -1,4 +1,4 @@
-"""What scripts/bench step measures."""
+"""Cases of scripts/bench step."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Case(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What --only looks into."""
+        """Title of the case, searched by --only."""
         ranks, threads = (f"{n} {what}{'s' * (n > 1)}" for n, what in ((self.ranks, "rank"), (self.threads, "thread")))
         return f"{self.name}, {ranks}, {threads}"
 

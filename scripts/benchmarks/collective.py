@@ -29,7 +29,7 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "GLOO_SOCKET
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench collective", description=__doc__.split("\n\n")[0])
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4, 8], metavar="P", help="numbers of ranks (2 4 8)")
-    parser.add_argument("--algorithms", nargs="*", default=[], metavar="ALG", help="beside auto and shared")
+    parser.add_argument("--algorithms", nargs="*", default=[], metavar="ALG", help="in addition to auto and shared")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []

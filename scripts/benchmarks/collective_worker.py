@@ -64,7 +64,7 @@ class SizeBenchmark:
         for _ in range(int(np.clip(SECONDS / PASSES * len(self.runs) / (2 * once), 1, MOST))):
             runs, first = list(self.runs.values()), len(self.samples)
             seconds = [0.0] * len(runs)
-            for turn in range(len(runs)):  # nobody always runs after the same other
+            for turn in range(len(runs)):  # no contender always follows the same one
                 i = (first + turn) % len(runs)
                 seconds[i] = time_second(*runs[i])
             self.samples.append(seconds)
@@ -101,7 +101,7 @@ def run_of(request) -> Run:
 
 
 def native_runs(world: World) -> Callable[[int], dict[str, tuple[Run, Run]]]:
-    """Return what makes the library's all-reduce, and the copy that bounds `shared`."""
+    """Return the runs of the library's all-reduce, and of the copy that bounds `shared`."""
 
     def make(num_bytes: int) -> dict[str, tuple[Run, Run]]:
         native = world.plan_all_reduce(real_zeros(max(1, num_bytes // 4)), "native")
@@ -122,7 +122,7 @@ def copy_run(num_bytes: int) -> Run:
 
 
 def gloo_runs(world: World, folder: str) -> Callable[[int], dict[str, tuple[Run, Run]]]:
-    """Return what makes gloo's all-reduce."""
+    """Return the runs of gloo's all-reduce."""
     import torch
     import torch.distributed
 

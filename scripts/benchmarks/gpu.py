@@ -1,8 +1,8 @@
-"""Measure a GPU: products beside cuBLAS, the ladder, training steps beside PyTorch's; and write the pages that say so.
+"""Measure a GPU: products against cuBLAS, the ladder, training steps against PyTorch; write the pages of results.
 
     scripts/bench gpu [--repeat N] [--skip-steps] [--docs DIR]
 
-docs/benchmarks/gpu.md is written, and the ladder's table in docs/kernels.md; the rows lie beside them in gpu.json.
+docs/benchmarks/gpu.md, the ladder's table in docs/kernels.md, and the rows in docs/benchmarks/gpu.json are written.
 Exit code 2 where there is no GPU, 1 where one of our products was wrong.
 """
 

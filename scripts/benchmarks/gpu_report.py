@@ -1,4 +1,4 @@
-"""What scripts/bench gpu has measured, as Markdown."""
+"""Results of scripts/bench gpu as Markdown."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Training steps on one GPU, ours beside PyTorch's: REPEAT FILE; the rows go to FILE.
+"""Training steps on one GPU, ours against PyTorch's: REPEAT FILE; the rows go to FILE.
 
 Both run eagerly and as a CUDA graph, what a small model is launch-bound without: PyTorch's of the whole step, ours of
 forward and backward.

@@ -1,4 +1,4 @@
-"""What a round of a schedule costs from Python, against the same round in C with persistent requests.
+"""Cost of a round of a schedule from Python, against the same round in C with persistent requests.
 
 Pairs of ranks exchange a short message and add what came, 200 times; a plan, a plan that is polled, Sendrecv from
 Python, and C, interleaved in one process with one MPI library; medians of the slowest rank's time.

@@ -55,7 +55,7 @@ def in_c(library: ctypes.CDLL, comm: MPI.Comm, buffer: np.ndarray) -> Callable[[
 
 @algorithm(num_chunks=lambda size: 1)
 def exchanges(rank: int, size: int):
-    """Meet the neighbour over and over: every round needs what the round before has added."""
+    """Exchange with the neighbor repeatedly: every round needs the sum of the round before."""
     for _ in range(ROUNDS):
         yield Step(rank ^ 1, 0, rank ^ 1, 0, reduce=True)
 
@@ -73,7 +73,7 @@ def with_plan(comm: MPI.Comm, buffer: np.ndarray, polled: bool = False) -> Calla
 
 
 def by_hand(comm: MPI.Comm, buffer: np.ndarray) -> Callable[[], None]:
-    """What one writes without thinking of plans."""
+    """Exchange in plain mpi4py, without plans."""
     arrived, peer = np.empty_like(buffer), comm.rank ^ 1
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""What safety costs: whole runs with an option against the same runs without it, in turn.
+"""Cost of safety options: whole runs with an option against the same runs without it, in turn.
 
 scripts/bench safety [--ranks P] [--repeats N] [OPTIONS of mpitrain train]
 """

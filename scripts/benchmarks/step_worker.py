@@ -20,7 +20,7 @@ from mpitrain.ops import OPS
 WARM_UP = 2
 BLOCK = 10
 TRIAL = 10
-PAUSE = 0.02  # seconds: an idle thread of PyTorch's pool spins for 10 ms, on a core that our threads want
+PAUSE = 0.02  # seconds: an idle thread of PyTorch's pool spins for 10 ms, on a core that our threads need
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def peak_gflops() -> float:
-    """Return what one core does in a product that lies in its nearest cache: the peak of its multipliers."""
+    """Return the peak GFLOP/s of one core, by a product in its nearest cache."""
     x, w, y = np.ones((48, 128), np.float32), np.ones((128, 32), np.float32), np.empty((48, 32), np.float32)
     seconds = []
     for _ in range(2000):

@@ -1,4 +1,4 @@
-"""Time what lies between backward and the next forward: sums of gradients over the ranks, and the update.
+"""Time between backward and the next forward: sums of gradients over the ranks, and the update.
 
 Contenders, on ranks of this machine: MPI_Allreduce and then the update of all weights on every rank (the usual way);
 the all-reduce in shared memory and then the same update; the sharded update of one copy of the weights. They run in

@@ -76,7 +76,7 @@ can_launch() {
     [ "$(echo $sizes | tr -d ' ')" = 22 ] # two lines, or one: the ranks write at the same time
 }
 
-# Open MPI wants to be told that it may run as root, and more ranks than cores; MPICH does not look at these.
+# Open MPI must be allowed explicitly to run as root, and more ranks than cores; MPICH does not look at these.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export PRTE_MCA_rmaps_default_mapping_policy=${PRTE_MCA_rmaps_default_mapping_policy:-:oversubscribe}
 export OMPI_MCA_rmaps_base_oversubscribe=${OMPI_MCA_rmaps_base_oversubscribe:-1}

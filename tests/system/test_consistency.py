@@ -296,7 +296,7 @@ def test_resuming_with_other_data(mpitrain, cut, tmp_path):
     assert code == 2
     said = one_sentence(err)
     assert said.startswith("the data are not those that cut/checkpoints/step-")
-    assert "class 0 was 'n' and is now 'A-pos'; --allow-changed-data goes on with other data" in said
+    assert "class 0 was 'n' and is now 'A-pos'; --allow-changed-data continues with other data" in said
     write_table(tmp_path / "train.csv", swapped=(3,))
     code, _, err = mpitrain(2, *more)
     assert code == 2

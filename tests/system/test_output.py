@@ -1,4 +1,4 @@
-"""Whatever becomes of the output, training goes on; commands whose product is their output say that it failed."""
+"""Whatever becomes of the output, training continues; commands whose product is their output say that it failed."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def test_a_reader_that_has_seen_enough(command, tmp_path, ranks):
     assert report(tmp_path / "run")["epochs"] == 40
     trouble = report(tmp_path / "run")["output"]
     if ranks == 1 or not OPEN_MPI:  # Open MPI's mpirun takes what nobody reads
-        assert err.count("nobody reads it any more; training goes on") == 1, err
+        assert err.count("its reader has closed it; training continues") == 1, err
         assert trouble["standard output"]["lines_lost"] > 30
     assert "Traceback" not in err
 
@@ -81,7 +81,7 @@ def test_a_full_disk(command, tmp_path, ranks):
     assert code == 0, err
     assert report(tmp_path / "run")["epochs"] == 5
     if ranks == 1 or not OPEN_MPI:
-        assert err.count("standard output: No space left on device; training goes on") == 1, err
+        assert err.count("standard output: No space left on device; training continues") == 1, err
         assert report(tmp_path / "run")["output"]["standard output"]["error"] == "No space left on device"
     code, out, _ = shell('"$@" 2> /dev/full', command(ranks, *TINY, "--epochs", 5, "--out", "run2"), tmp_path)
     assert code == 0

@@ -56,7 +56,7 @@ def test_to_the_bit_on_as_many_ranks(mpitrain, tmp_path, options, step, ranks):
     assert mpitrain(ranks, *options, "--out", "whole")[0] == 0
     code, out, err = mpitrain(ranks, "term", ranks - 1, step, *options, "--out", "cut", program=FAULTY)
     assert code == 85, err
-    assert f"left after step {step + 1}; go on with --resume cut" in out
+    assert f"left after step {step + 1}; continue with --resume cut" in out
     assert not (tmp_path / "cut" / "report.json").exists()
     code, out, err = mpitrain(ranks, *options, "--out", "cut", "--resume", "auto")
     assert code == 0, err
@@ -160,9 +160,9 @@ def test_a_full_disk_does_not_end_training(mpitrain, tmp_path):
         (("--optimizer", "adam"), "--optimizer is adam, but"),
         (
             ("--data", "npz:fewer.npz"),
-            "there were 1,437 training samples and are now 1,436; --allow-changed-data goes on",
+            "there were 1,437 training samples and are now 1,436; --allow-changed-data continues",
         ),
-        (("--out", "other"), "--resume cut goes on in cut, not in other"),
+        (("--out", "other"), "--resume cut continues in cut, not in other"),
     ],
 )
 def test_what_does_not_fit(mpitrain, tmp_path, options, message, cut):
@@ -267,7 +267,7 @@ def test_going_on_after_an_interrupt(mpitrain, tmp_path):
     code, out, err = mpitrain(2, "interrupt", 1, 20, *PLAIN, "--out", "cut", program=FAULTY)
     assert code == 0, err
     assert "stopped early; the last weights are in cut/model.safetensors" in out
-    assert out.rstrip().endswith("go on with --resume cut")
+    assert out.rstrip().endswith("continue with --resume cut")
     assert mpitrain(2, "--resume", "cut")[0] == 0
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 

@@ -145,7 +145,7 @@ def test_evaluate_by_other_metrics_and_splits(mpitrain, tmp_path):
         (("--evaluate-every", "1x"), "--evaluate-every is '1x', but must be steps (200) or epochs (2e, 0.5e)"),
         (("--early-stop", "loss"), "--early-stop loss lacks the patience, as in loss:patience=5"),
         (("--early-stop", "f1:patience=2"), "--early-stop watches 'f1', which is not among the scores: there are loss"),
-        (("--early-stop", "confusion:patience=2", "--metrics", "confusion"), "watches 'confusion', which is no number"),
+        (("--early-stop", "confusion:patience=2", "--metrics", "confusion"), "'confusion', which is not a number"),
         (("--validation", 1.5), "--validation is 1.5, but must be a share below 1, or a whole number of samples"),
         (("--validation", 5000), "--validation 5000 takes 5,000 of the 1,437 training samples of digits: nothing is"),
         (("--metrics", "acc"), "there is no metric 'acc'"),

@@ -33,7 +33,7 @@ def test_sighup_leaves_with_a_checkpoint(mpitrain, tmp_path):
     code, out, err = mpitrain(2, "hup", 1, 20, *LONG[:-4], "--progress", "lines", "--out", "run", program=FAULTY)
     assert code == 85, err
     assert checkpoints(tmp_path) == ["step-000000021.safetensors"]
-    assert out.count("left after step 21; go on with --resume run") == 1
+    assert out.count("left after step 21; continue with --resume run") == 1
 
 
 def test_sighup_stays_ignored_under_nohup(tmp_path):

@@ -106,7 +106,7 @@ def test_a_closed_pipe(start, pipe):
     for _ in range(3):
         writer.put(b"two\nthree\n", False)
         writer.drain(5, lambda: None)
-    assert said == ["nobody reads it any more"]
+    assert said == ["its reader has closed it"]
     assert writer.lost == 6
 
 

@@ -154,7 +154,7 @@ def test_all_algorithms_are_priced_and_what_is_left_out_is_named(capsys, monkeyp
     code, out, err = run(capsys, "price", "-n", 100, "--bytes", "1MiB")
     assert code == 0
     assert "double_tree:segments=32" not in out
-    assert "left out, as too long to price beside the others: " in err
+    assert "left out, as too slow to price: " in err
     assert "double_tree:segments=32" in err
 
 

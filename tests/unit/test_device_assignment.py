@@ -72,12 +72,12 @@ def test_some_have_none():
         (
             "cuda",
             [VisibleGpus(0, ("A",)), VisibleGpus(1, (), "no GPU is visible")],
-            ["rank 1 without a GPU on the CPU, beside the others: no GPU is visible"],
+            ["rank 1 without a GPU, on the CPU: no GPU is visible"],
         ),
         (
             "auto",
             [VisibleGpus(0, ("A",)), *[VisibleGpus(1, (), "why")] * 2],
-            ["2 ranks (rank 1 first) without a GPU on the CPU, beside the others: why"],
+            ["2 ranks (rank 1 first) without a GPU, on the CPU: why"],
         ),
         ("auto", [VisibleGpus(0, (), "pip install x")], ["on the CPU: pip install x"]),
     ],

@@ -119,4 +119,5 @@ def test_the_reason():
     assert reason_to_stop(rule, False, results([3, 2, 1.95, 1.95])) == (
         "loss has not become better by 0.1 than 2 after step 2 in 2 evaluations"
     )
-    assert reason_to_stop(EarlyStopRule("loss", 1), False, results([math.nan])) == "loss was no number in 1 evaluation"
+    reason = reason_to_stop(EarlyStopRule("loss", 1), False, results([math.nan]))
+    assert reason == "loss was not a number in 1 evaluation"

@@ -1,4 +1,4 @@
-"""``mpitrain collective``: the algorithms listed, shown, checked, priced and drawn; one module a subcommand."""
+"""``mpitrain collective``: list, show, check, price and draw the algorithms; one module per subcommand."""
 
 from typing import TYPE_CHECKING
 

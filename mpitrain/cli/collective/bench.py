@@ -1,4 +1,4 @@
-"""``mpitrain collective bench``: all-reduces measured against the MPI library's own, beside what was predicted."""
+"""``mpitrain collective bench``: measure all-reduces against the MPI library's own and against the predictions."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -40,9 +40,9 @@ class BenchOptions:
     plot: Path | None = None
     """Draw measured and predicted times to this file (svg, png or pdf; needs pip install 'mpitrain[plot]')."""
     predict: bool = False
-    """Measure messages in between and show what prices predict from them, and by how much they miss."""
+    """Measure messages in between, and show the prices predicted from them and the errors of the predictions."""
     compare_tuned: bool = False
-    """Show what auto takes with the file that tune has written and without, and how far both are from the fastest."""
+    """Show the choices of auto with and without the file written by tune, and how far both are from the fastest."""
 
 
 def parse(argv: list[str], speaks: bool) -> Job:

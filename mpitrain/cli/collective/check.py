@@ -1,4 +1,4 @@
-"""``mpitrain collective check``: is an algorithm right for every number of ranks up to N?"""
+"""``mpitrain collective check``: check an algorithm for every number of ranks up to N."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -20,7 +20,7 @@ class CheckOptions:
     algorithm: Annotated[Positional[str], arg(metavar="ALG|FILE.py:FUNC")]
     """A name of list, with options (chain:segments=4), or FILE.py:FUNC for one of your own."""
     max_ranks: int = 17
-    """Check for every P from 1 to here."""
+    """Largest P; every P from 1 on is checked."""
 
 
 def parse(argv: list[str], speaks: bool) -> LocalJob:
@@ -32,7 +32,7 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
 
 
 def check_one(options: CheckOptions) -> int:
-    """Print what was checked; what is wrong is the error of the command."""
+    """Print the checks that passed; raise the first error found."""
     from ...collectives import ScheduleError, check, find
 
     algorithm = find(options.algorithm)

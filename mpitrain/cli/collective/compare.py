@@ -1,4 +1,4 @@
-"""What ``auto`` takes with a tuned file and without, beside the fastest (``collective bench --compare-tuned``)."""
+"""Choices of ``auto`` with and without a tuned file, against the fastest (``collective bench --compare-tuned``)."""
 
 from typing import TYPE_CHECKING
 

@@ -32,10 +32,10 @@ class DrawOptions:
     max_ranks: int = 16
     """Largest number of ranks of a page's slider."""
     bytes: str = "1MiB"
-    """Length of the buffer that a page reckons with at first."""
+    """Initial length of the buffer on a page."""
     calibration: Path | None = None
-    """Take the costs that a page reckons with from this file, as written by calibrate; by default from the table that
-    comes with mpitrain, as price does."""
+    """File written by calibrate, with the costs for a page; by default the table that comes with mpitrain, as in
+    price."""
     trace: Path | None = None
     """A run recorded by trace, to be laid over the prediction on a page."""
 

@@ -1,4 +1,4 @@
-"""Files that commands write: whether they can be is found out before what takes long."""
+"""Output files of commands: check that they are writable before any long work."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ from ...errors import UserError
 
 
 def check_writable(path: Path | None) -> None:
-    """Make the folder of ``path`` and see whether the file could be written, without changing it.
+    """Make the folder of ``path`` and check that the file is writable, without changing it.
 
     Raises
     ------

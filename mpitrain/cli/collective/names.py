@@ -1,4 +1,4 @@
-"""``mpitrain collective list``: the algorithms that there are."""
+"""``mpitrain collective list``: list the available algorithms."""
 
 from dataclasses import dataclass
 from typing import Annotated

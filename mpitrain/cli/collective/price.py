@@ -1,4 +1,4 @@
-"""``mpitrain collective price``: what algorithms are predicted to cost on any number of ranks, without running them."""
+"""``mpitrain collective price``: predict the cost of algorithms on any number of ranks, without running them."""
 
 import sys
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class PriceOptions:
     algorithms: Annotated[Positional[tuple[str, ...]], arg(metavar="ALG")] = ()
     """Names of list with options or not, or FILE.py:FUNC; by default all that auto chooses from, at their best."""
     ranks: Annotated[int, arg(aliases=["-n"])] = 8
-    """P, up to some 100,000."""
+    """Number of ranks, up to about 100,000."""
     bytes: tuple[str, ...] = ("4KiB", "256KiB", "16MiB")
     """Lengths of the buffer: 65536, 64KiB (1024 bytes each), 64kB (1000)."""
     topology: str = ""
@@ -100,11 +100,11 @@ def _prices(
         progress.step()
     progress.end()
     if left_out:
-        print(f"mpitrain: left out, as too long to price beside the others: {', '.join(left_out)}", file=sys.stderr)
+        print(f"mpitrain: left out, as too slow to price: {', '.join(left_out)}", file=sys.stderr)
 
 
 def _best_of_each(prices: list["Price"]) -> list["Price"]:
-    """Return, of each algorithm at each length, the price with the best options."""
+    """Return the price of each algorithm at each length, with its best options."""
     best: dict[tuple[float, str], Price] = {}
     for price in sorted(prices, key=lambda p: p.seconds):
         best.setdefault((price.num_bytes, price.algorithm.partition(":")[0]), price)

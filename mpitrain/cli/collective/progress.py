@@ -1,4 +1,4 @@
-"""What a long command is doing, on standard error: results on standard output stay alone there."""
+"""Progress messages of long commands, on standard error: standard output holds results only."""
 
 import sys
 import time
@@ -10,14 +10,14 @@ MOMENT = 0.1  # seconds between two looks of a line that is written over
 
 
 class Progress:
-    """Tells of stages: one line that is written over at a terminal, else a line a stage and now and then one more.
+    """Progress of stages: one line that is overwritten on a terminal, otherwise at least one line per stage.
 
     Parameters
     ----------
     command : str
-        Begins each line.
+        Name of the command, the start of each line.
     speaks : bool
-        False on ranks above 0.
+        Whether to print; False on ranks above 0.
     """
 
     def __init__(self, command: str, speaks: bool = True):
@@ -27,18 +27,18 @@ class Progress:
         self._began = self._said = 0.0
 
     def begin(self, stage: str, steps: float) -> None:
-        """Begin a stage of so many steps."""
+        """Begin a stage of ``steps`` steps."""
         self.begin_quietly(stage, steps)
         if not self._live:
             self._say(stage)
 
     def begin_quietly(self, stage: str, steps: float) -> None:
-        """Begin a stage of which nothing is said if it is short."""
+        """Begin a stage, without a message unless it takes long."""
         self._stage, self._steps, self._done = stage, steps, 0.0
         self._began = self._said = time.monotonic()
 
     def step(self, steps: float = 1.0) -> None:
-        """One step is done, or ``steps``."""
+        """Record that ``steps`` more steps are done."""
         self._done += steps
         now = time.monotonic()
         if now - self._said < (MOMENT if self._live else PATIENCE) or self._done >= self._steps:
@@ -49,7 +49,7 @@ class Progress:
         self._say(f"\r{text}\033[K" if self._live else text, end="" if self._live else "\n")
 
     def end(self) -> None:
-        """Leave no half line."""
+        """Clear an unfinished line."""
         if self._live and self._stage:
             self._say("\r\033[K", end="")
 

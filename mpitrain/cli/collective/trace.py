@@ -27,11 +27,11 @@ class TraceOptions:
     repeats: int = 9
     """Runs, of which the one of median length is kept."""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("trace.html")
-    """Page to write; the recorded times lie beside it, as .jsonl, and draw --trace takes them."""
+    """Page to write; the recorded times are stored next to it as .jsonl, the input of draw --trace."""
     against: str = ""
-    """Another algorithm to show beside it, predicted only."""
+    """Second algorithm on the page, predicted only."""
     calibration: Path | None = None
-    """Predict with this file; by default with this machine's own if there is one, else with a table."""
+    """Calibration file for the prediction; by default that of this machine if it exists, otherwise a table."""
 
 
 def parse(argv: list[str], speaks: bool) -> Job:

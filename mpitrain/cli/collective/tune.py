@@ -1,4 +1,4 @@
-"""``mpitrain collective tune``: measure the all-reduces here and write down the fastest for each length, for auto."""
+"""``mpitrain collective tune``: measure all-reduces on this machine and store the fastest per length for auto."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ class TuneOptions:
     """Options of tune."""
 
     algorithms: tuple[str, ...] = ()
-    """To measure; by default the usual ones, and the best six by price at each length."""
+    """Algorithms to measure; by default the usual ones, and the best six by price at each length."""
     output: Path | None = None
     """Calibration to read and write; by default that of this machine, MPI library and number of ranks."""
 

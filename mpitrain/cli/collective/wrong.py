@@ -1,4 +1,4 @@
-"""A word of warning where an algorithm of one's own is used without being checked in full."""
+"""Warning about a user's algorithm that is used without a full check."""
 
 import sys
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ MOST_AT_ONCE = 128  # and for the P in question if that is no larger
 
 
 def warn_of_wrong(names: Iterable[str], size: int, consequence: str) -> dict[str, str]:
-    """Try those of ``names`` that are in a user's file for a few P, and say on standard error what is wrong.
+    """Check the user's algorithms among ``names`` for a few P, and print errors on standard error.
 
     Parameters
     ----------
@@ -18,12 +18,12 @@ def warn_of_wrong(names: Iterable[str], size: int, consequence: str) -> dict[str
     size : int
         P, the number of ranks in question.
     consequence : str
-        What this means here, for the message.
+        The consequence of an error, for the message.
 
     Returns
     -------
     dict of str to str
-        What is wrong, by name.
+        Errors by name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""``mpitrain course``: the lab on collective algorithms; one module a subcommand."""
+"""``mpitrain course``: the lab on collective algorithms; one module per subcommand."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""``mpitrain data``: a look at data before training on them; one module a subcommand."""
+"""``mpitrain data``: inspection of data before training; one module per subcommand."""
 
 from typing import TYPE_CHECKING
 

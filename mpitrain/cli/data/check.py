@@ -1,4 +1,4 @@
-"""``mpitrain data check``: how the data of a source are interpreted, and what looks doubtful in them."""
+"""``mpitrain data check``: show the interpretation of a source, and doubtful data in it."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -35,7 +35,7 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
 
 
 def check(options: CheckOptions) -> int:
-    """Print what there is to say about a source.
+    """Print the report on a source.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def check(options: CheckOptions) -> int:
 
 
 def show_table(console: "PlainConsole", name: str, options: "CsvOptions") -> None:
-    """Print how a csv file is read.
+    """Print the interpretation of a csv file.
 
     Raises
     ------

@@ -27,7 +27,7 @@ class BenchOptions:
     """Options of bench."""
 
     parts: tuple[str, ...] = PARTS
-    """What to measure: table (the planner's), squares, training (shapes of GPT-2, mlp, resnet20), ladder."""
+    """Measurements: table (the planner's), squares, training (shapes of GPT-2, mlp, resnet20), ladder."""
     repeat: int = 30
     """Runs of each contender, of which the median counts."""
     size: int = 4096

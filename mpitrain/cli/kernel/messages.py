@@ -25,7 +25,7 @@ def parse(argv: list[str], speaks: bool) -> Job:
 
 
 def try_messages(world: "World") -> int:
-    """Try, and print the answer; the exit code is 1 where it is no."""
+    """Run the test and print its result; the exit code is 1 on failure."""
     from ...comm.measure.cuda_aware import BEGUN, WORKS, try_direct
     from ...config import Compute, Config
     from ...device import discover

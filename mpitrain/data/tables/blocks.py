@@ -1,4 +1,4 @@
-"""A text file cut into blocks that end where a row ends.
+"""Division of a text file into blocks of whole rows.
 
 A line end inside of quotes ends no row. Quotes that stand where they should are counted; anything else is left to the
 csv module, which defines what a row is.
@@ -111,7 +111,7 @@ class Blocks:
             buffer, size = self._take_lines(BLOCK_BYTES)
 
     def release(self, block: Block) -> None:
-        """Take back the memory of a block: fresh memory for each would cost as much as parsing."""
+        """Return the memory of a block for reuse: new memory for each would cost as much as parsing."""
         self._free.append(block.buffer)
 
     def _block(self, buffer: bytearray, size: int, separator: str) -> Block:
@@ -127,7 +127,7 @@ class Blocks:
         return block
 
     def _parse(self, buffer: bytearray, size: int, separator: str) -> tuple[Rows, int]:
-        """Parse a block, and as much after it as its last row takes; return the rows and the number of lines."""
+        """Parse a block and the rest of its last row; return the rows and the number of lines."""
         given = done = 0
         rows: list[list[str]] = []
         lines: list[int] = []
@@ -158,7 +158,7 @@ class Blocks:
         return (rows, lines), done
 
     def _take_lines(self, size: int, find_end: bool = False) -> tuple[bytearray, int]:
-        """Return a buffer and how many of its bytes are whole lines: about ``size``, none only at the end."""
+        """Return a buffer and the number of its bytes in whole lines: about ``size``, 0 only at the end."""
         filled = len(self._rest)
         size = max(size, 2 * filled)
         buffer = self._buffer(size)
@@ -180,7 +180,7 @@ class Blocks:
         return buffer if len(buffer) >= size else bytearray(size)
 
     def _fill(self, buffer: bytearray, filled: int, size: int) -> int:
-        """Read until so many bytes of the buffer are filled or the file ends; return how many are."""
+        """Read until the buffer holds ``size`` bytes or the file ends; return the number of bytes."""
         with memoryview(buffer) as view:
             while filled < size and not self._at_end:
                 count = self._stream.readinto(view[filled:size])
@@ -189,7 +189,7 @@ class Blocks:
         return filled
 
     def _last_end(self, buffer: bytearray, filled: int) -> int:
-        """Return where the last whole line ends, 0 if there is none."""
+        """Return the end of the last whole line, 0 if there is none."""
         if self._end == b"\n":
             return buffer.rfind(b"\n", 0, filled) + 1
         cut = buffer.rfind(b"\r", 0, filled - 1) + 1  # the next byte may be a line feed
@@ -205,7 +205,7 @@ class Blocks:
         return count + (buffer[size - 1] not in b"\r\n")
 
     def _check_text(self, buffer: bytearray, size: int, lines: int = 0) -> None:
-        """Raise UserError if there is no text in a buffer that begins so many lines after the current one."""
+        """Raise UserError if a buffer is not text; it begins ``lines`` lines after the current one."""
         line = self._line + lines
         place = buffer.find(b"\0", 0, size)
         if place >= 0:
@@ -227,7 +227,7 @@ def _decode(buffer: bytearray, size: int) -> str:
 
 
 def _well_quoted(data: bytes, separator: bytes) -> bool:
-    """Return whether all quotes in whole lines stand at an end of a cell, or twice inside of one, and are closed.
+    """Return whether all quotes in whole lines are closed, and are at an end of a cell or doubled inside.
 
     Then a row ends at the end of ``data``. Cells such as ``5" pipe`` or ``"a" b`` are not written well.
     """

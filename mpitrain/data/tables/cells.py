@@ -1,4 +1,4 @@
-"""The meaning of one cell: a number, a boolean, a mark for a missing value, or text.
+"""Interpretation of a cell: a number, a boolean, a missing value, or text.
 
 The grammar of numbers is stricter than that of ``float``, which also takes ``2020_01``, ``infinity`` and the digits of
 every script: an id would become a number without a word.
@@ -75,11 +75,11 @@ class CellFormat:
 
     @functools.cached_property
     def plain(self) -> bool:
-        """Whether numbers are as ``float`` reads them (with a decimal comma at most), and none stands for missing."""
+        """True if numbers are as in ``float`` (with a decimal comma at most), and none marks a missing value."""
         return not (self.strip or self.thousands or any(self.number(word) is not None for word in self.missing or ()))
 
     def numeral(self, cell: str) -> str | None:
-        """Return the number in a cell in Python's notation, None if the cell holds no number."""
+        """Return the number in a cell in Python's notation, None for other cells."""
         text = self._without_signs(cell.strip()) if self.strip else cell.strip()
         if not self._pattern.fullmatch(text):
             return None
@@ -88,7 +88,7 @@ class CellFormat:
         return text.replace(self.decimal, ".")
 
     def number(self, cell: str) -> float | None:
-        """Return the number in a cell, None if the cell holds no number. What float64 cannot hold is infinite."""
+        """Return the number in a cell, None for other cells; numbers beyond float64 are infinite."""
         numeral = self.numeral(cell)
         return None if numeral is None else float(numeral)
 
@@ -135,7 +135,7 @@ class CellFormat:
         return "" if sign and body[:1] in ("+", "-") else sign + body
 
     def other_notations(self, *cells: str) -> list[tuple[str, float]]:
-        """Return the options with which cells of text would all be numbers, and the first number, simplest first.
+        """Return the options that turn all text cells into numbers, with the first number, simplest first.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""The cells of a table, column by column, as they are read: numbers at once, texts only where they are needed.
+"""Cells of a table by column while they are read: numbers at once, texts only if needed.
 
 Shapes: N rows so far; n rows of a block.
 """
@@ -49,17 +49,17 @@ class Tally:
 
     @property
     def is_boolean(self) -> bool:
-        """Whether the column holds True and False, and numbers at most where they are missing."""
+        """True for a column of True and False, with numbers only as marks of missing values."""
         return self.count(Kind.BOOLEAN) > 0 and not self.count(Kind.NUMBER, Kind.INFINITE, Kind.TEXT)
 
     @property
     def odd_kinds(self) -> tuple[Kind, ...]:
-        """Kinds of cells that do not belong into a column of numbers (or of booleans)."""
+        """Kinds of cells that do not belong in a column of numbers (or of booleans)."""
         return (Kind.INFINITE, Kind.TEXT) if self.is_boolean else (Kind.BOOLEAN, Kind.INFINITE, Kind.TEXT)
 
     @property
     def is_text(self) -> bool:
-        """Whether at least half of the cells that are not missing are text."""
+        """True if at least half of the cells that are not missing are text."""
         text = self.count(Kind.TEXT) + (0 if self.is_boolean else self.count(Kind.BOOLEAN))
         return text > 0 and text >= self.count(Kind.NUMBER, Kind.INFINITE)
 
@@ -118,7 +118,7 @@ class Column:
     name : str
     cell_format : CellFormat
     keep : int
-        Keep the exact texts, unless more than so many are distinct and they are numbers: ``texts`` is None then.
+        Keep the exact texts; ``texts`` becomes None if more than this many are distinct and they are numbers.
     """
 
     def __init__(self, name: str, cell_format: CellFormat, keep: int):
@@ -126,12 +126,12 @@ class Column:
         self.tally = Tally()
         self.texts = Texts() if keep else None
         self.ignored = False
-        """Whether the first block has shown that it holds text, so that the rest is not looked at."""
+        """True if the first block has shown a text column, whose other cells are skipped."""
         self.all_plain = True
-        """Whether all cells so far were finite numbers."""
+        """True if all cells so far were finite numbers."""
 
     def add(self, cells: Sequence[str], row: int) -> np.ndarray:
-        """Take the cells of a block from ``row`` on; return (n,) float64, NaN where a cell holds no number."""
+        """Take the cells of a block from ``row`` on; return (n,) float64, NaN for cells that are not numbers."""
         if self.texts is None:
             values = self._format.floats(cells)
             if values is not None:
@@ -174,7 +174,7 @@ class Matrix:
         return self._values.shape[1]
 
     def reserve(self, num_rows: int) -> None:
-        """Make room for so many rows in all; memory is taken as it is filled."""
+        """Reserve room for ``num_rows`` rows in all; memory is allocated as it is filled."""
         if num_rows > len(self._values):
             larger = np.empty((num_rows, self._values.shape[1]))
             larger[: self._used] = self._values[: self._used]
@@ -191,6 +191,6 @@ class Matrix:
         self._used = end
 
     def finish(self) -> np.ndarray:
-        """Return the (N, C) matrix, with no room left."""
+        """Return the (N, C) matrix without spare rows."""
         self._values.resize((self._used, self._values.shape[1]), refcheck=False)
         return self._values

@@ -57,7 +57,7 @@ def read_header(path: Path, text: str, separator: str = "") -> Header:
     Parameters
     ----------
     separator : str
-        Empty to take what the line ``sep=`` says, or what splits the first rows alike.
+        Empty for that of the line ``sep=``, or one that splits the first rows equally.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def _first_rows(text: str, separator: str) -> tuple[list[str], list[str], int]:
 
 
 def _choose(text: str) -> str:
-    """Return the separator that splits the first rows like the header; of equals, that which makes more numbers."""
+    """Return the separator that splits the first rows like the header; of equal ones, that with more numbers."""
     return max(_CANDIDATES, key=lambda separator: _fitness(_first(text, separator, _ROWS)))
 
 
@@ -102,7 +102,7 @@ def _first(text: str, separator: str, count: int) -> list[list[str]]:
 
 
 def _fitness(rows: list[list[str]]) -> tuple[float, int, int]:
-    """Return the share of rows as long as the header, the numbers among some cells, and the columns."""
+    """Return the share of rows of the header's length, the count of numbers in some cells, and of columns."""
     width = len(rows[0]) if rows else 0
     if width < 2:
         return 0.0, 0, 0

@@ -1,4 +1,4 @@
-"""Blocks parsed by pyarrow, several at a time: an optional fast path that gives what the csv module gives, or nothing.
+"""Optional parsing of blocks by pyarrow in parallel, with the results of the csv module or none.
 
 A block with anything out of the ordinary (ragged rows, blank lines, text among numbers) is declined as a whole. The
 csv module then reads it, and finds the words for what is wrong.
@@ -78,24 +78,24 @@ class ArrowParser:
 
 
 def _view(array: Any, dtype: type) -> np.ndarray:
-    """Return an array of pyarrow without nulls as NumPy's, without a copy: its own ``to_numpy`` imports pandas."""
+    """Return a NumPy view of a pyarrow array without nulls (its own ``to_numpy`` imports pandas)."""
     return np.frombuffer(array.buffers()[1], dtype)[array.offset : array.offset + len(array)]
 
 
 def _may_hold_blank_rows(parsed: Parsed) -> bool:
-    """Return whether every column read has an empty cell, as in a row of separators, which is none."""
+    """Return whether every column read has an empty cell, as blank rows of separators do."""
     return all(not isinstance(column, np.ndarray) and "" in column[0] for column in parsed.values())
 
 
 def parse_ahead(
     blocks: Iterator[Block], parser: ArrowParser | None, plan: Callable[[], Plan], threads: int
 ) -> Iterator[tuple[Block, Parsed | None]]:
-    """Yield the blocks in order with what the parser made of them.
+    """Yield the blocks in order, each with the result of the parser.
 
     Parameters
     ----------
     plan : callable
-        Asked before a block is given to the parser.
+        Called before a block is passed to the parser.
     threads : int
         Blocks parsed at a time.
     """

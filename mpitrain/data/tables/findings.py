@@ -19,7 +19,7 @@ def is_constant(values: np.ndarray) -> bool:
 
 
 def is_id(values: np.ndarray) -> bool:
-    """Return whether the values are different integers, as those of an id or of a row's number are."""
+    """Return whether the values are distinct integers, like ids or row numbers."""
     if len(values) < ENOUGH or not _all(values, lambda part: bool((part == np.floor(part)).all())):
         return False
     return _all(values, lambda part: bool((np.diff(part) > 0).all()) or len(np.unique(part)) == len(part))
@@ -45,7 +45,7 @@ def doubts(x: np.ndarray, names: Sequence[str]) -> list[str]:
 def one_hot_partners(x: np.ndarray, names: Sequence[str], target: np.ndarray) -> list[str]:
     """Return the columns that hold one-hot labels together with a target of 0 and 1: in each row exactly one is 1.
 
-    They tell the target. Columns side by side are looked for, as data frames write them.
+    They give the target away. Columns side by side are looked for, as data frames write them.
     """
     if not is_indicator(target):
         return []
@@ -57,7 +57,7 @@ def one_hot_partners(x: np.ndarray, names: Sequence[str], target: np.ndarray) ->
 
 
 def _neighbours(places: list[int], names: Sequence[str]) -> list[list[int]]:
-    """Return groups of columns that may belong together: all, those in a row, those whose names begin alike."""
+    """Return groups of columns that may belong together: all, adjacent ones, those with a common prefix."""
     runs: list[list[int]] = []
     for k in places:
         if runs and runs[-1][-1] == k - 1:
@@ -71,7 +71,7 @@ def _neighbours(places: list[int], names: Sequence[str]) -> list[list[int]]:
 
 
 def _all(values: np.ndarray, holds: Callable[[np.ndarray], bool]) -> bool:
-    """Return whether a statement that is true of the whole is true of a sample and then of the whole."""
+    """Return whether a statement holds for all values, after a quick test on a sample of them."""
     return holds(values[:_SAMPLE]) and (len(values) <= _SAMPLE or holds(values))
 
 

@@ -1,4 +1,4 @@
-"""The line of a file on which each row of a table ends."""
+"""Line numbers of a file at which the rows of a table end."""
 
 import bisect
 from collections.abc import Sequence

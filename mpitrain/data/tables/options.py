@@ -32,7 +32,7 @@ _LIKE_AN_OPTION = re.compile(r",\s*([a-zA-Z_-]+)=")
 
 @dataclass(frozen=True)
 class CsvOptions:
-    """What a source says about a csv file; see ``KEYS``.
+    """Options of a csv source; see ``KEYS``.
 
     Attributes
     ----------
@@ -102,12 +102,12 @@ def split_csv_source(text: str) -> tuple[str, dict[str, list[str]]]:
 
 
 def join_csv_source(path: str, given: Mapping[str, Sequence[str]]) -> str:
-    """Return what ``split_csv_source`` splits."""
+    """Join a path and options: the inverse of ``split_csv_source``."""
     return path + "".join(f",{key}={value}" for key, values in given.items() for value in values)
 
 
 def split_names(value: str, columns: Iterable[str]) -> list[str]:
-    """Split a value into names of columns, which may hold commas themselves: the longest names that exist are taken.
+    """Split a value into column names, which may hold commas: the longest existing names are taken.
 
     Examples
     --------
@@ -125,7 +125,7 @@ def split_names(value: str, columns: Iterable[str]) -> list[str]:
 
 
 def hint_at_option(value: str) -> str:
-    """Return " (did you mean the option drop=?)" if a value that fits nothing holds a misspelt option."""
+    """Return " (did you mean the option drop=?)" if an invalid value holds a misspelled option."""
     for mark in _LIKE_AN_OPTION.finditer(f",{value}"):
         near = nearest(mark[1].lower(), KEYS)
         if near:
@@ -134,7 +134,7 @@ def hint_at_option(value: str) -> str:
 
 
 def _check_path(path: str) -> None:
-    """Raise UserError if a path that is no file would be one without what looks like an unknown option."""
+    """Raise UserError for a path that is a file only without its end, which looks like an unknown option."""
     if _is_file(path):
         return
     for mark in _LIKE_AN_OPTION.finditer(path):

@@ -1,4 +1,4 @@
-"""From a file to columns: the header, then block by block, by pyarrow where it is installed or by the csv module."""
+"""Table reader: the header, then block by block, by pyarrow if installed or by the csv module."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -26,7 +26,7 @@ _MOST_COLUMNS = 1000  # for pyarrow, which takes some microseconds for each colu
 
 
 class TableReader:
-    """The columns of a table that are wanted, read in one pass.
+    """Reader of selected columns of a table in one pass.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class TableReader:
     num_blank : int
         Rows of empty cells only, which are left out.
     columns : dict of str to Column
-        Those that were read.
+        Columns that were read.
     matrix, rest : Matrix
         The values of the columns that ``read`` was given as ``dense``, and of the others.
 
@@ -125,7 +125,7 @@ class TableReader:
         return {k: column.texts is None and column.all_plain for k, column in self._places if not column.ignored}
 
     def _look_at_first(self) -> None:
-        """Decide by the first block which columns are text that nobody needs, and how many rows there may be."""
+        """Find unneeded text columns, and estimate the number of rows, from the first block."""
         for _, column in self._places:
             column.ignored = column.texts is None and column.tally.is_text
         num_rows = int(len(self.lines) * self._size / max(1, self._first_bytes) * 1.02) + 1
@@ -146,7 +146,7 @@ class TableReader:
             raise UserError(ragged[1])
 
     def _interpret(self, rows: list[list[str]]) -> list[np.ndarray | None]:
-        """Return the values of each column that is read, None for those that are not looked at."""
+        """Return the values of each column, None for columns that are skipped."""
         plain = self._plain_values(rows)
         cells = list(zip(*rows)) if len(plain) < len(self._places) else []
         start = len(self.lines)
@@ -195,7 +195,7 @@ class TableReader:
         self.lines.extend(lines)
 
     def _mend(self, rows: list[list[str]], lines: Sequence[int]) -> tuple[int, str] | None:
-        """Mend rows that differ from the header by an empty last cell; return the first other one and its error."""
+        """Repair rows that differ from the header by an empty last cell; return the first other one and its error."""
         width = len(self.header.names)
         if set(map(len, rows)) <= {width}:
             return None
@@ -210,7 +210,7 @@ class TableReader:
 
 
 def _blank_rows(rows: list[list[str]]) -> set[int]:
-    """Return the places of rows of empty cells only; in a table of one column they are missing values."""
+    """Return the positions of rows of empty cells only; in a one-column table these are missing values."""
     return {
         k
         for k, row in enumerate(rows)

@@ -1,4 +1,4 @@
-"""How the columns of a table were interpreted, and what looks doubtful in them.
+"""Report on the columns of a table: their interpretation, and doubtful data in them.
 
 Shapes: N rows, F features.
 """
@@ -46,7 +46,7 @@ class ColumnReport:
 
 
 def describe_columns(table: Table) -> list[ColumnReport]:
-    """Return a report on each column, in the order of the file, of a table that was read with all its texts."""
+    """Return a report on each column of a table read with all its texts, in the order of the file."""
     read = {*table.features, *table.targets}
     reports = []
     for name in table.read.header.names:
@@ -60,7 +60,7 @@ def describe_columns(table: Table) -> list[ColumnReport]:
 
 
 def describe_rows(table: Table) -> list[str]:
-    """Return what looks doubtful in several columns together: equal rows, columns that tell the target."""
+    """Return doubts about several columns together: equal rows, columns that give the target away."""
     found = []
     names = [*table.features, *(name for name in table.targets if name not in table.features)]
     hashes = np.zeros(len(table.lines), np.uint64)

@@ -80,7 +80,7 @@ def targets_of(table: Table, signature: Signature) -> np.ndarray:
 
 
 def _labels(cells: Iterable[str], table: Table, signature: Signature) -> list[str]:
-    """Return class names of cells: +3 and 3.0 are 3 only if that is a class of the model and they are none."""
+    """Return class names of cells: +3 and 3.0 become 3 only if 3 is a class of the model and they are not."""
     known = set(signature.class_names)
     labels = []
     for cell in cells:
@@ -90,7 +90,7 @@ def _labels(cells: Iterable[str], table: Table, signature: Signature) -> list[st
 
 
 def _target_names(options: CsvOptions, signature: Signature, columns: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """Return the columns that the model predicts, whether or not they are there."""
+    """Return the columns that the model predicts, present or not."""
     given = ",".join(dict.fromkeys(split_names(options.target, [*columns, signature.target_name])))
     check_target(given, signature, where)
     name = signature.target_name or given

@@ -13,7 +13,7 @@ from ...errors import UserError
 
 _BOMS = {
     codecs.BOM_UTF8: "utf-8",
-    codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16, whose mark begins alike
+    codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16, whose mark has the same start
     codecs.BOM_UTF32_BE: "utf-32-be",
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
@@ -81,7 +81,7 @@ class TextStream:
     def readinto(self, view: memoryview) -> int:
         """Fill the beginning of ``view``; return the number of bytes, 0 only at the end.
 
-        Bytes that are said to be UTF-8 are not checked.
+        Bytes declared as UTF-8 are not checked.
         """
         if self.size and self._decoder is None and not self._begin and not self._waiting:
             return self._raw.readinto(view) or 0
@@ -91,7 +91,7 @@ class TextStream:
         return len(data)
 
     def not_in_encoding(self, line: int, byte: int) -> UserError:
-        """Return the error for a byte on a line that the encoding does not know."""
+        """Return the error for a byte on a line that is invalid in the encoding."""
         return UserError(
             f"{self.path}: line {line} is not {self.encoding.upper()} text (byte 0x{byte:02x}): say how it is encoded, "
             "as in encoding=cp1252 (Excel in Western Europe), latin-1 or utf-16"
@@ -137,7 +137,7 @@ class TextStream:
 
 
 def _unpacked(raw: BinaryIO, magic: bytes, path: Path) -> Any:
-    """Return a stream of what ``raw`` holds, by its first ten bytes; ``raw`` itself if it is not compressed."""
+    """Return a decompressed stream of ``raw`` by its first ten bytes; ``raw`` itself if it is not compressed."""
     if magic.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=raw)
     if magic.startswith(b"BZh") and magic[4:].startswith(b"1AY&SY"):

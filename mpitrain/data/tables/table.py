@@ -22,7 +22,7 @@ UNLIMITED = 1 << 62
 class Table:
     """A file read into numbers.
 
-    Texts are kept of the target only. ``columns`` and ``numbers`` of columns that were not read read the file again.
+    Texts are kept for the target only; ``columns`` and ``numbers`` of other columns read the file again.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class Table:
         return x
 
     def values(self, name: str) -> np.ndarray:
-        """Return a column that was read as (N,) float64, unchecked: NaN stands for cells that hold no number."""
+        """Return a column that was read as (N,) float64, unchecked: NaN for cells that are not numbers."""
         place = self._places[name]
         dense = len(self.features)
         return self._matrix[:, place] if place < dense else self._rest[:, place - dense]
@@ -101,7 +101,7 @@ class Table:
         return {name: place for place, name in enumerate(self.read.columns)}
 
     def column(self, name: str) -> Column:
-        """Return how the cells of a column were counted and, if they are kept, their texts."""
+        """Return the counts of a column's cells by kind and, if they are kept, their texts."""
         return self.read.columns[name] if name in self.read.columns else self._again([name]).column(name)
 
     def texts(self, name: str) -> Texts:
@@ -114,7 +114,7 @@ class Table:
         return texts
 
     def check_whole(self, names: Sequence[str], as_text: bool = False) -> None:
-        """Raise UserError if cells are missing in columns ``names``: how many, and where the first is.
+        """Raise UserError if cells are missing in columns ``names``: with their number and the first location.
 
         In a column of text, a word such as NA is a value, unless the option na= says that it is missing. With
         ``as_text`` all columns are taken for such.
@@ -159,7 +159,7 @@ class Table:
                 raise UserError(f"{self.path}: column {name!r} {self.odd_cells(name)}")
 
     def odd_cells(self, name: str) -> str:
-        """Return what is wrong with a column of numbers: the cells that are none, with their lines, and a hint."""
+        """Return the error about cells in a column of numbers that are not numbers, with their lines and a hint."""
         tally = self.column(name).tally
         odd = tally.earliest(*tally.odd_kinds)
         count = tally.count(*tally.odd_kinds)
@@ -171,7 +171,7 @@ class Table:
         return f"holds numbers, but also {shown}{more}: {hint}"
 
     def hint(self, *cells: str) -> str:
-        """Return which options make numbers of cells, and what the first one is then; nothing if none do.
+        """Return the options that turn the cells into numbers, with the first result; empty without any.
 
         Options that read all cells go before those that read the first.
         """
@@ -191,7 +191,7 @@ class Table:
 
 
 class _Cells(Mapping[str, Sequence[str]]):
-    """The cells of a table by column, read when they are asked for."""
+    """Cells of a table by column, read on request."""
 
     def __init__(self, table: Table):
         self._table = table
@@ -248,7 +248,7 @@ def open_table(
 
 
 def begin_table(path: Path, options: CsvOptions, features: Sequence[str] | None, reader: Reader = "auto") -> Table:
-    """Return a table of which only the header is read."""
+    """Return a table with only its header read."""
     source = TableReader(path, options, reader)
     header = source.header
     named = {name: None for name in header.names if name}  # in order
@@ -275,7 +275,7 @@ def read_rows(table: Table, keep_all: bool = False) -> None:
 
 
 def separator_of(table: Table) -> str:
-    """Return what separates the cells, in words."""
+    """Return the name of the separator."""
     mark = table.read.header.separator
     return SEPARATORS.get(mark, f"{mark!r}")
 

@@ -25,7 +25,7 @@ _LONGEST_INTEGER = 400  # digits; what is longer is no integer that float64 coul
 
 @dataclass(frozen=True)
 class Target:
-    """What a table has to predict.
+    """Target of a table.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Target:
     task : str
         "classification" or "regression".
     notes : tuple of str
-        How the task was chosen, and what looks doubtful.
+        The reason for the task, and doubts about the target.
     class_names : tuple of str
         Integers in numeric order, other texts sorted; empty for regression.
     """
@@ -104,7 +104,7 @@ def read_one_hot(table: Table, task: str | None) -> Target:
 
 
 def merge_classes(train: Target, test: Target) -> tuple[Target, Target]:
-    """Return two targets with the classes of both, numbered alike."""
+    """Return two targets with the classes of both, in one common numbering."""
     names = tuple(sorted({*train.class_names, *test.class_names}, key=_order([*train.class_names, *test.class_names])))
     places = {name: k for k, name in enumerate(names)}
 
@@ -137,7 +137,7 @@ def _of_numbers(table: Table, name: str, task: str | None, where: str) -> Target
 
 
 def _refuse_numbers(table: Table, name: str, where: str, numbers: int) -> None:
-    """Raise UserError if a column with text is one of numbers: most cells are, or would be in another notation."""
+    """Raise UserError for a column with text whose cells are mostly numbers, perhaps in another notation."""
     tally = table.column(name).tally
     classes = f"--task {CLASSIFICATION} takes every distinct cell for a class"
     many = 4 * numbers >= len(table.lines)
@@ -173,7 +173,7 @@ def _classes(table: Table, name: str, notes: tuple[str, ...]) -> Target:
 def class_labels(cells: Sequence[str], cell_format: CellFormat) -> list[str]:
     """Return the class name of each cell: its exact text.
 
-    If all cells are integers, 3.0 and +3 are 3, as data frames write integers beside missing values; but 03 is not, and
+    If all cells are integers, 3.0 and +3 are 3, as data frames write integers among missing values; but 03 is not, and
     no digit is lost.
 
     Examples
@@ -186,7 +186,7 @@ def class_labels(cells: Sequence[str], cell_format: CellFormat) -> list[str]:
 
 
 def _integer(numeral: str | None) -> str | None:
-    """Return a number as an integer's text, None if it is none."""
+    """Return a whole number as the text of an integer, None for other numbers."""
     if numeral is None:
         return None
     whole = numeral.rstrip("0").removesuffix(".") if "." in numeral and "e" not in numeral.lower() else numeral
@@ -206,7 +206,7 @@ def _order(labels: Sequence[str]) -> Callable[[str], Any]:
 
 
 def _doubts(table: Table, name: str, where: str) -> tuple[str, ...]:
-    """Return notes on classes that may be none: too many, words for missing values, names that differ in case only."""
+    """Return notes on doubtful classes: too many, words for missing values, names that differ in case only."""
     tally = table.column(name).tally
     cells = table.texts(name).cells
     notes = []

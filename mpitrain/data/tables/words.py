@@ -9,7 +9,7 @@ from .options import hint_at_option
 
 
 def quoted(names: Sequence[str], most: int = 5) -> str:
-    """Return names in quotes, at most so many, and how many more there are.
+    """Return names in quotes, up to a limit, and the number of others.
 
     Examples
     --------

@@ -52,7 +52,7 @@ class Row:
 
     @property
     def right(self) -> bool:
-        """Whether ours and cuBLAS's results agree."""
+        """True if our results and cuBLAS's agree."""
         return self.difference <= MOST_DIFFERENCE
 
 

@@ -1,4 +1,4 @@
-"""The CRC-32 of two pieces joined, from the CRC-32 of each: several ranks check one tensor together.
+"""Combination of CRC-32 checksums, so that several ranks check one tensor together.
 
 A checksum is the remainder of the data, seen as a polynomial over the two-element field, divided by a fixed one; data
 that is followed by n bytes is multiplied by x^8n. So the checksum of a followed by b is that of a, times x^8n, plus

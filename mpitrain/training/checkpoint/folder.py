@@ -10,17 +10,17 @@ _UNFINISHED = re.compile(r"\.step-\d+\.safetensors\.part")
 
 
 def path_of_step(directory: Path, step: int) -> Path:
-    """Return where the checkpoint of a step lies."""
+    """Return the path of the checkpoint of a step."""
     return directory / f"step-{step:09d}.safetensors"
 
 
 def unfinished(path: Path) -> Path:
-    """Return the name under which ``path`` is written, until it is complete."""
+    """Return the temporary name of ``path`` until it is complete."""
     return path.with_name(f".{path.name}.part")
 
 
 def newest_first(directory: Path) -> list[Path]:
-    """Return the checkpoints in ``directory``, that of the last step first; none if there is no such directory."""
+    """Return the checkpoints in ``directory``, the last step first; empty without the directory."""
     found = []
     with contextlib.suppress(OSError):
         found = [(int(m[1]), path) for path in directory.iterdir() if (m := _NAME.fullmatch(path.name))]
@@ -28,7 +28,7 @@ def newest_first(directory: Path) -> list[Path]:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove what a run that was killed while it wrote has left behind."""
+    """Remove unfinished checkpoints of a run that was killed while writing."""
     with contextlib.suppress(OSError):
         for path in directory.iterdir():
             if _UNFINISHED.fullmatch(path.name):
@@ -43,7 +43,7 @@ def keep_last(directory: Path, count: int) -> None:
 
 
 def complete(path: Path, header: bytes) -> None:
-    """Write the header of an unfinished checkpoint, and give it its name when all of it is on the disk."""
+    """Write the header of an unfinished checkpoint, flush it to the disk and rename it."""
     temporary = unfinished(path)
     with open(temporary, "r+b", buffering=0) as file:
         file.write(header)

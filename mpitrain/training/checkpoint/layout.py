@@ -1,4 +1,4 @@
-"""Where what lies in a checkpoint: a safetensors file with a checksum of every tensor.
+"""File layout of a checkpoint: a safetensors file with a checksum of every tensor.
 
     8 bytes      length of the header
     header       JSON: name -> dtype, shape, place; __metadata__: metadata (JSON), checksums (JSON); blanks up to a page
@@ -25,7 +25,7 @@ NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in the file; ``begin`` and ``end`` count bytes from where the data begin."""
+    """A tensor in the file; ``begin`` and ``end`` are byte offsets from the start of the data."""
 
     name: str
     dtype: np.dtype
@@ -35,7 +35,7 @@ class Tensor:
 
 
 def place(tensors: Iterable[tuple[str, Any, tuple[int, ...]]]) -> list[Tensor]:
-    """Return (name, dtype, shape) one behind another."""
+    """Return the tensors (name, dtype, shape) placed one after another."""
     placed, begin = [], 0
     for name, dtype, shape in tensors:
         dtype = np.dtype(dtype)

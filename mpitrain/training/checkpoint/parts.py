@@ -1,4 +1,4 @@
-"""One rank's part of a checkpoint: which bytes of which tensors, and the memory that they are copied to."""
+"""One rank's part of a checkpoint: its byte ranges of tensors, and the memory for their copy."""
 
 import zlib
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class Piece:
 
     @property
     def offset(self) -> int:
-        """Where it belongs, in bytes from where the data begin."""
+        """Byte offset from the start of the data."""
         return self.tensor.begin + self.skip
 
 
@@ -48,15 +48,15 @@ def tensors_of(state: State, rows: int = 0) -> list[Tensor]:
 
 
 class Part:
-    """What one rank writes.
+    """Part of a checkpoint that one rank writes.
 
     Parameters
     ----------
     state : State
     slices : tuple of slice
-        Of the arena: this rank's, of the values and of each slot.
+        This rank's slices of the arena, for the values and each slot.
     rank, rows : int
-        Rank 0 writes the states; ``rows`` above 0 says that each of so many ranks has its own and writes them too.
+        Rank 0 writes the states; with ``rows`` above 0, each of ``rows`` ranks has and writes its own.
     """
 
     def __init__(self, state: State, slices: tuple[slice, ...], rank: int, rows: int = 0):
@@ -76,7 +76,7 @@ class Part:
         self._device.synchronize()
 
     def stretches(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (place in the data, bytes) of what was copied; neighbours make one stretch."""
+        """Yield (offset in the data, bytes) of the copied pieces, with adjacent pieces merged."""
         first = start = stop = begin = 0
         for piece in self._pieces:
             if piece.offset != begin + stop - first:
@@ -88,7 +88,7 @@ class Part:
             yield begin, self._copy[first:stop]
 
     def checksums(self) -> list[Checksum]:
-        """Return the checksum of each piece of what was copied."""
+        """Return the checksum of each copied piece."""
         pairs = zip(self._pieces, self._copies, strict=True)
         return [Checksum(p.tensor.name, p.skip, memory.size, zlib.crc32(memory.data)) for p, memory in pairs]
 

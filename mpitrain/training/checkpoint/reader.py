@@ -1,4 +1,4 @@
-"""Read a checkpoint: what it says of itself, whether its bytes are those that were written, and its tensors."""
+"""Read a checkpoint: its metadata, its tensors, and a check of its bytes against the checksums."""
 
 import contextlib
 import hashlib
@@ -28,7 +28,7 @@ class Checkpoint:
     ----------
     path : Path
     metadata : dict
-        What was given to ``Writer.begin``.
+        The metadata passed to ``Writer.begin``.
     tensors : dict of str to Tensor
     digest : str
         A hash of the header, which has the metadata and the checksums of all tensors: equal for equal checkpoints.
@@ -76,12 +76,12 @@ class Checkpoint:
             raise UserError(f"{self.path} is cut off: it holds {num_bytes:,} bytes of {end:,}")
 
     def verify(self, rank: int = 0, size: int = 1) -> None:
-        """Compare checksums: of every ``size``-th tensor, so that as many ranks share the work.
+        """Compare the checksums of every ``size``-th tensor, so that ``size`` ranks share the work.
 
         Raises
         ------
         UserError
-            Names the tensor that is not what was written.
+            If a tensor is not the one that was written; the message names it.
         """
         with self._opened() as descriptor:
             for t in list(self.tensors.values())[rank::size]:

@@ -1,4 +1,4 @@
-"""What a training step changes: the arena's values and states, the optimizer's slots and its count of steps.
+"""Training state: the arena's values and states, the optimizer's slots and its step count.
 
 A checkpoint writes it to a file, ``Snapshot`` keeps it in memory.
 """
@@ -30,7 +30,7 @@ class Snapshot:
     ----------
     state : State
     parts : tuple of slice
-        Of the arena: what is kept of each slot (all of it by default); values and states are always kept whole.
+        Slices of the arena, the parts of each slot to keep (by default all); values and states are kept whole.
     """
 
     def __init__(self, state: State, parts: tuple[slice, ...] | None = None):
@@ -47,7 +47,7 @@ class Snapshot:
         self._step_count = self._state.optimizer.step_count
 
     def restore(self) -> None:
-        """Make the state what it was when it was last taken."""
+        """Restore the state of the last ``take``."""
         for kept, live in zip(self._kept, self._live, strict=True):
             np.copyto(live, kept)
         self._state.optimizer.step_count = self._step_count

@@ -1,4 +1,4 @@
-"""When to write a checkpoint, and when to leave before the batch system ends the job."""
+"""Schedule of checkpoints, and of the exit before the batch system ends the job."""
 
 import os
 import time
@@ -10,7 +10,7 @@ MARGIN = 120.0  # seconds before the end of a Slurm job at which to leave; of a 
 
 
 class CheckpointTimer:
-    """The plan of a run; time counts from when it is made.
+    """Checkpoint schedule of a run; time counts from its creation.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ class CheckpointTimer:
         return 0 < self._seconds <= self._clock() - self._saved
 
     def is_due_after(self, step: int) -> bool:
-        """Return True for each step that is to be followed by a checkpoint."""
+        """Return True if a checkpoint is due after a step."""
         return self.steps > 0 and step % self.steps == 0
 
     def saved(self) -> None:
-        """Count the time to the next one from now."""
+        """Restart the time to the next checkpoint."""
         self._saved = self._clock()

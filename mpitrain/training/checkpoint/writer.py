@@ -1,10 +1,10 @@
-"""Write checkpoints while training goes on: every rank copies its part and a thread writes it.
+"""Asynchronous checkpoint writer: every rank copies its part and a thread writes it.
 
     all ranks   create, open, copy | train ... train | exchange checksums, close | train ...
     thread                         | write, flush    |                           | rank 0: header, rename
 
-The file has no name and no header until every rank has said that its part is on the disk. Whatever fails before that
-leaves the earlier checkpoints as they are: it is said once, and training goes on.
+The file has no name and no header until every rank has reported its part on the disk. Whatever fails before that
+leaves the earlier checkpoints as they are: it is reported once, and training continues.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from .state import State
 
 
 class Writer:
-    """Writes the checkpoints of a run.
+    """Writer of the checkpoints of a run.
 
     All ranks call ``begin`` and ``end`` after the same steps.
 
@@ -34,7 +34,7 @@ class Writer:
     ----------
     world : World
     directory : Path
-        Of the checkpoints; made when the first is written.
+        Directory of the checkpoints; created with the first one.
     state : State
     slices : tuple of slice, optional
         The parts of the arena that this rank writes; together those of all ranks are the arena. An equal share if None.
@@ -43,7 +43,7 @@ class Writer:
     keep : int
         Checkpoints that are kept.
     note : callable(str)
-        Told of what went wrong (rank 0).
+        Called with a description of each failure (rank 0).
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Writer:
 
     @property
     def idle(self) -> bool:
-        """True when this rank's thread has nothing (more) to write; ``end`` waits for nobody once all ranks say so."""
+        """True if this rank's thread has nothing left to write; once true on all ranks, ``end`` does not wait."""
         return not (self.running and self._thread.is_alive())
 
     def begin(self, step: int, metadata: dict[str, Any]) -> None:
@@ -125,7 +125,7 @@ class Writer:
         return end - begin
 
     def close(self) -> None:
-        """Complete what was begun, and wait for it; all ranks together."""
+        """Complete the checkpoint in progress and wait for it (collective)."""
         if self.running:
             self.end(wait=True)
         if self._last_thread.ident is not None:
@@ -199,7 +199,7 @@ class Writer:
             with contextlib.suppress(OSError):
                 folder.unfinished(self._path).unlink()
             self._note(
-                f"no checkpoint {self._path.name}: {reason}; training goes on, earlier checkpoints are untouched"
+                f"no checkpoint {self._path.name}: {reason}; training continues, earlier checkpoints are untouched"
             )
 
 

@@ -1,4 +1,4 @@
-"""Step executors: how the gradients of a step are computed."""
+"""Step executors, which compute the gradients of a step."""
 
 from .base import StepExecutor
 from .eager import EagerExecutor

@@ -1,4 +1,4 @@
-"""One microbatch after the other, layer by layer."""
+"""Eager execution: one microbatch after the other, layer by layer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,8 +1,8 @@
-"""Forward and backward of a batch as CUDA graphs: one call asks the GPU for all of their launches.
+"""Forward and backward of a batch as CUDA graphs: one call starts all of their launches.
 
 A small model is launch-bound: its kernels end sooner than Python can ask for the next. What a step asks for is the same
 each time but for the contents of the batch, the weights and the step's number; so it is captured once for each place in
-memory where batches lie, and launched from then on. Whatever the host does in a step stays with the host: messages,
+memory that holds batches, and launched from then on. All work of the host in a step stays with the host: messages,
 the sums that it reads, and the update, whose learning rate and scale it has decided (one launch).
 
 A graph means memory as it lay when it was captured. It is thrown away as soon as the device was asked for more memory.
@@ -36,9 +36,9 @@ class Recording:
     ----------
     parts : list of (Graph, list of Parameter)
     writes : list of int
-        How often each gradient had been written in the step when it was over.
+        Number of writes of each gradient in the step up to its end.
     allocations : int
-        Of the device when it was captured.
+        Number of allocations of the device at the time of capture.
     """
 
     parts: list[tuple[Graph, list[Parameter]]]
@@ -47,7 +47,7 @@ class Recording:
 
 
 class GraphedExecutor:
-    """Computes steps by CUDA graphs, each captured once for every place in memory where batches are.
+    """Executor of steps by CUDA graphs, each captured once for every batch address.
 
     Parameters
     ----------
@@ -75,23 +75,23 @@ class GraphedExecutor:
 
 
 def reason_against_graphs(model: Layer) -> str:
-    """Return why no CUDA graph of a step can be made; empty if one can."""
+    """Return the reason why a step cannot be a CUDA graph; empty if it can."""
     if any(isinstance(layer, BatchNorm2d) and layer.sum_over_ranks is not None for layer in model.layers()):
         return "in the middle of it ranks sum statistics (--batch-norm local needs none)"
     return ""
 
 
 class StepGraphs:
-    """Runs microbatches: by graphs where they are full and come again, else as they are written.
+    """Runner of microbatches: as graphs if they are full and recur, otherwise eagerly.
 
     Parameters
     ----------
     arena : Arena
         On a device that captures.
     ctx : Context
-        What the microbatches are computed with.
+        Context of the microbatches.
     microbatches : int
-        Of a step.
+        Number of microbatches per step.
     buckets : sequence of Bucket
         A graph ends where the gradients of one are complete, so that messages can start; none without other ranks.
     note : callable(str)
@@ -155,7 +155,7 @@ class StepGraphs:
                 self._arena.on_ready(p)
 
     def _record(self, place: int, work: Work) -> Recording | None:
-        """Return the work as graphs, done once; None, and nothing done, if graphs do not do the same."""
+        """Return the work as graphs, run once; None, without a run, if graphs give other results."""
         arena = self._arena
         on_ready, arena.on_ready = arena.on_ready, None
         before = arena.gradients.copy(), arena.states.copy(), arena.writes

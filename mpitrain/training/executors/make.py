@@ -9,7 +9,7 @@ from .virtual_shards import VirtualShardsExecutor
 
 
 def make_executor(run: TrainingRun, num_shards: int) -> StepExecutor:
-    """Return the executor that the config asks for; a note says why, where it cannot be.
+    """Return the executor of the config; a note gives the reason if another one is used.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The contract of hooks, and the facts that they get."""
+"""Hook interface, and the information passed to hooks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # a file that defines a hook needs no MPI
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StepInfo:
-    """Facts about the moment at which a hook is called.
+    """State of the run at the call of a hook.
 
     Attributes
     ----------
@@ -162,7 +162,7 @@ class Hook:
         """Run when the training ends early on request, before the evaluation."""
 
     def evaluate(self, info: StepInfo) -> None:
-        """Run when an evaluation is due: after an epoch, or as --evaluate-every says."""
+        """Run when an evaluation is due: after an epoch, or by --evaluate-every."""
 
     def evaluate_end(self, info: StepInfo) -> None:
         """Run after an evaluation; ``info.result`` holds the scores."""

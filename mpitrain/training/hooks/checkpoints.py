@@ -1,4 +1,4 @@
-"""Checkpoints of a run: when they are due, and that they are complete."""
+"""Checkpoint hook: begin checkpoints that are due, and complete them."""
 
 from ...errors import AgreedError
 from ..checkpoint import Writer
@@ -8,13 +8,13 @@ from .base import Hook, StepInfo
 
 
 class Checkpoints(Hook):
-    """Begins checkpoints when they are due or requested, and completes them while training continues.
+    """Hook that begins checkpoints when due or requested, and completes them while training continues.
 
     Parameters
     ----------
     timer : CheckpointTimer
     writer : Writer or None
-        None writes no checkpoints; the timer still says when to end for lack of time.
+        None writes no checkpoints; the timer still ends the run for lack of time.
     """
 
     def __init__(self, timer: CheckpointTimer, writer: Writer | None):

@@ -4,7 +4,7 @@ from .base import Hook, StepInfo
 
 
 class WeightCheck(Hook):
-    """Compares a hash of the weights over all ranks, every so many steps and before each evaluation.
+    """Hook that compares a hash of the weights over all ranks, at an interval of steps and before each evaluation.
 
     Parameters
     ----------
@@ -16,7 +16,7 @@ class WeightCheck(Hook):
         self._every = every
 
     def step_end(self, info: StepInfo) -> None:
-        """Compare after every so many steps."""
+        """Compare at the end of each interval."""
         if self._every and info.step % self._every == 0:
             info.run.data_parallel.verify(f"after step {info.step}")
 

@@ -1,4 +1,4 @@
-"""Requests from outside of the run: signals and the like."""
+"""Requests from outside the run, such as signals."""
 
 from collections.abc import Callable
 
@@ -7,12 +7,12 @@ from .base import Hook, StepInfo
 
 
 class ExternalControl(Hook):
-    """Passes requests on to all ranks.
+    """Hook that passes external requests on to all ranks.
 
     Parameters
     ----------
     control : callable() -> ControlRequest
-        Called in every step; what any rank requests, all ranks do after that step.
+        Called in every step; all ranks carry out the requests of any rank after that step.
     """
 
     def __init__(self, control: Callable[[], ControlRequest]):

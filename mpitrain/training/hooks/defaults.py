@@ -30,7 +30,7 @@ def default_hooks(
     run_path: Path | None,
     more: Sequence[Hook] = (),
 ) -> list[Hook]:
-    """Return the hooks that the config of ``run`` asks for, and ``more``: those of the user.
+    """Return the hooks for the config of ``run``, and ``more``, the hooks of the user.
 
     Parameters
     ----------

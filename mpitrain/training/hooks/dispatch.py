@@ -1,4 +1,4 @@
-"""Calls of hooks, and the message about one that fails."""
+"""Dispatch of hook calls, and the error of a failing hook."""
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -96,7 +96,7 @@ def _overriding(hooks: Sequence[Hook], event: str) -> list[tuple[Hook, Callable[
 
 
 def _fail(error: Exception, hook: Hook, event: str, info: StepInfo) -> NoReturn:
-    """Raise ``error`` with the name of a user's hook; those of this package say themselves what is wrong."""
+    """Raise ``error`` with the name of a user's hook; errors of built-in hooks need no name."""
     named = _named(error, hook, event, info)
     if named is error:
         raise error

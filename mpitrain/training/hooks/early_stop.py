@@ -1,4 +1,4 @@
-"""The end of a run whose scores no longer become better (--early-stop)."""
+"""Early stopping: end a run whose scores no longer improve (--early-stop)."""
 
 from ...run_rules import EarlyStopRule
 from ..early_stop import reason_to_stop
@@ -7,7 +7,7 @@ from .base import Hook, StepInfo
 
 
 class EarlyStop(Hook):
-    """Ends the run by its evaluations; all ranks follow rank 0.
+    """Hook that ends the run by its evaluations; all ranks follow rank 0.
 
     Parameters
     ----------

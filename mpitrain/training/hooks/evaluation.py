@@ -1,4 +1,4 @@
-"""Evaluation of the model."""
+"""Evaluation hook."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from .base import Hook, StepInfo
 
 
 class Evaluation(Hook):
-    """Computes the scores over the validation and test samples, and has them announced to all hooks.
+    """Hook that computes the scores of the validation and test samples, and passes them to all hooks.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Guard against a loss or gradient that is not finite: the run ends before any weight has changed, or skips it."""
+"""Guard against a non-finite loss or gradient: end the run before any weight has changed, or skip the step."""
 
 import math
 
@@ -10,7 +10,7 @@ MOST_BAD_STEPS = 10  # in a row: the cause does not go away by skipping steps
 
 
 class NonFiniteGuard(Hook):
-    """Checks the loss and the gradient's norm of every step, which are the same on all ranks.
+    """Hook that checks the loss and gradient norm of every step, which are the same on all ranks.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``--profile``: where every rank was, layer by layer and message by message, as a trace for ui.perfetto.dev.
+"""``--profile``: trace of every rank's layers and messages, for ui.perfetto.dev.
 
 Layers report to an observer, and larger parts of a step to the run's timeline; without ``--profile`` neither has
 listeners. Collectives come from the ledger, which notes them anyway. All clocks are set by rank 0's.
@@ -27,7 +27,7 @@ COMPUTING, CALLS = "computing", "calls that wait"
 
 
 class Span(NamedTuple):
-    """Something that took a while, in seconds of this rank's clock."""
+    """Time span with a name, in seconds of this rank's clock."""
 
     track: str
     name: str
@@ -36,13 +36,13 @@ class Span(NamedTuple):
 
 
 class Profiler(Hook):
-    """Records the spans of a run, from its first step on."""
+    """Hook that records the spans of a run, from its first step on."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
 
     def train_begin(self, info: StepInfo) -> None:
-        """Begin to listen."""
+        """Begin to record."""
         self._observe(info.model)
         info.run.timeline.listeners.append(self._timed)
         info.run.data_parallel.on_timed = self._timed
@@ -89,7 +89,7 @@ class Profiler(Hook):
 
 
 def trace_events(ranks: list[tuple[float, list[Span]]]) -> list[dict[str, Any]]:
-    """Return the events of all ranks, given as (what to add to the clock, spans); times become microseconds from 0."""
+    """Return the events of all ranks, given as (clock offset, spans), in microseconds from 0."""
     first = min((span.begin + offset for offset, spans in ranks for span in spans), default=0.0)
     events: list[dict[str, Any]] = []
     for rank, (offset, spans) in enumerate(ranks):

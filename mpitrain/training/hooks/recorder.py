@@ -14,7 +14,7 @@ from .base import Hook, StepInfo
 
 
 class Recorder(Hook):
-    """Writes metrics.jsonl and the weights.
+    """Hook that writes metrics.jsonl and the weights.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Recorder(Hook):
         self._said: set[str] = set()
 
     def step_end(self, info: StepInfo) -> None:
-        """Write the line of a step; show and write why one was skipped."""
+        """Write the line of a step; show and write the reason if it was skipped."""
         if self.directory is None:
             return
         if info.skipped:
@@ -68,7 +68,7 @@ class Recorder(Hook):
             raise
         except UserError as error:
             if last:
-                hint = f"--resume {directory.path} goes on from the last checkpoint, if there is one"
+                hint = f"--resume {directory.path} continues from the last checkpoint, if there is one"
                 raise UserError(f"{error}; {hint}") from None
             self._tolerate(error, info)
 
@@ -87,10 +87,10 @@ class Recorder(Hook):
             self._tolerate(error, info)
 
     def _tolerate(self, error: UserError, info: StepInfo) -> None:
-        """Show once what could not be written; the last epoch tries again."""
+        """Show a failure to write once; the last epoch tries again."""
         if str(error) not in self._said:
             self._said.add(str(error))
-            info.note(f"{error}; training goes on")
+            info.note(f"{error}; training continues")
 
 
 def _line(result: EpochResult) -> dict[str, object]:

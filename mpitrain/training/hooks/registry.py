@@ -1,4 +1,4 @@
-"""Hooks by name: ``FILE.py:FUNC`` for a class or function of the user's own that makes one."""
+"""Hooks by name: ``FILE.py:FUNC`` for a user's class or function that makes one."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ HOOKS: Registry[Hook] = Registry("hook", {}, arguments=(), result=Hook)
 
 
 def make_hooks(specs: str | Iterable[str | Hook | type[Hook]]) -> list[Hook]:
-    """Return hooks: those that are given, of the classes that are given, or that texts name.
+    """Return hooks from instances, classes or texts that name them.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Snapshots of the last two steps, to go back to when a rank is lost."""
+"""Snapshots of the last two steps, restored after the loss of a rank."""
 
 from ..checkpoint.state import Snapshot
 from ..position import Position
@@ -27,7 +27,7 @@ class Moment:
 
 
 class StepSnapshots(Hook):
-    """Keeps the states before the step in progress and before the one that precedes it.
+    """Hook that keeps the states before the step in progress and before the previous one.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class StepSnapshots(Hook):
         self._evaluation: Position | None = None
 
     def train_begin(self, info: StepInfo) -> None:
-        """Keep the state that the run begins, or continues, with."""
+        """Keep the state at the start or continuation of the run."""
         self._before_last.keep()
         self._before_this.keep()
 
@@ -59,7 +59,7 @@ class StepSnapshots(Hook):
         self._epoch_end = self._run.position.copy()
 
     def last_complete(self) -> tuple[int, int, int]:
-        """Return (steps, evaluations, epoch) that this rank has come to, without a step that it has not finished."""
+        """Return the (steps, evaluations, epoch) that this rank has completed."""
         run, before = self._run, self._before_this
         here, there = run.position, before.position
         if run.step == before.step or (here.epoch, here.steps) == (there.epoch, there.steps):
@@ -67,7 +67,7 @@ class StepSnapshots(Hook):
         return run.step, len(run.results.evaluations), run.position.epoch
 
     def go_back_to(self, step: int, evaluations: int, epoch: int) -> None:
-        """Bring the run to where all survivors are; the three never decrease, and grow in this order."""
+        """Bring the run to the position of all survivors; the three never decrease, and grow in this order."""
         run = self._run
         if run.step > step:
             next(moment for moment in (self._before_this, self._before_last) if moment.step == step).restore()
