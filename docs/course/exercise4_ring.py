@@ -7,7 +7,7 @@ from mpitrain.collectives import Step, algorithm
 
 @algorithm(rounds=lambda size: 2 * (size - 1), bytes=lambda size: 2 * (size - 1) / size)
 def ring(rank: int, size: int) -> Iterator[Step]:
-    """All-reduce in which every rank talks to its neighbours only, one chunk at a time."""
+    """All-reduce in which every rank talks to its neighbors only, one chunk at a time."""
     right, left = (rank + 1) % size, (rank - 1) % size
     for k in range(size - 1):
         yield Step(

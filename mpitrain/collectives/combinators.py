@@ -1,4 +1,4 @@
-"""Combinators of schedules: relabelled ranks and chunks, reversed steps, and folding to a power of two."""
+"""Combinators of schedules: relabeled ranks and chunks, reversed steps, and folding to a power of two."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from .step import Chunks, Schedule, Step, around, chunk_bounds, chunk_runs
 
 
-def relabelled(
+def relabeled(
     steps: Iterable[Step], rank_of: Callable[[int], int], chunks_of: Callable[[Chunks], Chunks] | None = None
 ) -> Iterator[Step]:
     """Yield ``steps`` among the ranks ``rank_of(0), rank_of(1), ...`` and on the chunks ``chunks_of(...)``."""
@@ -30,7 +30,7 @@ def rerooted(schedule: Schedule, root: int, num_chunks: Callable[[int], int], ow
         by = root * count // size
         inner = schedule((rank - root) % size, size)
         rotate = functools.partial(_rotate, by=by, count=count) if by else None
-        yield from relabelled(inner, lambda v: (v + root) % size, rotate)
+        yield from relabeled(inner, lambda v: (v + root) % size, rotate)
 
     return rotated
 
@@ -111,7 +111,7 @@ def folded(schedule: Schedule, rank: int, size: int) -> Iterator[Step]:
     if paired:
         yield Step(recv_from=rank - 1, recv=everything, reduce=True)
     inner = schedule(rank // 2 if paired else rank - pairs, core)
-    yield from relabelled(inner, lambda v: 2 * v + 1 if v < pairs else v + pairs)
+    yield from relabeled(inner, lambda v: 2 * v + 1 if v < pairs else v + pairs)
     if paired:
         yield Step(send_to=rank - 1, send=everything)
 

@@ -21,7 +21,7 @@ def load(path: Path, name: str) -> Callable[..., Any]:
         If there is no such file or function, if the file does not load, or if the function yields no steps.
     """
     module = load_file(path)
-    function = getattr(module, name, None)
+    function: Callable[..., Any] | None = getattr(module, name, None)
     if function is None:
         there = [key for key, value in vars(module).items() if _is_schedule(value, module)]
         known = f"; it has {', '.join(there)}" if there else ""

@@ -9,14 +9,14 @@ ordinary one: ranks whose labels agree in the bits below k are those that rounds
 
 def peer(rank: int, k: int, size: int) -> int:
     """Return the peer of ``rank`` in round ``k``; ``size`` is a power of two."""
-    distance = (1 - (-2) ** (k + 1)) // 3
+    distance: int = (1 - (-2) ** (k + 1)) // 3
     return (rank + distance if rank % 2 == 0 else rank - distance) % size
 
 
 def label(rank: int, size: int) -> int:
     """Return the label of ``rank``: the Gray code of r (of -r for even ranks) in base -2."""
     bits = size.bit_length() - 1
-    smallest = -sum(1 << k for k in range(1, bits, 2))  # the numbers of so many digits are `size` neighbours
+    smallest = -sum(1 << k for k in range(1, bits, 2))  # the numbers of so many digits are `size` neighbors
     number = smallest + ((rank if rank % 2 else -rank) - smallest) % size
     mask = sum(1 << k for k in range(1, bits + 2, 2))
     digits = (number + mask) ^ mask

@@ -21,8 +21,8 @@ class Term:
 
     def __add__(self, other: "Term") -> "Term":
         first, both = min(self.first, other.first), self.count + other.count
-        neighbours = 0 < self.count == other.count == abs(self.first - other.first) and first % both == 0
-        return Term(first, both) if neighbours else Term(0, 0)
+        neighbors = 0 < self.count == other.count == abs(self.first - other.first) and first % both == 0
+        return Term(first, both) if neighbors else Term(0, 0)
 
 
 def adds_in_a_tree(algorithm: Algorithm, size: int) -> bool:

@@ -20,7 +20,7 @@ class Step(NamedTuple):
     send_to, recv_from : int or None
         Peer ranks; None where that side is idle.
     send, recv : int, range, tuple of int and range, or None
-        A chunk, a range of neighbouring chunks, or several of both in the order in which they travel.
+        A chunk, a range of neighboring chunks, or several of both in the order in which they travel.
     reduce : bool
         Add what is received to what is there; otherwise overwrite it.
     """

@@ -45,7 +45,8 @@ class UserSteps(Iterator[Step]):
     """Iterator over the steps of one rank of a user's function."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any], rank: int, size: int):
-        self._make, self._rank, self._size = (lambda: function(rank, size, **options)), rank, size
+        self._make: Callable[[], Any] = lambda: function(rank, size, **options)
+        self._rank, self._size = rank, size
         self._code = code_of(function)
         self._file = self._code.co_filename if self._code else ""
         self._limit = UserCode(self._file, SECONDS + SECONDS_A_RANK * size)

@@ -113,8 +113,8 @@ class Loader:
 
         capacity = _longest(_longest(min(batch_size, len(split)), size), microbatches)
         ring = (prefetch + 2 if prefetch else 1, microbatches, capacity)
-        x, self._normalizer = (split.x, normalizer) if augment else _normalised(split.x, normalizer)
-        y, self._target_normalizer = _normalised(split.y, target_normalizer)
+        x, self._normalizer = (split.x, normalizer) if augment else _normalized(split.x, normalizer)
+        y, self._target_normalizer = _normalized(split.y, target_normalizer)
         self._samples, self._targets = x, y
         self.normalized_bytes = sum(own.nbytes for own, raw in ((x, split.x), (y, split.y)) if own is not raw)
         self._x = device.pinned_empty((*ring, *x.shape[1:]), np.float32)
@@ -196,12 +196,12 @@ class Loader:
         np.take(self._targets, indices, axis=0, out=raw_y, mode="clip")
         if self._augmenter is not None:
             self._augmenter(raw, indices, epoch)
-        _normalise(self._normalizer, raw, x)
-        _normalise(self._target_normalizer, raw_y, y)
+        _normalize(self._normalizer, raw, x)
+        _normalize(self._target_normalizer, raw_y, y)
         return x, y
 
 
-def _normalised(x: np.ndarray, normalizer: Normalizer | None) -> tuple[np.ndarray, Normalizer | None]:
+def _normalized(x: np.ndarray, normalizer: Normalizer | None) -> tuple[np.ndarray, Normalizer | None]:
     """Return values and the normalization still to be applied to them.
 
     float64 in memory is normalized at once, which takes 4 more bytes per number and spares every epoch moving twice the
@@ -212,7 +212,7 @@ def _normalised(x: np.ndarray, normalizer: Normalizer | None) -> tuple[np.ndarra
     return normalizer(x), None
 
 
-def _normalise(normalizer: Normalizer | None, raw: np.ndarray, out: np.ndarray) -> None:
+def _normalize(normalizer: Normalizer | None, raw: np.ndarray, out: np.ndarray) -> None:
     if normalizer is not None:
         normalizer(raw, out, overwrite=True)
     elif raw is not out:

@@ -1,4 +1,4 @@
-"""The tests of the kernels in C once more, built with the address and undefined-behaviour sanitizers."""
+"""The tests of the kernels in C once more, built with the address and undefined-behavior sanitizers."""
 
 import os
 import shutil

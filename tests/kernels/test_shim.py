@@ -54,7 +54,7 @@ def test_order_is_drawn_from_the_seed(probes):
     ],
 )
 @pytest.mark.parametrize("seed", range(3))
-def test_undefined_behaviour_fails(probes, name, message, seed):
+def test_undefined_behavior_fails(probes, name, message, seed):
     with pytest.raises(cpu.Launch, match=message):
         launch(probes, name, np.zeros(1024, np.float32), threads=64, seed=seed)
 

@@ -92,7 +92,7 @@ def test_the_state_after_a_step(tmp_path, page, name, option, size, step):
 
 def test_words_and_price(tmp_path, page):
     dom = dump(tmp_path, page, "a=ring&b=&p=4&step=1&n=4000000&alpha=1e-6&beta=1e-9&gamma=1e-9")
-    assert "Every rank sends to its right-hand neighbour. For example, rank 0 sends chunk 0" in words(dom)
+    assert "Every rank sends to its right-hand neighbor. For example, rank 0 sends chunk 0" in words(dom)
     assert "6 α + 1.5 n β + 0.75 n γ = 9.01 ms" in dom
     end = dump(tmp_path, page, "a=ring&b=&p=4&step=6")
     assert "Done: every chunk ends on every rank with every contribution exactly once." in words(end)

@@ -55,7 +55,7 @@ def test_statistics_of_all_ranks(name, x, size):
 
 
 @pytest.mark.parametrize(("name", "x"), list(sets()))
-def test_normalises(name, x):
+def test_normalizes(name, x):
     normalizer = Normalizer.fit(x)
     expected = (x.astype(np.float64) - normalizer.mean) / normalizer.std
     out = np.empty(x.shape, np.float32)

@@ -1,6 +1,6 @@
 """Recursive doubling all-gather: the data of a rank double in every round.
 
-For other numbers than powers of two, even ranks of the first pairs hand their chunk to their neighbour before, and
+For other numbers than powers of two, even ranks of the first pairs hand their chunk to their neighbor before, and
 get all other chunks after. Every chunk reaches every rank once, so backwards this is a reduce-scatter.
 
 Cost: lg P alpha + (P-1)/P n beta; beside powers of two 2 rounds, and (P-1)/P n from one rank of each pair, more.

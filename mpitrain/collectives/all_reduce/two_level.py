@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from ...errors import UserError
 from ..algorithm import Algorithm, algorithm
-from ..combinators import relabelled
+from ..combinators import relabeled
 from ..find import find
 from ..step import Chunks, Step, as_chunks, chunk_runs
 
@@ -74,12 +74,12 @@ def two_level(rank: int, size: int, node: int = 4, inner: str = "ring", outer: s
     if proxy is not None:
         yield Step(recv_from=proxy, recv=everything, reduce=True)
     first, place = rank // parts.node * parts.node, rank % parts.node
-    yield from relabelled(parts.collect(place, parts.node), lambda i: first + i, _scaled(parts, parts.collect))
+    yield from relabeled(parts.collect(place, parts.node), lambda i: first + i, _scaled(parts, parts.collect))
     if place < parts.shares:
         across = parts.outer(rank // parts.node, parts.num_nodes)
         start = place * parts.share_chunks
-        yield from relabelled(across, lambda j: j * parts.node + place, _outer_chunks(parts, start))
-    yield from relabelled(parts.spread(place, parts.node), lambda i: first + i, _scaled(parts, parts.spread))
+        yield from relabeled(across, lambda j: j * parts.node + place, _outer_chunks(parts, start))
+    yield from relabeled(parts.spread(place, parts.node), lambda i: first + i, _scaled(parts, parts.spread))
     if proxy is not None:
         yield Step(send_to=proxy, send=everything)
 

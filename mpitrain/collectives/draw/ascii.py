@@ -136,7 +136,7 @@ def _lay_out(play: Play, states: list[list[list[int]]], width: int) -> _Layout:
 
 
 def _merge_columns(play: Play) -> list[range]:
-    """Return runs of neighbouring chunks that hold the same on every rank after every round, and travel together."""
+    """Return runs of neighboring chunks that hold the same on every rank after every round, and travel together."""
     histories: list[list[object]] = [[tuple(row[c] for row in play.start)] for c in range(play.num_chunks)]
     for message in play.messages:
         for there, after in zip(message.received, message.after, strict=True):

@@ -42,7 +42,7 @@ def _name_run(run: list[int], between: str) -> str:
 
 
 def _runs_around(ranks: list[int], size: int) -> list[list[int]]:
-    """Return neighbours together; a run that reaches the last rank goes on at 0."""
+    """Return neighbors together; a run that reaches the last rank continues at 0."""
     runs = [list(run) for run in chunk_runs(tuple(ranks))]
     if len(runs) > 1 and runs[0][0] == 0 and runs[-1][-1] == size - 1:
         runs = [runs[-1] + runs[0], *runs[1:-1]]

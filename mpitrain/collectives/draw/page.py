@@ -10,7 +10,7 @@ from ...errors import UserError
 from ..algorithm import Algorithm
 from ..price.calibration import Calibration, load_calibration
 from .data import algorithm_data
-from .palette import COLOURS, COPY, REDUCE
+from .palette import COLORS, COPY, REDUCE
 from .trace import Trace, trace_data
 
 PLAYER = Path(__file__).with_name("player")
@@ -64,7 +64,7 @@ def draw_page(
         "size": max(size, 2),
         "sizes": [sizes.start, sizes.stop - 1],
         "costs": asdict(costs or Costs.of(load_calibration())),
-        "colours": {"ranks": COLOURS, "reduce": REDUCE, "copy": COPY},
+        "colors": {"ranks": COLORS, "reduce": REDUCE, "copy": COPY},
         "algorithms": [algorithm_data(algorithm, sizes) for algorithm in algorithms],
         "compare": len(algorithms) > 1,
         "trace": trace_data(trace) if trace else None,

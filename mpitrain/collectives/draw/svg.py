@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from ...errors import UserError
 from ...svg import document
 from .names import name_chunks, name_set
-from .palette import COPY, REDUCE, colour, is_hatched
+from .palette import COPY, REDUCE, color, is_hatched
 from .play import Message, Play
 
 LANE, ROUND = 46, 124
@@ -87,7 +87,7 @@ def describe(play: Play) -> str:
 def _hatches(play: Play) -> str:
     patterns = (
         f'<pattern id="hatch{n}" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-        f'<rect width="6" height="6" fill="#fff"/><rect width="3.4" height="6" fill="{colour(n)}"/></pattern>'
+        f'<rect width="6" height="6" fill="#fff"/><rect width="3.4" height="6" fill="{color(n)}"/></pattern>'
         for n in range(min(8, play.num_chunks))
     )
     return f"<defs>{''.join(patterns)}</defs>"
@@ -155,11 +155,11 @@ def _chunk_label(play: Play, chunks: tuple[int, ...], x: float, y: float) -> str
 
 
 def _fill(chunk: int) -> tuple[str, str]:
-    """Return the fill of a chunk's label, and the colour of the number on it."""
+    """Return the fill of a chunk's label, and the color of the number on it."""
     if is_hatched(chunk):
         return f"url(#hatch{chunk % 8})", "#10151c"
-    red, green, blue = (int(colour(chunk)[i : i + 2], 16) for i in (1, 3, 5))
-    return colour(chunk), "#10151c" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#fff"
+    red, green, blue = (int(color(chunk)[i : i + 2], 16) for i in (1, 3, 5))
+    return color(chunk), "#10151c" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#fff"
 
 
 def _holds(play: Play, row: list[int]) -> str:
@@ -189,7 +189,7 @@ def _legend(play: Play, hidden: int) -> list[str]:
 
 
 def _text(content: str, x: float, y: float, kind: str, fill: str = "") -> str:
-    # the number on a chunk's label has a rim of the other colour: it may lie on hatching
+    # the number on a chunk's label has a rim of the other color: it may lie on hatching
     rim = "#fff" if fill == "#10151c" else "none"
     paint = f' style="fill:{fill};stroke:{rim};stroke-width:2.5;paint-order:stroke"' if fill else ""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{paint}>{escape(content)}</text>'

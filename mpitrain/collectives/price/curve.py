@@ -76,7 +76,8 @@ class Curve:
     def __call__(self, num_bytes: np.ndarray | float) -> np.ndarray:
         """Return the seconds for ``num_bytes`` (any shape); beyond the last point the last slope goes on."""
         beyond = np.maximum(np.asarray(num_bytes, float) - self.sizes[-1], 0.0)
-        return np.interp(num_bytes, self.sizes, self.seconds) + beyond * self.last_slope
+        seconds: np.ndarray = np.interp(num_bytes, self.sizes, self.seconds) + beyond * self.last_slope
+        return seconds
 
     def shifted(self, seconds: float) -> "Curve":
         """Return the curve with ``seconds`` added, never below zero."""

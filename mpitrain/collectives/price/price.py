@@ -132,7 +132,7 @@ class Pricer:
         )
 
     def _without_empty(self, program: Program, num_bytes: float, chunk_bytes: float) -> tuple[Program, float]:
-        """Return the program and the length of its chunks, without those that have no element: nobody sends them."""
+        """Return the program and the length of its chunks, without those that have no element, which are not sent."""
         num_elements = math.ceil(num_bytes / ELEMENT_BYTES)
         num_chunks = self.algorithm.num_chunks(self.size) // self.algorithm.buffers
         goal = self.algorithm.goal

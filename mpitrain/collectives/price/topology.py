@@ -62,7 +62,8 @@ def link_seconds(link: np.ndarray, num_bytes: np.ndarray, bandwidth: float) -> n
     if not len(link):
         return np.zeros(0)
     if link.max() < 8 * len(link) + 1024:
-        return np.bincount(link, num_bytes)[link] / bandwidth
+        alone: np.ndarray = np.bincount(link, num_bytes)[link] / bandwidth
+        return alone
     _, place = np.unique(link, return_inverse=True)
     return np.bincount(place, num_bytes)[place] / bandwidth
 
@@ -88,7 +89,7 @@ class Network:
         self._memory = inside.capacity or np.inf
 
     def shared_bandwidth(self, across: bool) -> float:
-        """Return the bytes a second of what the ranks of a node share: its memory, or its port."""
+        """Return the bytes per second of the resource that the ranks of a node share: its memory, or its port."""
         return float(self._node_port if across else self._memory)
 
     def crosses(self, rank: np.ndarray, peer: np.ndarray) -> np.ndarray:
@@ -154,7 +155,8 @@ class Network:
     def _inside(self, source: np.ndarray, target: np.ndarray, num_bytes: np.ndarray, duplex: np.ndarray) -> np.ndarray:
         alone = _alone(self.calibration.inside, num_bytes, duplex)
         busy = link_seconds(source // self.topology.ranks_per_node, num_bytes, self._memory)
-        return np.maximum(alone, self.calibration.inside.one_way.latency + busy)
+        seconds: np.ndarray = np.maximum(alone, self.calibration.inside.one_way.latency + busy)
+        return seconds
 
     def _across(self, source: np.ndarray, target: np.ndarray, num_bytes: np.ndarray, duplex: np.ndarray) -> np.ndarray:
         wire, per_node = self.calibration.across, self.topology.ranks_per_node
@@ -163,7 +165,8 @@ class Network:
         if per_node > 1:
             busy = np.maximum(busy, link_seconds(source, num_bytes, self._node_port))
             busy = np.maximum(busy, link_seconds(target, num_bytes, self._node_port))
-        return np.maximum(_alone(wire, num_bytes, duplex), wire.one_way.latency + busy) + hops * self.topology.hop
+        seconds: np.ndarray = np.maximum(_alone(wire, num_bytes, duplex), wire.one_way.latency + busy)
+        return seconds + hops * self.topology.hop
 
 
 def _alone(wire: Wire, num_bytes: np.ndarray, duplex: np.ndarray) -> np.ndarray:

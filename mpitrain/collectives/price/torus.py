@@ -1,8 +1,9 @@
-"""Torus of one to three dimensions: every node is a small switch with a cable to each neighbour.
+"""Torus of one to three dimensions: every node is a small switch with a cable to each neighbor.
 
 Messages correct one coordinate after the other, the shorter way round (dimension-order routing: Dally & Seitz 1987).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +46,9 @@ class Torus(Switch):
         np.maximum.at(busy, who, link_seconds(link, num_bytes[who], port))
         return np.maximum(hops - 1.0, 0.0), busy
 
-    def _ways(self, dims, source, target):  # type: ignore[no-untyped-def]
+    def _ways(
+        self, dims: tuple[int, ...], source: np.ndarray, target: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (messages, links) for each step along each dimension; a link is (node, dimension, direction)."""
         here = np.stack(np.unravel_index(source, dims), axis=1)
         there = np.stack(np.unravel_index(target, dims), axis=1)

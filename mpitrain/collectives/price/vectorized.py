@@ -112,7 +112,7 @@ class Run:
         done = np.concatenate([done, receivers[self.open[receivers] == 0]])
         self.finish[done] = self.end[done] + self.work[self.program.kind[self.at[done]]]
         self.at[done] += 1
-        going = done[self.at[done] < self.program.first[done + 1]]
+        going: np.ndarray = done[self.at[done] < self.program.first[done + 1]]
         self.post(going)
         return going
 

@@ -50,13 +50,13 @@ def one_hot_partners(x: np.ndarray, names: Sequence[str], target: np.ndarray) ->
     if not is_indicator(target):
         return []
     indicators = [k for k in range(len(names)) if is_indicator(x[:, k]) and not is_constant(x[:, k])]
-    for group in _neighbours(indicators, names):
+    for group in _neighbors(indicators, names):
         if len(group) > 0 and bool((x[:, group].sum(axis=1) + target == 1).all()):
             return [names[k] for k in group]
     return []
 
 
-def _neighbours(places: list[int], names: Sequence[str]) -> list[list[int]]:
+def _neighbors(places: list[int], names: Sequence[str]) -> list[list[int]]:
     """Return groups of columns that may belong together: all, adjacent ones, those with a common prefix."""
     runs: list[list[int]] = []
     for k in places:

@@ -25,36 +25,36 @@ function prepare(canvas) {
 
 const hatches = new Map();
 
-// The colour of a rank's contribution; from the ninth on with stripes.
+// The color of a rank's contribution; from the ninth on with stripes.
 function fillOf(ctx, rank) {
-  const colours = DATA.colours.ranks;
-  const colour = colours[rank % colours.length];
-  if (Math.floor(rank / colours.length) % 2 === 0) return colour;
-  if (!hatches.has(colour)) {
+  const colors = DATA.colors.ranks;
+  const color = colors[rank % colors.length];
+  if (Math.floor(rank / colors.length) % 2 === 0) return color;
+  if (!hatches.has(color)) {
     const tile = document.createElement("canvas");
     tile.width = tile.height = 8;
     const t = tile.getContext("2d");
-    t.fillStyle = colour;
+    t.fillStyle = color;
     t.fillRect(0, 0, 8, 8);
     t.strokeStyle = theme.text;
     t.lineWidth = 1.6;
     t.beginPath();
     for (const x of [-8, 0, 8]) { t.moveTo(x, 8); t.lineTo(x + 8, 0); }
     t.stroke();
-    hatches.set(colour, ctx.createPattern(tile, "repeat"));
+    hatches.set(color, ctx.createPattern(tile, "repeat"));
   }
-  return hatches.get(colour);
+  return hatches.get(color);
 }
 
 function inkOn(rank) {
-  const hex = DATA.colours.ranks[rank % DATA.colours.ranks.length];
+  const hex = DATA.colors.ranks[rank % DATA.colors.ranks.length];
   const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
   return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff";
 }
 
-function text(ctx, content, x, y, size, { colour = theme.text, align = "center", weight = 500, most = 1e9 } = {}) {
+function text(ctx, content, x, y, size, { color = theme.text, align = "center", weight = 500, most = 1e9 } = {}) {
   ctx.font = `${weight} ${size}px ${FONT}`;
-  ctx.fillStyle = colour;
+  ctx.fillStyle = color;
   ctx.textAlign = align;
   ctx.textBaseline = "middle";
   ctx.fillText(content, x, y, most);
@@ -79,7 +79,7 @@ function arrowHead(ctx, x, y, angle, size) {
   ctx.fill();
 }
 
-// The mark of a reduction: a plus in a disc; of a copy: an arrow head. Shape and colour say the same.
+// The mark of a reduction: a plus in a disc; of a copy: an arrow head. Shape and color say the same.
 function mark(ctx, x, y, angle, reduce, size) {
   ctx.fillStyle = reduce ? theme.reduce : theme.copy;
   if (!reduce) return arrowHead(ctx, x, y, angle, size * 1.5);

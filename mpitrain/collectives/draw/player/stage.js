@@ -47,12 +47,12 @@ class Stage {
     const size = Math.min(17, Math.max(11, g.w * 0.45));
     const every = 2 ** Math.max(0, Math.ceil(Math.log2((textWidth(ctx, `${per - 1}`, size) + 8) / g.w)));
     for (let c = 0; c < play.numChunks; c++) {
-      if ((c % per) % every === 0) text(ctx, `${c % per}`, g.x(c) + g.w / 2, g.top - 12, size, { colour: theme.soft });
+      if ((c % per) % every === 0) text(ctx, `${c % per}`, g.x(c) + g.w / 2, g.top - 12, size, { color: theme.soft });
     }
-    text(ctx, "chunk", g.left - 10, g.top - 12, 14, { colour: theme.soft, align: "right" });
+    text(ctx, "chunk", g.left - 10, g.top - 12, 14, { color: theme.soft, align: "right" });
     const names = play.buffers > 1 ? ["to send to", "arrived from", "on the way"] : [];
     names.slice(0, play.buffers).forEach((name, i) => {
-      text(ctx, name, g.x(i * per), g.top - 30, 14, { colour: theme.soft, align: "left" });
+      text(ctx, name, g.x(i * per), g.top - 30, 14, { color: theme.soft, align: "left" });
     });
   }
 
@@ -62,13 +62,13 @@ class Stage {
     ctx.fillStyle = fillOf(ctx, rank);
     box(ctx, g.left - 12 - size * 1.25, y + (g.h - size) / 2, size * 1.25, size, 7);
     ctx.fill();
-    const hatched = rank >= DATA.colours.ranks.length;
+    const hatched = rank >= DATA.colors.ranks.length;
     if (hatched) {
       ctx.fillStyle = theme.panel;
       ctx.fillRect(g.left - 12 - size * 1.07, y + (g.h - size) / 2 + 1, size * 0.89, size - 2);
     }
     const ink = hatched ? theme.text : inkOn(rank);
-    text(ctx, `${rank}`, g.left - 12 - size * 0.625, y + g.h / 2 + 1, size * 0.62, { colour: ink, weight: 700 });
+    text(ctx, `${rank}`, g.left - 12 - size * 0.625, y + g.h / 2 + 1, size * 0.62, { color: ink, weight: 700 });
     const over = play.progress.messages === play.messages.length;
     for (let c = 0; c < play.numChunks; c++) {
       const done = play.finish[rank][c];

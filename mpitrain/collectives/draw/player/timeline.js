@@ -26,7 +26,7 @@ class Timeline {
     const x = (t) => this.left + (length ? t / length : 0) * this.span;
     const y = (rank) => top + (rank + (trace ? 0.3 : 0.5)) * lane;
     this.axis(ctx, x, bottom, length, mode, width);
-    if (trace) text(ctx, this.legend(trace), width - 26, bottom + 14, 14, { align: "right", colour: theme.soft });
+    if (trace) text(ctx, this.legend(trace), width - 26, bottom + 14, 14, { align: "right", color: theme.soft });
     for (let rank = 0; rank < play.size; rank++) {
       ctx.strokeStyle = theme.line;
       ctx.lineWidth = 1.5;
@@ -35,7 +35,7 @@ class Timeline {
       ctx.lineTo(x(mode === "round" || trace ? length : play.length), y(rank));
       ctx.stroke();
       const size = Math.min(15, Math.max(11, lane - 1));
-      if (rank % Math.ceil(10 / lane) === 0) text(ctx, `${rank}`, this.left - 10, y(rank), size, { align: "right", colour: theme.soft });
+      if (rank % Math.ceil(10 / lane) === 0) text(ctx, `${rank}`, this.left - 10, y(rank), size, { align: "right", color: theme.soft });
     }
     if (trace) this.measured(ctx, x, y, lane, trace, now, mode);
     const size = Math.min(8, Math.max(2.5, lane * 0.28));
@@ -106,7 +106,7 @@ class Timeline {
       ctx.lineTo(x(t), bottom);
       ctx.stroke();
       const label = mode === "round" ? `${t}` : formatSeconds(t);
-      if (x(t) < free) text(ctx, t === 0 && mode === "round" ? "start" : label, x(t), bottom + 14, 14, { colour: theme.soft });
+      if (x(t) < free) text(ctx, t === 0 && mode === "round" ? "start" : label, x(t), bottom + 14, 14, { color: theme.soft });
       if (!length) break;
     }
   }

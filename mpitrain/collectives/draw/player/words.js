@@ -45,8 +45,8 @@ function patternWords(messages, size) {
   const distances = new Set(messages.map((m) => (m.to - m.from + size) % size));
   if (size > 2 && messages.length === size && peers.size === size && distances.size === 1) {
     const [d] = distances;
-    if (d === 1) return "Every rank sends to its right-hand neighbour";
-    if (d === size - 1) return "Every rank sends to its left-hand neighbour";
+    if (d === 1) return "Every rank sends to its right-hand neighbor";
+    if (d === size - 1) return "Every rank sends to its left-hand neighbor";
     if (d * 2 !== size) return `Every rank sends to the rank ${d} further on`;
   }
   const pairs = messages.filter((m) => m.from < m.to && peers.get(m.to) === m.from);
