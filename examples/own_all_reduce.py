@@ -23,10 +23,9 @@ def neighbors(rank: int, size: int) -> Iterator[mt.Step]:
 
 if __name__ == "__main__":
     world = mt.World()
-    array = np.full(1000, world.rank + 1.0)
-    plan = world.plan_all_reduce(array, f"{__file__}:neighbors")  # checked before its first use
-    plan.start()  # returns at once; compute something meanwhile, and call plan.poll() now and then
-    plan.wait()
+    group = world.group("data")  # in a program that starts MPI itself: mt.Group(comm)
+    array = np.full(1000, group.rank + 1.0)
+    group.all_reduce(array, f"{__file__}:neighbors")  # the algorithm is checked before its first use
     assert (array == world.size * (world.size + 1) / 2).all()
     result = mt.Trainer(
         "mlp:widths=16", "digits", world=world, all_reduce=f"{__file__}:neighbors", epochs=1, progress="none"
