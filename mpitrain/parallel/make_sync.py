@@ -37,7 +37,7 @@ def make_gradient_sync(arena: Arena, world: World, all_reduce: str, shard: str, 
         raise AgreedError(
             "the optimizer is sharded in the memory of CPUs only: leave --shard out, or take --device cpu"
         )
-    if world.size == 1:
+    if world.size == 1 and all_reduce != "nccl":  # which is looked for even where there is nothing to sum
         return LocalSync(arena)
     if not wanted or world.has_devices:
         return AllReduceSync(arena, world, all_reduce, bucket_bytes)

@@ -268,7 +268,7 @@ def test_nccl(world, alone, data, nccl):
 
 def test_nccl_without_gpus_or_with_too_few_is_said(world, data, nccl, monkeypatch):
     config = config_of(data, parallel=Parallel(all_reduce="nccl"))
-    with pytest.raises(AgreedError, match="nccl sums between GPUs, and rank 0 has none"):
+    with pytest.raises(AgreedError, match="nccl needs a GPU on each rank, and rank 0 has none"):
         run(world, config, CPU)
     if world.size > 1:
         monkeypatch.setattr(ShimDevice, "identity", "the same")
