@@ -71,7 +71,7 @@ def _parse(argv: list[str], rank: int) -> "Job | LocalJob":
 
 def print_commands() -> None:
     """Print all commands, one per line."""
-    from ..training.text_table import Column, print_table
+    from ..training.display.text_table import Column, print_table
     from .terminal import make_console
 
     console = make_console()

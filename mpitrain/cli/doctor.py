@@ -55,7 +55,7 @@ def show(findings: list["Finding"], options: DoctorOptions) -> None:
     if options.json:
         print(to_json([dataclasses.asdict(finding) for finding in findings], indent=1))
         return
-    from ..training.text_table import Column, Row, print_table
+    from ..training.display.text_table import Column, Row, print_table
     from .terminal import make_console
 
     rows: list[Row] = []

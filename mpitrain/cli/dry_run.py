@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..plain_text import count
 
 if TYPE_CHECKING:
-    from ..training.console import PlainConsole
+    from ..training.display.console import PlainConsole
     from ..training.outline import Passes
     from ..training.run import TrainingRun
 
@@ -30,7 +30,7 @@ def print_dry_run(console: "PlainConsole", run: "TrainingRun", passes: "Passes")
 
 
 def _print_layers(console: "PlainConsole", run: "TrainingRun", passes: "Passes") -> None:
-    from ..training.text_table import Column, print_table
+    from ..training.display.text_table import Column, print_table
 
     rows = []
     for row in passes.layers:
@@ -43,7 +43,7 @@ def _print_layers(console: "PlainConsole", run: "TrainingRun", passes: "Passes")
 
 
 def _print_memory(console: "PlainConsole", memory: dict[str, tuple[int, str]], size: int) -> None:
-    from ..training.text_table import Column, print_table
+    from ..training.display.text_table import Column, print_table
 
     rows = [(name, say_bytes(num_bytes), remark) for name, (num_bytes, remark) in memory.items()]
     rows.append(("all", say_bytes(sum(num_bytes for num_bytes, _ in memory.values())), "and Python with its libraries"))

@@ -50,11 +50,11 @@ def evaluate(options: EvaluateOptions, world: "World") -> int:
     from ..config import Compute, Config
     from ..device import CPU
     from ..training.devices import take_device
+    from ..training.directory.trained_model import open_trained_model
+    from ..training.display.progress import show_scores
+    from ..training.display.tables import print_tables, to_lists
     from ..training.evaluation import Evaluator
-    from ..training.progress import show_scores
     from ..training.scoring import make_scoring
-    from ..training.tables import print_tables, to_lists
-    from ..training.trained_model import open_trained_model
 
     CPU.use_threads(world.cores)
     device = take_device(Config(compute=Compute(device=options.device)), world)

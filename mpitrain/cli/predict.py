@@ -58,8 +58,8 @@ def predict(options: PredictOptions, world: "World") -> int:
     from ..data.sampler import share
     from ..device import CPU
     from ..training.devices import take_device
+    from ..training.directory.trained_model import open_trained_model
     from ..training.evaluation import Evaluator
-    from ..training.trained_model import open_trained_model
 
     CPU.use_threads(world.cores)
     device = take_device(Config(compute=Compute(device=options.device)), world)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import Config
 from ..errors import UserError
-from ..training.run_directory import AUTO, CHECKPOINTS, CONFIG, last_directory
+from ..training.directory.run_directory import AUTO, CHECKPOINTS, CONFIG, last_directory
 
 if TYPE_CHECKING:
+    from ..training.directory.open_run import Place
     from ..training.loop import TrainingLoop
-    from ..training.open_run import Place
 
 
 def run_of(resume: str, out: str, config: Callable[[], Config]) -> Path | None:

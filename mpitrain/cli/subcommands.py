@@ -27,7 +27,7 @@ def parse_subcommand(
 
 
 def _help(command: str, package: str, modules: dict[str, str]) -> int:
-    from ..training.text_table import Column, print_table
+    from ..training.display.text_table import Column, print_table
     from .terminal import make_console
 
     console = make_console()

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..training.console import PlainConsole
+    from ..training.display.console import PlainConsole
 
 LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "prte", "srun")
 
@@ -21,7 +21,7 @@ def make_console(quiet: bool = False) -> "PlainConsole":
     Elsewhere lines are never cut or wrapped. Names of files and columns are printed as they are: brackets and colons
     are neither markup nor emoji.
     """
-    from ..training.console import PlainConsole
+    from ..training.display.console import PlainConsole
 
     launcher = None if quiet else launcher_process()
     return PlainConsole(partial(_columns, f"/proc/{launcher}/fd/1") if launcher else None, quiet=quiet)

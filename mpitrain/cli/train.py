@@ -13,7 +13,7 @@ from ..config import Config, check
 from ..config_file import read_config
 from ..errors import AgreedError, UserError
 from ..plain_text import count
-from ..training.run_directory import CONFIG
+from ..training.directory.run_directory import CONFIG
 from .options import parse_options
 from .order import Job
 from .resume import leave, run_of
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..comm.world import World
+    from ..training.directory.open_run import Place
+    from ..training.display.progress import ProgressLog
     from ..training.hooks import Hook
     from ..training.loop import TrainingLoop
-    from ..training.open_run import Place
-    from ..training.progress import ProgressLog
     from ..training.run import TrainingRun
     from ..training.setup import TrainingSetup
 
@@ -118,8 +118,8 @@ def rehearse(config: Config, world: "World") -> int:
 
 def train(config: Config, world: "World", resume: str = "", *, allow_changed_data: bool = False) -> int:
     """Train, and write and print the results (rank 0)."""
+    from ..training.directory.open_run import open_run
     from ..training.hooks.registry import make_hooks
-    from ..training.open_run import open_run
     from .training_streams import drain, protect
 
     begin = time.perf_counter()
@@ -150,9 +150,9 @@ def _train(
 ) -> int:
     """Train in ``place`` from the position of its run; return the exit code."""
     from ..training.build import make_loop
+    from ..training.directory.open_run import reopen_run
+    from ..training.directory.resume import restore, with_normalizers_of
     from ..training.elastic import train_elastically
-    from ..training.open_run import reopen_run
-    from ..training.resume import restore, with_normalizers_of
     from .signals import Signals
 
     console, progress = screen
@@ -192,8 +192,8 @@ def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Tr
     from ..data.sources import inherit_options
     from ..device import CPU
     from ..training.devices import take_device
+    from ..training.directory.open_run import find_earlier
     from ..training.limits import num_threads
-    from ..training.open_run import find_earlier
     from ..training.setup import open_setup, resolved
 
     if config.parallel.elastic:
@@ -221,7 +221,7 @@ def _once(loop: "TrainingLoop", work: "Callable[[TrainingLoop], None]") -> "Trai
 
 def _screen(config: Config, world: "World") -> tuple[Any, "ProgressLog"]:
     """Return the console and the progress display: live on rank 0, silent on the others."""
-    from ..training.progress import make_progress
+    from ..training.display.progress import make_progress
     from .terminal import make_console
 
     console = make_console(quiet=world.rank != 0 or config.run.progress == "none")

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..expendable import is_expendable
 from ..plain_text import visible
-from ..training.owner import in_batch_job
+from ..training.directory.owner import in_batch_job
 from .async_writer import AsyncWriter
 from .outlet import Outlet
 from .streams import Product

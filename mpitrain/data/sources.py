@@ -5,13 +5,13 @@ from pathlib import Path
 from ..errors import UserError
 from .build import build_dataset, image_dataset
 from .checks import check_features
-from .cifar10 import CIFAR10_CLASSES, read_cifar10
 from .dataset import CLASSIFICATION, REGRESSION, Dataset, Features
 from .draw import Draw
 from .files import file, folder, nearest
-from .idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
-from .npz import read_member, read_npz, read_npz_samples
-from .openml import read_openml
+from .formats.cifar10 import CIFAR10_CLASSES, read_cifar10
+from .formats.idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
+from .formats.npz import read_member, read_npz, read_npz_samples
+from .formats.openml import read_openml
 from .tables import csv_dataset, join_csv_source, open_csv, split_csv_source
 
 SOURCES = {

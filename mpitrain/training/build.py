@@ -10,16 +10,16 @@ from ..data.loader import Loader
 from ..parallel.data import DataParallel
 from ..parallel.virtual_shards import tree_all_reduce
 from .control import ControlRequest, no_request
+from .directory.run_directory import RunDirectory
+from .display.progress import ProgressLog
 from .executors import make_executor
 from .hooks import Hook, Hooks
 from .hooks.defaults import default_hooks
 from .limits import num_microbatches, num_shards
 from .loop import TrainingLoop
-from .progress import ProgressLog
 from .recipe import make_optimizer, make_schedule
 from .results import RunResults
 from .run import TrainingRun
-from .run_directory import RunDirectory
 from .run_length import RunLength
 from .scoring import make_scoring
 from .setup import TrainingSetup, augment_of

@@ -7,19 +7,19 @@ import numpy as np
 
 from ..comm.world import World
 from ..plain_text import binary_size, count
-from .console import PlainConsole
-from .curves import draw_curves
+from .directory.run_directory import CURVES, LAST, METRICS, REPORT, TRACE
+from .display.console import PlainConsole
+from .display.curves import draw_curves
+from .display.progress import show_scores
+from .display.tables import print_tables
+from .display.text_table import Column, print_table
 from .hooks import Hooks
 from .hooks.checkpoints import Checkpoints
 from .hooks.profiler import Profiler
 from .hooks.recorder import Recorder
 from .loop import TrainingLoop
-from .progress import show_scores
-from .run_directory import CURVES, LAST, METRICS, REPORT, TRACE
 from .run_length import counts_steps
 from .step_timer import Times, blame
-from .tables import print_tables
-from .text_table import Column, print_table
 
 
 def write_results(loop: TrainingLoop, path: Path, seconds: float, more: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from ..parallel.data import DataParallel
 from ..step_header import StepSums
 from .checkpoint import State
 from .control import PendingRequests
+from .display.progress import ProgressLog
 from .position import Position
-from .progress import ProgressLog
 from .results import RunResults
 from .run_length import RunLength
 from .scoring import Scoring

@@ -16,7 +16,7 @@ def check_same_data(world: World, table: Table, source: str) -> None:
     Parameters
     ----------
     table : mapping of str to str
-        A line for each part (``data.fingerprint``).
+        A line for each part (``data.matching.fingerprint``).
     source : str
         Where this rank has read them.
 

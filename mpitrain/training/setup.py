@@ -13,14 +13,14 @@ from ..comm.node.window_all_reduce import SharedDevice
 from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment, check_augment
-from ..data.conform import in_order_of
 from ..data.dataset import REGRESSION, Dataset
-from ..data.fingerprint import contents, fingerprint
+from ..data.matching.conform import in_order_of
+from ..data.matching.fingerprint import contents, fingerprint
+from ..data.matching.signature import Extremes, Signature
 from ..data.normalize import Normalizer
 from ..data.resolution import resolution_notes
 from ..data.sampler import num_steps, share
 from ..data.samples import make_dataset
-from ..data.signature import Extremes, Signature
 from ..data.sources import absolute_source, find_source, open_dataset
 from ..data.validation import with_validation
 from ..device import CPU, Device

@@ -17,33 +17,33 @@ from ..config import Config
 from ..config_file import read_config
 from ..config_keywords import config_from
 from ..data.checks import check_features
-from ..data.conform import conform
 from ..data.dataset import Split
-from ..data.rows import open_rows
+from ..data.matching.conform import conform
+from ..data.matching.rows import open_rows
+from ..data.matching.signature import Signature
 from ..data.sampler import share
 from ..data.samples import make_dataset
-from ..data.signature import Signature
 from ..data.sources import inherit_options
 from ..device import CPU
 from ..errors import AgreedError, UserError
 from ..layers import Layer
 from ..metrics.names import Spec
 from .build import make_loop
-from .changes import changes
-from .console import PlainConsole
 from .devices import take_device
+from .directory.changes import changes
+from .directory.open_run import Place, find_earlier, open_run
+from .directory.resume import restore, with_normalizers_of
+from .directory.run_directory import AUTO, CONFIG, LAST, METRICS
+from .display.console import PlainConsole
+from .display.progress import ProgressLog, make_progress
 from .evaluation import Evaluator
 from .hooks import Hook
 from .hooks.registry import make_hooks
 from .limits import num_threads
 from .loop import TrainingLoop
-from .open_run import Place, find_earlier, open_run
-from .progress import ProgressLog, make_progress
 from .report import write_results
 from .results import EpochResult
-from .resume import restore, with_normalizers_of
 from .run import TrainingRun
-from .run_directory import AUTO, CONFIG, LAST, METRICS
 from .scoring import make_scoring
 from .setup import OwnParts, normalizer_from, open_setup, resolved
 from .weights import check_weights, load_weights, read_metadata, save_weights

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mpitrain.cli.terminal import make_console
-from mpitrain.training.text_table import Column, print_table
+from mpitrain.training.display.text_table import Column, print_table
 
 WORKER = Path(__file__).with_name("collective_worker.py")
 PEERS = ("native", "gloo")

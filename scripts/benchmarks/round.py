@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from mpitrain.cli.terminal import make_console
-from mpitrain.training.text_table import Column, print_table
+from mpitrain.training.display.text_table import Column, print_table
 
 HERE = Path(__file__).parent
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from cases import CASES, Case
 
 from mpitrain.cli.terminal import make_console
-from mpitrain.training.text_table import Column, print_table
+from mpitrain.training.display.text_table import Column, print_table
 
 WORKER = Path(__file__).with_name("step_worker.py")
 MEMORY_WORKER = Path(__file__).with_name("step_memory.py")

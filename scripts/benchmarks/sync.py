@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from mpitrain.cli.terminal import make_console
-from mpitrain.training.text_table import Column, print_table
+from mpitrain.training.display.text_table import Column, print_table
 
 SIZES = (100_000, 1_000_000, 11_000_000)
 WORKER = Path(__file__).with_name("sync_worker.py")

@@ -5,7 +5,7 @@ import pytest
 
 from mpitrain.comm.agreement import differences, odd_ranks, say_values
 from mpitrain.data import Dataset, Split
-from mpitrain.data.fingerprint import fingerprint
+from mpitrain.data.matching.fingerprint import fingerprint
 from mpitrain.errors import AgreedError
 from mpitrain.training.same_data import check_same_data
 

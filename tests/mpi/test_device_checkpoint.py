@@ -9,9 +9,9 @@ from mpitrain.training.build import make_loop
 from mpitrain.training.checkpoint import Checkpoint, Snapshot, folder
 from mpitrain.training.control import ControlRequest
 from mpitrain.training.devices import use_device
-from mpitrain.training.progress import make_progress
-from mpitrain.training.resume import restore
-from mpitrain.training.run_directory import CHECKPOINTS
+from mpitrain.training.directory.resume import restore
+from mpitrain.training.directory.run_directory import CHECKPOINTS
+from mpitrain.training.display.progress import make_progress
 from mpitrain.training.setup import open_setup
 from tests.gpu.device import ShimDevice
 from tests.images import write_images

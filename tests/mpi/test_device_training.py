@@ -17,9 +17,9 @@ from mpitrain.errors import AgreedError
 from mpitrain.training import devices
 from mpitrain.training.build import make_loop
 from mpitrain.training.devices import use_device
+from mpitrain.training.display.progress import make_progress
 from mpitrain.training.executors import graphed as graphs
 from mpitrain.training.loop import TrainingLoop
-from mpitrain.training.progress import make_progress
 from mpitrain.training.setup import open_setup
 from tests.fake_device import FakeDevice
 from tests.gpu.device import ShimDevice

@@ -11,7 +11,7 @@ from mpitrain.device import CPU, discover
 from mpitrain.training.build import make_loop
 from mpitrain.training.control import ControlRequest
 from mpitrain.training.devices import take_device, use_device
-from mpitrain.training.progress import make_progress
+from mpitrain.training.display.progress import make_progress
 from mpitrain.training.setup import open_setup
 
 pytestmark = [pytest.mark.mpi, pytest.mark.gpu, pytest.mark.timeout(600)]

@@ -8,8 +8,8 @@ import pytest
 from mpitrain.config import Config, Data, Model, Run
 from mpitrain.errors import AgreedError, UserError
 from mpitrain.training.build import make_loop
+from mpitrain.training.display.progress import Silent
 from mpitrain.training.hooks import Hook, HookError, StepInfo
-from mpitrain.training.progress import Silent
 from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi

@@ -7,7 +7,7 @@ import pytest
 
 from mpitrain import Hook, Linear, ReLU, Sequential, Trainer
 from mpitrain.errors import AgreedError
-from mpitrain.training.ownership import Ownership
+from mpitrain.training.directory.ownership import Ownership
 
 pytestmark = pytest.mark.mpi
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mpitrain.data import open_dataset
-from mpitrain.data.idx import read_idx
-from mpitrain.data.unpickle import unpickle
+from mpitrain.data.formats.idx import read_idx
+from mpitrain.data.formats.unpickle import unpickle
 from mpitrain.errors import UserError
 
 RNG = np.random.default_rng(9)

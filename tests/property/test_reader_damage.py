@@ -26,12 +26,12 @@ from mpitrain.optim import SGD
 from mpitrain.training.checkpoint import Checkpoint, State
 from mpitrain.training.checkpoint.layout import make_header
 from mpitrain.training.checkpoint.parts import tensors_of
+from mpitrain.training.directory.resume import history_of, metadata_of
+from mpitrain.training.directory.run_directory import _lines_up_to
+from mpitrain.training.directory.trained_model import TrainedModel
 from mpitrain.training.position import Position
 from mpitrain.training.results import EpochResult
-from mpitrain.training.resume import history_of, metadata_of
-from mpitrain.training.run_directory import _lines_up_to
 from mpitrain.training.step_timer import Times
-from mpitrain.training.trained_model import TrainedModel
 from mpitrain.training.weights import check_weights, load_weights, read_metadata, save_weights
 
 SLOW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

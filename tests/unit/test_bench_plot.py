@@ -6,7 +6,7 @@ import pytest
 
 def test_names_are_no_formulas(tmp_path):
     pytest.importorskip("matplotlib")
-    from mpitrain.training.bench_plot import plot_bench
+    from mpitrain.training.display.bench_plot import plot_bench
 
     names = ["ring", "cost$\\frac{.py:own", "_mine.py:ring", "a$b$[/red].py:x"]
     rows = [SimpleNamespace(algorithm=name, bytes=2**k, us=1.0 + k, ranks=2) for name in names for k in (4, 8)]

@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from mpitrain.data.matching.signature import Signature
 from mpitrain.data.normalize import Normalizer
-from mpitrain.data.signature import Signature
-from mpitrain.training.changes import changes, normalizer_changes
+from mpitrain.training.directory.changes import changes, normalizer_changes
 
 TABLE = Signature("classification", (2,), 3, ("n", "o", "p"), ("a", "b"), "y", dtype="float32", contents={"x": "1"})
 IMAGES = Signature("classification", (8, 8, 1), 2, ("n", "p"))

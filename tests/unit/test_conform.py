@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mpitrain.data import Dataset, Split, open_dataset
-from mpitrain.data.conform import conform, in_order_of, number_classes
-from mpitrain.data.signature import Extremes, Signature
+from mpitrain.data.matching.conform import conform, in_order_of, number_classes
+from mpitrain.data.matching.signature import Extremes, Signature
 from mpitrain.errors import UserError
 
 X = np.arange(30, dtype=np.float32).reshape(10, 3)

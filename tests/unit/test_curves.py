@@ -7,8 +7,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from mpitrain.training.axis import epoch_axis, tick_labels, value_axis
-from mpitrain.training.curves import BOTTOM, HEIGHT, LEFTS, MOST_POINTS, PANEL, TOP, WIDTH, curves_svg
+from mpitrain.training.display.axis import epoch_axis, tick_labels, value_axis
+from mpitrain.training.display.curves import BOTTOM, HEIGHT, LEFTS, MOST_POINTS, PANEL, TOP, WIDTH, curves_svg
 from mpitrain.training.results import EpochResult
 from mpitrain.training.step_timer import Times
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mpitrain.data import open_dataset, open_features
-from mpitrain.data.npz import read_member
+from mpitrain.data.formats.npz import read_member
 from mpitrain.errors import UserError
 
 RNG = np.random.default_rng(3)

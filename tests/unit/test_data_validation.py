@@ -6,7 +6,7 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from mpitrain.data import Dataset, Split, open_dataset
-from mpitrain.data.fingerprint import contents
+from mpitrain.data.matching.fingerprint import contents
 from mpitrain.data.validation import with_validation
 from mpitrain.errors import UserError
 

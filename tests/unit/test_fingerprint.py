@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from mpitrain.data import Dataset, Split
-from mpitrain.data.fingerprint import BLOCK, NUM_BLOCKS, WHOLE, contents, digest_array, digest_file, fingerprint
+from mpitrain.data.matching.fingerprint import (
+    BLOCK,
+    NUM_BLOCKS,
+    WHOLE,
+    contents,
+    digest_array,
+    digest_file,
+    fingerprint,
+)
 
 
 def dataset(**changed):

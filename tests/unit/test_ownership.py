@@ -15,14 +15,14 @@ import pytest
 
 from mpitrain.config import Config
 from mpitrain.errors import UserError
-from mpitrain.training import ownership
-from mpitrain.training.owner import current_owner, read_owner, write_owner
-from mpitrain.training.ownership import Ownership, TakenOverError, refuse_if_owned
-from mpitrain.training.run_directory import new_directory
+from mpitrain.training.directory import ownership
+from mpitrain.training.directory.owner import current_owner, read_owner, write_owner
+from mpitrain.training.directory.ownership import Ownership, TakenOverError, refuse_if_owned
+from mpitrain.training.directory.run_directory import new_directory
 
 DIES = """
 import os, signal, sys, pathlib
-from mpitrain.training.ownership import Ownership
+from mpitrain.training.directory.ownership import Ownership
 Ownership("dead").take(pathlib.Path(sys.argv[1]))
 os.kill(os.getpid(), signal.SIGKILL)
 """

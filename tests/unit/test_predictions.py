@@ -8,7 +8,7 @@ import pytest
 from mpitrain.cli.predict import check_out, write_predictions
 from mpitrain.data.normalize import Normalizer
 from mpitrain.errors import UserError
-from mpitrain.training.trained_model import TrainedModel
+from mpitrain.training.directory.trained_model import TrainedModel
 
 LABELS = ["plain", "a,b", 'say "hi"', "two\nlines", "cr\ronly", " blank before", "", "0123", "ü 😀", "\udcff", "a;b"]
 

@@ -3,11 +3,11 @@ import re
 
 import pytest
 
-from mpitrain.training.console import PlainConsole
-from mpitrain.training.progress import Bar, BarLine, ProgressLog, Silent, epoch_line, make_progress
+from mpitrain.training.display.console import PlainConsole
+from mpitrain.training.display.progress import Bar, BarLine, ProgressLog, Silent, epoch_line, make_progress
+from mpitrain.training.display.time_left import TimeLeft
 from mpitrain.training.results import EpochResult
 from mpitrain.training.step_timer import Times
-from mpitrain.training.time_left import TimeLeft
 
 TIMES = Times(compute=0.28, input=0.33, waiting=0.20, sync=0.19)
 NUMBER = re.compile(r"\d")

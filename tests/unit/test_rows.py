@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mpitrain.data import open_dataset
-from mpitrain.data.rows import open_rows, open_samples, split_of
-from mpitrain.data.signature import Signature
+from mpitrain.data.matching.rows import open_rows, open_samples, split_of
+from mpitrain.data.matching.signature import Signature
 from mpitrain.data.sources import absolute_source, find_source
 from mpitrain.errors import UserError
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from mpitrain.data.rows import open_rows, open_samples
-from mpitrain.data.signature import Signature
+from mpitrain.data.matching.rows import open_rows, open_samples
+from mpitrain.data.matching.signature import Signature
 from mpitrain.data.sources import absolute_source, inherit_options
 from mpitrain.errors import UserError
 

@@ -4,12 +4,12 @@ import random
 import pytest
 
 import mpitrain.plain_text
-import mpitrain.training.parts
-import mpitrain.training.text_table
-import mpitrain.training.time_left
+import mpitrain.training.display.parts
+import mpitrain.training.display.text_table
+import mpitrain.training.display.time_left
 from mpitrain.plain_text import visible
-from mpitrain.training.console import PlainConsole
-from mpitrain.training.text_table import Column, print_table
+from mpitrain.training.display.console import PlainConsole
+from mpitrain.training.display.text_table import Column, print_table
 
 HOSTILE = ["[/red]x", "[bold]y", ":smile:", "exercise4_ring.py:ring", "length [m]", "rate [/s]", "a\\[b]", "x\x1b[31m"]
 COLUMNS = [Column("bytes"), Column("algorithm", "name"), Column("native / measured"), Column("how", "word")]
@@ -29,7 +29,12 @@ def no_color(monkeypatch):
 
 @pytest.mark.parametrize(
     "module",
-    [mpitrain.plain_text, mpitrain.training.parts, mpitrain.training.text_table, mpitrain.training.time_left],
+    [
+        mpitrain.plain_text,
+        mpitrain.training.display.parts,
+        mpitrain.training.display.text_table,
+        mpitrain.training.display.time_left,
+    ],
     ids=lambda module: module.__name__,
 )
 def test_examples_in_docstrings(module):

@@ -88,7 +88,7 @@ def _report(options: BenchOptions, rows: list["Row"], predictions: "Predictions"
         if options.json:
             options.json.write_text(to_json([vars(row) for row in rows], indent=1) + "\n", encoding="utf-8")
         if options.plot:
-            from ...training.bench_plot import plot_bench
+            from ...training.display.bench_plot import plot_bench
 
             plot_bench(options.plot, rows, {cell: found.us for cell, found in predictions.items()})
     except OSError as error:
@@ -97,7 +97,7 @@ def _report(options: BenchOptions, rows: list["Row"], predictions: "Predictions"
 
 def _print_table(rows: list["Row"], predictions: "Predictions") -> None:
     from ...collectives.price.units import say_bytes, say_seconds
-    from ...training.text_table import Column, Row, print_table
+    from ...training.display.text_table import Column, Row, print_table
 
     heads = ("bytes", "algorithm", "measured", "native / measured", *(("predicted", "error") if predictions else ()))
     columns = [Column(head, "name" if head == "algorithm" else "number") for head in heads]

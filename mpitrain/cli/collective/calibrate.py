@@ -64,7 +64,7 @@ def measure(options: CalibrateOptions, world: "World") -> int:
 
 
 def _print(calibration: "Calibration") -> None:
-    from ...training.text_table import Column, print_table
+    from ...training.display.text_table import Column, print_table
 
     heads = ("way", "overhead", "alpha", "beta", "GB/s", "error", "worst", "gap", "eager", "node GB/s")
     columns = [Column(head, "word" if head == "way" else "number") for head in heads]

@@ -30,7 +30,7 @@ def compare(options: "BenchOptions", sizes: tuple[int, ...], progress: "Progress
 
 def _print(rows: list["Compared"], world: "World") -> None:
     from ...collectives.price.units import say_bytes, say_seconds
-    from ...training.text_table import Column, print_table
+    from ...training.display.text_table import Column, print_table
 
     chosen = [column for head in ("untuned", "tuned", "fastest") for column in (Column(head, "name"), Column(""))]
     ratios = [Column("tuned / untuned"), Column("native / untuned")]

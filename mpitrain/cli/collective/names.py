@@ -32,7 +32,7 @@ def show(options: ListOptions) -> int:
     """Print one line for each algorithm."""
     from ...collectives import COLLECTIVES, Algorithm, find, names
     from ...errors import UserError
-    from ...training.text_table import Column, Row, print_table
+    from ...training.display.text_table import Column, Row, print_table
 
     if options.collective and options.collective not in COLLECTIVES:
         raise UserError(f"there is no collective {options.collective!r}; there are {', '.join(COLLECTIVES)}")

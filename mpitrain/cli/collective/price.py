@@ -113,7 +113,7 @@ def _best_of_each(prices: list["Price"]) -> list["Price"]:
 
 def _print_table(prices: list["Price"], options: PriceOptions, calibration: "Calibration", topology: "Switch") -> None:
     from ...collectives.price.units import say_bytes, say_seconds
-    from ...training.text_table import Column, Row, print_table
+    from ...training.display.text_table import Column, Row, print_table
 
     numbers = [Column(head) for head in ("seconds", "rounds", "messages", "sends")]
     columns = [Column("bytes"), Column("algorithm", "name"), *numbers, Column("how", "word")]

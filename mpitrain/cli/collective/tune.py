@@ -82,7 +82,7 @@ def _shortlist(calibration: "Calibration | None", size: int, sizes: tuple[int, .
 
 def _print(calibration: "Calibration", path: Path) -> None:
     from ...collectives.price.units import say_bytes, say_seconds
-    from ...training.text_table import Column, print_table
+    from ...training.display.text_table import Column, print_table
 
     columns = [Column("from"), Column("algorithm", "name"), Column("measured"), Column("native")]
     rows = [

@@ -11,7 +11,7 @@ from ..order import LocalJob
 
 if TYPE_CHECKING:
     from ...data.tables import CsvOptions, Table
-    from ...training.console import PlainConsole
+    from ...training.display.console import PlainConsole
 
 DESCRIPTION = "Show how each column of a table is interpreted, shapes and classes of any data, and what looks doubtful."
 
@@ -89,7 +89,7 @@ def show_table(console: "PlainConsole", name: str, options: "CsvOptions") -> Non
 def _show_columns(console: "PlainConsole", table: "Table") -> None:
     from ...data.tables import notes_on
     from ...data.tables.report import describe_columns, describe_rows
-    from ...training.text_table import Column, print_table
+    from ...training.display.text_table import Column, print_table
 
     if not table.lines:
         return

@@ -98,7 +98,7 @@ def measure(options: BenchOptions, device: Any, peer: Any, flush_bytes: int, pre
 def show(part: str, rows: "Sequence[Row]") -> None:
     """Print one part, with the geometric mean of each precision where it has many shapes."""
     from ...kernels.bench.runs import geometric_mean
-    from ...training.text_table import Column, print_table
+    from ...training.display.text_table import Column, print_table
 
     console = make_console()
     numbers = [Column(head) for head in ("M N K", "us", "cuBLAS us", "x cuBLAS", "TFLOP/s", "of peak")]

@@ -7,7 +7,7 @@ from ..options import parse_options
 from ..order import LocalJob
 
 if TYPE_CHECKING:
-    from ...training.console import PlainConsole
+    from ...training.display.console import PlainConsole
 
 DESCRIPTION = (
     "List the kernels: what each computes on a GPU and for which it is built, and what runs on the CPU. "
@@ -43,7 +43,7 @@ def show_list() -> int:
 def show_ops() -> int:
     """Print a row for each op: its file, its paths, and the tests that compare them with the NumPy function."""
     from ...ops import OPS
-    from ...training.text_table import Column, print_table
+    from ...training.display.text_table import Column, print_table
     from ..terminal import make_console
 
     console = make_console()
@@ -71,7 +71,7 @@ def show_cpu(console: "PlainConsole") -> None:
     """Print the path of the ops on the CPU, and the reason for it."""
     from ... import cpu_kernels
     from ...ops import OPS
-    from ...training.text_table import Column, print_table
+    from ...training.display.text_table import Column, print_table
 
     console.print()
     console.say(f"on the CPU: {'NumPy' if cpu_kernels.C is None else 'kernels in C'} ({cpu_kernels.why})")
@@ -90,7 +90,7 @@ def show_cuda(console: "PlainConsole") -> None:
     """Print a row for each CUDA source."""
     from ...kernels.build import folder
     from ...kernels.catalogue import ladder, others, products, purpose
-    from ...training.text_table import Column, print_table
+    from ...training.display.text_table import Column, print_table
 
     built = sorted(folder().glob("*.cubin"))
     files = dict.fromkeys(k.file for k in [*products(), *others(), *ladder()])

@@ -8,10 +8,10 @@ import numpy as np
 
 from ...errors import UserError
 from ..checks import check_features, check_targets
-from ..conform import check_shapes, check_target, find_columns, number_classes, say_columns
 from ..dataset import CLASSIFICATION
 from ..files import nearest
-from ..signature import Signature
+from ..matching.conform import check_shapes, check_target, find_columns, number_classes, say_columns
+from ..matching.signature import Signature
 from .options import CsvOptions, split_names
 from .table import Table, begin_table, read_rows
 from .target import class_labels, read_one_hot

@@ -3,7 +3,7 @@
 from ...errors import AgreedError
 from ..checkpoint import Writer
 from ..checkpoint.timer import CheckpointTimer
-from ..resume import metadata_of
+from ..directory.resume import metadata_of
 from .base import Hook, StepInfo
 
 

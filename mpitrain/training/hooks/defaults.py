@@ -7,9 +7,9 @@ from ...run_rules import parse_early_stop
 from ..checkpoint import Writer
 from ..checkpoint.timer import CheckpointTimer
 from ..control import ControlRequest, no_request
+from ..directory.run_directory import CHECKPOINTS, RunDirectory
 from ..evaluation import Evaluator
 from ..run import TrainingRun
-from ..run_directory import CHECKPOINTS, RunDirectory
 from .base import Hook
 from .checkpoints import Checkpoints
 from .consistency import WeightCheck

@@ -2,7 +2,7 @@
 
 import time
 
-from ..progress import ProgressLog
+from ..display.progress import ProgressLog
 from .base import Hook, StepInfo
 
 

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from ..display.tables import to_lists
 from ..evaluation import Evaluator
 from ..results import EpochResult
-from ..tables import to_lists
 from .base import Hook, StepInfo
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ...arena import Arena
 from ...errors import UserError
-from ..ownership import TakenOverError
+from ..directory.ownership import TakenOverError
+from ..directory.run_directory import BEST, LAST, RunDirectory
 from ..results import EpochResult
-from ..run_directory import BEST, LAST, RunDirectory
 from ..weights import save_weights
 from .base import Hook, StepInfo
 

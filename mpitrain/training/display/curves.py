@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..svg import document, text
+from ...svg import document, text
+from ..results import EpochResult
+from ..weights import write_atomically
 from .axis import Axis, epoch_axis, tick_labels, value_axis
 from .progress import show_scores
-from .results import EpochResult
-from .weights import write_atomically
 
 WIDTH, HEIGHT = 1060, 430
 PANEL = 330  # pixels of the plot area of each of the two panels

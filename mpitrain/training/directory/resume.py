@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..comm.world import World
-from ..config import Config
-from ..config_file import SPLIT_BEFORE
-from ..data.normalize import Normalizer
-from ..data.signature import Signature
-from ..errors import UserError
-from ..json_text import WORDS
-from ..registry import short_name
+from ...comm.world import World
+from ...config import Config
+from ...config_file import SPLIT_BEFORE
+from ...data.matching.signature import Signature
+from ...data.normalize import Normalizer
+from ...errors import UserError
+from ...json_text import WORDS
+from ...registry import short_name
+from ..checkpoint import Checkpoint
+from ..checkpoint.folder import newest_first
+from ..position import Position
+from ..results import EpochResult
+from ..run import TrainingRun
+from ..setup import TrainingSetup, normalizer_from
+from ..step_timer import Times
 from .changes import changes, normalizer_changes
-from .checkpoint import Checkpoint
-from .checkpoint.folder import newest_first
-from .position import Position
-from .results import EpochResult
-from .run import TrainingRun
-from .setup import TrainingSetup, normalizer_from
-from .step_timer import Times
 
 FORMAT = 1
 SUMS = 3  # of a position's totals

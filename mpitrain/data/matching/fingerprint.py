@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset, Split
-from .rng import random_bits
+from ..dataset import Dataset, Split
+from ..rng import random_bits
 
 WHOLE = 32 << 20  # bytes
 NUM_BLOCKS, BLOCK = 256, 64 << 10

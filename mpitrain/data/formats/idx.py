@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
-from .build import Arrays
-from .files import reading
+from ...errors import UserError
+from ..build import Arrays
+from ..files import reading
 
 DIGIT_CLASSES = tuple("0123456789")
 FASHION_CLASSES = (

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
-from .build import Arrays
-from .files import one_line
-from .tables.cells import CellFormat, Kind
+from ...errors import UserError
+from ..build import Arrays
+from ..files import one_line
+from ..tables.cells import CellFormat, Kind
 
 _IMAGES = {"mnist_784": (1, 28, 28), "Fashion-MNIST": (1, 28, 28), "CIFAR_10": (3, 32, 32)}  # (C, H, W) of a row
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import UserError
+from ...errors import UserError
 from .owner import Owner, current_owner, read_owner, write_owner
 
 HEARTBEAT_SECONDS = 5.0  # seconds between two signs of life

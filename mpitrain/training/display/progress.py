@@ -10,14 +10,14 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.segment import Segment
 
-from ..config import Run
-from ..expendable import expendable
-from ..plain_text import visible
+from ...config import Run
+from ...expendable import expendable
+from ...plain_text import visible
+from ..results import EpochResult
+from ..run_length import label_of
+from ..step_timer import Times
 from .console import PlainConsole
 from .parts import Part, fit_parts, join_parts
-from .results import EpochResult
-from .run_length import label_of
-from .step_timer import Times
 from .time_left import TimeLeft, say_time
 
 REFRESH_SECONDS = 0.1

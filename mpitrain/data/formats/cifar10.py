@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
-from .build import Arrays
-from .files import reading
+from ...errors import UserError
+from ..build import Arrays
+from ..files import reading
 from .unpickle import PickledArray, unpickle
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

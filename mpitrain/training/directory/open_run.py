@@ -5,21 +5,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..comm.world import World
-from ..config import Config, Run
-from ..data.sampler import num_steps
-from ..data.signature import Signature
-from ..errors import UserError
-from .checkpoint import Checkpoint
-from .checkpoint.folder import newest_first, remove_unfinished
+from ...comm.world import World
+from ...config import Config, Run
+from ...data.matching.signature import Signature
+from ...data.sampler import num_steps
+from ...errors import UserError
+from ..checkpoint import Checkpoint
+from ..checkpoint.folder import newest_first, remove_unfinished
+from ..hooks.recorder import Recorder
+from ..loop import TrainingLoop
+from ..run_length import RunLength
+from ..setup import TrainingSetup
 from .history import History, read_history
-from .hooks.recorder import Recorder
-from .loop import TrainingLoop
 from .ownership import Ownership, refuse_if_owned
 from .resume import check_fit, earlier_signature, find_checkpoint, history_of
 from .run_directory import AUTO, CHECKPOINTS, RunDirectory, new_directory
-from .run_length import RunLength
-from .setup import TrainingSetup
 
 
 class Place(NamedTuple):

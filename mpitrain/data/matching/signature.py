@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .dataset import Dataset
+from ..dataset import Dataset
 
 _SAMPLES = 4096  # looked at in one go
 _RATIO = 10.0  # between the largest values that is worth a warning

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ..comm.watch.slot import process_space, process_start, process_state
-from ..json_text import to_json
+from ...comm.watch.slot import process_space, process_start, process_state
+from ...json_text import to_json
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 JOBS = {

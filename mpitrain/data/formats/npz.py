@@ -7,9 +7,9 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from ..errors import UserError
-from .build import Arrays
-from .files import reading
+from ...errors import UserError
+from ..build import Arrays
+from ..files import reading
 from .npz_names import choose_arrays, choose_samples
 from .objects import plain_array
 from .unpickle import ForbiddenError, unpickle_objects

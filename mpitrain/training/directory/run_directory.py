@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..config import Config
-from ..config_file import write_config
-from ..errors import UserError
-from ..json_text import to_json
+from ...config import Config
+from ...config_file import write_config
+from ...errors import UserError
+from ...json_text import to_json
+from ..weights import write_atomically
 from .ownership import Ownership
-from .weights import write_atomically
 
 CONFIG, METRICS, REPORT, CURVES, CHECKPOINTS = (
     "config.toml",

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import UserError
+from ...errors import UserError
 
 _SAMPLES = ("x", "data", "images", "image", "features", "inputs", "samples")  # the first is taken before the others
 _TARGETS = ("y", "target", "targets", "labels", "label")

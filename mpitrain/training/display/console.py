@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
-from ..plain_text import visible
+from ...plain_text import visible
 
 UNLIMITED = 10_000  # columns of an output that is not a terminal
 DEFAULT_COLUMNS, ROWS = 80, 25  # of a terminal that does not say

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..errors import UserError
-from .dataset import CLASSIFICATION, Dataset, Split
-from .files import nearest
+from ...errors import UserError
+from ..dataset import CLASSIFICATION, Dataset, Split
+from ..files import nearest
 from .signature import Signature
 
 _SHOWN = 5  # names in a message

@@ -6,24 +6,24 @@ from pathlib import Path
 
 import numpy as np
 
-from ..arena import Arena
-from ..comm.world import World
-from ..config import Config
-from ..config_file import read_config
-from ..data.conform import conform
-from ..data.fingerprint import contents, digest_file, fingerprint_of_split
-from ..data.rows import ALL, TEST, Rows, open_rows, open_samples, split_of
-from ..data.signature import Extremes, Signature
-from ..data.sources import absolute_source, find_source, open_dataset, path_of
-from ..data.validation import with_validation
-from ..device import CPU, Device
-from ..errors import UserError
-from ..layers import Layer
-from ..losses import Loss
+from ...arena import Arena
+from ...comm.world import World
+from ...config import Config
+from ...config_file import read_config
+from ...data.matching.conform import conform
+from ...data.matching.fingerprint import contents, digest_file, fingerprint_of_split
+from ...data.matching.rows import ALL, TEST, Rows, open_rows, open_samples, split_of
+from ...data.matching.signature import Extremes, Signature
+from ...data.sources import absolute_source, find_source, open_dataset, path_of
+from ...data.validation import with_validation
+from ...device import CPU, Device
+from ...errors import UserError
+from ...layers import Layer
+from ...losses import Loss
+from ..same_data import check_same_data
+from ..setup import extremes_of, make_loss, make_model, normalizer_from
+from ..weights import check_weights, load_weights, read_metadata
 from .run_directory import BEST, CONFIG, LAST
-from .same_data import check_same_data
-from .setup import extremes_of, make_loss, make_model, normalizer_from
-from .weights import check_weights, load_weights, read_metadata
 
 FLOAT32_DIGITS, FLOAT64_DIGITS = 9, 17
 
@@ -81,7 +81,7 @@ class TrainedModel:
         ----------
         split : str
             "test", "validation", "train", "all", or empty: the test split of the run's own data, or as in
-            ``data.rows.open_rows``.
+            ``data.matching.rows.open_rows``.
 
         Raises
         ------

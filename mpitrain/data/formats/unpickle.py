@@ -12,8 +12,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..errors import UserError
-from .files import one_line, reading
+from ...errors import UserError
+from ..files import one_line, reading
 
 
 class PickledArray:

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from ..config import Run
-from ..errors import UserError
+from ...config import Run
+from ...errors import UserError
+from ..weights import read_metadata
 from .run_directory import LAST, METRICS, REPORT
-from .weights import read_metadata
 
 
 class History(NamedTuple):

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import UserError
-from .build import Arrays
-from .checks import check_counts, check_features, check_targets
+from ...errors import UserError
+from ..build import Arrays
+from ..checks import check_counts, check_features, check_targets
+from ..dataset import CLASSIFICATION, Dataset, Split
+from ..files import file
+from ..formats.npz import read_npz
+from ..formats.openml import read_openml
+from ..labels import label_codes
+from ..sources import inherit_options, open_dataset, open_features, parse_source
+from ..tables import parse_csv_source
+from ..tables.rows import read_samples, targets_of
 from .conform import check_shapes, check_target, conform, find_columns, number_classes
-from .dataset import CLASSIFICATION, Dataset, Split
-from .files import file
-from .labels import label_codes
-from .npz import read_npz
-from .openml import read_openml
 from .signature import Signature
-from .sources import inherit_options, open_dataset, open_features, parse_source
-from .tables import parse_csv_source
-from .tables.rows import read_samples, targets_of
 
 ALL, TRAIN, VALIDATION, TEST = "all", "train", "validation", "test"
 

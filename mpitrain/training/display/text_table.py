@@ -7,7 +7,7 @@ from typing import Literal
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from ..plain_text import visible
+from ...plain_text import visible
 from .console import PlainConsole
 
 SHORTEST_NAME = 12  # cells to which a name may be shortened

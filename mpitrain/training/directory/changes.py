@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..data.normalize import Normalizer
-from ..data.signature import Signature
+from ...data.matching.signature import Signature
+from ...data.normalize import Normalizer
 
 _EXACT = 1e-9  # of the deviation: sums over another number of ranks differ by less, one changed value by more
 _COARSE = 1e-3  # where an older version has fitted the normalizer

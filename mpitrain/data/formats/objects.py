@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..errors import UserError
+from ...errors import UserError
 
 _INTEGERS = ((np.int64, -(1 << 63), 1 << 63), (np.uint64, 0, 1 << 64))  # dtype, least, one more than the greatest
 _WHOLE_FLOAT64 = 1 << 53

@@ -1,0 +1,1 @@
+"""Run directories: owner, files, history, resumption, and the trained model in them."""

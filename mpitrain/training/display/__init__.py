@@ -1,0 +1,1 @@
+"""Output for people: the console, progress, text tables, and charts."""
