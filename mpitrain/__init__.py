@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from .parameter import Parameter, State
     from .registry import Registry
     from .training.hooks import Hook, HookError, StepInfo
-    from .training.results import EpochResult
-    from .training.trainer import Result, Trainer
+    from .training.results import EpochResult, Result
+    from .training.trainer import Trainer
 
 __version__ = "0.1.0"
 
@@ -83,8 +83,8 @@ _PLACES = {
     "parameter": "Parameter State",
     "registry": "Registry",
     "training.hooks": "Hook HookError StepInfo",
-    "training.results": "EpochResult",
-    "training.trainer": "Result Trainer",
+    "training.results": "EpochResult Result",
+    "training.trainer": "Trainer",
 }
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names.split()}
 _MODULES = ("collectives", "data", "layers", "losses", "metrics", "models", "optim")

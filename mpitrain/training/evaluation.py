@@ -49,6 +49,13 @@ class Evaluator:
             part = slice(start, min(start + BATCH, rows.stop))
             yield part, self._model.forward(self._device.from_host(self._normalizer(x[part])), self._ctx)
 
+    def all_outputs(self, x: np.ndarray, num_outputs: int) -> np.ndarray:
+        """Return the outputs (N, num_outputs) for all samples on every rank; each rank computes its share."""
+        mine = share(len(x), self._world.rank, self._world.size)
+        parts = [np.array(self._device.to_host(outputs)) for _, outputs in self.outputs(x, mine)]
+        gathered = [part for parts in self._world.all_gather(parts) for part in parts]
+        return np.concatenate([np.empty((0, num_outputs), np.float32), *gathered])
+
     def scores(self, splits: Sequence[Split], scoring: Scoring) -> dict[str, float]:
         """Return the scores over all of ``splits``, the same on every rank; each rank evaluates its share."""
         totals, metrics = np.zeros(scoring.num_sums), scoring.metrics

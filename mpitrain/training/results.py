@@ -32,6 +32,48 @@ class EpochResult:
         return self.validation or self.test
 
 
+@dataclass(frozen=True)
+class Result:
+    """The figures of a run, the same on all ranks.
+
+    Attributes
+    ----------
+    evaluations : tuple of EpochResult
+        One for each epoch, or for each evaluation with ``evaluate_every``.
+    best : EpochResult or None
+        The one with the best validation score, or test score without a validation split; None if the training ended
+        before the first evaluation.
+    steps : int
+    stopped : bool
+        True if the training ended early on request; with ``out``, ``fit(resume=True)`` continues it.
+    skipped : int
+        Steps whose update was left out.
+    seconds : float
+    """
+
+    evaluations: tuple[EpochResult, ...]
+    best: EpochResult | None
+    steps: int
+    stopped: bool
+    skipped: int
+    seconds: float
+
+    @property
+    def train(self) -> dict[str, float]:
+        """Scores over the training samples before the last evaluation."""
+        return self.evaluations[-1].train if self.evaluations else {}
+
+    @property
+    def test(self) -> dict[str, float]:
+        """Scores of the last weights over the test samples."""
+        return self.evaluations[-1].test if self.evaluations else {}
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """Scores of the last weights over the validation samples; empty without any."""
+        return self.evaluations[-1].validation if self.evaluations else {}
+
+
 class RunResults:
     """The results of a run.
 
@@ -87,6 +129,11 @@ class RunResults:
     def restore(self, evaluations: list[EpochResult], best: int, skipped: int) -> None:
         """Continue from the results of an earlier part of the run."""
         self.evaluations, self.best, self.skipped = evaluations, best, skipped
+
+    def summary(self, steps: int, stopped: bool, seconds: float) -> Result:
+        """Return the figures of a run of so many steps and seconds."""
+        best = self[self.best] if self.evaluations else None
+        return Result(tuple(self.evaluations), best, steps, stopped, self.skipped, seconds)
 
     def _rank(self, result: EpochResult) -> tuple[float, float]:
         """Return a key that is larger for a better evaluation: the score, then the loss; NaN is worst."""

@@ -6,7 +6,6 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from ..data.dataset import Split
 from ..data.matching.conform import conform
 from ..data.matching.rows import open_rows
 from ..data.matching.signature import Signature
-from ..data.sampler import share
 from ..data.samples import make_dataset
 from ..data.sources import inherit_options
 from ..device import CPU
@@ -34,6 +32,7 @@ from .directory.changes import changes
 from .directory.open_run import Place, find_earlier, open_run
 from .directory.resume import restore, with_normalizers_of
 from .directory.run_directory import AUTO, CONFIG, LAST, METRICS
+from .directory.trained_model import read_training_data
 from .display.console import PlainConsole
 from .display.progress import ProgressLog, make_progress
 from .evaluation import Evaluator
@@ -42,55 +41,12 @@ from .hooks.registry import make_hooks
 from .limits import num_threads
 from .loop import TrainingLoop
 from .report import write_results
-from .results import EpochResult
-from .run import TrainingRun
+from .results import Result
 from .scoring import make_scoring
-from .setup import OwnParts, normalizer_from, open_setup, resolved
-from .weights import check_weights, load_weights, read_metadata, save_weights
+from .setup import OwnParts, open_setup, resolved
+from .weights import check_weights, load_weights, save_weights
 
 Model = str | Layer | Callable[[tuple[int, ...], int], Layer]
-
-
-@dataclass(frozen=True)
-class Result:
-    """The figures of a run, the same on all ranks.
-
-    Attributes
-    ----------
-    evaluations : tuple of EpochResult
-        One for each epoch, or for each evaluation with ``evaluate_every``.
-    best : EpochResult or None
-        The one with the best validation score, or test score without a validation split; None if the training ended
-        before the first evaluation.
-    steps : int
-    stopped : bool
-        True if the training ended early on request; with ``out``, ``fit(resume=True)`` continues it.
-    skipped : int
-        Steps whose update was left out.
-    seconds : float
-    """
-
-    evaluations: tuple[EpochResult, ...]
-    best: EpochResult | None
-    steps: int
-    stopped: bool
-    skipped: int
-    seconds: float
-
-    @property
-    def train(self) -> dict[str, float]:
-        """Scores over the training samples before the last evaluation."""
-        return self.evaluations[-1].train if self.evaluations else {}
-
-    @property
-    def test(self) -> dict[str, float]:
-        """Scores of the last weights over the test samples."""
-        return self.evaluations[-1].test if self.evaluations else {}
-
-    @property
-    def validation(self) -> dict[str, float]:
-        """Scores of the last weights over the validation samples; empty without any."""
-        return self.evaluations[-1].validation if self.evaluations else {}
 
 
 class Trainer:
@@ -171,14 +127,15 @@ class Trainer:
         Parameters
         ----------
         model, data : optional
-            For a run whose model or data were given as objects of a program, not as texts.
+            For a run whose model or data were given as objects of a program, not as texts; or other data than those of
+            the run, whose columns and classes are found by their names.
         hooks : optional
             In addition to those that the run has by name (``--hook``).
 
         Raises
         ------
         AgreedError
-            If there is no such run, or its weights do not fit the model.
+            If there is no such run, its weights do not fit the model, or the data are not of its kind.
         """
         trainer = cls.__new__(cls)
         trainer.world = default_world() if world is None else world
@@ -188,19 +145,29 @@ class Trainer:
                 raise UserError(f"{path} is not a run directory: it has no {CONFIG}")
             config = read_config(path / CONFIG)
             trainer._hooks = make_hooks([*make_hooks(config.run.hook), *hooks])
-            metadata = read_metadata(path / LAST)
+            trained = read_training_data(config, path / LAST)
             if data is None and not config.data.source:
                 raise UserError(f"the data of {path} are not known by name: give them as data=")
-        config = dataclasses.replace(config, run=dataclasses.replace(config.run, out=""))
-        trainer._open(config, _own(model, config.data.source if data is None else data, ()))
-        setup, targets = trainer.setup, metadata["target_normalizer"]
+            source = data if isinstance(data, str) else config.data.source
+            if source:
+                source = inherit_options(source, trained.signature.source)
+            if isinstance(model, str):
+                config = dataclasses.replace(config, model=config_from(model=model).model)
+        config = dataclasses.replace(
+            config,
+            data=dataclasses.replace(config.data, source=source),
+            run=dataclasses.replace(config.run, out=""),
+        )
+        trainer._open(config, _own(model, source if data is None else data, ()), trained.signature)
         with trainer.world.together():
-            check_weights(path / LAST, setup.model)
-            load_weights(path / LAST, setup.arena)
+            conform(trainer.setup.dataset, trained.signature, trainer.setup.dataset.name)
+            check_weights(path / LAST, trainer.setup.model)
+            load_weights(path / LAST, trainer.setup.arena)
         trainer.setup = dataclasses.replace(
-            setup,
-            normalizer=normalizer_from(metadata["normalizer"]),
-            target_normalizer=None if targets is None else normalizer_from(targets),
+            trainer.setup,
+            normalizer=trained.normalizer,
+            target_normalizer=trained.target_normalizer,
+            loss=trained.loss,
         )
         return trainer
 
@@ -265,7 +232,8 @@ class Trainer:
                 loop.run.data_parallel.free()
             raise
         loop.run.data_parallel.free()
-        return _result(loop.run, time.perf_counter() - begin)
+        run = loop.run
+        return run.results.summary(run.step, run.ends_early, time.perf_counter() - begin)
 
     def _open_run(self, display: ProgressLog, resume: bool, allow_changed_data: bool) -> Place | None:
         """Open the directory ``out``, in which no other run may write from now on; None without one."""
@@ -338,11 +306,7 @@ class Trainer:
             if x.shape[1:] != setup.dataset.input_shape:
                 wanted = " x ".join(map(str, setup.dataset.input_shape))
                 raise UserError(f"samples must be (N, {wanted}), but they are {x.shape}")
-        mine, evaluator = share(len(x), world.rank, world.size), self._evaluator()
-        device = setup.arena.device
-        parts = [np.array(device.to_host(outputs)) for _, outputs in evaluator.outputs(x, mine)]
-        gathered = [part for parts in world.all_gather(parts) for part in parts]
-        found = np.concatenate([np.empty((0, setup.dataset.num_outputs), np.float32), *gathered])
+        found = self._evaluator().all_outputs(x, setup.dataset.num_outputs)
         return found if setup.target_normalizer is None else setup.target_normalizer.inverse(found)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -378,12 +342,6 @@ class Trainer:
             return open_rows(data, setup.signature, "").parts
         dataset = make_dataset((data, data), task=setup.dataset.task)
         return [conform(dataset, setup.signature, dataset.name).train]
-
-
-def _result(run: TrainingRun, seconds: float) -> Result:
-    results = run.results
-    best = results[results.best] if results.evaluations else None
-    return Result(tuple(results.evaluations), best, run.step, run.ends_early, results.skipped, seconds)
 
 
 @functools.cache

@@ -162,3 +162,34 @@ class Failing(Table):
 def test_mistakes(world, model, data, settings, text):
     with pytest.raises(AgreedError, match=text):
         Trainer(model, data, world=world, **settings)
+
+
+class Other(Table):
+    """Rows of a ``Table`` in another order of columns, with classes that can be renamed."""
+
+    feature_names = ("c", "a", "b")
+
+    def __init__(self, seed=0, names=("less", "more")):
+        super().__init__(seed)
+        self.x, self.y = self.x[:, [2, 0, 1]], np.where(self.y == "less", *names)
+
+
+def test_other_data_are_in_the_order_of_the_run(world, directory):
+    """Columns and classes are found by their names, also for data that are named by text; others are refused."""
+    for file, table in {"t.csv": Table(), "u.csv": Other(), "v.csv": Other(names=("small", "more"))}.items():
+        if world.rank == 0:
+            rows = (",".join([*map(repr, map(float, row)), label]) for row, label in zip(table.x, table.y))
+            text = "\n".join([",".join([*table.feature_names, "y"]), *rows])
+            (directory / file).write_text(text + "\n")
+    world.barrier()
+    trainer = Trainer("mlp:widths=8", f"csv:{directory / 't.csv'},target=y", world=world, epochs=5, progress="none",
+                      out=str(directory / "run"))  # fmt: skip
+    result = trainer.fit()
+    same = Trainer.load(directory / "run", data=f"csv:{directory / 'u.csv'}", world=world)
+    assert same.evaluate() == pytest.approx(result.test)
+    assert Trainer.load(directory / "run", data=Other(), world=world).evaluate() == pytest.approx(result.test)
+    for data in (f"csv:{directory / 'v.csv'}", Other(names=("small", "more"))):
+        with pytest.raises(AgreedError, match="a class that the model does not know: 'small'"):
+            Trainer.load(directory / "run", data=data, world=world)
+    with pytest.raises(AgreedError, match="does not hold this model"):
+        Trainer.load(directory / "run", model="mlp:widths=9", world=world)

@@ -1,8 +1,11 @@
 """Finished runs, opened from their directories for evaluation and prediction."""
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +17,7 @@ from ...data.matching.conform import conform
 from ...data.matching.fingerprint import contents, digest_file, fingerprint_of_split
 from ...data.matching.rows import ALL, TEST, Rows, open_rows, open_samples, split_of
 from ...data.matching.signature import Extremes, Signature
+from ...data.normalize import Normalizer
 from ...data.sources import absolute_source, find_source, open_dataset, path_of
 from ...data.validation import with_validation
 from ...device import CPU, Device
@@ -26,6 +30,48 @@ from ..weights import check_weights, load_weights, read_metadata
 from .run_directory import BEST, CONFIG, LAST
 
 FLOAT32_DIGITS, FLOAT64_DIGITS = 9, 17
+
+
+class TrainingData(NamedTuple):
+    """Description of the training data, as stored with weights."""
+
+    signature: Signature
+    normalizer: Normalizer
+    target_normalizer: Normalizer | None  # None in classification
+    loss: Loss
+
+
+def read_training_data(config: Config, path: Path) -> TrainingData:
+    """Return the description of the training data in the weights file ``path`` of a run.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it is not one of ours.
+    """
+    metadata = read_metadata(path)
+    with _as_user_error(path):
+        signature = Signature.from_facts(metadata)
+        if not signature.source:  # older weights do not say
+            signature = dataclasses.replace(signature, source=config.data.source)
+        regression = signature.task == "regression"
+        weights = [float(weight) for weight in metadata.get("class_weights", [])]  # older runs have none
+        return TrainingData(
+            signature,
+            normalizer_from(metadata["normalizer"]),
+            normalizer_from(metadata["target_normalizer"]) if regression else None,
+            make_loss(signature.task, config.optimizer.label_smoothing, weights),
+        )
+
+
+@contextlib.contextmanager
+def _as_user_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+        raise UserError(
+            f"{path} does not say what it was trained on in a way that this version of mpitrain knows"
+        ) from None
 
 
 class TrainedModel:
@@ -50,22 +96,9 @@ class TrainedModel:
 
     def __init__(self, config: Config, path: Path, device: Device = CPU):
         self._config, self._path = config, path
-        metadata = read_metadata(path)
-        try:
-            signature = Signature.from_facts(metadata)
-            if not signature.source:  # older weights do not say
-                signature = dataclasses.replace(signature, source=config.data.source)
-            self.signature = signature
-            self.normalizer = normalizer_from(metadata["normalizer"])
-            regression = signature.task == "regression"
-            self.target_normalizer = normalizer_from(metadata["target_normalizer"]) if regression else None
-            weights = [float(weight) for weight in metadata.get("class_weights", [])]  # older runs have none
-            self.loss: Loss = make_loss(signature.task, config.optimizer.label_smoothing, weights)
-            self.model: Layer = make_model(config, signature.input_shape, signature.num_outputs)
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
-            raise UserError(
-                f"{path} does not say what it was trained on in a way that this version of mpitrain knows"
-            ) from None
+        self.signature, self.normalizer, self.target_normalizer, self.loss = read_training_data(config, path)
+        with _as_user_error(path):
+            self.model: Layer = make_model(config, self.signature.input_shape, self.signature.num_outputs)
         check_weights(path, self.model)
         load_weights(path, Arena(self.model.named_parameters(), self.model.named_states(), device=device))
 
