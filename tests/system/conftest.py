@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from .small_table import SOURCE, TABLE, write_table
+
 ENVIRONMENT = os.environ | {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
@@ -89,3 +91,17 @@ def mpitrain_each(tmp_path):
         return Job.of_parts(tmp_path, parts).end(timeout)
 
     return run
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Write train.csv, the small table."""
+    return write_table(tmp_path / "train.csv")
+
+
+@pytest.fixture
+def run(table, mpitrain):
+    """Train on the small table, and return the run directory."""
+    code, _, err = mpitrain(2, *TABLE, "--data", SOURCE, "--out", "run")
+    assert code == 0, err
+    return table.parent / "run"
