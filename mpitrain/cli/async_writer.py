@@ -53,7 +53,7 @@ class AsyncWriter(threading.Thread):
         self._outlet, self._tell = outlet, tell
         self._items: collections.deque[Item] = collections.deque()
         self._changed = threading.Condition()
-        self._size = self._written = self._gap = 0
+        self._size = self._written = self._gap = self._unwritten = 0
         self._busy = self._dead = False
         self._in_new_line = True
         self._failed_at = 0.0
@@ -83,6 +83,7 @@ class AsyncWriter(threading.Thread):
             Called once if this takes long.
         """
         with self._changed:
+            self.lost -= self._unwritten  # lines that an earlier call gave up, which may have been written since
             if not self._changed.wait_for(self._is_idle, AT_ONCE_SECONDS):
                 self._outlet.enlarge(self._size)
             written, since, said = self._written, time.monotonic(), False
@@ -96,7 +97,8 @@ class AsyncWriter(threading.Thread):
                 if waited > WORD_SECONDS and not said:
                     said = True
                     say_waiting()
-            self.lost += sum(item.lines for item in self._items)
+            self._unwritten = sum(item.lines for item in self._items)
+            self.lost += self._unwritten
 
     def run(self) -> None:
         """Write until the process ends or the output fails for good."""

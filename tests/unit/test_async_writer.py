@@ -197,3 +197,18 @@ class TestOutlet:
             assert Outlet(own, f"/proc/{os.getpid()}/fd/99999").state() is State.GONE  # closed
         finally:
             os.close(own)
+
+
+def test_lines_that_are_written_after_a_short_wait_are_not_lost(start, pipe, monkeypatch):
+    monkeypatch.setattr(Outlet, "enlarge", lambda self, num_bytes: None)
+    writer, _ = start(pipe[1])
+    for _ in range(1000):
+        writer.put(b"x" * 99 + b"\n", False)
+    writer.drain(0.3, lambda: None)
+    assert writer.lost > 300
+    reader = threading.Thread(target=read_all, args=(pipe[0],), daemon=True)
+    reader.start()
+    writer.drain(20, lambda: None)
+    assert writer.lost == 0
+    os.close(pipe[1])
+    reader.join(20)
