@@ -75,7 +75,9 @@ def start_ranks(ranks: int, argv: Sequence[str], job: "Job | LocalJob") -> None:
     library = _library()
     launcher = find_launcher(library, ranks)
     environment = os.environ | additions(family(library), ranks, os.environ)
-    survive = ["--with-ft", "ulfm"] if family(library) == "Open MPI" and "--elastic" in argv else []
+    parallel = getattr(job.options, "parallel", None)  # of train; --elastic may be in a config file
+    elastic = parallel is not None and parallel.elastic
+    survive = ["--with-ft", "ulfm"] if family(library) == "Open MPI" and elastic else []
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and mpirun would go on to do so
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, EARLY)

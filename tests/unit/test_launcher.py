@@ -118,19 +118,22 @@ def test_open_mpi_is_told_that_root_may(monkeypatch):
     assert additions("Open MPI", 1, {}) == {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
-def test_this_process_becomes_the_mpirun(monkeypatch, alone, installed):
+@pytest.mark.parametrize("elastic", [("--elastic",), ("--config", "elastic.toml")])
+def test_this_process_becomes_the_mpirun(monkeypatch, tmp_path, alone, installed, elastic):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elastic.toml").write_text("[parallel]\nelastic = true\n")
     folders = installed(("mpirun", "Open MPI"))
     monkeypatch.setattr(launcher, "_library", lambda: "Open MPI v5.0.11")
     calls = []
     monkeypatch.setattr(os, "execve", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(launcher.signal, "signal", lambda *_: None)
     monkeypatch.setattr("mpitrain.cli.main.run", lambda job: 0)  # execve never returns to it
-    main(["-n", "3", "train", "--epochs", "2", "--elastic"])
+    main(["-n", "3", "train", "--epochs", "2", *elastic])
     (path, line, environment), *more = calls
     assert more == []
     assert path == line[0] == f"{folders[0]}/mpirun"
     assert line[1:] == ["--with-ft", "ulfm", "-n", "3", sys.executable, "-m", "mpitrain", "train", "--epochs", "2",
-                        "--elastic"]  # fmt: skip
+                        *elastic]  # fmt: skip
     assert environment["PATH"] == os.environ["PATH"]
 
 
