@@ -51,17 +51,17 @@ def run(options: TuneOptions, world: "World") -> int:
         if world.rank == 0:
             check_writable(path)
         found = load_calibration(path) if world.rank == 0 and path.is_file() else None
-    fresh = not any(world.all_gather(found is not None))
+    fresh = world.all_gather(found is None)[0]
     progress = Progress("collective tune", speaks=world.rank == 0)
     if fresh:
         found = without_prices(world) if world.oversubscribed else calibrate(world, stages=progress)
-    calibration = found
-    names = world.all_gather(options.algorithms or _shortlist(calibration, world.size, SIZES))[0]
+    mine = options.algorithms or _shortlist(found, world.size, SIZES) if world.rank == 0 else ()
+    names = world.all_gather(mine)[0]
     rows = bench(world, names, SIZES, stages=progress)
     progress.end()
     with world.together():
-        if world.rank == 0 and calibration is not None:
-            tuned = tune(calibration, rows)
+        if world.rank == 0 and found is not None:
+            tuned = tune(found, rows)
             save_calibration(tuned, path)
             _print(tuned, path)
     return 0
