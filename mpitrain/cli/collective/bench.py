@@ -14,7 +14,7 @@ from ..options import parse_options
 from ..order import Job
 from ..terminal import make_console
 from .compare import compare
-from .files import check_writable
+from .files import check_writable, write
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -84,15 +84,15 @@ def _report(options: BenchOptions, rows: list["Row"], predictions: "Predictions"
     _print_table(rows, predictions)
     if options.predict and world.oversubscribed:
         make_console().say("ranks outnumber cores: the model does not apply, and nothing is predicted", "yellow")
-    try:
-        if options.json:
-            options.json.write_text(to_json([vars(row) for row in rows], indent=1) + "\n", encoding="utf-8")
-        if options.plot:
-            from ...training.display.bench_plot import plot_bench
+    if options.json:
+        write(options.json, to_json([vars(row) for row in rows], indent=1) + "\n")
+    if options.plot:
+        from ...training.display.bench_plot import plot_bench
 
+        try:
             plot_bench(options.plot, rows, {cell: found.us for cell, found in predictions.items()})
-    except OSError as error:
-        raise UserError(f"cannot write {error.filename}: {error.strerror}") from None
+        except OSError as error:
+            raise UserError(f"cannot write {error.filename}: {error.strerror}") from None
 
 
 def _print_table(rows: list["Row"], predictions: "Predictions") -> None:
