@@ -25,7 +25,7 @@ from .user_code import describe, line_in
 from .user_file import load_file
 
 T = TypeVar("T")
-FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)(?::(.*))?$", re.S)
+FILE = re.compile(r"(.+\.py):([^\W\d]\w*)(?::(.*))?$", re.S)
 
 REGISTRIES: dict[str, "Registry[Any]"] = {}
 """All registries by kind, for help and docs."""

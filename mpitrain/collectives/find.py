@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..registry import FILE
 from .algorithm import Algorithm, make_algorithm, options_of
 from .load import load
 
@@ -48,7 +49,7 @@ def find(text: str) -> Algorithm:
     >>> find("pipelined_ring:segments=8").num_chunks(4)
     32
     """
-    file = re.match(r"(.+\.py):([^\W\d]\w*)(?::(.*))?$", text)
+    file = FILE.match(text)
     if file:
         path, name, rest = file.groups()
         function = load(Path(path), name)
