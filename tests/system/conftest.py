@@ -1,6 +1,7 @@
 """Whole runs as a user starts them: mpirun, the command line, files on disk."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -15,6 +16,8 @@ ENVIRONMENT = os.environ | {
     "TERM": "dumb",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
+
+OPEN_MPI = "Open MPI" in subprocess.run([shutil.which("mpirun"), "--version"], capture_output=True, text=True).stdout
 
 
 class Job:

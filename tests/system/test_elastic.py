@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,11 +9,12 @@ import pytest
 
 from mpitrain.training.checkpoint import Checkpoint
 
+from .conftest import OPEN_MPI
+
 FAULTS = Path(__file__).parent.parent / "faults"
 sys.path.insert(0, str(FAULTS))
 import campaign  # noqa: E402
 
-OPEN_MPI = "Open MPI" in subprocess.run([shutil.which("mpirun"), "--version"], capture_output=True, text=True).stdout
 elastic_only = pytest.mark.skipif(not OPEN_MPI, reason="only Open MPI lets ranks survive")
 OPTIONS = ("--model", "mlp", "--epochs", 3, "--out", "run", "--progress", "none", "--elastic", "--timeout", 5)
 

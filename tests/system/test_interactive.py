@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from .conftest import ENVIRONMENT
-from .test_signals import OPEN_MPI
+from .conftest import ENVIRONMENT, OPEN_MPI
 
 ONE = """
 import mpitrain as mt

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +11,8 @@ import time
 
 import pytest
 
-from .conftest import ENVIRONMENT
+from .conftest import ENVIRONMENT, OPEN_MPI
 
-OPEN_MPI = "Open MPI" in subprocess.run([shutil.which("mpirun"), "--version"], capture_output=True, text=True).stdout
 TINY = ("--model", "mlp", "--widths", "4", "--task", "regression", "--data", "csv:tiny.csv,target=y", "--timeout", "20")
 RANKS = pytest.mark.parametrize("ranks", [1, 2])
 IMPATIENT = """

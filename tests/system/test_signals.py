@@ -2,7 +2,6 @@
 
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ENVIRONMENT
+from .conftest import ENVIRONMENT, OPEN_MPI
 
 FAULTY = (str(Path(__file__).with_name("faulty.py")),)
-OPEN_MPI = "Open MPI" in subprocess.run([shutil.which("mpirun"), "--version"], capture_output=True, text=True).stdout
 LONG = ("--model", "mlp", "--epochs", "100000", "--progress", "none", "--out", "run")
 
 
