@@ -15,7 +15,7 @@ import mpitrain
 
 PACKAGE = Path(mpitrain.__file__).parent
 STEP = 5  # the first steps make plans and buffers
-MOST = 80  # issue 13, acceptance 2
+MOST = 80  # of the default model: tests/unit/test_calls.py fails above this
 
 
 class Call(NamedTuple):
