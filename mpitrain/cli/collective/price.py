@@ -95,6 +95,7 @@ def _prices(
             yield from [pricer.price(num_bytes, calibration, topology) for num_bytes in lengths]
         except UserError:
             if options.algorithms:
+                progress.end()
                 raise
             left_out.append(name)
         progress.step()
