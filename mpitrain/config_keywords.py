@@ -60,7 +60,7 @@ def _converted(name: str, value: Any, branch: str, key: str) -> Any:
             if value in typing.get_args(kind):
                 return value
         elif typing.get_origin(kind) is tuple:
-            if isinstance(value, list | tuple):
+            if isinstance(value, list | tuple) and all(type(item) is typing.get_args(kind)[0] for item in value):
                 return tuple(value)
         elif type(value) is kind or (kind is type(None) and value is None):
             return value

@@ -226,6 +226,18 @@ class Group(Ranks):
         """
         self._planner.check_name(algorithm)
 
+    def check_usable(self, algorithm: str) -> None:
+        """Check an all-reduce without planning it; all ranks call this together, after ``use_staging``.
+
+        Raises
+        ------
+        AgreedError
+            On all ranks, if there is no such all-reduce, if it is wrong, or if some rank lacks the GPU that it needs.
+        """
+        with self.together():
+            self.check_name(algorithm)
+        self._planner.check_devices(algorithm)
+
     def shared_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return zeros in memory that the other ranks of the node can access; in private memory where that fails.
 

@@ -90,9 +90,12 @@ class Planner:
     def _nccl(self, buffer: Any, op: str) -> Request:
         if op != "sum":
             raise UserError(f"nccl all-reduce has no operator {op!r} here; it has sum")
+        return NcclPlan(self._nccl_group(self._staging_of(buffer)), self._comm.size, buffer)
+
+    def _nccl_group(self, staging: Staging) -> NcclGroup:
         if self._group is None:
-            self._group = make_group(self._comm, getattr(self._staging_of(buffer), "device", None))
-        return NcclPlan(self._group, self._comm.size, buffer)
+            self._group = make_group(self._comm, getattr(staging, "device", None))
+        return self._group
 
     def driven(self, algorithm: str, buffer: Any, op: str = "sum") -> Request:
         """Return a request for a schedule, progressed by the thread if there is one."""
@@ -153,6 +156,11 @@ class Planner:
             except ScheduleError as error:
                 raise UserError(f"{algorithm} is wrong for {error}") from None
         self._checked.add(algorithm)
+
+    def check_devices(self, algorithm: str) -> None:
+        """Raise an AgreedError if the ranks lack the GPUs that an all-reduce needs."""
+        if algorithm == NCCL:
+            self._nccl_group(self._staging)
 
     def _driven(self, request: Request, buffer: Any) -> Request:
         return self._driver.drive(request) if self._staging_of(buffer) is HOST else request

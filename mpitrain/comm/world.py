@@ -142,6 +142,7 @@ class World(Ranks):
     choose_untuned = _by_data_group(Group.choose_untuned)
     choose_bucket_bytes = _by_data_group(Group.choose_bucket_bytes)
     check_name = _by_data_group(Group.check_name)
+    check_usable = _by_data_group(Group.check_usable)
     shared_empty = _by_data_group(Group.shared_empty)
     share_arena = _by_data_group(Group.share_arena)
     has_devices = property(lambda self: self.group("data").has_devices)

@@ -3,17 +3,14 @@
 The gradients are cut into buckets, which are all-reduced while backward still runs.
 """
 
-import numpy as np
-
 from ..arena import Arena
 from ..comm.world import World
-from ..optim import Optimizer, QueuedNorm, global_norm
 from ..plain_text import binary_size
 from .buckets import BucketQueue, cut_buckets, name_bucket
-from .gradient_sync import PlannedSync
+from .gradient_sync import PlannedSync, WholeUpdateSync
 
 
-class AllReduceSync(PlannedSync):
+class AllReduceSync(WholeUpdateSync, PlannedSync):
     """Synchronization that sums ``arena.gradients`` over the ranks in place.
 
     Parameters
@@ -34,25 +31,13 @@ class AllReduceSync(PlannedSync):
         whats = [name_bucket(arena, number, b) for number, b in enumerate(self.buckets)]
         plans = [world.plan_all_reduce(s, name, what=what) for s, name, what in zip(slices, names, whats, strict=True)]
         self.algorithms = [plan.algorithm for plan in plans]
-        self._queued_norm = None if arena.on_host else QueuedNorm(arena)
-        super().__init__(arena, world, plans, BucketQueue(self.buckets, plans, arena.put_header))
+        WholeUpdateSync.__init__(self, arena)
+        PlannedSync.__init__(self, arena, world, plans, BucketQueue(self.buckets, plans, arena.put_header))
 
     def finish(self) -> None:
         """Wait for all sums."""
         self._queue.finish()
-        if self._queued_norm is not None:
-            self._queued_norm.queue()
-
-    def norm(self) -> float:
-        """Return the norm of the summed gradients; that of a device came with the arena's header."""
-        return global_norm(self._arena) if self._queued_norm is None else self._queued_norm.value()
-
-    def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
-        """Update all weights."""
-        optimizer.step(lr, scale)
-
-    def gather(self, array: np.ndarray) -> None:
-        """Do nothing: ``array`` is complete on every rank."""
+        self._queue_norm()
 
     def describe(self) -> str:
         """Return a description in a few words."""

@@ -8,7 +8,7 @@ import numpy as np
 from ..arena import Arena, Parameter
 from ..comm.schedule.plan import Request
 from ..comm.world import World
-from ..optim import Optimizer
+from ..optim import Optimizer, QueuedNorm, global_norm
 from .buckets import Bucket, BucketQueue
 
 
@@ -44,21 +44,19 @@ class GradientSync(ABC):
         return self.own is not None
 
     @property
-    @abstractmethod
     def bytes_per_step(self) -> int:
-        """Bytes that this rank sends in one step."""
+        """Bytes that this rank sends in one step; 0 unless overridden."""
+        return 0
 
     @property
-    @abstractmethod
     def messages_per_step(self) -> int:
-        """Messages that this rank sends in one step (calls, where MPI does it)."""
+        """Messages that this rank sends in one step (calls, where MPI does it); 0 unless overridden."""
+        return 0
 
-    @abstractmethod
-    def begin(self) -> None:
+    def begin(self) -> None:  # noqa: B027
         """Begin a step: gradients will be written."""
 
-    @abstractmethod
-    def ready(self, p: Parameter) -> None:
+    def ready(self, p: Parameter) -> None:  # noqa: B027
         """Take note that the gradient of ``p`` is complete on this rank."""
 
     @abstractmethod
@@ -77,13 +75,41 @@ class GradientSync(ABC):
     def gather(self, array: np.ndarray) -> None:
         """Complete a slot of the optimizer on every rank."""
 
-    @abstractmethod
-    def free(self) -> None:
+    def free(self) -> None:  # noqa: B027
         """Free MPI resources."""
 
     @abstractmethod
     def describe(self) -> str:
         """Return a description in a few words."""
+
+
+class WholeUpdateSync(GradientSync):
+    """Synchronization after which every rank has the sums of all gradients, and updates all weights.
+
+    Parameters
+    ----------
+    arena : Arena
+    """
+
+    def __init__(self, arena: Arena):
+        self._arena = arena
+        self._queued_norm = None if arena.on_host else QueuedNorm(arena)
+
+    def _queue_norm(self) -> None:
+        """Let a device compute the norm; to be called when all sums are there or queued."""
+        if self._queued_norm is not None:
+            self._queued_norm.queue()
+
+    def norm(self) -> float:
+        """Return the norm of the summed gradients; that of a device came with the arena's header."""
+        return global_norm(self._arena) if self._queued_norm is None else self._queued_norm.value()
+
+    def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
+        """Update all weights."""
+        optimizer.step(lr, scale)
+
+    def gather(self, array: np.ndarray) -> None:
+        """Do nothing: ``array`` is complete on every rank."""
 
 
 class PlannedSync(GradientSync):

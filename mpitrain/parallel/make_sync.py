@@ -30,14 +30,15 @@ def make_gradient_sync(arena: Arena, world: World, all_reduce: str, shard: str, 
     Raises
     ------
     AgreedError
-        If there is no way to do what the options ask for.
+        If there is no such all-reduce, or no way to do what the options ask for.
     """
     wanted = shard == "optimizer" or (shard == "auto" and all_reduce == "auto")
     if shard == "optimizer" and world.has_devices:
         raise AgreedError(
             "the optimizer is sharded in the memory of CPUs only: leave --shard out, or take --device cpu"
         )
-    if world.size == 1 and all_reduce != "nccl":  # which is looked for even where there is nothing to sum
+    world.check_usable(all_reduce)  # the same on any number of ranks, also where there is nothing to sum
+    if world.size == 1:
         return LocalSync(arena)
     if not wanted or world.has_devices:
         return AllReduceSync(arena, world, all_reduce, bucket_bytes)

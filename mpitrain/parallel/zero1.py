@@ -36,6 +36,8 @@ class Zero1(PlannedSync):
     bucket_bytes : int
     """
 
+    own: tuple[slice, ...]
+
     def __init__(self, arena: Arena, world: World, scatter: str, gather: str, bucket_bytes: int):
         self.algorithms, self.reasons = [scatter, gather], list[str]()
         self.buckets = cut_buckets(arena, bucket_bytes)
@@ -45,9 +47,8 @@ class Zero1(PlannedSync):
         scatters = [world.plan_watched(scatter, arena.gradients[s], n) for s, n in zip(spans, names, strict=True)]
         self._gathers = [world.plan_watched(gather, arena.values[s], n) for s, n in zip(spans, names, strict=True)]
         self._chunks = [tuple(_chunk(span, world.size, rank) for span in spans) for rank in range(world.size)]
-        self._own = self._chunks[world.rank]
-        self.own = self._own
-        self._shard = ArenaShard(self._own, (arena.gradients,), world.sum)
+        self.own = self._chunks[world.rank]
+        self._shard = ArenaShard(self.own, (arena.gradients,), world.sum)
         plans = [self._header, *scatters, *self._gathers]
         super().__init__(arena, world, plans, BucketQueue(self.buckets, scatters))
 
@@ -59,7 +60,7 @@ class Zero1(PlannedSync):
 
     def norm(self) -> float:
         """Return the norm of the summed gradients."""
-        squares = math.fsum(sum_of_squares(self._arena.gradients[part]) for part in self._own)
+        squares = math.fsum(sum_of_squares(self._arena.gradients[part]) for part in self.own)
         return math.sqrt(self._world.sum(np.array([squares]))[0])
 
     def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..arena import Arena, Parameter
+from ..arena import Arena
 from ..comm.node.shared_arena import SharedArena
 from ..comm.world import World
 from ..device import ALIGNMENT
@@ -42,7 +42,8 @@ class Zero1Shared(GradientSync):
         Shared memory for the same number of elements.
     """
 
-    watches_gradients = False
+    watches_gradients = False  # a rank sums when its own backward is done
+    own: tuple[slice]
 
     def __init__(self, arena: Arena, world: World, commons: SharedArena):
         self._arena, self._world, self._commons = arena, world, commons
@@ -53,31 +54,17 @@ class Zero1Shared(GradientSync):
         self.algorithms, self.reasons = ["shared"], list[str]()
         self.buckets = [Bucket(0, arena.size, len(arena.parameters))]
         self._slices = [cut_slice(arena, world.size, rank) for rank in range(world.size)]
-        self._own = (self._slices[world.rank],)
-        self.own = self._own
-        self._unsummed = ArenaShard(self._own, commons.gradients, world.sum)
-        self._summed = ArenaShard(self._own, (commons.own,), world.sum)
+        self.own = (self._slices[world.rank],)
+        self._unsummed = ArenaShard(self.own, commons.gradients, world.sum)
+        self._summed = ArenaShard(self.own, (commons.own,), world.sum)
         self._shard = self._unsummed
         self._sums = list(self._cut_sums())
         self._open = False
-
-    @property
-    def bytes_per_step(self) -> int:
-        """Return 0: nothing is sent."""
-        return 0
-
-    @property
-    def messages_per_step(self) -> int:
-        """Return 0: nothing is sent."""
-        return 0
 
     def begin(self) -> None:
         """Wait until no rank reads memory that other ranks write in this step."""
         self._close()
         self._shard = self._unsummed
-
-    def ready(self, p: Parameter) -> None:
-        """Do nothing: a rank sums when its own backward is done."""
 
     def finish(self) -> None:
         """Return when all gradients can be read; the arena's header holds its sum over the ranks."""
@@ -115,7 +102,7 @@ class Zero1Shared(GradientSync):
 
     def _cut_sums(self) -> Iterator[tuple[np.ndarray, Sources]]:
         """Yield the arguments of ``sum_sources`` for each block of this rank's slice."""
-        part = self._slices[self._world.rank]
+        (part,) = self.own
         for start in range(part.start, part.stop, BLOCK):
             block = slice(start, min(start + BLOCK, part.stop))
             yield self._commons.own[block], Sources([source[block] for source in self._commons.gradients])

@@ -105,12 +105,12 @@ class TrainingLoop:
         if not run.is_last:
             self._agree()
 
-    def _evaluate_if_due(self) -> bool:
+    def _evaluate_if_due(self) -> None:
         """Evaluate after a step if due or if the run is stopped, once."""
         run = self.run
         due = run.stopped or run.length.evaluates_after(run.step)
         if not due or run.step <= run.results.last_step:
-            return False
+            return
         with run.timeline.part("evaluation"):
             run.period_times = run.timer.epoch_done(run.world)
             run.times.add(run.period_times)
@@ -118,7 +118,6 @@ class TrainingLoop:
             self.hooks.call("evaluate", self._info())
             run.position.begin_period()
             run.timer = StepTimer()
-        return True
 
     def _agree(self) -> None:
         """Carry out requests of hooks at the end of an epoch, where no step passes them to the other ranks."""

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from ..comm.world import World
 from ..plain_text import binary_size, count
 from .directory.run_directory import CURVES, LAST, METRICS, REPORT, TRACE
 from .display.console import PlainConsole
@@ -41,7 +40,7 @@ def write_results(loop: TrainingLoop, path: Path, seconds: float, more: dict[str
     profiler, directory = loop.hooks.one(Profiler), loop.hooks[Recorder].directory
     if profiler is not None:
         profiler.save(run.world, path / TRACE)
-    report = make_report(loop, run.world, seconds) | (more or {})
+    report = make_report(loop, seconds) | (more or {})
     with run.world.together(asleep=True):
         if directory is not None:
             directory.write_report(report)
@@ -52,14 +51,14 @@ def write_results(loop: TrainingLoop, path: Path, seconds: float, more: dict[str
     return report
 
 
-def make_report(loop: TrainingLoop, world: World, seconds: float) -> dict[str, Any]:
+def make_report(loop: TrainingLoop, seconds: float) -> dict[str, Any]:
     """Return the report of a run (collective, since it holds the times of all ranks).
 
     ``test`` and ``validation`` hold the scores of the last weights, ``best`` and ``best_validation`` those of the best
     epoch: that with the best validation score. Without a validation split the choice is made by the test samples, so
     that ``best`` is then too good as an estimate for new samples.
     """
-    run, results = loop.run, loop.run.results
+    run, results, world = loop.run, loop.run.results, loop.run.world
     rank_times = world.all_gather(run.times)
     mean = Times()
     for times in rank_times:

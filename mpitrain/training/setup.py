@@ -112,7 +112,8 @@ def open_setup(
                 _open_dataset(config, source, None, own)  # one rank downloads it, the others find it in the cache
     with world.together():
         dataset = _open_dataset(config, source, earlier, own)
-    check_same_data(world, fingerprint(dataset), source or dataset.name)
+    arrays = contents(dataset)
+    check_same_data(world, fingerprint(dataset, arrays), source or dataset.name)
     alone = config.parallel.reproducible > 0  # sums over ranks depend on their number
     normalizer = _fit(dataset.train.x, world, alone, dataset.feature_names)
     target_normalizer = _fit(dataset.train.y, world, alone, ()) if dataset.task == "regression" else None
@@ -142,7 +143,7 @@ def open_setup(
         source=config.data.source,
         absolute_source=absolute_source(source) if source else "",
         extremes=extremes_of(dataset.train.x, world),
-        contents=contents(dataset),
+        contents=arrays,
     )
     return TrainingSetup(dataset, normalizer, target_normalizer, model, arena, loss, signature, metrics)
 

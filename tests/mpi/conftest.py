@@ -19,6 +19,12 @@ def alone():
     return World(MPI.COMM_SELF)
 
 
+@pytest.fixture
+def directory(world, tmp_path):
+    """Rank 0's temporary directory, on all ranks."""
+    return world.all_gather(tmp_path)[0]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
     for plugin in config.pluginmanager.get_plugins():

@@ -79,3 +79,10 @@ def test_differing_weights_are_named(world):
         with pytest.raises(AgreedError, match=rf"differ from those of rank \d now: {arena.parameters[1].name}"):
             parallel.verify("now")
     parallel.free()
+
+
+def test_an_unknown_all_reduce_is_refused(world, alone):
+    """On a single rank too, which has nothing to sum."""
+    for each in (world, alone):
+        with pytest.raises(AgreedError, match="there is no all-reduce 'rnig'; there are ring,"):
+            DataParallel(*make(), each, all_reduce="rnig")

@@ -6,32 +6,11 @@ import pytest
 from mpitrain import Linear, Sequential, Trainer
 from mpitrain.errors import AgreedError
 from mpitrain.training.build import make_loop
+from tests.own_table import Table
 
 pytestmark = pytest.mark.mpi
 
 OPTIONS = {"epochs": 2, "progress": "none", "batch_size": 100}
-
-
-@pytest.fixture
-def directory(world, tmp_path):
-    return world.all_gather(tmp_path)[0]
-
-
-class Table:
-    """60 rows; the classes are texts."""
-
-    feature_names = ("a", "b", "c")
-
-    def __init__(self, seed=0):
-        rng = np.random.default_rng(seed)
-        self.x = rng.standard_normal((60, 3))
-        self.y = np.array(["less", "more"])[(self.x.sum(axis=1) > 0).astype(int)]
-
-    def __len__(self):
-        return len(self.x)
-
-    def take(self, indices):
-        return self.x[indices], self.y[indices]
 
 
 def net(input_shape, num_outputs):

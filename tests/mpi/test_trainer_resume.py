@@ -8,16 +8,13 @@ import pytest
 from mpitrain import Hook, Linear, ReLU, Sequential, Trainer
 from mpitrain.errors import AgreedError
 from mpitrain.training.directory.ownership import Ownership
+from tests.own_table import Table
 
 pytestmark = pytest.mark.mpi
 
 OPTIONS = {"epochs": 3, "progress": "none", "batch_size": 100, "optimizer": "adam", "lr": 0.01}
 LAST_STEP = 45
-
-
-@pytest.fixture
-def directory(world, tmp_path):
-    return world.all_gather(tmp_path)[0]
+ROWS = 90
 
 
 class Preempt(Hook):
@@ -31,21 +28,6 @@ class Preempt(Hook):
             info.run.requests.preempt = True
 
 
-class Table:
-    """90 rows; the order of its classes is that of their names."""
-
-    def __init__(self, seed=0):
-        rng = np.random.default_rng(seed)
-        self.x = rng.standard_normal((90, 3))
-        self.y = np.array(["less", "more"])[(self.x.sum(axis=1) > 0).astype(int)]
-
-    def __len__(self):
-        return len(self.x)
-
-    def take(self, indices):
-        return self.x[indices], self.y[indices]
-
-
 def net(input_shape, num_outputs):
     return Sequential(Linear(input_shape[0], 8), ReLU(), Linear(8, num_outputs))
 
@@ -55,7 +37,7 @@ def scores(result):
 
 
 @pytest.mark.parametrize("step", [7, 15, 31])  # within the first epoch, at the end of one, and within the last
-@pytest.mark.parametrize(("model", "data"), [("mlp:widths=16", "digits"), (net, Table())])
+@pytest.mark.parametrize(("model", "data"), [("mlp:widths=16", "digits"), (net, Table(rows=ROWS))])
 def test_a_run_is_continued_to_the_bit(world, directory, model, data, step):
     settings = OPTIONS | ({} if data == "digits" else {"batch_size": 5})
     whole = Trainer(model, data, world=world, **settings)
@@ -118,15 +100,15 @@ def test_columns_in_another_order(world, directory):
 
 def test_other_settings_and_data_are_refused(world, directory):
     out = str(directory / "run")
-    Trainer(net, Table(), world=world, out=out, hooks=[Preempt(3)], **OPTIONS | {"batch_size": 5}).fit()
+    Trainer(net, Table(rows=ROWS), world=world, out=out, hooks=[Preempt(3)], **OPTIONS | {"batch_size": 5}).fit()
     with pytest.raises(AgreedError, match=r"--batch-size is 6, but .* was written with 5"):
-        Trainer(net, Table(), world=world, out=out, **OPTIONS | {"batch_size": 6}).fit(resume=True)
-    other = Trainer(net, Table(seed=1), world=world, out=out, **OPTIONS | {"batch_size": 5})
+        Trainer(net, Table(rows=ROWS), world=world, out=out, **OPTIONS | {"batch_size": 6}).fit(resume=True)
+    other = Trainer(net, Table(seed=1, rows=ROWS), world=world, out=out, **OPTIONS | {"batch_size": 5})
     with pytest.raises(AgreedError, match="the data are not those"):
         other.fit(resume=True)
     assert other.fit(resume=True, allow_changed_data=True).steps > 3
     with pytest.raises(AgreedError, match="resume=True needs the directory of the run: give the trainer out="):
-        Trainer(net, Table(), world=world, **OPTIONS).fit(resume=True)
+        Trainer(net, Table(rows=ROWS), world=world, **OPTIONS).fit(resume=True)
 
 
 def test_a_directory_in_use_is_left_alone(world, directory):

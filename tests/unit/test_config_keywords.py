@@ -29,6 +29,7 @@ def test_settings():
         ({"shard": "all"}, "shard is 'all', but must be one of auto, none, optimizer"),
         ({"lr": "high"}, "lr is 'high', but must be a number or None"),
         ({"widths": 3}, "widths is 3, but must be a list of whole numbers"),
+        ({"widths": [8, "4"]}, "widths is [8, '4'], but must be a list of whole numbers"),
         ({"batch_size": 0}, "--batch-size is 0, but must be at least 1"),
     ],
 )
