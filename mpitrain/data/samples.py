@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import UserError
 from .build import build_dataset
+from .checks import check_counts
 from .dataset import Dataset
 from .draw import Draw
 
@@ -68,6 +69,7 @@ def read_all(samples: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
     """
     if isinstance(samples, tuple) and len(samples) == 2 and all(hasattr(part, "shape") for part in samples):
         samples = Arrays(*samples)
+        check_counts(samples.x, samples.y, where)  # take would not see targets in excess
     if not isinstance(samples, Samples):
         raise UserError(f"{where} must have a length and a method take(indices), but it is a {type(samples).__name__}")
     parts = list(_parts(samples, where))
