@@ -43,6 +43,16 @@ def test_labels_without_a_class_name(y, message):
         make_dataset(Named(y))
 
 
+def test_arrays_and_an_object_hold_the_same():
+    by_arrays, by_object = make_dataset((X, Y)), make_dataset(Named(Y))
+    for name, split in by_arrays.splits.items():
+        np.testing.assert_array_equal(split.x, by_object.splits[name].x)
+        np.testing.assert_array_equal(split.y, by_object.splits[name].y)
+    assert sorted([*by_arrays.train.x[:, 0], *by_arrays.test.x[:, 0]]) == X[:, 0].tolist()
+    with pytest.raises(UserError, match="the data has no samples"):
+        make_dataset((X[:0], Y[:0]))
+
+
 @pytest.mark.parametrize("num_targets", [15, 25])
 def test_arrays_of_different_lengths(num_targets):
     with pytest.raises(UserError, match=f"the data: 20 samples, but targets for {num_targets}"):
