@@ -30,10 +30,11 @@ def number_classes(
     Raises
     ------
     UserError
-        If labels have another shape, are no text or whole numbers, are all equal, or a class is only in the last part.
+        If labels have another shape, are no text or whole numbers, are all equal, have no name among ``class_names``,
+        or a class is only in the last part.
     """
     values, numbers = np.unique(_joined([_labels(y, where) for y in parts], where), return_inverse=True)
-    names = tuple(class_names[value] for value in values) if class_names else _names(values, where)
+    names = _given_names(values, class_names, where) if class_names else _names(values, where)
     if len(names) == 1:
         raise UserError(f"{where}: all samples are of the class {names[0]!r}, so there is nothing to learn")
     targets = np.split(numbers.astype(np.int64), [len(parts[0])])[: len(parts)]
@@ -115,6 +116,17 @@ def _joined(parts: list[np.ndarray], where: str) -> np.ndarray:
     if first.kind in "iu" and np.result_type(first, last).kind == "f":  # int64 and uint64
         parts = [part.astype(object) for part in parts]
     return np.concatenate(parts)
+
+
+def _given_names(values: np.ndarray, class_names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Return the names of sorted, distinct labels, which are places in ``class_names``."""
+    if values.dtype.kind not in "buiO":  # O: integers without a common type
+        raise UserError(f"{where}: class names are for labels that are integers from 0 on, not {values.dtype}")
+    places = [int(value) for value in values.tolist()]
+    if not 0 <= places[0] <= places[-1] < len(class_names):
+        wrong = places[0] if places[0] < 0 else places[-1]
+        raise UserError(f"{where}: expected labels from 0 to {len(class_names) - 1}, one per class name, found {wrong}")
+    return tuple(class_names[place] for place in places)
 
 
 def _names(values: np.ndarray, where: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import UserError
 from .build import build_dataset
+from .checks import check_counts
 from .dataset import Dataset
 from .draw import Draw
 
@@ -38,36 +39,20 @@ class Samples(Protocol):
         """
 
 
-class Arrays:
-    """Samples in two arrays.
-
-    Parameters
-    ----------
-    x : (N, F) or (N, H, W, C) array
-    y : (N,) or (N, K) array
-    """
-
-    def __init__(self, x: np.ndarray, y: np.ndarray):
-        self.x, self.y = np.asarray(x), np.asarray(y)
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return samples and targets by their numbers."""
-        return self.x[indices], self.y[indices]
-
-
 def read_all(samples: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return all samples and targets of an object with ``take``, or of a pair of arrays (x, y).
+    """Return all samples and targets of an object with ``take``, or a pair of arrays (x, y), which are not copied.
 
     Raises
     ------
     UserError
         If it is neither, or gives arrays that do not fit the numbers that were asked for.
     """
-    if isinstance(samples, tuple) and len(samples) == 2 and all(hasattr(part, "shape") for part in samples):
-        samples = Arrays(*samples)
+    if _is_arrays(samples):
+        x, y = map(np.asarray, samples)
+        check_counts(x, y, where)
+        if not len(x):
+            raise UserError(f"{where} has no samples")
+        return x, y
     if not isinstance(samples, Samples):
         raise UserError(f"{where} must have a length and a method take(indices), but it is a {type(samples).__name__}")
     parts = list(_parts(samples, where))
@@ -109,7 +94,7 @@ def make_dataset(
     if isinstance(data, Dataset):
         return data
     train, test = data, None
-    if isinstance(data, tuple) and len(data) == 2 and not all(hasattr(part, "shape") for part in data):
+    if isinstance(data, tuple) and len(data) == 2 and not _is_arrays(data):
         train, test = data
     name = str(getattr(train, "name", "") or (type(train).__name__ if not isinstance(train, tuple) else "arrays"))
     return build_dataset(
@@ -124,6 +109,10 @@ def make_dataset(
         feature_names=tuple(map(str, getattr(train, "feature_names", ()))),
         class_names=tuple(map(str, getattr(train, "class_names", ()))),
     )
+
+
+def _is_arrays(data: Any) -> bool:
+    return isinstance(data, tuple) and len(data) == 2 and all(hasattr(part, "shape") for part in data)
 
 
 def _parts(samples: Samples, where: str) -> Iterable[tuple[np.ndarray, np.ndarray]]:

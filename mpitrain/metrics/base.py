@@ -109,7 +109,7 @@ class GatheredMetric(Metric):
 
     def update(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> None:
         """Keep a copy of the samples."""
-        weights = np.ones(len(targets)) if weights is None else np.asarray(weights, np.float64)
+        weights = np.ones(len(targets)) if weights is None else np.array(weights, np.float64)
         self._parts.append((np.array(outputs), np.array(targets), weights))
 
     def state(self) -> Any:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UserError
-from .base import Metric, SummedMetric, class_rows, divided
+from .base import SummedMetric, class_rows, divided
 
 
 class Accuracy(SummedMetric):
@@ -62,9 +62,11 @@ class TopK(Accuracy):
         return right
 
 
-def top5(num_outputs: int) -> Metric:
+class Top5(TopK):
     """Share of the samples whose class is among the 5 largest outputs (topk:k=5)."""
-    return TopK(num_outputs, 5)
+
+    def __init__(self, num_outputs: int):
+        super().__init__(num_outputs, 5)
 
 
 class Confusion(SummedMetric):

@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..registry import Option, Registry
 from .auc import AUC
 from .base import Metric
-from .classes import F1, Accuracy, Confusion, TopK, top5
+from .classes import F1, Accuracy, Confusion, Top5, TopK
 from .function import FunctionMetric
 from .values import MAE, R2
 
@@ -41,14 +41,14 @@ class _Metrics(Registry[Metric]):
 
 def is_plain(function: Callable[..., Any]) -> bool:
     """Return whether a metric is a function of outputs and targets, not a class."""
-    return function is not top5 and not (inspect.isclass(function) and issubclass(function, Metric))
+    return not (inspect.isclass(function) and issubclass(function, Metric))
 
 
 METRICS = _Metrics(
     "metric",
     {
         "accuracy": Accuracy,
-        "top5": top5,
+        "top5": Top5,
         "topk": TopK,
         "f1": F1,
         "auc": AUC,

@@ -1,5 +1,6 @@
 """The base of all optimizers: slots of state, and passes over slices of the arena in blocks that stay in cache."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,8 +69,8 @@ class Optimizer(ABC):
     default_lr = 0.001
 
     def __init__(self, arena: Arena, *, weight_decay: float = 0.0, decay_all: bool = False):
-        if weight_decay < 0:
-            raise UserError(f"weight decay must not be negative, but it is {weight_decay}")
+        if not 0 <= weight_decay < math.inf:
+            raise UserError(f"weight decay must be finite and not negative, but it is {weight_decay}")
         self.arena = arena
         self.weight_decay, self.decay_all = float(weight_decay), decay_all
         self.step_count = 0

@@ -1,5 +1,7 @@
 """LARS: layer-wise adaptive rates, for very large batches."""
 
+import math
+
 from ..arena import Arena
 from ..errors import UserError
 from ..ops.lars import Piece, Pieces, Rates, lars_update
@@ -43,6 +45,8 @@ class LARS(Optimizer):
     ):
         if not 0 <= momentum < 1:
             raise UserError(f"momentum must lie in [0, 1), but it is {momentum}")
+        if not 0 < eta < math.inf:
+            raise UserError(f"the eta of LARS must be above 0 and finite, but it is {eta}")
         super().__init__(arena, weight_decay=weight_decay, decay_all=decay_all)
         self.momentum, self.eta = float(momentum), float(eta)
         self._kept: dict[ArenaShard, Pieces] = {}

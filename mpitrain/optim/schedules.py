@@ -59,6 +59,10 @@ def step_decay(
     """A drop by ``gamma`` at each milestone, or after each ``every`` steps, down to ``min_lr``."""
     if bool(milestones) == bool(every):
         raise UserError("the schedule 'step' needs either milestones or every")
+    if every < 0:
+        raise UserError(f"the schedule 'step' needs a positive every, but it is {every}")
+    if not 0 <= gamma < math.inf:
+        raise UserError(f"the schedule 'step' needs a gamma of 0 or more, and finite, but it is {gamma}")
     _check_min_lr(lr, min_lr)
     if every:
         return _warmed_up(lr, warmup_steps, lambda step: max(min_lr, lr * gamma ** (step // every)))
@@ -85,6 +89,9 @@ def one_cycle(
     The rise takes ``warmup_steps``, or three tenths of all steps where that is 0
     (Smith and Topin 2018, arXiv 1708.07120; the numbers are those of fastai and PyTorch).
     """
+    for name, divisor in (("start_divisor", start_divisor), ("end_divisor", end_divisor)):
+        if not divisor > 0:
+            raise UserError(f"the schedule 'one_cycle' needs {name} above 0, but it is {divisor}")
     _check_min_lr(lr, min_lr)
     rise = warmup_steps or max(1, round(0.3 * total_steps))
     low = max(min_lr, lr / start_divisor)

@@ -28,6 +28,15 @@ def test_columns_and_classes_in_the_order_of_the_model():
     assert found.train.x.flags.c_contiguous
 
 
+def test_a_validation_split_is_put_in_order_as_well():
+    signature = Signature.of(dataset())
+    other = dataset(("c", "a", "b"), ("p", "n"), X[:, [2, 0, 1]], 1 - Y)
+    other = dataclasses.replace(other, validation=Split(other.test.x, other.test.y))
+    found = conform(other, signature, "here").validation
+    np.testing.assert_array_equal(found.x, X[6:])
+    np.testing.assert_array_equal(found.y, Y[6:])
+
+
 def test_what_does_not_fit():
     signature = Signature.of(dataset())
     with pytest.raises(

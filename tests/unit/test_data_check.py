@@ -49,6 +49,11 @@ def test_columns(check):
     assert "p             6         2" in out.replace("  ", "  ")
 
 
+def test_a_word_in_text_is_no_missing_value(check):
+    _, out, _ = check("t,y\nNA,1\nfoo,2\n,3\nbar,4\n")
+    assert "! column 't' has 1 missing value, the first on line 4" in out.splitlines()
+
+
 def test_without_a_target(check):
     code, out, _ = check(GOOD)
     assert code == 0

@@ -1,3 +1,5 @@
+"""Arrays in npz archives: their names, shapes, types and splits; stored, compressed and as Python objects."""
+
 import pickle
 
 import numpy as np
@@ -6,11 +8,7 @@ import pytest
 from mpitrain.data import open_dataset, open_features
 from mpitrain.data.formats.npz import read_member
 from mpitrain.errors import UserError
-
-RNG = np.random.default_rng(3)
-IMAGES = RNG.integers(0, 256, (20, 4, 4, 3), dtype=np.uint8)
-TABLE = RNG.standard_normal((20, 5))
-LABELS = np.arange(20) % 3
+from tests.small_arrays import IMAGES, LABELS, TABLE
 
 
 @pytest.fixture
@@ -38,28 +36,6 @@ def test_a_test_split_is_drawn(path):
     again, other = (open_dataset(f"npz:{path}", test_fraction=0.25, seed=seed) for seed in (3, 4))
     np.testing.assert_array_equal(data.test.x, again.test.x)
     assert not np.array_equal(data.test.x, other.test.x)
-
-
-@pytest.mark.parametrize(
-    ("y", "task", "expected", "names"),
-    [
-        (LABELS * 2 + 5, None, LABELS, ("5", "7", "9")),
-        (np.array(list("abc"))[LABELS], None, LABELS, ("a", "b", "c")),
-        (np.array(["ä", "b", "c"])[LABELS], None, (LABELS + 2) % 3, ("b", "c", "ä")),
-        (np.array([b"a", b"\xfe", b"\xff"])[LABELS], None, LABELS, ("a", "\\xfe", "\\xff")),
-        (LABELS[:, None].astype(float), "classification", LABELS, ("0", "1", "2")),
-        (LABELS == 1, None, LABELS == 1, ("False", "True")),
-        (LABELS, "regression", LABELS[:, None], ()),
-    ],
-)
-def test_targets(path, y, task, expected, names):
-    np.savez(path, x_train=TABLE, y_train=y, x_test=TABLE, y_test=y)
-    data = open_dataset(f"npz:{path}", task=task)
-    assert data.class_names == names
-    assert data.num_outputs == (len(names) or 1)
-    np.testing.assert_array_equal(data.train.y, expected)
-    np.testing.assert_array_equal(data.test.y, expected)
-    assert data.train.y.dtype == (np.int64 if names else np.float32)
 
 
 def test_several_targets_and_grey_images(path):
@@ -169,85 +145,6 @@ def test_values_are_kept_as_wide_as_they_must_be(path):
         np.testing.assert_array_equal(found, x)
 
 
-def test_one_hot_targets_of_a_regression(path):
-    np.savez(path, x=TABLE, y=np.eye(3)[LABELS])
-    assert open_dataset(f"npz:{path}", task="regression").num_outputs == 3
-    np.savez(path, x=TABLE, y=np.eye(3)[LABELS] * 0.5)
-    assert open_dataset(f"npz:{path}").task == "regression"
-
-
-def test_mostly_distinct_integers_may_be_amounts(path):
-    x, y = np.arange(60.0)[:, None], np.arange(60)
-    np.savez(path, x=x, y=y)
-    with pytest.raises(UserError, match=r"60 distinct integers in 60 samples, .* say --task regression or --task c"):
-        open_dataset(f"npz:{path}")
-    assert open_dataset(f"npz:{path}", task="regression").num_outputs == 1
-    np.savez(path, x=x, y=y // 3)
-    assert open_dataset(f"npz:{path}").num_outputs == 20
-
-
-def labels_of(path, y):
-    """Return the name of each sample's class."""
-    np.savez(path, x_train=np.zeros((len(y), 1)), y_train=y, x_test=np.zeros((len(y), 1)), y_test=y)
-    data = open_dataset(f"npz:{path}", task="classification")
-    return [data.class_names[k] for k in data.train.y]
-
-
-@pytest.mark.parametrize(
-    "y",
-    [
-        np.array([2**53, 2**53 + 1, 2**63 - 1, -(2**63)]),
-        np.array([2**64 - 1, 2**64 - 2, 0], np.uint64),
-        np.array(["007", "7", "07"]),
-        np.array(["12345678901234567890", "12345678901234567891"]),
-        np.array(["007", "7", "ä"], object),
-        np.array([2**53, 2**53 + 1, 5], object),
-        np.array([2**64, 2**64 + 1, 10**20], object),
-        np.array([np.uint64(2**64 - 1), np.int64(7)], object),
-        np.array([np.str_("b"), "a"], object),
-    ],
-)
-def test_labels_never_pass_through_floats(path, y):
-    assert labels_of(path, y) == [str(label) for label in y]
-
-
-@pytest.mark.parametrize("dtype", ["S", object])
-def test_labels_of_bytes_stay_distinct(path, dtype):
-    y = np.array([b"\xff", b"\xfe", "ä".encode(), "ä".encode("latin1"), b"\xc3\xa4\xff"], dtype)
-    assert labels_of(path, y) == ["\\xff", "\\xfe", "ä", "\\xe4", "ä\\xff"]
-    y = np.array([b"\xff", b"\\xff"], dtype)
-    with pytest.raises(UserError, match="two labels of bytes are both written"):
-        labels_of(path, y)
-
-
-def test_integers_without_a_common_type(path):
-    train = np.array([-1, 2**62, 2**62 + 1])
-    np.savez(path, x_train=TABLE[:3], y_train=train, x_test=TABLE[:1], y_test=np.array([2**62 + 1], np.uint64))
-    data = open_dataset(f"npz:{path}")
-    assert [data.class_names[k] for k in (*data.train.y, *data.test.y)] == [str(v) for v in (*train, train[2])]
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (["a", 1], r"of different types, str \('a'\) and int \(1 in row 1\): np.array\(labels, dtype=str\)"),
-        (["a", None], "str .* and NoneType .None in row 1"),
-        (["a", float("nan")], "str .* and float .nan in row 1"),
-        ([1.5, 2**60], "y holds fractions and integers above 2..53, such as 1152921504606846976"),
-        (["a\0", "a"], "end.* in a zero character"),
-        ([[1], [2, 3]], "of different types, list"),
-        ([np.arange(2), np.arange(3)], "y holds Python objects that are not text or numbers .an array of type i8"),
-        ([print, print], "not text or numbers .*print.*dtype=str"),
-    ],
-)
-def test_objects_that_are_refused(path, capfd, values, message):
-    y = np.empty(len(values), object)
-    y[:] = values
-    np.savez(path, x=np.zeros((len(y), 1)), y=y)
-    with pytest.raises(UserError, match=message):
-        open_dataset(f"npz:{path}")
-
-
 @pytest.mark.parametrize("version", [2, 3, 4, 5])
 def test_objects_of_every_kind_of_pickle(path, version, monkeypatch):
     dump = pickle.dump
@@ -353,7 +250,7 @@ def test_names_without_a_pair_to_train_on(path, names):
     ],
 )
 def test_channels_first_is_refused_with_the_transpose(path, shape, height):
-    x = RNG.integers(0, 256, shape, dtype=np.uint8)
+    x = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
     np.savez(path, x=x, y=LABELS)
     hint = (
         rf"looks like channels first: .* x.transpose\(0, 2, 3, 1\) \(or x.swapaxes\(1, 2\) if the height .* {height}\)"

@@ -230,6 +230,16 @@ def test_metrics_can_be_used_again():
     assert metric.result() == 1
 
 
+def test_memory_of_samples_may_be_used_again():
+    metric = make_metric("auc", 2)
+    outputs, targets, weights = np.eye(2)[[0, 1, 0, 1]], np.array([0, 1, 1, 0]), np.array([1.0, 1.0, 3.0, 1.0])
+    metric.update(outputs, targets, weights)
+    expected = metric.result()
+    for memory in (outputs, targets, weights):
+        memory[:] = 0
+    assert metric.result() == expected == 0.375
+
+
 # ---- exact sums
 
 

@@ -157,11 +157,14 @@ def test_only_what_is_needed_is_remembered():
         (SGD, {"momentum": 1.0}),
         (SGD, {"nesterov": True}),
         (SGD, {"weight_decay": -1}),
+        (SGD, {"weight_decay": float("nan")}),
         (Adam, {"beta2": 1.0}),
         (Adam, {"beta1": -0.1}),
         (Adam, {"eps": float("nan")}),
         (AdamW, {"eps": 0}),
         (LARS, {"momentum": -0.1}),
+        (LARS, {"eta": 0}),
+        (LARS, {"eta": float("nan")}),
     ],
 )
 def test_impossible_options(make, options):

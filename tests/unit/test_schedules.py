@@ -65,6 +65,11 @@ def test_a_minimum():
         ("cosine", {"warmup_steps": 11}, "11 steps does not fit into 10"),
         ("cosine", {"min_lr": 2.0}, "between 0 and the learning rate 1.0, but it is 2.0"),
         ("step", {}, "either milestones or every"),
+        ("step", {"every": -3}, "a positive every, but it is -3"),
+        ("step", {"every": 3, "gamma": -0.1}, "a gamma of 0 or more, and finite, but it is -0.1"),
+        ("step", {"milestones": [3], "gamma": math.nan}, "gamma .* but it is nan"),
+        ("one_cycle", {"start_divisor": 0.0}, "needs start_divisor above 0, but it is 0.0"),
+        ("one_cycle", {"end_divisor": -1.0}, "needs end_divisor above 0, but it is -1.0"),
     ],
 )
 def test_impossible_schedules(name, options, message):

@@ -126,6 +126,8 @@ def test_a_test_file(write):
     assert [len(part) for part in open_rows(source, CLASSES, "all").parts] == [2, 1]
     assert open_rows(source, CLASSES, "train").parts[0].y.tolist() == [0, 1]
     assert open_samples(source, CLASSES).parts[0].x.tolist() == [[5, 6]]
+    with pytest.raises(UserError, match="has no validation split, only train and test"):
+        open_rows(source, CLASSES, "validation")
     with pytest.raises(UserError, match="has no test split of its own"):
         open_rows("csv:new.csv", CLASSES, "test")
 

@@ -26,19 +26,20 @@ def conform(dataset: Dataset, signature: Signature, where: str) -> Dataset:
         raise UserError(f"{where} is for {dataset.task}, but the model was trained for {signature.task}")
     check_target(dataset.target_name, signature, where)
     places, notes = find_columns(dataset.feature_names, signature, where)
-    splits, class_names = [dataset.train, dataset.test], dataset.class_names
+    splits, class_names = dataset.splits, dataset.class_names
     if places is not None:
-        splits = [Split(np.ascontiguousarray(split.x[:, places]), split.y) for split in splits]
+        splits = {part: Split(np.ascontiguousarray(own.x[:, places]), own.y) for part, own in splits.items()}
     if signature.task == CLASSIFICATION and dataset.class_names != signature.class_names:
         names = dataset.class_names
-        splits = [Split(split.x, number_classes(names, split.y, signature, where)) for split in splits]
+        splits = {part: Split(own.x, number_classes(names, own.y, signature, where)) for part, own in splits.items()}
         class_names = signature.class_names
-    for split in splits:
+    for split in splits.values():
         check_shapes(split.x, split.y, signature, where)
     return dataclasses.replace(
         dataset,
-        train=splits[0],
-        test=splits[1],
+        train=splits["train"],
+        test=splits["test"],
+        validation=splits.get("validation"),
         num_outputs=signature.num_outputs,
         class_names=class_names,
         feature_names=signature.feature_names or dataset.feature_names,
@@ -69,15 +70,17 @@ def find_columns(found: Sequence[str], signature: Signature, where: str) -> tupl
         if found and len(signature.input_shape) == 1:
             return None, (f"the model was trained on columns without names: those of {where} are taken in order",)
         return None, ()
-    lacking = [name for name in wanted if name not in found]
+    place_of = {name: place for place, name in enumerate(found)}
+    lacking = [name for name in wanted if name not in place_of]
     if lacking:
         raise UserError(
             f"{where} lacks {say_columns(lacking)}, which the model was trained on{nearest(lacking[0], found)}; it has "
             f"{say_columns(found)}"
         )
-    extra = [name for name in found if name not in wanted]
+    known = set(wanted)
+    extra = [name for name in found if name not in known]
     notes = (f"{where}: {say_columns(extra)} {'is' if len(extra) == 1 else 'are'} not among the model's, and ignored",)
-    places = [list(found).index(name) for name in wanted]
+    places = [place_of[name] for name in wanted]
     return (None if tuple(found) == wanted else places), notes if extra else ()
 
 

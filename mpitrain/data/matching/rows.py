@@ -155,6 +155,8 @@ def _csv_rows(source: str, signature: Signature, split: str) -> Rows:
     if not options.test:
         _check_whole(split, source)
     paths = {TRAIN: path, TEST: options.test} if options.test else {ALL: path}
+    if split not in ("", ALL, *paths):
+        raise UserError(f"{source} has no {split} split, only {TRAIN} and {TEST}")
     parts: dict[str, Split] = {}
     notes: list[str] = []
     name = ""
@@ -165,7 +167,7 @@ def _csv_rows(source: str, signature: Signature, split: str) -> Rows:
         parts[part], name = Split(x, y), name or table.name
         notes += more
     split = split or list(paths)[-1]
-    chosen = (parts[split],) if split in parts else tuple(parts.values())
+    chosen = tuple(parts.values()) if split == ALL else (parts[split],)
     return Rows(name, chosen, split, sum(map(len, parts.values())), tuple(notes))
 
 

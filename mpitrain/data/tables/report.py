@@ -89,8 +89,7 @@ def describe_rows(table: Table) -> list[str]:
 
 def _describe(table: Table, name: str) -> ColumnReport:
     tally = table.column(name).tally
-    words = tally.is_text and table.options.na is None
-    missing = tally.count(Kind.EMPTY) if words else tally.count(Kind.EMPTY, Kind.MISSING)
+    missing = tally.count(*table.missing_kinds(name))
     values = table.values(name)
     numbers = values[~np.isnan(values)]
     kind = _kind(table, name, numbers)
@@ -125,7 +124,7 @@ def _kind(table: Table, name: str, numbers: np.ndarray) -> str:
 
 
 def _missing(table: Table, name: str, count: int) -> str:
-    row, cell = table.column(name).tally.earliest(Kind.EMPTY, Kind.MISSING)[0]
+    row, cell = table.column(name).tally.earliest(*table.missing_kinds(name))[0]
     first = f"{cell!r} " if cell else ""
     return f"has {count:,} missing value{'s' * (count > 1)}, the first {first}on line {table.lines[row]}"
 

@@ -122,7 +122,7 @@ class Table:
         count, found = 0, []
         for name in names:
             tally = self.column(name).tally
-            kinds = self._missing_kinds(name, as_text)
+            kinds = self.missing_kinds(name, as_text)
             count += tally.count(*kinds)
             found += [(row, cell, name) for row, cell in tally.earliest(*kinds)]
         if found:
@@ -137,7 +137,8 @@ class Table:
         """Raise UserError if the table lacks one of the columns ``names``."""
         check_names(self.path, names, self.columns)
 
-    def _missing_kinds(self, name: str, as_text: bool) -> tuple[Kind, ...]:
+    def missing_kinds(self, name: str, as_text: bool = False) -> tuple[Kind, ...]:
+        """Return the kinds of cells that are missing values in a column (see ``check_whole``)."""
         text = (as_text or self.column(name).tally.is_text) and self.options.na is None
         return (Kind.EMPTY,) if text else (Kind.EMPTY, Kind.MISSING)
 
