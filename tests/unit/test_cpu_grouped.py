@@ -78,7 +78,7 @@ def test_nan_stays_where_it_belongs(kernels, level, threads, per_group):
 
 @levels
 def test_central_differences(kernels, level, threads):
-    """Of whole numbers, with a step of one: y is linear in x and in w, and float32 is exact."""
+    """Use whole numbers and a step of one: y is linear in x and in w, and float32 is exact."""
     use(level, threads)
     for groups, per_group in ((3, 2), (2, 10)):
         rng, channels = np.random.default_rng(0), groups * per_group
