@@ -25,3 +25,14 @@ def near(found, expected, tolerance, what=""):
     """Compare a float32 result with a float64 one, relative to the largest number."""
     scale = max(1e-30, float(np.abs(expected).max(initial=0)))
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, err_msg=str(what))
+
+
+def draws(seed):
+    """Return a generator, and functions that make float32 arrays: normal draws, and memory that must be overwritten."""
+    rng = np.random.default_rng(seed)
+    return rng, lambda *shape: rng.standard_normal(shape, np.float32), lambda *shape: np.full(shape, np.nan, np.float32)
+
+
+def double(*arrays):
+    """Return the arrays in float64, one after another."""
+    return (each.astype(np.float64) for each in arrays)
