@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mpitrain import cpu_kernels
+from mpitrain.ops.conv2d_im2col import Im2col
 
 C = cpu_kernels.C
 LEVELS = [] if C is None else C.levels()
@@ -36,3 +37,14 @@ def draws(seed):
 def double(*arrays):
     """Return the arrays in float64, one after another."""
     return (each.astype(np.float64) for each in arrays)
+
+
+def by_columns(window, x, w, b, dy, groups=1):
+    """Return y, dx and dw of a convolution in float64, by plain columns."""
+    x, w, b, dy = double(x, w, b, dy)
+    plain = Im2col(window, x.shape[1:3], groups, images=max(1, len(x)))
+    y, dx, dw = np.empty(dy.shape), np.empty(x.shape), np.empty(w.shape)
+    plain.run(x, w, b, y)
+    plain.dx(dy, w, dx)
+    plain.dw(x, dy, dw, False)
+    return y, dx, dw
