@@ -1,4 +1,4 @@
-"""A device that is none: its arrays refuse what a GPU's refuse, and its work waits in queues until somebody asks.
+"""A device without hardware: its arrays refuse what a GPU's refuse, and its work waits in queues until it is needed.
 
 An array cannot be mixed with NumPy's, or be read by NumPy; MPI can read it only if the device says that MPI may.
 Copies and sums are done as late as their queue allows (tests/late.py): who forgets to wait gets old numbers.

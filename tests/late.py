@@ -1,4 +1,4 @@
-"""Queues of a device that is none, as late as the rules allow: work is done when somebody waits for an event after it.
+"""Queues of a device without hardware, as late as the rules allow: work is done on a wait for an event after it.
 
 Waiting of one queue for another is work like all else: it is done when its turn comes, and not when it is asked for. So
 who has forgotten that something must be waited for finds the numbers of before.
@@ -32,7 +32,7 @@ class LateStream(Stream):
         self.device, self.queue, self.first = device, [], 0
 
     def do(self, work):
-        """Do ``work`` when everything before it is done, and somebody wants it."""
+        """Do ``work`` when everything before it is done, and its result is needed."""
         self.queue.append(work)
 
     def record(self, timed=False):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "sources"
@@ -54,10 +55,15 @@ def kernel(
 
     The architecture comes from a line like "// Arch: sm_90a" of the file; the default is sm_75.
     """
-    found = ARCH.search((SOURCES / file).read_text())
-    least, exact = (int(found[1]), found[2] == "a") if found else (75, False)
+    least, exact = _architecture(SOURCES / file)
     pairs = tuple(sorted((macros or {}).items()))
     return Kernel(file, name or Path(file).stem, pairs, least if least_arch is None else least_arch, exact)
+
+
+@cache  # the planner makes many kernels of a few files, and the ladder one in each launch
+def _architecture(path: Path) -> tuple[int, bool]:
+    found = ARCH.search(path.read_text())
+    return (int(found[1]), found[2] == "a") if found else (75, False)
 
 
 def arch_number(arch: str) -> int:

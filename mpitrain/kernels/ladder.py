@@ -5,6 +5,7 @@ out = a b; a (M, K), b (K, N), out (M, N) fp32, rows one after another.
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from .plan import Launch, Three, ceil_div
 
 @dataclass(frozen=True)
 class Rung:
-    """One version of the product.
+    """One version of the product. Its file is read once: it is timed, so its launches must only queue.
 
     Attributes
     ----------
@@ -39,12 +40,12 @@ class Rung:
     inputs: str = "fp32"
     barriers: int = 0
 
-    @property
+    @cached_property
     def kernel(self) -> Kernel:
         """The kernel to build."""
         return kernel(f"ladder/{self.name}.cu")
 
-    @property
+    @cached_property
     def tile(self) -> tuple[int, int]:
         """Rows and columns of out that a block computes."""
         return self._macro("TILE_M"), self._macro("TILE_N")
@@ -54,7 +55,7 @@ class Rung:
         """The boxes (columns, rows) of a and b that the copy engine fetches; None without it."""
         return ((BOX, self.tile[0]), (BOX, BOX)) if self.barriers else None
 
-    @property
+    @cached_property
     def shared_bytes(self) -> int:
         """Dynamic shared memory: tiles and barriers, and room to align them."""
         if not self.barriers:

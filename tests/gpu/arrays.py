@@ -148,7 +148,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 class Pointer:
-    """Where an array begins, as CuPy's ``ndarray.data`` says it."""
+    """The address of an array, in the form of CuPy's ``ndarray.data``."""
 
     def __init__(self, ptr):
         self.ptr = ptr

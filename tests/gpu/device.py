@@ -47,7 +47,7 @@ class CopyStream(LateStream):
 
 
 class ComputeEvent(LateEvent):
-    """Who waits for this one waits for all that was queued."""
+    """An event of the compute stream: a wait for it is a wait for all queued work."""
 
     def wait(self):
         self.stream.device.refuse_in_capture("waiting for the GPU")
@@ -59,7 +59,7 @@ class ComputeEvent(LateEvent):
 
 
 class ComputeStream(CopyStream):
-    """Where ops run: at once."""
+    """The stream of ops, which run at once."""
 
     def do(self, work):
         work() if self.device.tape is None else self.device.tape.append(work)
@@ -74,7 +74,7 @@ class ComputeStream(CopyStream):
 
 
 class Tape(Graph):
-    """What was captured."""
+    """A graph of captured work."""
 
     def __init__(self, device, works):
         self.device, self.works, self.launches = device, works, 0
@@ -250,7 +250,7 @@ class ShimDevice(Device):
 
 
 def spoil(memory):
-    """Fill with what nobody expects."""
+    """Fill with a value that no test expects."""
     if memory.dtype.kind == "f":
         memory.fill(np.nan)
     elif memory.dtype.kind in "iu":

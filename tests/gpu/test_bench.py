@@ -137,7 +137,7 @@ def test_the_command(monkeypatch, tmp_path, capsys, cublas):
 
 
 def check_pages(folder, found):
-    """What scripts/bench gpu writes of these rows, twice over."""
+    """Check the pages that scripts/bench gpu writes from these rows, twice over."""
     text = (ROOT / "docs" / "kernels.md").read_text()
     (folder / "kernels.md").write_text(text)
     found["ladder"] = found["training"]

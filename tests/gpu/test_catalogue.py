@@ -1,4 +1,4 @@
-"""What training launches is what ``mpitrain kernel build`` builds ahead: nothing is compiled in a run after it."""
+"""All kernels of training are built ahead by ``mpitrain kernel build``: a run after it compiles nothing."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_other_layers():
 @pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_90a"])
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_plans(arch, precision):
-    """Of the products of training at any size, with K split and not."""
+    """Plans for the products of training at any size, with K split and not."""
     if precision != "fp32" and arch == "sm_75":
         return
     for m, n, k in ((64, 10, 128), (4096, 4096, 4096), (128, 784, 60000), (8192, 768, 3072)):

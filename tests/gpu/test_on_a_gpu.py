@@ -1,4 +1,4 @@
-"""What only a GPU can show: pytest tests/gpu -m gpu, or scripts/test gpu."""
+"""Tests that need a real GPU: pytest tests/gpu -m gpu, or scripts/test gpu."""
 
 import numpy as np
 import pytest

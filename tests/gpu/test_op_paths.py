@@ -3,7 +3,7 @@
 import pytest
 
 from mpitrain.ops import OPS
-from tests.op_cases import check_path
+from tests.op_paths import check_path
 
 CUDA_OPS = sorted(name for name, op in OPS.items() if "cuda" in op.paths)
 

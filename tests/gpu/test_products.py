@@ -33,7 +33,7 @@ WGMMA = [tile for tile in TILES if tile.kernel == "gemm_wgmma"]
 @pytest.mark.parametrize("tile", WGMMA, ids=lambda tile: tile.name)
 @pytest.mark.parametrize("batch", [1, 2])
 def test_hopper(monkeypatch, tile, batch):
-    """Rows that are no multiple of 16 bytes: what the copy engine wants is made on the way."""
+    """Rows that are no multiple of 16 bytes: the layout that the copy engine needs is made on the way."""
     monkeypatch.setattr(matmul, "plan", lambda shape, arch, processors: make_plan(shape, tile, 2, processors))
     device = ShimDevice("sm_90a")
     for transpose_a, transpose_b in LAYOUTS[batch - 1 :: 2]:
@@ -70,7 +70,7 @@ def test_hopper_in_tf32_takes_parts_of_larger_matrices(monkeypatch):
 
 
 def test_on_hopper_large_products_in_tf32_go_to_wgmma():
-    """Where rounding the factors first is worth it; small ones go to gemm_mma, which rounds on the way."""
+    """Round the factors first where this is worth it; small ones go to gemm_mma, which rounds on the way."""
     kernels = [plan(Shape(n, n, n, inputs="tf32"), "sm_90a", 132).kernel.name for n in (64, 4096, 8192)]
     assert kernels == ["gemm_mma", "gemm_wgmma", "gemm_wgmma"]
     assert plan(Shape(4096, 4096, 4096, inputs="tf32"), "sm_80", 108).kernel.name == "gemm_mma"

@@ -93,7 +93,7 @@ class Kernels:
         return record
 
     def _planned(self, shim_map: np.ndarray, buffers: Buffers) -> TensorMap:
-        """Return the map for the device; where there is nothing to read, the driver wants one element all the same."""
+        """Return the map for the device; where there is nothing to read, the driver still requires one element."""
         return TensorMap(
             buffers.address(int(shim_map["base"])),
             int(shim_map["element_bytes"]),

@@ -133,7 +133,7 @@ def slope(name: str, x: np.ndarray, step: float = 1e-5) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Variant:
-    """What a kernel was compiled for."""
+    """The options that a kernel was compiled with."""
 
     kernel: str  # gemm_simt, gemm_mma or gemm_wgmma
     transpose_a: bool = False

@@ -105,7 +105,7 @@ def test_batchnorm_forward(bf16, rows, channels, each, relu):
 @pytest.mark.parametrize(("rows", "channels", "each"), [(35, 1, 35), (35, 3, 20), (200, 16, 70), (9, 150, 9)])
 @pytest.mark.parametrize("relu", [0, 1])
 def test_batchnorm_backward(bf16, rows, channels, each, relu):
-    """Where x is centred on 2, which is 0.5 more than the mean of all ranks, and 3 times as many pixels are theirs."""
+    """Center x on 2, which is 0.5 more than the mean of all ranks, which have 3 times as many pixels."""
     elements, vectors = Elements(bf16), Elements(0, seed=1)
     arrays = [elements.draw(rows, channels) for _ in range(3)]
     (dy, dy_value), (x, x_value), (y, y_value) = arrays

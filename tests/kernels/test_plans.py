@@ -1,4 +1,4 @@
-"""What Python plans is what the kernels were written for: threads, shared memory, the record that they are given."""
+"""Plans made in Python fit the kernels: threads, shared memory, the record that is passed."""
 
 import ctypes
 

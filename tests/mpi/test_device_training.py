@@ -78,7 +78,7 @@ def test_losses_are_the_cpus(world, alone, data, which, all_reduce):
 
 
 def test_a_regression_far_from_zero(world, alone, tmp_path):
-    """Targets that float32 cannot hold are learnt on the device as normalised, and scored on the host as they are."""
+    """Targets that float32 cannot hold are learned on the device as normalized, and scored on the host as they are."""
     rng = np.random.default_rng(2)
     x = rng.standard_normal((60, 4))
     np.savez(tmp_path / "far.npz", x=x + 1e9, y=1.7e9 + x @ rng.standard_normal((4, 2)))
@@ -132,7 +132,7 @@ def test_cuda_graphs(world, data, which, branches):
 
 
 def test_what_has_no_cuda_graph_is_said(world, data, capsys):
-    """The host sums statistics of batch normalisation over ranks in the middle of the step."""
+    """The host sums statistics of batch normalization over ranks in the middle of the step."""
     config = config_of(data, model=Model(name="resnet8"))
     graphs_of(world, config, ShimDevice())
     said = "in the middle of it ranks sum statistics" in capsys.readouterr().err
@@ -239,7 +239,7 @@ def command_of(argv):
 
 
 class FakeGroup:
-    """NCCL's sums by MPI, at a moment of their own: they are there when somebody asks for the second time."""
+    """NCCL's sums by MPI, at a moment of their own: they are there at the second query."""
 
     def __init__(self, comm):
         self.comm = comm

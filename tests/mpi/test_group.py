@@ -125,7 +125,7 @@ def test_a_program_without_a_world(world):
 
 
 def test_a_group_is_cheap(alone):
-    """Less than 1 ms beside its MPI calls, measured on one rank, where those wait for nobody."""
+    """Less than 1 ms beside its MPI calls, measured on one rank, where those do not wait."""
 
     def mpi_calls():
         comm = MPI.COMM_SELF.Dup()

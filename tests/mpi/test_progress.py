@@ -1,4 +1,4 @@
-"""A thread that moves requests: they end though nobody polls, with the same sums, and errors reach the rank."""
+"""A thread that moves requests: they end without being polled, with the same sums, and errors reach the rank."""
 
 import time
 

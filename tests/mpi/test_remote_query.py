@@ -1,4 +1,4 @@
-"""What ranks know of each other by messages of a second thread, while they themselves wait inside MPI."""
+"""Queries between ranks by messages of a second thread, while the first waits inside MPI."""
 
 import pytest
 from mpi4py import MPI

@@ -113,7 +113,7 @@ def test_as_many_messages_as_the_rule_says(world):
 
 
 class Over:
-    """An event at which nobody waits for anything."""
+    """An event that never makes a stream wait."""
 
     place = 0
 

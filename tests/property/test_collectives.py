@@ -53,7 +53,7 @@ def test_provenance_and_promises(name):
 
 
 def test_pat_sends_the_least_as_far_as_can_be():
-    """Of 16 chunks, 1 goes 8 ranks, 2 go 4, 4 go 2, and 8 go to the neighbor: Bruck's the other way round."""
+    """Send 1 of 16 chunks 8 ranks away, 2 of them 4, 4 of them 2, and 8 to the neighbor: Bruck's order reversed."""
     found = [(step.send_to, len(step.send)) for step in find("all_gather/pat")(0, 16)]
     assert found == [(8, 1), (4, 2), (2, 4), (1, 8)]
     few = [len(step.send) for step in find("all_gather/pat:aggregate=4")(0, 64)]

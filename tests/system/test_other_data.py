@@ -152,7 +152,7 @@ def test_resuming_finds_columns_by_name(mpitrain, cut, tmp_path):
 
 
 def test_a_checkpoint_of_an_older_version(mpitrain, cut, tmp_path):
-    """It has no fingerprint: names and statistics are compared all the same."""
+    """Without a fingerprint, names and statistics are compared all the same."""
     from mpitrain.training.checkpoint import Checkpoint
 
     for path in (cut / "checkpoints").iterdir():

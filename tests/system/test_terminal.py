@@ -1,4 +1,4 @@
-"""What is seen on terminals of several widths, and in pipes: real pseudo-terminals, real jobs."""
+"""Output on terminals of several widths, and in pipes: real pseudo-terminals, real jobs."""
 
 import contextlib
 import fcntl

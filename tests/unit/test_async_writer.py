@@ -1,4 +1,4 @@
-"""What is printed reaches a reader in order and whole, or is counted: slow readers, full disks and closed pipes."""
+"""Printed output reaches a reader in order and complete, or is counted: slow readers, full disks and closed pipes."""
 
 import contextlib
 import errno

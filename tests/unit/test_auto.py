@@ -1,4 +1,4 @@
-"""What ``auto`` takes: one node shares memory at every length, tuned or not; several nodes send messages."""
+"""Choices of ``auto``: one node shares memory at every length, tuned or not; several nodes send messages."""
 
 import pytest
 
@@ -60,7 +60,7 @@ def test_what_tune_has_measured_decides():
 
 
 def test_a_calibration_without_tuning_prices_messages_only():
-    """What is calibrated must not be worse off than what is not."""
+    """A calibrated machine must not be worse off than one that is not."""
     measured = Calibration(**{**vars(Calibration.line(1e-6, 1e-9, 1e-10)), "ranks": 2})
     for why_not, expected in ((None, {"shared"}), ("on several nodes", {"native", "ring"})):
         auto = make(2, why_not=why_not)

@@ -1,4 +1,4 @@
-"""Which epoch is the best: by the score, equal scores by the loss, equal losses the first."""
+"""The best epoch: by the score, for equal scores by the loss, for equal losses the first."""
 
 import math
 from types import SimpleNamespace

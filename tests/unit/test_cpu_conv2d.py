@@ -1,19 +1,7 @@
 import numpy as np
 
-from mpitrain.ops.conv2d_im2col import Im2col
 from mpitrain.ops.window import Window
-from tests.cpu_kernels import levels, near, use
-
-
-def oracle(window, x, w, b, dy):
-    """Return y, dx and dw in float64 by plain columns."""
-    x, w, b, dy = (np.asarray(each, np.float64) for each in (x, w, b, dy))
-    plain = Im2col(window, x.shape[1:3], images=max(1, len(x)))
-    y, dx, dw = np.empty(dy.shape), np.empty(x.shape), np.empty(w.shape)
-    plain.run(x, w, b, y)
-    plain.dx(dy, w, dx)
-    plain.dw(x, dy, dw, False)
-    return y, dx, dw
+from tests.cpu_kernels import by_columns, levels, near, use
 
 
 def draw(rng, winograd):
@@ -44,13 +32,13 @@ def test_against_columns(kernels, level, threads):
         assert kernels.conv2d(x, w, b, y, *how)
         assert kernels.conv2d_dx(dy, w, dx, *how)
         assert kernels.conv2d_dw(x, dy, dw, *how, False)
-        for name, found, expected in zip(("y", "dx", "dw"), (y, dx, dw), oracle(window, x, w, b, dy)):
+        for name, found, expected in zip(("y", "dx", "dw"), (y, dx, dw), by_columns(window, x, w, b, dy)):
             near(found, expected, 1e-4 if winograd else 2e-5, (name, seed, window, x.shape, w.shape))
         twice = dw.copy()
         assert kernels.conv2d_dw(x, dy, twice, *how, True)
         near(twice, 2 * dw.astype(np.float64), 1e-4, ("adding", seed))
         assert kernels.conv2d(x, w, None, y, *how)
-        near(y, oracle(window, x, w, 0 * b, dy)[0], 1e-4 if winograd else 2e-5, ("no bias", seed))
+        near(y, by_columns(window, x, w, 0 * b, dy)[0], 1e-4 if winograd else 2e-5, ("no bias", seed))
 
 
 @levels
@@ -81,7 +69,7 @@ def test_few_outputs(kernels, level, threads):
             y, dx = np.full_like(dy, np.nan), np.full_like(x, np.nan)
             assert kernels.conv2d(x, w, b, y, 1, 1, *padding, 0)
             assert kernels.conv2d_dx(dy, w, dx, 1, 1, *padding, 0)
-            for name, found, expected in zip(("y", "dx"), (y, dx), oracle(window, x, w, b, dy)[:2], strict=True):
+            for name, found, expected in zip(("y", "dx"), (y, dx), by_columns(window, x, w, b, dy)[:2], strict=True):
                 near(found, expected, 2e-5, (name, seed, window, x.shape, w.shape))
 
 

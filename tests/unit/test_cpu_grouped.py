@@ -4,20 +4,8 @@ import numpy as np
 import pytest
 
 from mpitrain.layers import Conv2d
-from mpitrain.ops.conv2d_im2col import Im2col
 from mpitrain.ops.window import Window
-from tests.cpu_kernels import levels, near, use
-
-
-def oracle(window, groups, x, w, b, dy):
-    """Return y, dx and dw in float64."""
-    x, w, b, dy = (np.asarray(each, np.float64) for each in (x, w, b, dy))
-    plain = Im2col(window, x.shape[1:3], groups, images=max(1, len(x)))
-    y, dx, dw = np.empty(dy.shape), np.empty(x.shape), np.empty(w.shape)
-    plain.run(x, w, b, y)
-    plain.dx(dy, w, dx)
-    plain.dw(x, dy, dw, False)
-    return y, dx, dw
+from tests.cpu_kernels import by_columns, levels, near, use
 
 
 def draw(rng):
@@ -46,13 +34,13 @@ def test_against_columns(kernels, level, threads):
         assert kernels.conv2d_grouped_dx(dy, w, dx, *how)
         assert kernels.conv2d_grouped_dw(x, dy, dw, *how, False)
         what = seed, window, groups, x.shape, w.shape
-        for name, found, expected in zip(("y", "dx", "dw"), (y, dx, dw), oracle(window, groups, x, w, b, dy)):
+        for name, found, expected in zip(("y", "dx", "dw"), (y, dx, dw), by_columns(window, x, w, b, dy, groups)):
             near(found, expected, 2e-5, (name, *what))
         twice = dw.copy()
         assert kernels.conv2d_grouped_dw(x, dy, twice, *how, True)
         near(twice, 2 * dw.astype(np.float64), 1e-5, ("adding", *what))
         assert kernels.conv2d_grouped(x, w, None, y, *how)
-        near(y, oracle(window, groups, x, w, 0 * b, dy)[0], 2e-5, ("no bias", *what))
+        near(y, by_columns(window, x, w, 0 * b, dy, groups)[0], 2e-5, ("no bias", *what))
 
 
 @pytest.mark.parametrize("per_group", [2, 20])
@@ -78,7 +66,7 @@ def test_nan_stays_where_it_belongs(kernels, level, threads, per_group):
 
 @levels
 def test_central_differences(kernels, level, threads):
-    """Of whole numbers, with a step of one: y is linear in x and in w, and float32 is exact."""
+    """Use whole numbers and a step of one: y is linear in x and in w, and float32 is exact."""
     use(level, threads)
     for groups, per_group in ((3, 2), (2, 10)):
         rng, channels = np.random.default_rng(0), groups * per_group

@@ -5,18 +5,9 @@ import numpy as np
 from mpitrain.ops import OPS
 from mpitrain.ops.conv2d_depthwise import Depthwise
 from mpitrain.ops.window import Window
-from tests.cpu_kernels import levels, near, use
+from tests.cpu_kernels import double, draws, levels, near, use
 
 SEEDS = range(30)
-
-
-def draws(seed):
-    rng = np.random.default_rng(seed)
-    return rng, lambda *shape: rng.standard_normal(shape, np.float32), lambda *shape: np.full(shape, np.nan, np.float32)
-
-
-def double(*arrays):
-    return (each.astype(np.float64) for each in arrays)
 
 
 @levels

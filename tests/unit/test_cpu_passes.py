@@ -11,18 +11,9 @@ from mpitrain.cli.terminal import make_console
 from mpitrain.errors import UserError
 from mpitrain.ops import OPS
 from mpitrain.ops.window import Window
-from tests.cpu_kernels import levels, near, use
+from tests.cpu_kernels import double, draws, levels, near, use
 
 SEEDS = range(40)
-
-
-def draws(seed):
-    rng = np.random.default_rng(seed)
-    return rng, lambda *shape: rng.standard_normal(shape, np.float32), lambda *shape: np.full(shape, np.nan, np.float32)
-
-
-def double(*arrays):
-    return (None if each is None else each.astype(np.float64) for each in arrays)
 
 
 @levels

@@ -52,7 +52,7 @@ def test_batches(split, prefetch):
 
 @pytest.mark.parametrize("augment", [None, Augment(1, 2, True)])
 def test_float64_in_memory_and_mapped(tmp_path, augment):
-    """A memory map is normalised batch by batch, and nothing is written into it; memory is normalised ahead."""
+    """A memory map is normalized batch by batch, and nothing is written into it; memory is normalized ahead."""
     wide = WIDE if augment is None else Split(WIDE_IMAGES.x, WIDE.y)
     np.save(tmp_path / "x.npy", wide.x)
     mapped = Split(np.load(tmp_path / "x.npy", mmap_mode="r"), wide.y)

@@ -1,4 +1,4 @@
-"""Which rank takes which GPU, for what schedulers show to the ranks of a node."""
+"""Assignment of GPUs to ranks, for all that schedulers show to the ranks of a node."""
 
 import ctypes
 import sys
@@ -93,7 +93,7 @@ def test_no_gpu_where_one_was_asked_for():
 
 
 class Driver:
-    """What ``look`` asks of libcuda."""
+    """The functions of libcuda that ``discover`` calls."""
 
     def __init__(self, count, error=0, version=12040):
         self.count, self.error, self.version = count, error, version
@@ -132,25 +132,25 @@ def cupy_with(get_count):
     return types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=get_count)))
 
 
-def test_look_finds_uuids(driver):
+def test_discover_finds_uuids(driver):
     assert driver(Driver(2), cupy_with(lambda: 2)) == VisibleGpus(3, ("00" * 15 + "01", "00" * 15 + "02"))
 
 
 @pytest.mark.parametrize(("version", "extra"), [(12040, "cuda12"), (13000, "cuda13")])
-def test_look_says_what_to_install(driver, version, extra):
+def test_discover_says_what_to_install(driver, version, extra):
     seen = driver(Driver(1, version=version))
     assert seen.gpus == ()
     assert f"pip install 'mpitrain[{extra}]'" in seen.reason
 
 
-def test_look_says_that_cupy_does_not_start(driver):
+def test_discover_says_that_cupy_does_not_start(driver):
     def fail():
         raise RuntimeError("driver too old")
 
     assert "driver too old" in driver(Driver(1), cupy_with(fail)).reason
 
 
-def test_look_says_what_hides_the_gpus(driver, monkeypatch):
+def test_discover_says_what_hides_the_gpus(driver, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert driver(Driver(0, error=discovery.NO_DEVICE)).reason == "no GPU is visible (CUDA_VISIBLE_DEVICES is '')"
     assert "error 803" in driver(Driver(0, error=803)).reason

@@ -1,4 +1,4 @@
-"""What the doctor makes of facts that are made up here."""
+"""Findings of the doctor from made-up facts."""
 
 import dataclasses
 

@@ -109,7 +109,7 @@ def test_a_chain_ends_where_something_else_is_between():
 
 
 def test_a_subclass_runs_by_itself():
-    """It may compute something else than the class it comes from."""
+    """A subclass may compute something else than its base class."""
 
     class Doubled(Linear):
         def forward(self, x, ctx):

@@ -5,7 +5,8 @@ import pytest
 from mpitrain.cli.kernel.names import oracle_test
 from mpitrain.ops import OPS
 from tests.cpu_kernels import levels, use
-from tests.op_cases import CASES, check_path
+from tests.op_cases import CASES
+from tests.op_paths import check_path
 
 CPU_OPS = sorted(name for name, op in OPS.items() if "cpu" in op.paths)
 

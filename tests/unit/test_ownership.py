@@ -34,7 +34,7 @@ def names(directory):
 
 
 def write(directory, *, number=1, age=0.0, **changes):
-    """Make somebody else the owner of ``directory``."""
+    """Make another user the owner of ``directory``."""
     directory.mkdir(exist_ok=True)
     path = directory / f"owner-{number}.json"
     path.write_bytes(write_owner(dataclasses.replace(current_owner("other"), **changes)))

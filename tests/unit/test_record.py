@@ -1,4 +1,4 @@
-"""What the ledger says of ranks, read from slots that are filled by hand."""
+"""Reports of the ledger on ranks, read from slots that are filled by hand."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""How long a run is, when it is evaluated, and when it stops early."""
+"""The length of a run, its evaluations, and its early stop."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""How messages of a device's memory are cut, and in which order their stages may run: counted, without MPI."""
+"""Segments of messages from device memory, and the order of their stages: counted, without MPI."""
 
 import itertools
 
@@ -18,7 +18,7 @@ ALGORITHMS = [name for c in COLLECTIVES if c not in ("barrier", "all_to_all") fo
 
 
 def seconds(num_pieces, num_bytes):
-    """Of three stages, in units of what a byte takes."""
+    """Return the time of three stages, in units of the time per byte."""
     return (num_pieces + 2) * (segments.COST_BYTES + num_bytes / num_pieces)
 
 

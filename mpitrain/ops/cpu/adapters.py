@@ -60,9 +60,9 @@ def _cross_entropy(
     sums: np.ndarray,
     class_weights: np.ndarray | None = None,
 ) -> tuple[list[float], object] | bool:
-    totals = np.empty(3)
     if class_weights is not None:  # NumPy weighs what softmax_cross_entropy in C has computed
         return False
+    totals = np.empty(3)
     if not C.cross_entropy(logits, targets, smoothing, ignore_index, e, sums, totals):
         return False
     return totals.tolist(), (sums.reshape(-1)[: len(targets)].reshape(-1, 1), targets, None, None)
