@@ -53,6 +53,15 @@ make_environment() {
     echo "$stamp" >"$dir/.installed"
 }
 
+# make_test_environment MPI: make .venv-MPI, which tests, docs and benchmarks share: with other extras each would install
+# anew what the one before it did.
+make_test_environment() {
+    case $1 in
+    mpich) make_environment .venv-mpich mpich,test,docs ;;
+    *) make_environment ".venv-$1" "$1,test" ;; # the site is built on MPICH alone
+    esac
+}
+
 # use_gpu_environment EXTRAS: put a python3 with CuPy, NVRTC and all else that mpitrain needs first on the PATH. One that
 # is there already is taken (a module, a container); otherwise .venv-gpu is made, with EXTRAS. Returns 2 without a GPU.
 use_gpu_environment() {
