@@ -86,6 +86,8 @@ class GradientSync(ABC):
 class WholeUpdateSync(GradientSync):
     """Synchronization after which every rank has the sums of all gradients, and updates all weights.
 
+    On a device, ``finish`` queues the norm when all sums are there or queued.
+
     Parameters
     ----------
     arena : Arena
@@ -94,11 +96,6 @@ class WholeUpdateSync(GradientSync):
     def __init__(self, arena: Arena):
         self._arena = arena
         self._queued_norm = None if arena.on_host else QueuedNorm(arena)
-
-    def _queue_norm(self) -> None:
-        """Let a device compute the norm; to be called when all sums are there or queued."""
-        if self._queued_norm is not None:
-            self._queued_norm.queue()
 
     def norm(self) -> float:
         """Return the norm of the summed gradients; that of a device came with the arena's header."""
