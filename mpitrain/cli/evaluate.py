@@ -65,7 +65,7 @@ def evaluate(options: EvaluateOptions, world: "World") -> int:
         rows = run.open_rows(options.data, "" if options.split == "auto" else options.split)
     run.check_ranks(rows, options.data, world)
     warn(world, *rows.notes, run.diagnose(rows, world))
-    evaluator = Evaluator(run.model, world, run.normalizer, device)
+    evaluator = Evaluator(run.model, world.group("data"), run.normalizer, device)
     scores = evaluator.scores(rows.parts, scoring)
     tables = to_lists(evaluator.tables)
     if world.rank == 0:

@@ -71,7 +71,7 @@ def predict(options: PredictOptions, world: "World") -> int:
         rows = run.open_samples(options.data)
     run.check_ranks(rows, options.data, world)
     warn(world, *rows.notes, run.diagnose(rows, world))
-    evaluator = Evaluator(run.model, world, run.normalizer, device)
+    evaluator = Evaluator(run.model, world.group("data"), run.normalizer, device)
     (samples,) = rows.parts
     mine = share(len(samples), world.rank, world.size)
     outputs = [device.to_host(part).copy() for _, part in evaluator.outputs(samples.x, mine)]

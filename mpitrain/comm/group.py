@@ -14,6 +14,7 @@ from mpi4py import MPI
 from ..collectives import Algorithm
 from ..collectives.price import Choice
 from ..device import device_of
+from ..errors import AgreedError
 from .job import Job
 from .node.shared_arena import SharedArena
 from .node.windows import SharedWindows
@@ -24,6 +25,7 @@ from .schedule.plan import Request
 from .schedule.staging import Staging
 from .watch.hang_report import say_ranks
 from .watch.ledger import caller, source_line
+from .watch.slot import first_difference
 from .watch.watched import WatchedComm, WatchedPlan
 
 start()
@@ -237,6 +239,21 @@ class Group(Ranks):
         with self.together():
             self.check_name(algorithm)
         self._planner.check_devices(algorithm)
+
+    def check_history(self) -> None:
+        """Compare the latest collectives that these ranks have called among all ranks of their job.
+
+        Raises
+        ------
+        AgreedError
+            On all ranks, with the first call that differs.
+        """
+        if self.job.ledger is None:
+            return
+        histories = self.all_gather((self.world_ranks[self.rank], self.job.ledger.mine.entries()))
+        difference = first_difference(histories)
+        if difference is not None:
+            raise AgreedError(difference, code=1)
 
     def shared_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return zeros in memory that the other ranks of the node can access; in private memory where that fails.

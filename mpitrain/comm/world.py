@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from mpi4py import MPI
 
-from ..errors import AgreedError, UserError
+from ..errors import UserError
 from .group import Group
 from .job import Job
 from .launch import lonely_message, why_ranks_cannot_be_lost
@@ -30,7 +30,7 @@ from .watch.watched import WatchedComm
 
 start()
 
-__all__ = ["ALL_REDUCE_NAMES", "World"]
+__all__ = ["ALL_REDUCE_NAMES", "World", "data_group"]
 
 LAST_WORDS_SECONDS = 0.5
 REFUSED = "a rank that is lost would leave the others waiting (--elastic)"
@@ -168,19 +168,6 @@ class World(Ranks):
         """Return a sentence on the first difference between collectives of this node's ranks, None if there is none."""
         return first_difference([(record.rank, record.entries()) for record in self.ledger.records])
 
-    def check_history(self) -> None:
-        """Compare the latest collectives of all ranks; all ranks call this together.
-
-        Raises
-        ------
-        AgreedError
-            On all ranks, with the first call that differs.
-        """
-        histories = self.all_gather((self.rank, self.ledger.mine.entries()))
-        difference = first_difference(histories)
-        if difference is not None:
-            raise AgreedError(difference, code=1)
-
     def watch(self, timeout: float) -> None:
         """Limit waits to ``timeout`` seconds from now on; 0 removes the limit."""
         if self.watchdog is not None:
@@ -221,3 +208,8 @@ class World(Ranks):
         sys.stderr.flush()
         time.sleep(LAST_WORDS_SECONDS)
         MPI.COMM_WORLD.Abort(code)
+
+
+def data_group(ranks: Group | World) -> Group:
+    """Return a group itself, and all ranks of a world, among which training without a mesh divides the samples."""
+    return ranks.group("data") if isinstance(ranks, World) else ranks

@@ -4,7 +4,7 @@ The gradients are cut into buckets, which are all-reduced while backward still r
 """
 
 from ..arena import Arena
-from ..comm.world import World
+from ..comm.group import Group
 from ..plain_text import binary_size
 from .buckets import BucketQueue, cut_buckets, name_bucket
 from .gradient_sync import PlannedSync, WholeUpdateSync
@@ -16,23 +16,23 @@ class AllReduceSync(WholeUpdateSync, PlannedSync):
     Parameters
     ----------
     arena : Arena
-    world : World
+    group : Group
     all_reduce : str
-        As in ``World.plan_all_reduce``.
+        As in ``Group.plan_all_reduce``.
     bucket_bytes : int
     """
 
-    def __init__(self, arena: Arena, world: World, all_reduce: str, bucket_bytes: int):
+    def __init__(self, arena: Arena, group: Group, all_reduce: str, bucket_bytes: int):
         self.buckets = cut_buckets(arena, bucket_bytes)
         slices = [arena.gradients[b.start : b.stop] for b in self.buckets]
-        choices = [world.choose(s.nbytes) for s in slices] if all_reduce == "auto" else []
+        choices = [group.choose(s.nbytes) for s in slices] if all_reduce == "auto" else []
         self.reasons = list(dict.fromkeys(choice.reason for choice in choices))
         names = [choice.name for choice in choices] or [all_reduce] * len(slices)
         whats = [name_bucket(arena, number, b) for number, b in enumerate(self.buckets)]
-        plans = [world.plan_all_reduce(s, name, what=what) for s, name, what in zip(slices, names, whats, strict=True)]
+        plans = [group.plan_all_reduce(s, name, what=what) for s, name, what in zip(slices, names, whats, strict=True)]
         self.algorithms = [plan.algorithm for plan in plans]
         WholeUpdateSync.__init__(self, arena)
-        PlannedSync.__init__(self, arena, world, plans, BucketQueue(self.buckets, plans, arena.put_header))
+        PlannedSync.__init__(self, arena, group, plans, BucketQueue(self.buckets, plans, arena.put_header))
 
     def finish(self) -> None:
         """Wait for all sums."""

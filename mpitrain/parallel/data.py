@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..arena import Arena
-from ..comm.world import World
+from ..comm.group import Group
+from ..comm.world import World, data_group
 from ..device import device_of
 from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
@@ -56,9 +57,10 @@ class DataParallel:
     model : Layer
     arena : Arena
         Arena of ``model``; all ranks get rank 0's values and states, and the copies are compared.
-    world : World
+    group : Group or World
+        Ranks among which the samples are divided.
     all_reduce : str
-        As in ``World.plan_all_reduce``: a name, or FILE.py:FUNC.
+        As in ``Group.plan_all_reduce``: a name, or FILE.py:FUNC.
     shard : str
         "optimizer": each rank updates its share of the weights and keeps the slots of that share only (ZeRO stage 1);
         "none": every rank updates all; "auto": shares in the memory of one node, if ``all_reduce`` is "auto" too.
@@ -83,7 +85,7 @@ class DataParallel:
         self,
         model: Layer,
         arena: Arena,
-        world: World,
+        group: Group | World,
         *,
         all_reduce: str = "auto",
         shard: str = "auto",
@@ -91,22 +93,22 @@ class DataParallel:
         synchronize_batch_norm: bool = True,
     ):
         self.arena = arena
-        self.world = world
+        self.group = group = data_group(group)
         self.sync_seconds = 0.0
         self.on_timed: Callable[[str, float, float], None] | None = None
         self._signature = np.zeros(4, arena.dtype)
         self._compare_models()
-        world.broadcast(arena.values)
-        world.broadcast(arena.states)
+        group.broadcast(arena.values)
+        group.broadcast(arena.states)
         self.verify("at the start")
-        self.sync = make_gradient_sync(arena, world, all_reduce, shard, bucket_bytes)
+        self.sync = make_gradient_sync(arena, group, all_reduce, shard, bucket_bytes)
         self.algorithms, self.reasons = self.sync.algorithms, self.sync.reasons
         self.buckets = self.sync.buckets
         self._local_statistics = not synchronize_batch_norm
         arena.on_ready = self.sync.ready if self.sync.watches_gradients else None
         for layer in model.layers():
             if isinstance(layer, BatchNorm2d):
-                layer.sum_over_ranks = world.sum if synchronize_batch_norm and world.size > 1 else None
+                layer.sum_over_ranks = group.sum if synchronize_batch_norm and group.size > 1 else None
 
     @property
     def bytes_per_step(self) -> int:
@@ -122,7 +124,7 @@ class DataParallel:
         """Begin a step of ``microbatches`` backward passes; header sums must be set before the last one."""
         self.sync.begin()
         self.arena.begin_step(microbatches)
-        if self.world.size > 1:
+        if self.group.size > 1:
             self._sign()
 
     def finish(self) -> None:
@@ -136,7 +138,7 @@ class DataParallel:
         if not self.arena.on_host:
             self.arena.get_header()
         self.sync_seconds += time.perf_counter() - begin
-        if self.world.size > 1:
+        if self.group.size > 1:
             self._compare_signatures()
 
     @contextmanager
@@ -182,21 +184,22 @@ class DataParallel:
     def _compare_models(self) -> None:
         """Raise an AgreedError if the ranks have built different models, before their buffers meet."""
         mine = [(p.name, p.shape) for p in self.arena.parameters]
-        models = self.world.all_gather(zlib.crc32(repr(mine).encode()))
+        models = self.group.all_gather(zlib.crc32(repr(mine).encode()))
         if len(set(models)) == 1:
             return
-        layouts = self.world.all_gather(mine)
+        layouts = self.group.all_gather(mine)
         rank = next(r for r, model in enumerate(models) if model != models[0])
         theirs, ours = next((a, b) for a, b in itertools.zip_longest(layouts[rank], layouts[0]) if a != b)
+        odd, first = self.group.world_ranks[rank], self.group.world_ranks[0]
         raise AgreedError(
-            f"rank {rank} has built another model than rank 0: its {theirs or 'list of parameters ends'} stands where "
-            f"rank 0 has {ours or 'none'}; give all ranks the same options, files and version of the program",
+            f"rank {odd} has built another model than rank {first}: its {theirs or 'list of parameters ends'} stands "
+            f"where rank {first} has {ours or 'none'}; give all ranks the same options, files and program version",
             code=1,
         )
 
     def _sign(self) -> None:
         """Put this rank's fingerprint of all collectives so far into the header, in numbers whose sums are exact."""
-        fingerprint = self.world.ledger.fingerprint
+        fingerprint = self.group.fingerprint
         self._signature[:] = 1, fingerprint & 255, fingerprint >> 8 & 255, fingerprint >> 16 & 255
         self.arena.header[StepHeader.SIGNATURE] = self._signature
 
@@ -205,13 +208,13 @@ class DataParallel:
         sums = self.arena.header[StepHeader.SIGNATURE].copy()
         self.arena.header[StepHeader.SIGNATURE] = 0
         if not np.array_equal(sums, sums[0] * self._signature):
-            self.world.check_history()
+            self.group.check_history()
 
     def average_states(self) -> None:
         """Average running statistics over the ranks, if each rank has its own."""
         if self._local_statistics and self.arena.states.size:
-            self.world.sum(self.arena.states)
-            self.arena.states /= self.world.size
+            self.group.sum(self.arena.states)
+            self.arena.states /= self.group.size
 
     def verify(self, when: str) -> None:
         """Compare a hash of the weights over all ranks; where CPUs and GPUs work together, make them equal instead.
@@ -221,20 +224,21 @@ class DataParallel:
         AgreedError
             Names the first rank and parameter that differ from most ranks.
         """
-        if self.world.mixed:  # a CPU and a GPU round their updates differently: rank 0's weights count
-            self.world.broadcast(self.arena.values)
+        if self.group.mixed:  # a CPU and a GPU round their updates differently: rank 0's weights count
+            self.group.broadcast(self.arena.values)
             return
-        hashes = self.world.all_gather(_hash(self.arena.values))
+        hashes = self.group.all_gather(_hash(self.arena.values))
         if len(set(hashes)) == 1:
             return
         usual = max(hashes, key=hashes.count)
         rank = next(r for r, h in enumerate(hashes) if h != usual)
         model_rank = hashes.index(usual)
         mine = [_hash(p.data) for p in self.arena.parameters]
-        all_hashes = self.world.all_gather(mine)
+        all_hashes = self.group.all_gather(mine)
         pairs = zip(self.arena.parameters, all_hashes[rank], all_hashes[model_rank], strict=True)
         name = next((p.name for p, a, b in pairs if a != b), "the padding between parameters")
-        raise AgreedError(f"the weights of rank {rank} differ from those of rank {model_rank} {when}: {name}", code=1)
+        odd, usual_rank = self.group.world_ranks[rank], self.group.world_ranks[model_rank]
+        raise AgreedError(f"the weights of rank {odd} differ from those of rank {usual_rank} {when}: {name}", code=1)
 
     def free(self) -> None:
         """Free MPI resources: requests, and shared memory (the arena moves out of it)."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..arena import Arena, Parameter
+from ..comm.group import Group
 from ..comm.schedule.plan import Request
-from ..comm.world import World
 from ..optim import Optimizer, QueuedNorm, global_norm
 from .buckets import Bucket, BucketQueue
 
@@ -120,8 +120,8 @@ class PlannedSync(GradientSync):
         Plans that are started during backward.
     """
 
-    def __init__(self, arena: Arena, world: World, plans: Sequence[Request], queue: BucketQueue):
-        self._arena, self._world, self._plans, self._queue = arena, world, plans, queue
+    def __init__(self, arena: Arena, group: Group, plans: Sequence[Request], queue: BucketQueue):
+        self._arena, self._group, self._plans, self._queue = arena, group, plans, queue
 
     @property
     def bytes_per_step(self) -> int:

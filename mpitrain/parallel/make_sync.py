@@ -1,7 +1,7 @@
 """Factory of gradient synchronizations, from options."""
 
 from ..arena import Arena
-from ..comm.world import World
+from ..comm.group import Group
 from ..errors import AgreedError
 from .all_reduce_sync import AllReduceSync
 from .gradient_sync import GradientSync
@@ -16,13 +16,13 @@ HALVES = {
 }
 
 
-def make_gradient_sync(arena: Arena, world: World, all_reduce: str, shard: str, bucket_bytes: int) -> GradientSync:
+def make_gradient_sync(arena: Arena, group: Group, all_reduce: str, shard: str, bucket_bytes: int) -> GradientSync:
     """Return the synchronization for ``arena``.
 
     Parameters
     ----------
     all_reduce : str
-        As in ``World.plan_all_reduce``.
+        As in ``Group.plan_all_reduce``.
     shard : "auto", "none" or "optimizer"
         ``auto`` shards the update where the ranks share the memory of one node.
     bucket_bytes : int
@@ -33,24 +33,24 @@ def make_gradient_sync(arena: Arena, world: World, all_reduce: str, shard: str, 
         If there is no such all-reduce, or no way to do what the options ask for.
     """
     wanted = shard == "optimizer" or (shard == "auto" and all_reduce == "auto")
-    if shard == "optimizer" and world.has_devices:
+    if shard == "optimizer" and group.has_devices:
         raise AgreedError(
             "the optimizer is sharded in the memory of CPUs only: leave --shard out, or take --device cpu"
         )
-    world.check_usable(all_reduce)  # the same on any number of ranks, also where there is nothing to sum
-    if world.size == 1:
+    group.check_usable(all_reduce)  # the same on any number of ranks, also where there is nothing to sum
+    if group.size == 1:
         return LocalSync(arena)
-    if not wanted or world.has_devices:
-        return AllReduceSync(arena, world, all_reduce, bucket_bytes)
+    if not wanted or group.has_devices:
+        return AllReduceSync(arena, group, all_reduce, bucket_bytes)
     commons = None
     if all_reduce in ("auto", "shared"):
-        commons = world.share_arena(arena.size, arena.dtype)
+        commons = group.share_arena(arena.size, arena.dtype)
     if commons is not None:
-        return Zero1Shared(arena, world, commons)
+        return Zero1Shared(arena, group, commons)
     if shard == "auto":
-        return AllReduceSync(arena, world, all_reduce, bucket_bytes)
+        return AllReduceSync(arena, group, all_reduce, bucket_bytes)
     bucket = min(bucket_bytes, arena.gradients.nbytes)
-    return Zero1(arena, world, *_chunk_algorithms(all_reduce, bucket // world.size), bucket_bytes)
+    return Zero1(arena, group, *_chunk_algorithms(all_reduce, bucket // group.size), bucket_bytes)
 
 
 def _chunk_algorithms(all_reduce: str, chunk_bytes: int) -> tuple[str, str]:

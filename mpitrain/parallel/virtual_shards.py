@@ -22,7 +22,7 @@ import numpy as np
 from ..arena import Arena, Parameter
 from ..collectives import find
 from ..collectives.reduction_order import adds_in_a_tree
-from ..comm.world import World
+from ..comm.group import Group
 from ..context import Context
 from ..data.loader import Batch
 from ..errors import AgreedError
@@ -85,16 +85,16 @@ class VirtualShards:
         Its batch normalizations take their statistics over all shards of all ranks from now on.
     arena : Arena
         Whose ``on_ready`` starts the all-reduce.
-    world : World
+    group : Group
     count : int
         V; a power of two that is a multiple of the number of ranks.
     ctx : Context
         Context of the trainer.
     """
 
-    def __init__(self, model: Layer, arena: Arena, world: World, count: int, ctx: Context):
-        own = count // world.size
-        self._arena, self._world = arena, world
+    def __init__(self, model: Layer, arena: Arena, group: Group, count: int, ctx: Context):
+        own = count // group.size
+        self._arena, self._group = arena, group
         self._gradients, self._losses = TreeSum(arena.gradients, own), TreeSum(arena.header[StepHeader.TOTALS], own)
         self._threads = CooperativeThreads(self._sum_of_all)
         self._ctx = [ctx]
@@ -147,7 +147,7 @@ class VirtualShards:
         return array
 
     def _sum_of_all(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        return tree_sum(self._world.all_gather(tree_sum(arrays)))
+        return tree_sum(self._group.all_gather(tree_sum(arrays)))
 
 
 def tree_sum(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -158,16 +158,16 @@ def tree_sum(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return arrays[0]
 
 
-def tree_all_reduce(world: World, wanted: str, num_bytes: int) -> str:
+def tree_all_reduce(group: Group, wanted: str, num_bytes: int) -> str:
     """Return ``wanted`` if it adds in a balanced tree; otherwise an all-reduce that does, with a note."""
-    if world.size == 1:
+    if group.size == 1:
         return wanted
     best = "halving_doubling" if num_bytes > FEW_BYTES else "recursive_doubling"
     if wanted in ("auto", best):
         return best
-    if wanted not in ("native", "shared") and adds_in_a_tree(find(wanted), world.size):
+    if wanted not in ("native", "shared") and adds_in_a_tree(find(wanted), group.size):
         return wanted
-    world.notes.append(f"{wanted} adds in an order that depends on the ranks: --reproducible takes {best}")
+    group.job.note(f"{wanted} adds in an order that depends on the ranks: --reproducible takes {best}")
     return best
 
 

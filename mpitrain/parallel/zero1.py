@@ -15,7 +15,7 @@ import numpy as np
 
 from ..arena import Arena
 from ..collectives.step import chunk_bounds
-from ..comm.world import World
+from ..comm.group import Group
 from ..optim import ArenaShard, Optimizer, sum_of_squares
 from ..plain_text import binary_size
 from ..step_header import StepHeader
@@ -30,7 +30,7 @@ class Zero1(PlannedSync):
     ----------
     arena : Arena
         The same on all ranks.
-    world : World
+    group : Group
     scatter, gather : str
         Algorithms: reduce_scatter/NAME and all_gather/NAME.
     bucket_bytes : int
@@ -38,19 +38,19 @@ class Zero1(PlannedSync):
 
     own: tuple[slice, ...]
 
-    def __init__(self, arena: Arena, world: World, scatter: str, gather: str, bucket_bytes: int):
+    def __init__(self, arena: Arena, group: Group, scatter: str, gather: str, bucket_bytes: int):
         self.algorithms, self.reasons = [scatter, gather], list[str]()
         self.buckets = cut_buckets(arena, bucket_bytes)
         spans = [slice(max(b.start, StepHeader.SIZE), b.stop) for b in self.buckets]  # the header is summed apart
         names = [name_bucket(arena, number, b) for number, b in enumerate(self.buckets)]
-        self._header = world.plan_all_reduce(arena.header, "native", what="sums of the step")
-        scatters = [world.plan_watched(scatter, arena.gradients[s], n) for s, n in zip(spans, names, strict=True)]
-        self._gathers = [world.plan_watched(gather, arena.values[s], n) for s, n in zip(spans, names, strict=True)]
-        self._chunks = [tuple(_chunk(span, world.size, rank) for span in spans) for rank in range(world.size)]
-        self.own = self._chunks[world.rank]
-        self._shard = ArenaShard(self.own, (arena.gradients,), world.sum)
+        self._header = group.plan_all_reduce(arena.header, "native", what="sums of the step")
+        scatters = [group.plan_watched(scatter, arena.gradients[s], n) for s, n in zip(spans, names, strict=True)]
+        self._gathers = [group.plan_watched(gather, arena.values[s], n) for s, n in zip(spans, names, strict=True)]
+        self._chunks = [tuple(_chunk(span, group.size, rank) for span in spans) for rank in range(group.size)]
+        self.own = self._chunks[group.rank]
+        self._shard = ArenaShard(self.own, (arena.gradients,), group.sum)
         plans = [self._header, *scatters, *self._gathers]
-        super().__init__(arena, world, plans, BucketQueue(self.buckets, scatters))
+        super().__init__(arena, group, plans, BucketQueue(self.buckets, scatters))
 
     def finish(self) -> None:
         """Wait for the sums of this rank's chunks and of the header."""
@@ -61,7 +61,7 @@ class Zero1(PlannedSync):
     def norm(self) -> float:
         """Return the norm of the summed gradients."""
         squares = math.fsum(sum_of_squares(self._arena.gradients[part]) for part in self.own)
-        return math.sqrt(self._world.sum(np.array([squares]))[0])
+        return math.sqrt(self._group.sum(np.array([squares]))[0])
 
     def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
         """Update this rank's chunks of the weights; return when those of all ranks have arrived."""
@@ -75,13 +75,13 @@ class Zero1(PlannedSync):
         """Complete ``array``, a slot of the optimizer, on every rank."""
         for rank, chunks in enumerate(self._chunks):
             for part in chunks:
-                self._world.broadcast(array[part], rank)
+                self._group.broadcast(array[part], rank)
 
     def describe(self) -> str:
         """Return a description in a few words."""
         size, buckets = binary_size(self._arena.gradients.nbytes), len(self.buckets)
         scattered = f"{' and '.join(self.algorithms)} of {size} in {buckets} bucket{'s' * (buckets > 1)}"
-        return f"{scattered}, each rank updates 1/{self._world.size}"
+        return f"{scattered}, each rank updates 1/{self._group.size}"
 
 
 def _chunk(span: slice, size: int, rank: int) -> slice:

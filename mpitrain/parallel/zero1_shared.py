@@ -18,8 +18,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..arena import Arena
+from ..comm.group import Group
 from ..comm.node.shared_arena import SharedArena
-from ..comm.world import World
 from ..device import ALIGNMENT
 from ..ops.reduce import Sources, sum_sources
 from ..optim import BLOCK, ArenaShard, Optimizer
@@ -36,7 +36,7 @@ class Zero1Shared(GradientSync):
     ----------
     arena : Arena
         Equal on all ranks.
-    world : World
+    group : Group
         All its ranks on one node.
     commons : SharedArena
         Shared memory for the same number of elements.
@@ -45,18 +45,18 @@ class Zero1Shared(GradientSync):
     watches_gradients = False  # a rank sums when its own backward is done
     own: tuple[slice]
 
-    def __init__(self, arena: Arena, world: World, commons: SharedArena):
-        self._arena, self._world, self._commons = arena, world, commons
-        if world.rank == 0:
+    def __init__(self, arena: Arena, group: Group, commons: SharedArena):
+        self._arena, self._group, self._commons = arena, group, commons
+        if group.rank == 0:
             commons.values[...] = arena.values
         commons.barrier("moving the weights")
         arena.move(commons.values, commons.own)
         self.algorithms, self.reasons = ["shared"], list[str]()
         self.buckets = [Bucket(0, arena.size, len(arena.parameters))]
-        self._slices = [cut_slice(arena, world.size, rank) for rank in range(world.size)]
-        self.own = (self._slices[world.rank],)
-        self._unsummed = ArenaShard(self.own, commons.gradients, world.sum)
-        self._summed = ArenaShard(self.own, (commons.own,), world.sum)
+        self._slices = [cut_slice(arena, group.size, rank) for rank in range(group.size)]
+        self.own = (self._slices[group.rank],)
+        self._unsummed = ArenaShard(self.own, commons.gradients, group.sum)
+        self._summed = ArenaShard(self.own, (commons.own,), group.sum)
         self._shard = self._unsummed
         self._sums = list(self._cut_sums())
         self._open = False
@@ -68,7 +68,7 @@ class Zero1Shared(GradientSync):
 
     def finish(self) -> None:
         """Return when all gradients can be read; the arena's header holds its sum over the ranks."""
-        self._commons.headers[self._world.rank][...] = self._arena.header
+        self._commons.headers[self._group.rank][...] = self._arena.header
         self._commons.barrier("backward")
         self._open = True
         np.sum(self._commons.headers, axis=0, out=self._arena.header)
@@ -77,7 +77,7 @@ class Zero1Shared(GradientSync):
         """Return the norm of the summed gradients; from here on this rank's slice of them is in its own arena."""
         squares = math.fsum(sum_sources(*block) for block in self._sums)
         self._shard = self._summed
-        return math.sqrt(self._world.sum(np.array([squares]))[0])
+        return math.sqrt(self._group.sum(np.array([squares]))[0])
 
     def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
         """Update this rank's slice of the weights; return when all slices are."""
@@ -87,7 +87,7 @@ class Zero1Shared(GradientSync):
     def gather(self, array: np.ndarray) -> None:
         """Complete ``array``, a slot of the optimizer, on every rank."""
         for rank, part in enumerate(self._slices):
-            self._world.broadcast(array[part], rank)
+            self._group.broadcast(array[part], rank)
 
     def free(self) -> None:
         """Move the arena back to private memory of this rank."""
@@ -98,7 +98,7 @@ class Zero1Shared(GradientSync):
     def describe(self) -> str:
         """Return a description in a few words."""
         size = binary_size(self._arena.gradients.nbytes)
-        return f"each rank sums and updates 1/{self._world.size} of {size}, in shared memory"
+        return f"each rank sums and updates 1/{self._group.size} of {size}, in shared memory"
 
     def _cut_sums(self) -> Iterator[tuple[np.ndarray, Sources]]:
         """Yield the arguments of ``sum_sources`` for each block of this rank's slice."""

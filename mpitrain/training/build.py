@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..comm.group import Group
 from ..comm.world import World
 from ..config import Config
 from ..context import Context
@@ -51,7 +52,7 @@ def make_loop(
     hooks : sequence of Hook
         Hooks of the user.
     """
-    shards = num_shards(config, len(setup.dataset.train), world.size)
+    shards = num_shards(config, len(setup.dataset.train), world.group("data").size)
     run = make_run(config, setup, world, display, shards)
     executor = make_executor(run, shards)
     return TrainingLoop(run, executor, Hooks(default_hooks(run, directory, control, run_path, hooks), world.rank))
@@ -59,8 +60,9 @@ def make_loop(
 
 def make_run(config: Config, setup: TrainingSetup, world: World, display: ProgressLog, shards: int) -> TrainingRun:
     """Return the parts of a run with ``shards`` virtual shards; 0 for none."""
-    sync = _make_data_parallel(config, setup, world, shards)
-    loader = _make_loader(config, setup, world, shards)
+    group = world.group("data")
+    sync = _make_data_parallel(config, setup, group, shards)
+    loader = _make_loader(config, setup, group, shards)
     scoring = make_scoring(setup.loss, setup.target_normalizer, setup.dataset.num_outputs, setup.metrics)
     length = RunLength.of(config.run, len(loader))
     return TrainingRun(
@@ -80,32 +82,32 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
     )
 
 
-def _make_data_parallel(config: Config, setup: TrainingSetup, world: World, shards: int) -> DataParallel:
+def _make_data_parallel(config: Config, setup: TrainingSetup, group: Group, shards: int) -> DataParallel:
     p, arena = config.parallel, setup.arena
-    world.use_progress_thread(p.overlap == "thread")
+    group.use_progress_thread(p.overlap == "thread")
     return DataParallel(
         setup.model,
         arena,
-        world,
-        all_reduce=tree_all_reduce(world, p.all_reduce, arena.gradients.nbytes) if shards else p.all_reduce,
+        group,
+        all_reduce=tree_all_reduce(group, p.all_reduce, arena.gradients.nbytes) if shards else p.all_reduce,
         shard="none" if shards else p.shard,
-        bucket_bytes=int(p.bucket_mb * 2**20) or world.choose_bucket_bytes(),
+        bucket_bytes=int(p.bucket_mb * 2**20) or group.choose_bucket_bytes(),
         synchronize_batch_norm=config.model.batch_norm == "synchronized",
     )
 
 
-def _make_loader(config: Config, setup: TrainingSetup, world: World, shards: int) -> Loader:
+def _make_loader(config: Config, setup: TrainingSetup, group: Group, shards: int) -> Loader:
     train = setup.dataset.train
     return Loader(
         train,
         batch_size=config.data.batch_size,
-        rank=world.rank,
-        size=world.size,
+        rank=group.rank,
+        size=group.size,
         seed=config.run.seed,
         normalizer=setup.normalizer,
         target_normalizer=setup.target_normalizer,
         augment=augment_of(config),
-        microbatches=shards // world.size if shards else num_microbatches(config, len(train), world.size),
+        microbatches=shards // group.size if shards else num_microbatches(config, len(train), group.size),
         virtual_ranks=shards > 0,
         prefetch=config.data.prefetch,
         device=setup.arena.device,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..comm.world import World
+from ..comm.group import Group
 from ..context import Context
 from ..data.dataset import Split
 from ..data.normalize import Normalizer
@@ -23,7 +23,7 @@ class Evaluator:
     Parameters
     ----------
     model : Layer
-    world : World
+    group : Group
     normalizer : Normalizer
         Normalizer of the training samples.
     device : Device
@@ -35,9 +35,9 @@ class Evaluator:
         The results of metrics that are no numbers (the confusion matrix), of the latest ``scores``.
     """
 
-    def __init__(self, model: Layer, world: World, normalizer: Normalizer, device: Device = CPU):
+    def __init__(self, model: Layer, group: Group, normalizer: Normalizer, device: Device = CPU):
         self._model = model
-        self._world = world
+        self._group = group
         self._normalizer = normalizer
         self._device = device
         self._ctx = Context(training=False, device=device)
@@ -51,9 +51,9 @@ class Evaluator:
 
     def all_outputs(self, x: np.ndarray, num_outputs: int) -> np.ndarray:
         """Return the outputs (N, num_outputs) for all samples on every rank; each rank computes its share."""
-        mine = share(len(x), self._world.rank, self._world.size)
+        mine = share(len(x), self._group.rank, self._group.size)
         parts = [np.array(self._device.to_host(outputs)) for _, outputs in self.outputs(x, mine)]
-        gathered = [part for parts in self._world.all_gather(parts) for part in parts]
+        gathered = [part for parts in self._group.all_gather(parts) for part in parts]
         return np.concatenate([np.empty((0, num_outputs), np.float32), *gathered])
 
     def scores(self, splits: Sequence[Split], scoring: Scoring) -> dict[str, float]:
@@ -61,20 +61,20 @@ class Evaluator:
         totals, metrics = np.zeros(scoring.num_sums), scoring.metrics
         metrics.reset()
         for split in splits:
-            for rows, outputs in self.outputs(split.x, share(len(split.x), self._world.rank, self._world.size)):
+            for rows, outputs in self.outputs(split.x, share(len(split.x), self._group.rank, self._group.size)):
                 totals += scoring.sums(outputs, split.y[rows], self._ctx)
                 if metrics:
                     metrics.update(scoring.readable(self._device.to_host(outputs)), split.y[rows])
         targets = splits[0].y if len(splits) == 1 else np.concatenate([split.y for split in splits])
-        scores = scoring.scores(self._world.sum(totals), targets)
+        scores = scoring.scores(self._group.sum(totals), targets)
         return scores | self._results(metrics)
 
     def _results(self, metrics: MetricSet) -> dict[str, float]:
         """Return the results of the metrics that are numbers, and keep the others in ``tables``."""
         if not metrics:
             return {}
-        metrics.gather(self._world.all_gather)
-        with self._world.together():  # a function of the user's may fail
+        metrics.gather(self._group.all_gather)
+        with self._group.together():  # a function of the user's may fail
             results = metrics.results()
         self.tables = {name: value for name, value in results.items() if isinstance(value, np.ndarray)}
         return {name: float(value) for name, value in results.items() if name not in self.tables}

@@ -112,7 +112,7 @@ class TrainingLoop:
         if not due or run.step <= run.results.last_step:
             return
         with run.timeline.part("evaluation"):
-            run.period_times = run.timer.epoch_done(run.world)
+            run.period_times = run.timer.epoch_done(run.group)
             run.times.add(run.period_times)
             run.data_parallel.average_states()
             self.hooks.call("evaluate", self._info())

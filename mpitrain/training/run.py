@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..comm.group import Group
 from ..comm.world import World
 from ..config import Config
 from ..context import Context
@@ -123,6 +124,11 @@ class TrainingRun:
     period_times: Times = field(default_factory=Times)
     times: Times = field(default_factory=Times)
     losses: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def group(self) -> Group:
+        """The ranks among which the samples are divided."""
+        return self.data_parallel.group
 
     @property
     def tensors(self) -> State:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import models
 from ..arena import Arena
+from ..comm.group import Group
 from ..comm.node.window_all_reduce import SharedDevice
 from ..comm.world import World
 from ..config import Config
@@ -136,7 +137,7 @@ def open_setup(
         model.named_states(),
         seed=config.run.seed,
         device=device,
-        gradient_device=_gradient_device(config, world, model, device),
+        gradient_device=_gradient_device(config, world.group("data"), model, device),
     )
     signature = Signature.of(
         dataset,
@@ -156,15 +157,15 @@ def resolved(config: Config, setup: TrainingSetup) -> Config:
     return dataclasses.replace(config, data=data, optimizer=optimizer)
 
 
-def _gradient_device(config: Config, world: World, model: Layer, device: Device) -> Device | None:
+def _gradient_device(config: Config, group: Group, model: Layer, device: Device) -> Device | None:
     """Return the device of the gradients if it is not that of the weights: memory shared by the ranks to sum them."""
-    if device is not CPU or world.has_devices:
+    if device is not CPU or group.has_devices:
         return None
     num_bytes = 4 * sum(p.size for _, p in model.named_parameters())
     all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
     automatic = all_reduce == "auto" and shard == "none"
-    shared = all_reduce == "shared" or (automatic and world.choose(num_bytes).name == "shared")
-    return SharedDevice(world) if shared and not config.parallel.reproducible else None
+    shared = all_reduce == "shared" or (automatic and group.choose(num_bytes).name == "shared")
+    return SharedDevice(group) if shared and not config.parallel.reproducible else None
 
 
 def make_model(

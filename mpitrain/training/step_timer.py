@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from ..comm.world import World
+from ..comm.group import Group
 
 ALIKE = 0.1  # of own work: a rank that takes so much longer than the median is named
 
@@ -90,10 +90,10 @@ class StepTimer:
         total = self._last - self._begin
         return Times(max(0.0, total - self._input - self._exchange), self._input, 0.0, self._exchange)
 
-    def epoch_done(self, world: World) -> Times:
+    def epoch_done(self, group: Group) -> Times:
         """Return the times with waiting and sync separated (collective, after the same number of steps)."""
         times = self.so_far()
-        least = world.minimum(np.array(self._exchanges, np.float64))
+        least = group.minimum(np.array(self._exchanges, np.float64))
         times.waiting = max(0.0, times.sync - float(least.sum()))
         times.sync -= times.waiting
         return times

@@ -331,7 +331,7 @@ class Trainer:
 
     def _evaluator(self) -> Evaluator:
         setup = self.setup
-        return Evaluator(setup.model, self.world, setup.normalizer, setup.arena.device)
+        return Evaluator(setup.model, self.world.group("data"), setup.normalizer, setup.arena.device)
 
     def _splits(self, data: Any) -> Sequence[Split]:
         setup = self.setup

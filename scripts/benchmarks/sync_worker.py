@@ -39,9 +39,10 @@ def main() -> None:
 
 def make_run(world: World, size: int, optimizer: str, all_reduce: str, shard: str) -> Callable[[], float]:
     """Return a function that lets gradients appear, as backward does, and returns the seconds of all that follows."""
+    group = world.group("data")
     layers = {f"layer{i}": Parameter((size // LAYERS,), init.normal(1.0)) for i in range(LAYERS)}
-    arena = Arena(layers.items(), gradient_device=SharedDevice(world) if all_reduce == "shared" else None)
-    sync = make_gradient_sync(arena, world, all_reduce, shard, 25 << 20)
+    arena = Arena(layers.items(), gradient_device=SharedDevice(group) if all_reduce == "shared" else None)
+    sync = make_gradient_sync(arena, group, all_reduce, shard, 25 << 20)
     update = OPTIMIZERS[optimizer](arena)
 
     def run() -> float:

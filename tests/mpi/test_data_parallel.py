@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from mpi4py import MPI
 
 from mpitrain import models
 from mpitrain.arena import Arena
@@ -9,6 +10,7 @@ from mpitrain.context import Context
 from mpitrain.data.sampler import share
 from mpitrain.errors import AgreedError
 from mpitrain.losses import SoftmaxCrossEntropy
+from mpitrain.optim import SGD
 from mpitrain.parallel.data import DataParallel
 
 pytestmark = pytest.mark.mpi
@@ -79,6 +81,52 @@ def test_differing_weights_are_named(world):
         with pytest.raises(AgreedError, match=rf"differ from those of rank \d now: {arena.parameters[1].name}"):
             parallel.verify("now")
     parallel.free()
+
+
+@pytest.mark.parametrize("shard", ["none", "auto"])
+def test_an_axis_of_some_ranks(world, alone, shard):
+    """Two halves of the job train networks of their own, each on a batch of its own."""
+    half = world.group("data", MPI.COMM_WORLD.Split(world.rank % 2))
+    color = world.rank % 2
+    rng = np.random.default_rng(color)
+    x, y = rng.standard_normal((7, 6)), rng.integers(0, 4, 7)
+    results = []
+    for group in (half, alone):
+        model, arena = make(seed=color)
+        parallel, loss, ctx = (
+            DataParallel(model, arena, group, shard=shard),
+            SoftmaxCrossEntropy(),
+            Context(dtype=np.float64),
+        )
+        mine = share(len(x), group.rank, group.size)
+        with parallel.step() as step:
+            step.add(loss.forward(model.forward(x[mine], ctx), y[mine], ctx))
+            model.backward(loss.backward(ctx), ctx)
+        norm = parallel.norm()
+        parallel.update(SGD(arena), 0.1, 1 / step.totals.weight)
+        parallel.free()
+        results.append((norm, step.totals.loss, arena.values.copy()))
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    values = world.all_gather(results[0][2])
+    assert all(np.array_equal(each, values[rank % 2]) for rank, each in enumerate(values))
+
+
+def test_messages_name_ranks_of_the_job(world):
+    if world.size < 4:
+        pytest.skip("two axes of two ranks")
+    half = world.group("data", MPI.COMM_WORLD.Split(world.rank % 2))
+    model, arena = make()
+    parallel = DataParallel(model, arena, half, shard="none")
+    if half.rank == 1:
+        arena.parameters[0].data.flat[0] += 1
+    first, second = half.world_ranks[:2]
+    assert second == first + 2
+    with pytest.raises(AgreedError, match=rf"the weights of rank ({first}|{second}) differ from those of rank "):
+        parallel.verify("now")
+    parallel.free()
+    with pytest.raises(AgreedError, match=f"rank {second} has built another model than rank {first}: its "):
+        DataParallel(*make(widths=(3 + half.rank,)), half)
 
 
 def test_an_unknown_all_reduce_is_refused(world, alone):

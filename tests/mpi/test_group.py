@@ -9,6 +9,7 @@ from mpi4py import MPI
 
 from mpitrain.collectives import names
 from mpitrain.comm.group import KEPT_PLANS, Group
+from mpitrain.comm.watch.hang_report import say_ranks
 from mpitrain.comm.world import World
 from mpitrain.errors import AgreedError, UserError
 
@@ -69,9 +70,7 @@ def test_messages_name_the_axis_and_world_ranks():
     assert "ring all-reduce of 56 bytes of float64" in planned
     assert "allreduce (sum) of 24 bytes of float64" in summed
     if half.size < world.size:
-        ranks = sorted(half.world_ranks)
-        listed = " and ".join(map(str, ranks))
-        where = f" on axis tensor (rank{'s' * (len(ranks) > 1)} {listed}) "
+        where = f" on axis tensor ({say_ranks(sorted(half.world_ranks))}) "
         assert f"float64{where}planned at mpi/test_group.py:" in planned
         assert f"float64{where}at mpi/test_group.py:" in summed
 

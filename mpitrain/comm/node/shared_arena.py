@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..watch.ledger import Ledger
+from ..watch.watched import WatchedComm
 from .window_all_reduce import FLAG_BYTES, SPINS, Window
 
 HEADER_ELEMENTS = 16  # elements
@@ -27,12 +27,10 @@ class SharedArena:
 
     Parameters
     ----------
-    comm : MPI.Comm
-        Ranks of one node; all of them make it together.
+    comm : WatchedComm
+        Ranks of one node; all of them make it together. Its ledger, if it has one, records every barrier.
     num_elements : int
     dtype : dtype
-    ledger : Ledger or None
-        Record of every barrier, for the watchdog.
     yield_cpu : bool
         Yield the core from the first poll on, where ranks outnumber cores.
 
@@ -48,7 +46,7 @@ class SharedArena:
         Header of each rank, for numbers other than gradients.
     """
 
-    def __init__(self, comm: Any, num_elements: int, dtype: Any, ledger: Ledger | None, *, yield_cpu: bool = False):
+    def __init__(self, comm: WatchedComm, num_elements: int, dtype: Any, *, yield_cpu: bool = False):
         dtype = np.dtype(dtype)
         num_bytes, header_bytes = num_elements * dtype.itemsize, HEADER_ELEMENTS * dtype.itemsize
         flags_at = -(-num_bytes // FLAG_BYTES) * FLAG_BYTES
@@ -61,21 +59,22 @@ class SharedArena:
         self._flag, self._others = flags[comm.rank], [f for rank, f in enumerate(flags) if rank != comm.rank]
         self.headers = tuple(part[flags_at + FLAG_BYTES :][:header_bytes].view(dtype) for part in self._mine.parts)
         self._barriers = 0
-        self._ledger = ledger
+        self._comm = comm
         self._spins = 0 if yield_cpu else SPINS
 
     def barrier(self, what: str) -> None:
         """Wait for all ranks of the node; ``what`` names the work before, for reports of late ranks."""
-        text = f"a barrier of the ranks of a node after {what}"
-        at = self._ledger.begin(self._ledger.label(text, compared=text)) if self._ledger else 0
+        ledger = self._comm.ledger
+        text = f"a barrier of the ranks of a node{self._comm.where} after {what}"
+        at = ledger.begin(ledger.label(text, compared=text if self._comm.compared else "")) if ledger else 0
         self._arrive()
         spins = self._spins
         while not self._all_here():
             spins -= 1
             if spins < 0:
                 os.sched_yield()
-        if self._ledger:
-            self._ledger.end(at)
+        if ledger:
+            ledger.end(at)
 
     def free(self) -> None:
         """Free the memory (all ranks together; no array may use it any more)."""

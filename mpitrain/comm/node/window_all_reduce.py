@@ -84,13 +84,13 @@ class Window:
 class SharedDevice(Device):
     """The CPU with arrays in shared windows: all ranks allocate the same arrays in the same order."""
 
-    def __init__(self, world: Any):
+    def __init__(self, group: Any):
         super().__init__()
-        self._world = world
+        self._group = group
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return memory of ``shape`` that the other ranks of the node can read; ordinary memory if there is none."""
-        made: np.ndarray = self._world.shared_empty(shape, dtype)
+        made: np.ndarray = self._group.shared_empty(shape, dtype)
         return made
 
 

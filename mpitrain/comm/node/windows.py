@@ -41,7 +41,7 @@ class SharedWindows:
         num_bytes = 2 * num_elements * np.dtype(dtype).itemsize  # an upper bound: the weights are stored once
         if self._cannot(num_bytes, "weights"):
             return None
-        return SharedArena(self._comm, num_elements, dtype, self._job.ledger, yield_cpu=self._place.oversubscribed)
+        return SharedArena(self._comm, num_elements, dtype, yield_cpu=self._place.oversubscribed)
 
     def plan(self, buffer: np.ndarray, op: str) -> WindowAllReduce | None:
         """Return an all-reduce in shared memory, None where that is impossible."""

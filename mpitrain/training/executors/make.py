@@ -18,7 +18,7 @@ def make_executor(run: TrainingRun, num_shards: int) -> StepExecutor:
     """
     setup, ctx, arena, sync = run.setup, run.ctx, run.setup.arena, run.data_parallel
     if num_shards:
-        shards = VirtualShards(setup.model, arena, run.world, num_shards, ctx)
+        shards = VirtualShards(setup.model, arena, run.group, num_shards, ctx)
         return VirtualShardsExecutor(setup.model, setup.loss, shards)
     eager = EagerExecutor(setup.model, setup.loss, arena, ctx)
     if run.config.compute.cuda_graph == "off" or not arena.device.captures:
@@ -27,5 +27,5 @@ def make_executor(run: TrainingRun, num_shards: int) -> StepExecutor:
         if run.world.rank == 0:
             run.display.note(f"no CUDA graph of the step: {reason}")
         return eager
-    buckets = sync.buckets if run.world.size > 1 else []
+    buckets = sync.buckets if run.group.size > 1 else []
     return GraphedExecutor(eager, StepGraphs(arena, ctx, run.loader.microbatches, buckets, run.display.note))

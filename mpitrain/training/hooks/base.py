@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:  # a file that defines a hook needs no MPI
     from ...arena import Arena
-    from ...comm.world import World
+    from ...comm.group import Group
     from ...data.loader import Batch
     from ...layers import Layer
     from ...losses import Totals
@@ -76,9 +76,9 @@ class StepInfo:
         return self.run.optimizer
 
     @property
-    def group(self) -> World:
+    def group(self) -> Group:
         """The ranks among which the samples are divided, which call its methods together."""
-        return self.run.world
+        return self.run.group
 
     @property
     def rank(self) -> int:

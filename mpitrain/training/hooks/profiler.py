@@ -46,7 +46,7 @@ class Profiler(Hook):
         self._observe(info.model)
         info.run.timeline.listeners.append(self._timed)
         info.run.data_parallel.on_timed = self._timed
-        self._listen(info.group.ledger)
+        self._listen(info.run.world.ledger)
 
     def _timed(self, name: str, begin: float, end: float) -> None:
         self._note(Span(COMPUTING, name, begin, end))
