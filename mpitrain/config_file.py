@@ -5,7 +5,6 @@ name can hold, and two hexadecimal digits: ``caf\\u0000e9.csv`` is the Latin-1 n
 """
 
 import dataclasses
-import difflib
 import re
 import tomllib
 import types
@@ -17,6 +16,7 @@ import tomli_w
 
 from .config import Config
 from .errors import UserError
+from .suggest import suggest
 
 BESIDE: Final = ("metrics.jsonl", "model.safetensors", "checkpoints")  # in the directory of a run
 SPLIT_BEFORE: Final = "random"  # how test samples were drawn before [data] split was a setting
@@ -78,9 +78,7 @@ def _branch(path: Path, table: str, kind: type, values: dict[str, Any]) -> Any:
 
 def _check_known(path: Path, what: str, name: str, known: list[str]) -> None:
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise UserError(f"{path}: unknown {what}: {name}; {hint}")
+        raise UserError(f"{path}: unknown {what}: {name}; {suggest(name, known)}")
 
 
 def _fits(value: Any, hint: Any) -> bool:

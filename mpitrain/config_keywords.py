@@ -1,12 +1,12 @@
 """Settings as keyword arguments: the names of the command line with underscores, ``batch_size=32``."""
 
 import dataclasses
-import difflib
 import typing
 from typing import Any
 
 from .config import Config, check
 from .errors import UserError
+from .suggest import suggest
 
 
 def setting_places() -> dict[str, tuple[str, str]]:
@@ -39,9 +39,7 @@ def config_from(**settings: Any) -> Config:
     places, branches = setting_places(), dict[str, dict[str, Any]]()
     for name, value in settings.items():
         if name not in places:
-            near = difflib.get_close_matches(name, places, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(places))}"
-            raise UserError(f"there is no setting {name}; {hint}")
+            raise UserError(f"there is no setting {name}; {suggest(name, sorted(places))}")
         branch, key = places[name]
         branches.setdefault(branch, {})[key] = _converted(name, value, branch, key)
     default = Config()

@@ -51,10 +51,14 @@ def _escape(char: str) -> str:
 def binary_size(num_bytes: float) -> str:
     """Return a number of bytes with a binary unit and suitable digits.
 
-    >>> binary_size(132), binary_size(2300), binary_size(153128)
-    ('132 bytes', '2.2 KiB', '150 KiB')
+    >>> binary_size(132), binary_size(2300), binary_size(153128), binary_size(3 << 29)
+    ('132 bytes', '2.2 KiB', '150 KiB', '1.5 GiB')
     """
-    if num_bytes < 1024:
+    if num_bytes < 1000:
         return count(round(num_bytes), "byte")
-    kib = num_bytes / 1024
-    return f"{kib:.1f} KiB" if kib < 10 else f"{kib:,.0f} KiB"
+    value, unit = num_bytes / 1024, "KiB"
+    for larger in ("MiB", "GiB", "TiB"):
+        if value < 1000:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"

@@ -9,7 +9,6 @@ The options are the keyword arguments of the function (or class). Its annotation
 and ``option_values`` defines the notation of values.
 """
 
-import difflib
 import inspect
 import os
 import re
@@ -21,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from .errors import UserError
 from .option_values import format_value, parse_value, split_options
+from .suggest import nearest
 from .user_code import describe, line_in
 from .user_file import load_file
 
@@ -255,5 +255,5 @@ def _plain(name: str) -> str:
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), 1, 0.65)
-    return f"did you mean {close[0]}? " if close else ""
+    near = nearest(name, known)
+    return f"did you mean {near!r}? " if near else ""

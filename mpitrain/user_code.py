@@ -7,13 +7,14 @@ the main thread, or where the system has no such timer.
 
 import atexit
 import builtins
-import difflib
 import signal
 import sys
 import threading
 import time
 from types import CodeType, FrameType, TracebackType
 from typing import Any
+
+from .suggest import nearest
 
 TICK = 0.5  # seconds
 MAIN = threading.main_thread()
@@ -159,6 +160,6 @@ def describe(error: BaseException) -> str:
         while frame is not None and frame.tb_next is not None:
             frame = frame.tb_next
         there = [*frame.tb_frame.f_locals, *frame.tb_frame.f_globals, *vars(builtins)] if frame else []
-        near = difflib.get_close_matches(error.name, there, 1)
-        text += f"; did you mean {near[0]!r}?" if near else ""
+        near = nearest(error.name, there)
+        text += f"; did you mean {near!r}?" if near else ""
     return text

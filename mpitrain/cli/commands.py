@@ -1,12 +1,12 @@
 """Command lookup: the command that a command line names, and its job."""
 
-import difflib
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import UserError
+from ..suggest import did_you_mean
 from .launcher import split_ranks, start_ranks
 from .signals import hold_back
 
@@ -82,16 +82,6 @@ def print_commands() -> None:
     console.print()
     console.say("mpitrain COMMAND --help explains a command. -n starts so many ranks by mpirun.")
     console.print()
-
-
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """Return " (did you mean X?)" for the nearest of ``words``, or nothing if none is near.
-
-    >>> did_you_mean("trian", ["train", "doctor"])
-    " (did you mean 'train'?)"
-    """
-    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.65)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _suggest(word: str) -> str:

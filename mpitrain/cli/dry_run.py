@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..plain_text import count
+from ..plain_text import binary_size, count
 
 if TYPE_CHECKING:
     from ..training.display.console import PlainConsole
@@ -24,7 +24,7 @@ def print_dry_run(console: "PlainConsole", run: "TrainingRun", passes: "Passes")
     every = run.length.evaluate_every
     evaluations = f"; evaluated every {count(every, 'step')}" if every != steps else ""
     console.say(f"steps: {steps:,} an epoch, {run.length.total_steps:,} {length}{evaluations}")
-    sent = f"{say_bytes(num_bytes)} in {count(messages, 'message')} a step and rank" if messages else "none"
+    sent = f"{binary_size(num_bytes)} in {count(messages, 'message')} a step and rank" if messages else "none"
     console.say(f"messages: {sent}")
     console.say("dry run: nothing was trained or written")
 
@@ -45,22 +45,10 @@ def _print_layers(console: "PlainConsole", run: "TrainingRun", passes: "Passes")
 def _print_memory(console: "PlainConsole", memory: dict[str, tuple[int, str]], size: int) -> None:
     from ..training.display.text_table import Column, print_table
 
-    rows = [(name, say_bytes(num_bytes), remark) for name, (num_bytes, remark) in memory.items()]
-    rows.append(("all", say_bytes(sum(num_bytes for num_bytes, _ in memory.values())), "and Python with its libraries"))
+    rows = [(name, binary_size(num_bytes), remark) for name, (num_bytes, remark) in memory.items()]
+    rows.append(
+        ("all", binary_size(sum(num_bytes for num_bytes, _ in memory.values())), "and Python with its libraries")
+    )
     console.print()
     head = "memory" if size == 1 else "memory of a rank"
     print_table(console, [Column(head, "word"), Column("", "number"), Column("", "text")], rows)
-
-
-def say_bytes(number: int) -> str:
-    """Return a number of bytes with a suitable unit.
-
-    >>> say_bytes(512), say_bytes(150 << 10), say_bytes(3 << 29)
-    ('512 B', '150 KiB', '1.5 GiB')
-    """
-    value, unit = float(number), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < 1000:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from .commands import HELP, did_you_mean
+from ..suggest import did_you_mean
+from .commands import HELP
 
 if TYPE_CHECKING:
     from .order import Job, LocalJob

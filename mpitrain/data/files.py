@@ -1,10 +1,9 @@
 """File opening, with errors of the system and of decoders as one sentence."""
 
 import csv
-import difflib
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,19 +64,6 @@ def file(place: str, source: str) -> Path:
     if path.is_dir():
         raise UserError(f"{source}:{place}: {path} is a directory, expected a file")
     return path
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """Return " (did you mean X?)" for the nearest of ``words`` in upper or lower case, or nothing if none is near.
-
-    Examples
-    --------
-    >>> nearest("digit", ["digits", "mnist"])
-    " (did you mean 'digits'?)"
-    """
-    lowered = {other.lower(): other for other in words}
-    near = difflib.get_close_matches(word.lower(), list(lowered), n=1)
-    return f" (did you mean {lowered[near[0]]!r}?)" if near else ""
 
 
 def one_line(error: BaseException) -> str:

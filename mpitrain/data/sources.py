@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from ..errors import UserError
+from ..suggest import did_you_mean
 from .build import build_dataset, image_dataset
 from .checks import check_features
 from .dataset import CLASSIFICATION, REGRESSION, Dataset, Features
 from .draw import Draw
-from .files import file, folder, nearest
+from .files import file, folder
 from .formats.cifar10 import CIFAR10_CLASSES, read_cifar10
 from .formats.idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
 from .formats.npz import read_member, read_npz, read_npz_samples
@@ -207,7 +208,7 @@ def parse_source(source: str) -> tuple[str, str]:
     """Return the kind of the source and what follows the colon."""
     kind, _, place = source.partition(":")
     if kind not in SOURCES:
-        raise UserError(f"there is no source {kind!r}{nearest(kind, SOURCES)}, only {', '.join(SOURCES.values())}")
+        raise UserError(f"there is no source {kind!r}{did_you_mean(kind, SOURCES)}, only {', '.join(SOURCES.values())}")
     if kind == "digits" and place:
         raise UserError(f"digits comes with mpitrain and takes no {place!r}")
     return kind, place

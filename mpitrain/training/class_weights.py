@@ -1,12 +1,12 @@
 """Weights of classes in the loss, from text: ``balanced``, or ``a:1,b:2`` by the names of the classes."""
 
-import difflib
 from collections.abc import Sequence
 
 import numpy as np
 
 from ..data.dataset import CLASSIFICATION, Dataset
 from ..errors import UserError
+from ..suggest import suggest
 
 BALANCED = "balanced"
 
@@ -59,9 +59,7 @@ def _parse(text: str, dataset: Dataset) -> np.ndarray:
         if not colon:
             raise UserError(f"--class-weights is {BALANCED!r} or CLASS:WEIGHT,CLASS:WEIGHT, not {text!r}")
         if name not in names:
-            close = difflib.get_close_matches(name, names, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names[:20])}"
-            raise UserError(f"--class-weights: {dataset.name} has no class {name!r}; {hint}")
+            raise UserError(f"--class-weights: {dataset.name} has no class {name!r}; {suggest(name, names)}")
         if name in seen:
             raise UserError(f"--class-weights: the class {name!r} is given twice")
         seen.add(name)

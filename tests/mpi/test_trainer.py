@@ -133,7 +133,7 @@ class Failing(Table):
         (lambda shape: 5, Table(), {}, "failed: TypeError"),
         (3, Table(), {}, "the model must be a text, a Layer or a function, not a int"),
         ("nets", "digits", {}, "there is no model 'nets'"),
-        ("mlp", "digits", {"epoch": 2}, "did you mean epochs"),
+        ("mlp", "digits", {"epoch": 2}, "did you mean 'epochs'"),
         ("mlp", "digits", {"hooks": [3]}, "a hook is a Hook or FILE.py:FUNC, not a int"),
         ("mlp", "digits", {"metrics": ["acuracy"]}, "acuracy"),
     ],

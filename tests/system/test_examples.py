@@ -75,7 +75,7 @@ def test_a_mistake_in_a_script_is_one_sentence(mpitrain, tmp_path):
     program = script(tmp_path, 'mt.Trainer("mlp", "digits", epoch=3)\n')
     code, _, err = mpitrain(3, program=program, timeout=60)
     assert code == 2
-    assert err.count("there is no setting epoch; did you mean epochs?") == 1
+    assert err.count("there is no setting epoch; did you mean 'epochs'?") == 1
     assert "Traceback" not in err
 
 
@@ -125,7 +125,7 @@ def test_a_hook_on_the_command_line(mpitrain, tmp_path):
     assert code == 0, err
     assert re.findall(r"loss after step (\d+): \d\.\d\d", out) == ["10", "20"]
     for hook, text in (
-        ("mine.py:Cont", "mine.py has no function 'Cont'; did you mean Count?"),
+        ("mine.py:Cont", "mine.py has no function 'Cont'; did you mean 'Count'?"),
         ("mine.py:broken", "mine.py:broken must return a Hook, but it returned a int"),
         ("mine.py:Count:each=3", "has no option 'each'"),
     ):

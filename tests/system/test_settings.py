@@ -153,7 +153,7 @@ def test_evaluate_by_other_metrics_and_splits(mpitrain, tmp_path):
         (("--metrics", "nosuch.py:f"), "there is no file nosuch.py"),
         (("--class-weights", "ten:2"), "--class-weights: digits has no class 'ten'; there are 0, 1"),
         (("--optimizer", "adam:beta1=1"), "Adam's beta1 must lie in [0, 1), but it is 1.0"),
-        (("--optimizer", "adam:beta=1"), "the optimizer 'adam' has no option 'beta'; did you mean beta2?"),
+        (("--optimizer", "adam:beta=1"), "the optimizer 'adam' has no option 'beta'; did you mean 'beta2'?"),
         (("--schedule", "cosine:min_lr=1"), "the minimum learning rate must lie between 0 and the learning rate 0.05"),
     ],
 )

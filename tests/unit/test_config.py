@@ -109,8 +109,8 @@ def test_the_draw_of_runs_before_it_was_a_setting(tmp_path, beside):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[data]\nbatchsize = 3", r"unknown key in \[data\]: batchsize; did you mean batch_size\?"),
-        ("[modell]\n", "unknown table: modell; did you mean model"),
+        ("[data]\nbatchsize = 3", r"unknown key in \[data\]: batchsize; did you mean 'batch_size'\?"),
+        ("[modell]\n", "unknown table: modell; did you mean 'model"),
         ("[data]\nxyz = 3", r"unknown key in \[data\]: xyz; there are source, task"),
         ("data = 3", "data must be a table"),
         ("[run]\nepochs = 1.5", r"epochs in \[run\] is 1.5, but must be a whole number"),

@@ -22,7 +22,7 @@ def test_settings():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"epoch": 3}, "there is no setting epoch; did you mean epochs?"),
+        ({"epoch": 3}, "there is no setting epoch; did you mean 'epochs'?"),
         ({"zzz": 3}, "there is no setting zzz; there are accumulate, "),
         ({"epochs": 2.5}, "epochs is 2.5, but must be a whole number"),
         ({"epochs": True}, "epochs is True, but must be a whole number"),

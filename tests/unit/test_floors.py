@@ -21,6 +21,7 @@ FLOORS = [
             "expendable",
             "json_text",
             "plain_text",
+            "suggest",
             "svg",
         ),
         *("device", "cpu_kernels", "option_values", "registry", "run_rules", "user_code", "user_file"),

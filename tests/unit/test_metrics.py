@@ -279,7 +279,7 @@ def test_products_are_exact():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("acuracy", "there is no metric 'acuracy'; did you mean accuracy\\? "),
+        ("acuracy", "there is no metric 'acuracy'; did you mean 'accuracy'\\? "),
         ("topk:j=3", "the metric 'topk' has no option 'j'; it has k"),
         ("topk:k=0", "the metric 'top0' needs 1 classes or more"),
         ("top5", "the metric 'top5' needs 5 classes or more, and there are 3"),

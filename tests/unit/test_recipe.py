@@ -82,8 +82,8 @@ def test_options_of_the_step_schedule_come_before_those_beside_it():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Optimizer(name="adma"), "no optimizer 'adma'; did you mean adam\\?"),
-        (Optimizer(name="adam:beta=0.9"), "no option 'beta'; did you mean beta2\\?"),
+        (Optimizer(name="adma"), "no optimizer 'adma'; did you mean 'adam'\\?"),
+        (Optimizer(name="adam:beta=0.9"), "no option 'beta'; did you mean 'beta2'\\?"),
         (Optimizer(name="adam:beta1=1"), "beta1 must lie in \\[0, 1\\), but it is 1.0"),
         (Optimizer(name="adam:eps=0"), "eps must be above 0"),
         (Optimizer(name="adam:eps=tiny"), "eps is 'tiny', but must be a number"),

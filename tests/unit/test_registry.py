@@ -84,9 +84,9 @@ def test_texts(things, text, expected):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("thign", "there is no thing 'thign'; did you mean thing? there are thing, half-done, and FILE.py:FUNC"),
+        ("thign", "there is no thing 'thign'; did you mean 'thing'? there are thing, half-done, and FILE.py:FUNC"),
         ("zzz", "there is no thing 'zzz'; there are thing"),
-        ("thing:cuont=1", "the thing 'thing' has no option 'cuont'; did you mean count? it has count, rate"),
+        ("thing:cuont=1", "the thing 'thing' has no option 'cuont'; did you mean 'count'? it has count, rate"),
         ("thing:count", "takes options as key=value, not 'count'"),
         ("thing:count=1,count=2", "is given count twice"),
         ("thing:count=1.5", "count is '1.5', but must be a whole number"),
@@ -247,7 +247,7 @@ def test_a_file_is_loaded_once(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nte", r"has no function 'nte'; did you mean net\? it has Scale, net, Signed"),
+        ("nte", r"has no function 'nte'; did you mean 'net'\? it has Scale, net, Signed"),
         ("nothing", "must return a Layer, but it returned a NoneType"),
         ("broken", r"mine.py:broken failed: ZeroDivisionError: division by zero \(line \d+\)"),
         ("narrow", r"narrow in .*mine.py must take \(input_shape, num_outputs\), as every model does"),

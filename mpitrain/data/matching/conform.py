@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ...errors import UserError
+from ...suggest import did_you_mean
 from ..dataset import CLASSIFICATION, Dataset, Split
-from ..files import nearest
 from .signature import Signature
 
 _SHOWN = 5  # names in a message
@@ -74,8 +74,8 @@ def find_columns(found: Sequence[str], signature: Signature, where: str) -> tupl
     lacking = [name for name in wanted if name not in place_of]
     if lacking:
         raise UserError(
-            f"{where} lacks {say_columns(lacking)}, which the model was trained on{nearest(lacking[0], found)}; it has "
-            f"{say_columns(found)}"
+            f"{where} lacks {say_columns(lacking)}, which the model was trained on{did_you_mean(lacking[0], found)}; "
+            f"it has {say_columns(found)}"
         )
     known = set(wanted)
     extra = [name for name in found if name not in known]
@@ -148,7 +148,7 @@ def _refuse_classes(
     more = f" and {len(placed) - _SHOWN} more" if len(placed) > _SHOWN else ""
     raise UserError(
         f"{where} has {'a class' if len(placed) == 1 else 'classes'} that the model does not know: "
-        f"{', '.join(named)}{more}{nearest(placed[0][1], signature.class_names)}; it knows "
+        f"{', '.join(named)}{more}{did_you_mean(placed[0][1], signature.class_names)}; it knows "
         f"{say_names(signature.class_names)}"
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import UserError
-from ..files import nearest
+from ...suggest import did_you_mean, nearest
 from .cells import CellFormat
 
 KEYS = {
@@ -127,9 +127,9 @@ def split_names(value: str, columns: Iterable[str]) -> list[str]:
 def hint_at_option(value: str) -> str:
     """Return " (did you mean the option drop=?)" if an invalid value holds a misspelled option."""
     for mark in _LIKE_AN_OPTION.finditer(f",{value}"):
-        near = nearest(mark[1].lower(), KEYS)
+        near = nearest(mark[1], KEYS)
         if near:
-            return f" (did you mean the option {near.split(chr(39))[1]}=?)"
+            return f" (did you mean the option {near}=?)"
     return ""
 
 
@@ -140,7 +140,7 @@ def _check_path(path: str) -> None:
     for mark in _LIKE_AN_OPTION.finditer(path):
         if _is_file(path[: mark.start()]):
             raise UserError(
-                f"csv:{path[: mark.start()]} has no option {mark[1]!r}{nearest(mark[1].lower(), KEYS)}, "
+                f"csv:{path[: mark.start()]} has no option {mark[1]!r}{did_you_mean(mark[1], KEYS)}, "
                 f"only {', '.join(KEYS)}"
             )
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
+from ...suggest import did_you_mean
 from ..checks import check_features, check_targets
 from ..dataset import CLASSIFICATION
-from ..files import nearest
 from ..matching.conform import check_shapes, check_target, find_columns, number_classes, say_columns
 from ..matching.signature import Signature
 from .options import CsvOptions, split_names
@@ -104,6 +104,6 @@ def _check_targets(targets: tuple[str, ...], columns: tuple[str, ...], where: st
     for name in targets:
         if name not in columns:
             raise UserError(
-                f"{where} has no column {name!r}, which the model predicts{nearest(name, columns)}: without it, rows "
-                "can be predicted but not scored"
+                f"{where} has no column {name!r}, which the model predicts{did_you_mean(name, columns)}: without it, "
+                "rows can be predicted but not scored"
             )

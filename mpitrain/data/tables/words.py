@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import UserError
-from ..files import nearest
+from ...suggest import did_you_mean
 from .options import hint_at_option
 
 
@@ -29,5 +29,5 @@ def check_names(path: Path, names: Sequence[str], columns: Mapping[str, object])
     """Raise UserError if one of ``names`` is not among the columns of a file."""
     lacking = [name for name in names if name not in columns]
     if lacking:
-        hint = hint_at_option(lacking[0]) or nearest(lacking[0], columns)
+        hint = hint_at_option(lacking[0]) or did_you_mean(lacking[0], columns)
         raise UserError(f"{path} has no column {quoted(lacking)}{hint}; its columns are {quoted(list(columns), 40)}")
