@@ -18,6 +18,7 @@ import numpy as np
 
 from mpitrain.cli.main import main
 from mpitrain.comm.launch import launched_rank
+from mpitrain.comm.ranks import Ranks
 from mpitrain.comm.shared_file import SharedFile
 from mpitrain.comm.watch.watched import WatchedPlan
 from mpitrain.comm.world import World
@@ -37,8 +38,8 @@ POINTS = {
     "poll": ([WatchedPlan], "poll"),
     "wait": ([WatchedPlan], "wait"),
     "update": ([SGD], "step"),
-    "sum": ([World], "sum"),
-    "gather": ([World], "all_gather"),
+    "sum": ([Ranks], "sum"),
+    "gather": ([Ranks], "all_gather"),
     "evaluate": ([Evaluator], "scores"),
     "write": ([SharedFile], "write_at"),
 }
