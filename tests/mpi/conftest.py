@@ -6,6 +6,8 @@ import pytest
 from mpi4py import MPI
 
 from mpitrain.comm.world import World
+from mpitrain.device import CPU
+from tests.gpu.device import ShimDevice
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +19,14 @@ def world():
 def alone():
     """A world of this rank only: what the same code does without the others."""
     return World(MPI.COMM_SELF)
+
+
+@pytest.fixture(params=["all ranks", "some ranks"])
+def device(request, world):
+    """A device that stands for a GPU, on all ranks, or on those with even numbers; the others compute on the CPU."""
+    if request.param == "some ranks" and world.size == 1:
+        pytest.skip("one rank is all of them")
+    return ShimDevice() if request.param == "all ranks" or world.rank % 2 == 0 else CPU
 
 
 @pytest.fixture

@@ -62,11 +62,9 @@ def config_of(data, **branches):
     return dataclasses.replace(config, **branches)
 
 
-@pytest.mark.parametrize("which", ["all ranks", "some ranks"])
 @pytest.mark.parametrize("all_reduce", ["auto", "ring"])
-def test_losses_are_the_cpus(world, alone, data, which, all_reduce):
+def test_losses_are_the_cpus(world, alone, data, device, all_reduce):
     config = config_of(data, parallel=Parallel(all_reduce=all_reduce))
-    device = ShimDevice() if which == "all ranks" or world.rank % 2 == 0 else CPU
     found = run(world, config, device)
     expected = run(alone, config, CPU)
     assert len(found[0]) == STEPS
@@ -110,7 +108,6 @@ def graphs_of(world, config, device):
         return run(world, dataclasses.replace(config, compute=compute), device), len(launched)
 
 
-@pytest.mark.parametrize("which", ["all ranks", "some ranks"])
 @pytest.mark.parametrize(
     "branches",
     [
@@ -120,10 +117,9 @@ def graphs_of(world, config, device):
     ],
     ids=["mlp", "resnet8", "buckets"],
 )
-def test_cuda_graphs(world, data, which, branches):
+def test_cuda_graphs(world, data, device, branches):
     """The bits of the eager run: with dropout, schedules, microbatches, and messages between graphs."""
     config = config_of(data, run=Run(epochs=3, progress="none"), **branches)
-    device = ShimDevice() if which == "all ranks" or world.rank % 2 == 0 else CPU
     found, launched = graphs_of(world, config, device)
     expected = run(world, config, device)
     for mine, theirs in zip(found, expected, strict=True):

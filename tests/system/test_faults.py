@@ -88,6 +88,7 @@ def test_a_loss_that_is_not_a_number(mpitrain):
         (["predict", "nowhere", "--data", "digits", "--out", "x.txt"], "--out is x.txt, but must end in .csv or .npz"),
     ],
 )
+@pytest.mark.any_mpi
 def test_bad_options(mpitrain, arguments, message):
     code, out, err = mpitrain(2, *arguments)
     assert code == 2, err
@@ -96,6 +97,7 @@ def test_bad_options(mpitrain, arguments, message):
     assert mentions(err, "Traceback") == 0
 
 
+@pytest.mark.any_mpi
 def test_truncated_idx(mpitrain, tmp_path):
     images = np.zeros((60, 8, 8), np.uint8)
     for part, count in (("train", 60), ("t10k", 20)):
@@ -119,6 +121,7 @@ def test_three_samples(mpitrain, tmp_path, ranks):
     assert "2 training and 1 test sample," in out
 
 
+@pytest.mark.any_mpi
 def test_not_a_number_in_a_table(mpitrain, tmp_path):
     (tmp_path / "holes.csv").write_text("a,b,y\n1,2,3\n2,,4\n4,5,7\n")
     code, _, err = mpitrain(2, "--data", "csv:holes.csv,target=y", "--model", "mlp")

@@ -192,6 +192,7 @@ def test_a_terminal_that_is_stopped(command, tmp_path, ranks):
     ],
 )
 @pytest.mark.parametrize("kind", ["lines", "bar"])
+@pytest.mark.any_mpi
 def test_terminals_that_know_few_characters(command, tmp_path, environment, kind):
     name = os.fsencode("l\u00e4uft \u2713 ") + b"\xff\x7f"
     words = command(2, *TINY, "--epochs", 2, "--progress", kind, "--out")
@@ -209,6 +210,7 @@ def test_terminals_that_know_few_characters(command, tmp_path, environment, kind
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["collective", "list"], ["evaluate", "run", "--json"]])
+@pytest.mark.any_mpi
 def test_a_product_that_cannot_be_written_is_an_error(command, tmp_path, words):
     if "run" in words:
         assert run(command(1, *TINY, "--epochs", 1, "--out", "run"), tmp_path)[0] == 0

@@ -120,6 +120,7 @@ def test_bench_is_as_wide_as_the_terminal_of_mpirun(tmp_path, columns):
      ("train", "--dry-run"), ("kernel",), ("collective", "show", "ring", "-n", "4")],
     ids=" ".join,
 )  # fmt: skip
+@pytest.mark.any_mpi
 def test_everything_else_fits_a_terminal(tmp_path, columns, arguments):
     code, shown = on_terminal(tmp_path, [*MPITRAIN, *arguments], columns)
     assert code == 0, shown
@@ -150,6 +151,7 @@ def test_pipes_get_complete_lines(mpitrain, tmp_path):
 
 
 @pytest.mark.parametrize("out", ["runs/[/red]x", "runs/:smile:", "runs/[bold red]y[/]", "runs/a b"])
+@pytest.mark.any_mpi
 def test_names_are_printed_as_they_are(mpitrain, tmp_path, out):
     table, columns = "table[1]:ok:.csv", ("length [m]", "rate [/s]")
     rows = "".join(f"{i / 10},{i / 5 + 1}\n" for i in range(60))
@@ -233,6 +235,7 @@ def test_no_harmless_errors_of_open_mpi(mpitrain):
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.any_mpi
 def test_a_dry_run_writes_nothing(mpitrain, tmp_path, ranks):
     code, out, err = mpitrain(ranks, "--dry-run", "--epochs", 3)
     assert code == 0, err
