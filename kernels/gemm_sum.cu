@@ -1,6 +1,7 @@
 // The second half of a matrix product whose K was cut: out = epilogue(alpha (partial 0 + partial 1 + ...) + beta C)
 // Shapes: partials (splits, batch, M, N) fp32; the rest as in common/gemm.cuh. OUTPUT_BF16: C, out and pre are bf16.
-// Launch: grid (ceil N / 128, ceil M / 32, batch), 256 per block: a warp sums 32 rows of 16 columns; slabs of 32
+// Launch: grid (ceil M / 32, ceil N / 128, batch), 256 per block: a warp sums 32 rows of 16 columns; slabs of 32.
+// Rows are in x, since a product may have more than 65535 blocks of them.
 // Roofline: 4 MN splits bytes read, s MN written; memory-bound. Oracle: ops/matmul.py.
 //
 // Parts are added in the order of K, so the result does not depend on which block was first.
@@ -16,8 +17,8 @@ extern "C" __global__ void __launch_bounds__(256) gemm_sum(const Gemm<Output, Ou
   const long long size = (long long)gemm.m * gemm.n;
   const float* partials = gemm.partials + blockIdx.z * size;
   const bool aligned = rows_aligned<PIECE>(partials, gemm.n);
-  const int lane = threadIdx.x % 32, first_row = blockIdx.y * WARP_ROWS;
-  const int col = blockIdx.x * 128 + threadIdx.x / 32 * 16 + lane % 4 * PIECE;
+  const int lane = threadIdx.x % 32, first_row = blockIdx.x * WARP_ROWS;
+  const int col = blockIdx.y * 128 + threadIdx.x / 32 * 16 + lane % 4 * PIECE;
   float totals[PIECE] = {};
 #pragma unroll
   for (int i = 0; i < WARP_ROWS; i += 8) {

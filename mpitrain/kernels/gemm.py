@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from .kernel import Kernel, arch_number, kernel
-from .plan import Launch, ceil_div, shared_bytes_limit
+from .plan import Launch, Three, ceil_div, fits_grid, shared_bytes_limit
 
 EPILOGUES = ("none", "relu", "gelu", "gelu_tanh", "relu_gradient", "gelu_gradient", "gelu_tanh_gradient")
 POINTERS = ("a", "b", "c", "bias", "out", "pre", "column_sums", "partials")
@@ -198,22 +198,26 @@ def make_plan(shape: Shape, tile: Tile, splits: int, num_processors: int = 132) 
     if splits == 1:
         return GemmPlan(built, launch, 1, k_split, None, None, tile.slab, pieces, boxes)
     macros = {"EPILOGUE": EPILOGUES.index(shape.epilogue), "OUTPUT_BF16": int(shape.outputs == "bf16")}
-    sum_grid = ceil_div(shape.n, SUM_COLUMNS), ceil_div(shape.m, SUM_ROWS), shape.batch
     return GemmPlan(
         built,
         launch,
         splits,
         k_split,
         kernel("gemm_sum.cu", macros),
-        Launch(sum_grid, (SUM_THREADS, 1, 1)),
+        Launch(sum_grid(shape), (SUM_THREADS, 1, 1)),
         SUM_ROWS,
         pieces,
         boxes,
     )
 
 
+def sum_grid(shape: Shape) -> Three:
+    """Return the blocks of gemm_sum."""
+    return ceil_div(shape.m, SUM_ROWS), ceil_div(shape.n, SUM_COLUMNS), shape.batch
+
+
 @lru_cache(maxsize=4096)
-def split_choices(k: int) -> tuple[int, ...]:
-    """Return the numbers of parts to consider: each part is at least 4 steps of K long."""
-    longest = min(MOST_SPLITS, k // (4 * SPLIT_STEP))
+def split_choices(shape: Shape) -> tuple[int, ...]:
+    """Return the numbers of parts of K to consider: each is at least 4 steps long, and gemm_sum can add them."""
+    longest = min(MOST_SPLITS, shape.k // (4 * SPLIT_STEP)) if fits_grid(sum_grid(shape)) else 1
     return (1, *(2**i for i in range(1, max(1, longest).bit_length()) if 2**i <= longest))

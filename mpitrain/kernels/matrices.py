@@ -23,5 +23,6 @@ class Matrices:
         """Return the argument that describes these matrices to the copy engine, in bf16 or (4 bytes) tf32."""
         size = max(1, self.cols), max(1, self.rows), self.matrices
         row = element_bytes * self.ld
-        encoded: np.ndarray = device.tensor_map(TensorMap(self.address, element_bytes, size, row, size[1] * row, box))
+        matrix = element_bytes * self.apart if self.matrices > 1 else size[1] * row
+        encoded: np.ndarray = device.tensor_map(TensorMap(self.address, element_bytes, size, row, matrix, box))
         return encoded

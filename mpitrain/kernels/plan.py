@@ -27,8 +27,13 @@ class Launch:
         threads = self.block[0] * self.block[1] * self.block[2]
         if not 1 <= threads <= MOST_THREADS:
             raise ValueError(f"a block of {threads} threads: there must be 1 to {MOST_THREADS}")
-        if any(not 1 <= have <= most for have, most in zip(self.grid, MOST_BLOCKS, strict=True)):
+        if not fits_grid(self.grid):
             raise ValueError(f"a grid of {self.grid} blocks: there must be 1 to {MOST_BLOCKS}")
+
+
+def fits_grid(grid: Three) -> bool:
+    """Return whether a GPU can launch that many blocks."""
+    return all(1 <= have <= most for have, most in zip(grid, MOST_BLOCKS, strict=True))
 
 
 def shared_bytes_limit(arch: int) -> int:

@@ -121,7 +121,7 @@ def choose(shape: Shape, arch: str, num_processors: int, table: Table) -> tuple[
     for tile in tiles:
         if known is not None and tile.name == known[0]:
             return tile, known[1]
-    choices = [(tile, splits) for tile in tiles for splits in split_choices(shape.k)]
+    choices = [(tile, splits) for tile in tiles for splits in split_choices(shape)]
     return min(choices, key=lambda choice: microseconds(shape, choice[0], choice[1], num_processors, table))
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from mpitrain.kernels.check import LAYOUTS, TOLERANCE, check_product, shapes
 from mpitrain.kernels.gemm import INPUTS, TILES, Shape, Tile, make_plan
+from mpitrain.kernels.gemm_launch import launch_gemm
+from mpitrain.kernels.matrices import Matrices
 from mpitrain.kernels.planner import plan
 from mpitrain.ops.cuda import matmul, reduce
 from mpitrain.ops.cuda.matmul import multiply
@@ -55,6 +57,42 @@ def test_hopper_in_tf32(monkeypatch, tile, batch):
         assert result.error > 1e-5, "factors were not rounded"
     rounded = {"round_rows": 1, "round_columns": 3} if batch == 1 else {"round_rows": 3, "round_columns": 1}
     assert device.launches == {**rounded, "gemm_wgmma": 2, "gemm_sum": 2}
+
+
+def test_hopper_reads_the_heads_of_attention():
+    """Matrices side by side in bf16, whose rows interleave."""
+    device, rng = ShimDevice("sm_90a"), np.random.default_rng(5)
+    length, heads, width = 70, 3, 64
+    bits = (rng.standard_normal((length, heads, width)).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    x, out = device.from_host(bits), device.empty((heads, length, length))
+    side_by_side = Matrices(x.data.ptr, length, width, heads * width, heads, width)
+    shape = Shape(length, length, width, heads, transpose_b=True, inputs="bf16")
+    result = Matrices(out.data.ptr, length, length, length, heads, length * length)
+    launch_gemm(device, make_plan(shape, WGMMA[-1], 1), shape, side_by_side, side_by_side, result)
+    exact = (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    np.testing.assert_allclose(
+        device.to_host(out), np.einsum("ihk,jhk->hij", exact, exact), rtol=1e-4, atol=1e-4, err_msg="seed 5"
+    )
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_more_matrices_than_a_launch_takes(device, monkeypatch, accumulate):
+    """The third dimension of a grid has at most 65535 blocks: here 3."""
+    monkeypatch.setattr(matmul, "MOST_MATRICES", 3)
+    rng = np.random.default_rng(6)
+    a, b = rng.standard_normal((8, 20, 30), np.float32), rng.standard_normal((8, 40, 30), np.float32)
+    bias, before = rng.standard_normal(40, np.float32), rng.standard_normal(40, np.float32)
+    out, pre, sums = device.empty((8, 20, 40)), device.empty((8, 20, 40)), device.from_host(before.copy())
+    options = {"bias": device.from_host(bias), "epilogue": "relu", "pre": pre, "sums": Gradient(sums, accumulate)}
+    multiply(*map(device.from_host, (a, b)), out, transpose_b=True, **options)
+    x = a.astype(np.float64) @ b.swapaxes(1, 2) + bias
+    np.testing.assert_allclose(device.to_host(pre), x, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(device.to_host(out), np.maximum(x, 0), rtol=1e-4, atol=1e-4)
+    total = np.maximum(x, 0).sum(axis=(0, 1)) + accumulate * before
+    np.testing.assert_allclose(device.to_host(sums), total, rtol=1e-4, atol=1e-4)
+    assert device.launches["gemm_simt"] == 3
+    multiply(device.from_host(a), device.from_host(b[0]), out, transpose_b=True)  # one factor for all matrices
+    np.testing.assert_allclose(device.to_host(out), a.astype(np.float64) @ b[0].T, rtol=1e-4, atol=1e-4)
 
 
 def test_hopper_in_tf32_takes_parts_of_larger_matrices(monkeypatch):

@@ -80,6 +80,6 @@ def launch_persistent(kernels: Kernels, variant: Variant, case: Case, product: P
 def sum_parts(variant: Variant, case: Case, product: Product) -> None:
     """Run gemm_sum."""
     macros = {"EPILOGUE": EPILOGUES.index(variant.epilogue), "OUTPUT_BF16": int(variant.outputs == "bf16")}
-    grid = (-(-case.n // 128), -(-case.m // 32), case.batch)
+    grid = (-(-case.m // 32), -(-case.n // 128), case.batch)
     options = {"arguments": [product.arguments()], "memory": product.memory, "seed": case.seed}
     cpu.build("gemm_sum.cu", **macros).launch("gemm_sum", grid=grid, block=(256, 1, 1), **options)

@@ -7,6 +7,7 @@ import pytest
 from mpitrain.device import TensorMap
 from mpitrain.errors import UserError
 from mpitrain.kernels.gemm import TILES, Shape, make_plan, split_choices
+from mpitrain.kernels.matrices import Matrices
 from mpitrain.kernels.plan import Launch, ceil_div, shared_bytes_limit
 from mpitrain.kernels.planner import Table, choose, microseconds, plan, read_table, shape_key
 
@@ -16,7 +17,7 @@ SHAPES = [Shape(m, n, k) for m in (1, 64, 1000, 8192) for n in (10, 128, 4096) f
 @pytest.mark.parametrize("tile", TILES, ids=lambda tile: tile.name)
 def test_every_part_of_k_is_covered_once(tile):
     for shape in SHAPES:
-        for splits in split_choices(shape.k):
+        for splits in split_choices(shape):
             made = make_plan(shape, tile, splits)
             assert made.launch.grid[1] == (1 if tile.is_persistent else made.splits)
             assert (made.splits - 1) * made.k_split < shape.k <= made.splits * made.k_split
@@ -89,13 +90,41 @@ def test_large_products_take_large_tiles_and_small_ones_fill_the_machine():
     assert (tile.m, splits) == (64, 1)
 
 
+@pytest.mark.parametrize(("arch", "inputs"), [("sm_80", "fp32"), ("sm_80", "tf32"), ("sm_90a", "bf16")])
+@pytest.mark.parametrize(("m", "n", "k"), [(2_100_000, 64, 512), (64, 9_000_000, 512), (3_000_000, 10, 100_000)])
+def test_what_no_gpu_could_launch_is_not_considered(arch, inputs, m, n, k):
+    """More than 65535 blocks of rows or of columns, where K is long enough to be cut."""
+    shape = Shape(m, n, k, inputs=inputs)
+    made = plan(shape, arch, 132)
+    assert made.pieces >= made.splits
+    assert max(split_choices(shape)) == (1 if n > 65535 * 128 else 2 ** (min(64, k // 256).bit_length() - 1))
+
+
+class Asked:
+    """A device that returns what it is asked to encode."""
+
+    def tensor_map(self, planned):
+        return planned
+
+
+def test_a_map_knows_how_far_matrices_are_apart():
+    """Heads of attention, for one: matrix h is the columns 64 h to 64 h + 63 of 12 heads."""
+    heads = Matrices(4096, rows=50, cols=64, ld=12 * 64, matrices=12, apart=64)
+    planned = heads.tensor_map(Asked(), (64, 128))
+    assert (planned.size, planned.row_bytes, planned.matrix_bytes) == ((64, 50, 12), 1536, 128)
+    whole = Matrices(4096, rows=50, cols=64, ld=64)
+    assert whole.tensor_map(Asked(), (32, 128), 4).matrix_bytes == 50 * 256
+    with pytest.raises(ValueError, match="multiples of 16 bytes"):
+        Matrices(4096, rows=50, cols=60, ld=64, matrices=2, apart=60).tensor_map(Asked(), (64, 128))
+
+
 def test_the_model_is_never_beaten_by_what_it_left_out():
     table = read_table()
     for shape in SHAPES:
         tile, splits = choose(shape, "sm_80", 108, table)
         chosen = microseconds(shape, tile, splits, 108, table)
         tiles = [t for t in TILES if t.takes(shape, "sm_80")]
-        assert all(chosen <= microseconds(shape, t, s, 108, table) for t in tiles for s in split_choices(shape.k))
+        assert all(chosen <= microseconds(shape, t, s, 108, table) for t in tiles for s in split_choices(shape))
 
 
 def test_what_was_measured_is_taken():

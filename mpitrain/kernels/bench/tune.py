@@ -46,7 +46,7 @@ class Tuner(Bench):
     def _splits(self, shape: Shape, tile: Tile) -> list[int]:
         pieces = ceil_div(shape.m, tile.m) * ceil_div(shape.n, tile.n) * shape.batch * tile.cluster
         most = max(1, WAVES * self.device.num_processors // pieces)
-        return [splits for splits in split_choices(shape.k) if splits <= most]
+        return [splits for splits in split_choices(shape) if splits <= most]
 
     def _shares(self, rates: dict[str, float], size: int) -> dict[str, float]:
         """Return the share of a multiprocessor's peak that each tile reaches, the mean over types of inputs."""

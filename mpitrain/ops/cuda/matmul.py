@@ -18,7 +18,7 @@ from ...kernels.gemm_launch import launch_gemm, num_slabs, partial_bytes
 from ...kernels.kernel import kernel
 from ...kernels.launch import launch
 from ...kernels.matrices import Matrices
-from ...kernels.plan import Launch, ceil_div
+from ...kernels.plan import MOST_BLOCKS, Launch, ceil_div
 from ...kernels.planner import plan
 from ...kernels.round_tf32 import PART_BYTES, rounded_bytes
 from ..gradient import Gradient
@@ -27,6 +27,7 @@ from .reduce import between_bytes, sum_slabs
 
 _CAST = kernel("cast_bf16.cu", name="cast_rows")
 _BF16_PIECE = 8  # elements in 16 bytes
+MOST_MATRICES = MOST_BLOCKS[2]  # of one launch
 
 
 def covers(*arrays: Any) -> bool:
@@ -61,6 +62,22 @@ def multiply(
     if not out.size:
         if sums is not None and not sums.accumulate:
             sums.array.fill(0)
+        return
+    if out.ndim == 3 and len(out) > MOST_MATRICES:
+        for first in range(0, len(out), MOST_MATRICES):
+            part = slice(first, first + MOST_MATRICES)
+            a_part, b_part, pre_part = (x[part] if x is not None and x.ndim == 3 else x for x in (a, b, pre))
+            multiply(
+                *(a_part, b_part, out[part]),
+                transpose_a=transpose_a,
+                transpose_b=transpose_b,
+                bias=bias,
+                beta=beta,
+                epilogue=epilogue,
+                pre=pre_part,
+                alpha=alpha,
+                sums=sums and sums._replace(accumulate=sums.accumulate or first > 0),
+            )
         return
     shape = _shape(a, out, transpose_a, transpose_b, device.precision, epilogue)
     made = plan(shape, device.arch, device.num_processors)
