@@ -1,4 +1,4 @@
-"""Exceptions that are not bugs: a user's mistake, and an error known to all ranks."""
+"""Exceptions that are not bugs: a user's mistake, an error known to all ranks, and a kernel that is not loaded."""
 
 
 class UserError(Exception):
@@ -14,3 +14,7 @@ class AgreedError(UserError):
     def __init__(self, message: str, code: int = 2):
         super().__init__(message)
         self.code = code
+
+
+class CubinError(Exception):
+    """A driver that does not load a built kernel, for example since a newer compiler has built it."""

@@ -11,6 +11,7 @@ from typing import Any
 import cupy
 import numpy as np
 
+from ..errors import CubinError
 from .cpu import Device, Event, Graph, Stream, register
 from .tensor_map import TensorMap, encode
 
@@ -182,8 +183,18 @@ class CudaDevice(Device):
             raise RuntimeError("memory was requested while work is captured")
 
     def load(self, kernel: Any, cubin: Callable[[], Path], shared_bytes: int) -> Any:
-        """Return ``kernel``, built by ``cubin``, ready for launches with ``shared_bytes`` of dynamic shared memory."""
-        function = cupy.RawModule(path=str(cubin())).get_function(kernel.name)
+        """Return ``kernel``, built by ``cubin``, ready for launches with ``shared_bytes`` of dynamic shared memory.
+
+        Raises
+        ------
+        CubinError
+            If the driver does not load it.
+        """
+        path = str(cubin())
+        try:
+            function = cupy.RawModule(path=path).get_function(kernel.name)
+        except RuntimeError as error:  # CUDADriverError
+            raise CubinError(f"{error}") from error
         if shared_bytes > STATIC_SHARED_BYTES:
             function.max_dynamic_shared_size_bytes = shared_bytes
         return function

@@ -48,6 +48,7 @@ def build(kernel: Kernel, arch: str) -> Path:
 
 def build_all(kernels: Iterable[Kernel], arch: str) -> None:
     """Build ``kernels`` on all cores: NVRTC releases Python's lock."""
+    nvrtc.version()  # finds the library, before threads do
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(lambda kernel: build(kernel, arch), kernels):
             pass

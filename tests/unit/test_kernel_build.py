@@ -125,13 +125,12 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path, monkeypatch):
 
 def test_a_missing_compiler_is_said(monkeypatch):
     monkeypatch.setenv("MPITRAIN_NVRTC", "/nowhere/libnvrtc.so")
-    nvrtc._library.cache_clear()
-    nvrtc.version.cache_clear()
+    nvrtc.forget()
     try:
         with pytest.raises(UserError, match=r"MPITRAIN_NVRTC names /nowhere/libnvrtc\.so, which cannot be loaded"):
             nvrtc.version()
     finally:
-        nvrtc._library.cache_clear()
+        nvrtc.forget()
 
 
 def run(capsys, *argv):
