@@ -2,6 +2,11 @@
 // complete its phase changes and it counts again; waiting names a phase by its parity, so a thread that waits once in
 // each phase flips a bit. A fresh barrier is in phase 0: waiting for parity 1 returns at once.
 // PTX ISA, "Parallel Synchronization and Communication Instructions: mbarrier".
+//
+// Arrivals and waits have the default scope, that of a block, though the other block of a cluster takes part: with
+// .cluster the compiler drains all stores before each arrival and drops L1 after each wait. That is not needed: wgmma
+// has read what an arrival gives back, ordered by its own wait, and copies count their bytes at the barrier
+// themselves. CUTLASS's ClusterBarrier does the same.
 #pragma once
 #include "shared.cuh"
 
@@ -45,7 +50,7 @@ __device__ __forceinline__ void barrier_arrive(Barrier* barrier, int rank) {
       "{\n"
       ".reg .b32 there;\n"
       "mapa.shared::cluster.u32 there, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
       "}" ::"r"(shared_address(barrier)),
       "r"(rank)
       : "memory");
@@ -62,7 +67,7 @@ __device__ __forceinline__ void barrier_wait(Barrier* barrier, unsigned parity) 
     asm volatile(
         "{\n"
         ".reg .pred p;\n"
-        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
         "selp.u32 %0, 1, 0, p;\n"
         "}"
         : "=r"(complete)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mpitrain.errors import UserError
+from mpitrain.kernels.build import compile_kernel
 from mpitrain.kernels.kernel import kernel
 from tests.kernels import cpu, ladder, tools
 from tests.kernels.products import EPILOGUES, Variant
@@ -103,6 +105,31 @@ def test_products(variant, arch, wanted):
     if variant.kernel == "gemm_wgmma":  # one step of the main loop, and nothing multiplied elsewhere
         assert sum(count for full, count in found.items() if full.startswith("HGMMA")) == 4
         assert not any(full.startswith("HMMA") for full in found)
+
+
+FENCES = ("MEMBAR.ALL.GPU", "CCTL.IVALL")  # wait for all stores; drop all of L1
+
+
+@pytest.mark.skipif(tools.NVDISASM is None, reason="there is no nvdisasm here")
+@pytest.mark.parametrize("compiler", ["nvcc", "NVRTC"])
+@pytest.mark.parametrize("name", ["gemm_wgmma", "gemm_wgmma of a cluster", "gemm_10_ring", "gemm_11_producer"])
+def test_only_clusters_that_meet_have_fences(tmp_path, name, compiler):
+    """None in the main loop, where each would wait for the stores of the tile before."""
+    file = "gemm_wgmma.cu" if "wgmma" in name else f"ladder/{name}.cu"
+    macros = Variant("gemm_wgmma", inputs="bf16", cluster=1 + ("cluster" in name)).macros if "wgmma" in name else {}
+    cubin = tmp_path / "built.cubin"
+    if compiler == "nvcc":
+        cubin = nvcc(cpu.KERNELS / file, "90a", macros)[0]
+    else:
+        try:
+            cubin.write_bytes(compile_kernel(kernel(file, macros), "sm_90a")[0])
+        except UserError as error:
+            pytest.skip(str(error))
+    found = instructions(cubin)
+    assert any(full.startswith("HGMMA") for full in found)
+    meetings = found["UCGABAR_WAIT"]
+    assert meetings == (2 if "cluster" in name else 0)
+    assert [found[fence] for fence in FENCES] == [meetings, meetings]
 
 
 def test_a_remark_on_wgmma_is_noticed(tmp_path):
