@@ -13,6 +13,7 @@ import pytest
 from mpitrain.errors import UserError
 from mpitrain.kernels.build import compile_kernel
 from mpitrain.kernels.kernel import kernel
+from mpitrain.kernels.nvrtc import CompileError
 from tests.kernels import cpu, ladder, tools
 from tests.kernels.products import EPILOGUES, Variant
 
@@ -110,6 +111,7 @@ def test_products(variant, arch, wanted):
 FENCES = ("MEMBAR.ALL.GPU", "CCTL.IVALL")  # wait for all stores; drop all of L1
 
 
+# nvdisasm comes with the test extra on Linux; without it the machine code cannot be read at all
 @pytest.mark.skipif(tools.NVDISASM is None, reason="there is no nvdisasm here")
 @pytest.mark.parametrize("compiler", ["nvcc", "NVRTC"])
 @pytest.mark.parametrize("name", ["gemm_wgmma", "gemm_wgmma of a cluster", "gemm_10_ring", "gemm_11_producer"])
@@ -123,7 +125,9 @@ def test_only_clusters_that_meet_have_fences(tmp_path, name, compiler):
     else:
         try:
             cubin.write_bytes(compile_kernel(kernel(file, macros), "sm_90a")[0])
-        except UserError as error:
+        except UserError as error:  # NVRTC comes with the test extra, on some systems only; nvcc has compiled the same
+            if isinstance(error, CompileError):
+                raise
             pytest.skip(str(error))
     found = instructions(cubin)
     assert any(full.startswith("HGMMA") for full in found)
