@@ -2,37 +2,12 @@
 
 import math
 import random
-from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from mpitrain.data.sampler import share
-from mpitrain.errors import UserError
-from mpitrain.metrics import ExactSums, Metric, area_under_roc, exact_product, make_metric, make_metrics, split_metrics
-
-
-def results(specs, outputs, targets, size, weights=None, batch=7):
-    """Return the results that the last of ``size`` ranks has, each having counted its share in batches."""
-    ranks = [make_metrics(specs, outputs.shape[1]) for _ in range(size)]
-    for rank, metrics in enumerate(ranks):
-        rows = share(len(outputs), rank, size)
-        metrics.update(outputs[:0], targets[:0])
-        for first in range(rows.start, rows.stop, batch):
-            part = slice(first, min(first + batch, rows.stop))
-            metrics.update(outputs[part], targets[part], None if weights is None else weights[part])
-    states = [[metric.state() for metric in metrics.metrics] for metrics in ranks]
-    for metrics in ranks:
-        metrics.gather(lambda mine: states)
-    found = [metrics.results() for metrics in ranks]
-    for other in found:
-        np.testing.assert_equal(other, found[-1])
-    return found[-1]
-
-
-def one(spec, outputs, targets, size=1, weights=None):
-    return next(iter(results([spec], np.asarray(outputs), np.asarray(targets), size, weights).values()))
-
+from mpitrain.metrics import area_under_roc, make_metric
+from tests.metric_results import one, results
 
 # ---- oracles: the definitions, in float64
 
@@ -238,115 +213,3 @@ def test_memory_of_samples_may_be_used_again():
     for memory in (outputs, targets, weights):
         memory[:] = 0
     assert metric.result() == expected == 0.375
-
-
-# ---- exact sums
-
-
-def test_sums_are_those_of_fractions():
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    rng = np.random.default_rng(seed)
-    values = rng.standard_normal((500, 2)) * 10.0 ** rng.integers(-300, 300, (500, 2))
-    values[::50] = 5e-324
-    sums = ExactSums(2)
-    sums.add(values[:200])
-    sums.add(values[200:])
-    expected = [sum(map(Fraction, values[:, k].tolist())) for k in range(2)]
-    assert [sums.fraction(k) for k in range(2)] == expected
-    assert sums.values().tolist() == [float(fraction) for fraction in expected] == [math.fsum(v) for v in values.T]
-
-
-def test_sums_of_what_is_not_finite():
-    sums = ExactSums(4)
-    sums.add(np.array([[np.inf, np.nan, 1.0, 1e308], [-np.inf, 1.0, np.inf, 1e308]]))
-    np.testing.assert_equal(sums.values(), [np.nan, np.nan, np.inf, np.inf])
-    assert sums.fraction(0) is None
-    assert sums.fraction(3) == 2 * Fraction(1e308)
-
-
-def test_products_are_exact():
-    rng = np.random.default_rng(7)
-    a, b, c = rng.standard_normal((3, 100)) * 1e5
-    terms = exact_product(a, b, c)
-    for k in range(100):
-        assert sum(Fraction(term[k].item()) for term in terms) == Fraction(a[k]) * Fraction(b[k]) * Fraction(c[k])
-
-
-# ---- names
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("acuracy", "there is no metric 'acuracy'; did you mean 'accuracy'\\? "),
-        ("topk:j=3", "the metric 'topk' has no option 'j'; it has k"),
-        ("topk:k=0", "the metric 'top0' needs 1 classes or more"),
-        ("top5", "the metric 'top5' needs 5 classes or more, and there are 3"),
-        ("f1:average=mean", "average is 'mean', but must be one of macro, micro, weighted, binary"),
-        ("f1:average=binary", "is for two classes, and there are 3"),
-        ("mae", "the metric 'mae' is for regression, and the task is classification"),
-        ("accuracy,topk:k=1,accuracy", "the metric 'accuracy' is given twice"),
-    ],
-)
-def test_mistakes_are_explained(text, message):
-    with pytest.raises(UserError, match=message):
-        make_metrics(text, 3, "classification")
-
-
-FILE = """
-import numpy as np
-from mpitrain.metrics import SummedMetric
-
-def within(outputs, targets, distance=1):
-    return np.mean(np.abs(outputs.argmax(axis=1) - targets) <= distance)
-
-class Samples(SummedMetric):
-    def __init__(self, num_outputs, factor=1):
-        super().__init__(num_outputs, 1)
-        self.factor = factor
-    def update(self, outputs, targets, weights=None):
-        self.sums.add(np.full((len(targets), 1), self.factor))
-    def result(self):
-        return self.sums.values()[0]
-
-def short(outputs):
-    return 1
-
-def fails(outputs, targets):
-    return 1 / 0
-
-def text(outputs, targets):
-    return "much"
-"""
-
-
-def test_metrics_of_a_file(tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text(FILE)
-    outputs, targets = np.eye(4)[[0, 1, 3]], np.array([0, 2, 1])
-    found = results(f"{path}:within,{path}:Samples:factor=2", outputs, targets, 2)
-    assert found == {"within": 2 / 3, "samples": 6}
-    assert one(f"{path}:within:distance=2", outputs, targets, 3) == 1
-    with pytest.raises(UserError, match=r"must take \(outputs, targets\)"):
-        make_metric(f"{path}:short", 4)
-    with pytest.raises(UserError, match="no option 'far'; it has distance"):
-        make_metric(f"{path}:within:far=2", 4)
-    for name, message in (("fails", "fails failed: ZeroDivisionError"), ("text", "must return a number.*str")):
-        with pytest.raises(UserError, match=message):
-            one(f"{path}:{name}", outputs, targets)
-
-
-def test_metrics_from_python():
-    class Right(type(make_metric("accuracy", 2))):
-        pass
-
-    assert isinstance(make_metric(Right, 2), Metric)
-    metric = Right(2)
-    assert make_metric(metric, 2) is metric
-    assert make_metric(user_metric, 2).name == "user_metric"
-
-
-def test_options_and_metrics_are_told_apart():
-    assert split_metrics("") == []
-    assert split_metrics(" f1:average=micro, topk:k=3 ,auc,") == ["f1:average=micro", "topk:k=3", "auc"]
