@@ -82,14 +82,15 @@ class Device:
         Cores that this process may use.
     blas_threads : int
         Cores that a NumPy product may use.
-    captures : bool
-        True if work can be captured as a ``Graph``.
+    captures, capturing : bool
+        True if work can be captured as a ``Graph``, and while it is.
     allocations : int
         The number of calls of a GPU's ``empty`` and ``zeros``. While it stays the same, no memory that is kept from
         step to step has moved.
     """
 
     captures = False
+    capturing = False
     allocations = 0
     name = "cpu"
     xp: Any = np
@@ -160,6 +161,10 @@ class Device:
     def synchronize(self) -> None:
         """Return when all queued work is done."""
         self.compute.record().wait()
+
+    def synchronize_current(self) -> None:
+        """Return when all work is done that was queued on the stream of this thread's computations (``on``)."""
+        self.synchronize()
 
     def stream(self) -> Stream:
         """Return a new stream for copies that overlap the computation."""

@@ -119,7 +119,6 @@ class CudaDevice(Device):
         register(cupy.ndarray, self)
         self._capture = contextlib.ExitStack()
         self._graph_pool = cupy.cuda.MemoryPool()
-        self._capturing = False
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
         """Return uninitialized memory of the GPU."""
@@ -148,6 +147,10 @@ class CudaDevice(Device):
         host: np.ndarray = cupy.asnumpy(array)
         return host
 
+    def synchronize_current(self) -> None:
+        """Return when all work is done that was queued on the stream of this thread's computations."""
+        cupy.cuda.get_current_stream().synchronize()
+
     def stream(self) -> Stream:
         """Return a new stream for copies that overlap the computation."""
         return CudaStream(cupy.cuda.Stream(non_blocking=True))
@@ -166,11 +169,11 @@ class CudaDevice(Device):
         """
         self._capture.enter_context(cupy.cuda.using_allocator(self._graph_pool.malloc))
         self.compute.stream.begin_capture()
-        self._capturing = True
+        self.capturing = True
 
     def end_capture(self) -> Graph:
         """Return the captured graph."""
-        self._capturing = False
+        self.capturing = False
         self._capture.close()
         return CudaGraph(self.compute.stream.end_capture(), self.compute.stream)
 
@@ -179,7 +182,7 @@ class CudaDevice(Device):
         self.allocations += 1
 
     def _refuse_in_capture(self) -> None:
-        if self._capturing:
+        if self.capturing:
             raise RuntimeError("memory was requested while work is captured")
 
     def load(self, kernel: Any, cubin: Callable[[], Path], shared_bytes: int) -> Any:

@@ -3,6 +3,9 @@
 Built files are stored in a cache: the folder in MPITRAIN_KERNELS, or mpitrain/kernels in the user's cache. Ranks race
 for it. One of them compiles, the others wait for its lock; and a file appears whole or not at all, so that a file
 system without locks costs time and nothing else.
+
+What an NVRTC of another version has built, on a login node say, is taken before a kernel is compiled, if the driver
+knows that version: so a machine without NVRTC can launch what was built ahead.
 """
 
 import contextlib
@@ -22,7 +25,7 @@ FLAGS = ("--std=c++17",)
 
 
 def build(kernel: Kernel, arch: str) -> Path:
-    """Return the cubin of ``kernel`` for ``arch``, compiled if the cache has none.
+    """Return the cubin of ``kernel`` for ``arch`` by this NVRTC, compiled if the cache has none.
 
     Raises
     ------
@@ -46,6 +49,11 @@ def build(kernel: Kernel, arch: str) -> Path:
     return path
 
 
+def find_or_build(kernel: Kernel, arch: str) -> Path:
+    """Return a cubin by this NVRTC or by the newest that the driver may know, compiled if the cache has none."""
+    return _built(kernel, arch) or build(kernel, arch)
+
+
 def build_all(kernels: Iterable[Kernel], arch: str) -> None:
     """Build ``kernels`` on all cores: NVRTC releases Python's lock."""
     nvrtc.version()  # finds the library, before threads do
@@ -67,10 +75,50 @@ def options(kernel: Kernel, arch: str) -> list[str]:
 
 def cached(kernel: Kernel, arch: str) -> Path:
     """Return the path of the cubin in the cache: one for all kernels of a file with the same macros."""
-    texts = [part for named in text_with_headers(kernel.file).items() for part in named]
-    parts = [*texts, arch, *FLAGS, *(f"{key}={value}" for key, value in kernel.macros), nvrtc.version()]
+    return folder() / f"{_stem(kernel, arch)}-cuda{nvrtc.version()}.cubin"
+
+
+def version_of(cubin: Path) -> str:
+    """Return the version of the NVRTC that built a file of the cache."""
+    return cubin.stem.rpartition("-cuda")[2]
+
+
+def refuse(kernel: Kernel, arch: str, version: str) -> bool:
+    """Take nothing more that NVRTC ``version`` has built: the driver does not load it. Return whether others remain."""
+    _refused.add(version)
+    return _own_version() not in _refused or nvrtc.use_next() or _built(kernel, arch) is not None
+
+
+_refused: set[str] = set()  # versions of NVRTC
+
+
+def _own_version() -> str:
+    try:
+        return nvrtc.version()
+    except UserError:
+        return ""
+
+
+def _built(kernel: Kernel, arch: str) -> Path | None:
+    """Return the cubin in the cache that was built by this NVRTC, or the newest that the driver may know."""
+    own, driver = _own_version(), nvrtc.driver_version()
+    found = {version_of(path): path for path in folder().glob(f"{_stem(kernel, arch)}-cuda*.cubin")}
+    others = [v for v in sorted(found, key=_numbers, reverse=True) if driver is None or _numbers(v)[0] <= driver[0]]
+    for version in [own, *([] if nvrtc.is_named() else others)]:
+        if version in found and version not in _refused:
+            return found[version]
+    return None
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]
+
+
+def _stem(kernel: Kernel, arch: str) -> str:
+    texts = [part for name, text in text_with_headers(kernel.file).items() for part in (Path(name).name, text)]
+    parts = [*texts, arch, *FLAGS, *(f"{key}={value}" for key, value in kernel.macros)]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
-    return folder() / f"{Path(kernel.file).stem}-{arch}-{digest}.cubin"
+    return f"{Path(kernel.file).stem}-{arch}-{digest}"
 
 
 def folder() -> Path:

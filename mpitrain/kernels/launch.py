@@ -1,16 +1,20 @@
 """Launches of kernels, which are built for the device's architecture and loaded at their first launch."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..errors import CubinError, UserError
 from . import nvrtc
-from .build import build
+from .build import find_or_build, refuse, version_of
 from .kernel import Kernel
+from .launch_watch import LaunchWatch, from_environment
 from .plan import Launch
 
+WATCH = from_environment()
 _LOADED: "WeakKeyDictionary[Any, dict[tuple[Kernel, int], Any]]" = WeakKeyDictionary()
 
 
@@ -28,18 +32,41 @@ def launch(device: Any, kernel: Kernel, plan: Launch, arguments: Sequence[Any]) 
     function = loaded.get(key)
     if function is None:
         function = loaded[key] = _load(device, kernel, plan.shared_bytes)
-    device.launch(function, plan.grid, plan.block, plan.shared_bytes, arguments)
+    with nullcontext() if WATCH is None else WATCH.over(device, kernel, plan, arguments):
+        device.launch(function, plan.grid, plan.block, plan.shared_bytes, arguments)
+
+
+@contextmanager
+def watched(limit_s: float) -> Iterator[None]:
+    """Wait for the end of each launch in a ``with`` block, at most so long (see launch_watch.py)."""
+    global WATCH
+    before = WATCH
+    WATCH = before or _watch(limit_s)
+    try:
+        yield
+    finally:
+        WATCH = before
+
+
+_watch = cache(LaunchWatch)
 
 
 def _load(device: Any, kernel: Kernel, shared_bytes: int) -> Any:
     """Build and load a kernel, with another NVRTC if the driver refuses what the first one has built."""
-    first = None
+    first: str | None = None
+    paths: list[Path] = []
+
+    def cubin() -> Path:
+        paths.append(find_or_build(kernel, device.arch))
+        return paths[-1]
+
     while True:
         try:
-            return device.load(kernel, partial(build, kernel, device.arch), shared_bytes)
+            return device.load(kernel, cubin, shared_bytes)
         except CubinError as error:
-            first = first or f"NVRTC {nvrtc.version()} built it: {error}"
-            if nvrtc.use_next():
+            version = version_of(paths[-1]) if paths else nvrtc.version()
+            first = first or f"NVRTC {version} built it: {error}"
+            if refuse(kernel, device.arch, version):
                 continue
             driver = nvrtc.driver_version()
             known = f"knows CUDA {driver[0]}.{driver[1]}" if driver else "does not say which CUDA it knows"

@@ -97,6 +97,11 @@ def use_next() -> bool:
     return True
 
 
+def is_named() -> bool:
+    """Return whether the user has chosen a library."""
+    return bool(os.environ.get("MPITRAIN_NVRTC"))
+
+
 def forget() -> None:
     """Look for the library again when it is needed next."""
     _library.cache_clear()

@@ -168,6 +168,13 @@ class ShimDevice(Device):
         yield
         self.current = before
 
+    @property
+    def capturing(self):
+        return self.tape is not None
+
+    def synchronize_current(self):
+        self.current.record().wait()
+
     def begin_capture(self):
         self.refuse_in_capture("a second capture")
         self.tape = []

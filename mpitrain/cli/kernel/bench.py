@@ -1,5 +1,6 @@
 """``mpitrain kernel bench``: our products compared with cuBLAS on this GPU, and the planner's table."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from ..terminal import make_console
 
 if TYPE_CHECKING:
     from ...kernels import Kernel
+    from ...kernels.bench.contenders import Contenders
     from ...kernels.bench.runs import Row
+    from ...kernels.bench.stopwatch import Stopwatch
     from ...kernels.planner import Table
 
     Prepare = Callable[[Iterable[Kernel], str], None]  # builds kernels for an architecture
@@ -37,7 +40,9 @@ class BenchOptions:
     table: Path | None = None
     """File for the planner's table; the cache of built kernels, where runs find it, if none is named."""
     json: Path | None = None
-    """File for all rows."""
+    """File for all rows, written anew with each."""
+    seconds: float | None = None
+    """Time after which no further measurement begins."""
 
 
 def parse(argv: list[str], speaks: bool) -> LocalJob:
@@ -48,6 +53,8 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
         raise UserError(f"--parts {unknown[0]} is no part; there are {', '.join(PARTS)}")
     if options.repeat < 1 or options.size < 1:
         raise UserError("--repeat and --size must be at least 1")
+    if options.seconds is not None and not options.seconds > 0:
+        raise UserError("--seconds must be above 0")
     return LocalJob(lambda: bench(options))
 
 
@@ -62,36 +69,54 @@ def bench(options: BenchOptions) -> int:
 
 
 def measure(options: BenchOptions, device: Any, peer: Any, flush_bytes: int, prepare: "Prepare") -> int:
-    """Measure on ``device`` against ``peer``; print the results and write the requested files."""
+    """Measure on ``device`` against ``peer``; print the results, and write each row when it is there."""
     from ...kernels.bench.contenders import Contenders
     from ...kernels.bench.runs import Runs, as_dicts
     from ...kernels.bench.stopwatch import Stopwatch
     from ...kernels.planner import find_table, measured_path, write_table
 
+    begin = time.monotonic()
     contenders, stopwatch = Contenders(device, peer, options.seed), Stopwatch(device, flush_bytes)
     rate = stopwatch.copy_rate(options.repeat)
     print(f"{device.name}, {device.arch}, {device.num_processors} multiprocessors; copies {rate / 1e12:.2f} TB/s")
     print(f"cuBLAS {peer.version}; medians of {options.repeat}, random numbers, seed {options.seed}, L2 flushed")
-    table, rows = find_table(device.arch), {}
+    facts = {name: getattr(device, name) for name in ("name", "arch", "num_processors", "clock_hz")}
+    facts |= {"copy_bytes_per_second": rate, "cublas": peer.version, "repeat": options.repeat, "seed": options.seed}
+    rows: dict[str, list[Row]] = {}
+
+    def write() -> None:
+        if options.json:
+            parts = {part: as_dicts(found) for part, found in rows.items()}
+            fresh = options.json.with_suffix(".new")
+            fresh.write_text(to_json({"gpu": facts, **parts}, indent=1) + "\n")
+            fresh.replace(options.json)
+
+    def over() -> bool:
+        return options.seconds is not None and time.monotonic() - begin > options.seconds
+
+    write()
+    bench = device, contenders, stopwatch
+    table = find_table(device.arch)
     if "table" in options.parts:
-        table = _tune(options, device, contenders, stopwatch, prepare)
+        table = _tune(options, bench, over, prepare)
         path = options.table or measured_path(device.arch)
         write_table(table, path)
         print(f"\nthe planner's table is in {path}")
-    runs = Runs(device, contenders, stopwatch, options.repeat, _say)
-    if "squares" in options.parts:
-        rows["squares"] = runs.squares(table)
-    if "training" in options.parts:
-        rows["training"] = runs.training(table)
-    if "ladder" in options.parts:
-        rows["ladder"] = runs.ladder(options.size)
-    for part, found in rows.items():
-        show(part, found)
-    if options.json:
-        facts = {name: getattr(device, name) for name in ("name", "arch", "num_processors", "clock_hz")}
-        facts |= {"copy_bytes_per_second": rate, "cublas": peer.version, "repeat": options.repeat, "seed": options.seed}
-        parts = {part: as_dicts(found) for part, found in rows.items()}
-        options.json.write_text(to_json({"gpu": facts, **parts}, indent=1) + "\n")
+    runs = Runs(*bench, options.repeat, _say, over)
+    measurements: dict[str, Callable[[], Iterable[Row]]] = {
+        "training": lambda: runs.training(table),
+        "squares": lambda: runs.squares(table),
+        "ladder": lambda: runs.ladder(options.size),
+    }
+    for part, measured in measurements.items():
+        if part in options.parts:
+            rows[part] = []
+            for row in measured():
+                rows[part].append(row)
+                write()
+            show(part, rows[part])
+    if over():
+        print(f"the {options.seconds:g} s are over: what is not in the tables was not measured")
     return 0 if all(row.right for found in rows.values() for row in found) else 1
 
 
@@ -103,7 +128,7 @@ def show(part: str, rows: "Sequence[Row]") -> None:
     console = make_console()
     numbers = [Column(head) for head in ("M N K", "us", "cuBLAS us", "x cuBLAS", "TFLOP/s", "of peak")]
     lines = []
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.precision, reverse=True):  # each precision from small to large
         what, sizes = f"{row.precision} {row.layout} {row.name} ({row.kernel})", f"{row.m} {row.n} {row.k}"
         times = f"{1e6 * row.seconds:.1f}", f"{1e6 * row.peer_seconds:.1f}", f"{row.share:.3f}", f"{row.tflops:.1f}"
         lines.append((what, sizes, *times, f"{row.of_peak:.1%}", "" if row.right else "WRONG"))
@@ -114,18 +139,21 @@ def show(part: str, rows: "Sequence[Row]") -> None:
         print(f"{precision}: {mean:.3f}x cuBLAS, geometric mean")
 
 
-def _tune(options: BenchOptions, device: Any, contenders: Any, stopwatch: Any, prepare: "Prepare") -> "Table":
+def _tune(
+    options: BenchOptions, bench: "tuple[Any, Contenders, Stopwatch]", over: Callable[[], bool], prepare: "Prepare"
+) -> "Table":
     from ...kernels.bench.cases import LAYERS, SQUARES, products, square
     from ...kernels.bench.tune import Tuner
     from ...kernels.gemm import TILES
     from ...kernels.planner import read_table
 
+    arch = bench[0].arch
     shapes = [square(n, inputs) for inputs, sizes in SQUARES.items() for n in sizes]
     shapes += [shape for inputs in SQUARES for layer in LAYERS for shape in products(layer, inputs).values()]
-    wanted = {tile.built_for(s) for s in shapes for tile in TILES if tile.takes(s, device.arch)}
+    wanted = {tile.built_for(s) for s in shapes for tile in TILES if tile.takes(s, arch)}
     _say(f"building {len(wanted)} kernels")
-    prepare(wanted, device.arch)
-    tuner = Tuner(device, contenders, stopwatch, max(3, options.repeat // 3), _say)
+    prepare(wanted, arch)
+    tuner = Tuner(*bench, max(3, options.repeat // 3), _say, over)
     return tuner.table(shapes, read_table(), options.size)
 
 

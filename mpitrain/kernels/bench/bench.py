@@ -20,6 +20,8 @@ class Bench:
     repeat : int
     say : callable(str)
         Called with a description of each measurement that begins.
+    over : callable
+        Returns whether the time is over; then no further measurement begins.
     """
 
     device: Any
@@ -27,3 +29,4 @@ class Bench:
     stopwatch: Stopwatch
     repeat: int
     say: Callable[[str], None] = lambda _: None
+    over: Callable[[], bool] = lambda: False

@@ -1,6 +1,6 @@
 """The measurements of ``mpitrain kernel bench``: each returns rows for a table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,40 +57,43 @@ class Row:
 
 
 class Runs(Bench):
-    """Measurements of products."""
+    """Measurements of products, the smallest first: each row is there when it is measured."""
 
-    def ladder(self, n: int) -> list[Row]:
+    def ladder(self, n: int) -> Iterator[Row]:
         """Measure every rung, and the product's kernels, on n x n x n, as far as this GPU can run them."""
         self.say(f"the ladder, {n} x {n} x {n}")
-        rows = []
         for inputs in ("fp32", "tf32", "bf16"):
+            if self.over():
+                return
             shape = Shape(n, n, n, inputs=inputs)
             rungs = [r for r in RUNGS if r.inputs == inputs and r.kernel.fits(self.device.arch)]
             ours = [(r.name.removeprefix("gemm_"), r.name, self.contenders.rung(shape, r)) for r in rungs]
             for name in dict.fromkeys(tile.kernel for tile in self._tiles(shape)):
                 made = self._best_of(shape, name)
                 ours.append((name, describe(made, shape), self.contenders.ours(shape, made)))
-            rows += self._rows(shape, ours) if ours else []
-        return rows
+            yield from self._rows(shape, ours) if ours else []
 
-    def squares(self, table: Table, sizes: dict[str, tuple[int, ...]] = SQUARES) -> list[Row]:
+    def squares(self, table: Table, sizes: dict[str, tuple[int, ...]] = SQUARES) -> Iterator[Row]:
         """Measure large squares."""
-        return [
-            self._planned("square", square(n, inputs), table)
-            for inputs, all_sizes in sizes.items()
-            for n in all_sizes
-            if self._tiles(square(n, inputs))
-        ]
+        shapes = [("square", square(n, inputs)) for inputs, all_sizes in sizes.items() for n in all_sizes]
+        return self._all(shapes, table)
 
-    def training(self, table: Table, layers: Sequence[Linear] = LAYERS) -> list[Row]:
+    def training(self, table: Table, layers: Sequence[Linear] = LAYERS) -> Iterator[Row]:
         """Measure the products of training."""
-        return [
-            self._planned(f"{layer.name}, {what}", shape, table)
+        shapes = [
+            (f"{layer.name}, {what}", shape)
             for inputs in SQUARES
             for layer in layers
             for what, shape in products(layer, inputs).items()
-            if self._tiles(shape)
         ]
+        return self._all(shapes, table)
+
+    def _all(self, shapes: list[tuple[str, Shape]], table: Table) -> Iterator[Row]:
+        for name, shape in sorted(shapes, key=lambda named: work(named[1])):
+            if self.over():
+                return
+            if self._tiles(shape):
+                yield self._planned(name, shape, table)
 
     def _planned(self, name: str, shape: Shape, table: Table) -> Row:
         self.say(f"{shape.inputs} {name}")
@@ -101,7 +104,7 @@ class Runs(Bench):
 
     def _rows(self, shape: Shape, ours: Sequence[tuple[str, str, Contender]]) -> list[Row]:
         medians = self.stopwatch.medians([*(run for _, _, run in ours), self.contenders.theirs(shape)], self.repeat)
-        work, device = 2.0 * shape.m * shape.n * shape.k * shape.batch, self.device
+        operations, device = work(shape), self.device
         peak = peak_flops(device.arch, device.num_processors, device.clock_hz, shape.inputs)
         layout = "".join("NT"[t] for t in (shape.transpose_a, shape.transpose_b))
         rows = []
@@ -114,8 +117,8 @@ class Runs(Bench):
                     *(shape.m, shape.n, shape.k),
                     what,
                     *(seconds, medians[-1], medians[-1] / seconds),
-                    work / seconds / 1e12,
-                    work / seconds / peak if peak else 0.0,
+                    operations / seconds / 1e12,
+                    operations / seconds / peak if peak else 0.0,
                     self.contenders.difference(shape, run),
                 )
             )
@@ -134,6 +137,11 @@ class Runs(Bench):
         runs = [self.contenders.ours(shape, made) for made in plans]
         medians = self.stopwatch.medians(runs, max(3, self.repeat // 4))
         return plans[int(np.argmin(medians))]
+
+
+def work(shape: Shape) -> float:
+    """Return the operations of a product."""
+    return 2.0 * shape.m * shape.n * shape.k * shape.batch
 
 
 def describe(made: GemmPlan, shape: Shape) -> str:

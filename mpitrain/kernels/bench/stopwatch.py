@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..launch import watched
+
 WARM_UP = 3
+LAUNCH_SECONDS = 20  # after which a launch hangs
 FLUSH_BYTES = 1 << 29  # 10 L2 caches of an H100, and 0.2 ms for the host to get ahead
 
 Contender = Callable[[], None]
@@ -33,6 +36,9 @@ class Stopwatch:
     def seconds(self, contenders: Sequence[Contender], repeat: int) -> np.ndarray:
         """Return the seconds of each run, (contenders, repeat)."""
         device, count = self._device, len(contenders)
+        with watched(LAUNCH_SECONDS):  # a kernel that hangs is named once, and later ones run as in training
+            for contender in contenders:
+                contender()
         runs = []
         for turn in range(WARM_UP + repeat):
             for i in range(count):

@@ -1,6 +1,6 @@
 """Measurement of the planner's table: the best tile and split of K of each shape, and the numbers of its model."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from ..plan import ceil_div
 from ..planner import Table, shape_key
 from .bench import Bench
 from .peak import multiply_adds
+from .runs import work
 
 WAVES = 4  # K is not split where there are more pieces than this for every multiprocessor
 STEP = 64  # the least K that a kernel goes through
@@ -33,8 +34,13 @@ class Tuner(Bench):
             latency_us=latency,
             launch_us=again,
             bytes_per_us=self.stopwatch.copy_rate(self.repeat) / 1e6,
-            shapes={shape_key(shape, self.device.arch): self._best(shape) for shape in shapes if self._tiles(shape)},
+            shapes=dict(self._all(shapes)),
         )
+
+    def _all(self, shapes: Iterable[Shape]) -> Iterator[tuple[str, tuple[str, int]]]:
+        for shape in sorted(shapes, key=work):
+            if self._tiles(shape) and not self.over():
+                yield shape_key(shape, self.device.arch), self._best(shape)
 
     def _best(self, shape: Shape) -> tuple[str, int]:
         choices = [(tile, splits) for tile in self._tiles(shape) for splits in self._splits(shape, tile)]

@@ -1,0 +1,97 @@
+"""The stages of session.py, the most informative ones first."""
+
+from dataclasses import dataclass, field
+
+KERNELS = "tests/kernels"
+ON_A_GPU = "tests/gpu/test_on_a_gpu.py"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of pytest.
+
+    Attributes
+    ----------
+    name : str
+    tells : str
+        What its result decides.
+    arguments : tuple of str
+        Files, and a filter.
+    share : int
+        Weight in the division of the time.
+    watched : bool
+        Whether each launch is waited for: not where it matters that host and GPU overlap.
+    before : tuple of str
+        The command that starts Python: mpirun, compute-sanitizer.
+    environment : dict
+    """
+
+    name: str
+    tells: str
+    arguments: tuple[str, ...]
+    share: int = 2
+    watched: bool = True
+    before: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def filtered(names: str) -> tuple[str, ...]:
+    """Return the tests of test_on_a_gpu.py that have one of these names."""
+    return (ON_A_GPU, "-m", "gpu", "-k", names)
+
+
+SANITIZED = "test_random_shapes or test_layers or test_elementwise or 129"  # some shapes of every kernel: it is slow
+STAGES = (
+    Stage(
+        "wrappers",
+        "PTX wrappers have the layouts of the PTX ISA",
+        (f"{KERNELS}/test_shim.py", f"{KERNELS}/test_shim_hopper.py"),
+        1,
+    ),
+    Stage("ladder", "every rung is right; a hang of rungs 9 to 11 is a wrong barrier", (f"{KERNELS}/test_ladder.py",)),
+    Stage("tiles", "every tile of the products is right", (*filtered("test_products or test_every_tile"),), 3),
+    Stage(
+        "products",
+        "epilogues, edges, strides, splits and clusters are right",
+        (f"{KERNELS}/test_gemm_wgmma.py", f"{KERNELS}/test_gemm_mma.py", f"{KERNELS}/test_gemm_simt.py"),
+        3,
+    ),
+    Stage("kernels", "all other kernels are right", (f"{KERNELS}/test_elementwise.py", f"{KERNELS}/test_layers.py"), 2),
+    Stage(
+        "layers",
+        "layers and convolutions are right, forward and backward",
+        filtered("layers or embedding or error or convolutions"),
+    ),
+    Stage(
+        "training",
+        "losses are the CPU's; copies and events do what training needs",
+        filtered("losses or copies or events or precision or ignored or memory or map or evaluation or transformer"),
+        3,
+        watched=False,
+    ),
+    Stage("graphs", "CUDA graphs repeat the bits of eager steps", filtered("graphs"), 2, watched=False),
+    Stage("rest", "what no stage before has run", ("tests/gpu", "-m", "gpu"), 1),
+    *(
+        Stage(
+            f"{n} ranks" if n > 1 else "1 rank",
+            "training over MPI: the losses of one rank on the CPU",
+            ("tests/mpi/test_gpu_training.py", "--with-mpi"),
+            2,
+            False,
+            ("mpirun", "-n", str(n)),
+        )
+        for n in (1, 2, 4)
+    ),
+    *(
+        Stage(
+            tool,
+            "accesses outside of arrays" if tool == "memcheck" else "races in shared memory",
+            (KERNELS, "-k", SANITIZED),
+            2,
+            False,
+            ("compute-sanitizer", "--tool", tool, "--error-exitcode", "9"),
+            {"MPITRAIN_TEST_POOL": "none"},
+        )
+        for tool in ("memcheck", "racecheck")
+    ),
+)
