@@ -26,6 +26,8 @@ def page(found: dict[str, object]) -> str:
         means = [(p, mean(r["share"] for r in rows if r["precision"] == p)) for p in precisions(rows)]
         said = ", ".join(f"{p} {value:.3f}" for p, value in means)
         parts += ["## Shapes of training", table(rows), f"Geometric means: {said}."]
+    if found.get("layers"):
+        parts += ["## Layers, as training calls them", layers(found["layers"])]
     if found.get("ladder"):
         parts += ["## The ladder", ladder(found["ladder"])]
     if found.get("steps"):
@@ -38,9 +40,35 @@ def table(rows: Iterable[Row]) -> str:
     head = "| | M N K | kernel | us | cuBLAS us | x cuBLAS | TFLOP/s | of peak |\n|---|---|---|--:|--:|--:|--:|--:|"
     lines = [
         f"| {r['precision']} {r['layout']} {r['name']} | {r['m']} {r['n']} {r['k']} | {r['kernel']} | {numbers(r)} |"
-        for r in rows
+        for r in sorted(rows, key=lambda row: row["precision"], reverse=True)
     ]
     return "\n".join([head, *lines])
+
+
+def layers(rows: Iterable[Row]) -> str:
+    """Return layers as a table."""
+    said = (
+        "Forward and backward (dx and all gradients) on activations and weights in fp32, casts included; PyTorch under "
+        "autocast where the precision is bf16, images with channels last, cuDNN's benchmark mode."
+    )
+    lines = [
+        f"| {r['name']} | {r['precision']} | {1e6 * r['ours_s']:.0f} | {microseconds(r['peer_s'])} "
+        f"| {ratio(r['peer_s'], r['ours_s'])} |"
+        for r in rows
+    ]
+    return "\n".join(
+        [said, "", "| layer | precision | us | PyTorch us | PyTorch's / ours |\n|---|---|--:|--:|--:|", *lines]
+    )
+
+
+def microseconds(seconds: float) -> str:
+    """Return "-" for what was not measured."""
+    return f"{1e6 * seconds:.0f}" if seconds else "-"
+
+
+def ratio(theirs: float, ours: float) -> str:
+    """Return theirs / ours, "-" for what was not measured."""
+    return f"{theirs / ours:.2f}" if theirs else "-"
 
 
 def ladder(rows: Iterable[Row]) -> str:
@@ -62,8 +90,9 @@ def steps(rows: Iterable[Row]) -> str:
         "|---|--:|--:|---|--:|--:|--:|"
     )
     lines = [
-        f"| {r['name']} | {r['ours_us']:.0f} | {r['graph_us']:.0f} | {r['peer']} | {r['peer_us']:.0f} "
-        f"| {r['peer_us'] / r['ours_us']:.2f} | {r['peer_us'] / r['graph_us']:.2f} |"
+        f"| {r['name']} | {r['ours_us']:.0f} | {r['graph_us']:.0f} | {r['peer'] or '-'} "
+        f"| {microseconds(r['peer_us'] / 1e6)} | {ratio(r['peer_us'], r['ours_us'])} "
+        f"| {ratio(r['peer_us'], r['graph_us'])} |"
         for r in rows
     ]
     said = (

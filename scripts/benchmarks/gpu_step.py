@@ -1,26 +1,28 @@
-"""Training steps on one GPU, ours against PyTorch's: REPEAT FILE; the rows go to FILE.
+"""Training steps on one GPU, ours against PyTorch's (gpu_part.py has the command line).
 
 Both run eagerly and as a CUDA graph, what a small model is launch-bound without: PyTorch's of the whole step, ours of
 forward and backward.
 """
 
-import json
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import ours
-import peer
-import torch
 from cases import NUM_CLASSES
-from torch import nn
+from gpu_part import Part, open_part
 
 from mpitrain.comm.world import World
-from mpitrain.device import Device, open_gpu
-from mpitrain.errors import UserError
+from mpitrain.kernels.bench.stopwatch import LAUNCH_SECONDS
+from mpitrain.kernels.launch import watched
 from mpitrain.training.devices import use_device
+
+try:
+    import peer
+    import torch
+    from torch import nn
+except ImportError:  # ours alone is measured
+    torch = None
 
 CASES = [
     ("mlp", (784,), 64),
@@ -29,23 +31,24 @@ CASES = [
     ("lenet", (32, 32, 3), 256),
     ("resnet20", (32, 32, 3), 256),
 ]
+SMALL = [("mlp", (784,), 2)]
 STEPS, WARM_UP = 20, 3  # steps of a round; rounds that do not count
 Step = Callable[[], object]
 
 
 def main() -> None:
-    repeat, file = int(sys.argv[1]), Path(sys.argv[2])
-    try:
-        device = open_gpu("training steps cannot be measured")
-    except UserError as error:
-        sys.exit(str(error))
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    file.write_text(json.dumps([row for case in CASES for row in measure(case, repeat, device, "cuda")]))
+    part = open_part("training steps cannot be measured")
+    theirs = "cuda" if torch is not None and not part.small else None
+    if torch is not None:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    part.write(
+        row for case in (SMALL if part.small else CASES) if not part.over() for row in measure(case, part, theirs)
+    )
 
 
-def measure(case: tuple[str, tuple[int, ...], int], repeat: int, device: Device, theirs: str) -> list[dict]:
-    """Return the rows of one case; PyTorch is on its device ``theirs``."""
-    name, shape, batch = case
+def measure(case: tuple[str, tuple[int, ...], int], part: Part, theirs: str | None) -> Iterator[dict]:
+    """Yield the rows of one case; PyTorch is on its device ``theirs``, None to leave it out."""
+    (name, shape, batch), device = case, part.device
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((batch, *shape), np.float32), rng.integers(0, NUM_CLASSES, batch)
     world = World()
@@ -53,19 +56,25 @@ def measure(case: tuple[str, tuple[int, ...], int], repeat: int, device: Device,
     contenders = {
         "ours": ours.make_step(name, x, y, world, device),
         "our graph": ours.make_step(name, x, y, world, device, graph=device.captures),
-        f"{torch.__version__} eager": peer_step(name, x, y, theirs),
     }
+    with watched(LAUNCH_SECONDS):  # a kernel that hangs is named
+        for step in contenders.values():
+            step()
+    wait = device.synchronize
+    if theirs is not None:
+        contenders[f"{torch.__version__} eager"] = peer_step(name, x, y, theirs)
     if theirs == "cuda":
         contenders[f"{torch.__version__} CUDA graph"] = graphed(peer_step(name, x, y, theirs))
-    wait = torch.cuda.synchronize if theirs == "cuda" else device.synchronize
-    medians = rounds(list(contenders.values()), repeat, wait)
-    return [
-        {
+        wait = torch.cuda.synchronize
+    medians = rounds(list(contenders.values()), part.repeat, wait)
+    peers = list(zip(list(contenders)[2:], medians[2:], strict=True)) or [("", 0.0)]
+    for what, microseconds in peers:
+        ratio = f", PyTorch {what} {microseconds:.0f} us" if what else ""
+        print(f"{name}, batch {batch}: {medians[0]:.0f} us, graph {medians[1]:.0f} us{ratio}", flush=True)
+        yield {
             **{"name": f"{name}, batch {batch}", "ours_us": medians[0], "graph_us": medians[1]},
             **{"peer": what, "peer_us": microseconds},
         }
-        for what, microseconds in zip(list(contenders)[2:], medians[2:], strict=True)
-    ]
 
 
 def peer_step(name: str, x: np.ndarray, y: np.ndarray, where: str) -> Step:

@@ -62,15 +62,30 @@ make_test_environment() {
     esac
 }
 
+# use_packed: use what `scripts/test gpu --pack` has put into build/gpu, if it is there: Python packages, an MPI library
+# (where no mpirun is), built kernels.
+use_packed() {
+    local packed=$PWD/build/gpu
+    export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+    if [ -d "$packed/kernels" ]; then export MPITRAIN_KERNELS="$packed/kernels"; fi
+    if [ -d "$packed/packages" ]; then
+        export PYTHONPATH="$PYTHONPATH:$packed/packages"
+        if ! command -v mpirun >/dev/null; then
+            export PATH="$PATH:$packed/packages/bin" MPI4PY_LIBMPI="$packed/packages/lib/libmpi.so.12"
+        fi
+    fi
+}
+
 # use_gpu_environment EXTRAS: put a python3 with CuPy, NVRTC and all else that mpitrain needs first on the PATH. One that
-# is there already is taken (a module, a container); otherwise .venv-gpu is made, with EXTRAS. Returns 2 without a GPU.
+# is there already is taken (a module, a container), with what is packed; otherwise .venv-gpu is made, with EXTRAS.
+# Returns 2 without a GPU.
 use_gpu_environment() {
     local version
     if ! version=$(nvidia-smi 2>/dev/null | grep -o 'CUDA Version: [0-9]*' | grep -o '[0-9]*$'); then
         echo "this needs an NVIDIA GPU, and nvidia-smi shows none here" >&2
         return 2
     fi
-    export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+    use_packed
     if ! python3 -c 'import cupy, mpi4py, rich, safetensors, threadpoolctl, tomli_w, tyro' 2>/dev/null; then
         make_environment .venv-gpu "$1,cuda$((version < 13 ? 12 : 13))" || return 1
         export PATH="$PWD/.venv-gpu/bin:$PATH"

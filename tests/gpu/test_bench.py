@@ -67,7 +67,7 @@ def test_our_rows_are_right_and_a_wrong_one_is_found(cublas):
     contenders = Contenders(device, cublas)
     bench = Runs(device, contenders, Stopwatch(device, FLUSH), 1)
     layer = cases.Linear("small", 40, 24, 20)
-    rows = [row for row in bench.training(read_table(), [layer]) if row.precision != "tf32"]
+    rows = list(bench.training(read_table(), [layer], ["fp32", "bf16"]))
     assert [(row.precision, row.layout) for row in rows] == [
         (precision, layout) for precision in ("fp32", "bf16") for layout in ("NN", "NT", "TN")
     ]
@@ -112,12 +112,8 @@ def test_a_measured_table_is_what_runs_go_by(monkeypatch, tmp_path, cublas):
 
 
 @pytest.mark.slow
-def test_the_command(monkeypatch, tmp_path, capsys, cublas):
-    monkeypatch.setattr(cases, "SQUARES", {"fp32": (48,)})
-    monkeypatch.setattr(cases, "LAYERS", (cases.Linear("small", 40, 24, 20),))
-    monkeypatch.setattr(Runs.squares, "__defaults__", ({"fp32": (48,)},))
-    monkeypatch.setattr(runs, "SQUARES", {"fp32": ()})
-    monkeypatch.setattr(Runs.training, "__defaults__", (cases.LAYERS,))
+def test_the_command(tmp_path, capsys, cublas):
+    products = cases.Products({"fp32": (48,)}, (cases.Linear("small", 40, 24, 20),))
     options = BenchOptions(
         parts=("table", "squares", "training"),
         repeat=1,
@@ -125,7 +121,7 @@ def test_the_command(monkeypatch, tmp_path, capsys, cublas):
         table=tmp_path / "table.json",
         json=tmp_path / "rows.json",
     )
-    assert measure(options, ShimDevice("sm_75"), cublas, FLUSH, prepare=lambda kernels, arch: None) == 0
+    assert measure(options, ShimDevice("sm_75"), cublas, FLUSH, lambda kernels, arch: None, products) == 0
     said = capsys.readouterr().out
     assert "fp32 NN square (gemm_simt" in said
     assert "x cuBLAS, geometric mean" in said

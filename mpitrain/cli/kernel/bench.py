@@ -14,9 +14,11 @@ from ..terminal import make_console
 
 if TYPE_CHECKING:
     from ...kernels import Kernel
+    from ...kernels.bench.cases import Products
     from ...kernels.bench.contenders import Contenders
     from ...kernels.bench.runs import Row
     from ...kernels.bench.stopwatch import Stopwatch
+    from ...kernels.gemm import Shape
     from ...kernels.planner import Table
 
     Prepare = Callable[[Iterable[Kernel], str], None]  # builds kernels for an architecture
@@ -68,14 +70,22 @@ def bench(options: BenchOptions) -> int:
     return measure(options, device, open_cublas(), FLUSH_BYTES, build_all)
 
 
-def measure(options: BenchOptions, device: Any, peer: Any, flush_bytes: int, prepare: "Prepare") -> int:
+def measure(
+    options: BenchOptions,
+    device: Any,
+    peer: Any,
+    flush_bytes: int,
+    prepare: "Prepare",
+    products: "Products | None" = None,
+) -> int:
     """Measure on ``device`` against ``peer``; print the results, and write each row when it is there."""
+    from ...kernels.bench.cases import ALL
     from ...kernels.bench.contenders import Contenders
     from ...kernels.bench.runs import Runs, as_dicts
     from ...kernels.bench.stopwatch import Stopwatch
     from ...kernels.planner import find_table, measured_path, write_table
 
-    begin = time.monotonic()
+    begin, products = time.monotonic(), products or ALL
     contenders, stopwatch = Contenders(device, peer, options.seed), Stopwatch(device, flush_bytes)
     rate = stopwatch.copy_rate(options.repeat)
     print(f"{device.name}, {device.arch}, {device.num_processors} multiprocessors; copies {rate / 1e12:.2f} TB/s")
@@ -98,14 +108,14 @@ def measure(options: BenchOptions, device: Any, peer: Any, flush_bytes: int, pre
     bench = device, contenders, stopwatch
     table = find_table(device.arch)
     if "table" in options.parts:
-        table = _tune(options, bench, over, prepare)
+        table = _tune(options, bench, over, prepare, products.shapes())
         path = options.table or measured_path(device.arch)
         write_table(table, path)
         print(f"\nthe planner's table is in {path}")
     runs = Runs(*bench, options.repeat, _say, over)
     measurements: dict[str, Callable[[], Iterable[Row]]] = {
-        "training": lambda: runs.training(table),
-        "squares": lambda: runs.squares(table),
+        "training": lambda: runs.training(table, products.layers, products.squares),
+        "squares": lambda: runs.squares(table, products.squares),
         "ladder": lambda: runs.ladder(options.size),
     }
     for part, measured in measurements.items():
@@ -140,16 +150,17 @@ def show(part: str, rows: "Sequence[Row]") -> None:
 
 
 def _tune(
-    options: BenchOptions, bench: "tuple[Any, Contenders, Stopwatch]", over: Callable[[], bool], prepare: "Prepare"
+    options: BenchOptions,
+    bench: "tuple[Any, Contenders, Stopwatch]",
+    over: Callable[[], bool],
+    prepare: "Prepare",
+    shapes: "list[Shape]",
 ) -> "Table":
-    from ...kernels.bench.cases import LAYERS, SQUARES, products, square
     from ...kernels.bench.tune import Tuner
     from ...kernels.gemm import TILES
     from ...kernels.planner import read_table
 
     arch = bench[0].arch
-    shapes = [square(n, inputs) for inputs, sizes in SQUARES.items() for n in sizes]
-    shapes += [shape for inputs in SQUARES for layer in LAYERS for shape in products(layer, inputs).values()]
     wanted = {tile.built_for(s) for s in shapes for tile in TILES if tile.takes(s, arch)}
     _say(f"building {len(wanted)} kernels")
     prepare(wanted, arch)

@@ -5,6 +5,7 @@ A linear map of i inputs to o outputs over t rows is three products: forward (t,
 the pixels of all images, with kernel x kernel x channels inputs (im2col).
 """
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..gemm import Shape
@@ -34,6 +35,21 @@ LAYERS = (
     Linear("resnet20 stage 2, batch 256", 256 * 16 * 16, 288, 32),
     Linear("resnet20 stage 3, batch 256", 256 * 8 * 8, 576, 64),
 )
+
+
+class Products(NamedTuple):
+    """What to measure."""
+
+    squares: Mapping[str, Sequence[int]]
+    layers: Sequence[Linear]
+
+    def shapes(self) -> list[Shape]:
+        """Return all of them."""
+        found = [square(n, inputs) for inputs, sizes in self.squares.items() for n in sizes]
+        return found + [s for inputs in self.squares for layer in self.layers for s in products(layer, inputs).values()]
+
+
+ALL = Products(SQUARES, LAYERS)
 
 
 def square(n: int, inputs: str) -> Shape:

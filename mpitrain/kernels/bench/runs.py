@@ -1,6 +1,6 @@
 """The measurements of ``mpitrain kernel bench``: each returns rows for a table."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from ..gemm import TILES, GemmPlan, Shape, make_plan
 from ..ladder import RUNGS
 from ..planner import Table, choose
 from .bench import Bench
-from .cases import LAYERS, SQUARES, Linear, products, square
+from .cases import Linear, products, square
 from .peak import peak_flops
 from .stopwatch import Contender
 
@@ -73,16 +73,16 @@ class Runs(Bench):
                 ours.append((name, describe(made, shape), self.contenders.ours(shape, made)))
             yield from self._rows(shape, ours) if ours else []
 
-    def squares(self, table: Table, sizes: dict[str, tuple[int, ...]] = SQUARES) -> Iterator[Row]:
+    def squares(self, table: Table, sizes: Mapping[str, Sequence[int]]) -> Iterator[Row]:
         """Measure large squares."""
         shapes = [("square", square(n, inputs)) for inputs, all_sizes in sizes.items() for n in all_sizes]
         return self._all(shapes, table)
 
-    def training(self, table: Table, layers: Sequence[Linear] = LAYERS) -> Iterator[Row]:
+    def training(self, table: Table, layers: Sequence[Linear], precisions: Iterable[str]) -> Iterator[Row]:
         """Measure the products of training."""
         shapes = [
             (f"{layer.name}, {what}", shape)
-            for inputs in SQUARES
+            for inputs in precisions
             for layer in layers
             for what, shape in products(layer, inputs).items()
         ]

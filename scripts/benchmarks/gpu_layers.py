@@ -1,0 +1,175 @@
+"""What training does, one layer at a time, ours against PyTorch's (gpu_part.py has the command line).
+
+Each contender is forward and backward (dx and all gradients) of a layer on activations in fp32, as training calls it:
+all that its products need is in the time, such as casts of activations and weights. PyTorch runs the same layer with
+weights and inputs in fp32, under autocast where the precision is bf16. Contenders take turns with a cold L2 cache, and
+the medians of event timings count. The smallest layers come first.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from gpu_part import Part, open_part
+
+from mpitrain.arena import Arena
+from mpitrain.context import Context
+from mpitrain.kernels.bench.stopwatch import Stopwatch
+from mpitrain.layers import GELU, Conv2d, LayerNorm, Linear, MultiHeadAttention
+
+try:
+    import torch
+    from torch import nn
+except ImportError:  # ours alone is measured
+    torch = None
+
+Step = Callable[[], object]
+PRECISIONS = ("fp32", "tf32", "bf16")
+HEAD = 64
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer: its kind, the shape of its input, and numbers of its kind."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    numbers: tuple[int, ...] = ()
+    precisions: Sequence[str] = field(default=PRECISIONS)
+
+    def ours(self) -> Any:
+        """Return our layer."""
+        size = self.shape[-1]
+        makes = {
+            "linear": lambda outputs: Linear(size, outputs),
+            "conv2d": lambda outputs, kernel, stride: Conv2d(size, outputs, kernel, stride, kernel // 2, bias=False),
+            "layernorm": lambda: LayerNorm(size),
+            "gelu": lambda: GELU(approximate=True),
+            "attention": lambda: MultiHeadAttention(size, size // HEAD, causal=True),
+        }
+        return makes[self.kind](*self.numbers)
+
+    def theirs(self) -> Any:
+        """Return PyTorch's."""
+        size = self.shape[-1]
+        makes = {
+            "linear": lambda outputs: nn.Linear(size, outputs),
+            "conv2d": lambda outputs, kernel, stride: nn.Conv2d(size, outputs, kernel, stride, kernel // 2, bias=False),
+            "layernorm": lambda: nn.LayerNorm(size),
+            "gelu": lambda: nn.GELU(approximate="tanh"),
+            "attention": lambda: attention(size),
+        }
+        return makes[self.kind](*self.numbers)
+
+
+CASES = (
+    Case("GPT-2 124M qkv", "linear", (4096, 768), (2304,)),
+    Case("GPT-2 124M attention projection", "linear", (4096, 768), (768,)),
+    Case("GPT-2 124M up", "linear", (4096, 768), (3072,)),
+    Case("GPT-2 124M down", "linear", (4096, 3072), (768,)),
+    Case("GPT-2 124M attention", "attention", (4, 1024, 768)),
+    Case("GPT-2 124M layer norm", "layernorm", (4096, 768), precisions=("fp32",)),
+    Case("GPT-2 124M GELU", "gelu", (4096, 3072), precisions=("fp32",)),
+    Case("ResNet-50 1x1 64 -> 256, 56 x 56, batch 32", "conv2d", (32, 56, 56, 64), (256, 1, 1)),
+    Case("ResNet-50 3x3 64 -> 64, 56 x 56, batch 32", "conv2d", (32, 56, 56, 64), (64, 3, 1)),
+    Case("ResNet-50 3x3 128 -> 128, 28 x 28, batch 32", "conv2d", (32, 28, 28, 128), (128, 3, 1)),
+    Case("ResNet-50 3x3 256 -> 256, stride 2, batch 32", "conv2d", (32, 28, 28, 256), (256, 3, 2)),
+    Case("ResNet-50 3x3 512 -> 512, 7 x 7, batch 32", "conv2d", (32, 7, 7, 512), (512, 3, 1)),
+    Case("ResNet-50 7x7 3 -> 64, stride 2, batch 32", "conv2d", (32, 224, 224, 3), (64, 7, 2)),
+)
+
+
+SMALL = (
+    Case("linear", "linear", (20, 24), (16,)),
+    Case("attention", "attention", (1, 5, 64), precisions=("fp32",)),
+    Case("layer norm", "layernorm", (7, 12), precisions=("fp32",)),
+    Case("convolution", "conv2d", (1, 6, 6, 3), (4, 3, 1), precisions=("fp32",)),
+)
+
+
+def rows(cases: Sequence[Case], part: Part, theirs: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of all cases, the smallest first; PyTorch is on its device ``theirs``, None to leave it out."""
+    stopwatch = Stopwatch(part.device, part.flush_bytes)
+    for case in sorted(cases, key=lambda case: math.prod(case.shape) * math.prod(case.numbers)):
+        x = np.random.default_rng(0).standard_normal(case.shape, np.float32)
+        for precision in case.precisions:
+            if part.over():
+                return
+            part.device.precision = precision
+            contenders = [our_step(case, x, part.device)]
+            if theirs is not None:
+                contenders.append(peer_step(case, x, precision, theirs))
+            ours_s, peer_s = [*stopwatch.medians(contenders, part.repeat), 0.0][:2]
+            ratio = f", PyTorch's / ours {peer_s / ours_s:.2f}" if peer_s else ""
+            print(f"{precision} {case.name}: {1e6 * ours_s:.0f} us{ratio}", flush=True)
+            yield {"name": case.name, "precision": precision, "ours_s": ours_s, "peer_s": peer_s}
+
+
+def our_step(case: Case, x: np.ndarray, device: Any) -> Step:
+    """Return forward and backward of our layer, on the device's current precision."""
+    layer, ctx = case.ours(), Context(device=device)
+    arena = Arena(layer, device=device)
+    inputs = device.from_host(x)
+    dy = device.from_host(np.random.default_rng(1).standard_normal(layer.forward(inputs, ctx).shape, np.float32))
+
+    def step() -> None:
+        arena.begin_step()
+        layer.forward(inputs, ctx)
+        layer.backward(dy, ctx)
+
+    return step
+
+
+def peer_step(case: Case, x: np.ndarray, precision: str, where: str) -> Step:
+    """Return PyTorch's forward and backward on the same shapes, images with channels last."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = True
+    layer, inputs = case.theirs().to(where), torch.from_numpy(x).to(where)
+    if x.ndim == 4:
+        layer = layer.to(memory_format=torch.channels_last)
+        inputs = inputs.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    inputs.requires_grad_()
+
+    def forward() -> Any:
+        with torch.autocast(where, torch.bfloat16, enabled=precision == "bf16"):
+            return layer(inputs)
+
+    dy = torch.randn_like(forward())
+
+    def step() -> None:
+        inputs.grad = None
+        layer.zero_grad()
+        forward().backward(dy)
+
+    return step
+
+
+def attention(size: int) -> Any:
+    """Return causal self-attention with heads of 64, over PyTorch's fused kernel."""
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv, self.out = nn.Linear(size, 3 * size), nn.Linear(size, size)
+
+        def forward(self, x: Any) -> Any:
+            q, k, v = self.qkv(x).unflatten(2, (3, -1, HEAD)).permute(2, 0, 3, 1, 4)
+            heads = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            return self.out(heads.transpose(1, 2).flatten(2))
+
+    return Attention()
+
+
+def main() -> None:
+    part, theirs = open_part("layers cannot be measured"), None
+    if torch is not None and not part.small:
+        theirs = "cuda"
+        torch.cuda.set_stream(torch.cuda.ExternalStream(part.device.compute.stream.ptr))  # where events are recorded
+    part.write(rows(SMALL if part.small else CASES, part, theirs))
+
+
+if __name__ == "__main__":
+    main()
