@@ -7,6 +7,8 @@ the medians of event timings count. The smallest layers come first.
 """
 
 import math
+import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,8 +92,11 @@ SMALL = (
 )
 
 
-def rows(cases: Sequence[Case], part: Part, theirs: str | None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all cases, the smallest first; PyTorch is on its device ``theirs``, None to leave it out."""
+def rows(cases: Sequence[Case], part: Part, theirs: str | None, failed: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of all cases, the smallest first; PyTorch is on its device ``theirs``, None to leave it out.
+
+    The names of those that fail are appended to ``failed``.
+    """
     stopwatch = Stopwatch(part.device, part.flush_bytes)
     for case in sorted(cases, key=lambda case: math.prod(case.shape) * math.prod(case.numbers)):
         x = np.random.default_rng(0).standard_normal(case.shape, np.float32)
@@ -99,10 +104,15 @@ def rows(cases: Sequence[Case], part: Part, theirs: str | None) -> Iterator[dict
             if part.over():
                 return
             part.device.precision = precision
-            contenders = [our_step(case, x, part.device)]
-            if theirs is not None:
-                contenders.append(peer_step(case, x, precision, theirs))
-            ours_s, peer_s = [*stopwatch.medians(contenders, part.repeat), 0.0][:2]
+            try:
+                contenders = [our_step(case, x, part.device)]
+                if theirs is not None:
+                    contenders.append(peer_step(case, x, precision, theirs))
+                ours_s, peer_s = [*stopwatch.medians(contenders, part.repeat), 0.0][:2]
+            except Exception:  # the other layers are measured all the same
+                print(f"{precision} {case.name} failed:\n{traceback.format_exc()}", flush=True)
+                failed.append(case.name)
+                continue
             ratio = f", PyTorch's / ours {peer_s / ours_s:.2f}" if peer_s else ""
             print(f"{precision} {case.name}: {1e6 * ours_s:.0f} us{ratio}", flush=True)
             yield {"name": case.name, "precision": precision, "ours_s": ours_s, "peer_s": peer_s}
@@ -168,7 +178,9 @@ def main() -> None:
     if torch is not None and not part.small:
         theirs = "cuda"
         torch.cuda.set_stream(torch.cuda.ExternalStream(part.device.compute.stream.ptr))  # where events are recorded
-    part.write(rows(SMALL if part.small else CASES, part, theirs))
+    failed: list[str] = []
+    part.write(rows(SMALL if part.small else CASES, part, theirs, failed))
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

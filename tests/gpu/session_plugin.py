@@ -39,9 +39,11 @@ def pytest_collection_modifyitems(config, items):
 
 
 def volume(item):
-    """Return the product of all sizes in the parameters of a test."""
-    params = getattr(item, "callspec", None)
-    return math.prod(max(1, abs(size)) for size in sizes(list(params.params.values()))) if params else 0
+    """Return the product of all sizes in the parameters of a test; those whose parameters have none come last."""
+    if not hasattr(item, "callspec"):
+        return 0
+    found = sizes(list(item.callspec.params.values()))
+    return math.prod(max(1, abs(size)) for size in found) if found else math.inf
 
 
 def sizes(value):

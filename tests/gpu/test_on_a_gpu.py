@@ -1,5 +1,7 @@
 """Tests that need a real GPU: pytest tests/gpu -m gpu, or scripts/test gpu."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -120,12 +122,13 @@ def test_copies(cuda):
 
 def test_events_measure(cuda):
     array = cuda.zeros((1 << 26,))
+    begin = time.perf_counter()
     before = cuda.compute.record(timed=True)
     for _ in range(10):
         array.fill(1)
     after = cuda.compute.record(timed=True)
     cuda.synchronize()
-    assert 1e-5 < after.seconds_since(before) < 1
+    assert 1e-5 < after.seconds_since(before) < time.perf_counter() - begin
 
 
 def test_a_tensor_map_is_taken(cuda):

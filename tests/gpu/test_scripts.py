@@ -21,8 +21,8 @@ def run(*command):
 
 
 def test_the_tests(tmp_path):
-    """Two tests of each stage."""
-    done = run("scripts/test", "gpu", "--stand-in", "--cases", "2", "--minutes", "9", "--out", str(tmp_path))
+    """One test of each stage."""
+    done = run("scripts/test", "gpu", "--stand-in", "--cases", "1", "--minutes", "9", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     lines = Results(tmp_path / "results.jsonl").lines()
     for stage in STAGES:
@@ -31,10 +31,9 @@ def test_the_tests(tmp_path):
         if stage.name in ("memcheck", "racecheck"):
             assert [line["what"] for line in mine] == ["left out"]
         elif stage.before:  # these train on a GPU or not at all
-            assert outcomes == {"skipped": 2} or [line["what"] for line in mine] == ["left out"]
+            assert outcomes == {"skipped": 1} or [line["what"] for line in mine] == ["left out"]
         else:
-            assert outcomes.total() == 2, f"{stage.name}: {done.stdout}"
-            assert outcomes["passed"] >= 1, f"{stage.name}: {done.stdout}"
+            assert outcomes == {"passed": 1}, f"{stage.name}: {done.stdout}"
         assert f"| {stage.name} |" in (tmp_path / "summary.md").read_text()
 
 
