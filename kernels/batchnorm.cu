@@ -4,7 +4,7 @@
 //     and gradients (2, channels) double: the sums over ranks; w, b, dw, db, running (channels,) float
 // Launch: moments, sums: grid (ceil(channels / 128), parts), block 256, parts = ceil(rows / rows_per_part);
 //     statistics, merge, prepare, gradients, slopes: grid ceil(channels / 8), block 256: one warp per channel;
-//     apply, dx, evaluate: block 256, any grid
+//     apply, dx, evaluate: across: pieces of 4 elements of a period, down: periods; see Periods
 // Roofline: forward two reads and a write, backward five reads (with ReLU seven) and a write; memory-bound.
 // Oracle: ops/batchnorm.py. Source: Ioffe and Szegedy 2015, arXiv 1502.03167; Welford 1962, Technometrics 4; Chan et al.
 //     1979, "Updating formulae and a pairwise algorithm for computing sample variances".
@@ -242,15 +242,39 @@ batchnorm_slopes(const double* total, const float* kept, const float* w, float* 
   write_slopes(slopes, kept, w, channel, channels, count, total[channel], total[channels + channel]);
 }
 
+// Rows joined to periods of whole pieces: 1, 2 or 4 rows, so that each piece of a thread begins at the same channel and
+// what depends on channels alone stays in registers.
+struct Periods {
+  int pieces, num;
+  long long elements;
+  __device__ __forceinline__ Periods(int rows, int channels) : elements((long long)rows * channels) {
+    static_assert(PIECE == 4, "rows to a period");
+    const int doublings = channels % 4 == 0 ? 0 : channels % 2 == 0 ? 1 : 2;
+    pieces = channels >> (2 - doublings);
+    num = (rows + (1 << doublings) - 1) >> doublings;
+  }
+  // prepare(first channel of a piece) makes body(first element, count).
+  template <class Prepare>
+  __device__ __forceinline__ void for_each_piece(int channels, Prepare prepare) const {
+    for_each_across(pieces, [&](int piece) {
+      int channel = piece * PIECE;
+      while (channel >= channels) channel -= channels;  // 3 times at most
+      const auto body = prepare(channel);
+      for_each_down(num, [&](int period) {
+        const long long first = ((long long)period * pieces + piece) * PIECE;
+        body(first, elements - first < PIECE ? int(elements - first) : PIECE);
+      });
+    });
+  }
+};
+
 // The values that a vector (or several, one after the other) holds for a piece of elements, whose channels may turn
 // over.
 struct OfChannels {
   int channel, channels;
   bool aligned;
-  __device__ __forceinline__ OfChannels(long long first, int channels, const float* vector)
-      : channel(int(first % channels)),
-        channels(channels),
-        aligned(channels % PIECE == 0 && piece_aligned(vector)) {}
+  __device__ __forceinline__ OfChannels(int channel, int channels, const float* vector)
+      : channel(channel), channels(channels), aligned(channels % PIECE == 0 && piece_aligned(vector)) {}
   __device__ __forceinline__ Vec<float, PIECE> operator()(const float* vector) const {
     if (aligned) return load<PIECE>(vector + channel, PIECE, true);
     Vec<float, PIECE> v;
@@ -264,59 +288,66 @@ struct OfChannels {
   }
 };
 
-extern "C" __global__ void batchnorm_apply(const Element* x, const float* kept, Element* y, long long n, int channels,
-                                           int relu) {
+extern "C" __global__ void __launch_bounds__(256)
+batchnorm_apply(const Element* x, const float* kept, Element* y, int rows, int channels, int relu) {
   const bool aligned = piece_aligned(x) && piece_aligned(y);
-  for_each_piece(n, [&](long long i, int count) {
-    const OfChannels of(i, channels, kept);
+  Periods(rows, channels).for_each_piece(channels, [&](int channel) {
+    const OfChannels of(channel, channels, kept);
     const auto mean = of(kept), scale = of(kept + 3 * channels), shift = of(kept + 4 * channels);
-    const auto pixel = load<PIECE>(x + i, count, aligned);
-    Vec<Element, PIECE> out;
+    return [=](long long i, int count) {
+      const auto pixel = load<PIECE>(x + i, count, aligned);
+      Vec<Element, PIECE> out;
 #pragma unroll
-    for (int j = 0; j < PIECE; j++) {
-      const float value = scale.at[j] * (to_float(pixel.at[j]) - mean.at[j]) + shift.at[j];
-      out.at[j] = Convert<Element>::from(relu ? relu_of(value) : value);
-    }
-    store<PIECE>(y + i, out, count, aligned);
+      for (int j = 0; j < PIECE; j++) {
+        const float value = scale.at[j] * (to_float(pixel.at[j]) - mean.at[j]) + shift.at[j];
+        out.at[j] = Convert<Element>::from(relu ? relu_of(value) : value);
+      }
+      store<PIECE>(y + i, out, count, aligned);
+    };
   });
 }
 
-extern "C" __global__ void batchnorm_evaluate(const Element* x, const float* w, const float* b, const float* mean,
-                                              const float* var, Element* y, long long n, int channels, float eps,
-                                              int relu) {
+extern "C" __global__ void __launch_bounds__(256)
+batchnorm_evaluate(const Element* x, const float* w, const float* b, const float* mean, const float* var, Element* y,
+                   int rows, int channels, float eps, int relu) {
   const bool aligned = piece_aligned(x) && piece_aligned(y);
-  for_each_piece(n, [&](long long i, int count) {
-    const OfChannels of_w(i, channels, w), of_b(i, channels, b), of_mean(i, channels, mean), of_var(i, channels, var);
-    const auto weight = of_w(w), bias = of_b(b), center = of_mean(mean), spread = of_var(var);
-    const auto pixel = load<PIECE>(x + i, count, aligned);
-    Vec<Element, PIECE> out;
+  Periods(rows, channels).for_each_piece(channels, [&](int channel) {
+    const auto of = [&](const float* vector) { return OfChannels(channel, channels, vector)(vector); };
+    const auto bias = of(b), center = of(mean);
+    const auto scale = apply<float>([&](float w, float var) { return w / sqrtf(var + eps); }, of(w), of(var));
+    return [=](long long i, int count) {
+      const auto pixel = load<PIECE>(x + i, count, aligned);
+      Vec<Element, PIECE> out;
 #pragma unroll
-    for (int j = 0; j < PIECE; j++) {
-      const float scale = weight.at[j] / sqrtf(spread.at[j] + eps);
-      const float value = scale * (to_float(pixel.at[j]) - center.at[j]) + bias.at[j];
-      out.at[j] = Convert<Element>::from(relu ? relu_of(value) : value);
-    }
-    store<PIECE>(y + i, out, count, aligned);
+      for (int j = 0; j < PIECE; j++) {
+        const float value = scale.at[j] * (to_float(pixel.at[j]) - center.at[j]) + bias.at[j];
+        out.at[j] = Convert<Element>::from(relu ? relu_of(value) : value);
+      }
+      store<PIECE>(y + i, out, count, aligned);
+    };
   });
 }
 
 // y null: no ReLU followed.
-extern "C" __global__ void batchnorm_dx(const Element* dy, const Element* x, const Element* y, const float* kept,
-                                        const float* slopes, Element* dx, long long n, int channels) {
+extern "C" __global__ void __launch_bounds__(256)
+batchnorm_dx(const Element* dy, const Element* x, const Element* y, const float* kept, const float* slopes, Element* dx,
+             int rows, int channels) {
   const bool aligned = piece_aligned(dy) && piece_aligned(x) && piece_aligned(y) && piece_aligned(dx);
-  for_each_piece(n, [&](long long i, int count) {
-    const OfChannels of_kept(i, channels, kept), of(i, channels, slopes);
+  Periods(rows, channels).for_each_piece(channels, [&](int channel) {
+    const OfChannels of_kept(channel, channels, kept), of(channel, channels, slopes);
     const auto mean = of_kept(kept), a = of(slopes), b = of(slopes + channels), c = of(slopes + 2 * channels);
-    const auto slope = load<PIECE>(dy + i, count, aligned), pixel = load<PIECE>(x + i, count, aligned);
-    auto seen = slope;
-    if (y) seen = load<PIECE>(y + i, count, aligned);
-    Vec<Element, PIECE> out;
+    return [=](long long i, int count) {
+      const auto slope = load<PIECE>(dy + i, count, aligned), pixel = load<PIECE>(x + i, count, aligned);
+      auto seen = slope;
+      if (y) seen = load<PIECE>(y + i, count, aligned);
+      Vec<Element, PIECE> out;
 #pragma unroll
-    for (int j = 0; j < PIECE; j++) {
-      const float value = to_float(slope.at[j]) * (y ? relu_slope(to_float(seen.at[j])) : 1);
-      const float back = a.at[j] * value + b.at[j] * (to_float(pixel.at[j]) - mean.at[j]) + c.at[j];
-      out.at[j] = Convert<Element>::from(back);
-    }
-    store<PIECE>(dx + i, out, count, aligned);
+      for (int j = 0; j < PIECE; j++) {
+        const float value = to_float(slope.at[j]) * (y ? relu_slope(to_float(seen.at[j])) : 1);
+        const float back = a.at[j] * value + b.at[j] * (to_float(pixel.at[j]) - mean.at[j]) + c.at[j];
+        out.at[j] = Convert<Element>::from(back);
+      }
+      store<PIECE>(dx + i, out, count, aligned);
+    };
   });
 }

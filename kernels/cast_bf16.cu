@@ -1,7 +1,7 @@
 // A matrix (of a batch) from fp32 to bf16, in the rows that tensor cores and the copy engine need
 // Shapes: x (batch, rows, cols) float, rows x_ld and matrices x_batch elements apart; y (batch, rows, y_ld) bf16, y_ld a
 //     multiple of 8 and at least cols: the gap is filled with zeros
-// Launch: block 256, any grid
+// Launch: across: pieces of 4 elements of a row of y; down: rows; layers: the batch (common/elements.cuh)
 // Roofline: 4 bytes read, 2 written for each element; memory-bound. Oracle: numbers of tests/kernels/gemm.py.
 #include "common/rows.cuh"
 

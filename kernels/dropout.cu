@@ -1,6 +1,6 @@
 // Mask of dropout by counter: the same bits as on the CPU, for any rows of any step
 // Shapes: mask (N, D) of Element: 0 or 1 / (1 - p). Row i is sample first + i of the step.
-// Launch: block 256, any grid; a thread draws 16 elements of a row at a time
+// Launch: across: 16 elements of a row, which a thread draws at a time; down: rows (common/elements.cuh)
 // Roofline: one write of mask, about 100 integer operations for 16 elements; memory-bound.
 // Oracle: ops/dropout.py. Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox 4x64-10).
 #include "common/elements.cuh"
@@ -24,25 +24,30 @@ __device__ __forceinline__ Words philox(Words counter, unsigned long long key0, 
 }
 
 constexpr int TICK = 16;  // elements of 16 bits each in the four words of one counter
+static_assert(PIECE == 4, "a piece is drawn from one word");
 
 // p = threshold / 65536 of the elements are dropped.
 // counters: step and first in memory, or null; a launch repeated by a graph reads the current values there.
-extern "C" __global__ void dropout_mask(Element* mask, int n, int d, long long seed, long long layer, long long step,
-                                        long long first, int threshold, const long long* counters) {
+extern "C" __global__ void __launch_bounds__(256)
+dropout_mask(Element* mask, int n, int d, long long seed, long long layer, long long step, long long first,
+             int threshold, const long long* counters) {
   if (counters) step = counters[0], first = counters[1];
   const int ticks = (d + TICK - 1) / TICK;
   const float scale = 65536.f / (65536 - threshold);
-  const long long all = (long long)n * ticks;
-  const long long apart = (long long)gridDim.x * blockDim.x;
-  for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < all; i += apart) {
-    const unsigned long long tick = first * ticks + i + 1;  // the generator counts before it draws
-    const Words bits = philox({{tick, 0, (unsigned long long)step, (unsigned long long)layer}}, seed, 0);
-    const long long row = i / ticks;
-    const int col = int(i % ticks) * TICK;
+  const bool aligned = rows_aligned<PIECE>(mask, d);
+  for_each_across(ticks, [&](int i) {
+    const int col = i * TICK;
+    for_each_down(n, [&](int row) {
+      const unsigned long long tick = (first + row) * ticks + i + 1;  // the generator counts before it draws
+      const Words bits = philox({{tick, 0, (unsigned long long)step, (unsigned long long)layer}}, seed, 0);
 #pragma unroll
-    for (int j = 0; j < TICK; j++)
-      if (col + j < d)
-        mask[row * d + col + j] =
-            Convert<Element>::from(int(bits.at[j / 4] >> 16 * (j % 4) & 0xFFFF) >= threshold ? scale : 0.f);
-  }
+      for (int j = 0; j < TICK; j += PIECE) {
+        Vec<Element, PIECE> kept;
+#pragma unroll
+        for (int k = 0; k < PIECE; k++)
+          kept.at[k] = Convert<Element>::from(int(bits.at[j / 4] >> 16 * k & 0xFFFF) >= threshold ? scale : 0.f);
+        store<PIECE>(mask + (long long)row * d + col + j, kept, d - col - j, aligned);
+      }
+    });
+  });
 }

@@ -1,13 +1,16 @@
 // Pools over images: the largest or the mean value under each window, and the gradients
 // Shapes: x, dx (N, H, W, C), y, dy (N, OH, OW, C) of Element, argmax (N, OH, OW, C) of ARGMAX_BITS (8 or 16);
-//     window by value, see common/window.cuh (dilation 1). Global: x (N, P, C), y (N, C).
-// Launch: block 256, any grid; a thread per element, so neighbors are channels
+//     window by value, see common/window.cuh (dilation 1, one group). Global: x (N, P, C), y (N, C).
+//     part: 1 / (KH KW), or 1 / P
+// Launch: across: pieces of 4 channels of an image of what is written; down: images (common/elements.cuh); fewer
+//     threads of any shape do, in loops
 // Roofline: one read of x (of argmax and dy), one write of y (dx); memory-bound. Oracle: ops/pool.py.
 //
 // Padded pixels never win, and count as zeros of a mean. argmax is the number of the first tap with the maximum.
 // With a ReLU (relu 1) 0 takes part and has no tap: where no tap is above it, argmax is KH KW, and no pixel gets dy.
 // Gradients are gathered: each pixel of dx reads the windows that cover it, so there are no atomics.
-#include "common/elements.cuh"
+//
+// A thread finds its place in an image once, by divisions that are multiplications, and takes it in image after image.
 #include "common/window.cuh"
 
 #ifndef ARGMAX_BITS
@@ -19,80 +22,196 @@ using Argmax = unsigned char;
 using Argmax = unsigned short;
 #endif
 
-template <class Body>
-__device__ __forceinline__ void for_each(long long n, Body body) {
-  for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (long long)gridDim.x * blockDim.x)
-    body(i);
+// The pixels that an output sees, and the pieces of them at its channels.
+struct Seen {
+  const Window& window;
+  int start[2], stop[2];  // the taps that are inside of the image
+  long long first;        // offset of the piece under the first of them
+  __device__ __forceinline__ Seen(const Window& window, const Window::Place& at) : window(window), first(at.channel) {
+    const int size[2] = {window.height, window.width}, out[2] = {at.row, at.col};
+    const long long apart[2] = {(long long)window.width * window.channels, window.channels};
+#pragma unroll
+    for (int dim = 0; dim < 2; dim++) {
+      const int seen = window.first_seen(dim, out[dim]);
+      start[dim] = max(0, -seen);
+      stop[dim] = min(window.kernel[dim], size[dim] - seen);
+      first += (seen + start[dim]) * apart[dim];
+    }
+  }
+  // body(tap, piece) for each pixel of one image.
+  template <class Body>
+  __device__ __forceinline__ void for_each(const Element* image, int count, bool aligned, Body body) const {
+    const long long across = (long long)window.width * window.channels;
+    const Element* line = image + first;
+    for (int kh = start[0]; kh < stop[0]; kh++, line += across) {
+      const Element* pixel = line;
+      for (int kw = start[1]; kw < stop[1]; kw++, pixel += window.channels)
+        body(kh * window.kernel[1] + kw, load<PIECE>(pixel, count, aligned));
+    }
+  }
+};
+
+// body(tap, offset) for each output that sees a pixel at `at`, in the order of the taps; offset: of its piece in y.
+struct SeenBy {
+  const Window& window;
+  Window::Seers rows, cols;
+  long long first;
+  __device__ __forceinline__ SeenBy(const Window& window, const Window::Place& at)
+      : window(window),
+        rows(window.seers(0, at.row, window.out_height)),
+        cols(window.seers(1, at.col, window.out_width)),
+        first(((long long)rows.out * window.out_width + cols.out) * window.channels + at.channel) {}
+  template <class Body>
+  __device__ __forceinline__ void for_each(Body body) const {
+    const long long across = (long long)window.out_width * window.channels;
+    long long line = first;
+    for (int kh = rows.tap, oh = rows.out; kh < window.kernel[0] && oh >= 0;
+         kh += window.tap_step[0], oh -= 1, line -= across) {
+      long long offset = line;
+      for (int kw = cols.tap, ow = cols.out; kw < window.kernel[1] && ow >= 0;
+           kw += window.tap_step[1], ow -= 1, offset -= window.channels)
+        body(kh * window.kernel[1] + kw, offset);
+    }
+  }
+};
+
+__device__ __forceinline__ long long image_in(const Window& window) {
+  return (long long)window.pixels_in() * window.channels;
+}
+__device__ __forceinline__ long long image_out(const Window& window) {
+  return (long long)window.pixels_out() * window.channels;
+}
+__device__ __forceinline__ int pieces(const Window& window) { return int(window.by_pieces.divisor); }
+
+using Values = Vec<float, PIECE>;
+
+// f(x) for each value.
+template <class F>
+__device__ __forceinline__ Vec<Element, PIECE> elements_of(const Values& values, F f) {
+  return apply<Element>(f, values);
+}
+__device__ __forceinline__ void add_to(Values& sum, const Vec<Element, PIECE>& piece) {
+  sum = apply<float>([](float a, float b) { return a + b; }, sum, piece);
 }
 
 // argmax may be null.
-extern "C" __global__ void max_pool(const Element* x, Element* y, Argmax* argmax, int relu, const Window window) {
-  for_each(window.pixels_out() * window.channels, [&](long long i) {
-    const long long at = i / window.channels, channel = i % window.channels;
-    float largest = relu ? 0 : float_from_bits(0xFF800000);  // minus infinity
-    int first = relu ? window.kernel[0] * window.kernel[1] : 0;
-    for (int kh = 0; kh < window.kernel[0]; kh++)
-      for (int kw = 0; kw < window.kernel[1]; kw++) {
-        const long long pixel = window.seen(at, kh, kw);
-        if (pixel < 0) continue;
-        const float value = to_float(x[pixel * window.channels + channel]);
-        if (value > largest) first = kh * window.kernel[1] + kw;
-        if (value > largest || value != value) largest = value;  // NaN stays
+extern "C" __global__ void __launch_bounds__(256)
+max_pool(const Element* x, Element* y, Argmax* argmax, int relu, const Window window) {
+  const bool aligned = rows_aligned<PIECE>(x, window.channels) && rows_aligned<PIECE>(y, window.channels) &&
+                       rows_aligned<PIECE>(argmax, window.channels);
+  const float least = relu ? 0 : float_from_bits(0xFF800000);  // minus infinity
+  for_each_across(window.pixels_out() * pieces(window), [&](int i) {
+    const auto at = window.place(i, window.by_out_width);
+    const Seen seen(window, at);
+    const int count = window.channels - at.channel;
+    for_each_down(window.images, [&](int image) {
+      Values largest;
+      Vec<Argmax, PIECE> first;
+#pragma unroll
+      for (int j = 0; j < PIECE; j++) {
+        largest.at[j] = least;
+        first.at[j] = Argmax(relu ? window.taps() : 0);
       }
-    y[i] = Convert<Element>::from(largest);
-    if (argmax) argmax[i] = Argmax(first);
+      seen.for_each(x + image * image_in(window), count, aligned, [&](int tap, const Vec<Element, PIECE>& piece) {
+#pragma unroll
+        for (int j = 0; j < PIECE; j++) {
+          const float value = to_float(piece.at[j]);
+          if (value > largest.at[j]) first.at[j] = Argmax(tap);
+          if (value > largest.at[j] || value != value) largest.at[j] = value;  // NaN stays
+        }
+      });
+      const long long place = image * image_out(window) + at.offset;
+      store<PIECE>(y + place, elements_of(largest, [](float x) { return x; }), count, aligned);
+      if (argmax) store<PIECE>(argmax + place, first, count, aligned);
+    });
   });
 }
 
-extern "C" __global__ void max_pool_dx(const Argmax* argmax, const Element* dy, Element* dx, const Window window) {
-  for_each(window.pixels_in() * window.channels, [&](long long i) {
-    const long long at = i / window.channels, channel = i % window.channels;
-    float sum = 0;
-    for (int kh = 0; kh < window.kernel[0]; kh++)
-      for (int kw = 0; kw < window.kernel[1]; kw++) {
-        const long long pixel = window.seer(at, kh, kw) * window.channels + channel;
-        if (pixel >= 0 && argmax[pixel] == kh * window.kernel[1] + kw) sum += to_float(dy[pixel]);
-      }
-    dx[i] = Convert<Element>::from(sum);
+extern "C" __global__ void __launch_bounds__(256)
+max_pool_dx(const Argmax* argmax, const Element* dy, Element* dx, const Window window) {
+  const bool aligned = rows_aligned<PIECE>(dy, window.channels) && rows_aligned<PIECE>(dx, window.channels) &&
+                       rows_aligned<PIECE>(argmax, window.channels);
+  for_each_across(window.pixels_in() * pieces(window), [&](int i) {
+    const auto at = window.place(i, window.by_width);
+    const SeenBy seers(window, at);
+    const int count = window.channels - at.channel;
+    for_each_down(window.images, [&](int image) {
+      Values sum = {};
+      const long long out = image * image_out(window);
+      seers.for_each([&](int tap, long long offset) {
+        const auto taken = load<PIECE>(argmax + out + offset, count, aligned);
+        const auto slope = load<PIECE>(dy + out + offset, count, aligned);
+#pragma unroll
+        for (int j = 0; j < PIECE; j++)
+          if (taken.at[j] == tap) sum.at[j] += to_float(slope.at[j]);
+      });
+      store<PIECE>(dx + image * image_in(window) + at.offset, elements_of(sum, [](float x) { return x; }), count, aligned);
+    });
   });
 }
 
-extern "C" __global__ void mean_pool(const Element* x, Element* y, const Window window) {
-  for_each(window.pixels_out() * window.channels, [&](long long i) {
-    float sum = 0;
-    for (int kh = 0; kh < window.kernel[0]; kh++)
-      for (int kw = 0; kw < window.kernel[1]; kw++) {
-        const long long pixel = window.seen(i / window.channels, kh, kw);
-        if (pixel >= 0) sum += to_float(x[pixel * window.channels + i % window.channels]);
-      }
-    y[i] = Convert<Element>::from(sum / (window.kernel[0] * window.kernel[1]));
+extern "C" __global__ void __launch_bounds__(256)
+mean_pool(const Element* x, Element* y, float part, const Window window) {
+  const bool aligned = rows_aligned<PIECE>(x, window.channels) && rows_aligned<PIECE>(y, window.channels);
+  for_each_across(window.pixels_out() * pieces(window), [&](int i) {
+    const auto at = window.place(i, window.by_out_width);
+    const Seen seen(window, at);
+    const int count = window.channels - at.channel;
+    for_each_down(window.images, [&](int image) {
+      Values sum = {};
+      seen.for_each(x + image * image_in(window), count, aligned,
+                    [&](int, const Vec<Element, PIECE>& piece) { add_to(sum, piece); });
+      const auto mean = elements_of(sum, [&](float x) { return x * part; });
+      store<PIECE>(y + image * image_out(window) + at.offset, mean, count, aligned);
+    });
   });
 }
 
-extern "C" __global__ void mean_pool_dx(const Element* dy, Element* dx, const Window window) {
-  for_each(window.pixels_in() * window.channels, [&](long long i) {
-    float sum = 0;
-    for (int kh = 0; kh < window.kernel[0]; kh++)
-      for (int kw = 0; kw < window.kernel[1]; kw++) {
-        const long long pixel = window.seer(i / window.channels, kh, kw);
-        if (pixel >= 0) sum += to_float(dy[pixel * window.channels + i % window.channels]);
-      }
-    dx[i] = Convert<Element>::from(sum / (window.kernel[0] * window.kernel[1]));
+extern "C" __global__ void __launch_bounds__(256)
+mean_pool_dx(const Element* dy, Element* dx, float part, const Window window) {
+  const bool aligned = rows_aligned<PIECE>(dy, window.channels) && rows_aligned<PIECE>(dx, window.channels);
+  for_each_across(window.pixels_in() * pieces(window), [&](int i) {
+    const auto at = window.place(i, window.by_width);
+    const SeenBy seers(window, at);
+    const int count = window.channels - at.channel;
+    for_each_down(window.images, [&](int image) {
+      Values sum = {};
+      const Element* out = dy + image * image_out(window);
+      seers.for_each([&](int, long long offset) { add_to(sum, load<PIECE>(out + offset, count, aligned)); });
+      const auto mean = elements_of(sum, [&](float x) { return x * part; });
+      store<PIECE>(dx + image * image_in(window) + at.offset, mean, count, aligned);
+    });
   });
 }
 
-extern "C" __global__ void global_mean(const Element* x, Element* y, int images, int pixels, int channels) {
-  for_each((long long)images * channels, [&](long long i) {
-    const Element* from = x + i / channels * pixels * channels + i % channels;
-    float sum = 0;
-    for (int p = 0; p < pixels; p++) sum += to_float(from[(long long)p * channels]);
-    y[i] = Convert<Element>::from(sum / pixels);
+// Across: pieces of the channels.
+extern "C" __global__ void __launch_bounds__(256)
+global_mean(const Element* x, Element* y, float part, int images, int pixels, int channels) {
+  const bool aligned = rows_aligned<PIECE>(x, channels) && rows_aligned<PIECE>(y, channels);
+  for_each_across((channels + PIECE - 1) / PIECE, [&](int piece) {
+    const int channel = piece * PIECE, count = channels - channel;
+    for_each_down(images, [&](int image) {
+      Values sum = {};
+      const Element* pixel = x + (long long)image * pixels * channels + channel;
+      for (int p = 0; p < pixels; p++, pixel += channels) add_to(sum, load<PIECE>(pixel, count, aligned));
+      const auto mean = elements_of(sum, [&](float x) { return x * part; });
+      store<PIECE>(y + (long long)image * channels + channel, mean, count, aligned);
+    });
   });
 }
 
-extern "C" __global__ void global_mean_dx(const Element* dy, Element* dx, int images, int pixels, int channels) {
-  for_each((long long)images * pixels * channels, [&](long long i) {
-    const long long image = i / channels / pixels;
-    dx[i] = Convert<Element>::from(to_float(dy[image * channels + i % channels]) / pixels);
+// Across: pieces of the channels of all pixels of an image.
+extern "C" __global__ void __launch_bounds__(256)
+global_mean_dx(const Element* dy, Element* dx, float part, int images, int pixels, int channels,
+               const FastDivide by_pieces) {
+  const bool aligned = rows_aligned<PIECE>(dy, channels) && rows_aligned<PIECE>(dx, channels);
+  for_each_across(pixels * int(by_pieces.divisor), [&](int i) {
+    const auto at = by_pieces(i);
+    const int channel = at.remainder * PIECE, count = channels - channel;
+    for_each_down(images, [&](int image) {
+      const auto slope = load<PIECE>(dy + (long long)image * channels + channel, count, aligned);
+      const auto mean = apply<Element>([&](float x) { return x * part; }, slope);
+      store<PIECE>(dx + ((long long)image * pixels + at.quotient) * channels + channel, mean, count, aligned);
+    });
   });
 }

@@ -2,11 +2,13 @@
 // Arch: sm_80
 // Shapes: x (batch, rows, cols) float, rows x_ld and matrices x_batch elements apart; y float: round_rows (batch, rows,
 //     y_ld), round_columns (batch, cols, y_ld), y_ld a multiple of 4 and at least the row: the gap is filled with zeros
-// Launch: round_rows: block 256, any grid. round_columns: grid ceil(rows / 32) ceil(cols / 32) batch, block (32, 8)
+// Launch: round_rows: across: pieces of 4 elements of a row of y; down: rows; layers: the batch (common/elements.cuh).
+//     round_columns: grid across * down * batch, across = ceil(cols / 32), down = ceil(rows / 32), block (32, 8)
 // Roofline: 4 bytes read, 4 written for each element; memory-bound. Oracle: numbers of tests/kernels/formats.py.
 //
 // wgmma reads fp32 as tf32 by truncating 13 bits, which always errs towards zero, and only where k is contiguous: this
 // kernel prepares its factors.
+#include "common/divide.cuh"
 #include "common/rows.cuh"
 
 __device__ __forceinline__ float rounded(float x) { return float_from_bits(to_tf32(float_bits(x))); }
@@ -19,10 +21,11 @@ extern "C" __global__ void round_rows(const float* x, float* y, long long x_batc
 constexpr int TILE = 32, TILE_ROWS = 8;
 
 extern "C" __global__ void __launch_bounds__(TILE * TILE_ROWS)
-round_columns(const float* x, float* y, long long x_batch, int x_ld, int y_ld, int rows, int cols) {
+round_columns(const float* x, float* y, long long x_batch, int x_ld, int y_ld, int rows, int cols,
+              const FastDivide by_across, const FastDivide by_down) {
   __shared__ float tile[TILE][TILE + 1];  // one more: then a column of it is in 32 banks
-  const int across = (cols + TILE - 1) / TILE, down = (rows + TILE - 1) / TILE, number = blockIdx.x / (across * down);
-  const int first_col = blockIdx.x % across * TILE, first_row = blockIdx.x / across % down * TILE;
+  const auto across = by_across(blockIdx.x), down = by_down(across.quotient);
+  const int first_col = across.remainder * TILE, first_row = down.remainder * TILE, number = down.quotient;
   const float* from = x + number * x_batch;
   for (int i = threadIdx.y; i < TILE; i += TILE_ROWS) {
     const int row = first_row + i, col = first_col + int(threadIdx.x);

@@ -9,11 +9,13 @@ constexpr int COLUMN_WARPS = 8, BLOCK_COLUMNS = 32 * PIECE;
 // Which columns this thread has, and which rows of part blockIdx.y of the rows.
 struct Columns {
   int across, first, row, apart, stop;
-  __device__ __forceinline__ Columns(int rows, int n, int rows_per_part) : across(1) {
-    while (across < 32 && across * PIECE < n) across *= 2;
-    first = blockIdx.x * BLOCK_COLUMNS + threadIdx.x % across * PIECE;
-    row = blockIdx.y * rows_per_part + threadIdx.x / across;
-    apart = 32 * COLUMN_WARPS / across;
+  __device__ __forceinline__ Columns(int rows, int n, int rows_per_part) {
+    int doublings = 0;
+    while (doublings < 5 && (PIECE << doublings) < n) doublings++;
+    across = 1 << doublings;
+    first = blockIdx.x * BLOCK_COLUMNS + (threadIdx.x & (across - 1)) * PIECE;
+    row = blockIdx.y * rows_per_part + (threadIdx.x >> doublings);
+    apart = 32 * COLUMN_WARPS >> doublings;
     stop = min(rows, int(blockIdx.y + 1) * rows_per_part);
   }
 };

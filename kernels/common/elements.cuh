@@ -19,6 +19,22 @@ __device__ __forceinline__ void for_each_piece(long long n, Body body) {
     body(first, n - first < PIECE ? int(n - first) : PIECE);
 }
 
+// Loops of a grid over items in up to three dimensions, without a division: body(i) for each of n < 2^31 that is this
+// thread's. What depends on an outer dimension alone is computed before the loop over an inner one. Offsets to an item
+// are of 64 bits, its number in each dimension of 32. Any grid and any block whose z is 1.
+template <class Body>
+__device__ __forceinline__ void for_each_across(int n, Body body) {
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < unsigned(n); i += gridDim.x * blockDim.x) body(int(i));
+}
+template <class Body>
+__device__ __forceinline__ void for_each_down(int n, Body body) {
+  for (unsigned i = blockIdx.y * blockDim.y + threadIdx.y; i < unsigned(n); i += gridDim.y * blockDim.y) body(int(i));
+}
+template <class Body>
+__device__ __forceinline__ void for_each_layer(int n, Body body) {
+  for (unsigned i = blockIdx.z; i < unsigned(n); i += gridDim.z) body(int(i));
+}
+
 template <class T>
 __device__ __forceinline__ bool piece_aligned(const T* array) {
   return rows_aligned<PIECE>(array, 0);

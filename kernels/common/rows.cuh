@@ -8,10 +8,15 @@ template <class Out, class F>
 __device__ __forceinline__ void copy_rows(const float* x, Out* y, long long x_batch, int x_ld, int y_ld, int rows,
                                           int cols, int batch, F f) {
   const bool aligned = rows_aligned<PIECE>(x, x_ld) && x_batch % PIECE == 0;
-  for_each_piece((long long)batch * rows * y_ld, [&](long long i, int) {  // a piece is within one row
-    const long long row = i / y_ld;
-    const int col = int(i % y_ld);
-    const auto piece = load<PIECE>(x + row / rows * x_batch + row % rows * x_ld + col, cols - col, aligned);
-    store<PIECE>(y + i, apply<Out>(f, piece), PIECE, true);
+  for_each_across(y_ld / PIECE, [&](int i) {
+    const int col = i * PIECE;
+    for_each_layer(batch, [&](int number) {
+      const float* from = x + number * x_batch + col;
+      Out* to = y + (long long)number * rows * y_ld + col;
+      for_each_down(rows, [&](int row) {
+        const auto piece = load<PIECE>(from + (long long)row * x_ld, cols - col, aligned);
+        store<PIECE>(to + (long long)row * y_ld, apply<Out>(f, piece), PIECE, true);
+      });
+    });
   });
 }

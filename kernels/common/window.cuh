@@ -1,29 +1,53 @@
-// The window that convolutions and pools slide over images: x (N, H, W, C), y (N, OH, OW, C). Fields are int32, in this
-// order; vertical before horizontal. See ops/window.py.
+// The window that convolutions and pools slide over images: x (N, H, W, C), y (N, OH, OW, C). Fields are of 32 bits, in
+// this order; vertical before horizontal. See ops/window.py; the record is made by ops/cuda/launch.py.
 #pragma once
+#include "divide.cuh"
+#include "elements.cuh"
 
 struct Window {
   int images, height, width, channels;
   int out_height, out_width;
   int kernel[2], stride[2], padding[2], dilation[2];
+  int groups, depth;              // depth: channels of a group
+  int tap_step[2], out_step[2];   // stride / f and dilation / f, f their greatest common divisor
+  FastDivide by_pieces;           // pieces of PIECE channels in a group, the last of which may be less
+  FastDivide by_width, by_out_width, by_taps, by_kernel_width, by_stride[2];
 
-  // The pixel of x (its number, without the channel) that tap (kh, kw) sees from output pixel `at`; -1 outside.
-  __device__ __forceinline__ long long seen(long long at, int kh, int kw) const {
-    const int ow = int(at % out_width), oh = int(at / out_width % out_height);
-    const int h = oh * stride[0] - padding[0] + kh * dilation[0], w = ow * stride[1] - padding[1] + kw * dilation[1];
-    if (h < 0 || h >= height || w < 0 || w >= width) return -1;
-    return (at / out_width / out_height * height + h) * width + w;
+  // The place of piece i of an image whose rows are by.divisor pixels wide; offset: of its first channel in the image.
+  struct Place {
+    int row, col, channel;
+    long long offset;
+  };
+  __device__ __forceinline__ Place place(int i, const FastDivide& by) const {
+    const auto pixel = by_pieces(i), line = by(pixel.quotient);
+    const int channel = pixel.remainder * PIECE;
+    return {line.quotient, line.remainder, channel, (long long)pixel.quotient * channels + channel};
   }
 
-  // The output pixel whose tap (kh, kw) is pixel `at` of x; -1 if there is none.
-  __device__ __forceinline__ long long seer(long long at, int kh, int kw) const {
-    const int w = int(at % width) + padding[1] - kw * dilation[1];
-    const int h = int(at / width % height) + padding[0] - kh * dilation[0];
-    if (h < 0 || w < 0 || h % stride[0] || w % stride[1]) return -1;
-    if (h / stride[0] >= out_height || w / stride[1] >= out_width) return -1;
-    return (at / width / height * out_height + h / stride[0]) * out_width + w / stride[1];
+  // The first pixel that output `out` sees, padding counted.
+  __device__ __forceinline__ int first_seen(int dim, int out) const { return out * stride[dim] - padding[dim]; }
+
+  // The outputs that see pixel `at`: `out` by `tap`, then out - out_step by tap + tap_step and so on, while the tap is
+  // below `kernel` and the output not below 0.
+  struct Seers {
+    int tap, out;
+  };
+  __device__ __forceinline__ Seers seers(int dim, int at, int num_outputs) const {
+    int rest = at + padding[dim], tap = 0;  // = out stride + tap dilation
+    while (tap < tap_step[dim] && rest >= 0 && by_stride[dim](rest).remainder > 0) {
+      tap++;
+      rest -= dilation[dim];
+    }
+    if (tap == tap_step[dim] || rest < 0) return {0, -1};  // none: the window steps over this pixel
+    int out = by_stride[dim].quotient(rest);
+    while (out >= num_outputs) {
+      tap += tap_step[dim];
+      out -= out_step[dim];
+    }
+    return {tap, out};
   }
 
-  __device__ __forceinline__ long long pixels_in() const { return (long long)images * height * width; }
-  __device__ __forceinline__ long long pixels_out() const { return (long long)images * out_height * out_width; }
+  __device__ __forceinline__ int taps() const { return kernel[0] * kernel[1]; }
+  __device__ __forceinline__ int pixels_in() const { return height * width; }        // of an image
+  __device__ __forceinline__ int pixels_out() const { return out_height * out_width; }
 };

@@ -185,6 +185,10 @@ class Group(Ranks):
         """
         self._planner.use_staging(staging)
 
+    def note_staging(self, num_bytes: int) -> None:
+        """Take a note if a device's buffers of this length go through the host where MPI may be able to read them."""
+        self._planner.note_staging(num_bytes)
+
     @property
     def has_devices(self) -> bool:
         """True when some rank works on arrays of a device."""

@@ -1,5 +1,6 @@
 """Planner of a group: makes the request for a collective by its name and a buffer."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from ..collectives import Algorithm, ScheduleError, check, check_for, find, name
 from ..collectives.operators import check_operator
 from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
+from ..plain_text import binary_size
 from .auto import Auto
 from .node.windows import SharedWindows
 from .placement import Placement
@@ -60,7 +62,7 @@ class Planner:
         self._staging = HOST
         self._group: NcclGroup | None = None  # made when NCCL is first used
         self.has_devices = self.mixed = False
-        self._direct = True
+        self._direct_bytes, self._may_try = math.inf, False
 
     @property
     def calibration_path(self) -> Path:
@@ -108,9 +110,8 @@ class Planner:
         staging, tag, crowded = self._staging_of(buffer), self._next_tag, self._crowded
         if isinstance(staging, HostStaging):
             return StagedPlan(self._comm, found, buffer, staging=staging, op=op, tag=tag, yield_cpu=crowded)
-        return Plan(
-            self._comm, found, buffer, op=op, tag=tag, staging=staging, yield_cpu=crowded, segmented=not self._direct
-        )
+        cut = not self._is_direct(buffer.nbytes)
+        return Plan(self._comm, found, buffer, op=op, tag=tag, staging=staging, yield_cpu=crowded, segmented=cut)
 
     def use_progress_thread(self, wanted: bool) -> None:
         """Let a thread progress the requests that are planned from now on, or stop doing so."""
@@ -119,10 +120,20 @@ class Planner:
     def use_staging(self, staging: Staging) -> None:
         """Set how plans access this rank's buffers if they are not NumPy arrays."""
         self._staging, self._group = staging, None
-        kinds = self._comm.allgather((staging.queued, staging.direct))
-        self.has_devices = any(queued for queued, _ in kinds)
-        self.mixed = len({queued for queued, _ in kinds}) > 1
-        self._direct = all(direct for _, direct in kinds)
+        kinds = self._comm.allgather((staging.queued, staging.direct_bytes, staging.may_try))
+        self.has_devices = any(queued for queued, _, _ in kinds)
+        self.mixed = len({queued for queued, _, _ in kinds}) > 1
+        self._direct_bytes = min(direct_bytes for _, direct_bytes, _ in kinds)
+        self._may_try = all(may_try for _, _, may_try in kinds)
+
+    def note_staging(self, num_bytes: int) -> None:
+        """Take a note if buffers of this length go through the host and a test may show that they need not."""
+        if self._may_try and not self._is_direct(num_bytes):
+            self._note(
+                "gradients go through the host's memory: with these hosts and settings, MPI has not been tried on "
+                f"{binary_size(num_bytes)} in a GPU's memory. To try, start mpitrain kernel messages --bytes "
+                f"{num_bytes} the way this run was started"
+            )
 
     def choose(self, num_bytes: int) -> Choice:
         """Return the choice of ``auto`` at this length and the reason."""
@@ -166,13 +177,18 @@ class Planner:
         return self._driver.drive(request) if self._staging_of(buffer) is HOST else request
 
     def _staging_of(self, buffer: Any) -> Staging:
-        return HOST if isinstance(buffer, np.ndarray) else self._staging
+        return HOST if isinstance(buffer, np.ndarray) else self._staging.of_buffer(buffer.nbytes)
+
+    def _is_direct(self, num_bytes: int) -> bool:
+        """Return whether MPI reads and writes buffers of this length in place, on all ranks."""
+        return num_bytes <= self._direct_bytes and self._direct_bytes > 0
 
     def _for_device(self, algorithm: str, num_bytes: int) -> str:
         """Return the all-reduce for a buffer of a device, since measurements and shared memory are the host's."""
-        if algorithm == "native" and not self._direct:
+        if algorithm == "native" and not self._is_direct(num_bytes):
+            known = f"was tried up to {binary_size(self._direct_bytes)} of" if self._direct_bytes else "cannot read"
             raise AgreedError(
-                "native all-reduce cannot read this device's memory; use ring or auto, which stage messages on the host"
+                f"native all-reduce {known} this device's memory; use ring or auto, which stage messages on the host"
             )
         if algorithm not in ("auto", "shared"):
             return algorithm

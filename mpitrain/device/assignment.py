@@ -83,7 +83,10 @@ def notes(asked: str, visible: Sequence[VisibleGpus], slots: Sequence[GpuSlot]) 
         found.append(f"{_ranks(without)} without a GPU, on the CPU: {reason}")
     gpus = {(seen.node, seen.gpus[s.number]) for seen, s in zip(visible, slots, strict=True) if s.number is not None}
     if len(gpus) < len(slots) - len(without):
-        found.append(f"{len(slots) - len(without)} ranks share {len(gpus)} GPU{'s' * (len(gpus) > 1)}")
+        found.append(
+            f"{len(slots) - len(without)} ranks share {len(gpus)} GPU{'s' * (len(gpus) > 1)}: "
+            "unless CUDA MPS runs, a GPU works for one of its ranks at a time"
+        )
     return found
 
 

@@ -4,15 +4,15 @@ from typing import Any
 
 import numpy as np
 
+from .divide import divide_record
 from .gemm import GemmPlan, Shape
 from .kernel import kernel
 from .launch import launch
 from .matrices import Matrices
-from .plan import Launch, ceil_div
+from .plan import PIECE, Launch, across_down, ceil_div
 
 ROWS, COLUMNS = (kernel("round_tf32.cu", name=name) for name in ("round_rows", "round_columns"))
 TILE = 32  # rows and columns of a block of round_columns
-PIECE = 4  # elements in 16 bytes
 PART_BYTES = 256  # parts of working memory begin at multiples of this
 
 
@@ -35,13 +35,16 @@ def round_factors(device: Any, shape: Shape, a: Matrices, b: Matrices, address: 
 def _round(device: Any, factor: Matrices, transpose: bool, address: int) -> Matrices:
     rows, cols, ld = _shape(factor, transpose)
     if factor.matrices * rows * cols:
-        plan = Launch((ceil_div(factor.matrices * rows * ld, 1024), 1, 1), (256, 1, 1))
-        sizes = [factor.ld, ld, factor.rows, factor.cols, factor.matrices]
+        sizes = [np.array(size, np.int32) for size in (factor.ld, ld, factor.rows, factor.cols)]
         if transpose:
-            tiles = ceil_div(factor.rows, TILE) * ceil_div(factor.cols, TILE) * factor.matrices
-            plan, sizes = Launch((tiles, 1, 1), (TILE, 8, 1)), sizes[:-1]
+            across, down = ceil_div(factor.cols, TILE), ceil_div(factor.rows, TILE)
+            plan = Launch((across * down * factor.matrices, 1, 1), (TILE, 8, 1))
+            sizes += divide_record(across), divide_record(down)
+        else:
+            plan = across_down(ld // PIECE, rows, device.num_processors, factor.matrices)
+            sizes += [np.array(factor.matrices, np.int32)]
         arguments = *(np.array(x, np.uint64) for x in (factor.address, address)), np.array(factor.apart, np.int64)
-        launch(device, COLUMNS if transpose else ROWS, plan, (*arguments, *(np.array(x, np.int32) for x in sizes)))
+        launch(device, COLUMNS if transpose else ROWS, plan, (*arguments, *sizes))
     return Matrices(address, rows, cols, ld, factor.matrices, rows * ld if factor.matrices > 1 else 0)
 
 

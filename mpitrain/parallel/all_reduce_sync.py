@@ -5,6 +5,7 @@ The gradients are cut into buckets, which are all-reduced while backward still r
 
 from ..arena import Arena
 from ..comm.group import Group
+from ..comm.planner import NCCL
 from ..plain_text import binary_size
 from .buckets import BucketQueue, cut_buckets, name_bucket
 from .gradient_sync import PlannedSync, WholeUpdateSync
@@ -31,6 +32,8 @@ class AllReduceSync(WholeUpdateSync, PlannedSync):
         whats = [name_bucket(arena, number, b) for number, b in enumerate(self.buckets)]
         plans = [group.plan_all_reduce(s, name, what=what) for s, name, what in zip(slices, names, whats, strict=True)]
         self.algorithms = [plan.algorithm for plan in plans]
+        if all_reduce != NCCL:
+            group.note_staging(max(s.nbytes for s in slices))
         WholeUpdateSync.__init__(self, arena)
         PlannedSync.__init__(self, arena, group, plans, BucketQueue(self.buckets, plans, arena.put_header))
 

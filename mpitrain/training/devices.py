@@ -1,8 +1,8 @@
 """Choice of a device for each rank (collective)."""
 
 from .. import ops
-from ..comm.measure.cuda_aware import is_direct
-from ..comm.schedule.staging import HOST, DirectStaging, HostStaging
+from ..comm.measure.cuda_aware import find_trial
+from ..comm.schedule.staging import HOST, DirectStaging, HostStaging, Staging
 from ..comm.world import World
 from ..config import Config
 from ..device import CPU, Device, assign, discover, notes, open_device
@@ -37,8 +37,10 @@ def take_device(config: Config, world: World) -> Device:
 
 def use_device(device: Device, world: World) -> None:
     """Register with ``world`` that this rank's gradients are on ``device`` (collective)."""
-    if device is CPU:
-        world.use_staging(HOST)
-        return
-    direct = is_direct(world.mpi_version, device)
-    world.use_staging((DirectStaging if direct else HostStaging)(device, ops.cuda.elementwise.combine))
+    trial = find_trial(world, device)
+    staging: Staging = HOST
+    if device is not CPU:
+        combine, direct_bytes = ops.cuda.elementwise.combine, trial.direct_bytes
+        staging = DirectStaging(device, combine, direct_bytes) if direct_bytes else HostStaging(device, combine)
+        staging.may_try = not trial.failed
+    world.use_staging(staging)

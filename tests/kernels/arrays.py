@@ -65,7 +65,11 @@ class Elements:
             assert (raw[start + size :] == 0xFF).all(), "written behind an array"
 
 
-def launch(kernels: cpu.Kernels, name: str, *arguments: np.ndarray, grid=3, block: int = 256, seed: int = 0) -> None:
+def launch(kernels: cpu.Kernels, name: str, *arguments: np.ndarray, grid=3, block=256, seed: int = 0) -> None:
     """Launch by position; a grid of 3 makes the loops of a kernel go round."""
-    grid = (grid, 1, 1) if isinstance(grid, int) else (*grid, 1)
-    kernels.launch(name, grid=grid, block=(block, 1, 1), arguments=arguments, seed=seed)
+    kernels.launch(name, grid=_three(grid), block=_three(block), arguments=arguments, seed=seed)
+
+
+def _three(size: int | tuple[int, ...]) -> tuple[int, ...]:
+    sizes = (size,) if isinstance(size, int) else size
+    return (*sizes, *[1] * (3 - len(sizes)))

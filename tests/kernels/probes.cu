@@ -1,6 +1,7 @@
-// Small kernels for test_shim.py: right ones that show what the shim does, and wrong ones that it must refuse.
+// Small kernels for test_shim.py and test_divide.py: right ones that show what the shim does, and wrong ones that it must refuse.
 // Arch: sm_80
 #include "common/async_copy.cuh"
+#include "common/divide.cuh"
 #include "common/ldmatrix.cuh"
 #include "common/mma.cuh"
 
@@ -8,6 +9,14 @@ extern "C" __global__ void warp_sum(const float* x, float* out) {
   float sum = x[threadIdx.x];
   for (int by = 16; by > 0; by /= 2) sum += __shfl_xor_sync(~0u, sum, by);
   if (threadIdx.x % 32 == 0) atomicAdd(out, sum);
+}
+
+extern "C" __global__ void divide(const int* n, int* quotients, int* remainders, int count, const FastDivide by) {
+  for (int i = threadIdx.x; i < count; i += blockDim.x) {
+    const auto found = by(n[i]);
+    quotients[i] = found.quotient;
+    remainders[i] = found.remainder;
+  }
 }
 
 extern "C" __global__ void reverse_without_barrier(const float* x, float* out) {

@@ -20,6 +20,9 @@ for variant in (SIMT, TF32, Variant("gemm_mma", 0, 1, "none", "bf16")):
     for pad in (3, 8):
         gemm.run(cpu.build(f"{variant.kernel}.cu", **variant.macros), variant, Case(70, 67, 101, pad=pad))
 import numpy as np
+from mpitrain.kernels.divide import divide_record
+from mpitrain.ops.cuda.launch import window_record
+from mpitrain.ops.window import Window
 from tests.kernels.arrays import NULL, f32, i32, i64, launch
 rows, n, parts = 70, 131, 3
 x, y, vector = np.ones((rows, n), np.float32), np.ones((rows, n), np.float32), np.ones(n, np.float32)
@@ -28,16 +31,30 @@ kernels = cpu.build("batchnorm.cu")
 launch(kernels, "batchnorm_moments", x, sums, *sizes, grid=(2, parts))
 statistics = [vector, vector, vector.copy(), vector.copy()]
 launch(kernels, "batchnorm_statistics", sums, *statistics, kept, *sizes, f32(0.1), f32(1e-5), grid=17)
-launch(kernels, "batchnorm_apply", x, kept, y, i64(x.size), i32(n), i32(1))
+launch(kernels, "batchnorm_apply", x, kept, y, *sizes[:2], i32(1))
 launch(kernels, "batchnorm_sums", y, x, y, vector, sums, *sizes, grid=(2, parts))
-launch(kernels, "batchnorm_dx", y, x, y, kept, kept, x, i64(x.size), i32(n))
+launch(kernels, "batchnorm_dx", y, x, y, kept, kept, x, *sizes[:2])
 ids, order = np.arange(rows) % 7, np.zeros(rows, np.int32)
 launch(cpu.build("embedding.cu"), "embedding_order", ids, order, i32(rows), grid=1)
 table = np.ones((7, n), np.float32)
 launch(cpu.build("embedding.cu"), "embedding_dw", ids, order, x, table, i32(rows), i32(n), i64(7), grid=rows, block=128)
 turned, sizes = np.ones((n, 72), np.float32), [i64(0), i32(n), i32(72), i32(rows), i32(n)]
-tiles = (3 * 5, 1, 1)
-cpu.build("round_tf32.cu").launch("round_columns", grid=tiles, block=(32, 8, 1), arguments=[x, turned, *sizes])
+tiles, numbers = (3 * 5, 1, 1), [*sizes, divide_record(5), divide_record(3)]
+cpu.build("round_tf32.cu").launch("round_columns", grid=tiles, block=(32, 8, 1), arguments=[x, turned, *numbers])
+rounded = np.ones((rows, 132), np.float32)
+launch(cpu.build("round_tf32.cu"), "round_rows", x, rounded, i64(0), i32(n), i32(132), *sizes[3:], i32(1))
+for channels, groups in ((6, 2), (8, 1)):
+    window = Window((3, 2), (2, 1), (1, 0), (1, 2))
+    images = np.ones((2, 7, 6, channels), np.float32)
+    columns, record = np.ones((2, 4 * 4, 6 * channels), np.float32), window_record(window, images, groups)
+    launch(cpu.build("conv2d_im2col.cu"), "im2col", images, columns, record, grid=(2, 2))
+    launch(cpu.build("conv2d_im2col.cu"), "col2im", columns, images, record, grid=(2, 2))
+    record, y = window_record(Window((3, 2), (2, 1), (1, 0)), images), np.ones((2, 4, 5, channels), np.float32)
+    argmax, pool = np.ones(y.shape, np.uint8), cpu.build("pool.cu")
+    launch(pool, "max_pool", images, y, argmax, i32(1), record, grid=(2, 2))
+    launch(pool, "max_pool_dx", argmax, y, images, record, grid=(2, 2))
+    launch(pool, "mean_pool", images, y, f32(1), record, grid=(2, 2))
+    launch(pool, "mean_pool_dx", y, images, f32(1), record, grid=(2, 2))
 for warps in (1, 8):
     kernels = cpu.build("softmax.cu", ROW_WARPS=warps)
     for case in softmax.CASES:

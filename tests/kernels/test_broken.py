@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 
+from mpitrain.kernels.divide import divide_record
 from tests.kernels import cpu, gemm, ladder, softmax
 from tests.kernels.arrays import i32, launch
 from tests.kernels.products import Case, Variant
@@ -172,7 +173,7 @@ def test_broken_order_is_found(text):
 def test_broken_rounding_is_found(text):
     broken = cpu.build("round_tf32.cu", lambda whole: whole.replace(*text))
     x, y = np.random.default_rng(0).standard_normal((40, 36)).astype(np.float32), np.zeros((36, 40), np.float32)
-    sizes = [np.array(0), *map(i32, (36, 40, 40, 36))]
+    sizes = [np.array(0), *map(i32, (36, 40, 40, 36)), divide_record(2), divide_record(2)]
     broken.launch("round_columns", grid=(4, 1, 1), block=(32, 8, 1), arguments=[x, y, *sizes], seed=1)
     assert not np.allclose(y, x.T, rtol=1e-3)
 

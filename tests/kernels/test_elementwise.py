@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mpitrain.kernels.divide import divide_record
 from mpitrain.ops import OPS
 from tests.kernels import cpu, formats
 from tests.kernels.arrays import NULL, Elements, f32, i32, i64, launch
@@ -140,10 +141,11 @@ def test_rounding_to_tf32(bf16, rows, cols, turn):
     y = elements.room(batch, outer, y_ld)
     sizes, kernels = [i64(apart), i32(ld), i32(y_ld), i32(rows), i32(cols)], cpu.build("round_tf32.cu")
     if turn:
-        tiles = -(-rows // 32) * -(-cols // 32) * batch
-        kernels.launch("round_columns", grid=(tiles, 1, 1), block=(32, 8, 1), arguments=[x, y, *sizes], seed=1)
+        across, down = -(-cols // 32), -(-rows // 32)
+        sizes += divide_record(across), divide_record(down)
+        launch(kernels, "round_columns", x, y, *sizes, grid=across * down * batch, block=(32, 8), seed=1)
     else:
-        launch(kernels, "round_rows", x, y, *sizes, i32(batch))
+        launch(kernels, "round_rows", x, y, *sizes, i32(batch), grid=(2, 3, 2), block=(3, 5))
     expected = np.zeros((batch, outer, y_ld))
     for i in range(batch):
         whole = np.stack([x[i * apart + j * ld :][:cols] for j in range(rows)])

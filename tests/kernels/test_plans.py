@@ -4,7 +4,10 @@ import ctypes
 
 import pytest
 
+from mpitrain.kernels.divide import FAST_DIVIDE
 from mpitrain.kernels.gemm import RECORD, SUM_COLUMNS, SUM_ROWS, SUM_THREADS, TILES, Shape, make_plan
+from mpitrain.kernels.plan import PIECE
+from mpitrain.ops.cuda.launch import WINDOW
 from tests.kernels import cpu
 
 pytestmark = cpu.needs_gxx
@@ -39,6 +42,14 @@ def test_record():
     fields = [f"__builtin_offsetof(Record, {name})" for name in RECORD.names]
     found = constants("gemm_sum.cu", {}, ["sizeof(Record)", *fields], "using Record = Gemm<Output, Output>;\n")
     assert found == [RECORD.itemsize, *(RECORD.fields[name][1] for name in RECORD.names)]
+
+
+def test_window():
+    """Whatever is made for a window is read by the kernels at the same place."""
+    fields = [f"__builtin_offsetof(Window, {name})" for name in WINDOW.names]
+    found = constants("pool.cu", {}, ["sizeof(Window)", *fields, "sizeof(FastDivide)", "PIECE"])
+    assert found[:-2] == [WINDOW.itemsize, *(WINDOW.fields[name][1] for name in WINDOW.names)]
+    assert found[-2:] == [FAST_DIVIDE.itemsize, PIECE]
 
 
 def test_sum():

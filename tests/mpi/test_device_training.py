@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from mpitrain.comm.measure import cuda_aware
 from mpitrain.comm.schedule import segments
 from mpitrain.config import Compute, Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU
@@ -21,7 +20,6 @@ from mpitrain.training.display.progress import make_progress
 from mpitrain.training.executors import graphed as graphs
 from mpitrain.training.loop import TrainingLoop
 from mpitrain.training.setup import open_setup
-from tests.fake_device import FakeDevice
 from tests.gpu.device import ShimDevice
 from tests.images import write_images
 from tests.kernels import cpu
@@ -279,36 +277,3 @@ def test_nccl_without_gpus_or_with_too_few_is_said(world, data, nccl, monkeypatc
     with pytest.raises(AgreedError, match="NCCL does not start on rank 0: NCCL_ERROR_SYSTEM_ERROR"):
         run(world, config, ShimDevice())
     use_device(CPU, world)
-
-
-class Readable(FakeDevice):
-    """A device whose memory MPI reads; ``spoils``: what comes of it is wrong."""
-
-    name = "readable"
-
-    def __init__(self, spoils=False):
-        super().__init__(mpi_reads=True)
-        self.spoils = spoils
-
-    def from_host(self, array):
-        return self.array(array)
-
-    def to_host(self, array):
-        return self.values(array) + self.spoils
-
-
-@pytest.mark.parametrize("spoils", [False, True])
-def test_whether_mpi_reads_a_devices_memory_is_tried(world, tmp_path_factory, monkeypatch, spoils):
-    folder = world.all_gather(str(tmp_path_factory.mktemp("cache")))[0]
-    monkeypatch.setenv("MPITRAIN_CALIBRATION", folder)
-    device = Readable(spoils)
-    assert not cuda_aware.is_direct(world.mpi_version, device), "nobody has tried"
-    answer = cuda_aware.try_direct(world, device)
-    use_device(CPU, world)
-    assert answer == ("rank 0 has wrong sums of 3 elements of float32 by native" if spoils else cuda_aware.WORKS)
-    assert cuda_aware.is_direct(world.mpi_version, device) == (not spoils)
-    world.barrier()
-    if world.rank == 0:
-        cuda_aware._write(cuda_aware.record_path(world.mpi_version, device.name), cuda_aware.BEGUN)
-    world.barrier()
-    assert not cuda_aware.is_direct(world.mpi_version, device), "a crash leaves the beginning"

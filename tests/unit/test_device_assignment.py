@@ -62,13 +62,16 @@ def test_some_have_none():
     assert assign([VisibleGpus(0, ("A",)), VisibleGpus(1)]) == [GpuSlot(0, 1), GpuSlot()]
 
 
+IN_TURN = "unless CUDA MPS runs, a GPU works for one of its ranks at a time"
+
+
 @pytest.mark.parametrize(
     ("asked", "sights", "expected"),
     [
         ("auto", [VisibleGpus(0, FOUR)] * 4, []),
         ("auto", [VisibleGpus(0, (), "there is no NVIDIA driver here")] * 2, []),
-        ("auto", [VisibleGpus(0, ("A",))] * 3, ["3 ranks share 1 GPU"]),
-        ("auto", [VisibleGpus(0, ("A", "B"))] * 3, ["3 ranks share 2 GPUs"]),
+        ("auto", [VisibleGpus(0, ("A",))] * 3, [f"3 ranks share 1 GPU: {IN_TURN}"]),
+        ("auto", [VisibleGpus(0, ("A", "B"))] * 3, [f"3 ranks share 2 GPUs: {IN_TURN}"]),
         (
             "cuda",
             [VisibleGpus(0, ("A",)), VisibleGpus(1, (), "no GPU is visible")],

@@ -76,6 +76,17 @@ def test_every_shape_has_a_plan_that_its_gpu_can_launch():
                 assert (made.kernel.file == "gemm_simt.cu") == (inputs == "fp32")
 
 
+@pytest.mark.parametrize("arch", ["sm_100a", "sm_103a", "sm_120a"])
+@pytest.mark.parametrize("inputs", ["fp32", "tf32", "bf16"])
+def test_blackwell_takes_the_kernels_of_ampere(arch, inputs):
+    """wgmma exists on Hopper alone; sm_120 has the least shared memory of the three, 99 KiB for a block."""
+    for shape in SHAPES:
+        made = plan(Shape(shape.m, shape.n, shape.k, inputs=inputs), arch, 148)
+        assert made.kernel.file == ("gemm_simt.cu" if inputs == "fp32" else "gemm_mma.cu")
+        assert made.kernel.fits(arch)
+        assert made.launch.shared_bytes <= 99 << 10
+
+
 def test_no_tensor_cores_is_said():
     with pytest.raises(UserError, match="no matrix product of bf16 for sm_75: take --precision fp32"):
         plan(Shape(8, 8, 8, inputs="bf16"), "sm_75", 40)

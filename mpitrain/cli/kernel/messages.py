@@ -17,20 +17,26 @@ DESCRIPTION = "Test, with all ranks, whether MPI reads GPUs' memory (CUDA-aware)
 class MessagesOptions:
     """Options of messages."""
 
+    bytes: int = 0
+    """Longest buffer to try, in bytes; 0 tries twice the length of a gradient bucket that training takes by default."""
+
 
 def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
     options = parse_options(MessagesOptions, argv, command="kernel messages", description=DESCRIPTION, speaks=speaks)
-    return Job("kernel messages", options, try_messages)
+    return Job("kernel messages", options, lambda world: try_messages(options, world))
 
 
-def try_messages(world: "World") -> int:
+def try_messages(options: MessagesOptions, world: "World") -> int:
     """Run the test and print its result; the exit code is 1 on failure."""
     from ...comm.measure.cuda_aware import BEGUN, WORKS, try_direct
     from ...config import Compute, Config
     from ...device import discover
+    from ...plain_text import binary_size
     from ...training.devices import take_device
 
+    if options.bytes < 0:
+        raise AgreedError(f"--bytes is {options.bytes}, but must be 0 or more")
     if world.size < 2:
         raise AgreedError("messages need two ranks or more: mpirun -n 2 python -m mpitrain kernel messages")
     visible = world.all_gather(discover("auto", world.node))
@@ -41,8 +47,9 @@ def try_messages(world: "World") -> int:
         raise AgreedError("some ranks have no GPU: start as many ranks as there are, or fewer")
     if world.rank == 0:
         print(f"{world.mpi_version} and {device.name}: trying (if this crashes, the answer is no: {BEGUN})", flush=True)
-    answer = try_direct(world, device)
+    longest = options.bytes or 2 * world.group("data").choose_bucket_bytes()
+    answer = try_direct(world, device, longest)
     if world.rank == 0:
-        said = "it works; runs on this machine send gradients in place" if answer == WORKS else f"no: {answer}"
-        print(said)
+        where = f"in buckets of up to {binary_size(longest)}, with these ranks, hosts and settings of transports"
+        print(f"it works; runs send gradients in place, {where}" if answer == WORKS else f"no: {answer}")
     return 0 if answer == WORKS else 1

@@ -12,6 +12,7 @@ plan tests whether its stream has reached them, and the rank continues to comput
 """
 
 import contextlib
+import math
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -37,14 +38,21 @@ class Staging:
 
     Attributes
     ----------
-    direct : bool
-        MPI reads and writes the arrays in place.
+    direct_bytes : float
+        Longest buffer whose arrays MPI reads and writes in place; 0 where it never does.
+    may_try : bool
+        It is not known whether MPI would do so with longer buffers, too; ``mpitrain kernel messages`` finds out.
     queued : bool
         Work is queued: the last ``mark`` must be ``reached`` before messages start.
     """
 
-    direct = True
+    direct_bytes = math.inf
+    may_try = False
     queued = False
+
+    def of_buffer(self, num_bytes: int) -> "Staging":
+        """Return the staging of buffers of this length."""
+        return self
 
     def lane(self) -> Self:
         """Return the staging of one plan."""
@@ -91,14 +99,25 @@ class DirectStaging(Staging):
     device : DeviceMemory
     combine : callable(operator) -> operator, optional
         Returns the kernel for an operator.
+    direct_bytes : float
+        Longer buffers are staged through the host.
     """
 
     queued = True
 
-    def __init__(self, device: DeviceMemory, combine: Any = None):
-        self.device, self._combine = device, combine
+    def __init__(self, device: DeviceMemory, combine: Any = None, direct_bytes: float = math.inf):
+        self.device, self._combine, self.direct_bytes = device, combine, direct_bytes
+        self._staged: HostStaging | None = None
         self._stream = device.stream()
         self._mark: Any = None
+
+    def of_buffer(self, num_bytes: int) -> Staging:
+        """Return this, or staging through the host for a longer buffer than MPI is known to read."""
+        if num_bytes <= self.direct_bytes:
+            return self
+        if self._staged is None:
+            self._staged = HostStaging(self.device, self._combine)
+        return self._staged
 
     def lane(self) -> Self:
         """Return a copy with a stream of its own."""
@@ -148,11 +167,13 @@ class DirectStaging(Staging):
 class HostStaging(DirectStaging):
     """Staging through page-locked memory of the host: copies down on one stream, copies up and sums on another."""
 
-    direct = False
-
     def __init__(self, device: DeviceMemory, combine: Any = None):
-        super().__init__(device, combine)
+        super().__init__(device, combine, 0)
         self._down = device.stream()
+
+    def of_buffer(self, num_bytes: int) -> Staging:
+        """Return this."""
+        return self
 
     def memory(self, num_elements: int, like: Any) -> np.ndarray:
         """Return page-locked memory."""

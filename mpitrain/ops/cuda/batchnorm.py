@@ -3,17 +3,19 @@
 Only statistics over several ranks pass through the host: they are this op's one wait, in each direction.
 """
 
+from math import gcd
 from typing import Any
 
 import numpy as np
 
 from ...device import device_of
 from ...kernels.kernel import Kernel, kernel
+from ...kernels.plan import PIECE, ceil_div
 from .. import batchnorm as ops
 from ..batchnorm import Norm
 from ..gradient import Gradient
 from ..workspace import Keep, workspace
-from .launch import loop, run, size_of
+from .launch import run, spread
 from .reduce import Parts, cut_rows
 
 KEPT = 5  # vectors: mean, r, offset, scale, shift
@@ -48,7 +50,7 @@ def batchnorm_train(x: Any, norm: Norm, y: Any, keep: Keep) -> Any:
         run(device, MERGE, 32 * channels, (moments, total, kept, rows, channels, parts.rows))
         count = float(norm.sum_over_ranks(total)[0])
         run(device, PREPARE, 32 * channels, (total, *statistics, channels, *rates))
-    loop(device, APPLY, x.size, (x, kept, y, size_of(x), channels, int(norm.relu)))
+    _write(APPLY, y, (x, kept, y, rows, channels, int(norm.relu)))
     return kept, count
 
 
@@ -59,7 +61,7 @@ def batchnorm_evaluate(x: Any, norm: Norm, y: Any) -> bool:
         return False
     vectors = norm.weight, norm.bias, norm.running_mean, norm.running_var
     channels = x.shape[3]
-    loop(device_of(x), EVALUATE, x.size, (x, *vectors, y, size_of(x), channels, float(norm.eps), int(norm.relu)))
+    _write(EVALUATE, y, (x, *vectors, y, x.size // channels, channels, float(norm.eps), int(norm.relu)))
     return True
 
 
@@ -82,7 +84,7 @@ def batchnorm_backward(dy: Any, x: Any, y: Any, norm: Norm, kept: Any, dw: Gradi
         norm.sum_over_ranks(total)
         divisor = np.array(max(1.0, count), np.float64)
         run(device, SLOPES, 32 * channels, (total, vectors, norm.weight, slopes, channels, divisor))
-    loop(device, DX, x.size, (dy, x, y, vectors, slopes, dx, size_of(x), channels))
+    _write(DX, dx, (dy, x, y, vectors, slopes, dx, x.size // channels, channels))
     return True
 
 
@@ -93,6 +95,14 @@ def put_gradients(dy: Any, x: Any, y: Any, vectors: Any, dw: Gradient, db: Gradi
     arguments = _sums(dy, x, y, vectors), vectors, dw.array, db.array, total, channels, parts.num, *adds
     run(device, GRADIENTS, 32 * channels, arguments)
     _written(db, dw)
+
+
+def _write(kernel: Kernel, out: Any, arguments: tuple[Any, ...]) -> None:
+    """Launch a kernel that writes ``out`` in pieces of periods of rows (kernels/batchnorm.cu, Periods)."""
+    channels = out.shape[-1]
+    joined = PIECE // gcd(channels, PIECE)  # rows in a period
+    periods = ceil_div(out.size // channels, joined)
+    spread(device_of(out), kernel, channels * joined // PIECE, periods, arguments)
 
 
 def _written(*gradients: Gradient) -> None:

@@ -5,17 +5,18 @@ Shapes: x (N, H, W, C), w (KH, KW, C/G, O), b (O,), y (N, OH, OW, O); columns (G
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ...device import device_of
-from ...kernels.kernel import kernel
+from ...kernels.kernel import Kernel, kernel
 from .. import conv2d as ops
 from ..reduce import column_sum
 from ..window import Geometry
 from ..workspace import workspace
-from .launch import run, window_record
+from .launch import num_pieces, spread, window_record
 from .matmul import multiply
 
 GATHER = kernel("conv2d_im2col.cu", name="im2col")
@@ -99,7 +100,7 @@ class Columns(Geometry):
                 continue
             columns = workspace(dx, "columns", self._shape(part))
             multiply(self._rows(dy[images]), self._by_group(w), self._as_batch(columns), transpose_b=True)
-            run(device_of(dx), SCATTER, part.size, (columns, part, window_record(self.window, part), self.groups))
+            self._launch(SCATTER, part.shape[1] * part.shape[2], part, (columns, part))
 
     @property
     def _is_direct(self) -> bool:
@@ -124,8 +125,14 @@ class Columns(Geometry):
         if self._is_direct:
             return x.reshape(-1, x.shape[3])
         columns = workspace(x, "columns", self._shape(x))
-        run(device_of(x), GATHER, columns.size, (x, columns, window_record(self.window, x), self.groups))
+        self._launch(GATHER, prod(self.output) * prod(self.window.kernel), x, (x, columns))
         return self._as_batch(columns)
+
+    def _launch(self, kernel: Kernel, num_places: int, x: Any, arrays: tuple[Any, Any]) -> None:
+        """Launch a kernel over the pixels, or the taps of all outputs, of the images ``x``."""
+        across = num_places * num_pieces(x.shape[3] // self.groups)
+        arguments = *arrays, window_record(self.window, x, self.groups)
+        spread(device_of(x), kernel, across, len(x), arguments, layers=self.groups)
 
     def _as_batch(self, columns: Any) -> Any:
         return columns if self.groups > 1 else columns.reshape(columns.shape[1:])

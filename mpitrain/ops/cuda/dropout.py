@@ -9,7 +9,7 @@ from ...kernels.kernel import kernel
 from ...kernels.plan import ceil_div
 from .. import dropout as ops
 from ..dropout import ELEMENTS_PER_TICK
-from .launch import run
+from .launch import spread
 
 MASK = kernel("dropout.cu", name="dropout_mask")
 
@@ -18,6 +18,6 @@ MASK = kernel("dropout.cu", name="dropout_mask")
 def dropout_mask(mask: Any, p: float, position: tuple[int, int, int, int], counters: Any = None) -> None:
     """One launch."""
     rows, columns = mask.shape
-    ticks = rows * ceil_div(columns, ELEMENTS_PER_TICK)
+    ticks = ceil_div(columns, ELEMENTS_PER_TICK)
     numbers = (np.array(number, np.int64) for number in position)
-    run(device_of(mask), MASK, ticks, (mask, rows, columns, *numbers, round(p * 65536), counters))
+    spread(device_of(mask), MASK, ticks, rows, (mask, rows, columns, *numbers, round(p * 65536), counters))

@@ -9,9 +9,9 @@ import numpy as np
 from ...device import device_of
 from ...kernels.kernel import kernel
 from ...kernels.launch import launch
-from ...kernels.plan import Launch
+from ...kernels.plan import THREADS, Launch
 from .. import lars as ops
-from .launch import THREADS, values
+from .launch import values
 
 NORMS, UPDATE = kernel("lars.cu", name="lars_norms"), kernel("lars.cu")
 PARTS = 32  # blocks for each piece

@@ -1,18 +1,30 @@
 """Launches of kernels with one thread, or one warp, for each of many items."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from math import gcd
 from typing import Any
 
 import numpy as np
 
+from ...kernels.divide import FAST_DIVIDE, fast_divide
 from ...kernels.kernel import Kernel
 from ...kernels.launch import launch
-from ...kernels.plan import Launch, ceil_div
+from ...kernels.plan import PIECE, THREADS, Launch, across_down, ceil_div
 from ..window import Window
 
-THREADS = 256
 BLOCKS_PER_SM = 8
-WINDOW = np.dtype((np.void, 14 * 4))
+WINDOW = np.dtype(
+    [
+        *((name, np.int32) for name in ("images", "height", "width", "channels", "out_height", "out_width")),
+        *((name, np.int32, (2,)) for name in ("kernel", "stride", "padding", "dilation")),
+        *((name, np.int32) for name in ("groups", "depth")),
+        *((name, np.int32, (2,)) for name in ("tap_step", "out_step")),
+        *((f"by_{name}", FAST_DIVIDE) for name in ("pieces", "width", "out_width", "taps", "kernel_width")),
+        ("by_stride", FAST_DIVIDE, (2,)),
+    ]
+)
+"""struct Window of kernels/common/window.cuh."""
 
 
 def fits(*arrays: Any) -> bool:
@@ -38,6 +50,12 @@ def loop(device: Any, kernel: Kernel, num_elements: int, arguments: Sequence[Any
         launch(device, kernel, Launch((blocks, 1, 1), (THREADS, 1, 1)), values(arguments))
 
 
+def spread(device: Any, kernel: Kernel, across: int, down: int, arguments: Sequence[Any], layers: int = 1) -> None:
+    """Launch a kernel that loops over items in up to three dimensions (``kernels.plan.across_down``)."""
+    if across * down * layers:
+        launch(device, kernel, across_down(across, down, device.num_processors, layers), values(arguments))
+
+
 def values(arguments: Sequence[Any]) -> list[Any]:
     """Return arguments in the form in which kernels take them (see ``run``)."""
     return [_value(argument) for argument in arguments]
@@ -48,11 +66,26 @@ def size_of(array: Any) -> np.ndarray:
     return np.array(array.size, np.int64)
 
 
-def window_record(window: Window, x: Any) -> np.ndarray:
+def num_pieces(channels: int) -> int:
+    """Return the number of pieces of a pixel, the last of which may have fewer channels than the others."""
+    return ceil_div(channels, PIECE)
+
+
+def window_record(window: Window, x: Any, groups: int = 1) -> np.ndarray:
     """Return struct Window of kernels/common/window.cuh for images of the shape of ``x`` (N, H, W, C)."""
-    output = window.output((x.shape[1], x.shape[2]))
-    values = (*x.shape, *output, *window.kernel, *window.stride, *window.padding, *window.dilation)
-    return np.array(values, np.int32).view(WINDOW).reshape(())
+    return _window_record(window, tuple(x.shape), groups)
+
+
+@lru_cache(maxsize=1024)
+def _window_record(window: Window, shape: tuple[int, int, int, int], groups: int) -> np.ndarray:
+    output, (kernel_height, kernel_width) = window.output(shape[1:3]), window.kernel
+    factors = [gcd(*both) for both in zip(window.stride, window.dilation, strict=True)]
+    depth = shape[3] // groups
+    steps = [[n // factor for n, factor in zip(of, factors, strict=True)] for of in (window.stride, window.dilation)]
+    divisors = num_pieces(depth), shape[2], output[1], kernel_height * kernel_width, kernel_width
+    fields = *shape, *output, window.kernel, window.stride, window.padding, window.dilation, groups, depth, *steps
+    divisions = *map(fast_divide, divisors), [fast_divide(stride) for stride in window.stride]
+    return np.array((*fields, *divisions), WINDOW)
 
 
 def _value(argument: Any) -> Any:

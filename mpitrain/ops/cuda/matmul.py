@@ -18,7 +18,7 @@ from ...kernels.gemm_launch import launch_gemm, num_slabs, partial_bytes
 from ...kernels.kernel import kernel
 from ...kernels.launch import launch
 from ...kernels.matrices import Matrices
-from ...kernels.plan import MOST_BLOCKS, Launch, ceil_div
+from ...kernels.plan import MOST_BLOCKS, PIECE, across_down, ceil_div
 from ...kernels.planner import plan
 from ...kernels.round_tf32 import PART_BYTES, rounded_bytes
 from ..gradient import Gradient
@@ -134,7 +134,8 @@ def _rounded(device: Any, factor: Matrices, address: int) -> Matrices:
         arguments = [np.array(x, np.uint64) for x in (factor.address, address)]
         arguments += [np.array(factor.apart, np.int64), np.array(factor.ld, np.int32)]
         arguments += [np.array(x, np.int32) for x in numbers]
-        launch(device, _CAST, Launch((ceil_div(count, 1024), 1, 1), (256, 1, 1)), arguments)
+        made = across_down(ld // PIECE, factor.rows, device.num_processors, factor.matrices)
+        launch(device, _CAST, made, arguments)
     return Matrices(address, factor.rows, factor.cols, ld, factor.matrices, apart)
 
 

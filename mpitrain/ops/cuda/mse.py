@@ -7,9 +7,9 @@ import numpy as np
 from ...device import device_of
 from ...kernels.kernel import kernel
 from ...kernels.launch import launch
-from ...kernels.plan import Launch, ceil_div
+from ...kernels.plan import THREADS, Launch, ceil_div
 from .. import mse as ops
-from .launch import THREADS, loop, size_of
+from .launch import loop, size_of
 from .reduce import column_sum
 
 SQUARES, SQUARES_DX = (kernel("mse.cu", name=name) for name in ("squared_error", "squared_error_dx"))

@@ -1,12 +1,14 @@
 """Pools on a GPU: one launch each."""
 
+from math import prod
 from typing import Any
 
 from ...device import device_of
+from ...kernels.divide import divide_record
 from ...kernels.kernel import Kernel, kernel
 from .. import pool as ops
 from ..window import Window
-from .launch import fits, loop, window_record
+from .launch import fits, num_pieces, spread, window_record
 
 
 def _kernel(name: str, bits: int = 8) -> Kernel:
@@ -24,7 +26,7 @@ def max_pool(x: Any, window: Window, y: Any, relu: bool) -> bool:
     """Write the maxima only."""
     if not fits(x, y):
         return False
-    loop(device_of(y), MAX_POOL[8], y.size, (x, y, None, int(relu), window_record(window, x)))
+    _write(MAX_POOL[8], y, (x, y, None, int(relu), window_record(window, x)))
     return True
 
 
@@ -34,7 +36,7 @@ def max_pool_argmax(x: Any, window: Window, y: Any, argmax: Any, relu: bool) -> 
     bits = 8 * argmax.itemsize
     if not fits(x, y) or bits not in MAX_POOL:
         return False
-    loop(device_of(y), MAX_POOL[bits], y.size, (x, y, argmax, int(relu), window_record(window, x)))
+    _write(MAX_POOL[bits], y, (x, y, argmax, int(relu), window_record(window, x)))
     return True
 
 
@@ -44,7 +46,7 @@ def max_pool_dx(argmax: Any, dy: Any, window: Window, dx: Any) -> bool:
     bits = 8 * argmax.itemsize
     if not fits(dy, dx) or bits not in MAX_POOL_DX:
         return False
-    loop(device_of(dy), MAX_POOL_DX[bits], dx.size, (argmax, dy, dx, window_record(window, dx)))
+    _write(MAX_POOL_DX[bits], dx, (argmax, dy, dx, window_record(window, dx)))
     return True
 
 
@@ -53,7 +55,7 @@ def mean_pool(x: Any, window: Window, y: Any) -> bool:
     """Write the means."""
     if not fits(x, y):
         return False
-    loop(device_of(y), MEAN_POOL, y.size, (x, y, window_record(window, x)))
+    _write(MEAN_POOL, y, (x, y, 1 / prod(window.kernel), window_record(window, x)))
     return True
 
 
@@ -62,7 +64,7 @@ def mean_pool_dx(dy: Any, window: Window, dx: Any) -> bool:
     """Write the gradient: each pixel gathers from the windows that cover it."""
     if not fits(dy, dx):
         return False
-    loop(device_of(dy), MEAN_POOL_DX, dx.size, (dy, dx, window_record(window, dx)))
+    _write(MEAN_POOL_DX, dx, (dy, dx, 1 / prod(window.kernel), window_record(window, dx)))
     return True
 
 
@@ -71,7 +73,9 @@ def global_mean(x: Any, y: Any) -> bool:
     """Write the mean over all pixels."""
     if not fits(x, y):
         return False
-    loop(device_of(x), GLOBAL_MEAN, y.size, (x, y, len(x), x.shape[1] * x.shape[2], x.shape[3]))
+    images, height, width, channels = x.shape
+    sizes = images, height * width, channels
+    spread(device_of(x), GLOBAL_MEAN, num_pieces(channels), images, (x, y, 1 / (height * width), *sizes))
     return True
 
 
@@ -80,5 +84,14 @@ def global_mean_dx(dy: Any, dx: Any) -> bool:
     """Write dy / pixels to every pixel."""
     if not fits(dy, dx):
         return False
-    loop(device_of(dx), GLOBAL_MEAN_DX, dx.size, (dy, dx, len(dx), dx.shape[1] * dx.shape[2], dx.shape[3]))
+    images, height, width, channels = dx.shape
+    if dx.size:
+        sizes = images, height * width, channels, divide_record(num_pieces(channels))
+        _write(GLOBAL_MEAN_DX, dx, (dy, dx, 1 / (height * width), *sizes))
     return True
+
+
+def _write(kernel: Kernel, out: Any, arguments: tuple[Any, ...]) -> None:
+    """Launch a kernel that writes ``out`` (N, H, W, C)."""
+    images, height, width, channels = out.shape
+    spread(device_of(out), kernel, height * width * num_pieces(channels), images, arguments)

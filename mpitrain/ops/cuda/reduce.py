@@ -7,11 +7,11 @@ import numpy as np
 from ...device import device_of
 from ...kernels.kernel import Kernel, kernel
 from ...kernels.launch import launch
-from ...kernels.plan import Launch, ceil_div
+from ...kernels.plan import THREADS, Launch, ceil_div
 from .. import reduce as ops
 from ..gradient import Gradient
 from ..workspace import workspace
-from .launch import THREADS, fits, size_of, values
+from .launch import fits, size_of, values
 
 COLUMN_SUM, SUM_ROWS = kernel("reduce.cu", name="column_sum"), kernel("reduce.cu", name="sum_rows")
 SQUARES = kernel("reduce.cu", name="sum_of_squares")

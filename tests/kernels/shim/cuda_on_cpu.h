@@ -121,6 +121,7 @@ inline int launch(void (*body)(), unsigned cluster, const unsigned* grid, const 
 
 }  // namespace on_cpu
 
+inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned long long>(a) * b >> 32; }
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
   return static_cast<unsigned __int128>(a) * b >> 64;
 }
