@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from mpitrain import cpu_kernels
@@ -12,6 +14,14 @@ def pytest_addoption(parser):
         choices=["cuda", "stand-in"],
         help="launch the kernels of tests/kernels on this machine's GPU (or, the same way, on what stands for one)",
     )
+
+
+def pytest_collection_modifyitems(config, items):
+    if shutil.which("g++") or config.option.gpu == "cuda":
+        return
+    for item in items:
+        if item.get_closest_marker("gxx"):
+            item.add_marker(pytest.mark.skip(reason="there is no g++ here to build the kernels for the CPU"))
 
 
 @pytest.fixture(scope="session", autouse=True)

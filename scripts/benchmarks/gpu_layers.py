@@ -18,6 +18,7 @@ from gpu_part import Part, open_part
 
 from mpitrain.arena import Arena
 from mpitrain.context import Context
+from mpitrain.kernels.bench.cases import RESNET50
 from mpitrain.kernels.bench.stopwatch import Stopwatch
 from mpitrain.layers import GELU, Conv2d, LayerNorm, Linear, MultiHeadAttention
 
@@ -29,7 +30,7 @@ except ImportError:  # ours alone is measured
 
 Step = Callable[[], object]
 PRECISIONS = ("fp32", "tf32", "bf16")
-HEAD = 64
+HEAD, IMAGES = 64, 32
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,16 @@ CASES = (
     Case("GPT-2 124M attention", "attention", (4, 1024, 768)),
     Case("GPT-2 124M layer norm", "layernorm", (4096, 768), precisions=("fp32",)),
     Case("GPT-2 124M GELU", "gelu", (4096, 3072), precisions=("fp32",)),
-    Case("ResNet-50 1x1 64 -> 256, 56 x 56, batch 32", "conv2d", (32, 56, 56, 64), (256, 1, 1)),
-    Case("ResNet-50 3x3 64 -> 64, 56 x 56, batch 32", "conv2d", (32, 56, 56, 64), (64, 3, 1)),
-    Case("ResNet-50 3x3 128 -> 128, 28 x 28, batch 32", "conv2d", (32, 28, 28, 128), (128, 3, 1)),
-    Case("ResNet-50 3x3 256 -> 256, stride 2, batch 32", "conv2d", (32, 28, 28, 256), (256, 3, 2)),
-    Case("ResNet-50 3x3 512 -> 512, 7 x 7, batch 32", "conv2d", (32, 7, 7, 512), (512, 3, 1)),
-    Case("ResNet-50 7x7 3 -> 64, stride 2, batch 32", "conv2d", (32, 224, 224, 3), (64, 7, 2)),
+    *(
+        Case(
+            f"ResNet-50 {each.name}, batch {IMAGES}",
+            "conv2d",
+            (IMAGES, each.size, each.size, each.i),
+            (each.o, each.kernel, each.stride),
+            ("bf16",) if each.kernel == 1 else PRECISIONS,  # a 1x1 convolution is a product, and those have rows above
+        )
+        for each in RESNET50
+    ),
 )
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 KERNELS = "tests/kernels"
-ON_A_GPU = "tests/gpu/test_on_a_gpu.py"
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ class Stage:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def filtered(names: str) -> tuple[str, ...]:
-    """Return the tests of test_on_a_gpu.py that have one of these names."""
-    return (ON_A_GPU, "-m", "gpu", "-k", names)
+def on_a_gpu(names: str, *files: str) -> tuple[str, ...]:
+    """Return the tests of ``files`` that need a GPU and have one of these names."""
+    return (*(f"tests/gpu/{file}.py" for file in files), "-m", "gpu", "-k", names)
 
 
 SANITIZED = "test_random_shapes or test_layers or test_elementwise or 129"  # some shapes of every kernel: it is slow
@@ -49,7 +48,9 @@ STAGES = (
         1,
     ),
     Stage("ladder", "every rung is right; a hang of rungs 9 to 11 is a wrong barrier", (f"{KERNELS}/test_ladder.py",)),
-    Stage("tiles", "every tile of the products is right", (*filtered("test_products or test_every_tile"),), 3),
+    Stage(
+        "tiles", "every tile of the products is right", on_a_gpu("test_products or test_every_tile", "test_on_a_gpu"), 3
+    ),
     Stage(
         "products",
         "epilogues, edges, strides, splits and clusters are right",
@@ -59,17 +60,24 @@ STAGES = (
     Stage("kernels", "all other kernels are right", (f"{KERNELS}/test_elementwise.py", f"{KERNELS}/test_layers.py"), 2),
     Stage(
         "layers",
-        "layers and convolutions are right, forward and backward",
-        filtered("layers or embedding or error or convolutions"),
+        "every layer, attention and the convolutions of ResNet-50 are right, forward and backward",
+        on_a_gpu("layers or attention or resnet50", "test_everywhere", "test_attention", "test_resnet50"),
+        3,
     ),
     Stage(
         "training",
-        "losses are the CPU's; copies and events do what training needs",
-        filtered("losses or copies or events or precision or ignored or memory or map or evaluation or transformer"),
+        "losses are the CPU's, of a transformer too; copies and events do what training needs",
+        on_a_gpu("not layers and not graphs and not products and not tile", "test_on_a_gpu", "test_everywhere"),
         3,
         watched=False,
     ),
-    Stage("graphs", "CUDA graphs repeat the bits of eager steps", filtered("graphs"), 2, watched=False),
+    Stage(
+        "graphs",
+        "CUDA graphs repeat the bits of eager steps",
+        on_a_gpu("graphs", "test_on_a_gpu", "test_everywhere"),
+        2,
+        watched=False,
+    ),
     Stage("rest", "what no stage before has run", ("tests/gpu", "-m", "gpu"), 1),
     *(
         Stage(

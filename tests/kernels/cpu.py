@@ -39,7 +39,7 @@ BOUNDS = [
 
 elsewhere: Callable[..., "Kernels"] | None = None  # what builds in place of g++ (conftest.py, --gpu)
 
-needs_gxx = pytest.mark.skipif(COMPILER is None, reason="there is no g++ here to build the kernels for the CPU")
+needs_gxx = pytest.mark.gxx  # but for launches on a GPU (tests/conftest.py)
 
 
 class Launch(RuntimeError):
