@@ -66,7 +66,7 @@ def measure(case: tuple[str, tuple[int, ...], int], part: Part, theirs: str | No
     if theirs == "cuda":
         contenders[f"{torch.__version__} CUDA graph"] = graphed(peer_step(name, x, y, theirs))
         wait = torch.cuda.synchronize
-    medians = rounds(list(contenders.values()), part.repeat, wait)
+    medians = rounds(list(contenders.values()), part.repeat, 1 if part.small else STEPS, wait)
     peers = list(zip(list(contenders)[2:], medians[2:], strict=True)) or [("", 0.0)]
     for what, microseconds in peers:
         ratio = f", PyTorch {what} {microseconds:.0f} us" if what else ""
@@ -109,18 +109,18 @@ def graphed(step: Step) -> Step:
     return graph.replay
 
 
-def rounds(steps: list[Step], repeat: int, wait: Callable[[], object]) -> list[float]:
-    """Return the median microseconds of a step of each; rounds take turns at going first."""
+def rounds(steps: list[Step], repeat: int, count: int, wait: Callable[[], object]) -> list[float]:
+    """Return the median microseconds of a step of each, in rounds of ``count``, which take turns at going first."""
     seconds = np.empty((WARM_UP + repeat, len(steps)))
     for turn in range(len(seconds)):
         for i in range(len(steps)):
             which = (turn + i) % len(steps)
             wait()
             begin = time.perf_counter()
-            for _ in range(STEPS):
+            for _ in range(count):
                 steps[which]()
             wait()
-            seconds[turn, which] = (time.perf_counter() - begin) / STEPS
+            seconds[turn, which] = (time.perf_counter() - begin) / count
     return [float(1e6 * x) for x in np.median(seconds[WARM_UP:], axis=0)]
 
 

@@ -26,6 +26,7 @@ MOST_RESTARTS = 6  # of one stage
 GRACE_SECONDS = 15  # for the last test of a stage, after its time
 MOST_SAID = 3000  # characters of a dying process
 HANGS = (1, 124)  # exit codes of pytest-timeout and of the watch over launches
+UNUSED = ("hypothesispytest", "cov", "xdist", "rerunfailures")  # plugins
 PYTEST_ENDS = (0, 1, 2, 5)  # all passed, some failed, it was cut off or a file could not be read, none was left to run
 
 
@@ -112,6 +113,7 @@ class Session:
         options = self.options
         command = [*stage.before, sys.executable, "-m", "pytest", *stage.arguments, f"--gpu={self.which}"]
         command += ["-p", "tests.gpu.session_plugin", "-p", "no:cacheprovider", "--color=no", "-q", "-s", "--tb=short"]
+        command += [word for plugin in UNUSED for word in ("-p", f"no:{plugin}")]  # each costs time at every start
         command += [f"--timeout={TEST_SECONDS[self.which]}", "--timeout-method=thread"]
         asked = {
             "results": str(self.results.path),
