@@ -1,7 +1,7 @@
 """Choice of a device for each rank (collective)."""
 
 from .. import ops
-from ..comm.measure.cuda_aware import find_trial
+from ..comm.measure.cuda_aware import Trial, find_trial
 from ..comm.schedule.staging import HOST, DirectStaging, HostStaging, Staging
 from ..comm.world import World
 from ..config import Config
@@ -37,10 +37,16 @@ def take_device(config: Config, world: World) -> Device:
 
 def use_device(device: Device, world: World) -> None:
     """Register with ``world`` that this rank's gradients are on ``device`` (collective)."""
-    trial = find_trial(world, device)
     staging: Staging = HOST
-    if device is not CPU:
-        combine, direct_bytes = ops.cuda.elementwise.combine, trial.direct_bytes
-        staging = DirectStaging(device, combine, direct_bytes) if direct_bytes else HostStaging(device, combine)
-        staging.may_try = not trial.failed
+    if any(world.all_gather(device is not CPU)):
+        trial = find_trial(world, device)
+        if device is not CPU:
+            staging = _staging_of(device, trial)
     world.use_staging(staging)
+
+
+def _staging_of(device: Device, trial: Trial) -> Staging:
+    combine, direct_bytes = ops.cuda.elementwise.combine, trial.direct_bytes
+    staging = DirectStaging(device, combine, direct_bytes) if direct_bytes else HostStaging(device, combine)
+    staging.may_try = not trial.failed
+    return staging

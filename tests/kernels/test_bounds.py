@@ -86,6 +86,7 @@ def run(program: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # it builds a dozen kernels
 def test_kernels_stay_inside():
     done = run(RUN_ALL)
     assert done.returncode == 0, done.stderr

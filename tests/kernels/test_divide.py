@@ -160,7 +160,7 @@ def test_columns_of_large_tensors(sparse, size):
 @pytest.mark.shim
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_means_of_large_tensors(sparse, size):
-    """Of all pixels is too much for a CPU: of a few, where there are many images."""
+    """The gradient everywhere; the mean itself over a few pixels, since a CPU takes too long for large images."""
     images, height, width, channels = size
     dx, pool = sparse(*size), cpu.build("pool.cu", last_block, ELEMENT_BF16=1)
     y = sparse(images, channels)

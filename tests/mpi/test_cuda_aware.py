@@ -1,4 +1,4 @@
-"""Whether MPI reads a GPU's memory is tried, and the answer is trusted for the same hosts, settings and lengths."""
+"""The test of MPI on a GPU's memory, and its record: trusted for the same hosts, settings and lengths only."""
 
 import os
 
@@ -242,7 +242,7 @@ def test_training_says_it_only_where_it_is_not_known(world, tmp_path_factory, mo
 
 @pytest.mark.parametrize("given", [0, LONGEST])
 def test_the_command(world, monkeypatch, capsys, given):
-    """It tries what training would send: by default twice the length of a bucket, since the last parameter is whole."""
+    """By default twice the length of a bucket is tried, since the parameter that fills it is not cut."""
     if world.size == 1:
         with pytest.raises(AgreedError, match="messages need two ranks or more"):
             parse([], False).run(world)
