@@ -54,8 +54,8 @@ HOPPER = {
     "expects a part of the bytes": (WGMMA, "barrier_expect(full, STAGE_BYTES)", "barrier_expect(full, A_BYTES)"),
     "released before wgmma has read it": (WGMMA, "    wgmma_wait<1>();", "    //"),
     "released one step early": (WGMMA, "release(stages, last);\n    last", "release(stages, at.stage);\n    last"),
-    "sums read before wgmma is done": (WGMMA, "  wgmma_wait<0>();\n", ""),
-    "no fence before wgmma": (WGMMA, "    wgmma_fence();\n", ""),
+    "sums read before wgmma is done": (WGMMA, "  wgmma_wait(sums);\n", ""),
+    "no fence before wgmma": (WGMMA, "    wgmma_fence(sums);\n", ""),
     "first product added to what was there": (WGMMA, "step > 0 || i > 0", "i > 0"),
     "no swizzle in the descriptor": (WGMMA, "SWIZZLE_128 = 1ull << 62", "SWIZZLE_128 = 0"),
     "tiles not aligned to the swizzle": (WGMMA, "tiles(align_to_swizzle(shared))", "tiles(shared)"),
@@ -82,7 +82,7 @@ RUNGS = {
         "c % 2 + 2], b_values[c / 2][c % 2]",
     ),
     "no barrier after wgmma": ("gemm_10_ring", "    __syncthreads();       //", "    //"),
-    "released before wgmma is done": ("gemm_11_producer", "      wgmma_wait<0>();\n      if", "      if"),
+    "released before wgmma is done": ("gemm_11_producer", "      wgmma_wait(sums);\n      if", "      if"),
     "a row too far": ("gemm_07_warp_tile", "r / 4 * STEP_M + r % 4", "r / 4 * STEP_M + r % 4 + 1"),
 }
 
