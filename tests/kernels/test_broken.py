@@ -82,8 +82,8 @@ RUNGS = {
     "no barrier before overwriting": ("gemm_05_2d_tile", "    }\n    __syncthreads();\n  }", "    }\n  }"),
     "columns swapped": (
         "gemm_08_tensor_cores",
-        "c % 2], b_values[c / 2][c % 2 + 2]",
-        "c % 2 + 2], b_values[c / 2][c % 2]",
+        "c % 2 * 2], b_values[c / 2][c % 2 * 2 + 1]",
+        "c % 2 * 2 + 1], b_values[c / 2][c % 2 * 2]",
     ),
     "no barrier after wgmma": ("gemm_10_ring", "    __syncthreads();       //", "    //"),
     "released before wgmma is done": ("gemm_11_producer", "      wgmma_wait(sums);\n      if", "      if"),
