@@ -42,6 +42,7 @@ PRODUCTS = {
                                   "((first + 8 * upper + lane % 8) * Tile::ROW_CHUNKS + 2 * i + second) * 16"),
     "elements of a column in another order": (TF32_TN, "place_[2 * i + is_upper(j)]", "place_[2 * i + is_second(j)]"),
     "not rounded to tf32": (TF32, "r[j] = to_tf32(r[j])", "r[j] = r[j]"),
+    "pieces of a row in another order": (TF32, "N * (lane % 4 / LANES)", "N * (lane % 4 % LANES)"),
 }  # fmt: skip
 
 FULL = "    barrier_wait(&stages.full[at.stage], at.phase);\n"
