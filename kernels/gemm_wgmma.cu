@@ -153,7 +153,7 @@ __device__ __forceinline__ void multiply(float (&sums)[TILE_N / 8][4], const Sta
     barrier_wait(&stages.full[at.stage], at.phase);
     const auto a = wgmma_factor<!TRANSPOSE_A>(stages.a(at.stage) + first * ROW_BYTES, TILE_K * ROW_BYTES);
     const auto b = wgmma_factor<TRANSPOSE_B>(stages.b(at.stage), TILE_K * ROW_BYTES);
-    wgmma_fence();
+    wgmma_fence(sums);
 #pragma unroll
     for (int i = 0; i < ROW_BYTES / STEP_BYTES; i++)
       wgmma<INPUT_BF16, !TRANSPOSE_A, TRANSPOSE_B>(sums, wgmma_advance(a, i * A_STEP), wgmma_advance(b, i * B_STEP),
@@ -164,7 +164,7 @@ __device__ __forceinline__ void multiply(float (&sums)[TILE_N / 8][4], const Sta
     last = at.stage;
     at.advance();
   }
-  wgmma_wait<0>();
+  wgmma_wait(sums);
   if (steps > 0) release(stages, last);
 }
 

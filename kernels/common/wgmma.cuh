@@ -4,8 +4,10 @@
 // (lane % 4) + i % 2 of row 16 w + lane / 4 + 8 (i / 2). PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions".
 //
 // The order of one batch: fence (registers are as they should be), products, commit, and a wait before D is touched or
-// the memory of the factors is released.
+// the memory of the factors is released. To a compiler the products are done where they are issued: keep() holds what D
+// was before at the fence, and its use after at the wait, as CUTLASS' warpgroup_fence_operand does.
 #pragma once
+#include "keep.cuh"
 #include "shared.cuh"
 
 // The place of a factor: rows of 128 bytes, swizzled as in tensor_copy.cuh, in groups of eight (1024 bytes).
@@ -23,7 +25,17 @@ __device__ __forceinline__ unsigned long long wgmma_advance(unsigned long long f
   return factor + (bytes >> 4);
 }
 
-__device__ __forceinline__ void wgmma_fence() {
+template <int GROUPS>
+__device__ __forceinline__ void keep_sums(float (&d)[GROUPS][4]) {
+#pragma unroll
+  for (int j = 0; j < GROUPS; j++)
+#pragma unroll
+    for (int i = 0; i < 4; i++) keep(d[j][i]);
+}
+
+template <int GROUPS>
+__device__ __forceinline__ void wgmma_fence(float (&d)[GROUPS][4]) {
+  keep_sums(d);
 #ifdef CUDA_ON_CPU
   on_cpu::fence_registers();
 #else
@@ -47,6 +59,13 @@ __device__ __forceinline__ void wgmma_wait() {
 #else
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 #endif
+}
+
+// Wait for all of them; then d is there.
+template <int GROUPS>
+__device__ __forceinline__ void wgmma_wait(float (&d)[GROUPS][4]) {
+  wgmma_wait<0>();
+  keep_sums(d);
 }
 
 // Registers move between warpgroups: a producer needs few, and all of them together have 64 K.

@@ -4,34 +4,35 @@
 // Roofline: 16 loads from shared memory for 128 operations. Oracle: ops/matmul.py. Source: Boehm 2022, "How to Optimize
 //     a CUDA Matmul Kernel".
 //
-// 8 values of a and 8 of b make 64 products: an outer product in registers. Tiles hold 4 elements per thread, loaded in
-// turns of the whole block.
+// 8 values of a and 8 of b make 64 products: an outer product in registers. Tiles hold 4 elements per thread, which lie
+// in one column, some rows apart: one test of the column and a count of rows tell which of them are in the matrix.
 #define TILE_M 128
 #define TILE_N 128
 #define TILE_K 8
 #define THREAD_M 8
 #define THREAD_N 8
 #define THREADS (TILE_M / THREAD_M * (TILE_N / THREAD_N))
-static_assert(TILE_M * TILE_K % THREADS == 0 && TILE_K * TILE_N % THREADS == 0, "threads share the loads evenly");
+#define A_APART (THREADS / TILE_K)
+#define B_APART (THREADS / TILE_N)
+static_assert(TILE_M % A_APART == 0 && TILE_K % B_APART == 0, "threads share the loads evenly");
 
 extern "C" __global__ void __launch_bounds__(THREADS)
 gemm_05_2d_tile(const float* a, const float* b, float* out, int m, int n, int k) {
   __shared__ float a_tile[TILE_M][TILE_K], b_tile[TILE_K][TILE_N];
   const int t = threadIdx.x;
+  const int a_y = t / TILE_K, a_x = t % TILE_K;  // where this thread loads first
+  const int b_y = t / TILE_N, b_x = t % TILE_N;
   const int y = t / (TILE_N / THREAD_N) * THREAD_M, x = t % (TILE_N / THREAD_N) * THREAD_N;
   const int row = blockIdx.y * TILE_M, col = blockIdx.x * TILE_N;
   float sums[THREAD_M][THREAD_N] = {};
   for (int k0 = 0; k0 < k; k0 += TILE_K) {
+    const int a_rows = k0 + a_x < k ? m - row - a_y : 0, b_rows = col + b_x < n ? k - k0 - b_y : 0;
 #pragma unroll
-    for (int i = t; i < TILE_M * TILE_K; i += THREADS) {
-      const int a_y = i / TILE_K, a_x = i % TILE_K;
-      a_tile[a_y][a_x] = row + a_y < m && k0 + a_x < k ? a[(long long)(row + a_y) * k + k0 + a_x] : 0;
-    }
+    for (int i = 0; i < TILE_M; i += A_APART)
+      a_tile[a_y + i][a_x] = i < a_rows ? a[(long long)(row + a_y + i) * k + k0 + a_x] : 0;
 #pragma unroll
-    for (int i = t; i < TILE_K * TILE_N; i += THREADS) {
-      const int b_y = i / TILE_N, b_x = i % TILE_N;
-      b_tile[b_y][b_x] = k0 + b_y < k && col + b_x < n ? b[(long long)(k0 + b_y) * n + col + b_x] : 0;
-    }
+    for (int i = 0; i < TILE_K; i += B_APART)
+      b_tile[b_y + i][b_x] = i < b_rows ? b[(long long)(k0 + b_y + i) * n + col + b_x] : 0;
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < TILE_K; i++) {

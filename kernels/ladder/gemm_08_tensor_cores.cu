@@ -25,10 +25,13 @@ static_assert(TILE_M / WARP_M * (TILE_N / WARP_N) * 32 == THREADS, "warps cover 
 template <int ROWS, int COLS>
 __device__ __forceinline__ void bring(bf16 (&tile)[ROWS][COLS + WIDE], const bf16* matrix, int first, int col, int rows,
                                       int cols) {
+  constexpr int APART = THREADS / (COLS / WIDE);  // rows between a thread's pieces
+  static_assert(ROWS % APART == 0, "threads share the loads evenly");
   const bool aligned = rows_aligned<WIDE>(matrix, cols);
-  for (int i = threadIdx.x; i < ROWS * COLS / WIDE; i += THREADS) {
-    const int y = i / (COLS / WIDE), x = i % (COLS / WIDE) * WIDE;
-    const int count = first + y < rows ? cols - col - x : 0;
+  const int x = threadIdx.x % (COLS / WIDE) * WIDE;
+#pragma unroll
+  for (int i = 0; i < ROWS; i += APART) {
+    const int y = threadIdx.x / (COLS / WIDE) + i, count = first + y < rows ? cols - col - x : 0;
     store<WIDE>(&tile[y][x], load<WIDE>(matrix + (long long)(first + y) * cols + col + x, count, aligned), WIDE, true);
   }
 }
@@ -38,7 +41,7 @@ gemm_08_tensor_cores(const bf16* a, const bf16* b, float* out, int m, int n, int
   __shared__ __align__(16) bf16 a_tile[TILE_M][TILE_K + WIDE], b_tile[TILE_K][TILE_N + WIDE];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int row = warp / (TILE_N / WARP_N) * WARP_M, col = warp % (TILE_N / WARP_N) * WARP_N;
-  const int upper = lane / 8 % 2 * 8, second = lane / 16 * 8;  // the matrix of the row that this lane passes
+  const int second = lane / 8 % 2 * 8, third = lane / 16 * 8;  // the matrix of the row that this lane passes
   float sums[WARP_M / 16][WARP_N / 8][4] = {};
   for (int k0 = 0; k0 < k; k0 += TILE_K) {
     bring<TILE_M, TILE_K>(a_tile, a, blockIdx.y * TILE_M, k0, m, k);
@@ -50,16 +53,16 @@ gemm_08_tensor_cores(const bf16* a, const bf16* b, float* out, int m, int n, int
 #pragma unroll
       for (int r = 0; r < WARP_M / 16; r++)
         ldmatrix_x4(a_values[r],
-                    reinterpret_cast<unsigned char*>(&a_tile[row + 16 * r + upper + lane % 8][i + second]));
+                    reinterpret_cast<unsigned char*>(&a_tile[row + 16 * r + second + lane % 8][i + third]));
 #pragma unroll
       for (int c = 0; c < WARP_N / 16; c++)
         ldmatrix_x4_transposed(b_values[c],
-                               reinterpret_cast<unsigned char*>(&b_tile[i + second + lane % 8][col + 16 * c + upper]));
+                               reinterpret_cast<unsigned char*>(&b_tile[i + second + lane % 8][col + 16 * c + third]));
 #pragma unroll
       for (int r = 0; r < WARP_M / 16; r++)
 #pragma unroll
         for (int c = 0; c < WARP_N / 8; c++) {
-          const unsigned pair[2] = {b_values[c / 2][c % 2], b_values[c / 2][c % 2 + 2]};
+          const unsigned pair[2] = {b_values[c / 2][c % 2 * 2], b_values[c / 2][c % 2 * 2 + 1]};
           mma_m16n8k16_bf16(sums[r][c], a_values[r], pair);
         }
     }

@@ -42,12 +42,12 @@ gemm_09_wgmma(const __grid_constant__ TensorMap a_map, const __grid_constant__ T
       tensor_copy(b_tile + B_BYTES / 2, &b_map, col + 64, k0, 0, full);
     }
     barrier_wait(full, phase);
-    wgmma_fence();
+    wgmma_fence(sums);
 #pragma unroll
     for (int i = 0; i < TILE_K / 16; i++)
       wgmma<true, true, false>(sums, wgmma_advance(a, i * 32), wgmma_advance(b, i * 16 * 128), true);
     wgmma_commit();
-    wgmma_wait<0>();
+    wgmma_wait(sums);
     __syncthreads();  // all threads are done with the tile
   }
   write_fragments(out, m, n, row + threadIdx.x / 32 * 16, col, sums);

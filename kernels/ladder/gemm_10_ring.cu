@@ -47,12 +47,12 @@ gemm_10_ring(const __grid_constant__ TensorMap a_map, const __grid_constant__ Te
     unsigned char* a_tile = tiles + tile % STAGES * (A_BYTES + B_BYTES);
     const auto a = wgmma_factor<true>(a_tile, 0), b = wgmma_factor<false>(a_tile + A_BYTES, B_BYTES / 2);
     barrier_wait(&full[tile % STAGES], tile / STAGES % 2);
-    wgmma_fence();
+    wgmma_fence(sums);
 #pragma unroll
     for (int i = 0; i < TILE_K / 16; i++)
       wgmma<true, true, false>(sums, wgmma_advance(a, i * 32), wgmma_advance(b, i * 16 * 128), true);
     wgmma_commit();
-    wgmma_wait<0>();
+    wgmma_wait(sums);
     __syncthreads();       // all threads are done with the tile,
     fetch(tile + STAGES);  // so its stage is free
   }

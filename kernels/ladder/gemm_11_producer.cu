@@ -60,12 +60,12 @@ gemm_11_producer(const __grid_constant__ TensorMap a_map, const __grid_constant_
       const auto a = wgmma_factor<true>(a_tile + consumer * 64 * 128, 0);
       const auto b = wgmma_factor<false>(a_tile + A_BYTES, BOX_BYTES);
       barrier_wait(&full[tile % STAGES], tile / STAGES % 2);
-      wgmma_fence();
+      wgmma_fence(sums);
 #pragma unroll
       for (int i = 0; i < TILE_K / 16; i++)
         wgmma<true, true, false>(sums, wgmma_advance(a, i * 32), wgmma_advance(b, i * 16 * 128), true);
       wgmma_commit();
-      wgmma_wait<0>();
+      wgmma_wait(sums);
       if (threadIdx.x % 32 == 0) barrier_arrive(&empty[tile % STAGES], 0);
     }
     write_fragments(out, m, n, row + consumer * 64 + warp * 16, col, sums);

@@ -12,6 +12,7 @@ import cupy
 import numpy as np
 
 from ..errors import CubinError
+from .clusters import max_active_clusters
 from .cpu import Device, Event, Graph, Stream, register
 from .tensor_map import TensorMap, encode
 
@@ -213,6 +214,10 @@ class CudaDevice(Device):
     def tensor_map(self, planned: TensorMap) -> np.ndarray:
         """Return ``planned`` in the form in which kernels take it."""
         return encode(planned)
+
+    def max_clusters(self, function: Any, grid: Any, block: Any, shared_bytes: int) -> int | None:
+        """Return how many clusters of a loaded kernel run at once; None if that is unknown."""
+        return max_active_clusters(function.kernel.ptr, grid, block, shared_bytes)
 
     def launch(self, function: Any, grid: Any, block: Any, shared_bytes: int, arguments: Sequence[Any]) -> None:
         """Launch on the compute stream: arrays of this device by address, 0-d NumPy arrays by value."""

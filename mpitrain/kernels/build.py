@@ -32,34 +32,40 @@ def build(kernel: Kernel, arch: str) -> Path:
     UserError
         If there is no compiler, the kernel does not compile (``CompileError``), or the cache cannot be written.
     """
-    path = cached(kernel, arch)
+    return _build(kernel, arch)[0]
+
+
+def build_all(kernels: Iterable[Kernel], arch: str) -> list[str]:
+    """Build ``kernels`` on all cores (NVRTC releases Python's lock); return the compiler's remarks on wgmma."""
+    nvrtc.version()  # finds the library, before threads do
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        built = list(pool.map(lambda kernel: (kernel, _build(kernel, arch)[1]), kernels))
+    return [f"{kernel}: {remark}" for kernel, remarks in built for remark in remarks]
+
+
+def _build(kernel: Kernel, arch: str) -> tuple[Path, list[str]]:
+    """Return the path, and remarks on wgmma if this call has compiled it."""
+    path, log = cached(kernel, arch), ""
     if path.exists():
-        return path
+        return path, []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.with_suffix(".lock")):
             if not path.exists():
                 fresh = path.with_suffix(f".{os.getpid()}")
-                fresh.write_bytes(compile_kernel(kernel, arch)[0])
+                cubin, log = compile_kernel(kernel, arch)
+                fresh.write_bytes(cubin)
                 os.replace(fresh, path)
     except OSError as error:
         raise UserError(
             f"the built kernels cannot be kept in {path.parent}: {error.strerror}; set {FOLDER_VARIABLE}"
         ) from error
-    return path
+    return path, nvrtc.wgmma_remarks(log)
 
 
 def find_or_build(kernel: Kernel, arch: str) -> Path:
     """Return a cubin by this NVRTC or by the newest that the driver may know, compiled if the cache has none."""
     return _built(kernel, arch) or build(kernel, arch)
-
-
-def build_all(kernels: Iterable[Kernel], arch: str) -> None:
-    """Build ``kernels`` on all cores: NVRTC releases Python's lock."""
-    nvrtc.version()  # finds the library, before threads do
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(lambda kernel: build(kernel, arch), kernels):
-            pass
 
 
 def compile_kernel(kernel: Kernel, arch: str) -> tuple[bytes, str]:

@@ -193,7 +193,7 @@ def make_plan(shape: Shape, tile: Tile, splits: int, num_processors: int = 132) 
     grid = tiles, splits, shape.batch
     if tile.is_persistent:
         grid = min(pieces, max(1, num_processors // tile.cluster)) * tile.cluster, 1, 1
-    launch = Launch(grid, (tile.threads, 1, 1), tile.shared_bytes)
+    launch = Launch(grid, (tile.threads, 1, 1), tile.shared_bytes, tile.cluster)
     built = tile.built_for(shape)
     if splits == 1:
         return GemmPlan(built, launch, 1, k_split, None, None, tile.slab, pieces, boxes)

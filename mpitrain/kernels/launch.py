@@ -12,10 +12,10 @@ from . import nvrtc
 from .build import find_or_build, refuse, version_of
 from .kernel import Kernel
 from .launch_watch import LaunchWatch, from_environment
-from .plan import Launch
+from .plan import MOST_BLOCKS, Launch
 
 WATCH = from_environment()
-_LOADED: "WeakKeyDictionary[Any, dict[tuple[Kernel, int], Any]]" = WeakKeyDictionary()
+_LOADED: "WeakKeyDictionary[Any, dict[tuple[Kernel, int], tuple[Any, int]]]" = WeakKeyDictionary()
 
 
 def launch(device: Any, kernel: Kernel, plan: Launch, arguments: Sequence[Any]) -> None:
@@ -29,11 +29,13 @@ def launch(device: Any, kernel: Kernel, plan: Launch, arguments: Sequence[Any]) 
     """
     loaded = _LOADED.setdefault(device, {})
     key = kernel, plan.shared_bytes
-    function = loaded.get(key)
-    if function is None:
-        function = loaded[key] = _load(device, kernel, plan.shared_bytes)
+    if key not in loaded:
+        function = _load(device, kernel, plan.shared_bytes)
+        loaded[key] = function, _most_blocks(device, function, plan)
+    function, most = loaded[key]
+    grid = min(plan.grid[0], most), plan.grid[1], plan.grid[2]
     with nullcontext() if WATCH is None else WATCH.over(device, kernel, plan, arguments):
-        device.launch(function, plan.grid, plan.block, plan.shared_bytes, arguments)
+        device.launch(function, grid, plan.block, plan.shared_bytes, arguments)
 
 
 @contextmanager
@@ -49,6 +51,14 @@ def watched(limit_s: float) -> Iterator[None]:
 
 
 _watch = cache(LaunchWatch)
+
+
+def _most_blocks(device: Any, function: Any, plan: Launch) -> int:
+    """Return the largest first dimension of a grid: for clusters, as many as run at once, if the GPU says it."""
+    if plan.cluster == 1:
+        return MOST_BLOCKS[0]
+    clusters = device.max_clusters(function, plan.grid, plan.block, plan.shared_bytes)
+    return MOST_BLOCKS[0] if clusters is None else int(clusters) * plan.cluster
 
 
 def _load(device: Any, kernel: Kernel, shared_bytes: int) -> Any:

@@ -70,6 +70,11 @@ def _output(program: Any, what: str) -> bytes:
     return buffer.raw
 
 
+def wgmma_remarks(log: str) -> list[str]:
+    """Return the compiler's remarks on wgmma (C75xx): products that it has serialized, waits that it has put in."""
+    return [line.strip() for line in log.splitlines() if re.search(r"\(C75\d\d\)", line)]
+
+
 @cache
 def driver_version() -> tuple[int, int] | None:
     """Return the newest CUDA version that this machine's driver knows; None without a driver, as on a login node."""

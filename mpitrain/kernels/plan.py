@@ -19,6 +19,12 @@ MOST_SHARED_BYTES = {75: 64 << 10, 80: 163 << 10, 86: 99 << 10, 87: 163 << 10, 8
 class Launch:
     """Grid, block and dynamic shared memory.
 
+    Attributes
+    ----------
+    cluster : int
+        Blocks of a cluster. Above 1, blocks stay for tile after tile, and the grid is cut to the clusters that the GPU
+        says run at once: one that waited for another to end would double the time.
+
     Raises
     ------
     ValueError
@@ -28,6 +34,7 @@ class Launch:
     grid: Three
     block: Three
     shared_bytes: int = 0
+    cluster: int = 1
 
     def __post_init__(self) -> None:
         threads = self.block[0] * self.block[1] * self.block[2]

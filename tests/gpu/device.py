@@ -241,6 +241,9 @@ class ShimDevice(Device):
         write_down(kernel)
         return kernel.name, cpu.build_here(kernel.file, **dict(kernel.macros))
 
+    def max_clusters(self, function, grid, block, shared_bytes):
+        return None
+
     def tensor_map(self, planned):
         return gemm.shim_map(
             planned.address,

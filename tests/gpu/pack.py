@@ -79,8 +79,8 @@ def build(arch: str) -> None:
     missing = [kernel for path, kernel in fitting.items() if not path.exists()]
     print(f"{arch}: {len(missing)} of {len(fitting)} kernels are compiled by NVRTC {nvrtc.version()} ...", flush=True)
     begin = time.perf_counter()
-    build_all(missing, arch)
-    print(f"{arch}: {len(missing)} compiled in {time.perf_counter() - begin:.0f} s")
+    remarks = build_all(missing, arch)
+    print("\n".join([f"{arch}: {len(missing)} compiled in {time.perf_counter() - begin:.0f} s", *remarks]))
 
 
 def launched() -> list[Kernel]:

@@ -2,6 +2,7 @@
 // Arch: sm_80
 #include "common/async_copy.cuh"
 #include "common/divide.cuh"
+#include "common/fragments.cuh"
 #include "common/ldmatrix.cuh"
 #include "common/mma.cuh"
 
@@ -111,3 +112,25 @@ extern "C" __global__ void round_numbers(const float* x, bf16* as_bf16, unsigned
   as_bf16[threadIdx.x] = to_bf16(x[threadIdx.x]);
   as_tf32[threadIdx.x] = to_tf32(float_bits(x[threadIdx.x]));
 }
+
+// What a warp stores of its sums, 16 x 64, where an element is 1000 row + column: piece by piece and lane by lane, the
+// first row and column, and N elements.
+template <int N>
+__device__ __forceinline__ void list_pieces(float* out) {
+  const int lane = threadIdx.x % 32;
+  float sums[1][8][4];
+  for (int group = 0; group < 8; group++)
+    for (int i = 0; i < 4; i++)
+      sums[0][group][i] = 1000 * (lane / 4 + 8 * (i / 2)) + 8 * group + 2 * (lane % 4) + i % 2;
+  float* to = out + lane * (2 + N);
+  for (int group = 0; group < 8; group += N / 2)
+    for (int i = 0; i < 2; i++, to += 32 * (2 + N)) {
+      const Piece<N> x = trade_pairs<N>(sums, i, group);
+      to[0] = x.row;
+      to[1] = x.col;
+      for (int j = 0; j < N; j++) to[2 + j] = x.at[j];
+    }
+}
+
+extern "C" __global__ void list_float_pieces(float* out) { list_pieces<16 / sizeof(float)>(out); }
+extern "C" __global__ void list_bf16_pieces(float* out) { list_pieces<16 / sizeof(bf16)>(out); }

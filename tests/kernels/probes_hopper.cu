@@ -125,12 +125,12 @@ __device__ __forceinline__ void product(const unsigned char* a, const unsigned c
   bring(tiles + a_bytes, b, b_bytes);
   float d[16][4];
   const auto a_factor = wgmma_factor<A_K>(tiles, leading), b_factor = wgmma_factor<B_K>(tiles + a_bytes, leading);
-  wgmma_fence();
+  wgmma_fence(d);
   wgmma<BF16, A_K, B_K>(d, a_factor, b_factor, false);
   wgmma<BF16, A_K, B_K>(d, a_factor, b_factor, true);
   wgmma_commit();
   for (int i = 0; i < 64; i++) early[threadIdx.x * 64 + i] = d[i / 4][i % 4];
-  wgmma_wait<0>();
+  wgmma_wait(d);
   for (int i = 0; i < 64; i++) out[threadIdx.x * 64 + i] = d[i / 4][i % 4];
 }
 
@@ -158,8 +158,8 @@ extern "C" __global__ void wgmma_wrong(int mistake) {
   if (mistake == 2) a &= ~(3ull << 62);                            // no swizzle
   if (mistake == 3) b = wgmma_advance(b, 3 * 8192);                // beyond what the launch gave
   if (mistake == 4 && threadIdx.x / 32 == 2) a += 2;               // one warp elsewhere
-  if (mistake != 1) wgmma_fence();
+  if (mistake != 1) wgmma_fence(d);
   wgmma<true, true, true>(d, a, b, false);
   wgmma_commit();
-  if (mistake != 5) wgmma_wait<0>();
+  if (mistake != 5) wgmma_wait(d);
 }

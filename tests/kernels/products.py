@@ -85,6 +85,9 @@ EDGES = [
     Case(65, 70, 300, part=64, batch=2, sum_columns=True, pad=3, keep_pre=True, beta=0.5),
     Case(200, 132, 130, part=128, sum_columns=True, alpha=0.5),
     Case(200, 33, 70, batch=2, sum_columns=True),
+    Case(72, 136, 200, sum_columns=True),  # rows at multiples of 16 bytes in every layout and type, as in the next two
+    Case(66, 98, 194, pad=6, beta=0.5, keep_pre=True),
+    Case(130, 10, 450, pad=6, part=256, sum_columns=True),
 ]
 
 

@@ -1,26 +1,20 @@
 """Kernels compiled for the GPUs they are meant for: registers suffice, shared memory is within limits, and the machine
-code holds the instructions that the kernel is about."""
+code is what the kernel is about. Most products by both compilers, nvcc and the one that users have, NVRTC."""
 
 import re
-import subprocess
-import tempfile
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import pytest
 
-from mpitrain.errors import UserError
-from mpitrain.kernels.build import compile_kernel
+from mpitrain.kernels import nvrtc
 from mpitrain.kernels.kernel import kernel
-from mpitrain.kernels.nvrtc import CompileError
 from tests.kernels import cpu, ladder, tools
+from tests.kernels.machine_code import Built, build
 from tests.kernels.products import EPILOGUES, Variant
 
-pytestmark = [
-    pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU"),
-    pytest.mark.timeout(900),  # the first test waits for all that is compiled
-]
+pytestmark = pytest.mark.skipif(tools.NVCC is None, reason="there is no nvcc here to compile the kernels for a GPU")
+BOTH = "nvcc", "NVRTC"
+by_both = pytest.mark.parametrize("compiler", BOTH)
 
 # What the machine code must hold: multiply-adds, tensor cores (and fed by ldmatrix and cp.async), wgmma (and by TMA).
 FFMA, FFMA_75 = {"FFMA", "LDS.128", "LDG.E.128"}, {"FFMA", "LDS.U.128", "LDG.E.128"}
@@ -28,137 +22,186 @@ TF32 = {"HMMA.1688.F32.TF32", "LDSM.16.M88.4", "LDGSTS.E.BYPASS.128"}
 BF16 = {"HMMA.16816.F32.BF16", "LDSM.16.M88.4", "LDGSTS.E.BYPASS.128"}
 WGMMA = {"HGMMA.64x256x16.F32.BF16", "UTMALDG.3D", "SYNCS.PHASECHK.TRANS64.TRYWAIT", "USETMAXREG.TRY_ALLOC.CTAPOOL"}
 WGMMA_TF32 = WGMMA - {"HGMMA.64x256x16.F32.BF16"} | {"HGMMA.64x256x8.F32.TF32"}
+WGMMA_128 = WGMMA - {"HGMMA.64x256x16.F32.BF16"} | {"HGMMA.64x128x16.F32.BF16"}
 MULTICAST = {"UTMALDG.3D.MULTICAST"}
+FENCES = ("MEMBAR.ALL.GPU", "CCTL.IVALL")  # wait for all stores; drop all of L1
 
+GROWTH = 1.1  # of the numbers of instructions below, which are those of today
+
+
+@dataclass(frozen=True)
+class Product:
+    """A variant of a product, and what is expected of its machine code.
+
+    ``instructions`` are all of it, and ``turn`` those of one turn of gemm_mma's main loop. More of them are an epilogue
+    that is there twice, or addresses that are computed again and again.
+    """
+
+    variant: Variant
+    arch: str
+    wanted: set[str]
+    instructions: int
+    turn: int = 0
+    tile: dict[str, int] = field(default_factory=dict)
+    compilers: tuple[str, ...] = BOTH
+
+    def built_by(self, compiler: str) -> Built:
+        return build(f"{self.variant.kernel}.cu", self.arch, self.variant.macros | self.tile, compiler)
+
+    def __str__(self) -> str:
+        return f"{self.variant.kernel}-{self.variant}-{self.arch}" + "-small" * bool(self.tile)
+
+
+SMALL_SIMT = {"TILE_M": 64, "TILE_N": 64, "TILE_K": 8, "WARP_M": 32, "WARP_N": 32}
+SMALL_MMA = {"TILE_M": 64, "TILE_N": 64, "WARP_M": 32, "WARP_N": 32, "STAGES": 4}
+SMALL_WGMMA = {"TILE_N": 128, "STAGES": 6}
+NVCC = ("nvcc",)  # alone: what differs from others little
 PRODUCTS = [
-    (Variant("gemm_simt"), "75", FFMA_75),
-    (Variant("gemm_simt", 0, 1, "gelu_tanh"), "80", FFMA),
-    (Variant("gemm_simt", 1, 0, "relu_gradient"), "90a", FFMA),
-    (Variant("gemm_simt", 1, 1, "gelu"), "75", FFMA_75),
-    (Variant("gemm_mma", 0, 0, "gelu_tanh", "tf32"), "80", TF32),
-    (Variant("gemm_mma", 0, 0, "gelu_tanh", "tf32"), "90a", TF32),  # the one that needs most registers
-    (Variant("gemm_mma", 1, 0, "none", "tf32"), "90a", TF32 - {"LDSM.16.M88.4"} | {"LDS"}),
-    (Variant("gemm_mma", 0, 1, "relu", "bf16", "bf16"), "80", BF16),
-    (Variant("gemm_mma", 1, 1, "gelu_gradient", "bf16"), "90a", BF16 - {"LDSM.16.M88.4"} | {"LDSM.16.MT88.4"}),
-    (Variant("gemm_wgmma", 0, 0, "none", "bf16", "bf16"), "90a", WGMMA),
-    (Variant("gemm_wgmma", 0, 1, "gelu", "bf16", "bf16", cluster=2), "90a", WGMMA | MULTICAST),
-    (Variant("gemm_wgmma", 1, 0, "none", "bf16", "fp32", cluster=2), "90a", WGMMA | MULTICAST),
-    (Variant("gemm_wgmma", 1, 1, "gelu_tanh_gradient", "bf16", "bf16"), "90a", WGMMA),
-    (Variant("gemm_wgmma", 0, 1, "relu", "tf32"), "90a", WGMMA_TF32),
+    Product(Variant("gemm_simt"), "75", FFMA_75, 3344),
+    Product(Variant("gemm_simt"), "75", FFMA_75, 1904, tile=SMALL_SIMT, compilers=NVCC),
+    Product(Variant("gemm_simt", 0, 1, "gelu_tanh"), "80", FFMA, 5008, compilers=NVCC),
+    Product(Variant("gemm_simt", 1, 0, "relu_gradient"), "90a", FFMA, 3976, compilers=NVCC),
+    Product(Variant("gemm_simt", 1, 1, "gelu"), "75", FFMA_75, 5352, compilers=NVCC),
+    Product(Variant("gemm_mma", 0, 0, "gelu_tanh", "tf32"), "80", TF32, 5136, 362, compilers=NVCC),
+    Product(Variant("gemm_mma", 0, 0, "gelu_tanh", "tf32"), "90a", TF32, 5216, 386),
+    Product(Variant("gemm_mma", 1, 0, "none", "tf32"), "90a", TF32 - {"LDSM.16.M88.4"} | {"LDS"}, 3512, 433),
+    Product(Variant("gemm_mma", 0, 0, "none", "bf16"), "80", BF16, 3200, 147),
+    Product(Variant("gemm_mma", 0, 0, "none", "bf16"), "80", BF16, 2048, 120, SMALL_MMA),
+    Product(Variant("gemm_mma", 0, 1, "relu", "bf16", "bf16"), "80", BF16, 3552, 134, compilers=NVCC),
+    Product(Variant("gemm_mma", 1, 1, "gelu_gradient", "bf16"), "90a", BF16 | {"LDSM.16.MT88.4"}, 6000, 174),
+    Product(Variant("gemm_wgmma", 0, 0, "none", "bf16", "bf16"), "90a", WGMMA, 5872, compilers=NVCC),
+    Product(Variant("gemm_wgmma", 0, 0, "none", "bf16"), "90a", WGMMA_128, 3360, tile=SMALL_WGMMA),
+    Product(
+        Variant("gemm_wgmma", 0, 1, "gelu", "bf16", "bf16", cluster=2), "90a", WGMMA | MULTICAST, 9688, compilers=NVCC
+    ),
+    Product(Variant("gemm_wgmma", 1, 0, "none", "bf16", "fp32", cluster=2), "90a", WGMMA | MULTICAST, 5960),
+    Product(Variant("gemm_wgmma", 1, 1, "gelu_tanh_gradient", "bf16", "bf16"), "90a", WGMMA, 10504, compilers=NVCC),
+    Product(Variant("gemm_wgmma", 0, 1, "relu", "tf32"), "90a", WGMMA_TF32, 6760),
 ]
-
 
 NAMES = sorted({path.stem for path in cpu.KERNELS.glob("*.cu")} - {"gemm_simt", "gemm_mma", "gemm_wgmma", "gemm_sum"})
 OTHERS = [(name, arch) for name in NAMES for arch in dict.fromkeys((str(kernel(f"{name}.cu").least_arch), "80", "90a"))]
 
-FOLDER = tempfile.TemporaryDirectory()
-DONE: dict[tuple, tuple[Path, str]] = {}
 
-
-def nvcc(source: Path, arch: str, macros: dict[str, int]) -> tuple[Path, str]:
-    """Compile to a cubin; return it and what ptxas said."""
-    key = source, arch, *sorted(macros.items())
-    if key not in DONE:
-        cubin = Path(FOLDER.name) / f"{abs(hash(key))}.cubin"
-        command = [tools.NVCC, "-std=c++17", f"-gencode=arch=compute_{arch},code=sm_{arch}", "-cubin", "-Xptxas", "-v"]
-        command += [f"-I{cpu.KERNELS}", *(f"-D{name}={value}" for name, value in macros.items())]
-        done = subprocess.run([*command, source, "-o", cubin], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        DONE[key] = cubin, done.stderr
-    return DONE[key]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_two_at_a_time():
-    jobs = [(cpu.KERNELS / f"{v.kernel}.cu", arch, v.macros) for v, arch, _ in PRODUCTS]
-    jobs += [(cpu.KERNELS / f"{name}.cu", arch, {"ELEMENT_BF16": int(arch == "90a")}) for name, arch in OTHERS]
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda job: nvcc(*job), jobs))
+def each(*kernels: str) -> pytest.MarkDecorator:
+    """Give a test the products of these kernels, by each of their compilers."""
+    pairs = [(p, compiler) for p in PRODUCTS if p.variant.kernel in kernels for compiler in p.compilers]
+    return pytest.mark.parametrize(("product", "compiler"), pairs, ids=str)
 
 
 def check_resources(said: str) -> None:
-    """No warnings, nor remarks on wgmma (numbers C75xx: serialised, or waited for); no stack, no spills."""
+    """No warnings, nor remarks on wgmma; no stack, no spills."""
     assert "warning" not in said, said
-    assert not re.search(r"\(C75\d\d\)", said), said
+    assert not nvrtc.wgmma_remarks(said), said
     frames = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", said)
     assert frames
     assert set(frames) == {("0", "0", "0")}, said
     assert all(int(shared) <= 48 * 1024 for shared in re.findall(r"(\d+) bytes smem", said))
 
 
-def instructions(cubin: Path) -> Counter:
-    done = subprocess.run([tools.NVDISASM, "-c", cubin], capture_output=True, text=True, check=True)
-    return Counter(re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]+)", done.stdout, re.M))
+@each("gemm_simt", "gemm_mma", "gemm_wgmma")
+def test_products(product, compiler):
+    built = product.built_by(compiler)
+    check_resources(built.said)
+    missing = {name for name in product.wanted if not built.code.count(name)}
+    assert not missing, built.code.counts
+    assert not built.code.count("LDL", "STL"), "local memory"
+    assert len(built.code.instructions) <= GROWTH * product.instructions
 
 
-@pytest.mark.parametrize(
-    ("variant", "arch", "wanted"), PRODUCTS, ids=[f"{p[0].kernel}-{p[0]}-{p[1]}" for p in PRODUCTS]
-)
-def test_products(variant, arch, wanted):
-    cubin, said = nvcc(cpu.KERNELS / f"{variant.kernel}.cu", arch, variant.macros)
-    check_resources(said)
-    if tools.NVDISASM is None:
-        return
-    found = instructions(cubin)
-    missing = {name for name in wanted if not any(full.startswith(name) for full in found)}
-    assert not missing, found
-    assert not any(full.startswith(("LDL", "STL")) for full in found), "local memory"
-    if variant.kernel == "gemm_wgmma":  # one step of the main loop, and nothing multiplied elsewhere
-        assert sum(count for full, count in found.items() if full.startswith("HGMMA")) == 4
-        assert not any(full.startswith("HMMA") for full in found)
+@each("gemm_simt", "gemm_mma", "gemm_wgmma")
+def test_no_lane_stores_32_bytes_in_two_turns(product, compiler):
+    """Each of the two would fill sectors of 32 bytes by half."""
+    stores = [text for text in product.built_by(compiler).code.instructions if re.search(r"\bSTG\S*\.128", text)]
+    places = [re.search(r"\[(R\d+)[^]+]*(?:\+(0x[0-9a-f]+))?\]", text).groups("0x0") for text in stores]
+    assert places
+    halves = [(register, hex(int(offset, 16) + 16)) for register, offset in places]
+    assert not [store for half, store in zip(halves, places[1:]) if half == store], stores
 
 
-FENCES = ("MEMBAR.ALL.GPU", "CCTL.IVALL")  # wait for all stores; drop all of L1
+@each("gemm_mma")
+def test_a_tile_is_copied_without_a_loop(product, compiler):
+    """A thread issues its 8 copies of a tile, A's and B's, one after the other; and little is left to compute."""
+    code = product.built_by(compiler).code
+    turn = code.turn("HMMA", "LDGSTS")
+    warp_m, warp_n = product.tile.get("WARP_M", 64), product.tile.get("WARP_N", 32)
+    wanted = {"LDGSTS": 8, "HMMA": 4 * (warp_m // 16) * (warp_n // 8)}
+    assert {name: sum(n for full, n in turn.items() if full.startswith(name)) for name in wanted} == wanted
+    assert sum(turn.values()) <= GROWTH * product.turn, turn
+    assert code.count("HMMA") == wanted["HMMA"]
+    assert code.count("LDGSTS") == 2 * (8 + 2), "in the main loop and before it; 2 in loops, for edges"
 
 
-# nvdisasm comes with the test extra on Linux; without it the machine code cannot be read at all
-@pytest.mark.skipif(tools.NVDISASM is None, reason="there is no nvdisasm here")
-@pytest.mark.parametrize("compiler", ["nvcc", "NVRTC"])
-@pytest.mark.parametrize("name", ["gemm_wgmma", "gemm_wgmma of a cluster", "gemm_10_ring", "gemm_11_producer"])
-def test_only_clusters_that_meet_have_fences(tmp_path, name, compiler):
+@each("gemm_wgmma")
+def test_a_stage_is_four_products_and_its_boxes(product, compiler):
+    code, variant = product.built_by(compiler).code, product.variant
+    assert code.count("HGMMA") == 4
+    assert not code.count("HMMA")
+    columns = product.tile.get("TILE_N", 256) // variant.cluster
+    boxes = (2 if variant.transpose_a else 1) + (1 if variant.transpose_b else columns // 64)
+    assert code.count("UTMALDG") == boxes
+
+
+@each("gemm_wgmma")
+def test_only_clusters_that_meet_have_fences(product, compiler):
     """None in the main loop, where each would wait for the stores of the tile before."""
-    file = "gemm_wgmma.cu" if "wgmma" in name else f"ladder/{name}.cu"
-    macros = Variant("gemm_wgmma", inputs="bf16", cluster=1 + ("cluster" in name)).macros if "wgmma" in name else {}
-    cubin = tmp_path / "built.cubin"
-    if compiler == "nvcc":
-        cubin = nvcc(cpu.KERNELS / file, "90a", macros)[0]
-    else:
-        try:
-            cubin.write_bytes(compile_kernel(kernel(file, macros), "sm_90a")[0])
-        except UserError as error:  # NVRTC comes with the test extra, on some systems only; nvcc has compiled the same
-            if isinstance(error, CompileError):
-                raise
-            pytest.skip(str(error))
-    found = instructions(cubin)
-    assert any(full.startswith("HGMMA") for full in found)
-    meetings = found["UCGABAR_WAIT"]
-    assert meetings == (2 if "cluster" in name else 0)
-    assert [found[fence] for fence in FENCES] == [meetings, meetings]
+    code = product.built_by(compiler).code
+    meetings = 2 if product.variant.cluster > 1 else 0
+    assert [code.counts[name] for name in ("UCGABAR_WAIT", *FENCES)] == [meetings] * 3
 
 
-def test_a_remark_on_wgmma_is_noticed(tmp_path):
-    """Sums that are read before the wait: the compiler puts a wait in, and says so."""
-    text = (cpu.KERNELS / "gemm_wgmma.cu").read_text()
-    broken = text.replace("  wgmma_wait<0>();\n", "")
-    assert broken != text
-    (tmp_path / "broken.cu").write_text(broken)
-    _, said = nvcc(tmp_path / "broken.cu", "90a", {"TILE_N": 128, "STAGES": 4})
-    with pytest.raises(AssertionError, match="C75"):
+EARLY = {  # sums that are used while products are under way
+    "C7517": ("  wgmma_wait(sums);\n", ""),  # the compiler puts a wait in
+    "C7514": ("    last = at.stage;", "    last = at.stage + (sums[0][0] == 7);"),  # it serializes all products
+}
+
+
+@by_both
+@pytest.mark.parametrize("remark", EARLY)
+def test_remarks_on_wgmma_are_noticed(compiler, remark):
+    macros = {"TILE_N": 128, "STAGES": 4}
+    said = build("gemm_wgmma.cu", "90a", macros, compiler, lambda text: text.replace(*EARLY[remark])).said
+    with pytest.raises(AssertionError, match=remark):
         check_resources(said)
 
 
 @pytest.mark.parametrize("arch", ["75", "90a"])
 def test_sum_of_parts(arch):
     macros = {"EPILOGUE": EPILOGUES.index("gelu_gradient"), "OUTPUT_BF16": int(arch != "75")}
-    check_resources(nvcc(cpu.KERNELS / "gemm_sum.cu", arch, macros)[1])
+    check_resources(build("gemm_sum.cu", arch, macros).said)
 
 
 @pytest.mark.parametrize(("name", "arch"), OTHERS)
 def test_others(name, arch):
     """fp32 on the oldest GPU that it is for, and bf16 on the newest."""
-    check_resources(nvcc(cpu.KERNELS / f"{name}.cu", arch, {"ELEMENT_BF16": int(arch == "90a")})[1])
+    check_resources(build(f"{name}.cu", arch, {"ELEMENT_BF16": int(arch == "90a")}).said)
 
 
 @pytest.mark.parametrize("name", ladder.RUNGS)
 def test_rungs(name):
-    check_resources(nvcc(cpu.KERNELS / "ladder" / f"{name}.cu", ladder.ARCH.get(name, "75"), {})[1])
+    check_resources(build(f"ladder/{name}.cu", ladder.ARCH.get(name, "75"), {}).said)
+
+
+# One turn of the main loop: what multiplies, and what brings the tiles.
+TURNS = {
+    "gemm_05_2d_tile": ("FFMA", "LDG", {"FFMA": 8 * 8 * 8, "LDG": 8, "STS": 8}),
+    "gemm_08_tensor_cores": ("HMMA", "LDG.E.128", {"HMMA": 32, "LDG.E.128": 4, "STS.128": 4}),
+}
+
+
+@by_both
+@pytest.mark.parametrize("name", TURNS)
+def test_rungs_bring_tiles_without_a_loop(name, compiler):
+    core, fetch, wanted = TURNS[name]
+    built = build(f"ladder/{name}.cu", ladder.ARCH.get(name, "80"), {}, compiler)
+    turn = built.code.turn(core, fetch)
+    assert {name: sum(n for full, n in turn.items() if full.startswith(name)) for name in wanted} == wanted
+    assert built.registers <= 128, "two blocks of 256 threads share 64 K registers"
+
+
+@by_both
+@pytest.mark.parametrize("name", ["gemm_09_wgmma", "gemm_10_ring", "gemm_11_producer"])
+def test_rungs_have_no_fences(name, compiler):
+    code = build(f"ladder/{name}.cu", "90a", {}, compiler).code
+    assert code.count("HGMMA") == 4
+    assert [code.counts[fence] for fence in FENCES] == [0, 0]

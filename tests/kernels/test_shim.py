@@ -120,3 +120,19 @@ def test_rounding_to_bf16_and_tf32(probes):
     np.testing.assert_array_equal(as_tf32, formats.to_tf32(x))
     assert as_bf16[4] == 0x3F80
     assert as_tf32[5] == 1 + 2**-10
+
+
+@pytest.mark.parametrize(("name", "element_bytes"), [("list_float_pieces", 4), ("list_bf16_pieces", 2)])
+def test_a_store_of_a_warp_fills_its_sectors(probes, name, element_bytes):
+    """Memory is written by 32 bytes: a lane has 16 of them at once, and another lane the rest."""
+    neighbors = 16 // element_bytes
+    out = np.full((16 * 64 // (32 * neighbors), 32, 2 + neighbors), np.nan, np.float32)
+    launch(probes, name, out)
+    rows, columns = (out[..., i].astype(int) for i in range(2))
+    np.testing.assert_array_equal(out[..., 2:], (1000 * rows + columns)[..., None] + np.arange(neighbors))
+    assert np.unique(out[..., 2:]).size == 16 * 64, "each element once"
+    for store in (rows * 64 + columns) * element_bytes:
+        _, counts = np.unique(store // 32, return_counts=True)
+        assert (store % 16 == 0).all()
+        assert (counts == 2).all(), f"sectors that a store fills by half: {store.tolist()}"
+        assert np.unique(store // 64).size == 8, "four lanes are side by side"

@@ -2,12 +2,13 @@
 
 import multiprocessing
 import os
+import shutil
 
 import pytest
 
 from mpitrain.cli.main import main
 from mpitrain.errors import UserError
-from mpitrain.kernels import Kernel, nvrtc
+from mpitrain.kernels import SOURCES, Kernel, nvrtc
 from mpitrain.kernels.build import build, cached
 from mpitrain.kernels.catalogue import ladder, others, products, purpose
 from mpitrain.kernels.kernel import kernel, text_with_headers
@@ -152,6 +153,24 @@ def test_build_command(capsys, cache, monkeypatch):
     assert "sm_80: 1 compiled in" in run(capsys, "build", "--arch", "sm_80", "sm_90a")[1]
     assert "sm_80: 0 compiled in" in run(capsys, "build", "--arch", "sm_80")[1]
     assert "sm_80, sm_90a" in run(capsys, "list")[1]
+
+
+@needs_nvrtc
+def test_build_prints_remarks_on_wgmma(capsys, tmp_path, monkeypatch):
+    """Sums that are used before the wait: the compiler puts a wait in, and says so."""
+    folder = shutil.copytree(SOURCES, tmp_path / "sources")
+    for module in ("kernel", "build"):
+        monkeypatch.setattr(f"mpitrain.kernels.{module}.SOURCES", folder)
+    product = kernel("gemm_wgmma.cu", {"TILE_N": 128, "STAGES": 4})
+    monkeypatch.setattr("mpitrain.kernels.catalogue.products", lambda: [product])
+    monkeypatch.setattr("mpitrain.kernels.catalogue.others", lambda: [])
+    assert "warning" not in run(capsys, "build", "--arch", "sm_90a")[1]
+    text = (folder / "gemm_wgmma.cu").read_text()
+    (folder / "gemm_wgmma.cu").write_text(text.replace("  wgmma_wait(sums);\n", ""))
+    code, out, _ = run(capsys, "build", "--arch", "sm_90a")
+    assert code == 0
+    assert f"warning: wgmma may be slow on sm_90a, {product}: " in out
+    assert "(C7517)" in out
 
 
 @pytest.mark.parametrize(

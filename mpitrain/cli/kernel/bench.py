@@ -64,10 +64,10 @@ def bench(options: BenchOptions) -> int:
     """Open the GPU and cuBLAS, and measure; the exit code is 1 where a result is wrong."""
     from ...device import open_cublas, open_gpu
     from ...kernels.bench.stopwatch import FLUSH_BYTES
-    from ...kernels.build import build_all
+    from .build import build_and_warn
 
     device = open_gpu("the kernels cannot be measured")
-    return measure(options, device, open_cublas(), FLUSH_BYTES, build_all)
+    return measure(options, device, open_cublas(), FLUSH_BYTES, build_and_warn)
 
 
 def measure(

@@ -1,11 +1,16 @@
 """``mpitrain kernel build``: compile ahead of a run, on any machine."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...errors import UserError
 from ..options import parse_options
 from ..order import LocalJob
+
+if TYPE_CHECKING:
+    from ...kernels import Kernel
 
 DESCRIPTION = "Compile the CUDA kernels ahead of a run, for any GPU, also on a login node that has none."
 
@@ -32,7 +37,7 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
 def build_archs(options: BuildOptions) -> int:
     """Build everything for every architecture and print a line for each."""
     from ...kernels import nvrtc
-    from ...kernels.build import build_all, cached, folder
+    from ...kernels.build import cached, folder
     from ...kernels.catalogue import ladder, others, products
 
     archs = options.arch or (_own_arch(),)
@@ -42,10 +47,18 @@ def build_archs(options: BuildOptions) -> int:
         fitting = {cached(k, arch): k for k in kernels if k.fits(arch)}
         missing = [path for path in fitting if not path.exists()]
         begin = time.perf_counter()
-        build_all([fitting[path] for path in missing], arch)
+        build_and_warn([fitting[path] for path in missing], arch)
         seconds = time.perf_counter() - begin
         print(f"{arch}: {len(missing)} compiled in {seconds:.1f} s, {len(fitting) - len(missing)} were there")
     return 0
+
+
+def build_and_warn(kernels: "Iterable[Kernel]", arch: str) -> None:
+    """Build ``kernels``; print what the compiler remarks on wgmma, which then computes the same, only slowly."""
+    from ...kernels.build import build_all
+
+    for remark in build_all(kernels, arch):
+        print(f"warning: wgmma may be slow on {arch}, {remark}")
 
 
 def _own_arch() -> str:

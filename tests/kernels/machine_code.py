@@ -1,0 +1,153 @@
+"""Kernels compiled for a GPU by nvcc or NVRTC, and what their machine code (SASS) does.
+
+Built files are kept in build/kernels of the checkout, named by a hash of everything that they were made from.
+"""
+
+import fcntl
+import functools
+import hashlib
+import os
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from mpitrain.errors import UserError
+from mpitrain.kernels import nvrtc
+from mpitrain.kernels.build import options
+from mpitrain.kernels.kernel import kernel, text_with_headers
+from tests.kernels import cpu, tools
+
+
+class MachineCode:
+    """The instructions of a cubin, as nvdisasm prints them: without addresses, and labels apart."""
+
+    def __init__(self, text: str):
+        self.instructions: list[str] = []
+        labels = {}
+        for line in text.splitlines():
+            if label := re.match(r"(\.L\S*):$", line):
+                labels[label[1]] = len(self.instructions)
+            elif found := re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(\S.*?)\s*;", line):
+                self.instructions.append(found[1])
+        self.opcodes = [re.sub(r"^@!?U?P\w+\s+", "", each).split()[0] for each in self.instructions]
+        self.counts = Counter(self.opcodes)
+        targets = [re.search(r"`\((\.L\S*)\)", each) for each in self.instructions]
+        self._jumps = {i: labels[t[1]] for i, t in enumerate(targets) if t and t[1] in labels}
+
+    def count(self, *prefixes: str) -> int:
+        """Return the number of instructions of these kinds."""
+        return sum(count for opcode, count in self.counts.items() if opcode.startswith(prefixes))
+
+    def turn(self, core: str, wanted: str) -> Counter:
+        """Return what a thread executes in one turn of the smallest loop around ``core`` (a loop within it: once).
+
+        Of the ways through it, this is the shortest of those that meet ``wanted`` most often.
+        """
+        is_core = [opcode.startswith(core) for opcode in self.opcodes]
+        loops = [(target, i) for i, target in self._jumps.items() if target < i and any(is_core[target:i])]
+        first, last = min(loops, key=lambda loop: loop[1] - loop[0])
+        best: dict[int, tuple[int, int]] = {last: (0, 0)}
+        ahead: dict[int, int] = {}
+        for i in range(last - 1, first - 1, -1):
+            reached = [j for j in self._successors(i) if i < j and j in best]
+            if reached:
+                ahead[i] = max(reached, key=best.__getitem__)
+                most, length = best[ahead[i]]
+                best[i] = most + self.opcodes[i].startswith(wanted), length - 1
+        way = [first]
+        while way[-1] != last:
+            way.append(ahead[way[-1]])
+        return Counter(self.opcodes[i] for i in way)
+
+    def _successors(self, i: int) -> list[int]:
+        jump = [self._jumps[i]] if i in self._jumps else []
+        ends = self.opcodes[i].startswith(("BRA", "EXIT", "RET"))
+        conditional = self.instructions[i].startswith("@") or re.match(r"BRA\S* !?U?P", self.instructions[i])
+        return jump if ends and not conditional else [*jump, i + 1]
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that appears whole, since other processes test too."""
+    fresh = path.with_suffix(f".{os.getpid()}")
+    fresh.write_text(text)
+    os.replace(fresh, path)
+
+
+class Built:
+    """A cubin, and what the compiler said of it: also the resources of each kernel (ptxas -v)."""
+
+    def __init__(self, cubin: Path, said: str):
+        self.cubin, self.said = cubin, said
+
+    @functools.cached_property
+    def code(self) -> MachineCode:
+        printed = self.cubin.with_suffix(".sass")
+        if not printed.exists():
+            if tools.NVDISASM is None:  # it comes with the test extra, on Linux
+                pytest.skip("there is no nvdisasm here")
+            done = subprocess.run([tools.NVDISASM, "-c", self.cubin], capture_output=True, text=True, check=True)
+            _write(printed, done.stdout)
+        return MachineCode(printed.read_text())
+
+    @property
+    def registers(self) -> int:
+        """Of a thread."""
+        return max(map(int, re.findall(r"Used (\d+) registers", self.said)))
+
+
+@functools.cache
+def _version(compiler: str) -> str:
+    if compiler == "nvcc":
+        return subprocess.run([tools.NVCC, "--version"], capture_output=True, text=True, check=True).stdout
+    try:
+        return nvrtc.version()
+    except UserError as error:  # it comes with the test extra, on some systems
+        pytest.skip(str(error))
+
+
+def build(
+    file: str, arch: str, macros: Mapping[str, int], compiler: str = "nvcc", edit: Callable[[str], str] | None = None
+) -> Built:
+    """Compile kernels/file for ``arch`` (90a), changed by ``edit``; the test is skipped without that compiler."""
+    texts = text_with_headers(file)
+    if edit is not None:
+        texts[file] = edit(texts[file])
+        assert texts != text_with_headers(file), "the edit of the kernel changed nothing"
+    return _build(file, arch, tuple(sorted(macros.items())), compiler, _version(compiler), tuple(texts.items()))
+
+
+@functools.cache
+def _build(
+    file: str, arch: str, macros: tuple[tuple[str, int], ...], compiler: str, version: str, texts: tuple
+) -> Built:
+    digest = hashlib.sha256(repr((arch, macros, compiler, version, texts)).encode()).hexdigest()[:16]
+    stem = cpu.BUILT / f"{Path(file).stem}-{arch}-{digest}"
+    cubin, said = stem.with_suffix(".cubin"), stem.with_suffix(".txt")
+    cpu.BUILT.mkdir(parents=True, exist_ok=True)
+    with open(stem.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # processes that test in parallel share what they build
+        if not cubin.exists():
+            fresh = stem.with_suffix(f".{os.getpid()}")
+            compile_text = _by_nvcc if compiler == "nvcc" else _by_nvrtc
+            said.write_text(compile_text(file, dict(texts)[file], arch, dict(macros), fresh))
+            os.replace(fresh, cubin)
+    return Built(cubin, said.read_text())
+
+
+def _by_nvcc(file: str, text: str, arch: str, macros: Mapping[str, int], cubin: Path) -> str:
+    command = [tools.NVCC, "-std=c++17", f"-gencode=arch=compute_{arch},code=sm_{arch}", "-cubin", "-Xptxas", "-v"]
+    command += [f"-I{cpu.KERNELS}", *(f"-D{name}={value}" for name, value in macros.items())]
+    done = subprocess.run([*command, "-x", "cu", "-", "-o", cubin], input=text, capture_output=True, text=True)
+    assert done.returncode == 0, f"{file}:\n{done.stderr}"
+    return done.stderr
+
+
+def _by_nvrtc(file: str, text: str, arch: str, macros: Mapping[str, int], cubin: Path) -> str:
+    chosen = [*options(kernel(file, macros), f"sm_{arch}"), "--ptxas-options=-v"]
+    built, log = nvrtc.compile_text(text, f"kernels/{file}", chosen)
+    cubin.write_bytes(built)
+    return log
