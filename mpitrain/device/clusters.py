@@ -1,4 +1,4 @@
-"""How many clusters of blocks run at once: cuOccupancyMaxActiveClusters of the driver API, which CuPy lacks."""
+"""The number of clusters of blocks that run at once: cuOccupancyMaxActiveClusters of the driver, which CuPy lacks."""
 
 import ctypes
 from collections.abc import Sequence

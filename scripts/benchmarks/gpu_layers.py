@@ -1,4 +1,4 @@
-"""What training does, one layer at a time, ours against PyTorch's (gpu_part.py has the command line).
+"""Layers as training calls them, against PyTorch's (gpu_part.py has the command line).
 
 Each contender is forward and backward (dx and all gradients) of a layer on activations in fp32, as training calls it:
 all that its products need is in the time, such as casts of activations and weights. PyTorch runs the same layer with

@@ -1,4 +1,4 @@
-"""What the parts of scripts/bench gpu share: a command line, a device, and rows that are written as they come.
+"""Common base of the parts of scripts/bench gpu: a command line, a device, and rows that are written as they come.
 
 The command line is REPEAT SECONDS FILE [--stand-in].
 """
@@ -18,7 +18,7 @@ NO_GPU = 2
 
 
 class Part(NamedTuple):
-    """What a part is told; ``small`` in a dry run on a device that stands for a GPU."""
+    """Settings of a part; ``small`` in a dry run on a device that stands for a GPU."""
 
     repeat: int
     deadline: float

@@ -95,7 +95,7 @@ class Built:
 
     @property
     def registers(self) -> int:
-        """Of a thread."""
+        """Registers of a thread."""
         return max(map(int, re.findall(r"Used (\d+) registers", self.said)))
 
 

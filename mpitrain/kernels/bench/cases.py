@@ -38,7 +38,7 @@ LAYERS = (
 
 
 class Products(NamedTuple):
-    """What to measure."""
+    """Products to measure."""
 
     squares: Mapping[str, Sequence[int]]
     layers: Sequence[Linear]
