@@ -17,9 +17,8 @@ extern "C" __global__ void __launch_bounds__(256)
 im2col(const Element* x, Element* columns, const Window window) {
   const int depth = window.depth, taps = window.taps(), pixels = window.pixels_out();
   const bool aligned = rows_aligned<PIECE>(x, depth) && rows_aligned<PIECE>(columns, depth);
-  const long long image_in = (long long)window.pixels_in() * window.channels;
-  const long long image_out = (long long)pixels * taps * depth;
-  for_each_across(pixels * taps * int(window.by_pieces.divisor), [&](int i) {
+  const long long image_in = window.elements_in(), image_out = (long long)pixels * taps * depth;
+  for_each_across(pixels * taps * window.pieces(), [&](int i) {
     const auto piece = window.by_pieces(i), row = window.by_taps(piece.quotient);
     const auto at = window.by_out_width(row.quotient), tap = window.by_kernel_width(row.remainder);
     const int channel = piece.remainder * PIECE, count = depth - channel;
@@ -43,13 +42,12 @@ extern "C" __global__ void __launch_bounds__(256)
 col2im(const Element* columns, Element* dx, const Window window) {
   const int depth = window.depth, taps = window.taps(), pixels = window.pixels_out();
   const bool aligned = rows_aligned<PIECE>(columns, depth) && rows_aligned<PIECE>(dx, depth);
-  const long long image_in = (long long)window.pixels_in() * window.channels;
-  const long long image_out = (long long)pixels * taps * depth;
+  const long long image_in = window.elements_in(), image_out = (long long)pixels * taps * depth;
   // from one tap, and from one row of taps, to the next that sees the same pixel
   const long long next = ((long long)window.tap_step[1] - (long long)window.out_step[1] * taps) * depth;
   const long long next_row = ((long long)window.tap_step[0] * window.kernel[1] -
                               (long long)window.out_step[0] * window.out_width * taps) * depth;
-  for_each_across(window.pixels_in() * int(window.by_pieces.divisor), [&](int i) {
+  for_each_across(window.pixels_in() * window.pieces(), [&](int i) {
     const auto at = window.place(i, window.by_width);
     const auto rows = window.seers(0, at.row, window.out_height), cols = window.seers(1, at.col, window.out_width);
     const int count = depth - at.channel;

@@ -75,21 +75,8 @@ struct SeenBy {
   }
 };
 
-__device__ __forceinline__ long long image_in(const Window& window) {
-  return (long long)window.pixels_in() * window.channels;
-}
-__device__ __forceinline__ long long image_out(const Window& window) {
-  return (long long)window.pixels_out() * window.channels;
-}
-__device__ __forceinline__ int pieces(const Window& window) { return int(window.by_pieces.divisor); }
-
 using Values = Vec<float, PIECE>;
 
-// f(x) for each value.
-template <class F>
-__device__ __forceinline__ Vec<Element, PIECE> elements_of(const Values& values, F f) {
-  return apply<Element>(f, values);
-}
 __device__ __forceinline__ void add_to(Values& sum, const Vec<Element, PIECE>& piece) {
   sum = apply<float>([](float a, float b) { return a + b; }, sum, piece);
 }
@@ -100,7 +87,7 @@ max_pool(const Element* x, Element* y, Argmax* argmax, int relu, const Window wi
   const bool aligned = rows_aligned<PIECE>(x, window.channels) && rows_aligned<PIECE>(y, window.channels) &&
                        rows_aligned<PIECE>(argmax, window.channels);
   const float least = relu ? 0 : float_from_bits(0xFF800000);  // minus infinity
-  for_each_across(window.pixels_out() * pieces(window), [&](int i) {
+  for_each_across(window.pixels_out() * window.pieces(), [&](int i) {
     const auto at = window.place(i, window.by_out_width);
     const Seen seen(window, at);
     const int count = window.channels - at.channel;
@@ -112,7 +99,7 @@ max_pool(const Element* x, Element* y, Argmax* argmax, int relu, const Window wi
         largest.at[j] = least;
         first.at[j] = Argmax(relu ? window.taps() : 0);
       }
-      seen.for_each(x + image * image_in(window), count, aligned, [&](int tap, const Vec<Element, PIECE>& piece) {
+      seen.for_each(x + image * window.elements_in(), count, aligned, [&](int tap, const Vec<Element, PIECE>& piece) {
 #pragma unroll
         for (int j = 0; j < PIECE; j++) {
           const float value = to_float(piece.at[j]);
@@ -120,8 +107,8 @@ max_pool(const Element* x, Element* y, Argmax* argmax, int relu, const Window wi
           if (value > largest.at[j] || value != value) largest.at[j] = value;  // NaN stays
         }
       });
-      const long long place = image * image_out(window) + at.offset;
-      store<PIECE>(y + place, elements_of(largest, [](float x) { return x; }), count, aligned);
+      const long long place = image * window.elements_out() + at.offset;
+      store<PIECE>(y + place, apply<Element>([](float x) { return x; }, largest), count, aligned);
       if (argmax) store<PIECE>(argmax + place, first, count, aligned);
     });
   });
@@ -131,13 +118,13 @@ extern "C" __global__ void __launch_bounds__(256)
 max_pool_dx(const Argmax* argmax, const Element* dy, Element* dx, const Window window) {
   const bool aligned = rows_aligned<PIECE>(dy, window.channels) && rows_aligned<PIECE>(dx, window.channels) &&
                        rows_aligned<PIECE>(argmax, window.channels);
-  for_each_across(window.pixels_in() * pieces(window), [&](int i) {
+  for_each_across(window.pixels_in() * window.pieces(), [&](int i) {
     const auto at = window.place(i, window.by_width);
     const SeenBy seers(window, at);
     const int count = window.channels - at.channel;
     for_each_down(window.images, [&](int image) {
       Values sum = {};
-      const long long out = image * image_out(window);
+      const long long out = image * window.elements_out();
       seers.for_each([&](int tap, long long offset) {
         const auto taken = load<PIECE>(argmax + out + offset, count, aligned);
         const auto slope = load<PIECE>(dy + out + offset, count, aligned);
@@ -145,7 +132,8 @@ max_pool_dx(const Argmax* argmax, const Element* dy, Element* dx, const Window w
         for (int j = 0; j < PIECE; j++)
           if (taken.at[j] == tap) sum.at[j] += to_float(slope.at[j]);
       });
-      store<PIECE>(dx + image * image_in(window) + at.offset, elements_of(sum, [](float x) { return x; }), count, aligned);
+      const auto slope = apply<Element>([](float x) { return x; }, sum);
+      store<PIECE>(dx + image * window.elements_in() + at.offset, slope, count, aligned);
     });
   });
 }
@@ -153,16 +141,16 @@ max_pool_dx(const Argmax* argmax, const Element* dy, Element* dx, const Window w
 extern "C" __global__ void __launch_bounds__(256)
 mean_pool(const Element* x, Element* y, float part, const Window window) {
   const bool aligned = rows_aligned<PIECE>(x, window.channels) && rows_aligned<PIECE>(y, window.channels);
-  for_each_across(window.pixels_out() * pieces(window), [&](int i) {
+  for_each_across(window.pixels_out() * window.pieces(), [&](int i) {
     const auto at = window.place(i, window.by_out_width);
     const Seen seen(window, at);
     const int count = window.channels - at.channel;
     for_each_down(window.images, [&](int image) {
       Values sum = {};
-      seen.for_each(x + image * image_in(window), count, aligned,
+      seen.for_each(x + image * window.elements_in(), count, aligned,
                     [&](int, const Vec<Element, PIECE>& piece) { add_to(sum, piece); });
-      const auto mean = elements_of(sum, [&](float x) { return x * part; });
-      store<PIECE>(y + image * image_out(window) + at.offset, mean, count, aligned);
+      const auto mean = apply<Element>([&](float x) { return x * part; }, sum);
+      store<PIECE>(y + image * window.elements_out() + at.offset, mean, count, aligned);
     });
   });
 }
@@ -170,16 +158,16 @@ mean_pool(const Element* x, Element* y, float part, const Window window) {
 extern "C" __global__ void __launch_bounds__(256)
 mean_pool_dx(const Element* dy, Element* dx, float part, const Window window) {
   const bool aligned = rows_aligned<PIECE>(dy, window.channels) && rows_aligned<PIECE>(dx, window.channels);
-  for_each_across(window.pixels_in() * pieces(window), [&](int i) {
+  for_each_across(window.pixels_in() * window.pieces(), [&](int i) {
     const auto at = window.place(i, window.by_width);
     const SeenBy seers(window, at);
     const int count = window.channels - at.channel;
     for_each_down(window.images, [&](int image) {
       Values sum = {};
-      const Element* out = dy + image * image_out(window);
+      const Element* out = dy + image * window.elements_out();
       seers.for_each([&](int, long long offset) { add_to(sum, load<PIECE>(out + offset, count, aligned)); });
-      const auto mean = elements_of(sum, [&](float x) { return x * part; });
-      store<PIECE>(dx + image * image_in(window) + at.offset, mean, count, aligned);
+      const auto mean = apply<Element>([&](float x) { return x * part; }, sum);
+      store<PIECE>(dx + image * window.elements_in() + at.offset, mean, count, aligned);
     });
   });
 }
@@ -194,7 +182,7 @@ global_mean(const Element* x, Element* y, float part, int images, int pixels, in
       Values sum = {};
       const Element* pixel = x + (long long)image * pixels * channels + channel;
       for (int p = 0; p < pixels; p++, pixel += channels) add_to(sum, load<PIECE>(pixel, count, aligned));
-      const auto mean = elements_of(sum, [&](float x) { return x * part; });
+      const auto mean = apply<Element>([&](float x) { return x * part; }, sum);
       store<PIECE>(y + (long long)image * channels + channel, mean, count, aligned);
     });
   });

@@ -48,6 +48,11 @@ struct Window {
   }
 
   __device__ __forceinline__ int taps() const { return kernel[0] * kernel[1]; }
-  __device__ __forceinline__ int pixels_in() const { return height * width; }        // of an image
+  __device__ __forceinline__ int pieces() const { return int(by_pieces.divisor); }
+
+  // Of one image.
+  __device__ __forceinline__ int pixels_in() const { return height * width; }
   __device__ __forceinline__ int pixels_out() const { return out_height * out_width; }
+  __device__ __forceinline__ long long elements_in() const { return (long long)pixels_in() * channels; }
+  __device__ __forceinline__ long long elements_out() const { return (long long)pixels_out() * channels; }
 };

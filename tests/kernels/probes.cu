@@ -1,4 +1,5 @@
-// Small kernels for test_shim.py and test_divide.py: right ones that show what the shim does, and wrong ones that it must refuse.
+// Small kernels for test_shim.py and test_divide.py: right ones that show what the shim does, and wrong ones that it
+// must refuse.
 // Arch: sm_80
 #include "common/async_copy.cuh"
 #include "common/divide.cuh"
