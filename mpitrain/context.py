@@ -101,10 +101,11 @@ class Context(Buffers, dict[Any, Any]):
         """The bytes of all arrays requested so far, except those shared with the context that owns them."""
         return super().num_bytes + (self._pool.num_bytes if self._owns_pool else 0)
 
-    def repeat(self, owner: object) -> tuple["Context", bool]:
-        """Return a context for results that ``owner`` does not keep but computes again, and whether it has them still.
+    def repeat(self, owner: object, mark: object = None) -> tuple["Context", object]:
+        """Return a context for results that ``owner`` does not keep but computes again, and a mark of its contents.
 
-        All owners and microbatches use its memory in turn, except while ``later`` is a list.
+        All owners and microbatches use its memory in turn, except while ``later`` is a list. Where nobody has used it
+        since an earlier call, which returned ``mark``, the same mark is returned.
         """
         memory = self._memory
         found = memory.repeats.get(id(owner))
@@ -113,9 +114,9 @@ class Context(Buffers, dict[Any, Any]):
             found = memory.repeats[id(owner)] = new(dtype=self.dtype, device=self.device)
         found.seed, found.step, found.first, found.counters = self.seed, self.step, self.first, self.counters
         found.later = self._later
-        has_them = memory.last == (id(self), id(owner))
-        memory.last = id(self), id(owner)
-        return found, has_them
+        if mark is None or mark is not memory.mark:
+            memory.mark = object()
+        return found, memory.mark
 
 
 class Repeat(Context):
@@ -141,14 +142,14 @@ class BackwardMemory:
         Where repeated computations take turns; None where each has memory of its own.
     repeats : dict of int to Context
         The contexts of repeated computations by the id of their owner.
-    last : (int, int) or None
-        The ids of the context and the owner that last used ``blocks``.
+    mark : object
+        Changes with the contents of ``repeats``.
     """
 
     def __init__(self, buffers: Buffers, blocks: Blocks | None):
         self.buffers, self.blocks = buffers, blocks
         self.repeats: dict[int, Context] = {}
-        self.last: tuple[int, int] | None = None
+        self.mark = object()
 
     @property
     def num_bytes(self) -> int:
@@ -176,9 +177,7 @@ class Pool:
         if not self._free:
             self._free.append(BackwardMemory(Buffers(self._device.empty, self._dtype), None))
             self._all.append(self._free[-1])
-        memory = self._free.pop()
-        memory.last = None
-        return memory
+        return self._free.pop()
 
     def release(self, memory: BackwardMemory) -> None:
         """Take ``memory`` back."""

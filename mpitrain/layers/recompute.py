@@ -33,18 +33,19 @@ class Recompute(Layer):
         """Return y."""
         if not ctx.training:
             return self.layer.forward(x, ctx)
-        ctx[self] = x
-        inner, _ = ctx.repeat(self)
+        inner, mark = ctx.repeat(self)
+        ctx[self] = x, mark
         inner.updates_statistics = ctx.updates_statistics
         y = self.layer.forward(x, inner)
         return _copy(y, ctx.empty(self, "y", y.shape, y.dtype))
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Compute y again if need be, write parameter gradients or put them off, return dx."""
-        inner, has_results = ctx.repeat(self)
-        if not has_results:
+        x, mark = ctx[self]
+        inner, now = ctx.repeat(self, mark)
+        if now is not mark:
             inner.updates_statistics = False
-            self.layer.forward(ctx[self], inner)
+            self.layer.forward(x, inner)
         dx = self.layer.backward(dy, inner)
         if not self.needs_dx:
             return empty_gradient(dy)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..context import Context
+from ..errors import UserError
 from .base import Layer, empty_gradient
 from .fused import Plan
 
@@ -82,7 +83,11 @@ class Sequential(Layer):
         ------
         ValueError
             If there are no such units.
+        UserError
+            If this is a subclass with a forward of its own, which may do something else between the units.
         """
+        if type(self).forward is not Sequential.forward:
+            raise UserError(f"a {self.kind} has a forward of its own, so it cannot be cut into parts")
         units = self.units()
         if not 0 <= first <= stop <= len(units):
             raise ValueError(f"there is no part from {first} up to {stop} of {len(units)} units")

@@ -7,6 +7,7 @@ import pytest
 
 from mpitrain import models
 from mpitrain.arena import Arena
+from mpitrain.errors import UserError
 from mpitrain.layers import (
     GELU,
     BatchNorm2d,
@@ -17,6 +18,7 @@ from mpitrain.layers import (
     LayerNorm,
     Linear,
     MultiHeadAttention,
+    Part,
     Recompute,
     ReLU,
     Residual,
@@ -129,6 +131,27 @@ def test_a_part_of_a_part():
     assert [name for name, _ in part.named_parameters()] == [
         *("2.2.0.weight", "2.2.0.bias", "2.2.2.weight", "2.2.2.bias")
     ]
+
+
+def test_units_can_be_computed_again():
+    shape, make = MODELS["attention"]
+    expected = Microbatches(lambda: [make()], samples(shape)).run(PLAIN)
+
+    def stages():
+        units = [unit._replace(layer=Recompute(unit.layer)) for unit in make().units()]
+        return [Part(units[:3]), Part(units[3:])]
+
+    assert_same_bits(Microbatches(stages, samples(shape)).run("in flight"), expected)
+
+
+def test_a_subclass_may_do_something_else_between_its_layers():
+    class Doubled(Sequential):
+        def forward(self, x, ctx):
+            return 2 * super().forward(x, ctx)
+
+    with pytest.raises(UserError, match="a Doubled has a forward of its own, so it cannot be cut into parts"):
+        Doubled(ReLU(), ReLU()).part(0, 1)
+    assert [unit.name for unit in Sequential(ReLU(), Doubled(ReLU(), ReLU())).units()] == ["0", "1"]
 
 
 def test_who_needs_dx():

@@ -149,12 +149,30 @@ def test_a_second_forward_only_where_another_has_used_the_memory():
     assert list(counts.values()) == [[6, 6, 3], [6, 6, 6], [6, 6, 5], [6, 6, 6]]
 
 
-def test_memory_of_a_put_off_block_is_not_taken_for_that_of_the_next_step():
-    """Microbatch 1 finds the same context, block and memory as microbatch 0, with the results of microbatch 0."""
+@pytest.mark.parametrize(("before", "split"), [("FB", "111"), ("F", "101"), ("F", "010"), ("B", "101"), ("B", "010")])
+def test_results_of_an_earlier_microbatch_are_not_taken(before, split):
+    """A microbatch finds the context, the block and the memory of one before it, with that one's results.
+
+    Gradients are put off for some; whether they are is said before forward or before backward, or never unsaid.
+    """
     make, shape = MODELS["whole"]
-    expected = Microbatches(lambda: [make(same)], samples(shape, (4, 4, 4))).run(PLAIN)
+    expected = Microbatches(lambda: [make(same)], samples(shape, (4, 4, 4))).run(PLAIN, steps=1)
     run = Microbatches(lambda: [make(Recompute)], samples(shape, (4, 4, 4)))
-    assert_same_bits(run.run("F0 B0 W0 F1 B1 W1 F2 B2 W2", slots=1), expected)
+    run.arena.begin_step(3)
+    ctx, found = run.context(), {}
+    for m, put_off in enumerate(split):
+        later = [] if put_off == "1" else None
+        if "F" in before:
+            ctx.later = later
+        ctx.first = 4 * m
+        found["y", m] = run.forward(run.xs[m], ctx).copy()
+        if "B" in before or put_off == "0":
+            ctx.later = later
+        found["dx", m] = run.backward(run.dy(found["y", m], 0), ctx).copy()
+        for write in ctx.later or ():
+            write()
+    found["gradients"], found["states"] = run.arena.gradients, run.arena.states
+    assert_same_bits(found, expected)
 
 
 @pytest.mark.parametrize("name", ["perceptron", "growing", "normalized", "two levels"])
