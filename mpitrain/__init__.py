@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Linear,
         MaxPool2d,
         MultiHeadAttention,
+        Recompute,
         ReLU,
         Residual,
         Sequential,
@@ -74,7 +75,7 @@ _PLACES = {
     "errors": "AgreedError UserError",
     "layers": (
         "GELU AvgPool2d BatchNorm2d Conv2d Dropout Embedding Flatten GlobalAvgPool Layer LayerNorm Linear "
-        "MaxPool2d MultiHeadAttention ReLU Residual Sequential SiLU Sigmoid Tanh"
+        "MaxPool2d MultiHeadAttention ReLU Recompute Residual Sequential SiLU Sigmoid Tanh"
     ),
     "losses": "MSE Loss SoftmaxCrossEntropy Totals",
     "metrics": "Metric",
@@ -126,6 +127,7 @@ __all__ = [
     "Optimizer",
     "Parameter",
     "ReLU",
+    "Recompute",
     "Registry",
     "Residual",
     "Result",

@@ -1,18 +1,24 @@
 """One microbatch in flight: the results that forward keeps for backward, the random seed, and reused memory."""
 
+from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from .device import CPU, Buffers, Device
+from .device import CPU, Blocks, Buffers, Device, Overlay
+
+Later = list[Callable[[], None]]
 
 
 class Context(Buffers, dict[Any, Any]):
     """The state of one microbatch: ``ctx[layer] = ...`` in forward, ``ctx[layer]`` in backward.
 
-    ``ctx.empty(layer, name, shape)`` returns the layer's own memory, the same in every step. A training step with one
-    microbatch uses one context over and over, and so does gradient accumulation, since its microbatches run one after
-    the other; a pipeline needs one context for each microbatch in flight.
+    ``ctx.empty(layer, name, shape)`` returns the layer's own memory, the same in every step, for what forward keeps;
+    ``ctx.backward.empty(layer, name, shape)`` memory for what backward computes. A training step with one microbatch
+    uses one context over and over, and so does gradient accumulation, since its microbatches run one after the other; a
+    pipeline needs one context for each microbatch in flight.
 
     Parameters
     ----------
@@ -23,6 +29,9 @@ class Context(Buffers, dict[Any, Any]):
     dtype : numpy dtype
         The type of activations.
     device : Device
+    share : Context, optional
+        The context of another microbatch in flight, whose memory of backward this one uses, too. Only one of them is in
+        backward at a time, and what backward returns is read before the next one begins.
 
     Attributes
     ----------
@@ -36,9 +45,19 @@ class Context(Buffers, dict[Any, Any]):
         the captured step.
     updates_statistics : bool
         False where another microbatch, with the same statistics, updates the running ones.
+    backward : Buffers
+        The memory of backward; it is this microbatch's alone while ``later`` is a list.
     """
 
-    def __init__(self, *, training: bool = True, seed: int = 0, dtype: Any = np.float32, device: Device = CPU):
+    def __init__(
+        self,
+        *,
+        training: bool = True,
+        seed: int = 0,
+        dtype: Any = np.float32,
+        device: Device = CPU,
+        share: "Context | None" = None,
+    ):
         super().__init__(device.empty, dtype)
         self.device = device
         self.training = training
@@ -47,6 +66,119 @@ class Context(Buffers, dict[Any, Any]):
         self.first = 0
         self.counters: Any = None
         self.updates_statistics = True
+        self._pool: Pool = Pool(device, self.dtype) if share is None else share._pool
+        self._owns_pool = share is None
+        self._later: Later | None = None
+        self._use(self._pool.common)
 
     def __hash__(self) -> int:  # type: ignore[override]
         return id(self)
+
+    def _set_later(self, later: Later | None) -> None:
+        if self._later is None and later is not None:
+            self._use(self._pool.acquire())
+        elif self._later is not None and later is None:
+            self._pool.release(self._memory)
+            self._use(self._pool.common)
+        self._later = later
+
+    def _use(self, memory: "BackwardMemory") -> None:
+        self._memory, self.backward = memory, memory.buffers
+
+    later = property(
+        attrgetter("_later"),  # in C, since layers ask in every backward
+        _set_later,
+        doc="""None, or the list to which layers append what they put off: functions that write gradients.
+
+        With a list, set before backward, layers with weights compute dx alone, and the functions, called in order and
+        once each, do the rest. Until then x and dy of the model must stay as they are, and this context does no other
+        forward. Set to None afterwards, which returns the memory.
+        """,
+    )
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of all arrays requested so far, except those shared with the context that owns them."""
+        return super().num_bytes + (self._pool.num_bytes if self._owns_pool else 0)
+
+    def repeat(self, owner: object, mark: object = None) -> tuple["Context", object]:
+        """Return a context for results that ``owner`` does not keep but computes again, and a mark of its contents.
+
+        All owners and microbatches use its memory in turn, except while ``later`` is a list. Where nobody has used it
+        since an earlier call, which returned ``mark``, the same mark is returned.
+        """
+        memory = self._memory
+        found = memory.repeats.get(id(owner))
+        if found is None:
+            new = Context if memory.blocks is None else partial(Repeat, memory.blocks)
+            found = memory.repeats[id(owner)] = new(dtype=self.dtype, device=self.device)
+        found.seed, found.step, found.first, found.counters = self.seed, self.step, self.first, self.counters
+        found.later = self._later
+        if mark is None or mark is not memory.mark:
+            memory.mark = object()
+        return found, memory.mark
+
+
+class Repeat(Context):
+    """A context whose memory lies in blocks that all repeated computations use in turn."""
+
+    def __init__(self, blocks: Blocks, *, dtype: Any, device: Device):
+        super().__init__(dtype=dtype, device=device)
+        self._overlay = Overlay(blocks, dtype)
+        self._use(BackwardMemory(self._overlay, blocks.nested))
+
+    def empty(self, owner: object, name: str, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        """Return the array ``name`` of ``owner``."""
+        return self._overlay.empty(owner, name, shape, dtype)
+
+
+class BackwardMemory:
+    """The memory of one microbatch in backward, and of the computations that are repeated there.
+
+    Attributes
+    ----------
+    buffers : Buffers
+    blocks : Blocks or None
+        Where repeated computations take turns; None where each has memory of its own.
+    repeats : dict of int to Context
+        The contexts of repeated computations by the id of their owner.
+    mark : object
+        Changes with the contents of ``repeats``.
+    """
+
+    def __init__(self, buffers: Buffers, blocks: Blocks | None):
+        self.buffers, self.blocks = buffers, blocks
+        self.repeats: dict[int, Context] = {}
+        self.mark = object()
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of all of it."""
+        blocks = 0 if self.blocks is None else self.blocks.num_bytes
+        return self.buffers.num_bytes + blocks + sum(repeat.num_bytes for repeat in self.repeats.values())
+
+
+class Pool:
+    """The memory of backward of all contexts of a rank: one common, and one for each that puts gradients off."""
+
+    def __init__(self, device: Device, dtype: Any):
+        self._device, self._dtype = device, dtype
+        self.common = BackwardMemory(Buffers(device.empty, dtype), Blocks(device.empty))
+        self._all = [self.common]
+        self._free: list[BackwardMemory] = []
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of all of it."""
+        return sum(memory.num_bytes for memory in self._all)
+
+    def acquire(self) -> BackwardMemory:
+        """Return memory for one microbatch, until ``release``."""
+        if not self._free:
+            self._free.append(BackwardMemory(Buffers(self._device.empty, self._dtype), None))
+            self._all.append(self._free[-1])
+        return self._free.pop()
+
+    def release(self, memory: BackwardMemory) -> None:
+        """Take ``memory`` back."""
+        self._free.append(memory)

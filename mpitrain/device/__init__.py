@@ -6,7 +6,7 @@ engine, ``cublas.py`` and ``nccl.py`` are peers to measure against, ``buffers.py
 """
 
 from .assignment import GpuSlot, VisibleGpus, assign, notes
-from .buffers import Buffers
+from .buffers import Blocks, Buffers, Overlay
 from .cpu import ALIGNMENT, CPU, Device, Event, Graph, Stream, device_of, register
 from .discovery import cublas_error, discover, open_cublas, open_device, open_gpu
 from .tensor_map import TensorMap
@@ -14,11 +14,13 @@ from .tensor_map import TensorMap
 __all__ = [
     "ALIGNMENT",
     "CPU",
+    "Blocks",
     "Buffers",
     "Device",
     "Event",
     "GpuSlot",
     "Graph",
+    "Overlay",
     "Stream",
     "TensorMap",
     "VisibleGpus",

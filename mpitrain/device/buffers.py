@@ -46,3 +46,58 @@ class Buffers:
             buffer = self._buffers[key] = self._allocate((size,), dtype)
         view = self._views[key] = buffer[:size].reshape(shape)
         return view
+
+
+class Blocks:
+    """Memory that several ``Overlay`` use in turn, each from the first block on.
+
+    Attributes
+    ----------
+    arrays : list of array
+        Each as large as the largest array that an ``Overlay`` has put there.
+    """
+
+    def __init__(self, allocate: Callable[[tuple[int, ...], Any], Any]):
+        self.allocate = allocate
+        self.arrays: list[Any] = []
+        self._nested: Blocks | None = None
+
+    @property
+    def nested(self) -> "Blocks":
+        """Other blocks, for what is computed while these are in use."""
+        if self._nested is None:
+            self._nested = Blocks(self.allocate)
+        return self._nested
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of these blocks and of those nested."""
+        own: int = sum(array.nbytes for array in self.arrays)
+        return own if self._nested is None else own + self._nested.num_bytes
+
+    def at_least(self, number: int, num_bytes: int) -> Any:
+        """Return block ``number`` as bytes; one that is too small is replaced."""
+        while number >= len(self.arrays):
+            self.arrays.append(self.allocate((num_bytes,), np.uint8))
+        if self.arrays[number].nbytes < num_bytes:
+            self.arrays[number] = self.allocate((num_bytes,), np.uint8)
+        return self.arrays[number]
+
+
+class Overlay(Buffers):
+    """Buffers in blocks that others use, too: the n-th array that is requested for the first time lies in block n.
+
+    Arrays are valid until another ``Overlay`` of the blocks is used.
+    """
+
+    def __init__(self, blocks: Blocks, dtype: Any = np.float32):
+        super().__init__(blocks.allocate, dtype)
+        self._blocks = blocks
+        self._numbers: dict[tuple[int, str, np.dtype[Any]], int] = {}
+
+    def empty(self, owner: object, name: str, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        """Return the array ``name`` of ``owner``."""
+        dtype = self.dtype if dtype is None else np.dtype(dtype)
+        number = self._numbers.setdefault((id(owner), name, dtype), len(self._numbers))
+        num_bytes = math.prod(shape) * dtype.itemsize
+        return self._blocks.at_least(number, num_bytes)[:num_bytes].view(dtype).reshape(shape)

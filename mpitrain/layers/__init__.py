@@ -11,8 +11,9 @@ from .layernorm import LayerNorm
 from .linear import Linear
 from .multi_head_attention import MultiHeadAttention
 from .pool import AvgPool2d, GlobalAvgPool, MaxPool2d
+from .recompute import Recompute
 from .residual import Residual
-from .sequential import Sequential
+from .sequential import Part, Sequential, Unit
 
 __all__ = [
     "GELU",
@@ -28,10 +29,13 @@ __all__ = [
     "Linear",
     "MaxPool2d",
     "MultiHeadAttention",
+    "Part",
     "ReLU",
+    "Recompute",
     "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Tanh",
+    "Unit",
 ]

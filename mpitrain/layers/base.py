@@ -31,10 +31,13 @@ class Layer(ABC):
 
     @abstractmethod
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
-        """Add parameter gradients into their views and return dx, memory of ``ctx``.
+        """Add parameter gradients into their views and return dx, memory of ``ctx.backward``.
 
         ``dy`` may be overwritten: the layer above does not read it again. ``written()`` of each parameter is called as
         soon as its gradient is in place. With ``needs_dx`` False an empty array is returned.
+
+        Where ``ctx.later`` is a list, a layer with weights may append functions to it that write the gradients and call
+        ``written()``, from arrays that nobody overwrites until then: x, what it keeps in ``ctx.empty``, and dy.
         """
 
     @property

@@ -67,9 +67,12 @@ class BatchNorm2d(Layer):
         return y
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
-        """Write dw and db of this rank's samples, return dx."""
+        """Write dw and db of this rank's samples, return dx.
+
+        Nothing is put off (``Context.later``), since dx is computed from dw and db.
+        """
         x, y, norm, kept = ctx[self]
-        dx: np.ndarray = ctx.empty(self, "dx", dy.shape)
+        dx: np.ndarray = ctx.backward.empty(self, "dx", dy.shape)
         batchnorm_backward(dy, x, y, norm, kept, gradient_of(self.weight), gradient_of(self.bias), dx)
         return dx
 

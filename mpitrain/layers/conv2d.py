@@ -1,5 +1,7 @@
 """Convolution over images."""
 
+from functools import partial
+
 import numpy as np
 
 from ..context import Context
@@ -68,26 +70,32 @@ class Conv2d(Layer):
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return x * w + b."""
-        ctx[self] = x
         plan = self._plan(x)
+        ctx[self] = x, plan
         y: np.ndarray = ctx.empty(self, "y", (len(x), *plan.output, self.out_channels))
         conv2d(x, self.weight.data, None if self.bias is None else self.bias.data, y, plan)
         return y
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
-        """Write dw and db, return dx."""
-        x = ctx[self]
-        plan = self._plan(x)
+        """Write dw and db, or put them off; return dx."""
+        x, plan = ctx[self]
+        if ctx.later is None:
+            self._put_gradients(x, dy, plan)
+        else:
+            ctx.later.append(partial(self._put_gradients, x, dy, plan))
+        if not self.needs_dx:
+            return empty_gradient(dy)
+        dx: np.ndarray = ctx.backward.empty(self, "dx", x.shape)
+        conv2d_dx(dy, self.weight.data, dx, plan)
+        return dx
+
+    def _put_gradients(self, x: np.ndarray, dy: np.ndarray, plan: Conv2dPlan) -> None:
+        """Write dw and db."""
         conv2d_dw(x, dy, self.weight.grad, plan, self.weight.accumulate)
         self.weight.written()
         if self.bias is not None:
             conv2d_db(dy, self.bias.grad, self.bias.accumulate)
             self.bias.written()
-        if not self.needs_dx:
-            return empty_gradient(dy)
-        dx: np.ndarray = ctx.empty(self, "dx", x.shape)
-        conv2d_dx(dy, self.weight.data, dx, plan)
-        return dx
 
     def _plan(self, x: np.ndarray) -> Conv2dPlan:
         """Return the plan for images of this size, made once."""

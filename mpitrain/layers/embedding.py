@@ -1,5 +1,7 @@
 """Learned vectors for integers."""
 
+from functools import partial
+
 import numpy as np
 
 from ..context import Context
@@ -46,13 +48,21 @@ class Embedding(Layer):
         return y
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
+        """Write dw, or put it off."""
+        ids = ctx[self]
+        if ctx.later is None:
+            self._put_gradient(ids, dy)
+        else:
+            ctx.later.append(partial(self._put_gradient, ids, dy))
+        return empty_gradient(dy)
+
+    def _put_gradient(self, ids: np.ndarray, dy: np.ndarray) -> None:
         """Write dw."""
-        ids, w = ctx[self], self.weight
+        w = self.weight
         if not w.accumulate:
             w.grad.fill(0)
         embedding_dw(ids, dy.reshape(len(ids), self.size), w.grad)
         w.written()
-        return empty_gradient(dy)
 
     def diagnose(self, x: np.ndarray) -> str:
         """Return the message about a number outside of the table."""

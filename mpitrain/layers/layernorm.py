@@ -42,10 +42,13 @@ class LayerNorm(Layer):
         return y
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
-        """Write dw and db, return dx."""
+        """Write dw and db, return dx.
+
+        Nothing is put off (``Context.later``), since dx is written over dy: a copy would cost as much as dw and db.
+        """
         z, r = ctx[self]
         rows = dy.reshape(z.shape)
         layernorm_gradients(rows, z, gradient_of(self.weight), gradient_of(self.bias))
-        dx: np.ndarray = ctx.empty(self, "dx", dy.shape)
+        dx: np.ndarray = ctx.backward.empty(self, "dx", dy.shape)
         layernorm_dx(rows, z, r, self.weight.data, dx.reshape(z.shape))
         return dx

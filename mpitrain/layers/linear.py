@@ -1,6 +1,7 @@
 """Fully connected layer."""
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -41,13 +42,16 @@ class Linear(Layer):
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.num_outputs)
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
-        """Write dw and db, return dx."""
+        """Write dw and db, or put them off; return dx."""
         rows, shape = ctx[self]
         dy = dy if dy.ndim == 2 else as_rows(dy)
-        self.put_gradients(rows, dy)
+        if ctx.later is None:
+            self.put_gradients(rows, dy)
+        else:
+            ctx.later.append(partial(self.put_gradients, rows, dy))
         if not self.needs_dx:
             return empty_gradient(dy)
-        dx: np.ndarray = ctx.empty(self, "dx", rows.shape)
+        dx: np.ndarray = ctx.backward.empty(self, "dx", rows.shape)
         linear_dx(dy, self.weight.data, dx)
         return dx.reshape(shape)
 

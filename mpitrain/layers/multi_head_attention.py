@@ -58,10 +58,10 @@ class MultiHeadAttention(Layer):
         return self.out.forward(y, ctx)
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
-        """Write the gradients of both Linears, return dx."""
+        """Write the gradients of both Linears, or put them off; return dx."""
         qkv, log_sum_exp = ctx[self]
         (dheads,) = self._heads(self.out.backward(dy, ctx))
-        dqkv = ctx.empty(self, "dqkv", qkv.shape)
+        dqkv = ctx.backward.empty(self, "dqkv", qkv.shape)
         (q, k, v), (dq, dk, dv) = self._heads(qkv), self._heads(dqkv)
         attention_dx(dheads, q, k, v, log_sum_exp, dq, dk, dv, self.scale, self.causal, None)
         self.qkv.needs_dx = self.needs_dx

@@ -62,7 +62,7 @@ class MaxPool2d(_Pool2d):
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return dx."""
         argmax, shape = ctx[self]
-        dx: np.ndarray = ctx.empty(self, "dx", shape)
+        dx: np.ndarray = ctx.backward.empty(self, "dx", shape)
         pool.max_pool_dx(argmax, dy, self.window, dx)
         return dx
 
@@ -90,7 +90,7 @@ class AvgPool2d(_Pool2d):
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return dx."""
-        dx: np.ndarray = ctx.empty(self, "dx", ctx[self])
+        dx: np.ndarray = ctx.backward.empty(self, "dx", ctx[self])
         pool.mean_pool_dx(dy, self.window, dx)
         return dx
 
@@ -112,6 +112,6 @@ class GlobalAvgPool(Layer):
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return dx."""
-        dx: np.ndarray = ctx.empty(self, "dx", ctx[self])
+        dx: np.ndarray = ctx.backward.empty(self, "dx", ctx[self])
         pool.global_mean_dx(dy, dx)
         return dx

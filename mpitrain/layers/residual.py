@@ -44,7 +44,7 @@ class Residual(Layer):
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the sum of both branches' dx."""
-        copy: np.ndarray = ctx.empty(self, "dy", dy.shape)
+        copy: np.ndarray = ctx.backward.empty(self, "dy", dy.shape)
         if self._ends_in_relu:
             add_relu_dx(ctx[self], dy, copy)
         else:

@@ -1,11 +1,14 @@
-"""Sequential container of layers."""
+"""Sequential container of layers, and parts of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
 from ..context import Context
-from .base import Layer
+from ..errors import UserError
+from .base import Layer, empty_gradient
 from .fused import Plan
 
 
@@ -27,8 +30,11 @@ class Sequential(Layer):
     """
 
     def __init__(self, *layers: Layer, fuse: bool = True):
-        self._plan = Plan(layers, fuse)  # which is no layer: the children are the attributes that follow
-        vars(self).update({str(position): layer for position, layer in enumerate(layers)})
+        self._hold(Plan(layers, [str(position) for position in range(len(layers))], fuse))
+
+    def _hold(self, plan: Plan) -> None:
+        self._plan = plan  # which is no layer: the children are the attributes that follow
+        vars(self).update(zip(plan.names, plan.layers, strict=True))
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self._plan.layers)
@@ -57,3 +63,69 @@ class Sequential(Layer):
         """Yield (dotted name, layer) of the layers whose forward and backward run."""
         for step in self._plan.steps:
             yield from step.layer.running(f"{prefix}{step.name}.")
+
+    def units(self) -> "list[Unit]":
+        """Return the layers between which the model can be cut: its own, and those in a Sequential instead of that."""
+        units: list[Unit] = []
+        for name, layer in zip(self._plan.names, self._plan.layers, strict=True):
+            if type(layer) is Sequential and len(layer):
+                units += [unit._replace(name=f"{name}.{unit.name}") for unit in layer.units()]
+            else:
+                units.append(Unit(name, layer, self))
+        return units
+
+    def part(self, first: int, stop: int) -> "Part":
+        """Return the units from ``first`` up to ``stop`` as a model of their own: a stage of a pipeline.
+
+        Prepare the whole before (``models.prepare``).
+
+        Raises
+        ------
+        ValueError
+            If there are no such units.
+        UserError
+            If this is a subclass with a forward of its own, which may do something else between the units.
+        """
+        if type(self).forward is not Sequential.forward:
+            raise UserError(f"a {self.kind} has a forward of its own, so it cannot be cut into parts")
+        units = self.units()
+        if not 0 <= first <= stop <= len(units):
+            raise ValueError(f"there is no part from {first} up to {stop} of {len(units)} units")
+        return Part(units[first:stop])
+
+
+class Unit(NamedTuple):
+    """A layer of a model under its name there; ``home`` is the Sequential that holds it."""
+
+    name: str
+    layer: Layer
+    home: Sequential
+
+
+class Part(Sequential):
+    """Units of a Sequential that follow each other, under the names that they have in the whole.
+
+    So an arena of the part begins with the values of the whole's. Layers are fused as in the whole, except across its
+    ends. Where it has no parameters and needs no dx, backward does nothing, and dy may be empty.
+
+    Parameters
+    ----------
+    units : sequence of Unit
+    """
+
+    def __init__(self, units: Sequence[Unit]):
+        self._units = tuple(units)
+        runs = [list(run) for _, run in groupby(units, key=lambda unit: unit.home)]
+        plans = [Plan([u.layer for u in run], [u.name for u in run], run[0].home._plan.fuse) for run in runs]
+        self._hold(Plan.joined(plans))
+        self.needs_dx = not units or units[0].layer.needs_dx
+
+    def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
+        """Run backward from the last unit to the first."""
+        if not self.needs_dx and next(self.named_parameters(), None) is None:
+            return empty_gradient(dy)
+        return super().backward(dy, ctx)
+
+    def units(self) -> list[Unit]:
+        """Return the units."""
+        return list(self._units)

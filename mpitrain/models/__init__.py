@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ..layers import Dropout, Layer, Sequential
+from ..layers import Dropout, Layer, Recompute, Sequential
 from ..registry import Registry
 from .convnet import convnet
 from .lenet import lenet
@@ -56,7 +56,7 @@ def prepare(model: Layer) -> Layer:
     """Return ``model`` after the settings that depend on the whole network (also for a user's own).
 
     The first layer with parameters computes no dx, and each Dropout gets its own number, so that no two draw the same
-    masks.
+    masks. Parts of the model (``Sequential.part``) are taken after that.
     """
     skip_input_gradient(model)
     for number, dropout in enumerate(layer for layer in model.layers() if isinstance(layer, Dropout)):
@@ -67,6 +67,8 @@ def prepare(model: Layer) -> Layer:
 def skip_input_gradient(model: Layer) -> None:
     """Set ``needs_dx`` to False on the first layer with parameters, the layers before it, and those that contain it."""
     model.needs_dx = False
+    if isinstance(model, Recompute):
+        skip_input_gradient(model.layer)
     if isinstance(model, Sequential):
         for layer in model:
             skip_input_gradient(layer)

@@ -5,7 +5,7 @@ import pytest
 
 from mpitrain.context import Context
 from mpitrain.data.loader import Batch
-from mpitrain.layers import Dropout
+from mpitrain.layers import Dropout, Recompute, Sequential
 from mpitrain.optim import LARS, SGD, AdamW
 from mpitrain.optim.schedules import schedule
 from mpitrain.training.executors.graphed import StepGraphs
@@ -90,6 +90,18 @@ def test_the_bits_of_the_eager_step(name, options, optimizer):
 
 def test_microbatches_add_up():
     graphs, eager = pair("convnet", microbatches=2, channels=(3, 4), width=8, batch=6)
+    assert losses(graphs) == losses(eager)
+    assert graphs.weights() == eager.weights()
+    assert graphs.graphs.launched == 2 * (STEPS - 2)
+
+
+@pytest.mark.parametrize(("name", "options"), [("mlp", {"dropout": 0.3}), ("resnet8", {})])
+def test_layers_that_are_computed_again(name, options):
+    """The second forward of a graph reads the step's number too, and draws the same masks."""
+    graphs, eager = pair(name, microbatches=2, **options)
+    for stepper, around in ((graphs, Recompute), (eager, lambda part: part)):
+        model = stepper.job.model
+        stepper.job.model = Sequential(around(model.part(0, 4)), around(model.part(4, len(model))))
     assert losses(graphs) == losses(eager)
     assert graphs.weights() == eager.weights()
     assert graphs.graphs.launched == 2 * (STEPS - 2)

@@ -68,6 +68,50 @@ def test_it_holds_what_layers_save():
     assert {ctx: 1}[ctx] == 1
 
 
+def test_memory_of_backward_has_one_owner():
+    owner = object()
+    first = Context()
+    second, third = Context(share=first), Context(share=first)
+    assert second.backward.empty(owner, "dx", (6,)) is first.backward.empty(owner, "dx", (6,))
+    third.empty(owner, "y", (10,))
+    assert [ctx.num_bytes for ctx in (first, second, third)] == [24, 0, 40]
+    second.later = []
+    second.backward.empty(owner, "dx", (6,))
+    assert [ctx.num_bytes for ctx in (first, second, third)] == [48, 0, 40]
+
+
+def test_repeated_computations_take_turns():
+    """The n-th array of one lies where the n-th array of the other lies; a block becomes as large as the largest."""
+    ctx, a, b = Context(), object(), object()
+    for _ in range(2):
+        of_a, _ = ctx.repeat(a)
+        first, second = of_a.empty(a, "y", (3, 2)), of_a.backward.empty(a, "dx", (4,))
+        assert not np.shares_memory(first, second)
+        of_b, _ = ctx.repeat(b)
+        large, mask = of_b.empty(b, "y", (5, 5)), of_b.empty(b, "mask", (7,), bool)
+        assert (large.dtype, mask.dtype, large.shape, mask.shape) == (np.float32, bool, (5, 5), (7,))
+        assert large.ctypes.data % ALIGNMENT == mask.ctypes.data % ALIGNMENT == 0
+        assert not np.shares_memory(large, mask)
+    assert np.shares_memory(first, large)
+    assert np.shares_memory(second, mask)
+    assert ctx.num_bytes == large.nbytes + second.nbytes
+
+
+def test_the_mark_of_repeated_computations_changes_with_their_memory():
+    ctx, a, b = Context(), object(), object()
+    other = Context(share=ctx)
+    _, mark = ctx.repeat(a)
+    assert ctx.repeat(a, mark)[1] is mark
+    ctx.later = []
+    assert ctx.repeat(a, mark)[1] is not mark
+    ctx.later = None
+    assert ctx.repeat(a, mark)[1] is mark, "it had other memory meanwhile"
+    for use in (lambda: ctx.repeat(a), lambda: ctx.repeat(b), lambda: other.repeat(a)):
+        _, mark = ctx.repeat(a)
+        use()
+        assert ctx.repeat(a, mark)[1] is not mark
+
+
 def test_scratch_memory_belongs_to_a_thread():
     def scratch():
         return CPU.workspace("test", (5,), np.float32)

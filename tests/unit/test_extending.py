@@ -10,11 +10,12 @@ import pytest
 from mpitrain import models, optim
 from mpitrain.arena import Arena
 from mpitrain.collectives import check, find
-from mpitrain.layers import Linear
+from mpitrain.layers import Linear, Sequential, Tanh
 from mpitrain.ops import OPS
 from mpitrain.training.hooks.registry import HOOKS
 from mpitrain.user_file import load_file
 from tests.gradients import check_layer
+from tests.microbatches import ORDERS, Microbatches, assert_same_bits
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 
@@ -23,7 +24,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 def mine(tmp_path_factory):
     """The path of a file with all code of the page, and the module."""
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     path = tmp_path_factory.mktemp("extending") / "mine.py"
     path.write_text("\n\n".join(blocks), encoding="utf-8")
     module = load_file(path)
@@ -33,6 +34,16 @@ def mine(tmp_path_factory):
 
 def test_the_layer(mine):
     check_layer(mine[1].Scale(3), np.random.default_rng(0).standard_normal((5, 3)))
+
+
+def test_the_layer_whose_gradient_is_put_off(mine):
+    rng = np.random.default_rng(0)
+    check_layer(mine[1].LaterScale(3), rng.standard_normal((5, 3)))
+    xs = [rng.standard_normal((n, 3)).astype(np.float32) for n in (4, 2, 3)]
+    run = Microbatches(lambda: [Sequential(Linear(3, 3), mine[1].LaterScale(3), Tanh(), mine[1].LaterScale(3))], xs)
+    expected = run.run()
+    for order in ORDERS:
+        assert_same_bits(run.run(order), expected, order)
 
 
 def test_the_model(mine):

@@ -58,17 +58,23 @@ class LinearLink(Fused):
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.linear.num_outputs)
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
-        """Write dw and, at the top, db; return dx, or through the activation below the gradient of its argument."""
+        """Write dw and, at the top, db; return dx, or through the activation below the gradient of its argument.
+
+        What is written can be put off.         The db of the link below cannot, as a sum in the pass that writes dx.
+        """
         rows, kept, shape = ctx[self]
         dy = dy if dy.ndim == 2 else as_rows(dy)
         if self.top and self._gelu:
             linear_gelu_dx(dy, kept, self._gelu)
         elif self.top and self._relu:
             relu_dx(kept, dy, dy)
-        self.linear.put_gradients(rows, dy, with_bias=self.top)
+        if ctx.later is None:
+            self.linear.put_gradients(rows, dy, with_bias=self.top)
+        else:
+            ctx.later.append(partial(self.linear.put_gradients, rows, dy, with_bias=self.top))
         if not self.linear.needs_dx:
             return empty_gradient(dy)
-        dx: np.ndarray = ctx.empty(self, "dx", rows.shape)
+        dx: np.ndarray = ctx.backward.empty(self, "dx", rows.shape)
         if self.below is None:
             linear_dx(dy, self.linear.weight.data, dx)
         else:

@@ -21,7 +21,7 @@ PAIRS: dict[tuple[type, type], Callable[..., Layer]] = {
 class Step(NamedTuple):
     """One entry of a plan: a layer of the Sequential, or a fused layer that stands for several.
 
-    ``name`` is the position of the layer, or their positions: "3", "3+4"; ``first`` is the first of them.
+    ``name`` is the name of the layer, or their names: "3", "3+4"; ``first`` is the first of them.
     """
 
     name: str
@@ -37,36 +37,51 @@ class Plan:
     Parameters
     ----------
     layers : sequence of Layer
+    names : sequence of str
+        Their names in the model: "3", or "1.3" for a layer of a nested Sequential.
     fuse : bool
         False runs each layer by itself.
     """
 
-    def __init__(self, layers: Sequence[Layer], fuse: bool):
-        self.layers = tuple(layers)
+    def __init__(self, layers: Sequence[Layer], names: Sequence[str], fuse: bool):
+        self.layers, self.names, self.fuse = tuple(layers), tuple(names), fuse
         self.steps: list[Step] = []
         position = 0
         while position < len(layers):
             steps = self._fused(position) if fuse else []
             if not steps:
-                steps = [Step(str(position), layers[position], layers[position])]
+                steps = [Step(names[position], layers[position], layers[position])]
             self.steps += steps
             position += sum(step.name.count("+") + 1 for step in steps)
+
+    @classmethod
+    def joined(cls, plans: "Sequence[Plan]") -> "Plan":
+        """Return a plan that runs ``plans`` one after the other, with nothing fused between them."""
+        whole = cls((), (), False)
+        for plan in plans:
+            whole.layers, whole.names = whole.layers + plan.layers, whole.names + plan.names
+            whole.steps += plan.steps
+        return whole
 
     def _fused(self, position: int) -> list[Step]:
         """Return the fused steps that begin at ``position``; none if the layer there runs by itself."""
         here = self.layers[position : position + 2]
         make = PAIRS.get((type(here[0]), type(here[-1])))
         if make is not None:
-            return [Step(f"{position}+{position + 1}", here[0], make(*here))]
+            return [Step(self._pair(position), here[0], make(*here))]
         pairs = self._chain(position)
         if not pairs or pairs[0][1] is None:
             return []
         steps = []
         for link, (linear, activation) in zip(make_chain(pairs), pairs, strict=True):
-            name = str(position) if activation is None else f"{position}+{position + 1}"
+            name = self.names[position] if activation is None else self._pair(position)
             steps.append(Step(name, linear, link))
             position += 2
         return steps
+
+    def _pair(self, position: int) -> str:
+        """Return the name of two neighbors, "3+4" or "1.3+4"."""
+        return f"{self.names[position]}+{self.names[position + 1].rpartition('.')[2]}"
 
     def _chain(self, position: int) -> list[tuple[Any, Any]]:
         """Return the pairs (Linear, activation) from ``position`` on; a pair without activation ends the chain."""
