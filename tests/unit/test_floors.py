@@ -19,6 +19,7 @@ FLOORS = [
             "duration",
             "errors",
             "expendable",
+            "json_lines",
             "json_text",
             "plain_text",
             "suggest",

@@ -1,0 +1,25 @@
+"""Pipeline schedules as generators of one rank's tasks: pure schedules, no MPI and no arrays."""
+
+from .check import Checked, check, check_for
+from .find import PIPELINES, find
+from .pipeline import Pipeline, make_pipeline, pipeline
+from .program import Program, make_program
+from .simulate import Timeline, simulate
+from .task import Schedule, Task
+
+__all__ = [
+    "PIPELINES",
+    "Checked",
+    "Pipeline",
+    "Program",
+    "Schedule",
+    "Task",
+    "Timeline",
+    "check",
+    "check_for",
+    "find",
+    "make_pipeline",
+    "make_program",
+    "pipeline",
+    "simulate",
+]
