@@ -1,5 +1,6 @@
 """Pipeline schedules as generators of one rank's tasks: pure schedules, no MPI and no arrays."""
 
+from ..errors import EndlessError, ScheduleError
 from .check import Checked, check, check_for
 from .find import PIPELINES, find
 from .pipeline import Pipeline, make_pipeline, pipeline
@@ -10,9 +11,11 @@ from .task import Schedule, Task
 __all__ = [
     "PIPELINES",
     "Checked",
+    "EndlessError",
     "Pipeline",
     "Program",
     "Schedule",
+    "ScheduleError",
     "Task",
     "Timeline",
     "check",

@@ -25,13 +25,13 @@ CANDIDATES = (
 
 @dataclass(frozen=True)
 class Costs:
-    """Times of one microbatch on the P-th parts of the model, from the first layers to the last, and of messages.
+    """Times of one microbatch on parts of the model, from the first layers to the last, and of messages.
 
     Parameters
     ----------
     forward, backward, weights : tuple of float
-        Times of F, of dx and of dw for each of the P parts, or one value for all. Stages that are larger or smaller
-        than a part take their share of it; B takes both where a schedule does not split it.
+        Times of F, of dx and of dw: one for every P-th part of the model, or P, 2P, ... for so many equal parts of it.
+        A stage takes its share of the parts that it covers; B takes dx and dw where a schedule does not split it.
     link : callable(sender, receiver), optional
         Latency of a message and time for which it keeps the link busy; by default messages take no time.
     in_seconds : bool
@@ -50,14 +50,14 @@ class Costs:
         Raises
         ------
         UserError
-            If there is neither one value nor one for each rank.
+            If the number of values is neither 1 nor that of the stages nor a multiple of P.
         """
         times = {"F": self.forward, "B": self.backward, "W": self.weights}
         for kind, values in times.items():
-            if len(values) not in (1, program.size):
+            if not values or (len(values) not in (1, program.num_stages) and len(values) % program.size):
                 raise UserError(
-                    f"{len(values)} times of {kind} are given, but there must be 1, or one for each of "
-                    f"{program.size} ranks"
+                    f"{len(values)} times of {NAMES[kind]} are given, but there must be 1, or one for each of "
+                    f"{program.size} ranks (or stages, if a rank has several)"
                 )
         stages = range(program.num_stages)
         cost = {kind: [_share(values, stage, program) for stage in stages] for kind, values in times.items()}
@@ -66,12 +66,16 @@ class Costs:
         return [[cost[task.kind][task.stage] for task in own] for own in program.tasks]
 
 
+NAMES = {"F": "forward", "B": "backward (dx)", "W": "weights (dw)"}
+
+
 def _share(values: Sequence[float], stage: int, program: Program) -> float:
-    """Return the time of a stage, the S-th part of the model, of the times of its P-th parts."""
-    size, stages = program.size, program.num_stages
-    first, last = stage * size, (stage + 1) * size  # in parts of a P S-th
+    """Return the time of a stage, the S-th part of the model, of the times of its K equal parts."""
+    stages = program.num_stages
+    values = values if len(values) > 1 else [values[0]] * program.size
+    first, last = stage * len(values), (stage + 1) * len(values)  # in parts of an (S K)-th
     return sum(
-        values[part if len(values) > 1 else 0] * (min(last, (part + 1) * stages) - max(first, part * stages)) / stages
+        values[part] * (min(last, (part + 1) * stages) - max(first, part * stages)) / stages
         for part in range(first // stages, -(-last // stages))
     )
 

@@ -8,9 +8,9 @@ A trace is text, one JSON object a line: a head, then one line for each task, ti
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +18,10 @@ from ..errors import ScheduleError, UserError
 from ..json_lines import parse_lines, read_lines, whole
 from ..json_text import to_json
 from .idle import find_idle
-from .price import Prediction
+from .pipeline import Pipeline
+from .price import Costs, Prediction, predict_program
 from .program import Program, from_tasks
-from .simulate import Timeline
+from .simulate import Link, Timeline
 from .task import KINDS, Task
 
 FORMAT, VERSION = "mpitrain-pipeline-trace", 1
@@ -141,14 +142,48 @@ class Recorded:
     early: float
 
     @property
-    def mean_durations(self) -> list[list[float]]:
-        """Mean time of its kind and stage, for each task: what a prediction of the run takes."""
+    def costs(self) -> Costs:
+        """Mean time of each kind and stage, for a prediction. Where B is not split, half of it counts as dw."""
         program = self.run.timeline.program
         times: dict[tuple[str, int], list[float]] = defaultdict(list)
         for own, costs in zip(program.tasks, self.durations, strict=True):
             for task, cost in zip(own, costs, strict=True):
-                times[task[:2]].append(cost)
-        return [[sum(times[task[:2]]) / len(times[task[:2]]) for task in own] for own in program.tasks]
+                times[task.kind, task.stage].append(cost)
+
+        def mean(kind: str, part: float = 1.0) -> tuple[float, ...]:
+            values = [times[kind, stage] for stage in range(program.num_stages)]
+            return tuple(part * sum(own) / len(own) for own in values)
+
+        if program.is_split:
+            return Costs(mean("F"), mean("B"), mean("W"), in_seconds=True)
+        return Costs(mean("F"), mean("B", 0.5), mean("B", 0.5), in_seconds=True)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The recorded tasks as a schedule, for the recorded P and M only."""
+        program = self.run.timeline.program
+
+        def tasks(rank: int, size: int, num_microbatches: int) -> Iterator[Task]:
+            if (size, num_microbatches) != (program.size, program.num_microbatches):
+                raise ScheduleError(f"recorded with P = {program.size} and M = {program.num_microbatches} only")
+            return iter(program.tasks[rank])
+
+        return Pipeline(program.name, tasks)
+
+    def predict(self, link: Link | None = None) -> Prediction:
+        """Return the prediction of the same tasks from their mean times and the times of messages."""
+        program = self.run.timeline.program
+        return predict_program(program, self.costs.durations(program), link, in_seconds=True)
+
+    def difference(self, pipeline: Pipeline) -> str:
+        """Return the first task that differs from those of ``pipeline``; empty if there is none."""
+        program = self.run.timeline.program
+        for rank, own in enumerate(program.tasks):
+            wanted = list(pipeline(rank, program.size, program.num_microbatches))
+            for place, (ran, other) in enumerate(zip_longest(own, wanted)):
+                if ran != other:
+                    return f"task {place} of rank {rank} was {ran}, but {pipeline.name} has {other}"
+        return ""
 
 
 def replay(trace: Trace) -> Recorded:

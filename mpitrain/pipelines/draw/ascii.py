@@ -15,6 +15,7 @@ from ..task import Task
 WIDTH = 80
 MAX_RANKS, LAST_RANKS = 16, 2
 MAX_BLOCKS = 8
+MOST_TASKS = 5000
 MARKS = {"dependency": " ", "imbalance": "!", "message": "~"}
 
 
@@ -53,6 +54,11 @@ def draw_ascii(prediction: Prediction, width: int = WIDTH) -> str:
     if timeline.error:
         lines += ["", f"wrong: {timeline.error}"]
     return "\n".join(lines)
+
+
+def is_drawable(program: Program) -> bool:
+    """Return whether a picture of the program is of use."""
+    return sum(map(len, program.tasks)) <= MOST_TASKS
 
 
 def draw_tasks(program: Program, most: int = 12) -> str:

@@ -9,7 +9,7 @@ from .interleaved import check_chunks, looped_bubble
 
 @pipeline(bubble=looped_bubble, live=lambda num_microbatches: num_microbatches)
 def breadth_first(rank: int, size: int, num_microbatches: int, chunks: int = 2) -> Iterator[Task]:
-    """All microbatches through one chunk after the other: what all of a chunk need (its weights) is fetched once.
+    """All microbatches through one chunk after the other: the weights of a chunk are in use in one stretch only.
 
     The placement is that of the interleaved schedule: stage v P + r on rank r.
 

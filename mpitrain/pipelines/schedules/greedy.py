@@ -15,7 +15,7 @@ def most_held(size: int, memory: float) -> int:
 
 @pipeline(live=lambda size, num_microbatches, memory: min(2 * num_microbatches, most_held(size, memory)) / 2)
 def greedy(rank: int, size: int, num_microbatches: int, memory: float = 1.0) -> Iterator[Task]:
-    """A V of two stages a rank, with dw put off, found under a bound on memory: 1 is that of 1F1B, 0.5 half of it.
+    """A V of two stages on each rank, with dw put off, found under a bound on memory: 1 as in 1F1B, 0.5 half of it.
 
     Rank r has stages r and 2P-1-r, so the first and the last stage are on one rank. A rank that is free takes a B, else
     an F if there is room, else a W, always that of the later stage first. The first stages leave room for one F of the

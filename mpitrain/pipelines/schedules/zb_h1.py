@@ -14,7 +14,7 @@ def _bubble(size: int, num_microbatches: int) -> float:
 
 @pipeline(bubble=_bubble, live=lambda size, num_microbatches: min(num_microbatches, size))
 def zb_h1(rank: int, size: int, num_microbatches: int) -> Iterator[Task]:
-    """1F1B with dw put off: a third of its bubble, and its memory of the first rank on every rank.
+    """1F1B with dw put off: a third of its bubble; every rank holds as much as the first one of 1F1B.
 
     Rank r owes r of its dw. Where it would wait for a gradient, it works them off.
 

@@ -27,21 +27,24 @@ class Program {
     return `${task.kind}${task.microbatch}${letter}`;
   }
 
-  // Time of a stage, the S-th part of the model, of the times of its P-th parts (one for all, or one each).
+  // Time of a stage, the S-th part of the model, of the times of its K equal parts; one time is that of a P-th part.
   share(values, stage) {
-    const [size, stages] = [this.size, this.numStages];
-    const [first, last] = [stage * size, (stage + 1) * size];
+    const stages = this.numStages;
+    if (values.length === 1) values = new Array(this.size).fill(values[0]);
+    const [first, last] = [stage * values.length, (stage + 1) * values.length];
     let time = 0;
     for (let part = Math.floor(first / stages); part < Math.ceil(last / stages); part++) {
       const covered = Math.min(last, (part + 1) * stages) - Math.max(first, part * stages);
-      time += (values[values.length > 1 ? part : 0] * covered) / stages;
+      time += (values[part] * covered) / stages;
     }
     return time;
   }
 
   durations(costs) {
     const stages = this.rankOf.map((_, stage) => stage);
-    const fit = (values) => (values.length === this.size ? values : [values.reduce((a, b) => a + b, 0) / values.length]);
+    // times for another number of ranks: their sum is that of the whole model
+    const whole = (values) => [values.reduce((a, b) => a + b, 0) / this.size];
+    const fit = (values) => (values.length === 1 || values.length % this.size === 0 ? values : whole(values));
     const of = (values) => stages.map((stage) => this.share(fit(values), stage));
     const cost = { F: of(costs.F), B: of(costs.B), W: of(costs.W) };
     if (!this.isSplit) cost.B = cost.B.map((dx, stage) => dx + cost.W[stage]);
