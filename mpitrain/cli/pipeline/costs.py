@@ -19,20 +19,7 @@ SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class MessageOptions:
-    """Options for the times of messages."""
-
-    bytes: str = ""
-    """Length of one microbatch's activation between two stages, such as 4MiB; without it messages take no time."""
-    calibration: Path | None = None
-    """File that collective calibrate has written, for the times of messages; by default a table that comes with
-    mpitrain."""
-    ranks_per_node: int = 0
-    """Ranks on one node, for the times of messages; 0 puts all on one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostOptions(MessageOptions):
+class TaskOptions:
     """Options for the size of a pipeline and the times of its tasks."""
 
     ranks: Annotated[int, arg(aliases=["-n"])] = 4
@@ -46,6 +33,24 @@ class CostOptions(MessageOptions):
     """The same for dx, the gradient of the input; by default the times of forward."""
     weights: Annotated[tuple[str, ...], arg(metavar="TIME")] = ()
     """The same for dw, the gradient of the weights; by default the times of forward."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageOptions:
+    """Options for the times of messages."""
+
+    bytes: str = ""
+    """Length of one microbatch's activation between two stages, such as 4MiB; without it messages take no time."""
+    calibration: Path | None = None
+    """File that collective calibrate has written, for the times of messages; by default a table that comes with
+    mpitrain."""
+    ranks_per_node: int = 0
+    """Ranks on one node, for the times of messages; 0 puts all on one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostOptions(MessageOptions, TaskOptions):
+    """Options for the times of tasks and messages; those of tasks come first in the help."""
 
 
 def check_counts(options: CostOptions) -> None:

@@ -71,12 +71,11 @@ def _print_table(found: list["Prediction"], options: PriceOptions) -> None:
     for prediction in sorted(found, key=lambda one: prices[id(one)].step):
         price = prices[id(prediction)]
         causes = [f"{getattr(price, cause):.1%}" for cause in CAUSES]
-        rows.append(
-            [price.schedule, prediction.say_time(price.step), f"{price.bubble:.1%}", *causes, say_live(price.live)]
-        )
+        step, held = prediction.say_time(price.step), say_live(price.live, most=4)
+        rows.append([price.schedule, step, f"{price.bubble:.1%}", *causes, held])
     console = make_console()
     heads = [Column(head) for head in ("step", "bubble", *CAUSES)]
-    columns = [Column("schedule", "name"), *heads, Column("held, by rank", "word")]
+    columns = [Column("schedule", "name"), *heads, Column("held", "word")]
     m = options.microbatches
     title = f"{count(options.ranks, 'rank')}, {m:,} microbatch{'es' if m > 1 else ''}: {describe_costs(options)}"
     print_table(console, columns, rows, title=title)
