@@ -13,7 +13,7 @@ with an example each in examples/: ``Trainer`` for a whole run, ``DataParallel``
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import collectives, data, layers, losses, metrics, models, optim
+    from . import collectives, data, layers, losses, metrics, models, optim, pipelines
     from .arena import Arena
     from .collectives import Step, algorithm
     from .comm.group import Group
@@ -88,7 +88,7 @@ _PLACES = {
     "training.trainer": "Trainer",
 }
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names.split()}
-_MODULES = ("collectives", "data", "layers", "losses", "metrics", "models", "optim")
+_MODULES = ("collectives", "data", "layers", "losses", "metrics", "models", "optim", "pipelines")
 
 __all__ = [
     "GELU",
@@ -155,6 +155,7 @@ __all__ = [
     "models",
     "open_dataset",
     "optim",
+    "pipelines",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Exceptions that are not bugs: a user's mistake, an error known to all ranks, and a kernel that is not loaded."""
+"""Exceptions that are not bugs: a user's mistake or wrong schedule, an error known to all ranks, an unloaded kernel."""
 
 
 class UserError(Exception):
@@ -6,6 +6,14 @@ class UserError(Exception):
 
     Everything else that is raised is a bug or a fault of the machine and ends with a traceback.
     """
+
+
+class ScheduleError(UserError):
+    """A schedule that is wrong; the message says which rank, where in its file, and why."""
+
+
+class EndlessError(ScheduleError):
+    """A schedule that does not end, or does not reach its next step."""
 
 
 class AgreedError(UserError):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mpitrain import losses, models, optim
 from mpitrain.metrics import METRICS
+from mpitrain.pipelines import PIPELINES
 from mpitrain.registry import REGISTRIES
 
 PAGE = Path(__file__).parent.parent / "docs/names.md"
@@ -17,6 +18,7 @@ KINDS = {
     "schedule": optim.SCHEDULES,
     "loss": losses.LOSSES,
     "metric": METRICS,
+    "pipeline": PIPELINES,
 }
 
 

@@ -19,13 +19,14 @@ COMMANDS = {
     "predict": "Write a finished run's outputs for new samples, as CSV or npz.",
     "data": "Show how the columns of a table, or the arrays of any data, are interpreted.",
     "collective": "List, show, check, price, draw, record and measure collective algorithms.",
+    "pipeline": "List, show, check, price and draw pipeline schedules.",
     "kernel": "List, build, check and measure the kernels.",
     "course": "Start the lab on collective algorithms.",
     "doctor": "Examine the ranks of a job before training on them.",
     "completion": "Print a script that lets a shell complete commands and options.",
 }
 """Each command and what it does; the module of the same name has a ``parse(argv, speaks)`` that returns a job."""
-FAMILIES = ("data", "collective", "kernel", "course")
+FAMILIES = ("data", "collective", "pipeline", "kernel", "course")
 """Commands that have commands of their own; their modules have a dict SUBCOMMANDS."""
 HELP = ("-h", "--help")
 

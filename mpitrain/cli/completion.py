@@ -80,6 +80,10 @@ def values_of(option: Option) -> tuple[str, ...]:
 
         algorithms = [name for collective in COLLECTIVES for name in names(collective)]
         return ("auto", "native", "shared", "nccl", *algorithms, FILES)
+    if option.metavar.startswith("PIPELINE"):
+        from ..pipelines import PIPELINES
+
+        return (*PIPELINES, FILES)
     if option.metavar == "NAME":
         from .. import models
 

@@ -1,12 +1,13 @@
 """Collective algorithms as generators of one rank's steps: pure schedules, no MPI."""
 
+from ..errors import EndlessError, ScheduleError
 from .algorithm import Algorithm, algorithm, make_algorithm
 from .check import check, check_all_reduce, check_for
 from .find import COLLECTIVES, find, names
 from .goal import GOALS, Goal
 from .operators import OPERATORS
 from .simulate import simulate
-from .step import Chunks, EndlessError, Schedule, ScheduleError, Step, as_chunks, chunk_bounds, chunk_runs
+from .step import Chunks, Schedule, Step, as_chunks, chunk_bounds, chunk_runs
 
 ALL_REDUCE: dict[str, Algorithm] = {name: find(name) for name in names()}
 """The all-reduce algorithms by name, with the options that they have by default."""

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..errors import UserError
+from ..user_generator import UserPromise, is_user_function
 from .combinators import rerooted
 from .goal import GOALS, Goal
 from .step import Schedule, Step
-from .user_schedule import UserPromise, UserSchedule, is_user_function
+from .user_schedule import SECONDS, UserSchedule
 
 F = TypeVar("F", bound=Callable[..., Iterator[Step]])
 
@@ -152,7 +153,9 @@ def make_algorithm(function: Callable[..., Iterator[Step]], name: str = "", **op
             return None
         wanted = {k: v for k, v in chosen.items() if k in inspect.signature(f).parameters}
         bound = functools.partial(f, **wanted) if wanted else f
-        return UserPromise(bound, name) if is_user_function(f) else bound
+        if not is_user_function(f):
+            return bound
+        return UserPromise(bound, name, seconds=SECONDS, whole=name == "num_chunks")
 
     num_chunks, goal = bind("num_chunks"), GOALS.get(promise.collective)
     root = int(chosen["root"]) if goal is not None and goal.rooted else 0

@@ -9,10 +9,10 @@ no more rounds, bytes and additions than promised.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import UserError
+from ..errors import ScheduleError, UserError
 from .algorithm import Algorithm, make_algorithm
 from .provenance import Provenance
-from .step import Schedule, ScheduleError
+from .step import Schedule
 
 ROUNDING = 1e-9
 

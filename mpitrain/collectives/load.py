@@ -9,7 +9,9 @@ from typing import Any
 from ..errors import UserError
 from ..user_code import TooLongError, UserCode, code_of
 from ..user_file import load_file
-from .user_schedule import SECONDS, given, why_no_steps
+from ..user_generator import given, why_no_items
+from .step import Step
+from .user_schedule import SECONDS
 
 
 def load(path: Path, name: str) -> Callable[..., Any]:
@@ -57,6 +59,6 @@ def _check_result(function: Callable[..., Any], path: Path) -> None:
         raise UserError(f"{where}: it never yields, and does not come back; does the loop there end?") from None
     except (Exception, SystemExit):
         return  # raised again when its steps are taken, with the rank
-    why = why_no_steps(result, function.__name__, code)
+    why = why_no_items(result, Step, function.__name__, code)
     if why:
         raise UserError(f"{path}: {why}")

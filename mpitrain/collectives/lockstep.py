@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import ScheduleError
 from .algorithm import Algorithm
-from .step import Chunks, ScheduleError, Step, as_chunks, count_chunks
+from .step import Chunks, Step, as_chunks, count_chunks
 from .user_schedule import why_no_step
 
 MOST_NAMED = 32  # chunks that an error message lists one by one

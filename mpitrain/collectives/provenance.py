@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from ..errors import ScheduleError
 from .algorithm import Algorithm
 from .lockstep import Measured, Program, run_lockstep
-from .step import ScheduleError, as_chunks
+from .step import as_chunks
 
 
 class Provenance:

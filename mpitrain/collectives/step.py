@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from ..errors import UserError
-
 Chunks = int | range | tuple[int | range, ...] | None
 
 
@@ -34,14 +32,6 @@ class Step(NamedTuple):
 
 Schedule = Callable[[int, int], Iterator[Step]]
 """A collective algorithm: ``schedule(rank, size)`` yields the steps of one rank."""
-
-
-class ScheduleError(UserError):
-    """A schedule that is wrong; the message says which rank, in which round and line, and why."""
-
-
-class EndlessError(ScheduleError):
-    """A schedule that does not end, or does not reach its next step."""
 
 
 def as_chunks(chunks: Chunks) -> Sequence[int]:

@@ -14,16 +14,9 @@ import pytest
 from mpitrain.collectives import Step, find, make_algorithm
 from mpitrain.collectives.draw import Trace, TraceEvent, draw_page, play
 from mpitrain.collectives.draw.names import name_set
+from tests.browser import BROWSER, SWITCHES, dump, run_browser
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
-SWITCHES = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1600,900",
-    "--virtual-time-budget=3000",
-)  # fmt: skip
-
 pytestmark = [pytest.mark.skipif(BROWSER is None, reason="no chromium here"), pytest.mark.timeout(300)]
 
 
@@ -41,17 +34,6 @@ def page(tmp_path_factory):
     )
     path.write_text(draw_page([find(name) for name in names], 8, max_ranks=12), encoding="utf-8")
     return path
-
-
-def run_browser(tmp_path, address, *arguments):
-    command = [BROWSER, *SWITCHES, f"--user-data-dir={tmp_path / 'profile'}", *arguments, address]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL)
-
-
-def dump(tmp_path, page, fragment):
-    result = run_browser(tmp_path, f"{page.as_uri()}#{fragment}", "--dump-dom")
-    assert 'data-ready="1"' in result.stdout, result.stderr
-    return result.stdout
 
 
 def table(dom, panel="a"):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mpitrain.cli.collective.files import check_writable
-from mpitrain.cli.collective.progress import Progress
+from mpitrain.cli.files import check_writable
 from mpitrain.cli.main import main
+from mpitrain.cli.progress import Progress
 from mpitrain.collectives import user_schedule
 from mpitrain.collectives.price import calibration_path
 from mpitrain.errors import UserError
@@ -172,7 +172,7 @@ def test_what_cannot_be_written_is_found_out(tmp_path):
 
 def test_progress_goes_to_standard_error_and_not_too_often(capsys, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("mpitrain.cli.collective.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("mpitrain.cli.progress.time.monotonic", lambda: now[0])
     progress = Progress("collective tune")
     progress.begin("40 passes", 40)
     for _ in range(40):

@@ -108,7 +108,7 @@ def test_docstrings_of_inherited_fields_are_found():
         (["evalute"], "(did you mean 'evaluate'?)"),
         (["collectve", "list"], "(did you mean 'collective'?)"),
         (["bench"], "(did you mean 'collective bench' or 'kernel bench'?)"),
-        (["price"], "(did you mean 'collective price'?)"),
+        (["price"], "(did you mean 'collective price' or 'pipeline price'?)"),
         (["qqq"], "there is no command 'qqq'; there are"),
         (["collective", "prise"], "there is no collective command 'prise' (did you mean 'price'?); there are list, "),
         (["kernel", "bild"], "(did you mean 'build'?)"),

@@ -19,14 +19,24 @@ FLOORS = [
             "duration",
             "errors",
             "expendable",
+            "json_lines",
             "json_text",
             "plain_text",
             "suggest",
             "svg",
         ),
-        *("device", "cpu_kernels", "option_values", "registry", "run_rules", "user_code", "user_file"),
+        *(
+            "device",
+            "cpu_kernels",
+            "option_values",
+            "registry",
+            "run_rules",
+            "user_code",
+            "user_file",
+            "user_generator",
+        ),
     ],
-    ["arena", "context", "parameter", "step_header", "collectives", "data", "metrics"],
+    ["arena", "context", "parameter", "step_header", "collectives", "pipelines", "data", "metrics"],
     ["ops", "comm", "kernels"],
     ["layers", "models", "losses", "optim"],
     ["parallel"],
@@ -72,8 +82,11 @@ def test_no_arrow_runs_up(path):
             assert here in DOORS[top].split(), f"{path.name} imports {top}, which enters by {DOORS[top]}"
 
 
-def test_collectives_are_pure():
-    for path in (ROOT / "collectives").rglob("*.py"):
+@pytest.mark.parametrize("folder", ["collectives", "pipelines"])
+def test_schedules_are_pure(folder):
+    paths = list((ROOT / folder).rglob("*.py"))
+    assert paths
+    for path in paths:
         assert not any(n.startswith(("mpi4py", "mpitrain.comm", "mpitrain.arena")) for n in imported(path)), path
 
 

@@ -10,12 +10,12 @@ from tyro.conf import Positional, arg
 from ...errors import UserError
 from ...json_text import to_json
 from ...plain_text import count
+from ..files import check_writable, write
 from ..options import parse_options
 from ..order import Job
+from ..progress import Progress
 from ..terminal import make_console
 from .compare import compare
-from .files import check_writable, write
-from .progress import Progress
 
 if TYPE_CHECKING:
     from ...comm.measure.bench import Row

@@ -8,7 +8,7 @@ from tyro.conf import Positional, arg
 from ...errors import UserError
 from ..options import parse_options
 from ..order import LocalJob
-from .progress import Progress
+from ..progress import Progress
 
 DESCRIPTION = "Check an algorithm for every number of ranks up to N: sums, deadlocks, data races, promises."
 

@@ -3,15 +3,15 @@
 from typing import TYPE_CHECKING
 
 from ...json_text import to_json
+from ..files import write
 from ..terminal import make_console
-from .files import write
 from .tune import ALWAYS
 
 if TYPE_CHECKING:
     from ...comm.measure.compare import Compared
     from ...comm.world import World
+    from ..progress import Progress
     from .bench import BenchOptions
-    from .progress import Progress
 
 
 def compare(options: "BenchOptions", sizes: tuple[int, ...], progress: "Progress", world: "World") -> int:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from ...errors import UserError
+from ..files import write
 from ..options import parse_options
 from ..order import LocalJob
-from .files import write
 from .wrong import warn_of_wrong
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from ...json_text import to_json
 from ...plain_text import count
 from ..options import parse_options
 from ..order import LocalJob
+from ..progress import Progress
 from ..terminal import make_console
-from .progress import Progress
 from .wrong import warn_of_wrong
 
 if TYPE_CHECKING:

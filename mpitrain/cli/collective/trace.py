@@ -51,8 +51,8 @@ def trace(options: TraceOptions, world: "World") -> int:
     from ...collectives.price import load_calibration
     from ...collectives.price.units import read_bytes, say_bytes
     from ...comm.measure.trace import record
+    from ..files import check_writable, write
     from .draw import write_page
-    from .files import check_writable, write
 
     with world.together():
         num_bytes = read_bytes(options.bytes, "--bytes", least=1)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..files import check_writable
 from ..options import parse_options
 from ..order import Job
+from ..progress import Progress
 from ..terminal import make_console
-from .files import check_writable
-from .progress import Progress
 
 if TYPE_CHECKING:
     from ...collectives.price import Calibration

@@ -7,7 +7,6 @@ clock of rank 0, from the moment at which the first rank began.
     {"rank": 0, "step": 0, "start": 0.0, "end": 0.000113, "peer": 1, "bytes": 262144}
 """
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...json_lines import parse_lines, read_lines, whole
 from ...json_text import to_json
 
 FORMAT, VERSION = "mpitrain-trace", 1
@@ -92,26 +92,13 @@ def parse_trace(lines: Iterable[str], name: str = "the trace") -> Trace:
     UserError
         Names the line that is wrong, and why.
     """
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            raise UserError(f"{name}, line {number} is not JSON") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{name}, line {number} is not an object")
-        rows.append(row)
-    if not rows or rows[0].get("format") != FORMAT:
-        raise UserError(f"{name} is not a trace of mpitrain (its first line has no format {FORMAT!r})")
-    if rows[0].get("version") != VERSION:
-        raise UserError(f"{name} has version {rows[0].get('version')}, and this mpitrain reads version {VERSION}")
-    head = rows[0]
+    head, rows = parse_lines(lines, name, format=FORMAT, version=VERSION, kind="trace")
     try:
-        size, num_bytes = _whole(head["size"]), _whole(head["num_bytes"])
+        size, num_bytes = whole(head["size"]), whole(head["num_bytes"])
         trace = Trace(str(head["algorithm"]), size, num_bytes, [], float(head["clock_error"]), str(head["library"]))
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{name}, line 1: the head of a trace needs {', '.join(_HEAD)}") from None
-    for number, row in enumerate(rows[1:], 2):
+    for number, row in enumerate(rows, 2):
         trace.events.append(_event(row, size, f"{name}, line {number}"))
     return trace
 
@@ -122,9 +109,9 @@ _EVENT = tuple(f.name for f in fields(TraceEvent))
 
 def _event(row: dict[str, Any], size: int, where: str) -> TraceEvent:
     try:
-        peer = None if row["peer"] is None else _whole(row["peer"])
+        peer = None if row["peer"] is None else whole(row["peer"])
         event = TraceEvent(
-            _whole(row["rank"]), _whole(row["step"]), float(row["start"]), float(row["end"]), peer, _whole(row["bytes"])
+            whole(row["rank"]), whole(row["step"]), float(row["start"]), float(row["end"]), peer, whole(row["bytes"])
         )
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{where}: a step needs {', '.join(_EVENT)}") from None
@@ -135,20 +122,9 @@ def _event(row: dict[str, Any], size: int, where: str) -> TraceEvent:
     return event
 
 
-def _whole(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError
-    return value
-
-
 def read_trace(path: str | Path) -> Trace:
     """Read a trace file."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UserError(f"cannot read the trace {path}: {why}") from None
-    return parse_trace(text.splitlines(), str(path))
+    return parse_trace(read_lines(path, "trace"), str(path))
 
 
 def trace_data(trace: Trace) -> dict[str, Any]:

@@ -4,9 +4,8 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ...errors import UserError
+from ...errors import ScheduleError, UserError
 from ..find import find, names
-from ..step import ScheduleError
 from .calibration import Calibration, Wire, load_calibration
 from .curve import Curve
 from .price import Pricer, default_topology

@@ -15,7 +15,8 @@ from itertools import islice
 
 import numpy as np
 
-from ..step import Schedule, ScheduleError, Step
+from ...errors import ScheduleError
+from ..step import Schedule, Step
 from .program import IDLE, Columns, Program
 
 FIRST_LOOK = 48

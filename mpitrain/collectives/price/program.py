@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...errors import UserError
-from ..step import Chunks, Schedule, ScheduleError, Step, as_chunks, chunk_runs, count_chunks
+from ...errors import ScheduleError, UserError
+from ..step import Chunks, Schedule, Step, as_chunks, chunk_runs, count_chunks
 
 IDLE = -1
 MAX_STEPS = 30_000_000

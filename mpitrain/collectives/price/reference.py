@@ -7,7 +7,8 @@ of its two ends.
 
 import numpy as np
 
-from ..step import Schedule, ScheduleError, Step, as_chunks, chunk_runs
+from ...errors import ScheduleError
+from ..step import Schedule, Step, as_chunks, chunk_runs
 from .topology import Network
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..step import ScheduleError
+from ...errors import ScheduleError
 from .narrow import NARROW, NarrowRun
 from .program import IDLE, Program
 from .topology import Network, Switch

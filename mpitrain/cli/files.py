@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from ...errors import UserError
+from ..errors import UserError
 
 
 def check_writable(path: Path | None) -> None:

@@ -3,7 +3,7 @@
 import sys
 import time
 
-from ...comm.launch import launched_size
+from ..comm.launch import launched_size
 
 PATIENCE = 5.0  # seconds without a line where lines stay
 MOMENT = 0.1  # seconds between two looks of a line that is written over

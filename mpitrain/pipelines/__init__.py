@@ -1,0 +1,28 @@
+"""Pipeline schedules as generators of one rank's tasks: pure schedules, no MPI and no arrays."""
+
+from ..errors import EndlessError, ScheduleError
+from .check import Checked, check, check_for
+from .find import PIPELINES, find
+from .pipeline import Pipeline, make_pipeline, pipeline
+from .program import Program, make_program
+from .simulate import Timeline, simulate
+from .task import Schedule, Task
+
+__all__ = [
+    "PIPELINES",
+    "Checked",
+    "EndlessError",
+    "Pipeline",
+    "Program",
+    "Schedule",
+    "ScheduleError",
+    "Task",
+    "Timeline",
+    "check",
+    "check_for",
+    "find",
+    "make_pipeline",
+    "make_program",
+    "pipeline",
+    "simulate",
+]
