@@ -16,7 +16,10 @@ PRODUCTS = (  # transpose A, transpose B, epilogue
     (False, True, "gelu_tanh_gradient"),
     (True, False, "none"),  # dw
 )
-VARIANTS = (kernel("pool.cu", {"ARGMAX_BITS": 16}, name="max_pool"),)  # of other files, besides their defaults
+VARIANTS = (  # of other files, besides their defaults
+    kernel("pool.cu", {"ARGMAX_BITS": 16}, name="max_pool"),
+    *(kernel("softmax.cu", {"ROW_WARPS": 8}, name=name) for name in entries("softmax.cu")),
+)
 
 
 def products() -> list[Kernel]:

@@ -12,7 +12,7 @@ the probabilities again:
     p = exp(scale q k^T - log_sum_exp),   dv = p^T dy,   dp = dy v^T,   ds = p (dp - sum of p dp) scale,
     dq = ds k,   dk = ds^T q.
 
-NumPy holds all scores at a time; the kernels in C hold those of a few queries.
+NumPy holds all scores at a time; the kernels in C hold those of a few queries, those of a GPU a fixed number of bytes.
 """
 
 import numpy as np

@@ -56,6 +56,10 @@ class Elements:
         """Compare, and look at the guards of all arrays."""
         tolerance = TOLERANCE[int(got.dtype == np.uint16)] * scale
         np.testing.assert_allclose(self.value(got), expected, rtol=tolerance, atol=tolerance)
+        self.check_guards()
+
+    def check_guards(self) -> None:
+        """See that nothing was written around the arrays."""
         for raw, start, size in self._guarded:
             assert (raw[:start] == 0xFF).all(), "written before an array"
             assert (raw[start + size :] == 0xFF).all(), "written behind an array"

@@ -11,7 +11,7 @@ from tests.kernels import cpu
 pytestmark = cpu.needs_gxx
 
 RUN_ALL = """
-from tests.kernels import cpu, gemm, ladder
+from tests.kernels import cpu, gemm, ladder, softmax
 from tests.kernels.products import Case, Variant
 for name in ("gemm_02_coalesced", "gemm_05_2d_tile", "gemm_07_warp_tile"):
     ladder.run(cpu.build(f"ladder/{name}.cu"), name, 70, 67, 21, seed=1)
@@ -38,6 +38,12 @@ launch(cpu.build("embedding.cu"), "embedding_dw", ids, order, x, table, i32(rows
 turned, sizes = np.ones((n, 72), np.float32), [i64(0), i32(n), i32(72), i32(rows), i32(n)]
 tiles = (3 * 5, 1, 1)
 cpu.build("round_tf32.cu").launch("round_columns", grid=tiles, block=(32, 8, 1), arguments=[x, turned, *sizes])
+for warps in (1, 8):
+    kernels = cpu.build("softmax.cu", ROW_WARPS=warps)
+    for case in softmax.CASES:
+        softmax.run(kernels, case._replace(pad=0))
+    launch(kernels, "softmax_forward", x, x, i32(rows), i32(n), grid=-(-rows * warps // 8))
+    launch(kernels, "softmax_dx", x, y, y, i32(rows), i32(n), grid=-(-rows * warps // 8))
 """
 BEYOND_SHARED = """
 from tests.kernels import cpu, ladder

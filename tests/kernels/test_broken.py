@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from tests.kernels import cpu, gemm, ladder
+from tests.kernels import cpu, gemm, ladder, softmax
 from tests.kernels.arrays import i32, launch
 from tests.kernels.products import Case, Variant
 
@@ -191,3 +191,41 @@ def test_broken_moments_are_found(right, wrong):
     launch(broken, "batchnorm_moments", x, moments, i32(300), i32(6), i32(300), grid=1)
     expected = [x.mean(axis=0), ((x - x.mean(axis=0)) ** 2).sum(axis=0)]
     assert not np.allclose(moments, expected, rtol=1e-4, atol=1e-4)
+
+
+SOFTMAX = {
+    "a sum that does not follow the maximum": (1, "    sum *= expf(largest - next);\n", ""),
+    "lanes that do not follow the maximum": (
+        1,
+        "row_sum(sum * expf(largest - of_row), sum_of)",
+        "row_sum(sum, sum_of)",
+    ),
+    "no barrier between the warps of a row": (
+        8,
+        "    __syncthreads();\n    x = parts[0];\n    for (int i = 1; i < WARPS; i++) x += ",
+        "    x = parts[0];\n    for (int i = 1; i < WARPS; i++) x += ",
+    ),
+    "the same shared memory for both": (8, "of_row), sum_of)", "of_row), largest_of)"),
+    "the next key seen": (1, "scores.first + query + 1", "scores.first + query + 2"),
+    "queries counted from 0": (1, "scores.first + query + 1", "query + 1"),
+    "lengths of heads": (1, "scores.samples_inner ? inner : outer", "scores.samples_inner ? outer : inner"),
+    "a length below 0": (1, "length < 0 ? 0 : int(length)", "int(length)"),
+    "statistics of another matrix": (1, "outer * scores.outer_apart + inner", "inner * scores.outer_apart + outer"),
+    "nothing seen is not 0": (1, "MASKED && sum < 1", "false"),
+    "hidden keys left as they are": (1, "store<PIECE>(p + i, value, count - i", "store<PIECE>(p + i, value, seen - i"),
+    "no sum of p dp": (1, "p * (slope - dot)", "p * slope"),
+}
+
+
+@pytest.mark.parametrize("mistake", SOFTMAX)
+def test_broken_softmax_is_found(mistake):
+    warps, right, wrong = SOFTMAX[mistake]
+    broken = cpu.build("softmax.cu", lambda whole: whole.replace(right, wrong), ROW_WARPS=warps)
+    for case in softmax.CASES:
+        try:
+            found = softmax.run(broken, case, seed=1)
+        except (cpu.Launch, AssertionError):
+            return
+        if not all(np.allclose(mine, expected, rtol=1e-4, atol=1e-4) for mine, expected in found):
+            return
+    pytest.fail("right in all cases")

@@ -4,6 +4,7 @@ Ops that are not here run their NumPy function: CuPy arrays implement NumPy func
 """
 
 from . import (
+    attention,
     batchnorm,
     conv2d,
     dropout,
@@ -16,11 +17,13 @@ from . import (
     mse,
     pool,
     reduce,
+    softmax,
     softmax_cross_entropy,
     update,
 )
 
 __all__ = [
+    "attention",
     "batchnorm",
     "conv2d",
     "dropout",
@@ -33,6 +36,7 @@ __all__ = [
     "mse",
     "pool",
     "reduce",
+    "softmax",
     "softmax_cross_entropy",
     "update",
 ]

@@ -1,0 +1,180 @@
+// Softmax of rows and its gradient, alone and for attention, whose queries see only some of the keys
+// Shapes: x, y, dy, dx (rows, K) of Element, contiguous; y may be x, dx may be dy. scores, dp (matrices, queries, keys)
+//     of Element, rows ld apart, replaced by p and ds; log_sum_exp float; lengths (N,) int64 or null: struct Scores
+// Launch: grid ceil(rows ROW_WARPS / 8), block 256. ROW_WARPS 1: a warp for each row; 8: a block, for long rows
+// Roofline: a read and a write of each row; its second read comes from cache (dx, ds: two arrays are read, and for
+//     attention two written); memory-bound. Oracle: ops/softmax.py, ops/attention.py.
+// Source: Milakov and Gimelshein 2018, "Online normalizer calculation"; Dao et al. 2022, arXiv 2205.14135 (backward).
+//
+// Each thread keeps the maximum so far and the sum of exponentials against it, rescaled when the maximum grows; then
+// the threads of a row merge, in an order that never changes. Backward computes p = exp(scores - log_sum_exp) again.
+// The scale of attention is a factor of the products before and after.
+#include "common/elements.cuh"
+#include "common/reduce.cuh"
+
+#ifndef ROW_WARPS
+#define ROW_WARPS 1
+#endif
+constexpr int WARPS = 8, LANES = 32 * ROW_WARPS;  // threads of a row
+static_assert(ROW_WARPS == 1 || ROW_WARPS == WARPS, "a barrier of the block is one of the row");
+constexpr float LOWEST = -3.402823466e38f;
+
+// Scores of some queries of matrices of (outer, inner) numbers: one of them counts samples, the other one heads. Fields
+// are int32, then int64, in this order.
+struct Scores {
+  int rows;           // of all matrices
+  int queries, keys;  // of each
+  int ld;
+  int first;   // the number of the first query
+  int inner;   // matrix i has the numbers (i / inner, i % inner)
+  int causal;  // 1: query s sees the keys t <= s
+  int samples_inner;  // 1: samples are counted by i % inner, 0: by i / inner
+  long long outer_apart, inner_apart;  // of log_sum_exp: elements between matrices, whose queries are neighbors
+};
+
+// One row of scores.
+struct Query {
+  long long at;         // of its first element
+  long long statistic;  // of its element of log_sum_exp
+  int seen;             // it sees the keys before this one
+
+  __device__ __forceinline__ Query(const Scores& scores, const long long* lengths, int row) {
+    const int matrix = row / scores.queries, query = row - matrix * scores.queries;
+    const int outer = matrix / scores.inner, inner = matrix - outer * scores.inner;
+    at = (long long)row * scores.ld;
+    statistic = outer * scores.outer_apart + inner * scores.inner_apart + query;
+    seen = scores.causal ? min(scores.keys, scores.first + query + 1) : scores.keys;
+    if (lengths) {
+      const long long length = lengths[scores.samples_inner ? inner : outer];
+      if (length < seen) seen = length < 0 ? 0 : int(length);
+    }
+  }
+};
+
+__device__ __forceinline__ int row_of_thread() { return blockIdx.x * (WARPS / ROW_WARPS) + threadIdx.x / LANES; }
+
+// body(i) for each piece, beginning at element i, of `count` elements of a row that is this thread's.
+template <class Body>
+__device__ __forceinline__ void for_each_piece_of_row(int count, Body body) {
+  for (int i = threadIdx.x % LANES * PIECE; i < count; i += LANES * PIECE) body(i);
+}
+
+// The sum and the maximum over the threads of a row. `parts` is shared memory for this call alone.
+__device__ __forceinline__ float row_sum(float x, float (&parts)[WARPS]) {
+  x = warp_sum(x);
+  if (ROW_WARPS > 1) {
+    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = parts[0];
+    for (int i = 1; i < WARPS; i++) x += parts[i];
+  }
+  return x;
+}
+__device__ __forceinline__ float row_max(float x, float (&parts)[WARPS]) {
+  x = warp_max(x);
+  if (ROW_WARPS > 1) {
+    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = parts[0];
+    for (int i = 1; i < WARPS; i++) x = fmaxf(x, parts[i]);
+  }
+  return x;
+}
+
+// y = softmax of the first `seen` of `count` elements, 0 for the others. Returns the logarithm of the sum of
+// exponentials. MASKED: where nothing is seen, all are 0, and so is the logarithm; otherwise such a row is NaN.
+template <bool MASKED>
+__device__ __forceinline__ float softmax_of_row(const Element* x, Element* y, int seen, int count, bool aligned) {
+  __shared__ float largest_of[WARPS], sum_of[WARPS];
+  float largest = LOWEST, sum = 0;
+  for_each_piece_of_row(seen, [&](int i) {
+    const auto piece = load<PIECE>(x + i, seen - i, aligned);
+    float next = largest;
+#pragma unroll
+    for (int j = 0; j < PIECE; j++)
+      if (i + j < seen) next = fmaxf(next, to_float(piece.at[j]));
+    sum *= expf(largest - next);
+    largest = next;
+#pragma unroll
+    for (int j = 0; j < PIECE; j++)
+      if (i + j < seen) sum += expf(to_float(piece.at[j]) - largest);
+  });
+  const float of_row = row_max(largest, largest_of);
+  sum = row_sum(sum * expf(largest - of_row), sum_of);
+  const bool none = MASKED && sum < 1;  // the largest that is seen gives 1
+  const float share = none ? 1 : 1 / sum;
+  for_each_piece_of_row(count, [&](int i) {
+    const auto piece = load<PIECE>(x + i, seen - i, aligned);
+    Vec<Element, PIECE> p;
+#pragma unroll
+    for (int j = 0; j < PIECE; j++)
+      p.at[j] = Convert<Element>::from(i + j < seen ? expf(to_float(piece.at[j]) - of_row) * share : 0);
+    store<PIECE>(y + i, p, count - i, aligned);
+  });
+  return none ? 0 : of_row + logf(sum);
+}
+
+// dx = p (dy - sum of p dy). FROM_SCORES: p = exp(p - log_sum_exp) for the first `seen` of `count` elements, 0 for the
+// others, is written first.
+template <bool FROM_SCORES, class P>
+__device__ __forceinline__ void softmax_dx_of_row(P* p, const Element* dy, Element* dx, float log_sum_exp, int seen,
+                                                  int count, bool aligned) {
+  __shared__ float dot_of[WARPS];
+  float dot = 0;
+  for_each_piece_of_row(count, [&](int i) {
+    auto value = load<PIECE>(p + i, seen - i, aligned);
+    const auto slope = load<PIECE>(dy + i, seen - i, aligned);
+    if constexpr (FROM_SCORES) {
+#pragma unroll
+      for (int j = 0; j < PIECE; j++)
+        value.at[j] = Convert<Element>::from(i + j < seen ? expf(to_float(value.at[j]) - log_sum_exp) : 0);
+      store<PIECE>(p + i, value, count - i, aligned);
+    }
+#pragma unroll
+    for (int j = 0; j < PIECE; j++) dot += to_float(value.at[j]) * to_float(slope.at[j]);
+  });
+  dot = row_sum(dot, dot_of);
+  for_each_piece_of_row(count, [&](int i) {
+    const auto value = load<PIECE>(p + i, seen - i, aligned);
+    const auto slope = load<PIECE>(dy + i, seen - i, aligned);
+    const auto gradient = apply<Element>([=](float p, float slope) { return p * (slope - dot); }, value, slope);
+    store<PIECE>(dx + i, gradient, count - i, aligned);
+  });
+}
+
+extern "C" __global__ void __launch_bounds__(256) softmax_forward(const Element* x, Element* y, int rows, int k) {
+  const int row = row_of_thread();
+  if (row >= rows) return;
+  const long long at = (long long)row * k;
+  const bool aligned = rows_aligned<PIECE>(x, k) && rows_aligned<PIECE>(y, k);
+  softmax_of_row<false>(x + at, y + at, k, k, aligned);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+softmax_dx(const Element* y, const Element* dy, Element* dx, int rows, int k) {
+  const int row = row_of_thread();
+  if (row >= rows) return;
+  const long long at = (long long)row * k;
+  const bool aligned = rows_aligned<PIECE>(y, k) && rows_aligned<PIECE>(dy, k) && rows_aligned<PIECE>(dx, k);
+  softmax_dx_of_row<false>(y + at, dy + at, dx + at, 0, k, k, aligned);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+attention_softmax(Element* p, float* log_sum_exp, const long long* lengths, const Scores scores) {
+  const int row = row_of_thread();
+  if (row >= scores.rows) return;
+  const Query query(scores, lengths, row);
+  const bool aligned = rows_aligned<PIECE>(p, scores.ld);
+  const float statistic = softmax_of_row<true>(p + query.at, p + query.at, query.seen, scores.keys, aligned);
+  if (threadIdx.x % LANES == 0) log_sum_exp[query.statistic] = statistic;
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+attention_softmax_dx(Element* p, Element* ds, const float* log_sum_exp, const long long* lengths, const Scores scores) {
+  const int row = row_of_thread();
+  if (row >= scores.rows) return;
+  const Query query(scores, lengths, row);
+  const bool aligned = rows_aligned<PIECE>(p, scores.ld) && rows_aligned<PIECE>(ds, scores.ld);
+  const float statistic = log_sum_exp[query.statistic];
+  softmax_dx_of_row<true>(p + query.at, ds + query.at, ds + query.at, statistic, query.seen, scores.keys, aligned);
+}

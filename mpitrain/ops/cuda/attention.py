@@ -1,0 +1,198 @@
+"""Attention on a GPU: products by our kernels, and between them the softmax of rows of scores (``softmax.cu``).
+
+Shapes: as in ``ops/attention.py``; fp32. Products have the device's precision.
+
+A launch of a product takes matrices at one distance from each other: all heads of a sample, or one head in all samples,
+read and written where they lie. Of the two it takes the one with more matrices, so each product is min(N, H) launches.
+Packed side by side, all heads would be one, but q, k, v, y and their gradients would be moved once more and held twice:
+that grows with the input, while the launches of a large input are hidden behind its work.
+
+Scores are in working memory of at most SCORE_BYTES (or a row), whatever the number of samples, heads and tokens:
+matrices take turns, and so do the queries of a large one. Then dk and dv are added up, in the order of queries.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...kernels.plan import ceil_div
+from .. import attention as ops
+from ..workspace import workspace
+from .matmul import multiply
+from .softmax import run_rows
+
+SCORE_BYTES = 1 << 28
+PIECE = 4  # elements in 16 bytes
+NUMBERS = ("rows", "queries", "keys", "ld", "first", "inner", "causal", "samples_inner")
+RECORD = np.dtype([*((name, np.int32) for name in NUMBERS), ("outer_apart", np.int64), ("inner_apart", np.int64)])
+assert RECORD.itemsize == 48, "the layout of struct Scores"
+
+
+@ops.attention.cuda
+def attention(q: Any, k: Any, v: Any, y: Any, log_sum_exp: Any, scale: float, causal: bool, lengths: Any) -> bool:
+    """For each part of the scores, two products and one softmax."""
+    if not _covers(log_sum_exp, lengths, q, k, v, y):
+        return False
+    written = _room_in_rows("y", y)
+    heads = Heads.of(q, k, log_sum_exp, causal, lengths)
+    q, k, v, out = heads.ordered(_in_rows("q", q), _in_rows("k", k), _in_rows("v", v), written)
+    for part in heads.parts(buffers=1):
+        (scores,) = heads.room(part, buffers=1)
+        for o, of_launch in zip(part.outer, scores, strict=True):
+            multiply(q[o, part.inner, part.queries], k[o, part.inner], of_launch, transpose_b=True, alpha=scale)
+        heads.softmax("attention_softmax", part, scores)
+        for o, of_launch in zip(part.outer, scores, strict=True):
+            multiply(of_launch, v[o, part.inner], out[o, part.inner, part.queries])
+    _put(written, y)
+    return True
+
+
+@ops.attention_dx.cuda
+def attention_dx(
+    dy: Any,
+    q: Any,
+    k: Any,
+    v: Any,
+    log_sum_exp: Any,
+    dq: Any,
+    dk: Any,
+    dv: Any,
+    scale: float,
+    causal: bool,
+    lengths: Any,
+) -> bool:
+    """For each part of the scores, five products, and one launch that turns scores and dp into p and ds."""
+    if not _covers(log_sum_exp, lengths, dy, q, k, v, dq, dk, dv):
+        return False
+    written = [_room_in_rows(name, x) for name, x in (("dq", dq), ("dk", dk), ("dv", dv))]
+    heads = Heads.of(q, k, log_sum_exp, causal, lengths)
+    read = _in_rows("dy", dy), _in_rows("q", q), _in_rows("k", k), _in_rows("v", v)
+    dy, q, k, v, out_q, out_k, out_v = heads.ordered(*read, *written)
+    for part in heads.parts(buffers=2):
+        p, ds = heads.room(part, buffers=2)
+        inner, queries, beta = part.inner, part.queries, 1.0 if part.queries.start else 0.0
+        for o, scores, dp in zip(part.outer, p, ds, strict=True):
+            multiply(q[o, inner, queries], k[o, inner], scores, transpose_b=True, alpha=scale)
+            multiply(dy[o, inner, queries], v[o, inner], dp, transpose_b=True)
+        heads.softmax("attention_softmax_dx", part, p, ds)
+        for o, of_p, of_ds in zip(part.outer, p, ds, strict=True):
+            multiply(of_p, dy[o, inner, queries], out_v[o, inner], transpose_a=True, beta=beta)
+            multiply(of_ds, k[o, inner], out_q[o, inner, queries], alpha=scale)
+            multiply(of_ds, q[o, inner, queries], out_k[o, inner], transpose_a=True, alpha=scale, beta=beta)
+    for room, result in zip(written, (dq, dk, dv), strict=True):
+        _put(room, result)
+    return True
+
+
+class Part(NamedTuple):
+    """Scores that are in memory at the same time: of some matrices, by two numbers, and of some queries of each."""
+
+    outer: range
+    inner: slice
+    queries: slice
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The matrices of scores, numbered by (outer, inner), the outer ones being fewer: a launch takes the inner ones.
+
+    Parameters
+    ----------
+    samples_inner : bool
+        Whether these numbers are (head, sample) instead of (sample, head).
+    num_outer, num_inner, num_queries, num_keys : int
+    log_sum_exp : array (outer, inner, S)
+    causal : bool
+    lengths : array (N,) or None
+    """
+
+    samples_inner: bool
+    num_outer: int
+    num_inner: int
+    num_queries: int
+    num_keys: int
+    log_sum_exp: Any
+    causal: bool
+    lengths: Any
+
+    @classmethod
+    def of(cls, q: Any, k: Any, log_sum_exp: Any, causal: bool, lengths: Any) -> "Heads":
+        """Return the matrices of q k^T."""
+        samples_inner = q.shape[0] > q.shape[1]
+        statistics = log_sum_exp.swapaxes(0, 1) if samples_inner else log_sum_exp
+        outer, inner, num_queries = statistics.shape
+        return cls(samples_inner, outer, inner, num_queries, k.shape[2], statistics, causal, lengths)
+
+    def ordered(self, *arrays: Any) -> list[Any]:
+        """Return arrays (N, H, ...) as (outer, inner, ...)."""
+        return [x.swapaxes(0, 1) if self.samples_inner else x for x in arrays]
+
+    @property
+    def _ld(self) -> int:
+        """The length of a row in memory: all rows are aligned to 16 bytes."""
+        return ceil_div(self.num_keys, PIECE) * PIECE
+
+    def parts(self, buffers: int) -> Iterator[Part]:
+        """Yield parts so small that ``buffers`` arrays of their scores fit into SCORE_BYTES."""
+        if not self.num_inner * self.num_outer:
+            return
+        rows = max(1, SCORE_BYTES // (4 * self._ld * buffers))
+        matrices = max(1, rows // max(1, self.num_queries))
+        for queries in _cut(self.num_queries, rows):
+            for outer in _cut(self.num_outer, max(1, matrices // self.num_inner)):
+                for inner in _cut(self.num_inner, matrices):
+                    yield Part(range(outer.start, outer.stop), inner, queries)
+
+    def room(self, part: Part, buffers: int) -> Any:
+        """Return working memory (buffers, outer, inner, queries, T) for the scores of ``part``."""
+        shape = buffers, len(part.outer), _length(part.inner), _length(part.queries), self._ld
+        return workspace(self.log_sum_exp, "scores", shape)[..., : self.num_keys]
+
+    def softmax(self, name: str, part: Part, *arrays: Any) -> None:
+        """Launch a kernel of softmax.cu over the rows of ``part``, which are in ``arrays``."""
+        outer, inner, queries = slice(part.outer.start, part.outer.stop), part.inner, part.queries
+        statistics = self.log_sum_exp[outer, inner, queries]
+        lengths = None if self.lengths is None else self.lengths[inner if self.samples_inner else outer]
+        apart = [stride // 4 for stride in statistics.strides[:2]]
+        sizes = statistics.size, _length(queries), self.num_keys, self._ld, queries.start, _length(inner)
+        record = np.array((*sizes, self.causal, self.samples_inner, *apart), RECORD)
+        run_rows(name, statistics, statistics.size, self.num_keys, (*arrays, statistics, lengths, record))
+
+
+def _covers(log_sum_exp: Any, lengths: Any, *arrays: Any) -> bool:
+    """Return whether all are fp32, the statistics and the lengths (int64) contiguous."""
+    statistics = log_sum_exp.dtype == np.float32 and log_sum_exp.flags.c_contiguous
+    whole = lengths is None or (lengths.dtype == np.int64 and lengths.flags.c_contiguous)
+    return statistics and whole and all(x.dtype == np.float32 for x in arrays)
+
+
+def _cut(count: int, most: int) -> Iterator[slice]:
+    """Yield slices of at most ``most``, as equal as they can be, the largest first; one also if there is nothing."""
+    each = max(1, ceil_div(count, max(1, ceil_div(count, most))))
+    for start in range(0, max(1, count), each):
+        yield slice(start, min(start + each, count))
+
+
+def _length(part: slice) -> int:
+    return int(part.stop - part.start)
+
+
+def _room_in_rows(name: str, x: Any) -> Any:
+    """Return x, or where its rows are not contiguous working memory of its shape."""
+    if x.strides[3] == x.itemsize or x.shape[3] <= 1 or not x.size:
+        return x
+    return workspace(x, f"rows of {name}", x.shape)
+
+
+def _in_rows(name: str, x: Any) -> Any:
+    """Return x, or where its rows are not contiguous a copy."""
+    room = _room_in_rows(name, x)
+    _put(x, room)
+    return room
+
+
+def _put(source: Any, target: Any) -> None:
+    if source is not target:
+        np.copyto(target, source)

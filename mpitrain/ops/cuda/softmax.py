@@ -1,0 +1,43 @@
+"""Softmax of rows on a GPU: one launch forward, one backward."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...device import device_of
+from ...kernels.kernel import kernel
+from .. import softmax as ops
+from .launch import fits, run
+
+LONG_ROW = 4096  # elements: a warp has up to so many, a block more
+BLOCK_WARPS = 8
+KERNELS = {
+    (name, warps): kernel("softmax.cu", {"ROW_WARPS": warps} if warps > 1 else {}, name=name)
+    for name in ("softmax_forward", "softmax_dx", "attention_softmax", "attention_softmax_dx")
+    for warps in (1, BLOCK_WARPS)
+}
+
+
+@ops.softmax.cuda
+def softmax(x: Any, y: Any) -> bool:
+    """One launch."""
+    if not fits(x, y):
+        return False
+    rows, length = x.shape
+    run_rows("softmax_forward", x, rows, length, (x, y, rows, length))
+    return True
+
+
+@ops.softmax_dx.cuda
+def softmax_dx(y: Any, dy: Any, dx: Any) -> bool:
+    """One launch."""
+    if not fits(y, dy, dx):
+        return False
+    rows, length = y.shape
+    run_rows("softmax_dx", y, rows, length, (y, dy, dx, rows, length))
+    return True
+
+
+def run_rows(name: str, like: Any, rows: int, length: int, arguments: Sequence[Any]) -> None:
+    """Launch a kernel of softmax.cu on the device of ``like``: a warp for each row, or a block where rows are long."""
+    warps = BLOCK_WARPS if length > LONG_ROW else 1
+    run(device_of(like), KERNELS[name, warps], 32 * warps * rows, arguments)

@@ -1,0 +1,87 @@
+"""Scores of attention as softmax.cu takes them, and what it must make of them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mpitrain.ops.cuda.attention import RECORD
+from tests.kernels import cpu
+from tests.kernels.arrays import NULL, Elements, launch
+
+
+class Case(NamedTuple):
+    """Matrices (outer, inner) of scores of (queries, keys); ``first`` queries come before, ``pad`` follows each row."""
+
+    outer: int
+    inner: int
+    queries: int
+    keys: int
+    causal: bool = False
+    lengths: tuple[int, ...] | None = None
+    samples_inner: bool = False
+    first: int = 0
+    pad: int = 0
+
+
+CASES = [
+    Case(1, 1, 1, 1),
+    Case(2, 3, 5, 7, causal=True),
+    Case(2, 3, 4, 9, lengths=(0, 6), pad=3),
+    Case(3, 2, 4, 20, causal=True, lengths=(5 - 2**32, 99), samples_inner=True, first=9, pad=4),
+    Case(1, 2, 3, 150, causal=True, first=140, pad=2),
+    Case(1, 1, 3, 1100),
+]
+
+
+def run(kernels: cpu.Kernels, case: Case, bf16: int = 0, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (found, expected) for p, log_sum_exp, p again and ds; fail if anything else was written."""
+    elements, statistics = Elements(bf16, seed), Elements(0, seed)
+    matrices, ld = (case.outer, case.inner, case.queries), case.keys + case.pad
+    p, ds = elements.room(*matrices, ld), elements.room(*matrices, ld)
+    scores, dp = (elements.draw(*matrices, case.keys, scale=scale) for scale in (4, 1))
+    p[..., : case.keys], ds[..., : case.keys] = scores[0], dp[0]
+    # of all matrices and queries of an op; those of this launch begin at the second outer one, and after ``first``
+    log_sum_exp = statistics.room(case.outer + 2, case.inner + 1, case.first + case.queries + 1)
+    mine = log_sum_exp[1:-1, :-1, case.first : -1]
+    seen = visible(case)
+    rows = case.outer * case.inner * case.queries
+    sizes = rows, case.queries, case.keys, ld, case.first, case.inner, case.causal, case.samples_inner
+    record = np.array((*sizes, *(stride // 4 for stride in mine.strides[:2])), RECORD)
+    lengths = NULL if case.lengths is None else np.array(case.lengths)
+    grid = -(-rows * kernels.macro("ROW_WARPS") // 8)
+    launch(kernels, "attention_softmax", p, mine, lengths, record, grid=grid, seed=seed)
+    expected, expected_log = softmax(scores[1], seen)
+    found = [(elements.value(p[..., : case.keys]), expected), (elements.value(mine), expected_log)]
+    p[..., : case.keys] = scores[0]
+    launch(kernels, "attention_softmax_dx", p, ds, mine, lengths, record, grid=grid, seed=seed)
+    values, slopes = elements.value(p[..., : case.keys]), np.where(seen, dp[1], 0)
+    expected_ds = values * (slopes - (values * slopes).sum(axis=3, keepdims=True))
+    found += [(values, expected), (elements.value(ds[..., : case.keys]), expected_ds)]
+    for array in (p, ds):
+        assert np.isnan(elements.value(array[..., case.keys :])).all(), "written behind a row"
+    mine[...] = np.nan
+    assert np.isnan(log_sum_exp).all(), "written into the statistics of other matrices"
+    for each in (elements, statistics):
+        each.check_guards()
+    return found
+
+
+def visible(case: Case) -> np.ndarray:
+    """Return (outer, inner, queries, keys) whether a query sees a key."""
+    seen = np.ones((case.outer, case.inner, case.queries, case.keys), bool)
+    place = np.arange(case.keys)
+    if case.causal:
+        seen &= place <= (case.first + np.arange(case.queries))[:, None]
+    if case.lengths is not None:
+        of_sample = np.array(case.lengths)[None, :] if case.samples_inner else np.array(case.lengths)[:, None]
+        seen &= place < of_sample[:, :, None, None]
+    return seen
+
+
+def softmax(scores: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return p and the logarithm of its sum of exponentials, both 0 in rows that see nothing."""
+    largest = np.where(seen, scores, -np.inf).max(axis=3, keepdims=True)
+    largest[np.isneginf(largest)] = 0
+    e = np.where(seen, np.exp(np.where(seen, scores, 0) - largest), 0)
+    sums = np.maximum(e.sum(axis=3, keepdims=True), 1)
+    return e / sums, (largest + np.log(sums))[..., 0]
