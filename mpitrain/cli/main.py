@@ -133,6 +133,10 @@ def _text(error: Exception) -> str:
 
 def _describe(error: BaseException, rank: int, size: int) -> int:
     """Print the error that ended this rank; return the exit code."""
+    if isinstance(error, ImportError):  # of the user's own layer, which multiplies arrays of a GPU
+        from ..device import cublas_error
+
+        error = cublas_error(error, "a matrix product by NumPy's functions on a GPU") or error
     who = f"rank {rank} of {size}"
     if isinstance(error, KeyboardInterrupt):
         text, code = "mpitrain: interrupted", INTERRUPTED

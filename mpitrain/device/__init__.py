@@ -8,7 +8,7 @@ engine, ``cublas.py`` and ``nccl.py`` are peers to measure against, ``buffers.py
 from .assignment import GpuSlot, VisibleGpus, assign, notes
 from .buffers import Buffers
 from .cpu import ALIGNMENT, CPU, Device, Event, Graph, Stream, device_of, register
-from .discovery import discover, open_cublas, open_device, open_gpu
+from .discovery import cublas_error, discover, open_cublas, open_device, open_gpu
 from .tensor_map import TensorMap
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "TensorMap",
     "VisibleGpus",
     "assign",
+    "cublas_error",
     "device_of",
     "discover",
     "notes",

@@ -11,6 +11,7 @@ from .cpu import CPU, Device
 
 DRIVER = "libcuda.so.1"
 NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
+INSTALL_CUBLAS = "pip install nvidia-cublas-cu12 (for CUDA 12) or nvidia-cublas (for CUDA 13)"
 
 
 def discover(asked: str, node: int) -> VisibleGpus:
@@ -75,7 +76,17 @@ def open_cublas() -> Any:
     try:
         return importlib.import_module(".cublas", __package__).Cublas()
     except ImportError as error:
-        raise UserError(f"cuBLAS, to measure against, is missing ({error}): pip install 'cupy-cuda12x[ctk]'") from None
+        raise UserError(f"cuBLAS, to measure against, is missing ({error}): {INSTALL_CUBLAS}") from None
+
+
+def cublas_error(error: ImportError, what: str) -> UserError | None:
+    """Return the error of ``what``, a product that CuPy computes by cuBLAS, where ``error`` says that it is missing.
+
+    No kernel of ours needs cuBLAS, so it is not installed with mpitrain; a user's own product of arrays may.
+    """
+    if "cublas" not in str(error):
+        return None
+    return UserError(f"{what} needs cuBLAS, which is not installed: {INSTALL_CUBLAS}")
 
 
 def _gpus(driver: Any) -> tuple[tuple[str, ...], str]:

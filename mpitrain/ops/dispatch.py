@@ -10,7 +10,8 @@
     relu.numpy(x, y)               # the function itself, also on device arrays: they implement np.* (NEP 13, 18)
 
 A path has the arguments of the NumPy function. The first is an array, whose kind selects cpu or cuda. A path that does
-not cover a type, shape or layout returns False before it has written anything; then the NumPy function runs.
+not cover a type, shape or layout returns False before it has written anything; then the NumPy function runs. A matrix
+product in it needs cuBLAS on a GPU.
 """
 
 import functools
@@ -19,6 +20,8 @@ from contextlib import contextmanager
 from typing import Generic, ParamSpec, TypeVar, cast
 
 import numpy as np
+
+from ..device import cublas_error
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,13 +55,24 @@ class Op(Generic[P, R]):
         OPS[self.name] = cast("Op[..., object]", self)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the fastest path that covers the arguments."""
+        """Run the fastest path that covers the arguments.
+
+        Raises
+        ------
+        UserError
+            If no path on a GPU does, and the NumPy function needs cuBLAS, which is not installed.
+        """
         path = self._cpu if isinstance(args[0], np.ndarray) else self._cuda
         if path is not None:
             result = path(*args, **kwargs)
             if result is not False:  # None counts as done: most paths only write
                 return cast(R, result)
-        return self.numpy(*args, **kwargs)
+        try:
+            return self.numpy(*args, **kwargs)
+        except ImportError as error:
+            kind = f"{getattr(args[0], 'dtype', '')} {getattr(args[0], 'shape', '')}"
+            refusal = cublas_error(error, f"{self.name} of {kind} on a GPU, for which there is no kernel,")
+            raise refusal or error from None
 
     def cpu(self, path: Path) -> Path:
         """Register the path for NumPy arrays, in C (also as a decorator)."""

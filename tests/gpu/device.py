@@ -14,7 +14,7 @@ from collections import Counter
 import numpy as np
 
 from mpitrain.device import Device, Graph, register
-from tests.gpu.arrays import Array, HiddenSync, unwrap
+from tests.gpu.arrays import CAPTURED, MISSING, Array, HiddenSync, unwrap
 from tests.kernels import cpu, gemm
 from tests.late import LateEvent, LateStream
 
@@ -105,9 +105,12 @@ class ShimDevice(Device):
         Between host and device.
     tape : list or None
         What is being captured.
+    cublas : bool
+        Whether CuPy finds cuBLAS, which it needs for products; no kernel of ours does.
     """
 
     captures = True
+    cublas = False
 
     name = "CUDA on the CPU"
 
@@ -179,6 +182,13 @@ class ShimDevice(Device):
     def refuse_in_capture(self, what):
         if self.tape is not None:
             raise CaptureRefused(f"{what} while work is captured")
+
+    def call_cublas(self):
+        """Refuse a function of CuPy's that calls cuBLAS, where CuPy does."""
+        if not self.cublas:
+            raise ImportError(MISSING)
+        if self.tape is not None:
+            raise NotImplementedError(CAPTURED)
 
     def do(self, work):
         """Do ``work`` when the current stream comes to it."""
