@@ -37,6 +37,7 @@ class Recorder(ShimDevice):
         ("fp32", "resnet8", {"optimizer": LARS}),
         ("tf32", "mlp", {"dropout": 0.3, "activation": "gelu", "optimizer": AdamW}),
         ("bf16", "mlp", {"widths": (40, 30)}),
+        ("fp32", "transformer", {}),
     ],
 )
 def test_training(precision, name, options):

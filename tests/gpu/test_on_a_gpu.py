@@ -7,43 +7,16 @@ from mpitrain.context import Context
 from mpitrain.device import CPU, TensorMap
 from mpitrain.kernels.check import LAYOUTS, check_product, shapes
 from mpitrain.kernels.gemm import INPUTS, TILES, Shape, make_plan
-from mpitrain.layers import (
-    GELU,
-    BatchNorm2d,
-    Embedding,
-    LayerNorm,
-    Linear,
-    ReLU,
-    Residual,
-    Sequential,
-    Sigmoid,
-    SiLU,
-    Tanh,
-)
 from mpitrain.losses import MSE, SoftmaxCrossEntropy
 from mpitrain.ops.cuda import matmul
 from mpitrain.ops.cuda.matmul import multiply
 from mpitrain.optim import LARS, SGD, AdamW
 from mpitrain.training.evaluation import Evaluator
-from tests.gpu.layers import compare_layer
 from tests.gpu.test_graphs import Stepper
 from tests.gpu.training import SHAPES, Job
-from tests.gpu.which import open_gpu
 
 pytestmark = pytest.mark.gpu
 STEPS = 10
-
-
-@pytest.fixture(scope="module")
-def cuda(request):
-    """This machine's first GPU (with --gpu=stand-in what stands for one, to try these tests themselves)."""
-    return open_gpu(request.config.option.gpu)
-
-
-@pytest.fixture(autouse=True)
-def _fp32(cuda):
-    yield
-    cuda.precision = "fp32"
 
 
 @pytest.mark.parametrize("inputs", ["fp32", "tf32", "bf16"])
@@ -65,33 +38,6 @@ def test_every_tile(cuda, monkeypatch, tile, inputs, splits):
     for transpose_a, transpose_b in LAYOUTS:
         shape = Shape(300, 530, 700, 1, transpose_a, transpose_b, inputs)
         assert check_product(cuda, multiply, shape).right, shape
-
-
-LAYERS = {
-    "batch norm": (lambda: BatchNorm2d(6), (8, 9, 7, 6)),
-    "batch norm, many channels": (lambda: BatchNorm2d(300), (4, 5, 5, 300)),
-    "layer norm": (lambda: LayerNorm(200), (70, 200)),
-    "gelu": (GELU, (5001,)),
-    "gelu by tanh": (lambda: GELU(approximate=True), (5001,)),
-    "silu": (SiLU, (5001,)),
-    "tanh": (Tanh, (5001,)),
-    "sigmoid": (Sigmoid, (5001,)),
-    "perceptron": (lambda: Sequential(Linear(20, 70), ReLU(), Linear(70, 30), ReLU(), Linear(30, 10)), (300, 20)),
-    "residual": (lambda: Residual(Linear(40, 40), activation=ReLU()), (64, 40)),
-}
-
-
-@pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("training", [True, False])
-def test_layers(cuda, name, training):
-    """Against float64 and central differences."""
-    make, shape = LAYERS[name]
-    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
-    compare_layer(cuda, make, x, training=training, tolerance=1e-4)
-
-
-def test_embedding(cuda):
-    compare_layer(cuda, lambda: Embedding(50, 40), np.random.default_rng(1).integers(0, 50, (30, 40)), tolerance=1e-4)
 
 
 def test_squared_error(cuda):
@@ -138,7 +84,7 @@ def test_a_tensor_map_is_taken(cuda):
 @pytest.mark.parametrize("optimizer", [SGD, AdamW, LARS])
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("mlp", {"widths": (64,), "dropout": 0.2}), ("convnet", {}), ("lenet", {}), ("resnet8", {})],
+    [("mlp", {"widths": (64,), "dropout": 0.2}), ("convnet", {}), ("lenet", {}), ("resnet8", {}), ("transformer", {})],
 )
 def test_losses_are_the_cpus(cuda, name, options, optimizer):
     jobs = [Job(name, device, optimizer=optimizer, **options) for device in (cuda, CPU)]
@@ -150,7 +96,7 @@ def test_losses_are_the_cpus(cuda, name, options, optimizer):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("mlp", {"widths": (64,), "dropout": 0.2}), ("convnet", {}), ("lenet", {}), ("resnet8", {})],
+    [("mlp", {"widths": (64,), "dropout": 0.2}), ("convnet", {}), ("lenet", {}), ("resnet8", {}), ("transformer", {})],
 )
 def test_cuda_graphs(cuda, name, options):
     """The bits of the eager steps."""

@@ -8,8 +8,25 @@ from mpitrain.context import Context
 from mpitrain.device import CPU
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import SGD
+from tests.gpu.transformer import LENGTH, VOCABULARY, transformer
 
-SHAPES = {"mlp": (20,), "lenet": (28, 28, 1), "convnet": (8, 8, 1), "resnet8": (8, 8, 3)}
+SHAPES = {
+    "mlp": (20,),
+    "lenet": (28, 28, 1),
+    "convnet": (8, 8, 1),
+    **dict.fromkeys(("resnet8", "resnet20", "resnet32", "resnet56"), (8, 8, 3)),
+}
+
+
+def make(name, batch, **options):
+    """Return a model and a batch for it: one of the registry, or "transformer", which predicts tokens."""
+    rng = np.random.default_rng(1)  # of 0, resnet8 has a ReLU so near its kink that rounding decides
+    if name == "transformer":
+        tokens = rng.integers(0, VOCABULARY, (batch, LENGTH + 1))
+        return transformer(**options), tokens[:, :-1].copy(), tokens[:, 1:].copy()
+    shape = SHAPES[name]
+    x = rng.standard_normal((batch, *shape)).astype(np.float32)
+    return models.build(name, shape, 4, **options), x, rng.integers(0, 4, batch)
 
 
 class Job:
@@ -23,15 +40,12 @@ class Job:
     """
 
     def __init__(self, name, device=CPU, optimizer=SGD, loss=None, batch=6, microbatches=1, **options):
-        shape = SHAPES[name]
         self.device, self.microbatches, self.lr = device, microbatches, 0.1
-        self.model = models.build(name, shape, 4, **options)
+        self.model, x, y = make(name, batch, **options)
         self.arena = Arena(self.model.named_parameters(), self.model.named_states(), seed=1, device=device)
         self.optimizer = optimizer(self.arena, **({"momentum": 0.9} if optimizer is SGD else {}))
         self.loss, self.ctx = loss or SoftmaxCrossEntropy(), Context(seed=3, device=device)
-        rng = np.random.default_rng(1)  # of 0, resnet8 has a ReLU so near its kink that rounding decides
-        self.x = device.from_host(rng.standard_normal((batch, *shape)).astype(np.float32))
-        self.y = device.from_host(rng.integers(0, 4, batch))
+        self.x, self.y = device.from_host(x), device.from_host(y)
 
     def step(self):
         """Return the mean loss."""

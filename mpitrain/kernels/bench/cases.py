@@ -50,3 +50,49 @@ def products(layer: Linear, inputs: str) -> dict[str, Shape]:
         "dx": Shape(t, i, o, transpose_b=True, inputs=inputs, outputs=outputs),
         "dw": Shape(i, o, t, transpose_a=True, inputs=inputs, outputs=outputs),
     }
+
+
+class Convolution(NamedTuple):
+    """Square convolutions of one kind: images of size x size pixels, i to o channels; padding keeps the size."""
+
+    size: int
+    i: int
+    o: int
+    kernel: int
+    stride: int
+    layers: int
+    """The number of such layers in the network."""
+
+    @property
+    def name(self) -> str:
+        """Size, channels, kernel and stride."""
+        return f"{self.size}x{self.size} {self.i}-{self.o} {self.kernel}x{self.kernel}/{self.stride}"
+
+
+RESNET50 = (
+    Convolution(224, 3, 64, 7, 2, 1),
+    Convolution(56, 64, 64, 1, 1, 1),
+    Convolution(56, 64, 64, 3, 1, 3),
+    Convolution(56, 64, 256, 1, 1, 4),
+    Convolution(56, 256, 64, 1, 1, 2),
+    Convolution(56, 256, 128, 1, 1, 1),
+    Convolution(56, 128, 128, 3, 2, 1),
+    Convolution(56, 256, 512, 1, 2, 1),
+    Convolution(28, 128, 512, 1, 1, 4),
+    Convolution(28, 512, 128, 1, 1, 3),
+    Convolution(28, 128, 128, 3, 1, 3),
+    Convolution(28, 512, 256, 1, 1, 1),
+    Convolution(28, 256, 256, 3, 2, 1),
+    Convolution(28, 512, 1024, 1, 2, 1),
+    Convolution(14, 256, 1024, 1, 1, 6),
+    Convolution(14, 1024, 256, 1, 1, 5),
+    Convolution(14, 256, 256, 3, 1, 5),
+    Convolution(14, 1024, 512, 1, 1, 1),
+    Convolution(14, 512, 512, 3, 2, 1),
+    Convolution(14, 1024, 2048, 1, 2, 1),
+    Convolution(7, 512, 2048, 1, 1, 3),
+    Convolution(7, 2048, 512, 1, 1, 2),
+    Convolution(7, 512, 512, 3, 1, 2),
+)
+"""The 53 convolutions of ResNet-50 on images of 224 x 224 pixels (He et al. 2015, arXiv 1512.03385), where a block that
+halves the image does so in its 3 x 3 convolution (Goyal et al. 2017, arXiv 1706.02677)."""

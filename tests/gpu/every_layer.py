@@ -1,0 +1,97 @@
+"""A case for every layer: its input, and how it is made. A layer without one fails test_everywhere.py."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from mpitrain import layers
+from mpitrain.layers import (
+    GELU,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Embedding,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    LayerNorm,
+    Linear,
+    MaxPool2d,
+    MultiHeadAttention,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
+
+
+class Case(NamedTuple):
+    make: Callable[[], Layer]
+    shape: tuple[int, ...]
+    integers: int = 0  # x is drawn below it, else from the normal distribution
+
+    def x(self) -> np.ndarray:
+        rng = np.random.default_rng(1)
+        if self.integers:
+            return rng.integers(0, self.integers, self.shape)
+        return rng.standard_normal(self.shape).astype(np.float32)
+
+
+CASES = {
+    "relu": Case(ReLU, (5001,)),
+    "gelu": Case(GELU, (5001,)),
+    "gelu by tanh": Case(lambda: GELU(approximate=True), (5001,)),
+    "silu": Case(SiLU, (5001,)),
+    "tanh": Case(Tanh, (5001,)),
+    "sigmoid": Case(Sigmoid, (5001,)),
+    "batch norm": Case(lambda: BatchNorm2d(6), (8, 9, 7, 6)),
+    "batch norm, many channels": Case(lambda: BatchNorm2d(300), (4, 5, 5, 300)),
+    "batch norm and relu": Case(lambda: Sequential(BatchNorm2d(5), ReLU()), (3, 4, 5, 5)),
+    "layer norm": Case(lambda: LayerNorm(200), (70, 200)),
+    "linear": Case(lambda: Linear(30, 20), (7, 5, 30)),
+    "perceptron": Case(lambda: Sequential(Linear(20, 70), ReLU(), Linear(70, 30), GELU(), Linear(30, 10)), (300, 20)),
+    "residual": Case(lambda: Residual(Linear(40, 40), activation=ReLU()), (64, 40)),
+    "residual, plain": Case(lambda: Residual(Tanh(), Linear(9, 9)), (6, 9)),
+    "flatten": Case(lambda: Sequential(Flatten(), Linear(24, 5)), (3, 2, 4, 3)),
+    "dropout": Case(lambda: Dropout(0.3), (9, 33)),
+    "embedding": Case(lambda: Embedding(50, 40), (30, 40), 50),
+    "max pool": Case(lambda: MaxPool2d(3, 2, 1), (2, 9, 8, 5)),
+    "max pool and relu": Case(lambda: Sequential(MaxPool2d(2), ReLU()), (2, 8, 8, 5)),
+    "mean pool": Case(lambda: AvgPool2d(3, 2, 1), (2, 9, 8, 5)),
+    "global mean": Case(GlobalAvgPool, (3, 7, 6, 5)),
+    "convolution": Case(lambda: Conv2d(5, 9, 3, padding=1), (2, 8, 7, 5)),
+    "convolution, strided": Case(lambda: Conv2d(4, 6, (3, 5), (2, 1), (1, 2)), (2, 9, 8, 4)),
+    "convolution of pixels": Case(lambda: Conv2d(7, 5, 1, bias=False), (2, 5, 6, 7)),
+    "convolution in groups": Case(lambda: Conv2d(6, 9, 3, padding=1, groups=3), (2, 7, 6, 6)),
+    "convolution, depthwise": Case(lambda: Conv2d(6, 6, 3, padding=1, groups=6), (2, 7, 6, 6)),
+    "convolution, dilated": Case(lambda: Conv2d(4, 6, 3, padding=2, dilation=2), (2, 8, 7, 4)),
+    "attention": Case(lambda: MultiHeadAttention(24, 3), (2, 19, 24)),
+    "attention, causal": Case(lambda: MultiHeadAttention(20, 4, causal=True), (5, 33, 20)),
+    "attention, one head": Case(lambda: MultiHeadAttention(9, 1, bias=False), (3, 7, 9)),
+}
+
+
+def all_layers() -> set[type[Layer]]:
+    """Return the layers of the package that can be made, fused ones included."""
+    for module in pkgutil.walk_packages(layers.__path__, f"{layers.__name__}."):
+        importlib.import_module(module.name)
+    ours = {each for each in _below(Layer) if each.__module__.startswith("mpitrain.")}
+    return {each for each in ours if not each.__abstractmethods__ and not each.__name__.startswith("_")}
+
+
+def _below(kind: type) -> Iterator[type]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _below(each)
+
+
+def layers_of(case: Case) -> set[type[Layer]]:
+    """Return the kinds of layers in a case, as written and as they run."""
+    layer = case.make()
+    return {type(each) for each in layer.layers()} | {type(each) for _, each in layer.running()}
