@@ -1,6 +1,7 @@
 """Ops on a GPU by our kernels. Importing this package registers the paths (``ops/dispatch.py``); it needs no GPU.
 
-Ops that are not here run their NumPy function: CuPy arrays implement NumPy functions.
+Ops that are not here run their NumPy function, as CuPy arrays implement them: without matrix products, since cuBLAS,
+which CuPy needs for them, is not installed with this package.
 """
 
 from . import (
