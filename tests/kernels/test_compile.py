@@ -181,14 +181,10 @@ def test_others(name, arch):
 @pytest.mark.parametrize("warps", [1, 8])
 def test_softmax_fills_a_multiprocessor(warps, arch):
     """All its threads at once, which have 32 registers each then; scores are moved 16 bytes at a time."""
-    cubin, said = nvcc(cpu.KERNELS / "softmax.cu", arch, {"ROW_WARPS": warps})
-    check_resources(said)
-    registers = [int(number) for number in re.findall(r"Used (\d+) registers", said)]
-    assert len(registers) == 4
-    assert max(registers) <= 32
-    if tools.NVDISASM is not None:
-        found = instructions(cubin)
-        assert {"LDG.E.128", "STG.E.128"} <= {name.removesuffix(".SYS") for name in found}
+    built = build("softmax.cu", arch, {"ROW_WARPS": warps})
+    check_resources(built.said)
+    assert built.registers <= 32
+    assert {"LDG.E.128", "STG.E.128"} <= {name.removesuffix(".SYS") for name in built.code.opcodes}
 
 
 @pytest.mark.parametrize("name", ladder.RUNGS)
