@@ -84,14 +84,25 @@ class Built:
         self.cubin, self.said = cubin, said
 
     @functools.cached_property
-    def code(self) -> MachineCode:
+    def _text(self) -> str:
         printed = self.cubin.with_suffix(".sass")
         if not printed.exists():
             if tools.NVDISASM is None:  # it comes with the test extra, on Linux
                 pytest.skip("there is no nvdisasm here")
             done = subprocess.run([tools.NVDISASM, "-c", self.cubin], capture_output=True, text=True, check=True)
             _write(printed, done.stdout)
-        return MachineCode(printed.read_text())
+        return printed.read_text()
+
+    @functools.cached_property
+    def code(self) -> MachineCode:
+        """All instructions."""
+        return MachineCode(self._text)
+
+    @functools.cached_property
+    def kernels(self) -> dict[str, MachineCode]:
+        """The instructions of each kernel, with the subroutines behind it."""
+        parts = re.split(r"^\.text\.(\w+):$", self._text, flags=re.M)
+        return {name: MachineCode(text) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
     @property
     def registers(self) -> int:
