@@ -45,8 +45,7 @@ LIMITS = {
 DIVISION = re.compile(r"I2F\.(\w+\.)*RP$|F2I\.")  # to floating point, rounded up, for the reciprocal; and back
 
 
-@pytest.mark.parametrize("compiler", ["nvcc", "NVRTC"])
-@pytest.mark.parametrize("arch", ["80", "90a"])
+@pytest.mark.parametrize(("arch", "compiler"), [("80", "nvcc"), ("90a", "NVRTC")])
 @pytest.mark.parametrize(("file", "name"), [(file, name) for file, limits in LIMITS.items() for name in limits])
 def test_places_are_found_without_division(file, name, arch, compiler):
     """Neither inline nor by a subroutine, which nvdisasm shows behind the kernel that calls it."""
