@@ -5,6 +5,7 @@ the wrong type are refused by ``fit``.
 """
 
 import operator
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from types import CodeType, GeneratorType
 from typing import Any, Generic, NoReturn, TypeVar
@@ -103,9 +104,9 @@ class UserGenerator(Iterator[T], Generic[T]):
             self.refuse(f"a schedule yields {name} objects, not {type(item).__name__}{hint}")
         return self.fit(item)
 
+    @abstractmethod
     def fit(self, item: Any) -> T:
         """Return ``item`` with plain ints; call ``refuse`` if it is not valid."""
-        raise NotImplementedError
 
     def refuse(self, why: str) -> NoReturn:
         """Raise a ScheduleError about the current item."""

@@ -57,8 +57,8 @@ class Trace:
     spans : list of Span
     clock_error : float
         Bound on the difference of the clocks of two ranks, in seconds.
-    library : str
-        The MPI library.
+    mpi_version : str
+        Name and version of the MPI implementation; empty if unknown.
     """
 
     pipeline: str
@@ -66,7 +66,7 @@ class Trace:
     num_microbatches: int
     spans: list[Span]
     clock_error: float = 0.0
-    library: str = ""
+    mpi_version: str = ""
 
 
 def format_trace(trace: Trace) -> str:
@@ -87,8 +87,8 @@ def parse_trace(lines: Iterable[str], name: str = "the trace") -> Trace:
     head, rows = parse_lines(lines, name, format=FORMAT, version=VERSION, kind="pipeline trace")
     try:
         size, num_microbatches = whole(head["size"]), whole(head["num_microbatches"])
-        error, library = float(head["clock_error"]), str(head["library"])
-        trace = Trace(str(head["pipeline"]), size, num_microbatches, [], error, library)
+        error, mpi_version = float(head["clock_error"]), str(head["mpi_version"])
+        trace = Trace(str(head["pipeline"]), size, num_microbatches, [], error, mpi_version)
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{name}, line 1: the head of a trace needs {', '.join(_HEAD)}") from None
     for number, row in enumerate(rows, 2):

@@ -197,7 +197,7 @@ class ShimDevice(Device):
         if not self.cublas:
             raise ImportError(MISSING)
         if self.tape is not None:
-            raise NotImplementedError(CAPTURED)
+            raise NotImplementedError(CAPTURED)  # CuPy's own error here: it has no cuBLAS in a capture
 
     def do(self, work):
         """Do ``work`` when the current stream comes to it."""

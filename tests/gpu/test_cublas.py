@@ -42,7 +42,7 @@ def test_what_stands_for_a_gpu_refuses_products_as_cupy_does(device, name):
     device.cublas = True
     PRODUCTS[name](a, a)
     device.begin_capture()
-    with pytest.raises(NotImplementedError, match="during stream capture"):
+    with pytest.raises(NotImplementedError, match="during stream capture"):  # as CuPy's setStream raises it
         PRODUCTS[name](a, a)
     device.end_capture()
 

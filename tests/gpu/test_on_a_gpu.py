@@ -35,6 +35,7 @@ EVERY = [(tile, inputs) for tile in TILES for inputs in INPUTS[tile.kernel]]
 def test_every_tile(cuda, monkeypatch, tile, inputs, splits):
     """Whatever the planner would take: several tiles each way, with edges, and K in parts."""
     if not tile.takes(Shape(1, 1, 1, inputs=inputs), cuda.arch):  # as mma kernels below sm_80, wgmma off Hopper
+        # that GPU has no such instructions, and the planner never takes the tile there
         pytest.skip(f"{tile.name} does not multiply {inputs} on {cuda.arch}")
     monkeypatch.setattr(matmul, "plan", lambda shape, arch, processors: make_plan(shape, tile, splits, processors))
     for transpose_a, transpose_b in LAYOUTS:

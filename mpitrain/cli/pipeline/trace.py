@@ -94,8 +94,8 @@ def _print_table(recorded: "Recorded", predicted: "Prediction") -> None:
     run, trace = recorded.run, recorded.trace
     wanted, found = predicted.price, run.price
     console = make_console()
-    library = f", {trace.library}" if trace.library else ""
-    console.say(f"{describe(run)}{library}", "bold")
+    said = [describe(run), trace.mpi_version]
+    console.say(", ".join(filter(None, said)), "bold")
     rows = []
     for rank in range(trace.size):
         causes = shares(run.idle[rank], run.timeline.total or 1.0)
