@@ -24,6 +24,8 @@ MODULES = {
     "collectives.draw": "Drawings of collectives",
     "comm.world": "World",
     "comm.group": "Group",
+    "comm.mesh": "Mesh",
+    "comm.channel": "Channel",
     "registry": "Registry",
     "config": "Config",
     "errors": "Errors",
