@@ -7,7 +7,7 @@
 
 Names are imported when they are first used: ``import mpitrain`` starts no MPI and loads no NumPy. Three levels of use,
 with an example each in examples/: ``Trainer`` for a whole run, ``DataParallel`` for a training loop of your own, and
-``World`` and ``Group`` for collectives in any MPI program.
+``World``, ``Group``, ``Mesh`` and ``Channel`` for collectives and messages in any MPI program.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from . import collectives, data, layers, losses, metrics, models, optim, pipelines
     from .arena import Arena
     from .collectives import Step, algorithm
+    from .comm.channel import Channel
     from .comm.group import Group
+    from .comm.mesh import Mesh
     from .comm.world import World
     from .config import Config
     from .context import Context
@@ -63,7 +65,9 @@ __version__ = "0.1.0"
 _PLACES = {
     "arena": "Arena",
     "collectives": "Step algorithm",
+    "comm.channel": "Channel",
     "comm.group": "Group",
+    "comm.mesh": "Mesh",
     "comm.world": "World",
     "config": "Config",
     "context": "Context",
@@ -102,6 +106,7 @@ __all__ = [
     "AvgPool2d",
     "Batch",
     "BatchNorm2d",
+    "Channel",
     "Config",
     "Context",
     "Conv2d",
@@ -121,6 +126,7 @@ __all__ = [
     "Loader",
     "Loss",
     "MaxPool2d",
+    "Mesh",
     "Metric",
     "MultiHeadAttention",
     "Normalizer",

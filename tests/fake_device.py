@@ -80,6 +80,11 @@ class FakeArray:
     dtype = property(lambda self: self.memory.dtype)
     itemsize = property(lambda self: self.memory.itemsize)
     nbytes = property(lambda self: self.memory.nbytes)
+    shape = property(lambda self: self.memory.shape)
+    flags = property(lambda self: self.memory.flags)
+
+    def reshape(self, *shape):
+        return FakeArray(self.device, self.memory.reshape(*shape))
 
     def __getitem__(self, key):
         return FakeArray(self.device, self.memory[key])

@@ -4,6 +4,7 @@
 from .start import library_name, start  # first: it loads MPI without initializing it
 # isort: on
 
+import functools
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,16 @@ from ..collectives.price import Choice
 from ..device import device_of
 from ..errors import AgreedError
 from .job import Job
+from .late_comm import LateComm
 from .node.shared_arena import SharedArena
 from .node.windows import SharedWindows
-from .placement import placement_of
+from .placement import Placement, placement_of
 from .planner import Planner
 from .ranks import Ranks
 from .schedule.plan import Request
 from .schedule.staging import Staging
-from .watch.hang_report import say_ranks
 from .watch.ledger import caller, source_line
-from .watch.slot import first_difference
+from .watch.slot import first_difference, name_rank
 from .watch.watched import WatchedComm, WatchedPlan
 
 start()
@@ -40,6 +41,7 @@ class Group(Ranks):
     ----------
     comm : MPI.Comm
         Any communicator of mpi4py. It is duplicated, so that no other messages can be mistaken for the group's.
+        (A ``Mesh`` gives the ranks of a communicator that is made when the group first uses it.)
     axis : str
         Name for messages, such as "data".
     job : Job, optional
@@ -65,16 +67,17 @@ class Group(Ranks):
     """
 
     def __init__(self, comm: Any, axis: str = "", *, job: Job | None = None) -> None:
-        if job is not None and comm is job.comm:
+        if isinstance(comm, LateComm):
+            super().__init__(comm, comm.job, comm.world_ranks)
+            self.place = _among_all(comm.job, placement_of(comm.affinities, comm.rank))
+        elif job is not None and comm is job.comm:
             super().__init__(comm, job)
             self.place = job.place
         elif job is not None:
             own = WatchedComm(comm.Dup())
             super().__init__(own, job, _world_ranks(own, job.comm))
-            self.place = placement_of(own.allgather(job.affinity), own.rank)
-            own.ledger, own.compared = job.ledger, own.size == job.comm.size
-            if not own.compared:
-                own.where = f" on axis {axis or '(unnamed)'} ({say_ranks(sorted(self.world_ranks))})"
+            self.place = _among_all(job, placement_of(own.allgather(job.affinity), own.rank))
+            job.record(own, axis, self.world_ranks)
         else:
             own = WatchedComm(comm.Dup())
             near = own.Split_type(MPI.COMM_TYPE_SHARED)
@@ -82,9 +85,19 @@ class Group(Ranks):
             near.Free()
             self.place = self.job.place
         self.axis = axis
-        self._windows = SharedWindows(self._comm, self.place, self.job)
-        self._planner = Planner(self._comm, library_name(), self.place, self._windows, self.job.note)
         self._plans: OrderedDict[tuple[Any, ...], Request] = OrderedDict()
+
+    @functools.cached_property
+    def _windows(self) -> SharedWindows:
+        return SharedWindows(self._comm, self.place, self.job)
+
+    @functools.cached_property
+    def _planner(self) -> Planner:
+        return Planner(self._comm, library_name(), self.place, self._windows, self.job.note)
+
+    def name_of(self, rank: int) -> str:
+        """Return the name of a rank for messages: "rank 5", or "stage 2 (rank 5)" of a pipeline."""
+        return name_rank(self.world_ranks[rank], rank if self.axis == "pipe" else -1)
 
     def __repr__(self) -> str:
         return f"Group({self.axis!r}, rank {self.rank} of {self.size})"
@@ -159,7 +172,8 @@ class Group(Ranks):
         if self.job.ledger is None:
             return plan
         text = f"{made}{what and f' ({what})'}{self._comm.where} planned at {source_line(caller())}"
-        label = self.job.ledger.label(text, compared=made if self._comm.compared else "")
+        history = self._comm.history
+        label = self.job.ledger.label(text, compared=made if history else "", history=history)
         return WatchedPlan(plan, self.job.ledger, label)
 
     def plan(self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum") -> Request:
@@ -190,6 +204,16 @@ class Group(Ranks):
         self._planner.note_staging(num_bytes)
 
     @property
+    def staging(self) -> Staging:
+        """Access to this rank's buffers if they are not NumPy arrays, as ``use_staging`` has set it."""
+        return self._planner.staging
+
+    @property
+    def direct_bytes(self) -> float:
+        """Longest buffer that MPI reads and writes in place on all ranks; all cut longer ones alike."""
+        return self._planner.direct_bytes
+
+    @property
     def has_devices(self) -> bool:
         """True when some rank works on arrays of a device."""
         return self._planner.has_devices
@@ -201,8 +225,8 @@ class Group(Ranks):
 
     @property
     def fingerprint(self) -> int:
-        """Rolling hash of the job's collectives, the same on all ranks of a correct program; 0 without a ledger."""
-        return self.job.ledger.fingerprint if self.job.ledger is not None else 0
+        """Rolling hash of the collectives of these ranks, the same on all of a correct program; 0 without a ledger."""
+        return self._comm.history.hash if self._comm.history is not None else 0
 
     @property
     def calibration_path(self) -> Path:
@@ -272,6 +296,11 @@ class Group(Ranks):
         All ranks call it together.
         """
         return self._windows.arena(num_elements, dtype)
+
+
+def _among_all(job: Job, place: Placement) -> Placement:
+    """Return the place of a rank in its group, with the cores that all ranks of the job leave to it."""
+    return place._replace(cores=job.place.cores, oversubscribed=job.place.oversubscribed)
 
 
 def _world_ranks(comm: Any, whole: Any) -> list[int]:

@@ -1,10 +1,14 @@
 """Facts of a job that all of its groups share."""
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .placement import Affinity, Placement, affinity_of, placement_of
+from .watch.hang_report import say_ranks
 from .watch.ledger import Ledger
+from .watch.watched import WatchedComm
 
 
 @dataclass
@@ -47,3 +51,19 @@ class Job:
         """Add a note, unless it is empty or there already."""
         if text and text not in self.notes:
             self.notes.append(text)
+
+    def name_axis(self, axis: str, world_ranks: Sequence[int]) -> str:
+        """Return the words by which messages tell the calls of an axis from others; "" where all ranks make them."""
+        if len(world_ranks) == self.comm.size:
+            return ""
+        return f" on axis {axis or '(unnamed)'} ({say_ranks(sorted(world_ranks))})"
+
+    def record(self, comm: WatchedComm, axis: str, world_ranks: Sequence[int]) -> None:
+        """Record the calls of ``comm`` in the ledger, if there is one, and compare them among its ranks."""
+        comm.where, comm.ledger = self.name_axis(axis, world_ranks), self.ledger
+        if self.ledger is not None:
+            comm.history = self.ledger.history(comm.where, world_ranks) if comm.where else self.ledger.job
+
+    def waiting(self, text: str) -> contextlib.AbstractContextManager[None]:
+        """Record a block as a wait for other ranks."""
+        return contextlib.nullcontext() if self.ledger is None else self.ledger.waiting(text)

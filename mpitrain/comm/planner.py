@@ -48,6 +48,10 @@ class Planner:
         True when some rank works on arrays of a device.
     mixed : bool
         True when some ranks do and some do not.
+    staging : Staging
+        Access to this rank's buffers if they are not NumPy arrays.
+    direct_bytes : float
+        Longest buffer that MPI reads and writes in place on all ranks; all cut longer ones alike.
     """
 
     def __init__(
@@ -59,10 +63,10 @@ class Planner:
         self._driver = Driver(spare_core=place.cores > 1 and not place.oversubscribed)
         self._checked: set[str] = set()
         self._next_tag = 0
-        self._staging = HOST
+        self.staging = HOST
         self._group: NcclGroup | None = None  # made when NCCL is first used
         self.has_devices = self.mixed = False
-        self._direct_bytes, self._may_try = math.inf, False
+        self.direct_bytes, self._may_try = math.inf, False
 
     @property
     def calibration_path(self) -> Path:
@@ -84,7 +88,7 @@ class Planner:
                 return plan
             algorithm = self._auto.by_messages(buffer.nbytes).name
         if algorithm == "native":
-            staging = self._staging_of(buffer)
+            staging = self.staging_of(buffer)
             native = NativePlan(self._comm, buffer, op=op, staging=staging, yield_cpu=self._crowded)
             return self._driven(native, buffer)
         return self.driven(algorithm, buffer, op)
@@ -92,7 +96,7 @@ class Planner:
     def _nccl(self, buffer: Any, op: str) -> Request:
         if op != "sum":
             raise UserError(f"nccl all-reduce has no operator {op!r} here; it has sum")
-        return NcclPlan(self._nccl_group(self._staging_of(buffer)), self._comm.size, buffer)
+        return NcclPlan(self._nccl_group(self.staging_of(buffer)), self._comm.size, buffer)
 
     def _nccl_group(self, staging: Staging) -> NcclGroup:
         if self._group is None:
@@ -107,7 +111,7 @@ class Planner:
         """Return a request for any collective that is a schedule."""
         found = find(algorithm) if isinstance(algorithm, str) else algorithm
         self._next_tag += 1
-        staging, tag, crowded = self._staging_of(buffer), self._next_tag, self._crowded
+        staging, tag, crowded = self.staging_of(buffer), self._next_tag, self._crowded
         if isinstance(staging, HostStaging):
             return StagedPlan(self._comm, found, buffer, staging=staging, op=op, tag=tag, yield_cpu=crowded)
         cut = not self._is_direct(buffer.nbytes)
@@ -119,11 +123,11 @@ class Planner:
 
     def use_staging(self, staging: Staging) -> None:
         """Set how plans access this rank's buffers if they are not NumPy arrays."""
-        self._staging, self._group = staging, None
+        self.staging, self._group = staging, None
         kinds = self._comm.allgather((staging.queued, staging.direct_bytes, staging.may_try))
         self.has_devices = any(queued for queued, _, _ in kinds)
         self.mixed = len({queued for queued, _, _ in kinds}) > 1
-        self._direct_bytes = min(direct_bytes for _, direct_bytes, _ in kinds)
+        self.direct_bytes = min(direct_bytes for _, direct_bytes, _ in kinds)
         self._may_try = all(may_try for _, _, may_try in kinds)
 
     def note_staging(self, num_bytes: int) -> None:
@@ -171,22 +175,23 @@ class Planner:
     def check_devices(self, algorithm: str) -> None:
         """Raise an AgreedError if the ranks lack the GPUs that an all-reduce needs."""
         if algorithm == NCCL:
-            self._nccl_group(self._staging)
+            self._nccl_group(self.staging)
 
     def _driven(self, request: Request, buffer: Any) -> Request:
-        return self._driver.drive(request) if self._staging_of(buffer) is HOST else request
+        return self._driver.drive(request) if self.staging_of(buffer) is HOST else request
 
-    def _staging_of(self, buffer: Any) -> Staging:
-        return HOST if isinstance(buffer, np.ndarray) else self._staging.of_buffer(buffer.nbytes)
+    def staging_of(self, buffer: Any) -> Staging:
+        """Return the staging of a buffer: that of ``use_staging`` unless it is a NumPy array."""
+        return HOST if isinstance(buffer, np.ndarray) else self.staging.of_buffer(buffer.nbytes)
 
     def _is_direct(self, num_bytes: int) -> bool:
         """Return whether MPI reads and writes buffers of this length in place, on all ranks."""
-        return num_bytes <= self._direct_bytes and self._direct_bytes > 0
+        return num_bytes <= self.direct_bytes and self.direct_bytes > 0
 
     def _for_device(self, algorithm: str, num_bytes: int) -> str:
         """Return the all-reduce for a buffer of a device, since measurements and shared memory are the host's."""
         if algorithm == "native" and not self._is_direct(num_bytes):
-            known = f"was tried up to {binary_size(self._direct_bytes)} of" if self._direct_bytes else "cannot read"
+            known = f"was tried up to {binary_size(self.direct_bytes)} of" if self.direct_bytes else "cannot read"
             raise AgreedError(
                 f"native all-reduce {known} this device's memory; use ring or auto, which stage messages on the host"
             )

@@ -1,6 +1,7 @@
 """Collectives for small arrays and Python objects, by the MPI library's own calls."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from mpi4py import MPI
 from ..device import device_of
 from ..errors import AgreedError, UserError
 from .job import Job
+from .late_comm import LateComm
 from .shared_file import SharedFile
 from .watch.watched import WatchedComm
 
@@ -23,7 +25,7 @@ class Ranks:
 
     Parameters
     ----------
-    comm : WatchedComm
+    comm : WatchedComm or LateComm
     job : Job
     world_ranks : list of int, optional
         Rank in the job of each rank here, for messages; by default the ranks are all ranks of the job.
@@ -35,10 +37,19 @@ class Ranks:
     job : Job
     """
 
-    def __init__(self, comm: WatchedComm, job: Job, world_ranks: list[int] | None = None) -> None:
-        self._comm, self.job = comm, job
+    def __init__(self, comm: WatchedComm | LateComm, job: Job, world_ranks: list[int] | None = None) -> None:
+        self._given, self.job = comm, job
         self.rank, self.size = comm.rank, comm.size
         self.world_ranks = world_ranks or list(range(comm.size))
+
+    @functools.cached_property
+    def _comm(self) -> WatchedComm:
+        """The communicator; where it is a late one, the first use is collective."""
+        return self._given.make() if isinstance(self._given, LateComm) else self._given
+
+    def name_of(self, rank: int) -> str:
+        """Return the name of a rank for messages, which is that of the whole job."""
+        return f"rank {self.world_ranks[rank]}"
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """Sum a small array over the ranks in place and return it, or its copy on the host if a device holds it."""
@@ -108,7 +119,7 @@ class Ranks:
         failed = [(rank, text) for rank, text in enumerate(messages) if text is not None]
         if failed:
             rank, text = failed[0]
-            raise AgreedError(text if rank == 0 else f"rank {self.world_ranks[rank]}: {text}")
+            raise AgreedError(text if rank == 0 else f"{self.name_of(rank)}: {text}")
 
 
 @contextlib.contextmanager

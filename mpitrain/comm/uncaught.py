@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import AgreedError, UserError
+from .watch.slot import name_rank
 
 PATIENCE = 3.0  # seconds that a rank leaves to another one that has failed before, and says why
 
@@ -37,7 +38,8 @@ def end_all_on_error(world: Any) -> None:
         if not world.ledger.fails_first():
             time.sleep(PATIENCE)
         difference = world.disagreement()
-        who = f"mpitrain: rank {world.rank} of {world.size}"
+        stage = world.ledger.mine.stage
+        who = f"mpitrain: {name_rank(world.rank, stage)}{'' if stage >= 0 else f' of {world.size}'}"
         if difference:
             print(f"{who}: {difference}", file=sys.stderr, flush=True)
         elif isinstance(error, UserError):

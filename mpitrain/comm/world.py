@@ -104,7 +104,7 @@ class World(Ranks):
         super().__init__(own, Job(own, mine, place, self.ledger))
         self.node, self.node_rank, self.node_size, self.cores, self.oversubscribed = place
         self.affinity, self.notes = mine, self.job.notes
-        own.ledger, own.compared = self.ledger, True
+        own.ledger, own.history = self.ledger, self.ledger.job
         self.members = members or list(range(self.size))
         self.launched: list[int] = before.launched if before is not None else self.members
         self.successor: World | None = None

@@ -27,6 +27,8 @@ MODULES = {
     "pipelines.draw": "Drawings of pipelines",
     "comm.world": "World",
     "comm.group": "Group",
+    "comm.mesh": "Mesh",
+    "comm.channel": "Channel",
     "registry": "Registry",
     "config": "Config",
     "errors": "Errors",

@@ -14,10 +14,10 @@ pytestmark = pytest.mark.mpi
 
 def test_tables_that_are_alike_cost_one_all_reduce(world):
     table = {f"--option-{k}": str(k) for k in range(50)} | {"odd \udcff": ""}
-    before = world.ledger._number
+    before = world.ledger.job.number
     assert differences(world, table) == {}
     assert differences(world, dict(reversed(table.items()))) == {}  # the order does not count
-    assert world.ledger._number - before == 2
+    assert world.ledger.job.number - before == 2
 
 
 def test_lines_that_differ_by_their_ranks(world):

@@ -110,7 +110,7 @@ def test_a_program_without_a_world(world):
     group = Group(MPI.COMM_WORLD.Split(world.rank % 2, world.rank))
     assert group.job.ledger is None
     assert group.world_ranks[group.rank] == world.rank
-    number = world.ledger._number
+    number = world.ledger.job.number
     for algorithm in ("ring", "shared", "native"):
         array = group.all_reduce(np.full(5, world.rank + 1.0), algorithm)
         np.testing.assert_array_equal(array, expected(group))
@@ -119,7 +119,7 @@ def test_a_program_without_a_world(world):
         shared.barrier("a test")
         shared.free()
     assert group.fingerprint == 0
-    assert world.ledger._number == number
+    assert world.ledger.job.number == number
     assert threading.active_count() == threads
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mpitrain.comm.watch.ledger import Ledger, MismatchError
+from mpitrain.comm.watch.history import MismatchError
+from mpitrain.comm.watch.ledger import Ledger
 
 
 @pytest.fixture

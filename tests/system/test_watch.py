@@ -12,6 +12,7 @@ from mpitrain.comm.watch.slot import process_state
 from tests.system.conftest import Job
 
 HANGING = (str(Path(__file__).with_name("hanging.py")),)
+STAGES = (str(Path(__file__).with_name("stages.py")),)
 LONG = ("--model", "mlp", "--epochs", "5000", "--out", "run", "--progress", "none", "--timeout", 2)
 TIMED_OUT = 124
 
@@ -47,6 +48,62 @@ def test_a_rank_that_does_not_come_to_a_group(mpitrain):
     waits = line(err, "rank 0 waits in ")
     assert "ring all-reduce of 80 bytes of float64 on axis tensor (ranks 0 and 2) planned at system/group_wait" in waits
     assert "barrier at system/group_wait.py" in line(err, "rank 1 waits in ")
+
+
+@pytest.mark.parametrize("kind", ["stop", "sleep"])
+def test_a_stage_that_does_not_send(mpitrain, kind):
+    code, _, err = mpitrain(3, kind, 2, program=STAGES)
+    assert code == TIMED_OUT, err
+    assert "(--timeout): stage 1 (rank 1) is late" in line(err, "mpitrain: no progress for ")
+    does = "which is stopped by a signal (SIGSTOP)" if kind == "stop" else "which is at system/stages.py:"
+    for stage, message in ((0, "gradient"), (2, "activation")):
+        waits = line(err, f"stage {stage} (rank {stage}) waits for the ")
+        assert f" waits for the {message} of microbatch 3 from stage 1 (rank 1), {does}" in waits
+        assert (" in oversleep" in waits) == (kind == "sleep")
+    assert line(err, "stage 1 (rank 1) is ")
+
+
+@pytest.mark.any_mpi
+def test_a_message_that_is_never_sent(mpitrain):
+    code, _, err = mpitrain(3, "forgets", 2, program=STAGES)
+    assert code == TIMED_OUT, err
+    assert line(err, "stage 0 (rank 0) waits for the gradient of microbatch 3 from stage 1 (rank 1), which waits ")
+    assert line(err, "stage 2 (rank 2) waits for the activation of microbatch 3 from stage 1 (rank 1), which waits ")
+
+
+@pytest.mark.any_mpi
+def test_stages_that_wait_for_each_other(mpitrain):
+    code, _, err = mpitrain(3, "circle", 2, program=STAGES)
+    assert code == TIMED_OUT, err
+    assert "ranks 0-2 wait for messages from each other" in line(err, "mpitrain: no progress for ")
+    waits = line(err, "stage 2 (rank 2) waits for the activation of microbatch 3 from the right (rank 0), which waits ")
+    assert waits.endswith("waits for the activation of microbatch 3 from the right (rank 1)")
+
+
+def test_a_stage_that_is_killed(mpitrain):
+    begin = time.monotonic()
+    code, out, _ = mpitrain(3, "kill", 60, program=STAGES)
+    assert code != 0
+    assert "finished" not in out
+    assert time.monotonic() - begin < 40
+
+
+def test_messages_of_other_lengths_end_the_job(mpitrain):
+    code, _, err = mpitrain(3, "length", 60, program=STAGES)
+    assert code == 2, err
+    message = "the activation of microbatch 3 from stage 1 (rank 1) has 7,992 bytes, but 8,000 are expected here"
+    assert f"mpitrain: stage 2 (rank 2): {message}" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.any_mpi
+def test_a_mesh_that_does_not_fit(mpitrain):
+    code, _, err = mpitrain(3, "mesh", 60, program=STAGES)
+    assert code == 2, err
+    told = [line for line in err.splitlines() if line.startswith("mpitrain: ")]
+    fitting = "for 3 ranks there is data=1,pipe=3 or data=3,pipe=1"
+    assert told == [f"mpitrain: the mesh data=2,pipe=4 has 8 ranks, not 3; {fitting}"]
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("ranks", [1, 3])

@@ -11,6 +11,7 @@ from mpitrain.comm.watch.hang_report import RankStatus, rank_statuses, report, s
 from mpitrain.comm.watch.ledger import Ledger
 from mpitrain.comm.watch.slot import (
     ENTRIES,
+    HISTORIES,
     LABELS,
     SLOT_BYTES,
     Fact,
@@ -155,6 +156,112 @@ def test_the_report_of_several_nodes(ledger):
         "  rank 3 (h9) is at train.py:3 in augment",
         "  ranks 1 and 2 are not heard of: stopped, gone, or cut off from the network",
     ]
+
+
+def waits_for(rank, peer, text, **facts):
+    """Return the status of a rank that waits for a message."""
+    ledger = Ledger(Alone(), rank)
+    ledger.begin_message(text, peer)
+    if "stage" in facts:
+        ledger.name_stage(facts["stage"])
+    (status,) = rank_statuses(ledger)
+    return status
+
+
+def test_waits_for_messages():
+    """Each names its other end and the activity of that rank, also if that waits for a message itself."""
+    first = waits_for(4, 5, "for the gradient of microbatch 0 from stage 2 (rank 5)", stage=1)
+    second = waits_for(5, 7, "for the gradient of microbatch 3 from stage 3 (rank 7)", stage=2)
+    third = waits_for(6, 9, "to send the halo (rank 9)")
+    late = RankStatus(7, first.host, None, False, "is at train.py:3 in augment, from loop.py:8 in step", (), 3)
+    text, *others = report([late, second, first, third], 10, "no progress").splitlines()
+    assert text == "mpitrain: no progress: stage 3 (rank 7) is late"
+    assert others == [
+        "  stage 1 (rank 4) waits for the gradient of microbatch 0 from stage 2 (rank 5), "
+        "which waits for the gradient of microbatch 3 from stage 3 (rank 7)",
+        "  stage 2 (rank 5) waits for the gradient of microbatch 3 from stage 3 (rank 7), "
+        "which is at train.py:3 in augment",
+        "  rank 6 waits to send the halo (rank 9)",
+        "  stage 3 (rank 7) is at train.py:3 in augment, from loop.py:8 in step",
+    ]
+    asked = report([late, second, first, third], 10, "no progress", asked=True)
+    assert "rank 6 waits to send the halo (rank 9), which is not heard of\n" in asked
+
+
+def test_ranks_that_wait_for_each_other(ledger):
+    circle = [waits_for(0, 2, "for a"), waits_for(1, 0, "for b"), waits_for(2, 0, "to send c")]
+    assert (
+        report(circle, 3, "no progress")
+        .splitlines()[0]
+        .endswith(": no progress: ranks 0 and 2 wait for messages from each other")
+    )
+    ledger.begin(ledger.label("the big sum", compared="sum"))
+    (sums,) = rank_statuses(ledger)
+    never_sent = report([sums, waits_for(1, 0, "for b (rank 0)")], 2, "no progress").splitlines()
+    assert never_sent == [
+        "mpitrain: no progress: the ranks wait in different calls",
+        "  rank 0 waits in collective number 1: the big sum",
+        "  rank 1 waits for b (rank 0), which waits in collective number 1: the big sum",
+    ]
+    alone = report([waits_for(0, 0, "for a")], 1, "no progress").splitlines()[0]
+    assert alone.endswith("all ranks wait in the same call: a message is lost, or the network does not move")
+
+
+def test_texts_of_messages_are_those_of_their_entries(ledger):
+    """However many there are: each has the room of its entry."""
+    for number in range(3 * LABELS):
+        ledger.end(ledger.begin_message(f"for number {number} " + "." * (number % 150), 1))
+    texts = [entry.text.rstrip(".") for entry in ledger.mine.entries()]
+    assert texts == [f"for number {number} " for number in range(3 * LABELS - ENTRIES, 3 * LABELS)]
+    assert {entry.peer for entry in ledger.mine.entries()} == {1}
+    ledger.end(ledger.begin(ledger.label("a call", compared="a call")))
+    assert ledger.mine.entries()[-1].peer == -1
+    assert ledger.mine.entries()[-1].text == "a call"
+
+
+def axis_history(rank, calls):
+    """Return a rank's entries: of each letter a call of all, of each digit one on an axis."""
+    ledger = Ledger(Alone(), rank)
+    axis = ledger.history(" on axis pipe (ranks 4 and 5)", [4, 5])
+    for call in calls:
+        history = axis if call.isdigit() else None
+        ledger.end(ledger.begin(ledger.label(call, compared=call, history=history)))
+    return rank, ledger.mine.entries()
+
+
+def test_histories_of_axes_are_compared_by_themselves():
+    """The order of calls on one axis and on another is free, as long as each has its own order."""
+    assert first_difference([axis_history(4, "a1b2"), axis_history(5, "12ab"), axis_history(6, "ab")]) is None
+    found = first_difference([axis_history(4, "a1b2"), axis_history(5, "a1b3"), axis_history(6, "a1b2")])
+    assert found.startswith("rank 5's collective number 2 is 3, but rank 4's is 2: ")
+    found = first_difference([axis_history(4, "1" + "2" * 2 * ENTRIES), axis_history(5, "3" + "2" * 2 * ENTRIES)])
+    assert found.startswith("the ranks' collectives on axis pipe (ranks 4 and 5) differ since before number ")
+
+
+def test_more_groups_than_have_room():
+    ledger = Ledger(Alone(), 0)
+    made = [ledger.history(f" on axis {number}", [0]) for number in range(2 * HISTORIES)]
+    assert [history is not None for history in made] == [number < HISTORIES - 1 for number in range(2 * HISTORIES)]
+    assert ledger.history(" on axis 3", [0]) is made[3]
+
+
+def test_histories_begin_again_after_a_loss():
+    ledger = Ledger(Alone(), 0)
+    old = ledger.history(" on axis pipe", [0, 1])
+    ledger.end(ledger.begin(ledger.label("sum", compared="sum", history=old)))
+    ledger.restart(0)
+    new = ledger.history(" on axis pipe", [0, 1])
+    assert new is not old
+    ledger.end(ledger.begin(ledger.label("sum", compared="sum", history=new)))
+    assert [entry.ordinal for entry in ledger.mine.entries()] == [1]
+    assert new.number > old.number + ENTRIES
+
+
+def test_the_last_call_names_its_axis(ledger):
+    history = ledger.history(" on axis pipe (ranks 0 and 4)", [0, 4])
+    ledger.end(ledger.begin(ledger.label("sum", compared="sum", history=history)))
+    ledger.leave()
+    assert "; its last was number 1 on axis pipe (ranks 0 and 4), 0 s ago" in rank_statuses(ledger)[0].does
 
 
 def test_ranks_in_words():

@@ -64,9 +64,9 @@ class SharedArena:
 
     def barrier(self, what: str) -> None:
         """Wait for all ranks of the node; ``what`` names the work before, for reports of late ranks."""
-        ledger = self._comm.ledger
+        ledger, history = self._comm.ledger, self._comm.history
         text = f"a barrier of the ranks of a node{self._comm.where} after {what}"
-        at = ledger.begin(ledger.label(text, compared=text if self._comm.compared else "")) if ledger else 0
+        at = ledger.begin(ledger.label(text, compared=text if history else "", history=history)) if ledger else 0
         self._arrive()
         spins = self._spins
         while not self._all_here():

@@ -64,6 +64,10 @@ class Staging:
     def end(self) -> None:
         """Finish the plan after its last round."""
 
+    def computed(self) -> Any:
+        """Return an event after the computation so far; None where the host computes, and it is over."""
+        return None
+
     def combines_by(self, operator: Any) -> Any:
         """Return the function that combines two arrays by ``operator``, one of ``OPERATORS``."""
         return operator
@@ -125,7 +129,7 @@ class DirectStaging(Staging):
 
     def begin(self) -> None:
         """Let the stream wait for the computation so far."""
-        self._stream.wait_for(self.device.compute.record())
+        self._stream.wait_for(self.computed())
 
     def mark(self) -> None:
         """Record an event of the stream."""
@@ -138,6 +142,10 @@ class DirectStaging(Staging):
     def reach(self) -> None:
         """Wait for the event."""
         self._mark.wait()
+
+    def computed(self) -> Any:
+        """Return an event after the computation so far."""
+        return self.device.compute.record()
 
     def end(self) -> None:
         """Let the computation from now on wait for the stream."""
@@ -181,13 +189,17 @@ class HostStaging(DirectStaging):
 
     def begin(self) -> None:
         """Let both streams wait for the computation so far."""
-        now = self.device.compute.record()
+        now = self.computed()
         self._stream.wait_for(now)
         self._down.wait_for(now)
 
     def wait_down(self, event: Any) -> None:
         """Let copies from the device wait for ``event``."""
         self._down.wait_for(event)
+
+    def wait_up(self, event: Any) -> None:
+        """Let copies to the device wait for ``event``."""
+        self._stream.wait_for(event)
 
     def copy_out(self, message: np.ndarray, array: Any) -> None:
         """Queue a copy from the device."""

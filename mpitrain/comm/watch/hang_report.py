@@ -6,13 +6,13 @@ from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 
 from .ledger import Ledger
-from .slot import Entry, Record, first_difference
+from .slot import Entry, Record, first_difference, name_rank
 from .stacks import describe_activity
 
 
 @dataclass(frozen=True)
 class RankStatus:
-    """Status of one rank: the call in which it waits for others, or its activity and last call."""
+    """Status of one rank: the call or the message that it waits for, or its activity and last call."""
 
     rank: int
     host: str
@@ -20,6 +20,12 @@ class RankStatus:
     wants_input: bool
     does: str
     history: tuple[Entry, ...]
+    stage: int = -1
+
+    @property
+    def name(self) -> str:
+        """Name in messages: "rank 5", or "stage 2 (rank 5)" in a pipeline."""
+        return name_rank(self.rank, self.stage)
 
 
 def rank_statuses(ledger: Ledger) -> list[RankStatus]:
@@ -32,9 +38,10 @@ def _status_of(ledger: Ledger, record: Record) -> RankStatus:
     if waits is None:
         does = describe_activity(ledger, record) if record.present else "has left the program"
         if last := record.last():
-            does += f"; its last was number {last.ordinal}, {time.monotonic() - last.began:.0f} s ago"
+            does += f"; its last was number {last.ordinal}{last.group}, {time.monotonic() - last.began:.0f} s ago"
     host = socket.gethostname()
-    return RankStatus(record.rank, host, waits, record.wait() is not None, does, tuple(record.entries()))
+    wants_input = record.wait() is not None
+    return RankStatus(record.rank, host, waits, wants_input, does, tuple(record.entries()), record.stage)
 
 
 def report(known: Sequence[RankStatus], size: int, why: str, *, asked: bool = False) -> str:
@@ -53,12 +60,17 @@ def report(known: Sequence[RankStatus], size: int, why: str, *, asked: bool = Fa
     known = sorted(known, key=lambda one: one.rank)
     silent = sorted(set(range(size)) - {one.rank for one in known}) if asked else []
     lines = [f"mpitrain: {why}: {_verdict(known, silent, size)}"]
-    for text, ranks in _by_call(known).items():
-        lines.append(f"  {say_ranks(ranks)} {'waits' if len(ranks) == 1 else 'wait'} in {text}")
+    for call, ones in _by_call(known).items():
+        lines.append(f"  {_say(ones)} {_wait(ones)} in {call}")
+    by_rank = {one.rank: one for one in known}
+    for one in known:
+        if one.waits is not None and one.waits.peer >= 0:
+            peer, silence = by_rank.get(one.waits.peer), ", which is not heard of" if asked else ""
+            lines.append(f"  {one.name} waits {one.waits.text}{f', which {_brief(peer)}' if peer else silence}")
     several = len({one.host for one in known}) > 1
     for one in known:
         if one.waits is None:
-            lines.append(f"  rank {one.rank}{f' ({one.host})' if several else ''} {one.does}")
+            lines.append(f"  {one.name}{f' ({one.host})' if several else ''} {one.does}")
     if silent:
         lines.append(f"  {say_ranks(silent)} {_is(silent)} not heard of: stopped, gone, or cut off from the network")
     return "\n".join(lines)
@@ -67,14 +79,15 @@ def report(known: Sequence[RankStatus], size: int, why: str, *, asked: bool = Fa
 def _verdict(known: Sequence[RankStatus], silent: list[int], size: int) -> str:
     if difference := first_difference([(one.rank, one.history) for one in known]):
         return difference
-    late = [one.rank for one in known if one.waits is None]
+    late = [one for one in known if one.waits is None]
     if late or silent:
-        only_input = not silent and all(one.wants_input for one in known if one.waits is None)
-        late = sorted(late + silent)
-        return f"{say_ranks(late)} {_is(late)} late{', waiting for input' if only_input else ''}"
+        only_input = not silent and all(one.wants_input for one in late)
+        who = say_ranks(sorted([one.rank for one in late] + silent)) if silent else _say(late)
+        return f"{who} {_is(late + silent)} late{', waiting for input' if only_input else ''}"
     if len(known) < size:
-        waits = "waits" if len(known) == 1 else "wait"
-        return f"{say_ranks([one.rank for one in known])} {waits} for ranks of other nodes"
+        return f"{_say(known)} {_wait(known)} for ranks of other nodes"
+    if circle := _circle(known):
+        return f"{say_ranks(circle)} wait for messages from each other"
     if len({one.waits.text for one in known if one.waits}) == 1:
         return "all ranks wait in the same call: a message is lost, or the network does not move"
     return "the ranks wait in different calls"
@@ -84,13 +97,45 @@ def _is(things: Sized) -> str:
     return "is" if len(things) == 1 else "are"
 
 
-def _by_call(known: Sequence[RankStatus]) -> dict[str, list[int]]:
-    ranks: dict[str, list[int]] = {}
+def _wait(things: Sized) -> str:
+    return "waits" if len(things) == 1 else "wait"
+
+
+def _by_call(known: Sequence[RankStatus]) -> dict[str, list[RankStatus]]:
+    ranks: dict[str, list[RankStatus]] = {}
     for one in known:
-        if one.waits is not None:
-            number = f"collective number {one.waits.ordinal}: " if one.waits.number else ""
-            ranks.setdefault(number + one.waits.text, []).append(one.rank)
+        if one.waits is not None and one.waits.peer < 0:
+            ranks.setdefault(_say_call(one.waits), []).append(one)
     return ranks
+
+
+def _say_call(call: Entry) -> str:
+    return f"{f'collective number {call.ordinal}: ' if call.number else ''}{call.text}"
+
+
+def _brief(one: RankStatus) -> str:
+    """Return the activity of a rank that another one waits for, without its callers."""
+    if one.waits is None:
+        return one.does.partition("; ")[0].partition(", from ")[0]
+    return f"waits {one.waits.text}" if one.waits.peer >= 0 else f"waits in {_say_call(one.waits)}"
+
+
+def _circle(known: Sequence[RankStatus]) -> list[int]:
+    """Return ranks that wait for messages to or from each other in a circle, in ascending order, if there are some."""
+    peers = {one.rank: one.waits.peer for one in known if one.waits is not None and one.waits.peer >= 0}
+    peers = {rank: peer for rank, peer in peers.items() if peer != rank}
+    for rank in peers:
+        path: list[int] = []
+        while rank in peers and rank not in path:
+            path.append(rank)
+            rank = peers[rank]
+        if rank in path:
+            return sorted(path[path.index(rank) :])
+    return []
+
+
+def _say(ones: Sequence[RankStatus]) -> str:
+    return ones[0].name if len(ones) == 1 else say_ranks([one.rank for one in ones])
 
 
 def say_ranks(ranks: list[int], most: int = 8) -> str:

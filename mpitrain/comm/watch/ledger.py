@@ -4,33 +4,37 @@ A rank records every collective when it begins, when the rank starts to wait for
 in a ring in shared memory, in a microsecond or two. The memory outlives the rank as long as one rank of the node lives,
 and its file has no name, so nothing is left behind. ``watchdog.py`` reads it when a wait takes too long.
 
-    slot of a rank   | facts | the last 64 entries | the last 64 hashes | texts of the labels |
+    slot of a rank   | facts | the last 64 entries | histories: the last 64 hashes of each | texts |
 
-An entry that must be the same on all ranks has a number, and the rolling hash of all such entries up to it: ranks whose
-hashes differ have not called the same collectives in the same order (``fingerprint``). On one node, the second rank
-that begins such a call detects the difference before it calls MPI, which might end the process or wait forever.
+An entry that must be the same on all ranks of a group has a number in the history of the group, and the rolling hash of
+all entries up to it (``history.py``). On one node, the second rank that begins such a call detects a difference before
+it calls MPI, which might end the process or wait forever. Waits for messages between two ranks are entries as well,
+each with a text of its own.
 """
 
 import contextlib
 import itertools
-import mmap
 import os
 import sys
-import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from .history import History
+from .memory import shared_memory
 from .slot import (
     ENTRIES,
-    ERA,
+    ENTRY_TEXTS,
     FACTS,
-    HASHES,
+    GROUP_TEXTS,
+    HISTORIES,
+    HISTORIES_AT,
     LABEL_BYTES,
+    LABEL_RANGE,
     LABELS,
     SLOT_BYTES,
     WIDTH,
@@ -40,26 +44,19 @@ from .slot import (
     process_start,
 )
 
-PLACES = ("/dev/shm", None)  # None is the directory for temporary files
 COMM = os.path.dirname(os.path.dirname(__file__))
 PACKAGE = os.path.dirname(COMM)
 NOT_CALLERS = (COMM + os.sep, contextlib.__file__)
 FAILING_TOGETHER = 0.2  # seconds within which ranks that fail for the same reason do so
-PRIME = 16777619
-MODULUS = 1 << 32
-NUMBER = int(Fact.NUMBER)
-
-
-class MismatchError(Exception):
-    """Raised when this rank begins another collective than another rank of its node."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """Label of entries: the number of a stored text, and a code to compare between ranks (0: not compared)."""
+    """Label of entries: the number of a stored text; a code and the history in which it is compared, if it is."""
 
     number: int
-    code: int
+    code: int = 0
+    history: History | None = None
 
 
 class Ledger:
@@ -77,6 +74,8 @@ class Ledger:
     records : list of Record
         Records of the ranks of this node, this one included.
     mine : Record
+    job : History
+        The collectives of all ranks.
     on_end : callable(int) or None
         Called with the place of each entry that is over.
     stacks : file descriptor
@@ -84,7 +83,7 @@ class Ledger:
     """
 
     def __init__(self, node: Any, rank: int):
-        memory, self.stacks = _shared_memory(node)
+        memory, self.stacks = shared_memory(node)
         whole = memoryview(memory)
         slots = [whole[at : at + SLOT_BYTES] for at in range(0, len(whole), SLOT_BYTES)]
         self.records = [Record(slot) for slot in slots]
@@ -93,9 +92,9 @@ class Ledger:
         self._doubles, self._texts = self.mine.doubles, self.mine.texts
         self._labels: dict[Any, Label] = {}
         self._label_count, self._count = itertools.count(), itertools.count(1)
-        self._number = self._hash = 0
         self.on_end: Callable[[int], None] | None = None
-        self._others = [record.doubles for record in self.records if record is not self.mine]
+        self.job = History(self.mine, 0, self._others())
+        self._histories: dict[int, History] = {}
         self._introduce(rank)
         node.Barrier()
 
@@ -106,28 +105,63 @@ class Ledger:
         d[Fact.HEARTBEAT] = time.monotonic()
         d[Fact.PRESENT] = 1
 
-    def label(self, text: str, *, compared: str = "") -> Label:
-        """Return the label of ``text``; ``compared`` is the part that must be the same on all ranks, or empty."""
-        key = (text, compared)
+    def _others(self) -> list[Record]:
+        return [record for record in self.records if record is not self.mine]
+
+    def history(self, group: str, ranks: Sequence[int]) -> History | None:
+        """Return the history of a group of ranks, None if there are too many groups.
+
+        Parameters
+        ----------
+        group : str
+            " on axis NAME (RANKS)", the same on all of its ranks.
+        ranks : sequence of int
+            Ranks in the job.
+        """
+        code = 1 + zlib.crc32(f"{group} {sorted(ranks)}".encode())
+        found = self._histories.get(code)
+        if found is None and (place := len(self._histories) + 1) < HISTORIES:
+            others = [record for record in self._others() if record.rank in ranks]
+            self._write(GROUP_TEXTS + place, group)
+            found = self._histories[code] = History(self.mine, place, others, code, self.job.era)
+        return found
+
+    def name_stage(self, stage: int) -> None:
+        """Record the stage of this rank in a pipeline, for messages about it; -1 for none."""
+        self._doubles[Fact.STAGE] = stage + 1
+
+    def label(self, text: str, *, compared: str = "", history: History | None = None) -> Label:
+        """Return the label of ``text``; ``compared`` is the part that must be the same on all ranks, or empty.
+
+        It is compared in ``history``, by default that of the whole job.
+        """
+        history = history or self.job
+        key = (text, compared, history)
         found = self._labels.get(key)
         if found is None:
             number = min(next(self._label_count), LABELS - 1)
             if number < LABELS - 1:
-                raw = text.encode()[:LABEL_BYTES]
-                self._texts[number * LABEL_BYTES :][: len(raw)] = raw
-            found = Label(number, 1 + zlib.crc32(compared.encode()) if compared else 0)
+                self._write(number, text)
+            found = Label(number)
+            if compared:
+                code = 1 + zlib.crc32(compared.encode())
+                found = Label(number + history.place * LABEL_RANGE, code, history)
             self._labels[key] = found
         return found
 
-    def call(self, operation: str, num_bytes: int, dtype: Any, compared: bool, where: str = "") -> Label:
+    def _write(self, number: int, text: str) -> None:
+        raw = text.encode()[:LABEL_BYTES]
+        self._texts[number * LABEL_BYTES : (number + 1) * LABEL_BYTES] = raw.ljust(LABEL_BYTES, b"\0")
+
+    def call(self, operation: str, num_bytes: int, dtype: Any, history: History | None, where: str = "") -> Label:
         """Return the label of a call, with its communicator and the line of the program that makes it."""
         frame = caller()
-        key = (operation, num_bytes, dtype, where, id(frame.f_code), frame.f_lasti)
+        key = (operation, num_bytes, dtype, where, history, id(frame.f_code), frame.f_lasti)
         found = self._labels.get(key)
         if found is None:
             what = f"{operation} of {num_bytes:,} bytes of {dtype}" if dtype is not None else operation
             text = f"{what}{where} at {source_line(frame)}"
-            found = self._labels[key] = self.label(text, compared=what if compared else "")
+            found = self._labels[key] = self.label(text, compared=what if history else "", history=history)
         return found
 
     def begin(self, label: Label, waits: bool = True) -> int:
@@ -138,33 +172,32 @@ class Ledger:
         MismatchError
             If the entry is compared and another rank of this node has a different one with this number.
         """
-        seq = next(self._count)
-        at = FACTS + seq % ENTRIES * WIDTH
-        d, now = self._doubles, time.monotonic()
-        d[at + 6] = -1.0  # neither ended nor waited for while the rest is written
-        if label.code:
-            self._number += 1
-            self._hash = (self._hash * PRIME + label.code) % MODULUS
-            d[at + 2], d[at + 3] = self._number, self._hash
-        else:
-            d[at + 2] = 0.0
-        d[at], d[at + 1], d[at + 4] = seq, label.number, now
-        d[at + 5] = now if waits else 0.0
+        at = self._next()
+        d, now, history = self._doubles, time.monotonic(), label.history
+        d[at + 2], d[at + 3] = history.next(label.code) if history is not None else (0, 0)
+        d[at + 1], d[at + 4], d[at + 5] = label.number, now, now if waits else 0.0
         d[at + 6] = 0.0
         d[at + 7] = label.code
-        if label.code:
-            self._compare()
+        if history is not None:
+            history.compare()
         return at
 
-    def _compare(self) -> None:
-        """Publish the hash of an entry and compare it with those of the other ranks that are not yet overwritten."""
-        d, number, own = self._doubles, self._number, self._hash
-        at = HASHES + number % ENTRIES
-        d[at] = own
-        d[NUMBER] = number
-        for other in self._others:
-            if other[NUMBER] >= number and other[at] != own and other[NUMBER] < number + ENTRIES - 1:
-                raise MismatchError(f"another rank's collective number {number % ERA} is not this one's")
+    def begin_message(self, text: str, peer: int) -> int:
+        """Record the beginning of a wait for a message to or from the rank ``peer``; return its place, for ``end``."""
+        at = self._next()
+        d, now, number = self._doubles, time.monotonic(), ENTRY_TEXTS + (at - FACTS) // WIDTH
+        self._write(number, text)
+        d[at + 1], d[at + 2], d[at + 3], d[at + 4], d[at + 5], d[at + 7] = number, 0, peer + 1, now, now, 0
+        d[at + 6] = 0.0
+        return at
+
+    def _next(self) -> int:
+        """Return the place of the next entry, which counts as neither ended nor waited for while it is written."""
+        seq = next(self._count)
+        at = FACTS + seq % ENTRIES * WIDTH
+        self._doubles[at + 6] = -1.0
+        self._doubles[at] = seq
+        return at
 
     def waits(self, at: int) -> None:
         """Record that this rank waits for the end of the call."""
@@ -187,17 +220,17 @@ class Ledger:
 
     @property
     def fingerprint(self) -> int:
-        """Rolling 32-bit hash of all compared collectives, the same on all ranks of a correct program."""
-        return self._hash
+        """Rolling 32-bit hash of the job's collectives, the same on all ranks of a correct program."""
+        return self.job.hash
 
     def restart(self, rank: int) -> None:
         """Continue as ``rank`` among the surviving ranks, with an empty history."""
-        self._number, self._hash = (self._number // ERA + 1) * ERA, 0
-        for at in range(FACTS, FACTS + ENTRIES * WIDTH):
+        for at in range(FACTS, HISTORIES_AT):
             self._doubles[at] = 0.0
         self._doubles[Fact.RANK] = rank
         self.records = [record for record in self.records if record.process_lives()]
-        self._others = [record.doubles for record in self.records if record is not self.mine]
+        self._histories.clear()
+        self.job.begin(self._others(), self.job.era + 1)
 
     def fails_first(self) -> bool:
         """Record the failure of this rank; return False if another rank of the node failed before and reports it."""
@@ -228,48 +261,3 @@ def short_path(path: str) -> str:
     """Return a path relative to the package, or the last two names of a path outside of it."""
     within = path.removeprefix(PACKAGE + os.sep)
     return within if within != path else os.sep.join(path.split(os.sep)[-2:])
-
-
-def _shared_memory(node: Any) -> tuple[mmap.mmap, int]:
-    """Return memory for the slots of all ranks of the node, and a file for stacks; for one slot if that fails."""
-    for place in PLACES:
-        paths = None
-        if node.rank == 0:
-            with contextlib.suppress(OSError):
-                paths = _make_files(place, node.size * SLOT_BYTES)
-        paths = node.bcast(paths)
-        if paths is None:
-            continue
-        memory, stacks = None, -1
-        with contextlib.suppress(OSError, ValueError):
-            memory, stacks = _open_files(*paths)
-        everybody = all(node.allgather(memory is not None))
-        if node.rank == 0:
-            for path in paths:
-                os.unlink(path)
-        if everybody and memory is not None:
-            return memory, stacks
-    return mmap.mmap(-1, SLOT_BYTES), -1
-
-
-def _make_files(place: str | None, num_bytes: int) -> tuple[str, str]:
-    ledger, path = tempfile.mkstemp(prefix="mpitrain-ledger-", dir=place)
-    try:
-        os.posix_fallocate(ledger, 0, num_bytes)  # now: a later store into a page without memory ends the process
-    except OSError:
-        os.unlink(path)
-        raise
-    finally:
-        os.close(ledger)
-    stacks, stacks_path = tempfile.mkstemp(prefix="mpitrain-stacks-", dir=place)
-    os.close(stacks)
-    return path, stacks_path
-
-
-def _open_files(path: str, stacks_path: str) -> tuple[mmap.mmap, int]:
-    ledger = os.open(path, os.O_RDWR)
-    try:
-        memory = mmap.mmap(ledger, 0)
-    finally:
-        os.close(ledger)
-    return memory, os.open(stacks_path, os.O_RDWR | os.O_APPEND)

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 FACTS = 16  # numbers
 ENTRIES = 64
 WIDTH = 8  # numbers of an entry: a cache line
-HASHES = FACTS + ENTRIES * WIDTH  # where the rolling hashes of the last compared entries begin, by their number
-NUMBERS = HASHES + ENTRIES
+HISTORIES = 16  # groups of ranks whose collectives are compared: the whole job, and axes
+HISTORY_WIDTH = 2 + ENTRIES  # numbers: code, last number; then the rolling hashes of the last entries
+HISTORIES_AT = FACTS + ENTRIES * WIDTH
+NUMBERS = HISTORIES_AT + HISTORIES * HISTORY_WIDTH
 LABELS = 128
 LABEL_BYTES = 192
-SLOT_BYTES = 8 * NUMBERS + LABELS * LABEL_BYTES
+ENTRY_TEXTS = LABELS  # numbers of the texts that belong to a place in the ring of entries
+GROUP_TEXTS = ENTRY_TEXTS + ENTRIES  # and of those that name the group of a history
+LABEL_RANGE = 1 << 16  # an entry's label is the number of its text, plus LABEL_RANGE times the place of its history
+SLOT_BYTES = 8 * NUMBERS + (GROUP_TEXTS + HISTORIES) * LABEL_BYTES
 ERA = 1 << 32  # entries are numbered from the next multiple of it after ranks were lost
 INPUT = "its input"  # text of the only wait that is not for other ranks
 UNKNOWN = "something (there were too many kinds of calls to keep their names)"
@@ -29,13 +34,27 @@ class Fact(enum.IntEnum):
     HEARTBEAT = 5
     PRESENT = 6
     STEP = 7
-    NUMBER = 8
-    FAILED = 9
+    FAILED = 8
+    STAGE = 9  # the stage of a pipeline plus 1; 0 without one
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One call: ``number`` and ``hash`` are 0 if it is not compared; a time of 0 is not reached yet."""
+    """One call, or a wait for a message; a time of 0 is not reached yet.
+
+    Attributes
+    ----------
+    number, hash : int
+        Number among the compared calls of its history, and their rolling hash; 0 if it is not compared.
+    code : int
+        Code of what is compared.
+    history : int
+        Code of the history: the same on all ranks of a group; 0 for the whole job.
+    group : str
+        " on axis NAME (RANKS)"; empty for the whole job.
+    peer : int
+        The rank at the other end of a message; -1 for calls.
+    """
 
     seq: int
     text: str
@@ -45,6 +64,9 @@ class Entry:
     waits: float
     ended: float
     code: int
+    history: int = 0
+    group: str = ""
+    peer: int = -1
 
     @property
     def ordinal(self) -> int:
@@ -74,6 +96,11 @@ class Record:
         return int(self.doubles[Fact.RANK])
 
     @property
+    def stage(self) -> int:
+        """The stage of the rank in a pipeline, -1 without one."""
+        return int(self.doubles[Fact.STAGE]) - 1
+
+    @property
     def present(self) -> bool:
         """True from the start to the regular end of the rank's work."""
         return bool(self.doubles[Fact.PRESENT])
@@ -86,7 +113,12 @@ class Record:
     def entry(self, at: int) -> Entry:
         """Return the entry at an offset in the ring; its ``ended`` is negative while it is being written."""
         seq, label, number, rolling, began, waits, ended, code = self.doubles[at : at + WIDTH].tolist()
-        return Entry(int(seq), self._text(int(label)), int(number), int(rolling), began, waits, ended, int(code))
+        place, label = divmod(int(label), LABEL_RANGE)
+        facts = (int(seq), self._text(label), int(number), int(rolling), began, waits, ended, int(code))
+        if not number:
+            return Entry(*facts, peer=int(rolling) - 1)
+        history = int(self.doubles[HISTORIES_AT + place * HISTORY_WIDTH])
+        return Entry(*facts, history=history, group=self._text(GROUP_TEXTS + place))
 
     def wait(self) -> Entry | None:
         """Return the longest wait of the rank, None if it does not wait."""
@@ -116,10 +148,15 @@ class Record:
         return self.doubles[Fact.SPACE] == process_space() and self.doubles[Fact.START] == process_start(pid) > 0
 
     def _text(self, label: int) -> str:
-        if label >= LABELS - 1:
+        if label == LABELS - 1:
             return UNKNOWN
         raw = bytes(self.texts[label * LABEL_BYTES : (label + 1) * LABEL_BYTES])
         return raw.rstrip(b"\0").decode(errors="replace")
+
+
+def name_rank(rank: int, stage: int = -1) -> str:
+    """Return the name of a rank of the job for messages: "rank 5", or "stage 2 (rank 5)" in a pipeline."""
+    return f"stage {stage} (rank {rank})" if stage >= 0 else f"rank {rank}"
 
 
 def first_difference(histories: Sequence[tuple[int, Sequence[Entry]]]) -> str | None:
@@ -129,20 +166,20 @@ def first_difference(histories: Sequence[tuple[int, Sequence[Entry]]]) -> str | 
     ----------
     histories : sequence of (rank, entries)
     """
-    compared = {rank: {e.number: e for e in entries if e.number} for rank, entries in histories}
+    compared = {rank: {(e.history, e.number): e for e in entries if e.number} for rank, entries in histories}
     compared = {rank: entries for rank, entries in compared.items() if entries}
-    for number in sorted(set().union(*compared.values())):
-        there = {rank: entries[number] for rank, entries in compared.items() if number in entries}
-        hashes = [entry.hash for entry in there.values()]
-        if len(set(hashes)) > 1:
-            return _say_difference(number, there)
+    for key in sorted(set().union(*compared.values())):
+        there = {rank: entries[key] for rank, entries in compared.items() if key in entries}
+        if len({entry.hash for entry in there.values()}) > 1:
+            return _say_difference(there)
     return None
 
 
-def _say_difference(number: int, there: dict[int, Entry]) -> str:
-    codes, shown = [entry.code for entry in there.values()], number % ERA
+def _say_difference(there: dict[int, Entry]) -> str:
+    codes, any_one = [entry.code for entry in there.values()], next(iter(there.values()))
+    shown, group = any_one.ordinal, any_one.group
     if len(set(codes)) == 1:  # the same here, but an earlier entry differed, which is overwritten
-        return f"the ranks' collectives differ since before number {shown}, the oldest one still on record"
+        return f"the ranks' collectives{group} differ since before number {shown}, the oldest one still on record"
     usual = max(codes, key=codes.count)
     rank = next(r for r, entry in there.items() if entry.code != usual)
     other = next(r for r, entry in there.items() if entry.code == usual)

@@ -7,6 +7,7 @@ from typing import Any
 from mpi4py import MPI
 
 from ..schedule.plan import Request
+from .history import History
 from .ledger import Label, Ledger
 
 BUFFERS = (
@@ -28,14 +29,14 @@ class WatchedComm(MPI.Intracomm):
 
     Attributes
     ----------
-    compared : bool
-        True if all ranks of the job are in it, so that its calls are part of the fingerprint.
+    history : History or None
+        History in which its calls are compared between its ranks.
     where : str
         " on axis NAME (RANKS)" in messages about its calls; empty if all ranks of the job are in it.
     """
 
     ledger: Ledger | None = None
-    compared = False
+    history: History | None = None
     where = ""
 
     @contextlib.contextmanager
@@ -44,7 +45,7 @@ class WatchedComm(MPI.Intracomm):
         if self.ledger is None:
             yield
             return
-        at = self.ledger.begin(self.ledger.call(name, 0, None, self.compared, self.where))
+        at = self.ledger.begin(self.ledger.call(name, 0, None, self.history, self.where))
         try:
             yield
         finally:
@@ -62,7 +63,7 @@ def _noted(name: str, is_buffer: bool) -> Any:
             return inner(self, *args, **options)
         num_bytes, dtype = _measure(args) if is_buffer else (0, None)
         name = pretty + _OPERATORS.get(id(args[-1]), "") if args else pretty
-        at = ledger.begin(ledger.call(name, num_bytes, dtype, compare and self.compared, self.where))
+        at = ledger.begin(ledger.call(name, num_bytes, dtype, self.history if compare else None, self.where))
         try:
             return inner(self, *args, **options)
         finally:
