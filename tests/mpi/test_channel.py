@@ -282,7 +282,7 @@ def exchange(channel, device, num_elements, right, left, lag):
     mine[:] = 9.0
     arrives.wait()
     if lag == "early" and isinstance(channel.group.staging, HostStaging):
-        channel._device._lane.added().wait()
+        channel._devices[channel.group.staging]._lane.added().wait()
     np.add(x, x, out=doubled)
     expected = values(num_elements, left)
     pairs = (x, expected), (doubled, 2 * expected), (seen, np.full(num_elements, 7.0))
