@@ -1,6 +1,6 @@
 """Sequential container of layers, and parts of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -113,6 +113,9 @@ class Part(Sequential):
     units : sequence of Unit
     """
 
+    between: Callable[[], object] | None = None
+    """Called after each layer, in forward and backward: progresses messages while a rank computes."""
+
     def __init__(self, units: Sequence[Unit]):
         self._units = tuple(units)
         runs = [list(run) for _, run in groupby(units, key=lambda unit: unit.home)]
@@ -120,12 +123,35 @@ class Part(Sequential):
         self._hold(Plan.joined(plans))
         self.needs_dx = not units or units[0].layer.needs_dx
 
+    def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
+        """Return the output of the last unit."""
+        if self.between is None:
+            return super().forward(x, ctx)
+        for step in self._plan.steps:
+            x = step.layer.forward(x, ctx)
+            self.between()
+        return x
+
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Run backward from the last unit to the first."""
         if not self.needs_dx and next(self.named_parameters(), None) is None:
             return empty_gradient(dy)
-        return super().backward(dy, ctx)
+        if self.between is None:
+            return super().backward(dy, ctx)
+        for step in reversed(self._plan.steps):
+            dy = step.layer.backward(dy, ctx)
+            self.between()
+            if not step.first.needs_dx:
+                break
+        return dy
 
     def units(self) -> list[Unit]:
         """Return the units."""
         return list(self._units)
+
+
+class Parts(Sequential):
+    """Parts of a model as one, for the names of its layers, parameters and states; each part runs by itself."""
+
+    def __init__(self, parts: Sequence[Part]):
+        self._hold(Plan.joined([part._plan for part in parts]))

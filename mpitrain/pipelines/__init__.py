@@ -4,7 +4,7 @@ from ..errors import EndlessError, ScheduleError
 from .check import Checked, check, check_for
 from .find import PIPELINES, find
 from .pipeline import Pipeline, make_pipeline, pipeline
-from .program import Program, make_program
+from .program import Program, in_one_process, make_program
 from .simulate import Timeline, simulate
 from .task import Schedule, Task
 
@@ -21,6 +21,7 @@ __all__ = [
     "check",
     "check_for",
     "find",
+    "in_one_process",
     "make_pipeline",
     "make_program",
     "pipeline",

@@ -65,6 +65,23 @@ class Program:
         return [Task("F", stage, microbatch), *after]
 
 
+def in_one_process(program: Program, begins: Sequence[Sequence[float]]) -> Program:
+    """Return the tasks of all ranks as those of one rank, in the order in which they begin.
+
+    Parameters
+    ----------
+    begins : sequence of sequence of float
+        Times from ``simulate``; tasks that begin together are taken in the order of dependence.
+    """
+    every = [
+        (begin, task.kind != "F", task.stage if task.kind == "F" else -task.stage, task)
+        for own, times in zip(program.tasks, begins, strict=True)
+        for task, begin in zip(own, times, strict=True)
+    ]
+    tasks = [task for *_, task in sorted(every)]
+    return from_tasks([tasks], program.num_microbatches, program.name)
+
+
 def make_program(
     schedule: Callable[[int, int, int], Iterable[Task]], size: int, num_microbatches: int, name: str = "a schedule"
 ) -> Program:

@@ -1,0 +1,248 @@
+"""Runner of a pipeline schedule: the tasks of one rank, and the messages that follow from them.
+
+    F   take the activation of the stage before, compute, send the result to the stage after
+    B   take the gradient from the stage after, compute dx (and dw, or put it off), send dx to the stage before
+    W   compute dw
+
+Receives are posted ahead, into memory of their own, and sends end without this rank's waiting for them, so a schedule
+that passes the check cannot hang, whatever the timing. Gradients are added in the order of the tasks: where that is the
+order of the microbatches, they have the bits of one rank that accumulates the same microbatches.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter
+from typing import Any
+
+from ...comm.channel import Channel
+from ...comm.schedule.message import Message
+from ...context import Context
+from ...data.loader import Batch
+from ...losses import Loss
+from .boxes import Inbox, Item, Outbox
+from .stages import Stages
+
+Add = Callable[[Any], None]
+Span = tuple[float, float]
+
+
+class PipelineRunner:
+    """Runs forward and backward of all microbatches of a step.
+
+    Parameters
+    ----------
+    stages : Stages
+    channel : Channel
+        Between the ranks of the pipeline.
+    loss : Loss
+        Computed by the rank of the last stage.
+    ctx : Context
+        Context of the first microbatch; those of the others in flight share its memory of backward.
+
+    Attributes
+    ----------
+    spans : list of (begin, end)
+        Times of this rank's tasks of the last step, without waiting for messages, in seconds of ``time.perf_counter``.
+    """
+
+    def __init__(self, stages: Stages, channel: Channel, loss: Loss, ctx: Context):
+        self.stages = stages
+        contexts = _contexts(ctx)
+        runners = {stage: StageRunner(stages, stage, channel, loss, contexts) for stage in stages.own}
+        for one in runners.values():
+            one.connect(runners)
+            one.part.between = channel.poll
+        self._runners = list(runners.values())
+        calls = {"F": StageRunner.forward, "B": StageRunner.backward, "W": StageRunner.weights}
+        tasks = stages.program.tasks[stages.rank]
+        self._calls = [(calls[task.kind], runners[task.stage], task.microbatch) for task in tasks]
+        self.spans: list[Span] = []
+
+    @property
+    def waited(self) -> float:
+        """Seconds for which this rank has waited for messages, in all."""
+        return sum(inbox.waited for one in self._runners for inbox in one.inboxes)
+
+    def run(self, batches: Sequence[Batch], step: int, add: Add) -> None:
+        """Do forward and backward of ``batches``, one for each microbatch.
+
+        Samples are used by the rank of the first stage and targets by that of the last one; all know their numbers.
+
+        Parameters
+        ----------
+        batches : sequence of Batch
+        step : int
+            Counted from 0.
+        add : callable(totals)
+            Called with the totals of the loss of each microbatch.
+        """
+        for one in self._runners:
+            one.begin(batches, step, add)
+        self.spans = [call(one, microbatch) for call, one, microbatch in self._calls]
+        for one in self._runners:
+            one.finish()
+
+
+class Slot:
+    """A microbatch in flight on a stage, from F to its last task there."""
+
+    __slots__ = ("ctx", "sent", "taken")
+
+    def __init__(self, ctx: Context):
+        self.ctx = ctx
+        self.taken: list[tuple[Inbox, Item]] = []
+        self.sent: Message | None = None
+
+
+class StageRunner:
+    """Runs the tasks of one stage.
+
+    Attributes
+    ----------
+    part : Part
+    activations, gradients : Inbox or None
+        What F takes from the stage before and B from the one after; None where the stage takes none.
+    """
+
+    def __init__(self, stages: Stages, stage: int, channel: Channel, loss: Loss, contexts: Iterator[Context]):
+        self.part, self._stages, self._stage, self._channel = stages.own[stage], stages, stage, channel
+        self._loss, self._contexts, self._is_split = loss, contexts, stages.program.is_split
+        self._is_last = stage + 1 == stages.num_stages
+        returned = not self._is_last and stages.returns[stage + 1]
+        self.activations = self._inbox("F", stage - 1, "activation") if stage else None
+        self.gradients = self._inbox("B", stage + 1, "gradient") if returned else None
+        self._outboxes: list[Outbox] = []
+        self._hand_on: Callable[[int, Any], Message | None] | None = None
+        self._hand_back: Callable[[int, Any], None] | None = None
+        self._free: list[Slot] = []
+        self._slots: dict[int, Slot] = {}
+
+    def _inbox(self, kind: str, neighbor: int, what: str) -> Inbox:
+        """Return the inbox for tasks of one kind, which take something from a neighboring stage."""
+        stages, here = self._stages, self._stage
+        own = stages.program.tasks[stages.rank]
+        order = [task.microbatch for task in own if (task.kind, task.stage) == (kind, here)]
+        peer, border, tags = (
+            stages.program.rank_of[neighbor],
+            stages.borders[min(neighbor, here)],
+            stages.tags(kind, here),
+        )
+        label = f"{what} of microbatch {{}} from stage {neighbor}"
+        return Inbox(self._channel, stages.device, peer, order, border, tags, label)
+
+    def _outbox(self, kind: str, neighbor: int, what: str) -> Outbox:
+        """Return an outbox to a neighboring stage, which takes what it gets for its tasks of one kind."""
+        stages = self._stages
+        peer, border = stages.program.rank_of[neighbor], stages.borders[min(neighbor, self._stage)]
+        label = f"{what} of microbatch {{}} to stage {neighbor}"
+        made = Outbox(self._channel, stages.device, peer, border, stages.tags(kind, neighbor), label)
+        self._outboxes.append(made)
+        return made
+
+    def connect(self, runners: "dict[int, StageRunner]") -> None:
+        """Connect this stage to its neighbors, of which ``runners`` has those on this rank."""
+        before, after = runners.get(self._stage - 1), runners.get(self._stage + 1)
+        if not self._is_last:
+            inbox = None if after is None else after.activations
+            self._hand_on = self._outbox("F", self._stage + 1, "activation").send if inbox is None else inbox.put
+        if self._stages.returns[self._stage]:
+            inbox = None if before is None else before.gradients
+            self._hand_back = self._outbox("B", self._stage - 1, "gradient").send_copy if inbox is None else inbox.put
+
+    @property
+    def inboxes(self) -> list[Inbox]:
+        """The inboxes that this stage has."""
+        return [inbox for inbox in (self.activations, self.gradients) if inbox is not None]
+
+    def begin(self, batches: Sequence[Batch], step: int, add: Add) -> None:
+        """Begin a step."""
+        self._batches, self._step, self._add = batches, step, add
+        sizes = [len(batch) for batch in batches]
+        for inbox in self.inboxes:
+            inbox.begin(sizes)
+
+    def forward(self, microbatch: int) -> Span:
+        """Do the task F of a microbatch."""
+        slot = self._slots[microbatch] = self._free_slot()
+        batch, ctx = self._batches[microbatch], slot.ctx
+        ctx.step, ctx.first = self._step, batch.first
+        x = batch.x if self.activations is None else self._take(self.activations, microbatch, slot)
+        begin = perf_counter()
+        y = self.part.forward(x, ctx)
+        if self._hand_on is None:
+            self._add(self._loss.forward(y, batch.y, ctx))
+        else:
+            slot.sent = self._hand_on(microbatch, _contiguous(y, self, ctx))
+        return begin, perf_counter()
+
+    def backward(self, microbatch: int) -> Span:
+        """Do the task B of a microbatch, which leaves dw to W in a schedule that has W."""
+        slot = self._slots[microbatch]
+        ctx = slot.ctx
+        dy = None if self.gradients is None else self._take(self.gradients, microbatch, slot)
+        begin = perf_counter()
+        if self._is_split:
+            ctx.later = []
+        if self._is_last:
+            dy = self._loss.backward(ctx)
+        elif dy is None:
+            dy = self._stages.device.empty((0, *self._stages.borders[self._stage].shape))
+        dx = self.part.backward(dy, ctx)
+        if self._hand_back is not None:
+            self._hand_back(microbatch, _contiguous(dx, self, ctx))
+        if not self._is_split:
+            self._release(microbatch)
+        return begin, perf_counter()
+
+    def weights(self, microbatch: int) -> Span:
+        """Do the task W of a microbatch."""
+        begin, ctx = perf_counter(), self._slots[microbatch].ctx
+        for write in ctx.later or ():
+            write()
+        ctx.later = None
+        self._release(microbatch)
+        return begin, perf_counter()
+
+    def finish(self) -> None:
+        """End a step: wait until all that this stage has sent is on its way."""
+        for slot in self._free:
+            if slot.sent is not None:
+                slot.sent.wait()
+        for outbox in self._outboxes:
+            outbox.finish()
+
+    def _take(self, inbox: Inbox, microbatch: int, slot: Slot) -> Any:
+        item = inbox.take(microbatch)
+        slot.taken.append((inbox, item))
+        return item.array
+
+    def _free_slot(self) -> Slot:
+        if not self._free:
+            return Slot(next(self._contexts))
+        slot = self._free.pop()
+        if slot.sent is not None:  # its forward writes where the message is read
+            slot.sent.wait()
+            slot.sent = None
+        return slot
+
+    def _release(self, microbatch: int) -> None:
+        slot = self._slots.pop(microbatch)
+        for inbox, item in slot.taken:
+            inbox.release(item)
+        slot.taken.clear()
+        self._free.append(slot)
+
+
+def _contexts(first: Context) -> Iterator[Context]:
+    """Yield ``first``, and further contexts like it that share its memory of backward."""
+    yield first
+    while True:
+        yield Context(seed=first.seed, dtype=first.dtype, device=first.device, share=first)
+
+
+def _contiguous(array: Any, owner: object, ctx: Context) -> Any:
+    """Return an array, or a copy of it that MPI can send."""
+    if array.flags.c_contiguous:
+        return array
+    copy = ctx.empty(owner, "sent", array.shape, array.dtype)
+    copy[...] = array
+    return copy

@@ -1,0 +1,63 @@
+"""Pipelines over ranks: gradients have the bits of one rank that accumulates the same microbatches."""
+
+import numpy as np
+import pytest
+
+from mpitrain.comm.channel import Channel
+from mpitrain.comm.mesh import Mesh
+from mpitrain.pipelines import find, in_one_process, make_program, simulate
+from tests.pipeline_cases import CASES, SCHEDULES, differences, make_batches, make_runner, run_alone, run_steps
+
+pytestmark = pytest.mark.mpi
+
+SIZES = {
+    "even": (4,) * 8,
+    "ragged, with empty ones": (5, 5, 4, 0, 4, 1),
+    "fewer than ranks": (3,),
+    "two": (2, 6),
+}
+
+
+@pytest.fixture(scope="module")
+def channel(world):
+    return Channel(Mesh(world, {"pipe": world.size})["pipe"])
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("name", CASES)
+def test_bits_of_one_rank(world, channel, name, schedule, sizes):
+    case, sizes = CASES[name], SIZES[sizes]
+    program = make_program(find(schedule), world.size, len(sizes))
+    if program.num_stages > len(case.make().units()):
+        pytest.skip("fewer layers than stages")
+    batches = make_batches(case, sizes)
+    expected = run_alone(case, batches)
+    runner, arena = make_runner(case, program, world.rank, channel)
+    found = run_steps(runner, arena, batches)
+    wrong = world.all_gather(differences(found, expected))
+    assert not any(wrong), wrong
+    totals = world.sum(found.totals.astype(np.float64))
+    assert np.array_equal(totals, expected.totals)
+    names = [name for names in world.all_gather([p.name for p in arena.parameters]) for name in names]
+    assert sorted(names) == sorted(expected.gradients)
+
+
+@pytest.mark.parametrize("size", [5, 8])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("name", CASES)
+def test_bits_of_more_ranks_in_one_process(world, alone, name, schedule, size):
+    """All stages run here, in the order of their tasks in time."""
+    if world.size > 1:
+        pytest.skip("one rank is enough")
+    case, sizes = CASES[name], (3, 2, 0, 4, 1, 2)
+    program = make_program(find(schedule), size, len(sizes))
+    if program.num_stages > len(case.make().units()):
+        pytest.skip("fewer layers than stages")
+    batches = make_batches(case, sizes)
+    merged = in_one_process(program, simulate(program).begins)
+    found = run_steps(*make_runner(case, merged, 0, Channel(alone.group("pipe"))), batches)
+    expected = run_alone(case, batches)
+    assert not differences(found, expected)
+    assert np.array_equal(found.totals, expected.totals)
+    assert found.gradients.keys() == expected.gradients.keys()
