@@ -6,6 +6,7 @@ whatever the shares are.
 """
 
 import itertools
+import math
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import numpy as np
 
 from ..arena import Arena
 from ..comm.group import Group
+from ..comm.ranks import Ranks
 from ..comm.world import World, data_group
 from ..device import device_of
 from ..errors import AgreedError
@@ -66,7 +68,10 @@ class DataParallel:
         "none": every rank updates all; "auto": shares in the memory of one node, if ``all_reduce`` is "auto" too.
     bucket_bytes : int
     synchronize_batch_norm : bool
-        Take batch statistics over all ranks.
+        Take batch statistics over all ranks of ``group``.
+    pipe : Group, optional
+        The stages of the pipeline that this rank is in, where ``model`` is one of them: totals, requests and the norm of
+        the gradient are summed over them, too, in one small message for each step.
 
     Attributes
     ----------
@@ -91,13 +96,16 @@ class DataParallel:
         shard: str = "auto",
         bucket_bytes: int = 25 << 20,
         synchronize_batch_norm: bool = True,
+        pipe: Group | None = None,
     ):
         self.arena = arena
+        self.pipe = pipe
         self.group = group = data_group(group)
         self.sync_seconds = 0.0
         self.on_timed: Callable[[str, float, float], None] | None = None
         self._signature = np.zeros(4, arena.dtype)
-        self._compare_models()
+        self._norm = math.nan
+        self._end_together(model_difference(group, [(p.name, p.shape) for p in arena.parameters]))
         group.broadcast(arena.values)
         group.broadcast(arena.states)
         self.verify("at the start")
@@ -128,7 +136,7 @@ class DataParallel:
             self._sign()
 
     def finish(self) -> None:
-        """End the backward of a step: return when the arena's header holds its sum over all ranks.
+        """End the backward of a step: return when the arena's header holds its sum over all ranks, of all stages.
 
         So do the gradients, if all ranks update all weights; in shards, that is left to ``norm`` or ``update``.
         """
@@ -137,9 +145,12 @@ class DataParallel:
         self.sync.finish()
         if not self.arena.on_host:
             self.arena.get_header()
+        differs = self.group.size > 1 and self._signatures_differ()
+        if self.pipe is not None:
+            differs = self._sum_over_stages(self.pipe, differs)
         self.sync_seconds += time.perf_counter() - begin
-        if self.group.size > 1:
-            self._compare_signatures()
+        if differs:
+            self._end_together(self._history_difference())
 
     @contextmanager
     def step(self, microbatches: int = 1) -> Iterator["Step"]:
@@ -158,6 +169,8 @@ class DataParallel:
 
     def norm(self) -> float:
         """Return the Euclidean norm of the summed gradients, on all ranks."""
+        if self.pipe is not None:
+            return self._norm
         begin = time.perf_counter()
         norm = self.sync.norm()
         end = time.perf_counter()
@@ -181,21 +194,19 @@ class DataParallel:
         for slot in optimizer.slots.values():
             self.sync.gather(slot)
 
-    def _compare_models(self) -> None:
-        """Raise an AgreedError if the ranks have built different models, before their buffers meet."""
-        mine = [(p.name, p.shape) for p in self.arena.parameters]
-        models = self.group.all_gather(zlib.crc32(repr(mine).encode()))
-        if len(set(models)) == 1:
-            return
-        layouts = self.group.all_gather(mine)
-        rank = next(r for r, model in enumerate(models) if model != models[0])
-        theirs, ours = next((a, b) for a, b in itertools.zip_longest(layouts[rank], layouts[0]) if a != b)
-        odd, first = self.group.world_ranks[rank], self.group.world_ranks[0]
-        raise AgreedError(
-            f"rank {odd} has built another model than rank {first}: its {theirs or 'list of parameters ends'} stands "
-            f"where rank {first} has {ours or 'none'}; give all ranks the same options, files and program version",
-            code=1,
-        )
+    def _end_together(self, problem: str) -> None:
+        """Raise an AgreedError if this stage has a problem, which all of its ranks know, or another one has."""
+        problems = [problem] if self.pipe is None else self.pipe.all_gather(problem)
+        if any(problems):
+            raise AgreedError(next(filter(None, problems)), code=1)
+
+    def _sum_over_stages(self, pipe: Group, differs: bool) -> bool:
+        """Sum the header and the square of the norm over the stages; return whether signatures differ on any."""
+        header = self.arena.header[: StepHeader.CONTROL.stop]
+        sums = pipe.sum(np.array([*header, self.sync.norm() ** 2, differs], np.float64))
+        header[...] = sums[:-2]
+        self._norm = math.sqrt(sums[-2])
+        return bool(sums[-1])
 
     def _sign(self) -> None:
         """Put this rank's fingerprint of all collectives so far into the header, in numbers whose sums are exact."""
@@ -203,12 +214,19 @@ class DataParallel:
         self._signature[:] = 1, fingerprint & 255, fingerprint >> 8 & 255, fingerprint >> 16 & 255
         self.arena.header[StepHeader.SIGNATURE] = self._signature
 
-    def _compare_signatures(self) -> None:
-        """Raise an AgreedError if the ranks have not called the same collectives: before their results are used."""
+    def _signatures_differ(self) -> bool:
+        """Return whether the ranks have not called the same collectives: asked before their results are used."""
         sums = self.arena.header[StepHeader.SIGNATURE].copy()
         self.arena.header[StepHeader.SIGNATURE] = 0
-        if not np.array_equal(sums, sums[0] * self._signature):
+        return not np.array_equal(sums, sums[0] * self._signature)
+
+    def _history_difference(self) -> str:
+        """Return the first call that differs; "" if there is none."""
+        try:
             self.group.check_history()
+        except AgreedError as error:
+            return str(error)
+        return ""
 
     def average_states(self) -> None:
         """Average running statistics over the ranks, if each rank has its own."""
@@ -227,9 +245,13 @@ class DataParallel:
         if self.group.mixed:  # a CPU and a GPU round their updates differently: rank 0's weights count
             self.group.broadcast(self.arena.values)
             return
+        self._end_together(self._weight_difference(when))
+
+    def _weight_difference(self, when: str) -> str:
+        """Return which weights differ, "" if they are equal; the same on all ranks of the group."""
         hashes = self.group.all_gather(_hash(self.arena.values))
         if len(set(hashes)) == 1:
-            return
+            return ""
         usual = max(hashes, key=hashes.count)
         rank = next(r for r, h in enumerate(hashes) if h != usual)
         model_rank = hashes.index(usual)
@@ -238,12 +260,27 @@ class DataParallel:
         pairs = zip(self.arena.parameters, all_hashes[rank], all_hashes[model_rank], strict=True)
         name = next((p.name for p, a, b in pairs if a != b), "the padding between parameters")
         odd, usual_rank = self.group.world_ranks[rank], self.group.world_ranks[model_rank]
-        raise AgreedError(f"the weights of rank {odd} differ from those of rank {usual_rank} {when}: {name}", code=1)
+        return f"the weights of rank {odd} differ from those of rank {usual_rank} {when}: {name}"
 
     def free(self) -> None:
         """Free MPI resources: requests, and shared memory (the arena moves out of it)."""
         self.sync.free()
         self.arena.on_ready = None
+
+
+def model_difference(ranks: Ranks, mine: list[tuple[str, tuple[int, ...]]]) -> str:
+    """Return where the ranks have built different models, given as names and shapes; "" if they are alike."""
+    models = ranks.all_gather(zlib.crc32(repr(mine).encode()))
+    if len(set(models)) == 1:
+        return ""
+    layouts = ranks.all_gather(mine)
+    rank = next(r for r, model in enumerate(models) if model != models[0])
+    theirs, ours = next((a, b) for a, b in itertools.zip_longest(layouts[rank], layouts[0]) if a != b)
+    odd, first = ranks.world_ranks[rank], ranks.world_ranks[0]
+    return (
+        f"rank {odd} has built another model than rank {first}: its {theirs or 'list of parameters ends'} stands "
+        f"where rank {first} has {ours or 'none'}; give all ranks the same options, files and program version"
+    )
 
 
 def _hash(array: np.ndarray) -> int:

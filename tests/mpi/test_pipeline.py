@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from mpitrain.arena import Arena
 from mpitrain.comm.channel import Channel
 from mpitrain.comm.mesh import Mesh
+from mpitrain.context import Context
+from mpitrain.parallel.pipeline.forward import PipelineForward
 from mpitrain.pipelines import find, in_one_process, make_program, simulate
-from tests.pipeline_cases import CASES, SCHEDULES, differences, make_batches, make_runner, run_alone, run_steps
+from tests.pipeline_cases import CASES, SCHEDULES, SEED, differences, make_batches, make_runner, run_alone, run_steps
 
 pytestmark = pytest.mark.mpi
 
@@ -61,3 +64,28 @@ def test_bits_of_more_ranks_in_one_process(world, alone, name, schedule, size):
     assert not differences(found, expected)
     assert np.array_equal(found.totals, expected.totals)
     assert found.gradients.keys() == expected.gradients.keys()
+
+
+@pytest.mark.parametrize("sizes", [(4, 4, 4, 1), (3,), (), (2, 0, 5, 1, 1, 1, 1)], ids=str)
+@pytest.mark.parametrize("schedule", ["1f1b", "interleaved:chunks=2", "greedy:memory=1"])
+@pytest.mark.parametrize("name", CASES)
+def test_forward(world, channel, name, schedule, sizes):
+    """Outputs have the bits of one rank, batch by batch."""
+    case = CASES[name]
+    program = make_program(find(schedule), world.size, 3)
+    if program.num_stages > len(case.make().units()):
+        pytest.skip("fewer layers than stages")
+    runner, _ = make_runner(case, program, world.rank, channel)
+    batches, model = make_batches(case, sizes), case.make()
+    Arena(model, seed=SEED)
+    ctx = Context(training=False)
+    forward = PipelineForward(runner.stages, channel)
+    for _ in range(2):
+        found = [(number, y.copy()) for number, y in forward.outputs(sizes, lambda number: batches[number].x)]
+        if forward.has_outputs:
+            assert [number for number, _ in found] == list(range(len(sizes)))
+            for number, y in found:
+                assert np.array_equal(y, model.forward(batches[number].x, ctx))
+        else:
+            assert not found
+    assert sum(world.all_gather(forward.has_outputs)) == 1

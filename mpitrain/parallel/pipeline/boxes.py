@@ -29,8 +29,6 @@ class Inbox:
     device : Device
     peer : int
         The rank of the pipeline that sends; this one, if the neighbor's stage is here, too.
-    order : sequence of int
-        The microbatches in the order of their use.
     border : Border
         Shape and dtype of the arrays.
     tag : callable(microbatch) -> int
@@ -48,13 +46,13 @@ class Inbox:
         channel: Channel,
         device: Device,
         peer: int,
-        order: Sequence[int],
         border: Border,
         tag: Callable[[int], int],
         label: str,
     ):
         self._channel, self._device, self._peer, self._border = channel, device, peer, border
-        self._order, self._tag, self._label = order, tag, label
+        self._tag, self._label = tag, label
+        self._order: Sequence[int] = ()
         self._is_local = peer == channel.group.rank
         self._free: list[Any] = []
         self._items: dict[int, Item] = {}
@@ -62,9 +60,9 @@ class Inbox:
         self._next = 0
         self.waited = 0.0
 
-    def begin(self, sizes: Sequence[int]) -> None:
-        """Begin a step, in which microbatch m has ``sizes[m]`` samples."""
-        self._sizes, self._next = sizes, 0
+    def begin(self, order: Sequence[int], sizes: Sequence[int]) -> None:
+        """Begin to receive microbatches, in the order of their use; microbatch m has ``sizes[m]`` samples."""
+        self._order, self._sizes, self._next = order, sizes, 0
         self._receive()
 
     def put(self, microbatch: int, array: Any) -> None:

@@ -106,6 +106,8 @@ class StageRunner:
     def __init__(self, stages: Stages, stage: int, channel: Channel, loss: Loss, contexts: Iterator[Context]):
         self.part, self._stages, self._stage, self._channel = stages.own[stage], stages, stage, channel
         self._loss, self._contexts, self._is_split = loss, contexts, stages.program.is_split
+        own = [task for task in stages.program.tasks[stages.rank] if task.stage == stage]
+        self._orders = {kind: [task.microbatch for task in own if task.kind == kind] for kind in "FB"}
         self._is_last = stage + 1 == stages.num_stages
         returned = not self._is_last and stages.returns[stage + 1]
         self.activations = self._inbox("F", stage - 1, "activation") if stage else None
@@ -119,15 +121,13 @@ class StageRunner:
     def _inbox(self, kind: str, neighbor: int, what: str) -> Inbox:
         """Return the inbox for tasks of one kind, which take something from a neighboring stage."""
         stages, here = self._stages, self._stage
-        own = stages.program.tasks[stages.rank]
-        order = [task.microbatch for task in own if (task.kind, task.stage) == (kind, here)]
         peer, border, tags = (
             stages.program.rank_of[neighbor],
             stages.borders[min(neighbor, here)],
             stages.tags(kind, here),
         )
         label = f"{what} of microbatch {{}} from stage {neighbor}"
-        return Inbox(self._channel, stages.device, peer, order, border, tags, label)
+        return Inbox(self._channel, stages.device, peer, border, tags, label)
 
     def _outbox(self, kind: str, neighbor: int, what: str) -> Outbox:
         """Return an outbox to a neighboring stage, which takes what it gets for its tasks of one kind."""
@@ -157,8 +157,9 @@ class StageRunner:
         """Begin a step."""
         self._batches, self._step, self._add = batches, step, add
         sizes = [len(batch) for batch in batches]
-        for inbox in self.inboxes:
-            inbox.begin(sizes)
+        for kind, inbox in (("F", self.activations), ("B", self.gradients)):
+            if inbox is not None:
+                inbox.begin(self._orders[kind], sizes)
 
     def forward(self, microbatch: int) -> Span:
         """Do the task F of a microbatch."""

@@ -1,0 +1,123 @@
+"""Forward passes through the stages of a pipeline: for evaluation and prediction.
+
+Batches follow each other as a wave: stage s computes batch b at the time s + b. Every rank takes its tasks in the order
+of these times, so that no rank waits for one that waits for it, whichever stages it has.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ...comm.channel import Channel
+from ...comm.schedule.message import Message
+from ...context import Context
+from .boxes import Inbox, Outbox
+from .stages import Stages
+
+IN_TURN = 2  # contexts of a stage: one computes while the output of the other is sent
+
+
+class PipelineForward:
+    """Computes the outputs of a model in stages.
+
+    Parameters
+    ----------
+    stages : Stages
+    channel : Channel
+        Between the ranks of the pipeline.
+    """
+
+    def __init__(self, stages: Stages, channel: Channel):
+        self._stages, self._channel = stages, channel
+        self._runners = [_Stage(stages, stage, channel) for stage in reversed(stages.own)]
+        runners = {one.stage: one for one in self._runners}
+        for one in self._runners:
+            one.connect(runners.get(one.stage + 1))
+
+    @property
+    def has_outputs(self) -> bool:
+        """True on the rank of the last stage."""
+        return self._stages.num_stages - 1 in self._stages.own
+
+    def outputs(self, sizes: Sequence[int], samples: Callable[[int], Any]) -> Iterator[tuple[int, Any]]:
+        """Yield (number, outputs) of each batch on the rank of the last stage, and nothing on the others.
+
+        All ranks call this together and iterate to the end. Outputs are valid until the next ones.
+
+        Parameters
+        ----------
+        sizes : sequence of int
+            Samples of each batch.
+        samples : callable(number) -> array
+            Returns those of a batch on the device; called on the rank of the first stage.
+        """
+        for one in self._runners:
+            one.begin(sizes)
+        for time in range(len(sizes) + self._stages.num_stages - 1):
+            for one in self._runners:
+                number = time - one.stage
+                if 0 <= number < len(sizes):
+                    y = one.forward(number, samples)
+                    if one.is_last:
+                        yield number, y
+        for one in self._runners:
+            one.finish()
+
+
+class _Stage:
+    def __init__(self, stages: Stages, stage: int, channel: Channel):
+        self.stage, self.is_last = stage, stage + 1 == stages.num_stages
+        self._stages, self._channel, self._part = stages, channel, stages.own[stage]
+        self._contexts = [Context(training=False, device=stages.device) for _ in range(IN_TURN)]
+        self._sent: list[Message | None] = [None] * IN_TURN
+        self.inbox: Inbox | None = None
+        if stage:
+            peer, border, tag = stages.program.rank_of[stage - 1], stages.borders[stage - 1], self._tag(stage)
+            label = f"activation of batch {{}} from stage {stage - 1}"
+            self.inbox = Inbox(channel, stages.device, peer, border, tag, label)
+        self._hand_on: Callable[[int, Any], Message | None] | None = None
+
+    def _tag(self, stage: int) -> Callable[[int], int]:
+        """Return the tag of all that ``stage`` takes: messages with one tag come in the order of the calls."""
+        tag = self._stages.first_free_tag + stage
+        return lambda number: tag
+
+    def connect(self, after: "_Stage | None") -> None:
+        """Connect this stage to the next one, given where it is on this rank."""
+        if after is not None and after.inbox is not None:
+            self._hand_on = after.inbox.put
+        elif not self.is_last:
+            stages, following = self._stages, self.stage + 1
+            peer, border = stages.program.rank_of[following], stages.borders[self.stage]
+            label = f"activation of batch {{}} to stage {following}"
+            self._hand_on = Outbox(self._channel, stages.device, peer, border, self._tag(following), label).send
+
+    def begin(self, sizes: Sequence[int]) -> None:
+        """Begin with so many samples of each batch."""
+        if self.inbox is not None:
+            self.inbox.begin(range(len(sizes)), sizes)
+
+    def forward(self, number: int, samples: Callable[[int], Any]) -> Any:
+        """Return what this stage makes of a batch, and hand it on."""
+        turn = number % IN_TURN
+        sent = self._sent[turn]
+        if sent is not None:
+            sent.wait()
+        if self.inbox is None:
+            return self._compute(number, samples(number))
+        item = self.inbox.take(number)
+        y = self._compute(number, item.array)
+        self.inbox.release(item)
+        return y
+
+    def _compute(self, number: int, x: Any) -> Any:
+        y = self._part.forward(x, self._contexts[number % IN_TURN])
+        if self._hand_on is not None:
+            self._sent[number % IN_TURN] = self._hand_on(number, y)
+        return y
+
+    def finish(self) -> None:
+        """Wait until all is sent."""
+        for message in self._sent:
+            if message is not None:
+                message.wait()
+        self._sent = [None] * IN_TURN
