@@ -70,8 +70,8 @@ class DataParallel:
     synchronize_batch_norm : bool
         Take batch statistics over all ranks of ``group``.
     pipe : Group, optional
-        The stages of the pipeline that this rank is in, where ``model`` is one of them: totals, requests and the norm of
-        the gradient are summed over them, too, in one small message for each step.
+        The stages of the pipeline that this rank is in, where ``model`` is one of them: totals, requests and the norm
+        of the gradient are summed over them, too, in one small message for each step.
 
     Attributes
     ----------
@@ -203,7 +203,8 @@ class DataParallel:
     def _sum_over_stages(self, pipe: Group, differs: bool) -> bool:
         """Sum the header and the square of the norm over the stages; return whether signatures differ on any."""
         header = self.arena.header[: StepHeader.CONTROL.stop]
-        sums = pipe.sum(np.array([*header, self.sync.norm() ** 2, differs], np.float64))
+        norm = self.sync.norm()
+        sums = pipe.sum(np.array([*header, norm * norm, differs], np.float64))
         header[...] = sums[:-2]
         self._norm = math.sqrt(sums[-2])
         return bool(sums[-1])
@@ -244,8 +245,7 @@ class DataParallel:
         """
         if self.group.mixed:  # a CPU and a GPU round their updates differently: rank 0's weights count
             self.group.broadcast(self.arena.values)
-            return
-        self._end_together(self._weight_difference(when))
+        self._end_together("" if self.group.mixed else self._weight_difference(when))
 
     def _weight_difference(self, when: str) -> str:
         """Return which weights differ, "" if they are equal; the same on all ranks of the group."""
