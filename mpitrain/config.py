@@ -103,8 +103,8 @@ class Optimizer:
     class_weights: Annotated[str, arg(metavar="balanced|CLASS:W,...")] = ""
     """Weights of the classes in the loss: balanced for the inverse of their numbers of training samples, or
     NAME:WEIGHT,NAME:WEIGHT (others weigh 1). They are scaled to a mean of 1 over the training samples."""
-    accumulate: int = 1
-    """Microbatches that a rank cuts its part of a step into, to save memory."""
+    accumulate: int = 0
+    """Microbatches of a step, to save memory or to fill a pipeline; 0 takes 1, or 4 for each rank of a pipeline."""
 
     def __post_init__(self) -> None:
         for key in ("lr", "momentum", "nesterov", "weight_decay"):  # these have options of their own
@@ -127,8 +127,17 @@ class Optimizer:
 
 @dataclass(frozen=True, kw_only=True)
 class Parallel:
-    """Exchange between the ranks, and checks of it."""
+    """Division of the work among the ranks, exchange between them, and checks of it."""
 
+    mesh: Annotated[str, arg(metavar="AXIS=N,...")] = ""
+    """Ranks on each axis, as in data=2,pipe=4: data divides the samples, pipe the layers of the model (a pipeline of
+    stages). One number may be left out (pipe=4). Empty puts all ranks on data."""
+    pipeline: Annotated[str, arg(metavar="SCHEDULE")] = "1f1b"
+    """Schedule of a pipeline: 1f1b, gpipe, interleaved:chunks=2, breadth_first:chunks=2, zb_h1 or greedy:memory=1 (see
+    mpitrain pipeline list), or FILE.py:FUNC for one of your own. --accumulate sets the microbatches."""
+    stages: Annotated[str, arg(metavar="UNIT,...")] = ""
+    """Units of the model that begin a stage of the pipeline, as in 5,9 (--dry-run lists the units); empty divides the
+    model by measured times."""
     all_reduce: Annotated[str, arg(metavar="ALG")] = "auto"
     """Algorithm to sum gradients over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), nccl
     (between GPUs), an algorithm of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
@@ -165,6 +174,9 @@ class Compute:
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """Precision of matrix products on a GPU: fp32, or with factors rounded to tf32 or bf16. Sums, weights and all
     else stay fp32."""
+    recompute: Literal["off", "blocks", "stage"] = "off"
+    """Keep less for backward, and compute it again there: all but the input of each block of layers (blocks), or of all
+    layers that a rank has of a model or of a stage of a pipeline (stage). It takes about a third more time."""
     cuda_graph: Literal["off", "on"] = "off"
     """Launch forward and backward of a batch on a GPU by one call (a CUDA graph), which speeds up small models. Each
     graph is first compared with the step that it repeats, bit by bit."""
@@ -257,7 +269,7 @@ def check(config: Config) -> None:
         ("--decay-factor", o.decay_factor, 0 < o.decay_factor <= 1, "above 0 and at most 1"),
         ("--clip-norm", o.clip_norm, o.clip_norm >= 0, "0 or more"),
         ("--label-smoothing", o.label_smoothing, 0 <= o.label_smoothing < 1, "at least 0 and below 1"),
-        ("--accumulate", o.accumulate, o.accumulate >= 1, "at least 1"),
+        ("--accumulate", o.accumulate, o.accumulate >= 0, "0 or more"),
         ("--bucket-mb", p.bucket_mb, p.bucket_mb >= 0, "0 or more"),
         ("--threads", p.threads, p.threads >= 0, "0 or more"),
         ("--check-every", p.check_every, p.check_every >= 0, "0 or more"),

@@ -6,6 +6,7 @@ Shapes: n samples of a microbatch, (H, W, C) or (F,) of a sample, K regression t
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,9 +63,13 @@ class Loader:
     augment : Augment, optional
         For images only; without any variation it has no effect.
     microbatches : int
-        Parts that a rank's share of a step is cut into.
+        Parts that a global batch is cut into, of which each rank has a share: the same parts on any number of ranks.
     virtual_ranks : bool
-        Cut a global batch at once into the microbatches of all ranks: the same on 2 ranks with 4 and on 4 with 2.
+        Cut a global batch at once into the microbatches of all ranks instead: the same on 2 ranks with 4 and on 4
+        with 2.
+    inputs, targets : bool
+        Whether this rank uses them, as the first and the last stage of a pipeline do; the arrays of batches have the
+        right shapes without them, but no contents.
     shuffle : bool
         False takes the samples in the order of the split.
     prefetch : int
@@ -101,6 +106,8 @@ class Loader:
         shuffle: bool = True,
         prefetch: int = 2,
         device: Device = CPU,
+        inputs: bool = True,
+        targets: bool = True,
     ):
         if min(batch_size, microbatches, size) < 1 or not 0 <= rank < size or prefetch < 0:
             raise ValueError(f"{batch_size=}, {microbatches=}, {rank=}, {size=}, {prefetch=}")
@@ -113,15 +120,11 @@ class Loader:
 
         capacity = _longest(_longest(min(batch_size, len(split)), size), microbatches)
         ring = (prefetch + 2 if prefetch else 1, microbatches, capacity)
-        x, self._normalizer = (split.x, normalizer) if augment else _normalized(split.x, normalizer)
-        y, self._target_normalizer = _normalized(split.y, target_normalizer)
-        self._samples, self._targets = x, y
-        self.normalized_bytes = sum(own.nbytes for own, raw in ((x, split.x), (y, split.y)) if own is not raw)
-        self._x = device.pinned_empty((*ring, *x.shape[1:]), np.float32)
-        self._y = device.pinned_empty((*ring, *y.shape[1:]), np.float32 if y.dtype.kind == "f" else y.dtype)
-        self._raw = None if x.dtype == np.float32 else np.empty((capacity, *x.shape[1:]), x.dtype)
-        self._raw_y = None if y.dtype == self._y.dtype else np.empty((capacity, *y.shape[1:]), y.dtype)
-        self._augmenter = Augmenter(augment, capacity, x.shape[1:], x.dtype) if augment else None
+        augmenter = Augmenter(augment, capacity, split.x.shape[1:], split.x.dtype) if augment and inputs else None
+        self._samples = _Values(split.x, np.dtype(np.float32), normalizer, ring, device, augmenter, used=inputs)
+        kind = np.dtype(np.float32) if split.y.dtype.kind == "f" else split.y.dtype
+        self._targets = _Values(split.y, kind, target_normalizer, ring, device, used=targets)
+        self.normalized_bytes = self._samples.normalized_bytes + self._targets.normalized_bytes
 
     def __len__(self) -> int:
         """Return the steps of an epoch."""
@@ -171,34 +174,77 @@ class Loader:
     def _prepare(self, epoch: int, start_step: int) -> Iterator[list[Batch]]:
         order = epoch_order(len(self.split), self.seed, epoch, shuffle=self.shuffle)
         for work in step_shares(len(self.split), self.batch_size, self.rank, self.size, start_step):
-            slot = work.step % len(self._x)
             batches = []
             for m in range(self.microbatches):
                 part = self._microbatch(work, m)
-                x, y = self._fill(self._x[slot, m], self._y[slot, m], order[part], epoch)
-                batches.append(Batch(x, y, part.start - work.batch.start, order[part]))
+                indices, place = order[part], (work.step, m)
+                x, y = self._samples.take(place, indices, epoch), self._targets.take(place, indices, epoch)
+                batches.append(Batch(x, y, part.start - work.batch.start, indices))
             yield batches
 
     def _microbatch(self, work: StepShare, m: int) -> slice:
-        outer, place, places = work.part, m, self.microbatches
+        batch, size, count = work.batch, self.size, self.microbatches
         if self.virtual_ranks:
-            outer, place, places = work.batch, self.rank * places + m, self.size * places
-        return within(outer, share(outer.stop - outer.start, place, places))
+            return within(batch, share(batch.stop - batch.start, self.rank * count + m, size * count))
+        part = within(batch, share(batch.stop - batch.start, m, count))
+        turned = (self.rank - (part.start - batch.start)) % size  # not always the same ranks have one sample more
+        return within(part, share(part.stop - part.start, turned, size))
 
-    def _fill(self, x: np.ndarray, y: np.ndarray, indices: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Gather, augment and normalize the samples into the buffers ``x`` and ``y``; return the parts used."""
+
+class _Values:
+    """The samples or the targets of a split, gathered into buffers that are used in turn.
+
+    Parameters
+    ----------
+    values : (N, ...) array
+    dtype : numpy dtype
+        Type in batches.
+    normalizer : Normalizer or None
+    ring : (int, int, int)
+        Steps that are prepared at a time, microbatches, and samples of the longest of these.
+    augmenter : Augmenter, optional
+    used : bool
+        If false, batches have the shape but no contents, and take no memory.
+    """
+
+    def __init__(
+        self,
+        values: np.ndarray,
+        dtype: np.dtype[Any],
+        normalizer: Normalizer | None,
+        ring: tuple[int, int, int],
+        device: Device,
+        augmenter: Augmenter | None = None,
+        *,
+        used: bool,
+    ):
+        self._augmenter = augmenter
+        whole = values, normalizer
+        self._values, self._normalizer = whole if augmenter or not used else _normalized(*whole)
+        self.normalized_bytes = 0 if self._values is values else self._values.nbytes
+        shape, kind = self._values.shape[1:], self._values.dtype
+        self._empty = None if used else np.broadcast_to(np.zeros((), dtype), (ring[-1], *shape))
+        self._buffers = device.pinned_empty((*ring, *shape) if used else (0,), dtype)
+        self._raw = np.empty((ring[-1], *shape), kind) if used and kind != dtype else None
+
+    def take(self, place: tuple[int, int], indices: np.ndarray, epoch: int) -> np.ndarray:
+        """Return the values at ``indices``, augmented and normalized, in the buffer of (step, microbatch)."""
         n = len(indices)
-        x, y = x[:n], y[:n]
-        raw = x if self._raw is None else self._raw[:n]
-        raw_y = y if self._raw_y is None else self._raw_y[:n]
+        if self._empty is not None:
+            return self._empty[:n]
+        out: np.ndarray = self._buffers[place[0] % len(self._buffers), place[1], :n]
+        raw = out if self._raw is None else self._raw[:n]
         # mode: with the default, "raise", take goes through a temporary array
-        np.take(self._samples, indices, axis=0, out=raw, mode="clip")
-        np.take(self._targets, indices, axis=0, out=raw_y, mode="clip")
+        np.take(self._values, indices, axis=0, out=raw, mode="clip")
         if self._augmenter is not None:
             self._augmenter(raw, indices, epoch)
-        _normalize(self._normalizer, raw, x)
-        _normalize(self._target_normalizer, raw_y, y)
-        return x, y
+        _normalize(self._normalizer, raw, out)
+        return out
+
+
+def has_contents(array: np.ndarray) -> bool:
+    """Return whether an array of a batch has contents: False for one that its rank does not use."""
+    return any(array.strides)
 
 
 def _normalized(x: np.ndarray, normalizer: Normalizer | None) -> tuple[np.ndarray, Normalizer | None]:

@@ -13,7 +13,7 @@ from .multi_head_attention import MultiHeadAttention
 from .pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from .recompute import Recompute
 from .residual import Residual
-from .sequential import Part, Parts, Sequential, Unit
+from .sequential import Part, Sequential, Unit
 
 __all__ = [
     "GELU",
@@ -30,7 +30,6 @@ __all__ = [
     "MaxPool2d",
     "MultiHeadAttention",
     "Part",
-    "Parts",
     "ReLU",
     "Recompute",
     "Residual",

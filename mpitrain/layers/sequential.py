@@ -148,10 +148,3 @@ class Part(Sequential):
     def units(self) -> list[Unit]:
         """Return the units."""
         return list(self._units)
-
-
-class Parts(Sequential):
-    """Parts of a model as one, for the names of its layers, parameters and states; each part runs by itself."""
-
-    def __init__(self, parts: Sequence[Part]):
-        self._hold(Plan.joined([part._plan for part in parts]))

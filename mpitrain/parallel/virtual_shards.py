@@ -14,7 +14,8 @@ Cost: smaller products; lg(V / P) more gradients in memory, and with batch norma
 of a rank at once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -108,6 +109,22 @@ class VirtualShards:
 
     def run(self, batches: Sequence[Batch], work: Work) -> None:
         """Run ``work`` on all shards of this rank; the arena's gradients and header become their sums."""
+        with self.summing() as hand_on:
+            if len(self._ctx) == len(batches) > 1:
+                pairs = zip(batches, self._ctx, strict=True)
+                works = [partial(work, batch, ctx, self.add) for batch, ctx in pairs]
+                self._threads.run(works, hand_on)
+            else:
+                for batch in batches:
+                    work(batch, self._ctx[0], self.add)
+                    hand_on()
+
+    @contextmanager
+    def summing(self) -> Iterator[Callable[[], None]]:
+        """Add the gradients that the backward passes of a block write, shard after shard; so ``add`` does with losses.
+
+        Yields a function that hands on complete sums, to be called now and then and at the end.
+        """
         on_ready, self._arena.on_ready = self._arena.on_ready, self._written
         self._gradients.clear()
         self._losses.clear()
@@ -117,18 +134,12 @@ class VirtualShards:
                 on_ready(self._ready.pop(0))
 
         try:
-            if len(self._ctx) == len(batches) > 1:
-                pairs = zip(batches, self._ctx, strict=True)
-                works = [partial(work, batch, ctx, self._add) for batch, ctx in pairs]
-                self._threads.run(works, hand_on)
-            else:
-                for batch in batches:
-                    work(batch, self._ctx[0], self._add)
-                    hand_on()
+            yield hand_on
         finally:
             self._arena.on_ready = on_ready
 
-    def _add(self, sums: Sequence[float]) -> None:
+    def add(self, sums: Sequence[float]) -> None:
+        """Add the totals of the next shard's loss."""
         total = np.array(sums, self._arena.dtype)
         if self._losses.add(0, StepHeader.TOTALS, total):
             self._arena.header[StepHeader.TOTALS] = total

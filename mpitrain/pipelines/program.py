@@ -49,6 +49,17 @@ class Program:
             found[rank].append(stage)
         return found
 
+    @property
+    def is_in_order(self) -> bool:
+        """True if each stage computes forward, and gradients of the weights, in the order of the microbatches."""
+        last: dict[tuple[str, int], int] = {}
+        writes = "W" if self.is_split else "B"
+        for task in (task for own in self.tasks for task in own if task.kind in ("F", writes)):
+            if last.get(task[:2], -1) > task.microbatch:
+                return False
+            last[task[:2]] = task.microbatch
+        return True
+
     def where(self, rank: int, place: int) -> str:
         """Return the description of a task's place: rank, number and line."""
         line = self.lines[rank][place] if self.lines else None

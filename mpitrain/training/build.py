@@ -52,7 +52,7 @@ def make_loop(
     hooks : sequence of Hook
         Hooks of the user.
     """
-    shards = num_shards(config, len(setup.dataset.train), world.group("data").size)
+    shards = num_shards(config, len(setup.dataset.train), _data_group(setup, world).size)
     run = make_run(config, setup, world, display, shards)
     executor = make_executor(run, shards)
     return TrainingLoop(run, executor, Hooks(default_hooks(run, directory, control, run_path, hooks), world.rank))
@@ -60,7 +60,7 @@ def make_loop(
 
 def make_run(config: Config, setup: TrainingSetup, world: World, display: ProgressLog, shards: int) -> TrainingRun:
     """Return the parts of a run with ``shards`` virtual shards; 0 for none."""
-    group = world.group("data")
+    group = _data_group(setup, world)
     sync = _make_data_parallel(config, setup, group, shards)
     loader = _make_loader(config, setup, group, shards)
     scoring = make_scoring(setup.loss, setup.target_normalizer, setup.dataset.num_outputs, setup.metrics)
@@ -82,6 +82,11 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
     )
 
 
+def _data_group(setup: TrainingSetup, world: World) -> Group:
+    """Return the ranks that divide the samples, and have the same model."""
+    return world.group("data") if setup.pipeline is None else setup.pipeline.data
+
+
 def _make_data_parallel(config: Config, setup: TrainingSetup, group: Group, shards: int) -> DataParallel:
     p, arena = config.parallel, setup.arena
     group.use_progress_thread(p.overlap == "thread")
@@ -93,11 +98,13 @@ def _make_data_parallel(config: Config, setup: TrainingSetup, group: Group, shar
         shard="none" if shards else p.shard,
         bucket_bytes=int(p.bucket_mb * 2**20) or group.choose_bucket_bytes(),
         synchronize_batch_norm=config.model.batch_norm == "synchronized",
+        pipe=None if setup.pipeline is None else setup.pipeline.pipe,
     )
 
 
 def _make_loader(config: Config, setup: TrainingSetup, group: Group, shards: int) -> Loader:
-    train = setup.dataset.train
+    train, pipeline = setup.dataset.train, setup.pipeline
+    stages = 1 if pipeline is None else pipeline.pipe.size
     return Loader(
         train,
         batch_size=config.data.batch_size,
@@ -107,8 +114,10 @@ def _make_loader(config: Config, setup: TrainingSetup, group: Group, shards: int
         normalizer=setup.normalizer,
         target_normalizer=setup.target_normalizer,
         augment=augment_of(config),
-        microbatches=shards // group.size if shards else num_microbatches(config, len(train), group.size),
+        microbatches=shards // group.size if shards else num_microbatches(config, len(train), stages),
         virtual_ranks=shards > 0,
         prefetch=config.data.prefetch,
         device=setup.arena.device,
+        inputs=pipeline is None or pipeline.stages.has_first,
+        targets=pipeline is None or pipeline.stages.has_last,
     )

@@ -2,9 +2,12 @@
 
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from ..context import Context
-from ..data.loader import Batch
+from ..data.loader import Batch, has_contents
 from ..device import CPU, Device
 
 Steps = Iterator[list[Batch]]
@@ -48,9 +51,14 @@ class DevicePrefetcher:
         self._stream.wait_for(self._device.compute.record())
         sent = []
         for place, batch in enumerate(batches):
-            x = buffers.empty(self, f"x {place}", batch.x.shape, batch.x.dtype)
-            y = buffers.empty(self, f"y {place}", batch.y.shape, batch.y.dtype)
-            self._stream.copy(x, batch.x)
-            self._stream.copy(y, batch.y)
+            x = self._copy(batch.x, buffers, f"x {place}")
+            y = self._copy(batch.y, buffers, f"y {place}")
             sent.append(replace(batch, x=x, y=y))
         return sent
+
+    def _copy(self, array: np.ndarray, buffers: Context, name: str) -> Any:
+        if not has_contents(array):
+            return array
+        copy = buffers.empty(self, name, array.shape, array.dtype)
+        self._stream.copy(copy, array)
+        return copy

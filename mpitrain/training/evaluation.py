@@ -1,10 +1,12 @@
 """Evaluation of a model on samples that are split over the ranks."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..comm.group import Group
+from ..comm.world import World
 from ..context import Context
 from ..data.dataset import Split
 from ..data.normalize import Normalizer
@@ -12,7 +14,9 @@ from ..data.sampler import share
 from ..device import CPU, Device
 from ..layers import Layer
 from ..metrics import MetricSet
+from ..parallel.pipeline.forward import PipelineForward
 from .scoring import Scoring
+from .setup import TrainingSetup
 
 BATCH = 256
 
@@ -28,6 +32,10 @@ class Evaluator:
         Normalizer of the training samples.
     device : Device
         Where the model is; ``outputs`` are arrays of it.
+    forward : PipelineForward, optional
+        Computes the outputs where each rank has some stages of the model only.
+    everyone : Group, optional
+        All ranks with a part of the samples or of the model; ``group`` by default.
 
     Attributes
     ----------
@@ -35,25 +43,44 @@ class Evaluator:
         The results of metrics that are no numbers (the confusion matrix), of the latest ``scores``.
     """
 
-    def __init__(self, model: Layer, group: Group, normalizer: Normalizer, device: Device = CPU):
-        self._model = model
-        self._group = group
+    def __init__(
+        self,
+        model: Layer,
+        group: Group,
+        normalizer: Normalizer,
+        device: Device = CPU,
+        *,
+        forward: PipelineForward | None = None,
+        everyone: Group | None = None,
+    ):
+        self._model, self._forward = model, forward
+        self._group, self._everyone = group, everyone or group
         self._normalizer = normalizer
         self._device = device
         self._ctx = Context(training=False, device=device)
         self.tables: dict[str, np.ndarray] = {}
 
     def outputs(self, x: np.ndarray, rows: slice) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield (rows, outputs) batch by batch; outputs are valid until the next batch."""
-        for start in range(rows.start, rows.stop, BATCH):
-            part = slice(start, min(start + BATCH, rows.stop))
-            yield part, self._model.forward(self._device.from_host(self._normalizer(x[part])), self._ctx)
+        """Yield (rows, outputs) batch by batch; outputs are valid until the next batch.
+
+        In a pipeline all ranks iterate to the end, and those of the last stage get the outputs.
+        """
+        parts = [slice(start, min(start + BATCH, rows.stop)) for start in range(rows.start, rows.stop, BATCH)]
+
+        def samples(number: int) -> Any:
+            return self._device.from_host(self._normalizer(x[parts[number]]))
+
+        if self._forward is None:
+            yield from ((part, self._model.forward(samples(number), self._ctx)) for number, part in enumerate(parts))
+            return
+        for number, outputs in self._forward.outputs([part.stop - part.start for part in parts], samples):
+            yield parts[number], outputs
 
     def all_outputs(self, x: np.ndarray, num_outputs: int) -> np.ndarray:
         """Return the outputs (N, num_outputs) for all samples on every rank; each rank computes its share."""
         mine = share(len(x), self._group.rank, self._group.size)
         parts = [np.array(self._device.to_host(outputs)) for _, outputs in self.outputs(x, mine)]
-        gathered = [part for parts in self._group.all_gather(parts) for part in parts]
+        gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.concatenate([np.empty((0, num_outputs), np.float32), *gathered])
 
     def scores(self, splits: Sequence[Split], scoring: Scoring) -> dict[str, float]:
@@ -66,15 +93,24 @@ class Evaluator:
                 if metrics:
                     metrics.update(scoring.readable(self._device.to_host(outputs)), split.y[rows])
         targets = splits[0].y if len(splits) == 1 else np.concatenate([split.y for split in splits])
-        scores = scoring.scores(self._group.sum(totals), targets)
+        scores = scoring.scores(self._everyone.sum(totals), targets)
         return scores | self._results(metrics)
 
     def _results(self, metrics: MetricSet) -> dict[str, float]:
         """Return the results of the metrics that are numbers, and keep the others in ``tables``."""
         if not metrics:
             return {}
-        metrics.gather(self._group.all_gather)
-        with self._group.together():  # a function of the user's may fail
+        metrics.gather(self._everyone.all_gather)
+        with self._everyone.together():  # a function of the user's may fail
             results = metrics.results()
         self.tables = {name: value for name, value in results.items() if isinstance(value, np.ndarray)}
         return {name: float(value) for name, value in results.items() if name not in self.tables}
+
+
+def make_evaluator(setup: TrainingSetup, world: World) -> Evaluator:
+    """Return the evaluator of a run's model."""
+    pipeline, options = setup.pipeline, (setup.normalizer, setup.arena.device)
+    if pipeline is None:
+        return Evaluator(setup.model, world.group("data"), *options)
+    forward, everyone = PipelineForward(pipeline.stages, pipeline.channel), pipeline.mesh.over("data", "pipe")
+    return Evaluator(setup.model, pipeline.data, *options, forward=forward, everyone=everyone)

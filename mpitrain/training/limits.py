@@ -8,12 +8,19 @@ from ..errors import UserError
 from ..layers import Layer
 
 GIB = 2**30
+MICROBATCHES_OF_A_STAGE = 4  # the idle part of 1f1b is then below a fifth
 
 
-def num_microbatches(config: Config, num_samples: int, num_ranks: int) -> int:
-    """Return the microbatches of a rank's part of a step: --accumulate, but no more than it has samples."""
-    samples = _samples_of_a_step(config, num_samples)
-    return min(config.optimizer.accumulate, max(1, -(-samples // num_ranks)))
+def num_microbatches(config: Config, num_samples: int, num_stages: int = 1) -> int:
+    """Return the microbatches of a step: --accumulate, but no more than it has samples.
+
+    Parameters
+    ----------
+    num_stages : int
+        Ranks of a pipeline, which decide where --accumulate does not.
+    """
+    wanted = config.optimizer.accumulate or (MICROBATCHES_OF_A_STAGE * num_stages if num_stages > 1 else 1)
+    return min(wanted, max(1, _samples_of_a_step(config, num_samples)))
 
 
 def num_shards(config: Config, num_samples: int, num_ranks: int) -> int:
@@ -42,11 +49,10 @@ def notes(config: Config, num_samples: int, num_ranks: int) -> tuple[str, ...]:
             f"--reproducible {config.parallel.reproducible} is more than the {samples:,} samples of a step: "
             f"{shards} shards give the same bits"
         )
-    parts = num_microbatches(config, num_samples, num_ranks)
-    if parts < config.optimizer.accumulate:
+    if samples < config.optimizer.accumulate:
         found.append(
-            f"--accumulate {config.optimizer.accumulate} is more than the {parts:,} samples that a rank has of a step: "
-            f"it takes {parts:,}"
+            f"--accumulate {config.optimizer.accumulate} is more than the {samples:,} samples of a step: "
+            f"it takes {samples:,}"
         )
     return tuple(found)
 
@@ -61,13 +67,15 @@ def num_threads(config: Config, world: World) -> int:
     return threads
 
 
-def check_memory(config: Config, model: Layer, world: World) -> None:
+def check_memory(config: Config, model: Layer, world: World, num_stages: int = 1) -> None:
     """Raise a UserError if the weights and gradients of ``model`` need more memory than the machine has.
 
-    Counted is the least that any way of training needs: the weights once on a node, gradients on each of its ranks.
+    Counted is the least that any way of training needs: the weights once on a node, gradients on each of its ranks that
+    has them; a rank of a pipeline has those of a stage.
     """
     parameters = sum(p.size for p in {id(p): p for _, p in model.named_parameters()}.values())
-    needed = 4 * parameters * (1 + world.node_size)
+    copies = world.node_size / num_stages
+    needed = int(4 * parameters * (min(1, copies) + copies))
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > there:
         raise UserError(

@@ -5,70 +5,117 @@ is found first in the order of a step (samples, layers, loss, gradients) by any 
 reaches the others in the next layer that takes statistics over all ranks.
 """
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arena import Arena, Parameter
-from ..comm.world import World
+from ..arena import Parameter
 from ..context import Context
-from ..data.loader import Batch
+from ..data.loader import Batch, has_contents
 from ..device import device_of
 from ..layers import Layer
 from ..layers.base import Phase
-from ..losses import Loss
+from ..losses import Loss, Totals
+from ..parallel.pipeline.runner import PipelineRunner
+from .executors.eager import forward_backward
+from .run import TrainingRun
 
 SHOWN = 5  # samples that are named
+
+Order = tuple[float, int]
+"""Stage of the model, and number of the layer in it."""
+FIRST, LOSS, GRADIENT = (-1.0, 0), (math.inf, 0), (math.inf, 1)
 
 
 class Finding(NamedTuple):
     """First non-finite value on one rank; the least over all ranks is the origin."""
 
-    order: int
+    order: Order
     rank: int
     text: str
 
 
-def locate_non_finite(
-    model: Layer, arena: Arena, loss: Loss, ctx: Context, microbatches: Sequence[Batch], world: World
-) -> str:
-    """Return the first non-finite value in this step, over all ranks (collective).
+def locate_non_finite(run: TrainingRun, microbatches: Sequence[Batch], step: int) -> str:
+    """Return the first non-finite value in a step, over all ranks (collective).
 
     Gradients are written again, and running statistics updated again.
+
+    Parameters
+    ----------
+    microbatches : sequence of Batch
+        Those of this rank.
+    step : int
+        Counted from 0.
     """
-    search = _Search(world.rank)
+    setup, ctx = run.setup, run.ctx
+    arena, model, search = setup.arena, setup.model, _Search(run.world.rank, microbatches)
+    loss = _WatchedLoss(setup.loss, search)
+    search.look_at_samples()
+    stages = {0: model} if setup.pipeline is None else setup.pipeline.stages.own
     on_ready, arena.on_ready = arena.on_ready, search.gradient
     try:
-        with search.watching(model), np.errstate(all="ignore"):
+        with search.watching(stages), np.errstate(all="ignore"):
             arena.begin_step(len(microbatches))
-            for batch in microbatches:
-                search.batch = batch
-                search.look(-1, "the samples themselves hold", batch.x)
-                targets = device_of(batch.y).to_host(batch.y)
-                search.look(-1, "their targets hold", targets.astype(np.float64))
-                ctx.first = batch.first
-                outputs = model.forward(batch.x, ctx)
-                search.report(loss.diagnose(targets, outputs.shape[-1]))
-                totals = loss.forward(outputs, batch.y, ctx)
-                _, summed, _ = arena.device.to_host(totals)
-                search.look(search.num_layers, "the loss is", np.full(len(batch), summed))
-                model.backward(loss.backward(ctx), ctx)
+            if setup.pipeline is None:
+                for search.number, batch in enumerate(microbatches):
+                    forward_backward(model, loss, batch, step, ctx, search.loss)
+            else:
+                begin, channel = partial(setattr, search, "number"), setup.pipeline.channel
+                runner = PipelineRunner(setup.pipeline.stages, channel, loss, ctx, begin=begin)
+                runner.run(microbatches, step, search.loss)
     finally:
         arena.on_ready = on_ready
-    found = [finding for finding in world.all_gather(search.found) if finding is not None]
+    found = [finding for finding in run.world.all_gather(search.found) if finding is not None]
     return min(found).text if found else "every rank's part is finite, their sum is not"
 
 
-class _Search:
-    def __init__(self, rank: int):
-        self._rank = rank
-        self.found: Finding | None = None
-        self.batch: Batch | None = None
-        self.num_layers = 0
+class _WatchedLoss(Loss):
+    """A loss that reports errors in its targets."""
 
-    def look(self, order: int, what: str, x: np.ndarray) -> None:
+    def __init__(self, loss: Loss, search: "_Search"):
+        self._loss, self._search = loss, search
+
+    def forward(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
+        """Return the sums."""
+        host = device_of(targets).to_host(targets)
+        self._search.look(FIRST, "their targets hold", host.astype(np.float64))
+        self._search.report(self._loss.diagnose(host, outputs.shape[-1]))
+        return self._loss.forward(outputs, targets, ctx)
+
+    def backward(self, ctx: Context) -> np.ndarray:
+        """Return the gradient."""
+        return self._loss.backward(ctx)
+
+
+class _Search:
+    def __init__(self, rank: int, microbatches: Sequence[Batch]):
+        self._rank, self._microbatches = rank, microbatches
+        self.found: Finding | None = None
+        self.number = 0
+
+    @property
+    def batch(self) -> Batch:
+        """The microbatch that is computed."""
+        return self._microbatches[self.number]
+
+    def look_at_samples(self) -> None:
+        """Check the samples of all microbatches, where this rank has them."""
+        for number, batch in enumerate(self._microbatches):
+            self.number = number
+            if has_contents(batch.x):
+                self.look(FIRST, "the samples themselves hold", batch.x)
+
+    def loss(self, totals: Any) -> None:
+        """Check the totals of a loss."""
+        _, summed, _ = totals if isinstance(totals, tuple) else device_of(totals).to_host(totals)
+        self.look(LOSS, "the loss is", np.full(len(self.batch), summed))
+
+    def look(self, order: Order, what: str, x: np.ndarray) -> None:
         """Record ``what`` if it is the first array with a non-finite row of ``x`` (n, ...)."""
         if self.found is not None and self.found.order <= order:
             return
@@ -77,27 +124,29 @@ class _Search:
         if not bad.any():
             return
         value = x[bad][~np.isfinite(x[bad])].flat[0]
-        assert self.batch is not None
         samples = self.batch.indices[bad] if len(bad) == len(self.batch) else self.batch.indices
         self.found = Finding(order, self._rank, f"on rank {self._rank} {what} {value} for {_say_samples(samples)}")
 
     def report(self, text: str) -> None:
         """Record an error in targets or tokens, ahead of its consequences."""
         if text:
-            self.found = Finding(-1, self._rank, f"on rank {self._rank} {text}")
+            self.found = Finding(FIRST, self._rank, f"on rank {self._rank} {text}")
 
     def gradient(self, p: Parameter) -> None:
         """Record the gradient of ``p`` if it is the first non-finite one."""
         grad = device_of(p.grad).to_host(p.grad)
         if self.found is None and not np.isfinite(grad).all():
             text = f"on rank {self._rank} the gradient of {p.name} is {grad[~np.isfinite(grad)].flat[0]}"
-            self.found = Finding(self.num_layers + 1, self._rank, text)
+            self.found = Finding(GRADIENT, self._rank, text)
 
     @contextmanager
-    def watching(self, model: Layer) -> Iterator[None]:
-        """Check the results of each layer inside a ``with`` block."""
-        places = {layer: (order, name) for order, (name, layer) in enumerate(model.running())}
-        self.num_layers = len(places)
+    def watching(self, stages: Mapping[int, Layer]) -> Iterator[None]:
+        """Check the results of each layer of some stages of the model inside a ``with`` block."""
+        places = {
+            layer: ((number, order), name)
+            for number, stage in stages.items()
+            for order, (name, layer) in enumerate(stage.running())
+        }
 
         def observe(layer: Layer, phase: Phase, array: np.ndarray) -> None:
             order, name = places[layer]
@@ -106,11 +155,10 @@ class _Search:
             elif phase == "output":
                 self.look(order, f"layer {name} ({layer.kind}) gives", array)
 
-        stop = model.observe(observe)
-        try:
+        with contextlib.ExitStack() as stack:
+            for stage in stages.values():
+                stack.callback(stage.observe(observe))
             yield
-        finally:
-            stop()
 
 
 def _say_samples(indices: np.ndarray) -> str:

@@ -67,7 +67,7 @@ def try_passes(setup: TrainingSetup, config: Config, size: int) -> Passes:
     data = setup.dataset
     batch = min(config.data.batch_size, len(data.train))
     shards = num_shards(config, len(data.train), size)
-    microbatches = num_microbatches(config, len(data.train), size)
+    microbatches = num_microbatches(config, len(data.train))
     samples = math.ceil(batch / shards) if shards else math.ceil(math.ceil(batch / size) / microbatches)
     tested = min(BATCH, math.ceil(len(data.test) / size))
     few = min(2, microbatches)  # the second adds to the gradients of the first, for which it takes more

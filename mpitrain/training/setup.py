@@ -10,6 +10,7 @@ import numpy as np
 from .. import models
 from ..arena import Arena
 from ..comm.group import Group
+from ..comm.mesh import Mesh
 from ..comm.node.window_all_reduce import SharedDevice
 from ..comm.world import World
 from ..config import Config
@@ -33,6 +34,7 @@ from ..metrics.names import Spec
 from ..parallel.virtual_shards import check_shards
 from . import limits
 from .class_weights import class_weights_of
+from .pipeline import PipelineSetup, check_mesh, open_pipeline, recompute
 from .recipe import check_recipe, peak_lr
 from .run_length import RunLength
 from .same_data import check_same_data
@@ -41,7 +43,17 @@ from .scoring import check_scorable, check_scores, make_scoring
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """Data, network and loss of a training run."""
+    """Data, network and loss of a training run.
+
+    Attributes
+    ----------
+    model : Layer
+        In a pipeline, the stages that this rank has.
+    arena : Arena
+        The buffers of ``model``.
+    pipeline : PipelineSetup or None
+        None where each rank has the whole model.
+    """
 
     dataset: Dataset
     normalizer: Normalizer
@@ -51,6 +63,12 @@ class TrainingSetup:
     loss: Loss
     signature: Signature | None = None
     metrics: str | Sequence[Spec] = ""
+    pipeline: PipelineSetup | None = None
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable scalars of the whole model, which a rank of a pipeline has a part of."""
+        return self.arena.num_parameters if self.pipeline is None else self.pipeline.num_parameters
 
     def metadata(self, config: Config) -> dict[str, Any]:
         """Return the metadata needed to use the weights again (JSON-able)."""
@@ -102,8 +120,10 @@ def open_setup(
     AgreedError
         On all ranks, if anything that the user gave does not work on any of them, or their data differ.
     """
+    mesh = Mesh(world, config.parallel.mesh or {"data": world.size})
     with world.together():
-        check_shards(config.parallel.reproducible, world.size)
+        check_shards(config.parallel.reproducible, mesh.sizes["data"])
+        check_mesh(config, mesh)
         source = config.data.source
         if earlier is not None and own.data is None and earlier.source == source:
             source = find_source(source, earlier.absolute_source)
@@ -119,7 +139,7 @@ def open_setup(
     normalizer = _fit(dataset.train.x, world, alone, dataset.feature_names)
     target_normalizer = _fit(dataset.train.y, world, alone, ()) if dataset.task == "regression" else None
     dataset = dataclasses.replace(
-        dataset, notes=dataset.notes + _notes(dataset, normalizer, target_normalizer, config, world.size)
+        dataset, notes=dataset.notes + _notes(dataset, normalizer, target_normalizer, config, mesh.sizes["data"])
     )
     with world.together():
         if target_normalizer is not None:
@@ -128,16 +148,23 @@ def open_setup(
         check_recipe(config.optimizer, steps, RunLength.of(config.run, steps).total_steps)
         metrics = [*split_metrics(config.run.metrics), *own.metrics]
         model = make_model(config, dataset.input_shape, dataset.num_outputs, own.model)
-        limits.check_memory(config, model, world)
+        limits.check_memory(config, model, world, mesh.sizes["pipe"])
         class_weights = class_weights_of(config.optimizer.class_weights, dataset)
         loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)
         check_scores(config.run, make_scoring(loss, target_normalizer, dataset.num_outputs, metrics))
+    group, pipeline = world.group("data"), None
+    if mesh.sizes["pipe"] > 1:
+        pipeline = open_pipeline(config, world, mesh, model, dataset, device)
+        model, group = pipeline.stages.model, pipeline.data
+    elif config.compute.recompute != "off":
+        with world.together():
+            model = recompute(model, config.compute.recompute)
     arena = Arena(
         model.named_parameters(),
         model.named_states(),
         seed=config.run.seed,
         device=device,
-        gradient_device=_gradient_device(config, world.group("data"), model, device),
+        gradient_device=_gradient_device(config, group, model, device),
     )
     signature = Signature.of(
         dataset,
@@ -146,14 +173,16 @@ def open_setup(
         extremes=extremes_of(dataset.train.x, world),
         contents=arrays,
     )
-    return TrainingSetup(dataset, normalizer, target_normalizer, model, arena, loss, signature, metrics)
+    return TrainingSetup(dataset, normalizer, target_normalizer, model, arena, loss, signature, metrics, pipeline)
 
 
 def resolved(config: Config, setup: TrainingSetup) -> Config:
     """Return ``config`` with ``auto`` and defaults replaced by their values."""
     task = cast(Literal["classification", "regression"], setup.dataset.task)
     data = dataclasses.replace(config.data, task=task)
-    optimizer = dataclasses.replace(config.optimizer, lr=peak_lr(config.optimizer))
+    microbatches = 1 if setup.pipeline is None or config.parallel.reproducible else setup.pipeline.microbatches
+    accumulate = config.optimizer.accumulate or microbatches
+    optimizer = dataclasses.replace(config.optimizer, lr=peak_lr(config.optimizer), accumulate=accumulate)
     return dataclasses.replace(config, data=data, optimizer=optimizer)
 
 

@@ -35,7 +35,7 @@ from .directory.run_directory import AUTO, CONFIG, LAST, METRICS
 from .directory.trained_model import read_training_data
 from .display.console import PlainConsole
 from .display.progress import ProgressLog, make_progress
-from .evaluation import Evaluator
+from .evaluation import Evaluator, make_evaluator
 from .hooks import Hook
 from .hooks.registry import make_hooks
 from .limits import num_threads
@@ -330,8 +330,7 @@ class Trainer:
                 save_weights(Path(path), self.setup.arena, self.setup.metadata(self.config))
 
     def _evaluator(self) -> Evaluator:
-        setup = self.setup
-        return Evaluator(setup.model, self.world.group("data"), setup.normalizer, setup.arena.device)
+        return make_evaluator(self.setup, self.world)
 
     def _splits(self, data: Any) -> Sequence[Split]:
         setup = self.setup

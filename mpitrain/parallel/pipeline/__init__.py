@@ -1,1 +1,1 @@
-"""Pipeline parallelism: each rank of an axis has some layers, and microbatches pass from one to the next."""
+"""Pipeline parallelism: a model cut into stages, each on one rank."""

@@ -33,11 +33,6 @@ class PipelineForward:
         for one in self._runners:
             one.connect(runners.get(one.stage + 1))
 
-    @property
-    def has_outputs(self) -> bool:
-        """True on the rank of the last stage."""
-        return self._stages.num_stages - 1 in self._stages.own
-
     def outputs(self, sizes: Sequence[int], samples: Callable[[int], Any]) -> Iterator[tuple[int, Any]]:
         """Yield (number, outputs) of each batch on the rank of the last stage, and nothing on the others.
 

@@ -37,6 +37,8 @@ class PipelineRunner:
         Computed by the rank of the last stage.
     ctx : Context
         Context of the first microbatch; those of the others in flight share its memory of backward.
+    begin : callable(microbatch), optional
+        Called before each task.
 
     Attributes
     ----------
@@ -44,13 +46,20 @@ class PipelineRunner:
         Times of this rank's tasks of the last step, without waiting for messages, in seconds of ``time.perf_counter``.
     """
 
-    def __init__(self, stages: Stages, channel: Channel, loss: Loss, ctx: Context):
-        self.stages = stages
+    def __init__(
+        self,
+        stages: Stages,
+        channel: Channel,
+        loss: Loss,
+        ctx: Context,
+        begin: Callable[[int], object] = lambda microbatch: None,
+    ):
+        self.stages, self._begin = stages, begin
         contexts = _contexts(ctx)
         runners = {stage: StageRunner(stages, stage, channel, loss, contexts) for stage in stages.own}
         for one in runners.values():
             one.connect(runners)
-            one.part.between = channel.poll
+        stages.poll_between_layers(channel.poll)
         self._runners = list(runners.values())
         calls = {"F": StageRunner.forward, "B": StageRunner.backward, "W": StageRunner.weights}
         tasks = stages.program.tasks[stages.rank]
@@ -77,7 +86,10 @@ class PipelineRunner:
         """
         for one in self._runners:
             one.begin(batches, step, add)
-        self.spans = [call(one, microbatch) for call, one, microbatch in self._calls]
+        self.spans = []
+        for call, one, microbatch in self._calls:
+            self._begin(microbatch)
+            self.spans.append(call(one, microbatch))
         for one in self._runners:
             one.finish()
 
@@ -98,7 +110,7 @@ class StageRunner:
 
     Attributes
     ----------
-    part : Part
+    part : Layer
     activations, gradients : Inbox or None
         What F takes from the stage before and B from the one after; None where the stage takes none.
     """

@@ -1,6 +1,6 @@
 """A model cut into the stages of a pipeline, and the parts of it that one rank has."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -8,8 +8,10 @@ import numpy as np
 
 from ...context import Context
 from ...device import CPU, Device
-from ...layers import Layer, Part, Parts, Unit
+from ...layers import Layer, Part, Recompute, Unit
 from ...pipelines import Program
+from .recompute import recomputed
+from .tables import Recomputed
 
 
 class Border(NamedTuple):
@@ -33,17 +35,19 @@ class Stages:
     sample : (1, ...) array
         A sample of zeros.
     device : Device
+    recompute : Recomputed
+        What is not kept for backward but computed again.
 
     Attributes
     ----------
     program : Program
-    own : dict of int to Part
+    own : dict of int to Layer
         The stages of this rank by their numbers, in ascending order.
     borders : list of Border
         What each stage hands on; the last one's are the outputs.
     returns : list of bool
         Whether each stage returns a gradient to the one before: false where none of those before has parameters.
-    model : Parts
+    model : Layer
         The stages of this rank as one: for names, parameters and layers, not to be run.
     """
 
@@ -55,8 +59,9 @@ class Stages:
         rank: int,
         sample: np.ndarray,
         device: Device = CPU,
+        recompute: Recomputed = "off",
     ):
-        parts = [Part(units[first:stop]) for first, stop in pairwise([0, *stops])]
+        parts = [recomputed(units[first:stop], recompute) for first, stop in pairwise([0, *stops])]
         self.program, self.rank, self.device = program, rank, device
         self.own = {stage: part for stage, part in enumerate(parts) if program.rank_of[stage] == rank}
         self.borders, x = list[Border](), sample
@@ -64,12 +69,29 @@ class Stages:
             x = output_like(part, x)
             self.borders.append(Border(x.shape[1:], x.dtype))
         self.returns = [stage > 0 and part.needs_dx for stage, part in enumerate(parts)]
-        self.model = Parts(list(self.own.values()))
+        self.model = OwnStages(list(self.own.values()))
+
+    def poll_between_layers(self, poll: Callable[[], object]) -> None:
+        """Call ``poll`` after each layer of this rank's stages."""
+        for stage in self.own.values():
+            part = stage.layer if isinstance(stage, Recompute) else stage
+            if isinstance(part, Part):
+                part.between = poll
 
     @property
     def num_stages(self) -> int:
         """Stages of all ranks."""
         return len(self.borders)
+
+    @property
+    def has_first(self) -> bool:
+        """True on the rank that takes the samples."""
+        return 0 in self.own
+
+    @property
+    def has_last(self) -> bool:
+        """True on the rank that has the outputs."""
+        return self.num_stages - 1 in self.own
 
     def tags(self, kind: str, stage: int) -> Callable[[int], int]:
         """Return the function from microbatches to the tags of what ``stage`` takes for its tasks of one kind."""
@@ -81,6 +103,45 @@ class Stages:
     def first_free_tag(self) -> int:
         """The least tag that is used for no task."""
         return 2 * self.num_stages * self.program.num_microbatches
+
+
+class OwnStages(Layer):
+    """Several stages as one, for the names of layers, parameters and states; each runs by itself.
+
+    Parameters
+    ----------
+    stages : sequence of Layer
+    """
+
+    def __init__(self, stages: Sequence[Layer]):
+        self._stages = tuple(stages)
+
+    def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
+        """Raise an error: there may be stages of other ranks between these."""
+        raise NotImplementedError("stages of a pipeline run one by one, by PipelineRunner or PipelineForward")
+
+    def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
+        """Raise an error, as forward does."""
+        raise NotImplementedError("stages of a pipeline run one by one, by PipelineRunner")
+
+    def children(self) -> Iterator[tuple[str, Layer]]:
+        """Yield the children of all stages."""
+        for stage in self._stages:
+            yield from stage.children()
+
+    def layers(self) -> Iterator[Layer]:
+        """Yield the stages and all layers below them."""
+        for stage in self._stages:
+            yield from stage.layers()
+
+    def running(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        """Yield (dotted name, layer) of what runs in the stages."""
+        for stage in self._stages:
+            yield from stage.running(prefix)
+
+    def _named(self, prefix: str, kind: type) -> Iterator[tuple[str, Any]]:
+        for stage in self._stages:
+            yield from stage._named(prefix, kind)
 
 
 def output_like(layer: Layer, x: np.ndarray) -> np.ndarray:

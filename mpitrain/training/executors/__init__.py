@@ -4,6 +4,14 @@ from .base import StepExecutor
 from .eager import EagerExecutor
 from .graphed import GraphedExecutor
 from .make import make_executor
+from .pipelined import PipelineExecutor
 from .virtual_shards import VirtualShardsExecutor
 
-__all__ = ["EagerExecutor", "GraphedExecutor", "StepExecutor", "VirtualShardsExecutor", "make_executor"]
+__all__ = [
+    "EagerExecutor",
+    "GraphedExecutor",
+    "PipelineExecutor",
+    "StepExecutor",
+    "VirtualShardsExecutor",
+    "make_executor",
+]

@@ -1,10 +1,12 @@
 """The step executor of a run."""
 
+from ...parallel.pipeline.runner import PipelineRunner
 from ...parallel.virtual_shards import VirtualShards
 from ..run import TrainingRun
 from .base import StepExecutor
 from .eager import EagerExecutor
 from .graphed import GraphedExecutor, StepGraphs, reason_against_graphs
+from .pipelined import PipelineExecutor
 from .virtual_shards import VirtualShardsExecutor
 
 
@@ -17,6 +19,10 @@ def make_executor(run: TrainingRun, num_shards: int) -> StepExecutor:
         Virtual shards over all ranks; 0 for none.
     """
     setup, ctx, arena, sync = run.setup, run.ctx, run.setup.arena, run.data_parallel
+    if setup.pipeline is not None:
+        runner = PipelineRunner(setup.pipeline.stages, setup.pipeline.channel, setup.loss, ctx)
+        shards = VirtualShards(setup.model, arena, run.group, num_shards, ctx) if num_shards else None
+        return PipelineExecutor(runner, arena, sync, shards)
     if num_shards:
         shards = VirtualShards(setup.model, arena, run.group, num_shards, ctx)
         return VirtualShardsExecutor(setup.model, setup.loss, shards)

@@ -34,7 +34,7 @@ class Checkpoints(Hook):
         if self.writer is None:
             return
         agreed = info.run.agreed
-        if self.writer.running and agreed.idle == info.group.size:
+        if self.writer.running and agreed.idle == info.run.world.size:
             self.writer.end()
         if agreed.save or self._timer.is_due_after(info.step):
             if self.writer.running:  # checkpoints are requested faster than the disk takes them

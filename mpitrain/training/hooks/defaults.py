@@ -8,7 +8,7 @@ from ..checkpoint import Writer
 from ..checkpoint.timer import CheckpointTimer
 from ..control import ControlRequest, no_request
 from ..directory.run_directory import CHECKPOINTS, RunDirectory
-from ..evaluation import Evaluator
+from ..evaluation import make_evaluator
 from ..run import TrainingRun
 from .base import Hook
 from .checkpoints import Checkpoints
@@ -45,14 +45,13 @@ def default_hooks(
     timer = CheckpointTimer(config.checkpoint.every, config.checkpoint.max_time)
     rule = parse_early_stop(config.run.early_stop)
     writer = None if run_path is None else _make_writer(run, run_path)
-    evaluator = Evaluator(setup.model, run.group, setup.normalizer, setup.arena.device)
     return [
         *([StepSnapshots(run)] if run.world.elastic else []),
         *([Profiler()] if config.run.profile else []),
         *([ExternalControl(control)] if control is not no_request else []),
         NonFiniteGuard(skip=config.optimizer.non_finite == "skip"),
         *([WeightCheck(config.parallel.check_every)] if run.group.size > 1 else []),
-        Evaluation(evaluator),
+        Evaluation(make_evaluator(setup, run.world)),
         *([EarlyStop(rule)] if rule is not None else []),
         Recorder(directory),
         ProgressDisplay(run.display),

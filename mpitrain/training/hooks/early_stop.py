@@ -25,4 +25,4 @@ class EarlyStop(Hook):
         """Decide, after each evaluation."""
         run = info.run
         reason = reason_to_stop(self._rule, larger_is_better(self._rule.score, run.scoring), run.results.evaluations)
-        run.finished = info.group.all_gather(reason)[0]
+        run.finished = info.run.world.all_gather(reason)[0]

@@ -44,8 +44,7 @@ class NonFiniteGuard(Hook):
             self._in_a_row = 0
             return None
         what = f"the norm of the gradient became {norm}" if math.isfinite(loss) else f"the loss became {loss}"
-        setup, ctx = info.run.setup, info.run.ctx
-        where = locate_non_finite(setup.model, setup.arena, setup.loss, ctx, info.batches, info.run.world)
+        where = locate_non_finite(info.run, info.batches, info.step - 1)
         self._states[...] = self._kept
         if not self._skip:
             hint = "try a smaller --lr, --warmup or --clip-norm, or --non-finite skip"
