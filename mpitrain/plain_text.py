@@ -33,10 +33,10 @@ def visible(text: str, keep: str = "") -> str:
 def count(number: int, what: str) -> str:
     """Return a number and its noun.
 
-    >>> count(1, "rank"), count(12345, "rank")
-    ('1 rank', '12,345 ranks')
+    >>> count(1, "rank"), count(12345, "rank"), count(2, "microbatch")
+    ('1 rank', '12,345 ranks', '2 microbatches')
     """
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+    return f"{number:,} {what}{'' if number == 1 else 'es' if what.endswith('ch') else 's'}"
 
 
 def _escape(char: str) -> str:

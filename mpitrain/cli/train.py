@@ -248,7 +248,10 @@ def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World",
     validating = "" if data.validation is None else f", {len(data.validation):,} validation"
     shared = ", more ranks than cores" if world.oversubscribed else ""
     sums, reasons = "one rank, nothing to sum", ""
-    if world.size > 1:
+    pipeline = [] if setup.pipeline is None else setup.pipeline.describe()
+    if pipeline and run.group.size == 1:
+        sums = "each stage is on one rank, nothing to sum"
+    elif world.size > 1:
         reasons = "".join(f"; auto takes {reason}" for reason in sync.reasons)
         sums = sync.sync.describe()
     lines = [
@@ -257,8 +260,9 @@ def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World",
         f"{data.name}: {len(data.train):,} training{validating} and {count(len(data.test), 'test sample')}, "
         f"{shape} -> {outputs}",
         *data.notes,
-        f"{config.model.name}: {setup.arena.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
+        f"{config.model.name}: {setup.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
         f"batch {config.data.batch_size}, {count(len(run.loader), 'step')} an epoch",
+        *pipeline,
         f"gradients: {sums}{reasons}",
     ]
     for line in [*lines, *world.notes]:

@@ -27,6 +27,9 @@ from ..parallel.pipeline.stages import Stages
 from ..parallel.pipeline.tables import Recomputed
 from ..parallel.pipeline.units import check_number, find_units, parse_stages
 from ..pipelines import Program, check_for, find, make_program
+from ..pipelines.idle import CAUSES
+from ..pipelines.price import Prediction, predict_program
+from ..plain_text import count
 from . import limits
 from .recipe import make_optimizer
 
@@ -66,6 +69,24 @@ class PipelineSetup:
     def microbatches(self) -> int:
         """Microbatches of a step."""
         return self.stages.program.num_microbatches
+
+    def predict(self) -> Prediction:
+        """Return the prediction of a step from the measured times of the stages, where messages take no time."""
+        program = self.stages.program
+        return predict_program(program, self.cut.costs().durations(program), in_seconds=True)
+
+    def describe(self) -> list[str]:
+        """Return lines on the mesh, the schedule and the stages."""
+        program, prediction = self.stages.program, self.predict()
+        price = prediction.price
+        causes = ", ".join(f"{cause} {getattr(price, cause):.0%}" for cause in CAUSES if getattr(price, cause) >= 0.005)
+        idle = f"ranks idle for {price.bubble:.0%} of a step{causes and f' ({causes})'}"
+        parts = f"{count(program.num_stages, 'stage')}, {count(program.num_microbatches, 'microbatch')}"
+        return [
+            self.mesh.placement,
+            f"pipeline {program.name}: {parts} a step; predicted {prediction.say_time(price.step)} a step, {idle}",
+            self.cut.report(),
+        ]
 
 
 def open_pipeline(

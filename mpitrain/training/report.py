@@ -12,6 +12,7 @@ from .display.curves import draw_curves
 from .display.progress import show_scores
 from .display.tables import print_tables
 from .display.text_table import Column, print_table
+from .executors import PipelineExecutor
 from .hooks import Hooks
 from .hooks.checkpoints import Checkpoints
 from .hooks.profiler import Profiler
@@ -91,13 +92,36 @@ def make_report(loop: TrainingLoop, seconds: float) -> dict[str, Any]:
         "buckets": len(sync.buckets),
         "bytes_per_step": sum(world.all_gather(sync.bytes_per_step)) // world.size,
         "messages_per_step": sum(world.all_gather(sync.messages_per_step)) // world.size,
-        "parameters": setup.arena.num_parameters,
+        "parameters": setup.num_parameters,
         "resumed_at": run.resumed_at,
         "skipped_steps": results.skipped,
         "checkpoints": _checkpoints(loop.hooks),
         "slowest": blame(rank_times) if world.size > 1 else "",
+        **_pipeline(loop),
         "time_share": mean.shares(),
         "time_share_of_rank": [times.shares() for times in rank_times],
+    }
+
+
+def _pipeline(loop: TrainingLoop) -> dict[str, Any]:
+    """Return the schedule, the stages and the idle time of a pipeline; empty without one (collective)."""
+    pipeline = loop.run.setup.pipeline
+    if pipeline is None or not isinstance(loop.executor, PipelineExecutor):
+        return {}
+    runner, cut = loop.executor.runner, pipeline.cut
+    idle = 1 - runner.busy / runner.seconds if runner.seconds else 0.0
+    ranks = loop.run.world.all_gather((round(idle, 4), list(pipeline.stages.own)))
+    return {
+        "mesh": {axis: size for axis, size in pipeline.mesh.sizes.items() if size > 1},
+        "pipeline": {
+            "schedule": loop.run.config.parallel.pipeline,
+            "microbatches": pipeline.microbatches,
+            "units_of_stage": [cut.span(stage) for stage in range(pipeline.stages.num_stages)],
+            "parameters_of_stage": list(cut.parameters),
+            "stages_of_rank": [stages for _, stages in ranks],
+            "idle_of_rank": [idle for idle, _ in ranks],
+            "predicted_idle": round(pipeline.predict().price.bubble, 4),
+        },
     }
 
 
@@ -129,6 +153,8 @@ def print_report(report: dict[str, Any], directory: Path, console: PlainConsole)
         ("speed", f"{report['samples_per_second']:,.0f} samples/s on {count(report['ranks'], 'rank')}"),
         ("gradients", _say_exchange(report)),
     ]
+    if "pipeline" in report:
+        rows.append(("pipeline", _say_pipeline(report["pipeline"])))
     if report["early_stop"]:
         rows.append(("early stop", report["early_stop"]["reason"]))
     if report["skipped_steps"]:
@@ -153,6 +179,20 @@ def print_report(report: dict[str, Any], directory: Path, console: PlainConsole)
         console.say(f"continue with --resume {directory}")
 
 
+def _say_pipeline(report: dict[str, Any]) -> str:
+    stages, idle = len(report["units_of_stage"]), report["idle_of_rank"]
+    parts = f"{count(stages, 'stage')}, {count(report['microbatches'], 'microbatch')}"
+    seen, predicted = sum(idle) / len(idle), report["predicted_idle"]
+    return f"{report['schedule']}: {parts}; ranks were idle for {seen:.0%} of a step (predicted {predicted:.0%})"
+
+
+def _say_rank(rank: int, report: dict[str, Any]) -> str:
+    """Return the name of a rank for a table, with the stages that it has in a pipeline."""
+    stages = report["pipeline"]["stages_of_rank"][rank] if "pipeline" in report else []
+    name = f", stage{'s' if len(stages) > 1 else ''} {' and '.join(map(str, stages))}" if stages else ""
+    return f"rank {rank}{name}"
+
+
 def _say_exchange(report: dict[str, Any]) -> str:
     if report["ranks"] == 1:
         return "one rank, nothing to sum"
@@ -164,7 +204,9 @@ def _say_exchange(report: dict[str, Any]) -> str:
 
 def _print_times(console: PlainConsole, report: dict[str, Any], most: int = 16) -> None:
     shares = report["time_share_of_rank"]
-    rows = [[f"rank {rank}", *(f"{v:.0%}" for v in share.values())] for rank, share in enumerate(shares[:most])]
+    rows = [
+        [_say_rank(rank, report), *(f"{v:.0%}" for v in share.values())] for rank, share in enumerate(shares[:most])
+    ]
     if len(shares) > most:
         rows.append([f"mean of {len(shares)}", *(f"{v:.0%}" for v in report["time_share"].values())])
     print_table(console, [Column("time", "word"), *(Column(name) for name in shares[0])], rows)

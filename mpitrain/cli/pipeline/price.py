@@ -77,7 +77,7 @@ def _print_table(found: list["Prediction"], options: PriceOptions) -> None:
     heads = [Column(head) for head in ("step", "bubble", *CAUSES)]
     columns = [Column("schedule", "name"), *heads, Column("held", "word")]
     m = options.microbatches
-    title = f"{count(options.ranks, 'rank')}, {m:,} microbatch{'es' if m > 1 else ''}: {describe_costs(options)}"
+    title = f"{count(options.ranks, 'rank')}, {count(m, 'microbatch')}: {describe_costs(options)}"
     print_table(console, columns, rows, title=title)
     slowest = max(prices.values(), key=lambda price: price.slowest_over_mean)
     if slowest.slowest_over_mean > 1.005:

@@ -44,6 +44,8 @@ class PipelineRunner:
     ----------
     spans : list of (begin, end)
         Times of this rank's tasks of the last step, without waiting for messages, in seconds of ``time.perf_counter``.
+    busy, seconds : float
+        Time of all tasks so far, and of the steps that they were in.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class PipelineRunner:
         tasks = stages.program.tasks[stages.rank]
         self._calls = [(calls[task.kind], runners[task.stage], task.microbatch) for task in tasks]
         self.spans: list[Span] = []
+        self.busy = self.seconds = 0.0
 
     @property
     def waited(self) -> float:
@@ -84,6 +87,7 @@ class PipelineRunner:
         add : callable(totals)
             Called with the totals of the loss of each microbatch.
         """
+        start = perf_counter()
         for one in self._runners:
             one.begin(batches, step, add)
         self.spans = []
@@ -92,6 +96,8 @@ class PipelineRunner:
             self.spans.append(call(one, microbatch))
         for one in self._runners:
             one.finish()
+        self.busy += sum(end - begin for begin, end in self.spans)
+        self.seconds += perf_counter() - start
 
 
 class Slot:
