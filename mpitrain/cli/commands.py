@@ -21,7 +21,7 @@ COMMANDS = {
     "collective": "List, show, check, price, draw, record and measure collective algorithms.",
     "pipeline": "List, show, check, price and draw pipeline schedules.",
     "kernel": "List, build, check and measure the kernels.",
-    "course": "Start the lab on collective algorithms.",
+    "course": "Start a lab on collective algorithms or on pipelines.",
     "doctor": "Examine the ranks of a job before training on them.",
     "completion": "Print a script that lets a shell complete commands and options.",
 }

@@ -79,6 +79,15 @@ def test_commands_of_the_readme(installed, tmp_path):
         assert ("best test" if short else "train") in out, command
 
 
+@pytest.mark.parametrize("lab", ["collectives", "pipelines"])
+def test_a_lab(installed, tmp_path, lab):
+    _, environment = installed
+    run(["mpitrain", "course", "start", "lab", "--lab", lab], tmp_path, environment)
+    course = ROOT / "docs" / "course" / ("" if lab == "collectives" else lab)
+    wanted = {path.name for pattern in ("README.md", "exercise*.py", "lab.ipynb") for path in course.glob(pattern)}
+    assert {path.name for path in (tmp_path / "lab").iterdir()} == wanted
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
 def test_an_example(installed, tmp_path, name):
     _, environment = installed

@@ -1,9 +1,5 @@
 """The lab in docs/course: starters are refused with what the instructor's note says, solutions pass and beat."""
 
-import contextlib
-import io
-import json
-import linecache
 import re
 from pathlib import Path
 
@@ -14,6 +10,8 @@ from mpitrain.cli.main import main
 from mpitrain.collectives import ScheduleError, check, find
 from mpitrain.collectives.price import price
 from mpitrain.errors import UserError
+
+from ..notebooks import body_of, code_cells, name_of, run_notebook
 
 COURSE = Path(mpitrain.__file__).parents[1] / "docs" / "course"
 EXERCISES = ["exercise1_pairs", "exercise2_flat", "exercise3_tree", "exercise4_ring", "exercise5_own"]
@@ -80,34 +78,8 @@ def test_a_solution_beats_its_price(name, other, num_bytes, factor):
     assert factor * mine < theirs
 
 
-def code_cells():
-    """Return (source, tags) of the code cells of the notebook."""
-    notebook = json.loads((COURSE / "lab.ipynb").read_text(encoding="utf-8"))
-    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
-    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
-    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
-    return [("".join(cell["source"]), cell["metadata"].get("tags", [])) for cell in cells]
-
-
-def run_notebook(replace=None):
-    """Run the code cells, with each exercise's function replaced by that of ``replace``; return (tags, output)."""
-    namespace, results = {"__name__": "__main__"}, []
-    for number, (source, tags) in enumerate(code_cells()):
-        file = f"<cell {number}>"
-        linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # as IPython does
-        output = io.StringIO()
-        with contextlib.redirect_stdout(output):
-            exec(compile(source, file, "exec"), namespace)
-        if replace and "exercise" in tags:
-            name = re.search(r"^def (\w+)", source, re.M)[1]
-            namespace[name] = getattr(replace, name)
-        results.append((tags, output.getvalue()))
-    return results
-
-
 def test_the_notebook_refuses_the_starters():
-    printed = [text for tags, text in run_notebook() if "check" in tags]
+    printed = [text for tags, text in run_notebook(COURSE / "lab.ipynb") if "check" in tags]
     expected = [
         "not yet: P = 2: deadlock",
         "not yet: P = 2: rank 1 ends without",
@@ -119,8 +91,8 @@ def test_the_notebook_refuses_the_starters():
 
 
 def test_the_notebook_accepts_the_solutions():
-    solutions = type("solutions", (), {n: staticmethod(find(f"{COURSE}/solutions.py:{n}").function) for n in NOTEBOOK})
-    results = run_notebook(solutions)
+    solutions = {name: find(f"{COURSE}/solutions.py:{name}").function for name in NOTEBOOK}
+    results = run_notebook(COURSE / "lab.ipynb", solutions)
     printed = [text for tags, text in results if "check" in tags]
     for name, text in zip(NOTEBOOK, printed, strict=True):
         assert text.startswith(f"{name}: checked for P <= ")
@@ -133,14 +105,9 @@ def test_the_notebook_accepts_the_solutions():
 
 def test_the_notebook_starts_as_the_files_do():
     """Apart from annotations and docstrings, the functions are those of the starter files."""
-    for source, tags in code_cells():
+    for source, tags in code_cells(COURSE / "lab.ipynb"):
         if "exercise" in tags:
-            name = re.search(r"^def (\w+)", source, re.M)[1]
-            file = next(COURSE.glob(f"exercise*_{name}.py")).read_text(encoding="utf-8")
-            body = file[file.index("\n\n\n") :].strip()
-            body = re.sub(r'^    """.*"""\n', "", body, flags=re.M)
-            body = body.replace("rank: int, size: int) -> Iterator[Step]", "rank, size)")
-            assert body == source
+            assert source == body_of(next(COURSE.glob(f"exercise*_{name_of(source)}.py")))
 
 
 def test_course_start_copies_the_lab(tmp_path, capsys):

@@ -1,9 +1,9 @@
-"""``mpitrain course start``: copy the lab from the installed package to a folder."""
+"""``mpitrain course start``: copy a lab from the installed package to a folder."""
 
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -13,7 +13,28 @@ from ..order import LocalJob
 
 LAB = Path(__file__).with_name("lab")
 PATTERNS = ("README.md", "exercise*.py", "lab.ipynb")  # a checkout also has the solutions there
-DESCRIPTION = "Copy the lab on collective algorithms (README, starters of the exercises, a notebook) to a new folder."
+DESCRIPTION = "Copy a lab (README, starters of the exercises, a notebook) to a new folder."
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab in the package.
+
+    Attributes
+    ----------
+    folder : Path
+    first : str
+        Command that its first exercise begins with; {folder} stands for the folder of the copy.
+    """
+
+    folder: Path
+    first: str
+
+
+LABS = {
+    "collectives": Lab(LAB, "mpitrain collective check {folder}/exercise1_pairs.py:pairs --max-ranks 2"),
+    "pipelines": Lab(LAB / "pipelines", "mpitrain pipeline check {folder}/exercise1_gpipe.py:gpipe"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +43,8 @@ class StartOptions:
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
     """A folder that is created, or an empty one."""
+    lab: Literal["collectives", "pipelines"] = "collectives"
+    """Exercises: five on all-reduce algorithms, or four on pipeline schedules."""
 
 
 def parse(argv: list[str], speaks: bool) -> LocalJob:
@@ -32,10 +55,10 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
 
 def start(options: StartOptions) -> int:
     """Copy the files and print the first command of the lab."""
-    folder = options.folder
-    files = sorted(path for pattern in PATTERNS for path in LAB.glob(pattern))
+    folder, lab = options.folder, LABS[options.lab]
+    files = sorted(path for pattern in PATTERNS for path in lab.folder.glob(pattern))
     if not files:
-        raise UserError(f"this installation of mpitrain lacks the lab: there are no files in {LAB}")
+        raise UserError(f"this installation of mpitrain lacks the lab: there are no files in {lab.folder}")
     try:
         if folder.is_dir() and any(folder.iterdir()):
             raise UserError(f"{folder} is not empty; the lab is copied to a new or an empty folder")
@@ -46,5 +69,5 @@ def start(options: StartOptions) -> int:
         raise UserError(f"cannot write {error.filename or folder}: {error.strerror}") from None
     print(f"{folder}: {', '.join(file.name for file in files)}")
     print(f"Read {folder / 'README.md'}. The first exercise begins with")
-    print(f"    mpitrain collective check {folder / 'exercise1_pairs.py'}:pairs --max-ranks 2")
+    print(f"    {lab.first.format(folder=folder)}")
     return 0
