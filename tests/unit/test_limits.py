@@ -23,20 +23,22 @@ def config(batch=64, accumulate=1, reproducible=0, threads=0):
 
 
 @pytest.mark.parametrize(
-    ("batch", "samples", "ranks", "accumulate", "expected"),
+    ("batch", "samples", "stages", "accumulate", "expected"),
     [
         (64, 1000, 1, 4, 4),
         (64, 1000, 1, 64, 64),
         (64, 1000, 1, 65, 64),
-        (64, 1000, 3, 100, 22),
-        (64, 10, 3, 100, 4),
-        (64, 2, 5, 100, 1),
+        (64, 10, 1, 100, 10),
+        (64, 1000, 1, 0, 1),
+        (64, 1000, 4, 0, 16),
+        (64, 1000, 4, 3, 3),
+        (64, 5, 4, 0, 5),
     ],
 )
-def test_microbatches(batch, samples, ranks, accumulate, expected):
+def test_microbatches(batch, samples, stages, accumulate, expected):
     wanted = config(batch, accumulate)
-    assert limits.num_microbatches(wanted, samples, ranks) == expected
-    said = [note for note in limits.notes(wanted, samples, ranks) if note.startswith(f"--accumulate {accumulate} is")]
+    assert limits.num_microbatches(wanted, samples, stages) == expected
+    said = [note for note in limits.notes(wanted, samples, 2) if note.startswith(f"--accumulate {accumulate} is")]
     assert len(said) == (expected < accumulate)
 
 
