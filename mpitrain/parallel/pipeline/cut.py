@@ -1,27 +1,21 @@
-"""The cut of a model into stages: contiguous, with the slowest stage as fast as can be.
+"""The cut of a model into stages: contiguous, with the slowest stage as fast as can be (``partition``)."""
 
-A dynamic program over (stages, units), twice: the first finds the least time T of the slowest stage, the second the cut
-with the least sum of squared times among those whose stages take at most T (so the others are even, too).
-"""
-
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-
-import numpy as np
 
 from ...collectives.price.units import say_seconds
 from ...errors import UserError
 from ...pipelines.price import Costs
 from ...pipelines.simulate import Link
-from ...plain_text import binary_size
+from ...plain_text import binary_size, count
 from .demand import StageDemand
-from .tables import Recomputed, Tables
+from .partition import Partition
+from .tables import PARAMETER_BYTES, Recomputed, Tables
 from .unit_cost import UnitCost
 from .units import check_number
 
 SHOWN = 16  # stages in a report
-STEPS = 8  # of the search for a limit on stages that share a rank
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,10 @@ class Cut:
     @property
     def rank_bytes(self) -> tuple[int, ...]:
         """Memory of each rank."""
-        return tuple(int(total) for total in _by_rank(self.num_bytes, self.ranks))
+        totals = [0] * (max(self.ranks) + 1)
+        for rank, num_bytes in zip(self.ranks, self.num_bytes, strict=True):
+            totals[rank] += num_bytes
+        return tuple(totals)
 
     def costs(self, link: Link | None = None) -> Costs:
         """Return the costs for the price of a schedule: one value for each stage."""
@@ -116,20 +113,20 @@ def cut_stages(
     Raises
     ------
     UserError
-        If there are fewer units than stages, or none of the cuts that are tried fits into the memory.
+        If there are fewer units than stages, or no cut that fits into the memory is found.
 
     Notes
     -----
-    Where each rank has one stage, no other cut is faster, and an error means that no cut fits. Where ranks have several
-    stages, this is so without a bound on memory; with one, cuts are tried whose stages all stay below some limit.
+    Of several, the one with the least sum of squared times. Where each rank has one stage, no other cut is faster, and
+    an error means that no cut fits. Where ranks have several, this is so without a bound on memory; with one, the cut
+    is the best that a search finds.
     """
     check_number(len(costs), len(demands))
     tables = Tables(costs, slots, recompute)
-    found = _optimal(tables, demands, np.inf if memory is None else memory)
-    if found is None or not _fits(tables, demands, found, memory):
-        found = None if memory is None else _search(tables, demands, memory)
+    partition = Partition(tables, demands, math.inf if memory is None else memory)
+    found = partition.best()
     if found is None:
-        raise UserError(_refusal(costs, demands, tables, memory or 0.0))
+        raise UserError(_refusal(_made(costs, demands, tables, partition.leanest()), tables, partition.memory))
     return _made(costs, demands, tables, found)
 
 
@@ -146,7 +143,7 @@ def make_cut(
 
 
 def _made(costs: Sequence[UnitCost], demands: Sequence[StageDemand], tables: Tables, starts: Sequence[int]) -> Cut:
-    runs = _runs(starts, len(costs))
+    runs = Partition(tables, demands).runs(starts)
     again = [demand.again if tables.recompute == "stage" else 0.0 for demand in demands]
     return Cut(
         names=tuple(cost.name for cost in costs),
@@ -160,108 +157,18 @@ def _made(costs: Sequence[UnitCost], demands: Sequence[StageDemand], tables: Tab
     )
 
 
-def _optimal(tables: Tables, demands: Sequence[StageDemand], limit: float) -> list[int] | None:
-    """Return the first unit of each stage in the best cut whose stages need at most ``limit`` bytes each."""
-
-    def times(stage: int) -> np.ndarray:
-        seconds = tables.seconds(demands[stage])
-        if limit < np.inf:
-            seconds[tables.num_bytes(demands[stage]) > limit] = np.inf
-        return seconds
-
-    slowest, _ = _solve(len(demands), times, np.maximum)
-    if slowest == np.inf:
-        return None
-
-    def squares(stage: int) -> np.ndarray:
-        seconds = times(stage)
-        seconds[seconds > slowest] = np.inf
-        return np.asarray(seconds * seconds)
-
-    return _solve(len(demands), squares, np.add)[1]
-
-
-def _solve(
-    num_stages: int, prices: Callable[[int], np.ndarray], combine: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> tuple[float, list[int]]:
-    """Return the least combination of the stages' prices, and the first unit of each stage.
-
-    ``prices(stage)[first, last]`` is the price of a run as that stage.
-    """
-    least = prices(0)[0]  # for the units up to ``last``, by last
-    choices: list[np.ndarray] = []
-    for stage in range(1, num_stages):
-        before = np.concatenate([[np.inf], least[:-1]])[:, None]  # for the units up to ``first - 1``, by first
-        table = combine(before, prices(stage))
-        choices.append(table.argmin(axis=0))
-        least = np.take_along_axis(table, choices[-1][None], axis=0)[0]
-    starts, last = [], len(least) - 1
-    for choice in reversed(choices):
-        starts.append(int(choice[last]))
-        last = starts[-1] - 1
-    return float(least[-1]), [0, *reversed(starts)]
-
-
-def _search(tables: Tables, demands: Sequence[StageDemand], memory: float) -> list[int] | None:
-    """Return a cut that fits where ranks have several stages: the highest limit on each stage that is found to do."""
-    lowest, starts = _leanest(tables, demands)
-    found = starts if _fits(tables, demands, starts, memory) else None
-    highest = memory
-    for _ in range(STEPS if lowest < highest else 0):
-        limit = (lowest + highest) / 2
-        tried = _optimal(tables, demands, limit)
-        if tried is not None and _fits(tables, demands, tried, memory):
-            lowest, found = limit, tried
-        else:
-            highest = limit
-    return found
-
-
-def _leanest(tables: Tables, demands: Sequence[StageDemand]) -> tuple[float, list[int]]:
-    """Return the least memory of the largest stage, and the cut."""
-    return _solve(
-        len(demands),
-        lambda stage: np.where(tables.is_run, tables.num_bytes(demands[stage]), np.inf),
-        np.maximum,
-    )
-
-
-def _runs(starts: Sequence[int], number: int) -> list[tuple[int, int]]:
-    return [(first, stop - 1) for first, stop in pairwise([*starts, number])]
-
-
-def _by_rank(values: Iterable[float], ranks: Sequence[int]) -> list[float]:
-    totals = [0.0] * (max(ranks) + 1)
-    for value, rank in zip(values, ranks, strict=True):
-        totals[rank] += value
-    return totals
-
-
-def _rank_bytes(tables: Tables, demands: Sequence[StageDemand], starts: Sequence[int]) -> list[float]:
-    runs = _runs(starts, len(tables.is_run))
-    values = [float(tables.num_bytes(demand)[run]) for demand, run in zip(demands, runs, strict=True)]
-    return _by_rank(values, [demand.rank for demand in demands])
-
-
-def _fits(tables: Tables, demands: Sequence[StageDemand], starts: Sequence[int], memory: float | None) -> bool:
-    return memory is None or max(_rank_bytes(tables, demands, starts)) <= memory
-
-
-def _refusal(costs: Sequence[UnitCost], demands: Sequence[StageDemand], tables: Tables, memory: float) -> str:
-    """Return the message that no cut fits: the least memory, the rank that needs it, and what would help."""
-    starts = _leanest(tables, demands)[1]
-    cut = _made(costs, demands, tables, starts)
+def _refusal(cut: Cut, tables: Tables, memory: float) -> str:
+    """Return the message that not even ``cut`` fits: the memory of its largest rank, and what would help."""
     needed = max(cut.rank_bytes)
     rank = cut.rank_bytes.index(needed)
     stages = [stage for stage, owner in enumerate(cut.ranks) if owner == rank]
-    weights = sum(cut.parameters[stage] for stage in stages) * 4 * (2 + tables.slots)
-    helps = ["more stages"] if len(costs) > len(demands) else []
+    weights = sum(cut.parameters[stage] for stage in stages) * PARAMETER_BYTES * (2 + tables.slots)
+    helps = ["more stages"] if len(cut.names) > len(cut.starts) else []
     if weights < needed / 2:
         helps = ["smaller microbatches", *(["recomputation"] if tables.recompute == "off" else []), *helps]
     also = " or ".join(filter(None, [", ".join(helps[:-1]), *helps[-1:]]))
-    where = " and ".join(cut.span(stage) for stage in stages)
     return (
-        f"no cut of {len(costs)} units into {len(demands)} stages was found that fits into {binary_size(memory)} for "
-        f"each rank: the leanest needs {binary_size(needed)}, on rank {rank} (units {where})"
-        + (f"; {also} would help" if also else "")
+        f"no cut of {len(cut.names)} units into {count(len(cut.starts), 'stage')} was found that fits into "
+        f"{binary_size(memory)} for each rank: the leanest needs {binary_size(needed)}, on rank {rank} "
+        f"(units {' and '.join(map(cut.span, stages))})" + (f"; {also} would help" if also else "")
     )

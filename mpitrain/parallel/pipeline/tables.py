@@ -46,43 +46,47 @@ class Tables:
         self.dx = sums([cost.dx + extra for cost, extra in zip(costs, again, strict=True)])
         self.dw = sums([cost.dw for cost in costs])
         self.parameters = sums([cost.num_parameters for cost in costs])
-        self._seconds = self.forward + self.dx + self.dw
+        self._seconds: dict[float, np.ndarray] = {}  # by ``again``
+        self._fixed: dict[int, np.ndarray] = {}  # memory that does not grow with microbatches held, by ``late``
         self._backward = sums([cost.backward_bytes for cost in costs])
         outputs = np.array([cost.output_bytes for cost in costs], np.float64)
-        self._received = np.concatenate([[0.0], outputs[:-1]])[:, None]  # samples lie with the loader
-        self._set_kept(costs, outputs)
+        received = np.concatenate([[0.0], outputs[:-1]])[:, None]  # samples lie with the loader
+        kept, self._shared, self._own = self._activations_of(costs, outputs)
+        self._activations = received + kept
 
-    def _set_kept(self, costs: Sequence[UnitCost], outputs: np.ndarray) -> None:
-        """Set what is kept of each microbatch, and the memory for what is computed again: shared, or each its own."""
+    def _activations_of(
+        self, costs: Sequence[UnitCost], outputs: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what is kept of each microbatch, and memory of what is computed again: shared, or each its own."""
         all_kept = [cost.kept_bytes for cost in costs]
         if self.recompute == "stage":
-            self._kept = np.broadcast_to(outputs, self.is_run.shape)
-            self._shared = self._own = sums(all_kept)
-        elif self.recompute == "blocks":
+            return np.broadcast_to(outputs, self.is_run.shape), sums(all_kept), sums(all_kept)
+        if self.recompute == "blocks":
             inside = [cost.kept_bytes if cost.is_block else 0 for cost in costs]
-            self._kept = sums([cost.output_bytes if cost.is_block else cost.kept_bytes for cost in costs])
-            self._shared, self._own = most(inside), sums(inside)
-        else:
-            self._kept = sums(all_kept)
-            self._shared = self._own = np.zeros(self.is_run.shape)
+            kept = sums([cost.output_bytes if cost.is_block else cost.kept_bytes for cost in costs])
+            return kept, most(inside), sums(inside)
+        return sums(all_kept), np.zeros(self.is_run.shape), np.zeros(self.is_run.shape)
 
     def seconds(self, demand: StageDemand) -> np.ndarray:
         """Return the time of each run as a stage: F, dx and dw of one microbatch; infinite where there is no run."""
-        again = self.forward * demand.again if self.recompute == "stage" else 0.0
-        return np.where(self.is_run, self._seconds + again, np.inf)
+        again = demand.again if self.recompute == "stage" else 0.0
+        if again not in self._seconds:
+            total = self.forward * (1 + again) + self.dx + self.dw
+            self._seconds[again] = np.where(self.is_run, total, np.inf)
+        return self._seconds[again]
 
     def num_bytes(self, demand: StageDemand) -> np.ndarray:
-        """Return the memory of each run as a stage.
+        """Return the memory of each run as a stage; infinite where there is no run.
 
         Weights, gradients and slots; activations of the microbatches that it holds, those received included; memory of
         backward and of what is computed again, one for all microbatches except those whose W is late.
         """
-        late = max(1, demand.late)
-        weights = PARAMETER_BYTES * (2 + self.slots) * self.parameters
-        activations = demand.held * (self._received + self._kept)
-        return np.asarray(
-            weights + activations + late * self._backward + self._shared + demand.late * self._own, np.float64
-        )
+        late = demand.late
+        if late not in self._fixed:
+            weights = PARAMETER_BYTES * (2 + self.slots) * self.parameters
+            total = weights + max(1, late) * self._backward + self._shared + late * self._own
+            self._fixed[late] = np.where(self.is_run, total, np.inf)
+        return np.asarray(demand.held * self._activations + self._fixed[late])
 
 
 def sums(values: Sequence[float]) -> np.ndarray:
