@@ -36,7 +36,7 @@ def count(number: int, what: str) -> str:
     >>> count(1, "rank"), count(12345, "rank"), count(2, "microbatch")
     ('1 rank', '12,345 ranks', '2 microbatches')
     """
-    return f"{number:,} {what}{'' if number == 1 else 'es' if what.endswith('ch') else 's'}"
+    return f"{number:,} {what}{'' if number == 1 else 'es' if what.endswith('tch') else 's'}"
 
 
 def _escape(char: str) -> str:

@@ -103,15 +103,20 @@ def rehearse(config: Config, world: "World") -> int:
     """Print the plan of ``train``: open the data and build the model, but train and write nothing."""
     from ..training.build import make_loop
     from ..training.outline import try_passes
-    from .dry_run import print_dry_run
+    from .dry_run import print_dry_run, print_layers, print_memory, print_stages
     from .terminal import make_console
 
     config, setup, threads = _open(config, world)
     console, progress = make_console(quiet=world.rank != 0), _screen(config, world)[1]
-    passes = try_passes(setup, config, world.size)
+    passes = try_passes(setup, config, world.size) if setup.pipeline is None else None
     run = make_loop(config, setup, world, progress).run
     _introduce(console, config, run, world, threads)
-    print_dry_run(console, run, passes)
+    if passes is not None:
+        print_layers(console, run, passes)
+        print_memory(console, run, passes)
+    elif setup.pipeline is not None:
+        print_stages(console, setup.pipeline)
+    print_dry_run(console, run)
     run.data_parallel.free()
     return 0
 

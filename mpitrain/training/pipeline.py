@@ -25,6 +25,7 @@ from ..parallel.pipeline.measure import measure_units
 from ..parallel.pipeline.recompute import recomputed
 from ..parallel.pipeline.stages import Stages
 from ..parallel.pipeline.tables import Recomputed
+from ..parallel.pipeline.unit_cost import UnitCost
 from ..parallel.pipeline.units import check_number, find_units, parse_stages
 from ..pipelines import Program, check_for, find, make_program
 from ..pipelines.idle import CAUSES
@@ -42,6 +43,8 @@ class PipelineSetup:
     ----------
     mesh : Mesh
     stages : Stages
+    costs : list of UnitCost
+        Of each unit of the model, as rank 0 has measured them.
     cut : Cut
     channel : Channel
         Between the ranks of the pipeline.
@@ -51,6 +54,7 @@ class PipelineSetup:
 
     mesh: Mesh
     stages: Stages
+    costs: list[UnitCost]
     cut: Cut
     channel: Channel
     num_parameters: int
@@ -117,7 +121,7 @@ def open_pipeline(
         units = _units(config, model, program)
     _compare_programs(world, program)
     samples = math.ceil(min(config.data.batch_size, len(dataset.train)) / (mesh.sizes["data"] * num_microbatches))
-    cut = _cut(config, world, model, program, dataset, samples, device)
+    costs, cut = _cut(config, world, model, program, dataset, samples, device)
     rank = mesh["pipe"].rank
     sample = np.zeros((1, *dataset.input_shape), np.float32)
     stages = Stages(units, cut.stops, program, rank, sample, device, config.compute.recompute)
@@ -125,7 +129,7 @@ def open_pipeline(
     for group in (mesh["data"], mesh["pipe"]):
         group.use_staging(staging)
     parameters = {id(p): p.size for _, p in model.named_parameters()}
-    return PipelineSetup(mesh, stages, cut, Channel(mesh["pipe"]), sum(parameters.values()))
+    return PipelineSetup(mesh, stages, costs, cut, Channel(mesh["pipe"]), sum(parameters.values()))
 
 
 def check_mesh(config: Config, mesh: Mesh) -> None:
@@ -209,9 +213,9 @@ def _cut(
     dataset: Dataset,
     samples: int,
     device: Device,
-) -> Cut:
-    """Return the cut of the config, or the best one by times that rank 0 measures."""
-    found = None
+) -> tuple[list[UnitCost], Cut]:
+    """Return the costs of all units, which rank 0 measures, and the cut of the config or the best one by these."""
+    costs, cut = None, None
     with world.together():
         if world.rank == 0:
             costs, demands = measure_units(model, dataset.input_shape, samples, device=device), stage_demands(program)
@@ -219,8 +223,8 @@ def _cut(
             how: Any = {"slots": slots, "recompute": config.compute.recompute}
             if config.parallel.stages:
                 starts = parse_stages(config.parallel.stages, len(costs), program.num_stages)
-                found = make_cut(costs, demands, starts, **how)
+                cut = make_cut(costs, demands, starts, **how)
             else:
-                found = cut_stages(costs, demands, memory_of_a_rank(world), **how)
-    cut: Cut = world.all_gather(found)[0]
-    return cut
+                cut = cut_stages(costs, demands, memory_of_a_rank(world), **how)
+    found: tuple[list[UnitCost], Cut] = world.all_gather((costs, cut))[0]
+    return found
