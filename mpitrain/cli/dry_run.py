@@ -49,12 +49,21 @@ def print_stages(console: "PlainConsole", pipeline: "PipelineSetup") -> None:
     stages = range(len(cut.starts))
     stage_of = [stage for stage in stages for _ in range(cut.starts[stage], cut.stops[stage])]
     rows: list[tuple[str, ...]] = []
-    for number, (unit, stage) in enumerate(zip(pipeline.costs, stage_of, strict=True)):
-        seconds = [say_seconds(part) if part else "" for part in (unit.forward, unit.dx, unit.dw)]
-        shape, parameters = " x ".join(map(str, unit.output_shape)), unit.num_parameters
-        rows.append((str(number), unit.name, shape, f"{parameters:,}" if parameters else "", *seconds, str(stage)))
+    for number, (unit, cost, stage) in enumerate(zip(pipeline.units, pipeline.costs, stage_of, strict=True)):
+        seconds = [say_seconds(part) if part else "" for part in (cost.forward, cost.dx, cost.dw)]
+        shape, parameters = (
+            " x ".join(map(str, cost.output_shape)),
+            f"{cost.num_parameters:,}" if cost.num_parameters else "",
+        )
+        rows.append((str(number), unit.name, unit.layer.kind, shape, parameters, *seconds, str(stage)))
     console.print()
-    columns = [Column("unit"), Column("layer", "word"), Column("output", "word"), Column("parameters")]
+    columns = [
+        Column("unit"),
+        Column("layer", "word"),
+        Column("kind", "word"),
+        Column("output", "word"),
+        Column("parameters"),
+    ]
     print_table(console, [*columns, *times, Column("stage")], rows)
     rows = []
     for stage in stages:

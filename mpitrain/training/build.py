@@ -9,6 +9,7 @@ from ..config import Config
 from ..context import Context
 from ..data.loader import Loader
 from ..parallel.data import DataParallel
+from ..parallel.pipeline.runner import PipelineRunner
 from ..parallel.virtual_shards import tree_all_reduce
 from .control import ControlRequest, no_request
 from .directory.run_directory import RunDirectory
@@ -65,6 +66,8 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
     loader = _make_loader(config, setup, group, shards)
     scoring = make_scoring(setup.loss, setup.target_normalizer, setup.dataset.num_outputs, setup.metrics)
     length = RunLength.of(config.run, len(loader))
+    ctx, pipeline = Context(seed=config.run.seed, device=setup.arena.device), setup.pipeline
+    runner = None if pipeline is None else PipelineRunner(pipeline.stages, pipeline.channel, setup.loss, ctx)
     return TrainingRun(
         config=config,
         setup=setup,
@@ -74,10 +77,11 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
         optimizer=make_optimizer(config.optimizer, setup.arena),
         length=length,
         schedule=make_schedule(config.optimizer, len(loader), length.total_steps),
-        ctx=Context(seed=config.run.seed, device=setup.arena.device),
+        ctx=ctx,
         scoring=scoring,
         display=display,
         results=RunResults(scoring),
+        runner=runner,
         devices=sorted(set(world.all_gather(setup.arena.device.name))),
     )
 

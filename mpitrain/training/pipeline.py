@@ -43,8 +43,10 @@ class PipelineSetup:
     ----------
     mesh : Mesh
     stages : Stages
+    units : list of Unit
+        Of the whole model.
     costs : list of UnitCost
-        Of each unit of the model, as rank 0 has measured them.
+        Of each unit, as rank 0 has measured them.
     cut : Cut
     channel : Channel
         Between the ranks of the pipeline.
@@ -54,6 +56,7 @@ class PipelineSetup:
 
     mesh: Mesh
     stages: Stages
+    units: list[Unit]
     costs: list[UnitCost]
     cut: Cut
     channel: Channel
@@ -129,7 +132,7 @@ def open_pipeline(
     for group in (mesh["data"], mesh["pipe"]):
         group.use_staging(staging)
     parameters = {id(p): p.size for _, p in model.named_parameters()}
-    return PipelineSetup(mesh, stages, costs, cut, Channel(mesh["pipe"]), sum(parameters.values()))
+    return PipelineSetup(mesh, stages, units, costs, cut, Channel(mesh["pipe"]), sum(parameters.values()))
 
 
 def check_mesh(config: Config, mesh: Mesh) -> None:

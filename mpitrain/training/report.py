@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 
 from ..plain_text import binary_size, count
-from .directory.run_directory import CURVES, LAST, METRICS, REPORT, TRACE
+from .directory.run_directory import CURVES, LAST, METRICS, REPORT, TASKS, TRACE
 from .display.console import PlainConsole
 from .display.curves import draw_curves
 from .display.progress import show_scores
 from .display.tables import print_tables
 from .display.text_table import Column, print_table
-from .executors import PipelineExecutor
 from .hooks import Hooks
 from .hooks.checkpoints import Checkpoints
 from .hooks.profiler import Profiler
@@ -41,6 +40,8 @@ def write_results(loop: TrainingLoop, path: Path, seconds: float, more: dict[str
     profiler, directory = loop.hooks.one(Profiler), loop.hooks[Recorder].directory
     if profiler is not None:
         profiler.save(run.world, path / TRACE)
+        if run.setup.pipeline is not None:
+            profiler.save_tasks(run.setup.pipeline.pipe, run.setup.pipeline.stages.program, path / TASKS)
     report = make_report(loop, seconds) | (more or {})
     with run.world.together(asleep=True):
         if directory is not None:
@@ -105,10 +106,10 @@ def make_report(loop: TrainingLoop, seconds: float) -> dict[str, Any]:
 
 def _pipeline(loop: TrainingLoop) -> dict[str, Any]:
     """Return the schedule, the stages and the idle time of a pipeline; empty without one (collective)."""
-    pipeline = loop.run.setup.pipeline
-    if pipeline is None or not isinstance(loop.executor, PipelineExecutor):
+    pipeline, runner = loop.run.setup.pipeline, loop.run.runner
+    if pipeline is None or runner is None:
         return {}
-    runner, cut = loop.executor.runner, pipeline.cut
+    cut = pipeline.cut
     idle = 1 - runner.busy / runner.seconds if runner.seconds else 0.0
     ranks = loop.run.world.all_gather((round(idle, 4), list(pipeline.stages.own)))
     return {

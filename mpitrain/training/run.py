@@ -18,6 +18,7 @@ from ..context import Context
 from ..data.loader import Loader
 from ..optim import Optimizer, Schedule
 from ..parallel.data import DataParallel
+from ..parallel.pipeline.runner import PipelineRunner
 from ..step_header import StepSums
 from .checkpoint import State
 from .control import PendingRequests
@@ -64,6 +65,8 @@ class TrainingRun:
         The learning rate of each step, counted from 0.
     ctx : Context
         The context of the training steps.
+    runner : PipelineRunner or None
+        Runs the tasks of this rank in a pipeline.
     display : ProgressLog
         Shows progress, and notes to the user; silent on other ranks than 0.
     devices : list of str
@@ -110,6 +113,7 @@ class TrainingRun:
     display: ProgressLog
     results: RunResults
     devices: list[str]
+    runner: PipelineRunner | None = None
     timeline: Timeline = field(default_factory=Timeline)
     requests: PendingRequests = field(default_factory=PendingRequests)
     agreed: StepSums = field(default_factory=StepSums)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...collectives import Algorithm, as_chunks
 from ...collectives.draw.trace import Trace, TraceEvent
+from ..ranks import Ranks
 from ..schedule.plan import Plan
 from ..schedule.rounds import Round
 from ..world import World
@@ -98,13 +99,13 @@ def _event(rank: int, step: tuple[int, int | None, int], timed: _Watch, offset: 
     return TraceEvent(rank, number, timed.began + offset, timed.ended + offset, peer, num_bytes)
 
 
-def clock_offset(world: World) -> tuple[float, float]:
+def clock_offset(ranks: Ranks) -> tuple[float, float]:
     """Return the offset of rank 0's clock from this rank's, and the bound of its error."""
-    best, error = 0.0, float("inf") if world.rank else 0.0
-    comm, theirs = world._comm, np.zeros(1)
-    for rank in range(1, world.size):
-        for _ in range(PINGS if world.rank in (0, rank) else 0):
-            if world.rank == 0:
+    best, error = 0.0, float("inf") if ranks.rank else 0.0
+    comm, theirs = ranks._comm, np.zeros(1)
+    for rank in range(1, ranks.size):
+        for _ in range(PINGS if ranks.rank in (0, rank) else 0):
+            if ranks.rank == 0:
                 comm.Recv(theirs, rank, TAG)
                 theirs[0] = time.perf_counter()
                 comm.Send(theirs, rank, TAG)

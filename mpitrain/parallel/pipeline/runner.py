@@ -42,6 +42,8 @@ class PipelineRunner:
 
     Attributes
     ----------
+    tasks : list of Task
+        Those of this rank, in their order.
     spans : list of (begin, end)
         Times of this rank's tasks of the last step, without waiting for messages, in seconds of ``time.perf_counter``.
     busy, seconds : float
@@ -64,8 +66,8 @@ class PipelineRunner:
         stages.poll_between_layers(channel.poll)
         self._runners = list(runners.values())
         calls = {"F": StageRunner.forward, "B": StageRunner.backward, "W": StageRunner.weights}
-        tasks = stages.program.tasks[stages.rank]
-        self._calls = [(calls[task.kind], runners[task.stage], task.microbatch) for task in tasks]
+        self.tasks = stages.program.tasks[stages.rank]
+        self._calls = [(calls[task.kind], runners[task.stage], task.microbatch) for task in self.tasks]
         self.spans: list[Span] = []
         self.busy = self.seconds = 0.0
 

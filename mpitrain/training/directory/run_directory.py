@@ -22,6 +22,7 @@ CONFIG, METRICS, REPORT, CURVES, CHECKPOINTS = (
     "checkpoints",
 )
 TRACE = "trace.json"
+TASKS = "pipeline.jsonl"
 BUFFER = 65536  # bytes of metrics.jsonl
 AUTO = "auto"  # in place of a run to resume: the newest checkpoint, or a new run where there is none
 LAST, BEST = "model.safetensors", "best.safetensors"

@@ -1,6 +1,5 @@
 """The step executor of a run."""
 
-from ...parallel.pipeline.runner import PipelineRunner
 from ...parallel.virtual_shards import VirtualShards
 from ..run import TrainingRun
 from .base import StepExecutor
@@ -19,10 +18,9 @@ def make_executor(run: TrainingRun, num_shards: int) -> StepExecutor:
         Virtual shards over all ranks; 0 for none.
     """
     setup, ctx, arena, sync = run.setup, run.ctx, run.setup.arena, run.data_parallel
-    if setup.pipeline is not None:
-        runner = PipelineRunner(setup.pipeline.stages, setup.pipeline.channel, setup.loss, ctx)
+    if run.runner is not None:
         shards = VirtualShards(setup.model, arena, run.group, num_shards, ctx) if num_shards else None
-        return PipelineExecutor(runner, arena, sync, shards)
+        return PipelineExecutor(run.runner, arena, sync, shards)
     if num_shards:
         shards = VirtualShards(setup.model, arena, run.group, num_shards, ctx)
         return VirtualShardsExecutor(setup.model, setup.loss, shards)

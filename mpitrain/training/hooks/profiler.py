@@ -13,17 +13,22 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any, NamedTuple
 
+from ...comm.group import Group
 from ...comm.measure.trace import clock_offset
+from ...comm.start import library_name
 from ...comm.watch.ledger import Ledger
 from ...comm.world import World
 from ...json_text import to_json
 from ...layers import Layer
 from ...layers.base import Phase
+from ...pipelines import Program, Task
+from ...pipelines.trace import Span as TaskSpan
+from ...pipelines.trace import Trace, format_trace
 from ..weights import write_atomically
 from .base import Hook, StepInfo
 
 MOST = 200_000  # spans of a rank: about 60 MB of JSON
-COMPUTING, CALLS = "computing", "calls that wait"
+COMPUTING, CALLS, TASKS = "computing", "calls that wait", "tasks of the pipeline"
 
 
 class Span(NamedTuple):
@@ -40,6 +45,8 @@ class Profiler(Hook):
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
+        self._most_samples = 0
+        self._task_spans: list[tuple[Task, float, float]] = []
 
     def train_begin(self, info: StepInfo) -> None:
         """Begin to record."""
@@ -47,6 +54,37 @@ class Profiler(Hook):
         info.run.timeline.listeners.append(self._timed)
         info.run.data_parallel.on_timed = self._timed
         self._listen(info.run.world.ledger)
+
+    def step_end(self, info: StepInfo) -> None:
+        """Keep the tasks of a pipeline; those of the last full step for a trace of their own."""
+        if info.run.runner is None:
+            return
+        pairs = zip(info.run.runner.tasks, info.run.runner.spans, strict=True)
+        spans = [(task, begin, end) for task, (begin, end) in pairs]
+        for task, begin, end in spans:
+            self._note(Span(TASKS, str(task), begin, end))
+        samples = sum(map(len, info.batches))
+        if samples >= self._most_samples:
+            self._most_samples, self._task_spans = samples, spans
+
+    def save_tasks(self, pipe: Group, program: Program, path: Path) -> None:
+        """Write the tasks of one step, of the pipeline of rank 0, as a trace for ``mpitrain pipeline trace``.
+
+        All ranks of each pipeline call it together.
+        """
+        offset, error = clock_offset(pipe)
+        everything = pipe.all_gather((offset, error, self._task_spans))
+        spans = [
+            TaskSpan(rank, task, begin + offset, end + offset)
+            for rank, (offset, _, own) in enumerate(everything)
+            for task, begin, end in own
+        ]
+        first = min((span.begin for span in spans), default=0.0)
+        spans = [span._replace(begin=span.begin - first, end=span.end - first) for span in spans]
+        worst = max(error for _, error, _ in everything)
+        trace = Trace(program.name, pipe.size, program.num_microbatches, spans, worst, library_name())
+        if pipe.world_ranks[pipe.rank] == 0 and spans:
+            write_atomically(path, format_trace(trace))
 
     def _timed(self, name: str, begin: float, end: float) -> None:
         self._note(Span(COMPUTING, name, begin, end))
