@@ -180,7 +180,8 @@ def _measure(part: Part, x: Any, device: Device, seed: int, seconds: float) -> t
 def _difference(both: UnitCost, first: UnitCost) -> UnitCost:
     """Return the cost of the second of two units."""
     names = ("forward", "dx", "dw", "kept_bytes", "backward_bytes", "num_parameters")
-    return replace(both, **{name: max(0, getattr(both, name) - getattr(first, name)) for name in names})
+    second = replace(both, **{name: max(0, getattr(both, name) - getattr(first, name)) for name in names})
+    return second if second.num_parameters else replace(second, dw=0.0)
 
 
 def _with_loss(last: UnitCost, loss: Loss, outputs: Any, targets: Any, device: Device, end: float) -> UnitCost:

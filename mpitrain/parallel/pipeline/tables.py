@@ -76,7 +76,7 @@ class Tables:
         return self._seconds[again]
 
     def num_bytes(self, demand: StageDemand) -> np.ndarray:
-        """Return the memory of each run as a stage; infinite where there is no run.
+        """Return the memory of each run as a stage.
 
         Weights, gradients and slots; activations of the microbatches that it holds, those received included; memory of
         backward and of what is computed again, one for all microbatches except those whose W is late.
@@ -84,8 +84,7 @@ class Tables:
         late = demand.late
         if late not in self._fixed:
             weights = PARAMETER_BYTES * (2 + self.slots) * self.parameters
-            total = weights + max(1, late) * self._backward + self._shared + late * self._own
-            self._fixed[late] = np.where(self.is_run, total, np.inf)
+            self._fixed[late] = weights + max(1, late) * self._backward + self._shared + late * self._own
         return np.asarray(demand.held * self._activations + self._fixed[late])
 
 
