@@ -21,9 +21,9 @@ def draw_costs(rng, number, in_floats):
     def seconds():
         return float(rng.exponential()) if in_floats else float(rng.integers(0, 5))
 
-    return [
-        UnitCost(
-            str(i),
+    def one(name, apart=None):
+        return UnitCost(
+            name,
             forward=seconds(),
             dx=seconds(),
             dw=seconds(),
@@ -31,10 +31,11 @@ def draw_costs(rng, number, in_floats):
             kept_bytes=int(rng.integers(0, 100)),
             backward_bytes=int(rng.integers(0, 50)),
             num_parameters=int(rng.integers(0, 9)),
-            is_block=bool(rng.integers(0, 2)),
+            is_block=apart is None and bool(rng.integers(0, 2)),
+            apart=apart,
         )
-        for i in range(number)
-    ]
+
+    return [one(str(i), one("apart") if rng.random() < 0.3 else None) for i in range(number)]
 
 
 def draw_demands(rng, num_stages, num_ranks):

@@ -1,6 +1,7 @@
 """Measured costs of units: shapes, memory and times, and a model that is left as it was."""
 
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -26,9 +27,11 @@ from mpitrain.layers import (
     Sequential,
 )
 from mpitrain.losses import MSE, SoftmaxCrossEntropy
-from mpitrain.parallel.pipeline.cut import cut_stages
+from mpitrain.parallel.pipeline.cut import cut_stages, make_cut
 from mpitrain.parallel.pipeline.demand import StageDemand
 from mpitrain.parallel.pipeline.measure import measure_units
+from mpitrain.parallel.pipeline.recompute import recomputed
+from mpitrain.parallel.pipeline.tables import RECOMPUTED
 from tests.microbatches import Microbatches, assert_same_bits
 
 
@@ -158,6 +161,29 @@ def test_fused_neighbors_are_timed_as_they_run():
         assert [cost.kept_bytes for cost in found] == [4 * 3 * 5, kept]
         assert [cost.output_bytes for cost in found] == [4 * 3 * 5, 4 * 3 * 5]
         assert [cost.num_parameters for cost in found] == [25, 0]
+        assert (found[1].apart is not None) == fuse
+    assert measure_units(Sequential(Linear(4, 5), ReLU()), (4,), 3, seconds=0)[1].apart.kept_bytes == 4 * 3 * 5
+
+
+@pytest.mark.parametrize(("order", "late"), [("in flight", 0), ("dw late", 2), ("dw at the end", 3)])
+@pytest.mark.parametrize("how", RECOMPUTED)
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "nested"])
+def test_memory_of_stages_is_what_they_take(name, how, order, late):
+    """Exactly, also where a cut parts fused neighbors, but for blocks of several shapes (see ``Tables.num_bytes``)."""
+    costs, units = measure(name, 4), MODELS[name][1]().units()
+    cuts = [len(units) // 3, 2 * len(units) // 3]
+    cut = make_cut(costs, [StageDemand(rank, 3, late) for rank in range(3)], cuts, recompute=how)
+    x = samples(name, 4)
+    for stage, (first, stop) in enumerate(pairwise([0, *cuts, len(units)])):
+        model = recomputed(units[first:stop], how)
+        run = Microbatches(lambda model=model: [model], [x] * 3)
+        run.run(order)
+        taken = sum(ctx.num_bytes for ctx in run.contexts)
+        weights, received = 3 * 4 * cut.parameters[stage], 3 * x.nbytes * (stage > 0)
+        found = cut.num_bytes[stage] - weights - received
+        assert found <= taken
+        assert found == taken or (how == "blocks" and found > 0.88 * taken), f"stage {stage}"
+        x = model.forward(x, Context()).copy()
 
 
 def test_blocks_are_known():
