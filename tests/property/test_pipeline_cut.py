@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from mpitrain.errors import UserError
 from mpitrain.parallel.pipeline.cut import cut_stages, make_cut
 from mpitrain.parallel.pipeline.demand import StageDemand
-from mpitrain.parallel.pipeline.tables import RECOMPUTED
+from mpitrain.parallel.pipeline.partition import Partition
+from mpitrain.parallel.pipeline.tables import RECOMPUTED, Tables
 from mpitrain.parallel.pipeline.unit_cost import UnitCost
 
 
@@ -20,9 +21,9 @@ def draw_costs(rng, number, in_floats):
     def seconds():
         return float(rng.exponential()) if in_floats else float(rng.integers(0, 5))
 
-    return [
-        UnitCost(
-            str(i),
+    def one(name, apart=None):
+        return UnitCost(
+            name,
             forward=seconds(),
             dx=seconds(),
             dw=seconds(),
@@ -30,10 +31,11 @@ def draw_costs(rng, number, in_floats):
             kept_bytes=int(rng.integers(0, 100)),
             backward_bytes=int(rng.integers(0, 50)),
             num_parameters=int(rng.integers(0, 9)),
-            is_block=bool(rng.integers(0, 2)),
+            is_block=apart is None and bool(rng.integers(0, 2)),
+            apart=apart,
         )
-        for i in range(number)
-    ]
+
+    return [one(str(i), one("apart") if rng.random() < 0.3 else None) for i in range(number)]
 
 
 def draw_demands(rng, num_stages, num_ranks):
@@ -74,7 +76,7 @@ def test_no_cut_is_better(seed, number, data, recompute, in_floats, is_bounded):
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 10**6), st.integers(4, 9), st.sampled_from(RECOMPUTED))
 def test_several_stages_on_a_rank(seed, number, recompute):
-    """Without a bound the best cut; with one, a cut that fits, and if nothing fits no cut."""
+    """The best cut; the search for many units finds one that fits, or none."""
     rng = np.random.default_rng(seed)
     costs, demands = draw_costs(rng, number, False), draw_demands(rng, 4, 2)
     every = [
@@ -86,7 +88,12 @@ def test_several_stages_on_a_rank(seed, number, recompute):
     with pytest.raises(UserError, match="the leanest needs"):
         cut_stages(costs, demands, least - 1, recompute=recompute)
     memory = int(rng.integers(least, max(max(cut.rank_bytes) for cut in every) + 1))
-    try:
-        assert max(cut_stages(costs, demands, memory, recompute=recompute).rank_bytes) <= memory
-    except UserError:
-        assert memory < max(found.rank_bytes)
+    fitting = [cut for cut in every if max(cut.rank_bytes) <= memory]
+    found = cut_stages(costs, demands, memory, recompute=recompute)
+    assert max(found.rank_bytes) <= memory
+    assert goal(found) == pytest.approx(min(map(goal, fitting)), rel=1e-12)
+    searched = Partition(Tables(costs, recompute=recompute), demands, memory)._search(0.0)
+    if searched is not None:
+        searched = make_cut(costs, demands, searched[1:], recompute=recompute)
+        assert max(searched.rank_bytes) <= memory
+        assert max(searched.seconds) >= max(found.seconds) * (1 - 1e-12)

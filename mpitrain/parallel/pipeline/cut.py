@@ -117,9 +117,9 @@ def cut_stages(
 
     Notes
     -----
-    Of several, the one with the least sum of squared times. Where each rank has one stage, no other cut is faster, and
-    an error means that no cut fits. Where ranks have several, this is so without a bound on memory; with one, the cut
-    is the best that a search finds.
+    Of several, the one with the least sum of squared times. No other cut is faster, and an error means that no cut
+    fits, except where ranks have several stages, memory is short, and there are too many cuts to try them all
+    (``partition.FEW``): then the cut is the best that a search finds.
     """
     check_number(len(costs), len(demands))
     tables = Tables(costs, slots, recompute)

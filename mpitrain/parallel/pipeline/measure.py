@@ -1,7 +1,7 @@
 """Measurement of the units of a model, one at a time, so that also a model too large for one rank is measured.
 
 Neighbors that are fused (Linear and ReLU, ``layers/fused``) are timed as they run: the first alone, then both, and the
-second has the difference. A cut between them costs a little more than that.
+second has the difference. Since a cut between them costs more, the second is timed alone, too (``UnitCost.apart``).
 """
 
 import time
@@ -75,11 +75,11 @@ def measure_units(
     for number, unit in enumerate(units):
         share = max(0.0, end - time.perf_counter()) / (len(units) - number)
         pair = Part(units[max(0, number - 1) : number + 1])
-        if is_fused(pair):
-            both, y = _measure(pair, xs[-2], device, seed, share)
-            cost = _difference(both, found[-1])
-        else:
-            cost, y = _measure(Part([unit]), xs[-1], device, seed, share)
+        fused = is_fused(pair)
+        cost, y = _measure(Part([unit]), xs[-1], device, seed, share / (1 + fused))
+        if fused:
+            both, y = _measure(pair, xs[-2], device, seed, share / 2)
+            cost = replace(_difference(both, found[-1]), apart=cost)
         found.append(replace(cost, name=unit.name, is_block=is_block(unit.layer)))
         xs = [xs[-1], y]
     if loss is not None and found:
@@ -180,7 +180,8 @@ def _measure(part: Part, x: Any, device: Device, seed: int, seconds: float) -> t
 def _difference(both: UnitCost, first: UnitCost) -> UnitCost:
     """Return the cost of the second of two units."""
     names = ("forward", "dx", "dw", "kept_bytes", "backward_bytes", "num_parameters")
-    return replace(both, **{name: max(0, getattr(both, name) - getattr(first, name)) for name in names})
+    second = replace(both, **{name: max(0, getattr(both, name) - getattr(first, name)) for name in names})
+    return second if second.num_parameters else replace(second, dw=0.0)
 
 
 def _with_loss(last: UnitCost, loss: Loss, outputs: Any, targets: Any, device: Device, end: float) -> UnitCost:

@@ -2,12 +2,13 @@
 
 The first finds the least time T of the slowest stage, the second the cut with the least sum of squared times among
 those whose stages take at most T, so that the others are even, too. Where ranks have several stages, a bound on their
-memory joins stages that are no neighbors, which no such program can hold to: then bytes get a price on each rank, which
-rises where memory is short (multiplicative weights), while T is bisected.
+memory joins stages that are no neighbors, which no such program can hold to. Then all cuts are tried if they are few;
+else bytes get a price on each rank, which rises as long as it is too full (Lagrange multipliers).
 """
 
+import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -17,11 +18,14 @@ from .tables import Tables
 Prices = Callable[[int], np.ndarray]
 """prices(stage)[first, last] is the price of a run of units as that stage; infinite if it must not be."""
 
-STEPS = 6
-"""Steps of the bisection of T."""
+FEW = 100_000
+"""The most cuts of which all are tried."""
 
-ROUNDS = 12
-"""Changes of the prices of bytes for one T."""
+ROUNDS = 40
+"""The most changes of the prices of bytes."""
+
+FIRST_PRICE, RISE = 0.02, 1.5
+"""First price of all memory of a rank, as a part of the squared time of the slowest stage, and its growth."""
 
 
 class Partition:
@@ -52,46 +56,53 @@ class Partition:
             return np.where(seconds <= slowest, seconds * seconds, np.inf)
 
         found = None if slowest == np.inf else self._solve(squares, np.add)[1]
-        if found is not None and not self._fits(found):
-            found = self._search(slowest)
-        return found
+        if found is None or self._fits(found):
+            return found
+        number, inner = len(self.tables.is_run) - 1, len(self.demands) - 1
+        return self._best_of_all() if math.comb(number, inner) <= FEW else self._search(slowest)
 
     def leanest(self) -> list[int]:
         """Return the cut whose largest stage needs the least memory."""
-        return self._solve(lambda stage: self.tables.num_bytes(self.demands[stage]), np.maximum)[1]
-
-    def _search(self, low: float) -> list[int] | None:
-        """Return a cut that fits where ranks have several stages, as fast as is found; none is faster than ``low``."""
-        found = self._fitting(np.inf)
-        if found is None:
-            leanest = self.leanest()
-            return leanest if self._fits(leanest) else None
-        high = self._slowest(found)
-        for _ in range(STEPS):
-            limit = (low + high) / 2
-            tried = self._fitting(limit)
-            if tried is None:
-                low = limit
-            else:
-                found, high = tried, self._slowest(tried)
-        return found
-
-    def _fitting(self, limit: float) -> list[int] | None:
-        """Return a cut that fits, whose stages take ``limit`` at most; None if none is found."""
-        price = [1.0] * (max(self.ranks) + 1)
 
         def prices(stage: int) -> np.ndarray:
-            own = self.tables.num_bytes(self.demands[stage]) * price[self.ranks[stage]]
-            return np.where(self._seconds(stage) <= limit, own, np.inf)
+            return np.where(self.tables.is_run, self.tables.num_bytes(self.demands[stage]), np.inf)
+
+        return self._solve(prices, np.maximum)[1]
+
+    def _best_of_all(self) -> list[int] | None:
+        """Return the best of all cuts that fit; None if none does."""
+        number = len(self.tables.is_run)
+        inner = np.array(list(combinations(range(1, number), len(self.demands) - 1)))
+        edges = np.pad(inner, ((0, 0), (1, 1)), constant_values=((0, 0), (0, number)))
+        seconds = np.empty((len(inner), len(self.demands)))
+        used = np.zeros((len(inner), max(self.ranks) + 1))
+        for stage, demand in enumerate(self.demands):
+            runs = edges[:, stage], edges[:, stage + 1] - 1
+            seconds[:, stage] = self.tables.seconds(demand)[runs]
+            used[:, demand.rank] += self.tables.num_bytes(demand)[runs]
+        slowest = np.where(used.max(axis=1) <= self.memory, seconds.max(axis=1), np.inf)
+        if slowest.min() == np.inf:
+            return None
+        squares = np.where(slowest == slowest.min(), (seconds**2).sum(axis=1), np.inf)
+        return [int(first) for first in edges[squares.argmin(), :-1]]
+
+    def _search(self, slowest: float) -> list[int] | None:
+        """Return a cut that fits, found by prices of bytes; None if none is. ``slowest`` is the time without them."""
+        first = FIRST_PRICE * (slowest**2 or 1.0) / self.memory
+        price = [0.0] * (max(self.ranks) + 1)
+
+        def prices(stage: int) -> np.ndarray:
+            seconds, num_bytes = self._seconds(stage), self.tables.num_bytes(self.demands[stage])
+            return np.where(seconds < np.inf, seconds**2 + price[self.ranks[stage]] * num_bytes, np.inf)
 
         for _ in range(ROUNDS):
-            total, starts = self._solve(prices, np.add)
-            if total == np.inf:
-                return None
+            starts = self._solve(prices, np.add)[1]
             used = self.rank_bytes(starts)
             if max(used) <= self.memory:
                 return starts
-            price = [each * max(0.1, num_bytes / self.memory) ** 2 for each, num_bytes in zip(price, used, strict=True)]
+            for rank, num_bytes in enumerate(used):
+                if num_bytes > self.memory:
+                    price[rank] = max(first, RISE * price[rank])
         return None
 
     def rank_bytes(self, starts: Sequence[int]) -> list[float]:
@@ -111,10 +122,6 @@ class Partition:
         if self.memory == np.inf:
             return seconds
         return np.where(self.tables.num_bytes(self.demands[stage]) <= self.memory, seconds, np.inf)
-
-    def _slowest(self, starts: Sequence[int]) -> float:
-        both = zip(self.demands, self.runs(starts), strict=True)
-        return max(float(self.tables.seconds(demand)[run]) for demand, run in both)
 
     def _fits(self, starts: Sequence[int]) -> bool:
         return self.memory == np.inf or max(self.rank_bytes(starts)) <= self.memory

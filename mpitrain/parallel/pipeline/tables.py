@@ -42,30 +42,39 @@ class Tables:
         number = len(costs)
         self.is_run = np.triu(np.ones((number, number), bool))
         again = [cost.forward if recompute == "blocks" and cost.is_block else 0.0 for cost in costs]
-        self.forward = sums([cost.forward for cost in costs])
-        self.dx = sums([cost.dx + extra for cost, extra in zip(costs, again, strict=True)])
-        self.dw = sums([cost.dw for cost in costs])
-        self.parameters = sums([cost.num_parameters for cost in costs])
+        self.forward, self.dw = _sums_of(costs, "forward"), _sums_of(costs, "dw")
+        self.dx = _sums_of(costs, "dx") + _sums(again)
+        self.parameters = _sums_of(costs, "num_parameters")
         self._seconds: dict[float, np.ndarray] = {}  # by ``again``
         self._fixed: dict[int, np.ndarray] = {}  # memory that does not grow with microbatches held, by ``late``
-        self._backward = sums([cost.backward_bytes for cost in costs])
         outputs = np.array([cost.output_bytes for cost in costs], np.float64)
-        received = np.concatenate([[0.0], outputs[:-1]])[:, None]  # samples lie with the loader
-        kept, self._shared, self._own = self._activations_of(costs, outputs)
-        self._activations = received + kept
+        received = np.concatenate([[0.0], outputs[:-1]])  # samples lie with the loader
+        kept = self._set_memory(costs, outputs, received)
+        self._activations = received[:, None] + kept
 
-    def _activations_of(
-        self, costs: Sequence[UnitCost], outputs: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return what is kept of each microbatch, and memory of what is computed again: shared, or each its own."""
-        all_kept = [cost.kept_bytes for cost in costs]
+    def _set_memory(self, costs: Sequence[UnitCost], outputs: np.ndarray, received: np.ndarray) -> np.ndarray:
+        """Return what is kept of each microbatch, and set what is used in turn.
+
+        That is the memory of backward, and where results are computed again (``layers.Recompute``) theirs and that of
+        their backward, which lie in blocks: in common for all blocks, or for a microbatch whose W is late side by side.
+        """
+        kept, backward = _sums_of(costs, "kept_bytes"), _sums_of(costs, "backward_bytes")
+        none = np.zeros(self.is_run.shape)
+        self._backward = backward
+        self._again = self._again_backward = self._again_late = none
         if self.recompute == "stage":
-            return np.broadcast_to(outputs, self.is_run.shape), sums(all_kept), sums(all_kept)
+            self._backward = received[:, None] + none
+            self._again, self._again_backward, self._again_late = kept, backward, kept + backward
+            return np.asarray(outputs + none)
         if self.recompute == "blocks":
-            inside = [cost.kept_bytes if cost.is_block else 0 for cost in costs]
-            kept = sums([cost.output_bytes if cost.is_block else cost.kept_bytes for cost in costs])
-            return kept, most(inside), sums(inside)
-        return sums(all_kept), np.zeros(self.is_run.shape), np.zeros(self.is_run.shape)
+            is_block = np.array([cost.is_block for cost in costs])
+            inside = np.where(is_block, [cost.kept_bytes for cost in costs], 0)
+            backward_inside = np.where(is_block, [cost.backward_bytes for cost in costs], 0)
+            self._backward = backward + _sums(np.where(is_block, received - backward_inside, 0))
+            self._again, self._again_backward = _most(inside), _most(backward_inside)
+            self._again_late = _sums(inside + backward_inside)
+            kept = kept + _sums(np.where(is_block, outputs - inside, 0))
+        return kept
 
     def seconds(self, demand: StageDemand) -> np.ndarray:
         """Return the time of each run as a stage: F, dx and dw of one microbatch; infinite where there is no run."""
@@ -76,26 +85,33 @@ class Tables:
         return self._seconds[again]
 
     def num_bytes(self, demand: StageDemand) -> np.ndarray:
-        """Return the memory of each run as a stage; infinite where there is no run.
+        """Return the memory of each run as a stage.
 
         Weights, gradients and slots; activations of the microbatches that it holds, those received included; memory of
-        backward and of what is computed again, one for all microbatches except those whose W is late.
+        backward and of what is computed again, one for all microbatches except those whose W is late. Blocks that
+        differ in shape may need a little more, since each of their arrays has memory for the largest at its place.
         """
         late = demand.late
         if late not in self._fixed:
             weights = PARAMETER_BYTES * (2 + self.slots) * self.parameters
-            total = weights + max(1, late) * self._backward + self._shared + late * self._own
-            self._fixed[late] = np.where(self.is_run, total, np.inf)
+            backward = late * (self._backward + self._again_late) if late else self._backward + self._again_backward
+            self._fixed[late] = weights + backward + self._again
         return np.asarray(demand.held * self._activations + self._fixed[late])
 
 
-def sums(values: Sequence[float]) -> np.ndarray:
+def _sums_of(costs: Sequence[UnitCost], name: str) -> np.ndarray:
+    """Return the sum over each run of an attribute, which differs for a first unit that is fused otherwise."""
+    inside = np.array([getattr(cost, name) for cost in costs], np.float64)
+    first = np.array([getattr(cost.apart or cost, name) for cost in costs], np.float64)
+    return np.asarray(_sums(inside) + (first - inside)[:, None])
+
+
+def _sums(values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return the sum over each run; (n,) -> (n, n)."""
-    ends = np.concatenate([[0.0], np.cumsum(np.array(values, np.float64))])
+    ends = np.concatenate([[0.0], np.cumsum(np.asarray(values, np.float64))])
     return np.asarray(ends[None, 1:] - ends[:-1, None])
 
 
-def most(values: Sequence[float]) -> np.ndarray:
-    """Return the largest value, but at least 0, of each run; (n,) -> (n, n)."""
-    row = np.array(values, np.float64)
-    return np.asarray(np.maximum.accumulate(np.triu(np.broadcast_to(row, (len(row), len(row)))), axis=1))
+def _most(values: np.ndarray) -> np.ndarray:
+    """Return the largest value of each run, 0 or more; (n,) -> (n, n)."""
+    return np.asarray(np.maximum.accumulate(np.triu(np.broadcast_to(values, (len(values),) * 2)), axis=1))

@@ -22,6 +22,8 @@ class UnitCost:
         Trainable numbers.
     is_block : bool
         True if it consists of several layers.
+    apart : UnitCost or None
+        Its costs where a cut parts it from the unit before, with which it is fused otherwise.
     """
 
     name: str
@@ -34,6 +36,7 @@ class UnitCost:
     backward_bytes: int = 0
     num_parameters: int = 0
     is_block: bool = False
+    apart: "UnitCost | None" = None
 
     @property
     def seconds(self) -> float:
