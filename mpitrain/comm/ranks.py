@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,18 +55,28 @@ class Ranks:
     def sum(self, array: np.ndarray) -> np.ndarray:
         """Sum a small array over the ranks in place and return it, or its copy on the host if a device holds it."""
         with _on_host(array) as host:
-            self._comm.Allreduce(MPI.IN_PLACE, host, MPI.SUM)
+            self._reduce(host, MPI.SUM)
         return host
 
     def maximum(self, array: np.ndarray) -> np.ndarray:
         """Take the maximum of each element over the ranks in place, and return the array."""
-        self._comm.Allreduce(MPI.IN_PLACE, array, MPI.MAX)
+        self._reduce(array, MPI.MAX)
         return array
 
     def minimum(self, array: np.ndarray) -> np.ndarray:
         """Take the minimum of each element over the ranks in place, and return the array."""
-        self._comm.Allreduce(MPI.IN_PLACE, array, MPI.MIN)
+        self._reduce(array, MPI.MIN)
         return array
+
+    def _reduce(self, array: np.ndarray, op: MPI.Op) -> None:
+        """Reduce ``array`` in place; where ranks share cores, one that waits leaves its core to the others."""
+        if not self.job.place.oversubscribed:
+            self._comm.Allreduce(MPI.IN_PLACE, array, op)
+            return
+        with self._comm.noted("Allreduce", MPI.IN_PLACE, array, op):
+            request = self._comm.Iallreduce(MPI.IN_PLACE, array, op)
+            while not request.Test():
+                os.sched_yield()
 
     def broadcast(self, array: np.ndarray, root: int = 0) -> None:
         """Copy ``array`` of ``root`` to all ranks, in pieces of at most 1 GiB."""
@@ -93,7 +104,7 @@ class Ranks:
         Meant for the end of a run, where one rank has work left and others share its cores. It may return up to
         ``LONGEST_NAP`` later than a barrier.
         """
-        with self._comm.noted("barrier"):
+        with self._comm.noted("Barrier"):
             request, nap = self._comm.Ibarrier(), FIRST_NAP
             while not request.Test():
                 time.sleep(nap)

@@ -40,41 +40,34 @@ class WatchedComm(MPI.Intracomm):
     where = ""
 
     @contextlib.contextmanager
-    def noted(self, name: str) -> Iterator[None]:
-        """Record the block as one blocking call of all ranks."""
+    def noted(self, name: str, *args: Any) -> Iterator[None]:
+        """Record the block as the blocking call ``name`` with these arguments."""
         if self.ledger is None:
             yield
             return
-        at = self.ledger.begin(self.ledger.call(name, 0, None, self.history, self.where))
+        num_bytes, dtype = _measure(args) if name in BUFFERS else (0, None)
+        pretty = name.lower() + _OPERATORS.get(id(args[-1]), "") if args else name.lower()
+        history = None if name in LONELY else self.history
+        at = self.ledger.begin(self.ledger.call(pretty, num_bytes, dtype, history, self.where))
         try:
             yield
         finally:
             self.ledger.end(at)
 
 
-def _noted(name: str, is_buffer: bool) -> Any:
+def _noted(name: str) -> Any:
     inner = getattr(MPI.Intracomm, name)
-    compare = name not in LONELY
-    pretty = name.lower()
 
     def call(self: WatchedComm, *args: Any, **options: Any) -> Any:
-        ledger = self.ledger
-        if ledger is None:
+        with self.noted(name, *args):
             return inner(self, *args, **options)
-        num_bytes, dtype = _measure(args) if is_buffer else (0, None)
-        name = pretty + _OPERATORS.get(id(args[-1]), "") if args else pretty
-        at = ledger.begin(ledger.call(name, num_bytes, dtype, self.history if compare else None, self.where))
-        try:
-            return inner(self, *args, **options)
-        finally:
-            ledger.end(at)
 
     call.__name__, call.__doc__ = name, inner.__doc__
     return call
 
 
 for _name in BUFFERS + OBJECTS:
-    setattr(WatchedComm, _name, _noted(_name, _name in BUFFERS))
+    setattr(WatchedComm, _name, _noted(_name))
 
 
 def _measure(args: tuple[Any, ...]) -> tuple[int, Any]:
