@@ -42,12 +42,12 @@ def cut(num_units, num_stages, num_chunks, rng):
     return stages
 
 
-def stage_arena(name, chunks, seed=0):
+def stage_arena(name, chunks, seed=0, **options):
     """Return the arena of some parts of a model."""
     model = MODELS[name]()
     parts = [model.part(first, stop) for first, stop in chunks]
     parameters, states = ([*part.named_parameters()] for part in parts), ([*part.named_states()] for part in parts)
-    return Arena(chain(*parameters), chain(*states), whole=ModelTable.of(model), seed=seed)
+    return Arena(chain(*parameters), chain(*states), whole=ModelTable.of(model), seed=seed, **options)
 
 
 def numbers(name, size, rank=0):
