@@ -14,12 +14,12 @@ from mpitrain.training.checkpoint import State
 
 
 def tied():
-    """A weight in the first and in the last layer but one, and running statistics between and after them."""
-    first, last = Linear(6, 6), Linear(6, 6)
+    """Two layers of one weight, and a layer that is there twice, with its running statistics."""
+    first, last, norm = Linear(6, 6), Linear(6, 6), BatchNorm2d(6)
     last.weight = first.weight
     last.weight.uses = 2
     middle = Sequential(Linear(6, 5, bias=False), BatchNorm2d(5), ReLU(), Linear(5, 6))
-    return Sequential(first, BatchNorm2d(6), middle, last, BatchNorm2d(6), Linear(6, 3))
+    return Sequential(first, norm, middle, last, norm, Linear(6, 3))
 
 
 MODELS = {
