@@ -14,11 +14,12 @@ bucket and cost no message of their own.
 
 import zlib
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from .device import ALIGNMENT, CPU, Device
+from .model_table import HasParameters, ModelTable
 from .parameter import Parameter, Shard, State
 from .step_header import StepHeader
 
@@ -27,19 +28,8 @@ __all__ = ["HEADER", "TOTALS", "Arena", "Parameter", "Shard", "State"]
 HEADER, TOTALS = StepHeader.SIZE, StepHeader.NUM_TOTALS
 
 
-@runtime_checkable
-class HasParameters(Protocol):
-    """Protocol of a layer with parameters, as required by an arena."""
-
-    def named_parameters(self) -> Iterable[tuple[str, Parameter]]:
-        """Return the parameters by name, in forward order."""
-
-    def named_states(self) -> Iterable[tuple[str, State]]:
-        """Return the states by name, in forward order."""
-
-
 class Arena:
-    """The buffers of one model.
+    """The buffers of one model, or of the part of it that this rank holds.
 
     Parameters
     ----------
@@ -47,6 +37,9 @@ class Arena:
         In forward order, from ``Layer.named_parameters()`` and ``Layer.named_states()``; or a layer, for both.
     seed : int
         Each parameter draws from a generator of (seed, its name), so its initial values depend on nothing else.
+    whole : ModelTable, optional
+        The tensors of the whole model, if these are a part of them: a weight that the part shares with another one then
+        has the name, and so the initial values, that it has in the whole.
     gradient_device : Device
         The device of the gradients, if it is another one (``comm.shared.SharedDevice``).
 
@@ -55,6 +48,8 @@ class Arena:
     values, gradients : (size,) arrays of ``dtype``, aligned to 64 bytes
     states : (num_state,) array
     parameters : list of Parameter, in arena order
+    whole : ModelTable
+        The tensors of the whole model: what files hold.
     header : (HEADER,) array of the host
         A view of ``gradients`` where these are on the host; else a copy, which ``put_header`` and ``get_header`` move.
     on_host : bool
@@ -69,13 +64,16 @@ class Arena:
         seed: int = 0,
         dtype: Any = np.float32,
         device: Device = CPU,
+        whole: ModelTable | None = None,
         gradient_device: Device | None = None,
     ):
         if isinstance(parameters, HasParameters):
             states, parameters = parameters.named_states(), parameters.named_parameters()
+        parameters, states = list(parameters), list(states)
         self.dtype = np.dtype(dtype)
-        self.parameters = _distinct(parameters)[::-1]  # the order in which backward finishes their gradients
-        self.state_list = _distinct(states)
+        self.whole = ModelTable.of_tensors(parameters, states) if whole is None else whole
+        self.parameters = self.whole.named(parameters)[::-1]  # the order in which backward finishes their gradients
+        self.state_list = self.whole.named(states)
         self.size = _align(HEADER, self.dtype)
         for index, p in enumerate(self.parameters):
             p.index, p.start, p.stop, p._due = index, self.size, self.size + p.size, p.uses
@@ -183,19 +181,9 @@ class Arena:
                 self._on_ready(p)
 
     def named_tensors(self) -> dict[str, np.ndarray]:
-        """Return the views of all values and states by name, in forward order: the contents of a checkpoint."""
+        """Return the views of all values and states by name, in forward order."""
         views = {p.name: p.data for p in reversed(self.parameters)}
         return views | {s.name: s.data for s in self.state_list}
-
-
-def _distinct(named: Iterable[tuple[str, Any]]) -> list[Any]:
-    """Name each tensor and drop repetitions (a shared weight keeps its first name)."""
-    found: dict[int, Any] = {}
-    for name, tensor in named:
-        if id(tensor) not in found:
-            tensor.name = name
-            found[id(tensor)] = tensor
-    return list(found.values())
 
 
 def _align(offset: int, dtype: np.dtype) -> int:

@@ -96,6 +96,8 @@ class TrainingRun:
         Times between the last two evaluations, with waiting separated.
     times : Times
         Times of this rank up to the last evaluation of this process.
+    pipe : Group or None
+        The stages of the pipeline that this rank is in; None without one.
     losses : list of dict
         Losses of ranks after which training continued (--elastic).
     """
@@ -127,6 +129,7 @@ class TrainingRun:
     timer: StepTimer = field(default_factory=StepTimer)
     period_times: Times = field(default_factory=Times)
     times: Times = field(default_factory=Times)
+    pipe: Group | None = None
     losses: list[dict[str, Any]] = field(default_factory=list)
 
     @property

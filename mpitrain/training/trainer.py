@@ -44,7 +44,7 @@ from .report import write_results
 from .results import Result
 from .scoring import make_scoring
 from .setup import OwnParts, open_setup, resolved
-from .weights import check_weights, load_weights, save_weights
+from .weights import check_weights, gather_tensors, load_weights, save_weights
 
 Model = str | Layer | Callable[[tuple[int, ...], int], Layer]
 
@@ -161,7 +161,7 @@ class Trainer:
         trainer._open(config, _own(model, source if data is None else data, ()), trained.signature)
         with trainer.world.together():
             conform(trainer.setup.dataset, trained.signature, trainer.setup.dataset.name)
-            check_weights(path / LAST, trainer.setup.model)
+            check_weights(path / LAST, trainer.setup.arena.whole)
             load_weights(path / LAST, trainer.setup.arena)
         trainer.setup = dataclasses.replace(
             trainer.setup,
@@ -325,9 +325,10 @@ class Trainer:
         AgreedError
             If it cannot be written.
         """
+        tensors = gather_tensors(self.setup.arena) if self.world.rank == 0 else None
         with self.world.together():
-            if self.world.rank == 0:
-                save_weights(Path(path), self.setup.arena, self.setup.metadata(self.config))
+            if tensors is not None:
+                save_weights(Path(path), tensors, self.setup.metadata(self.config))
 
     def _evaluator(self) -> Evaluator:
         return make_evaluator(self.setup, self.world)

@@ -10,18 +10,62 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from ..arena import Arena, Parameter, State
+from ..arena import Arena
+from ..comm.channel import Channel
+from ..comm.group import Group
 from ..errors import UserError
 from ..json_text import to_json
-from ..layers import Layer
+from ..model_table import ModelTable
 
 
-def save_weights(path: Path, arena: Arena, metadata: dict[str, Any]) -> None:
-    """Write all values and states of ``arena`` and the JSON-able ``metadata`` to ``path``.
+def gather_tensors(arena: Arena, pipe: Group | None = None) -> dict[str, np.ndarray] | None:
+    """Return the values and states of the whole model by name, in forward order.
+
+    Parameters
+    ----------
+    pipe : Group, optional
+        Ranks whose arenas together hold the whole model; they call it together, and rank 0 gets the tensors, the
+        others None. Without it ``arena`` holds the whole model.
+
+    Returns
+    -------
+    dict of str to array or None
+        Arrays of the host: views of the arena, if it is there.
+    """
+    tensors = {name: np.ascontiguousarray(arena.device.to_host(view)) for name, view in arena.named_tensors().items()}
+    if pipe is None or pipe.size == 1:
+        return tensors
+    stages, channel = pipe.all_gather(list(tensors)), Channel(pipe)
+    if pipe.rank:
+        held = {name for names in stages[: pipe.rank] for name in names}  # rank 0 gets them from those before
+        _send([array for name, array in tensors.items() if name not in held], channel)
+    else:
+        shapes = {entry.name: entry.shape for entry in arena.whole}
+        for stage, names in enumerate(stages):
+            new = {name: np.empty(shapes[name], arena.dtype) for name in names if name not in tensors}
+            _receive(list(new.values()), stage, channel)
+            tensors |= new
+    channel.free()
+    return None if pipe.rank else {entry.name: tensors[entry.name] for entry in arena.whole}
+
+
+def _send(arrays: list[np.ndarray], channel: Channel) -> None:
+    messages = [channel.send(array, 0, tag, "weights to stage 0") for tag, array in enumerate(arrays)]
+    for message in messages:
+        message.wait()
+
+
+def _receive(arrays: list[np.ndarray], stage: int, channel: Channel) -> None:
+    messages = [channel.receive(array, stage, tag, f"weights of stage {stage}") for tag, array in enumerate(arrays)]
+    for message in messages:
+        message.wait()
+
+
+def save_weights(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
+    """Write ``tensors`` of the host by name (``gather_tensors``) and the JSON-able ``metadata`` to ``path``.
 
     The file appears whole or not at all: it is written next to ``path``, flushed to the disk and renamed.
     """
-    tensors = {name: np.ascontiguousarray(arena.device.to_host(view)) for name, view in arena.named_tensors().items()}
     data = safetensors.numpy.save(tensors, metadata={"mpitrain": to_json(metadata, words=True)})
     write_atomically(path, data)
 
@@ -44,11 +88,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
     raise UserError(f"{path} is damaged: what mpitrain has written into its metadata is no longer JSON")
 
 
-def check_weights(path: Path, model: Layer) -> None:
-    """Raise a UserError if the tensors of ``path`` are not those of ``model``, which may still lack memory."""
-    tensors: list[tuple[str, Parameter | State]] = [*model.named_parameters(), *model.named_states()]
-    first_names = {id(tensor): name for name, tensor in reversed(tensors)}  # a shared weight has several
-    wanted = {name: tensor.shape for name, tensor in tensors if first_names[id(tensor)] == name}
+def check_weights(path: Path, whole: ModelTable) -> None:
+    """Raise a UserError if the tensors of ``path`` are not those of the model with the table ``whole``."""
+    wanted = {entry.name: entry.shape for entry in whole}
     with _opened(path) as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no dict)
     for name in sorted(set(found) ^ set(wanted)):
@@ -60,7 +102,7 @@ def check_weights(path: Path, model: Layer) -> None:
 
 
 def load_weights(path: Path, arena: Arena) -> None:
-    """Fill ``arena`` from ``path``, whose tensors are those of its model (``check_weights``)."""
+    """Fill ``arena`` from ``path``, whose tensors are those of the whole model (``check_weights``)."""
     with _opened(path) as file:
         for name, view in arena.named_tensors().items():
             view[...] = arena.device.from_host(file.get_tensor(name))

@@ -21,6 +21,7 @@ from mpitrain.config_file import read_config, write_config
 from mpitrain.data import open_dataset
 from mpitrain.duration import parse_time
 from mpitrain.errors import UserError
+from mpitrain.model_table import ModelTable
 from mpitrain.models import build
 from mpitrain.optim import SGD
 from mpitrain.training.checkpoint import Checkpoint, State
@@ -32,7 +33,7 @@ from mpitrain.training.directory.trained_model import TrainedModel
 from mpitrain.training.position import Position
 from mpitrain.training.results import EpochResult
 from mpitrain.training.step_timer import Times
-from mpitrain.training.weights import check_weights, load_weights, read_metadata, save_weights
+from mpitrain.training.weights import check_weights, gather_tensors, load_weights, read_metadata, save_weights
 
 SLOW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 JSON = st.recursive(
@@ -99,7 +100,7 @@ def read_checkpoint(path):
 
 def read_weights(path):
     read_metadata(path)
-    check_weights(path, build("mlp", (3,), 2, widths=(4,)))
+    check_weights(path, ModelTable.of(build("mlp", (3,), 2, widths=(4,))))
     load_weights(path, make_state().arena)
 
 
@@ -121,7 +122,7 @@ def put(tree, data):
 
 
 def weights_bytes(path):
-    save_weights(path, make_state().arena, FACTS)
+    save_weights(path, gather_tensors(make_state().arena), FACTS)
     return path.read_bytes()
 
 

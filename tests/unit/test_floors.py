@@ -36,7 +36,7 @@ FLOORS = [
             "user_generator",
         ),
     ],
-    ["arena", "context", "parameter", "step_header", "collectives", "pipelines", "data", "metrics"],
+    ["arena", "context", "model_table", "parameter", "step_header", "collectives", "pipelines", "data", "metrics"],
     ["ops", "comm", "kernels"],
     ["layers", "models", "losses", "optim"],
     ["parallel"],

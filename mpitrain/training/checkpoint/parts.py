@@ -8,7 +8,7 @@ import numpy as np
 
 from ...device import device_of
 from .layout import Tensor, place
-from .state import State, overlaps
+from .state import State, overlaps, state_runs
 
 STATES_OF_RANK = "states_of_rank"
 
@@ -38,12 +38,15 @@ class Checksum:
 
 
 def tensors_of(state: State, rows: int = 0) -> list[Tensor]:
-    """Return the places of all tensors of ``state``, and of the states of ``rows`` ranks where each has its own."""
-    arena = state.arena
-    wanted = [(prefix + p.name, b.dtype, p.shape) for prefix, b in state.buffers().items() for p in arena.parameters]
-    wanted += [(s.name, arena.states.dtype, s.shape) for s in arena.state_list]
+    """Return the places of all tensors of the whole model, and of the states of ``rows`` ranks where each has its own.
+
+    They are the same on all ranks, whatever part of the model the arena of each is.
+    """
+    whole, dtype = state.arena.whole, state.arena.states.dtype
+    wanted = [(prefix + p.name, b.dtype, p.shape) for prefix, b in state.buffers().items() for p in whole.parameters]
+    wanted += [(s.name, dtype, s.shape) for s in whole.states]
     if rows:
-        wanted.append((STATES_OF_RANK, arena.states.dtype, (rows, arena.states.size)))
+        wanted.append((STATES_OF_RANK, dtype, (rows, whole.num_states)))
     return place(wanted)
 
 
@@ -56,13 +59,23 @@ class Part:
     slices : tuple of slice
         This rank's slices of the arena, for the values and each slot.
     rank, rows : int
-        Rank 0 writes the states; with ``rows`` above 0, each of ``rows`` ranks has and writes its own.
+        This rank among those with a copy of the arena. Rank 0 writes the states; with ``rows`` above 0, each of
+        ``rows`` ranks has and writes its own.
+    left_out : frozenset of str
+        Names of values and states that others write, since their arenas hold them too.
     """
 
-    def __init__(self, state: State, slices: tuple[slice, ...], rank: int, rows: int = 0):
+    def __init__(
+        self,
+        state: State,
+        slices: tuple[slice, ...],
+        rank: int,
+        rows: int = 0,
+        left_out: frozenset[str] = frozenset(),
+    ):
         self.tensors = tensors_of(state, rows)
         self._device = state.arena.device
-        self._pieces = list(_pieces(state, slices, rank, {t.name: t for t in self.tensors}))
+        self._pieces = list(_pieces(state, slices, rank, {t.name: t for t in self.tensors}, left_out))
         self._copy = np.empty(sum(piece.source.nbytes for piece in self._pieces), np.uint8)
         self._copies, start = [], 0
         for piece in self._pieces:
@@ -93,12 +106,18 @@ class Part:
         return [Checksum(p.tensor.name, p.skip, memory.size, zlib.crc32(memory.data)) for p, memory in pairs]
 
 
-def _pieces(state: State, slices: tuple[slice, ...], rank: int, tensors: dict[str, Tensor]) -> Iterator[Piece]:
+def _pieces(
+    state: State, slices: tuple[slice, ...], rank: int, tensors: dict[str, Tensor], left_out: frozenset[str]
+) -> Iterator[Piece]:
     arena = state.arena
+    parameters = [p for p in arena.parameters if p.name not in left_out]
     for prefix, flat in state.buffers().items():
-        for p, part in overlaps(arena.parameters, slices):
+        for p, part in overlaps(parameters, slices):
             yield Piece(tensors[prefix + p.name], (part.start - p.start) * flat.itemsize, flat[part])
     if rank == 0:
-        yield from (Piece(tensors[s.name], 0, s.data.reshape(-1)) for s in arena.state_list)
+        states = [s for s in arena.state_list if s.name not in left_out]
+        yield from (Piece(tensors[s.name], 0, s.data.reshape(-1)) for s in states)
     if STATES_OF_RANK in tensors:
-        yield Piece(tensors[STATES_OF_RANK], rank * arena.states.nbytes, arena.states)
+        table, row = tensors[STATES_OF_RANK], rank * arena.whole.num_states
+        for part, place in state_runs(arena, left_out):
+            yield Piece(table, (row + place.start) * arena.states.itemsize, arena.states[part])

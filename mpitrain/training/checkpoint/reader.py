@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import UserError
 from .layout import CHECKSUMS, DTYPES, METADATA, Tensor
 from .parts import STATES_OF_RANK, tensors_of
-from .state import State, overlaps
+from .state import State, overlaps, state_runs
 
 LONGEST_HEADER = 1 << 28
 BLOCK = 8 << 20  # bytes read at a time for a checksum
@@ -95,16 +95,18 @@ class Checkpoint:
     def load(self, state: State, slices: tuple[slice, ...] | None = None, row: tuple[int, int] = (0, 1)) -> None:
         """Fill ``state``: values and states, and of each slot the ``slices`` (all by default).
 
+        Whatever part of the model the arena is, its tensors are found by their names.
+
         Parameters
         ----------
         row : (int, int)
-            This rank and the number of ranks: where each had states of its own and there are as many again, each gets
-            its own back. Otherwise all get the same.
+            This rank among those that divide the samples, and their number: where each had states of its own and there
+            are as many again, each gets its own back. Otherwise all get the same.
 
         Raises
         ------
         UserError
-            If the tensors are not those of the model and its optimizer.
+            If the tensors are not those of the whole model and its optimizer.
         """
         self._check_fit(state)
         arena = state.arena
@@ -118,15 +120,24 @@ class Checkpoint:
             for s in arena.state_list:
                 found = self._array(descriptor, self.tensors[s.name], 0, s.size)
                 s.data[...] = arena.device.from_host(found.reshape(s.shape))
-            rows = self.tensors.get(STATES_OF_RANK)
-            if rows is not None:
-                table = self._array(descriptor, rows, 0, math.prod(rows.shape)).reshape(rows.shape)
-                states = table[row[0]] if len(table) == row[1] else table.mean(axis=0)
-                arena.states[...] = arena.device.from_host(states)
+            runs = state_runs(arena)
+            if runs and STATES_OF_RANK in self.tensors:
+                states = self._row(descriptor, self.tensors[STATES_OF_RANK], *row)
+                for here, there in runs:
+                    arena.states[here] = arena.device.from_host(states[there])
+
+    def _row(self, descriptor: int, table: Tensor, rank: int, size: int) -> np.ndarray:
+        """Return the row of ``rank`` in a table of ``size`` rows, or the mean of all rows of another table."""
+        rows, count = table.shape
+        if rows == size:
+            return self._array(descriptor, table, rank * count * table.dtype.itemsize, count)
+        mean: np.ndarray = self._array(descriptor, table, 0, rows * count).reshape(rows, count).mean(axis=0)
+        return mean
 
     def _check_fit(self, state: State) -> None:
-        wanted = {t.name: t for t in tensors_of(state)}
-        odd = sorted(set(wanted) ^ (set(self.tensors) - {STATES_OF_RANK}))
+        rows = self.tensors[STATES_OF_RANK].shape[:1] if STATES_OF_RANK in self.tensors else ()
+        wanted = {t.name: t for t in tensors_of(state, *rows)}
+        odd = sorted(set(wanted) ^ set(self.tensors))
         if odd:
             side = "lacks" if odd[0] in wanted else "has"
             raise UserError(f"{self.path} does not hold this model and optimizer: it {side} the tensor {odd[0]}")

@@ -13,7 +13,7 @@ from ...optim import Optimizer
 
 
 class State(NamedTuple):
-    """The state of a training run, in place."""
+    """The state of a training run, or of this rank's stages of it, in place."""
 
     arena: Arena
     optimizer: Optimizer
@@ -60,3 +60,29 @@ def overlaps(parameters: list[Parameter], parts: tuple[slice, ...]) -> Iterator[
             start, stop = max(p.start, part.start), min(p.stop, part.stop)
             if start < stop:
                 yield p, slice(start, stop)
+
+
+def state_runs(arena: Arena, left_out: frozenset[str] = frozenset()) -> list[tuple[slice, slice]]:
+    """Return the parts of ``arena.states`` with their places among the states of the whole model, adjacent ones merged.
+
+    Parameters
+    ----------
+    left_out : frozenset of str
+        Names of states that do not count.
+    """
+    places, there = {}, 0
+    for entry in arena.whole.states:
+        places[entry.name] = there
+        there += entry.size
+    runs: list[tuple[slice, slice]] = []
+    here = 0
+    for s in arena.state_list:
+        part, there = slice(here, here + s.size), places[s.name]
+        here = part.stop
+        if s.name in left_out:
+            continue
+        if runs and (runs[-1][0].stop, runs[-1][1].stop) == (part.start, there):
+            before, place = runs.pop()
+            part, there = slice(before.start, part.stop), place.start
+        runs.append((part, slice(there, there + part.stop - part.start)))
+    return runs

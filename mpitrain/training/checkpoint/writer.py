@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...comm.group import Group
 from ...comm.shared_file import SharedFile
 from ...comm.world import World
 from ...data.sampler import share
@@ -33,13 +34,17 @@ class Writer:
     Parameters
     ----------
     world : World
+        All ranks, which write the checkpoint together.
     directory : Path
         Directory of the checkpoints; created with the first one.
     state : State
+    group : Group, optional
+        The ranks with a copy of this arena, if the arenas of other ranks are other parts of the model. All by default.
     slices : tuple of slice, optional
-        The parts of the arena that this rank writes; together those of all ranks are the arena. An equal share if None.
+        The parts of the arena that this rank writes; together those of the ranks of ``group`` are the arena. An equal
+        share if None.
     own_states : bool
-        True where each rank has running statistics of its own.
+        True where each rank of ``group`` has running statistics of its own.
     keep : int
         Checkpoints that are kept.
     note : callable(str)
@@ -61,6 +66,7 @@ class Writer:
         directory: Path,
         state: State,
         *,
+        group: Group | None = None,
         slices: tuple[slice, ...] | None = None,
         own_states: bool = False,
         keep: int = 2,
@@ -69,8 +75,9 @@ class Writer:
     ):
         self._world, self._directory, self._state, self._keep, self._note = world, directory, state, keep, note
         self._on_timed = on_timed
-        self._slices = (share(state.arena.size, world.rank, world.size),) if slices is None else slices
-        self._rows = world.size if own_states else 0
+        self._copies = copies = group or world
+        self._slices = (share(state.arena.size, copies.rank, copies.size),) if slices is None else slices
+        self._rows = copies.size if own_states else 0
         self._part: Part | None = None
         self._thread = self._last_thread = threading.Thread()
         self._error: str | None = None
@@ -88,7 +95,8 @@ class Writer:
         """Copy the state and begin to write it, with the JSON-able ``metadata`` of rank 0."""
         begin = time.perf_counter()
         if self._part is None:
-            self._part = Part(self._state, self._slices, self._world.rank, self._rows)
+            left_out = self._held_before()
+            self._part = Part(self._state, self._slices, self._copies.rank, self._rows, left_out)
         self._path, self._metadata = folder.path_of_step(self._directory, step), to_json(metadata, words=True)
         data_begin = self._create()
         file = self._open() if data_begin is not None else None
@@ -117,6 +125,25 @@ class Writer:
             if wait:
                 self._last_thread.join()
         self.stalls[-1] += self._timed("checkpoint: complete", begin)
+
+    def _held_before(self) -> frozenset[str]:
+        """Return the names of tensors that ranks of an earlier group write, since their arenas hold them too.
+
+        Raises
+        ------
+        ValueError
+            On all ranks, if a tensor of the model is in none of their arenas.
+        """
+        if self._copies.size == self._world.size:
+            return frozenset()
+        arena, first = self._state.arena, self._copies.world_ranks[0]
+        names = [tensor.name for tensor in (*arena.parameters, *arena.state_list)]
+        held = self._world.all_gather((first, names if self._copies.rank == 0 else []))
+        everything = {name for _, some in held for name in some}
+        lacking = next((entry.name for entry in arena.whole if entry.name not in everything), None)
+        if lacking is not None:
+            raise ValueError(f"no rank has the tensor {lacking} of the model")
+        return frozenset(name for group, some in held if group < first for name in some)
 
     def _timed(self, name: str, begin: float) -> float:
         """Report a part that ends now; return its seconds."""

@@ -246,8 +246,8 @@ def with_normalizers_of(checkpoint: Checkpoint, setup: TrainingSetup) -> Trainin
 
 def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
     """Restore ``run`` from ``checkpoint``; raise UserError if it does not fit."""
-    past, world = history_of(checkpoint), run.world
-    checkpoint.load(run.tensors, run.data_parallel.sync.own, row=(world.rank, world.size))
+    past, group = history_of(checkpoint), run.group
+    checkpoint.load(run.tensors, run.data_parallel.sync.own, row=(group.rank, group.size))
     run.optimizer.step_count = past.optimizer_steps
     run.step = run.resumed_at = past.step
     run.position = past.position

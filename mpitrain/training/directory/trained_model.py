@@ -24,6 +24,7 @@ from ...device import CPU, Device
 from ...errors import UserError
 from ...layers import Layer
 from ...losses import Loss
+from ...model_table import ModelTable
 from ..same_data import check_same_data
 from ..setup import extremes_of, make_loss, make_model, normalizer_from
 from ..weights import check_weights, load_weights, read_metadata
@@ -99,7 +100,7 @@ class TrainedModel:
         self.signature, self.normalizer, self.target_normalizer, self.loss = read_training_data(config, path)
         with _as_user_error(path):
             self.model: Layer = make_model(config, self.signature.input_shape, self.signature.num_outputs)
-        check_weights(path, self.model)
+        check_weights(path, ModelTable.of(self.model))
         load_weights(path, Arena(self.model.named_parameters(), self.model.named_states(), device=device))
 
     @property

@@ -45,6 +45,7 @@ def default_hooks(
     timer = CheckpointTimer(config.checkpoint.every, config.checkpoint.max_time)
     rule = parse_early_stop(config.run.early_stop)
     writer = None if run_path is None else _make_writer(run, run_path)
+    sends_weights = run_path is not None and run.group.rank == 0  # to rank 0, from its copies of the other stages
     return [
         *([StepSnapshots(run)] if run.world.elastic else []),
         *([Profiler()] if config.run.profile else []),
@@ -53,7 +54,7 @@ def default_hooks(
         *([WeightCheck(config.parallel.check_every)] if run.group.size > 1 else []),
         Evaluation(make_evaluator(setup, run.world)),
         *([EarlyStop(rule)] if rule is not None else []),
-        Recorder(directory),
+        Recorder(directory, run.pipe if sends_weights else None),
         ProgressDisplay(run.display),
         *more,
         Checkpoints(timer, writer),  # the last, so that a checkpoint follows all that a step has brought
@@ -65,8 +66,9 @@ def _make_writer(run: TrainingRun, run_path: Path) -> Writer:
         run.world,
         run_path / CHECKPOINTS,
         run.tensors,
+        group=run.group,
         slices=run.data_parallel.sync.own,
-        own_states=run.config.model.batch_norm == "local" and bool(run.setup.arena.states.size),
+        own_states=run.config.model.batch_norm == "local" and bool(run.setup.arena.whole.states),
         keep=run.config.checkpoint.keep,
         note=run.display.note,
         on_timed=run.timeline,

@@ -4,12 +4,14 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...arena import Arena
+import numpy as np
+
+from ...comm.group import Group
 from ...errors import UserError
 from ..directory.ownership import TakenOverError
 from ..directory.run_directory import BEST, LAST, RunDirectory
 from ..results import EpochResult
-from ..weights import save_weights
+from ..weights import gather_tensors, save_weights
 from .base import Hook, StepInfo
 
 
@@ -20,10 +22,12 @@ class Recorder(Hook):
     ----------
     directory : RunDirectory or None
         The directory on rank 0; None on the other ranks, or to write nothing.
+    pipe : Group, optional
+        Rank 0 and the ranks that send it the weights of the other stages; None on ranks that send none.
     """
 
-    def __init__(self, directory: RunDirectory | None):
-        self.directory = directory
+    def __init__(self, directory: RunDirectory | None, pipe: Group | None = None):
+        self.directory, self._pipe = directory, pipe
         self._said: set[str] = set()
 
     def step_end(self, info: StepInfo) -> None:
@@ -45,7 +49,7 @@ class Recorder(Hook):
                 self.directory.flush()
 
     def evaluate_end(self, info: StepInfo) -> None:
-        """Write the line of an epoch and the weights (rank 0).
+        """Write the line of an epoch and the weights (rank 0, from all stages).
 
         Raises
         ------
@@ -54,16 +58,25 @@ class Recorder(Hook):
         """
         assert info.result is not None
         last = info.run.is_last
-        with info.group.together(asleep=last):
-            if self.directory is not None:
-                self._write(self.directory, info.result, info, last)
+        sends_or_writes = self._pipe is not None or self.directory is not None
+        tensors = gather_tensors(info.arena, self._pipe) if sends_or_writes else None
+        with info.run.world.together(asleep=last):
+            if self.directory is not None and tensors is not None:
+                self._write(self.directory, info.result, tensors, info, last)
 
-    def _write(self, directory: RunDirectory, result: EpochResult, info: StepInfo, last: bool) -> None:
+    def _write(
+        self,
+        directory: RunDirectory,
+        result: EpochResult,
+        tensors: dict[str, np.ndarray],
+        info: StepInfo,
+        last: bool,
+    ) -> None:
         try:
             directory.log("epoch", **_line(result))
             metadata = info.run.setup.metadata(info.run.config)
             metadata |= {"epoch": result.epoch, "step": result.step, "test": result.test}
-            self._save(directory, info.arena, metadata, best=info.run.results[info.run.results.best] is result)
+            self._save(directory, tensors, metadata, best=info.run.results[info.run.results.best] is result)
         except TakenOverError:
             raise
         except UserError as error:
@@ -72,10 +85,12 @@ class Recorder(Hook):
                 raise UserError(f"{error}; {hint}") from None
             self._tolerate(error, info)
 
-    def _save(self, directory: RunDirectory, arena: Arena, metadata: dict[str, object], *, best: bool) -> None:
+    def _save(
+        self, directory: RunDirectory, tensors: dict[str, np.ndarray], metadata: dict[str, object], *, best: bool
+    ) -> None:
         paths: list[Path] = [directory.path / LAST, *([directory.path / BEST] if best else [])]
         for path in paths:
-            save_weights(path, arena, metadata)
+            save_weights(path, tensors, metadata)
 
     @contextlib.contextmanager
     def _tolerated(self, info: StepInfo) -> Iterator[None]:
