@@ -82,6 +82,7 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
         display=display,
         results=RunResults(scoring),
         runner=runner,
+        pipe=None if pipeline is None else pipeline.pipe,
         devices=sorted(set(world.all_gather(setup.arena.device.name))),
     )
 

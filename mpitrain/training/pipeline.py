@@ -50,8 +50,6 @@ class PipelineSetup:
     cut : Cut
     channel : Channel
         Between the ranks of the pipeline.
-    num_parameters : int
-        Of the whole model.
     """
 
     mesh: Mesh
@@ -60,7 +58,6 @@ class PipelineSetup:
     costs: list[UnitCost]
     cut: Cut
     channel: Channel
-    num_parameters: int
 
     @property
     def data(self) -> Group:
@@ -131,8 +128,7 @@ def open_pipeline(
     staging = world.group("data").staging
     for group in (mesh["data"], mesh["pipe"]):
         group.use_staging(staging)
-    parameters = {id(p): p.size for _, p in model.named_parameters()}
-    return PipelineSetup(mesh, stages, units, costs, cut, Channel(mesh["pipe"]), sum(parameters.values()))
+    return PipelineSetup(mesh, stages, units, costs, cut, Channel(mesh["pipe"]))
 
 
 def check_mesh(config: Config, mesh: Mesh) -> None:

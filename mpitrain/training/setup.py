@@ -31,6 +31,7 @@ from ..layers import Layer
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..metrics import split_metrics
 from ..metrics.names import Spec
+from ..model_table import ModelTable
 from ..parallel.virtual_shards import check_shards
 from . import limits
 from .class_weights import class_weights_of
@@ -68,7 +69,7 @@ class TrainingSetup:
     @property
     def num_parameters(self) -> int:
         """Trainable scalars of the whole model, which a rank of a pipeline has a part of."""
-        return self.arena.num_parameters if self.pipeline is None else self.pipeline.num_parameters
+        return sum(entry.size for entry in self.arena.whole.parameters)
 
     def metadata(self, config: Config) -> dict[str, Any]:
         """Return the metadata needed to use the weights again (JSON-able)."""
@@ -152,7 +153,7 @@ def open_setup(
         class_weights = class_weights_of(config.optimizer.class_weights, dataset)
         loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)
         check_scores(config.run, make_scoring(loss, target_normalizer, dataset.num_outputs, metrics))
-    group, pipeline = world.group("data"), None
+    group, pipeline, whole = world.group("data"), None, ModelTable.of(model)
     if mesh.sizes["pipe"] > 1:
         pipeline = open_pipeline(config, world, mesh, model, dataset, device)
         model, group = pipeline.stages.model, pipeline.data
@@ -164,6 +165,7 @@ def open_setup(
         model.named_states(),
         seed=config.run.seed,
         device=device,
+        whole=whole,
         gradient_device=_gradient_device(config, group, model, device),
     )
     signature = Signature.of(

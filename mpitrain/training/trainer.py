@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..comm.world import World
-from ..config import Config
+from ..config import Config, Parallel
 from ..config_file import read_config
 from ..config_keywords import config_from
 from ..data.checks import check_features
@@ -153,9 +153,12 @@ class Trainer:
                 source = inherit_options(source, trained.signature.source)
             if isinstance(model, str):
                 config = dataclasses.replace(config, model=config_from(model=model).model)
+        default = Parallel()
+        whole = {name: getattr(default, name) for name in ("mesh", "pipeline", "stages")}  # on each rank
         config = dataclasses.replace(
             config,
             data=dataclasses.replace(config.data, source=source),
+            parallel=dataclasses.replace(config.parallel, **whole),
             run=dataclasses.replace(config.run, out=""),
         )
         trainer._open(config, _own(model, source if data is None else data, ()), trained.signature)
@@ -325,7 +328,11 @@ class Trainer:
         AgreedError
             If it cannot be written.
         """
-        tensors = gather_tensors(self.setup.arena) if self.world.rank == 0 else None
+        pipeline, tensors = self.setup.pipeline, None
+        if pipeline is not None and pipeline.data.rank == 0:
+            tensors = gather_tensors(self.setup.arena, pipeline.pipe)
+        elif self.world.rank == 0:
+            tensors = gather_tensors(self.setup.arena)
         with self.world.together():
             if tensors is not None:
                 save_weights(Path(path), tensors, self.setup.metadata(self.config))

@@ -27,7 +27,7 @@ def test_every_unit(anywhere, name, num_samples):
     expected = measure_units(make(), shape, num_samples, **options)
     for name_of in ("name", "output_shape", "num_parameters", "output_bytes", "is_block"):
         assert [getattr(cost, name_of) for cost in found] == [getattr(cost, name_of) for cost in expected]
-    assert all(cost.forward > 0 and cost.dw > 0 for cost in found if cost.num_parameters and not cost.name == "1")
+    assert all(cost.forward > 0 and cost.dw > 0 for cost in found if cost.num_parameters and cost.name != "1")
     first = next(cost for cost in found if cost.num_parameters)
     assert first.dx == 0 or first is found[-1]
 
