@@ -86,7 +86,7 @@ class Sequential(Layer):
         UserError
             If this is a subclass with a forward of its own, which may do something else between the units.
         """
-        if type(self).forward is not Sequential.forward:
+        if type(self).forward not in (Sequential.forward, Part.forward):
             raise UserError(f"a {self.kind} has a forward of its own, so it cannot be cut into parts")
         units = self.units()
         if not 0 <= first <= stop <= len(units):

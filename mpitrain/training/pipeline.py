@@ -152,11 +152,9 @@ def memory_of_a_rank(world: World) -> float:
 
 def recompute(model: Layer, how: Recomputed) -> Layer:
     """Return a model that computes again in backward what it does not keep; see ``--recompute``."""
-    if isinstance(model, Sequential) and type(model).forward is Sequential.forward:
-        return recomputed(model.units(), how)
-    if how == "stage":
+    if how == "stage" and not isinstance(model, Sequential):
         return Recompute(model)
-    raise UserError(f"the model is a {model.kind}, not a Sequential of blocks: --recompute stage takes it as one")
+    return recomputed(find_units(model, shared=True), how)
 
 
 def _num_microbatches(config: Config, mesh: Mesh, num_samples: int) -> int:

@@ -56,7 +56,7 @@ def test_the_device_is_waited_for(device):
 
 
 def test_a_timed_run_allocates_nothing(device):
-    """Of two runs and of four, which differ in nothing but time."""
+    """Two runs and four differ in nothing but time."""
     buffers = []
     for seconds in (0, 0.05):
         with device.counted() as counts:

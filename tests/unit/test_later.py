@@ -30,6 +30,7 @@ from mpitrain.layers import (
 from mpitrain.layers.fused import Fused
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.ops.dispatch import numpy_only
+from mpitrain.parallel.pipeline.stages import OwnStages
 from tests.microbatches import ORDERS, Microbatches, assert_same_bits
 
 ROWS, TOKENS, IMAGES = (9, 6), (4, 5, 6), (5, 8, 9, 4)
@@ -117,7 +118,7 @@ def test_the_cases_have_all_layers():
     made = [make() for _, make in CASES.values()]
     found = {type(layer) for model in made for layer in model.layers()}
     found |= {type(layer) for model in made for _, layer in model.running()}
-    assert wanted - {Fused} == found | {layers.Part}, "Part: tests/unit/test_parts.py"
+    assert wanted - {Fused} == found | {layers.Part, OwnStages}, "these: test_parts.py, test_pipeline.py"
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -172,8 +172,10 @@ class Ledger:
         MismatchError
             If the entry is compared and another rank of this node has a different one with this number.
         """
-        at = self._next()
-        d, now, history = self._doubles, time.monotonic(), label.history
+        d, seq, history = self._doubles, next(self._count), label.history  # as _next: a call less in every step
+        at, now = FACTS + seq % ENTRIES * WIDTH, time.monotonic()
+        d[at + 6] = -1.0
+        d[at] = seq
         d[at + 2], d[at + 3] = history.next(label.code) if history is not None else (0, 0)
         d[at + 1], d[at + 4], d[at + 5] = label.number, now, now if waits else 0.0
         d[at + 6] = 0.0

@@ -15,7 +15,7 @@ from .tables import Recomputed
 
 
 class Border(NamedTuple):
-    """What a stage hands on to the next one: shape for one sample, and dtype."""
+    """Shape for one sample, and dtype, of the array that a stage hands on to the next one."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]

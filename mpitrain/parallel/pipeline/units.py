@@ -7,8 +7,13 @@ from ...plain_text import count
 MAX_DIGITS = 9
 
 
-def find_units(model: Layer) -> list[Unit]:
+def find_units(model: Layer, *, shared: bool = False) -> list[Unit]:
     """Return the units between which ``model`` can be cut.
+
+    Parameters
+    ----------
+    shared : bool
+        Whether units may share parameters.
 
     Raises
     ------
@@ -23,7 +28,7 @@ def find_units(model: Layer) -> list[Unit]:
     for unit in units:
         for name, parameter in unit.layer.named_parameters(f"{unit.name}."):
             other = owner.setdefault(id(parameter), unit)
-            if other is not unit:
+            if other is not unit and not shared:
                 raise UserError(
                     f"units {other.name} and {unit.name} share the parameter {name}, so the model cannot be cut into "
                     "stages, each of which would train a copy"
