@@ -145,6 +145,10 @@ class Parameter(Tensor):
         """Mark the gradient to be overwritten by the next one."""
         self._writes, self.accumulate = 0, False
 
+    def expect_another(self) -> None:
+        """Complete the gradient in this step only with one more ``written`` than its uses."""
+        self._due += 1
+
     def written(self) -> None:
         """Report that one use of this parameter has put its gradient into ``grad``: the end of every backward."""
         self._writes += 1

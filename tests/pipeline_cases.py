@@ -18,8 +18,10 @@ from mpitrain.layers import (
     MultiHeadAttention,
     Residual,
     Sequential,
+    Sigmoid,
 )
 from mpitrain.losses import SoftmaxCrossEntropy
+from mpitrain.model_table import ModelTable
 from mpitrain.parallel.pipeline.runner import PipelineRunner
 from mpitrain.parallel.pipeline.stages import Stages
 
@@ -50,6 +52,14 @@ def built(name, shape, num_outputs):
     return Case(lambda: models.build(name, shape, num_outputs), shape, np.float32, num_outputs)
 
 
+def tied_stack():
+    """Six linear layers, of which the second, the fourth and the last share their weights."""
+    linear = [Linear(9, 9) for _ in range(6)]
+    linear[3].weight = linear[5].weight = linear[1].weight
+    linear[1].weight.uses = 3
+    return models.prepare(Sequential(*(layer for one in linear for layer in (one, Sigmoid()))))
+
+
 CASES = {
     "mlp": built("mlp:widths=" + "+".join(["12"] * 9) + ",dropout=0.1", (7,), 4),
     "mlp gelu": built("mlp:widths=" + "+".join(["12"] * 9) + ",activation=gelu", (7,), 4),
@@ -57,6 +67,9 @@ CASES = {
     "resnet8": built("resnet8", (12, 12, 3), 6),
     "attention": Case(attention_stack, (5,), np.int64, 5),
 }
+
+
+TIED = Case(tied_stack, (9,), np.float32, 9)
 
 
 def make_batches(case, sizes, seed=1):
@@ -96,7 +109,8 @@ def run_alone(case, batches, steps=2):
 
 def make_runner(case, program, rank, channel, stops=None, device=None):
     """Return the runner of one rank, and its arena."""
-    units = case.make().units()
+    model = case.make()
+    units = model.units()
     options = {} if device is None else {"device": device}
     if stops is None:  # uneven on purpose
         weights = np.arange(program.num_stages) % 3 + 1
@@ -104,7 +118,7 @@ def make_runner(case, program, rank, channel, stops=None, device=None):
         stops = [round(bound) + stage + 1 for stage, bound in enumerate(bounds)]
     sample = np.zeros((1, *case.shape), case.dtype)
     stages = Stages(units, stops, program, rank, sample, **options)
-    arena = Arena(stages.model, seed=SEED, **options)
+    arena = Arena(stages.model, seed=SEED, whole=ModelTable.of(model), **options)
     ctx = Context(seed=SEED, **options)
     return PipelineRunner(stages, channel, SoftmaxCrossEntropy(), ctx), arena
 

@@ -9,7 +9,7 @@ import itertools
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,8 @@ from ..device import device_of
 from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
 from ..losses import Totals
-from ..optim import Optimizer
+from ..optim import Optimizer, sum_of_squares
+from ..parameter import Parameter
 from ..step_header import StepHeader
 from .make_sync import make_gradient_sync
 
@@ -72,6 +73,8 @@ class DataParallel:
     pipe : Group, optional
         The stages of the pipeline that this rank is in, where ``model`` is one of them: totals, requests and the norm
         of the gradient are summed over them, too, in one small message for each step.
+    copies : sequence of Parameter
+        Those that another stage has, too, and counts in the norm.
 
     Attributes
     ----------
@@ -97,9 +100,10 @@ class DataParallel:
         bucket_bytes: int = 25 << 20,
         synchronize_batch_norm: bool = True,
         pipe: Group | None = None,
+        copies: Sequence[Parameter] = (),
     ):
         self.arena = arena
-        self.pipe = pipe
+        self.pipe, self._copies = pipe, copies
         self.group = group = data_group(group)
         self.sync_seconds = 0.0
         self.on_timed: Callable[[str, float, float], None] | None = None
@@ -204,10 +208,22 @@ class DataParallel:
         """Sum the header and the square of the norm over the stages; return whether signatures differ on any."""
         header = self.arena.header[: StepHeader.CONTROL.stop]
         norm = self.sync.norm()
-        sums = pipe.sum(np.array([*header, norm * norm, differs], np.float64))
+        squares = max(0.0, norm * norm - self._squares_of_copies()) if self._copies else norm * norm
+        sums = pipe.sum(np.array([*header, squares, differs], np.float64))
         header[...] = sums[:-2]
         self._norm = math.sqrt(sums[-2])
         return bool(sums[-1])
+
+    def _squares_of_copies(self) -> float:
+        """Return the sum of squares of summed gradients that another stage counts."""
+        arena, own = self.arena, self.sync.own
+        squares = 0.0
+        for p in self._copies:
+            for part in own or (slice(p.start, p.stop),):
+                start, stop = max(p.start, part.start), min(p.stop, part.stop)
+                if start < stop:
+                    squares += sum_of_squares(arena.device.to_host(arena.gradients[start:stop]))
+        return float(self.group.sum(np.array([squares]))[0]) if own is not None else squares
 
     def _sign(self) -> None:
         """Put this rank's fingerprint of all collectives so far into the header, in numbers whose sums are exact."""

@@ -154,7 +154,9 @@ def recompute(model: Layer, how: Recomputed) -> Layer:
     """Return a model that computes again in backward what it does not keep; see ``--recompute``."""
     if how == "stage" and not isinstance(model, Sequential):
         return Recompute(model)
-    return recomputed(find_units(model, shared=True), how)
+    if not isinstance(model, Sequential):
+        raise UserError(f"the model is a {model.kind}, not a Sequential of blocks: --recompute stage takes it as one")
+    return recomputed(model.part(0, len(model.units())).units(), how)
 
 
 def _num_microbatches(config: Config, mesh: Mesh, num_samples: int) -> int:
@@ -194,6 +196,8 @@ def _units(config: Config, model: Layer, program: Program) -> list[Unit]:
                 "--reproducible takes the statistics of batch normalization over all microbatches of a step at once, "
                 "but in a pipeline these come one after the other"
             )
+        if len({id(p) for _, p in model.named_parameters()}) < len(list(model.named_parameters())):
+            raise UserError("--reproducible does not go with a pipeline whose stages share weights")
         if not program.is_in_order:
             raise UserError(
                 f"--reproducible adds gradients in the order of microbatches, but {program.name} computes them in "

@@ -9,7 +9,17 @@ from mpitrain.comm.mesh import Mesh
 from mpitrain.context import Context
 from mpitrain.parallel.pipeline.forward import PipelineForward
 from mpitrain.pipelines import find, in_one_process, make_program, simulate
-from tests.pipeline_cases import CASES, SCHEDULES, SEED, differences, make_batches, make_runner, run_alone, run_steps
+from tests.pipeline_cases import (
+    CASES,
+    SCHEDULES,
+    SEED,
+    TIED,
+    differences,
+    make_batches,
+    make_runner,
+    run_alone,
+    run_steps,
+)
 
 pytestmark = pytest.mark.mpi
 
@@ -89,3 +99,24 @@ def test_forward(world, channel, name, schedule, sizes):
         else:
             assert not found
     assert sum(world.all_gather(runner.stages.has_last)) == 1
+
+
+@pytest.mark.parametrize("sizes", [(4, 4, 4, 1), (3,)], ids=str)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_weights_that_stages_share(world, channel, schedule, sizes):
+    """Every copy has the gradient of the whole, to rounding; the other gradients have the bits of one rank."""
+    program = make_program(find(schedule), world.size, len(sizes))
+    batches = make_batches(TIED, sizes)
+    expected = run_alone(TIED, batches)
+    runner, arena = make_runner(TIED, program, world.rank, channel)
+    ready = []
+    arena.on_ready = lambda p: ready.append(p.name)
+    found = run_steps(runner, arena, batches)
+    assert sorted(ready) == sorted(2 * list(found.gradients))
+    wrong = set(differences(found, expected)) - {"2.weight"}
+    assert not any(world.all_gather(wrong))
+    if "2.weight" in found.gradients:
+        np.testing.assert_allclose(found.gradients["2.weight"], expected.gradients["2.weight"], rtol=1e-5, atol=1e-6)
+    holders = [one for one in world.all_gather(found.gradients.get("2.weight")) if one is not None]
+    assert all(np.array_equal(one, holders[0]) for one in holders)
+    assert sum(world.all_gather(len(runner.stages.copies))) == len(holders) - 1

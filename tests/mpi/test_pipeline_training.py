@@ -89,6 +89,29 @@ def test_losses_and_weights_of_one_rank(world, alone, directory, name, how):
         world.barrier()
 
 
+def tied(input_shape, num_outputs):
+    hidden = [Linear(16, 16) for _ in range(4)]
+    for one in hidden[1:]:
+        one.weight = hidden[0].weight
+    hidden[0].weight.uses = len(hidden)
+    layers = [layer for one in hidden for layer in (one, ReLU())]
+    return Sequential(Flatten(), Linear(64, 16), ReLU(), *layers, Linear(16, num_outputs))
+
+
+@pytest.mark.parametrize("shard", ["none", "optimizer", "auto"])
+def test_weights_that_stages_share(world, alone, directory, shard):
+    """They count once in the norm, which clips, and in files, and all copies stay equal."""
+    options = settings("lars", model=tied, optimizer="adamw", clip_norm=0.2, shard=shard)
+    expected, _, one = train(alone, **(options | {"shard": "none"}))
+    for mesh in meshes(world.size):
+        losses, _, trainer = train(world, **(options | {"mesh": mesh}))
+        np.testing.assert_allclose(losses, expected, rtol=1e-5)
+        assert trainer.setup.num_parameters == one.setup.num_parameters
+        copies = [p.data.copy() for p in trainer.setup.arena.parameters if p.name == "3.weight"]
+        found = [copy for copies in world.all_gather(copies) for copy in copies]
+        assert all(np.array_equal(copy, found[0]) for copy in found)
+
+
 @pytest.mark.parametrize("shards", [4, 16])
 def test_the_same_bits_on_every_mesh(world, alone, shards):
     options = settings("dropout and clipping", reproducible=shards, accumulate=0)
@@ -157,5 +180,7 @@ def test_what_does_not_go_with_a_mesh(world):
     refused("cannot be cut into", model=Sequential(Flatten()), **mesh)
     refused("only a Sequential can be cut", model=Residual(Sequential(Flatten())), **mesh)
     refused("there is no pipeline", pipeline="gpip", **mesh)
-    shared = Linear(64, 64)
-    refused("share the parameter", model=Sequential(Flatten(), shared, ReLU(), shared, Linear(64, 10)), **mesh)
+    one, two = Linear(64, 64), Linear(64, 64)
+    two.weight = one.weight
+    shared = Sequential(Flatten(), one, ReLU(), two, Linear(64, 10))
+    refused("stages share weights", model=shared, reproducible=8, **mesh)

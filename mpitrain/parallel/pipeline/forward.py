@@ -73,7 +73,7 @@ class _Stage:
 
     def _tag(self, stage: int) -> Callable[[int], int]:
         """Return the tag of all that ``stage`` takes: messages with one tag come in the order of the calls."""
-        tag = self._stages.first_free_tag + stage
+        tag = self._stages.first_free_tag + len(self._stages.tied) + stage
         return lambda number: tag
 
     def connect(self, after: "_Stage | None") -> None:

@@ -20,6 +20,7 @@ from ...data.loader import Batch
 from ...losses import Loss
 from .boxes import Inbox, Item, Outbox
 from .stages import Stages
+from .tied import TiedGradients
 
 Add = Callable[[Any], None]
 Span = tuple[float, float]
@@ -64,6 +65,7 @@ class PipelineRunner:
         for one in runners.values():
             one.connect(runners)
         stages.poll_between_layers(channel.poll)
+        self._tied = TiedGradients(stages.tied, channel, stages.device, stages.first_free_tag)
         self._runners = list(runners.values())
         calls = {"F": StageRunner.forward, "B": StageRunner.backward, "W": StageRunner.weights}
         self.tasks = stages.program.tasks[stages.rank]
@@ -90,12 +92,14 @@ class PipelineRunner:
             Called with the totals of the loss of each microbatch.
         """
         start = perf_counter()
+        self._tied.begin()
         for one in self._runners:
             one.begin(batches, step, add)
         self.spans = []
         for call, one, microbatch in self._calls:
             self._begin(microbatch)
             self.spans.append(call(one, microbatch))
+        self._tied.finish()
         for one in self._runners:
             one.finish()
         self.busy += sum(end - begin for begin, end in self.spans)

@@ -9,9 +9,11 @@ import numpy as np
 from ...context import Context
 from ...device import CPU, Device
 from ...layers import Layer, Part, Recompute, Unit
+from ...parameter import Parameter
 from ...pipelines import Program
 from .recompute import recomputed
 from .tables import Recomputed
+from .tied import Tied, find_tied, keep_own_uses
 
 
 class Border(NamedTuple):
@@ -47,6 +49,8 @@ class Stages:
         What each stage hands on; the last one's are the outputs.
     returns : list of bool
         Whether each stage returns a gradient to the one before: false where none of those before has parameters.
+    tied : list of Tied
+        Parameters that stages on several ranks share.
     model : Layer
         The stages of this rank as one: for names, parameters and layers, not to be run.
     """
@@ -69,7 +73,15 @@ class Stages:
             x = output_like(part, x)
             self.borders.append(Border(x.shape[1:], x.dtype))
         self.returns = [stage > 0 and part.needs_dx for stage, part in enumerate(parts)]
+        self.tied: list[Tied] = find_tied(parts, program.rank_of)
+        for tied in self.tied:
+            keep_own_uses(tied, parts, list(self.own.values()))
         self.model = OwnStages(list(self.own.values()))
+
+    @property
+    def copies(self) -> list[Parameter]:
+        """Parameters of this rank that the rank of an earlier stage has, too, and counts."""
+        return [tied.parameter for tied in self.tied if self.rank in tied.ranks[1:]]
 
     def poll_between_layers(self, poll: Callable[[], object]) -> None:
         """Call ``poll`` after each layer of this rank's stages."""

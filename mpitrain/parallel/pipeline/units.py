@@ -7,31 +7,26 @@ from ...plain_text import count
 MAX_DIGITS = 9
 
 
-def find_units(model: Layer, *, shared: bool = False) -> list[Unit]:
+def find_units(model: Layer) -> list[Unit]:
     """Return the units between which ``model`` can be cut.
-
-    Parameters
-    ----------
-    shared : bool
-        Whether units may share parameters.
 
     Raises
     ------
     UserError
-        If it is no Sequential, has a forward of its own, or units share a parameter, of which each stage would train
-        a copy.
+        If it is no Sequential, has a forward of its own, or units share running statistics, of which each stage would
+        see a part of the batches. (For shared parameters see ``tied``.)
     """
     if not isinstance(model, Sequential):
         raise UserError(f"a {model.kind} is one unit, but only a Sequential can be cut into stages")
     units = model.part(0, len(model.units())).units()
     owner: dict[int, Unit] = {}
     for unit in units:
-        for name, parameter in unit.layer.named_parameters(f"{unit.name}."):
-            other = owner.setdefault(id(parameter), unit)
-            if other is not unit and not shared:
+        for name, state in unit.layer.named_states(f"{unit.name}."):
+            other = owner.setdefault(id(state), unit)
+            if other is not unit:
                 raise UserError(
-                    f"units {other.name} and {unit.name} share the parameter {name}, so the model cannot be cut into "
-                    "stages, each of which would train a copy"
+                    f"units {other.name} and {unit.name} share the running statistics {name}, so the model cannot be "
+                    "cut into stages, each of which would have its own"
                 )
     return units
 
