@@ -34,6 +34,8 @@ class EvaluateOptions:
     """Metrics, as in train --metrics; by default those of the run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device, as in train --device."""
+    mesh: Annotated[str, arg(metavar="AXIS=N,...")] = ""
+    """Ranks on each axis, as in train --mesh: with pipe=4 a rank has a quarter of the layers in its memory."""
     json: bool = False
     """Print the scores as JSON, with samples (scored), total (of the source) and split."""
 
@@ -53,19 +55,18 @@ def evaluate(options: EvaluateOptions, world: "World") -> int:
     from ..training.directory.trained_model import open_trained_model
     from ..training.display.progress import show_scores
     from ..training.display.tables import print_tables, to_lists
-    from ..training.evaluation import Evaluator
     from ..training.scoring import make_scoring
 
     CPU.use_threads(world.cores)
     device = take_device(Config(compute=Compute(device=options.device)), world)
     with world.together():
-        run = open_trained_model(options.directory, options.weights, device)
+        run = open_trained_model(options.directory, options.weights)
         metrics = options.metrics or run.metrics
         scoring = make_scoring(run.loss, run.target_normalizer, run.signature.num_outputs, metrics)
         rows = run.open_rows(options.data, "" if options.split == "auto" else options.split)
     run.check_ranks(rows, options.data, world)
     warn(world, *rows.notes, run.diagnose(rows, world))
-    evaluator = Evaluator(run.model, world.group("data"), run.normalizer, device)
+    evaluator = run.evaluator(world, device, options.mesh)
     scores = evaluator.scores(rows.parts, scoring)
     tables = to_lists(evaluator.tables)
     if world.rank == 0:

@@ -39,6 +39,8 @@ class PredictOptions:
     """Weights of the last epoch, or of the epoch with the best test score."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device, as in train --device."""
+    mesh: Annotated[str, arg(metavar="AXIS=N,...")] = ""
+    """Ranks on each axis, as in train --mesh: with pipe=4 a rank has a quarter of the layers in its memory."""
 
 
 def parse(argv: list[str], speaks: bool) -> Job:
@@ -52,14 +54,10 @@ def parse(argv: list[str], speaks: bool) -> Job:
 
 def predict(options: PredictOptions, world: "World") -> int:
     """Compute the outputs with all ranks and write them (rank 0)."""
-    import numpy as np
-
     from ..config import Compute, Config
-    from ..data.sampler import share
     from ..device import CPU
     from ..training.devices import take_device
     from ..training.directory.trained_model import open_trained_model
-    from ..training.evaluation import Evaluator
 
     CPU.use_threads(world.cores)
     device = take_device(Config(compute=Compute(device=options.device)), world)
@@ -67,19 +65,15 @@ def predict(options: PredictOptions, world: "World") -> int:
     with world.together():
         if world.rank == 0:
             check_out(out, options.data, overwrite=options.force or options.out is not None)
-        run = open_trained_model(options.directory, options.weights, device)
+        run = open_trained_model(options.directory, options.weights)
         rows = run.open_samples(options.data)
     run.check_ranks(rows, options.data, world)
     warn(world, *rows.notes, run.diagnose(rows, world))
-    evaluator = Evaluator(run.model, world.group("data"), run.normalizer, device)
     (samples,) = rows.parts
-    mine = share(len(samples), world.rank, world.size)
-    outputs = [device.to_host(part).copy() for _, part in evaluator.outputs(samples.x, mine)]
-    nothing = np.empty((0, run.signature.num_outputs), np.float32)
-    parts = world.all_gather(np.concatenate(outputs) if outputs else nothing)
+    outputs = run.evaluator(world, device, options.mesh).all_outputs(samples.x, run.signature.num_outputs)
     with world.together():
         if world.rank == 0:
-            write_predictions(out, run.columns(np.concatenate(parts)), run.digits)
+            write_predictions(out, run.columns(outputs), run.digits)
             of = "" if rows.split == "all" else f" ({rows.described})"
             make_console().say(f"{count(len(samples), 'prediction')} for {rows.name}{of} in {out}")
     return 0

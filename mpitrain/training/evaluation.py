@@ -15,6 +15,7 @@ from ..device import CPU, Device
 from ..layers import Layer
 from ..metrics import MetricSet
 from ..parallel.pipeline.forward import PipelineForward
+from .pipeline import PipelineSetup
 from .scoring import Scoring
 from .setup import TrainingSetup
 
@@ -109,8 +110,13 @@ class Evaluator:
 
 def make_evaluator(setup: TrainingSetup, world: World) -> Evaluator:
     """Return the evaluator of a run's model."""
-    pipeline, options = setup.pipeline, (setup.normalizer, setup.arena.device)
-    if pipeline is None:
-        return Evaluator(setup.model, world.group("data"), *options)
-    forward, everyone = PipelineForward(pipeline.stages, pipeline.channel), pipeline.mesh.over("data", "pipe")
-    return Evaluator(setup.model, pipeline.data, *options, forward=forward, everyone=everyone)
+    if setup.pipeline is None:
+        return Evaluator(setup.model, world.group("data"), setup.normalizer, setup.arena.device)
+    return pipeline_evaluator(setup.pipeline, setup.normalizer, setup.arena.device)
+
+
+def pipeline_evaluator(pipeline: PipelineSetup, normalizer: Normalizer, device: Device) -> Evaluator:
+    """Return the evaluator of a model in stages."""
+    stages = pipeline.stages
+    forward, everyone = PipelineForward(stages, pipeline.channel), pipeline.mesh.over("data", "pipe")
+    return Evaluator(stages.model, pipeline.data, normalizer, device, forward=forward, everyone=everyone)

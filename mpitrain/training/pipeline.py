@@ -3,7 +3,8 @@
 import math
 import os
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ from ..pipelines.price import Prediction, predict_program
 from ..plain_text import count
 from . import limits
 from .recipe import make_optimizer
+
+SAMPLES = 16  # by which forward passes are measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,23 +115,67 @@ def open_pipeline(
     AgreedError
         On all ranks, for a schedule that is wrong, or a model that cannot be cut as it is asked for.
     """
-    everyone = [(name, p.shape) for name, p in model.named_parameters()]
-    if problem := model_difference(world, everyone):
-        raise AgreedError(problem, code=1)
     size, num_microbatches = mesh.sizes["pipe"], _num_microbatches(config, mesh, len(dataset.train))
     with world.together():
         program = _make_program(config.parallel.pipeline, size, num_microbatches, checks=world.rank == 0)
-        units = _units(config, model, program)
+        _check_model(config, model, program)
     _compare_programs(world, program)
     samples = math.ceil(min(config.data.batch_size, len(dataset.train)) / (mesh.sizes["data"] * num_microbatches))
-    costs, cut = _cut(config, world, model, program, dataset, samples, device)
-    rank = mesh["pipe"].rank
-    sample = np.zeros((1, *dataset.input_shape), np.float32)
-    stages = Stages(units, cut.stops, program, rank, sample, device, config.compute.recompute)
+
+    def cut() -> tuple[list[UnitCost], Cut]:
+        costs = measure_units(model, dataset.input_shape, samples, device=device)
+        how: Any = {
+            "slots": len(make_optimizer(config.optimizer, Arena([])).slots),
+            "recompute": config.compute.recompute,
+        }
+        if not config.parallel.stages:
+            return costs, cut_stages(costs, stage_demands(program), memory_of_a_rank(world), **how)
+        starts = parse_stages(config.parallel.stages, len(costs), program.num_stages)
+        return costs, make_cut(costs, stage_demands(program), starts, **how)
+
+    return _open(world, mesh, model, program, dataset.input_shape, cut, device, config.compute.recompute)
+
+
+def open_forward_pipeline(
+    world: World, mesh: Mesh, model: Layer, input_shape: tuple[int, ...], device: Device
+) -> PipelineSetup:
+    """Return a pipeline for evaluation and prediction only; see ``open_pipeline``."""
+    with world.together():
+        program = make_program(find("gpipe"), mesh.sizes["pipe"], 1, "forward")
+        check_number(len(find_units(model)), program.num_stages)
+
+    def cut() -> tuple[list[UnitCost], Cut]:
+        costs = [replace(cost, dx=0.0, dw=0.0) for cost in measure_units(model, input_shape, SAMPLES, device=device)]
+        return costs, cut_stages(costs, stage_demands(program), memory_of_a_rank(world), slots=0)
+
+    return _open(world, mesh, model, program, input_shape, cut, device)
+
+
+def _open(
+    world: World,
+    mesh: Mesh,
+    model: Layer,
+    program: Program,
+    input_shape: tuple[int, ...],
+    cut: Callable[[], tuple[list[UnitCost], Cut]],
+    device: Device,
+    recompute: Recomputed = "off",
+) -> PipelineSetup:
+    """Return the pipeline of a model, for which rank 0 measures the costs of all units and calls ``cut``."""
+    if problem := model_difference(world, [(name, p.shape) for name, p in model.named_parameters()]):
+        raise AgreedError(problem, code=1)
+    mine: Any = None
+    with world.together():
+        if world.rank == 0:
+            mine = cut()
+    costs, found = world.all_gather(mine)[0]
+    units, rank = find_units(model), mesh["pipe"].rank
+    sample = np.zeros((1, *input_shape), np.float32)
+    stages = Stages(units, found.stops, program, rank, sample, device, recompute)
     staging = world.group("data").staging
     for group in (mesh["data"], mesh["pipe"]):
         group.use_staging(staging)
-    return PipelineSetup(mesh, stages, units, costs, cut, Channel(mesh["pipe"]))
+    return PipelineSetup(mesh, stages, units, costs, found, Channel(mesh["pipe"]))
 
 
 def check_mesh(config: Config, mesh: Mesh) -> None:
@@ -186,10 +233,9 @@ def _compare_programs(world: World, program: Program) -> None:
             )
 
 
-def _units(config: Config, model: Layer, program: Program) -> list[Unit]:
-    """Return the units of a model that can be cut and run as the config asks for."""
-    units = find_units(model)
-    check_number(len(units), program.num_stages)
+def _check_model(config: Config, model: Layer, program: Program) -> None:
+    """Raise a UserError if a model cannot be cut and run as the config asks for."""
+    check_number(len(find_units(model)), program.num_stages)
     if config.parallel.reproducible:
         if any(isinstance(layer, BatchNorm2d) for layer in model.layers()):
             raise UserError(
@@ -203,29 +249,3 @@ def _units(config: Config, model: Layer, program: Program) -> list[Unit]:
                 f"--reproducible adds gradients in the order of microbatches, but {program.name} computes them in "
                 "another one"
             )
-    return units
-
-
-def _cut(
-    config: Config,
-    world: World,
-    model: Layer,
-    program: Program,
-    dataset: Dataset,
-    samples: int,
-    device: Device,
-) -> tuple[list[UnitCost], Cut]:
-    """Return the costs of all units, which rank 0 measures, and the cut of the config or the best one by these."""
-    costs, cut = None, None
-    with world.together():
-        if world.rank == 0:
-            costs, demands = measure_units(model, dataset.input_shape, samples, device=device), stage_demands(program)
-            slots = len(make_optimizer(config.optimizer, Arena([])).slots)
-            how: Any = {"slots": slots, "recompute": config.compute.recompute}
-            if config.parallel.stages:
-                starts = parse_stages(config.parallel.stages, len(costs), program.num_stages)
-                cut = make_cut(costs, demands, starts, **how)
-            else:
-                cut = cut_stages(costs, demands, memory_of_a_rank(world), **how)
-    found: tuple[list[UnitCost], Cut] = world.all_gather((costs, cut))[0]
-    return found

@@ -144,7 +144,7 @@ def test_a_budget_is_kept_and_each_unit_runs_twice():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_memory_is_that_of_a_microbatch_in_flight(name):
-    """The units keep as much as the whole model, fused layers included, if no unit keeps more alone."""
+    """All units together keep what the whole model keeps, fused layers included."""
     found = measure(name, 4)
     model = MODELS[name][1]()
     Arena(model)

@@ -92,7 +92,7 @@ def without_dx(found):
 @pytest.mark.parametrize("how", RECOMPUTED)
 @pytest.mark.parametrize("name", MODELS)
 def test_same_bits(name, how, order):
-    """Results, gradients and running statistics over two steps are the same, with the dw put off or not."""
+    """Results, gradients and running statistics, over two steps, with the dw put off or not."""
     make = MODELS[name][1]
     number = len(make().units())
     expected = without_dx(Microbatches(lambda: [make()], xs_of(name)).run(PLAIN))
@@ -138,7 +138,7 @@ def test_a_microbatch_in_flight_keeps_less(how):
 
 @pytest.mark.parametrize("name", ["1f1b", "gpipe", "zb_h1"])
 def test_second_forwards_are_those_that_demands_tell(name):
-    """Each stage is counted, for the tasks of its rank."""
+    """Each stage runs the tasks of its rank."""
 
     class Counting(Layer):
         calls = 0

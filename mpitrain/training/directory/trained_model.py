@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...arena import Arena
+from ...comm.mesh import Mesh
 from ...comm.world import World
 from ...config import Config
 from ...config_file import read_config
@@ -25,6 +26,8 @@ from ...errors import UserError
 from ...layers import Layer
 from ...losses import Loss
 from ...model_table import ModelTable
+from ..evaluation import Evaluator, pipeline_evaluator
+from ..pipeline import open_forward_pipeline
 from ..same_data import check_same_data
 from ..setup import extremes_of, make_loss, make_model, normalizer_from
 from ..weights import check_weights, load_weights, read_metadata
@@ -83,8 +86,6 @@ class TrainedModel:
     config : Config
     path : Path
         The weights file.
-    device : Device
-        Where the model computes.
 
     Attributes
     ----------
@@ -92,16 +93,37 @@ class TrainedModel:
     normalizer, target_normalizer : Normalizer
         Normalizers of the training data; the second is None in classification.
     model : Layer
+        It has its weights after ``evaluator``.
     loss : Loss
     """
 
-    def __init__(self, config: Config, path: Path, device: Device = CPU):
+    def __init__(self, config: Config, path: Path):
         self._config, self._path = config, path
         self.signature, self.normalizer, self.target_normalizer, self.loss = read_training_data(config, path)
         with _as_user_error(path):
             self.model: Layer = make_model(config, self.signature.input_shape, self.signature.num_outputs)
         check_weights(path, ModelTable.of(self.model))
-        load_weights(path, Arena(self.model.named_parameters(), self.model.named_states(), device=device))
+
+    def evaluator(self, world: World, device: Device = CPU, mesh: str = "") -> Evaluator:
+        """Load the weights, and return the evaluator of the model (collective).
+
+        Parameters
+        ----------
+        device : Device
+            Where this rank computes.
+        mesh : str
+            As in ``train --mesh``: with several ranks on axis pipe, each has a part of the model only.
+        """
+        model, whole, pipeline = self.model, ModelTable.of(self.model), None
+        placed = Mesh(world, mesh or {"data": world.size})
+        if placed.sizes["pipe"] > 1:
+            pipeline = open_forward_pipeline(world, placed, model, self.signature.input_shape, device)
+            model = pipeline.stages.model
+        with world.together():
+            load_weights(self._path, Arena(model, device=device, whole=whole))
+        if pipeline is None:
+            return Evaluator(model, world.group("data"), self.normalizer, device)
+        return pipeline_evaluator(pipeline, self.normalizer, device)
 
     @property
     def metrics(self) -> str:
@@ -209,7 +231,7 @@ class TrainedModel:
         return min(FLOAT64_DIGITS, FLOAT32_DIGITS + max(0, math.ceil(math.log10(max(ratio, 1.0)))))
 
 
-def open_trained_model(directory: Path, weights: str, device: Device = CPU) -> TrainedModel:
+def open_trained_model(directory: Path, weights: str) -> TrainedModel:
     """Open the ``weights`` (last or best) of the run in ``directory``.
 
     Raises
@@ -219,4 +241,4 @@ def open_trained_model(directory: Path, weights: str, device: Device = CPU) -> T
     """
     if not (directory / CONFIG).is_file():
         raise UserError(f"{directory} is no run directory: it has no {CONFIG}")
-    return TrainedModel(read_config(directory / CONFIG), directory / {"last": LAST, "best": BEST}[weights], device)
+    return TrainedModel(read_config(directory / CONFIG), directory / {"last": LAST, "best": BEST}[weights])
