@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .errors import UserError
+from .plain_text import visible
 from .user_code import TooLongError, UserCode, describe, line_in
 
 SECONDS = 60.0  # time limit of loading: a file may import large packages
@@ -22,7 +23,7 @@ def load_file(path: Path) -> ModuleType:
         If there is no such file, if it cannot be loaded, or if that takes too long.
     """
     if not path.is_file():
-        raise UserError(f"there is no file {path}")
+        raise UserError(f"there is no file {visible(str(path))}")
     facts = path.stat()
     key = path.resolve(), facts.st_mtime_ns, facts.st_size
     if key not in _MODULES:
@@ -34,6 +35,7 @@ def _load(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
+    shown = visible(str(path))
     module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up there
     try:
         with UserCode(str(spec.origin), SECONDS):
@@ -41,12 +43,12 @@ def _load(path: Path, name: str) -> ModuleType:
     except KeyboardInterrupt:
         raise
     except SyntaxError as error:
-        where = path if error.filename in (None, spec.origin) else f"{path} cannot be loaded: {error.filename}"
+        where = shown if error.filename in (None, spec.origin) else f"{shown} cannot be loaded: {error.filename}"
         raise UserError(f"{where}, line {error.lineno}: {error.msg}") from None
     except TooLongError as error:
         line = f", line {error.line}" if error.line else ""
-        raise UserError(f"{path}{line}: it has been loading for {SECONDS:.0f} s; does the loop there end?") from None
+        raise UserError(f"{shown}{line}: it has been loading for {SECONDS:.0f} s; does the loop there end?") from None
     except (Exception, SystemExit) as error:  # sys.exit in a user's file must not end the job silently
         where = line_in(str(spec.origin), error.__traceback__)
-        raise UserError(f"{path} cannot be loaded: {describe(error)}{where}") from error
+        raise UserError(f"{shown} cannot be loaded: {describe(error)}{where}") from error
     return module
