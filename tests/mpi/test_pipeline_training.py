@@ -13,7 +13,7 @@ from mpitrain.layers import Flatten, Linear, ReLU, Residual, Sequential
 pytestmark = pytest.mark.mpi
 
 LONG = "mlp:widths=" + "+".join(["16"] * 8)
-COMMON = {"epochs": 2, "batch_size": 150, "accumulate": 5, "threads": 1, "progress": "none", "shard": "none"}
+COMMON = {"steps": 12, "batch_size": 150, "accumulate": 5, "threads": 1, "progress": "none", "shard": "none"}
 MORE = {
     "dropout and clipping": {"model": f"{LONG},dropout=0.2", "clip_norm": 0.5, "metrics": "top5,f1,confusion"},
     "adamw": {"model": f"{LONG},activation=gelu", "optimizer": "adamw", "augment": True},
@@ -57,15 +57,15 @@ def meshes(size):
     return [f"data={size // pipe},pipe={pipe}" for pipe in range(2, size + 1) if size % pipe == 0] or ["pipe=1"]
 
 
-@pytest.mark.parametrize("how", MESHES)
-@pytest.mark.parametrize("name", MORE)
+PAIRS = [(name, how) for i, name in enumerate(MORE) for k, how in enumerate(MESHES) if (i + k) % 4 < 2]
+
+
+@pytest.mark.parametrize(("name", "how"), PAIRS)
 def test_losses_and_weights_of_one_rank(world, alone, directory, name, how):
     expected, wanted, one = train(alone, **settings(name))
     one.save(directory / f"one{world.rank}.safetensors")
     whole = safetensors.numpy.load_file(directory / f"one{world.rank}.safetensors")
     for mesh in meshes(world.size):
-        if "pipe=1" in mesh and how != "1f1b":
-            continue
         options = {} if "pipe=1" in mesh else MESHES[how]
         losses, result, trainer = train(world, **settings(name, mesh=mesh, **options))
         trainer.save(directory / "mesh.safetensors")
