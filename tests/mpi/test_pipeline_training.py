@@ -112,6 +112,15 @@ def test_weights_that_stages_share(world, alone, directory, shard):
         assert all(np.array_equal(copy, found[0]) for copy in found)
 
 
+@pytest.mark.parametrize(("model", "how"), [("resnet8", "blocks"), ("resnet8", "stage"), (LONG, "stage")])
+def test_recomputation_without_a_pipeline(world, model, how):
+    options = settings("lars", model=model, accumulate=2)
+    expected, wanted, _ = train(world, **options)
+    losses, result, _ = train(world, **options, recompute=how)
+    assert losses == expected
+    assert result.test == wanted.test
+
+
 @pytest.mark.parametrize("shards", [4, 16])
 def test_the_same_bits_on_every_mesh(world, alone, shards):
     options = settings("dropout and clipping", reproducible=shards, accumulate=0)

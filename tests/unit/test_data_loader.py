@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mpitrain.data import Augment, Loader, Normalizer, Split, epoch_order
+from mpitrain.data.loader import has_contents
 from mpitrain.errors import UserError
 
 RNG = np.random.default_rng(7)
@@ -159,3 +160,39 @@ def test_wrong_arguments():
     with pytest.raises(UserError, match="crops and flips need images"):
         make(TABLE, augment=Augment(1, 2))
     make(TABLE, augment=Augment(1))
+
+
+@pytest.mark.parametrize("microbatches", [1, 3, 8])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_microbatches_are_those_of_one_rank(size, microbatches):
+    """Each is divided among the ranks, which get equally many samples of a step, up to one."""
+    whole = copies(make(batch_size=9, microbatches=microbatches), 2)
+    ranks = [copies(make(batch_size=9, microbatches=microbatches, rank=r, size=size), 2) for r in range(size)]
+    for step, expected in enumerate(whole):
+        own = [rank[step] for rank in ranks]
+        for m, (x, y, first, indices) in enumerate(expected):
+            parts = sorted((rank[m] for rank in own), key=lambda part: (part[2], len(part[3])))
+            found = [np.concatenate([part[i] for part in parts]) for i in (0, 1, 3)]
+            for array, wanted in zip(found, (x, y, indices), strict=True):
+                np.testing.assert_array_equal(array, wanted)
+            firsts = [part[2] for part in parts if len(part[3])]
+            lengths = [len(part[3]) for part in parts if len(part[3])]
+            assert firsts == [first + sum(lengths[:i]) for i in range(len(lengths))]
+        samples = [sum(len(part[3]) for part in rank) for rank in own]
+        assert max(samples) - min(samples) <= 1
+
+
+@pytest.mark.parametrize("split", [IMAGES, TABLE, WIDE], ids=["bytes", "float32", "float64"])
+def test_what_a_stage_does_not_use(split):
+    options = {"normalizer": Normalizer.fit(split.x), "microbatches": 2, "batch_size": 6}
+    for inputs, targets in ((True, False), (False, True), (False, False)):
+        loader, whole = make(split, inputs=inputs, targets=targets, **options), make(split, **options)
+        for step, (some, everything) in enumerate(zip(loader.epoch(), whole.epoch(), strict=True)):
+            for batch, other in zip(some, everything, strict=True):
+                assert (len(batch), batch.first, batch.x.shape, batch.y.shape) == (
+                    *(len(other), other.first, other.x.shape, other.y.shape),
+                )
+                assert (batch.x.dtype, batch.y.dtype) == (other.x.dtype, other.y.dtype)
+                for used, mine, theirs in ((inputs, batch.x, other.x), (targets, batch.y, other.y)):
+                    assert has_contents(mine) == used, step
+                    assert not used or np.array_equal(mine, theirs)
