@@ -2,7 +2,9 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import arg
 
 from ..json_text import to_json
 from .options import parse_options
@@ -22,6 +24,8 @@ MARKS = {"ok": "ok", "warn": "!", "bad": "BAD"}
 class DoctorOptions:
     """Options of doctor."""
 
+    mesh: Annotated[str, arg(metavar="AXIS=N,...")] = ""
+    """Look at the messages between the stages of a pipeline, too, with ranks on the axes as in train --mesh."""
     json: bool = False
     """Print the findings as JSON."""
 
@@ -35,9 +39,11 @@ def parse(argv: list[str], speaks: bool) -> Job:
 def consult(options: DoctorOptions, world: "World") -> int:
     """Examine all ranks, print the findings on rank 0, and return the exit code."""
     from .. import cpu_kernels
-    from ..comm.measure.doctor import diagnose
+    from ..comm.measure.doctor import diagnose, diagnose_mesh
     from ..comm.measure.link_survey import survey_links
     from ..comm.measure.probe import probe
+    from ..comm.measure.stage_links import survey_stages
+    from ..comm.mesh import Mesh
     from ..device import CPU, discover
 
     CPU.use_threads(world.cores)
@@ -45,6 +51,9 @@ def consult(options: DoctorOptions, world: "World") -> int:
     kernels = cpu_kernels.why if cpu_kernels.C is not None else f"NumPy ({cpu_kernels.why})"
     ranks = probe(world, gpus=gpus, cpu_kernels=kernels)
     findings = diagnose(ranks, survey_links(world))
+    if options.mesh:
+        mesh = Mesh(world, options.mesh)
+        findings += diagnose_mesh(mesh.placement, survey_stages(mesh) if mesh.sizes["pipe"] > 1 else None)
     if world.rank == 0:
         show(findings, options)
     return int(any(finding.level == "bad" for finding in findings))

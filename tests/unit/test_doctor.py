@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 
 from mpitrain.comm.launch import misfit
-from mpitrain.comm.measure.doctor import diagnose
+from mpitrain.comm.measure.doctor import diagnose, diagnose_mesh
 from mpitrain.comm.measure.link_survey import Link, Speeds, odd_ones, rounds
 from mpitrain.comm.measure.probe import Facts
+from mpitrain.comm.measure.stage_links import StageLinks
 from mpitrain.device import VisibleGpus
 
 WELL = Facts(
@@ -118,3 +119,18 @@ def test_launchers_that_do_not_fit():
     assert "the launcher is MPICH's" in misfit("Open MPI v5.0.11", hydra)
     assert "the launcher is Open MPI's" in misfit("MPICH 5.0.2", prte)
     assert misfit("Open MPI v5.0.11", {"PMIX_RANK": "1", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "3"}) is None
+
+
+@pytest.mark.parametrize(
+    ("links", "level", "text"),
+    [
+        (None, "ok", "data=2,pipe=2: all ranks are on one node"),
+        (StageLinks(0.0004, 0.0005, 0), "ok", "1 MiB takes 0.4 ms from stage to stage, also while the sender computes"),
+        (StageLinks(0.0004, 0.021, 0), "warn", "1 MiB takes 0.4 ms from stage to stage, but not while"),
+        (StageLinks(0.0004, 0.0005, 3), "bad", "3 messages between stages arrived wrong"),
+    ],
+)
+def test_messages_between_stages(links, level, text):
+    *_, last = diagnose_mesh("mesh data=2,pipe=2: all ranks are on one node", links)
+    assert last.level == level
+    assert last.text.startswith(text)

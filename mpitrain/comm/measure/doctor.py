@@ -11,6 +11,7 @@ from ...device import assign
 from ..watch.hang_report import say_ranks
 from .link_survey import Link, Speeds, odd_ones
 from .probe import Facts
+from .stage_links import BUSY, NUM_BYTES, StageLinks
 
 SHM_EACH = 64 << 20  # bytes of shared memory per rank
 SKEW = 2.0  # seconds
@@ -31,6 +32,24 @@ def diagnose(ranks: Sequence[Facts], speeds: Speeds) -> list[Finding]:
     """Return all findings in order of importance."""
     found = [*_launch(ranks), *_versions(ranks), *_cores(ranks), *_mpi(ranks), *_memory(ranks), *_clocks(ranks)]
     return [*found, *_compute(ranks), *_speed(ranks, speeds)]
+
+
+def diagnose_mesh(placement: str, links: StageLinks | None) -> list[Finding]:
+    """Return the findings about a mesh, given where its axes are, and messages between its stages if it has any."""
+    found = [Finding("ok", "mesh", placement.removeprefix("mesh "))]
+    if links is None:
+        return found
+    if links.wrong:
+        fix = "another version of the MPI library; pip install 'mpitrain[mpich]' brings one that is tested"
+        return [*found, Finding("bad", "stages", f"{links.wrong} messages between stages arrived wrong", fix)]
+    usual = f"{NUM_BYTES >> 20} MiB takes {links.seconds * 1e3:.1f} ms from stage to stage"
+    if links.while_busy < BUSY / 2:
+        return [*found, Finding("ok", "stages", f"{usual}, also while the sender computes")]
+    text = f"{usual}, but not while the sender computes: calls between its layers move it"
+    return [
+        *found,
+        Finding("warn", "stages", text, "smaller microbatches, or an MPI library with asynchronous progress"),
+    ]
 
 
 def _launch(ranks: Sequence[Facts]) -> Iterator[Finding]:
