@@ -2,6 +2,7 @@
 
 import math
 import os
+import platform
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..arena import Arena
+from ..collectives.price import calibration_path, load_calibration
 from ..comm.channel import Channel
 from ..comm.group import Group
 from ..comm.mesh import Mesh
+from ..comm.start import library_name
 from ..comm.world import World
 from ..config import Config
 from ..data.dataset import Dataset
@@ -30,7 +33,8 @@ from ..parallel.pipeline.unit_cost import UnitCost
 from ..parallel.pipeline.units import check_number, find_units, parse_stages
 from ..pipelines import Program, check_for, find, make_program
 from ..pipelines.idle import CAUSES
-from ..pipelines.price import Prediction, predict_program
+from ..pipelines.price import Prediction, make_link, predict_program
+from ..pipelines.simulate import Link
 from ..plain_text import count
 from . import limits
 from .recipe import make_optimizer
@@ -53,6 +57,8 @@ class PipelineSetup:
     cut : Cut
     channel : Channel
         Between the ranks of the pipeline.
+    link : callable(sender, receiver), optional
+        Times of a message, where ``mpitrain collective calibrate`` has measured them with as many ranks.
     """
 
     mesh: Mesh
@@ -61,6 +67,7 @@ class PipelineSetup:
     costs: list[UnitCost]
     cut: Cut
     channel: Channel
+    link: Link | None = None
 
     @property
     def data(self) -> Group:
@@ -78,20 +85,21 @@ class PipelineSetup:
         return self.stages.program.num_microbatches
 
     def predict(self) -> Prediction:
-        """Return the prediction of a step from the measured times of the stages, where messages take no time."""
+        """Return the prediction of a step from the measured times of the stages, and of messages if they are known."""
         program = self.stages.program
-        return predict_program(program, self.cut.costs().durations(program), in_seconds=True)
+        return predict_program(program, self.cut.costs().durations(program), self.link, in_seconds=True)
 
     def describe(self) -> list[str]:
         """Return lines on the mesh, the schedule and the stages."""
         program, prediction = self.stages.program, self.predict()
         price = prediction.price
         causes = ", ".join(f"{cause} {getattr(price, cause):.0%}" for cause in CAUSES if getattr(price, cause) >= 0.005)
-        idle = f"ranks idle for {price.bubble:.0%} of a step{causes and f' ({causes})'}"
+        without = "" if self.link is not None else " without messages"
+        idle = f"ranks idle for {price.bubble:.0%} of it{causes and f' ({causes})'}"
         parts = f"{count(program.num_stages, 'stage')}, {count(program.num_microbatches, 'microbatch')}"
         return [
             self.mesh.placement,
-            f"pipeline {program.name}: {parts} a step; predicted {prediction.say_time(price.step)} a step, {idle}",
+            f"pipeline {program.name}: {parts} a step; predicted {prediction.say_time(price.step)}{without}, {idle}",
             self.cut.report(),
         ]
 
@@ -133,7 +141,8 @@ def open_pipeline(
         starts = parse_stages(config.parallel.stages, len(costs), program.num_stages)
         return costs, make_cut(costs, stage_demands(program), starts, **how)
 
-    return _open(world, mesh, model, program, dataset.input_shape, cut, device, config.compute.recompute)
+    made = _open(world, mesh, model, program, dataset.input_shape, cut, device, config.compute.recompute)
+    return replace(made, link=_find_link(made.stages, samples, world.size))
 
 
 def open_forward_pipeline(
@@ -176,6 +185,16 @@ def _open(
     for group in (mesh["data"], mesh["pipe"]):
         group.use_staging(staging)
     return PipelineSetup(mesh, stages, units, costs, found, Channel(mesh["pipe"]))
+
+
+def _find_link(stages: Stages, samples: int, num_ranks: int) -> Link | None:
+    """Return the times of messages between stages by the calibration of this machine; None without one."""
+    try:
+        calibration = load_calibration(calibration_path(platform.node(), library_name(), num_ranks))
+    except UserError:  # there is none, or it is of another version
+        return None
+    longest = max(math.prod(border.shape) * border.dtype.itemsize for border in stages.borders[:-1])
+    return make_link(calibration, samples * longest)
 
 
 def check_mesh(config: Config, mesh: Mesh) -> None:

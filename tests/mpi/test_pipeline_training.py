@@ -7,6 +7,7 @@ import pytest
 import safetensors.numpy
 
 from mpitrain import Hook, Trainer
+from mpitrain.collectives.price.calibration import DEFAULT
 from mpitrain.errors import AgreedError
 from mpitrain.layers import Flatten, Linear, ReLU, Residual, Sequential
 
@@ -172,6 +173,20 @@ def test_the_report_has_the_stages(world, directory):
     assert len(pipeline["units_of_stage"]) == len(pipeline["parameters_of_stage"]) == world.size
     assert sum(pipeline["parameters_of_stage"]) == report["parameters"] == trainer.setup.num_parameters
     assert all(0 <= idle < 1 for idle in pipeline["idle_of_rank"])
+
+
+def test_the_prediction_counts_calibrated_messages(world, monkeypatch):
+    if world.size == 1:
+        pytest.skip("no messages")
+    options = settings("lars", mesh=f"pipe={world.size}")
+    del options["steps"]
+    model = options.pop("model")
+    _, without, _ = Trainer(model, "digits", world=world, **options).setup.pipeline.describe()
+    monkeypatch.setattr("mpitrain.training.pipeline.calibration_path", lambda *facts: DEFAULT)
+    _, line, _ = (pipeline := Trainer(model, "digits", world=world, **options).setup.pipeline).describe()
+    assert "without messages" in without
+    assert "without messages" not in line
+    assert pipeline.predict().price.message > 0
 
 
 def test_what_does_not_go_with_a_mesh(world):
