@@ -54,7 +54,7 @@ def test_speed():
 def test_report():
     found = cut_stages([*units(0.004, 0.002), UnitCost("2.0", dw=0.012), UnitCost("2.1")], stages(2))
     assert found.report() == (
-        "stages: units 0-1 | 2.0-2.1; slowest is stage 1 (rank 1): 12 ms a microbatch, 33% more than the mean"
+        "stages: units 0-1 | 2.0-2.1; slowest is stage 1: 12 ms a microbatch, 33% more than the mean"
     )
     many = cut_stages(units(*[1.0] * 40), stages(40)).report()
     assert many.startswith("stages: units 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | ... | 32 | 33 ")

@@ -79,7 +79,7 @@ class Cut:
         mean = sum(seconds) / len(seconds) or 1.0
         over = round(100 * (seconds[slowest] / mean - 1))
         return (
-            f"stages: units {' | '.join(spans)}; slowest is stage {slowest} (rank {self.ranks[slowest]}): "
+            f"stages: units {' | '.join(spans)}; slowest is stage {slowest}: "
             f"{say_seconds(seconds[slowest])} a microbatch, {over}% more than the mean"
         )
 
