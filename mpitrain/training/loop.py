@@ -79,7 +79,8 @@ class TrainingLoop:
         for batches in self._batches(here.epoch, here.steps):
             here.add(self._train_step(batches), min(size, total - here.steps * size))
             input_now = run.loader.wait_seconds
-            run.timer.step_done(input_now - input_before, run.data_parallel.sync_seconds)
+            stage_seconds = 0.0 if run.runner is None else run.take_stage_seconds(run.runner)
+            run.timer.step_done(input_now - input_before, run.data_parallel.sync_seconds, stage_seconds)
             input_before, run.data_parallel.sync_seconds = input_now, 0.0
             self.hooks.call("step_end", self._step)
             before, begin = time.perf_counter(), before

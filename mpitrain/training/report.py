@@ -197,6 +197,8 @@ def _say_rank(rank: int, report: dict[str, Any]) -> str:
 def _say_exchange(report: dict[str, Any]) -> str:
     if report["ranks"] == 1:
         return "one rank, nothing to sum"
+    if "pipeline" in report and "data" not in report["mesh"]:
+        return "each stage is on one rank, nothing to sum"
     if report["sharded"] and not report["messages_per_step"]:
         return f"{report['all_reduce']}: no messages, each rank updates its share of the weights in common memory"
     sent = f"{binary_size(report['bytes_per_step'])} in {count(report['messages_per_step'], 'message')}"

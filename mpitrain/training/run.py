@@ -130,12 +130,18 @@ class TrainingRun:
     period_times: Times = field(default_factory=Times)
     times: Times = field(default_factory=Times)
     pipe: Group | None = None
+    _stage_seconds: float = 0.0
     losses: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def group(self) -> Group:
         """The ranks among which the samples are divided."""
         return self.data_parallel.group
+
+    def take_stage_seconds(self, runner: PipelineRunner) -> float:
+        """Return the time for which this rank has waited for other stages since the last call."""
+        before, self._stage_seconds = self._stage_seconds, runner.waited
+        return self._stage_seconds - before
 
     @property
     def tensors(self) -> State:

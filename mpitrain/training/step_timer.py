@@ -75,25 +75,27 @@ class StepTimer:
     def __init__(self) -> None:
         self._begin = self._last = time.perf_counter()
         self._input = 0.0
-        self._exchange = 0.0
+        self._exchange = self._stages = 0.0
         self._exchanges: list[float] = []
 
-    def step_done(self, input_seconds: float, exchange_seconds: float) -> None:
-        """Record the parts of a step spent on input and on the exchange of gradients."""
+    def step_done(self, input_seconds: float, exchange_seconds: float, stage_seconds: float = 0.0) -> None:
+        """Record the parts of a step spent on input, on the exchange of gradients and on waiting for other stages."""
         self._input += input_seconds
+        self._stages += stage_seconds
         self._exchange += exchange_seconds
         self._exchanges.append(exchange_seconds)
         self._last = time.perf_counter()
 
     def so_far(self) -> Times:
         """Return this rank's times up to now; all of the exchange counts as sync."""
-        total = self._last - self._begin
-        return Times(max(0.0, total - self._input - self._exchange), self._input, 0.0, self._exchange)
+        rest = self._last - self._begin - self._input - self._exchange - self._stages
+        return Times(max(0.0, rest), self._input, self._stages, self._exchange)
 
     def epoch_done(self, group: Group) -> Times:
         """Return the times with waiting and sync separated (collective, after the same number of steps)."""
         times = self.so_far()
         least = group.minimum(np.array(self._exchanges, np.float64))
-        times.waiting = max(0.0, times.sync - float(least.sum()))
-        times.sync -= times.waiting
+        late = max(0.0, times.sync - float(least.sum()))
+        times.waiting += late
+        times.sync -= late
         return times

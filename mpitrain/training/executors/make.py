@@ -20,7 +20,7 @@ def make_executor(run: TrainingRun, num_shards: int) -> StepExecutor:
     setup, ctx, arena, sync = run.setup, run.ctx, run.setup.arena, run.data_parallel
     if run.runner is not None:
         shards = VirtualShards(setup.model, arena, run.group, num_shards, ctx) if num_shards else None
-        return PipelineExecutor(run.runner, arena, sync, shards)
+        return PipelineExecutor(run.runner, arena, shards)
     if num_shards:
         shards = VirtualShards(setup.model, arena, run.group, num_shards, ctx)
         return VirtualShardsExecutor(setup.model, setup.loss, shards)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from ...arena import Arena
 from ...data.loader import Batch
-from ...parallel.data import DataParallel
 from ...parallel.pipeline.runner import PipelineRunner
 from ...parallel.virtual_shards import VirtualShards
 
@@ -16,14 +15,12 @@ class PipelineExecutor:
     ----------
     runner : PipelineRunner
     arena : Arena
-    sync : DataParallel
-        Gets the time that this rank waits for messages of other stages.
     shards : VirtualShards, optional
         Adds the gradients of the microbatches in a fixed tree (``--reproducible``).
     """
 
-    def __init__(self, runner: PipelineRunner, arena: Arena, sync: DataParallel, shards: VirtualShards | None = None):
-        self.runner, self._arena, self._sync, self._shards = runner, arena, sync, shards
+    def __init__(self, runner: PipelineRunner, arena: Arena, shards: VirtualShards | None = None):
+        self._runner, self._arena, self._shards = runner, arena, shards
 
     def num_passes(self, batches: Sequence[Batch]) -> int:
         """Return the number of writes of each gradient: one for each microbatch, or one of their sum."""
@@ -31,11 +28,9 @@ class PipelineExecutor:
 
     def run(self, batches: Sequence[Batch], step: int) -> None:
         """Compute the gradients of this rank's stages."""
-        before = self.runner.waited
         if self._shards is None:
-            self.runner.run(batches, step, self._arena.add_totals)
-        else:
-            with self._shards.summing() as hand_on:
-                self.runner.run(batches, step, self._shards.add)
-                hand_on()
-        self._sync.sync_seconds += self.runner.waited - before
+            self._runner.run(batches, step, self._arena.add_totals)
+            return
+        with self._shards.summing() as hand_on:
+            self._runner.run(batches, step, self._shards.add)
+            hand_on()
