@@ -45,9 +45,10 @@ class PipelineRunner:
     tasks : list of Task
         Those of this rank, in their order.
     spans : list of (begin, end)
-        Times of this rank's tasks of the last step, without waiting for messages, in seconds of ``time.perf_counter``.
+        Times of this rank's tasks of the last step, without waiting for messages, in seconds of ``time.perf_counter``:
+        of the host, which on a device only queues their work.
     busy, seconds : float
-        Time of all tasks so far, and of the steps that they were in.
+        Time of all tasks so far, and of the steps that they were in, on the host's clock.
     """
 
     def __init__(
