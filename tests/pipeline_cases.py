@@ -1,5 +1,6 @@
 """Models in stages, beside the same model on one rank that accumulates the same microbatches."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from mpitrain import models
 from mpitrain.arena import Arena
 from mpitrain.context import Context
 from mpitrain.data.loader import Batch
+from mpitrain.device import CPU
 from mpitrain.layers import (
     GELU,
     Dropout,
@@ -87,16 +89,17 @@ class Run:
     """Gradients, states and totals of steps, by name."""
 
     def __init__(self, arena):
-        self.arena = arena
-        self.gradients = {p.name: p.grad.copy() for p in arena.parameters}
-        self.states = {s.name: s.data.copy() for s in arena.state_list}
+        self.arena, host = arena, arena.device.to_host
+        arena.get_header()
+        self.gradients = {p.name: host(p.grad).copy() for p in arena.parameters}
+        self.states = {s.name: host(s.data).copy() for s in arena.state_list}
         self.totals = arena.header[:3].copy()
 
 
-def run_alone(case, batches, steps=2):
+def run_alone(case, batches, steps=2, device=CPU):
     """Return the result on one rank, which computes the microbatches one after the other."""
-    model, loss, ctx = case.make(), SoftmaxCrossEntropy(), Context(seed=SEED)
-    arena = Arena(model, seed=SEED)
+    model, loss, ctx = case.make(), SoftmaxCrossEntropy(), Context(seed=SEED, device=device)
+    arena, batches = Arena(model, seed=SEED, device=device), on_device(batches, device)
     for step in range(steps):
         arena.begin_step(len(batches))
         for batch in batches:
@@ -107,24 +110,29 @@ def run_alone(case, batches, steps=2):
     return Run(arena)
 
 
-def make_runner(case, program, rank, channel, stops=None, device=None):
+def on_device(batches, device):
+    """Return the batches with arrays of a device."""
+    return [replace(batch, x=device.from_host(batch.x), y=device.from_host(batch.y)) for batch in batches]
+
+
+def make_runner(case, program, rank, channel, stops=None, device=CPU, recompute="off"):
     """Return the runner of one rank, and its arena."""
     model = case.make()
     units = model.units()
-    options = {} if device is None else {"device": device}
     if stops is None:  # uneven on purpose
         weights = np.arange(program.num_stages) % 3 + 1
         bounds = np.cumsum(weights) / weights.sum() * (len(units) - program.num_stages)
         stops = [round(bound) + stage + 1 for stage, bound in enumerate(bounds)]
     sample = np.zeros((1, *case.shape), case.dtype)
-    stages = Stages(units, stops, program, rank, sample, **options)
-    arena = Arena(stages.model, seed=SEED, whole=ModelTable.of(model), **options)
-    ctx = Context(seed=SEED, **options)
+    stages = Stages(units, stops, program, rank, sample, device, recompute)
+    arena = Arena(stages.model, seed=SEED, whole=ModelTable.of(model), device=device)
+    ctx = Context(seed=SEED, device=device)
     return PipelineRunner(stages, channel, SoftmaxCrossEntropy(), ctx), arena
 
 
 def run_steps(runner, arena, batches, steps=2):
     """Return the result of this rank's stages."""
+    batches = on_device(batches, runner.stages.device)
     for step in range(steps):
         arena.begin_step(len(batches))
         runner.run(batches, step, arena.add_totals)

@@ -86,6 +86,24 @@ def test_a_regression_far_from_zero(world, alone, tmp_path):
     assert found[1] == pytest.approx(expected[1], rel=1e-4)
 
 
+@pytest.mark.parametrize("pipeline", ["1f1b", "zb_h1"])
+@pytest.mark.parametrize("mesh", ["pipe", "data=2,pipe"])
+def test_pipelines(world, alone, data, device, mesh, pipeline):
+    """Stages of a device, all or some, with evaluation: the losses and scores of one rank on the CPU."""
+    if world.size == 1 or (mesh != "pipe" and world.size < 4):
+        pytest.skip("too few ranks for this mesh")
+    pipe = world.size // (1 if mesh == "pipe" else 2)
+    pipelined = Parallel(mesh=f"{mesh}={pipe}", pipeline=pipeline)
+    for model in (Model(name="mlp", widths=(16,) * 4, dropout=0.2), Model(name="convnet")):
+        config = config_of(data, model=model, optimizer=Optimizer(lr=0.02, schedule="constant", clip_norm=0.5))
+        found = run(world, dataclasses.replace(config, parallel=pipelined), device)
+        expected = run(alone, config, CPU)
+        np.testing.assert_allclose(found[0], expected[0], rtol=2e-5)
+        assert found[1]["accuracy"] == expected[1]["accuracy"]
+        assert found[1]["loss"] == pytest.approx(expected[1]["loss"], rel=1e-4)
+        assert (device is CPU) == (not getattr(device, "launches", None))
+
+
 def test_gradients_in_pieces(world, alone, data, monkeypatch):
     """Several buckets, each in many pieces, on ranks with and without a device."""
     monkeypatch.setattr(segments, "COST_BYTES", 256)

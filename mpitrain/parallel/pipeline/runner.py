@@ -46,9 +46,10 @@ class PipelineRunner:
     tasks : list of Task
         Those of this rank, in their order.
     spans : list of (begin, end)
-        Times of this rank's tasks of the last step, without waiting for messages, in seconds of ``time.perf_counter``.
+        Times of this rank's tasks of the last step, without waiting for messages, in seconds of ``time.perf_counter``:
+        of the host, which on a device only queues their work.
     busy, seconds : float
-        Time of all tasks so far, and of the steps that they were in.
+        Time of all tasks so far, and of the steps that they were in, on the host's clock.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class StageRunner:
         returned = not self._is_last and stages.returns[stage + 1]
         self.activations = self._inbox("F", stage - 1, "activation") if stage else None
         self.gradients = self._inbox("B", stage + 1, "gradient") if returned else None
+        self._no_gradient = stages.device.empty((0, *stages.borders[stage].shape))
         self._outboxes: list[Outbox] = []
         self._hand_on: Callable[[int, Any], Message | None] | None = None
         self._hand_back: Callable[[int, Any], None] | None = None
@@ -210,7 +212,7 @@ class StageRunner:
         if self._is_last:
             dy = self._loss.backward(ctx)
         elif dy is None:
-            dy = self._stages.device.empty((0, *self._stages.borders[self._stage].shape))
+            dy = self._no_gradient
         dx = self.part.backward(dy, ctx)
         if self._hand_back is not None:
             self._hand_back(microbatch, _contiguous(dx, self, ctx))

@@ -18,6 +18,7 @@ from ...comm.measure.trace import clock_offset
 from ...comm.start import library_name
 from ...comm.watch.ledger import Ledger
 from ...comm.world import World
+from ...device import CPU
 from ...json_text import to_json
 from ...layers import Layer
 from ...layers.base import Phase
@@ -56,8 +57,11 @@ class Profiler(Hook):
         self._listen(info.run.world.ledger)
 
     def step_end(self, info: StepInfo) -> None:
-        """Keep the tasks of a pipeline; those of the last full step for a trace of their own."""
-        if info.run.runner is None:
+        """Keep the tasks of a pipeline; those of the last full step for a trace of their own.
+
+        On a device there is nothing to keep: the host's times are of queuing the work.
+        """
+        if info.run.runner is None or info.run.setup.arena.device is not CPU:
             return
         pairs = zip(info.run.runner.tasks, info.run.runner.spans, strict=True)
         spans = [(task, begin, end) for task, (begin, end) in pairs]
@@ -70,7 +74,7 @@ class Profiler(Hook):
     def save_tasks(self, pipe: Group, program: Program, path: Path) -> None:
         """Write the tasks of one step, of the pipeline of rank 0, as a trace for ``mpitrain pipeline trace``.
 
-        All ranks of each pipeline call it together.
+        All ranks of each pipeline call it together. Without the tasks of some rank, on a device, nothing is written.
         """
         offset, error = clock_offset(pipe)
         everything = pipe.all_gather((offset, error, self._task_spans))
@@ -83,7 +87,7 @@ class Profiler(Hook):
         spans = [span._replace(begin=span.begin - first, end=span.end - first) for span in spans]
         worst = max(error for _, error, _ in everything)
         trace = Trace(program.name, pipe.size, program.num_microbatches, spans, worst, library_name())
-        if pipe.world_ranks[pipe.rank] == 0 and spans:
+        if pipe.world_ranks[pipe.rank] == 0 and all(own for _, _, own in everything):
             write_atomically(path, format_trace(trace))
 
     def _timed(self, name: str, begin: float, end: float) -> None:

@@ -1,0 +1,126 @@
+"""Pipelines whose stages are on a device that stands for a GPU, on all ranks or on some."""
+
+import numpy as np
+import pytest
+
+from mpitrain.arena import Arena
+from mpitrain.comm.channel import Channel
+from mpitrain.comm.mesh import Mesh
+from mpitrain.comm.schedule import segments
+from mpitrain.comm.schedule.staging import HOST, DirectStaging, HostStaging
+from mpitrain.context import Context
+from mpitrain.device import CPU
+from mpitrain.parallel.pipeline.forward import PipelineForward
+from mpitrain.pipelines import find, in_one_process, make_program, simulate
+from tests.gpu.arrays import Array
+from tests.gpu.device import ShimDevice
+from tests.gpu.lagging import LaggingDevice
+from tests.kernels import cpu
+from tests.pipeline_cases import CASES, SEED, differences, make_batches, make_runner, run_alone, run_steps
+
+pytestmark = [pytest.mark.mpi, cpu.needs_gxx]
+
+SIZES = {"even": (4,) * 4, "ragged, with empty ones": (5, 4, 0, 4, 1)}
+STAGINGS = {
+    "in pieces": HostStaging,
+    "in place": DirectStaging,
+    "both": lambda device: DirectStaging(device, direct_bytes=200),
+}
+
+
+@pytest.fixture(params=STAGINGS)
+def staging(request, monkeypatch):
+    """How messages of a device are sent: in pieces of some hundred bytes, in place, or by their length."""
+    monkeypatch.setattr(segments, "COST_BYTES", 512)
+    monkeypatch.setattr(segments, "STEP_BYTES", 16)
+    interface = property(lambda array: {**array.memory.__array_interface__, "version": 3})
+    if request.param != "in pieces":
+        monkeypatch.setattr(Array, "__cuda_array_interface__", interface, raising=False)
+    return STAGINGS[request.param]
+
+
+def open_channel(world, device, staging=HostStaging):
+    pipe = Mesh(world, {"pipe": world.size})["pipe"]
+    pipe.use_staging(HOST if device is CPU else staging(device))
+    return Channel(pipe)
+
+
+def check(world, alone, device, case, program, batches, found):
+    """Compare with one rank: with its bits, given the same stages, if all have a device, and else to rounding.
+
+    A cut parts layers that are fused elsewhere, and a device sums the gradient of a fused bias in another order.
+    """
+    if all(world.all_gather(device is not CPU)):
+        merged = in_one_process(program, simulate(program).begins)
+        expected = run_steps(*make_runner(case, merged, 0, open_channel(alone, device), device=device), batches)
+        wrong = world.all_gather(differences(found, expected))
+        assert not any(wrong), wrong
+        np.testing.assert_array_equal(world.sum(found.totals.astype(np.float64)), expected.totals)
+    expected = run_alone(case, batches, device=device)
+    for mine, whole in ((found.gradients, expected.gradients), (found.states, expected.states)):
+        for name in mine:
+            largest = max(1.0, np.abs(whole[name]).max())
+            np.testing.assert_allclose(mine[name] / largest, whole[name] / largest, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(world.sum(found.totals.astype(np.float64)), expected.totals, rtol=1e-5)
+
+
+def program_for(world, case, schedule, sizes):
+    program = make_program(find(schedule), world.size, len(sizes))
+    if program.num_stages > len(case.make().units()):
+        pytest.skip("fewer layers than stages")
+    return program
+
+
+RUNS = [
+    ("mlp gelu", "1f1b", "even", "off"),
+    ("mlp gelu", "zb_h1", "ragged, with empty ones", "off"),
+    ("mlp gelu", "interleaved:chunks=2", "ragged, with empty ones", "off"),
+    ("mlp gelu", "greedy:memory=1", "even", "off"),
+    ("resnet8", "1f1b", "ragged, with empty ones", "blocks"),
+    ("attention", "zb_h1", "even", "stage"),
+]
+
+
+@pytest.mark.parametrize(("name", "schedule", "sizes", "recompute"), RUNS)
+def test_gradients(world, alone, device, staging, name, schedule, sizes, recompute):
+    case, sizes = CASES[name], SIZES[sizes]
+    if recompute != "off" and staging is not HostStaging:
+        pytest.skip("recomputation does not depend on the messages")
+    program, batches = program_for(world, case, schedule, sizes), make_batches(case, sizes)
+    channel = open_channel(world, device, staging)
+    made, arena = make_runner(case, program, world.rank, channel, device=device, recompute=recompute)
+    found = run_steps(made, arena, batches)
+    check(world, alone, device, case, program, batches, found)
+    channel.free()
+
+
+@pytest.mark.parametrize("sizes", [(4, 4, 4, 1), (2, 0, 5, 1, 1)], ids=str)
+@pytest.mark.parametrize("schedule", ["1f1b", "greedy:memory=1"])
+@pytest.mark.parametrize("name", ["mlp gelu"])
+def test_outputs(world, device, staging, name, schedule, sizes):
+    case = CASES[name]
+    program, channel = program_for(world, case, schedule, (1, 1, 1)), open_channel(world, device, staging)
+    made, _ = make_runner(case, program, world.rank, channel, device=device)
+    batches, model = make_batches(case, sizes), case.make()
+    Arena(model, seed=SEED, device=device)
+    ctx, forward = Context(training=False, device=device), PipelineForward(made.stages, channel)
+    everywhere = all(world.all_gather(device is not CPU))
+    for _ in range(2):
+        for number, y in forward.outputs(sizes, lambda number: device.from_host(batches[number].x)):
+            expected = device.to_host(model.forward(device.from_host(batches[number].x), ctx))
+            tolerance = 0 if everywhere else 1e-5
+            np.testing.assert_allclose(device.to_host(y), expected, rtol=tolerance, atol=tolerance)
+    channel.free()
+
+
+@pytest.mark.parametrize("schedule", ["1f1b", "zb_h1"])
+@pytest.mark.parametrize("name", ["mlp gelu"])
+def test_work_that_lags(world, alone, staging, name, schedule):
+    """Everything is done as late as it may be: the bits of a device that does it at once."""
+    case, sizes = CASES[name], (5, 5, 4, 0, 4, 1, 5, 5)
+    program, batches = program_for(world, case, schedule, sizes), make_batches(case, sizes)
+    device = LaggingDevice()
+    channel = open_channel(world, device, staging)
+    found = run_steps(*make_runner(case, program, world.rank, channel, device=device), batches)
+    check(world, alone, ShimDevice(), case, program, batches, found)
+    channel.free()
