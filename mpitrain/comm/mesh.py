@@ -59,7 +59,7 @@ class Mesh:
         self.placement = say_placement(self.sizes, [nodes[rank] for rank in self._order])
         self._groups: dict[tuple[str, ...], Group] = {}
         if ranks.job.ledger is not None:  # messages about this rank name its stage in the newest mesh
-            ranks.job.ledger.name_stage(self.coordinates["pipe"] if self.sizes["pipe"] > 1 else -1)
+            ranks.job.ledger.name_stages([self.coordinates["pipe"]] if self.sizes["pipe"] > 1 else [])
 
     def __repr__(self) -> str:
         return f"Mesh({say_mesh(self.sizes)!r}, rank {self._ranks.rank} of {self._ranks.size})"

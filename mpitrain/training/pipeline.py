@@ -125,6 +125,7 @@ def open_pipeline(
     rank = mesh["pipe"].rank
     sample = np.zeros((1, *dataset.input_shape), np.float32)
     stages = Stages(units, cut.stops, program, rank, sample, device, config.compute.recompute)
+    world.ledger.name_stages(list(stages.own))
     staging = world.group("data").staging
     for group in (mesh["data"], mesh["pipe"]):
         group.use_staging(staging)

@@ -39,7 +39,7 @@ POINTS = {
     "message": ([Channel], "receive"),
     "send": ([Channel], "send"),
     "evaluation": ([PipelineForward], "outputs"),
-    "input": ([Loader], "_fill"),
+    "input": ([Loader], "_microbatch"),
     "forward": ([Flatten, Linear, LinearLink], "forward"),  # the layers of an mlp, fused or not
     "backward": ([Flatten, Linear, LinearLink], "backward"),
     "start": ([WatchedPlan], "start"),

@@ -111,7 +111,7 @@ def test_a_reader_that_does_not_come_back(mpitrain, ranks):
     code, _, err = mpitrain(ranks, "stuck-reader", ranks - 1, 30, *LONG, program=HANGING)
     assert code == TIMED_OUT, err
     assert "is late, waiting for input" in line(err, "mpitrain: no progress for ")
-    assert "in stuck_fill" in line(err, f"rank {ranks - 1} waits for a thread of its own")
+    assert "in stuck_input" in line(err, f"rank {ranks - 1} waits for a thread of its own")
 
 
 @pytest.mark.parametrize(
