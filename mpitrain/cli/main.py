@@ -114,7 +114,11 @@ def run(order: Order) -> int:
         if isinstance(error, OSError | SystemExit) and output_failure() is not None:
             code = finish(1)
         else:
-            code = _describe(AgreedError(difference, code=1) if difference else error, world.rank, world.own_name)
+            code = _describe(
+                AgreedError(difference, code=1) if difference else error,
+                world.rank,
+                f"{world.own_name} of {world.size}",
+            )
         if world.size > 1:
             world.abort(code)
         return code

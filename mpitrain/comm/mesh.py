@@ -52,7 +52,7 @@ class Mesh:
         self._ranks = ranks
         self.sizes, self._affinities = _agree(ranks, sizes)
         if isinstance(ranks, World) and ranks.elastic and self.sizes["data"] < ranks.size:
-            raise AgreedError("ranks of a mesh cannot be lost yet: --elastic needs all ranks on axis data")
+            raise AgreedError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
         nodes = [node for node, _ in self._affinities]
         self._order = sorted(range(ranks.size), key=lambda rank: (nodes[rank], rank))  # rank of each number in the mesh
         self.coordinates = coordinates_of(self._order.index(ranks.rank), self.sizes)

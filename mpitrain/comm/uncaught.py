@@ -37,7 +37,7 @@ def end_all_on_error(world: Any) -> None:
         if not world.ledger.fails_first():
             time.sleep(PATIENCE)
         difference = world.disagreement()
-        who = f"mpitrain: {world.own_name}"
+        who = f"mpitrain: {world.own_name} of {world.size}"
         if difference:
             print(f"{who}: {difference}", file=sys.stderr, flush=True)
         elif isinstance(error, UserError):

@@ -166,9 +166,8 @@ class World(Ranks):
 
     @property
     def own_name(self) -> str:
-        """Name of this rank in messages: "rank 5 of 8", or "stage 2 (rank 5)" in a pipeline."""
-        stages = self.ledger.mine.stages
-        return name_rank(self.rank, stages) if stages else f"rank {self.rank} of {self.size}"
+        """Name of this rank in messages: "rank 5", or "stage 2 (rank 5)" in a pipeline."""
+        return name_rank(self.rank, self.ledger.mine.stages)
 
     def watch(self, timeout: float) -> None:
         """Limit waits to ``timeout`` seconds from now on; 0 removes the limit."""

@@ -142,6 +142,8 @@ def check_mesh(config: Config, mesh: Mesh) -> None:
         ):
             if value != default:
                 raise UserError(f"{option} is for a pipeline: give its number of ranks, as in --mesh pipe=2")
+    elif p.elastic:
+        raise UserError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
     elif config.compute.cuda_graph == "on":
         raise UserError("--cuda-graph does not go with a pipeline, whose messages come between the layers")
 

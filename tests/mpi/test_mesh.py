@@ -152,7 +152,7 @@ def test_no_rank_of_a_pipe_can_be_lost(world, monkeypatch):
     assert Mesh(world, "").sizes["data"] == world.size
     if world.size > 1:
         with pytest.raises(
-            AgreedError, match="ranks of a mesh cannot be lost yet: --elastic needs all ranks on axis data"
+            AgreedError, match="ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data"
         ):
             Mesh(world, f"pipe={world.size}")
 

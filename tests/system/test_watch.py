@@ -92,7 +92,7 @@ def test_messages_of_other_lengths_end_the_job(mpitrain):
     code, _, err = mpitrain(3, "length", 60, program=STAGES)
     assert code == 2, err
     message = "the activation of microbatch 3 from stage 1 (rank 1) has 7,992 bytes, but 8,000 are expected here"
-    assert f"mpitrain: stage 2 (rank 2): {message}" in err
+    assert f"mpitrain: stage 2 (rank 2) of 3: {message}" in err
     assert "Traceback" not in err
 
 

@@ -242,7 +242,9 @@ def test_models_that_cannot_be_cut():
 
     with pytest.raises(UserError, match=r"^a Doubled has a forward of its own, so it cannot be cut into parts$"):
         find_units(Doubled(ReLU(), ReLU()))
-    with pytest.raises(UserError, match=r"^a Residual is one unit, but only a Sequential can be cut into stages$"):
+    with pytest.raises(
+        UserError, match=r"^the model is one unit, Residual, and only a Sequential can be cut into stages$"
+    ):
         find_units(Residual(Linear(3, 3)))
     one, two = Linear(3, 3), Linear(3, 3)
     two.weight = one.weight
