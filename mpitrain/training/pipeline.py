@@ -132,10 +132,33 @@ def open_pipeline(
     return PipelineSetup(mesh, stages, units, costs, cut, Channel(mesh["pipe"]))
 
 
-def check_mesh(config: Config, mesh: Mesh) -> None:
-    """Raise a UserError for settings that do not go with the mesh."""
+def make_mesh(config: Config, world: World, *, resumes: bool) -> Mesh:
+    """Return the mesh of a config (collective).
+
+    Parameters
+    ----------
+    resumes : bool
+        Settings that were not given are those of the run that is continued.
+
+    Raises
+    ------
+    AgreedError
+        On all ranks, as ``Mesh``.
+    """
+    try:
+        return Mesh(world, config.parallel.mesh or {"data": world.size})
+    except AgreedError as error:
+        if not resumes or world.elastic:
+            raise
+        raise AgreedError(f"{error}; give one as --mesh to continue the run on other ranks than before") from None
+
+
+def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
+    """Raise a UserError for settings that do not go with the mesh; those of a run that is continued are left out."""
     p = config.parallel
     if mesh.sizes["pipe"] == 1:
+        if resumes:
+            return
         for option, value, default in (
             ("--stages", p.stages, ""),
             ("--pipeline", p.pipeline, Config().parallel.pipeline),
