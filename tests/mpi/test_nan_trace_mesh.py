@@ -74,12 +74,12 @@ def name_of(world, is_it):
     return name
 
 
-def replace(loop, method, changed):
-    """Let ``changed(result, ctx)`` change the result of a method of a layer of this rank's last stage."""
+def change_outputs(loop, change):
+    """Let ``change(outputs, ctx)`` change what the last layer of this rank's last stage gives."""
     stage = max(loop.run.setup.pipeline.stages.own.items())[1]
     layer = [layer for _, layer in stage.running()][-1]
-    healthy = getattr(layer, method)
-    layer.__class__ = type("Faulty", (type(layer),), {method: lambda self, x, ctx: changed(healthy(x, ctx), ctx)})
+    healthy = layer.forward
+    layer.__class__ = type("Faulty", (type(layer),), {"forward": lambda self, x, ctx: change(healthy(x, ctx), ctx)})
 
 
 @pytest.mark.parametrize("pipeline", SCHEDULES)
@@ -110,7 +110,7 @@ def test_a_layer_of_the_last_stage(world, mesh, pipeline):
                 y[1:3] = np.inf
             return y
 
-        replace(loop, "forward", changed)
+        change_outputs(loop, changed)
     said, name = error_of(loop), name_of(world, is_last)
     assert f" in step {STEP + 1}: on {name} layer " in said
     assert " (Faulty) gives inf for training samples " in said
@@ -132,16 +132,18 @@ def test_the_loss(world, mesh):
 
 
 @pytest.mark.parametrize("pipeline", SCHEDULES)
-def test_a_backward_of_the_last_stage(world, mesh, pipeline):
+def test_the_gradient_of_the_loss(world, mesh, pipeline):
     """All gradients of the stages before are NaN as well, but their ranks are not to blame."""
     loop = make(world, mesh, pipeline)
-    is_last = stage_of(loop)[1]
+    is_last, loss = stage_of(loop)[1], loop.run.setup.loss
     if is_last:
+        healthy = loss.backward
 
-        def changed(dx, ctx):
-            return np.full_like(dx, np.nan) if ctx.step == STEP else dx
+        def backward(ctx):
+            dy = healthy(ctx)
+            return np.full_like(dy, np.nan) if ctx.step == STEP else dy
 
-        replace(loop, "backward", changed)
+        loss.backward = backward
     said, name = error_of(loop), name_of(world, is_last)
     assert said.startswith(f"the norm of the gradient became nan in step {STEP + 1}: on {name} the gradient of ")
 
