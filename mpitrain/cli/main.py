@@ -114,7 +114,11 @@ def run(order: Order) -> int:
         if isinstance(error, OSError | SystemExit) and output_failure() is not None:
             code = finish(1)
         else:
-            code = _describe(AgreedError(difference, code=1) if difference else error, world.rank, world.size)
+            code = _describe(
+                AgreedError(difference, code=1) if difference else error,
+                world.rank,
+                f"{world.own_name} of {world.size}",
+            )
         if world.size > 1:
             world.abort(code)
         return code
@@ -131,13 +135,12 @@ def _text(error: Exception) -> str:
     return visible(str(error), keep="\n")
 
 
-def _describe(error: BaseException, rank: int, size: int) -> int:
+def _describe(error: BaseException, rank: int, who: str) -> int:
     """Print the error that ended this rank; return the exit code."""
     if isinstance(error, ImportError):  # of the user's own layer, which multiplies arrays of a GPU
         from ..device import cublas_error
 
         error = cublas_error(error, "a matrix product by NumPy's functions on a GPU") or error
-    who = f"rank {rank} of {size}"
     if isinstance(error, KeyboardInterrupt):
         text, code = "mpitrain: interrupted", INTERRUPTED
     elif isinstance(error, MemoryError):

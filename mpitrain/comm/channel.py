@@ -177,6 +177,11 @@ class Channel:
             else:
                 message.rest()
 
+    def begin_task(self, kind: str, stage: int, microbatch: int) -> None:
+        """Record what this rank computes, for reports on ranks that wait for it; see ``Ledger.begin_task``."""
+        if self._ledger is not None:
+            self._ledger.begin_task(kind, stage, microbatch)
+
     def name_of(self, message: Message) -> str:
         """Return the label of a message with the rank at its other end."""
         way = message.way

@@ -97,7 +97,7 @@ class Group(Ranks):
 
     def name_of(self, rank: int) -> str:
         """Return the name of a rank for messages: "rank 5", or "stage 2 (rank 5)" of a pipeline."""
-        return name_rank(self.world_ranks[rank], rank if self.axis == "pipe" else -1)
+        return name_rank(self.world_ranks[rank], f"stage {rank}" if self.axis == "pipe" else "")
 
     def __repr__(self) -> str:
         return f"Group({self.axis!r}, rank {self.rank} of {self.size})"

@@ -52,14 +52,14 @@ class Mesh:
         self._ranks = ranks
         self.sizes, self._affinities = _agree(ranks, sizes)
         if isinstance(ranks, World) and ranks.elastic and self.sizes["data"] < ranks.size:
-            raise AgreedError("ranks of a mesh cannot be lost yet: --elastic needs all ranks on axis data")
+            raise AgreedError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
         nodes = [node for node, _ in self._affinities]
         self._order = sorted(range(ranks.size), key=lambda rank: (nodes[rank], rank))  # rank of each number in the mesh
         self.coordinates = coordinates_of(self._order.index(ranks.rank), self.sizes)
         self.placement = say_placement(self.sizes, [nodes[rank] for rank in self._order])
         self._groups: dict[tuple[str, ...], Group] = {}
         if ranks.job.ledger is not None:  # messages about this rank name its stage in the newest mesh
-            ranks.job.ledger.name_stage(self.coordinates["pipe"] if self.sizes["pipe"] > 1 else -1)
+            ranks.job.ledger.name_stages([self.coordinates["pipe"]] if self.sizes["pipe"] > 1 else [])
 
     def __repr__(self) -> str:
         return f"Mesh({say_mesh(self.sizes)!r}, rank {self._ranks.rank} of {self._ranks.size})"

@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import AgreedError, UserError
-from .watch.slot import name_rank
 
 PATIENCE = 3.0  # seconds that a rank leaves to another one that has failed before, and says why
 
@@ -38,8 +37,7 @@ def end_all_on_error(world: Any) -> None:
         if not world.ledger.fails_first():
             time.sleep(PATIENCE)
         difference = world.disagreement()
-        stage = world.ledger.mine.stage
-        who = f"mpitrain: {name_rank(world.rank, stage)}{'' if stage >= 0 else f' of {world.size}'}"
+        who = f"mpitrain: {world.own_name} of {world.size}"
         if difference:
             print(f"{who}: {difference}", file=sys.stderr, flush=True)
         elif isinstance(error, UserError):

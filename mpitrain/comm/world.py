@@ -24,7 +24,7 @@ from .ranks import Ranks
 from .uncaught import end_all_on_error
 from .watch.ledger import Ledger
 from .watch.remote_query import QueryService
-from .watch.slot import first_difference
+from .watch.slot import first_difference, name_rank
 from .watch.watchdog import Watchdog
 from .watch.watched import WatchedComm
 
@@ -163,6 +163,11 @@ class World(Ranks):
     def disagreement(self) -> str | None:
         """Return a sentence on the first difference between collectives of this node's ranks, None if there is none."""
         return first_difference([(record.rank, record.entries()) for record in self.ledger.records])
+
+    @property
+    def own_name(self) -> str:
+        """Name of this rank in messages: "rank 5", or "stage 2 (rank 5)" in a pipeline."""
+        return name_rank(self.rank, self.ledger.mine.stages)
 
     def watch(self, timeout: float) -> None:
         """Limit waits to ``timeout`` seconds from now on; 0 removes the limit."""

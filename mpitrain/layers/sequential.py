@@ -87,7 +87,7 @@ class Sequential(Layer):
             If this is a subclass with a forward of its own, which may do something else between the units.
         """
         if type(self).forward not in (Sequential.forward, Part.forward):
-            raise UserError(f"a {self.kind} has a forward of its own, so it cannot be cut into parts")
+            raise UserError(f"{self.kind} has a forward of its own, so it cannot be cut into parts")
         units = self.units()
         if not 0 <= first <= stop <= len(units):
             raise ValueError(f"there is no part from {first} up to {stop} of {len(units)} units")

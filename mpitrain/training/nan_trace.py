@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arena import Parameter
+from ..comm.world import World
 from ..context import Context
 from ..data.loader import Batch, has_contents
 from ..device import device_of
@@ -28,8 +29,8 @@ from .run import TrainingRun
 SHOWN = 5  # samples that are named
 
 Order = tuple[float, int]
-"""Stage of the model, and number of the layer in it."""
-FIRST, LOSS, GRADIENT = (-1.0, 0), (math.inf, 0), (math.inf, 1)
+"""Stage of the model, and number of the layer in it; behind all stages the loss, then gradients, last stage first."""
+FIRST, LOSS = (-1.0, 0), (math.inf, -1)
 
 
 class Finding(NamedTuple):
@@ -53,13 +54,15 @@ def locate_non_finite(run: TrainingRun, microbatches: Sequence[Batch], step: int
         Counted from 0.
     """
     setup, ctx = run.setup, run.ctx
-    arena, model, search = setup.arena, setup.model, _Search(run.world.rank, microbatches)
+    arena, model = setup.arena, setup.model
+    stages = {0: model} if setup.pipeline is None else setup.pipeline.stages.own
+    num_stages = 1 if setup.pipeline is None else setup.pipeline.stages.num_stages
+    search = _Search(run.world, microbatches, stages, num_stages)
     loss = _WatchedLoss(setup.loss, search)
     search.look_at_samples()
-    stages = {0: model} if setup.pipeline is None else setup.pipeline.stages.own
     on_ready, arena.on_ready = arena.on_ready, search.gradient
     try:
-        with search.watching(stages), np.errstate(all="ignore"):
+        with search.watching(), np.errstate(all="ignore"):
             arena.begin_step(len(microbatches))
             if setup.pipeline is None:
                 for search.number, batch in enumerate(microbatches):
@@ -93,8 +96,12 @@ class _WatchedLoss(Loss):
 
 
 class _Search:
-    def __init__(self, rank: int, microbatches: Sequence[Batch]):
-        self._rank, self._microbatches = rank, microbatches
+    def __init__(self, world: World, microbatches: Sequence[Batch], stages: Mapping[int, Layer], num_stages: int):
+        self._rank, self._name = world.rank, world.own_name
+        self._microbatches, self._stages = microbatches, stages
+        self._order_of = {  # backward comes to the last stage first
+            id(p): num_stages - number for number, stage in stages.items() for _, p in stage.named_parameters()
+        }
         self.found: Finding | None = None
         self.number = 0
 
@@ -125,26 +132,27 @@ class _Search:
             return
         value = x[bad][~np.isfinite(x[bad])].flat[0]
         samples = self.batch.indices[bad] if len(bad) == len(self.batch) else self.batch.indices
-        self.found = Finding(order, self._rank, f"on rank {self._rank} {what} {value} for {_say_samples(samples)}")
+        self.found = Finding(order, self._rank, f"on {self._name} {what} {value} for {_say_samples(samples)}")
 
     def report(self, text: str) -> None:
         """Record an error in targets or tokens, ahead of its consequences."""
         if text:
-            self.found = Finding(FIRST, self._rank, f"on rank {self._rank} {text}")
+            self.found = Finding(FIRST, self._rank, f"on {self._name} {text}")
 
     def gradient(self, p: Parameter) -> None:
         """Record the gradient of ``p`` if it is the first non-finite one."""
         grad = device_of(p.grad).to_host(p.grad)
-        if self.found is None and not np.isfinite(grad).all():
-            text = f"on rank {self._rank} the gradient of {p.name} is {grad[~np.isfinite(grad)].flat[0]}"
-            self.found = Finding(GRADIENT, self._rank, text)
+        order = (math.inf, self._order_of[id(p)])
+        if (self.found is None or order < self.found.order) and not np.isfinite(grad).all():
+            text = f"on {self._name} the gradient of {p.name} is {grad[~np.isfinite(grad)].flat[0]}"
+            self.found = Finding(order, self._rank, text)
 
     @contextmanager
-    def watching(self, stages: Mapping[int, Layer]) -> Iterator[None]:
-        """Check the results of each layer of some stages of the model inside a ``with`` block."""
+    def watching(self) -> Iterator[None]:
+        """Check the results of each layer of this rank's stages inside a ``with`` block."""
         places = {
             layer: ((number, order), name)
-            for number, stage in stages.items()
+            for number, stage in self._stages.items()
             for order, (name, layer) in enumerate(stage.running())
         }
 
@@ -156,7 +164,7 @@ class _Search:
                 self.look(order, f"layer {name} ({layer.kind}) gives", array)
 
         with contextlib.ExitStack() as stack:
-            for stage in stages.values():
+            for stage in self._stages.values():
                 stack.callback(stage.observe(observe))
             yield
 

@@ -181,6 +181,7 @@ def _open(
     units, rank = find_units(model), mesh["pipe"].rank
     sample = np.zeros((1, *input_shape), np.float32)
     stages = Stages(units, found.stops, program, rank, sample, device, recompute)
+    world.ledger.name_stages(list(stages.own))
     staging = world.group("data").staging
     for group in (mesh["data"], mesh["pipe"]):
         group.use_staging(staging)
@@ -197,16 +198,41 @@ def _find_link(stages: Stages, samples: int, num_ranks: int) -> Link | None:
     return make_link(calibration, samples * longest)
 
 
-def check_mesh(config: Config, mesh: Mesh) -> None:
-    """Raise a UserError for settings that do not go with the mesh."""
+def make_mesh(config: Config, world: World, *, resumes: bool) -> Mesh:
+    """Return the mesh of a config (collective).
+
+    Parameters
+    ----------
+    resumes : bool
+        Settings that were not given are those of the run that is continued.
+
+    Raises
+    ------
+    AgreedError
+        On all ranks, as ``Mesh``.
+    """
+    try:
+        return Mesh(world, config.parallel.mesh or {"data": world.size})
+    except AgreedError as error:
+        if not resumes or world.elastic:
+            raise
+        raise AgreedError(f"{error}; give one as --mesh to continue the run on other ranks than before") from None
+
+
+def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
+    """Raise a UserError for settings that do not go with the mesh; those of a run that is continued are left out."""
     p = config.parallel
     if mesh.sizes["pipe"] == 1:
+        if resumes:
+            return
         for option, value, default in (
             ("--stages", p.stages, ""),
             ("--pipeline", p.pipeline, Config().parallel.pipeline),
         ):
             if value != default:
                 raise UserError(f"{option} is for a pipeline: give its number of ranks, as in --mesh pipe=2")
+    elif p.elastic:
+        raise UserError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
     elif config.compute.cuda_graph == "on":
         raise UserError("--cuda-graph does not go with a pipeline, whose messages come between the layers")
 

@@ -10,7 +10,6 @@ import numpy as np
 from .. import models
 from ..arena import Arena
 from ..comm.group import Group
-from ..comm.mesh import Mesh
 from ..comm.node.window_all_reduce import SharedDevice
 from ..comm.world import World
 from ..config import Config
@@ -35,7 +34,7 @@ from ..model_table import ModelTable
 from ..parallel.virtual_shards import check_shards
 from . import limits
 from .class_weights import class_weights_of
-from .pipeline import PipelineSetup, check_mesh, open_pipeline, recompute
+from .pipeline import PipelineSetup, check_mesh, make_mesh, open_pipeline, recompute
 from .recipe import check_recipe, peak_lr
 from .run_length import RunLength
 from .same_data import check_same_data
@@ -121,10 +120,10 @@ def open_setup(
     AgreedError
         On all ranks, if anything that the user gave does not work on any of them, or their data differ.
     """
-    mesh = Mesh(world, config.parallel.mesh or {"data": world.size})
+    mesh = make_mesh(config, world, resumes=earlier is not None)
     with world.together():
         check_shards(config.parallel.reproducible, mesh.sizes["data"])
-        check_mesh(config, mesh)
+        check_mesh(config, mesh, resumes=earlier is not None)
         source = config.data.source
         if earlier is not None and own.data is None and earlier.source == source:
             source = find_source(source, earlier.absolute_source)

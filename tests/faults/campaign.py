@@ -3,13 +3,15 @@
     python tests/faults/campaign.py --runs 200 --seed 0 --python mpich=.venv-mpich/bin/python openmpi=...
 
 A run is right if it ends in bounded time with a finished training, or with a message and checkpoints (or none yet) from
-which a second run, on another number of ranks, finishes. In both cases each epoch has used every sample exactly once.
+which a second run, on another mesh, finishes. In both cases each epoch has used every sample exactly once. With
+--pipelines all runs are pipelines, otherwise some are.
 """
 
 import argparse
 import collections
 import concurrent.futures
 import json
+import math
 import os
 import random
 import subprocess
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 KINDS = ("kill", "stop", "delay", "raise", "mismatch", "corrupt", "full")
 # how often a rank comes by a point in a run of 3 epochs; those that are rare are hit early
@@ -24,9 +27,18 @@ CALLS = {
     **{"step": 60, "input": 60, "forward": 120, "backward": 120, "start": 60, "poll": 120, "wait": 60, "update": 60},
     **{"sum": 6, "gather": 40, "evaluate": 3, "write": 6},
 }
+STAGE_CALLS = {  # the same in a pipeline
+    **{"step": 60, "input": 60, "forward": 300, "backward": 300, "update": 60, "sum": 60, "gather": 60, "evaluate": 3},
+    **{"write": 6, "task": 500, "message": 300, "send": 300, "evaluation": 6},
+}
+MESHES = {
+    **{1: ["data=1"], 2: ["data=2", "pipe=2"], 3: ["data=3", "pipe=3"]},
+    **{4: ["data=4", "pipe=4", "data=2,pipe=2"], 5: ["data=5", "pipe=5"]},
+}
+SCHEDULES = ["1f1b", "gpipe", "zb_h1", "interleaved:chunks=2", "breadth_first:chunks=2", "greedy:memory=0.5"]
 SAMPLES, BATCH, EPOCHS = 1437, 64, 3
 OPTIONS = [
-    *("--model", "mlp", "--widths", "16", "--epochs", str(EPOCHS), "--batch-size", str(BATCH)),
+    *("--model", "mlp", "--epochs", str(EPOCHS), "--batch-size", str(BATCH)),
     *("--checkpoint-every", "7", "--progress", "none", "--out", "run"),
 ]
 TIMEOUT = 3.0  # seconds that a rank may wait; five times that in the first step
@@ -35,7 +47,36 @@ DOOMED = Path(__file__).with_name("doomed.py")
 WORDS = ("mpitrain:", "KILLED BY SIGNAL", "BAD TERMINATION", "noticed that process rank", "terminated by signals")
 
 
-def draw(seed, pythons):
+class Drawn(NamedTuple):
+    """What a run is to be; the mesh is that of the second run where there are two."""
+
+    mpi: str
+    size: int
+    elastic: bool
+    fault: dict
+    all_reduce: str
+    mesh: str
+    pipeline: str
+    microbatches: int
+    then: str
+
+    @property
+    def width(self):
+        """Hidden widths: enough layers for the stages."""
+        return ["16"] * (1 if "pipe" not in self.mesh else 10)
+
+    def options(self, life):
+        """Return the options of the first run, or of the one after it."""
+        mesh = self.then if life else self.mesh
+        if not mesh:
+            return ["--widths", *self.width]
+        own = ["--pipeline", self.pipeline, "--accumulate", str(self.microbatches)] if "pipe" in mesh else []
+        if life and not own:
+            own = ["--pipeline", "1f1b"]  # the run directory may have another one
+        return ["--widths", *self.width, "--mesh", mesh, *own]
+
+
+def draw(seed, pythons, pipelines=False):
     """Return what run ``seed`` is to be."""
     rng = random.Random(seed)
     mpi = rng.choice(sorted(pythons))
@@ -44,10 +85,27 @@ def draw(seed, pythons):
     many = 2 if elastic and size > 2 and rng.random() < 0.3 else 1
     ranks = rng.sample(range(size), many)
     fault = {"kind": kind, "ranks": ranks, "point": point, "call": rng.randrange(CALLS[point])}
-    return mpi, size, elastic, fault, rng.choice(["tree", "ring", "native", *([] if elastic else ["shared"])])
+    all_reduce = rng.choice(["tree", "ring", "native", *([] if elastic else ["shared"])])
+    mesh = rng.choice([mesh for mesh in MESHES[size] if "pipe" in mesh or not pipelines])
+    if "pipe" not in mesh or (elastic and not pipelines):
+        mesh = ""
+    else:
+        elastic, point = False, rng.choice(sorted(STAGE_CALLS))
+        fault |= {"ranks": ranks[:1], "point": point, "call": rng.randrange(STAGE_CALLS[point])}
+    others = [other for size in range(1, 5) for other in MESHES[size] if other != mesh]
+    if not mesh:  # a model of few layers
+        others = [other for other in others if other not in ("pipe=3", "pipe=4")]
+    return Drawn(
+        mpi, size, elastic, fault, all_reduce, mesh, rng.choice(SCHEDULES), rng.choice([1, 2, 5, 8]), rng.choice(others)
+    )
 
 
-def launch(python, size, elastic, fault, all_reduce, directory, life):
+def size_of(mesh):
+    """Return the number of ranks of a mesh."""
+    return math.prod(int(axis.partition("=")[2]) for axis in mesh.split(","))
+
+
+def launch(python, drawn, directory, life):
     """Run once; return the exit code (None for a hang), what was said, and the seconds it took."""
     environment = os.environ | {
         **{"PATH": f"{Path(python).parent}:{os.environ['PATH']}", "NO_COLOR": "1", "TERM": "dumb"},
@@ -55,8 +113,10 @@ def launch(python, size, elastic, fault, all_reduce, directory, life):
         **{"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "OMP_NUM_THREADS": "1"},
         **{"DEALT": str(directory / "dealt"), "LIFE": str(life)},
     }
+    size, elastic = (size_of(drawn.then), False) if life else (drawn.size, drawn.elastic)
     ulfm = ["--with-ft", "ulfm"] if elastic else []
-    job = [python, str(DOOMED), json.dumps(fault), *OPTIONS, "--all-reduce", all_reduce]
+    job = [python, str(DOOMED), json.dumps(None if life else drawn.fault), *OPTIONS, *drawn.options(life)]
+    job += ["--all-reduce", "tree" if life else drawn.all_reduce]
     job += ["--elastic"] * elastic + ["--timeout", str(120 if life else TIMEOUT)] + ["--resume", "auto"] * (life > 0)
     command = ["timeout", "-s", "KILL", str(LIMIT), "mpirun", *ulfm, "-n", str(size), *job]
     begin = time.monotonic()
@@ -86,14 +146,13 @@ def used(path):
     return epochs
 
 
-def judge(seed, pythons):
+def judge(seed, drawn, python):
     """Return (verdict, right or not, story) of run ``seed``."""
-    mpi, size, elastic, fault, all_reduce = draw(seed, pythons)
-    story = {"seed": seed, "mpi": mpi, "ranks": size, "elastic": elastic, "all_reduce": all_reduce, **fault}
+    story = {"seed": seed, **drawn._asdict(), **drawn.fault}
     with tempfile.TemporaryDirectory(prefix="mpitrain-fault-") as name:
         directory = Path(name)
         report = directory / "run" / "report.json"
-        code, text, seconds = launch(pythons[mpi], size, elastic, fault, all_reduce, directory, 0)
+        code, text, seconds = launch(python, drawn, directory, 0)
         story |= {"code": code, "seconds": round(seconds, 1), "said": text[-2000:]}
         if code is None:
             return "hung", False, story
@@ -105,7 +164,7 @@ def judge(seed, pythons):
             if not any(word in text for word in WORDS):
                 return "ended without a word", False, story
             verdict = "ended, resumed and finished"
-            code, text, _ = launch(pythons[mpi], 1 + seed % 3, False, None, "tree", directory, 1)
+            code, text, _ = launch(python, drawn, directory, 1)
             story |= {"resume_code": code, "resume_said": text[-2000:]}
             if code != 0 or not report.exists():
                 return "could not be resumed", False, story
@@ -120,6 +179,7 @@ def main():
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no new run after so long")
+    parser.add_argument("--pipelines", action="store_true", help="runs on a mesh with a pipeline only")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--log", type=Path, help="a line of JSON for each run")
     parser.add_argument("--python", nargs="+", required=True, metavar="MPI=PYTHON")
@@ -128,7 +188,8 @@ def main():
     begin, counts, wrong = time.monotonic(), collections.Counter(), 0
 
     def run(seed):
-        return None if time.monotonic() - begin > options.seconds else judge(seed, pythons)
+        drawn = draw(seed, pythons, options.pipelines)
+        return None if time.monotonic() - begin > options.seconds else judge(seed, drawn, pythons[drawn.mpi])
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for result in pool.map(run, range(options.seed, options.seed + options.runs)):

@@ -1,8 +1,9 @@
 """mpitrain with a fault at one call of one function on some ranks: python doomed.py FAULT [ARGUMENTS of mpitrain].
 
 FAULT is JSON: kind, ranks (as launched), point, call (counted from 0). Every rank notes in the file that DEALT names
-which samples it was dealt for a step (before it is done), and which steps are done, each with a number that grows when
-the run is begun again or loses ranks: so the campaign can tell what each epoch has really used.
+which samples it was dealt for a step (before it is done; in a pipeline, if it has the first stage), and which steps are
+done, each with a number that grows when the run is begun again or loses ranks: so the campaign can tell what each epoch
+has really used.
 """
 
 import errno
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mpitrain.cli.main import main
+from mpitrain.comm.channel import Channel
 from mpitrain.comm.launch import launched_rank
 from mpitrain.comm.ranks import Ranks
 from mpitrain.comm.shared_file import SharedFile
@@ -26,12 +28,18 @@ from mpitrain.data.loader import Loader
 from mpitrain.layers import Flatten, Linear
 from mpitrain.layers.fused.linear_chain import LinearLink
 from mpitrain.optim import SGD
+from mpitrain.parallel.pipeline.forward import PipelineForward
+from mpitrain.parallel.pipeline.runner import StageRunner
 from mpitrain.training.evaluation import Evaluator
 from mpitrain.training.loop import TrainingLoop
 
 POINTS = {
     "step": ([TrainingLoop], "_train_step"),
-    "input": ([Loader], "_fill"),
+    "task": ([StageRunner], "forward", "backward", "weights"),
+    "message": ([Channel], "receive"),
+    "send": ([Channel], "send"),
+    "evaluation": ([PipelineForward], "outputs"),
+    "input": ([Loader], "_microbatch"),
     "forward": ([Flatten, Linear, LinearLink], "forward"),  # the layers of an mlp, fused or not
     "backward": ([Flatten, Linear, LinearLink], "backward"),
     "start": ([WatchedPlan], "start"),
@@ -58,7 +66,9 @@ def noted_init(self, *args, **options):
 
 def noted_step(self, microbatches):
     number = life * 100 + len(self.run.world.launched) - self.run.world.size
-    samples = [int(i) for batch in microbatches for i in batch.indices]
+    pipeline = self.run.setup.pipeline
+    uses = pipeline is None or 0 in pipeline.stages.own
+    samples = [int(i) for batch in microbatches for i in batch.indices if uses]
     note = {"epoch": self.run.position.epoch, "step": self.run.step + 1, "number": number}
     os.write(log, (json.dumps({**note, "samples": samples}) + "\n").encode())
     sums = healthy_step(self, microbatches)
@@ -96,7 +106,7 @@ def damage(path):
 
 
 def doom(point, call, kind):
-    owners, name = POINTS[point]
+    owners, *names = POINTS[point]
     calls = itertools.count()
 
     def counted(healthy):
@@ -107,7 +117,7 @@ def doom(point, call, kind):
 
         return doomed
 
-    for owner in owners:
+    for owner, name in itertools.product(owners, names):
         setattr(owner, name, counted(getattr(owner, name)))
 
 

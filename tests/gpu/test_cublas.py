@@ -80,11 +80,11 @@ def test_a_users_own_product_is_one_sentence(device, capsys):
     with pytest.raises(ImportError) as raised:
         layer.forward(device.zeros((2, 3)), Context(device=device))
     assert str(raised.value) == MISSING
-    assert main._describe(raised.value, 0, 1) == 2
+    assert main._describe(raised.value, 0, "rank 0 of 1") == 2
     said = capsys.readouterr().err
     assert said.startswith("mpitrain: rank 0 of 1: a matrix product by NumPy's functions on a GPU needs cuBLAS, which")
     assert said.count("\n") == 1
-    assert main._describe(ImportError("no module of that name"), 0, 1) == 1
+    assert main._describe(ImportError("no module of that name"), 0, "rank 0 of 1") == 1
 
 
 def test_a_users_own_product_cannot_be_captured(device):

@@ -174,6 +174,28 @@ def test_a_full_disk_leaves_the_earlier_one(world, shared_path, monkeypatch, who
     assert (writer.written, writer.failed) == ((2, 1) if world.rank == 0 else (0, 0))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_writer_that_fails_leaves_the_earlier_one(world, shared_path, monkeypatch):
+    """An error that is not the disk's, on the last rank, makes no checkpoint with checksums of other tensors."""
+    said = []
+    writer = Writer(world, shared_path, make_state(1), note=said.append)
+    writer.begin(1, {"step": 1})
+    writer.end(wait=True)
+    if world.rank == world.size - 1:
+
+        def broken(*arguments):
+            raise RuntimeError("a fault for the test")
+
+        monkeypatch.setattr(shared_file.SharedFile, "write_at", broken)
+    writer.begin(2, {"step": 2})
+    writer.end(wait=True)
+    world.barrier()
+    assert [path.name for path in shared_path.iterdir()] == ["step-000000001.safetensors"]
+    assert all("the thread that writes it has failed" in text for text in said)
+    assert len(said) == (world.rank == 0)
+    world.barrier()
+
+
 def test_a_reason_is_told_without_mpis_stack():
     stack = "Other I/O error, error stack:\nADIOI_GEN_WRITECONTIG(80).....: Other I/O error No space left on device "
     assert shared_file._reason(SimpleNamespace(Get_error_string=lambda: stack)) == "No space left on device"

@@ -60,7 +60,7 @@ def test_names_of_ranks(world, mesh):
     last = pipe.size - 1
     assert pipe.name_of(last) == f"stage {last} (rank {pipe.world_ranks[last]})"
     assert data.name_of(0) == f"rank {data.world_ranks[0]}"
-    assert world.ledger.mine.stage == (pipe.rank if pipe.size > 1 else -1)
+    assert world.ledger.mine.stages == (f"stage {pipe.rank}" if pipe.size > 1 else "")
 
     def last_fails():
         with pipe.together():
@@ -152,7 +152,7 @@ def test_no_rank_of_a_pipe_can_be_lost(world, monkeypatch):
     assert Mesh(world, "").sizes["data"] == world.size
     if world.size > 1:
         with pytest.raises(
-            AgreedError, match="ranks of a mesh cannot be lost yet: --elastic needs all ranks on axis data"
+            AgreedError, match="ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data"
         ):
             Mesh(world, f"pipe={world.size}")
 

@@ -17,7 +17,7 @@ from mpitrain.training import setup
 from mpitrain.training.loop import TrainingLoop
 
 kind, rank, step = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-healthy_step, healthy_fill, healthy_model = TrainingLoop._train_step, Loader._fill, setup.make_model
+healthy_step, healthy_input, healthy_model = TrainingLoop._train_step, Loader._prepare, setup.make_model
 
 
 def oversleep():
@@ -61,10 +61,10 @@ def faulty_step(self, microbatches):
     return healthy_step(self, microbatches)
 
 
-def stuck_fill(self, x, y, indices, epoch):
+def stuck_input(self, epoch, start_step):
     if kind == "stuck-reader" and self.rank == rank and epoch == 2:
         time.sleep(1000)
-    return healthy_fill(self, x, y, indices, epoch)
+    yield from healthy_input(self, epoch, start_step)
 
 
 def other_model(config, input_shape, num_outputs, own=None):
@@ -72,5 +72,5 @@ def other_model(config, input_shape, num_outputs, own=None):
     return healthy_model(config, input_shape, num_outputs + (kind == "other-model" and launched == rank))
 
 
-TrainingLoop._train_step, Loader._fill, setup.make_model = faulty_step, stuck_fill, other_model
+TrainingLoop._train_step, Loader._prepare, setup.make_model = faulty_step, stuck_input, other_model
 sys.exit(main(sys.argv[4:]))

@@ -92,7 +92,7 @@ def test_messages_of_other_lengths_end_the_job(mpitrain):
     code, _, err = mpitrain(3, "length", 60, program=STAGES)
     assert code == 2, err
     message = "the activation of microbatch 3 from stage 1 (rank 1) has 7,992 bytes, but 8,000 are expected here"
-    assert f"mpitrain: stage 2 (rank 2): {message}" in err
+    assert f"mpitrain: stage 2 (rank 2) of 3: {message}" in err
     assert "Traceback" not in err
 
 
@@ -111,7 +111,7 @@ def test_a_reader_that_does_not_come_back(mpitrain, ranks):
     code, _, err = mpitrain(ranks, "stuck-reader", ranks - 1, 30, *LONG, program=HANGING)
     assert code == TIMED_OUT, err
     assert "is late, waiting for input" in line(err, "mpitrain: no progress for ")
-    assert "in stuck_fill" in line(err, f"rank {ranks - 1} waits for a thread of its own")
+    assert "in stuck_input" in line(err, f"rank {ranks - 1} waits for a thread of its own")
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_memory():
 
 
 def test_memory_that_runs_out(capsys):
-    assert main._describe(MemoryError("Unable to allocate 28.0 GiB"), 0, 2) == 1
+    assert main._describe(MemoryError("Unable to allocate 28.0 GiB"), 0, "rank 0 of 2") == 1
     assert capsys.readouterr().err == (
         "mpitrain: rank 0 of 2 is out of memory (Unable to allocate 28.0 GiB): take a smaller model or --batch-size\n"
     )

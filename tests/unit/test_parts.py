@@ -149,7 +149,7 @@ def test_a_subclass_may_do_something_else_between_its_layers():
         def forward(self, x, ctx):
             return 2 * super().forward(x, ctx)
 
-    with pytest.raises(UserError, match="a Doubled has a forward of its own, so it cannot be cut into parts"):
+    with pytest.raises(UserError, match="Doubled has a forward of its own, so it cannot be cut into parts"):
         Doubled(ReLU(), ReLU()).part(0, 1)
     assert [unit.name for unit in Sequential(ReLU(), Doubled(ReLU(), ReLU())).units()] == ["0", "1"]
 

@@ -163,7 +163,7 @@ def waits_for(rank, peer, text, **facts):
     ledger = Ledger(Alone(), rank)
     ledger.begin_message(text, peer)
     if "stage" in facts:
-        ledger.name_stage(facts["stage"])
+        ledger.name_stages([facts["stage"]])
     (status,) = rank_statuses(ledger)
     return status
 
@@ -173,7 +173,7 @@ def test_waits_for_messages():
     first = waits_for(4, 5, "for the gradient of microbatch 0 from stage 2 (rank 5)", stage=1)
     second = waits_for(5, 7, "for the gradient of microbatch 3 from stage 3 (rank 7)", stage=2)
     third = waits_for(6, 9, "to send the halo (rank 9)")
-    late = RankStatus(7, first.host, None, False, "is at train.py:3 in augment, from loop.py:8 in step", (), 3)
+    late = RankStatus(7, first.host, None, False, "is at train.py:3 in augment, from loop.py:8 in step", (), "stage 3")
     text, *others = report([late, second, first, third], 10, "no progress").splitlines()
     assert text == "mpitrain: no progress: stage 3 (rank 7) is late"
     assert others == [
@@ -261,7 +261,7 @@ def test_the_last_call_names_its_axis(ledger):
     history = ledger.history(" on axis pipe (ranks 0 and 4)", [0, 4])
     ledger.end(ledger.begin(ledger.label("sum", compared="sum", history=history)))
     ledger.leave()
-    assert "; its last was number 1 on axis pipe (ranks 0 and 4), 0 s ago" in rank_statuses(ledger)[0].does
+    assert "; its last collective was number 1 on axis pipe (ranks 0 and 4), 0 s ago" in rank_statuses(ledger)[0].does
 
 
 def test_ranks_in_words():
@@ -270,3 +270,22 @@ def test_ranks_in_words():
     assert say_ranks(list(range(20))) == "ranks 0-19"
     assert say_ranks([0, 1, 2, 5, 6, 8]) == "ranks 0-2, 5, 6 and 8"
     assert say_ranks(list(range(0, 40, 2))) == "20 ranks (0, 2, 4, 6, 8, 10 ...)"
+
+
+def test_tasks_of_a_pipeline(ledger):
+    """What a late rank computes is in the report, with the stage where the rank has several."""
+    answer_with_stacks(ledger)
+    ledger.name_stages([2])
+    ledger.begin_task("B", 2, 7)
+    (status,) = rank_statuses(ledger)
+    assert status.name == "stage 2 (rank 0)"
+    assert status.does.startswith("is in the backward of microbatch 7, at ")
+    ledger.name_stages([0, 2, 4])
+    ledger.begin_task("F", 4, 3)
+    (status,) = rank_statuses(ledger)
+    assert status.name == "rank 0 (stages 0, 2 and 4)"
+    assert status.does.startswith("is in the forward of microbatch 3 on stage 4, at ")
+    ledger.begin_task("", 0, 0)
+    assert rank_statuses(ledger)[0].does.startswith("is at ")
+    ledger.name_stages([])
+    assert rank_statuses(ledger)[0].name == "rank 0"

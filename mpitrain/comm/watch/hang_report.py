@@ -20,12 +20,12 @@ class RankStatus:
     wants_input: bool
     does: str
     history: tuple[Entry, ...]
-    stage: int = -1
+    stages: str = ""
 
     @property
     def name(self) -> str:
         """Name in messages: "rank 5", or "stage 2 (rank 5)" in a pipeline."""
-        return name_rank(self.rank, self.stage)
+        return name_rank(self.rank, self.stages)
 
 
 def rank_statuses(ledger: Ledger) -> list[RankStatus]:
@@ -37,11 +37,21 @@ def _status_of(ledger: Ledger, record: Record) -> RankStatus:
     waits, does = record.wait_for_others(), ""
     if waits is None:
         does = describe_activity(ledger, record) if record.present else "has left the program"
+        if record.present and record.task:
+            does = _within(record.task, does)
         if last := record.last():
-            does += f"; its last was number {last.ordinal}{last.group}, {time.monotonic() - last.began:.0f} s ago"
+            seconds = time.monotonic() - last.began
+            does += f"; its last collective was number {last.ordinal}{last.group}, {seconds:.0f} s ago"
     host = socket.gethostname()
     wants_input = record.wait() is not None
-    return RankStatus(record.rank, host, waits, wants_input, does, tuple(record.entries()), record.stage)
+    return RankStatus(record.rank, host, waits, wants_input, does, tuple(record.entries()), record.stages)
+
+
+def _within(task: str, does: str) -> str:
+    """Return what a rank does, within a task: "is in the forward of microbatch 3, at FILE:LINE in ..."."""
+    if does.startswith("is at "):
+        return f"is in {task}, {does.removeprefix('is ')}"
+    return f"{does} in {task}"
 
 
 def report(known: Sequence[RankStatus], size: int, why: str, *, asked: bool = False) -> str:

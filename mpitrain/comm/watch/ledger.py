@@ -37,6 +37,8 @@ from .slot import (
     LABEL_RANGE,
     LABELS,
     SLOT_BYTES,
+    STAGES_TEXT,
+    TASKS,
     WIDTH,
     Fact,
     Record,
@@ -47,6 +49,7 @@ from .slot import (
 COMM = os.path.dirname(os.path.dirname(__file__))
 PACKAGE = os.path.dirname(COMM)
 NOT_CALLERS = (COMM + os.sep, contextlib.__file__)
+TASK_PLACES = {kind: place for place, kind in enumerate(TASKS)}
 FAILING_TOGETHER = 0.2  # seconds within which ranks that fail for the same reason do so
 
 
@@ -126,9 +129,18 @@ class Ledger:
             found = self._histories[code] = History(self.mine, place, others, code, self.job.era)
         return found
 
-    def name_stage(self, stage: int) -> None:
-        """Record the stage of this rank in a pipeline, for messages about it; -1 for none."""
-        self._doubles[Fact.STAGE] = stage + 1
+    def name_stages(self, stages: Sequence[int]) -> None:
+        """Record the stages of this rank in a pipeline, for messages about it; none without one."""
+        text = ""
+        if stages:
+            *most, last = map(str, stages)
+            text = f"stages {', '.join(most)} and {last}" if most else f"stage {last}"
+        self._write(STAGES_TEXT, text)
+
+    def begin_task(self, kind: str, stage: int, microbatch: int) -> None:
+        """Record the task of a pipeline that this rank begins; ``kind`` is one of ``TASKS``, empty for none."""
+        d = self._doubles
+        d[Fact.TASK], d[Fact.TASK_STAGE], d[Fact.MICROBATCH] = TASK_PLACES[kind], stage, microbatch
 
     def label(self, text: str, *, compared: str = "", history: History | None = None) -> Label:
         """Return the label of ``text``; ``compared`` is the part that must be the same on all ranks, or empty.

@@ -17,9 +17,17 @@ LABEL_BYTES = 192
 ENTRY_TEXTS = LABELS  # numbers of the texts that belong to a place in the ring of entries
 GROUP_TEXTS = ENTRY_TEXTS + ENTRIES  # and of those that name the group of a history
 LABEL_RANGE = 1 << 16  # an entry's label is the number of its text, plus LABEL_RANGE times the place of its history
-SLOT_BYTES = 8 * NUMBERS + (GROUP_TEXTS + HISTORIES) * LABEL_BYTES
+STAGES_TEXT = GROUP_TEXTS + HISTORIES  # and of the one that names the stages of the rank in a pipeline
+SLOT_BYTES = 8 * NUMBERS + (STAGES_TEXT + 1) * LABEL_BYTES
 ERA = 1 << 32  # entries are numbered from the next multiple of it after ranks were lost
 INPUT = "its input"  # text of the only wait that is not for other ranks
+TASKS = {
+    "": "",
+    "F": "forward of microbatch",
+    "B": "backward of microbatch",
+    "W": "dw of microbatch",
+    "E": "forward of batch",
+}
 UNKNOWN = "something (there were too many kinds of calls to keep their names)"
 
 
@@ -35,7 +43,9 @@ class Fact(enum.IntEnum):
     PRESENT = 6
     STEP = 7
     FAILED = 8
-    STAGE = 9  # the stage of a pipeline plus 1; 0 without one
+    TASK = 9  # place in TASKS of the task of a pipeline that is being computed
+    TASK_STAGE = 10
+    MICROBATCH = 11
 
 
 @dataclass(frozen=True)
@@ -96,9 +106,18 @@ class Record:
         return int(self.doubles[Fact.RANK])
 
     @property
-    def stage(self) -> int:
-        """The stage of the rank in a pipeline, -1 without one."""
-        return int(self.doubles[Fact.STAGE]) - 1
+    def stages(self) -> str:
+        """The stages of the rank in a pipeline: "stage 1", "stages 1 and 4"; empty without one."""
+        return self._text(STAGES_TEXT)
+
+    @property
+    def task(self) -> str:
+        """The task of a pipeline that the rank computes: "the forward of microbatch 3"; empty without one."""
+        kind, stage, microbatch = map(int, self.doubles[Fact.TASK : Fact.MICROBATCH + 1])
+        if not kind:
+            return ""
+        where = f" on stage {stage}" if self.stages.startswith("stages") else ""
+        return f"the {list(TASKS.values())[kind]} {microbatch}{where}"
 
     @property
     def present(self) -> bool:
@@ -154,9 +173,11 @@ class Record:
         return raw.rstrip(b"\0").decode(errors="replace")
 
 
-def name_rank(rank: int, stage: int = -1) -> str:
-    """Return the name of a rank of the job for messages: "rank 5", or "stage 2 (rank 5)" in a pipeline."""
-    return f"stage {stage} (rank {rank})" if stage >= 0 else f"rank {rank}"
+def name_rank(rank: int, stages: str = "") -> str:
+    """Return the name of a rank: "rank 5"; "stage 2 (rank 5)" or "rank 5 (stages 1 and 3)" in a pipeline."""
+    if stages.startswith("stages"):
+        return f"rank {rank} ({stages})"
+    return f"{stages} (rank {rank})" if stages else f"rank {rank}"
 
 
 def first_difference(histories: Sequence[tuple[int, Sequence[Entry]]]) -> str | None:

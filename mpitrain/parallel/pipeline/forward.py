@@ -51,7 +51,9 @@ class PipelineForward:
             for one in self._runners:
                 number = time - one.stage
                 if 0 <= number < len(sizes):
+                    self._channel.begin_task("E", one.stage, number)
                     y = one.forward(number, samples)
+                    self._channel.begin_task("", 0, 0)
                     if one.is_last:
                         yield number, y
         for one in self._runners:

@@ -70,7 +70,8 @@ class PipelineRunner:
         self._runners = list(runners.values())
         calls = {"F": StageRunner.forward, "B": StageRunner.backward, "W": StageRunner.weights}
         self.tasks = stages.program.tasks[stages.rank]
-        self._calls = [(calls[task.kind], runners[task.stage], task.microbatch) for task in self.tasks]
+        self._calls = [(calls[task.kind], runners[task.stage], task) for task in self.tasks]
+        self._record = channel.begin_task
         self.spans: list[Span] = []
         self.busy = self.seconds = 0.0
 
@@ -97,9 +98,11 @@ class PipelineRunner:
         for one in self._runners:
             one.begin(batches, step, add)
         self.spans = []
-        for call, one, microbatch in self._calls:
-            self._begin(microbatch)
-            self.spans.append(call(one, microbatch))
+        for call, one, task in self._calls:
+            self._begin(task.microbatch)
+            self._record(task.kind, task.stage, task.microbatch)
+            self.spans.append(call(one, task.microbatch))
+        self._record("", 0, 0)
         self._tied.finish()
         for one in self._runners:
             one.finish()

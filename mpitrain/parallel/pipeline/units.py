@@ -17,7 +17,7 @@ def find_units(model: Layer) -> list[Unit]:
         see a part of the batches. (For shared parameters see ``tied``.)
     """
     if not isinstance(model, Sequential):
-        raise UserError(f"a {model.kind} is one unit, but only a Sequential can be cut into stages")
+        raise UserError(f"the model is one unit, {model.kind}, and only a Sequential can be cut into stages")
     units = model.part(0, len(model.units())).units()
     owner: dict[int, Unit] = {}
     for unit in units:

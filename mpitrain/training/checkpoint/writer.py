@@ -200,13 +200,17 @@ class Writer:
         return None if failed else file
 
     def _write(self, part: Part, file: SharedFile, data_begin: int) -> None:
+        problem: str | None = "the thread that writes it has failed"
         try:
             for offset, data in part.stretches():
                 file.write_at(data_begin + offset, data)
             self._checksums = part.checksums()
             file.flush()
+            problem = None
         except OSError as error:
-            self._error = error.strerror or str(error)
+            problem = error.strerror or str(error)
+        finally:
+            self._error = problem
 
     def _complete(self, sums: list[Checksum]) -> None:
         assert self._part is not None
