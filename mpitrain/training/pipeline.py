@@ -213,7 +213,7 @@ def _cut(
 ) -> tuple[list[UnitCost], Cut]:
     """Return the costs of all units, which rank 0 measures, and the cut of the config or the best one by these."""
     costs, cut = None, None
-    with world.together():
+    with world.together(asleep=True):  # ranks that wait awake would take half of rank 0's core where cores are short
         if world.rank == 0:
             costs, demands = measure_units(model, dataset.input_shape, samples, device=device), stage_demands(program)
             slots = len(make_optimizer(config.optimizer, Arena([])).slots)

@@ -27,37 +27,40 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "GLOO_SOCKET
 
 def main() -> int:
     options = parse(sys.argv[1:])
-    cases = SMALL if options.small else CASES
-    small, peer = str(int(options.small)), str(int(options.peer))
-    found: dict[str, Any] = {name: [] for name in ("overhead", "sleep", "steps", "messages", "cuts")}
-    found["load"] = [os.getloadavg()[0]]
-    if options.only in ("", "overhead"):
-        for ranks in (1, 2):
-            found["overhead"] += run("overhead", ranks, small)
-    if options.only in ("", "sleep"):
-        found["sleep"] = run("sleep", 4, small)
-    for name in cases:
-        if options.only in ("", name):
-            work = run("work", 2, name, small, str(options.repeat), peer)
-            found["steps"] += work["steps"]
-            found["messages"] += work["messages"]
-            found["cuts"].append(f"{name}, {work['cut']}")
-    found["load"].append(os.getloadavg()[0])
-    show(found)
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    names = ["overhead", "sleep", *(SMALL if options.small else CASES)]
+    found: dict[str, Any] = {}
+    for name in [options.only] if options.only else names:
+        found[name] = measure(name, options)
+        show(name, found[name])
+        if options.json:  # after each part, so that those before an interruption are there
+            options.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0
+
+
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the rows of a part, and the load of the machine before and after."""
+    small, load = str(int(options.small)), os.getloadavg()[0]
+    if name == "overhead":
+        found = {"rows": [*run(name, 1, small), *run(name, 2, small)]}
+    elif name == "sleep":
+        found = {"rows": run(name, 4, small)}
+    else:
+        found = run("work", 2, name, small, str(options.repeat), str(int(options.peer)))
+    return {**found, "load": [load, os.getloadavg()[0]]}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench pipeline", description=__doc__.split("\n\n")[0])
     parts = ["overhead", "sleep", *dict.fromkeys([*CASES, *SMALL])]
-    parser.add_argument("--only", default="", choices=parts, metavar="PART", help=", ".join(parts))
+    parser.add_argument("--only", choices=parts, metavar="PART", help=", ".join(parts))
     parser.add_argument("--repeat", type=int, default=8, metavar="N", help="steps of each that are timed (8)")
     parser.add_argument("--no-peer", dest="peer", action="store_false", help="without PyTorch")
     parser.add_argument("--small", action="store_true", help="a dry run: tiny networks, short sleeps")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.only and options.only not in ("overhead", "sleep", *(SMALL if options.small else CASES)):
+        parser.error(f"there is no {options.only} {'with' if options.small else 'without'} --small")
+    return options
 
 
 def run(part: str, ranks: int, *arguments: str) -> Any:

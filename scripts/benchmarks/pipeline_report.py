@@ -16,18 +16,18 @@ NUMBERS_OF_A_STEP = (
 SHARES = ("waiting", "sending", "receiving", "polling", "copying")
 
 
-def show(found: dict[str, Any]) -> None:
-    """Print all tables, and the load of the machine before and after."""
-    if found["overhead"]:
-        show_overhead(found["overhead"])
-    if found["sleep"]:
-        show_sleep(found["sleep"])
-    if found["steps"]:
+def show(name: str, found: dict[str, Any]) -> None:
+    """Print the tables of a part, and the load of the machine before and after."""
+    if name == "overhead":
+        show_overhead(found["rows"])
+    elif name == "sleep":
+        show_sleep(found["rows"])
+    else:
         show_steps(found["steps"])
         show_predictions([row for row in found["steps"] if "tasks_ms" in row])
         show_messages(found["messages"])
-        print(*found["cuts"], sep="\n")
-    print("load of the machine before and after:", ", ".join(f"{load:.2f}" for load in found["load"]))
+        print(found["cut"])
+    print("load of the machine before and after:", ", ".join(f"{load:.2f}" for load in found["load"]), flush=True)
 
 
 def show_overhead(rows: Sequence[Row]) -> None:
