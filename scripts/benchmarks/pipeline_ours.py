@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
+from pipeline_cases import RATE
 
 from mpitrain.arena import Arena
 from mpitrain.comm.channel import Channel
@@ -65,7 +66,7 @@ class Pipeline:
         self._parallel.begin(len(self.batches))
         self.runner.run(self.batches, 0, self.arena.add_totals)
         self._parallel.finish()
-        self._parallel.update(self._optimizer, 0.01, 1 / float(self.arena.header[0]))
+        self._parallel.update(self._optimizer, RATE, 1 / float(self.arena.header[0]))
 
     def passes(self) -> None:
         """Do forward and backward of all microbatches, without the update."""
@@ -94,7 +95,7 @@ def make_data_step(model: Sequential, x: np.ndarray, y: np.ndarray, world: World
         arena.add_totals(loss.forward(model.forward(x, ctx), y, ctx))
         model.backward(loss.backward(ctx), ctx)
         parallel.finish()
-        parallel.update(optimizer, 0.01, 1 / float(arena.header[0]))
+        parallel.update(optimizer, RATE, 1 / float(arena.header[0]))
 
     return step
 

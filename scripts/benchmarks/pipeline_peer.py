@@ -7,7 +7,7 @@ import numpy as np
 import peer
 import torch
 from cases import NUM_CLASSES
-from pipeline_cases import Case
+from pipeline_cases import RATE, Case
 from torch import nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 
@@ -22,7 +22,7 @@ def settings(case: Case) -> list[tuple[str, str]]:
 
 def make_step(
     case: Case, stops: list[int], x: np.ndarray, y: np.ndarray, rank: int, setting: tuple[str, str]
-) -> Callable[[], object]:
+) -> Callable[..., object]:
     """Return a training step of this rank's stage; x and y of a whole step, x with channels last."""
     schedule, memory = setting
     module, inputs, targets = make_part(case, stops, rank), torch.from_numpy(x), torch.from_numpy(y)
@@ -37,13 +37,13 @@ def make_step(
     runs = SCHEDULES[schedule](
         stage, case.microbatches, lambda outputs, targets: sums(outputs, targets) / len(x), scale_grads=False
     )
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9, fused=True)
+    optimizer = torch.optim.SGD(module.parameters(), lr=RATE, momentum=0.9, fused=True)
     arguments = [inputs] if rank == 0 else []
     options = {"target": targets} if rank + 1 == len(stops) else {}
 
-    def step() -> None:
+    def step(losses: list[torch.Tensor] | None = None) -> None:
         optimizer.zero_grad()
-        runs.step(*arguments, **options, return_outputs=False)
+        runs.step(*arguments, **options, losses=losses, return_outputs=False)
         optimizer.step()
 
     return step

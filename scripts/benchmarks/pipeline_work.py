@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pipeline_cases import CASES, MESSAGES, SMALL, WORKING, Case
+from pipeline_cases import CASES, LEAST_LOSS, MESSAGES, SMALL, WORKING, Case
 from pipeline_ours import MessageTimes, Pipeline, alternate, make_batches, make_data_step
 
 from mpitrain.comm.channel import Channel
@@ -88,6 +88,7 @@ class Bench:
         if folder:
             contenders |= self.peers(cut, folder)
         every = 1e3 * alternate(list(contenders.values()), self.repeat, BLOCK, world)
+        self.check_losses(pipelines, [step for (side, _), step in contenders.items() if side != "ours"])
         link = self.link(pipelines[0], channel)
         for _ in range(self.repeat):  # apart, since gathering the times would come between the steps
             for pipeline, records in zip(pipelines, found, strict=True):
@@ -103,6 +104,17 @@ class Bench:
             own = [record.predict().price.step for record in records]
             row["predicted_from_tasks_ms"] = round(1e3 * float(np.median(own)), 3)
         return rows
+
+    def check_losses(self, pipelines: list[Pipeline], peers: list[Any]) -> None:
+        """Refuse times of models that have learned the samples."""
+        sums = [float(one.arena.header[1]) / float(one.arena.header[0]) for one in pipelines]
+        for step in peers:
+            losses: list[Any] = []
+            step(losses)
+            found = self.world.all_gather(sum(loss.item() for loss in losses))  # on the rank of the last stage
+            sums.append(max(found))
+        if not all(LEAST_LOSS < loss < 100 for loss in sums):
+            raise SystemExit(f"the models have learned the samples, or diverged: losses {sums}")
 
     def predictions(self, pipeline: Pipeline, cut: Cut, link: Link, prices: list[Price]) -> dict[str, Any]:
         """Return the recorded time and bubble of the tasks of a step, and the predicted ones."""
