@@ -15,7 +15,7 @@ SETTINGS = tuple(itertools.product(("contiguous", "channels_last"), ("fused", "f
 
 def make_model(name: str) -> nn.Module:
     """Return the network that mpitrain calls ``name``, layer by layer the same."""
-    return {"mlp": _mlp, "lenet": _lenet, "resnet8": lambda: _resnet(1), "resnet20": lambda: _resnet(3)}[name]()
+    return {"mlp": _mlp, "lenet": _lenet, "resnet8": lambda: resnet(1), "resnet20": lambda: resnet(3)}[name]()
 
 
 def make_step(case: Case, x: np.ndarray, y: np.ndarray, setting: tuple[str, str]) -> Step:
@@ -62,19 +62,22 @@ def _layer(name: str, size: int) -> nn.Module:
     if name == "gelu":
         return nn.GELU()
     if name == "attention":
-        return _Attention(size)
+        return Attention(size)
     if name == "dilated3x3":
         return nn.Conv2d(size, size, 3, padding=2, dilation=2, bias=False)
     groups = {"depthwise3x3": size, "grouped3x3": GROUPS}.get(name, 1)
     return nn.Conv2d(size, size, 3, padding=1, bias=False, groups=groups)
 
 
-class _Attention(nn.Module):
+class Attention(nn.Module):
+    """Causal attention, from one Linear for queries, keys and values."""
+
     def __init__(self, size: int):
         super().__init__()
         self.qkv, self.out = nn.Linear(size, 3 * size), nn.Linear(size, size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return y (n, T, C) of x (n, T, C)."""
         q, k, v = self.qkv(x).unflatten(2, (3, -1, HEAD)).permute(2, 0, 3, 1, 4)
         heads = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.out(heads.transpose(1, 2).flatten(2))
@@ -96,7 +99,8 @@ def _lenet() -> nn.Module:
     return nn.Sequential(*convolutions, nn.Flatten(), *linears)
 
 
-def _resnet(blocks_of_a_stage: int) -> nn.Module:
+def resnet(blocks_of_a_stage: int) -> nn.Sequential:
+    """Return a residual network for small images."""
     blocks, inputs = [], 16
     for outputs in (16, 32, 64):
         for block in range(blocks_of_a_stage):
