@@ -3,7 +3,6 @@
 import math
 import os
 import platform
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,8 +19,8 @@ from ..comm.world import World
 from ..config import Config
 from ..data.dataset import Dataset
 from ..device import Device
-from ..errors import AgreedError, ScheduleError, UserError
-from ..layers import BatchNorm2d, Layer, Recompute, Sequential, Unit
+from ..errors import AgreedError, UserError
+from ..layers import Layer, Recompute, Sequential, Unit
 from ..parallel.data import model_difference
 from ..parallel.pipeline.cut import Cut, cut_stages, make_cut
 from ..parallel.pipeline.demand import stage_demands
@@ -31,12 +30,13 @@ from ..parallel.pipeline.stages import Stages
 from ..parallel.pipeline.tables import Recomputed
 from ..parallel.pipeline.unit_cost import UnitCost
 from ..parallel.pipeline.units import check_number, find_units, parse_stages
-from ..pipelines import Program, check_for, find, make_program
+from ..pipelines import Program, find, make_program
 from ..pipelines.idle import CAUSES
 from ..pipelines.price import Prediction, make_link, predict_program
 from ..pipelines.simulate import Link
 from ..plain_text import count
 from . import limits
+from .pipeline_rules import check_model, compare_programs, make_checked_program
 from .recipe import make_optimizer
 
 SAMPLES = 16  # by which forward passes are measured
@@ -125,9 +125,9 @@ def open_pipeline(
     """
     size, num_microbatches = mesh.sizes["pipe"], _num_microbatches(config, mesh, len(dataset.train))
     with world.together():
-        program = _make_program(config.parallel.pipeline, size, num_microbatches, checks=world.rank == 0)
-        _check_model(config, model, program)
-    _compare_programs(world, program)
+        program = make_checked_program(config.parallel.pipeline, size, num_microbatches, checks=world.rank == 0)
+        check_model(config, model, program)
+    compare_programs(world, program)
     samples = math.ceil(min(config.data.batch_size, len(dataset.train)) / (mesh.sizes["data"] * num_microbatches))
 
     def cut() -> tuple[list[UnitCost], Cut]:
@@ -198,45 +198,6 @@ def _find_link(stages: Stages, samples: int, num_ranks: int) -> Link | None:
     return make_link(calibration, samples * longest)
 
 
-def make_mesh(config: Config, world: World, *, resumes: bool) -> Mesh:
-    """Return the mesh of a config (collective).
-
-    Parameters
-    ----------
-    resumes : bool
-        Settings that were not given are those of the run that is continued.
-
-    Raises
-    ------
-    AgreedError
-        On all ranks, as ``Mesh``.
-    """
-    try:
-        return Mesh(world, config.parallel.mesh or {"data": world.size})
-    except AgreedError as error:
-        if not resumes or world.elastic:
-            raise
-        raise AgreedError(f"{error}; give one as --mesh to continue the run on other ranks than before") from None
-
-
-def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
-    """Raise a UserError for settings that do not go with the mesh; those of a run that is continued are left out."""
-    p = config.parallel
-    if mesh.sizes["pipe"] == 1:
-        if resumes:
-            return
-        for option, value, default in (
-            ("--stages", p.stages, ""),
-            ("--pipeline", p.pipeline, Config().parallel.pipeline),
-        ):
-            if value != default:
-                raise UserError(f"{option} is for a pipeline: give its number of ranks, as in --mesh pipe=2")
-    elif p.elastic:
-        raise UserError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
-    elif config.compute.cuda_graph == "on":
-        raise UserError("--cuda-graph does not go with a pipeline, whose messages come between the layers")
-
-
 def memory_of_a_rank(world: World) -> float:
     """Return the bytes of memory that a rank has where all ranks of its node get equally much."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / world.node_size
@@ -254,43 +215,3 @@ def recompute(model: Layer, how: Recomputed) -> Layer:
 def _num_microbatches(config: Config, mesh: Mesh, num_samples: int) -> int:
     shards = limits.num_shards(config, num_samples, mesh.sizes["data"])
     return shards // mesh.sizes["data"] or limits.num_microbatches(config, num_samples, mesh.sizes["pipe"])
-
-
-def _make_program(name: str, size: int, num_microbatches: int, *, checks: bool) -> Program:
-    """Return the program of a schedule; one of the ranks checks it."""
-    pipeline = find(name)
-    try:
-        if checks:
-            check_for(pipeline, size, num_microbatches)
-        return make_program(pipeline, size, num_microbatches, name)
-    except ScheduleError as error:
-        raise UserError(f"the pipeline {name} is wrong for {error}") from None
-
-
-def _compare_programs(world: World, program: Program) -> None:
-    """Raise an AgreedError if a user's schedule yields other tasks on other ranks."""
-    found = world.all_gather(zlib.crc32(repr(program.tasks).encode()))
-    for rank, tasks in enumerate(found):
-        if tasks != found[0]:
-            raise AgreedError(
-                f"the pipeline {program.name} yields other tasks on {world.name_of(rank)} than on {world.name_of(0)}: "
-                "they may depend on the rank, the size and the number of microbatches only"
-            )
-
-
-def _check_model(config: Config, model: Layer, program: Program) -> None:
-    """Raise a UserError if a model cannot be cut and run as the config asks for."""
-    check_number(len(find_units(model)), program.num_stages)
-    if config.parallel.reproducible:
-        if any(isinstance(layer, BatchNorm2d) for layer in model.layers()):
-            raise UserError(
-                "--reproducible takes the statistics of batch normalization over all microbatches of a step at once, "
-                "but in a pipeline these come one after the other"
-            )
-        if len({id(p) for _, p in model.named_parameters()}) < len(list(model.named_parameters())):
-            raise UserError("--reproducible does not go with a pipeline whose stages share weights")
-        if not program.is_in_order:
-            raise UserError(
-                f"--reproducible adds gradients in the order of microbatches, but {program.name} computes them in "
-                "another one"
-            )

@@ -34,7 +34,8 @@ from ..model_table import ModelTable
 from ..parallel.virtual_shards import check_shards
 from . import limits
 from .class_weights import class_weights_of
-from .pipeline import PipelineSetup, check_mesh, make_mesh, open_pipeline, recompute
+from .pipeline import PipelineSetup, open_pipeline, recompute
+from .pipeline_rules import check_mesh, make_mesh
 from .recipe import check_recipe, peak_lr
 from .run_length import RunLength
 from .same_data import check_same_data

@@ -1,0 +1,90 @@
+"""Rules of meshes and pipelines: which settings, schedules and models go together."""
+
+import zlib
+
+from ..comm.mesh import Mesh
+from ..comm.world import World
+from ..config import Config
+from ..errors import AgreedError, ScheduleError, UserError
+from ..layers import BatchNorm2d, Layer
+from ..parallel.pipeline.units import check_number, find_units
+from ..pipelines import Program, check_for, find, make_program
+
+
+def make_mesh(config: Config, world: World, *, resumes: bool) -> Mesh:
+    """Return the mesh of a config (collective).
+
+    Parameters
+    ----------
+    resumes : bool
+        Settings that were not given are those of the run that is continued.
+
+    Raises
+    ------
+    AgreedError
+        On all ranks, as ``Mesh``.
+    """
+    try:
+        return Mesh(world, config.parallel.mesh or {"data": world.size})
+    except AgreedError as error:
+        if not resumes or world.elastic:
+            raise
+        raise AgreedError(f"{error}; give one as --mesh to continue the run on other ranks than before") from None
+
+
+def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
+    """Raise a UserError for settings that do not go with the mesh; those of a run that is continued are left out."""
+    p = config.parallel
+    if mesh.sizes["pipe"] == 1:
+        if resumes:
+            return
+        for option, value, default in (
+            ("--stages", p.stages, ""),
+            ("--pipeline", p.pipeline, Config().parallel.pipeline),
+        ):
+            if value != default:
+                raise UserError(f"{option} is for a pipeline: give its number of ranks, as in --mesh pipe=2")
+    elif p.elastic:
+        raise UserError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
+    elif config.compute.cuda_graph == "on":
+        raise UserError("--cuda-graph does not go with a pipeline, whose messages come between the layers")
+
+
+def make_checked_program(name: str, size: int, num_microbatches: int, *, checks: bool) -> Program:
+    """Return the program of a schedule; one of the ranks checks it."""
+    pipeline = find(name)
+    try:
+        if checks:
+            check_for(pipeline, size, num_microbatches)
+        return make_program(pipeline, size, num_microbatches, name)
+    except ScheduleError as error:
+        raise UserError(f"the pipeline {name} is wrong for {error}") from None
+
+
+def compare_programs(world: World, program: Program) -> None:
+    """Raise an AgreedError if a user's schedule yields other tasks on other ranks."""
+    found = world.all_gather(zlib.crc32(repr(program.tasks).encode()))
+    for rank, tasks in enumerate(found):
+        if tasks != found[0]:
+            raise AgreedError(
+                f"the pipeline {program.name} yields other tasks on {world.name_of(rank)} than on {world.name_of(0)}: "
+                "they may depend on the rank, the size and the number of microbatches only"
+            )
+
+
+def check_model(config: Config, model: Layer, program: Program) -> None:
+    """Raise a UserError if a model cannot be cut and run as the config asks for."""
+    check_number(len(find_units(model)), program.num_stages)
+    if config.parallel.reproducible:
+        if any(isinstance(layer, BatchNorm2d) for layer in model.layers()):
+            raise UserError(
+                "--reproducible takes the statistics of batch normalization over all microbatches of a step at once, "
+                "but in a pipeline these come one after the other"
+            )
+        if len({id(p) for _, p in model.named_parameters()}) < len(list(model.named_parameters())):
+            raise UserError("--reproducible does not go with a pipeline whose stages share weights")
+        if not program.is_in_order:
+            raise UserError(
+                f"--reproducible adds gradients in the order of microbatches, but {program.name} computes them in "
+                "another one"
+            )
