@@ -48,7 +48,7 @@ WORDS = ("mpitrain:", "KILLED BY SIGNAL", "BAD TERMINATION", "noticed that proce
 
 
 class Drawn(NamedTuple):
-    """What a run is to be; the mesh is that of the second run where there are two."""
+    """Plan of a run; the mesh is that of the second run where there are two."""
 
     mpi: str
     size: int

@@ -30,7 +30,7 @@ STAGINGS = {
 
 @pytest.fixture(params=STAGINGS)
 def staging(request, monkeypatch):
-    """How messages of a device are sent: in pieces of some hundred bytes, in place, or by their length."""
+    """Send messages of a device in pieces of some hundred bytes, in place, or by their length."""
     monkeypatch.setattr(segments, "COST_BYTES", 512)
     monkeypatch.setattr(segments, "STEP_BYTES", 16)
     interface = property(lambda array: {**array.memory.__array_interface__, "version": 3})

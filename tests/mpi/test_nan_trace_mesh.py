@@ -150,7 +150,7 @@ def test_the_gradient_of_the_loss(world, mesh, pipeline):
 
 @pytest.mark.parametrize("pipeline", SCHEDULES)
 def test_a_skipped_step(world, alone, pipeline):
-    """It leaves all stages as they are, and the run goes on with the bits of one rank."""
+    """Skipping leaves all stages as they are, and the run goes on with the bits of one rank."""
     loops = make(world, f"pipe={world.size}", pipeline, "skip"), make(alone, "", non_finite="skip")
     weights = []
     for loop in loops:

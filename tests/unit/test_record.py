@@ -273,7 +273,7 @@ def test_ranks_in_words():
 
 
 def test_tasks_of_a_pipeline(ledger):
-    """What a late rank computes is in the report, with the stage where the rank has several."""
+    """The task of a late rank is in the report, with the stage where the rank has several."""
     answer_with_stacks(ledger)
     ledger.name_stages([2])
     ledger.begin_task("B", 2, 7)
