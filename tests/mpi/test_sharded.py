@@ -148,7 +148,7 @@ def test_one_copy_of_the_weights(world):
 
 
 def test_no_room(world, monkeypatch):
-    monkeypatch.setattr("mpitrain.comm.node.windows.why_not", lambda *_: "the moon is full")
+    monkeypatch.setattr("mpitrain.comm.node.windows.why_not", lambda *_, **__: "the moon is full")
     for shard, expected in (("auto", AllReduceSync), ("optimizer", Zero1)):
         run = Run(world, shard=shard)
         assert isinstance(run.parallel.sync, expected if world.size > 1 else LocalSync)

@@ -1,5 +1,7 @@
 """All-reduce in shared memory: in place, copied, short; falling back; a whole training."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -69,7 +71,7 @@ def test_started_twice(world):
 
 
 def test_falls_back_with_a_reason(world, monkeypatch):
-    monkeypatch.setattr("mpitrain.comm.node.windows.why_not", lambda *_: "the moon is full")
+    monkeypatch.setattr("mpitrain.comm.node.windows.why_not", lambda *_, **__: "the moon is full")
     buffer = world.shared_empty((10,))
     buffer[:] = 1
     plan = world.plan_all_reduce(buffer, "shared")
@@ -86,3 +88,7 @@ def test_why_not(tmp_path):
     assert window_all_reduce.why_not(2, 4, 0) == "the 4 ranks are on several nodes"
     assert "MiB are needed" in window_all_reduce.why_not(4, 4, 1 << 60, str(tmp_path))
     assert window_all_reduce.why_not(4, 4, 8, str(tmp_path)) is None
+    free = os.statvfs(tmp_path)
+    half = free.f_bavail * free.f_frsize // 2  # groups of one node ask at the same time
+    assert window_all_reduce.why_not(1, 1, half, str(tmp_path)) is None
+    assert "MiB are needed" in window_all_reduce.why_not(1, 1, half, str(tmp_path), asking=3)

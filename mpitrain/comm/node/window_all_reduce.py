@@ -229,9 +229,21 @@ def window_bytes(num_bytes: int, in_window: bool) -> int:
     return slots * _round_up(num_bytes) + FLAG_BYTES
 
 
-def why_not(node_size: int, size: int, num_bytes: int, path: str = SHM) -> str | None:
+def why_not(node_size: int, size: int, num_bytes: int, path: str = SHM, *, asking: int = 0) -> str | None:
     """Return why ``num_bytes`` for each of a node's ranks cannot be shared, None if they can.
 
+    Parameters
+    ----------
+    node_size, size : int
+        Ranks of a group on this node, and in all.
+    num_bytes : int
+    path : str
+        Where shared memory is.
+    asking : int
+        Ranks of the job on this node: those of other groups may ask for as much at the same time.
+
+    Notes
+    -----
     MPI accepts a window that is larger than its file system, and the first store into a page that cannot be allocated
     ends the process. So the free space is checked first.
     """
@@ -240,7 +252,7 @@ def why_not(node_size: int, size: int, num_bytes: int, path: str = SHM) -> str |
     if not os.path.isdir(path):
         return None
     free = os.statvfs(path)
-    room, wanted = free.f_bavail * free.f_frsize, size * (num_bytes + PAGE)
+    room, wanted = free.f_bavail * free.f_frsize, max(size, asking) * (num_bytes + PAGE)
     if wanted > room:
         return f"{path} has room for {room >> 20} MiB, but {-(-wanted >> 20)} MiB are needed"
     return None

@@ -56,7 +56,8 @@ class SharedWindows:
 
     def why_not(self, num_bytes: int) -> str | None:
         """Return why the ranks cannot share ``num_bytes`` each, from this rank's view; None if they can."""
-        return self._job.no_sharing or why_not(self._place.node_size, self._comm.size, num_bytes)
+        asking = self._job.place.node_size
+        return self._job.no_sharing or why_not(self._place.node_size, self._comm.size, num_bytes, asking=asking)
 
     def _cannot(self, num_bytes: int, what: str) -> bool:
         """Return whether the ranks cannot share ``num_bytes`` each, the same on all of them; note the reason."""
