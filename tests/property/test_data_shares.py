@@ -76,7 +76,8 @@ def epoch_on(num_samples, batch_size, size, microbatches, prefetch, epoch):
     for steps in zip(*(loader.epoch(epoch) for loader in loaders), strict=True):
         assert all(len(batches) == microbatches for batches in steps)
         place = 0
-        for batch in (batch for batches in steps for batch in batches):
+        parts = [(m, batch.first, len(batch), batch) for batches in steps for m, batch in enumerate(batches)]
+        for *_, batch in sorted(parts, key=lambda part: part[:3]):
             assert batch.first == place
             np.testing.assert_array_equal(batch.indices, batch.y)
             place += len(batch)

@@ -24,7 +24,7 @@ PAGES.remove(ROOT / "docs" / "inputs.md")  # shows wrong commands
 REPOSITORY = "https://github.com/mpitrain/mpitrain"
 FOREIGN = {
     *("--with-ft", "--map-by", "--with-mpi", "--gpu", "--strict"),  # mpirun, pytest, MkDocs
-    *("--mca", "--minutes", "--stand-in", "--cases"),  # Open MPI's mpirun, scripts/test gpu and scripts/bench gpu
+    *("--mca", "--minutes", "--stand-in", "--cases", "--pipelines"),  # Open MPI's mpirun, scripts/test, scripts/bench
     *("--mpi", "--ntasks", "--cpus-per-task", "--time", "--signal"),  # Slurm
 }
 
