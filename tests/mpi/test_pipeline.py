@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from mpitrain import models
 from mpitrain.arena import Arena
 from mpitrain.comm.channel import Channel
 from mpitrain.comm.mesh import Mesh
 from mpitrain.context import Context
+from mpitrain.layers import Flatten, Linear, Sequential
 from mpitrain.parallel.pipeline.forward import PipelineForward
 from mpitrain.pipelines import find, in_one_process, make_program, simulate
 from tests.pipeline_cases import (
@@ -14,6 +16,7 @@ from tests.pipeline_cases import (
     SCHEDULES,
     SEED,
     TIED,
+    Case,
     differences,
     make_batches,
     make_runner,
@@ -99,6 +102,24 @@ def test_forward(world, channel, name, schedule, sizes):
         else:
             assert not found
     assert sum(world.all_gather(runner.stages.has_last)) == 1
+
+
+def flat():
+    """A middle stage whose outputs lie where it has received its inputs; messages are too long to be sent at once."""
+    return models.prepare(Sequential(Linear(64, 64), Flatten(), Linear(64 * 64, 3), Linear(3, 3)))
+
+
+def test_outputs_of_a_stage_that_computes_nothing(world, channel):
+    if world.size != 3:
+        pytest.skip("three stages")
+    case, sizes = Case(flat, (64, 64), np.float32, 3), (16,) * 24
+    program = make_program(find("1f1b"), 3, 3)
+    runner, _ = make_runner(case, program, world.rank, channel, stops=(1, 2, 4))
+    batches, model = make_batches(case, sizes), case.make()
+    Arena(model, seed=SEED)
+    forward, ctx = PipelineForward(runner.stages, channel), Context(training=False)
+    for number, y in forward.outputs(sizes, lambda number: batches[number].x):
+        assert np.array_equal(y, model.forward(batches[number].x, ctx)), number
 
 
 @pytest.mark.parametrize("sizes", [(4, 4, 4, 1), (3,)], ids=str)

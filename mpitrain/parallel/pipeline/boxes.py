@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ...comm.channel import Channel
 from ...comm.schedule.message import Message
+from ...context import Context
 from ...device import Device
 from .stages import Border
 
@@ -140,3 +141,12 @@ class Outbox:
                 del self._copies[place]
                 return memory
         return self._device.empty((num_samples, *self._border.shape), self._border.dtype)
+
+
+def contiguous(array: Any, owner: object, ctx: Context) -> Any:
+    """Return an array, or a copy of it that MPI can send."""
+    if array.flags.c_contiguous:
+        return array
+    copy = ctx.empty(owner, "sent", array.shape, array.dtype)
+    copy[...] = array
+    return copy

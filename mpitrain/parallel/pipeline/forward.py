@@ -10,7 +10,7 @@ from typing import Any
 from ...comm.channel import Channel
 from ...comm.schedule.message import Message
 from ...context import Context
-from .boxes import Inbox, Outbox
+from .boxes import Inbox, Item, Outbox, contiguous
 from .stages import Stages
 
 IN_TURN = 2  # contexts of a stage: one computes while the output of the other is sent
@@ -64,8 +64,7 @@ class _Stage:
     def __init__(self, stages: Stages, stage: int, channel: Channel):
         self.stage, self.is_last = stage, stage + 1 == stages.num_stages
         self._stages, self._channel, self._part = stages, channel, stages.own[stage]
-        self._contexts = [Context(training=False, device=stages.device) for _ in range(IN_TURN)]
-        self._sent: list[Message | None] = [None] * IN_TURN
+        self._turns = [_Turn(Context(training=False, device=stages.device)) for _ in range(IN_TURN)]
         self.inbox: Inbox | None = None
         if stage:
             peer, border, tag = stages.program.rank_of[stage - 1], stages.borders[stage - 1], self._tag(stage)
@@ -94,27 +93,38 @@ class _Stage:
             self.inbox.begin(range(len(sizes)), sizes)
 
     def forward(self, number: int, samples: Callable[[int], Any]) -> Any:
-        """Return what this stage makes of a batch, and hand it on."""
-        turn = number % IN_TURN
-        sent = self._sent[turn]
-        if sent is not None:
-            sent.wait()
+        """Return the output of this stage for a batch, and hand it on; it is valid until the one after the next."""
+        turn = self._turns[number % IN_TURN]
+        turn.end()
         if self.inbox is None:
-            return self._compute(number, samples(number))
-        item = self.inbox.take(number)
-        y = self._compute(number, item.array)
-        self.inbox.release(item)
-        return y
-
-    def _compute(self, number: int, x: Any) -> Any:
-        y = self._part.forward(x, self._contexts[number % IN_TURN])
+            x = samples(number)
+        else:
+            turn.item = self.inbox.take(number)
+            turn.release, x = self.inbox.release, turn.item.array
+        y = contiguous(self._part.forward(x, turn.ctx), self, turn.ctx)
         if self._hand_on is not None:
-            self._sent[number % IN_TURN] = self._hand_on(number, y)
+            turn.sent = self._hand_on(number, y)
         return y
 
     def finish(self) -> None:
         """Wait until all is sent."""
-        for message in self._sent:
-            if message is not None:
-                message.wait()
-        self._sent = [None] * IN_TURN
+        for turn in self._turns:
+            turn.end()
+
+
+class _Turn:
+    """Memory of one of the batches that a stage has at a time: y may lie where x was received, as that of Flatten."""
+
+    def __init__(self, ctx: Context):
+        self.ctx = ctx
+        self.sent: Message | None = None
+        self.item: Item | None = None
+        self.release: Callable[[Item], None] = lambda item: None
+
+    def end(self) -> None:
+        """Wait until y is sent, and give the memory of x back."""
+        if self.sent is not None:
+            self.sent.wait()
+        if self.item is not None:
+            self.release(self.item)
+        self.sent = self.item = None

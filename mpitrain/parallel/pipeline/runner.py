@@ -18,7 +18,7 @@ from ...comm.schedule.message import Message
 from ...context import Context
 from ...data.loader import Batch
 from ...losses import Loss
-from .boxes import Inbox, Item, Outbox
+from .boxes import Inbox, Item, Outbox, contiguous
 from .stages import Stages
 from .tied import TiedGradients
 
@@ -201,7 +201,7 @@ class StageRunner:
         if self._hand_on is None:
             self._add(self._loss.forward(y, batch.y, ctx))
         else:
-            slot.sent = self._hand_on(microbatch, _contiguous(y, self, ctx))
+            slot.sent = self._hand_on(microbatch, contiguous(y, self, ctx))
         return begin, perf_counter()
 
     def backward(self, microbatch: int) -> Span:
@@ -218,7 +218,7 @@ class StageRunner:
             dy = self._no_gradient
         dx = self.part.backward(dy, ctx)
         if self._hand_back is not None:
-            self._hand_back(microbatch, _contiguous(dx, self, ctx))
+            self._hand_back(microbatch, contiguous(dx, self, ctx))
         if not self._is_split:
             self._release(microbatch)
         return begin, perf_counter()
@@ -256,6 +256,8 @@ class StageRunner:
 
     def _release(self, microbatch: int) -> None:
         slot = self._slots.pop(microbatch)
+        if slot.sent is not None and self.gradients is None:  # no gradient says that the next stage has the message,
+            slot.sent.wait()  # and y may lie where x was received
         for inbox, item in slot.taken:
             inbox.release(item)
         slot.taken.clear()
@@ -267,12 +269,3 @@ def _contexts(first: Context) -> Iterator[Context]:
     yield first
     while True:
         yield Context(seed=first.seed, dtype=first.dtype, device=first.device, share=first)
-
-
-def _contiguous(array: Any, owner: object, ctx: Context) -> Any:
-    """Return an array, or a copy of it that MPI can send."""
-    if array.flags.c_contiguous:
-        return array
-    copy = ctx.empty(owner, "sent", array.shape, array.dtype)
-    copy[...] = array
-    return copy
