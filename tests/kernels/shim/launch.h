@@ -1,0 +1,14 @@
+// The launch of a kernel, which every EXPORT_KERNEL calls.
+#pragma once
+#include <cstddef>
+
+namespace on_cpu {
+
+extern void** kernel_arguments;
+
+// Run `body` for every block of the grid, `cluster` of them at a time, in an order drawn from `seed`; 0, or 1 with the
+// reason in `error`.
+int launch(void (*body)(), unsigned cluster, const unsigned* grid, const unsigned* size, size_t shared_bytes,
+           void** arguments, unsigned seed, char* error, size_t error_bytes);
+
+}  // namespace on_cpu
