@@ -147,8 +147,8 @@ def _library(name: str, text: str, folder: Path, macros: tuple[tuple[str, int], 
 
 @functools.cache
 def _shim() -> Path:
-    """Compile what is the same for all kernels."""
-    return _compiled("shim.o", ["-O2", *WARNINGS, "-r", *map(str, sorted(SHIM.glob("*.cpp")))])
+    """Build what is the same for all kernels."""
+    return _compiled("shim.so", ["-O2", *WARNINGS, "-shared", *map(str, sorted(SHIM.glob("*.cpp")))])
 
 
 def _compiled(name: str, options: Sequence[str], unit: str = "") -> Path:

@@ -1,5 +1,5 @@
 // The CUDA language for g++: what the kernels of kernels/ use, each as a few lines of C++ over block.h.
-//     g++ -std=c++17 -O1 -shared -fPIC -include cuda_on_cpu.h -x c++ kernel.cu -x none *.cpp
+//     g++ -std=c++17 -O1 -shared -fPIC -include cuda_on_cpu.h -x c++ kernel.cu -x none shim.so
 // CUDA_ON_CPU selects the C++ body of each PTX wrapper in kernels/common/.
 #pragma once
 #define CUDA_ON_CPU 1
@@ -121,6 +121,10 @@ T atomicCAS(T* to, std::common_type_t<T> expected, std::common_type_t<T> value) 
   return old;
 }
 
+// Static shared memory is a linker section of its own: this is how it is found again to be filled with NaN.
+extern "C" char __start_shared_memory[] __attribute__((weak, visibility("hidden")));
+extern "C" char __stop_shared_memory[] __attribute__((weak, visibility("hidden")));
+
 // The function that Python calls to launch `kernel`, `cluster` blocks at a time.
 #define EXPORT_KERNEL(kernel, cluster)                                                                            \
   extern "C" __attribute__((visibility("default"))) int launch_##kernel(                                          \
@@ -130,5 +134,6 @@ T atomicCAS(T* to, std::common_type_t<T> expected, std::common_type_t<T> value) 
       on_cpu::call(kernel, on_cpu::kernel_arguments);                                                             \
       on_cpu::block.end_thread();                                                                                 \
     };                                                                                                            \
-    return on_cpu::launch(body, cluster, grid, block, shared_bytes, arguments, seed, error, error_bytes);         \
+    const on_cpu::SharedMemory memory{__start_shared_memory, __stop_shared_memory};                               \
+    return on_cpu::launch(body, memory, cluster, grid, block, shared_bytes, arguments, seed, error, error_bytes); \
   }

@@ -11,6 +11,7 @@
 #pragma once
 #include "block.h"
 
+#pragma GCC visibility push(default)
 namespace on_cpu {
 
 constexpr size_t SHARED_APART = 256 << 10;  // bytes between the shared memories of a cluster: 18 bits of address
@@ -40,3 +41,4 @@ void commit_products();
 void wait_products(int pending);  // finish the products of all committed groups except the newest `pending`
 
 }  // namespace on_cpu
+#pragma GCC visibility pop

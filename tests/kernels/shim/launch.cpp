@@ -8,15 +8,11 @@
 #include "hopper.h"
 #include "running.h"
 
-// Static shared memory is a linker section of its own: this is how it is found again to be filled with NaN.
-extern "C" char __start_shared_memory[] __attribute__((weak, visibility("hidden")));
-extern "C" char __stop_shared_memory[] __attribute__((weak, visibility("hidden")));
-
 namespace on_cpu {
 
 namespace {
 
-Stacks stacks;
+Stacks stacks;  // of all launches: each guard page is a mapping, and takes the time of many threads
 
 // Fill memory with NaN; it crosses the red zones that -fsanitize=address puts between the arrays.
 __attribute__((no_sanitize_address, optimize("no-tree-loop-distribute-patterns"))) void poison(char* from, char* to) {
@@ -27,10 +23,10 @@ __attribute__((no_sanitize_address, optimize("no-tree-loop-distribute-patterns")
 
 void** kernel_arguments;
 
-int launch(void (*body)(), unsigned cluster, const unsigned* grid, const unsigned* size, size_t shared_bytes,
-           void** arguments, unsigned seed, char* error, size_t error_bytes) {
-  std::vector<char> memory((cluster + 1) * SHARED_APART);
-  char* shared = memory.data() + (SHARED_APART - reinterpret_cast<uintptr_t>(memory.data()) % SHARED_APART);
+int launch(void (*body)(), SharedMemory memory, unsigned cluster, const unsigned* grid, const unsigned* size,
+           size_t shared_bytes, void** arguments, unsigned seed, char* error, size_t error_bytes) {
+  std::vector<char> dynamic((cluster + 1) * SHARED_APART);
+  char* shared = dynamic.data() + (SHARED_APART - reinterpret_cast<uintptr_t>(dynamic.data()) % SHARED_APART);
   Random random(seed);
   moments = Random(seed);
   std::vector<unsigned> order(size_t(grid[0]) * grid[1] * grid[2] / cluster);
@@ -52,11 +48,10 @@ int launch(void (*body)(), unsigned cluster, const unsigned* grid, const unsigne
       ctas[c].dynamic_shared = shared + c * SHARED_APART + SHARED_FIRST;
       poison(ctas[c].dynamic_shared, ctas[c].dynamic_shared + shared_bytes);
     }
-    poison(__start_shared_memory, __stop_shared_memory);
+    poison(memory.begin, memory.end);
     failure = run(body, stacks, random);
     if (!failure.empty()) break;
   }
-  stacks.release();
   snprintf(error, error_bytes, "%s", failure.c_str());
   return !failure.empty();
 }
