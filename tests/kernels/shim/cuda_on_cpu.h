@@ -1,4 +1,4 @@
-// The CUDA language for g++: what the kernels of kernels/ use, each as a few lines of C++ over block.h.
+// The CUDA language for g++: what the kernels of kernels/ use, each as a few lines of C++ over the library of block.h.
 //     g++ -std=c++17 -O1 -shared -fPIC -include cuda_on_cpu.h -x c++ kernel.cu -x none shim.so
 // CUDA_ON_CPU selects the C++ body of each PTX wrapper in kernels/common/.
 #pragma once
