@@ -28,7 +28,7 @@ KERNELS = SOURCES
 SHIM = Path(__file__).parent / "shim"
 BUILT = ROOT / "build" / "kernels"
 COMPILER = shutil.which("g++")
-FLAGS = ["-x", "c++", "-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing"]
+FLAGS = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing"]
 WARNINGS = ["-Wall", "-Wno-unknown-pragmas"]  # of kernels that were not edited
 BOUNDS = [
     "-fsanitize=address",
@@ -139,48 +139,43 @@ def _library(name: str, text: str, folder: Path, macros: tuple[tuple[str, int], 
     assert kernels, f"{name} has no kernel"
     exports = [f"EXPORT_KERNEL({kernel}, {cluster or 1})" for cluster, kernel in kernels]
     unit = "\n".join([f'#line 1 "{name}"', text, *exports, ""])
-    command = [COMPILER or "g++", *FLAGS, *(WARNINGS if as_is else ["-w"])]
-    command += ["-include", str(_precompiled_shim()), f"-I{folder}", f"-I{KERNELS}"]
-    if os.environ.get("MPITRAIN_ASAN"):
-        command += BOUNDS
-    command += [f"-D{key}={value}" for key, value in macros]
-    library = BUILT / f"{Path(name).stem}-{_digest(unit, command)}.so"
-    if not library.exists():
-        BUILT.mkdir(parents=True, exist_ok=True)
-        fresh = library.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
-        done = subprocess.run([*command, "-", "-o", fresh], input=unit, text=True, capture_output=True)
-        assert done.returncode == 0, done.stderr
-        assert not done.stderr, f"warnings from g++:\n{done.stderr}"
-        os.replace(fresh, library)
-    return library
+    command = ["-O1", *(WARNINGS if as_is else ["-w"]), "-include", str(SHIM / "cuda_on_cpu.h")]
+    command += [f"-I{folder}", f"-I{KERNELS}", *(f"-D{key}={value}" for key, value in macros)]
+    command += ["-shared", "-x", "c++", "-", "-x", "none", str(_shim())]
+    return _compiled(f"{Path(name).stem}.so", command, unit)
 
 
 @functools.cache
-def _precompiled_shim() -> Path:
-    """Return a header that g++ has precompiled (and ignores where flags do not match): it saves a third of a build."""
-    shim = SHIM / "cuda_on_cpu.h"
-    header = BUILT / f"shim-{_digest('', FLAGS)}" / "cuda_on_cpu.h"
-    compiled = header.with_suffix(".h.gch")
-    if not compiled.exists():
-        header.parent.mkdir(parents=True, exist_ok=True)
-        header.write_text(f'#include "{shim}"\n')
-        fresh = compiled.with_suffix(f".{os.getpid()}")
-        command = [COMPILER or "g++", *FLAGS, *WARNINGS, "-x", "c++-header", str(header), "-o", str(fresh)]
-        subprocess.run(command, check=True, capture_output=True)
-        os.replace(fresh, compiled)
-    return header
+def _shim() -> Path:
+    """Build what is the same for all kernels."""
+    return _compiled("shim.so", ["-O2", *WARNINGS, "-shared", *map(str, sorted(SHIM.glob("*.cpp")))])
+
+
+def _compiled(name: str, options: Sequence[str], unit: str = "") -> Path:
+    """Run g++, unless it has made the same before."""
+    command = [COMPILER or "g++", *FLAGS, *(BOUNDS if os.environ.get("MPITRAIN_ASAN") else []), *options]
+    stem, kind = name.split(".")
+    made = BUILT / f"{stem}-{_digest(unit, command)}.{kind}"
+    if not made.exists():
+        BUILT.mkdir(parents=True, exist_ok=True)
+        fresh = made.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+        done = subprocess.run([*command, "-o", fresh], input=unit, text=True, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        assert not done.stderr, f"warnings from g++:\n{done.stderr}"
+        os.replace(fresh, made)
+    return made
 
 
 def build_ahead(jobs: Sequence[Callable[[], object]]) -> None:
     """Run builds two at a time."""
-    _precompiled_shim()
+    _shim()
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda job: job(), jobs))
 
 
 def _digest(unit: str, command: Sequence[str]) -> str:
     parts = [unit, *command, _compiler_version()]
-    parts += [path.read_text() for path in sorted([*SHIM.glob("*.h"), *(KERNELS / "common").glob("*.cuh")])]
+    parts += [path.read_text() for path in sorted([*SHIM.glob("*"), *(KERNELS / "common").glob("*.cuh")])]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

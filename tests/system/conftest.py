@@ -9,7 +9,8 @@ import pytest
 
 from .small_table import SOURCE, TABLE, write_table
 
-ENVIRONMENT = os.environ | {
+# The caller's terminal is not that of the jobs: a process of pytest-xdist gets COLUMNS and LINES.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")} | {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "NO_COLOR": "1",

@@ -104,6 +104,7 @@ def test_greedy_keeps_to_its_memory_and_comes_near_the_least_bubble():
     assert most_held(4, 0.1) == 2
 
 
+@pytest.mark.no_cover
 def test_a_large_program_is_checked_in_time():
     """256 stages and 1024 microbatches, in CPU seconds: about 2 are usual, 10 are allowed."""
     begin = time.process_time()

@@ -87,6 +87,7 @@ def test_rounds_messages_and_bytes_are_counted():
     assert found.bytes_sent == pytest.approx(1000)
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 def test_a_hundred_thousand_ranks():
     size, n = 100_000, 1e8

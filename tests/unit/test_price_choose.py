@@ -55,6 +55,7 @@ def test_an_oversubscribed_world_is_not_predicted():
     assert "ranks outnumber cores" in choice.reason
 
 
+@pytest.mark.no_cover
 def test_one_rank_and_unmeasured_ranks_have_an_answer():
     assert choose(1, 1000, MACHINE).name == "native"
     for size in (3, 64):

@@ -25,6 +25,7 @@ ACROSS = Wire(Curve.line(4e-6, 3e-10), Curve([(0, 4e-6), (5000, 9e-6), (10000, 1
 UNEVEN = Calibration(INSIDE, ACROSS, Curve.line(1e-7, 5e-11), overlap=0.7)
 
 
+@pytest.mark.no_cover
 def test_thousands_of_ranks_take_seconds():
     begin = time.process_time()
     for name in ALL:
@@ -94,6 +95,7 @@ def test_ranks_that_differ_at_first_repeat_later(name):
         np.testing.assert_allclose(found.finish, expected.finish, rtol=1e-9)
 
 
+@pytest.mark.no_cover
 def test_what_would_take_too_long_is_one_sentence():
     with pytest.raises(UserError, match="100,000 ranks with 99,999 kinds of rounds are too many to price where ranks"):
         Pricer(find("all_to_all/pairwise"), 100_000).price(1e6, load_calibration(), parse_topology("torus"))

@@ -225,6 +225,7 @@ def test_the_timer_and_the_streams_are_given_back(write):
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 def test_there_is_a_price_for_what_never_ends_too(write):
     text = write(

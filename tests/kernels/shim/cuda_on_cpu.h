@@ -1,16 +1,16 @@
-// The CUDA language for g++: what the kernels of kernels/ use, each as a few lines of C++ over block.h.
-//     g++ -x c++ -std=c++17 -O1 -shared -fPIC -include cuda_on_cpu.h ... kernel.cu
+// The CUDA language for g++: what the kernels of kernels/ use, each as a few lines of C++ over the library of block.h.
+//     g++ -std=c++17 -O1 -shared -fPIC -include cuda_on_cpu.h -x c++ kernel.cu -x none shim.so
 // CUDA_ON_CPU selects the C++ body of each PTX wrapper in kernels/common/.
 #pragma once
 #define CUDA_ON_CPU 1
 #include <cmath>
-#include <numeric>
-#include <tuple>
+#include <cstring>
 #include <type_traits>
 #include <utility>
 
 #include "block.h"
 #include "hopper.h"
+#include "launch.h"
 
 #define __global__
 #define __device__
@@ -68,12 +68,6 @@ T shuffle(unsigned mask, T value, int from) {
   return all.of[from];
 }
 
-// Fill memory with NaN; it crosses the red zones that -fsanitize=address puts between the arrays.
-__attribute__((no_sanitize_address, optimize("no-tree-loop-distribute-patterns"))) inline void poison(char* from,
-                                                                                                     char* to) {
-  for (; from < to; from++) *from = char(0xFF);
-}
-
 template <class... A, size_t... I>
 void call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
   kernel(*static_cast<std::remove_cv_t<std::remove_reference_t<A>>*>(arguments[I])...);
@@ -81,42 +75,6 @@ void call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
 template <class... A>
 void call(void (*kernel)(A...), void** arguments) {
   call(kernel, arguments, std::index_sequence_for<A...>{});
-}
-
-inline void** kernel_arguments;
-
-// Run `body` for every block of the grid, `cluster` of them at a time, in an order drawn from `seed`; 0, or 1 with the
-// reason in `error`.
-inline int launch(void (*body)(), unsigned cluster, const unsigned* grid, const unsigned* size, size_t shared_bytes,
-                  void** arguments, unsigned seed, char* error, size_t error_bytes) {
-  std::vector<char> memory((cluster + 1) * SHARED_APART);
-  char* shared = memory.data() + (SHARED_APART - reinterpret_cast<uintptr_t>(memory.data()) % SHARED_APART);
-  Random random(seed);
-  moments = Random(seed);
-  std::vector<unsigned> order(size_t(grid[0]) * grid[1] * grid[2] / cluster);
-  std::iota(order.begin(), order.end(), 0u);
-  for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[random.below(i)]);
-
-  kernel_arguments = arguments;
-  block.grid = {grid[0], grid[1], grid[2]};
-  block.size = {size[0], size[1], size[2]};
-  block.shared_bytes = shared_bytes;
-  block.ctas.resize(cluster);
-  std::string failure;
-  for (unsigned number : order) {
-    for (unsigned c = 0; c < cluster; c++) {
-      const unsigned i = number * cluster + c;
-      block.ctas[c].index = {i % grid[0], i / grid[0] % grid[1], i / grid[0] / grid[1]};
-      block.ctas[c].dynamic_shared = shared + c * SHARED_APART + SHARED_FIRST;
-      poison(block.ctas[c].dynamic_shared, block.ctas[c].dynamic_shared + shared_bytes);
-    }
-    poison(__start_shared_memory, __stop_shared_memory);
-    failure = block.run(body, stacks, random);
-    if (!failure.empty()) break;
-  }
-  stacks.release();
-  snprintf(error, error_bytes, "%s", failure.c_str());
-  return !failure.empty();
 }
 
 }  // namespace on_cpu
@@ -163,6 +121,10 @@ T atomicCAS(T* to, std::common_type_t<T> expected, std::common_type_t<T> value) 
   return old;
 }
 
+// Static shared memory is a linker section of its own: this is how it is found again to be filled with NaN.
+extern "C" char __start_shared_memory[] __attribute__((weak, visibility("hidden")));
+extern "C" char __stop_shared_memory[] __attribute__((weak, visibility("hidden")));
+
 // The function that Python calls to launch `kernel`, `cluster` blocks at a time.
 #define EXPORT_KERNEL(kernel, cluster)                                                                            \
   extern "C" __attribute__((visibility("default"))) int launch_##kernel(                                          \
@@ -172,5 +134,6 @@ T atomicCAS(T* to, std::common_type_t<T> expected, std::common_type_t<T> value) 
       on_cpu::call(kernel, on_cpu::kernel_arguments);                                                             \
       on_cpu::block.end_thread();                                                                                 \
     };                                                                                                            \
-    return on_cpu::launch(body, cluster, grid, block, shared_bytes, arguments, seed, error, error_bytes);         \
+    const on_cpu::SharedMemory memory{__start_shared_memory, __stop_shared_memory};                               \
+    return on_cpu::launch(body, memory, cluster, grid, block, shared_bytes, arguments, seed, error, error_bytes); \
   }

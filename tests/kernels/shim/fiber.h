@@ -28,13 +28,6 @@ class Stacks {
     return base_ + (index + 1) * SIZE;
   }
 
-  // Each guard page is a mapping, of which a process has some 65 thousand: a test run opens many libraries like this.
-  void release() {
-    if (base_) munmap(base_, COUNT * SIZE);
-    base_ = nullptr;
-    guarded_ = 0;
-  }
-
  private:
   static constexpr size_t COUNT = 2 * 1024;  // two blocks of a cluster
   char* base_ = nullptr;

@@ -1,0 +1,76 @@
+// The threads of a block as block.cpp and hopper.cpp see them: with their fibers, and what they have issued.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "block.h"
+#include "fiber.h"
+
+namespace on_cpu {
+
+struct Copy {
+  char* to;
+  const char* from;
+  int bytes, valid, group;
+};
+
+// wgmma on its way: what it was given, and the sums before it. See hopper.h.
+struct Product {
+  uint64_t a, b;
+  bool a_k_contiguous, b_k_contiguous, add, is_bf16;
+  float* sums;
+  int columns, group;
+  bool done;
+  std::vector<float> values;
+};
+
+struct RunningThread : Thread {
+  Fiber fiber;
+  bool ended = false;
+  const char* waits_at = nullptr;
+  std::vector<Copy> copies;  // issued and not yet landed
+  int group = 0;             // of asynchronous copies: the one that is open
+  std::vector<Product> products;
+  int product_group = 0;
+  long num_products = 0;
+  bool registers_fenced = false;
+  std::vector<const void*> unfenced_barriers;
+};
+
+class Random {
+ public:
+  explicit Random(unsigned seed) : state_(seed * 2654435769u + 1) {}
+  unsigned below(unsigned limit) {
+    state_ = state_ * 6364136223846793005ull + 1442695040888963407ull;
+    return unsigned(((state_ >> 33) * limit) >> 31);
+  }
+
+ private:
+  uint64_t state_;
+};
+
+inline RunningThread& me() { return static_cast<RunningThread&>(*block.current); }
+
+// block.cpp
+void wait(const char* what);             // until released
+void release(std::vector<int>& waiting);  // threads by their numbers
+int num_alive(const Cta& cta);            // threads
+// Run the threads of all blocks of the cluster to their end. Returns what went wrong, or "".
+std::string run(void (*body)(), Stacks& stacks, Random& random);
+
+// The swizzle of 128 bytes: bits 4 to 6 of an address are exchanged by its bits 7 to 9.
+inline char* swizzled(char* address) {
+  const auto bits = reinterpret_cast<uintptr_t>(address);
+  return reinterpret_cast<char*>(bits ^ (bits >> 7 & 7) << 4);
+}
+
+// hopper.cpp
+bool land_a_copy(Random& random);  // whether a tensor copy was on its way
+void forget_copies();
+std::string left_copies();  // what should have landed before the end, or ""
+
+// wgmma.cpp
+extern Random moments;  // at which products read their factors
+void forget_products();
+
+}  // namespace on_cpu
