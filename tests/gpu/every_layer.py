@@ -84,7 +84,7 @@ def all_layers() -> set[type[Layer]]:
     """Return the layers of the package that can be made, fused ones included."""
     for module in pkgutil.walk_packages(layers.__path__, f"{layers.__name__}."):
         importlib.import_module(module.name)
-    ours = {each for each in _below(Layer) if each.__module__.startswith("mpitrain.")}
+    ours = {each for each in _below(Layer) if each.__module__.startswith(f"{layers.__name__}.")}
     return {each for each in ours if not each.__abstractmethods__ and not each.__name__.startswith("_")}
 
 
