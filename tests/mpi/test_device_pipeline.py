@@ -39,13 +39,6 @@ def staging(request, monkeypatch):
     return STAGINGS[request.param]
 
 
-@pytest.fixture(autouse=True)
-def _host_again(world):
-    """Leave the group of all ranks, which other tests use, as it was."""
-    yield
-    world.group("pipe").use_staging(HOST)
-
-
 def open_channel(world, device, staging=HostStaging):
     pipe = Mesh(world, {"pipe": world.size})["pipe"]
     pipe.use_staging(HOST if device is CPU else staging(device))

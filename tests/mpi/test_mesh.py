@@ -84,7 +84,6 @@ def test_groups_are_light(world):
     assert world.ledger.job.number == before + 1
     assert threading.active_count() == threads
     assert mesh["pipe"].job is world.job
-    assert mesh["pipe"]._planner.staging is mesh["data"]._planner.staging
     world.barrier()
 
 
