@@ -4,21 +4,23 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from ..arena import Arena
-from ..comm.channel import Channel
-from ..comm.group import Group
 from ..errors import UserError
 from ..json_text import to_json
 from ..model_table import ModelTable
 
+if TYPE_CHECKING:  # the command line needs no MPI
+    from ..comm.channel import Channel
+    from ..comm.group import Group
 
-def gather_tensors(arena: Arena, pipe: Group | None = None) -> dict[str, np.ndarray] | None:
+
+def gather_tensors(arena: Arena, pipe: "Group | None" = None) -> dict[str, np.ndarray] | None:
     """Return the values and states of the whole model by name, in forward order.
 
     Parameters
@@ -35,6 +37,8 @@ def gather_tensors(arena: Arena, pipe: Group | None = None) -> dict[str, np.ndar
     tensors = {name: np.ascontiguousarray(arena.device.to_host(view)) for name, view in arena.named_tensors().items()}
     if pipe is None or pipe.size == 1:
         return tensors
+    from ..comm.channel import Channel
+
     stages, channel = pipe.all_gather(list(tensors)), Channel(pipe)
     if pipe.rank:
         held = {name for names in stages[: pipe.rank] for name in names}  # rank 0 gets them from those before
@@ -49,13 +53,13 @@ def gather_tensors(arena: Arena, pipe: Group | None = None) -> dict[str, np.ndar
     return None if pipe.rank else {entry.name: tensors[entry.name] for entry in arena.whole}
 
 
-def _send(arrays: list[np.ndarray], channel: Channel) -> None:
+def _send(arrays: list[np.ndarray], channel: "Channel") -> None:
     messages = [channel.send(array, 0, tag, "weights to stage 0") for tag, array in enumerate(arrays)]
     for message in messages:
         message.wait()
 
 
-def _receive(arrays: list[np.ndarray], stage: int, channel: Channel) -> None:
+def _receive(arrays: list[np.ndarray], stage: int, channel: "Channel") -> None:
     messages = [channel.receive(array, stage, tag, f"weights of stage {stage}") for tag, array in enumerate(arrays)]
     for message in messages:
         message.wait()

@@ -61,3 +61,15 @@ def test_type_checkers_see_the_same_names():
 def test_a_name_that_is_not_there():
     with pytest.raises(AttributeError, match="module 'mpitrain' has no attribute 'Trainr'"):
         mpitrain.Trainr  # noqa: B018
+
+
+@pytest.mark.parametrize("module", ["cli.train", "training.weights", "training.directory.run_directory"])
+def test_the_command_line_loads_no_mpi(module):
+    assert python(f"import sys, mpitrain.{module}; print('mpi4py.MPI' in sys.modules)") == "False"
+
+
+@pytest.mark.parametrize("module", ["channel", "late_comm", "mesh", "schedule.message"])
+def test_mpi_is_initialized_by_start_only(module):
+    """Whichever module is imported first: ``start`` has settings for MPI, which mpi4py would initialize without them."""
+    text = f"import os, mpitrain.comm.{module}; from mpi4py import MPI; "
+    assert python(text + "print(not MPI.Is_initialized() or os.environ.get('OMPI_MCA_osc'))") in ("True", "^ucx")
