@@ -70,6 +70,6 @@ def test_the_command_line_loads_no_mpi(module):
 
 @pytest.mark.parametrize("module", ["channel", "late_comm", "mesh", "schedule.message"])
 def test_mpi_is_initialized_by_start_only(module):
-    """Whichever module is imported first: ``start`` has settings for MPI, which mpi4py would initialize without them."""
+    """Settings for MPI are made by ``start``, whichever module is imported first."""
     text = f"import os, mpitrain.comm.{module}; from mpi4py import MPI; "
     assert python(text + "print(not MPI.Is_initialized() or os.environ.get('OMPI_MCA_osc'))") in ("True", "^ucx")
