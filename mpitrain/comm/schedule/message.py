@@ -11,6 +11,7 @@ end sends instead, no receive is too short for it:
     another length, a header      the header comes into the array         the header tells
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -84,7 +85,7 @@ class Owner(Protocol):
         """Return the name of ``message`` with its other end."""
 
 
-class Message:
+class Message(ABC):
     """Message of this rank to or from another one: ``done()`` tests it, ``wait()`` waits for it.
 
     Parameters
@@ -141,9 +142,9 @@ class Message:
         if not self.over and not self._owner.advance(self):
             self._owner.wait_for(self)
 
+    @abstractmethod
     def post(self) -> bool:
         """Make the calls of MPI that can be made now; True when all are made."""
-        raise NotImplementedError
 
     def move(self) -> bool:
         """Test the pieces in order; True when all are complete."""

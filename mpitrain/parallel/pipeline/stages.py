@@ -129,12 +129,12 @@ class OwnStages(Layer):
         self._stages = tuple(stages)
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
-        """Raise an error: there may be stages of other ranks between these."""
-        raise NotImplementedError("stages of a pipeline run one by one, by PipelineRunner or PipelineForward")
+        """Raise a TypeError: between these stages there may be some of other ranks, so they have no common output."""
+        raise TypeError("stages of a pipeline run one by one, by PipelineRunner or PipelineForward")
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
-        """Raise an error, as forward does."""
-        raise NotImplementedError("stages of a pipeline run one by one, by PipelineRunner")
+        """Raise a TypeError, for the same reason."""
+        raise TypeError("stages of a pipeline run one by one, by PipelineRunner")
 
     def children(self) -> Iterator[tuple[str, Layer]]:
         """Yield the children of all stages."""
