@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mpitrain.data.tables import CsvOptions, blocks, open_table
+from mpitrain.device import CPU
 from mpitrain.errors import UserError
 
 SLOW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -94,6 +95,7 @@ def tiny(monkeypatch):
         monkeypatch.setattr(blocks, "FIRST_BYTES", header + size)
         monkeypatch.setattr(blocks, "BLOCK_BYTES", size)
         monkeypatch.setattr(blocks, "MORE_BYTES", 1)
+        monkeypatch.setattr(CPU, "threads", 2)  # on any machine: blocks are parsed ahead
 
     return set_sizes
 
@@ -245,6 +247,13 @@ ENDS = st.sampled_from(["\n"] * 6 + ["\r\n", "\r", "\n\n", "\n \n"])
     size=st.sampled_from([1, 12, 10_000]),
     target=st.sampled_from(["", "a", "c"]),
     first_rows=st.integers(1, 2),
+)
+@example(  # a long line in a buffer that was used before by one reader, and not by the other
+    rows=[(("1", "x", "x"), "\n"), (("2.5", "2.5", "-3e4"), "\n \n"), (("1", "1", "1"), "\n"), (("x", "1", '"'), "\n")],
+    third="True",
+    size=12,
+    target="",
+    first_rows=2,
 )
 def test_both_readers_say_the_same(tmp_path, tiny, rows, third, size, target, first_rows):
     """Whatever is in a file: the same numbers, or the same sentence."""

@@ -170,8 +170,8 @@ class Blocks:
             cut = filled if self._at_end else self._last_end(buffer, filled)
             if cut or self._at_end:
                 break
-            buffer += bytes(size)  # a long line
-            size = len(buffer)
+            size *= 2  # a long line; a buffer that was used before may be longer, but that must not change the blocks
+            buffer += bytes(max(0, size - len(buffer)))
         self._rest = bytes(memoryview(buffer)[cut:filled])
         return buffer, cut
 
