@@ -9,6 +9,7 @@
 
 #include "reduce.c"
 #include "matmul.c"
+#include "matmul_blocked.c"
 #include "elementwise.c"
 #include "gelu.c"
 #include "conv2d.c"
