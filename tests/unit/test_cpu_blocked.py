@@ -22,7 +22,7 @@ SIZES = [
 def test_products(kernels, level, threads, size):
     use(level, threads)
     n, i, o = size
-    rng, normal, empty = draws(n)
+    _, normal, empty = draws(n)
     x, w, b, dy, dw = normal(n, i), normal(i, o), normal(o), normal(n, o), normal(i, o)
     x2, w2, b2, dy2, dw2 = double(x, w, b, dy, dw)
     y, dx = empty(n, o), empty(n, i)
@@ -43,7 +43,7 @@ def test_the_bits_of_few_rows_at_a_time(kernels, level, threads):
     """Each number is a sum in the order of k, so it is the same in blocks, in parts, and on any number of threads."""
     use(level, threads)
     n, i, o = 200, 900, 160
-    rng, normal, empty = draws(7)
+    _, normal, empty = draws(7)
     x, w, b = normal(n, i), normal(i, o), normal(o)
     whole, parts = empty(n, o), empty(n, o)
     assert kernels.linear(x, w, b, whole, True)
