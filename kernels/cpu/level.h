@@ -9,7 +9,6 @@
 
 #include "reduce.c"
 #include "matmul.c"
-#include "matmul_blocked.c"
 #include "elementwise.c"
 #include "gelu.c"
 #include "conv2d.c"

@@ -41,11 +41,6 @@ static int run_product(Product p, const float *b, long K) {
     return 1;
 }
 
-// Whether blocks pay for packing: much work, and each packed number used often
-static int is_large(long rows, long cols, long K, long least_rows) {
-    return rows >= least_rows && cols >= PANEL && K >= 128 && (double)rows * cols * K >= 1 << 23;
-}
-
 static int matrices_fit(const Arg *x, const Arg *w, const Arg *y) {
     return x->ndim == 2 && w->ndim == 2 && y->ndim == 2 && x->dim[0] == y->dim[0] && x->dim[1] == w->dim[0] &&
            y->dim[1] == w->dim[1];
@@ -55,8 +50,6 @@ KERNEL(linear) { // x, w, b, y, relu
     COVER(matrices_fit(&a[0], &a[1], &a[3]) && (!a[2].f || a[2].size == a[1].dim[1]));
     const long I = a[1].dim[0], O = a[1].dim[1];
     const Tile q = {.a = a[0].f, .at = I, .c = a[3].f, .ct = O, .first = a[2].f, .relu = a[4].i};
-    if (is_large(a[0].dim[0], O, I, 64))
-        return run_blocked((Blocked){.q = q, .K = I, .b = a[1].f, .b_step = O, .rows = a[0].dim[0], .cols = O, .walk = 1});
     return run_product((Product){.q = q, .rows = a[0].dim[0], .cols = O, .walk = 1}, a[1].f, I);
 }
 
@@ -64,8 +57,6 @@ KERNEL(linear_dw) { // x, dy, dw, accumulate
     COVER(matrices_fit(&a[0], &a[2], &a[1]));
     const long N = a[0].dim[0], I = a[2].dim[0], O = a[2].dim[1];
     const Tile q = {.a = a[0].f, .ak = I, .c = a[2].f, .ct = O, .first = a[3].i ? a[2].f : 0, .first_step = O};
-    if (is_large(I, O, N, 64))
-        return run_blocked((Blocked){.q = q, .K = N, .b = a[1].f, .b_step = O, .rows = I, .cols = O});
     return run_product((Product){.q = q, .rows = I, .cols = O, .walk = 0}, a[1].f, N);
 }
 
@@ -73,11 +64,6 @@ KERNEL(linear_dx) { // dy, w, dx
     COVER(matrices_fit(&a[2], &a[1], &a[0]));
     const long N = a[0].dim[0], I = a[1].dim[0], O = a[1].dim[1];
     if (!N) return 1;
-    if (is_large(N, I, O, 128)) {
-        const Tile q = {.a = a[0].f, .at = O, .c = a[2].f, .ct = I};
-        return run_blocked(
-            (Blocked){.q = q, .K = O, .b = a[1].f, .b_step = O, .rows = N, .cols = I, .walk = 1, .turned = 1});
-    }
     if (N >= O) {
         float *transposed = scratch(0, 3, 4 * I * O);
         COVER(transposed);

@@ -1,4 +1,4 @@
-"""Products in blocks in C: against NumPy in float64, and the bits of the same products row by row."""
+"""Large products in C: against NumPy in float64, and the bits of the same products row by row."""
 
 import numpy as np
 import pytest
@@ -42,11 +42,11 @@ def test_products(kernels, level, threads, size):
 def test_the_bits_of_few_rows_at_a_time(kernels, level, threads):
     """Each number is a sum in the order of k, so it is the same in blocks, in parts, and on any number of threads."""
     use(level, threads)
-    n, i, o = 200, 900, 160
+    n, i, o = 200, 1200, 160
     _, normal, empty = draws(7)
     x, w, b = normal(n, i), normal(i, o), normal(o)
     whole, parts = empty(n, o), empty(n, o)
     assert kernels.linear(x, w, b, whole, True)
-    for first in range(0, n, 50):  # too few rows for blocks
-        assert kernels.linear(x[first : first + 50], w, b, parts[first : first + 50], True)
+    for first in range(0, n, 40):  # too few rows for blocks
+        assert kernels.linear(x[first : first + 40], w, b, parts[first : first + 40], True)
     np.testing.assert_array_equal(whole, parts)
