@@ -20,15 +20,30 @@ class LaggingStream(LateStream):
         self.do(lambda: np.copyto(into, out_of))
 
 
-class LaggingDevice(ShimDevice):
-    """Stands for one GPU that does everything as late as the rules allow."""
+class HastyStream(LaggingStream):
+    """A queue of copies that are done at once, as soon as what they wait for is done."""
 
-    def __init__(self):
+    def copy(self, target, source):
+        super().copy(target, source)
+        self.run_until(self.first + len(self.queue))
+
+
+class LaggingDevice(ShimDevice):
+    """Stands for one GPU that does everything as late as the rules allow, or its copies as early.
+
+    Parameters
+    ----------
+    copies : type
+        Of the streams of copies: ``LaggingStream`` or ``HastyStream``.
+    """
+
+    def __init__(self, copies=LaggingStream):
         super().__init__()
+        self.copies_by = copies
         self.current = self.compute = LaggingStream(self)
 
     def stream(self):
-        return LaggingStream(self)
+        return self.copies_by(self)
 
     def made(self, make):
         memory = np.array(make())

@@ -1,4 +1,4 @@
-"""Pipelines of GPUs, which stages share where ranks outnumber them: the bits of one rank on its GPU, to rounding the CPU's.
+"""Pipelines of GPUs, shared where ranks outnumber them: the bits of one rank on its GPU, and to rounding the CPU's.
 
 With --gpu=stand-in the devices stand for GPUs (scripts/test gpu --stand-in).
 """
