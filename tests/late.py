@@ -15,9 +15,9 @@ class LateEvent(Event):
         self.stream, self.place, self.polls = stream, place, 0
 
     def done(self):
-        """False when first asked, unless it is over."""
+        """False the first times that it is asked, unless it is over."""
         self.polls += 1
-        if self.polls > 1:
+        if self.polls > self.stream.patience:
             self.stream.run_until(self.place)
         return self.stream.first >= self.place
 
@@ -26,7 +26,15 @@ class LateEvent(Event):
 
 
 class LateStream(Stream):
-    """A queue."""
+    """A queue.
+
+    Attributes
+    ----------
+    patience : int
+        Queries of an event that are answered no before the work is done for one.
+    """
+
+    patience = 1
 
     def __init__(self, device):
         self.device, self.queue, self.first = device, [], 0

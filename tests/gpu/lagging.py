@@ -1,13 +1,16 @@
-"""A device that stands for a GPU (device.py) whose ops lag, too: all work waits in queues until an event is asked for.
+"""Devices that stand for a GPU (device.py) and differ in what is late: rules leave open when work is done.
 
-So work of the compute stream that still reads an array is there when another stream, or MPI, writes to it too early.
+Where ops lag, too, work of the compute stream that still reads an array is there when another stream, or MPI, writes to
+it too early. Where copies are later than all else, it is the other way round.
 """
 
 import numpy as np
 
 from tests.gpu.arrays import Array
-from tests.gpu.device import ShimDevice, spoil
+from tests.gpu.device import CopyStream, ShimDevice, spoil
 from tests.late import LateStream
+
+PATIENCE = 300  # queries of an event before its work is done
 
 
 class LaggingStream(LateStream):
@@ -21,20 +24,23 @@ class LaggingStream(LateStream):
 
 
 class HastyStream(LaggingStream):
-    """A queue of copies that are done at once, as soon as what they wait for is done."""
+    """A queue whose copies to the device are done at once, after what they wait for; all else is later than late."""
+
+    patience = PATIENCE
 
     def copy(self, target, source):
         super().copy(target, source)
-        self.run_until(self.first + len(self.queue))
+        if isinstance(source, np.ndarray):
+            self.run_until(self.first + len(self.queue))
 
 
 class LaggingDevice(ShimDevice):
-    """Stands for one GPU that does everything as late as the rules allow, or its copies as early.
+    """Stands for one GPU that does everything as late as the rules allow, or what it receives as early.
 
     Parameters
     ----------
     copies : type
-        Of the streams of copies: ``LaggingStream`` or ``HastyStream``.
+        Of the streams of copies: ``LaggingStream``, or ``HastyStream`` for early copies to the device.
     """
 
     def __init__(self, copies=LaggingStream):
@@ -54,3 +60,16 @@ class LaggingDevice(ShimDevice):
     def to_host(self, array):
         self.synchronize()
         return super().to_host(array)
+
+
+class LazyCopies(CopyStream):
+    """A queue of copies that are later than late."""
+
+    patience = PATIENCE
+
+
+class AheadDevice(ShimDevice):
+    """Stands for one GPU that computes at once, while its copies are done when nobody can do without."""
+
+    def stream(self):
+        return LazyCopies(self)
