@@ -11,8 +11,8 @@ PATIENCE = 300  # queries
 class LateComm:
     """Communicator whose requests are not complete the first times that they are queried, but after a wait.
 
-    An array is received into when its request is found complete. One that is sent may be read until then: who changes it
-    earlier is written down.
+    An array is received into when its request is found complete. One that is sent may be read until then, so changes
+    before that are written down.
 
     Attributes
     ----------

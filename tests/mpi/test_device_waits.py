@@ -124,31 +124,25 @@ def reuse(outbox, num_samples):
     return outbox._device.empty((num_samples, *outbox._border.shape), outbox._border.dtype)
 
 
-def case_and_program(broken, size):
-    """Return the model, the program and the cut that a wait is for."""
-    if "tied" in broken:
-        return TIED, make_program(find("1f1b"), size, len(SIZES)), None
+def case_and_program(broken):
+    """Return the model, the program for two ranks and the cut that a wait is for."""
     if "view" in broken:
-        return VIEWS, ahead_program() if size == 2 else make_program(find("1f1b"), size, len(SIZES)), views_cut(size)
-    at_once = "an output" in broken or "activations" in broken
-    return CASES["mlp gelu"], make_program(find("1f1b" if at_once else "gpipe"), size, len(SIZES)), None
+        return VIEWS, ahead_program(), [1, 2, 10]
+    if "tied" in broken:
+        return TIED, make_program(find("1f1b"), 2, len(SIZES)), None
+    schedule = "1f1b" if "an output" in broken or "activations" in broken else "gpipe"
+    return CASES["mlp gelu"], make_program(find(schedule), 2, len(SIZES)), None
 
 
 def ahead_program():
-    """Return a program for two ranks, the second of which has one stage, between those of the first.
+    """Return a program whose second rank has one stage, between those of the first, and releases it early.
 
-    It is to wait for no gradient there, since none has weights before it: two microbatches ahead of the others.
+    Without weights before it, its B waits for no gradient.
     """
     m = range(len(SIZES))
     first = [*(("F", 0, i) for i in m), *((kind, 2, i) for i in m for kind in "FB"), *(("B", 0, i) for i in m)]
     second = [("F", 1, 0), *(task for i in m[1:] for task in (("F", 1, i), ("B", 1, i - 1))), ("B", 1, m[-1])]
     return from_tasks([[Task(*task) for task in own] for own in (first, second)], len(SIZES), "ahead")
-
-
-def views_cut(size):
-    """Return the stops of stages of VIEWS: the first two layers are stages of their own."""
-    num_stages = max(3, size)
-    return [1, 2, *range(10 - (num_stages - 3), 11)]
 
 
 class Run(NamedTuple):
@@ -161,7 +155,7 @@ class Run(NamedTuple):
 
 def run(world, device, staging, broken):
     """Run two steps, or an evaluation, with messages that are as late as may be."""
-    case, program, stops = case_and_program(broken, world.size)
+    case, program, stops = case_and_program(broken)
     channel = open_channel(world, device, STAGINGS[staging])
     channel.comm = late = LateComm(channel.comm)
     made, arena = make_runner(case, program, world.rank, channel, stops, device=device)
@@ -187,7 +181,7 @@ EXPECTED = {}
 
 def expected_of(world, broken):
     """Return the values of a device that does all at once as it is asked to, with no wait left out."""
-    case, program, _ = case_and_program(broken, world.size)
+    case, program, _ = case_and_program(broken)
     key = case.make, program.name, "evaluation" in broken
     if key not in EXPECTED:
         EXPECTED[key] = run(world, ShimDevice(), "in pieces", broken).values
