@@ -4,6 +4,7 @@ With --gpu=stand-in the devices stand for GPUs (scripts/test gpu --stand-in).
 """
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -54,6 +55,23 @@ def test_gradients(gpu, world, alone, monkeypatch, schedule, name, recompute, pi
     made, arena = make_runner(case, program, world.rank, channel, device=gpu, recompute=recompute)
     found = run_steps(made, arena, batches)
     check(world, alone, gpu, case, made, batches, found, TOLERANCE)
+    channel.free()
+
+
+def test_times_of_tasks(gpu, world):
+    """Events of the GPU, on the host's clock."""
+    case, sizes = CASES["mlp gelu"], (64,) * 4
+    channel = open_channel(world, gpu, lambda device: world.group("data").staging)
+    made, arena = make_runner(case, program_for(world, case, "1f1b", sizes), world.rank, channel, device=gpu)
+    run_steps(made, arena, make_batches(case, sizes), steps=1)
+    begin = time.perf_counter()
+    run_steps(made, arena, make_batches(case, sizes), steps=1)
+    times, error = made.times.on_host_clock()
+    flat = np.array(times).reshape(-1)
+    assert error < 0.1
+    assert (np.diff(flat) >= 0).all(), "tasks overlap"
+    assert begin - error <= flat[0] < flat[-1] <= time.perf_counter() + error
+    assert 0 < made.times.idle < 1
     channel.free()
 
 
