@@ -13,11 +13,11 @@ from tests.gpu.arrays import Array
 from tests.gpu.device import ShimDevice
 from tests.gpu.lagging import LaggingDevice
 from tests.kernels import cpu
-from tests.pipeline_cases import CASES, SEED, make_batches, make_runner, run_steps
+from tests.pipeline_cases import CASES, SCHEDULES, SEED, SHORT_ATTENTION, TIED, make_batches, make_runner, run_steps
 
 pytestmark = [pytest.mark.mpi, cpu.needs_gxx]
 
-SIZES = {"even": (4,) * 4, "ragged, with empty ones": (5, 4, 0, 4, 1)}
+SIZES = {"even": (4,) * 4, "few": (2, 0, 1), "ragged, with empty ones": (5, 4, 0, 4, 1)}
 STAGINGS = {
     "in pieces": HostStaging,
     "in place": DirectStaging,
@@ -53,6 +53,40 @@ def test_gradients(world, alone, device, staging, name, schedule, sizes, recompu
     program, batches = program_for(world, case, schedule, sizes), make_batches(case, sizes)
     channel = open_channel(world, device, staging)
     made, arena = make_runner(case, program, world.rank, channel, device=device, recompute=recompute)
+    found = run_steps(made, arena, batches)
+    check(world, alone, device, case, made, batches, found)
+    channel.free()
+
+
+MORE = [  # so that each schedule and each kind of model has run on a device
+    ("mlp", "gpipe", "even", "off"),
+    ("lenet", "zb_h1", "few", "off"),
+    ("attention", "1f1b", "even", "off"),
+    ("attention", "zb_h1", "ragged, with empty ones", "blocks"),
+    ("mlp gelu", "breadth_first:chunks=2", "ragged, with empty ones", "blocks"),
+    ("mlp gelu", "greedy:memory=0.5", "ragged, with empty ones", "off"),
+    ("tied", "1f1b", "ragged, with empty ones", "off"),
+    ("tied", "interleaved:chunks=2", "even", "off"),
+]
+
+
+def test_each_schedule_and_model_is_there():
+    runs = [*RUNS, *MORE]
+    assert {schedule for _, schedule, _, _ in runs} >= set(SCHEDULES)
+    assert {name for name, _, _, _ in runs} == {*CASES, "tied"}
+    assert {how for _, _, _, how in runs} == {"off", "blocks", "stage"}
+
+
+@pytest.mark.parametrize(("name", "schedule", "sizes", "recompute"), MORE)
+def test_more_gradients(world, alone, device, monkeypatch, name, schedule, sizes, recompute):
+    if world.size == 1 or (world.size > 2 and name != "tied"):
+        pytest.skip("it needs two ranks, and with more it does the same")
+    cut_small(monkeypatch)
+    case, sizes = {**CASES, "tied": TIED, "attention": SHORT_ATTENTION}[name], SIZES[sizes]
+    program, batches = program_for(world, case, schedule, sizes), make_batches(case, sizes)
+    channel = open_channel(world, device)
+    made, arena = make_runner(case, program, world.rank, channel, device=device, recompute=recompute)
+    assert bool(made.stages.tied) == (name == "tied")
     found = run_steps(made, arena, batches)
     check(world, alone, device, case, made, batches, found)
     channel.free()
