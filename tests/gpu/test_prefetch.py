@@ -1,4 +1,4 @@
-"""Batches that are copied to a device one step ahead: those of a stage of a pipeline have samples, targets or neither."""
+"""Batches that are copied to a device one step ahead: stages of a pipeline use samples, targets or neither."""
 
 import functools
 
