@@ -74,7 +74,7 @@ class LateStream(Stream):
 
 
 class Over(Event):
-    """An event that makes nobody wait: what a forgotten wait would be."""
+    """An event without a wait, as if it were forgotten."""
 
     place = 0
 

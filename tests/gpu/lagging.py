@@ -69,7 +69,7 @@ class LazyCopies(CopyStream):
 
 
 class AheadDevice(ShimDevice):
-    """Stands for one GPU that computes at once, while its copies are done when nobody can do without."""
+    """Stands for one GPU that computes at once, while its copies are done when they are needed."""
 
     def stream(self):
         return LazyCopies(self)

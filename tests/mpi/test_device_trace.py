@@ -53,7 +53,7 @@ def command_of(argv):
 
 @pytest.mark.parametrize("schedule", ["1f1b", "zb_h1"])
 def test_a_profiled_run_has_a_trace(world, device, directory, monkeypatch, capsys, schedule):
-    """Of devices, or of some ranks with and some without one; what reads it finds the tasks of the schedule."""
+    """Ranks with and without a device: the trace has the tasks of the schedule, at times that agree."""
     if world.size == 1:
         pytest.skip("a pipeline has at least two ranks")
     monkeypatch.setattr(devices, "open_device", lambda place, precision="fp32": device)

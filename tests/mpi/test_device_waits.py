@@ -56,7 +56,7 @@ VIEWS = Case(views, (4, 3), np.float32, 12)
 
 
 def forget(monkeypatch, kind, text):
-    """Let nobody wait for messages of a kind whose labels contain ``text``, nor see that they are not over."""
+    """Skip waits for messages of a kind whose labels contain ``text``, and report them as over."""
     done, wait = kind.done, kind.wait
     monkeypatch.setattr(kind, "done", lambda self: text in self.label or done(self))
     monkeypatch.setattr(kind, "wait", lambda self: None if text in self.label else wait(self))
