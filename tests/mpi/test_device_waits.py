@@ -209,7 +209,7 @@ def _two_ranks(world):
 @pytest.mark.parametrize("staging", STAGINGS)
 @pytest.mark.parametrize("case", ["an output", "a gradient", "a tied gradient", "a view", "evaluation"])
 def test_with_all_waits(world, staging, case):
-    """What the other test finds is not there, whatever is late."""
+    """No fault is found where none is, whatever is late."""
     expected = expected_of(world, case)
     for name, make in DEVICES.items():
         wrong = world.all_gather(is_wrong(run(world, make(), staging, case), expected))
