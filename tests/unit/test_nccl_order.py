@@ -127,7 +127,7 @@ def test_receives_that_are_posted_early_on_one_stream_never_end(program):
 
 
 def test_a_stream_for_each_way_ends_in_the_order_of_the_sends_only(program):
-    """Where a rank has several stages that send the same way, receives are not posted in the order of the sends."""
+    """Receives are not posted in the order of the sends if several stages of a rank send the same way."""
     posted, as_sent = Graph(program), Graph(program)
     for way in {sent.way for sent in posted.messages}:
         for rank in way:
