@@ -40,12 +40,12 @@ class Case(NamedTuple):
     num_outputs: int
 
 
-def attention_stack():
+def attention_stack(num_blocks=8):
     def block():
         mlp = Sequential(LayerNorm(8), Linear(8, 16), GELU(), Linear(16, 8), Dropout(0.2))
         return [Residual(Sequential(LayerNorm(8), MultiHeadAttention(8, 2))), Residual(mlp)]
 
-    blocks = [layer for _ in range(8) for layer in block()]
+    blocks = [layer for _ in range(num_blocks) for layer in block()]
     head = [LayerNorm(8), Flatten(), Linear(40, 5)]
     return models.prepare(Sequential(Embedding(11, 8), Dropout(0.1), *blocks, *head))
 
@@ -71,6 +71,7 @@ CASES = {
 }
 
 
+SHORT_ATTENTION = Case(lambda: attention_stack(1), (5,), np.int64, 5)
 TIED = Case(tied_stack, (9,), np.float32, 9)
 
 

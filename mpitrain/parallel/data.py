@@ -18,6 +18,7 @@ import numpy as np
 from ..arena import Arena
 from ..comm.group import Group
 from ..comm.ranks import Ranks
+from ..comm.watch.slot import name_rank
 from ..comm.world import World, data_group
 from ..device import device_of
 from ..errors import AgreedError
@@ -276,7 +277,9 @@ class DataParallel:
         pairs = zip(self.arena.parameters, all_hashes[rank], all_hashes[model_rank], strict=True)
         name = next((p.name for p, a, b in pairs if a != b), "the padding between parameters")
         odd, usual_rank = self.group.world_ranks[rank], self.group.world_ranks[model_rank]
-        return f"the weights of rank {odd} differ from those of rank {usual_rank} {when}: {name}"
+        ledger = self.group.job.ledger
+        stages = "" if ledger is None else ledger.mine.stages  # all ranks of the group have the same
+        return f"the weights of {name_rank(odd, stages)} differ from those of rank {usual_rank} {when}: {name}"
 
     def free(self) -> None:
         """Free MPI resources: requests, and shared memory (the arena moves out of it)."""

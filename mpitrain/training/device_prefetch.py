@@ -17,8 +17,8 @@ class DevicePrefetcher:
     """Prefetcher of a loader's batches to ``device``, one step ahead; on the CPU it copies nothing.
 
     The loader uses a batch's memory again when the next step is asked for, and a step's buffers on the device are used
-    again two steps later. So the host waits for a copy before it asks for more (it has long been done: a step was
-    computed meanwhile), and the copies wait for the computation before.
+    again two steps later. So the host waits for a copy before it asks for more and before the batch is used (it has
+    long been done: a step was computed meanwhile), and the copies wait for the computation before.
     """
 
     def __init__(self, device: Device):
@@ -40,7 +40,6 @@ class DevicePrefetcher:
                 if waiting is not None:
                     yield waiting
                 arrived.wait()
-                self._device.compute.wait_for(arrived)
                 waiting, buffers = sent, 1 - buffers
             if waiting is not None:
                 yield waiting

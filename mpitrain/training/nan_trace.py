@@ -29,8 +29,8 @@ from .run import TrainingRun
 SHOWN = 5  # samples that are named
 
 Order = tuple[float, int]
-"""Stage of the model, and number of the layer in it; behind all stages the loss, then gradients, last stage first."""
-FIRST, LOSS = (-1.0, 0), (math.inf, -1)
+"""Stage of the model, and number of the layer in it; behind all stages the loss, then backward, last stage first."""
+FIRST, LOSS, LOSS_GRADIENT = (-1.0, 0), (math.inf, -1), (math.inf, 0)
 
 
 class Finding(NamedTuple):
@@ -91,14 +91,16 @@ class _WatchedLoss(Loss):
         return self._loss.forward(outputs, targets, ctx)
 
     def backward(self, ctx: Context) -> np.ndarray:
-        """Return the gradient."""
-        return self._loss.backward(ctx)
+        """Return the gradient, after a look at it."""
+        dy = self._loss.backward(ctx)
+        self._search.look(LOSS_GRADIENT, "the gradient of the loss is", dy)
+        return dy
 
 
 class _Search:
     def __init__(self, world: World, microbatches: Sequence[Batch], stages: Mapping[int, Layer], num_stages: int):
         self._rank, self._name = world.rank, world.own_name
-        self._microbatches, self._stages = microbatches, stages
+        self._microbatches, self._stages, self._num_stages = microbatches, stages, num_stages
         self._order_of = {  # backward comes to the last stage first
             id(p): num_stages - number for number, stage in stages.items() for _, p in stage.named_parameters()
         }
@@ -162,6 +164,9 @@ class _Search:
                 self.report(layer.diagnose(array))
             elif phase == "output":
                 self.look(order, f"layer {name} ({layer.kind}) gives", array)
+            elif phase == "gradient":
+                backward = (math.inf, self._num_stages - int(order[0]))
+                self.look(backward, f"layer {name} ({layer.kind}) passes back", array)
 
         with contextlib.ExitStack() as stack:
             for stage in self._stages.values():

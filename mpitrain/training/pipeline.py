@@ -1,5 +1,6 @@
 """The pipeline of a run: its mesh, its schedule, the stages of the model, and the channel between them."""
 
+import functools
 import math
 import os
 import platform
@@ -78,6 +79,11 @@ class PipelineSetup:
     def pipe(self) -> Group:
         """The ranks of this pipeline."""
         return self.mesh["pipe"]
+
+    @functools.cached_property
+    def weights(self) -> Channel:
+        """Channel by which rank 0 gets the weights of all stages; ranks of the pipeline make it together, once."""
+        return Channel(self.pipe)
 
     @property
     def microbatches(self) -> int:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from ..device import CPU
 from ..plain_text import binary_size, count
 from .directory.run_directory import CURVES, LAST, METRICS, REPORT, TASKS, TRACE
 from .display.console import PlainConsole
@@ -111,9 +110,8 @@ def _pipeline(loop: TrainingLoop) -> dict[str, Any]:
     if pipeline is None or runner is None:
         return {}
     cut = pipeline.cut
-    idle = round(1 - runner.busy / runner.seconds, 4) if runner.seconds else 0.0
-    on_host = pipeline.stages.device is CPU  # on a device, tasks only queue their work
-    ranks = loop.run.world.all_gather((idle if on_host else None, list(pipeline.stages.own)))
+    idle = runner.times.idle
+    ranks = loop.run.world.all_gather((None if idle is None else round(idle, 4), list(pipeline.stages.own)))
     return {
         "mesh": {axis: size for axis, size in pipeline.mesh.sizes.items() if size > 1},
         "pipeline": {
@@ -188,8 +186,7 @@ def _say_pipeline(report: dict[str, Any]) -> str:
     predicted = f"predicted {report['predicted_idle']:.0%}"
     if not idle:
         return f"{report['schedule']}: {parts}; {predicted} of a step idle"
-    whose = "ranks" if len(idle) == len(report["idle_of_rank"]) else "ranks on the CPU"
-    return f"{report['schedule']}: {parts}; {whose} were idle for {sum(idle) / len(idle):.0%} of a step ({predicted})"
+    return f"{report['schedule']}: {parts}; ranks were idle for {sum(idle) / len(idle):.0%} of a step ({predicted})"
 
 
 def _say_rank(rank: int, report: dict[str, Any]) -> str:

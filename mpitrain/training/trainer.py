@@ -330,7 +330,7 @@ class Trainer:
         """
         pipeline, tensors = self.setup.pipeline, None
         if pipeline is not None and pipeline.data.rank == 0:
-            tensors = gather_tensors(self.setup.arena, pipeline.pipe)
+            tensors = gather_tensors(self.setup.arena, pipeline.weights)
         elif self.world.rank == 0:
             tensors = gather_tensors(self.setup.arena)
         with self.world.together():

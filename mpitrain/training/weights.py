@@ -17,17 +17,16 @@ from ..model_table import ModelTable
 
 if TYPE_CHECKING:  # the command line needs no MPI
     from ..comm.channel import Channel
-    from ..comm.group import Group
 
 
-def gather_tensors(arena: Arena, pipe: "Group | None" = None) -> dict[str, np.ndarray] | None:
+def gather_tensors(arena: Arena, channel: "Channel | None" = None) -> dict[str, np.ndarray] | None:
     """Return the values and states of the whole model by name, in forward order.
 
     Parameters
     ----------
-    pipe : Group, optional
-        Ranks whose arenas together hold the whole model; they call it together, and rank 0 gets the tensors, the
-        others None. Without it ``arena`` holds the whole model.
+    channel : Channel, optional
+        Between ranks whose arenas together hold the whole model; they call it together, and rank 0 gets the tensors,
+        the others None. Without it ``arena`` holds the whole model.
 
     Returns
     -------
@@ -35,11 +34,10 @@ def gather_tensors(arena: Arena, pipe: "Group | None" = None) -> dict[str, np.nd
         Arrays of the host: views of the arena, if it is there.
     """
     tensors = {name: np.ascontiguousarray(arena.device.to_host(view)) for name, view in arena.named_tensors().items()}
-    if pipe is None or pipe.size == 1:
+    if channel is None or channel.group.size == 1:
         return tensors
-    from ..comm.channel import Channel
-
-    stages, channel = pipe.all_gather(list(tensors)), Channel(pipe)
+    pipe = channel.group
+    stages = pipe.all_gather(list(tensors))
     if pipe.rank:
         held = {name for names in stages[: pipe.rank] for name in names}  # rank 0 gets them from those before
         _send([array for name, array in tensors.items() if name not in held], channel)
@@ -49,7 +47,6 @@ def gather_tensors(arena: Arena, pipe: "Group | None" = None) -> dict[str, np.nd
             new = {name: np.empty(shapes[name], arena.dtype) for name in names if name not in tensors}
             _receive(list(new.values()), stage, channel)
             tensors |= new
-    channel.free()
     return None if pipe.rank else {entry.name: tensors[entry.name] for entry in arena.whole}
 
 

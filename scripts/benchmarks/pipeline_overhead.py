@@ -31,10 +31,10 @@ def main() -> None:
         pipeline = make_pipeline(name, mesh, channel)
         runner, times = pipeline.runner, []
         for _ in range(repeat):
-            before = np.array([runner.seconds, runner.waited])
+            before = np.array([runner.times.seconds, runner.waited])
             world.barrier()
             pipeline.passes()
-            times.append(np.array([runner.seconds, runner.waited]) - before)
+            times.append(np.array([runner.times.seconds, runner.waited]) - before)
         seconds, waited = np.array(times).T / len(runner.tasks)
         everything, own = (1e6 * np.median(some) for some in (seconds, seconds - waited))
         row = {"schedule": name, "ranks": world.size, "tasks": len(runner.tasks)}

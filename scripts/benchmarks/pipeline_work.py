@@ -160,15 +160,15 @@ class Bench:
             pipeline = self.pipeline(program, cut, channel)
             pipeline.step()  # the first one makes its memory
             runner, before = pipeline.runner, {"waiting": pipeline.runner.waited, **times.seconds}
-            whole = runner.seconds
+            whole = runner.times.seconds
             for _ in range(self.repeat):
                 world.barrier()
                 pipeline.step()
             after = {"waiting": runner.waited, **times.seconds}
-            shares = world.sum(np.array([(after[key] - before[key]) / (runner.seconds - whole) for key in after]))
+            shares = world.sum(np.array([(after[key] - before[key]) / (runner.times.seconds - whole) for key in after]))
             row = {"network": self.case.name, "schedule": name, "mpi": world.mpi_version}
             row |= dict(zip(after, np.round(shares / world.size, 5).tolist(), strict=True))
-            row["ms"] = round(1e3 * (runner.seconds - whole) / self.repeat, 2)
+            row["ms"] = round(1e3 * (runner.times.seconds - whole) / self.repeat, 2)
             rows.append(row)
             times.stop()
         return rows

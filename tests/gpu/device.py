@@ -67,7 +67,10 @@ class ComputeStream(CopyStream):
         work() if self.device.tape is None else self.device.tape.append(work)
 
     def record(self, timed=False):
-        return ComputeEvent(self, self.first)
+        event = ComputeEvent(self, self.first)
+        if timed:
+            self.do(event.stamp)
+        return event
 
     def wait_for(self, event):
         self.device.refuse_in_capture("waiting for what was not captured")

@@ -1,13 +1,16 @@
-"""A device that stands for a GPU (device.py) whose ops lag, too: all work waits in queues until an event is asked for.
+"""Devices that stand for a GPU (device.py) and differ in what is late: rules leave open when work is done.
 
-So work of the compute stream that still reads an array is there when another stream, or MPI, writes to it too early.
+Where ops lag, too, work of the compute stream that still reads an array is there when another stream, or MPI, writes to
+it too early. Where copies are later than all else, it is the other way round.
 """
 
 import numpy as np
 
 from tests.gpu.arrays import Array
-from tests.gpu.device import ShimDevice, spoil
+from tests.gpu.device import CopyStream, ShimDevice, spoil
 from tests.late import LateStream
+
+PATIENCE = 300  # queries of an event before its work is done
 
 
 class LaggingStream(LateStream):
@@ -20,15 +23,33 @@ class LaggingStream(LateStream):
         self.do(lambda: np.copyto(into, out_of))
 
 
-class LaggingDevice(ShimDevice):
-    """Stands for one GPU that does everything as late as the rules allow."""
+class HastyStream(LaggingStream):
+    """A queue whose copies to the device are done at once, after what they wait for; all else is later than late."""
 
-    def __init__(self):
+    patience = PATIENCE
+
+    def copy(self, target, source):
+        super().copy(target, source)
+        if isinstance(source, np.ndarray):
+            self.run_until(self.first + len(self.queue))
+
+
+class LaggingDevice(ShimDevice):
+    """Stands for one GPU that does everything as late as the rules allow, or what it receives as early.
+
+    Parameters
+    ----------
+    copies : type
+        Of the streams of copies: ``LaggingStream``, or ``HastyStream`` for early copies to the device.
+    """
+
+    def __init__(self, copies=LaggingStream):
         super().__init__()
+        self.copies_by = copies
         self.current = self.compute = LaggingStream(self)
 
     def stream(self):
-        return LaggingStream(self)
+        return self.copies_by(self)
 
     def made(self, make):
         memory = np.array(make())
@@ -39,3 +60,16 @@ class LaggingDevice(ShimDevice):
     def to_host(self, array):
         self.synchronize()
         return super().to_host(array)
+
+
+class LazyCopies(CopyStream):
+    """A queue of copies that are later than late."""
+
+    patience = PATIENCE
+
+
+class AheadDevice(ShimDevice):
+    """Stands for one GPU that computes at once, while its copies are done when they are needed."""
+
+    def stream(self):
+        return LazyCopies(self)

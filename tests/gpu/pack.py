@@ -90,7 +90,7 @@ def launched() -> list[Kernel]:
         print("a dry run of the tests, which writes down what they launch (some minutes) ...", flush=True)
         fresh = record.with_suffix(".new")
         fresh.unlink(missing_ok=True)
-        stages = [stage.name for stage in STAGES if not stage.before]
+        stages = [stage.name for stage in STAGES if stage.dry]
         command = [sys.executable, "-m", "tests.gpu.session", "--stand-in", "--stages", *stages]
         environment = {**os.environ, "MPITRAIN_TEST_LAUNCHED": str(fresh)}
         subprocess.run([*command, "--out", str(PACKED / "dry")], env=environment, stdout=subprocess.DEVNULL, check=True)

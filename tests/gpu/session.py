@@ -64,8 +64,8 @@ class Session:
         if not stage.before:
             return True
         why = None if shutil.which(stage.before[0]) else f"{stage.before[0]} is not installed"
-        if why is None and stage.before[0] == "compute-sanitizer" and self.options.stand_in:
-            why = "there is no GPU to watch"
+        if why is None and self.options.stand_in and not stage.dry:
+            why = "it needs a GPU"
         if why is None and stage.before[0] == "mpirun" and not can_launch():
             why = "mpirun does not belong to the MPI library that mpi4py loads"
         if why:

@@ -23,6 +23,8 @@ class Stage:
     before : tuple of str
         The command that starts Python: mpirun, compute-sanitizer.
     environment : dict
+    dry : bool
+        Whether a dry run has a device that stands for what the stage needs.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Stage:
     watched: bool = True
     before: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    dry: bool = True
 
 
 def on_a_gpu(names: str, *files: str) -> tuple[str, ...]:
@@ -87,8 +90,17 @@ STAGES = (
             2,
             False,
             ("mpirun", "-n", str(n)),
+            dry=False,
         )
         for n in (1, 2, 4)
+    ),
+    Stage(
+        "pipeline",
+        "stages on two ranks: the bits of one rank on the GPU; messages and copies wait for the computation",
+        ("tests/mpi/test_gpu_pipeline.py", "--with-mpi"),
+        2,
+        False,
+        ("mpirun", "-n", "2"),
     ),
     *(
         Stage(
@@ -99,6 +111,7 @@ STAGES = (
             False,
             ("compute-sanitizer", "--tool", tool, "--error-exitcode", "9"),
             {"MPITRAIN_TEST_POOL": "none"},
+            dry=False,
         )
         for tool in ("memcheck", "racecheck")
     ),

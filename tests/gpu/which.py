@@ -6,6 +6,7 @@ import pytest
 
 from mpitrain import device as devices
 from mpitrain.errors import UserError
+from mpitrain.training.devices import take_device, use_device
 from tests.gpu.device import ShimDevice
 
 
@@ -20,3 +21,15 @@ def open_gpu(which):
     if os.environ.get("MPITRAIN_TEST_POOL") == "none":  # so that memcheck knows where an array ends
         device.xp.cuda.set_allocator(None)
     return device
+
+
+def open_gpu_of_rank(world, config, which):
+    """Return the device on which this rank trains: a GPU, or with "stand-in" what stands for one; skip without any."""
+    if which == "stand-in":
+        device = ShimDevice("sm_90a")
+        use_device(device, world)
+        return device
+    sights = world.all_gather(devices.discover("cuda", world.node))
+    if not any(sight.gpus for sight in sights):
+        pytest.skip(f"no GPU: {sights[0].reason}")
+    return take_device(config, world)

@@ -18,6 +18,7 @@ from mpitrain.device import CPU
 from mpitrain.errors import UserError
 from tests.fake_device import FakeDevice
 from tests.gpu.device import ShimDevice
+from tests.late import Over
 
 pytestmark = pytest.mark.mpi
 
@@ -287,22 +288,6 @@ def exchange(channel, device, num_elements, right, left, lag):
     expected = values(num_elements, left)
     pairs = (x, expected), (doubled, 2 * expected), (seen, np.full(num_elements, 7.0))
     return all(np.array_equal(device.values(array), wanted) for array, wanted in pairs)
-
-
-class Over:
-    """An event that never makes a stream wait."""
-
-    place = 0
-
-    @property
-    def stream(self):
-        return self
-
-    def run_until(self, place):
-        pass
-
-    def done(self):
-        return True
 
 
 BREAKS = {

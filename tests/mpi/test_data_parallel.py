@@ -71,15 +71,21 @@ def test_rank_zero_gives_the_first_weights(world):
     np.testing.assert_array_equal(arena.values, expected)
 
 
-def test_differing_weights_are_named(world):
+@pytest.mark.parametrize(("stages", "named"), [([], "rank {}"), ([2], r"stage 2 \(rank {}\)"),
+                                              ([1, 3], r"rank {} \(stages 1 and 3\)")])  # fmt: skip
+def test_differing_weights_are_named(world, stages, named):
     model, arena = make()
     parallel = DataParallel(model, arena, world, shard="none")
+    world.ledger.name_stages(stages)
     parallel.verify("now")
     if world.size > 1:
         if world.rank == world.size - 1:
             arena.parameters[1].data.flat[0] += 1
-        with pytest.raises(AgreedError, match=rf"differ from those of rank \d now: {arena.parameters[1].name}"):
+        odd, name = named.format(world.size - 1), arena.parameters[1].name
+        match = rf"the weights of {odd} differ from those of rank \d now: {name}"
+        with pytest.raises(AgreedError, match=match):
             parallel.verify("now")
+    world.ledger.name_stages([])
     parallel.free()
 
 

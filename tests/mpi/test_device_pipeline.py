@@ -4,23 +4,20 @@ import numpy as np
 import pytest
 
 from mpitrain.arena import Arena
-from mpitrain.comm.channel import Channel
-from mpitrain.comm.mesh import Mesh
-from mpitrain.comm.schedule import segments
-from mpitrain.comm.schedule.staging import HOST, DirectStaging, HostStaging
+from mpitrain.comm.schedule.staging import DirectStaging, HostStaging
 from mpitrain.context import Context
 from mpitrain.device import CPU
 from mpitrain.parallel.pipeline.forward import PipelineForward
-from mpitrain.pipelines import find, in_one_process, make_program, simulate
+from tests.device_pipelines import check, cut_small, open_channel, program_for
 from tests.gpu.arrays import Array
 from tests.gpu.device import ShimDevice
 from tests.gpu.lagging import LaggingDevice
 from tests.kernels import cpu
-from tests.pipeline_cases import CASES, SEED, differences, make_batches, make_runner, run_alone, run_steps
+from tests.pipeline_cases import CASES, SCHEDULES, SEED, SHORT_ATTENTION, TIED, make_batches, make_runner, run_steps
 
 pytestmark = [pytest.mark.mpi, cpu.needs_gxx]
 
-SIZES = {"even": (4,) * 4, "ragged, with empty ones": (5, 4, 0, 4, 1)}
+SIZES = {"even": (4,) * 4, "few": (2, 0, 1), "ragged, with empty ones": (5, 4, 0, 4, 1)}
 STAGINGS = {
     "in pieces": HostStaging,
     "in place": DirectStaging,
@@ -31,44 +28,11 @@ STAGINGS = {
 @pytest.fixture(params=STAGINGS)
 def staging(request, monkeypatch):
     """Send messages of a device in pieces of some hundred bytes, in place, or by their length."""
-    monkeypatch.setattr(segments, "COST_BYTES", 512)
-    monkeypatch.setattr(segments, "STEP_BYTES", 16)
+    cut_small(monkeypatch)
     interface = property(lambda array: {**array.memory.__array_interface__, "version": 3})
     if request.param != "in pieces":
         monkeypatch.setattr(Array, "__cuda_array_interface__", interface, raising=False)
     return STAGINGS[request.param]
-
-
-def open_channel(world, device, staging=HostStaging):
-    pipe = Mesh(world, {"pipe": world.size})["pipe"]
-    pipe.use_staging(HOST if device is CPU else staging(device))
-    return Channel(pipe)
-
-
-def check(world, alone, device, case, program, batches, found):
-    """Compare with one rank: with its bits, given the same stages, if all have a device, and else to rounding.
-
-    A cut parts layers that are fused elsewhere, and a device sums the gradient of a fused bias in another order.
-    """
-    if all(world.all_gather(device is not CPU)):
-        merged = in_one_process(program, simulate(program).begins)
-        expected = run_steps(*make_runner(case, merged, 0, open_channel(alone, device), device=device), batches)
-        wrong = world.all_gather(differences(found, expected))
-        assert not any(wrong), wrong
-        np.testing.assert_array_equal(world.sum(found.totals.astype(np.float64)), expected.totals)
-    expected = run_alone(case, batches, device=device)
-    for mine, whole in ((found.gradients, expected.gradients), (found.states, expected.states)):
-        for name in mine:
-            largest = max(1.0, np.abs(whole[name]).max())
-            np.testing.assert_allclose(mine[name] / largest, whole[name] / largest, atol=1e-5, err_msg=name)
-    np.testing.assert_allclose(world.sum(found.totals.astype(np.float64)), expected.totals, rtol=1e-5)
-
-
-def program_for(world, case, schedule, sizes):
-    program = make_program(find(schedule), world.size, len(sizes))
-    if program.num_stages > len(case.make().units()):
-        pytest.skip("fewer layers than stages")
-    return program
 
 
 RUNS = [
@@ -90,7 +54,41 @@ def test_gradients(world, alone, device, staging, name, schedule, sizes, recompu
     channel = open_channel(world, device, staging)
     made, arena = make_runner(case, program, world.rank, channel, device=device, recompute=recompute)
     found = run_steps(made, arena, batches)
-    check(world, alone, device, case, program, batches, found)
+    check(world, alone, device, case, made, batches, found)
+    channel.free()
+
+
+MORE = [  # so that each schedule and each kind of model has run on a device
+    ("mlp", "gpipe", "even", "off"),
+    ("lenet", "zb_h1", "few", "off"),
+    ("attention", "1f1b", "even", "off"),
+    ("attention", "zb_h1", "ragged, with empty ones", "blocks"),
+    ("mlp gelu", "breadth_first:chunks=2", "ragged, with empty ones", "blocks"),
+    ("mlp gelu", "greedy:memory=0.5", "ragged, with empty ones", "off"),
+    ("tied", "1f1b", "ragged, with empty ones", "off"),
+    ("tied", "interleaved:chunks=2", "even", "off"),
+]
+
+
+def test_each_schedule_and_model_is_there():
+    runs = [*RUNS, *MORE]
+    assert {schedule for _, schedule, _, _ in runs} >= set(SCHEDULES)
+    assert {name for name, _, _, _ in runs} == {*CASES, "tied"}
+    assert {how for _, _, _, how in runs} == {"off", "blocks", "stage"}
+
+
+@pytest.mark.parametrize(("name", "schedule", "sizes", "recompute"), MORE)
+def test_more_gradients(world, alone, device, monkeypatch, name, schedule, sizes, recompute):
+    if world.size == 1 or (world.size > 2 and name != "tied"):
+        pytest.skip("it needs two ranks, and with more it does the same")
+    cut_small(monkeypatch)
+    case, sizes = {**CASES, "tied": TIED, "attention": SHORT_ATTENTION}[name], SIZES[sizes]
+    program, batches = program_for(world, case, schedule, sizes), make_batches(case, sizes)
+    channel = open_channel(world, device)
+    made, arena = make_runner(case, program, world.rank, channel, device=device, recompute=recompute)
+    assert bool(made.stages.tied) == (name == "tied")
+    found = run_steps(made, arena, batches)
+    check(world, alone, device, case, made, batches, found)
     channel.free()
 
 
@@ -121,6 +119,7 @@ def test_work_that_lags(world, alone, staging, name, schedule):
     program, batches = program_for(world, case, schedule, sizes), make_batches(case, sizes)
     device = LaggingDevice()
     channel = open_channel(world, device, staging)
-    found = run_steps(*make_runner(case, program, world.rank, channel, device=device), batches)
-    check(world, alone, ShimDevice(), case, program, batches, found)
+    made, arena = make_runner(case, program, world.rank, channel, device=device)
+    found = run_steps(made, arena, batches)
+    check(world, alone, ShimDevice(), case, made, batches, found)
     channel.free()

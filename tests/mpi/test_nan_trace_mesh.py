@@ -145,7 +145,30 @@ def test_the_gradient_of_the_loss(world, mesh, pipeline):
 
         loss.backward = backward
     said, name = error_of(loop), name_of(world, is_last)
-    assert said.startswith(f"the norm of the gradient became nan in step {STEP + 1}: on {name} the gradient of ")
+    how = "the gradient of the loss is nan for training samples "
+    assert said.startswith(f"the norm of the gradient became nan in step {STEP + 1}: on {name} {how}")
+
+
+@pytest.mark.parametrize("pipeline", SCHEDULES)
+def test_a_layer_that_passes_back_what_is_no_number(world, mesh, pipeline):
+    """Its own gradients are finite; those of the layers before it, and of the stages before, are not."""
+    loop = make(world, mesh, pipeline)
+    is_last = stage_of(loop)[1]
+    if is_last:
+        stage = max(loop.run.setup.pipeline.stages.own.items())[1]
+        layer = [layer for _, layer in stage.running()][-1]
+        healthy = layer.backward
+
+        def backward(self, dy, ctx):
+            dx = healthy(dy, ctx)
+            if ctx.step == STEP:
+                dx[1:3] = np.nan
+            return dx
+
+        layer.__class__ = type("Faulty", (type(layer),), {"backward": backward})
+    said, name = error_of(loop), name_of(world, is_last)
+    assert f" in step {STEP + 1}: on {name} layer " in said
+    assert " (Faulty) passes back nan for training samples " in said
 
 
 @pytest.mark.parametrize("pipeline", SCHEDULES)

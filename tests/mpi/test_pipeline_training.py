@@ -8,6 +8,7 @@ import safetensors.numpy
 
 from mpitrain import Hook, Trainer
 from mpitrain.collectives.price.calibration import DEFAULT
+from mpitrain.comm.channel import Channel
 from mpitrain.errors import AgreedError
 from mpitrain.layers import Flatten, Linear, ReLU, Residual, Sequential
 
@@ -173,6 +174,23 @@ def test_the_report_has_the_stages(world, directory):
     assert len(pipeline["units_of_stage"]) == len(pipeline["parameters_of_stage"]) == world.size
     assert sum(pipeline["parameters_of_stage"]) == report["parameters"] == trainer.setup.num_parameters
     assert all(0 <= idle < 1 for idle in pipeline["idle_of_rank"])
+
+
+def test_channels_are_not_made_at_each_evaluation(world, directory, monkeypatch):
+    if world.size == 1:
+        pytest.skip("one rank has no pipeline")
+    made, make = [], Channel.__init__
+
+    def count(self, group):
+        made.append(group)
+        make(self, group)
+
+    monkeypatch.setattr(Channel, "__init__", count)
+    for epochs in (1, 3):
+        options = settings("lars", mesh=meshes(world.size)[-1], out=str(directory / f"{epochs}"), epochs=epochs)
+        del options["steps"]
+        train(world, **options)
+    assert len(made) == 4  # of each run, one between the tasks and one for weights
 
 
 def test_the_prediction_counts_calibrated_messages(world, monkeypatch):

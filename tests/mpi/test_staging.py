@@ -8,6 +8,7 @@ from mpitrain.comm.schedule import segments
 from mpitrain.comm.schedule.staging import HOST, DirectStaging, HostStaging
 from mpitrain.errors import UserError
 from tests.fake_device import FakeDevice
+from tests.late import Over
 
 pytestmark = pytest.mark.mpi
 
@@ -110,25 +111,6 @@ def test_as_many_messages_as_the_rule_says(world):
     assert each > 4
     assert plan.bytes_sent == 2 * (world.size - 1) * 1600
     plan.free()
-
-
-class Over:
-    """An event that never makes a stream wait."""
-
-    place = 0
-
-    @property
-    def stream(self):
-        return self
-
-    def run_until(self, place):
-        pass
-
-    def done(self):
-        return True
-
-    def wait(self):
-        pass
 
 
 BREAKS = {

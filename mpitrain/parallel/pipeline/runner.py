@@ -10,20 +10,20 @@ order of the microbatches, they have the bits of one rank that accumulates the s
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from time import perf_counter
 from typing import Any
 
 from ...comm.channel import Channel
 from ...comm.schedule.message import Message
 from ...context import Context
 from ...data.loader import Batch
+from ...device import Event
 from ...losses import Loss
 from .boxes import Inbox, Item, Outbox, contiguous
 from .stages import Stages
+from .task_times import Span, TaskTimes
 from .tied import TiedGradients
 
 Add = Callable[[Any], None]
-Span = tuple[float, float]
 
 
 class PipelineRunner:
@@ -45,11 +45,8 @@ class PipelineRunner:
     ----------
     tasks : list of Task
         Those of this rank, in their order.
-    spans : list of (begin, end)
-        Times of this rank's tasks of the last step, without waiting for messages, in seconds of ``time.perf_counter``:
-        of the host, which on a device only queues their work.
-    busy, seconds : float
-        Time of all tasks so far, and of the steps that they were in, on the host's clock.
+    times : TaskTimes
+        Of the tasks, by the clock of the device.
     """
 
     def __init__(
@@ -62,7 +59,8 @@ class PipelineRunner:
     ):
         self.stages, self._begin = stages, begin
         contexts = _contexts(ctx)
-        runners = {stage: StageRunner(stages, stage, channel, loss, contexts) for stage in stages.own}
+        self.times = TaskTimes(stages.device)
+        runners = {stage: StageRunner(stages, stage, channel, loss, contexts, self.times.mark) for stage in stages.own}
         for one in runners.values():
             one.connect(runners)
         stages.poll_between_layers(channel.poll)
@@ -72,8 +70,6 @@ class PipelineRunner:
         self.tasks = stages.program.tasks[stages.rank]
         self._calls = [(calls[task.kind], runners[task.stage], task) for task in self.tasks]
         self._record = channel.begin_task
-        self.spans: list[Span] = []
-        self.busy = self.seconds = 0.0
 
     @property
     def waited(self) -> float:
@@ -93,21 +89,19 @@ class PipelineRunner:
         add : callable(totals)
             Called with the totals of the loss of each microbatch.
         """
-        start = perf_counter()
+        start, spans = self.times.mark(), list[Span]()
         self._tied.begin()
         for one in self._runners:
             one.begin(batches, step, add)
-        self.spans = []
         for call, one, task in self._calls:
             self._begin(task.microbatch)
             self._record(task.kind, task.stage, task.microbatch)
-            self.spans.append(call(one, task.microbatch))
+            spans.append(call(one, task.microbatch))
         self._record("", 0, 0)
         self._tied.finish()
         for one in self._runners:
             one.finish()
-        self.busy += sum(end - begin for begin, end in self.spans)
-        self.seconds += perf_counter() - start
+        self.times.end_step(start, spans)
 
 
 class Slot:
@@ -131,7 +125,16 @@ class StageRunner:
         What F takes from the stage before and B from the one after; None where the stage takes none.
     """
 
-    def __init__(self, stages: Stages, stage: int, channel: Channel, loss: Loss, contexts: Iterator[Context]):
+    def __init__(
+        self,
+        stages: Stages,
+        stage: int,
+        channel: Channel,
+        loss: Loss,
+        contexts: Iterator[Context],
+        mark: Callable[[], Event],
+    ):
+        self._mark = mark
         self.part, self._stages, self._stage, self._channel = stages.own[stage], stages, stage, channel
         self._loss, self._contexts, self._is_split = loss, contexts, stages.program.is_split
         own = [task for task in stages.program.tasks[stages.rank] if task.stage == stage]
@@ -196,20 +199,20 @@ class StageRunner:
         batch, ctx = self._batches[microbatch], slot.ctx
         ctx.step, ctx.first = self._step, batch.first
         x = batch.x if self.activations is None else self._take(self.activations, microbatch, slot)
-        begin = perf_counter()
+        begin = self._mark()
         y = self.part.forward(x, ctx)
         if self._hand_on is None:
             self._add(self._loss.forward(y, batch.y, ctx))
         else:
             slot.sent = self._hand_on(microbatch, contiguous(y, self, ctx))
-        return begin, perf_counter()
+        return begin, self._mark()
 
     def backward(self, microbatch: int) -> Span:
         """Do the task B of a microbatch, which leaves dw to W in a schedule that has W."""
         slot = self._slots[microbatch]
         ctx = slot.ctx
         dy = None if self.gradients is None else self._take(self.gradients, microbatch, slot)
-        begin = perf_counter()
+        begin = self._mark()
         if self._is_split:
             ctx.later = []
         if self._is_last:
@@ -221,16 +224,16 @@ class StageRunner:
             self._hand_back(microbatch, contiguous(dx, self, ctx))
         if not self._is_split:
             self._release(microbatch)
-        return begin, perf_counter()
+        return begin, self._mark()
 
     def weights(self, microbatch: int) -> Span:
         """Do the task W of a microbatch."""
-        begin, ctx = perf_counter(), self._slots[microbatch].ctx
+        begin, ctx = self._mark(), self._slots[microbatch].ctx
         for write in ctx.later or ():
             write()
         ctx.later = None
         self._release(microbatch)
-        return begin, perf_counter()
+        return begin, self._mark()
 
     def finish(self) -> None:
         """End a step: wait until all that this stage has sent is on its way."""

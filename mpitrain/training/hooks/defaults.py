@@ -54,7 +54,7 @@ def default_hooks(
         *([WeightCheck(config.parallel.check_every)] if run.group.size > 1 else []),
         Evaluation(make_evaluator(setup, run.world)),
         *([EarlyStop(rule)] if rule is not None else []),
-        Recorder(directory, run.pipe if sends_weights else None),
+        Recorder(directory, setup.pipeline.weights if setup.pipeline is not None and sends_weights else None),
         ProgressDisplay(run.display),
         *more,
         Checkpoints(timer, writer),  # the last, so that a checkpoint follows all that a step has brought

@@ -18,7 +18,6 @@ from ...comm.measure.trace import clock_offset
 from ...comm.start import library_name
 from ...comm.watch.ledger import Ledger
 from ...comm.world import World
-from ...device import CPU
 from ...json_text import to_json
 from ...layers import Layer
 from ...layers.base import Phase
@@ -48,6 +47,7 @@ class Profiler(Hook):
         self.spans: list[Span] = []
         self._most_samples = 0
         self._task_spans: list[tuple[Task, float, float]] = []
+        self._task_error = 0.0
 
     def train_begin(self, info: StepInfo) -> None:
         """Begin to record."""
@@ -59,25 +59,25 @@ class Profiler(Hook):
     def step_end(self, info: StepInfo) -> None:
         """Keep the tasks of a pipeline; those of the last full step for a trace of their own.
 
-        On a device there is nothing to keep: the host's times are of queuing the work.
+        The host waits here for its device, between two steps.
         """
-        if info.run.runner is None or info.run.setup.arena.device is not CPU:
+        if info.run.runner is None:
             return
-        pairs = zip(info.run.runner.tasks, info.run.runner.spans, strict=True)
-        spans = [(task, begin, end) for task, (begin, end) in pairs]
+        times, error = info.run.runner.times.on_host_clock()
+        spans = [(task, begin, end) for task, (begin, end) in zip(info.run.runner.tasks, times, strict=True)]
         for task, begin, end in spans:
             self._note(Span(TASKS, str(task), begin, end))
         samples = sum(map(len, info.batches))
         if samples >= self._most_samples:
-            self._most_samples, self._task_spans = samples, spans
+            self._most_samples, self._task_spans, self._task_error = samples, spans, error
 
     def save_tasks(self, pipe: Group, program: Program, path: Path) -> None:
         """Write the tasks of one step, of the pipeline of rank 0, as a trace for ``mpitrain pipeline trace``.
 
-        All ranks of each pipeline call it together. Without the tasks of some rank, on a device, nothing is written.
+        All ranks of each pipeline call it together. Where no step was made, nothing is written.
         """
         offset, error = clock_offset(pipe)
-        everything = pipe.all_gather((offset, error, self._task_spans))
+        everything = pipe.all_gather((offset, error + self._task_error, self._task_spans))
         spans = [
             TaskSpan(rank, task, begin + offset, end + offset)
             for rank, (offset, _, own) in enumerate(everything)

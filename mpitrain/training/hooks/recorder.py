@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...comm.group import Group
+from ...comm.channel import Channel
 from ...errors import UserError
 from ..directory.ownership import TakenOverError
 from ..directory.run_directory import BEST, LAST, RunDirectory
@@ -22,12 +22,12 @@ class Recorder(Hook):
     ----------
     directory : RunDirectory or None
         The directory on rank 0; None on the other ranks, or to write nothing.
-    pipe : Group, optional
-        Rank 0 and the ranks that send it the weights of the other stages; None on ranks that send none.
+    channel : Channel, optional
+        Between rank 0 and the ranks that send it the weights of the other stages; None on ranks that send none.
     """
 
-    def __init__(self, directory: RunDirectory | None, pipe: Group | None = None):
-        self.directory, self._pipe = directory, pipe
+    def __init__(self, directory: RunDirectory | None, channel: Channel | None = None):
+        self.directory, self._channel = directory, channel
         self._said: set[str] = set()
 
     def step_end(self, info: StepInfo) -> None:
@@ -58,8 +58,8 @@ class Recorder(Hook):
         """
         assert info.result is not None
         last = info.run.is_last
-        sends_or_writes = self._pipe is not None or self.directory is not None
-        tensors = gather_tensors(info.arena, self._pipe) if sends_or_writes else None
+        sends_or_writes = self._channel is not None or self.directory is not None
+        tensors = gather_tensors(info.arena, self._channel) if sends_or_writes else None
         with info.run.world.together(asleep=last):
             if self.directory is not None and tensors is not None:
                 self._write(self.directory, info.result, tensors, info, last)
