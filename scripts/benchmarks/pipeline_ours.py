@@ -21,6 +21,7 @@ from mpitrain.parallel.data import DataParallel
 from mpitrain.parallel.pipeline.runner import PipelineRunner
 from mpitrain.parallel.pipeline.stages import Stages
 from mpitrain.pipelines import Program
+from mpitrain.pipelines.simulate import Link
 from mpitrain.pipelines.trace import Recorded, Span, Trace, replay
 
 Step = Callable[[], object]
@@ -104,6 +105,22 @@ def make_batches(x: np.ndarray, y: np.ndarray, num_microbatches: int) -> list[Ba
     """Return the microbatches of a step."""
     parts = np.split(np.arange(len(x)), num_microbatches)
     return [Batch(x[part], y[part], int(part[0]), part) for part in parts]
+
+
+def measure_link(world: World, channel: Channel, array: np.ndarray, tag: int) -> Link:
+    """Return the time of a message of the size of ``array``: half of the time from rank 0 to rank 1 and back."""
+    rank, seconds = world.rank, []
+    for _ in range(30):
+        world.barrier()
+        begin = time.perf_counter()
+        for sender, receiver in ((0, 1), (1, 0)):
+            if rank == sender:
+                channel.send(array, receiver, tag, "activation there and back").wait()
+            elif rank == receiver:
+                channel.receive(array, sender, tag, "activation there and back").wait()
+        seconds.append((time.perf_counter() - begin) / 2)
+    one_way = float(world.all_gather(np.median(seconds))[0])
+    return lambda sender, receiver: (one_way, 0.0)
 
 
 class Sleep(Layer):

@@ -1,15 +1,18 @@
 """Schedules of work that sleeps, measured beside their predictions: SMALL FILE; rank 0 writes the rows to FILE.
 
-Ranks that sleep need no cores of their own, and F, dx and dw of each P-th part of the model take equally long.
+Ranks that sleep need no cores of their own, and F, dx and dw of each P-th part of the model take equally long. The
+prediction takes the time of a part that was measured on one rank alone, since a sleep lasts longer than is asked for,
+and that of a message between two ranks.
 """
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 from pipeline_cases import SLEEPING
-from pipeline_ours import NoLoss, Pipeline, Sleep, alternate, make_batches
+from pipeline_ours import NoLoss, Pipeline, Sleep, alternate, make_batches, measure_link
 
 from mpitrain.comm.channel import Channel
 from mpitrain.comm.mesh import Mesh
@@ -35,11 +38,13 @@ def main() -> None:
         found[number].append(pipelines[number].record(world).run.price)
 
     alternate([lambda number=number: recorded(number) for number in range(len(pipelines))], repeat, 4, world)
+    link = measure_link(world, channel, np.zeros((1, 16), np.float32), pipelines[0].stages.first_free_tag + 1000)
     rows = []
     for pipeline, prices in zip(pipelines, found, strict=True):
         program = pipeline.program
-        costs = Costs(*[(seconds,)] * 3, in_seconds=True)
-        wanted = predict_program(program, costs.durations(program)).price
+        parts = program.num_stages / world.size  # of a rank
+        costs = Costs(*[(parts * measure_sleep(seconds / parts, world),)] * 3, in_seconds=True)
+        wanted = predict_program(program, costs.durations(program), link, True).price
         row: dict[str, object] = {"schedule": program.name, "ranks": world.size, "microbatches": MICROBATCHES}
         for key in ("step", "bubble", "dependency", "imbalance", "message"):
             row[key] = round(float(np.median([getattr(price, key) for price in prices])), 5)
@@ -47,6 +52,18 @@ def main() -> None:
         rows.append(row | {"step_ratio": round(row["step"] / wanted.step, 4)})
     if world.rank == 0:
         file.write_text(json.dumps(rows))
+
+
+def measure_sleep(seconds: float, world: World) -> float:
+    """Return how long a sleep of so many seconds lasts on rank 0, while the other ranks sleep longer."""
+    times = []
+    if world.rank == 0:
+        for _ in range(20):
+            begin = time.perf_counter()
+            time.sleep(seconds)
+            times.append(time.perf_counter() - begin)
+    world.meet()
+    return float(world.all_gather(np.median(times) if times else 0.0)[0])
 
 
 def make_pipeline(schedule: str, mesh: Mesh, channel: Channel, seconds: float) -> Pipeline:

@@ -6,13 +6,12 @@ meet.
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pipeline_cases import CASES, LEAST_LOSS, MESSAGES, SMALL, WORKING, Case
-from pipeline_ours import MessageTimes, Pipeline, alternate, make_batches, make_data_step
+from pipeline_ours import MessageTimes, Pipeline, alternate, make_batches, make_data_step, measure_link
 
 from mpitrain.comm.channel import Channel
 from mpitrain.comm.mesh import Mesh
@@ -60,21 +59,10 @@ class Bench:
         return Pipeline(model, cut.stops, program, self.mesh, channel, self.batches, loss)
 
     def link(self, pipeline: Pipeline, channel: Channel) -> Link:
-        """Return the time of a message of the size of an activation: half of the time there and back."""
+        """Return the time of a message of the size of an activation."""
         border = pipeline.stages.borders[0]
-        array, tag = np.zeros((self.case.samples, *border.shape), border.dtype), pipeline.stages.first_free_tag + 1000
-        rank, seconds = self.world.rank, []
-        for _ in range(30):
-            self.world.barrier()
-            begin = time.perf_counter()
-            for sender, receiver in ((0, 1), (1, 0)):
-                if rank == sender:
-                    channel.send(array, receiver, tag, "activation there and back").wait()
-                elif rank == receiver:
-                    channel.receive(array, sender, tag, "activation there and back").wait()
-            seconds.append((time.perf_counter() - begin) / 2)
-        one_way = float(self.world.all_gather(np.median(seconds))[0])
-        return lambda sender, receiver: (one_way, 0.0)
+        array = np.zeros((self.case.samples, *border.shape), border.dtype)
+        return measure_link(self.world, channel, array, pipeline.stages.first_free_tag + 1000)
 
     def steps(self, cut: Cut, folder: str) -> list[dict[str, Any]]:
         """Return the times of our steps beside the predicted ones, beside PyTorch's, and beside data parallelism."""
