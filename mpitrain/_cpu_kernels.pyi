@@ -86,7 +86,16 @@ def softmax_cross_entropy_dx(
 def softmax(x: Array, y: Array, /) -> bool: ...
 def softmax_dx(y: Array, dy: Array, dx: Array, /) -> bool: ...
 def attention(
-    q: Array, k: Array, v: Array, y: Array, log_sum_exp: Array, scale: float, causal: int, lengths: Array | None, /
+    q: Array,
+    k: Array,
+    v: Array,
+    y: Array,
+    log_sum_exp: Array,
+    scale: float,
+    causal: int,
+    lengths: Array | None,
+    segments: Array | None,
+    /,
 ) -> bool: ...
 def attention_dx(
     dy: Array,
@@ -100,6 +109,7 @@ def attention_dx(
     scale: float,
     causal: int,
     lengths: Array | None,
+    segments: Array | None,
     /,
 ) -> bool: ...
 def layernorm(x: Array, w: Array, b: Array, eps: float, z: Array, r: Array, y: Array, /) -> bool: ...

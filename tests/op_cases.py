@@ -265,14 +265,21 @@ def softmax_cross_entropy(draw, run):
 
 @covers("attention", "attention_dx")
 def attention(draw, run):
-    n, heads, length, size = 2, 3, 17, 8
-    q, k, v, dy = (draw.normal(n, heads, length, size) for _ in range(4))
-    results = []
-    for causal, lengths in ((True, None), (False, np.array([5, 17]))):
-        y, dq, dk, dv = (draw.empty(*q.shape) for _ in range(4))
-        log_sum_exp = draw.empty(n, heads, length)
-        run("attention", q, k, v, y, log_sum_exp, 0.3, causal, lengths)
-        run("attention_dx", dy, q, k, v, log_sum_exp, dq, dk, dv, 0.3, causal, lengths)
+    n, length, size, results = 2, 17, 8, []
+    rows = draw.device.from_host(np.repeat([[0, 1, 5], [2, 3, 4]], [4, 12, 1], axis=1))
+    some = draw.device.from_host(np.array([5, 17]))
+    for heads, kv_heads, queries, *how in (
+        (3, 3, 17, True, None),
+        (3, 3, 17, False, some),
+        (6, 2, 17, True, None, rows),
+        (4, 1, 9, True, some, rows),
+        (2, 2, 20, True, None),
+    ):
+        (q, dy), (k, v) = draw.normal(2, n, heads, queries, size), draw.normal(2, n, kv_heads, length, size)
+        (y, dq), (dk, dv) = draw.empty(2, *q.shape), draw.empty(2, *k.shape)
+        log_sum_exp = draw.empty(n, heads, queries)
+        run("attention", q, k, v, y, log_sum_exp, 0.3, *how)
+        run("attention_dx", dy, q, k, v, log_sum_exp, dq, dk, dv, 0.3, *how)
         results += [y, log_sum_exp, dq, dk, dv]
     return results
 

@@ -17,12 +17,22 @@ def test_gradients(n, length, size, heads, causal):
     check_layer(MultiHeadAttention(size, heads, causal), x)
 
 
-@pytest.mark.parametrize(("causal", "lengths"), [(False, None), (True, None), (False, [3, 0, 6]), (True, [5, 1, 2])])
-def test_central_differences_of_the_op(causal, lengths):
+@pytest.mark.parametrize(
+    ("causal", "lengths", "segments", "kv_heads"),
+    [
+        (False, None, None, 2),
+        (True, None, None, 2),
+        (False, [3, 0, 6], None, 2),
+        (True, [5, 1, 2], None, 1),
+        (False, None, [[0, 0, 0, 2, 2, 3]] * 3, 2),
+        (True, [5, 6, 6], [[1, 1, 1, 1, 1, 1], [0, 1, 2, 3, 4, 5], [-5, -5, -5, 7, 7, 9]], 1),
+    ],
+)
+def test_central_differences_of_the_op(causal, lengths, segments, kv_heads):
     rng = np.random.default_rng(0)
     q, dy = rng.standard_normal((2, 3, 2, 4, 5))
-    k, v = rng.standard_normal((2, 3, 2, 6, 5))
-    how = 0.4, causal, None if lengths is None else np.array(lengths)
+    k, v = rng.standard_normal((2, 3, kv_heads, 6, 5))
+    how = 0.4, causal, *(None if mask is None else np.array(mask) for mask in (lengths, segments))
     y, dq, dk, dv, logs = np.empty_like(q), np.empty_like(q), np.empty_like(k), np.empty_like(v), np.empty(q.shape[:3])
 
     def objective():
@@ -35,6 +45,41 @@ def test_central_differences_of_the_op(causal, lengths):
         places = rng.permutation(array.size)[:40]
         expected = numeric_gradient(objective, array, places)
         np.testing.assert_allclose(gradient.reshape(-1)[places], expected, rtol=1e-6, atol=1e-7)
+
+
+def naive_attention(q, k, v, scale, causal, lengths, segments):
+    """Return y, one query and one key after the other."""
+    (n, heads, num_queries, _), num_keys, y = q.shape, k.shape[2], np.zeros(q.shape)
+    for i, h, s in np.ndindex(n, heads, num_queries):
+        own, sums, of_head = s + num_keys - num_queries, 0.0, h * k.shape[1] // heads
+        for t in range(num_keys):
+            hidden = causal and t > own
+            hidden |= lengths is not None and t >= lengths[i]
+            if not hidden and (segments is None or segments[i, t] == segments[i, own]):
+                e = np.exp(scale * q[i, h, s] @ k[i, of_head, t])
+                sums += e
+                y[i, h, s] += e * v[i, of_head, t]
+        y[i, h, s] /= sums or 1
+    return y
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_op_does_what_loops_do(seed):
+    rng = np.random.default_rng(seed)
+    n, kv_heads, group, queries, keys = (int(x) for x in rng.integers(1, 6, 5))
+    segments = np.sort(rng.integers(0, 3, (n, keys)), axis=1) if queries <= keys else None
+    how = 0.4, bool(seed % 2), rng.integers(0, keys + 1, n) if seed % 4 > 1 else None, segments
+    q = rng.standard_normal((n, kv_heads * group, queries, 3))
+    k, v = rng.standard_normal((2, n, kv_heads, keys, 3))
+    y = np.empty_like(q)
+    OPS["attention"].numpy(q, k, v, y, np.empty(q.shape[:3]), *how)
+    np.testing.assert_allclose(y, naive_attention(q, k, v, *how), atol=1e-12, err_msg=str((seed, how)))
+
+
+def test_segments_need_a_key_for_each_query():
+    q, k = np.ones((1, 1, 4, 2)), np.ones((1, 1, 3, 2))
+    with pytest.raises(ValueError, match="4 queries cannot be the last of 3 tokens"):
+        OPS["attention"](q, k, k, q.copy(), q[..., 0].copy(), 1.0, False, None, np.zeros((1, 3), np.int64))
 
 
 def test_a_token_sees_itself_and_those_before_it():
