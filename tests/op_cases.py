@@ -15,6 +15,7 @@ from mpitrain.ops.conv2d import plan_conv2d
 from mpitrain.ops.gradient import Gradient
 from mpitrain.ops.lars import Piece, Pieces, Rates
 from mpitrain.ops.reduce import Sources
+from mpitrain.ops.rotary import rotary_table
 from mpitrain.ops.update import AdamStep, Block
 from mpitrain.ops.window import Window
 
@@ -226,6 +227,43 @@ def layernorm(draw, run):
         run("layernorm_dx", dy, z, r, w, dx)
         results += [y, z, r, dw, db, dx]
     return [x for x in results if x.shape[0] != 2 or x.ndim != 2]
+
+
+@covers("rmsnorm", "rmsnorm_backward")
+def rmsnorm(draw, run):
+    results = []
+    for m, c in ((0, 3), (140, 21), (3, 64)):
+        x, w, dy = draw.normal(m, c), draw.normal(c), draw.normal(m, c)
+        y, r, dx, dw = draw.empty(m, c), draw.empty(m, 1), draw.empty(m, c), draw.empty(c)
+        run("rmsnorm", x, w, 1e-5, r, y)
+        for accumulate in (False, True):
+            run("rmsnorm_backward", dy, x, r, w, Gradient(dw, accumulate), dx)
+        run("rmsnorm_backward", dy, x, r, w, Gradient(draw.empty(c), False), dy)
+        results += [y, r, dw, dx, dy]
+    return results
+
+
+@covers("rotary")
+def rotary(draw, run):
+    table, results = rotary_table(30, 10, 100.0), []
+    table = draw.device.from_host(table.astype(draw.dtype))
+    for positions, offset in ((None, 0), (None, 23), (draw.integers(0, 30, 2, 7), 0)):
+        for back in (False, True):
+            rows = draw.normal(2, 7, 5, 10)  # of which three heads turn
+            run("rotary", rows.transpose(0, 2, 1, 3)[:, 1:4], table, positions, offset, back)
+            results.append(rows)
+    return results
+
+
+@covers("swiglu", "swiglu_dx")
+def swiglu(draw, run):
+    results = []
+    for m, c in ((0, 3), (9, 33), (3, 64)):
+        x, y, dx = draw.normal(m, 2 * c), draw.empty(m, c), draw.empty(m, 2 * c)
+        run("swiglu", x, y)
+        run("swiglu_dx", x, draw.normal(m, c), dx)
+        results += [y, dx]
+    return results
 
 
 @covers("softmax", "softmax_dx")

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from mpitrain import context
 from mpitrain.arena import Arena
-from mpitrain.context import Context
+from mpitrain.context import Context, Tokens
 from mpitrain.errors import UserError
 from mpitrain.layers import MultiHeadAttention
 from mpitrain.ops import OPS
@@ -137,7 +138,58 @@ def test_no_dx_where_none_is_wanted():
     assert layer.backward(y.copy(), ctx).size == 0
 
 
+def tokens_of(n, length, seed=0):
+    """Return padding and packed sequences with positions of their own."""
+    rng = np.random.default_rng(seed)
+    segments = np.cumsum(rng.random((n, length)) < 0.3, axis=1)
+    first = np.maximum.accumulate(np.where(np.diff(segments, axis=1, prepend=-1) > 0, np.arange(length), 0), axis=1)
+    return Tokens(rng.integers(0, length + 1, n), segments, np.arange(length) - first)
+
+
+@pytest.mark.parametrize("name", ["lengths", "segments", "positions", "all"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_gradients_of_padded_and_packed_rows(name, causal, monkeypatch):
+    tokens = tokens_of(3, 7)
+    tokens = tokens if name == "all" else Tokens(**{name: getattr(tokens, name)})
+    monkeypatch.setattr(context, "WHOLE_ROWS", tokens)
+    x = np.random.default_rng(0).standard_normal((3, 7, 8))
+    check_layer(MultiHeadAttention(8, 4, causal, num_kv_heads=2, rotary=10.0), x)
+
+
+def test_packed_sequences_are_as_if_each_had_a_row():
+    layer, x = MultiHeadAttention(8, 2, causal=True, rotary=10.0), np.random.default_rng(0).standard_normal((1, 9, 8))
+    Arena(layer.named_parameters(), seed=0, dtype=np.float64)
+    ctx = Context(dtype=np.float64)
+    ctx.tokens = Tokens(None, np.repeat([0, 1], [4, 5])[None], np.array([[0, 1, 2, 3, 0, 1, 2, 3, 4]]))
+    packed = layer.forward(x, ctx).copy()
+    for part in (slice(0, 4), slice(4, 9)):
+        alone = layer.forward(x[:, part], Context(dtype=np.float64))
+        np.testing.assert_allclose(packed[:, part], alone, rtol=1e-10)
+
+
+def test_padding_is_not_seen():
+    layer, rng = MultiHeadAttention(8, 2, num_kv_heads=1, rotary=10.0), np.random.default_rng(0)
+    arena = Arena(layer.named_parameters(), seed=0)
+    x, found = rng.standard_normal((2, 6, 8)).astype(np.float32), []
+    for contents in (0, 100):
+        x[0, 4:] = contents
+        ctx = Context()
+        ctx.tokens = Tokens(np.array([4, 6]))
+        arena.begin_step()
+        y = layer.forward(x, ctx).copy()
+        dy = np.ones_like(y)
+        dy[0, 4:] = 0
+        found.append((y[0, :4], y[1], layer.backward(dy, ctx).copy()))
+    for before, after in zip(*found):
+        np.testing.assert_array_equal(before, after)
+    assert not found[0][2][0, 4:].any()
+
+
 def test_errors():
+    with pytest.raises(UserError, match="4 heads do not divide into 3 groups"):
+        MultiHeadAttention(8, 4, num_kv_heads=3)
+    with pytest.raises(UserError, match="heads of 3 numbers do not turn"):
+        MultiHeadAttention(6, 2, rotary=100.0)
     with pytest.raises(UserError, match="does not divide into 3 heads"):
         MultiHeadAttention(4, 3)
     with pytest.raises(UserError, match=r"expects \(N, T, 4\), not \(2, 4\)"):

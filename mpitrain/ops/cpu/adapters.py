@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...cpu_kernels import C
-from .. import attention, conv2d, linear, pool, reduce, softmax_cross_entropy, update
+from .. import attention, conv2d, linear, pool, reduce, rmsnorm, softmax_cross_entropy, update
 from ..gradient import Gradient
 from ..window import Window, padded
 
@@ -80,6 +80,16 @@ def _max_pool_dx(argmax: np.ndarray, dy: np.ndarray, window: Window, dx: np.ndar
     if not C.max_pool_dx(argmax, dy, out, *window.kernel, *window.stride):
         return False
     pool.crop(out, window, dx)
+    return True
+
+
+@rmsnorm.rmsnorm_backward.cpu
+def _rmsnorm_backward(
+    dy: np.ndarray, x: np.ndarray, r: np.ndarray, w: np.ndarray, dw: Gradient, dx: np.ndarray
+) -> bool:
+    if not C.rmsnorm_backward(dy, x, r, w, dw.array, dx, dw.accumulate):
+        return False
+    dw.written()
     return True
 
 
