@@ -99,8 +99,11 @@ def _grouped(x: np.ndarray, k: np.ndarray) -> np.ndarray:
 def _sum_over_queries(p: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
     """Write to ``out`` (N, Hk, T, D) the sums of p^T x over the heads of a group, p (N, H, S, T) and x (N, H, S, D)."""
     n, kv_heads, num_keys, size = out.shape
-    rows = p.shape[1] // kv_heads * p.shape[2]
-    p, x = p.reshape(n, kv_heads, rows, num_keys), x.reshape(n, kv_heads, rows, size)
+    if p.shape[1] > kv_heads:
+        rows = workspace(x, "group", x.shape)
+        np.copyto(rows, x)
+        count = p.shape[1] // kv_heads * p.shape[2]
+        p, x = p.reshape(n, kv_heads, count, num_keys), rows.reshape(n, kv_heads, count, size)
     np.matmul(p.swapaxes(2, 3), x, out=out)
 
 
