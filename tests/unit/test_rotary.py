@@ -6,7 +6,6 @@ from mpitrain.context import Context, Tokens
 from mpitrain.layers import MultiHeadAttention
 from mpitrain.ops import OPS
 from mpitrain.ops.rotary import rotary_table
-from tests.cpu_kernels import levels, near, use
 from tests.gradients import check_layer
 
 rotary = OPS["rotary"]
@@ -53,26 +52,6 @@ def test_positions_outside_the_table():
         with pytest.raises(IndexError, match="not in a table of 5"):
             rotary(x, table, positions, offset, False)
     np.testing.assert_array_equal(x, 1)
-
-
-@levels
-def test_in_c(kernels, level, threads):
-    use(level, threads)
-    for seed in range(30):
-        rng = np.random.default_rng(seed)
-        n, heads, length, half = (int(x) for x in rng.integers((0, 1, 1, 1), (4, 5, 60, 40)))
-        rows = rng.standard_normal((n, length, heads + 2, 2 * half), np.float32)
-        table, wide = rotary_table(64, 2 * half, 100.0).astype(np.float32), rows.astype(np.float64)
-        how = (rng.integers(0, 64, (n, length)) if seed % 2 else None), int(rng.integers(0, 5)), bool(seed % 3)
-        assert kernels.rotary(rows.transpose(0, 2, 1, 3)[:, 1:-1], table, *how)
-        rotary.numpy(wide.transpose(0, 2, 1, 3)[:, 1:-1], table.astype(np.float64), *how)
-        near(rows, wide, 1e-6, seed)
-    x, table = np.ones((2, 3, 4, 6), np.float32), np.ones((8, 6), np.float32)
-    assert kernels.rotary(x, table, None, 4, False)
-    for positions, offset in ((None, 5), (None, -1), (np.full((2, 4), 8), 0), (np.full((2, 4), -1), 0)):
-        assert not kernels.rotary(x, table, positions, offset, False)
-    assert not kernels.rotary(x[..., ::-1], table, None, 0, False)
-    assert not kernels.rotary(x, table[:, :4].copy(), None, 0, False)
 
 
 def test_the_layer_turns_q_and_k():
