@@ -1,6 +1,7 @@
 // Softmax of rows and its gradient, alone and for attention, whose queries see only some of the keys
 // Shapes: x, y, dy, dx (rows, K) of Element, contiguous; y may be x, dx may be dy. scores, dp (matrices, queries, keys)
-//     of Element, rows ld apart, replaced by p and ds; log_sum_exp float; lengths (N,) int64 or null: struct Scores
+//     of Element, rows ld apart, replaced by p and ds; log_sum_exp float; lengths (N,) and segments (N, keys) int64 or
+//     null: struct Scores
 // Launch: grid ceil(rows ROW_WARPS / 8), block 256. ROW_WARPS 1: a warp for each row; 8: a block, for long rows
 // Roofline: a read and a write of each row; its second read comes from cache (dx, ds: two arrays are read, and for
 //     attention two written); memory-bound. Oracle: ops/softmax.py, ops/attention.py.
@@ -8,8 +9,10 @@
 //
 // Each thread keeps the maximum so far and the sum of exponentials against it, rescaled when the maximum grows; then
 // the threads of a row merge, in an order that never changes. Backward computes p = exp(scores - log_sum_exp) again.
-// The scale of attention is a factor of the products before and after.
+// The scale of attention is a factor of the products before and after. With dropout, p times its mask is written where p
+// is: in both directions it is what is multiplied by values, or by their gradients.
 #include "common/elements.cuh"
+#include "common/philox.cuh"
 #include "common/reduce.cuh"
 
 #ifndef ROW_WARPS
@@ -25,38 +28,99 @@ struct Scores {
   int rows;           // of all matrices
   int queries, keys;  // of each
   int ld;
-  int first;   // the number of the first query
+  int first;   // the first query is the token of this number, of the keys: below 0 where it lies before them
   int inner;   // matrix i has the numbers (i / inner, i % inner)
-  int causal;  // 1: query s sees the keys t <= s
+  int causal;  // 1: a query sees the keys up to its own
   int samples_inner;  // 1: samples are counted by i % inner, 0: by i / inner
   long long outer_apart, inner_apart;  // of log_sum_exp: elements between matrices, whose queries are neighbors
+};
+
+// Masks of dropout, as ops/attention.py has them: fields are int64, then int32, in this order.
+struct Dropout {
+  long long seed, layer, step, first;
+  long long base;                       // the row of the mask, in a sample, of query 0 of the first matrix of a launch
+  long long sample_apart, matrix_apart;  // rows from sample to sample, and from head to head
+  int threshold;                        // of 65536: 0 drops nothing
+  int unused;
+};
+
+// The factors of the keys of one query.
+struct Factors {
+  bool drops;
+  int threshold;
+  float scale;
+  long long seed, layer, step;
+  unsigned long long first_tick;
+
+  __device__ __forceinline__ Factors() : drops(false) {}
+  __device__ __forceinline__ Factors(const Dropout& dropout, const long long* counters, long long row, int keys)
+      : drops(dropout.threshold > 0), threshold(dropout.threshold) {
+    scale = 65536.f / (65536 - threshold);
+    seed = dropout.seed, layer = dropout.layer, step = counters ? counters[0] : dropout.step;
+    row += (counters ? counters[1] : dropout.first) * dropout.sample_apart;
+    first_tick = (unsigned long long)row * ((keys + TICK - 1) / TICK);
+  }
+  // Of the piece that begins at element i.
+  __device__ __forceinline__ Vec<float, PIECE> of(int i) const {
+    Vec<float, PIECE> factors;
+    Words bits = {};
+    if (drops) bits = random_words(first_tick + i / TICK, seed, layer, step);
+#pragma unroll
+    for (int j = 0; j < PIECE; j++) factors.at[j] = drops ? factor_of(bits, i % TICK + j, threshold, scale) : 1.f;
+    return factors;
+  }
 };
 
 // One row of scores.
 struct Query {
   long long at;         // of its first element
   long long statistic;  // of its element of log_sum_exp
-  int seen;             // it sees the keys before this one
+  int begin, end;       // it sees the keys from begin up to end; none where end is not above begin
+  long long mask_row;   // in the masks of all samples from the first of the step on
 
-  __device__ __forceinline__ Query(const Scores& scores, const long long* lengths, int row) {
+  __device__ __forceinline__ Query(const Scores& scores, const long long* lengths, const long long* segments,
+                                   const Dropout& dropout, int row) {
     const int matrix = row / scores.queries, query = row - matrix * scores.queries;
     const int outer = matrix / scores.inner, inner = matrix - outer * scores.inner;
     at = (long long)row * scores.ld;
     statistic = outer * scores.outer_apart + inner * scores.inner_apart + query;
-    seen = scores.causal ? min(scores.keys, scores.first + query + 1) : scores.keys;
+    const int sample = scores.samples_inner ? inner : outer, own = scores.first + query;
+    const int head = scores.samples_inner ? outer : inner;
+    mask_row = dropout.base + sample * dropout.sample_apart + head * dropout.matrix_apart + query;
+    begin = 0;
+    end = scores.causal ? min(scores.keys, own + 1) : scores.keys;
     if (lengths) {
-      const long long length = lengths[scores.samples_inner ? inner : outer];
-      if (length < seen) seen = length < 0 ? 0 : int(length);
+      const long long length = lengths[sample];
+      if (length < end) end = length < 0 ? 0 : int(length);
     }
+    if (segments) {
+      const long long* row_of_keys = segments + (long long)sample * scores.keys;
+      begin = first_not_below(row_of_keys, scores.keys, row_of_keys[own]);
+      end = min(end, first_not_below(row_of_keys, scores.keys, row_of_keys[own] + 1));
+    }
+  }
+
+  // The place of the first of `count` ascending numbers that is at least `number`.
+  static __device__ __forceinline__ int first_not_below(const long long* numbers, int count, long long number) {
+    int low = 0;
+    while (low < count) {
+      const int middle = low + (count - low) / 2;
+      if (numbers[middle] < number)
+        low = middle + 1;
+      else
+        count = middle;
+    }
+    return low;
   }
 };
 
 __device__ __forceinline__ int row_of_thread() { return blockIdx.x * (WARPS / ROW_WARPS) + threadIdx.x / LANES; }
 
-// body(i) for each piece, beginning at element i, of `count` elements of a row that is this thread's.
+// body(i) for each piece, beginning at element i, that has elements from `begin` up to `end` of a row and is this
+// thread's.
 template <class Body>
-__device__ __forceinline__ void for_each_piece_of_row(int count, Body body) {
-  for (int i = threadIdx.x % LANES * PIECE; i < count; i += LANES * PIECE) body(i);
+__device__ __forceinline__ void for_each_piece_of_row(int begin, int end, Body body) {
+  for (int i = begin / PIECE * PIECE + threadIdx.x % LANES * PIECE; i < end; i += LANES * PIECE) body(i);
 }
 
 // The sum and the maximum over the threads of a row. `parts` is shared memory for this call alone.
@@ -81,64 +145,76 @@ __device__ __forceinline__ float row_max(float x, float (&parts)[WARPS]) {
   return x;
 }
 
-// y = softmax of the first `seen` of `count` elements, 0 for the others. Returns the logarithm of the sum of
+// y = softmax of the elements from `begin` up to `end`, 0 for the others of `count`. Returns the logarithm of the sum of
 // exponentials. MASKED: where nothing is seen, all are 0, and so is the logarithm; otherwise such a row is NaN.
 template <bool MASKED>
-__device__ __forceinline__ float softmax_of_row(const Element* x, Element* y, int seen, int count, bool aligned) {
+__device__ __forceinline__ float softmax_of_row(const Element* x, Element* y, int begin, int end, int count,
+                                                bool aligned, const Factors& factors = {}) {
   __shared__ float largest_of[WARPS], sum_of[WARPS];
   float largest = LOWEST, sum = 0;
-  for_each_piece_of_row(seen, [&](int i) {
-    const auto piece = load<PIECE>(x + i, seen - i, aligned);
+  for_each_piece_of_row(begin, end, [&](int i) {
+    const auto piece = load<PIECE>(x + i, end - i, aligned);
     float next = largest;
 #pragma unroll
     for (int j = 0; j < PIECE; j++)
-      if (i + j < seen) next = fmaxf(next, to_float(piece.at[j]));
+      if (i + j >= begin && i + j < end) next = fmaxf(next, to_float(piece.at[j]));
     sum *= expf(largest - next);
     largest = next;
 #pragma unroll
     for (int j = 0; j < PIECE; j++)
-      if (i + j < seen) sum += expf(to_float(piece.at[j]) - largest);
+      if (i + j >= begin && i + j < end) sum += expf(to_float(piece.at[j]) - largest);
   });
   const float of_row = row_max(largest, largest_of);
   sum = row_sum(sum * expf(largest - of_row), sum_of);
   const bool none = MASKED && sum < 1;  // the largest that is seen gives 1
   const float share = none ? 1 : 1 / sum;
-  for_each_piece_of_row(count, [&](int i) {
-    const auto piece = load<PIECE>(x + i, seen - i, aligned);
+  for_each_piece_of_row(0, count, [&](int i) {
+    const auto piece = load<PIECE>(x + i, end - i, aligned);
+    const auto factor = factors.of(i);
     Vec<Element, PIECE> p;
 #pragma unroll
-    for (int j = 0; j < PIECE; j++)
-      p.at[j] = Convert<Element>::from(i + j < seen ? expf(to_float(piece.at[j]) - of_row) * share : 0);
+    for (int j = 0; j < PIECE; j++) {
+      const bool seen = i + j >= begin && i + j < end;
+      p.at[j] = Convert<Element>::from(seen ? expf(to_float(piece.at[j]) - of_row) * share * factor.at[j] : 0);
+    }
     store<PIECE>(y + i, p, count - i, aligned);
   });
   return none ? 0 : of_row + logf(sum);
 }
 
-// dx = p (dy - sum of p dy). FROM_SCORES: p = exp(p - log_sum_exp) for the first `seen` of `count` elements, 0 for the
-// others, is written first.
+// dx = p (dy - sum of p dy). FROM_SCORES: p = exp(p - log_sum_exp) for the elements from `begin` up to `end`, 0 for the
+// others of `count`, is written first. With factors, dy is the gradient of p times them, which is written in the end.
 template <bool FROM_SCORES, class P>
-__device__ __forceinline__ void softmax_dx_of_row(P* p, const Element* dy, Element* dx, float log_sum_exp, int seen,
-                                                  int count, bool aligned) {
+__device__ __forceinline__ void softmax_dx_of_row(P* p, const Element* dy, Element* dx, float log_sum_exp, int begin,
+                                                  int end, int count, bool aligned, const Factors& factors = {}) {
   __shared__ float dot_of[WARPS];
   float dot = 0;
-  for_each_piece_of_row(count, [&](int i) {
-    auto value = load<PIECE>(p + i, seen - i, aligned);
-    const auto slope = load<PIECE>(dy + i, seen - i, aligned);
+  for_each_piece_of_row(0, count, [&](int i) {
+    auto value = load<PIECE>(p + i, end - i, aligned);
+    const auto slope = load<PIECE>(dy + i, end - i, aligned);
     if constexpr (FROM_SCORES) {
 #pragma unroll
-      for (int j = 0; j < PIECE; j++)
-        value.at[j] = Convert<Element>::from(i + j < seen ? expf(to_float(value.at[j]) - log_sum_exp) : 0);
+      for (int j = 0; j < PIECE; j++) {
+        const bool seen = i + j >= begin && i + j < end;
+        value.at[j] = Convert<Element>::from(seen ? expf(to_float(value.at[j]) - log_sum_exp) : 0);
+      }
       store<PIECE>(p + i, value, count - i, aligned);
     }
+    const auto factor = factors.of(i);
 #pragma unroll
-    for (int j = 0; j < PIECE; j++) dot += to_float(value.at[j]) * to_float(slope.at[j]);
+    for (int j = 0; j < PIECE; j++) dot += to_float(value.at[j]) * to_float(slope.at[j]) * factor.at[j];
   });
   dot = row_sum(dot, dot_of);
-  for_each_piece_of_row(count, [&](int i) {
-    const auto value = load<PIECE>(p + i, seen - i, aligned);
-    const auto slope = load<PIECE>(dy + i, seen - i, aligned);
-    const auto gradient = apply<Element>([=](float p, float slope) { return p * (slope - dot); }, value, slope);
+  for_each_piece_of_row(0, count, [&](int i) {
+    const auto value = load<PIECE>(p + i, end - i, aligned);
+    const auto slope = load<PIECE>(dy + i, end - i, aligned);
+    const auto factor = factors.of(i);
+    const auto gradient = apply<Element>([=](float p, float slope, float f) { return p * (slope * f - dot); }, value, slope,
+                                         factor);
     store<PIECE>(dx + i, gradient, count - i, aligned);
+    if constexpr (FROM_SCORES)
+      if (factors.drops)
+        store<PIECE>(p + i, apply<Element>([](float p, float f) { return p * f; }, value, factor), count - i, aligned);
   });
 }
 
@@ -147,7 +223,7 @@ extern "C" __global__ void __launch_bounds__(256) softmax_forward(const Element*
   if (row >= rows) return;
   const long long at = (long long)row * k;
   const bool aligned = rows_aligned<PIECE>(x, k) && rows_aligned<PIECE>(y, k);
-  softmax_of_row<false>(x + at, y + at, k, k, aligned);
+  softmax_of_row<false>(x + at, y + at, 0, k, k, aligned);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -156,25 +232,31 @@ softmax_dx(const Element* y, const Element* dy, Element* dx, int rows, int k) {
   if (row >= rows) return;
   const long long at = (long long)row * k;
   const bool aligned = rows_aligned<PIECE>(y, k) && rows_aligned<PIECE>(dy, k) && rows_aligned<PIECE>(dx, k);
-  softmax_dx_of_row<false>(y + at, dy + at, dx + at, 0, k, k, aligned);
+  softmax_dx_of_row<false>(y + at, dy + at, dx + at, 0, 0, k, k, aligned);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-attention_softmax(Element* p, float* log_sum_exp, const long long* lengths, const Scores scores) {
+attention_softmax(Element* p, float* log_sum_exp, const long long* lengths, const long long* segments,
+                  const Scores scores, const Dropout dropout, const long long* counters) {
   const int row = row_of_thread();
   if (row >= scores.rows) return;
-  const Query query(scores, lengths, row);
+  const Query query(scores, lengths, segments, dropout, row);
+  const Factors factors(dropout, counters, query.mask_row, scores.keys);
   const bool aligned = rows_aligned<PIECE>(p, scores.ld);
-  const float statistic = softmax_of_row<true>(p + query.at, p + query.at, query.seen, scores.keys, aligned);
+  Element* own = p + query.at;
+  const float statistic = softmax_of_row<true>(own, own, query.begin, query.end, scores.keys, aligned, factors);
   if (threadIdx.x % LANES == 0) log_sum_exp[query.statistic] = statistic;
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-attention_softmax_dx(Element* p, Element* ds, const float* log_sum_exp, const long long* lengths, const Scores scores) {
+attention_softmax_dx(Element* p, Element* ds, const float* log_sum_exp, const long long* lengths,
+                     const long long* segments, const Scores scores, const Dropout dropout, const long long* counters) {
   const int row = row_of_thread();
   if (row >= scores.rows) return;
-  const Query query(scores, lengths, row);
+  const Query query(scores, lengths, segments, dropout, row);
+  const Factors factors(dropout, counters, query.mask_row, scores.keys);
   const bool aligned = rows_aligned<PIECE>(p, scores.ld) && rows_aligned<PIECE>(ds, scores.ld);
   const float statistic = log_sum_exp[query.statistic];
-  softmax_dx_of_row<true>(p + query.at, ds + query.at, ds + query.at, statistic, query.seen, scores.keys, aligned);
+  Element *own = p + query.at, *slopes = ds + query.at;
+  softmax_dx_of_row<true>(own, slopes, slopes, statistic, query.begin, query.end, scores.keys, aligned, factors);
 }

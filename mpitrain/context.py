@@ -3,13 +3,37 @@
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .device import CPU, Blocks, Buffers, Device, Overlay
 
 Later = list[Callable[[], None]]
+PAD = -1
+"""Number of a token that stands for none, at the end of a row of tokens (N, T)."""
+
+
+class Tokens(NamedTuple):
+    """Facts about the rows of tokens (N, T) of a microbatch, which layers between the first and the last need.
+
+    Attributes
+    ----------
+    lengths : (N,) array of int64, or None
+        Tokens of each row before its padding; None where no row has any.
+    segments : (N, T) array of int64, or None
+        Numbers, not decreasing in a row, of the sequences packed into it, which do not see each other; None where each
+        row is one sequence.
+    positions : (N, T) array of int64, or None
+        Position of each token in its sequence; None for 0, 1, ..., T - 1.
+    """
+
+    lengths: Any = None
+    segments: Any = None
+    positions: Any = None
+
+
+WHOLE_ROWS = Tokens()
 
 
 class Context(Buffers, dict[Any, Any]):
@@ -43,6 +67,8 @@ class Context(Buffers, dict[Any, Any]):
     counters : (2,) int64 array of the device, or None
         ``step`` and ``first`` for kernels launched by a CUDA graph, since numbers passed by value would be those of
         the captured step.
+    tokens : Tokens
+        Facts about the rows of tokens, set by the layer that takes them (``layers/tokens.py``) for those above it.
     updates_statistics : bool
         False where another microbatch, with the same statistics, updates the running ones.
     backward : Buffers
@@ -65,6 +91,7 @@ class Context(Buffers, dict[Any, Any]):
         self.step = 0
         self.first = 0
         self.counters: Any = None
+        self.tokens = WHOLE_ROWS
         self.updates_statistics = True
         self._pool: Pool = Pool(device, self.dtype) if share is None else share._pool
         self._owns_pool = share is None
@@ -113,6 +140,7 @@ class Context(Buffers, dict[Any, Any]):
             new = Context if memory.blocks is None else partial(Repeat, memory.blocks)
             found = memory.repeats[id(owner)] = new(dtype=self.dtype, device=self.device)
         found.seed, found.step, found.first, found.counters = self.seed, self.step, self.first, self.counters
+        found.tokens = self.tokens
         found.later = self._later
         if mark is None or mark is not memory.mark:
             memory.mark = object()

@@ -62,8 +62,8 @@ static void pack_panels(const float *b, long K, long N, long step, float *panels
     for (long o = 0; o < N; o += PANEL) {
         const long n = MIN(PANEL, N - o), width = panel_width(N - o);
         for (long k = 0; k < K; k++, panels += width) {
-            memcpy(panels, b + k * step + o, 4 * n);
-            memset(panels + n, 0, 4 * (width - n));
+            copy(panels, b + k * step + o, n);
+            if (n < width) memset(panels + n, 0, 4 * (width - n));
         }
     }
 }

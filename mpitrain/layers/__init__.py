@@ -1,6 +1,6 @@
 """Layers with an explicit forward and backward."""
 
-from .activations import GELU, ReLU, Sigmoid, SiLU, Tanh
+from .activations import GELU, ReLU, Sigmoid, SiLU, SwiGLU, Tanh
 from .base import Layer
 from .batchnorm2d import BatchNorm2d
 from .conv2d import Conv2d
@@ -13,6 +13,7 @@ from .multi_head_attention import MultiHeadAttention
 from .pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from .recompute import Recompute
 from .residual import Residual
+from .rmsnorm import RMSNorm
 from .sequential import Part, Sequential, Unit
 
 __all__ = [
@@ -30,12 +31,14 @@ __all__ = [
     "MaxPool2d",
     "MultiHeadAttention",
     "Part",
+    "RMSNorm",
     "ReLU",
     "Recompute",
     "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SwiGLU",
     "Tanh",
     "Unit",
 ]
