@@ -67,7 +67,9 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
     scoring = make_scoring(setup.loss, setup.target_normalizer, setup.dataset.num_outputs, setup.metrics)
     length = RunLength.of(config.run, len(loader))
     ctx, pipeline = Context(seed=config.run.seed, device=setup.arena.device), setup.pipeline
-    runner = None if pipeline is None else PipelineRunner(pipeline.stages, pipeline.channel, setup.loss, ctx)
+    runner = None
+    if pipeline is not None:
+        runner = PipelineRunner(pipeline.stages, pipeline.channel, setup.loss, ctx, whole_outputs=shards > 0)
     return TrainingRun(
         config=config,
         setup=setup,

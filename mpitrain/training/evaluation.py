@@ -60,11 +60,13 @@ class Evaluator:
         self._device = device
         self._ctx = Context(training=False, device=device)
         self.tables: dict[str, np.ndarray] = {}
+        self._parts: tuple[Scoring, Layer | None, Scoring] | None = None
 
-    def outputs(self, x: np.ndarray, rows: slice) -> Iterator[tuple[slice, np.ndarray]]:
+    def outputs(self, x: np.ndarray, rows: slice, last: Layer | None = None) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield (rows, outputs) batch by batch; outputs are valid until the next batch.
 
-        In a pipeline all ranks iterate to the end, and those of the last stage get the outputs.
+        In a pipeline all ranks iterate to the end, and those of the last stage get the outputs. ``last`` runs in place
+        of the model, or of the last stage.
         """
         parts = [slice(start, min(start + BATCH, rows.stop)) for start in range(rows.start, rows.stop, BATCH)]
 
@@ -72,9 +74,10 @@ class Evaluator:
             return self._device.from_host(self._normalizer(x[parts[number]]))
 
         if self._forward is None:
-            yield from ((part, self._model.forward(samples(number), self._ctx)) for number, part in enumerate(parts))
+            model = self._model if last is None else last
+            yield from ((part, model.forward(samples(number), self._ctx)) for number, part in enumerate(parts))
             return
-        for number, outputs in self._forward.outputs([part.stop - part.start for part in parts], samples):
+        for number, outputs in self._forward.outputs([part.stop - part.start for part in parts], samples, last):
             yield parts[number], outputs
 
     def all_outputs(self, x: np.ndarray, num_outputs: int) -> np.ndarray:
@@ -87,15 +90,23 @@ class Evaluator:
     def scores(self, splits: Sequence[Split], scoring: Scoring) -> dict[str, float]:
         """Return the scores over all of ``splits``, the same on every rank; each rank evaluates its share."""
         totals, metrics = np.zeros(scoring.num_sums), scoring.metrics
+        last, sums = self._split(scoring)
         metrics.reset()
         for split in splits:
-            for rows, outputs in self.outputs(split.x, share(len(split.x), self._group.rank, self._group.size)):
-                totals += scoring.sums(outputs, split.y[rows], self._ctx)
+            for rows, outputs in self.outputs(split.x, share(len(split.x), self._group.rank, self._group.size), last):
+                totals += sums.sums(outputs, split.y[rows], self._ctx)
                 if metrics:
                     metrics.update(scoring.readable(self._device.to_host(outputs)), split.y[rows])
         targets = splits[0].y if len(splits) == 1 else np.concatenate([split.y for split in splits])
         scores = scoring.scores(self._everyone.sum(totals), targets)
         return scores | self._results(metrics)
+
+    def _split(self, scoring: Scoring) -> tuple[Layer | None, Scoring]:
+        """Return the part of the model, or of its last stage, that has to run, and the scoring of its outputs."""
+        if self._parts is None or self._parts[0] is not scoring:
+            model = self._model if self._forward is None else self._forward.last
+            self._parts = scoring, *((None, scoring) if model is None else scoring.split(model))
+        return self._parts[1:]
 
     def _results(self, metrics: MetricSet) -> dict[str, float]:
         """Return the results of the metrics that are numbers, and keep the others in ``tables``."""

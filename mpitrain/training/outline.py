@@ -13,9 +13,11 @@ import numpy as np
 from ..config import Config
 from ..context import Context
 from ..data.dataset import Dataset
+from ..head_loss import split_head
 from ..layers import BatchNorm2d, Layer
 from ..layers.base import Phase
 from ..layers.embedding import sample_dtype
+from ..losses import Loss
 from ..plain_text import count
 from .evaluation import BATCH
 from .limits import num_microbatches, num_shards
@@ -115,25 +117,27 @@ def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int)
     """Run a training step without its update, and return the bytes of its buffers."""
     ctx = Context(device=setup.arena.device)
     setup.arena.writes = [0] * len(setup.arena.parameters)
+    model, loss = split_head(setup.model, setup.loss)
     for _ in range(microbatches):
-        _to_the_loss(setup, num_samples, ctx)
-        setup.model.backward(setup.loss.backward(ctx), ctx)
-    return ctx.num_bytes
+        _to_the_loss(setup, model, loss, num_samples, ctx)
+        model.backward(loss.backward(ctx), ctx)
+    return ctx.num_bytes + loss.memory()
 
 
 def _forward(setup: TrainingSetup, num_samples: int) -> int:
     """Evaluate, and return the bytes of the buffers."""
     ctx = Context(training=False, device=setup.arena.device)
-    _to_the_loss(setup, num_samples, ctx)
-    return ctx.num_bytes
+    model, loss = split_head(setup.model, setup.loss)
+    _to_the_loss(setup, model, loss, num_samples, ctx)
+    return ctx.num_bytes + loss.memory()
 
 
-def _to_the_loss(setup: TrainingSetup, num_samples: int, ctx: Context) -> None:
+def _to_the_loss(setup: TrainingSetup, model: Layer, loss: Loss, num_samples: int, ctx: Context) -> None:
     data, device = setup.dataset, setup.arena.device
-    outputs = setup.model.forward(device.zeros((num_samples, *data.input_shape), sample_dtype(setup.model)), ctx)
+    outputs = model.forward(device.zeros((num_samples, *data.input_shape), sample_dtype(setup.model)), ctx)
     classes = data.task == "classification"
     y = np.zeros(outputs.shape[:-1], np.int64) if classes else np.zeros((num_samples, data.num_outputs), np.float32)
-    setup.loss.forward(outputs, device.from_host(y), ctx)
+    loss.forward(outputs, device.from_host(y), ctx)
 
 
 def _top(model: Layer) -> list[tuple[str, Layer]]:

@@ -10,6 +10,8 @@ from ..context import Context
 from ..data.dataset import CLASSIFICATION, REGRESSION
 from ..data.normalize import Normalizer
 from ..errors import UserError
+from ..head_loss import split_head
+from ..layers import Layer
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..metrics import MetricSet, make_metrics
 from ..metrics.names import Spec
@@ -36,6 +38,9 @@ class Scoring(Protocol):
     def scores(self, sums: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Return the scores of everything that was summed, with all of its targets."""
 
+    def split(self, model: Layer) -> "tuple[Layer, Scoring]":
+        """Return the part of ``model`` that has to run, and the scoring of its outputs (``split_head``)."""
+
     def readable(self, outputs: np.ndarray) -> np.ndarray:
         """Return outputs of the host as metrics take them: logits, or numbers in the units of the targets."""
 
@@ -48,7 +53,7 @@ class Classification:
     larger_is_better = True
     num_sums = 3
 
-    def __init__(self, loss: SoftmaxCrossEntropy, metrics: MetricSet):
+    def __init__(self, loss: Loss, metrics: MetricSet):
         self._loss, self.metrics = loss, metrics
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Context) -> np.ndarray:
@@ -60,6 +65,13 @@ class Classification:
         """Return loss and accuracy."""
         weight = max(1.0, sums[0])
         return {"loss": float(sums[1] / weight), "accuracy": float(sums[2] / weight)}
+
+    def split(self, model: Layer) -> tuple[Layer, Scoring]:
+        """Return the model without a large head, which is computed with the loss; metrics need all logits."""
+        if self.metrics:
+            return model, self
+        body, loss = split_head(model, self._loss)
+        return body, Classification(loss, self.metrics)
 
     def readable(self, outputs: np.ndarray) -> np.ndarray:
         """Return the logits as they are."""
@@ -104,6 +116,10 @@ class Regression:
         if (variance > 0).all():
             scores["r2"] = float(np.mean(1 - errors / variance))
         return scores
+
+    def split(self, model: Layer) -> tuple[Layer, Scoring]:
+        """Return all of the model, and this scoring."""
+        return model, self
 
     def readable(self, outputs: np.ndarray) -> np.ndarray:
         """Return the predictions in the units of the targets, in float64."""

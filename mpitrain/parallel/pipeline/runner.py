@@ -17,9 +17,11 @@ from ...comm.channel import Channel
 from ...comm.schedule.message import Message
 from ...context import Context
 from ...data.loader import Batch
+from ...head_loss import split_head
+from ...layers import Layer
 from ...losses import Loss
 from .boxes import Inbox, Item, Outbox, contiguous
-from .stages import Stages
+from .stages import Stages, poll_between_layers
 from .tied import TiedGradients
 
 Add = Callable[[Any], None]
@@ -40,6 +42,9 @@ class PipelineRunner:
         Context of the first microbatch; those of the others in flight share its memory of backward.
     begin : callable(microbatch), optional
         Called before each task.
+    whole_outputs : bool
+        Run the last layer and the loss one after the other also where they could be one (``split_head``), whose
+        gradients are added in F: where the gradients of microbatches are not just added up.
 
     Attributes
     ----------
@@ -59,13 +64,18 @@ class PipelineRunner:
         loss: Loss,
         ctx: Context,
         begin: Callable[[int], object] = lambda microbatch: None,
+        whole_outputs: bool = False,
     ):
         self.stages, self._begin = stages, begin
         contexts = _contexts(ctx)
-        runners = {stage: StageRunner(stages, stage, channel, loss, contexts) for stage in stages.own}
+        parts: dict[int, tuple[Layer, Loss]] = {stage: (part, loss) for stage, part in stages.own.items()}
+        if stages.has_last and not whole_outputs:
+            last = stages.num_stages - 1
+            parts[last] = split_head(*parts[last])
+        runners = {stage: StageRunner(stages, stage, channel, *pair, contexts) for stage, pair in parts.items()}
         for one in runners.values():
             one.connect(runners)
-        stages.poll_between_layers(channel.poll)
+            poll_between_layers(one.part, channel.poll)
         self._tied = TiedGradients(stages.tied, channel, stages.device, stages.first_free_tag)
         self._runners = list(runners.values())
         calls = {"F": StageRunner.forward, "B": StageRunner.backward, "W": StageRunner.weights}
@@ -131,8 +141,10 @@ class StageRunner:
         What F takes from the stage before and B from the one after; None where the stage takes none.
     """
 
-    def __init__(self, stages: Stages, stage: int, channel: Channel, loss: Loss, contexts: Iterator[Context]):
-        self.part, self._stages, self._stage, self._channel = stages.own[stage], stages, stage, channel
+    def __init__(
+        self, stages: Stages, stage: int, channel: Channel, part: Layer, loss: Loss, contexts: Iterator[Context]
+    ):
+        self.part, self._stages, self._stage, self._channel = part, stages, stage, channel
         self._loss, self._contexts, self._is_split = loss, contexts, stages.program.is_split
         own = [task for task in stages.program.tasks[stages.rank] if task.stage == stage]
         self._orders = {kind: [task.microbatch for task in own if task.kind == kind] for kind in "FB"}

@@ -83,13 +83,6 @@ class Stages:
         """Parameters of this rank that the rank of an earlier stage has, too, and counts."""
         return [tied.parameter for tied in self.tied if self.rank in tied.ranks[1:]]
 
-    def poll_between_layers(self, poll: Callable[[], object]) -> None:
-        """Call ``poll`` after each layer of this rank's stages."""
-        for stage in self.own.values():
-            part = stage.layer if isinstance(stage, Recompute) else stage
-            if isinstance(part, Part):
-                part.between = poll
-
     @property
     def num_stages(self) -> int:
         """Stages of all ranks."""
@@ -154,6 +147,13 @@ class OwnStages(Layer):
     def _named(self, prefix: str, kind: type) -> Iterator[tuple[str, Any]]:
         for stage in self._stages:
             yield from stage._named(prefix, kind)
+
+
+def poll_between_layers(stage: Layer, poll: Callable[[], object]) -> None:
+    """Call ``poll`` after each layer of a stage."""
+    part = stage.layer if isinstance(stage, Recompute) else stage
+    if isinstance(part, Part):
+        part.between = poll
 
 
 def output_like(layer: Layer, x: np.ndarray) -> np.ndarray:
