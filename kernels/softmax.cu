@@ -1,6 +1,7 @@
 // Softmax of rows and its gradient, alone and for attention, whose queries see only some of the keys
 // Shapes: x, y, dy, dx (rows, K) of Element, contiguous; y may be x, dx may be dy. scores, dp (matrices, queries, keys)
-//     of Element, rows ld apart, replaced by p and ds; log_sum_exp float; lengths (N,) int64 or null: struct Scores
+//     of Element, rows ld apart, replaced by p and ds; log_sum_exp float; lengths (N,) and segments (N, keys) int64 or
+//     null: struct Scores
 // Launch: grid ceil(rows ROW_WARPS / 8), block 256. ROW_WARPS 1: a warp for each row; 8: a block, for long rows
 // Roofline: a read and a write of each row; its second read comes from cache (dx, ds: two arrays are read, and for
 //     attention two written); memory-bound. Oracle: ops/softmax.py, ops/attention.py.
@@ -25,9 +26,9 @@ struct Scores {
   int rows;           // of all matrices
   int queries, keys;  // of each
   int ld;
-  int first;   // the number of the first query
+  int first;   // the first query is the token of this number, of the keys: below 0 where it lies before them
   int inner;   // matrix i has the numbers (i / inner, i % inner)
-  int causal;  // 1: query s sees the keys t <= s
+  int causal;  // 1: a query sees the keys up to its own
   int samples_inner;  // 1: samples are counted by i % inner, 0: by i / inner
   long long outer_apart, inner_apart;  // of log_sum_exp: elements between matrices, whose queries are neighbors
 };
@@ -36,27 +37,48 @@ struct Scores {
 struct Query {
   long long at;         // of its first element
   long long statistic;  // of its element of log_sum_exp
-  int seen;             // it sees the keys before this one
+  int begin, end;       // it sees the keys from begin up to end; none where end is not above begin
 
-  __device__ __forceinline__ Query(const Scores& scores, const long long* lengths, int row) {
+  __device__ __forceinline__ Query(const Scores& scores, const long long* lengths, const long long* segments, int row) {
     const int matrix = row / scores.queries, query = row - matrix * scores.queries;
     const int outer = matrix / scores.inner, inner = matrix - outer * scores.inner;
     at = (long long)row * scores.ld;
     statistic = outer * scores.outer_apart + inner * scores.inner_apart + query;
-    seen = scores.causal ? min(scores.keys, scores.first + query + 1) : scores.keys;
+    const int sample = scores.samples_inner ? inner : outer, own = scores.first + query;
+    begin = 0;
+    end = scores.causal ? min(scores.keys, own + 1) : scores.keys;
     if (lengths) {
-      const long long length = lengths[scores.samples_inner ? inner : outer];
-      if (length < seen) seen = length < 0 ? 0 : int(length);
+      const long long length = lengths[sample];
+      if (length < end) end = length < 0 ? 0 : int(length);
     }
+    if (segments) {
+      const long long* row_of_keys = segments + (long long)sample * scores.keys;
+      begin = first_not_below(row_of_keys, scores.keys, row_of_keys[own]);
+      end = min(end, first_not_below(row_of_keys, scores.keys, row_of_keys[own] + 1));
+    }
+  }
+
+  // The place of the first of `count` ascending numbers that is at least `number`.
+  static __device__ __forceinline__ int first_not_below(const long long* numbers, int count, long long number) {
+    int low = 0;
+    while (low < count) {
+      const int middle = low + (count - low) / 2;
+      if (numbers[middle] < number)
+        low = middle + 1;
+      else
+        count = middle;
+    }
+    return low;
   }
 };
 
 __device__ __forceinline__ int row_of_thread() { return blockIdx.x * (WARPS / ROW_WARPS) + threadIdx.x / LANES; }
 
-// body(i) for each piece, beginning at element i, of `count` elements of a row that is this thread's.
+// body(i) for each piece, beginning at element i, that has elements from `begin` up to `end` of a row and is this
+// thread's.
 template <class Body>
-__device__ __forceinline__ void for_each_piece_of_row(int count, Body body) {
-  for (int i = threadIdx.x % LANES * PIECE; i < count; i += LANES * PIECE) body(i);
+__device__ __forceinline__ void for_each_piece_of_row(int begin, int end, Body body) {
+  for (int i = begin / PIECE * PIECE + threadIdx.x % LANES * PIECE; i < end; i += LANES * PIECE) body(i);
 }
 
 // The sum and the maximum over the threads of a row. `parts` is shared memory for this call alone.
@@ -81,62 +103,67 @@ __device__ __forceinline__ float row_max(float x, float (&parts)[WARPS]) {
   return x;
 }
 
-// y = softmax of the first `seen` of `count` elements, 0 for the others. Returns the logarithm of the sum of
+// y = softmax of the elements from `begin` up to `end`, 0 for the others of `count`. Returns the logarithm of the sum of
 // exponentials. MASKED: where nothing is seen, all are 0, and so is the logarithm; otherwise such a row is NaN.
 template <bool MASKED>
-__device__ __forceinline__ float softmax_of_row(const Element* x, Element* y, int seen, int count, bool aligned) {
+__device__ __forceinline__ float softmax_of_row(const Element* x, Element* y, int begin, int end, int count,
+                                                bool aligned) {
   __shared__ float largest_of[WARPS], sum_of[WARPS];
   float largest = LOWEST, sum = 0;
-  for_each_piece_of_row(seen, [&](int i) {
-    const auto piece = load<PIECE>(x + i, seen - i, aligned);
+  for_each_piece_of_row(begin, end, [&](int i) {
+    const auto piece = load<PIECE>(x + i, end - i, aligned);
     float next = largest;
 #pragma unroll
     for (int j = 0; j < PIECE; j++)
-      if (i + j < seen) next = fmaxf(next, to_float(piece.at[j]));
+      if (i + j >= begin && i + j < end) next = fmaxf(next, to_float(piece.at[j]));
     sum *= expf(largest - next);
     largest = next;
 #pragma unroll
     for (int j = 0; j < PIECE; j++)
-      if (i + j < seen) sum += expf(to_float(piece.at[j]) - largest);
+      if (i + j >= begin && i + j < end) sum += expf(to_float(piece.at[j]) - largest);
   });
   const float of_row = row_max(largest, largest_of);
   sum = row_sum(sum * expf(largest - of_row), sum_of);
   const bool none = MASKED && sum < 1;  // the largest that is seen gives 1
   const float share = none ? 1 : 1 / sum;
-  for_each_piece_of_row(count, [&](int i) {
-    const auto piece = load<PIECE>(x + i, seen - i, aligned);
+  for_each_piece_of_row(0, count, [&](int i) {
+    const auto piece = load<PIECE>(x + i, end - i, aligned);
     Vec<Element, PIECE> p;
 #pragma unroll
-    for (int j = 0; j < PIECE; j++)
-      p.at[j] = Convert<Element>::from(i + j < seen ? expf(to_float(piece.at[j]) - of_row) * share : 0);
+    for (int j = 0; j < PIECE; j++) {
+      const bool seen = i + j >= begin && i + j < end;
+      p.at[j] = Convert<Element>::from(seen ? expf(to_float(piece.at[j]) - of_row) * share : 0);
+    }
     store<PIECE>(y + i, p, count - i, aligned);
   });
   return none ? 0 : of_row + logf(sum);
 }
 
-// dx = p (dy - sum of p dy). FROM_SCORES: p = exp(p - log_sum_exp) for the first `seen` of `count` elements, 0 for the
-// others, is written first.
+// dx = p (dy - sum of p dy). FROM_SCORES: p = exp(p - log_sum_exp) for the elements from `begin` up to `end`, 0 for the
+// others of `count`, is written first.
 template <bool FROM_SCORES, class P>
-__device__ __forceinline__ void softmax_dx_of_row(P* p, const Element* dy, Element* dx, float log_sum_exp, int seen,
-                                                  int count, bool aligned) {
+__device__ __forceinline__ void softmax_dx_of_row(P* p, const Element* dy, Element* dx, float log_sum_exp, int begin,
+                                                  int end, int count, bool aligned) {
   __shared__ float dot_of[WARPS];
   float dot = 0;
-  for_each_piece_of_row(count, [&](int i) {
-    auto value = load<PIECE>(p + i, seen - i, aligned);
-    const auto slope = load<PIECE>(dy + i, seen - i, aligned);
+  for_each_piece_of_row(0, count, [&](int i) {
+    auto value = load<PIECE>(p + i, end - i, aligned);
+    const auto slope = load<PIECE>(dy + i, end - i, aligned);
     if constexpr (FROM_SCORES) {
 #pragma unroll
-      for (int j = 0; j < PIECE; j++)
-        value.at[j] = Convert<Element>::from(i + j < seen ? expf(to_float(value.at[j]) - log_sum_exp) : 0);
+      for (int j = 0; j < PIECE; j++) {
+        const bool seen = i + j >= begin && i + j < end;
+        value.at[j] = Convert<Element>::from(seen ? expf(to_float(value.at[j]) - log_sum_exp) : 0);
+      }
       store<PIECE>(p + i, value, count - i, aligned);
     }
 #pragma unroll
     for (int j = 0; j < PIECE; j++) dot += to_float(value.at[j]) * to_float(slope.at[j]);
   });
   dot = row_sum(dot, dot_of);
-  for_each_piece_of_row(count, [&](int i) {
-    const auto value = load<PIECE>(p + i, seen - i, aligned);
-    const auto slope = load<PIECE>(dy + i, seen - i, aligned);
+  for_each_piece_of_row(0, count, [&](int i) {
+    const auto value = load<PIECE>(p + i, end - i, aligned);
+    const auto slope = load<PIECE>(dy + i, end - i, aligned);
     const auto gradient = apply<Element>([=](float p, float slope) { return p * (slope - dot); }, value, slope);
     store<PIECE>(dx + i, gradient, count - i, aligned);
   });
@@ -147,7 +174,7 @@ extern "C" __global__ void __launch_bounds__(256) softmax_forward(const Element*
   if (row >= rows) return;
   const long long at = (long long)row * k;
   const bool aligned = rows_aligned<PIECE>(x, k) && rows_aligned<PIECE>(y, k);
-  softmax_of_row<false>(x + at, y + at, k, k, aligned);
+  softmax_of_row<false>(x + at, y + at, 0, k, k, aligned);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -156,25 +183,29 @@ softmax_dx(const Element* y, const Element* dy, Element* dx, int rows, int k) {
   if (row >= rows) return;
   const long long at = (long long)row * k;
   const bool aligned = rows_aligned<PIECE>(y, k) && rows_aligned<PIECE>(dy, k) && rows_aligned<PIECE>(dx, k);
-  softmax_dx_of_row<false>(y + at, dy + at, dx + at, 0, k, k, aligned);
+  softmax_dx_of_row<false>(y + at, dy + at, dx + at, 0, 0, k, k, aligned);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-attention_softmax(Element* p, float* log_sum_exp, const long long* lengths, const Scores scores) {
+attention_softmax(Element* p, float* log_sum_exp, const long long* lengths, const long long* segments,
+                  const Scores scores) {
   const int row = row_of_thread();
   if (row >= scores.rows) return;
-  const Query query(scores, lengths, row);
+  const Query query(scores, lengths, segments, row);
   const bool aligned = rows_aligned<PIECE>(p, scores.ld);
-  const float statistic = softmax_of_row<true>(p + query.at, p + query.at, query.seen, scores.keys, aligned);
+  Element* own = p + query.at;
+  const float statistic = softmax_of_row<true>(own, own, query.begin, query.end, scores.keys, aligned);
   if (threadIdx.x % LANES == 0) log_sum_exp[query.statistic] = statistic;
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-attention_softmax_dx(Element* p, Element* ds, const float* log_sum_exp, const long long* lengths, const Scores scores) {
+attention_softmax_dx(Element* p, Element* ds, const float* log_sum_exp, const long long* lengths,
+                     const long long* segments, const Scores scores) {
   const int row = row_of_thread();
   if (row >= scores.rows) return;
-  const Query query(scores, lengths, row);
+  const Query query(scores, lengths, segments, row);
   const bool aligned = rows_aligned<PIECE>(p, scores.ld) && rows_aligned<PIECE>(ds, scores.ld);
   const float statistic = log_sum_exp[query.statistic];
-  softmax_dx_of_row<true>(p + query.at, ds + query.at, ds + query.at, statistic, query.seen, scores.keys, aligned);
+  Element *own = p + query.at, *slopes = ds + query.at;
+  softmax_dx_of_row<true>(own, slopes, slopes, statistic, query.begin, query.end, scores.keys, aligned);
 }

@@ -45,9 +45,11 @@ if TYPE_CHECKING:
         Recompute,
         ReLU,
         Residual,
+        RMSNorm,
         Sequential,
         Sigmoid,
         SiLU,
+        SwiGLU,
         Tanh,
     )
     from .losses import MSE, Loss, SoftmaxCrossEntropy, Totals
@@ -79,7 +81,7 @@ _PLACES = {
     "errors": "AgreedError UserError",
     "layers": (
         "GELU AvgPool2d BatchNorm2d Conv2d Dropout Embedding Flatten GlobalAvgPool Layer LayerNorm Linear "
-        "MaxPool2d MultiHeadAttention ReLU Recompute Residual Sequential SiLU Sigmoid Tanh"
+        "MaxPool2d MultiHeadAttention RMSNorm ReLU Recompute Residual Sequential SiLU Sigmoid SwiGLU Tanh"
     ),
     "losses": "MSE Loss SoftmaxCrossEntropy Totals",
     "metrics": "Metric",
@@ -132,6 +134,7 @@ __all__ = [
     "Normalizer",
     "Optimizer",
     "Parameter",
+    "RMSNorm",
     "ReLU",
     "Recompute",
     "Registry",
@@ -146,6 +149,7 @@ __all__ = [
     "State",
     "Step",
     "StepInfo",
+    "SwiGLU",
     "Tanh",
     "Totals",
     "Trainer",

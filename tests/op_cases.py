@@ -15,6 +15,7 @@ from mpitrain.ops.conv2d import plan_conv2d
 from mpitrain.ops.gradient import Gradient
 from mpitrain.ops.lars import Piece, Pieces, Rates
 from mpitrain.ops.reduce import Sources
+from mpitrain.ops.rotary import rotary_table
 from mpitrain.ops.update import AdamStep, Block
 from mpitrain.ops.window import Window
 
@@ -228,6 +229,43 @@ def layernorm(draw, run):
     return [x for x in results if x.shape[0] != 2 or x.ndim != 2]
 
 
+@covers("rmsnorm", "rmsnorm_backward")
+def rmsnorm(draw, run):
+    results = []
+    for m, c in ((0, 3), (140, 21), (3, 64)):
+        x, w, dy = draw.normal(m, c), draw.normal(c), draw.normal(m, c)
+        y, r, dx, dw = draw.empty(m, c), draw.empty(m, 1), draw.empty(m, c), draw.empty(c)
+        run("rmsnorm", x, w, 1e-5, r, y)
+        for accumulate in (False, True):
+            run("rmsnorm_backward", dy, x, r, w, Gradient(dw, accumulate), dx)
+        run("rmsnorm_backward", dy, x, r, w, Gradient(draw.empty(c), False), dy)
+        results += [y, r, dw, dx, dy]
+    return results
+
+
+@covers("rotary")
+def rotary(draw, run):
+    table, results = rotary_table(30, 10, 100.0), []
+    table = draw.device.from_host(table.astype(draw.dtype))
+    for positions, offset in ((None, 0), (None, 23), (draw.integers(0, 30, 2, 7), 0)):
+        for back in (False, True):
+            rows = draw.normal(2, 7, 5, 10)  # of which three heads turn
+            run("rotary", rows.transpose(0, 2, 1, 3)[:, 1:4], table, positions, offset, back)
+            results.append(rows)
+    return results
+
+
+@covers("swiglu", "swiglu_dx")
+def swiglu(draw, run):
+    results = []
+    for m, c in ((0, 3), (9, 33), (3, 64)):
+        x, y, dx = draw.normal(m, 2 * c), draw.empty(m, c), draw.empty(m, 2 * c)
+        run("swiglu", x, y)
+        run("swiglu_dx", x, draw.normal(m, c), dx)
+        results += [y, dx]
+    return results
+
+
 @covers("softmax", "softmax_dx")
 def softmax(draw, run):
     y, dx = draw.empty(9, 33), draw.empty(9, 33)
@@ -275,14 +313,21 @@ def softmax_cross_entropy(draw, run):
 
 @covers("attention", "attention_dx")
 def attention(draw, run):
-    n, heads, length, size = 2, 3, 17, 8
-    q, k, v, dy = (draw.normal(n, heads, length, size) for _ in range(4))
-    results = []
-    for causal, lengths in ((True, None), (False, np.array([5, 17]))):
-        y, dq, dk, dv = (draw.empty(*q.shape) for _ in range(4))
-        log_sum_exp = draw.empty(n, heads, length)
-        run("attention", q, k, v, y, log_sum_exp, 0.3, causal, lengths)
-        run("attention_dx", dy, q, k, v, log_sum_exp, dq, dk, dv, 0.3, causal, lengths)
+    n, length, size, results = 2, 17, 8, []
+    rows = draw.device.from_host(np.repeat([[0, 1, 5], [2, 3, 4]], [4, 12, 1], axis=1))
+    some = draw.device.from_host(np.array([5, 17]))
+    for heads, kv_heads, queries, *how in (
+        (3, 3, 17, True, None),
+        (3, 3, 17, False, some),
+        (6, 2, 17, True, None, rows),
+        (4, 1, 9, True, some, rows),
+        (2, 2, 20, True, None),
+    ):
+        (q, dy), (k, v) = draw.normal(2, n, heads, queries, size), draw.normal(2, n, kv_heads, length, size)
+        (y, dq), (dk, dv) = draw.empty(2, *q.shape), draw.empty(2, *k.shape)
+        log_sum_exp = draw.empty(n, heads, queries)
+        run("attention", q, k, v, y, log_sum_exp, 0.3, *how)
+        run("attention_dx", dy, q, k, v, log_sum_exp, dq, dk, dv, 0.3, *how)
         results += [y, log_sum_exp, dq, dk, dv]
     return results
 

@@ -6,6 +6,8 @@
 __device__ __forceinline__ float relu_of(float x) { return x > 0 ? x : (x == x ? 0 : x); }
 __device__ __forceinline__ float relu_slope(float x) { return x > 0 ? 1.f : (x == x ? 0.f : x); }
 
+__device__ __forceinline__ float sigmoid_of(float x) { return 0.5f * (1 + tanhf(0.5f * x)); }  // never overflows
+
 __device__ __forceinline__ float normal_distribution(float x) { return 0.5f * (1 + erff(x * 0.70710678119f)); }
 __device__ __forceinline__ float gelu_of(float x) { return x * normal_distribution(x); }
 __device__ __forceinline__ float gelu_slope(float x) {

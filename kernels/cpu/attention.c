@@ -1,11 +1,13 @@
 // Attention: y = p v, p = softmax(scale q k^T), one block of queries at a time, whose scores fit into the cache.
 //
-// All arrays are (N, H, length, D) with contiguous rows of D numbers: heads may be parts of the rows of a wider array,
+// All arrays are (N, heads, length, D) with contiguous rows of D numbers: heads may be parts of the rows of a wider array,
 // as a linear layer writes them. Scores, probabilities and their gradients never leave the cache: forward keeps the
-// logarithm of each row's sum, from which backward makes them again. Keys that a query does not see (behind it where
-// ``causal``, from ``lengths`` of the sample on) are not looked at; a query that sees none gives 0.
+// logarithm of each row's sum, from which backward makes them again. The keys that a query sees are a run of neighbors
+// (up to it where ``causal``, up to ``lengths`` of the sample, those of its segment); others are not looked at, but for
+// those that share a panel with them. A query that sees none gives 0.
 //
-// Legend: S queries, T keys; ld floats from row to row of scores. Compute-bound. Products are tiles (tile.h).
+// Legend: S queries, T keys; H heads in groups that share one of Hk heads of keys and values; ld floats from row to row
+// of scores. Compute-bound. Products are tiles (tile.h).
 // Source: Vaswani et al. 2017, arXiv 1706.03762; Dao et al. 2022, arXiv 2205.14135. Oracle: ops/attention.py.
 #include <math.h>
 
@@ -18,13 +20,17 @@ typedef struct {
     long n, h, row; // floats from sample to sample, head to head, row to row
 } Heads;
 
+// Keys from first up to stop, which a query sees, or some queries; none where stop is first
+typedef struct {
+    int first, stop;
+} Keys;
+
 typedef struct {
     Heads q, k, v, y, dy, dq, dk, dv;
     float *log_sum_exp;
-    const int64_t *lengths;
-    long N, H, S, T, D, ld, rows; // rows: of a block
+    Keys *seen;                              // (N, S)
+    long N, H, Hk, group, S, T, D, ld, rows; // rows: of a block; group: H / Hk
     float scale;
-    int causal;
 } Attention;
 
 // The memory of one thread
@@ -42,18 +48,43 @@ static int heads_of(const Arg *a, Heads *x) {
     return 1;
 }
 
-static int same_heads(const Arg *x, const Arg *y, long length) {
-    return y->dim[0] == x->dim[0] && y->dim[1] == x->dim[1] && y->dim[2] == length && y->dim[3] == x->dim[3];
+static int has_shape(const Arg *x, long N, long heads, long length, long D) {
+    return x->dim[0] == N && x->dim[1] == heads && x->dim[2] == length && x->dim[3] == D;
 }
 
-INLINE float *head(const Heads *x, long item, long H) {
-    return x->f + item / H * x->n + item % H * x->h;
+INLINE float *head(const Heads *x, long n, long h) {
+    return x->f + n * x->n + h * x->h;
 }
 
-// The keys that queries up to ``query`` of a head see
-static long keys_seen(const Attention *at, long item, long query) {
-    const long keys = at->lengths ? MAX(0, MIN(at->T, at->lengths[item / at->H])) : at->T;
-    return at->causal ? MIN(keys, query + 1) : keys;
+// Write the keys that each query sees: its own, as a token, is ``before`` + its number
+static int find_keys(const Attention *at, int causal, const int64_t *lengths, const int64_t *segments) {
+    const long before = at->T - at->S;
+    for (long n = 0; n < at->N; n++, segments += segments ? at->T : 0) {
+        const long keys = lengths ? MAX(0, MIN(at->T, lengths[n])) : at->T;
+        long first = 0, end = 0; // of the segment
+        for (long t = 1; segments && t < at->T; t++) COVER(segments[t] >= segments[t - 1]);
+        for (long s = 0; s < at->S; s++) {
+            const long own = before + s;
+            long stop = causal ? MAX(0, MIN(keys, own + 1)) : keys;
+            if (segments) {
+                while (segments[first] != segments[own]) first++;
+                for (end = MAX(end, first); end < at->T && segments[end] == segments[own];) end++;
+                stop = MIN(stop, end);
+            }
+            at->seen[n * at->S + s] = (Keys){(int)first, (int)MAX(first, stop)};
+        }
+    }
+    return 1;
+}
+
+// The keys that any of the queries from ``begin`` up to ``end`` sees; the first is one of a panel
+static Keys keys_of(const Keys *seen, long begin, long end) {
+    Keys all = {0, 0};
+    for (long s = begin; s < end; s++)
+        if (seen[s].first < seen[s].stop)
+            all = all.stop ? (Keys){MIN(all.first, seen[s].first), MAX(all.stop, seen[s].stop)} : seen[s];
+    all.first -= all.first % PANEL;
+    return all;
 }
 
 static long room_floats(const Attention *at, int backward) {
@@ -88,32 +119,38 @@ static void pack_turned(const float *b, long T, long D, long step, float *panels
 // The right factor of a product, rows of D numbers: in place, or copied to ``panels``
 typedef struct {
     const float *f;
-    long row, panel; // floats from row to row (0: as wide as the panel), and from panel to panel
+    long row, panel, first; // floats from row to row (0: as wide as the panel), and from panel to panel; the first row
 } Rows;
 
 static Rows rows_of(const float *b, long count, long D, long step, float *panels) {
-    if (whole_panels(D)) return (Rows){b, step, PANEL};
+    if (whole_panels(D)) return (Rows){b, step, PANEL, 0};
     pack_panels(b, count, D, step, panels);
-    return (Rows){panels, 0, count * PANEL};
+    return (Rows){panels, 0, count * PANEL, 0};
+}
+
+// The rows from number ``first`` on
+INLINE Rows rows_from(Rows b, long first) {
+    b.first = first;
+    return b;
 }
 
 // c = a b, of ``rows`` rows, with the sum over ``count`` rows of b: rows of a are summed over (walk), or its columns,
 // and then c is added to
 static void heads_product(const float *a, long ld, Rows b, long count, float *c, long ct, long rows, long D, int walk) {
     for (long d = 0; d < D; d += PANEL) {
+        const long step = b.row ? b.row : panel_width(D - d);
         const Tile q = {
-            .a = a, .at = ld, .ak = ld, .H = 1, .K = count, .b = b.f + d / PANEL * b.panel,
-            .bk = b.row ? b.row : panel_width(D - d), .c = c + d, .ct = ct, .first = walk ? 0 : c + d, .first_step = ct,
+            .a = a, .at = ld, .ak = ld, .H = 1, .K = count, .b = b.f + d / PANEL * b.panel + b.first * step, .bk = step, .c = c + d, .ct = ct, .first = walk ? 0 : c + d, .first_step = ct,
             .width = MIN(PANEL, D - d),
         };
         run_tiles(q, rows, walk);
     }
 }
 
-// scores (rows, ld) = a (rows, D) times the transposed panels of T keys, the first ``count`` of them
-static void scores_of(const float *a, long step, const float *panels, long T, long D, long count, float *scores, long ld,
+// scores (rows, ld) = a (rows, D) times the transposed panels of T keys, of those in ``keys``
+static void scores_of(const float *a, long step, const float *panels, long T, long D, Keys keys, float *scores, long ld,
                       long rows) {
-    for (long t = 0; t < count; t += PANEL) {
+    for (long t = keys.first; t < keys.stop; t += PANEL) {
         const Tile q = {
             .a = a, .at = step, .H = 1, .K = D, .b = panels + t * D, .bk = panel_width(T - t), .c = scores + t, .ct = ld,
             .width = MIN(PANEL, T - t),
@@ -122,23 +159,33 @@ static void scores_of(const float *a, long step, const float *panels, long T, lo
     }
 }
 
-static void attention_block(const Attention *at, const Room *r, long item, long begin, long end, Rows v) {
-    const long keys = keys_seen(at, item, at->S), reach = keys_seen(at, item, end - 1);
-    float *y = head(&at->y, item, at->H) + begin * at->y.row, scales[BLOCK_ROWS];
-    scores_of(head(&at->q, item, at->H) + begin * at->q.row, at->q.row, r->keys, keys, at->D, reach, r->scores, at->ld,
-              end - begin);
+// Of a row of scores, those of keys that are in ``block`` but not in ``seen``
+static void clear_unseen(float *row, Keys seen, Keys block) {
+    clear(row + block.first, seen.first - block.first);
+    clear(row + seen.stop, block.stop - seen.stop);
+}
+
+// ``count``: keys of the sample that are in panels
+static void attention_block(const Attention *at, const Room *r, long n, long h, long begin, long end, long count, Rows v) {
+    const Keys *seen = at->seen + n * at->S, keys = keys_of(seen, begin, end);
+    float *y = head(&at->y, n, h) + begin * at->y.row, scales[BLOCK_ROWS];
+    scores_of(head(&at->q, n, h) + begin * at->q.row, at->q.row, r->keys, count, at->D, keys, r->scores, at->ld, end - begin);
     for (long s = begin; s < end; s++) {
-        float *row = r->scores + (s - begin) * at->ld, most = 0;
-        const long seen = keys_seen(at, item, s);
-        if (seen) most = largest(row, seen);
-        if (most == -INFINITY) most = 0;
-        float total = exponentials(row, seen, most, at->scale, row);
-        total = total < 1 ? 1 : total; // the largest gives 1; less where nothing is seen
-        clear(row + seen, reach - seen);
-        at->log_sum_exp[item * at->S + s] = most * at->scale + logf(total);
+        float *row = r->scores + (s - begin) * at->ld, *first = row + seen[s].first, most = 0, total = 1;
+        const long some = seen[s].stop - seen[s].first;
+        if (some) {
+            most = largest(first, some);
+            if (most == -INFINITY) most = 0;
+            total = exponentials(first, some, most, at->scale, first);
+            total = total < 1 ? 1 : total; // the largest gives 1; less where all are -infinity
+            clear_unseen(row, seen[s], keys);
+        } else
+            clear(row + keys.first, keys.stop - keys.first);
+        at->log_sum_exp[(n * at->H + h) * at->S + s] = most * at->scale + logf(total);
         scales[s - begin] = 1 / total;
     }
-    heads_product(r->scores, at->ld, v, reach, y, at->y.row, end - begin, at->D, 1);
+    heads_product(r->scores + keys.first, at->ld, rows_from(v, keys.first), keys.stop - keys.first, y, at->y.row,
+                  end - begin, at->D, 1);
     for (long s = 0; s < end - begin; s++, y += at->y.row)
         EACH for (long d = 0; d < at->D; d++) y[d] *= scales[s];
 }
@@ -147,26 +194,35 @@ static void attention_part(const void *context, long begin, long end, int piece)
     const Attention *at = context;
     const Room r = room_of(at, piece, 0);
     const long blocks = (at->S + at->rows - 1) / at->rows;
+    Rows v = {0};
+    long count = 0;
     for (long item = begin; item < end; item++) {
-        const long keys = keys_seen(at, item, at->S);
-        pack_turned(head(&at->k, item, at->H), keys, at->D, at->k.row, r.keys);
-        const Rows v = rows_of(head(&at->v, item, at->H), keys, at->D, at->v.row, r.value_rows);
+        const long n = item / at->H, h = item % at->H, hk = h / at->group;
+        if (item == begin || h % at->group == 0) {
+            count = keys_of(at->seen + n * at->S, 0, at->S).stop;
+            pack_turned(head(&at->k, n, hk), count, at->D, at->k.row, r.keys);
+            v = rows_of(head(&at->v, n, hk), count, at->D, at->v.row, r.value_rows);
+        }
         for (long b = 0; b < blocks; b++)
-            attention_block(at, &r, item, at->S * b / blocks, at->S * (b + 1) / blocks, v);
+            attention_block(at, &r, n, h, at->S * b / blocks, at->S * (b + 1) / blocks, count, v);
     }
 }
 
-// Sizes and the common data of all rows; how: scale, causal, lengths
+// Sizes and the common data of all rows; how: scale, causal, lengths, segments
 static int attention_of(const Arg *q, const Arg *k, const Arg *v, const Arg *log_sum_exp, const Arg *how, Attention *at) {
     COVER(heads_of(q, &at->q) && heads_of(k, &at->k) && heads_of(v, &at->v));
-    at->N = q->dim[0], at->H = q->dim[1], at->S = q->dim[2], at->T = k->dim[2], at->D = q->dim[3];
-    COVER(at->D && at->T && same_heads(q, k, at->T) && same_heads(q, v, at->T));
-    COVER(log_sum_exp->size == at->N * at->H * at->S);
-    COVER(!how[2].l || how[2].size == at->N);
-    at->log_sum_exp = log_sum_exp->f, at->scale = (float)how[0].x, at->causal = (int)how[1].i, at->lengths = how[2].l;
+    at->N = q->dim[0], at->H = q->dim[1], at->S = q->dim[2], at->T = k->dim[2], at->D = q->dim[3], at->Hk = k->dim[1];
+    COVER(at->D && at->T && at->T < 1L << 31 && at->Hk && at->H % at->Hk == 0);
+    COVER(has_shape(k, at->N, at->Hk, at->T, at->D) && has_shape(v, at->N, at->Hk, at->T, at->D));
+    COVER(log_sum_exp->size == at->N * at->H * at->S && (!how[2].l || how[2].size == at->N));
+    COVER(!how[3].l || (how[3].size == at->N * at->T && at->S <= at->T));
+    at->group = at->H / at->Hk, at->log_sum_exp = log_sum_exp->f, at->scale = (float)how[0].x;
     at->ld = spread(at->T);
-    at->rows = MAX(12, MIN(at->causal ? CAUSAL_ROWS : BLOCK_ROWS, BLOCK_SCORES / MAX(1, at->ld) / 12 * 12));
-    return 1;
+    const int causal = (int)how[1].i;
+    at->rows = MAX(12, MIN(causal || how[3].l ? CAUSAL_ROWS : BLOCK_ROWS, BLOCK_SCORES / MAX(1, at->ld) / 12 * 12));
+    at->seen = scratch(0, 1, sizeof(Keys) * MAX(1, at->N * at->S));
+    COVER(at->seen);
+    return find_keys(at, causal, how[2].l, how[3].l);
 }
 
 static int attention_memory(const Attention *at, int backward) {
@@ -174,42 +230,47 @@ static int attention_memory(const Attention *at, int backward) {
     return 1;
 }
 
-KERNEL(attention) { // q, k, v, y, log_sum_exp, scale, causal, lengths
+KERNEL(attention) { // q, k, v, y, log_sum_exp, scale, causal, lengths, segments
     Attention at = {.N = 0};
     COVER(attention_of(&a[0], &a[1], &a[2], &a[4], &a[5], &at));
-    COVER(heads_of(&a[3], &at.y) && same_heads(&a[0], &a[3], at.S) && attention_memory(&at, 0));
+    COVER(heads_of(&a[3], &at.y) && has_shape(&a[3], at.N, at.H, at.S, at.D) && attention_memory(&at, 0));
     parallel(attention_part, &at, at.N * at.H, at.S * at.T * (4.0 * at.D / 50 + 1));
     return 1;
 }
 
-// Turn a row of scores into probabilities p, and their slopes dp into those of the scores, p (dp - sum of p dp) scale
-static void slopes_of(float *p, float *dp, long seen, long reach, float scale, float log) {
+// Turn ``count`` scores into probabilities p, and their slopes dp into those of the scores, p (dp - sum of p dp) scale
+static void slopes_of(float *p, float *dp, long count, float scale, float log) {
     vec total = {};
-    for (long k = 0; k < seen; k += WIDTH) {
-        const vec power = exp_of(load_some(p + k, seen - k) * scale - log);
-        store_some(p + k, power, seen - k);
-        total += choose(first_lanes(seen - k), power * load_some(dp + k, seen - k), (vec){});
+    for (long k = 0; k < count; k += WIDTH) {
+        const vec power = exp_of(load_some(p + k, count - k) * scale - log);
+        store_some(p + k, power, count - k);
+        total += choose(first_lanes(count - k), power * load_some(dp + k, count - k), (vec){});
     }
     const float mean = sum(total);
-    EACH for (long k = 0; k < seen; k++) dp[k] = p[k] * (dp[k] - mean) * scale;
-    clear(p + seen, reach - seen);
-    clear(dp + seen, reach - seen);
+    EACH for (long k = 0; k < count; k++) dp[k] = p[k] * (dp[k] - mean) * scale;
 }
 
-static void attention_dx_block(const Attention *at, const Room *r, long item, long begin, long end, Rows k) {
-    const long keys = keys_seen(at, item, at->S), reach = keys_seen(at, item, end - 1), rows = end - begin, D = at->D;
-    const float *q = head(&at->q, item, at->H) + begin * at->q.row, *dy = head(&at->dy, item, at->H) + begin * at->dy.row;
-    scores_of(q, at->q.row, r->keys, keys, D, reach, r->scores, at->ld, rows);
-    scores_of(dy, at->dy.row, r->values, keys, D, reach, r->slopes, at->ld, rows);
+static void attention_dx_block(const Attention *at, const Room *r, long n, long h, long begin, long end, long count, Rows k) {
+    const Keys *seen = at->seen + n * at->S, keys = keys_of(seen, begin, end);
+    const long rows = end - begin, D = at->D, some = keys.stop - keys.first, hk = h / at->group;
+    const float *q = head(&at->q, n, h) + begin * at->q.row, *dy = head(&at->dy, n, h) + begin * at->dy.row;
+    scores_of(q, at->q.row, r->keys, count, D, keys, r->scores, at->ld, rows);
+    scores_of(dy, at->dy.row, r->values, count, D, keys, r->slopes, at->ld, rows);
     for (long s = begin; s < end; s++) {
-        const long place = (s - begin) * at->ld;
-        const float log_sum_exp = at->log_sum_exp[item * at->S + s];
-        slopes_of(r->scores + place, r->slopes + place, keys_seen(at, item, s), reach, at->scale, log_sum_exp);
+        float *p = r->scores + (s - begin) * at->ld, *dp = r->slopes + (s - begin) * at->ld;
+        const Keys own = seen[s].first < seen[s].stop ? seen[s] : (Keys){keys.first, keys.first};
+        slopes_of(p + own.first, dp + own.first, own.stop - own.first, at->scale,
+                  at->log_sum_exp[(n * at->H + h) * at->S + s]);
+        clear_unseen(p, own, keys);
+        clear_unseen(dp, own, keys);
     }
-    heads_product(r->slopes, at->ld, k, reach, head(&at->dq, item, at->H) + begin * at->dq.row, at->dq.row, rows, D, 1);
+    const float *scores = r->scores + keys.first, *ds = r->slopes + keys.first;
+    heads_product(ds, at->ld, rows_from(k, keys.first), some, head(&at->dq, n, h) + begin * at->dq.row, at->dq.row, rows, D,
+                  1);
     const Rows slopes = rows_of(dy, rows, D, at->dy.row, r->slope_rows), queries = rows_of(q, rows, D, at->q.row, r->query_rows);
-    heads_product(r->scores, at->ld, slopes, rows, head(&at->dv, item, at->H), at->dv.row, reach, D, 0);
-    heads_product(r->slopes, at->ld, queries, rows, head(&at->dk, item, at->H), at->dk.row, reach, D, 0);
+    float *dv = head(&at->dv, n, hk) + keys.first * at->dv.row, *dk = head(&at->dk, n, hk) + keys.first * at->dk.row;
+    heads_product(scores, at->ld, slopes, rows, dv, at->dv.row, some, D, 0);
+    heads_product(ds, at->ld, queries, rows, dk, at->dk.row, some, D, 0);
 }
 
 static void attention_dx_part(const void *context, long begin, long end, int piece) {
@@ -217,23 +278,24 @@ static void attention_dx_part(const void *context, long begin, long end, int pie
     const Room r = room_of(at, piece, 1);
     const long blocks = (at->S + at->rows - 1) / at->rows;
     for (long item = begin; item < end; item++) {
-        const long keys = keys_seen(at, item, at->S);
-        float *dk = head(&at->dk, item, at->H), *dv = head(&at->dv, item, at->H);
+        const long n = item / at->Hk, hk = item % at->Hk, count = keys_of(at->seen + n * at->S, 0, at->S).stop;
+        float *dk = head(&at->dk, n, hk), *dv = head(&at->dv, n, hk);
         for (long t = 0; t < at->T; t++) clear(dk + t * at->dk.row, at->D), clear(dv + t * at->dv.row, at->D);
-        pack_turned(head(&at->k, item, at->H), keys, at->D, at->k.row, r.keys);
-        pack_turned(head(&at->v, item, at->H), keys, at->D, at->v.row, r.values);
-        const Rows k = rows_of(head(&at->k, item, at->H), keys, at->D, at->k.row, r.key_rows);
-        for (long b = 0; b < blocks; b++)
-            attention_dx_block(at, &r, item, at->S * b / blocks, at->S * (b + 1) / blocks, k);
+        pack_turned(head(&at->k, n, hk), count, at->D, at->k.row, r.keys);
+        pack_turned(head(&at->v, n, hk), count, at->D, at->v.row, r.values);
+        const Rows k = rows_of(head(&at->k, n, hk), count, at->D, at->k.row, r.key_rows);
+        for (long h = hk * at->group; h < (hk + 1) * at->group; h++)
+            for (long b = 0; b < blocks; b++)
+                attention_dx_block(at, &r, n, h, at->S * b / blocks, at->S * (b + 1) / blocks, count, k);
     }
 }
 
-KERNEL(attention_dx) { // dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths
+KERNEL(attention_dx) { // dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths, segments
     Attention at = {.N = 0};
     COVER(attention_of(&a[1], &a[2], &a[3], &a[4], &a[8], &at) && heads_of(&a[0], &at.dy) && heads_of(&a[5], &at.dq));
-    COVER(heads_of(&a[6], &at.dk) && heads_of(&a[7], &at.dv) && same_heads(&a[1], &a[0], at.S));
-    COVER(same_heads(&a[1], &a[5], at.S) && same_heads(&a[1], &a[6], at.T) && same_heads(&a[1], &a[7], at.T));
-    COVER(attention_memory(&at, 1));
-    parallel(attention_dx_part, &at, at.N * at.H, at.S * at.T * (10.0 * at.D / 50 + 1.5));
+    COVER(heads_of(&a[6], &at.dk) && heads_of(&a[7], &at.dv) && has_shape(&a[0], at.N, at.H, at.S, at.D));
+    COVER(has_shape(&a[5], at.N, at.H, at.S, at.D) && has_shape(&a[6], at.N, at.Hk, at.T, at.D));
+    COVER(has_shape(&a[7], at.N, at.Hk, at.T, at.D) && attention_memory(&at, 1));
+    parallel(attention_dx_part, &at, at.N * at.Hk, at.group * at.S * at.T * (10.0 * at.D / 50 + 1.5));
     return 1;
 }

@@ -3,7 +3,7 @@
 #include <stdint.h>
 
 // Counts up with each change of the table below; mpitrain/cpu_kernels.py takes no other build than its own.
-#define BUILD 8
+#define BUILD 12
 
 // One argument of a kernel as Python gave it: an array (C-contiguous but for kinds s and S) or a number. None is an
 // array of no elements at 0.
@@ -57,11 +57,17 @@ typedef int Kernel(const Arg *a);
     K(softmax_cross_entropy_dx, "Fflxp", "e, row_sums, targets, smoothing, counted")                         \
     K(softmax, "fF", "x, y")                                                                                 \
     K(softmax_dx, "ffF", "y, dy, dx")                                                                        \
-    K(attention, "sssSFxim", "q, k, v, y, log_sum_exp, scale, causal, lengths")                              \
-    K(attention_dx, "ssssfSSSxim", "dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths")           \
+    K(attention, "sssSFximm", "q, k, v, y, log_sum_exp, scale, causal, lengths, segments")                   \
+    K(attention_dx, "ssssfSSSximm",                                                                          \
+      "dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths, segments")                              \
     K(layernorm, "fffxFFF", "x, w, b, eps, z, r, y")                                                         \
     K(layernorm_dw, "ffF", "dy, z, sums")                                                                    \
     K(layernorm_dx, "ffffF", "dy, z, r, w, dx")                                                              \
+    K(rmsnorm, "ffxFF", "x, w, eps, r, y")                                                                   \
+    K(rmsnorm_backward, "ffffFFi", "dy, x, r, w, dw, dx, accumulate")                                        \
+    K(rotary, "Sfmii", "x, table, positions, offset, back")                                                  \
+    K(swiglu, "fF", "x, y")                                                                                  \
+    K(swiglu_dx, "ffF", "x, dy, dx")                                                                         \
     K(gelu, "fFF", "x, y, slope")                                                                            \
     K(gelu_tanh, "fFF", "x, y, slope")                                                                       \
     K(gelu_dx, "ffF", "slope, dy, dx")                                                                       \

@@ -1,6 +1,6 @@
 """Layers with an explicit forward and backward."""
 
-from .activations import GELU, ReLU, Sigmoid, SiLU, Tanh
+from .activations import GELU, ReLU, Sigmoid, SiLU, SwiGLU, Tanh
 from .base import Layer
 from .batchnorm2d import BatchNorm2d
 from .conv2d import Conv2d
@@ -10,9 +10,11 @@ from .flatten import Flatten
 from .layernorm import LayerNorm
 from .linear import Linear
 from .multi_head_attention import MultiHeadAttention
+from .patches import PatchEmbedding
 from .pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from .recompute import Recompute
 from .residual import Residual
+from .rmsnorm import RMSNorm
 from .sequential import Part, Sequential, Unit
 from .tokens import FirstToken, TiedHead, TokenEmbedding
 from .transformer_block import PostNormBlock, PreNormBlock
@@ -33,14 +35,17 @@ __all__ = [
     "MaxPool2d",
     "MultiHeadAttention",
     "Part",
+    "PatchEmbedding",
     "PostNormBlock",
     "PreNormBlock",
+    "RMSNorm",
     "ReLU",
     "Recompute",
     "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SwiGLU",
     "Tanh",
     "TiedHead",
     "TokenEmbedding",

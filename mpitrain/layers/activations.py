@@ -1,12 +1,15 @@
-"""Activations: y = f(x), element by element, for any shape; dx is written over dy."""
+"""Activations: y = f(x), element by element, for any shape; dx is written over dy, but for that of SwiGLU."""
 
+import math
 from typing import ClassVar
 
 import numpy as np
 
 from ..context import Context
+from ..errors import UserError
 from ..ops import elementwise, gelu
 from ..ops.dispatch import Op
+from ..ops.swiglu import swiglu, swiglu_dx
 from .base import Layer
 
 
@@ -66,6 +69,39 @@ class SiLU(Layer):
         s, y = ctx[self]
         elementwise.silu_dx(s, y, dy, dy)
         return dy
+
+
+class SwiGLU(Layer):
+    """y = silu(a) b of the two halves (a, b) of the last dimension of x (Shazeer 2020, arXiv 2002.05202).
+
+    The feed-forward layer of Llama is ``Linear(C, 2 F), SwiGLU(), Linear(F, C)``: a is its gate projection, b its up
+    projection. Forward keeps x; backward computes the sigmoid again.
+
+    Raises
+    ------
+    UserError
+        If the last dimension of x is odd.
+    """
+
+    def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
+        """Return silu(a) b (..., F) of x (..., 2 F)."""
+        if not x.ndim or x.shape[-1] % 2:
+            raise UserError(f"SwiGLU expects an even last dimension, not {x.shape}")
+        y: np.ndarray = ctx.empty(self, "y", (*x.shape[:-1], x.shape[-1] // 2))
+        ctx[self] = x
+        swiglu(_rows(x), _rows(y))
+        return y
+
+    def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
+        """Return (da, db)."""
+        x = ctx[self]
+        dx: np.ndarray = ctx.backward.empty(self, "dx", x.shape)
+        swiglu_dx(_rows(x), _rows(dy), _rows(dx))
+        return dx
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 class GELU(Layer):

@@ -1,12 +1,15 @@
 """Self-attention with several heads."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
-from ..context import Context
+from ..context import Context, Tokens
+from ..device import Device
 from ..errors import UserError
 from ..ops.attention import attention, attention_dx
+from ..ops.rotary import positions_needed, rotary, rotary_table
 from .base import Layer
 from .linear import Linear
 
@@ -23,25 +26,50 @@ class MultiHeadAttention(Layer):
     causal : bool
         Whether a token depends only on itself and those before it.
     bias : bool
+    num_kv_heads : int, optional
+        Hk, a divisor of H: H / Hk heads that follow each other share one head of keys and values (Ainslie et al. 2023,
+        arXiv 2305.13245). H by default; 1 is multi-query attention.
+    rotary : float, optional
+        The base of rotary positions, by which q and k turn (``ops/rotary.py``); 10000 in the first Llama models. None
+        by default: the layer does not know the order of the tokens, but for ``causal``.
 
     Raises
     ------
     UserError
-        If the heads do not divide the size, or (in ``forward``) x is not (N, T, C).
+        If the heads do not divide the size, or the heads of keys and values the heads, if heads of an odd size are to
+        turn, or (in ``forward``) x is not (N, T, C).
 
     Notes
     -----
-    x and y are (N, T, C) (Vaswani et al. 2017, arXiv 1706.03762). ``qkv`` is one Linear of 3 C outputs, in the order
-    q, k, v, each with its heads side by side. Heads are views of its output, and dq, dk, dv views of the input of its
-    backward: nothing is copied or transposed between the products.
+    x and y are (N, T, C) (Vaswani et al. 2017, arXiv 1706.03762). ``ctx.tokens`` says which tokens are padding (they
+    are not seen), which sequences are packed into a row (they do not see each other), and the positions of tokens.
+
+    ``qkv`` is one Linear of (H + 2 Hk) D outputs, in the order q, k, v, each with its heads side by side. Heads are
+    views of its output, and dq, dk, dv views of the input of its backward: nothing is copied or transposed between the
+    products.
     """
 
-    def __init__(self, size: int, num_heads: int, causal: bool = False, bias: bool = True):
+    def __init__(
+        self,
+        size: int,
+        num_heads: int,
+        causal: bool = False,
+        bias: bool = True,
+        *,
+        num_kv_heads: int | None = None,
+        rotary: float | None = None,
+    ):
         if num_heads < 1 or size % num_heads:
             raise UserError(f"a size of {size} does not divide into {num_heads} heads")
-        self.size, self.num_heads, self.causal = size, num_heads, causal
-        self.scale = 1 / math.sqrt(size // num_heads)
-        self.qkv = Linear(size, 3 * size, bias)
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        if num_kv_heads < 1 or num_heads % num_kv_heads:
+            raise UserError(f"{num_heads} heads do not divide into {num_kv_heads} groups that share keys and values")
+        self.size, self.num_heads, self.num_kv_heads, self.causal = size, num_heads, num_kv_heads, causal
+        self.head_size, self.rotary = size // num_heads, rotary
+        if rotary is not None and self.head_size % 2:
+            raise UserError(f"heads of {self.head_size} numbers do not turn: rotary positions are of pairs")
+        self.scale = 1 / math.sqrt(self.head_size)
+        self.qkv = Linear(size, (num_heads + 2 * num_kv_heads) * self.head_size, bias)
         self.out = Linear(size, size, bias)
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
@@ -50,25 +78,47 @@ class MultiHeadAttention(Layer):
             raise UserError(f"a MultiHeadAttention of size {self.size} expects (N, T, {self.size}), not {x.shape}")
         n, length, _ = x.shape
         qkv = self.qkv.forward(x, ctx)
+        self._turn(qkv, ctx, ctx.tokens, back=False)
         y = ctx.empty(self, "y", x.shape)
         log_sum_exp = ctx.empty(self, "log_sum_exp", (n, self.num_heads, length))
-        (q, k, v), (heads,) = self._heads(qkv), self._heads(y)
-        attention(q, k, v, heads, log_sum_exp, self.scale, self.causal, None)
-        ctx[self] = qkv, log_sum_exp
+        attention(*self._parts(qkv), self._heads(y), log_sum_exp, self.scale, self.causal, *ctx.tokens[:2])
+        ctx[self] = qkv, log_sum_exp, ctx.tokens
         return self.out.forward(y, ctx)
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write the gradients of both Linears, or put them off; return dx."""
-        qkv, log_sum_exp = ctx[self]
-        (dheads,) = self._heads(self.out.backward(dy, ctx))
+        qkv, log_sum_exp, tokens = ctx[self]
+        dheads = self._heads(self.out.backward(dy, ctx))
         dqkv = ctx.backward.empty(self, "dqkv", qkv.shape)
-        (q, k, v), (dq, dk, dv) = self._heads(qkv), self._heads(dqkv)
-        attention_dx(dheads, q, k, v, log_sum_exp, dq, dk, dv, self.scale, self.causal, None)
+        parts = *self._parts(qkv), log_sum_exp, *self._parts(dqkv)
+        attention_dx(dheads, *parts, self.scale, self.causal, *tokens[:2])
+        self._turn(dqkv, ctx, tokens, back=True)
         self.qkv.needs_dx = self.needs_dx
         return self.qkv.backward(dqkv, ctx)
 
     def _heads(self, tokens: np.ndarray) -> np.ndarray:
-        """Return views (1 or 3, N, H, T, D) of (N, T, C) or (N, T, 3 C)."""
+        """Return the view (N, heads, T, D) of (N, T, heads D)."""
         n, length, width = tokens.shape
-        parts = tokens.reshape(n, length, width // self.size, self.num_heads, self.size // self.num_heads)
-        return parts.transpose(2, 0, 3, 1, 4)
+        heads: np.ndarray = tokens.reshape(n, length, width // self.head_size, self.head_size).swapaxes(1, 2)
+        return heads
+
+    def _parts(self, qkv: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return views (N, H, T, D), (N, Hk, T, D) and (N, Hk, T, D)."""
+        heads, first, second = self._heads(qkv), self.num_heads, self.num_heads + self.num_kv_heads
+        return heads[:, :first], heads[:, first:second], heads[:, second:]
+
+    def _turn(self, qkv: np.ndarray, ctx: Context, tokens: Tokens, *, back: bool) -> None:
+        """Turn q and k, or their gradients back, by the positions of the tokens."""
+        if self.rotary is None:
+            return
+        turning = self._heads(qkv)[:, : self.num_heads + self.num_kv_heads]
+        needed = positions_needed(tokens.positions, qkv.shape[1])
+        rows = 1 << max(0, needed - 1).bit_length()  # few tables, of twice the size each
+        rotary(turning, _table(ctx.device, ctx.dtype, rows, self.head_size, self.rotary), tokens.positions, 0, back)
+
+
+@lru_cache(maxsize=32)
+def _table(device: Device, dtype: np.dtype, num_positions: int, size: int, base: float) -> np.ndarray:
+    """Return the table of rotary positions on a device: one for all layers of a model."""
+    table: np.ndarray = device.from_host(rotary_table(num_positions, size, base).astype(dtype))
+    return table

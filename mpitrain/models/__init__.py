@@ -4,11 +4,14 @@ from functools import partial
 
 from ..layers import Dropout, Layer, Recompute, Sequential
 from ..registry import Registry
+from .bert import bert
 from .convnet import convnet
 from .gpt import gpt
 from .lenet import lenet
+from .llama import llama
 from .mlp import mlp
 from .resnet import resnet
+from .vit import vit
 
 MODELS: Registry[Layer] = Registry(
     "model",
@@ -17,7 +20,7 @@ MODELS: Registry[Layer] = Registry(
         "mlp": mlp,
         "lenet": lenet,
         **{f"resnet{depth}": partial(resnet, depth) for depth in (8, 20, 32, 56)},
-        "gpt": gpt,
+        **{"gpt": gpt, "llama": llama, "bert": bert, "vit": vit},
     },
     arguments=("input_shape", "num_outputs"),
     result=Layer,

@@ -1,6 +1,5 @@
 """GPT-2 (Radford et al. 2019, "Language models are unsupervised multitask learners"): it predicts the next token."""
 
-from ..errors import UserError
 from ..layers import (
     GELU,
     Dropout,
@@ -13,7 +12,16 @@ from ..layers import (
     TokenEmbedding,
     init,
 )
-from .transformer import Size, feed_forward, initialize, pick_size, residual_std, row_length, window_of
+from .transformer import (
+    Size,
+    check_vocabulary,
+    feed_forward,
+    initialize,
+    pick_size,
+    residual_std,
+    row_length,
+    window_of,
+)
 
 SIZES = {"small": Size(6, 384, 6), "tiny": Size(4, 128, 4), "gpt2": Size(12, 768, 12)}
 
@@ -54,11 +62,7 @@ def gpt(
     Initial weights are N(0, 0.02^2) draws, those of a Linear that adds to the shortcut smaller by sqrt(2 depth).
     """
     length = row_length("gpt", input_shape)
-    if vocabulary and vocabulary != num_outputs:
-        raise UserError(
-            f"the model gpt predicts tokens, of which there are {vocabulary}, but the targets are {num_outputs} "
-            "classes: --model bert classifies"
-        )
+    check_vocabulary("gpt", vocabulary, num_outputs)
     dims = pick_size("gpt", SIZES, size, depth=depth, width=width, heads=heads)
     tokens = TokenEmbedding(
         num_outputs, dims.width, num_positions=window_of("gpt", window, length), end_of_text=end_of_text

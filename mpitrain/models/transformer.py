@@ -50,6 +50,15 @@ def row_length(model: str, input_shape: tuple[int, ...]) -> int:
     return input_shape[0]
 
 
+def check_vocabulary(model: str, vocabulary: int, num_outputs: int) -> None:
+    """Raise a UserError if the outputs are not the tokens of the vocabulary, where this is known (not 0)."""
+    if vocabulary and vocabulary != num_outputs:
+        raise UserError(
+            f"the model {model} predicts tokens, of which there are {vocabulary}, but the targets are {num_outputs} "
+            "classes: --model bert classifies"
+        )
+
+
 def window_of(model: str, window: int, length: int) -> int:
     """Return the number of learned positions: ``window``, or the length of a row where that is 0.
 
@@ -87,6 +96,9 @@ def residual_std(depth: int) -> float:
     return STD / math.sqrt(2 * depth)
 
 
-def feed_forward(width: int, hidden: int, activation: Layer, *, last_std: float = STD) -> Sequential:
-    """Return Linear, activation, Linear: the network for each token."""
-    return Sequential(linear(width, hidden), activation, linear(hidden, width, std=last_std))
+def feed_forward(
+    width: int, hidden: int, activation: Layer, *, last_std: float = STD, bias: bool = True, parts: int = 1
+) -> Sequential:
+    """Return Linear, activation, Linear: the network for each token; the activation makes 1 of ``parts`` numbers."""
+    first = linear(width, parts * hidden, bias=bias)
+    return Sequential(first, activation, linear(hidden, width, std=last_std, bias=bias))

@@ -25,9 +25,11 @@ from mpitrain.layers import (
     Recompute,
     ReLU,
     Residual,
+    RMSNorm,
     Sequential,
     Sigmoid,
     SiLU,
+    SwiGLU,
     Tanh,
 )
 
@@ -49,12 +51,14 @@ CASES = {
     "gelu": Case(GELU, (5001,)),
     "gelu by tanh": Case(lambda: GELU(approximate=True), (5001,)),
     "silu": Case(SiLU, (5001,)),
+    "swiglu": Case(SwiGLU, (9, 5, 66)),
     "tanh": Case(Tanh, (5001,)),
     "sigmoid": Case(Sigmoid, (5001,)),
     "batch norm": Case(lambda: BatchNorm2d(6), (8, 9, 7, 6)),
     "batch norm, many channels": Case(lambda: BatchNorm2d(300), (4, 5, 5, 300)),
     "batch norm and relu": Case(lambda: Sequential(BatchNorm2d(5), ReLU()), (3, 4, 5, 5)),
     "layer norm": Case(lambda: LayerNorm(200), (70, 200)),
+    "root mean square norm": Case(lambda: RMSNorm(200), (7, 10, 200)),
     "linear": Case(lambda: Linear(30, 20), (7, 5, 30)),
     "perceptron": Case(lambda: Sequential(Linear(20, 70), ReLU(), Linear(70, 30), GELU(), Linear(30, 10)), (300, 20)),
     "residual": Case(lambda: Residual(Linear(40, 40), activation=ReLU()), (64, 40)),
@@ -76,6 +80,8 @@ CASES = {
     "convolution, dilated": Case(lambda: Conv2d(4, 6, 3, padding=2, dilation=2), (2, 8, 7, 4)),
     "attention": Case(lambda: MultiHeadAttention(24, 3), (2, 19, 24)),
     "attention, causal": Case(lambda: MultiHeadAttention(20, 4, causal=True), (5, 33, 20)),
+    "attention, shared keys": Case(lambda: MultiHeadAttention(24, 6, causal=True, num_kv_heads=2), (3, 19, 24)),
+    "attention, rotary": Case(lambda: MultiHeadAttention(24, 4, num_kv_heads=1, rotary=100.0), (2, 9, 24)),
     "attention, one head": Case(lambda: MultiHeadAttention(9, 1, bias=False), (3, 7, 9)),
 }
 

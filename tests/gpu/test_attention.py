@@ -17,22 +17,25 @@ class Inputs:
     Parameters
     ----------
     sizes : (N, H, S, T, D)
+    group : int
+        H / Hk.
     layout : str
         "packed": heads are parts of the rows (N, T, 3 C) of a linear layer; "turned": rows are not contiguous.
     """
 
-    def __init__(self, device, sizes, layout="plain", causal=False, lengths=None, seed=0):
+    def __init__(self, device, sizes, layout="plain", causal=False, lengths=None, seed=0, segments=None, group=1):
         self.device, self.seed = device, seed
         n, h, s, t, d = sizes
         rng = np.random.default_rng(seed)
-        self.wide = [rng.standard_normal((n, h, length, d)).astype(np.float32) for length in (s, t, t, s)]
+        shapes = [(n, heads, length, d) for heads, length in ((h, s), (h // group, t), (h // group, t), (h, s))]
+        self.wide = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
         q, k, v, dy = (place(device, x, layout) for x in self.wide)
         shapes = [self.wide[i].shape for i in (0, 0, 1, 2)]
         y, dq, dk, dv = (place(device, np.full(shape, np.nan, np.float32), layout) for shape in shapes)
         self.log_sum_exp = device.empty((n, h, s))
-        lengths = None if lengths is None else np.array(lengths, np.int64)
-        self.wide_how = 1 / np.sqrt(max(1, d)), causal, lengths
-        self.how = *self.wide_how[:2], None if lengths is None else device.from_host(lengths)
+        masks = [None if mask is None else np.array(mask, np.int64) for mask in (lengths, segments)]
+        self.wide_how = 1 / np.sqrt(max(1, d)), causal, *masks
+        self.how = *self.wide_how[:2], *(None if mask is None else device.from_host(mask) for mask in masks)
         self.forward = q, k, v, y, self.log_sum_exp, *self.how
         self.backward = dy, q, k, v, self.log_sum_exp, dq, dk, dv, *self.how
         self.results = y, self.log_sum_exp, dq, dk, dv
@@ -88,14 +91,17 @@ def test_edges(anywhere, name):
     inputs.check()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(12))
 def test_random_inputs(anywhere, monkeypatch, seed):
     """Sizes, layouts and masks; scores that take turns, by samples, heads and queries."""
     rng = np.random.default_rng(seed)
     n, h, s, t, d = (int(rng.integers(1, most)) for most in (5, 5, 20, 20, 9))
-    lengths = rng.integers(0, t + 3, n) if seed % 2 else None
+    group, lengths, segments = int(rng.integers(1, 4)), rng.integers(0, t + 3, n) if seed % 2 else None, None
+    if seed > 5:
+        s, segments = min(s, t), np.cumsum(rng.random((n, t)) < 0.3, axis=1) - 2
     monkeypatch.setattr(path, "SCORE_BYTES", int(rng.choice([1, 300, 2000, 1 << 28])))
-    inputs = Inputs(anywhere, (n, h, s, t, d), ("packed", "plain")[seed % 3 == 0], seed % 4 < 2, lengths, seed)
+    sizes, layout = (n, h * group, s, t, d), ("packed", "plain")[seed % 3 == 0]
+    inputs = Inputs(anywhere, sizes, layout, seed % 4 < 2, lengths, seed, segments, group)
     inputs.run()
     inputs.check()
 
@@ -188,6 +194,7 @@ def test_what_is_not_covered(device):
     inputs = Inputs(device, (2, 2, 3, 4, 5))
     wide = [device.from_host(x.astype(np.float64)) for x in inputs.wide]
     assert not path.attention(*wide[:3], *inputs.forward[3:])
+    assert not path.attention(*inputs.forward[:-1], device.zeros((2, 2), np.int64)), "fewer keys than queries"
     assert not path.attention_dx(wide[3], *inputs.backward[1:])
     assert not rows.softmax(device.zeros((3, 4), np.float64), device.zeros((3, 4), np.float64))
     turned = device.zeros((4, 3)).T

@@ -10,7 +10,7 @@ from tests.kernels.arrays import NULL, Elements, launch
 
 
 class Case(NamedTuple):
-    """Matrices (outer, inner) of scores of (queries, keys); ``first`` queries come before, ``pad`` follows each row."""
+    """Matrices (outer, inner) of scores of (queries, keys), ``pad`` behind each row; query 0 is token ``first``."""
 
     outer: int
     inner: int
@@ -21,6 +21,7 @@ class Case(NamedTuple):
     samples_inner: bool = False
     first: int = 0
     pad: int = 0
+    segments: tuple[tuple[int, ...], ...] | None = None  # of samples: the lengths of their sequences
 
 
 CASES = [
@@ -30,6 +31,9 @@ CASES = [
     Case(3, 2, 4, 20, causal=True, lengths=(5 - 2**32, 99), samples_inner=True, first=9, pad=4),
     Case(1, 2, 3, 150, causal=True, first=140, pad=2),
     Case(1, 1, 3, 1100),
+    Case(1, 2, 5, 3, causal=True, first=-2, pad=1),
+    Case(2, 2, 9, 9, segments=((4, 5), (9,))),
+    Case(1, 2, 30, 37, causal=True, lengths=(36, 20), samples_inner=True, first=7, segments=((13, 1, 23), (36, 1))),
 ]
 
 
@@ -41,19 +45,21 @@ def run(kernels: cpu.Kernels, case: Case, bf16: int = 0, seed: int = 0) -> list[
     scores, dp = (elements.draw(*matrices, case.keys, scale=scale) for scale in (4, 1))
     p[..., : case.keys], ds[..., : case.keys] = scores[0], dp[0]
     # of all matrices and queries of an op; those of this launch begin at the second outer one, and after ``first``
-    log_sum_exp = statistics.room(case.outer + 2, case.inner + 1, case.first + case.queries + 1)
-    mine = log_sum_exp[1:-1, :-1, case.first : -1]
+    skipped = max(0, case.first)
+    log_sum_exp = statistics.room(case.outer + 2, case.inner + 1, skipped + case.queries + 1)
+    mine = log_sum_exp[1:-1, :-1, skipped:-1]
     seen = visible(case)
     rows = case.outer * case.inner * case.queries
     sizes = rows, case.queries, case.keys, ld, case.first, case.inner, case.causal, case.samples_inner
     record = np.array((*sizes, *(stride // 4 for stride in mine.strides[:2])), RECORD)
     lengths = NULL if case.lengths is None else np.array(case.lengths)
+    segments = NULL if case.segments is None else numbers(case)
     grid = -(-rows * kernels.macro("ROW_WARPS") // 8)
-    launch(kernels, "attention_softmax", p, mine, lengths, record, grid=grid, seed=seed)
+    launch(kernels, "attention_softmax", p, mine, lengths, segments, record, grid=grid, seed=seed)
     expected, expected_log = softmax(scores[1], seen)
     found = [(elements.value(p[..., : case.keys]), expected), (elements.value(mine), expected_log)]
     p[..., : case.keys] = scores[0]
-    launch(kernels, "attention_softmax_dx", p, ds, mine, lengths, record, grid=grid, seed=seed)
+    launch(kernels, "attention_softmax_dx", p, ds, mine, lengths, segments, record, grid=grid, seed=seed)
     values, slopes = elements.value(p[..., : case.keys]), np.where(seen, dp[1], 0)
     expected_ds = values * (slopes - (values * slopes).sum(axis=3, keepdims=True))
     found += [(values, expected), (elements.value(ds[..., : case.keys]), expected_ds)]
@@ -75,7 +81,17 @@ def visible(case: Case) -> np.ndarray:
     if case.lengths is not None:
         of_sample = np.array(case.lengths)[None, :] if case.samples_inner else np.array(case.lengths)[:, None]
         seen &= place < of_sample[:, :, None, None]
+    if case.segments is not None:
+        of_keys = numbers(case)
+        same = of_keys[:, None] == of_keys[:, case.first : case.first + case.queries, None]
+        seen &= same[None] if case.samples_inner else same[:, None]
     return seen
+
+
+def numbers(case: Case) -> np.ndarray:
+    """Return the segment of each key (samples, keys): any numbers that do not decrease."""
+    rows = [np.repeat([3 * i - 4 for i in range(len(lengths))], lengths) for lengths in case.segments or ()]
+    return np.array(rows, np.int64)
 
 
 def softmax(scores: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -50,28 +50,69 @@ def heads_of(rng, n, heads, length, size, packed):
     return [rng.standard_normal((n, heads, length, size), np.float32) for _ in range(3)]
 
 
+def packed_rows(rng, n, length):
+    """Return (n, length) numbers of sequences that follow each other in a row."""
+    return np.cumsum(rng.random((n, length)) < 0.2, axis=1) + rng.integers(-2, 2, (n, 1))
+
+
+def compare(kernels, rng, sizes, packed, how, what):
+    """Compare both kernels with NumPy in float64; sizes (N, H, Hk, S, T, D)."""
+    n, heads, kv_heads, queries, keys, size = sizes
+    q, dy, y = heads_of(rng, n, heads, queries, size, packed)
+    k, v, dk = heads_of(rng, n, kv_heads, keys, size, packed)
+    dq, dv, logs = np.full_like(q, np.nan), np.full_like(v, np.nan), np.empty((n, heads, queries), np.float32)
+    assert kernels.attention(q, k, v, y, logs, *how), what
+    assert kernels.attention_dx(dy, q, k, v, logs, dq, dk, dv, *how), what
+    wide = [each.astype(np.float64) for each in (q, k, v, dy)]
+    y2, logs2, dq2, dk2, dv2 = (np.empty(each.shape) for each in (y, logs, dq, dk, dv))
+    OPS["attention"].numpy(*wide[:3], y2, logs2, *how)
+    OPS["attention_dx"].numpy(wide[3], *wide[:3], logs2, dq2, dk2, dv2, *how)
+    for name, found, expected in (("y", y, y2), ("dq", dq, dq2), ("dk", dk, dk2), ("dv", dv, dv2)):
+        near(found, expected, 1e-5, (name, *what))
+    near(logs, logs2, 1e-5, what)
+
+
 @levels
 def test_attention(kernels, level, threads):
     use(level, threads)
-    for seed in range(60):
+    for seed in range(120):
         rng = np.random.default_rng(seed)
-        n, heads, keys, size = (int(rng.integers(*ends)) for ends in ((0, 4), (1, 4), (1, 90), (1, 70)))
-        queries, causal, packed = (int(rng.integers(0, 130)) if seed % 3 else keys), seed % 2 == 0, seed % 5 < 3
-        lengths = rng.integers(0, keys + 3, n) if seed % 4 == 0 else None
-        q, dy, y = heads_of(rng, n, heads, queries, size, packed)
-        k, v, dk = heads_of(rng, n, heads, keys, size, packed)
-        dq, dv, logs = np.full_like(q, np.nan), np.full_like(v, np.nan), np.empty((n, heads, queries), np.float32)
-        how = 1 / np.sqrt(size), causal, lengths
-        assert kernels.attention(q, k, v, y, logs, *how)
-        assert kernels.attention_dx(dy, q, k, v, logs, dq, dk, dv, *how)
-        wide = [each.astype(np.float64) for each in (q, k, v, dy)]
-        y2, logs2, dq2, dk2, dv2 = (np.empty(each.shape) for each in (y, logs, dq, dk, dv))
-        OPS["attention"].numpy(*wide[:3], y2, logs2, *how)
-        OPS["attention_dx"].numpy(wide[3], *wide[:3], logs2, dq2, dk2, dv2, *how)
-        what = seed, q.shape, keys, causal, lengths
-        for name, found, expected in (("y", y, y2), ("dq", dq, dq2), ("dk", dk, dk2), ("dv", dv, dv2)):
-            near(found, expected, 1e-5, (name, *what))
-        near(logs, logs2, 1e-5, what)
+        n, heads, group, keys, size = (int(rng.integers(*ends)) for ends in ((0, 4), (1, 4), (1, 4), (1, 90), (1, 70)))
+        packs, causal = seed % 4 == 1, seed % 2 == 0
+        queries = int(rng.integers(0, keys + 1 if packs else 130)) if seed % 3 else keys
+        lengths = rng.integers(0, keys + 3, n) if seed % 5 == 0 else None
+        segments = packed_rows(rng, n, keys) if packs or (seed % 8 == 6 and queries <= keys) else None
+        how = 1 / np.sqrt(size), causal, lengths, segments
+        sizes = n, heads * group, heads, queries, keys, size
+        compare(kernels, rng, sizes, seed % 7 < 4, how, (seed, sizes, how))
+
+
+@levels
+def test_one_query_after_many_keys(kernels, level, threads):
+    """As generation asks for it."""
+    use(level, threads)
+    for seed, (queries, size) in enumerate([(1, 64), (1, 17), (2, 32), (3, 5), (5, 64)]):
+        lengths = None if seed % 2 else np.array([7, 200])
+        sizes = 2, 6, 2, queries, 201, size
+        compare(kernels, np.random.default_rng(seed), sizes, False, (0.3, True, lengths, None), (seed, sizes))
+
+
+def test_sequences_in_a_row_are_as_if_each_were_alone(kernels):
+    rng = np.random.default_rng(0)
+    q, k, v, dy = rng.standard_normal((4, 1, 2, 50, 8), np.float32)
+    segments = np.repeat([3, 4, 9], [7, 33, 10])[None]
+    for causal in (False, True):
+        y, dq, dk, dv, logs = (np.empty_like(each) for each in (q, q, k, v, q[..., 0].copy()))
+        assert kernels.attention(q, k, v, y, logs, 0.3, causal, None, segments)
+        assert kernels.attention_dx(dy, q, k, v, logs, dq, dk, dv, 0.3, causal, None, segments)
+        for start, stop in ((0, 7), (7, 40), (40, 50)):
+            alone = [np.ascontiguousarray(each[:, :, start:stop]) for each in (q, k, v, dy)]
+            found = [np.empty_like(alone[0]) for _ in range(4)]
+            logs2 = np.empty((1, 2, stop - start), np.float32)
+            assert kernels.attention(*alone[:3], found[0], logs2, 0.3, causal, None, None)
+            assert kernels.attention_dx(alone[3], *alone[:3], logs2, *found[1:], 0.3, causal, None, None)
+            for mine, expected in zip((y, dq, dk, dv), found, strict=True):
+                near(mine[:, :, start:stop], expected, 1e-6, (causal, start))
 
 
 @levels
@@ -80,10 +121,10 @@ def test_many_keys(kernels, level, threads):
     rng = np.random.default_rng(0)
     q, k, v = (rng.standard_normal((1, 1, length, 8), np.float32) for length in (61, 6000, 6000))
     y, logs = np.empty_like(q), np.empty((1, 1, 61), np.float32)
-    assert kernels.attention(q, k, v, y, logs, 1.0, False, None)
+    assert kernels.attention(q, k, v, y, logs, 1.0, False, None, None)
     expected = np.empty(q.shape)
     wide = (each.astype(np.float64) for each in (q, k, v))
-    OPS["attention"].numpy(*wide, expected, np.empty(logs.shape), 1.0, False, None)
+    OPS["attention"].numpy(*wide, expected, np.empty(logs.shape), 1.0, False, None, None)
     near(y, expected, 1e-5)
 
 
@@ -95,28 +136,34 @@ def test_hidden_keys_are_not_looked_at(kernels, level, threads):
     lengths, how = np.array([7, 0]), (0.25, False)
     y, dq, dk, dv, logs = (np.full_like(each, np.nan) for each in (q, q, k, v, q[..., 0].copy()))
     k[0, :, 7:], v[0, :, 7:], k[1], v[1] = np.nan, np.inf, np.nan, np.nan
-    assert kernels.attention(q, k, v, y, logs, *how, lengths)
-    assert kernels.attention_dx(dy, q, k, v, logs, dq, dk, dv, *how, lengths)
+    assert kernels.attention(q, k, v, y, logs, *how, lengths, None)
+    assert kernels.attention_dx(dy, q, k, v, logs, dq, dk, dv, *how, lengths, None)
     assert all(np.isfinite(each).all() for each in (y, dq, dk, dv))
     assert not y[1].any()
     assert not dk[0, :, 7:].any()
     q[0, 0, 3, 5] = np.nan  # one query of one head
-    assert kernels.attention(q, k, v, y, logs, *how, lengths)
+    assert kernels.attention(q, k, v, y, logs, *how, lengths, None)
     np.testing.assert_array_equal(np.isnan(y).any(axis=3), (np.arange(q[..., 0].size) == 3).reshape(2, 3, 20))
 
 
 def test_what_is_not_covered(kernels):
     q, k, logs = np.ones((2, 3, 4, 5), np.float32), np.ones((2, 3, 6, 5), np.float32), np.ones((2, 3, 4), np.float32)
-    y, how = np.empty_like(q), (1.0, False, None)
+    y, how = np.empty_like(q), (1.0, False, None, None)
     assert kernels.attention(q, k, k, y, logs, *how)
     assert not kernels.attention(q, k, k[:, :, :5], y, logs, *how)
     assert not kernels.attention(q, k, k, y, logs[:1], *how)
-    assert not kernels.attention(q, k, k, y, logs, 1.0, False, np.array([1]))
+    assert not kernels.attention(q, k, k, y, logs, 1.0, False, np.array([1]), None)
     assert not kernels.attention(q.astype(np.float64), k, k, y, logs, *how)
+    assert not kernels.attention(q, k[:, :2], k[:, :2], y, logs, *how), "heads that do not divide into groups"
+    rows = np.array([[0, 0, 1, 1, 2, 2]] * 2)
+    assert kernels.attention(q, k, k, y, logs, 1.0, False, None, rows)
+    assert not kernels.attention(q, k, k, y, logs, 1.0, False, None, rows[:1])
+    assert not kernels.attention(q, k, k, y, logs, 1.0, False, None, rows[:, ::-1].copy()), "numbers that decrease"
+    assert not kernels.attention(q, k[:, :, :3], k[:, :, :3], y, logs, 1.0, False, None, rows[:, :3].copy())
 
 
 def test_rows_lie_in_one_piece(kernels):
-    q, logs, how = np.ones((2, 3, 4, 5), np.float32), np.ones((2, 3, 4), np.float32), (1.0, False, None)
+    q, logs, how = np.ones((2, 3, 4, 5), np.float32), np.ones((2, 3, 4), np.float32), (1.0, False, None, None)
     y = np.empty_like(q)
     assert kernels.attention(q[::-1, :, ::-1], q, q, y, logs, *how)
     assert not kernels.attention(q, q, q, y.swapaxes(2, 3).copy().swapaxes(2, 3), logs, *how)

@@ -22,9 +22,11 @@ from mpitrain.layers import (
     Recompute,
     ReLU,
     Residual,
+    RMSNorm,
     Sequential,
     Sigmoid,
     SiLU,
+    SwiGLU,
     Tanh,
 )
 from mpitrain.layers.fused import Fused
@@ -80,6 +82,9 @@ CASES = {
     "layer norm": (TOKENS, lambda: Sequential(Linear(6, 6), LayerNorm(6), Linear(6, 6), LayerNorm(6))),
     "embedding": ("ids", lambda: Sequential(Embedding(11, 6), Linear(6, 3))),
     "attention": (TOKENS, lambda: MultiHeadAttention(6, 3)),
+    "attention, shared keys": (TOKENS, lambda: MultiHeadAttention(6, 3, num_kv_heads=1, rotary=10.0)),
+    "root mean square norm": (TOKENS, lambda: Sequential(Linear(6, 6), RMSNorm(6), Linear(6, 6), RMSNorm(6))),
+    "swiglu": (TOKENS, lambda: Sequential(RMSNorm(6), Linear(6, 8), SwiGLU(), Linear(4, 6))),
     "block": (TOKENS, lambda: models.prepare(Sequential(block(), block()))),
     "same dy for both": (ROWS, lambda: Sequential(Linear(6, 6), Residual(Linear(6, 6)), ReLU())),
     "in place below a shortcut": (ROWS, lambda: Sequential(Linear(6, 6), Tanh(), Residual(Linear(6, 6)))),

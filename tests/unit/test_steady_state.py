@@ -19,9 +19,11 @@ from mpitrain.layers import (
     MultiHeadAttention,
     ReLU,
     Residual,
+    RMSNorm,
     Sequential,
     Sigmoid,
     SiLU,
+    SwiGLU,
     Tanh,
 )
 from mpitrain.losses import MSE, SoftmaxCrossEntropy
@@ -37,6 +39,8 @@ LAYERS = {
     "tanh": Tanh(),
     "sigmoid": Sigmoid(),
     "silu": SiLU(),
+    "swiglu": SwiGLU(),
+    "root mean square norm": RMSNorm(16),
     "gelu": GELU(),
     "gelu, tanh form": GELU(approximate=True),
     "dropout": Dropout(0.2),
@@ -81,7 +85,9 @@ def test_embedding():
 
 
 def test_attention():
-    assert peak(step_of(MultiHeadAttention(64, 4, causal=True), IMAGES.reshape(24, 256, 64))) < FEW
+    for how in ({}, {"num_kv_heads": 2, "rotary": 10.0}):
+        layer = MultiHeadAttention(64, 4, causal=True, **how)
+        assert peak(step_of(layer, IMAGES.reshape(24, 256, 64))) < FEW, how
 
 
 @pytest.mark.parametrize("how", [{"groups": 4}, {"dilation": 2}, {"groups": 16}])

@@ -7,7 +7,19 @@ kernels take the arguments of their op as they are; the modules here adapt the o
 from typing import Any
 
 from ...cpu_kernels import C
-from .. import attention, batchnorm_passes, elementwise, embedding, gelu, layernorm, linear, reduce, softmax
+from .. import (
+    batchnorm_passes,
+    elementwise,
+    embedding,
+    gelu,
+    layernorm,
+    linear,
+    reduce,
+    rmsnorm,
+    rotary,
+    softmax,
+    swiglu,
+)
 from ..dispatch import Op
 from ..softmax_cross_entropy import softmax_cross_entropy_dx
 
@@ -19,8 +31,9 @@ SAME_ARGUMENTS: tuple[Op[..., Any], ...] = (
     *(batchnorm_passes.batchnorm_statistics, batchnorm_passes.batchnorm),
     *(batchnorm_passes.batchnorm_sums, batchnorm_passes.batchnorm_dx),
     *(layernorm.layernorm, layernorm.layernorm_dw, layernorm.layernorm_dx),
+    *(rmsnorm.rmsnorm, rotary.rotary, swiglu.swiglu, swiglu.swiglu_dx),
     *(softmax.softmax, softmax.softmax_dx, softmax_cross_entropy_dx),
-    *(attention.attention, attention.attention_dx, embedding.embedding, embedding.embedding_dw),
+    *(embedding.embedding, embedding.embedding_dw),
 )
 
 if C is not None:

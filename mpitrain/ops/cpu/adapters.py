@@ -3,12 +3,45 @@
 import numpy as np
 
 from ...cpu_kernels import C
-from .. import conv2d, linear, pool, reduce, softmax_cross_entropy, update
+from .. import attention, conv2d, linear, pool, reduce, rmsnorm, softmax_cross_entropy, update
 from ..gradient import Gradient
 from ..window import Window, padded
 
 MOST_THREADS = 64  # of the thread pool, kernels/cpu/threads.c
 NO_SLOT = np.empty(0, np.float32)
+
+
+@attention.attention.cpu
+def _attention(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    y: np.ndarray,
+    log_sum_exp: np.ndarray,
+    scale: float,
+    causal: bool,
+    lengths: np.ndarray | None,
+    segments: np.ndarray | None = None,
+) -> bool:
+    return C.attention(q, k, v, y, log_sum_exp, scale, causal, lengths, segments)
+
+
+@attention.attention_dx.cpu
+def _attention_dx(
+    dy: np.ndarray,
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    log_sum_exp: np.ndarray,
+    dq: np.ndarray,
+    dk: np.ndarray,
+    dv: np.ndarray,
+    scale: float,
+    causal: bool,
+    lengths: np.ndarray | None,
+    segments: np.ndarray | None = None,
+) -> bool:
+    return C.attention_dx(dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths, segments)
 
 
 @conv2d.conv2d.cpu
@@ -47,6 +80,16 @@ def _max_pool_dx(argmax: np.ndarray, dy: np.ndarray, window: Window, dx: np.ndar
     if not C.max_pool_dx(argmax, dy, out, *window.kernel, *window.stride):
         return False
     pool.crop(out, window, dx)
+    return True
+
+
+@rmsnorm.rmsnorm_backward.cpu
+def _rmsnorm_backward(
+    dy: np.ndarray, x: np.ndarray, r: np.ndarray, w: np.ndarray, dw: Gradient, dx: np.ndarray
+) -> bool:
+    if not C.rmsnorm_backward(dy, x, r, w, dw.array, dx, dw.accumulate):
+        return False
+    dw.written()
     return True
 
 

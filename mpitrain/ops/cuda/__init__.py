@@ -18,8 +18,11 @@ from . import (
     mse,
     pool,
     reduce,
+    rmsnorm,
+    rotary,
     softmax,
     softmax_cross_entropy,
+    swiglu,
     update,
 )
 
@@ -37,7 +40,10 @@ __all__ = [
     "mse",
     "pool",
     "reduce",
+    "rmsnorm",
+    "rotary",
     "softmax",
     "softmax_cross_entropy",
+    "swiglu",
     "update",
 ]

@@ -5,7 +5,8 @@ Shapes: as in ``ops/attention.py``; fp32. Products have the device's precision.
 A launch of a product takes matrices at one distance from each other: all heads of a sample, or one head in all samples,
 read and written where they lie. Of the two it takes the one with more matrices, so each product is min(N, H) launches.
 Packed side by side, all heads would be one, but q, k, v, y and their gradients would be moved once more and held twice:
-that grows with the input, while the launches of a large input are hidden behind its work.
+that grows with the input, while the launches of a large input are hidden behind its work. Where heads share keys and
+values, the first heads of all groups go first, then the second ones: their dk and dv are added up in that order.
 
 Scores are in working memory of at most SCORE_BYTES (or a row), whatever the number of samples, heads and tokens:
 matrices take turns, and so do the queries of a large one. Then dk and dv are added up, in the order of queries.
@@ -31,20 +32,33 @@ assert RECORD.itemsize == 48, "the layout of struct Scores"
 
 
 @ops.attention.cuda
-def attention(q: Any, k: Any, v: Any, y: Any, log_sum_exp: Any, scale: float, causal: bool, lengths: Any) -> bool:
+def attention(
+    q: Any,
+    k: Any,
+    v: Any,
+    y: Any,
+    log_sum_exp: Any,
+    scale: float,
+    causal: bool,
+    lengths: Any,
+    segments: Any = None,
+) -> bool:
     """For each part of the scores, two products and one softmax."""
-    if not _covers(log_sum_exp, lengths, q, k, v, y):
+    mask = Mask(causal, lengths, segments)
+    if not _covers(log_sum_exp, mask, q, k, v, y):
         return False
     written = _room_in_rows("y", y)
-    heads = Heads.of(q, k, log_sum_exp, causal, lengths)
-    q, k, v, out = heads.ordered(_in_rows("q", q), _in_rows("k", k), _in_rows("v", v), written)
-    for part in heads.parts(buffers=1):
-        (scores,) = heads.room(part, buffers=1)
-        for o, of_launch in zip(part.outer, scores, strict=True):
-            multiply(q[o, part.inner, part.queries], k[o, part.inner], of_launch, transpose_b=True, alpha=scale)
-        heads.softmax("attention_softmax", part, scores)
-        for o, of_launch in zip(part.outer, scores, strict=True):
-            multiply(of_launch, v[o, part.inner], out[o, part.inner, part.queries])
+    read = _in_rows("q", q), _in_rows("k", k), _in_rows("v", v)
+    for members in _members(q, k):
+        heads = Heads.of(k, log_sum_exp[:, members], mask)
+        q, k, v, out = heads.ordered(read[0][:, members], *read[1:], written[:, members])
+        for part in heads.parts(buffers=1):
+            (scores,) = heads.room(part, buffers=1)
+            for o, of_launch in zip(part.outer, scores, strict=True):
+                multiply(q[o, part.inner, part.queries], k[o, part.inner], of_launch, transpose_b=True, alpha=scale)
+            heads.softmax("attention_softmax", part, scores)
+            for o, of_launch in zip(part.outer, scores, strict=True):
+                multiply(of_launch, v[o, part.inner], out[o, part.inner, part.queries])
     _put(written, y)
     return True
 
@@ -62,28 +76,40 @@ def attention_dx(
     scale: float,
     causal: bool,
     lengths: Any,
+    segments: Any = None,
 ) -> bool:
     """For each part of the scores, five products, and one launch that turns scores and dp into p and ds."""
-    if not _covers(log_sum_exp, lengths, dy, q, k, v, dq, dk, dv):
+    mask = Mask(causal, lengths, segments)
+    if not _covers(log_sum_exp, mask, dy, q, k, v, dq, dk, dv):
         return False
     written = [_room_in_rows(name, x) for name, x in (("dq", dq), ("dk", dk), ("dv", dv))]
-    heads = Heads.of(q, k, log_sum_exp, causal, lengths)
-    read = _in_rows("dy", dy), _in_rows("q", q), _in_rows("k", k), _in_rows("v", v)
-    dy, q, k, v, out_q, out_k, out_v = heads.ordered(*read, *written)
-    for part in heads.parts(buffers=2):
-        p, ds = heads.room(part, buffers=2)
-        inner, queries, beta = part.inner, part.queries, 1.0 if part.queries.start else 0.0
-        for o, scores, dp in zip(part.outer, p, ds, strict=True):
-            multiply(q[o, inner, queries], k[o, inner], scores, transpose_b=True, alpha=scale)
-            multiply(dy[o, inner, queries], v[o, inner], dp, transpose_b=True)
-        heads.softmax("attention_softmax_dx", part, p, ds)
-        for o, of_p, of_ds in zip(part.outer, p, ds, strict=True):
-            multiply(of_p, dy[o, inner, queries], out_v[o, inner], transpose_a=True, beta=beta)
-            multiply(of_ds, k[o, inner], out_q[o, inner, queries], alpha=scale)
-            multiply(of_ds, q[o, inner, queries], out_k[o, inner], transpose_a=True, alpha=scale, beta=beta)
+    of_queries = _in_rows("dy", dy), _in_rows("q", q), written[0]
+    of_keys = _in_rows("k", k), _in_rows("v", v), *written[1:]
+    for number, members in enumerate(_members(q, k)):
+        heads = Heads.of(k, log_sum_exp[:, members], mask)
+        dy, q, out_q, k, v, out_k, out_v = heads.ordered(*(x[:, members] for x in of_queries), *of_keys)
+        for part in heads.parts(buffers=2):
+            p, ds = heads.room(part, buffers=2)
+            inner, queries, beta = part.inner, part.queries, 1.0 if number or part.queries.start else 0.0
+            for o, scores, dp in zip(part.outer, p, ds, strict=True):
+                multiply(q[o, inner, queries], k[o, inner], scores, transpose_b=True, alpha=scale)
+                multiply(dy[o, inner, queries], v[o, inner], dp, transpose_b=True)
+            heads.softmax("attention_softmax_dx", part, p, ds)
+            for o, of_p, of_ds in zip(part.outer, p, ds, strict=True):
+                multiply(of_p, dy[o, inner, queries], out_v[o, inner], transpose_a=True, beta=beta)
+                multiply(of_ds, k[o, inner], out_q[o, inner, queries], alpha=scale)
+                multiply(of_ds, q[o, inner, queries], out_k[o, inner], transpose_a=True, alpha=scale, beta=beta)
     for room, result in zip(written, (dq, dk, dv), strict=True):
         _put(room, result)
     return True
+
+
+class Mask(NamedTuple):
+    """The keys that a query sees (``ops/attention.py``)."""
+
+    causal: bool
+    lengths: Any
+    segments: Any
 
 
 class Part(NamedTuple):
@@ -104,8 +130,7 @@ class Heads:
         Whether these numbers are (head, sample) instead of (sample, head).
     num_outer, num_inner, num_queries, num_keys : int
     log_sum_exp : array (outer, inner, S)
-    causal : bool
-    lengths : array (N,) or None
+    mask : Mask
     """
 
     samples_inner: bool
@@ -114,16 +139,15 @@ class Heads:
     num_queries: int
     num_keys: int
     log_sum_exp: Any
-    causal: bool
-    lengths: Any
+    mask: Mask
 
     @classmethod
-    def of(cls, q: Any, k: Any, log_sum_exp: Any, causal: bool, lengths: Any) -> "Heads":
-        """Return the matrices of q k^T."""
-        samples_inner = q.shape[0] > q.shape[1]
+    def of(cls, k: Any, log_sum_exp: Any, mask: Mask) -> "Heads":
+        """Return the matrices of q k^T of as many heads as k has."""
+        samples_inner = k.shape[0] > k.shape[1]
         statistics = log_sum_exp.swapaxes(0, 1) if samples_inner else log_sum_exp
         outer, inner, num_queries = statistics.shape
-        return cls(samples_inner, outer, inner, num_queries, k.shape[2], statistics, causal, lengths)
+        return cls(samples_inner, outer, inner, num_queries, k.shape[2], statistics, mask)
 
     def ordered(self, *arrays: Any) -> list[Any]:
         """Return arrays (N, H, ...) as (outer, inner, ...)."""
@@ -154,18 +178,28 @@ class Heads:
         """Launch a kernel of softmax.cu over the rows of ``part``, which are in ``arrays``."""
         outer, inner, queries = slice(part.outer.start, part.outer.stop), part.inner, part.queries
         statistics = self.log_sum_exp[outer, inner, queries]
-        lengths = None if self.lengths is None else self.lengths[inner if self.samples_inner else outer]
+        samples = inner if self.samples_inner else outer
+        masks = [None if x is None else x[samples] for x in self.mask[1:]]
         apart = [stride // 4 for stride in statistics.strides[:2]]
-        sizes = statistics.size, _length(queries), self.num_keys, self._ld, queries.start, _length(inner)
-        record = np.array((*sizes, self.causal, self.samples_inner, *apart), RECORD)
-        run_rows(name, statistics, statistics.size, self.num_keys, (*arrays, statistics, lengths, record))
+        first = queries.start + self.num_keys - self.num_queries
+        sizes = statistics.size, _length(queries), self.num_keys, self._ld, first, _length(inner)
+        record = np.array((*sizes, self.mask.causal, self.samples_inner, *apart), RECORD)
+        run_rows(name, statistics, statistics.size, self.num_keys, (*arrays, statistics, *masks, record))
 
 
-def _covers(log_sum_exp: Any, lengths: Any, *arrays: Any) -> bool:
-    """Return whether all are fp32, the statistics and the lengths (int64) contiguous."""
+def _covers(log_sum_exp: Any, mask: Mask, *arrays: Any) -> bool:
+    """Return whether all are fp32, statistics, lengths and segments (int64) contiguous, and masks those of all keys."""
     statistics = log_sum_exp.dtype == np.float32 and log_sum_exp.flags.c_contiguous
-    whole = lengths is None or (lengths.dtype == np.int64 and lengths.flags.c_contiguous)
-    return statistics and whole and all(x.dtype == np.float32 for x in arrays)
+    whole = all(x is None or (x.dtype == np.int64 and x.flags.c_contiguous) for x in mask[1:])
+    enough = mask.segments is None or log_sum_exp.shape[2] <= mask.segments.shape[1]
+    return statistics and whole and enough and all(x.dtype == np.float32 for x in arrays)
+
+
+def _members(q: Any, k: Any) -> Iterator[slice]:
+    """Yield the heads that are the first in their groups, then the second ones, and so on."""
+    group = q.shape[1] // k.shape[1]
+    for number in range(group):
+        yield slice(number, None, group)
 
 
 def _cut(count: int, most: int) -> Iterator[slice]:
