@@ -51,8 +51,8 @@ static int run_product(Product p, const float *b, long K) {
 #define LARGE 160000       // numbers of b from which on they leave the second cache
 #define PACKED (1L << 21)  // floats of b that are packed at a time
 #define MOST_DEEP 2048     // rows of b that are packed at a time
-#define HEIGHT 240
-#define DEPTH 256
+#define HEIGHT 264
+#define DEPTH 384
 
 typedef struct {
     Tile q;       // of the whole product
@@ -83,6 +83,12 @@ static void pack_a(const Large *p, long r, long height, long k, long depth, floa
         transpose_some(p->q.a + k * p->q.ak + r, p->q.ak, depth, height, rows, depth);
 }
 
+// Length of nearly equal parts of n, at most ``most`` and a multiple of ``unit``
+static long equal_parts(long n, long most, long unit) {
+    const long parts = (n + most - 1) / most;
+    return ((n + parts - 1) / parts + unit - 1) / unit * unit;
+}
+
 static void large_part(const void *context, long begin, long end, int piece) {
     const Large *p = context;
     const long last = MIN(end * 12, p->rows), most_deep = MIN(p->K, MOST_DEEP);
@@ -91,10 +97,11 @@ static void large_part(const void *context, long begin, long end, int piece) {
     for (long o = 0; o < p->cols; o += most_wide)
         for (long k = 0; k < p->K; k += most_deep) {
             const long wide = MIN(most_wide, p->cols - o), deep = MIN(most_deep, p->K - k);
+            const long step = equal_parts(deep, DEPTH, 1), tall = equal_parts(last - begin * 12, HEIGHT, 12);
             pack_b(p, k, deep, o, wide, panels);
-            for (long r = begin * 12; r < last; r += HEIGHT)
-                for (long d = 0; d < deep; d += DEPTH) {
-                    const long height = MIN(HEIGHT, last - r), depth = MIN(DEPTH, deep - d);
+            for (long r = begin * 12; r < last; r += tall)
+                for (long d = 0; d < deep; d += step) {
+                    const long height = MIN(tall, last - r), depth = MIN(step, deep - d);
                     Tile q = p->q;
                     pack_a(p, r, height, k + d, depth, rows);
                     q.H = 1, q.K = depth, q.a = rows, q.at = depth, q.ak = 1;

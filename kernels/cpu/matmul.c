@@ -57,15 +57,23 @@ static void run_tiles(Tile q, long rows, int walk) {
     }
 }
 
-// Copy b (K, N), rows ``step`` apart, into panels: columns of a panel are neighbors, zeros fill the last
+// Copy b (K, N), rows ``step`` apart, into panels: columns of a panel are neighbors, zeros fill the last. A few rows at a
+// time go to all panels, so that they are read in one piece.
 static void pack_panels(const float *b, long K, long N, long step, float *panels) {
-    for (long o = 0; o < N; o += PANEL) {
-        const long n = MIN(PANEL, N - o), width = panel_width(N - o);
-        for (long k = 0; k < K; k++, panels += width) {
-            memcpy(panels, b + k * step + o, 4 * n);
-            memset(panels + n, 0, 4 * (width - n));
+    for (long i = 0; i < K; i += 16)
+        for (long o = 0; o < N; o += PANEL) {
+            const long n = MIN(PANEL, N - o), width = panel_width(N - o), end = MIN(i + 16, K);
+            float *to = panels + o * K + i * width;
+            for (long k = i; k < end; k++, to += width) {
+                const float *from = b + k * step + o;
+                if (n == PANEL) { // a fixed length
+                    STORE(to, LOAD(from)), STORE(to + WIDTH, LOAD(from + WIDTH));
+                    continue;
+                }
+                memcpy(to, from, 4 * n);
+                memset(to + n, 0, 4 * (width - n));
+            }
         }
-    }
 }
 
 // Floats that the panels of K x N numbers take
