@@ -43,16 +43,15 @@ static int run_product(Product p, const float *b, long K) {
 
 // Large products --------------------------------------------------------------------------------------------------
 //
-// c = first + a b in blocks (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"): as many
-// panels of b as fit into PACKED floats are copied once; against them go blocks of HEIGHT x DEPTH numbers of a, copied
-// to the second cache, and for each DEPTH rows of a panel, in the nearest cache, all rows of the block. Sums run in the
-// order of k, as without blocks: c holds them from one DEPTH to the next, with the same bits.
+// c = first + a b in blocks (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"): a block of
+// DEPTH x WIDE numbers of b and blocks of HEIGHT x DEPTH numbers of a are copied to the second cache, where tiles find
+// them in order. Sums run in the order of k, as without blocks: c holds them from one DEPTH to the next, with the same
+// bits.
 
-#define LARGE 160000       // numbers of b from which on they leave the second cache
-#define PACKED (1L << 21)  // floats of b that are packed at a time
-#define MOST_DEEP 2048     // rows of b that are packed at a time
-#define HEIGHT 264
+#define LARGE 160000 // numbers of b from which on it leaves that cache
 #define DEPTH 384
+#define WIDE 384
+#define HEIGHT 264
 
 typedef struct {
     Tile q;       // of the whole product
@@ -91,30 +90,27 @@ static long equal_parts(long n, long most, long unit) {
 
 static void large_part(const void *context, long begin, long end, int piece) {
     const Large *p = context;
-    const long last = MIN(end * 12, p->rows), most_deep = MIN(p->K, MOST_DEEP);
-    const long most_wide = PACKED / most_deep / PANEL * PANEL;
-    float *rows = scratch(piece, 1, 4 * HEIGHT * DEPTH), *panels = scratch(piece, 2, 4 * (PACKED + PANEL * MOST_DEEP));
-    for (long o = 0; o < p->cols; o += most_wide)
-        for (long k = 0; k < p->K; k += most_deep) {
-            const long wide = MIN(most_wide, p->cols - o), deep = MIN(most_deep, p->K - k);
-            const long step = equal_parts(deep, DEPTH, 1), tall = equal_parts(last - begin * 12, HEIGHT, 12);
-            pack_b(p, k, deep, o, wide, panels);
-            for (long r = begin * 12; r < last; r += tall)
-                for (long d = 0; d < deep; d += step) {
-                    const long height = MIN(tall, last - r), depth = MIN(step, deep - d);
-                    Tile q = p->q;
-                    pack_a(p, r, height, k + d, depth, rows);
-                    q.H = 1, q.K = depth, q.a = rows, q.at = depth, q.ak = 1;
-                    if (k + d) q.first = q.c, q.first_step = q.ct;
-                    if (k + d + depth < p->K) q.relu = 0;
-                    if (q.first) q.first += r * q.first_step + o;
-                    q.c += r * q.ct + o;
-                    for (long j = 0; j < wide; j += PANEL, q.c += PANEL, q.first += q.first ? PANEL : 0) {
-                        q.width = MIN(PANEL, wide - j), q.bk = panel_width(wide - j);
-                        q.b = panels + deep * j + d * q.bk;
-                        run_tiles(q, height, 1);
-                    }
+    const long top = begin * 12, bottom = MIN(end * 12, p->rows);
+    const long step = equal_parts(p->K, DEPTH, 1), tall = equal_parts(bottom - top, HEIGHT, 12);
+    float *rows = scratch(piece, 1, 4 * HEIGHT * DEPTH), *panels = scratch(piece, 2, 4 * DEPTH * WIDE);
+    for (long o = 0; o < p->cols; o += WIDE)
+        for (long k = 0; k < p->K; k += step) {
+            const long wide = MIN(WIDE, p->cols - o), depth = MIN(step, p->K - k);
+            pack_b(p, k, depth, o, wide, panels);
+            for (long r = top; r < bottom; r += tall) {
+                const long height = MIN(tall, bottom - r);
+                Tile q = p->q;
+                pack_a(p, r, height, k, depth, rows);
+                q.H = 1, q.K = depth, q.a = rows, q.at = depth, q.ak = 1;
+                if (k) q.first = q.c, q.first_step = q.ct;
+                if (k + depth < p->K) q.relu = 0;
+                if (q.first) q.first += r * q.first_step + o;
+                q.c += r * q.ct + o;
+                for (long j = 0; j < wide; j += PANEL, q.c += PANEL, q.first += q.first ? PANEL : 0) {
+                    q.width = MIN(PANEL, wide - j), q.bk = panel_width(wide - j), q.b = panels + depth * j;
+                    run_tiles(q, height, 1);
                 }
+            }
         }
 }
 
@@ -125,7 +121,7 @@ static int is_large(long rows, long K, long cols) {
 
 static int run_large(Large p) {
     for (int piece = 0; piece < num_threads(); piece++)
-        COVER(scratch(piece, 1, 4 * HEIGHT * DEPTH) && scratch(piece, 2, 4 * (PACKED + PANEL * MOST_DEEP)));
+        COVER(scratch(piece, 1, 4 * HEIGHT * DEPTH) && scratch(piece, 2, 4 * DEPTH * WIDE));
     parallel(large_part, &p, (p.rows + 11) / 12, 24.0 * p.K * p.cols / 50);
     return 1;
 }
