@@ -9,8 +9,10 @@
 //
 // Each thread keeps the maximum so far and the sum of exponentials against it, rescaled when the maximum grows; then
 // the threads of a row merge, in an order that never changes. Backward computes p = exp(scores - log_sum_exp) again.
-// The scale of attention is a factor of the products before and after.
+// The scale of attention is a factor of the products before and after. With dropout, p times its mask is written where p
+// is: in both directions it is what is multiplied by values, or by their gradients.
 #include "common/elements.cuh"
+#include "common/philox.cuh"
 #include "common/reduce.cuh"
 
 #ifndef ROW_WARPS
@@ -33,18 +35,58 @@ struct Scores {
   long long outer_apart, inner_apart;  // of log_sum_exp: elements between matrices, whose queries are neighbors
 };
 
+// Masks of dropout, as ops/attention.py has them: fields are int64, then int32, in this order.
+struct Dropout {
+  long long seed, layer, step, first;
+  long long base;                       // the row of the mask, in a sample, of query 0 of the first matrix of a launch
+  long long sample_apart, matrix_apart;  // rows from sample to sample, and from head to head
+  int threshold;                        // of 65536: 0 drops nothing
+  int unused;
+};
+
+// The factors of the keys of one query.
+struct Factors {
+  bool drops;
+  int threshold;
+  float scale;
+  long long seed, layer, step;
+  unsigned long long first_tick;
+
+  __device__ __forceinline__ Factors() : drops(false) {}
+  __device__ __forceinline__ Factors(const Dropout& dropout, const long long* counters, long long row, int keys)
+      : drops(dropout.threshold > 0), threshold(dropout.threshold) {
+    scale = 65536.f / (65536 - threshold);
+    seed = dropout.seed, layer = dropout.layer, step = counters ? counters[0] : dropout.step;
+    row += (counters ? counters[1] : dropout.first) * dropout.sample_apart;
+    first_tick = (unsigned long long)row * ((keys + TICK - 1) / TICK);
+  }
+  // Of the piece that begins at element i.
+  __device__ __forceinline__ Vec<float, PIECE> of(int i) const {
+    Vec<float, PIECE> factors;
+    Words bits = {};
+    if (drops) bits = random_words(first_tick + i / TICK, seed, layer, step);
+#pragma unroll
+    for (int j = 0; j < PIECE; j++) factors.at[j] = drops ? factor_of(bits, i % TICK + j, threshold, scale) : 1.f;
+    return factors;
+  }
+};
+
 // One row of scores.
 struct Query {
   long long at;         // of its first element
   long long statistic;  // of its element of log_sum_exp
   int begin, end;       // it sees the keys from begin up to end; none where end is not above begin
+  long long mask_row;   // in the masks of all samples from the first of the step on
 
-  __device__ __forceinline__ Query(const Scores& scores, const long long* lengths, const long long* segments, int row) {
+  __device__ __forceinline__ Query(const Scores& scores, const long long* lengths, const long long* segments,
+                                   const Dropout& dropout, int row) {
     const int matrix = row / scores.queries, query = row - matrix * scores.queries;
     const int outer = matrix / scores.inner, inner = matrix - outer * scores.inner;
     at = (long long)row * scores.ld;
     statistic = outer * scores.outer_apart + inner * scores.inner_apart + query;
     const int sample = scores.samples_inner ? inner : outer, own = scores.first + query;
+    const int head = scores.samples_inner ? outer : inner;
+    mask_row = dropout.base + sample * dropout.sample_apart + head * dropout.matrix_apart + query;
     begin = 0;
     end = scores.causal ? min(scores.keys, own + 1) : scores.keys;
     if (lengths) {
@@ -107,7 +149,7 @@ __device__ __forceinline__ float row_max(float x, float (&parts)[WARPS]) {
 // exponentials. MASKED: where nothing is seen, all are 0, and so is the logarithm; otherwise such a row is NaN.
 template <bool MASKED>
 __device__ __forceinline__ float softmax_of_row(const Element* x, Element* y, int begin, int end, int count,
-                                                bool aligned) {
+                                                bool aligned, const Factors& factors = {}) {
   __shared__ float largest_of[WARPS], sum_of[WARPS];
   float largest = LOWEST, sum = 0;
   for_each_piece_of_row(begin, end, [&](int i) {
@@ -128,11 +170,12 @@ __device__ __forceinline__ float softmax_of_row(const Element* x, Element* y, in
   const float share = none ? 1 : 1 / sum;
   for_each_piece_of_row(0, count, [&](int i) {
     const auto piece = load<PIECE>(x + i, end - i, aligned);
+    const auto factor = factors.of(i);
     Vec<Element, PIECE> p;
 #pragma unroll
     for (int j = 0; j < PIECE; j++) {
       const bool seen = i + j >= begin && i + j < end;
-      p.at[j] = Convert<Element>::from(seen ? expf(to_float(piece.at[j]) - of_row) * share : 0);
+      p.at[j] = Convert<Element>::from(seen ? expf(to_float(piece.at[j]) - of_row) * share * factor.at[j] : 0);
     }
     store<PIECE>(y + i, p, count - i, aligned);
   });
@@ -140,10 +183,10 @@ __device__ __forceinline__ float softmax_of_row(const Element* x, Element* y, in
 }
 
 // dx = p (dy - sum of p dy). FROM_SCORES: p = exp(p - log_sum_exp) for the elements from `begin` up to `end`, 0 for the
-// others of `count`, is written first.
+// others of `count`, is written first. With factors, dy is the gradient of p times them, which is written in the end.
 template <bool FROM_SCORES, class P>
 __device__ __forceinline__ void softmax_dx_of_row(P* p, const Element* dy, Element* dx, float log_sum_exp, int begin,
-                                                  int end, int count, bool aligned) {
+                                                  int end, int count, bool aligned, const Factors& factors = {}) {
   __shared__ float dot_of[WARPS];
   float dot = 0;
   for_each_piece_of_row(0, count, [&](int i) {
@@ -157,15 +200,21 @@ __device__ __forceinline__ void softmax_dx_of_row(P* p, const Element* dy, Eleme
       }
       store<PIECE>(p + i, value, count - i, aligned);
     }
+    const auto factor = factors.of(i);
 #pragma unroll
-    for (int j = 0; j < PIECE; j++) dot += to_float(value.at[j]) * to_float(slope.at[j]);
+    for (int j = 0; j < PIECE; j++) dot += to_float(value.at[j]) * to_float(slope.at[j]) * factor.at[j];
   });
   dot = row_sum(dot, dot_of);
   for_each_piece_of_row(0, count, [&](int i) {
     const auto value = load<PIECE>(p + i, end - i, aligned);
     const auto slope = load<PIECE>(dy + i, end - i, aligned);
-    const auto gradient = apply<Element>([=](float p, float slope) { return p * (slope - dot); }, value, slope);
+    const auto factor = factors.of(i);
+    const auto gradient = apply<Element>([=](float p, float slope, float f) { return p * (slope * f - dot); }, value, slope,
+                                         factor);
     store<PIECE>(dx + i, gradient, count - i, aligned);
+    if constexpr (FROM_SCORES)
+      if (factors.drops)
+        store<PIECE>(p + i, apply<Element>([](float p, float f) { return p * f; }, value, factor), count - i, aligned);
   });
 }
 
@@ -188,24 +237,26 @@ softmax_dx(const Element* y, const Element* dy, Element* dx, int rows, int k) {
 
 extern "C" __global__ void __launch_bounds__(256)
 attention_softmax(Element* p, float* log_sum_exp, const long long* lengths, const long long* segments,
-                  const Scores scores) {
+                  const Scores scores, const Dropout dropout, const long long* counters) {
   const int row = row_of_thread();
   if (row >= scores.rows) return;
-  const Query query(scores, lengths, segments, row);
+  const Query query(scores, lengths, segments, dropout, row);
+  const Factors factors(dropout, counters, query.mask_row, scores.keys);
   const bool aligned = rows_aligned<PIECE>(p, scores.ld);
   Element* own = p + query.at;
-  const float statistic = softmax_of_row<true>(own, own, query.begin, query.end, scores.keys, aligned);
+  const float statistic = softmax_of_row<true>(own, own, query.begin, query.end, scores.keys, aligned, factors);
   if (threadIdx.x % LANES == 0) log_sum_exp[query.statistic] = statistic;
 }
 
 extern "C" __global__ void __launch_bounds__(256)
 attention_softmax_dx(Element* p, Element* ds, const float* log_sum_exp, const long long* lengths,
-                     const long long* segments, const Scores scores) {
+                     const long long* segments, const Scores scores, const Dropout dropout, const long long* counters) {
   const int row = row_of_thread();
   if (row >= scores.rows) return;
-  const Query query(scores, lengths, segments, row);
+  const Query query(scores, lengths, segments, dropout, row);
+  const Factors factors(dropout, counters, query.mask_row, scores.keys);
   const bool aligned = rows_aligned<PIECE>(p, scores.ld) && rows_aligned<PIECE>(ds, scores.ld);
   const float statistic = log_sum_exp[query.statistic];
   Element *own = p + query.at, *slopes = ds + query.at;
-  softmax_dx_of_row<true>(own, slopes, slopes, statistic, query.begin, query.end, scores.keys, aligned);
+  softmax_dx_of_row<true>(own, slopes, slopes, statistic, query.begin, query.end, scores.keys, aligned, factors);
 }

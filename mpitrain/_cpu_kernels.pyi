@@ -104,6 +104,11 @@ def attention(
     causal: int,
     lengths: Array | None,
     segments: Array | None,
+    threshold: int,
+    seed: int,
+    layer: int,
+    step: int,
+    first: int,
     /,
 ) -> bool: ...
 def attention_dx(
@@ -119,8 +124,14 @@ def attention_dx(
     causal: int,
     lengths: Array | None,
     segments: Array | None,
+    threshold: int,
+    seed: int,
+    layer: int,
+    step: int,
+    first: int,
     /,
 ) -> bool: ...
+def dropout_mask(mask: Array, threshold: int, seed: int, layer: int, step: int, first: int, /) -> bool: ...
 def layernorm(x: Array, w: Array, b: Array, eps: float, z: Array, r: Array, y: Array, /) -> bool: ...
 def layernorm_dw(dy: Array, z: Array, sums: Array, /) -> bool: ...
 def layernorm_dx(dy: Array, z: Array, r: Array, w: Array, dx: Array, /) -> bool: ...

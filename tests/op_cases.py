@@ -12,6 +12,7 @@ from mpitrain.device import CPU
 from mpitrain.ops import OPS
 from mpitrain.ops.batchnorm import Norm
 from mpitrain.ops.conv2d import plan_conv2d
+from mpitrain.ops.dropout import Masks
 from mpitrain.ops.gradient import Gradient
 from mpitrain.ops.lars import Piece, Pieces, Rates
 from mpitrain.ops.reduce import Sources
@@ -317,6 +318,7 @@ def attention(draw, run):
     rows = draw.device.from_host(np.repeat([[0, 1, 5], [2, 3, 4]], [4, 12, 1], axis=1))
     some = draw.device.from_host(np.array([5, 17]))
     for heads, kv_heads, queries, *how in (
+        (6, 2, 9, True, None, None, Masks(0.3, (12, 3, 5, 2**33))),
         (3, 3, 17, True, None),
         (3, 3, 17, False, some),
         (6, 2, 17, True, None, rows),

@@ -31,6 +31,7 @@ typedef struct {
     Keys *seen;                              // (N, S)
     long N, H, Hk, group, S, T, D, ld, rows; // rows: of a block; group: H / Hk
     float scale;
+    Masks masks;
 } Attention;
 
 // The memory of one thread
@@ -39,6 +40,7 @@ typedef struct {
     float *key_rows, *value_rows;            // (T, D), in panels, where rows are not whole panels
     float *query_rows, *slope_rows;          // (rows, D), the same
     float *scores, *slopes;                  // (rows, ld)
+    float *factors;                          // (ld): of dropout, of one row
 } Room;
 
 static int heads_of(const Arg *a, Heads *x) {
@@ -89,14 +91,14 @@ static Keys keys_of(const Keys *seen, long begin, long end) {
 
 static long room_floats(const Attention *at, int backward) {
     const long turned = panels_size(at->D, at->T), rows = panels_size(at->T, at->D), some = panels_size(at->rows, at->D);
-    return backward ? 2 * turned + rows + 2 * some + 2 * at->rows * at->ld : turned + rows + at->rows * at->ld;
+    return at->ld + (backward ? 2 * turned + rows + 2 * some + 2 * at->rows * at->ld : turned + rows + at->rows * at->ld);
 }
 
 static Room room_of(const Attention *at, int piece, int backward) {
     const long turned = panels_size(at->D, at->T), rows = panels_size(at->T, at->D), some = panels_size(at->rows, at->D);
-    float *keys = scratch(piece, 0, 4 * room_floats(at, backward)), *next = keys + turned;
-    if (!backward) return (Room){.keys = keys, .value_rows = next, .scores = next + rows};
-    Room r = {.keys = keys, .values = next, .key_rows = next + turned};
+    float *factors = scratch(piece, 0, 4 * room_floats(at, backward)), *keys = factors + at->ld, *next = keys + turned;
+    if (!backward) return (Room){.keys = keys, .value_rows = next, .scores = next + rows, .factors = factors};
+    Room r = {.keys = keys, .values = next, .key_rows = next + turned, .factors = factors};
     r.query_rows = r.key_rows + rows, r.slope_rows = r.query_rows + some, r.scores = r.slope_rows + some;
     r.slopes = r.scores + at->rows * at->ld;
     return r;
@@ -165,6 +167,14 @@ static void clear_unseen(float *row, Keys seen, Keys block) {
     clear(row + seen.stop, block.stop - seen.stop);
 }
 
+// The factors of dropout for the keys that a query sees, at their places in a row; 0 where nothing is dropped
+static const float *dropped(const Attention *at, const Room *r, long n, long h, long s, Keys seen) {
+    if (!at->masks.threshold) return 0;
+    const long row = ((at->masks.first + n) * at->H + h) * at->S + s;
+    factors_of(&at->masks, row, at->T, seen.first, seen.stop, r->factors);
+    return r->factors + seen.first;
+}
+
 // ``count``: keys of the sample that are in panels
 static void attention_block(const Attention *at, const Room *r, long n, long h, long begin, long end, long count, Rows v) {
     const Keys *seen = at->seen + n * at->S, keys = keys_of(seen, begin, end);
@@ -178,6 +188,9 @@ static void attention_block(const Attention *at, const Room *r, long n, long h, 
             if (most == -INFINITY) most = 0;
             total = exponentials(first, some, most, at->scale, first);
             total = total < 1 ? 1 : total; // the largest gives 1; less where all are -infinity
+            const float *factors = dropped(at, r, n, h, s, seen[s]);
+            if (factors)
+                EACH for (long k = 0; k < some; k++) first[k] *= factors[k];
             clear_unseen(row, seen[s], keys);
         } else
             clear(row + keys.first, keys.stop - keys.first);
@@ -208,7 +221,7 @@ static void attention_part(const void *context, long begin, long end, int piece)
     }
 }
 
-// Sizes and the common data of all rows; how: scale, causal, lengths, segments
+// Sizes and the common data of all rows; how: scale, causal, lengths, segments, and those of dropout
 static int attention_of(const Arg *q, const Arg *k, const Arg *v, const Arg *log_sum_exp, const Arg *how, Attention *at) {
     COVER(heads_of(q, &at->q) && heads_of(k, &at->k) && heads_of(v, &at->v));
     at->N = q->dim[0], at->H = q->dim[1], at->S = q->dim[2], at->T = k->dim[2], at->D = q->dim[3], at->Hk = k->dim[1];
@@ -217,7 +230,7 @@ static int attention_of(const Arg *q, const Arg *k, const Arg *v, const Arg *log
     COVER(log_sum_exp->size == at->N * at->H * at->S && (!how[2].l || how[2].size == at->N));
     COVER(!how[3].l || (how[3].size == at->N * at->T && at->S <= at->T));
     at->group = at->H / at->Hk, at->log_sum_exp = log_sum_exp->f, at->scale = (float)how[0].x;
-    at->ld = spread(at->T);
+    at->ld = spread((at->T + TICK - 1) / TICK * TICK), at->masks = masks_of(how + 4);
     const int causal = (int)how[1].i;
     at->rows = MAX(12, MIN(causal || how[3].l ? CAUSAL_ROWS : BLOCK_ROWS, BLOCK_SCORES / MAX(1, at->ld) / 12 * 12));
     at->seen = scratch(0, 1, sizeof(Keys) * MAX(1, at->N * at->S));
@@ -230,7 +243,7 @@ static int attention_memory(const Attention *at, int backward) {
     return 1;
 }
 
-KERNEL(attention) { // q, k, v, y, log_sum_exp, scale, causal, lengths, segments
+KERNEL(attention) { // q, k, v, y, log_sum_exp, scale, causal, lengths, segments, threshold, seed, layer, step, first
     Attention at = {.N = 0};
     COVER(attention_of(&a[0], &a[1], &a[2], &a[4], &a[5], &at));
     COVER(heads_of(&a[3], &at.y) && has_shape(&a[3], at.N, at.H, at.S, at.D) && attention_memory(&at, 0));
@@ -238,9 +251,12 @@ KERNEL(attention) { // q, k, v, y, log_sum_exp, scale, causal, lengths, segments
     return 1;
 }
 
-// Turn ``count`` scores into probabilities p, and their slopes dp into those of the scores, p (dp - sum of p dp) scale
-static void slopes_of(float *p, float *dp, long count, float scale, float log) {
+// Turn ``count`` scores into probabilities p, and their slopes dp into those of the scores, p (dp - sum of p dp) scale.
+// With factors of dropout, dp are those of p times its factor, which is written instead of p
+static void slopes_of(float *p, float *dp, const float *factors, long count, float scale, float log) {
     vec total = {};
+    if (factors)
+        EACH for (long k = 0; k < count; k++) dp[k] *= factors[k];
     for (long k = 0; k < count; k += WIDTH) {
         const vec power = exp_of(load_some(p + k, count - k) * scale - log);
         store_some(p + k, power, count - k);
@@ -248,6 +264,8 @@ static void slopes_of(float *p, float *dp, long count, float scale, float log) {
     }
     const float mean = sum(total);
     EACH for (long k = 0; k < count; k++) dp[k] = p[k] * (dp[k] - mean) * scale;
+    if (factors)
+        EACH for (long k = 0; k < count; k++) p[k] *= factors[k];
 }
 
 static void attention_dx_block(const Attention *at, const Room *r, long n, long h, long begin, long end, long count, Rows k) {
@@ -259,7 +277,7 @@ static void attention_dx_block(const Attention *at, const Room *r, long n, long 
     for (long s = begin; s < end; s++) {
         float *p = r->scores + (s - begin) * at->ld, *dp = r->slopes + (s - begin) * at->ld;
         const Keys own = seen[s].first < seen[s].stop ? seen[s] : (Keys){keys.first, keys.first};
-        slopes_of(p + own.first, dp + own.first, own.stop - own.first, at->scale,
+        slopes_of(p + own.first, dp + own.first, dropped(at, r, n, h, s, own), own.stop - own.first, at->scale,
                   at->log_sum_exp[(n * at->H + h) * at->S + s]);
         clear_unseen(p, own, keys);
         clear_unseen(dp, own, keys);
@@ -290,7 +308,8 @@ static void attention_dx_part(const void *context, long begin, long end, int pie
     }
 }
 
-KERNEL(attention_dx) { // dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths, segments
+// dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths, segments, threshold, seed, layer, step, first
+KERNEL(attention_dx) {
     Attention at = {.N = 0};
     COVER(attention_of(&a[1], &a[2], &a[3], &a[4], &a[8], &at) && heads_of(&a[0], &at.dy) && heads_of(&a[5], &at.dq));
     COVER(heads_of(&a[6], &at.dk) && heads_of(&a[7], &at.dv) && has_shape(&a[0], at.N, at.H, at.S, at.D));

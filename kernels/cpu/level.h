@@ -23,6 +23,7 @@
 #include "rotary.c"
 #include "softmax.c"
 #include "softmax_cross_entropy.c"
+#include "dropout.c"
 #include "attention.c"
 #include "embedding.c"
 #include "update.c"

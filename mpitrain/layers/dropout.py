@@ -22,7 +22,7 @@ class Dropout(Layer):
     Attributes
     ----------
     number : int
-        Its position among the Dropouts of the network (set by ``models.prepare``), so that each has its own masks.
+        Its position among the layers of the network that draw masks (set by ``models.prepare``): each has its own.
 
     Notes
     -----
@@ -31,10 +31,7 @@ class Dropout(Layer):
     """
 
     def __init__(self, p: float = 0.5):
-        if not 0 <= p < 1:
-            raise UserError(f"the probability of dropout must lie in [0, 1), but it is {p}")
-        self.p = p
-        self.number = 0
+        self.p, self.number = probability(p), 0
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return x mask / (1 - p), or x itself where nothing is dropped."""
@@ -54,3 +51,16 @@ class Dropout(Layer):
         if mask is not None:
             multiply(dy, mask, dy)
         return dy
+
+
+def probability(p: float) -> float:
+    """Return ``p``, the probability that an element is dropped.
+
+    Raises
+    ------
+    UserError
+        If it does not lie in [0, 1).
+    """
+    if not 0 <= p < 1:
+        raise UserError(f"the probability of dropout must lie in [0, 1), but it is {p}")
+    return p

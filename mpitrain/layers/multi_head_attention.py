@@ -5,12 +5,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..context import Context, Tokens
+from ..context import Context
 from ..device import Device
 from ..errors import UserError
 from ..ops.attention import attention, attention_dx
+from ..ops.dropout import Masks
 from ..ops.rotary import positions_needed, rotary, rotary_table
 from .base import Layer
+from .dropout import probability
 from .linear import Linear
 
 
@@ -32,12 +34,19 @@ class MultiHeadAttention(Layer):
     rotary : float, optional
         The base of rotary positions, by which q and k turn (``ops/rotary.py``); 10000 in the first Llama models. None
         by default: the layer does not know the order of the tokens, but for ``causal``.
+    dropout : float
+        The part of the probabilities that is dropped in training.
+
+    Attributes
+    ----------
+    number : int
+        Its position among the layers of the network that draw masks (set by ``models.prepare``).
 
     Raises
     ------
     UserError
         If the heads do not divide the size, or the heads of keys and values the heads, if heads of an odd size are to
-        turn, or (in ``forward``) x is not (N, T, C).
+        turn, if dropout is not a probability below 1, or (in ``forward``) x is not (N, T, C).
 
     Notes
     -----
@@ -58,6 +67,7 @@ class MultiHeadAttention(Layer):
         *,
         num_kv_heads: int | None = None,
         rotary: float | None = None,
+        dropout: float = 0.0,
     ):
         if num_heads < 1 or size % num_heads:
             raise UserError(f"a size of {size} does not divide into {num_heads} heads")
@@ -68,6 +78,7 @@ class MultiHeadAttention(Layer):
         self.head_size, self.rotary = size // num_heads, rotary
         if rotary is not None and self.head_size % 2:
             raise UserError(f"heads of {self.head_size} numbers do not turn: rotary positions are of pairs")
+        self.dropout, self.number = probability(dropout), 0
         self.scale = 1 / math.sqrt(self.head_size)
         self.qkv = Linear(size, (num_heads + 2 * num_kv_heads) * self.head_size, bias)
         self.out = Linear(size, size, bias)
@@ -78,21 +89,25 @@ class MultiHeadAttention(Layer):
             raise UserError(f"a MultiHeadAttention of size {self.size} expects (N, T, {self.size}), not {x.shape}")
         n, length, _ = x.shape
         qkv = self.qkv.forward(x, ctx)
-        self._turn(qkv, ctx, ctx.tokens, back=False)
+        self._turn(qkv, ctx, ctx.tokens.positions, back=False)
         y = ctx.empty(self, "y", x.shape)
         log_sum_exp = ctx.empty(self, "log_sum_exp", (n, self.num_heads, length))
-        attention(*self._parts(qkv), self._heads(y), log_sum_exp, self.scale, self.causal, *ctx.tokens[:2])
-        ctx[self] = qkv, log_sum_exp, ctx.tokens
+        tokens, masks = ctx.tokens, None
+        if ctx.training and self.dropout:
+            masks = Masks(self.dropout, (ctx.seed, self.number, ctx.step, ctx.first), ctx.counters)
+        how = tokens.lengths, tokens.segments, masks
+        attention(*self._parts(qkv), self._heads(y), log_sum_exp, self.scale, self.causal, *how)
+        ctx[self] = qkv, log_sum_exp, tokens.positions, how
         return self.out.forward(y, ctx)
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write the gradients of both Linears, or put them off; return dx."""
-        qkv, log_sum_exp, tokens = ctx[self]
+        qkv, log_sum_exp, positions, how = ctx[self]
         dheads = self._heads(self.out.backward(dy, ctx))
         dqkv = ctx.backward.empty(self, "dqkv", qkv.shape)
         parts = *self._parts(qkv), log_sum_exp, *self._parts(dqkv)
-        attention_dx(dheads, *parts, self.scale, self.causal, *tokens[:2])
-        self._turn(dqkv, ctx, tokens, back=True)
+        attention_dx(dheads, *parts, self.scale, self.causal, *how)
+        self._turn(dqkv, ctx, positions, back=True)
         self.qkv.needs_dx = self.needs_dx
         return self.qkv.backward(dqkv, ctx)
 
@@ -107,14 +122,14 @@ class MultiHeadAttention(Layer):
         heads, first, second = self._heads(qkv), self.num_heads, self.num_heads + self.num_kv_heads
         return heads[:, :first], heads[:, first:second], heads[:, second:]
 
-    def _turn(self, qkv: np.ndarray, ctx: Context, tokens: Tokens, *, back: bool) -> None:
+    def _turn(self, qkv: np.ndarray, ctx: Context, positions: np.ndarray | None, *, back: bool) -> None:
         """Turn q and k, or their gradients back, by the positions of the tokens."""
         if self.rotary is None:
             return
         turning = self._heads(qkv)[:, : self.num_heads + self.num_kv_heads]
-        needed = positions_needed(tokens.positions, qkv.shape[1])
+        needed = positions_needed(positions, qkv.shape[1])
         rows = 1 << max(0, needed - 1).bit_length()  # few tables, of twice the size each
-        rotary(turning, _table(ctx.device, ctx.dtype, rows, self.head_size, self.rotary), tokens.positions, 0, back)
+        rotary(turning, _table(ctx.device, ctx.dtype, rows, self.head_size, self.rotary), positions, 0, back)
 
 
 @lru_cache(maxsize=32)

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ..layers import Dropout, Layer, Recompute, Sequential
+from ..layers import Dropout, Layer, MultiHeadAttention, Recompute, Sequential
 from ..registry import Registry
 from .bert import bert
 from .convnet import convnet
@@ -60,12 +60,12 @@ def build(text: str, input_shape: tuple[int, ...], num_outputs: int, **options: 
 def prepare(model: Layer) -> Layer:
     """Return ``model`` after the settings that depend on the whole network (also for a user's own).
 
-    The first layer with parameters computes no dx, and each Dropout gets its own number, so that no two draw the same
-    masks. Parts of the model (``Sequential.part``) are taken after that.
+    The first layer with parameters computes no dx, and each layer that drops something gets its own number, so that no
+    two draw the same masks. Parts of the model (``Sequential.part``) are taken after that.
     """
     skip_input_gradient(model)
-    for number, dropout in enumerate(layer for layer in model.layers() if isinstance(layer, Dropout)):
-        dropout.number = number
+    for number, layer in enumerate(each for each in model.layers() if isinstance(each, Dropout | MultiHeadAttention)):
+        layer.number = number
     return model
 
 

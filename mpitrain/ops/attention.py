@@ -16,10 +16,14 @@ keys. Query s sees the keys t
 
 The contents of other keys do not count, but must be finite. A query that sees no key gives 0. T is not 0.
 
+With ``dropout``, y = (p m) v, where m is the mask (``ops/dropout.py``) of a matrix of T columns that has H S rows for
+each sample of the step: head by head, a row for each query. It does not depend on the division of a batch into ranks,
+but on T: all ranks must pad to the same length.
+
 Forward keeps one number for each row of scores, the logarithm of its sum of exponentials, from which backward computes
 the probabilities again:
 
-    p = exp(scale q k^T - log_sum_exp),   dv = p^T dy,   dp = dy v^T,   ds = p (dp - sum of p dp) scale,
+    p = exp(scale q k^T - log_sum_exp),   dv = (p m)^T dy,   dp = (dy v^T) m,   ds = p (dp - sum of p dp) scale,
     dq = ds k,   dk = ds^T q.
 
 NumPy holds all scores at a time; the kernels in C hold those of a few queries, those of a GPU a fixed number of bytes.
@@ -28,6 +32,7 @@ NumPy holds all scores at a time; the kernels in C hold those of a few queries, 
 import numpy as np
 
 from .dispatch import op
+from .dropout import Masks, dropout_mask
 from .workspace import workspace
 
 
@@ -42,6 +47,7 @@ def attention(
     causal: bool,
     lengths: np.ndarray | None,
     segments: np.ndarray | None = None,
+    dropout: Masks | None = None,
 ) -> None:
     """Write y, and ``log_sum_exp`` for backward.
 
@@ -57,6 +63,8 @@ def attention(
     np.exp(scores, out=scores)
     sums = np.maximum(scores.sum(axis=3, keepdims=True), 1)  # the largest gives 1; less only where no key is seen
     np.divide(scores, sums, out=scores)
+    if dropout is not None:
+        np.multiply(scores, _mask(scores, dropout), out=scores)
     np.matmul(_grouped(scores, k), v[:, :, None], out=_grouped(y, k))
     np.add(row_max, np.log(sums), out=log_sum_exp[..., None])
 
@@ -75,19 +83,33 @@ def attention_dx(
     causal: bool,
     lengths: np.ndarray | None,
     segments: np.ndarray | None = None,
+    dropout: Masks | None = None,
 ) -> None:
     """Write dq, dk and dv."""
     p = _scores(q, k, scale, causal, lengths, segments)
     np.subtract(p, log_sum_exp[..., None], out=p)
     np.exp(p, out=p)
-    _sum_over_queries(p, dy, dv)
     ds = workspace(p, "ds", p.shape)
+    mask = None if dropout is None else _mask(p, dropout)
+    _sum_over_queries(p if mask is None else np.multiply(p, mask, out=ds), dy, dv)
     np.matmul(_grouped(dy, k), v[:, :, None].swapaxes(3, 4), out=_grouped(ds, k))
+    if mask is not None:
+        np.multiply(ds, mask, out=ds)
     np.subtract(ds, np.einsum("nhst,nhst->nhs", p, ds)[..., None], out=ds)
     np.multiply(ds, p, out=ds)
     np.multiply(ds, scale, out=ds)
     np.matmul(_grouped(ds, k), k[:, :, None], out=_grouped(dq, k))
     _sum_over_queries(ds, q, dk)
+
+
+def _mask(scores: np.ndarray, dropout: Masks) -> np.ndarray:
+    """Return the mask (N, H, S, T)."""
+    _, heads, num_queries, num_keys = scores.shape
+    mask: np.ndarray = workspace(scores, "mask", scores.shape)
+    seed, layer, step, first = dropout.position
+    rows = mask.reshape(-1, num_keys)
+    dropout_mask(rows, dropout.p, (seed, layer, step, first * heads * num_queries), dropout.counters)
+    return mask
 
 
 def _grouped(x: np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -99,8 +121,11 @@ def _grouped(x: np.ndarray, k: np.ndarray) -> np.ndarray:
 def _sum_over_queries(p: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
     """Write to ``out`` (N, Hk, T, D) the sums of p^T x over the heads of a group, p (N, H, S, T) and x (N, H, S, D)."""
     n, kv_heads, num_keys, size = out.shape
-    rows = p.shape[1] // kv_heads * p.shape[2]
-    p, x = p.reshape(n, kv_heads, rows, num_keys), x.reshape(n, kv_heads, rows, size)
+    if p.shape[1] > kv_heads:
+        rows = workspace(x, "group", x.shape)
+        np.copyto(rows, x)
+        count = p.shape[1] // kv_heads * p.shape[2]
+        p, x = p.reshape(n, kv_heads, count, num_keys), rows.reshape(n, kv_heads, count, size)
     np.matmul(p.swapaxes(2, 3), x, out=out)
 
 

@@ -7,12 +7,37 @@ counter under a key. The counter's words are (block, 0, step, layer), and the ke
 bits, that is 16 elements of 16 bits; each sample starts at a tick of its own.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from .dispatch import op
 
 ELEMENTS_PER_TICK = 16
 TICKS_AT_ONCE = 1024  # 32 KB of random bits
+
+
+class Masks(NamedTuple):
+    """The masks that a layer draws in one step.
+
+    Attributes
+    ----------
+    p : float
+        The part that is dropped.
+    position : tuple of int
+        (seed, layer, step, first): the sample that is row 0 is sample ``first`` of the step.
+    counters : (2,) int64 array of a device, or None
+        Step and first, instead of those in ``position`` (see ``dropout_mask``).
+    """
+
+    p: float
+    position: tuple[int, int, int, int]
+    counters: Any = None
+
+    @property
+    def threshold(self) -> int:
+        """16 random bits below this number drop an element."""
+        return round(self.p * 65536)
 
 
 @op

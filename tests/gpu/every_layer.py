@@ -81,6 +81,7 @@ CASES = {
     "attention": Case(lambda: MultiHeadAttention(24, 3), (2, 19, 24)),
     "attention, causal": Case(lambda: MultiHeadAttention(20, 4, causal=True), (5, 33, 20)),
     "attention, shared keys": Case(lambda: MultiHeadAttention(24, 6, causal=True, num_kv_heads=2), (3, 19, 24)),
+    "attention, dropout": Case(lambda: MultiHeadAttention(12, 3, causal=True, dropout=0.3), (4, 9, 12)),
     "attention, rotary": Case(lambda: MultiHeadAttention(24, 4, num_kv_heads=1, rotary=100.0), (2, 9, 24)),
     "attention, one head": Case(lambda: MultiHeadAttention(9, 1, bias=False), (3, 7, 9)),
 }

@@ -6,6 +6,7 @@ import pytest
 from mpitrain.ops import OPS
 from mpitrain.ops.cuda import attention as path
 from mpitrain.ops.cuda import softmax as rows
+from mpitrain.ops.dropout import Masks
 from tests.gpu.device import ShimDevice
 
 RESULTS = ("y", "log_sum_exp", "dq", "dk", "dv")
@@ -23,7 +24,9 @@ class Inputs:
         "packed": heads are parts of the rows (N, T, 3 C) of a linear layer; "turned": rows are not contiguous.
     """
 
-    def __init__(self, device, sizes, layout="plain", causal=False, lengths=None, seed=0, segments=None, group=1):
+    def __init__(
+        self, device, sizes, layout="plain", causal=False, lengths=None, seed=0, segments=None, group=1, dropout=None
+    ):
         self.device, self.seed = device, seed
         n, h, s, t, d = sizes
         rng = np.random.default_rng(seed)
@@ -35,7 +38,11 @@ class Inputs:
         self.log_sum_exp = device.empty((n, h, s))
         masks = [None if mask is None else np.array(mask, np.int64) for mask in (lengths, segments)]
         self.wide_how = 1 / np.sqrt(max(1, d)), causal, *masks
-        self.how = *self.wide_how[:2], *(None if mask is None else device.from_host(mask) for mask in masks)
+        self.how = *self.wide_how[:2], *(None if mask is None else device.from_host(mask) for mask in masks), dropout
+        if dropout is not None and dropout.counters is not None:  # in which NumPy finds step and first
+            step, first = device.to_host(dropout.counters).tolist()
+            dropout = Masks(dropout.p, (*dropout.position[:2], step, first))
+        self.wide_how = *self.wide_how, dropout
         self.forward = q, k, v, y, self.log_sum_exp, *self.how
         self.backward = dy, q, k, v, self.log_sum_exp, dq, dk, dv, *self.how
         self.results = y, self.log_sum_exp, dq, dk, dv
@@ -101,7 +108,10 @@ def test_random_inputs(anywhere, monkeypatch, seed):
         s, segments = min(s, t), np.cumsum(rng.random((n, t)) < 0.3, axis=1) - 2
     monkeypatch.setattr(path, "SCORE_BYTES", int(rng.choice([1, 300, 2000, 1 << 28])))
     sizes, layout = (n, h * group, s, t, d), ("packed", "plain")[seed % 3 == 0]
-    inputs = Inputs(anywhere, sizes, layout, seed % 4 < 2, lengths, seed, segments, group)
+    dropout = Masks(0.4, (seed, 3, 2**35, 2**33)) if seed % 3 != 1 else None
+    if seed > 8 and dropout:
+        dropout = dropout._replace(counters=anywhere.from_host(np.array([8, 13], np.int64)))
+    inputs = Inputs(anywhere, sizes, layout, seed % 4 < 2, lengths, seed, segments, group, dropout)
     inputs.run()
     inputs.check()
 
@@ -194,7 +204,7 @@ def test_what_is_not_covered(device):
     inputs = Inputs(device, (2, 2, 3, 4, 5))
     wide = [device.from_host(x.astype(np.float64)) for x in inputs.wide]
     assert not path.attention(*wide[:3], *inputs.forward[3:])
-    assert not path.attention(*inputs.forward[:-1], device.zeros((2, 2), np.int64)), "fewer keys than queries"
+    assert not path.attention(*inputs.forward[:-2], device.zeros((2, 2), np.int64)), "fewer keys than queries"
     assert not path.attention_dx(wide[3], *inputs.backward[1:])
     assert not rows.softmax(device.zeros((3, 4), np.float64), device.zeros((3, 4), np.float64))
     turned = device.zeros((4, 3)).T

@@ -95,6 +95,16 @@ def test_microbatches_add_up():
     assert graphs.graphs.launched == 2 * (STEPS - 2)
 
 
+def test_attention_with_dropout():
+    """A captured launch draws new masks in each step, those of the eager steps."""
+    graphs, eager = pair("transformer", dropout=0.4)
+    found = losses(graphs)
+    assert found == losses(eager)
+    assert graphs.weights() == eager.weights()
+    assert graphs.graphs.launched == STEPS - 2
+    assert found != losses(pair("transformer")[1])
+
+
 @pytest.mark.parametrize(("name", "options"), [("mlp", {"dropout": 0.3}), ("resnet8", {})])
 def test_layers_that_are_computed_again(name, options):
     """The second forward of a graph reads the step's number too, and draws the same masks."""

@@ -9,14 +9,14 @@ from mpitrain.layers import GELU, Embedding, LayerNorm, Linear, MultiHeadAttenti
 VOCABULARY, LENGTH = 11, 9
 
 
-def block(size, num_heads):
-    attention = Sequential(LayerNorm(size), MultiHeadAttention(size, num_heads, causal=True))
+def block(size, num_heads, dropout):
+    attention = Sequential(LayerNorm(size), MultiHeadAttention(size, num_heads, causal=True, dropout=dropout))
     perceptron = Sequential(LayerNorm(size), Linear(size, 4 * size), GELU(approximate=True), Linear(4 * size, size))
     return Sequential(Residual(attention), Residual(perceptron))
 
 
-def transformer(size=12, num_heads=2, num_blocks=2):
+def transformer(size=12, num_heads=2, num_blocks=2, dropout=0.0):
     """Return the model: tokens (N, T) to logits (N, T, VOCABULARY)."""
-    blocks = [block(size, num_heads) for _ in range(num_blocks)]
+    blocks = [block(size, num_heads, dropout) for _ in range(num_blocks)]
     head = Linear(size, VOCABULARY, bias=False)
     return models.prepare(Sequential(Embedding(VOCABULARY, size), *blocks, LayerNorm(size), head))

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mpitrain.ops.cuda.attention import RECORD
+from mpitrain.ops import OPS
+from mpitrain.ops.cuda.attention import DROPOUT, RECORD
 from tests.kernels import cpu
 from tests.kernels.arrays import NULL, Elements, launch
 
@@ -22,6 +23,8 @@ class Case(NamedTuple):
     first: int = 0
     pad: int = 0
     segments: tuple[tuple[int, ...], ...] | None = None  # of samples: the lengths of their sequences
+    dropout: float = 0.0
+    counters: bool = False  # step and first sample lie in memory
 
 
 CASES = [
@@ -34,6 +37,8 @@ CASES = [
     Case(1, 2, 5, 3, causal=True, first=-2, pad=1),
     Case(2, 2, 9, 9, segments=((4, 5), (9,))),
     Case(1, 2, 30, 37, causal=True, lengths=(36, 20), samples_inner=True, first=7, segments=((13, 1, 23), (36, 1))),
+    Case(2, 3, 5, 37, causal=True, first=30, pad=3, dropout=0.3),
+    Case(3, 2, 4, 20, samples_inner=True, dropout=0.6, counters=True),
 ]
 
 
@@ -55,14 +60,17 @@ def run(kernels: cpu.Kernels, case: Case, bf16: int = 0, seed: int = 0) -> list[
     lengths = NULL if case.lengths is None else np.array(case.lengths)
     segments = NULL if case.segments is None else numbers(case)
     grid = -(-rows * kernels.macro("ROW_WARPS") // 8)
-    launch(kernels, "attention_softmax", p, mine, lengths, segments, record, grid=grid, seed=seed)
+    mask, *dropped = dropout_of(case)
+    how = lengths, segments, record, *dropped
+    launch(kernels, "attention_softmax", p, mine, *how, grid=grid, seed=seed)
     expected, expected_log = softmax(scores[1], seen)
-    found = [(elements.value(p[..., : case.keys]), expected), (elements.value(mine), expected_log)]
+    found = [(elements.value(p[..., : case.keys]), expected * mask), (elements.value(mine), expected_log)]
     p[..., : case.keys] = scores[0]
-    launch(kernels, "attention_softmax_dx", p, ds, mine, lengths, segments, record, grid=grid, seed=seed)
-    values, slopes = elements.value(p[..., : case.keys]), np.where(seen, dp[1], 0)
-    expected_ds = values * (slopes - (values * slopes).sum(axis=3, keepdims=True))
-    found += [(values, expected), (elements.value(ds[..., : case.keys]), expected_ds)]
+    launch(kernels, "attention_softmax_dx", p, ds, mine, *how, grid=grid, seed=seed)
+    slopes = np.where(seen, dp[1], 0) * mask
+    expected_ds = expected * (slopes - (expected * slopes).sum(axis=3, keepdims=True))
+    found.append((elements.value(p[..., : case.keys]), expected * mask))
+    found.append((elements.value(ds[..., : case.keys]), expected_ds))
     for array in (p, ds):
         assert np.isnan(elements.value(array[..., case.keys :])).all(), "written behind a row"
     mine[...] = np.nan
@@ -70,6 +78,26 @@ def run(kernels: cpu.Kernels, case: Case, bf16: int = 0, seed: int = 0) -> list[
     for each in (elements, statistics):
         each.check_guards()
     return found
+
+
+def dropout_of(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mask of the matrices of a case, struct Dropout, and its counters.
+
+    The op has two heads and three queries more than the launch, which begins at its second head and third query.
+    """
+    if not case.dropout:
+        return np.ones(()), np.zeros((), DROPOUT), NULL
+    samples, heads = (case.inner, case.outer) if case.samples_inner else (case.outer, case.inner)
+    shape = samples, heads + 2, case.queries + 3, case.keys
+    seed, layer, step, first = 5, 2, 2**35, 2**32
+    mask = np.empty(shape)
+    position = seed, layer, step, first * shape[1] * shape[2]
+    OPS["dropout_mask"].numpy(mask.reshape(-1, case.keys), case.dropout, position)
+    mask = mask[:, 1:-1, 2:-1]
+    stale = (7, 9) if case.counters else (step, first)
+    place = seed, layer, *stale, shape[2] + 2, shape[1] * shape[2], shape[2], round(case.dropout * 65536), 0
+    counters = np.array([step, first]) if case.counters else NULL
+    return mask.swapaxes(0, 1) if case.samples_inner else mask, np.array(place, DROPOUT), counters
 
 
 def visible(case: Case) -> np.ndarray:

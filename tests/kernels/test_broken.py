@@ -226,11 +226,18 @@ SOFTMAX = {
     "a segment that begins a key late": (1, "if (numbers[middle] < number)", "if (numbers[middle] <= number)"),
     "the piece before a segment": (1, "if (i + j >= begin && i + j < end) sum", "if (i + j < end) sum"),
     "p before a segment": (1, "seen ? expf(to_float(value.at[j])", "i + j < end ? expf(to_float(value.at[j])"),
+    "the mask of another head": (1, "head * dropout.matrix_apart", "0"),
+    "the mask of another query": (1, "matrix_apart + query", "matrix_apart"),
+    "the mask of another sample": (1, "sample * dropout.sample_apart", "0"),
+    "the mask of the samples before": (1, "(counters ? counters[1] : dropout.first)", "dropout.first"),
+    "the mask of another tick": (1, "first_tick + i / TICK", "first_tick"),
+    "dp without its mask": (1, "p * (slope * f - dot)", "p * (slope - dot)"),
+    "p in the end without its mask": (1, "[](float p, float f) { return p * f; }", "[](float p, float) { return p; }"),
     "a length below 0": (1, "length < 0 ? 0 : int(length)", "int(length)"),
     "statistics of another matrix": (1, "outer * scores.outer_apart + inner", "inner * scores.outer_apart + outer"),
     "nothing seen is not 0": (1, "MASKED && sum < 1", "false"),
     "hidden keys left as they are": (1, "store<PIECE>(p + i, value, count - i", "store<PIECE>(p + i, value, end - i"),
-    "no sum of p dp": (1, "p * (slope - dot)", "p * slope"),
+    "no sum of p dp": (1, "p * (slope * f - dot)", "p * slope * f"),
 }
 
 

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from mpitrain.context import Context
 from mpitrain.errors import UserError
 from mpitrain.layers import Dropout
+from mpitrain.ops import OPS
+from tests.cpu_kernels import levels, use
 from tests.gradients import check_layer
 
 
@@ -27,6 +29,21 @@ def test_a_mask_is_the_same_in_any_split(sizes, sample):
     ends = np.cumsum(sizes)
     parts = [masked(layer, x[end - size : end], first=end - size) for size, end in zip(sizes, ends)]
     np.testing.assert_array_equal(masked(layer, x), np.concatenate(parts))
+
+
+@levels
+def test_in_c(kernels, level, threads):
+    use(level, threads)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        rows, columns = (int(x) for x in rng.integers(0, 90, 2))
+        position = seed, int(rng.integers(0, 9)), int(rng.integers(0, 2**62)), int(rng.integers(0, 2**40))
+        mask, expected = np.full((rows, columns), np.nan, np.float32), np.empty((rows, columns), np.float32)
+        p = float(rng.random())
+        assert kernels.dropout_mask(mask, round(p * 65536), *position)
+        OPS["dropout_mask"].numpy(expected, p, position)
+        np.testing.assert_array_equal(mask, expected, err_msg=str((seed, position)))
+    assert not kernels.dropout_mask(mask.astype(np.float64), 3, 0, 0, 0, 0)
 
 
 def test_masks_differ_by_sample_step_seed_and_layer():

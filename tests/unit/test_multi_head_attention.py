@@ -1,13 +1,17 @@
+import itertools
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
-from mpitrain import context
+from mpitrain import context, models
 from mpitrain.arena import Arena
 from mpitrain.context import Context, Tokens
 from mpitrain.errors import UserError
-from mpitrain.layers import MultiHeadAttention
+from mpitrain.layers import MultiHeadAttention, Sequential
 from mpitrain.ops import OPS
 from mpitrain.ops.dispatch import numpy_only
+from mpitrain.ops.dropout import Masks
 from tests.gradients import check_layer, numeric_gradient
 
 
@@ -138,6 +142,67 @@ def test_no_dx_where_none_is_wanted():
     assert layer.backward(y.copy(), ctx).size == 0
 
 
+def test_central_differences_with_dropout():
+    rng = np.random.default_rng(0)
+    (q, dy), (k, v) = rng.standard_normal((2, 2, 4, 5, 3)), rng.standard_normal((2, 2, 2, 6, 3))
+    how = 0.4, True, None, None, Masks(0.3, (1, 2, 3, 4))
+    y, dq, dk, dv, logs = np.empty_like(q), np.empty_like(q), np.empty_like(k), np.empty_like(v), np.empty(q.shape[:3])
+
+    def objective():
+        OPS["attention"].numpy(q, k, v, y, logs, *how)
+        return float(np.sum(y * dy))
+
+    objective()
+    OPS["attention_dx"].numpy(dy, q, k, v, logs, dq, dk, dv, *how)
+    for array, gradient in ((q, dq), (k, dk), (v, dv)):
+        expected = numeric_gradient(objective, array, np.arange(array.size))
+        np.testing.assert_allclose(gradient.reshape(-1), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_the_mask_of_dropout_is_that_of_a_matrix():
+    """With q = 0 and v = 1 each query sees its kept keys, of T."""
+    q, k, v = np.zeros((2, 3, 4, 2)), np.ones((2, 3, 6, 2)), np.broadcast_to(np.eye(6), (2, 3, 6, 6))
+    y, mask = np.empty((2, 3, 4, 6)), np.empty((2 * 3 * 4, 6))
+    OPS["attention"].numpy(q, k, v, y, np.empty((2, 3, 4)), 1.0, False, None, None, Masks(0.4, (7, 1, 5, 10)))
+    OPS["dropout_mask"].numpy(mask, 0.4, (7, 1, 5, 10 * 3 * 4))
+    np.testing.assert_allclose(y.reshape(24, 6), mask / 6, rtol=1e-12)
+    assert 0 < (mask == 0).mean() < 1
+
+
+@pytest.mark.parametrize("numpy", [False, True])
+def test_dropout_is_the_same_in_any_split(numpy):
+    layer, x = MultiHeadAttention(8, 4, num_kv_heads=2, dropout=0.5), np.ones((5, 6, 8), np.float32)
+    x += np.random.default_rng(0).standard_normal(x.shape).astype(np.float32)
+    arena, found = Arena(layer.named_parameters(), seed=0), []
+    with numpy_only() if numpy else nullcontext():
+        for ends in ((0, 5), (0, 2, 5), (0, 1, 2, 3, 4, 5)):
+            parts = []
+            for start, stop in itertools.pairwise(ends):
+                ctx = Context(seed=3)
+                ctx.step, ctx.first = 4, start
+                arena.begin_step()
+                y = layer.forward(x[start:stop], ctx).copy()
+                parts.append(np.stack([y, layer.backward(np.cos(y), ctx)]))
+            found.append(np.concatenate(parts, axis=1))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_is_of_training_and_of_its_own_number():
+    model = models.prepare(Sequential(MultiHeadAttention(4, 1, dropout=0.5), MultiHeadAttention(4, 1, dropout=0.5)))
+    assert [layer.number for layer in model] == [0, 1]
+    Arena(model.named_parameters(), seed=0)
+    layer, x, found = model[0], np.random.default_rng(0).standard_normal((2, 9, 4)).astype(np.float32), []
+    for training, number in ((False, 0), (False, 1), (True, 0), (True, 1)):
+        layer.number = number
+        found.append(layer.forward(x, Context(training=training)).copy())
+    np.testing.assert_array_equal(found[0], found[1])
+    for a, b in itertools.combinations(found[1:], 2):
+        assert np.abs(a - b).max() > 0.01
+    layer.dropout = 0
+    np.testing.assert_array_equal(layer.forward(x, Context()), found[0])
+
+
 def tokens_of(n, length, seed=0):
     """Return padding and packed sequences with positions of their own."""
     rng = np.random.default_rng(seed)
@@ -188,6 +253,8 @@ def test_padding_is_not_seen():
 def test_errors():
     with pytest.raises(UserError, match="4 heads do not divide into 3 groups"):
         MultiHeadAttention(8, 4, num_kv_heads=3)
+    with pytest.raises(UserError, match="the probability of dropout"):
+        MultiHeadAttention(8, 4, dropout=1.0)
     with pytest.raises(UserError, match="heads of 3 numbers do not turn"):
         MultiHeadAttention(6, 2, rotary=100.0)
     with pytest.raises(UserError, match="does not divide into 3 heads"):

@@ -4,6 +4,7 @@ import numpy as np
 
 from ...cpu_kernels import C
 from .. import attention, conv2d, linear, pool, reduce, rmsnorm, softmax_cross_entropy, update
+from ..dropout import Masks, dropout_mask
 from ..gradient import Gradient
 from ..window import Window, padded
 
@@ -22,8 +23,9 @@ def _attention(
     causal: bool,
     lengths: np.ndarray | None,
     segments: np.ndarray | None = None,
+    dropout: Masks | None = None,
 ) -> bool:
-    return C.attention(q, k, v, y, log_sum_exp, scale, causal, lengths, segments)
+    return C.attention(q, k, v, y, log_sum_exp, scale, causal, lengths, segments, *_numbers(dropout))
 
 
 @attention.attention_dx.cpu
@@ -40,8 +42,21 @@ def _attention_dx(
     causal: bool,
     lengths: np.ndarray | None,
     segments: np.ndarray | None = None,
+    dropout: Masks | None = None,
 ) -> bool:
-    return C.attention_dx(dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths, segments)
+    return C.attention_dx(dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths, segments, *_numbers(dropout))
+
+
+@dropout_mask.cpu
+def _dropout_mask(
+    mask: np.ndarray, p: float, position: tuple[int, int, int, int], counters: np.ndarray | None = None
+) -> bool:
+    return C.dropout_mask(mask, *_numbers(Masks(p, position)))
+
+
+def _numbers(masks: Masks | None) -> tuple[int, int, int, int, int]:
+    """Return the threshold, seed, layer, step and first sample; zeros where nothing is dropped."""
+    return (0, 0, 0, 0, 0) if masks is None else (masks.threshold, *masks.position)
 
 
 @conv2d.conv2d.cpu

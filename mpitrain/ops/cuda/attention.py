@@ -20,6 +20,7 @@ import numpy as np
 
 from ...kernels.plan import ceil_div
 from .. import attention as ops
+from ..dropout import Masks
 from ..workspace import workspace
 from .matmul import multiply
 from .softmax import run_rows
@@ -29,6 +30,9 @@ PIECE = 4  # elements in 16 bytes
 NUMBERS = ("rows", "queries", "keys", "ld", "first", "inner", "causal", "samples_inner")
 RECORD = np.dtype([*((name, np.int32) for name in NUMBERS), ("outer_apart", np.int64), ("inner_apart", np.int64)])
 assert RECORD.itemsize == 48, "the layout of struct Scores"
+PLACE = ("seed", "layer", "step", "first", "base", "sample_apart", "matrix_apart")
+DROPOUT = np.dtype([*((name, np.int64) for name in PLACE), ("threshold", np.int32), ("unused", np.int32)])
+assert DROPOUT.itemsize == 64, "the layout of struct Dropout"
 
 
 @ops.attention.cuda
@@ -42,15 +46,16 @@ def attention(
     causal: bool,
     lengths: Any,
     segments: Any = None,
+    dropout: Masks | None = None,
 ) -> bool:
     """For each part of the scores, two products and one softmax."""
-    mask = Mask(causal, lengths, segments)
+    mask = Mask(causal, lengths, segments, dropout)
     if not _covers(log_sum_exp, mask, q, k, v, y):
         return False
     written = _room_in_rows("y", y)
     read = _in_rows("q", q), _in_rows("k", k), _in_rows("v", v)
     for members in _members(q, k):
-        heads = Heads.of(k, log_sum_exp[:, members], mask)
+        heads = Heads.of(k, log_sum_exp, members, mask)
         q, k, v, out = heads.ordered(read[0][:, members], *read[1:], written[:, members])
         for part in heads.parts(buffers=1):
             (scores,) = heads.room(part, buffers=1)
@@ -77,16 +82,17 @@ def attention_dx(
     causal: bool,
     lengths: Any,
     segments: Any = None,
+    dropout: Masks | None = None,
 ) -> bool:
     """For each part of the scores, five products, and one launch that turns scores and dp into p and ds."""
-    mask = Mask(causal, lengths, segments)
+    mask = Mask(causal, lengths, segments, dropout)
     if not _covers(log_sum_exp, mask, dy, q, k, v, dq, dk, dv):
         return False
     written = [_room_in_rows(name, x) for name, x in (("dq", dq), ("dk", dk), ("dv", dv))]
     of_queries = _in_rows("dy", dy), _in_rows("q", q), written[0]
     of_keys = _in_rows("k", k), _in_rows("v", v), *written[1:]
     for number, members in enumerate(_members(q, k)):
-        heads = Heads.of(k, log_sum_exp[:, members], mask)
+        heads = Heads.of(k, log_sum_exp, members, mask)
         dy, q, out_q, k, v, out_k, out_v = heads.ordered(*(x[:, members] for x in of_queries), *of_keys)
         for part in heads.parts(buffers=2):
             p, ds = heads.room(part, buffers=2)
@@ -105,11 +111,12 @@ def attention_dx(
 
 
 class Mask(NamedTuple):
-    """The keys that a query sees (``ops/attention.py``)."""
+    """The keys that a query sees, and the probabilities that are dropped (``ops/attention.py``)."""
 
     causal: bool
     lengths: Any
     segments: Any
+    dropout: Masks | None
 
 
 class Part(NamedTuple):
@@ -130,6 +137,8 @@ class Heads:
         Whether these numbers are (head, sample) instead of (sample, head).
     num_outer, num_inner, num_queries, num_keys : int
     log_sum_exp : array (outer, inner, S)
+    members : slice
+        These heads, of those that the op has.
     mask : Mask
     """
 
@@ -139,15 +148,16 @@ class Heads:
     num_queries: int
     num_keys: int
     log_sum_exp: Any
+    members: slice
     mask: Mask
 
     @classmethod
-    def of(cls, k: Any, log_sum_exp: Any, mask: Mask) -> "Heads":
-        """Return the matrices of q k^T of as many heads as k has."""
-        samples_inner = k.shape[0] > k.shape[1]
-        statistics = log_sum_exp.swapaxes(0, 1) if samples_inner else log_sum_exp
+    def of(cls, k: Any, log_sum_exp: Any, members: slice, mask: Mask) -> "Heads":
+        """Return the matrices of q k^T of these heads, of which there are as many as k has."""
+        samples_inner, statistics = k.shape[0] > k.shape[1], log_sum_exp[:, members]
+        statistics = statistics.swapaxes(0, 1) if samples_inner else statistics
         outer, inner, num_queries = statistics.shape
-        return cls(samples_inner, outer, inner, num_queries, k.shape[2], statistics, mask)
+        return cls(samples_inner, outer, inner, num_queries, k.shape[2], statistics, members, mask)
 
     def ordered(self, *arrays: Any) -> list[Any]:
         """Return arrays (N, H, ...) as (outer, inner, ...)."""
@@ -179,18 +189,35 @@ class Heads:
         outer, inner, queries = slice(part.outer.start, part.outer.stop), part.inner, part.queries
         statistics = self.log_sum_exp[outer, inner, queries]
         samples = inner if self.samples_inner else outer
-        masks = [None if x is None else x[samples] for x in self.mask[1:]]
+        masks = [None if x is None else x[samples] for x in self.mask[1:3]]
         apart = [stride // 4 for stride in statistics.strides[:2]]
         first = queries.start + self.num_keys - self.num_queries
         sizes = statistics.size, _length(queries), self.num_keys, self._ld, first, _length(inner)
         record = np.array((*sizes, self.mask.causal, self.samples_inner, *apart), RECORD)
-        run_rows(name, statistics, statistics.size, self.num_keys, (*arrays, statistics, *masks, record))
+        arguments = *arrays, statistics, *masks, record, *self._dropout(part)
+        run_rows(name, statistics, statistics.size, self.num_keys, arguments)
+
+    def _dropout(self, part: Part) -> tuple[np.ndarray, Any]:
+        """Return struct Dropout for the matrices of ``part``, and its counters."""
+        dropout = self.mask.dropout
+        if dropout is None:
+            return np.zeros((), DROPOUT), None
+        first_sample, first_head = part.outer.start, part.inner.start
+        if self.samples_inner:
+            first_sample, first_head = first_head, first_sample
+        group = self.members.step
+        sample_apart = self.num_queries * group * (self.num_outer if self.samples_inner else self.num_inner)
+        head_apart = group * self.num_queries
+        base = first_sample * sample_apart + first_head * head_apart
+        base += self.members.start * self.num_queries + part.queries.start
+        place = *dropout.position, base, sample_apart, head_apart, dropout.threshold, 0
+        return np.array(place, DROPOUT), dropout.counters
 
 
 def _covers(log_sum_exp: Any, mask: Mask, *arrays: Any) -> bool:
     """Return whether all are fp32, statistics, lengths and segments (int64) contiguous, and masks those of all keys."""
     statistics = log_sum_exp.dtype == np.float32 and log_sum_exp.flags.c_contiguous
-    whole = all(x is None or (x.dtype == np.int64 and x.flags.c_contiguous) for x in mask[1:])
+    whole = all(x is None or (x.dtype == np.int64 and x.flags.c_contiguous) for x in mask[1:3])
     enough = mask.segments is None or log_sum_exp.shape[2] <= mask.segments.shape[1]
     return statistics and whole and enough and all(x.dtype == np.float32 for x in arrays)
 
