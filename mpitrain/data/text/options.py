@@ -1,0 +1,90 @@
+"""The options of sources of text: ``text:PLACE,window=256``, ``tokens:DIR,vocabulary=50257``.
+
+More in ``KEYS``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...errors import UserError
+from ...suggest import did_you_mean
+from ..source_options import is_there, split_options
+
+WINDOW, LONGEST = 256, 1 << 20  # tokens
+
+KEYS = {
+    "text": {
+        "tokenizer": "bytes (the default), or a tokenizer.json of Hugging Face's tokenizers",
+        "window": f"tokens of a sample (default {WINDOW})",
+        "test": "file, directory or pattern of the test text, in place of the end of the text",
+    },
+    "tokens": {
+        "window": f"tokens of a sample (default {WINDOW})",
+        "vocabulary": "number of token ids (by default what a meta.json, a meta.pkl or a header says, or the largest)",
+        "end_of_text": "id of the token between documents",
+        "dtype": "uint16 or uint32, of files without a header (default uint16)",
+    },
+}
+"""The options of each kind of source and their meaning."""
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """Options of a source of text; see ``KEYS``. 0, -1 and empty stand for what is not given."""
+
+    window: int = WINDOW
+    tokenizer: str = "bytes"
+    test: str = ""
+    vocabulary: int = 0
+    end_of_text: int = -1
+    dtype: str = ""
+
+
+def parse_text_source(kind: str, text: str) -> tuple[str, TextOptions]:
+    """Split what follows ``text:`` or ``tokens:`` into the place and the options.
+
+    Raises
+    ------
+    UserError
+        If an option is unknown, given twice, or has a value that it cannot have.
+
+    >>> parse_text_source("text", "novels,window=64")[1].window
+    64
+    """
+    place, given = split_options(text, KEYS[kind])
+    if not place:
+        raise UserError(f"{kind}: say where the text is, as in {kind}:{'FILE' if kind == 'text' else 'DIR'}")
+    _check_place(kind, place)
+    for key, values in given.items():
+        if len(values) > 1:
+            raise UserError(f"{kind}:{text}: {key}= is given twice")
+    one = {key: values[0] for key, values in given.items()}
+    dtype = one.get("dtype", "")
+    if dtype not in ("", "uint16", "uint32"):
+        raise UserError(f"{kind}: dtype= is uint16 or uint32, not {dtype!r}")
+    options = TextOptions(
+        window=_number(kind, one, "window", WINDOW, 1, LONGEST),
+        tokenizer=one.get("tokenizer", "") or "bytes",
+        test=one.get("test", ""),
+        vocabulary=_number(kind, one, "vocabulary", 0, 1, 1 << 31),
+        end_of_text=_number(kind, one, "end_of_text", -1, 0, 1 << 31),
+        dtype=dtype,
+    )
+    return place, options
+
+
+def _check_place(kind: str, place: str) -> None:
+    path, comma, option = place.partition(",")
+    key = option.partition("=")[0].strip()
+    if comma and "=" in option and not is_there(place) and is_there(path):
+        known = KEYS[kind]
+        raise UserError(f"{kind}:{path} has no option {key!r}{did_you_mean(key, known)}, only {', '.join(known)}")
+
+
+def _number(kind: str, given: Mapping[str, str], key: str, default: int, least: int, most: int) -> int:
+    text = given.get(key)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise UserError(f"{kind}: {key}={text} must be a whole number from {least} to {most:,}")
+    return int(text)
