@@ -14,6 +14,8 @@ from .pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from .recompute import Recompute
 from .residual import Residual
 from .sequential import Part, Sequential, Unit
+from .tokens import FirstToken, TiedHead, TokenEmbedding
+from .transformer_block import PostNormBlock, PreNormBlock
 
 __all__ = [
     "GELU",
@@ -22,6 +24,7 @@ __all__ = [
     "Conv2d",
     "Dropout",
     "Embedding",
+    "FirstToken",
     "Flatten",
     "GlobalAvgPool",
     "Layer",
@@ -30,6 +33,8 @@ __all__ = [
     "MaxPool2d",
     "MultiHeadAttention",
     "Part",
+    "PostNormBlock",
+    "PreNormBlock",
     "ReLU",
     "Recompute",
     "Residual",
@@ -37,5 +42,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Tanh",
+    "TiedHead",
+    "TokenEmbedding",
     "Unit",
 ]

@@ -5,6 +5,7 @@ from functools import partial
 from ..layers import Dropout, Layer, Recompute, Sequential
 from ..registry import Registry
 from .convnet import convnet
+from .gpt import gpt
 from .lenet import lenet
 from .mlp import mlp
 from .resnet import resnet
@@ -16,6 +17,7 @@ MODELS: Registry[Layer] = Registry(
         "mlp": mlp,
         "lenet": lenet,
         **{f"resnet{depth}": partial(resnet, depth) for depth in (8, 20, 32, 56)},
+        "gpt": gpt,
     },
     arguments=("input_shape", "num_outputs"),
     result=Layer,
@@ -35,7 +37,7 @@ def build(text: str, input_shape: tuple[int, ...], num_outputs: int, **options: 
     text : str
         ``NAME``, ``NAME:key=value,key=value`` or ``FILE.py:FUNC`` (see ``registry``).
     input_shape : tuple of int
-        The shape of one sample: (features,) or (height, width, channels).
+        The shape of one sample: (features,), (height, width, channels), or (tokens,) of a row of text.
     num_outputs : int
         The number of classes, or of values to predict.
     **options

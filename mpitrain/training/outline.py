@@ -15,6 +15,7 @@ from ..context import Context
 from ..data.dataset import Dataset
 from ..layers import BatchNorm2d, Layer
 from ..layers.base import Phase
+from ..layers.embedding import sample_dtype
 from ..plain_text import count
 from .evaluation import BATCH
 from .limits import num_microbatches, num_shards
@@ -129,9 +130,9 @@ def _forward(setup: TrainingSetup, num_samples: int) -> int:
 
 def _to_the_loss(setup: TrainingSetup, num_samples: int, ctx: Context) -> None:
     data, device = setup.dataset, setup.arena.device
+    outputs = setup.model.forward(device.zeros((num_samples, *data.input_shape), sample_dtype(setup.model)), ctx)
     classes = data.task == "classification"
-    y = np.zeros(num_samples, np.int64) if classes else np.zeros((num_samples, data.num_outputs), np.float32)
-    outputs = setup.model.forward(device.zeros((num_samples, *data.input_shape), np.float32), ctx)
+    y = np.zeros(outputs.shape[:-1], np.int64) if classes else np.zeros((num_samples, data.num_outputs), np.float32)
     setup.loss.forward(outputs, device.from_host(y), ctx)
 
 

@@ -21,6 +21,7 @@ from ..data.dataset import Dataset
 from ..device import Device
 from ..errors import AgreedError, UserError
 from ..layers import Layer, Recompute, Sequential, Unit
+from ..layers.embedding import sample_dtype
 from ..parallel.data import model_difference
 from ..parallel.pipeline.cut import Cut, cut_stages, make_cut
 from ..parallel.pipeline.demand import stage_demands
@@ -36,7 +37,7 @@ from ..pipelines.price import Prediction, make_link, predict_program
 from ..pipelines.simulate import Link
 from ..plain_text import count
 from . import limits
-from .pipeline_rules import check_model, compare_programs, make_checked_program
+from .pipeline_rules import check_model, check_tokens, compare_programs, make_checked_program
 from .recipe import make_optimizer
 
 SAMPLES = 16  # by which forward passes are measured
@@ -152,6 +153,7 @@ def open_forward_pipeline(
     with world.together():
         program = make_program(find("gpipe"), mesh.sizes["pipe"], 1, "forward")
         check_number(len(find_units(model)), program.num_stages)
+        check_tokens(model)
 
     def cut() -> tuple[list[UnitCost], Cut]:
         costs = [replace(cost, dx=0.0, dw=0.0) for cost in measure_units(model, input_shape, SAMPLES, device=device)]
@@ -179,7 +181,7 @@ def _open(
             mine = cut()
     costs, found = world.all_gather(mine)[0]
     units, rank = find_units(model), mesh["pipe"].rank
-    sample = np.zeros((1, *input_shape), np.float32)
+    sample = np.zeros((1, *input_shape), sample_dtype(model))
     stages = Stages(units, found.stops, program, rank, sample, device, recompute)
     world.ledger.name_stages(list(stages.own))
     staging = world.group("data").staging
