@@ -32,8 +32,8 @@ class Batches(Protocol):
     def batch(self, step: int) -> np.ndarray:
         """Return the samples of a step as (n,) int64."""
 
-    def count(self, step: int) -> int:
-        """Return the samples of a step of the epoch."""
+    def before(self, step: int) -> int:
+        """Return the number of samples of the epoch's steps before ``step``."""
 
 
 class EqualBatches:
@@ -63,12 +63,12 @@ class EqualBatches:
 
     def batch(self, step: int) -> np.ndarray:
         """Return the samples of a step."""
-        part = slice(step * self._batch_size, min((step + 1) * self._batch_size, self._num_samples))
+        part = slice(self.before(step), self.before(step + 1))
         return np.arange(part.start, part.stop) if self._order is None else self._order[part]
 
-    def count(self, step: int) -> int:
-        """Return the samples of a step."""
-        return min(self._batch_size, self._num_samples - step * self._batch_size)
+    def before(self, step: int) -> int:
+        """Return the number of samples of the steps before ``step``."""
+        return min(step * self._batch_size, self._num_samples)
 
 
 def make_batches(x: object, batch_size: int, *, shuffle: bool = True) -> Batches:

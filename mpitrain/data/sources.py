@@ -219,6 +219,19 @@ def inherit_options(source: str, earlier: str) -> str:
     return f"{kind}:{join_options(path, options | added)}" if added else source
 
 
+def replace_option(source: str, key: str, value: str) -> str:
+    """Return a source with another value of an option that it has; one without it as it is.
+
+    >>> replace_option("text:a.txt,tokenizer=b.json,window=64", "tokenizer", "c.json")
+    'text:a.txt,tokenizer=c.json,window=64'
+    """
+    if not source:
+        return source
+    kind, place = parse_source(source)
+    path, options = split_place(kind, place)
+    return f"{kind}:{join_options(path, options | {key: [value]})}" if key in options else source
+
+
 def units_of(source: str) -> list[Unit]:
     """Return the work to do once before a source is opened, which ranks may share; none for most sources."""
     kind, place = parse_source(source)

@@ -37,6 +37,9 @@ def fingerprint(dataset: Dataset, arrays: Fingerprint | None = None) -> Fingerpr
         "columns": ", ".join(map(repr, dataset.feature_names)),
         "classes": ", ".join(map(repr, dataset.class_names)),
     }
+    if dataset.vocabulary:
+        names["vocabulary"] = f"{dataset.vocabulary} tokens"
+        names["tokenizer"] = "" if dataset.tokenizer is None else dataset.tokenizer.digest
     return names | (contents(dataset) if arrays is None else arrays)
 
 

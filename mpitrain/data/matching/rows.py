@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UserError
+from .. import text
 from ..build import Arrays
 from ..checks import check_counts, check_features, check_targets
 from ..dataset import CLASSIFICATION, Dataset, Split
@@ -92,6 +93,8 @@ def open_rows(source: str, signature: Signature, split: str = "") -> Rows:
         know.
     """
     kind, place = parse_source(source)
+    if kind in text.KEYS:
+        return _text_rows(inherit_options(source, signature.source), signature, split)
     match kind:
         case "csv":
             return _csv_rows(inherit_options(source, signature.source), signature, split)
@@ -122,6 +125,8 @@ def open_samples(source: str, signature: Signature) -> Rows:
         As ``open_rows``; no target is needed.
     """
     kind, place = parse_source(source)
+    if kind in text.KEYS:  # the targets are the text itself
+        return _text_rows(inherit_options(source, signature.source), signature, ALL)
     if kind == "csv":
         path, options = parse_csv_source(parse_source(inherit_options(source, signature.source))[1])
         table, x, notes = read_samples(file(options.test or path, kind), options, signature, with_targets=False)
@@ -143,6 +148,15 @@ def open_samples(source: str, signature: Signature) -> Rows:
 def _split_of_source(source: str, signature: Signature, split: str) -> Rows:
     dataset = open_dataset(source, task=signature.task)
     return split_of(conform(dataset, signature, source), split or TEST)
+
+
+def _text_rows(source: str, signature: Signature, split: str) -> Rows:
+    kind, place = parse_source(source)
+    dataset = conform(text.whole_text(kind, place, signature.task), signature, source)
+    if len(dataset.test):
+        return split_of(dataset, split or TEST)
+    _check_whole(split, source)
+    return Rows(dataset.name, (dataset.train,), ALL, len(dataset.train), dataset.notes)
 
 
 def _check_whole(split: str, source: str) -> None:

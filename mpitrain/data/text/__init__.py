@@ -2,7 +2,7 @@
 
 from .encode import Unit
 from .options import KEYS, TextOptions, parse_text_source
-from .source import cut_windows, language_split, read_stream, text_dataset, units_of_source
+from .source import cut_windows, language_split, text_dataset, units_of_source, whole_text
 from .stream import TokenStream
 from .tokenizer import ByteTokenizer, open_tokenizer
 from .windows import Windows
@@ -18,7 +18,7 @@ __all__ = [
     "language_split",
     "open_tokenizer",
     "parse_text_source",
-    "read_stream",
     "text_dataset",
     "units_of_source",
+    "whole_text",
 ]

@@ -49,11 +49,18 @@ class Encoding:
 
     @property
     def is_mapped(self) -> bool:
-        """Whether the files themselves are the tokens."""
+        """True if the files themselves are the tokens."""
         return self.tokenizer.name == BYTES and len(self.files) <= MOST_MAPPED
 
     def units(self) -> list[Unit]:
-        """Return the work to do before ``stream``."""
+        """Return the work to do before ``stream`` that is worth to be shared."""
+        return [] if self._is_quick else self._units()
+
+    @property
+    def _is_quick(self) -> bool:
+        return self.is_mapped and sum(map(cache.size_of, self.files)) <= QUICK
+
+    def _units(self) -> list[Unit]:
         found = []
         for pieces in units_of(pieces_of(self.files)):
             path = self._path(pieces)
@@ -69,16 +76,14 @@ class Encoding:
         UserError
             If a file cannot be read or is no UTF-8, or if there is no text at all.
         """
-        sizes = [cache.size_of(path) for path in self.files]
-        if not any(sizes):
-            raise UserError(f"{self.files[0]} is empty" if len(sizes) == 1 else f"all {len(sizes)} files are empty")
-        if self.is_mapped and sum(sizes) <= QUICK:
-            for piece in pieces_of(self.files):
-                piece.read()
-            return self._mapped()
-        units = self.units()
+        if not any(map(cache.size_of, self.files)):
+            raise UserError(f"{self.files[0]} is empty" if len(self.files) == 1 else "all files of the text are empty")
+        units = self._units()
         for unit in units:
-            unit.run()
+            if self._is_quick:
+                unit.work()
+            else:
+                unit.run()
         if self.is_mapped:
             return self._mapped()
         return TokenStream([self._map(unit.path, dtype_for(self.tokenizer.vocabulary)) for unit in units])

@@ -17,11 +17,12 @@ KEYS = {
         "tokenizer": "bytes (the default), or a tokenizer.json of Hugging Face's tokenizers",
         "window": f"tokens of a sample (default {WINDOW})",
         "test": "file, directory or pattern of the test text, in place of the end of the text",
+        "end_of_text": "none: the tokens of a sample see those of the documents before",
     },
     "tokens": {
         "window": f"tokens of a sample (default {WINDOW})",
         "vocabulary": "number of token ids (by default what a meta.json, a meta.pkl or a header says, or the largest)",
-        "end_of_text": "id of the token between documents",
+        "end_of_text": "id of the token between documents, or none as above",
         "dtype": "uint16 or uint32, of files without a header (default uint16)",
     },
 }
@@ -38,6 +39,7 @@ class TextOptions:
     vocabulary: int = 0
     end_of_text: int = -1
     dtype: str = ""
+    separate: bool = True  # documents of a window
 
 
 def parse_text_source(kind: str, text: str) -> tuple[str, TextOptions]:
@@ -59,7 +61,9 @@ def parse_text_source(kind: str, text: str) -> tuple[str, TextOptions]:
         if len(values) > 1:
             raise UserError(f"{kind}:{text}: {key}= is given twice")
     one = {key: values[0] for key, values in given.items()}
-    dtype = one.get("dtype", "")
+    end, dtype = one.get("end_of_text", ""), one.get("dtype", "")
+    if kind == "text" and end not in ("", "none"):
+        raise UserError(f"text: end_of_text={end} must be none: the token is the tokenizer's")
     if dtype not in ("", "uint16", "uint32"):
         raise UserError(f"{kind}: dtype= is uint16 or uint32, not {dtype!r}")
     options = TextOptions(
@@ -67,8 +71,9 @@ def parse_text_source(kind: str, text: str) -> tuple[str, TextOptions]:
         tokenizer=one.get("tokenizer", "") or "bytes",
         test=one.get("test", ""),
         vocabulary=_number(kind, one, "vocabulary", 0, 1, 1 << 31),
-        end_of_text=_number(kind, one, "end_of_text", -1, 0, 1 << 31),
+        end_of_text=-1 if end == "none" else _number(kind, one, "end_of_text", -1, 0, 1 << 31),
         dtype=dtype,
+        separate=end != "none",
     )
     return place, options
 

@@ -21,6 +21,15 @@ def text_dataset(kind: str, place: str, task: str | None, test_fraction: float) 
 
     The end of the text is held out for the test where it has no test text of its own.
     """
+    return _open(kind, place, task, test_fraction)
+
+
+def whole_text(kind: str, place: str, task: str | None) -> Dataset:
+    """Return a dataset of which nothing is held out: without a test text of its own, its test split is empty."""
+    return _open(kind, place, task, 0.0)
+
+
+def _open(kind: str, place: str, task: str | None, test_fraction: float) -> Dataset:
     check_task(kind, task)
     path, options = parse_text_source(kind, place)
     if kind == "tokens":
@@ -30,18 +39,6 @@ def text_dataset(kind: str, place: str, task: str | None, test_fraction: float) 
     test = Encoding(find_files(options.test, kind), tokenizer).stream() if options.test else None
     name = Path(path).name.split("*")[0].strip(".") or "text"
     return _dataset(name, f"{kind}:{path}", whole, test, options, test_fraction, tokenizer)
-
-
-def read_stream(kind: str, place: str) -> tuple[str, TokenStream, TextOptions]:
-    """Return the name and all tokens of a source for a trained model, and its options."""
-    path, options = parse_text_source(kind, place)
-    if kind == "text":
-        tokenizer = open_tokenizer(options.tokenizer)
-        return Path(path).name, Encoding(find_files(path, kind), tokenizer).stream(), options
-    where = folder(path, kind)
-    train, test = find_token_files(where)
-    files = open_token_files([*train, *test], options)
-    return where.name, files.stream, options
 
 
 def units_of_source(kind: str, place: str) -> list[Unit]:
@@ -113,6 +110,8 @@ def _dataset(
     for part, stream in (("", train), (" to test on", test)):
         if stream is not None and len(stream) < 2:
             raise UserError(f"{where}: the text{part} has a single token: there is nothing to predict")
+    if test is None and not test_fraction:
+        test = train.between(0, 1)
     if test is None:
         held_out = max(1, round(test_fraction * (len(train) - 1)))
         if len(train) - held_out < 2:
@@ -122,6 +121,7 @@ def _dataset(
     end = options.end_of_text if options.end_of_text >= 0 else None
     if tokenizer is not None and end is None:
         end = tokenizer.end_of_text
+    end = end if options.separate else None
     vocabulary = tokenizer.vocabulary if tokenizer is not None and not options.vocabulary else options.vocabulary
     return Dataset(
         name,

@@ -41,7 +41,7 @@ class Windows(LazyRows):
     """
 
     def __init__(self, stream: TokenStream, length: int, kind: Literal["inputs", "targets"], shift: int = 0):
-        self._last = len(stream) - 1
+        self._last = max(0, len(stream) - 1)
         super().__init__(-(-self._last // length), length)
         self.stream, self.kind, self.shift = stream, kind, shift
 
@@ -62,9 +62,9 @@ class Windows(LazyRows):
         shift = int(random_bits(np.array([epoch]), seed, WINDOWS)[0] % np.uint64(min(self.shape[1], self._last)))
         return Windows(self.stream, self.shape[1], self.kind, shift)
 
-    def start(self, number: int) -> int:
-        """Return the place in the stream of the first token of a window."""
-        return (number * self.shape[1] + self.shift) % self._last
+    def starts(self) -> np.ndarray:
+        """Return the places in the stream of the first token of each window, (W,) int64."""
+        return (np.arange(len(self)) * self.shape[1] + self.shift) % self._last
 
     def digest(self) -> str:
         """Return the length, the number of tokens and a hash of blocks of them."""

@@ -16,10 +16,11 @@ from ..hooks.recorder import Recorder
 from ..loop import TrainingLoop
 from ..run_length import RunLength
 from ..setup import TrainingSetup
+from ..weights import write_atomically
 from .history import History, read_history
 from .ownership import Ownership, refuse_if_owned
 from .resume import check_fit, earlier_signature, find_checkpoint, history_of
-from .run_directory import AUTO, CHECKPOINTS, RunDirectory, new_directory
+from .run_directory import AUTO, CHECKPOINTS, TOKENIZER, RunDirectory, new_directory
 
 
 class Place(NamedTuple):
@@ -117,6 +118,9 @@ def _open(
             remove_unfinished(path / CHECKPOINTS)
             done = (past.step, past.results[-1].step if past.results else 0) if past else (0, 0)
             directory = RunDirectory(path, config, done if resume else None, owner)
+            tokenizer = setup.dataset.tokenizer
+            if tokenizer is not None and tokenizer.file:
+                write_atomically(path / TOKENIZER, tokenizer.file)
     return Place(path, directory, checkpoint, owner)
 
 

@@ -41,7 +41,7 @@ class CheckpointHistory(NamedTuple):
     num_samples: int
     config: dict[str, Any]
     signature: Signature
-    normalizer: Normalizer
+    normalizer: Normalizer | None
     target_normalizer: Normalizer | None
 
 
