@@ -20,6 +20,8 @@ class LazyRows(ABC):
     """
 
     dtype: np.dtype[Any] = np.dtype(np.int64)
+    at_once = 4096
+    """Tokens that are evaluated at once."""
 
     def __init__(self, num_rows: int, longest: int):
         self.shape = (num_rows, longest)
@@ -61,6 +63,15 @@ class LazyRows(ABC):
         """Return the least L that holds these rows."""
         return self.shape[1]
 
+    def select(self, indices: np.ndarray) -> "LazyRows":
+        """Return some of the rows, which are not read yet; raises TypeError where rows belong together."""
+        raise TypeError(f"{type(self).__name__} cannot be divided by rows")
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """The length of each row as (N,) array of integers; None where all have the same, but for the last one."""
+        return None
+
     def of_epoch(self, seed: int, epoch: int) -> "LazyRows":
         """Return the rows of an epoch of training, which may be cut differently in each."""
         return self
@@ -68,6 +79,11 @@ class LazyRows(ABC):
     @abstractmethod
     def digest(self) -> str:
         """Return shape, dtype and a hash of the contents (see ``matching.fingerprint``)."""
+
+
+def select(values: Any, indices: np.ndarray) -> Any:
+    """Return some rows of an array, or of rows that are read later."""
+    return values.select(indices) if isinstance(values, LazyRows) else values[indices]
 
 
 def is_lazy(values: Any) -> bool:

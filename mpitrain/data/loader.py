@@ -81,6 +81,8 @@ class Loader:
         Destination of the batches, which are allocated in memory that it can copy from.
     whole_rows : bool
         Pad rows of tokens to the longest of the split, not of the global batch, so that all batches have one shape.
+    batch_tokens : int
+        For rows of tokens that differ in their lengths (see ``batches.make_batches``).
 
     Attributes
     ----------
@@ -114,12 +116,13 @@ class Loader:
         inputs: bool = True,
         targets: bool = True,
         whole_rows: bool = False,
+        batch_tokens: int = 0,
     ):
         if min(batch_size, microbatches, size) < 1 or not 0 <= rank < size or prefetch < 0:
             raise ValueError(f"{batch_size=}, {microbatches=}, {rank=}, {size=}, {prefetch=}")
         self.split, self.batch_size, self.rank, self.size, self.seed = split, batch_size, rank, size, seed
         self.microbatches, self.virtual_ranks = microbatches, virtual_ranks
-        self.batches = make_batches(split.x, batch_size, shuffle=shuffle)
+        self.batches = make_batches(split.x, batch_size, batch_tokens=batch_tokens, shuffle=shuffle)
         self.prefetch = prefetch = min(prefetch, self.batches.num_steps)
         self._whole_rows = whole_rows
         self.wait_seconds = 0.0

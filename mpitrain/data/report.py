@@ -6,7 +6,7 @@ Shapes: N samples.
 import numpy as np
 
 from .dataset import CLASSIFICATION, LANGUAGE_MODELING, Dataset, Split
-from .text.report import describe_text
+from .text.report import describe_text, describe_texts
 
 _MOST_CLASSES = 20
 _MOST_COMPARED = 1 << 20  # samples
@@ -17,6 +17,8 @@ def describe_dataset(dataset: Dataset) -> list[str]:
     lines = [f"{dataset.name}: {dataset.task}" + (f" of {dataset.target_name}" if dataset.target_name else "")]
     if dataset.task == LANGUAGE_MODELING:
         return lines + describe_text(dataset)
+    if dataset.vocabulary:
+        return lines + describe_texts(dataset) + _describe_classes(dataset)
     for name, split in (("training", dataset.train), ("test", dataset.test)):
         lines += [f"  {name:<9}x {_describe(split.x)}"]
         if dataset.task != CLASSIFICATION:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
-ORDER, AUGMENT, SPLIT, BLOCKS, VALIDATION, WINDOWS = range(1, 7)  # the purpose of the bits: the second word of a key
+# the purpose of the bits: the second word of a key
+ORDER, AUGMENT, SPLIT, BLOCKS, VALIDATION, WINDOWS, BATCHES = range(1, 8)
 
 _MASK = (1 << 64) - 1
 

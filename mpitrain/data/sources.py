@@ -1,6 +1,7 @@
 """Datasets named by one string: ``digits``, ``mnist:DIR``, ``csv:FILE,target=COLUMN`` and so on."""
 
 import glob
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
@@ -17,7 +18,8 @@ from .formats.npz import read_member, read_npz, read_npz_samples
 from .formats.openml import read_openml
 from .source_options import join_options, split_options
 from .tables import csv_dataset, open_csv
-from .text import Unit, text_dataset, units_of_source
+from .text import Unit, text_dataset, text_table_dataset, units_of_source, units_of_table
+from .text.table import TableUnit
 
 SOURCES = {
     "digits": "digits",
@@ -27,11 +29,12 @@ SOURCES = {
     "npz": "npz:FILE",
     "csv": "csv:FILE,target=COLUMN",
     "openml": "openml:NAME",
+    "jsonl": "jsonl:FILE,text=KEY,target=KEY",
     "text": "text:FILE|DIR|GLOB",
     "tokens": "tokens:DIR",
 }
 
-OPTIONS = {"csv": tables.KEYS, **text.KEYS}
+OPTIONS = {"csv": tables.KEYS | text.TABLE_KEYS, "jsonl": text.TABLE_KEYS, **text.KEYS}
 """The options of each kind of source that has any, and their meaning."""
 PATHS = ("test", "tokenizer")  # options that are paths
 
@@ -75,6 +78,8 @@ def open_dataset(
     kind, place = parse_source(source)
     if kind in text.KEYS:
         return text_dataset(kind, place, task, test_fraction)
+    if text.has_text(kind, place):
+        return text_table_dataset(kind, place, task, test_fraction, seed, draw)
     if task == TASKS[-1]:
         raise UserError(f"{source} is no text: the task {task} is for the sources {' and '.join(text.KEYS)}")
     match kind:
@@ -210,7 +215,7 @@ def inherit_options(source: str, earlier: str) -> str:
     'csv:new.csv,decimal=point,target=y'
     """
     (kind, place), (earlier_kind, _, earlier_place) = parse_source(source), earlier.partition(":")
-    if kind not in OPTIONS or earlier_kind not in OPTIONS or (kind == "csv") != (earlier_kind == "csv"):
+    if {kind, earlier_kind} - {"csv", "jsonl"} and {kind, earlier_kind} - set(text.KEYS):
         return source
     path, options = split_place(kind, place)
     given = {"test", *options} | ({"decimal", "thousands"} if {"decimal", "thousands"} & options.keys() else set())
@@ -232,10 +237,12 @@ def replace_option(source: str, key: str, value: str) -> str:
     return f"{kind}:{join_options(path, options | {key: [value]})}" if key in options else source
 
 
-def units_of(source: str) -> list[Unit]:
+def units_of(source: str) -> Sequence[Unit | TableUnit]:
     """Return the work to do once before a source is opened, which ranks may share; none for most sources."""
     kind, place = parse_source(source)
-    return units_of_source(kind, place) if kind in text.KEYS else []
+    if kind in text.KEYS:
+        return units_of_source(kind, place)
+    return units_of_table(kind, place) if text.has_text(kind, place) else []
 
 
 def _absolute(path: str) -> str:

@@ -26,6 +26,8 @@ class Tokenizer(Protocol):
         The file that it was read from; empty for bytes.
     token_bytes : (V,) array of int64, or None
         Bytes of text of each token, 0 for special ones; None where a token does not say (WordPiece).
+    closes : bool
+        Whether ``special`` puts a token at the end.
     """
 
     name: str
@@ -34,9 +36,13 @@ class Tokenizer(Protocol):
     digest: str
     file: bytes
     token_bytes: np.ndarray | None
+    closes: bool
 
-    def encode(self, texts: Sequence[bytes]) -> list[np.ndarray]:
-        """Return the tokens of each text, which is UTF-8, as (n,) arrays of integers without the end of text."""
+    def encode(self, texts: Sequence[bytes], *, special: bool = False) -> list[np.ndarray]:
+        """Return the tokens of each text, which is UTF-8, as (n,) arrays of integers without the end of text.
+
+        With ``special`` they have those around them that the tokenizer adds to a text to classify, such as [CLS].
+        """
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens; what is no whole character becomes U+FFFD."""

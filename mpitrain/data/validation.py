@@ -5,6 +5,7 @@ import dataclasses
 from ..errors import UserError
 from .dataset import LANGUAGE_MODELING, Dataset, Split
 from .draw import Draw, draw_rows
+from .lazy import select
 from .rng import VALIDATION
 from .text import cut_windows
 
@@ -48,5 +49,5 @@ def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "st
         raise UserError(
             f"{dataset.name}: every training sample is the only one of its class, so that there is none to validate on"
         )
-    left, validation = (Split(train.x[rows], train.y[rows]) for rows in (kept, drawn))
+    left, validation = (Split(select(train.x, rows), train.y[rows]) for rows in (kept, drawn))
     return dataclasses.replace(dataset, train=left, validation=validation)

@@ -128,4 +128,5 @@ def _make_loader(config: Config, setup: TrainingSetup, group: Group, shards: int
         inputs=pipeline is None or pipeline.stages.has_first,
         targets=pipeline is None or pipeline.stages.has_last,
         whole_rows=pipeline is not None,
+        batch_tokens=config.data.batch_tokens,
     )

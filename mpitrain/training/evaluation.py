@@ -9,6 +9,7 @@ from ..comm.group import Group
 from ..comm.world import World
 from ..context import Context
 from ..data.dataset import Split
+from ..data.lazy import LazyRows
 from ..data.normalize import Normalizer
 from ..data.sampler import share
 from ..device import CPU, Device
@@ -68,10 +69,11 @@ class Evaluator:
         In a pipeline all ranks iterate to the end, and those of the last stage get the outputs.
         """
         batch = samples_at_once(x)
-        parts = [slice(start, min(start + batch, rows.stop)) for start in range(rows.start, rows.stop, batch)]
+        ends = [*range((rows.start // batch + 1) * batch, rows.stop, batch), rows.stop]
+        parts = [slice(start, stop) for start, stop in zip([rows.start, *ends], ends) if start < stop]
 
         def samples(number: int) -> Any:
-            values = x[parts[number]]
+            values = _rows(x, parts[number], batch, whole=self._forward is not None)
             return self._device.from_host(values if self._normalizer is None else self._normalizer(values))
 
         if self._forward is None:
@@ -130,7 +132,27 @@ class Evaluator:
 
 def samples_at_once(x: Any) -> int:
     """Return the number of samples that are computed at once."""
-    return max(1, min(BATCH, TOKENS // max(1, x.shape[1]))) if x.dtype.kind == "i" else BATCH
+    if x.dtype.kind != "i":
+        return BATCH
+    tokens: int = getattr(x, "at_once", TOKENS)
+    return max(1, min(BATCH, tokens // max(1, int(x.shape[1]))))
+
+
+def _rows(x: Any, part: slice, batch: int, *, whole: bool) -> np.ndarray:
+    """Return rows of ``x``; those of tokens are padded to the longest of their batch, which no rank has alone.
+
+    Parameters
+    ----------
+    batch : int
+        ``part`` is one of the batches, of so many rows each, or a part of one.
+    whole : bool
+        Pad them to the longest of all, for batches of one shape.
+    """
+    if not isinstance(x, LazyRows):
+        return np.asarray(x[part])
+    first = part.start // batch * batch
+    width = x.shape[1] if whole else x.width(np.arange(first, min(first + batch, len(x))))
+    return x.take(np.arange(part.start, part.stop), width)
 
 
 def make_evaluator(setup: TrainingSetup, world: World) -> Evaluator:

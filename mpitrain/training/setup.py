@@ -14,6 +14,7 @@ from ..comm.node.window_all_reduce import SharedDevice
 from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment, check_augment
+from ..data.batches import make_batches
 from ..data.dataset import LANGUAGE_MODELING, REGRESSION, Dataset
 from ..data.lazy import is_lazy
 from ..data.matching.conform import in_order_of
@@ -21,7 +22,7 @@ from ..data.matching.fingerprint import contents, fingerprint
 from ..data.matching.signature import Extremes, Signature
 from ..data.normalize import Normalizer
 from ..data.resolution import resolution_notes
-from ..data.sampler import num_steps, share
+from ..data.sampler import share
 from ..data.samples import make_dataset
 from ..data.sources import absolute_source, find_source, open_dataset
 from ..data.validation import with_validation
@@ -153,7 +154,8 @@ def open_setup(
     with world.together():
         if target_normalizer is not None:
             check_scorable(target_normalizer)
-        steps = num_steps(len(dataset.train), config.data.batch_size)
+        data = config.data
+        steps = make_batches(dataset.train.x, data.batch_size, batch_tokens=data.batch_tokens).num_steps
         check_recipe(config.optimizer, steps, RunLength.of(config.run, steps).total_steps)
         metrics = [*split_metrics(config.run.metrics), *own.metrics]
         model = make_model(config, dataset.input_shape, dataset.num_outputs, own.model, models.Tokens.of(dataset))
@@ -256,7 +258,7 @@ def make_loss(task: str, label_smoothing: float, class_weights: Sequence[float] 
 
 
 def in_samples(config: Config, dataset: Dataset) -> Config:
-    """Return ``config`` with --batch-tokens as the samples that hold so many tokens.
+    """Return ``config`` with --batch-tokens as a batch size: the most samples that hold so many tokens.
 
     Raises
     ------
@@ -268,7 +270,7 @@ def in_samples(config: Config, dataset: Dataset) -> Config:
         return config
     if not is_lazy(dataset.train.x):
         raise UserError(f"--batch-tokens is for text: the samples of {dataset.name} are no tokens")
-    size = max(1, tokens // dataset.input_shape[0])
+    size = make_batches(dataset.train.x, max(1, tokens // dataset.input_shape[0]), batch_tokens=tokens).largest
     return dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=size))
 
 

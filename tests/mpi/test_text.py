@@ -136,3 +136,65 @@ def test_other_text_on_one_rank(world, tmp_path):
     path.write_text("abc" * 400 + str(world.rank == 1))
     with pytest.raises(AgreedError, match=r"all ranks must read the same data"):
         open_setup(config_for(path), world)
+
+
+@pytest.fixture
+def reviews(directory, world):
+    rng = np.random.default_rng(3)
+    if world.rank == 0:
+        rows = [["review,label"]]
+        for _ in range(200):
+            label = rng.integers(0, 2)
+            words = [*rng.choice(["it", "was", "a", "film"], rng.integers(1, 12)), ("bad", "good")[label]]
+            rows.append([f"{' '.join(rng.permutation(words))},{('neg', 'pos')[label]}"])
+        (directory / "reviews.csv").write_text("\n".join(row[0] for row in rows))
+        (directory / "net.py").write_text(NET)
+    world.all_gather(0)
+    return directory
+
+
+NET = '''
+import numpy as np
+from mpitrain.layers import Embedding, Layer, Linear, ReLU, Sequential
+
+
+class SumOfVectors(Layer):
+    """The sum of the vectors of all tokens; the padding has one too, so that its length would be seen."""
+
+    def __init__(self, vocabulary):
+        self.vectors = Embedding(vocabulary + 1, 8, std=0.3)
+        self.needs_dx = False
+
+    def children(self):
+        yield "vectors", self.vectors
+
+    def named_parameters(self, prefix=""):
+        yield from self.vectors.named_parameters(prefix + "vectors.")
+
+    def forward(self, x, ctx):
+        ctx[self] = x.shape
+        return np.ascontiguousarray(self.vectors.forward(x + 1, ctx).sum(axis=1))
+
+    def backward(self, dy, ctx):
+        n, length = ctx[self]
+        return self.vectors.backward(np.ascontiguousarray(np.broadcast_to(dy[:, None], (n, length, 8))), ctx)
+
+
+def net(input_shape, num_outputs, *, vocabulary: int = 0):
+    return Sequential(SumOfVectors(vocabulary), Linear(8, 16), ReLU(), Linear(16, num_outputs))
+'''
+
+
+@pytest.mark.parametrize("batch", [{"batch_tokens": 600}, {"batch_size": 9}, {"batch_tokens": 1}])
+def test_texts_with_classes_on_any_number_of_ranks(world, alone, reviews, batch):
+    config = Config(
+        data=Data(source=f"csv:{reviews}/reviews.csv,text=review,target=label,length=40", validation=0.1, **batch),
+        model=Model(name=f"{reviews}/net.py:net"),
+        optimizer=Optimizer(name="adam", lr=0.01, accumulate=2),
+        run=Run(epochs=1 if batch == {"batch_tokens": 1} else 4, metrics="f1"),
+    )
+    one, all_ranks = train(config, alone), train(config, world)
+    np.testing.assert_allclose(scores(all_ranks), scores(one), rtol=1e-3, atol=1e-4)
+    losses = [result.train["loss"] for result in one.run.results.evaluations]
+    assert len(losses) == config.run.epochs
+    assert losses == sorted(losses, reverse=True)

@@ -111,3 +111,79 @@ def test_the_outline_and_the_check_of_text(mpitrain, novel):
     assert code == 0
     assert "tokens to predict in" in out
     assert "vocabulary 257 tokens, end of text 256, 1 bytes of text in a token" in out
+
+
+NET = """
+import numpy as np
+from mpitrain.layers import Embedding, Flatten, Linear, Sequential
+
+
+class Shifted(Embedding):
+    def forward(self, x, ctx):
+        return super().forward(np.pad(x, ((0, 0), (0, 16 - x.shape[1])), constant_values=-1) + 1, ctx)
+
+
+def net(input_shape, num_outputs, *, vocabulary: int = 0):
+    return Sequential(Shifted(vocabulary + 1, 8, std=0.5), Flatten(), Linear(8 * 16, num_outputs))
+"""
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    rng = np.random.default_rng(5)
+    lines = []
+    for k in range(240):
+        label = ("bad", "good")[k % 2]
+        lines.append({"t": f"{label} {' '.join(rng.choice(['a', 'b'], rng.integers(1, 9)))}", "y": label.upper()})
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with (tmp_path / "new.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["t", "class"], *([line["t"], line["y"]] for line in lines[:25])])
+    (tmp_path / "net.py").write_text(NET)
+    return tmp_path
+
+
+def test_texts_in_classes(mpitrain, reviews):
+    source = "jsonl:train.jsonl,text=t,target=y,length=16"
+    arguments = ("--data", source, "--model", "net.py:net", "--optimizer", "adam:lr=0.03", "--batch-tokens", "256")
+    code, out, err = mpitrain(2, "train", *arguments, "--epochs", "5", "--metrics", "f1", "--out", "run")
+    assert code == 0, err
+    assert "train: 192 training and 48 test samples, 16 -> 2 classes" in out
+    found = report(reviews / "run")["test"]
+    assert found["accuracy"] == 1
+    assert found["f1"] == 1
+    for data in ("csv:new.csv,target=class", "csv:new.csv,text=t,target=class,length=16"):
+        code, out, err = mpitrain(3, "evaluate", "run", "--data", data, "--json")
+        assert code == 0, err
+        assert json.loads(out)["samples"] == 25
+        assert json.loads(out)["accuracy"] == 1
+    code, out, err = mpitrain(2, "predict", "run", "--data", "csv:new.csv")
+    assert code == 0, err
+    rows = list(csv.DictReader((reviews / "predictions.csv").open()))
+    assert [row["class"] for row in rows] == ["BAD", "GOOD"] * 12 + ["BAD"]
+    assert list(rows[0]) == ["class", "probability", "p(BAD)", "p(GOOD)"]
+    code, _, err = mpitrain(2, "evaluate", "run", "--data", "csv:new.csv")
+    assert code == 2
+    assert "new.csv has no column 'y'" in one_sentence(err)
+    (reviews / "new.csv").write_text("t,y\ngood a,FINE\n")
+    code, _, err = mpitrain(2, "evaluate", "run", "--data", "csv:new.csv")
+    assert code == 2
+    assert "has a class that the model does not know: 'FINE'" in one_sentence(err)
+
+
+def test_texts_of_several_lengths_resume_to_the_bit(mpitrain, reviews):
+    source = "jsonl:train.jsonl,text=t,target=y,length=16"
+    arguments = ("--data", source, "--model", "net.py:net", "--batch-tokens", "256", "--schedule", "constant")
+    for out, more in (("whole", ("--epochs", "3")), ("run", ("--steps", "17", "--checkpoint-every", "5"))):
+        code, _, err = mpitrain(2, "train", *arguments, *more, "--out", out)
+        assert code == 0, err
+    code, out, err = mpitrain(2, "train", *arguments, "--epochs", "3", "--resume", "run")
+    assert code == 0, err
+    assert "resumed after step 17" in out
+    assert report(reviews / "whole")["test"] == report(reviews / "run")["test"]
+    code, out, err = mpitrain(2, "train", *arguments, "--epochs", "3", "--resume", "run")
+    assert code == 0, err
+    assert "run is finished" in out + err
+    other = (*arguments[:5], "128", *arguments[6:])
+    code, _, err = mpitrain(2, "train", *other, "--epochs", "4", "--resume", "run")
+    assert code == 2
+    assert "--batch-tokens is 128, but" in one_sentence(err)

@@ -21,7 +21,7 @@ from ..labels import label_codes
 from ..sources import inherit_options, open_dataset, open_features, parse_source
 from ..tables import parse_csv_source
 from ..tables.rows import read_samples, targets_of
-from .conform import check_shapes, check_target, conform, find_columns, number_classes
+from .conform import check_shapes, check_target, check_tokens, conform, find_columns, number_classes
 from .signature import Signature
 
 ALL, TRAIN, VALIDATION, TEST = "all", "train", "validation", "test"
@@ -95,6 +95,11 @@ def open_rows(source: str, signature: Signature, split: str = "") -> Rows:
     kind, place = parse_source(source)
     if kind in text.KEYS:
         return _text_rows(inherit_options(source, signature.source), signature, split)
+    table = parse_source(inherit_options(source, signature.source))
+    if text.has_text(*table):
+        check_is_text(signature, source)
+        dataset = dataclasses.replace(text.whole_text_table(*table, CLASSIFICATION), target_name="")  # any column
+        return _rows_of(dataset, signature, source, split)
     match kind:
         case "csv":
             return _csv_rows(inherit_options(source, signature.source), signature, split)
@@ -127,6 +132,12 @@ def open_samples(source: str, signature: Signature) -> Rows:
     kind, place = parse_source(source)
     if kind in text.KEYS:  # the targets are the text itself
         return _text_rows(inherit_options(source, signature.source), signature, ALL)
+    whole = parse_source(inherit_options(source, signature.source))
+    if text.has_text(*whole):
+        check_is_text(signature, source)
+        dataset = text.whole_text_table(*whole, CLASSIFICATION, with_targets=False)
+        check_tokens(dataset, signature, source)
+        return _without_targets(dataset.name, dataset.train.x, signature, source, dataset.notes)
     if kind == "csv":
         path, options = parse_csv_source(parse_source(inherit_options(source, signature.source))[1])
         table, x, notes = read_samples(file(options.test or path, kind), options, signature, with_targets=False)
@@ -152,7 +163,19 @@ def _split_of_source(source: str, signature: Signature, split: str) -> Rows:
 
 def _text_rows(source: str, signature: Signature, split: str) -> Rows:
     kind, place = parse_source(source)
-    dataset = conform(text.whole_text(kind, place, signature.task), signature, source)
+    check_is_text(signature, source)
+    return _rows_of(text.whole_text(kind, place, signature.task), signature, source, split)
+
+
+def check_is_text(signature: Signature, source: str) -> None:
+    """Raise a UserError if the model takes no tokens."""
+    if not signature.vocabulary:
+        raise UserError(f"{source} is text, but the model was trained on numbers")
+
+
+def _rows_of(dataset: Dataset, signature: Signature, source: str, split: str) -> Rows:
+    """Return the test split of a text that has one, and the whole text otherwise."""
+    dataset = conform(dataset, signature, source)
     if len(dataset.test):
         return split_of(dataset, split or TEST)
     _check_whole(split, source)

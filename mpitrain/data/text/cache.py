@@ -1,9 +1,11 @@
 """The cache of encoded text: files that appear whole or not at all, named by what they were made from."""
 
 import contextlib
+import errno
 import hashlib
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,36 @@ def size_of(path: Path) -> int:
     return facts_of(path)[1]
 
 
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a directory to write files to, which becomes ``path`` at the end of the block.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
+    temporary = _temporary(path)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        with contextlib.suppress(FileExistsError):  # another process was faster, and has left the same
+            _replace_folder(temporary, path)
+    except OSError as error:
+        raise _refusal(path, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_folder(source: Path, path: Path) -> None:
+    try:
+        os.rename(source, path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise FileExistsError from None
+        raise
+
+
 def write(path: Path, data: np.ndarray | bytes) -> None:
     """Write a file of the cache; of several processes that write the same one, each leaves it whole.
 
@@ -56,7 +88,7 @@ def write(path: Path, data: np.ndarray | bytes) -> None:
     UserError
         If it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -67,6 +99,14 @@ def write(path: Path, data: np.ndarray | bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise UserError(
-            f"encoded text cannot be kept in {path.parent}: {error.strerror}; set {FOLDER_VARIABLE} to another folder"
-        ) from None
+        raise _refusal(path, error) from None
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
+
+
+def _refusal(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"encoded text cannot be kept in {path.parent}: {error.strerror}; set {FOLDER_VARIABLE} to another folder"
+    )

@@ -20,7 +20,7 @@ ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "[SEP]", "<eos>", "<|im_end|
 class HuggingFaceTokenizer:
     """A tokenizer of a file; see ``tokenizer.Tokenizer``.
 
-    Truncation and padding of the file are switched off, and no special tokens are added to a text.
+    Truncation and padding of the file are switched off.
     """
 
     def __init__(self, path: Path):
@@ -42,10 +42,12 @@ class HuggingFaceTokenizer:
         found = [ids[name] for name in ENDS if name in ids]
         self.end_of_text = found[0] if found else None
         self.token_bytes = self._token_bytes(ids)
+        around, text = (self._own.encode(text).ids for text in ("", "a"))
+        self.closes = bool(around) and bool(text) and text[-1] == around[-1] and len(around) > (text[0] == around[0])
 
-    def encode(self, texts: Sequence[bytes]) -> list[np.ndarray]:
+    def encode(self, texts: Sequence[bytes], *, special: bool = False) -> list[np.ndarray]:
         """Return the tokens of each text."""
-        parts = self._own.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
+        parts = self._own.encode_batch_fast([text.decode() for text in texts], add_special_tokens=special)
         return [np.array(part.ids, np.int64) for part in parts]
 
     def decode(self, tokens: Sequence[int]) -> str:

@@ -3,12 +3,14 @@
 More in ``KEYS``.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...errors import UserError
 from ...suggest import did_you_mean
 from ..source_options import is_there, split_options
+from ..tables import parse_csv_source
 
 WINDOW, LONGEST = 256, 1 << 20  # tokens
 
@@ -27,6 +29,67 @@ KEYS = {
     },
 }
 """The options of each kind of source and their meaning."""
+
+
+TABLE_KEYS = {
+    "text": "column (csv) or key (jsonl) of the text",
+    "target": "column or key of the class",
+    "test": "second file, with the same columns, as the test set",
+    "tokenizer": KEYS["text"]["tokenizer"],
+    "length": f"tokens of the longest sample; longer texts are cut (default {WINDOW})",
+    "sep": "separator, of csv",
+    "encoding": "encoding of the text, of csv",
+}
+"""The options of ``csv:FILE,text=COLUMN`` and ``jsonl:FILE,text=KEY``."""
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Options of texts in a table; see ``TABLE_KEYS``."""
+
+    text: str
+    target: str = ""
+    test: str = ""
+    tokenizer: str = "bytes"
+    length: int = WINDOW
+    sep: str = ""
+    encoding: str = ""
+
+
+def has_text(kind: str, place: str) -> bool:
+    """Return whether what follows ``csv:`` or ``jsonl:`` names a column of text."""
+    return kind == "jsonl" or (kind == "csv" and "text" in split_options(place, TABLE_KEYS)[1])
+
+
+def parse_table_source(kind: str, text: str) -> tuple[str, TableOptions]:
+    """Split what follows ``csv:`` or ``jsonl:`` into the place and the options.
+
+    Raises
+    ------
+    UserError
+        If an option is unknown, given twice, or has a value that it cannot have, or the text is not named.
+    """
+    place, given = split_options(text, TABLE_KEYS)
+    _check_place(kind, place, TABLE_KEYS)
+    one = _once(kind, text, given)
+    for value in one.values():  # the name of a column may hold commas
+        for key in re.findall(r",\s*([a-z_]+)=", value):
+            if near := did_you_mean(key, TABLE_KEYS):
+                raise UserError(f"{kind}:{place} has no option {key!r}{near}, only {', '.join(TABLE_KEYS)}")
+    if not place or not one.get("text"):
+        raise UserError(f"{kind}: say which text is classified, as in {kind}:FILE,text=NAME,target=NAME")
+    if kind == "jsonl" and (one.get("sep") or one.get("encoding")):
+        raise UserError("jsonl: lines of JSON are UTF-8 and have no separator: sep= and encoding= are for csv")
+    parsed = parse_csv_source("x" + "".join(f",{key}={one[key]}" for key in ("sep", "encoding") if key in one))[1]
+    return place, TableOptions(
+        text=one["text"],
+        target=one.get("target", ""),
+        test=one.get("test", ""),
+        tokenizer=one.get("tokenizer", "") or "bytes",
+        length=_number(kind, one, "length", WINDOW, 1, LONGEST),
+        sep=parsed.sep,
+        encoding=parsed.encoding,
+    )
 
 
 @dataclass(frozen=True)
@@ -56,11 +119,8 @@ def parse_text_source(kind: str, text: str) -> tuple[str, TextOptions]:
     place, given = split_options(text, KEYS[kind])
     if not place:
         raise UserError(f"{kind}: say where the text is, as in {kind}:{'FILE' if kind == 'text' else 'DIR'}")
-    _check_place(kind, place)
-    for key, values in given.items():
-        if len(values) > 1:
-            raise UserError(f"{kind}:{text}: {key}= is given twice")
-    one = {key: values[0] for key, values in given.items()}
+    _check_place(kind, place, KEYS[kind])
+    one = _once(kind, text, given)
     end, dtype = one.get("end_of_text", ""), one.get("dtype", "")
     if kind == "text" and end not in ("", "none"):
         raise UserError(f"text: end_of_text={end} must be none: the token is the tokenizer's")
@@ -78,11 +138,17 @@ def parse_text_source(kind: str, text: str) -> tuple[str, TextOptions]:
     return place, options
 
 
-def _check_place(kind: str, place: str) -> None:
+def _once(kind: str, text: str, given: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    for key, values in given.items():
+        if len(values) > 1:
+            raise UserError(f"{kind}:{text}: {key}= is given twice")
+    return {key: values[0] for key, values in given.items()}
+
+
+def _check_place(kind: str, place: str, known: Mapping[str, str]) -> None:
     path, comma, option = place.partition(",")
     key = option.partition("=")[0].strip()
     if comma and "=" in option and not is_there(place) and is_there(path):
-        known = KEYS[kind]
         raise UserError(f"{kind}:{path} has no option {key!r}{did_you_mean(key, known)}, only {', '.join(known)}")
 
 

@@ -7,7 +7,7 @@ processes encode it alike.
 import glob
 import itertools
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,12 +86,19 @@ def find_files(place: str, source: str) -> list[Path]:
     return files
 
 
-def pieces_of(files: Iterable[Path], unit: int = UNIT) -> Iterator[Piece]:
-    """Yield the pieces of all files, in order; empty files have none."""
+def pieces_of(files: Iterable[Path], unit: int = UNIT, *, whole_lines: bool = False) -> Iterator[Piece]:
+    """Yield the pieces of all files, in order; empty files have none.
+
+    Parameters
+    ----------
+    whole_lines : bool
+        Cut at the ends of lines only, however long they are.
+    """
+    cut = _end_of_line if whole_lines else _cut
     for path in files:
         try:
             size = path.stat().st_size
-            starts = [0, *_cuts(path, size, unit), size] if size > unit else [0, size]
+            starts = [0, *_cuts(path, size, unit, cut), size] if size > unit else [0, size]
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror})") from None
         for start, stop in itertools.pairwise(starts):
@@ -123,9 +130,9 @@ def lines_of(data: bytes, size: int = SEARCH) -> list[bytes]:
     return parts
 
 
-def _cuts(path: Path, size: int, unit: int) -> list[int]:
+def _cuts(path: Path, size: int, unit: int, cut: Callable[[mmap.mmap, int], int]) -> list[int]:
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        cuts = [_cut(data, place) for place in range(unit, size, unit)]
+        cuts = [cut(data, place) for place in range(unit, size, unit)]
     return sorted(set(cuts))
 
 
@@ -136,6 +143,10 @@ def _cut(data: bytes | mmap.mmap, place: int) -> int:
         if window[found] == 0x0A and not window[found + 1 : found + 2].isspace():
             return place + found + 1
     return place + next((k for k in range(min(4, len(window))) if window[k] & 0xC0 != 0x80), 0)
+
+
+def _end_of_line(data: mmap.mmap, place: int) -> int:
+    return data.find(b"\n", place) + 1 or len(data)
 
 
 def _below(path: Path, folder: Path) -> tuple[str, ...]:

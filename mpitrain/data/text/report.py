@@ -8,6 +8,19 @@ LOOKED_AT = 1 << 20  # tokens whose bytes are counted
 SHOWN = 60  # tokens that are written out
 
 
+def describe_texts(dataset: Dataset) -> list[str]:
+    """Return lines on the lengths of the texts of all splits, with the beginning of each as text."""
+    lines = []
+    for name, split in dataset.splits.items():
+        sizes, tokens = split.x.sizes, split.x.take(np.arange(min(1, len(split))))[:, :SHOWN]
+        spread = f"{sizes.min()} to {sizes.max():,} tokens, mean {sizes.mean():.1f}"
+        lines.append(f"  {'training' if name == 'train' else name:<10} {len(split):,} texts of {spread}")
+        if dataset.tokenizer is not None:
+            text = dataset.tokenizer.decode(tokens[tokens >= 0].tolist())
+            lines.append(f"  {'':<10} {' '.join(text.split())!r}")
+    return [*lines, f"  vocabulary {dataset.vocabulary:,} tokens, samples cut at {dataset.input_shape[0]:,}"]
+
+
 def describe_text(dataset: Dataset) -> list[str]:
     """Return lines on the tokens of all splits, with the beginning of each as text."""
     lines = []

@@ -25,11 +25,12 @@ class ByteTokenizer:
     end_of_text: int | None = 256
     digest = BYTES
     file = b""
+    closes = False
 
     def __init__(self) -> None:
         self.token_bytes: np.ndarray | None = np.append(np.ones(256, np.int64), 0)
 
-    def encode(self, texts: Sequence[bytes]) -> list[np.ndarray]:
+    def encode(self, texts: Sequence[bytes], *, special: bool = False) -> list[np.ndarray]:
         """Return the bytes."""
         return [np.frombuffer(text, np.uint8) for text in texts]
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from ...comm.world import World
 from ...config import Config, Run
 from ...data.matching.signature import Signature
-from ...data.sampler import num_steps
 from ...errors import UserError
 from ..checkpoint import Checkpoint
 from ..checkpoint.folder import newest_first, remove_unfinished
@@ -98,7 +97,7 @@ def _open(
             for change in check_fit(config, checkpoint, setup, allow_changed_data):
                 if world.rank == 0:
                     note(f"resumed with changed data: {change}")
-            length = RunLength.of(config.run, num_steps(past.num_samples, config.data.batch_size))
+            length = RunLength.of(config.run, past.steps_per_epoch)
             evaluated = past.results[-1].step if past.results else 0
             if length.is_last(past.step) and evaluated == past.step == history.steps:
                 finished = True
