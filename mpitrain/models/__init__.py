@@ -1,9 +1,15 @@
 """Models by name, one network per file."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from ..data.dataset import Dataset
+from ..errors import UserError
 from ..layers import Dropout, Layer, MultiHeadAttention, Recompute, Sequential
-from ..registry import Registry
+from ..registry import FILE, Registry
 from .bert import bert
 from .convnet import convnet
 from .gpt import gpt
@@ -27,12 +33,40 @@ MODELS: Registry[Layer] = Registry(
 )
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """Facts about samples that are rows of tokens; a model gets those for which its function has an option.
+
+    Attributes
+    ----------
+    vocabulary : int
+        Number of different tokens.
+    end_of_text : int or None
+        The token between documents, if there is one.
+    """
+
+    vocabulary: int
+    end_of_text: int | None = None
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "Tokens | None":
+        """Return those of a dataset; None where samples are no tokens."""
+        return cls(dataset.vocabulary, dataset.end_of_text) if dataset.vocabulary else None
+
+    def options(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Return the options that ``function`` has, by name."""
+        known = inspect.signature(function).parameters
+        return {name: getattr(self, name) for name in ("vocabulary", "end_of_text") if name in known}
+
+
 def names() -> list[str]:
     """Return the names of the built-in models; the first is the default."""
     return MODELS.names()
 
 
-def build(text: str, input_shape: tuple[int, ...], num_outputs: int, **options: object) -> Layer:
+def build(
+    text: str, input_shape: tuple[int, ...], num_outputs: int, *, tokens: Tokens | None = None, **options: object
+) -> Layer:
     """Return the model that ``text`` selects, ready to be bound to an arena.
 
     Parameters
@@ -43,17 +77,26 @@ def build(text: str, input_shape: tuple[int, ...], num_outputs: int, **options: 
         The shape of one sample: (features,), (height, width, channels), or (tokens,) of a row of text.
     num_outputs : int
         The number of classes, or of values to predict.
+    tokens : Tokens, optional
+        Given where the samples are rows of tokens.
     **options
         Options of the model, which those of ``text`` override.
 
     Raises
     ------
     UserError
-        For an unknown name or option, or a shape that the model does not support.
+        For an unknown name or option, a shape that the model does not support, or tokens for a model of numbers.
 
     >>> len(build("mlp:widths=256+128", (64,), 10))
     6
     """
+    if tokens is not None:
+        function, name, _ = MODELS.find(text)
+        options |= tokens.options(function)
+        if "vocabulary" not in options and not FILE.match(text):
+            takers = [one for one in MODELS if tokens.options(MODELS.find(one)[0])]
+            hint = f"{', '.join(takers)} take{'s' * (len(takers) == 1)} these"
+            raise UserError(f"the model {name} takes numbers, and the samples are tokens: {hint}")
     return prepare(MODELS.make(text, tuple(input_shape), num_outputs, **options))
 
 

@@ -43,7 +43,8 @@ def bert(
         Other numbers than those of the size; 0 for these. ``hidden`` is the size inside of the feed-forward network, 4
         times the width by default.
     dropout : float
-        Probability of dropout after the embedding, where blocks add to their shortcut, and before the classifier.
+        Probability of dropout after the embedding, in attention, where blocks add to their shortcut, and before the
+        classifier.
     window : int
         The most tokens of a text; 0 for the length of a row.
     vocabulary : int
@@ -71,7 +72,7 @@ def bert(
 
 
 def _block(dims: Size, dropout: float) -> PostNormBlock:
-    attention = MultiHeadAttention(dims.width, dims.heads)
+    attention = MultiHeadAttention(dims.width, dims.heads, dropout=dropout)
     initialize(attention)
     mlp = feed_forward(dims.width, dims.hidden or 4 * dims.width, GELU())
     norms = LayerNorm(dims.width, EPS), LayerNorm(dims.width, EPS)

@@ -73,7 +73,7 @@ def gpt(
 
 
 def _block(dims: Size, dropout: float) -> PreNormBlock:
-    attention = MultiHeadAttention(dims.width, dims.heads, causal=True)
+    attention = MultiHeadAttention(dims.width, dims.heads, causal=True, dropout=dropout)
     initialize(attention)
     std = residual_std(dims.depth)
     attention.out.weight.init = init.normal(std)

@@ -42,7 +42,7 @@ def vit(
         Other numbers than those of the size; 0 for these. ``hidden`` is the size inside of the feed-forward network, 4
         times the width by default.
     dropout : float
-        Probability of dropout after the embedding and where blocks add to their shortcut.
+        Probability of dropout after the embedding, in attention, and where blocks add to their shortcut.
     """
     image = image_shape("vit", input_shape, least=1)
     dims = pick_size("vit", SIZES, size, depth=depth, width=width, heads=heads, hidden=hidden)
@@ -52,7 +52,7 @@ def vit(
 
 
 def _block(dims: Size, dropout: float) -> PreNormBlock:
-    attention = MultiHeadAttention(dims.width, dims.heads)
+    attention = MultiHeadAttention(dims.width, dims.heads, dropout=dropout)
     initialize(attention)
     mlp = feed_forward(dims.width, dims.hidden or 4 * dims.width, GELU())
     return PreNormBlock(LayerNorm(dims.width, EPS), attention, LayerNorm(dims.width, EPS), mlp, dropout=dropout)
