@@ -77,12 +77,16 @@ class TokenEmbedding(Embedding):
         """True if the layers above may need ``ctx.tokens``."""
         return not self.causal or self.end_of_text is not None
 
+    def facts(self, x: np.ndarray) -> Tokens:
+        """Return the facts about rows of tokens that the layers above need."""
+        packed = (None, None) if self.end_of_text is None else packed_sequences(x, self.end_of_text)
+        return Tokens(None if self.causal else row_lengths(x), *packed)
+
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the vectors of the tokens."""
         self._check_shape(x)
-        lengths = row_lengths(x)
-        segments, places = (None, None) if self.end_of_text is None else packed_sequences(x, self.end_of_text)
-        ctx.tokens = Tokens(None if self.causal else lengths, segments, places)
+        ctx.tokens = self.facts(x)
+        lengths, places = row_lengths(x), ctx.tokens.positions
         ids = x.reshape(-1)
         if lengths is not None:
             ids = np.where(ids == PAD, 0, ids)

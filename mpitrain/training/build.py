@@ -127,7 +127,7 @@ def _make_loader(config: Config, setup: TrainingSetup, group: Group, shards: int
         virtual_ranks=shards > 0,
         prefetch=config.data.prefetch,
         device=setup.arena.device,
-        inputs=pipeline is None or pipeline.stages.has_first,
+        inputs=pipeline is None or pipeline.stages.takes_samples,
         targets=pipeline is None or pipeline.stages.has_last,
         whole_rows=pipeline is not None,
         batch_tokens=config.data.batch_tokens,

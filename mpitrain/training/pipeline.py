@@ -37,7 +37,7 @@ from ..pipelines.price import Prediction, make_link, predict_program
 from ..pipelines.simulate import Link
 from ..plain_text import count
 from . import limits
-from .pipeline_rules import check_model, check_tokens, compare_programs, make_checked_program
+from .pipeline_rules import check_model, compare_programs, make_checked_program
 from .recipe import make_optimizer
 
 SAMPLES = 16  # by which forward passes are measured
@@ -153,7 +153,6 @@ def open_forward_pipeline(
     with world.together():
         program = make_program(find("gpipe"), mesh.sizes["pipe"], 1, "forward")
         check_number(len(find_units(model)), program.num_stages)
-        check_tokens(model)
 
     def cut() -> tuple[list[UnitCost], Cut]:
         costs = [replace(cost, dx=0.0, dw=0.0) for cost in measure_units(model, input_shape, SAMPLES, device=device)]

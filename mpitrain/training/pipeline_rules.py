@@ -6,7 +6,7 @@ from ..comm.mesh import Mesh
 from ..comm.world import World
 from ..config import Config
 from ..errors import AgreedError, ScheduleError, UserError
-from ..layers import BatchNorm2d, Layer, TokenEmbedding
+from ..layers import BatchNorm2d, Layer
 from ..parallel.pipeline.units import check_number, find_units
 from ..pipelines import Program, check_for, find, make_program
 
@@ -75,7 +75,6 @@ def compare_programs(world: World, program: Program) -> None:
 def check_model(config: Config, model: Layer, program: Program) -> None:
     """Raise a UserError if a model cannot be cut and run as the config asks for."""
     check_number(len(find_units(model)), program.num_stages)
-    check_tokens(model)
     if config.parallel.reproducible:
         if any(isinstance(layer, BatchNorm2d) for layer in model.layers()):
             raise UserError(
@@ -88,15 +87,4 @@ def check_model(config: Config, model: Layer, program: Program) -> None:
             raise UserError(
                 f"--reproducible adds gradients in the order of microbatches, but {program.name} computes them in "
                 "another one"
-            )
-
-
-def check_tokens(model: Layer) -> None:
-    """Raise a UserError if layers of later stages may need the lengths or sequences that the first layer finds."""
-    for layer in model.layers():
-        if isinstance(layer, TokenEmbedding) and layer.tells_layers:
-            what = "padding of its rows" if not layer.causal else "sequences packed into a row (end_of_text)"
-            raise UserError(
-                f"stages hand on activations alone, but the layers of this model have to know of the {what}: give a "
-                "mesh without pipe"
             )

@@ -1,5 +1,7 @@
 """Language models on meshes: the gradients and weights of one rank, with a large head or a small one."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from mpitrain import head_loss, models
 from mpitrain.arena import Arena
 from mpitrain.comm.channel import Channel
 from mpitrain.comm.mesh import Mesh
-from mpitrain.context import Context
+from mpitrain.context import PAD, Context
 from mpitrain.head_loss import HeadLoss, split_head
 from mpitrain.layers import GELU, LayerNorm, Linear, MultiHeadAttention, PreNormBlock, Sequential, TokenEmbedding
 from mpitrain.losses import SoftmaxCrossEntropy
@@ -33,17 +35,22 @@ def fused(request, monkeypatch):
     return request.param == "chunks"
 
 
-def separate_head():
+def separate_head(causal=True, end_of_text=None):
     def block():
         mlp = Sequential(Linear(8, 16), GELU(), Linear(16, 8))
-        return PreNormBlock(LayerNorm(8), MultiHeadAttention(8, 2, causal=True), LayerNorm(8), mlp)
+        return PreNormBlock(LayerNorm(8), MultiHeadAttention(8, 2, causal=causal), LayerNorm(8), mlp)
 
-    blocks = [block() for _ in range(6)]
-    return models.prepare(Sequential(TokenEmbedding(V, 8, num_positions=T), *blocks, LayerNorm(8), Linear(8, V)))
+    tokens = TokenEmbedding(V, 8, num_positions=T, causal=causal, end_of_text=end_of_text)
+    return models.prepare(Sequential(tokens, *(block() for _ in range(6)), LayerNorm(8), Linear(8, V)))
 
 
-SEPARATE = Case(separate_head, (T,), np.int64, V, (T,))
-TIED = Case(lambda: models.build("gpt:depth=3,width=8,heads=2,dropout=0.1", (T,), V), (T,), np.int64, V, (T,))
+SEPARATE = {
+    "rows": Case(separate_head, (T,), np.int64, V, (T,)),
+    "packed rows": Case(partial(separate_head, end_of_text=3), (T,), np.int64, V, (T,)),
+    "padded rows": Case(partial(separate_head, causal=False), (T,), np.int64, V, (T,)),
+}
+GPT = "gpt:depth=3,width=8,heads=2,dropout=0.1,end_of_text=3"
+TIED = Case(lambda: models.build(GPT, (T,), V), (T,), np.int64, V, (T,))
 
 
 def train_alone(case, batches, steps, *, lr):
@@ -65,17 +72,22 @@ def train_alone(case, batches, steps, *, lr):
     return arena, losses
 
 
+@pytest.mark.parametrize("name", SEPARATE)
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_bits_of_one_rank(world, fused, schedule):
+def test_bits_of_one_rank(world, fused, schedule, name):
+    case = SEPARATE[name]
     channel, sizes = Channel(Mesh(world, {"pipe": world.size})["pipe"]), (5, 5, 4, 0, 4, 1)
     program = make_program(find(schedule), world.size, len(sizes))
-    if program.num_stages > len(SEPARATE.make().units()):
+    if program.num_stages > len(case.make().units()):
         pytest.skip("fewer layers than stages")
-    batches = make_batches(SEPARATE, sizes)
-    runner, arena = make_runner(SEPARATE, program, world.rank, channel)
+    batches = make_batches(case, sizes)
+    if name == "padded rows":
+        for batch in batches:
+            batch.x[1::2, 3:], batch.y[1::2, 3:] = PAD, -100
+    runner, arena = make_runner(case, program, world.rank, channel)
     found = run_steps(runner, arena, batches)
-    assert isinstance(split_head(SEPARATE.make(), SoftmaxCrossEntropy())[1], HeadLoss) == fused
-    expected = Run(train_alone(SEPARATE, batches, 2, lr=0)[0])
+    assert isinstance(split_head(case.make(), SoftmaxCrossEntropy())[1], HeadLoss) == fused
+    expected = Run(train_alone(case, batches, 2, lr=0)[0])
     assert not any(world.all_gather(differences(found, expected)))
     totals = world.sum(found.totals.astype(np.float64))
     assert np.array_equal(totals, expected.totals)

@@ -9,7 +9,6 @@ from mpitrain.context import PAD, Context
 from mpitrain.errors import UserError
 from mpitrain.layers import PatchEmbedding
 from mpitrain.model_table import ModelTable
-from mpitrain.training.pipeline_rules import check_tokens
 from tests import transformer_formulas as formulas
 from tests.gradients import check_layer
 
@@ -169,13 +168,3 @@ def test_first_values_of_gpt():
 def test_what_cannot_be_built(text, shape, options, message):
     with pytest.raises(UserError, match=message):
         models.build(text, shape, V, **options)
-
-
-@pytest.mark.parametrize("end_of_text", [None, 0])
-def test_stages_do_not_know_of_packed_sequences(end_of_text):
-    model = models.build(f"gpt:{TINY}", (T,), V, end_of_text=end_of_text)
-    if end_of_text is None:
-        check_tokens(model)
-        return
-    with pytest.raises(UserError, match=r"the sequences packed into a row \(end_of_text\): give a mesh without pipe"):
-        check_tokens(model)

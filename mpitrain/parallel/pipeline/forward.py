@@ -51,7 +51,7 @@ class PipelineForward:
         sizes : sequence of int
             Samples of each batch.
         samples : callable(number) -> array
-            Returns those of a batch on the device; called on the rank of the first stage.
+            Returns those of a batch on the device; called on ranks that take samples (``Stages.takes_samples``).
         last : Layer, optional
             Runs in place of the last stage: that stage without its last layer (``split_head``).
         """
@@ -112,6 +112,8 @@ class _Stage:
         else:
             turn.item = self.inbox.take(number)
             turn.release, x = self.inbox.release, turn.item.array
+            if self._stages.tokens is not None:
+                turn.ctx.tokens = self._stages.tokens.facts(samples(number))
         y = contiguous(part.forward(x, turn.ctx), self, turn.ctx)
         if self._hand_on is not None:
             turn.sent = self._hand_on(number, y)

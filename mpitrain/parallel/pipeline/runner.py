@@ -208,6 +208,8 @@ class StageRunner:
         batch, ctx = self._batches[microbatch], slot.ctx
         ctx.step, ctx.first = self._step, batch.first
         x = batch.x if self.activations is None else self._take(self.activations, microbatch, slot)
+        if self._stages.tokens is not None:
+            ctx.tokens = self._stages.tokens.facts(batch.x)
         begin = perf_counter()
         y = self.part.forward(x, ctx)
         if self._hand_on is None:
