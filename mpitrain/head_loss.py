@@ -26,7 +26,7 @@ LARGE = 1024
 CHUNK_BYTES = 32 << 20
 """Logits of a chunk: they stay in the cache between the product that writes them and those that read them."""
 
-LEAST_ROWS = 128
+LEAST_ROWS = 512
 """Rows of a chunk: fewer would read the weights too often."""
 
 
