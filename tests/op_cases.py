@@ -213,10 +213,10 @@ def batchnorm_passes(draw, run):
     return results
 
 
-@covers("layernorm", "layernorm_dw", "layernorm_dx", "layernorm_gradients")
+@covers("layernorm", "layernorm_dw", "layernorm_dx", "layernorm_gradients", "layernorm_backward")
 def layernorm(draw, run):
     results = []
-    for m, c in ((0, 3), (40, 21)):
+    for m, c in ((0, 3), (40, 21), (150, 32)):
         x, w, dy = draw.normal(m, c), draw.normal(c), draw.normal(m, c)
         z, y, r, dx = draw.empty(m, c), draw.empty(m, c), draw.empty(m, 1), draw.empty(m, c)
         run("layernorm", x, w, draw.normal(c), 1e-5, z, r, y)
@@ -225,6 +225,9 @@ def layernorm(draw, run):
         if draw.device is CPU:  # on a GPU, only as a part of the op before
             results.append(draw.empty(2, c))
             run("layernorm_dw", dy, z, results[-1])
+        both, again = Gradient(draw.normal(c), True), Gradient(draw.empty(c), False)
+        run("layernorm_backward", draw.normal(m, c), z, r, w, both, again, dx)
+        results += [both.array, again.array, dx.copy()]
         run("layernorm_dx", dy, z, r, w, dx)
         results += [y, z, r, dw, db, dx]
     return [x for x in results if x.shape[0] != 2 or x.ndim != 2]

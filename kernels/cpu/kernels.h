@@ -3,7 +3,7 @@
 #include <stdint.h>
 
 // Counts up with each change of the table below; mpitrain/cpu_kernels.py takes no other build than its own.
-#define BUILD 16
+#define BUILD 17
 
 // One argument of a kernel as Python gave it: an array (C-contiguous but for kinds s and S) or a number. None is an
 // array of no elements at 0.
@@ -65,6 +65,7 @@ typedef int Kernel(const Arg *a);
     K(layernorm, "fffxFFF", "x, w, b, eps, z, r, y")                                                         \
     K(layernorm_dw, "ffF", "dy, z, sums")                                                                    \
     K(layernorm_dx, "ffffF", "dy, z, r, w, dx")                                                              \
+    K(layernorm_backward, "ffffFFFii", "dy, z, r, w, dw, db, dx, adds_dw, adds_db")                          \
     K(rmsnorm, "ffxFF", "x, w, eps, r, y")                                                                   \
     K(rmsnorm_backward, "ffffFFi", "dy, x, r, w, dw, dx, accumulate")                                        \
     K(rotary, "Sfmii", "x, table, positions, offset, back")                                                  \

@@ -88,3 +88,54 @@ KERNEL(layernorm_dw) { // dy, z, both (2, C): dw and db
     add_up(pieces, 1, a[2].f, a[2].size, 0);
     return 1;
 }
+
+// dx of all rows of a piece, and its dw and db, added up over 64 rows at a time
+static void layernorm_backward_part(const void *context, long begin, long end, int piece) {
+    const Arg *a = context;
+    const long C = a[0].dim[1];
+    const float *w = a[3].f;
+    float *total = scratch(piece, 1, 16 * C), *dw = total + 2 * C, *db = dw + C;
+    for (long m = begin; m < end; m++) {
+        const float *dy = a[0].f + m * C, *z = a[1].f + m * C, r = a[2].f[m];
+        float *dx = a[6].f + m * C;
+        vec sums = {}, dots = {};
+        for (long c = 0; c < C; c += WIDTH) {
+            const long n = C - c;
+            const vec slope = load_some(dy + c, n), normal = load_some(z + c, n), along = slope * normal;
+            const vec weight = load_some(w + c, n);
+            sums += slope * weight, dots += along * weight;
+            store_some(dw + c, load_some(dw + c, n) + along, n);
+            store_some(db + c, load_some(db + c, n) + slope, n);
+        }
+        const float mean = sum(sums) / C, dot = sum(dots) / C;
+        for (long c = 0; c < C; c += WIDTH) {
+            const vec g = load_some(dy + c, C - c) * load_some(w + c, C - c);
+            store_some(dx + c, (g - mean - load_some(z + c, C - c) * dot) * r, C - c);
+        }
+        if (m == end - 1 || m % 64 == 63) {
+            EACH for (long c = 0; c < 2 * C; c++) total[c] += dw[c];
+            clear(dw, 2 * C);
+        }
+    }
+}
+
+KERNEL(layernorm_backward) { // dy, z, r, w, dw, db, dx, which may be dy, adds_dw, adds_db
+    COVER(a[0].ndim == 2 && a[0].dim[1] && a[1].size == a[0].size && a[6].size == a[0].size);
+    const long M = a[0].dim[0], C = a[0].dim[1];
+    COVER(a[2].size == M && a[3].size == C && a[4].size == C && a[5].size == C);
+    const int pieces = num_threads();
+    for (int t = 0; t < pieces; t++) {
+        COVER(scratch(t, 1, 16 * C));
+        memset(scratch(t, 1, 16 * C), 0, 16 * C);
+    }
+    parallel(layernorm_backward_part, a, M, .7 * C + 10);
+    for (int which = 0; which < 2; which++) {
+        float *to = a[4 + which].f;
+        if (!a[7 + which].i) clear(to, C);
+        for (int t = 0; t < pieces; t++) {
+            const float *part = (float *)scratch(t, 1, 0) + which * C;
+            EACH for (long c = 0; c < C; c++) to[c] += part[c];
+        }
+    }
+    return 1;
+}

@@ -1,26 +1,38 @@
 // Linear map: y = x w + b, dx = dy w^T, dw = x^T dy, db = the sum of dy over rows.
 // Shapes: x (N, I), w (I, O), y (N, O). Compute-bound. Oracle: ops/linear.py.
 
+#define DEPTH 256        // rows of b at a time: a panel of them stays in the nearest cache
+#define ROWS 48          // rows of c at a time: as many numbers of a stay in the second one for all panels
+#define WORTH_COPYING 96 // rows of c, for which b is copied to panels even where it could be read in place
+
+// A part of a product, with DEPTH terms of each sum
 typedef struct {
-    Tile q;          // of the whole product
+    Tile q;          // of the whole
     long b_panel;    // floats from panel to panel of b: PANEL where b is not packed
     long rows, cols; // of c
-    int walk;
+    int walk, pack;  // pack: copy a, whose neighbors are far from the next ones
 } Product;
 
-static void product_part(const void *context, long begin, long end, int thread) {
+static void product_part(const void *context, long begin, long end, int piece) {
     const Product *p = context;
-    for (long r = begin * 12; r < MIN(end * 12, p->rows); r += 48) // rows of a that the cache holds for all panels
+    float *block = p->pack ? scratch(piece, 0, 4 * ROWS * DEPTH) : 0;
+    for (long r = begin * 12; r < MIN(end * 12, p->rows); r += ROWS) {
+        const long rows = MIN(ROWS, MIN(end * 12, p->rows) - r);
+        const float *a = p->q.a + r * (p->walk ? p->q.at : 1);
+        if (block)
+            for (long k = 0; k < p->q.K; k++) copy(block + k * ROWS, a + k * p->q.ak, rows);
         for (long o = 0; o < p->cols; o += PANEL) {
             Tile q = p->q;
-            q.a += r * (p->walk ? q.at : 1);
+            q.a = block ? block : a;
+            if (block) q.ak = ROWS;
             q.b += o / PANEL * p->b_panel;
             q.c += r * q.ct + o;
             if (q.first) q.first += r * q.first_step + o;
             q.width = MIN(PANEL, p->cols - o);
             if (!q.bk) q.bk = panel_width(p->cols - o);
-            run_tiles(q, MIN(48, MIN(end * 12, p->rows) - r), p->walk);
+            run_tiles(q, rows, p->walk);
         }
+    }
 }
 
 // Vectors that start at every panel of rows of n numbers do not reach beyond a row
@@ -28,30 +40,52 @@ static int whole_panels(long n) {
     return n % PANEL == 0 || panel_width(n % PANEL) == n % PANEL;
 }
 
-// c = first + a b; b (K, cols) with rows cols apart is packed where its rows are not whole panels
-static int run_product(Product p, const float *b, long K) {
-    p.q.H = 1, p.q.K = K, p.q.b = b, p.q.bk = p.cols, p.b_panel = PANEL;
-    if (!whole_panels(p.cols)) {
-        float *panels = scratch(0, 2, 4 * panels_size(K, p.cols));
-        COVER(panels);
-        pack_panels(b, K, p.cols, p.cols, panels);
-        p.q.b = panels, p.q.bk = 0, p.b_panel = K * PANEL;
+typedef struct {
+    const float *b;
+    float *panels;
+    long K, cols;
+} Packing;
+
+static void pack_part(const void *context, long begin, long end, int piece) {
+    const Packing *p = context;
+    for (long i = begin; i < end; i++) {
+        const long o = i * PANEL;
+        pack_panels(p->b + o, p->K, MIN(PANEL, p->cols - o), p->cols, p->panels + o * p->K);
     }
-    parallel(product_part, &p, (p.rows + 11) / 12, 24.0 * K * p.cols / 50);
+}
+
+// c = first + a b; b (K, cols) with rows cols apart is packed where its rows are not whole panels, or c has many rows
+static int run_product(Product p, const float *b, long K) {
+    const int packed = !whole_panels(p.cols) || p.rows >= WORTH_COPYING, relu = p.q.relu;
+    float *panels = packed ? scratch(0, 2, 4 * panels_size(MIN(K, DEPTH), p.cols)) : 0;
+    COVER(panels || !packed);
+    p.pack = !p.walk && p.rows >= 12 && p.cols > PANEL;
+    for (int t = 0; p.pack && t < num_threads(); t++) COVER(scratch(t, 0, 4 * ROWS * DEPTH));
+    for (long k = 0; k < MAX(1, K); k += DEPTH) {
+        p.q.H = 1, p.q.K = MIN(DEPTH, K - k), p.q.b = b + k * p.cols, p.q.bk = p.cols, p.b_panel = PANEL;
+        if (packed) {
+            const Packing packing = {p.q.b, panels, p.q.K, p.cols};
+            parallel(pack_part, &packing, (p.cols + PANEL - 1) / PANEL, .1 * PANEL * p.q.K);
+            p.q.b = panels, p.q.bk = 0, p.b_panel = p.q.K * PANEL;
+        }
+        p.q.relu = relu && k + DEPTH >= K;
+        parallel(product_part, &p, (p.rows + 11) / 12, 24.0 * p.q.K * p.cols / 50);
+        p.q.a += p.walk ? DEPTH : DEPTH * p.q.ak;
+        p.q.first = p.q.c, p.q.first_step = p.q.ct;
+    }
     return 1;
 }
 
 // Large products --------------------------------------------------------------------------------------------------
 //
-// c = first + a b in blocks (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"): a block of
-// DEPTH x WIDE numbers of b and blocks of HEIGHT x DEPTH numbers of a are copied to the second cache, where tiles find
-// them in order. Sums run in the order of k, as without blocks: c holds them from one DEPTH to the next, with the same
-// bits.
+// c = first + a b in blocks (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"): a block
+// of b and blocks of a are copied to the second cache, where tiles find them in order. Sums run in the order of k, as
+// without blocks: c holds them from one block to the next, with the same bits.
 
 #define LARGE 160000 // numbers of b from which on it leaves that cache
-#define DEPTH 384
-#define WIDE 384
-#define HEIGHT 264
+#define LARGE_DEPTH 384  // rows of a block of b, columns of one of a
+#define LARGE_WIDE 384   // columns of a block of b
+#define LARGE_HEIGHT 264 // rows of a block of a
 
 typedef struct {
     Tile q;       // of the whole product
@@ -91,11 +125,12 @@ static long equal_parts(long n, long most, long unit) {
 static void large_part(const void *context, long begin, long end, int piece) {
     const Large *p = context;
     const long top = begin * 12, bottom = MIN(end * 12, p->rows);
-    const long step = equal_parts(p->K, DEPTH, 1), tall = equal_parts(bottom - top, HEIGHT, 12);
-    float *rows = scratch(piece, 1, 4 * HEIGHT * DEPTH), *panels = scratch(piece, 2, 4 * DEPTH * WIDE);
-    for (long o = 0; o < p->cols; o += WIDE)
+    const long step = equal_parts(p->K, LARGE_DEPTH, 1), tall = equal_parts(bottom - top, LARGE_HEIGHT, 12);
+    float *rows = scratch(piece, 1, 4 * LARGE_HEIGHT * LARGE_DEPTH);
+    float *panels = scratch(piece, 2, 4 * LARGE_DEPTH * LARGE_WIDE);
+    for (long o = 0; o < p->cols; o += LARGE_WIDE)
         for (long k = 0; k < p->K; k += step) {
-            const long wide = MIN(WIDE, p->cols - o), depth = MIN(step, p->K - k);
+            const long wide = MIN(LARGE_WIDE, p->cols - o), depth = MIN(step, p->K - k);
             pack_b(p, k, depth, o, wide, panels);
             for (long r = top; r < bottom; r += tall) {
                 const long height = MIN(tall, bottom - r);
@@ -121,7 +156,7 @@ static int is_large(long rows, long K, long cols) {
 
 static int run_large(Large p) {
     for (int piece = 0; piece < num_threads(); piece++)
-        COVER(scratch(piece, 1, 4 * HEIGHT * DEPTH) && scratch(piece, 2, 4 * DEPTH * WIDE));
+        COVER(scratch(piece, 1, 4 * LARGE_HEIGHT * LARGE_DEPTH) && scratch(piece, 2, 4 * LARGE_DEPTH * LARGE_WIDE));
     parallel(large_part, &p, (p.rows + 11) / 12, 24.0 * p.K * p.cols / 50);
     return 1;
 }

@@ -57,8 +57,8 @@ static void run_tiles(Tile q, long rows, int walk) {
     }
 }
 
-// Copy b (K, N), rows ``step`` apart, into panels: columns of a panel are neighbors, zeros fill the last. A few rows at a
-// time go to all panels, so that they are read in one piece.
+// Copy b (K, N), rows ``step`` apart, into panels: columns of a panel are neighbors, zeros fill the last. A few rows at
+// a time go to all panels, so that they are read in one piece.
 static void pack_panels(const float *b, long K, long N, long step, float *panels) {
     for (long i = 0; i < K; i += 16)
         for (long o = 0; o < N; o += PANEL) {
@@ -70,8 +70,8 @@ static void pack_panels(const float *b, long K, long N, long step, float *panels
                     STORE(to, LOAD(from)), STORE(to + WIDTH, LOAD(from + WIDTH));
                     continue;
                 }
-                memcpy(to, from, 4 * n);
-                memset(to + n, 0, 4 * (width - n));
+                copy(to, from, n);
+                if (n < width) memset(to + n, 0, 4 * (width - n));
             }
         }
 }

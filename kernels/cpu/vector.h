@@ -101,8 +101,18 @@ INLINE ivec first_lanes(long n) {
     return mask;
 }
 
+// by halves: lane after lane would wait for each addition in turn
 INLINE float sum(vec x) {
-    float total = 0;
-    UNROLL for (int i = 0; i < WIDTH; i++) total += x[i];
-    return total;
+#if WIDTH == 16
+    const v8 half = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) +
+                    __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif WIDTH == 8
+    const v8 half = x;
+#endif
+#if WIDTH > 4
+    const v4 four = __builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7);
+#else
+    const v4 four = x;
+#endif
+    return (four[0] + four[2]) + (four[1] + four[3]);
 }

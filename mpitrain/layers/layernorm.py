@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..context import Context
-from ..ops.layernorm import layernorm, layernorm_dx, layernorm_gradients
+from ..ops.layernorm import layernorm, layernorm_backward
 from ..parameter import Parameter
 from . import init
 from .base import Layer, gradient_of
@@ -44,11 +44,11 @@ class LayerNorm(Layer):
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write dw and db, return dx.
 
-        Nothing is put off (``Context.later``), since dx is written over dy: a copy would cost as much as dw and db.
+        Nothing is put off (``Context.later``): one pass computes all three.
         """
         z, r = ctx[self]
         rows = dy.reshape(z.shape)
-        layernorm_gradients(rows, z, gradient_of(self.weight), gradient_of(self.bias))
         dx: np.ndarray = ctx.backward.empty(self, "dx", dy.shape)
-        layernorm_dx(rows, z, r, self.weight.data, dx.reshape(z.shape))
+        gradients = gradient_of(self.weight), gradient_of(self.bias)
+        layernorm_backward(rows, z, r, self.weight.data, *gradients, dx.reshape(z.shape))
         return dx

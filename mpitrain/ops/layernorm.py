@@ -43,6 +43,15 @@ def layernorm_gradients(dy: np.ndarray, z: np.ndarray, dw: Gradient, db: Gradien
 
 
 @op
+def layernorm_backward(
+    dy: np.ndarray, z: np.ndarray, r: np.ndarray, w: np.ndarray, dw: Gradient, db: Gradient, dx: np.ndarray
+) -> None:
+    """Put dw and db, and write dx; ``dy`` is overwritten. In C this is one pass over dy and z."""
+    layernorm_gradients(dy, z, dw, db)
+    layernorm_dx(dy, z, r, w, dx)
+
+
+@op
 def layernorm_dx(dy: np.ndarray, z: np.ndarray, r: np.ndarray, w: np.ndarray, dx: np.ndarray) -> None:
     """Write dx = r (g - mean(g) - z mean(g z)) with g = w dy and means over the row; ``dy`` is overwritten."""
     num_columns = dy.shape[1]

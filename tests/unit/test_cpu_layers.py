@@ -31,6 +31,12 @@ def test_layer_norm(kernels, level, threads):
         assert kernels.layernorm_dx(dy, z, r, w, dx)
         OPS["layernorm_dx"].numpy(*double(dy, z, r, w), dx2)
         near(dx, dx2, 1e-5 * scale, seed)
+        dw, db, again = normal(c), empty(c), empty(m, c)
+        before = dw.astype(np.float64)
+        assert kernels.layernorm_backward(dy, z, r, w, dw, db, again, True, False)
+        near(again, dx2, 1e-5 * scale, seed)
+        near(dw, before + both2[0], 1e-5, seed)
+        near(db, both2[1], 1e-5, seed)
     x[:] = np.nan if m else 0
     assert kernels.layernorm(x, w, b, 1e-5, z, r, y)
     assert np.isnan(y).all()

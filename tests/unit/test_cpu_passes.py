@@ -22,6 +22,8 @@ def test_linear_layers(kernels, level, threads):
     for seed in SEEDS:
         rng, normal, empty = draws(seed)
         n, i, o = (int(rng.integers(least, most)) for least, most in ((0, 90), (1, 300), (1, 130)))
+        if seed % 4 == 3:  # sums in several parts, rows of which b is copied for
+            n, i = n + int(rng.integers(90, 800)), i + int(rng.integers(0, 400))
         x, w, b, dy = normal(n, i), normal(i, o), normal(o), normal(n, o)
         y, dx, dw, db = empty(n, o), empty(n, i), empty(i, o), empty(o)
         assert kernels.linear(x, w, b, y, False)

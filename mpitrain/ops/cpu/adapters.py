@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...cpu_kernels import C
-from .. import attention, conv2d, linear, pool, reduce, rmsnorm, softmax_cross_entropy, update
+from .. import attention, conv2d, layernorm, linear, pool, reduce, rmsnorm, softmax_cross_entropy, update
 from ..dropout import Masks, dropout_mask
 from ..gradient import Gradient
 from ..window import Window, padded
@@ -95,6 +95,17 @@ def _max_pool_dx(argmax: np.ndarray, dy: np.ndarray, window: Window, dx: np.ndar
     if not C.max_pool_dx(argmax, dy, out, *window.kernel, *window.stride):
         return False
     pool.crop(out, window, dx)
+    return True
+
+
+@layernorm.layernorm_backward.cpu
+def _layernorm_backward(
+    dy: np.ndarray, z: np.ndarray, r: np.ndarray, w: np.ndarray, dw: Gradient, db: Gradient, dx: np.ndarray
+) -> bool:
+    if not C.layernorm_backward(dy, z, r, w, dw.array, db.array, dx, dw.accumulate, db.accumulate):
+        return False
+    db.written()
+    dw.written()
     return True
 
 
