@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .data.samples import Samples
     from .data.sources import open_dataset
     from .errors import AgreedError, UserError
+    from .head_loss import split_head
     from .layers import (
         GELU,
         AvgPool2d,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         Conv2d,
         Dropout,
         Embedding,
+        FirstToken,
         Flatten,
         GlobalAvgPool,
         Layer,
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
         Linear,
         MaxPool2d,
         MultiHeadAttention,
+        PatchEmbedding,
+        PostNormBlock,
+        PreNormBlock,
         Recompute,
         ReLU,
         Residual,
@@ -51,6 +56,8 @@ if TYPE_CHECKING:
         SiLU,
         SwiGLU,
         Tanh,
+        TiedHead,
+        TokenEmbedding,
     )
     from .losses import MSE, Loss, SoftmaxCrossEntropy, Totals
     from .metrics import Metric
@@ -79,9 +86,11 @@ _PLACES = {
     "data.samples": "Samples",
     "data.sources": "open_dataset",
     "errors": "AgreedError UserError",
+    "head_loss": "split_head",
     "layers": (
-        "GELU AvgPool2d BatchNorm2d Conv2d Dropout Embedding Flatten GlobalAvgPool Layer LayerNorm Linear "
-        "MaxPool2d MultiHeadAttention RMSNorm ReLU Recompute Residual Sequential SiLU Sigmoid SwiGLU Tanh"
+        "AvgPool2d BatchNorm2d Conv2d Dropout Embedding FirstToken Flatten GELU GlobalAvgPool Layer LayerNorm "
+        "Linear MaxPool2d MultiHeadAttention PatchEmbedding PostNormBlock PreNormBlock RMSNorm ReLU Recompute "
+        "Residual Sequential SiLU Sigmoid SwiGLU Tanh TiedHead TokenEmbedding"
     ),
     "losses": "MSE Loss SoftmaxCrossEntropy Totals",
     "metrics": "Metric",
@@ -117,6 +126,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "EpochResult",
+    "FirstToken",
     "Flatten",
     "GlobalAvgPool",
     "Group",
@@ -134,6 +144,9 @@ __all__ = [
     "Normalizer",
     "Optimizer",
     "Parameter",
+    "PatchEmbedding",
+    "PostNormBlock",
+    "PreNormBlock",
     "RMSNorm",
     "ReLU",
     "Recompute",
@@ -151,6 +164,8 @@ __all__ = [
     "StepInfo",
     "SwiGLU",
     "Tanh",
+    "TiedHead",
+    "TokenEmbedding",
     "Totals",
     "Trainer",
     "UserError",
@@ -166,6 +181,7 @@ __all__ = [
     "open_dataset",
     "optim",
     "pipelines",
+    "split_head",
 ]
 
 

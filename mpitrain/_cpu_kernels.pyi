@@ -77,6 +77,15 @@ def batchnorm_dx(
 def cross_entropy(
     logits: Array, targets: Array, smoothing: float, ignore_index: int, e: Array, sums: Array, totals: Array, /
 ) -> bool: ...
+def cross_entropy_gradient(
+    logits: Array,
+    targets: Array,
+    smoothing: float,
+    ignore_index: int,
+    class_weights: Array | None,
+    totals: Array,
+    /,
+) -> bool: ...
 def softmax_cross_entropy(
     logits: Array, targets: Array, smoothing: float, e: Array, row_sums: Array, losses: Array, /
 ) -> bool: ...

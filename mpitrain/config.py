@@ -26,13 +26,17 @@ class Data:
 
     source: Annotated[str, arg(name="data", metavar="SOURCE")] = "digits"
     """Data to train and test on: digits (in the package), mnist:DIR, fashion-mnist:DIR, cifar10:DIR, npz:FILE,
-    csv:FILE,target=COLUMN or openml:NAME. More options of csv: drop=COLUMN,COLUMN test=FILE na=TEXT,TEXT
-    decimal=comma thousands=comma|point|space strip=$% sep=CHARACTER encoding=NAME, separated by commas
+    csv:FILE,target=COLUMN, openml:NAME, or to predict the next token text:FILE|DIR|GLOB or tokens:DIR (options
+    tokenizer=bytes|FILE window=TOKENS test=FILE, see docs/text.md). More options of csv: drop=COLUMN,COLUMN test=FILE
+    na=TEXT,TEXT decimal=comma thousands=comma|point|space strip=$% sep=CHARACTER encoding=NAME, separated by commas
     (see docs/tables.md); mpitrain data check SOURCE shows how a source is read."""
-    task: Literal["auto", "classification", "regression"] = "auto"
-    """Task: classification or regression; auto decides by the targets."""
+    task: Literal["auto", "classification", "regression", "language-modeling"] = "auto"
+    """Task: classification or regression; auto decides by the targets. That of text is language-modeling."""
     batch_size: int = 64
     """Samples per step, over all ranks together."""
+    batch_tokens: int = 0
+    """Tokens per step, over all ranks together, in place of --batch-size (with padding, at most so many); 0 takes
+    --batch-size."""
     test_fraction: float = 0.2
     """Share of the samples held out for the test where the source has no test set of its own."""
     split: Annotated[Literal["stratified", "random"], arg(name="draw-test")] = "stratified"
@@ -256,6 +260,7 @@ def check(config: Config) -> None:
         ("--steps", r.steps, r.steps >= 0, "0 or more"),
         ("--seed", r.seed, 0 <= r.seed < 2**63, "from 0 to 2**63 - 1"),
         ("--batch-size", d.batch_size, d.batch_size >= 1, "at least 1"),
+        ("--batch-tokens", d.batch_tokens, d.batch_tokens >= 0, "0 or more"),
         ("--test-fraction", d.test_fraction, 0 < d.test_fraction < 1, "between 0 and 1"),
         ("--crop", d.crop, d.crop >= 0, "0 or more"),
         ("--prefetch", d.prefetch, d.prefetch >= 0, "0 or more"),

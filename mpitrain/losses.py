@@ -13,7 +13,7 @@ import numpy as np
 from .context import Context
 from .errors import UserError
 from .ops.mse import squared_error, squared_error_dx
-from .ops.softmax_cross_entropy import check_classes, cross_entropy, cross_entropy_dx
+from .ops.softmax_cross_entropy import check_classes, cross_entropy, cross_entropy_dx, cross_entropy_gradient
 from .registry import Registry
 
 SQUARED_ERROR_PARTS = 256  # the most blocks of a GPU that add up squares
@@ -44,6 +44,14 @@ class Loss(ABC):
     def evaluate(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
         """Return the sums; no backward follows."""
         return self.forward(outputs, targets, ctx)
+
+    def gradient(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> tuple[Totals, np.ndarray]:
+        """Return the sums and their gradient by ``outputs``, which may be written over."""
+        return self.forward(outputs, targets, ctx), self.backward(ctx)
+
+    def memory(self) -> int:
+        """Return the bytes that it holds besides those of a ``Context``."""
+        return 0
 
     def diagnose(self, targets: np.ndarray, num_outputs: int) -> str:
         """Return the error in targets of the host that ``forward`` turned into NaN on a GPU; "" if there is none."""
@@ -81,16 +89,26 @@ class SoftmaxCrossEntropy(Loss):
 
     def forward(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
         """Return (counted targets, the sum of their losses, the number of correct ones)."""
-        if not np.issubdtype(targets.dtype, np.integer):
-            raise UserError(f"cross-entropy needs integer targets (class numbers), but they are {targets.dtype}")
-        logits = outputs.reshape(targets.size, outputs.shape[-1])
+        logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), self._flat(targets)
         e = ctx.empty(self, "e", logits.shape)  # exp of the logits; backward turns it into their gradient
         sums = ctx.empty(self, "sums", (targets.size + 1, 3))
         weights = self._weights(logits.shape[1], ctx) if self.class_weights else None
-        flat = targets.reshape(-1)
         totals, state = cross_entropy(logits, flat, self.label_smoothing, self.ignore_index, e, sums, weights)
         ctx[self] = e, state, outputs.shape
         return _totals(totals)
+
+    def gradient(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> tuple[Totals, np.ndarray]:
+        """Return the sums and their gradient, on a CPU in the memory of ``outputs``."""
+        if not isinstance(outputs, np.ndarray):
+            return super().gradient(outputs, targets, ctx)
+        logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), self._flat(targets)
+        weights = self._weights(logits.shape[1], ctx) if self.class_weights else None
+        return _totals(cross_entropy_gradient(logits, flat, self.label_smoothing, self.ignore_index, weights)), outputs
+
+    def _flat(self, targets: np.ndarray) -> np.ndarray:
+        if not np.issubdtype(targets.dtype, np.integer):
+            raise UserError(f"cross-entropy needs integer targets (class numbers), but they are {targets.dtype}")
+        return targets.reshape(-1)
 
     def _weights(self, num_classes: int, ctx: Context) -> np.ndarray:
         """Return the class weights on the device of the logits."""

@@ -1,7 +1,8 @@
 """Parameters and states: named tensors of a model, whole or divided among ranks."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,6 +149,15 @@ class Parameter(Tensor):
     def expect_another(self) -> None:
         """Complete the gradient in this step only with one more ``written`` than its uses."""
         self._due += 1
+
+    @contextmanager
+    def in_parts(self) -> Iterator[None]:
+        """Write the gradient in several parts inside a ``with`` block: only a ``written`` after it counts."""
+        writes, due, self._due = self._writes, self._due, -1
+        try:
+            yield
+        finally:
+            self._writes, self._due = writes, due
 
     def written(self) -> None:
         """Report that one use of this parameter has put its gradient into ``grad``: the end of every backward."""

@@ -296,6 +296,16 @@ def cross_entropy(draw, run):
     return [*results, draw.device.to_host(totals), e]
 
 
+@covers("cross_entropy_gradient")
+def cross_entropy_gradient(draw, run):
+    results = []
+    for m, k, smoothing, weighted in ((0, 3, 0.0, False), (50, 7, 0.0, False), (50, 70, 0.1, True)):
+        logits, targets = draw.normal(m, k), draw.integers(0, k, m)
+        totals = run("cross_entropy_gradient", logits, targets, smoothing, 2, draw.normal(k) ** 2 if weighted else None)
+        results += [draw.device.to_host(totals), logits]
+    return results
+
+
 @covers("softmax_cross_entropy", "softmax_cross_entropy_dx")
 def softmax_cross_entropy(draw, run):
     e, row_sums, targets = draw.empty(20, 9), draw.empty(20, 1), draw.integers(0, 9, 20)

@@ -32,12 +32,13 @@ SEED = 5
 
 
 class Case(NamedTuple):
-    """A network: ``make()``, the shape and dtype of a sample, and the number of its outputs."""
+    """A network: ``make()``, the shape and dtype of a sample, the number of its outputs, the shape of a target."""
 
     make: object
     shape: tuple
     dtype: type
     num_outputs: int
+    target_shape: tuple = ()
 
 
 def attention_stack(num_blocks=8):
@@ -72,7 +73,18 @@ CASES = {
 
 
 SHORT_ATTENTION = Case(lambda: attention_stack(1), (5,), np.int64, 5)
-TIED = Case(tied_stack, (9,), np.float32, 9)
+TIED_STACK = Case(tied_stack, (9,), np.float32, 9)
+
+
+def gpt_of(text):
+    return Case(lambda: models.build(f"gpt:depth=6,width=8,heads=2,{text}", (5,), 11), (5,), np.int64, 11, (5,))
+
+
+TIED = {
+    "linear": (TIED_STACK, "2.weight"),
+    "gpt": (gpt_of("dropout=0.1"), "0.weight"),
+}
+"""Networks with a weight that several stages share, and its name."""
 
 
 def make_batches(case, sizes, seed=1):
@@ -80,7 +92,7 @@ def make_batches(case, sizes, seed=1):
     rng, first, batches = np.random.default_rng(seed), 0, []
     for n in sizes:
         x = rng.standard_normal((n, *case.shape)) if case.dtype is np.float32 else rng.integers(0, 11, (n, *case.shape))
-        y = rng.integers(0, case.num_outputs, n)
+        y = rng.integers(0, case.num_outputs, (n, *case.target_shape))
         batches.append(Batch(x.astype(case.dtype), y, first, np.arange(first, first + n)))
         first += n
     return batches

@@ -76,6 +76,91 @@ static int run_product(Product p, const float *b, long K) {
     return 1;
 }
 
+// Large products --------------------------------------------------------------------------------------------------
+//
+// c = first + a b in blocks (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"): a block
+// of b and blocks of a are copied to the second cache, where tiles find them in order. Sums run in the order of k, as
+// without blocks: c holds them from one block to the next, with the same bits.
+
+#define LARGE 160000 // numbers of b from which on it leaves that cache
+#define LARGE_DEPTH 384  // rows of a block of b, columns of one of a
+#define LARGE_WIDE 384   // columns of a block of b
+#define LARGE_HEIGHT 264 // rows of a block of a
+
+typedef struct {
+    Tile q;       // of the whole product
+    const float *b;
+    long rows, cols, K;
+    int walk, transposed; // b is (cols, K) in memory
+} Large;
+
+// Pack rows k.. and columns o.. of b
+static void pack_b(const Large *p, long k, long deep, long o, long wide, float *panels) {
+    if (!p->transposed) {
+        pack_panels(p->b + k * p->cols + o, deep, wide, p->cols, panels);
+        return;
+    }
+    for (long j = 0; j < wide; j += PANEL) {
+        const long n = MIN(PANEL, wide - j), width = panel_width(wide - j);
+        if (n < width) memset(panels, 0, 4 * deep * width);
+        transpose_some(p->b + (o + j) * p->K + k, p->K, n, deep, panels, width);
+        panels += deep * width;
+    }
+}
+
+// Copy rows r.. and columns k.. of a, ``depth`` apart
+static void pack_a(const Large *p, long r, long height, long k, long depth, float *rows) {
+    if (p->walk)
+        for (long i = 0; i < height; i++) memcpy(rows + i * depth, p->q.a + (r + i) * p->q.at + k, 4 * depth);
+    else
+        transpose_some(p->q.a + k * p->q.ak + r, p->q.ak, depth, height, rows, depth);
+}
+
+// Length of nearly equal parts of n, at most ``most`` and a multiple of ``unit``
+static long equal_parts(long n, long most, long unit) {
+    const long parts = (n + most - 1) / most;
+    return ((n + parts - 1) / parts + unit - 1) / unit * unit;
+}
+
+static void large_part(const void *context, long begin, long end, int piece) {
+    const Large *p = context;
+    const long top = begin * 12, bottom = MIN(end * 12, p->rows);
+    const long step = equal_parts(p->K, LARGE_DEPTH, 1), tall = equal_parts(bottom - top, LARGE_HEIGHT, 12);
+    float *rows = scratch(piece, 1, 4 * LARGE_HEIGHT * LARGE_DEPTH);
+    float *panels = scratch(piece, 2, 4 * LARGE_DEPTH * LARGE_WIDE);
+    for (long o = 0; o < p->cols; o += LARGE_WIDE)
+        for (long k = 0; k < p->K; k += step) {
+            const long wide = MIN(LARGE_WIDE, p->cols - o), depth = MIN(step, p->K - k);
+            pack_b(p, k, depth, o, wide, panels);
+            for (long r = top; r < bottom; r += tall) {
+                const long height = MIN(tall, bottom - r);
+                Tile q = p->q;
+                pack_a(p, r, height, k, depth, rows);
+                q.H = 1, q.K = depth, q.a = rows, q.at = depth, q.ak = 1;
+                if (k) q.first = q.c, q.first_step = q.ct;
+                if (k + depth < p->K) q.relu = 0;
+                if (q.first) q.first += r * q.first_step + o;
+                q.c += r * q.ct + o;
+                for (long j = 0; j < wide; j += PANEL, q.c += PANEL, q.first += q.first ? PANEL : 0) {
+                    q.width = MIN(PANEL, wide - j), q.bk = panel_width(wide - j), q.b = panels + depth * j;
+                    run_tiles(q, height, 1);
+                }
+            }
+        }
+}
+
+// Whether a product (rows, K) x (K, cols) is large, with rows enough to copy b
+static int is_large(long rows, long K, long cols) {
+    return K * cols >= LARGE && rows >= 48;
+}
+
+static int run_large(Large p) {
+    for (int piece = 0; piece < num_threads(); piece++)
+        COVER(scratch(piece, 1, 4 * LARGE_HEIGHT * LARGE_DEPTH) && scratch(piece, 2, 4 * LARGE_DEPTH * LARGE_WIDE));
+    parallel(large_part, &p, (p.rows + 11) / 12, 24.0 * p.K * p.cols / 50);
+    return 1;
+}
+
 static int matrices_fit(const Arg *x, const Arg *w, const Arg *y) {
     return x->ndim == 2 && w->ndim == 2 && y->ndim == 2 && x->dim[0] == y->dim[0] && x->dim[1] == w->dim[0] &&
            y->dim[1] == w->dim[1];
@@ -85,6 +170,7 @@ KERNEL(linear) { // x, w, b, y, relu
     COVER(matrices_fit(&a[0], &a[1], &a[3]) && (!a[2].f || a[2].size == a[1].dim[1]));
     const long I = a[1].dim[0], O = a[1].dim[1];
     const Tile q = {.a = a[0].f, .at = I, .c = a[3].f, .ct = O, .first = a[2].f, .relu = a[4].i};
+    if (is_large(a[0].dim[0], I, O)) return run_large((Large){q, a[1].f, a[0].dim[0], O, I, 1, 0});
     return run_product((Product){.q = q, .rows = a[0].dim[0], .cols = O, .walk = 1}, a[1].f, I);
 }
 
@@ -92,6 +178,7 @@ KERNEL(linear_dw) { // x, dy, dw, accumulate
     COVER(matrices_fit(&a[0], &a[2], &a[1]));
     const long N = a[0].dim[0], I = a[2].dim[0], O = a[2].dim[1];
     const Tile q = {.a = a[0].f, .ak = I, .c = a[2].f, .ct = O, .first = a[3].i ? a[2].f : 0, .first_step = O};
+    if (is_large(I, N, O)) return run_large((Large){q, a[1].f, I, O, N, 0, 0});
     return run_product((Product){.q = q, .rows = I, .cols = O, .walk = 0}, a[1].f, N);
 }
 
@@ -99,6 +186,10 @@ KERNEL(linear_dx) { // dy, w, dx
     COVER(matrices_fit(&a[2], &a[1], &a[0]));
     const long N = a[0].dim[0], I = a[1].dim[0], O = a[1].dim[1];
     if (!N) return 1;
+    if (is_large(N, O, I)) {
+        const Tile q = {.a = a[0].f, .at = O, .c = a[2].f, .ct = I};
+        return run_large((Large){q, a[1].f, N, I, O, 1, 1});
+    }
     if (N >= O) {
         float *transposed = scratch(0, 3, 4 * I * O);
         COVER(transposed);

@@ -57,15 +57,23 @@ static void run_tiles(Tile q, long rows, int walk) {
     }
 }
 
-// Copy b (K, N), rows ``step`` apart, into panels: columns of a panel are neighbors, zeros fill the last
+// Copy b (K, N), rows ``step`` apart, into panels: columns of a panel are neighbors, zeros fill the last. A few rows at
+// a time go to all panels, so that they are read in one piece.
 static void pack_panels(const float *b, long K, long N, long step, float *panels) {
-    for (long o = 0; o < N; o += PANEL) {
-        const long n = MIN(PANEL, N - o), width = panel_width(N - o);
-        for (long k = 0; k < K; k++, panels += width) {
-            copy(panels, b + k * step + o, n);
-            if (n < width) memset(panels + n, 0, 4 * (width - n));
+    for (long i = 0; i < K; i += 16)
+        for (long o = 0; o < N; o += PANEL) {
+            const long n = MIN(PANEL, N - o), width = panel_width(N - o), end = MIN(i + 16, K);
+            float *to = panels + o * K + i * width;
+            for (long k = i; k < end; k++, to += width) {
+                const float *from = b + k * step + o;
+                if (n == PANEL) { // a fixed length
+                    STORE(to, LOAD(from)), STORE(to + WIDTH, LOAD(from + WIDTH));
+                    continue;
+                }
+                copy(to, from, n);
+                if (n < width) memset(to + n, 0, 4 * (width - n));
+            }
         }
-    }
 }
 
 // Floats that the panels of K x N numbers take
@@ -84,15 +92,21 @@ INLINE void transpose_4x4(const float *from, long step, float *to, long to_step)
     *(v4 *)(to + 3 * to_step) = __builtin_shufflevector(q, s, 2, 6, 3, 7);
 }
 
-// to (N, M) = from (M, N), in blocks of 16 x 16: whole cache lines of both
-static void transpose(const float *from, long M, long N, float *to) {
+// to (N, M) = from (M, N), rows ``step`` and ``to_step`` apart, in blocks of 16 x 16: whole cache lines of both
+static void transpose_some(const float *from, long step, long M, long N, float *to, long to_step) {
     for (long i = 0; i < M; i += 16)
         for (long j = 0; j < N; j += 16) {
             const long m_end = MIN(i + 16, M), n_end = MIN(j + 16, N), m_fours = i + (m_end - i) / 4 * 4;
             const long n_fours = j + (n_end - j) / 4 * 4;
             for (long n = j; n < n_fours; n += 4)
-                for (long m = i; m < m_fours; m += 4) transpose_4x4(from + m * N + n, N, to + n * M + m, M);
+                for (long m = i; m < m_fours; m += 4)
+                    transpose_4x4(from + m * step + n, step, to + n * to_step + m, to_step);
             for (long n = j; n < n_end; n++)
-                for (long m = n < n_fours ? m_fours : i; m < m_end; m++) to[n * M + m] = from[m * N + n];
+                for (long m = n < n_fours ? m_fours : i; m < m_end; m++) to[n * to_step + m] = from[m * step + n];
         }
+}
+
+// to (N, M) = from (M, N)
+static void transpose(const float *from, long M, long N, float *to) {
+    transpose_some(from, N, M, N, to, M);
 }

@@ -55,14 +55,14 @@ def evaluate(options: EvaluateOptions, world: "World") -> int:
     from ..training.directory.trained_model import open_trained_model
     from ..training.display.progress import show_scores
     from ..training.display.tables import print_tables, to_lists
-    from ..training.scoring import make_scoring
 
     CPU.use_threads(world.cores)
     device = take_device(Config(compute=Compute(device=options.device)), world)
     with world.together():
         run = open_trained_model(options.directory, options.weights)
-        metrics = options.metrics or run.metrics
-        scoring = make_scoring(run.loss, run.target_normalizer, run.signature.num_outputs, metrics)
+        scoring = run.make_scoring(options.metrics or run.metrics)
+    run.prepare(world, options.data)
+    with world.together():
         rows = run.open_rows(options.data, "" if options.split == "auto" else options.split)
     run.check_ranks(rows, options.data, world)
     warn(world, *rows.notes, run.diagnose(rows, world))

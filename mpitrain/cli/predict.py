@@ -66,14 +66,20 @@ def predict(options: PredictOptions, world: "World") -> int:
         if world.rank == 0:
             check_out(out, options.data, overwrite=options.force or options.out is not None)
         run = open_trained_model(options.directory, options.weights)
+    run.prepare(world, options.data)
+    with world.together():
         rows = run.open_samples(options.data)
     run.check_ranks(rows, options.data, world)
     warn(world, *rows.notes, run.diagnose(rows, world))
     (samples,) = rows.parts
-    outputs = run.evaluator(world, device, options.mesh).all_outputs(samples.x, run.signature.num_outputs)
+    evaluator = run.evaluator(world, device, options.mesh)
+    if run.signature.task == "language-modeling":
+        columns = run.text_columns(samples, *evaluator.row_losses(samples))
+    else:
+        columns = run.columns(evaluator.all_outputs(samples.x, run.signature.num_outputs))
     with world.together():
         if world.rank == 0:
-            write_predictions(out, run.columns(outputs), run.digits)
+            write_predictions(out, columns, run.digits)
             of = "" if rows.split == "all" else f" ({rows.described})"
             make_console().say(f"{count(len(samples), 'prediction')} for {rows.name}{of} in {out}")
     return 0

@@ -6,7 +6,9 @@ Every function takes ``where``, the beginning of the sentence that a user gets t
 
 import numpy as np
 
+from ..context import PAD
 from ..errors import UserError
+from .dataset import Dataset
 from .floats import as_floats, contiguous
 from .layout import check_channels_last
 
@@ -33,6 +35,26 @@ def check_features(x: np.ndarray, where: str, names: tuple[str, ...] = ()) -> np
     if x.dtype == np.uint8 and x.ndim == 4:
         return contiguous(x, np.uint8)
     return as_floats(x, where, names)
+
+
+def check_token_rows(x: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Return rows of tokens for a model of ``dataset`` as (N, L) int64.
+
+    Raises
+    ------
+    UserError
+        If they are no integers in two dims, longer than the samples of the dataset, or outside of its vocabulary.
+    """
+    longest = dataset.input_shape[0]
+    if x.ndim != 2 or x.dtype.kind not in "iu" or not 0 < x.shape[1] <= longest:
+        raise UserError(
+            f"samples must be rows of tokens, (N, L) integers with L up to {longest}, not {x.shape} {x.dtype}"
+        )
+    rows = x.astype(np.int64)
+    for found in (rows.min(initial=0), rows.max(initial=0)):
+        if not PAD <= found < dataset.vocabulary:
+            raise UserError(f"a token is {found}, and the vocabulary has the tokens 0 to {dataset.vocabulary - 1}")
+    return rows
 
 
 def check_targets(y: np.ndarray, where: str, names: tuple[str, ...] = ()) -> np.ndarray:

@@ -1,14 +1,19 @@
 """Datasets: arrays of samples and targets, in two or three splits.
 
-Shapes: N samples; H, W, C height, width and channels of an image; F features of a table; K targets.
+Shapes: N samples; H, W, C height, width and channels of an image; F features of a table; T tokens of a text; K targets.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from .tokenizer import Tokenizer
+
 CLASSIFICATION = "classification"
 REGRESSION = "regression"
+LANGUAGE_MODELING = "language-modeling"
+TASKS = (CLASSIFICATION, REGRESSION, LANGUAGE_MODELING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,12 +25,14 @@ class Split:
     x : (N, H, W, C) array of uint8, float32 or float64 for images, (N, F) array of float32 or float64 for tables
         In the precision of the source: values beyond float32 are normalized first, and then rounded to float32.
         C-contiguous; it may be a read-only memory map.
+        Or ``LazyRows`` (N, T) of tokens, int64, padded by PAD at their ends.
     y : (N,) array of int64 classes, or (N, K) array of float32 or float64 targets
-        (N, 0) where targets are not known (see ``Features``).
+        (N, 0) where targets are not known (see ``Features``). ``LazyRows`` (N, T) of the next tokens in language
+        modeling.
     """
 
-    x: np.ndarray
-    y: np.ndarray
+    x: Any
+    y: Any
 
     def __len__(self) -> int:
         return len(self.x)
@@ -39,10 +46,10 @@ class Dataset:
     ----------
     name : str
     task : str
-        "classification" or "regression".
+        "classification", "regression" or "language-modeling".
     train, test : Split
     num_outputs : int
-        Classes, or columns of the regression target.
+        Classes, columns of the regression target, or tokens of the vocabulary in language modeling.
     class_names : tuple of str
         One per class; empty for regression.
     feature_names : tuple of str
@@ -53,6 +60,12 @@ class Dataset:
         Sentences for the user about decisions taken from the data (the task) and about doubtful data.
     validation : Split or None
         Drawn from the training samples (see ``validation.with_validation``).
+    vocabulary : int
+        Number of different tokens of the samples; 0 where these are no tokens.
+    end_of_text : int or None
+        The token between documents, if there is one.
+    tokenizer : Tokenizer or None
+        None where the tokens came without one.
     """
 
     name: str
@@ -65,6 +78,9 @@ class Dataset:
     target_name: str = ""
     notes: tuple[str, ...] = ()
     validation: Split | None = None
+    vocabulary: int = 0
+    end_of_text: int | None = None
+    tokenizer: Tokenizer | None = None
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -74,8 +90,8 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one sample: (H, W, C) or (F,)."""
-        return self.train.x.shape[1:]
+        """The shape of one sample: (H, W, C), (F,) or (T,)."""
+        return tuple(self.train.x.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import UserError
 from .dataset import Split
+from .lazy import select
 from .rng import SPLIT, random_order
 
 Draw = Literal["stratified", "random"]
@@ -38,7 +39,7 @@ def draw_test_split(whole: Split, where: str, test_fraction: float, seed: int, d
     parts = draw_rows(whole.y, num_test, draw, seed, SPLIT)
     if not len(parts[1]):
         raise UserError(f"{where}: every sample is the only one of its class, so that none is left to test on")
-    return [Split(whole.x[rows], whole.y[rows]) for rows in parts]
+    return [Split(select(whole.x, rows), whole.y[rows]) for rows in parts]
 
 
 def draw_rows(y: np.ndarray, count: int, draw: Draw, seed: int, purpose: int) -> tuple[np.ndarray, np.ndarray]:

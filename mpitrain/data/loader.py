@@ -1,6 +1,6 @@
 """Batches of one rank, prepared ahead of their use.
 
-Shapes: n samples of a microbatch, (H, W, C) or (F,) of a sample, K regression targets.
+Shapes: n samples of a microbatch, (H, W, C), (F,) or (T,) of a sample, K regression targets.
 """
 
 import time
@@ -12,10 +12,12 @@ import numpy as np
 
 from ..device import CPU, Device
 from .augment import Augment, Augmenter
+from .batches import make_batches
 from .dataset import Split
+from .lazy import LazyRows
 from .normalize import Normalizer
 from .prefetch import Prefetcher
-from .sampler import StepShare, epoch_order, num_steps, share, step_shares, within
+from .sampler import share, within
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +26,9 @@ class Batch:
 
     Attributes
     ----------
-    x : (n, H, W, C) or (n, F) array of float32
-    y : (n,) array of int64 or (n, K) array of float32, normalized like x
+    x : (n, H, W, C) or (n, F) array of float32, or (n, L) array of int64 tokens
+        L is the longest of the global batch.
+    y : (n,) array of int64 or (n, K) array of float32, normalized like x; (n, L) in language modeling
     first : int
         The place of the first sample within the global batch.
     indices : (n,) array of int64
@@ -57,7 +60,7 @@ class Loader:
     seed : int
         Seed of the order.
     normalizer : Normalizer or None
-        None only converts to float32.
+        None only converts to float32; always None for tokens.
     target_normalizer : Normalizer, optional
         For regression targets.
     augment : Augment, optional
@@ -76,6 +79,10 @@ class Loader:
         Steps that a thread prepares ahead, at most those of an epoch; 0 prepares each when it is asked for.
     device : Device
         Destination of the batches, which are allocated in memory that it can copy from.
+    whole_rows : bool
+        Pad rows of tokens to the longest of the split, not of the global batch, so that all batches have one shape.
+    batch_tokens : int
+        For rows of tokens that differ in their lengths (see ``batches.make_batches``).
 
     Attributes
     ----------
@@ -108,27 +115,31 @@ class Loader:
         device: Device = CPU,
         inputs: bool = True,
         targets: bool = True,
+        whole_rows: bool = False,
+        batch_tokens: int = 0,
     ):
         if min(batch_size, microbatches, size) < 1 or not 0 <= rank < size or prefetch < 0:
             raise ValueError(f"{batch_size=}, {microbatches=}, {rank=}, {size=}, {prefetch=}")
         self.split, self.batch_size, self.rank, self.size, self.seed = split, batch_size, rank, size, seed
         self.microbatches, self.virtual_ranks = microbatches, virtual_ranks
-        prefetch = min(prefetch, num_steps(len(split), batch_size))
-        self.shuffle, self.prefetch = shuffle, prefetch
+        self.batches = make_batches(split.x, batch_size, batch_tokens=batch_tokens, shuffle=shuffle)
+        self.prefetch = prefetch = min(prefetch, self.batches.num_steps)
+        self._whole_rows = whole_rows
         self.wait_seconds = 0.0
         self._running: Iterator[list[Batch]] = iter(())
 
-        capacity = _longest(_longest(min(batch_size, len(split)), size), microbatches)
+        capacity = _longest(_longest(self.batches.largest, size), microbatches)
         ring = (prefetch + 2 if prefetch else 1, microbatches, capacity)
-        augmenter = Augmenter(augment, capacity, split.x.shape[1:], split.x.dtype) if augment and inputs else None
-        self._samples = _Values(split.x, np.dtype(np.float32), normalizer, ring, device, augmenter, used=inputs)
+        images = augment is not None and inputs and not isinstance(split.x, LazyRows)
+        augmenter = Augmenter(augment, capacity, split.x.shape[1:], split.x.dtype) if augment and images else None
+        self._samples = _values(split.x, np.dtype(np.float32), normalizer, ring, device, augmenter, used=inputs)
         kind = np.dtype(np.float32) if split.y.dtype.kind == "f" else split.y.dtype
-        self._targets = _Values(split.y, kind, target_normalizer, ring, device, used=targets)
+        self._targets = _values(split.y, kind, target_normalizer, ring, device, used=targets)
         self.normalized_bytes = self._samples.normalized_bytes + self._targets.normalized_bytes
 
     def __len__(self) -> int:
         """Return the steps of an epoch."""
-        return num_steps(len(self.split), self.batch_size)
+        return self.batches.num_steps
 
     def epoch(self, epoch: int = 0, start_step: int = 0) -> Generator[list[Batch]]:
         """Yield a list of ``microbatches`` batches per step.
@@ -172,22 +183,34 @@ class Loader:
         self._running = iter(())
 
     def _prepare(self, epoch: int, start_step: int) -> Iterator[list[Batch]]:
-        order = epoch_order(len(self.split), self.seed, epoch, shuffle=self.shuffle)
-        for work in step_shares(len(self.split), self.batch_size, self.rank, self.size, start_step):
+        self.batches.begin(self.seed, epoch)
+        for values in (self._samples, self._targets):
+            values.begin(self.seed, epoch)
+        for step in range(start_step, len(self)):
+            whole = self.batches.batch(step)
+            width = self._width(whole)
             batches = []
             for m in range(self.microbatches):
-                part = self._microbatch(work, m)
-                indices, place = order[part], (work.step, m)
-                x, y = self._samples.take(place, indices, epoch), self._targets.take(place, indices, epoch)
-                batches.append(Batch(x, y, part.start - work.batch.start, indices))
+                part = self._microbatch(len(whole), m)
+                place, indices = (step, m), whole[part]
+                x, y = (values.take(place, indices, epoch, width) for values in (self._samples, self._targets))
+                batches.append(Batch(x, y, part.start, indices))
             yield batches
 
-    def _microbatch(self, work: StepShare, m: int) -> slice:
-        batch, size, count = work.batch, self.size, self.microbatches
+    def _width(self, indices: np.ndarray) -> int:
+        """Return the tokens to which rows are padded; 0 for samples of another kind."""
+        x = self.split.x
+        if not isinstance(x, LazyRows):
+            return 0
+        return x.shape[1] if self._whole_rows else x.width(indices)
+
+    def _microbatch(self, samples: int, m: int) -> slice:
+        """Return this rank's part of microbatch ``m`` of a global batch."""
+        size, count = self.size, self.microbatches
         if self.virtual_ranks:
-            return within(batch, share(batch.stop - batch.start, self.rank * count + m, size * count))
-        part = within(batch, share(batch.stop - batch.start, m, count))
-        turned = (self.rank - (part.start - batch.start)) % size  # not always the same ranks have one sample more
+            return share(samples, self.rank * count + m, size * count)
+        part = share(samples, m, count)
+        turned = (self.rank - part.start) % size  # not always the same ranks have one sample more
         return within(part, share(part.stop - part.start, turned, size))
 
 
@@ -227,7 +250,10 @@ class _Values:
         self._buffers = device.pinned_empty((*ring, *shape) if used else (0,), dtype)
         self._raw = np.empty((ring[-1], *shape), kind) if used and kind != dtype else None
 
-    def take(self, place: tuple[int, int], indices: np.ndarray, epoch: int) -> np.ndarray:
+    def begin(self, seed: int, epoch: int) -> None:
+        """Do nothing: arrays are the same in every epoch."""
+
+    def take(self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int) -> np.ndarray:
         """Return the values at ``indices``, augmented and normalized, in the buffer of (step, microbatch)."""
         n = len(indices)
         if self._empty is not None:
@@ -240,6 +266,52 @@ class _Values:
             self._augmenter(raw, indices, epoch)
         _normalize(self._normalizer, raw, out)
         return out
+
+
+class _Rows:
+    """The rows of tokens of a split, read into buffers that are used in turn.
+
+    Parameters
+    ----------
+    rows : LazyRows
+    ring, used
+        As in ``_Values``.
+    """
+
+    normalized_bytes = 0
+
+    def __init__(self, rows: LazyRows, ring: tuple[int, int, int], device: Device, *, used: bool):
+        self._rows = self._of_epoch = rows
+        self._used, size = used, ring[-1] * rows.shape[1]
+        self._buffers = device.pinned_empty((*ring[:-1], size) if used else (0,), rows.dtype)
+
+    def begin(self, seed: int, epoch: int) -> None:
+        """Take the rows of an epoch from now on."""
+        self._of_epoch = self._rows.of_epoch(seed, epoch)
+
+    def take(self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int) -> np.ndarray:
+        """Return rows padded to ``width``, C-contiguous, in the buffer of (step, microbatch)."""
+        n = len(indices)
+        if not self._used:
+            return np.broadcast_to(np.zeros((), self._rows.dtype), (n, width))
+        out: np.ndarray = self._buffers[place[0] % len(self._buffers), place[1], : n * width].reshape(n, width)
+        np.copyto(out, self._of_epoch.take(indices, width))
+        return out
+
+
+def _values(
+    values: Any,
+    dtype: np.dtype[Any],
+    normalizer: Normalizer | None,
+    ring: tuple[int, int, int],
+    device: Device,
+    augmenter: Augmenter | None = None,
+    *,
+    used: bool,
+) -> _Values | _Rows:
+    if isinstance(values, LazyRows):
+        return _Rows(values, ring, device, used=used)
+    return _Values(values, dtype, normalizer, ring, device, augmenter, used=used)
 
 
 def has_contents(array: np.ndarray) -> bool:

@@ -5,7 +5,8 @@ Shapes: N samples.
 
 import numpy as np
 
-from .dataset import CLASSIFICATION, Dataset, Split
+from .dataset import CLASSIFICATION, LANGUAGE_MODELING, Dataset, Split
+from .text.report import describe_text, describe_texts
 
 _MOST_CLASSES = 20
 _MOST_COMPARED = 1 << 20  # samples
@@ -14,6 +15,10 @@ _MOST_COMPARED = 1 << 20  # samples
 def describe_dataset(dataset: Dataset) -> list[str]:
     """Return lines on both splits of a dataset, and on doubtful data in them."""
     lines = [f"{dataset.name}: {dataset.task}" + (f" of {dataset.target_name}" if dataset.target_name else "")]
+    if dataset.task == LANGUAGE_MODELING:
+        return lines + describe_text(dataset)
+    if dataset.vocabulary:
+        return lines + describe_texts(dataset) + _describe_classes(dataset)
     for name, split in (("training", dataset.train), ("test", dataset.test)):
         lines += [f"  {name:<9}x {_describe(split.x)}"]
         if dataset.task != CLASSIFICATION:

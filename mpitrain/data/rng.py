@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
-ORDER, AUGMENT, SPLIT, VALIDATION = 1, 2, 3, 5  # the purpose of the bits: the second word of a key (4: fingerprint.py)
+# the purpose of the bits: the second word of a key
+ORDER, AUGMENT, SPLIT, BLOCKS, VALIDATION, WINDOWS, BATCHES = range(1, 8)
 
 _MASK = (1 << 64) - 1
 
@@ -49,3 +50,46 @@ def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
+
+
+class RandomOrder:
+    """A permutation of ``range(count)`` of which any part is computed alone, in memory for that part only.
+
+    A Feistel network of four rounds permutes the numbers below the next power of four (Luby and Rackoff 1988); what
+    falls outside of the range goes through it again until it falls inside (cycle walking: Black and Rogaway 2002).
+
+    Parameters
+    ----------
+    count : int
+    key : int
+        Words such as seed, purpose and epoch.
+
+    Examples
+    --------
+    >>> order = RandomOrder(10, 0, ORDER, 1)
+    >>> sorted(order[0:10].tolist()) == list(range(10)), bool((order[3:5] == order[0:10][3:5]).all())
+    (True, True)
+    """
+
+    _ROUNDS = 4
+
+    def __init__(self, count: int, *key: int):
+        self._count, self._key = count, key
+        self._bits = np.uint64(max(1, -(-max(count - 1, 1).bit_length() // 2)))  # of each half
+        self._low = (np.uint64(1) << self._bits) - np.uint64(1)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, part: slice) -> NDArray[np.int64]:
+        """Return the part of the permutation as (n,) int64."""
+        found = self._permute(np.arange(*part.indices(self._count)).astype(np.uint64))
+        while (outside := np.flatnonzero(found >= self._count)).size:
+            found[outside] = self._permute(found[outside])
+        return found.astype(np.int64)
+
+    def _permute(self, numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        left, right = numbers >> self._bits, numbers & self._low
+        for number in range(self._ROUNDS):
+            left, right = right, left ^ (random_bits(right, *self._key, number) & self._low)
+        return (left << self._bits) | right

@@ -1,19 +1,25 @@
 """Datasets named by one string: ``digits``, ``mnist:DIR``, ``csv:FILE,target=COLUMN`` and so on."""
 
+import glob
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
 from ..suggest import did_you_mean
+from . import tables, text
 from .build import build_dataset, image_dataset
 from .checks import check_features
-from .dataset import CLASSIFICATION, REGRESSION, Dataset, Features
+from .dataset import TASKS, Dataset, Features
 from .draw import Draw
 from .files import file, folder
 from .formats.cifar10 import CIFAR10_CLASSES, read_cifar10
 from .formats.idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
 from .formats.npz import read_member, read_npz, read_npz_samples
 from .formats.openml import read_openml
-from .tables import csv_dataset, join_csv_source, open_csv, split_csv_source
+from .source_options import join_options, split_options
+from .tables import csv_dataset, open_csv
+from .text import Unit, text_dataset, text_table_dataset, units_of_source, units_of_table
+from .text.table import TableUnit
 
 SOURCES = {
     "digits": "digits",
@@ -23,7 +29,14 @@ SOURCES = {
     "npz": "npz:FILE",
     "csv": "csv:FILE,target=COLUMN",
     "openml": "openml:NAME",
+    "jsonl": "jsonl:FILE,text=KEY,target=KEY",
+    "text": "text:FILE|DIR|GLOB",
+    "tokens": "tokens:DIR",
 }
+
+OPTIONS = {"csv": tables.KEYS | text.TABLE_KEYS, "jsonl": text.TABLE_KEYS, **text.KEYS}
+"""The options of each kind of source that has any, and their meaning."""
+PATHS = ("test", "tokenizer")  # options that are paths
 
 _DIGITS = Path(__file__).parent / "digits" / "digits.npz"
 
@@ -38,7 +51,8 @@ def open_dataset(
     source : str
         In one of the forms of ``SOURCES``. A path may start with ``~``.
     task : str, optional
-        "classification" or "regression"; by default the data decide, and ``Dataset.notes`` say how.
+        "classification", "regression" or "language-modeling"; by default the data decide, and ``Dataset.notes`` say
+        how.
     test_fraction : float
         The part to test on, between 0 and 1, of sources that have no test split (csv, openml, npz of x and y).
     seed : int
@@ -57,11 +71,17 @@ def open_dataset(
     >>> digits.input_shape, len(digits.train), len(digits.test), digits.num_outputs
     ((8, 8, 1), 1437, 360, 10)
     """
-    if task not in (None, CLASSIFICATION, REGRESSION):
-        raise UserError(f"the task is {CLASSIFICATION} or {REGRESSION}, not {task!r}")
+    if task not in (None, *TASKS):
+        raise UserError(f"the task is {', '.join(TASKS[:-1])} or {TASKS[-1]}, not {task!r}")
     if not 0 < test_fraction < 1:
         raise UserError(f"the part to test on must be between 0 and 1, and is {test_fraction}")
     kind, place = parse_source(source)
+    if kind in text.KEYS:
+        return text_dataset(kind, place, task, test_fraction)
+    if text.has_text(kind, place):
+        return text_table_dataset(kind, place, task, test_fraction, seed, draw)
+    if task == TASKS[-1]:
+        raise UserError(f"{source} is no text: the task {task} is for the sources {' and '.join(text.KEYS)}")
     match kind:
         case "digits":
             return _digits(task)
@@ -143,12 +163,16 @@ def absolute_source(source: str) -> str:
     kind, place = parse_source(source)
     if not place or kind == "openml":
         return source
-    if kind != "csv":
-        return f"{kind}:{_absolute(place)}"
-    path, options = split_csv_source(place)
-    if options.get("test"):
-        options["test"] = [_absolute(options["test"][0])]
-    return "csv:" + join_csv_source(_absolute(path), options)
+    path, options = split_place(kind, place)
+    for key in PATHS:
+        if options.get(key, [""])[0] not in ("", "bytes"):
+            options[key] = [_absolute(options[key][0])]
+    return f"{kind}:{join_options(_absolute(path), options)}"
+
+
+def split_place(kind: str, place: str) -> tuple[str, dict[str, list[str]]]:
+    """Split what follows the colon of a source into the path or name and the options, unchecked."""
+    return split_options(place, OPTIONS[kind]) if kind in OPTIONS else (place, {})
 
 
 def find_source(source: str, absolute: str) -> str:
@@ -164,7 +188,7 @@ def find_source(source: str, absolute: str) -> str:
         return source
     paths = [Path(path_of(name)).expanduser() for name in (absolute, source)]
     for name, path in zip((absolute, source), paths):
-        if path.exists():
+        if path.exists() or (kind == "text" and glob.glob(str(path), recursive=True)):
             return name
     places = list(dict.fromkeys(str(path.absolute()) for path in paths))
     missing = f"neither {places[0]} nor {places[1]}" if len(places) > 1 else f"no {places[0]}"
@@ -174,14 +198,14 @@ def find_source(source: str, absolute: str) -> str:
 def path_of(source: str) -> str:
     """Return the path or name in a source, without its options."""
     kind, place = parse_source(source)
-    return split_csv_source(place)[0] if kind == "csv" else place
+    return split_place(kind, place)[0]
 
 
 def inherit_options(source: str, earlier: str) -> str:
-    """Return a csv source completed by the options of an ``earlier`` one; other sources as they are.
+    """Return a source completed by the options of an ``earlier`` one of its kind; others as they are.
 
-    A model that was trained on a file with decimal commas or another separator reads other files likewise. The test
-    file is not inherited. The notation of numbers (decimal=, thousands=) is inherited as a whole or not at all.
+    A model that was trained on a file with decimal commas, or by a tokenizer, reads other files likewise. The test file
+    is not inherited. The notation of numbers (decimal=, thousands=) is inherited as a whole or not at all.
 
     Examples
     --------
@@ -191,13 +215,34 @@ def inherit_options(source: str, earlier: str) -> str:
     'csv:new.csv,decimal=point,target=y'
     """
     (kind, place), (earlier_kind, _, earlier_place) = parse_source(source), earlier.partition(":")
-    if kind != "csv" or earlier_kind != "csv":
+    if {kind, earlier_kind} - {"csv", "jsonl"} and {kind, earlier_kind} - set(text.KEYS):
         return source
-    path, options = split_csv_source(place)
+    path, options = split_place(kind, place)
     given = {"test", *options} | ({"decimal", "thousands"} if {"decimal", "thousands"} & options.keys() else set())
-    _, before = split_csv_source(earlier_place)
-    added = {key: values for key, values in before.items() if key not in given}
-    return "csv:" + join_csv_source(path, options | added) if added else source
+    _, before = split_place(earlier_kind, earlier_place)
+    added = {key: values for key, values in before.items() if key not in given and key in OPTIONS[kind]}
+    return f"{kind}:{join_options(path, options | added)}" if added else source
+
+
+def replace_option(source: str, key: str, value: str) -> str:
+    """Return a source with another value of an option that it has; one without it as it is.
+
+    >>> replace_option("text:a.txt,tokenizer=b.json,window=64", "tokenizer", "c.json")
+    'text:a.txt,tokenizer=c.json,window=64'
+    """
+    if not source:
+        return source
+    kind, place = parse_source(source)
+    path, options = split_place(kind, place)
+    return f"{kind}:{join_options(path, options | {key: [value]})}" if key in options else source
+
+
+def units_of(source: str) -> Sequence[Unit | TableUnit]:
+    """Return the work to do once before a source is opened, which ranks may share; none for most sources."""
+    kind, place = parse_source(source)
+    if kind in text.KEYS:
+        return units_of_source(kind, place)
+    return units_of_table(kind, place) if text.has_text(kind, place) else []
 
 
 def _absolute(path: str) -> str:

@@ -3,13 +3,15 @@
 import dataclasses
 
 from ..errors import UserError
-from .dataset import Dataset, Split
+from .dataset import LANGUAGE_MODELING, Dataset, Split
 from .draw import Draw, draw_rows
+from .lazy import select
 from .rng import VALIDATION
+from .text import cut_windows
 
 
 def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "stratified") -> Dataset:
-    """Return ``dataset`` with a validation split, the same on any number of ranks.
+    """Return ``dataset`` with a validation split, the same on any number of ranks; of text, its end.
 
     Parameters
     ----------
@@ -39,10 +41,13 @@ def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "st
             f"--validation {amount:g} takes {count:,} of the {len(train):,} training samples of {dataset.name}: "
             "nothing is left to train on"
         )
+    if dataset.task == LANGUAGE_MODELING:
+        left, validation = cut_windows(train, count)
+        return dataclasses.replace(dataset, train=left, validation=validation)
     kept, drawn = draw_rows(train.y, count, draw, seed, VALIDATION)
     if not len(drawn):
         raise UserError(
             f"{dataset.name}: every training sample is the only one of its class, so that there is none to validate on"
         )
-    left, validation = (Split(train.x[rows], train.y[rows]) for rows in (kept, drawn))
+    left, validation = (Split(select(train.x, rows), train.y[rows]) for rows in (kept, drawn))
     return dataclasses.replace(dataset, train=left, validation=validation)

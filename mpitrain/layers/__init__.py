@@ -10,11 +10,14 @@ from .flatten import Flatten
 from .layernorm import LayerNorm
 from .linear import Linear
 from .multi_head_attention import MultiHeadAttention
+from .patches import PatchEmbedding
 from .pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from .recompute import Recompute
 from .residual import Residual
 from .rmsnorm import RMSNorm
 from .sequential import Part, Sequential, Unit
+from .tokens import FirstToken, TiedHead, TokenEmbedding
+from .transformer_block import PostNormBlock, PreNormBlock
 
 __all__ = [
     "GELU",
@@ -23,6 +26,7 @@ __all__ = [
     "Conv2d",
     "Dropout",
     "Embedding",
+    "FirstToken",
     "Flatten",
     "GlobalAvgPool",
     "Layer",
@@ -31,6 +35,9 @@ __all__ = [
     "MaxPool2d",
     "MultiHeadAttention",
     "Part",
+    "PatchEmbedding",
+    "PostNormBlock",
+    "PreNormBlock",
     "RMSNorm",
     "ReLU",
     "Recompute",
@@ -40,5 +47,7 @@ __all__ = [
     "Sigmoid",
     "SwiGLU",
     "Tanh",
+    "TiedHead",
+    "TokenEmbedding",
     "Unit",
 ]

@@ -71,3 +71,8 @@ class Embedding(Layer):
         except UserError as error:
             return str(error)
         return ""
+
+
+def sample_dtype(model: Layer) -> type[np.generic]:
+    """Return the type of the samples that ``model`` takes: int64 if it has an Embedding, else float32."""
+    return np.int64 if any(isinstance(layer, Embedding) for layer in model.layers()) else np.float32

@@ -14,6 +14,7 @@ from .exact import ExactSums
 IGNORED = -100  # the class of a sample that does not count, as in SoftmaxCrossEntropy
 
 Task = Literal["classification", "regression", "any"]
+LANGUAGE_MODELING = "language-modeling"
 
 
 class Metric(ABC):
@@ -33,12 +34,15 @@ class Metric(ABC):
         The key of its result among the scores.
     task : str
         The task that it is for: classification, regression or any.
+    of_tokens : bool
+        Whether it is for language modeling, too: its state does not grow with the tokens, nor with the vocabulary.
     larger_is_better : bool
     is_number : bool
         False for one whose result is an array.
     """
 
     task: ClassVar[Task] = "any"
+    of_tokens: ClassVar[bool] = False
     larger_is_better = True
     is_number = True
 

@@ -16,6 +16,7 @@ class Accuracy(SummedMetric):
     """Share of the samples whose class has the largest output."""
 
     task = "classification"
+    of_tokens = True
 
     def __init__(self, num_outputs: int):
         super().__init__(num_outputs, 2)

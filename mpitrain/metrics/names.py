@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import UserError
 from ..registry import Option, Registry
 from .auc import AUC
-from .base import Metric
+from .base import LANGUAGE_MODELING, Metric
 from .classes import F1, Accuracy, Confusion, Top5, TopK
 from .function import FunctionMetric
 from .values import MAE, R2
@@ -70,7 +70,7 @@ def make_metric(spec: Spec, num_outputs: int, task: str = "") -> Metric:
         A text (see this module), a metric, a class of metrics, or a function (outputs, targets) -> float.
     num_outputs : int
     task : str
-        classification or regression; the metric must be for that. Empty for any.
+        classification, regression or language-modeling; the metric must be for that. Empty for any.
 
     Raises
     ------
@@ -83,7 +83,9 @@ def make_metric(spec: Spec, num_outputs: int, task: str = "") -> Metric:
     ('top2', 0.5)
     """
     metric = METRICS.of(spec, num_outputs)
-    if task and metric.task not in ("any", task):
+    if task == LANGUAGE_MODELING and not metric.of_tokens:
+        raise UserError(f"the metric '{metric.name}' is not for {task}: accuracy, top5 and topk are")
+    if task not in ("", LANGUAGE_MODELING) and metric.task not in ("any", task):
         raise UserError(f"the metric '{metric.name}' is for {metric.task}, and the task is {task}")
     return metric
 

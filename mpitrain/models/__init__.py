@@ -1,13 +1,23 @@
 """Models by name, one network per file."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from ..data.dataset import Dataset
+from ..errors import UserError
 from ..layers import Dropout, Layer, MultiHeadAttention, Recompute, Sequential
-from ..registry import Registry
+from ..registry import FILE, Registry
+from .bert import bert
 from .convnet import convnet
+from .gpt import gpt
 from .lenet import lenet
+from .llama import llama
 from .mlp import mlp
 from .resnet import resnet
+from .vit import vit
 
 MODELS: Registry[Layer] = Registry(
     "model",
@@ -16,10 +26,37 @@ MODELS: Registry[Layer] = Registry(
         "mlp": mlp,
         "lenet": lenet,
         **{f"resnet{depth}": partial(resnet, depth) for depth in (8, 20, 32, 56)},
+        **{"gpt": gpt, "llama": llama, "bert": bert, "vit": vit},
     },
     arguments=("input_shape", "num_outputs"),
     result=Layer,
 )
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Facts about samples that are rows of tokens; a model gets those for which its function has an option.
+
+    Attributes
+    ----------
+    vocabulary : int
+        Number of different tokens.
+    end_of_text : int or None
+        The token between documents, if there is one.
+    """
+
+    vocabulary: int
+    end_of_text: int | None = None
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "Tokens | None":
+        """Return those of a dataset; None where samples are no tokens."""
+        return cls(dataset.vocabulary, dataset.end_of_text) if dataset.vocabulary else None
+
+    def options(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Return the options that ``function`` has, by name."""
+        known = inspect.signature(function).parameters
+        return {name: getattr(self, name) for name in ("vocabulary", "end_of_text") if name in known}
 
 
 def names() -> list[str]:
@@ -27,7 +64,9 @@ def names() -> list[str]:
     return MODELS.names()
 
 
-def build(text: str, input_shape: tuple[int, ...], num_outputs: int, **options: object) -> Layer:
+def build(
+    text: str, input_shape: tuple[int, ...], num_outputs: int, *, tokens: Tokens | None = None, **options: object
+) -> Layer:
     """Return the model that ``text`` selects, ready to be bound to an arena.
 
     Parameters
@@ -35,20 +74,29 @@ def build(text: str, input_shape: tuple[int, ...], num_outputs: int, **options: 
     text : str
         ``NAME``, ``NAME:key=value,key=value`` or ``FILE.py:FUNC`` (see ``registry``).
     input_shape : tuple of int
-        The shape of one sample: (features,) or (height, width, channels).
+        The shape of one sample: (features,), (height, width, channels), or (tokens,) of a row of text.
     num_outputs : int
         The number of classes, or of values to predict.
+    tokens : Tokens, optional
+        Given where the samples are rows of tokens.
     **options
         Options of the model, which those of ``text`` override.
 
     Raises
     ------
     UserError
-        For an unknown name or option, or a shape that the model does not support.
+        For an unknown name or option, a shape that the model does not support, or tokens for a model of numbers.
 
     >>> len(build("mlp:widths=256+128", (64,), 10))
     6
     """
+    if tokens is not None:
+        function, name, _ = MODELS.find(text)
+        options |= tokens.options(function)
+        if "vocabulary" not in options and not FILE.match(text):
+            takers = [one for one in MODELS if tokens.options(MODELS.find(one)[0])]
+            hint = f"{', '.join(takers)} take{'s' * (len(takers) == 1)} these"
+            raise UserError(f"the model {name} takes numbers, and the samples are tokens: {hint}")
     return prepare(MODELS.make(text, tuple(input_shape), num_outputs, **options))
 
 

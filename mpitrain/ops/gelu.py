@@ -41,7 +41,7 @@ def half_erfc(z: np.ndarray, gauss: np.ndarray, out: np.ndarray, t: np.ndarray) 
 
 @op
 def gelu(x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> None:
-    """Write y = x Phi(x) and its slope."""
+    """Write y = x Phi(x) and its slope, which may be x itself."""
     scratch = np.empty((3, BLOCK), x.dtype, like=x)
     for block in _blocks(x, y, slope):
         _gelu(*block, *scratch[:, : block[0].size])
@@ -49,7 +49,7 @@ def gelu(x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> None:
 
 @op
 def gelu_tanh(x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> None:
-    """Write y = x phi and its slope, with phi = (1 + tanh(a (x + b x^3))) / 2 instead of Phi."""
+    """Write y = x phi and its slope, which may be x itself, with phi = (1 + tanh(a (x + b x^3))) / 2 instead of Phi."""
     scratch = np.empty((2, BLOCK), x.dtype, like=x)
     for block in _blocks(x, y, slope):
         _gelu_tanh(*block, *scratch[:, : block[0].size])
@@ -67,9 +67,9 @@ def _gelu(
     np.multiply(x, x, out=gauss)
     np.multiply(gauss, -0.5, out=gauss)
     np.exp(gauss, out=gauss)
-    np.abs(x, out=slope)
-    np.multiply(slope, math.sqrt(0.5), out=slope)
-    half_erfc(slope, gauss, phi, scratch)
+    np.abs(x, out=y)
+    np.multiply(y, math.sqrt(0.5), out=y)
+    half_erfc(y, gauss, phi, scratch)
     np.subtract(x > 0, phi, out=phi)
     np.abs(phi, out=phi)  # Phi(x) = 1 - erfc(|x| / sqrt 2) / 2 for x > 0, else erfc(|x| / sqrt 2) / 2
     np.multiply(x, phi, out=y)

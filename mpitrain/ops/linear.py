@@ -60,9 +60,9 @@ def linear_gelu(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarra
 
     That is the slope f'(z); on a GPU, which recomputes the slope, z itself.
     """
-    z, slope = keep("pre", y.shape), keep("slope", y.shape)
-    linear(x, w, b, z, False)
-    (gelu if name == "gelu" else gelu_tanh)(z, y, slope)
+    slope = keep("slope", y.shape)
+    linear(x, w, b, slope, False)  # which is z until the slope takes its place
+    (gelu if name == "gelu" else gelu_tanh)(slope, y, slope)
     return slope
 
 

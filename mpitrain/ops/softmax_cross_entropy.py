@@ -45,11 +45,7 @@ def cross_entropy(
     weights = None if class_weights is None else class_weights[targets]
     if weights is not None:
         losses *= weights
-    state = row_sums, targets, counted, weights
-    if counted is None:
-        return (float(len(targets)), float(losses.sum(dtype=np.float64)), float(np.count_nonzero(correct))), state
-    loss = float(losses.sum(dtype=np.float64, where=counted))
-    return (float(np.count_nonzero(counted)), loss, float(np.count_nonzero(correct & counted))), state
+    return _totals(losses, correct, counted), (row_sums, targets, counted, weights)
 
 
 @op
@@ -59,6 +55,40 @@ def cross_entropy_dx(e: np.ndarray, state: Any, smoothing: float) -> None:
     softmax_cross_entropy_dx(e, row_sums, targets, smoothing, counted)
     if weights is not None:
         e *= weights[:, None]
+
+
+@op
+def cross_entropy_gradient(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    smoothing: float,
+    ignore_index: int,
+    class_weights: np.ndarray | None = None,
+) -> Any:
+    """Return the sums over rows as ``cross_entropy``, and turn the logits into dlogits.
+
+    Raises
+    ------
+    UserError
+        If a target is outside of [0, K).
+    """
+    targets, counted = check_classes(targets, logits.shape[-1], ignore_index)
+    correct = logits.argmax(axis=1) == targets
+    row_sums = np.empty((len(targets), 1), logits.dtype)
+    losses = softmax_cross_entropy.numpy(logits, targets, smoothing, logits, row_sums)
+    softmax_cross_entropy_dx.numpy(logits, row_sums, targets, smoothing, counted)
+    if class_weights is not None:
+        weights = class_weights[targets]
+        losses *= weights
+        logits *= weights[:, None]
+    return _totals(losses, correct, counted)
+
+
+def _totals(losses: np.ndarray, correct: np.ndarray, counted: np.ndarray | None) -> tuple[float, float, float]:
+    if counted is None:
+        return float(len(losses)), float(losses.sum(dtype=np.float64)), float(np.count_nonzero(correct))
+    loss = float(losses.sum(dtype=np.float64, where=counted))
+    return float(np.count_nonzero(counted)), loss, float(np.count_nonzero(correct & counted))
 
 
 @op

@@ -24,7 +24,7 @@ from .results import RunResults
 from .run import TrainingRun
 from .run_length import RunLength
 from .scoring import make_scoring
-from .setup import TrainingSetup, augment_of
+from .setup import TrainingSetup, augment_of, language_facts
 
 
 def make_loop(
@@ -64,10 +64,13 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
     group = _data_group(setup, world)
     sync = _make_data_parallel(config, setup, group, shards)
     loader = _make_loader(config, setup, group, shards)
-    scoring = make_scoring(setup.loss, setup.target_normalizer, setup.dataset.num_outputs, setup.metrics)
+    data = setup.dataset
+    scoring = make_scoring(setup.loss, setup.target_normalizer, data.num_outputs, setup.metrics, **language_facts(data))
     length = RunLength.of(config.run, len(loader))
     ctx, pipeline = Context(seed=config.run.seed, device=setup.arena.device), setup.pipeline
-    runner = None if pipeline is None else PipelineRunner(pipeline.stages, pipeline.channel, setup.loss, ctx)
+    runner = None
+    if pipeline is not None:
+        runner = PipelineRunner(pipeline.stages, pipeline.channel, setup.loss, ctx, whole_outputs=shards > 0)
     return TrainingRun(
         config=config,
         setup=setup,
@@ -124,6 +127,8 @@ def _make_loader(config: Config, setup: TrainingSetup, group: Group, shards: int
         virtual_ranks=shards > 0,
         prefetch=config.data.prefetch,
         device=setup.arena.device,
-        inputs=pipeline is None or pipeline.stages.has_first,
+        inputs=pipeline is None or pipeline.stages.takes_samples,
         targets=pipeline is None or pipeline.stages.has_last,
+        whole_rows=pipeline is not None,
+        batch_tokens=config.data.batch_tokens,
     )

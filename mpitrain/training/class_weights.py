@@ -38,7 +38,7 @@ def class_weights_of(text: str, dataset: Dataset) -> tuple[float, ...]:
     if not text:
         return ()
     if dataset.task != CLASSIFICATION:
-        raise UserError("--class-weights is for classification: the targets are numbers")
+        raise UserError(f"--class-weights is for classification: the task is {dataset.task}")
     counts = np.bincount(dataset.train.y, minlength=dataset.num_outputs)
     if text == BALANCED:
         weights = np.divide(1.0, counts, out=np.zeros(len(counts)), where=counts > 0)

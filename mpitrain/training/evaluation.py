@@ -9,17 +9,19 @@ from ..comm.group import Group
 from ..comm.world import World
 from ..context import Context
 from ..data.dataset import Split
+from ..data.lazy import LazyRows
 from ..data.normalize import Normalizer
 from ..data.sampler import share
 from ..device import CPU, Device
 from ..layers import Layer
 from ..metrics import MetricSet
 from ..parallel.pipeline.forward import PipelineForward
+from .language_scoring import row_losses
 from .pipeline import PipelineSetup
 from .scoring import Scoring
 from .setup import TrainingSetup
 
-BATCH = 256
+BATCH, TOKENS = 256, 4096  # samples, and tokens of these, that are computed at once
 
 
 class Evaluator:
@@ -29,8 +31,8 @@ class Evaluator:
     ----------
     model : Layer
     group : Group
-    normalizer : Normalizer
-        Normalizer of the training samples.
+    normalizer : Normalizer or None
+        Normalizer of the training samples; None for tokens.
     device : Device
         Where the model is; ``outputs`` are arrays of it.
     forward : PipelineForward, optional
@@ -48,7 +50,7 @@ class Evaluator:
         self,
         model: Layer,
         group: Group,
-        normalizer: Normalizer,
+        normalizer: Normalizer | None,
         device: Device = CPU,
         *,
         forward: PipelineForward | None = None,
@@ -60,42 +62,73 @@ class Evaluator:
         self._device = device
         self._ctx = Context(training=False, device=device)
         self.tables: dict[str, np.ndarray] = {}
+        self._parts: tuple[Scoring, Layer | None, Scoring] | None = None
 
-    def outputs(self, x: np.ndarray, rows: slice) -> Iterator[tuple[slice, np.ndarray]]:
+    def outputs(self, x: Any, rows: slice, last: Layer | None = None) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield (rows, outputs) batch by batch; outputs are valid until the next batch.
 
-        In a pipeline all ranks iterate to the end, and those of the last stage get the outputs.
+        In a pipeline all ranks iterate to the end, and those of the last stage get the outputs. ``last`` runs in place
+        of the model, or of the last stage.
         """
-        parts = [slice(start, min(start + BATCH, rows.stop)) for start in range(rows.start, rows.stop, BATCH)]
+        batch = samples_at_once(x)
+        ends = [*range((rows.start // batch + 1) * batch, rows.stop, batch), rows.stop]
+        parts = [slice(start, stop) for start, stop in zip([rows.start, *ends], ends) if start < stop]
 
         def samples(number: int) -> Any:
-            return self._device.from_host(self._normalizer(x[parts[number]]))
+            values = _rows(x, parts[number], batch, whole=self._forward is not None)
+            return self._device.from_host(values if self._normalizer is None else self._normalizer(values))
 
         if self._forward is None:
-            yield from ((part, self._model.forward(samples(number), self._ctx)) for number, part in enumerate(parts))
+            model = self._model if last is None else last
+            yield from ((part, model.forward(samples(number), self._ctx)) for number, part in enumerate(parts))
             return
-        for number, outputs in self._forward.outputs([part.stop - part.start for part in parts], samples):
+        for number, outputs in self._forward.outputs([part.stop - part.start for part in parts], samples, last):
             yield parts[number], outputs
 
-    def all_outputs(self, x: np.ndarray, num_outputs: int) -> np.ndarray:
-        """Return the outputs (N, num_outputs) for all samples on every rank; each rank computes its share."""
+    def all_outputs(self, x: Any, num_outputs: int) -> np.ndarray:
+        """Return the outputs for all samples on every rank; each rank computes its share.
+
+        They are (N, num_outputs), or (N, T, num_outputs) in language modeling.
+        """
         mine = share(len(x), self._group.rank, self._group.size)
         parts = [np.array(self._device.to_host(outputs)) for _, outputs in self.outputs(x, mine)]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
-        return np.concatenate([np.empty((0, num_outputs), np.float32), *gathered])
+        return np.concatenate(gathered) if gathered else np.empty((0, num_outputs), np.float32)
+
+    def row_losses(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sum of the losses of each row of tokens, (N,) float64, and the number of its targets, (N,).
+
+        They are the same on every rank; each computes its share.
+        """
+        mine = share(len(split.x), self._group.rank, self._group.size)
+        parts = [
+            np.stack(row_losses(self._device.to_host(outputs), split.y[rows]))
+            for rows, outputs in self.outputs(split.x, mine)
+        ]
+        gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
+        losses, counts = np.concatenate([np.empty((2, 0)), *gathered], axis=1)
+        return losses, counts.astype(np.int64)
 
     def scores(self, splits: Sequence[Split], scoring: Scoring) -> dict[str, float]:
         """Return the scores over all of ``splits``, the same on every rank; each rank evaluates its share."""
         totals, metrics = np.zeros(scoring.num_sums), scoring.metrics
+        last, sums = self._split(scoring)
         metrics.reset()
         for split in splits:
-            for rows, outputs in self.outputs(split.x, share(len(split.x), self._group.rank, self._group.size)):
-                totals += scoring.sums(outputs, split.y[rows], self._ctx)
+            for rows, outputs in self.outputs(split.x, share(len(split.x), self._group.rank, self._group.size), last):
+                targets = split.y[rows]
+                totals += sums.sums(outputs, targets, self._ctx)
                 if metrics:
-                    metrics.update(scoring.readable(self._device.to_host(outputs)), split.y[rows])
-        targets = splits[0].y if len(splits) == 1 else np.concatenate([split.y for split in splits])
-        scores = scoring.scores(self._everyone.sum(totals), targets)
+                    metrics.update(scoring.readable(self._device.to_host(outputs)), targets)
+        scores = scoring.scores(self._everyone.sum(totals), splits)
         return scores | self._results(metrics)
+
+    def _split(self, scoring: Scoring) -> tuple[Layer | None, Scoring]:
+        """Return the part of the model, or of its last stage, that has to run, and the scoring of its outputs."""
+        if self._parts is None or self._parts[0] is not scoring:
+            model = self._model if self._forward is None else self._forward.last
+            self._parts = scoring, *((None, scoring) if model is None else scoring.split(model))
+        return self._parts[1:]
 
     def _results(self, metrics: MetricSet) -> dict[str, float]:
         """Return the results of the metrics that are numbers, and keep the others in ``tables``."""
@@ -108,6 +141,31 @@ class Evaluator:
         return {name: float(value) for name, value in results.items() if name not in self.tables}
 
 
+def samples_at_once(x: Any) -> int:
+    """Return the number of samples that are computed at once."""
+    if x.dtype.kind != "i":
+        return BATCH
+    tokens: int = getattr(x, "at_once", TOKENS)
+    return max(1, min(BATCH, tokens // max(1, int(x.shape[1]))))
+
+
+def _rows(x: Any, part: slice, batch: int, *, whole: bool) -> np.ndarray:
+    """Return rows of ``x``; those of tokens are padded to the longest of their batch, which no rank has alone.
+
+    Parameters
+    ----------
+    batch : int
+        ``part`` is one of the batches, of so many rows each, or a part of one.
+    whole : bool
+        Pad them to the longest of all, for batches of one shape.
+    """
+    if not isinstance(x, LazyRows):
+        return np.asarray(x[part])
+    first = part.start // batch * batch
+    width = x.shape[1] if whole else x.width(np.arange(first, min(first + batch, len(x))))
+    return x.take(np.arange(part.start, part.stop), width)
+
+
 def make_evaluator(setup: TrainingSetup, world: World) -> Evaluator:
     """Return the evaluator of a run's model."""
     if setup.pipeline is None:
@@ -115,7 +173,7 @@ def make_evaluator(setup: TrainingSetup, world: World) -> Evaluator:
     return pipeline_evaluator(setup.pipeline, setup.normalizer, setup.arena.device)
 
 
-def pipeline_evaluator(pipeline: PipelineSetup, normalizer: Normalizer, device: Device) -> Evaluator:
+def pipeline_evaluator(pipeline: PipelineSetup, normalizer: Normalizer | None, device: Device) -> Evaluator:
     """Return the evaluator of a model in stages."""
     stages = pipeline.stages
     forward, everyone = PipelineForward(stages, pipeline.channel), pipeline.mesh.over("data", "pipe")

@@ -73,11 +73,12 @@ class TrainingLoop:
         """Run the steps of the epoch up to its end, or the end of the run."""
         run = self.run
         here = run.position
-        size, total, num_steps = run.loader.batch_size, len(run.setup.dataset.train), len(run.loader)
+        before_step, num_steps = run.samples, len(run.loader)
         due = run.length.next_evaluation(run.step)
         before, input_before = time.perf_counter(), run.loader.wait_seconds
         for batches in self._batches(here.epoch, here.steps):
-            here.add(self._train_step(batches), min(size, total - here.steps * size))
+            samples = before_step(here.steps + 1) - before_step(here.steps)
+            here.add(self._train_step(batches), samples)
             input_now = run.loader.wait_seconds
             stage_seconds = 0.0 if run.runner is None else run.take_stage_seconds(run.runner)
             run.timer.step_done(input_now - input_before, run.data_parallel.sync_seconds, stage_seconds)

@@ -13,10 +13,14 @@ import numpy as np
 from ..config import Config
 from ..context import Context
 from ..data.dataset import Dataset
+from ..data.lazy import is_lazy
+from ..head_loss import split_head
 from ..layers import BatchNorm2d, Layer
 from ..layers.base import Phase
+from ..layers.embedding import sample_dtype
+from ..losses import Loss
 from ..plain_text import count
-from .evaluation import BATCH
+from .evaluation import samples_at_once
 from .limits import num_microbatches, num_shards
 from .run import TrainingRun
 from .setup import TrainingSetup
@@ -69,7 +73,7 @@ def try_passes(setup: TrainingSetup, config: Config, size: int) -> Passes:
     shards = num_shards(config, len(data.train), size)
     microbatches = num_microbatches(config, len(data.train))
     samples = math.ceil(batch / shards) if shards else math.ceil(math.ceil(batch / size) / microbatches)
-    tested = min(BATCH, math.ceil(len(data.test) / size))
+    tested = min(samples_at_once(data.test.x), math.ceil(len(data.test) / size))
     few = min(2, microbatches)  # the second adds to the gradients of the first, for which it takes more
     train_bytes = _extrapolate(lambda n: _forward_backward(setup, n, few), samples)
     if shards and any(isinstance(layer, BatchNorm2d) for layer in setup.model.layers()):
@@ -83,9 +87,9 @@ def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
     own = arena.size if exchange.own is None else sum(part.stop - part.start for part in exchange.own)
     in_common = exchange.sharded and not run.data_parallel.messages_per_step
     slots = list(run.optimizer.slots)
-    config, data = run.config, run.setup.dataset
+    config, data, normalized = run.config, run.setup.dataset, run.setup.normalizer is not None
     partial_sums = max(0, (num_shards(config, len(data.train), size) // size).bit_length() - 1)
-    sample = 4 * math.prod(data.input_shape)
+    sample = 4 * math.prod(data.input_shape) * (1 if normalized else 4)  # tokens and targets are int64
     share = math.ceil(min(config.data.batch_size, len(data.train)) / size)
     scratch = arena.device.workspace_bytes
     return {
@@ -96,7 +100,7 @@ def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
             ", ".join(slots) + (f" of 1/{size} of the weights" if own < arena.size - 64 else ""),
         ),
         "activations": (passes.train_bytes, f"{count(passes.samples, 'sample')} at a time, with their gradients"),
-        "evaluation": (passes.test_bytes, f"up to {BATCH} samples at a time"),
+        "evaluation": (passes.test_bytes, f"up to {count(samples_at_once(data.test.x), 'sample')} at a time"),
         **({"scratch": (scratch, "working memory, used by one op at a time")} if scratch else {}),
         "batches": (sample * share * (1 + run.loader.prefetch), "the one in use and those prefetched"),
         "data": (_data_bytes(data) + run.loader.normalized_bytes, "all samples, on every rank"),
@@ -114,25 +118,27 @@ def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int)
     """Run a training step without its update, and return the bytes of its buffers."""
     ctx = Context(device=setup.arena.device)
     setup.arena.writes = [0] * len(setup.arena.parameters)
+    model, loss = split_head(setup.model, setup.loss)
     for _ in range(microbatches):
-        _to_the_loss(setup, num_samples, ctx)
-        setup.model.backward(setup.loss.backward(ctx), ctx)
-    return ctx.num_bytes
+        _to_the_loss(setup, model, loss, num_samples, ctx)
+        model.backward(loss.backward(ctx), ctx)
+    return ctx.num_bytes + loss.memory()
 
 
 def _forward(setup: TrainingSetup, num_samples: int) -> int:
     """Evaluate, and return the bytes of the buffers."""
     ctx = Context(training=False, device=setup.arena.device)
-    _to_the_loss(setup, num_samples, ctx)
-    return ctx.num_bytes
+    model, loss = split_head(setup.model, setup.loss)
+    _to_the_loss(setup, model, loss, num_samples, ctx)
+    return ctx.num_bytes + loss.memory()
 
 
-def _to_the_loss(setup: TrainingSetup, num_samples: int, ctx: Context) -> None:
+def _to_the_loss(setup: TrainingSetup, model: Layer, loss: Loss, num_samples: int, ctx: Context) -> None:
     data, device = setup.dataset, setup.arena.device
-    classes = data.task == "classification"
-    y = np.zeros(num_samples, np.int64) if classes else np.zeros((num_samples, data.num_outputs), np.float32)
-    outputs = setup.model.forward(device.zeros((num_samples, *data.input_shape), np.float32), ctx)
-    setup.loss.forward(outputs, device.from_host(y), ctx)
+    outputs = model.forward(device.zeros((num_samples, *data.input_shape), sample_dtype(setup.model)), ctx)
+    classes = data.task != "regression"
+    y = np.zeros(outputs.shape[:-1], np.int64) if classes else np.zeros((num_samples, data.num_outputs), np.float32)
+    loss.forward(outputs, device.from_host(y), ctx)
 
 
 def _top(model: Layer) -> list[tuple[str, Layer]]:
@@ -160,7 +166,13 @@ def _output_shapes(model: Layer, run: Callable[[], object]) -> dict[str, tuple[i
 def _data_bytes(data: Dataset) -> int:
     """Return the bytes of a dataset, excluding arrays mapped from a file."""
     arrays = [array for split in data.splits.values() for array in (split.x, split.y)]
-    return sum(array.nbytes for array in arrays if not _is_mapped(array))
+    return sum(_bytes(array) for array in arrays)
+
+
+def _bytes(array: Any) -> int:
+    if is_lazy(array):
+        return int(array.num_bytes)
+    return 0 if _is_mapped(array) else int(array.nbytes)
 
 
 def _is_mapped(array: Any) -> bool:

@@ -22,6 +22,7 @@ from ..data.dataset import Dataset
 from ..device import Device
 from ..errors import AgreedError, UserError
 from ..layers import Layer, Recompute, Sequential, Unit
+from ..layers.embedding import sample_dtype
 from ..parallel.data import model_difference
 from ..parallel.pipeline.cut import Cut, cut_stages, make_cut
 from ..parallel.pipeline.demand import stage_demands
@@ -185,7 +186,7 @@ def _open(
             mine = cut()
     costs, found = world.all_gather(mine)[0]
     units, rank = find_units(model), mesh["pipe"].rank
-    sample = np.zeros((1, *input_shape), np.float32)
+    sample = np.zeros((1, *input_shape), sample_dtype(model))
     stages = Stages(units, found.stops, program, rank, sample, device, recompute)
     world.ledger.name_stages(list(stages.own))
     staging = world.group("data").staging

@@ -159,17 +159,12 @@ class TrainingRun:
         return self.stopped or bool(self.finished) or self.length.is_last(self.step)
 
     def samples(self, steps: int) -> int:
-        """Return the number of samples in the first ``steps`` steps of an epoch."""
-        return min(steps * self.config.data.batch_size, len(self.setup.dataset.train))
+        """Return the number of samples in the first ``steps`` steps of the epoch that runs."""
+        return self.loader.batches.before(steps)
 
     def train_scores(self) -> dict[str, float]:
         """Return the scores over the training samples since the last evaluation."""
-        weight, loss, correct = self.position.totals
-        weight = max(1.0, weight)
-        scores = {"loss": float(loss / weight)}
-        if self.scoring.metric == "accuracy":
-            scores["accuracy"] = float(correct / weight)
-        return scores
+        return self.scoring.train_scores(*self.position.totals.tolist())
 
     def continue_from(self, other: "TrainingRun") -> None:
         """Take over the progress of ``other``, the same run on other ranks."""

@@ -7,13 +7,16 @@ import numpy as np
 
 from ..config import Run
 from ..context import Context
-from ..data.dataset import CLASSIFICATION, REGRESSION
+from ..data.dataset import CLASSIFICATION, LANGUAGE_MODELING, REGRESSION, Split
 from ..data.normalize import Normalizer
 from ..errors import UserError
+from ..head_loss import split_head
+from ..layers import Layer
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..metrics import MetricSet, make_metrics
 from ..metrics.names import Spec
 from ..run_rules import parse_early_stop
+from .language_scoring import LanguageModeling
 
 _SQUARABLE = 1e-140, 1e140  # deviations whose squares, summed over samples, are far from the ends of float64
 
@@ -22,7 +25,7 @@ class Scoring(Protocol):
     """Turns a batch into sums, and the sums of all ranks into named scores."""
 
     metric: str
-    """The score that is watched: accuracy or mse."""
+    """The score that is watched: accuracy, mse or perplexity."""
     larger_is_better: bool
     num_sums: int
     names: tuple[str, ...]
@@ -33,8 +36,14 @@ class Scoring(Protocol):
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Context) -> np.ndarray:
         """Return (num_sums,) float64 sums of a batch: outputs on any device, raw targets of the split."""
 
-    def scores(self, sums: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Return the scores of everything that was summed, with all of its targets."""
+    def scores(self, sums: np.ndarray, splits: Sequence[Split]) -> dict[str, float]:
+        """Return the scores of everything that was summed, the samples of ``splits``."""
+
+    def train_scores(self, weight: float, loss: float, correct: float) -> dict[str, float]:
+        """Return the scores of training steps by the sums of their ``Totals``."""
+
+    def split(self, model: Layer) -> "tuple[Layer, Scoring]":
+        """Return the part of ``model`` that has to run, and the scoring of its outputs (``split_head``)."""
 
     def readable(self, outputs: np.ndarray) -> np.ndarray:
         """Return outputs of the host as metrics take them: logits, or numbers in the units of the targets."""
@@ -48,7 +57,7 @@ class Classification:
     larger_is_better = True
     num_sums = 3
 
-    def __init__(self, loss: SoftmaxCrossEntropy, metrics: MetricSet):
+    def __init__(self, loss: Loss, metrics: MetricSet):
         self._loss, self.metrics = loss, metrics
 
     def sums(self, outputs: np.ndarray, targets: np.ndarray, saved: Context) -> np.ndarray:
@@ -56,10 +65,21 @@ class Classification:
         device = saved.device
         return device.to_host(self._loss.evaluate(outputs, device.from_host(targets), saved)).astype(np.float64)
 
-    def scores(self, sums: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    def scores(self, sums: np.ndarray, splits: Sequence[Split]) -> dict[str, float]:
         """Return loss and accuracy."""
-        weight = max(1.0, sums[0])
-        return {"loss": float(sums[1] / weight), "accuracy": float(sums[2] / weight)}
+        return self.train_scores(*sums)
+
+    def train_scores(self, weight: float, loss: float, correct: float) -> dict[str, float]:
+        """Return loss and accuracy."""
+        weight = max(1.0, weight)
+        return {"loss": float(loss / weight), "accuracy": float(correct / weight)}
+
+    def split(self, model: Layer) -> tuple[Layer, Scoring]:
+        """Return the model without a large head, which is computed with the loss; metrics need all logits."""
+        if self.metrics:
+            return model, self
+        body, loss = split_head(model, self._loss)
+        return body, Classification(loss, self.metrics)
 
     def readable(self, outputs: np.ndarray) -> np.ndarray:
         """Return the logits as they are."""
@@ -94,8 +114,13 @@ class Regression:
         error = outputs * self._std - (targets - self._mean)
         return np.concatenate([[len(targets)], (error**2).sum(axis=0)])
 
-    def scores(self, sums: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    def train_scores(self, weight: float, loss: float, correct: float) -> dict[str, float]:
+        """Return the loss."""
+        return {"loss": float(loss / max(1.0, weight))}
+
+    def scores(self, sums: np.ndarray, splits: Sequence[Split]) -> dict[str, float]:
         """Return loss (of normalized targets), mse, rmse and, unless all targets of an output are equal, r2."""
+        targets = splits[0].y if len(splits) == 1 else np.concatenate([split.y for split in splits])
         count, errors = max(1.0, sums[0]), sums[1:]
         mse = float(np.mean(errors / count))
         scores = {"loss": float(np.mean(errors / self._std**2 / count)), "mse": mse, "rmse": mse**0.5}
@@ -104,6 +129,10 @@ class Regression:
         if (variance > 0).all():
             scores["r2"] = float(np.mean(1 - errors / variance))
         return scores
+
+    def split(self, model: Layer) -> tuple[Layer, Scoring]:
+        """Return all of the model, and this scoring."""
+        return model, self
 
     def readable(self, outputs: np.ndarray) -> np.ndarray:
         """Return the predictions in the units of the targets, in float64."""
@@ -134,7 +163,7 @@ def check_scores(settings: Run, scoring: Scoring) -> None:
         )
 
 
-SMALLER_IS_BETTER = ("loss", "mse", "rmse")
+SMALLER_IS_BETTER = ("loss", "mse", "rmse", "perplexity", "bits_per_byte")
 
 
 def larger_is_better(name: str, scoring: Scoring) -> bool:
@@ -144,9 +173,22 @@ def larger_is_better(name: str, scoring: Scoring) -> bool:
 
 
 def make_scoring(
-    loss: Loss, target_normalizer: Normalizer | None, num_outputs: int, metrics: str | Sequence[Spec] = ""
+    loss: Loss,
+    target_normalizer: Normalizer | None,
+    num_outputs: int,
+    metrics: str | Sequence[Spec] = "",
+    *,
+    task: str = CLASSIFICATION,
+    token_bytes: np.ndarray | None = None,
 ) -> Scoring:
     """Return the scoring that fits the loss, with ``metrics`` (see ``metrics.names``).
+
+    Parameters
+    ----------
+    task : str
+        Tells language modeling from classification.
+    token_bytes : (V,) array, optional
+        Bytes of text of each token.
 
     Raises
     ------
@@ -157,4 +199,6 @@ def make_scoring(
         assert target_normalizer is not None
         return Regression(target_normalizer, num_outputs, make_metrics(metrics, num_outputs, REGRESSION))
     assert isinstance(loss, SoftmaxCrossEntropy)
+    if task == LANGUAGE_MODELING:
+        return LanguageModeling(loss, make_metrics(metrics, num_outputs, LANGUAGE_MODELING), token_bytes)
     return Classification(loss, make_metrics(metrics, num_outputs, CLASSIFICATION))

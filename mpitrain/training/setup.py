@@ -14,13 +14,15 @@ from ..comm.node.window_all_reduce import SharedDevice
 from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment, check_augment
-from ..data.dataset import REGRESSION, Dataset
+from ..data.batches import make_batches
+from ..data.dataset import LANGUAGE_MODELING, REGRESSION, Dataset
+from ..data.lazy import is_lazy
 from ..data.matching.conform import in_order_of
 from ..data.matching.fingerprint import contents, fingerprint
 from ..data.matching.signature import Extremes, Signature
 from ..data.normalize import Normalizer
 from ..data.resolution import resolution_notes
-from ..data.sampler import num_steps, share
+from ..data.sampler import share
 from ..data.samples import make_dataset
 from ..data.sources import absolute_source, find_source, open_dataset
 from ..data.validation import with_validation
@@ -36,6 +38,7 @@ from . import limits
 from .class_weights import class_weights_of
 from .pipeline import PipelineSetup, open_pipeline, recompute
 from .pipeline_rules import check_mesh, make_mesh
+from .prepare import prepare
 from .recipe import check_recipe, peak_lr
 from .run_length import RunLength
 from .same_data import check_same_data
@@ -52,12 +55,14 @@ class TrainingSetup:
         In a pipeline, the stages that this rank has.
     arena : Arena
         The buffers of ``model``.
+    normalizer : Normalizer or None
+        None for tokens, which are taken as they are.
     pipeline : PipelineSetup or None
         None where each rank has the whole model.
     """
 
     dataset: Dataset
-    normalizer: Normalizer
+    normalizer: Normalizer | None
     target_normalizer: Normalizer | None
     model: Layer
     arena: Arena
@@ -77,7 +82,7 @@ class TrainingSetup:
             "model": config.model.name,
             **(self.signature or Signature.of(self.dataset)).facts(),
             "normalizer": _to_lists(self.normalizer),
-            "target_normalizer": None if self.target_normalizer is None else _to_lists(self.target_normalizer),
+            "target_normalizer": _to_lists(self.target_normalizer),
             "class_weights": list(getattr(self.loss, "class_weights", ())),
         }
 
@@ -128,16 +133,20 @@ def open_setup(
         source = config.data.source
         if earlier is not None and own.data is None and earlier.source == source:
             source = find_source(source, earlier.absolute_source)
+    if own.data is None:
+        prepare(world, source)
     if config.data.source.startswith("openml:"):
         with world.together():
             if world.rank == 0:
                 _open_dataset(config, source, None, own)  # one rank downloads it, the others find it in the cache
     with world.together():
         dataset = _open_dataset(config, source, earlier, own)
+        config = in_samples(config, dataset)
     arrays = contents(dataset)
     check_same_data(world, fingerprint(dataset, arrays), source or dataset.name)
     alone = config.parallel.reproducible > 0  # sums over ranks depend on their number
-    normalizer = _fit(dataset.train.x, world, alone, dataset.feature_names)
+    tokens = is_lazy(dataset.train.x)
+    normalizer = None if tokens else _fit(dataset.train.x, world, alone, dataset.feature_names)
     target_normalizer = _fit(dataset.train.y, world, alone, ()) if dataset.task == "regression" else None
     dataset = dataclasses.replace(
         dataset, notes=dataset.notes + _notes(dataset, normalizer, target_normalizer, config, mesh.sizes["data"])
@@ -145,14 +154,16 @@ def open_setup(
     with world.together():
         if target_normalizer is not None:
             check_scorable(target_normalizer)
-        steps = num_steps(len(dataset.train), config.data.batch_size)
+        data = config.data
+        steps = make_batches(dataset.train.x, data.batch_size, batch_tokens=data.batch_tokens).num_steps
         check_recipe(config.optimizer, steps, RunLength.of(config.run, steps).total_steps)
         metrics = [*split_metrics(config.run.metrics), *own.metrics]
-        model = make_model(config, dataset.input_shape, dataset.num_outputs, own.model)
+        model = make_model(config, dataset.input_shape, dataset.num_outputs, own.model, models.Tokens.of(dataset))
         limits.check_memory(config, model, world, mesh.sizes["pipe"])
         class_weights = class_weights_of(config.optimizer.class_weights, dataset)
         loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)
-        check_scores(config.run, make_scoring(loss, target_normalizer, dataset.num_outputs, metrics))
+        scoring = make_scoring(loss, target_normalizer, dataset.num_outputs, metrics, **language_facts(dataset))
+        check_scores(config.run, scoring)
     group, pipeline, whole = world.group("data"), None, ModelTable.of(model)
     if mesh.sizes["pipe"] > 1:
         pipeline = open_pipeline(config, world, mesh, model, dataset, device)
@@ -172,7 +183,7 @@ def open_setup(
         dataset,
         source=config.data.source,
         absolute_source=absolute_source(source) if source else "",
-        extremes=extremes_of(dataset.train.x, world),
+        extremes=None if tokens else extremes_of(dataset.train.x, world),
         contents=arrays,
     )
     return TrainingSetup(dataset, normalizer, target_normalizer, model, arena, loss, signature, metrics, pipeline)
@@ -180,8 +191,8 @@ def open_setup(
 
 def resolved(config: Config, setup: TrainingSetup) -> Config:
     """Return ``config`` with ``auto`` and defaults replaced by their values."""
-    task = cast(Literal["classification", "regression"], setup.dataset.task)
-    data = dataclasses.replace(config.data, task=task)
+    task = cast(Literal["classification", "regression", "language-modeling"], setup.dataset.task)
+    data = dataclasses.replace(in_samples(config, setup.dataset).data, task=task)
     microbatches = 1 if setup.pipeline is None or config.parallel.reproducible else setup.pipeline.microbatches
     accumulate = config.optimizer.accumulate or microbatches
     optimizer = dataclasses.replace(config.optimizer, lr=peak_lr(config.optimizer), accumulate=accumulate)
@@ -203,11 +214,19 @@ def make_model(
     config: Config,
     input_shape: tuple[int, ...],
     num_outputs: int,
-    own: Layer | Callable[[tuple[int, ...], int], Layer] | None = None,
+    own: Layer | Callable[..., Layer] | None = None,
+    tokens: "models.Tokens | None" = None,
 ) -> Layer:
-    """Return the network ``own``, or that of ``config``; options of mlp given to another network are a UserError."""
+    """Return the network ``own``, or that of ``config``; options of mlp given to another network are a UserError.
+
+    Parameters
+    ----------
+    tokens : models.Tokens, optional
+        Facts about samples that are rows of tokens, for networks that ask for them.
+    """
     if own is not None:
-        made = own if isinstance(own, Layer) else _call(own, config.model.name, input_shape, num_outputs)
+        facts = {} if isinstance(own, Layer) or tokens is None else tokens.options(own)
+        made = own if isinstance(own, Layer) else _call(own, config.model.name, input_shape, num_outputs, **facts)
         if not isinstance(made, Layer):
             raise UserError(f"the model must be a Layer, but {config.model.name} returned a {type(made).__name__}")
         return models.prepare(made)
@@ -218,13 +237,13 @@ def make_model(
             if value != getattr(default, name):
                 raise UserError(f"--{name} is an option of mlp; {m.name} has no such choice")
         options = {}
-    return models.build(m.name, input_shape, num_outputs, **options)
+    return models.build(m.name, input_shape, num_outputs, tokens=tokens, **options)
 
 
-def _call(function: Callable[..., Any], name: str, *arguments: Any) -> Any:
+def _call(function: Callable[..., Any], name: str, *arguments: Any, **options: Any) -> Any:
     """Return the result of a user's function; raise UserError if it fails."""
     try:
-        return function(*arguments)
+        return function(*arguments, **options)
     except UserError:
         raise
     except Exception as error:
@@ -238,13 +257,39 @@ def make_loss(task: str, label_smoothing: float, class_weights: Sequence[float] 
     return SoftmaxCrossEntropy(label_smoothing, class_weights=class_weights)
 
 
+def in_samples(config: Config, dataset: Dataset) -> Config:
+    """Return ``config`` with --batch-tokens as a batch size: the most samples that hold so many tokens.
+
+    Raises
+    ------
+    UserError
+        If the samples are no tokens.
+    """
+    tokens = config.data.batch_tokens
+    if not tokens:
+        return config
+    if not is_lazy(dataset.train.x):
+        raise UserError(f"--batch-tokens is for text: the samples of {dataset.name} are no tokens")
+    size = make_batches(dataset.train.x, max(1, tokens // dataset.input_shape[0]), batch_tokens=tokens).largest
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=size))
+
+
+def language_facts(dataset: Dataset) -> dict[str, Any]:
+    """Return the options of ``make_scoring`` that depend on the text of a dataset."""
+    if dataset.task != LANGUAGE_MODELING:
+        return {}
+    return {"task": dataset.task, "token_bytes": None if dataset.tokenizer is None else dataset.tokenizer.token_bytes}
+
+
 def augment_of(config: Config) -> Augment:
     """Return the augmentation of ``config``."""
     return Augment(config.run.seed, crop=config.data.crop, flip=config.data.flip)
 
 
-def normalizer_from(metadata: dict[str, Any]) -> Normalizer:
-    """Return the normalizer that ``TrainingSetup.metadata`` wrote down."""
+def normalizer_from(metadata: dict[str, Any] | None) -> Normalizer | None:
+    """Return the normalizer that ``TrainingSetup.metadata`` wrote down; None for None."""
+    if metadata is None:
+        return None
     return Normalizer(np.array(metadata["mean"], np.float64), np.array(metadata["std"], np.float64))
 
 
@@ -274,16 +319,24 @@ def _fit(x: np.ndarray, world: World, alone: bool, names: tuple[str, ...]) -> No
 
 
 def _notes(
-    dataset: Dataset, normalizer: Normalizer, target_normalizer: Normalizer | None, config: Config, num_ranks: int
+    dataset: Dataset,
+    normalizer: Normalizer | None,
+    target_normalizer: Normalizer | None,
+    config: Config,
+    num_ranks: int,
 ) -> tuple[str, ...]:
     """Return notes on the values of a dataset, and on settings that are too large for it."""
     train = dataset.train
-    found = resolution_notes(train.x, normalizer, dataset.feature_names, dataset.name)
+    found: tuple[str, ...] = ()
+    if normalizer is not None:
+        found += resolution_notes(train.x, normalizer, dataset.feature_names, dataset.name)
     if target_normalizer is not None:
         names = (dataset.target_name,) if dataset.target_name else ()
         found += resolution_notes(train.y, target_normalizer, names, f"{dataset.name}, the targets")
     return found + limits.notes(config, len(train), num_ranks)
 
 
-def _to_lists(normalizer: Normalizer) -> dict[str, list[float]]:
+def _to_lists(normalizer: Normalizer | None) -> dict[str, list[float]] | None:
+    if normalizer is None:
+        return None
     return {"mean": np.asarray(normalizer.mean).tolist(), "std": np.asarray(normalizer.std).tolist()}

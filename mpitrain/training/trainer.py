@@ -15,7 +15,7 @@ from ..comm.world import World
 from ..config import Config, Parallel
 from ..config_file import read_config
 from ..config_keywords import config_from
-from ..data.checks import check_features
+from ..data.checks import check_features, check_token_rows
 from ..data.dataset import Split
 from ..data.matching.conform import conform
 from ..data.matching.rows import open_rows
@@ -43,7 +43,7 @@ from .loop import TrainingLoop
 from .report import write_results
 from .results import Result
 from .scoring import make_scoring
-from .setup import OwnParts, open_setup, resolved
+from .setup import OwnParts, language_facts, open_setup, resolved
 from .weights import check_weights, gather_tensors, load_weights, save_weights
 
 Model = str | Layer | Callable[[tuple[int, ...], int], Layer]
@@ -294,19 +294,26 @@ class Trainer:
         setup = self.setup
         with self.world.together():
             splits = self._splits(data)
-            scoring = make_scoring(setup.loss, setup.target_normalizer, setup.dataset.num_outputs, setup.metrics)
+            facts = language_facts(setup.dataset)
+            scoring = make_scoring(
+                setup.loss, setup.target_normalizer, setup.dataset.num_outputs, setup.metrics, **facts
+            )
         return self._evaluator().scores(splits, scoring)
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs (N, K) for samples (N, ...): logits of classes, or values in the units of the targets.
 
+        For rows of tokens (N, L), padded by -1, a language model returns the logits (N, L, K) of the next tokens.
         All ranks call this together with the same samples, and each computes a share.
         """
         setup, world = self.setup, self.world
         with world.together():
             x = np.asarray(x)
-            x = check_features(x, "the samples") if len(x) else x
-            if x.shape[1:] != setup.dataset.input_shape:
+            if setup.normalizer is None:
+                x = check_token_rows(x, setup.dataset)
+            else:
+                x = check_features(x, "the samples") if len(x) else x
+            if setup.normalizer is not None and x.shape[1:] != setup.dataset.input_shape:
                 wanted = " x ".join(map(str, setup.dataset.input_shape))
                 raise UserError(f"samples must be (N, {wanted}), but they are {x.shape}")
         found = self._evaluator().all_outputs(x, setup.dataset.num_outputs)
@@ -315,10 +322,11 @@ class Trainer:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the numbers of the classes (N,), or the predicted values (N, K), for samples (N, ...).
 
+        A language model returns the most probable next tokens, (N, L).
         All ranks call this together with the same samples.
         """
         outputs = self.outputs(x)
-        return outputs.argmax(axis=1) if self.setup.target_normalizer is None else outputs
+        return outputs.argmax(axis=-1) if self.setup.target_normalizer is None else outputs
 
     def save(self, path: str | Path) -> None:
         """Write the weights, with the normalization of the data, to a safetensors file; all ranks call this together.

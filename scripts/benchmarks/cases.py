@@ -2,9 +2,13 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 LAYERS = ("conv3x3", "depthwise3x3", "grouped3x3", "dilated3x3", "layernorm", "gelu", "attention")  # forward, backward
 GROUPS = 32  # of grouped3x3
 HEAD = 32  # size of the heads of attention
+NUM_CLASSES = 10
+VOCABULARY = {"gpt-8k": 8192, "gpt-50k": 50257}  # language models, trained with AdamW
 
 
 class Case(NamedTuple):
@@ -24,6 +28,20 @@ class Case(NamedTuple):
         if len(self.input_shape) == 2:
             return f"{self.model} {self.input_shape[0]}x{self.input_shape[1]}-{self.batch}"
         return f"{self.model}-{self.batch}"
+
+    @property
+    def num_outputs(self) -> int:
+        """Classes, or tokens of a language model."""
+        return VOCABULARY.get(self.model, NUM_CLASSES)
+
+    def samples(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return samples and targets of the whole batch."""
+        rng = np.random.default_rng(0)
+        if self.model in VOCABULARY:
+            x, y = rng.integers(0, self.num_outputs, (2, self.batch, *self.input_shape))
+            return x, y
+        x = rng.standard_normal((self.batch, *self.input_shape), np.float32)
+        return x, rng.integers(0, NUM_CLASSES, self.batch)
 
     @property
     def title(self) -> str:
@@ -49,6 +67,8 @@ _STEPS = (
     ("gelu", (1024,), 1024),
     ("attention", (64, 128), 16),
     ("attention", (256, 256), 8),
+    ("gpt-8k", (256,), 8),
+    ("gpt-50k", (256,), 8),
 )
 CASES = [
     Case(*step, ranks, threads)
@@ -56,4 +76,3 @@ CASES = [
     for step in _STEPS
     if ranks == 1 or step[0] not in LAYERS
 ]
-NUM_CLASSES = 10

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-from cases import GROUPS, HEAD, NUM_CLASSES, Case
+from cases import GROUPS, HEAD, NUM_CLASSES, VOCABULARY, Case
 
 from mpitrain import models
 from mpitrain.arena import Arena
@@ -12,17 +12,23 @@ from mpitrain.comm.world import World
 from mpitrain.context import Context
 from mpitrain.data.loader import Batch
 from mpitrain.device import CPU, Device
-from mpitrain.layers import GELU, Conv2d, LayerNorm, MultiHeadAttention
+from mpitrain.head_loss import split_head
+from mpitrain.layers import GELU, Conv2d, Layer, LayerNorm, MultiHeadAttention
 from mpitrain.losses import SoftmaxCrossEntropy
-from mpitrain.optim import SGD
+from mpitrain.model_table import ModelTable
+from mpitrain.optim import SGD, AdamW
 from mpitrain.parallel.data import DataParallel
 from mpitrain.training.executors.graphed import StepGraphs
 
 
 def num_parameters(case: Case) -> int:
     """Return the number of trainable scalars of the network."""
-    model = models.build(case.model, case.input_shape, NUM_CLASSES)
-    return sum(p.size for _, p in model.named_parameters())
+    return sum(entry.size for entry in ModelTable.of(make_model(case.model, case.input_shape)).parameters)
+
+
+def make_model(name: str, input_shape: tuple[int, ...]) -> Layer:
+    """Return the network."""
+    return models.build(name.partition("-")[0], input_shape, VOCABULARY.get(name, NUM_CLASSES))
 
 
 def make_step(
@@ -32,17 +38,18 @@ def make_step(
 
     ``graph``: forward and backward as a CUDA graph, from the third step on.
     """
-    model = models.build(name, x.shape[1:], NUM_CLASSES)
+    model = make_model(name, x.shape[1:])
     arena = Arena(model.named_parameters(), model.named_states(), device=device)
     data_parallel = DataParallel(model, arena, world, synchronize_batch_norm=False)
-    optimizer, loss, ctx = SGD(arena, momentum=0.9), SoftmaxCrossEntropy(), Context(device=device)
+    optimizer = AdamW(arena) if name in VOCABULARY else SGD(arena, momentum=0.9)
+    ctx, (body, loss) = Context(device=device), split_head(model, SoftmaxCrossEntropy())
     inputs, targets = device.from_host(x), device.from_host(y)
     batch = Batch(inputs, targets, 0, np.arange(len(x)))
     graphs = StepGraphs(arena, ctx, 1, [], sys.exit) if graph else None
 
     def work() -> None:
-        arena.add_totals(loss.forward(model.forward(inputs, ctx), targets, ctx))
-        model.backward(loss.backward(ctx), ctx)
+        arena.add_totals(loss.forward(body.forward(inputs, ctx), targets, ctx))
+        body.backward(loss.backward(ctx), ctx)
 
     def step() -> None:
         data_parallel.begin()

@@ -6,15 +6,20 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.distributed
-from cases import GROUPS, HEAD, NUM_CLASSES, Case
+from cases import GROUPS, HEAD, NUM_CLASSES, VOCABULARY, Case
+from peer_gpt import GPT
 from torch import nn
 
 Step = Callable[[], object]
+LENGTH = 256  # tokens of a row
 SETTINGS = tuple(itertools.product(("contiguous", "channels_last"), ("fused", "foreach")))
+TEXT_SETTINGS = tuple(itertools.product(("eager", "compiled"), ("fused",)))
 
 
 def make_model(name: str) -> nn.Module:
     """Return the network that mpitrain calls ``name``, layer by layer the same."""
+    if name in VOCABULARY:
+        return GPT(VOCABULARY[name], LENGTH)
     return {"mlp": _mlp, "lenet": _lenet, "resnet8": lambda: resnet(1), "resnet20": lambda: resnet(3)}[name]()
 
 
@@ -28,12 +33,19 @@ def make_step(case: Case, x: np.ndarray, y: np.ndarray, setting: tuple[str, str]
         inputs = inputs.permute(0, 3, 1, 2).contiguous(memory_format=chosen)
     if case.ranks > 1:
         model = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, **{optimizer_kind: True})
-    loss = nn.CrossEntropyLoss()
+    if case.model in VOCABULARY:
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, **{optimizer_kind: True})
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, **{optimizer_kind: True})
+
+    def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(model(x).flatten(0, -2), y.flatten())
+
+    compute = torch.compile(loss_of) if memory == "compiled" else loss_of
 
     def step() -> None:
         optimizer.zero_grad()
-        loss(model(inputs), targets).backward()
+        compute(inputs, targets).backward()
         optimizer.step()
 
     return step

@@ -5,16 +5,14 @@ import resource
 import sys
 
 import numpy as np
-from cases import CASES, LAYERS, NUM_CLASSES
+from cases import CASES, LAYERS, VOCABULARY
 
 STEPS = 5
 
 
 def main() -> None:
     case, side = CASES[int(sys.argv[1])], sys.argv[2]
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((case.batch, *case.input_shape), np.float32)
-    y = rng.integers(0, NUM_CLASSES, case.batch)
+    x, y = case.samples()
     lone = case.model in LAYERS
     if side == "ours":
         import ours
@@ -29,7 +27,7 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(case.threads)
-        setting = peer.SETTINGS[2 if x.ndim == 4 else 0]
+        setting = peer.TEXT_SETTINGS[0] if case.model in VOCABULARY else peer.SETTINGS[2 if x.ndim == 4 else 0]
         step = (
             peer.make_layer_step(case.model, x, np.ones_like(x), setting)
             if lone

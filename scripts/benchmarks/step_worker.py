@@ -10,7 +10,7 @@ import numpy as np
 import ours
 import peer
 import torch
-from cases import CASES, LAYERS, NUM_CLASSES, Case
+from cases import CASES, LAYERS, VOCABULARY, Case
 
 from mpitrain.comm.world import World
 from mpitrain.data.sampler import share
@@ -30,10 +30,8 @@ def main() -> None:
     world = World()
     if world.size > 1:
         peer.join(world.rank, world.size, folder)
-    rng = np.random.default_rng(0)
     mine = share(case.batch, world.rank, world.size)
-    x = rng.standard_normal((case.batch, *case.input_shape), np.float32)[mine]
-    y = rng.integers(0, NUM_CLASSES, case.batch)[mine]
+    x, y = (array[mine] for array in case.samples())
     step = ours.make_layer_step(case.model, x) if case.model in LAYERS else ours.make_step(case.model, x, y, world)
     if case.model not in LAYERS:
         theirs_has = sum(p.numel() for p in peer.make_model(case.model).parameters())
@@ -71,6 +69,7 @@ def best_peer(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> tuple[t
         steps = [peer.make_layer_step(case.model, x, np.ones_like(x), setting) for setting in settings]
     else:
         settings = peer.SETTINGS if x.ndim == 4 else peer.SETTINGS[:2]
+        settings = peer.TEXT_SETTINGS if case.model in VOCABULARY else settings
         steps = [peer.make_step(case, x, y, setting) for setting in settings]
     best = int(np.argmin(np.median(interleaved(steps, TRIAL, world, case.threads), axis=1)))
     return settings[best], steps[best]

@@ -13,7 +13,7 @@ from tests.gpu.arrays import Array
 from tests.gpu.device import ShimDevice
 from tests.gpu.lagging import LaggingDevice
 from tests.kernels import cpu
-from tests.pipeline_cases import CASES, SCHEDULES, SEED, SHORT_ATTENTION, TIED, make_batches, make_runner, run_steps
+from tests.pipeline_cases import CASES, SCHEDULES, SEED, SHORT_ATTENTION, TIED_STACK, make_batches, make_runner, run_steps
 
 pytestmark = [pytest.mark.mpi, cpu.needs_gxx]
 
@@ -82,7 +82,7 @@ def test_more_gradients(world, alone, device, monkeypatch, name, schedule, sizes
     if world.size == 1 or (world.size > 2 and name != "tied"):
         pytest.skip("it needs two ranks, and with more it does the same")
     cut_small(monkeypatch)
-    case, sizes = {**CASES, "tied": TIED, "attention": SHORT_ATTENTION}[name], SIZES[sizes]
+    case, sizes = {**CASES, "tied": TIED_STACK, "attention": SHORT_ATTENTION}[name], SIZES[sizes]
     program, batches = program_for(world, case, schedule, sizes), make_batches(case, sizes)
     channel = open_channel(world, device)
     made, arena = make_runner(case, program, world.rank, channel, device=device, recompute=recompute)

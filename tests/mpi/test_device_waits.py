@@ -26,7 +26,7 @@ from tests.gpu.lagging import AheadDevice, HastyStream, LaggingDevice
 from tests.kernels import cpu
 from tests.late import Over
 from tests.late_mpi import LateComm
-from tests.pipeline_cases import CASES, TIED, Case, make_batches, make_runner, run_steps
+from tests.pipeline_cases import CASES, TIED_STACK, Case, make_batches, make_runner, run_steps
 
 pytestmark = [pytest.mark.mpi, cpu.needs_gxx]
 
@@ -129,7 +129,7 @@ def case_and_program(broken):
     if "view" in broken:
         return VIEWS, ahead_program(), [1, 2, 10]
     if "tied" in broken:
-        return TIED, make_program(find("1f1b"), 2, len(SIZES)), None
+        return TIED_STACK, make_program(find("1f1b"), 2, len(SIZES)), None
     schedule = "1f1b" if "an output" in broken or "activations" in broken else "gpipe"
     return CASES["mlp gelu"], make_program(find(schedule), 2, len(SIZES)), None
 

@@ -16,11 +16,11 @@ from tests.device_pipelines import check, cut_small, open_channel, program_for
 from tests.first_steps import first_steps
 from tests.gpu.which import open_gpu_of_rank
 from tests.kernels import cpu
-from tests.pipeline_cases import CASES, TIED, make_batches, make_runner, run_steps
+from tests.pipeline_cases import CASES, TIED_STACK, make_batches, make_runner, run_steps
 
 pytestmark = [pytest.mark.mpi, pytest.mark.gpu, pytest.mark.timeout(600), cpu.needs_gxx]
 
-ALL = {**CASES, "tied": TIED}
+ALL = {**CASES, "tied": TIED_STACK}
 SIZES = (5, 4, 0, 4, 1)
 TOLERANCE = 1e-4  # of a GPU, which sums in another order
 STEPS = 4

@@ -123,21 +123,23 @@ def test_outputs_of_a_stage_that_computes_nothing(world, channel):
 
 
 @pytest.mark.parametrize("sizes", [(4, 4, 4, 1), (3,)], ids=str)
+@pytest.mark.parametrize("name", TIED)
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_weights_that_stages_share(world, channel, schedule, sizes):
+def test_weights_that_stages_share(world, channel, name, schedule, sizes):
     """Every copy has the gradient of the whole, to rounding; the other gradients have the bits of one rank."""
     program = make_program(find(schedule), world.size, len(sizes))
-    batches = make_batches(TIED, sizes)
-    expected = run_alone(TIED, batches)
-    runner, arena = make_runner(TIED, program, world.rank, channel)
+    case, shared = TIED[name]
+    batches = make_batches(case, sizes)
+    expected = run_alone(case, batches)
+    runner, arena = make_runner(case, program, world.rank, channel)
     ready = []
     arena.on_ready = lambda p: ready.append(p.name)
     found = run_steps(runner, arena, batches)
     assert sorted(ready) == sorted(2 * list(found.gradients))
-    wrong = set(differences(found, expected)) - {"2.weight"}
+    wrong = set(differences(found, expected)) - {shared}
     assert not any(world.all_gather(wrong))
-    if "2.weight" in found.gradients:
-        np.testing.assert_allclose(found.gradients["2.weight"], expected.gradients["2.weight"], rtol=1e-5, atol=1e-6)
-    holders = [one for one in world.all_gather(found.gradients.get("2.weight")) if one is not None]
+    if shared in found.gradients:
+        np.testing.assert_allclose(found.gradients[shared], expected.gradients[shared], rtol=1e-5, atol=1e-6)
+    holders = [one for one in world.all_gather(found.gradients.get(shared)) if one is not None]
     assert all(np.array_equal(one, holders[0]) for one in holders)
     assert sum(world.all_gather(len(runner.stages.copies))) == len(holders) - 1

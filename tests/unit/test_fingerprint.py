@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 
 from mpitrain.data import Dataset, Split
-from mpitrain.data.matching.fingerprint import (
-    BLOCK,
-    NUM_BLOCKS,
-    WHOLE,
-    contents,
-    digest_array,
-    digest_file,
-    fingerprint,
-)
+from mpitrain.data.blocks import BLOCK, NUM_BLOCKS, WHOLE
+from mpitrain.data.matching.fingerprint import contents, digest_array, digest_file, fingerprint
 
 
 def dataset(**changed):

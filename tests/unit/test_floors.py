@@ -38,7 +38,7 @@ FLOORS = [
     ],
     ["arena", "context", "model_table", "parameter", "step_header", "collectives", "pipelines", "data", "metrics"],
     ["ops", "comm", "kernels"],
-    ["layers", "models", "losses", "optim"],
+    ["layers", "models", "losses", "head_loss", "optim"],
     ["parallel"],
     ["training"],
     ["cli", "__main__"],

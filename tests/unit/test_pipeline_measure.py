@@ -294,3 +294,8 @@ def test_measured_units_can_be_cut():
 def test_a_model_that_cannot_be_cut():
     with pytest.raises(UserError, match="only a Sequential can be cut into stages"):
         measure_units(Residual(Linear(3, 3)), (3,), 1, device=CPU)
+
+
+def test_a_model_of_tokens_needs_no_dtype():
+    model = models.build("gpt:size=tiny,depth=2", (6,), 11)
+    assert [cost.output_shape for cost in measure_units(model, (6,), 2, seconds=0)] == [(6, 128)] * 4 + [(6, 11)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mpitrain.context import Context
-from mpitrain.data import Normalizer
+from mpitrain.data import Normalizer, Split
 from mpitrain.errors import UserError
 from mpitrain.losses import MSE
 from mpitrain.training.scoring import check_scorable, make_scoring
@@ -18,7 +18,7 @@ def scores(normalizer, outputs, targets, parts=1):
     rows = np.array_split(np.arange(len(targets)), parts)
     sums = sum(scoring.sums(outputs[r], targets[r], ctx) for r in rows)
     assert sums.shape == (scoring.num_sums,)
-    return scoring.scores(sums, targets)
+    return scoring.scores(sums, [Split(targets, targets)])
 
 
 @pytest.mark.parametrize("parts", [1, 3, 50])

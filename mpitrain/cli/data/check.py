@@ -45,11 +45,12 @@ def check(options: CheckOptions) -> int:
     from ...data import open_dataset
     from ...data.report import describe_dataset
     from ...data.tables import parse_csv_source
+    from ...data.text import has_text
     from ..terminal import make_console
 
     console = make_console()
     kind, _, place = options.source.partition(":")
-    if kind == "csv":
+    if kind == "csv" and not has_text(kind, place):
         name, csv_options = parse_csv_source(place)
         for file_name in filter(None, (name, csv_options.test)):
             show_table(console, file_name, csv_options)

@@ -3,12 +3,14 @@
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ...errors import UserError
 from ...suggest import did_you_mean
 from ..dataset import CLASSIFICATION, Dataset, Split
+from ..lazy import is_lazy
 from .signature import Signature
 
 _SHOWN = 5  # names in a message
@@ -25,6 +27,7 @@ def conform(dataset: Dataset, signature: Signature, where: str) -> Dataset:
     if dataset.task != signature.task:
         raise UserError(f"{where} is for {dataset.task}, but the model was trained for {signature.task}")
     check_target(dataset.target_name, signature, where)
+    check_tokens(dataset, signature, where)
     places, notes = find_columns(dataset.feature_names, signature, where)
     splits, class_names = dataset.splits, dataset.class_names
     if places is not None:
@@ -90,13 +93,24 @@ def check_target(name: str, signature: Signature, where: str) -> None:
         raise UserError(f"the model predicts {signature.target_name!r}, but the target of {where} is {name!r}")
 
 
-def check_shapes(x: np.ndarray, y: np.ndarray | None, signature: Signature, where: str) -> None:
+def check_tokens(dataset: Dataset, signature: Signature, where: str) -> None:
+    """Raise a UserError if samples are tokens of another vocabulary than the model's, or of another tokenizer."""
+    digest = "" if dataset.tokenizer is None else dataset.tokenizer.digest
+    if digest and signature.tokenizer and digest != signature.tokenizer:
+        raise UserError(f"{where} is encoded by another tokenizer than the text that the model was trained on")
+    if dataset.vocabulary > signature.vocabulary and signature.vocabulary:
+        raise UserError(
+            f"{where} has a vocabulary of {dataset.vocabulary:,} tokens, but the model knows {signature.vocabulary:,}"
+        )
+
+
+def check_shapes(x: Any, y: Any, signature: Signature, where: str) -> None:
     """Raise a UserError unless samples (N, ...) and targets are of the model's shapes."""
     if x.shape[1:] != signature.input_shape:
         raise UserError(
             f"samples of {where} have the shape {x.shape[1:]}, but the model was trained on {signature.input_shape}"
         )
-    if y is not None and y.ndim == 2 and y.shape[1] != signature.num_outputs:
+    if y is not None and not is_lazy(y) and y.ndim == 2 and y.shape[1] != signature.num_outputs:
         raise UserError(
             f"{where} has {y.shape[1]} targets for each sample, but the model was trained on {signature.num_outputs}"
         )

@@ -1,23 +1,18 @@
 """Fingerprints of datasets, to find out whether and where two of them differ.
 
 A fingerprint is a short text for each part: names, classes and task as they are, arrays by shape, dtype and a hash of
-their contents. Arrays of up to ``WHOLE`` bytes are hashed whole. Of larger ones ``NUM_BLOCKS`` blocks are hashed, at
+their contents. Arrays of up to ``blocks.WHOLE`` bytes are hashed whole. Of larger ones some blocks are hashed, at
 places that depend only on the size: a changed column, order, scale or file is found, a change of a few rows may be
 missed. A memory-mapped file is read in these blocks only.
 """
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
+from ..blocks import digest_bytes
 from ..dataset import Dataset, Split
-from ..rng import random_bits
-
-WHOLE = 32 << 20  # bytes
-NUM_BLOCKS, BLOCK = 256, 64 << 10
-_PAGE = 4096
-_PURPOSE = 4  # of random bits, distinct from those in rng.py
+from ..lazy import LazyRows
 
 Fingerprint = dict[str, str]
 
@@ -42,6 +37,9 @@ def fingerprint(dataset: Dataset, arrays: Fingerprint | None = None) -> Fingerpr
         "columns": ", ".join(map(repr, dataset.feature_names)),
         "classes": ", ".join(map(repr, dataset.class_names)),
     }
+    if dataset.vocabulary:
+        names["vocabulary"] = f"{dataset.vocabulary} tokens"
+        names["tokenizer"] = "" if dataset.tokenizer is None else dataset.tokenizer.digest
     return names | (contents(dataset) if arrays is None else arrays)
 
 
@@ -58,10 +56,12 @@ def fingerprint_of_split(prefix: str, split: Split) -> Fingerprint:
     return {f"{prefix}samples": digest_array(split.x), f"{prefix}targets": digest_array(split.y)}
 
 
-def digest_array(array: np.ndarray) -> str:
+def digest_array(array: np.ndarray | LazyRows) -> str:
     """Return shape, dtype and a hash of the contents, such as ``(1437, 8, 8, 1) uint8 5f2d...``."""
+    if isinstance(array, LazyRows):
+        return array.digest()
     flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8) if array.size else np.empty(0, np.uint8)
-    return f"{array.shape} {array.dtype.name} {_digest(flat)}"
+    return f"{array.shape} {array.dtype.name} {digest_bytes(flat)}"
 
 
 def digest_file(path: Path) -> str:
@@ -73,19 +73,4 @@ def digest_file(path: Path) -> str:
         If it cannot be read.
     """
     data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
-    return f"({data.size} bytes) {_digest(data)}"
-
-
-def _digest(data: np.ndarray) -> str:
-    """Return the hash of (n,) bytes, or of blocks of them: the first, the last and one of each stretch in between."""
-    hashed = hashlib.blake2b(digest_size=16)
-    if data.nbytes <= WHOLE:
-        hashed.update(data.data)
-        return hashed.hexdigest()
-    stretch = data.nbytes // NUM_BLOCKS
-    random = random_bits(np.arange(NUM_BLOCKS), data.nbytes, _PURPOSE) % np.uint64(stretch - BLOCK + 1)
-    starts = np.arange(NUM_BLOCKS) * stretch + random.astype(np.int64) // _PAGE * _PAGE
-    starts[0], starts[-1] = 0, data.nbytes - BLOCK
-    for start in starts.tolist():
-        hashed.update(data[start : start + BLOCK].data)
-    return hashed.hexdigest()
+    return f"({data.size} bytes) {digest_bytes(data)}"

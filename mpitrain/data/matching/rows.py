@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UserError
+from .. import text
 from ..build import Arrays
 from ..checks import check_counts, check_features, check_targets
 from ..dataset import CLASSIFICATION, Dataset, Split
@@ -20,7 +21,7 @@ from ..labels import label_codes
 from ..sources import inherit_options, open_dataset, open_features, parse_source
 from ..tables import parse_csv_source
 from ..tables.rows import read_samples, targets_of
-from .conform import check_shapes, check_target, conform, find_columns, number_classes
+from .conform import check_shapes, check_target, check_tokens, conform, find_columns, number_classes
 from .signature import Signature
 
 ALL, TRAIN, VALIDATION, TEST = "all", "train", "validation", "test"
@@ -92,6 +93,13 @@ def open_rows(source: str, signature: Signature, split: str = "") -> Rows:
         know.
     """
     kind, place = parse_source(source)
+    if kind in text.KEYS:
+        return _text_rows(inherit_options(source, signature.source), signature, split)
+    table = parse_source(inherit_options(source, signature.source))
+    if text.has_text(*table):
+        check_is_text(signature, source)
+        dataset = dataclasses.replace(text.whole_text_table(*table, CLASSIFICATION), target_name="")  # any column
+        return _rows_of(dataset, signature, source, split)
     match kind:
         case "csv":
             return _csv_rows(inherit_options(source, signature.source), signature, split)
@@ -122,6 +130,14 @@ def open_samples(source: str, signature: Signature) -> Rows:
         As ``open_rows``; no target is needed.
     """
     kind, place = parse_source(source)
+    if kind in text.KEYS:  # the targets are the text itself
+        return _text_rows(inherit_options(source, signature.source), signature, ALL)
+    whole = parse_source(inherit_options(source, signature.source))
+    if text.has_text(*whole):
+        check_is_text(signature, source)
+        dataset = text.whole_text_table(*whole, CLASSIFICATION, with_targets=False)
+        check_tokens(dataset, signature, source)
+        return _without_targets(dataset.name, dataset.train.x, signature, source, dataset.notes)
     if kind == "csv":
         path, options = parse_csv_source(parse_source(inherit_options(source, signature.source))[1])
         table, x, notes = read_samples(file(options.test or path, kind), options, signature, with_targets=False)
@@ -143,6 +159,27 @@ def open_samples(source: str, signature: Signature) -> Rows:
 def _split_of_source(source: str, signature: Signature, split: str) -> Rows:
     dataset = open_dataset(source, task=signature.task)
     return split_of(conform(dataset, signature, source), split or TEST)
+
+
+def _text_rows(source: str, signature: Signature, split: str) -> Rows:
+    kind, place = parse_source(source)
+    check_is_text(signature, source)
+    return _rows_of(text.whole_text(kind, place, signature.task), signature, source, split)
+
+
+def check_is_text(signature: Signature, source: str) -> None:
+    """Raise a UserError if the model takes no tokens."""
+    if not signature.vocabulary:
+        raise UserError(f"{source} is text, but the model was trained on numbers")
+
+
+def _rows_of(dataset: Dataset, signature: Signature, source: str, split: str) -> Rows:
+    """Return the test split of a text that has one, and the whole text otherwise."""
+    dataset = conform(dataset, signature, source)
+    if len(dataset.test):
+        return split_of(dataset, split or TEST)
+    _check_whole(split, source)
+    return Rows(dataset.name, (dataset.train,), ALL, len(dataset.train), dataset.notes)
 
 
 def _check_whole(split: str, source: str) -> None:

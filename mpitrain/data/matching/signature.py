@@ -58,6 +58,10 @@ class Signature:
         Extremes of the training samples.
     contents : dict of str to str
         Their fingerprint (``fingerprint.contents``).
+    vocabulary, end_of_text
+        As in ``Dataset``.
+    tokenizer : str
+        The digest of the tokenizer; empty where there is none.
     """
 
     task: str
@@ -71,6 +75,9 @@ class Signature:
     dtype: str = ""
     extremes: Extremes | None = None
     contents: dict[str, str] = field(default_factory=dict)
+    vocabulary: int = 0
+    end_of_text: int | None = None
+    tokenizer: str = ""
 
     @classmethod
     def of(cls, dataset: Dataset, **more: Any) -> "Signature":
@@ -83,13 +90,18 @@ class Signature:
             dataset.feature_names,
             dataset.target_name,
             dtype=dataset.train.x.dtype.name,
+            vocabulary=dataset.vocabulary,
+            end_of_text=dataset.end_of_text,
+            tokenizer="" if dataset.tokenizer is None else dataset.tokenizer.digest,
             **more,
         )
 
     def facts(self) -> dict[str, Any]:
         """Return the signature as a JSON-able dict, to be read by ``from_facts``."""
         extremes = self.extremes
+        tokens = {"vocabulary": self.vocabulary, "end_of_text": self.end_of_text, "tokenizer": self.tokenizer}
         return {
+            **({"tokens": tokens} if self.vocabulary else {}),
             "input_shape": list(self.input_shape),
             "num_outputs": self.num_outputs,
             "task": self.task,
@@ -116,6 +128,8 @@ class Signature:
             If there is none, or not in this form.
         """
         data = dict(facts.get("data", {}))  # older weights have none
+        tokens = dict(facts.get("tokens", {}))
+        end = tokens.get("end_of_text")
         least, most = (np.array(data.get(name, []), np.float64) for name in ("least", "most"))
         return cls(
             task=str(facts["task"]),
@@ -129,6 +143,9 @@ class Signature:
             dtype=str(data.get("dtype", "")),
             extremes=Extremes(least, most) if least.size and least.shape == most.shape else None,
             contents={str(name): str(text) for name, text in data.get("contents", {}).items()},
+            vocabulary=int(tokens.get("vocabulary", 0)),
+            end_of_text=None if end is None else int(end),
+            tokenizer=str(tokens.get("tokenizer", "")),
         )
 
     def complaint(self, dtype: str, found: Extremes, num_samples: int) -> str:

@@ -2,12 +2,13 @@
 
 import codecs
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import UserError
 from ...suggest import did_you_mean, nearest
+from ..source_options import split_options
 from .cells import CellFormat
 
 KEYS = {
@@ -26,7 +27,6 @@ KEYS = {
 _SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
 _DECIMALS = {"point": ".", "comma": ",", ".": ".", ",": ","}
 _THOUSANDS = {"comma": ",", "point": ".", "space": " \u00a0\u202f", "apostrophe": "'’", ",": ",", ".": ".", "'": "'’"}
-_OPTION = re.compile(rf",({'|'.join(KEYS)})=")
 _LIKE_AN_OPTION = re.compile(r",\s*([a-zA-Z_-]+)=")
 
 
@@ -90,20 +90,7 @@ def parse_csv_source(text: str) -> tuple[str, CsvOptions]:
 
 def split_csv_source(text: str) -> tuple[str, dict[str, list[str]]]:
     """Split what follows ``csv:`` into the path and the values of each option as written, unchecked."""
-    marks = list(_OPTION.finditer(text))
-    paths = [text[: mark.start()] for mark in marks] + [text]
-    first = next((k for k in reversed(range(len(paths))) if _is_file(paths[k])), 0)
-    path, marks = paths[first], marks[first:]
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
-    given: dict[str, list[str]] = {}
-    for mark, end in zip(marks, ends):
-        given.setdefault(mark[1], []).append(text[mark.end() : end].strip(None if mark[1] != "sep" else "\n"))
-    return path, given
-
-
-def join_csv_source(path: str, given: Mapping[str, Sequence[str]]) -> str:
-    """Join a path and options: the inverse of ``split_csv_source``."""
-    return path + "".join(f",{key}={value}" for key, values in given.items() for value in values)
+    return split_options(text, KEYS)
 
 
 def split_names(value: str, columns: Iterable[str]) -> list[str]:

@@ -19,6 +19,7 @@ from .fast import ArrowParser, Parsed, Plan, parse_ahead
 from .lines import Lines
 from .options import CsvOptions
 from .stream import TextStream
+from .words import check_names
 
 Reader = Literal["auto", "csv", "arrow"]
 _MOST_THREADS = 8
@@ -100,6 +101,29 @@ class TableReader:
         for k, column in unnamed:
             if column.tally.count(Kind.EMPTY) < len(self.lines):
                 raise UserError(f"{self.path}: column {k + 1} has no name in the header")
+
+    def cells(self, names: Sequence[str]) -> Iterator[tuple[list[list[str]], list[int]]]:
+        """Yield the cells of some columns as text, block by block: rows, and the lines on which they end.
+
+        Raises
+        ------
+        UserError
+            If there is no such column, a row has too many or too few cells, or the text is damaged.
+        """
+        check_names(self.path, names, dict.fromkeys(filter(None, self.header.names)))
+        places = [self.header.names.index(name) for name in names]
+        with reading(self.path, "a table in text"), TextStream(self.path, self._options.encoding) as stream:
+            blocks = Blocks(stream)
+            for block in blocks.after(self.header.num_lines, self.header.separator):
+                rows, lines = block.rows(self.header.separator)
+                ragged = self._mend(rows, lines)
+                if ragged is not None:
+                    raise UserError(ragged[1])
+                blank = _blank_rows(rows)
+                self.num_blank += len(blank)
+                kept = [k for k in range(len(rows)) if k not in blank]
+                yield [[rows[k][place] for place in places] for k in kept], [lines[k] for k in kept]
+                blocks.release(block)
 
     def _parse(self, source: Blocks) -> Iterator[tuple[Block, Parsed | None]]:
         blocks = source.after(self.header.num_lines, self.header.separator)

@@ -137,6 +137,19 @@ def _cross_entropy(
     return totals.tolist(), (sums.reshape(-1)[: len(targets)].reshape(-1, 1), targets, None, None)
 
 
+@softmax_cross_entropy.cross_entropy_gradient.cpu
+def _cross_entropy_gradient(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    smoothing: float,
+    ignore_index: int,
+    class_weights: np.ndarray | None = None,
+) -> list[float] | bool:
+    totals = np.empty(3)
+    done = C.cross_entropy_gradient(logits, targets, smoothing, ignore_index, class_weights, totals)
+    return totals.tolist() if done else False
+
+
 @softmax_cross_entropy.cross_entropy_dx.cpu
 def _cross_entropy_dx(
     e: np.ndarray, state: tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None], smoothing: float

@@ -10,6 +10,7 @@ from typing import Any
 from ...comm.channel import Channel
 from ...comm.schedule.message import Message
 from ...context import Context
+from ...layers import Layer
 from .boxes import Inbox, Item, Outbox, contiguous
 from .stages import Stages
 
@@ -33,7 +34,14 @@ class PipelineForward:
         for one in self._runners:
             one.connect(runners.get(one.stage + 1))
 
-    def outputs(self, sizes: Sequence[int], samples: Callable[[int], Any]) -> Iterator[tuple[int, Any]]:
+    @property
+    def last(self) -> Layer | None:
+        """The last stage, where this rank has it."""
+        return self._stages.own.get(self._stages.num_stages - 1)
+
+    def outputs(
+        self, sizes: Sequence[int], samples: Callable[[int], Any], last: Layer | None = None
+    ) -> Iterator[tuple[int, Any]]:
         """Yield (number, outputs) of each batch on the rank of the last stage, and nothing on the others.
 
         All ranks call this together and iterate to the end. Outputs are valid until the next ones.
@@ -43,7 +51,9 @@ class PipelineForward:
         sizes : sequence of int
             Samples of each batch.
         samples : callable(number) -> array
-            Returns those of a batch on the device; called on the rank of the first stage.
+            Returns those of a batch on the device; called on ranks that take samples (``Stages.takes_samples``).
+        last : Layer, optional
+            Runs in place of the last stage: that stage without its last layer (``split_head``).
         """
         for one in self._runners:
             one.begin(sizes)
@@ -52,7 +62,7 @@ class PipelineForward:
                 number = time - one.stage
                 if 0 <= number < len(sizes):
                     self._channel.begin_task("E", one.stage, number)
-                    y = one.forward(number, samples)
+                    y = one.forward(number, samples, last if one.is_last else None)
                     self._channel.begin_task("", 0, 0)
                     if one.is_last:
                         yield number, y
@@ -92,8 +102,9 @@ class _Stage:
         if self.inbox is not None:
             self.inbox.begin(range(len(sizes)), sizes)
 
-    def forward(self, number: int, samples: Callable[[int], Any]) -> Any:
+    def forward(self, number: int, samples: Callable[[int], Any], instead: Layer | None = None) -> Any:
         """Return the output of this stage for a batch, and hand it on; it is valid until the one after the next."""
+        part = self._part if instead is None else instead
         turn = self._turns[number % IN_TURN]
         turn.end()
         if self.inbox is None:
@@ -101,7 +112,9 @@ class _Stage:
         else:
             turn.item = self.inbox.take(number)
             turn.release, x = self.inbox.release, turn.item.array
-        y = contiguous(self._part.forward(x, turn.ctx), self, turn.ctx)
+            if self._stages.tokens is not None:
+                turn.ctx.tokens = self._stages.tokens.facts(samples(number))
+        y = contiguous(part.forward(x, turn.ctx), self, turn.ctx)
         if self._hand_on is not None:
             turn.sent = self._hand_on(number, y)
         return y

@@ -17,6 +17,7 @@ from ...arena import Arena
 from ...context import Context
 from ...device import CPU, Device
 from ...layers import BatchNorm2d, Embedding, Layer, Part
+from ...layers.embedding import sample_dtype
 from ...layers.fused import Fused
 from ...losses import Loss
 from .recompute import is_block
@@ -37,7 +38,7 @@ def measure_units(
     input_shape: tuple[int, ...],
     num_samples: int,
     *,
-    dtype: Any = np.float32,
+    dtype: Any = None,
     loss: tuple[Loss, np.ndarray] | None = None,
     device: Device = CPU,
     seed: int = 0,
@@ -54,7 +55,7 @@ def measure_units(
     num_samples : int
         N, in one microbatch.
     dtype : numpy dtype
-        Type of the samples; integers are below the size of every Embedding.
+        Type of the samples (``sample_dtype`` by default); integers are below the size of every Embedding.
     loss : (Loss, array), optional
         Loss and targets of N samples, counted with the last unit.
     device : Device
@@ -69,6 +70,7 @@ def measure_units(
         If the model cannot be cut (``find_units``).
     """
     units = find_units(model)
+    dtype = sample_dtype(model) if dtype is None else dtype
     xs = [device.from_host(random_samples(model, (num_samples, *input_shape), dtype, seed))]
     found: list[UnitCost] = []
     end = time.perf_counter() + seconds

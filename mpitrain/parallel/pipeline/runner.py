@@ -17,9 +17,11 @@ from ...comm.schedule.message import Message
 from ...context import Context
 from ...data.loader import Batch
 from ...device import Event
+from ...head_loss import split_head
+from ...layers import Layer
 from ...losses import Loss
 from .boxes import Inbox, Item, Outbox, contiguous
-from .stages import Stages
+from .stages import Stages, poll_between_layers
 from .task_times import Span, TaskTimes
 from .tied import TiedGradients
 
@@ -40,6 +42,9 @@ class PipelineRunner:
         Context of the first microbatch; those of the others in flight share its memory of backward.
     begin : callable(microbatch), optional
         Called before each task.
+    whole_outputs : bool
+        Run the last layer and the loss one after the other also where they could be one (``split_head``), whose
+        gradients are added in F: where the gradients of microbatches are not just added up.
 
     Attributes
     ----------
@@ -56,14 +61,20 @@ class PipelineRunner:
         loss: Loss,
         ctx: Context,
         begin: Callable[[int], object] = lambda microbatch: None,
+        whole_outputs: bool = False,
     ):
         self.stages, self._begin = stages, begin
         contexts = _contexts(ctx)
+        parts: dict[int, tuple[Layer, Loss]] = {stage: (part, loss) for stage, part in stages.own.items()}
+        if stages.has_last and not whole_outputs:
+            last = stages.num_stages - 1
+            parts[last] = split_head(*parts[last])
         self.times = TaskTimes(stages.device)
-        runners = {stage: StageRunner(stages, stage, channel, loss, contexts, self.times.mark) for stage in stages.own}
+        mark = self.times.mark
+        runners = {stage: StageRunner(stages, stage, channel, *pair, contexts, mark) for stage, pair in parts.items()}
         for one in runners.values():
             one.connect(runners)
-        stages.poll_between_layers(channel.poll)
+            poll_between_layers(one.part, channel.poll)
         self._tied = TiedGradients(stages.tied, channel, stages.device, stages.first_free_tag)
         self._runners = list(runners.values())
         calls = {"F": StageRunner.forward, "B": StageRunner.backward, "W": StageRunner.weights}
@@ -130,12 +141,13 @@ class StageRunner:
         stages: Stages,
         stage: int,
         channel: Channel,
+        part: Layer,
         loss: Loss,
         contexts: Iterator[Context],
         mark: Callable[[], Event],
     ):
+        self.part, self._stages, self._stage, self._channel = part, stages, stage, channel
         self._mark = mark
-        self.part, self._stages, self._stage, self._channel = stages.own[stage], stages, stage, channel
         self._loss, self._contexts, self._is_split = loss, contexts, stages.program.is_split
         own = [task for task in stages.program.tasks[stages.rank] if task.stage == stage]
         self._orders = {kind: [task.microbatch for task in own if task.kind == kind] for kind in "FB"}
@@ -199,6 +211,8 @@ class StageRunner:
         batch, ctx = self._batches[microbatch], slot.ctx
         ctx.step, ctx.first = self._step, batch.first
         x = batch.x if self.activations is None else self._take(self.activations, microbatch, slot)
+        if self._stages.tokens is not None:
+            ctx.tokens = self._stages.tokens.facts(batch.x)
         begin = self._mark()
         y = self.part.forward(x, ctx)
         if self._hand_on is None:

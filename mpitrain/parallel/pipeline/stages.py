@@ -8,7 +8,7 @@ import numpy as np
 
 from ...context import Context
 from ...device import CPU, Device
-from ...layers import Layer, Part, Recompute, Unit
+from ...layers import Layer, Part, Recompute, TokenEmbedding, Unit
 from ...parameter import Parameter
 from ...pipelines import Program
 from .recompute import recomputed
@@ -51,6 +51,9 @@ class Stages:
         Whether each stage returns a gradient to the one before: false where none of those before has parameters.
     tied : list of Tied
         Parameters that stages on several ranks share.
+    tokens : TokenEmbedding or None
+        The first layer of the model, where the layers of all stages need its facts about rows of tokens. Then all ranks
+        take the samples, since stages hand on activations alone.
     model : Layer
         The stages of this rank as one: for names, parameters and layers, not to be run.
     """
@@ -76,19 +79,14 @@ class Stages:
         self.tied: list[Tied] = find_tied(parts, program.rank_of)
         for tied in self.tied:
             keep_own_uses(tied, parts, list(self.own.values()))
+        layers = (layer for unit in units for layer in unit.layer.layers() if isinstance(layer, TokenEmbedding))
+        self.tokens = next((layer for layer in layers if layer.tells_layers), None)
         self.model = OwnStages(list(self.own.values()))
 
     @property
     def copies(self) -> list[Parameter]:
         """Parameters of this rank that the rank of an earlier stage has, too, and counts."""
         return [tied.parameter for tied in self.tied if self.rank in tied.ranks[1:]]
-
-    def poll_between_layers(self, poll: Callable[[], object]) -> None:
-        """Call ``poll`` after each layer of this rank's stages."""
-        for stage in self.own.values():
-            part = stage.layer if isinstance(stage, Recompute) else stage
-            if isinstance(part, Part):
-                part.between = poll
 
     @property
     def num_stages(self) -> int:
@@ -97,8 +95,13 @@ class Stages:
 
     @property
     def has_first(self) -> bool:
-        """True on the rank that takes the samples."""
+        """True on the rank of the first stage."""
         return 0 in self.own
+
+    @property
+    def takes_samples(self) -> bool:
+        """True on a rank that needs the samples."""
+        return self.has_first or self.tokens is not None
 
     @property
     def has_last(self) -> bool:
@@ -154,6 +157,13 @@ class OwnStages(Layer):
     def _named(self, prefix: str, kind: type) -> Iterator[tuple[str, Any]]:
         for stage in self._stages:
             yield from stage._named(prefix, kind)
+
+
+def poll_between_layers(stage: Layer, poll: Callable[[], object]) -> None:
+    """Call ``poll`` after each layer of a stage."""
+    part = stage.layer if isinstance(stage, Recompute) else stage
+    if isinstance(part, Part):
+        part.between = poll
 
 
 def output_like(layer: Layer, x: np.ndarray) -> np.ndarray:

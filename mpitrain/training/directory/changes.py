@@ -20,6 +20,8 @@ def changes(then: Signature, now: Signature) -> Iterator[str]:
         yield f"the task was {then.task} and is now {now.task}"
     if then.target_name != now.target_name:
         yield f"the target was {then.target_name!r} and is now {now.target_name!r}"
+    if then.tokenizer != now.tokenizer or then.vocabulary != now.vocabulary:
+        yield "the text was encoded by another tokenizer"
     yield from _names("column", then.feature_names, now.feature_names)
     if then.input_shape != now.input_shape and not (then.feature_names or now.feature_names):
         yield f"samples had the shape {then.input_shape} and now have {now.input_shape}"

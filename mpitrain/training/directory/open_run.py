@@ -8,7 +8,6 @@ from typing import NamedTuple
 from ...comm.world import World
 from ...config import Config, Run
 from ...data.matching.signature import Signature
-from ...data.sampler import num_steps
 from ...errors import UserError
 from ..checkpoint import Checkpoint
 from ..checkpoint.folder import newest_first, remove_unfinished
@@ -16,10 +15,11 @@ from ..hooks.recorder import Recorder
 from ..loop import TrainingLoop
 from ..run_length import RunLength
 from ..setup import TrainingSetup
+from ..weights import write_atomically
 from .history import History, read_history
 from .ownership import Ownership, refuse_if_owned
 from .resume import check_fit, earlier_signature, find_checkpoint, history_of
-from .run_directory import AUTO, CHECKPOINTS, RunDirectory, new_directory
+from .run_directory import AUTO, CHECKPOINTS, TOKENIZER, RunDirectory, new_directory
 
 
 class Place(NamedTuple):
@@ -97,7 +97,7 @@ def _open(
             for change in check_fit(config, checkpoint, setup, allow_changed_data):
                 if world.rank == 0:
                     note(f"resumed with changed data: {change}")
-            length = RunLength.of(config.run, num_steps(past.num_samples, config.data.batch_size))
+            length = RunLength.of(config.run, past.steps_per_epoch)
             evaluated = past.results[-1].step if past.results else 0
             if length.is_last(past.step) and evaluated == past.step == history.steps:
                 finished = True
@@ -117,6 +117,9 @@ def _open(
             remove_unfinished(path / CHECKPOINTS)
             done = (past.step, past.results[-1].step if past.results else 0) if past else (0, 0)
             directory = RunDirectory(path, config, done if resume else None, owner)
+            tokenizer = setup.dataset.tokenizer
+            if tokenizer is not None and tokenizer.file:
+                write_atomically(path / TOKENIZER, tokenizer.file)
     return Place(path, directory, checkpoint, owner)
 
 

@@ -13,6 +13,7 @@ from ...config import Config
 from ...config_file import SPLIT_BEFORE
 from ...data.matching.signature import Signature
 from ...data.normalize import Normalizer
+from ...data.sampler import num_steps
 from ...errors import UserError
 from ...json_text import WORDS
 from ...registry import short_name
@@ -39,9 +40,10 @@ class CheckpointHistory(NamedTuple):
     best: int
     skipped: int
     num_samples: int
+    steps_per_epoch: int
     config: dict[str, Any]
     signature: Signature
-    normalizer: Normalizer
+    normalizer: Normalizer | None
     target_normalizer: Normalizer | None
 
 
@@ -51,6 +53,7 @@ FIXED = {
     ("model", "widths"): "--widths",
     ("model", "activation"): "--activation",
     ("data", "task"): "--task",
+    ("data", "batch_tokens"): "--batch-tokens",
     ("data", "batch_size"): "--batch-size",
     ("data", "split"): "--draw-test",
     ("data", "validation"): "--validation",
@@ -58,7 +61,8 @@ FIXED = {
     ("run", "seed"): "--seed",
 }
 
-BEFORE = {"split": SPLIT_BEFORE, "validation": 0.0}  # what checkpoints did not say before there was a choice
+# what checkpoints did not say before there was a choice
+BEFORE = {"split": SPLIT_BEFORE, "validation": 0.0, "batch_tokens": 0}
 
 
 def metadata_of(run: TrainingRun) -> dict[str, Any]:
@@ -69,6 +73,7 @@ def metadata_of(run: TrainingRun) -> dict[str, Any]:
         "config": dataclasses.asdict(config),
         "ranks": run.world.size,
         "num_samples": len(run.setup.dataset.train),
+        "steps_per_epoch": len(run.loader),
         "step": run.step,
         "optimizer_steps": run.optimizer.step_count,
         "position": {**dataclasses.asdict(here), "totals": here.totals.tolist()},
@@ -137,12 +142,14 @@ def history_of(checkpoint: Checkpoint) -> CheckpointHistory:
         if results and results[-1].step > step:
             raise ValueError("an evaluation after the last step")
         config = {branch: dict(table) for branch, table in facts["config"].items()}
+        before = num_steps(num_samples, int(facts["config"]["data"]["batch_size"]))  # older versions do not say
+        steps = max(1, _whole(facts.get("steps_per_epoch", before)))
         signature, normalizer = Signature.from_facts(facts), normalizer_from(facts["normalizer"])
         targets = facts["target_normalizer"]
         target_normalizer = None if targets is None else normalizer_from(targets)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise UserError(f"{checkpoint.path} holds no run that this version of mpitrain can resume") from None
-    figures = (step, optimizer_steps, position, results, best, skipped, num_samples)
+    figures = (step, optimizer_steps, position, results, best, skipped, num_samples, steps)
     return CheckpointHistory(*figures, config, signature, normalizer, target_normalizer)
 
 

@@ -23,6 +23,7 @@ CONFIG, METRICS, REPORT, CURVES, CHECKPOINTS = (
 )
 TRACE = "trace.json"
 TASKS = "pipeline.jsonl"
+TOKENIZER = "tokenizer.json"
 BUFFER = 65536  # bytes of metrics.jsonl
 AUTO = "auto"  # in place of a run to resume: the newest checkpoint, or a new run where there is none
 LAST, BEST = "model.safetensors", "best.safetensors"

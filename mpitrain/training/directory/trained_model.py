@@ -4,8 +4,9 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,25 +15,34 @@ from ...comm.mesh import Mesh
 from ...comm.world import World
 from ...config import Config
 from ...config_file import read_config
+from ...data.dataset import LANGUAGE_MODELING, Split
 from ...data.matching.conform import conform
 from ...data.matching.fingerprint import contents, digest_file, fingerprint_of_split
 from ...data.matching.rows import ALL, TEST, Rows, open_rows, open_samples, split_of
 from ...data.matching.signature import Extremes, Signature
 from ...data.normalize import Normalizer
-from ...data.sources import absolute_source, find_source, open_dataset, path_of
+from ...data.sources import absolute_source, find_source, inherit_options, open_dataset, path_of, replace_option
+from ...data.text import open_tokenizer
+from ...data.text.tokenizer import BYTES
+from ...data.tokenizer import Tokenizer
 from ...data.validation import with_validation
 from ...device import CPU, Device
 from ...errors import UserError
 from ...layers import Layer
 from ...losses import Loss
 from ...model_table import ModelTable
+from ...models import Tokens
+from ...plain_text import visible
 from ..evaluation import Evaluator, pipeline_evaluator
 from ..pipeline import open_forward_pipeline
+from ..prepare import prepare
 from ..same_data import check_same_data
+from ..scoring import Scoring, make_scoring
 from ..setup import extremes_of, make_loss, make_model, normalizer_from
 from ..weights import check_weights, load_weights, read_metadata
-from .run_directory import BEST, CONFIG, LAST
+from .run_directory import BEST, CONFIG, LAST, TOKENIZER
 
+SHOWN = 40  # tokens of a window that are written out
 FLOAT32_DIGITS, FLOAT64_DIGITS = 9, 17
 
 
@@ -40,7 +50,7 @@ class TrainingData(NamedTuple):
     """Description of the training data, as stored with weights."""
 
     signature: Signature
-    normalizer: Normalizer
+    normalizer: Normalizer | None  # None for tokens
     target_normalizer: Normalizer | None  # None in classification
     loss: Loss
 
@@ -55,7 +65,7 @@ def read_training_data(config: Config, path: Path) -> TrainingData:
     """
     metadata = read_metadata(path)
     with _as_user_error(path):
-        signature = Signature.from_facts(metadata)
+        signature = with_tokenizer(Signature.from_facts(metadata), path.parent / TOKENIZER)
         if not signature.source:  # older weights do not say
             signature = dataclasses.replace(signature, source=config.data.source)
         regression = signature.task == "regression"
@@ -66,6 +76,15 @@ def read_training_data(config: Config, path: Path) -> TrainingData:
             normalizer_from(metadata["target_normalizer"]) if regression else None,
             make_loss(signature.task, config.optimizer.label_smoothing, weights),
         )
+
+
+def with_tokenizer(signature: Signature, file: Path) -> Signature:
+    """Return ``signature`` with the tokenizer that the run has kept in ``file``, if it has, in its source."""
+    if not file.is_file():
+        return signature
+    sources = (replace_option(name, "tokenizer", str(file)) for name in (signature.source, signature.absolute_source))
+    source, absolute = sources
+    return dataclasses.replace(signature, source=source, absolute_source=absolute)
 
 
 @contextlib.contextmanager
@@ -101,7 +120,9 @@ class TrainedModel:
         self._config, self._path = config, path
         self.signature, self.normalizer, self.target_normalizer, self.loss = read_training_data(config, path)
         with _as_user_error(path):
-            self.model: Layer = make_model(config, self.signature.input_shape, self.signature.num_outputs)
+            then = self.signature
+            tokens = Tokens(then.vocabulary, then.end_of_text) if then.vocabulary else None
+            self.model: Layer = make_model(config, then.input_shape, then.num_outputs, tokens=tokens)
         check_weights(path, ModelTable.of(self.model))
 
     def evaluator(self, world: World, device: Device = CPU, mesh: str = "") -> Evaluator:
@@ -124,6 +145,37 @@ class TrainedModel:
         if pipeline is None:
             return Evaluator(model, world.group("data"), self.normalizer, device)
         return pipeline_evaluator(pipeline, self.normalizer, device)
+
+    def prepare(self, world: World, source: str) -> None:
+        """Do the work that a source, or the run's own data if it is empty, needs once (collective)."""
+        with world.together():
+            if source:
+                source = inherit_options(source, self.signature.source)
+            else:
+                source = find_source(self.signature.source, self.signature.absolute_source)
+        prepare(world, source)
+
+    def make_scoring(self, metrics: str) -> Scoring:
+        """Return the scoring of the model's task, with ``metrics``."""
+        then, facts = self.signature, dict[str, Any]()
+        if then.task == LANGUAGE_MODELING:
+            facts = {"task": then.task, "token_bytes": self.token_bytes}
+        return make_scoring(self.loss, self.target_normalizer, then.num_outputs, metrics, **facts)
+
+    @cached_property
+    def token_bytes(self) -> np.ndarray | None:
+        """Bytes of text of each token; None where the tokenizer does not say, or there is none."""
+        return None if self.tokenizer is None else self.tokenizer.token_bytes
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer of the training text; None where the tokens came without one."""
+        if not self.signature.tokenizer:
+            return None
+        if self.signature.tokenizer == BYTES:
+            return open_tokenizer(BYTES)
+        path = self._path.parent / TOKENIZER
+        return open_tokenizer(str(path)) if path.is_file() else None
 
     @property
     def metrics(self) -> str:
@@ -194,6 +246,8 @@ class TrainedModel:
 
     def diagnose(self, rows: Rows, world: World) -> str:
         """Return the difference in dtype or scale between samples and training data (collective)."""
+        if self.normalizer is None:
+            return ""
         found = [extremes_of(part.x, world) for part in rows.parts]
         least, most = (np.array([getattr(one, name) for one in found]) for name in ("least", "most"))
         extremes = Extremes(least.min(axis=0), most.max(axis=0))
@@ -210,6 +264,27 @@ class TrainedModel:
         best = outputs.argmax(axis=1)
         columns = {"class": names[best], "probability": probabilities[np.arange(len(best)), best]}
         return columns | {f"p({name})": probabilities[:, k] for k, name in enumerate(names)}
+
+    def text_columns(self, samples: Split, losses: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the scores of windows of text by column name, with the beginning of each window.
+
+        Parameters
+        ----------
+        samples : Split
+            N windows.
+        losses, counts : (N,) arrays
+            Sums of the losses of their tokens, and the number of these.
+        """
+        mean = losses / np.maximum(counts, 1)
+        columns = {"token": samples.x.starts(), "tokens": counts, "loss": mean, "perplexity": np.exp(mean)}
+        if self.tokenizer is not None:
+            columns["text"] = np.array([self._begin(samples, row) for row in range(len(samples))])
+        return columns
+
+    def _begin(self, samples: Split, row: int) -> str:
+        assert self.tokenizer is not None
+        tokens = samples.x[row : row + 1][0, :SHOWN]
+        return visible(self.tokenizer.decode(tokens[tokens >= 0].tolist()))
 
     def _target_names(self, count: int) -> list[str]:
         name = self.signature.target_name or "prediction"

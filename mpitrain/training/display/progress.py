@@ -22,7 +22,7 @@ from .time_left import TimeLeft, say_time
 
 REFRESH_SECONDS = 0.1
 LONGEST_BAR, SHORTEST_BAR = 24, 4  # characters
-SHORT_NAMES = {"accuracy": "acc"}  # on narrow terminals
+SHORT_NAMES = {"accuracy": "acc", "perplexity": "ppl", "bits_per_byte": "bpb"}  # on narrow terminals
 # parts of a line that are left out where it does not fit, the largest first
 SHARES, SPEED, TRAIN_SCORES, MORE_SCORES, TRAIN_LOSS, LOSS, METRIC, ALWAYS = 7, 6, 5, 4, 3, 2, 1, 0
 
@@ -183,7 +183,7 @@ def _epoch_parts(result: EpochResult, settings: Run, names: dict[str, str]) -> I
         yield _score_part(TRAIN_LOSS if name == "loss" else TRAIN_SCORES, text)
     yield Part(METRIC, " validation" if result.validation else " test")
     held_out = result.held_out
-    main = next((name for name in ("accuracy", "r2") if name in held_out), next(reversed(held_out), ""))
+    main = next((name for name in ("perplexity", "accuracy", "r2") if name in held_out), next(reversed(held_out), ""))
     for name, text in _scores(held_out, names):
         yield _score_part(METRIC if name == main else LOSS if name == "loss" else MORE_SCORES, text)
     yield Part(SPEED, f" {_say_speed(result.samples_per_second)}")

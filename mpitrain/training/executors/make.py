@@ -1,5 +1,6 @@
 """The step executor of a run."""
 
+from ...head_loss import split_head
 from ...parallel.virtual_shards import VirtualShards
 from ..run import TrainingRun
 from .base import StepExecutor
@@ -24,7 +25,7 @@ def make_executor(run: TrainingRun, num_shards: int) -> StepExecutor:
     if num_shards:
         shards = VirtualShards(setup.model, arena, run.group, num_shards, ctx)
         return VirtualShardsExecutor(setup.model, setup.loss, shards)
-    eager = EagerExecutor(setup.model, setup.loss, arena, ctx)
+    eager = EagerExecutor(*split_head(setup.model, setup.loss), arena, ctx)
     if run.config.compute.cuda_graph == "off" or not arena.device.captures:
         return eager
     if reason := reason_against_graphs(setup.model):
