@@ -69,7 +69,8 @@ class Evaluator:
         In a pipeline all ranks iterate to the end, and those of the last stage get the outputs.
         """
         batch = samples_at_once(x)
-        ends = [*range((rows.start // batch + 1) * batch, rows.stop, batch), rows.stop]
+        first = rows.start // batch * batch if isinstance(x, LazyRows) else rows.start
+        ends = [*range(first + batch, rows.stop, batch), rows.stop]
         parts = [slice(start, stop) for start, stop in zip([rows.start, *ends], ends) if start < stop]
 
         def samples(number: int) -> Any:
