@@ -71,22 +71,34 @@ class RandomOrder:
     (True, True)
     """
 
-    _ROUNDS = 4
+    _ROUNDS, _BLOCK = 4, 4096
 
     def __init__(self, count: int, *key: int):
         self._count, self._key = count, key
         self._bits = np.uint64(max(1, -(-max(count - 1, 1).bit_length() // 2)))  # of each half
         self._low = (np.uint64(1) << self._bits) - np.uint64(1)
+        self._kept = -1, np.empty(0, np.int64)
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, part: slice) -> NDArray[np.int64]:
-        """Return the part of the permutation as (n,) int64."""
-        found = self._permute(np.arange(*part.indices(self._count)).astype(np.uint64))
-        while (outside := np.flatnonzero(found >= self._count)).size:
-            found[outside] = self._permute(found[outside])
-        return found.astype(np.int64)
+        """Return the part of the permutation as (n,) int64; parts have step 1."""
+        start, stop, _ = part.indices(self._count)
+        first = start // self._BLOCK
+        blocks = [self._block(number) for number in range(first, -(-max(stop, start) // self._BLOCK))]
+        found = np.concatenate([np.empty(0, np.int64), *blocks])
+        return found[start - first * self._BLOCK : max(stop, start) - first * self._BLOCK]
+
+    def _block(self, number: int) -> NDArray[np.int64]:
+        """Return a block, the last of which is kept: few numbers take as long as a thousand."""
+        if number != self._kept[0]:
+            first = number * self._BLOCK
+            found = self._permute(np.arange(first, min(first + self._BLOCK, self._count)).astype(np.uint64))
+            while (outside := np.flatnonzero(found >= self._count)).size:
+                found[outside] = self._permute(found[outside])
+            self._kept = number, found.astype(np.int64)
+        return self._kept[1]
 
     def _permute(self, numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
         left, right = numbers >> self._bits, numbers & self._low

@@ -71,7 +71,8 @@ class Evaluator:
         of the model, or of the last stage.
         """
         batch = samples_at_once(x)
-        ends = [*range((rows.start // batch + 1) * batch, rows.stop, batch), rows.stop]
+        first = rows.start // batch * batch if isinstance(x, LazyRows) else rows.start
+        ends = [*range(first + batch, rows.stop, batch), rows.stop]
         parts = [slice(start, stop) for start, stop in zip([rows.start, *ends], ends) if start < stop]
 
         def samples(number: int) -> Any:

@@ -15,5 +15,8 @@ def prepare(world: World, source: str) -> None:
         On all ranks, if the data of any part are damaged, or the cache cannot be written.
     """
     with world.together():
-        for unit in units_of(source)[world.rank :: world.size]:
-            unit.run()
+        units = units_of(source)
+    for first in range(0, len(units), world.size):  # no rank waits for longer than a unit of another takes
+        with world.together(asleep=True):
+            for unit in units[first + world.rank : first + world.rank + 1]:
+                unit.run()

@@ -21,7 +21,7 @@ from ..data.matching.conform import conform
 from ..data.matching.rows import open_rows
 from ..data.matching.signature import Signature
 from ..data.samples import make_dataset
-from ..data.sources import inherit_options
+from ..data.sources import inherit_options, replace_option
 from ..device import CPU
 from ..errors import AgreedError, UserError
 from ..layers import Layer
@@ -31,7 +31,7 @@ from .devices import take_device
 from .directory.changes import changes
 from .directory.open_run import Place, find_earlier, open_run
 from .directory.resume import restore, with_normalizers_of
-from .directory.run_directory import AUTO, CONFIG, LAST, METRICS
+from .directory.run_directory import AUTO, CONFIG, LAST, METRICS, TOKENIZER
 from .directory.trained_model import read_training_data
 from .display.console import PlainConsole
 from .display.progress import ProgressLog, make_progress
@@ -151,6 +151,8 @@ class Trainer:
             source = data if isinstance(data, str) else config.data.source
             if source:
                 source = inherit_options(source, trained.signature.source)
+                if data is None and (path / TOKENIZER).is_file():
+                    source = replace_option(source, "tokenizer", str(path / TOKENIZER))
             if isinstance(model, str):
                 config = dataclasses.replace(config, model=config_from(model=model).model)
         default = Parallel()

@@ -187,3 +187,48 @@ def test_texts_of_several_lengths_resume_to_the_bit(mpitrain, reviews):
     code, _, err = mpitrain(2, "train", *other, "--epochs", "4", "--resume", "run")
     assert code == 2
     assert "--batch-tokens is 128, but" in one_sentence(err)
+
+
+def test_a_tokenizer_is_trained_and_kept_with_the_weights(mpitrain, novel):
+    pytest.importorskip("tokenizers")
+    environment = {"MPITRAIN_TOKENS": str(novel / "cache")}
+    tokenize = ("tokenize", "text:novel.txt", "--vocabulary", "270", "--out", "t.json")
+    code, out, err = mpitrain(2, *tokenize, environment=environment)
+    assert code == 0, err
+    assert "t.json: bpe, 270 tokens" in out
+    code, _, err = mpitrain(2, *tokenize, environment=environment)
+    assert (code, "t.json exists already" in one_sentence(err)) == (2, True)
+    source = "text:novel.txt,window=16,tokenizer=t.json"
+    code, out, err = mpitrain(
+        3, "train", "--data", source, *MODEL, "--epochs", "1", "--out", "run", environment=environment
+    )
+    assert code == 0, err
+    assert "16 -> 270 tokens" in out
+    assert (novel / "run" / "tokenizer.json").read_bytes() == (novel / "t.json").read_bytes()
+    (novel / "t.json").unlink()
+    code, out, err = mpitrain(2, "evaluate", "run", "--json", environment=environment)
+    assert code == 0, err
+    found, whole = json.loads(out), report(novel / "run")["test"]
+    assert found["bits_per_byte"] == pytest.approx(whole["bits_per_byte"], abs=1e-5)
+    assert found["bits_per_byte"] < found["loss"] / math.log(2)  # a token has more than one byte
+    code, out, err = mpitrain(2, "evaluate", "run", "--data", "text:other.txt", environment=environment)
+    assert code == 0, err
+    code, _, err = mpitrain(1, "evaluate", "run", "--data", "text:other.txt,tokenizer=bytes", environment=environment)
+    assert (code, "is encoded by another tokenizer" in one_sentence(err)) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("digits",), "a tokenizer learns from text:FILE"),
+        (("text:novel.txt", "--vocabulary", "9"), "--vocabulary is 9, but must be at least 258 for bpe"),
+        (("text:novel.txt", "--lowercase"), "--lowercase is for --kind wordpiece"),
+        (("text:novel.txt", "--most-mb", "0"), "--most-mb is 0"),
+        (("text:none.txt",), "there is no file or directory none.txt"),
+    ],
+)
+def test_tokenizers_that_cannot_be_trained(mpitrain, novel, arguments, message):
+    pytest.importorskip("tokenizers")
+    code, _, err = mpitrain(2, "tokenize", *arguments)
+    assert (code, message in one_sentence(err)) == (2, True), err
+    assert not (novel / "tokenizer.json").exists()

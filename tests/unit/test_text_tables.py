@@ -93,7 +93,7 @@ def test_long_jsonl_files_are_units_that_ranks_share(tmp_path, monkeypatch, cach
     assert len(list(cache.iterdir())) == len(units) // 2
     data = open_dataset(source)
     assert len([path for path in cache.iterdir() if not path.name.startswith(".")]) == len(units)
-    assert isinstance(data.train.x.stream.parts[0], np.memmap)
+    assert isinstance(data.train.x.stream.parts[0].base, np.memmap)
     for name, split in data.splits.items():
         assert split.x.digest() == expected.splits[name].x.digest()
         np.testing.assert_array_equal(split.y, expected.splits[name].y)

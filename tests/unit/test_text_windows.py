@@ -78,12 +78,14 @@ def test_the_parts_of_a_cut_share_no_prediction():
     assert sorted(predicted[0] + predicted[1]) == sorted(tokens.read(1, 100).tolist())
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 16, 17, 1000])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 16, 17, 1000, 4096, 9000])
 def test_random_orders_are_permutations_by_parts(count):
     order = RandomOrder(count, 7, ORDER, 1)
     whole = order[0:count]
     assert sorted(whole.tolist()) == list(range(count))
-    np.testing.assert_array_equal(np.concatenate([order[k : k + 3] for k in range(0, count, 3)]), whole)
+    for step in (3, 5000):
+        np.testing.assert_array_equal(np.concatenate([order[k : k + step] for k in range(0, count, step)]), whole)
+    assert order[count : count + 5].tolist() == order[2:1].tolist() == []
     if count > 16:
         assert (RandomOrder(count, 7, ORDER, 2)[0:count] != whole).any()
         assert abs(np.corrcoef(whole, np.arange(count))[0, 1]) < 4 / np.sqrt(count)

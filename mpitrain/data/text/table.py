@@ -100,13 +100,24 @@ def table_units(kind: str, files: list[Path], options: TableOptions, tokenizer: 
     units = []
     facts = (kind, options.text, options.target, options.sep, options.encoding, tokenizer.digest)
     for path in files:
-        if not cache.size_of(path):
-            raise UserError(f"{path} is empty")
-        pieces = pieces_of([path], whole_lines=True) if kind == "jsonl" else [Piece(path, 0, cache.size_of(path), True)]
-        for piece in pieces:
+        for piece in _pieces(kind, path):
             where = cache.path_for([*facts, *cache.facts_of(path), piece.start, piece.stop], "")
             units.append(TableUnit(where, _reader(kind, piece, options), tokenizer))
     return units
+
+
+def rows_of(kind: str, files: Iterable[Path], options: TableOptions) -> Iterator[str]:
+    """Yield the texts of csv or jsonl files."""
+    for path in files:
+        for piece in _pieces(kind, path):
+            for text, _, _ in _reader(kind, piece, options)():
+                yield text
+
+
+def _pieces(kind: str, path: Path) -> Iterable[Piece]:
+    if not cache.size_of(path):
+        raise UserError(f"{path} is empty")
+    return pieces_of([path], whole_lines=True) if kind == "jsonl" else [Piece(path, 0, cache.size_of(path), True)]
 
 
 def is_quick(files: Iterable[Path], tokenizer: Tokenizer) -> bool:

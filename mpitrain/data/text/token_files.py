@@ -17,6 +17,7 @@ from . import cache
 from .encode import Unit
 from .options import TextOptions
 from .stream import TokenStream
+from .tokenizer import BYTES
 
 HEADER = 256
 LLM_C = {20240520: (1, "<u2", 50257, 50256), 20240801: (7, "<u4", 128256, 128000)}  # magic: version, dtype, V, end
@@ -119,11 +120,13 @@ def read_meta(folder: Path) -> tuple[int, int, str]:
     path = folder / "meta.json"
     if path.is_file():
         with reading(path, "a meta.json"):
-            facts = json.loads(path.read_text())
-            end = facts.get("end_of_text")
-            name = str(facts.get("tokenizer", ""))
-            beside = str(folder / name) if name and name != "bytes" else name
-            return int(facts["vocabulary"]), -1 if end is None else int(end), beside
+            facts = json.loads(path.read_bytes())
+        if not isinstance(facts, dict):
+            facts = {}
+        size, end, name = facts.get("vocabulary"), facts.get("end_of_text", -1), facts.get("tokenizer", "")
+        if type(size) is not int or size < 1 or type(end) is not int or not isinstance(name, str):
+            raise UserError(f'{path} must be as in {{"vocabulary": 257, "end_of_text": 256, "tokenizer": "bytes"}}')
+        return size, end, str(folder / name) if name not in ("", BYTES) else name
     path = folder / "meta.pkl"
     if path.is_file():
         facts = unpickle(path)
