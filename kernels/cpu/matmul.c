@@ -53,6 +53,9 @@ static void run_tiles(Tile q, long rows, int walk) {
         q.a = a + begin * (walk ? q.at : 1);
         q.c = c + begin * q.ct;
         if (first) q.first = first + begin * q.first_step;
+        if (q.H * q.K >= 128) // long enough for the lines of c to come
+            for (long t = 0; t < end - begin; t++)
+                for (long o = 0; o < q.width; o += 16) __builtin_prefetch(q.c + t * q.ct + o, 1);
         cases[end - begin - 1](&q);
     }
 }

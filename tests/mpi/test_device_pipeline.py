@@ -13,7 +13,16 @@ from tests.gpu.arrays import Array
 from tests.gpu.device import ShimDevice
 from tests.gpu.lagging import LaggingDevice
 from tests.kernels import cpu
-from tests.pipeline_cases import CASES, SCHEDULES, SEED, SHORT_ATTENTION, TIED_STACK, make_batches, make_runner, run_steps
+from tests.pipeline_cases import (
+    CASES,
+    SCHEDULES,
+    SEED,
+    SHORT_ATTENTION,
+    TIED_STACK,
+    make_batches,
+    make_runner,
+    run_steps,
+)
 
 pytestmark = [pytest.mark.mpi, cpu.needs_gxx]
 
