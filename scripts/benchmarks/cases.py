@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-LAYERS = ("conv3x3", "depthwise3x3", "grouped3x3", "dilated3x3", "layernorm", "gelu", "attention")  # forward, backward
+LAYERS = ("conv3x3", "depthwise3x3", "grouped3x3", "dilated3x3", "linear", "layernorm", "gelu", "attention")  # forward, backward
 GROUPS = 32  # of grouped3x3
 HEAD = 32  # size of the heads of attention
 NUM_CLASSES = 10
@@ -63,6 +63,7 @@ _STEPS = (
     ("depthwise3x3", (16, 16, 128), 64),
     ("grouped3x3", (16, 16, 128), 32),
     ("dilated3x3", (32, 32, 64), 16),
+    ("linear", (768,), 2048),
     ("layernorm", (256,), 4096),
     ("gelu", (1024,), 1024),
     ("attention", (64, 128), 16),

@@ -13,7 +13,7 @@ from mpitrain.context import Context
 from mpitrain.data.loader import Batch
 from mpitrain.device import CPU, Device
 from mpitrain.head_loss import split_head
-from mpitrain.layers import GELU, Conv2d, Layer, LayerNorm, MultiHeadAttention
+from mpitrain.layers import GELU, Conv2d, Layer, LayerNorm, Linear, MultiHeadAttention
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.model_table import ModelTable
 from mpitrain.optim import SGD, AdamW
@@ -68,6 +68,7 @@ def make_layer_step(model: str, x: np.ndarray) -> Callable[[], None]:
         "depthwise3x3": lambda: Conv2d(size, size, 3, padding=1, groups=size, bias=False),
         "grouped3x3": lambda: Conv2d(size, size, 3, padding=1, groups=GROUPS, bias=False),
         "dilated3x3": lambda: Conv2d(size, size, 3, padding=2, dilation=2, bias=False),
+        "linear": lambda: Linear(size, size),
         "layernorm": lambda: LayerNorm(size),
         "gelu": GELU,
         "attention": lambda: MultiHeadAttention(size, size // HEAD, causal=True),

@@ -69,6 +69,8 @@ def make_layer_step(name: str, x: np.ndarray, dy: np.ndarray, setting: tuple[str
 
 
 def _layer(name: str, size: int) -> nn.Module:
+    if name == "linear":
+        return nn.Linear(size, size)
     if name == "layernorm":
         return nn.LayerNorm(size)
     if name == "gelu":
