@@ -4,7 +4,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-LAYERS = ("conv3x3", "depthwise3x3", "grouped3x3", "dilated3x3", "linear", "layernorm", "gelu", "attention")  # forward, backward
+LAYERS = (
+    "conv3x3",
+    "depthwise3x3",
+    "grouped3x3",
+    "dilated3x3",
+    "linear",
+    "layernorm",
+    "gelu",
+    "attention",
+)  # forward, backward
 GROUPS = 32  # of grouped3x3
 HEAD = 32  # size of the heads of attention
 NUM_CLASSES = 10
