@@ -78,13 +78,7 @@ def cross_entropy(
     logits: Array, targets: Array, smoothing: float, ignore_index: int, e: Array, sums: Array, totals: Array, /
 ) -> bool: ...
 def cross_entropy_gradient(
-    logits: Array,
-    targets: Array,
-    smoothing: float,
-    ignore_index: int,
-    class_weights: Array | None,
-    totals: Array,
-    /,
+    logits: Array, targets: Array, smoothing: float, ignore_index: int, weights: Array | None, totals: Array, /
 ) -> bool: ...
 def softmax_cross_entropy(
     logits: Array, targets: Array, smoothing: float, e: Array, row_sums: Array, losses: Array, /

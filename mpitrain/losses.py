@@ -89,26 +89,26 @@ class SoftmaxCrossEntropy(Loss):
 
     def forward(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
         """Return (counted targets, the sum of their losses, the number of correct ones)."""
-        logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), self._flat(targets)
+        if not np.issubdtype(targets.dtype, np.integer):
+            raise _no_classes(targets)
+        logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), targets.reshape(-1)
         e = ctx.empty(self, "e", logits.shape)  # exp of the logits; backward turns it into their gradient
         sums = ctx.empty(self, "sums", (targets.size + 1, 3))
         weights = self._weights(logits.shape[1], ctx) if self.class_weights else None
-        totals, state = cross_entropy(logits, flat, self.label_smoothing, self.ignore_index, e, sums, weights)
+        found: Any
+        found, state = cross_entropy(logits, flat, self.label_smoothing, self.ignore_index, e, sums, weights)
         ctx[self] = e, state, outputs.shape
-        return _totals(totals)
+        return Totals(*found) if isinstance(found, list) else _totals(found)
 
     def gradient(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> tuple[Totals, np.ndarray]:
         """Return the sums and their gradient, on a CPU in the memory of ``outputs``."""
         if not isinstance(outputs, np.ndarray):
             return super().gradient(outputs, targets, ctx)
-        logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), self._flat(targets)
+        if not np.issubdtype(targets.dtype, np.integer):
+            raise _no_classes(targets)
+        logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), targets.reshape(-1)
         weights = self._weights(logits.shape[1], ctx) if self.class_weights else None
         return _totals(cross_entropy_gradient(logits, flat, self.label_smoothing, self.ignore_index, weights)), outputs
-
-    def _flat(self, targets: np.ndarray) -> np.ndarray:
-        if not np.issubdtype(targets.dtype, np.integer):
-            raise UserError(f"cross-entropy needs integer targets (class numbers), but they are {targets.dtype}")
-        return targets.reshape(-1)
 
     def _weights(self, num_classes: int, ctx: Context) -> np.ndarray:
         """Return the class weights on the device of the logits."""
@@ -170,6 +170,10 @@ LOSSES: Registry[Loss] = Registry("loss", {"cross_entropy": SoftmaxCrossEntropy,
 def _totals(found: Any) -> Totals:
     """Return the sums as ``Totals``; an array of a device stays as it is, since reading it would wait."""
     return Totals(*found) if isinstance(found, tuple | list) else found
+
+
+def _no_classes(targets: np.ndarray) -> UserError:
+    return UserError(f"cross-entropy needs integer targets (class numbers), but they are {targets.dtype}")
 
 
 def _shape(batch: np.ndarray) -> tuple[int, ...]:

@@ -52,7 +52,7 @@ typedef int Kernel(const Arg *a);
     K(batchnorm_sums, "ffdoDD", "dy, x, mean, y, sums, dots")                                                \
     K(batchnorm_dx, "ffdodddF", "dy, x, mean, y, a, b, c, dx")                                               \
     K(cross_entropy, "flxiFFD", "logits, targets, smoothing, ignore_index, e, sums, totals")                 \
-    K(cross_entropy_gradient, "FlxioD", "logits, targets, smoothing, ignore_index, class_weights, totals")   \
+    K(cross_entropy_gradient, "FlxioD", "logits, targets, smoothing, ignore_index, weights, totals")         \
     K(softmax_cross_entropy, "flxFFF", "logits, targets, smoothing, e, row_sums, losses")                    \
     K(softmax_cross_entropy_dx, "Fflxp", "e, row_sums, targets, smoothing, counted")                         \
     K(softmax, "fF", "x, y")                                                                                 \

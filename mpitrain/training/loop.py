@@ -73,12 +73,14 @@ class TrainingLoop:
         """Run the steps of the epoch up to its end, or the end of the run."""
         run = self.run
         here = run.position
-        before_step, num_steps = run.samples, len(run.loader)
+        samples_before, num_steps = run.loader.batches.before, len(run.loader)
+        taken = samples_before(here.steps)
         due = run.length.next_evaluation(run.step)
         before, input_before = time.perf_counter(), run.loader.wait_seconds
         for batches in self._batches(here.epoch, here.steps):
-            samples = before_step(here.steps + 1) - before_step(here.steps)
-            here.add(self._train_step(batches), samples)
+            until = samples_before(here.steps + 1)
+            here.add(self._train_step(batches), until - taken)
+            taken = until
             input_now = run.loader.wait_seconds
             stage_seconds = 0.0 if run.runner is None else run.take_stage_seconds(run.runner)
             run.timer.step_done(input_now - input_before, run.data_parallel.sync_seconds, stage_seconds)

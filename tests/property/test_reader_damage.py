@@ -61,6 +61,7 @@ def run_facts():
         world=SimpleNamespace(size=2),
         setup=SimpleNamespace(metadata=lambda config: FACTS, dataset=SimpleNamespace(train=range(9))),
         step=7,
+        loader=range(9),
         optimizer=SimpleNamespace(step_count=7),
         position=Position(2, 2, np.arange(3.0), 0.5),
         results=SimpleNamespace(evaluations=[result], best=1, skipped=0),

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
+from ...json_text import to_json
 from ...suggest import did_you_mean
 from ..tables import CsvOptions
 from ..tables.reader import TableReader
@@ -65,7 +66,7 @@ class TableUnit:
                 done = self._encode(lambda part: tokens.write(part.data))
                 done.sizes.tofile(folder / "sizes.bin")
                 done.codes.tofile(folder / "codes.bin")
-                (folder / "labels.json").write_text(json.dumps(done.labels))
+                (folder / "labels.json").write_text(to_json(done.labels))
 
     def result(self, *, quick: bool) -> Encoded:
         """Return the texts; ``quick`` encodes them in memory and leaves nothing."""
@@ -171,10 +172,10 @@ def _of_line(line: bytes, options: TableOptions) -> tuple[str, str]:
             raise ValueError(f"has no {key!r}{did_you_mean(key, facts)}; it has {there}")
     text, label = facts[options.text], facts[options.target] if options.target else ""
     if not isinstance(text, str):
-        raise ValueError(f"holds no text in {options.text!r}, but {shortened(json.dumps(text))}")
+        raise ValueError(f"holds no text in {options.text!r}, but {shortened(to_json(text))}")
     if not isinstance(label, str | int):
-        raise ValueError(f"holds no class in {options.target!r}, a text or a whole number, but {json.dumps(label)}")
-    return text, label if isinstance(label, str) else json.dumps(label)
+        raise ValueError(f"holds no class in {options.target!r}, a text or a whole number, but {to_json(label)}")
+    return text, label if isinstance(label, str) else to_json(label)
 
 
 def _lines_before(piece: Piece) -> int:
