@@ -15,6 +15,9 @@
 #include "common/philox.cuh"
 #include "common/reduce.cuh"
 
+#ifndef DROPS
+#define DROPS 0  // 1: attention with dropout, whose masks take registers
+#endif
 #ifndef ROW_WARPS
 #define ROW_WARPS 1
 #endif
@@ -54,7 +57,7 @@ struct Factors {
 
   __device__ __forceinline__ Factors() : drops(false) {}
   __device__ __forceinline__ Factors(const Dropout& dropout, const long long* counters, long long row, int keys)
-      : drops(dropout.threshold > 0), threshold(dropout.threshold) {
+      : drops(DROPS && dropout.threshold > 0), threshold(dropout.threshold) {
     scale = 65536.f / (65536 - threshold);
     seed = dropout.seed, layer = dropout.layer, step = counters ? counters[0] : dropout.step;
     row += (counters ? counters[1] : dropout.first) * dropout.sample_apart;
@@ -64,9 +67,10 @@ struct Factors {
   __device__ __forceinline__ Vec<float, PIECE> of(int i) const {
     Vec<float, PIECE> factors;
     Words bits = {};
-    if (drops) bits = random_words(first_tick + i / TICK, seed, layer, step);
+    if (DROPS && drops) bits = random_words(first_tick + i / TICK, seed, layer, step);
 #pragma unroll
-    for (int j = 0; j < PIECE; j++) factors.at[j] = drops ? factor_of(bits, i % TICK + j, threshold, scale) : 1.f;
+    for (int j = 0; j < PIECE; j++)
+      factors.at[j] = DROPS && drops ? factor_of(bits, i % TICK + j, threshold, scale) : 1.f;
     return factors;
   }
 };
@@ -212,7 +216,7 @@ __device__ __forceinline__ void softmax_dx_of_row(P* p, const Element* dy, Eleme
     const auto gradient = apply<Element>([=](float p, float slope, float f) { return p * (slope * f - dot); }, value, slope,
                                          factor);
     store<PIECE>(dx + i, gradient, count - i, aligned);
-    if constexpr (FROM_SCORES)
+    if constexpr (FROM_SCORES && DROPS)
       if (factors.drops)
         store<PIECE>(p + i, apply<Element>([](float p, float f) { return p * f; }, value, factor), count - i, aligned);
   });

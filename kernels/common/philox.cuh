@@ -4,6 +4,11 @@
 
 struct Words {
   unsigned long long at[4];
+
+  // Word i, by choices: an index that is not known to the compiler would put all into local memory.
+  __device__ __forceinline__ unsigned long long word(int i) const {
+    return i & 2 ? (i & 1 ? at[3] : at[2]) : (i & 1 ? at[1] : at[0]);
+  }
 };
 
 // Ten rounds of the cipher: counter (4 words) under a key (2 words).
@@ -29,5 +34,5 @@ __device__ __forceinline__ Words random_words(unsigned long long tick, long long
 
 // What element `i` of a tick is multiplied by: p = threshold / 65536 of the elements are dropped.
 __device__ __forceinline__ float factor_of(const Words& bits, int i, int threshold, float scale) {
-  return int(bits.at[i / 4] >> 16 * (i % 4) & 0xFFFF) >= threshold ? scale : 0.f;
+  return int(bits.word(i / 4) >> 16 * (i % 4) & 0xFFFF) >= threshold ? scale : 0.f;
 }

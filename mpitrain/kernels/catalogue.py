@@ -19,6 +19,12 @@ PRODUCTS = (  # transpose A, transpose B, epilogue
 VARIANTS = (  # of other files, besides their defaults
     kernel("pool.cu", {"ARGMAX_BITS": 16}, name="max_pool"),
     *(kernel("softmax.cu", {"ROW_WARPS": 8}, name=name) for name in entries("softmax.cu")),
+    *(
+        kernel("softmax.cu", {**warps, "DROPS": 1}, name=name)
+        for name in entries("softmax.cu")
+        if name.startswith("attention")
+        for warps in ({}, {"ROW_WARPS": 8})
+    ),
 )
 
 

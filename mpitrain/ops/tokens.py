@@ -33,7 +33,7 @@ def packed_sequences(x: np.ndarray, end_of_text: int) -> tuple[Any, Any]:
     starts = is_end.astype(np.int64)
     starts[:, 1:] = starts[:, :-1]
     starts[:, :1] = 0
-    segments, places = starts.cumsum(axis=1), np.arange(x.shape[1], like=starts)
+    segments, places = np.cumsum(starts, axis=1), np.arange(x.shape[1], like=starts)
     if isinstance(x, np.ndarray):
         return segments, places - np.maximum.accumulate(starts * places, axis=1)
     return segments, places - (segments[:, None, :] < segments[:, :, None]).sum(axis=2)  # CuPy has no such accumulate

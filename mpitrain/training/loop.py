@@ -74,10 +74,11 @@ class TrainingLoop:
         run = self.run
         here = run.position
         samples_before, num_steps = run.loader.batches.before, len(run.loader)
-        taken = samples_before(here.steps)
+        taken = -1  # samples of the epoch before the step; they are known when the loader has begun it
         due = run.length.next_evaluation(run.step)
         before, input_before = time.perf_counter(), run.loader.wait_seconds
         for batches in self._batches(here.epoch, here.steps):
+            taken = samples_before(here.steps) if taken < 0 else taken
             until = samples_before(here.steps + 1)
             here.add(self._train_step(batches), until - taken)
             taken = until

@@ -15,6 +15,7 @@ from mpitrain.layers import (
     Conv2d,
     Dropout,
     Embedding,
+    FirstToken,
     Flatten,
     GlobalAvgPool,
     Layer,
@@ -22,6 +23,9 @@ from mpitrain.layers import (
     Linear,
     MaxPool2d,
     MultiHeadAttention,
+    PatchEmbedding,
+    PostNormBlock,
+    PreNormBlock,
     Recompute,
     ReLU,
     Residual,
@@ -31,6 +35,8 @@ from mpitrain.layers import (
     SiLU,
     SwiGLU,
     Tanh,
+    TiedHead,
+    TokenEmbedding,
 )
 
 
@@ -44,6 +50,19 @@ class Case(NamedTuple):
         if self.integers:
             return rng.integers(0, self.integers, self.shape)
         return rng.standard_normal(self.shape).astype(np.float32)
+
+
+def tied() -> Layer:
+    """Tokens with positions, packed where number 3 ends a sequence, and logits by the same table."""
+    tokens = TokenEmbedding(11, 8, num_positions=9, end_of_text=3)
+    block = PreNormBlock(LayerNorm(8), MultiHeadAttention(8, 2, causal=True), RMSNorm(8), Linear(8, 8), dropout=0.2)
+    return Sequential(tokens, block, TiedHead(tokens, bias=True))
+
+
+def first_token() -> Layer:
+    """Patches of an image, a block that normalizes last, and the vector that stands for the image."""
+    block = PostNormBlock(MultiHeadAttention(8, 2), LayerNorm(8), Sequential(Linear(8, 8), GELU()), LayerNorm(8))
+    return Sequential(PatchEmbedding((6, 4, 3), 2, 8), block, FirstToken())
 
 
 CASES = {
@@ -83,6 +102,8 @@ CASES = {
     "attention, shared keys": Case(lambda: MultiHeadAttention(24, 6, causal=True, num_kv_heads=2), (3, 19, 24)),
     "attention, dropout": Case(lambda: MultiHeadAttention(12, 3, causal=True, dropout=0.3), (4, 9, 12)),
     "attention, rotary": Case(lambda: MultiHeadAttention(24, 4, num_kv_heads=1, rotary=100.0), (2, 9, 24)),
+    "tokens, tied head": Case(tied, (4, 9), 11),
+    "patches, first token": Case(first_token, (3, 6, 4, 3)),
     "attention, one head": Case(lambda: MultiHeadAttention(9, 1, bias=False), (3, 7, 9)),
 }
 

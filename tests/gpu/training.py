@@ -4,7 +4,7 @@ import numpy as np
 
 from mpitrain import models
 from mpitrain.arena import Arena
-from mpitrain.context import Context
+from mpitrain.context import PAD, Context
 from mpitrain.device import CPU
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.optim import SGD
@@ -15,6 +15,15 @@ SHAPES = {
     "lenet": (28, 28, 1),
     "convnet": (8, 8, 1),
     **dict.fromkeys(("resnet8", "resnet20", "resnet32", "resnet56"), (8, 8, 3)),
+    "vit": (8, 8, 3),
+    **dict.fromkeys(("gpt", "llama", "bert"), (LENGTH,)),
+}
+SMALL = {"depth": 2, "width": 12, "heads": 2}  # instead of the sizes of the transformers
+OPTIONS = {
+    "vit": SMALL,
+    "gpt": SMALL | {"vocabulary": VOCABULARY},
+    "llama": SMALL | {"vocabulary": VOCABULARY, "kv_heads": 1, "hidden": 16},
+    "bert": SMALL | {"vocabulary": VOCABULARY},
 }
 
 
@@ -24,7 +33,14 @@ def make(name, batch, **options):
     if name == "transformer":
         tokens = rng.integers(0, VOCABULARY, (batch, LENGTH + 1))
         return transformer(**options), tokens[:, :-1].copy(), tokens[:, 1:].copy()
-    shape = SHAPES[name]
+    shape, options = SHAPES[name], OPTIONS.get(name, {}) | options
+    if name in ("gpt", "llama"):
+        tokens = rng.integers(0, VOCABULARY, (batch, LENGTH + 1))
+        return models.build(name, shape, VOCABULARY, **options), tokens[:, :-1].copy(), tokens[:, 1:].copy()
+    if name == "bert":
+        tokens = rng.integers(0, VOCABULARY, (batch, LENGTH))
+        tokens[-1, 5:] = PAD
+        return models.build(name, shape, 4, **options), tokens, rng.integers(0, 4, batch)
     x = rng.standard_normal((batch, *shape)).astype(np.float32)
     return models.build(name, shape, 4, **options), x, rng.integers(0, 4, batch)
 

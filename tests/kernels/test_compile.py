@@ -187,6 +187,11 @@ def test_softmax_fills_a_multiprocessor(warps, arch):
     assert {"LDG.E.128", "STG.E.128"} <= {name.removesuffix(".SYS") for name in built.code.opcodes}
 
 
+@pytest.mark.parametrize("arch", ["75", "90a"])
+def test_masks_of_attention_stay_in_registers(arch):
+    check_resources(build("softmax.cu", arch, {"DROPS": 1, "ELEMENT_BF16": int(arch == "90a")}).said)
+
+
 @pytest.mark.parametrize("name", ladder.RUNGS)
 def test_rungs(name):
     check_resources(build(f"ladder/{name}.cu", ladder.ARCH.get(name, "75"), {}).said)

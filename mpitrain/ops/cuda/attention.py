@@ -195,7 +195,8 @@ class Heads:
         sizes = statistics.size, _length(queries), self.num_keys, self._ld, first, _length(inner)
         record = np.array((*sizes, self.mask.causal, self.samples_inner, *apart), RECORD)
         arguments = *arrays, statistics, *masks, record, *self._dropout(part)
-        run_rows(name, statistics, statistics.size, self.num_keys, arguments)
+        drops = self.mask.dropout is not None
+        run_rows(name, statistics, statistics.size, self.num_keys, arguments, drops=drops)
 
     def _dropout(self, part: Part) -> tuple[np.ndarray, Any]:
         """Return struct Dropout for the matrices of ``part``, and its counters."""

@@ -10,9 +10,13 @@ from .launch import fits, run
 
 LONG_ROW = 4096  # elements: a warp has up to so many, a block more
 BLOCK_WARPS = 8
+ATTENTION = "attention_softmax", "attention_softmax_dx"
 KERNELS = {
-    (name, warps): kernel("softmax.cu", {"ROW_WARPS": warps} if warps > 1 else {}, name=name)
-    for name in ("softmax_forward", "softmax_dx", "attention_softmax", "attention_softmax_dx")
+    (name, warps, drops): kernel(
+        "softmax.cu", ({"ROW_WARPS": warps} if warps > 1 else {}) | ({"DROPS": 1} if drops else {}), name=name
+    )
+    for drops, names in ((False, ("softmax_forward", "softmax_dx", *ATTENTION)), (True, ATTENTION))
+    for name in names
     for warps in (1, BLOCK_WARPS)
 }
 
@@ -37,7 +41,7 @@ def softmax_dx(y: Any, dy: Any, dx: Any) -> bool:
     return True
 
 
-def run_rows(name: str, like: Any, rows: int, length: int, arguments: Sequence[Any]) -> None:
+def run_rows(name: str, like: Any, rows: int, length: int, arguments: Sequence[Any], *, drops: bool = False) -> None:
     """Launch a kernel of softmax.cu on the device of ``like``: a warp for each row, or a block where rows are long."""
     warps = BLOCK_WARPS if length > LONG_ROW else 1
-    run(device_of(like), KERNELS[name, warps], 32 * warps * rows, arguments)
+    run(device_of(like), KERNELS[name, warps, drops], 32 * warps * rows, arguments)
