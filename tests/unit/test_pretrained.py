@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from mpitrain import models
+from mpitrain import Trainer, models
 from mpitrain.arena import Arena
+from mpitrain.config_keywords import config_from
 from mpitrain.context import Context
 from mpitrain.errors import UserError
+from mpitrain.layers import Embedding, Linear, Sequential
 from mpitrain.training.pretrained.export import export_folder
 from mpitrain.training.pretrained.source import merge_models, open_weights
+from mpitrain.training.pretrained.with_weights import with_weights
 from tests import checkpoints
 from tests import transformer_formulas as formulas
 
@@ -281,7 +284,11 @@ def test_numbers_that_are_no_weights(tmp_path):
 def test_the_model_given_besides(tmp_path):
     with pytest.raises(UserError, match=r"hf:x is a bert: --model gpt:depth=2 cannot take its weights"):
         merge_models("gpt:depth=2", "bert:depth=3", "hf:x")
-    assert merge_models("gpt:depth=2,dropout=0.1", "gpt:depth=3,width=8", "hf:x") == "gpt:depth=2,width=8,dropout=0.1"
+    with pytest.raises(UserError, match=r"hf:x has heads=4: --model gpt:heads=2 cannot change that"):
+        merge_models("gpt:heads=2", "gpt:heads=4", "hf:x")
+    assert (
+        merge_models("gpt:eps=1e-5,dropout=0.1", "gpt:depth=3,eps=1e-05", "hf:x") == "gpt:depth=3,eps=1e-05,dropout=0.1"
+    )
     assert merge_models("convnet", "gpt:depth=3", "hf:x") == "gpt:depth=3"
 
 
@@ -302,3 +309,37 @@ def test_an_export_is_not_overwritten(tmp_path):
     with pytest.raises(UserError, match="holds a model already: write over it with --force"):
         export_folder(tmp_path / "a" / "b", "gpt", model, tensors)
     export_folder(tmp_path / "a" / "b", "gpt", model, tensors, force=True)
+
+
+def test_a_trainer_begins_with_the_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    w = random_weights("gpt:depth=2,width=16,heads=4,window=9", (8,), 257)
+    source = checkpoints.write(tmp_path / "hf", *checkpoints.gpt2(w, 2, 4))
+    (tmp_path / "novel.txt").write_text("one fish, two fish, red fish, blue fish. " * 20)
+    settings = {"data": "text:novel.txt,window=8", "progress": "none", "steps": 1}
+    trainer = Trainer(weights=source, out=str(tmp_path / "run"), lr=1e-12, **settings)
+    assert all(np.array_equal(view, w[name]) for name, view in trainer.setup.arena.named_tensors().items())
+    trainer.fit()
+    again = Trainer.load(tmp_path / "run")
+    assert all(np.allclose(view, w[name], atol=1e-9) for name, view in again.setup.arena.named_tensors().items())
+    settings["weights"] = source
+    own = Trainer(lambda shape, outputs: models.build(f"gpt:{SIZES},window=9", shape, outputs), **settings)
+    assert np.array_equal(own.setup.arena.named_tensors()["0.weight"], w["0.weight"])
+    with pytest.raises(UserError, match="is a gpt, and the model has no blocks of a transformer"):
+        Trainer(lambda shape, outputs: Sequential(Embedding(outputs, 4), Linear(4, outputs)), **settings)
+    with pytest.raises(UserError, match=r"built in another way than the one that has transformer\.h\.0"):
+        Trainer(lambda shape, outputs: models.build("bert:size=tiny", shape, outputs), **settings)
+
+
+def test_text_takes_the_tokenizer_of_the_folder(tmp_path):
+    _, tensors, config, *_ = case("gpt2")
+    source = checkpoints.write(tmp_path / "hf", tensors, config)
+    (tmp_path / "hf/tokenizer.json").write_text("{}")
+    for given, found in (
+        ("text:a.txt", f"text:a.txt,tokenizer={tmp_path}/hf/tokenizer.json"),
+        ("csv:a.csv,text=t", f"csv:a.csv,text=t,tokenizer={tmp_path}/hf/tokenizer.json"),
+        ("text:a.txt,tokenizer=own.json", "text:a.txt,tokenizer=own.json"),
+        ("csv:a.csv,target=y", "csv:a.csv,target=y"),
+        ("tokens:dir", "tokens:dir"),
+    ):
+        assert with_weights(config_from(weights=source, data=given)).data.source == found

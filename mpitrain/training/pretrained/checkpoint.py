@@ -12,7 +12,7 @@ from ...option_values import format_value
 from ..weights import check_weights, load_weights
 from .architecture import Architecture
 from .match import Match, match
-from .rules import rules_of
+from .rules import block_names, rules_of
 from .tensors import Tensors
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
@@ -45,8 +45,8 @@ class Pretrained:
 
     def fit(self, model: Layer) -> Match:
         """Return the weights for ``model``; a UserError lists what does not fit."""
-        if not isinstance(model, Sequential):
-            raise UserError(f"{self.source} is a {self.kind.model}, and the model is a {model.kind}")
+        if not isinstance(model, Sequential) or not block_names(model):
+            raise UserError(f"{self.source} is a {self.kind.model}, and the model has no blocks of a transformer")
         return match(self.source, self.tensors, rules_of(self.kind.table(model), model), self.kind)
 
 

@@ -90,6 +90,11 @@ def _options(tensors: GgufTensors) -> dict[str, Any]:
         raise UserError(f"{tensors.files[0]} is damaged: it does not say {', '.join(missing)}")
     if tensors.value("llama.rope.scaling.type", "none") != "none" or "rope_freqs.weight" in tensors.shapes:
         raise UserError(f"{tensors.files[0]} scales its rotary positions, which our llama does not")
+    head_size = options["width"] // max(1, options["heads"])
+    if (turned := tensors.value("llama.rope.dimension_count", head_size)) != head_size:
+        raise UserError(
+            f"{tensors.files[0]} turns {turned} of the {head_size} numbers of a head, and our llama turns all"
+        )
     kv_heads = tensors.value("llama.attention.head_count_kv", options["heads"])
     base = float(np.float32(tensors.value("llama.rope.freq_base", 10000.0)))
     eps = float(str(np.float32(options["eps"])))  # 1e-05, and not its float32 value in more digits

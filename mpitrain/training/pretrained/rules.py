@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...errors import UserError
 from ...layers import Layer, MultiHeadAttention, Sequential
 from ...layers.transformer_block import PostNormBlock, PreNormBlock
 from ...model_table import ModelTable
@@ -102,20 +103,26 @@ class Rule:
 
 
 def rules_of(table: Table, model: Sequential) -> list[Rule]:
-    """Return the rules for the tensors of ``model``, one each, in forward order."""
-    whole = ModelTable.of(model)
-    shapes = {entry.name: entry.shape for entry in whole}
-    blocks = block_names(model)
-    lines = [(f"{blocks.index(name)}", name, layer) for name, layer in model.children() if name in blocks]
+    """Return the rules for the tensors of ``model``, one each, in forward order.
+
+    Raises
+    ------
+    UserError
+        If it is not built as our model of that kind: it may be a network of the user's own.
+    """
+    shapes = {entry.name: entry.shape for entry in ModelTable.of(model)}
+    blocks, behind = block_names(model), list[str]()
     found = [rule for line in table.first for rule in _expand("0.", "", line, shapes, model)]
-    for number, name, layer in lines:
-        there = table.blocks.format(number) + "."
-        found += [rule for line in table.block for rule in _expand(f"{name}.", there, line, shapes, layer)]
-    behind = list(model.children())[[name for name, _ in model.children()].index(blocks[-1]) + 1 :]
-    tails = [name for name, _ in behind if any(key.startswith(f"{name}.") for key in shapes)]
-    for name, line in zip(tails, table.rest, strict=True):
+    for name, layer in model.children():
+        if name in blocks:
+            there = table.blocks.format(blocks.index(name)) + "."
+            found += [rule for line in table.block for rule in _expand(f"{name}.", there, line, shapes, layer)]
+        elif name != "0" and any(key.startswith(f"{name}.") for key in shapes):
+            behind.append(name)
+    for name, line in zip(behind, table.rest):
         found += _expand(name, "", line, shapes, model)
-    assert {rule.name for rule in found} == set(shapes), set(shapes) ^ {rule.name for rule in found}
+    if {rule.name for rule in found} != set(shapes) or len(behind) != len(table.rest):
+        raise UserError(f"the model is built in another way than the one that has {table.blocks.format(0)}")
     return found
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
-from ...option_values import split_options
-from ...registry import short_name
+from ...models import MODELS
+from ...option_values import format_value
+from ...registry import FILE, short_name
 from ..weights import read_metadata
 from .architecture import Settings
 from .architectures import ARCHITECTURES
@@ -53,26 +54,26 @@ def open_folder(source: str, folder: Path) -> Pretrained:
 
 
 def merge_models(given: str, text: str, source: str) -> str:
-    """Return the model of a checkpoint with the options that are given besides, which come first.
+    """Return the model of a checkpoint with further options that are given, such as dropout.
 
     Raises
     ------
     UserError
-        If another model is given.
+        If another model is given, or an option that the checkpoint has otherwise: its weights might fit, and compute
+        something else.
 
     >>> merge_models("bert:dropout=0.1", "bert:depth=6,width=384", "hf:minilm")
     'bert:depth=6,width=384,dropout=0.1'
     """
     if given == DEFAULT_MODEL or not text:
         return text or given
-    if short_name(given) != short_name(text):
+    if FILE.match(given) or short_name(given) != short_name(text):
         raise UserError(f"{source} is a {short_name(text)}: --model {given} cannot take its weights (leave it out)")
-    options = {}
-    for one in (text, given):
-        for part in split_options(one.partition(":")[2]):
-            key, _, value = part.partition("=")
-            options[key] = value
-    return f"{short_name(text)}:" + ",".join(f"{key}={value}" for key, value in options.items())
+    (_, name, own), (_, _, wanted) = MODELS.find(text), MODELS.find(given)
+    for key, value in wanted.items():
+        if own.get(key, value) != value:
+            raise UserError(f"{source} has {key}={format_value(own[key])}: --model {given} cannot change that")
+    return model_text(name, own | wanted)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

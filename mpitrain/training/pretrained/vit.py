@@ -80,7 +80,8 @@ def settings(model: Sequential) -> dict[str, Any]:
 
 def _embedding(model: Sequential) -> PatchEmbedding:
     layer = model[0]
-    assert isinstance(layer, PatchEmbedding)
+    if not isinstance(layer, PatchEmbedding):
+        raise UserError("the model does not begin with the patches of an image, as a ViT does")
     return layer
 
 
