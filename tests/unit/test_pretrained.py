@@ -1,6 +1,7 @@
 """Checkpoints of Hugging Face: logits by independent formulas, all bits back, and what does not fit."""
 
 import json
+import sys
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ from mpitrain.config_keywords import config_from
 from mpitrain.context import Context
 from mpitrain.errors import UserError
 from mpitrain.layers import Embedding, Linear, Sequential
+from mpitrain.training.pretrained import layouts
 from mpitrain.training.pretrained.export import export_folder
 from mpitrain.training.pretrained.source import merge_models, open_weights
 from mpitrain.training.pretrained.with_weights import with_weights
@@ -343,3 +345,27 @@ def test_text_takes_the_tokenizer_of_the_folder(tmp_path):
         ("tokens:dir", "tokens:dir"),
     ):
         assert with_weights(config_from(weights=source, data=given)).data.source == found
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape"),
+    [
+        (layouts.SAME, (6, 4)),
+        (layouts.LINEAR, (6, 4)),
+        (layouts.LINEAR, (6,)),
+        (layouts.patches(2, 3), (5, 3, 2, 2)),
+        (layouts.patches(2, 3), (5,)),
+        (layouts.leading(2), (1, 1, 4)),
+        (layouts.neighbors(6), (12, 4)),
+    ],
+    ids=str,
+)
+def test_layouts_are_inverse_to_each_other(layout, shape):
+    theirs = np.random.default_rng(SEED).standard_normal(shape)
+    assert np.array_equal(layout.write(layout.read(theirs)), theirs)
+
+
+def test_gguf_without_its_package_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(UserError, match=r"needs the package gguf: pip install mpitrain\[gguf\] installs it"):
+        open_weights(f"gguf:{tmp_path / 'm.gguf'}")
