@@ -59,6 +59,9 @@ class Model:
 
     name: Annotated[str, arg(name="model", metavar="NAME")] = "convnet"
     """The network: convnet, mlp, lenet, resnet8, resnet20, resnet32 or resnet56."""
+    weights: Annotated[str, arg(metavar="SOURCE")] = ""
+    """Weights to begin with: hf:DIR of Hugging Face (config.json says which model it is, so --model may be left out),
+    gguf:FILE, or a FILE.safetensors of a run. Empty draws them by --seed."""
     widths: tuple[int, ...] = (128,)
     """Hidden widths of mlp."""
     activation: Literal["relu", "tanh", "sigmoid", "gelu", "silu"] = "relu"

@@ -58,7 +58,7 @@ def parse(argv: list[str], speaks: bool) -> Job:
     given = first.parse_known_args(argv[: -1 if argv and argv[-1] in ("--config", "--resume", "--out") else None])[0]
     if not given.resume:
         return _job(_parse(argv, speaks, given.config), given.config)
-    directory = run_of(given.resume, given.out, lambda: _config_of(_parse(argv, speaks, given.config)))
+    directory = run_of(given.resume, given.out, lambda: _planned(argv, speaks, given.config))
     earlier = "" if directory is None or not (directory / CONFIG).is_file() else str(directory / CONFIG)
     options = _parse(argv, speaks, given.config or earlier)
     if directory is not None:
@@ -93,6 +93,13 @@ def _parse(argv: list[str], speaks: bool, path: str) -> TrainOptions:
 
 def _config_of(options: TrainOptions) -> Config:
     return Config(**_branches(options))
+
+
+def _planned(argv: list[str], speaks: bool, path: str) -> Config:
+    """Return the settings of a new run, which name its directory."""
+    from ..training.pretrained.with_weights import with_weights
+
+    return with_weights(_config_of(_parse(argv, speaks, path)))
 
 
 def _branches(config: Config) -> dict[str, Any]:
@@ -199,6 +206,7 @@ def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Tr
     from ..training.devices import take_device
     from ..training.directory.open_run import find_earlier
     from ..training.limits import num_threads
+    from ..training.pretrained.with_weights import with_weights
     from ..training.setup import open_setup, resolved
 
     if config.parallel.elastic:
@@ -213,6 +221,9 @@ def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "Tr
         with world.together():
             source = inherit_options(config.data.source, earlier.source)
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
+    else:
+        with world.together():
+            config = with_weights(config)
     setup = open_setup(config, world, take_device(config, world), earlier)
     return resolved(config, setup), setup, threads
 

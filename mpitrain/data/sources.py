@@ -237,6 +237,21 @@ def replace_option(source: str, key: str, value: str) -> str:
     return f"{kind}:{join_options(path, options | {key: [value]})}" if key in options else source
 
 
+def default_tokenizer(source: str, file: str) -> str:
+    """Return a source of text with the tokenizer ``file`` if it names none; others as they are.
+
+    >>> default_tokenizer("text:a.txt,window=64", "b.json"), default_tokenizer("digits", "b.json")
+    ('text:a.txt,window=64,tokenizer=b.json', 'digits')
+    """
+    if not source:
+        return source
+    kind, place = parse_source(source)
+    if kind != "text" and not (kind in ("csv", "jsonl") and text.has_text(kind, place)):
+        return source
+    path, options = split_place(kind, place)
+    return source if "tokenizer" in options else f"{kind}:{join_options(path, options | {'tokenizer': [file]})}"
+
+
 def units_of(source: str) -> Sequence[Unit | TableUnit]:
     """Return the work to do once before a source is opened, which ranks may share; none for most sources."""
     kind, place = parse_source(source)

@@ -36,6 +36,7 @@ def gpt(
     heads: int = 0,
     dropout: float = 0.0,
     window: int = 0,
+    eps: float = 1e-5,
     vocabulary: int = 0,
     end_of_text: int | None = None,
 ) -> Sequential:
@@ -52,6 +53,8 @@ def gpt(
         Probability of dropout after the embedding, in attention, and where blocks add to their shortcut.
     window : int
         The most tokens of a sequence; 0 for the length of a row.
+    eps : float
+        Of the norms.
     vocabulary : int
         Number of tokens; 0 for ``num_outputs``, which it must be equal to.
     end_of_text : int, optional
@@ -68,14 +71,14 @@ def gpt(
         num_outputs, dims.width, num_positions=window_of("gpt", window, length), end_of_text=end_of_text
     )
     layers: list[Layer] = [tokens, *([Dropout(dropout)] if dropout else [])]
-    layers += [_block(dims, dropout) for _ in range(dims.depth)]
-    return Sequential(*layers, LayerNorm(dims.width), TiedHead(tokens))
+    layers += [_block(dims, dropout, eps) for _ in range(dims.depth)]
+    return Sequential(*layers, LayerNorm(dims.width, eps), TiedHead(tokens))
 
 
-def _block(dims: Size, dropout: float) -> PreNormBlock:
+def _block(dims: Size, dropout: float, eps: float) -> PreNormBlock:
     attention = MultiHeadAttention(dims.width, dims.heads, causal=True, dropout=dropout)
     initialize(attention)
     std = residual_std(dims.depth)
     attention.out.weight.init = init.normal(std)
     mlp = feed_forward(dims.width, 4 * dims.width, GELU(approximate=True), last_std=std)
-    return PreNormBlock(LayerNorm(dims.width), attention, LayerNorm(dims.width), mlp, dropout=dropout)
+    return PreNormBlock(LayerNorm(dims.width, eps), attention, LayerNorm(dims.width, eps), mlp, dropout=dropout)

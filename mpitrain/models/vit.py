@@ -15,7 +15,6 @@ from .shapes import image_shape
 from .transformer import Size, feed_forward, initialize, linear, pick_size
 
 SIZES = {"small": Size(6, 192, 3), "tiny": Size(4, 64, 2), "base": Size(12, 768, 12)}
-EPS = 1e-6
 
 
 def vit(
@@ -29,6 +28,7 @@ def vit(
     heads: int = 0,
     hidden: int = 0,
     dropout: float = 0.0,
+    eps: float = 1e-6,
 ) -> Sequential:
     """A vision transformer: blocks of attention over the patches of an image, and a class token.
 
@@ -43,16 +43,18 @@ def vit(
         times the width by default.
     dropout : float
         Probability of dropout after the embedding, in attention, and where blocks add to their shortcut.
+    eps : float
+        Of the norms.
     """
     image = image_shape("vit", input_shape, least=1)
     dims = pick_size("vit", SIZES, size, depth=depth, width=width, heads=heads, hidden=hidden)
     layers: list[Layer] = [PatchEmbedding(image, patch, dims.width), *([Dropout(dropout)] if dropout else [])]
-    layers += [_block(dims, dropout) for _ in range(dims.depth)]
-    return Sequential(*layers, LayerNorm(dims.width, EPS), FirstToken(), linear(dims.width, num_outputs))
+    layers += [_block(dims, dropout, eps) for _ in range(dims.depth)]
+    return Sequential(*layers, LayerNorm(dims.width, eps), FirstToken(), linear(dims.width, num_outputs))
 
 
-def _block(dims: Size, dropout: float) -> PreNormBlock:
+def _block(dims: Size, dropout: float, eps: float) -> PreNormBlock:
     attention = MultiHeadAttention(dims.width, dims.heads, dropout=dropout)
     initialize(attention)
     mlp = feed_forward(dims.width, dims.hidden or 4 * dims.width, GELU())
-    return PreNormBlock(LayerNorm(dims.width, EPS), attention, LayerNorm(dims.width, EPS), mlp, dropout=dropout)
+    return PreNormBlock(LayerNorm(dims.width, eps), attention, LayerNorm(dims.width, eps), mlp, dropout=dropout)

@@ -18,7 +18,7 @@ from ..data.batches import make_batches
 from ..data.dataset import LANGUAGE_MODELING, REGRESSION, Dataset
 from ..data.lazy import is_lazy
 from ..data.matching.conform import in_order_of
-from ..data.matching.fingerprint import contents, fingerprint
+from ..data.matching.fingerprint import contents, digest_file, fingerprint
 from ..data.matching.signature import Extremes, Signature
 from ..data.normalize import Normalizer
 from ..data.resolution import resolution_notes
@@ -39,6 +39,7 @@ from .class_weights import class_weights_of
 from .pipeline import PipelineSetup, open_pipeline, recompute
 from .pipeline_rules import check_mesh, make_mesh
 from .prepare import prepare
+from .pretrained.source import open_weights
 from .recipe import check_recipe, peak_lr
 from .run_length import RunLength
 from .same_data import check_same_data
@@ -127,6 +128,12 @@ def open_setup(
         On all ranks, if anything that the user gave does not work on any of them, or their data differ.
     """
     mesh = make_mesh(config, world, resumes=earlier is not None)
+    weights = None
+    if config.model.weights and earlier is None:  # a resumed run has its own
+        with world.together():
+            weights = open_weights(config.model.weights)
+            digests = {f"file {path.name}": digest_file(path) for path in weights.files}
+        check_same_data(world, digests, weights.source)
     with world.together():
         check_shards(config.parallel.reproducible, mesh.sizes["data"])
         check_mesh(config, mesh, resumes=earlier is not None)
@@ -159,9 +166,12 @@ def open_setup(
         check_recipe(config.optimizer, steps, RunLength.of(config.run, steps).total_steps)
         metrics = [*split_metrics(config.run.metrics), *own.metrics]
         model = make_model(config, dataset.input_shape, dataset.num_outputs, own.model, models.Tokens.of(dataset))
+        first_weights = None if weights is None else weights.fit(model)
         limits.check_memory(config, model, world, mesh.sizes["pipe"])
         class_weights = class_weights_of(config.optimizer.class_weights, dataset)
         loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)
+        if first_weights is not None:
+            dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *first_weights.notes))
         scoring = make_scoring(loss, target_normalizer, dataset.num_outputs, metrics, **language_facts(dataset))
         check_scores(config.run, scoring)
     group, pipeline, whole = world.group("data"), None, ModelTable.of(model)
@@ -179,6 +189,9 @@ def open_setup(
         whole=whole,
         gradient_device=_gradient_device(config, group, model, device),
     )
+    if first_weights is not None:
+        with world.together():
+            first_weights.load(arena)
     signature = Signature.of(
         dataset,
         source=config.data.source,

@@ -40,6 +40,7 @@ from .hooks import Hook
 from .hooks.registry import make_hooks
 from .limits import num_threads
 from .loop import TrainingLoop
+from .pretrained.with_weights import with_weights
 from .report import write_results
 from .results import Result
 from .scoring import make_scoring
@@ -181,6 +182,8 @@ class Trainer:
         CPU.use_threads(num_threads(config, world))
         with world.together():
             world.check_name(config.parallel.all_reduce)
+            if earlier is None and own.model is None:
+                config = with_weights(config)
         self.setup = open_setup(config, world, take_device(config, world), earlier, own)
         self.config = resolved(config, self.setup)
 

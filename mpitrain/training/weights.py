@@ -79,7 +79,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     UserError
         If there is no such file or it is no mpitrain weights file.
     """
-    with _opened(path) as file:
+    with open_tensors(path) as file:
         entries = file.metadata() or {}
     if "mpitrain" not in entries:
         raise UserError(f"{path} was not written by mpitrain: its metadata has no mpitrain entry")
@@ -92,7 +92,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def check_weights(path: Path, whole: ModelTable) -> None:
     """Raise a UserError if the tensors of ``path`` are not those of the model with the table ``whole``."""
     wanted = {entry.name: entry.shape for entry in whole}
-    with _opened(path) as file:
+    with open_tensors(path) as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no dict)
     for name in sorted(set(found) ^ set(wanted)):
         side = "lacks" if name in wanted else "has"
@@ -104,7 +104,7 @@ def check_weights(path: Path, whole: ModelTable) -> None:
 
 def load_weights(path: Path, arena: Arena) -> None:
     """Fill ``arena`` from ``path``, whose tensors are those of the whole model (``check_weights``)."""
-    with _opened(path) as file:
+    with open_tensors(path) as file:
         for name, view in arena.named_tensors().items():
             view[...] = arena.device.from_host(file.get_tensor(name))
 
@@ -124,7 +124,8 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _opened(path: Path) -> Any:
+def open_tensors(path: Path) -> Any:
+    """Return the safetensors file at ``path``, opened for arrays of NumPy; raise a UserError if it is none."""
     try:
         return safetensors.safe_open(path, "numpy")
     except (OSError, safetensors.SafetensorError) as error:

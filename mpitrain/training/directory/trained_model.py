@@ -178,6 +178,11 @@ class TrainedModel:
         return open_tokenizer(str(path)) if path.is_file() else None
 
     @property
+    def model_text(self) -> str:
+        """The model as in --model."""
+        return self._config.model.name
+
+    @property
     def metrics(self) -> str:
         """The metrics of the run, by name."""
         return self._config.run.metrics

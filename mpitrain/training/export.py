@@ -1,0 +1,55 @@
+"""Models of finished runs, and of GGUF files, as folders of Hugging Face."""
+
+from pathlib import Path
+
+import safetensors.numpy
+
+from .. import models
+from ..arena import Arena
+from ..model_table import ModelTable
+from .directory.run_directory import BEST, LAST, TOKENIZER
+from .directory.trained_model import open_trained_model
+from .pretrained.export import export_folder
+from .pretrained.gguf import open_gguf, tokenizer_text
+from .weights import gather_tensors
+
+
+def export_run(directory: Path, weights: str, folder: Path, *, force: bool = False) -> list[Path]:
+    """Write the ``weights`` (last or best) of the run in ``directory`` to ``folder``, and return the files.
+
+    Raises
+    ------
+    UserError
+        If there is no whole run, its model is none of ``transformers``, or the files cannot be written.
+    """
+    run = open_trained_model(directory, weights)
+    tensors = safetensors.numpy.load_file(directory / {"last": LAST, "best": BEST}[weights])
+    tokenizer = directory / TOKENIZER
+    return export_folder(
+        folder,
+        run.model_text,
+        run.model,
+        tensors,
+        class_names=run.signature.class_names or (),
+        tokenizer=tokenizer.read_bytes() if tokenizer.is_file() else "",
+        force=force,
+    )
+
+
+def export_gguf(source: str, folder: Path, *, force: bool = False) -> list[Path]:
+    """Write the model and the tokenizer of a GGUF file to ``folder``, and return the files.
+
+    Raises
+    ------
+    UserError
+        If they cannot be read or written.
+    """
+    weights = open_gguf(source, Path(source.removeprefix("gguf:")).expanduser())
+    model = models.build(weights.text, (1,), weights.tensors.shapes["token_embd.weight"][0])
+    match = weights.fit(model)
+    arena = Arena(model, whole=ModelTable.of(model))
+    match.load(arena)
+    tensors = gather_tensors(arena)
+    assert tensors is not None
+    tokenizer = tokenizer_text(weights.files[0])
+    return export_folder(folder, weights.text, model, tensors, tokenizer=tokenizer, force=force)

@@ -1,0 +1,123 @@
+"""Description of an architecture: its settings in config.json, and its table of names."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+from ...layers import Layer, Linear, MultiHeadAttention, Sequential, TokenEmbedding
+from .rules import Table, block_names
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A kind of models of Hugging Face that one of ours computes.
+
+    Attributes
+    ----------
+    kind : str
+        ``model_type`` in config.json.
+    model : str
+        The name of our model.
+    options : callable(Settings) -> dict
+        Options of our model; raises a UserError for what it does not compute.
+    table : callable(Sequential) -> Table
+    settings : callable(Sequential) -> dict
+        config.json of a model of ours.
+    is_kind : callable(Sequential) -> bool
+        Whether a model of that name is of this kind (BERT or DistilBERT).
+    base : str
+        The beginning of the names that a checkpoint without a head leaves out.
+    buffers : str
+        Pattern of the names of arrays that can be computed, and that we do not read.
+    heads : str
+        Pattern of the names of further heads: those that our model does not have are left out, with a note.
+    """
+
+    kind: str
+    model: str
+    options: "Callable[[Settings], dict[str, Any]]"
+    table: Callable[[Sequential], Table]
+    settings: Callable[[Sequential], dict[str, Any]]
+    is_kind: Callable[[Sequential], bool] = lambda model: True
+    base: str = ""
+    buffers: str = ""
+    heads: str = ""
+
+
+class Settings:
+    """Settings of a config.json, with the defaults of ``transformers``."""
+
+    def __init__(self, path: Path, values: dict[str, Any]):
+        self.path, self.values = path, values
+
+    def number(self, key: str, default: float | None = None) -> Any:
+        """Return a positive number.
+
+        Raises
+        ------
+        UserError
+            If it is not there and has no default, or is no such number.
+        """
+        value = self.values.get(key)
+        value = default if value is None else value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise UserError(f"{self.path}: {key} is {value!r}, but must be a positive number")
+        return value
+
+    def only(self, key: str, default: Any, *allowed: Any) -> None:
+        """Raise a UserError if a setting is not one of those that our model computes."""
+        value = self.values.get(key, default)
+        if value not in allowed:
+            wanted = " or ".join(repr(one) for one in allowed)
+            raise UserError(f"{self.path}: {key} is {value!r}, but our model computes {wanted} only")
+
+
+def embedding_of(model: Sequential) -> TokenEmbedding:
+    """Return the first layer of a network of tokens."""
+    layer = model[0]
+    assert isinstance(layer, TokenEmbedding)
+    return layer
+
+
+def first_block(model: Sequential) -> Any:
+    """Return the first block of a transformer."""
+    return dict(model.children())[block_names(model)[0]]
+
+
+def attention_of(model: Sequential) -> MultiHeadAttention:
+    """Return the attention of the first block."""
+    attention: MultiHeadAttention = first_block(model).attention
+    return attention
+
+
+def hidden_size(model: Sequential) -> int:
+    """Return the size inside of the feed-forward networks: the inputs of their last Linear."""
+    last: Any = first_block(model).mlp[2]
+    size: int = last.num_inputs
+    return size
+
+
+def last_layer(model: Sequential) -> Layer:
+    """Return the last layer."""
+    layer = model[len(model) - 1]
+    assert isinstance(layer, Layer)
+    return layer
+
+
+def labels_of(model: Sequential) -> dict[str, int]:
+    """Return the setting for the number of classes, where the last layer is a Linear for these."""
+    last = last_layer(model)
+    return {"num_labels": last.num_outputs} if isinstance(last, Linear) else {}
+
+
+def positions_of(model: Sequential) -> int:
+    """Return the number of learned positions."""
+    positions = embedding_of(model).positions
+    return 0 if positions is None else positions.shape[0]
+
+
+def dropout_of(model: Sequential) -> float:
+    """Return the probability of dropout in attention, which is that of the model."""
+    return attention_of(model).dropout

@@ -1,0 +1,25 @@
+"""Settings of a run that begins with weights: these say which model it is, and which tokenizer."""
+
+import dataclasses
+
+from ...config import Config
+from ...data.sources import default_tokenizer
+from .source import merge_models, open_weights
+
+
+def with_weights(config: Config) -> Config:
+    """Return ``config`` with the model, and for text the tokenizer, of the weights to begin with, if it names any.
+
+    Raises
+    ------
+    UserError
+        If the weights are not there, or of another model than the one given.
+    """
+    if not config.model.weights:
+        return config
+    weights = open_weights(config.model.weights)
+    name = merge_models(config.model.name, weights.text, weights.source)
+    data = config.data
+    if weights.tokenizer is not None:
+        data = dataclasses.replace(data, source=default_tokenizer(data.source, str(weights.tokenizer)))
+    return dataclasses.replace(config, data=data, model=dataclasses.replace(config.model, name=name))
