@@ -68,18 +68,23 @@ class Sampling:
         return int(tokens[min(int(place), len(tokens) - 1)])
 
     def choices(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the tokens that may be drawn, the most probable first, and their probabilities, which sum to 1.
+        """Return the tokens that may be drawn, and their probabilities in float64, which sum to 1.
 
-        Of equal ones the lower token comes first. Probabilities are in float64.
+        With ``top_k`` or ``top_p`` the most probable comes first, and of equal ones the lower token.
         """
-        tokens = np.argsort(-logits, kind="stable") if not self.top_k else _largest(logits, self.top_k)
+        tokens = np.arange(len(logits)) if not self.top_k else _largest(logits, self.top_k)
         scores = logits[tokens].astype(np.float64)
-        weights = np.exp((scores - scores[0]) / self.temperature)
+        weights = np.exp((scores - scores.max()) / self.temperature)
         probabilities = weights / weights.sum()
-        if self.top_p < 1:
-            count = int(np.searchsorted(probabilities.cumsum(), self.top_p)) + 1
-            tokens, probabilities = tokens[:count], probabilities[:count] / probabilities[:count].sum()
-        return tokens, probabilities
+        return (tokens, probabilities) if self.top_p == 1 else self._nucleus(tokens, probabilities)
+
+    def _nucleus(self, tokens: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # tokens below this have less than 1 - p together, so that they are not needed, and few are left to sort
+        likely = np.flatnonzero(probabilities >= (1 - self.top_p) / len(probabilities))
+        order = likely[np.argsort(-probabilities[likely], kind="stable")]
+        count = int(np.searchsorted(probabilities[order].cumsum(), self.top_p)) + 1
+        kept = probabilities[order[:count]]
+        return tokens[order[:count]], kept / kept.sum()
 
 
 def _largest(logits: np.ndarray, count: int) -> np.ndarray:
