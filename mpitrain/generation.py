@@ -123,10 +123,10 @@ class NextToken:
 
     def _logits(self, tokens: list[int]) -> np.ndarray:
         x = self._device.from_host(np.array([tokens], np.int64))
-        if self._head is None:
-            outputs = self._body.forward(x, self._ctx)[:, -1]
-        else:
-            last = np.ascontiguousarray(self._body.forward(x, self._ctx)[:, -1])
+        outputs = self._body.forward(x, self._ctx)[:, -1]
+        if self._head is not None:
+            last = self._ctx.empty(self, "last", outputs.shape)
+            last[...] = outputs
             outputs = self._head.forward(last, self._ctx)
         logits: np.ndarray = self._device.to_host(outputs)[0]
         return logits
