@@ -4,7 +4,6 @@
 #define ROW_CHUNK 64 // outputs of a unit of work
 #define ROW_STEP 8   // rows of w that are read side by side
 #define ROW_LANES 16 // rows of w whose sums with one row run side by side
-#define ROW_BLOCK 64 // columns of these at a time
 
 typedef struct {
     const float *x, *w, *b;
@@ -42,22 +41,67 @@ static int run_row(Row p) {
     return 1;
 }
 
-// y = x w^T, w (O, K): some rows of w are turned at a time, so that each sum stays in one lane
+#if WIDTH == 16
+#define LOW 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
+#define HIGH 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
+#elif WIDTH == 8
+#define LOW 0, 8, 1, 9, 4, 12, 5, 13
+#define HIGH 2, 10, 3, 11, 6, 14, 7, 15
+#else
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#endif
+
+// Four columns of every fourth of WIDTH rows, side by side
+INLINE vec fourths(const float *w, long step) {
+#if WIDTH == 4
+    return LOAD(w);
+#else
+    const v8 low = __builtin_shufflevector(*(v4 *)w, *(v4 *)(w + 4 * step), 0, 1, 2, 3, 4, 5, 6, 7);
+#if WIDTH == 8
+    return low;
+#else
+    const v8 high = __builtin_shufflevector(*(v4 *)(w + 8 * step), *(v4 *)(w + 12 * step), 0, 1, 2, 3, 4, 5, 6, 7);
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#endif
+#endif
+}
+
+// The sum of x w, of four columns of WIDTH rows: they are turned in registers, 4 x 4 numbers in each part of a vector
+INLINE vec add_turned(vec sums, const float *x, const float *w, long step) {
+    const vec a = fourths(w, step), b = fourths(w + step, step), c = fourths(w + 2 * step, step);
+    const vec d = fourths(w + 3 * step, step);
+    const vec p = __builtin_shufflevector(a, c, LOW), q = __builtin_shufflevector(a, c, HIGH);
+    const vec r = __builtin_shufflevector(b, d, LOW), s = __builtin_shufflevector(b, d, HIGH);
+    sums += x[0] * __builtin_shufflevector(p, r, LOW);
+    sums += x[1] * __builtin_shufflevector(p, r, HIGH);
+    sums += x[2] * __builtin_shufflevector(q, s, LOW);
+    sums += x[3] * __builtin_shufflevector(q, s, HIGH);
+    return sums;
+}
+#undef LOW
+#undef HIGH
+
+// y = x w^T, w (O, K): sums of some rows of w run side by side, each in one lane. While they do, the rows after them
+// come into the cache: they follow in memory, but are not read in that order
 static void row_turned_part(const void *context, long begin, long end, int piece) {
     const Row *p = context;
-    for (long o = begin * ROW_LANES; o < MIN(end * ROW_LANES, p->O); o += ROW_LANES) {
-        const long rows = MIN(ROW_LANES, p->O - o), ahead = o + 2 * ROW_LANES <= p->O ? ROW_LANES * p->K : 0;
-        float turned[ROW_BLOCK * ROW_LANES] = {0};
+    const long K = p->K, stop = MIN(end * ROW_LANES, p->O);
+    for (long o = begin * ROW_LANES; o < stop; o += ROW_LANES) {
+        const float *w = p->w + o * K;
+        const long rows = MIN(ROW_LANES, stop - o), fours = rows == ROW_LANES ? K / 4 * 4 : 0;
+        const long ahead = o + 2 * ROW_LANES <= p->O ? ROW_LANES * K : 0;
         vec sums[ROW_LANES / WIDTH] = {};
-        for (long k = 0; k < p->K; k += ROW_BLOCK) {
-            const long count = MIN(ROW_BLOCK, p->K - k);
-            const float *w = p->w + o * p->K + k;
-            for (long r = 0; r < rows; r++)
-                for (long j = 0; j < count; j += 16) __builtin_prefetch(w + r * p->K + j + ahead);
-            transpose_some(w, p->K, rows, count, turned, ROW_LANES);
-            for (long j = 0; j < count; j++)
-                UNROLL for (int i = 0; i < ROW_LANES / WIDTH; i++)
-                    sums[i] += p->x[k + j] * LOAD(turned + j * ROW_LANES + i * WIDTH);
+        for (long k = 0; k < fours; k += 4) {
+            if (k % 16 == 0)
+                UNROLL for (int r = 0; r < ROW_LANES; r++) __builtin_prefetch(w + r * K + k + ahead);
+            UNROLL for (int i = 0; i < ROW_LANES / WIDTH; i++)
+                sums[i] = add_turned(sums[i], p->x + k, w + i * WIDTH * K + k, K);
+        }
+        float column[ROW_LANES] = {0};
+        for (long k = fours; k < K; k++) { // what is no four
+            for (long r = 0; r < rows; r++) column[r] = w[r * K + k];
+            UNROLL for (int i = 0; i < ROW_LANES / WIDTH; i++) sums[i] += p->x[k] * LOAD(column + i * WIDTH);
         }
         copy(p->y + o, (const float *)sums, rows);
     }
