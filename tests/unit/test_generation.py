@@ -69,6 +69,8 @@ def test_logits_with_and_without_a_cache(text):
     other = [*tokens[:10], *tokens[20:40]]  # not a continuation of what is in the cache
     np.testing.assert_allclose(cached(other), formula(other)[-1], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(cached(other), formula(other)[-1], rtol=1e-4, atol=1e-4)  # the same text again
+    longer = tokens[:31]  # not a continuation either, although it is longer
+    np.testing.assert_allclose(cached(longer), formula(longer)[-1], rtol=1e-4, atol=1e-4)
 
 
 def test_a_step_computes_one_token():
