@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .data.samples import Samples
     from .data.sources import open_dataset
     from .errors import AgreedError, UserError
+    from .generation import generate
     from .head_loss import split_head
     from .layers import (
         GELU,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from .parallel.data import DataParallel
     from .parameter import Parameter, State
     from .registry import Registry
+    from .sampling import Sampling
     from .training.hooks import Hook, HookError, StepInfo
     from .training.results import EpochResult, Result
     from .training.trainer import Trainer
@@ -86,6 +88,7 @@ _PLACES = {
     "data.samples": "Samples",
     "data.sources": "open_dataset",
     "errors": "AgreedError UserError",
+    "generation": "generate",
     "head_loss": "split_head",
     "layers": (
         "AvgPool2d BatchNorm2d Conv2d Dropout Embedding FirstToken Flatten GELU GlobalAvgPool Layer LayerNorm "
@@ -98,6 +101,7 @@ _PLACES = {
     "parallel.data": "DataParallel",
     "parameter": "Parameter State",
     "registry": "Registry",
+    "sampling": "Sampling",
     "training.hooks": "Hook HookError StepInfo",
     "training.results": "EpochResult Result",
     "training.trainer": "Trainer",
@@ -154,6 +158,7 @@ __all__ = [
     "Residual",
     "Result",
     "Samples",
+    "Sampling",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -174,6 +179,7 @@ __all__ = [
     "algorithm",
     "collectives",
     "data",
+    "generate",
     "layers",
     "losses",
     "metrics",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .device import CPU, Blocks, Buffers, Device, Overlay
+from .key_value_cache import KeyValueCache
 
 Later = list[Callable[[], None]]
 PAD = -1
@@ -69,6 +70,8 @@ class Context(Buffers, dict[Any, Any]):
         the captured step.
     tokens : Tokens
         Facts about the rows of tokens, set by the layer that takes them (``layers/tokens.py``) for those above it.
+    cache : KeyValueCache or None
+        Keys and values of the tokens before those of x, where a text is read in pieces (``generation.py``).
     updates_statistics : bool
         False where another microbatch, with the same statistics, updates the running ones.
     backward : Buffers
@@ -92,6 +95,7 @@ class Context(Buffers, dict[Any, Any]):
         self.first = 0
         self.counters: Any = None
         self.tokens = WHOLE_ROWS
+        self.cache: KeyValueCache | None = None
         self.updates_statistics = True
         self._pool: Pool = Pool(device, self.dtype) if share is None else share._pool
         self._owns_pool = share is None

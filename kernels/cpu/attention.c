@@ -175,27 +175,54 @@ static const float *dropped(const Attention *at, const Room *r, long n, long h, 
     return r->factors + seen.first;
 }
 
+// Turn the scores of keys that query s sees, in ``row``, into probabilities but for a factor, which is returned
+static float probabilities(const Attention *at, const Room *r, long n, long h, long s, Keys seen, float *row) {
+    float *first = row + seen.first, most = 0, total = 1;
+    const long some = seen.stop - seen.first;
+    if (some) {
+        most = largest(first, some);
+        if (most == -INFINITY) most = 0;
+        total = exponentials(first, some, most, at->scale, first);
+        total = total < 1 ? 1 : total; // the largest gives 1; less where all are -infinity
+        const float *factors = dropped(at, r, n, h, s, seen);
+        if (factors)
+            EACH for (long k = 0; k < some; k++) first[k] *= factors[k];
+    }
+    at->log_sum_exp[(n * at->H + h) * at->S + s] = most * at->scale + logf(total);
+    return 1 / total;
+}
+
+// One query, of a text that is being written: keys and values are read where they are, since packing them would take
+// longer than the products. A single key is left to blocks, whose scores are those of backward to the bit
+static int is_alone(const Attention *at, long n) {
+    return at->S == 1 && at->seen[n].stop - at->seen[n].first > 1;
+}
+
+static void attention_query(const Attention *at, const Room *r, long n, long h) {
+    const Keys seen = at->seen[n];
+    const long hk = h / at->group, D = at->D;
+    const float *q = head(&at->q, n, h), *k = head(&at->k, n, hk), *v = head(&at->v, n, hk);
+    float *y = head(&at->y, n, h), *p = r->scores;
+    for (long t = seen.first; t < seen.stop; t++) p[t] = dot(q, k + t * at->k.row, D);
+    const float scale = probabilities(at, r, n, h, 0, seen, p);
+    clear(y, D);
+    for (long t = seen.first; t < seen.stop; t++)
+        EACH for (long d = 0; d < D; d++) y[d] += p[t] * v[t * at->v.row + d];
+    EACH for (long d = 0; d < D; d++) y[d] *= scale;
+}
+
 // ``count``: keys of the sample that are in panels
 static void attention_block(const Attention *at, const Room *r, long n, long h, long begin, long end, long count, Rows v) {
     const Keys *seen = at->seen + n * at->S, keys = keys_of(seen, begin, end);
     float *y = head(&at->y, n, h) + begin * at->y.row, scales[BLOCK_ROWS];
     scores_of(head(&at->q, n, h) + begin * at->q.row, at->q.row, r->keys, count, at->D, keys, r->scores, at->ld, end - begin);
     for (long s = begin; s < end; s++) {
-        float *row = r->scores + (s - begin) * at->ld, *first = row + seen[s].first, most = 0, total = 1;
-        const long some = seen[s].stop - seen[s].first;
-        if (some) {
-            most = largest(first, some);
-            if (most == -INFINITY) most = 0;
-            total = exponentials(first, some, most, at->scale, first);
-            total = total < 1 ? 1 : total; // the largest gives 1; less where all are -infinity
-            const float *factors = dropped(at, r, n, h, s, seen[s]);
-            if (factors)
-                EACH for (long k = 0; k < some; k++) first[k] *= factors[k];
+        float *row = r->scores + (s - begin) * at->ld;
+        scales[s - begin] = probabilities(at, r, n, h, s, seen[s], row);
+        if (seen[s].first < seen[s].stop)
             clear_unseen(row, seen[s], keys);
-        } else
+        else
             clear(row + keys.first, keys.stop - keys.first);
-        at->log_sum_exp[(n * at->H + h) * at->S + s] = most * at->scale + logf(total);
-        scales[s - begin] = 1 / total;
     }
     heads_product(r->scores + keys.first, at->ld, rows_from(v, keys.first), keys.stop - keys.first, y, at->y.row,
                   end - begin, at->D, 1);
@@ -211,6 +238,10 @@ static void attention_part(const void *context, long begin, long end, int piece)
     long count = 0;
     for (long item = begin; item < end; item++) {
         const long n = item / at->H, h = item % at->H, hk = h / at->group;
+        if (is_alone(at, n)) {
+            attention_query(at, &r, n, h);
+            continue;
+        }
         if (item == begin || h % at->group == 0) {
             count = keys_of(at->seen + n * at->S, 0, at->S).stop;
             pack_turned(head(&at->k, n, hk), count, at->D, at->k.row, r.keys);

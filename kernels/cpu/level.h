@@ -16,6 +16,7 @@
 #include "conv2d_depthwise.c"
 #include "conv2d_grouped.c"
 #include "matmul_large.c"
+#include "linear_row.c"
 #include "linear.c"
 #include "pool.c"
 #include "batchnorm.c"

@@ -49,6 +49,7 @@ static int matrices_fit(const Arg *x, const Arg *w, const Arg *y) {
 KERNEL(linear) { // x, w, b, y, relu
     COVER(matrices_fit(&a[0], &a[1], &a[3]) && (!a[2].f || a[2].size == a[1].dim[1]));
     const long I = a[1].dim[0], O = a[1].dim[1];
+    if (a[0].dim[0] == 1) return run_row((Row){a[0].f, a[1].f, a[2].f, a[3].f, I, O, a[4].i});
     const Tile q = {.a = a[0].f, .at = I, .c = a[3].f, .ct = O, .first = a[2].f, .relu = a[4].i};
     if (is_large(a[0].dim[0], I, O, 1)) return run_large((Large){q, a[1].f, a[0].dim[0], O, I, 1, 0});
     return run_product((Product){.q = q, .rows = a[0].dim[0], .cols = O, .walk = 1}, a[1].f, I);
@@ -66,6 +67,7 @@ KERNEL(linear_dx) { // dy, w, dx
     COVER(matrices_fit(&a[2], &a[1], &a[0]));
     const long N = a[0].dim[0], I = a[1].dim[0], O = a[1].dim[1];
     if (!N) return 1;
+    if (N == 1) return run_row_turned((Row){.x = a[0].f, .w = a[1].f, .y = a[2].f, .K = O, .O = I});
     if (is_large(N, O, I, 1)) {
         const Tile q = {.a = a[0].f, .at = O, .c = a[2].f, .ct = I};
         return run_large((Large){q, a[1].f, N, I, O, 1, 1});

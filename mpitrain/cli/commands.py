@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "Score the weights of a finished run.",
     "predict": "Write a finished run's outputs for new samples, as CSV or npz.",
     "export": "Write a finished run's model as a folder of Hugging Face.",
+    "generate": "Continue texts with a language model.",
     "tokenize": "Train a tokenizer on text.",
     "data": "Show how the columns of a table, or the arrays of any data, are interpreted.",
     "collective": "List, show, check, price, draw, record and measure collective algorithms.",

@@ -20,6 +20,7 @@ from tyro.constructors import (
 )
 
 POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
+REPEATED = typing.get_args(tyro.conf.UseAppendAction[str])[1]
 METAVARS = {Path: "PATH", str: "TEXT", int: "INT", float: "FLOAT"}
 
 
@@ -126,10 +127,10 @@ def _metavar(hint: Any, optional: bool) -> str | None:
     """Return the placeholder in the help: PATH, INT... for several values, [RUN] for an argument that may
     be left out; None leaves it to tyro.
     """
-    name = _placeholder(hint)
-    if name and Ellipsis in _kinds(_bare(hint)):
+    name, extras = _placeholder(hint), getattr(hint, "__metadata__", ())
+    if name and Ellipsis in _kinds(_bare(hint)) and REPEATED not in extras:
         name = f"{name}..."
-    is_argument = POSITIONAL in getattr(hint, "__metadata__", ())
+    is_argument = POSITIONAL in extras
     return f"[{name}]" if name and optional and is_argument else name or None
 
 

@@ -20,6 +20,8 @@ class Tokenizer(Protocol):
         V.
     end_of_text : int or None
         The token between documents.
+    unknown : int or None
+        The token of text that the vocabulary does not have; None where there is no such text.
     digest : str
         The same for tokenizers that encode alike.
     file : bytes
@@ -33,6 +35,7 @@ class Tokenizer(Protocol):
     name: str
     vocabulary: int
     end_of_text: int | None
+    unknown: int | None
     digest: str
     file: bytes
     token_bytes: np.ndarray | None

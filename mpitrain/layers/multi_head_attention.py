@@ -8,6 +8,7 @@ import numpy as np
 from ..context import Context
 from ..device import Device
 from ..errors import UserError
+from ..key_value_cache import KeyValueCache
 from ..ops.attention import attention, attention_dx
 from ..ops.dropout import Masks
 from ..ops.rotary import positions_needed, rotary, rotary_table
@@ -55,7 +56,8 @@ class MultiHeadAttention(Layer):
 
     ``qkv`` is one Linear of (H + 2 Hk) D outputs, in the order q, k, v, each with its heads side by side. Heads are
     views of its output, and dq, dk, dv views of the input of its backward: nothing is copied or transposed between the
-    products.
+    products. With ``ctx.cache`` x continues the rows read before, whose keys and values are there, and there is no
+    backward.
     """
 
     def __init__(
@@ -89,14 +91,18 @@ class MultiHeadAttention(Layer):
             raise UserError(f"a MultiHeadAttention of size {self.size} expects (N, T, {self.size}), not {x.shape}")
         n, length, _ = x.shape
         qkv = self.qkv.forward(x, ctx)
-        self._turn(qkv, ctx, ctx.tokens.positions, back=False)
+        before = 0 if ctx.cache is None else ctx.cache.length
+        self._turn(qkv, ctx, ctx.tokens.positions, before, back=False)
+        q, k, v = self._parts(qkv)
+        if ctx.cache is not None:
+            k, v = self._with_cached(k, v, ctx.cache)
         y = ctx.empty(self, "y", x.shape)
         log_sum_exp = ctx.empty(self, "log_sum_exp", (n, self.num_heads, length))
         tokens, masks = ctx.tokens, None
         if ctx.training and self.dropout:
             masks = Masks(self.dropout, (ctx.seed, self.number, ctx.step, ctx.first), ctx.counters)
         how = tokens.lengths, tokens.segments, masks
-        attention(*self._parts(qkv), self._heads(y), log_sum_exp, self.scale, self.causal, *how)
+        attention(q, k, v, self._heads(y), log_sum_exp, self.scale, self.causal, *how)
         ctx[self] = qkv, log_sum_exp, tokens.positions, how
         return self.out.forward(y, ctx)
 
@@ -107,7 +113,7 @@ class MultiHeadAttention(Layer):
         dqkv = ctx.backward.empty(self, "dqkv", qkv.shape)
         parts = *self._parts(qkv), log_sum_exp, *self._parts(dqkv)
         attention_dx(dheads, *parts, self.scale, self.causal, *how)
-        self._turn(dqkv, ctx, positions, back=True)
+        self._turn(dqkv, ctx, positions, 0, back=True)
         self.qkv.needs_dx = self.needs_dx
         return self.qkv.backward(dqkv, ctx)
 
@@ -122,14 +128,20 @@ class MultiHeadAttention(Layer):
         heads, first, second = self._heads(qkv), self.num_heads, self.num_heads + self.num_kv_heads
         return heads[:, :first], heads[:, first:second], heads[:, second:]
 
-    def _turn(self, qkv: np.ndarray, ctx: Context, positions: np.ndarray | None, *, back: bool) -> None:
-        """Turn q and k, or their gradients back, by the positions of the tokens."""
+    def _with_cached(self, k: np.ndarray, v: np.ndarray, cache: KeyValueCache) -> tuple[np.ndarray, np.ndarray]:
+        """Return the keys and values of all tokens so far, (N, Hk, T, D) with those of the piece at the end."""
+        if not self.causal:
+            raise UserError("a MultiHeadAttention that is not causal has no cache: its tokens see those to come")
+        return cache.append(self, "k", k), cache.append(self, "v", v)
+
+    def _turn(self, qkv: np.ndarray, ctx: Context, positions: np.ndarray | None, before: int, *, back: bool) -> None:
+        """Turn q and k, or their gradients back, by the positions of the tokens; ``before`` tokens lie before them."""
         if self.rotary is None:
             return
         turning = self._heads(qkv)[:, : self.num_heads + self.num_kv_heads]
-        needed = positions_needed(positions, qkv.shape[1])
+        needed = positions_needed(positions, before + qkv.shape[1])
         rows = 1 << max(0, needed - 1).bit_length()  # few tables, of twice the size each
-        rotary(turning, _table(ctx.device, ctx.dtype, rows, self.head_size, self.rotary), positions, 0, back)
+        rotary(turning, _table(ctx.device, ctx.dtype, rows, self.head_size, self.rotary), positions, before, back)
 
 
 @lru_cache(maxsize=32)

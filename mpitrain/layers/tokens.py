@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from ..context import PAD, Context, Tokens
+from ..context import PAD, WHOLE_ROWS, Context, Tokens
 from ..errors import UserError
 from ..ops.elementwise import add
 from ..ops.embedding import check_ids, embedding, embedding_dw
@@ -51,7 +51,8 @@ class TokenEmbedding(Embedding):
     Notes
     -----
     x is (N, T) integer, with ``PAD`` at the end of shorter rows; w (V, C), positions (P, C), types (num_types, C),
-    y (N, T, C). A PAD has the vector of token 0 and gives no gradient to it.
+    y (N, T, C). A PAD has the vector of token 0 and gives no gradient to it. With ``ctx.cache`` x continues the rows
+    read before: positions go on from there.
     """
 
     def __init__(
@@ -82,10 +83,17 @@ class TokenEmbedding(Embedding):
         packed = (None, None) if self.end_of_text is None else packed_sequences(x, self.end_of_text)
         return Tokens(None if self.causal else row_lengths(x), *packed)
 
+    def _facts_of_piece(self, x: np.ndarray) -> Tokens:
+        """Return the facts about rows of one text each that are read in pieces; on a GPU that is not checked."""
+        if isinstance(x, np.ndarray) and self.facts(x).segments is not None:
+            raise UserError("rows packed with several texts cannot be read in pieces: begin each with an empty cache")
+        return WHOLE_ROWS
+
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the vectors of the tokens."""
-        self._check_shape(x)
-        ctx.tokens = self.facts(x)
+        before = 0 if ctx.cache is None else ctx.cache.length
+        self._check_shape(x, before)
+        ctx.tokens = self.facts(x) if ctx.cache is None else self._facts_of_piece(x)
         lengths, places = row_lengths(x), ctx.tokens.positions
         ids = x.reshape(-1)
         if lengths is not None:
@@ -93,7 +101,7 @@ class TokenEmbedding(Embedding):
         check_ids(ids, self.num_embeddings)
         y: np.ndarray = ctx.empty(self, "y", (*x.shape, self.size))
         embedding(ids, self.weight.data, y.reshape(len(ids), self.size))
-        self._add_positions(y, places, ctx)
+        self._add_positions(y, places, before, ctx)
         if self.types is not None:
             np.add(y, self.types.data[0], out=y)
         ctx[self] = ids, None if lengths is None else x.reshape(-1) != PAD, places
@@ -113,17 +121,19 @@ class TokenEmbedding(Embedding):
         """Yield itself, with its norm in it."""
         yield prefix.rstrip("."), self
 
-    def _check_shape(self, x: np.ndarray) -> None:
+    def _check_shape(self, x: np.ndarray, before: int) -> None:
         if x.ndim != 2 or not x.shape[1] or not np.issubdtype(x.dtype, np.integer):
             raise UserError(f"a TokenEmbedding expects rows of tokens, (N, T) integers, not {x.shape} of {x.dtype}")
-        if self.positions is not None and x.shape[1] > len(self.positions.data):
-            raise UserError(f"a row has {x.shape[1]} tokens, but the model has {len(self.positions.data)} positions")
+        if self.positions is not None and before + x.shape[1] > len(self.positions.data):
+            raise UserError(
+                f"a row has {before + x.shape[1]} tokens, but the model has {len(self.positions.data)} positions"
+            )
 
-    def _add_positions(self, y: np.ndarray, places: np.ndarray | None, ctx: Context) -> None:
+    def _add_positions(self, y: np.ndarray, places: np.ndarray | None, before: int, ctx: Context) -> None:
         if self.positions is None:
             return
         if places is None:
-            np.add(y, self.positions.data[: y.shape[1]], out=y)
+            np.add(y, self.positions.data[before : before + y.shape[1]], out=y)
             return
         vectors = ctx.empty(self, "positions", y.shape)
         embedding(places.reshape(-1), self.positions.data, as_rows(vectors))

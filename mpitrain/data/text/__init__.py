@@ -6,6 +6,7 @@ from .options import KEYS, TABLE_KEYS, TextOptions, has_text, parse_table_source
 from .rows import TokenRows
 from .source import cut_windows, language_split, text_dataset, units_of_source, whole_text
 from .stream import TokenStream
+from .text_stream import TextStream
 from .tokenizer import ByteTokenizer, open_tokenizer
 from .windows import Windows
 
@@ -14,6 +15,7 @@ __all__ = [
     "TABLE_KEYS",
     "ByteTokenizer",
     "TextOptions",
+    "TextStream",
     "TokenRows",
     "TokenStream",
     "Unit",

@@ -41,7 +41,9 @@ class HuggingFaceTokenizer:
             raise UserError(f"{path} has no tokens: train it first, as mpitrain tokenize does")
         found = [ids[name] for name in ENDS if name in ids]
         self.end_of_text = found[0] if found else None
-        self.token_bytes = self._token_bytes(ids)
+        facts = json.loads(self.file)
+        self.unknown = _unknown(facts, ids)
+        self.token_bytes = self._token_bytes(facts, ids)
         around, text = (self._own.encode(text).ids for text in ("", "a"))
         self.closes = bool(around) and bool(text) and text[-1] == around[-1] and len(around) > (text[0] == around[0])
 
@@ -55,9 +57,8 @@ class HuggingFaceTokenizer:
         text: str = self._own.decode(list(tokens), skip_special_tokens=True)
         return text
 
-    def _token_bytes(self, ids: dict[str, int]) -> np.ndarray | None:
+    def _token_bytes(self, facts: dict[str, Any], ids: dict[str, int]) -> np.ndarray | None:
         """Return the bytes of each token of a byte-level tokenizer, in which a character stands for a byte."""
-        facts = json.loads(self.file)
         if not _is_byte_level(facts):
             return None
         sizes = np.zeros(self.vocabulary, np.int64)
@@ -66,6 +67,13 @@ class HuggingFaceTokenizer:
         for token in facts.get("added_tokens", []):
             sizes[token["id"]] = 0 if token.get("special") else len(token["content"].encode())
         return sizes
+
+
+def _unknown(facts: dict[str, Any], ids: dict[str, int]) -> int | None:
+    """Return the token of unknown text, which Unigram names by its number and the others by its text."""
+    model = facts.get("model") or {}
+    number = model.get("unk_id")
+    return number if isinstance(number, int) else ids.get(str(model.get("unk_token")))
 
 
 def _is_byte_level(facts: dict[str, Any]) -> bool:

@@ -140,11 +140,19 @@ class TrainedModel:
         if placed.sizes["pipe"] > 1:
             pipeline = open_forward_pipeline(world, placed, model, self.signature.input_shape, device)
             model = pipeline.stages.model
-        with world.together():
-            load_weights(self._path, Arena(model, device=device, whole=whole))
+        self._load(world, Arena(model, device=device, whole=whole))
         if pipeline is None:
             return Evaluator(model, world.group("data"), self.normalizer, device)
         return pipeline_evaluator(pipeline, self.normalizer, device)
+
+    def load(self, world: World, device: Device = CPU) -> Layer:
+        """Load the weights on every rank, and return the model (collective)."""
+        self._load(world, Arena(self.model, device=device))
+        return self.model
+
+    def _load(self, world: World, arena: Arena) -> None:
+        with world.together():
+            load_weights(self._path, arena)
 
     def prepare(self, world: World, source: str) -> None:
         """Do the work that a source, or the run's own data if it is empty, needs once (collective)."""
@@ -230,6 +238,15 @@ class TrainedModel:
         """Return samples without targets; columns of a table are found by their names."""
         return open_samples(source, self.signature)
 
+    def check_weights_alike(self, world: World) -> None:
+        """Compare the weights over the ranks (collective); raise an AgreedError on all ranks if they differ."""
+        with world.together():
+            try:
+                table = {"weights": digest_file(self._path)}
+            except OSError as error:
+                raise UserError(f"cannot read the weights {self._path}: {error.strerror}") from None
+        check_same_data(world, table, str(self._path))
+
     def check_ranks(self, rows: Rows, source: str, world: World) -> None:
         """Compare weights and samples over the ranks (collective).
 
@@ -238,13 +255,8 @@ class TrainedModel:
         AgreedError
             On all ranks, if they differ.
         """
-        with world.together():
-            try:
-                table = {"weights": digest_file(self._path)}
-            except OSError as error:
-                raise UserError(f"cannot read the weights {self._path}: {error.strerror}") from None
-        check_same_data(world, table, str(self._path))
-        table = {}
+        self.check_weights_alike(world)
+        table: dict[str, str] = {}
         for number, part in enumerate(rows.parts):
             table |= fingerprint_of_split(f"{'other ' * number}", part)
         check_same_data(world, table, source or self.signature.source)
