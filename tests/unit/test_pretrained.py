@@ -358,7 +358,7 @@ def test_text_takes_the_tokenizer_of_the_folder(tmp_path):
         (layouts.leading(2), (1, 1, 4)),
         (layouts.neighbors(6), (12, 4)),
     ],
-    ids=str,
+    ids=["same", "linear", "linear bias", "patches", "patches bias", "leading", "neighbors"],
 )
 def test_layouts_are_inverse_to_each_other(layout, shape):
     theirs = np.random.default_rng(SEED).standard_normal(shape)
