@@ -45,10 +45,12 @@ def main() -> None:
         parts = program.num_stages / world.size  # of a rank
         costs = Costs(*[(parts * measure_sleep(seconds / parts, world),)] * 3, in_seconds=True)
         wanted = predict_program(program, costs.durations(program), link, True).price
+        asked = predict_program(program, Costs(*[(seconds,)] * 3, in_seconds=True).durations(program)).price
         row: dict[str, object] = {"schedule": program.name, "ranks": world.size, "microbatches": MICROBATCHES}
         for key in ("step", "bubble", "dependency", "imbalance", "message"):
             row[key] = round(float(np.median([getattr(price, key) for price in prices])), 5)
         row |= {"predicted_step": wanted.step, "predicted_bubble": round(wanted.bubble, 5)}
+        row |= {"asked_step": asked.step, "asked_bubble": round(asked.bubble, 5)}
         rows.append(row | {"step_ratio": round(row["step"] / wanted.step, 4)})
     if world.rank == 0:
         file.write_text(json.dumps(rows))

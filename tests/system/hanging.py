@@ -67,9 +67,9 @@ def stuck_input(self, epoch, start_step):
     yield from healthy_input(self, epoch, start_step)
 
 
-def other_model(config, input_shape, num_outputs, own=None):
+def other_model(config, input_shape, num_outputs, *others):
     launched = int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0")))
-    return healthy_model(config, input_shape, num_outputs + (kind == "other-model" and launched == rank))
+    return healthy_model(config, input_shape, num_outputs + (kind == "other-model" and launched == rank), *others)
 
 
 TrainingLoop._train_step, Loader._prepare, setup.make_model = faulty_step, stuck_input, other_model
