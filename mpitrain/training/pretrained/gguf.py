@@ -3,13 +3,13 @@
 Their queries and keys have the rotary pairs next to each other (``layouts.neighbors``).
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import UserError
+from ...json_text import to_json
 from ...layers import Sequential
 from .architecture import Architecture, attention_of
 from .checkpoint import Pretrained, model_text
@@ -153,7 +153,7 @@ def tokenizer_text(path: Path) -> str:
         "decoder": steps[-1],
         "model": {"type": "BPE", "vocab": {text: number for number, text in enumerate(tokens)}, "merges": merges},
     }
-    return json.dumps(facts, ensure_ascii=False)
+    return to_json(facts)
 
 
 def _import_gguf() -> Any:
