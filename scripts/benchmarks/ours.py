@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-from cases import GROUPS, HEAD, NUM_CLASSES, VOCABULARY, Case
+from cases import GROUPS, HEAD, NUM_CLASSES, RATE, VOCABULARY, Case
 
 from mpitrain import models
 from mpitrain.arena import Arena
@@ -55,7 +55,7 @@ def make_step(
         data_parallel.begin()
         work() if graphs is None else graphs.run(0, batch, work)
         data_parallel.finish()
-        data_parallel.update(optimizer, 0.01, 1 / float(arena.header[0]))
+        data_parallel.update(optimizer, RATE, 1 / float(arena.header[0]))
 
     return step
 

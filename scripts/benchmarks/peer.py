@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.distributed
-from cases import GROUPS, HEAD, NUM_CLASSES, VOCABULARY, Case
+from cases import GROUPS, HEAD, NUM_CLASSES, RATE, VOCABULARY, Case
 from peer_gpt import GPT
 from torch import nn
 
@@ -34,9 +34,9 @@ def make_step(case: Case, x: np.ndarray, y: np.ndarray, setting: tuple[str, str]
     if case.ranks > 1:
         model = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
     if case.model in VOCABULARY:
-        optimizer: torch.optim.Optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, **{optimizer_kind: True})
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, **{optimizer_kind: True})
     else:
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, **{optimizer_kind: True})
+        optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9, **{optimizer_kind: True})
 
     def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(model(x).flatten(0, -2), y.flatten())
