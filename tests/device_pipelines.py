@@ -28,7 +28,7 @@ def open_channel(world, device, staging=HostStaging):
 def program_for(world, case, schedule, sizes):
     """Return the program of a schedule for all ranks, or skip the test."""
     program = make_program(find(schedule), world.size, len(sizes))
-    if program.num_stages > len(case.make().units()):
+    if program.num_stages > len(case.make().units()):  # e.g. 3 ranks with 2 chunks each: such a cut is refused
         pytest.skip("fewer layers than stages")
     return program
 

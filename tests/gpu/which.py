@@ -30,6 +30,6 @@ def open_gpu_of_rank(world, config, which):
         use_device(device, world)
         return device
     sights = world.all_gather(devices.discover("cuda", world.node))
-    if not any(sight.gpus for sight in sights):
+    if not any(sight.gpus for sight in sights):  # tests/mpi runs the same on what stands for a GPU
         pytest.skip(f"no GPU: {sights[0].reason}")
     return take_device(config, world)

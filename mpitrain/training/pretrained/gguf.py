@@ -48,7 +48,7 @@ class GgufTensors:
         tensor = self._tensors[name]
         try:
             array: np.ndarray = self._gguf.dequantize(tensor.data, tensor.tensor_type)
-        except NotImplementedError:
+        except NotImplementedError:  # the package's own error for a type that it has no reader for
             kind = tensor.tensor_type.name
             raise UserError(
                 f"{self.files[0]}: {name} is of the type {kind}, which the package gguf cannot read"
