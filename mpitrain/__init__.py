@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .data.samples import Samples
     from .data.sources import open_dataset
     from .errors import AgreedError, UserError
-    from .generation import generate
+    from .generation import Sampling, generate
     from .head_loss import split_head
     from .layers import (
         GELU,
@@ -66,7 +66,6 @@ if TYPE_CHECKING:
     from .parallel.data import DataParallel
     from .parameter import Parameter, State
     from .registry import Registry
-    from .sampling import Sampling
     from .training.hooks import Hook, HookError, StepInfo
     from .training.results import EpochResult, Result
     from .training.trainer import Trainer
@@ -88,7 +87,7 @@ _PLACES = {
     "data.samples": "Samples",
     "data.sources": "open_dataset",
     "errors": "AgreedError UserError",
-    "generation": "generate",
+    "generation": "Sampling generate",
     "head_loss": "split_head",
     "layers": (
         "AvgPool2d BatchNorm2d Conv2d Dropout Embedding FirstToken Flatten GELU GlobalAvgPool Layer LayerNorm "
@@ -101,7 +100,6 @@ _PLACES = {
     "parallel.data": "DataParallel",
     "parameter": "Parameter State",
     "registry": "Registry",
-    "sampling": "Sampling",
     "training.hooks": "Hook HookError StepInfo",
     "training.results": "EpochResult Result",
     "training.trainer": "Trainer",

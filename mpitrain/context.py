@@ -71,7 +71,7 @@ class Context(Buffers, dict[Any, Any]):
     tokens : Tokens
         Facts about the rows of tokens, set by the layer that takes them (``layers/tokens.py``) for those above it.
     cache : KeyValueCache or None
-        Keys and values of the tokens before those of x, where a text is read in pieces (``generation.py``).
+        Keys and values of the tokens before those of x, where a text is read in pieces (``generation/``).
     updates_statistics : bool
         False where another microbatch, with the same statistics, updates the running ones.
     backward : Buffers

@@ -18,8 +18,7 @@ from .prompts import Prompt, make_prompt, read_prompts
 if TYPE_CHECKING:
     from ..comm.world import World
     from ..data.tokenizer import Tokenizer
-    from ..generation import NextToken
-    from ..sampling import Sampling
+    from ..generation import NextToken, Sampling
     from ..training.directory.trained_model import TrainedModel
 
 KEPT = "\n\t"  # control characters of a text that are written as they are
@@ -72,7 +71,7 @@ def generate(options: GenerateOptions, world: "World") -> int:
     """Continue the prompts, which the ranks share, and print the texts in order (rank 0)."""
     from ..config import Compute, Config
     from ..device import CPU
-    from ..sampling import Sampling
+    from ..generation import Sampling
     from ..training.devices import take_device
     from ..training.directory.trained_model import open_trained_model
 

@@ -21,8 +21,7 @@ from peer_gpt import GPT
 from mpitrain import Arena, models
 from mpitrain.cli.terminal import make_console
 from mpitrain.device import CPU
-from mpitrain.generation import NextToken, continue_text
-from mpitrain.sampling import Sampling
+from mpitrain.generation import NextToken, Sampling, continue_text
 from mpitrain.training.display.text_table import Column, print_table
 
 CASES = {

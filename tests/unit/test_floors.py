@@ -37,7 +37,7 @@ FLOORS = [
         ),
     ],
     [
-        *("arena", "context", "key_value_cache", "model_table", "parameter", "sampling", "step_header"),
+        *("arena", "context", "key_value_cache", "model_table", "parameter", "step_header"),
         *("collectives", "pipelines", "data", "metrics"),
     ],
     ["ops", "comm", "kernels"],

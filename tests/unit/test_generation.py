@@ -9,11 +9,10 @@ from mpitrain import Arena, generate, models
 from mpitrain.context import Context
 from mpitrain.data.rng import SAMPLING, random_bits
 from mpitrain.errors import UserError
-from mpitrain.generation import NextToken
+from mpitrain.generation import NextToken, Sampling
 from mpitrain.key_value_cache import KeyValueCache
 from mpitrain.layers import MultiHeadAttention, Sequential, TiedHead, TokenEmbedding
 from mpitrain.layers.base import Layer
-from mpitrain.sampling import Sampling
 from tests import transformer_formulas as formulas
 
 V, T = 11, 100

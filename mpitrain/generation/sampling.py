@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .data.rng import SAMPLING, random_bits
-from .errors import UserError
+from ..data.rng import SAMPLING, random_bits
+from ..errors import UserError
 
 
 @dataclass(frozen=True)

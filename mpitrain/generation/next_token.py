@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .context import Context
-from .device import CPU, Device
-from .errors import UserError
-from .key_value_cache import KeyValueCache
-from .layers import (
+from ..context import Context
+from ..device import CPU, Device
+from ..errors import UserError
+from ..key_value_cache import KeyValueCache
+from ..layers import (
     GELU,
     Dropout,
     Layer,
