@@ -102,7 +102,7 @@ def write_predictions(path: Path, columns: dict[str, "np.ndarray"], digits: int)
     """Write columns of equal length as .npz or .csv, numbers with ``digits`` digits."""
     import numpy as np
 
-    from ..training.weights import write_atomically
+    from ..data.files import write_atomically
 
     if path.suffix == ".npz":
         binary = io.BytesIO()

@@ -1,16 +1,17 @@
-"""File opening, with errors of the system and of decoders as one sentence."""
+"""Files to read and to write, with errors of the system and of decoders as one sentence."""
 
+import contextlib
 import csv
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
 
 
-@contextmanager
+@contextlib.contextmanager
 def reading(path: Path, expected: str) -> Iterator[None]:
     """Convert exceptions from reading ``path`` to a UserError that names it and the ``expected`` content."""
     try:
@@ -64,6 +65,32 @@ def file(place: str, source: str) -> Path:
     if path.is_dir():
         raise UserError(f"{source}:{place}: {path} is a directory, expected a file")
     return path
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a hidden path beside ``path`` that no other process of any node uses."""
+    return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
+
+
+def write_atomically(path: Path, data: bytes | memoryview | str) -> None:
+    """Write ``data`` to ``path`` atomically: readers, also after a crash, find the old content or the new.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written; its cause is the OSError.
+    """
+    temporary = temporary_beside(path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 def one_line(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import safetensors
 import safetensors.numpy
 
 from ..arena import Arena
+from ..data.files import write_atomically
 from ..errors import UserError
 from ..json_text import to_json
 from ..model_table import ModelTable
@@ -107,21 +107,6 @@ def load_weights(path: Path, arena: Arena) -> None:
     with open_tensors(path) as file:
         for name, view in arena.named_tensors().items():
             view[...] = arena.device.from_host(file.get_tensor(name))
-
-
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write ``data`` to ``path`` atomically: readers, also after a crash, find the old content or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 def open_tensors(path: Path) -> Any:

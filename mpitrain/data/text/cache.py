@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
+from ..files import temporary_beside, write_atomically
 
 FOLDER_VARIABLE = "MPITRAIN_TOKENS"
 FORMAT = "1"  # of the names; another one makes all files anew
@@ -59,7 +60,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     UserError
         If it cannot be written.
     """
-    temporary = _temporary(path)
+    temporary = temporary_beside(path)
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -88,25 +89,13 @@ def write(path: Path, data: np.ndarray | bytes) -> None:
     UserError
         If it cannot be written.
     """
-    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data if isinstance(data, bytes) else np.ascontiguousarray(data).data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise _refusal(path, error) from None
+        write_atomically(path, data if isinstance(data, bytes) else np.ascontiguousarray(data).data)
+    except (OSError, UserError) as error:
+        raise _refusal(path, error.__cause__ or error) from None
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
-
-
-def _refusal(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"encoded text cannot be kept in {path.parent}: {error.strerror}; set {FOLDER_VARIABLE} to another folder"
-    )
+def _refusal(path: Path, error: BaseException) -> UserError:
+    reason = getattr(error, "strerror", error)
+    return UserError(f"encoded text cannot be kept in {path.parent}: {reason}; set {FOLDER_VARIABLE} to another folder")

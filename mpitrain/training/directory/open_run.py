@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ...comm.world import World
 from ...config import Config, Run
+from ...data.files import write_atomically
 from ...data.matching.signature import Signature
 from ...errors import UserError
 from ..checkpoint import Checkpoint
@@ -15,7 +16,6 @@ from ..hooks.recorder import Recorder
 from ..loop import TrainingLoop
 from ..run_length import RunLength
 from ..setup import TrainingSetup
-from ..weights import write_atomically
 from .history import History, read_history
 from .ownership import Ownership, refuse_if_owned
 from .resume import check_fit, earlier_signature, find_checkpoint, history_of

@@ -9,9 +9,9 @@ from typing import Any
 
 from ...config import Config
 from ...config_file import write_config
+from ...data.files import write_atomically
 from ...errors import UserError
 from ...json_text import to_json
-from ..weights import write_atomically
 from .ownership import Ownership
 
 CONFIG, METRICS, REPORT, CURVES, CHECKPOINTS = (

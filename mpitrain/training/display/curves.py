@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ...data.files import write_atomically
 from ...svg import document, text
 from ..results import EpochResult
-from ..weights import write_atomically
 from .axis import Axis, epoch_axis, tick_labels, value_axis
 from .progress import show_scores
 

@@ -18,13 +18,13 @@ from ...comm.measure.trace import clock_offset
 from ...comm.start import library_name
 from ...comm.watch.ledger import Ledger
 from ...comm.world import World
+from ...data.files import write_atomically
 from ...json_text import to_json
 from ...layers import Layer
 from ...layers.base import Phase
 from ...pipelines import Program, Task
 from ...pipelines.trace import Span as TaskSpan
 from ...pipelines.trace import Trace, format_trace
-from ..weights import write_atomically
 from .base import Hook, StepInfo
 
 MOST = 200_000  # spans of a rank: about 60 MB of JSON

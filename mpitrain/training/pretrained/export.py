@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from ...data.files import write_atomically
 from ...errors import UserError
 from ...json_text import to_json
 from ...layers import Layer, Sequential
-from ..weights import write_atomically
 from .architectures import architecture_of
 from .checkpoint import CONFIG, TOKENIZER
 from .rules import rules_of
