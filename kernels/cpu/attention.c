@@ -104,20 +104,6 @@ static Room room_of(const Attention *at, int piece, int backward) {
     return r;
 }
 
-// Copy the transpose of b (T, D), rows ``step`` apart, into panels of keys
-static void pack_turned(const float *b, long T, long D, long step, float *panels) {
-    for (long t = 0; t < T; t += PANEL) {
-        const long n = MIN(PANEL, T - t), width = panel_width(T - t), fours = n / 4 * 4;
-        for (long d = 0; d < D; d += 4) {
-            const long last = MIN(D, d + 4), whole = d + 4 <= D ? fours : 0;
-            for (long j = 0; j < whole; j += 4) transpose_4x4(b + (t + j) * step + d, step, panels + d * width + j, width);
-            for (long e = d; e < last; e++)
-                for (long j = whole; j < width; j++) panels[e * width + j] = j < n ? b[(t + j) * step + e] : 0;
-        }
-        panels += D * width;
-    }
-}
-
 // The right factor of a product, rows of D numbers: in place, or copied to ``panels``
 typedef struct {
     const float *f;

@@ -113,3 +113,13 @@ static void transpose_some(const float *from, long step, long M, long N, float *
 static void transpose(const float *from, long M, long N, float *to) {
     transpose_some(from, N, M, N, to, M);
 }
+
+// Copy the transpose of b (N, K), rows ``step`` apart, into panels, as pack_panels does b
+static void pack_turned(const float *b, long N, long K, long step, float *panels) {
+    for (long o = 0; o < N; o += PANEL) {
+        const long n = MIN(PANEL, N - o), width = panel_width(N - o);
+        if (n < width) memset(panels, 0, 4 * K * width);
+        transpose_some(b + o * step, step, n, K, panels, width);
+        panels += K * width;
+    }
+}

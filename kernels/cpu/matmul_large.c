@@ -16,16 +16,10 @@ typedef struct {
 
 // Pack rows k.. and columns o.. of b
 static void pack_b(const Large *p, long k, long deep, long o, long wide, float *panels) {
-    if (!p->transposed) {
+    if (p->transposed)
+        pack_turned(p->b + o * p->K + k, wide, deep, p->K, panels);
+    else
         pack_panels(p->b + k * p->cols + o, deep, wide, p->cols, panels);
-        return;
-    }
-    for (long j = 0; j < wide; j += PANEL) {
-        const long n = MIN(PANEL, wide - j), width = panel_width(wide - j);
-        if (n < width) memset(panels, 0, 4 * deep * width);
-        transpose_some(p->b + (o + j) * p->K + k, p->K, n, deep, panels, width);
-        panels += deep * width;
-    }
 }
 
 // Copy rows r.. and columns k.. of a, ``depth`` apart
