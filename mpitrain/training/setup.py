@@ -15,7 +15,7 @@ from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment, check_augment
 from ..data.batches import make_batches
-from ..data.dataset import LANGUAGE_MODELING, REGRESSION, Dataset
+from ..data.dataset import LANGUAGE_MODELING, Dataset
 from ..data.lazy import is_lazy
 from ..data.matching.conform import in_order_of
 from ..data.matching.fingerprint import contents, digest_file, fingerprint
@@ -29,13 +29,14 @@ from ..data.validation import with_validation
 from ..device import CPU, Device
 from ..errors import UserError
 from ..layers import Layer
-from ..losses import MSE, Loss, SoftmaxCrossEntropy
+from ..losses import Loss
 from ..metrics import split_metrics
 from ..metrics.names import Spec
 from ..model_table import ModelTable
 from ..parallel.virtual_shards import check_shards
 from . import limits
 from .class_weights import class_weights_of
+from .network import make_loss, make_model
 from .pipeline import PipelineSetup, open_pipeline, recompute
 from .pipeline_rules import check_mesh, make_mesh
 from .prepare import prepare
@@ -221,53 +222,6 @@ def _gradient_device(config: Config, group: Group, model: Layer, device: Device)
     automatic = all_reduce == "auto" and shard == "none"
     shared = all_reduce == "shared" or (automatic and group.choose(num_bytes).name == "shared")
     return SharedDevice(group) if shared and not config.parallel.reproducible else None
-
-
-def make_model(
-    config: Config,
-    input_shape: tuple[int, ...],
-    num_outputs: int,
-    own: Layer | Callable[..., Layer] | None = None,
-    tokens: "models.Tokens | None" = None,
-) -> Layer:
-    """Return the network ``own``, or that of ``config``; options of mlp given to another network are a UserError.
-
-    Parameters
-    ----------
-    tokens : models.Tokens, optional
-        Facts about samples that are rows of tokens, for networks that ask for them.
-    """
-    if own is not None:
-        facts = {} if isinstance(own, Layer) or tokens is None else tokens.options(own)
-        made = own if isinstance(own, Layer) else _call(own, config.model.name, input_shape, num_outputs, **facts)
-        if not isinstance(made, Layer):
-            raise UserError(f"the model must be a Layer, but {config.model.name} returned a {type(made).__name__}")
-        return models.prepare(made)
-    m, default = config.model, Config().model
-    options: dict[str, Any] = {"widths": m.widths, "activation": m.activation, "dropout": m.dropout}
-    if m.name != "mlp":
-        for name, value in options.items():
-            if value != getattr(default, name):
-                raise UserError(f"--{name} is an option of mlp; {m.name} has no such choice")
-        options = {}
-    return models.build(m.name, input_shape, num_outputs, tokens=tokens, **options)
-
-
-def _call(function: Callable[..., Any], name: str, *arguments: Any, **options: Any) -> Any:
-    """Return the result of a user's function; raise UserError if it fails."""
-    try:
-        return function(*arguments, **options)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{name} failed: {type(error).__name__}: {error}") from error
-
-
-def make_loss(task: str, label_smoothing: float, class_weights: Sequence[float] = ()) -> Loss:
-    """Return the loss of a task."""
-    if task == REGRESSION:
-        return MSE()
-    return SoftmaxCrossEntropy(label_smoothing, class_weights=class_weights)
 
 
 def in_samples(config: Config, dataset: Dataset) -> Config:

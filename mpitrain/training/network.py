@@ -1,0 +1,58 @@
+"""Network and loss of a training run: those of a config, or a user's own."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import models
+from ..config import Config
+from ..data.dataset import REGRESSION
+from ..errors import UserError
+from ..layers import Layer
+from ..losses import MSE, Loss, SoftmaxCrossEntropy
+
+
+def make_model(
+    config: Config,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    own: Layer | Callable[..., Layer] | None = None,
+    tokens: models.Tokens | None = None,
+) -> Layer:
+    """Return the network ``own``, or that of ``config``; options of mlp given to another network are a UserError.
+
+    Parameters
+    ----------
+    tokens : models.Tokens, optional
+        Facts about samples that are rows of tokens, for networks that ask for them.
+    """
+    if own is not None:
+        facts = {} if isinstance(own, Layer) or tokens is None else tokens.options(own)
+        made = own if isinstance(own, Layer) else _call(own, config.model.name, input_shape, num_outputs, **facts)
+        if not isinstance(made, Layer):
+            raise UserError(f"the model must be a Layer, but {config.model.name} returned a {type(made).__name__}")
+        return models.prepare(made)
+    m, default = config.model, Config().model
+    options: dict[str, Any] = {"widths": m.widths, "activation": m.activation, "dropout": m.dropout}
+    if m.name != "mlp":
+        for name, value in options.items():
+            if value != getattr(default, name):
+                raise UserError(f"--{name} is an option of mlp; {m.name} has no such choice")
+        options = {}
+    return models.build(m.name, input_shape, num_outputs, tokens=tokens, **options)
+
+
+def _call(function: Callable[..., Any], name: str, *arguments: Any, **options: Any) -> Any:
+    """Return the result of a user's function; raise UserError if it fails."""
+    try:
+        return function(*arguments, **options)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{name} failed: {type(error).__name__}: {error}") from error
+
+
+def make_loss(task: str, label_smoothing: float, class_weights: Sequence[float] = ()) -> Loss:
+    """Return the loss of a task."""
+    if task == REGRESSION:
+        return MSE()
+    return SoftmaxCrossEntropy(label_smoothing, class_weights=class_weights)
