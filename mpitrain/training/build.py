@@ -23,7 +23,7 @@ from .recipe import make_optimizer, make_schedule
 from .results import RunResults
 from .run import TrainingRun
 from .run_length import RunLength
-from .scoring import make_scoring
+from .scoring.scores import make_scoring
 from .setup import TrainingSetup, augment_of, language_facts
 
 

@@ -20,9 +20,9 @@ from ..layers.base import Phase
 from ..layers.embedding import sample_dtype
 from ..losses import Loss
 from ..plain_text import count
-from .evaluation import samples_at_once
 from .limits import num_microbatches, num_shards
 from .run import TrainingRun
+from .scoring.evaluation import samples_at_once
 from .setup import TrainingSetup
 
 MEASURED_BYTES = 256 << 20  # activations that are allocated to be measured; more are extrapolated

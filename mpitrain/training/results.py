@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from .scoring import Scoring
+from .scoring.scores import Scoring
 from .step_timer import Times
 
 

@@ -26,7 +26,7 @@ from .display.progress import ProgressLog
 from .position import Position
 from .results import RunResults
 from .run_length import RunLength
-from .scoring import Scoring
+from .scoring.scores import Scoring
 from .setup import TrainingSetup
 from .step_timer import StepTimer, Times
 

@@ -44,7 +44,7 @@ from .pretrained.source import open_weights
 from .recipe import check_recipe, peak_lr
 from .run_length import RunLength
 from .same_data import check_same_data
-from .scoring import check_scorable, check_scores, make_scoring
+from .scoring.scores import check_scorable, check_scores, make_scoring
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,6 @@ from .directory.run_directory import AUTO, CONFIG, LAST, METRICS, TOKENIZER
 from .directory.trained_model import read_training_data
 from .display.console import PlainConsole
 from .display.progress import ProgressLog, make_progress
-from .evaluation import Evaluator, make_evaluator
 from .hooks import Hook
 from .hooks.registry import make_hooks
 from .limits import num_threads
@@ -43,7 +42,8 @@ from .loop import TrainingLoop
 from .pretrained.with_weights import with_weights
 from .report import write_results
 from .results import Result
-from .scoring import make_scoring
+from .scoring.evaluation import Evaluator, make_evaluator
+from .scoring.scores import make_scoring
 from .setup import OwnParts, language_facts, open_setup, resolved
 from .weights import check_weights, gather_tensors, load_weights, save_weights
 

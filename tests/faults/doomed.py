@@ -30,8 +30,8 @@ from mpitrain.layers.fused.linear_chain import LinearLink
 from mpitrain.optim import SGD
 from mpitrain.parallel.pipeline.forward import PipelineForward
 from mpitrain.parallel.pipeline.runner import StageRunner
-from mpitrain.training.evaluation import Evaluator
 from mpitrain.training.loop import TrainingLoop
+from mpitrain.training.scoring.evaluation import Evaluator
 
 POINTS = {
     "step": ([TrainingLoop], "_train_step"),

@@ -13,7 +13,7 @@ from mpitrain.losses import MSE, SoftmaxCrossEntropy
 from mpitrain.ops.cuda import matmul
 from mpitrain.ops.cuda.matmul import multiply
 from mpitrain.optim import LARS, SGD, AdamW
-from mpitrain.training.evaluation import Evaluator
+from mpitrain.training.scoring.evaluation import Evaluator
 from tests.gpu.test_graphs import Stepper
 from tests.gpu.training import SHAPES, Job
 

@@ -18,7 +18,7 @@ from mpitrain.optim import AdamW
 from mpitrain.parallel.data import DataParallel
 from mpitrain.parallel.pipeline.forward import PipelineForward
 from mpitrain.pipelines import find, make_program
-from mpitrain.training.scoring import Classification
+from mpitrain.training.scoring.scores import Classification
 from tests.pipeline_cases import SCHEDULES, SEED, Case, Run, differences, make_batches, make_runner, run_steps
 
 pytestmark = pytest.mark.mpi

@@ -9,8 +9,8 @@ from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.errors import AgreedError
 from mpitrain.training.build import make_loop
 from mpitrain.training.display.progress import Silent
-from mpitrain.training.evaluation import make_evaluator
 from mpitrain.training.prepare import prepare
+from mpitrain.training.scoring.evaluation import make_evaluator
 from mpitrain.training.setup import open_setup, resolved
 
 pytestmark = pytest.mark.mpi

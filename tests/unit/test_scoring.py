@@ -7,7 +7,7 @@ from mpitrain.context import Context
 from mpitrain.data import Normalizer, Split
 from mpitrain.errors import UserError
 from mpitrain.losses import MSE
-from mpitrain.training.scoring import check_scorable, make_scoring
+from mpitrain.training.scoring.scores import check_scorable, make_scoring
 
 RNG = np.random.default_rng(4)
 

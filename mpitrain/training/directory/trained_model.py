@@ -33,12 +33,12 @@ from ...losses import Loss
 from ...model_table import ModelTable
 from ...models import Tokens
 from ...plain_text import visible
-from ..evaluation import Evaluator, pipeline_evaluator
 from ..network import make_loss, make_model
 from ..pipeline import open_forward_pipeline
 from ..prepare import prepare
 from ..same_data import check_same_data
-from ..scoring import Scoring, make_scoring
+from ..scoring.evaluation import Evaluator, pipeline_evaluator
+from ..scoring.scores import Scoring, make_scoring
 from ..setup import extremes_of, normalizer_from
 from ..weights import check_weights, load_weights, read_metadata
 from .run_directory import BEST, CONFIG, LAST, TOKENIZER

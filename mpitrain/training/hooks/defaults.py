@@ -8,8 +8,8 @@ from ..checkpoint import Writer
 from ..checkpoint.timer import CheckpointTimer
 from ..control import ControlRequest, no_request
 from ..directory.run_directory import CHECKPOINTS, RunDirectory
-from ..evaluation import make_evaluator
 from ..run import TrainingRun
+from ..scoring.evaluation import make_evaluator
 from .base import Hook
 from .checkpoints import Checkpoints
 from .consistency import WeightCheck

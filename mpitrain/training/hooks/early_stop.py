@@ -2,7 +2,7 @@
 
 from ...run_rules import EarlyStopRule
 from ..early_stop import reason_to_stop
-from ..scoring import larger_is_better
+from ..scoring.scores import larger_is_better
 from .base import Hook, StepInfo
 
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from ..display.tables import to_lists
-from ..evaluation import Evaluator
 from ..results import EpochResult
+from ..scoring.evaluation import Evaluator
 from .base import Hook, StepInfo
 
 

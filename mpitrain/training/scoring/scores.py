@@ -5,18 +5,18 @@ from typing import Protocol
 
 import numpy as np
 
-from ..config import Run
-from ..context import Context
-from ..data.dataset import CLASSIFICATION, LANGUAGE_MODELING, REGRESSION, Split
-from ..data.normalize import Normalizer
-from ..errors import UserError
-from ..head_loss import split_head
-from ..layers import Layer
-from ..losses import MSE, Loss, SoftmaxCrossEntropy
-from ..metrics import MetricSet, make_metrics
-from ..metrics.names import Spec
-from ..run_rules import parse_early_stop
-from .language_scoring import LanguageModeling
+from ...config import Run
+from ...context import Context
+from ...data.dataset import CLASSIFICATION, LANGUAGE_MODELING, REGRESSION, Split
+from ...data.normalize import Normalizer
+from ...errors import UserError
+from ...head_loss import split_head
+from ...layers import Layer
+from ...losses import MSE, Loss, SoftmaxCrossEntropy
+from ...metrics import MetricSet, make_metrics
+from ...metrics.names import Spec
+from ...run_rules import parse_early_stop
+from .language import LanguageModeling
 
 _SQUARABLE = 1e-140, 1e140  # deviations whose squares, summed over samples, are far from the ends of float64
 

@@ -5,21 +5,21 @@ from typing import Any
 
 import numpy as np
 
-from ..comm.group import Group
-from ..comm.world import World
-from ..context import Context
-from ..data.dataset import Split
-from ..data.lazy import LazyRows
-from ..data.normalize import Normalizer
-from ..data.sampler import share
-from ..device import CPU, Device
-from ..layers import Layer
-from ..metrics import MetricSet
-from ..parallel.pipeline.forward import PipelineForward
-from .language_scoring import row_losses
-from .pipeline import PipelineSetup
-from .scoring import Scoring
-from .setup import TrainingSetup
+from ...comm.group import Group
+from ...comm.world import World
+from ...context import Context
+from ...data.dataset import Split
+from ...data.lazy import LazyRows
+from ...data.normalize import Normalizer
+from ...data.sampler import share
+from ...device import CPU, Device
+from ...layers import Layer
+from ...metrics import MetricSet
+from ...parallel.pipeline.forward import PipelineForward
+from ..pipeline import PipelineSetup
+from ..setup import TrainingSetup
+from .language import row_losses
+from .scores import Scoring
 
 BATCH, TOKENS = 256, 4096  # samples, and tokens of these, that are computed at once
 

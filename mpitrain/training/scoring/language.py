@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..context import Context
-from ..data.dataset import Split
-from ..head_loss import split_head
-from ..layers import Layer
-from ..losses import Loss, SoftmaxCrossEntropy
-from ..metrics import MetricSet
+from ...context import Context
+from ...data.dataset import Split
+from ...head_loss import split_head
+from ...layers import Layer
+from ...losses import Loss, SoftmaxCrossEntropy
+from ...metrics import MetricSet
 
 _MOST = 700.0  # the exponential of more does not fit in float64
 
