@@ -38,6 +38,8 @@ class Case(NamedTuple):
             return f"{self.model} {self.input_shape[2]}@{self.input_shape[0]}x{self.input_shape[1]}-{self.batch}"
         if len(self.input_shape) == 2:
             return f"{self.model} {self.input_shape[0]}x{self.input_shape[1]}-{self.batch}"
+        if self.model == "linear":
+            return f"{self.model} {self.input_shape[0]}-{self.batch}"
         return f"{self.model}-{self.batch}"
 
     @property
@@ -74,7 +76,9 @@ _STEPS = (
     ("depthwise3x3", (16, 16, 128), 64),
     ("grouped3x3", (16, 16, 128), 32),
     ("dilated3x3", (32, 32, 64), 16),
+    ("linear", (256,), 2048),
     ("linear", (768,), 2048),
+    ("linear", (1536,), 2048),
     ("layernorm", (256,), 4096),
     ("gelu", (1024,), 1024),
     ("attention", (64, 128), 16),
