@@ -1,8 +1,10 @@
 """The optional extension and the README as a page of PyPI; everything else is in setup.cfg.
 
-Where there is no C compiler or no Python.h, installing goes on and NumPy does the work.
+Where there is no C compiler or no Python.h, installing goes on and NumPy does the work. ``MPITRAIN_CPU=numpy`` compiles
+nothing, and leaves an extension that lies in the tree alone.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -24,7 +26,9 @@ def readme() -> str:
 setup(
     long_description=readme(),
     long_description_content_type="text/markdown",
-    ext_modules=[
+    ext_modules=[]
+    if os.environ.get("MPITRAIN_CPU") == "numpy"
+    else [
         Extension(
             "mpitrain._cpu_kernels",
             [f"kernels/cpu/{name}" for name in SOURCES],

@@ -34,11 +34,13 @@ pip_install() {
     return "$result"
 }
 
-# make_environment DIR EXTRAS: install the package in editable form with EXTRAS (may be empty) into DIR.
-# A stamp of what was installed lets the next call do nothing.
+sources() { cat setup.cfg setup.py kernels/cpu/* | cksum; } # the extension in C is built while installing
+
+# make_environment DIR EXTRAS [OPTIONS of pip install]: install the package in editable form with EXTRAS (may be empty)
+# into DIR. A stamp of what was installed lets the next call do nothing.
 make_environment() {
     local dir=$1 extras=$2 python stamp
-    stamp="$(cat setup.cfg setup.py kernels/cpu/* | cksum) $extras" # the extension in C is built while installing
+    stamp="$(sources) $extras"
     [ "$(cat "$dir/.installed" 2>/dev/null || true)" = "$stamp" ] && return
     echo "installing into $dir, which takes a few minutes and happens once" >&2
     if [ ! -x "$dir/bin/python" ]; then
@@ -49,16 +51,21 @@ make_environment() {
             return 1
         }
     fi
-    pip_install "$dir/bin/python" -e ".${extras:+[$extras]}" || return 1
+    pip_install "$dir/bin/python" "${@:3}" -e ".${extras:+[$extras]}" || return 1
     echo "$stamp" >"$dir/.installed"
 }
 
 # make_test_environment MPI: make .venv-MPI, which tests, docs and benchmarks share: with other extras each would install
-# anew what the one before it did.
+# anew what the one before it did. The extension in C lies in the tree, where one environment's is the other's too.
+# pip compiles no Python, since tests keep theirs elsewhere.
 make_test_environment() {
+    local cpu=${MPITRAIN_CPU:-}
     case $1 in
-    mpich) make_environment .venv-mpich mpich,test,docs ;;
-    *) make_environment ".venv-$1" "$1,test" ;; # the site is built on MPICH alone
+    mpich) make_environment .venv-mpich mpich,test,docs --no-compile ;;
+    *) # the site is built on MPICH alone
+        [[ "$(cat .venv-mpich/.installed 2>/dev/null)" = "$(sources) "* ]] && cpu=numpy
+        MPITRAIN_CPU=$cpu make_environment ".venv-$1" "$1,test" --no-compile
+        ;;
     esac
 }
 

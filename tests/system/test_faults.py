@@ -29,6 +29,7 @@ def test_an_exception_on_all_ranks_is_told_once(mpitrain):
     assert mentions(err, "Traceback") == 1, err
 
 
+@pytest.mark.any_mpi
 def test_steps_that_are_left_out_are_told_once(mpitrain):
     options = ("--model", "mlp", "--lr", "1e30", "--epochs", 1, "--non-finite", "skip", "--out", "run")
     code, out, err = mpitrain(3, *options)
@@ -57,12 +58,14 @@ def test_an_interrupt_keeps_the_last_weights(mpitrain, tmp_path):
     assert mpitrain(2, "evaluate", "run")[0] == 0
 
 
+@pytest.mark.any_mpi
 def test_weights_that_drift_apart_are_noticed(mpitrain):
     code, _, err = mpitrain(3, "drift", 2, 30, *LONG, "--check-every", 10, "--shard", "none", program=FAULTY)
     assert code == 1
     assert mentions(err, "the weights of rank 2 differ from those of rank 0 after step 40: ") == 1
 
 
+@pytest.mark.any_mpi
 def test_a_loss_that_is_not_a_number(mpitrain):
     code, _, err = mpitrain(2, "--lr", "1e30", "--out", "run")
     assert code == 1
@@ -112,6 +115,7 @@ def test_truncated_idx(mpitrain, tmp_path):
     assert "t10k-images-idx3-ubyte.gz" in err
 
 
+@pytest.mark.any_mpi
 @pytest.mark.parametrize("ranks", [1, 8])
 def test_three_samples(mpitrain, tmp_path, ranks):
     (tmp_path / "three.csv").write_text("a,b,y\n1,2,3\n2,3,4\n4,5,7\n")
@@ -131,6 +135,7 @@ def test_not_a_number_in_a_table(mpitrain, tmp_path):
     assert "3" in err
 
 
+@pytest.mark.any_mpi
 def test_an_earlier_run_is_not_overwritten(mpitrain, tmp_path):
     assert mpitrain(1, "--epochs", 1, "--out", "run")[0] == 0
     before = (tmp_path / "run" / "metrics.jsonl").read_text()
