@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import UserError
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "train": "Train a network on all ranks of a job. This is the default command.",
+    "find-lr": "Find a learning rate by a short training in which it grows.",
     "evaluate": "Score the weights of a finished run.",
     "predict": "Write a finished run's outputs for new samples, as CSV or npz.",
     "export": "Write a finished run's model as a folder of Hugging Face.",
@@ -28,7 +29,7 @@ COMMANDS = {
     "doctor": "Examine the ranks of a job before training on them.",
     "completion": "Print a script that lets a shell complete commands and options.",
 }
-"""Each command and what it does; the module of the same name has a ``parse(argv, speaks)`` that returns a job."""
+"""Each command and what it does; its module (``find_lr``) has a ``parse(argv, speaks)`` that returns a job."""
 FAMILIES = ("data", "collective", "pipeline", "kernel", "course")
 """Commands that have commands of their own; their modules have a dict SUBCOMMANDS."""
 HELP = ("-h", "--help")
@@ -69,8 +70,13 @@ def _parse(argv: list[str], rank: int) -> "Job | LocalJob":
         raise UserError(f"there is no command {command!r}{_suggest(command)}; there are {', '.join(COMMANDS)}")
     if command == "train":
         hold_back()
-    parse: Callable[[list[str], bool], Job | LocalJob] = importlib.import_module(f".{command}", __package__).parse
+    parse: Callable[[list[str], bool], Job | LocalJob] = module_of(command).parse
     return parse(rest, rank == 0)
+
+
+def module_of(command: str) -> Any:
+    """Return the module of a command."""
+    return importlib.import_module(f".{command.replace('-', '_')}", __package__)
 
 
 def print_commands() -> None:
@@ -90,7 +96,7 @@ def print_commands() -> None:
 
 def _suggest(word: str) -> str:
     """Return suggestions for an unknown command: a similar name, or a subcommand of that name."""
-    families = {name: importlib.import_module(f".{name}", __package__).SUBCOMMANDS for name in FAMILIES}
+    families = {name: module_of(name).SUBCOMMANDS for name in FAMILIES}
     inside = [f"{name} {word}" for name, own in families.items() if word in own]
     if inside:
         return f" (did you mean {' or '.join(map(repr, inside))}?)"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from tyro.conf import Positional, arg
 
-from .commands import COMMANDS
+from .commands import COMMANDS, module_of
 from .completion_scripts import FILES, VALUE, bash, fish, zsh
 from .fields import Option
 from .options import options_of, parse_options
@@ -55,7 +55,7 @@ def find_places() -> dict[str, Place]:
     """Return the continuations of each command by its words; "" stands for no command, which means train."""
     places: dict[str, Place] = {}
     for name in COMMANDS:
-        module = importlib.import_module(f".{name}", __package__)
+        module = module_of(name)
         if not hasattr(module, "SUBCOMMANDS"):
             places[name] = Place({}, options_of(module.parse))
             continue

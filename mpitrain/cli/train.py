@@ -81,7 +81,7 @@ def _parse(argv: list[str], speaks: bool, path: str) -> TrainOptions:
     by_epochs = any(word.partition("=")[0] == "--epochs" for word in argv)
     if by_epochs:  # the file may have steps, which come before epochs
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, steps=0))
-    default = TrainOptions(config=Path(path) if path else None, **_branches(config))
+    default = TrainOptions(config=Path(path) if path else None, **branches(config))
     options = parse_options(
         TrainOptions, argv, command="train", description=DESCRIPTION, default=default, speaks=speaks
     )
@@ -92,7 +92,7 @@ def _parse(argv: list[str], speaks: bool, path: str) -> TrainOptions:
 
 
 def _config_of(options: TrainOptions) -> Config:
-    return Config(**_branches(options))
+    return Config(**branches(options))
 
 
 def _planned(argv: list[str], speaks: bool, path: str) -> Config:
@@ -102,7 +102,8 @@ def _planned(argv: list[str], speaks: bool, path: str) -> Config:
     return with_weights(_config_of(_parse(argv, speaks, path)))
 
 
-def _branches(config: Config) -> dict[str, Any]:
+def branches(config: Config) -> dict[str, Any]:
+    """Return the settings of ``config`` by their groups, without more options that a subclass has."""
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
 
 
@@ -113,8 +114,8 @@ def rehearse(config: Config, world: "World") -> int:
     from .dry_run import print_dry_run, print_layers, print_memory, print_stages
     from .terminal import make_console
 
-    config, setup, threads = _open(config, world)
-    console, progress = make_console(quiet=world.rank != 0), _screen(config, world)[1]
+    config, setup, threads = open_training(config, world)
+    console, progress = make_console(quiet=world.rank != 0), make_screen(config, world)[1]
     passes = try_passes(setup, config, world.size) if setup.pipeline is None else None
     run = make_loop(config, setup, world, progress).run
     _introduce(console, config, run, world, threads)
@@ -136,8 +137,8 @@ def train(config: Config, world: "World", resume: str = "", *, allow_changed_dat
 
     begin = time.perf_counter()
     protect()
-    config, setup, threads = _open(config, world, resume)
-    console, progress = _screen(config, world)
+    config, setup, threads = open_training(config, world, resume)
+    console, progress = make_screen(config, world)
     with world.together():
         hooks = make_hooks(config.run.hook)
     place = open_run(config, world, resume, setup, progress.note, allow_changed_data=allow_changed_data)
@@ -182,7 +183,7 @@ def _train(
 
     def rebuild(world: "World", before: "TrainingLoop") -> "TrainingLoop":
         directory = reopen_run(place, before, world)
-        loop = make_loop(config, setup, world, _screen(config, world)[1], directory=directory, **options)
+        loop = make_loop(config, setup, world, make_screen(config, world)[1], directory=directory, **options)
         loop.run.continue_from(before.run)
         return loop
 
@@ -199,7 +200,7 @@ def _train(
     return leave(loop, place, console) if loop.run.preempted else 0
 
 
-def _open(config: Config, world: "World", resume: str = "") -> tuple[Config, "TrainingSetup", int]:
+def open_training(config: Config, world: "World", resume: str = "") -> tuple[Config, "TrainingSetup", int]:
     """Return the resolved config, the setup and the number of BLAS threads of a run."""
     from ..data.sources import inherit_options
     from ..device import CPU
@@ -235,7 +236,7 @@ def _once(loop: "TrainingLoop", work: "Callable[[TrainingLoop], None]") -> "Trai
     return loop
 
 
-def _screen(config: Config, world: "World") -> tuple[Any, "ProgressLog"]:
+def make_screen(config: Config, world: "World") -> tuple[Any, "ProgressLog"]:
     """Return the console and the progress display: live on rank 0, silent on the others."""
     from ..training.display.progress import make_progress
     from .terminal import make_console
@@ -253,7 +254,7 @@ def _report(loop: "TrainingLoop", path: Path, seconds: float) -> None:
     report = write_results(loop, path, seconds, {"output": output_problems()})
     with world.together(asleep=True):
         if loop.hooks[Recorder].directory is not None:
-            print_report(report, path, _screen(loop.run.config, world)[0])
+            print_report(report, path, make_screen(loop.run.config, world)[0])
 
 
 def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World", threads: int) -> None:

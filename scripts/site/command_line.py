@@ -6,7 +6,7 @@ import importlib
 import typing
 from collections.abc import Iterator
 
-from mpitrain.cli.commands import COMMANDS
+from mpitrain.cli.commands import COMMANDS, module_of
 from mpitrain.cli.fields import Option, list_options
 from mpitrain.cli.options import kind_of
 
@@ -31,7 +31,7 @@ def _index() -> str:
 
 
 def _page(name: str) -> str:
-    module = importlib.import_module(f"mpitrain.cli.{name}")
+    module = module_of(name)
     parts = [f"# mpitrain {name}\n\n{COMMANDS[name]}\n"]
     if not hasattr(module, "SUBCOMMANDS"):
         return "\n".join([*parts, *_options(f"mpitrain {name}", module.parse, "##")])

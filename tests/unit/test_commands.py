@@ -1,19 +1,17 @@
 """The commands: their help, their names, and what is suggested for others."""
 
-import importlib
 import re
 import subprocess
 import sys
 
 import pytest
 
-from mpitrain.cli.commands import COMMANDS
+from mpitrain.cli.commands import COMMANDS, module_of
 from mpitrain.cli.fields import _help, list_options
 from mpitrain.cli.main import main
 from mpitrain.cli.train import TrainOptions
 
-FAMILIES = {name: module.SUBCOMMANDS for name in COMMANDS
-            if hasattr(module := importlib.import_module(f"mpitrain.cli.{name}"), "SUBCOMMANDS")}  # fmt: skip
+FAMILIES = {name: module.SUBCOMMANDS for name in COMMANDS if hasattr(module := module_of(name), "SUBCOMMANDS")}
 LEAVES = [
     [name, *rest] for name in COMMANDS for rest in ([[word] for word in FAMILIES[name]] if name in FAMILIES else [[]])
 ]
@@ -104,7 +102,7 @@ def test_docstrings_of_inherited_fields_are_found():
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["trian"], "there is no command 'trian' (did you mean 'train'?); there are train, evaluate, "),
+        (["trian"], "there is no command 'trian' (did you mean 'train'?); there are train, find-lr, "),
         (["evalute"], "(did you mean 'evaluate'?)"),
         (["collectve", "list"], "(did you mean 'collective'?)"),
         (["bench"], "(did you mean 'collective bench' or 'kernel bench'?)"),
