@@ -66,6 +66,8 @@ class Dataset:
         The token between documents, if there is one.
     tokenizer : Tokenizer or None
         None where the tokens came without one.
+    masked : bool
+        Whether hidden tokens are predicted in language modeling, from all others, in place of the next ones.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Dataset:
     vocabulary: int = 0
     end_of_text: int | None = None
     tokenizer: Tokenizer | None = None
+    masked: bool = False
 
     @property
     def splits(self) -> dict[str, Split]:

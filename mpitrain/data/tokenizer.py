@@ -20,6 +20,8 @@ class Tokenizer(Protocol):
         V.
     end_of_text : int or None
         The token between documents.
+    mask : int or None
+        The token in place of those to be predicted, as BERT has one.
     unknown : int or None
         The token of text that the vocabulary does not have; None where there is no such text.
     digest : str
@@ -35,6 +37,7 @@ class Tokenizer(Protocol):
     name: str
     vocabulary: int
     end_of_text: int | None
+    mask: int | None
     unknown: int | None
     digest: str
     file: bytes

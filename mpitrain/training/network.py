@@ -5,9 +5,9 @@ from typing import Any
 
 from .. import models
 from ..config import Config
-from ..data.dataset import REGRESSION
+from ..data.dataset import LANGUAGE_MODELING, REGRESSION, Dataset
 from ..errors import UserError
-from ..layers import Layer
+from ..layers import Layer, MultiHeadAttention
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 
 
@@ -49,6 +49,23 @@ def _call(function: Callable[..., Any], name: str, *arguments: Any, **options: A
         raise
     except Exception as error:
         raise UserError(f"{name} failed: {type(error).__name__}: {error}") from error
+
+
+def check_objective(model: Layer, dataset: Dataset) -> None:
+    """Raise a UserError where a model sees the tokens to predict, or does not see those after hidden ones."""
+    causal = [layer.causal for layer in model.layers() if isinstance(layer, MultiHeadAttention)]
+    if dataset.task != LANGUAGE_MODELING or not causal:
+        return
+    if not all(causal) and not dataset.masked:
+        raise UserError(
+            "the model sees the tokens that it is to predict: let the source hide some, as in ...,mask=0.15, or take a "
+            "model that sees only those before, such as gpt"
+        )
+    if all(causal) and dataset.masked:
+        raise UserError(
+            "mask= hides tokens to be predicted from those around them, but the model sees only those before: "
+            "leave out mask=, or take a model such as bert"
+        )
 
 
 def make_loss(task: str, label_smoothing: float, class_weights: Sequence[float] = ()) -> Loss:

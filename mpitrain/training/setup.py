@@ -36,7 +36,7 @@ from ..model_table import ModelTable
 from ..parallel.virtual_shards import check_shards
 from . import limits
 from .class_weights import class_weights_of
-from .network import make_loss, make_model
+from .network import check_objective, make_loss, make_model
 from .pipeline import PipelineSetup, open_pipeline, recompute
 from .pipeline_rules import check_mesh, make_mesh
 from .prepare import prepare
@@ -167,6 +167,7 @@ def open_setup(
         check_recipe(config.optimizer, steps, RunLength.of(config.run, steps).total_steps)
         metrics = [*split_metrics(config.run.metrics), *own.metrics]
         model = make_model(config, dataset.input_shape, dataset.num_outputs, own.model, models.Tokens.of(dataset))
+        check_objective(model, dataset)
         first_weights = None if weights is None else weights.fit(model)
         limits.check_memory(config, model, world, mesh.sizes["pipe"])
         class_weights = class_weights_of(config.optimizer.class_weights, dataset)
@@ -245,7 +246,8 @@ def language_facts(dataset: Dataset) -> dict[str, Any]:
     """Return the options of ``make_scoring`` that depend on the text of a dataset."""
     if dataset.task != LANGUAGE_MODELING:
         return {}
-    return {"task": dataset.task, "token_bytes": None if dataset.tokenizer is None else dataset.tokenizer.token_bytes}
+    known = dataset.tokenizer is not None and not dataset.masked  # the bytes of hidden tokens are not those of the text
+    return {"task": dataset.task, "token_bytes": dataset.tokenizer.token_bytes if known and dataset.tokenizer else None}
 
 
 def augment_of(config: Config) -> Augment:

@@ -28,7 +28,8 @@ def novel(directory, world):
 
 
 def config_for(path, **changes):
-    data = Data(source=f"text:{path},window=16", **({"batch_tokens": 512, "validation": 0.1} | changes))
+    given = {"source": f"text:{path},window=16", "batch_tokens": 512, "validation": 0.1}
+    data = Data(**(given | changes))
     return Config(
         data=data,
         model=Model(name="gpt:depth=1,width=16,heads=2,dropout=0.1"),
@@ -62,6 +63,20 @@ def test_losses_on_any_number_of_ranks(world, alone, novel, batch):
     assert found.test["bits_per_byte"] >= found.test["loss"] / np.log(2)  # the end of text is no byte
     if len(one.run.results.evaluations) > 1:
         assert found.train["loss"] < one.run.results.evaluations[0].train["loss"]
+
+
+@pytest.mark.parametrize("batch", [{"batch_tokens": 400}, {"batch_tokens": 1}])
+def test_hidden_tokens_on_any_number_of_ranks(world, alone, novel, batch):
+    """With a step of one window, whose ranks but one have nothing, and of which some have no hidden token."""
+    config = config_for(novel, source=f"text:{novel},window=16,mask=0.1", **batch)
+    config = dataclasses.replace(config, model=Model(name="bert:depth=1,width=16,heads=2,dropout=0.1"))
+    if batch == {"batch_tokens": 1}:
+        config = dataclasses.replace(config, run=Run(steps=30, evaluate_every="15", metrics="top5"))
+    one, all_ranks = train(config, alone), train(config, world)
+    np.testing.assert_allclose(scores(all_ranks), scores(one), rtol=2e-4, atol=1e-4)
+    assert list(one.run.results.evaluations[-1].test) == ["loss", "perplexity", "accuracy", "top5"]
+    weights = [sum((b.y >= 0).sum() for b in step) for step in one.run.loader.epoch(1)]
+    assert 0 in weights or batch["batch_tokens"] > 1
 
 
 def test_to_the_bit_with_virtual_shards(world, alone, novel):

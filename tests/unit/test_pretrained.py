@@ -329,8 +329,9 @@ def test_a_trainer_begins_with_the_weights(tmp_path, monkeypatch):
     assert np.array_equal(own.setup.arena.named_tensors()["0.weight"], w["0.weight"])
     with pytest.raises(UserError, match="is a gpt, and the model has no blocks of a transformer"):
         Trainer(lambda shape, outputs: Sequential(Embedding(outputs, 4), Linear(4, outputs)), **settings)
+    hidden = settings | {"data": f"{settings['data']},mask=0.2"}
     with pytest.raises(UserError, match=r"built in another way than the one that has transformer\.h\.0"):
-        Trainer(lambda shape, outputs: models.build("bert:size=tiny", shape, outputs), **settings)
+        Trainer(lambda shape, outputs: models.build("bert:size=tiny", shape, outputs), **hidden)
 
 
 def test_text_takes_the_tokenizer_of_the_folder(tmp_path):

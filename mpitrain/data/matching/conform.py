@@ -98,6 +98,10 @@ def check_tokens(dataset: Dataset, signature: Signature, where: str) -> None:
     digest = "" if dataset.tokenizer is None else dataset.tokenizer.digest
     if digest and signature.tokenizer and digest != signature.tokenizer:
         raise UserError(f"{where} is encoded by another tokenizer than the text that the model was trained on")
+    if dataset.masked != signature.masked:
+        kinds = "hidden tokens (mask=)", "the next tokens"
+        wanted, found = kinds if signature.masked else kinds[::-1]
+        raise UserError(f"the model predicts {wanted}, but the targets of {where} are {found}")
     if dataset.vocabulary > signature.vocabulary and signature.vocabulary:
         raise UserError(
             f"{where} has a vocabulary of {dataset.vocabulary:,} tokens, but the model knows {signature.vocabulary:,}"

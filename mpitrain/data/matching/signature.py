@@ -62,6 +62,8 @@ class Signature:
         As in ``Dataset``.
     tokenizer : str
         The digest of the tokenizer; empty where there is none.
+    masked
+        As in ``Dataset``.
     """
 
     task: str
@@ -78,6 +80,7 @@ class Signature:
     vocabulary: int = 0
     end_of_text: int | None = None
     tokenizer: str = ""
+    masked: bool = False
 
     @classmethod
     def of(cls, dataset: Dataset, **more: Any) -> "Signature":
@@ -93,6 +96,7 @@ class Signature:
             vocabulary=dataset.vocabulary,
             end_of_text=dataset.end_of_text,
             tokenizer="" if dataset.tokenizer is None else dataset.tokenizer.digest,
+            masked=dataset.masked,
             **more,
         )
 
@@ -100,6 +104,8 @@ class Signature:
         """Return the signature as a JSON-able dict, to be read by ``from_facts``."""
         extremes = self.extremes
         tokens = {"vocabulary": self.vocabulary, "end_of_text": self.end_of_text, "tokenizer": self.tokenizer}
+        if self.masked:
+            tokens["masked"] = True
         return {
             **({"tokens": tokens} if self.vocabulary else {}),
             "input_shape": list(self.input_shape),
@@ -146,6 +152,7 @@ class Signature:
             vocabulary=int(tokens.get("vocabulary", 0)),
             end_of_text=None if end is None else int(end),
             tokenizer=str(tokens.get("tokenizer", "")),
+            masked=bool(tokens.get("masked", False)),
         )
 
     def complaint(self, dtype: str, found: Extremes, num_samples: int) -> str:

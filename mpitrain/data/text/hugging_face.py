@@ -15,6 +15,7 @@ from ...errors import UserError
 from ..files import one_line, reading
 
 ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "[SEP]", "<eos>", "<|im_end|>")
+MASK_NAMES = ("[MASK]", "<mask>")
 
 
 class HuggingFaceTokenizer:
@@ -41,6 +42,7 @@ class HuggingFaceTokenizer:
             raise UserError(f"{path} has no tokens: train it first, as mpitrain tokenize does")
         found = [ids[name] for name in ENDS if name in ids]
         self.end_of_text = found[0] if found else None
+        self.mask = next((ids[name] for name in MASK_NAMES if name in ids), None)
         facts = json.loads(self.file)
         self.unknown = _unknown(facts, ids)
         self.token_bytes = self._token_bytes(facts, ids)

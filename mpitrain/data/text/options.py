@@ -3,6 +3,7 @@
 More in ``KEYS``.
 """
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +21,14 @@ KEYS = {
         "window": f"tokens of a sample (default {WINDOW})",
         "test": "file, directory or pattern of the test text, in place of the end of the text",
         "end_of_text": "none: the tokens of a sample see those of the documents before",
+        "mask": "share of the tokens to hide and predict, as in 0.15 (for bert), in place of the next token",
     },
     "tokens": {
         "window": f"tokens of a sample (default {WINDOW})",
         "vocabulary": "number of token ids (by default what a meta.json, a meta.pkl or a header says, or the largest)",
         "end_of_text": "id of the token between documents, or none as above",
         "dtype": "uint16 or uint32, of files without a header (default uint16)",
+        "mask": "as of text",
     },
 }
 """The options of each kind of source and their meaning."""
@@ -103,6 +106,7 @@ class TextOptions:
     end_of_text: int = -1
     dtype: str = ""
     separate: bool = True  # documents of a window
+    mask: float = 0.0
 
 
 def parse_text_source(kind: str, text: str) -> tuple[str, TextOptions]:
@@ -134,6 +138,7 @@ def parse_text_source(kind: str, text: str) -> tuple[str, TextOptions]:
         end_of_text=-1 if end == "none" else _number(kind, one, "end_of_text", -1, 0, 1 << 31),
         dtype=dtype,
         separate=end != "none",
+        mask=_share(kind, one, "mask"),
     )
     return place, options
 
@@ -159,3 +164,12 @@ def _number(kind: str, given: Mapping[str, str], key: str, default: int, least: 
     if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
         raise UserError(f"{kind}: {key}={text} must be a whole number from {least} to {most:,}")
     return int(text)
+
+
+def _share(kind: str, given: Mapping[str, str], key: str) -> float:
+    """Return a number between 0 and 1; 0 if it is not given."""
+    text = given.get(key)
+    with contextlib.suppress(ValueError):
+        if text is None or 0 < float(text) < 1:
+            return float(text or 0)
+    raise UserError(f"{kind}: {key}={text} must be a number between 0 and 1, as in {key}=0.15")

@@ -26,7 +26,11 @@ def describe_text(dataset: Dataset) -> list[str]:
     lines = []
     for name, split in dataset.splits.items():
         stream = split.x.stream
-        size = f"{len(stream) - 1:,} tokens to predict in {len(split):,} windows of {split.x.shape[1]:,}"
+        if dataset.masked:
+            tokens_of = f"{len(stream):,} tokens, {split.x.masking.share:.3g} of them hidden,"
+        else:
+            tokens_of = f"{len(stream) - 1:,} tokens to predict"
+        size = f"{tokens_of} in {len(split):,} windows of {split.x.shape[1]:,}"
         lines.append(f"  {'training' if name == 'train' else name:<10} {size}")
         if dataset.tokenizer is not None:
             tokens = stream.read(0, min(SHOWN, len(stream))).tolist()

@@ -8,6 +8,7 @@ from ..dataset import LANGUAGE_MODELING, Dataset, Split
 from ..files import folder
 from ..tokenizer import Tokenizer
 from .encode import Encoding, Unit
+from .masked import MaskedWindows, Masking
 from .options import TextOptions, parse_text_source
 from .pieces import find_files
 from .stream import TokenStream
@@ -51,18 +52,28 @@ def units_of_source(kind: str, place: str) -> list[Unit]:
     return [unit for each in places for unit in Encoding(find_files(each, kind), tokenizer).units()]
 
 
-def language_split(stream: TokenStream, length: int) -> Split:
-    """Return the windows of ``length`` tokens of a stream, with their targets."""
+def language_split(stream: TokenStream, length: int, masking: Masking | None = None) -> Split:
+    """Return the windows of ``length`` tokens of a stream, with their targets: the next tokens, or hidden ones."""
+    if masking is not None:
+        return Split(*(MaskedWindows(stream, length, kind, masking) for kind in ("inputs", "targets")))
     return Split(Windows(stream, length, "inputs"), Windows(stream, length, "targets"))
 
 
 def cut_windows(split: Split, count: int) -> tuple[Split, Split]:
     """Return a split of windows without its last ``count`` windows, and these."""
     stream, length = split.x.stream, split.x.shape[1]
-    first = len(stream) - 1 - count * length  # the last token of one part is seen, but not predicted, by the other
-    return language_split(stream.between(0, first + 1), length), language_split(
-        stream.between(first, len(stream)), length
-    )
+    masking = split.x.masking if isinstance(split.x, MaskedWindows) else None
+    parts = _cut(stream, count * length, masking is not None)
+    return language_split(parts[0], length, masking), language_split(parts[1], length, masking)
+
+
+def _cut(stream: TokenStream, last: int, masked: bool) -> tuple[TokenStream, TokenStream]:
+    """Return a stream without the ``last`` tokens that are predicted, and these.
+
+    Where the next token is predicted, the last token of one part is seen, but not predicted, by the other.
+    """
+    first = len(stream) - last - (not masked)
+    return stream.between(0, first + (not masked)), stream.between(first, len(stream))
 
 
 def check_task(kind: str, task: str | None) -> None:
@@ -107,29 +118,36 @@ def _dataset(
     test_fraction: float,
     tokenizer: Tokenizer | None,
 ) -> Dataset:
+    masked = options.mask > 0
     for part, stream in (("", train), (" to test on", test)):
         if stream is not None and len(stream) < 2:
             raise UserError(f"{where}: the text{part} has a single token: there is nothing to predict")
     if test is None and not test_fraction:
-        test = train.between(0, 1)
+        test = train.between(0, 0 if masked else 1)
     if test is None:
         held_out = max(1, round(test_fraction * (len(train) - 1)))
         if len(train) - held_out < 2:
             raise UserError(f"{where}: {len(train)} tokens cannot be split into one part to train and one to test")
-        first = len(train) - held_out - 1
-        train, test = train.between(0, first + 1), train.between(first, len(train))
+        train, test = _cut(train, held_out, masked)
     end = options.end_of_text if options.end_of_text >= 0 else None
     if tokenizer is not None and end is None:
         end = tokenizer.end_of_text
     end = end if options.separate else None
     vocabulary = tokenizer.vocabulary if tokenizer is not None and not options.vocabulary else options.vocabulary
+    masking = None
+    if masked:
+        own = None if tokenizer is None else tokenizer.mask
+        mask = vocabulary if own is None else own  # where there is none, it is one more token
+        vocabulary = max(vocabulary, mask + 1)
+        masking = Masking(options.mask, mask, vocabulary, end)
     return Dataset(
         name,
         LANGUAGE_MODELING,
-        language_split(train, options.window),
-        language_split(test, options.window),
+        language_split(train, options.window, masking),
+        language_split(test, options.window, masking),
         vocabulary,
         vocabulary=vocabulary,
         end_of_text=end,
         tokenizer=tokenizer,
+        masked=masked,
     )

@@ -23,6 +23,7 @@ class ByteTokenizer:
     name = BYTES
     vocabulary = 257
     end_of_text: int | None = 256
+    mask: int | None = None
     unknown: int | None = None
     digest = BYTES
     file = b""

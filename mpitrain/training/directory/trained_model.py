@@ -173,8 +173,8 @@ class TrainedModel:
 
     @cached_property
     def token_bytes(self) -> np.ndarray | None:
-        """Bytes of text of each token; None where the tokenizer does not say, or there is none."""
-        return None if self.tokenizer is None else self.tokenizer.token_bytes
+        """Bytes of text of each token; None where the tokenizer does not say, there is none, or tokens are hidden."""
+        return None if self.tokenizer is None or self.signature.masked else self.tokenizer.token_bytes
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
