@@ -1,9 +1,10 @@
 """Compare generation, token by token with a cache of keys and values, with PyTorch's on the CPU.
 
 Blocks of our tokens and of PyTorch's alternate, and the medians are compared. The ratio is our tokens/s / PyTorch's:
-above 1 we are faster. PyTorch has a plain loop with memory made once, which is faster than the package transformers.
+above 1 we are faster. PyTorch has a plain loop with memory made once, or the package transformers with its cache, which
+is slower, and which you install into the environment yourself.
 
-    scripts/bench generate [--only TEXT] [--threads N] [--repeat N] [--tokens N]
+    scripts/bench generate [--only TEXT] [--threads N] [--repeat N] [--tokens N] [--peer loop|transformers]
 """
 
 import argparse
@@ -38,12 +39,14 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each (1)")
     parser.add_argument("--repeat", type=int, default=9, metavar="N", help="blocks of each that are timed (9)")
     parser.add_argument("--tokens", type=int, default=64, metavar="N", help="tokens of a block (64)")
+    parser.add_argument("--peer", choices=["loop", "transformers"], default="loop", help="how PyTorch generates (loop)")
     options = parser.parse_args(sys.argv[1:])
     CPU.use_threads(options.threads)
     torch.set_num_threads(options.threads)
     rows = []
     for name, sizes in CASES.items():
         if options.only in name:
+            their_writer = loop_writer if options.peer == "loop" else transformers_writer
             ours, theirs = our_writer(*sizes), their_writer(*sizes)
             rows.append((name, *compare(ours, theirs, options.repeat, options.tokens)))
     columns = [Column("case", "word")]
@@ -51,8 +54,8 @@ def main() -> int:
         Column(head, "number") for head in ("ours: tokens/s", "PyTorch", "ratio", "ours: CPU ms", "PyTorch", "ratio")
     ]
     print_table(make_console(), columns, rows)
-    print(f"{options.threads} threads, medians of {options.repeat} x {options.tokens} tokens after a prompt of 16; "
-          f"load {os.getloadavg()[0]:.1f}")  # fmt: skip
+    print(f"PyTorch: {options.peer}; {options.threads} threads, medians of {options.repeat} x {options.tokens} tokens "
+          f"after a prompt of 16; load {os.getloadavg()[0]:.1f}")  # fmt: skip
     return 0
 
 
@@ -63,9 +66,21 @@ def our_writer(depth: int, width: int, heads: int, vocabulary: int, window: int)
     return lambda count: list(continue_text(predict, PROMPT, count, Sampling(temperature=0)))
 
 
-def their_writer(depth: int, width: int, heads: int, vocabulary: int, window: int) -> Callable[[int], object]:
+def loop_writer(depth: int, width: int, heads: int, vocabulary: int, window: int) -> Callable[[int], object]:
     writer = Writer(GPT(vocabulary, window, depth, width, heads), window)
     return lambda count: writer.write(PROMPT, count)
+
+
+def transformers_writer(depth: int, width: int, heads: int, vocabulary: int, window: int) -> Callable[[int], object]:
+    try:
+        from transformers import GPT2Config, GPT2LMHeadModel
+    except ModuleNotFoundError:
+        sys.exit(f"--peer transformers needs that package: {sys.executable} -m pip install transformers")
+    sizes = {"n_layer": depth, "n_embd": width, "n_head": heads, "n_positions": window, "vocab_size": vocabulary}
+    model = GPT2LMHeadModel(GPT2Config(**sizes)).eval()  # type: ignore[no-untyped-call]
+    prompt = torch.tensor([PROMPT])
+    exact = {"do_sample": False, "use_cache": True, "pad_token_id": 0, "attention_mask": torch.ones_like(prompt)}
+    return lambda count: model.generate(prompt, max_new_tokens=count, min_new_tokens=count, **exact)
 
 
 def compare(ours: Callable[[int], object], theirs: Callable[[int], object], repeat: int, tokens: int) -> list[str]:
