@@ -264,6 +264,7 @@ def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World",
     outputs = f"{data.num_outputs:,} {kinds[data.task]}" if data.task in kinds else count(data.num_outputs, "number")
     validating = "" if data.validation is None else f", {len(data.validation):,} validation"
     shared = ", more ranks than cores" if world.oversubscribed else ""
+    trained = "" if setup.num_trained == setup.num_parameters else f", {setup.num_trained:,} of them trained"
     sums, reasons = "one rank, nothing to sum", ""
     pipeline = [] if setup.pipeline is None else setup.pipeline.describe()
     if pipeline and run.group.size == 1:
@@ -277,7 +278,7 @@ def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World",
         f"{data.name}: {len(data.train):,} training{validating} and {count(len(data.test), 'test sample')}, "
         f"{shape} -> {outputs}",
         *data.notes,
-        f"{config.model.name}: {setup.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
+        f"{config.model.name}: {setup.num_parameters:,} parameters{trained}; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
         f"batch {config.data.batch_size}, {count(len(run.loader), 'step')} an epoch",
         *pipeline,
         f"gradients: {sums}{reasons}",

@@ -20,7 +20,8 @@ class Layer(ABC):
     A subclass sets its ``Parameter``, ``State`` and child ``Layer`` attributes (or lists or tuples of these) in
     ``__init__`` in the order in which forward uses them; their names come from the attribute names.
 
-    ``needs_dx`` is False for the first layer of a network: the gradient of the samples is not used.
+    ``needs_dx`` is False for the first layer of a network, since the gradient of the samples is not used, and for all
+    layers up to the first with a parameter that is trained.
     """
 
     needs_dx = True
@@ -39,6 +40,15 @@ class Layer(ABC):
         Where ``ctx.later`` is a list, a layer with weights may append functions to it that write the gradients and call
         ``written()``, from arrays that nobody overwrites until then: x, what it keeps in ``ctx.empty``, and dy.
         """
+
+    @property
+    def trains(self) -> bool:
+        """True if a parameter of this layer, or of one below it, is trained."""
+        return any(not p.frozen for _, p in self.named_parameters())
+
+    def ask_dx(self, needed: bool) -> None:
+        """Set ``needs_dx``; layers that hold others tell them, given which of these are trained."""
+        self.needs_dx = needed
 
     @property
     def kind(self) -> str:

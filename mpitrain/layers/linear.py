@@ -45,21 +45,28 @@ class Linear(Layer):
         """Write dw and db, or put them off; return dx."""
         rows, shape = ctx[self]
         dy = dy if dy.ndim == 2 else as_rows(dy)
-        if ctx.later is None:
-            self.put_gradients(rows, dy)
-        else:
-            ctx.later.append(partial(self.put_gradients, rows, dy))
+        self.put_or_later(rows, dy, ctx)
         if not self.needs_dx:
             return empty_gradient(dy)
         dx: np.ndarray = ctx.backward.empty(self, "dx", rows.shape)
         linear_dx(dy, self.weight.data, dx)
         return dx.reshape(shape)
 
+    def put_or_later(self, x: np.ndarray, dy: np.ndarray, ctx: Context, *, with_bias: bool = True) -> None:
+        """Write the gradients, or put them off; nothing where neither w nor b is trained."""
+        if self.weight.frozen and (self.bias is None or self.bias.frozen):
+            return
+        if ctx.later is None:
+            self.put_gradients(x, dy, with_bias=with_bias)
+        else:
+            ctx.later.append(partial(self.put_gradients, x, dy, with_bias=with_bias))
+
     def put_gradients(self, x: np.ndarray, dy: np.ndarray, *, with_bias: bool = True) -> None:
-        """Write dw and, unless it is in place already, db, given x (N, I) and dy (N, O)."""
-        linear_dw(x, dy, self.weight.grad, self.weight.accumulate)
-        self.weight.written()
-        if with_bias and self.bias is not None:
+        """Write dw and, unless it is in place already, db, given x (N, I) and dy (N, O); those that are trained."""
+        if not self.weight.frozen:
+            linear_dw(x, dy, self.weight.grad, self.weight.accumulate)
+            self.weight.written()
+        if with_bias and self.bias is not None and not self.bias.frozen:
             column_sum(dy, self.bias.grad, self.bias.accumulate)
             self.bias.written()
 

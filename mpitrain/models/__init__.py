@@ -8,7 +8,7 @@ from typing import Any
 
 from ..data.dataset import Dataset
 from ..errors import UserError
-from ..layers import Dropout, Layer, MultiHeadAttention, Recompute, Sequential
+from ..layers import Dropout, Layer, MultiHeadAttention
 from ..registry import FILE, Registry
 from .bert import bert
 from .convnet import convnet
@@ -103,22 +103,10 @@ def build(
 def prepare(model: Layer) -> Layer:
     """Return ``model`` after the settings that depend on the whole network (also for a user's own).
 
-    The first layer with parameters computes no dx, and each layer that drops something gets its own number, so that no
-    two draw the same masks. Parts of the model (``Sequential.part``) are taken after that.
+    The layers up to the first with a parameter that is trained compute no dx, and each layer that drops something gets
+    its own number, so that no two draw the same masks. Parts of the model (``Sequential.part``) are taken after that.
     """
-    skip_input_gradient(model)
+    model.ask_dx(False)
     for number, layer in enumerate(each for each in model.layers() if isinstance(each, Dropout | MultiHeadAttention)):
         layer.number = number
     return model
-
-
-def skip_input_gradient(model: Layer) -> None:
-    """Set ``needs_dx`` to False on the first layer with parameters, the layers before it, and those that contain it."""
-    model.needs_dx = False
-    if isinstance(model, Recompute):
-        skip_input_gradient(model.layer)
-    if isinstance(model, Sequential):
-        for layer in model:
-            skip_input_gradient(layer)
-            if any(layer.named_parameters()):
-                break

@@ -75,8 +75,13 @@ class TrainingSetup:
 
     @property
     def num_parameters(self) -> int:
-        """Trainable scalars of the whole model, which a rank of a pipeline has a part of."""
+        """Scalars of the parameters of the whole model, which a rank of a pipeline has a part of."""
         return sum(entry.size for entry in self.arena.whole.parameters)
+
+    @property
+    def num_trained(self) -> int:
+        """Those that are trained."""
+        return sum(entry.size for entry in self.arena.whole.trained)
 
     def metadata(self, config: Config) -> dict[str, Any]:
         """Return the metadata needed to use the weights again (JSON-able)."""
@@ -217,7 +222,7 @@ def _gradient_device(config: Config, group: Group, model: Layer, device: Device)
     """Return the device of the gradients if it is not that of the weights: memory shared by the ranks to sum them."""
     if device is not CPU or group.has_devices:
         return None
-    num_bytes = 4 * sum(p.size for _, p in model.named_parameters())
+    num_bytes = 4 * sum(p.size for _, p in model.named_parameters() if not p.frozen)
     all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
     automatic = all_reduce == "auto" and shard == "none"
     shared = all_reduce == "shared" or (automatic and group.choose(num_bytes).name == "shared")
