@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from mpitrain.layers import Flatten, Layer, Linear, ReLU, Residual, Sequential, Tanh
-
 from tests.gradients import check_layer
 
 
