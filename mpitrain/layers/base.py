@@ -59,6 +59,15 @@ class Layer(ABC):
         """Return the error in inputs that ``forward`` turns into NaN on a GPU; "" if there is none."""
         return ""
 
+    def replace(self, name: str, layer: "Layer") -> None:
+        """Put another layer in the place of the child of that name."""
+        attribute, _, place = name.partition(".")
+        if not place:
+            setattr(self, attribute, layer)
+            return
+        items = vars(self)[attribute]
+        setattr(self, attribute, type(items)(layer if i == int(place) else item for i, item in enumerate(items)))
+
     def children(self) -> Iterator[tuple[str, "Layer"]]:
         """Yield (attribute name, child) in order of definition; items of a list are named by their position."""
         for name, value in vars(self).items():

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from itertools import accumulate
 
 import numpy as np
 
@@ -22,11 +23,18 @@ class Linear(Layer):
         I and O.
     bias : bool
 
+    Attributes
+    ----------
+    parts : tuple of (str, int)
+        Names and numbers of the outputs that lie side by side in y, where it stands for several Linears (q, k and v).
+
     Notes
     -----
     x is (..., I), w (I, O), b (O,), y (..., O): leading dimensions are flattened to one.
     Gradients: dx = dy w^T, dw = x^T dy, db = sum of dy over rows.
     """
+
+    parts: tuple[tuple[str, int], ...] = ()
 
     def __init__(self, num_inputs: int, num_outputs: int, bias: bool = True):
         self.num_inputs, self.num_outputs = num_inputs, num_outputs
@@ -51,6 +59,11 @@ class Linear(Layer):
         dx: np.ndarray = ctx.backward.empty(self, "dx", rows.shape)
         linear_dx(dy, self.weight.data, dx)
         return dx.reshape(shape)
+
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """Return the first output of each part, and the one after its last."""
+        stops = list(accumulate(width for _, width in self.parts))
+        return {name: (stop - width, stop) for (name, width), stop in zip(self.parts, stops, strict=True)}
 
     def put_or_later(self, x: np.ndarray, dy: np.ndarray, ctx: Context, *, with_bias: bool = True) -> None:
         """Write the gradients, or put them off; nothing where neither w nor b is trained."""

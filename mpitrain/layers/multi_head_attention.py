@@ -83,6 +83,8 @@ class MultiHeadAttention(Layer):
         self.dropout, self.number = probability(dropout), 0
         self.scale = 1 / math.sqrt(self.head_size)
         self.qkv = Linear(size, (num_heads + 2 * num_kv_heads) * self.head_size, bias)
+        keys = num_kv_heads * self.head_size
+        self.qkv.parts = ("q", size), ("k", keys), ("v", keys)
         self.out = Linear(size, size, bias)
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:

@@ -56,6 +56,10 @@ class Recompute(Layer):
         self.needs_dx = needed
         self.layer.ask_dx(needed)
 
+    def replace(self, name: str, layer: Layer) -> None:
+        """Put another layer in the place of the layer's child of that name."""
+        self.layer.replace(name, layer)
+
     def children(self) -> Iterator[tuple[str, Layer]]:
         """Yield the children of the layer, under their names there."""
         yield from self.layer.children()

@@ -8,16 +8,30 @@ from typing import Any
 
 from ..data.dataset import Dataset
 from ..errors import UserError
-from ..layers import Dropout, Layer, MultiHeadAttention
+from ..layers import Layer
 from ..registry import FILE, Registry
+from .adapt import add_lora, freeze, merge_lora, remove_lora
 from .bert import bert
 from .convnet import convnet
 from .gpt import gpt
 from .lenet import lenet
 from .llama import llama
 from .mlp import mlp
+from .prepare import prepare
 from .resnet import resnet
 from .vit import vit
+
+__all__ = [
+    "MODELS",
+    "Tokens",
+    "add_lora",
+    "build",
+    "freeze",
+    "merge_lora",
+    "names",
+    "prepare",
+    "remove_lora",
+]
 
 MODELS: Registry[Layer] = Registry(
     "model",
@@ -98,15 +112,3 @@ def build(
             hint = f"{', '.join(takers)} take{'s' * (len(takers) == 1)} these"
             raise UserError(f"the model {name} takes numbers, and the samples are tokens: {hint}")
     return prepare(MODELS.make(text, tuple(input_shape), num_outputs, **options))
-
-
-def prepare(model: Layer) -> Layer:
-    """Return ``model`` after the settings that depend on the whole network (also for a user's own).
-
-    The layers up to the first with a parameter that is trained compute no dx, and each layer that drops something gets
-    its own number, so that no two draw the same masks. Parts of the model (``Sequential.part``) are taken after that.
-    """
-    model.ask_dx(False)
-    for number, layer in enumerate(each for each in model.layers() if isinstance(each, Dropout | MultiHeadAttention)):
-        layer.number = number
-    return model

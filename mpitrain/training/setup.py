@@ -80,7 +80,7 @@ class TrainingSetup:
 
     @property
     def num_trained(self) -> int:
-        """Those that are trained."""
+        """Scalars of the whole model that are trained."""
         return sum(entry.size for entry in self.arena.whole.trained)
 
     def metadata(self, config: Config) -> dict[str, Any]:
