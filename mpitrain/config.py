@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 
 from .duration import check_interval, parse_time
 from .errors import UserError
+from .lora_options import parse_lora
 from .option_values import parse_value
 from .registry import short_name, take_option
 from .run_rules import parse_early_stop, parse_evaluate_every
@@ -62,6 +63,14 @@ class Model:
     weights: Annotated[str, arg(metavar="SOURCE")] = ""
     """Weights to begin with: hf:DIR of Hugging Face (config.json says which model it is, so --model may be left out),
     gguf:FILE, or a FILE.safetensors of a run. Empty draws them by --seed."""
+    freeze: Annotated[str, arg(metavar="PATTERN,...")] = ""
+    """Parameters that are not trained, by shell-style patterns of their names, or of layers for all in them, as in
+    0,*.norm1,*.bias (--dry-run lists the layers)."""
+    lora: Annotated[str, arg(metavar="rank=N,...")] = ""
+    """Train low-rank adapters instead of the weights, as in rank=8,alpha=16: also dropout=P, on=PATTERN+PATTERN for
+    Linear layers, by default queries and values (*.qkv.q+*.qkv.v), and train=PATTERN+PATTERN for what else to train."""
+    lora_weights: Annotated[str, arg(metavar="peft:DIR")] = ""
+    """Adapters to begin with: a folder of peft (adapter_config.json, adapter_model.safetensors)."""
     widths: tuple[int, ...] = (128,)
     """Hidden widths of mlp."""
     activation: Literal["relu", "tanh", "sigmoid", "gelu", "silu"] = "relu"
@@ -307,6 +316,7 @@ def check(config: Config) -> None:
             raise UserError(
                 f"--shard optimizer does not go with {option}, which needs the whole optimizer state on every rank"
             )
+    parse_lora(m.lora)
     check_interval(c.every)
     parse_evaluate_every(r.evaluate_every)
     parse_early_stop(r.early_stop)

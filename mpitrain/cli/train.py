@@ -12,6 +12,7 @@ from tyro.conf import arg
 from ..config import Config, check
 from ..config_file import read_config
 from ..errors import AgreedError, UserError
+from ..lora_options import continued
 from ..plain_text import count
 from ..training.directory.run_directory import CONFIG
 from .options import parse_options
@@ -63,6 +64,10 @@ def parse(argv: list[str], speaks: bool) -> Job:
     options = _parse(argv, speaks, given.config or earlier)
     if directory is not None:
         options = dataclasses.replace(options, run=dataclasses.replace(options.run, out=str(directory)))
+    if earlier:
+        model = options.model
+        lora = continued(model.lora, read_config(Path(earlier)).model.lora)
+        options = dataclasses.replace(options, model=dataclasses.replace(model, lora=lora))
     return _job(options, given.config or earlier)
 
 

@@ -47,9 +47,9 @@ def freeze(model: Layer, patterns: str | Sequence[str]) -> Layer:
         If a pattern matches nothing, or nothing is left to train.
 
     >>> from mpitrain.models import build
-    >>> model = freeze(build("mlp:widths=8+8", (4,), 3), "0.*,2.weight")
+    >>> model = freeze(build("mlp:widths=8+8", (4,), 3), "1.*,3.weight")
     >>> [name for name, p in model.named_parameters() if not p.frozen]
-    ['2.bias', '4.weight', '4.bias']
+    ['3.bias', '5.weight', '5.bias']
     """
     parts = [part.strip() for part in patterns.split(",")] if isinstance(patterns, str) else list(patterns)
     parameters = dict(model.named_parameters())
