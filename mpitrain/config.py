@@ -64,11 +64,12 @@ class Model:
     """Weights to begin with: hf:DIR of Hugging Face (config.json says which model it is, so --model may be left out),
     gguf:FILE, or a FILE.safetensors of a run. Empty draws them by --seed."""
     freeze: Annotated[str, arg(metavar="PATTERN,...")] = ""
-    """Parameters that are not trained, by shell-style patterns of their names, or of layers for all in them, as in
-    0,*.norm1,*.bias (--dry-run lists the layers)."""
+    """Parameters that are not trained: shell-style patterns of their names, or of layers for all in them, such as
+    0 and *.norm1 (--dry-run lists the layers)."""
     lora: Annotated[str, arg(metavar="rank=N,...")] = ""
-    """Train low-rank adapters instead of the weights, as in rank=8,alpha=16: also dropout=P, on=PATTERN+PATTERN for
-    Linear layers, by default queries and values (*.qkv.q+*.qkv.v), and train=PATTERN+PATTERN for what else to train."""
+    """Train low-rank adapters (LoRA) in place of the weights, as in rank=8,alpha=16. Further options: dropout=P,
+    on=PATTERN for the Linear layers (by default queries and values of attention), train=PATTERN for more parameters to
+    train; + stands between patterns."""
     lora_weights: Annotated[str, arg(metavar="peft:DIR")] = ""
     """Adapters to begin with: a folder of peft (adapter_config.json, adapter_model.safetensors)."""
     widths: tuple[int, ...] = (128,)

@@ -14,7 +14,7 @@ QUERIES_AND_VALUES = ("*.qkv.q", "*.qkv.v")
 
 @dataclass(frozen=True)
 class LoRAOptions:
-    """Which Linears have adapters, and of which kind.
+    """Options of low-rank adapters: their size, and their places.
 
     Attributes
     ----------
