@@ -65,7 +65,9 @@ def export_adapters(
             arrays[f"{PREFIX}{module.name}.lora_B.weight"] = np.ascontiguousarray(b.T)
             ranks[module.name] = a.shape[1]
     saved = _saved(kind, model, tensors, options)
-    names = [module.name for module in modules]
+    names = list(
+        dict.fromkeys(_module(part.name) for rule in rules_of(kind.table(model), model) for part in rule.parts)
+    )
     rank = min(ranks.values())
     more = {name: number for name, number in ranks.items() if number != rank}
     settings = {
@@ -78,7 +80,7 @@ def export_adapters(
         "lora_dropout": options.dropout,
         "fan_in_fan_out": kind.kind == "gpt2",  # whose weights are (I, O)
         "target_modules": _suffixes(ranks, names),
-        "modules_to_save": _suffixes(dict.fromkeys(name.rpartition(".")[0] for name in saved), names) or None,
+        "modules_to_save": _suffixes(dict.fromkeys(map(_module, saved)), names) or None,
         "rank_pattern": more,
         "alpha_pattern": {name: _whole(options.scale * number) for name, number in more.items()},
     }
@@ -121,7 +123,14 @@ def _saved(
             if rule.name.rpartition(".")[0] in layers:
                 raise UserError(f"{rule.name} is trained and has adapters, which peft does not do: export hf:DIR")
             found |= rule.write(tensors[rule.name])
+    if odd := [name for name in found if name.rpartition(".")[2] not in ("weight", "bias")]:
+        raise UserError(f"{odd[0]} is trained and no weight or bias of a layer, so peft cannot have it: export hf:DIR")
     return found
+
+
+def _module(name: str) -> str:
+    """Return the module of a tensor."""
+    return name.rpartition(".")[0]
 
 
 def _suffixes(chosen: Iterable[str], names: list[str]) -> list[str]:
