@@ -81,7 +81,7 @@ class Conv2d(Layer):
         x, plan = ctx[self]
         if ctx.later is None:
             self._put_gradients(x, dy, plan)
-        elif not self.weight.frozen or (self.bias is not None and not self.bias.frozen):
+        elif self.trains:
             ctx.later.append(partial(self._put_gradients, x, dy, plan))
         if not self.needs_dx:
             return empty_gradient(dy)

@@ -53,7 +53,10 @@ class Linear(Layer):
         """Write dw and db, or put them off; return dx."""
         rows, shape = ctx[self]
         dy = dy if dy.ndim == 2 else as_rows(dy)
-        self.put_or_later(rows, dy, ctx)
+        if ctx.later is None:
+            self.put_gradients(rows, dy)
+        elif self.trains:
+            ctx.later.append(partial(self.put_gradients, rows, dy))
         if not self.needs_dx:
             return empty_gradient(dy)
         dx: np.ndarray = ctx.backward.empty(self, "dx", rows.shape)
@@ -64,15 +67,6 @@ class Linear(Layer):
         """Return the first output of each part, and the one after its last."""
         stops = list(accumulate(width for _, width in self.parts))
         return {name: (stop - width, stop) for (name, width), stop in zip(self.parts, stops, strict=True)}
-
-    def put_or_later(self, x: np.ndarray, dy: np.ndarray, ctx: Context, *, with_bias: bool = True) -> None:
-        """Write the gradients, or put them off; nothing where neither w nor b is trained."""
-        if self.weight.frozen and (self.bias is None or self.bias.frozen):
-            return
-        if ctx.later is None:
-            self.put_gradients(x, dy, with_bias=with_bias)
-        else:
-            ctx.later.append(partial(self.put_gradients, x, dy, with_bias=with_bias))
 
     def put_gradients(self, x: np.ndarray, dy: np.ndarray, *, with_bias: bool = True) -> None:
         """Write dw and, unless it is in place already, db, given x (N, I) and dy (N, O); those that are trained."""

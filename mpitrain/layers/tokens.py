@@ -209,7 +209,7 @@ class TiedHead(Layer):
         dy = as_rows(dy)
         if ctx.later is None:
             self.put_gradients(rows, dy)
-        elif not self.weight.frozen or (self.bias is not None and not self.bias.frozen):
+        elif self.trains:
             ctx.later.append(partial(self.put_gradients, rows, dy))
         if not self.needs_dx:
             return empty_gradient(dy)

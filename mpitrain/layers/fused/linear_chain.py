@@ -68,7 +68,10 @@ class LinearLink(Fused):
             linear_gelu_dx(dy, kept, self._gelu)
         elif self.top and self._relu:
             relu_dx(kept, dy, dy)
-        self.linear.put_or_later(rows, dy, ctx, with_bias=self.top)
+        if ctx.later is None:
+            self.linear.put_gradients(rows, dy, with_bias=self.top)
+        elif self.linear.trains:
+            ctx.later.append(partial(self.linear.put_gradients, rows, dy, with_bias=self.top))
         if not self.linear.needs_dx:
             return empty_gradient(dy)
         dx: np.ndarray = ctx.backward.empty(self, "dx", rows.shape)
