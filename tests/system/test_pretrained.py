@@ -120,3 +120,53 @@ def test_a_classifier_of_texts_takes_the_tokenizer(folder, mpitrain):
     assert out == "new: model.safetensors, config.json, tokenizer.json, tokenizer_config.json\n"
     assert json.loads((folder / "new/config.json").read_text())["id2label"] == {"0": "color", "1": "few"}
     assert (folder / "new/tokenizer.json").read_bytes() == (folder / "bert/tokenizer.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_adapters_are_trained_used_and_exported(folder, mpitrain):
+    lora = ("--weights", "hf:hf", "--lora", "rank=2,alpha=4,dropout=0.1", "--lr", "0.05")
+    code, out, err = mpitrain(2, *TRAIN, *lora, "--out", "run")
+    assert code == 0, err
+    assert "11,216 parameters, 256 of them trained" in out
+    report = json.loads((folder / "run/report.json").read_text())
+    assert (report["parameters"], report["trained_parameters"]) == (11216, 256)
+    ours = safetensors.numpy.load_file(folder / "run/model.safetensors")
+    base = safetensors.numpy.load_file(folder / "hf/model.safetensors")
+    assert np.array_equal(ours["1.attention.qkv.weight"], base["transformer.h.0.attn.c_attn.weight"])
+    assert all(ours[f"{block}.attention.qkv.lora_{part}.b"].any() for block in (1, 2) for part in "qv")
+    code, out, err = mpitrain(1, "generate", "run", "--prompt", "one", "--tokens", "5", "--json")
+    assert code == 0, err
+    assert json.loads(out)["tokens"] == 5
+    code, out, err = mpitrain(1, "evaluate", "run", "--json")
+    assert code == 0, err
+    loss = json.loads(out)["loss"]
+    assert loss == pytest.approx(report["test"]["loss"], abs=1e-6)
+    for target, files in (
+        ("peft:adapters", "adapter_model.safetensors, adapter_config.json"),
+        ("hf:merged", "model.safetensors, config.json"),
+    ):
+        code, out, err = mpitrain(1, "export", "run", target)
+        assert code == 0, err
+        assert out == f"{target.partition(':')[2]}: {files}\n"
+    assert (folder / "adapters/adapter_model.safetensors").stat().st_size < 3000
+    small = ("--lr", "1e-12", "--steps", "1")
+    for name, options in (
+        ("again", ("--weights", "hf:hf", "--lora-weights", "peft:adapters")),
+        ("plain", ("--weights", "hf:merged")),
+    ):
+        code, _, err = mpitrain(1, *TRAIN, *small, *options, "--out", name)
+        assert code == 0, err
+        assert json.loads((folder / name / "report.json").read_text())["test"]["loss"] == pytest.approx(loss, abs=1e-6)
+
+
+def test_adapters_and_frozen_layers_that_are_not_there(folder, mpitrain):
+    for options, message in (
+        (("--freeze", "*.atention"), "--freeze '*.atention' matches no parameter of the model; did you mean"),
+        (("--lora-weights", "peft:none"), "cannot read none/adapter_config.json: No such file or directory"),
+    ):
+        code, _, err = mpitrain(2, *TRAIN, "--weights", "hf:hf", *options)
+        assert code == 2
+        assert message in one_sentence(err)
+    code, _, err = mpitrain(1, "export", "run", "peft:")
+    assert code == 2
+    assert "the target is hf:DIR, a folder of Hugging Face, or peft:DIR" in one_sentence(err)
