@@ -170,3 +170,28 @@ def test_adapters_and_frozen_layers_that_are_not_there(folder, mpitrain):
     code, _, err = mpitrain(1, "export", "run", "peft:")
     assert code == 2
     assert "the target is hf:DIR, a folder of Hugging Face, or peft:DIR" in one_sentence(err)
+
+
+def test_a_new_head_is_trained_besides_adapters_and_so_it_goes_on(tmp_path, mpitrain):
+    """A body without a classifier; the same command begins the run, and continues it with the same parameters."""
+    rows = [f"{WORDS[k % 4]} and {WORDS[k // 4 % 4]},{'ab'[k % 2]}" for k in range(40)]
+    (tmp_path / "films.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    w = random_weights("bert:depth=1,width=8,heads=2,hidden=12,window=40,vocabulary=257", (40,), 2, vocabulary=257)
+    tensors, config = checkpoints.bert(w, 1, 2)
+    body = {key.removeprefix("bert."): array for key, array in tensors.items() if not key.startswith("classifier")}
+    checkpoints.write(tmp_path / "hf", body, config)
+    command = ("train", "--resume", "auto", "--data", "csv:films.csv,text=text,target=label,tokenizer=bytes,length=30")
+    command += ("--weights", "hf:hf", "--lora", "rank=2", "--optimizer", "adam", "--batch-size", "8", "--out", "run")
+    code, out, err = mpitrain(1, *command, "--epochs", "1", "--checkpoint-every", "2")
+    assert code == 0, err
+    assert "has no head for this task: 5.weight, 5.bias begin with new values" in out
+    assert "82 of them trained" in out
+    assert 'lora = "rank=2,alpha=4,train=5.weight+5.bias"' in (tmp_path / "run/config.toml").read_text()
+    first = safetensors.numpy.load_file(tmp_path / "run/model.safetensors")
+    code, out, err = mpitrain(2, *command, "--epochs", "2")
+    assert code == 0, err
+    assert "82 of them trained" in out
+    second = safetensors.numpy.load_file(tmp_path / "run/model.safetensors")
+    changed = {key for key in first if not np.array_equal(first[key], second[key])}
+    parts = [f"1.attention.qkv.lora_{part}.{one}" for part in "qv" for one in "ab"]
+    assert changed == {"5.weight", "5.bias", *parts}
