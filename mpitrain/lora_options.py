@@ -102,13 +102,14 @@ def parse_lora(text: str) -> LoRAOptions | None:
 
 
 def continued(given: str, then: str) -> str:
-    """Return the options of a run that goes on: ``then``, if they are those given with more that is trained.
+    """Return the options of a run that goes on: ``then``, if those given are the same; others are the run's.
+
+    More than what is given may be trained: a head that the first weights lacked.
 
     >>> continued("rank=4", "rank=4,alpha=8,train=9.weight"), continued("rank=2", "rank=4,alpha=8")
     ('rank=4,alpha=8,train=9.weight', 'rank=2')
     """
-    now, before = parse_lora(given), parse_lora(then)
-    if now is None or before is None or not set(now.train) <= set(before.train):
+    wanted, before = given_options(given), parse_lora(then)
+    if not wanted or before is None or not set(wanted.pop("train", ())) <= set(before.train):
         return given
-    same = all(getattr(now, key) == getattr(before, key) for key in ("rank", "alpha", "dropout", "on"))
-    return then if same else given
+    return then if all(getattr(before, key) == value for key, value in wanted.items()) else given

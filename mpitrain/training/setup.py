@@ -50,6 +50,9 @@ from .same_data import check_same_data
 from .scoring.scores import check_scorable, check_scores, make_scoring
 
 
+RANDOM_BASE = "--lora without --weights: the weights beside the adapters are random numbers, and stay so"
+
+
 @dataclass(frozen=True)
 class TrainingSetup:
     """Data, network and loss of a training run.
@@ -185,6 +188,8 @@ def open_setup(
         first_weights = None if weights is None else weights.fit(model)
         fitted = None if adapters is None else adapters.fit(config.model.name, model, config.model.lora)
         lora = adapt(model, config.model, fitted, () if first_weights is None else first_weights.new)
+        if lora is not None and weights is None and own.model is None and earlier is None:
+            dataset = dataclasses.replace(dataset, notes=(*dataset.notes, RANDOM_BASE))
         limits.check_memory(config, model, world, mesh.sizes["pipe"])
         class_weights = class_weights_of(config.optimizer.class_weights, dataset)
         loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)

@@ -20,6 +20,8 @@ from .peft_layout import COMPUTED, CONFIG, PREFIX, WEIGHTS, Module, modules_of
 from .rules import Rule, rules_of
 from .tensors import Safetensors, Tensors
 
+Pair = tuple[str, str]  # names of A and B
+
 
 @dataclass(frozen=True)
 class PeftAdapters:
@@ -45,7 +47,7 @@ class PeftAdapters:
         kind = architecture_of(text, model)
         assert isinstance(model, Sequential)
         found, saved = self._sort(kind, model)
-        on, names = dict[str, tuple[str, str]](), dict[str, tuple[str, ...]]()
+        on, names = list[str](), dict[str, str]()
         linears = {place.name: place.layer for place in places(model)}
         several = {module.linear for module in modules_of(kind, model) if module.start}
         for module, theirs in found.items():
@@ -53,23 +55,23 @@ class PeftAdapters:
             assert isinstance(layer, Linear)
             parts = {span: part for part, span in layer.spans().items()}
             part = parts[module.start, module.stop] if module.linear in several else ""
-            on[f"{module.linear}.{part}" if part else module.linear] = theirs
+            on.append(f"{module.linear}.{part}" if part else module.linear)
             key = f"{module.linear}.lora_{part}" if part else f"{module.linear}.lora"
-            names |= {f"{key}.a": (theirs[0],), f"{key}.b": (theirs[1],)}
-        options = self._options(list(on), [rule.name for rule in saved], model, given)
+            names |= {f"{key}.a": theirs[0], f"{key}.b": theirs[1]}
+        options = self._options(on, [rule.name for rule in saved], model, given)
         return FittedAdapters(self, options, names, saved)
 
-    def _sort(self, kind: Architecture, model: Sequential) -> tuple[dict[Module, tuple[str, str]], dict[Rule, Any]]:
+    def _sort(self, kind: Architecture, model: Sequential) -> tuple[dict[Module, Pair], dict[Rule, list[str]]]:
         """Return the names of A and B of each module, and those of whole tensors by our rule."""
-        left, found = dict(self.tensors.shapes), dict[Module, tuple[str, str]]()
+        left, found = dict(self.tensors.shapes), dict[Module, Pair]()
         for module in modules_of(kind, model):
             for name in (module.name, module.name.removeprefix(kind.base)):
                 pair = f"{PREFIX}{name}.lora_A.weight", f"{PREFIX}{name}.lora_B.weight"
                 if module not in found and all(one in left for one in pair):
-                    self._check_shapes(pair, left[pair[0]], left[pair[1]], module, model)
+                    self._check_shapes(pair, module, model)
                     found[module] = pair
                     del left[pair[0]], left[pair[1]]
-        saved = dict[Rule, Any]()
+        saved = dict[Rule, list[str]]()
         for rule in rules_of(kind.table(model), model):
             theirs = [PREFIX + part.name for part in rule.parts]
             if all(left.get(PREFIX + name) == shape for name, shape in rule.shapes().items()):
@@ -81,11 +83,10 @@ class PeftAdapters:
             raise UserError(f"{self.source} does not fit this model: {what}")
         return found, saved
 
-    def _check_shapes(self, pair: Any, a: Any, b: Any, module: Module, model: Sequential) -> None:
+    def _check_shapes(self, pair: Pair, module: Module, model: Sequential) -> None:
         num_inputs, rank = dict(model.named_parameters())[f"{module.linear}.weight"].shape[0], self.settings["r"]
-        wanted_of = (rank, num_inputs), (module.stop - module.start, rank)
-        for name, found, wanted in zip(pair, (a, b), wanted_of, strict=True):
-            if found != wanted:
+        for name, wanted in zip(pair, ((rank, num_inputs), (module.stop - module.start, rank)), strict=True):
+            if (found := self.tensors.shapes[name]) != wanted:
                 raise UserError(f"{self.source} does not fit this model: {name} is {found}, not {wanted}")
 
     def _options(self, on: list[str], train: list[str], model: Sequential, given: str) -> LoRAOptions:
@@ -109,7 +110,7 @@ class FittedAdapters:
     Attributes
     ----------
     options : LoRAOptions
-    names : dict of str to tuple of str
+    names : dict of str to str
         Theirs by the names of ours, which are transposed.
     saved : dict of Rule to sequence of str
         Whole tensors that they have.
@@ -117,13 +118,13 @@ class FittedAdapters:
 
     adapters: PeftAdapters
     options: LoRAOptions
-    names: dict[str, tuple[str, ...]]
+    names: dict[str, str]
     saved: dict[Rule, list[str]]
 
     def load(self, arena: Arena) -> None:
         """Fill the adapters that ``arena`` holds, and what is saved with them."""
         views, read = arena.named_tensors(), self.adapters.tensors.read
-        found = {ours: read(theirs[0]).T for ours, theirs in self.names.items() if ours in views}
+        found = {ours: read(theirs).T for ours, theirs in self.names.items() if ours in views}
         found |= {
             rule.name: rule.read([read(name) for name in names])
             for rule, names in self.saved.items()
