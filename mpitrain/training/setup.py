@@ -49,7 +49,6 @@ from .run_length import RunLength
 from .same_data import check_same_data
 from .scoring.scores import check_scorable, check_scores, make_scoring
 
-
 RANDOM_BASE = "--lora without --weights: the weights beside the adapters are random numbers, and stay so"
 
 
