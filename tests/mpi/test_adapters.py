@@ -84,6 +84,7 @@ def test_losses_and_weights_of_one_rank(world, alone, text, directory, name):
     expected, one, first = train(alone, text, shard="none", **CASES[name])
     one.save(directory / f"one{world.rank}.safetensors")
     whole = safetensors.numpy.load_file(directory / f"one{world.rank}.safetensors")
+    assert any("--lora without --weights" in note for note in one.setup.dataset.notes) == ("lora" in CASES[name])
     frozen = [p.name for p in one.setup.arena.frozen]
     assert frozen
     assert all(np.array_equal(whole[key], first[key]) for key in frozen)
