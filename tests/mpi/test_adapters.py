@@ -9,7 +9,7 @@ from mpitrain.errors import AgreedError
 
 pytestmark = pytest.mark.mpi
 
-STEPS = 5
+STEPS = 4
 COMMON = {
     "model": "gpt:depth=3,width=8,heads=2,dropout=0.1",
     "steps": STEPS,
@@ -89,7 +89,7 @@ def test_losses_and_weights_of_one_rank(world, alone, text, directory, name):
     assert frozen
     assert all(np.array_equal(whole[key], first[key]) for key in frozen)
     assert not any(np.array_equal(whole[p.name], first[p.name]) for p in one.setup.arena.parameters)
-    for how in [how for place, how in enumerate(HOW) if (place + list(CASES).index(name)) % 2 == 0]:
+    for how in [how for place, how in enumerate(HOW) if (place + list(CASES).index(name)) % 3 == 0]:
         for options in meshes(world.size, HOW[how]):
             losses, trainer, _ = train(world, text, **(CASES[name] | options))
             np.testing.assert_allclose(losses, expected, rtol=2e-5, err_msg=how)
