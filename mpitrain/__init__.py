@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Layer,
         LayerNorm,
         Linear,
+        LoRALinear,
         MaxPool2d,
         MultiHeadAttention,
         PatchEmbedding,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     )
     from .losses import MSE, Loss, SoftmaxCrossEntropy, Totals
     from .metrics import Metric
+    from .models import add_lora, freeze
     from .optim import LARS, SGD, Adam, AdamW, Optimizer
     from .parallel.data import DataParallel
     from .parameter import Parameter, State
@@ -91,11 +93,12 @@ _PLACES = {
     "head_loss": "split_head",
     "layers": (
         "AvgPool2d BatchNorm2d Conv2d Dropout Embedding FirstToken Flatten GELU GlobalAvgPool Layer LayerNorm "
-        "Linear MaxPool2d MultiHeadAttention PatchEmbedding PostNormBlock PreNormBlock RMSNorm ReLU Recompute "
-        "Residual Sequential SiLU Sigmoid SwiGLU Tanh TiedHead TokenEmbedding"
+        "Linear LoRALinear MaxPool2d MultiHeadAttention PatchEmbedding PostNormBlock PreNormBlock RMSNorm ReLU "
+        "Recompute Residual Sequential SiLU Sigmoid SwiGLU Tanh TiedHead TokenEmbedding"
     ),
     "losses": "MSE Loss SoftmaxCrossEntropy Totals",
     "metrics": "Metric",
+    "models": "add_lora freeze",
     "optim": "LARS SGD Adam AdamW Optimizer",
     "parallel.data": "DataParallel",
     "parameter": "Parameter State",
@@ -137,6 +140,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "Linear",
+    "LoRALinear",
     "Loader",
     "Loss",
     "MaxPool2d",
@@ -174,9 +178,11 @@ __all__ = [
     "UserError",
     "World",
     "__version__",
+    "add_lora",
     "algorithm",
     "collectives",
     "data",
+    "freeze",
     "generate",
     "layers",
     "losses",

@@ -7,7 +7,10 @@ one pass over a slice, and a checkpoint is the buffer with a table of names, sha
     values      | header | last.weight | last.bias | ... | first.weight | first.bias |
     gradients   | header | last.weight | last.bias | ... | first.weight | first.bias |
 
-Each view starts on a cache line; the gaps hold zeros and stay zero. The header of the gradient buffer holds
+Each view starts on a cache line; the gaps hold zeros and stay zero. Frozen parameters follow behind all trained ones,
+in the values alone: what goes over gradients (sums over ranks, norms, updates, the optimizer's state) never meets them.
+
+The header of the gradient buffer holds
 the sums that every step needs besides its gradients (loss, weight, correct ...): they travel with the first
 bucket and cost no message of their own.
 """
@@ -45,9 +48,14 @@ class Arena:
 
     Attributes
     ----------
-    values, gradients : (size,) arrays of ``dtype``, aligned to 64 bytes
+    size : int
+        Elements of the trained parameters, with the header and padding.
+    values : (size + elements of the frozen parameters,) array of ``dtype``, aligned to 64 bytes
+    gradients : (size,) array of ``dtype``, aligned to 64 bytes
     states : (num_state,) array
     parameters : list of Parameter, in arena order
+        Those that are trained.
+    frozen : list of Parameter, in arena order
     whole : ModelTable
         The tensors of the whole model: what files hold.
     header : (HEADER,) array of the host
@@ -72,15 +80,24 @@ class Arena:
         parameters, states = list(parameters), list(states)
         self.dtype = np.dtype(dtype)
         self.whole = ModelTable.of_tensors(parameters, states) if whole is None else whole
-        self.parameters = self.whole.named(parameters)[::-1]  # the order in which backward finishes their gradients
+        self._all = self.whole.named(parameters)[::-1]  # the order in which backward finishes their gradients
+        self.parameters = [p for p in self._all if not p.frozen]
+        self.frozen = [p for p in self._all if p.frozen]
         self.state_list = self.whole.named(states)
         self.size = _align(HEADER, self.dtype)
         for index, p in enumerate(self.parameters):
             p.index, p.start, p.stop, p._due = index, self.size, self.size + p.size, p.uses
             self.size = _align(p.stop, self.dtype)
+        self.num_values = self.size
+        for p in self.frozen:
+            p.index, p.start, p.stop, p._on_ready = -1, self.num_values, self.num_values + p.size, None
+            self.num_values = _align(p.stop, self.dtype)
         self.on_ready = None  # also where the parameters were in another arena before
         self.device = device
         values = device.from_host(self._initial_values(seed))
+        scratch = device.zeros((max((p.size for p in self.frozen), default=0),), self.dtype)
+        for p in self.frozen:
+            p.grad, p.accumulate = scratch[: p.size].reshape(p.shape), False
         self._bind(values, (gradient_device or device).zeros((self.size,), self.dtype))
         self.states = device.zeros((sum(s.size for s in self.state_list),), self.dtype)
         start = 0
@@ -95,6 +112,11 @@ class Arena:
         return sum(p.size for p in self.parameters)
 
     @property
+    def num_frozen(self) -> int:
+        """The number of scalars on this rank that are not trained."""
+        return sum(p.size for p in self.frozen)
+
+    @property
     def on_ready(self) -> Callable[[Parameter], None] | None:
         """Callback for each parameter whose gradient is complete for this step."""
         return self._on_ready
@@ -106,32 +128,31 @@ class Arena:
             p._on_ready = function
 
     def _initial_values(self, seed: int) -> np.ndarray:
-        values: np.ndarray = CPU.zeros((self.size,), self.dtype)
-        for p in self.parameters:
+        values: np.ndarray = CPU.zeros((self.num_values,), self.dtype)
+        for p in self._all:
             # A stream for each name: adding or dividing a layer does not change the values of the others.
             rng = np.random.default_rng([seed, zlib.crc32(p.name.encode())])
             values[p.start : p.stop].reshape(p.shape)[...] = p.initial_values(rng)
         return values
 
     def move(self, values: np.ndarray, gradients: np.ndarray) -> None:
-        """Use other buffers from now on: ``values`` (size,) with its contents, and ``gradients``, which are zero.
+        """Use other buffers from now on: ``values`` with its contents, and ``gradients``, which are zero.
 
         Views of the old buffers, and the blocks that an optimizer has cut from them, stay views of the old ones: move
         before the first step.
         """
-        for buffer in (values, gradients):
-            if buffer.shape != (self.size,) or buffer.dtype != self.dtype:
-                raise ValueError(
-                    f"the arena has {self.size} elements of {self.dtype}, not {buffer.shape}, {buffer.dtype}"
-                )
+        for buffer, size in ((values, self.num_values), (gradients, self.size)):
+            if buffer.shape != (size,) or buffer.dtype != self.dtype:
+                raise ValueError(f"the arena has {size} elements of {self.dtype}, not {buffer.shape}, {buffer.dtype}")
         self._bind(values, gradients)
 
     def _bind(self, values: np.ndarray, gradients: np.ndarray) -> None:
         self.values, self.gradients = values, gradients
         self.on_host = isinstance(gradients, np.ndarray)
         self.header = gradients[:HEADER] if self.on_host else self.device.pinned_empty((HEADER,), self.dtype)
-        for p in self.parameters:
+        for p in self._all:
             p.data = values[p.start : p.stop].reshape(p.shape)
+        for p in self.parameters:
             p.grad = gradients[p.start : p.stop].reshape(p.shape)
 
     @property
@@ -182,7 +203,7 @@ class Arena:
 
     def named_tensors(self) -> dict[str, np.ndarray]:
         """Return the views of all values and states by name, in forward order."""
-        views = {p.name: p.data for p in reversed(self.parameters)}
+        views = {p.name: p.data for p in reversed(self._all)}
         return views | {s.name: s.data for s in self.state_list}
 
 

@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 
 from .duration import check_interval, parse_time
 from .errors import UserError
+from .lora_options import parse_lora
 from .option_values import parse_value
 from .registry import short_name, take_option
 from .run_rules import parse_early_stop, parse_evaluate_every
@@ -62,6 +63,15 @@ class Model:
     weights: Annotated[str, arg(metavar="SOURCE")] = ""
     """Weights to begin with: hf:DIR of Hugging Face (config.json says which model it is, so --model may be left out),
     gguf:FILE, or a FILE.safetensors of a run. Empty draws them by --seed."""
+    freeze: Annotated[str, arg(metavar="PATTERN,...")] = ""
+    """Parameters that are not trained: shell-style patterns of their names, or of layers for all in them, such as
+    0 and *.norm1 (--dry-run lists the layers)."""
+    lora: Annotated[str, arg(metavar="rank=N,...")] = ""
+    """Train low-rank adapters (LoRA) in place of the weights, as in rank=8,alpha=16. Further options: dropout=P,
+    on=PATTERN for the Linear layers (by default queries and values of attention), train=PATTERN for more parameters to
+    train; + stands between patterns."""
+    lora_weights: Annotated[str, arg(metavar="peft:DIR")] = ""
+    """Adapters to begin with: a folder of peft (adapter_config.json, adapter_model.safetensors)."""
     widths: tuple[int, ...] = (128,)
     """Hidden widths of mlp."""
     activation: Literal["relu", "tanh", "sigmoid", "gelu", "silu"] = "relu"
@@ -307,6 +317,7 @@ def check(config: Config) -> None:
             raise UserError(
                 f"--shard optimizer does not go with {option}, which needs the whole optimizer state on every rank"
             )
+    parse_lora(m.lora)
     check_interval(c.every)
     parse_evaluate_every(r.evaluate_every)
     parse_early_stop(r.early_stop)

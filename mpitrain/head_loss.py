@@ -69,7 +69,7 @@ class HeadLoss(Loss):
     def backward(self, ctx: Context) -> np.ndarray:
         """Return dx, and report the gradients of the head."""
         for _, p in self.head.named_parameters():
-            if not p.accumulate:  # no row has counted
+            if not p.accumulate and not p.frozen:  # no row has counted
                 p.grad.fill(0)
             p.written()
         dx: np.ndarray

@@ -22,10 +22,11 @@ class HasParameters(Protocol):
 
 
 class Entry(NamedTuple):
-    """A tensor of the whole model."""
+    """A tensor of the whole model; ``frozen`` for a parameter that is not trained."""
 
     name: str
     shape: tuple[int, ...]
+    frozen: bool = False
 
     @property
     def size(self) -> int:
@@ -40,7 +41,7 @@ class ModelTable:
     Attributes
     ----------
     parameters : tuple of Entry
-        In arena order: the last layer's first. A weight that several layers share is there once, by its first name in
+        The last layer's first. A weight that several layers share is there once, by its first name in
         forward order.
     states : tuple of Entry
         In forward order.
@@ -78,6 +79,16 @@ class ModelTable:
         yield from self.states
 
     @property
+    def trained(self) -> tuple[Entry, ...]:
+        """The parameters that are trained, in arena order."""
+        return tuple(entry for entry in self.parameters if not entry.frozen)
+
+    @property
+    def frozen(self) -> tuple[Entry, ...]:
+        """The parameters that are not, in arena order: behind the others."""
+        return tuple(entry for entry in self.parameters if entry.frozen)
+
+    @property
     def num_states(self) -> int:
         """The number of elements of all states."""
         return sum(entry.size for entry in self.states)
@@ -107,6 +118,7 @@ def _entries(tensors: Iterable[tuple[str, Tensor]], first_names: dict[str, str])
     """Return the tensors without repetitions, and note the first name of each name."""
     found: dict[int, Entry] = {}
     for name, tensor in tensors:
-        entry = found.setdefault(id(tensor), Entry(name, tensor.full_shape))
+        frozen = isinstance(tensor, Parameter) and tensor.frozen
+        entry = found.setdefault(id(tensor), Entry(name, tensor.full_shape, frozen))
         first_names[name] = entry.name
     return tuple(found.values())

@@ -116,6 +116,9 @@ class Parameter(Tensor):
     ----------
     accumulate : bool
         True when ``grad`` already holds a part of this step's gradient, to be added to instead of overwritten.
+    frozen : bool
+        True if it keeps its values: it has no gradient, no state of the optimizer and no part in the norm. Set before
+        it is bound to an arena. ``grad`` is then scratch memory, for layers that do not ask.
     """
 
     def __init__(
@@ -133,7 +136,7 @@ class Parameter(Tensor):
         self.uses = uses
         self.index = self.start = self.stop = -1
         self.grad: np.ndarray = np.empty(0)
-        self.accumulate = False
+        self.accumulate = self.frozen = False
         self._writes = self._due = 0
         self._on_ready: Callable[[Parameter], None] | None = None
 
@@ -161,6 +164,8 @@ class Parameter(Tensor):
 
     def written(self) -> None:
         """Report that one use of this parameter has put its gradient into ``grad``: the end of every backward."""
+        if self.frozen:
+            return
         self._writes += 1
         self.accumulate = True
         if self._writes == self._due and self._on_ready is not None:

@@ -35,7 +35,9 @@ def print_layers(console: "PlainConsole", run: "TrainingRun", passes: "Passes") 
     for row in passes.layers:
         number = f"{row.num_parameters:,}" if row.num_parameters else ""
         rows.append((row.name, row.kind, " x ".join(map(str, row.output_shape)), number))
-    rows.append(("all", "", "", f"{run.setup.arena.num_parameters:,}"))
+    rows.append(("all", "", "", f"{run.setup.num_parameters:,}"))
+    if run.setup.num_trained != run.setup.num_parameters:
+        rows.append(("trained", "", "", f"{run.setup.num_trained:,}"))
     console.print()
     columns = [Column("layer", "word"), Column("kind", "word"), Column("output", "word"), Column("parameters")]
     print_table(console, columns, rows)

@@ -12,6 +12,7 @@ from tyro.conf import arg
 from ..config import Config, check
 from ..config_file import read_config
 from ..errors import AgreedError, UserError
+from ..lora_options import continued
 from ..plain_text import count
 from ..training.directory.run_directory import CONFIG
 from .options import parse_options
@@ -63,6 +64,10 @@ def parse(argv: list[str], speaks: bool) -> Job:
     options = _parse(argv, speaks, given.config or earlier)
     if directory is not None:
         options = dataclasses.replace(options, run=dataclasses.replace(options.run, out=str(directory)))
+    if earlier:
+        model = options.model
+        lora = continued(model.lora, read_config(Path(earlier)).model.lora)
+        options = dataclasses.replace(options, model=dataclasses.replace(model, lora=lora))
     return _job(options, given.config or earlier)
 
 
@@ -265,6 +270,7 @@ def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World",
     outputs = f"{data.num_outputs:,} {kinds[data.task]}" if data.task in kinds else count(data.num_outputs, "number")
     validating = "" if data.validation is None else f", {len(data.validation):,} validation"
     shared = ", more ranks than cores" if world.oversubscribed else ""
+    trained = "" if setup.num_trained == setup.num_parameters else f", {setup.num_trained:,} of them trained"
     sums, reasons = "one rank, nothing to sum", ""
     pipeline = [] if setup.pipeline is None else setup.pipeline.describe()
     if pipeline and run.group.size == 1:
@@ -278,7 +284,7 @@ def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World",
         f"{data.name}: {len(data.train):,} training{validating} and {count(len(data.test), 'test sample')}, "
         f"{shape} -> {outputs}",
         *data.notes,
-        f"{config.model.name}: {setup.num_parameters:,} parameters; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
+        f"{config.model.name}: {setup.num_parameters:,} parameters{trained}; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
         f"batch {config.data.batch_size}, {count(len(run.loader), 'step')} an epoch",
         *pipeline,
         f"gradients: {sums}{reasons}",

@@ -290,12 +290,14 @@ class Group(Ranks):
         """
         return self._windows.empty(shape, dtype)
 
-    def share_arena(self, num_elements: int, dtype: Any = np.float32) -> SharedArena | None:
+    def share_arena(
+        self, num_elements: int, dtype: Any = np.float32, num_values: int | None = None
+    ) -> SharedArena | None:
         """Return memory for one copy of the weights and all gradients of this node, or None if it cannot be shared.
 
         All ranks call it together.
         """
-        return self._windows.arena(num_elements, dtype)
+        return self._windows.arena(num_elements, dtype, num_values)
 
 
 def _among_all(job: Job, place: Placement) -> Placement:

@@ -9,6 +9,7 @@ from .embedding import Embedding
 from .flatten import Flatten
 from .layernorm import LayerNorm
 from .linear import Linear
+from .lora import LoRALinear
 from .multi_head_attention import MultiHeadAttention
 from .patches import PatchEmbedding
 from .pool import AvgPool2d, GlobalAvgPool, MaxPool2d
@@ -32,6 +33,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "Linear",
+    "LoRALinear",
     "MaxPool2d",
     "MultiHeadAttention",
     "Part",

@@ -20,7 +20,8 @@ class Layer(ABC):
     A subclass sets its ``Parameter``, ``State`` and child ``Layer`` attributes (or lists or tuples of these) in
     ``__init__`` in the order in which forward uses them; their names come from the attribute names.
 
-    ``needs_dx`` is False for the first layer of a network: the gradient of the samples is not used.
+    ``needs_dx`` is False for the first layer of a network, since the gradient of the samples is not used, and for all
+    layers up to the first with a parameter that is trained.
     """
 
     needs_dx = True
@@ -41,6 +42,15 @@ class Layer(ABC):
         """
 
     @property
+    def trains(self) -> bool:
+        """True if a parameter of this layer, or of one below it, is trained."""
+        return any(not p.frozen for _, p in self.named_parameters())
+
+    def ask_dx(self, needed: bool) -> None:
+        """Set ``needs_dx``; layers that hold others tell them, given which of these are trained."""
+        self.needs_dx = needed
+
+    @property
     def kind(self) -> str:
         """The kind of layer, for messages."""
         return type(self).__name__
@@ -48,6 +58,15 @@ class Layer(ABC):
     def diagnose(self, x: np.ndarray) -> str:
         """Return the error in inputs that ``forward`` turns into NaN on a GPU; "" if there is none."""
         return ""
+
+    def replace(self, name: str, layer: "Layer") -> None:
+        """Put another layer in the place of the child of that name."""
+        attribute, _, place = name.partition(".")
+        if not place:
+            setattr(self, attribute, layer)
+            return
+        items = vars(self)[attribute]
+        setattr(self, attribute, type(items)(layer if i == int(place) else item for i, item in enumerate(items)))
 
     def children(self) -> Iterator[tuple[str, "Layer"]]:
         """Yield (attribute name, child) in order of definition; items of a list are named by their position."""

@@ -81,7 +81,7 @@ class Conv2d(Layer):
         x, plan = ctx[self]
         if ctx.later is None:
             self._put_gradients(x, dy, plan)
-        else:
+        elif self.trains:
             ctx.later.append(partial(self._put_gradients, x, dy, plan))
         if not self.needs_dx:
             return empty_gradient(dy)
@@ -90,10 +90,11 @@ class Conv2d(Layer):
         return dx
 
     def _put_gradients(self, x: np.ndarray, dy: np.ndarray, plan: Conv2dPlan) -> None:
-        """Write dw and db."""
-        conv2d_dw(x, dy, self.weight.grad, plan, self.weight.accumulate)
-        self.weight.written()
-        if self.bias is not None:
+        """Write dw and db, if they are trained."""
+        if not self.weight.frozen:
+            conv2d_dw(x, dy, self.weight.grad, plan, self.weight.accumulate)
+            self.weight.written()
+        if self.bias is not None and not self.bias.frozen:
             conv2d_db(dy, self.bias.grad, self.bias.accumulate)
             self.bias.written()
 

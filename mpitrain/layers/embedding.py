@@ -52,13 +52,15 @@ class Embedding(Layer):
         ids = ctx[self]
         if ctx.later is None:
             self._put_gradient(ids, dy)
-        else:
+        elif not self.weight.frozen:
             ctx.later.append(partial(self._put_gradient, ids, dy))
         return empty_gradient(dy)
 
     def _put_gradient(self, ids: np.ndarray, dy: np.ndarray) -> None:
-        """Write dw."""
+        """Write dw, if w is trained."""
         w = self.weight
+        if w.frozen:
+            return
         if not w.accumulate:
             w.grad.fill(0)
         embedding_dw(ids, dy.reshape(len(ids), self.size), w.grad)

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from itertools import accumulate
 
 import numpy as np
 
@@ -22,11 +23,18 @@ class Linear(Layer):
         I and O.
     bias : bool
 
+    Attributes
+    ----------
+    parts : tuple of (str, int)
+        Names and numbers of the outputs that lie side by side in y, where it stands for several Linears (q, k and v).
+
     Notes
     -----
     x is (..., I), w (I, O), b (O,), y (..., O): leading dimensions are flattened to one.
     Gradients: dx = dy w^T, dw = x^T dy, db = sum of dy over rows.
     """
+
+    parts: tuple[tuple[str, int], ...] = ()
 
     def __init__(self, num_inputs: int, num_outputs: int, bias: bool = True):
         self.num_inputs, self.num_outputs = num_inputs, num_outputs
@@ -47,7 +55,7 @@ class Linear(Layer):
         dy = dy if dy.ndim == 2 else as_rows(dy)
         if ctx.later is None:
             self.put_gradients(rows, dy)
-        else:
+        elif self.trains:
             ctx.later.append(partial(self.put_gradients, rows, dy))
         if not self.needs_dx:
             return empty_gradient(dy)
@@ -55,11 +63,17 @@ class Linear(Layer):
         linear_dx(dy, self.weight.data, dx)
         return dx.reshape(shape)
 
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """Return the first output of each part, and the one after its last."""
+        stops = list(accumulate(width for _, width in self.parts))
+        return {name: (stop - width, stop) for (name, width), stop in zip(self.parts, stops, strict=True)}
+
     def put_gradients(self, x: np.ndarray, dy: np.ndarray, *, with_bias: bool = True) -> None:
-        """Write dw and, unless it is in place already, db, given x (N, I) and dy (N, O)."""
-        linear_dw(x, dy, self.weight.grad, self.weight.accumulate)
-        self.weight.written()
-        if with_bias and self.bias is not None:
+        """Write dw and, unless it is in place already, db, given x (N, I) and dy (N, O); those that are trained."""
+        if not self.weight.frozen:
+            linear_dw(x, dy, self.weight.grad, self.weight.accumulate)
+            self.weight.written()
+        if with_bias and self.bias is not None and not self.bias.frozen:
             column_sum(dy, self.bias.grad, self.bias.accumulate)
             self.bias.written()
 

@@ -83,6 +83,8 @@ class MultiHeadAttention(Layer):
         self.dropout, self.number = probability(dropout), 0
         self.scale = 1 / math.sqrt(self.head_size)
         self.qkv = Linear(size, (num_heads + 2 * num_kv_heads) * self.head_size, bias)
+        keys = num_kv_heads * self.head_size
+        self.qkv.parts = ("q", size), ("k", keys), ("v", keys)
         self.out = Linear(size, size, bias)
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
@@ -106,10 +108,19 @@ class MultiHeadAttention(Layer):
         ctx[self] = qkv, log_sum_exp, tokens.positions, how
         return self.out.forward(y, ctx)
 
+    def ask_dx(self, needed: bool) -> None:
+        """Set ``needs_dx`` of this and of both Linears."""
+        self.needs_dx = needed
+        self.qkv.ask_dx(needed)
+        self.out.ask_dx(needed or self.qkv.trains)
+
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write the gradients of both Linears, or put them off; return dx."""
         qkv, log_sum_exp, positions, how = ctx[self]
-        dheads = self._heads(self.out.backward(dy, ctx))
+        dy = self.out.backward(dy, ctx)
+        if not self.out.needs_dx:
+            return dy
+        dheads = self._heads(dy)
         dqkv = ctx.backward.empty(self, "dqkv", qkv.shape)
         parts = *self._parts(qkv), log_sum_exp, *self._parts(dqkv)
         attention_dx(dheads, *parts, self.scale, self.causal, *how)

@@ -63,12 +63,16 @@ class PatchEmbedding(Layer):
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write the gradients, or put that of w off; return dx."""
         p, shape = self.positions, ctx[self]
-        column_sum(dy.reshape(len(dy), p.size), p.grad.reshape(-1), p.accumulate)
-        p.written()
-        first = ctx.backward.empty(self, "first", (len(dy), self.size))
-        first[...] = dy[:, 0]
-        column_sum(first, self.token.grad, self.token.accumulate)
-        self.token.written()
+        if not p.frozen:
+            column_sum(dy.reshape(len(dy), p.size), p.grad.reshape(-1), p.accumulate)
+            p.written()
+        if not self.token.frozen:
+            first = ctx.backward.empty(self, "first", (len(dy), self.size))
+            first[...] = dy[:, 0]
+            column_sum(first, self.token.grad, self.token.accumulate)
+            self.token.written()
+        if not self.needs_dx and not self.project.trains:
+            return empty_gradient(dy)
         rest = ctx.backward.empty(self, "rest", (len(dy), dy.shape[1] - 1, self.size))
         rest[...] = dy[:, 1:]
         self.project.needs_dx = self.needs_dx

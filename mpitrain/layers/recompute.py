@@ -51,6 +51,15 @@ class Recompute(Layer):
             return empty_gradient(dy)
         return _copy(dx, ctx.backward.empty(self, "dx", dx.shape, dx.dtype))
 
+    def ask_dx(self, needed: bool) -> None:
+        """Set ``needs_dx`` of this and of the layer."""
+        self.needs_dx = needed
+        self.layer.ask_dx(needed)
+
+    def replace(self, name: str, layer: Layer) -> None:
+        """Put another layer in the place of the layer's child of that name."""
+        self.layer.replace(name, layer)
+
     def children(self) -> Iterator[tuple[str, Layer]]:
         """Yield the children of the layer, under their names there."""
         yield from self.layer.children()

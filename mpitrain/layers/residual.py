@@ -7,7 +7,7 @@ import numpy as np
 from ..context import Context
 from ..ops.elementwise import add, add_relu, add_relu_dx
 from .activations import ReLU
-from .base import Layer
+from .base import Layer, empty_gradient
 
 
 class Residual(Layer):
@@ -42,6 +42,15 @@ class Residual(Layer):
         add(body, shortcut, y)
         return y if self.activation is None else self.activation.forward(y, ctx)
 
+    def ask_dx(self, needed: bool) -> None:
+        """Set ``needs_dx`` of this and of both branches."""
+        self.needs_dx = needed
+        for branch in (self.body, self.shortcut):
+            if branch is not None:
+                branch.ask_dx(needed)
+        if self.activation is not None:
+            self.activation.ask_dx(needed or self.body.trains or (self.shortcut is not None and self.shortcut.trains))
+
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the sum of both branches' dx."""
         copy: np.ndarray = ctx.backward.empty(self, "dy", dy.shape)
@@ -50,10 +59,20 @@ class Residual(Layer):
         else:
             dy = dy if self.activation is None else self.activation.backward(dy, ctx)
             np.copyto(copy, dy)
+        if not self.needs_dx:
+            return self._write_gradients(dy, copy, ctx)
         shortcut = dy if self.shortcut is None else self.shortcut.backward(dy, ctx)
         dx = self.body.backward(copy, ctx)
         add(dx, shortcut, dx)
         return dx
+
+    def _write_gradients(self, dy: np.ndarray, copy: np.ndarray, ctx: Context) -> np.ndarray:
+        """Run backward of the branches that have something to train, for no dx."""
+        if self.shortcut is not None and self.shortcut.trains:
+            self.shortcut.backward(dy, ctx)
+        if self.body.trains:
+            self.body.backward(copy, ctx)
+        return empty_gradient(dy)
 
     def running(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """Yield (dotted name, layer) of the layers whose forward and backward run."""

@@ -26,7 +26,7 @@ class Sequential(Layer):
     -----
     ``model[i]``, ``model[i:j]`` (a tuple of layers), ``len(model)`` and iteration give the layers. Forward and backward
     run an execution plan, a second list in which fused layers stand for several of them. Backward ends at the first
-    layer that needs no dx, since the layers below it have no parameters.
+    layer that needs no dx, since the layers below it have no parameters to train.
     """
 
     def __init__(self, *layers: Layer, fuse: bool = True):
@@ -58,6 +58,19 @@ class Sequential(Layer):
             if not step.first.needs_dx:
                 break
         return dy
+
+    def ask_dx(self, needed: bool) -> None:
+        """Set ``needs_dx`` of this and of each layer: those behind the first that is trained need dx."""
+        self.needs_dx = needed
+        for layer in self:
+            layer.ask_dx(needed)
+            needed = needed or layer.trains
+
+    def replace(self, name: str, layer: Layer) -> None:
+        """Put another layer in the place of the one of that name."""
+        plan = self._plan
+        layers = [layer if each == name else old for each, old in zip(plan.names, plan.layers, strict=True)]
+        self._hold(Plan(layers, plan.names, plan.fuse))
 
     def running(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """Yield (dotted name, layer) of the layers whose forward and backward run."""
@@ -106,7 +119,7 @@ class Part(Sequential):
     """Units of a Sequential that follow each other, under the names that they have in the whole.
 
     So an arena of the part begins with the values of the whole's. Layers are fused as in the whole, except across its
-    ends. Where it has no parameters and needs no dx, backward does nothing, and dy may be empty.
+    ends. Where it has no parameters to train and needs no dx, backward does nothing, and dy may be empty.
 
     Parameters
     ----------
@@ -134,7 +147,7 @@ class Part(Sequential):
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Run backward from the last unit to the first."""
-        if not self.needs_dx and next(self.named_parameters(), None) is None:
+        if not self.needs_dx and not self.trains:
             return empty_gradient(dy)
         if self.between is None:
             return super().backward(dy, ctx)

@@ -113,7 +113,7 @@ class TokenEmbedding(Embedding):
             dy = self.norm.backward(dy, ctx)
         if ctx.later is None:
             self._put_tables(dy, *ctx[self])
-        else:
+        elif any(p is not None and not p.frozen for p in (self.weight, self.positions, self.types)):
             ctx.later.append(partial(self._put_tables, dy, *ctx[self]))
         return empty_gradient(dy)
 
@@ -143,12 +143,14 @@ class TokenEmbedding(Embedding):
         self, dy: np.ndarray, ids: np.ndarray, is_token: np.ndarray | None, places: np.ndarray | None
     ) -> None:
         rows = as_rows(dy)
-        if self.types is not None:
+        if self.types is not None and not self.types.frozen:
             _clear(self.types, 1)
             column_sum(rows, self.types.grad[0], self.types.accumulate)
             self.types.written()
-        if self.positions is not None:
+        if self.positions is not None and not self.positions.frozen:
             self._put_position_gradients(places, dy)
+        if self.weight.frozen:
+            return
         if is_token is not None and isinstance(ids, np.ndarray):  # elsewhere the rows of PAD are 0 as they are
             ids, rows = ids[is_token], rows[is_token]
         self._put_gradient(ids, rows)
@@ -207,17 +209,20 @@ class TiedHead(Layer):
         dy = as_rows(dy)
         if ctx.later is None:
             self.put_gradients(rows, dy)
-        else:
+        elif self.trains:
             ctx.later.append(partial(self.put_gradients, rows, dy))
+        if not self.needs_dx:
+            return empty_gradient(dy)
         dx: np.ndarray = ctx.backward.empty(self, "dx", rows.shape)
         linear(dy, self.weight.data, None, dx, False)
         return dx.reshape(shape)
 
     def put_gradients(self, x: np.ndarray, dy: np.ndarray) -> None:
-        """Write dw and db, given x (M, C) and dy (M, V)."""
-        linear_dw(dy, x, self.weight.grad, self.weight.accumulate)
-        self.weight.written()
-        if self.bias is not None:
+        """Write dw and db, given x (M, C) and dy (M, V); those that are trained."""
+        if not self.weight.frozen:
+            linear_dw(dy, x, self.weight.grad, self.weight.accumulate)
+            self.weight.written()
+        if self.bias is not None and not self.bias.frozen:
             column_sum(dy, self.bias.grad, self.bias.accumulate)
             self.bias.written()
 

@@ -4,11 +4,13 @@ A block is one unit of a model (``Sequential.units``), so that a pipeline cuts b
 keeps one array for each.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..context import Context
 from ..ops.elementwise import add
-from .base import Layer
+from .base import Layer, empty_gradient
 from .dropout import Dropout
 
 
@@ -18,6 +20,13 @@ class _Block(Layer):
     The attention and the network end with a Linear, which does not write over dy; so the gradient that goes through the
     shortcut and the one that goes through them are the same array.
     """
+
+    def _ask(self, layers: Sequence[Layer], needed: bool) -> None:
+        """Set ``needs_dx`` of this and of ``layers``, of which each takes the result of the one before."""
+        self.needs_dx = needed
+        for layer in layers:
+            layer.ask_dx(needed)
+            needed = needed or layer.trains
 
     def _through(self, branch: Layer, dropout: Dropout | None, x: np.ndarray, ctx: Context) -> np.ndarray:
         y = branch.forward(x, ctx)
@@ -62,11 +71,28 @@ class PreNormBlock(_Block):
         z = self._sum(x, self._through(self.attention, self.dropout1, self.norm1.forward(x, ctx), ctx), "z", ctx)
         return self._sum(z, self._through(self.mlp, self.dropout2, self.norm2.forward(z, ctx), ctx), "y", ctx)
 
+    def ask_dx(self, needed: bool) -> None:
+        """Set ``needs_dx`` of this and of its layers."""
+        self._ask((self.norm1, self.attention, self.norm2, self.mlp), needed)
+
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
-        """Write the gradients of all parameters, or put them off; return dx."""
-        dz = self.norm2.backward(self._back(self.mlp, self.dropout2, dy, ctx), ctx)
+        """Write the gradients of all parameters, or put them off; return dx.
+
+        It ends at the first layer that needs no dx: those below have nothing to train.
+        """
+        dz = self._back(self.mlp, self.dropout2, dy, ctx)
+        if not self.mlp.needs_dx:
+            return empty_gradient(dy)
+        dz = self.norm2.backward(dz, ctx)
+        if not self.norm2.needs_dx:
+            return empty_gradient(dy)
         add(dz, dy, dz)
-        dx = self.norm1.backward(self._back(self.attention, self.dropout1, dz, ctx), ctx)
+        dx = self._back(self.attention, self.dropout1, dz, ctx)
+        if not self.attention.needs_dx:
+            return empty_gradient(dy)
+        dx = self.norm1.backward(dx, ctx)
+        if not self.norm1.needs_dx:
+            return empty_gradient(dy)
         add(dx, dz, dx)
         return dx
 
@@ -94,12 +120,27 @@ class PostNormBlock(_Block):
         z = self.norm1.forward(self._sum(x, self._through(self.attention, self.dropout1, x, ctx), "z", ctx), ctx)
         return self.norm2.forward(self._sum(z, self._through(self.mlp, self.dropout2, z, ctx), "y", ctx), ctx)
 
+    def ask_dx(self, needed: bool) -> None:
+        """Set ``needs_dx`` of this and of its layers."""
+        self._ask((self.attention, self.norm1, self.mlp, self.norm2), needed)
+
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
-        """Write the gradients of all parameters, or put them off; return dx."""
+        """Write the gradients of all parameters, or put them off; return dx.
+
+        It ends at the first layer that needs no dx: those below have nothing to train.
+        """
         dsum = self.norm2.backward(dy, ctx)
+        if not self.norm2.needs_dx:
+            return empty_gradient(dy)
         dz = self._back(self.mlp, self.dropout2, dsum, ctx)
+        if not self.mlp.needs_dx:
+            return empty_gradient(dy)
         add(dz, dsum, dz)
         dsum = self.norm1.backward(dz, ctx)
+        if not self.norm1.needs_dx:
+            return empty_gradient(dy)
         dx = self._back(self.attention, self.dropout1, dsum, ctx)
+        if not self.attention.needs_dx:
+            return empty_gradient(dy)
         add(dx, dsum, dx)
         return dx

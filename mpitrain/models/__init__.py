@@ -8,16 +8,30 @@ from typing import Any
 
 from ..data.dataset import Dataset
 from ..errors import UserError
-from ..layers import Dropout, Layer, MultiHeadAttention, Recompute, Sequential
+from ..layers import Layer
 from ..registry import FILE, Registry
+from .adapt import add_lora, freeze, merge_lora, remove_lora
 from .bert import bert
 from .convnet import convnet
 from .gpt import gpt
 from .lenet import lenet
 from .llama import llama
 from .mlp import mlp
+from .prepare import prepare
 from .resnet import resnet
 from .vit import vit
+
+__all__ = [
+    "MODELS",
+    "Tokens",
+    "add_lora",
+    "build",
+    "freeze",
+    "merge_lora",
+    "names",
+    "prepare",
+    "remove_lora",
+]
 
 MODELS: Registry[Layer] = Registry(
     "model",
@@ -98,27 +112,3 @@ def build(
             hint = f"{', '.join(takers)} take{'s' * (len(takers) == 1)} these"
             raise UserError(f"the model {name} takes numbers, and the samples are tokens: {hint}")
     return prepare(MODELS.make(text, tuple(input_shape), num_outputs, **options))
-
-
-def prepare(model: Layer) -> Layer:
-    """Return ``model`` after the settings that depend on the whole network (also for a user's own).
-
-    The first layer with parameters computes no dx, and each layer that drops something gets its own number, so that no
-    two draw the same masks. Parts of the model (``Sequential.part``) are taken after that.
-    """
-    skip_input_gradient(model)
-    for number, layer in enumerate(each for each in model.layers() if isinstance(each, Dropout | MultiHeadAttention)):
-        layer.number = number
-    return model
-
-
-def skip_input_gradient(model: Layer) -> None:
-    """Set ``needs_dx`` to False on the first layer with parameters, the layers before it, and those that contain it."""
-    model.needs_dx = False
-    if isinstance(model, Recompute):
-        skip_input_gradient(model.layer)
-    if isinstance(model, Sequential):
-        for layer in model:
-            skip_input_gradient(layer)
-            if any(layer.named_parameters()):
-                break

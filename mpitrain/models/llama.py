@@ -3,6 +3,7 @@
 from ..errors import UserError
 from ..layers import (
     Layer,
+    Linear,
     MultiHeadAttention,
     PreNormBlock,
     RMSNorm,
@@ -74,4 +75,7 @@ def _block(dims: Size, base: float, eps: float) -> PreNormBlock:
     std = residual_std(dims.depth)
     attention.out.weight.init = init.normal(std)
     mlp = feed_forward(dims.width, dims.hidden, SwiGLU(), last_std=std, bias=False, parts=2)
+    first = mlp[0]
+    assert isinstance(first, Linear)
+    first.parts = ("gate", dims.hidden), ("up", dims.hidden)
     return PreNormBlock(RMSNorm(dims.width, eps), attention, RMSNorm(dims.width, eps), mlp)

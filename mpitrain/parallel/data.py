@@ -110,7 +110,7 @@ class DataParallel:
         self.on_timed: Callable[[str, float, float], None] | None = None
         self._signature = np.zeros(4, arena.dtype)
         self._norm = math.nan
-        self._end_together(model_difference(group, [(p.name, p.shape) for p in arena.parameters]))
+        self._end_together(model_difference(group, [(p.name, p.shape) for p in (*arena.parameters, *arena.frozen)]))
         group.broadcast(arena.values)
         group.broadcast(arena.states)
         self.verify("at the start")
@@ -272,9 +272,10 @@ class DataParallel:
         usual = max(hashes, key=hashes.count)
         rank = next(r for r, h in enumerate(hashes) if h != usual)
         model_rank = hashes.index(usual)
-        mine = [_hash(p.data) for p in self.arena.parameters]
+        parameters = [*self.arena.parameters, *self.arena.frozen]
+        mine = [_hash(p.data) for p in parameters]
         all_hashes = self.group.all_gather(mine)
-        pairs = zip(self.arena.parameters, all_hashes[rank], all_hashes[model_rank], strict=True)
+        pairs = zip(parameters, all_hashes[rank], all_hashes[model_rank], strict=True)
         name = next((p.name for p, a, b in pairs if a != b), "the padding between parameters")
         odd, usual_rank = self.group.world_ranks[rank], self.group.world_ranks[model_rank]
         ledger = self.group.job.ledger

@@ -44,7 +44,7 @@ def make_gradient_sync(arena: Arena, group: Group, all_reduce: str, shard: str, 
         return AllReduceSync(arena, group, all_reduce, bucket_bytes)
     commons = None
     if all_reduce in ("auto", "shared"):
-        commons = group.share_arena(arena.size, arena.dtype)
+        commons = group.share_arena(arena.size, arena.dtype, arena.num_values)
     if commons is not None:
         return Zero1Shared(arena, group, commons)
     if shard == "auto":

@@ -1,4 +1,4 @@
-"""Models of finished runs, and of GGUF files, as folders of Hugging Face."""
+"""Models of finished runs, and of GGUF files, as folders of Hugging Face; adapters as folders of peft."""
 
 from pathlib import Path
 
@@ -6,16 +6,22 @@ import safetensors.numpy
 
 from .. import models
 from ..arena import Arena
+from ..errors import UserError
 from ..model_table import ModelTable
 from .directory.run_directory import BEST, LAST, TOKENIZER
 from .directory.trained_model import open_trained_model
 from .pretrained.export import export_folder
 from .pretrained.gguf import open_gguf, tokenizer_text
+from .pretrained.peft_write import export_adapters
 from .weights import gather_tensors
+
+FILES = {"last": LAST, "best": BEST}
 
 
 def export_run(directory: Path, weights: str, folder: Path, *, force: bool = False) -> list[Path]:
     """Write the ``weights`` (last or best) of the run in ``directory`` to ``folder``, and return the files.
+
+    Adapters are merged into the weights.
 
     Raises
     ------
@@ -23,17 +29,33 @@ def export_run(directory: Path, weights: str, folder: Path, *, force: bool = Fal
         If there is no whole run, its model is none of ``transformers``, or the files cannot be written.
     """
     run = open_trained_model(directory, weights)
-    tensors = safetensors.numpy.load_file(directory / {"last": LAST, "best": BEST}[weights])
+    tensors = models.merge_lora(run.model, safetensors.numpy.load_file(directory / FILES[weights]))
     tokenizer = directory / TOKENIZER
     return export_folder(
         folder,
         run.model_text,
-        run.model,
+        models.remove_lora(run.model),
         tensors,
         class_names=run.signature.class_names or (),
         tokenizer=tokenizer.read_bytes() if tokenizer.is_file() else "",
         force=force,
     )
+
+
+def export_lora(directory: Path, weights: str, folder: Path, *, force: bool = False) -> list[Path]:
+    """Write the adapters of the run in ``directory`` to ``folder``, and return the files.
+
+    Raises
+    ------
+    UserError
+        If there is no whole run, or it has no adapters, or ``peft`` cannot have them.
+    """
+    run = open_trained_model(directory, weights)
+    if run.lora is None:
+        raise UserError(f"{directory} was trained without --lora and has no adapters: export it to hf:DIR")
+    tensors = safetensors.numpy.load_file(directory / FILES[weights])
+    base = run.first_weights.removeprefix("hf:") if run.first_weights.startswith("hf:") else ""
+    return export_adapters(folder, run.model_text, run.model, tensors, run.lora, base=base, force=force)
 
 
 def export_gguf(source: str, folder: Path, *, force: bool = False) -> list[Path]:

@@ -6,6 +6,7 @@ from ..comm.world import World
 from ..config import Config
 from ..errors import UserError
 from ..layers import Layer
+from ..model_table import ModelTable
 
 GIB = 2**30
 MICROBATCHES_OF_A_STAGE = 4  # the idle part of 1f1b is then below a fifth
@@ -70,12 +71,13 @@ def num_threads(config: Config, world: World) -> int:
 def check_memory(config: Config, model: Layer, world: World, num_stages: int = 1) -> None:
     """Raise a UserError if the weights and gradients of ``model`` need more memory than the machine has.
 
-    Counted is the least that any way of training needs: the weights once on a node, gradients on each of its ranks that
-    has them; a rank of a pipeline has those of a stage.
+    Counted is the least that any way of training needs: the weights once on a node, gradients of those that are trained
+    on each of its ranks that has them; a rank of a pipeline has those of a stage.
     """
-    parameters = sum(p.size for p in {id(p): p for _, p in model.named_parameters()}.values())
+    whole = ModelTable.of(model)
+    parameters, trained = (sum(entry.size for entry in some) for some in (whole.parameters, whole.trained))
     copies = world.node_size / num_stages
-    needed = int(4 * parameters * (min(1, copies) + copies))
+    needed = int(4 * (parameters * min(1, copies) + trained * copies))
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > there:
         raise UserError(

@@ -94,6 +94,7 @@ def make_report(loop: TrainingLoop, seconds: float) -> dict[str, Any]:
         "bytes_per_step": sum(world.all_gather(sync.bytes_per_step)) // world.size,
         "messages_per_step": sum(world.all_gather(sync.messages_per_step)) // world.size,
         "parameters": setup.num_parameters,
+        "trained_parameters": setup.num_trained,
         "resumed_at": run.resumed_at,
         "skipped_steps": results.skipped,
         "checkpoints": _checkpoints(loop.hooks),

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -35,16 +36,20 @@ from ..metrics.names import Spec
 from ..model_table import ModelTable
 from ..parallel.virtual_shards import check_shards
 from . import limits
+from .adaptation import adapt
 from .class_weights import class_weights_of
 from .network import check_objective, make_loss, make_model
 from .pipeline import PipelineSetup, open_pipeline, recompute
 from .pipeline_rules import check_mesh, make_mesh
 from .prepare import prepare
+from .pretrained.peft_read import open_adapters
 from .pretrained.source import open_weights
 from .recipe import check_recipe, peak_lr
 from .run_length import RunLength
 from .same_data import check_same_data
 from .scoring.scores import check_scorable, check_scores, make_scoring
+
+RANDOM_BASE = "--lora without --weights: the weights beside the adapters are random numbers, and stay so"
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class TrainingSetup:
         None for tokens, which are taken as they are.
     pipeline : PipelineSetup or None
         None where each rank has the whole model.
+    lora : str
+        The adapters of the model, as in --lora, with all that is trained besides them.
     """
 
     dataset: Dataset
@@ -72,16 +79,23 @@ class TrainingSetup:
     signature: Signature | None = None
     metrics: str | Sequence[Spec] = ""
     pipeline: PipelineSetup | None = None
+    lora: str = ""
 
     @property
     def num_parameters(self) -> int:
-        """Trainable scalars of the whole model, which a rank of a pipeline has a part of."""
+        """Scalars of the parameters of the whole model, which a rank of a pipeline has a part of."""
         return sum(entry.size for entry in self.arena.whole.parameters)
+
+    @property
+    def num_trained(self) -> int:
+        """Scalars of the whole model that are trained."""
+        return sum(entry.size for entry in self.arena.whole.trained)
 
     def metadata(self, config: Config) -> dict[str, Any]:
         """Return the metadata needed to use the weights again (JSON-able)."""
         return {
             "model": config.model.name,
+            **({"lora": self.lora} if self.lora else {}),
             **(self.signature or Signature.of(self.dataset)).facts(),
             "normalizer": _to_lists(self.normalizer),
             "target_normalizer": _to_lists(self.target_normalizer),
@@ -129,12 +143,15 @@ def open_setup(
         On all ranks, if anything that the user gave does not work on any of them, or their data differ.
     """
     mesh = make_mesh(config, world, resumes=earlier is not None)
-    weights = None
+    weights = adapters = None
     if config.model.weights and earlier is None:  # a resumed run has its own
         with world.together():
             weights = open_weights(config.model.weights)
-            digests = {f"file {path.name}": digest_file(path) for path in weights.files}
-        check_same_data(world, digests, weights.source)
+        _check_same_files(world, weights.files, weights.source)
+    if config.model.lora_weights and earlier is None:
+        with world.together():
+            adapters = open_adapters(config.model.lora_weights)
+        _check_same_files(world, adapters.files, adapters.source)
     with world.together():
         check_shards(config.parallel.reproducible, mesh.sizes["data"])
         check_mesh(config, mesh, resumes=earlier is not None)
@@ -169,6 +186,10 @@ def open_setup(
         model = make_model(config, dataset.input_shape, dataset.num_outputs, own.model, models.Tokens.of(dataset))
         check_objective(model, dataset)
         first_weights = None if weights is None else weights.fit(model)
+        fitted = None if adapters is None else adapters.fit(config.model.name, model, config.model.lora)
+        lora = adapt(model, config.model, fitted, () if first_weights is None else first_weights.new)
+        if lora is not None and weights is None and own.model is None and earlier is None:
+            dataset = dataclasses.replace(dataset, notes=(*dataset.notes, RANDOM_BASE))
         limits.check_memory(config, model, world, mesh.sizes["pipe"])
         class_weights = class_weights_of(config.optimizer.class_weights, dataset)
         loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)
@@ -191,9 +212,11 @@ def open_setup(
         whole=whole,
         gradient_device=_gradient_device(config, group, model, device),
     )
-    if first_weights is not None:
-        with world.together():
+    with world.together():
+        if first_weights is not None:
             first_weights.load(arena)
+        if fitted is not None:
+            fitted.load(arena)
     signature = Signature.of(
         dataset,
         source=config.data.source,
@@ -201,7 +224,10 @@ def open_setup(
         extremes=None if tokens else extremes_of(dataset.train.x, world),
         contents=arrays,
     )
-    return TrainingSetup(dataset, normalizer, target_normalizer, model, arena, loss, signature, metrics, pipeline)
+    adapters_text = "" if lora is None else lora.text
+    return TrainingSetup(
+        dataset, normalizer, target_normalizer, model, arena, loss, signature, metrics, pipeline, adapters_text
+    )
 
 
 def resolved(config: Config, setup: TrainingSetup) -> Config:
@@ -211,14 +237,22 @@ def resolved(config: Config, setup: TrainingSetup) -> Config:
     microbatches = 1 if setup.pipeline is None or config.parallel.reproducible else setup.pipeline.microbatches
     accumulate = config.optimizer.accumulate or microbatches
     optimizer = dataclasses.replace(config.optimizer, lr=peak_lr(config.optimizer), accumulate=accumulate)
-    return dataclasses.replace(config, data=data, optimizer=optimizer)
+    model = dataclasses.replace(config.model, lora=setup.lora)
+    return dataclasses.replace(config, data=data, optimizer=optimizer, model=model)
+
+
+def _check_same_files(world: World, files: Sequence[Path], source: str) -> None:
+    """Raise an AgreedError on all ranks if files to begin with differ between them (collective)."""
+    with world.together():
+        digests = {f"file {path.name}": digest_file(path) for path in files}
+    check_same_data(world, digests, source)
 
 
 def _gradient_device(config: Config, group: Group, model: Layer, device: Device) -> Device | None:
     """Return the device of the gradients if it is not that of the weights: memory shared by the ranks to sum them."""
     if device is not CPU or group.has_devices:
         return None
-    num_bytes = 4 * sum(p.size for _, p in model.named_parameters())
+    num_bytes = 4 * sum(p.size for _, p in model.named_parameters() if not p.frozen)
     all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
     automatic = all_reduce == "auto" and shard == "none"
     shared = all_reduce == "shared" or (automatic and group.choose(num_bytes).name == "shared")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from ..arena import Arena
 from ..data.files import write_atomically
 from ..errors import UserError
 from ..json_text import to_json
+from ..layers.lora import ADAPTER
 from ..model_table import ModelTable
 
 if TYPE_CHECKING:  # the command line needs no MPI
@@ -89,11 +91,16 @@ def read_metadata(path: Path) -> dict[str, Any]:
     raise UserError(f"{path} is damaged: what mpitrain has written into its metadata is no longer JSON")
 
 
-def check_weights(path: Path, whole: ModelTable) -> None:
-    """Raise a UserError if the tensors of ``path`` are not those of the model with the table ``whole``."""
+def check_weights(path: Path, whole: ModelTable, but: re.Pattern[str] | None = None) -> None:
+    """Raise a UserError if the tensors of ``path`` are not those of the model with the table ``whole``.
+
+    Names that ``but`` finds do not count.
+    """
     wanted = {entry.name: entry.shape for entry in whole}
     with open_tensors(path) as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no dict)
+    if but is not None:
+        wanted, found = ({name: some[name] for name in some if not but.search(name)} for some in (wanted, found))
     for name in sorted(set(found) ^ set(wanted)):
         side = "lacks" if name in wanted else "has"
         raise UserError(f"{path} does not hold this model: it {side} the tensor {name}")
@@ -103,10 +110,15 @@ def check_weights(path: Path, whole: ModelTable) -> None:
 
 
 def load_weights(path: Path, arena: Arena) -> None:
-    """Fill ``arena`` from ``path``, whose tensors are those of the whole model (``check_weights``)."""
+    """Fill ``arena`` from ``path``, whose tensors are those of the whole model (``check_weights``).
+
+    Adapters that it lacks keep their values.
+    """
     with open_tensors(path) as file:
+        there = set(file.keys())
         for name, view in arena.named_tensors().items():
-            view[...] = arena.device.from_host(file.get_tensor(name))
+            if name in there or not ADAPTER.search(name):
+                view[...] = arena.device.from_host(file.get_tensor(name))
 
 
 def open_tensors(path: Path) -> Any:

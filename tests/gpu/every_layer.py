@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from mpitrain.layers import (
     Layer,
     LayerNorm,
     Linear,
+    LoRALinear,
     MaxPool2d,
     MultiHeadAttention,
     PatchEmbedding,
@@ -59,6 +60,13 @@ def tied() -> Layer:
     return Sequential(tokens, block, TiedHead(tokens, bias=True))
 
 
+def adapted(**options: Any) -> Layer:
+    """A Linear of three parts, of which two have adapters."""
+    layer = Linear(10, 21)
+    layer.parts = ("q", 9), ("k", 6), ("v", 6)
+    return LoRALinear(layer, 3, 0.5, parts=("q", "v"), **options)
+
+
 def first_token() -> Layer:
     """Patches of an image, a block that normalizes last, and the vector that stands for the image."""
     block = PostNormBlock(MultiHeadAttention(8, 2), LayerNorm(8), Sequential(Linear(8, 8), GELU()), LayerNorm(8))
@@ -79,6 +87,8 @@ CASES = {
     "layer norm": Case(lambda: LayerNorm(200), (70, 200)),
     "root mean square norm": Case(lambda: RMSNorm(200), (7, 10, 200)),
     "linear": Case(lambda: Linear(30, 20), (7, 5, 30)),
+    "adapters": Case(adapted, (4, 5, 10)),
+    "adapters with dropout": Case(lambda: adapted(dropout=0.2), (4, 5, 10)),
     "perceptron": Case(lambda: Sequential(Linear(20, 70), ReLU(), Linear(70, 30), GELU(), Linear(30, 10)), (300, 20)),
     "residual": Case(lambda: Residual(Linear(40, 40), activation=ReLU()), (64, 40)),
     "residual, plain": Case(lambda: Residual(Tanh(), Linear(9, 9)), (6, 9)),

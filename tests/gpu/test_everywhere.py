@@ -53,6 +53,27 @@ def test_a_transformer_learns_as_on_the_cpu(anywhere):
     np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
+LORA = "rank=2,dropout=0.2,on=*.qkv.q+*.qkv.v+*.mlp,train=*.norm1"
+
+
+@pytest.mark.parametrize("name", ["gpt", "llama"])
+def test_adapters_learn_as_on_the_cpu(anywhere, name):
+    on_cpu, on_device = Job(name, lora=LORA), Job(name, anywhere, lora=LORA)
+    losses = np.array([[job.step() for _ in range(STEPS)] for job in (on_device, on_cpu)])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    assert on_cpu.arena.num_frozen == on_device.arena.num_frozen > 0
+    mine, theirs = anywhere.to_host(on_device.arena.values), on_cpu.arena.values
+    np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_adapters_as_cuda_graphs(anywhere):
+    graphs, eager = (Stepper(Job("llama", anywhere, lora=LORA), by_graphs) for by_graphs in (True, False))
+    found, expected = ([stepper.step() for _ in range(STEPS)] for stepper in (graphs, eager))
+    assert graphs.notes == []
+    assert found == expected
+    assert graphs.weights() == eager.weights()
+
+
 def test_a_transformer_as_cuda_graphs(anywhere):
     """The bits of the eager steps; nothing in them calls cuBLAS, which CuPy refuses while work is captured."""
     graphs, eager = (Stepper(Job("transformer", anywhere), by_graphs) for by_graphs in (True, False))

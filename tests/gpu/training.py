@@ -53,11 +53,15 @@ class Job:
     name : str
         Of the model.
     device : Device
+    lora : str
+        Adapters, as in --lora.
     """
 
-    def __init__(self, name, device=CPU, optimizer=SGD, loss=None, batch=6, microbatches=1, **options):
+    def __init__(self, name, device=CPU, optimizer=SGD, loss=None, batch=6, microbatches=1, lora="", **options):
         self.device, self.microbatches, self.lr = device, microbatches, 0.1
         self.model, x, y = make(name, batch, **options)
+        if lora:
+            models.add_lora(self.model, lora)
         self.arena = Arena(self.model.named_parameters(), self.model.named_states(), seed=1, device=device)
         self.optimizer = optimizer(self.arena, **({"momentum": 0.9} if optimizer is SGD else {}))
         self.loss, self.ctx = loss or SoftmaxCrossEntropy(), Context(seed=3, device=device)

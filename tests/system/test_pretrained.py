@@ -120,3 +120,78 @@ def test_a_classifier_of_texts_takes_the_tokenizer(folder, mpitrain):
     assert out == "new: model.safetensors, config.json, tokenizer.json, tokenizer_config.json\n"
     assert json.loads((folder / "new/config.json").read_text())["id2label"] == {"0": "color", "1": "few"}
     assert (folder / "new/tokenizer.json").read_bytes() == (folder / "bert/tokenizer.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_adapters_are_trained_used_and_exported(folder, mpitrain):
+    lora = ("--weights", "hf:hf", "--lora", "rank=2,alpha=4,dropout=0.1", "--lr", "0.05")
+    code, out, err = mpitrain(2, *TRAIN, *lora, "--out", "run")
+    assert code == 0, err
+    assert "11,216 parameters, 256 of them trained" in out
+    report = json.loads((folder / "run/report.json").read_text())
+    assert (report["parameters"], report["trained_parameters"]) == (11216, 256)
+    ours = safetensors.numpy.load_file(folder / "run/model.safetensors")
+    base = safetensors.numpy.load_file(folder / "hf/model.safetensors")
+    assert np.array_equal(ours["1.attention.qkv.weight"], base["transformer.h.0.attn.c_attn.weight"])
+    assert all(ours[f"{block}.attention.qkv.lora_{part}.b"].any() for block in (1, 2) for part in "qv")
+    code, out, err = mpitrain(1, "generate", "run", "--prompt", "one", "--tokens", "5", "--json")
+    assert code == 0, err
+    assert json.loads(out)["tokens"] == 5
+    code, out, err = mpitrain(1, "evaluate", "run", "--json")
+    assert code == 0, err
+    loss = json.loads(out)["loss"]
+    assert loss == pytest.approx(report["test"]["loss"], abs=1e-6)
+    for target, files in (
+        ("peft:adapters", "adapter_model.safetensors, adapter_config.json"),
+        ("hf:merged", "model.safetensors, config.json"),
+    ):
+        code, out, err = mpitrain(1, "export", "run", target)
+        assert code == 0, err
+        assert out == f"{target.partition(':')[2]}: {files}\n"
+    assert (folder / "adapters/adapter_model.safetensors").stat().st_size < 3000
+    small = ("--lr", "1e-12", "--steps", "1")
+    for name, options in (
+        ("again", ("--weights", "hf:hf", "--lora-weights", "peft:adapters")),
+        ("plain", ("--weights", "hf:merged")),
+    ):
+        code, _, err = mpitrain(1, *TRAIN, *small, *options, "--out", name)
+        assert code == 0, err
+        assert json.loads((folder / name / "report.json").read_text())["test"]["loss"] == pytest.approx(loss, abs=1e-6)
+
+
+def test_adapters_and_frozen_layers_that_are_not_there(folder, mpitrain):
+    for options, message in (
+        (("--freeze", "*.atention"), "--freeze '*.atention' matches no parameter of the model; did you mean"),
+        (("--lora-weights", "peft:none"), "cannot read none/adapter_config.json: No such file or directory"),
+    ):
+        code, _, err = mpitrain(2, *TRAIN, "--weights", "hf:hf", *options)
+        assert code == 2
+        assert message in one_sentence(err)
+    code, _, err = mpitrain(1, "export", "run", "peft:")
+    assert code == 2
+    assert "the target is hf:DIR, a folder of Hugging Face, or peft:DIR" in one_sentence(err)
+
+
+def test_a_new_head_is_trained_besides_adapters_and_so_it_goes_on(tmp_path, mpitrain):
+    """A body without a classifier; the same command begins the run, and continues it with the same parameters."""
+    rows = [f"{WORDS[k % 4]} and {WORDS[k // 4 % 4]},{'ab'[k % 2]}" for k in range(40)]
+    (tmp_path / "films.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    w = random_weights("bert:depth=1,width=8,heads=2,hidden=12,window=40,vocabulary=257", (40,), 2, vocabulary=257)
+    tensors, config = checkpoints.bert(w, 1, 2)
+    body = {key.removeprefix("bert."): array for key, array in tensors.items() if not key.startswith("classifier")}
+    checkpoints.write(tmp_path / "hf", body, config)
+    command = ("train", "--resume", "auto", "--data", "csv:films.csv,text=text,target=label,tokenizer=bytes,length=30")
+    command += ("--weights", "hf:hf", "--lora", "rank=2", "--optimizer", "adam", "--batch-size", "8", "--out", "run")
+    code, out, err = mpitrain(1, *command, "--epochs", "1", "--checkpoint-every", "2")
+    assert code == 0, err
+    assert "has no head for this task: 5.weight, 5.bias begin with new values" in out
+    assert "82 of them trained" in out
+    assert 'lora = "rank=2,alpha=4,train=5.weight+5.bias"' in (tmp_path / "run/config.toml").read_text()
+    first = safetensors.numpy.load_file(tmp_path / "run/model.safetensors")
+    code, out, err = mpitrain(2, *command, "--epochs", "2")
+    assert code == 0, err
+    assert "82 of them trained" in out
+    second = safetensors.numpy.load_file(tmp_path / "run/model.safetensors")
+    changed = {key for key in first if not np.array_equal(first[key], second[key])}
+    parts = [f"1.attention.qkv.lora_{part}.{one}" for part in "qv" for one in "ab"]
+    assert changed == {"5.weight", "5.bias", *parts}

@@ -21,6 +21,8 @@ FLOORS = [
             "expendable",
             "json_lines",
             "json_text",
+            "lora_options",
+            "name_patterns",
             "plain_text",
             "suggest",
             "svg",

@@ -52,6 +52,10 @@ def dropped():
 
 CASES = {
     "linear": (ROWS, lambda: Linear(6, 7)),
+    "adapters": (
+        TOKENS,
+        lambda: models.add_lora(Sequential(Linear(6, 5), Linear(5, 7)), "rank=2,dropout=0.3,on=1,train=0+1.bias"),
+    ),
     "linear of tokens": (TOKENS, lambda: Linear(6, 7, bias=False)),
     "activations": (
         ROWS,

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from mpitrain.layers import Flatten, Layer, Linear, ReLU, Residual, Sequential, Tanh
-from mpitrain.models import skip_input_gradient
 from tests.gradients import check_layer
 
 
@@ -14,7 +13,7 @@ def test_gradients(num_samples):
 
 def test_gradients_without_dx():
     model = Sequential(Sequential(Flatten(), Tanh(), Linear(6, 4)), Tanh(), Linear(4, 2))
-    skip_input_gradient(model)
+    model.ask_dx(False)
     check_layer(model, np.random.default_rng(1).standard_normal((3, 2, 3, 1)))
 
 

@@ -30,13 +30,16 @@ class SharedArena:
     comm : WatchedComm
         Ranks of one node; all of them make it together. Its ledger, if it has one, records every barrier.
     num_elements : int
+        Of the gradients.
     dtype : dtype
+    num_values : int, optional
+        Elements of the weights, where some have no gradients; as many by default.
     yield_cpu : bool
         Yield the core from the first poll on, where ranks outnumber cores.
 
     Attributes
     ----------
-    values : (n,) array
+    values : (num_values,) array
         The node's only copy of the weights.
     gradients : tuple of (n,) arrays
         Gradients of each rank, in order of rank.
@@ -46,13 +49,22 @@ class SharedArena:
         Header of each rank, for numbers other than gradients.
     """
 
-    def __init__(self, comm: WatchedComm, num_elements: int, dtype: Any, *, yield_cpu: bool = False):
+    def __init__(
+        self,
+        comm: WatchedComm,
+        num_elements: int,
+        dtype: Any,
+        *,
+        num_values: int | None = None,
+        yield_cpu: bool = False,
+    ):
         dtype = np.dtype(dtype)
+        value_bytes = (num_elements if num_values is None else num_values) * dtype.itemsize
         num_bytes, header_bytes = num_elements * dtype.itemsize, HEADER_ELEMENTS * dtype.itemsize
         flags_at = -(-num_bytes // FLAG_BYTES) * FLAG_BYTES
         self._mine = Window(comm, flags_at + FLAG_BYTES + header_bytes)
-        self._only = Window(comm, num_bytes if comm.rank == 0 else 0)
-        self.values = self._only.parts[0][:num_bytes].view(dtype)
+        self._only = Window(comm, value_bytes if comm.rank == 0 else 0)
+        self.values = self._only.parts[0][:value_bytes].view(dtype)
         self.gradients = tuple(part[:num_bytes].view(dtype) for part in self._mine.parts)
         self.own = self.gradients[comm.rank]
         flags = [part[flags_at:][:8].view(np.int64) for part in self._mine.parts]

@@ -36,12 +36,14 @@ class SharedWindows:
         made: np.ndarray = self._windows[-1].own.view(dtype).reshape(shape)
         return made
 
-    def arena(self, num_elements: int, dtype: Any) -> SharedArena | None:
+    def arena(self, num_elements: int, dtype: Any, num_values: int | None = None) -> SharedArena | None:
         """Return memory for one copy of the weights and all gradients of this node, None where that is impossible."""
-        num_bytes = 2 * num_elements * np.dtype(dtype).itemsize  # an upper bound: the weights are stored once
+        values = num_elements if num_values is None else num_values
+        num_bytes = (num_elements + values) * np.dtype(dtype).itemsize  # an upper bound: the weights are stored once
         if self._cannot(num_bytes, "weights"):
             return None
-        return SharedArena(self._comm, num_elements, dtype, yield_cpu=self._place.oversubscribed)
+        options: dict[str, Any] = {"num_values": values, "yield_cpu": self._place.oversubscribed}
+        return SharedArena(self._comm, num_elements, dtype, **options)
 
     def plan(self, buffer: np.ndarray, op: str) -> WindowAllReduce | None:
         """Return an all-reduce in shared memory, None where that is impossible."""

@@ -60,7 +60,7 @@ class LinearLink(Fused):
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write dw and, at the top, db; return dx, or through the activation below the gradient of its argument.
 
-        What is written can be put off.         The db of the link below cannot, as a sum in the pass that writes dx.
+        What is written can be put off. The db of the link below cannot, as a sum in the pass that writes dx.
         """
         rows, kept, shape = ctx[self]
         dy = dy if dy.ndim == 2 else as_rows(dy)
@@ -70,7 +70,7 @@ class LinearLink(Fused):
             relu_dx(kept, dy, dy)
         if ctx.later is None:
             self.linear.put_gradients(rows, dy, with_bias=self.top)
-        else:
+        elif self.linear.trains:
             ctx.later.append(partial(self.linear.put_gradients, rows, dy, with_bias=self.top))
         if not self.linear.needs_dx:
             return empty_gradient(dy)
@@ -83,7 +83,8 @@ class LinearLink(Fused):
 
     def dx_through(self, dy: np.ndarray, w: np.ndarray, x: np.ndarray, dx: np.ndarray, ctx: Context) -> None:
         """Write dx = (dy w^T) f', given the dy, w and x of the link above, and db = its sum, of this link."""
-        db = None if self.linear.bias is None else gradient_of(self.linear.bias)
+        bias = self.linear.bias
+        db = None if bias is None or bias.frozen else gradient_of(bias)
         if self._gelu:
             linear_dx_gelu(dy, w, ctx[self][1], dx, db, self._gelu)
         else:

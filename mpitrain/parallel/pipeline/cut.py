@@ -33,7 +33,7 @@ class Cut:
     forward, dx, dw : tuple of float
         Seconds of one microbatch on each stage; dx includes a second forward.
     parameters : tuple of int
-        Trainable numbers of each stage.
+        Numbers of the parameters of each stage.
     num_bytes : tuple of int
         Memory of each stage: weights, gradients, optimizer, activations (see ``Tables.num_bytes``).
     """

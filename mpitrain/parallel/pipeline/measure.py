@@ -164,26 +164,27 @@ def _measure(part: Part, x: Any, device: Device, seed: int, seconds: float) -> t
     with restored(part):
         probe = Probe(part, x, device, seed)
         forward, dx, dw = medians((probe.forward, probe.backward, probe.write), probe.prepare, device, seconds)
-        num_parameters = probe.arena.num_parameters
+        num_trained, num_frozen = probe.arena.num_parameters, probe.arena.num_frozen
     has_backward = part.needs_dx or probe.writes_at_once or any(any(layer.children()) for layer in part)
     return UnitCost(
         name="",
         output_shape=tuple(probe.y.shape[1:]),
         forward=forward,
-        dx=dx if has_backward and (part.needs_dx or num_parameters) else 0.0,
+        dx=dx if has_backward and (part.needs_dx or num_trained) else 0.0,
         dw=dw if probe.puts_off else 0.0,
         output_bytes=probe.y.nbytes,
         kept_bytes=probe.ctx.num_bytes,
         backward_bytes=probe.memory.num_bytes,
-        num_parameters=num_parameters,
+        num_parameters=num_trained + num_frozen,
+        num_frozen=num_frozen,
     ), probe.y
 
 
 def _difference(both: UnitCost, first: UnitCost) -> UnitCost:
     """Return the cost of the second of two units."""
-    names = ("forward", "dx", "dw", "kept_bytes", "backward_bytes", "num_parameters")
+    names = ("forward", "dx", "dw", "kept_bytes", "backward_bytes", "num_parameters", "num_frozen")
     second = replace(both, **{name: max(0, getattr(both, name) - getattr(first, name)) for name in names})
-    return second if second.num_parameters else replace(second, dw=0.0)
+    return second if second.num_parameters > second.num_frozen else replace(second, dw=0.0)
 
 
 def _with_loss(last: UnitCost, loss: Loss, outputs: Any, targets: Any, device: Device, end: float) -> UnitCost:

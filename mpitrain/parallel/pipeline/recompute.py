@@ -20,7 +20,7 @@ def recomputed(units: Sequence[Unit], how: Recomputed = "off") -> Part | Recompu
     """
     if how == "stage":
         part = Part(units)
-        has_backward = part.needs_dx or any(part.named_parameters())
+        has_backward = part.needs_dx or part.trains
         return _again(part) if has_backward else part
     if how == "blocks":
         units = [unit._replace(layer=_again(unit.layer)) if is_block(unit.layer) else unit for unit in units]

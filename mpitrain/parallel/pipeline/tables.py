@@ -31,7 +31,7 @@ class Tables:
 
     Attributes
     ----------
-    forward, dx, dw, parameters : (n, n) float64 array
+    forward, dx, dw, parameters, frozen : (n, n) float64 array
         Sums over the run. In ``dx`` are second forwards of blocks, not those of a whole stage.
     is_run : (n, n) bool array
         True where first <= last.
@@ -44,7 +44,7 @@ class Tables:
         again = [cost.forward if recompute == "blocks" and cost.is_block else 0.0 for cost in costs]
         self.forward, self.dw = _sums_of(costs, "forward"), _sums_of(costs, "dw")
         self.dx = _sums_of(costs, "dx") + _sums(again)
-        self.parameters = _sums_of(costs, "num_parameters")
+        self.parameters, self.frozen = _sums_of(costs, "num_parameters"), _sums_of(costs, "num_frozen")
         self._seconds: dict[float, np.ndarray] = {}  # by ``again``
         self._fixed: dict[int, np.ndarray] = {}  # memory that does not grow with microbatches held, by ``late``
         outputs = np.array([cost.output_bytes for cost in costs], np.float64)
@@ -93,7 +93,7 @@ class Tables:
         """
         late = demand.late
         if late not in self._fixed:
-            weights = PARAMETER_BYTES * (2 + self.slots) * self.parameters
+            weights = PARAMETER_BYTES * ((2 + self.slots) * self.parameters - (1 + self.slots) * self.frozen)
             backward = late * (self._backward + self._again_late) if late else self._backward + self._again_backward
             self._fixed[late] = weights + backward + self._again
         return np.asarray(demand.held * self._activations + self._fixed[late])

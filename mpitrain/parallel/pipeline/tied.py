@@ -33,7 +33,7 @@ class Tied(NamedTuple):
 
 
 def find_tied(stages: Sequence[Layer], rank_of: Sequence[int]) -> list[Tied]:
-    """Return the parameters that stages on several ranks share, in forward order.
+    """Return the parameters that stages on several ranks share and train, in forward order.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def find_tied(stages: Sequence[Layer], rank_of: Sequence[int]) -> list[Tied]:
         for name, parameter in stage.named_parameters():
             before = found.get(id(parameter), Tied(name, parameter, ()))
             found[id(parameter)] = before._replace(ranks=tuple(dict.fromkeys([*before.ranks, rank])))
-    return [tied for tied in found.values() if len(tied.ranks) > 1]
+    return [tied for tied in found.values() if len(tied.ranks) > 1 and not tied.parameter.frozen]
 
 
 def keep_own_uses(tied: Tied, stages: Sequence[Layer], own: Sequence[Layer]) -> None:

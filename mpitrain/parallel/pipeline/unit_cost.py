@@ -18,8 +18,8 @@ class UnitCost:
         Seconds of forward, of backward without what can be put off (``Context.later``), and of what is put off.
     output_bytes, kept_bytes, backward_bytes : int
         Memory of the output, of all that forward keeps for backward (a new output included), and of backward.
-    num_parameters : int
-        Trainable numbers.
+    num_parameters, num_frozen : int
+        Numbers of its parameters, and how many of these are not trained.
     is_block : bool
         True if it consists of several layers.
     apart : UnitCost or None
@@ -35,6 +35,7 @@ class UnitCost:
     kept_bytes: int = 0
     backward_bytes: int = 0
     num_parameters: int = 0
+    num_frozen: int = 0
     is_block: bool = False
     apart: "UnitCost | None" = None
 

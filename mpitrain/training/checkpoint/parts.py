@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,8 +43,10 @@ def tensors_of(state: State, rows: int = 0) -> list[Tensor]:
 
     They are the same on all ranks, whatever part of the model the arena of each is.
     """
-    whole, dtype = state.arena.whole, state.arena.states.dtype
-    wanted = [(prefix + p.name, b.dtype, p.shape) for prefix, b in state.buffers().items() for p in whole.parameters]
+    whole, dtype, wanted = state.arena.whole, state.arena.states.dtype, list[tuple[str, Any, tuple[int, ...]]]()
+    for prefix, buffer in state.buffers().items():
+        parameters = whole.trained if prefix else whole.trained + whole.frozen
+        wanted += [(prefix + p.name, buffer.dtype, p.shape) for p in parameters]
     wanted += [(s.name, dtype, s.shape) for s in whole.states]
     if rows:
         wanted.append((STATES_OF_RANK, dtype, (rows, whole.num_states)))
@@ -57,7 +60,7 @@ class Part:
     ----------
     state : State
     slices : tuple of slice
-        This rank's slices of the arena, for the values and each slot.
+        This rank's slices of the arena's values, and as far as they go of each slot.
     rank, rows : int
         This rank among those with a copy of the arena. Rank 0 writes the states; with ``rows`` above 0, each of
         ``rows`` ranks has and writes its own.
@@ -110,9 +113,9 @@ def _pieces(
     state: State, slices: tuple[slice, ...], rank: int, tensors: dict[str, Tensor], left_out: frozenset[str]
 ) -> Iterator[Piece]:
     arena = state.arena
-    parameters = [p for p in arena.parameters if p.name not in left_out]
     for prefix, flat in state.buffers().items():
-        for p, part in overlaps(parameters, slices):
+        there = arena.parameters if prefix else [*arena.parameters, *arena.frozen]
+        for p, part in overlaps([p for p in there if p.name not in left_out], slices):
             yield Piece(tensors[prefix + p.name], (part.start - p.start) * flat.itemsize, flat[part])
     if rank == 0:
         states = [s for s in arena.state_list if s.name not in left_out]

@@ -112,8 +112,9 @@ class Checkpoint:
         arena = state.arena
         with self._opened() as descriptor:
             for prefix, flat in state.buffers().items():
-                wanted = (slice(0, arena.size),) if prefix == "" or slices is None else slices
-                for p, part in overlaps(arena.parameters, wanted):
+                wanted = (slice(0, len(flat)),) if prefix == "" or slices is None else slices
+                held = arena.parameters if prefix else [*arena.parameters, *arena.frozen]
+                for p, part in overlaps(held, wanted):
                     skip = (part.start - p.start) * flat.itemsize
                     found = self._array(descriptor, self.tensors[prefix + p.name], skip, part.stop - part.start)
                     flat[part] = arena.device.from_host(found)

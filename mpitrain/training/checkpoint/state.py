@@ -19,7 +19,7 @@ class State(NamedTuple):
     optimizer: Optimizer
 
     def buffers(self) -> dict[str, np.ndarray]:
-        """Return the (arena.size,) buffers by the prefix that the names of their tensors get."""
+        """Return the buffers by the prefix that the names of their tensors get: values, and (arena.size,) slots."""
         return {"": self.arena.values} | {f"optimizer.{name}.": slot for name, slot in self.optimizer.slots.items()}
 
 
@@ -30,13 +30,13 @@ class Snapshot:
     ----------
     state : State
     parts : tuple of slice
-        Slices of the arena, the parts of each slot to keep (by default all); values and states are kept whole.
+        Slices of the arena, the parts of each slot to keep (by default all); trained values and states are kept whole.
     """
 
     def __init__(self, state: State, parts: tuple[slice, ...] | None = None):
         self._state = state
         slots = [slot[part] for slot in state.optimizer.slots.values() for part in parts or (slice(None),)]
-        self._live = [state.arena.values, state.arena.states, *slots]
+        self._live = [state.arena.values[: state.arena.size], state.arena.states, *slots]
         self._kept = [array.copy() for array in self._live]
         self._step_count = state.optimizer.step_count
 

@@ -42,7 +42,7 @@ class Writer:
         The ranks with a copy of this arena, if the arenas of other ranks are other parts of the model. All by default.
     slices : tuple of slice, optional
         The parts of the arena that this rank writes; together those of the ranks of ``group`` are the arena. An equal
-        share if None.
+        share if None, as of the frozen parameters behind it.
     own_states : bool
         True where each rank of ``group`` has running statistics of its own.
     keep : int
@@ -76,7 +76,9 @@ class Writer:
         self._world, self._directory, self._state, self._keep, self._note = world, directory, state, keep, note
         self._on_timed = on_timed
         self._copies = copies = group or world
-        self._slices = (share(state.arena.size, copies.rank, copies.size),) if slices is None else slices
+        size, frozen = state.arena.size, share(state.arena.num_values - state.arena.size, copies.rank, copies.size)
+        own = (share(size, copies.rank, copies.size),) if slices is None else slices
+        self._slices = (*own, slice(size + frozen.start, size + frozen.stop))
         self._rows = copies.size if own_states else 0
         self._part: Part | None = None
         self._thread = self._last_thread = threading.Thread()
@@ -137,7 +139,7 @@ class Writer:
         if self._copies.size == self._world.size:
             return frozenset()
         arena, first = self._state.arena, self._copies.world_ranks[0]
-        names = [tensor.name for tensor in (*arena.parameters, *arena.state_list)]
+        names = [tensor.name for tensor in (*arena.parameters, *arena.frozen, *arena.state_list)]
         held = self._world.all_gather((first, names if self._copies.rank == 0 else []))
         everything = {name for _, some in held for name in some}
         lacking = next((entry.name for entry in arena.whole if entry.name not in everything), None)

@@ -52,6 +52,8 @@ FIXED = {
     ("model", "name"): "--model",
     ("model", "widths"): "--widths",
     ("model", "activation"): "--activation",
+    ("model", "freeze"): "--freeze",
+    ("model", "lora"): "--lora",
     ("data", "task"): "--task",
     ("data", "batch_tokens"): "--batch-tokens",
     ("data", "batch_size"): "--batch-size",
@@ -62,7 +64,7 @@ FIXED = {
 }
 
 # what checkpoints did not say before there was a choice
-BEFORE = {"split": SPLIT_BEFORE, "validation": 0.0, "batch_tokens": 0}
+BEFORE = {"split": SPLIT_BEFORE, "validation": 0.0, "batch_tokens": 0, "freeze": "", "lora": ""}
 
 
 def metadata_of(run: TrainingRun) -> dict[str, Any]:
@@ -262,4 +264,4 @@ def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
 
 
 def _say(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value) or "empty"

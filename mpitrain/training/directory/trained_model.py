@@ -29,10 +29,12 @@ from ...data.validation import with_validation
 from ...device import CPU, Device
 from ...errors import UserError
 from ...layers import Layer
+from ...lora_options import LoRAOptions, parse_lora
 from ...losses import Loss
 from ...model_table import ModelTable
 from ...models import Tokens
 from ...plain_text import visible
+from ..adaptation import with_adapters
 from ..network import make_loss, make_model
 from ..pipeline import open_forward_pipeline
 from ..prepare import prepare
@@ -124,6 +126,7 @@ class TrainedModel:
             then = self.signature
             tokens = Tokens(then.vocabulary, then.end_of_text) if then.vocabulary else None
             self.model: Layer = make_model(config, then.input_shape, then.num_outputs, tokens=tokens)
+        with_adapters(self.model, config.model)
         check_weights(path, ModelTable.of(self.model))
 
     def evaluator(self, world: World, device: Device = CPU, mesh: str = "") -> Evaluator:
@@ -190,6 +193,16 @@ class TrainedModel:
     def model_text(self) -> str:
         """The model as in --model."""
         return self._config.model.name
+
+    @property
+    def lora(self) -> LoRAOptions | None:
+        """The adapters of the model."""
+        return parse_lora(self._config.model.lora)
+
+    @property
+    def first_weights(self) -> str:
+        """The weights that it began with, as in --weights."""
+        return self._config.model.weights
 
     @property
     def metrics(self) -> str:

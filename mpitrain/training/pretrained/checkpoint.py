@@ -7,6 +7,7 @@ from typing import Any
 from ...arena import Arena
 from ...errors import UserError
 from ...layers import Layer, Sequential
+from ...layers.lora import ADAPTER
 from ...model_table import ModelTable
 from ...option_values import format_value
 from ..weights import check_weights, load_weights
@@ -59,6 +60,8 @@ class OwnWeights:
     path: Path
     tokenizer: Path | None = None
     notes: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    lora: str = ""
 
     @property
     def files(self) -> list[Path]:
@@ -66,8 +69,8 @@ class OwnWeights:
         return [self.path]
 
     def fit(self, model: Layer) -> "OwnWeights":
-        """Return itself if the tensors are those of ``model``."""
-        check_weights(self.path, ModelTable.of(model))
+        """Return itself if the tensors are those of ``model``, with adapters as ``lora`` says."""
+        check_weights(self.path, ModelTable.of(model), but=ADAPTER)
         return self
 
     def load(self, arena: Arena) -> None:

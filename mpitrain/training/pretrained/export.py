@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from ...data.files import write_atomically
-from ...errors import UserError
 from ...json_text import to_json
 from ...layers import Layer, Sequential
 from .architectures import architecture_of
 from .checkpoint import CONFIG, TOKENIZER
+from .folder import write_folder
 from .rules import rules_of
 from .tensors import SINGLE
 
@@ -61,18 +60,10 @@ def export_folder(
         for rule in rules_of(kind.table(model), model)
         for name, array in rule.write(tensors[rule.name]).items()
     }
-    if (folder / CONFIG).exists() and not force:
-        raise UserError(f"{folder} holds a model already: write over it with --force, or choose another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from None
     contents: dict[str, bytes | str] = {
         SINGLE: safetensors.numpy.save(arrays, metadata={"format": "pt"}),
         CONFIG: to_json(settings, indent=2) + "\n",
     }
     if tokenizer:
         contents |= {TOKENIZER: tokenizer, f"{TOKENIZER[:-5]}_config.json": to_json(TOKENIZER_CLASS, indent=2) + "\n"}
-    for name, data in contents.items():
-        write_atomically(folder / name, data)
-    return [folder / name for name in contents]
+    return write_folder(folder, contents, CONFIG, "a model", force)

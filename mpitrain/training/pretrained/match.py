@@ -25,12 +25,15 @@ class Match:
         Those that each of our tensors is made of; tensors that keep their first values are not there.
     notes : sequence of str
         What was drawn new, and what was left out.
+    new : sequence of str
+        Ours that are drawn new.
     """
 
     tensors: Tensors
     rules: Sequence[Rule]
     names: dict[str, list[str]]
     notes: Sequence[str] = field(default=())
+    new: Sequence[str] = field(default=())
 
     def load(self, arena: Arena) -> None:
         """Fill the tensors of the model that ``arena`` holds."""
@@ -76,7 +79,7 @@ def match(source: str, tensors: Tensors, rules: Sequence[Rule], kind: Architectu
         *([f"{source} has no head for this task: {_some(new)} begin with new values"] if new else []),
         *([f"not used of {source}: {_some(unused)}"] if unused else []),
     ]
-    return Match(tensors, rules, names, tuple(notes))
+    return Match(tensors, rules, names, tuple(notes), tuple(new))
 
 
 def _find(name: str, tensors: Tensors, kind: Architecture) -> str:

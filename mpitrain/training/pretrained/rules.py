@@ -8,6 +8,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...layers import Layer, MultiHeadAttention, Sequential
+from ...layers.lora import ADAPTER
 from ...layers.transformer_block import PostNormBlock, PreNormBlock
 from ...model_table import ModelTable
 from .layouts import LINEAR, SAME, Layout
@@ -103,14 +104,14 @@ class Rule:
 
 
 def rules_of(table: Table, model: Sequential) -> list[Rule]:
-    """Return the rules for the tensors of ``model``, one each, in forward order.
+    """Return the rules for the tensors of ``model``, one each, in forward order; adapters are left out.
 
     Raises
     ------
     UserError
         If it is not built as our model of that kind: it may be a network of the user's own.
     """
-    shapes = {entry.name: entry.shape for entry in ModelTable.of(model)}
+    shapes = {entry.name: entry.shape for entry in ModelTable.of(model) if not ADAPTER.search(entry.name)}
     blocks, behind = block_names(model), list[str]()
     found = [rule for line in table.first for rule in _expand("0.", "", line, shapes, model)]
     for name, layer in model.children():

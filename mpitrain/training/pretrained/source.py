@@ -37,8 +37,9 @@ def open_weights(source: str) -> Pretrained | OwnWeights:
             f"--weights is hf:DIR, gguf:FILE, or a FILE.safetensors that mpitrain has written, not {source!r}"
         )
     tokenizer = path.parent / TOKENIZER
-    text = str(read_metadata(path).get("model", ""))
-    return OwnWeights(source, text, path, tokenizer if tokenizer.is_file() else None)
+    facts = read_metadata(path)
+    text, lora = str(facts.get("model", "")), str(facts.get("lora", ""))
+    return OwnWeights(source, text, path, tokenizer if tokenizer.is_file() else None, lora=lora)
 
 
 def open_folder(source: str, folder: Path) -> Pretrained:

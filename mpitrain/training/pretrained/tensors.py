@@ -30,7 +30,7 @@ class Tensors(Protocol):
 
 
 class Safetensors:
-    """The tensors of a folder: model.safetensors, or the files that its index lists.
+    """The tensors of a folder: model.safetensors, or the files that its index lists; or those of its file ``name``.
 
     Raises
     ------
@@ -38,10 +38,10 @@ class Safetensors:
         If there is none, or a file is missing or damaged.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, name: str = ""):
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._places: dict[str, tuple[Path, Any]] = {}
-        self.files = _files(folder)
+        self.files = [folder / name] if name else _files(folder)
         for path in self.files:
             file = open_tensors(path)
             for name in file.keys():  # noqa: SIM118 (no dict)

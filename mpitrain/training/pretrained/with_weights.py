@@ -4,6 +4,8 @@ import dataclasses
 
 from ...config import Config
 from ...data.sources import default_tokenizer
+from ..adaptation import own_adapters
+from .checkpoint import OwnWeights
 from .source import merge_models, open_weights
 
 
@@ -22,4 +24,7 @@ def with_weights(config: Config) -> Config:
     data = config.data
     if weights.tokenizer is not None:
         data = dataclasses.replace(data, source=default_tokenizer(data.source, str(weights.tokenizer)))
-    return dataclasses.replace(config, data=data, model=dataclasses.replace(config.model, name=name))
+    model = dataclasses.replace(config.model, name=name)
+    if isinstance(weights, OwnWeights):
+        model = own_adapters(model, weights.source, weights.lora)
+    return dataclasses.replace(config, data=data, model=model)
