@@ -19,7 +19,7 @@ from .channel import Channel
 from .group import Group
 from .ranks import Ranks
 from .schedule.message import Message, Turn, Way
-from .schedule.nccl import PAUSE, NcclGroup, make_group
+from .schedule.nccl import PAUSE, NcclGroup, check_gpus, make_group
 
 BEHIND = 4  # messages for which the computation may wait before the host does: a rank that hangs is found out by them
 
@@ -188,7 +188,12 @@ def _difference(told: Sequence[Told], name_of: Callable[[int], str]) -> str:
     return f"{name_of(rank)} has {len(row)} messages with {name_of(peer)}, which has {len(other)} with it"
 
 
-def open_nccl_channel(everyone: Ranks, group: Group, device: Any) -> NcclChannel:
+def check_nccl(everyone: Ranks, device: Any, option: str) -> None:
+    """Check that NCCL could join the GPUs of all ranks, of which ``device`` is this rank's; see ``check_gpus``."""
+    check_gpus(everyone._comm, device, option)
+
+
+def open_nccl_channel(everyone: Ranks, device: Any, group: Group) -> NcclChannel:
     """Return the channel of a group; ``everyone`` are the ranks that call this together, in groups.
 
     Raises

@@ -75,7 +75,7 @@ def make_group(comm: Any, device: Any, everyone: Any = None) -> NcclGroup:
 
 
 def check_gpus(comm: Any, device: Any, option: str) -> None:
-    """Check that NCCL could join the GPUs of all ranks; ``device`` is this rank's, None without one.
+    """Check that NCCL could join the GPUs of all ranks of ``comm``; ``device`` is that of this rank.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def check_gpus(comm: Any, device: Any, option: str) -> None:
     AgreedError
         On all ranks, if some have no GPU, or if some share one.
     """
-    places = comm.allgather(None if device is None else device.identity)
+    places = comm.allgather(getattr(device, "identity", None))
     if None in places:
         raise AgreedError(
             f"nccl needs a GPU on each rank, and rank {places.index(None)} has none: choose another {option}"
