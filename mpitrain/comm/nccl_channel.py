@@ -9,7 +9,7 @@ and a call waits for the event after the computation that its array needs.
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -91,11 +91,14 @@ class NcclChannel(Channel):
         for outgoing, peer, tag, num_bytes, label in turns:
             sender = self.group.rank if outgoing else peer
             told.setdefault(peer, []).append((sender, tag, num_bytes, label))
-        digests = self.group.all_gather({peer: zlib.crc32(repr(row).encode()) for peer, row in told.items()})
-        if any(digests[peer].get(rank) != own for rank, row in enumerate(digests) for peer, own in row.items()):
-            raise UserError(_difference(self.group.all_gather(told), self.group.name_of))
+        self._compare(told)
         self._turns.clear()
         self._turns.extend(turns)
+
+    def _compare(self, told: Told) -> None:
+        digests = self.group.all_gather({peer: zlib.crc32(repr(row).encode()) for peer, row in told.items()})
+        if any(digests[peer].get(rank) != own for rank, row in enumerate(digests) for peer, own in row.items()):
+            raise UserError(_difference(self.group.all_gather(told), self.group))
 
     def send(self, array: Any, peer: int, tag: int = 0, label: str = "") -> Message:
         """Give an array to send at its turn, after the computation so far."""
@@ -168,24 +171,25 @@ class NcclChannel(Channel):
         super().free()
 
 
-def _difference(told: Sequence[Told], name_of: Callable[[int], str]) -> str:
+def _difference(told: Sequence[Told], group: Group) -> str:
     """Return a sentence on the first message on which two ranks do not agree."""
     pairs = ((rank, peer) for rank, rows in enumerate(told) for peer in rows)
     rank, peer = next((a, b) for a, b in pairs if told[a][b] != told[b].get(a))
-    row, other = told[rank][peer], told[peer].get(rank, [])
-    for mine, theirs in zip(row, other, strict=False):
+    one, other = group.name_of(rank), group.name_of(peer)
+    row, others = told[rank][peer], told[peer].get(rank, [])
+    for mine, theirs in zip(row, others, strict=False):
         if mine[:2] != theirs[:2]:
             return (
-                f"the next message between {name_of(rank)} and {name_of(peer)} is the {mine[3]} by the one's schedule, "
-                f"and the {theirs[3]} by the other's"
+                f"{one} and {other} follow different schedules: where the former has the {mine[3]}, the latter has the "
+                f"{theirs[3]}"
             )
         if mine[2] != theirs[2]:
-            here, there = (mine, theirs) if mine[0] == rank else (theirs, mine)
+            (sender, _, sent, label), expected = (mine, theirs[2]) if mine[0] == rank else (theirs, mine[2])
             return (
-                f"the {here[3]} ({name_of(here[0])}) has {here[2]:,} bytes, but {there[2]:,} are expected on "
-                f"{name_of(peer if here[0] == rank else rank)}: both ends must give the same length"
+                f"the {label} (rank {group.world_ranks[sender]}) has {sent:,} bytes, but {expected:,} are expected on "
+                f"{other if sender == rank else one}: both ends must give the same length"
             )
-    return f"{name_of(rank)} has {len(row)} messages with {name_of(peer)}, which has {len(other)} with it"
+    return f"{one} has {len(row)} messages with {other}, which has {len(others)} with it"
 
 
 def check_nccl(everyone: Ranks, device: Any, option: str) -> None:
