@@ -41,6 +41,12 @@ GPUS = {  # how late computation and calls are
 }
 
 
+@pytest.fixture(autouse=True)
+def _messages(world):
+    if world.size == 1:
+        pytest.skip("one rank has no messages")
+
+
 def open_nccl(world, device):
     pipe = Mesh(world, {"pipe": world.size})["pipe"]
     pipe.use_staging(HostStaging(device))
@@ -142,8 +148,6 @@ BREAKS = {
 
 @pytest.mark.parametrize("broken", BREAKS)
 def test_a_forgotten_wait_is_found(world, monkeypatch, broken):
-    if world.size == 1:
-        pytest.skip("one rank has no messages")
     case = TIED_STACK if "tied" in broken else CASES["mlp gelu"]
     expected, program = expected_of(world, case, "gpipe"), make_program(find("gpipe"), world.size, len(SIZES))
     BREAKS[broken](monkeypatch)
@@ -178,8 +182,6 @@ def result_of(call):
 
 def test_a_wrong_order_is_found(world, monkeypatch):
     """By the comparison at the begin of a step; without it, ranks wait for each other, as they would on GPUs."""
-    if world.size == 1:
-        pytest.skip("one rank has no messages")
     give_nccl(monkeypatch, world, patience=1.0)
     swap_turns(monkeypatch, world)
     case, program = CASES["mlp gelu"], make_program(find("1f1b"), world.size, len(SIZES))
@@ -206,8 +208,6 @@ def turns_around(world, lengths):
 @pytest.mark.parametrize("gpu", GPUS)
 def test_arrays_in_any_order(world, monkeypatch, gpu):
     """Calls are made in their turns, whatever the order in which arrays are given; also of arrays without elements."""
-    if world.size == 1:
-        pytest.skip("a rank of NCCL sends to others here")
     make, is_early = GPUS[gpu]
     give_nccl(monkeypatch, world, is_early=is_early)
     device, (right, left) = make(), around(world)
@@ -234,8 +234,6 @@ def test_arrays_in_any_order(world, monkeypatch, gpu):
 
 
 def test_lengths_that_differ_are_said_before_any_call(world, monkeypatch):
-    if world.size == 1:
-        pytest.skip("a rank of NCCL sends to others here")
     give_nccl(monkeypatch, world)
     channel, turns = open_nccl(world, ShimDevice()), turns_around(world, [80, 40])
     channel.begin(turns)
@@ -253,8 +251,6 @@ def test_lengths_that_differ_are_said_before_any_call(world, monkeypatch):
 
 
 def test_another_length_than_was_told_is_said(world, monkeypatch):
-    if world.size == 1:
-        pytest.skip("a rank of NCCL sends to others here")
     give_nccl(monkeypatch, world)
     device, (right, left) = ShimDevice(), around(world)
     channel = open_nccl(world, device)
@@ -270,8 +266,6 @@ def test_another_length_than_was_told_is_said(world, monkeypatch):
 
 def test_waits_are_recorded(world, monkeypatch):
     """The host waits for a message of long before, and at the end of a step for all, as for messages of MPI."""
-    if world.size == 1:
-        pytest.skip("a rank of NCCL sends to others here")
     give_nccl(monkeypatch, world)
     device, num, label = ShimDevice(), BEHIND + 2, "activation of microbatch"
     monkeypatch.setattr(device.compute, "wait_for", lambda event: None)  # the host runs ahead of it
