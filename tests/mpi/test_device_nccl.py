@@ -189,7 +189,7 @@ def test_a_wrong_order_is_found(world, monkeypatch):
     assert set(found) == {found[0]}
     assert f"(rank {world.size - 1}) follow different schedules: where the former has the activation" in found[0]
     assert "the latter has the gradient of microbatch 0 from stage" in found[0]
-    monkeypatch.setattr(NcclChannel, "_compare", lambda channel, told: None)
+    monkeypatch.setattr(NcclChannel, "_compare", lambda channel, turns: None)
     found = world.all_gather(result_of(lambda: run(world, case, program, ShimDevice())))
     assert any("Deadlock" in one or "before its turn" in one for one in found), found
 
