@@ -3,7 +3,8 @@
 As on a GPU, a call holds its stream until the other end's call has its turn, so ranks that call in other orders wait
 for ever: here, until a time-out. The receiver tells the sender that its turn has come, and then the sender reads its
 array. Calls of two ranks have no tags: they are matched in the order of both streams. Calls are made as late as they
-may be, when somebody asks for an event after them, or as early.
+may be, when somebody asks for an event after them, or as early. The first call of two ranks in one direction blocks the
+host until the other end makes it, too, since they connect.
 """
 
 import os
@@ -15,7 +16,7 @@ from mpi4py import MPI
 from tests.gpu.device import ShimDevice, spoil
 from tests.late import LateEvent, LateStream
 
-GO, DATA = 1, 2  # tags
+GO, DATA, HELLO = 1, 2, 3  # tags, and that of an answer to the last one
 PATIENCE = 60.0  # seconds for a call, while the other end computes
 
 
@@ -40,7 +41,7 @@ class FakeNccl:
 
     def __init__(self, comm, device, is_early=False, patience=PATIENCE):
         self.comm, self.device = comm, device
-        self.stream, self.is_early = NcclStream(device, patience), is_early
+        self.stream, self.is_early, self.connected = NcclStream(device, patience), is_early, set()
 
     def send(self, array, peer, after):
         return self._queue(Sending(self.comm, array, peer), after)
@@ -53,9 +54,24 @@ class FakeNccl:
         self.stream.wait_for(after)
         self.stream.do(call)
         event = NcclEvent(self.stream, self.stream.first + len(self.stream.queue))
+        self._connect(type(call), call.peer, event.place - 1)
         if self.is_early:
             self.stream.go_on(event.place)
         return event
+
+    def _connect(self, kind, peer, place):
+        """Wait for the first call of the other end; meanwhile calls before this one go on."""
+        if (kind, peer) in self.connected:
+            return
+        self.connected.add((kind, peer))
+        tag, begin = HELLO + (kind is Receiving), time.monotonic()
+        requests = [self.comm.Isend(np.zeros(1, np.uint8), peer, tag)]
+        requests.append(self.comm.Irecv(np.empty(1, np.uint8), peer, 2 * HELLO + 1 - tag))
+        while not MPI.Request.Testall(requests):
+            self.stream.go_on(place)
+            if time.monotonic() - begin > self.stream.limit:
+                raise Deadlock("the other end does not come to its first call")
+            os.sched_yield()
 
     def free(self):
         assert not self.stream.queue, "calls are under way"

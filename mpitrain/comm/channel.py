@@ -1,8 +1,9 @@
 """Point-to-point messages between the ranks of a group, such as activations between the stages of a pipeline."""
 
+import contextlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -38,8 +39,6 @@ class Channel:
     Attributes
     ----------
     group : Group
-    follows_order : bool
-        Messages are sent and received in the order that ``begin`` is given. MPI needs none.
 
     Examples
     --------
@@ -53,7 +52,7 @@ class Channel:
     array([1., 1., 1.])
     """
 
-    follows_order = False
+    follows_order = False  # that of the messages given to ``begin``, which MPI does not need
 
     def __init__(self, group: Group) -> None:
         self.group = group
@@ -170,13 +169,19 @@ class Channel:
 
     def wait_for(self, message: Message) -> None:
         """Wait until ``message`` is over, as a wait that the ledger records."""
-        if self._ledger is None:
+        with self._recorded(message):
             self._wait(message)
+
+    @contextlib.contextmanager
+    def _recorded(self, message: Message) -> Iterator[None]:
+        """Record a ``with`` block as a wait for ``message``."""
+        if self._ledger is None:
+            yield
             return
         how, peer = "to send the" if message.way.outgoing else "for the", self.group.world_ranks[message.way.peer]
         at = self._ledger.begin_message(f"{how} {self.name_of(message)}", peer)
         try:
-            self._wait(message)
+            yield
         finally:
             self._ledger.end(at)
 

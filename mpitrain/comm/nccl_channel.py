@@ -78,6 +78,7 @@ class NcclChannel(Channel):
         self._compared: Sequence[Turn] | None = None
         self._told: Told = {}
         self._digest = 0
+        self._connected = set[tuple[bool, int]]()
 
     def begin(self, turns: Sequence[Turn]) -> None:
         """Begin a step with these messages of this rank, in their order.
@@ -137,9 +138,14 @@ class NcclChannel(Channel):
             if message.num_bytes != turn.num_bytes:
                 raise UserError(
                     f"the {self.name_of(message)} has {message.num_bytes:,} bytes, but {turn.num_bytes:,} were "
-                    "told to its other end at the begin of the step"
+                    "told to its other end at the beginning of the step"
                 )
-            message.post()
+            if turn[:2] in self._connected:
+                message.post()
+                continue
+            self._connected.add(turn[:2])
+            with self._recorded(message):  # NCCL may wait for the other end to connect
+                message.post()
 
     def advance(self, message: Message) -> bool:
         """Return whether ``message`` is over, without waiting."""
