@@ -139,28 +139,37 @@ def forget_event(monkeypatch, outgoing):
     monkeypatch.setattr(NcclMessage, "post", forgetful)
 
 
-BREAKS = {
-    "an activation is used before it has come": lambda patch: forget_wait(patch, "activation of microbatch", False),
-    "a gradient is used before it has come": lambda patch: forget_wait(patch, "gradient of microbatch", False),
-    "a tied gradient is added before it has come": lambda patch: forget_wait(patch, "from place", False),
-    "a tied gradient is written over before it is sent": lambda patch: forget_wait(patch, "to place", True),
-    "an output of an evaluation is used before it has come": lambda patch: forget_wait(patch, "of batch", False),
-    "an output of an evaluation is written over before it is sent": lambda patch: forget_wait(patch, "of batch", True),
-    "sent before it is computed": lambda patch: forget_event(patch, True),
-    "received onto what is still read": lambda patch: forget_event(patch, False),
+WAITS = {  # of the computation, each with a part of the labels and the direction of its messages
+    "an activation is used before it has come": ("activation of microbatch", False),
+    "a gradient is used before it has come": ("gradient of microbatch", False),
+    "a tied gradient is added before it has come": ("from place", False),
+    "a tied gradient is written over before it is sent": ("to place", True),
+    "an output of an evaluation is used before it has come": ("of batch", False),
+    "an output of an evaluation is written over before it is sent": ("of batch", True),
 }
+EVENTS = {"sent before it is computed": True, "received onto what is still read": False}
 
 
-@pytest.mark.parametrize("broken", BREAKS)
-def test_a_forgotten_wait_is_found(world, monkeypatch, broken):
-    case = TIED_STACK if "tied" in broken else CASES["mlp gelu"]
+def shows(world, monkeypatch, gpu, case):
+    """Return whether some rank has other bits than with messages by MPI."""
+    make, is_early = GPUS[gpu]
+    give_nccl(monkeypatch, world, is_early=is_early)
     expected, program = expected_of(world, case, "gpipe"), make_program(find("gpipe"), world.size, len(SIZES))
-    BREAKS[broken](monkeypatch)
-    for make, is_early in GPUS.values():
-        give_nccl(monkeypatch, world, is_early=is_early)
-        if any(world.all_gather(is_wrong(run(world, case, program, make()), expected))):
-            return
-    pytest.fail("no device has shown that this wait is missing")
+    return any(world.all_gather(is_wrong(run(world, case, program, make()), expected)))
+
+
+@pytest.mark.parametrize("broken", WAITS)
+def test_a_forgotten_wait_is_found(world, monkeypatch, broken):
+    """By a GPU that computes at once what it need not wait for."""
+    forget_wait(monkeypatch, *WAITS[broken])
+    assert shows(world, monkeypatch, "calls are late", TIED_STACK if "tied" in broken else CASES["mlp gelu"])
+
+
+@pytest.mark.parametrize("broken", EVENTS)
+def test_a_forgotten_event_is_found(world, monkeypatch, broken):
+    """By a GPU whose computation is later than its calls."""
+    forget_event(monkeypatch, EVENTS[broken])
+    assert shows(world, monkeypatch, "all is late", CASES["mlp gelu"])
 
 
 def swap_turns(monkeypatch, world):
