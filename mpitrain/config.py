@@ -155,6 +155,8 @@ class Parallel:
     stages: Annotated[str, arg(metavar="UNIT,...")] = ""
     """Units of the model that begin a stage of the pipeline, as in 5,9 (--dry-run lists the units); empty divides the
     model by measured times."""
+    channel: Literal["mpi", "nccl"] = "mpi"
+    """Messages between the stages of a pipeline: by MPI, or by NCCL (between GPUs, one for each rank)."""
     all_reduce: Annotated[str, arg(metavar="ALG")] = "auto"
     """Algorithm to sum gradients over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), nccl
     (between GPUs), an algorithm of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""

@@ -51,7 +51,7 @@ class LateStream(Stream):
     clock = staticmethod(time.perf_counter)
 
     def __init__(self, device):
-        self.device, self.queue, self.first = device, [], 0
+        self.device, self.queue, self.first, self.running = device, [], 0, False
 
     def do(self, work):
         """Do ``work`` when everything before it is done, and its result is needed."""
@@ -67,10 +67,17 @@ class LateStream(Stream):
         self.do(lambda: event.stream.run_until(event.place))
 
     def run_until(self, place):
-        while self.first < place:
-            work = self.queue.pop(0)
-            self.first += 1
-            work()
+        if self.first >= place:
+            return
+        assert not self.running, "work waits for work behind it"
+        self.running = True
+        try:
+            while self.first < place:
+                work = self.queue.pop(0)
+                self.first += 1
+                work()
+        finally:
+            self.running = False
 
 
 class Over(Event):

@@ -1,7 +1,9 @@
 """Point-to-point messages between the ranks of a group, such as activations between the stages of a pipeline."""
 
+import contextlib
 import math
 import os
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -9,7 +11,7 @@ from mpi4py import MPI
 
 from ..errors import UserError
 from .group import Group
-from .schedule.message import Message, Receive, Send, Way
+from .schedule.message import Message, Turn, Way
 from .schedule.message_arrays import InPlace, Staged
 from .schedule.plan import MAX_MESSAGE_BYTES
 from .schedule.segments import Cut
@@ -50,6 +52,8 @@ class Channel:
     array([1., 1., 1.])
     """
 
+    follows_order = False  # that of the messages given to ``begin``, which MPI does not need
+
     def __init__(self, group: Group) -> None:
         self.group = group
         self.comm, self.status = MPI.Intracomm(group._comm.Dup()), MPI.Status()
@@ -68,7 +72,10 @@ class Channel:
     def __repr__(self) -> str:
         return f"Channel({self.group!r})"
 
-    def send(self, array: Any, peer: int, tag: int = 0, label: str = "") -> Send:
+    def begin(self, turns: Sequence[Turn]) -> None:
+        """Begin a step with these messages of this rank, where the channel follows an order; all ranks call it."""
+
+    def send(self, array: Any, peer: int, tag: int = 0, label: str = "") -> Message:
         """Begin to send ``array`` and return the message, which is over when the array may be changed.
 
         Parameters
@@ -93,7 +100,7 @@ class Channel:
         self._begin(message, access)
         return message
 
-    def receive(self, array: Any, peer: int, tag: int = 0, label: str = "") -> Receive:
+    def receive(self, array: Any, peer: int, tag: int = 0, label: str = "") -> Message:
         """Begin to receive into ``array`` and return the message, which is over when the array holds it.
 
         Parameters
@@ -121,6 +128,9 @@ class Channel:
         for message in tuple(self._in_flight):  # a test of one that is not over lets MPI progress all
             if not self.advance(message):
                 break
+
+    def catch_up(self) -> None:
+        """Wait until all messages are over that were waited for, as MPI's are, but those of a device need not be."""
 
     def free(self) -> None:
         """Free the communicator; all ranks call it together, when no message is in flight."""
@@ -159,13 +169,19 @@ class Channel:
 
     def wait_for(self, message: Message) -> None:
         """Wait until ``message`` is over, as a wait that the ledger records."""
-        if self._ledger is None:
+        with self._recorded(message):
             self._wait(message)
+
+    @contextlib.contextmanager
+    def _recorded(self, message: Message) -> Iterator[None]:
+        """Record a ``with`` block as a wait for ``message``."""
+        if self._ledger is None:
+            yield
             return
         how, peer = "to send the" if message.way.outgoing else "for the", self.group.world_ranks[message.way.peer]
         at = self._ledger.begin_message(f"{how} {self.name_of(message)}", peer)
         try:
-            self._wait(message)
+            yield
         finally:
             self._ledger.end(at)
 
@@ -196,8 +212,7 @@ class Channel:
             way = self._ways[key] = Way(*key)
         return way
 
-    def _access(self, array: Any, peer: int, tag: int) -> InPlace | Staged:
-        """Return the access of MPI to ``array``, or raise a UserError."""
+    def _check(self, array: Any, peer: int, tag: int) -> None:
         if not 0 <= peer < self._size:
             axis = self.group.axis or "(unnamed)"
             raise UserError(f"there is no rank {peer} on axis {axis}, which has {self._size} ranks")
@@ -205,6 +220,10 @@ class Channel:
             raise UserError(f"the tag of a message is {tag}, but must be from 0 to {self._most_tag:,}")
         if not array.flags.c_contiguous:
             raise UserError(f"an array of shape {array.shape} is not contiguous: send or receive a contiguous copy")
+
+    def _access(self, array: Any, peer: int, tag: int) -> InPlace | Staged:
+        """Return the access of MPI to ``array``, or raise a UserError."""
+        self._check(array, peer, tag)
         if isinstance(array, np.ndarray):
             return self._host
         if not self._staging.queued:

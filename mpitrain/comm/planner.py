@@ -16,7 +16,7 @@ from .auto import Auto
 from .node.windows import SharedWindows
 from .placement import Placement
 from .schedule.native import NativePlan
-from .schedule.nccl import NcclGroup, NcclPlan, make_group
+from .schedule.nccl import NcclGroup, NcclPlan, check_gpus, make_group
 from .schedule.plan import Plan, Request
 from .schedule.progress_thread import Driver
 from .schedule.staged import StagedPlan
@@ -100,7 +100,9 @@ class Planner:
 
     def _nccl_group(self, staging: Staging) -> NcclGroup:
         if self._group is None:
-            self._group = make_group(self._comm, getattr(staging, "device", None))
+            device = getattr(staging, "device", None)
+            check_gpus(self._comm, device, "--all-reduce")
+            self._group = make_group(self._comm, device)
         return self._group
 
     def driven(self, algorithm: str, buffer: Any, op: str = "sum") -> Request:

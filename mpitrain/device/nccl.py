@@ -1,4 +1,4 @@
-"""All-reduce over GPUs by NVIDIA's library, through CuPy: a peer to measure against; not yet run."""
+"""Sums over GPUs, and messages between them, by NVIDIA's library, through CuPy; not yet run."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from cupy.cuda import nccl
 from ..errors import UserError
 from .cpu import Event
 
-MISSING = "NCCL is not installed: pip install nvidia-nccl-cu12 (or cu13), or take another --all-reduce"
+MISSING = "NCCL is not installed: pip install nvidia-nccl-cu12 (or cu13), or go without nccl"
 
 
 def make_id() -> Any:
@@ -18,9 +18,10 @@ def make_id() -> Any:
 
 
 class NcclGroup:
-    """A group of all ranks, one GPU each; sums are queued on their own stream, next to the backward pass.
+    """A group of ranks, one GPU each; its calls are queued on a stream of their own, next to the computation.
 
-    Creating it and every call are collective.
+    Creating it and every sum are collective. A message holds the stream until the other end's call has its turn, and
+    NCCL may connect two ranks in their first call, which then returns when the other end calls, too.
     """
 
     def __init__(self, device: Any, unique_id: Any, size: int, rank: int):
@@ -37,3 +38,21 @@ class NcclGroup:
         self._communicator.allReduce(place, place, array.size, self._types[array.dtype.str], nccl.NCCL_SUM, stream)
         end: Event = self._stream.record()
         return end
+
+    def send(self, array: Any, peer: int, after: Event) -> Event:
+        """Queue a message to ``peer``, behind all calls of this group and ``after``; return its end."""
+        return self._message(self._communicator.send, array, peer, after)
+
+    def receive(self, array: Any, peer: int, after: Event) -> Event:
+        """Queue a message from ``peer``, which sends as many bytes, as ``send`` does; return its end."""
+        return self._message(self._communicator.recv, array, peer, after)
+
+    def _message(self, call: Any, array: Any, peer: int, after: Event) -> Event:
+        self._stream.wait_for(after)
+        call(array.data.ptr, array.nbytes, nccl.NCCL_UINT8, peer, self._stream.stream.ptr)
+        end: Event = self._stream.record()
+        return end
+
+    def free(self) -> None:
+        """Free the communicator, when no call is under way."""
+        self._communicator.destroy()

@@ -3,6 +3,7 @@
 from ..errors import EndlessError, ScheduleError
 from .check import Checked, check, check_for
 from .find import PIPELINES, find
+from .message_order import Handover, handovers, in_one_order, wave
 from .pipeline import Pipeline, make_pipeline, pipeline
 from .program import Program, in_one_process, make_program
 from .simulate import Timeline, simulate
@@ -12,6 +13,7 @@ __all__ = [
     "PIPELINES",
     "Checked",
     "EndlessError",
+    "Handover",
     "Pipeline",
     "Program",
     "Schedule",
@@ -21,9 +23,12 @@ __all__ = [
     "check",
     "check_for",
     "find",
+    "handovers",
+    "in_one_order",
     "in_one_process",
     "make_pipeline",
     "make_program",
     "pipeline",
     "simulate",
+    "wave",
 ]

@@ -15,6 +15,7 @@ from ..collectives.price import calibration_path, load_calibration
 from ..comm.channel import Channel
 from ..comm.group import Group
 from ..comm.mesh import Mesh
+from ..comm.nccl_channel import check_nccl, open_nccl_channel
 from ..comm.start import library_name
 from ..comm.world import World
 from ..config import Config
@@ -128,13 +129,17 @@ def open_pipeline(
     Raises
     ------
     AgreedError
-        On all ranks, for a schedule that is wrong, or a model that cannot be cut as it is asked for.
+        On all ranks, for a schedule that is wrong, a model that cannot be cut as it is asked for, or GPUs that NCCL
+        cannot join.
     """
     size, num_microbatches = mesh.sizes["pipe"], _num_microbatches(config, mesh, len(dataset.train))
     with world.together():
         program = make_checked_program(config.parallel.pipeline, size, num_microbatches, checks=world.rank == 0)
         check_model(config, model, program)
     compare_programs(world, program)
+    by_nccl = config.parallel.channel == "nccl"
+    if by_nccl:
+        check_nccl(world, device, "--channel")
     samples = math.ceil(min(config.data.batch_size, len(dataset.train)) / (mesh.sizes["data"] * num_microbatches))
 
     def cut() -> tuple[list[UnitCost], Cut]:
@@ -148,7 +153,8 @@ def open_pipeline(
         starts = parse_stages(config.parallel.stages, len(costs), program.num_stages)
         return costs, make_cut(costs, stage_demands(program), starts, **how)
 
-    made = _open(world, mesh, model, program, dataset.input_shape, cut, device, config.compute.recompute)
+    open_channel = functools.partial(open_nccl_channel, world, device) if by_nccl else Channel
+    made = _open(world, mesh, model, program, dataset.input_shape, cut, device, config.compute.recompute, open_channel)
     return replace(made, link=_find_link(made.stages, samples, world.size))
 
 
@@ -176,6 +182,7 @@ def _open(
     cut: Callable[[], tuple[list[UnitCost], Cut]],
     device: Device,
     recompute: Recomputed = "off",
+    open_channel: Callable[[Group], Channel] = Channel,
 ) -> PipelineSetup:
     """Return the pipeline of a model, for which rank 0 measures the costs of all units and calls ``cut``."""
     if problem := model_difference(world, [(name, p.shape) for name, p in model.named_parameters()]):
@@ -192,7 +199,7 @@ def _open(
     staging = world.group("data").staging
     for group in (mesh["data"], mesh["pipe"]):
         group.use_staging(staging)
-    return PipelineSetup(mesh, stages, units, costs, found, Channel(mesh["pipe"]))
+    return PipelineSetup(mesh, stages, units, costs, found, open_channel(mesh["pipe"]))
 
 
 def _find_link(stages: Stages, samples: int, num_ranks: int) -> Link | None:

@@ -41,6 +41,7 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
         for option, value, default in (
             ("--stages", p.stages, ""),
             ("--pipeline", p.pipeline, Config().parallel.pipeline),
+            ("--channel", p.channel, Config().parallel.channel),
         ):
             if value != default:
                 raise UserError(f"{option} is for a pipeline: give its number of ranks, as in --mesh pipe=2")
@@ -48,6 +49,11 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
         raise UserError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
     elif config.compute.cuda_graph == "on":
         raise UserError("--cuda-graph does not go with a pipeline, whose messages come between the layers")
+    elif p.channel == "nccl" and p.all_reduce == "nccl" and mesh.sizes["data"] > 1:
+        raise UserError(
+            "--channel nccl does not go with --all-reduce nccl over axis data: NCCL may hang where sums and messages "
+            "come in different orders on different ranks"
+        )
 
 
 def make_checked_program(name: str, size: int, num_microbatches: int, *, checks: bool) -> Program:

@@ -57,6 +57,11 @@ class LaggingDevice(ShimDevice):
         self.do(lambda: np.copyto(memory, make()))
         return Array(memory, self)
 
+    def from_host(self, array):
+        found = super().from_host(array)
+        self._kept.append(found.memory)  # work that has its address is still to be done when the array is gone
+        return found
+
     def to_host(self, array):
         self.synchronize()
         return super().to_host(array)

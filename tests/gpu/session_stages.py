@@ -102,6 +102,14 @@ STAGES = (
         False,
         ("mpirun", "-n", "2"),
     ),
+    Stage(
+        "nccl",
+        "stages on two GPUs, messages by NCCL: the bits of messages by MPI, and no rank waits for ever",
+        ("tests/mpi/test_gpu_nccl.py", "--with-mpi"),
+        1,
+        False,
+        ("mpirun", "-n", "2"),
+    ),
     *(
         Stage(
             tool,

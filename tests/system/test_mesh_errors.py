@@ -81,6 +81,11 @@ def files(tmp_path):
         ),
         (("--mesh", "pipe=2", "--stages", "1,2"), "are given by 1 first unit, but '1,2' has 2"),
         (("--pipeline", "gpipe"), "--pipeline is for a pipeline: give its number of ranks, as in --mesh pipe=2"),
+        (("--channel", "nccl"), "--channel is for a pipeline: give its number of ranks, as in --mesh pipe=2"),
+        (
+            ("--mesh", "pipe=2", "--channel", "nccl"),
+            "nccl needs a GPU on each rank, and rank 0 has none: choose another --channel",
+        ),
         (("--mesh", "pipe=2", "--elastic"), "ranks of a pipeline cannot be lost yet: --elastic needs all ranks on "),
         (
             ("--mesh", "pipe=2", "--model", "resnet8", "--reproducible", 8),
@@ -114,6 +119,7 @@ def test_networks_that_differ(mpitrain, files):
         (("--pipeline", "gpipe"), (), "--pipeline is gpipe on rank 0 and 1f1b on rank 1"),
         (("--stages", 1), ("--stages", 2), "--stages is 1 on rank 0 and 2 on rank 1"),
         (("--accumulate", 2), ("--accumulate", 4), "--accumulate is 2 on rank 0 and 4 on rank 1"),
+        ((), ("--channel", "nccl"), "--channel is mpi on rank 0 and nccl on rank 1"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )

@@ -14,7 +14,7 @@ end sends instead, no receive is too short for it:
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from mpi4py import MPI
@@ -56,6 +56,25 @@ class Way:
         if self.outgoing:
             return [np.frombuffer(num_bytes.to_bytes(HEADER_BYTES, "little"), np.uint8)], last
         return [np.empty(max(HEADER_BYTES, pieces_of(last, cut)[0].stop), np.uint8)], last
+
+
+class Turn(NamedTuple):
+    """The next message of this rank in an order of the messages of all ranks.
+
+    Attributes
+    ----------
+    outgoing : bool
+    peer, tag : int
+    num_bytes : int
+    label : str
+        As at the receiver: "activation of microbatch 3 from stage 1".
+    """
+
+    outgoing: bool
+    peer: int
+    tag: int
+    num_bytes: int
+    label: str
 
 
 class Owner(Protocol):

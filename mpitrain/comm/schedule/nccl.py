@@ -1,4 +1,4 @@
-"""NCCL's all-reduce as a plan: GPUs sum among themselves; MPI only exchanges NCCL's identifier."""
+"""Groups of NCCL, and its all-reduce as a plan: GPUs sum among themselves; MPI only exchanges NCCL's identifier."""
 
 import time
 from typing import Any, Protocol
@@ -13,6 +13,15 @@ class NcclGroup(Protocol):
 
     def all_reduce(self, array: Any) -> Any:
         """Queue the sum of ``array`` over the ranks, in place; return the event at its end."""
+
+    def send(self, array: Any, peer: int, after: Any) -> Any:
+        """Queue a message to ``peer``, behind all calls of this group and the event ``after``; return its end."""
+
+    def receive(self, array: Any, peer: int, after: Any) -> Any:
+        """Queue a message from ``peer``, behind all calls of this group and the event ``after``; return its end."""
+
+    def free(self) -> None:
+        """Free the communicator, when no call is under way."""
 
 
 class NcclPlan:
@@ -43,26 +52,52 @@ class NcclPlan:
         """Do nothing: no resources are kept between starts."""
 
 
-def make_group(comm: Any, device: Any) -> NcclGroup:
-    """Make an NCCL communicator of all ranks; ``device`` is this rank's, None without one. All call it together.
+def make_group(comm: Any, device: Any, everyone: Any = None) -> NcclGroup:
+    """Make an NCCL communicator of the ranks of ``comm``, each with its GPU.
+
+    Parameters
+    ----------
+    comm : MPI.Comm
+    device : Device
+    everyone : MPI.Comm, optional
+        All ranks that call this together, in groups; by default those of ``comm``.
 
     Raises
     ------
     AgreedError
-        On all ranks, if some have no GPU, if some share one, or if NCCL does not start.
+        On all of them, if NCCL does not start on some.
     """
-    places = comm.allgather(None if device is None else device.identity)
+    everyone = comm if everyone is None else everyone
+    made = _agree(everyone, device.make_group_id if comm.rank == 0 else lambda: None)
+    unique_id = comm.bcast(made)
+    group: NcclGroup = _agree(everyone, lambda: device.make_group(unique_id, comm.size, comm.rank))
+    return group
+
+
+def check_gpus(comm: Any, device: Any, option: str) -> None:
+    """Check that NCCL could join the GPUs of all ranks of ``comm``; ``device`` is that of this rank.
+
+    Parameters
+    ----------
+    option : str
+        The setting that asks for NCCL: "--all-reduce".
+
+    Raises
+    ------
+    AgreedError
+        On all ranks, if some have no GPU, or if some share one.
+    """
+    places = comm.allgather(getattr(device, "identity", None))
     if None in places:
         raise AgreedError(
-            f"nccl needs a GPU on each rank, and rank {places.index(None)} has none: choose another --all-reduce"
+            f"nccl needs a GPU on each rank, and rank {places.index(None)} has none: choose another {option}"
         )
     for rank, place in enumerate(places):
         if place in places[:rank]:
-            raise AgreedError(f"nccl needs a GPU for each rank, but ranks {places.index(place)} and {rank} share one")
-    made = _agree(comm, device.make_group_id if comm.rank == 0 else lambda: None)
-    unique_id = comm.bcast(made)
-    group: NcclGroup = _agree(comm, lambda: device.make_group(unique_id, comm.size, comm.rank))
-    return group
+            raise AgreedError(
+                f"nccl needs a GPU for each rank, but ranks {places.index(place)} and {rank} share one: "
+                f"choose another {option}"
+            )
 
 
 def _agree(comm: Any, make: Any) -> Any:

@@ -1,7 +1,6 @@
 """Forward passes through the stages of a pipeline: for evaluation and prediction.
 
-Batches follow each other as a wave: stage s computes batch b at the time s + b. Every rank takes its tasks in the order
-of these times, so that no rank waits for one that waits for it, whichever stages it has.
+Batches follow each other as a wave (``pipelines.wave``).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +10,10 @@ from ...comm.channel import Channel
 from ...comm.schedule.message import Message
 from ...context import Context
 from ...layers import Layer
+from ...pipelines import wave
 from .boxes import Inbox, Item, Outbox, contiguous
 from .stages import Stages
+from .turns import Turns
 
 IN_TURN = 2  # contexts of a stage: one computes while the output of the other is sent
 
@@ -28,11 +29,10 @@ class PipelineForward:
     """
 
     def __init__(self, stages: Stages, channel: Channel):
-        self._stages, self._channel = stages, channel
-        self._runners = [_Stage(stages, stage, channel) for stage in reversed(stages.own)]
-        runners = {one.stage: one for one in self._runners}
-        for one in self._runners:
-            one.connect(runners.get(one.stage + 1))
+        self._stages, self._channel, self._turns = stages, channel, Turns(stages, channel)
+        self._runners = {stage: _Stage(stages, stage, channel) for stage in stages.own}
+        for stage, one in self._runners.items():
+            one.connect(self._runners.get(stage + 1))
 
     @property
     def last(self) -> Layer | None:
@@ -55,19 +55,20 @@ class PipelineForward:
         last : Layer, optional
             Runs in place of the last stage: that stage without its last layer (``split_head``).
         """
-        for one in self._runners:
+        self._turns.begin_forward(sizes)
+        for one in self._runners.values():
             one.begin(sizes)
-        for time in range(len(sizes) + self._stages.num_stages - 1):
-            for one in self._runners:
-                number = time - one.stage
-                if 0 <= number < len(sizes):
-                    self._channel.begin_task("E", one.stage, number)
-                    y = one.forward(number, samples, last if one.is_last else None)
-                    self._channel.begin_task("", 0, 0)
-                    if one.is_last:
-                        yield number, y
-        for one in self._runners:
+        for _, stage, number in wave(self._stages.program, len(sizes)).program.tasks[self._stages.rank]:
+            one = self._runners[stage]
+            self._channel.begin_task("E", stage, number)
+            y = one.forward(number, samples, last if one.is_last else None)
+            self._channel.begin_task("", 0, 0)
+            if one.is_last:
+                self._channel.catch_up()  # the host is about to wait for y, and would not be watched
+                yield number, y
+        for one in self._runners.values():
             one.finish()
+        self._channel.catch_up()
 
 
 class _Stage:
@@ -84,7 +85,7 @@ class _Stage:
 
     def _tag(self, stage: int) -> Callable[[int], int]:
         """Return the tag of all that ``stage`` takes: messages with one tag come in the order of the calls."""
-        tag = self._stages.first_free_tag + len(self._stages.tied) + stage
+        tag = self._stages.forward_tag(stage)
         return lambda number: tag
 
     def connect(self, after: "_Stage | None") -> None:

@@ -24,6 +24,7 @@ from .boxes import Inbox, Item, Outbox, contiguous
 from .stages import Stages, poll_between_layers
 from .task_times import Span, TaskTimes
 from .tied import TiedGradients
+from .turns import Turns
 
 Add = Callable[[Any], None]
 
@@ -75,7 +76,8 @@ class PipelineRunner:
         for one in runners.values():
             one.connect(runners)
             poll_between_layers(one.part, channel.poll)
-        self._tied = TiedGradients(stages.tied, channel, stages.device, stages.first_free_tag)
+        self._tied = TiedGradients(stages.tied, channel, stages.device, stages.tied_tag)
+        self._turns, self._channel = Turns(stages, channel), channel
         self._runners = list(runners.values())
         calls = {"F": StageRunner.forward, "B": StageRunner.backward, "W": StageRunner.weights}
         self.tasks = stages.program.tasks[stages.rank]
@@ -102,6 +104,7 @@ class PipelineRunner:
         """
         start, spans = self.times.mark(), list[Span]()
         self._tied.begin()
+        self._turns.begin_step(map(len, batches))
         for one in self._runners:
             one.begin(batches, step, add)
         for call, one, task in self._calls:
@@ -112,6 +115,7 @@ class PipelineRunner:
         self._tied.finish()
         for one in self._runners:
             one.finish()
+        self._channel.catch_up()
         self.times.end_step(start, spans)
 
 

@@ -114,10 +114,13 @@ class Stages:
         first = ((kind == "B") * self.num_stages + stage) * m
         return lambda microbatch: first + microbatch
 
-    @property
-    def first_free_tag(self) -> int:
-        """The least tag that is used for no task."""
-        return 2 * self.num_stages * self.program.num_microbatches
+    def tied_tag(self, number: int) -> int:
+        """Return the tag of the gradients of one of the tied parameters."""
+        return 2 * self.num_stages * self.program.num_microbatches + number
+
+    def forward_tag(self, stage: int) -> int:
+        """Return the tag of what ``stage`` takes in forward passes alone, where messages come in order."""
+        return self.tied_tag(len(self.tied)) + stage
 
 
 class OwnStages(Layer):

@@ -4,7 +4,7 @@ They are summed when the tasks of a step are done, before ranks with the same st
 updated alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,13 +68,13 @@ class TiedGradients:
         All of the model; all ranks of the pipeline take part, also those that have none.
     channel : Channel
     device : Device
-    first_tag : int
-        Of as many tags as there are tied parameters.
+    tag : callable(number) -> int
+        Of each tied parameter.
     """
 
-    def __init__(self, tied: Sequence[Tied], channel: Channel, device: Device, first_tag: int):
+    def __init__(self, tied: Sequence[Tied], channel: Channel, device: Device, tag: Callable[[int], int]):
         self._channel, self._device, rank = channel, device, channel.group.rank
-        self._own = [(first_tag + number, one) for number, one in enumerate(tied) if rank in one.ranks]
+        self._own = [(tag(number), one) for number, one in enumerate(tied) if rank in one.ranks]
         self._memory: dict[tuple[str, int], Any] = {}
 
     def begin(self) -> None:
