@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .device import CPU, Blocks, Buffers, Device, Overlay
+from .device import CPU, Blocks, Buffers, Device, Loans, Overlay
 from .key_value_cache import KeyValueCache
 
 Later = list[Callable[[], None]]
@@ -87,7 +87,9 @@ class Context(Buffers, dict[Any, Any]):
         device: Device = CPU,
         share: "Context | None" = None,
     ):
-        super().__init__(device.empty, dtype)
+        dtype = np.dtype(dtype)
+        self._pool: Pool = Pool(device, dtype) if share is None else share._pool
+        super().__init__(device.empty, dtype, self._pool.loans)
         self.device = device
         self.training = training
         self.seed = seed
@@ -97,7 +99,6 @@ class Context(Buffers, dict[Any, Any]):
         self.tokens = WHOLE_ROWS
         self.cache: KeyValueCache | None = None
         self.updates_statistics = True
-        self._pool: Pool = Pool(device, self.dtype) if share is None else share._pool
         self._owns_pool = share is None
         self._later: Later | None = None
         self._use(self._pool.common)
@@ -132,6 +133,10 @@ class Context(Buffers, dict[Any, Any]):
         """The bytes of all arrays requested so far, except those shared with the context that owns them."""
         return super().num_bytes + (self._pool.num_bytes if self._owns_pool else 0)
 
+    def shares_with(self, other: "Context") -> bool:
+        """Return whether ``share`` made one of them share the memory of the other."""
+        return self._pool is other._pool and self.dtype == other.dtype
+
     def repeat(self, owner: object, mark: object = None) -> tuple["Context", object]:
         """Return a context for results that ``owner`` does not keep but computes again, and a mark of its contents.
 
@@ -156,6 +161,7 @@ class Repeat(Context):
 
     def __init__(self, blocks: Blocks, *, dtype: Any, device: Device):
         super().__init__(dtype=dtype, device=device)
+        self._loans = None  # what others of these contexts refer to would never be free
         self._overlay = Overlay(blocks, dtype)
         self._use(BackwardMemory(self._overlay, blocks.nested))
 
@@ -191,23 +197,28 @@ class BackwardMemory:
 
 
 class Pool:
-    """The memory of backward of all contexts of a rank: one common, and one for each that puts gradients off."""
+    """The memory that all contexts of a rank share: loans, and that of backward.
+
+    Of the latter one is common, and there is one for each context that puts gradients off.
+    """
 
     def __init__(self, device: Device, dtype: Any):
         self._device, self._dtype = device, dtype
-        self.common = BackwardMemory(Buffers(device.empty, dtype), Blocks(device.empty))
+        # a captured graph knows memory by its address, and queued work reads it after the call: neither is a reference
+        self.loans = None if device.captures else Loans(device.empty)
+        self.common = BackwardMemory(Buffers(device.empty, dtype, self.loans), Blocks(device.empty))
         self._all = [self.common]
         self._free: list[BackwardMemory] = []
 
     @property
     def num_bytes(self) -> int:
         """The bytes of all of it."""
-        return sum(memory.num_bytes for memory in self._all)
+        return sum(memory.num_bytes for memory in self._all) + (0 if self.loans is None else self.loans.num_bytes)
 
     def acquire(self) -> BackwardMemory:
         """Return memory for one microbatch, until ``release``."""
         if not self._free:
-            self._free.append(BackwardMemory(Buffers(self._device.empty, self._dtype), None))
+            self._free.append(BackwardMemory(Buffers(self._device.empty, self._dtype, self.loans), None))
             self._all.append(self._free[-1])
         return self._free.pop()
 

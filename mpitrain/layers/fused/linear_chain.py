@@ -47,9 +47,9 @@ class LinearLink(Fused):
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return f(x w + b)."""
         rows = x if x.ndim == 2 else as_rows(x)
-        y: np.ndarray = ctx.empty(self, "y", (len(rows), self.linear.num_outputs))
+        y: np.ndarray = ctx.lend(self, "y", (len(rows), self.linear.num_outputs))
         w, b = self.linear.weight.data, None if self.linear.bias is None else self.linear.bias.data
-        kept: Any = y
+        kept: Any = y if self._relu else None
         if self._gelu:
             kept = linear_gelu(rows, w, b, y, self._gelu, partial(ctx.empty, self))
         else:
@@ -60,7 +60,7 @@ class LinearLink(Fused):
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write dw and, at the top, db; return dx, or through the activation below the gradient of its argument.
 
-        What is written can be put off.         The db of the link below cannot, as a sum in the pass that writes dx.
+        What is written can be put off. The db of the link below cannot, as a sum in the pass that writes dx.
         """
         rows, kept, shape = ctx[self]
         dy = dy if dy.ndim == 2 else as_rows(dy)
@@ -74,7 +74,7 @@ class LinearLink(Fused):
             ctx.later.append(partial(self.linear.put_gradients, rows, dy, with_bias=self.top))
         if not self.linear.needs_dx:
             return empty_gradient(dy)
-        dx: np.ndarray = ctx.backward.empty(self, "dx", rows.shape)
+        dx: np.ndarray = ctx.backward.lend(self, "dx", rows.shape)
         if self.below is None:
             linear_dx(dy, self.linear.weight.data, dx)
         else:
