@@ -146,23 +146,25 @@ class Context(Buffers, dict[Any, Any]):
         memory = self._memory
         found = memory.repeats.get(id(owner))
         if found is None:
-            new = Context if memory.blocks is None else partial(Repeat, memory.blocks)
+            new = Context if memory.blocks is None else partial(Repeat, memory.blocks, self.loans)
             found = memory.repeats[id(owner)] = new(dtype=self.dtype, device=self.device)
         found.seed, found.step, found.first, found.counters = self.seed, self.step, self.first, self.counters
         found.tokens = self.tokens
         found.later = self._later
         if mark is None or mark is not memory.mark:
             memory.mark = object()
+            if memory.blocks is not None and memory.last is not None:
+                memory.last.clear()  # what it refers to has no other use
+            memory.last = found
         return found, memory.mark
 
 
 class Repeat(Context):
     """A context whose memory lies in blocks that all repeated computations use in turn."""
 
-    def __init__(self, blocks: Blocks, *, dtype: Any, device: Device):
+    def __init__(self, blocks: Blocks, loans: Loans | None, *, dtype: Any, device: Device):
         super().__init__(dtype=dtype, device=device)
-        self._loans = None  # what others of these contexts refer to would never be free
-        self._overlay = Overlay(blocks, dtype)
+        self.loans, self._overlay = loans, Overlay(blocks, dtype, loans)
         self._use(BackwardMemory(self._overlay, blocks.nested))
 
     def empty(self, owner: object, name: str, shape: tuple[int, ...], dtype: Any = None) -> Any:
@@ -182,12 +184,15 @@ class BackwardMemory:
         The contexts of repeated computations by the id of their owner.
     mark : object
         Changes with the contents of ``repeats``.
+    last : Context or None
+        The one of them that was used last.
     """
 
     def __init__(self, buffers: Buffers, blocks: Blocks | None):
         self.buffers, self.blocks = buffers, blocks
         self.repeats: dict[int, Context] = {}
         self.mark = object()
+        self.last: Context | None = None
 
     @property
     def num_bytes(self) -> int:

@@ -9,9 +9,6 @@ import numpy as np
 
 from .loans import Loans
 
-LEAST_LOAN = 1 << 17
-"""Bytes from which on memory is lent: a smaller array keeps its own, which is found in less time."""
-
 _numbers = count()
 
 
@@ -33,7 +30,7 @@ class Buffers:
     ):
         self._allocate = allocate
         self.dtype = np.dtype(dtype)
-        self._loans, self._number = loans, next(_numbers)
+        self.loans, self._number = loans, next(_numbers)
         self._buffers: dict[tuple[int, str, np.dtype[Any]], Any] = {}
         self._views: dict[tuple[int, str, np.dtype[Any]], Any] = {}
 
@@ -67,10 +64,14 @@ class Buffers:
         reference to it, and does not ask for it by name.
         """
         dtype = self.dtype if dtype is None else np.dtype(dtype)
+        key = (id(owner), name, dtype)
+        view = self._views.get(key)
+        if view is not None and view.shape == shape:  # a small one: in as little time as ``empty``
+            return view
         num_bytes = math.prod(shape) * dtype.itemsize
-        if self._loans is None or num_bytes < LEAST_LOAN:
+        if self.loans is None or num_bytes < self.loans.least:
             return self.empty(owner, name, shape, dtype)
-        memory = self._loans.lend((self._number, id(owner), name, dtype), num_bytes)
+        memory = self.loans.lend((self._number, *key), num_bytes)
         return memory[:num_bytes].view(dtype).reshape(shape)
 
 
@@ -116,8 +117,8 @@ class Overlay(Buffers):
     Arrays are valid until another ``Overlay`` of the blocks is used.
     """
 
-    def __init__(self, blocks: Blocks, dtype: Any = np.float32):
-        super().__init__(blocks.allocate, dtype)
+    def __init__(self, blocks: Blocks, dtype: Any = np.float32, loans: Loans | None = None):
+        super().__init__(blocks.allocate, dtype, loans)
         self._blocks = blocks
         self._numbers: dict[tuple[int, str, np.dtype[Any]], int] = {}
 

@@ -1,8 +1,8 @@
 """Memory that is lent to arrays and lent again as soon as nothing refers to them.
 
 The life of such an array is decided by references alone, here and nowhere else: who needs it keeps it, as in
-``ctx[layer] = x``, in a variable, in a function that is called later, or in a message on its way. NumPy makes every view
-refer to the array that owns the memory, so the number of references to that one tells whether anything is left.
+``ctx[layer] = x``, in a variable, in a function that is called later, or in a message on its way. NumPy makes every
+view refer to the array that owns the memory, so the number of references to that one tells whether anything is left.
 """
 
 import sys
@@ -10,6 +10,9 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
+
+LEAST_BYTES = 1 << 17
+"""Bytes from which on memory is lent: a smaller array keeps its own, which is found in less time."""
 
 MOST_ROOM = 4
 """A free block is lent to an array that it has no more than so many times the room for; a key's own block always."""
@@ -22,10 +25,15 @@ class Loans:
     ----------
     allocate : callable(shape, dtype) -> array
         ``Device.empty`` of a device whose work is done when the call returns.
+
+    Attributes
+    ----------
+    least : int
+        Bytes from which on memory is lent (``Buffers.lend``).
     """
 
     def __init__(self, allocate: Callable[[tuple[int, ...], Any], Any]):
-        self._allocate = allocate
+        self._allocate, self.least = allocate, LEAST_BYTES
         self._blocks: list[Block] = []
         self._last: dict[Hashable, Block] = {}
 
@@ -33,6 +41,11 @@ class Loans:
     def num_bytes(self) -> int:
         """The bytes of all blocks."""
         return sum(block.num_bytes for block in self._blocks)
+
+    @property
+    def used_bytes(self) -> int:
+        """The bytes of the blocks to which something refers."""
+        return sum(block.num_bytes for block in self._blocks if not block.is_free())
 
     def lend(self, key: Hashable, num_bytes: int) -> np.ndarray:
         """Return at least ``num_bytes`` of memory, with any contents.
