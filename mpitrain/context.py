@@ -40,10 +40,10 @@ WHOLE_ROWS = Tokens()
 class Context(Buffers, dict[Any, Any]):
     """The state of one microbatch: ``ctx[layer] = ...`` in forward, ``ctx[layer]`` in backward.
 
-    ``ctx.empty(layer, name, shape)`` returns the layer's own memory, the same in every step, for what forward keeps;
-    ``ctx.backward.empty(layer, name, shape)`` memory for what backward computes. A training step with one microbatch
-    uses one context over and over, and so does gradient accumulation, since its microbatches run one after the other; a
-    pipeline needs one context for each microbatch in flight.
+    ``ctx.lend(layer, name, shape)`` returns memory for what forward computes, lent until nothing refers to it, and
+    ``ctx.empty(layer, name, shape)`` the layer's own, the same in every step; those of ``ctx.backward`` are for what
+    backward computes. A training step with one microbatch uses one context over and over, and so does gradient
+    accumulation, since its microbatches run one after the other; a pipeline needs one context for each in flight.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ class Context(Buffers, dict[Any, Any]):
         The type of activations.
     device : Device
     share : Context, optional
-        The context of another microbatch in flight, whose memory of backward this one uses, too. Only one of them is in
-        backward at a time, and what backward returns is read before the next one begins.
+        The context of another microbatch in flight, whose loans and memory of backward this one uses, too. Only one of
+        them is in backward at a time, and what backward returns is read before the next one begins.
 
     Attributes
     ----------

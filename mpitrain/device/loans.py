@@ -93,7 +93,9 @@ class Block:
     __slots__ = ("_idle", "_owner", "borrower", "memory", "num_bytes")
 
     def __init__(self, allocate: Callable[[tuple[int, ...], Any], Any], num_bytes: int):
-        self.memory, self.num_bytes, self.borrower = allocate((num_bytes,), np.uint8)[:], num_bytes, None
+        self.memory: np.ndarray = allocate((num_bytes,), np.uint8)[:]
+        self.num_bytes = num_bytes
+        self.borrower: Hashable = None
         self._owner = self.memory.base
         self._idle = self._references()
 
