@@ -18,10 +18,10 @@ class Gate(mt.Layer):
         self.scale = mt.Parameter((features,), lambda rng, shape: np.ones(shape), decay=False)
 
     def forward(self, x: np.ndarray, ctx: mt.Context) -> np.ndarray:  # (N, F)
-        """Return y; ``ctx[self]`` keeps what backward needs, and ``ctx.empty`` is memory that every step uses again."""
-        t = np.tanh(self.scale.data * x, out=ctx.empty(self, "t", x.shape))
+        """Return y; ``ctx[self]`` keeps what backward needs; other memory of ``ctx.lend`` is used again."""
+        t = np.tanh(self.scale.data * x, out=ctx.lend(self, "t", x.shape))
         ctx[self] = x, t
-        y: np.ndarray = np.multiply(x, t, out=ctx.empty(self, "y", x.shape))
+        y: np.ndarray = np.multiply(x, t, out=ctx.lend(self, "y", x.shape))
         return y
 
     def backward(self, dy: np.ndarray, ctx: mt.Context) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .device import CPU, Blocks, Buffers, Device, Overlay
+from .device import CPU, Blocks, Buffers, Device, Loans, Overlay
 from .key_value_cache import KeyValueCache
 
 Later = list[Callable[[], None]]
@@ -40,10 +40,10 @@ WHOLE_ROWS = Tokens()
 class Context(Buffers, dict[Any, Any]):
     """The state of one microbatch: ``ctx[layer] = ...`` in forward, ``ctx[layer]`` in backward.
 
-    ``ctx.empty(layer, name, shape)`` returns the layer's own memory, the same in every step, for what forward keeps;
-    ``ctx.backward.empty(layer, name, shape)`` memory for what backward computes. A training step with one microbatch
-    uses one context over and over, and so does gradient accumulation, since its microbatches run one after the other; a
-    pipeline needs one context for each microbatch in flight.
+    ``ctx.lend(layer, name, shape)`` returns memory for what forward computes, lent until nothing refers to it, and
+    ``ctx.empty(layer, name, shape)`` the layer's own, the same in every step; those of ``ctx.backward`` are for what
+    backward computes. A training step with one microbatch uses one context over and over, and so does gradient
+    accumulation, since its microbatches run one after the other; a pipeline needs one context for each in flight.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ class Context(Buffers, dict[Any, Any]):
         The type of activations.
     device : Device
     share : Context, optional
-        The context of another microbatch in flight, whose memory of backward this one uses, too. Only one of them is in
-        backward at a time, and what backward returns is read before the next one begins.
+        The context of another microbatch in flight, whose loans and memory of backward this one uses, too. Only one of
+        them is in backward at a time, and what backward returns is read before the next one begins.
 
     Attributes
     ----------
@@ -87,7 +87,9 @@ class Context(Buffers, dict[Any, Any]):
         device: Device = CPU,
         share: "Context | None" = None,
     ):
-        super().__init__(device.empty, dtype)
+        dtype = np.dtype(dtype)
+        self._pool: Pool = Pool(device, dtype) if share is None else share._pool
+        super().__init__(device.empty, dtype, self._pool.loans)
         self.device = device
         self.training = training
         self.seed = seed
@@ -97,7 +99,6 @@ class Context(Buffers, dict[Any, Any]):
         self.tokens = WHOLE_ROWS
         self.cache: KeyValueCache | None = None
         self.updates_statistics = True
-        self._pool: Pool = Pool(device, self.dtype) if share is None else share._pool
         self._owns_pool = share is None
         self._later: Later | None = None
         self._use(self._pool.common)
@@ -132,6 +133,10 @@ class Context(Buffers, dict[Any, Any]):
         """The bytes of all arrays requested so far, except those shared with the context that owns them."""
         return super().num_bytes + (self._pool.num_bytes if self._owns_pool else 0)
 
+    def shares_with(self, other: "Context") -> bool:
+        """Return whether ``share`` made one of them share the memory of the other."""
+        return self._pool is other._pool and self.dtype == other.dtype
+
     def repeat(self, owner: object, mark: object = None) -> tuple["Context", object]:
         """Return a context for results that ``owner`` does not keep but computes again, and a mark of its contents.
 
@@ -141,22 +146,25 @@ class Context(Buffers, dict[Any, Any]):
         memory = self._memory
         found = memory.repeats.get(id(owner))
         if found is None:
-            new = Context if memory.blocks is None else partial(Repeat, memory.blocks)
+            new = Context if memory.blocks is None else partial(Repeat, memory.blocks, self.loans)
             found = memory.repeats[id(owner)] = new(dtype=self.dtype, device=self.device)
         found.seed, found.step, found.first, found.counters = self.seed, self.step, self.first, self.counters
         found.tokens = self.tokens
         found.later = self._later
         if mark is None or mark is not memory.mark:
             memory.mark = object()
+            if memory.blocks is not None and memory.last is not None:
+                memory.last.clear()  # what it refers to has no other use
+            memory.last = found
         return found, memory.mark
 
 
 class Repeat(Context):
     """A context whose memory lies in blocks that all repeated computations use in turn."""
 
-    def __init__(self, blocks: Blocks, *, dtype: Any, device: Device):
+    def __init__(self, blocks: Blocks, loans: Loans | None, *, dtype: Any, device: Device):
         super().__init__(dtype=dtype, device=device)
-        self._overlay = Overlay(blocks, dtype)
+        self.loans, self._overlay = loans, Overlay(blocks, dtype, loans)
         self._use(BackwardMemory(self._overlay, blocks.nested))
 
     def empty(self, owner: object, name: str, shape: tuple[int, ...], dtype: Any = None) -> Any:
@@ -176,12 +184,15 @@ class BackwardMemory:
         The contexts of repeated computations by the id of their owner.
     mark : object
         Changes with the contents of ``repeats``.
+    last : Context or None
+        The one of them that was used last.
     """
 
     def __init__(self, buffers: Buffers, blocks: Blocks | None):
         self.buffers, self.blocks = buffers, blocks
         self.repeats: dict[int, Context] = {}
         self.mark = object()
+        self.last: Context | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -191,23 +202,28 @@ class BackwardMemory:
 
 
 class Pool:
-    """The memory of backward of all contexts of a rank: one common, and one for each that puts gradients off."""
+    """The memory that all contexts of a rank share: loans, and that of backward.
+
+    Of the latter one is common, and there is one for each context that puts gradients off.
+    """
 
     def __init__(self, device: Device, dtype: Any):
         self._device, self._dtype = device, dtype
-        self.common = BackwardMemory(Buffers(device.empty, dtype), Blocks(device.empty))
+        # a captured graph knows memory by its address, and queued work reads it after the call: neither is a reference
+        self.loans = None if device.captures else Loans(device.empty)
+        self.common = BackwardMemory(Buffers(device.empty, dtype, self.loans), Blocks(device.empty))
         self._all = [self.common]
         self._free: list[BackwardMemory] = []
 
     @property
     def num_bytes(self) -> int:
         """The bytes of all of it."""
-        return sum(memory.num_bytes for memory in self._all)
+        return sum(memory.num_bytes for memory in self._all) + (0 if self.loans is None else self.loans.num_bytes)
 
     def acquire(self) -> BackwardMemory:
         """Return memory for one microbatch, until ``release``."""
         if not self._free:
-            self._free.append(BackwardMemory(Buffers(self._device.empty, self._dtype), None))
+            self._free.append(BackwardMemory(Buffers(self._device.empty, self._dtype, self.loans), None))
             self._all.append(self._free[-1])
         return self._free.pop()
 

@@ -53,7 +53,7 @@ class HeadLoss(Loss):
     def forward(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
         """Return the sums of the loss, given x as ``outputs``."""
         rows, flat, places = self._counted(outputs, targets, ctx)
-        dx: np.ndarray = ctx.empty(self, "dx", rows.shape)
+        dx: np.ndarray = ctx.lend(self, "dx", rows.shape)
         chunk, sums = self._context(ctx), list[Totals]()
         with ExitStack() as stack:
             for _, p in self.head.named_parameters():
@@ -76,7 +76,7 @@ class HeadLoss(Loss):
         dx, places, shape = ctx[self]
         if places is None:
             return dx.reshape(shape)
-        whole: np.ndarray = ctx.backward.empty(self, "dx", shape)
+        whole: np.ndarray = ctx.backward.lend(self, "dx", shape)
         whole.fill(0)
         as_rows(whole)[places] = dx
         return whole
@@ -99,9 +99,9 @@ class HeadLoss(Loss):
         return 0 if self._chunk is None else self._chunk.num_bytes
 
     def _context(self, ctx: Context) -> Context:
-        """Return the memory of one chunk, which all microbatches use in turn."""
-        if self._chunk is None or self._chunk.dtype != ctx.dtype or self._chunk.device is not ctx.device:
-            self._chunk = Context(dtype=ctx.dtype, device=ctx.device)
+        """Return the memory of one chunk, which all microbatches use in turn, and backward after them."""
+        if self._chunk is None or not self._chunk.shares_with(ctx):
+            self._chunk = Context(dtype=ctx.dtype, device=ctx.device, share=ctx)
         return self._chunk
 
     def _counted(self, x: np.ndarray, targets: np.ndarray, ctx: Context) -> tuple[np.ndarray, np.ndarray, Any]:

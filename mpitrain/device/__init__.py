@@ -2,13 +2,15 @@
 
 ``cpu.py`` is both a product and the oracle, ``cuda.py`` offers the same interface over CuPy, ``discovery.py`` finds the
 GPUs that a rank can see, ``assignment.py`` gives each rank its GPU, ``tensor_map.py`` describes matrices to a copy
-engine, ``cublas.py`` and ``nccl.py`` are peers to measure against, ``buffers.py`` is memory that is used again.
+engine, ``cublas.py`` and ``nccl.py`` are peers to measure against, ``buffers.py`` and ``loans.py`` are memory that is
+used again.
 """
 
 from .assignment import GpuSlot, VisibleGpus, assign, notes
 from .buffers import Blocks, Buffers, Overlay
 from .cpu import ALIGNMENT, CPU, Device, Event, Graph, Stream, device_of, register
 from .discovery import cublas_error, discover, open_cublas, open_device, open_gpu
+from .loans import Loans
 from .tensor_map import TensorMap
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "Event",
     "GpuSlot",
     "Graph",
+    "Loans",
     "Overlay",
     "Stream",
     "TensorMap",

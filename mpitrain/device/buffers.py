@@ -2,9 +2,14 @@
 
 import math
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import numpy as np
+
+from .loans import Loans
+
+_numbers = count()
 
 
 class Buffers:
@@ -15,12 +20,17 @@ class Buffers:
     allocate : callable(shape, dtype) -> array
         ``Device.empty`` of the device on which the arrays live.
     dtype : numpy dtype
-        The default of ``empty``.
+        The default of ``empty`` and ``lend``.
+    loans : Loans, optional
+        What ``lend`` takes memory from, perhaps together with other buffers; without it, ``lend`` is ``empty``.
     """
 
-    def __init__(self, allocate: Callable[[tuple[int, ...], Any], Any], dtype: Any = np.float32):
+    def __init__(
+        self, allocate: Callable[[tuple[int, ...], Any], Any], dtype: Any = np.float32, loans: Loans | None = None
+    ):
         self._allocate = allocate
         self.dtype = np.dtype(dtype)
+        self.loans, self._number = loans, next(_numbers)
         self._buffers: dict[tuple[int, str, np.dtype[Any]], Any] = {}
         self._views: dict[tuple[int, str, np.dtype[Any]], Any] = {}
 
@@ -46,6 +56,23 @@ class Buffers:
             buffer = self._buffers[key] = self._allocate((size,), dtype)
         view = self._views[key] = buffer[:size].reshape(shape)
         return view
+
+    def lend(self, owner: object, name: str, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        """Return an array with any contents, whose memory others get as soon as nothing refers to it.
+
+        It is valid as long as something does, and until the same name is requested again. So who needs it later keeps a
+        reference to it, and does not ask for it by name.
+        """
+        dtype = self.dtype if dtype is None else np.dtype(dtype)
+        key = (id(owner), name, dtype)
+        view = self._views.get(key)
+        if view is not None and view.shape == shape:  # a small one: in as little time as ``empty``
+            return view
+        num_bytes = math.prod(shape) * dtype.itemsize
+        if self.loans is None or num_bytes < self.loans.least:
+            return self.empty(owner, name, shape, dtype)
+        memory = self.loans.lend((self._number, *key), num_bytes)
+        return memory[:num_bytes].view(dtype).reshape(shape)
 
 
 class Blocks:
@@ -90,8 +117,8 @@ class Overlay(Buffers):
     Arrays are valid until another ``Overlay`` of the blocks is used.
     """
 
-    def __init__(self, blocks: Blocks, dtype: Any = np.float32):
-        super().__init__(blocks.allocate, dtype)
+    def __init__(self, blocks: Blocks, dtype: Any = np.float32, loans: Loans | None = None):
+        super().__init__(blocks.allocate, dtype, loans)
         self._blocks = blocks
         self._numbers: dict[tuple[int, str, np.dtype[Any]], int] = {}
 

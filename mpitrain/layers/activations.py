@@ -21,7 +21,7 @@ class _FromOutput(Layer):
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return f(x)."""
-        y: np.ndarray = ctx.empty(self, "y", x.shape)
+        y: np.ndarray = ctx.lend(self, "y", x.shape)
         ctx[self] = y
         self.op(x, y)
         return y
@@ -59,7 +59,7 @@ class SiLU(Layer):
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return x sigmoid(x)."""
         s: np.ndarray = ctx.empty(self, "s", x.shape)
-        y: np.ndarray = ctx.empty(self, "y", x.shape)
+        y: np.ndarray = ctx.lend(self, "y", x.shape)
         ctx[self] = s, y
         elementwise.silu(x, s, y)
         return y
@@ -87,7 +87,7 @@ class SwiGLU(Layer):
         """Return silu(a) b (..., F) of x (..., 2 F)."""
         if not x.ndim or x.shape[-1] % 2:
             raise UserError(f"SwiGLU expects an even last dimension, not {x.shape}")
-        y: np.ndarray = ctx.empty(self, "y", (*x.shape[:-1], x.shape[-1] // 2))
+        y: np.ndarray = ctx.lend(self, "y", (*x.shape[:-1], x.shape[-1] // 2))
         ctx[self] = x
         swiglu(_rows(x), _rows(y))
         return y
@@ -95,7 +95,7 @@ class SwiGLU(Layer):
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return (da, db)."""
         x = ctx[self]
-        dx: np.ndarray = ctx.backward.empty(self, "dx", x.shape)
+        dx: np.ndarray = ctx.backward.lend(self, "dx", x.shape)
         swiglu_dx(_rows(x), _rows(dy), _rows(dx))
         return dx
 
@@ -128,7 +128,7 @@ class GELU(Layer):
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return x Phi(x)."""
-        y: np.ndarray = ctx.empty(self, "y", x.shape)
+        y: np.ndarray = ctx.lend(self, "y", x.shape)
         slope = ctx[self] = ctx.empty(self, "slope", x.shape)
         (gelu.gelu_tanh if self.approximate else gelu.gelu)(x, y, slope)
         return y

@@ -38,7 +38,8 @@ class Layer(ABC):
         soon as its gradient is in place. With ``needs_dx`` False an empty array is returned.
 
         Where ``ctx.later`` is a list, a layer with weights may append functions to it that write the gradients and call
-        ``written()``, from arrays that nobody overwrites until then: x, what it keeps in ``ctx.empty``, and dy.
+        ``written()``, from arrays that nobody overwrites until then: x, what it keeps of ``ctx``, and dy. They refer to
+        these arrays, whose memory is lent to others otherwise.
         """
 
     @property

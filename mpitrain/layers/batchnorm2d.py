@@ -57,7 +57,7 @@ class BatchNorm2d(Layer):
 
         In training, the running statistics are updated.
         """
-        y: np.ndarray = ctx.empty(self, "y", x.shape)
+        y: np.ndarray = ctx.lend(self, "y", x.shape)
         norm = self._norm(self.momentum if ctx.updates_statistics else 0.0, relu)
         if not ctx.training:
             batchnorm_evaluate(x, norm, y)
@@ -72,7 +72,7 @@ class BatchNorm2d(Layer):
         Nothing is put off (``Context.later``), since dx is computed from dw and db.
         """
         x, y, norm, kept = ctx[self]
-        dx: np.ndarray = ctx.backward.empty(self, "dx", dy.shape)
+        dx: np.ndarray = ctx.backward.lend(self, "dx", dy.shape)
         batchnorm_backward(dy, x, y, norm, kept, gradient_of(self.weight), gradient_of(self.bias), dx)
         return dx
 

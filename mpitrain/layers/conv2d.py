@@ -72,7 +72,7 @@ class Conv2d(Layer):
         """Return x * w + b."""
         plan = self._plan(x)
         ctx[self] = x, plan
-        y: np.ndarray = ctx.empty(self, "y", (len(x), *plan.output, self.out_channels))
+        y: np.ndarray = ctx.lend(self, "y", (len(x), *plan.output, self.out_channels))
         conv2d(x, self.weight.data, None if self.bias is None else self.bias.data, y, plan)
         return y
 
@@ -85,7 +85,7 @@ class Conv2d(Layer):
             ctx.later.append(partial(self._put_gradients, x, dy, plan))
         if not self.needs_dx:
             return empty_gradient(dy)
-        dx: np.ndarray = ctx.backward.empty(self, "dx", x.shape)
+        dx: np.ndarray = ctx.backward.lend(self, "dx", x.shape)
         conv2d_dx(dy, self.weight.data, dx, plan)
         return dx
 

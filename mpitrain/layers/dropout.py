@@ -41,7 +41,7 @@ class Dropout(Layer):
         mask = ctx[self] = ctx.empty(self, "mask", x.shape)
         rows = mask.reshape(len(x), math.prod(x.shape[1:]))
         dropout_mask(rows, self.p, (ctx.seed, self.number, ctx.step, ctx.first), ctx.counters)
-        y: np.ndarray = ctx.empty(self, "y", x.shape)
+        y: np.ndarray = ctx.lend(self, "y", x.shape)
         multiply(x, mask, y)
         return y
 

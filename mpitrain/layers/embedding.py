@@ -43,7 +43,7 @@ class Embedding(Layer):
         """Return the rows w[x]."""
         ids = ctx[self] = x.reshape(-1)
         check_ids(ids, self.num_embeddings)
-        y: np.ndarray = ctx.empty(self, "y", (*x.shape, self.size))
+        y: np.ndarray = ctx.lend(self, "y", (*x.shape, self.size))
         embedding(ids, self.weight.data, y.reshape(len(ids), self.size))
         return y
 

@@ -36,7 +36,7 @@ class LayerNorm(Layer):
         num_rows = math.prod(x.shape[:-1])
         z = ctx.empty(self, "z", (num_rows, self.size))
         r = ctx.empty(self, "r", (num_rows, 1))
-        y: np.ndarray = ctx.empty(self, "y", x.shape)
+        y: np.ndarray = ctx.lend(self, "y", x.shape)
         layernorm(x.reshape(z.shape), self.weight.data, self.bias.data, self.eps, z, r, y.reshape(z.shape))
         ctx[self] = z, r
         return y
@@ -48,7 +48,7 @@ class LayerNorm(Layer):
         """
         z, r = ctx[self]
         rows = dy.reshape(z.shape)
-        dx: np.ndarray = ctx.backward.empty(self, "dx", dy.shape)
+        dx: np.ndarray = ctx.backward.lend(self, "dx", dy.shape)
         gradients = gradient_of(self.weight), gradient_of(self.bias)
         layernorm_backward(rows, z, r, self.weight.data, *gradients, dx.reshape(z.shape))
         return dx

@@ -45,7 +45,7 @@ class Linear(Layer):
         """Return x w + b."""
         rows = x if x.ndim == 2 else as_rows(x)
         ctx[self] = rows, x.shape
-        y: np.ndarray = ctx.empty(self, "y", (len(rows), self.num_outputs))
+        y: np.ndarray = ctx.lend(self, "y", (len(rows), self.num_outputs))
         linear(rows, self.weight.data, None if self.bias is None else self.bias.data, y, False)
         return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.num_outputs)
 
@@ -59,7 +59,7 @@ class Linear(Layer):
             ctx.later.append(partial(self.put_gradients, rows, dy))
         if not self.needs_dx:
             return empty_gradient(dy)
-        dx: np.ndarray = ctx.backward.empty(self, "dx", rows.shape)
+        dx: np.ndarray = ctx.backward.lend(self, "dx", rows.shape)
         linear_dx(dy, self.weight.data, dx)
         return dx.reshape(shape)
 

@@ -42,8 +42,8 @@ class Adapter(Layer):
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return y."""
-        u = ctx.empty(self, "u", (len(x), self.rank))
-        y: np.ndarray = ctx.empty(self, "y", (len(x), self.num_outputs))
+        u = ctx.lend(self, "u", (len(x), self.rank))
+        y: np.ndarray = ctx.lend(self, "y", (len(x), self.num_outputs))
         linear(x, self.a.data, None, u, False)
         np.multiply(u, self.scale, out=u)
         linear(u, self.b.data, None, y, False)
@@ -53,7 +53,7 @@ class Adapter(Layer):
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write da and db, or put them off; return dx."""
         x, u = ctx[self]
-        du = ctx.backward.empty(self, "du", u.shape)
+        du = ctx.backward.lend(self, "du", u.shape)
         if self.needs_dx or not self.a.frozen:
             linear_dx(dy, self.b.data, du)
             np.multiply(du, self.scale, out=du)
@@ -63,7 +63,7 @@ class Adapter(Layer):
             ctx.later.append(partial(self._put_gradients, x, u, du, dy))
         if not self.needs_dx:
             return empty_gradient(dy)
-        dx: np.ndarray = ctx.backward.empty(self, "dx", x.shape)
+        dx: np.ndarray = ctx.backward.lend(self, "dx", x.shape)
         linear_dx(du, self.a.data, dx)
         return dx
 
@@ -143,7 +143,7 @@ class LoRALinear(Linear):
             adapter.needs_dx = self.needs_dx
             part = rows
             if span != slice(0, self.num_outputs):
-                part = ctx.backward.empty(self, name, (len(rows), adapter.num_outputs))
+                part = ctx.backward.lend(self, name, (len(rows), adapter.num_outputs))
                 part[...] = rows[:, span]
             more = adapter.backward(part, ctx)
             if self.needs_dx:

@@ -98,7 +98,7 @@ class MultiHeadAttention(Layer):
         q, k, v = self._parts(qkv)
         if ctx.cache is not None:
             k, v = self._with_cached(k, v, ctx.cache)
-        y = ctx.empty(self, "y", x.shape)
+        y = ctx.lend(self, "y", x.shape)
         log_sum_exp = ctx.empty(self, "log_sum_exp", (n, self.num_heads, length))
         tokens, masks = ctx.tokens, None
         if ctx.training and self.dropout:
@@ -121,7 +121,7 @@ class MultiHeadAttention(Layer):
         if not self.out.needs_dx:
             return dy
         dheads = self._heads(dy)
-        dqkv = ctx.backward.empty(self, "dqkv", qkv.shape)
+        dqkv = ctx.backward.lend(self, "dqkv", qkv.shape)
         parts = *self._parts(qkv), log_sum_exp, *self._parts(dqkv)
         attention_dx(dheads, *parts, self.scale, self.causal, *how)
         self._turn(dqkv, ctx, positions, 0, back=True)

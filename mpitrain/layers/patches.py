@@ -52,10 +52,10 @@ class PatchEmbedding(Layer):
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the vectors of the patches, behind the token."""
         patches = self._patches(x)
-        rows = ctx.empty(self, "patches", (len(x), len(self.positions.data) - 1, self.project.num_inputs))
+        rows = ctx.lend(self, "patches", (len(x), len(self.positions.data) - 1, self.project.num_inputs))
         rows.reshape(patches.shape)[...] = patches
         ctx[self] = x.shape
-        y: np.ndarray = ctx.empty(self, "y", (len(x), *self.positions.shape))
+        y: np.ndarray = ctx.lend(self, "y", (len(x), *self.positions.shape))
         np.add(self.project.forward(rows, ctx), self.positions.data[1:], out=y[:, 1:])
         y[:, 0] = self.token.data + self.positions.data[0]
         return y
@@ -67,19 +67,19 @@ class PatchEmbedding(Layer):
             column_sum(dy.reshape(len(dy), p.size), p.grad.reshape(-1), p.accumulate)
             p.written()
         if not self.token.frozen:
-            first = ctx.backward.empty(self, "first", (len(dy), self.size))
+            first = ctx.backward.lend(self, "first", (len(dy), self.size))
             first[...] = dy[:, 0]
             column_sum(first, self.token.grad, self.token.accumulate)
             self.token.written()
         if not self.needs_dx and not self.project.trains:
             return empty_gradient(dy)
-        rest = ctx.backward.empty(self, "rest", (len(dy), dy.shape[1] - 1, self.size))
+        rest = ctx.backward.lend(self, "rest", (len(dy), dy.shape[1] - 1, self.size))
         rest[...] = dy[:, 1:]
         self.project.needs_dx = self.needs_dx
         rows = self.project.backward(rest, ctx)
         if not self.needs_dx:
             return empty_gradient(dy)
-        dx: np.ndarray = ctx.backward.empty(self, "dx", shape)
+        dx: np.ndarray = ctx.backward.lend(self, "dx", shape)
         places = self._patches(dx)
         places[...] = rows.reshape(places.shape)
         return dx

@@ -26,7 +26,7 @@ class _Pool2d(Layer):
 
     def _y(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         n, height, width, channels = x.shape
-        y: np.ndarray = ctx.empty(self, "y", (n, *self.window.output((height, width)), channels))
+        y: np.ndarray = ctx.lend(self, "y", (n, *self.window.output((height, width)), channels))
         return y
 
 
@@ -62,7 +62,7 @@ class MaxPool2d(_Pool2d):
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return dx."""
         argmax, shape = ctx[self]
-        dx: np.ndarray = ctx.backward.empty(self, "dx", shape)
+        dx: np.ndarray = ctx.backward.lend(self, "dx", shape)
         pool.max_pool_dx(argmax, dy, self.window, dx)
         return dx
 
@@ -90,7 +90,7 @@ class AvgPool2d(_Pool2d):
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return dx."""
-        dx: np.ndarray = ctx.backward.empty(self, "dx", ctx[self])
+        dx: np.ndarray = ctx.backward.lend(self, "dx", ctx[self])
         pool.mean_pool_dx(dy, self.window, dx)
         return dx
 
@@ -106,12 +106,12 @@ class GlobalAvgPool(Layer):
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the means."""
         ctx[self] = x.shape
-        y: np.ndarray = ctx.empty(self, "y", (x.shape[0], x.shape[3]))
+        y: np.ndarray = ctx.lend(self, "y", (x.shape[0], x.shape[3]))
         pool.global_mean(x, y)
         return y
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return dx."""
-        dx: np.ndarray = ctx.backward.empty(self, "dx", ctx[self])
+        dx: np.ndarray = ctx.backward.lend(self, "dx", ctx[self])
         pool.global_mean_dx(dy, dx)
         return dx

@@ -37,7 +37,7 @@ class Recompute(Layer):
         ctx[self] = x, mark
         inner.updates_statistics = ctx.updates_statistics
         y = self.layer.forward(x, inner)
-        return _copy(y, ctx.empty(self, "y", y.shape, y.dtype))
+        return _copy(y, ctx.lend(self, "y", y.shape, y.dtype))
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Compute y again if need be, write parameter gradients or put them off, return dx."""
@@ -49,7 +49,7 @@ class Recompute(Layer):
         dx = self.layer.backward(dy, inner)
         if not self.needs_dx:
             return empty_gradient(dy)
-        return _copy(dx, ctx.backward.empty(self, "dx", dx.shape, dx.dtype))
+        return _copy(dx, ctx.backward.lend(self, "dx", dx.shape, dx.dtype))
 
     def ask_dx(self, needed: bool) -> None:
         """Set ``needs_dx`` of this and of the layer."""

@@ -34,7 +34,7 @@ class Residual(Layer):
         """Return the sum of both branches, activated."""
         body = self.body.forward(x, ctx)
         shortcut = x if self.shortcut is None else self.shortcut.forward(x, ctx)
-        y: np.ndarray = ctx.empty(self, "y", body.shape)
+        y: np.ndarray = ctx.lend(self, "y", body.shape)
         ctx[self] = y
         if self._ends_in_relu:
             add_relu(body, shortcut, y)
@@ -53,7 +53,7 @@ class Residual(Layer):
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the sum of both branches' dx."""
-        copy: np.ndarray = ctx.backward.empty(self, "dy", dy.shape)
+        copy: np.ndarray = ctx.backward.lend(self, "dy", dy.shape)
         if self._ends_in_relu:
             add_relu_dx(ctx[self], dy, copy)
         else:

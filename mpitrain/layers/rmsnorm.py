@@ -33,7 +33,7 @@ class RMSNorm(Layer):
         """Return the normalized rows, scaled."""
         rows = x.reshape(math.prod(x.shape[:-1]), self.size)
         r = ctx.empty(self, "r", (len(rows), 1))
-        y: np.ndarray = ctx.empty(self, "y", x.shape)
+        y: np.ndarray = ctx.lend(self, "y", x.shape)
         rmsnorm(rows, self.weight.data, self.eps, r, y.reshape(rows.shape))
         ctx[self] = rows, r
         return y

@@ -99,7 +99,7 @@ class TokenEmbedding(Embedding):
         if lengths is not None:
             ids = np.where(ids == PAD, 0, ids)
         check_ids(ids, self.num_embeddings)
-        y: np.ndarray = ctx.empty(self, "y", (*x.shape, self.size))
+        y: np.ndarray = ctx.lend(self, "y", (*x.shape, self.size))
         embedding(ids, self.weight.data, y.reshape(len(ids), self.size))
         self._add_positions(y, places, before, ctx)
         if self.types is not None:
@@ -135,7 +135,7 @@ class TokenEmbedding(Embedding):
         if places is None:
             np.add(y, self.positions.data[before : before + y.shape[1]], out=y)
             return
-        vectors = ctx.empty(self, "positions", y.shape)
+        vectors = ctx.lend(self, "positions", y.shape)
         embedding(places.reshape(-1), self.positions.data, as_rows(vectors))
         add(y, vectors, y)
 
@@ -197,7 +197,7 @@ class TiedHead(Layer):
         """Return x w^T + b."""
         rows = as_rows(x)
         ctx[self] = rows, x.shape
-        y: np.ndarray = ctx.empty(self, "y", (len(rows), self.num_outputs))
+        y: np.ndarray = ctx.lend(self, "y", (len(rows), self.num_outputs))
         linear_dx(rows, self.weight.data, y)  # which is x w^T
         if self.bias is not None:
             np.add(y, self.bias.data, out=y)
@@ -213,7 +213,7 @@ class TiedHead(Layer):
             ctx.later.append(partial(self.put_gradients, rows, dy))
         if not self.needs_dx:
             return empty_gradient(dy)
-        dx: np.ndarray = ctx.backward.empty(self, "dx", rows.shape)
+        dx: np.ndarray = ctx.backward.lend(self, "dx", rows.shape)
         linear(dy, self.weight.data, None, dx, False)
         return dx.reshape(shape)
 
@@ -233,13 +233,13 @@ class FirstToken(Layer):
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return a copy of the vectors."""
         ctx[self] = x.shape
-        y: np.ndarray = ctx.empty(self, "y", (len(x), x.shape[2]))
+        y: np.ndarray = ctx.lend(self, "y", (len(x), x.shape[2]))
         y[...] = x[:, 0]
         return y
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return dy for the first tokens, and 0 for the others."""
-        dx: np.ndarray = ctx.backward.empty(self, "dx", ctx[self])
+        dx: np.ndarray = ctx.backward.lend(self, "dx", ctx[self])
         dx.fill(0)
         dx[:, 0] = dy
         return dx

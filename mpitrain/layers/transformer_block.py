@@ -34,13 +34,13 @@ class _Block(Layer):
 
     def _back(self, branch: Layer, dropout: Dropout | None, dy: np.ndarray, ctx: Context) -> np.ndarray:
         if dropout is not None:  # which writes over its dy
-            copy: np.ndarray = ctx.backward.empty(dropout, "dy", dy.shape)
+            copy: np.ndarray = ctx.backward.lend(dropout, "dy", dy.shape)
             np.copyto(copy, dy)
             dy = dropout.backward(copy, ctx)
         return branch.backward(dy, ctx)
 
     def _sum(self, a: np.ndarray, b: np.ndarray, name: str, ctx: Context) -> np.ndarray:
-        y: np.ndarray = ctx.empty(self, name, a.shape)
+        y: np.ndarray = ctx.lend(self, name, a.shape)
         add(a, b, y)
         return y
 

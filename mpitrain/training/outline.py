@@ -14,6 +14,7 @@ from ..config import Config
 from ..context import Context
 from ..data.dataset import Dataset
 from ..data.lazy import is_lazy
+from ..device.loans import LEAST_BYTES
 from ..head_loss import split_head
 from ..layers import BatchNorm2d, Layer
 from ..layers.base import Phase
@@ -75,10 +76,10 @@ def try_passes(setup: TrainingSetup, config: Config, size: int) -> Passes:
     samples = math.ceil(batch / shards) if shards else math.ceil(math.ceil(batch / size) / microbatches)
     tested = min(samples_at_once(data.test.x), math.ceil(len(data.test) / size))
     few = min(2, microbatches)  # the second adds to the gradients of the first, for which it takes more
-    train_bytes = _extrapolate(lambda n: _forward_backward(setup, n, few), samples)
+    train_bytes = _extrapolate(lambda n, least: _forward_backward(setup, n, few, least), samples)
     if shards and any(isinstance(layer, BatchNorm2d) for layer in setup.model.layers()):
         train_bytes *= shards // size  # the shards of a rank go through the network side by side
-    return Passes(rows, samples, train_bytes, _extrapolate(lambda n: _forward(setup, n), tested))
+    return Passes(rows, samples, train_bytes, _extrapolate(lambda n, least: _forward(setup, n, least), tested))
 
 
 def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
@@ -107,16 +108,26 @@ def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
     }
 
 
-def _extrapolate(run: Callable[[int], int], samples: int) -> int:
-    """Return the bytes of ``run(samples)``: measured for few samples, else extrapolated from 1 and 2."""
-    one, two = run(1), run(2)
+def _extrapolate(run: Callable[[int, int], int], samples: int) -> int:
+    """Return the bytes of ``run(samples, least)``: measured for few samples, else extrapolated from 1 and 2.
+
+    ``least`` is that of loans: with many samples most arrays are large, so for few all must count as large, too.
+    """
+    one, two = run(1, 0), run(2, 0)
     estimate = one + (two - one) * (samples - 1)
-    return run(samples) if estimate <= MEASURED_BYTES else estimate
+    return run(samples, LEAST_BYTES) if estimate <= MEASURED_BYTES else estimate
 
 
-def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int) -> int:
+def _context(setup: TrainingSetup, least: int, *, training: bool = True) -> Context:
+    ctx = Context(training=training, device=setup.arena.device)
+    if ctx.loans is not None:
+        ctx.loans.least = least
+    return ctx
+
+
+def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int, least: int = LEAST_BYTES) -> int:
     """Run a training step without its update, and return the bytes of its buffers."""
-    ctx = Context(device=setup.arena.device)
+    ctx = _context(setup, least)
     setup.arena.writes = [0] * len(setup.arena.parameters)
     model, loss = split_head(setup.model, setup.loss)
     for _ in range(microbatches):
@@ -125,9 +136,9 @@ def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int)
     return ctx.num_bytes + loss.memory()
 
 
-def _forward(setup: TrainingSetup, num_samples: int) -> int:
+def _forward(setup: TrainingSetup, num_samples: int, least: int) -> int:
     """Evaluate, and return the bytes of the buffers."""
-    ctx = Context(training=False, device=setup.arena.device)
+    ctx = _context(setup, least, training=False)
     model, loss = split_head(setup.model, setup.loss)
     _to_the_loss(setup, model, loss, num_samples, ctx)
     return ctx.num_bytes + loss.memory()

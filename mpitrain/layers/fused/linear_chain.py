@@ -47,9 +47,9 @@ class LinearLink(Fused):
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return f(x w + b)."""
         rows = x if x.ndim == 2 else as_rows(x)
-        y: np.ndarray = ctx.empty(self, "y", (len(rows), self.linear.num_outputs))
+        y: np.ndarray = ctx.lend(self, "y", (len(rows), self.linear.num_outputs))
         w, b = self.linear.weight.data, None if self.linear.bias is None else self.linear.bias.data
-        kept: Any = y
+        kept: Any = y if self._relu else None
         if self._gelu:
             kept = linear_gelu(rows, w, b, y, self._gelu, partial(ctx.empty, self))
         else:
@@ -74,7 +74,7 @@ class LinearLink(Fused):
             ctx.later.append(partial(self.linear.put_gradients, rows, dy, with_bias=self.top))
         if not self.linear.needs_dx:
             return empty_gradient(dy)
-        dx: np.ndarray = ctx.backward.empty(self, "dx", rows.shape)
+        dx: np.ndarray = ctx.backward.lend(self, "dx", rows.shape)
         if self.below is None:
             linear_dx(dy, self.linear.weight.data, dx)
         else:

@@ -131,6 +131,7 @@ class Probe:
         self.y: Any = None
         self.dy: Any = None
         self.writes_at_once = self.puts_off = False
+        self.kept_loans = 0
 
     def prepare(self) -> None:
         """Renew dy, over which backward may have written."""
@@ -141,6 +142,8 @@ class Probe:
     def forward(self) -> None:
         """Compute y."""
         self.y = self.part.forward(self.x, self.ctx)
+        if self.dy is None and self.ctx.loans is not None:  # the run that does not count
+            self.kept_loans = self.ctx.loans.used_bytes
 
     def backward(self) -> None:
         """Compute dx, put off dw."""
@@ -165,6 +168,7 @@ def _measure(part: Part, x: Any, device: Device, seed: int, seconds: float) -> t
         probe = Probe(part, x, device, seed)
         forward, dx, dw = medians((probe.forward, probe.backward, probe.write), probe.prepare, device, seconds)
         num_trained, num_frozen = probe.arena.num_parameters, probe.arena.num_frozen
+    loans = 0 if probe.ctx.loans is None else probe.ctx.loans.num_bytes
     has_backward = part.needs_dx or probe.writes_at_once or any(any(layer.children()) for layer in part)
     return UnitCost(
         name="",
@@ -173,8 +177,9 @@ def _measure(part: Part, x: Any, device: Device, seed: int, seconds: float) -> t
         dx=dx if has_backward and (part.needs_dx or num_trained) else 0.0,
         dw=dw if probe.puts_off else 0.0,
         output_bytes=probe.y.nbytes,
-        kept_bytes=probe.ctx.num_bytes,
-        backward_bytes=probe.memory.num_bytes,
+        kept_bytes=probe.ctx.num_bytes + probe.kept_loans,
+        backward_bytes=probe.memory.num_bytes - loans,
+        in_turn_bytes=loans - probe.kept_loans,
         num_parameters=num_trained + num_frozen,
         num_frozen=num_frozen,
     ), probe.y

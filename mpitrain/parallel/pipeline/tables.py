@@ -60,6 +60,8 @@ class Tables:
         """
         kept, backward = _sums_of(costs, "kept_bytes"), _sums_of(costs, "backward_bytes")
         none = np.zeros(self.is_run.shape)
+        in_turn = [max(cost.in_turn_bytes, (cost.apart or cost).in_turn_bytes) for cost in costs]
+        self._in_turn, self._in_turn_late = _most(np.array(in_turn)), _sums(in_turn)
         self._backward = backward
         self._again = self._again_backward = self._again_late = none
         if self.recompute == "stage":
@@ -90,12 +92,14 @@ class Tables:
         Weights, gradients and slots; activations of the microbatches that it holds, those received included; memory of
         backward and of what is computed again, one for all microbatches except those whose W is late. Blocks that
         differ in shape may need a little more, since each of their arrays has memory for the largest at its place.
+        Large arrays that units use in turn may need a little more or less, since their sizes differ, too.
         """
         late = demand.late
         if late not in self._fixed:
             weights = PARAMETER_BYTES * ((2 + self.slots) * self.parameters - (1 + self.slots) * self.frozen)
             backward = late * (self._backward + self._again_late) if late else self._backward + self._again_backward
-            self._fixed[late] = weights + backward + self._again
+            in_turn = late * self._in_turn_late if late else self._in_turn  # gradients put off keep their dy
+            self._fixed[late] = weights + backward + self._again + in_turn
         return np.asarray(demand.held * self._activations + self._fixed[late])
 
 

@@ -18,6 +18,8 @@ class UnitCost:
         Seconds of forward, of backward without what can be put off (``Context.later``), and of what is put off.
     output_bytes, kept_bytes, backward_bytes : int
         Memory of the output, of all that forward keeps for backward (a new output included), and of backward.
+    in_turn_bytes : int
+        Memory that the units of a stage use one after the other (``device/loans.py``), in forward and in backward.
     num_parameters, num_frozen : int
         Numbers of its parameters, and how many of these are not trained.
     is_block : bool
@@ -34,6 +36,7 @@ class UnitCost:
     output_bytes: int = 0
     kept_bytes: int = 0
     backward_bytes: int = 0
+    in_turn_bytes: int = 0
     num_parameters: int = 0
     num_frozen: int = 0
     is_block: bool = False
