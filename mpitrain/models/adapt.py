@@ -123,9 +123,16 @@ def merge_lora(model: Layer, tensors: Mapping[str, np.ndarray]) -> dict[str, np.
         With adapters.
     tensors : mapping of str to array
         All its tensors by name.
+
+    Raises
+    ------
+    UserError
+        If another layer has the same weight, to which nothing is to be added.
     """
     found, layers = dict(tensors), adapted(model)
     for name, layer in layers.items():
+        if layer.weight.uses > 1:
+            raise UserError(f"{name} shares its weight with another layer, so its adapter cannot be merged into that")
         weight = found[f"{name}.weight"].astype(np.float64)
         for key, adapter, span in layer.adapters():
             a, b = (found.pop(f"{name}.{key}.{one}").astype(np.float64) for one in "ab")

@@ -117,6 +117,14 @@ def test_merged_weights_compute_the_same(on):
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
 
 
+def test_a_weight_of_two_layers_takes_no_adapter_of_one():
+    model = Sequential(Linear(3, 3), Linear(3, 3))
+    model[1].weight, model[0].weight.uses = model[0].weight, 2
+    models.add_lora(model, "rank=1,on=0")
+    with pytest.raises(UserError, match="0 shares its weight with another layer, so its adapter cannot be merged"):
+        models.merge_lora(model, Arena(model).named_tensors())
+
+
 def test_adapters_are_replaced_by_others():
     model = models.add_lora(models.build(GPT, (5,), 9), "rank=2")
     first = Arena(model, seed=SEED).named_tensors()
