@@ -278,10 +278,10 @@ def test_another_length_than_was_told_is_said(world, monkeypatch):
     channel.free()
 
 
-def waits_for(record):
-    """Return the wait of a rank for a message, once it waits."""
+def waits_for(record, before=-1):
+    """Return the wait of a rank for a message, once it waits, and no more for the one with the number ``before``."""
     begin, found = time.monotonic(), None
-    while found is None or found.peer < 0:
+    while found is None or found.peer < 0 or found.seq == before:
         assert time.monotonic() - begin < 60, "it does not wait"
         found = record.wait_for_others()
     return found
@@ -296,9 +296,13 @@ def test_waits_are_recorded(world, monkeypatch):
     turns = [Turn(world.rank == 0, 1 - world.rank, k, 8, f"{label} {k} from stage 0") for k in range(num)]
     channel.begin(turns if world.rank < 2 else [])
     if world.rank == 0:
-        seen = waits_for(next(record for record in world.ledger.records if record.rank == 1))
-        assert (seen.text, seen.peer) == (f"for the {label} 0 from stage 0 (rank 0)", 0)
-        for message in [channel.send(x[k], 1, k, f"{label} {k} to stage 1") for k in range(num)]:
+        other = next(record for record in world.ledger.records if record.rank == 1)
+        connects = waits_for(other)
+        sends = [channel.send(x[k], 1, k, f"{label} {k} to stage 1") for k in range(num)]
+        waits = waits_for(other, before=connects.seq)  # nothing is sent before somebody asks for it
+        for seen in (connects, waits):
+            assert (seen.text, seen.peer) == (f"for the {label} 0 from stage 0 (rank 0)", 0)
+        for message in sends:
             message.wait()
     if world.rank == 1:
         arrivals = [channel.receive(x[k], 0, k, f"{label} {k} from stage 0") for k in range(num)]
