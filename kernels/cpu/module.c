@@ -5,8 +5,9 @@
 // path. Built against Python's stable ABI: one binary for every Python from 3.11 on.
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
+#include <Python.h> // before all others, as it asks for
+
 #include "kernels.h"
-#include <Python.h>
 #include <pthread.h>
 #include <string.h>
 

@@ -74,7 +74,7 @@ KERNEL(cross_entropy) { // logits, targets, smoothing, ignore_index (no target i
     const long M = a[0].dim[0], ignore_index = a[3].i;
     COVER(a[1].size == M && a[5].size >= M && a[6].size == 3 && targets_fit(&a[1], a[0].dim[1]));
     for (long m = 0; m < M; m++) COVER(a[1].l[m] != ignore_index);
-    CrossEntropy c = {a, scratch(0, 0, 8 * M + 8)};
+    CrossEntropy c = {.a = a, .losses = scratch(0, 0, 8 * M + 8)};
     COVER(c.losses);
     c.right = c.losses + M;
     parallel(cross_entropy_part, &c, M, 2.0 * a[0].dim[1] + 25);
@@ -152,7 +152,7 @@ KERNEL(cross_entropy_gradient) { // logits, targets, smoothing, ignore_index, cl
     const long M = a[0].dim[0], K = a[0].dim[1], ignore_index = a[3].i;
     COVER(a[1].size == M && (!a[4].f || a[4].size == K));
     for (long m = 0; m < M; m++) COVER(a[1].l[m] == ignore_index || (a[1].l[m] >= 0 && a[1].l[m] < K));
-    CrossEntropy c = {a, scratch(0, 0, 8 * M + 8)};
+    CrossEntropy c = {.a = a, .losses = scratch(0, 0, 8 * M + 8)};
     COVER(c.losses);
     c.right = c.losses + M;
     parallel(gradient_part, &c, M, 2.5 * K + 25);

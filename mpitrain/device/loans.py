@@ -28,12 +28,13 @@ class Loans:
 
     Attributes
     ----------
-    least : int
+    least : float
         Bytes from which on memory is lent (``Buffers.lend``).
     """
 
     def __init__(self, allocate: Callable[[tuple[int, ...], Any], Any]):
-        self._allocate, self.least = allocate, LEAST_BYTES
+        self._allocate = allocate
+        self.least: float = LEAST_BYTES
         self._blocks: list[Block] = []
         self._last: dict[Hashable, Block] = {}
 

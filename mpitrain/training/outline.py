@@ -108,24 +108,24 @@ def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
     }
 
 
-def _extrapolate(run: Callable[[int, int], int], samples: int) -> int:
+def _extrapolate(run: Callable[[int, float], int], samples: int) -> int:
     """Return the bytes of ``run(samples, least)``: measured for few samples, else extrapolated from 1 and 2.
 
-    ``least`` is that of loans: with many samples most arrays are large, so for few all must count as large, too.
+    ``least`` (``Loans.least``) is in proportion to the samples, so that the same arrays are lent.
     """
-    one, two = run(1, 0), run(2, 0)
+    one, two = (run(n, LEAST_BYTES * n / max(1, samples)) for n in (1, 2))
     estimate = one + (two - one) * (samples - 1)
     return run(samples, LEAST_BYTES) if estimate <= MEASURED_BYTES else estimate
 
 
-def _context(setup: TrainingSetup, least: int, *, training: bool = True) -> Context:
+def _context(setup: TrainingSetup, least: float, *, training: bool = True) -> Context:
     ctx = Context(training=training, device=setup.arena.device)
     if ctx.loans is not None:
         ctx.loans.least = least
     return ctx
 
 
-def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int, least: int = LEAST_BYTES) -> int:
+def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int, least: float = LEAST_BYTES) -> int:
     """Run a training step without its update, and return the bytes of its buffers."""
     ctx = _context(setup, least)
     setup.arena.writes = [0] * len(setup.arena.parameters)
@@ -136,7 +136,7 @@ def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int,
     return ctx.num_bytes + loss.memory()
 
 
-def _forward(setup: TrainingSetup, num_samples: int, least: int) -> int:
+def _forward(setup: TrainingSetup, num_samples: int, least: float) -> int:
     """Evaluate, and return the bytes of the buffers."""
     ctx = _context(setup, least, training=False)
     model, loss = split_head(setup.model, setup.loss)

@@ -49,8 +49,14 @@ def test_rotary(kernels, level, threads):
     assert kernels.rotary(x, table, None, 4, False)
     for positions, offset in ((None, 5), (None, -1), (np.full((2, 4), 8), 0), (np.full((2, 4), -1), 0)):
         assert not kernels.rotary(x, table, positions, offset, False)
-    assert not kernels.rotary(x[..., ::-1], table, None, 0, False)
     assert not kernels.rotary(x, table[:, :4].copy(), None, 0, False)
+
+
+@levels
+def test_rotary_takes_heads_in_one_piece(kernels, level, threads):
+    use(level, threads)
+    x, table = np.ones((2, 3, 4, 6), np.float32), np.ones((8, 6), np.float32)
+    assert not kernels.rotary(x[..., ::-1], table, None, 0, False)
 
 
 @levels

@@ -81,7 +81,9 @@ class Evaluator:
 
         if self._forward is None:
             model = self._model if last is None else last
-            yield from ((part, model.forward(samples(number), self._ctx)) for number, part in enumerate(parts))
+            for number, part in enumerate(parts):
+                self._ctx.clear()  # no backward needs what it refers to
+                yield part, model.forward(samples(number), self._ctx)
             return
         for number, outputs in self._forward.outputs([part.stop - part.start for part in parts], samples, last):
             yield parts[number], outputs
