@@ -69,7 +69,7 @@ class Buffers:
         if view is not None and view.shape == shape:  # a small one: in as little time as ``empty``
             return view
         num_bytes = math.prod(shape) * dtype.itemsize
-        if self.loans is None or num_bytes < self.loans.least:
+        if self.loans is None or (num_bytes < self.loans.least and not self.loans.has_lent((self._number, *key))):
             return self.empty(owner, name, shape, dtype)
         memory = self.loans.lend((self._number, *key), num_bytes)
         return memory[:num_bytes].view(dtype).reshape(shape)

@@ -48,6 +48,10 @@ class Loans:
         """The bytes of the blocks to which something refers."""
         return sum(block.num_bytes for block in self._blocks if not block.is_free())
 
+    def has_lent(self, key: Hashable) -> bool:
+        """Return whether memory was lent to ``key``, which takes none of its own for a shorter batch then."""
+        return key in self._last
+
     def lend(self, key: Hashable, num_bytes: int) -> np.ndarray:
         """Return at least ``num_bytes`` of memory, with any contents.
 
