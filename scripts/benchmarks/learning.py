@@ -4,7 +4,8 @@ snippets and reuters fine-tune MiniLM to tell classes of texts, dictionary train
 begin with the same weights and take the same batches in the same order, with the same learning rates. All that is done
 stays in --folder, and is not done again. Data and weights (150 MB) come from package registries.
 
-    scripts/bench learning [--only TASK] [--seeds N] [--threads N] [--steps N] [--ranks P] [--folder DIR] [--json FILE]
+    scripts/bench learning [--only TASK] [--epochs N] [--seeds N] [--threads N] [--folder DIR] [--json FILE]
+    scripts/bench learning --ranks P [--only TASK] [--steps N] [--folder DIR] [--json FILE]
 """
 
 import argparse
@@ -24,7 +25,7 @@ from mpitrain.cli.terminal import make_console
 from mpitrain.training.display.text_table import Column, print_table
 
 PEER = Path(__file__).with_name("learning_peer.py")
-PROMPTS = ('\nOcean \\O"cean\\ ', "\nTo sail, v. i. ", "   1. A small ")
+PROMPTS = ('\nSeaweed \\Sea"weed\\, n.', "\n   1. A small vessel, used", "\n   The act of")
 Row = dict[str, object]
 
 
@@ -40,8 +41,8 @@ def main() -> int:
         bench = Bench(name, options)
         rows += bench.compare_ranks() if options.ranks else [bench.compare(seed) for seed in range(options.seeds)]
     (show_ranks if options.ranks else show)(rows)
-    if "dictionary" in chosen and not options.ranks and not options.steps:
-        write_samples(options.folder / "dictionary" / "ours-0")
+    if "dictionary" in chosen and not options.ranks:
+        write_samples(bench.run_directory(0))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
@@ -52,6 +53,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="TASK", help=f"tasks with this in their name: {', '.join(TASKS)}")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train with the seeds 0 ... N - 1 (1)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each side (1)")
+    parser.add_argument("--epochs", type=int, default=0, metavar="N", help="another number than that of the task")
     parser.add_argument("--steps", type=int, default=0, metavar="N", help="so many steps only, to try it")
     parser.add_argument(
         "--ranks", type=int, default=0, metavar="P", help="instead, compare the losses of --steps (20) on 1 and P ranks"
@@ -76,12 +78,13 @@ class Bench:
             (self.folder / "prepared").touch()
         minilm = learning_data.minilm(packages) if "weights" in self.task.options else Path()
         self.steps = options.steps or 20 * bool(options.ranks)
-        self.command = [*self.task.command(self.folder, minilm, self.steps), "--threads", str(options.threads)]
+        self.command = self.task.command(self.folder, minilm, steps=self.steps, epochs=options.epochs)
+        self.command += ["--threads", str(options.threads)]
 
     def compare(self, seed: int) -> Row:
         """Train both sides, unless that was done, and return their scores and costs."""
-        steps = f"-steps-{self.steps}" if self.steps else ""
-        ours, theirs = self.folder / f"ours-{seed}{steps}", self.folder / f"pytorch-{seed}{steps}.jsonl"
+        ours = self.run_directory(seed)
+        theirs = ours.with_name(f"{ours.name.replace('ours', 'pytorch')}.jsonl")
         self.train(ours, "--seed", str(seed))
         if not theirs.exists():
             run([sys.executable, PEER, ours, theirs])
@@ -93,6 +96,11 @@ class Bench:
             row |= {f"{side}_loss": test["loss"], side: test[self.task.score]}
             row |= {f"{side}_{key}": value for key, value in read_cost(path).items()}
         return row
+
+    def run_directory(self, seed: int) -> Path:
+        """Return the directory of our run."""
+        length = {"steps": self.steps, "epochs": self.options.epochs}
+        return self.folder / "-".join(["ours", str(seed), *(f"{key}-{n}" for key, n in length.items() if n)])
 
     def floor(self) -> float:
         """Return the score of a plain method."""

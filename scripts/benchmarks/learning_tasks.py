@@ -29,12 +29,14 @@ class Task(NamedTuple):
     score: str
     options: dict[str, str]
 
-    def command(self, folder: Path, minilm: Path, steps: int = 0) -> list[str]:
-        """Return the options with paths; ``steps`` take the place of the epochs."""
+    def command(self, folder: Path, minilm: Path, *, steps: int = 0, epochs: int = 0) -> list[str]:
+        """Return the options with paths, and with ``steps`` (without a warm-up) or ``epochs`` in place of its own."""
         options = dict(self.options)
         if steps:
             del options["epochs"]
             options |= {"steps": str(steps), "warmup": "0"}
+        elif epochs:
+            options["epochs"] = str(epochs)
         places = {"folder": folder, "minilm": minilm}
         return [part.format(**places) for name, value in options.items() for part in (f"--{name}", value)]
 
