@@ -1,4 +1,4 @@
-"""What plain methods reach on the tasks of scripts/bench learning: the least that a network should."""
+"""Scores of plain methods on the tasks of scripts/bench learning: the least that a network should reach."""
 
 from pathlib import Path
 
