@@ -19,7 +19,9 @@ HEAD = 32  # size of the heads of attention
 NUM_CLASSES = 10
 # All steps have the same samples: a network that learns them gets denormal numbers, which take PyTorch much longer.
 RATE = 1e-8
-VOCABULARY = {"gpt-8k": 8192, "gpt-50k": 50257}  # language models, trained with AdamW
+VOCABULARY = {"gpt-8k": 8192, "gpt-50k": 50257}  # language models
+WORDS, POSITIONS = 30522, 512  # of minilm, which tells classes of texts
+TRANSFORMERS = (*VOCABULARY, "minilm", "vit")  # trained with AdamW
 
 
 class Case(NamedTuple):
@@ -53,7 +55,10 @@ class Case(NamedTuple):
         if self.model in VOCABULARY:
             x, y = rng.integers(0, self.num_outputs, (2, self.batch, *self.input_shape))
             return x, y
-        x = rng.standard_normal((self.batch, *self.input_shape), np.float32)
+        if self.model == "minilm":
+            x = rng.integers(0, WORDS, (self.batch, *self.input_shape))
+        else:
+            x = rng.standard_normal((self.batch, *self.input_shape), np.float32)
         return x, rng.integers(0, NUM_CLASSES, self.batch)
 
     @property
@@ -85,6 +90,8 @@ _STEPS = (
     ("attention", (256, 256), 8),
     ("gpt-8k", (256,), 8),
     ("gpt-50k", (256,), 8),
+    ("minilm", (128,), 16),
+    ("vit", (32, 32, 3), 64),
 )
 CASES = [
     Case(*step, ranks, threads)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-from cases import GROUPS, HEAD, NUM_CLASSES, RATE, VOCABULARY, Case
+from cases import GROUPS, HEAD, NUM_CLASSES, POSITIONS, RATE, TRANSFORMERS, VOCABULARY, WORDS, Case
 
 from mpitrain import models
 from mpitrain.arena import Arena
@@ -28,7 +28,8 @@ def num_parameters(case: Case) -> int:
 
 def make_model(name: str, input_shape: tuple[int, ...]) -> Layer:
     """Return the network."""
-    return models.build(name.partition("-")[0], input_shape, VOCABULARY.get(name, NUM_CLASSES))
+    text = {"minilm": f"bert:vocabulary={WORDS},window={POSITIONS}"}.get(name, name.partition("-")[0])
+    return models.build(text, input_shape, VOCABULARY.get(name, NUM_CLASSES))
 
 
 def make_step(
@@ -41,7 +42,7 @@ def make_step(
     model = make_model(name, x.shape[1:])
     arena = Arena(model.named_parameters(), model.named_states(), device=device)
     data_parallel = DataParallel(model, arena, world, synchronize_batch_norm=False)
-    optimizer = AdamW(arena) if name in VOCABULARY else SGD(arena, momentum=0.9)
+    optimizer = AdamW(arena) if name in TRANSFORMERS else SGD(arena, momentum=0.9)
     ctx, (body, loss) = Context(device=device), split_head(model, SoftmaxCrossEntropy())
     inputs, targets = device.from_host(x), device.from_host(y)
     batch = Batch(inputs, targets, 0, np.arange(len(x)))

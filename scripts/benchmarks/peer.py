@@ -6,20 +6,25 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.distributed
-from cases import GROUPS, HEAD, NUM_CLASSES, RATE, VOCABULARY, Case
+from cases import GROUPS, HEAD, NUM_CLASSES, POSITIONS, RATE, TRANSFORMERS, VOCABULARY, WORDS, Case
 from peer_gpt import GPT
+from peer_transformers import BERT, ViT
 from torch import nn
 
 Step = Callable[[], object]
 LENGTH = 256  # tokens of a row
 SETTINGS = tuple(itertools.product(("contiguous", "channels_last"), ("fused", "foreach")))
-TEXT_SETTINGS = tuple(itertools.product(("eager", "compiled"), ("fused",)))
+TRANSFORMER_SETTINGS = tuple(itertools.product(("eager", "compiled"), ("fused",)))
 
 
 def make_model(name: str) -> nn.Module:
     """Return the network that mpitrain calls ``name``, layer by layer the same."""
     if name in VOCABULARY:
         return GPT(VOCABULARY[name], LENGTH)
+    if name == "minilm":
+        return BERT(WORDS, POSITIONS, NUM_CLASSES)
+    if name == "vit":
+        return ViT(32, NUM_CLASSES)
     return {"mlp": _mlp, "lenet": _lenet, "resnet8": lambda: resnet(1), "resnet20": lambda: resnet(3)}[name]()
 
 
@@ -33,7 +38,7 @@ def make_step(case: Case, x: np.ndarray, y: np.ndarray, setting: tuple[str, str]
         inputs = inputs.permute(0, 3, 1, 2).contiguous(memory_format=chosen)
     if case.ranks > 1:
         model = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
-    if case.model in VOCABULARY:
+    if case.model in TRANSFORMERS:
         optimizer: torch.optim.Optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, **{optimizer_kind: True})
     else:
         optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9, **{optimizer_kind: True})

@@ -5,7 +5,7 @@ import resource
 import sys
 
 import numpy as np
-from cases import CASES, LAYERS, VOCABULARY
+from cases import CASES, LAYERS, TRANSFORMERS
 
 STEPS = 5
 
@@ -27,7 +27,7 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(case.threads)
-        setting = peer.TEXT_SETTINGS[0] if case.model in VOCABULARY else peer.SETTINGS[2 if x.ndim == 4 else 0]
+        setting = peer.TRANSFORMER_SETTINGS[0] if case.model in TRANSFORMERS else peer.SETTINGS[2 if x.ndim == 4 else 0]
         step = (
             peer.make_layer_step(case.model, x, np.ones_like(x), setting)
             if lone

@@ -10,7 +10,7 @@ import numpy as np
 import ours
 import peer
 import torch
-from cases import CASES, LAYERS, VOCABULARY, Case
+from cases import CASES, LAYERS, TRANSFORMERS, Case
 
 from mpitrain.comm.world import World
 from mpitrain.data.sampler import share
@@ -69,7 +69,7 @@ def best_peer(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> tuple[t
         steps = [peer.make_layer_step(case.model, x, np.ones_like(x), setting) for setting in settings]
     else:
         settings = peer.SETTINGS if x.ndim == 4 else peer.SETTINGS[:2]
-        settings = peer.TEXT_SETTINGS if case.model in VOCABULARY else settings
+        settings = peer.TRANSFORMER_SETTINGS if case.model in TRANSFORMERS else settings
         steps = [peer.make_step(case, x, y, setting) for setting in settings]
     best = int(np.argmin(np.median(interleaved(steps, TRIAL, world, case.threads), axis=1)))
     return settings[best], steps[best]

@@ -213,3 +213,19 @@ def test_texts_with_classes_on_any_number_of_ranks(world, alone, reviews, batch)
     losses = [result.train["loss"] for result in one.run.results.evaluations]
     assert len(losses) == config.run.epochs
     assert losses == sorted(losses, reverse=True)
+
+
+def test_fine_tuning_on_any_number_of_ranks(world, alone, reviews):
+    """A BERT on texts of several lengths: ranks share the update, and each step has the same loss as on one rank."""
+    config = Config(
+        data=Data(source=f"csv:{reviews}/reviews.csv,text=review,target=label,length=40", batch_size=9),
+        model=Model(name="bert:depth=2,width=16,heads=2,window=48"),
+        optimizer=Optimizer(name="adamw", lr=0.003, weight_decay=0.1, warmup=0.5, clip_norm=0.5),
+        parallel=Parallel(shard="optimizer"),
+        run=Run(epochs=4, evaluate_every="1"),
+    )
+    one, all_ranks = train(config, alone), train(config, world)
+    np.testing.assert_allclose(scores(all_ranks), scores(one), rtol=1e-3, atol=1e-4)
+    losses = [result.train["loss"] for result in one.run.results.evaluations]
+    assert len(losses) == 4 * 18
+    assert np.mean(losses[-18:]) < 0.8 * np.mean(losses[:18])

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ CONFIG, METRICS, REPORT, CURVES, CHECKPOINTS = (
 TRACE = "trace.json"
 TASKS = "pipeline.jsonl"
 TOKENIZER = "tokenizer.json"
-BUFFER = 65536  # bytes of metrics.jsonl
+BUFFER, DELAY = 65536, 5.0  # bytes and seconds for which lines of metrics.jsonl may wait
 AUTO = "auto"  # in place of a run to resume: the newest checkpoint, or a new run where there is none
 LAST, BEST = "model.safetensors", "best.safetensors"
 
@@ -105,11 +106,13 @@ class RunDirectory:
             self._metrics = os.open(path / METRICS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         except OSError as error:
             raise UserError(f"cannot write into the run directory {path}: {error.strerror}") from None
-        self._unwritten = bytearray()
+        self._unwritten, self._flushed = bytearray(), time.monotonic()
         write_atomically(path / CONFIG, write_config(config))
 
     def log(self, kind: str, **values: Any) -> None:
         """Append a line to metrics.jsonl; one of kind epoch is written, with all before it, when this returns.
+
+        Others are written together with those that follow within some seconds.
 
         Raises
         ------
@@ -117,11 +120,13 @@ class RunDirectory:
             If it cannot be written. It is kept, and written with the next.
         """
         self._unwritten += (to_json({"kind": kind, **values}) + "\n").encode()
-        if kind == "epoch" or len(self._unwritten) > BUFFER:
+        due = time.monotonic() - self._flushed > DELAY  # an epoch of a language model may take hours
+        if kind == "epoch" or due or len(self._unwritten) > BUFFER:
             self.flush()
 
     def flush(self) -> None:
         """Write the pending lines of metrics.jsonl; raise UserError on failure."""
+        self._flushed = time.monotonic()
         self._check_owner()
         try:
             while self._unwritten:

@@ -1,0 +1,40 @@
+"""Files of a run while it goes on."""
+
+import json
+import time
+
+import pytest
+
+from mpitrain.config import Config
+from mpitrain.training.directory.run_directory import RunDirectory
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 1000.0
+
+    monkeypatch.setattr(time, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+def test_lines_of_a_long_epoch_are_there_within_seconds(tmp_path, clock):
+    run = RunDirectory(tmp_path / "run", Config())
+    path = tmp_path / "run" / "metrics.jsonl"
+
+    def steps():
+        return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+    for step in range(1, 4):
+        run.log("step", step=step)
+    assert steps() == []  # no file is written for each of many short steps
+    clock.now += 6
+    run.log("step", step=4)
+    assert steps() == [1, 2, 3, 4]
+    run.log("step", step=5)
+    clock.now += 4
+    run.log("step", step=6)
+    assert steps() == [1, 2, 3, 4]
+    run.log("epoch", step=6)
+    assert steps() == [1, 2, 3, 4, 5, 6, 6]
+    run.close()
