@@ -128,6 +128,7 @@ HOST = {  # products of arrays of the host
     "comm/measure/link_survey.py",
     "kernels/bench/contenders.py",
     "kernels/check.py",
+    "models/adapt.py",
     "training/class_weights.py",
 }
 

@@ -240,7 +240,7 @@ ROWS = st.one_of(
 ENDS = st.sampled_from(["\n"] * 6 + ["\r\n", "\r", "\n\n", "\n \n"])
 
 
-@settings(SLOW, max_examples=600)
+@settings(SLOW, max_examples=300)
 @given(
     rows=st.lists(st.tuples(ROWS, ENDS), max_size=12),
     third=st.sampled_from(["x", "7", "True", "NA"]),
@@ -297,7 +297,7 @@ def test_every_float64_comes_back(tmp_path, tiny, bits, form):
         assert open_table(path, reader=reader).numbers(["a"]).tobytes() == np.array(values).tobytes()
 
 
-@settings(SLOW, max_examples=500)
+@settings(SLOW, max_examples=250)
 @given(text=st.text('a",\n\r', max_size=24))
 @example('"",a"\n"')
 @example('5"\n"\n"')

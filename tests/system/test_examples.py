@@ -26,6 +26,7 @@ def test_all_examples_are_tested():
 
 @pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are in the checkout only")
 @pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.any_mpi
 def test_an_example(mpitrain, name):
     found = []
     for ranks in (1, 3):

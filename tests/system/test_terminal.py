@@ -29,6 +29,9 @@ COLORS = {name: value for name, value in ENVIRONMENT.items() if name != "NO_COLO
 MPITRAIN = (sys.executable, "-m", "mpitrain")
 
 
+WIDTHS = [pytest.param(60, marks=pytest.mark.any_mpi), 80, pytest.param(120, marks=pytest.mark.any_mpi)]
+
+
 def on_terminal(directory, command, columns, timeout=90, environment=None):
     """Run ``command`` on a pseudo-terminal; return (exit code, all that was shown between two moves of the cursor)."""
     ours, theirs = pty.openpty()
@@ -60,7 +63,7 @@ def on_terminal(directory, command, columns, timeout=90, environment=None):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("columns", WIDTHS)
 @pytest.mark.parametrize("start", ["mpirun", "-n", "alone"])
 def test_a_run_on_a_terminal(tmp_path, columns, start):
     launch = {"mpirun": ("mpirun", "-n", "2", *MPITRAIN), "-n": (*MPITRAIN, "-n", "2"), "alone": MPITRAIN}[start]
@@ -94,7 +97,7 @@ def test_a_wide_terminal_shows_everything(tmp_path):
     assert all("samples/s  compute" in line and "train loss" in line for line in epochs)
 
 
-@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("columns", WIDTHS)
 def test_bench_is_as_wide_as_the_terminal_of_mpirun(tmp_path, columns):
     folder = tmp_path / "courses" / "hpc2026" / "homework" / "of_a_student_with_a_long_name"
     folder.mkdir(parents=True)
@@ -113,6 +116,7 @@ def test_bench_is_as_wide_as_the_terminal_of_mpirun(tmp_path, columns):
         assert sum("_own.py:one " in line for line in rows) == sum("_own.py:two " in line for line in rows) == 2
 
 
+@pytest.mark.any_mpi
 @pytest.mark.parametrize("columns", [60, 80])
 @pytest.mark.parametrize(
     "arguments",
