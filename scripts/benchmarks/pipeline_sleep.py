@@ -38,7 +38,7 @@ def main() -> None:
         found[number].append(pipelines[number].record(world).run.price)
 
     alternate([lambda number=number: recorded(number) for number in range(len(pipelines))], repeat, 4, world)
-    link = measure_link(world, channel, np.zeros((1, 16), np.float32), pipelines[0].stages.first_free_tag + 1000)
+    link = measure_link(world, channel, np.zeros((1, 16), np.float32), pipelines[0].stages.tied_tag(1000))
     rows = []
     for pipeline, prices in zip(pipelines, found, strict=True):
         program = pipeline.program

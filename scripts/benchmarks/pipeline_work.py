@@ -62,7 +62,7 @@ class Bench:
         """Return the time of a message of the size of an activation."""
         border = pipeline.stages.borders[0]
         array = np.zeros((self.case.samples, *border.shape), border.dtype)
-        return measure_link(self.world, channel, array, pipeline.stages.first_free_tag + 1000)
+        return measure_link(self.world, channel, array, pipeline.stages.tied_tag(1000))
 
     def steps(self, cut: Cut, folder: str) -> list[dict[str, Any]]:
         """Return the times of our steps beside the predicted ones, beside PyTorch's, and beside data parallelism."""
