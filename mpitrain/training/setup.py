@@ -280,8 +280,8 @@ def language_facts(dataset: Dataset) -> dict[str, Any]:
     """Return the options of ``make_scoring`` that depend on the text of a dataset."""
     if dataset.task != LANGUAGE_MODELING:
         return {}
-    known = dataset.tokenizer is not None and not dataset.masked  # the bytes of hidden tokens are not those of the text
-    return {"task": dataset.task, "token_bytes": dataset.tokenizer.token_bytes if known and dataset.tokenizer else None}
+    tokenizer = None if dataset.masked else dataset.tokenizer  # the bytes of hidden tokens are not those of the text
+    return {"task": dataset.task, "token_bytes": None if tokenizer is None else tokenizer.token_bytes}
 
 
 def augment_of(config: Config) -> Augment:
