@@ -1,6 +1,5 @@
 """``mpitrain find-lr``: find a learning rate by a short training on all ranks in which it grows from step to step."""
 
-import argparse
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from ..config import Config, Run, check
 from ..config_file import read_config
 from ..errors import UserError
 from ..json_text import to_json
-from .options import parse_options
+from .options import given_before, parse_options
 from .order import Job
 from .terminal import make_console
 from .train import branches, make_screen, open_training
@@ -44,9 +43,7 @@ class FindLrOptions(Config):
 
 def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--config", default="")
-    path = first.parse_known_args(argv[: -1 if argv and argv[-1] == "--config" else None])[0].config
+    path = given_before(argv, "config").config
     config = read_config(Path(path)) if path else Config()
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, steps=STEPS))
     options = parse_options(

@@ -1,5 +1,6 @@
 """Command-line options, made from dataclasses by tyro; the docstrings of their fields are the help."""
 
+import argparse
 import contextlib
 import io
 import shutil
@@ -32,6 +33,15 @@ class Mistake(SystemExit):
         super().__init__(code)
         lines = (line.strip("│╭╮╰╯─| ") for line in shown.splitlines())
         self.text = " ".join(" ".join(line for line in lines if line.strip("-")).split())
+
+
+def given_before(argv: list[str], *names: str) -> argparse.Namespace:
+    """Return the values of some options, on which the defaults of all depend; empty for those that are not given."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in names:
+        first.add_argument(f"--{name}", default="")
+    without_value = bool(argv) and argv[-1] in [f"--{name}" for name in names]  # which the parser of all options tells
+    return first.parse_known_args(argv[:-1] if without_value else argv)[0]
 
 
 def parse_options(

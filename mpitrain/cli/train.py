@@ -1,6 +1,5 @@
 """``mpitrain train``: train a network on all ranks."""
 
-import argparse
 import dataclasses
 import time
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from ..errors import AgreedError, UserError
 from ..lora_options import continued
 from ..plain_text import count
 from ..training.directory.run_directory import CONFIG
-from .options import parse_options
+from .options import given_before, parse_options
 from .order import Job
 from .resume import leave, run_of
 
@@ -53,10 +52,7 @@ class TrainOptions(Config):
 
 def parse(argv: list[str], speaks: bool) -> Job:
     """Return the job that ``argv`` asks for."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("config", "resume", "out"):
-        first.add_argument(f"--{name}", default="")
-    given = first.parse_known_args(argv[: -1 if argv and argv[-1] in ("--config", "--resume", "--out") else None])[0]
+    given = given_before(argv, "config", "resume", "out")
     if not given.resume:
         return _job(_parse(argv, speaks, given.config), given.config)
     directory = run_of(given.resume, given.out, lambda: _planned(argv, speaks, given.config))
