@@ -116,6 +116,8 @@ class Receiving(Call):
 class NcclStream(LateStream):
     """The stream of all calls of a group."""
 
+    patience = 8  # more than a channel asks for one message, so that a wait that is forgotten is missed in every run
+
     def __init__(self, device, limit):
         super().__init__(device)
         self.limit, self.moving = limit, False

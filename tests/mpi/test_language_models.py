@@ -19,7 +19,17 @@ from mpitrain.parallel.data import DataParallel
 from mpitrain.parallel.pipeline.forward import PipelineForward
 from mpitrain.pipelines import find, make_program
 from mpitrain.training.scoring.scores import Classification
-from tests.pipeline_cases import SCHEDULES, SEED, Case, Run, differences, make_batches, make_runner, run_steps
+from tests.pipeline_cases import (
+    SCHEDULES,
+    SEED,
+    Case,
+    Run,
+    change_weights,
+    differences,
+    make_batches,
+    make_runner,
+    run_steps,
+)
 
 pytestmark = pytest.mark.mpi
 
@@ -69,6 +79,8 @@ def train_alone(case, batches, steps, *, lr):
         losses.append(arena.header[1] / arena.header[0])
         if lr:
             optimizer.step(lr, 1 / float(arena.header[0]))
+        else:
+            change_weights(arena)
     return arena, losses
 
 
