@@ -1,7 +1,8 @@
 """Gradient synchronization: everything between backward and the next forward that involves other ranks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -30,6 +31,8 @@ class GradientSync(ABC):
         None where every rank updates all.
     watches_gradients : bool
         True if ``ready`` must be called for each gradient.
+    slots : dict of str to (arena.size,) array
+        State that checkpoints keep beside that of the optimizer; after ``settle`` equal on all ranks.
     """
 
     algorithms: list[str]
@@ -37,6 +40,7 @@ class GradientSync(ABC):
     buckets: list[Bucket]
     own: tuple[slice, ...] | None = None
     watches_gradients: bool = True
+    slots: Mapping[str, np.ndarray] = MappingProxyType({})
 
     @property
     def sharded(self) -> bool:
@@ -74,6 +78,9 @@ class GradientSync(ABC):
     @abstractmethod
     def gather(self, array: np.ndarray) -> None:
         """Complete a slot of the optimizer on every rank."""
+
+    def settle(self) -> None:  # noqa: B027
+        """Make the slots equal on all ranks, before a checkpoint; all ranks call it together."""
 
     def free(self) -> None:  # noqa: B027
         """Free MPI resources."""

@@ -146,7 +146,7 @@ class TrainingRun:
     @property
     def tensors(self) -> State:
         """The tensors that a step changes."""
-        return State(self.setup.arena, self.optimizer)
+        return State(self.setup.arena, self.optimizer, self.data_parallel.sync.slots)
 
     @property
     def ends_early(self) -> bool:
@@ -168,8 +168,9 @@ class TrainingRun:
 
     def continue_from(self, other: "TrainingRun") -> None:
         """Take over the progress of ``other``, the same run on other ranks."""
-        for name, slot in other.optimizer.slots.items():
-            np.copyto(self.optimizer.slots[name], slot)
+        mine = self.tensors.slots
+        for name, slot in other.tensors.slots.items():
+            np.copyto(mine[name], slot)
         self.optimizer.step_count = other.optimizer.step_count
         self.step, self.position, self.resumed_at = other.step, other.position, other.resumed_at
         past = other.results

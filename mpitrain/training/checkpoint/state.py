@@ -1,9 +1,9 @@
-"""Training state: the arena's values and states, the optimizer's slots and its step count.
+"""Training state: the arena's values and states, the slots of the optimizer and of the synchronization, a step count.
 
 A checkpoint writes it to a file, ``Snapshot`` keeps it in memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,14 +13,27 @@ from ...optim import Optimizer
 
 
 class State(NamedTuple):
-    """The state of a training run, or of this rank's stages of it, in place."""
+    """The state of a training run, or of this rank's stages of it, in place.
+
+    Attributes
+    ----------
+    sync_slots : mapping of str to (arena.size,) array
+        State of the gradient synchronization; see ``GradientSync.slots``.
+    """
 
     arena: Arena
     optimizer: Optimizer
+    sync_slots: Mapping[str, np.ndarray] = {}
+
+    @property
+    def slots(self) -> dict[str, np.ndarray]:
+        """The slots by the prefix that the names of their tensors get."""
+        own = {f"optimizer.{name}.": slot for name, slot in self.optimizer.slots.items()}
+        return own | {f"sync.{name}.": slot for name, slot in self.sync_slots.items()}
 
     def buffers(self) -> dict[str, np.ndarray]:
         """Return the buffers by the prefix that the names of their tensors get: values, and (arena.size,) slots."""
-        return {"": self.arena.values} | {f"optimizer.{name}.": slot for name, slot in self.optimizer.slots.items()}
+        return {"": self.arena.values} | self.slots
 
 
 class Snapshot:
@@ -35,7 +48,7 @@ class Snapshot:
 
     def __init__(self, state: State, parts: tuple[slice, ...] | None = None):
         self._state = state
-        slots = [slot[part] for slot in state.optimizer.slots.values() for part in parts or (slice(None),)]
+        slots = [slot[part] for slot in state.slots.values() for part in parts or (slice(None),)]
         self._live = [state.arena.values[: state.arena.size], state.arena.states, *slots]
         self._kept = [array.copy() for array in self._live]
         self._step_count = state.optimizer.step_count

@@ -66,5 +66,6 @@ class Checkpoints(Hook):
 
     def _write(self, writer: Writer, info: StepInfo) -> None:
         info.run.announce("checkpoint_begin", info)
+        info.run.data_parallel.sync.settle()
         writer.begin(info.step, metadata_of(info.run) if info.rank == 0 else {})
         self._timer.saved()
