@@ -15,7 +15,7 @@ from .errors import UserError
 from .lora_options import parse_lora
 from .option_values import parse_value
 from .registry import short_name, take_option
-from .run_rules import parse_early_stop, parse_evaluate_every
+from .run_rules import parse_balance, parse_early_stop, parse_evaluate_every
 
 DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0}
 OTHER_LR = 0.001  # of optimizers of the user's own
@@ -157,6 +157,9 @@ class Parallel:
     model by measured times."""
     channel: Literal["mpi", "nccl"] = "mpi"
     """Messages between the stages of a pipeline: by MPI, or by NCCL (between GPUs, one for each rank)."""
+    balance: Annotated[str, arg(metavar="auto|off|W:W:...")] = "off"
+    """Division of each batch among the ranks: off for equal shares, auto for shares by the measured speed of each
+    rank's own work, or a weight for each rank, as in 2:1:1."""
     all_reduce: Annotated[str, arg(metavar="ALG")] = "auto"
     """Algorithm to sum gradients over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), nccl
     (between GPUs), an algorithm of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
@@ -311,6 +314,13 @@ def check(config: Config) -> None:
         option = "--accumulate" if o.accumulate > 1 else "--batch-norm local"
         raise UserError(
             f"{option} does not go with --reproducible, whose shards are microbatches with common statistics"
+        )
+    weights = parse_balance(p.balance)
+    if p.reproducible and p.balance != "off":
+        raise UserError(f"--balance {p.balance} does not go with --reproducible, whose shards are equal")
+    if p.elastic and weights:
+        raise UserError(
+            "--elastic does not go with weights in --balance, which would be those of other ranks after a loss"
         )
     if r.profile and config.compute.cuda_graph == "on":
         raise UserError("--profile times layers, and a CUDA graph has no calls of layers: leave one of them out")

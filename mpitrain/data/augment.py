@@ -73,8 +73,14 @@ class Augmenter:
         self.settings = settings
         self.size = (height, width)
         p = settings.crop
-        self._padded = np.zeros((capacity, height + 2 * p, width + 2 * p, channels), dtype)
-        self._pixels = np.empty((capacity, height, width), np.intp)
+        self._padded = np.zeros((0, height + 2 * p, width + 2 * p, channels), dtype)
+        self.reserve(capacity)
+
+    def reserve(self, capacity: int) -> None:
+        """Have memory for ``capacity`` samples of one call."""
+        if capacity > len(self._padded):
+            self._padded = np.zeros((capacity, *self._padded.shape[1:]), self._padded.dtype)
+            self._pixels = np.empty((capacity, *self.size), np.intp)
 
     def __call__(self, x: np.ndarray, indices: np.ndarray, epoch: int) -> None:
         """Augment each image of ``x`` (n, H, W, C) in place; ``indices`` (n,) are the positions in the dataset."""

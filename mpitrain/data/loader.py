@@ -3,8 +3,9 @@
 Shapes: n samples of a microbatch, (H, W, C), (F,) or (T,) of a sample, K regression targets.
 """
 
+import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,11 @@ from .dataset import Split
 from .lazy import LazyRows
 from .normalize import Normalizer
 from .prefetch import Prefetcher
-from .sampler import share, within
+from .sampler import share, weighted_share, within
+
+Weights = tuple[float, ...]
+
+AHEAD = 2  # steps that are prepared beside those that wait: one by the thread, one on its way to a device
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +88,13 @@ class Loader:
         Pad rows of tokens to the longest of the split, not of the global batch, so that all batches have one shape.
     batch_tokens : int
         For rows of tokens that differ in their lengths (see ``batches.make_batches``).
+    weights : sequence of float
+        Of the shares of all ranks; empty for equal ones.
 
     Attributes
     ----------
+    lead : int
+        Steps from the next one to the first that is not prepared yet, however far the thread is ahead.
     wait_seconds : float
         Time spent waiting for input since the loader was made.
     normalized_bytes : int
@@ -117,6 +126,7 @@ class Loader:
         targets: bool = True,
         whole_rows: bool = False,
         batch_tokens: int = 0,
+        weights: Sequence[float] = (),
     ):
         if min(batch_size, microbatches, size) < 1 or not 0 <= rank < size or prefetch < 0:
             raise ValueError(f"{batch_size=}, {microbatches=}, {rank=}, {size=}, {prefetch=}")
@@ -124,11 +134,14 @@ class Loader:
         self.microbatches, self.virtual_ranks = microbatches, virtual_ranks
         self.batches = make_batches(split.x, batch_size, batch_tokens=batch_tokens, shuffle=shuffle)
         self.prefetch = prefetch = min(prefetch, self.batches.num_steps)
+        self.lead = prefetch + AHEAD
         self._whole_rows = whole_rows
         self.wait_seconds = 0.0
         self._running: Iterator[list[Batch]] = iter(())
 
-        capacity = _longest(_longest(self.batches.largest, size), microbatches)
+        self._weights: list[tuple[tuple[int, int], Weights]] = []  # from (epoch, step) on
+        self.divide_from((0, 0), weights)
+        capacity = self._capacity(self.weights_at((0, 0)))
         ring = (prefetch + 2 if prefetch else 1, microbatches, capacity)
         images = augment is not None and inputs and not isinstance(split.x, LazyRows)
         augmenter = Augmenter(augment, capacity, split.x.shape[1:], split.x.dtype) if augment and images else None
@@ -140,6 +153,20 @@ class Loader:
     def __len__(self) -> int:
         """Return the steps of an epoch."""
         return self.batches.num_steps
+
+    def divide_from(self, place: tuple[int, int], weights: Sequence[float]) -> None:
+        """Divide batches by ``weights`` from ``place``, an epoch and a step of it, on: the same on all ranks.
+
+        The step may lie behind the last of the epoch, and must not be prepared yet (``lead``). Places only grow.
+        """
+        if weights and (self.virtual_ranks or len(weights) != self.size or min(weights) <= 0):
+            raise ValueError(f"{self.virtual_ranks=}, {self.size=}, {weights=}")
+        equal = len(set(weights)) <= 1
+        self._weights.append((place, () if equal else tuple(weights)))  # read by the thread: one call, no lock
+
+    def weights_at(self, place: tuple[int, int]) -> Weights:
+        """Return the weights of all ranks in a step of an epoch; empty for equal shares."""
+        return next(weights for first, weights in reversed(self._weights) if first <= place)
 
     def epoch(self, epoch: int = 0, start_step: int = 0) -> Generator[list[Batch]]:
         """Yield a list of ``microbatches`` batches per step.
@@ -187,11 +214,13 @@ class Loader:
         for values in (self._samples, self._targets):
             values.begin(self.seed, epoch)
         for step in range(start_step, len(self)):
-            whole = self.batches.batch(step)
+            whole, weights = self.batches.batch(step), self.weights_at((epoch, step))
+            for values in (self._samples, self._targets):
+                values.reserve(self._capacity(weights))
             width = self._width(whole)
             batches = []
             for m in range(self.microbatches):
-                part = self._microbatch(len(whole), m)
+                part = self._microbatch(len(whole), m, weights)
                 place, indices = (step, m), whole[part]
                 x, y = (values.take(place, indices, epoch, width) for values in (self._samples, self._targets))
                 batches.append(Batch(x, y, part.start, indices))
@@ -204,9 +233,18 @@ class Loader:
             return 0
         return x.shape[1] if self._whole_rows else x.width(indices)
 
-    def _microbatch(self, samples: int, m: int) -> slice:
+    def _capacity(self, weights: Weights) -> int:
+        """Return the most samples of a microbatch of this rank."""
+        longest = _longest(self.batches.largest, self.microbatches)
+        if not weights:
+            return _longest(_longest(self.batches.largest, self.size), self.microbatches)
+        return min(longest, math.ceil(longest * weights[self.rank] / math.fsum(weights)) + 2)  # 2: of rounding
+
+    def _microbatch(self, samples: int, m: int, weights: Weights) -> slice:
         """Return this rank's part of microbatch ``m`` of a global batch."""
         size, count = self.size, self.microbatches
+        if weights:
+            return weighted_share(samples, m, count, self.rank, weights)
         if self.virtual_ranks:
             return share(samples, self.rank * count + m, size * count)
         part = share(samples, m, count)
@@ -246,12 +284,25 @@ class _Values:
         self._values, self._normalizer = whole if augmenter or not used else _normalized(*whole)
         self.normalized_bytes = 0 if self._values is values else self._values.nbytes
         shape, kind = self._values.shape[1:], self._values.dtype
-        self._empty = None if used else np.broadcast_to(np.zeros((), dtype), (ring[-1], *shape))
-        self._buffers = device.pinned_empty((*ring, *shape) if used else (0,), dtype)
-        self._raw = np.empty((ring[-1], *shape), kind) if used and kind != dtype else None
+        self._ring, self._shape, self._device, self._used = ring[:-1], shape, device, used
+        self._dtype, self._kind = dtype, kind
+        self._capacity = -1
+        self.reserve(ring[-1])
 
     def begin(self, seed: int, epoch: int) -> None:
         """Do nothing: arrays are the same in every epoch."""
+
+    def reserve(self, capacity: int) -> None:
+        """Have room for microbatches of ``capacity`` samples from now on; earlier batches keep their memory."""
+        if capacity <= self._capacity:
+            return
+        self._capacity, used = capacity, self._used
+        ring = (*self._ring, capacity, *self._shape)
+        self._empty = None if used else np.broadcast_to(np.zeros((), self._dtype), ring[-1 - len(self._shape) :])
+        self._buffers = self._device.pinned_empty(ring if used else (0,), self._dtype)
+        self._raw = np.empty((capacity, *self._shape), self._kind) if used and self._kind != self._dtype else None
+        if self._augmenter is not None:
+            self._augmenter.reserve(capacity)
 
     def take(self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int) -> np.ndarray:
         """Return the values at ``indices``, augmented and normalized, in the buffer of (step, microbatch)."""
@@ -282,8 +333,15 @@ class _Rows:
 
     def __init__(self, rows: LazyRows, ring: tuple[int, int, int], device: Device, *, used: bool):
         self._rows = self._of_epoch = rows
-        self._used, size = used, ring[-1] * rows.shape[1]
-        self._buffers = device.pinned_empty((*ring[:-1], size) if used else (0,), rows.dtype)
+        self._used, self._device, self._ring = used, device, ring[:-1]
+        self._capacity = -1
+        self.reserve(ring[-1])
+
+    def reserve(self, capacity: int) -> None:
+        """Have room for microbatches of ``capacity`` rows from now on; earlier batches keep their memory."""
+        if capacity > self._capacity:
+            self._capacity, size = capacity, capacity * self._rows.shape[1]
+            self._buffers = self._device.pinned_empty((*self._ring, size) if self._used else (0,), self._rows.dtype)
 
     def begin(self, seed: int, epoch: int) -> None:
         """Take the rows of an epoch from now on."""

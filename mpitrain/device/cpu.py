@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,15 @@ class Device:
     def workspace_bytes(self) -> int:
         """The bytes of the calling thread's scratch memory."""
         return self._local.buffers.num_bytes if hasattr(self._local, "buffers") else 0
+
+    @property
+    def free_bytes(self) -> int:
+        """The bytes of free memory (on the host, with those of caches)."""
+        with contextlib.suppress(OSError, ValueError, StopIteration):
+            lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+            line = next(line for line in lines if line.startswith("MemAvailable:"))
+            return 1024 * int(line.split()[1])
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # unknown
 
     def pinned_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return memory of the host for copies to and from this device (pinned, for a GPU)."""

@@ -131,6 +131,11 @@ class CudaDevice(Device):
         self._allocates()
         return cupy.zeros(shape, dtype)
 
+    @property
+    def free_bytes(self) -> int:
+        """The bytes of the GPU's free memory, with what CuPy keeps for arrays to come."""
+        return int(cupy.cuda.Device().mem_info[0]) + int(cupy.get_default_memory_pool().free_bytes())
+
     def pinned_empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """Return pinned memory of the host."""
         self._refuse_in_capture()

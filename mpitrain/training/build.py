@@ -11,10 +11,11 @@ from ..data.loader import Loader
 from ..parallel.data import DataParallel
 from ..parallel.pipeline.runner import PipelineRunner
 from ..parallel.virtual_shards import tree_all_reduce
+from ..run_rules import parse_balance
 from .control import ControlRequest, no_request
 from .directory.run_directory import RunDirectory
 from .display.progress import ProgressLog
-from .executors import make_executor
+from .executors import TimedExecutor, make_executor
 from .hooks import Hook, Hooks
 from .hooks.defaults import default_hooks
 from .limits import num_microbatches, num_shards
@@ -25,6 +26,7 @@ from .run import TrainingRun
 from .run_length import RunLength
 from .scoring.scores import make_scoring
 from .setup import TrainingSetup, augment_of, language_facts
+from .work_meter import WorkMeter
 
 
 def make_loop(
@@ -55,8 +57,12 @@ def make_loop(
     """
     shards = num_shards(config, len(setup.dataset.train), _data_group(setup, world).size)
     run = make_run(config, setup, world, display, shards)
-    executor = make_executor(run, shards)
-    return TrainingLoop(run, executor, Hooks(default_hooks(run, directory, control, run_path, hooks), world.rank))
+    executor, meter = make_executor(run, shards), None
+    if config.parallel.balance == "auto" and run.group.size > 1:
+        meter = WorkMeter(run.loader, run.data_parallel, setup.arena.device)
+        executor = TimedExecutor(executor, meter)
+    made = default_hooks(run, directory, control, run_path, hooks, meter)
+    return TrainingLoop(run, executor, Hooks(made, world.rank))
 
 
 def make_run(config: Config, setup: TrainingSetup, world: World, display: ProgressLog, shards: int) -> TrainingRun:
@@ -131,4 +137,5 @@ def _make_loader(config: Config, setup: TrainingSetup, group: Group, shards: int
         targets=pipeline is None or pipeline.stages.has_last,
         whole_rows=pipeline is not None,
         batch_tokens=config.data.batch_tokens,
+        weights=parse_balance(config.parallel.balance),
     )

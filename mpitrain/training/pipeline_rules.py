@@ -9,6 +9,7 @@ from ..errors import AgreedError, ScheduleError, UserError
 from ..layers import BatchNorm2d, Layer
 from ..parallel.pipeline.units import check_number, find_units
 from ..pipelines import Program, check_for, find, make_program
+from ..run_rules import check_balance
 
 
 def make_mesh(config: Config, world: World, *, resumes: bool) -> Mesh:
@@ -35,6 +36,7 @@ def make_mesh(config: Config, world: World, *, resumes: bool) -> Mesh:
 def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
     """Raise a UserError for settings that do not go with the mesh; those of a run that is continued are left out."""
     p = config.parallel
+    check_balance(p.balance, mesh.sizes["data"])
     if mesh.sizes["pipe"] == 1:
         if resumes:
             return
@@ -49,6 +51,8 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
         raise UserError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
     elif config.compute.cuda_graph == "on":
         raise UserError("--cuda-graph does not go with a pipeline, whose messages come between the layers")
+    elif p.balance == "auto":
+        raise UserError("--balance auto does not go with a pipeline; weights do, as in --balance 2:1 for data=2")
     elif p.channel == "nccl" and p.all_reduce == "nccl" and mesh.sizes["data"] > 1:
         raise UserError(
             "--channel nccl does not go with --all-reduce nccl over axis data: NCCL may hang where sums and messages "

@@ -13,6 +13,7 @@ from .display.progress import show_scores
 from .display.tables import print_tables
 from .display.text_table import Column, print_table
 from .hooks import Hooks
+from .hooks.balance import Balance
 from .hooks.checkpoints import Checkpoints
 from .hooks.profiler import Profiler
 from .hooks.recorder import Recorder
@@ -100,6 +101,7 @@ def make_report(loop: TrainingLoop, seconds: float) -> dict[str, Any]:
         "checkpoints": _checkpoints(loop.hooks),
         "slowest": blame(rank_times) if world.size > 1 else "",
         **_pipeline(loop),
+        **_balance(loop),
         "time_share": mean.shares(),
         "time_share_of_rank": [times.shares() for times in rank_times],
     }
@@ -125,6 +127,18 @@ def _pipeline(loop: TrainingLoop) -> dict[str, Any]:
             "predicted_idle": round(pipeline.predict().price.bubble, 4),
         },
     }
+
+
+def _balance(loop: TrainingLoop) -> dict[str, Any]:
+    """Return the shares of the ranks at the end, and what their changes brought; empty where shares are equal."""
+    run, hook = loop.run, loop.hooks.one(Balance)
+    weights = run.loader.weights_at((run.position.epoch, run.position.steps))
+    if hook is None and not weights:
+        return {}
+    shares = [weight / sum(weights) for weight in weights] or [1 / run.group.size] * run.group.size
+    names = [run.group.name_of(rank) for rank in range(run.group.size)]
+    found = {"shares": [round(share, 5) for share in shares], "ranks": names}
+    return {"balance": {"mode": run.config.parallel.balance, **found, **({} if hook is None else hook.summary())}}
 
 
 def _checkpoints(hooks: Hooks) -> dict[str, Any]:
@@ -157,6 +171,8 @@ def print_report(report: dict[str, Any], directory: Path, console: PlainConsole)
     ]
     if "pipeline" in report:
         rows.append(("pipeline", _say_pipeline(report["pipeline"])))
+    if "balance" in report:
+        rows.append(("shares", _say_shares(report["balance"])))
     if report["early_stop"]:
         rows.append(("early stop", report["early_stop"]["reason"]))
     if report["skipped_steps"]:
@@ -188,6 +204,21 @@ def _say_pipeline(report: dict[str, Any]) -> str:
     if not idle:
         return f"{report['schedule']}: {parts}; {predicted} of a step idle"
     return f"{report['schedule']}: {parts}; ranks were idle for {sum(idle) / len(idle):.0%} of a step ({predicted})"
+
+
+def _say_shares(report: dict[str, Any]) -> str:
+    shares, changes, gain = report["shares"], report.get("changes", 0), report.get("measured_gain")
+    least, most = shares.index(min(shares)), shares.index(max(shares))
+    if least == most or shares[least] == shares[most]:
+        text = "equal"
+    else:
+        text = f"of a batch from {shares[least]:.0%} ({report['ranks'][least]}) to {shares[most]:.0%}"
+        text += f" ({report['ranks'][most]})"
+    if report["mode"] != "auto":
+        return text
+    how = f"changed {'once' if changes == 1 else f'{changes} times'}" if changes else "never changed"
+    effect = "" if gain is None else f"; steps became {abs(gain):.0%} {'shorter' if gain >= 0 else 'longer'}"
+    return f"{text}, {how}{effect}"
 
 
 def _say_rank(rank: int, report: dict[str, Any]) -> str:

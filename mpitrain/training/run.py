@@ -98,6 +98,8 @@ class TrainingRun:
         Times of this rank up to the last evaluation of this process.
     pipe : Group or None
         The stages of the pipeline that this rank is in; None without one.
+    on_new_shares : callable()
+        Called on all ranks before the first step in which they have other shares of a batch (--balance auto).
     losses : list of dict
         Losses of ranks after which training continued (--elastic).
     """
@@ -130,6 +132,7 @@ class TrainingRun:
     period_times: Times = field(default_factory=Times)
     times: Times = field(default_factory=Times)
     pipe: Group | None = None
+    on_new_shares: Callable[[], None] = lambda: None
     _stage_seconds: float = 0.0
     losses: list[dict[str, Any]] = field(default_factory=list)
 

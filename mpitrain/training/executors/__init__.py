@@ -5,6 +5,7 @@ from .eager import EagerExecutor
 from .graphed import GraphedExecutor
 from .make import make_executor
 from .pipelined import PipelineExecutor
+from .timed import TimedExecutor
 from .virtual_shards import VirtualShardsExecutor
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "GraphedExecutor",
     "PipelineExecutor",
     "StepExecutor",
+    "TimedExecutor",
     "VirtualShardsExecutor",
     "make_executor",
 ]

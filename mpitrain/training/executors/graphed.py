@@ -114,19 +114,20 @@ class StepGraphs:
         self._written = self._device.pinned_empty((microbatches, 2), np.int64)
         self._recordings: dict[Key, Recording] = {}
         self._seen: set[Key] = set()
-        self._longest = self.launched = 0
+        self._longest: dict[int, int] = {}
+        self.launched = 0
         self._gave_up = False
 
     def run(self, place: int, batch: Batch, work: Work) -> None:
         """Do ``work``, forward and backward of ``batch``, which is microbatch ``place`` of its step."""
         x, y = batch.x, batch.y
         key = place, x.data.ptr, y.data.ptr, x.shape  # type: ignore[attr-defined]
-        self._longest = max(self._longest, len(batch))
+        longest = self._longest[place] = max(self._longest.get(place, 1), len(batch))
         recording = self._recordings.get(key)
         if recording is not None and recording.allocations != self._device.allocations:
             self._recordings.clear()
             recording = None
-        if recording is None and (self._gave_up or key not in self._seen or len(batch) < max(1, self._longest)):
+        if recording is None and (self._gave_up or key not in self._seen or len(batch) < longest):
             self._seen.add(key)
             work()
             return
@@ -141,6 +142,12 @@ class StepGraphs:
             self._recordings[key] = made
             for _, complete in made.parts:
                 self._report(complete)
+
+    def forget(self) -> None:
+        """Forget all graphs, and how long batches were: from now on they have other lengths."""
+        self._recordings.clear()
+        self._seen.clear()
+        self._longest.clear()
 
     def _launch(self, recording: Recording) -> None:
         for graph, complete in recording.parts:

@@ -33,4 +33,6 @@ def make_executor(run: TrainingRun, num_shards: int) -> StepExecutor:
             run.display.note(f"no CUDA graph of the step: {reason}")
         return eager
     buckets = sync.buckets if run.group.size > 1 else []
-    return GraphedExecutor(eager, StepGraphs(arena, ctx, run.loader.microbatches, buckets, run.display.note))
+    graphs = StepGraphs(arena, ctx, run.loader.microbatches, buckets, run.display.note)
+    run.on_new_shares = graphs.forget
+    return GraphedExecutor(eager, graphs)

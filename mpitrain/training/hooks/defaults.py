@@ -10,6 +10,8 @@ from ..control import ControlRequest, no_request
 from ..directory.run_directory import CHECKPOINTS, RunDirectory
 from ..run import TrainingRun
 from ..scoring.evaluation import make_evaluator
+from ..work_meter import WorkMeter
+from .balance import Balance
 from .base import Hook
 from .checkpoints import Checkpoints
 from .consistency import WeightCheck
@@ -29,6 +31,7 @@ def default_hooks(
     control: Callable[[], ControlRequest],
     run_path: Path | None,
     more: Sequence[Hook] = (),
+    meter: WorkMeter | None = None,
 ) -> list[Hook]:
     """Return the hooks for the config of ``run``, and ``more``, the hooks of the user.
 
@@ -40,6 +43,8 @@ def default_hooks(
         Requests from outside.
     run_path : Path, optional
         Directory of the run, on all ranks: checkpoints are written there. None writes none.
+    meter : WorkMeter, optional
+        Measures the work by which the shares of the ranks are changed; None leaves them.
     """
     config, setup = run.config, run.setup
     timer = CheckpointTimer(config.checkpoint.every, config.checkpoint.max_time)
@@ -55,6 +60,7 @@ def default_hooks(
         Evaluation(make_evaluator(setup, run.world)),
         *([EarlyStop(rule)] if rule is not None else []),
         Recorder(directory, setup.pipeline.weights if setup.pipeline is not None and sends_weights else None),
+        *([Balance(run, meter, directory)] if meter is not None else []),
         ProgressDisplay(run.display),
         *more,
         Checkpoints(timer, writer),  # the last, so that a checkpoint follows all that a step has brought
