@@ -229,7 +229,8 @@ class Balancer:
         total = math.fsum(amounts)
         now = max(model.seconds(n) for model, n in zip(models, amounts, strict=True))
         points = min(len(model.points) for model in models)
-        needed = window.step_seconds * (LEAST_GAIN + DEVIATIONS * max(window.errors) / math.sqrt(points))
+        noise = now * max(window.errors) / math.sqrt(points)
+        needed = LEAST_GAIN * window.step_seconds + DEVIATIONS * noise
         rates = math.fsum(1 / model.each for model in models)
         if now - (total + math.fsum(model.fixed / model.each for model in models)) / rates <= needed:
             return None  # not even without the limits of whole samples and of memory
