@@ -1,5 +1,6 @@
 """Settings beyond the size of the data or the machine: limited with a note, or refused."""
 
+import math
 import os
 
 from ..comm.world import World
@@ -7,6 +8,7 @@ from ..config import Config
 from ..errors import UserError
 from ..layers import Layer
 from ..model_table import ModelTable
+from ..run_rules import parse_balance
 
 GIB = 2**30
 MICROBATCHES_OF_A_STAGE = 4  # the idle part of 1f1b is then below a fifth
@@ -22,6 +24,14 @@ def num_microbatches(config: Config, num_samples: int, num_stages: int = 1) -> i
     """
     wanted = config.optimizer.accumulate or (MICROBATCHES_OF_A_STAGE * num_stages if num_stages > 1 else 1)
     return min(wanted, max(1, _samples_of_a_step(config, num_samples)))
+
+
+def largest_share(config: Config, samples: int, num_ranks: int) -> int:
+    """Return the samples, of so many, of the rank that has the most (with --balance auto: at the start)."""
+    weights = parse_balance(config.parallel.balance)
+    if not weights:
+        return math.ceil(samples / num_ranks)
+    return min(samples, math.ceil(samples * max(weights) / math.fsum(weights)))
 
 
 def num_shards(config: Config, num_samples: int, num_ranks: int) -> int:

@@ -21,7 +21,7 @@ from ..layers.base import Phase
 from ..layers.embedding import sample_dtype
 from ..losses import Loss
 from ..plain_text import count
-from .limits import num_microbatches, num_shards
+from .limits import largest_share, num_microbatches, num_shards
 from .run import TrainingRun
 from .scoring.evaluation import samples_at_once
 from .setup import TrainingSetup
@@ -73,7 +73,7 @@ def try_passes(setup: TrainingSetup, config: Config, size: int) -> Passes:
     batch = min(config.data.batch_size, len(data.train))
     shards = num_shards(config, len(data.train), size)
     microbatches = num_microbatches(config, len(data.train))
-    samples = math.ceil(batch / shards) if shards else math.ceil(math.ceil(batch / size) / microbatches)
+    samples = math.ceil(batch / shards) if shards else math.ceil(largest_share(config, batch, size) / microbatches)
     tested = min(samples_at_once(data.test.x), math.ceil(len(data.test) / size))
     few = min(2, microbatches)  # the second adds to the gradients of the first, for which it takes more
     train_bytes = _extrapolate(lambda n, least: _forward_backward(setup, n, few, least), samples)
@@ -91,7 +91,7 @@ def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
     config, data, normalized = run.config, run.setup.dataset, run.setup.normalizer is not None
     partial_sums = max(0, (num_shards(config, len(data.train), size) // size).bit_length() - 1)
     sample = 4 * math.prod(data.input_shape) * (1 if normalized else 4)  # tokens and targets are int64
-    share = math.ceil(min(config.data.batch_size, len(data.train)) / size)
+    share = largest_share(config, min(config.data.batch_size, len(data.train)), size)
     scratch = arena.device.workspace_bytes
     return {
         "weights": (arena.values.nbytes, f"one copy for {size} ranks" if in_common else ""),

@@ -18,6 +18,7 @@ from .hooks.checkpoints import Checkpoints
 from .hooks.profiler import Profiler
 from .hooks.recorder import Recorder
 from .loop import TrainingLoop
+from .run import TrainingRun
 from .run_length import counts_steps
 from .step_timer import Times, blame
 
@@ -99,7 +100,7 @@ def make_report(loop: TrainingLoop, seconds: float) -> dict[str, Any]:
         "resumed_at": run.resumed_at,
         "skipped_steps": results.skipped,
         "checkpoints": _checkpoints(loop.hooks),
-        "slowest": blame(rank_times) if world.size > 1 else "",
+        "slowest": blame(rank_times, _hint(run)) if world.size > 1 else "",
         **_pipeline(loop),
         **_balance(loop),
         "time_share": mean.shares(),
@@ -127,6 +128,13 @@ def _pipeline(loop: TrainingLoop) -> dict[str, Any]:
             "predicted_idle": round(pipeline.predict().price.bubble, 4),
         },
     }
+
+
+def _hint(run: TrainingRun) -> str:
+    """Return what would help where a rank is slow; empty where it would not."""
+    p, equal_cores = run.config.parallel, not run.world.oversubscribed
+    can = p.balance == "off" and not p.reproducible and run.setup.pipeline is None and equal_cores
+    return "--balance auto gives it fewer samples" if can else ""
 
 
 def _balance(loop: TrainingLoop) -> dict[str, Any]:

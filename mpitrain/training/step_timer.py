@@ -14,6 +14,7 @@ import numpy as np
 from ..comm.group import Group
 
 ALIKE = 0.1  # of own work: a rank that takes so much longer than the median is named
+UNEQUAL = 0.25  # from here on other shares of the batches would pay
 
 
 @dataclass
@@ -41,14 +42,16 @@ class Times:
         return {f.name: round(getattr(self, f.name) / total, 4) for f in fields(self)}
 
 
-def blame(ranks: Sequence[Times]) -> str:
-    """Return the rank that the others have waited for, and its activity.
+def blame(ranks: Sequence[Times], hint: str = "") -> str:
+    """Return the rank that the others have waited for, and its activity; ``hint`` follows where it is much slower.
 
     A rank's own work is what it computes and the input that it waits for: what it spends in the exchange depends on
     the others.
 
     >>> blame([Times(compute=1.0, waiting=0.6), Times(compute=1.6, input=0.1), Times(compute=1.1, waiting=0.5)])
     'rank 1, whose own work took 1.6 times as long as the median (compute); the others waited 34% of their time'
+    >>> blame([Times(compute=1.0, waiting=1.0), Times(compute=2.0)], "--balance auto gives it fewer samples")[-42:]
+    'time; --balance auto gives it fewer samples'
     >>> blame([Times(compute=1.0), Times(compute=1.01)])
     'no rank: their own work took equally long, to 1%'
     """
@@ -63,9 +66,10 @@ def blame(ranks: Sequence[Times]) -> str:
     part = max(parts, key=lambda name: parts[name][slow] - np.median(np.delete(parts[name], slow)))
     waited = sum(times.waiting for rank, times in enumerate(ranks) if rank != slow)
     total = sum(times.total for rank, times in enumerate(ranks) if rank != slow)
+    more = f"; {hint}" if hint and excess >= UNEQUAL else ""
     return (
         f"rank {slow}, whose own work took {1 + excess:.1f} times as long as the median ({part}); "
-        f"the others waited {waited / total:.0%} of their time"
+        f"the others waited {waited / total:.0%} of their time{more}"
     )
 
 

@@ -212,7 +212,9 @@ def test_the_work_of_a_rank_is_without_its_waiting(world, alone, data):
 
 
 def test_what_does_not_go_together(world, data):
-    wrong = [("1:" * world.size + "1", f"has {world.size + 1} weights, but batches are divided among {world.size} rank")]
+    wrong = [
+        ("1:" * world.size + "1", f"has {world.size + 1} weights, but batches are divided among {world.size} rank")
+    ]
     for balance, message in wrong:
         with pytest.raises(AgreedError, match=message):
             open_setup(config_of(data, balance), world)
@@ -231,5 +233,3 @@ def test_weights_in_a_pipeline(world, alone, data):
     found = run(world, dataclasses.replace(config, parallel=mesh), CPU)
     expected = run(alone, config, CPU)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
-
-

@@ -27,7 +27,7 @@ def test_parts_are_near_their_weights(count, size):
         numbers = divide(count, weights)
         assert sum(numbers) == count
         for number, weight in zip(numbers, weights):
-            assert 0 <= number
+            assert number >= 0
             assert abs(number - count * weight / sum(weights)) < 1 + 1e-6
 
 

@@ -37,11 +37,15 @@ class Balance(Hook):
     meter : WorkMeter
     directory : RunDirectory or None
         Where changes are written down; None on other ranks than 0, or to write nothing.
+
+    Attributes
+    ----------
+    balancer : Balancer
     """
 
     def __init__(self, run: TrainingRun, meter: WorkMeter, directory: RunDirectory | None):
         self._run, self._meter, self._directory = run, meter, directory
-        self._balancer = Balancer(run.group.size)
+        self.balancer = Balancer(run.group.size)
         self._begins: tuple[int, int] | None = None
         self._steps, self._length = 0, FIRST_STEPS
 
@@ -63,7 +67,7 @@ class Balance(Hook):
         seconds = window.step_seconds
         self._length = FEW_STEPS if seconds > LONG_STEP else MANY_STEPS if seconds < SHORT_STEP else FIRST_STEPS
         self._steps = 0
-        change = self._balancer.observe(window)
+        change = self.balancer.observe(window)
         if change is None:
             return
         self._begins = run.position.epoch, run.position.steps + run.loader.lead
@@ -78,7 +82,7 @@ class Balance(Hook):
                 )
 
     def _tell(self, info: StepInfo, text: str) -> None:
-        number = len(self._balancer.changes)
+        number = len(self.balancer.changes)
         if number <= SHOWN:
             info.note(f"{text} (further changes only in metrics.jsonl)" if number == SHOWN else text)
 
@@ -94,8 +98,8 @@ class Balance(Hook):
 
         The gain is None as long as nothing was measured after a change.
         """
-        ratios = [1 - change.measured_gain for change in self._balancer.changes if change.measured_gain is not None]
+        ratios = [1 - change.measured_gain for change in self.balancer.changes if change.measured_gain is not None]
         return {
-            "changes": len(self._balancer.changes),
+            "changes": len(self.balancer.changes),
             "measured_gain": round(1 - math.prod(ratios), 4) if ratios else None,
         }
