@@ -154,7 +154,7 @@ class Sleep(Layer):
 
 @pytest.mark.parametrize("slowness", [2, 4])
 def test_a_slow_rank_gets_fewer_samples(world, directory, capsys, slowness):
-    """It is found within a few windows of 8 steps, and the user is told."""
+    """A few windows of 8 steps are enough to find it, and the user is told."""
     if world.size not in (2, 3, 4):
         pytest.skip("the ranks would be busy with each other")
     slow, out = world.size - 1, directory / "run"
