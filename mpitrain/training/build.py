@@ -58,7 +58,7 @@ def make_loop(
     shards = num_shards(config, len(setup.dataset.train), _data_group(setup, world).size)
     run = make_run(config, setup, world, display, shards)
     executor, meter = make_executor(run, shards), None
-    if config.parallel.balance == "auto" and run.group.size > 1:
+    if config.parallel.balance == "auto" and run.group.size > 1 and run.runner is None:
         meter = WorkMeter(run.loader, run.data_parallel, setup.arena.device)
         executor = TimedExecutor(executor, meter)
     made = default_hooks(run, directory, control, run_path, hooks, meter)

@@ -40,6 +40,7 @@ from ..pipelines.simulate import Link
 from ..plain_text import count
 from . import limits
 from .pipeline_rules import check_model, compare_programs, make_checked_program
+from .pipeline_speeds import measure_slowness
 from .recipe import make_optimizer
 
 SAMPLES = 16  # by which forward passes are measured
@@ -142,6 +143,11 @@ def open_pipeline(
         check_nccl(world, device, "--channel")
     samples = math.ceil(min(config.data.batch_size, len(dataset.train)) / (mesh.sizes["data"] * num_microbatches))
 
+    demands = stage_demands(program)
+    if config.parallel.balance == "auto":
+        slowness = measure_slowness(world, mesh["pipe"], model, dataset.input_shape, samples, device)
+        demands = [replace(demand, slowness=slowness[demand.rank]) for demand in demands]
+
     def cut() -> tuple[list[UnitCost], Cut]:
         costs = measure_units(model, dataset.input_shape, samples, device=device)
         how: Any = {
@@ -149,9 +155,9 @@ def open_pipeline(
             "recompute": config.compute.recompute,
         }
         if not config.parallel.stages:
-            return costs, cut_stages(costs, stage_demands(program), memory_of_a_rank(world), **how)
+            return costs, cut_stages(costs, demands, memory_of_a_rank(world), **how)
         starts = parse_stages(config.parallel.stages, len(costs), program.num_stages)
-        return costs, make_cut(costs, stage_demands(program), starts, **how)
+        return costs, make_cut(costs, demands, starts, **how)
 
     open_channel = functools.partial(open_nccl_channel, world, device) if by_nccl else Channel
     made = _open(world, mesh, model, program, dataset.input_shape, cut, device, config.compute.recompute, open_channel)

@@ -51,8 +51,10 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
         raise UserError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
     elif config.compute.cuda_graph == "on":
         raise UserError("--cuda-graph does not go with a pipeline, whose messages come between the layers")
-    elif p.balance == "auto":
-        raise UserError("--balance auto does not go with a pipeline; weights do, as in --balance 2:1 for data=2")
+    elif p.balance == "auto" and p.stages:
+        raise UserError(
+            "--balance auto cuts the stages of a pipeline by speed, and --stages by hand: leave one of them out"
+        )
     elif p.channel == "nccl" and p.all_reduce == "nccl" and mesh.sizes["data"] > 1:
         raise UserError(
             "--channel nccl does not go with --all-reduce nccl over axis data: NCCL may hang where sums and messages "

@@ -211,6 +211,24 @@ def test_the_work_of_a_rank_is_without_its_waiting(world, alone, data):
     assert window.most == pytest.approx([2 * amount for amount in window.amounts])
 
 
+def test_stages_are_cut_by_speed(world):
+    """The slow rank gets a smaller part of the model, and the prediction knows that it is slow."""
+    if world.size not in (2, 3):
+        pytest.skip("the ranks would be busy with each other")
+    slow, units = world.size - 1, 12
+
+    def net(input_shape, num_outputs):
+        seconds = 2e-4 * (3 if world.rank == slow else 1)
+        return Sequential(Flatten(), *(Sleep(seconds) for _ in range(units - 2)), Linear(64, num_outputs))
+
+    settings = {"steps": 2, "batch_size": 32, "mesh": f"pipe={world.size}", "accumulate": 4, "progress": "none"}
+    trainer = Trainer(net, "digits", world=world, balance="auto", **settings)
+    trainer.fit()
+    cut = trainer.setup.pipeline.cut
+    assert 1 <= units - cut.starts[slow] <= units / world.size - 1, "with ranks alike it has 6 of 12, or 4"
+    assert 2 < cut.slowness[slow] < 4.5
+
+
 def test_what_does_not_go_together(world, data):
     wrong = [
         ("1:" * world.size + "1", f"has {world.size + 1} weights, but batches are divided among {world.size} rank")
@@ -219,15 +237,15 @@ def test_what_does_not_go_together(world, data):
         with pytest.raises(AgreedError, match=message):
             open_setup(config_of(data, balance), world)
     if world.size > 1:
-        config = config_of(data, parallel=Parallel(balance="auto", mesh=f"pipe={world.size}"))
-        with pytest.raises(AgreedError, match="--balance auto does not go with a pipeline"):
+        config = config_of(data, parallel=Parallel(balance="auto", mesh=f"pipe={world.size}", stages="1"))
+        with pytest.raises(AgreedError, match="--balance auto cuts the stages of a pipeline by speed, and --stages by"):
             open_setup(config, world)
 
 
 def test_weights_in_a_pipeline(world, alone, data):
     """Every stage of a pipeline knows its share."""
     if world.size != 4:
-        pytest.skip("2 pipelines of 2 ranks")
+        pytest.skip("for 2 pipelines of 2 ranks")
     config = config_of(data, model=dataclasses.replace(SMOOTH, widths=(16, 16)))
     mesh = Parallel(mesh="data=2,pipe=2", balance="5:2")
     found = run(world, dataclasses.replace(config, parallel=mesh), CPU)

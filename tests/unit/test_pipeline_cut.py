@@ -61,6 +61,28 @@ def test_report():
     assert many.endswith("1 s a microbatch, 0% more than the mean")
 
 
+@pytest.mark.parametrize("slowness", [(1, 1, 1), (1, 3, 1), (0.25, 1, 2), (1, 1, 10)])
+def test_a_slow_rank_has_less_of_the_model(slowness):
+    """The best cut of all, by trying them; times of a stage are those on its rank."""
+    seconds = [3, 1, 4, 1, 5, 9, 2, 6]
+    demands = [StageDemand(rank, slowness=times) for rank, times in enumerate(slowness)]
+    found = cut_stages(units(*seconds), demands)
+
+    def slowest(one, two):
+        parts = zip((seconds[:one], seconds[one:two], seconds[two:]), slowness)
+        return max(sum(part) * times for part, times in parts)
+
+    best = min(slowest(one, two) for one in range(1, 7) for two in range(one + 1, 8))
+    assert max(found.seconds) == pytest.approx(best) == slowest(*found.starts[1:])
+    assert found.slowness == tuple(times / min(slowness) for times in slowness)
+
+
+def test_a_slow_rank_in_the_report():
+    demands = [StageDemand(0), StageDemand(1, slowness=2.5)]
+    text = cut_stages(units(1, 1, 1), demands).report()
+    assert text.endswith("; times of the fastest rank that others need for the same work, by stage: 1 2.5")
+
+
 def test_costs_price_the_schedule():
     program = make_program(find("interleaved"), 2, 3)
     found = cut_stages(units(4, 1, 1, 1, 1, 8, 2), stage_demands(program))

@@ -138,7 +138,7 @@ def test_what_are_no_weights(text):
 
 
 def test_weights_for_other_ranks():
-    with pytest.raises(UserError, match="--balance 1:2 has 2 weights, but batches are divided among 1 rank$"):
+    with pytest.raises(UserError, match=r"--balance 1:2 has 2 weights, but batches are divided among 1 rank$"):
         check_balance("1:2", 1)
 
 

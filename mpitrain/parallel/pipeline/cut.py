@@ -36,6 +36,8 @@ class Cut:
         Numbers of the parameters of each stage.
     num_bytes : tuple of int
         Memory of each stage: weights, gradients, optimizer, activations (see ``Tables.num_bytes``).
+    slowness : tuple of float
+        Time that the rank of each stage takes for the same work, relative to the fastest rank.
     """
 
     names: tuple[str, ...]
@@ -46,6 +48,7 @@ class Cut:
     dw: tuple[float, ...]
     parameters: tuple[int, ...]
     num_bytes: tuple[int, ...]
+    slowness: tuple[float, ...] = ()
 
     @property
     def stops(self) -> tuple[int, ...]:
@@ -80,8 +83,16 @@ class Cut:
         over = round(100 * (seconds[slowest] / mean - 1))
         return (
             f"stages: units {' | '.join(spans)}; slowest is stage {slowest}: "
-            f"{say_seconds(seconds[slowest])} a microbatch, {over}% more than the mean"
+            f"{say_seconds(seconds[slowest])} a microbatch, {over}% more than the mean{self._say_slowness()}"
         )
+
+    def _say_slowness(self) -> str:
+        """Return the stages with a slow rank; empty if there are none."""
+        slow = [(stage, times) for stage, times in enumerate(self.slowness) if times > 1]
+        if not slow:
+            return ""
+        said = ", ".join(f"{stage} {times:.1f}" for stage, times in slow[:SHOWN])
+        return f"; times of the fastest rank that others need for the same work, by stage: {said}"
 
     def span(self, stage: int) -> str:
         """Return the names of the units of a stage: "3", or "3-7.1" from the first to the last."""
@@ -145,15 +156,20 @@ def make_cut(
 def _made(costs: Sequence[UnitCost], demands: Sequence[StageDemand], tables: Tables, starts: Sequence[int]) -> Cut:
     runs = Partition(tables, demands).runs(starts)
     again = [demand.again if tables.recompute == "stage" else 0.0 for demand in demands]
+    slow = [demand.slowness for demand in demands]
     return Cut(
         names=tuple(cost.name for cost in costs),
         starts=tuple(starts),
         ranks=tuple(demand.rank for demand in demands),
-        forward=tuple(float(tables.forward[run]) for run in runs),
-        dx=tuple(float(tables.dx[run] + more * tables.forward[run]) for run, more in zip(runs, again, strict=True)),
-        dw=tuple(float(tables.dw[run]) for run in runs),
+        forward=tuple(float(tables.forward[run] * by) for run, by in zip(runs, slow, strict=True)),
+        dx=tuple(
+            float((tables.dx[run] + more * tables.forward[run]) * by)
+            for run, more, by in zip(runs, again, slow, strict=True)
+        ),
+        dw=tuple(float(tables.dw[run] * by) for run, by in zip(runs, slow, strict=True)),
         parameters=tuple(int(tables.parameters[run]) for run in runs),
         num_bytes=tuple(int(tables.num_bytes(demand)[run]) for run, demand in zip(runs, demands, strict=True)),
+        slowness=tuple(by / min(slow) for by in slow),
     )
 
 

@@ -23,12 +23,15 @@ class StageDemand:
     again : float
         Part of the microbatches for which a stage that keeps only its input runs forward a second time: those whose
         B does not follow their F at once, and with W all.
+    slowness : float
+        Time that its rank takes for the same work, relative to the rank whose times the costs are.
     """
 
     rank: int
     held: int = 1
     late: int = 0
     again: float = 1.0
+    slowness: float = 1.0
 
 
 def stage_demands(program: Program) -> list[StageDemand]:

@@ -79,12 +79,12 @@ class Tables:
         return kept
 
     def seconds(self, demand: StageDemand) -> np.ndarray:
-        """Return the time of each run as a stage: F, dx and dw of one microbatch; infinite where there is no run."""
+        """Return the time of each run as a stage, on its rank: F, dx and dw of one microbatch; infinite for no run."""
         again = demand.again if self.recompute == "stage" else 0.0
         if again not in self._seconds:
             total = self.forward * (1 + again) + self.dx + self.dw
             self._seconds[again] = np.where(self.is_run, total, np.inf)
-        return self._seconds[again]
+        return np.asarray(self._seconds[again] * demand.slowness)
 
     def num_bytes(self, demand: StageDemand) -> np.ndarray:
         """Return the memory of each run as a stage.
