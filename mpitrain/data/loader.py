@@ -296,11 +296,10 @@ class _Values:
         """Have room for microbatches of ``capacity`` samples from now on; earlier batches keep their memory."""
         if capacity <= self._capacity:
             return
-        self._capacity, used = capacity, self._used
-        ring = (*self._ring, capacity, *self._shape)
-        self._empty = None if used else np.broadcast_to(np.zeros((), self._dtype), ring[-1 - len(self._shape) :])
-        self._buffers = self._device.pinned_empty(ring if used else (0,), self._dtype)
-        self._raw = np.empty((capacity, *self._shape), self._kind) if used and self._kind != self._dtype else None
+        self._capacity, used, shape = capacity, self._used, (capacity, *self._shape)
+        self._empty = None if used else np.broadcast_to(np.zeros((), self._dtype), shape)
+        self._buffers = self._device.pinned_empty((*self._ring, *shape) if used else (0,), self._dtype)
+        self._raw = np.empty(shape, self._kind) if used and self._kind != self._dtype else None
         if self._augmenter is not None:
             self._augmenter.reserve(capacity)
 

@@ -75,9 +75,12 @@ def shuffled(monkeypatch):
 @pytest.mark.parametrize("model", MODELS)
 def test_losses_of_any_weights(world, alone, data, model):
     """With dropout, augmentation, microbatches, and batch statistics over the ranks."""
+    if model == "resnet8" and world.size > 4:
+        pytest.skip("its many sums take long where ranks share cores")
     balance = ":".join(f"{weight:.3f}" for weight in random_weights(random.Random(world.size), world.size))
-    found = run(world, config_of(data, balance, model=MODELS[model]), CPU)
-    expected = run(alone, config_of(data, model=MODELS[model]), CPU)
+    options = {"model": MODELS[model], "run": Run(epochs=1, progress="none")}
+    found = run(world, config_of(data, balance, **options), CPU)
+    expected = run(alone, config_of(data, **options), CPU)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5 if model == "mlp" else 1e-4)
     np.testing.assert_allclose(found[2], expected[2], rtol=1e-3, atol=1e-5 if model == "mlp" else 1e-4)
 
@@ -112,7 +115,9 @@ def test_shares_that_change_on_devices(world, alone, data, shuffled, monkeypatch
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-4)
     if cuda_graph == "on" and device is not CPU:
         assert launched
-        assert world.size == 1 or forgotten[0] < len(launched)
+    if cuda_graph == "on" and world.size > 1:
+        later = bool(forgotten) and len(launched) > forgotten[0]
+        assert world.sum(np.array([float(later)]))[0] > 0, "there are graphs of the new shapes"
 
 
 def test_a_run_is_resumed_with_other_shares(world, alone, directory, shuffled):
