@@ -157,9 +157,10 @@ class Parallel:
     model by measured times."""
     channel: Literal["mpi", "nccl"] = "mpi"
     """Messages between the stages of a pipeline: by MPI, or by NCCL (between GPUs, one for each rank)."""
-    balance: Annotated[str, arg(metavar="auto|off|W:W:...")] = "off"
+    balance: Annotated[str, arg(metavar="auto|dynamic|off|W:W:...")] = "off"
     """Division of each batch among the ranks: off for equal shares, auto for shares by the measured speed of each
-    rank's own work, or a weight for each rank, as in 2:1:1."""
+    rank's own work, a weight for each rank, as in 2:1:1, or dynamic: ranks of one node take the next of --accumulate
+    microbatches when they are free."""
     all_reduce: Annotated[str, arg(metavar="ALG")] = "auto"
     """Algorithm to sum gradients over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), nccl
     (between GPUs), an algorithm of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
@@ -318,6 +319,8 @@ def check(config: Config) -> None:
     weights = parse_balance(p.balance)
     if p.reproducible and p.balance != "off":
         raise UserError(f"--balance {p.balance} does not go with --reproducible, whose shards are equal")
+    if p.balance == "dynamic":
+        _check_dynamic(config)
     if p.elastic and weights:
         raise UserError(
             "--elastic does not go with weights in --balance, which would be those of other ranks after a loss"
@@ -335,6 +338,14 @@ def check(config: Config) -> None:
     parse_early_stop(r.early_stop)
     if c.max_time:
         parse_time(c.max_time)
+
+
+def _check_dynamic(config: Config) -> None:
+    if config.optimizer.accumulate < 2:
+        raise UserError("--balance dynamic hands out microbatches: give their number as --accumulate, such as 16")
+    for option, given in (("--elastic", config.parallel.elastic), ("--cuda-graph", config.compute.cuda_graph == "on")):
+        if given:
+            raise UserError(f"--balance dynamic does not go with {option}")
 
 
 def option_values(tree: Any) -> Iterator[tuple[str, Any]]:

@@ -98,7 +98,7 @@ def _number(key: str, text: str) -> float:
 
 
 def parse_balance(text: str) -> tuple[float, ...]:
-    """Return the weights of the ranks' shares of a batch; none for ``auto`` and ``off``.
+    """Return the weights of the ranks' shares of a batch; none for ``auto``, ``dynamic`` and ``off``.
 
     Raises
     ------
@@ -108,14 +108,16 @@ def parse_balance(text: str) -> tuple[float, ...]:
     >>> parse_balance("2:1:1"), parse_balance("auto")
     ((2.0, 1.0, 1.0), ())
     """
-    if text in ("auto", "off"):
+    if text in ("auto", "dynamic", "off"):
         return ()
     try:
         weights = tuple(map(float, text.split(":")))
     except ValueError:
         weights = ()
     if not weights or not all(0 < weight < math.inf for weight in weights):
-        raise UserError(f"--balance is {text!r}, but must be auto, off or a positive weight for each rank, as in 2:1:1")
+        raise UserError(
+            f"--balance is {text!r}, but must be auto, dynamic, off or a positive weight for each rank, as in 2:1:1"
+        )
     return weights
 
 

@@ -19,6 +19,7 @@ from ..errors import AgreedError
 from .job import Job
 from .late_comm import LateComm
 from .node.shared_arena import SharedArena
+from .node.tickets import Tickets
 from .node.windows import SharedWindows
 from .placement import Placement, placement_of
 from .planner import Planner
@@ -289,6 +290,15 @@ class Group(Ranks):
         All ranks call it together, with the same shape. The memory is kept until the process ends.
         """
         return self._windows.empty(shape, dtype)
+
+    @functools.cached_property
+    def tickets(self) -> Tickets:
+        """Numbers that the ranks draw, each once; the first use is collective, and the ranks must share a node."""
+        return Tickets(self._comm)
+
+    def why_not_share(self, num_bytes: int) -> str | None:
+        """Return why the ranks have no memory in common, from this rank's view; None if they have."""
+        return self._windows.why_not(num_bytes)
 
     def share_arena(
         self, num_elements: int, dtype: Any = np.float32, num_values: int | None = None

@@ -120,11 +120,14 @@ def _make_data_parallel(config: Config, setup: TrainingSetup, group: Group, shar
 def _make_loader(config: Config, setup: TrainingSetup, group: Group, shards: int) -> Loader:
     train, pipeline = setup.dataset.train, setup.pipeline
     stages = 1 if pipeline is None else pipeline.pipe.size
+    rank, size = (
+        (0, 1) if config.parallel.balance == "dynamic" else (group.rank, group.size)
+    )  # 0, 1: whole microbatches
     return Loader(
         train,
         batch_size=config.data.batch_size,
-        rank=group.rank,
-        size=group.size,
+        rank=rank,
+        size=size,
         seed=config.run.seed,
         normalizer=setup.normalizer,
         target_normalizer=setup.target_normalizer,

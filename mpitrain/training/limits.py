@@ -27,8 +27,13 @@ def num_microbatches(config: Config, num_samples: int, num_stages: int = 1) -> i
 
 
 def largest_share(config: Config, samples: int, num_ranks: int) -> int:
-    """Return the samples, of so many, of the rank that has the most (with --balance auto: at the start)."""
+    """Return the samples, of so many, of the rank that has the most (with --balance auto, at the start).
+
+    With --balance dynamic any rank may take any of them.
+    """
     weights = parse_balance(config.parallel.balance)
+    if config.parallel.balance == "dynamic":
+        return samples
     if not weights:
         return math.ceil(samples / num_ranks)
     return min(samples, math.ceil(samples * max(weights) / math.fsum(weights)))

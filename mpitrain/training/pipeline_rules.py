@@ -2,6 +2,7 @@
 
 import zlib
 
+from ..comm.group import Group
 from ..comm.mesh import Mesh
 from ..comm.world import World
 from ..config import Config
@@ -51,6 +52,8 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
         raise UserError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
     elif config.compute.cuda_graph == "on":
         raise UserError("--cuda-graph does not go with a pipeline, whose messages come between the layers")
+    elif p.balance == "dynamic":
+        raise UserError("--balance dynamic does not go with a pipeline, whose ranks have different work")
     elif p.balance == "auto" and p.stages:
         raise UserError(
             "--balance auto cuts the stages of a pipeline by speed, and --stages by hand: leave one of them out"
@@ -60,6 +63,17 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
             "--channel nccl does not go with --all-reduce nccl over axis data: NCCL may hang where sums and messages "
             "come in different orders on different ranks"
         )
+
+
+def check_dynamic(model: Layer, group: Group) -> None:
+    """Raise a UserError if the ranks of ``group`` cannot hand out microbatches of ``model`` among themselves."""
+    if any(isinstance(layer, BatchNorm2d) and layer.sum_over_ranks is not None for layer in model.layers()):
+        raise UserError(
+            "--balance dynamic does not go with batch statistics over all ranks, which would wait for each other: "
+            "--batch-norm local takes them over each microbatch"
+        )
+    if reason := group.why_not_share(8):
+        raise UserError(f"--balance dynamic needs ranks that share memory: {reason}")
 
 
 def make_checked_program(name: str, size: int, num_microbatches: int, *, checks: bool) -> Program:

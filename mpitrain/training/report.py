@@ -12,6 +12,7 @@ from .display.curves import draw_curves
 from .display.progress import show_scores
 from .display.tables import print_tables
 from .display.text_table import Column, print_table
+from .executors import DynamicExecutor
 from .hooks import Hooks
 from .hooks.balance import Balance
 from .hooks.checkpoints import Checkpoints
@@ -140,11 +141,15 @@ def _hint(run: TrainingRun) -> str:
 def _balance(loop: TrainingLoop) -> dict[str, Any]:
     """Return the shares of the ranks at the end, and what their changes brought; empty where shares are equal."""
     run, hook = loop.run, loop.hooks.one(Balance)
+    names = [run.group.name_of(rank) for rank in range(run.group.size)]
+    if isinstance(loop.executor, DynamicExecutor):
+        taken = run.group.all_gather(loop.executor.taken)
+        shares = [round(number / max(1, sum(taken)), 5) for number in taken]
+        return {"balance": {"mode": "dynamic", "shares": shares, "ranks": names}}
     weights = run.loader.weights_at((run.position.epoch, run.position.steps))
     if hook is None and not weights:
         return {}
     shares = [weight / sum(weights) for weight in weights] or [1 / run.group.size] * run.group.size
-    names = [run.group.name_of(rank) for rank in range(run.group.size)]
     found = {"shares": [round(share, 5) for share in shares], "ranks": names}
     return {"balance": {"mode": run.config.parallel.balance, **found, **({} if hook is None else hook.summary())}}
 

@@ -256,3 +256,58 @@ def test_weights_in_a_pipeline(world, alone, data):
     found = run(world, dataclasses.replace(config, parallel=mesh), CPU)
     expected = run(alone, config, CPU)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("all_reduce", "shard"), [("auto", "auto"), ("ring", "none"), ("ring", "optimizer")])
+def test_microbatches_for_who_is_free(world, alone, data, all_reduce, shard):
+    """Each is computed once, whoever it is; the losses are those of one rank that computes all."""
+    dynamic = Parallel(balance="dynamic", all_reduce=all_reduce, shard=shard, bucket_mb=0.01)
+    optimizer = Optimizer(lr=0.02, schedule="constant", accumulate=3, clip_norm=0.5)
+    config = config_of(data, optimizer=optimizer)
+    found = run(world, dataclasses.replace(config, parallel=dynamic), CPU)
+    expected = run(alone, config, CPU)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(found[2], expected[2], rtol=1e-4, atol=1e-6)
+
+
+@cpu.needs_gxx
+def test_microbatches_for_cpus_and_gpus(world, alone, data):
+    config = config_of(data, run=Run(epochs=1, progress="none"))
+    device = ShimDevice() if world.rank % 2 == 0 else CPU
+    found = run(world, dataclasses.replace(config, parallel=Parallel(balance="dynamic")), device)
+    np.testing.assert_allclose(found[0], run(alone, config, CPU)[0], rtol=1e-4)
+
+
+def test_a_slow_rank_takes_fewer_microbatches(world, directory):
+    if world.size not in (2, 3, 4):
+        pytest.skip("the ranks would be busy with each other")
+
+    def net(input_shape, num_outputs):
+        return Sequential(Sleep(5e-4 * (4 if world.rank == 0 else 1)), Flatten(), Linear(64, num_outputs))
+
+    settings = {"steps": 6, "evaluate_every": "6", "batch_size": 64, "accumulate": 16, "balance": "dynamic"}
+    Trainer(net, "digits", world=world, out=str(directory / "run"), progress="none", **settings).fit()
+    if world.rank == 0:
+        report = json.loads((directory / "run" / "report.json").read_text())["balance"]
+        assert sum(report["shares"]) == pytest.approx(1, abs=1e-3)
+        assert min(report["shares"]) == report["shares"][0] < 0.7 / world.size
+
+
+def test_tickets_are_drawn_once(world):
+    tickets, drawn = world.group("data").tickets, []
+    for count in (5, 0, 1, 100):
+        mine = list(tickets.deal(count))
+        world.barrier()
+        assert mine == sorted(mine)
+        drawn.append(sorted(number for numbers in world.all_gather(mine) for number in numbers))
+    assert drawn == [list(range(count)) for count in (5, 0, 1, 100)]
+
+
+def test_what_does_not_go_with_dynamic(world, data):
+    config = config_of(data, "dynamic", model=Model(name="resnet8"))
+    if world.size > 1:
+        with pytest.raises(AgreedError, match="--balance dynamic does not go with batch statistics over all ranks"):
+            run(world, config, CPU)
+        pipe = Parallel(balance="dynamic", mesh=f"pipe={world.size}")
+        with pytest.raises(AgreedError, match="--balance dynamic does not go with a pipeline"):
+            open_setup(config_of(data, parallel=pipe), world)

@@ -69,6 +69,13 @@ class Window:
         """Order this rank's loads and stores before it and after it (MPI_Win_sync)."""
         self._window.Sync()
 
+    def fetch_and_increment(self) -> int:
+        """Add 1 to the int64 at the start of rank 0's part, in one operation for all ranks; return what was there."""
+        before = np.empty(1, np.int64)
+        self._window.Fetch_and_op(np.ones(1, np.int64), before, 0, 0, MPI.SUM)
+        self._window.Flush(0)
+        return int(before[0])
+
     def find(self, array: np.ndarray) -> int | None:
         """Return where ``array`` starts in this rank's part, None if it is elsewhere."""
         begin = array.ctypes.data - self.own.ctypes.data

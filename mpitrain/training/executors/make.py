@@ -2,8 +2,10 @@
 
 from ...head_loss import split_head
 from ...parallel.virtual_shards import VirtualShards
+from ..pipeline_rules import check_dynamic
 from ..run import TrainingRun
 from .base import StepExecutor
+from .dynamic import DynamicExecutor
 from .eager import EagerExecutor
 from .graphed import GraphedExecutor, StepGraphs, reason_against_graphs
 from .pipelined import PipelineExecutor
@@ -26,6 +28,10 @@ def make_executor(run: TrainingRun, num_shards: int) -> StepExecutor:
         shards = VirtualShards(setup.model, arena, run.group, num_shards, ctx)
         return VirtualShardsExecutor(setup.model, setup.loss, shards)
     eager = EagerExecutor(*split_head(setup.model, setup.loss), arena, ctx)
+    if run.config.parallel.balance == "dynamic":
+        with run.world.together():
+            check_dynamic(setup.model, run.group)
+        return DynamicExecutor(eager, run.group.tickets)
     if run.config.compute.cuda_graph == "off" or not arena.device.captures:
         return eager
     if reason := reason_against_graphs(setup.model):
