@@ -1,4 +1,4 @@
-"""Unequal ranks: steps with --balance auto, against equal shares and the ideal weighted split.
+"""Unequal ranks: steps with --balance auto and dynamic, against equal shares and the ideal weighted split.
 
 The work of a rank sleeps in proportion to its samples, and that of one rank is 2 or 4 times as slow: from the first
 step, or from one in the middle of the run. Ranks that sleep need no cores of their own. The ideal is the split by the
@@ -57,15 +57,15 @@ def run(ranks: int, repeat: int, small: bool) -> list[dict[str, Any]]:
 
 def show(rows: list[dict[str, Any]]) -> None:
     """Print the times of a step: of the sleep alone in the ideal split, and of runs."""
-    heads = ("ranks", "one is slow", "sleep ms", "ideal ms", "off ms", "auto ms", "auto / ideal", "auto / off")
-    columns = [*map(Column, heads), Column("found after", "text")]
+    heads = ("ranks", "one is slow", "sleep ms", "ideal ms", "off ms", "auto ms", "dynamic ms", "auto / ideal")
+    columns = [*map(Column, (*heads, "auto / off", "dynamic / ideal")), Column("found after", "text")]
     lines = []
     for row in rows:
-        auto, ideal, off = row["auto_ms"], row["ideal_ms"], row["off_ms"]
+        auto, dynamic, ideal, off = (row[f"{what}_ms"] for what in ("auto", "dynamic", "ideal", "off"))
         when = "" if row["from_step"] == 0 else f" from step {row['from_step']}"
         found = "never" if row["found_after"] is None else f"{row['found_after']} steps"
-        times = (f"{row['sleep_ms']:.1f}", f"{ideal:.1f}", f"{off:.1f}", f"{auto:.1f}")
-        ratios = (f"{auto / ideal:.2f}", f"{auto / off:.2f}")
+        times = (f"{row['sleep_ms']:.1f}", *(f"{ms:.1f}" for ms in (ideal, off, auto, dynamic)))
+        ratios = (f"{auto / ideal:.2f}", f"{auto / off:.2f}", f"{dynamic / ideal:.2f}")
         lines.append((str(row["ranks"]), f"{row['slowness']} times{when}", *times, *ratios, found))
     print_table(make_console(), columns, lines, title="Steps of ranks that sleep in proportion to their samples")
 

@@ -17,7 +17,7 @@ import mpitrain as mt
 from mpitrain.comm.world import World
 from mpitrain.training.hooks.balance import Balance
 
-BATCH = 128
+BATCH, MICROBATCHES = 128, 32
 
 
 class Sleep(mt.Layer):
@@ -65,10 +65,11 @@ def main() -> None:
 def measure(world: World, slowness: float, from_step: int, seconds: float, steps: int, repeat: int) -> dict[str, Any]:
     """Return the row of one case."""
     weights = ":".join(["1"] * (world.size - 1) + [str(1 / slowness)])
-    times: dict[str, list[float]] = {"ideal": [], "off": [], "auto": []}
+    times: dict[str, list[float]] = {"ideal": [], "off": [], "auto": [], "dynamic": []}
     found: list[int | None] = []
     for _ in range(repeat):
-        for what, balance in (("ideal", weights), ("off", "off"), ("auto", "auto")):
+        for what in times:
+            balance = weights if what == "ideal" else what
             ms, changes = train(world, balance, slowness, from_step, seconds, steps)
             times[what].append(ms)
             if what == "auto":
@@ -92,6 +93,8 @@ def train(
 
     watch = Watch()
     settings: dict[str, Any] = {"steps": steps, "evaluate_every": str(steps), "batch_size": BATCH, "progress": "none"}
+    if balance == "dynamic":
+        settings["accumulate"] = MICROBATCHES
     trainer = mt.Trainer(net, "digits", hooks=[watch], world=world, balance=balance, **settings)
     noted: list[int] = []
     decide = Balance.step_end
