@@ -7,12 +7,12 @@ import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..device import CPU, Device
 from .augment import Augment, Augmenter
+from .batch_memory import make_values
 from .batches import make_batches
 from .dataset import Split
 from .lazy import LazyRows
@@ -145,9 +145,9 @@ class Loader:
         ring = (prefetch + 2 if prefetch else 1, microbatches, capacity)
         images = augment is not None and inputs and not isinstance(split.x, LazyRows)
         augmenter = Augmenter(augment, capacity, split.x.shape[1:], split.x.dtype) if augment and images else None
-        self._samples = _values(split.x, np.dtype(np.float32), normalizer, ring, device, augmenter, used=inputs)
+        self._samples = make_values(split.x, np.dtype(np.float32), normalizer, ring, device, augmenter, used=inputs)
         kind = np.dtype(np.float32) if split.y.dtype.kind == "f" else split.y.dtype
-        self._targets = _values(split.y, kind, target_normalizer, ring, device, used=targets)
+        self._targets = make_values(split.y, kind, target_normalizer, ring, device, used=targets)
         self.normalized_bytes = self._samples.normalized_bytes + self._targets.normalized_bytes
 
     def __len__(self) -> int:
@@ -252,146 +252,9 @@ class Loader:
         return within(part, share(part.stop - part.start, turned, size))
 
 
-class _Values:
-    """The samples or the targets of a split, gathered into buffers that are used in turn.
-
-    Parameters
-    ----------
-    values : (N, ...) array
-    dtype : numpy dtype
-        Type in batches.
-    normalizer : Normalizer or None
-    ring : (int, int, int)
-        Steps that are prepared at a time, microbatches, and samples of the longest of these.
-    augmenter : Augmenter, optional
-    used : bool
-        If false, batches have the shape but no contents, and take no memory.
-    """
-
-    def __init__(
-        self,
-        values: np.ndarray,
-        dtype: np.dtype[Any],
-        normalizer: Normalizer | None,
-        ring: tuple[int, int, int],
-        device: Device,
-        augmenter: Augmenter | None = None,
-        *,
-        used: bool,
-    ):
-        self._augmenter = augmenter
-        whole = values, normalizer
-        self._values, self._normalizer = whole if augmenter or not used else _normalized(*whole)
-        self.normalized_bytes = 0 if self._values is values else self._values.nbytes
-        shape, kind = self._values.shape[1:], self._values.dtype
-        self._ring, self._shape, self._device, self._used = ring[:-1], shape, device, used
-        self._dtype, self._kind = dtype, kind
-        self._capacity = -1
-        self.reserve(ring[-1])
-
-    def begin(self, seed: int, epoch: int) -> None:
-        """Do nothing: arrays are the same in every epoch."""
-
-    def reserve(self, capacity: int) -> None:
-        """Have room for microbatches of ``capacity`` samples from now on; earlier batches keep their memory."""
-        if capacity <= self._capacity:
-            return
-        self._capacity, used, shape = capacity, self._used, (capacity, *self._shape)
-        self._empty = None if used else np.broadcast_to(np.zeros((), self._dtype), shape)
-        self._buffers = self._device.pinned_empty((*self._ring, *shape) if used else (0,), self._dtype)
-        self._raw = np.empty(shape, self._kind) if used and self._kind != self._dtype else None
-        if self._augmenter is not None:
-            self._augmenter.reserve(capacity)
-
-    def take(self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int) -> np.ndarray:
-        """Return the values at ``indices``, augmented and normalized, in the buffer of (step, microbatch)."""
-        n = len(indices)
-        if self._empty is not None:
-            return self._empty[:n]
-        out: np.ndarray = self._buffers[place[0] % len(self._buffers), place[1], :n]
-        raw = out if self._raw is None else self._raw[:n]
-        # mode: with the default, "raise", take goes through a temporary array
-        np.take(self._values, indices, axis=0, out=raw, mode="clip")
-        if self._augmenter is not None:
-            self._augmenter(raw, indices, epoch)
-        _normalize(self._normalizer, raw, out)
-        return out
-
-
-class _Rows:
-    """The rows of tokens of a split, read into buffers that are used in turn.
-
-    Parameters
-    ----------
-    rows : LazyRows
-    ring, used
-        As in ``_Values``.
-    """
-
-    normalized_bytes = 0
-
-    def __init__(self, rows: LazyRows, ring: tuple[int, int, int], device: Device, *, used: bool):
-        self._rows = self._of_epoch = rows
-        self._used, self._device, self._ring = used, device, ring[:-1]
-        self._capacity = -1
-        self.reserve(ring[-1])
-
-    def reserve(self, capacity: int) -> None:
-        """Have room for microbatches of ``capacity`` rows from now on; earlier batches keep their memory."""
-        if capacity > self._capacity:
-            self._capacity, size = capacity, capacity * self._rows.shape[1]
-            self._buffers = self._device.pinned_empty((*self._ring, size) if self._used else (0,), self._rows.dtype)
-
-    def begin(self, seed: int, epoch: int) -> None:
-        """Take the rows of an epoch from now on."""
-        self._of_epoch = self._rows.of_epoch(seed, epoch)
-
-    def take(self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int) -> np.ndarray:
-        """Return rows padded to ``width``, C-contiguous, in the buffer of (step, microbatch)."""
-        n = len(indices)
-        if not self._used:
-            return np.broadcast_to(np.zeros((), self._rows.dtype), (n, width))
-        out: np.ndarray = self._buffers[place[0] % len(self._buffers), place[1], : n * width].reshape(n, width)
-        np.copyto(out, self._of_epoch.take(indices, width))
-        return out
-
-
-def _values(
-    values: Any,
-    dtype: np.dtype[Any],
-    normalizer: Normalizer | None,
-    ring: tuple[int, int, int],
-    device: Device,
-    augmenter: Augmenter | None = None,
-    *,
-    used: bool,
-) -> _Values | _Rows:
-    if isinstance(values, LazyRows):
-        return _Rows(values, ring, device, used=used)
-    return _Values(values, dtype, normalizer, ring, device, augmenter, used=used)
-
-
 def has_contents(array: np.ndarray) -> bool:
     """Return whether an array of a batch has contents: False for one that its rank does not use."""
     return any(array.strides)
-
-
-def _normalized(x: np.ndarray, normalizer: Normalizer | None) -> tuple[np.ndarray, Normalizer | None]:
-    """Return values and the normalization still to be applied to them.
-
-    float64 in memory is normalized at once, which takes 4 more bytes per number and spares every epoch moving twice the
-    bytes. A memory map stays one: several ranks share it.
-    """
-    if normalizer is None or x.dtype != np.float64 or isinstance(x, np.memmap):
-        return x, normalizer
-    return normalizer(x), None
-
-
-def _normalize(normalizer: Normalizer | None, raw: np.ndarray, out: np.ndarray) -> None:
-    if normalizer is not None:
-        normalizer(raw, out, overwrite=True)
-    elif raw is not out:
-        np.copyto(out, raw, casting="same_kind")
 
 
 def _longest(count: int, parts: int) -> int:
