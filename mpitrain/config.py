@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from .balance_options import parse_balance
 from .duration import check_interval, parse_time
 from .errors import UserError
 from .lora_options import parse_lora
 from .option_values import parse_value
 from .registry import short_name, take_option
-from .run_rules import parse_balance, parse_early_stop, parse_evaluate_every
+from .run_rules import parse_early_stop, parse_evaluate_every
 
 DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0}
 OTHER_LR = 0.001  # of optimizers of the user's own

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..balance_options import parse_balance
 from ..comm.group import Group
 from ..comm.world import World
 from ..config import Config
@@ -11,7 +12,6 @@ from ..data.loader import Loader
 from ..parallel.data import DataParallel
 from ..parallel.pipeline.runner import PipelineRunner
 from ..parallel.virtual_shards import tree_all_reduce
-from ..run_rules import parse_balance
 from .control import ControlRequest, no_request
 from .directory.run_directory import RunDirectory
 from .display.progress import ProgressLog

@@ -3,12 +3,12 @@
 import math
 import os
 
+from ..balance_options import parse_balance
 from ..comm.world import World
 from ..config import Config
 from ..errors import UserError
 from ..layers import Layer
 from ..model_table import ModelTable
-from ..run_rules import parse_balance
 
 GIB = 2**30
 MICROBATCHES_OF_A_STAGE = 4  # the idle part of 1f1b is then below a fifth

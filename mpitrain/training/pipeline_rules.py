@@ -2,6 +2,7 @@
 
 import zlib
 
+from ..balance_options import check_balance
 from ..comm.group import Group
 from ..comm.mesh import Mesh
 from ..comm.world import World
@@ -10,7 +11,6 @@ from ..errors import AgreedError, ScheduleError, UserError
 from ..layers import BatchNorm2d, Layer
 from ..parallel.pipeline.units import check_number, find_units
 from ..pipelines import Program, check_for, find, make_program
-from ..run_rules import check_balance
 
 
 def make_mesh(config: Config, world: World, *, resumes: bool) -> Mesh:

@@ -13,6 +13,7 @@ FLOORS = [
     [
         *(
             "__init__",
+            "balance_options",
             "config",
             "config_file",
             "config_keywords",
