@@ -229,7 +229,9 @@ class Balancer:
         total = math.fsum(amounts)
         now = max(model.seconds(n) for model, n in zip(models, amounts, strict=True))
         points = min(len(model.points) for model in models)
-        noise = now * max(window.errors) / math.sqrt(points)
+        slowest = max(range(len(amounts)), key=lambda r: models[r].seconds(amounts[r]))
+        others = math.fsum(window.errors) / len(amounts) ** 1.5  # the best time is a mean over the ranks
+        noise = now * (window.errors[slowest] + others) / math.sqrt(points)
         needed = LEAST_GAIN * window.step_seconds + DEVIATIONS * noise
         rates = math.fsum(1 / model.each for model in models)
         if now - (total + math.fsum(model.fixed / model.each for model in models)) / rates <= needed:

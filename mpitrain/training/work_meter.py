@@ -22,6 +22,7 @@ from ..parallel.balance import Window
 from ..parallel.data import DataParallel
 
 KEPT = 256  # steps
+FULL = 0.9  # of the most samples of a step
 NORMAL = 1.4826  # standard deviation over the median of absolute deviations, of normal noise
 OF_MEDIAN = 1.2533  # standard error of a median over that of a mean
 
@@ -98,7 +99,7 @@ class WorkMeter:
     def _summary(self) -> tuple[float, float, float, float, float]:
         """Return the means of samples and amounts, the time of own work with its relative error, and that of a step."""
         done = [step for step in self._steps if step.end.done()]
-        full = [step for step in done if step.amount > 0]
+        full = _full([step for step in done if step.amount > 0])
         starts = [step.started for step in done]
         self._steps.clear()
         walls = [after - before for before, after in pairwise(starts)]
@@ -110,3 +111,10 @@ class WorkMeter:
         error = NORMAL * OF_MEDIAN * spread / math.sqrt(len(each)) / usual if usual else 0.0
         amount = fmean(step.amount for step in full)
         return fmean(step.samples for step in full), amount, usual * amount, error, median(walls)
+
+
+def _full(steps: list[StepWork]) -> list[StepWork]:
+    """Return the steps with about the most samples, if they are half of all: a ragged batch takes longer a sample."""
+    most = max((step.amount for step in steps), default=0.0)
+    full = [step for step in steps if step.amount >= FULL * most]
+    return full if 2 * len(full) >= len(steps) else steps

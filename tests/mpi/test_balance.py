@@ -14,10 +14,13 @@ from mpitrain.config import Compute, Config, Data, Model, Optimizer, Parallel, R
 from mpitrain.device import CPU
 from mpitrain.errors import AgreedError
 from mpitrain.parallel.balance import Change
+from mpitrain.training.build import make_loop
+from mpitrain.training.devices import use_device
+from mpitrain.training.display.progress import make_progress
 from mpitrain.training.executors import graphed
 from mpitrain.training.hooks import balance as hook
 from mpitrain.training.hooks.balance import Balance
-from mpitrain.training.setup import open_setup
+from mpitrain.training.setup import OwnParts, open_setup
 from tests.gpu.device import ShimDevice
 from tests.images import write_images
 from tests.kernels import cpu
@@ -184,11 +187,38 @@ def test_a_slow_rank_gets_fewer_samples(world, directory, capsys, slowness):
         assert report["measured_gain"] is not None
 
 
+@cpu.needs_gxx
+def test_gpus_get_more_than_slow_cpus(world, data):
+    """Own work is measured by the events of each device; the shares follow, and the losses are finite."""
+    if world.size not in (2, 3):
+        pytest.skip("the ranks would be busy with each other")
+    has_gpu = world.rank % 2 == 0
+    device = ShimDevice() if has_gpu else CPU
+
+    def net(input_shape, num_outputs):
+        return Sequential(Flatten(), Sleep(5e-4 if has_gpu else 4e-3), Linear(64, num_outputs))
+
+    config = config_of(
+        data,
+        "auto",
+        data=Data(source=data, batch_size=24),
+        optimizer=Optimizer(lr=0.02, schedule="constant"),
+        run=Run(steps=50, evaluate_every="50", progress="none"),
+    )
+    use_device(device, world)
+    setup = open_setup(config, world, device, own=OwnParts(model=net))
+    loop = make_loop(config, setup, world, make_progress("none", None, 1))
+    loop.train()
+    weights = loop.run.loader.weights_at((loop.run.position.epoch, loop.run.position.steps))
+    loop.run.data_parallel.free()
+    use_device(CPU, world)
+    assert len(weights) == world.size
+    assert min(weights[::2]) > 2 * max(weights[1::2])
+    assert np.isfinite(loop.run.results.evaluations[-1].train["loss"])
+
+
 def test_the_work_of_a_rank_is_without_its_waiting(world, alone, data):
     """Rank 0 takes longest: the others do not count the time in which they wait for it."""
-    from mpitrain.training.build import make_loop
-    from mpitrain.training.display.progress import make_progress
-
     config = config_of(data, "auto", model=Model(name="resnet8"), run=Run(steps=6, progress="none"))
     if world.size == 1:
         loop = make_loop(config, open_setup(config, world), world, make_progress("none", None, 1))
