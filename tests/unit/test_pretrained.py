@@ -258,6 +258,10 @@ def test_bad_folders(tmp_path):
     (folder / "model.safetensors").write_bytes(whole[:-10])
     with pytest.raises(UserError, match="it is no whole safetensors file"):
         open_weights(source)
+    header = b'{"a": {"dtype": "F\\n32", "shape": [0], "data_offsets": [0, 0]}}'
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(UserError, match=r"no whole safetensors file \([^\n]*F\\n32[^\n]*\)$"):  # in one line
+        open_weights(source)
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match="there is no such file"):
         open_weights(source)
