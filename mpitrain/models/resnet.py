@@ -1,7 +1,7 @@
 """Residual networks (He et al. 2015, "Deep residual learning for image recognition", arXiv 1512.03385, table 1).
 
-A stem of a 7x7 convolution and a max pool, stages of blocks, the mean over all pixels, and a Linear layer. All stages but
-the first begin with stride 2.
+A stem of a 7x7 convolution and a max pool, stages of blocks, the mean over all pixels, and a Linear layer. All stages
+but the first begin with stride 2.
 """
 
 import math
