@@ -87,7 +87,7 @@ def test_resnets_by_formulas(name):
     ],
 )
 def test_resnets_have_the_published_numbers_of_parameters(name, published):
-    """Those of torchvision, for ImageNet; without the memory for them."""
+    """The numbers of torchvision's networks for ImageNet; needs no memory for them."""
     model = models.build(name, (224, 224, 3), 1000)
     assert sum(entry.size for entry in ModelTable.of(model).parameters) == published
 

@@ -28,7 +28,7 @@ LOGITS = {
         [-2.2133889, -1.0056944, -2.3814638, 1.1120687, -1.3233035],
     ],
 }
-"""Of ``ResNetForImageClassification`` (transformers 5.24, torch 2.13, float64) with the weights of ``drawn``."""
+"""Logits of ``ResNetForImageClassification`` (transformers 5.24, torch 2.13, float64) with the weights of ``drawn``."""
 
 
 def drawn(tensors):
