@@ -28,8 +28,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "widths": settings.numbers("hidden_sizes", (256, 512, 1024, 2048)),
         "bottleneck": bottleneck,
         "stem": settings.number("embedding_size", 64),
-        "halve_first": settings.values.get("downsample_in_first_stage", False),
-        "stride_in_1x1": bottleneck and settings.values.get("downsample_in_bottleneck", False),
+        "halve_first": bool(settings.values.get("downsample_in_first_stage", False)),
+        "stride_in_1x1": bottleneck and bool(settings.values.get("downsample_in_bottleneck", False)),
     }
 
 
