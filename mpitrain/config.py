@@ -160,6 +160,10 @@ class Parallel:
     all_reduce: Annotated[str, arg(metavar="ALG")] = "auto"
     """Algorithm to sum gradients over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), nccl
     (between GPUs), an algorithm of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
+    compress: Annotated[str, arg(metavar="CODEC")] = "none"
+    """Codec of gradients on their way between ranks: none, bf16, fp16, int8, sign, topk:fraction=0.01,
+    randomk:fraction=0.01, powersgd:rank=4 or identity. What is left out of a message is added to the next
+    gradient; feedback=false switches that off."""
     shard: Literal["auto", "none", "optimizer"] = "auto"
     """Shard the optimizer (ZeRO stage 1): each rank updates its share of the weights, and keeps the optimizer's state
     of it only. auto shards if the ranks share one node's memory and --all-reduce is auto; optimizer always does."""
@@ -314,6 +318,8 @@ def check(config: Config) -> None:
         )
     if r.profile and config.compute.cuda_graph == "on":
         raise UserError("--profile times layers, and a CUDA graph has no calls of layers: leave one of them out")
+    if p.compress != "none" and p.reproducible:
+        raise UserError("--compress does not go with --reproducible: its rounding depends on the number of ranks")
     for option, given in (("--reproducible", p.reproducible), ("--elastic", p.elastic)):
         if p.shard == "optimizer" and given:
             raise UserError(

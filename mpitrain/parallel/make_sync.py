@@ -2,8 +2,11 @@
 
 from ..arena import Arena
 from ..comm.group import Group
-from ..errors import AgreedError
+from ..errors import AgreedError, UserError
 from .all_reduce_sync import AllReduceSync
+from .compress.codec import Codec
+from .compress.compressed_sync import CompressedSync, LocalCompressedSync
+from .compress.registry import NONE, check_carries, make_codec
 from .gradient_sync import GradientSync
 from .local_sync import LocalSync
 from .zero1 import Zero1
@@ -16,7 +19,9 @@ HALVES = {
 }
 
 
-def make_gradient_sync(arena: Arena, group: Group, all_reduce: str, shard: str, bucket_bytes: int) -> GradientSync:
+def make_gradient_sync(
+    arena: Arena, group: Group, all_reduce: str, shard: str, bucket_bytes: int, *, compress: str = NONE
+) -> GradientSync:
     """Return the synchronization for ``arena``.
 
     Parameters
@@ -26,18 +31,25 @@ def make_gradient_sync(arena: Arena, group: Group, all_reduce: str, shard: str, 
     shard : "auto", "none" or "optimizer"
         ``auto`` shards the update where the ranks share the memory of one node.
     bucket_bytes : int
+    compress : str
+        Codec of the gradients, as in ``compress.registry``.
 
     Raises
     ------
     AgreedError
         If there is no such all-reduce, or no way to do what the options ask for.
     """
+    codec = _checked_codec(arena, group, all_reduce, shard, compress)
     wanted = shard == "optimizer" or (shard == "auto" and all_reduce == "auto")
     if shard == "optimizer" and group.has_devices:
         raise AgreedError(
             "the optimizer is sharded in the memory of CPUs only: leave --shard out, or take --device cpu"
         )
     group.check_usable(all_reduce)  # the same on any number of ranks, also where there is nothing to sum
+    if codec is not None and group.size == 1:
+        return LocalCompressedSync(arena, codec)
+    if codec is not None:
+        return CompressedSync(arena, group, codec, compress, all_reduce, bucket_bytes)
     if group.size == 1:
         return LocalSync(arena)
     if not wanted or group.has_devices:
@@ -60,3 +72,19 @@ def _chunk_algorithms(all_reduce: str, chunk_bytes: int) -> tuple[str, str]:
     if all_reduce not in HALVES:
         raise AgreedError(f"--shard optimizer sums in chunks: --all-reduce auto, {', '.join(HALVES)}, not {all_reduce}")
     return HALVES[all_reduce]
+
+
+def _checked_codec(arena: Arena, group: Group, all_reduce: str, shard: str, compress: str) -> Codec | None:
+    """Return the codec, None without one; raise an AgreedError where it does not go with the other settings."""
+    codec = None
+    with group.together():
+        codec = make_codec(compress)
+        if codec is not None:
+            check_carries(codec, compress, all_reduce)
+            if arena.dtype != "float32":
+                raise UserError(f"--compress is for gradients of float32, not {arena.dtype}")
+    if codec is not None and group.has_devices:
+        raise AgreedError("--compress is for gradients in the memory of CPUs only: leave it out, or take --device cpu")
+    if codec is not None and shard == "optimizer":
+        raise AgreedError("--shard optimizer does not go with --compress, whose sums every rank gets whole")
+    return codec

@@ -1,0 +1,298 @@
+// Gradients as short messages: bf16; fp16, int8 and signs with a scale for each block. Encoding adds the error of the step
+// before and keeps the new one, decoding adds to what is there, each in one pass. Memory-bound.
+//
+// A block in a message is its scale (float32) and then its payload. A block with a NaN or an infinity has a scale that is
+// not finite: what is decoded shows it. The kept error is always finite. Oracle: ops/compress.py.
+
+#define SIGNS 256 // elements of a block of signs or fp16
+#define LONGEST_BLOCK 4096
+#define ROUNDS 12582912.f // 1.5 2^23: adding it rounds to an integer, whose last bits are those of the sum
+#define LEAST_SCALED 1e-30f // blocks of smaller numbers are sent as zeros
+
+INLINE uint32_t bits_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return bits;
+}
+
+INLINE float float_of(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+typedef struct {
+    float inject, keep, inverse;
+} Feedback;
+
+INLINE Feedback feedback_of(const Arg *numbers) {
+    return (Feedback){(float)numbers[0].x, (float)numbers[1].x, (float)numbers[2].x};
+}
+
+// The error after u was sent as ``sent``
+INLINE float error_after(float e, float u, float sent, Feedback f) {
+    const float rest = u - sent;
+    return f.keep * e + f.inverse * (rest * 0 == 0 ? rest : 0);
+}
+
+// u = x + inject e, n elements; return the bits of the largest |u|: those of a NaN are above those of an infinity
+INLINE uint32_t add_error(const float *x, const float *e, float *u, long n, Feedback f) {
+    uint32_t most = 0;
+    if (e) {
+        EACH for (long i = 0; i < n; i++) u[i] = x[i] + f.inject * e[i];
+    } else {
+        memcpy(u, x, 4 * n);
+    }
+    for (long i = 0; i < n; i++) {
+        const uint32_t bits = bits_of(u[i]) & 0x7fffffff;
+        most = bits > most ? bits : most;
+    }
+    return most;
+}
+
+#define FINITE(bits) ((bits) < 0x7f800000)
+
+// bf16 ---------------------------------------------------------------------------------------------------------------
+
+INLINE uint32_t to_bf16(float x) {
+    const uint32_t bits = bits_of(x), is_nan = (bits & 0x7fffffff) > 0x7f800000;
+    return is_nan ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+static void encode_bf16_part(const void *context, long begin, long end, int piece) {
+    const Arg *a = context;
+    const Feedback f = feedback_of(a + 3);
+    const float *x = a[0].f;
+    float *e = a[1].f;
+    uint16_t *out = (uint16_t *)a[2].b;
+    if (!a[1].size) {
+        EACH for (long i = begin; i < end; i++) out[i] = to_bf16(x[i]);
+        return;
+    }
+    EACH for (long i = begin; i < end; i++) {
+        const float u = x[i] + f.inject * e[i];
+        const uint32_t half = to_bf16(u);
+        out[i] = half;
+        e[i] = error_after(e[i], u, float_of(half << 16), f);
+    }
+}
+
+KERNEL(encode_bf16) { // x, error (or empty), message, inject, keep, inverse
+    COVER((!a[1].size || a[1].size == a[0].size) && a[2].size >= 2 * a[0].size);
+    parallel(encode_bf16_part, a, a[0].size, 0.4);
+    return 1;
+}
+
+static void decode_bf16_part(const void *context, long begin, long end, int piece) {
+    const Arg *a = context;
+    const uint16_t *in = (const uint16_t *)a[0].b;
+    float *y = a[1].f;
+    if (a[2].i) {
+        EACH for (long i = begin; i < end; i++) y[i] += float_of((uint32_t)in[i] << 16);
+    } else {
+        EACH for (long i = begin; i < end; i++) y[i] = float_of((uint32_t)in[i] << 16);
+    }
+}
+
+KERNEL(decode_bf16) { // message, y, add
+    COVER(a[0].size >= 2 * a[1].size);
+    parallel(decode_bf16_part, a, a[1].size, 0.3);
+    return 1;
+}
+
+// blocks with a scale ------------------------------------------------------------------------------------------------
+
+// Block ``number`` of ``size`` elements, with ``bytes`` of payload: its first element, its length, its place in a message
+#define OPEN_BLOCK(number, size, bytes, total, message)                                                      \
+    const long at = (number) * (size), n = MIN((size), (total) - at);                                        \
+    uint8_t *const place = (message) + (number) * (4 + (bytes))
+
+static void encode_int8_part(const void *context, long begin, long end, int piece) {
+    const Arg *a = context;
+    const Feedback f = feedback_of(a + 3);
+    const long block = a[6].i;
+    float u[LONGEST_BLOCK];
+    for (long k = begin; k < end; k++) {
+        OPEN_BLOCK(k, block, block, a[0].size, a[2].b);
+        float *const e = a[1].size ? a[1].f + at : 0;
+        const uint32_t most = add_error(a[0].f + at, e, u, n, f);
+        const float largest = float_of(most);
+        const int sends = FINITE(most) && largest >= LEAST_SCALED;
+        const float scale = sends ? largest / 127 : FINITE(most) ? 0 : __builtin_nanf("");
+        const float factor = sends ? 127 / largest : 0;
+        memcpy(place, &scale, 4);
+        uint8_t *const q = place + 4;
+        if (e) {
+            EACH for (long i = 0; i < n; i++) {
+                const float rounded = u[i] * factor + ROUNDS;
+                q[i] = bits_of(rounded);
+                e[i] = error_after(e[i], u[i], scale * (rounded - ROUNDS), f);
+            }
+        } else {
+            EACH for (long i = 0; i < n; i++) q[i] = bits_of(u[i] * factor + ROUNDS);
+        }
+    }
+}
+
+KERNEL(encode_int8) { // x, error (or empty), message, inject, keep, inverse, block
+    const long block = a[6].i;
+    COVER((!a[1].size || a[1].size == a[0].size) && block > 0 && block <= LONGEST_BLOCK);
+    const long count = (a[0].size + block - 1) / block;
+    COVER(a[2].size >= count * (4 + block));
+    parallel(encode_int8_part, a, count, 0.5 * block);
+    return 1;
+}
+
+static void decode_int8_part(const void *context, long begin, long end, int piece) {
+    const Arg *a = context;
+    const long block = a[3].i;
+    for (long k = begin; k < end; k++) {
+        OPEN_BLOCK(k, block, block, a[1].size, a[0].b);
+        float *y = a[1].f + at, scale;
+        memcpy(&scale, place, 4);
+        const int8_t *const q = (const int8_t *)place + 4;
+        if (a[2].i) {
+            EACH for (long i = 0; i < n; i++) y[i] += scale * q[i];
+        } else {
+            EACH for (long i = 0; i < n; i++) y[i] = scale * q[i];
+        }
+    }
+}
+
+KERNEL(decode_int8) { // message, y, add, block
+    const long block = a[3].i;
+    COVER(block > 0 && a[0].size >= (a[1].size + block - 1) / block * (4 + block));
+    parallel(decode_int8_part, a, (a[1].size + block - 1) / block, 0.3 * block);
+    return 1;
+}
+
+// fp16 of numbers below 2^15 and back (Giesen 2012, "half to float done quick"), rounded to even
+INLINE uint32_t to_fp16(float x) {
+    const uint32_t bits = bits_of(x), sign = bits & 0x80000000, rest = bits ^ sign, shift = 126 << 23;
+    const uint32_t small = bits_of(float_of(rest) + float_of(shift)) - shift;
+    const uint32_t normal = (rest + ((15u - 127u) << 23) + 0xfff + (rest >> 13 & 1)) >> 13;
+    return (rest < (113 << 23) ? small : normal) | sign >> 16;
+}
+
+INLINE float of_fp16(uint32_t half) {
+    const float size = float_of((half & 0x7fff) << 13) * float_of(239u << 23);
+    return float_of(bits_of(size) | (half & 0x8000) << 16);
+}
+
+static void encode_fp16_part(const void *context, long begin, long end, int piece) {
+    const Arg *a = context;
+    const Feedback f = feedback_of(a + 3);
+    float u[SIGNS];
+    for (long k = begin; k < end; k++) {
+        OPEN_BLOCK(k, SIGNS, 2 * SIGNS, a[0].size, a[2].b);
+        float *const e = a[1].size ? a[1].f + at : 0;
+        const uint32_t most = add_error(a[0].f + at, e, u, n, f), exponent = most >> 23;
+        const int sends = FINITE(most) && float_of(most) >= LEAST_SCALED;
+        const float scale = sends ? float_of((exponent - 14) << 23) : FINITE(most) ? 0 : __builtin_nanf("");
+        const float factor = sends ? float_of((268 - exponent) << 23) : 0;
+        memcpy(place, &scale, 4);
+        uint16_t *const out = (uint16_t *)(place + 4);
+        if (e) {
+            EACH for (long i = 0; i < n; i++) {
+                const uint32_t half = to_fp16(u[i] * factor);
+                out[i] = half;
+                e[i] = error_after(e[i], u[i], scale * of_fp16(half), f);
+            }
+        } else {
+            EACH for (long i = 0; i < n; i++) out[i] = to_fp16(u[i] * factor);
+        }
+    }
+}
+
+KERNEL(encode_fp16) { // x, error (or empty), message, inject, keep, inverse
+    const long count = (a[0].size + SIGNS - 1) / SIGNS;
+    COVER((!a[1].size || a[1].size == a[0].size) && a[2].size >= count * (4 + 2 * SIGNS));
+    parallel(encode_fp16_part, a, count, 0.6 * SIGNS);
+    return 1;
+}
+
+static void decode_fp16_part(const void *context, long begin, long end, int piece) {
+    const Arg *a = context;
+    for (long k = begin; k < end; k++) {
+        OPEN_BLOCK(k, SIGNS, 2 * SIGNS, a[1].size, a[0].b);
+        float *y = a[1].f + at, scale;
+        memcpy(&scale, place, 4);
+        const uint16_t *const in = (const uint16_t *)(place + 4);
+        if (a[2].i) {
+            EACH for (long i = 0; i < n; i++) y[i] += scale * of_fp16(in[i]);
+        } else {
+            EACH for (long i = 0; i < n; i++) y[i] = scale * of_fp16(in[i]);
+        }
+    }
+}
+
+KERNEL(decode_fp16) { // message, y, add
+    const long count = (a[1].size + SIGNS - 1) / SIGNS;
+    COVER(a[0].size >= count * (4 + 2 * SIGNS));
+    parallel(decode_fp16_part, a, count, 0.4 * SIGNS);
+    return 1;
+}
+
+// Signs: bit j of word i is that of element 8 j + i, so that whole vectors are shifted
+#define WORDS 8
+
+static void encode_sign_part(const void *context, long begin, long end, int piece) {
+    const Arg *a = context;
+    const Feedback f = feedback_of(a + 3);
+    float u[SIGNS];
+    for (long k = begin; k < end; k++) {
+        OPEN_BLOCK(k, SIGNS, SIGNS / 8, a[0].size, a[2].b);
+        float *const e = a[1].size ? a[1].f + at : 0;
+        memset(u, 0, sizeof u);
+        add_error(a[0].f + at, e, u, n, f);
+        float part[WORDS] = {0};
+        uint32_t words[WORDS] = {0};
+        for (int j = 0; j < 32; j++) {
+            UNROLL for (int i = 0; i < WORDS; i++) {
+                part[i] += __builtin_fabsf(u[WORDS * j + i]);
+                words[i] |= bits_of(u[WORDS * j + i]) >> 31 << j;
+            }
+        }
+        const float total = ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
+        const float scale = total / n;
+        memcpy(place, &scale, 4);
+        memcpy(place + 4, words, sizeof words);
+        if (!e) continue;
+        EACH for (long i = 0; i < n; i++) e[i] = error_after(e[i], u[i], __builtin_copysignf(scale, u[i]), f);
+    }
+}
+
+KERNEL(encode_sign) { // x, error (or empty), message, inject, keep, inverse
+    const long count = (a[0].size + SIGNS - 1) / SIGNS;
+    COVER((!a[1].size || a[1].size == a[0].size) && a[2].size >= count * (4 + SIGNS / 8));
+    parallel(encode_sign_part, a, count, 0.5 * SIGNS);
+    return 1;
+}
+
+static void decode_sign_part(const void *context, long begin, long end, int piece) {
+    const Arg *a = context;
+    float signs[SIGNS];
+    for (long k = begin; k < end; k++) {
+        OPEN_BLOCK(k, SIGNS, SIGNS / 8, a[1].size, a[0].b);
+        float *y = a[1].f + at;
+        uint32_t scale, words[WORDS];
+        memcpy(&scale, place, 4);
+        memcpy(words, place + 4, sizeof words);
+        for (int j = 0; j < 32; j++) {
+            UNROLL for (int i = 0; i < WORDS; i++)
+                signs[WORDS * j + i] = float_of(scale | (words[i] >> j & 1) << 31);
+        }
+        if (a[2].i) {
+            EACH for (long i = 0; i < n; i++) y[i] += signs[i];
+        } else {
+            memcpy(y, signs, 4 * n);
+        }
+    }
+}
+
+KERNEL(decode_sign) { // message, y, add
+    const long count = (a[1].size + SIGNS - 1) / SIGNS;
+    COVER(a[0].size >= count * (4 + SIGNS / 8));
+    parallel(decode_sign_part, a, count, 0.3 * SIGNS);
+    return 1;
+}
