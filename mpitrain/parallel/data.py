@@ -77,6 +77,8 @@ class DataParallel:
     compress : str
         Codec of the gradients on their way between the ranks, as in ``compress.registry``: its error feedback needs
         the weight of the step in the arena's header (``Step.add``).
+    gradient_hook : str
+        FILE.py:FUNC of a function that sums the gradients, see ``gradient_hook.py``; empty for none.
     copies : sequence of Parameter
         Those that another stage has, too, and counts in the norm.
 
@@ -104,6 +106,7 @@ class DataParallel:
         bucket_bytes: int = 25 << 20,
         synchronize_batch_norm: bool = True,
         compress: str = "none",
+        gradient_hook: str = "",
         pipe: Group | None = None,
         copies: Sequence[Parameter] = (),
     ):
@@ -118,7 +121,9 @@ class DataParallel:
         group.broadcast(arena.values)
         group.broadcast(arena.states)
         self.verify("at the start")
-        self.sync = make_gradient_sync(arena, group, all_reduce, shard, bucket_bytes, compress=compress)
+        self.sync = make_gradient_sync(
+            arena, group, all_reduce, shard, bucket_bytes, compress=compress, gradient_hook=gradient_hook
+        )
         self.algorithms, self.reasons = self.sync.algorithms, self.sync.reasons
         self.buckets = self.sync.buckets
         self._local_statistics = not synchronize_batch_norm

@@ -7,6 +7,7 @@ from .all_reduce_sync import AllReduceSync
 from .compress.codec import Codec
 from .compress.compressed_sync import CompressedSync, LocalCompressedSync
 from .compress.registry import NONE, check_carries, make_codec
+from .gradient_hook import Exchange, GradientHookSync, make_gradient_hook
 from .gradient_sync import GradientSync
 from .local_sync import LocalSync
 from .zero1 import Zero1
@@ -20,7 +21,14 @@ HALVES = {
 
 
 def make_gradient_sync(
-    arena: Arena, group: Group, all_reduce: str, shard: str, bucket_bytes: int, *, compress: str = NONE
+    arena: Arena,
+    group: Group,
+    all_reduce: str,
+    shard: str,
+    bucket_bytes: int,
+    *,
+    compress: str = NONE,
+    gradient_hook: str = "",
 ) -> GradientSync:
     """Return the synchronization for ``arena``.
 
@@ -33,6 +41,8 @@ def make_gradient_sync(
     bucket_bytes : int
     compress : str
         Codec of the gradients, as in ``compress.registry``.
+    gradient_hook : str
+        FILE.py:FUNC of a function that sums them, as in ``gradient_hook``; empty for none.
 
     Raises
     ------
@@ -40,12 +50,15 @@ def make_gradient_sync(
         If there is no such all-reduce, or no way to do what the options ask for.
     """
     codec = _checked_codec(arena, group, all_reduce, shard, compress)
+    exchange = _checked_hook(group, all_reduce, shard, compress, gradient_hook)
     wanted = shard == "optimizer" or (shard == "auto" and all_reduce == "auto")
     if shard == "optimizer" and group.has_devices:
         raise AgreedError(
             "the optimizer is sharded in the memory of CPUs only: leave --shard out, or take --device cpu"
         )
     group.check_usable(all_reduce)  # the same on any number of ranks, also where there is nothing to sum
+    if exchange is not None and group.size > 1:
+        return GradientHookSync(arena, group, exchange, gradient_hook, bucket_bytes)
     if codec is not None and group.size == 1:
         return LocalCompressedSync(arena, codec)
     if codec is not None:
@@ -88,3 +101,21 @@ def _checked_codec(arena: Arena, group: Group, all_reduce: str, shard: str, comp
     if codec is not None and shard == "optimizer":
         raise AgreedError("--shard optimizer does not go with --compress, whose sums every rank gets whole")
     return codec
+
+
+def _checked_hook(group: Group, all_reduce: str, shard: str, compress: str, text: str) -> Exchange | None:
+    """Return the user's function, None without one; raise an AgreedError where it does not go with other settings."""
+    exchange = None
+    with group.together():
+        if text:
+            exchange = make_gradient_hook(text)
+            for option, given in (
+                (f"--all-reduce {all_reduce}", all_reduce != "auto"),
+                ("--shard optimizer", shard == "optimizer"),
+                (f"--compress {compress}", compress != NONE),
+            ):
+                if given:
+                    raise UserError(f"{option} does not go with --gradient-hook, which sums the gradients itself")
+    if exchange is not None and group.has_devices:
+        raise AgreedError("--gradient-hook gets gradients in the memory of CPUs only: take --device cpu")
+    return exchange

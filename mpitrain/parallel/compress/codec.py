@@ -25,6 +25,7 @@ import numpy as np
 from ...arena import Parameter
 from ...comm.schedule.plan import Request
 from ...errors import UserError
+from ..buckets import find_gaps
 
 
 class Stage(NamedTuple):
@@ -118,9 +119,7 @@ class Span:
 
     def gaps(self) -> list[np.ndarray]:
         """Return the gradients and errors between parameters, where zeros must stay."""
-        stops = [p.stop - self.start for p in self.parameters]
-        starts = [*(p.start - self.start for p in self.parameters[1:]), self.gradient.size]
-        gaps = [slice(stop, start) for stop, start in zip(stops, starts, strict=False) if stop < start]
+        gaps = find_gaps(self.parameters, slice(self.start, self.start + self.gradient.size))
         return [array[gap] for array in (self.gradient, self.error) if array.size for gap in gaps]
 
 
