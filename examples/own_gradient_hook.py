@@ -23,7 +23,7 @@ def halves(group: mt.Group, gradient: np.ndarray, step: int, state: dict[str, An
 
 if __name__ == "__main__":
     trainer = mt.Trainer(
-        "mlp:widths=64", "digits", gradient_hook=f"{__file__}:halves", optimizer="adam", epochs=20, progress="none"
+        "mlp:widths=64", "digits", gradient_hook=f"{__file__}:halves", optimizer="adam", epochs=40, progress="none"
     )
     result = trainer.fit()
     if trainer.world.rank == 0:

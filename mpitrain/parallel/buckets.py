@@ -45,7 +45,7 @@ def name_bucket(arena: Arena, number: int, bucket: Bucket) -> str:
 
 
 def find_gaps(parameters: Sequence[Parameter], span: slice) -> list[slice]:
-    """Return the places between the parameters in a part of the arena, counted from its start: zeros must stay there."""
+    """Return the places between parameters in a part of the arena, from its start on: zeros must stay there."""
     held = [p for p in parameters if span.start <= p.start < span.stop]
     stops, starts = [p.stop for p in held], [*(p.start for p in held[1:]), span.stop]
     pairs = zip(stops, starts, strict=bool(held))

@@ -4,9 +4,10 @@ from ..arena import Arena
 from ..comm.group import Group
 from ..errors import AgreedError, UserError
 from .all_reduce_sync import AllReduceSync
+from .compress.auto import choose_codec
 from .compress.codec import Codec
 from .compress.compressed_sync import CompressedSync, LocalCompressedSync
-from .compress.registry import NONE, check_carries, make_codec
+from .compress.registry import AUTO, NONE, check_carries, make_codec
 from .gradient_hook import Exchange, GradientHookSync, make_gradient_hook
 from .gradient_sync import GradientSync
 from .local_sync import LocalSync
@@ -49,6 +50,8 @@ def make_gradient_sync(
     AgreedError
         If there is no such all-reduce, or no way to do what the options ask for.
     """
+    if compress == AUTO:
+        return _automatic(arena, group, all_reduce, shard, bucket_bytes, gradient_hook)
     codec = _checked_codec(arena, group, all_reduce, shard, compress)
     exchange = _checked_hook(group, all_reduce, shard, compress, gradient_hook)
     wanted = shard == "optimizer" or (shard == "auto" and all_reduce == "auto")
@@ -85,6 +88,25 @@ def _chunk_algorithms(all_reduce: str, chunk_bytes: int) -> tuple[str, str]:
     if all_reduce not in HALVES:
         raise AgreedError(f"--shard optimizer sums in chunks: --all-reduce auto, {', '.join(HALVES)}, not {all_reduce}")
     return HALVES[all_reduce]
+
+
+def _automatic(
+    arena: Arena, group: Group, all_reduce: str, shard: str, bucket_bytes: int, gradient_hook: str
+) -> GradientSync:
+    """Return the synchronization with the codec that pays, and the reason for it."""
+    named = [("--all-reduce", all_reduce, "auto"), ("--shard", shard, "auto"), ("--gradient-hook", gradient_hook, "")]
+    option = next((option for option, value, default in named if value != default and value != "none"), None)
+    if option is not None:
+        codec, reason = NONE, f"no compression: {option} says how gradients are exchanged"
+    elif arena.dtype != "float32" or group.has_devices:
+        codec, reason = NONE, "no compression: it is for gradients of float32 in the memory of CPUs"
+    else:
+        codec, reason = choose_codec(arena, group)
+    sync = make_gradient_sync(
+        arena, group, all_reduce, shard, bucket_bytes, compress=codec, gradient_hook=gradient_hook
+    )
+    sync.reasons = [reason, *sync.reasons]
+    return sync
 
 
 def _checked_codec(arena: Arena, group: Group, all_reduce: str, shard: str, compress: str) -> Codec | None:

@@ -1,13 +1,16 @@
 """Compressed gradients: the same sums on all ranks, nothing lost over the steps, errors that survive a checkpoint."""
 
+import re
 import textwrap
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mpitrain import models
 from mpitrain.arena import HEADER, Arena
+from mpitrain.collectives.price import Calibration, save_calibration
 from mpitrain.errors import AgreedError
 from mpitrain.optim import SGD
 from mpitrain.parallel.compress.registry import CODECS
@@ -289,3 +292,43 @@ def test_messages_are_short_and_counted(world):
 def test_what_does_not_fit_is_refused(world, options, message):
     with pytest.raises(AgreedError, match=message):
         Run(world, **options)
+
+
+@pytest.mark.parametrize(("seconds_per_byte", "taken"), [(1e-6, "int8"), (1e-12, "none"), (None, "none")])
+def test_auto_compresses_where_it_pays(world, monkeypatch, tmp_path, seconds_per_byte, taken):
+    """On slow links, by the measurements of messages there; without any it says so."""
+    if world.size == 1:
+        return
+    path = tmp_path / "calibration.json"
+    monkeypatch.setattr(world.group("data")._planner._auto, "path", path)
+    monkeypatch.setattr(world.group("data")._planner._auto, "_why_not_shared", lambda num_bytes: "another node")
+    if seconds_per_byte is not None:
+        save_calibration(replace(Calibration.line(1e-9, seconds_per_byte, 1e-12), ranks=world.size), path)
+    run = Run(world, "auto", shard="auto")
+    (reason, *_), error = run.sync.reasons, "error" in run.sync.slots
+    assert error == (taken != "none")
+    assert same_on_all_ranks(world, np.array([reason]))
+    if taken == "none":
+        measured = r"(int8|bf16) .* predicted, whole" if seconds_per_byte else "messages are not measured here"
+        assert re.match(f"no compression: {measured}", reason), reason
+    else:
+        assert re.match(r"int8: .* predicted, whole gradients .*", reason), reason
+    if not run.sync.sharded:
+        found, expected = run.step(0), run.expected(0)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=0.02 * np.abs(expected).max())
+    run.parallel.free()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({}, "(the ranks share the memory of one node|messages are not measured)"),
+        ({"all_reduce": "ring"}, "--all-reduce says how gradients are exchanged"),
+        ({"shard": "optimizer"}, "--shard says how gradients are exchanged"),
+    ],
+)
+def test_auto_says_why_it_does_not_compress(world, options, why):
+    run = Run(world, "auto", **options)
+    reason = "one rank sends nothing" if world.size == 1 and not options else why
+    assert re.match(f"no compression: {reason}", run.sync.reasons[0])
+    run.parallel.free()
