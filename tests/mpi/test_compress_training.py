@@ -28,6 +28,8 @@ class Requests(Hook):
 @pytest.mark.parametrize("compress", ["sign", "topk:fraction=0.1", "randomk:fraction=0.1", "powersgd:rank=2"])
 def test_a_run_is_continued_to_the_bit(world, directory, compress):
     """With the same checkpoints: each gives all ranks the mean of their errors."""
+    if world.size > 4 and compress != "sign":
+        pytest.skip("runs on fewer ranks")
     settings = OPTIONS | {"compress": compress, "world": world}
     whole = Trainer(MODEL, "digits", out=str(directory / "whole"), hooks=[Requests(ends=False)], **settings)
     expected = whole.fit()
@@ -42,6 +44,8 @@ def test_a_run_is_continued_to_the_bit(world, directory, compress):
 
 @pytest.mark.parametrize(("before", "after"), [("int8", "none"), ("none", "sign"), ("powersgd:rank=2", "bf16")])
 def test_a_run_is_continued_with_another_codec(world, directory, before, after, capfd):
+    if world.size > 4:
+        pytest.skip("runs on fewer ranks")
     settings, out = OPTIONS | {"world": world}, str(directory / "run")
     Trainer(MODEL, "digits", out=out, hooks=[Requests(ends=True)], compress=before, **settings).fit()
     result = Trainer(MODEL, "digits", out=out, compress=after, **settings).fit(resume=True)

@@ -39,7 +39,7 @@ class CompressedSync(WholeUpdateSync, PlannedSync):
         self.buckets = cut_buckets(arena, bucket_bytes)
         self.slots = make_slots(arena, codec)
         self.reasons = list[str]()
-        self._text, self._scale = text, StepScale()
+        self._scale, self._settled = StepScale(), True
         self._header: Request | None = None
         if not codec.linear:
             self._header = group.plan_all_reduce(arena.header, "native", what="sums of the step")
@@ -71,6 +71,7 @@ class CompressedSync(WholeUpdateSync, PlannedSync):
 
     def _before(self) -> None:
         """Read this rank's weight before the first bucket is sent."""
+        self._settled = False
         self._scale.step, self._scale.weight = self.step, float(self._arena.header[0])
         if self._header is not None:
             self._header.start()
@@ -83,7 +84,9 @@ class CompressedSync(WholeUpdateSync, PlannedSync):
 
     def settle(self) -> None:
         """Give each rank the mean of all errors by weight, so that any ranks carry on the same sum."""
-        settle_errors(self.slots, self._group, self._scale.weight)
+        if not self._settled:  # a second time would round them again
+            settle_errors(self.slots, self._group, self._scale.weight)
+        self._settled = True
 
     def describe(self) -> str:
         """Return a description in a few words."""
