@@ -428,3 +428,13 @@ def messages(draw, run):
                 run(f"decode_{codec}", message, y, add, *options)
                 results += [y, kept]
     return results
+
+
+@covers("thin_product")
+def thin_products(draw, run):
+    results = []
+    for n, m, r in [(0, 3, 1), (1, 1, 1), (5, 33, 4), (40, 7, 2)]:
+        for add in (False, True):
+            results.append(draw.normal(n, m) if add else draw.empty(n, m))
+            run("thin_product", draw.normal(n, r), draw.normal(r, m), results[-1], add)
+    return results

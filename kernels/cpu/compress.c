@@ -35,16 +35,20 @@ INLINE float error_after(float e, float u, float sent, Feedback f) {
     return f.keep * e + f.inverse * (rest * 0 == 0 ? rest : 0);
 }
 
-// u = x + inject e, n elements; return the bits of the largest |u|: those of a NaN are above those of an infinity
-INLINE uint32_t add_error(const float *x, const float *e, float *u, long n, Feedback f) {
-    uint32_t most = 0;
+// u = x + inject e, n elements
+INLINE void add_error(const float *x, const float *e, float *u, long n, Feedback f) {
     if (e) {
         EACH for (long i = 0; i < n; i++) u[i] = x[i] + f.inject * e[i];
     } else {
         memcpy(u, x, 4 * n);
     }
+}
+
+// The bits of the largest |u|: those of a NaN are above those of an infinity
+INLINE uint32_t largest_bits(const float *u, long n) {
+    int32_t most = 0; // signed ones are compared by every processor
     for (long i = 0; i < n; i++) {
-        const uint32_t bits = bits_of(u[i]) & 0x7fffffff;
+        const int32_t bits = bits_of(u[i]) & 0x7fffffff;
         most = bits > most ? bits : most;
     }
     return most;
@@ -115,7 +119,8 @@ static void encode_int8_part(const void *context, long begin, long end, int piec
     for (long k = begin; k < end; k++) {
         OPEN_BLOCK(k, block, block, a[0].size, a[2].b);
         float *const e = a[1].size ? a[1].f + at : 0;
-        const uint32_t most = add_error(a[0].f + at, e, u, n, f);
+        add_error(a[0].f + at, e, u, n, f);
+        const uint32_t most = largest_bits(u, n);
         const float largest = float_of(most);
         const int sends = FINITE(most) && largest >= LEAST_SCALED;
         const float scale = sends ? largest / 127 : FINITE(most) ? 0 : __builtin_nanf("");
@@ -186,7 +191,8 @@ static void encode_fp16_part(const void *context, long begin, long end, int piec
     for (long k = begin; k < end; k++) {
         OPEN_BLOCK(k, SIGNS, 2 * SIGNS, a[0].size, a[2].b);
         float *const e = a[1].size ? a[1].f + at : 0;
-        const uint32_t most = add_error(a[0].f + at, e, u, n, f), exponent = most >> 23;
+        add_error(a[0].f + at, e, u, n, f);
+        const uint32_t most = largest_bits(u, n), exponent = most >> 23;
         const int sends = FINITE(most) && float_of(most) >= LEAST_SCALED;
         const float scale = sends ? float_of((exponent - 14) << 23) : FINITE(most) ? 0 : __builtin_nanf("");
         const float factor = sends ? float_of((268 - exponent) << 23) : 0;
@@ -234,7 +240,8 @@ KERNEL(decode_fp16) { // message, y, add
 }
 
 // Signs: bit j of word i is that of element 8 j + i, so that whole vectors are shifted
-#define WORDS 8
+typedef uint32_t words8 __attribute__((vector_size(32), aligned(4), may_alias));
+#define ROWS (SIGNS / 8)
 
 static void encode_sign_part(const void *context, long begin, long end, int piece) {
     const Arg *a = context;
@@ -243,20 +250,18 @@ static void encode_sign_part(const void *context, long begin, long end, int piec
     for (long k = begin; k < end; k++) {
         OPEN_BLOCK(k, SIGNS, SIGNS / 8, a[0].size, a[2].b);
         float *const e = a[1].size ? a[1].f + at : 0;
-        memset(u, 0, sizeof u);
+        if (n < SIGNS) memset(u, 0, sizeof u);
         add_error(a[0].f + at, e, u, n, f);
-        float part[WORDS] = {0};
-        uint32_t words[WORDS] = {0};
-        for (int j = 0; j < 32; j++) {
-            UNROLL for (int i = 0; i < WORDS; i++) {
-                part[i] += __builtin_fabsf(u[WORDS * j + i]);
-                words[i] |= bits_of(u[WORDS * j + i]) >> 31 << j;
-            }
+        v8 sums = {};
+        words8 words = {};
+        for (int j = 0; j < ROWS; j++) {
+            const words8 bits = *(const words8 *)(u + 8 * j);
+            sums += (v8)(bits & 0x7fffffff);
+            words |= bits >> 31 << j;
         }
-        const float total = ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
-        const float scale = total / n;
+        const float scale = (((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))) / n;
         memcpy(place, &scale, 4);
-        memcpy(place + 4, words, sizeof words);
+        *(words8 *)(place + 4) = words;
         if (!e) continue;
         EACH for (long i = 0; i < n; i++) e[i] = error_after(e[i], u[i], __builtin_copysignf(scale, u[i]), f);
     }
@@ -271,22 +276,23 @@ KERNEL(encode_sign) { // x, error (or empty), message, inject, keep, inverse
 
 static void decode_sign_part(const void *context, long begin, long end, int piece) {
     const Arg *a = context;
-    float signs[SIGNS];
+    float last[SIGNS];
     for (long k = begin; k < end; k++) {
         OPEN_BLOCK(k, SIGNS, SIGNS / 8, a[1].size, a[0].b);
-        float *y = a[1].f + at;
-        uint32_t scale, words[WORDS];
+        float *const y = a[1].f + at, *const out = n < SIGNS ? last : y;
+        uint32_t scale;
         memcpy(&scale, place, 4);
-        memcpy(words, place + 4, sizeof words);
-        for (int j = 0; j < 32; j++) {
-            UNROLL for (int i = 0; i < WORDS; i++)
-                signs[WORDS * j + i] = float_of(scale | (words[i] >> j & 1) << 31);
+        const words8 words = *(const words8 *)(place + 4);
+        if (n < SIGNS) memcpy(last, y, 4 * n);
+        for (int j = 0; j < ROWS; j++) {
+            const v8 signs = (v8)((words >> j & 1) << 31 | scale);
+            v8 *const target = (v8 *)(out + 8 * j);
+            if (a[2].i)
+                *target += signs;
+            else
+                *target = signs;
         }
-        if (a[2].i) {
-            EACH for (long i = 0; i < n; i++) y[i] += signs[i];
-        } else {
-            memcpy(y, signs, 4 * n);
-        }
+        if (n < SIGNS) memcpy(y, last, 4 * n);
     }
 }
 
@@ -294,5 +300,34 @@ KERNEL(decode_sign) { // message, y, add
     const long count = (a[1].size + SIGNS - 1) / SIGNS;
     COVER(a[0].size >= count * (4 + SIGNS / 8));
     parallel(decode_sign_part, a, count, 0.3 * SIGNS);
+    return 1;
+}
+
+// The product of two thin factors, out[i][j] = the sum over k of left[i][k] right[k][j], or added to it. Each element is
+// computed alone, in the order of k, so that its bits do not depend on threads.
+static void thin_product_rows(const void *context, long begin, long end, int piece) {
+    const Arg *a = context;
+    const long r = a[0].dim[1], m = a[2].dim[1];
+    for (long i = begin; i < end; i++) {
+        const float *const left = a[0].f + i * r;
+        float *const out = a[2].f + i * m;
+        long j = 0;
+        for (; j + WIDTH <= m; j += WIDTH) {
+            vec total = a[3].i ? LOAD(out + j) : (vec){};
+            for (long k = 0; k < r; k++) total += left[k] * LOAD(a[1].f + k * m + j);
+            STORE(out + j, total);
+        }
+        for (; j < m; j++) {
+            float total = a[3].i ? out[j] : 0;
+            for (long k = 0; k < r; k++) total += left[k] * a[1].f[k * m + j];
+            out[j] = total;
+        }
+    }
+}
+
+KERNEL(thin_product) { // left, right, out, add
+    COVER(a[0].ndim == 2 && a[1].ndim == 2 && a[2].ndim == 2 && a[0].dim[0] == a[2].dim[0] &&
+          a[0].dim[1] == a[1].dim[0] && a[1].dim[1] == a[2].dim[1]);
+    parallel(thin_product_rows, a, a[2].dim[0], 0.2 * a[2].dim[1] * (1 + a[0].dim[1] / 2));
     return 1;
 }

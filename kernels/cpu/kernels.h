@@ -93,7 +93,8 @@ typedef int Kernel(const Arg *a);
     K(encode_fp16, "fFBxxx", "x, error, message, inject, keep, inverse")                                     \
     K(decode_fp16, "bFi", "message, y, add")                                                                 \
     K(encode_sign, "fFBxxx", "x, error, message, inject, keep, inverse")                                     \
-    K(decode_sign, "bFi", "message, y, add")
+    K(decode_sign, "bFi", "message, y, add")                                                                 \
+    K(thin_product, "ffFi", "left, right, out, add")
 
 enum {
 #define K(name, kinds, arguments) KERNEL_##name,

@@ -1,4 +1,4 @@
-"""Gradients as short messages: bf16; fp16, int8 and signs with a scale for each block.
+"""Gradients as short messages: bf16; fp16, int8 and signs with a scale for each block; thin factors of a matrix.
 
 Shapes: x, y (n,); message uint8, as long as ``message_bytes``; error (n,), or (0,) for none. A block is its scale
 (float32) and then its payload; the last one may be incomplete.
@@ -15,6 +15,7 @@ from .dispatch import op
 BLOCK = 256  # elements of a block of fp16 and of signs
 SIGN_WORDS = 8
 LEAST_SCALED = 1e-30  # blocks of smaller numbers are sent as zeros
+PRODUCT_BLOCK = 1 << 15  # elements of a product that stay in a cache
 TO_FP16 = 14  # the largest number of a block is sent as 2^14 up to 2^15
 
 Array = np.ndarray
@@ -106,6 +107,23 @@ def decode_sign(message: Array, y: Array, add: bool) -> None:
     bits = payload.view(np.uint32)[:, None, :] >> np.arange(32, dtype=np.uint32)[:, None] & 1
     signs = 1 - 2 * bits.reshape(-1, BLOCK).astype(np.float32)
     _put(y, (signs * scales[:, None]).reshape(-1), add)
+
+
+@op
+def thin_product(left: Array, right: Array, out: Array, add: bool) -> None:
+    """Write left right to out (n, m), or add it, for (n, r) and (r, m) with a small r.
+
+    Element by element, in the order of r: the bits are the same on all ranks, whatever the number of threads, which
+    those of BLAS are not.
+    """
+    rows = max(1, PRODUCT_BLOCK // max(1, out.shape[1]))
+    with np.errstate(all="ignore"):  # NaN stays NaN
+        for start in range(0, len(out), rows):
+            block, some = out[start : start + rows], left[start : start + rows]
+            if not add:
+                block.fill(0)
+            for k in range(left.shape[1]):
+                block += some[:, k, None] * right[k]
 
 
 def message_bytes(num_elements: int, block: int, payload: int) -> int:

@@ -35,7 +35,7 @@ LINEAR = ["identity", "randomk:fraction=0.2", "powersgd:rank=2"]
 
 @pytest.fixture(autouse=True)
 def few_on_many_ranks(world, request):
-    """Where ranks outnumber cores a message takes long: there a few cases do."""
+    """A few cases on many ranks, which outnumber cores, so that a message takes long."""
     if world.size > 4 and zlib.crc32(request.node.name.encode()) % 4:
         pytest.skip("runs on fewer ranks")
 
@@ -118,7 +118,7 @@ def test_identity_gives_the_bits_of_no_codec(world, all_reduce, bucket_bytes):
 
 @pytest.mark.parametrize("compress", [*LOSSY, "randomk:fraction=0.1,feedback=false", "powersgd:rank=2,feedback=false"])
 def test_a_codec_is_what_it_claims_to_be(world, compress):
-    """What is linear gives the sums of any all-reduce, and of any other split of the same sum over the ranks."""
+    """Linear codecs give the sums of any all-reduce, and of any other split of the same sum over the ranks."""
     options = {"all_reduce": "ring"}
     linear = getattr(CODECS.find(compress)[0], "linear", False)
     if not linear:

@@ -18,10 +18,10 @@ import numpy as np
 
 from ...arena import Parameter
 from ...errors import UserError
+from ...ops.compress import thin_product
 from .codec import Span
 from .linear import LinearBucket, LinearCodec
 
-BLOCK = 1 << 15  # elements of a product that stay in a cache
 LEAST_NORM = 1e-6  # of a column, relative to the norm before the others are projected out
 
 
@@ -83,7 +83,7 @@ class _Factors:
             if self._low[k]:
                 left, right = self._factors(k, messages)
                 matrix = u[place].reshape(self._shapes[k])
-                multiply(-left, right, matrix, add=True)
+                thin_product(-left, right.T.copy(), matrix, True)
             else:
                 u[place] = 0
 
@@ -92,7 +92,7 @@ class _Factors:
         for k, place in enumerate(self._places):
             if self._low[k]:
                 left, right = self._factors(k, messages)
-                multiply(left, right, gradient[place].reshape(self._shapes[k]), add=False)
+                thin_product(left, right.T.copy(), gradient[place].reshape(self._shapes[k]), False)
                 self._basis(k)[...] = right if np.isfinite(right).all() else 0
             else:
                 gradient[place] = messages[0][self._parts[0][k]]
@@ -140,17 +140,3 @@ def orthonormalize(columns: np.ndarray) -> None:
             column = column / norm if not norm <= LEAST_NORM * before else np.zeros_like(column)
             columns[:, k] = column
             done.append(column)
-
-
-def multiply(left: np.ndarray, right: np.ndarray, out: np.ndarray, *, add: bool) -> None:
-    """Write left right' (n, m), or add it: element by element, so that the bits are the same on all ranks."""
-    rows = max(1, BLOCK // max(1, out.shape[1]))
-    with np.errstate(all="ignore"):
-        for start in range(0, len(out), rows):
-            block = out[start : start + rows]
-            for k in range(left.shape[1]):
-                part = left[start : start + rows, k, None] * right[None, :, k]
-                if k or add:
-                    block += part
-                else:
-                    block[...] = part
