@@ -438,3 +438,12 @@ def thin_products(draw, run):
             results.append(draw.normal(n, m) if add else draw.empty(n, m))
             run("thin_product", draw.normal(n, r), draw.normal(r, m), results[-1], add)
     return results
+
+
+@covers("largest_places")
+def places_of_the_largest(draw, run):
+    results = []
+    for n, k in [(1, 1), (64, 7), (1000, 1), (1000, 999)]:
+        results.append(draw.integers(0, 1, k))
+        run("largest_places", draw.normal(n), results[-1])
+    return results

@@ -331,3 +331,60 @@ KERNEL(thin_product) { // left, right, out, add
     parallel(thin_product_rows, a, a[2].dim[0], 0.2 * a[2].dim[1] * (1 + a[0].dim[1] / 2));
     return 1;
 }
+
+// The places of the k largest |u|, in ascending order; equal ones are taken from the front, NaN before all numbers. The
+// bits of the k-th largest are found digit by digit from histograms, all but the first over the few numbers that share
+// the digits before. One pass more writes the places.
+#define DIGITS 3
+#define BIN_BITS 11
+#define SPREAD 4 // histograms in turn, since neighbors often fall into the same bin
+
+// Add to ``bins`` the digit after ``shift`` of all |u| whose bits above ``high`` are those of ``prefix``
+static void count_digits(const float *u, long n, int shift, int high, uint32_t prefix, long *bins) {
+    static const int STRIDE = 64;
+    uint32_t counts[SPREAD][1 << BIN_BITS] = {{0}};
+    const uint32_t mask = (1u << (high - shift)) - 1;
+    for (long at = 0; at < n; at += STRIDE) {
+        const long stop = MIN(at + STRIDE, n);
+        int32_t found = high == 31;
+        if (!found)
+            for (long i = at; i < stop; i++) found |= (bits_of(u[i]) & 0x7fffffff) >> high == prefix;
+        if (!found) continue;
+        for (long i = at; i < stop; i++) {
+            const uint32_t bits = bits_of(u[i]) & 0x7fffffff;
+            if (bits >> high == prefix) counts[i % SPREAD][bits >> shift & mask]++;
+        }
+    }
+    for (long bin = 0; bin <= mask; bin++) {
+        bins[bin] = 0;
+        for (int k = 0; k < SPREAD; k++) bins[bin] += counts[k][bin];
+    }
+}
+
+KERNEL(largest_places) { // u, places
+    static const int shifts[DIGITS + 1] = {31, 20, 10, 0};
+    const long n = a[0].size, k = a[1].size;
+    COVER(k > 0 && k <= n && n < 1L << 31);
+    const float *const u = a[0].f;
+    long bins[1 << BIN_BITS], wanted = k; // of those with this prefix
+    uint32_t prefix = 0;
+    for (int digit = 0; digit < DIGITS; digit++) {
+        const int shift = shifts[digit + 1], high = shifts[digit];
+        count_digits(u, n, shift, high, prefix, bins);
+        long bin = (1L << (high - shift)) - 1;
+        for (; bins[bin] < wanted; bin--) wanted -= bins[bin];
+        prefix = prefix << (high - shift) | (uint32_t)bin;
+    }
+    const int32_t least = prefix;
+    int64_t *out = a[1].l;
+    for (long at = 0; at < n; at += 64) {
+        const long stop = MIN(at + 64, n);
+        int32_t found = 0;
+        for (long i = at; i < stop; i++) found |= (int32_t)(bits_of(u[i]) & 0x7fffffff) >= least;
+        for (long i = at; found && i < stop; i++) {
+            const int32_t bits = bits_of(u[i]) & 0x7fffffff;
+            if (bits > least || (bits == least && wanted-- > 0)) *out++ = i;
+        }
+    }
+    return 1;
+}

@@ -94,7 +94,8 @@ typedef int Kernel(const Arg *a);
     K(decode_fp16, "bFi", "message, y, add")                                                                 \
     K(encode_sign, "fFBxxx", "x, error, message, inject, keep, inverse")                                     \
     K(decode_sign, "bFi", "message, y, add")                                                                 \
-    K(thin_product, "ffFi", "left, right, out, add")
+    K(thin_product, "ffFi", "left, right, out, add")                                                         \
+    K(largest_places, "fL", "u, places")
 
 enum {
 #define K(name, kinds, arguments) KERNEL_##name,

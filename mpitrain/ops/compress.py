@@ -126,6 +126,21 @@ def thin_product(left: Array, right: Array, out: Array, add: bool) -> None:
                 block += some[:, k, None] * right[k]
 
 
+@op
+def largest_places(u: Array, places: Array) -> None:
+    """Write the places of the k largest |u| to places (k,), int64, in ascending order.
+
+    Equal ones are taken from the front, and NaN before all numbers: bits are compared, in the order of magnitudes.
+    """
+    bits = np.abs(u.astype(np.float32)).view(np.int32)
+    if not places.size:
+        return
+    least = np.partition(bits, u.size - places.size)[u.size - places.size]
+    chosen = bits > least
+    chosen[np.flatnonzero(bits == least)[: places.size - np.count_nonzero(chosen)]] = True
+    places[...] = np.flatnonzero(chosen)
+
+
 def message_bytes(num_elements: int, block: int, payload: int) -> int:
     """Return the bytes of a message whose blocks have a scale and ``payload`` bytes."""
     return -(-num_elements // block) * (4 + payload)

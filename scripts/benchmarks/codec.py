@@ -20,10 +20,9 @@ import numpy as np
 from mpitrain.cli.terminal import make_console
 from mpitrain.cpu_kernels import why
 from mpitrain.device import CPU
-from mpitrain.ops.compress import thin_product
+from mpitrain.ops.compress import largest_places, thin_product
 from mpitrain.parallel.compress.owners import BlockCodec
 from mpitrain.parallel.compress.registry import make_codec
-from mpitrain.parallel.compress.topk import largest_places
 from mpitrain.training.display.text_table import Column, print_table
 
 LENGTHS = (1 << 16, 1 << 20, 11_000_000)  # in a cache, of a bucket, out of every cache
@@ -75,7 +74,7 @@ def operations(x: np.ndarray) -> Iterator[tuple[str, str, float, Callable[[], ob
         yield name, "encode", share, partial(codec.encode, x, error, message, factors)
         yield name, "decode", share, partial(codec.decode, message, y, True)
     count = x.size // 100
-    yield "topk", "select 1%", 0.02, partial(largest_places, x, count)
+    yield "topk", "select 1%", 0.02, partial(largest_places, x, np.empty(count, np.int64))
     matrix = x[: x.size // COLUMNS * COLUMNS].reshape(-1, COLUMNS)
     right = np.ones((COLUMNS, RANK), np.float32)
     left = np.ones((len(matrix), RANK), np.float32)

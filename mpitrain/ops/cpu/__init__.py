@@ -37,7 +37,7 @@ SAME_ARGUMENTS: tuple[Op[..., Any], ...] = (
     *(embedding.embedding, embedding.embedding_dw),
     *(compress.encode_bf16, compress.decode_bf16, compress.encode_int8, compress.decode_int8),
     *(compress.encode_fp16, compress.decode_fp16, compress.encode_sign, compress.decode_sign),
-    compress.thin_product,
+    *(compress.thin_product, compress.largest_places),
 )
 
 if C is not None:

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from ...ops.compress import largest_places
 from .codec import BucketPlan, Carry, Codec, Span, Stage, Wire, check_fraction
 
 
@@ -38,12 +39,13 @@ class _Gathered:
         parts = message.reshape(wire.size, 8 * self._count)
         self._places = parts[:, : 4 * self._count].view(np.int32)
         self._values = parts[:, 4 * self._count :].view(np.float32)
-        self._rank = wire.rank
+        self._rank, self._own = wire.rank, np.empty(self._count, np.int64)
         self.plan = BucketPlan([Stage(self._encode, request)], self._decode, 8 * self._count)
 
     def _encode(self) -> None:
         u = self._carry.take()
-        places = largest_places(u, self._count)
+        places = self._own
+        largest_places(u, places)
         self._places[self._rank], self._values[self._rank] = places, u[places]
         if self._carry.carries:
             u[places] = 0
@@ -55,12 +57,3 @@ class _Gathered:
             with np.errstate(invalid="ignore"):
                 gradient[places] += values
         self._carry.put()
-
-
-def largest_places(u: np.ndarray, count: int) -> np.ndarray:
-    """Return the places of the ``count`` largest |u| in ascending order; those of NaN come first of all."""
-    if count == u.size:
-        return np.arange(count)
-    found: np.ndarray = np.argpartition(np.abs(u), u.size - count)[u.size - count :]
-    found.sort()
-    return found
