@@ -161,10 +161,6 @@ class Codec(ABC):
     def plan(self, span: Span, wire: Wire) -> BucketPlan:
         """Return the exchange of a bucket; all ranks call it together."""
 
-    @abstractmethod
-    def message_bytes(self, num_elements: int) -> int:
-        """Return about how many bytes stand for this many elements, for prices and reports."""
-
 
 class Carry:
     """The error of a bucket where it is worked on in place, in float32 sums.

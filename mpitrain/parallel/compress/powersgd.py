@@ -38,11 +38,6 @@ class PowerSGD(LinearCodec):
         """The error, and the factor Q of the last step at the start of its matrix."""
         return (*super().slot_names, "basis")
 
-    def message_bytes(self, num_elements: int) -> int:
-        """Return the bytes for a square matrix of this many elements."""
-        side = math.isqrt(num_elements)
-        return 4 * min(num_elements, 2 * self.rank * side)
-
     def bucket(self, span: Span) -> LinearBucket:
         """Return a bucket's two messages."""
         return _Factors(self.rank, span)

@@ -22,10 +22,6 @@ class RandomK(LinearCodec):
         """Return k."""
         return math.ceil(self.fraction * num_elements)
 
-    def message_bytes(self, num_elements: int) -> int:
-        """Return the bytes of a message for this many elements."""
-        return 4 * self.count(num_elements)
-
     def bucket(self, span: Span) -> LinearBucket:
         """Return a bucket's message."""
         return _Drawn(self, span)

@@ -22,10 +22,6 @@ class TopK(Codec):
         """Return k."""
         return math.ceil(self.fraction * num_elements)
 
-    def message_bytes(self, num_elements: int) -> int:
-        """Return the bytes of a rank's message for this many elements."""
-        return 8 * self.count(num_elements)
-
     def plan(self, span: Span, wire: Wire) -> BucketPlan:
         """Return the exchange of a bucket by an all-gather."""
         return _Gathered(self, span, wire).plan
