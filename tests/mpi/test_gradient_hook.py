@@ -93,3 +93,10 @@ def test_a_mistake_is_one_sentence(world, file, name, error, message):
 def test_other_ways_to_sum_are_refused(world, file, more):
     with pytest.raises(AgreedError, match="does not go with --gradient-hook, which sums the gradients itself"):
         train(world, gradient_hook=f"{file}:right", **more)
+
+
+def test_settings_that_are_refused(world, file):
+    pipe = [({"mesh": "pipe=2"}, "--gradient-hook does not go with a pipeline yet")] if world.size == 2 else []
+    for more, message in (({"reproducible": 4}, "--gradient-hook does not go with --reproducible"), *pipe):
+        with pytest.raises(AgreedError, match=message):
+            train(world, gradient_hook=f"{file}:right", **more)
