@@ -284,7 +284,7 @@ def test_messages_are_short_and_counted(world):
     [
         ({"compress": "int9"}, "there is no codec 'int9'; did you mean 'int8'"),
         ({"compress": "int8:block=7"}, "block is 7, but must be a multiple of 16 up to 4096"),
-        ({"compress": "topk:fraction=0"}, "fraction is 0, but must be above 0 and at most 1"),
+        ({"compress": "topk:fraction=0"}, "the codec 'topk': fraction is 0, but must be above 0 and at most 1"),
         ({"compress": "powersgd:rank=0"}, "rank is 0, but must be 1 or more"),
         ({"compress": "int8", "shard": "optimizer"}, "--shard optimizer does not go with --compress"),
     ],

@@ -7,7 +7,7 @@ def test_errors_go_on_to_other_ranks(mpitrain, tmp_path):
     options = ("--model", "mlp", "--compress", "topk:fraction=0.05", "--progress", "lines", "--checkpoint-every", 40)
     code, out, err = mpitrain(3, *options, "--epochs", 4, "--out", "run")
     assert code == 0, err
-    assert "gradients: all_gather/bruck of topk:fraction=0.05, 0.1 of " in out
+    assert "gradients: all_gather/bruck of topk:fraction=0.05, 10% of " in out
     code, out, err = mpitrain(1, *options, "--epochs", 8, "--resume", "run")
     assert code == 0, err
     report = json.loads((tmp_path / "run" / "report.json").read_text())

@@ -200,8 +200,8 @@ def is_finite(array: np.ndarray) -> bool:
         return bool(np.isfinite(array.sum()))
 
 
-def check_fraction(fraction: float) -> float:
+def check_fraction(fraction: float, codec: str) -> float:
     """Return a share of the elements; raise a UserError if it is none."""
     if not 0 < fraction <= 1:
-        raise UserError(f"fraction is {fraction:g}, but must be above 0 and at most 1")
+        raise UserError(f"the codec '{codec}': fraction is {fraction:g}, but must be above 0 and at most 1")
     return fraction

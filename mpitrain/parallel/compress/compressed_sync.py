@@ -91,8 +91,8 @@ class CompressedSync(WholeUpdateSync, PlannedSync):
     def describe(self) -> str:
         """Return a description in a few words."""
         names, size = " and ".join(sorted(set(self.algorithms))), binary_size(self._arena.gradients.nbytes)
-        share = self._message_bytes / max(1, self._arena.gradients.nbytes)
-        return f"{names}, {share:.2g} of {size} in {len(self.buckets)} bucket{'s' * (len(self.buckets) > 1)}"
+        share = 100 * self._message_bytes / max(1, self._arena.gradients.nbytes)
+        return f"{names}, {share:.2g}% of {size} in {len(self.buckets)} bucket{'s' * (len(self.buckets) > 1)}"
 
 
 class LocalCompressedSync(LocalSync):

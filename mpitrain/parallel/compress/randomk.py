@@ -16,7 +16,7 @@ class RandomK(LinearCodec):
     """Elements of each bucket (at least one) at places drawn by (seed, step, bucket)."""
 
     def __init__(self, *, fraction: float = 0.01, seed: int = 0, feedback: bool = True):
-        self.fraction, self.seed, self.feedback = check_fraction(fraction), seed, feedback
+        self.fraction, self.seed, self.feedback = check_fraction(fraction, "randomk"), seed, feedback
 
     def count(self, num_elements: int) -> int:
         """Return k."""

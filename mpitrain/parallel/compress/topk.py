@@ -16,7 +16,7 @@ class TopK(Codec):
     """The largest elements of each bucket (at least one) with their places, from every rank to all others."""
 
     def __init__(self, *, fraction: float = 0.01, feedback: bool = True):
-        self.fraction, self.feedback = check_fraction(fraction), feedback
+        self.fraction, self.feedback = check_fraction(fraction, "topk"), feedback
 
     def count(self, num_elements: int) -> int:
         """Return k."""
