@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..arena import Arena
+from ..comm.elastic import Failure
 from ..comm.group import Group
 from ..errors import AgreedError, UserError
 from ..plain_text import binary_size
@@ -129,7 +130,7 @@ class _BucketCall:
         self.bad_before = not np.isfinite(gradient).all()
         try:
             returned = self._exchange(self._group, gradient, self._sync.step, self._state)
-        except AgreedError:
+        except (AgreedError, Failure):  # a rank that is lost is no fault of the function
             raise
         except (Exception, SystemExit) as error:
             code = code_of(self._exchange)
