@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mpitrain import Hook, Trainer
-from mpitrain.errors import AgreedError
+from mpitrain.errors import AgreedError, UserError
 
 pytestmark = pytest.mark.mpi
 
@@ -67,3 +67,40 @@ def test_settings_that_do_not_go_together(world):
     ):
         with pytest.raises(AgreedError, match=message):
             Trainer(MODEL, "digits", compress="int8", world=world, **OPTIONS | more).fit()
+
+
+USERS = """
+import numpy as np
+from mpitrain.parallel.compress.owners import BlockCodec
+
+class Whole(BlockCodec):
+    block, block_bytes = 1, 4
+    def __init__(self, *, wrong: int = 0):
+        self._wrong = wrong
+    def encode(self, x, error, message, factors):
+        message[: x.nbytes].view(np.float32)[...] = x[: x.size - self._wrong]
+    def decode(self, message, y, add):
+        values = message[: y.nbytes].view(np.float32)
+        y[...] = y + values if add else values
+
+def nothing():
+    return None
+"""
+
+
+def test_a_codec_of_the_user(world, directory):
+    file = directory / "mine.py"
+    if world.rank == 0:
+        file.write_text(USERS)
+    world.barrier()
+    values = []
+    for options in ({"compress": f"{file}:Whole"}, {"shard": "none", "all_reduce": "ring"}):
+        trainer = Trainer(MODEL, "digits", world=world, **OPTIONS | options)
+        trainer.fit()
+        values.append(trainer.setup.arena.values.copy())
+    np.testing.assert_allclose(*values, rtol=0, atol=1e-5)
+    with pytest.raises(AgreedError, match="nothing must return a Codec, but it returned a NoneType"):
+        Trainer(MODEL, "digits", compress=f"{file}:nothing", world=world, **OPTIONS).fit()
+    if world.size > 1:
+        with pytest.raises(UserError, match=r"the codec .*:Whole:wrong=3 failed: ValueError: .* \(line 10\)"):
+            Trainer(MODEL, "digits", compress=f"{file}:Whole:wrong=3", world=world, **OPTIONS).fit()

@@ -14,6 +14,7 @@ from ..gradient_sync import PlannedSync, WholeUpdateSync
 from ..local_sync import LocalSync
 from .codec import Codec, Span, StepScale
 from .exchange import BucketExchange, ExchangeQueue
+from .guard import plan_guarded
 
 RING_PART = 64 * 1024  # bytes of a rank's part from which a ring's many messages cost less than Bruck's copies
 SETTLED_AT_ONCE = 1 << 22  # elements
@@ -47,7 +48,8 @@ class CompressedSync(WholeUpdateSync, PlannedSync):
         exchanges = list[BucketExchange]()
         for number, bucket in enumerate(self.buckets):
             span = self._span(arena, codec, number, bucket)
-            plan = codec.plan(span, GroupWire(group, all_reduce, name_bucket(arena, number, bucket), self.reasons))
+            wire = GroupWire(group, all_reduce, name_bucket(arena, number, bucket), self.reasons)
+            plan = plan_guarded(codec, text, span, wire)
             exchanges.append(BucketExchange(plan, span.gaps(), exchanges[-1] if exchanges else None))
             self._message_bytes += plan.message_bytes
         self.algorithms = [f"{exchange.algorithm} of {text}" for exchange in exchanges]
