@@ -161,6 +161,13 @@ class Parallel:
     all_reduce: Annotated[str, arg(metavar="ALG")] = "auto"
     """Algorithm to sum gradients over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), nccl
     (between GPUs), an algorithm of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
+    compress: Annotated[str, arg(metavar="CODEC")] = "none"
+    """Codec of gradients on their way between ranks: none, bf16, fp16, int8, sign, topk:fraction=0.01,
+    randomk:fraction=0.01, powersgd:rank=4, identity, or auto for int8 or bf16 where measurements of messages say that
+    it pays. What a message leaves out is added to the next gradient; feedback=false switches that off."""
+    gradient_hook: Annotated[str, arg(metavar="FILE.py:FUNC")] = ""
+    """Function of your own that sums the gradients over the ranks: FUNC(group, gradient, step, state) is called for
+    each bucket and leaves the sum in gradient. See docs/extending.md."""
     shard: Literal["auto", "none", "optimizer"] = "auto"
     """Shard the optimizer (ZeRO stage 1): each rank updates its share of the weights, and keeps the optimizer's state
     of it only. auto shards if the ranks share one node's memory and --all-reduce is auto; optimizer always does."""
@@ -315,6 +322,9 @@ def check(config: Config) -> None:
         )
     if r.profile and config.compute.cuda_graph == "on":
         raise UserError("--profile times layers, and a CUDA graph has no calls of layers: leave one of them out")
+    for option, value in (("--compress", p.compress), ("--gradient-hook", p.gradient_hook)):
+        if value not in ("", "none") and p.reproducible:
+            raise UserError(f"{option} does not go with --reproducible, which adds gradients in one fixed order")
     for option, given in (("--reproducible", p.reproducible), ("--elastic", p.elastic)):
         if p.shard == "optimizer" and given:
             raise UserError(

@@ -6,6 +6,7 @@ from .start import library_name, start  # first: it loads MPI without initializi
 
 import functools
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,13 @@ class Group(Ranks):
     def choose_untuned(self, num_bytes: int) -> Choice:
         """Return the choice that ``choose`` makes without measurements."""
         return self._planner.untuned(num_bytes)
+
+    def predict(self, messages: Sequence[tuple[str, int]]) -> list[float] | None:
+        """Return the seconds of collectives (all_gather/ring) with so many bytes by the same measurements.
+
+        None without any that apply. All ranks call it together.
+        """
+        return self._planner.predict(messages)
 
     def choose_bucket_bytes(self) -> int:
         """Return the best length of a gradient bucket by the same measurements; all ranks call it together."""

@@ -74,6 +74,11 @@ class DataParallel:
     pipe : Group, optional
         The stages of the pipeline that this rank is in, where ``model`` is one of them: totals, requests and the norm
         of the gradient are summed over them, too, in one small message for each step.
+    compress : str
+        Codec of the gradients on their way between the ranks, as in ``compress.registry``: its error feedback needs
+        the weight of the step in the arena's header (``Step.add``).
+    gradient_hook : str
+        FILE.py:FUNC of a function that sums the gradients, see ``gradient_hook.py``; empty for none.
     copies : sequence of Parameter
         Those that another stage has, too, and counts in the norm.
 
@@ -100,6 +105,8 @@ class DataParallel:
         shard: str = "auto",
         bucket_bytes: int = 25 << 20,
         synchronize_batch_norm: bool = True,
+        compress: str = "none",
+        gradient_hook: str = "",
         pipe: Group | None = None,
         copies: Sequence[Parameter] = (),
     ):
@@ -109,12 +116,14 @@ class DataParallel:
         self.sync_seconds = 0.0
         self.on_timed: Callable[[str, float, float], None] | None = None
         self._signature = np.zeros(4, arena.dtype)
-        self._norm = math.nan
+        self._norm, self._steps = math.nan, 0
         self._end_together(model_difference(group, [(p.name, p.shape) for p in (*arena.parameters, *arena.frozen)]))
         group.broadcast(arena.values)
         group.broadcast(arena.states)
         self.verify("at the start")
-        self.sync = make_gradient_sync(arena, group, all_reduce, shard, bucket_bytes)
+        self.sync = make_gradient_sync(
+            arena, group, all_reduce, shard, bucket_bytes, compress=compress, gradient_hook=gradient_hook
+        )
         self.algorithms, self.reasons = self.sync.algorithms, self.sync.reasons
         self.buckets = self.sync.buckets
         self._local_statistics = not synchronize_batch_norm
@@ -133,8 +142,13 @@ class DataParallel:
         """Messages that this rank sends for the gradients of one step (calls, where MPI does it)."""
         return self.sync.messages_per_step
 
-    def begin(self, microbatches: int = 1) -> None:
-        """Begin a step of ``microbatches`` backward passes; header sums must be set before the last one."""
+    def begin(self, microbatches: int = 1, step: int | None = None) -> None:
+        """Begin a step of ``microbatches`` backward passes; header sums must be set before the last one.
+
+        ``step`` is the number of steps before it, by default those since this object was made.
+        """
+        self.sync.step = self._steps if step is None else step
+        self._steps += 1
         self.sync.begin()
         self.arena.begin_step(microbatches)
         if self.group.size > 1:

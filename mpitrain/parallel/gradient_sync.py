@@ -33,6 +33,8 @@ class GradientSync(ABC):
         True if ``ready`` must be called for each gradient.
     slots : dict of str to (arena.size,) array
         State that checkpoints keep beside that of the optimizer; after ``settle`` equal on all ranks.
+    step : int
+        Steps before the one that is begun, on which random choices may depend.
     """
 
     algorithms: list[str]
@@ -41,6 +43,7 @@ class GradientSync(ABC):
     own: tuple[slice, ...] | None = None
     watches_gradients: bool = True
     slots: Mapping[str, np.ndarray] = MappingProxyType({})
+    step: int = 0
 
     @property
     def sharded(self) -> bool:

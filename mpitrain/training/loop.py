@@ -155,7 +155,7 @@ class TrainingLoop:
         header, lr = run.setup.arena.header, run.schedule(run.step)
         info = StepInfo(run=run, step=run.step + 1, epoch=run.position.epoch, lr=lr, batches=batches)
         self.hooks.call("step_begin", info)
-        sync.begin(self.executor.num_passes(batches))
+        sync.begin(self.executor.num_passes(batches), run.step)
         header[StepHeader.CONTROL] = run.requests.take()
         self.executor.run(batches, run.step)
         sync.finish()

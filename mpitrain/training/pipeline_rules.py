@@ -47,6 +47,10 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
                 raise UserError(f"{option} is for a pipeline: give its number of ranks, as in --mesh pipe=2")
     elif p.elastic:
         raise UserError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
+    elif p.compress != "none":
+        raise UserError("--compress does not go with a pipeline yet: only its last stage knows the weight of a step")
+    elif p.gradient_hook:
+        raise UserError("--gradient-hook does not go with a pipeline yet: its check needs the sums of all stages")
     elif config.compute.cuda_graph == "on":
         raise UserError("--cuda-graph does not go with a pipeline, whose messages come between the layers")
     elif p.channel == "nccl" and p.all_reduce == "nccl" and mesh.sizes["data"] > 1:

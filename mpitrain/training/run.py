@@ -170,7 +170,8 @@ class TrainingRun:
         """Take over the progress of ``other``, the same run on other ranks."""
         mine = self.tensors.slots
         for name, slot in other.tensors.slots.items():
-            np.copyto(mine[name], slot)
+            if name in mine:  # the exchange of gradients may be another one on fewer ranks
+                np.copyto(mine[name], slot)
         self.optimizer.step_count = other.optimizer.step_count
         self.step, self.position, self.resumed_at = other.step, other.position, other.resumed_at
         past = other.results

@@ -11,6 +11,8 @@ import numpy as np
 from ...arena import Arena, Parameter
 from ...optim import Optimizer
 
+SYNC = "sync."  # before the names of the synchronization's slots
+
 
 class State(NamedTuple):
     """The state of a training run, or of this rank's stages of it, in place.
@@ -29,7 +31,7 @@ class State(NamedTuple):
     def slots(self) -> dict[str, np.ndarray]:
         """The slots by the prefix that the names of their tensors get."""
         own = {f"optimizer.{name}.": slot for name, slot in self.optimizer.slots.items()}
-        return own | {f"sync.{name}.": slot for name, slot in self.sync_slots.items()}
+        return own | {f"{SYNC}{name}.": slot for name, slot in self.sync_slots.items()}
 
     def buffers(self) -> dict[str, np.ndarray]:
         """Return the buffers by the prefix that the names of their tensors get: values, and (arena.size,) slots."""

@@ -19,6 +19,7 @@ from ...json_text import WORDS
 from ...registry import short_name
 from ..checkpoint import Checkpoint
 from ..checkpoint.folder import newest_first
+from ..checkpoint.state import SYNC
 from ..position import Position
 from ..results import EpochResult
 from ..run import TrainingRun
@@ -256,6 +257,10 @@ def with_normalizers_of(checkpoint: Checkpoint, setup: TrainingSetup) -> Trainin
 def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
     """Restore ``run`` from ``checkpoint``; raise UserError if it does not fit."""
     past, group = history_of(checkpoint), run.group
+    odd = checkpoint.sync_slots ^ {prefix for prefix in run.tensors.slots if prefix.startswith(SYNC)}
+    if odd:
+        names = ", ".join(sorted(odd))
+        run.display.note(f"the exchange of gradients is another than before: its state begins anew ({names[:-1]})")
     checkpoint.load(run.tensors, run.data_parallel.sync.own, row=(group.rank, group.size))
     run.optimizer.step_count = past.optimizer_steps
     run.step = run.resumed_at = past.step
