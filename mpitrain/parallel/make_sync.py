@@ -3,9 +3,12 @@
 from ..arena import Arena
 from ..comm.group import Group
 from ..errors import AgreedError
+from ..run_rules import EVERY_STEP
 from .all_reduce_sync import AllReduceSync
 from .gradient_sync import GradientSync
 from .local_sync import LocalSync
+from .sync.base import SyncParts
+from .sync.methods import SYNCS
 from .zero1 import Zero1
 from .zero1_shared import Zero1Shared
 
@@ -16,7 +19,9 @@ HALVES = {
 }
 
 
-def make_gradient_sync(arena: Arena, group: Group, all_reduce: str, shard: str, bucket_bytes: int) -> GradientSync:
+def make_gradient_sync(
+    arena: Arena, group: Group, all_reduce: str, shard: str, bucket_bytes: int, sync: str = EVERY_STEP
+) -> GradientSync:
     """Return the synchronization for ``arena``.
 
     Parameters
@@ -26,6 +31,8 @@ def make_gradient_sync(arena: Arena, group: Group, all_reduce: str, shard: str, 
     shard : "auto", "none" or "optimizer"
         ``auto`` shards the update where the ranks share the memory of one node.
     bucket_bytes : int
+    sync : str
+        EVERY_STEP, or a method in which the ranks meet less often (``sync.methods``).
 
     Raises
     ------
@@ -38,6 +45,8 @@ def make_gradient_sync(arena: Arena, group: Group, all_reduce: str, shard: str, 
             "the optimizer is sharded in the memory of CPUs only: leave --shard out, or take --device cpu"
         )
     group.check_usable(all_reduce)  # the same on any number of ranks, also where there is nothing to sum
+    if sync != EVERY_STEP:
+        return _make_method(sync, SyncParts(arena, group, all_reduce, bucket_bytes))
     if group.size == 1:
         return LocalSync(arena)
     if not wanted or group.has_devices:
@@ -51,6 +60,16 @@ def make_gradient_sync(arena: Arena, group: Group, all_reduce: str, shard: str, 
         return AllReduceSync(arena, group, all_reduce, bucket_bytes)
     bucket = min(bucket_bytes, arena.gradients.nbytes)
     return Zero1(arena, group, *_chunk_algorithms(all_reduce, bucket // group.size), bucket_bytes)
+
+
+def _make_method(sync: str, parts: SyncParts) -> GradientSync:
+    """Return a method of ``SYNCS``; a mistake in its name or options is found before any rank is left alone."""
+    if parts.group.has_devices:
+        raise AgreedError(f"--sync {sync} computes on CPUs only: take --device cpu")
+    with parts.group.together():
+        method = SYNCS.make(sync, parts)
+    method.plan()
+    return method
 
 
 def _chunk_algorithms(all_reduce: str, chunk_bytes: int) -> tuple[str, str]:

@@ -1,0 +1,202 @@
+"""Methods of --sync: each gives what P optimizers give that are computed one after the other, by NumPy alone."""
+
+import numpy as np
+import pytest
+
+from mpitrain import models, optim
+from mpitrain.arena import Arena
+from mpitrain.context import Context
+from mpitrain.data.sampler import share
+from mpitrain.errors import AgreedError
+from mpitrain.losses import SoftmaxCrossEntropy
+from mpitrain.parallel.data import DataParallel
+from mpitrain.parallel.sync.local import Local
+from mpitrain.parallel.sync.methods import SYNCS
+
+pytestmark = pytest.mark.mpi
+
+LR, STEPS = 0.1, 7
+ADAM, MOMENTUM, PLAIN = "adam:beta2=0.9", "sgd:momentum=0.9,weight_decay=0.01", "sgd"
+
+
+def make(seed=3):
+    model = models.build("mlp", (6,), 4, widths=(5,))
+    return model, Arena(model.named_parameters(), model.named_states(), seed=seed, dtype=np.float64)
+
+
+def batches(num_samples, steps=STEPS):
+    """Return the batches of a training; with fewer samples than ranks some ranks have none."""
+    rng = np.random.default_rng(num_samples)
+    for step in range(steps):
+        n = num_samples if step % 3 else max(1, num_samples // 2)
+        yield rng.standard_normal((n, 6)), rng.integers(0, 4, n)
+
+
+def train(group, sync, num_samples, optimizer=PLAIN, steps=STEPS, last=True):
+    """Return the weights of this rank after each step, and the totals of the steps at which the ranks have met."""
+    model, arena = make()
+    parallel = DataParallel(model, arena, group, shard="none", sync=sync, all_reduce="ring")
+    loss, ctx, rule = SoftmaxCrossEntropy(), Context(dtype=np.float64), optim.build(optimizer, arena)
+    weights, totals = [], []
+    for number, (x, y) in enumerate(batches(num_samples, steps), 1):
+        mine = share(len(x), group.rank, group.size)
+        with parallel.step(meet=last and number == steps) as step:
+            step.add(loss.forward(model.forward(x[mine], ctx), y[mine], ctx))
+            model.backward(loss.backward(ctx), ctx)
+        parallel.update(rule, LR, 1 / parallel.divisor(step.totals.weight))
+        weights.append(arena.values.copy())
+        if parallel.meets:
+            totals.append(tuple(step.totals))
+            parallel.verify(f"after step {number}")
+    parallel.free()
+    return np.array(weights), np.array(totals), parallel.sync
+
+
+class Simulated:
+    """The ranks of a training, computed one after the other on this rank."""
+
+    def __init__(self, size, optimizer):
+        self.ranks = []
+        for _ in range(size):
+            model, arena = make()
+            self.ranks.append((model, arena, optim.build(optimizer, arena), SoftmaxCrossEntropy()))
+        self.weight = np.zeros(size)
+        self.totals = np.zeros(3)
+
+    @property
+    def values(self):
+        return np.array([arena.values for _, arena, _, _ in self.ranks])
+
+    def step(self, x, y):
+        """Make a step of each rank's own."""
+        for rank, (model, arena, rule, loss) in enumerate(self.ranks):
+            part, ctx = share(len(x), rank, len(self.ranks)), Context(dtype=np.float64)
+            arena.begin_step()
+            totals = loss.forward(model.forward(x[part], ctx), y[part], ctx)
+            model.backward(loss.backward(ctx), ctx)
+            if totals[0]:
+                rule.step(LR, 1 / totals[0])
+            else:
+                rule.step_count += 1
+            self.weight[rank] += totals[0]
+            self.totals += totals
+
+    def mean(self):
+        return self.weight @ self.values / self.weight.sum()
+
+    def meet(self, values):
+        for _, arena, _, _ in self.ranks:
+            arena.values[...] = values
+        self.weight[:] = 0
+        totals, self.totals = self.totals, np.zeros(3)
+        return totals
+
+
+def simulate(size, num_samples, optimizer, due, outer=lambda anchor, mean: mean, steps=STEPS):
+    """Return the weights of all ranks after each step, (steps, size, n), and the totals at each meeting."""
+    ranks = Simulated(size, optimizer)
+    anchor, found, totals = ranks.values[0], [], []
+    for number, (x, y) in enumerate(batches(num_samples, steps), 1):
+        ranks.step(x, y)
+        if due(number) or number == steps:
+            anchor = outer(anchor, ranks.mean())
+            totals.append(ranks.meet(anchor))
+        found.append(ranks.values)
+    return np.array(found), np.array(totals)
+
+
+@pytest.mark.parametrize("optimizer", [PLAIN, MOMENTUM, ADAM])
+@pytest.mark.parametrize("num_samples", [2, 13])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_local_is_the_mean_of_local_optimizers(world, optimizer, num_samples, steps):
+    found, totals, sync = train(world, f"local:steps={steps}", num_samples, optimizer)
+    expected, sums = simulate(world.size, num_samples, optimizer, lambda number: number % steps == 0)
+    np.testing.assert_allclose(found, expected[:, world.rank], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(totals, sums, rtol=1e-12)
+    assert (sync.num_steps, sync.num_meetings) == (STEPS, len(sums))
+    assert (sync.bytes_sent > 0) == (world.size > 1)
+
+
+@pytest.mark.parametrize("sync", ["local:steps=1", "diloco:steps=1,lr=1,momentum=0", "post_local:steps=1,after=3"])
+@pytest.mark.parametrize("num_samples", [2, 13])
+def test_a_meeting_in_every_step_is_data_parallelism(world, alone, sync, num_samples):
+    found, totals, _ = train(world, sync, num_samples)
+    expected, sums, _ = train(alone, "every_step", num_samples)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(totals, sums, rtol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", [PLAIN, ADAM])
+def test_post_local_sums_gradients_at_first(world, alone, optimizer):
+    found, _, sync = train(world, "post_local:steps=3,after=4", 13, optimizer, steps=4)
+    expected, _, _ = train(alone, "every_step", 13, optimizer, steps=4)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert sync.num_meetings == 4
+    weights, totals, sync = train(world, "post_local:steps=2,after=4", 13, optimizer)
+    np.testing.assert_array_equal(totals[:, 0], [6, 13, 13, 6, 13 + 13, 6])  # each of 4 steps, two, and the last
+    if world.size > 1:
+        values = world.all_gather(weights[4])  # after the first step of a rank's own
+        assert not np.array_equal(values[0], values[1])
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("num_samples", [2, 13])
+def test_diloco_makes_an_outer_step(world, momentum, num_samples):
+    lr, velocity = 0.7, np.zeros(1)
+
+    def outer(anchor, mean):
+        nonlocal velocity
+        d = anchor - mean
+        velocity = momentum * velocity + d
+        return anchor - lr * (d + momentum * velocity)
+
+    found, _, sync = train(world, f"diloco:steps=2,lr={lr},momentum={momentum}", num_samples, MOMENTUM)
+    expected, _ = simulate(world.size, num_samples, MOMENTUM, lambda number: number % 2 == 0, outer)
+    np.testing.assert_allclose(found, expected[:, world.rank], rtol=1e-10, atol=1e-12)
+    assert list(sync.slots) == ["momentum"] * (momentum > 0)
+
+
+@pytest.mark.parametrize("sync", ["local:steps=3", "post_local:steps=3,after=2"])
+@pytest.mark.parametrize("optimizer", [MOMENTUM, ADAM])
+def test_one_rank_is_plain_training(alone, sync, optimizer):
+    found, _, _ = train(alone, sync, 5, optimizer)
+    np.testing.assert_array_equal(found, train(alone, "every_step", 5, optimizer)[0])
+
+
+@pytest.mark.parametrize(
+    ("sync", "match"),
+    [
+        ("lokal", "there is no sync 'lokal'; did you mean 'local'"),
+        ("local:steps=0", "the steps of --sync must be 1 or more"),
+        ("local:step=3", "has no option 'step'"),
+        ("diloco:momentum=1", r"must lie in \[0, 1\)"),
+        ("diloco:lr=0", "must be above 0"),
+        ("post_local:after=-1", "must be 0 or more"),
+    ],
+)
+def test_mistakes_are_one_sentence(world, sync, match):
+    with pytest.raises(AgreedError, match=match):
+        DataParallel(*make(), world, sync=sync)
+
+
+class Uneven(Local):
+    """Meets after other steps on other ranks, which is wrong."""
+
+    def is_due(self, step, since):
+        return since >= 2 + (self._group.rank == 1)
+
+
+def test_ranks_that_meet_after_other_steps_are_found(world, monkeypatch):
+    monkeypatch.setitem(SYNCS._functions, "uneven", Uneven)
+    if world.size > 1:
+        with pytest.raises(AgreedError, match="ranks meet after other steps than each other"):
+            train(world, "uneven", 13)
+
+
+def test_statistics_over_all_ranks_are_refused(world):
+    model = models.build("resnet8", (8, 8, 3), 4)
+    arena = Arena(model.named_parameters(), model.named_states())
+    if world.size > 1:
+        with pytest.raises(AgreedError, match="take --batch-norm local"):
+            DataParallel(model, arena, world, sync="local:steps=2")
+    DataParallel(model, arena, world, sync="local:steps=2", synchronize_batch_norm=False).free()
