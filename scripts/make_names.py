@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mpitrain import losses, models, optim
 from mpitrain.metrics import METRICS
+from mpitrain.parallel.sync.methods import SYNCS
 from mpitrain.pipelines import PIPELINES
 from mpitrain.registry import REGISTRIES
 
@@ -19,6 +20,7 @@ KINDS = {
     "loss": losses.LOSSES,
     "metric": METRICS,
     "pipeline": PIPELINES,
+    "sync": SYNCS,
 }
 
 

@@ -127,7 +127,7 @@ class DataParallel:
         arena.on_ready = self.sync.ready if self.sync.watches_gradients else None
         for layer in model.layers():
             if isinstance(layer, BatchNorm2d):
-                if sync != EVERY_STEP and synchronize_batch_norm and group.size > 1:
+                if self.sync.own_step and synchronize_batch_norm and group.size > 1:
                     raise AgreedError(
                         f"--sync {sync} lets ranks go on without each other, and batch normalization takes statistics "
                         "over all of them in every step: take --batch-norm local"

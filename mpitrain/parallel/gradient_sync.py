@@ -39,7 +39,8 @@ class GradientSync(ABC):
         True if the ranks meet in the step in progress: its header holds sums over them, and after it their weights
         are equal.
     own_step : bool
-        True if the step in progress is this rank's own (``sync.base``): its gradients are not summed over the ranks.
+        True if the step in progress is this rank's own (``sync.base``): its gradients are not summed over the ranks
+        before it ends. On the class, if there can be such steps.
     """
 
     algorithms: list[str]

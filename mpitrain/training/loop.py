@@ -166,7 +166,7 @@ class TrainingLoop:
         info = replace(info, totals=totals, norm=norm, local=not sync.meets)
         skipped = self.hooks.gradients_ready(info)
         if skipped:
-            run.results.skipped += sync.meets  # others are counted when the ranks meet
+            run.results.skipped += 1
             sync.skip()
         else:
             scale = 1 / sync.divisor(totals.weight)

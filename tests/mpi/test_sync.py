@@ -200,3 +200,128 @@ def test_statistics_over_all_ranks_are_refused(world):
         with pytest.raises(AgreedError, match="take --batch-norm local"):
             DataParallel(model, arena, world, sync="local:steps=2")
     DataParallel(model, arena, world, sync="local:steps=2", synchronize_batch_norm=False).free()
+
+
+def combine(gradients):
+    """Return the adaptive sum of all ranks' gradients, by the definition: pairs of neighbors, again and again."""
+    whole = 1 << len(gradients).bit_length() - 1
+    gradients = [
+        pair(g, gradients[r + whole]) if r + whole < len(gradients) else g for r, g in enumerate(gradients[:whole])
+    ]
+    while len(gradients) > 1:
+        gradients = [pair(a, b) for a, b in zip(gradients[::2], gradients[1::2], strict=True)]
+    return gradients[0]
+
+
+def pair(a, b):
+    found = {}
+    for name in a:
+        x, y = a[name], b[name]
+        dot = (x * y).sum()
+        parts = [g * (1 - dot / (2 * (g * g).sum())) if g.any() else g for g in (x, y)]
+        found[name] = parts[0] + parts[1]
+    return found
+
+
+@pytest.mark.parametrize("num_samples", [2, 13])
+def test_adasum_combines_pairs_of_ranks(world, num_samples):
+    found, totals, sync = train(world, "adasum", num_samples, MOMENTUM)
+    ranks, expected = Simulated(world.size, MOMENTUM), []
+    for x, y in batches(num_samples):
+        gradients = []
+        for rank, (model, arena, _, loss) in enumerate(ranks.ranks):
+            part, ctx = share(len(x), rank, world.size), Context(dtype=np.float64)
+            arena.begin_step()
+            weight = loss.forward(model.forward(x[part], ctx), y[part], ctx)[0]
+            model.backward(loss.backward(ctx), ctx)
+            gradients.append({p.name: p.grad / max(1, weight) for p in arena.parameters})
+        combined = combine(gradients)
+        for _, arena, rule, _ in ranks.ranks:
+            for p in arena.parameters:
+                p.grad[...] = combined[p.name]
+            rule.step(LR, 1)
+        expected.append(ranks.values[0])
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-11)
+    assert [total[0] for total in totals] == [len(x) for x, _ in batches(num_samples)]
+    assert (sync.bytes_per_step > 0) == (world.size > 1)
+
+
+@pytest.mark.parametrize("graph", ["ring", "exponential"])
+@pytest.mark.parametrize("num_samples", [2, 13])
+def test_gossip_averages_with_one_rank_a_step(world, graph, num_samples):
+    found, totals, sync = train(world, f"gossip:graph={graph},meet=5", num_samples, MOMENTUM)
+    size = world.size
+    ranks, expected = Simulated(size, MOMENTUM), []
+    hops = [1] if graph == "ring" else [2**k for k in range(16) if 2**k < max(2, size)]
+    for number, (x, y) in enumerate(batches(num_samples), 1):
+        ranks.step(x, y)
+        if number in (5, STEPS):
+            ranks.meet(ranks.values.mean(axis=0))
+        else:
+            hop = hops[number % len(hops)]
+            for (_, arena, _, _), values in zip(
+                ranks.ranks, (ranks.values + np.roll(ranks.values, hop, axis=0)) / 2, strict=True
+            ):
+                arena.values[...] = values
+        expected.append(ranks.values[world.rank])
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert len(totals) == 2
+    assert (sync.bytes_sent > 0) == (size > 1)
+
+
+@pytest.mark.parametrize("optimizer", [PLAIN, ADAM])
+@pytest.mark.parametrize("num_samples", [2, 13])
+def test_stale_updates_by_the_step_before(world, optimizer, num_samples):
+    found, totals, _ = train(world, "stale:meet=4", num_samples, optimizer)
+    ranks, expected = Simulated(1, optimizer), []
+    (model, arena, rule, loss), late = ranks.ranks[0], None
+    for number, (x, y) in enumerate(batches(num_samples), 1):
+        arena.begin_step()
+        ctx = Context(dtype=np.float64)
+        loss.forward(model.forward(x, ctx), y, ctx)
+        model.backward(loss.backward(ctx), ctx)
+        now = arena.gradients.copy()
+        now[0] = len(x)
+        if number in (4, STEPS):
+            arena.gradients[...] = now + late
+            late = None
+            rule.step(LR, 1 / arena.gradients[0])
+        else:
+            if late is not None:
+                arena.gradients[...] = late
+                rule.step(LR, 1 / late[0])
+            late = now
+        expected.append(arena.values.copy())
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    sizes = [len(x) for x, _ in batches(num_samples)]
+    np.testing.assert_array_equal(totals[:, 0], [sum(sizes[:4]), sum(sizes[4:])])
+
+
+@pytest.mark.parametrize("team", [1, 2, 9])
+@pytest.mark.parametrize("num_samples", [2, 13])
+def test_daso_sums_within_a_team(world, team, num_samples):
+    found, totals, sync = train(world, f"daso:steps=3,team={team}", num_samples, MOMENTUM)
+    size = world.size
+    teams = [range(first, min(first + team, size)) for first in range(0, size, team)]
+    ranks, expected, weight = Simulated(len(teams), MOMENTUM), [], np.zeros(len(teams))
+    for number, (x, y) in enumerate(batches(num_samples), 1):
+        for t, members in enumerate(teams):
+            model, arena, rule, loss = ranks.ranks[t]
+            part, ctx = (
+                slice(share(len(x), members[0], size).start, share(len(x), members[-1], size).stop),
+                Context(dtype=np.float64),
+            )
+            arena.begin_step()
+            own = loss.forward(model.forward(x[part], ctx), y[part], ctx)[0]
+            model.backward(loss.backward(ctx), ctx)
+            if own:
+                rule.step(LR, 1 / own)
+            weight[t] += own
+        if number % 3 == 0 or number == STEPS:
+            ranks.meet(weight @ ranks.values / weight.sum())
+            weight[:] = 0
+        expected.append(ranks.values[world.rank // team])
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    sizes = [len(x) for x, _ in batches(num_samples)]
+    np.testing.assert_array_equal(totals[:, 0], [sum(sizes[:3]), sum(sizes[3:6]), sizes[6]])
+    assert sync.num_meetings == 3

@@ -152,12 +152,44 @@ def test_requests_wait_for_the_next_meeting(world, directory):
     assert local == [step for step, alone, _, _ in log.steps if alone]
 
 
-@pytest.mark.parametrize("step", [2, 4])
-def test_a_nan_of_one_rank_ends_all_at_the_next_meeting(world, step):
+@pytest.mark.parametrize(
+    ("sync", "step"),
+    [
+        ("local:steps=4", 2),
+        ("local:steps=4", 4),
+        ("post_local:steps=4,after=4", 4),
+        ("gossip:meet=4", 3),
+        ("stale:meet=4", 2),
+        ("daso:steps=4,team=2", 3),
+        ("adasum", 4),
+    ],
+)
+def test_a_nan_of_one_rank_ends_all_at_the_next_meeting(world, sync, step):
     log, where = Log(), f"on rank {world.size - 1}"
     with pytest.raises(AgreedError, match=rf"became nan in step {step}: {where} .* try a smaller --lr"):
-        trainer(world, sync="local:steps=4", hooks=[Poison([step]), log]).fit()
+        trainer(world, sync=sync, hooks=[Poison([step]), log]).fit()
     assert len(log.steps) == 3
+
+
+def test_a_delay_of_one_step_is_the_same_on_any_number_of_ranks(world, alone):
+    settings = {"sync": "stale:meet=8", "clip_norm": 0.5, "check_every": 3}
+    found, expected = (trainer(ranks, **settings).fit() for ranks in (world, alone))
+    for mine, theirs in zip(found.evaluations, expected.evaluations, strict=True):
+        assert mine.train == pytest.approx(theirs.train, abs=1e-4)
+        assert mine.test == pytest.approx(theirs.test, abs=1e-4)
+
+
+@pytest.mark.parametrize("sync", ["gossip:meet=4", "stale:meet=4", "daso:steps=4,team=2"])
+def test_any_method_continues_to_the_bit(world, directory, sync):
+    settings = {"sync": sync, "epochs": 1}
+    whole = trainer(world, **settings)
+    whole.fit()
+    out = str(directory / "run")
+    assert trainer(world, out=out, hooks=[Ask(6, "preempt")], **settings).fit(resume=True).steps == 8
+    world.barrier()
+    again = trainer(world, out=out, **settings)
+    again.fit(resume=True)
+    np.testing.assert_array_equal(again.setup.arena.values, whole.setup.arena.values)
 
 
 def test_a_nan_of_one_rank_is_left_out(world):

@@ -10,6 +10,7 @@ weights, each rank weighing as much as its samples since the last meeting.
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -44,7 +45,15 @@ class SyncParts(NamedTuple):
     bucket_bytes: int = 25 << 20
 
 
-class LocalSteps(WholeUpdateSync):
+class SyncMethod(WholeUpdateSync):
+    """A method of ``--sync``: made from ``SyncParts`` and keyword arguments, its options, before any message."""
+
+    @abstractmethod
+    def plan(self) -> None:
+        """Plan the messages between ranks, if there are others; all ranks call it together."""
+
+
+class LocalSteps(SyncMethod):
     """Steps of each rank's own, and meetings at which the weights become their mean.
 
     A subclass takes ``parts`` and keyword arguments, its options, and says in ``is_due`` when the ranks meet.
@@ -65,6 +74,10 @@ class LocalSteps(WholeUpdateSync):
         At a meeting, the number of such steps since the last one, over all ranks.
     num_steps, num_meetings : int
         Those of this process, for the report.
+    team_size : int
+        Ranks that make each step together, so that gradients and header are sums over them.
+    speaks : bool
+        True for the one rank of such a team whose header counts at a meeting.
     """
 
     watches_gradients = False
@@ -80,6 +93,7 @@ class LocalSteps(WholeUpdateSync):
         self.buckets = [Bucket(0, parts.arena.size, len(parts.arena.parameters))]
         self.problem, self.num_bad = "", 0
         self.num_steps = self.num_meetings = 0
+        self.team_size, self.speaks = 1, True
         self._step = 0
         self._since = 0  # steps since the last meeting, with the one in progress
         self._totals, self._bad = np.zeros(StepHeader.NUM_TOTALS), 0  # of the steps before it
@@ -101,6 +115,10 @@ class LocalSteps(WholeUpdateSync):
 
     def begin_period(self) -> None:
         """Begin the steps up to the next meeting; the weights are equal on all ranks."""
+
+    def share_of(self, own: float, total: float) -> float:
+        """Return this rank's share in the mean, from the weight of its samples since the last meeting and of all."""
+        return own / total if total > 0 else 1 / self._group.size
 
     def use_mean(self, values: np.ndarray, mean: np.ndarray) -> None:
         """Set ``values`` (n,), this rank's weights, by their ``mean`` (n,) over the ranks; equal on all ranks."""
@@ -140,13 +158,14 @@ class LocalSteps(WholeUpdateSync):
         mine, size = self._totals + (0 if self.problem else self._own), self._group.size
         sums = np.array([*header, self._bad + bool(self.problem), self._step, self._step**2], np.float64)
         sums[StepHeader.TOTALS] = mine
+        sums[:-2] *= self.speaks
         self._group.sum(sums)
         header[...] = sums[:-3]
         bad, steps, squares = sums[-3:].tolist()
         if steps**2 != size * squares:  # they have a variance
             raise AgreedError("ranks meet after other steps than each other: is_due must say the same on all", code=1)
         self.num_bad = int(bad)
-        self._share = float(mine[0] / sums[0]) if sums[0] > 0 else 1 / size
+        self._share = self.share_of(float(mine[0]) / self.team_size, float(sums[0]))
 
     def norm(self) -> float:
         """Return the norm of this rank's gradients."""

@@ -1,14 +1,26 @@
 """Methods of ``--sync`` by name."""
 
 from ...registry import Registry
-from .base import LocalSteps
+from .adasum import Adasum
+from .base import SyncMethod
+from .daso import DASO
 from .diloco import DiLoCo
+from .gossip import Gossip
 from .local import Local
 from .post_local import PostLocal
+from .stale import Stale
 
-SYNCS: Registry[LocalSteps] = Registry(
+SYNCS: Registry[SyncMethod] = Registry(
     "sync",
-    {"local": Local, "post_local": PostLocal, "diloco": DiLoCo},
+    {
+        "local": Local,
+        "post_local": PostLocal,
+        "diloco": DiLoCo,
+        "adasum": Adasum,
+        "gossip": Gossip,
+        "stale": Stale,
+        "daso": DASO,
+    },
     arguments=("parts",),
-    result=LocalSteps,
+    result=SyncMethod,
 )

@@ -8,10 +8,11 @@ from .non_finite import HINT, MOST_BAD_STEPS, NonFiniteGuard
 
 
 class OwnStepsGuard(NonFiniteGuard):
-    """Guard of steps that a rank makes on its own: it leaves out those that are not finite, and all ranks agree later.
+    """Guard of steps that a rank makes on its own: it traces those that are not finite, and all ranks agree later.
 
-    The next meeting ends the run on all ranks, or goes on without what was left out (``--non-finite skip``). Steps
-    whose gradients are summed over the ranks are guarded as by default.
+    ``LocalSteps`` leaves out the update of such a step. The next meeting ends the run on all ranks, or goes on without
+    what was left out (``--non-finite skip``). Steps whose gradients are summed over all ranks are guarded as by
+    default.
 
     Parameters
     ----------
@@ -24,7 +25,7 @@ class OwnStepsGuard(NonFiniteGuard):
         self._sync, self._first, self._most = sync, "", 0
 
     def gradients_ready(self, info: StepInfo) -> str | None:
-        """Return the reason to leave out the update of this rank; at a meeting, agree.
+        """Trace what is not finite on this rank; at a meeting, agree.
 
         Raises
         ------
@@ -34,28 +35,27 @@ class OwnStepsGuard(NonFiniteGuard):
         sync = self._sync
         if not sync.own_step:
             return super().gradients_ready(info)
-        reason = self._trace(info) if sync.problem else ""
-        self._first = self._first or reason
-        self._in_a_row = self._in_a_row + 1 if reason else 0
+        if sync.problem:
+            self._first = self._first or self._trace(info)
+            self._states[...] = self._kept
+        self._in_a_row = self._in_a_row + 1 if sync.problem else 0
         self._most = max(self._most, self._in_a_row)
-        if not sync.meets:
-            return reason or None
-        if sync.num_bad:
-            self._agree(info)
-        self._first, self._most = "", 0
-        return None  # the sync leaves out the update of this rank, and meets the others
+        if sync.meets:
+            if sync.num_bad:
+                self._agree(info)
+            self._first, self._most = "", 0
+        return None
 
     def _trace(self, info: StepInfo) -> str:
-        """Return where the step of this rank is not finite, and undo its running statistics."""
+        """Return where the step of this rank is not finite."""
         found = find_non_finite(info.run, info.batches, info.step - 1)
-        self._states[...] = self._kept
         where = "" if found is None else f": {found.text}"
         return f"{self._sync.problem} in step {info.step}{where}"
 
     def _agree(self, info: StepInfo) -> None:
         """End the run, or note what is left out; all ranks call it together."""
         found = info.group.all_gather((self._first, self._most))
-        first = next(text for text, _ in found if text)
+        first = max((text for text, _ in found if text), key=lambda text: "on rank" in text)
         if not self._skip:
             raise AgreedError(f"{first}; {HINT}", code=1)
         most = max(number for _, number in found)
