@@ -156,7 +156,9 @@ def test_diloco_makes_an_outer_step(world, momentum, num_samples):
     assert list(sync.slots) == ["momentum"] * (momentum > 0)
 
 
-@pytest.mark.parametrize("sync", ["local:steps=3", "post_local:steps=3,after=2"])
+@pytest.mark.parametrize(
+    "sync", ["local:steps=3", "post_local:steps=3,after=2", "gossip:meet=3", "daso:steps=3", "easgd:steps=2"]
+)
 @pytest.mark.parametrize("optimizer", [MOMENTUM, ADAM])
 def test_one_rank_is_plain_training(alone, sync, optimizer):
     found, _, _ = train(alone, sync, 5, optimizer)
@@ -172,6 +174,11 @@ def test_one_rank_is_plain_training(alone, sync, optimizer):
         ("diloco:momentum=1", r"must lie in \[0, 1\)"),
         ("diloco:lr=0", "must be above 0"),
         ("post_local:after=-1", "must be 0 or more"),
+        ("gossip:graph=star", "must be exponential or ring"),
+        ("gossip:meet=0", "must be 1 or more"),
+        ("stale:meet=0", "must be 1 or more"),
+        ("daso:team=-1", "must be 0 or more"),
+        ("easgd:rho=2", "must be above 0 and at most 1"),
     ],
 )
 def test_mistakes_are_one_sentence(world, sync, match):
@@ -325,3 +332,25 @@ def test_daso_sums_within_a_team(world, team, num_samples):
     sizes = [len(x) for x, _ in batches(num_samples)]
     np.testing.assert_array_equal(totals[:, 0], [sum(sizes[:3]), sum(sizes[3:6]), sizes[6]])
     assert sync.num_meetings == 3
+
+
+@pytest.mark.parametrize("num_samples", [2, 13])
+def test_easgd_draws_ranks_toward_a_center(world, num_samples):
+    found, totals, _ = train(world, "easgd:steps=2,rho=0.6,meet=5", num_samples, MOMENTUM)
+    size, alpha = world.size, 0.6 / world.size
+    ranks, expected = Simulated(size, MOMENTUM), []
+    center = ranks.values[0]
+    for number, (x, y) in enumerate(batches(num_samples), 1):
+        ranks.step(x, y)
+        since = number if number <= 5 else number - 5
+        before, pull = center, alpha * (ranks.values - center).sum(axis=0)
+        if size > 1 and number in (5, STEPS):
+            center = before + pull
+            ranks.meet(center)
+        elif size > 1 and since % 2 == 0:
+            center = before + pull
+            for _, arena, _, _ in ranks.ranks:
+                arena.values[...] -= alpha * (arena.values - before)
+        expected.append(ranks.values[world.rank])
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert len(totals) == 2

@@ -5,6 +5,7 @@ from .adasum import Adasum
 from .base import SyncMethod
 from .daso import DASO
 from .diloco import DiLoCo
+from .easgd import EASGD
 from .gossip import Gossip
 from .local import Local
 from .post_local import PostLocal
@@ -20,6 +21,7 @@ SYNCS: Registry[SyncMethod] = Registry(
         "gossip": Gossip,
         "stale": Stale,
         "daso": DASO,
+        "easgd": EASGD,
     },
     arguments=("parts",),
     result=SyncMethod,
