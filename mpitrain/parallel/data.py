@@ -224,12 +224,14 @@ class DataParallel:
         end = time.perf_counter()
         if self.sync.own is not None:  # it waits for the other ranks' shares
             self.sync_seconds += end - begin
+        self.sync_seconds += self.sync.take_seconds()
         if self.on_timed is not None:
             self.on_timed("update", begin, end)
 
     def skip(self) -> None:
         """End a step without an update; every rank calls it, or no rank does, but in steps of their own."""
         self.sync.skip()
+        self.sync_seconds += self.sync.take_seconds()
 
     def gather_slots(self, optimizer: Optimizer) -> None:
         """Complete all slots of the optimizer on every rank, for checkpoints."""

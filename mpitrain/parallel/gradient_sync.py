@@ -68,6 +68,15 @@ class GradientSync(ABC):
         """Messages that this rank sends in one step (calls, where MPI does it); 0 unless overridden."""
         return 0
 
+    @property
+    def extra_bytes(self) -> int:
+        """Memory that it needs beside weights, gradients and the optimizer's slots, for an outline; 0 by default."""
+        return 0
+
+    def take_seconds(self) -> float:
+        """Return the seconds of ``update`` and ``skip`` since the last call that were spent on other ranks."""
+        return 0.0
+
     def prepare(self, step: int, meet: bool) -> None:  # noqa: B027
         """Begin ``step`` of the run, counted from 1; with ``meet`` the weights must be equal after it."""
 

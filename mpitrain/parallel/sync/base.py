@@ -10,6 +10,7 @@ weights, each rank weighing as much as its samples since the last meeting.
 """
 
 import math
+import time
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -51,6 +52,12 @@ class SyncMethod(WholeUpdateSync):
     @abstractmethod
     def plan(self) -> None:
         """Plan the messages between ranks, if there are others; all ranks call it together."""
+
+    @property
+    def extra_bytes(self) -> int:
+        """Bytes of the arrays that the method has made for itself."""
+        made = [*vars(self).values(), *self.slots.values()]
+        return sum(array.nbytes for array in made if isinstance(array, np.ndarray) and array.base is None)
 
 
 class LocalSteps(SyncMethod):
@@ -99,6 +106,7 @@ class LocalSteps(SyncMethod):
         self._totals, self._bad = np.zeros(StepHeader.NUM_TOTALS), 0  # of the steps before it
         self._own = np.zeros(StepHeader.NUM_TOTALS)  # of the step in progress
         self._norm, self._share = math.nan, 1 / parts.group.size
+        self._seconds = 0.0
 
     def plan(self) -> None:
         """Plan the messages between ranks, if there are others."""
@@ -192,13 +200,20 @@ class LocalSteps(SyncMethod):
         self._bad += bool(self.problem)
         self._totals += 0 if self.problem else self._own
         self.num_steps += 1
-        if not self.meets:
+        begin = time.perf_counter()
+        if self.meets:
+            self.meet()
+            self.num_meetings += 1
+            self._since, self._bad = 0, 0
+            self._totals[:] = 0
+        else:
             self.between()
-            return
-        self.meet()
-        self.num_meetings += 1
-        self._since, self._bad = 0, 0
-        self._totals[:] = 0
+        self._seconds += time.perf_counter() - begin
+
+    def take_seconds(self) -> float:
+        """Return the seconds spent on meetings, and between them on other ranks, since the last call."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
 
     def meet(self) -> None:
         """Use the mean of all weights, and average running statistics."""
