@@ -240,7 +240,9 @@ def _say_meetings(report: dict[str, Any]) -> str:
     meetings = f"{report['method']}: {count(report['meetings'], 'meeting')} in {count(report['steps'], 'step')}"
     if not every:
         return f"{meetings}, in shared memory"
-    return f"{meetings}, {binary_size(sent)} a rank in all, {1 - sent / every:.0%} less than sums in every step"
+    saved = 1 - sent / every
+    than = f"{abs(saved):.0%} {'less' if saved >= 0 else 'more'} than sums in every step"
+    return f"{meetings}, {binary_size(sent)} a rank in all, {than}"
 
 
 def _print_times(console: PlainConsole, report: dict[str, Any], most: int = 16) -> None:

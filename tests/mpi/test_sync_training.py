@@ -237,3 +237,24 @@ def test_the_mean_of_running_statistics(world):
     each.fit()
     states = world.all_gather(each.setup.arena.states.copy())
     assert all(np.array_equal(one, states[0]) for one in states)
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"sync": "local:steps=0"}, "the steps of --sync must be 1 or more, but they are 0"),
+        ({"sync": "dilocal"}, "there is no sync 'dilocal'; did you mean"),
+        ({"sync": "local", "shard": "optimizer"}, "--sync local does not go with --shard optimizer"),
+        ({"sync": "gossip", "reproducible": 16}, "--sync gossip does not go with --reproducible"),
+        ({"sync": "local", "mesh": "pipe=0"}, "needs the whole model on every rank: leave --mesh pipe out"),
+        ({"sync": "stale", "model": net}, "in every step: take --batch-norm local"),
+    ],
+)
+def test_settings_that_do_not_go_together(world, settings, match):
+    if world.size == 1 and ("mesh" in settings or "model" in settings):
+        return  # one rank is no pipeline, and its own samples are all
+    if "mesh" in settings:
+        settings = {**settings, "mesh": f"pipe={world.size}"}
+    with pytest.raises(AgreedError, match=match) as caught:
+        trainer(world, settings.get("model", "mlp"), **{k: v for k, v in settings.items() if k != "model"}).fit()
+    assert caught.value.code == 2

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...arena import HEADER, Arena, Parameter
+from ...arena import HEADER, Arena
 from ...comm.group import Group
 from ...errors import AgreedError
 from ...optim import Optimizer
@@ -164,7 +164,8 @@ class LocalSteps(SyncMethod):
     def _agree(self, header: np.ndarray) -> None:
         """Sum the header over the ranks, with the totals of the steps since the last meeting, and set this share."""
         mine, size = self._totals + (0 if self.problem else self._own), self._group.size
-        sums = np.array([*header, self._bad + bool(self.problem), self._step, self._step**2], np.float64)
+        step = self._step % 256  # small, so that sums of squares are exact
+        sums = np.array([*header, self._bad + bool(self.problem), step, step**2], np.float64)
         sums[StepHeader.TOTALS] = mine
         sums[:-2] *= self.speaks
         self._group.sum(sums)
@@ -278,6 +279,3 @@ class LocalSteps(SyncMethod):
     def states_of_method(self, names: Iterable[str]) -> dict[str, Any]:
         """Return zeros (arena.size,) for the slots of a method, by their names."""
         return {name: np.zeros(self._arena.size, self._arena.dtype) for name in names}
-
-    def ready(self, p: Parameter) -> None:
-        """Do nothing: gradients are not sent."""

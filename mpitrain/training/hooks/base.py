@@ -42,8 +42,8 @@ class StepInfo:
         Euclidean norm of the summed gradient, before it is divided by the weight; NaN before it is summed. With --sync,
         that of this rank's gradient.
     local : bool
-        True in a step that a rank makes on its own (--sync): weights differ between the ranks until the next meeting,
-        and hooks call no collectives.
+        True in a step that a rank makes on its own (--sync): weights differ between the ranks until the next meeting.
+        A hook that calls collectives then makes ranks wait for each other that would not.
     skipped : str
         Why the weights are not updated in this step; empty if they are.
     result : EpochResult or None
