@@ -165,8 +165,8 @@ class Parallel:
     of it only. auto shards if the ranks share one node's memory and --all-reduce is auto; optimizer always does."""
     sync: Annotated[str, arg(metavar="METHOD")] = EVERY_STEP
     """Exchange between the ranks: every_step sums gradients in each step. Others send less or later, with another
-    result: local, post_local, diloco, easgd, daso, gossip, adasum or stale, with options as in diloco:steps=16, or
-    FILE.py:FUNC for one of your own (see docs/ranks.md)."""
+    result: local, post_local, diloco, easgd, daso, gossip, adasum, stale or server, with options as in
+    diloco:steps=16, or FILE.py:FUNC for one of your own (see docs/ranks.md)."""
     bucket_mb: float = 0.0
     """Size of the gradient buckets that are sent while backward still runs, in MiB (the first has at most 1); 0 takes
     what mpitrain collective tune has found, or 25."""

@@ -1,10 +1,13 @@
 """Methods of --sync: each gives what P optimizers give that are computed one after the other, by NumPy alone."""
 
+import time
+
 import numpy as np
 import pytest
 
 from mpitrain import models, optim
 from mpitrain.arena import Arena
+from mpitrain.comm.remote_array import RemoteArray
 from mpitrain.context import Context
 from mpitrain.data.sampler import share
 from mpitrain.errors import AgreedError
@@ -178,6 +181,7 @@ def test_one_rank_is_plain_training(alone, sync, optimizer):
         ("gossip:meet=0", "must be 1 or more"),
         ("stale:meet=0", "must be 1 or more"),
         ("daso:team=-1", "must be 0 or more"),
+        ("server:staleness=-1", "must be 0 or more"),
         ("easgd:rho=2", "must be above 0 and at most 1"),
     ],
 )
@@ -354,3 +358,43 @@ def test_easgd_draws_ranks_toward_a_center(world, num_samples):
         expected.append(ranks.values[world.rank])
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
     assert len(totals) == 2
+
+
+@pytest.mark.parametrize("staleness", [0, 3])
+def test_a_server_adds_all_updates_once(world, monkeypatch, staleness):
+    """The common weights have moved by the mean of all updates, and no rank was further ahead than it may be."""
+    changes, add = [], RemoteArray.add
+    slow = world.size - 1
+
+    def noted(self, array):
+        changes.append(array.copy())
+        if world.rank == slow:
+            time.sleep(0.002)
+        add(self, array)
+
+    monkeypatch.setattr(RemoteArray, "add", noted)
+    found, totals, sync = train(world, f"server:staleness={staleness},meet=5", 13, MOMENTUM)
+    if world.size == 1:
+        np.testing.assert_array_equal(found, train(world, "every_step", 13, MOMENTUM)[0])
+        return
+    assert len(changes) == STEPS
+    moved = np.sum(world.all_gather(np.sum(changes, axis=0)), axis=0)
+    np.testing.assert_allclose(found[-1], make()[1].values + moved, rtol=1e-9, atol=1e-12)
+    ends = world.all_gather(found[[4, STEPS - 1]])
+    assert all(np.array_equal(end, ends[0]) for end in ends)
+    assert max(world.all_gather(sync.most_ahead)) <= staleness
+    sizes = [len(x) for x, _ in batches(13)]
+    np.testing.assert_array_equal(totals[:, 0], [sum(sizes[:5]), sum(sizes[5:])])
+
+
+def test_arrays_that_all_ranks_add_to(world):
+    for n in (0, 1, 5, 100):
+        array = RemoteArray(world.group("data"), n, np.float64)
+        array.set(np.arange(float(n)))
+        for k in range(3):
+            array.add(np.full(n, float(world.rank + k)))
+        world.barrier()
+        total = sum(rank + k for rank in range(world.size) for k in range(3))
+        np.testing.assert_array_equal(array.read(np.empty(n)), np.arange(n) + total)
+        world.barrier()
+        array.free()

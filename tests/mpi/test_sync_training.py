@@ -170,6 +170,7 @@ def test_requests_wait_for_the_next_meeting(world, directory):
         ("gossip:meet=4", 3),
         ("stale:meet=4", 2),
         ("daso:steps=4,team=2", 3),
+        ("server:meet=4", 3),
         ("adasum", 4),
     ],
 )

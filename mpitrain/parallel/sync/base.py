@@ -186,12 +186,15 @@ class LocalSteps(SyncMethod):
 
     def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
         """Update this rank's weights, unless it had no samples, or something is not finite; then meet if it is due."""
+        self._step_alone(optimizer, lr, scale)
+        self._end_step()
+
+    def _step_alone(self, optimizer: Optimizer, lr: float, scale: float) -> None:
         if not self.problem:
             if self._own[0] > 0:
                 optimizer.step(lr, scale)
             else:
                 optimizer.step_count += 1  # it is the same on all ranks
-        self._end_step()
 
     def skip(self) -> None:
         """Leave out the update of this rank; meet if it is due."""
@@ -219,6 +222,10 @@ class LocalSteps(SyncMethod):
     def meet(self) -> None:
         """Use the mean of all weights, and average running statistics."""
         self.use_mean(self._values[HEADER:], self.mean_of(self._values)[HEADER:])
+        self.average_states()
+
+    def average_states(self) -> None:
+        """Average running statistics over the ranks, weighted by samples."""
         states = self._arena.states
         if states.size and self._group.size > 1:
             states *= self._share

@@ -61,7 +61,5 @@ class DiLoCo(Local):
 
     def title(self) -> str:
         """Return the method in a few words."""
-        far = self.lr / (1 - self.momentum)
-        return (
-            f"an outer step {say_every(self.steps)}, in the long run {far:.2g} times as far as the mean of the weights"
-        )
+        far = f"{self.lr / (1 - self.momentum):.2g} times as far as the mean in the long run"
+        return f"an outer step {say_every(self.steps)}, {far}"

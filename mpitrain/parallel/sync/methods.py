@@ -9,6 +9,7 @@ from .easgd import EASGD
 from .gossip import Gossip
 from .local import Local
 from .post_local import PostLocal
+from .server import Server
 from .stale import Stale
 
 SYNCS: Registry[SyncMethod] = Registry(
@@ -22,6 +23,7 @@ SYNCS: Registry[SyncMethod] = Registry(
         "stale": Stale,
         "daso": DASO,
         "easgd": EASGD,
+        "server": Server,
     },
     arguments=("parts",),
     result=SyncMethod,
