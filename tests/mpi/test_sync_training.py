@@ -147,6 +147,16 @@ def test_figures_are_those_of_all_samples(world):
         assert found.test == pytest.approx(wanted.test, abs=1e-5)
 
 
+def test_ranks_meet_before_an_evaluation(world):
+    """Also in the middle of an epoch; the periods begin anew there."""
+    log = Log()
+    each = trainer(world, sync="easgd:steps=2,meet=4", hooks=[log], evaluate_every=10)
+    result = each.fit()
+    assert [step for step, local, _, _ in log.steps if not local] == [4, 8, 10, 14, 15, 19, 20, 24, 28, 30]
+    assert [evaluation.step for evaluation in result.evaluations] == [10, 20, 30]
+    assert each.evaluate() == result.test
+
+
 def test_requests_wait_for_the_next_meeting(world, directory):
     log = Log()
     hooks = [Ask(5, "save"), Ask(18, "stop"), log]

@@ -120,6 +120,10 @@ class Server(LocalSteps):
             if array is not None:
                 array.free()
 
+    def describe(self) -> str:
+        """Return a description in a few words: no collective sums anything."""
+        return self.title()
+
     def title(self) -> str:
         """Return the method in a few words."""
         return f"updates added to common weights at any time, at most {self.staleness} steps apart"
