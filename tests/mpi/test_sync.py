@@ -13,8 +13,11 @@ from mpitrain.data.sampler import share
 from mpitrain.errors import AgreedError
 from mpitrain.losses import SoftmaxCrossEntropy
 from mpitrain.parallel.data import DataParallel
+from mpitrain.parallel.sync.base import SyncParts
+from mpitrain.parallel.sync.gossip import Gossip
 from mpitrain.parallel.sync.local import Local
 from mpitrain.parallel.sync.methods import SYNCS
+from mpitrain.parallel.sync.server import Server
 
 pytestmark = pytest.mark.mpi
 
@@ -280,6 +283,30 @@ def test_gossip_averages_with_one_rank_a_step(world, graph, num_samples):
     assert (sync.bytes_sent > 0) == (size > 1)
 
 
+@pytest.mark.parametrize("graph", ["ring", "exponential"])
+def test_gossip_keeps_the_weighted_mean(world, graph):
+    """Push-sum: where ranks begin with other weights than 1, the mean of all is still the right one."""
+    arena, size = make(seed=world.rank)[1], world.size
+    sync = Gossip(SyncParts(arena, world.group("data"), "ring"), graph=graph)
+    sync.plan()
+    pushes = np.arange(1.0, size + 1) / np.arange(1.0, size + 1).mean()
+    sync._push = pushes[world.rank]
+    wanted = np.sum(
+        [push * values for push, values in zip(pushes, world.all_gather(arena.values), strict=True)], axis=0
+    )
+    for step in range(1, 6):
+        sync.prepare(step, meet=False)
+        sync.between()
+        found = np.sum(world.all_gather(sync._push * arena.values), axis=0)
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+        assert sum(world.all_gather(sync._push)) == pytest.approx(size)
+    sync._share = sync.share_of(0.0, 0.0)
+    sync.meet()
+    np.testing.assert_allclose(arena.values, wanted / size, rtol=1e-12, atol=1e-12)
+    assert sync._push == 1
+    sync.free()
+
+
 @pytest.mark.parametrize("optimizer", [PLAIN, ADAM])
 @pytest.mark.parametrize("num_samples", [2, 13])
 def test_stale_updates_by_the_step_before(world, optimizer, num_samples):
@@ -363,28 +390,33 @@ def test_easgd_draws_ranks_toward_a_center(world, num_samples):
 @pytest.mark.parametrize("staleness", [0, 3])
 def test_a_server_adds_all_updates_once(world, monkeypatch, staleness):
     """The common weights have moved by the mean of all updates, and no rank was further ahead than it may be."""
-    changes, add = [], RemoteArray.add
-    slow = world.size - 1
+    changes, ahead = [], []
+    alone, between = Server._step_alone, Server.between
 
-    def noted(self, array):
-        changes.append(array.copy())
-        if world.rank == slow:
-            time.sleep(0.002)
-        add(self, array)
+    def noted(self, *arguments):
+        before = self._values.copy()
+        alone(self, *arguments)
+        changes.append(self._values - before)
+        time.sleep(0.003 * (world.rank == world.size - 1))
 
-    monkeypatch.setattr(RemoteArray, "add", noted)
-    found, totals, sync = train(world, f"server:staleness={staleness},meet=5", 13, MOMENTUM)
-    if world.size == 1:
-        np.testing.assert_array_equal(found, train(world, "every_step", 13, MOMENTUM)[0])
-        return
+    def watched(self):
+        between(self)
+        if self._clocks is not None:
+            ahead.append(self._since - self._clocks.read(np.empty(world.size)).min())
+
+    monkeypatch.setattr(Server, "_step_alone", noted)
+    monkeypatch.setattr(Server, "between", watched)
+    found, totals, _ = train(world, f"server:staleness={staleness},meet=5", 13, MOMENTUM)
     assert len(changes) == STEPS
-    moved = np.sum(world.all_gather(np.sum(changes, axis=0)), axis=0)
+    moved = np.mean(world.all_gather(np.sum(changes, axis=0)), axis=0)
     np.testing.assert_allclose(found[-1], make()[1].values + moved, rtol=1e-9, atol=1e-12)
     ends = world.all_gather(found[[4, STEPS - 1]])
     assert all(np.array_equal(end, ends[0]) for end in ends)
-    assert max(world.all_gather(sync.most_ahead)) <= staleness
+    assert max(ahead, default=0) <= staleness
     sizes = [len(x) for x, _ in batches(13)]
     np.testing.assert_array_equal(totals[:, 0], [sum(sizes[:5]), sum(sizes[5:])])
+    if world.size == 1:
+        np.testing.assert_array_equal(found, train(world, "every_step", 13, MOMENTUM)[0])
 
 
 def test_arrays_that_all_ranks_add_to(world):

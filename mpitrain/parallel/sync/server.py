@@ -39,7 +39,6 @@ class Server(LocalSteps):
             raise UserError(f"the option meet of --sync server must be 1 or more, but it is {meet}")
         super().__init__(parts)
         self.staleness, self.meet_every = staleness, meet
-        self.most_ahead = 0
         self._center: RemoteArray | None = None
         self._clocks: RemoteArray | None = None
         self._before = np.empty_like(self._values)
@@ -83,10 +82,7 @@ class Server(LocalSteps):
 
     def _is_near(self) -> bool:
         assert self._clocks is not None
-        ahead = self._since - int(self._clocks.read(self._seen).min())
-        if ahead <= self.staleness:
-            self.most_ahead = max(self.most_ahead, ahead)
-        return ahead <= self.staleness
+        return self._since - int(self._clocks.read(self._seen).min()) <= self.staleness
 
     def meet(self) -> None:
         """Take the common weights when all updates are there."""
