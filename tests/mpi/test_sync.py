@@ -7,6 +7,7 @@ import pytest
 
 from mpitrain import models, optim
 from mpitrain.arena import Arena
+from mpitrain.comm.group import Group
 from mpitrain.comm.remote_array import RemoteArray
 from mpitrain.context import Context
 from mpitrain.data.sampler import share
@@ -430,3 +431,9 @@ def test_arrays_that_all_ranks_add_to(world):
         np.testing.assert_array_equal(array.read(np.empty(n)), np.arange(n) + total)
         world.barrier()
         array.free()
+
+
+def test_gpus_are_refused(world, monkeypatch):
+    monkeypatch.setattr(Group, "has_devices", True)
+    with pytest.raises(AgreedError, match="--sync diloco computes on CPUs only: take --device cpu"):
+        DataParallel(*make(), world, shard="none", sync="diloco")
