@@ -15,7 +15,7 @@ from .errors import UserError
 from .lora_options import parse_lora
 from .option_values import parse_value
 from .registry import short_name, take_option
-from .run_rules import parse_early_stop, parse_evaluate_every
+from .run_rules import EVERY_STEP, check_sync, parse_early_stop, parse_evaluate_every
 
 DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0}
 OTHER_LR = 0.001  # of optimizers of the user's own
@@ -171,6 +171,10 @@ class Parallel:
     shard: Literal["auto", "none", "optimizer"] = "auto"
     """Shard the optimizer (ZeRO stage 1): each rank updates its share of the weights, and keeps the optimizer's state
     of it only. auto shards if the ranks share one node's memory and --all-reduce is auto; optimizer always does."""
+    sync: Annotated[str, arg(metavar="METHOD")] = EVERY_STEP
+    """Exchange between the ranks: every_step sums gradients in each step. Others send less or later, with another
+    result: local, post_local, diloco, easgd, daso, gossip, adasum, stale or server, with options as in
+    diloco:steps=16, or FILE.py:FUNC for one of your own (see docs/ranks.md)."""
     bucket_mb: float = 0.0
     """Size of the gradient buckets that are sent while backward still runs, in MiB (the first has at most 1); 0 takes
     what mpitrain collective tune has found, or 25."""
@@ -189,6 +193,10 @@ class Parallel:
     timeout: float = 120.0
     """Seconds that a rank may wait for others or for its input (five times as many before the first step is done):
     then all ranks end, with a report of which rank waits for which. 0 waits forever."""
+
+    def __post_init__(self) -> None:
+        if self.sync.replace("-", "_") == EVERY_STEP:
+            object.__setattr__(self, "sync", EVERY_STEP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,6 +338,14 @@ def check(config: Config) -> None:
             raise UserError(
                 f"--shard optimizer does not go with {option}, which needs the whole optimizer state on every rank"
             )
+    others = {
+        "--shard optimizer": p.shard == "optimizer",
+        "--reproducible": p.reproducible > 0,
+        "--elastic": p.elastic,
+        "--compress": p.compress != "none",
+        "--gradient-hook": bool(p.gradient_hook),
+    }
+    check_sync(p.sync, others)
     parse_lora(m.lora)
     check_interval(c.every)
     parse_evaluate_every(r.evaluate_every)

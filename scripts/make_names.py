@@ -9,6 +9,7 @@ from pathlib import Path
 from mpitrain import losses, models, optim
 from mpitrain.metrics import METRICS
 from mpitrain.parallel.compress.registry import CODECS
+from mpitrain.parallel.sync.methods import SYNCS
 from mpitrain.pipelines import PIPELINES
 from mpitrain.registry import REGISTRIES
 
@@ -21,6 +22,7 @@ KINDS = {
     "metric": METRICS,
     "pipeline": PIPELINES,
     "codec": CODECS,
+    "sync": SYNCS,
 }
 
 

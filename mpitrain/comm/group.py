@@ -103,6 +103,21 @@ class Group(Ranks):
     def __repr__(self) -> str:
         return f"Group({self.axis!r}, rank {self.rank} of {self.size})"
 
+    def divide(self, color: int, axis: str) -> "Group":
+        """Return the ranks of this group that give the same ``color``, in their order here; all ranks call it together.
+
+        Parameters
+        ----------
+        color : int
+            At least 0.
+        axis : str
+            Name for messages.
+        """
+        comm = self._comm.Split(color, self.rank)
+        part = Group(comm, axis, job=self.job)
+        comm.Free()
+        return part
+
     def all_reduce(self, array: np.ndarray, algorithm: str = "auto", op: str = "sum") -> np.ndarray:
         """Reduce ``array`` over the ranks in place and return it.
 

@@ -3,6 +3,7 @@
 from ..arena import Arena
 from ..comm.group import Group
 from ..errors import AgreedError, UserError
+from ..run_rules import EVERY_STEP
 from .all_reduce_sync import AllReduceSync
 from .compress.auto import choose_codec
 from .compress.codec import Codec
@@ -11,6 +12,8 @@ from .compress.registry import AUTO, NONE, check_carries, make_codec
 from .gradient_hook import Exchange, GradientHookSync, make_gradient_hook
 from .gradient_sync import GradientSync
 from .local_sync import LocalSync
+from .sync.base import SyncParts
+from .sync.methods import SYNCS
 from .zero1 import Zero1
 from .zero1_shared import Zero1Shared
 
@@ -28,6 +31,7 @@ def make_gradient_sync(
     shard: str,
     bucket_bytes: int,
     *,
+    sync: str = EVERY_STEP,
     compress: str = NONE,
     gradient_hook: str = "",
 ) -> GradientSync:
@@ -40,6 +44,8 @@ def make_gradient_sync(
     shard : "auto", "none" or "optimizer"
         ``auto`` shards the update where the ranks share the memory of one node.
     bucket_bytes : int
+    sync : str
+        EVERY_STEP, or a method in which the ranks meet less often (``sync.methods``).
     compress : str
         Codec of the gradients, as in ``compress.registry``.
     gradient_hook : str
@@ -60,6 +66,8 @@ def make_gradient_sync(
             "the optimizer is sharded in the memory of CPUs only: leave --shard out, or take --device cpu"
         )
     group.check_usable(all_reduce)  # the same on any number of ranks, also where there is nothing to sum
+    if sync != EVERY_STEP:
+        return _make_method(sync, SyncParts(arena, group, all_reduce, bucket_bytes))
     if exchange is not None and group.size > 1:
         return GradientHookSync(arena, group, exchange, gradient_hook, bucket_bytes)
     if codec is not None and group.size == 1:
@@ -79,6 +87,16 @@ def make_gradient_sync(
         return AllReduceSync(arena, group, all_reduce, bucket_bytes)
     bucket = min(bucket_bytes, arena.gradients.nbytes)
     return Zero1(arena, group, *_chunk_algorithms(all_reduce, bucket // group.size), bucket_bytes)
+
+
+def _make_method(sync: str, parts: SyncParts) -> GradientSync:
+    """Return a method of ``SYNCS``; a mistake in its name or options is found before any rank is left alone."""
+    if parts.group.has_devices:
+        raise AgreedError(f"--sync {sync} computes on CPUs only: take --device cpu")
+    with parts.group.together():
+        method = SYNCS.make(sync, parts)
+    method.plan()
+    return method
 
 
 def _chunk_algorithms(all_reduce: str, chunk_bytes: int) -> tuple[str, str]:

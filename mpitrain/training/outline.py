@@ -87,7 +87,7 @@ def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
     arena, exchange, size = run.setup.arena, run.data_parallel.sync, run.group.size
     own = arena.size if exchange.own is None else sum(part.stop - part.start for part in exchange.own)
     in_common = exchange.sharded and not run.data_parallel.messages_per_step
-    slots, kept = list(run.optimizer.slots), exchange.slots
+    slots = list(run.optimizer.slots)
     config, data, normalized = run.config, run.setup.dataset, run.setup.normalizer is not None
     partial_sums = max(0, (num_shards(config, len(data.train), size) // size).bit_length() - 1)
     sample = 4 * math.prod(data.input_shape) * (1 if normalized else 4)  # tokens and targets are int64
@@ -100,7 +100,7 @@ def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
             len(slots) * own * arena.dtype.itemsize,
             ", ".join(slots) + (f" of 1/{size} of the weights" if own < arena.size - 64 else ""),
         ),
-        **({"exchange": (sum(slot.nbytes for slot in kept.values()), ", ".join(kept))} if kept else {}),
+        **({"exchange": (exchange.extra_bytes, ", ".join(exchange.slots))} if exchange.extra_bytes else {}),
         "activations": (passes.train_bytes, f"{count(passes.samples, 'sample')} at a time, with their gradients"),
         "evaluation": (passes.test_bytes, f"up to {count(samples_at_once(data.test.x), 'sample')} at a time"),
         **({"scratch": (scratch, "working memory, used by one op at a time")} if scratch else {}),

@@ -102,8 +102,8 @@ class Checkpoint:
         Parameters
         ----------
         row : (int, int)
-            This rank among those that divide the samples, and their number: where each had states of its own and there
-            are as many again, each gets its own back. Otherwise all get the same.
+            This rank among those that divide the samples, and their number: where each had states or slots of its own
+            and there are as many again, each gets its own back. Otherwise all get the same, the mean.
 
         Raises
         ------
@@ -120,8 +120,11 @@ class Checkpoint:
                 wanted = (slice(0, len(flat)),) if prefix == "" or slices is None else slices
                 held = arena.parameters if prefix else [*arena.parameters, *arena.frozen]
                 for p, part in overlaps(held, wanted):
-                    skip = (part.start - p.start) * flat.itemsize
-                    found = self._array(descriptor, self.tensors[prefix + p.name], skip, part.stop - part.start)
+                    tensor, skip = self.tensors[prefix + p.name], (part.start - p.start) * flat.itemsize
+                    if state.is_own(prefix):
+                        found = self._row(descriptor, tensor, *row)[part.start - p.start : part.stop - p.start]
+                    else:
+                        found = self._array(descriptor, tensor, skip, part.stop - part.start)
                     flat[part] = arena.device.from_host(found)
             for s in arena.state_list:
                 found = self._array(descriptor, self.tensors[s.name], 0, s.size)
@@ -139,15 +142,15 @@ class Checkpoint:
 
     def _row(self, descriptor: int, table: Tensor, rank: int, size: int) -> np.ndarray:
         """Return the row of ``rank`` in a table of ``size`` rows, or the mean of all rows of another table."""
-        rows, count = table.shape
+        rows, count = table.shape[0], math.prod(table.shape[1:])
         if rows == size:
             return self._array(descriptor, table, rank * count * table.dtype.itemsize, count)
         mean: np.ndarray = self._array(descriptor, table, 0, rows * count).reshape(rows, count).mean(axis=0)
         return mean
 
     def _check_fit(self, state: State) -> None:
-        rows = self.tensors[STATES_OF_RANK].shape[:1] if STATES_OF_RANK in self.tensors else ()
-        wanted = {t.name: t for t in tensors_of(state, *rows)}
+        rows = self.tensors[STATES_OF_RANK].shape[0] if STATES_OF_RANK in self.tensors else 0
+        wanted = {t.name: t for t in tensors_of(state, rows, self._slot_rows(state))}
         changed = tuple(self.sync_slots ^ _sync_slots(state.slots))
         wanted = {name: t for name, t in wanted.items() if not name.startswith(changed)}
         odd = sorted(name for name in set(wanted) ^ set(self.tensors) if not name.startswith(changed))
@@ -161,6 +164,11 @@ class Checkpoint:
                     f"{self.path} does not hold this model: {name} is {found.dtype} {found.shape}, "
                     f"not {t.dtype} {t.shape}"
                 )
+
+    def _slot_rows(self, state: State) -> int:
+        """Return the number of ranks whose slots of the optimizer are in the file, where each has its own."""
+        own = [name for name in self.tensors if state.is_own(name)]
+        return next((self.tensors[name].shape[0] for name in own if self.tensors[name].shape), 1)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:

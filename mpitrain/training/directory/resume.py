@@ -17,6 +17,7 @@ from ...data.sampler import num_steps
 from ...errors import UserError
 from ...json_text import WORDS
 from ...registry import short_name
+from ...run_rules import EVERY_STEP
 from ..checkpoint import Checkpoint
 from ..checkpoint.folder import newest_first
 from ..checkpoint.state import SYNC
@@ -61,11 +62,20 @@ FIXED = {
     ("data", "split"): "--draw-test",
     ("data", "validation"): "--validation",
     ("optimizer", "name"): "--optimizer",
+    ("parallel", "sync"): "--sync",
     ("run", "seed"): "--seed",
 }
 
 # what checkpoints did not say before there was a choice
-BEFORE = {"split": SPLIT_BEFORE, "validation": 0.0, "batch_tokens": 0, "freeze": "", "lora": ""}
+BEFORE = {
+    "split": SPLIT_BEFORE,
+    "validation": 0.0,
+    "batch_tokens": 0,
+    "freeze": "",
+    "lora": "",
+    "sync": EVERY_STEP,
+}
+BY_NAME = ("--optimizer", "--sync")  # their options may change
 
 
 def metadata_of(run: TrainingRun) -> dict[str, Any]:
@@ -196,7 +206,7 @@ def check_fit(
     for (branch, key), option in FIXED.items():
         now, then = getattr(getattr(config, branch), key), past.config.get(branch, {}).get(key, BEFORE.get(key))
         then = tuple(then) if isinstance(then, list) else then
-        same = short_name(str(now)) == short_name(str(then)) if option == "--optimizer" else now == then
+        same = short_name(str(now)) == short_name(str(then)) if option in BY_NAME else now == then
         if not same:
             raise UserError(
                 f"{option} is {_say(now)}, but {checkpoint.path} was written with {_say(then)}: "
