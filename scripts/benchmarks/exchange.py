@@ -1,4 +1,4 @@
-"""What training gains and loses by fewer, smaller or later messages: the same training with each method, in turn.
+"""Compression and rarer exchange of gradients, compared by messages, time and loss: a training with each method in turn.
 
 scripts/bench exchange [--launch COMMAND] [--only NAME,...] [--repeats N] [--target SCORE] [OPTIONS of mpitrain train]
 
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 METHODS = {
     "plain": (),
@@ -32,57 +33,83 @@ METHODS = {
     "randomk": ("--compress", "randomk:fraction=0.01"),
     "powersgd": ("--compress", "powersgd:rank=4"),
     "local": ("--sync", "local:steps=16"),
-    "diloco": ("--sync", "diloco:steps=16"),
+    "post_local": ("--sync", "post_local:steps=16,after=100"),
+    "diloco": ("--sync", "diloco:steps=16", "--lr", "0.005"),
+    "easgd": ("--sync", "easgd:steps=16"),
+    "daso": ("--sync", "daso:steps=4"),
+    "gossip": ("--sync", "gossip"),
+    "adasum": ("--sync", "adasum"),
+    "stale": ("--sync", "stale"),
+    "server": ("--sync", "server"),
 }
 """Each method and its options; the first is what the others are compared with."""
 
 
+class Evaluation(NamedTuple):
+    """Scores on the test samples after so many steps, and so many seconds of training."""
+
+    steps: int
+    seconds: float
+    loss: float
+    accuracy: float
+
+
+class Run(NamedTuple):
+    """The report of a run, and its evaluations."""
+
+    report: dict
+    found: list
+
+
 def run(launch, options):
-    """Return the report of one run, and its evaluations."""
+    """Run ``mpitrain train``."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         program = [sys.executable, "-m", "mpitrain", *options, "--progress", "none", "--out", str(out)]
         subprocess.run([*launch, *program], check=True, timeout=7200, stdout=subprocess.DEVNULL)
         rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-        return json.loads((out / "report.json").read_text()), evaluations(rows)
+        return Run(json.loads((out / "report.json").read_text()), evaluations(rows))
 
 
 def evaluations(rows):
-    """Return (steps, seconds of training, loss, accuracy) of each evaluation, on the test samples."""
+    """Return the evaluations in the rows of metrics.jsonl."""
     found, seconds = [], 0.0
     for row in rows:
         if row["kind"] == "epoch":
             seconds += row["seconds"]
-            found.append((row["step"], seconds, row["test"]["loss"], row["test"]["accuracy"]))
+            found.append(Evaluation(row["step"], seconds, row["test"]["loss"], row["test"]["accuracy"]))
     return found
 
 
 def time_to(target, found):
     """Return the seconds after which the accuracy was ``target``; infinite if it never was."""
-    return next((seconds for _, seconds, _, accuracy in found if accuracy >= target), float("inf"))
+    return next((one.seconds for one in found if one.accuracy >= target), float("inf"))
 
 
 def loss_at(seconds, found):
     """Return the loss of the last evaluation up to then; NaN before the first."""
-    return next((loss for _, then, loss, _ in reversed(found) if then <= seconds), float("nan"))
+    return next((one.loss for one in reversed(found) if one.seconds <= seconds), float("nan"))
 
 
-def print_table(results, target):
-    """Print a row for each method."""
+def table(results, target):
+    """Return the lines of a table with a row for each method: medians over its runs."""
     first = next(iter(results.values()))
-    budget = statistics.median(found[-1][1] for _, found in first) / 2
-    print(f"{'method':10}{'MB a step':>11}{'messages':>10}{'ms a step':>11}{'loss':>9}{'accuracy':>10}", end="")
-    print(f"{f'loss at {budget:.0f} s':>14}{f's to {target:g}':>12}")
+    budget = statistics.median(run.found[-1].seconds for run in first) / 2
+    columns = {
+        "MB a step": (lambda run: run.report["bytes_per_step"] / 1e6, ".3f"),
+        "messages": (lambda run: run.report["messages_per_step"], ".2f"),
+        "ms a step": (lambda run: 1e3 * run.found[-1].seconds / run.found[-1].steps, ".1f"),
+        "seconds": (lambda run: run.found[-1].seconds, ".1f"),
+        "loss": (lambda run: run.found[-1].loss, ".4f"),
+        "accuracy": (lambda run: run.found[-1].accuracy, ".4f"),
+        f"loss at {budget:.0f} s": (lambda run: loss_at(budget, run.found), ".4f"),
+        f"s to {target:g}": (lambda run: time_to(target, run.found), ".1f"),
+    }
+    lines = [" ".join([f"{'method':10}", *(f"{name:>12}" for name in columns)])]
     for name, runs in results.items():
-        median = lambda of, runs=runs: statistics.median(of(report, found) for report, found in runs)  # noqa: E731
-        print(
-            f"{name:10}{median(lambda report, found: report['bytes_per_step']) / 1e6:11.3f}"
-            f"{median(lambda report, found: report['messages_per_step']):10.1f}"
-            f"{1e3 * median(lambda report, found: found[-1][1] / found[-1][0]):11.1f}"
-            f"{median(lambda report, found: found[-1][2]):9.4f}{median(lambda report, found: found[-1][3]):10.4f}"
-            f"{median(lambda report, found: loss_at(budget, found)):14.4f}"
-            f"{median(lambda report, found: time_to(target, found)):12.1f}"
-        )
+        cells = [f"{statistics.median(map(of, runs)):12{form}}" for of, form in columns.values()]
+        lines.append(" ".join([f"{name:10}", *cells]))
+    return lines
 
 
 def plot(path, results):
@@ -92,10 +119,10 @@ def plot(path, results):
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     by_steps, by_seconds = figure.subplots(1, 2, sharey=True)
     for number, (name, runs) in enumerate(results.items()):
-        _, found = runs[0]
-        losses, style = [loss for *_, loss, _ in found], {"color": f"C{number % 10}", "label": name, "marker": "."}
-        by_steps.plot([step for step, *_ in found], losses, **style)
-        by_seconds.plot([seconds for _, seconds, *_ in found], losses, **style)
+        found, style = runs[0].found, {"color": f"C{number % 10}", "label": name, "marker": "."}
+        losses = [one.loss for one in found]
+        by_steps.plot([one.steps for one in found], losses, **style)
+        by_seconds.plot([one.seconds for one in found], losses, **style)
     by_steps.set(xlabel="steps (the same samples)", ylabel="loss on the test samples", yscale="log")
     by_seconds.set(xlabel="seconds of training")
     by_steps.legend(fontsize="small")
@@ -124,11 +151,13 @@ def main():
             print(f"{name} ...", file=sys.stderr, flush=True)
             results[name].append(run(shlex.split(arguments.launch), [*options, "--shard", "none", *extra]))
     print(f"{arguments.launch}, {' '.join(options) or 'the default run'}, median of {arguments.repeats} runs")
-    print_table(results, arguments.target)
+    print("\n".join(table(results, arguments.target)))
     if arguments.plot:
         plot(arguments.plot, results)
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps({n: [found for _, found in runs] for n, runs in results.items()}))
+        Path(arguments.json).write_text(
+            json.dumps({name: [run.found for run in runs] for name, runs in results.items()})
+        )
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def test_a_resumed_run_has_the_bits_of_one_that_went_on(world, compress):
     for name, slot in one.sync.slots.items():
         assert same_on_all_ranks(world, slot)
         two.sync.slots[name][...] = slot
-    two.parallel._steps = 3
+    two.parallel._num_steps = 3
     for seed in range(3, 6):
         np.testing.assert_array_equal(one.step(seed), two.step(seed))
     for run in (one, two):
