@@ -1,4 +1,4 @@
-"""Compression and rarer exchange of gradients, compared by messages, time and loss: a training with each method in turn.
+"""Compressed and rarer exchange of gradients, by messages, time and loss: a training with each method in turn.
 
 scripts/bench exchange [--launch COMMAND] [--only NAME,...] [--repeats N] [--target SCORE] [OPTIONS of mpitrain train]
 
