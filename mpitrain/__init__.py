@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from .models import add_lora, freeze
     from .optim import LARS, SGD, Adam, AdamW, Optimizer
     from .parallel.data import DataParallel
+    from .parallel.sync.base import LocalSteps, SyncParts
     from .parameter import Parameter, State
     from .registry import Registry
     from .training.hooks import Hook, HookError, StepInfo
@@ -101,6 +102,7 @@ _PLACES = {
     "models": "add_lora freeze",
     "optim": "LARS SGD Adam AdamW Optimizer",
     "parallel.data": "DataParallel",
+    "parallel.sync.base": "LocalSteps SyncParts",
     "parameter": "Parameter State",
     "registry": "Registry",
     "training.hooks": "Hook HookError StepInfo",
@@ -142,6 +144,7 @@ __all__ = [
     "Linear",
     "LoRALinear",
     "Loader",
+    "LocalSteps",
     "Loss",
     "MaxPool2d",
     "Mesh",
@@ -170,6 +173,7 @@ __all__ = [
     "Step",
     "StepInfo",
     "SwiGLU",
+    "SyncParts",
     "Tanh",
     "TiedHead",
     "TokenEmbedding",

@@ -16,7 +16,7 @@ from .errors import UserError
 from .lora_options import parse_lora
 from .option_values import parse_value
 from .registry import short_name, take_option
-from .run_rules import parse_early_stop, parse_evaluate_every
+from .run_rules import EVERY_STEP, check_sync, parse_early_stop, parse_evaluate_every
 
 DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0}
 OTHER_LR = 0.001  # of optimizers of the user's own
@@ -60,7 +60,8 @@ class Model:
     """Network."""
 
     name: Annotated[str, arg(name="model", metavar="NAME")] = "convnet"
-    """The network: convnet, mlp, lenet, resnet8, resnet20, resnet32 or resnet56."""
+    """The network: convnet, mlp, lenet; resnet8, 20, 32, 56 for small images, resnet18, 34, 50, 101, 152 for those of
+    ImageNet's size; vit, gpt, llama, bert; with options as in resnet18:small_images=true, or FILE.py:FUNC."""
     weights: Annotated[str, arg(metavar="SOURCE")] = ""
     """Weights to begin with: hf:DIR of Hugging Face (config.json says which model it is, so --model may be left out),
     gguf:FILE, or a FILE.safetensors of a run. Empty draws them by --seed."""
@@ -165,9 +166,20 @@ class Parallel:
     all_reduce: Annotated[str, arg(metavar="ALG")] = "auto"
     """Algorithm to sum gradients over the ranks: auto, native (MPI_Allreduce), shared (memory of one node), nccl
     (between GPUs), an algorithm of ``mpitrain collective list``, or FILE.py:FUNC for one of your own."""
+    compress: Annotated[str, arg(metavar="CODEC")] = "none"
+    """Codec of gradients on their way between ranks: none, bf16, fp16, int8, sign, topk:fraction=0.01,
+    randomk:fraction=0.01, powersgd:rank=4, identity, or auto for int8 or bf16 where measurements of messages say that
+    it pays. What a message leaves out is added to the next gradient; feedback=false switches that off."""
+    gradient_hook: Annotated[str, arg(metavar="FILE.py:FUNC")] = ""
+    """Function of your own that sums the gradients over the ranks: FUNC(group, gradient, step, state) is called for
+    each bucket and leaves the sum in gradient. See docs/extending.md."""
     shard: Literal["auto", "none", "optimizer"] = "auto"
     """Shard the optimizer (ZeRO stage 1): each rank updates its share of the weights, and keeps the optimizer's state
     of it only. auto shards if the ranks share one node's memory and --all-reduce is auto; optimizer always does."""
+    sync: Annotated[str, arg(metavar="METHOD")] = EVERY_STEP
+    """Exchange between the ranks: every_step sums gradients in each step. Others send less or later, with another
+    result: local, post_local, diloco, easgd, daso, gossip, adasum, stale or server, with options as in
+    diloco:steps=16, or FILE.py:FUNC for one of your own (see docs/ranks.md)."""
     bucket_mb: float = 0.0
     """Size of the gradient buckets that are sent while backward still runs, in MiB (the first has at most 1); 0 takes
     what mpitrain collective tune has found, or 25."""
@@ -186,6 +198,10 @@ class Parallel:
     timeout: float = 120.0
     """Seconds that a rank may wait for others or for its input (five times as many before the first step is done):
     then all ranks end, with a report of which rank waits for which. 0 waits forever."""
+
+    def __post_init__(self) -> None:
+        if self.sync.replace("-", "_") == EVERY_STEP:
+            object.__setattr__(self, "sync", EVERY_STEP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,11 +344,23 @@ def check(config: Config) -> None:
         )
     if r.profile and config.compute.cuda_graph == "on":
         raise UserError("--profile times layers, and a CUDA graph has no calls of layers: leave one of them out")
+    for option, value in (("--compress", p.compress), ("--gradient-hook", p.gradient_hook)):
+        if value not in ("", "none") and p.reproducible:
+            raise UserError(f"{option} does not go with --reproducible, which adds gradients in one fixed order")
     for option, given in (("--reproducible", p.reproducible), ("--elastic", p.elastic)):
         if p.shard == "optimizer" and given:
             raise UserError(
                 f"--shard optimizer does not go with {option}, which needs the whole optimizer state on every rank"
             )
+    others = {
+        "--shard optimizer": p.shard == "optimizer",
+        "--reproducible": p.reproducible > 0,
+        "--elastic": p.elastic,
+        "--compress": p.compress != "none",
+        "--gradient-hook": bool(p.gradient_hook),
+        f"--balance {p.balance}": p.balance != "off",
+    }
+    check_sync(p.sync, others)
     parse_lora(m.lora)
     check_interval(c.every)
     parse_evaluate_every(r.evaluate_every)

@@ -30,7 +30,7 @@ def visible(text: str, keep: str = "") -> str:
     return "".join(char if char in keep else _escape(char) for char in text)
 
 
-def count(number: int, what: str) -> str:
+def count(number: float, what: str) -> str:
     """Return a number and its noun.
 
     >>> count(1, "rank"), count(12345, "rank"), count(2, "microbatch")

@@ -1,10 +1,14 @@
-"""Rules of a run as text: the interval of evaluations, and the condition to stop early."""
+"""Rules of a run as text: the interval of evaluations, the condition to stop early, and what goes with --sync."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .errors import UserError
 from .option_values import split_options
+
+EVERY_STEP = "every_step"
+"""The value of --sync with which gradients are summed over the ranks in every step."""
 
 
 @dataclass(frozen=True)
@@ -94,3 +98,16 @@ def _number(key: str, text: str) -> float:
     if not (1 if key == "patience" else 0) <= value < 1e300:
         raise UserError(f"{key} in --early-stop is {text!r}, but must be {wanted}")
     return value
+
+
+def check_sync(sync: str, others: Mapping[str, bool]) -> None:
+    """Raise a UserError if ``sync``, the value of --sync, is given with one of the options that exclude it.
+
+    Parameters
+    ----------
+    others : mapping of str to bool
+        Whether each of these options is given.
+    """
+    given = [option for option, there in others.items() if there]
+    if sync != EVERY_STEP and given:
+        raise UserError(f"--sync {sync} does not go with {given[0]}, which needs sums of the gradients in every step")

@@ -1,6 +1,6 @@
 """Header of the gradients: the sums over ranks that every step needs besides its gradients.
 
-    | weight | loss | correct | stop | preempt | save | idle | ... | signature (4) |
+    | weight | loss | correct | stop | preempt | save | idle | results (5) | signature (4) |
 
 They travel with the first bucket and cost no message of their own. This is the only place that knows where they are.
 """
@@ -36,14 +36,15 @@ class StepHeader:
     SIZE : int
         Elements: a cache line of float32.
     NUM_TOTALS : int
-    TOTALS, CONTROL, SIGNATURE : slice
-        Totals of the loss; requests; and the comparison of the collectives that the ranks have called.
+    TOTALS, CONTROL, RESULTS, SIGNATURE : slice
+        Totals of the loss; requests; comparisons of a user's sums, and of the collectives that the ranks have called.
     """
 
     SIZE: Final = 16
     NUM_TOTALS: Final = 3
     TOTALS: Final = slice(0, NUM_TOTALS)
     CONTROL: Final = slice(NUM_TOTALS, len(StepSums._fields))
+    RESULTS: Final = slice(NUM_TOTALS + 4, NUM_TOTALS + 9)
     SIGNATURE: Final = slice(SIZE - 4, SIZE)
 
     @staticmethod

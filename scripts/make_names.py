@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mpitrain import losses, models, optim
 from mpitrain.metrics import METRICS
+from mpitrain.parallel.compress.registry import CODECS
+from mpitrain.parallel.sync.methods import SYNCS
 from mpitrain.pipelines import PIPELINES
 from mpitrain.registry import REGISTRIES
 
@@ -19,6 +21,8 @@ KINDS = {
     "loss": losses.LOSSES,
     "metric": METRICS,
     "pipeline": PIPELINES,
+    "codec": CODECS,
+    "sync": SYNCS,
 }
 
 

@@ -138,10 +138,38 @@ def vit(w, depth, heads, patch, channels):
     return out, config | {"intermediate_size": len(w["1.mlp.2.weight"]), "patch_size": patch, "layer_norm_eps": 1e-6}
 
 
+def resnet(w, blocks, bottleneck, early=False):
+    """``early``: the first stage halves the images, too, and bottlenecks halve them in their first convolution."""
+    out, place = convolution(w, "0", "1", "resnet.embedder.embedder"), 4
+    widths = []
+    for stage, count in enumerate(blocks):
+        for number in range(count):
+            here, there = f"{place}", f"resnet.encoder.stages.{stage}.layers.{number}"
+            for k in range(3 if bottleneck else 2):
+                out |= convolution(w, f"{here}.body.{3 * k}", f"{here}.body.{3 * k + 1}", f"{there}.layer.{k}")
+            if f"{here}.shortcut.0.weight" in w:
+                out |= convolution(w, f"{here}.shortcut.0", f"{here}.shortcut.1", f"{there}.shortcut")
+            place += 1
+        widths.append(w[f"{place - 1}.body.{6 if bottleneck else 3}.weight"].shape[-1])
+    out |= linear(w, f"{place + 1}", "classifier.1")
+    config = {"model_type": "resnet", "layer_type": "bottleneck" if bottleneck else "basic", "depths": [*blocks]}
+    config |= {"downsample_in_first_stage": early, "downsample_in_bottleneck": early and bottleneck}
+    channels, stem = w["0.weight"].shape[2:]
+    return out, config | {"num_channels": channels, "embedding_size": stem, "hidden_sizes": widths}
+
+
+def convolution(w, here, norm_here, there):
+    """A convolution and the batch norm behind it."""
+    norm = {kind: w[f"{norm_here}.{kind}"] for kind in ("weight", "bias", "running_mean", "running_var")}
+    norm["num_batches_tracked"] = np.zeros((), np.int64)
+    kernels = {f"{there}.convolution.weight": np.einsum("ijco->ocij", w[f"{here}.weight"])}
+    return kernels | {f"{there}.normalization.{kind}": array for kind, array in norm.items()}
+
+
 def write(folder: Path, tensors, config):
     """Write a checkpoint of one file; return its source."""
     folder.mkdir(exist_ok=True)
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     safetensors.numpy.save_file(arrays, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config))
     return f"hf:{folder}"

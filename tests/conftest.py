@@ -1,3 +1,4 @@
+import gc
 import shutil
 
 import pytest
@@ -14,6 +15,15 @@ def pytest_addoption(parser):
         choices=["cuda", "stand-in"],
         help="launch the kernels of tests/kernels on this machine's GPU (or, the same way, on what stands for one)",
     )
+
+
+def pytest_collection():
+    gc.disable()  # thousands of tests are made, and none is garbage
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):

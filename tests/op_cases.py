@@ -11,6 +11,7 @@ import numpy as np
 from mpitrain.device import CPU
 from mpitrain.ops import OPS
 from mpitrain.ops.batchnorm import Norm
+from mpitrain.ops.compress import message_bytes
 from mpitrain.ops.conv2d import plan_conv2d
 from mpitrain.ops.dropout import Masks
 from mpitrain.ops.gradient import Gradient
@@ -408,3 +409,41 @@ def lars(draw, run):
     pieces = Pieces([Piece(i, i == 1, each) for i, each in enumerate(blocks)], 2, None)
     run("lars_update", blocks[0][0].w, pieces, Rates(0.1, 0.5, 0.9, 0.01, 0.02))
     return [array for each in blocks for made in each for array in (made.w, *made.slots)]
+
+
+CODECS = {"bf16": (1, 2, ()), "int8": (64, 64, (64,)), "fp16": (256, 512, ()), "sign": (256, 32, ())}
+
+
+@covers(*(f"{what}_{codec}" for codec in CODECS for what in ("encode", "decode")))
+def messages(draw, run):
+    """Messages as they are decoded, and the errors that are kept; factors whose products are exact."""
+    results = []
+    for n in (0, 1, 63, 256, 1000):
+        x, error = draw.normal(n), draw.normal(n)
+        for codec, (block, payload, options) in CODECS.items():
+            for kept, add in ((error.copy(), False), (draw.empty(0), True)):
+                size = 2 * n if codec == "bf16" else message_bytes(n, block, payload)
+                message, y = draw.empty(size, dtype=np.uint8), draw.normal(n) if add else draw.empty(n)
+                run(f"encode_{codec}", x, kept, message, 0.5, 0.25, 2.0, *options)
+                run(f"decode_{codec}", message, y, add, *options)
+                results += [y, kept]
+    return results
+
+
+@covers("thin_product")
+def thin_products(draw, run):
+    results = []
+    for n, m, r in [(0, 3, 1), (1, 1, 1), (5, 33, 4), (40, 7, 2)]:
+        for add in (False, True):
+            results.append(draw.normal(n, m) if add else draw.empty(n, m))
+            run("thin_product", draw.normal(n, r), draw.normal(r, m), results[-1], add)
+    return results
+
+
+@covers("largest_places")
+def places_of_the_largest(draw, run):
+    results = []
+    for n, k in [(1, 1), (64, 7), (1000, 1), (1000, 999)]:
+        results.append(draw.integers(0, 1, k))
+        run("largest_places", draw.normal(n), results[-1])
+    return results

@@ -3,7 +3,7 @@
 #include <stdint.h>
 
 // Counts up with each change of the table below; mpitrain/cpu_kernels.py takes no other build than its own.
-#define BUILD 17
+#define BUILD 18
 
 // One argument of a kernel as Python gave it: an array (C-contiguous but for kinds s and S) or a number. None is an
 // array of no elements at 0.
@@ -85,7 +85,17 @@ typedef int Kernel(const Arg *a);
     K(sum_sources, "lliD", "sources, targets, count, squares")                                               \
     K(sgd_update, "lFFlxxxi", "sources, w, v, bounds, scale, decay, momentum, nesterov")                     \
     K(adam_update, "lFFFlxxxxxxx",                                                                           \
-      "sources, w, m, v, bounds, scale, decay, shrink, beta1, beta2, rate, eps")
+      "sources, w, m, v, bounds, scale, decay, shrink, beta1, beta2, rate, eps")                             \
+    K(encode_bf16, "fFBxxx", "x, error, message, inject, keep, inverse")                                     \
+    K(decode_bf16, "bFi", "message, y, add")                                                                 \
+    K(encode_int8, "fFBxxxi", "x, error, message, inject, keep, inverse, block")                             \
+    K(decode_int8, "bFii", "message, y, add, block")                                                         \
+    K(encode_fp16, "fFBxxx", "x, error, message, inject, keep, inverse")                                     \
+    K(decode_fp16, "bFi", "message, y, add")                                                                 \
+    K(encode_sign, "fFBxxx", "x, error, message, inject, keep, inverse")                                     \
+    K(decode_sign, "bFi", "message, y, add")                                                                 \
+    K(thin_product, "ffFi", "left, right, out, add")                                                         \
+    K(largest_places, "fL", "u, places")
 
 enum {
 #define K(name, kinds, arguments) KERNEL_##name,

@@ -29,6 +29,7 @@
 #include "attention.c"
 #include "embedding.c"
 #include "update.c"
+#include "compress.c"
 
 const Level JOIN(level_, LEVEL) = {
     TEXT(LEVEL),

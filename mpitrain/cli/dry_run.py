@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 def print_dry_run(console: "PlainConsole", run: "TrainingRun") -> None:
     """Print the steps and messages of ``run``; collective over all ranks, printed by rank 0's console."""
+    from ..training.report import mean_over_ranks
+
     sync, steps, settings = run.data_parallel, len(run.loader), run.config.run
-    messages = sum(run.world.all_gather(sync.messages_per_step)) // run.world.size
-    num_bytes = sum(run.world.all_gather(sync.bytes_per_step)) // run.world.size
+    messages = mean_over_ranks(run.world, sync.messages_per_step)
+    num_bytes = int(mean_over_ranks(run.world, sync.bytes_per_step))
     console.print()
     length = f"in {count(settings.epochs, 'epoch')}" if not settings.steps else "in all"
     every = run.length.evaluate_every

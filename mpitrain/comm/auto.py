@@ -6,11 +6,19 @@ ring sends the fewest bytes, and MPI's own call the fewest messages.
 """
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..collectives.price import Calibration, Choice, calibration_path, choose, choose_bucket_bytes, load_calibration
+from ..collectives.price import (
+    Calibration,
+    Choice,
+    calibration_path,
+    choose,
+    choose_bucket_bytes,
+    load_calibration,
+    predict,
+)
 from ..collectives.price.units import say_bytes
 from ..errors import UserError
 from .placement import Placement
@@ -57,6 +65,20 @@ class Auto:
             else:  # prices are those of messages
                 choice = self.untuned(num_bytes)
         agreed: Choice = self._comm.bcast(choice)
+        return agreed
+
+    def predict(self, messages: Sequence[tuple[str, int]]) -> list[float] | None:
+        """Return the seconds of collectives and lengths by the measurements; None without any that apply.
+
+        All ranks call it together.
+        """
+        seconds: list[float] | None = None
+        if self._comm.rank == 0:
+            found = self._calibration()
+            if found is not None and not found.oversubscribed:
+                size = self._comm.size
+                seconds = [predict(size, length, found, algorithms=[name])[name] for name, length in messages]
+        agreed: list[float] | None = self._comm.bcast(seconds)
         return agreed
 
     def choose_bucket_bytes(self) -> int:

@@ -6,6 +6,7 @@ from .start import library_name, start  # first: it loads MPI without initializi
 
 import functools
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,21 @@ class Group(Ranks):
 
     def __repr__(self) -> str:
         return f"Group({self.axis!r}, rank {self.rank} of {self.size})"
+
+    def divide(self, color: int, axis: str) -> "Group":
+        """Return the ranks of this group that give the same ``color``, in their order here; all ranks call it together.
+
+        Parameters
+        ----------
+        color : int
+            At least 0.
+        axis : str
+            Name for messages.
+        """
+        comm = self._comm.Split(color, self.rank)
+        part = Group(comm, axis, job=self.job)
+        comm.Free()
+        return part
 
     def all_reduce(self, array: np.ndarray, algorithm: str = "auto", op: str = "sum") -> np.ndarray:
         """Reduce ``array`` over the ranks in place and return it.
@@ -245,6 +261,13 @@ class Group(Ranks):
     def choose_untuned(self, num_bytes: int) -> Choice:
         """Return the choice that ``choose`` makes without measurements."""
         return self._planner.untuned(num_bytes)
+
+    def predict(self, messages: Sequence[tuple[str, int]]) -> list[float] | None:
+        """Return the seconds of collectives (all_gather/ring) with so many bytes by the same measurements.
+
+        None without any that apply. All ranks call it together.
+        """
+        return self._planner.predict(messages)
 
     def choose_bucket_bytes(self) -> int:
         """Return the best length of a gradient bucket by the same measurements; all ranks call it together."""

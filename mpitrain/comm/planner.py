@@ -1,7 +1,7 @@
 """Planner of a group: makes the request for a collective by its name and a buffer."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,10 @@ class Planner:
     def untuned(self, num_bytes: int) -> Choice:
         """Return the choice of ``auto`` at this length without measurements."""
         return self._auto.untuned(num_bytes)
+
+    def predict(self, messages: Sequence[tuple[str, int]]) -> list[float] | None:
+        """Return the predicted seconds of collectives at lengths; None without measurements that apply."""
+        return None if self.has_devices else self._auto.predict(messages)
 
     def choose_bucket_bytes(self) -> int:
         """Return the best length of a gradient bucket."""

@@ -18,7 +18,8 @@ from .lenet import lenet
 from .llama import llama
 from .mlp import mlp
 from .prepare import prepare
-from .resnet import resnet
+from .resnet import SIZES, resnet
+from .resnet_cifar import resnet_cifar
 from .vit import vit
 
 __all__ = [
@@ -39,7 +40,9 @@ MODELS: Registry[Layer] = Registry(
         "convnet": convnet,
         "mlp": mlp,
         "lenet": lenet,
-        **{f"resnet{depth}": partial(resnet, depth) for depth in (8, 20, 32, 56)},
+        **{f"resnet{depth}": partial(resnet_cifar, depth) for depth in (8, 20, 32, 56)},
+        **{name: partial(resnet, **size) for name, size in SIZES.items()},
+        "resnet": resnet,
         **{"gpt": gpt, "llama": llama, "bert": bert, "vit": vit},
     },
     arguments=("input_shape", "num_outputs"),

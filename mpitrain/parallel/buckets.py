@@ -44,6 +44,14 @@ def name_bucket(arena: Arena, number: int, bucket: Bucket) -> str:
     return f"bucket {number}: {' to '.join(dict.fromkeys([names[0], names[-1]]))}" if names else f"bucket {number}"
 
 
+def find_gaps(parameters: Sequence[Parameter], span: slice) -> list[slice]:
+    """Return the places between parameters in a part of the arena, from its start on: zeros must stay there."""
+    held = [p for p in parameters if span.start <= p.start < span.stop]
+    stops, starts = [p.stop for p in held], [*(p.start for p in held[1:]), span.stop]
+    pairs = zip(stops, starts, strict=bool(held))
+    return [slice(stop - span.start, start - span.start) for stop, start in pairs if stop < start]
+
+
 class BucketQueue:
     """Queue that starts the request of each bucket once its parameters are ready, during backward.
 

@@ -26,6 +26,7 @@ from ..layers import BatchNorm2d, Layer
 from ..losses import Totals
 from ..optim import Optimizer, sum_of_squares
 from ..parameter import Parameter
+from ..run_rules import EVERY_STEP
 from ..step_header import StepHeader
 from .make_sync import make_gradient_sync
 
@@ -71,9 +72,17 @@ class DataParallel:
     bucket_bytes : int
     synchronize_batch_norm : bool
         Take batch statistics over all ranks of ``group``.
+    sync : str
+        How the ranks keep their weights together: by sums of the gradients in every step, or by a method in which each
+        rank makes steps of its own (``sync.methods``): ``local:steps=16``.
     pipe : Group, optional
         The stages of the pipeline that this rank is in, where ``model`` is one of them: totals, requests and the norm
         of the gradient are summed over them, too, in one small message for each step.
+    compress : str
+        Codec of the gradients on their way between the ranks, as in ``compress.registry``: its error feedback needs
+        the weight of the step in the arena's header (``Step.add``).
+    gradient_hook : str
+        FILE.py:FUNC of a function that sums the gradients, see ``gradient_hook.py``; empty for none.
     copies : sequence of Parameter
         Those that another stage has, too, and counts in the norm.
 
@@ -100,6 +109,9 @@ class DataParallel:
         shard: str = "auto",
         bucket_bytes: int = 25 << 20,
         synchronize_batch_norm: bool = True,
+        compress: str = "none",
+        gradient_hook: str = "",
+        sync: str = EVERY_STEP,
         pipe: Group | None = None,
         copies: Sequence[Parameter] = (),
     ):
@@ -110,17 +122,32 @@ class DataParallel:
         self.on_timed: Callable[[str, float, float], None] | None = None
         self._signature = np.zeros(4, arena.dtype)
         self._norm = math.nan
+        self._num_steps = 0
         self._end_together(model_difference(group, [(p.name, p.shape) for p in (*arena.parameters, *arena.frozen)]))
         group.broadcast(arena.values)
         group.broadcast(arena.states)
         self.verify("at the start")
-        self.sync = make_gradient_sync(arena, group, all_reduce, shard, bucket_bytes)
+        self.sync = make_gradient_sync(
+            arena,
+            group,
+            all_reduce,
+            shard,
+            bucket_bytes,
+            sync=sync,
+            compress=compress,
+            gradient_hook=gradient_hook,
+        )
         self.algorithms, self.reasons = self.sync.algorithms, self.sync.reasons
         self.buckets = self.sync.buckets
         self._local_statistics = not synchronize_batch_norm
         arena.on_ready = self.sync.ready if self.sync.watches_gradients else None
         for layer in model.layers():
             if isinstance(layer, BatchNorm2d):
+                if self.sync.own_step and synchronize_batch_norm and group.size > 1:
+                    raise AgreedError(
+                        f"--sync {sync} lets ranks go on without each other, and batch normalization takes statistics "
+                        "over all of them in every step: take --batch-norm local"
+                    )
                 layer.sum_over_ranks = self._sum_statistics if synchronize_batch_norm and group.size > 1 else None
 
     @property
@@ -129,12 +156,27 @@ class DataParallel:
         return self.sync.bytes_per_step
 
     @property
-    def messages_per_step(self) -> int:
+    def messages_per_step(self) -> float:
         """Messages that this rank sends for the gradients of one step (calls, where MPI does it)."""
         return self.sync.messages_per_step
 
-    def begin(self, microbatches: int = 1) -> None:
-        """Begin a step of ``microbatches`` backward passes; header sums must be set before the last one."""
+    @property
+    def meets(self) -> bool:
+        """True if the ranks meet in the step in progress, as in every step by default; see ``GradientSync.meets``."""
+        return self.sync.meets
+
+    def begin(self, microbatches: int = 1, *, step: int | None = None, meet: bool = False) -> None:
+        """Begin a step of ``microbatches`` backward passes; header sums must be set before the last one.
+
+        Parameters
+        ----------
+        step : int, optional
+            The step of the run, counted from 1; by default one more than the last.
+        meet : bool
+            Have equal weights on all ranks after the step, before an evaluation or the end, whatever the method says.
+        """
+        self._num_steps = self._num_steps + 1 if step is None else step
+        self.sync.prepare(self._num_steps, meet)
         self.sync.begin()
         self.arena.begin_step(microbatches)
         if self.group.size > 1:
@@ -158,22 +200,29 @@ class DataParallel:
             self._end_together(self._history_difference())
 
     @contextmanager
-    def step(self, microbatches: int = 1) -> Iterator["Step"]:
+    def step(self, microbatches: int = 1, *, meet: bool = False) -> Iterator["Step"]:
         """Enclose the forward and backward passes of a step; when it is left, gradients and totals are summed.
+
+        ``meet`` is that of ``begin``. With a ``sync`` in which ranks make steps of their own, totals are this rank's in
+        between, and at a meeting those of all ranks since the last one; divide by ``divisor``.
 
         >>> # with parallel.step() as step:
         >>> #     step.add(loss.forward(model.forward(x, ctx), y, ctx))
         >>> #     model.backward(loss.backward(ctx), ctx)
         >>> # parallel.update(optimizer, lr, scale=1 / step.totals.weight)
         """
-        self.begin(microbatches)
+        self.begin(microbatches, meet=meet)
         step = Step(self.arena)
         yield step
         self.finish()
         step.finish()
 
+    def divisor(self, weight: float) -> float:
+        """Return what the gradients are divided by: ``weight``, the step's, or in a step of a rank's own that of it."""
+        return self.sync.divisor(weight)
+
     def norm(self) -> float:
-        """Return the Euclidean norm of the summed gradients, on all ranks."""
+        """Return the Euclidean norm of the summed gradients, on all ranks (in a step of a rank's own, of that rank)."""
         if self.pipe is not None:
             return self._norm
         begin = time.perf_counter()
@@ -191,6 +240,7 @@ class DataParallel:
         end = time.perf_counter()
         if self.sync.own is not None:  # it waits for the other ranks' shares
             self.sync_seconds += end - begin
+        self.sync_seconds += self.sync.take_seconds()
         if self.on_timed is not None:
             self.on_timed("update", begin, end)
 
@@ -201,6 +251,11 @@ class DataParallel:
         total = self.group.sum(array)
         self.sync_seconds += time.perf_counter() - begin
         return total
+
+    def skip(self) -> None:
+        """End a step without an update; every rank calls it, or no rank does, but in steps of their own."""
+        self.sync.skip()
+        self.sync_seconds += self.sync.take_seconds()
 
     def gather_slots(self, optimizer: Optimizer) -> None:
         """Complete all slots of the optimizer on every rank, for checkpoints."""

@@ -33,6 +33,16 @@ class GradientSync(ABC):
         True if ``ready`` must be called for each gradient.
     slots : dict of str to (arena.size,) array
         State that checkpoints keep beside that of the optimizer; after ``settle`` equal on all ranks.
+    step : int
+        Steps before the one that is begun, on which random choices may depend.
+    own_slots : bool
+        True if the slots of the optimizer are other ones on each rank: checkpoints keep those of every rank.
+    meets : bool
+        True if the ranks meet in the step in progress: its header holds sums over them, and after it their weights
+        are equal.
+    own_step : bool
+        True if the step in progress is this rank's own (``sync.base``): its gradients are not summed over the ranks
+        before it ends. On the class, if there can be such steps.
     """
 
     algorithms: list[str]
@@ -41,6 +51,10 @@ class GradientSync(ABC):
     own: tuple[slice, ...] | None = None
     watches_gradients: bool = True
     slots: Mapping[str, np.ndarray] = MappingProxyType({})
+    step: int = 0
+    own_slots: bool = False
+    meets: bool = True
+    own_step: bool = False
 
     @property
     def sharded(self) -> bool:
@@ -53,9 +67,22 @@ class GradientSync(ABC):
         return 0
 
     @property
-    def messages_per_step(self) -> int:
+    def messages_per_step(self) -> float:
         """Messages that this rank sends in one step (calls, where MPI does it); 0 unless overridden."""
         return 0
+
+    @property
+    def extra_bytes(self) -> int:
+        """Memory that it needs beside weights, gradients and the optimizer's slots; that of ``slots`` by default."""
+        return sum(slot.nbytes for slot in self.slots.values())
+
+    def take_seconds(self) -> float:
+        """Return the seconds of ``update`` and ``skip`` since the last call that were spent on other ranks."""
+        return 0.0
+
+    def prepare(self, step: int, meet: bool) -> None:
+        """Begin ``step`` of the run, counted from 1; with ``meet`` the weights must be equal after it."""
+        self.step = step - 1
 
     def begin(self) -> None:  # noqa: B027
         """Begin a step: gradients will be written."""
@@ -71,9 +98,16 @@ class GradientSync(ABC):
     def norm(self) -> float:
         """Return the norm of the summed gradients."""
 
+    def divisor(self, weight: float) -> float:
+        """Return what the gradients are divided by in ``update``: ``weight``, that of the step."""
+        return max(1.0, weight)
+
     @abstractmethod
     def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
         """Update the weights from the summed gradients times ``scale``; return when all of them are updated."""
+
+    def skip(self) -> None:  # noqa: B027
+        """End a step whose update is left out."""
 
     @abstractmethod
     def gather(self, array: np.ndarray) -> None:

@@ -2,10 +2,18 @@
 
 from ..arena import Arena
 from ..comm.group import Group
-from ..errors import AgreedError
+from ..errors import AgreedError, UserError
+from ..run_rules import EVERY_STEP
 from .all_reduce_sync import AllReduceSync
+from .compress.auto import choose_codec
+from .compress.codec import Codec
+from .compress.compressed_sync import CompressedSync, LocalCompressedSync
+from .compress.registry import AUTO, NONE, check_carries, make_codec
+from .gradient_hook import Exchange, GradientHookSync, make_gradient_hook
 from .gradient_sync import GradientSync
 from .local_sync import LocalSync
+from .sync.base import SyncParts
+from .sync.methods import SYNCS
 from .zero1 import Zero1
 from .zero1_shared import Zero1Shared
 
@@ -16,7 +24,17 @@ HALVES = {
 }
 
 
-def make_gradient_sync(arena: Arena, group: Group, all_reduce: str, shard: str, bucket_bytes: int) -> GradientSync:
+def make_gradient_sync(
+    arena: Arena,
+    group: Group,
+    all_reduce: str,
+    shard: str,
+    bucket_bytes: int,
+    *,
+    sync: str = EVERY_STEP,
+    compress: str = NONE,
+    gradient_hook: str = "",
+) -> GradientSync:
     """Return the synchronization for ``arena``.
 
     Parameters
@@ -26,18 +44,36 @@ def make_gradient_sync(arena: Arena, group: Group, all_reduce: str, shard: str, 
     shard : "auto", "none" or "optimizer"
         ``auto`` shards the update where the ranks share the memory of one node.
     bucket_bytes : int
+    sync : str
+        EVERY_STEP, or a method in which the ranks meet less often (``sync.methods``).
+    compress : str
+        Codec of the gradients, as in ``compress.registry``.
+    gradient_hook : str
+        FILE.py:FUNC of a function that sums them, as in ``gradient_hook``; empty for none.
 
     Raises
     ------
     AgreedError
         If there is no such all-reduce, or no way to do what the options ask for.
     """
+    if compress == AUTO:
+        return _automatic(arena, group, all_reduce, shard, bucket_bytes, gradient_hook)
+    codec = _checked_codec(arena, group, all_reduce, shard, compress)
+    exchange = _checked_hook(group, all_reduce, shard, compress, gradient_hook)
     wanted = shard == "optimizer" or (shard == "auto" and all_reduce == "auto")
     if shard == "optimizer" and group.has_devices:
         raise AgreedError(
             "the optimizer is sharded in the memory of CPUs only: leave --shard out, or take --device cpu"
         )
     group.check_usable(all_reduce)  # the same on any number of ranks, also where there is nothing to sum
+    if sync != EVERY_STEP:
+        return _make_method(sync, SyncParts(arena, group, all_reduce, bucket_bytes))
+    if exchange is not None and group.size > 1:
+        return GradientHookSync(arena, group, exchange, gradient_hook, bucket_bytes)
+    if codec is not None and group.size == 1:
+        return LocalCompressedSync(arena, codec)
+    if codec is not None:
+        return CompressedSync(arena, group, codec, compress, all_reduce, bucket_bytes)
     if group.size == 1:
         return LocalSync(arena)
     if not wanted or group.has_devices:
@@ -53,6 +89,16 @@ def make_gradient_sync(arena: Arena, group: Group, all_reduce: str, shard: str, 
     return Zero1(arena, group, *_chunk_algorithms(all_reduce, bucket // group.size), bucket_bytes)
 
 
+def _make_method(sync: str, parts: SyncParts) -> GradientSync:
+    """Return a method of ``SYNCS``; a mistake in its name or options is found before any rank is left alone."""
+    if parts.group.has_devices:
+        raise AgreedError(f"--sync {sync} computes on CPUs only: take --device cpu")
+    with parts.group.together():
+        method = SYNCS.make(sync, parts)
+    method.plan()
+    return method
+
+
 def _chunk_algorithms(all_reduce: str, chunk_bytes: int) -> tuple[str, str]:
     """Return the two halves of an all-reduce: a reduce-scatter and an all-gather of chunks."""
     if all_reduce in ("auto", "shared"):
@@ -60,3 +106,56 @@ def _chunk_algorithms(all_reduce: str, chunk_bytes: int) -> tuple[str, str]:
     if all_reduce not in HALVES:
         raise AgreedError(f"--shard optimizer sums in chunks: --all-reduce auto, {', '.join(HALVES)}, not {all_reduce}")
     return HALVES[all_reduce]
+
+
+def _automatic(
+    arena: Arena, group: Group, all_reduce: str, shard: str, bucket_bytes: int, gradient_hook: str
+) -> GradientSync:
+    """Return the synchronization with the codec that pays, and the reason for it."""
+    named = [("--all-reduce", all_reduce, "auto"), ("--shard", shard, "auto"), ("--gradient-hook", gradient_hook, "")]
+    option = next((option for option, value, default in named if value != default and value != "none"), None)
+    if option is not None:
+        codec, reason = NONE, f"no compression: {option} says how gradients are exchanged"
+    elif arena.dtype != "float32" or group.has_devices:
+        codec, reason = NONE, "no compression: it is for gradients of float32 in the memory of CPUs"
+    else:
+        codec, reason = choose_codec(arena, group)
+    sync = make_gradient_sync(
+        arena, group, all_reduce, shard, bucket_bytes, compress=codec, gradient_hook=gradient_hook
+    )
+    sync.reasons = [reason, *sync.reasons]
+    return sync
+
+
+def _checked_codec(arena: Arena, group: Group, all_reduce: str, shard: str, compress: str) -> Codec | None:
+    """Return the codec, None without one; raise an AgreedError where it does not go with the other settings."""
+    codec = None
+    with group.together():
+        codec = make_codec(compress)
+        if codec is not None:
+            check_carries(codec, compress, all_reduce)
+            if arena.dtype != "float32":
+                raise UserError(f"--compress is for gradients of float32, not {arena.dtype}")
+    if codec is not None and group.has_devices:
+        raise AgreedError("--compress is for gradients in the memory of CPUs only: leave it out, or take --device cpu")
+    if codec is not None and shard == "optimizer":
+        raise AgreedError("--shard optimizer does not go with --compress, whose sums every rank gets whole")
+    return codec
+
+
+def _checked_hook(group: Group, all_reduce: str, shard: str, compress: str, text: str) -> Exchange | None:
+    """Return the user's function, None without one; raise an AgreedError where it does not go with other settings."""
+    exchange = None
+    with group.together():
+        if text:
+            exchange = make_gradient_hook(text)
+            for option, given in (
+                (f"--all-reduce {all_reduce}", all_reduce != "auto"),
+                ("--shard optimizer", shard == "optimizer"),
+                (f"--compress {compress}", compress != NONE),
+            ):
+                if given:
+                    raise UserError(f"{option} does not go with --gradient-hook, which sums the gradients itself")
+    if exchange is not None and group.has_devices:
+        raise AgreedError("--gradient-hook gets gradients in the memory of CPUs only: take --device cpu")
+    return exchange

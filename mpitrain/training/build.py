@@ -112,6 +112,9 @@ def _make_data_parallel(config: Config, setup: TrainingSetup, group: Group, shar
         shard="none" if shards else p.shard,
         bucket_bytes=int(p.bucket_mb * 2**20) or group.choose_bucket_bytes(),
         synchronize_batch_norm=config.model.batch_norm == "synchronized",
+        sync=p.sync,
+        compress=p.compress,
+        gradient_hook=p.gradient_hook,
         pipe=None if setup.pipeline is None else setup.pipeline.pipe,
         copies=() if setup.pipeline is None else setup.pipeline.stages.copies,
     )

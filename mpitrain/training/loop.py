@@ -150,24 +150,26 @@ class TrainingLoop:
             yield microbatches
 
     def _train_step(self, batches: list[Batch]) -> Totals | None:
-        """Do one step; return its totals over all ranks, or None if the update was left out."""
+        """Do one step; return totals over all ranks, or None if the update was left out or the ranks do not meet."""
         run, sync = self.run, self.run.data_parallel
         header, lr = run.setup.arena.header, run.schedule(run.step)
         info = StepInfo(run=run, step=run.step + 1, epoch=run.position.epoch, lr=lr, batches=batches)
         self.hooks.call("step_begin", info)
-        sync.begin(self.executor.num_passes(batches))
-        header[StepHeader.CONTROL] = run.requests.take()
+        sync.begin(self.executor.num_passes(batches), step=info.step, meet=run.must_meet)
+        if sync.meets:  # requests wait for a step in which they reach the other ranks
+            header[StepHeader.CONTROL] = run.requests.take()
         self.executor.run(batches, run.step)
         sync.finish()
         run.agreed = sums = StepHeader.read(header)
         run.stopped, run.preempted = sums.stop > 0, sums.preempt > 0
         totals, norm = Totals(sums.weight, sums.loss, sums.correct), sync.norm()
-        info = replace(info, totals=totals, norm=norm)
+        info = replace(info, totals=totals, norm=norm, local=not sync.meets)
         skipped = self.hooks.gradients_ready(info)
         if skipped:
             run.results.skipped += 1
+            sync.skip()
         else:
-            scale = 1 / max(1.0, totals.weight)
+            scale = 1 / sync.divisor(totals.weight)
             if run.config.optimizer.clip_norm:
                 scale *= clip_factor(norm * scale, run.config.optimizer.clip_norm)
             sync.update(run.optimizer, lr, scale)
@@ -175,7 +177,7 @@ class TrainingLoop:
         if run.step == run.resumed_at + 1:
             run.world.first_step_done()
         self._step = replace(info, skipped=skipped) if skipped else info
-        return None if skipped else totals
+        return totals if sync.meets and not skipped else None
 
     def _info(self) -> StepInfo:
         """Return the information for hooks between two steps."""

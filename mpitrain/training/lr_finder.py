@@ -4,10 +4,11 @@ import itertools
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..comm.world import World
 from ..config import Config
+from ..run_rules import EVERY_STEP
 from .build import make_loop
 from .display.progress import ProgressLog
 from .hooks import Hook, Hooks, StepInfo
@@ -103,8 +104,10 @@ def find_rates(
 ) -> RateCurve:
     """Train ``config.run.steps`` steps with rates from ``lowest`` to ``highest`` (collective over all ranks).
 
-    The optimizer, the batches and everything else are those of ``config``; afterwards the weights are as before.
+    The optimizer, the batches and everything else are those of ``config``, but gradients are summed in every step, so
+    that all ranks see the same losses. Afterwards the weights are as before.
     """
+    config = replace(config, parallel=replace(config.parallel, sync=EVERY_STEP))
     arena, test = setup.arena, RateTest()
     values, states = arena.values.copy(), arena.states.copy()
     loop = make_loop(config, setup, world, display)

@@ -53,6 +53,16 @@ def locate_non_finite(run: TrainingRun, microbatches: Sequence[Batch], step: int
     step : int
         Counted from 0.
     """
+    findings = run.world.all_gather(find_non_finite(run, microbatches, step))
+    found = [finding for finding in findings if finding is not None]
+    return min(found).text if found else "every rank's part is finite, their sum is not"
+
+
+def find_non_finite(run: TrainingRun, microbatches: Sequence[Batch], step: int) -> Finding | None:
+    """Return the first non-finite value in a step on this rank, as ``locate_non_finite``; None without any.
+
+    Collective only where layers are, or stages of a pipeline.
+    """
     setup, ctx = run.setup, run.ctx
     arena, model = setup.arena, setup.model
     stages = {0: model} if setup.pipeline is None else setup.pipeline.stages.own
@@ -73,8 +83,7 @@ def locate_non_finite(run: TrainingRun, microbatches: Sequence[Batch], step: int
                 runner.run(microbatches, step, search.loss)
     finally:
         arena.on_ready = on_ready
-    found = [finding for finding in run.world.all_gather(search.found) if finding is not None]
-    return min(found).text if found else "every rank's part is finite, their sum is not"
+    return search.found
 
 
 class _WatchedLoss(Loss):

@@ -100,6 +100,7 @@ def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
             len(slots) * own * arena.dtype.itemsize,
             ", ".join(slots) + (f" of 1/{size} of the weights" if own < arena.size - 64 else ""),
         ),
+        **({"exchange": (exchange.extra_bytes, ", ".join(exchange.slots))} if exchange.extra_bytes else {}),
         "activations": (passes.train_bytes, f"{count(passes.samples, 'sample')} at a time, with their gradients"),
         "evaluation": (passes.test_bytes, f"up to {count(samples_at_once(data.test.x), 'sample')} at a time"),
         **({"scratch": (scratch, "working memory, used by one op at a time")} if scratch else {}),

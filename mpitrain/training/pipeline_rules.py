@@ -11,6 +11,7 @@ from ..errors import AgreedError, ScheduleError, UserError
 from ..layers import BatchNorm2d, Layer
 from ..parallel.pipeline.units import check_number, find_units
 from ..pipelines import Program, check_for, find, make_program
+from ..run_rules import EVERY_STEP
 
 
 def make_mesh(config: Config, world: World, *, resumes: bool) -> Mesh:
@@ -48,8 +49,14 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
         ):
             if value != default:
                 raise UserError(f"{option} is for a pipeline: give its number of ranks, as in --mesh pipe=2")
+    elif p.sync != EVERY_STEP:
+        raise UserError(f"--sync {p.sync} needs the whole model on every rank: leave --mesh pipe out")
     elif p.elastic:
         raise UserError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
+    elif p.compress != "none":
+        raise UserError("--compress does not go with a pipeline yet: only its last stage knows the weight of a step")
+    elif p.gradient_hook:
+        raise UserError("--gradient-hook does not go with a pipeline yet: its check needs the sums of all stages")
     elif config.compute.cuda_graph == "on":
         raise UserError("--cuda-graph does not go with a pipeline, whose messages come between the layers")
     elif p.balance == "dynamic":

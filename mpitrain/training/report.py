@@ -5,7 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from ..comm.world import World
+from ..parallel.sync.base import LocalSteps
 from ..plain_text import binary_size, count
+from ..run_rules import EVERY_STEP
 from .directory.run_directory import CURVES, LAST, METRICS, REPORT, TASKS, TRACE
 from .display.console import PlainConsole
 from .display.curves import draw_curves
@@ -94,8 +97,8 @@ def make_report(loop: TrainingLoop, seconds: float) -> dict[str, Any]:
         "all_reduce_reason": "; ".join(sync.reasons),
         "sharded": sync.sync.sharded,
         "buckets": len(sync.buckets),
-        "bytes_per_step": sum(world.all_gather(sync.bytes_per_step)) // world.size,
-        "messages_per_step": sum(world.all_gather(sync.messages_per_step)) // world.size,
+        "bytes_per_step": int(mean_over_ranks(world, sync.bytes_per_step)),
+        "messages_per_step": mean_over_ranks(world, sync.messages_per_step),
         "parameters": setup.num_parameters,
         "trained_parameters": setup.num_trained,
         "resumed_at": run.resumed_at,
@@ -104,8 +107,31 @@ def make_report(loop: TrainingLoop, seconds: float) -> dict[str, Any]:
         "slowest": blame(rank_times, _hint(run)) if world.size > 1 else "",
         **_pipeline(loop),
         **_balance(loop),
+        **_meetings(loop),
         "time_share": mean.shares(),
         "time_share_of_rank": [times.shares() for times in rank_times],
+    }
+
+
+def mean_over_ranks(world: World, number: float) -> float:
+    """Return the mean of ``number`` over the ranks, rounded down to a whole one above 1 (collective)."""
+    mean: float = sum(world.all_gather(number)) / world.size
+    return int(mean) if mean >= 1 or not mean else round(mean, 2)
+
+
+def _meetings(loop: TrainingLoop) -> dict[str, Any]:
+    """Return what was sent with --sync, and what sums in every step would have sent (collective)."""
+    sync, world = loop.run.data_parallel.sync, loop.run.world
+    if not isinstance(sync, LocalSteps):
+        return {}
+    return {
+        "sync": {
+            "method": loop.run.config.parallel.sync,
+            "steps": sync.num_steps,
+            "meetings": sync.num_meetings,
+            "bytes_sent": int(mean_over_ranks(world, sync.bytes_sent)),
+            "bytes_every_step": int(mean_over_ranks(world, sync.num_steps * sync.bytes_per_meeting)),
+        }
     }
 
 
@@ -133,8 +159,8 @@ def _pipeline(loop: TrainingLoop) -> dict[str, Any]:
 
 def _hint(run: TrainingRun) -> str:
     """Return what would help where a rank is slow; empty where it would not."""
-    p, equal_cores = run.config.parallel, not run.world.oversubscribed
-    can = p.balance == "off" and not p.reproducible and run.setup.pipeline is None and equal_cores
+    p, sums = run.config.parallel, run.config.parallel.sync == EVERY_STEP and not run.config.parallel.reproducible
+    can = p.balance == "off" and sums and run.setup.pipeline is None and not run.world.oversubscribed
     return "--balance auto gives it fewer samples" if can else ""
 
 
@@ -246,10 +272,22 @@ def _say_exchange(report: dict[str, Any]) -> str:
         return "one rank, nothing to sum"
     if "pipeline" in report and "data" not in report["mesh"]:
         return "each stage is on one rank, nothing to sum"
+    if "sync" in report:
+        return _say_meetings(report["sync"])
     if report["sharded"] and not report["messages_per_step"]:
         return f"{report['all_reduce']}: no messages, each rank updates its share of the weights in common memory"
     sent = f"{binary_size(report['bytes_per_step'])} in {count(report['messages_per_step'], 'message')}"
     return f"{report['all_reduce']}: {sent} a step and rank, {count(report['buckets'], 'bucket')}"
+
+
+def _say_meetings(report: dict[str, Any]) -> str:
+    sent, every = report["bytes_sent"], report["bytes_every_step"]
+    meetings = f"{report['method']}: {count(report['meetings'], 'meeting')} in {count(report['steps'], 'step')}"
+    if not every:
+        return f"{meetings}, in shared memory"
+    saved = 1 - sent / every
+    than = f"{abs(saved):.0%} {'less' if saved >= 0 else 'more'} than sums in every step"
+    return f"{meetings}, {binary_size(sent)} a rank in all, {than}"
 
 
 def _print_times(console: PlainConsole, report: dict[str, Any], most: int = 16) -> None:

@@ -149,12 +149,23 @@ class TrainingRun:
     @property
     def tensors(self) -> State:
         """The tensors that a step changes."""
-        return State(self.setup.arena, self.optimizer, self.data_parallel.sync.slots)
+        sync = self.data_parallel.sync
+        return State(self.setup.arena, self.optimizer, sync.slots, sync.own_slots)
 
     @property
     def ends_early(self) -> bool:
         """True if this step was the last one because of a request."""
         return self.stopped or self.preempted
+
+    @property
+    def must_meet(self) -> bool:
+        """True if the weights must be equal on all ranks after the next step: it ends an epoch, or is evaluated after.
+
+        The same on all ranks, and after a resume. Where gradients are summed in every step, they always are.
+        """
+        step = self.step + 1
+        ends_epoch = self.position.steps + 1 == len(self.loader)
+        return ends_epoch or self.length.is_last(step) or self.length.evaluates_after(step)
 
     @property
     def is_last(self) -> bool:
@@ -173,7 +184,8 @@ class TrainingRun:
         """Take over the progress of ``other``, the same run on other ranks."""
         mine = self.tensors.slots
         for name, slot in other.tensors.slots.items():
-            np.copyto(mine[name], slot)
+            if name in mine:  # the exchange of gradients may be another one on fewer ranks
+                np.copyto(mine[name], slot)
         self.optimizer.step_count = other.optimizer.step_count
         self.step, self.position, self.resumed_at = other.step, other.position, other.resumed_at
         past = other.results

@@ -254,7 +254,8 @@ def _gradient_device(config: Config, group: Group, model: Layer, device: Device)
         return None
     num_bytes = 4 * sum(p.size for _, p in model.named_parameters() if not p.frozen)
     all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
-    automatic = all_reduce == "auto" and shard == "none"
+    other = config.parallel.compress != "none" or config.parallel.gradient_hook
+    automatic = all_reduce == "auto" and shard == "none" and not other
     shared = all_reduce == "shared" or (automatic and group.choose(num_bytes).name == "shared")
     return SharedDevice(group) if shared and not config.parallel.reproducible else None
 

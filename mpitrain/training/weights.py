@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..json_text import to_json
 from ..layers.lora import ADAPTER
 from ..model_table import ModelTable
+from ..plain_text import visible
 
 if TYPE_CHECKING:  # the command line needs no MPI
     from ..comm.channel import Channel
@@ -126,5 +127,6 @@ def open_tensors(path: Path) -> Any:
     try:
         return safetensors.safe_open(path, "numpy")
     except (OSError, safetensors.SafetensorError) as error:
-        reason = "there is no such file" if not path.is_file() else f"it is no whole safetensors file ({error})"
+        damage = f"it is no whole safetensors file ({visible(str(error))})"
+        reason = damage if path.is_file() else "there is no such file"
         raise UserError(f"cannot read the weights {path}: {reason}") from None

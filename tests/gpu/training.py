@@ -15,11 +15,15 @@ SHAPES = {
     "lenet": (28, 28, 1),
     "convnet": (8, 8, 1),
     **dict.fromkeys(("resnet8", "resnet20", "resnet32", "resnet56"), (8, 8, 3)),
+    **dict.fromkeys(("resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), (19, 16, 3)),
     "vit": (8, 8, 3),
     **dict.fromkeys(("gpt", "llama", "bert"), (LENGTH,)),
 }
 SMALL = {"depth": 2, "width": 12, "heads": 2}  # instead of the sizes of the transformers
+THIN = {"blocks": (1, 2), "widths": (8, 12), "stem": 4}
 OPTIONS = {
+    **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), THIN),
+    "resnet": THIN | {"halve_first": True, "stride_in_1x1": True},
     "vit": SMALL,
     "gpt": SMALL | {"vocabulary": VOCABULARY},
     "llama": SMALL | {"vocabulary": VOCABULARY, "kv_heads": 1, "hidden": 16},

@@ -52,13 +52,16 @@ def test_gradient_of_the_whole_batch(world, alone, all_reduce, bucket_bytes, num
     np.testing.assert_allclose(split, whole, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("num_samples", [9, 2])
-def test_synchronised_batch_norm(world, alone, num_samples):
+@pytest.mark.parametrize(
+    ("name", "shape", "num_samples"),
+    [("resnet8", (8, 8, 3), 9), ("resnet8", (8, 8, 3), 2), ("resnet:blocks=2+1,widths=8+12,stem=4", (19, 16, 3), 5)],
+)
+def test_synchronised_batch_norm(world, alone, name, shape, num_samples):
     rng = np.random.default_rng(num_samples)
-    x, y = rng.standard_normal((num_samples, 8, 8, 3)), rng.integers(0, 4, num_samples)
+    x, y = rng.standard_normal((num_samples, *shape)), rng.integers(0, 4, num_samples)
     results = []
     for w in (world, alone):
-        model, arena = make(name="resnet8", shape=(8, 8, 3))
+        model, arena = make(name=name, shape=shape)
         results.append((gradients(w, model, arena, x, y), arena.states.copy()))
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-10, atol=1e-10)

@@ -66,6 +66,7 @@ def test_provenance_of_many_ranks(name):
         Provenance(find(name), size).run()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", [*names(), *(name for name in WITH_OPTIONS if "/" not in name)])
 def test_the_sum(name):
     found = find(name)

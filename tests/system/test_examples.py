@@ -13,7 +13,9 @@ OUTPUTS = {
     "own_data": r"accuracy (1\.00|0\.9\d), of other samples (1\.00|0\.9\d)",
     "own_hook": r"stopped after ([2-9]) epochs and \d+ steps: \['accuracy', 'loss', 'top5', 'worst_class'\]",
     "own_loop": r"loss (0\.\d+)",
+    "own_sync": r"accuracy (0\.9\d)",
     "own_all_reduce": r"sum \d+ on \d ranks, accuracy (0\.\d+)",
+    "own_gradient_hook": r"accuracy (0\.9\d)",
     "own_optimizer": r"accuracy (0\.[89]\d)",
     "own_layer": r"backward is right to \de-(09|10|11), accuracy (0\.9\d)",
 }

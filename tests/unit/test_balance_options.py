@@ -35,6 +35,12 @@ def test_shares_and_fixed_shards(balance):
         check(Config(parallel=Parallel(balance=balance, reproducible=4)))
 
 
+@pytest.mark.parametrize("balance", ["auto", "2:1"])
+def test_shares_and_steps_of_ranks_of_their_own(balance):
+    with pytest.raises(UserError, match=f"--sync local:steps=4 does not go with --balance {balance}, which needs sums"):
+        check(Config(parallel=Parallel(balance=balance, sync="local:steps=4")))
+
+
 def test_weights_and_lost_ranks():
     check(Config(parallel=Parallel(balance="auto", elastic=True)))
     with pytest.raises(UserError, match="--elastic does not go with weights in --balance"):

@@ -1,4 +1,4 @@
-"""The code of docs/extending.md: the layer, model, optimizer, op, collective and hook in it work."""
+"""The code of docs/extending.md: the layer, model, optimizer, op, collective, codec and hooks in it work."""
 
 import re
 from pathlib import Path
@@ -12,6 +12,10 @@ from mpitrain.arena import Arena
 from mpitrain.collectives import check, find
 from mpitrain.layers import Linear, Sequential, Tanh
 from mpitrain.ops import OPS
+from mpitrain.parallel.compress.registry import make_codec
+from mpitrain.parallel.gradient_hook import make_gradient_hook
+from mpitrain.parallel.sync.base import SyncParts
+from mpitrain.parallel.sync.methods import SYNCS
 from mpitrain.training.hooks.registry import HOOKS
 from mpitrain.user_file import load_file
 from tests.gradients import check_layer
@@ -24,7 +28,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 def mine(tmp_path_factory):
     """The path of a file with all code of the page, and the module."""
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    assert len(blocks) == 7
+    assert len(blocks) == 10
     path = tmp_path_factory.mktemp("extending") / "mine.py"
     path.write_text("\n\n".join(blocks), encoding="utf-8")
     module = load_file(path)
@@ -86,3 +90,46 @@ def test_the_hook(mine):
     for loss in (0.3, 0.1):
         hook.step_end(SimpleNamespace(step=4, loss=loss, note=said.append, stop=lambda: stopped.append(True)))
     assert (said, stopped) == (["the loss is 0.100 after step 4"], [True])
+
+
+def test_the_gradient_hook(mine):
+    exchange = make_gradient_hook(f"{mine[0]}:every_other:stride=2")
+    group, state = SimpleNamespace(all_reduce=lambda array, algorithm: 3 * array), {}
+    total = np.zeros(5)
+    for step in range(4):
+        gradient = np.ones(5, np.float32)
+        exchange(group, gradient, step, state)
+        total = total + gradient
+    np.testing.assert_array_equal(total, [9, 12, 9, 12, 9])
+
+
+def test_the_codec(mine):
+    codec = make_codec(f"{mine[0]}:Upper")
+    x, error = np.random.default_rng(0).standard_normal((2, 100)).astype(np.float32)
+    message, y, before = np.zeros(codec.message_bytes(100), np.uint8), np.ones(100, np.float32), error.copy()
+    codec.encode(x, error, message, (2.0, 0.0, 0.5))
+    codec.decode(message, y, True)
+    np.testing.assert_allclose(y - 1 + 2 * error, x + 2 * before, rtol=0, atol=1e-6)
+    assert 0 < np.abs(error).max() < 0.02
+
+
+def test_the_synchronization(mine):
+    arena = Arena(Linear(3, 2).named_parameters(), dtype=np.float64)
+    alone = SimpleNamespace(rank=0, size=1, sum=lambda array: array)
+    sync, optimizer = SYNCS.make(f"{mine[0]}:Average:steps=2", SyncParts(arena, alone)), optim.build("sgd", arena)
+    weights, met = [arena.values.copy()], []
+    for step in range(1, 5):
+        sync.prepare(step, meet=False)
+        arena.begin_step()
+        arena.header[0] = 1
+        for p in arena.parameters:
+            p.grad[...] = step
+        sync.finish()
+        sync.update(optimizer, 0.1, 1.0)
+        met.append(sync.meets)
+        weights.append(arena.values.copy())
+    assert met == [False, True, False, True]
+    went = [weights[0][16:] - each[16:] for each in weights]
+    moved = went[1] != 0  # not the padding
+    np.testing.assert_allclose([each[moved][0] for each in went[1:4]], [0.1, 0.3, 0.6])
+    np.testing.assert_allclose(went[4][moved], (1.0 + 0.3) / 2)

@@ -271,6 +271,7 @@ MODELS = {
     "lenet": ("lenet", (32, 32, 1)),
     "convnet": ("convnet", (8, 8, 1)),
     "resnet8": ("resnet8", (8, 8, 3)),
+    "bottlenecks": ("resnet:blocks=1+2,widths=8+12,stem=4", (13, 10, 3)),
     "gpt": ("gpt:depth=2,width=16,heads=2,dropout=0.1", (7,)),
     "llama": ("llama:depth=2,width=16,heads=2,kv_heads=1,hidden=24", (7,)),
     "bert": ("bert:depth=2,width=16,heads=2,dropout=0.1,vocabulary=30", (7,)),

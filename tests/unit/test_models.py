@@ -7,7 +7,9 @@ from mpitrain.context import Context
 from mpitrain.errors import UserError
 from mpitrain.layers import BatchNorm2d, Conv2d, Dropout, Layer, Linear
 from mpitrain.losses import SoftmaxCrossEntropy
+from mpitrain.model_table import ModelTable
 from mpitrain.optim import SGD
+from tests import resnet_formulas
 from tests.gradients import check_layer
 
 SHAPES = {
@@ -15,6 +17,14 @@ SHAPES = {
     "mlp": [(10,), (8, 8, 1), (3, 4, 2)],
     "lenet": [(28, 28, 1), (32, 32, 3), (12, 13, 1)],
     "resnet8": [(8, 8, 1), (32, 32, 3), (5, 4, 2)],
+    "resnet:blocks=1+2,widths=8+12,bottleneck=false,stem=4": [(9, 8, 1), (33, 40, 3), (1, 2, 1)],
+    "resnet:blocks=2+1,widths=16+8,stem=4": [(9, 8, 1), (33, 40, 3), (1, 2, 1)],
+}
+RESNETS = {  # each with every option once
+    "basic": {"blocks": (1, 2), "widths": (6, 8), "bottleneck": False, "stem": 4},
+    "bottleneck": {"blocks": (2, 1), "widths": (8, 12), "stem": 4},
+    "early": {"blocks": (1, 1), "widths": (8, 12), "stem": 8, "halve_first": True, "stride_in_1x1": True},
+    "small": {"blocks": (1, 1), "widths": (4, 6), "bottleneck": False, "stem": 4, "small_images": True},
 }
 
 
@@ -42,6 +52,44 @@ def test_gradients(name):
     options = {"resnet8": {}, "mlp": {"widths": (6, 5), "activation": "tanh", "dropout": 0.3}, "convnet": {}}[name]
     model = models.build(name, shape, 3, **options)
     check_layer(model, np.random.default_rng(0).standard_normal((3, *shape)), places=6, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_gradients_of_resnets(name):
+    """Also where strides divide odd sizes."""
+    shape = (5, 5, 2) if name == "small" else (17, 13, 2)
+    model = models.build("resnet", shape, 3, **RESNETS[name])
+    check_layer(model, np.random.default_rng(0).standard_normal((3, *shape)), places=6, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_resnets_by_formulas(name):
+    options, shape = RESNETS[name], (5, 6, 2) if name == "small" else (17, 22, 2)
+    model = models.build("resnet", shape, 3, **options)
+    arena, rng = bind(model, dtype=np.float64), np.random.default_rng(1)
+    arena.states += rng.random(arena.states.shape)
+    x = rng.standard_normal((2, *shape))
+    found = model.forward(x, Context(dtype=np.float64, training=False))
+    kinds = {"bottleneck": options.get("bottleneck", True), "early": name == "early", "small": name == "small"}
+    for image, logits in zip(x, found, strict=True):
+        expected = resnet_formulas.resnet(arena.named_tensors(), image, options["blocks"], **kinds)
+        np.testing.assert_allclose(logits, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("resnet18", 11_689_512),
+        ("resnet34", 21_797_672),
+        ("resnet50", 25_557_032),
+        ("resnet101", 44_549_160),
+        ("resnet152", 60_192_808),
+    ],
+)
+def test_resnets_have_the_published_numbers_of_parameters(name, published):
+    """The numbers of torchvision's networks for ImageNet; needs no memory for them."""
+    model = models.build(name, (224, 224, 3), 1000)
+    assert sum(entry.size for entry in ModelTable.of(model).parameters) == published
 
 
 @pytest.mark.parametrize(
@@ -81,6 +129,9 @@ def test_resnet_starts_as_its_shortcuts_with_zero_init():
     bind(model)
     assert [np.all(block.body[-1].weight.data == 0) for block in model[3:6]] == [True] * 3
     assert [block.shortcut is None for block in model[3:6]] == [True, False, False]
+    model = models.build("resnet", (8, 8, 1), 4, zero_init=True, **RESNETS["bottleneck"])
+    bind(model)
+    assert [np.all(block.body[-1].weight.data == 0) for block in model[4:7]] == [True] * 3
 
 
 def test_wide_resnet():
@@ -121,6 +172,10 @@ def test_names():
         ("convnet", (8, 8), {}, "convnet takes images"),
         ("lenet", (28, 28, 1), {"widths": (3,)}, "model 'lenet' has no option 'widths'; it has none"),
         ("resnet8", (8, 8, 1), {"depth": 3}, "no option 'depth'; it has width, zero_init"),
+        ("resnet18", (8,), {}, "resnet takes images"),
+        ("resnet18", (8, 8, 1), {"blocks": (1, 2)}, "blocks has 2 stages, and widths 4"),
+        ("resnet18", (8, 8, 1), {"stem": 0}, "must be at least 1"),
+        ("resnet", (8, 8, 1), {"widths": (4, 6, 8, 8)}, r"bottlenecks must be multiples of 4, not 4\+6\+8\+8"),
         ("mlp", (4,), {"activation": "step"}, "no activation 'step'; there are relu, tanh"),
         ("mlp", (4,), {"widths": (3, 0)}, "at least 1"),
     ],

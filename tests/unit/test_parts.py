@@ -52,6 +52,7 @@ MODELS = {
     "lenet": ((12, 12, 1), lambda: models.build("lenet", (12, 12, 1), 5)),
     "convnet": ((8, 8, 1), lambda: models.build("convnet", (8, 8, 1), 5)),
     "resnet8": ((8, 8, 3), lambda: models.build("resnet8", (8, 8, 3), 5)),
+    "bottlenecks": ((9, 8, 3), lambda: models.build("resnet:blocks=1+2,widths=8+12,stem=4", (9, 8, 3), 5)),
     "attention": ("ids", attention_stack),
     "nested": ((3, 2), nested),
     "pooled": ((6, 7, 2), pooled),

@@ -188,3 +188,12 @@ def test_folders_that_are_none(tmp_path):
     (tmp_path / "adapter_config.json").write_text("[]")
     with pytest.raises(UserError, match="is damaged: it is no JSON object"):
         open_adapters(f"peft:{tmp_path}")
+
+
+def test_a_target_means_no_module_that_holds_others(tmp_path):
+    """The classifier of a ResNet is the Linear 1 of a list, and its second stage has the number 1, too."""
+    text, options = "resnet:blocks=1+1,widths=8+8,stem=8,bottleneck=false", parse_lora("rank=2,on=7")
+    model = models.add_lora(models.build(text, (8, 8, 3), 3), options)
+    export_adapters(tmp_path / "peft", text, model, Arena(model).named_tensors(), options)
+    config = json.loads((tmp_path / "peft/adapter_config.json").read_text())
+    assert config["target_modules"] == ["classifier.1"]

@@ -18,7 +18,7 @@ from mpitrain.training.pretrained import layouts
 from mpitrain.training.pretrained.export import export_folder
 from mpitrain.training.pretrained.source import merge_models, open_weights
 from mpitrain.training.pretrained.with_weights import with_weights
-from tests import checkpoints
+from tests import checkpoints, resnet_formulas
 from tests import transformer_formulas as formulas
 
 V, T, SEED = 11, 6, 7
@@ -26,11 +26,12 @@ SIZES = "depth=2,width=16,heads=4"
 
 
 def random_weights(text, shape, num_outputs, **options):
-    """Return random float32 parameters of a model by our names."""
+    """Return random float32 parameters, and running statistics, of a model by our names."""
     arena = Arena(models.build(text, shape, num_outputs, **options), seed=SEED)
     rng = np.random.default_rng(SEED)
     for p in arena.parameters:
         p.data += (0.3 * rng.standard_normal(p.shape)).astype(np.float32)
+    arena.states += rng.random(arena.states.shape, np.float32)
     return arena.named_tensors()
 
 
@@ -52,6 +53,14 @@ def relu_classes(w, row):
 
 def words(w, row):
     return formulas.bert_words(w | {"0.types": w.get("0.types", np.zeros((1, 16)))}, row, 2, 4)
+
+
+def resnet(options, blocks, bottleneck, early=False):
+    """Return a case of a small ResNet."""
+    text = f"resnet:blocks={'+'.join(map(str, blocks))},bottleneck={str(bottleneck).lower()},stem=8,{options}"
+    sizes = {"blocks": blocks, "bottleneck": bottleneck, "early": early}
+    formula = partial(resnet_formulas.resnet, **sizes)
+    return text, 5, partial(checkpoints.resnet, **sizes), formula
 
 
 LLAMA = "llama:depth=2,width=16,heads=4,hidden=10"
@@ -99,16 +108,20 @@ CASES = {
         partial(checkpoints.vit, depth=2, heads=4, patch=2, channels=3),
         lambda w, image: formulas.vit(w, image, 2, 2, 4),
     ),
+    "resnet": resnet("widths=8+12", (2, 2), False),
+    "resnet-bottleneck": resnet("widths=16+24+8", (1, 2, 1), True),
+    "resnet-early": resnet("widths=16+24,halve_first=true,stride_in_1x1=true", (2, 1), True, early=True),
 }
+IMAGES = {"vit": (4, 4, 3), "resnet": (19, 16, 3)}
 
 
 def case(name):
     """Return our weights, the checkpoint's tensors and config, the formula, the samples, and how the model is built."""
     text, num_outputs, convert, formula = CASES[name]
-    shape = (4, 4, 3) if name == "vit" else (T,)
+    shape = IMAGES.get(name.partition("-")[0], (T,))
     w = random_weights(text, shape, num_outputs)
     rng = np.random.default_rng(SEED)
-    x = rng.standard_normal((3, *shape)).astype(np.float32) if name == "vit" else rng.integers(0, V, (3, T))
+    x = rng.integers(0, V, (3, T)) if shape == (T,) else rng.standard_normal((3, *shape)).astype(np.float32)
     options = {"vocabulary": V} if "vocabulary" in text else {}
     return w, *convert(w), formula, x, (shape, num_outputs, options)
 
@@ -118,7 +131,10 @@ def test_logits(tmp_path, name):
     w, tensors, config, formula, x, (shape, num_outputs, options) = case(name)
     model, arena, notes = loaded(checkpoints.write(tmp_path / "hf", tensors, config), shape, num_outputs, **options)
     assert notes == ()
-    logits, double = model.forward(x, Context()), {key: array.astype(np.float64) for key, array in w.items()}
+    logits, double = (
+        model.forward(x, Context(training=False)),
+        {key: array.astype(np.float64) for key, array in w.items()},
+    )
     for sample, found in zip(x, logits, strict=True):
         np.testing.assert_allclose(found, formula(double, sample), rtol=0, atol=1e-4, err_msg=f"seed {SEED}")
     assert all(np.array_equal(view, w[key]) for key, view in arena.named_tensors().items())
@@ -232,7 +248,15 @@ REFUSED = [
     ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
     ("distilbert", {"activation": "relu"}, "activation is 'relu'"),
     ("vit", {"qkv_bias": False}, "qkv_bias is False"),
-    ("bert", {"model_type": "t5"}, "there is no model for 't5' here, only for gpt2, llama, bert, distilbert, vit"),
+    ("resnet", {"hidden_act": "gelu"}, "hidden_act is 'gelu', but our model computes 'relu' only"),
+    ("resnet", {"layer_type": "wide"}, "layer_type is 'wide', but our model computes 'basic' or 'bottleneck' only"),
+    ("resnet", {"depths": [2, 0]}, r"depths is \[2, 0\], but must be a list of positive whole numbers"),
+    ("resnet", {"hidden_sizes": 8}, "hidden_sizes is 8, but must be a list"),
+    (
+        "bert",
+        {"model_type": "t5"},
+        "there is no model for 't5' here, only for gpt2, llama, bert, distilbert, vit, resnet",
+    ),
 ]
 
 
@@ -257,6 +281,10 @@ def test_bad_folders(tmp_path):
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[:-10])
     with pytest.raises(UserError, match="it is no whole safetensors file"):
+        open_weights(source)
+    header = b'{"a": {"dtype": "F\\n32", "shape": [0], "data_offsets": [0, 0]}}'
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(UserError, match=r"no whole safetensors file \([^\n]*F\\n32[^\n]*\)$"):  # in one line
         open_weights(source)
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match="there is no such file"):
@@ -296,11 +324,19 @@ def test_the_model_given_besides(tmp_path):
 
 def test_models_that_transformers_lacks(tmp_path):
     model = models.build("mlp", (4,), 3)
-    with pytest.raises(UserError, match=r"mlp is no model that .* transformers has: bert, gpt, llama, vit are"):
+    with pytest.raises(
+        UserError, match=r"mlp is no model that .* transformers has: bert, gpt, llama, resnet, resnet101, .*, vit are"
+    ):
         export_folder(tmp_path, "mlp", model, Arena(model).named_tensors())
     model = models.build("vit:depth=1,width=8,heads=1,patch=2", (2, 4, 3), 3)
     with pytest.raises(UserError, match="for square images"):
         export_folder(tmp_path, "vit", model, Arena(model).named_tensors())
+    model = models.build("resnet18:small_images=true,blocks=1,widths=4,stem=4", (4, 4, 3), 3)
+    with pytest.raises(UserError, match="a 7x7 convolution and a pool first, which small_images replaces"):
+        export_folder(tmp_path, "resnet18", model, Arena(model).named_tensors())
+    model = models.build("resnet8", (4, 4, 3), 3)
+    with pytest.raises(UserError, match="resnet8 is no model that"):
+        export_folder(tmp_path, "resnet8", model, Arena(model).named_tensors())
 
 
 def test_an_export_is_not_overwritten(tmp_path):
@@ -327,7 +363,7 @@ def test_a_trainer_begins_with_the_weights(tmp_path, monkeypatch):
     settings["weights"] = source
     own = Trainer(lambda shape, outputs: models.build(f"gpt:{SIZES},window=9", shape, outputs), **settings)
     assert np.array_equal(own.setup.arena.named_tensors()["0.weight"], w["0.weight"])
-    with pytest.raises(UserError, match="is a gpt, and the model has no blocks of a transformer"):
+    with pytest.raises(UserError, match=r"is a gpt, and the model has no blocks$"):
         Trainer(lambda shape, outputs: Sequential(Embedding(outputs, 4), Linear(4, outputs)), **settings)
     hidden = settings | {"data": f"{settings['data']},mask=0.2"}
     with pytest.raises(UserError, match=r"built in another way than the one that has transformer\.h\.0"):
@@ -354,12 +390,13 @@ def test_text_takes_the_tokenizer_of_the_folder(tmp_path):
         (layouts.SAME, (6, 4)),
         (layouts.LINEAR, (6, 4)),
         (layouts.LINEAR, (6,)),
+        (layouts.KERNELS, (5, 3, 2, 4)),
         (layouts.patches(2, 3), (5, 3, 2, 2)),
         (layouts.patches(2, 3), (5,)),
         (layouts.leading(2), (1, 1, 4)),
         (layouts.neighbors(6), (12, 4)),
     ],
-    ids=["same", "linear", "linear bias", "patches", "patches bias", "leading", "neighbors"],
+    ids=["same", "linear", "linear bias", "kernels", "patches", "patches bias", "leading", "neighbors"],
 )
 def test_layouts_are_inverse_to_each_other(layout, shape):
     theirs = np.random.default_rng(SEED).standard_normal(shape)

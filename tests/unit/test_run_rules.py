@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpitrain.config import Config, Run, check
+from mpitrain.config import Config, Parallel, Run, check
+from mpitrain.config_keywords import config_from
 from mpitrain.errors import UserError
 from mpitrain.run_rules import EarlyStopRule, parse_early_stop, parse_evaluate_every
+from mpitrain.training.directory.resume import BEFORE, FIXED
 from mpitrain.training.early_stop import reason_to_stop
 from mpitrain.training.results import EpochResult
 from mpitrain.training.run_length import RunLength, label_of
@@ -121,3 +123,22 @@ def test_the_reason():
     )
     reason = reason_to_stop(EarlyStopRule("loss", 1), False, results([math.nan]))
     assert reason == "loss was not a number in 1 evaluation"
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"shard": "optimizer"}, "--shard optimizer"),
+        ({"reproducible": 4}, "--reproducible"),
+        ({"elastic": True}, "--elastic"),
+    ],
+)
+def test_options_that_need_sums_in_every_step(options, name):
+    check(Config(parallel=Parallel(**options)))
+    with pytest.raises(UserError, match=f"--sync local:steps=4 does not go with {name}, which needs sums"):
+        check(Config(parallel=Parallel(sync="local:steps=4", **options)))
+
+
+def test_sums_in_every_step_have_one_name():
+    assert config_from(sync="every-step").parallel.sync == Parallel().sync == BEFORE["sync"]
+    assert FIXED["parallel", "sync"] == "--sync"

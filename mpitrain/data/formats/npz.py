@@ -8,6 +8,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ...errors import UserError
+from ...plain_text import visible
 from ..build import Arrays
 from ..files import reading
 from .npz_names import choose_arrays, choose_samples
@@ -80,8 +81,8 @@ def _read_objects(member: IO[bytes], where: str) -> np.ndarray:
         member.read()  # the checksum is compared at the end
     except ForbiddenError as error:
         raise UserError(
-            f"{where} holds Python objects that are not text or numbers ({error}): save an array of numbers, or labels "
-            "as np.array(labels, dtype=str)"
+            f"{where} holds Python objects that are not text or numbers ({visible(str(error))}): save an array of "
+            "numbers, or labels as np.array(labels, dtype=str)"
         ) from None
     return plain_array(values, where)
 

@@ -9,6 +9,7 @@ from typing import Any
 from ...cpu_kernels import C
 from .. import (
     batchnorm_passes,
+    compress,
     elementwise,
     embedding,
     gelu,
@@ -34,6 +35,9 @@ SAME_ARGUMENTS: tuple[Op[..., Any], ...] = (
     *(rmsnorm.rmsnorm, rotary.rotary, swiglu.swiglu, swiglu.swiglu_dx),
     *(softmax.softmax, softmax.softmax_dx, softmax_cross_entropy_dx),
     *(embedding.embedding, embedding.embedding_dw),
+    *(compress.encode_bf16, compress.decode_bf16, compress.encode_int8, compress.decode_int8),
+    *(compress.encode_fp16, compress.decode_fp16, compress.encode_sign, compress.decode_sign),
+    *(compress.thin_product, compress.largest_places),
 )
 
 if C is not None:

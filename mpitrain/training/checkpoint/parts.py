@@ -38,15 +38,21 @@ class Checksum:
     crc: int
 
 
-def tensors_of(state: State, rows: int = 0) -> list[Tensor]:
+def tensors_of(state: State, rows: int = 0, slot_rows: int = 1) -> list[Tensor]:
     """Return the places of all tensors of the whole model, and of the states of ``rows`` ranks where each has its own.
 
     They are the same on all ranks, whatever part of the model the arena of each is.
+
+    Parameters
+    ----------
+    slot_rows : int
+        Ranks with slots of the optimizer of their own, where each has: one row of a tensor is that of one rank.
     """
     whole, dtype, wanted = state.arena.whole, state.arena.states.dtype, list[tuple[str, Any, tuple[int, ...]]]()
     for prefix, buffer in state.buffers().items():
         parameters = whole.trained if prefix else whole.trained + whole.frozen
-        wanted += [(prefix + p.name, buffer.dtype, p.shape) for p in parameters]
+        first = (slot_rows,) if state.is_own(prefix) else ()
+        wanted += [(prefix + p.name, buffer.dtype, (*first, *p.shape)) for p in parameters]
     wanted += [(s.name, dtype, s.shape) for s in whole.states]
     if rows:
         wanted.append((STATES_OF_RANK, dtype, (rows, whole.num_states)))
@@ -66,6 +72,8 @@ class Part:
         ``rows`` ranks has and writes its own.
     left_out : frozenset of str
         Names of values and states that others write, since their arenas hold them too.
+    num_ranks : int
+        Ranks with a copy of the arena; each writes its slots of the optimizer where it has its own.
     """
 
     def __init__(
@@ -75,8 +83,9 @@ class Part:
         rank: int,
         rows: int = 0,
         left_out: frozenset[str] = frozenset(),
+        num_ranks: int = 1,
     ):
-        self.tensors = tensors_of(state, rows)
+        self.tensors = tensors_of(state, rows, num_ranks)
         self._device = state.arena.device
         self._pieces = list(_pieces(state, slices, rank, {t.name: t for t in self.tensors}, left_out))
         self._copy = np.empty(sum(piece.source.nbytes for piece in self._pieces), np.uint8)
@@ -114,9 +123,13 @@ def _pieces(
 ) -> Iterator[Piece]:
     arena = state.arena
     for prefix, flat in state.buffers().items():
+        own = state.is_own(prefix)
         there = arena.parameters if prefix else [*arena.parameters, *arena.frozen]
-        for p, part in overlaps([p for p in there if p.name not in left_out], slices):
-            yield Piece(tensors[prefix + p.name], (part.start - p.start) * flat.itemsize, flat[part])
+        for p, part in overlaps(
+            [p for p in there if p.name not in left_out], (slice(0, len(flat)),) if own else slices
+        ):
+            row = rank * p.size if own else 0
+            yield Piece(tensors[prefix + p.name], (row + part.start - p.start) * flat.itemsize, flat[part])
     if rank == 0:
         states = [s for s in arena.state_list if s.name not in left_out]
         yield from (Piece(tensors[s.name], 0, s.data.reshape(-1)) for s in states)

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import UserError
 from .layout import CHECKSUMS, DTYPES, METADATA, Tensor
 from .parts import STATES_OF_RANK, tensors_of
-from .state import State, overlaps, state_runs
+from .state import SYNC, State, overlaps, state_runs
 
 LONGEST_HEADER = 1 << 28
 BLOCK = 8 << 20  # bytes read at a time for a checksum
@@ -95,13 +95,15 @@ class Checkpoint:
     def load(self, state: State, slices: tuple[slice, ...] | None = None, row: tuple[int, int] = (0, 1)) -> None:
         """Fill ``state``: values and states, and of each slot the ``slices`` (all by default).
 
-        Whatever part of the model the arena is, its tensors are found by their names.
+        Whatever part of the model the arena is, its tensors are found by their names. Slots of the synchronization that
+        the file lacks begin with zeros, and those that it has besides are left out: options of the exchange between
+        ranks may change from one part of a run to the next.
 
         Parameters
         ----------
         row : (int, int)
-            This rank among those that divide the samples, and their number: where each had states of its own and there
-            are as many again, each gets its own back. Otherwise all get the same.
+            This rank among those that divide the samples, and their number: where each had states or slots of its own
+            and there are as many again, each gets its own back. Otherwise all get the same, the mean.
 
         Raises
         ------
@@ -112,11 +114,17 @@ class Checkpoint:
         arena = state.arena
         with self._opened() as descriptor:
             for prefix, flat in state.buffers().items():
+                if prefix in self.sync_slots ^ _sync_slots(state.slots):
+                    flat.fill(0)
+                    continue
                 wanted = (slice(0, len(flat)),) if prefix == "" or slices is None else slices
                 held = arena.parameters if prefix else [*arena.parameters, *arena.frozen]
                 for p, part in overlaps(held, wanted):
-                    skip = (part.start - p.start) * flat.itemsize
-                    found = self._array(descriptor, self.tensors[prefix + p.name], skip, part.stop - part.start)
+                    tensor, skip = self.tensors[prefix + p.name], (part.start - p.start) * flat.itemsize
+                    if state.is_own(prefix):
+                        found = self._row(descriptor, tensor, *row)[part.start - p.start : part.stop - p.start]
+                    else:
+                        found = self._array(descriptor, tensor, skip, part.stop - part.start)
                     flat[part] = arena.device.from_host(found)
             for s in arena.state_list:
                 found = self._array(descriptor, self.tensors[s.name], 0, s.size)
@@ -127,18 +135,25 @@ class Checkpoint:
                 for here, there in runs:
                     arena.states[here] = arena.device.from_host(states[there])
 
+    @property
+    def sync_slots(self) -> set[str]:
+        """The slots of the synchronization in the file, by the prefix of their names: "sync.error."."""
+        return _sync_slots(self.tensors)
+
     def _row(self, descriptor: int, table: Tensor, rank: int, size: int) -> np.ndarray:
         """Return the row of ``rank`` in a table of ``size`` rows, or the mean of all rows of another table."""
-        rows, count = table.shape
+        rows, count = table.shape[0], math.prod(table.shape[1:])
         if rows == size:
             return self._array(descriptor, table, rank * count * table.dtype.itemsize, count)
         mean: np.ndarray = self._array(descriptor, table, 0, rows * count).reshape(rows, count).mean(axis=0)
         return mean
 
     def _check_fit(self, state: State) -> None:
-        rows = self.tensors[STATES_OF_RANK].shape[:1] if STATES_OF_RANK in self.tensors else ()
-        wanted = {t.name: t for t in tensors_of(state, *rows)}
-        odd = sorted(set(wanted) ^ set(self.tensors))
+        rows = self.tensors[STATES_OF_RANK].shape[0] if STATES_OF_RANK in self.tensors else 0
+        wanted = {t.name: t for t in tensors_of(state, rows, self._slot_rows(state))}
+        changed = tuple(self.sync_slots ^ _sync_slots(state.slots))
+        wanted = {name: t for name, t in wanted.items() if not name.startswith(changed)}
+        odd = sorted(name for name in set(wanted) ^ set(self.tensors) if not name.startswith(changed))
         if odd:
             side = "lacks" if odd[0] in wanted else "has"
             raise UserError(f"{self.path} does not hold this model and optimizer: it {side} the tensor {odd[0]}")
@@ -149,6 +164,11 @@ class Checkpoint:
                     f"{self.path} does not hold this model: {name} is {found.dtype} {found.shape}, "
                     f"not {t.dtype} {t.shape}"
                 )
+
+    def _slot_rows(self, state: State) -> int:
+        """Return the number of ranks whose slots of the optimizer are in the file, where each has its own."""
+        own = [name for name in self.tensors if state.is_own(name)]
+        return next((self.tensors[name].shape[0] for name in own if self.tensors[name].shape), 1)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
@@ -180,3 +200,9 @@ def _tensor(name: str, entry: Any) -> Tensor:
     if any(type(n) is not int or not 0 <= n < 1 << 62 for n in (*shape, begin, end)) or len(shape) > 32:
         raise ValueError(name)
     return Tensor(name, np.dtype(DTYPES[entry["dtype"]]), shape, begin, end)
+
+
+def _sync_slots(names: Iterable[str]) -> set[str]:
+    """Return the prefixes of the slots of the synchronization among names."""
+    parts = [name.split(".") for name in names if name.startswith(SYNC)]
+    return {f"{SYNC}{part[1]}." for part in parts}

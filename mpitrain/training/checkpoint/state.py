@@ -11,6 +11,8 @@ import numpy as np
 from ...arena import Arena, Parameter
 from ...optim import Optimizer
 
+SYNC = "sync."  # before the names of the synchronization's slots
+
 
 class State(NamedTuple):
     """The state of a training run, or of this rank's stages of it, in place.
@@ -19,17 +21,24 @@ class State(NamedTuple):
     ----------
     sync_slots : mapping of str to (arena.size,) array
         State of the gradient synchronization; see ``GradientSync.slots``.
+    own_slots : bool
+        True if each rank has slots of the optimizer of its own; see ``GradientSync.own_slots``.
     """
 
     arena: Arena
     optimizer: Optimizer
     sync_slots: Mapping[str, np.ndarray] = {}
+    own_slots: bool = False
 
     @property
     def slots(self) -> dict[str, np.ndarray]:
         """The slots by the prefix that the names of their tensors get."""
         own = {f"optimizer.{name}.": slot for name, slot in self.optimizer.slots.items()}
-        return own | {f"sync.{name}.": slot for name, slot in self.sync_slots.items()}
+        return own | {f"{SYNC}{name}.": slot for name, slot in self.sync_slots.items()}
+
+    def is_own(self, prefix: str) -> bool:
+        """Return whether each rank has a buffer of its own of that prefix: a file then has a row for each rank."""
+        return self.own_slots and prefix.startswith("optimizer.")
 
     def buffers(self) -> dict[str, np.ndarray]:
         """Return the buffers by the prefix that the names of their tensors get: values, and (arena.size,) slots."""

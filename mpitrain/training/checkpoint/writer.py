@@ -98,7 +98,8 @@ class Writer:
         begin = time.perf_counter()
         if self._part is None:
             left_out = self._held_before()
-            self._part = Part(self._state, self._slices, self._copies.rank, self._rows, left_out)
+            copies = self._copies
+            self._part = Part(self._state, self._slices, copies.rank, self._rows, left_out, copies.size)
         self._path, self._metadata = folder.path_of_step(self._directory, step), to_json(metadata, words=True)
         data_begin = self._create()
         file = self._open() if data_begin is not None else None

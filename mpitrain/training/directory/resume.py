@@ -17,8 +17,10 @@ from ...data.sampler import num_steps
 from ...errors import UserError
 from ...json_text import WORDS
 from ...registry import short_name
+from ...run_rules import EVERY_STEP
 from ..checkpoint import Checkpoint
 from ..checkpoint.folder import newest_first
+from ..checkpoint.state import SYNC
 from ..position import Position
 from ..results import EpochResult
 from ..run import TrainingRun
@@ -60,11 +62,20 @@ FIXED = {
     ("data", "split"): "--draw-test",
     ("data", "validation"): "--validation",
     ("optimizer", "name"): "--optimizer",
+    ("parallel", "sync"): "--sync",
     ("run", "seed"): "--seed",
 }
 
 # what checkpoints did not say before there was a choice
-BEFORE = {"split": SPLIT_BEFORE, "validation": 0.0, "batch_tokens": 0, "freeze": "", "lora": ""}
+BEFORE = {
+    "split": SPLIT_BEFORE,
+    "validation": 0.0,
+    "batch_tokens": 0,
+    "freeze": "",
+    "lora": "",
+    "sync": EVERY_STEP,
+}
+BY_NAME = ("--optimizer", "--sync")  # their options may change
 
 
 def metadata_of(run: TrainingRun) -> dict[str, Any]:
@@ -195,7 +206,7 @@ def check_fit(
     for (branch, key), option in FIXED.items():
         now, then = getattr(getattr(config, branch), key), past.config.get(branch, {}).get(key, BEFORE.get(key))
         then = tuple(then) if isinstance(then, list) else then
-        same = short_name(str(now)) == short_name(str(then)) if option == "--optimizer" else now == then
+        same = short_name(str(now)) == short_name(str(then)) if option in BY_NAME else now == then
         if not same:
             raise UserError(
                 f"{option} is {_say(now)}, but {checkpoint.path} was written with {_say(then)}: "
@@ -256,6 +267,10 @@ def with_normalizers_of(checkpoint: Checkpoint, setup: TrainingSetup) -> Trainin
 def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
     """Restore ``run`` from ``checkpoint``; raise UserError if it does not fit."""
     past, group = history_of(checkpoint), run.group
+    odd = checkpoint.sync_slots ^ {prefix for prefix in run.tensors.slots if prefix.startswith(SYNC)}
+    if odd:
+        names = ", ".join(sorted(odd))
+        run.display.note(f"the exchange of gradients is another than before: its state begins anew ({names[:-1]})")
     checkpoint.load(run.tensors, run.data_parallel.sync.own, row=(group.rank, group.size))
     run.optimizer.step_count = past.optimizer_steps
     run.step = run.resumed_at = past.step

@@ -36,9 +36,14 @@ class StepInfo:
         Microbatches of this rank in the step; empty outside of a step. Their memory is used again later.
     totals : Totals or None
         Weight (the number of targets), summed loss and correct predictions of the step, over all ranks; None before
-        they are summed.
+        they are summed. With --sync, those of this rank alone in a ``local`` step, and at a meeting those of all ranks
+        in all steps since the last one.
     norm : float
-        Euclidean norm of the summed gradient, before it is divided by the weight; NaN before it is summed.
+        Euclidean norm of the summed gradient, before it is divided by the weight; NaN before it is summed. With --sync,
+        that of this rank's gradient.
+    local : bool
+        True in a step that a rank makes on its own (--sync): weights differ between the ranks until the next meeting.
+        A hook that calls collectives then makes ranks wait for each other that would not.
     skipped : str
         Why the weights are not updated in this step; empty if they are.
     result : EpochResult or None
@@ -52,6 +57,7 @@ class StepInfo:
     batches: Sequence[Batch] = ()
     totals: Totals | None = None
     norm: float = float("nan")
+    local: bool = False
     skipped: str = ""
     result: EpochResult | None = None
 
@@ -99,7 +105,7 @@ class StepInfo:
         """Request the end of the training; all ranks stop after the same step, evaluate and write the results.
 
         One rank is enough. The request is sent with the gradients of the current step or, once they are summed, with
-        those of the next one, and at the end of an epoch at once.
+        those of the next one, and at the end of an epoch at once. With --sync it waits for the next meeting.
         """
         self.run.requests.stop = True
 

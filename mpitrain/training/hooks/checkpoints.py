@@ -19,6 +19,7 @@ class Checkpoints(Hook):
 
     def __init__(self, timer: CheckpointTimer, writer: Writer | None):
         self._timer, self.writer = timer, writer
+        self._late = False  # a checkpoint was due between two meetings of the ranks
 
     def step_begin(self, info: StepInfo) -> None:
         """Request by the clock of rank 0, never faster than the disk; report whether this rank still writes."""
@@ -34,9 +35,12 @@ class Checkpoints(Hook):
         if self.writer is None:
             return
         agreed = info.run.agreed
+        self._late |= self._timer.is_due_after(info.step)
+        if info.local:
+            return
         if self.writer.running and agreed.idle == info.run.world.size:
             self.writer.end()
-        if agreed.save or self._timer.is_due_after(info.step):
+        if agreed.save or self._late:
             if self.writer.running:  # checkpoints are requested faster than the disk takes them
                 self.writer.end()
             self._write(self.writer, info)
@@ -69,3 +73,4 @@ class Checkpoints(Hook):
         info.run.data_parallel.sync.settle()
         writer.begin(info.step, metadata_of(info.run) if info.rank == 0 else {})
         self._timer.saved()
+        self._late = False

@@ -13,11 +13,13 @@ class WeightCheck(Hook):
     """
 
     def __init__(self, every: int):
-        self._every = every
+        self._every, self._due = every, False
 
     def step_end(self, info: StepInfo) -> None:
-        """Compare at the end of each interval."""
-        if self._every and info.step % self._every == 0:
+        """Compare at the end of each interval, when the ranks have met."""
+        self._due |= self._every > 0 and info.step % self._every == 0
+        if self._due and not info.local:
+            self._due = False
             info.run.data_parallel.verify(f"after step {info.step}")
 
     def evaluate(self, info: StepInfo) -> None:

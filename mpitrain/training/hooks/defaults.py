@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ...parallel.sync.base import LocalSteps
 from ...run_rules import parse_early_stop
 from ..checkpoint import Writer
 from ..checkpoint.timer import CheckpointTimer
@@ -20,6 +21,7 @@ from .display import ProgressDisplay
 from .early_stop import EarlyStop
 from .evaluation import Evaluation
 from .non_finite import NonFiniteGuard
+from .own_steps import OwnStepsGuard
 from .profiler import Profiler
 from .recorder import Recorder
 from .snapshots import StepSnapshots
@@ -55,7 +57,7 @@ def default_hooks(
         *([StepSnapshots(run)] if run.world.elastic else []),
         *([Profiler()] if config.run.profile else []),
         *([ExternalControl(control)] if control is not no_request else []),
-        NonFiniteGuard(skip=config.optimizer.non_finite == "skip"),
+        _make_guard(run),
         *([WeightCheck(config.parallel.check_every)] if run.group.size > 1 else []),
         Evaluation(make_evaluator(setup, run.world)),
         *([EarlyStop(rule)] if rule is not None else []),
@@ -65,6 +67,11 @@ def default_hooks(
         *more,
         Checkpoints(timer, writer),  # the last, so that a checkpoint follows all that a step has brought
     ]
+
+
+def _make_guard(run: TrainingRun) -> Hook:
+    skip, sync = run.config.optimizer.non_finite == "skip", run.data_parallel.sync
+    return OwnStepsGuard(sync, skip=skip) if isinstance(sync, LocalSteps) else NonFiniteGuard(skip=skip)
 
 
 def _make_writer(run: TrainingRun, run_path: Path) -> Writer:

@@ -7,6 +7,7 @@ from ..nan_trace import locate_non_finite
 from .base import Hook, StepInfo
 
 MOST_BAD_STEPS = 10  # in a row: the cause does not go away by skipping steps
+HINT = "try a smaller --lr, --warmup or --clip-norm, or --non-finite skip"
 
 
 class NonFiniteGuard(Hook):
@@ -47,8 +48,7 @@ class NonFiniteGuard(Hook):
         where = locate_non_finite(info.run, info.batches, info.step - 1)
         self._states[...] = self._kept
         if not self._skip:
-            hint = "try a smaller --lr, --warmup or --clip-norm, or --non-finite skip"
-            raise AgreedError(f"{what} in step {info.step}: {where}; {hint}", code=1)
+            raise AgreedError(f"{what} in step {info.step}: {where}; {HINT}", code=1)
         self._in_a_row += 1
         if self._in_a_row == MOST_BAD_STEPS:
             raise AgreedError(f"{what} in step {info.step}, the {MOST_BAD_STEPS}th in a row: {where}", code=1)

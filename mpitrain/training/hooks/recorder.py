@@ -40,7 +40,8 @@ class Recorder(Hook):
             if info.skipped:
                 self.directory.log("skipped", step=info.step, epoch=info.epoch, reason=info.skipped)
             else:
-                self.directory.log("step", step=info.step, epoch=info.epoch, loss=info.loss, lr=info.lr)
+                more = {"local": True} if info.local else {}  # the loss of this rank
+                self.directory.log("step", step=info.step, epoch=info.epoch, loss=info.loss, lr=info.lr, **more)
 
     def checkpoint_begin(self, info: StepInfo) -> None:
         """Write all lines, so that the file holds those of all steps before the checkpoint."""

@@ -1,9 +1,11 @@
 """Description of an architecture: its settings in config.json, and its table of names."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ...errors import UserError
 from ...layers import Layer, Linear, MultiHeadAttention, Sequential, TokenEmbedding
@@ -33,6 +35,10 @@ class Architecture:
         Pattern of the names of arrays that can be computed, and that we do not read.
     heads : str
         Pattern of the names of further heads: those that our model does not have are left out, with a note.
+    unused : callable(iterable of str) -> dict of str to array
+        Further arrays that ``transformers`` asks for and our models do not have, by the names of those that they have.
+    sizes : dict of str to dict
+        Other names of our model, with the options that each of them stands for.
     """
 
     kind: str
@@ -44,6 +50,15 @@ class Architecture:
     base: str = ""
     buffers: str = ""
     heads: str = ""
+    unused: Callable[[Iterable[str]], dict[str, np.ndarray]] = lambda names: {}
+    sizes: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+    def named(self, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the name of our model with these options, and those of them that the name does not stand for."""
+        for name, own in self.sizes.items():
+            if own.items() <= options.items():
+                return name, {key: value for key, value in options.items() if key not in own}
+        return self.model, options
 
 
 class Settings:
@@ -65,6 +80,20 @@ class Settings:
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise UserError(f"{self.path}: {key} is {value!r}, but must be a positive number")
         return value
+
+    def numbers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        """Return a list of positive whole numbers.
+
+        Raises
+        ------
+        UserError
+            If it is no such list.
+        """
+        values = self.values.get(key)
+        values = default if values is None else values
+        if not isinstance(values, list | tuple) or not all(type(value) is int and value > 0 for value in values):
+            raise UserError(f"{self.path}: {key} is {values!r}, but must be a list of positive whole numbers")
+        return tuple(values)
 
     def only(self, key: str, default: Any, *allowed: Any) -> None:
         """Raise a UserError if a setting is not one of those that our model computes."""

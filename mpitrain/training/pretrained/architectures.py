@@ -8,9 +8,10 @@ from .bert import BERT
 from .distilbert import DISTILBERT
 from .gpt2 import GPT2
 from .llama import LLAMA
+from .resnet import RESNET
 from .vit import VIT
 
-ARCHITECTURES = {one.kind: one for one in (GPT2, LLAMA, BERT, DISTILBERT, VIT)}
+ARCHITECTURES = {one.kind: one for one in (GPT2, LLAMA, BERT, DISTILBERT, VIT, RESNET)}
 
 
 def architecture_of(text: str, model: Layer) -> Architecture:
@@ -22,7 +23,7 @@ def architecture_of(text: str, model: Layer) -> Architecture:
         If there is none.
     """
     for one in ARCHITECTURES.values():
-        if one.model == short_name(text) and isinstance(model, Sequential) and one.is_kind(model):
+        if short_name(text) in (one.model, *one.sizes) and isinstance(model, Sequential) and one.is_kind(model):
             return one
-    names = ", ".join(sorted({one.model for one in ARCHITECTURES.values()}))
+    names = ", ".join(sorted({name for one in ARCHITECTURES.values() for name in (one.model, *one.sizes)}))
     raise UserError(f"{text} is no model that Hugging Face's transformers has: {names} are")

@@ -47,7 +47,7 @@ class Pretrained:
     def fit(self, model: Layer) -> Match:
         """Return the weights for ``model``; a UserError lists what does not fit."""
         if not isinstance(model, Sequential) or not block_names(model):
-            raise UserError(f"{self.source} is a {self.kind.model}, and the model has no blocks of a transformer")
+            raise UserError(f"{self.source} is a {self.kind.model}, and the model has no blocks")
         return match(self.source, self.tensors, rules_of(self.kind.table(model), model), self.kind)
 
 

@@ -60,6 +60,7 @@ def export_folder(
         for rule in rules_of(kind.table(model), model)
         for name, array in rule.write(tensors[rule.name]).items()
     }
+    arrays |= kind.unused(arrays)
     contents: dict[str, bytes | str] = {
         SINGLE: safetensors.numpy.save(arrays, metadata={"format": "pt"}),
         CONFIG: to_json(settings, indent=2) + "\n",

@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import UserError
 from ...json_text import to_json
 from ...layers import Sequential
+from ...plain_text import visible
 from .architecture import Architecture, attention_of
 from .checkpoint import Pretrained, model_text
 from .layouts import LINEAR, neighbors
@@ -33,7 +34,8 @@ class GgufTensors:
         try:
             self._reader = self._gguf.GGUFReader(path)
         except Exception as error:  # the package raises what it meets
-            raise UserError(f"cannot read the weights {path}: it is no whole GGUF file ({error})") from None
+            damage = f"it is no whole GGUF file ({visible(str(error))})"
+            raise UserError(f"cannot read the weights {path}: {damage}") from None
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         self.shapes = {name: tuple(map(int, tensor.shape[::-1])) for name, tensor in self._tensors.items()}
 

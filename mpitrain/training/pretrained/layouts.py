@@ -22,6 +22,9 @@ SAME = Layout(lambda array: array, lambda array: array)
 LINEAR = Layout(np.transpose, np.transpose)
 """A Linear of PyTorch; a vector, its bias, stays as it is."""
 
+KERNELS = Layout(lambda array: array.transpose(2, 3, 1, 0), lambda array: array.transpose(3, 2, 0, 1))
+"""The kernels of a convolution, which are (O, C, KH, KW) in PyTorch and (KH, KW, C, O) here."""
+
 
 def patches(patch: int, channels: int) -> Layout:
     """Return the layout of a convolution (O, channels, P, P) without overlap: here a Linear (P P channels, O)."""

@@ -1,6 +1,7 @@
 """Adapters of a model as a folder of ``peft``."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +66,7 @@ def export_adapters(
             arrays[f"{PREFIX}{module.name}.lora_B.weight"] = np.ascontiguousarray(b.T)
             ranks[module.name] = a.shape[1]
     saved = _saved(kind, model, tensors, options)
-    names = list(
-        dict.fromkeys(_module(part.name) for rule in rules_of(kind.table(model), model) for part in rule.parts)
-    )
+    names = _modules(part.name for rule in rules_of(kind.table(model), model) for part in rule.parts)
     rank = min(ranks.values())
     more = {name: number for name, number in ranks.items() if number != rank}
     settings = {
@@ -131,6 +130,11 @@ def _saved(
 def _module(name: str) -> str:
     """Return the module of a tensor."""
     return name.rpartition(".")[0]
+
+
+def _modules(tensors: Iterable[str]) -> list[str]:
+    """Return the modules of tensors, and those that hold these: peft looks at the names of all."""
+    return list(dict.fromkeys(name for one in tensors for name in accumulate(_module(one).split("."), "{}.{}".format)))
 
 
 def _suffixes(chosen: Iterable[str], names: list[str]) -> list[str]:

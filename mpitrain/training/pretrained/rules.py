@@ -7,17 +7,19 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import UserError
-from ...layers import Layer, MultiHeadAttention, Sequential
+from ...layers import Layer, MultiHeadAttention, Residual, Sequential
 from ...layers.lora import ADAPTER
 from ...layers.transformer_block import PostNormBlock, PreNormBlock
 from ...model_table import ModelTable
 from .layouts import LINEAR, SAME, Layout
 
+KINDS = ("weight", "bias", "running_mean", "running_var")  # tensors that a layer of a table stands for
+
 
 class Line(NamedTuple):
     """A line of a table: our layer or tensor, theirs (several are joined along the outputs), and their layout.
 
-    A layer stands for its weight and, if ours has one, its bias.
+    A layer stands for its tensors: weight, bias, and the running statistics of batch normalization.
     """
 
     ours: str
@@ -50,17 +52,21 @@ class Table:
     first : sequence of Line
         Of the first layer, whose name ours are without; theirs are whole.
     block : sequence of Line
-        Of each block.
-    blocks : str
-        Their name of a block, with {} for its number.
+        Of each block; it may lack some of the layers.
+    blocks : str or sequence of str
+        Their name of a block, with {} for its number, or their names of all blocks.
     rest : sequence of Line
-        One for each layer with parameters of its own behind the blocks, in order; ours are empty.
+        One for each other layer with parameters of its own, in order; ours are empty.
     """
 
     first: Sequence[Line]
     block: Sequence[Line]
-    blocks: str
+    blocks: str | Sequence[str]
     rest: Sequence[Line]
+
+    def block_name(self, number: int) -> str:
+        """Return their name of a block."""
+        return self.blocks.format(number) if isinstance(self.blocks, str) else self.blocks[number]
 
 
 class Part(NamedTuple):
@@ -112,33 +118,33 @@ def rules_of(table: Table, model: Sequential) -> list[Rule]:
         If it is not built as our model of that kind: it may be a network of the user's own.
     """
     shapes = {entry.name: entry.shape for entry in ModelTable.of(model) if not ADAPTER.search(entry.name)}
-    blocks, behind = block_names(model), list[str]()
+    blocks, others = block_names(model), list[str]()
     found = [rule for line in table.first for rule in _expand("0.", "", line, shapes, model)]
     for name, layer in model.children():
         if name in blocks:
-            there = table.blocks.format(blocks.index(name)) + "."
+            there = table.block_name(blocks.index(name)) + "."
             found += [rule for line in table.block for rule in _expand(f"{name}.", there, line, shapes, layer)]
         elif name != "0" and any(key.startswith(f"{name}.") for key in shapes):
-            behind.append(name)
-    for name, line in zip(behind, table.rest):
+            others.append(name)
+    for name, line in zip(others, table.rest):
         found += _expand(name, "", line, shapes, model)
-    if {rule.name for rule in found} != set(shapes) or len(behind) != len(table.rest):
-        raise UserError(f"the model is built in another way than the one that has {table.blocks.format(0)}")
+    if {rule.name for rule in found} != set(shapes) or len(others) != len(table.rest):
+        raise UserError(f"the model is built in another way than the one that has {table.block_name(0)}")
     return found
 
 
 def block_names(model: Sequential) -> list[str]:
-    """Return the names of the blocks of a transformer."""
-    return [name for name, layer in model.children() if isinstance(layer, PreNormBlock | PostNormBlock)]
+    """Return the names of the blocks of a transformer, or of a residual network."""
+    return [name for name, layer in model.children() if isinstance(layer, PreNormBlock | PostNormBlock | Residual)]
 
 
 def _expand(here: str, there: str, line: Line, shapes: dict[str, tuple[int, ...]], layer: Layer) -> Iterator[Rule]:
-    """Yield the rule of a tensor, or those of the weight and the bias of a layer."""
+    """Yield the rule of a tensor, or those of the tensors of a layer."""
     ours = here + line.ours
     if ours in shapes:
         yield _rule(ours, [there + name for name in line.theirs], line, shapes[ours], layer)
         return
-    for kind in ("weight", "bias"):
+    for kind in KINDS:
         if f"{ours}.{kind}" in shapes:
             names = [f"{there}{name}.{kind}" for name in line.theirs]
             yield _rule(f"{ours}.{kind}", names, line, shapes[f"{ours}.{kind}"], layer)

@@ -50,7 +50,7 @@ def open_folder(source: str, folder: Path) -> Pretrained:
         raise UserError(f"{folder / CONFIG}: there is no model for {name!r} here, only for {', '.join(ARCHITECTURES)}")
     kind = ARCHITECTURES[name]
     tokenizer = folder / TOKENIZER
-    text = model_text(kind.model, kind.options(settings))
+    text = model_text(*kind.named(kind.options(settings)))
     return Pretrained(source, text, kind, Safetensors(folder), tokenizer if tokenizer.is_file() else None)
 
 

@@ -1,0 +1,51 @@
+"""The table of scripts/bench exchange."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from mpitrain.config import Config, Parallel, check
+
+HEAD = ["method", "MB a step", "messages", "ms a step", "seconds", "loss", "accuracy", "loss at 4 s", "s to 0.8"]
+BENCHMARKS = Path(__file__).parents[2] / "scripts" / "benchmarks"
+
+
+@pytest.fixture
+def exchange(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import exchange
+
+    return exchange
+
+
+def rows():
+    for step, seconds, loss, accuracy in ((10, 1.0, 0.9, 0.5), (20, 1.5, 0.5, 0.8), (30, 1.5, 0.4, 0.9)):
+        yield {"kind": "step", "step": step, "loss": 1.0}
+        yield {"kind": "epoch", "step": step, "seconds": seconds, "test": {"loss": loss, "accuracy": accuracy}}
+
+
+def test_evaluations(exchange):
+    found = exchange.evaluations(rows())
+    assert found == [(10, 1.0, 0.9, 0.5), (20, 2.5, 0.5, 0.8), (30, 4.0, 0.4, 0.9)]
+    assert (exchange.time_to(0.8, found), exchange.time_to(0.95, found)) == (2.5, math.inf)
+    assert (exchange.loss_at(3.9, found), exchange.loss_at(4.0, found)) == (0.5, 0.4)
+    assert math.isnan(exchange.loss_at(0.5, found))
+
+
+def test_a_row_is_the_median_of_runs(exchange):
+    def run(factor):
+        found = [one._replace(seconds=factor * one.seconds) for one in exchange.evaluations(rows())]
+        return exchange.Run({"bytes_per_step": 2_500_000 * factor, "messages_per_step": 2}, found)
+
+    lines = exchange.table({"plain": [run(1), run(3), run(2)], "int8": [run(1)]}, 0.8)
+    assert re.split(r"  +", lines[0]) == HEAD
+    assert lines[1].split() == ["plain", "5.000", "2.00", "266.7", "8.0", "0.4000", "0.9000", "0.9000", "5.0"]
+    assert lines[2].split() == ["int8", "2.500", "2.00", "133.3", "4.0", "0.4000", "0.9000", "0.4000", "2.5"]
+
+
+def test_the_methods_are_options_of_train(exchange):
+    for options in exchange.METHODS.values():
+        for option, value in zip(options[:2:2], options[1:2], strict=True):  # what follows is not of the exchange
+            check(Config(parallel=Parallel(**{option.removeprefix("--"): value})))
