@@ -247,12 +247,8 @@ def _say_pipeline(report: dict[str, Any]) -> str:
 
 def _say_shares(report: dict[str, Any]) -> str:
     shares, changes, gain = report["shares"], report.get("changes", 0), report.get("measured_gain")
-    least, most = shares.index(min(shares)), shares.index(max(shares))
-    if least == most or shares[least] == shares[most]:
-        text = "equal"
-    else:
-        text = f"of a batch from {shares[least]:.0%} ({report['ranks'][least]}) to {shares[most]:.0%}"
-        text += f" ({report['ranks'][most]})"
+    (low, slow), (high, fast) = (pick(zip(shares, report["ranks"], strict=True)) for pick in (min, max))
+    text = "equal" if f"{low:.0%}" == f"{high:.0%}" else f"of a batch from {low:.0%} ({slow}) to {high:.0%} ({fast})"
     if report["mode"] != "auto":
         return text
     how = f"changed {'once' if changes == 1 else f'{changes} times'}" if changes else "never changed"
