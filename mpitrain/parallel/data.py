@@ -92,6 +92,10 @@ class DataParallel:
         The all-reduce of each bucket; "shared" where the update is sharded in the memory of one node.
     reasons : list of str
         Why ``auto`` took them; empty if it was not asked.
+    every_step : bool
+        True if the ranks sum their gradients in every step.
+    meets : bool
+        True if they meet in the step in progress; see ``GradientSync.meets``.
     sync_seconds : float
         Time since the caller last set it to 0 in ``finish``, ``norm`` and sums of batch statistics: waiting for other
         ranks and for messages that backward did not hide.
@@ -123,6 +127,7 @@ class DataParallel:
         self._signature = np.zeros(4, arena.dtype)
         self._norm = math.nan
         self._num_steps = 0
+        self.every_step = self.meets = sync == EVERY_STEP
         self._end_together(model_difference(group, [(p.name, p.shape) for p in (*arena.parameters, *arena.frozen)]))
         group.broadcast(arena.values)
         group.broadcast(arena.states)
@@ -160,11 +165,6 @@ class DataParallel:
         """Messages that this rank sends for the gradients of one step (calls, where MPI does it)."""
         return self.sync.messages_per_step
 
-    @property
-    def meets(self) -> bool:
-        """True if the ranks meet in the step in progress, as in every step by default; see ``GradientSync.meets``."""
-        return self.sync.meets
-
     def begin(self, microbatches: int = 1, *, step: int | None = None, meet: bool = False) -> None:
         """Begin a step of ``microbatches`` backward passes; header sums must be set before the last one.
 
@@ -176,7 +176,10 @@ class DataParallel:
             Have equal weights on all ranks after the step, before an evaluation or the end, whatever the method says.
         """
         self._num_steps = self._num_steps + 1 if step is None else step
-        self.sync.prepare(self._num_steps, meet)
+        self.sync.step = self._num_steps - 1
+        if not self.every_step:
+            self.sync.prepare(self._num_steps, meet)
+            self.meets = self.sync.meets
         self.sync.begin()
         self.arena.begin_step(microbatches)
         if self.group.size > 1:
@@ -240,7 +243,8 @@ class DataParallel:
         end = time.perf_counter()
         if self.sync.own is not None:  # it waits for the other ranks' shares
             self.sync_seconds += end - begin
-        self.sync_seconds += self.sync.take_seconds()
+        if not self.every_step:
+            self.sync_seconds += self.sync.take_seconds()
         if self.on_timed is not None:
             self.on_timed("update", begin, end)
 

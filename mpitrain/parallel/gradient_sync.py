@@ -80,9 +80,11 @@ class GradientSync(ABC):
         """Return the seconds of ``update`` and ``skip`` since the last call that were spent on other ranks."""
         return 0.0
 
-    def prepare(self, step: int, meet: bool) -> None:
-        """Begin ``step`` of the run, counted from 1; with ``meet`` the weights must be equal after it."""
-        self.step = step - 1
+    def prepare(self, step: int, meet: bool) -> None:  # noqa: B027
+        """Begin ``step`` of the run, counted from 1; with ``meet`` the weights must be equal after it.
+
+        Called where the ranks do not meet in every step.
+        """
 
     def begin(self) -> None:  # noqa: B027
         """Begin a step: gradients will be written."""

@@ -155,7 +155,7 @@ class TrainingLoop:
         header, lr = run.setup.arena.header, run.schedule(run.step)
         info = StepInfo(run=run, step=run.step + 1, epoch=run.position.epoch, lr=lr, batches=batches)
         self.hooks.call("step_begin", info)
-        sync.begin(self.executor.num_passes(batches), step=info.step, meet=run.must_meet)
+        sync.begin(self.executor.num_passes(batches), step=info.step, meet=not sync.every_step and run.must_meet)
         if sync.meets:  # requests wait for a step in which they reach the other ranks
             header[StepHeader.CONTROL] = run.requests.take()
         self.executor.run(batches, run.step)
@@ -169,7 +169,7 @@ class TrainingLoop:
             run.results.skipped += 1
             sync.skip()
         else:
-            scale = 1 / sync.divisor(totals.weight)
+            scale = 1 / (max(1.0, totals.weight) if sync.every_step else sync.divisor(totals.weight))
             if run.config.optimizer.clip_norm:
                 scale *= clip_factor(norm * scale, run.config.optimizer.clip_norm)
             sync.update(run.optimizer, lr, scale)

@@ -33,7 +33,14 @@ def make_model(name: str, input_shape: tuple[int, ...]) -> Layer:
 
 
 def make_step(
-    name: str, x: np.ndarray, y: np.ndarray, world: World, device: Device = CPU, *, graph: bool = False
+    name: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    world: World,
+    device: Device = CPU,
+    *,
+    graph: bool = False,
+    compress: str = "none",
 ) -> Callable[[], None]:
     """Return the step that the trainer makes, without its bookkeeping, on this rank's samples x (n, ...) and y (n,).
 
@@ -41,7 +48,7 @@ def make_step(
     """
     model = make_model(name, x.shape[1:])
     arena = Arena(model.named_parameters(), model.named_states(), device=device)
-    data_parallel = DataParallel(model, arena, world, synchronize_batch_norm=False)
+    data_parallel = DataParallel(model, arena, world, synchronize_batch_norm=False, compress=compress)
     optimizer = AdamW(arena) if name in TRANSFORMERS else SGD(arena, momentum=0.9)
     ctx, (body, loss) = Context(device=device), split_head(model, SoftmaxCrossEntropy())
     inputs, targets = device.from_host(x), device.from_host(y)

@@ -10,6 +10,7 @@ from cases import GROUPS, HEAD, NUM_CLASSES, POSITIONS, RATE, TRANSFORMERS, VOCA
 from peer_gpt import GPT
 from peer_transformers import BERT, ViT
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
 
 Step = Callable[[], object]
 LENGTH = 256  # tokens of a row
@@ -28,8 +29,11 @@ def make_model(name: str) -> nn.Module:
     return {"mlp": _mlp, "lenet": _lenet, "resnet8": lambda: resnet(1), "resnet20": lambda: resnet(3)}[name]()
 
 
-def make_step(case: Case, x: np.ndarray, y: np.ndarray, setting: tuple[str, str]) -> Step:
-    """Return a training step on this rank's samples, x (n, ...) with channels last and y (n,)."""
+def make_step(case: Case, x: np.ndarray, y: np.ndarray, setting: tuple[str, str], codec: str = "") -> Step:
+    """Return a training step on this rank's samples, x (n, ...) with channels last and y (n,).
+
+    ``codec`` names the hook that compresses gradients: bf16 or powersgd.
+    """
     memory, optimizer_kind = setting
     model, inputs, targets = make_model(case.model), torch.from_numpy(x), torch.from_numpy(y)
     if inputs.ndim == 4:
@@ -38,6 +42,11 @@ def make_step(case: Case, x: np.ndarray, y: np.ndarray, setting: tuple[str, str]
         inputs = inputs.permute(0, 3, 1, 2).contiguous(memory_format=chosen)
     if case.ranks > 1:
         model = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+        if codec == "bf16":
+            model.register_comm_hook(None, default_hooks.bf16_compress_hook)
+        elif codec == "powersgd":
+            state = powerSGD_hook.PowerSGDState(None, matrix_approximation_rank=4, start_powerSGD_iter=2)
+            model.register_comm_hook(state, powerSGD_hook.powerSGD_hook)
     if case.model in TRANSFORMERS:
         optimizer: torch.optim.Optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, **{optimizer_kind: True})
     else:

@@ -3,7 +3,7 @@
 Each case runs in a job of its own; blocks of our steps and of PyTorch's alternate in it, and the medians are compared.
 Lone layers are forward and backward, without an optimizer. The ratio is ours / PyTorch's: below 1 we are faster.
 
-    scripts/bench step [--only TEXT] [--repeat N] [--memory] [--json FILE]
+    scripts/bench step [--only TEXT] [--repeat N] [--memory] [--compress CODEC] [--json FILE]
 """
 
 import argparse
@@ -27,7 +27,7 @@ ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 def main() -> int:
     options = parse(sys.argv[1:])
-    chosen = [case for case in CASES if options.only in case.title]
+    chosen = [case for case in CASES if options.only in case.title and (case.ranks > 1 or not options.compress)]
     if not chosen:
         titles = "; ".join(case.title for case in CASES)
         print(f"no case has '{options.only}' in its name; there are: {titles}", file=sys.stderr)
@@ -35,7 +35,8 @@ def main() -> int:
     rows = []
     for case in chosen:
         print(f"{case.title} ...", file=sys.stderr)
-        rows.append(measure(case, options.repeat) | (memory(case) if options.memory and case.ranks == 1 else {}))
+        row = measure(case, options.repeat, options.compress)
+        rows.append(row | (memory(case) if options.memory and case.ranks == 1 else {}))
     show(rows)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
@@ -47,16 +48,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="TEXT", help='cases with this in their name: lenet, "1 rank"')
     parser.add_argument("--repeat", type=int, default=60, metavar="N", help="steps of each that are timed (60)")
     parser.add_argument("--memory", action="store_true", help="also the peak memory of a process of each (1 rank)")
+    codecs = {"choices": ("bf16", "powersgd"), "default": ""}
+    parser.add_argument("--compress", **codecs, help="compressed gradients beside DDP's hook, on several ranks")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     return parser.parse_args(arguments)
 
 
-def measure(case: Case, repeat: int) -> dict[str, object]:
+def measure(case: Case, repeat: int, compress: str) -> dict[str, object]:
     """Run a case under mpirun and return its row."""
     with tempfile.TemporaryDirectory() as folder:
         row = Path(folder, "row.json")
         command = ["mpirun", "-n", str(case.ranks), sys.executable, str(WORKER)]
-        command += [str(CASES.index(case)), str(repeat), folder, str(row)]
+        command += [str(CASES.index(case)), str(repeat), folder, str(row), compress]
         environment = os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(case.threads)}
         subprocess.run(command, check=True, env=environment)
         return json.loads(row.read_text())

@@ -1,4 +1,4 @@
-"""One rank of one case of scripts/bench step: CASE REPEAT FOLDER FILE, rank 0 writes the row to FILE."""
+"""One rank of one case of scripts/bench step: CASE REPEAT FOLDER FILE CODEC, rank 0 writes the row to FILE."""
 
 import json
 import sys
@@ -25,6 +25,7 @@ PAUSE = 0.02  # seconds: an idle thread of PyTorch's pool spins for 10 ms, on a 
 
 def main() -> None:
     case, repeat, folder, file = CASES[int(sys.argv[1])], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
+    codec = sys.argv[5]
     CPU.use_threads(case.threads)
     torch.set_num_threads(case.threads)
     world = World()
@@ -32,14 +33,17 @@ def main() -> None:
         peer.join(world.rank, world.size, folder)
     mine = share(case.batch, world.rank, world.size)
     x, y = (array[mine] for array in case.samples())
-    step = ours.make_layer_step(case.model, x) if case.model in LAYERS else ours.make_step(case.model, x, y, world)
-    if case.model not in LAYERS:
+    if case.model in LAYERS:
+        step = ours.make_layer_step(case.model, x)
+    else:
+        step = ours.make_step(case.model, x, y, world, compress=codec or "none")
         theirs_has = sum(p.numel() for p in peer.make_model(case.model).parameters())
         assert ours.num_parameters(case) == theirs_has, "not the same network"
-    setting, theirs = best_peer(case, x, y, world)
+    setting, theirs = best_peer(case, x, y, world, codec)
     ours_ms, peer_ms = 1e3 * np.median(interleaved([step, theirs], repeat, world, case.threads), axis=1)
     if world.rank == 0:
         name = f"PyTorch {torch.__version__}, {' '.join(setting)}" + ", DDP gloo" * (world.size > 1)
+        name += f", {codec}" if codec else ""
         row = {"name": case.name, "ranks": world.size, "threads": case.threads, "ours_ms": round(float(ours_ms), 4)}
         row |= {"peer": name, "peer_ms": round(float(peer_ms), 4), "ratio": round(float(ours_ms / peer_ms), 4)}
         if case.model == "conv3x3":
@@ -62,7 +66,9 @@ def peak_gflops() -> float:
     return 2 * 48 * 128 * 32 / float(np.min(seconds)) / 1e9
 
 
-def best_peer(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> tuple[tuple[str, str], Callable[[], object]]:
+def best_peer(
+    case: Case, x: np.ndarray, y: np.ndarray, world: World, codec: str
+) -> tuple[tuple[str, str], Callable[[], object]]:
     """Return PyTorch's fastest setting and its step: the same on all ranks, since the slowest one's times count."""
     if case.model in LAYERS:
         settings = peer.SETTINGS[::2] if x.ndim == 4 else peer.SETTINGS[:1]
@@ -70,7 +76,7 @@ def best_peer(case: Case, x: np.ndarray, y: np.ndarray, world: World) -> tuple[t
     else:
         settings = peer.SETTINGS if x.ndim == 4 else peer.SETTINGS[:2]
         settings = peer.TRANSFORMER_SETTINGS if case.model in TRANSFORMERS else settings
-        steps = [peer.make_step(case, x, y, setting) for setting in settings]
+        steps = [peer.make_step(case, x, y, setting, codec) for setting in settings]
     best = int(np.argmin(np.median(interleaved(steps, TRIAL, world, case.threads), axis=1)))
     return settings[best], steps[best]
 
