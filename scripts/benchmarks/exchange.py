@@ -120,11 +120,12 @@ def plot(path, results):
     by_steps, by_seconds = figure.subplots(1, 2, sharey=True)
     for number, (name, runs) in enumerate(results.items()):
         found, style = runs[0].found, {"color": f"C{number % 10}", "label": name, "marker": "."}
+        style["linestyle"] = "-" if number < 10 else "--"
         losses = [one.loss for one in found]
         by_steps.plot([one.steps for one in found], losses, **style)
         by_seconds.plot([one.seconds for one in found], losses, **style)
     by_steps.set(xlabel="steps (the same samples)", ylabel="loss on the test samples", yscale="log")
-    by_seconds.set(xlabel="seconds of training")
+    by_seconds.set(xlabel="seconds of training", xscale="log")
     by_steps.legend(fontsize="small")
     for axes in (by_steps, by_seconds):
         axes.grid(alpha=0.3)

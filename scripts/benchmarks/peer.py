@@ -32,7 +32,7 @@ def make_model(name: str) -> nn.Module:
 def make_step(case: Case, x: np.ndarray, y: np.ndarray, setting: tuple[str, str], codec: str = "") -> Step:
     """Return a training step on this rank's samples, x (n, ...) with channels last and y (n,).
 
-    ``codec`` names the hook that compresses gradients: bf16 or powersgd.
+    ``codec`` names the hook that compresses gradients: fp16 or powersgd.
     """
     memory, optimizer_kind = setting
     model, inputs, targets = make_model(case.model), torch.from_numpy(x), torch.from_numpy(y)
@@ -41,9 +41,11 @@ def make_step(case: Case, x: np.ndarray, y: np.ndarray, setting: tuple[str, str]
         model = model.to(memory_format=chosen)
         inputs = inputs.permute(0, 3, 1, 2).contiguous(memory_format=chosen)
     if case.ranks > 1:
-        model = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
-        if codec == "bf16":
-            model.register_comm_hook(None, default_hooks.bf16_compress_hook)
+        # PowerSGD's messages of several buckets over gloo get mixed up, and end the process
+        buckets = {"bucket_cap_mb": 1000} if codec == "powersgd" else {}
+        model = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True, **buckets)
+        if codec == "fp16":  # PyTorch refuses bf16 over gloo
+            model.register_comm_hook(None, default_hooks.fp16_compress_hook)
         elif codec == "powersgd":
             state = powerSGD_hook.PowerSGDState(None, matrix_approximation_rank=4, start_powerSGD_iter=2)
             model.register_comm_hook(state, powerSGD_hook.powerSGD_hook)

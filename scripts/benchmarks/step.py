@@ -48,7 +48,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="TEXT", help='cases with this in their name: lenet, "1 rank"')
     parser.add_argument("--repeat", type=int, default=60, metavar="N", help="steps of each that are timed (60)")
     parser.add_argument("--memory", action="store_true", help="also the peak memory of a process of each (1 rank)")
-    codecs = {"choices": ("bf16", "powersgd"), "default": ""}
+    codecs = {"choices": ("fp16", "powersgd"), "default": ""}
     parser.add_argument("--compress", **codecs, help="compressed gradients beside DDP's hook, on several ranks")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     return parser.parse_args(arguments)
