@@ -117,9 +117,9 @@ class LocalSteps(SyncMethod):
 
     # What a method says, the same on all ranks.
 
+    @abstractmethod
     def is_due(self, step: int, since: int) -> bool:
         """Return whether the ranks meet after ``step``, the ``since``-th one after the last meeting; both from 1."""
-        raise NotImplementedError
 
     def begin_period(self) -> None:
         """Begin the steps up to the next meeting; the weights are equal on all ranks."""
