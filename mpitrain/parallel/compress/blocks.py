@@ -15,9 +15,6 @@ class Bf16(BlockCodec):
 
     block, block_bytes = 1, 2
 
-    def __init__(self, *, feedback: bool = True):
-        self.feedback = feedback
-
     def encode(self, x: np.ndarray, error: np.ndarray, message: np.ndarray, factors: Factors) -> None:
         """Encode ``x``."""
         compress.encode_bf16(x, error, message, *factors)
@@ -31,9 +28,6 @@ class Fp16(BlockCodec):
     """Half precision, 11 bits, times a power of two for each 256 elements, so that nothing overflows."""
 
     block, block_bytes = compress.BLOCK, 4 + 2 * compress.BLOCK
-
-    def __init__(self, *, feedback: bool = True):
-        self.feedback = feedback
 
     def encode(self, x: np.ndarray, error: np.ndarray, message: np.ndarray, factors: Factors) -> None:
         """Encode ``x``."""
@@ -66,9 +60,6 @@ class Sign(BlockCodec):
     """The signs, one bit each, times the mean magnitude of each 256 elements (Seide et al. 2014, 1-bit SGD)."""
 
     block, block_bytes = compress.BLOCK, 4 + compress.BLOCK // 8
-
-    def __init__(self, *, feedback: bool = True):
-        self.feedback = feedback
 
     def encode(self, x: np.ndarray, error: np.ndarray, message: np.ndarray, factors: Factors) -> None:
         """Encode ``x``."""

@@ -31,6 +31,9 @@ class BlockCodec(Codec):
     block: int = 1
     block_bytes: int = 4
 
+    def __init__(self, *, feedback: bool = True):
+        self.feedback = feedback
+
     @abstractmethod
     def encode(
         self, x: np.ndarray, error: np.ndarray, message: np.ndarray, factors: tuple[float, float, float]
