@@ -94,8 +94,11 @@ class Wire:
     def from_json(cls, data: dict[str, Any]) -> "Wire":
         """Return the wire from the value of ``to_json``."""
         numbers = {key: data[key] for key in ("send_overhead", "recv_overhead", "gap", "eager", "capacity")}
-        curves = {key: Curve(data[key]) for key in OPTIONAL_WIRE_CURVES if data.get(key)}
-        return cls(Curve(data["one_way"]), Curve(data["exchange"]), **numbers, **curves)
+        cold_one_way, cold_exchange, stream = (
+            Curve(data[key]) if data.get(key) else None for key in OPTIONAL_WIRE_CURVES
+        )
+        wire = cls(Curve(data["one_way"]), Curve(data["exchange"]), **numbers)
+        return replace(wire, cold_one_way=cold_one_way, cold_exchange=cold_exchange, stream=stream)
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it, with the fitted line for readers."""

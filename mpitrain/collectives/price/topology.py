@@ -143,9 +143,7 @@ class Network:
             seconds += np.where(peer >= 0, costs, 0.0)
         return seconds
 
-    def gap(
-        self, rank: np.ndarray, send_to: np.ndarray, recv_from: np.ndarray, num_bytes: np.ndarray
-    ) -> np.ndarray:
+    def gap(self, rank: np.ndarray, send_to: np.ndarray, recv_from: np.ndarray, num_bytes: np.ndarray) -> np.ndarray:
         """Return the least seconds from the post of a step, which sends ``num_bytes``, to that of the next, (M,)."""
         inside, across = self.calibration.inside, self.calibration.across
         received = np.where(recv_from >= 0, self._by_wire(rank, recv_from, inside.gap, across.gap), 0.0)

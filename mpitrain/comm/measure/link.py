@@ -30,7 +30,7 @@ SMALL = 8  # bytes of a flood's messages
 TURNS = 4  # per run; fewer from LONG bytes on, to use no more memory than a collective
 LONG = 1 << 20
 FLOOD = 64  # messages
-STREAM = 8  # messages of other lengths
+STREAM = 8, 1 << 16  # least messages of a stream of longer ones, and least bytes, since a network may let bursts pass
 WALKED = ("one_way", "reduce_alone", "exchange", "reduce")
 WALK_SIZES = (1 << 16, 1 << 25)  # shortest and longest messages in bytes
 LONGEST_WARM = 1 << 22  # bytes; without messages of this length no buffer leaves the caches
@@ -95,7 +95,7 @@ class LinkBenchmark:
         """Return the sizes before the first one that would make a pass long, at least one; the same on every rank."""
         for place, n in enumerate(sizes[1:], 1):
             steps = sum(_turns(kind, n) * (2 if kind in TAKING_TURNS else 1) for kind in KINDS)
-            steps += STREAM if n <= self._eager else 0
+            steps += _streamed(n) if n <= self._eager else 0
             longest = AFFORDABLE / (2 * steps)  # seconds of an exchange; each run is made twice
             if all(self._timer.run(exchange, self._pair, n, 1) > longest for _ in range(TRIES)):
                 return sizes[:place]
@@ -111,7 +111,8 @@ class LinkBenchmark:
             for kind, body in KINDS.items():
                 add((kind, n), run(body, pair, n, _turns(kind, n)))
             if n <= self._eager:
-                add(("stream", n), run(flood, pair, n, STREAM) / STREAM)
+                count = _streamed(n)
+                add(("stream", n), run(flood, pair, n, count) / count)
         if self._passes % WALK_EVERY == 0:
             for n in self._walk_sizes:
                 for kind in WALKED:
@@ -190,6 +191,12 @@ def _turns(kind: str, num_bytes: int) -> int:
     if num_bytes < LONG:
         return TURNS
     return 1 if kind == "reduce" else 2
+
+
+def _streamed(num_bytes: int) -> int:
+    """Return the number of messages of a stream."""
+    messages, length = STREAM
+    return max(messages, min(FLOOD, length // num_bytes))
 
 
 def _work(warm: Times, walked: Times, whole: str, messages: str) -> tuple[Curve, Curve]:
