@@ -80,11 +80,15 @@ def read_profile(path: Path) -> list[RankProfile]:
     except (ValueError, RecursionError):
         raise UserError(f"{path} is no trace: it is not JSON") from None
     if not isinstance(events, list) or not any(isinstance(e, dict) and e.get("cat") == STEP for e in events):
-        raise UserError(f"{path} is no trace of steps: train with --profile writes one, trace.json in the run directory")
+        raise UserError(
+            f"{path} is no trace of steps: train with --profile writes one, trace.json in the run directory"
+        )
     try:
         return _profiles(events)
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError(f"the trace {path} is damaged: it has an event without its rank, track, begin or length") from None
+        raise UserError(
+            f"the trace {path} is damaged: it has an event without its rank, track, begin or length"
+        ) from None
 
 
 def _profiles(events: Iterable[Event]) -> list[RankProfile]:

@@ -3,12 +3,13 @@
 Layers report to an observer, and larger parts of a step to the run's timeline; without ``--profile`` neither has
 listeners. Collectives come from the ledger, which notes them anyway. All clocks are set by rank 0's.
 
-The file is Chrome's trace format (``profiles/events.py``): a process for each rank, in it a track for its steps, one for
-what it computes (of each thread), one for calls that wait, and one for each gradient bucket, whose messages are on
+The file is Chrome's trace format (``profiles/events.py``): a process for each rank, in it a track for its steps, one
+for what it computes (of each thread), one for calls that wait, and one for each gradient bucket, whose messages are on
 their way while others are computed.
 """
 
 import time
+from functools import partial
 from pathlib import Path
 from threading import get_ident
 from typing import Any
@@ -49,8 +50,8 @@ class Profiler(Hook):
         """Begin to record."""
         self._observe(info.model)
         self._threads = {get_ident(): COMPUTING}
-        info.run.timeline.listeners.append(lambda *part: self._note(Span(COMPUTING, *part, OUTSIDE)))
-        info.run.data_parallel.on_timed = lambda *part: self._note(Span(COMPUTING, *part, UPDATE))
+        info.run.timeline.listeners.append(partial(self._timed, OUTSIDE))
+        info.run.data_parallel.on_timed = partial(self._timed, UPDATE)
         self._listen(info.run.world.ledger)
 
     def step_begin(self, info: StepInfo) -> None:
@@ -93,6 +94,9 @@ class Profiler(Hook):
         trace = Trace(program.name, pipe.size, program.num_microbatches, spans, worst, library_name())
         if pipe.world_ranks[pipe.rank] == 0 and all(own for _, _, own in everything):
             write_atomically(path, format_trace(trace))
+
+    def _timed(self, kind: str, name: str, begin: float, end: float) -> None:
+        self._note(Span(COMPUTING, name, begin, end, kind))
 
     def _observe(self, model: Layer) -> None:
         names = {layer: f"{name} {layer.kind}".strip() for name, layer in model.running()}
