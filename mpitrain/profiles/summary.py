@@ -34,7 +34,7 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class RankProfile:
-    """What one rank did in its steps.
+    """Steps of one rank, and the items in them.
 
     Attributes
     ----------
@@ -106,6 +106,9 @@ def _profiles(events: Iterable[Event]) -> list[RankProfile]:
 
 def _profile(rank: int, spans: Sequence[Event], tracks: dict[tuple[int, int], str]) -> RankProfile:
     steps = sorted((e["ts"], e["ts"] + e["dur"]) for e in spans if e["cat"] == STEP)
+    seconds = sum(end - begin for begin, end in steps)
+    if not seconds > 0:
+        raise ValueError("a rank without steps")
     begins = [begin for begin, _ in steps]
     lanes: dict[str, list[Event]] = defaultdict(list)
     on_the_way = []
@@ -121,7 +124,6 @@ def _profile(rank: int, spans: Sequence[Event], tracks: dict[tuple[int, int], st
     found: dict[str, list[Any]] = {}
     for lane in lanes.values():
         _add_self_times(lane, found)
-    seconds = sum(end - begin for begin, end in steps)
     rest = seconds - sum(entry[1] for entry in found.values())
     if rest > 0:  # threads that take turns may together take longer than the steps
         found[BETWEEN] = [REST, rest, len(steps)]

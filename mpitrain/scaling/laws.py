@@ -143,7 +143,7 @@ def student(freedom: int, confidence: float = CONFIDENCE) -> float:
     Exact for 1 and 2 degrees of freedom; above, the expansion of Abramowitz & Stegun (1964), 26.7.5.
 
     >>> [round(student(freedom), 2) for freedom in (1, 2, 3, 5, 10, 1000)]
-    [12.71, 4.3, 3.16, 2.57, 2.23, 1.96]
+    [12.71, 4.3, 3.18, 2.57, 2.23, 1.96]
     """
     p = (1 + confidence) / 2
     if freedom == 1:

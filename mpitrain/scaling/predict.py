@@ -71,7 +71,7 @@ def wait_for_last(own: Sequence[float], ranks: int) -> float:
     The median of the largest of P independent times is their quantile 2 ** (-1 / P).
 
     >>> round(wait_for_last([1.0, 1.1, 1.2, 1.3, 1.4], 1), 9), round(wait_for_last([1.0, 1.1, 1.2, 1.3, 1.4], 8), 3)
-    (0.0, 0.199)
+    (0.0, 0.167)
     """
     if len(own) < 2:
         return 0.0

@@ -17,7 +17,7 @@ from ..terminal import make_console
 if TYPE_CHECKING:
     from ...profiles.summary import RankProfile, Slower
 
-DESCRIPTION = "List the most expensive items of each rank in the trace of a run with --profile."
+DESCRIPTION = "List the most expensive items of each rank in the trace of a profiled run."
 MOST_TABLES = 4  # with more kinds of ranks there is one table for all
 MOST_SENTENCES = 5
 
@@ -96,7 +96,7 @@ def _print_table(profile: "RankProfile", title: str, number: int) -> None:
     columns = [Column("share"), Column("a step"), Column("calls"), Column("kind", "word"), Column("item", "text")]
     title = f"{title}; {count(profile.steps, 'step')} of {say_seconds(step)}"
     print_table(console, columns, rows, title=title)
-    outside = f"{1 - profile.seconds / profile.whole:.0%} of the time is outside of steps" if profile.whole else ""
+    outside = f"{1 - profile.seconds / profile.whole:.0%} of the time is outside of steps"
     sent = f"messages were on their way for {profile.on_the_way / profile.seconds:.0%} of a step"
     console.say("; ".join([outside, *([sent] if profile.on_the_way else [])]))
     console.print()

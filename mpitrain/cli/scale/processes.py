@@ -20,7 +20,7 @@ UNBOUND = {  # Open MPI binds a rank to one core by default, which all of its th
     "PRTE_MCA_hwloc_default_binding_policy": "none",
     "OMPI_MCA_hwloc_base_binding_policy": "none",
 }
-GRACE = 3.0  # seconds for mpirun to end its ranks by itself
+GRACE = 3.0  # seconds for processes to end, by themselves and then by a signal that they cannot catch
 MOMENT = 0.02
 ENDED = ("", "Z", "X")  # states of processes
 OWN_WORDS = "mpitrain: "
@@ -87,14 +87,20 @@ def end_all(process: "subprocess.Popen[bytes]") -> None:
         return
     below = _below(process.pid)
     process.terminate()
-    until = time.monotonic() + GRACE
-    while time.monotonic() < until and (process.poll() is None or any(map(_is_there, below))):
-        time.sleep(MOMENT)
+    _wait(process, below)
     for known in filter(_is_there, below):
         with contextlib.suppress(OSError):
             os.kill(known[0], signal.SIGKILL)
     process.kill()
     process.wait()
+    _wait(process, below)
+
+
+def _wait(process: "subprocess.Popen[bytes]", below: Sequence[tuple[int, float]]) -> None:
+    """Wait until a process and all below it have ended, but not for long."""
+    until = time.monotonic() + GRACE
+    while time.monotonic() < until and (process.poll() is None or any(map(_is_there, below))):
+        time.sleep(MOMENT)
 
 
 def _below(pid: int) -> list[tuple[int, float]]:
