@@ -15,6 +15,7 @@ FACTS = {
     "sharded": False,
     "algorithms": ["ring"],
     "buckets": [1 << 20],
+    "statistics": [],
     "calibration": None,
     "unpriced": "",
     "machine_cores": CORES,

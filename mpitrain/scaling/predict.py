@@ -3,7 +3,7 @@
     compute    of one rank alone with as many samples as a rank has, measured; where P ranks share C cores, P / C times
     waiting    for the last of P ranks: its compute is the median of the largest of P, the others' that of one
     messages   prices of the buckets' all-reduces, less what backward hides; where ranks share memory, two barriers, the
-               sum of P - 1 slices and the update of a slice
+               sum of P - 1 slices and the update of a slice; and the sums of batch statistics
 
 Sources of the prices: ``collectives/price``, with messages measured in the same job.
 """
@@ -88,15 +88,16 @@ def price_messages(measured: Measured, calibration: Calibration | None, backward
     if measured.oversubscribed or calibration is None or calibration.oversubscribed:
         return 0.0, "ranks outnumber cores, where prices of messages do not apply"
     buckets, names = facts["buckets"], facts["algorithms"]
+    statistics = sum(predict(ranks, n, calibration, algorithms=[])[NATIVE] for n in facts["statistics"])
     if SHARED in names:
-        return sum(price_shared(ranks, length, calibration) for length in buckets), ""
+        return statistics + sum(price_shared(ranks, length, calibration) for length in buckets), ""
     try:
         prices = [
             predict(ranks, n, calibration, algorithms=[name])[name] for n, name in zip(buckets, names, strict=True)
         ]
     except (KeyError, ValueError, UserError, ScheduleError):
         return 0.0, f"{' and '.join(sorted(set(names)))} has no price"
-    return exposed(prices, buckets, backward), ""
+    return statistics + exposed(prices, buckets, backward), ""
 
 
 def price_shared(ranks: int, num_bytes: float, calibration: Calibration) -> float:

@@ -8,6 +8,7 @@ from .predict import Prediction
 CLOSE = 0.1  # of a step: a prediction that misses by less needs no explanation
 NOTABLE = 0.03
 INPUT_SHARE = 0.05
+FAR = 3.0  # times its price: no longer a matter of messages
 
 
 def explain(measured: Measured, prediction: Prediction) -> str:
@@ -48,7 +49,8 @@ def _say_waiting(seen: float, expected: float) -> str:
 
 
 def _say_messages(seen: float, expected: float) -> str:
-    return f"messages take {1e3 * seen:.3g} ms, and their price is {1e3 * expected:.3g} ms"
+    why = " (ranks may lose their cores to other programs while they exchange)" if seen > FAR * expected else ""
+    return f"messages take {1e3 * seen:.3g} ms, and their price is {1e3 * expected:.3g} ms{why}"
 
 
 def say_fit(fit: Fit) -> str:

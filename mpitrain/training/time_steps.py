@@ -8,6 +8,7 @@ from ..comm.measure.calibrate import Calibrator
 from ..comm.measure.model_error import messages_of
 from ..comm.world import World
 from ..config import Config
+from ..layers import BatchNorm2d, Layer
 from ..parallel.data import DataParallel
 from .build import make_loop
 from .display.progress import ProgressLog
@@ -84,7 +85,8 @@ def time_steps(
         "sharded": sync.sync.sharded,
         "algorithms": list(sync.algorithms),
         "buckets": _bucket_bytes(sync, setup.arena.dtype.itemsize),
-        "calibration": _calibrate(sync, setup.arena.dtype.itemsize, world),
+        "statistics": _statistics_bytes(setup.model),
+        "calibration": _calibrate(sync, setup, world),
     }
     sync.free()
     return facts
@@ -94,12 +96,19 @@ def _bucket_bytes(sync: DataParallel, itemsize: int) -> list[int]:
     return [(bucket.stop - bucket.start) * itemsize for bucket in sync.buckets]
 
 
-def _calibrate(sync: DataParallel, itemsize: int, world: World) -> dict[str, Any] | None:
-    """Return the calibration of the messages of this job's buckets; None where the model does not apply."""
+def _statistics_bytes(model: Layer) -> list[int]:
+    """Return the lengths of the sums of batch statistics in a step: two for each layer, in forward and backward."""
+    layers = [layer for layer in model.layers() if isinstance(layer, BatchNorm2d) and layer.sum_over_ranks is not None]
+    return [8 * (2 * layer.weight.size + 1) for layer in layers for _ in ("forward", "backward")]
+
+
+def _calibrate(sync: DataParallel, setup: TrainingSetup, world: World) -> dict[str, Any] | None:
+    """Return the calibration of the messages of a step; None where the model does not apply."""
     if world.size == 1 or world.oversubscribed:
         return None
+    lengths = [*_bucket_bytes(sync, setup.arena.dtype.itemsize), *_statistics_bytes(setup.model)]
     calibrator = Calibrator(world)
-    calibrator.restart(tuple(sorted({n for length in _bucket_bytes(sync, itemsize) for n in messages_of(length)})))
+    calibrator.restart(tuple(sorted({n for length in lengths for n in messages_of(length)})))
     for _ in range(CALIBRATIONS):
         calibrator.measure()
     return calibrator.result(MEDIAN).to_json()

@@ -194,6 +194,16 @@ def test_a_step_is_predicted_from_one_rank_and_prices():
     assert found.predictions[case].reason == ""
 
 
+def test_sums_of_batch_statistics_have_a_price():
+    machine = Calibration.line(alpha=1e-5, beta=0.0, gamma=0.0)
+    made = [
+        made_study(lambda n, samples: 1e-3, ranks=(1, 2), calibration=machine, statistics=lengths)
+        for lengths in ([], [136, 136, 136])
+    ]
+    without, with_them = (one.predictions[one.plan.scaling[1]].parts.messages for one in made)
+    assert with_them - without == pytest.approx(3e-5)
+
+
 def test_the_update_is_divided_where_it_is_sharded():
     found = made_study(
         lambda n, samples: 1e-3 * samples / 64, ranks=(1, 2), sharded=True, algorithms=["shared"], update=1e-4,
@@ -241,7 +251,8 @@ def test_exchanges_without_a_price(facts, reason):
             Parts(1.0, 0.0, 0.55, 0.1),
             "wait for each other for 550 ms a step, predicted are 50 ms (some ranks are slower",
         ),
-        (Parts(1.0, 0.0, 0.05, 0.6), "messages take 600 ms, and their price is 100 ms"),
+        (Parts(1.0, 0.0, 0.05, 0.6), "messages take 600 ms, and their price is 100 ms (ranks may lose their cores"),
+        (Parts(1.0, 0.0, 0.05, 0.28), "messages take 280 ms, and their price is 100 ms"),
         (Parts(1.0, 0.5, 0.05, 0.1), "is a wait for input"),
         (Parts(0.5, 0.0, 0.05, 0.1), "computing takes 0.5 times as long as that of one rank alone predicts"),
     ],
