@@ -1,11 +1,13 @@
 """Summary of a trace: what the steps of each rank spend their time on, and which ranks are slower at what.
 
-The time of an item is its self time: of a span without the spans inside it, also those of calls that wait, which have a
-track of their own. Counted is what begins within a step. Messages on their way are no work of a rank: its waits for
-them are.
+The time of an item is its self time: at any time the span that began last counts, of those that are open on any track.
+So a call that waits, on its own track, is taken from the layer around it, and where virtual shards take turns, the one
+that runs is taken from those that wait. Counted is what begins within a step. Messages on their way are no work of a
+rank: its waits for them are.
 """
 
 import json
+import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -15,10 +17,11 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from ..errors import UserError
-from .events import CALLS, COMPUTING, Event
+from .events import Event
 from .kinds import MESSAGE, REST, STEP, TASK, WAITING
 
 SAME, SMALL = 0.1, 0.01  # of an item, and of a step: times that differ by less are alike
+MICROBATCH = re.compile(r"microbatch \d+")  # waits for all of them are one item
 BETWEEN = "everything between the layers"
 MICROSECOND = 1e-6
 
@@ -43,18 +46,18 @@ class RankProfile:
         Of all steps together.
     whole : float
         Seconds from the first to the last event of the rank.
-    items : dict of str to Item
-        By name, the most expensive first.
     on_the_way : float
         Seconds in which messages of gradients were on their way.
+    items : dict of str to Item
+        By name, the most expensive first.
     """
 
     rank: int
     steps: int
     seconds: float
     whole: float
+    on_the_way: float
     items: dict[str, Item] = field(repr=False)
-    on_the_way: float = 0.0
 
     def per_step(self, name: str) -> float:
         """Return the seconds of an item in a step."""
@@ -87,31 +90,27 @@ def read_profile(path: Path) -> list[RankProfile]:
         return _profiles(events)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError(
-            f"the trace {path} is damaged: it has an event without its rank, track, begin or length"
+            f"the trace {path} is damaged: it has an event without its rank, name, begin or length"
         ) from None
 
 
 def _profiles(events: Iterable[Event]) -> list[RankProfile]:
-    tracks: dict[tuple[int, int], str] = {}
     spans: dict[int, list[Event]] = defaultdict(list)
     for event in events:
-        if event["ph"] == "M" and event["name"] == "thread_name":
-            tracks[event["pid"], event["tid"]] = event["args"]["name"]
-        elif event["ph"] == "X":
+        if event["ph"] == "X":
             if not (float(event["ts"]) >= 0 and float(event["dur"]) >= 0):
                 raise ValueError("a time below 0")
             spans[int(event["pid"])].append(event)
-    return [_profile(rank, spans[rank], tracks) for rank in sorted(spans)]
+    return [_profile(rank, spans[rank]) for rank in sorted(spans)]
 
 
-def _profile(rank: int, spans: Sequence[Event], tracks: dict[tuple[int, int], str]) -> RankProfile:
+def _profile(rank: int, spans: Sequence[Event]) -> RankProfile:
     steps = sorted((e["ts"], e["ts"] + e["dur"]) for e in spans if e["cat"] == STEP)
     seconds = sum(end - begin for begin, end in steps)
     if not seconds > 0:
         raise ValueError("a rank without steps")
     begins = [begin for begin, _ in steps]
-    lanes: dict[str, list[Event]] = defaultdict(list)
-    on_the_way = []
+    working, on_the_way = [], []
     for event in spans:
         place = bisect_right(begins, event["ts"]) - 1
         if event["cat"] in (STEP, TASK) or place < 0 or event["ts"] >= steps[place][1]:
@@ -119,35 +118,42 @@ def _profile(rank: int, spans: Sequence[Event], tracks: dict[tuple[int, int], st
         if event["cat"] == MESSAGE:
             on_the_way.append((event["ts"], event["ts"] + event["dur"]))
         else:
-            track = tracks[rank, event["tid"]]
-            lanes[COMPUTING if track == CALLS else track].append(event)
-    found: dict[str, list[Any]] = {}
-    for lane in lanes.values():
-        _add_self_times(lane, found)
+            working.append(event)
+    found = _self_times(working)
     rest = seconds - sum(entry[1] for entry in found.values())
-    if rest > 0:  # threads that take turns may together take longer than the steps
+    if rest > 0:
         found[BETWEEN] = [REST, rest, len(steps)]
     ordered = sorted(found.items(), key=lambda pair: -pair[1][1])
     items = {name: Item(name, kind, MICROSECOND * time, calls) for name, (kind, time, calls) in ordered}
     whole = max(e["ts"] + e["dur"] for e in spans) - min(e["ts"] for e in spans)
-    return RankProfile(
-        rank, len(steps), MICROSECOND * seconds, MICROSECOND * whole, items, MICROSECOND * _covered(on_the_way)
-    )
+    seconds, whole, sent = (MICROSECOND * value for value in (seconds, whole, _covered(on_the_way)))
+    return RankProfile(rank, len(steps), seconds, whole, sent, items)
 
 
-def _add_self_times(lane: Sequence[Event], found: dict[str, list[Any]]) -> None:
-    """Add self times and calls by name: the innermost span that is open has the time."""
+def _self_times(spans: Iterable[Event]) -> dict[str, list[Any]]:
+    """Return kind, self time and calls by name."""
+    found: dict[str, list[Any]] = {}
     open_spans: list[tuple[float, str]] = []
-    for event in sorted(lane, key=lambda e: (e["ts"], -e["dur"])):
-        begin, end, name = event["ts"], event["ts"] + event["dur"], str(event["name"])
-        while open_spans and open_spans[-1][0] <= begin:
-            open_spans.pop()
-        entry = found.setdefault(name, [str(event["cat"]), 0.0, 0])
-        entry[1] += end - begin
-        entry[2] += 1
-        if open_spans:
-            found[open_spans[-1][1]][1] -= min(end, open_spans[-1][0]) - begin
-        open_spans.append((end, name))
+    now = 0.0
+
+    def advance(until: float) -> None:
+        """Give the time from now on to the span that began last, then to those below it."""
+        nonlocal now
+        while open_spans and now < until:
+            end, name = open_spans[-1]
+            found[name][1] += max(0.0, min(end, until) - now)
+            now = max(now, min(end, until))
+            if end <= until:
+                open_spans.pop()
+        now = until
+
+    for event in sorted(spans, key=lambda e: (e["ts"], -e["dur"])):
+        advance(event["ts"])
+        name = MICROBATCH.sub("a microbatch", str(event["name"]))
+        found.setdefault(name, [str(event["cat"]), 0.0, 0])[2] += 1
+        open_spans.append((event["ts"] + event["dur"], name))
+    advance(float("inf"))
+    return found
 
 
 def _covered(intervals: Iterable[tuple[float, float]]) -> float:
@@ -191,7 +197,7 @@ def merged(group: Sequence[RankProfile]) -> RankProfile:
         sum(getattr(profile, key) for profile in group) / len(group) for key in ("seconds", "whole", "on_the_way")
     )
     steps = round(sum(profile.steps for profile in group) / len(group))
-    return RankProfile(group[0].rank, steps, seconds, whole, {item.name: item for item in items}, on_the_way)
+    return RankProfile(group[0].rank, steps, seconds, whole, on_the_way, {item.name: item for item in items})
 
 
 class Slower(NamedTuple):

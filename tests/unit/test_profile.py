@@ -143,12 +143,26 @@ def test_self_times(write):
     assert all(item.calls == 3 for item in rank.items.values())
 
 
-def test_threads_have_tracks_of_their_own(write):
-    spans = spans_of(1)
-    spans.append(Span(f"{COMPUTING}, thread 2", "1 Linear forward", 0.004, 0.007, "product"))  # crosses others
+def test_of_threads_that_take_turns_the_one_that_began_last_counts(write):
+    second = f"{COMPUTING}, thread 2"
+    spans = [
+        Span(STEPS, "step 1", 0.0, 0.010, STEP),
+        Span(COMPUTING, "a", 0.0, 0.006, "layer"),  # waits from 2 to 5
+        Span(second, "b", 0.002, 0.008, "layer"),  # crosses a, and waits from 4 on
+        Span(CALLS, "sum", 0.004, 0.005, WAITING),
+    ]
     path = write(spans)
     assert problems(json.loads(path.read_text())) == []
-    assert read_profile(path)[0].items["1 Linear forward"].seconds == pytest.approx(0.006)
+    (rank,) = read_profile(path)
+    times = {item.name: item.seconds for item in rank.items.values()}
+    assert times == pytest.approx({"a": 0.002, "b": 0.005, "sum": 0.001, BETWEEN: 0.002})
+
+
+def test_waits_for_all_microbatches_are_one_item(write):
+    waits = [Span(CALLS, f"for the gradient of microbatch {k} from stage 1", k, k + 0.5, WAITING) for k in range(3)]
+    (rank,) = read_profile(write([Span(STEPS, "step 1", 0.0, 3.0, STEP), *waits]))
+    item = rank.items["for the gradient of a microbatch from stage 1"]
+    assert (item.calls, item.seconds) == (3, pytest.approx(1.5))
 
 
 def test_ranks_that_are_alike_are_merged(write):
