@@ -24,7 +24,7 @@ def _problems_of_one(event):
         yield f"no such phase: {event}"
         return
     for key in ("pid", "tid"):
-        if type(event.get(key)) is not int or event[key] < 0:
+        if type(event.get(key)) is not int or event[key] < 1:  # Perfetto keeps 0 for a process of its own
             yield f"{key} is no whole number: {event}"
     if not isinstance(event.get("name"), str) or not event["name"]:
         yield f"no name: {event}"
@@ -45,12 +45,15 @@ def _problems_of_one(event):
 
 def _nanoseconds(event):
     """Return begin and end as a viewer reads them: whole nanoseconds of the numbers that are written."""
-    begin = round(1000 * event["ts"])
-    return begin, begin + round(1000 * event.get("dur", 0))
+    begin = int(1000 * event["ts"])  # cut off, as Perfetto does it
+    return begin, begin + int(1000 * event.get("dur", 0))
 
 
 def _problems_of_tracks(events):
     named = {kind: {(e["pid"], e["tid"]) for e in events if e["name"] == kind} for kind in NAMES}
+    if len({tid for _, tid in named["thread_name"]}) < len(named["thread_name"]):
+        yield "two tracks have the same number"  # by which alone Perfetto names them
+    processes = {pid for pid, _ in named["process_name"]}
     tracks, last = defaultdict(list), -1.0
     for event in events:
         if event["ph"] == "M":
@@ -61,7 +64,7 @@ def _problems_of_tracks(events):
         if event["ph"] == "X":
             place = event["pid"], event["tid"]
             tracks[place].append(event)
-            if place not in named["thread_name"] or (event["pid"], 0) not in named["process_name"]:
+            if place not in named["thread_name"] or event["pid"] not in processes:
                 yield f"a track without a name: {event}"
     for spans in tracks.values():
         open_until = []

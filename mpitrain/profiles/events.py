@@ -6,11 +6,13 @@
     s f  an arrow from the rank that comes last to a collective, to each rank that waits for it
 
 Times are whole nanoseconds, written in microseconds. Begin and end are rounded, not begin and length: so a span that
-ends with its parent does not end after it, which Perfetto would drop.
+ends with its parent does not end after it, which Perfetto would drop. Perfetto finds threads by their numbers alone,
+and has a meaning of its own for process 0: ranks are processes from 1 on, and no two tracks have the same number.
 
 Source: "Trace Event Format" (Duca & Sinclair 2016); ph, ts, dur, pid, tid, cat, id and bp are its names.
 """
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -49,7 +51,11 @@ def trace_events(ranks: Ranks) -> list[Event]:
         [span._replace(begin=span.begin + offset - first, end=span.end + offset - first) for span in spans]
         for offset, spans in ranks
     ]
-    tracks = [{t: n for n, t in enumerate(dict.fromkeys([*TRACKS, *(s.track for s in spans)]))} for spans in moved]
+    numbers = itertools.count(len(ranks) + 1)
+    tracks = [
+        {STEPS: process_of(rank)} | {t: next(numbers) for t in dict.fromkeys([*TRACKS, *(s.track for s in spans)][1:])}
+        for rank, spans in enumerate(moved)
+    ]
     named = [event for rank, names in enumerate(tracks) for event in _names(rank, names)]
     timed = [event for rank, spans in enumerate(moved) for event in _spans(rank, spans, tracks[rank])]
     timed += [event for rank, spans in enumerate(moved) for event in _on_the_way(rank, spans)]
@@ -57,19 +63,31 @@ def trace_events(ranks: Ranks) -> list[Event]:
     return named + sorted(timed, key=lambda event: (event["ts"], -event.get("dur", 0.0)))
 
 
+def process_of(rank: int) -> int:
+    """Return the number of the process that stands for a rank, which is that of its first track, too."""
+    return rank + 1
+
+
+def rank_of(process: int) -> int:
+    """Return the rank of a process."""
+    return process - 1
+
+
 def _names(rank: int, tracks: dict[str, int]) -> Iterator[Event]:
-    yield {"ph": "M", "pid": rank, "tid": 0, "name": "process_name", "args": {"name": f"rank {rank}"}}
-    yield {"ph": "M", "pid": rank, "tid": 0, "name": "process_sort_index", "args": {"sort_index": rank}}
-    for track, number in tracks.items():
-        yield {"ph": "M", "pid": rank, "tid": number, "name": "thread_name", "args": {"name": track}}
-        yield {"ph": "M", "pid": rank, "tid": number, "name": "thread_sort_index", "args": {"sort_index": number}}
+    pid = process_of(rank)
+    yield {"ph": "M", "pid": pid, "tid": pid, "name": "process_name", "args": {"name": f"rank {rank}"}}
+    yield {"ph": "M", "pid": pid, "tid": pid, "name": "process_sort_index", "args": {"sort_index": rank}}
+    for place, (track, number) in enumerate(tracks.items()):
+        yield {"ph": "M", "pid": pid, "tid": number, "name": "thread_name", "args": {"name": track}}
+        yield {"ph": "M", "pid": pid, "tid": number, "name": "thread_sort_index", "args": {"sort_index": place}}
 
 
 def _spans(rank: int, spans: Sequence[Span], tracks: dict[str, int]) -> Iterator[Event]:
     for span in spans:
         begin, end = _nanoseconds(span.begin), _nanoseconds(span.end)
-        place = {"ph": "X", "pid": rank, "tid": tracks[span.track], "ts": begin / 1000, "dur": (end - begin) / 1000}
-        yield {**place, "name": span.name, "cat": span.kind}
+        times = {"ts": _microseconds(begin), "dur": _microseconds(end - begin)}
+        place = {"ph": "X", "pid": process_of(rank), "tid": tracks[span.track]}
+        yield {**place, **times, "name": span.name, "cat": span.kind}
 
 
 def _on_the_way(rank: int, spans: Sequence[Span]) -> Iterator[Event]:
@@ -79,10 +97,11 @@ def _on_the_way(rank: int, spans: Sequence[Span]) -> Iterator[Event]:
         if span.kind == MESSAGE and (found := LENGTH.search(span.name)):
             length = int(found[1].replace(",", ""))
             changes += [(_nanoseconds(span.begin), length), (_nanoseconds(span.end), -length)]
-    total = 0
+    total, pid = 0, process_of(rank)
     for at, change in sorted(changes):
         total += change
-        yield {"ph": "C", "pid": rank, "tid": 0, "ts": at / 1000, "name": ON_THE_WAY, "args": {"bytes": total}}
+        times = {"ts": _microseconds(at)}
+        yield {"ph": "C", "pid": pid, "tid": pid, **times, "name": ON_THE_WAY, "args": {"bytes": total}}
 
 
 def _arrows(ranks: Sequence[Sequence[Span]], tracks: Sequence[dict[str, int]]) -> Iterator[Event]:
@@ -104,10 +123,20 @@ def _arrows(ranks: Sequence[Sequence[Span]], tracks: Sequence[dict[str, int]]) -
         for rank, span in found.items():
             if span.begin + LATE < at < span.end:
                 number += 1
-                common = {"id": number, "ts": _nanoseconds(at) / 1000, "name": f"came last to {name}", "cat": "late"}
-                yield {"ph": "s", "pid": last, "tid": tracks[last][found[last].track], **common}
-                yield {"ph": "f", "bp": "e", "pid": rank, "tid": tracks[rank][span.track], **common}
+                times = {"ts": _microseconds(_nanoseconds(at))}
+                common = {"id": number, **times, "name": f"came last to {name}", "cat": "late"}
+                yield {"ph": "s", "pid": process_of(last), "tid": tracks[last][found[last].track], **common}
+                yield {"ph": "f", "bp": "e", "pid": process_of(rank), "tid": tracks[rank][span.track], **common}
 
 
 def _nanoseconds(seconds: float) -> int:
     return round(1e9 * seconds)
+
+
+def _microseconds(nanoseconds: int) -> float:
+    """Return a time for the file: a tenth of a nanosecond more, since Perfetto cuts off what rounding has taken away.
+
+    >>> [int(1000 * _microseconds(n)) - n for n in (1001, 4_097, 5_000_000_001)]
+    [0, 0, 0]
+    """
+    return round((nanoseconds + 0.1) / 1000, 4)

@@ -17,13 +17,13 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from ..errors import UserError
-from .events import Event
+from .events import Event, rank_of
 from .kinds import MESSAGE, REST, STEP, TASK, WAITING
 
 SAME, SMALL = 0.1, 0.01  # of an item, and of a step: times that differ by less are alike
 MICROBATCH = re.compile(r"microbatch \d+")  # waits for all of them are one item
 BETWEEN = "everything between the layers"
-MICROSECOND = 1e-6
+NANOSECOND = 1e-9
 
 
 class Item(NamedTuple):
@@ -88,79 +88,89 @@ def read_profile(path: Path) -> list[RankProfile]:
         )
     try:
         return _profiles(events)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise UserError(
             f"the trace {path} is damaged: it has an event without its rank, name, begin or length"
         ) from None
 
 
+class _Span(NamedTuple):
+    """Span of a trace, in whole nanoseconds."""
+
+    begin: int
+    end: int
+    name: str
+    kind: str
+
+    @classmethod
+    def of(cls, event: Event) -> "_Span":
+        """Return the span of an event; raise ValueError for a time below 0."""
+        begin, length = round(1000 * event["ts"]), round(1000 * event["dur"])
+        if begin < 0 or length < 0:
+            raise ValueError
+        return cls(begin, begin + length, MICROBATCH.sub("a microbatch", event["name"]), str(event["cat"]))
+
+
 def _profiles(events: Iterable[Event]) -> list[RankProfile]:
-    spans: dict[int, list[Event]] = defaultdict(list)
+    spans: dict[int, list[_Span]] = defaultdict(list)
     for event in events:
         if event["ph"] == "X":
-            if not (float(event["ts"]) >= 0 and float(event["dur"]) >= 0):
-                raise ValueError("a time below 0")
-            spans[int(event["pid"])].append(event)
+            spans[rank_of(int(event["pid"]))].append(_Span.of(event))
     return [_profile(rank, spans[rank]) for rank in sorted(spans)]
 
 
-def _profile(rank: int, spans: Sequence[Event]) -> RankProfile:
-    steps = sorted((e["ts"], e["ts"] + e["dur"]) for e in spans if e["cat"] == STEP)
-    seconds = sum(end - begin for begin, end in steps)
-    if not seconds > 0:
+def _profile(rank: int, spans: Sequence[_Span]) -> RankProfile:
+    steps = sorted(span for span in spans if span.kind == STEP)
+    length = sum(step.end - step.begin for step in steps)
+    if not length:
         raise ValueError("a rank without steps")
-    begins = [begin for begin, _ in steps]
-    working, on_the_way = [], []
-    for event in spans:
-        place = bisect_right(begins, event["ts"]) - 1
-        if event["cat"] in (STEP, TASK) or place < 0 or event["ts"] >= steps[place][1]:
-            continue
-        if event["cat"] == MESSAGE:
-            on_the_way.append((event["ts"], event["ts"] + event["dur"]))
-        else:
-            working.append(event)
-    found = _self_times(working)
-    rest = seconds - sum(entry[1] for entry in found.values())
+    begins = [step.begin for step in steps]
+    places = [(span, bisect_right(begins, span.begin) - 1) for span in spans if span.kind not in (STEP, TASK)]
+    inside = [span for span, place in places if place >= 0 and span.begin < steps[place].end]
+    found = _self_times([span for span in inside if span.kind != MESSAGE])
+    rest = length - sum(entry[1] for entry in found.values())
     if rest > 0:
         found[BETWEEN] = [REST, rest, len(steps)]
     ordered = sorted(found.items(), key=lambda pair: -pair[1][1])
-    items = {name: Item(name, kind, MICROSECOND * time, calls) for name, (kind, time, calls) in ordered}
-    whole = max(e["ts"] + e["dur"] for e in spans) - min(e["ts"] for e in spans)
-    seconds, whole, sent = (MICROSECOND * value for value in (seconds, whole, _covered(on_the_way)))
-    return RankProfile(rank, len(steps), seconds, whole, sent, items)
+    items = {name: Item(name, kind, NANOSECOND * time, calls) for name, (kind, time, calls) in ordered}
+    whole = max(span.end for span in spans) - min(span.begin for span in spans)
+    on_the_way = _covered([(span.begin, span.end) for span in inside if span.kind == MESSAGE])
+    seconds, whole_seconds, sent = (NANOSECOND * value for value in (length, whole, on_the_way))
+    return RankProfile(rank, len(steps), seconds, whole_seconds, sent, items)
 
 
-def _self_times(spans: Iterable[Event]) -> dict[str, list[Any]]:
+def _self_times(spans: Iterable[_Span]) -> dict[str, list[Any]]:
     """Return kind, self time and calls by name."""
     found: dict[str, list[Any]] = {}
-    open_spans: list[tuple[float, str]] = []
-    now = 0.0
+    open_spans: list[_Span] = []
+    now = 0
 
-    def advance(until: float) -> None:
+    def advance(until: int) -> None:
         """Give the time from now on to the span that began last, then to those below it."""
         nonlocal now
-        while open_spans and now < until:
-            end, name = open_spans[-1]
-            found[name][1] += max(0.0, min(end, until) - now)
-            now = max(now, min(end, until))
-            if end <= until:
-                open_spans.pop()
+        while open_spans:
+            top = open_spans[-1]
+            found[top.name][1] += max(0, min(top.end, until) - now)
+            now = max(now, min(top.end, until))
+            if top.end > until:
+                break
+            open_spans.pop()
         now = until
 
-    for event in sorted(spans, key=lambda e: (e["ts"], -e["dur"])):
-        advance(event["ts"])
-        name = MICROBATCH.sub("a microbatch", str(event["name"]))
-        found.setdefault(name, [str(event["cat"]), 0.0, 0])[2] += 1
-        open_spans.append((event["ts"] + event["dur"], name))
-    advance(float("inf"))
+    ordered = sorted(spans, key=lambda span: (span.begin, -span.end))
+    for span in ordered:
+        advance(span.begin)
+        found.setdefault(span.name, [span.kind, 0, 0])[2] += 1
+        open_spans.append(span)
+    advance(max((span.end for span in ordered), default=0))
     return found
 
 
-def _covered(intervals: Iterable[tuple[float, float]]) -> float:
+def _covered(intervals: Iterable[tuple[int, int]]) -> int:
     """Return the length of the union of intervals."""
-    total, until = 0.0, float("-inf")
+    total = until = 0
     for begin, end in sorted(intervals):
-        total += max(0.0, end - max(begin, until))
+        total += max(0, end - max(begin, until))
         until = max(until, end)
     return total
 

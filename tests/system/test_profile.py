@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from mpitrain.cli.main import main
+from mpitrain.profiles.events import rank_of
 
 from ..trace_format import problems
 
@@ -17,7 +18,7 @@ def test_a_trace_of_all_ranks(mpitrain, tmp_path, capsys):
     events = json.loads((tmp_path / "run" / "trace.json").read_text())
     assert problems(events) == []
     spans = [event for event in events if event["ph"] == "X"]
-    names = collections.Counter((span["pid"], span["name"]) for span in spans)
+    names = collections.Counter((rank_of(span["pid"]), span["name"]) for span in spans)
     steps = json.loads((tmp_path / "run" / "report.json").read_text())["steps"]
     for rank in (0, 1):
         assert names[rank, "update"] == names[rank, "0 Conv2d backward"] == steps
