@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mpitrain.scaling.measured import Case, summarize
+from mpitrain.scaling.measured import summarize
 from mpitrain.scaling.study import Study, make_plan
 
 CORES = 4
@@ -28,17 +28,26 @@ def made_facts(case, seconds, *, noise=0.0, messages=0.0, rng=None, **more):
     times = np.zeros((case.ranks, 20, 4))
     times[:, :, 0] = (1 - messages) * seconds * (1 + noise * rng.standard_normal((1, 20)))
     times[:, :, 3] = messages * seconds
-    return {**FACTS, "oversubscribed": case.ranks * case.threads > CORES, "steps": times.tolist(), **more}
+    return {**FACTS, "oversubscribed": case.ranks > CORES, "threads": case.threads, "steps": times.tolist(), **more}
 
 
 def made_study(
-    step, ranks=(1, 2, 4, 8), *, weak=False, repeat=3, drift=0.0, compare_threads=False, calibration=None, **more
+    step,
+    ranks=(1, 2, 4, 8),
+    *,
+    threads=1,
+    weak=False,
+    repeat=3,
+    drift=0.0,
+    compare_threads=False,
+    calibration=None,
+    **more,
 ):
     """Return a study in which a step takes ``step(ranks, samples)`` seconds, times a random factor in each training."""
     rng = np.random.default_rng(1)
-    plan = make_plan(ranks, 64, threads=1, cores=CORES, weak=weak, alone=True, compare_threads=compare_threads)
+    plan = make_plan(ranks, 64, threads=threads, cores=CORES, weak=weak, alone=True, compare_threads=compare_threads)
 
-    def trainings(case: Case):
+    def trainings(case):
         for _ in range(repeat):
             factor = 1 + drift * rng.standard_normal()
             yield made_facts(case, factor * step(case.ranks * case.threads, case.batch), rng=rng, **more)

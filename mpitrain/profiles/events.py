@@ -53,7 +53,10 @@ def trace_events(ranks: Ranks) -> list[Event]:
     ]
     numbers = itertools.count(len(ranks) + 1)
     tracks = [
-        {STEPS: process_of(rank)} | {t: next(numbers) for t in dict.fromkeys([*TRACKS, *(s.track for s in spans)][1:])}
+        {
+            track: process_of(rank) if track == STEPS else next(numbers)
+            for track in dict.fromkeys([*TRACKS, *(span.track for span in spans)])
+        }
         for rank, spans in enumerate(moved)
     ]
     named = [event for rank, names in enumerate(tracks) for event in _names(rank, names)]

@@ -82,8 +82,13 @@ class Measured:
 
     @property
     def oversubscribed(self) -> bool:
-        """True if ranks outnumbered cores."""
-        return bool(self.facts["oversubscribed"])
+        """True if ranks, or their threads, outnumbered cores."""
+        return bool(self.facts["oversubscribed"]) or self.case.ranks * self.threads > self.facts["machine_cores"]
+
+    @property
+    def threads(self) -> int:
+        """BLAS threads of each rank: no more than there are cores, whatever was asked for."""
+        return int(self.facts["threads"])
 
 
 def typical_parts(steps: np.ndarray) -> Parts:

@@ -1,6 +1,7 @@
 """Predicted steps: the work of one rank alone, waits that its variation explains, and the prices of messages.
 
-    compute    of one rank alone with as many samples as a rank has, measured; where P ranks share C cores, P / C times
+    compute    of one rank alone with as many samples as a rank has, measured; P / C times of it where P ranks share C
+               cores
     waiting    for the last of P ranks: its compute is the median of the largest of P, the others' that of one
     messages   prices of the buckets' all-reduces, less what backward hides; where ranks share memory, two barriers, the
                sum of P - 1 slices and the update of a slice; and the sums of batch statistics
@@ -52,9 +53,7 @@ def predict_step(alone: Measured, measured: Measured, calibration: Calibration |
     """
     facts, ranks = measured.facts, measured.case.ranks
     own = alone.parts
-    if ranks == 1:
-        return Prediction(own)
-    sharing = max(1.0, ranks * measured.case.threads / facts["machine_cores"]) if measured.oversubscribed else 1.0
+    sharing = max(1.0, ranks * measured.threads / facts["machine_cores"])
     update = alone.facts["update"] if facts["sharded"] else 0.0
     compute = sharing * max(0.0, own.compute - update)
     waiting = wait_for_last(alone.own, ranks)

@@ -1,5 +1,6 @@
 """Explanations in words: where a measured step differs from its prediction, and what a fitted law says."""
 
+from ..collectives.price.units import say_seconds
 from ..plain_text import count
 from .laws import Fit
 from .measured import Measured
@@ -40,17 +41,17 @@ def _differences(measured: Measured, prediction: Prediction) -> list[str]:
 
 def _say_compute(seen: float, expected: float) -> str:
     why = " (ranks share memory and caches, or other programs run)" if seen > expected else ""
-    return f"computing takes {seen / expected:.2g} times as long as that of one rank alone predicts{why}"
+    return f"computing takes {say_seconds(seen)}, and one rank alone predicts {say_seconds(expected)}{why}"
 
 
 def _say_waiting(seen: float, expected: float) -> str:
     why = " (some ranks are slower than others: see slowest in the report of a run)" if seen > expected else ""
-    return f"ranks wait for each other for {1e3 * seen:.3g} ms a step, predicted are {1e3 * expected:.3g} ms{why}"
+    return f"ranks wait for each other for {say_seconds(seen)} a step, predicted are {say_seconds(expected)}{why}"
 
 
 def _say_messages(seen: float, expected: float) -> str:
     why = " (ranks may lose their cores to other programs while they exchange)" if seen > FAR * expected else ""
-    return f"messages take {1e3 * seen:.3g} ms, and their price is {1e3 * expected:.3g} ms{why}"
+    return f"messages take {say_seconds(seen)}, and their price is {say_seconds(expected)}{why}"
 
 
 def say_fit(fit: Fit) -> str:

@@ -229,6 +229,11 @@ def test_no_price_where_ranks_outnumber_cores():
     assert prediction.parts.messages == 0.0
 
 
+def test_threads_count_as_ranks_do():
+    found = made_study(lambda n, samples: 1e-3 * samples / 64, ranks=(1, 2, 4), threads=2)  # on 4 cores
+    assert [one.oversubscribed for one in found.scaling] == [False, False, True]
+
+
 @pytest.mark.parametrize(
     ("facts", "reason"),
     [
@@ -246,7 +251,7 @@ def test_exchanges_without_a_price(facts, reason):
     ("parts", "words_of_it"),
     [
         (Parts(1.0, 0.0, 0.05, 0.1), "as predicted, to 1%"),
-        (Parts(1.5, 0.0, 0.05, 0.1), "computing takes 1.5 times as long"),
+        (Parts(1.5, 0.0, 0.05, 0.1), "computing takes 1.5 s, and one rank alone predicts 1 s (ranks share"),
         (
             Parts(1.0, 0.0, 0.55, 0.1),
             "wait for each other for 550 ms a step, predicted are 50 ms (some ranks are slower",
@@ -254,7 +259,7 @@ def test_exchanges_without_a_price(facts, reason):
         (Parts(1.0, 0.0, 0.05, 0.6), "messages take 600 ms, and their price is 100 ms (ranks may lose their cores"),
         (Parts(1.0, 0.0, 0.05, 0.28), "messages take 280 ms, and their price is 100 ms"),
         (Parts(1.0, 0.5, 0.05, 0.1), "is a wait for input"),
-        (Parts(0.5, 0.0, 0.05, 0.1), "computing takes 0.5 times as long as that of one rank alone predicts"),
+        (Parts(0.5, 0.0, 0.05, 0.1), "computing takes 500 ms, and one rank alone predicts 1 s"),
     ],
 )
 def test_differences_in_words(parts, words_of_it):

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...config import Config, Run
 from ...config_file import read_config
@@ -48,7 +48,7 @@ def measure(config: Config, world: "World", result: Path) -> int:
 def why_unpriced(config: Config) -> str:
     """Return why the exchange has no price, by its settings; empty if it may have one."""
     p = config.parallel
-    settings: dict[str, Any] = {
+    settings = {
         f"--sync {p.sync}": p.sync != EVERY_STEP,
         f"--compress {p.compress}": p.compress != "none",
         f"--gradient-hook {p.gradient_hook}": bool(p.gradient_hook),
