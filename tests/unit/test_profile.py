@@ -3,6 +3,8 @@
 import copy
 import json
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -219,6 +221,16 @@ def test_show_merges_and_gives_json(capsys, write, tmp_path):
     out = capsys.readouterr().out
     assert "all 6 ranks, which differ: their mean" in out
     assert "more of this kind: --json lists them" in out
+
+
+def test_show_loads_no_mpi(write):
+    program = (
+        "import sys; from mpitrain.cli.main import main; main(['profile', 'show', sys.argv[1]])\nprint(*sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(write(spans_of()))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "0 Conv2d forward" in done.stdout
+    assert "mpi4py.MPI" not in done.stdout.splitlines()[-1].split()
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def _extrapolated(study: Study, options: ScaleOptions) -> Table:
         low, high = law.band(ranks)
         cells = [str(ranks), say_seconds(law.seconds(ranks)), f"{law.speedup(ranks):.3g}"]
         rows.append([*cells, f"{low:.3g}", f"{high:.3g}", f"{law.speedup(ranks) / ranks:.0%}"])
-    title = f"by {law.law}'s law, if there is a core for each rank"
+    title = f"by {law.law}'s law, over one rank, if there is a core for each"
     return title, ["ranks", "step", "speed-up", "from", "to (95%)", "efficiency"], rows
 
 
