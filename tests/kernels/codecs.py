@@ -7,8 +7,8 @@ from mpitrain.ops.cuda.compress import BITS, FEEDBACK, TILE
 from tests.kernels import cpu
 from tests.kernels.arrays import NULL, i32, i64, launch
 
-BLOCKS = {"bf16": 1, "fp16": 256, "sign": 256, "int8": 64}
-PAYLOADS = {"fp16": 512, "sign": 32, "int8": 64}
+BLOCKS = {"bf16": 1, "fp16": 256, "sign": 256, "int8": 128}
+PAYLOADS = {"fp16": 512, "sign": 32, "int8": 128}
 FACTORS = 0.7, 0.3, 1.7  # whose products are not exact
 
 
@@ -16,8 +16,10 @@ def numbers(kind: str, n: int, seed: int) -> np.ndarray:
     """Return n numbers of one kind."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(n).astype(np.float32)
-    if kind == "ties":  # halves of int8 and bf16, and many equal ones
+    if kind == "ties":  # halves of int8 with the scale 1, halves of bf16, and many equal ones
         x = (rng.integers(-254, 255, n) / 2).astype(np.float32)
+        x[::64] = 127
+        x[1::3] = (x[1::3].view(np.uint32) & 0xFFFF0000 | 0x8000).view(np.float32)
     elif kind == "spread":
         x *= np.exp(20 * np.clip(rng.standard_normal(n), -4, 4)).astype(np.float32)
     elif kind == "denormals":
