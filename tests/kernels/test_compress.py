@@ -7,7 +7,7 @@ from tests.kernels import codecs, cpu
 from tests.kernels.arrays import NULL, Elements, f32, i32, i64, launch
 
 pytestmark = cpu.needs_gxx
-SIZES = [1, 127, 128, 129, 255, 256, 257, 1000, 5003]
+SIZES = [0, 1, 127, 128, 129, 255, 256, 257, 1000, 5003]
 
 
 def room(elements, values, aligned=True):

@@ -87,10 +87,9 @@ class Span:
         """The kept error (n,), or (0,) without feedback."""
         return self.slots.get("error", self.gradient[:0])
 
-    def gaps(self) -> list[np.ndarray]:
-        """Return the gradients and errors between parameters, where zeros must stay."""
-        gaps = find_gaps(self.parameters, slice(self.start, self.start + self.gradient.size))
-        return [array[gap] for array in (self.gradient, self.error) if array.size for gap in gaps]
+    def gaps(self) -> list[slice]:
+        """Return the places between parameters, where zeros must stay."""
+        return find_gaps(self.parameters, slice(self.start, self.start + self.gradient.size))
 
 
 class Wire(Protocol):

@@ -15,7 +15,7 @@ from ..buckets import Bucket, cut_buckets, name_bucket
 from ..gradient_sync import PlannedSync, WholeUpdateSync
 from ..local_sync import LocalSync
 from .codec import Codec, Span
-from .exchange import BucketExchange, ExchangeQueue
+from .exchange import BucketExchange, ExchangeQueue, gap_clearer
 from .guard import plan_guarded
 from .scale import DeviceScale, StepScale
 
@@ -54,7 +54,7 @@ class CompressedSync(WholeUpdateSync, PlannedSync):
             span = self._span(arena, codec, number, bucket)
             wire = GroupWire(group, all_reduce, name_bucket(arena, number, bucket), self.reasons)
             plan = plan_guarded(codec, text, span, wire)
-            exchanges.append(BucketExchange(plan, span.gaps(), exchanges[-1] if exchanges else None))
+            exchanges.append(BucketExchange(plan, gap_clearer(span), exchanges[-1] if exchanges else None))
             self._message_bytes += plan.message_bytes
         self.algorithms = [f"{exchange.algorithm} of {text}" for exchange in exchanges]
         plans: list[Request] = [*exchanges, *([self._header] if self._header is not None else [])]
