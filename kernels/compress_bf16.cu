@@ -1,4 +1,4 @@
-// Gradients as bf16, rounded to nearest even, with the error of the step before added and the new one kept; and back
+// Gradients as bf16, rounded to nearest even, with error feedback (common/feedback.cuh); and back
 // Shapes: x, y, error (n,) float, error null for none; message (n,) bf16
 // Launch: block 256, any grid
 // Roofline: encode 6 bytes an element, 14 with errors; decode 6, 10 where it adds; memory-bound.

@@ -1,5 +1,4 @@
-// Gradients as fp16 times a power of two for each block, with the error of the step before added and the new one kept;
-// and back
+// Gradients as fp16 times a power of two for each block, with error feedback (common/feedback.cuh); and back
 // Shapes: x, y, error (n,) float, error null for none; message: for each BLOCK elements a scale (float) and BLOCK fp16,
 //     4-byte aligned
 // Launch: block 256, a warp for each block of the message; any grid

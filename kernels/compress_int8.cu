@@ -1,4 +1,4 @@
-// Gradients as int8 times a scale for each block, with the error of the step before added and the new one kept; and back
+// Gradients as int8 times a scale for each block, with error feedback (common/feedback.cuh); and back
 // Shapes: x, y, error (n,) float, error null for none; message: for each `block` elements a scale (float) and `block`
 //     bytes, 4-byte aligned; block a multiple of 4
 // Launch: block 256, a warp for each block of the message; any grid
