@@ -188,7 +188,7 @@ def test_a_run_is_continued_to_the_bit(world, data, directory):
 
 
 def test_a_codec_of_the_user(world, directory):
-    """That of docs/extending.md, whose factors are arrays of the device there."""
+    """The codec in docs/extending.md, for which factors are arrays of the device there."""
     page = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
     code = re.search(r"```python\n(from mpitrain.parallel.compress.owners.*?)```", page, re.S)[1]
     file = directory / "mine.py"
