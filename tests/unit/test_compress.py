@@ -7,9 +7,10 @@ import pytest
 
 from mpitrain.errors import UserError
 from mpitrain.ops.compress import largest_places
-from mpitrain.parallel.compress.codec import Span, StepScale
+from mpitrain.parallel.compress.codec import Span
 from mpitrain.parallel.compress.powersgd import orthonormalize
 from mpitrain.parallel.compress.registry import CODECS, check_carries, make_codec
+from mpitrain.parallel.compress.scale import StepScale
 
 TEXTS = [
     "bf16",
