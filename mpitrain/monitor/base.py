@@ -1,0 +1,64 @@
+"""Base class of monitors, and their pace: how often they may take time from the training."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from ..training.hooks import Hook
+
+DELAY_SECONDS = 2.0
+"""Time that figures may wait in memory."""
+
+RETRY_SECONDS = 30.0
+"""Time after a failure to write before the next attempt."""
+
+SHARE = 0.01
+"""Part of the time of rank 0, for which all ranks wait, that may go into writing."""
+
+
+class Monitor(Hook):
+    """Hook on rank 0 that brings figures of the run to another place, and never ends the run.
+
+    Any hook can serve as a monitor; this class adds ``check``. One that raises a ``UserError`` during the training
+    is called again, after one warning; after another exception it is left out for the rest of the run. A monitor must
+    not call collectives, since it runs on rank 0 only.
+    """
+
+    ranks = "first"
+
+    def check(self, has_directory: bool) -> None:
+        """Raise a UserError for what will not work; called on rank 0 before the run has written anything.
+
+        Parameters
+        ----------
+        has_directory : bool
+            Whether the run will have a directory (``info.run.path``).
+        """
+
+
+class Pace:
+    """The moments at which work may be done that all ranks wait for: rarely enough to take 1% of the time.
+
+    Parameters
+    ----------
+    delay : float
+        The least number of seconds between the ends of two works.
+    """
+
+    def __init__(self, delay: float = 0.0):
+        self._delay = delay
+        self._next = time.monotonic() + delay
+
+    @property
+    def is_due(self) -> bool:
+        """True if the next work may be done."""
+        return time.monotonic() >= self._next
+
+    @contextlib.contextmanager
+    def work(self) -> Iterator[None]:
+        """Measure the time of the block; after an exception the next work is due much later."""
+        begin = time.monotonic()
+        self._next = begin + RETRY_SECONDS
+        yield
+        now = time.monotonic()
+        self._next = now + max(self._delay, (now - begin) / SHARE)
