@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "train": "Train a network on all ranks of a job. This is the default command.",
-    "runs": "List, show, compare, export and delete the runs of a database.",
     "find-lr": "Find a learning rate by a short training in which it grows.",
+    "runs": "List, show, compare, export and delete the runs of a database.",
     "evaluate": "Score the weights of a finished run.",
     "predict": "Write a finished run's outputs for new samples, as CSV or npz.",
     "export": "Write a finished run's model as a folder of Hugging Face.",

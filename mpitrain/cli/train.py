@@ -132,7 +132,7 @@ def rehearse(config: Config, world: "World") -> int:
 
 def train(config: Config, world: "World", resume: str = "", *, allow_changed_data: bool = False) -> int:
     """Train, and write and print the results (rank 0)."""
-    from ..monitor.registry import open_monitors
+    from ..monitor.opening import open_monitors
     from ..training.directory.open_run import open_run
     from ..training.hooks.registry import make_hooks
     from .training_streams import drain, protect

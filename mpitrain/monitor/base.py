@@ -3,14 +3,22 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-from ..training.hooks import Hook
+from ..config import Config, option_values
+from ..errors import UserError
+from ..training.hooks import Hook, StepInfo
+from .run_id import find_run_id
 
 DELAY_SECONDS = 2.0
 """Time that figures may wait in memory."""
 
 RETRY_SECONDS = 30.0
 """Time after a failure to write before the next attempt."""
+
+RESOLVED = {"accumulate": 1, "task": "classification"}
+"""Values that stand in the settings of most runs where the option has its default, auto."""
 
 SHARE = 0.01
 """Part of the time of rank 0, for which all ranks wait, that may go into writing."""
@@ -34,6 +42,40 @@ class Monitor(Hook):
         has_directory : bool
             Whether the run will have a directory (``info.run.path``).
         """
+
+    def run_id(self, info: StepInfo) -> str:
+        """Return the id of the run, which is the same where it is resumed; a new one for a run without a directory."""
+        return find_run_id(info.run.path)
+
+    def settings(self, info: StepInfo) -> dict[str, Any]:
+        """Return all settings of the run, by the names of their options without dashes in front."""
+        return _by_name(info.run.config)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, where they are missing.
+
+    Raises
+    ------
+    UserError
+        If that cannot be.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"{path} is not a directory") from None
+    except OSError as error:
+        raise UserError(f"cannot make the directory {path}: {error.strerror}") from None
+
+
+def changed_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return those of all settings of a run that are not the defaults, or what these stand for."""
+    default = _by_name(Config())
+    return {name: value for name, value in settings.items() if value not in (default[name], RESOLVED.get(name))}
+
+
+def _by_name(config: Config) -> dict[str, Any]:
+    return {name.removeprefix("--"): value for name, value in option_values(config)}
 
 
 class Pace:

@@ -13,13 +13,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import UserError
+from .base import make_directory
 
 DEFAULT_FILE = "runs/runs.sqlite"
 VERSION = 1
 SETUP_SECONDS = 20.0  # to wait for other runs that make the same database
 
 NETWORK_FILE_SYSTEMS = frozenset(
-    "nfs nfs4 cifs smb3 smbfs lustre gpfs beegfs panfs ceph glusterfs afs orangefs pvfs2 9p fuse.sshfs fuse.glusterfs".split()
+    (
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "panfs",
+        "ceph",
+        "glusterfs",
+        "afs",
+        "orangefs",
+        "pvfs2",
+        "9p",
+        "fuse.sshfs",
+        "fuse.glusterfs",
+    )
 )
 """File systems of several hosts, as /proc/mounts names them."""
 
@@ -95,7 +114,7 @@ def open_database(
     """
     with errors(path):
         if make:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(path.parent)
         elif not path.is_file():
             raise UserError(f"there is no database of runs {path}: train --monitor sqlite makes one")
         connection = sqlite3.connect(path, timeout=wait, isolation_level=None)

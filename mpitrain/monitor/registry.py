@@ -1,13 +1,8 @@
-"""Monitors by name, and those of a run (``--monitor``)."""
+"""Monitors by name."""
 
-from ..comm.world import World
-from ..config import Run
-from ..errors import UserError
 from ..metrics import split_metrics
 from ..registry import Registry, short_name
 from ..training.hooks import Hook
-from .base import Monitor
-from .guard import Monitors
 from .sqlite import SQLite
 from .tensorboard import TensorBoard
 
@@ -16,31 +11,12 @@ MONITORS: Registry[Hook] = Registry(
 )
 
 
-def open_monitors(settings: Run, world: World, *, has_directory: bool) -> list[Hook]:
-    """Return the hook of all monitors of a run, or nothing where it has none (collective).
-
-    Parameters
-    ----------
-    has_directory : bool
-        Whether the run will have a directory.
+def make_monitors(texts: str) -> list[tuple[str, Hook]]:
+    """Return the monitors that a text with commas selects, each with its name for messages.
 
     Raises
     ------
-    AgreedError
-        On all ranks, for an unknown monitor or option, a missing package, or a place that cannot be written.
+    UserError
+        For an unknown monitor or option.
     """
-    with world.together():
-        monitors = [(short_name(text), MONITORS.make(text)) for text in split_metrics(settings.monitor)]
-        if world.rank == 0:
-            for name, monitor in monitors:
-                _check(name, monitor, has_directory)
-    return [Monitors(monitors)] if monitors else []
-
-
-def _check(name: str, monitor: Hook, has_directory: bool) -> None:
-    if not isinstance(monitor, Monitor):
-        return
-    try:
-        monitor.check(has_directory)
-    except UserError as error:
-        raise UserError(f"the monitor {name}: {error}") from None
+    return [(short_name(text), MONITORS.make(text)) for text in split_metrics(texts)]

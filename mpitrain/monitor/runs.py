@@ -3,6 +3,7 @@
 import fnmatch
 import json
 import math
+import operator
 import re
 import sqlite3
 import time
@@ -22,18 +23,11 @@ SILENT_SECONDS = 1800.0
 """Time without a sign of life after which a run whose process cannot be seen is taken for silent."""
 
 FACTS = (
-    "id", "name", "state", "epoch", "step", "steps", "ranks", "model", "data", "parameters", "begun", "updated", "ended",
-    "metric", "path", "host", "device", "mpi", "version", "reason",
-)  # fmt: skip
+    *("id", "name", "state", "epoch", "step", "steps", "ranks", "model", "data", "parameters"),
+    *("begun", "updated", "ended", "metric", "path", "host", "device", "mpi", "version", "reason"),
+)
 INTERNAL = ("key", "larger_is_better", "defaults", "settings", "best/split")
-COMPARISONS = {
-    "=": lambda a, b: _matches(a, b),
-    "!=": lambda a, b: not _matches(a, b),
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-}
+COMPARISONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _CONDITION = re.compile(r"([\w/.-]+?)\s*(!=|<=|>=|=|<|>)\s*(.*)", re.S)
 
 
@@ -154,7 +148,7 @@ def check_names(runs: Sequence[Record], names: Iterable[str]) -> None:
 
 def _fulfils(value: Any, sign: str, text: str) -> bool:
     if sign in ("=", "!="):
-        return bool(COMPARISONS[sign](value, text))
+        return _matches(value, text) == (sign == "=")
     try:
         return value is not None and bool(COMPARISONS[sign](float(value), float(text)))
     except (TypeError, ValueError):

@@ -5,13 +5,11 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Literal
 
 from .. import __version__
-from ..config import Config, option_values
 from ..errors import UserError
 from ..json_text import to_json
 from ..training.checkpoint.folder import newest_first
@@ -19,9 +17,8 @@ from ..training.directory.owner import current_owner, write_owner
 from ..training.directory.run_directory import CHECKPOINTS
 from ..training.hooks import StepInfo
 from ..training.run import TrainingRun
-from .base import DELAY_SECONDS, Monitor, Pace
+from .base import DELAY_SECONDS, Monitor, Pace, changed_settings
 from .database import DEFAULT_FILE, check_writable, errors, open_database, transaction
-from .run_id import find_run_id
 
 MOST_ROWS = 200_000
 """Rows of steps, and other rows, that wait at most while they cannot be written; the oldest are dropped."""
@@ -31,9 +28,10 @@ WAIT_SECONDS, LAST_WAIT_SECONDS = 1.0, 15.0
 
 NEW_RUN = """INSERT INTO runs (key, name, path, state, begun, updated, step, epoch)
     VALUES (:key, :name, :path, 'running', :now, :now, 0, 0) ON CONFLICT (key) DO NOTHING"""
-FACTS = """UPDATE runs SET name = :name, path = :path, state = 'running', reason = NULL, ended = NULL, version = :version,
-    mpi = :mpi, device = :device, host = :host, owner = :owner, ranks = :ranks, data = :data, model = :model,
-    parameters = :parameters, metric = :metric, larger_is_better = :larger, steps = :steps WHERE id = :run"""
+FACTS = """UPDATE runs SET name = :name, path = :path, state = 'running', reason = NULL, ended = NULL,
+    version = :version, mpi = :mpi, device = :device, host = :host, owner = :owner, ranks = :ranks, data = :data,
+    model = :model, parameters = :parameters, metric = :metric, larger_is_better = :larger, steps = :steps
+    WHERE id = :run"""
 
 
 class SQLite(Monitor):
@@ -64,7 +62,7 @@ class SQLite(Monitor):
     def train_begin(self, info: StepInfo) -> None:
         """Begin the run, or continue its rows after the step at which it is resumed."""
         run = info.run
-        self._facts, self._settings = _facts(run), _settings(run)
+        self._facts, self._settings = {"key": self.run_id(info), **_facts(run)}, self.settings(info)
         self._after = run.step, run.results.last_step
         self._run = 0  # not known yet
         self._checkpoints: set[int] = set()
@@ -169,7 +167,9 @@ class SQLite(Monitor):
         for table in ("epochs", "scores", "times"):
             connection.execute(f"DELETE FROM {table} WHERE run = ? AND step > ?", (run, evaluated))
         connection.execute("DELETE FROM settings WHERE run = ?", (run,))
-        connection.executemany("INSERT INTO settings VALUES (?, ?, ?, ?)", [(run, *row) for row in self._settings])
+        changed = changed_settings(self._settings)
+        rows = [(run, name, to_json(value), name not in changed) for name, value in self._settings.items()]
+        connection.executemany("INSERT INTO settings VALUES (?, ?, ?, ?)", rows)
         return run
 
     def _write(
@@ -218,7 +218,6 @@ def _facts(run: TrainingRun) -> dict[str, Any]:
     config, setup, path = run.config, run.setup, run.path
     owner = current_owner("")
     return {
-        "key": find_run_id(path),
         "name": "" if path is None else path.absolute().name,
         "path": None if path is None else str(path.absolute()),
         "now": time.time(),
@@ -235,14 +234,3 @@ def _facts(run: TrainingRun) -> dict[str, Any]:
         "larger": run.scoring.larger_is_better,
         "steps": run.length.total_steps,
     }
-
-
-def _settings(run: TrainingRun) -> list[tuple[str, str, bool]]:
-    """Return (name, value as JSON, whether it is the default) of all settings."""
-    default = dict(option_values(Config()))
-    return list(_rows_of(run.config, default))
-
-
-def _rows_of(config: Config, default: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
-    for name, value in option_values(config):
-        yield name.removeprefix("--"), to_json(value), value == default[name]

@@ -1,5 +1,6 @@
 """Event files for TensorBoard (``--monitor tensorboard``)."""
 
+import importlib
 import os
 import time
 from collections import deque
@@ -8,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from ..config import Config, option_values
 from ..data.dataset import CLASSIFICATION
 from ..data.lazy import is_lazy
 from ..errors import UserError
 from ..plain_text import visible
 from ..training.hooks import StepInfo
 from ..training.run import TrainingRun
-from .base import DELAY_SECONDS, Monitor, Pace
+from .base import DELAY_SECONDS, Monitor, Pace, changed_settings, make_directory
 from .event_file import MOST_RECORDS, EventFile
 from .text_samples import can_write_texts, write_texts
 from .wrong_images import WrongImages
 
 BINS = 40  # of a histogram
 MOST_RANKS = 16  # whose shares of time are curves of their own
-ALWAYS_SHOWN = ("--model", "--data", "--optimizer", "--lr", "--batch-size", "--epochs", "--seed")
+ALWAYS_SHOWN = ("model", "data", "optimizer", "lr", "batch-size", "epochs", "seed")
+NEVER_SHOWN = ("out", "monitor", "progress")
 
 
 class TensorBoard(Monitor):
@@ -55,17 +56,14 @@ class TensorBoard(Monitor):
     def check(self, has_directory: bool) -> None:
         """Raise a UserError if a package is missing, or the directory cannot be written."""
         try:
-            import PIL.Image
-            import tensorboardX.summary  # noqa: F401
+            for package in ("tensorboardX", "PIL.Image"):
+                importlib.import_module(package)
         except ImportError as error:
             raise UserError(f"it needs the package {error.name}: pip install 'mpitrain[tensorboard]'") from None
         if not self._dir and not has_directory:
             raise UserError("there is no run directory to write into: give out=, or tensorboard:dir=DIR")
         if self._dir:
-            try:
-                Path(self._dir).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError(f"cannot make the directory {self._dir}: {error.strerror}") from None
+            make_directory(Path(self._dir))
             if not os.access(self._dir, os.W_OK | os.X_OK):
                 raise UserError(f"the directory {self._dir} cannot be written")
 
@@ -83,7 +81,7 @@ class TensorBoard(Monitor):
         if self._num_images and data.task == CLASSIFICATION and not is_lazy(data.test.x) and data.test.x.ndim == 4:
             self._images = WrongImages(self._num_images, data.class_names)
             run.on_test_outputs.append(self._images)
-        self._describe(run)
+        self._describe(run, _worth_showing(self.settings(info)) | {"ranks": run.world.size})
         self._flush()
 
     def step_end(self, info: StepInfo) -> None:
@@ -139,12 +137,11 @@ class TensorBoard(Monitor):
         finally:
             self._file.close()
 
-    def _describe(self, run: TrainingRun) -> None:
+    def _describe(self, run: TrainingRun, settings: dict[str, Any]) -> None:
         """Add the settings, as hyperparameters to compare runs by, and as a table."""
         from tensorboardX import summary
 
-        settings = _settings(run)
-        scores = dict.fromkeys((f"test/{name}" for name in ("loss", run.scoring.metric)))
+        scores = dict.fromkeys(f"test/{name}" for name in ("loss", run.scoring.metric))
         experiment, begin, _ = summary.hparams(settings, scores)
         table = "\n".join(["| option | value |", "|---|---|", *(f"| {k} | `{v}` |" for k, v in settings.items())])
         for part in (experiment, begin, summary.text("settings", table)):
@@ -198,14 +195,11 @@ class TensorBoard(Monitor):
         return [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
 
 
-def _settings(run: TrainingRun) -> dict[str, Any]:
-    """Return the settings that are not the defaults, the most important ones in any case, and the number of ranks."""
-    default = dict(option_values(Config()))
-    shown = {"ranks": run.world.size}
-    for name, value in option_values(run.config):
-        if name in ALWAYS_SHOWN or (value != default[name] and name not in ("--out", "--monitor")):
-            shown[name.removeprefix("--")] = value if isinstance(value, int | float | str) else str(value)
-    return shown
+def _worth_showing(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the most important settings, and those that are not the defaults."""
+    names = dict.fromkeys([*ALWAYS_SHOWN, *changed_settings(settings)])
+    shown = {name: settings[name] for name in names if name not in NEVER_SHOWN}
+    return {name: value if isinstance(value, int | float | str) else str(value) for name, value in shown.items()}
 
 
 def _shares(run: TrainingRun) -> dict[str, float]:

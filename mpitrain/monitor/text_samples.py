@@ -33,9 +33,11 @@ def write_texts(run: TrainingRun, number: int) -> Iterator[TextSample]:
         tokens = data.test.x[row : row + 1][0]
         prompt = [int(token) for token in tokens[tokens >= 0][:PROMPT]]
         sampling = Sampling(temperature=0.8, seed=run.config.run.seed)
-        options = {"number": row, "end_of_text": data.end_of_text, "device": device}
+        words = generate(
+            run.setup.model, prompt, CONTINUATION, sampling, number=row, end_of_text=data.end_of_text, device=device
+        )
         try:
-            more = list(generate(run.setup.model, prompt, CONTINUATION, sampling, **options))
+            more = list(words)
         except UserError:  # it sees later tokens, or its outputs are NaN
             return
         yield TextSample(tokenizer.decode(prompt), tokenizer.decode(more))

@@ -26,7 +26,7 @@ from ..device import CPU
 from ..errors import AgreedError, UserError
 from ..layers import Layer
 from ..metrics.names import Spec
-from ..monitor.registry import open_monitors
+from ..monitor.opening import open_monitors
 from .build import make_loop
 from .devices import take_device
 from .directory.changes import changes
