@@ -20,8 +20,8 @@ RETRY_SECONDS = 30.0
 RESOLVED = {"accumulate": 1, "task": "classification"}
 """Values that stand in the settings of most runs where the option has its default, auto."""
 
-SHARE = 0.01
-"""Part of the time of rank 0, for which all ranks wait, that may go into writing."""
+SHARE = 0.005
+"""Part of the time of rank 0, for which all ranks wait, that each kind of writing may take."""
 
 
 class Monitor(Hook):
@@ -79,7 +79,7 @@ def _by_name(config: Config) -> dict[str, Any]:
 
 
 class Pace:
-    """The moments at which work may be done that all ranks wait for: rarely enough to take 1% of the time.
+    """The moments at which work may be done that all ranks wait for: rarely enough to take 0.5% of the time.
 
     Parameters
     ----------
