@@ -163,7 +163,7 @@ class Trainer:
             config,
             data=dataclasses.replace(config.data, source=source),
             parallel=dataclasses.replace(config.parallel, **whole),
-            run=dataclasses.replace(config.run, out=""),
+            run=dataclasses.replace(config.run, out="", monitor=""),
         )
         trainer._open(config, _own(model, source if data is None else data, ()), trained.signature)
         with trainer.world.together():

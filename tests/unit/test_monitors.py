@@ -1,5 +1,6 @@
 """Monitors as a whole: their names, their mistakes, and that what fails in one never ends a run."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -7,13 +8,19 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "benchmarks"))
+import calls
 
 import mpitrain as mt
 from mpitrain.errors import AgreedError
 from mpitrain.monitor import registry
 from mpitrain.monitor.base import Pace, changed_settings
+from mpitrain.monitor.guard import Monitors
 from mpitrain.monitor.run_id import find_run_id, stored_id
 
 SETTINGS = {"epochs": 3, "batch_size": 360, "progress": "none"}  # 4 steps an epoch
@@ -125,6 +132,37 @@ def test_a_monitor_that_cannot_begin_ends_the_run(tmp_path):
     with pytest.raises(AgreedError, match="the monitor Own failed in train_begin: OSError: no server") as error:
         train(own(tmp_path, body))
     assert error.value.code == 2
+
+
+def test_a_rank_that_becomes_the_first_takes_the_monitors_over():
+    """After the loss of rank 0 (--elastic) the next one, which has not called them so far, continues."""
+
+    class Log(mt.Monitor):
+        events: ClassVar[list[tuple[str, int]]] = []
+
+        def train_begin(self, info):
+            self.events.append(("begin", info.step))
+
+        def step_end(self, info):
+            self.events.append(("step", info.step))
+
+    def info(rank, step):
+        world = SimpleNamespace(together=contextlib.nullcontext)
+        return SimpleNamespace(rank=rank, step=step, run=SimpleNamespace(world=world))
+
+    guard = Monitors([("Log", Log())])
+    guard.train_begin(info(1, 0))
+    guard.step_end(info(1, 1))
+    guard.train_begin(info(0, 1))
+    guard.step_end(info(0, 2))
+    assert Log.events == [("begin", 1), ("step", 2)]
+
+
+def test_weights_are_loaded_without_the_monitors_of_their_run(tmp_path):
+    train(f"sqlite:file={tmp_path}/runs.sqlite,tensorboard", out=str(tmp_path / "run"), epochs=1)
+    trainer = mt.Trainer.load(tmp_path / "run")
+    assert trainer.config.run.monitor == ""
+    assert trainer.fit().steps == 4
 
 
 class FillDisk(mt.Hook):
@@ -241,6 +279,11 @@ def test_settings_that_were_resolved_are_not_changes():
     from mpitrain.monitor.base import _by_name
 
     assert set(changed_settings(_by_name(resolved))) == {"model", "epochs", "lr", "progress"}
+
+
+def test_monitors_add_few_calls_to_a_step(tmp_path):
+    monitor = f"sqlite:file={tmp_path}/runs.sqlite,tensorboard:dir={tmp_path}/log"
+    assert len(calls.count_calls(monitor=monitor)) <= calls.MOST + 20
 
 
 def test_all_monitors_have_a_line_of_help():
