@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, option_values
+from ..config import DEFAULT_LR, OTHER_LR, Config, option_values
 from ..errors import UserError
+from ..registry import short_name
 from ..training.hooks import Hook, StepInfo
 from .run_id import find_run_id
 
@@ -71,6 +72,7 @@ def make_directory(path: Path) -> None:
 def changed_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Return those of all settings of a run that are not the defaults, or what these stand for."""
     default = _by_name(Config())
+    default["lr"] = DEFAULT_LR.get(short_name(settings["optimizer"]), OTHER_LR)
     return {name: value for name, value in settings.items() if value not in (default[name], RESOLVED.get(name))}
 
 

@@ -130,7 +130,8 @@ def open_database(
             if version < VERSION:
                 _make_tables(connection)
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA synchronous = NORMAL")
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                connection.execute("PRAGMA synchronous = NORMAL")  # no wait for the disk; whole in any case
         except BaseException:
             connection.close()
             raise

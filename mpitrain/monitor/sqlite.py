@@ -147,7 +147,7 @@ class SQLite(Monitor):
                 self._inode = _inode(self._path)
             checkpoints = self._new_checkpoints(info.run.path)
             with transaction(self._connection):
-                run = self._run or self._begin(self._connection)
+                run = self._run if self._is_there(self._connection) else self._begin(self._connection)
                 self._write(self._connection, run, checkpoints, info)
             self._run = run
             self._checkpoints |= {step for step, _, _ in checkpoints}
@@ -155,6 +155,11 @@ class SQLite(Monitor):
             self._rows.clear()
         if removed:
             raise UserError(f"{self._path} was removed: what follows is in a new database")
+
+    def _is_there(self, connection: sqlite3.Connection) -> bool:
+        """Return whether the run has its row, which somebody may have deleted."""
+        found = connection.execute("SELECT id FROM runs WHERE id = ?", (self._run,)).fetchone()
+        return found is not None
 
     def _begin(self, connection: sqlite3.Connection) -> int:
         """Return the number of the run, with the rows of its earlier parts up to where it continues."""

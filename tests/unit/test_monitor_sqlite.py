@@ -179,6 +179,21 @@ def test_rows_wait_for_a_locked_database(tmp_path, monkeypatch):
     assert read(file, "SELECT step FROM steps") == [(1,), (2,)]
 
 
+def test_a_run_that_is_deleted_meanwhile_begins_a_new_row(tmp_path):
+    file, info = tmp_path / "runs.sqlite", stand_in(0)
+    monitor = SQLite(str(file))
+    monitor.train_begin(info(0))
+    monitor.step_end(info(1))
+    monitor.checkpoint_begin(info(1))
+    with contextlib.closing(open_database(file)) as connection:
+        connection.execute("DELETE FROM runs")
+    monitor.step_end(info(2))
+    monitor.train_end(info(2))
+    assert read(file, "SELECT id, state, step FROM runs") == [(2, "finished", 2)]
+    assert read(file, "SELECT run, step FROM steps") == [(2, 2)]
+    assert read(file, "SELECT count(*) > 50 FROM settings WHERE run = 2") == [(1,)]
+
+
 def test_rows_that_never_can_be_written_do_not_fill_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(monitor_module, "MOST_ROWS", 10)
     info, monitor = stand_in(0), SQLite(str(tmp_path / "runs.sqlite"))

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "benchmarks"))
 import calls
 
 import mpitrain as mt
+from mpitrain.config import option_values
 from mpitrain.errors import AgreedError
 from mpitrain.monitor import registry
 from mpitrain.monitor.base import Pace, changed_settings
@@ -276,9 +277,10 @@ def test_pace_leaves_the_time_to_the_training(monkeypatch):
 
 def test_settings_that_were_resolved_are_not_changes():
     resolved = mt.Trainer("mlp", "digits", progress="none", epochs=3).config
-    from mpitrain.monitor.base import _by_name
-
-    assert set(changed_settings(_by_name(resolved))) == {"model", "epochs", "lr", "progress"}
+    settings = {name.removeprefix("--"): value for name, value in option_values(resolved)}
+    assert settings["lr"] == 0.05
+    assert set(changed_settings(settings)) == {"model", "epochs", "progress"}
+    assert "lr" in changed_settings(settings | {"optimizer": "adam"})
 
 
 def test_monitors_add_few_calls_to_a_step(tmp_path):
