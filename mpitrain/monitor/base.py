@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..config import DEFAULT_LR, OTHER_LR, Config, option_values
+from ..data.dataset import Split
 from ..errors import UserError
 from ..registry import short_name
 from ..training.hooks import Hook, StepInfo
@@ -28,9 +31,9 @@ SHARE = 0.005
 class Monitor(Hook):
     """Hook on rank 0 that brings figures of the run to another place, and never ends the run.
 
-    Any hook can serve as a monitor; this class adds ``check``. One that raises a ``UserError`` during the training
-    is called again, after one warning; after another exception it is left out for the rest of the run. A monitor must
-    not call collectives, since it runs on rank 0 only.
+    Any hook can serve as a monitor; this class adds ``check`` and ``test_outputs``. One that raises a ``UserError``
+    during the training is called again, after one warning; after another exception it is left out for the rest of the
+    run. A monitor must not call collectives, since it runs on rank 0 only.
     """
 
     ranks = "first"
@@ -42,6 +45,21 @@ class Monitor(Hook):
         ----------
         has_directory : bool
             Whether the run will have a directory (``info.run.path``).
+        """
+
+    def test_outputs(self, info: StepInfo, split: Split, rows: slice, outputs: np.ndarray) -> None:
+        """Run in an evaluation, before ``evaluate_end``, for each batch of this rank's test samples.
+
+        In a pipeline of several ranks, rank 0 has no outputs, and this is not called.
+
+        Parameters
+        ----------
+        split : Split
+            All test samples.
+        rows : slice
+            Those of the batch.
+        outputs : array
+            The outputs of the model for them, in the memory of the device; valid until this returns.
         """
 
     def run_id(self, info: StepInfo) -> str:

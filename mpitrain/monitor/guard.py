@@ -3,9 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
+from ..data.dataset import Split
 from ..errors import UserError
 from ..training.hooks import Hook, StepInfo
 from ..training.hooks.dispatch import EVENTS, overriding
+from .base import Monitor
 
 
 class Monitors(Hook):
@@ -24,14 +28,18 @@ class Monitors(Hook):
         self._names = {monitor: name for name, monitor in monitors}
         self._methods: dict[str, list[tuple[Hook, Callable[..., Any]]]] = {event: [] for event in EVENTS}
         self._warned: set[Hook] = set()
+        self._left_out: set[Hook] = set()
         self._begun = False
 
     def train_begin(self, info: StepInfo) -> None:
         """Begin, or continue where a run is resumed or has lost ranks."""
         with info.run.world.together():
             if info.rank == 0:
-                left = list(self._names)
+                left = [monitor for monitor in self._names if monitor not in self._left_out]
                 self._methods = {event: overriding(left, event) for event in EVENTS}
+                self._methods["test_outputs"] = _taking_outputs(left)
+                if self._methods["test_outputs"]:
+                    info.run.on_test_outputs.append(self._pass_outputs)
                 self._call("train_begin", info)
         self._begun = True
 
@@ -80,6 +88,9 @@ class Monitors(Hook):
         """Pass it on."""
         self._call("exception", info, error)
 
+    def _pass_outputs(self, info: StepInfo, split: Split, rows: slice, outputs: np.ndarray) -> None:
+        self._call("test_outputs", info, split, rows, outputs)
+
     def _call(self, event: str, info: StepInfo, *more: Any) -> None:
         for monitor, method in self._methods[event]:
             try:
@@ -99,6 +110,13 @@ class Monitors(Hook):
             info.note(f"the monitor {self._names[monitor]}: {text}")
 
     def _leave_out(self, failed: Hook) -> None:
+        self._left_out.add(failed)
         self._methods = {
             event: [one for one in found if one[0] is not failed] for event, found in self._methods.items()
         }
+
+
+def _taking_outputs(monitors: Sequence[Hook]) -> list[tuple[Hook, Callable[..., Any]]]:
+    """Return the monitors that override ``test_outputs``, each with that method."""
+    own = [monitor for monitor in monitors if isinstance(monitor, Monitor)]
+    return [(one, one.test_outputs) for one in own if type(one).test_outputs is not Monitor.test_outputs]

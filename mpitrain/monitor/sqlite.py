@@ -157,7 +157,7 @@ class SQLite(Monitor):
             raise UserError(f"{self._path} was removed: what follows is in a new database")
 
     def _is_there(self, connection: sqlite3.Connection) -> bool:
-        """Return whether the run has its row, which somebody may have deleted."""
+        """Return whether the run still has its row."""
         found = connection.execute("SELECT id FROM runs WHERE id = ?", (self._run,)).fetchone()
         return found is not None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.dataset import CLASSIFICATION
+from ..data.dataset import CLASSIFICATION, Split
 from ..data.lazy import is_lazy
 from ..errors import UserError
 from ..plain_text import visible
@@ -70,9 +70,8 @@ class TensorBoard(Monitor):
     def train_begin(self, info: StepInfo) -> None:
         """Open a new event file, which continues those of an earlier part of the run."""
         run = info.run
-        directory = Path(self._dir or ".") if run.path is None else Path(self._dir) if self._dir else run.path
-        if self._dir and run.path is not None:
-            directory /= run.path.absolute().name
+        name = "" if run.path is None else run.path.absolute().name
+        directory = Path(self._dir) / name if self._dir or run.path is None else run.path
         again = run.length.evaluates_after(run.step) and run.results.last_step < run.step
         self._file = EventFile(directory, run.step + (0 if again else 1))
         self._steps.clear()
@@ -80,7 +79,6 @@ class TensorBoard(Monitor):
         data = run.setup.dataset
         if self._num_images and data.task == CLASSIFICATION and not is_lazy(data.test.x) and data.test.x.ndim == 4:
             self._images = WrongImages(self._num_images, data.class_names)
-            run.on_test_outputs.append(self._images)
         self._describe(run, _worth_showing(self.settings(info)) | {"ranks": run.world.size})
         self._flush()
 
@@ -95,10 +93,10 @@ class TensorBoard(Monitor):
         """Write everything: after a resume, the steps before the checkpoint do not come again."""
         self._flush()
 
-    def evaluate(self, info: StepInfo) -> None:
-        """Forget the images of the evaluation before."""
+    def test_outputs(self, info: StepInfo, split: Split, rows: slice, outputs: np.ndarray) -> None:
+        """Keep the misclassified images of a batch."""
         if self._images is not None:
-            self._images.clear()
+            self._images.add(split, rows, info.arena.device.to_host(outputs))
 
     def evaluate_end(self, info: StepInfo) -> None:
         """Add scores, speed and time shares; now and then images, texts and histograms."""
@@ -111,6 +109,8 @@ class TensorBoard(Monitor):
         if self._showing.is_due or info.run.is_last:
             with self._showing.work():
                 self._show(info)
+        if self._images is not None:
+            self._images.clear()
         if self._pace.is_due:
             self._flush()
 

@@ -35,10 +35,10 @@ class WrongImages:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all images, before an evaluation."""
+        """Forget all images, after an evaluation."""
         self._found: list[tuple[float, np.ndarray, int, int]] = []
 
-    def __call__(self, split: Split, rows: slice, outputs: np.ndarray) -> None:
+    def add(self, split: Split, rows: slice, outputs: np.ndarray) -> None:
         """Keep the worst of some rows of ``split``, given their logits (N, K)."""
         targets, taken = split.y[rows], outputs.argmax(axis=1)
         wrong = np.flatnonzero(taken != targets)

@@ -33,7 +33,7 @@ from .setup import TrainingSetup
 from .step_timer import StepTimer, Times
 
 Listener = Callable[[str, float, float], None]
-OutputListener = Callable[[Split, slice, np.ndarray], None]
+OutputListener = Callable[[Any, Split, slice, np.ndarray], None]
 
 
 class Timeline:
@@ -109,8 +109,8 @@ class TrainingRun:
         The directory of the run; None where nothing is written.
     times_of_ranks : list of Times
         ``period_times`` of all ranks, on rank 0; with --monitor only.
-    on_test_outputs : list of callable(Split, slice, array)
-        Called in an evaluation with rows of the test samples of this rank, and their outputs on the host.
+    on_test_outputs : list of callable(StepInfo, Split, slice, array)
+        Called in an evaluation with rows of the test samples of this rank, and their outputs on its device.
     """
 
     config: Config

@@ -113,8 +113,8 @@ def test_images_of_the_largest_margin_are_kept():
     outputs = np.array([[9, 0, 0], [0, 3, 0], [0, 0, 5], [0, 1, 0], [0, 0, 2.0]])
     wrong = WrongImages(2, ("cat", "dog", "a very long name"))
     split = Split(images, np.array([0, 0, 0, 0, 0]))
-    wrong(split, slice(0, 2), outputs[:2])
-    wrong(split, slice(2, 5), outputs[2:])
+    wrong.add(split, slice(0, 2), outputs[:2])
+    wrong.add(split, slice(2, 5), outputs[2:])
     assert [(margin, image[0, 0, 0], target, taken) for margin, image, target, taken in wrong._found] == [
         (5.0, 2, 0, 2),
         (3.0, 1, 0, 1),
@@ -132,7 +132,7 @@ def test_images_of_any_kind_are_drawn(channels, kind):
 
     wrong = WrongImages(3, ())
     images = np.arange(3 * 5 * 90 * channels).reshape(3, 5, 90, channels).astype(kind)
-    wrong(Split(images, np.zeros(3, np.int64)), slice(0, 3), np.tile([0.0, 1.0], (3, 1)))
+    wrong.add(Split(images, np.zeros(3, np.int64)), slice(0, 3), np.tile([0.0, 1.0], (3, 1)))
     picture = wrong.draw()
     assert Image.open(io.BytesIO(picture.png)).size == (picture.width, picture.height)
 

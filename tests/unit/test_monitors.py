@@ -101,6 +101,24 @@ def test_a_monitor_of_ones_own_sees_the_run(tmp_path):
     assert (tmp_path / "log").read_text() == "begin 0 1,step 1,step 2,step 3,step 4,evaluated 4 1"
 
 
+def test_a_monitor_sees_the_outputs_of_the_test_samples(tmp_path):
+    body = f"""    def __init__(self):
+        self.right, self.seen = 0, []
+
+    def test_outputs(self, info, split, rows, outputs):
+        self.seen += range(rows.start, rows.stop)
+        self.right += int((outputs.argmax(axis=1) == split.y[rows]).sum())
+
+    def evaluate_end(self, info):
+        assert self.seen == list(range(360))
+        assert self.right / 360 == info.result.test["accuracy"]
+        self.right, self.seen = 0, []
+        open({str(tmp_path / "log")!r}, "a").write("x")
+"""
+    train(own(tmp_path, body))
+    assert (tmp_path / "log").read_text() == "xxx"
+
+
 def test_a_plain_hook_serves_as_a_monitor(tmp_path, capfd):
     body = f"    def step_end(self, info):\n        open({str(tmp_path / 'log')!r}, 'a').write('x')\n"
     train(own(tmp_path, body, base="mt.Hook"), epochs=1)
@@ -108,9 +126,9 @@ def test_a_plain_hook_serves_as_a_monitor(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("event", ["step_end", "evaluate_end", "train_end", "epoch_begin", "step_begin"])
+@pytest.mark.parametrize("event", ["step_end", "evaluate_end", "train_end", "epoch_begin", "test_outputs"])
 def test_a_monitor_that_fails_is_left_out_after_one_line(tmp_path, capfd, event):
-    body = f"    def {event}(self, info):\n        if info.step > 1 or info.lr:\n            raise KeyError('gone')\n"
+    body = f"    def {event}(self, info, *more):\n        if info.lr:\n            raise KeyError('gone')\n"
     result = train(own(tmp_path, body))
     assert result.steps == 12
     err = capfd.readouterr().err
@@ -186,8 +204,16 @@ def hurry(monkeypatch):
     monkeypatch.setattr(Pace, "is_due", property(lambda self: True))
 
 
+@pytest.fixture
+def room():
+    """Allow files of any size after the test."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 @pytest.mark.parametrize("name", ["sqlite", "tensorboard"])
-def test_a_full_disk_costs_one_line_and_no_figure(tmp_path, capfd, hurry, name):
+def test_a_full_disk_costs_one_line_and_no_figure(tmp_path, capfd, hurry, room, name):
     """Once there is room again, everything that could not be written follows."""
     file, log = tmp_path / "runs.sqlite", tmp_path / "log"
     monitor = {"sqlite": f"sqlite:file={file}", "tensorboard": f"tensorboard:dir={log},images=0"}[name]

@@ -123,7 +123,7 @@ class Evaluator:
         Parameters
         ----------
         on_outputs : sequence of callable(Split, slice, array)
-            Called with rows of a split and their outputs on the host, on ranks that have whole outputs.
+            Called with rows of a split and their outputs, arrays of the device, on ranks that have whole outputs.
         """
         totals, metrics = np.zeros(scoring.num_sums), scoring.metrics
         last, sums = self._split(scoring)
@@ -135,7 +135,7 @@ class Evaluator:
                 if metrics:
                     metrics.update(scoring.readable(self._device.to_host(outputs)), targets)
                 for call in on_outputs if last in (None, self._whole) else ():
-                    call(split, rows, self._device.to_host(outputs))
+                    call(split, rows, outputs)
         scores = scoring.scores(self._everyone.sum(totals), splits)
         return scores | self._results(metrics)
 
