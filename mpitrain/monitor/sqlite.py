@@ -116,7 +116,8 @@ class SQLite(Monitor):
     def _end(self, info: StepInfo, state: str, reason: str | None) -> None:
         self._state = state, reason, time.time()
         if self._connection is not None:
-            self._connection.execute(f"PRAGMA busy_timeout = {int(1000 * LAST_WAIT_SECONDS)}")
+            seconds = _patience(info.run, LAST_WAIT_SECONDS)
+            self._connection.execute(f"PRAGMA busy_timeout = {int(1000 * seconds)}")
         try:
             self._flush(info)
         finally:
@@ -143,7 +144,7 @@ class SQLite(Monitor):
                 self._close()
                 self._run, self._after = 0, (info.step, info.run.results.last_step)
             if self._connection is None:
-                self._connection = open_database(self._path, self._journal, wait=WAIT_SECONDS)
+                self._connection = open_database(self._path, self._journal, wait=_patience(info.run, WAIT_SECONDS))
                 self._inode = _inode(self._path)
             checkpoints = self._new_checkpoints(info.run.path)
             with transaction(self._connection):
@@ -209,6 +210,12 @@ class SQLite(Monitor):
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+
+
+def _patience(run: TrainingRun, most: float) -> float:
+    """Return the seconds to wait for another writer: the other ranks wait, too, and must not time out."""
+    timeout = run.config.parallel.timeout
+    return min(most, timeout / 4) if timeout else most
 
 
 def _inode(path: Path) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import mpitrain as mt
-from mpitrain.config import Config
+from mpitrain.config import Config, Parallel
 from mpitrain.errors import UserError
 from mpitrain.monitor import sqlite as monitor_module
 from mpitrain.monitor.base import Pace
@@ -192,6 +192,14 @@ def test_a_run_that_is_deleted_meanwhile_begins_a_new_row(tmp_path):
     assert read(file, "SELECT id, state, step FROM runs") == [(2, "finished", 2)]
     assert read(file, "SELECT run, step FROM steps") == [(2, 2)]
     assert read(file, "SELECT count(*) > 50 FROM settings WHERE run = 2") == [(1,)]
+
+
+def test_no_rank_times_out_while_a_writer_is_waited_for():
+    def patience(timeout):
+        config = Config(parallel=Parallel(timeout=timeout))
+        return monitor_module._patience(SimpleNamespace(config=config), monitor_module.LAST_WAIT_SECONDS)
+
+    assert [patience(timeout) for timeout in (120.0, 10.0, 0.0)] == [15.0, 2.5, 15.0]
 
 
 def test_rows_that_never_can_be_written_do_not_fill_the_memory(tmp_path, monkeypatch):
