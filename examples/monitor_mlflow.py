@@ -1,8 +1,8 @@
 """A monitor of your own: settings, figures and results of a run in MLflow (pip install mlflow-skinny).
 
-mpirun -n 4 python -m mpitrain --monitor examples/monitor_mlflow.py:MLflow:experiment=digits
+mpirun -n 4 python -m mpitrain --monitor monitor_mlflow.py:MLflow:experiment=digits,uri=file:mlruns
 
-The store is uri=URI, or MLFLOW_TRACKING_URI: a server, or a folder, uri=file:mlruns. A resumed run continues there.
+The store is uri=URI, or MLFLOW_TRACKING_URI: a server, or as here a folder. A resumed run continues there.
 """
 
 import os

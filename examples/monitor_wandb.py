@@ -1,6 +1,6 @@
 """A monitor of your own: settings, figures and results of a run in Weights & Biases (pip install wandb).
 
-mpirun -n 4 python -m mpitrain --monitor examples/monitor_wandb.py:WandB:project=digits,mode=offline
+mpirun -n 4 python -m mpitrain --monitor monitor_wandb.py:WandB:project=digits,mode=offline
 
 In mode offline everything goes to the folder wandb/, which `wandb sync` uploads later. A resumed run keeps its id.
 """
