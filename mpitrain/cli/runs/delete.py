@@ -13,13 +13,13 @@ from tyro.conf import Positional, arg
 from ...errors import UserError
 from ...monitor.database import errors, open_database, transaction
 from ...monitor.run_id import stored_id
-from ...monitor.runs import Record, delete_runs, find_runs, read_runs
+from ...monitor.runs import Record, delete_runs, read_runs
 from ...plain_text import count, visible
 from ..options import parse_options
 from ..order import LocalJob
 from ..terminal import make_console
-from .reading import FileOptions, reading
-from .values import label
+from .reading import FileOptions, distinct_runs, reading
+from .values import label, title
 
 DESCRIPTION = "Delete runs from the database, after a question; with --directory their directories as well."
 
@@ -46,15 +46,12 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
 
 def delete(options: DeleteOptions) -> int:
     """Delete the rows, then the directories; the exit code is 1 if the user refuses."""
-    with reading(options.file) as (_, everything):
-        runs = list({run["id"]: run for run in find_runs(everything, options.runs)}.values())
-    _refuse_running(runs)
-    directories = [path for run in runs if (path := _directory_of(run))] if options.directory else []
-    for path in directories:
-        _check_directory(path, options.file, runs, everything)
-    if not options.yes and not _ask(runs, directories, options.file):
-        print("nothing is deleted")
-        return 1
+    runs, directories = _find(options, options.runs)
+    if not options.yes:
+        if not _ask(runs, directories, options.file):
+            print("nothing is deleted")
+            return 1
+        runs, directories = _find(options, [str(run["id"]) for run in runs])  # one may be resumed by now
     _delete_rows(options.file, runs)
     for path in directories:
         _delete_directory(path)
@@ -63,12 +60,27 @@ def delete(options: DeleteOptions) -> int:
     return 0
 
 
+def _find(options: DeleteOptions, texts: Sequence[str]) -> tuple[list[Record], list[Path]]:
+    """Return the runs that texts name, and the directories to delete.
+
+    Raises
+    ------
+    UserError
+        If one of them must not be deleted.
+    """
+    with reading(options.file) as (_, everything):
+        runs = distinct_runs(everything, texts)
+    _refuse_running(runs)
+    directories = [path for run in runs if (path := _directory_of(run))] if options.directory else []
+    for path in directories:
+        _check_directory(path, options.file, runs, everything)
+    return runs, directories
+
+
 def _refuse_running(runs: Sequence[Record]) -> None:
     for run in runs:
         if run["state"] == "running":
-            raise UserError(
-                f"{', '.join(filter(None, (f'run {run["id"]}', run['name'])))}, is still running: stop it first"
-            )
+            raise UserError(f"{title(run)}, is still running: stop it first")
 
 
 def _directory_of(run: Record) -> Path | None:
@@ -84,11 +96,13 @@ def _directory_of(run: Record) -> Path | None:
         return None
     if stored_id(path) != run["key"]:
         raise UserError(f"{_short(path)} holds another run than {run['id']}: it is not deleted")
+    if path.is_symlink():
+        raise UserError(f"{_short(path)} is a symbolic link: it is not deleted")
     return path
 
 
 def _check_directory(path: Path, file: Path, runs: Sequence[Record], everything: Sequence[Record]) -> None:
-    """Raise a UserError if the directory is in use, or if more than one run would be deleted with it."""
+    """Raise a UserError if the directory is in use, or holds the database, another run or the working directory."""
     from ...training.directory.ownership import refuse_if_owned
 
     refuse_if_owned(path)

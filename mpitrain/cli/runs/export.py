@@ -13,15 +13,13 @@ from tyro.conf import Positional, arg
 
 from ...errors import UserError
 from ...json_text import to_json
-from ...monitor.runs import Record, as_json, find_runs, read_evaluations, read_rows
+from ...monitor.runs import Record, as_json, read_evaluations, read_rows
 from ..files import check_writable, write
 from ..options import parse_options
 from ..order import LocalJob
-from .reading import FileOptions, reading
+from .reading import FileOptions, distinct_runs, read_records, reading
 
-DESCRIPTION = (
-    "Write one table of runs as CSV, or everything as JSON: mpitrain runs export 3 --table steps -o steps.csv."
-)
+DESCRIPTION = "Write a table of runs as CSV, or everything as JSON: mpitrain runs export 3 --table steps -o steps.csv."
 OWN_TABLES = ("steps", "times", "settings", "faults", "checkpoints")  # with the columns of the database
 
 
@@ -51,7 +49,7 @@ def export(options: ExportOptions) -> int:
     """Print or write the figures."""
     check_writable(options.out)
     with reading(options.file) as (connection, everything):
-        runs = _without_repetition(find_runs(everything, options.runs)) if options.runs else everything
+        runs = distinct_runs(everything, options.runs) if options.runs else everything
         if options.format == "json":
             text = to_json([_everything(connection, run) for run in runs]) + "\n"
         else:
@@ -61,10 +59,6 @@ def export(options: ExportOptions) -> int:
     else:
         write(options.out, text)
     return 0
-
-
-def _without_repetition(runs: Sequence[Record]) -> list[Record]:
-    return list({run["id"]: run for run in runs}.values())
 
 
 def _table(connection: sqlite3.Connection, table: str, runs: Sequence[Record]) -> tuple[list[str], list[list[Any]]]:
@@ -99,9 +93,7 @@ def _cell(value: Any) -> str:
 def _everything(connection: sqlite3.Connection, run: Record) -> Record:
     """Return a run with the rows of all its tables."""
     tables: dict[str, list[Record]] = {"evaluations": read_evaluations(connection, run)}
-    for table in OWN_TABLES:
-        names, rows = read_rows(connection, table, [run])
-        tables[table] = [dict(zip(names[1:], row[1:], strict=True)) for row in rows]  # without the run's id
+    tables |= {table: read_records(connection, table, run) for table in OWN_TABLES}
     for setting in tables["settings"]:
         setting |= {"value": json.loads(setting["value"]), "is_default": bool(setting["is_default"])}
     return {**as_json(run), "tables": tables}

@@ -3,23 +3,24 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from ...monitor.runs import Record, find_runs, read_evaluations, read_rows, settings_of
+from ...monitor.runs import Record, find_runs, read_evaluations, settings_of
 from ...plain_text import count
 from ..options import parse_options
 from ..order import LocalJob
 from ..terminal import make_console
-from .reading import FileOptions, reading
-from .values import say, say_of
+from .reading import FileOptions, read_records, reading
+from .values import say, say_of, title
 
 if TYPE_CHECKING:
     from ...training.display.console import PlainConsole
 
 DESCRIPTION = "Show the state of a run, its settings that are not the defaults, evaluations, faults and checkpoints."
 MOST_ROWS = 20  # of evaluations and of faults; export has all
+NOT_SHOWN = ("speed", "seconds")  # of evaluations, which must fit 80 columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ def show(options: ShowOptions) -> int:
     with reading(options.file) as (connection, runs):
         (run,) = find_runs(runs, [options.run])
         evaluations = read_evaluations(connection, run)
-        faults, checkpoints = (_dicts(*read_rows(connection, name, [run])) for name in ("faults", "checkpoints"))
+        faults, checkpoints = (read_records(connection, name, run) for name in ("faults", "checkpoints"))
     console = make_console()
     for line in _facts(run):
         console.say(line)
@@ -54,13 +55,9 @@ def show(options: ShowOptions) -> int:
     return 0
 
 
-def _dicts(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[Record]:
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
 def _facts(run: Record) -> Iterator[str]:
     """Yield a line for each group of facts."""
-    yield ", ".join(filter(None, (f"run {run['id']}", run["name"], run["state"])))
+    yield f"{title(run)}, {run['state']}"
     if run["reason"]:
         yield run["reason"]
     parameters = "" if run["parameters"] is None else f", {count(run['parameters'], 'parameter')}"
@@ -72,8 +69,9 @@ def _facts(run: Record) -> Iterator[str]:
     ended = f", ended {say('ended', run['ended'])}" if run["ended"] else f", last sign {say('updated', run['updated'])}"
     yield f"begun {say('begun', run['begun'])}{ended}"
     of_all = f" of {run['steps']}" if run["steps"] else ""
-    speed = "" if run["speed"] is None else f", {run['speed']:,.0f} samples/s"
-    yield f"{run['step']}{of_all} steps in epoch {run['epoch']}{speed}"
+    time = "" if run["seconds"] is None else f", {say_of(run, 'seconds')}"
+    speed = "" if run["speed"] is None else f", {say_of(run, 'speed')} samples/s"
+    yield f"{run['step']}{of_all} steps in epoch {run['epoch']}{time}{speed}"
     if run["best"] is not None:
         yield f"best {say_of(run, 'best')} ({run['best/split']}, step {run['best/step']})"
     if run["path"]:
@@ -93,7 +91,7 @@ def _print_settings(console: "PlainConsole", run: Record) -> None:
 def _print_evaluations(console: "PlainConsole", run: Record, evaluations: Sequence[Record]) -> None:
     from ...training.display.text_table import Column, print_table
 
-    names = list(dict.fromkeys(name for one in evaluations for name in one))
+    names = [name for name in dict.fromkeys(key for one in evaluations for key in one) if name not in NOT_SHOWN]
     shown = evaluations[-MOST_ROWS:]
     if shown:
         console.print()

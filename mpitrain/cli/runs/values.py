@@ -8,7 +8,6 @@ from ...monitor.runs import Record
 
 NOTHING = "-"
 TIMES = ("begun", "updated", "ended")
-SECONDS = ("seconds",)
 
 
 def say(name: str, value: Any) -> str:
@@ -25,8 +24,10 @@ def say(name: str, value: Any) -> str:
         return NOTHING
     if name in TIMES:
         return time.strftime("%Y-%m-%d %H:%M", time.localtime(value))
-    if name in SECONDS:
+    if name == "seconds":
         return say_seconds(value)
+    if name == "speed":
+        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
