@@ -222,6 +222,15 @@ def test_a_directory_with_more_than_the_run_is_not_deleted(runs, tmp_path):
     assert names(runs("list")[1]) == ["a", "b", "c"]
 
 
+def test_a_run_inside_of_another_is_deleted_with_it(runs, tmp_path):
+    shutil.move(tmp_path / "runs/b", tmp_path / "runs/a/b")
+    with sqlite3.connect("runs/runs.sqlite") as database:
+        database.execute("UPDATE runs SET path = ? WHERE id = 2", (str(tmp_path / "runs/a/b"),))
+    assert runs("delete", "1", "-y", "--directory")[2].endswith("runs/a is not deleted, since runs/a/b is in it\n")
+    assert runs("delete", "1", "2", "-y", "--directory") == (0, "deleted 2 runs and runs/a, runs/a/b\n", "")
+    assert not (tmp_path / "runs/a").exists()
+
+
 def test_a_run_that_is_resumed_during_the_question_is_not_deleted(runs, monkeypatch):
     def resume(_):
         with sqlite3.connect("runs/runs.sqlite") as database:

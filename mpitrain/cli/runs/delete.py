@@ -124,10 +124,12 @@ def _ask(runs: Sequence[Record], directories: Sequence[Path], file: Path) -> boo
     if sys.stdin is None or not sys.stdin.isatty():
         raise UserError("delete asks before it deletes, and there is no terminal to ask on: give --yes")
     what = ", ".join(map(label, runs))
-    more = f", and all of {', '.join(map(_short, directories))}" if directories else ""
-    answer = ""
-    with contextlib.suppress(EOFError):
+    more = f", and all files in {', '.join(map(_short, directories))}" if directories else ""
+    try:
         answer = input(visible(f"delete {what} from {file}{more}? [y/N] "))
+    except EOFError:
+        print()
+        return False
     return answer.strip().lower() in ("y", "yes")
 
 
@@ -141,7 +143,8 @@ def _delete_rows(file: Path, runs: Sequence[Record]) -> None:
 
 def _delete_directory(path: Path) -> None:
     try:
-        shutil.rmtree(path)
+        if path.is_dir():  # not deleted with that of another run, in which it was
+            shutil.rmtree(path)
     except OSError as error:
         name = error.filename or path
         raise UserError(
