@@ -12,25 +12,27 @@ from ..run_rules import EVERY_STEP
 from .directory.run_directory import CURVES, LAST, METRICS, REPORT, TASKS, TRACE
 from .display.console import PlainConsole
 from .display.curves import draw_curves
-from .display.progress import show_scores
+from .display.score_text import show_scores
 from .display.tables import print_tables
 from .display.text_table import Column, print_table
 from .executors import DynamicExecutor
 from .hooks import Hooks
 from .hooks.balance import Balance
 from .hooks.checkpoints import Checkpoints
+from .hooks.evaluation import Evaluation
 from .hooks.profiler import Profiler
 from .hooks.recorder import Recorder
 from .loop import TrainingLoop
 from .run import TrainingRun
 from .run_length import counts_steps
+from .scoring.examples import examine
 from .step_timer import Times, blame
 
 
 def write_results(loop: TrainingLoop, path: Path, seconds: float, more: dict[str, Any] | None = None) -> dict[str, Any]:
     """Write what is left at the end of a run into its directory; return the report. All ranks call it together.
 
-    These are report.json, curves.svg and, with ``--profile``, trace.json; metrics.jsonl is closed.
+    These are report.json, examples.json, curves.svg and, with ``--profile``, trace.json; metrics.jsonl is closed.
 
     Parameters
     ----------
@@ -49,9 +51,11 @@ def write_results(loop: TrainingLoop, path: Path, seconds: float, more: dict[str
         if run.setup.pipeline is not None:
             profiler.save_tasks(run.setup.pipeline.pipe, run.setup.pipeline.stages.program, path / TASKS)
     report = make_report(loop, seconds) | (more or {})
+    examples = examine(loop.hooks[Evaluation].evaluator, run.setup.dataset, run.scoring)
     with run.world.together(asleep=True):
         if directory is not None:
             directory.write_report(report)
+            directory.write_examples({"step": run.step, **examples})
             directory.close()
             title = f"{run.config.model.name} on {run.setup.dataset.name}, {count(run.world.size, 'rank')}"
             by_step = counts_steps(run.config.run)
@@ -99,6 +103,9 @@ def make_report(loop: TrainingLoop, seconds: float) -> dict[str, Any]:
         "buckets": len(sync.buckets),
         "bytes_per_step": int(mean_over_ranks(world, sync.bytes_per_step)),
         "messages_per_step": mean_over_ranks(world, sync.messages_per_step),
+        "exchanges": [
+            {"algorithm": name, "bytes": sent, "messages": messages} for name, sent, messages in sync.sync.exchanges
+        ],
         "parameters": setup.num_parameters,
         "trained_parameters": setup.num_trained,
         "resumed_at": run.resumed_at,

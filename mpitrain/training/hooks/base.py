@@ -115,7 +115,7 @@ class StepInfo:
 
     def note(self, text: str) -> None:
         """Show a line to the user; on rank 0 only."""
-        self.run.display.note(text)
+        self.run.note(text)
 
 
 class Hook:

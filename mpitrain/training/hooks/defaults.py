@@ -20,6 +20,7 @@ from .control import ExternalControl
 from .display import ProgressDisplay
 from .early_stop import EarlyStop
 from .evaluation import Evaluation
+from .events import EventLog
 from .non_finite import NonFiniteGuard
 from .own_steps import OwnStepsGuard
 from .profiler import Profiler
@@ -55,6 +56,7 @@ def default_hooks(
     sends_weights = run_path is not None and run.group.rank == 0  # to rank 0, from its copies of the other stages
     return [
         *([StepSnapshots(run)] if run.world.elastic else []),
+        *([EventLog(directory)] if run_path is not None else []),
         *([Profiler()] if config.run.profile else []),
         *([ExternalControl(control)] if control is not no_request else []),
         _make_guard(run),
@@ -83,6 +85,6 @@ def _make_writer(run: TrainingRun, run_path: Path) -> Writer:
         slices=run.data_parallel.sync.own,
         own_states=run.config.model.batch_norm == "local" and bool(run.setup.arena.whole.states),
         keep=run.config.checkpoint.keep,
-        note=run.display.note,
+        note=run.note,
         on_timed=run.timeline,
     )

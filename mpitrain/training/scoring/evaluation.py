@@ -112,6 +112,20 @@ class Evaluator:
         losses, counts = np.concatenate([np.empty((2, 0)), *gathered], axis=1)
         return losses, counts.astype(np.int64)
 
+    def row_sums(self, split: Split, scoring: Scoring) -> np.ndarray:
+        """Return what ``scoring.sums`` gives for each row alone, (N, num_sums) float64, the same on every rank.
+
+        A large head is computed with the loss, so that the logits of a text are never in memory at once.
+        """
+        mine = share(len(split.x), self._group.rank, self._group.size)
+        last, sums = self._split(scoring)
+        parts = []
+        for rows, outputs in self.outputs(split.x, mine, last):
+            targets = split.y[rows]
+            parts += [sums.sums(outputs[k : k + 1], targets[k : k + 1], self._ctx) for k in range(len(targets))]
+        gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
+        return np.array(gathered, np.float64).reshape(-1, scoring.num_sums)
+
     def scores(self, splits: Sequence[Split], scoring: Scoring) -> dict[str, float]:
         """Return the scores over all of ``splits``, the same on every rank; each rank evaluates its share."""
         totals, metrics = np.zeros(scoring.num_sums), scoring.metrics

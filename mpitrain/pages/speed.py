@@ -1,0 +1,145 @@
+"""Where the time of a run goes: its shares on each rank, stragglers, and messages."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..plain_text import count
+from . import facts
+from .charts import bar_chart
+from .markup import Html, Text, element, folded, join, paragraph, section, table
+from .run import Run
+from .words import MISSING, many, share, size
+
+PARTS = ("compute", "input", "waiting", "sync")
+MOST_RANKS = 64
+MOST_EXCHANGES = 40
+
+
+def times(runs: Sequence[Run]) -> Html:
+    """Return the section on the time of each rank, and on ranks that others wait for."""
+    return section("Time of each rank", *(_of_run(k, run, alone=len(runs) == 1) for k, run in enumerate(runs)))
+
+
+def _of_run(number: int, run: Run, *, alone: bool) -> Html:
+    rows = _shares(run)
+    if not rows:
+        return Html()
+    note = "" if len(rows) <= MOST_RANKS else f" (the first {MOST_RANKS} of {len(rows):,})"
+    chart = bar_chart(f"time-{number}", f"Shares of the time of a step{note}", rows[:MOST_RANKS], PARTS)
+    cells: list[list[Text]] = [[name, *(share(shares.get(part, math.nan)) for part in PARTS)] for name, shares in rows]
+    body = [
+        chart,
+        paragraph(_slowest(run)),
+        *_changes(run),
+        _pipeline(run),
+        folded(f"Shares of {run.name} as a table", table(f"Time of {run.name}", ["", *PARTS], cells)),
+    ]
+    return join([Html() if alone else element("h3", run.name), *body])
+
+
+def _shares(run: Run) -> list[tuple[str, dict[str, float]]]:
+    """Return the shares of each rank; of a run that trains, those of rank 0 since the last evaluation."""
+    of_rank = facts.tables(run.report, "time_share_of_rank")
+    if of_rank and run.state.kind != "running":
+        return [(f"rank {k}", {name: facts.number(one, name) for name in one}) for k, one in enumerate(of_rank)]
+    return [("rank 0", run.evaluations[-1].time_share)] if run.evaluations and run.evaluations[-1].time_share else []
+
+
+def _slowest(run: Run) -> str:
+    said = facts.text(run.report, "slowest")
+    return f"Slowest: {said}." if said else ""
+
+
+def _changes(run: Run) -> list[Html]:
+    """Return how the shares of a batch changed (--balance), and what that brought."""
+    gain = facts.number(facts.table(run.report, "balance"), "measured_gain")
+    words = (
+        ""
+        if math.isnan(gain)
+        else f"Other shares of a batch made steps {abs(gain):.0%} {'shorter' if gain >= 0 else 'longer'}."
+    )
+    rows: list[list[Text]] = [
+        [
+            f"{facts.whole(line, 'step'):,}",
+            ", ".join(share(value) for value in facts.items(line, "shares") if isinstance(value, int | float)),
+            share(facts.number(line, "expected_gain")),
+        ]
+        for line in run.balance
+    ]
+    head = ["step", "shares of the ranks", "expected gain"]
+    return [paragraph(words), table("Changes of the shares of a batch", head, rows)]
+
+
+def _pipeline(run: Run) -> Html:
+    found = facts.table(run.report, "pipeline")
+    stages, idle = facts.items(found, "stages_of_rank"), facts.items(found, "idle_of_rank")
+    rows: list[list[Text]] = [
+        [
+            f"rank {k}",
+            " and ".join(map(str, own)) if isinstance(own, list) else MISSING,
+            _idle(idle[k] if k < len(idle) else None),
+        ]
+        for k, own in enumerate(stages)
+    ]
+    predicted = facts.number(found, "predicted_idle")
+    note = (
+        f"Schedule {facts.text(found, 'schedule')}, predicted idle time {share(predicted)} of a step." if rows else ""
+    )
+    return join([paragraph(note), table("Stages of the pipeline", ["", "stages", "idle"], rows)])
+
+
+def _idle(value: Any) -> str:
+    return share(float(value)) if isinstance(value, int | float) else MISSING
+
+
+def messages(runs: Sequence[Run]) -> Html:
+    """Return the section on the messages for the gradients of a step."""
+    rows = [_row(run) for run in runs if run.report]
+    head = ["run", "algorithm", "messages a step", "bytes a step", "buckets", "why"]
+    folds = [
+        folded(
+            f"Each exchange of {run.name}",
+            table(f"Exchanges of a step of rank 0, {run.name}", ["number", "algorithm", "messages", "bytes"], found),
+        )
+        for run in runs
+        if (found := _exchanges(run))
+    ]
+    return section("Messages", table("Messages of a rank for the gradients", head, rows), *folds)
+
+
+def _row(run: Run) -> list[Text]:
+    report = run.report
+    why = facts.text(report, "all_reduce_reason") or (
+        "one rank, nothing to sum" if facts.whole(report, "ranks") == 1 else MISSING
+    )
+    sync = facts.table(report, "sync")
+    if sync:
+        meetings, steps = (facts.whole(sync, key) for key in ("meetings", "steps"))
+        why = f"{facts.text(sync, 'method')}: {count(meetings, 'meeting')} in {count(steps, 'step')}"
+    return [
+        run.name,
+        facts.text(report, "all_reduce") or MISSING,
+        many(facts.number(report, "messages_per_step")),
+        size(facts.number(report, "bytes_per_step")),
+        many(facts.number(report, "buckets")),
+        why,
+    ]
+
+
+def _exchanges(run: Run) -> list[list[Text]]:
+    """Return the exchanges of a step one by one, or of many those of one algorithm together."""
+    found = facts.tables(run.report, "exchanges")
+    if len(found) > MOST_EXCHANGES:
+        names = dict.fromkeys(facts.text(one, "algorithm") for one in found)
+        groups = [[one for one in found if facts.text(one, "algorithm") == name] for name in names]
+    else:
+        groups = [[one] for one in found]
+    rows: list[list[Text]] = []
+    done = 0
+    for group in groups:
+        label = str(done + 1) if len(group) == 1 else f"{len(group)} together"
+        sums = [sum(facts.whole(one, key) for one in group) for key in ("messages", "bytes")]
+        rows.append([label, facts.text(group[0], "algorithm"), many(sums[0]), size(sums[1])])
+        done += len(group)
+    return rows

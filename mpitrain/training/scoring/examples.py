@@ -1,0 +1,151 @@
+"""Examples of a run for people to look at: the confusion matrix, and the test samples with the largest losses.
+
+Shapes: N test samples, of which n are examined; K classes or targets.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ...data.dataset import CLASSIFICATION, LANGUAGE_MODELING, Dataset, Split
+from ...data.lazy import LazyRows, PickedRows
+from ...metrics.base import IGNORED
+from ...plain_text import visible
+from .evaluation import Evaluator
+from .pictures import as_png
+from .scores import Scoring
+
+MOST_SAMPLES = 20_000
+"""Samples of the test split that are examined; of more, as many that are spread over it evenly."""
+
+MOST_WINDOWS = 64
+"""Windows of text that are examined, whose evaluation takes no longer than a step of training or so."""
+
+NUM_WORST = 16
+MOST_CLASSES = 50
+"""Classes of a matrix that is stored whole; of more, the pairs that are confused most."""
+
+MOST_PAIRS = 30
+MOST_FEATURES = 12
+MOST_TOKENS = 80
+
+
+def examine(evaluator: Evaluator, dataset: Dataset, scoring: Scoring) -> dict[str, Any]:
+    """Return facts about single test samples, JSON-able, by the present weights (collective).
+
+    ``examined`` says how many of the ``samples`` they are about; ``worst`` lists those with the largest losses, and
+    ``confusion`` has the number of samples of each class (row) that were predicted as each class (column).
+    """
+    text = dataset.task == LANGUAGE_MODELING
+    rows = spread(len(dataset.test), MOST_WINDOWS if text else MOST_SAMPLES)
+    part = _rows_of(dataset.test, rows)
+    facts: dict[str, Any] = {"task": dataset.task, "samples": len(dataset.test), "examined": len(rows)}
+    if text:
+        sums = evaluator.row_sums(part, scoring)
+        weights = np.maximum(sums[:, 0], 1)
+        losses, told = sums[:, 1] / weights, [{"accuracy": _rounded(share)} for share in sums[:, 2] / weights]
+    elif dataset.task == CLASSIFICATION:
+        losses, predicted, told = _classify(evaluator, dataset, part)
+        facts |= confusion(part.y[:], predicted, dataset.class_names, dataset.num_outputs)
+    else:
+        losses, told = _regress(evaluator, dataset, part, scoring)
+    order = np.argsort(-np.nan_to_num(losses, nan=np.inf), kind="stable")[:NUM_WORST]
+    facts["worst"] = [
+        {"row": int(rows[k]), "loss": _rounded(losses[k]), **told[k], **_content(dataset, part, k)}
+        for k in order.tolist()
+    ]
+    return facts
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """Return at most ``most`` of ``count`` rows, in order and evenly spread.
+
+    >>> spread(5, 9).tolist(), spread(9, 3).tolist()
+    ([0, 1, 2, 3, 4], [0, 3, 6])
+    """
+    if count <= most:
+        return np.arange(count)
+    return np.arange(most) * count // most
+
+
+def confusion(targets: np.ndarray, predicted: np.ndarray, names: tuple[str, ...], num_classes: int) -> dict[str, Any]:
+    """Return the matrix of a few classes whole, and of many the right ones and the pairs that are confused most.
+
+    Parameters
+    ----------
+    targets, predicted : (n,) arrays of int64
+        Targets that do not count are IGNORED.
+    """
+    counted = targets != IGNORED
+    targets, predicted = targets[counted], predicted[counted]
+    if num_classes <= MOST_CLASSES:
+        codes = np.bincount(targets * num_classes + predicted, minlength=num_classes * num_classes)
+        return {"confusion": codes.reshape(num_classes, num_classes).tolist()}
+    wrong = targets != predicted
+    codes, counts = np.unique(targets[wrong] * num_classes + predicted[wrong], return_counts=True)
+    most = np.argsort(-counts, kind="stable")[:MOST_PAIRS]
+    pairs = [(*divmod(int(codes[k]), num_classes), int(counts[k])) for k in most]
+    return {"pairs": [{"class": _name(names, a), "predicted": _name(names, b), "count": n} for a, b, n in pairs]}
+
+
+def _classify(
+    evaluator: Evaluator, dataset: Dataset, part: Split
+) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
+    outputs = evaluator.all_outputs(part.x, dataset.num_outputs).astype(np.float32, copy=False)
+    targets, at = part.y[:], np.arange(len(part.y))
+    predicted = outputs.argmax(axis=1) if len(outputs) else np.empty(0, np.int64)
+    shifted = outputs - outputs.max(axis=1, keepdims=True, initial=-np.inf)
+    sums = np.log(np.exp(shifted).sum(axis=1))
+    counted = targets != IGNORED
+    losses = np.where(counted, sums - shifted[at, np.where(counted, targets, 0)], 0.0)
+    chosen = np.exp(shifted[at, predicted] - sums)
+    names = dataset.class_names
+    told = [
+        {"class": _name(names, int(true)), "predicted": _name(names, int(guess)), "probability": _rounded(sure)}
+        for true, guess, sure in zip(targets, predicted, chosen, strict=True)
+    ]
+    return losses, predicted, told
+
+
+def _regress(
+    evaluator: Evaluator, dataset: Dataset, part: Split, scoring: Scoring
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Return the squared errors in units of the deviation of each target, and targets with their predictions."""
+    predicted = scoring.readable(evaluator.all_outputs(part.x, dataset.num_outputs).reshape(part.y.shape))
+    deviation = dataset.test.y.std(axis=0, dtype=np.float64) if len(dataset.test) else np.ones(dataset.num_outputs)
+    losses = (((predicted - part.y) / np.where(deviation > 0, deviation, 1.0)) ** 2).mean(axis=1)
+    told = [
+        {"target": [_rounded(v) for v in true], "predicted": [_rounded(v) for v in guess]}
+        for true, guess in zip(part.y, predicted, strict=True)
+    ]
+    return losses, told
+
+
+def _rows_of(split: Split, rows: np.ndarray) -> Split:
+    if len(rows) == len(split):
+        return split
+    x, y = (PickedRows(v, rows) if isinstance(v, LazyRows) else v[rows] for v in (split.x, split.y))
+    return Split(x, y)
+
+
+def _content(dataset: Dataset, part: Split, row: int) -> dict[str, Any]:
+    """Return a sample as people see it: a picture, the beginning of a text, or the values of a table's columns."""
+    sample = part.x[row : row + 1][0]
+    if sample.ndim == 3:
+        return {"image": as_png(sample)}
+    if sample.dtype.kind in "iu" and dataset.vocabulary:
+        tokens = sample[:MOST_TOKENS]
+        tokens = tokens[tokens >= 0].tolist()
+        return {"text": visible(dataset.tokenizer.decode(tokens)) if dataset.tokenizer else " ".join(map(str, tokens))}
+    values = sample.reshape(-1)[:MOST_FEATURES].tolist()
+    names = dataset.feature_names or [f"column {k}" for k in range(len(values))]
+    return {"features": {name: _rounded(value) for name, value in zip(names, values, strict=False)}}
+
+
+def _name(names: tuple[str, ...], number: int) -> str:
+    return names[number] if 0 <= number < len(names) else str(number)
+
+
+def _rounded(value: float) -> float:
+    """Return a number with the digits that float32 has."""
+    return float(f"{float(value):.6g}")
