@@ -14,6 +14,7 @@ from .words import figure, share, short
 WIDTH, HEIGHT = 360, 230  # so narrow that letters keep their size on a phone
 LEFT, RIGHT, TOP, BOTTOM = 46, 346, 12, 194
 MOST_DOTS = 40
+LARGE = 10_000  # values whose axis has 10k in place of 10,000, for which there is no room
 COLORS = 8
 DASHES = {"train": "6 3", "validation": "2 2.5", "test": "", "step": ""}
 BAR, GAP, LABEL = 20, 6, 64
@@ -84,7 +85,10 @@ def svg(key: str, title: str, words: str, size: tuple[float, float], body: Seque
 
 def _axes(x: Axis, y: Axis, *, percent: bool) -> list[str]:
     parts = []
-    for tick, label in zip(y.ticks, tick_labels(y.ticks, percent=percent), strict=True):
+    large = max(map(abs, y.ticks)) >= LARGE
+    for tick, label in zip(
+        y.ticks, map(short, y.ticks) if large else tick_labels(y.ticks, percent=percent), strict=True
+    ):
         parts.append(f"<path class='grid' d='M{LEFT} {y(tick):.1f}H{RIGHT}'/>")
         parts.append(text(label, LEFT - 6, y(tick) + 4, "right"))
     parts.append(f"<path class='base' d='M{LEFT} {BOTTOM}H{RIGHT}'/>")
@@ -120,7 +124,7 @@ def mark(run: int, x: float, y: float, r: float = 3) -> str:
     return shapes[run % len(shapes)]
 
 
-def key(kind: str, path: str) -> Html:
+def sign(kind: str, path: str) -> Html:
     """Return a small picture for a legend, which needs no words."""
     return Html(f"<svg viewBox='0 0 14 14' aria-hidden='true'><path class='{kind}' d='{path}'/></svg>")
 
@@ -154,7 +158,7 @@ def bar_chart(key: str, title: str, rows: Sequence[tuple[str, Mapping[str, float
         words.append(f"{name}: {', '.join(f'{part} {share(shares[part])}' for part in parts if part in shares)}.")
     height = len(rows) * (BAR + GAP)
     picture = svg(key, title, " ".join(words), (WIDTH, height), body)
-    names = [element("li", join([key(f"p{n}", "M0 0h14v14H0z"), part], " ")) for n, part in enumerate(parts)]
+    names = [element("li", join([sign(f"p{n}", "M0 0h14v14H0z"), part], " ")) for n, part in enumerate(parts)]
     legend = element("ul", join(names), class_="legend")
     return element("figure", join([element("figcaption", title), legend, picture]))
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from ..plain_text import count
 from . import facts
-from .charts import COLORS, Line, key, line_chart, mark
+from .charts import COLORS, Line, line_chart, mark, sign
 from .markup import Html, Text, element, folded, join, paragraph, section, table
 from .run import SPLITS, Evaluated, Run
 from .words import MISSING, duration, figure, figures, many
@@ -29,25 +29,8 @@ def heads(runs: Sequence[Run]) -> list[Text]:
 
 def overview(runs: Sequence[Run]) -> Html:
     """Return the section with the state and the results of each run."""
-    legend = [
-        element(
-            "li",
-            join(
-                [
-                    key(f"mark c{k % COLORS}", mark(k, 7, 7, 4)),
-                    element("strong", letter),
-                    f"{run.name}: {run.state.text}",
-                ],
-                " ",
-            ),
-        )
-        for k, (letter, run) in enumerate(zip(letters(runs), runs, strict=True))
-    ]
-    states = (
-        element("ul", join(legend), class_="runs")
-        if len(runs) > 1
-        else paragraph(runs[0].state.text, runs[0].state.kind)
-    )
+    lone = paragraph(runs[0].state.text, runs[0].state.kind)
+    states = lone if len(runs) == 1 else _legend(runs, [f"{run.name}: {run.state.text}" for run in runs])
     problems = [f"{run.name}: {text}" if len(runs) > 1 else text for run in runs for text in run.problems]
     missing = element("ul", join(element("li", text) for text in problems), class_="problems") if problems else Html()
     rows: list[list[Text]] = []
@@ -63,7 +46,18 @@ def overview(runs: Sequence[Run]) -> Html:
     ):
         if any(value != MISSING for value in values):
             rows.append([name, *values])
-    return section("Results", states, missing, table("Results", heads(runs), rows))
+    return section(
+        "Results", states, missing, table("Figures of each run" if len(runs) > 1 else "Figures", heads(runs), rows)
+    )
+
+
+def _legend(runs: Sequence[Run], texts: Sequence[str]) -> Html:
+    """Return the letters of several runs with their colors and marks; empty for one."""
+    lines = [
+        element("li", join([sign(f"mark c{k % COLORS}", mark(k, 7, 7, 4)), element("strong", letter), text], " "))
+        for k, (letter, text) in enumerate(zip(letters(runs), texts, strict=True))
+    ]
+    return element("ul", join(lines), class_="runs") if len(runs) > 1 else Html()
 
 
 def _epochs(run: Run) -> str:
@@ -98,7 +92,7 @@ def curves(runs: Sequence[Run]) -> Html:
         line_chart(f"score-{k}", name, _score_lines(runs, name)) for k, name in enumerate(names) if name != "loss"
     ]
     rates = [
-        _line(k, "step", letter, zip(run.steps.steps, run.steps.rates, strict=True)) for k, letter, run in _each(runs)
+        _line(k, "test", letter, zip(run.steps.steps, run.steps.rates, strict=True)) for k, letter, run in _each(runs)
     ]
     speeds = [
         _line(k, "test", letter, ((e.step, e.samples_per_second) for e in run.evaluations))
@@ -107,8 +101,9 @@ def curves(runs: Sequence[Run]) -> Html:
     drawn += [line_chart("rate", "learning rate", rates), line_chart("speed", "samples/s", speeds)]
     charts = element("div", join(drawn), class_="charts") if any(drawn) else Html()
     note = "Training is dashed, validation dotted, test solid; pale lines are single steps." if charts else ""
+    legend = _legend(runs, [run.name for run in runs]) if charts else Html()
     tables = [folded(f"Evaluations of {run.name} as a table", _evaluations(run)) for run in runs]
-    return section("Curves", paragraph(note, "soft"), charts, *tables)
+    return section("Curves", legend, paragraph(note, "soft"), charts, *tables)
 
 
 def _each(runs: Sequence[Run]) -> Iterator[tuple[int, str, Run]]:

@@ -62,7 +62,7 @@ class State(NamedTuple):
     @property
     def is_over(self) -> bool:
         """Return True if nothing more will come, unless it is resumed."""
-        return self.kind in ("ended", "failed")
+        return self.kind not in ("waiting", "running")
 
 
 class Run:
@@ -206,7 +206,7 @@ class Run:
 
     def _find_state(self) -> State:
         if not self.path.is_dir():
-            return State("waiting", "There is no such directory yet.")
+            return State("waiting", "There is no such directory now.")
         found = find_owner(self.path)
         if found is not None:
             owner, age = found
@@ -217,7 +217,9 @@ class Run:
             if age > STALE_SECONDS:
                 return State("failed", f"Lost: no sign of life for more than {STALE_SECONDS / 60:.0f} minutes.")
             return State("running", f"Running: {owner or 'a run that has not said who it is'}.")
-        end = next((event for event in reversed(self.events) if event.get("kind") in ("start", "end")), {})
+        end: dict[str, Any] = next(
+            (event for event in reversed(self.events) if event.get("kind") in ("start", "end")), {}
+        )
         if end.get("kind") == "end":
             failed = end.get("failed") is True
             return State("failed" if failed else "ended", f"{'Failed' if failed else 'Ended'}: {text(end, 'reason')}.")

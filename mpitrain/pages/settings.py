@@ -28,7 +28,7 @@ def settings(runs: Sequence[Run]) -> Html:
     else:
         usual = _defaults()
         chosen = [key for key in keys if key in usual and rows[key] != [usual[key]] and key not in OF_EACH_RUN]
-        caption, nothing = "Settings other than the defaults", "All settings are the defaults."
+        caption, nothing = "Settings other than the defaults, given or found", "All settings are the defaults."
     first = table(caption, heads(runs), _cells(rows, chosen)) if chosen else paragraph(nothing)
     return section("Settings", first, folded("All settings", table("All settings", heads(runs), _cells(rows, keys))))
 

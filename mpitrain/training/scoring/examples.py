@@ -12,7 +12,7 @@ from ...data.lazy import LazyRows, PickedRows
 from ...metrics.base import IGNORED
 from ...plain_text import visible
 from .evaluation import Evaluator
-from .pictures import as_png
+from .pictures import as_png, ends
 from .scores import Scoring
 
 MOST_SAMPLES = 20_000
@@ -50,9 +50,11 @@ def examine(evaluator: Evaluator, dataset: Dataset, scoring: Scoring) -> dict[st
     else:
         losses, told = _regress(evaluator, dataset, part, scoring)
     order = np.argsort(-np.nan_to_num(losses, nan=np.inf), kind="stable")[:NUM_WORST]
+    shown = [part.x[k : k + 1][0] for k in order.tolist()]
+    contents = _pictures(shown) if part.x.ndim == 4 else [_content(dataset, sample) for sample in shown]
     facts["worst"] = [
-        {"row": int(rows[k]), "loss": _rounded(losses[k]), **told[k], **_content(dataset, part, k)}
-        for k in order.tolist()
+        {"row": int(rows[k]), "loss": _rounded(losses[k]), **told[k], **content}
+        for k, content in zip(order.tolist(), contents, strict=True)
     ]
     return facts
 
@@ -128,11 +130,13 @@ def _rows_of(split: Split, rows: np.ndarray) -> Split:
     return Split(x, y)
 
 
-def _content(dataset: Dataset, part: Split, row: int) -> dict[str, Any]:
-    """Return a sample as people see it: a picture, the beginning of a text, or the values of a table's columns."""
-    sample = part.x[row : row + 1][0]
-    if sample.ndim == 3:
-        return {"image": as_png(sample)}
+def _pictures(images: list[np.ndarray]) -> list[dict[str, Any]]:
+    black, white = ends(np.stack(images)) if images else (0.0, 0.0)
+    return [{"image": as_png(image, black, white)} for image in images]
+
+
+def _content(dataset: Dataset, sample: np.ndarray) -> dict[str, Any]:
+    """Return a sample as people see it: the beginning of a text, or the values of a table's columns."""
     if sample.dtype.kind in "iu" and dataset.vocabulary:
         tokens = sample[:MOST_TOKENS]
         tokens = tokens[tokens >= 0].tolist()
