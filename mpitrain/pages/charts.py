@@ -68,8 +68,10 @@ def line_chart(key: str, name: str, lines: Sequence[Line]) -> Html:
         return Html()
     places = [place for line in lines for place, _ in line.finite]
     x = epoch_axis(min(places), max(places), LEFT, RIGHT)
-    y = value_axis([v for line in lines for _, v in line.finite], BOTTOM, TOP, percent=is_share(name))
-    body = [*_axes(x, y, percent=is_share(name)), *(part for line in lines for part in _drawn(name, line, x, y))]
+    values = [value for line in lines for _, value in line.finite]
+    percent = is_share(name) and 0 <= min(values) and max(values) <= 1
+    y = value_axis(values, BOTTOM, TOP, percent=percent)
+    body = [*_axes(x, y, percent=percent), *(part for line in lines for part in _drawn(name, line, x, y))]
     words = " ".join(_in_words(name, line) for line in lines)
     picture = svg(key, f"{name.capitalize()} over the steps", words, (WIDTH, HEIGHT), body)
     return element("figure", join([element("figcaption", name), picture]))

@@ -48,7 +48,7 @@ def _examined(run: Run) -> str:
 
 
 def _counts(row: Sequence[Any]) -> list[Text]:
-    counts = [value if isinstance(value, int) else 0 for value in row]
+    counts = [facts.as_whole(value) for value in row]
     total = sum(counts) or 1
     return [
         Html(f"<td style='--share:{STRONGEST * value / total:.0%}'>{value:,}</td>")
@@ -59,7 +59,7 @@ def _counts(row: Sequence[Any]) -> list[Text]:
 
 
 def _recall(row: Sequence[Any], place: int) -> str:
-    counts = [value if isinstance(value, int) else 0 for value in row]
+    counts = [facts.as_whole(value) for value in row]
     return share(counts[place] / sum(counts)) if sum(counts) else MISSING
 
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from ..plain_text import count
 from . import facts
@@ -62,7 +61,7 @@ def _changes(run: Run) -> list[Html]:
     rows: list[list[Text]] = [
         [
             f"{facts.whole(line, 'step'):,}",
-            ", ".join(share(value) for value in facts.items(line, "shares") if isinstance(value, int | float)),
+            ", ".join(share(facts.as_number(value)) for value in facts.items(line, "shares")),
             share(facts.number(line, "expected_gain")),
         ]
         for line in run.balance
@@ -78,7 +77,7 @@ def _pipeline(run: Run) -> Html:
         [
             f"rank {k}",
             " and ".join(map(str, own)) if isinstance(own, list) else MISSING,
-            _idle(idle[k] if k < len(idle) else None),
+            share(facts.as_number(idle[k] if k < len(idle) else None)),
         ]
         for k, own in enumerate(stages)
     ]
@@ -87,10 +86,6 @@ def _pipeline(run: Run) -> Html:
         f"Schedule {facts.text(found, 'schedule')}, predicted idle time {share(predicted)} of a step." if rows else ""
     )
     return join([paragraph(note), table("Stages of the pipeline", ["", "stages", "idle"], rows)])
-
-
-def _idle(value: Any) -> str:
-    return share(float(value)) if isinstance(value, int | float) else MISSING
 
 
 def messages(runs: Sequence[Run]) -> Html:

@@ -82,7 +82,9 @@ def _chart(title: str, points: Points, width: int, *, percent: bool, braille: bo
     if not points or columns < 10:
         return []
     dots_wide, dots_high = (2 * columns, 4 * HEIGHT) if braille else (columns, HEIGHT)
-    y = value_axis([value for _, value in points], dots_high - 1, 0, percent=percent)
+    values = [value for _, value in points]
+    percent &= 0 <= min(values) and max(values) <= 1
+    y = value_axis(values, dots_high - 1, 0, percent=percent)
     dots = _dots(points, y, dots_wide, dots_high)
     rows = _braille(dots) if braille else ["".join("*" if dot else " " for dot in row) for row in dots]
     labels = _labels(y, dots_high, percent=percent)
