@@ -69,7 +69,7 @@ def line_chart(key: str, name: str, lines: Sequence[Line]) -> Html:
     places = [place for line in lines for place, _ in line.finite]
     x = epoch_axis(min(places), max(places), LEFT, RIGHT)
     values = [value for line in lines for _, value in line.finite]
-    percent = is_share(name) and 0 <= min(values) and max(values) <= 1
+    percent = is_share(name) and min(values) >= 0 and max(values) <= 1
     y = value_axis(values, BOTTOM, TOP, percent=percent)
     body = [*_axes(x, y, percent=percent), *(part for line in lines for part in _drawn(name, line, x, y))]
     words = " ".join(_in_words(name, line) for line in lines)

@@ -83,7 +83,7 @@ def _chart(title: str, points: Points, width: int, *, percent: bool, braille: bo
         return []
     dots_wide, dots_high = (2 * columns, 4 * HEIGHT) if braille else (columns, HEIGHT)
     values = [value for _, value in points]
-    percent &= 0 <= min(values) and max(values) <= 1
+    percent &= min(values) >= 0 and max(values) <= 1
     y = value_axis(values, dots_high - 1, 0, percent=percent)
     dots = _dots(points, y, dots_wide, dots_high)
     rows = _braille(dots) if braille else ["".join("*" if dot else " " for dot in row) for row in dots]
