@@ -25,9 +25,8 @@ class Examined(Hook):
         run = info.run
         self.data, self.evaluator = run.setup.dataset, make_evaluator(run.setup, run.world)
         self.facts, self.test = examine(self.evaluator, self.data, run.scoring), run.results.evaluations[-1].test
-        self.outputs = (
-            None if self.data.vocabulary else self.evaluator.all_outputs(self.data.test.x, self.data.num_outputs)
-        )
+        if not self.data.vocabulary:
+            self.outputs = run.scoring.readable(self.evaluator.all_outputs(self.data.test.x, self.data.num_outputs))
         self.rows = self.evaluator.row_losses(self.data.test) if self.data.vocabulary else None
 
 
