@@ -125,7 +125,6 @@ class Answer(BaseHTTPRequestHandler):
     """Answer to one request."""
 
     server: LiveServer
-    protocol_version = "HTTP/1.1"
     server_version = "mpitrain"
     sys_version = ""
     timeout = MOST_SECONDS

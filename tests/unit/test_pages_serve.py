@@ -90,7 +90,7 @@ def test_no_file_is_served(tmp_path):
             assert (answer.status, body) == (404, "There is no such page.\n")
         with socket.create_connection(server.server_address) as browser:
             browser.sendall(b"GET http://[x/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert browser.recv(1000).startswith(b"HTTP/1.1 400 ")
+            assert browser.recv(1000).startswith(b"HTTP/1.0 400 ")
         assert ask(server, method="POST")[0].status == 501
 
 
