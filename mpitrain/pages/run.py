@@ -54,7 +54,7 @@ class Checkpoint(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a run does, or how it has ended."""
+    """State of a run: its activity now, or its end."""
 
     kind: Literal["waiting", "running", "ended", "failed", "unknown"]
     text: str

@@ -1,4 +1,4 @@
-"""Where the time of a run goes: its shares on each rank, stragglers, and messages."""
+"""The time of a run: its shares on each rank, stragglers, and messages."""
 
 import math
 from collections.abc import Sequence

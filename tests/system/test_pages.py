@@ -61,7 +61,7 @@ def test_it_is_accessible_and_fits(tmp_path, width):
 @needs_browser
 @pytest.mark.skipif(DRIVER is None, reason="no chromedriver here")
 def test_the_live_page_follows_the_run(tmp_path, monkeypatch):
-    """What is unfolded stays so; an end of the server is said, and a new one is found again."""
+    """Unfolded parts stay so; an end of the server is said, and a new one is found again."""
     monkeypatch.setattr(serve, "PAUSE", 0.0)
     path = tmp_path / "run"
     driver = Driver(tmp_path / "profile")

@@ -113,7 +113,7 @@ class Evaluator:
         return losses, counts.astype(np.int64)
 
     def row_sums(self, split: Split, scoring: Scoring) -> np.ndarray:
-        """Return what ``scoring.sums`` gives for each row alone, (N, num_sums) float64, the same on every rank.
+        """Return ``scoring.sums`` of each row alone, (N, num_sums) float64, the same on every rank.
 
         A large head is computed with the loss, so that the logits of a text are never in memory at once.
         """
