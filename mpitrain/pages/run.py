@@ -7,15 +7,14 @@ import tomllib
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import UserError
 from ..plain_text import visible
-from ..training.directory.owner import current_owner
-from ..training.directory.ownership import STALE_SECONDS, find_owner
 from ..training.directory.run_directory import CHECKPOINTS, CONFIG, EVENTS, EXAMPLES, METRICS, REPORT
-from .facts import number, scores, text, whole
-from .lines import GrowingLines
+from .facts import number, scores, whole
+from .growing_lines import GrowingLines
+from .state import State, find_state
 
 SPLITS = ("train", "validation", "test")
 SPEED_SECONDS = 60.0  # over which the present speed is measured
@@ -51,18 +50,6 @@ class Checkpoint(NamedTuple):
     name: str
     num_bytes: int
     written: float
-
-
-class State(NamedTuple):
-    """State of a run: its activity now, or its end."""
-
-    kind: Literal["waiting", "running", "ended", "failed", "unknown"]
-    text: str
-
-    @property
-    def is_over(self) -> bool:
-        """Return True if nothing more will come, unless it is resumed."""
-        return self.kind not in ("waiting", "running")
 
 
 class Run:
@@ -132,7 +119,9 @@ class Run:
         for name, take in ((CONFIG, self._take_config), (REPORT, self._take_report), (EXAMPLES, self._take_examples)):
             self._read(name, take)
         self.checkpoints = _checkpoints(self.path / CHECKPOINTS)
-        self.state = self._find_state()
+        self.state = find_state(
+            self.path, self.events, begun=bool(self.steps.steps or self.evaluations), report=bool(self.report)
+        )
         self.problems = list(self._find_problems())
         return self._fingerprint() != before
 
@@ -203,31 +192,6 @@ class Run:
     def _take_examples(self, content: str) -> None:
         self.examples = {}
         self.examples = _object(content)
-
-    def _find_state(self) -> State:
-        if not self.path.is_dir():
-            return State("waiting", "There is no such directory now.")
-        found = find_owner(self.path)
-        if found is not None:
-            owner, age = found
-            if owner is not None and owner.is_visible_from(current_owner("")):
-                if owner.lives():
-                    return State("running", f"Running: {owner}.")
-                return State("failed", f"Killed: {owner} has left without a word.")
-            if age > STALE_SECONDS:
-                return State("failed", f"Lost: no sign of life for more than {STALE_SECONDS / 60:.0f} minutes.")
-            return State("running", f"Running: {owner or 'a run that has not said who it is'}.")
-        end: dict[str, Any] = next(
-            (event for event in reversed(self.events) if event.get("kind") in ("start", "end")), {}
-        )
-        if end.get("kind") == "end":
-            failed = end.get("failed") is True
-            return State("failed" if failed else "ended", f"{'Failed' if failed else 'Ended'}: {text(end, 'reason')}.")
-        if self.report:
-            return State("ended", "Ended.")
-        if not self.steps.steps and not self.evaluations:
-            return State("waiting", "It has not begun.")
-        return State("unknown", "It has not written how it ended: it was killed, or ended by a failing rank.")
 
     def _find_problems(self) -> "list[str]":
         found = list(self._said.values())

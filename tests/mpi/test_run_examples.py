@@ -93,10 +93,12 @@ def novel(world, directory):
     return directory / "novel.txt"
 
 
-@pytest.mark.parametrize("most", [64, 5])
-def test_text(world, novel, monkeypatch, most):
+@pytest.mark.parametrize(("most", "mesh"), [(64, ""), (5, ""), (64, "pipe")])
+def test_text(world, novel, monkeypatch, most, mesh):
     monkeypatch.setattr(examples, "MOST_WINDOWS", most)
-    found = train(world, "gpt:depth=1,width=16,heads=2", f"text:{novel},window=32", batch_size=8)
+    options = {"mesh": f"pipe={world.size}", "accumulate": 4} if mesh else {}
+    model = f"gpt:depth={world.size if mesh else 1},width=16,heads=2"
+    found = train(world, model, f"text:{novel},window=32", batch_size=8, **options)
     losses, counts = found.rows
     mean, facts = losses / counts, found.facts
     rows = examples.spread(len(mean), most)

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from mpitrain.cli.main import main
+from mpitrain.pages import run as runs
 from mpitrain.pages.run import Run, open_run
+from mpitrain.pages.state import State
 from mpitrain.pages.terminal import DOTS, EMPTY, HEIGHT, LABEL, view
 from tests.run_files import START, evaluation, lines, write_run
 
@@ -88,13 +90,13 @@ def test_lines_in_a_pipe_end_with_the_run(tmp_path, capsys, monkeypatch):
         if seconds == 1.0:
             next(moves)()
 
-    (tmp_path / "owner").write_text("")
     states = iter(["waiting", "running", "running", "running", "ended"])
-    from mpitrain.pages import run as runs
 
-    monkeypatch.setattr(
-        runs.Run, "_find_state", lambda self: runs.State(kind := next(states), {"ended": "Ended."}.get(kind, kind))
-    )
+    def next_state(*arguments, **facts):
+        kind = next(states)
+        return State(kind, {"ended": "Ended."}.get(kind, kind))
+
+    monkeypatch.setattr(runs, "find_state", next_state)
     monkeypatch.setattr(time, "sleep", instead)
     assert main(["watch", str(path), "--terminal"]) == 0
     out = capsys.readouterr().out.splitlines()

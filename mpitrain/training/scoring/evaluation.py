@@ -1,6 +1,6 @@
 """Evaluation of a model on samples that are split over the ranks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,20 @@ class Evaluator:
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         losses, counts = np.concatenate([np.empty((2, 0)), *gathered], axis=1)
         return losses, counts.astype(np.int64)
+
+    def of_rows(
+        self, split: Split, columns: int, function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Return ``function(outputs, targets)``, an array (n, columns), for all rows: (N, columns), on every rank.
+
+        Each rank computes its share; the outputs of all are never in memory at once.
+        """
+        mine = share(len(split.x), self._group.rank, self._group.size)
+        parts = [
+            function(self._device.to_host(outputs), split.y[rows]) for rows, outputs in self.outputs(split.x, mine)
+        ]
+        gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
+        return np.concatenate([np.empty((0, columns)), *gathered])
 
     def row_sums(self, split: Split, scoring: Scoring) -> np.ndarray:
         """Return ``scoring.sums`` of each row alone, (N, num_sums) float64, the same on every rank.

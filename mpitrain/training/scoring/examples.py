@@ -93,27 +93,38 @@ def confusion(targets: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]
 def _classify(
     evaluator: Evaluator, dataset: Dataset, part: Split
 ) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
-    outputs = evaluator.all_outputs(part.x, dataset.num_outputs).astype(np.float32, copy=False)
-    targets, at = part.y[:], np.arange(len(part.y))
-    predicted = outputs.argmax(axis=1) if len(outputs) else np.empty(0, np.int64)
-    shifted = outputs - outputs.max(axis=1, keepdims=True, initial=-np.inf)
-    sums = np.log(np.exp(shifted).sum(axis=1))
-    counted = targets != IGNORED
-    losses = np.where(counted, sums - shifted[at, np.where(counted, targets, 0)], 0.0)
-    chosen = np.exp(shifted[at, predicted] - sums)
-    names = dataset.class_names
+    """Return the cross-entropy of each sample, its predicted class, and both in words."""
+    found = evaluator.of_rows(part, 3, judge)
+    losses, predicted, names = found[:, 0], found[:, 1].astype(np.int64), dataset.class_names
     told = [
         {"class": _name(names, int(true)), "predicted": _name(names, int(guess)), "probability": _rounded(sure)}
-        for true, guess, sure in zip(targets, predicted, chosen, strict=True)
+        for true, guess, sure in zip(part.y[:], predicted, found[:, 2], strict=True)
     ]
     return losses, predicted, told
+
+
+def judge(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return (n, 3) float64: the cross-entropy of each sample, the predicted class and its probability.
+
+    A sample whose target does not count has no loss. Label smoothing and class weights are left out.
+    """
+    at, counted = np.arange(len(targets)), targets != IGNORED
+    predicted = outputs.argmax(axis=1)
+    shifted = outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True)
+    sums = np.log(np.exp(shifted).sum(axis=1))
+    losses = np.where(counted, sums - shifted[at, np.where(counted, targets, 0)], 0.0)
+    return np.stack([losses, predicted, np.exp(shifted[at, predicted] - sums)], axis=1)
 
 
 def _regress(
     evaluator: Evaluator, dataset: Dataset, part: Split, scoring: Scoring
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Return the squared errors in units of the deviation of each target, and targets with their predictions."""
-    predicted = scoring.readable(evaluator.all_outputs(part.x, dataset.num_outputs).reshape(part.y.shape))
+
+    def read(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        return scoring.readable(outputs.reshape(targets.shape))
+
+    predicted = evaluator.of_rows(part, dataset.num_outputs, read)
     deviation = dataset.test.y.std(axis=0, dtype=np.float64) if len(dataset.test) else np.ones(dataset.num_outputs)
     losses = (((predicted - part.y) / np.where(deviation > 0, deviation, 1.0)) ** 2).mean(axis=1)
     told = [
