@@ -198,7 +198,8 @@ class Run:
         if not self.path.is_dir():
             return found
         found += [f"There is no {CONFIG}."] if CONFIG not in self._stamps else []
-        found += [f"There is no {REPORT}: it is written at the end of a run."] if REPORT not in self._stamps else []
+        over = self.state.is_over and REPORT not in self._stamps
+        found += [f"There is no {REPORT}: it is written at the end of a run."] if over else []
         for name, lines, odd in ((METRICS, self._metrics, self._num_odd), (EVENTS, self._events, 0)):
             if bad := lines.num_bad + odd:
                 found.append(f"{bad:,} line{'s are' if bad > 1 else ' is'} left out of {name}: no whole record.")

@@ -53,7 +53,7 @@ def _of_owner(owner: Owner | None, age: float) -> State:
     if owner is not None and owner.is_visible_from(current_owner("")):
         if owner.lives():
             return State("running", f"Running: {who}.")
-        return State("failed", f"Killed: {who} has left without a word.")
+        return State("failed", f"Killed: {who}; its process is gone, and has not written why.")
     if age > STALE_SECONDS:
         return State("failed", f"Lost: {who}; no sign of life for more than {STALE_SECONDS / 60:.0f} minutes.")
     return State("running", f"Running: {who}.")
