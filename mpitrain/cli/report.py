@@ -39,9 +39,9 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
 def report(options: ReportOptions) -> int:
     """Write the page."""
     from ..pages.page import page
-    from ..pages.run import open_run
+    from ..pages.run import open_runs
 
-    runs = [open_run(path) for path in dict.fromkeys(options.runs)]
+    runs = open_runs(options.runs)
     check_writable(options.out)
     write(options.out, page(runs))
     make_console().say(f"{options.out}: open it in a browser")

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 from ..svg import text
 from ..training.display.axis import Axis, epoch_axis, tick_labels, value_axis
@@ -21,7 +22,8 @@ BAR, GAP, LABEL = 20, 6, 64
 LETTER = 6.2  # pixels of a letter of the bars, at most
 
 
-class Line(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Line:
     """A line of a chart.
 
     Attributes
@@ -41,7 +43,7 @@ class Line(NamedTuple):
     name: str
     points: Sequence[tuple[int, float]]
 
-    @property
+    @cached_property
     def finite(self) -> list[tuple[int, float]]:
         """The points that can be drawn."""
         return [(place, value) for place, value in self.points if math.isfinite(value)]

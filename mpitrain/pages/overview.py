@@ -35,12 +35,12 @@ def overview(runs: Sequence[Run]) -> Html:
     missing = element("ul", join(element("li", text) for text in problems), class_="problems") if problems else Html()
     rows: list[list[Text]] = []
     for name, values in (
-        ("steps", [many(facts.number(run.report, "steps") if run.report else run.steps.last) for run in runs]),
+        ("steps", [many(facts.number(run.final, "steps") if run.final else run.steps.last) for run in runs]),
         ("epochs", [_epochs(run) for run in runs]),
         *((f"{split}, last", [_last(run, split) for run in runs]) for split in SPLITS),
         ("best", [_best(run) for run in runs]),
         ("samples/s", [_speed(run) for run in runs]),
-        ("seconds in all", [duration(facts.number(run.report, "seconds")) for run in runs]),
+        ("seconds in all", [duration(facts.number(run.final, "seconds")) for run in runs]),
         ("ranks", [many(facts.number(run.start or run.report, "ranks")) for run in runs]),
         ("parameters", [many(facts.number(run.report, "parameters")) for run in runs]),
     ):
@@ -61,8 +61,8 @@ def _legend(runs: Sequence[Run], texts: Sequence[str]) -> Html:
 
 
 def _epochs(run: Run) -> str:
-    if run.report:
-        return many(facts.number(run.report, "epochs"))
+    if run.final:
+        return many(facts.number(run.final, "epochs"))
     return f"{run.evaluations[-1].epoch} so far" if run.evaluations else MISSING
 
 
@@ -71,14 +71,14 @@ def _last(run: Run, split: str) -> str:
 
 
 def _best(run: Run) -> str:
-    best = dict(facts.table(run.report, "best"))
+    best = dict(facts.table(run.final, "best"))
     scores = {name: facts.number(best, name) for name in best if name not in ("epoch", "step")}
-    return f"{figures(scores)} (test, step {facts.whole(best, 'step'):,})" if scores else MISSING
+    return f"{figures(scores)} (test, after step {facts.whole(best, 'step'):,})" if scores else MISSING
 
 
 def _speed(run: Run) -> str:
-    if run.report:
-        return many(facts.number(run.report, "samples_per_second"))
+    if run.final:
+        return many(facts.number(run.final, "samples_per_second"))
     return many(run.evaluations[-1].samples_per_second) if run.evaluations else MISSING
 
 

@@ -5,6 +5,8 @@ import math
 import time
 import tomllib
 from array import array
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,6 +63,8 @@ class Run:
 
     Attributes
     ----------
+    name : str
+        The name of the directory, printable.
     config : dict
         Settings by table and key, as in config.toml.
     steps : Steps
@@ -77,7 +81,7 @@ class Run:
     """
 
     def __init__(self, path: Path):
-        self.path = path
+        self.path, self.name = path, visible(path.name or str(path.absolute()))
         self._metrics, self._events = GrowingLines(path / METRICS), GrowingLines(path / EVENTS)
         self._stamps: dict[str, tuple[int, int]] = {}
         self._said: dict[str, str] = {}
@@ -91,9 +95,9 @@ class Run:
         self._forget_metrics()
 
     @property
-    def name(self) -> str:
-        """The name of the directory, printable."""
-        return visible(self.path.name or str(self.path.absolute()))
+    def final(self) -> dict[str, Any]:
+        """The report of a run that is over; empty while it trains, with an older report from before a resume or not."""
+        return {} if self.state.kind == "running" else self.report
 
     @property
     def start(self) -> dict[str, Any]:
@@ -208,6 +212,22 @@ class Run:
         if not self.steps.steps and not self.evaluations:
             found.append(f"{METRICS} has no steps yet.")
         return found
+
+
+def open_runs(paths: Iterable[Path]) -> list[Run]:
+    """Return the runs in ``paths``, each once; those of one name are named by their paths.
+
+    Raises
+    ------
+    UserError
+        If a path has none.
+    """
+    runs = [open_run(path) for path in dict.fromkeys(paths)]
+    times = Counter(run.name for run in runs)
+    for run in runs:
+        if times[run.name] > 1:
+            run.name = visible(str(run.path))
+    return runs
 
 
 def open_run(path: Path) -> Run:

@@ -39,14 +39,14 @@ def _of_run(number: int, run: Run, *, alone: bool) -> Html:
 
 def _shares(run: Run) -> list[tuple[str, dict[str, float]]]:
     """Return the shares of each rank; of a run that trains, those of rank 0 since the last evaluation."""
-    of_rank = facts.tables(run.report, "time_share_of_rank")
-    if of_rank and run.state.kind != "running":
+    of_rank = facts.tables(run.final, "time_share_of_rank")
+    if of_rank:
         return [(f"rank {k}", {name: facts.number(one, name) for name in one}) for k, one in enumerate(of_rank)]
     return [("rank 0", run.evaluations[-1].time_share)] if run.evaluations and run.evaluations[-1].time_share else []
 
 
 def _slowest(run: Run) -> str:
-    said = facts.text(run.report, "slowest")
+    said = facts.text(run.final, "slowest")
     return f"Slowest: {said}." if said else ""
 
 

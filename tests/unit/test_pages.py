@@ -9,13 +9,14 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from mpitrain.cli.main import main
 from mpitrain.config import Config
 from mpitrain.pages.page import page
-from mpitrain.pages.run import Run, open_run
+from mpitrain.pages.run import Run, open_run, open_runs
 from mpitrain.pages.terminal import view
 from tests.run_files import END, EXAMPLES, NOTE, PIXEL, REPORT, START, evaluation, lines, metrics, write_run
 
@@ -84,7 +85,7 @@ def test_everything_is_on_the_page(tmp_path):
     for words in (
         "Ended: all steps are done.",
         "loss 0.1, accuracy 90.00% best",  # of the last test, before the row of the best
-        "accuracy 90.00% (test, step 30)",
+        "accuracy 90.00% (test, after step 30)",
         "1 min 15 s",
         "Settings other than the defaults, given or found value data.batch_size 8 All settings",
         "Slowest: rank 2, whose own work took 1.4 times",
@@ -125,6 +126,24 @@ def test_runs_are_compared(tmp_path):
     )
     assert "a, b" not in made.text
     assert "a and b" in made.text
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = [write_run(Path(place)) for place in ("a/run", "b/run", "c/other")]
+    assert [run.name for run in open_runs([*paths, paths[0]])] == ["a/run", "b/run", "other"]
+
+
+def test_a_resumed_run_does_not_show_its_old_report(tmp_path):
+    from mpitrain.training.directory.ownership import Ownership
+
+    path = write_run(tmp_path / "run", steps=30)
+    with Ownership("one") as owner:
+        owner.take(path)
+        made = check(page([open_run(path)]))
+    assert "steps 30 epochs 3 so far" in made.text
+    assert "rank 0 70% 5% 5% 20%" in made.text
+    assert "rank 2" not in made.text.partition("Time of each rank")[2].partition("Stages of")[0]
 
 
 def test_names_are_no_markup(tmp_path):
