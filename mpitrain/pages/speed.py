@@ -7,6 +7,7 @@ from ..plain_text import count
 from . import facts
 from .charts import bar_chart
 from .markup import Html, Text, element, folded, join, paragraph, section, table
+from .overview import heads
 from .run import Run
 from .words import MISSING, many, share, size
 
@@ -53,11 +54,8 @@ def _slowest(run: Run) -> str:
 def _changes(run: Run) -> list[Html]:
     """Return how the shares of a batch changed (--balance), and what that brought."""
     gain = facts.number(facts.table(run.report, "balance"), "measured_gain")
-    words = (
-        ""
-        if math.isnan(gain)
-        else f"Other shares of a batch made steps {abs(gain):.0%} {'shorter' if gain >= 0 else 'longer'}."
-    )
+    effect = f"{abs(gain):.0%} {'shorter' if gain >= 0 else 'longer'}" if math.isfinite(gain) else ""
+    words = f"Other shares of a batch made steps {effect}." if effect else ""
     rows: list[list[Text]] = [
         [
             f"{facts.whole(line, 'step'):,}",
@@ -90,36 +88,31 @@ def _pipeline(run: Run) -> Html:
 
 def messages(runs: Sequence[Run]) -> Html:
     """Return the section on the messages for the gradients of a step."""
-    rows = [_row(run) for run in runs if run.report]
-    head = ["run", "algorithm", "messages a step", "bytes a step", "buckets", "why"]
+    rows: list[list[Text]] = [
+        ["algorithm", *(facts.text(run.report, "all_reduce") or MISSING for run in runs)],
+        ["messages a step", *(many(facts.number(run.report, "messages_per_step")) for run in runs)],
+        ["bytes a step", *(size(facts.number(run.report, "bytes_per_step")) for run in runs)],
+        ["buckets", *(many(facts.number(run.report, "buckets")) for run in runs)],
+        ["reason", *(_reason(run) for run in runs)],
+    ]
+    shown = [row for row in rows if any(cell != MISSING for cell in row[1:])]
+    head = ["number", "algorithm", "messages", "bytes"]
     folds = [
-        folded(
-            f"Each exchange of {run.name}",
-            table(f"Exchanges of a step of rank 0, {run.name}", ["number", "algorithm", "messages", "bytes"], found),
-        )
+        folded(f"Each exchange of {run.name}", table(f"Exchanges in a step, rank 0 of {run.name}", head, found))
         for run in runs
         if (found := _exchanges(run))
     ]
-    return section("Messages", table("Messages of a rank for the gradients", head, rows), *folds)
+    return section("Messages", table("Messages of a rank for the gradients", heads(runs), shown), *folds)
 
 
-def _row(run: Run) -> list[Text]:
-    report = run.report
-    why = facts.text(report, "all_reduce_reason") or (
-        "one rank, nothing to sum" if facts.whole(report, "ranks") == 1 else MISSING
-    )
-    sync = facts.table(report, "sync")
+def _reason(run: Run) -> str:
+    """Return why there are these messages, or how many meetings there were with --sync."""
+    sync = facts.table(run.report, "sync")
     if sync:
         meetings, steps = (facts.whole(sync, key) for key in ("meetings", "steps"))
-        why = f"{facts.text(sync, 'method')}: {count(meetings, 'meeting')} in {count(steps, 'step')}"
-    return [
-        run.name,
-        facts.text(report, "all_reduce") or MISSING,
-        many(facts.number(report, "messages_per_step")),
-        size(facts.number(report, "bytes_per_step")),
-        many(facts.number(report, "buckets")),
-        why,
-    ]
+        return f"{facts.text(sync, 'method')}: {count(meetings, 'meeting')} in {count(steps, 'step')}"
+    alone = facts.whole(run.report, "ranks") == 1
+    return "one rank, nothing to sum" if alone else facts.text(run.report, "all_reduce_reason") or MISSING
 
 
 def _exchanges(run: Run) -> list[list[Text]]:

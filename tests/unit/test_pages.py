@@ -91,7 +91,7 @@ def test_everything_is_on_the_page(tmp_path):
         "Slowest: rank 2, whose own work took 1.4 times",
         "Other shares of a batch made steps 12% shorter.",
         "Schedule 1f1b, predicted idle time 18% of a step.",
-        "ring 8 150 KiB 2 ring from 64 KiB",
+        "algorithm ring messages a step 8 bytes a step 150 KiB buckets 2 reason ring from 64 KiB",
         "1 ring 4 98 KiB 2 tree 4 52 KiB",
         "1 step skipped: their loss or gradient was not finite.",
         "7 the loss is nan",
