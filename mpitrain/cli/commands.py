@@ -26,13 +26,15 @@ COMMANDS = {
     "data": "Show how the columns of a table, or the arrays of any data, are interpreted.",
     "collective": "List, show, check, price, draw, record and measure collective algorithms.",
     "pipeline": "List, show, check, price and draw pipeline schedules.",
+    "profile": "List what the steps of a profiled run spend their time on.",
+    "scale": "Measure how training gets faster with more ranks, and predict it for more.",
     "kernel": "List, build, check and measure the kernels.",
     "course": "Start a lab on collective algorithms or on pipelines.",
     "doctor": "Examine the ranks of a job before training on them.",
     "completion": "Print a script that lets a shell complete commands and options.",
 }
 """Each command and what it does; its module (``find_lr``) has a ``parse(argv, speaks)`` that returns a job."""
-FAMILIES = ("data", "collective", "pipeline", "kernel", "course")
+FAMILIES = ("data", "collective", "pipeline", "profile", "kernel", "course")
 """Commands that have commands of their own; their modules have a dict SUBCOMMANDS."""
 HELP = ("-h", "--help")
 

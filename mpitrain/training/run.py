@@ -102,8 +102,6 @@ class TrainingRun:
         Called on all ranks before the first step in which they have other shares of a batch (--balance auto).
     losses : list of dict
         Losses of ranks after which training continued (--elastic).
-    on_note : callable(str)
-        Called with each note to the user.
     """
 
     config: Config
@@ -137,17 +135,11 @@ class TrainingRun:
     on_new_shares: Callable[[], None] = lambda: None
     _stage_seconds: float = 0.0
     losses: list[dict[str, Any]] = field(default_factory=list)
-    on_note: Callable[[str], None] = lambda text: None
 
     @property
     def group(self) -> Group:
         """The ranks among which the samples are divided."""
         return self.data_parallel.group
-
-    def note(self, text: str) -> None:
-        """Show a note to the user; on rank 0 only."""
-        self.display.note(text)
-        self.on_note(text)
 
     def take_stage_seconds(self, runner: PipelineRunner) -> float:
         """Return the time for which this rank has waited for other stages since the last call."""

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -40,6 +40,8 @@ class ProgressLog:
     ----------
     is_live : bool
         True if ``step`` shows anything.
+    on_note : list of callable(str)
+        Called with each note.
     """
 
     is_live = False
@@ -47,12 +49,18 @@ class ProgressLog:
     def __init__(self, console: PlainConsole, settings: Run | int):
         self.console = console
         self._settings = settings if isinstance(settings, Run) else Run(epochs=settings)
+        self.on_note: list[Callable[[str], None]] = []
 
     def start(self, epoch: int, steps: int, done: int = 0) -> None:
         """Begin an epoch, or continue after ``done`` of its steps."""
 
     def note(self, text: str) -> None:
         """Print a note for the user."""
+        for call in self.on_note:
+            call(text)
+        self._print_note(text)
+
+    def _print_note(self, text: str) -> None:
         self.console.say(text)
 
     def step(self, train: dict[str, float], samples_per_second: float, times: Times) -> None:
@@ -149,7 +157,7 @@ class Silent(ProgressLog):
     def epoch_done(self, result: EpochResult) -> None:
         """Print nothing."""
 
-    def note(self, text: str) -> None:
+    def _print_note(self, text: str) -> None:
         """Print on standard error: notes are shown in any case."""
         print(f"mpitrain: {visible(text)}", file=sys.stderr, flush=True)
 

@@ -115,7 +115,7 @@ class StepInfo:
 
     def note(self, text: str) -> None:
         """Show a line to the user; on rank 0 only."""
-        self.run.note(text)
+        self.run.display.note(text)
 
 
 class Hook:

@@ -85,6 +85,6 @@ def _make_writer(run: TrainingRun, run_path: Path) -> Writer:
         slices=run.data_parallel.sync.own,
         own_states=run.config.model.batch_norm == "local" and bool(run.setup.arena.whole.states),
         keep=run.config.checkpoint.keep,
-        note=run.note,
+        note=run.display.note,
         on_timed=run.timeline,
     )

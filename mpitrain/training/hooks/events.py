@@ -23,7 +23,7 @@ class EventLog(Hook):
         directory = self._directory
         if directory is not None:
             directory.record("start", step=info.step, **facts)
-            info.run.on_note = lambda text: directory.record("note", step=info.run.step, text=text)
+            info.run.display.on_note.append(lambda text: directory.record("note", step=info.run.step, text=text))
 
     def train_end(self, info: StepInfo) -> None:
         """Record why the training has ended."""

@@ -98,20 +98,6 @@ class Evaluator:
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.concatenate(gathered) if gathered else np.empty((0, num_outputs), np.float32)
 
-    def row_losses(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
-        """Return the sum of the losses of each row of tokens, (N,) float64, and the number of its targets, (N,).
-
-        They are the same on every rank; each computes its share.
-        """
-        mine = share(len(split.x), self._group.rank, self._group.size)
-        parts = [
-            np.stack(row_losses(self._device.to_host(outputs), split.y[rows]))
-            for rows, outputs in self.outputs(split.x, mine)
-        ]
-        gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
-        losses, counts = np.concatenate([np.empty((2, 0)), *gathered], axis=1)
-        return losses, counts.astype(np.int64)
-
     def of_rows(
         self, split: Split, columns: int, function: Callable[[np.ndarray, np.ndarray], np.ndarray]
     ) -> np.ndarray:
@@ -139,6 +125,20 @@ class Evaluator:
             parts += [sums.sums(outputs[k : k + 1], targets[k : k + 1], self._ctx) for k in range(len(targets))]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.array(gathered, np.float64).reshape(-1, scoring.num_sums)
+
+    def row_losses(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sum of the losses of each row of tokens, (N,) float64, and the number of its targets, (N,).
+
+        They are the same on every rank; each computes its share.
+        """
+        mine = share(len(split.x), self._group.rank, self._group.size)
+        parts = [
+            np.stack(row_losses(self._device.to_host(outputs), split.y[rows]))
+            for rows, outputs in self.outputs(split.x, mine)
+        ]
+        gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
+        losses, counts = np.concatenate([np.empty((2, 0)), *gathered], axis=1)
+        return losses, counts.astype(np.int64)
 
     def scores(self, splits: Sequence[Split], scoring: Scoring) -> dict[str, float]:
         """Return the scores over all of ``splits``, the same on every rank; each rank evaluates its share."""
