@@ -51,15 +51,17 @@ def write_results(loop: TrainingLoop, path: Path, seconds: float, more: dict[str
         if run.setup.pipeline is not None:
             profiler.save_tasks(run.setup.pipeline.pipe, run.setup.pipeline.stages.program, path / TASKS)
     report = make_report(loop, seconds) | (more or {})
-    examples = examine(loop.hooks[Evaluation].evaluator, run.setup.dataset, run.scoring)
     with run.world.together(asleep=True):
         if directory is not None:
             directory.write_report(report)
-            directory.write_examples({"step": run.step, **examples})
-            directory.close()
             title = f"{run.config.model.name} on {run.setup.dataset.name}, {count(run.world.size, 'rank')}"
             by_step = counts_steps(run.config.run)
             draw_curves(results.evaluations, results.metric, title, path / CURVES, results.best, by_step=by_step)
+    examples = examine(loop.hooks[Evaluation].evaluator, run.setup.dataset, run.scoring)
+    with run.world.together(asleep=True):
+        if directory is not None:
+            directory.write_examples({"step": run.step, **examples})
+            directory.close()
     return report
 
 

@@ -10,7 +10,7 @@ import pytest
 from mpitrain.data.lazy import LazyRows, PickedRows
 from mpitrain.metrics.base import IGNORED
 from mpitrain.training.environment import command_line
-from mpitrain.training.scoring.examples import confusion, spread
+from mpitrain.training.scoring.examples import confusion, judge, spread
 from mpitrain.training.scoring.pictures import LARGEST, as_png, ends
 
 
@@ -71,6 +71,19 @@ def test_few_classes_are_a_matrix_and_many_are_pairs():
     assert first == {"class": "class 5", "predicted": "class 6", "count": 2}
     assert second == {"class": "class 59", "predicted": "class 0", "count": 1}
     assert confusion(np.empty(0, np.int64), np.empty(0, np.int64), names, 60) == {"pairs": []}
+
+
+@pytest.mark.filterwarnings("error")
+def test_samples_are_judged_in_float64_whatever_the_outputs_are():
+    outputs = np.array([[1e30, -1e30, 0], [0.5, 0.25, 0], [np.nan, 1, 2], [np.inf, 0, -np.inf]], np.float32)
+    found = judge(outputs, np.array([1, 2, 0, IGNORED]))
+    assert found.dtype == np.float64
+    assert found[:2, 0].tolist() == pytest.approx([2e30, np.log(np.exp([0.5, 0.25, 0]).sum())])
+    assert np.isnan(found[2, 0])
+    assert found[3, 0] == 0
+    assert found[:, 1].tolist() == [0, 0, 0, 0]
+    assert found[:2, 2].tolist() == pytest.approx([1, np.exp(0.5) / np.exp([0.5, 0.25, 0]).sum()])
+    assert judge(np.empty((0, 3), np.float32), np.empty(0, np.int64)).shape == (0, 3)
 
 
 @pytest.mark.parametrize(("count", "most"), [(0, 4), (4, 4), (5, 4), (1000, 64), (64, 1000)])

@@ -110,10 +110,11 @@ def judge(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """
     at, counted = np.arange(len(targets)), targets != IGNORED
     predicted = outputs.argmax(axis=1)
-    shifted = outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True)
-    sums = np.log(np.exp(shifted).sum(axis=1))
-    losses = np.where(counted, sums - shifted[at, np.where(counted, targets, 0)], 0.0)
-    return np.stack([losses, predicted, np.exp(shifted[at, predicted] - sums)], axis=1)
+    with np.errstate(invalid="ignore"):  # outputs that are infinite
+        shifted = outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True)
+        sums = np.log(np.exp(shifted).sum(axis=1))
+        losses = np.where(counted, sums - shifted[at, np.where(counted, targets, 0)], 0.0)
+        return np.stack([losses, predicted, np.exp(shifted[at, predicted] - sums)], axis=1)
 
 
 def _regress(
@@ -126,7 +127,8 @@ def _regress(
 
     predicted = evaluator.of_rows(part, dataset.num_outputs, read)
     deviation = dataset.test.y.std(axis=0, dtype=np.float64) if len(dataset.test) else np.ones(dataset.num_outputs)
-    losses = (((predicted - part.y) / np.where(deviation > 0, deviation, 1.0)) ** 2).mean(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        losses = (((predicted - part.y) / np.where(deviation > 0, deviation, 1.0)) ** 2).mean(axis=1)
     told = [
         {"target": [_rounded(v) for v in true], "predicted": [_rounded(v) for v in guess]}
         for true, guess in zip(part.y, predicted, strict=True)
