@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "train": "Train a network on all ranks of a job. This is the default command.",
     "find-lr": "Find a learning rate by a short training in which it grows.",
+    "runs": "List, show, compare, export and delete the runs of a database.",
     "evaluate": "Score the weights of a finished run.",
     "predict": "Write a finished run's outputs for new samples, as CSV or npz.",
     "export": "Write a finished run's model as a folder of Hugging Face.",
@@ -34,7 +35,7 @@ COMMANDS = {
     "completion": "Print a script that lets a shell complete commands and options.",
 }
 """Each command and what it does; its module (``find_lr``) has a ``parse(argv, speaks)`` that returns a job."""
-FAMILIES = ("data", "collective", "pipeline", "profile", "kernel", "course")
+FAMILIES = ("runs", "data", "collective", "pipeline", "profile", "kernel", "course")
 """Commands that have commands of their own; their modules have a dict SUBCOMMANDS."""
 HELP = ("-h", "--help")
 

@@ -140,8 +140,19 @@ class Evaluator:
         losses, counts = np.concatenate([np.empty((2, 0)), *gathered], axis=1)
         return losses, counts.astype(np.int64)
 
-    def scores(self, splits: Sequence[Split], scoring: Scoring) -> dict[str, float]:
-        """Return the scores over all of ``splits``, the same on every rank; each rank evaluates its share."""
+    def scores(
+        self,
+        splits: Sequence[Split],
+        scoring: Scoring,
+        on_outputs: Sequence[Callable[[Split, slice, np.ndarray], None]] = (),
+    ) -> dict[str, float]:
+        """Return the scores over all of ``splits``, the same on every rank; each rank evaluates its share.
+
+        Parameters
+        ----------
+        on_outputs : sequence of callable(Split, slice, array)
+            Called with rows of a split and their outputs, arrays of the device, on ranks that have whole outputs.
+        """
         totals, metrics = np.zeros(scoring.num_sums), scoring.metrics
         last, sums = self._split(scoring)
         metrics.reset()
@@ -151,13 +162,20 @@ class Evaluator:
                 totals += sums.sums(outputs, targets, self._ctx)
                 if metrics:
                     metrics.update(scoring.readable(self._device.to_host(outputs)), targets)
+                for call in on_outputs if last in (None, self._whole) else ():
+                    call(split, rows, outputs)
         scores = scoring.scores(self._everyone.sum(totals), splits)
         return scores | self._results(metrics)
+
+    @property
+    def _whole(self) -> Layer | None:
+        """The model, or its last stage; None on ranks without that."""
+        return self._model if self._forward is None else self._forward.last
 
     def _split(self, scoring: Scoring) -> tuple[Layer | None, Scoring]:
         """Return the part of the model, or of its last stage, that has to run, and the scoring of its outputs."""
         if self._parts is None or self._parts[0] is not scoring:
-            model = self._model if self._forward is None else self._forward.last
+            model = self._whole
             self._parts = scoring, *((None, scoring) if model is None else scoring.split(model))
         return self._parts[1:]
 
