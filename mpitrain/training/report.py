@@ -28,6 +28,9 @@ from .run_length import counts_steps
 from .scoring.examples import examine
 from .step_timer import Times, blame
 
+EXAMPLE_SECONDS = 10.0
+"""Time of training in which as many samples pass as are examined for examples.json at most."""
+
 
 def write_results(loop: TrainingLoop, path: Path, seconds: float, more: dict[str, Any] | None = None) -> dict[str, Any]:
     """Write what is left at the end of a run into its directory; return the report. All ranks call it together.
@@ -57,7 +60,9 @@ def write_results(loop: TrainingLoop, path: Path, seconds: float, more: dict[str
             title = f"{run.config.model.name} on {run.setup.dataset.name}, {count(run.world.size, 'rank')}"
             by_step = counts_steps(run.config.run)
             draw_curves(results.evaluations, results.metric, title, path / CURVES, results.best, by_step=by_step)
-    examples = examine(loop.hooks[Evaluation].evaluator, run.setup.dataset, run.scoring)
+    speed = run.world.all_gather(report["samples_per_second"])[0]  # measured by each rank, but one number for all
+    most = int(EXAMPLE_SECONDS * speed)
+    examples = examine(loop.hooks[Evaluation].evaluator, run.setup.dataset, run.scoring, most)
     with run.world.together(asleep=True):
         if directory is not None:
             directory.write_examples({"step": run.step, **examples})

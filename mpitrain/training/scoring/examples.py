@@ -15,8 +15,8 @@ from .evaluation import Evaluator
 from .pictures import as_png, ends
 from .scores import Scoring
 
-MOST_SAMPLES = 20_000
-"""Samples of the test split that are examined; of more, as many that are spread over it evenly."""
+LEAST_SAMPLES, MOST_SAMPLES = 256, 20_000
+"""Bounds of the samples of the test split that are examined, spread over it evenly where it has more."""
 
 MOST_WINDOWS = 64
 """Windows of text that are examined, whose evaluation takes no longer than a step of training or so."""
@@ -30,14 +30,16 @@ MOST_FEATURES = 12
 MOST_TOKENS = 80
 
 
-def examine(evaluator: Evaluator, dataset: Dataset, scoring: Scoring) -> dict[str, Any]:
+def examine(evaluator: Evaluator, dataset: Dataset, scoring: Scoring, most: int = MOST_SAMPLES) -> dict[str, Any]:
     """Return facts about single test samples, JSON-able, by the present weights (collective).
+
+    At most ``most`` samples are examined, but ``LEAST_SAMPLES`` at least; the same number on all ranks.
 
     ``examined`` says how many of the ``samples`` they are about; ``worst`` lists those with the largest losses, and
     ``confusion`` has the number of samples of each class (row) that were predicted as each class (column).
     """
     text = dataset.task == LANGUAGE_MODELING
-    rows = spread(len(dataset.test), MOST_WINDOWS if text else MOST_SAMPLES)
+    rows = spread(len(dataset.test), MOST_WINDOWS if text else min(MOST_SAMPLES, max(LEAST_SAMPLES, most)))
     part = _rows_of(dataset.test, rows)
     facts: dict[str, Any] = {"task": dataset.task, "samples": len(dataset.test), "examined": len(rows)}
     if text:
