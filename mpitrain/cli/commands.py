@@ -20,6 +20,8 @@ COMMANDS = {
     "evaluate": "Score the weights of a finished run.",
     "predict": "Write a finished run's outputs for new samples, as CSV or npz.",
     "export": "Write a finished run's model as a folder of Hugging Face.",
+    "report": "Write a page about runs: curves, settings, times, faults, mistakes.",
+    "watch": "Show a run while it trains, in a browser or in the terminal.",
     "generate": "Continue texts with a language model.",
     "tokenize": "Train a tokenizer on text.",
     "data": "Show how the columns of a table, or the arrays of any data, are interpreted.",

@@ -46,7 +46,7 @@ FLOORS = [
     ["ops", "comm", "kernels"],
     ["layers", "models", "losses", "head_loss", "generation", "optim"],
     ["parallel"],
-    ["training", "monitor"],
+    ["training", "monitor", "pages"],
     ["cli", "__main__"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

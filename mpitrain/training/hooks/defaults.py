@@ -20,6 +20,7 @@ from .control import ExternalControl
 from .display import ProgressDisplay
 from .early_stop import EarlyStop
 from .evaluation import Evaluation
+from .events import EventLog
 from .non_finite import NonFiniteGuard
 from .own_steps import OwnStepsGuard
 from .profiler import Profiler
@@ -58,6 +59,7 @@ def default_hooks(
     sends_weights = run_path is not None and run.group.rank == 0  # to rank 0, from its copies of the other stages
     return [
         *([StepSnapshots(run)] if run.world.elastic else []),
+        *([EventLog(directory)] if run_path is not None else []),
         *([Profiler()] if config.run.profile else []),
         *([ExternalControl(control)] if control is not no_request else []),
         _make_guard(run),

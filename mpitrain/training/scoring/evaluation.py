@@ -98,6 +98,34 @@ class Evaluator:
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.concatenate(gathered) if gathered else np.empty((0, num_outputs), np.float32)
 
+    def of_rows(
+        self, split: Split, columns: int, function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Return ``function(outputs, targets)``, an array (n, columns), for all rows: (N, columns), on every rank.
+
+        Each rank computes its share; the outputs of all are never in memory at once.
+        """
+        mine = share(len(split.x), self._group.rank, self._group.size)
+        parts = [
+            function(self._device.to_host(outputs), split.y[rows]) for rows, outputs in self.outputs(split.x, mine)
+        ]
+        gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
+        return np.concatenate([np.empty((0, columns)), *gathered])
+
+    def row_sums(self, split: Split, scoring: Scoring) -> np.ndarray:
+        """Return ``scoring.sums`` of each row alone, (N, num_sums) float64, the same on every rank.
+
+        A large head is computed with the loss, so that the logits of a text are never in memory at once.
+        """
+        mine = share(len(split.x), self._group.rank, self._group.size)
+        last, sums = self._split(scoring)
+        parts = []
+        for rows, outputs in self.outputs(split.x, mine, last):
+            targets = split.y[rows]
+            parts += [sums.sums(outputs[k : k + 1], targets[k : k + 1], self._ctx) for k in range(len(targets))]
+        gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
+        return np.array(gathered, np.float64).reshape(-1, scoring.num_sums)
+
     def row_losses(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
         """Return the sum of the losses of each row of tokens, (N,) float64, and the number of its targets, (N,).
 
