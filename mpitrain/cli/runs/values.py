@@ -37,10 +37,13 @@ def say(name: str, value: Any) -> str:
 
 def say_of(run: Record, name: str) -> str:
     """Return the value ``name`` of a run as the cell of a table; the best score with that of its metric."""
-    if name == "best" and run["best"] is not None:
-        return f"{run['metric']} {run['best']:.4g}"
+    from ...training.display.score_text import show_score
+
     value = run.get(name)
-    return f"{value:.4g}" if isinstance(value, float) and "/" in name else say(name, value)
+    if name == "best" and value is not None:
+        return f"{run['metric']} {show_score(run['metric'], value)}"
+    _, slash, score = name.partition("/")
+    return show_score(score, value) if slash and isinstance(value, float) else say(name, value)
 
 
 def title(run: Record) -> str:
