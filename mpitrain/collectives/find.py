@@ -17,6 +17,7 @@ COLLECTIVES = (
     "broadcast",
     "reduce",
     "all_to_all",
+    "halo_exchange",
     "scatter",
     "gather",
     "barrier",

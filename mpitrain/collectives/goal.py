@@ -29,11 +29,13 @@ class Goal:
     rooted : bool
         One rank is the root, rank 0 by default; ``start`` and ``finish`` take it as ``root``.
     same_chunks : bool
-        Both ends of a message name the same chunks.
+        Both ends of a message name the same chunks. Otherwise a contribution is what one rank has for another one.
     once : bool
         A contribution must not be added twice (in a barrier it may be).
     owners : bool
         Chunks belong to ranks, so their number must be a multiple of P.
+    keeps_own : bool
+        What a rank has for itself is in place in its second buffer at the start.
     """
 
     collective: str
@@ -44,6 +46,7 @@ class Goal:
     once: bool = True
     owners: bool = False
     rooted: bool = False
+    keeps_own: bool = False
 
     def at(self, root: int) -> "Goal":
         """Return the goal for another root than rank 0."""
@@ -55,7 +58,7 @@ class Goal:
 
     def name(self, bit: int, size: int) -> str:
         """Return the description of the contribution ``bit``."""
-        if self.collective == "all_to_all":
+        if not self.same_chunks:
             return f"rank {bit // size}'s chunk for rank {bit % size}"
         return f"rank {bit}'s contribution"
 
@@ -124,6 +127,21 @@ def _slots_out(rank: int, size: int, num_chunks: int) -> list[int | None]:
     return [None] * size + arrived + [None] * (num_chunks - 2 * size)
 
 
+def _distances(num_chunks: int) -> list[int]:
+    reach = num_chunks // 4
+    return [distance for distance in range(-reach, reach + 1) if distance]
+
+
+def _halos_out(rank: int, size: int, num_chunks: int) -> list[int]:
+    near = [rank + distance for distance in _distances(num_chunks)]
+    return [1 << rank * size + to if 0 <= to < size else 0 for to in near] + [0] * (num_chunks // 2)
+
+
+def _halos_in(rank: int, size: int, num_chunks: int) -> list[int | None]:
+    near = [rank + distance for distance in _distances(num_chunks)]
+    return [None] * (num_chunks // 2) + [1 << s * size + rank if 0 <= s < size else None for s in near]
+
+
 def _up_to_rank(rank: int, size: int, num_chunks: int) -> list[int | None]:
     return [(2 << rank) - 1] * num_chunks
 
@@ -144,7 +162,21 @@ GOALS = {
             "every chunk ends on rank 0 with every contribution exactly once",
             rooted=True,
         ),
-        Goal("all_to_all", _slots_in, _slots_out, "chunk d of rank s ends in place s of rank d", same_chunks=False),
+        Goal(
+            "all_to_all",
+            _slots_in,
+            _slots_out,
+            "chunk d of rank s ends in place s of rank d",
+            same_chunks=False,
+            keeps_own=True,
+        ),
+        Goal(
+            "halo_exchange",
+            _halos_out,
+            _halos_in,
+            "what a rank has for the ranks near it ends there, each in a place of its own",
+            same_chunks=False,
+        ),
         Goal("scatter", _root_has_all, _own_back, "chunk r of rank 0 ends on rank r", owners=True, rooted=True),
         Goal("gather", _own, _all_at_root, "chunk r of rank r ends on rank 0", owners=True, rooted=True),
         Goal("barrier", _everybody, _sum, "every rank hears from every rank, directly or not", once=False),

@@ -5,21 +5,29 @@ from collections.abc import Sequence
 import numpy as np
 
 from .algorithm import Algorithm, make_algorithm
+from .layout import Counts, Layout
 from .lockstep import Program, run_lockstep
 from .operators import OPERATORS, check_operator
-from .step import Schedule, chunk_bounds, chunk_runs
+from .step import Schedule
 
 
-def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str = "sum") -> list[np.ndarray]:
+def simulate(
+    algorithm: Algorithm | Schedule,
+    inputs: list[np.ndarray],
+    op: str = "sum",
+    counts: Sequence[Counts] | None = None,
+) -> list[np.ndarray]:
     """Return the result of each rank.
 
     Parameters
     ----------
     algorithm : Algorithm or Schedule
     inputs : list of P arrays of one shape and dtype, (n,)
-        The buffer of each rank; not changed. For all_to_all, n is a multiple of P.
+        The buffer of each rank; not changed. For all_to_all, n is a multiple of P. With ``counts``, lengths may differ.
     op : str
         sum, max or min.
+    counts : sequence of Counts, optional
+        Lengths of the chunks of each rank (see ``Layout``).
 
     Examples
     --------
@@ -30,19 +38,19 @@ def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str 
     algorithm = make_algorithm(algorithm)
     size = len(inputs)
     check_operator(op)
-    num_chunks = algorithm.num_chunks(size)
-    buffers = [lay_out(algorithm, rank, size, x) for rank, x in enumerate(inputs)]
+    chosen: Sequence[Counts | None] = counts or [None] * size
+    layouts = [Layout(algorithm, size, x.size, of) for x, of in zip(inputs, chosen, strict=True)]
+    memories = [_fill(algorithm, rank, x, layouts[rank]) for rank, x in enumerate(inputs)]
 
     def read(rank: int, chunks: Sequence[int]) -> np.ndarray:
-        buffer = buffers[rank]
-        parts = [buffer[chunk_bounds(buffer.size, num_chunks, run)] for run in chunk_runs(tuple(chunks))]
-        return np.concatenate(parts) if parts else buffer[:0]
+        parts = [memories[rank][number][bounds] for number, bounds in layouts[rank].spans(tuple(chunks))]
+        return np.concatenate(parts) if parts else inputs[rank][:0]
 
     def write(receiver: Program, sender: Program, payload: np.ndarray) -> None:
-        step, buffer, start = receiver.step, buffers[receiver.rank], 0
+        step, start = receiver.step, 0
         assert step is not None
-        for run in chunk_runs(step.recv):
-            target = buffer[chunk_bounds(buffer.size, num_chunks, run)]
+        for number, bounds in layouts[receiver.rank].spans(step.recv):
+            target = memories[receiver.rank][number][bounds]
             arrived = payload[start : start + target.size]
             start += target.size
             if step.reduce:
@@ -51,26 +59,13 @@ def simulate(algorithm: Algorithm | Schedule, inputs: list[np.ndarray], op: str 
                 target[...] = arrived
 
     run_lockstep(algorithm, size, read, write, algorithm.goal.same_chunks)
-    return [result(algorithm, x, buffer) for x, buffer in zip(inputs, buffers, strict=True)]
+    return [memory[min(1, len(memory) - 1)] for memory in memories]
 
 
-def lay_out(algorithm: Algorithm, rank: int, size: int, x: np.ndarray) -> np.ndarray:
-    """Return the memory that the chunks of ``algorithm`` are cut from, with ``x`` in it.
-
-    A single buffer is a copy of ``x``. Several buffers (all_to_all) follow each other, and the chunk that a rank keeps
-    is already in the second one.
-    """
-    if algorithm.buffers == 1:
-        return x.copy()
-    if x.size % size:
-        raise ValueError(f"{algorithm.collective} of {x.size} elements over {size} ranks: must be a multiple")
-    memory = np.empty(x.size * algorithm.buffers, x.dtype)
-    memory[: x.size] = x
-    own = chunk_bounds(x.size, size, rank)
-    memory[x.size + own.start : x.size + own.stop] = x[own]
+def _fill(algorithm: Algorithm, rank: int, x: np.ndarray, layout: Layout) -> list[np.ndarray]:
+    """Return the buffers of a rank at the start, the first of them a copy of ``x``."""
+    memory = [x.copy(), *(np.empty(size, x.dtype) for size in layout.sizes[1:])]
+    if algorithm.goal.keeps_own:
+        source, target = layout.own(rank)
+        memory[1][target] = x[source]
     return memory
-
-
-def result(algorithm: Algorithm, x: np.ndarray, memory: np.ndarray) -> np.ndarray:
-    """Return the part of ``memory`` that holds the result."""
-    return memory if algorithm.buffers == 1 else memory[x.size : 2 * x.size]

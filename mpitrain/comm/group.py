@@ -14,6 +14,7 @@ import numpy as np
 from mpi4py import MPI
 
 from ..collectives import Algorithm
+from ..collectives.layout import Counts
 from ..collectives.price import Choice
 from ..device import device_of
 from ..errors import AgreedError
@@ -180,10 +181,17 @@ class Group(Ranks):
         made = f"{plan.algorithm} all-reduce of {buffer.nbytes:,} bytes of {buffer.dtype}"
         return self._watched(plan, made, what)
 
-    def plan_watched(self, algorithm: str, buffer: np.ndarray, what: str = "") -> Request:
+    def plan_watched(
+        self, algorithm: str, buffer: np.ndarray, what: str = "", *, counts: Counts | None = None
+    ) -> Request:
         """Return a request as ``plan`` does, with its waits watched like those of an all-reduce."""
-        plan = self._planner.driven(algorithm, buffer)
-        return self._watched(plan, f"{algorithm} of {buffer.nbytes:,} bytes of {buffer.dtype}", what)
+        plan = self._planner.driven(algorithm, buffer, counts=counts)
+        length = "" if counts is not None else f"{buffer.nbytes:,} bytes of "  # with counts it may differ between ranks
+        return self._watched(plan, f"{algorithm} of {length}{buffer.dtype}", what)
+
+    def release(self, plan: Request) -> None:
+        """Free a plan that is not in flight; all ranks call it together, in the same order among their plans."""
+        self._planner.release(plan)
 
     def _watched(self, plan: Request, made: str, what: str) -> Request:
         if self.job.ledger is None:
@@ -193,13 +201,16 @@ class Group(Ranks):
         label = self.job.ledger.label(text, compared=made if history else "", history=history)
         return WatchedPlan(plan, self.job.ledger, label)
 
-    def plan(self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum") -> Request:
+    def plan(
+        self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum", counts: Counts | None = None
+    ) -> Request:
         """Return a request for any collective that is a schedule: ``plan("all_gather/bruck", buffer)``.
 
         Chunk r of the buffer belongs to rank r in collectives that divide it. The root is rank 0 unless an option
-        says otherwise: ``plan("broadcast/binomial:root=3", buffer)``.
+        says otherwise: ``plan("broadcast/binomial:root=3", buffer)``. Chunks are nearly equal; ``counts`` gives the
+        elements of each, one sequence for each buffer of the algorithm (see ``Layout``).
         """
-        return self._planner.schedule(algorithm, buffer, op)
+        return self._planner.schedule(algorithm, buffer, op, counts)
 
     def use_progress_thread(self, wanted: bool) -> None:
         """Let a thread progress the all-reduces that are planned from now on, instead of calls of ``poll``.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..collectives import Algorithm, ScheduleError, check, check_for, find, names
+from ..collectives.layout import Counts
 from ..collectives.operators import check_operator
 from ..collectives.price import Choice
 from ..errors import AgreedError, UserError
@@ -62,7 +63,7 @@ class Planner:
         self._auto = Auto(comm, mpi_version, place, windows.why_not)
         self._driver = Driver(spare_core=place.cores > 1 and not place.oversubscribed)
         self._checked: set[str] = set()
-        self._next_tag = 0
+        self._next_tag, self._free_tags = 0, list[int]()
         self.staging = HOST
         self._group: NcclGroup | None = None  # made when NCCL is first used
         self.has_devices = self.mixed = False
@@ -105,19 +106,32 @@ class Planner:
             self._group = make_group(self._comm, device)
         return self._group
 
-    def driven(self, algorithm: str, buffer: Any, op: str = "sum") -> Request:
+    def driven(self, algorithm: str, buffer: Any, op: str = "sum", counts: Counts | None = None) -> Request:
         """Return a request for a schedule, progressed by the thread if there is one."""
-        return self._driven(self.schedule(algorithm, buffer, op), buffer)
+        return self._driven(self.schedule(algorithm, buffer, op, counts), buffer)
 
-    def schedule(self, algorithm: str | Algorithm, buffer: Any, op: str) -> Request:
+    def schedule(self, algorithm: str | Algorithm, buffer: Any, op: str, counts: Counts | None = None) -> Request:
         """Return a request for any collective that is a schedule."""
         found = find(algorithm) if isinstance(algorithm, str) else algorithm
-        self._next_tag += 1
-        staging, tag, crowded = self.staging_of(buffer), self._next_tag, self._crowded
+        settings: dict[str, Any] = {"op": op, "counts": counts, "tag": self._take_tag(), "yield_cpu": self._crowded}
+        staging = self.staging_of(buffer)
         if isinstance(staging, HostStaging):
-            return StagedPlan(self._comm, found, buffer, staging=staging, op=op, tag=tag, yield_cpu=crowded)
+            return StagedPlan(self._comm, found, buffer, staging=staging, **settings)
         cut = not self._is_direct(buffer.nbytes)
-        return Plan(self._comm, found, buffer, op=op, tag=tag, staging=staging, yield_cpu=crowded, segmented=cut)
+        return Plan(self._comm, found, buffer, staging=staging, segmented=cut, **settings)
+
+    def _take_tag(self) -> int:
+        if self._free_tags:
+            return self._free_tags.pop()
+        self._next_tag += 1
+        return self._next_tag
+
+    def release(self, request: Request) -> None:
+        """Free a request that is not in flight, and give its tag to a later one."""
+        request.free()
+        tag = getattr(request, "tag", None)
+        if tag is not None:
+            self._free_tags.append(tag)
 
     def use_progress_thread(self, wanted: bool) -> None:
         """Let a thread progress the requests that are planned from now on, or stop doing so."""

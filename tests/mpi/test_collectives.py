@@ -44,10 +44,14 @@ def run(world, algorithm, inputs, op="sum", times=2):
 @pytest.mark.parametrize("algorithm", [*OPTIONS, *OTHERS])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_the_simulation_s_bits(world, algorithm, dtype):
-    for num_elements in (0, world.size, 60 * world.size):
+    for num_elements in (0, 2 * world.size, 60 * world.size):
         inputs = [normal(num_elements, dtype, rank) for rank in range(world.size)]
         expected = simulate(find(algorithm), inputs)[world.rank]
-        assert run(world, algorithm, inputs).tobytes() == expected.tobytes()
+        found = run(world, algorithm, inputs)
+        if find(algorithm).collective == "halo_exchange":  # nothing arrives beyond the ends
+            there = np.repeat([world.rank > 0, world.rank < world.size - 1], num_elements // 2)
+            found, expected = found[there], expected[there]
+        assert found.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("algorithm", [name for name in OTHERS if GOALS[name.split("/")[0]].rooted])

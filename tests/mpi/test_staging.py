@@ -43,16 +43,25 @@ def run(world, algorithm, inputs, staging, op="sum"):
     return result
 
 
+def check(world, algorithm, found, inputs):
+    """Compare with the simulation, except what lies beyond the ends of a halo exchange, where nothing arrives."""
+    expected = simulate(find(algorithm), inputs)[world.rank]
+    if find(algorithm).collective == "halo_exchange":
+        there = np.repeat([world.rank > 0, world.rank < world.size - 1], found.size // 2)
+        found, expected = found[there], expected[there]
+    assert found.tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("mpi_reads", [True, False])
 @pytest.mark.parametrize("algorithm", [*EVERYTHING, "pipelined_ring:segments=3", "chain:segments=1"])
 def test_the_bits_of_the_simulation(world, algorithm, mpi_reads):
-    for num_elements in (0, world.size, 60 * world.size):
+    for num_elements in (0, 2 * world.size, 60 * world.size):
         inputs = [
             np.random.default_rng([r, 1]).standard_normal(num_elements).astype(np.float32) for r in range(world.size)
         ]
         device = FakeDevice(mpi_reads)
         found = run(world, algorithm, inputs, DirectStaging(device) if mpi_reads else HostStaging(device))
-        assert found.tobytes() == simulate(find(algorithm), inputs)[world.rank].tobytes()
+        check(world, algorithm, found, inputs)
         if num_elements and world.size > 1:
             assert (device.pinned_bytes == 0) == mpi_reads
 
@@ -67,7 +76,8 @@ def _small_pieces(monkeypatch):
 def sizes_of(world, algorithm):
     """All elements in one chunk, none in some, and messages whose last piece is shorter than the others."""
     sizes = (0, 1, world.size - 1, 61 * world.size + 3, 400)
-    return [n // world.size * world.size for n in sizes] if find(algorithm).collective == "all_to_all" else sizes
+    of = {"all_to_all": world.size, "halo_exchange": 2}.get(find(algorithm).collective, 1)
+    return [n // of * of for n in sizes]
 
 
 @pytest.mark.usefixtures("_small_pieces")
@@ -84,7 +94,7 @@ def test_pieces(world, algorithm, who):
             found = run_on_host(world, algorithm, inputs)
         else:
             found = run(world, algorithm, inputs, staging)
-        assert found.tobytes() == simulate(find(algorithm), inputs)[world.rank].tobytes()
+        check(world, algorithm, found, inputs)
 
 
 def run_on_host(world, algorithm, inputs):

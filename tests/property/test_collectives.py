@@ -38,6 +38,7 @@ WITH_OPTIONS = [
     *(f"{name}/pat:aggregate={a}" for name in ("all_gather", "reduce_scatter") for a in (1, 2, 5)),
     "broadcast/chain:segments=1",
     "reduce/chain:segments=3",
+    *(f"halo_exchange/shift:reach={reach}" for reach in (2, 3, 20)),
 ]
 
 
@@ -152,7 +153,7 @@ def expected_of(collective, inputs, rank, root=0):
     }[collective]
 
 
-OTHERS = [name for name in EVERYTHING if "/" in name and "barrier" not in name]
+OTHERS = [name for name in EVERYTHING if "/" in name and "barrier" not in name and "halo" not in name]
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -165,6 +166,20 @@ def test_the_other_collectives(name):
             for rank, out in enumerate(simulate(find(name), inputs)):
                 where, expected = expected_of(collective, inputs, rank)
                 np.testing.assert_array_equal(out[where], expected, f"P {size}, rank {rank}, n {num_elements}")
+
+
+@pytest.mark.parametrize("reach", [1, 2, 5])
+def test_halos_come_from_the_ranks_near(reach):
+    distances = [distance for distance in range(-reach, reach + 1) if distance]
+    for size in range(1, MAX_RANKS + 1):
+        for each in (0, 1, 3):
+            inputs = [np.random.default_rng(rank).standard_normal((2 * reach, each)) for rank in range(size)]
+            found = simulate(find(f"halo_exchange/shift:reach={reach}"), [x.reshape(-1) for x in inputs])
+            for rank, arrived in enumerate(found):
+                for place, distance in enumerate(distances):
+                    if 0 <= rank + distance < size:
+                        expected = inputs[rank + distance][distances.index(-distance)]
+                        np.testing.assert_array_equal(arrived.reshape(2 * reach, each)[place], expected)
 
 
 ROOTED = [name for name in OTHERS if GOALS[name.split("/")[0]].rooted]

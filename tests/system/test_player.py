@@ -59,7 +59,7 @@ def test_the_state_after_a_step(tmp_path, page, name, option, size, step):
     played = play(algorithm, size)
     asked = f"a={name}&b=&p={size}&step={step}&table=1" + (f"&o={option}" if option else "")
     dom = dump(tmp_path, page, asked)
-    pairs = played.collective == "all_to_all"
+    pairs = not played.goal.same_chunks
     assert table(dom) == [[name_set(s, size, pairs) for s in row] for row in played.states()[step]]
     assert f"after round {step} of {played.num_rounds}" in dom
     assert words(dom).startswith(f"Round {step} of {played.num_rounds}. ")

@@ -199,7 +199,7 @@ def _fit(play: Play, contributions: int, width: int) -> str:
 
 
 def _name(play: Play, contributions: int) -> str:
-    return name_set(contributions, play.size, play.collective == "all_to_all")
+    return name_set(contributions, play.size, not play.goal.same_chunks)
 
 
 def _count(number: int, what: str) -> str:

@@ -164,7 +164,7 @@ def _fill(chunk: int) -> tuple[str, str]:
 
 def _holds(play: Play, row: list[int]) -> str:
     """Return what a rank holds at the end, where it is the same in all chunks."""
-    if len(set(row)) > 1 or play.collective == "all_to_all":
+    if len(set(row)) > 1 or not play.goal.same_chunks:
         return ""
     return f"holds {name_set(row[0], play.size)}"
 

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 from mpi4py import MPI
 
 from ...collectives import OPERATORS, Algorithm, Schedule, make_algorithm
+from ...collectives.layout import Counts
 from ...collectives.operators import check_operator
-from .rounds import Call, Memory, Round, RoundContext, own_chunk
+from .rounds import Call, Memory, Round, RoundContext
 from .segments import Cut
 from .staging import HOST, Staging
 
@@ -56,6 +57,8 @@ class Plan:
         a barrier, n is 0.
     op : str
         sum, max or min.
+    counts : Counts, optional
+        Lengths of the chunks, if they are not nearly equal (see ``Layout``).
     tag : int
         Distinguishes the plans that are in flight together.
     staging : Staging
@@ -68,7 +71,8 @@ class Plan:
     Attributes
     ----------
     result : (n,) array
-        ``buffer``, except for all_to_all, which does not work in place.
+        ``buffer``, except for all_to_all and halo_exchange, which do not work in place.
+    tag : int
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Plan:
         buffer: Any,
         *,
         op: str = "sum",
+        counts: Counts | None = None,
         tag: int = 0,
         staging: Staging = HOST,
         yield_cpu: bool = False,
@@ -86,13 +91,12 @@ class Plan:
     ):
         algorithm = make_algorithm(algorithm)
         check_operator(op)
-        self.algorithm = algorithm.name
+        self.algorithm, self.tag = algorithm.name, tag
         self._yield_cpu = yield_cpu
         self._staging = staging = staging.lane()
         steps = list(algorithm(comm.rank, comm.size))
-        memory = Memory(algorithm, comm.size, buffer)
-        self.result = memory.buffers[min(1, len(memory.buffers) - 1)]
-        self._own = own_chunk(comm, buffer, self.result)
+        memory = Memory(algorithm, comm.size, buffer, counts)
+        self.result, self._own = memory.result, memory.own(comm.rank)
         cut = Cut(buffer.itemsize, max_message_bytes, whole=not segmented)
         is_barrier = algorithm.collective == "barrier"
         context = RoundContext(

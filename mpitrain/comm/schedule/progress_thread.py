@@ -94,6 +94,7 @@ class DrivenRequest:
         self._request, self._started = request, started
         self.algorithm = request.algorithm
         self.messages, self.bytes_sent, self.result = request.messages, request.bytes_sent, request.result
+        self.tag: int | None = getattr(request, "tag", None)
         self._done = threading.Event()
         self._done.set()
         self._error: BaseException | None = None

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from ...collectives import Algorithm, Chunks, Step, as_chunks, chunk_bounds
-from ...collectives.step import chunk_runs
+from ...collectives import Algorithm, Chunks, Step, as_chunks
+from ...collectives.layout import Counts, Layout
 from .segments import Cut, Span
 from .staging import Staging
 
@@ -19,27 +19,30 @@ FEW = 2
 
 
 class Memory:
-    """Buffers that are cut into the chunks of an algorithm: the caller's, and two more for all_to_all."""
+    """Buffers that are cut into the chunks of an algorithm: the caller's, and one or two more where it needs them.
 
-    def __init__(self, algorithm: Algorithm, size: int, buffer: Any):
-        if algorithm.buffers > 1 and buffer.size % size:
-            raise ValueError(f"{algorithm.collective} of {buffer.size} elements over {size} ranks: must be a multiple")
-        self.buffers = [buffer, *(np.empty_like(buffer) for _ in range(algorithm.buffers - 1))]
-        self.chunks_each = algorithm.num_chunks(size) // algorithm.buffers
+    Attributes
+    ----------
+    buffers : list of array
+    result : array
+        The buffer with the result.
+    """
+
+    def __init__(self, algorithm: Algorithm, size: int, buffer: Any, counts: Counts | None = None):
+        self._layout, self._keeps_own = Layout(algorithm, size, buffer.size, counts), algorithm.goal.keeps_own
+        self.buffers = [buffer, *(np.empty_like(buffer, shape=(n,)) for n in self._layout.sizes[1:])]
+        self.result = self.buffers[min(1, len(self.buffers) - 1)]
+
+    def own(self, rank: int) -> list[tuple[Any, Any]]:
+        """Return the copies (target, source) at the start of a plan: what a rank has for itself."""
+        if not self._keeps_own:
+            return []
+        source, target = self._layout.own(rank)
+        return [(self.result[target], self.buffers[0][source])]
 
     def spans(self, chunks: Chunks) -> list[Span]:
         """Return the elements of ``chunks`` in order, one span for each contiguous part that is not empty."""
-        spans = []
-        for run in chunk_runs(chunks):
-            while run:
-                number, first = divmod(run.start, self.chunks_each)
-                stop = min(run.stop, (number + 1) * self.chunks_each)
-                within = range(first, stop - number * self.chunks_each)
-                bounds = chunk_bounds(self.buffers[number].size, self.chunks_each, within)
-                if bounds.start < bounds.stop:
-                    spans.append(Span(number, bounds.start, bounds.stop))
-                run = range(stop, run.stop)
-        return spans
+        return [Span(number, bounds.start, bounds.stop) for number, bounds in self._layout.spans(chunks)]
 
     def view(self, span: Span) -> Any:
         """Return the elements of a span."""
@@ -166,12 +169,6 @@ class Round:
             self.requests.append(context.comm.Send_init([segment, MPI.BYTE], step.send_to, context.tag))
             self.messages += 1
         self.bytes_sent = message.nbytes
-
-
-def own_chunk(comm: Any, buffer: Any, result: Any) -> list[tuple[Any, Any]]:
-    """Return the copies (target, source) at the start of a plan whose result is not ``buffer`` itself."""
-    own = chunk_bounds(buffer.size, comm.size, comm.rank)
-    return [] if result is buffer else [(result[own], buffer[own])]
 
 
 def ready_to(put: Put, target: Any, arrived: Any) -> Call:

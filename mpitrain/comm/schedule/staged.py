@@ -20,9 +20,10 @@ import numpy as np
 from mpi4py import MPI
 
 from ...collectives import OPERATORS, Algorithm, Schedule, make_algorithm
+from ...collectives.layout import Counts
 from ...collectives.operators import check_operator
 from .plan import MAX_MESSAGE_BYTES, SPINS
-from .rounds import Call, Memory, own_chunk
+from .rounds import Call, Memory
 from .segments import Cut, Segment, Transfer, cut_transfers
 from .staging import HostStaging
 
@@ -57,6 +58,7 @@ class StagedPlan:
         *,
         staging: HostStaging,
         op: str = "sum",
+        counts: Counts | None = None,
         tag: int = 0,
         yield_cpu: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
@@ -64,11 +66,10 @@ class StagedPlan:
         algorithm = make_algorithm(algorithm)
         check_operator(op)
         self.algorithm = algorithm.name
-        self._comm, self._tag, self._yield_cpu = comm, tag, yield_cpu
+        self._comm, self.tag, self._yield_cpu = comm, tag, yield_cpu
         self._staging = lane = staging.lane()
-        memory = Memory(algorithm, comm.size, buffer)
-        self.result = memory.buffers[min(1, len(memory.buffers) - 1)]
-        self._own = own_chunk(comm, buffer, self.result)
+        memory = Memory(algorithm, comm.size, buffer, counts)
+        self.result, self._own = memory.result, memory.own(comm.rank)
         cut = Cut(buffer.itemsize, max_message_bytes)
         going, coming = self._cut(algorithm, memory, cut)
         self._outgoing, self._landing = (_Slots(lane, buffer, segments) for segments in (going, coming))
@@ -101,7 +102,7 @@ class StagedPlan:
         copies: list[Call] = []
         for part, source in _matched(message, segment, memory):
             copies.append(functools.partial(self._staging.copy_out, part, source))
-        request = self._comm.Send_init([message.view(np.uint8), MPI.BYTE], segment.peer, self._tag)
+        request = self._comm.Send_init([message.view(np.uint8), MPI.BYTE], segment.peer, self.tag)
         return Outgoing(copies, request, segment.after)
 
     def _to_come(self, number: int, segment: Segment, memory: Memory, combine: Any) -> Incoming:
@@ -113,7 +114,7 @@ class StagedPlan:
             calls.append(functools.partial(self._staging.copy_in, arrived, message))
         for part, target in _matched(arrived, segment, memory):
             calls.append(functools.partial(put, target, part))
-        request = self._comm.Recv_init([message.view(np.uint8), MPI.BYTE], segment.peer, self._tag)
+        request = self._comm.Recv_init([message.view(np.uint8), MPI.BYTE], segment.peer, self.tag)
         return Incoming(request, calls, segment.after)
 
     def start(self) -> None:

@@ -14,7 +14,7 @@ class Play {
     this.numChunks = data.c;
     this.buffers = data.b;
     this.error = data.e || "";
-    this.pairs = algorithm.collective === "all_to_all";
+    this.pairs = ["all_to_all", "halo_exchange"].includes(algorithm.collective);
     this.sets = new Sets(size, this.pairs);
     this.start = data.c ? this.sets.parseRows(data.s) : [];
     this.finish = data.c ? this.sets.parseRows(data.f) : [];

@@ -1,5 +1,5 @@
 // Sets of contributions: one object for each set, so that === compares them.
-// `pairs` (all_to_all): contribution s * size + d is what rank s has for rank d.
+// `pairs` (all_to_all, halo_exchange): contribution s * size + d is what rank s has for rank d.
 class Sets {
   constructor(size, pairs) {
     this.size = size;
