@@ -27,6 +27,7 @@ COMMANDS = {
     "data": "Show how the columns of a table, or the arrays of any data, are interpreted.",
     "collective": "List, show, check, price, draw, record and measure collective algorithms.",
     "pipeline": "List, show, check, price and draw pipeline schedules.",
+    "parallel": "List and check the moves, the communication inside a network.",
     "profile": "List what the steps of a profiled run spend their time on.",
     "scale": "Measure how training gets faster with more ranks, and predict it for more.",
     "kernel": "List, build, check and measure the kernels.",
@@ -35,7 +36,7 @@ COMMANDS = {
     "completion": "Print a script that lets a shell complete commands and options.",
 }
 """Each command and what it does; its module (``find_lr``) has a ``parse(argv, speaks)`` that returns a job."""
-FAMILIES = ("runs", "data", "collective", "pipeline", "profile", "kernel", "course")
+FAMILIES = ("runs", "data", "collective", "pipeline", "parallel", "profile", "kernel", "course")
 """Commands that have commands of their own; their modules have a dict SUBCOMMANDS."""
 HELP = ("-h", "--help")
 

@@ -1,0 +1,162 @@
+"""Halo: the rows that a rank needs beside its own, from the ranks near it; zero beyond the edges.
+
+Rank r has the rows [a_r, b_r) of a dimension of length L and needs the rows [first_r, stop_r), any part of which may be
+its own, another rank's, or outside of [0, L).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ...collectives.halo_exchange.shift import place_of
+from ...comm.group import Group
+from ...comm.world import World
+from ...context import Context
+from ...layers.base import empty_gradient
+from .move import Length, Move, along, slices_of, total_of, with_length
+
+Rows = tuple[int, int]
+"""The first row, and the one after the last."""
+
+
+class Halo(Move):
+    """y = the rows that this rank needs, zero where there are none; backward adds the gradients of copies of a row.
+
+    Parameters
+    ----------
+    group : Group or World
+    dim : int
+        The dimension of rows.
+    length : int or sequence of int
+        Number of all rows, divided as evenly as possible; or the number of each rank's rows.
+    before, after : int
+        Rows needed on both sides of the own ones; a rank without rows needs none.
+    rows : sequence of (first, stop), optional
+        Rows that each rank needs, instead of those: see ``rows_of_windows``.
+
+    Notes
+    -----
+    Dryden et al. 2019, arXiv 1903.06681. The rows may come from ranks further away than the neighbors, where parts are
+    lower than the halo.
+    """
+
+    adjoint = "Halo, reversed"
+
+    def __init__(
+        self,
+        group: Group | World,
+        dim: int,
+        length: Length,
+        before: int = 1,
+        after: int = 1,
+        *,
+        rows: Sequence[Rows] | None = None,
+    ):
+        super().__init__(group)
+        size, rank = self.group.size, self.group.rank
+        self.dim, self._length = dim, total_of(length)
+        own = [(part.start, part.stop) for part in slices_of(length, size)]
+        need = list(rows_around(own, before, after) if rows is None else rows)
+        if len(need) != size or any(stop < first for first, stop in need):
+            raise ValueError(f"Halo: {need} are not the rows needed by {size} ranks")
+        self._rows = tuple(own), tuple(need)
+        self._own, self._need, self._kept = own[rank], need[rank], _common(own[rank], need[rank])
+        pairs = [(r, s) for r in range(size) for s in range(size) if r != s and _count(_common(own[r], need[s]))]
+        self._reach = max((abs(r - s) for r, s in pairs), default=0)
+        near = [d for d in range(-self._reach, self._reach + 1) if d and 0 <= rank + d < size]
+        self._gives = {d: _common(own[rank], need[rank + d]) for d in near}
+        self._takes = {d: _common(need[rank], own[rank + d]) for d in near}
+
+    def input_shape(self, whole: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of this rank's rows."""
+        return with_length(whole, self.dim % len(whole), _count(self._own))
+
+    def forward(self, x: Any, ctx: Context) -> Any:
+        """Return the rows that this rank needs."""
+        self._check(x, self._own)
+        y = ctx.lend(self, "y", with_length(x.shape, self.dim % x.ndim, _count(self._need)), x.dtype)
+        self._move(x, self._own, self._gives, y, self._need, self._takes)
+        return y
+
+    def backward(self, dy: Any, ctx: Context) -> Any:
+        """Return the gradients of this rank's rows: the sum over all ranks that have a copy of them."""
+        if not self.needs_dx:
+            return empty_gradient(dy)
+        self._check(dy, self._need)
+        dx = ctx.backward.lend(self, "dx", with_length(dy.shape, self.dim % dy.ndim, _count(self._own)), dy.dtype)
+        self._move(dy, self._need, self._takes, dx, self._own, self._gives)
+        return dx
+
+    def _move(self, x: Any, there: Rows, gives: dict[int, Rows], y: Any, here: Rows, takes: dict[int, Rows]) -> None:
+        """Put the rows of x, which begin at ``there``, where they belong in y, which begins at ``here``, and add."""
+        dim = self.dim % x.ndim
+
+        def part(array: Any, begin: Rows, rows: Rows) -> Any:
+            return array[along(dim, slice(rows[0] - begin[0], rows[1] - begin[0]))] if _count(rows) else None
+
+        y[...] = 0
+        if _count(self._kept):
+            part(y, here, self._kept)[...] = part(x, there, self._kept)
+        if not self._reach:
+            return
+        put = [(place_of(d, self._reach), part(x, there, rows)) for d, rows in gives.items() if _count(rows)]
+        take = [(place_of(d, self._reach), part(y, here, rows)) for d, rows in takes.items() if _count(rows)]
+        counts = [self._counts(chunks) for chunks in (put, take)]
+        direction = "forward" if gives is self._gives else "backward"
+        key = direction, *self._rows, with_length(x.shape, dim, self._length)
+        self.exchange.run(f"halo_exchange/shift:reach={self._reach}", key, counts, put, take, like=x, add=True)
+
+    def _counts(self, chunks: list[tuple[int, Any]]) -> list[int]:
+        counts = [0] * (2 * self._reach)
+        for place, array in chunks:
+            counts[place] = int(array.size)
+        return counts
+
+    def _check(self, array: Any, rows: Rows) -> None:
+        if array.shape[self.dim] != _count(rows):
+            raise ValueError(f"Halo: dimension {self.dim} of {array.shape} must have the rows {rows}")
+
+
+def rows_around(own: Sequence[Rows], before: int, after: int) -> Iterator[Rows]:
+    """Yield the rows of each rank with so many before and after them; none for a rank that has none.
+
+    Examples
+    --------
+    >>> list(rows_around([(0, 3), (3, 5), (5, 5)], 1, 2))
+    [(-1, 5), (2, 7), (5, 5)]
+    """
+    for first, stop in own:
+        yield (first - before, stop + after) if stop > first else (first, first)
+
+
+def rows_of_windows(length: int, size: int, extent: int, stride: int = 1, padding: int = 0) -> list[Rows]:
+    """Return the rows that each rank needs to compute its share of the outputs of a convolution or pool.
+
+    Parameters
+    ----------
+    length : int
+        Number of all rows of x.
+    size : int
+        Number of ranks.
+    extent : int
+        Rows that one output depends on, from the first to the last: (kernel - 1) * dilation + 1.
+    stride, padding : int
+
+    Examples
+    --------
+    >>> rows_of_windows(8, 2, extent=3, padding=1), rows_of_windows(7, 3, extent=2, stride=2)
+    ([(-1, 5), (3, 9)], [(0, 2), (2, 4), (4, 6)])
+    """
+    outputs = max(0, (length + 2 * padding - extent) // stride + 1)
+    rows = []
+    for part in slices_of(outputs, size):
+        first = part.start * stride - padding
+        rows.append((first, first + (part.stop - part.start - 1) * stride + extent if part.stop > part.start else first))
+    return rows
+
+
+def _common(one: Rows, other: Rows) -> Rows:
+    return max(one[0], other[0]), min(one[1], other[1])
+
+
+def _count(rows: Rows) -> int:
+    return max(0, rows[1] - rows[0])
