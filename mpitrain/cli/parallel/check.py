@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...parallel.moves.check import Checked
 
 DESCRIPTION = (
-    "Check moves, or a layer of your own, by inner products: mpirun -n 4 python -m mpitrain parallel check mine.py:Mine."
+    "Check moves, or a layer of your own, by inner products: mpirun -n 4 python -m mpitrain parallel check mine.py:Own."
 )
 MOST_ELEMENTS = 1 << 24
 

@@ -99,7 +99,7 @@ class Split(_Along):
 
 
 class Gather(_Along):
-    """All ranks get the parts of all, and go on alike: y = the parts of x joined; backward is Split, dx = part of dy."""
+    """All ranks get all parts, and go on alike: y = the parts of x joined; backward is Split, dx = part of dy."""
 
     inputs, outputs, adjoint = "parts", "one", "Split"
 
@@ -131,7 +131,7 @@ class ReduceScatter(_Along):
 
 
 class AllGather(_Along):
-    """All ranks get the parts of all, and each goes on in its own way: y = x joined; backward is ReduceScatter."""
+    """All ranks get all parts, each goes on in its own way: y = the parts of x joined; backward is ReduceScatter."""
 
     adjoint = "ReduceScatter"
 

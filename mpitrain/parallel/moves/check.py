@@ -7,9 +7,8 @@ test would accept wrong layers, such as a Copy that sums nothing.
 
 import inspect
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,6 @@ from ...layers.base import Layer
 from ...user_code import describe, line_in
 from .move import Move
 
-T = TypeVar("T")
 MOST_ERROR = 1e-13
 MOST_ERROR_OF_DERIVATIVE = 1e-7  # of a central difference
 STEP = 1e-5  # of the difference: its errors, of order STEP^2 and 1e-16 / STEP, are about 1e-10
@@ -34,8 +32,8 @@ class Checked:
 
     Attributes
     ----------
-    error, most : float
-        Relative error of the inner products, and the largest one that rounding explains.
+    error : float
+        Relative error of the inner products.
     messages, bytes_sent : int
         Sent by the busiest rank in forward and backward.
     why : str
@@ -43,7 +41,6 @@ class Checked:
     """
 
     error: float
-    most: float
     messages: int
     bytes_sent: int
     why: str
@@ -75,53 +72,70 @@ def check_adjoint(layer: Layer, shape: tuple[int, ...], group: Group, *, seed: i
     UserError
         If forward or backward of a user's layer fails on this rank; the others may then wait for it.
     """
-    spaces = getattr(layer, "inputs", "parts"), getattr(layer, "outputs", "parts")
+    run, spaces = _Run(layer, name), (getattr(layer, "inputs", "parts"), getattr(layer, "outputs", "parts"))
     with group.together():
         if not set(spaces) <= set(SPACES):
-            raise UserError(f"{name or layer.kind}: inputs and outputs are {spaces}, but must be one or parts")
-        _bind(layer)
-        input_shape = getattr(layer, "input_shape", lambda whole: whole)
-        own = _guarded(name, layer, "input_shape", lambda: tuple(map(int, input_shape(shape))))
-    ctx = Context(dtype=np.float64)
-    before = _sent(layer)
-    x = _draw(own, spaces[0], group, seed)
-    y = _guarded(name, layer, "forward", lambda: np.array(layer.forward(x.copy(), ctx)))
+            raise UserError(f"{run.name}: inputs and outputs are {spaces}, but must be one or parts")
+        own = run.input_shape(shape)
+    run.bind()
+    before, x = _sent(layer), _draw(own, spaces[0], group, seed)
+    y = run.forward(x)
     dy = _draw(y.shape, spaces[1], group, seed + 1)
-    dx = _guarded(name, layer, "backward", lambda: np.array(layer.backward(dy.copy(), ctx)))
-    sent = _sent(layer) - before
+    dx = run.backward(dy)
+    busiest = group.maximum(_sent(layer) - before)
     with group.together():
         if dx.shape != x.shape:
-            raise UserError(f"{name or layer.kind}: x is {x.shape}, but backward returns {dx.shape}")
+            raise UserError(f"{run.name}: x is {x.shape}, but backward returns {dx.shape}")
     if isinstance(layer, Move):
         error, most = _error(x, dx, y, dy, spaces, group), MOST_ERROR
     else:
         v = _draw(own, spaces[0], group, seed + 2)
-        ends = [_guarded(name, layer, "forward", lambda h=h: np.array(layer.forward(x + h * v, ctx))) for h in (STEP, -STEP)]
-        error, most = _error(v, dx, (ends[0] - ends[1]) / (2 * STEP), dy, spaces, group), MOST_ERROR_OF_DERIVATIVE
+        slope = (run.forward(x + STEP * v) - run.forward(x - STEP * v)) / (2 * STEP)
+        error, most = _error(v, dx, slope, dy, spaces, group), MOST_ERROR_OF_DERIVATIVE
     why = "" if error < most else f"<F x, dy> and <x, F* dy> differ by {error:.1e} of their size"
     for space, array, called in ((spaces[1], y, "y"), (spaces[0], dx, "dx")):
         if space == "one" and (apart := _apart(array, group)) >= MOST_ERROR:
             why = f"{called} must be the same on all ranks, but differs by {apart:.1e} of its size"
-    busiest = group.maximum(sent)
-    return Checked(error, most, int(busiest[0]), int(busiest[1]), why)
+    return Checked(error, int(busiest[0]), int(busiest[1]), why)
 
 
-def _bind(layer: Layer) -> None:
-    if any(True for _ in layer.named_parameters()):
-        Arena(layer, dtype=np.float64).begin_step()
+class _Run:
+    """Calls of a layer, in one context; an exception in a user's file becomes one sentence."""
 
+    def __init__(self, layer: Layer, name: str):
+        self.name, self._file_name = name or layer.kind, name
+        self._layer, self._ctx = layer, Context(dtype=np.float64)
 
-def _guarded(name: str, layer: Layer, method: str, call: Callable[[], T]) -> T:
-    """Return the result of ``call``; an exception in a user's file becomes one sentence."""
-    try:
-        return call()
-    except UserError:
-        raise
-    except Exception as error:
-        if not name:
+    def input_shape(self, whole: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of this rank's x."""
+        if not hasattr(self._layer, "input_shape"):
+            return whole
+        shape: tuple[int, ...] = self._call("input_shape", whole)
+        return shape
+
+    def bind(self) -> None:
+        """Give the parameters their initial values."""
+        if any(True for _ in self._layer.named_parameters()):
+            Arena(self._layer, dtype=np.float64).begin_step()
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """Return a copy of y."""
+        return np.array(self._call("forward", x.copy(), self._ctx))
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        """Return a copy of dx."""
+        return np.array(self._call("backward", dy.copy(), self._ctx))
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._layer, method)(*arguments)
+        except UserError:
             raise
-        where = line_in(inspect.getfile(type(layer)), error.__traceback__)
-        raise UserError(f"{method} of {name} failed: {describe(error)}{where}") from error
+        except Exception as error:
+            if not self._file_name:
+                raise
+            where = line_in(inspect.getfile(type(self._layer)), error.__traceback__)
+            raise UserError(f"{method} of {self._file_name} failed: {describe(error)}{where}") from error
 
 
 def _draw(shape: tuple[int, ...], space: str, group: Group, seed: int) -> np.ndarray:

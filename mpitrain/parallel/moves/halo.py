@@ -150,7 +150,8 @@ def rows_of_windows(length: int, size: int, extent: int, stride: int = 1, paddin
     rows = []
     for part in slices_of(outputs, size):
         first = part.start * stride - padding
-        rows.append((first, first + (part.stop - part.start - 1) * stride + extent if part.stop > part.start else first))
+        last = (part.stop - 1) * stride - padding  # first row of the last output
+        rows.append((first, last + extent if part.stop > part.start else first))
     return rows
 
 
