@@ -9,7 +9,7 @@ import numpy as np
 from ..context import Context
 from ..ops.linear import linear, linear_dw, linear_dx
 from ..ops.reduce import column_sum
-from ..parameter import Parameter
+from ..parameter import Parameter, Shard
 from . import init
 from .base import Layer, empty_gradient
 
@@ -62,6 +62,20 @@ class Linear(Layer):
         dx: np.ndarray = ctx.backward.lend(self, "dx", rows.shape)
         linear_dx(dy, self.weight.data, dx)
         return dx.reshape(shape)
+
+    def part(self, shard: Shard) -> "Linear":
+        """Return the Linear of some of the inputs (dimension 0 of w; without the bias), or of some of the outputs (1).
+
+        Its parameters are parts of these ones, with the initial values that they have in the whole layer.
+        """
+        inputs, outputs = shard.shape(self.weight.full_shape)
+        made = Linear(self.num_inputs, self.num_outputs, bias=self.bias is not None and shard.dim == 1)
+        made.num_inputs, made.num_outputs = inputs, outputs
+        made.weight = Parameter(self.weight.full_shape, self.weight.init, shard=shard)
+        if self.bias is not None and made.bias is not None:
+            place = Shard(0, shard.ranges)
+            made.bias = Parameter(self.bias.full_shape, self.bias.init, shard=place, decay=self.bias.decay)
+        return made
 
     def spans(self) -> dict[str, tuple[int, int]]:
         """Return the first output of each part, and the one after its last."""
