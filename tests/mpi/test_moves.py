@@ -233,6 +233,8 @@ def test_plans_are_kept_and_released(world, group):
         now = group._planner._next_tag
         used = used or now
         assert used == now
+    gather.free()
+    assert len(group._planner._free_tags) >= KEPT_PLANS
     sent = gather.exchange.messages
     gather.forward(np.zeros((2, KEPT_PLANS + 3)), ctx)
     assert gather.exchange.messages - sent == group.size - 1
@@ -355,6 +357,15 @@ class Fails(Move):
 
 def layer(group, outputs: int = 3):
     return Linear(6, outputs)
+
+class Nothing(Move):
+    forward = backward = lambda self, x, ctx: None
+
+class Single(Move):
+    forward = backward = lambda self, x, ctx: x.astype("float32")
+
+class NoShape(Nothing):
+    input_shape = lambda self, whole: 4
 """
 
 
@@ -379,7 +390,10 @@ def test_a_class_of_one_s_own(world, mine, name, capsys):
         ("Odd", "mine.py:Odd: inputs and outputs are ('all', 'parts'), but must be one or parts"),
         ("Shorter", "mine.py:Shorter: x is (4, 6), but backward returns (3, 6)"),
         ("Fails", "forward of .*mine.py:Fails failed: ValueError: no (line 23)"),
-        ("Nothing", "mine.py has no function 'Nothing'"),
+        ("Absent", "mine.py has no function 'Absent'"),
+        ("Nothing", "mine.py:Nothing returned NoneType, not an array of float64"),
+        ("Single", "mine.py:Single returned float32, not an array of float64"),
+        ("NoShape", "mine.py:NoShape returned 4, which is no shape"),
         ("layer:inputs=3", "has no option 'inputs'"),
     ],
 )

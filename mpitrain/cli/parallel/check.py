@@ -60,7 +60,7 @@ def _read_shape(text: str) -> tuple[int, ...]:
 
 def run(options: CheckOptions, world: "World") -> int:
     """Check with all ranks; rank 0 prints."""
-    from ...parallel.moves.check import check_adjoint
+    from ...parallel.moves.check import check_adjoint, moves_in
     from ...parallel.moves.registry import BUILT_IN
 
     group = world.group("data")
@@ -70,9 +70,12 @@ def run(options: CheckOptions, world: "World") -> int:
         made = {name: list(_cases(name, options, group)) for name in names}
     for name, cases in made.items():
         own = name if ".py:" in name else ""
-        found[name] = [
-            (case, check_adjoint(case.layer, case.shape, group, seed=options.seed, name=own)) for case in cases
-        ]
+        found[name] = []
+        for case in cases:
+            checked = check_adjoint(case.layer, case.shape, group, seed=options.seed, name=own)
+            found[name].append((case, checked))
+            for move in moves_in(case.layer):
+                move.free()
     if world.rank == 0:
         _print_table(options, found, world.size)
     for name, checks in found.items():

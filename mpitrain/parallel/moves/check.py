@@ -7,6 +7,7 @@ test would accept wrong layers, such as a Copy that sums nothing.
 
 import inspect
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,8 +111,11 @@ class _Run:
         """Return the shape of this rank's x."""
         if not hasattr(self._layer, "input_shape"):
             return whole
-        shape: tuple[int, ...] = self._call("input_shape", whole)
-        return shape
+        shape = self._call("input_shape", whole)
+        try:
+            return tuple(operator.index(length) for length in shape)
+        except TypeError:
+            raise UserError(f"input_shape of {self.name} returned {shape!r}, which is no shape") from None
 
     def bind(self) -> None:
         """Give the parameters their initial values."""
@@ -120,11 +124,18 @@ class _Run:
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Return a copy of y."""
-        return np.array(self._call("forward", x.copy(), self._ctx))
+        return self._array("forward", x)
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """Return a copy of dx."""
-        return np.array(self._call("backward", dy.copy(), self._ctx))
+        return self._array("backward", dy)
+
+    def _array(self, method: str, argument: np.ndarray) -> np.ndarray:
+        result = self._call(method, argument.copy(), self._ctx)
+        if not isinstance(result, np.ndarray) or result.dtype != np.float64:
+            found = result.dtype if isinstance(result, np.ndarray) else type(result).__name__
+            raise UserError(f"{method} of {self.name} returned {found}, not an array of float64")
+        return result.copy()
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:
@@ -169,7 +180,12 @@ def _apart(array: np.ndarray, group: Group) -> float:
     return apart / largest if largest else 0.0
 
 
+def moves_in(layer: Layer) -> list[Move]:
+    """Return the moves that ``layer`` is made of."""
+    return [one for one in layer.layers() if isinstance(one, Move)]
+
+
 def _sent(layer: Layer) -> np.ndarray:
     """Return messages and bytes that the moves in ``layer`` have sent so far."""
-    moves: list[Any] = [one.exchange for one in layer.layers() if isinstance(one, Move)]
-    return np.array([sum(one.messages for one in moves), sum(one.bytes_sent for one in moves)], np.int64)
+    sent = [one.exchange for one in moves_in(layer)]
+    return np.array([sum(one.messages for one in sent), sum(one.bytes_sent for one in sent)], np.int64)

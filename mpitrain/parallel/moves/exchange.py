@@ -93,6 +93,11 @@ class Exchange:
             self._kept[key] = planned
         self._run(key, planned, put, take, add=add)
 
+    def free(self) -> None:
+        """Release all plans; the next call makes them again."""
+        while self._kept:
+            self._group.release(self._kept.popitem(last=False)[1].plan)
+
     def _run(
         self,
         key: tuple[Any, ...],

@@ -49,6 +49,10 @@ class Move(Layer):
         """Return the shape of this rank's x, given that of the array that all ranks have together."""
         return whole
 
+    def free(self) -> None:
+        """Release its plans and their memory; all ranks call it together."""
+        self.exchange.free()
+
 
 def slices_of(length: Length, size: int) -> list[slice]:
     """Return the part of a dimension that each of ``size`` ranks has; of an even division the longer ones come first.
