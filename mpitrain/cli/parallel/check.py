@@ -69,7 +69,7 @@ def run(options: CheckOptions, world: "World") -> int:
     with group.together():
         made = {name: list(_cases(name, options, group)) for name in names}
     for name, cases in made.items():
-        own = name if ".py:" in name else ""
+        own = "" if name in BUILT_IN else name
         found[name] = []
         for case in cases:
             checked = check_adjoint(case.layer, case.shape, group, seed=options.seed, name=own)
