@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mpi4py import MPI
 
 from mpitrain.cli.parallel import check as command
 from mpitrain.context import Context
@@ -429,3 +430,31 @@ def test_the_move_of_the_page(world, directory):
         (directory / "page.py").write_text(blocks[1])
     world.barrier()
     assert command.run(options_of(moves=(f"{directory}/page.py:Shift:by=2",)), world) == 0
+
+
+def test_routes_that_change(world, group):
+    """Other counts in each of two microbatches in flight, and in each step."""
+    turn, size = RaggedTurn(group), group.size
+    contexts = [Context(dtype=np.float64) for _ in range(2)]
+    for step in range(3):
+        sent = []
+        for number, ctx in enumerate(contexts):
+            counts = [(world.rank + step + number * to) % 3 for to in range(size)]
+            x = np.repeat(np.arange(size), counts)[:, None] + 100.0 * world.rank  # each row says where it goes
+            coming = turn.route(counts, ctx)
+            y = turn.forward(x, ctx)
+            assert y.shape == (coming, 1)
+            np.testing.assert_array_equal(y % 100, world.rank)
+            assert (np.diff(y[:, 0]) >= 0).all()
+            sent.append((x, y.copy()))
+        for (x, y), ctx in zip(sent, contexts, strict=True):
+            np.testing.assert_array_equal(turn.backward(y, ctx), x)
+
+
+def test_on_some_ranks(world):
+    """Two groups, the even ranks and the odd ones in descending order, each with rows of its own."""
+    half = world.group("tensor", MPI.COMM_WORLD.Split(world.rank % 2, -world.rank))
+    ctx = Context(dtype=np.float64)
+    y = Gather(half, 0, half.size).forward(np.full((1, 2), 1.0 * world.rank), ctx)
+    np.testing.assert_array_equal(y[:, 0], half.world_ranks)
+    assert check_adjoint(Halo(half, 1, 3 * half.size, 2, 1), (2, 3 * half.size), half).passed
