@@ -57,8 +57,9 @@ BLOCKS = {
 }
 
 
-@pytest.mark.parametrize("later", [False, True])
-@pytest.mark.parametrize("sizes", [(6, 12, 5), (5, 7, 3), (3, 2, 1), (4, 1, 2)])
+@pytest.mark.parametrize(
+    ("sizes", "later"), [((6, 12, 5), False), ((5, 7, 3), True), ((3, 2, 1), True), ((4, 1, 2), False)]
+)
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_whole_layers(group, block, sizes, later):
     """Widths that divide and that do not, with fewer columns than ranks; two microbatches."""
