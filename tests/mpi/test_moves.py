@@ -318,16 +318,16 @@ def options_of(**given):
 
 
 def test_the_command(world, capsys):
-    names = tuple(CASES) if world.size < 4 else ("copy", "split", "halo")  # ranks that share cores take long
+    names = tuple(CASES) if world.size < 4 else ("copy", "turn")  # ranks that share cores take long
     assert command.run(options_of(moves=() if world.size < 4 else names), world) == 0
     out = capsys.readouterr().out
     if world.rank == 0:
         lines = out.splitlines()
         assert [line.split()[0] for line in lines[2 : 2 + len(names)]] == list(names)
         assert ("one rank has nothing to communicate" in out) == (world.size == 1)
-    assert command.run(options_of(moves=("gather",), cases=True), world) == 0
+    assert command.run(options_of(moves=("ragged_turn",), cases=True), world) == 0
     if world.rank == 0:
-        assert len([line for line in capsys.readouterr().out.splitlines() if line.startswith("gather ")]) == 15
+        assert len([line for line in capsys.readouterr().out.splitlines() if line.startswith("ragged_turn ")]) == 4
 
 
 MINE = """
