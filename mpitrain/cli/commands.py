@@ -25,12 +25,13 @@ COMMANDS = {
     "collective": "List, show, check, price, draw, record and measure collective algorithms.",
     "pipeline": "List, show, check, price and draw pipeline schedules.",
     "kernel": "List, build, check and measure the kernels.",
+    "submit": "Write a job script for Slurm, PBS, LSF or Kubernetes, or submit it.",
     "course": "Start a lab on collective algorithms or on pipelines.",
     "doctor": "Examine the ranks of a job before training on them.",
     "completion": "Print a script that lets a shell complete commands and options.",
 }
 """Each command and what it does; its module (``find_lr``) has a ``parse(argv, speaks)`` that returns a job."""
-FAMILIES = ("data", "collective", "pipeline", "kernel", "course")
+FAMILIES = ("data", "collective", "pipeline", "kernel", "submit", "course")
 """Commands that have commands of their own; their modules have a dict SUBCOMMANDS."""
 HELP = ("-h", "--help")
 
