@@ -28,7 +28,9 @@ def main() -> int:
     parser.add_argument("--ranks", type=int, default=8, metavar="N", help="ranks (8)")
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="runs of each that are timed (5)")
     parser.add_argument("--no-peer", action="store_true", help="leave out torchrun")
-    parser.add_argument("--modules", action="store_true", help="show the modules whose import takes longest, and no more")
+    parser.add_argument(
+        "--modules", action="store_true", help="show the modules whose import takes longest, and no more"
+    )
     options = parser.parse_args()
     if options.modules:
         return show_modules()

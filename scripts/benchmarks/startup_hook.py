@@ -11,5 +11,6 @@ class Written(Hook):
     """Writes the time after the first step."""
 
     def step_end(self, info: StepInfo) -> None:
+        """Write the file of this rank."""
         if info.step == 1:
             Path(os.environ["STARTUP_FOLDER"], f"rank-{info.group.rank}").write_text(repr(time.time()))

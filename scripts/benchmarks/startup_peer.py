@@ -1,4 +1,4 @@
-"""The PyTorch side of scripts/bench startup: one step of the smallest network with DistributedDataParallel over gloo."""
+"""The PyTorch side of scripts/bench startup: one step of the smallest network, with DistributedDataParallel on gloo."""
 
 import os
 import time
@@ -31,7 +31,9 @@ def read() -> tuple[torch.Tensor, torch.Tensor]:
     """Return the digits as mpitrain has them."""
     with np.load(DIGITS) as arrays:
         images, labels = arrays["x_train"], arrays["y_train"]
-    return torch.from_numpy(images.reshape(len(images), -1) / np.float32(255)), torch.from_numpy(labels.astype(np.int64))
+    return torch.from_numpy(images.reshape(len(images), -1) / np.float32(255)), torch.from_numpy(
+        labels.astype(np.int64)
+    )
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from .options import JobOptions, check_job, leave_after
 from .program import Program, quote, read_program, split_program
 
 DESCRIPTION = (
-    "Write an MPIJob for Kubernetes with the MPI operator, and submit it with --now: mpitrain submit kubernetes "
-    "--image IMAGE --volume CLAIM:/data --nodes 2 -- train --data mnist:/data/mnist --out /data/run."
+    "Write a job for the MPI operator of Kubernetes, or submit it: mpitrain submit kubernetes --image IMAGE -- train "
+    "OPTIONS."
 )
 HOME = "/home/mpiuser"  # of the user in the image, which scripts/cluster/Dockerfile makes
 HOSTS = "/etc/mpi/hostfile"  # written by the operator

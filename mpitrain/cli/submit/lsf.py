@@ -9,10 +9,7 @@ from .deliver import Delivery, deliver
 from .options import QueueOptions, check_queue
 from .program import Program, read_program, split_program
 
-DESCRIPTION = (
-    "Write a job script for LSF, and submit it with --now: mpitrain submit lsf --nodes 2 --ranks-per-node 8 "
-    "--time 4h -- train --data mnist:DIR --out RUN."
-)
+DESCRIPTION = "Write a job script for LSF, or submit it: mpitrain submit lsf --nodes 2 -- train OPTIONS."
 QUEUE = shell.Queue("lsf", "#BSUB", "$LSB_JOBID", "$((LSB_JOBINDEX - 1))")
 
 

@@ -11,10 +11,7 @@ from .deliver import STANDARD_OUTPUT, Delivery, deliver, file_of
 from .options import QueueOptions, check_queue, hours
 from .program import Program, read_program, split_program
 
-DESCRIPTION = (
-    "Write a job script for PBS (OpenPBS, PBS Professional), and submit it with --now: mpitrain submit pbs --nodes 2 "
-    "--ranks-per-node 8 --time 4h -- train --data mnist:DIR --out RUN."
-)
+DESCRIPTION = "Write a job script for PBS, or submit it: mpitrain submit pbs --nodes 2 -- train OPTIONS."
 QUEUE = shell.Queue("pbs", "#PBS", "${MPITRAIN_JOB:-${PBS_JOBID%%[.[]*}}", "$task")
 ENDING = "pbs.sh"
 

@@ -11,10 +11,7 @@ from .deliver import Delivery, deliver
 from .options import QueueOptions, check_queue, hours
 from .program import Program, read_program, split_program
 
-DESCRIPTION = (
-    "Write a job script for Slurm, and submit it with --now: mpitrain submit slurm --nodes 2 --ranks-per-node 8 "
-    "--time 4h -- train --data mnist:DIR --out RUN."
-)
+DESCRIPTION = "Write a job script for Slurm, or submit it: mpitrain submit slurm --nodes 2 -- train OPTIONS."
 QUEUE = shell.Queue("slurm", "#SBATCH", "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}", "$SLURM_ARRAY_TASK_ID", tells_end=True)
 END_TIME = """\
 end=$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e)" +%s 2>/dev/null || true)
