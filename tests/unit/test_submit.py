@@ -380,3 +380,14 @@ def test_a_job_of_kubernetes_fits_its_schema(capsys):
 )
 def test_mistakes_for_kubernetes_are_one_sentence(capsys, argv, message):
     refused(capsys, message, "kubernetes", "--image", "x", *argv)
+
+
+def test_containers_copy_what_the_package_is_built_from():
+    root = Path(__file__).parents[2]
+    docker = (root / "scripts" / "cluster" / "Dockerfile").read_text()
+    copied = {word for line in docker.splitlines() if line.startswith("COPY") for word in line.split()[1:-1]}
+    apptainer = (root / "scripts" / "cluster" / "mpitrain.def").read_text()
+    files = apptainer.partition("%files\n")[2].partition("\n\n")[0]
+    assert copied == {line.split()[0] for line in files.splitlines()}
+    assert copied >= {"setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "kernels", "mpitrain"}
+    assert all((root / name).exists() for name in copied)

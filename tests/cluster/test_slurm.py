@@ -1,0 +1,158 @@
+"""Jobs that ``mpitrain submit slurm`` sends to a Slurm of two nodes, on the MPI library of this environment."""
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ..system.conftest import ENVIRONMENT
+from .conftest import FIRST, HOSTS, KILL
+
+SLURM = Path(__file__).parent / "slurm.sh"
+SIZE = ("--nodes", 2, "--ranks-per-node", 2)
+TRAIN = ("--model", "mlp:widths=16", "--progress", "lines", "--threads", 1)
+LONG = ("--epochs", 400)  # about a minute
+PATIENCE = 120.0  # seconds for a job to get to a state
+
+
+@pytest.fixture(scope="session")
+def slurm(hosts, tmp_path_factory):
+    """Start Slurm on the hosts and end it in any case; the variables of its commands."""
+    missing = subprocess.run([SLURM, "missing"], check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+    if missing:
+        pytest.skip(missing)
+    folder = tmp_path_factory.mktemp("slurm")
+    with contextlib.ExitStack() as stack:
+        stack.callback(subprocess.run, [SLURM, "down", folder], timeout=60, check=False)
+        with (folder / "up.txt").open("w") as output:  # a pipe would stay open as long as Slurm runs
+            subprocess.run([SLURM, "up", folder], check=True, stdout=output, stderr=output, timeout=60)
+        yield {"SLURM_CONF": str(folder / "slurm.conf")}
+
+
+class Cluster:
+    """Commands of Slurm, typed on the first host in a folder."""
+
+    def __init__(self, folder, environment):
+        self.folder, self._environment = folder, ENVIRONMENT | environment
+
+    def run(self, *command):
+        """Return the exit code, the output and the errors of a command."""
+        line = [*KILL, "60", HOSTS, "on", FIRST, *map(str, command)]
+        done = subprocess.run(
+            line, cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=90, check=False
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def submit(self, *arguments):
+        """Return the number of a job that is submitted at once."""
+        code, out, err = self.run(sys.executable, "-m", "mpitrain", "submit", "slurm", "--now", "--force", *arguments)
+        assert code == 0, err
+        return re.search(r"Submitted batch job (\d+)", out)[1]
+
+    def field(self, job, name):
+        """Return a field of what scontrol shows of a job."""
+        found = re.search(rf"\b{name}=(\S+)", self.run("scontrol", "show", "job", job)[1])
+        return found[1] if found else ""
+
+    def wait(self, job, *states):
+        """Wait until a job is in one of the states; one that is held back after a requeue begins at once."""
+        end = time.monotonic() + PATIENCE
+        while (state := self.field(job, "JobState")) not in states:
+            assert time.monotonic() < end, f"job {job} is {state}\n{self.output(job)}"
+            assert state not in ("FAILED", "NODE_FAIL", "TIMEOUT") or state in states, self.output(job)
+            if state == "PENDING" and self.field(job, "Reason") == "BeginTime":
+                self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+            time.sleep(0.3)
+        return state
+
+    def wait_for(self, job, text):
+        """Wait until a job has written a text."""
+        end = time.monotonic() + PATIENCE
+        while text not in self.output(job):
+            assert time.monotonic() < end, self.output(job)
+            time.sleep(0.1)
+
+    def output(self, job):
+        """Return what a job has written."""
+        path = self.folder / f"slurm-{job}.out"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def report(self, name):
+        """Return the report of a finished run."""
+        return json.loads((self.folder / name / "report.json").read_text())
+
+
+@pytest.fixture
+def cluster(slurm, tmp_path):
+    found = Cluster(tmp_path, slurm)
+    yield found
+    found.run("scancel", "--user", "root")
+
+
+def test_a_job_finishes(cluster):
+    """With Python from a disk of each node."""
+    job = cluster.submit(*SIZE, "--time", "10m", "--stage", "--stage-to", "/dev/shm", "--", *TRAIN, "--epochs", 2)
+    cluster.wait(job, "COMPLETED")
+    assert "4 ranks" in cluster.output(job), cluster.output(job)
+    assert cluster.report(f"runs/mpitrain-{job}")["ranks"] == 4
+
+
+def test_a_preempted_job_continues_and_finishes(cluster):
+    job = cluster.submit(*SIZE, "--cores", 2, "--", *TRAIN, *LONG, "--out", "run", "--checkpoint-every", 0)
+    cluster.wait_for(job, "epoch   2/400")
+    other = cluster.submit(*SIZE, "--cores", 2, "--name", "other", "--partition", "high", "--", "doctor")
+    cluster.wait(other, "COMPLETED")
+    assert re.search(r"left after step \d+", cluster.output(job)), cluster.output(job)
+    cluster.wait(job, "COMPLETED")
+    assert "resumed after step" in cluster.output(job)
+    assert cluster.field(job, "Restarts") == "1"
+    assert cluster.report("run")["epochs"] == 400
+
+
+def test_a_signal_requeues_a_job(cluster):
+    job = cluster.submit(*SIZE, "--", *TRAIN, *LONG, "--out", "run")
+    cluster.wait_for(job, "epoch   2/400")
+    cluster.run("scancel", "--signal", "USR1", job)
+    cluster.wait_for(job, "left after step")
+    cluster.wait(job, "PENDING", "RUNNING")
+    cluster.wait_for(job, "resumed after step")
+    cluster.wait(job, "COMPLETED")
+
+
+def test_an_array_trains_one_run_for_each_value(cluster):
+    job = cluster.submit("--ranks-per-node", 2, "--array", "seed=3,5", "--", *TRAIN, "--epochs", 1, "--out", "runs")
+    for task in (0, 1):
+        cluster.wait(f"{job}_{task}", "COMPLETED")
+    seeds = [
+        re.search(r"^seed = (\d+)", (cluster.folder / f"runs/{task}/config.toml").read_text(), re.M)[1]
+        for task in (0, 1)
+    ]
+    assert seeds == ["3", "5"]
+
+
+def test_mpirun_in_a_job(cluster):
+    job = cluster.submit(*SIZE, "--launcher", "mpirun", "--time", "10m", "--", *TRAIN, "--epochs", 1)
+    cluster.wait(job, "COMPLETED")
+    assert "4 ranks" in cluster.output(job), cluster.output(job)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--partition", "none"), "invalid partition specified: none"),
+        (("--time", "12:00:00"), "Requested time limit is invalid"),
+        (("--nodes", 5), "Node count specification invalid"),
+        (("--cores", 40), "CPU count specification invalid"),
+    ],
+)
+def test_refusals_are_those_of_slurm(cluster, options, words):
+    code, out, err = cluster.run(sys.executable, "-m", "mpitrain", "submit", "slurm", "--now", *options)
+    assert (code, out) == (2, "")
+    assert err.startswith("mpitrain: Slurm refused mpitrain.slurm.sh: sbatch: error: ")
+    assert words in err
+    assert err.count("\n") == 1
