@@ -10,13 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from ..system.conftest import ENVIRONMENT
+from ..system.conftest import ENVIRONMENT, OPEN_MPI
 from .conftest import FIRST, HOSTS, KILL
 
 SLURM = Path(__file__).parent / "slurm.sh"
 SIZE = ("--nodes", 2, "--ranks-per-node", 2)
 TRAIN = ("--model", "mlp:widths=16", "--progress", "lines", "--threads", 1)
 LONG = ("--epochs", 400)  # about a minute
+WHERE = """
+import mpitrain, sys
+
+class Where(mpitrain.Hook):
+    def train_begin(self, info):
+        with open(f"where-{info.group.rank}", "w") as file:
+            file.write(sys.prefix if mpitrain.__file__.startswith(sys.prefix) else mpitrain.__file__)
+"""
 PATIENCE = 120.0  # seconds for a job to get to a state
 
 
@@ -94,12 +102,38 @@ def cluster(slurm, tmp_path):
     found.run("scancel", "--user", "root")
 
 
+def small_environment(folder):
+    """Make an environment of links to this one, which is copied sooner, and return its interpreter."""
+    site = next(Path(sys.prefix, "lib").glob("python3*/site-packages"))
+    own = folder / "lib" / site.parent.name / "site-packages"
+    own.mkdir(parents=True)
+    (own / "all.pth").write_text(f"{site}\n")
+    for file in Path(sys.prefix, "lib").iterdir():
+        if file.name != site.parent.name:
+            (folder / "lib" / file.name).symlink_to(file)
+    (folder / "pyvenv.cfg").write_text(Path(sys.prefix, "pyvenv.cfg").read_text())
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").symlink_to(Path(sys.executable).resolve())
+    return folder / "bin" / "python"
+
+
 def test_a_job_finishes(cluster):
-    """With Python from a disk of each node."""
-    job = cluster.submit(*SIZE, "--time", "10m", "--stage", "--stage-to", "/dev/shm", "--", *TRAIN, "--epochs", 2)
+    job = cluster.submit(*SIZE, "--time", "10m", "--", *TRAIN, "--epochs", 2)
     cluster.wait(job, "COMPLETED")
     assert "4 ranks" in cluster.output(job), cluster.output(job)
     assert cluster.report(f"runs/mpitrain-{job}")["ranks"] == 4
+
+
+def test_python_comes_from_a_disk_of_each_node(cluster):
+    python = small_environment(cluster.folder / "environment")
+    (cluster.folder / "where.py").write_text(WHERE)
+    stage = ("--stage", "--stage-to", "/dev/shm", "--python", python, "--launcher", "pmix" if OPEN_MPI else "pmi2")
+    job = cluster.submit(*SIZE, *stage, "--", *TRAIN, "--epochs", 1, "--hook", "where.py:Where", "--out", "run")
+    cluster.wait(job, "COMPLETED")
+    assert "4 ranks" in cluster.output(job), cluster.output(job)
+    for rank in range(4):
+        assert (cluster.folder / f"where-{rank}").read_text().startswith(f"/dev/shm/mpitrain-python-{job}-")
+    assert not list(cluster.folder.glob(".mpitrain-python*"))
 
 
 def test_a_preempted_job_continues_and_finishes(cluster):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import UserError
+from ...plain_text import count
 from .options import JobOptions
 
 STANDARD_OUTPUT = "-"
@@ -55,7 +56,7 @@ def deliver(options: JobOptions, made: Delivery) -> int:
     if options.now:
         print(_submit(words, file, made))
     else:
-        print(f"{file}: {options.ranks} ranks on {options.nodes} nodes; submit it by {line}")
+        print(f"{file}: {count(options.ranks, 'rank')} on {count(options.nodes, 'node')}; submit it by {line}")
     return 0
 
 
