@@ -65,7 +65,7 @@ class QueueOptions(JobOptions):
     at_most: int = 0
     """Jobs of --array that may run at the same time; 0 for all."""
     directive: UseAppendAction[tuple[str, ...]] = ()
-    """Another option of the queue, such as --directive=--constraint=ib; may be given several times."""
+    """Another option of the queue, as in --directive="-C ib"; may be given several times."""
     module: UseAppendAction[tuple[str, ...]] = ()
     """Environment module to load; may be given several times."""
     setup: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="COMMAND")] = ()
