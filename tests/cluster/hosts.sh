@@ -13,8 +13,8 @@ SWITCH=mptsw
 missing() {
     if [ "$(id -u)" != 0 ]; then
         echo "making network namespaces needs root"
-    elif ! command -v ip >/dev/null || ! command -v unshare >/dev/null; then
-        echo "there is no ip or unshare (on Debian: apt install iproute2 util-linux)"
+    elif ! command -v ip >/dev/null || ! command -v nsenter >/dev/null; then
+        echo "there is no ip or nsenter (on Debian: apt install iproute2 util-linux)"
     elif ! unshare -n -u -i -m -p --fork true 2>/dev/null || ! ip netns add mptest 2>/dev/null; then
         echo "this machine allows no network namespaces (in a container: CAP_SYS_ADMIN and CAP_NET_ADMIN)"
     elif ! ip -n mptest link add v1 type veth peer name v2 2>/dev/null; then
@@ -28,7 +28,7 @@ up() {
     ip -n $SWITCH link add br0 type bridge
     ip -n $SWITCH link set br0 up
     for i in $(seq "$1"); do
-        mkdir -p "/etc/netns/mpt$i" # ip netns exec puts it in the place of /etc/hosts
+        mkdir -p "/etc/netns/mpt$i"
         { echo "127.0.0.1 localhost"; for j in $(seq "$1"); do echo "10.78.0.$j mpt$j"; done; } >"/etc/netns/mpt$i/hosts"
         ip netns add "mpt$i"
         ip -n "mpt$i" link add eth0 type veth peer name "v$i" netns $SWITCH
@@ -43,8 +43,9 @@ on() {
     local host=$1
     shift
     # shellcheck disable=SC2016 # the shell on the host expands it
-    exec ip netns exec "$host" unshare -u -i -m -p --fork --kill-child --mount-proc sh -c '
+    exec nsenter --net="/run/netns/$host" unshare -u -i -m -p --fork --kill-child --mount-proc sh -c '
         hostname "$0"
+        mount --bind "/etc/netns/$0/hosts" /etc/hosts
         mount -t tmpfs tmpfs /dev/shm
         mkdir /dev/shm/tmp
         export TMPDIR=/dev/shm/tmp

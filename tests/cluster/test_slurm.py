@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from ..system.conftest import ENVIRONMENT, OPEN_MPI
-from .conftest import FIRST, HOSTS, KILL
+from .conftest import FIRST, HOSTS, KILL, NETWORK
 
 SLURM = Path(__file__).parent / "slurm.sh"
 SIZE = ("--nodes", 2, "--ranks-per-node", 2)
 TRAIN = ("--model", "mlp:widths=16", "--progress", "lines", "--threads", 1)
-LONG = ("--epochs", 400)  # about a minute
+LONG = ("--epochs", 250)  # some seconds
+# more ranks than cores: those that wait leave them to others, which MPICH's do by themselves
+YIELDING = {"OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_btl_tcp_if_include": NETWORK}
 WHERE = """
 import mpitrain, sys
 
@@ -26,6 +28,8 @@ class Where(mpitrain.Hook):
             file.write(sys.prefix if mpitrain.__file__.startswith(sys.prefix) else mpitrain.__file__)
 """
 PATIENCE = 120.0  # seconds for a job to get to a state
+
+pytestmark = pytest.mark.timeout(3 * PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +43,7 @@ def slurm(hosts, tmp_path_factory):
         stack.callback(subprocess.run, [SLURM, "down", folder], timeout=60, check=False)
         with (folder / "up.txt").open("w") as output:  # a pipe would stay open as long as Slurm runs
             subprocess.run([SLURM, "up", folder], check=True, stdout=output, stderr=output, timeout=60)
-        yield {"SLURM_CONF": str(folder / "slurm.conf")}
+        yield {"SLURM_CONF": str(folder / "slurm.conf"), **YIELDING}
 
 
 class Cluster:
@@ -138,24 +142,24 @@ def test_python_comes_from_a_disk_of_each_node(cluster):
 
 def test_a_preempted_job_continues_and_finishes(cluster):
     job = cluster.submit(*SIZE, "--cores", 2, "--", *TRAIN, *LONG, "--out", "run", "--checkpoint-every", 0)
-    cluster.wait_for(job, "epoch   2/400")
+    cluster.wait_for(job, "epoch   2/250")
     other = cluster.submit(*SIZE, "--cores", 2, "--name", "other", "--partition", "high", "--", "doctor")
     cluster.wait(other, "COMPLETED")
     assert re.search(r"left after step \d+", cluster.output(job)), cluster.output(job)
     cluster.wait(job, "COMPLETED")
     assert "resumed after step" in cluster.output(job)
     assert cluster.field(job, "Restarts") == "1"
-    assert cluster.report("run")["epochs"] == 400
+    assert cluster.report("run")["epochs"] == 250
 
 
 def test_a_signal_requeues_a_job(cluster):
     job = cluster.submit(*SIZE, "--", *TRAIN, *LONG, "--out", "run")
-    cluster.wait_for(job, "epoch   2/400")
+    cluster.wait_for(job, "epoch   2/250")
     cluster.run("scancel", "--signal", "USR1", job)
     cluster.wait_for(job, "left after step")
-    cluster.wait(job, "PENDING", "RUNNING")
-    cluster.wait_for(job, "resumed after step")
     cluster.wait(job, "COMPLETED")
+    assert "resumed after step" in cluster.output(job), cluster.output(job)
+    assert cluster.field(job, "Restarts") == "1"
 
 
 def test_an_array_trains_one_run_for_each_value(cluster):
@@ -181,7 +185,7 @@ def test_mpirun_in_a_job(cluster):
         (("--partition", "none"), "invalid partition specified: none"),
         (("--time", "12:00:00"), "Requested time limit is invalid"),
         (("--nodes", 5), "Node count specification invalid"),
-        (("--cores", 40), "CPU count specification invalid"),
+        (("--cores", 40), "More processors requested than permitted"),
     ],
 )
 def test_refusals_are_those_of_slurm(cluster, options, words):
