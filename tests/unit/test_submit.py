@@ -156,11 +156,13 @@ def test_a_job_that_left_with_a_checkpoint_continues(capsys, queue):
 
 @pytest.mark.parametrize("queue", QUEUES)
 def test_an_array_gives_each_job_its_value_and_directory(capsys, queue):
-    environment = TASK_3 | {"pbs": TASK_3["pbs"]}
     argv = ["--array", "lr=0.1,0.2,0.3,0.4", "--at-most", "2", "--", "--out", "my results", "--weight-decay", "0"]
-    code, calls = call(capsys, queue, *argv, environment=environment, code=85)
+    code, calls = call(capsys, queue, *argv, environment=TASK_3, code=85)
     assert code == 85
     assert calls[0][-6:] == ["--out", "my results/3", "--resume", "auto", "--lr", "0.4"]
+    alone = call(capsys, queue, "--no-requeue", *argv, environment=TASK_3)[1][0]
+    assert alone[-4:] == ["--out", "my results/3", "--lr", "0.4"]
+    code, calls = call(capsys, queue, *argv, environment=TASK_3, code=85)
     if queue == "pbs":  # the job that it submits is no array
         assert calls[2] == ["qsub", "-v", "MPITRAIN_JOB,MPITRAIN_TASK", "mpitrain.pbs.sh"]
         alone = {"pbs": {"PBS_JOBID": "18.head", "PBS_O_WORKDIR": ".", "MPITRAIN_JOB": "17", "MPITRAIN_TASK": "3"}}

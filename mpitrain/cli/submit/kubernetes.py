@@ -86,9 +86,11 @@ def _command(options: KubernetesOptions, program: Program, task: int | None) -> 
     """Return mpirun with the command of the ranks, of job ``task`` of an array."""
     hosts = ["--hostfile", HOSTS, "--bind-to", "none"] if options.mpi == "openmpi" else []
     words = ["mpirun", *hosts, "-n", str(options.ranks), "python3", "-m", "mpitrain", *program.words]
-    if program.resumes and options.requeue:
+    if program.resumes and (options.requeue or program.values):
         out = program.out or f"{options.volume.partition(':')[2].rstrip('/')}/runs/{options.name}"
-        words += ["--out", out if task is None else f"{out}/{task}", "--resume", "auto"]
+        words += ["--out", out if task is None else f"{out}/{task}"]
+    if program.resumes and options.requeue:
+        words += ["--resume", "auto"]
         if options.seconds and not program.max_time:
             words += ["--max-time", f"{leave_after(options)}s"]
     return words if task is None else [*words, program.option, program.values[task]]

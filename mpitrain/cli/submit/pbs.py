@@ -34,7 +34,7 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
         raise UserError(
             "a job of PBS continues by submitting its file again: name one as --script, or add --no-requeue"
         )
-    submit = ("qsub", *(("-J", _array(program, options.at_most)) if program.values else ()), "{file}")
+    submit = ("qsub", *(("-J", shell.array(program, options.at_most)) if program.values else ()), "{file}")
     made = Delivery("PBS", ENDING, script(options, program, argv), submit)
     return LocalJob(lambda: deliver(options, made))
 
@@ -77,7 +77,3 @@ def _again(options: PbsOptions, program: Program) -> str:
         f'    export MPITRAIN_JOB="$job"{values}\n'
         f"    qsub -v {names} {shlex.quote(str(file_of(options, ENDING)))}\nfi"
     )
-
-
-def _array(program: Program, at_most: int) -> str:
-    return f"0-{len(program.values) - 1}" + (f"%{at_most}" if at_most else "")

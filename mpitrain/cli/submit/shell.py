@@ -104,10 +104,12 @@ def run(program: Program, options: QueueOptions, queue: Queue) -> str:
     if options.host_mpi:
         folder = shlex.quote(options.host_mpi)
         before.append(f"libmpi=$(find -L {folder} -name libmpi.so.12 -o -name libmpi.so.40 | head -n 1)")
-    if program.resumes and options.requeue:
+    if program.resumes and (options.requeue or program.values):
         out = shlex.quote(program.out) if program.out else f'"runs/{options.name}-$job"'
         before.append(f"out={out}" + (f'/"{queue.task}"' if program.values else ""))
-        words.append('--out "$out" --resume auto')
+        words.append('--out "$out"')
+    if program.resumes and options.requeue:
+        words[-1] += " --resume auto"
         if options.seconds and not queue.tells_end and not program.max_time:
             words.append(f"--max-time {leave_after(options)}s")
     if program.values:
@@ -127,6 +129,11 @@ def _interpreter(options: QueueOptions) -> str:
     if options.host_mpi:
         words += ["--bind", shlex.quote(options.host_mpi), "--env", '"MPI4PY_LIBMPI=$libmpi"']
     return " ".join([*words, shlex.quote(options.container), '"$python"'])
+
+
+def array(program: Program, at_most: int) -> str:
+    """Return the numbers of the jobs of an array, from 0, and how many may run at the same time."""
+    return f"0-{len(program.values) - 1}" + (f"%{at_most}" if at_most else "")
 
 
 def join(*parts: str) -> str:

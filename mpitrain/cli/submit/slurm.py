@@ -66,7 +66,7 @@ def _directives(options: SlurmOptions, program: Program) -> list[str]:
         "account": options.account,
         "time": options.seconds and hours(options.seconds),
         "gpus-per-node": options.gpus * options.ranks_per_node,
-        "array": program.values and _array(program, options.at_most),
+        "array": program.values and shell.array(program, options.at_most),
     }
     return [
         f"--job-name={options.name}",
@@ -74,10 +74,6 @@ def _directives(options: SlurmOptions, program: Program) -> list[str]:
         *(f"--{name}={value}" for name, value in given.items() if value),
         f"--open-mode=append {f'--requeue --signal={to_shell}USR1@120' if options.requeue else '--no-requeue'}",
     ]
-
-
-def _array(program: Program, at_most: int) -> str:
-    return f"0-{len(program.values) - 1}" + (f"%{at_most}" if at_most else "")
 
 
 def _starts(options: SlurmOptions) -> str:
