@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from .losses import MSE, Loss, SoftmaxCrossEntropy, Totals
     from .metrics import Metric
     from .models import add_lora, freeze
+    from .monitor import Monitor
     from .optim import LARS, SGD, Adam, AdamW, Optimizer
     from .parallel.data import DataParallel
     from .parallel.sync.base import LocalSteps, SyncParts
@@ -101,6 +102,7 @@ _PLACES = {
     ),
     "losses": "MSE Loss SoftmaxCrossEntropy Totals",
     "metrics": "Metric",
+    "monitor": "Monitor",
     "models": "add_lora freeze",
     "optim": "LARS SGD Adam AdamW Optimizer",
     "parallel.data": "DataParallel",
@@ -150,6 +152,7 @@ __all__ = [
     "MaxPool2d",
     "Mesh",
     "Metric",
+    "Monitor",
     "MultiHeadAttention",
     "Normalizer",
     "Optimizer",

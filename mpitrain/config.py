@@ -241,6 +241,9 @@ class Run:
     hook: Annotated[str, arg(metavar="FILE.py:FUNC,...")] = ""
     """Hooks of your own: FILE.py:FUNC for a function or class that makes an mpitrain.Hook, with options as in
     mine.py:Log:every=10."""
+    monitor: Annotated[str, arg(metavar="MONITOR,...")] = ""
+    """Places that figures go to besides the run directory: tensorboard, sqlite (runs/runs.sqlite, for mpitrain runs),
+    or FILE.py:CLASS for a hook of your own, with options as in sqlite:file=all.sqlite (see docs/monitoring.md)."""
     seed: int = 0
     """Seed of the initial weights, the order of the samples, dropout and augmentation."""
     out: Annotated[str, arg(metavar="DIR")] = ""

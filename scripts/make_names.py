@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mpitrain import losses, models, optim
 from mpitrain.metrics import METRICS
+from mpitrain.monitor.registry import MONITORS
 from mpitrain.parallel.compress.registry import CODECS
 from mpitrain.parallel.sync.methods import SYNCS
 from mpitrain.pipelines import PIPELINES
@@ -23,6 +24,7 @@ KINDS = {
     "pipeline": PIPELINES,
     "codec": CODECS,
     "sync": SYNCS,
+    "monitor": MONITORS,
 }
 
 

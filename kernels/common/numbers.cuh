@@ -57,6 +57,32 @@ __device__ __forceinline__ unsigned to_tf32(unsigned bits) {
 #endif
 }
 
+// Nearest fp16, ties to even, as its 16 bits; and back.
+__device__ __forceinline__ unsigned short to_half_bits(float x) {
+#ifdef CUDA_ON_CPU
+  const unsigned bits = float_bits(x), sign = bits >> 16 & 0x8000, rest = bits & 0x7FFFFFFF;
+  if (rest > 0x7F800000) return 0x7FFF;
+  if (rest >= 0x477FF000) return sign | 0x7C00;  // 65520 and more: infinity
+  if (rest < 0x38800000) return sign | (float_bits(float_from_bits(rest) + 0.5f) - 0x3F000000);  // in units of 2^-24
+  return sign | (rest - 0x38000000 + 0xFFF + (rest >> 13 & 1)) >> 13;
+#else
+  unsigned short y;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y) : "f"(x));
+  return y;
+#endif
+}
+__device__ __forceinline__ float from_half_bits(unsigned short half) {
+#ifdef CUDA_ON_CPU
+  const unsigned rest = half & 0x7FFF, sign = unsigned(half & 0x8000) << 16;
+  if (rest >= 0x7C00) return float_from_bits(sign | 0x7F800000 | rest << 13);
+  return float_from_bits(sign | float_bits(float_from_bits(rest << 13) * 0x1p112f));
+#else
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(half));
+  return y;
+#endif
+}
+
 template <int BF16>  // the value of a macro that chooses a type
 struct FloatOrBf16 {
   using Type = float;

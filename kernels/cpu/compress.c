@@ -5,7 +5,6 @@
 // not finite: what is decoded shows it. The kept error is always finite. Oracle: ops/compress.py.
 
 #define SIGNS 256 // elements of a block of signs or fp16
-#define LONGEST_BLOCK 4096
 #define ROUNDS 12582912.f // 1.5 2^23: adding it rounds to an integer, whose last bits are those of the sum
 #define LEAST_SCALED 1e-30f // blocks of smaller numbers are sent as zeros
 
@@ -29,29 +28,45 @@ INLINE Feedback feedback_of(const Arg *numbers) {
     return (Feedback){(float)numbers[0].x, (float)numbers[1].x, (float)numbers[2].x};
 }
 
-// The error after u was sent as ``sent``
-INLINE float error_after(float e, float u, float sent, Feedback f) {
+// Each loop is compiled for each way to treat errors. Both passes over a block compute u = x + inject e anew, which is
+// cheaper than a buffer.
+enum { NO_ERRORS, REPLACED, MIXED }; // the last adds keep e to the new error
+#define WAY(e, f) ((e) ? (f).keep == 0 ? REPLACED : MIXED : NO_ERRORS)
+#define BY_WAY(way, function, ...)                \
+    do {                                          \
+        if ((way) == NO_ERRORS)                   \
+            function(NO_ERRORS, __VA_ARGS__);     \
+        else if ((way) == REPLACED)               \
+            function(REPLACED, __VA_ARGS__);      \
+        else                                      \
+            function(MIXED, __VA_ARGS__);         \
+    } while (0)
+
+#define CORRECTED(way, x, e, f) ((way) ? (x) + (f).inject * (e) : (x))
+#define KEPT(way, e, rest, f) ((way) == MIXED ? (f).keep * (e) + (f).inverse * (rest) : (f).inverse * (rest))
+
+// What was not sent; 0 in blocks with a NaN or an infinity
+INLINE float finite_rest(float u, float sent) {
     const float rest = u - sent;
-    return f.keep * e + f.inverse * (rest * 0 == 0 ? rest : 0);
+    return rest * 0 == 0 ? rest : 0;
 }
 
-// u = x + inject e, n elements
-INLINE void add_error(const float *x, const float *e, float *u, long n, Feedback f) {
-    if (e) {
-        EACH for (long i = 0; i < n; i++) u[i] = x[i] + f.inject * e[i];
-    } else {
-        memcpy(u, x, 4 * n);
+// The bits of the largest |u| of n elements: those of a NaN are above those of an infinity
+INLINE void largest_bits(const int way, const float *x, const float *e, long n, Feedback f, uint32_t *most) {
+    int32_t largest = 0; // signed ones are compared by every processor
+    EACH for (long i = 0; i < n; i++) {
+        const int32_t bits = bits_of(CORRECTED(way, x[i], e[i], f)) & 0x7fffffff;
+        largest = bits > largest ? bits : largest;
     }
+    *most = largest;
 }
 
-// The bits of the largest |u|: those of a NaN are above those of an infinity
-INLINE uint32_t largest_bits(const float *u, long n) {
-    int32_t most = 0; // signed ones are compared by every processor
-    for (long i = 0; i < n; i++) {
-        const int32_t bits = bits_of(u[i]) & 0x7fffffff;
-        most = bits > most ? bits : most;
+// Errors of a block that was sent as zeros: its scale is 0, or not finite where the block is not
+INLINE void keep_block(const int way, const float *x, float *e, long n, float scale, Feedback f) {
+    EACH for (long i = 0; way && i < n; i++) {
+        const float u = CORRECTED(way, x[i], e[i], f);
+        e[i] = KEPT(way, e[i], finite_rest(u, scale), f);
     }
-    return most;
 }
 
 #define FINITE(bits) ((bits) < 0x7f800000)
@@ -63,22 +78,20 @@ INLINE uint32_t to_bf16(float x) {
     return is_nan ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 
+INLINE void round_bf16(const int way, const float *x, float *e, uint16_t *out, long n, Feedback f) {
+    EACH for (long i = 0; i < n; i++) {
+        const float u = CORRECTED(way, x[i], e[i], f);
+        const uint32_t half = to_bf16(u);
+        out[i] = half;
+        if (way) e[i] = KEPT(way, e[i], finite_rest(u, float_of(half << 16)), f);
+    }
+}
+
 static void encode_bf16_part(const void *context, long begin, long end, int piece) {
     const Arg *a = context;
     const Feedback f = feedback_of(a + 3);
-    const float *x = a[0].f;
-    float *e = a[1].f;
-    uint16_t *out = (uint16_t *)a[2].b;
-    if (!a[1].size) {
-        EACH for (long i = begin; i < end; i++) out[i] = to_bf16(x[i]);
-        return;
-    }
-    EACH for (long i = begin; i < end; i++) {
-        const float u = x[i] + f.inject * e[i];
-        const uint32_t half = to_bf16(u);
-        out[i] = half;
-        e[i] = error_after(e[i], u, float_of(half << 16), f);
-    }
+    float *const e = a[1].size ? a[1].f + begin : 0;
+    BY_WAY(WAY(e, f), round_bf16, a[0].f + begin, e, (uint16_t *)a[2].b + begin, end - begin, f);
 }
 
 KERNEL(encode_bf16) { // x, error (or empty), message, inject, keep, inverse
@@ -111,37 +124,42 @@ KERNEL(decode_bf16) { // message, y, add
     const long at = (number) * (size), n = MIN((size), (total) - at);                                        \
     uint8_t *const place = (message) + (number) * (4 + (bytes))
 
+INLINE void round_int8(const int way, const float *x, float *e, uint8_t *out, long n, float scale, float factor,
+                       Feedback f) {
+    EACH for (long i = 0; i < n; i++) {
+        const float u = CORRECTED(way, x[i], e[i], f), rounded = u * factor + ROUNDS;
+        out[i] = bits_of(rounded);
+        if (way) e[i] = KEPT(way, e[i], u - scale * (rounded - ROUNDS), f);
+    }
+}
+
 static void encode_int8_part(const void *context, long begin, long end, int piece) {
     const Arg *a = context;
     const Feedback f = feedback_of(a + 3);
     const long block = a[6].i;
-    float u[LONGEST_BLOCK];
     for (long k = begin; k < end; k++) {
         OPEN_BLOCK(k, block, block, a[0].size, a[2].b);
+        const float *const x = a[0].f + at;
         float *const e = a[1].size ? a[1].f + at : 0;
-        add_error(a[0].f + at, e, u, n, f);
-        const uint32_t most = largest_bits(u, n);
+        const int way = WAY(e, f);
+        uint32_t most;
+        BY_WAY(way, largest_bits, x, e, n, f, &most);
         const float largest = float_of(most);
         const int sends = FINITE(most) && largest >= LEAST_SCALED;
         const float scale = sends ? largest / 127 : FINITE(most) ? 0 : __builtin_nanf("");
-        const float factor = sends ? 127 / largest : 0;
         memcpy(place, &scale, 4);
-        uint8_t *const q = place + 4;
-        if (e) {
-            EACH for (long i = 0; i < n; i++) {
-                const float rounded = u[i] * factor + ROUNDS;
-                q[i] = bits_of(rounded);
-                e[i] = error_after(e[i], u[i], scale * (rounded - ROUNDS), f);
-            }
+        if (sends) {
+            BY_WAY(way, round_int8, x, e, place + 4, n, scale, 127 / largest, f);
         } else {
-            EACH for (long i = 0; i < n; i++) q[i] = bits_of(u[i] * factor + ROUNDS);
+            for (long i = 0; i < n; i++) place[4 + i] = 0;
+            BY_WAY(way, keep_block, x, e, n, scale, f);
         }
     }
 }
 
 KERNEL(encode_int8) { // x, error (or empty), message, inject, keep, inverse, block
     const long block = a[6].i;
-    COVER((!a[1].size || a[1].size == a[0].size) && block > 0 && block <= LONGEST_BLOCK);
+    COVER((!a[1].size || a[1].size == a[0].size) && block > 0);
     const long count = (a[0].size + block - 1) / block;
     COVER(a[2].size >= count * (4 + block));
     parallel(encode_int8_part, a, count, 0.5 * block);
@@ -184,28 +202,60 @@ INLINE float of_fp16(uint32_t half) {
     return float_of(bits_of(size) | (half & 0x8000) << 16);
 }
 
+#if WIDTH >= 8 && defined(__x86_64__) // the processor's own conversions, of the same bits
+typedef int16_t halves __attribute__((vector_size(2 * WIDTH), aligned(2), may_alias));
+#define CONVERTED(n) ((n) & -WIDTH)
+#if WIDTH == 8
+INLINE halves to_halves(vec u) { return (halves)__builtin_ia32_vcvtps2ph256(u, 0); }
+INLINE vec of_halves(halves half) { return (vec)__builtin_ia32_vcvtph2ps256(half); }
+#else
+INLINE halves to_halves(vec u) { return (halves)__builtin_ia32_vcvtps2ph512_mask(u, 0, (halves){}, -1); }
+INLINE vec of_halves(halves half) { return (vec)__builtin_ia32_vcvtph2ps512_mask(half, (vec){}, -1, 4); }
+#endif
+#else
+typedef vec halves;
+#define CONVERTED(n) 0
+INLINE halves to_halves(vec u) { return u; }
+INLINE vec of_halves(halves half) { return half; }
+#endif
+
+INLINE void round_fp16(const int way, const float *x, float *e, uint16_t *out, long n, float scale, float factor,
+                       Feedback f) {
+    long i = 0;
+    for (; i < CONVERTED(n); i += WIDTH) {
+        const vec error = way ? LOAD(e + i) : (vec){};
+        const vec u = LOAD(x + i) + f.inject * error;
+        const halves half = to_halves(u * factor);
+        *(halves *)(out + i) = half;
+        if (way) STORE(e + i, KEPT(way, error, u - scale * of_halves(half), f));
+    }
+    EACH for (; i < n; i++) {
+        const float u = CORRECTED(way, x[i], e[i], f);
+        const uint32_t half = to_fp16(u * factor);
+        out[i] = half;
+        if (way) e[i] = KEPT(way, e[i], u - scale * of_fp16(half), f);
+    }
+}
+
 static void encode_fp16_part(const void *context, long begin, long end, int piece) {
     const Arg *a = context;
     const Feedback f = feedback_of(a + 3);
-    float u[SIGNS];
     for (long k = begin; k < end; k++) {
         OPEN_BLOCK(k, SIGNS, 2 * SIGNS, a[0].size, a[2].b);
+        const float *const x = a[0].f + at;
         float *const e = a[1].size ? a[1].f + at : 0;
-        add_error(a[0].f + at, e, u, n, f);
-        const uint32_t most = largest_bits(u, n), exponent = most >> 23;
+        const int way = WAY(e, f);
+        uint32_t most;
+        BY_WAY(way, largest_bits, x, e, n, f, &most);
+        const uint32_t exponent = most >> 23;
         const int sends = FINITE(most) && float_of(most) >= LEAST_SCALED;
         const float scale = sends ? float_of((exponent - 14) << 23) : FINITE(most) ? 0 : __builtin_nanf("");
-        const float factor = sends ? float_of((268 - exponent) << 23) : 0;
         memcpy(place, &scale, 4);
-        uint16_t *const out = (uint16_t *)(place + 4);
-        if (e) {
-            EACH for (long i = 0; i < n; i++) {
-                const uint32_t half = to_fp16(u[i] * factor);
-                out[i] = half;
-                e[i] = error_after(e[i], u[i], scale * of_fp16(half), f);
-            }
+        if (sends) {
+            BY_WAY(way, round_fp16, x, e, (uint16_t *)(place + 4), n, scale, float_of((268 - exponent) << 23), f);
         } else {
-            EACH for (long i = 0; i < n; i++) out[i] = to_fp16(u[i] * factor);
+            memset(place + 4, 0, 2 * n);
+            BY_WAY(way, keep_block, x, e, n, scale, f);
         }
     }
 }
@@ -243,27 +293,55 @@ KERNEL(decode_fp16) { // message, y, add
 typedef uint32_t words8 __attribute__((vector_size(32), aligned(4), may_alias));
 #define ROWS (SIGNS / 8)
 
+// Sums of |u| by lanes, and the bits
+INLINE void sum_signs(const int way, const float *x, const float *e, Feedback f, v8 *sums, words8 *words) {
+    v8 total = {};
+    words8 found = {};
+    for (int j = 0; j < ROWS; j++) {
+        v8 u = *(const v8 *)(x + 8 * j);
+        if (way) u += f.inject * *(const v8 *)(e + 8 * j);
+        const words8 bits = (words8)u;
+        total += (v8)(bits & 0x7fffffff);
+        found = found >> 1 | (bits & 0x80000000);
+    }
+    *sums = total;
+    *words = found;
+}
+
+INLINE void keep_signs(const int way, const float *x, float *e, long n, float scale, Feedback f) {
+    EACH for (long i = 0; way && i < n; i++) {
+        const float u = CORRECTED(way, x[i], e[i], f);
+        e[i] = KEPT(way, e[i], u - __builtin_copysignf(scale, u), f);
+    }
+}
+
 static void encode_sign_part(const void *context, long begin, long end, int piece) {
     const Arg *a = context;
     const Feedback f = feedback_of(a + 3);
-    float u[SIGNS];
+    float last[2][SIGNS]; // x and e of a short block, then zeros
     for (long k = begin; k < end; k++) {
         OPEN_BLOCK(k, SIGNS, SIGNS / 8, a[0].size, a[2].b);
+        const float *x = a[0].f + at;
         float *const e = a[1].size ? a[1].f + at : 0;
-        if (n < SIGNS) memset(u, 0, sizeof u);
-        add_error(a[0].f + at, e, u, n, f);
-        v8 sums = {};
-        words8 words = {};
-        for (int j = 0; j < ROWS; j++) {
-            const words8 bits = *(const words8 *)(u + 8 * j);
-            sums += (v8)(bits & 0x7fffffff);
-            words |= bits >> 31 << j;
+        const float *old = e;
+        const int way = WAY(e, f);
+        if (n < SIGNS) {
+            memset(last, 0, sizeof last);
+            memcpy(last[0], x, 4 * n);
+            if (e) memcpy(last[1], e, 4 * n);
+            x = last[0];
+            old = last[1];
         }
+        v8 sums;
+        words8 words;
+        BY_WAY(way, sum_signs, x, old, f, &sums, &words);
         const float scale = (((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))) / n;
         memcpy(place, &scale, 4);
         *(words8 *)(place + 4) = words;
-        if (!e) continue;
-        EACH for (long i = 0; i < n; i++) e[i] = error_after(e[i], u[i], __builtin_copysignf(scale, u[i]), f);
+        if (FINITE(bits_of(scale)))
+            BY_WAY(way, keep_signs, x, e, n, scale, f);
+        else
+            BY_WAY(way, keep_block, x, e, n, scale, f);
     }
 }
 
@@ -300,91 +378,5 @@ KERNEL(decode_sign) { // message, y, add
     const long count = (a[1].size + SIGNS - 1) / SIGNS;
     COVER(a[0].size >= count * (4 + SIGNS / 8));
     parallel(decode_sign_part, a, count, 0.3 * SIGNS);
-    return 1;
-}
-
-// The product of two thin factors, out[i][j] = the sum over k of left[i][k] right[k][j], or added to it. Each element is
-// computed alone, in the order of k, so that its bits do not depend on threads.
-static void thin_product_rows(const void *context, long begin, long end, int piece) {
-    const Arg *a = context;
-    const long r = a[0].dim[1], m = a[2].dim[1];
-    for (long i = begin; i < end; i++) {
-        const float *const left = a[0].f + i * r;
-        float *const out = a[2].f + i * m;
-        long j = 0;
-        for (; j + WIDTH <= m; j += WIDTH) {
-            vec total = a[3].i ? LOAD(out + j) : (vec){};
-            for (long k = 0; k < r; k++) total += left[k] * LOAD(a[1].f + k * m + j);
-            STORE(out + j, total);
-        }
-        for (; j < m; j++) {
-            float total = a[3].i ? out[j] : 0;
-            for (long k = 0; k < r; k++) total += left[k] * a[1].f[k * m + j];
-            out[j] = total;
-        }
-    }
-}
-
-KERNEL(thin_product) { // left, right, out, add
-    COVER(a[0].ndim == 2 && a[1].ndim == 2 && a[2].ndim == 2 && a[0].dim[0] == a[2].dim[0] &&
-          a[0].dim[1] == a[1].dim[0] && a[1].dim[1] == a[2].dim[1]);
-    parallel(thin_product_rows, a, a[2].dim[0], 0.2 * a[2].dim[1] * (1 + a[0].dim[1] / 2));
-    return 1;
-}
-
-// The places of the k largest |u|, in ascending order; equal ones are taken from the front, NaN before all numbers. The
-// bits of the k-th largest are found digit by digit from histograms, all but the first over the few numbers that share
-// the digits before. One pass more writes the places.
-#define DIGITS 3
-#define BIN_BITS 11
-#define SPREAD 4 // histograms in turn, since neighbors often fall into the same bin
-
-// Add to ``bins`` the digit after ``shift`` of all |u| whose bits above ``high`` are those of ``prefix``
-static void count_digits(const float *u, long n, int shift, int high, uint32_t prefix, long *bins) {
-    static const int STRIDE = 64;
-    uint32_t counts[SPREAD][1 << BIN_BITS] = {{0}};
-    const uint32_t mask = (1u << (high - shift)) - 1;
-    for (long at = 0; at < n; at += STRIDE) {
-        const long stop = MIN(at + STRIDE, n);
-        int32_t found = high == 31;
-        if (!found)
-            for (long i = at; i < stop; i++) found |= (bits_of(u[i]) & 0x7fffffff) >> high == prefix;
-        if (!found) continue;
-        for (long i = at; i < stop; i++) {
-            const uint32_t bits = bits_of(u[i]) & 0x7fffffff;
-            if (bits >> high == prefix) counts[i % SPREAD][bits >> shift & mask]++;
-        }
-    }
-    for (long bin = 0; bin <= mask; bin++) {
-        bins[bin] = 0;
-        for (int k = 0; k < SPREAD; k++) bins[bin] += counts[k][bin];
-    }
-}
-
-KERNEL(largest_places) { // u, places
-    static const int shifts[DIGITS + 1] = {31, 20, 10, 0};
-    const long n = a[0].size, k = a[1].size;
-    COVER(k > 0 && k <= n && n < 1L << 31);
-    const float *const u = a[0].f;
-    long bins[1 << BIN_BITS], wanted = k; // of those with this prefix
-    uint32_t prefix = 0;
-    for (int digit = 0; digit < DIGITS; digit++) {
-        const int shift = shifts[digit + 1], high = shifts[digit];
-        count_digits(u, n, shift, high, prefix, bins);
-        long bin = (1L << (high - shift)) - 1;
-        for (; bins[bin] < wanted; bin--) wanted -= bins[bin];
-        prefix = prefix << (high - shift) | (uint32_t)bin;
-    }
-    const int32_t least = prefix;
-    int64_t *out = a[1].l;
-    for (long at = 0; at < n; at += 64) {
-        const long stop = MIN(at + 64, n);
-        int32_t found = 0;
-        for (long i = at; i < stop; i++) found |= (int32_t)(bits_of(u[i]) & 0x7fffffff) >= least;
-        for (long i = at; found && i < stop; i++) {
-            const int32_t bits = bits_of(u[i]) & 0x7fffffff;
-            if (bits > least || (bits == least && wanted-- > 0)) *out++ = i;
-        }
-    }
     return 1;
 }

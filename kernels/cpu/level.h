@@ -30,6 +30,8 @@
 #include "embedding.c"
 #include "update.c"
 #include "compress.c"
+#include "thin_product.c"
+#include "largest_places.c"
 
 const Level JOIN(level_, LEVEL) = {
     TEXT(LEVEL),

@@ -10,6 +10,9 @@
 #include "kernels.h"
 #include <pthread.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #define WORTH_RELEASING 65536 // bytes; shorter calls keep Python's lock
 
@@ -34,7 +37,9 @@ static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER; // kernels sha
 static int runs_here(const Level *candidate) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    unsigned a, b, features, d; // older compilers do not know f16c by name
+    const int f16c = __get_cpuid(1, &a, &b, &features, &d) && (features & bit_F16C);
+    const int avx2 = f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (candidate == &level_avx2) return avx2;
     if (candidate == &level_avx512)
         return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&

@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 COMMANDS = {
     "train": "Train a network on all ranks of a job. This is the default command.",
     "find-lr": "Find a learning rate by a short training in which it grows.",
+    "runs": "List, show, compare, export and delete the runs of a database.",
     "evaluate": "Score the weights of a finished run.",
     "predict": "Write a finished run's outputs for new samples, as CSV or npz.",
     "export": "Write a finished run's model as a folder of Hugging Face.",
+    "report": "Write a page about runs: curves, settings, times, faults, mistakes.",
+    "watch": "Show a run while it trains, in a browser or in the terminal.",
     "generate": "Continue texts with a language model.",
     "tokenize": "Train a tokenizer on text.",
     "data": "Show how the columns of a table, or the arrays of any data, are interpreted.",
     "collective": "List, show, check, price, draw, record and measure collective algorithms.",
     "pipeline": "List, show, check, price and draw pipeline schedules.",
+    "profile": "List what the steps of a profiled run spend their time on.",
+    "scale": "Measure how training gets faster with more ranks, and predict it for more.",
     "kernel": "List, build, check and measure the kernels.",
     "submit": "Write a job script for Slurm, PBS, LSF or Kubernetes, or submit it.",
     "course": "Start a lab on collective algorithms or on pipelines.",
@@ -31,7 +36,7 @@ COMMANDS = {
     "completion": "Print a script that lets a shell complete commands and options.",
 }
 """Each command and what it does; its module (``find_lr``) has a ``parse(argv, speaks)`` that returns a job."""
-FAMILIES = ("data", "collective", "pipeline", "kernel", "submit", "course")
+FAMILIES = ("runs", "data", "collective", "pipeline", "profile", "kernel", "submit", "course")
 """Commands that have commands of their own; their modules have a dict SUBCOMMANDS."""
 HELP = ("-h", "--help")
 

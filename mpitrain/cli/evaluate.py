@@ -53,7 +53,7 @@ def evaluate(options: EvaluateOptions, world: "World") -> int:
     from ..device import CPU
     from ..training.devices import take_device
     from ..training.directory.trained_model import open_trained_model
-    from ..training.display.progress import show_scores
+    from ..training.display.score_text import show_scores
     from ..training.display.tables import print_tables, to_lists
 
     CPU.use_threads(world.cores)

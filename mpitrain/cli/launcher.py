@@ -72,7 +72,7 @@ def start_ranks(ranks: int, argv: Sequence[str], job: "Job | LocalJob") -> None:
         raise UserError(f"-n {ranks} starts ranks, but this process is one already: leave out -n, or mpirun")
     if ranks == 1:
         return
-    library = _library()
+    library = library_of_mpi4py()
     launcher = find_launcher(library, ranks)
     environment = os.environ | additions(family(library), ranks, os.environ)
     parallel = getattr(job.options, "parallel", None)  # of train; --elastic may be in a config file
@@ -133,7 +133,7 @@ def additions(kind: Family | None, ranks: int, environment: Mapping[str, str]) -
     return {name: value for name, value in wanted.items() if name not in environment}
 
 
-def _library() -> str:
+def library_of_mpi4py() -> str:
     """Return the name and version of the MPI library of mpi4py, without initializing MPI."""
     from ..comm.launch import no_library
 

@@ -19,7 +19,7 @@ from .order import Job
 from .resume import leave, run_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from ..comm.world import World
     from ..training.directory.open_run import Place
@@ -132,6 +132,7 @@ def rehearse(config: Config, world: "World") -> int:
 
 def train(config: Config, world: "World", resume: str = "", *, allow_changed_data: bool = False) -> int:
     """Train, and write and print the results (rank 0)."""
+    from ..monitor.opening import open_monitors
     from ..training.directory.open_run import open_run
     from ..training.hooks.registry import make_hooks
     from .training_streams import drain, protect
@@ -141,7 +142,8 @@ def train(config: Config, world: "World", resume: str = "", *, allow_changed_dat
     config, setup, threads = open_training(config, world, resume)
     console, progress = make_screen(config, world)
     with world.together():
-        hooks = make_hooks(config.run.hook)
+        hooks = {"hooks": make_hooks(config.run.hook)}
+    hooks["observers"] = open_monitors(config.run, world, has_directory=True)
     place = open_run(config, world, resume, setup, progress.note, allow_changed_data=allow_changed_data)
     if place is None:
         return 0
@@ -158,7 +160,7 @@ def _train(
     world: "World",
     place: "Place",
     screen: tuple[Any, "ProgressLog"],
-    hooks: "Sequence[Hook]",
+    hooks: "dict[str, list[Hook]]",
     threads: int,
     begin: float,
 ) -> int:
@@ -173,7 +175,7 @@ def _train(
     if place.checkpoint is not None:
         setup = with_normalizers_of(place.checkpoint, setup)
     signals = Signals()
-    options: dict[str, Any] = {"control": signals, "run_path": place.path, "hooks": hooks}
+    options: dict[str, Any] = {"control": signals, "run_path": place.path, **hooks}
     loop = make_loop(config, setup, world, progress, directory=place.directory, **options)
     with world.together():
         if place.checkpoint is not None:

@@ -214,6 +214,9 @@ class Group(Ranks):
 
         Ranks may differ: if some have a device and some have none, all use the algorithms that suit devices.
         """
+        for plan in self._plans.values():  # of all_reduce(), on the buffers of another device
+            plan.free()
+        self._plans.clear()
         self._planner.use_staging(staging)
 
     def note_staging(self, num_bytes: int) -> None:

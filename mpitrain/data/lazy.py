@@ -81,6 +81,26 @@ class LazyRows(ABC):
         """Return shape, dtype and a hash of the contents (see ``matching.fingerprint``)."""
 
 
+class PickedRows(LazyRows):
+    """Some rows of others, also of those that cannot be divided, in the order of ``indices``."""
+
+    def __init__(self, rows: LazyRows, indices: np.ndarray):
+        super().__init__(len(indices), rows.shape[1])
+        self._rows, self._indices, self.at_once = rows, indices, rows.at_once
+
+    def take(self, indices: np.ndarray, width: int | None = None) -> np.ndarray:
+        """Return rows by their numbers among the picked ones."""
+        return self._rows.take(self._indices[indices], width)
+
+    def width(self, indices: np.ndarray) -> int:
+        """Return the least L that holds these rows."""
+        return self._rows.width(self._indices[indices])
+
+    def digest(self) -> str:
+        """Return the digest of the rows that they are picked from, with their numbers."""
+        return f"{self._rows.digest()} rows {self._indices.tolist()}"
+
+
 def select(values: Any, indices: np.ndarray) -> Any:
     """Return some rows of an array, or of rows that are read later."""
     return values.select(indices) if isinstance(values, LazyRows) else values[indices]

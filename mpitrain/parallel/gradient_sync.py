@@ -72,6 +72,14 @@ class GradientSync(ABC):
         return 0
 
     @property
+    def exchanges(self) -> list[tuple[str, int, int]]:
+        """Algorithm, bytes and messages of each sum or copy that this rank takes part in, in one step.
+
+        Empty where they are not planned one by one.
+        """
+        return []
+
+    @property
     def extra_bytes(self) -> int:
         """Memory that it needs beside weights, gradients and the optimizer's slots; that of ``slots`` by default."""
         return sum(slot.nbytes for slot in self.slots.values())
@@ -175,6 +183,11 @@ class PlannedSync(GradientSync):
     def messages_per_step(self) -> int:
         """Messages that this rank sends in one step (calls, where MPI does it)."""
         return sum(plan.messages for plan in self._plans)
+
+    @property
+    def exchanges(self) -> list[tuple[str, int, int]]:
+        """Algorithm, bytes and messages of each plan on this rank, in one step."""
+        return [(plan.algorithm, plan.bytes_sent, plan.messages) for plan in self._plans]
 
     def begin(self) -> None:
         """Begin a step, with all gradients missing."""

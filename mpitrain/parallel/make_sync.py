@@ -117,7 +117,7 @@ def _automatic(
     if option is not None:
         codec, reason = NONE, f"no compression: {option} says how gradients are exchanged"
     elif arena.dtype != "float32" or group.has_devices:
-        codec, reason = NONE, "no compression: it is for gradients of float32 in the memory of CPUs"
+        codec, reason = NONE, "no compression: auto knows the times of gradients of float32 in the memory of CPUs only"
     else:
         codec, reason = choose_codec(arena, group)
     sync = make_gradient_sync(
@@ -136,8 +136,6 @@ def _checked_codec(arena: Arena, group: Group, all_reduce: str, shard: str, comp
             check_carries(codec, compress, all_reduce)
             if arena.dtype != "float32":
                 raise UserError(f"--compress is for gradients of float32, not {arena.dtype}")
-    if codec is not None and group.has_devices:
-        raise AgreedError("--compress is for gradients in the memory of CPUs only: leave it out, or take --device cpu")
     if codec is not None and shard == "optimizer":
         raise AgreedError("--shard optimizer does not go with --compress, whose sums every rank gets whole")
     return codec

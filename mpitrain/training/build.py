@@ -39,6 +39,7 @@ def make_loop(
     control: Callable[[], ControlRequest] = no_request,
     run_path: Path | None = None,
     hooks: Sequence[Hook] = (),
+    observers: Sequence[Hook] = (),
 ) -> TrainingLoop:
     """Return the training loop for the model of ``setup`` (collective over all ranks).
 
@@ -54,14 +55,17 @@ def make_loop(
         Directory of the run, on all ranks, for checkpoints. Without it none are written.
     hooks : sequence of Hook
         Hooks of the user.
+    observers : sequence of Hook
+        Hooks that change nothing, called after all others.
     """
     shards = num_shards(config, len(setup.dataset.train), _data_group(setup, world).size)
     run = make_run(config, setup, world, display, shards)
+    run.path = run_path
     executor, meter = make_executor(run, shards), None
     if config.parallel.balance == "auto" and run.group.size > 1 and run.runner is None:
         meter = WorkMeter(run.loader, run.data_parallel, setup.arena.device)
         executor = TimedExecutor(executor, meter)
-    made = default_hooks(run, directory, control, run_path, hooks, meter)
+    made = default_hooks(run, directory, control, run_path, hooks, meter, observers)
     return TrainingLoop(run, executor, Hooks(made, world.rank))
 
 

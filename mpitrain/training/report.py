@@ -12,25 +12,30 @@ from ..run_rules import EVERY_STEP
 from .directory.run_directory import CURVES, LAST, METRICS, REPORT, TASKS, TRACE
 from .display.console import PlainConsole
 from .display.curves import draw_curves
-from .display.progress import show_scores
+from .display.score_text import show_scores
 from .display.tables import print_tables
 from .display.text_table import Column, print_table
 from .executors import DynamicExecutor
 from .hooks import Hooks
 from .hooks.balance import Balance
 from .hooks.checkpoints import Checkpoints
+from .hooks.evaluation import Evaluation
 from .hooks.profiler import Profiler
 from .hooks.recorder import Recorder
 from .loop import TrainingLoop
 from .run import TrainingRun
 from .run_length import counts_steps
+from .scoring.examples import examine
 from .step_timer import Times, blame
+
+EXAMPLE_SECONDS = 10.0
+"""Time of training in which as many samples pass as are examined for examples.json at most."""
 
 
 def write_results(loop: TrainingLoop, path: Path, seconds: float, more: dict[str, Any] | None = None) -> dict[str, Any]:
     """Write what is left at the end of a run into its directory; return the report. All ranks call it together.
 
-    These are report.json, curves.svg and, with ``--profile``, trace.json; metrics.jsonl is closed.
+    These are report.json, examples.json, curves.svg and, with ``--profile``, trace.json; metrics.jsonl is closed.
 
     Parameters
     ----------
@@ -52,10 +57,16 @@ def write_results(loop: TrainingLoop, path: Path, seconds: float, more: dict[str
     with run.world.together(asleep=True):
         if directory is not None:
             directory.write_report(report)
-            directory.close()
             title = f"{run.config.model.name} on {run.setup.dataset.name}, {count(run.world.size, 'rank')}"
             by_step = counts_steps(run.config.run)
             draw_curves(results.evaluations, results.metric, title, path / CURVES, results.best, by_step=by_step)
+    speed = run.world.all_gather(report["samples_per_second"])[0]  # measured by each rank, but one number for all
+    most = int(EXAMPLE_SECONDS * speed)
+    examples = examine(loop.hooks[Evaluation].evaluator, run.setup.dataset, run.scoring, most)
+    with run.world.together(asleep=True):
+        if directory is not None:
+            directory.write_examples({"step": run.step, **examples})
+            directory.close()
     return report
 
 
@@ -99,6 +110,9 @@ def make_report(loop: TrainingLoop, seconds: float) -> dict[str, Any]:
         "buckets": len(sync.buckets),
         "bytes_per_step": int(mean_over_ranks(world, sync.bytes_per_step)),
         "messages_per_step": mean_over_ranks(world, sync.messages_per_step),
+        "exchanges": [
+            {"algorithm": name, "bytes": sent, "messages": messages} for name, sent, messages in sync.sync.exchanges
+        ],
         "parameters": setup.num_parameters,
         "trained_parameters": setup.num_trained,
         "resumed_at": run.resumed_at,

@@ -6,6 +6,7 @@ The loop, the step executor and the hooks share one of these, and none of them k
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..comm.group import Group
 from ..comm.world import World
 from ..config import Config
 from ..context import Context
+from ..data.dataset import Split
 from ..data.loader import Loader
 from ..optim import Optimizer, Schedule
 from ..parallel.data import DataParallel
@@ -31,6 +33,7 @@ from .setup import TrainingSetup
 from .step_timer import StepTimer, Times
 
 Listener = Callable[[str, float, float], None]
+OutputListener = Callable[[Any, Split, slice, np.ndarray], None]
 
 
 class Timeline:
@@ -102,6 +105,12 @@ class TrainingRun:
         Called on all ranks before the first step in which they have other shares of a batch (--balance auto).
     losses : list of dict
         Losses of ranks after which training continued (--elastic).
+    path : Path or None
+        The directory of the run; None where nothing is written.
+    times_of_ranks : list of Times
+        ``period_times`` of all ranks, on rank 0; with --monitor only.
+    on_test_outputs : list of callable(StepInfo, Split, slice, array)
+        Called in an evaluation with rows of the test samples of this rank, and their outputs on its device.
     """
 
     config: Config
@@ -135,6 +144,9 @@ class TrainingRun:
     on_new_shares: Callable[[], None] = lambda: None
     _stage_seconds: float = 0.0
     losses: list[dict[str, Any]] = field(default_factory=list)
+    path: Path | None = None
+    times_of_ranks: list[Times] = field(default_factory=list)
+    on_test_outputs: list[OutputListener] = field(default_factory=list)
 
     @property
     def group(self) -> Group:

@@ -26,6 +26,7 @@ from ..device import CPU
 from ..errors import AgreedError, UserError
 from ..layers import Layer
 from ..metrics.names import Spec
+from ..monitor.opening import open_monitors
 from .build import make_loop
 from .devices import take_device
 from .directory.changes import changes
@@ -162,7 +163,7 @@ class Trainer:
             config,
             data=dataclasses.replace(config.data, source=source),
             parallel=dataclasses.replace(config.parallel, **whole),
-            run=dataclasses.replace(config.run, out=""),
+            run=dataclasses.replace(config.run, out="", monitor=""),
         )
         trainer._open(config, _own(model, source if data is None else data, ()), trained.signature)
         with trainer.world.together():
@@ -213,16 +214,17 @@ class Trainer:
         world.watch(self.config.parallel.timeout)
         try:
             display = self._display()
+            monitors = open_monitors(self.config.run, world, has_directory=bool(self.config.run.out))
             place = self._open_run(display, resume, allow_changed_data)
             with contextlib.nullcontext() if place is None else place.owner:
-                return self._fit(place, display, begin)
+                return self._fit(place, display, monitors, begin)
         finally:
             world.watch(0)
 
-    def _fit(self, place: Place | None, display: ProgressLog, begin: float) -> Result:
+    def _fit(self, place: Place | None, display: ProgressLog, monitors: Sequence[Hook], begin: float) -> Result:
         """Train in ``place``, or without files, and write the results."""
         world, checkpoint = self.world, None if place is None else place.checkpoint
-        options: dict[str, Any] = {"hooks": self._hooks}
+        options: dict[str, Any] = {"hooks": self._hooks, "observers": monitors}
         if place is not None:
             options |= {"directory": place.directory, "run_path": place.path}
         if checkpoint is not None:

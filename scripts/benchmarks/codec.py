@@ -19,8 +19,9 @@ import numpy as np
 
 from mpitrain.cli.terminal import make_console
 from mpitrain.cpu_kernels import why
-from mpitrain.device import CPU
+from mpitrain.device import CPU, device_of
 from mpitrain.ops.compress import largest_places, thin_product
+from mpitrain.ops.powersgd import project
 from mpitrain.parallel.compress.owners import BlockCodec
 from mpitrain.parallel.compress.registry import make_codec
 from mpitrain.training.display.text_table import Column, print_table
@@ -64,22 +65,22 @@ def measure(length: int) -> Iterator[dict[str, object]]:
 
 def operations(x: np.ndarray) -> Iterator[tuple[str, str, float, Callable[[], object]]]:
     """Yield (codec, operation, bytes sent relative to float32, call)."""
-    factors = (1.0, 0.0, 1.0)
+    factors, device = (1.0, 0.0, 1.0), device_of(x)
     for name in CODECS:
         codec = make_codec(name)
         assert isinstance(codec, BlockCodec)
-        message, error, y = np.zeros(codec.message_bytes(x.size), np.uint8), np.zeros_like(x), np.zeros_like(x)
+        message, error, y = device.zeros((codec.message_bytes(x.size),), np.uint8), np.zeros_like(x), np.zeros_like(x)
         share = message.nbytes / x.nbytes
         yield name, "encode, no error", share, partial(codec.encode, x, error[:0], message, factors)
         yield name, "encode", share, partial(codec.encode, x, error, message, factors)
         yield name, "decode", share, partial(codec.decode, message, y, True)
-    count = x.size // 100
-    yield "topk", "select 1%", 0.02, partial(largest_places, x, np.empty(count, np.int64))
+    yield "topk", "select 1%", 0.02, partial(largest_places, x, device.zeros((x.size // 100,), np.int64))
     matrix = x[: x.size // COLUMNS * COLUMNS].reshape(-1, COLUMNS)
-    right = np.ones((COLUMNS, RANK), np.float32)
-    left = np.ones((len(matrix), RANK), np.float32)
+    right, left, found = (device.zeros((len(rows), RANK)) for rows in (matrix.T, matrix, matrix))
+    right.fill(1)
+    left.fill(1)
     share = RANK * (len(matrix) + COLUMNS) / max(1, matrix.size)
-    yield "powersgd", "M Q", share, partial(np.matmul, matrix, right, out=left.copy())
+    yield "powersgd", "M Q", share, partial(project, matrix, right, found, False)
     yield "powersgd", "P Q'", share, partial(thin_product, left, right.T.copy(), np.empty_like(matrix), False)
 
 

@@ -10,7 +10,8 @@ messages of a rank, the time of a step, and what is learned: after the same samp
   --repeats N        runs of each method, of which medians count
   --target SCORE     accuracy on the test samples whose time is told (0.88)
   --plot FILE.svg    loss on the test samples over samples and over seconds
-  --json FILE        write the evaluations there
+  --json FILE        write the reports and evaluations there
+  --calibration FILE a calibration of the same ranks (mpitrain collective calibrate -o FILE): what prices predict
 """
 
 import argparse
@@ -22,6 +23,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
+
+from mpitrain.collectives.price import load_calibration, predict
 
 METHODS = {
     "plain": (),
@@ -91,7 +94,42 @@ def loss_at(seconds, found):
     return next((one.loss for one in reversed(found) if one.seconds <= seconds), float("nan"))
 
 
-def table(results, target):
+def exchange_seconds(run):
+    """Return the seconds of a step that are not the rank's own work."""
+    share = run.report["time_share"]
+    return (1 - share["compute"] - share["input"]) * run.found[-1].seconds / run.found[-1].steps
+
+
+def predicted_seconds(run, calibration):
+    """Return the price of the messages of a step; NaN for methods that do not send by a collective.
+
+    Lengths are those of the bytes that a rank sent: 2 (P - 1) / P of a buffer in an all-reduce, half of it in others.
+    """
+    report, size = run.report, run.report["ranks"]
+    method = report.get("sync", {}).get("method", "")
+    if method and "steps=" not in method:
+        return float("nan")
+    every = int(method.split("steps=")[1].split(",")[0]) if method else 1
+    names, _, codec = report["all_reduce"].partition(" of ")
+    collectives = names.split(" and ")
+    if codec.startswith("powersgd") and len(collectives) == 1:  # both factors by the same algorithm
+        collectives *= 2
+    seconds = 0.0
+    for name in collectives:
+        sent = report["bytes_per_step"] * every / len(collectives)
+        length = sent * size / (size - 1) / (1 if "/" in name else 2)
+        seconds += predict(size, length, calibration, algorithms=[name])[name] / every
+    return seconds
+
+
+def predicted_time_to(target, run, calibration):
+    """Return the seconds until then of the rank's own work and the predicted messages."""
+    steps = next((one.steps for one in run.found if one.accuracy >= target), float("inf"))
+    own = run.found[-1].seconds / run.found[-1].steps - exchange_seconds(run)
+    return steps * (own + predicted_seconds(run, calibration))
+
+
+def table(results, target, calibration):
     """Return the lines of a table with a row for each method: medians over its runs."""
     first = next(iter(results.values()))
     budget = statistics.median(run.found[-1].seconds for run in first) / 2
@@ -105,6 +143,12 @@ def table(results, target):
         f"loss at {budget:.0f} s": (lambda run: loss_at(budget, run.found), ".4f"),
         f"s to {target:g}": (lambda run: time_to(target, run.found), ".1f"),
     }
+    if calibration:
+        columns |= {
+            "exchange ms": (lambda run: 1e3 * exchange_seconds(run), ".2f"),
+            "predicted": (lambda run: 1e3 * predicted_seconds(run, calibration), ".2f"),
+            "predicted s": (lambda run: predicted_time_to(target, run, calibration), ".1f"),
+        }
     lines = [" ".join([f"{'method':10}", *(f"{name:>12}" for name in columns)])]
     for name, runs in results.items():
         cells = [f"{statistics.median(map(of, runs)):12{form}}" for of, form in columns.values()]
@@ -140,11 +184,13 @@ def main():
     parser.add_argument("--target", type=float, default=0.88)
     parser.add_argument("--plot", default="")
     parser.add_argument("--json", default="")
+    parser.add_argument("--calibration", default="")
     arguments, options = parser.parse_known_args()
     wanted = arguments.only.split(",")
     unknown = sorted(set(wanted) - set(METHODS))
     if unknown:
         parser.error(f"there is no method {unknown[0]}; there are {', '.join(METHODS)}")
+    calibration = load_calibration(arguments.calibration) if arguments.calibration else None
     kinds = {name: extra for name, extra in METHODS.items() if name in wanted or not extra}
     results = {name: [] for name in kinds}
     for _ in range(arguments.repeats):
@@ -152,13 +198,11 @@ def main():
             print(f"{name} ...", file=sys.stderr, flush=True)
             results[name].append(run(shlex.split(arguments.launch), [*options, "--shard", "none", *extra]))
     print(f"{arguments.launch}, {' '.join(options) or 'the default run'}, median of {arguments.repeats} runs")
-    print("\n".join(table(results, arguments.target)))
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(results))
+    print("\n".join(table(results, arguments.target, calibration)))
     if arguments.plot:
         plot(arguments.plot, results)
-    if arguments.json:
-        Path(arguments.json).write_text(
-            json.dumps({name: [run.found for run in runs] for name, runs in results.items()})
-        )
 
 
 if __name__ == "__main__":

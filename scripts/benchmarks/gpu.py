@@ -3,8 +3,9 @@
     scripts/bench gpu [--minutes M] [--repeat N] [--parts PART ...] [--docs DIR]
 
 Parts, in this order: table (the planner's), training (products of training), layers (as training calls them, casts
-included), steps, squares, ladder. Each is a process of its own that writes its rows as they come, the smallest first:
-what hangs or fails costs its own part. With --minutes each part has its share of the time that is left.
+included), steps, codecs (of gradients, beside a copy), squares, ladder. Each is a process of its own that writes its
+rows as they come, the smallest first: what hangs or fails costs its own part. With --minutes each part has its share of
+the time that is left.
 docs/benchmarks/gpu.md, the ladder's table in docs/kernels.md and the rows in docs/benchmarks/gpu.json are written after
 each part. Exit code 2 where there is no GPU, 1 where a product was wrong or a part failed.
 """
@@ -24,7 +25,8 @@ HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 NO_GPU = 2
 GRACE_SECONDS = 20  # for the measurement that is going on when the time of a part is over
-SHARES = {"table": 4, "training": 3, "layers": 4, "steps": 3, "squares": 1, "ladder": 2}
+SCRIPTS = {"layers": "gpu_layers.py", "steps": "gpu_step.py", "codecs": "gpu_codecs.py"}  # others: kernel bench
+SHARES = {"table": 4, "training": 3, "layers": 4, "steps": 3, "codecs": 1, "squares": 1, "ladder": 2}
 
 
 def main() -> int:
@@ -43,7 +45,7 @@ def main() -> int:
                 return NO_GPU
             if rows.exists():
                 made = json.loads(rows.read_text())
-                found |= {part: made} if part in ("layers", "steps") else made
+                found |= {part: made} if part in SCRIPTS else made
             if "gpu" in found:
                 write(options.docs, found)
     return code
@@ -51,10 +53,16 @@ def main() -> int:
 
 def command(part: str, options: argparse.Namespace, seconds: float | None, rows: Path) -> list[str]:
     """Return the command of a part."""
-    if part in ("layers", "steps"):
-        script = {"layers": "gpu_layers.py", "steps": "gpu_step.py"}[part]
+    if part in SCRIPTS:
         stand_in = ["--stand-in"] if options.stand_in else []
-        return [sys.executable, str(HERE / script), str(options.repeat), str(seconds or "inf"), str(rows), *stand_in]
+        return [
+            sys.executable,
+            str(HERE / SCRIPTS[part]),
+            str(options.repeat),
+            str(seconds or "inf"),
+            str(rows),
+            *stand_in,
+        ]
     program = [str(HERE / "gpu_stand_in.py")] if options.stand_in else ["-m", "mpitrain", "kernel", "bench"]
     limit = [] if seconds is None else ["--seconds", str(seconds)]
     made = ["--parts", part, "--json", str(rows), "--repeat", str(options.repeat), *limit]

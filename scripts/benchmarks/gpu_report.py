@@ -32,6 +32,8 @@ def page(found: dict[str, object]) -> str:
         parts += ["## The ladder", ladder(found["ladder"])]
     if found.get("steps"):
         parts += ["## Training steps", steps(found["steps"])]
+    if found.get("codecs"):
+        parts += ["## Codecs of gradients", codecs(found["codecs"])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -101,6 +103,20 @@ def steps(rows: Iterable[Row]) -> str:
         "graph is of forward and backward, PyTorch's of the whole step."
     )
     return "\n".join([said, "", head, *lines])
+
+
+def codecs(rows: Iterable[Row]) -> str:
+    """Return codecs as a table."""
+    said = (
+        "Encoding adds the error of the step before and keeps the new one, unless it says otherwise; decoding adds. "
+        "Speed: the time of a copy of the float32 gradient divided by ours."
+    )
+    lines = [
+        f"| {r['codec']} | {r['what']} | {r['elements']:,} | {r['us']:.1f} | {r['copy_us']:.1f} "
+        f"| {ratio(r['copy_us'], r['us'])} |"
+        for r in rows
+    ]
+    return "\n".join([said, "", "| codec | | elements | us | copy us | speed |\n|---|---|--:|--:|--:|--:|", *lines])
 
 
 def put_ladder(path: Path, found: dict[str, object]) -> None:

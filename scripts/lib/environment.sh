@@ -61,8 +61,8 @@ make_environment() {
 make_test_environment() {
     local cpu=${MPITRAIN_CPU:-}
     case $1 in
-    mpich) make_environment .venv-mpich mpich,test,docs --no-compile ;;
-    *) # the site is built on MPICH alone
+    mpich) make_environment .venv-mpich mpich,test,test-monitors,docs --no-compile ;;
+    *) # the site is built on MPICH alone, and monitors are tested there
         [[ "$(cat .venv-mpich/.installed 2>/dev/null)" = "$(sources) "* ]] && cpu=numpy
         MPITRAIN_CPU=$cpu make_environment ".venv-$1" "$1,test" --no-compile
         ;;

@@ -42,7 +42,7 @@ def on_a_gpu(names: str, *files: str) -> tuple[str, ...]:
     return (*(f"tests/gpu/{file}.py" for file in files), "-m", "gpu", "-k", names)
 
 
-SANITIZED = "test_random_shapes or test_layers or test_elementwise or 129"  # some shapes of every kernel: it is slow
+SANITIZED = "test_random_shapes or test_layers or test_elementwise or test_compress or 129"  # some of all: it is slow
 STAGES = (
     Stage(
         "wrappers",
@@ -60,7 +60,12 @@ STAGES = (
         (f"{KERNELS}/test_gemm_wgmma.py", f"{KERNELS}/test_gemm_mma.py", f"{KERNELS}/test_gemm_simt.py"),
         3,
     ),
-    Stage("kernels", "all other kernels are right", (f"{KERNELS}/test_elementwise.py", f"{KERNELS}/test_layers.py"), 2),
+    Stage(
+        "kernels",
+        "all other kernels are right",
+        tuple(f"{KERNELS}/test_{name}.py" for name in ("elementwise", "layers", "compress")),
+        2,
+    ),
     Stage(
         "layers",
         "every layer, attention and the convolutions of ResNet-50 are right, forward and backward",
@@ -85,7 +90,7 @@ STAGES = (
     *(
         Stage(
             f"{n} ranks" if n > 1 else "1 rank",
-            "training over MPI: the losses of one rank on the CPU",
+            "training over MPI: the losses of one rank on the CPU; compressed, those of as many",
             ("tests/mpi/test_gpu_training.py", "--with-mpi"),
             2,
             False,

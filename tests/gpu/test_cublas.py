@@ -113,11 +113,6 @@ PARTS = {
     "facts of rows of tokens: comparisons and sums of integers": {"row_lengths", "packed_sequences"},
     "sums over the memory of one node": {"sum_sources"},
     "waits, and needs no product": {"sum_of_squares"},
-    "gradients on GPUs are not compressed yet (parallel/make_sync.py)": {
-        *(f"{way}_{codec}" for way in ("encode", "decode") for codec in ("bf16", "fp16", "int8", "sign")),
-        "largest_places",
-        "thin_product",
-    },
 }
 
 
@@ -134,8 +129,7 @@ HOST = {  # products of arrays of the host
     "kernels/bench/contenders.py",
     "kernels/check.py",
     "models/adapt.py",
-    "parallel/compress/powersgd.py",  # --compress and --sync refuse GPUs
-    "parallel/sync/adasum.py",
+    "parallel/sync/adasum.py",  # --sync refuses GPUs
     "training/class_weights.py",
 }
 

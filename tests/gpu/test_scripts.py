@@ -41,8 +41,9 @@ def test_the_bench(tmp_path):
     done = run("scripts/bench", "gpu", "--stand-in", "--repeat", "1", "--minutes", "9", "--docs", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "benchmarks" / "gpu.json").read_text())
-    assert {"gpu", "training", "layers", "steps", "squares", "ladder"} <= set(found)
+    assert {"gpu", "training", "layers", "steps", "codecs", "squares", "ladder"} <= set(found)
     assert all(found.values())
     page = (tmp_path / "benchmarks" / "gpu.md").read_text()
-    for head in ("Squares", "Shapes of training", "Layers, as training calls them", "The ladder", "Training steps"):
+    heads = "Squares", "Shapes of training", "Layers, as training calls them", "The ladder", "Training steps"
+    for head in (*heads, "Codecs of gradients"):
         assert f"## {head}" in page

@@ -109,6 +109,13 @@ extern "C" __global__ void one_ldmatrix_transposed(const unsigned char* matrices
   for (int i = 0; i < 4; i++) got[threadIdx.x][i] = r[i];
 }
 
+extern "C" __global__ void round_to_half(const float* x, unsigned short* halves, float* back, int n) {
+  for (int i = threadIdx.x; i < n; i += blockDim.x) {
+    halves[i] = to_half_bits(x[i]);
+    back[i] = from_half_bits(halves[i]);
+  }
+}
+extern "C" __global__ void vote(const int* x, unsigned* ballots) { ballots[threadIdx.x] = __ballot_sync(~0u, x[threadIdx.x]); }
 extern "C" __global__ void round_numbers(const float* x, bf16* as_bf16, unsigned* as_tf32) {
   as_bf16[threadIdx.x] = to_bf16(x[threadIdx.x]);
   as_tf32[threadIdx.x] = to_tf32(float_bits(x[threadIdx.x]));

@@ -11,7 +11,7 @@ from tests.kernels import cpu
 pytestmark = cpu.needs_gxx
 
 RUN_ALL = """
-from tests.kernels import cpu, gemm, ladder, softmax
+from tests.kernels import codecs, cpu, gemm, ladder, softmax
 from tests.kernels.products import Case, Variant
 for name in ("gemm_02_coalesced", "gemm_05_2d_tile", "gemm_07_warp_tile"):
     ladder.run(cpu.build(f"ladder/{name}.cu"), name, 70, 67, 21, seed=1)
@@ -62,6 +62,17 @@ for warps in (1, 8):
         softmax.run(kernels, case._replace(pad=0))
     launch(kernels, "softmax_forward", x, x, i32(rows), i32(n), grid=-(-rows * warps // 8))
     launch(kernels, "softmax_dx", x, slope, slope, i32(rows), i32(n), grid=-(-rows * warps // 8))
+for codec in codecs.BLOCKS:
+    x, error, y = codecs.numbers("normal", 1001, 0), codecs.numbers("normal", 1001, 1), np.ones(1001, np.float32)
+    message, kernels = np.zeros(codecs.message_bytes(codec, 1001), np.uint8), cpu.build(f"compress_{codec}.cu")
+    codecs.encode(kernels, codec, x, error, message)
+    codecs.decode(kernels, codec, message, y, True)
+codecs.largest(cpu.build("largest_places.cu"), x, np.zeros(77, np.int64))
+columns, done = np.ones((1500, 3), np.float32), np.ones((3, 1500))
+launch(cpu.build("orthonormalize.cu"), "orthonormalize", columns, done, i32(1500), i32(3), grid=1, block=1024)
+left, right, out = np.ones((70, 5), np.float32), np.ones((5, 33), np.float32), np.ones((70, 33), np.float32)
+launch(cpu.build("thin_product.cu"), "thin_product", left, right, out, i32(70), i32(5), i32(33), i32(1), grid=(1, 2))
+launch(cpu.build("basis.cu"), "restart_columns", columns, columns.copy(), i32(1500), i32(3), grid=3)
 """
 BEYOND_SHARED = """
 from tests.kernels import cpu, ladder

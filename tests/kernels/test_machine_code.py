@@ -29,8 +29,13 @@ LIMITS = {
         "batchnorm_sums": 465,
     },
     "cast_bf16": {"cast_rows": 130},
+    "compress_bf16": {"encode_bf16": 250, "decode_bf16": 215},
+    "compress_fp16": {"encode_fp16": 710, "decode_fp16": 300},
+    "compress_int8": {"decode_int8": 405},
+    "compress_sign": {"decode_sign": 255},
     "conv2d_im2col": {"im2col": 210, "col2im": 375},
     "dropout": {"dropout_mask": 615},
+    "largest_places": {"largest_digits": 465, "largest_count": 530, "largest_write": 405},
     "pool": {
         "max_pool": 305,
         "max_pool_dx": 395,
@@ -41,6 +46,7 @@ LIMITS = {
     },
     "reduce": {"column_sum": 220, "sum_rows": 220},
     "round_tf32": {"round_rows": 145, "round_columns": 385},
+    "thin_product": {"thin_product": 355},
 }
 DIVISION = re.compile(r"I2F\.(\w+\.)*RP$|F2I\.")  # to floating point, rounded up, for the reciprocal; and back
 

@@ -136,3 +136,26 @@ def test_a_store_of_a_warp_fills_its_sectors(probes, name, element_bytes):
         assert (store % 16 == 0).all()
         assert (counts == 2).all(), f"sectors that a store fills by half: {store.tolist()}"
         assert np.unique(store // 64).size == 8, "four lanes are side by side"
+
+
+def test_rounding_to_fp16(probes):
+    """Every fp16, the middle between it and the next one, numbers beside the middles, and what overflows."""
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    middles = (halves[:-1] + halves[1:]) / 2
+    x = np.concatenate([halves, middles, np.nextafter(middles, 0), np.nextafter(middles, 1e9), [65519, 65520, 1e9]])
+    x = np.concatenate([x, -x, [np.inf, -np.inf, np.nan, 1e-41]]).astype(np.float32)
+    found, back = np.zeros(x.size, np.uint16), np.zeros_like(x)
+    launch(probes, "round_to_half", x, found, back, np.array(x.size, np.int32), threads=256)
+    with np.errstate(over="ignore"):
+        expected = x.astype(np.float16)
+    np.testing.assert_array_equal(found.view(np.float16), expected)
+    np.testing.assert_array_equal(np.signbit(back), np.signbit(np.where(np.isnan(x), 0, x)))
+    np.testing.assert_array_equal(back, expected.astype(np.float32))
+
+
+def test_ballot(probes):
+    x, ballots = (np.arange(64) % 3 == 0).astype(np.int32), np.zeros(64, np.uint32)
+    launch(probes, "vote", x, ballots, threads=64)
+    for warp in range(2):
+        lanes = slice(32 * warp, 32 * warp + 32)
+        assert (ballots[lanes] == sum(int(vote) << lane for lane, vote in enumerate(x[lanes]))).all()

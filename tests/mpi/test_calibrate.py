@@ -18,7 +18,7 @@ from mpitrain.collectives.price import Calibration, Curve, Pricer, choose, save_
 from mpitrain.comm.measure.bench import bench, tune
 from mpitrain.comm.measure.calibrate import calibrate
 from mpitrain.comm.measure.compare import compare_tuned
-from mpitrain.comm.measure.timing import Samples
+from mpitrain.comm.measure.timing import PairTimer, Samples
 from mpitrain.errors import AgreedError
 
 SIZES = (4, 4096, 65536)
@@ -161,3 +161,29 @@ def test_a_trace_takes_sizes(world, tmp_path, capsys, text):
         assert "64 KiB: " in capsys.readouterr().out
     with pytest.raises(AgreedError, match="--bytes is a number of bytes, as 4096, 64KiB"):
         run_trace(TraceOptions(algorithm="ring", bytes="1 mile", out=out), world)
+
+
+def test_lengths_that_take_long_are_extrapolated(world, monkeypatch):
+    """A slow link would keep the ranks for minutes: 100 MB/s here, of which a few runs are disturbed."""
+    runs = []
+
+    def slow(self, body, pair, num_bytes, turns):
+        runs.append(num_bytes)
+        disturbed = 9.0 if len(runs) % 3 == 0 else 0.0
+        return turns * 1e-8 * num_bytes + disturbed
+
+    monkeypatch.setattr(PairTimer, "run", slow)
+    found = calibrate(world, repeats=1)
+    kept = found.inside.exchange.sizes
+    assert kept[0] == 4
+    assert kept[-1] == 1 << 22  # 42 ms, of which a pass of 26 messages takes 1.1 s
+    assert not found.inside.cold_exchange or found.inside.cold_exchange.sizes[-1] == kept[-1]
+    assert found.native is not None
+    assert found.native.sizes[-1] == kept[-1]
+    assert max(runs) == 1 << 23
+
+
+def test_a_link_so_slow_that_nothing_is_affordable_has_one_length(world, monkeypatch):
+    monkeypatch.setattr(PairTimer, "run", lambda self, body, pair, num_bytes, turns: turns * 1.0)
+    found = calibrate(world, sizes=SIZES, repeats=1)
+    assert list(found.inside.exchange.sizes) == [4]

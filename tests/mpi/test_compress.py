@@ -334,13 +334,9 @@ def test_auto_says_why_it_does_not_compress(world, options, why):
     run.parallel.free()
 
 
-@pytest.mark.parametrize(("compress", "refused"), [("int8", True), ("auto", False)])
-def test_gradients_of_a_device_are_refused(world, monkeypatch, compress, refused):
+def test_auto_takes_none_for_gradients_of_a_device(world, monkeypatch):
     monkeypatch.setattr(world.group("data")._planner, "has_devices", True)
-    if refused:
-        with pytest.raises(AgreedError, match="--compress is for gradients in the memory of CPUs only: leave it out"):
-            Run(world, compress)
-        return
-    run = Run(world, compress, shard="auto")
-    assert run.sync.reasons[0] == "no compression: it is for gradients of float32 in the memory of CPUs"
+    run = Run(world, "auto", shard="auto")
+    known = "auto knows the times of gradients of float32 in the memory of CPUs only"
+    assert run.sync.reasons[0] == f"no compression: {known}"
     run.parallel.free()

@@ -10,6 +10,7 @@ import pytest
 from mpitrain.device import CPU
 from mpitrain.pipelines import find, in_one_process, make_program, simulate
 from mpitrain.pipelines.trace import read_trace, replay
+from mpitrain.profiles.events import process_of
 from mpitrain.training import devices
 from mpitrain.training.devices import use_device
 from tests.device_pipelines import open_channel
@@ -71,5 +72,5 @@ def test_a_profiled_run_has_a_trace(world, device, directory, monkeypatch, capsy
     idle = json.loads((run / "report.json").read_text())["pipeline"]["idle_of_rank"]
     assert all(0 < share < 1 for share in idle)
     tasks = [event for event in json.loads((run / "trace.json").read_text()) if event["ph"] == "X"]
-    names = {event["name"] for event in tasks if event["pid"] == 0}
+    names = {event["name"] for event in tasks if event["pid"] == process_of(0)}
     assert str(recorded.run.timeline.program.tasks[0][0]) in names

@@ -18,7 +18,9 @@ from mpitrain.training.build import make_loop
 from mpitrain.training.devices import use_device
 from mpitrain.training.display.progress import make_progress
 from mpitrain.training.executors import graphed as graphs
+from mpitrain.training.hooks.evaluation import Evaluation
 from mpitrain.training.loop import TrainingLoop
+from mpitrain.training.scoring.examples import examine
 from mpitrain.training.setup import open_setup
 from tests.fake_nccl import give_nccl
 from tests.gpu.device import ShimDevice
@@ -72,6 +74,29 @@ def test_losses_are_the_cpus(world, alone, data, device, all_reduce):
     assert found[1]["loss"] == pytest.approx(expected[1]["loss"], rel=1e-4)
     np.testing.assert_allclose(found[2], expected[2], rtol=1e-3, atol=1e-5)
     assert (device is CPU) == (not getattr(device, "launches", None))
+
+
+@pytest.mark.parametrize("source", ["images", "text"])
+def test_examples_are_the_cpus(world, alone, data, tmp_path, source):
+    device = ShimDevice() if world.rank % 2 == 0 else CPU
+    config = config_of(data)
+    if source == "text":
+        (tmp_path / "text.txt").write_text("to be or not to be, " * 60)
+        text = Data(source=f"text:{tmp_path / 'text.txt'},window=16", batch_size=16)
+        config = dataclasses.replace(config, data=text, model=Model(name="gpt:depth=1,width=16,heads=2"))
+    found = []
+    for w, where in ((world, device), (alone, CPU)):
+        use_device(where, w)
+        loop = make_loop(config, open_setup(config, w, where), w, make_progress("none", None, config.run.epochs))
+        loop.train()
+        run = loop.run
+        found.append(examine(loop.hooks[Evaluation].evaluator, run.setup.dataset, run.scoring))
+        run.data_parallel.free()
+        use_device(CPU, w)
+    ours, expected = ([sample.pop("loss") for sample in facts["worst"]] for facts in found)
+    np.testing.assert_allclose(ours, expected, rtol=1e-3)
+    assert found[0].keys() == found[1].keys()
+    assert [found[0][key] for key in ("samples", "examined")] == [found[1][key] for key in ("samples", "examined")]
 
 
 def test_a_regression_far_from_zero(world, alone, tmp_path):

@@ -49,3 +49,22 @@ def test_losses_are_the_cpus(world, alone, case, all_reduce, precision):
     np.testing.assert_array_equal(found[0][:, 0], expected[0][:, 0])  # samples
     np.testing.assert_allclose(found[0][:, 1], expected[0][:, 1], rtol=2e-3 if precision == "fp32" else 5e-2)
     assert found[1] == pytest.approx(expected[1], abs=0.02 if precision == "fp32" else 0.05)
+
+
+@pytest.mark.parametrize("compress", ["bf16", "fp16", "int8", "sign", "topk:fraction=0.1", "powersgd"])
+def test_compressed_losses_are_those_of_cpus(world, compress):
+    data, model = CASES["digits mlp"]
+    config = Config(
+        data=data,
+        model=model,
+        optimizer=Optimizer(lr=0.02, schedule="constant"),
+        parallel=Parallel(compress=compress),
+        compute=Compute(device="cuda"),
+        run=Run(epochs=1, progress="none"),
+    )
+    device = open_gpu_of_rank(world, config, "cuda")
+    found = first_steps(world, config, device, STEPS)
+    use_device(CPU, world)
+    expected = first_steps(world, config, CPU, STEPS)
+    np.testing.assert_allclose(found[0][:, 1], expected[0][:, 1], rtol=2e-2)
+    assert found[1] == pytest.approx(expected[1], abs=0.03)

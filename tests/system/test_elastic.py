@@ -53,6 +53,17 @@ def test_the_others_finish_what_was_begun(mpitrain, tmp_path, lost, point, call)
 
 
 @elastic_only
+def test_compressed_gradients_and_shares_by_speed_survive(mpitrain, tmp_path):
+    fault = {"kind": "kill", "ranks": [1], "point": "poll", "call": 60}
+    _, _, err = doomed(mpitrain, tmp_path, 3, fault, "--compress", "int8", "--balance", "auto")
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["ranks"] == 2, err
+    assert "of int8" in report["all_reduce"]
+    epochs = campaign.used(tmp_path / "dealt")
+    assert [sorted(epochs[e]) for e in (1, 2, 3)] == [list(range(campaign.SAMPLES))] * 3
+
+
+@elastic_only
 @pytest.mark.parametrize(
     ("lost", "point", "call"), [([1], "evaluate", 1), ([0], "evaluate", 4), ([2], "sum", 4), ([1, 2], "wait", 22)]
 )

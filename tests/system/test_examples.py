@@ -20,10 +20,12 @@ OUTPUTS = {
     "own_layer": r"backward is right to \de-(09|10|11), accuracy (0\.9\d)",
 }
 
+MONITORS = ("monitor_mlflow", "monitor_wandb")  # not programs: see test_monitors.py
+
 
 @pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are in the checkout only")
 def test_all_examples_are_tested():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(OUTPUTS)
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*OUTPUTS, *MONITORS}
 
 
 @pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are in the checkout only")

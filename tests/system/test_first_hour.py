@@ -19,7 +19,7 @@ def test_the_tutorial(tmp_path):
     (file,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     (tmp_path / "mine.py").write_text(file, encoding="utf-8")
     commands = re.findall(r"^    ((?:mpitrain|python -c) .*)$", text, re.M)
-    assert len(commands) == 12
+    assert len(commands) == 13
     environment = ENVIRONMENT | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for command in commands:
         done = subprocess.run(

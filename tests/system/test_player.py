@@ -1,22 +1,15 @@
 """The page in a real browser: what it shows is what the Python side has computed."""
 
-import json
 import re
-import shutil
-import socket
-import subprocess
 import time
-import urllib.error
-import urllib.request
 
 import pytest
 
 from mpitrain.collectives import Step, find, make_algorithm
 from mpitrain.collectives.draw import Trace, TraceEvent, draw_page, play
 from mpitrain.collectives.draw.names import name_set
-from tests.browser import BROWSER, SWITCHES, dump, run_browser
+from tests.browser import BROWSER, DRIVER, Driver, dump, run_browser
 
-DRIVER = shutil.which("chromedriver")
 pytestmark = [pytest.mark.skipif(BROWSER is None, reason="no chromium here"), pytest.mark.timeout(300)]
 
 
@@ -144,40 +137,8 @@ def test_a_wrong_schedule_says_so(tmp_path):
     assert "ends without rank" in dom
 
 
-class Driver:
-    """A browser that lives in real time, by the WebDriver protocol."""
-
-    def __init__(self, profile, *switches):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{port}"
-        self.process = subprocess.Popen(
-            [DRIVER, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        arguments = [*SWITCHES[:-1], f"--user-data-dir={profile}", *switches]
-        wanted = {
-            "goog:chromeOptions": {"binary": BROWSER, "args": arguments},
-            "goog:loggingPrefs": {"browser": "ALL"},
-        }
-        self.session = ""
-        deadline = time.monotonic() + 60
-        while not self.session:
-            try:
-                self.session = self.ask("", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
-            except urllib.error.URLError:
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-
-    def ask(self, path, body, method="POST"):
-        address = f"{self.address}/session" + (f"/{self.session}{path}" if self.session else "")
-        data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(address, data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["value"]
-
-    def run(self, script):
-        return self.ask("/execute/sync", {"script": script, "args": []})
+class Player(Driver):
+    """The page in a browser that lives in real time."""
 
     def press(self, key):
         strokes = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
@@ -192,19 +153,11 @@ class Driver:
             assert time.monotonic() < deadline, self.position()
             time.sleep(0.1)
 
-    def end(self):
-        try:
-            if self.session:
-                self.ask("", None, "DELETE")
-        finally:
-            self.process.kill()
-            self.process.wait(timeout=10)
-
 
 @pytest.mark.skipif(DRIVER is None, reason="no chromedriver here")
 @pytest.mark.parametrize("switches", [(), ("--force-prefers-reduced-motion",)])
 def test_it_plays(tmp_path, page, switches):
-    driver = Driver(tmp_path / "profile", *switches)
+    driver = Player(tmp_path / "profile", *switches)
     try:
         driver.ask("/url", {"url": f"{page.as_uri()}#a=ring&b=tree&p=3&speed=8"})
         assert driver.position() == "round 0 of 4"

@@ -4,30 +4,29 @@ import collections
 import json
 from pathlib import Path
 
+from mpitrain.cli.main import main
+from mpitrain.profiles.events import rank_of
 
-def test_a_trace_of_all_ranks(mpitrain, tmp_path):
+from ..trace_format import problems
+
+
+def test_a_trace_of_all_ranks(mpitrain, tmp_path, capsys):
     options = ("--epochs", 2, "--out", "run", "--profile", "--all-reduce", "tree", "--bucket-mb", 0.02)
     code, out, err = mpitrain(2, *options)
     assert code == 0, err
     assert "slowest" in out
     events = json.loads((tmp_path / "run" / "trace.json").read_text())
+    assert problems(events) == []
     spans = [event for event in events if event["ph"] == "X"]
-    names = collections.Counter((span["pid"], span["name"]) for span in spans)
+    names = collections.Counter((rank_of(span["pid"]), span["name"]) for span in spans)
     steps = json.loads((tmp_path / "run" / "report.json").read_text())["steps"]
     for rank in (0, 1):
         assert names[rank, "update"] == names[rank, "0 Conv2d backward"] == steps
         assert names[rank, "its input"] == steps + 2  # one more at the end of each epoch
         assert len({name for pid, name in names if pid == rank and "(bucket " in name}) > 1
-    tracks = collections.defaultdict(list)
-    for span in spans:
-        tracks[span["pid"], span["tid"]].append((span["ts"], span["ts"] + span["dur"]))
-    for track in tracks.values():  # on one track, spans lie inside each other or apart
-        open_until = []
-        for begin, end in sorted(track, key=lambda span: (span[0], -span[1])):
-            while open_until and open_until[-1] <= begin + 0.05:
-                open_until.pop()
-            assert not open_until or end <= open_until[-1] + 0.05
-            open_until.append(end)
+    assert sum(event["cat"] == "step" for event in spans) == 2 * steps
+    assert main(["profile", "show", str(tmp_path / "run")]) == 0
+    assert f"; {steps} steps of " in capsys.readouterr().out
 
 
 def test_a_slow_rank_is_named(mpitrain, tmp_path):

@@ -27,7 +27,10 @@ def test_the_default_run(mpitrain, tmp_path):
     directory = tmp_path / "runs" / "digits-convnet-1"
     assert (directory / "curves.svg").read_text("utf-8").startswith("<svg ")
     assert sorted(p.name for p in directory.iterdir()) == sorted(
-        ["best.safetensors", "config.toml", "curves.svg", "metrics.jsonl", "model.safetensors", "report.json"]
+        [
+            *("best.safetensors", "config.toml", "curves.svg", "events.jsonl", "examples.json"),
+            *("metrics.jsonl", "model.safetensors", "report.json"),
+        ]
     )
     assert out.count("epoch  1/10") == 1
     # the same again from the config that it wrote, on another number of ranks: the next free directory

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ("mpitrain", "kernels", "setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 README_COMMAND = re.compile(r"mpirun -n \d+ python -m mpitrain(?: train)?|mpitrain -n \d+|mpitrain --help")
 EXAMPLE_COMMAND = re.compile(r"^mpirun -n \d+ python [^#\n]+", re.M)
+PROGRAMS = sorted(path.name for path in (ROOT / "examples").glob("own_*.py"))  # monitors: see test_monitors.py
 IMPORTED = "import mpitrain, mpitrain._cpu_kernels as c; print(mpitrain.__file__, c.__file__)"
 
 pytestmark = [
@@ -60,7 +61,9 @@ def test_the_commands_are_found():
     found = commands_of(README_COMMAND, (ROOT / "README.md").read_text(encoding="utf-8"))
     assert {"mpirun -n 8 python -m mpitrain", "mpitrain -n 8", "mpitrain --help"} <= set(found)
     for path in (ROOT / "examples").glob("*.py"):
-        assert f"mpirun -n 4 python {path.name}" in commands_of(EXAMPLE_COMMAND, path.read_text(encoding="utf-8"))
+        program = path.name if path.name in PROGRAMS else f"-m mpitrain --monitor {path.name}:"
+        commands = commands_of(EXAMPLE_COMMAND, path.read_text(encoding="utf-8"))
+        assert any(command.startswith(f"mpirun -n 4 python {program}") for command in commands), path
 
 
 def test_the_installed_package_is_used(installed, tmp_path):
@@ -88,7 +91,7 @@ def test_a_lab(installed, tmp_path, lab):
     assert {path.name for path in (tmp_path / "lab").iterdir()} == wanted
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_an_example(installed, tmp_path, name):
     _, environment = installed
     text = (ROOT / "examples" / name).read_text(encoding="utf-8")

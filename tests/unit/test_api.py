@@ -64,7 +64,9 @@ def test_a_name_that_is_not_there():
         mpitrain.Trainr  # noqa: B018
 
 
-@pytest.mark.parametrize("module", ["cli.train", "training.weights", "training.directory.run_directory"])
+@pytest.mark.parametrize(
+    "module", ["cli.train", "cli.scale.run", "training.weights", "training.directory.run_directory"]
+)
 def test_the_command_line_loads_no_mpi(module):
     assert python(f"import sys, mpitrain.{module}; print('mpi4py.MPI' in sys.modules)") == "False"
 

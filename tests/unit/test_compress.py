@@ -7,9 +7,10 @@ import pytest
 
 from mpitrain.errors import UserError
 from mpitrain.ops.compress import largest_places
-from mpitrain.parallel.compress.codec import Span, StepScale
+from mpitrain.parallel.compress.codec import Span
 from mpitrain.parallel.compress.powersgd import orthonormalize
 from mpitrain.parallel.compress.registry import CODECS, check_carries, make_codec
+from mpitrain.parallel.compress.scale import StepScale
 
 TEXTS = [
     "bf16",
@@ -168,6 +169,34 @@ def test_largest_places(find):
             find(u.astype(np.float32), places)
             expected = np.sort(np.argsort(-np.abs(u.astype(np.float32)), kind="stable")[:count])
             np.testing.assert_array_equal(places, expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["normal", "wide", "equal", "few", "unfair", "upside down", "not finite"])
+def test_largest_places_of_many_numbers(kind, seed):
+    """A sample of every fifth number suggests a bound: a bad one must not change the result."""
+    rng = np.random.default_rng(seed)
+    n = 40_000 + int(rng.integers(0, 7000))
+    u = rng.standard_normal(n).astype(np.float32)
+    match kind:
+        case "wide":
+            u = np.exp(15 * u)
+        case "equal":
+            u[:] = -2.5
+        case "few":
+            u[rng.integers(0, n, n - 30)] = 0
+        case "unfair":  # those that are sampled are the smallest
+            u[:: n // 8192] = 0
+        case "upside down":  # and here the largest
+            u[:: n // 8192] *= 1000
+        case "not finite":
+            u[rng.integers(0, n, 20)] = np.nan
+            u[rng.integers(0, n, 20)] = -np.inf
+    for count in (1, 33, n // 100, n // 16, n // 3):
+        found, expected = np.empty(count, np.int64), np.empty(count, np.int64)
+        largest_places(u, found)
+        largest_places.numpy(u, expected)
+        np.testing.assert_array_equal(found, expected, err_msg=f"{kind}, seed {seed}, {count} of {n}")
 
 
 @pytest.mark.parametrize("name", list(CODECS))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mpitrain.training.display.axis import epoch_axis, tick_labels, value_axis
-from mpitrain.training.display.curves import BOTTOM, HEIGHT, LEFTS, MOST_POINTS, PANEL, TOP, WIDTH, curves_svg
+from mpitrain.training.display.curves import BOTTOM, HEIGHT, LEFTS, PANEL, TOP, WIDTH, curves_svg
+from mpitrain.training.display.lines import MOST_POINTS
 from mpitrain.training.results import EpochResult
 from mpitrain.training.step_timer import Times
 

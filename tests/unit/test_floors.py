@@ -42,12 +42,12 @@ FLOORS = [
     ],
     [
         *("arena", "context", "key_value_cache", "model_table", "parameter", "step_header"),
-        *("collectives", "pipelines", "data", "metrics"),
+        *("collectives", "pipelines", "profiles", "scaling", "data", "metrics"),
     ],
     ["ops", "comm", "kernels"],
     ["layers", "models", "losses", "head_loss", "generation", "optim"],
     ["parallel"],
-    ["training"],
+    ["training", "monitor", "pages"],
     ["cli", "__main__"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -89,7 +89,7 @@ def test_no_arrow_runs_up(path):
             assert here in DOORS[top].split(), f"{path.name} imports {top}, which enters by {DOORS[top]}"
 
 
-@pytest.mark.parametrize("folder", ["collectives", "pipelines"])
+@pytest.mark.parametrize("folder", ["collectives", "pipelines", "profiles", "scaling"])
 def test_schedules_are_pure(folder):
     paths = list((ROOT / folder).rglob("*.py"))
     assert paths

@@ -123,7 +123,7 @@ def test_this_process_becomes_the_mpirun(monkeypatch, tmp_path, alone, installed
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elastic.toml").write_text("[parallel]\nelastic = true\n")
     folders = installed(("mpirun", "Open MPI"))
-    monkeypatch.setattr(launcher, "_library", lambda: "Open MPI v5.0.11")
+    monkeypatch.setattr(launcher, "library_of_mpi4py", lambda: "Open MPI v5.0.11")
     calls = []
     monkeypatch.setattr(os, "execve", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(launcher.signal, "signal", lambda *_: None)

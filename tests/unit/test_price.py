@@ -17,7 +17,8 @@ from mpitrain.errors import UserError
 
 ALPHA, BETA, GAMMA = 2e-6, 1e-9, 3e-10
 TEXTBOOK = Calibration.line(ALPHA, BETA, GAMMA)
-INSIDE = Wire(Curve.line(1e-6, 1e-10), Curve.line(1e-6, 2e-10), 3e-7, 2e-7, 1.5e-6, 8192, 3e10)
+STREAM = Curve([(0, 1e-6), (4096, 4e-6)])  # of messages that a rank sends without waiting
+INSIDE = Wire(Curve.line(1e-6, 1e-10), Curve.line(1e-6, 2e-10), 3e-7, 2e-7, 1.5e-6, 8192, 3e10, stream=STREAM)
 ACROSS = Wire(Curve.line(4e-6, 3e-10), Curve([(0, 4e-6), (5000, 9e-6), (10000, 1e-5)]), 5e-7, 2e-7, 2e-6, 16384)
 UNEVEN = Calibration(INSIDE, ACROSS, Curve.line(1e-7, 5e-11), overlap=0.7)
 

@@ -38,3 +38,24 @@ def test_lines_of_a_long_epoch_are_there_within_seconds(tmp_path, clock):
     run.log("epoch", step=6)
     assert steps() == [1, 2, 3, 4, 5, 6, 6]
     run.close()
+
+
+def test_events_are_written_at_once_and_stay(tmp_path):
+    run = RunDirectory(tmp_path / "run", Config())
+    run.record("note", step=3, text="caf\udce9 \u2713")
+    run.log("step", step=9)
+    run.close()
+    resumed = RunDirectory(tmp_path / "run", Config(), (2, 0))
+    resumed.record("end", step=4, reason="x", failed=False)
+    first, last = (json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines())
+    assert (first["kind"], first["step"], first["text"]) == ("note", 3, "caf\udce9 \u2713")
+    assert (last["kind"], last["step"]) == ("end", 4)
+    assert abs(last["time"] - time.time()) < 60
+    resumed.close()
+
+
+def test_an_event_that_cannot_be_written_is_no_error(tmp_path):
+    run = RunDirectory(tmp_path / "run", Config())
+    (tmp_path / "run" / "events.jsonl").mkdir()  # as with a full disk, nothing can be opened
+    run.record("note", step=1, text="x")
+    run.close()

@@ -90,7 +90,7 @@ def _cells(wire: "Wire") -> list[str]:
         f"{1e6 * wire.send_overhead:.2f} us",
         f"{1e6 * line.alpha:.2f} us",
         f"{1e9 * line.beta:.3g} ns/B",
-        f"{1e-9 / line.beta:.3g}" if line.beta > 0 else "-",
+        f"{1e-9 / rate:.3g}" if (rate := wire.one_way.last_slope) > 0 else "-",
         f"{100 * line.median_error:.0f}%",
         f"{100 * line.max_error:.0f}%",
         f"{1e6 * wire.gap:.2f} us",

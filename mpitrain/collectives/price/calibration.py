@@ -2,7 +2,8 @@
 
 The model is LogGP (Alexandrov, Ionescu, Schauser & Scheiman 1995) with measured curves for its L + n G:
 
-    a step of a rank        begins when its previous step has ended (and `gap` after that one began)
+    a step of a rank        begins when its previous step has ended (and `gap` after that one began, or as long as a
+                            stream of such messages takes for each, where the sender waits for no receiver)
     it posts its messages   after send_overhead if it sends, plus recv_overhead if it receives
     a message moves         when both ends are posted (up to `eager` bytes: when the sender is), for one_way(n)
                             seconds, or exchange(n) where an end is sending and receiving at once
@@ -29,6 +30,7 @@ from ...json_text import to_json
 from .curve import Curve
 
 VERSION = 1
+OPTIONAL_WIRE_CURVES = ("cold_one_way", "cold_exchange", "stream")
 OPTIONAL_CURVES = ("cold_reduce", "reduce_alone", "cold_reduce_alone")
 DEFAULT = Path(__file__).with_name("default.json")
 FOLDER_VARIABLE = "MPITRAIN_CALIBRATION"
@@ -51,6 +53,8 @@ class Wire:
         g of LogGP: least seconds between the posts of two successive steps of a rank.
     eager : float
         Bytes up to which a sender does not wait for its receiver.
+    stream : Curve or None
+        G of LogGP: seconds of each message of n bytes of a stream that one rank sends without waiting; None: ``gap``.
     capacity : float or None
         Bytes a second that one node moves for all its ranks together (inside: its memory; across: its network
         port); None where each rank has its own.
@@ -65,6 +69,13 @@ class Wire:
     capacity: float | None = None
     cold_one_way: Curve | None = None
     cold_exchange: Curve | None = None
+    stream: Curve | None = None
+
+    def gap_after(self, num_bytes: np.ndarray) -> np.ndarray:
+        """Return the least seconds between a post that sends ``num_bytes`` and the next one."""
+        if self.stream is None:
+            return np.full(np.shape(num_bytes), self.gap)
+        return np.where(num_bytes <= self.eager, np.maximum(self.stream(num_bytes), self.gap), self.gap)
 
     def at(self, share: float) -> "Wire":
         """Return the wire for a buffer of which the share ``cold`` is outside the caches."""
@@ -83,9 +94,11 @@ class Wire:
     def from_json(cls, data: dict[str, Any]) -> "Wire":
         """Return the wire from the value of ``to_json``."""
         numbers = {key: data[key] for key in ("send_overhead", "recv_overhead", "gap", "eager", "capacity")}
-        cold = [Curve(data[key]) if data[key] else None for key in ("cold_one_way", "cold_exchange")]
+        cold_one_way, cold_exchange, stream = (
+            Curve(data[key]) if data.get(key) else None for key in OPTIONAL_WIRE_CURVES
+        )
         wire = cls(Curve(data["one_way"]), Curve(data["exchange"]), **numbers)
-        return replace(wire, cold_one_way=cold[0], cold_exchange=cold[1])
+        return replace(wire, cold_one_way=cold_one_way, cold_exchange=cold_exchange, stream=stream)
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it, with the fitted line for readers."""
@@ -99,8 +112,7 @@ class Wire:
             "fit": vars(line),
             "one_way": self.one_way.points,
             "exchange": self.exchange.points,
-            "cold_one_way": self.cold_one_way.points if self.cold_one_way else None,
-            "cold_exchange": self.cold_exchange.points if self.cold_exchange else None,
+            **{name: curve.points if (curve := getattr(self, name)) else None for name in OPTIONAL_WIRE_CURVES},
         }
 
 

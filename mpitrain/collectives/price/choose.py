@@ -134,7 +134,8 @@ def predict_native(size: int, num_bytes: float, calibration: Calibration, topolo
 
 
 def _bare(wire: Wire) -> Wire:
-    return replace(wire, send_overhead=0.0, recv_overhead=0.0, gap=0.0)
+    stream = wire.stream.shifted(-wire.gap) if wire.stream else None
+    return replace(wire, send_overhead=0.0, recv_overhead=0.0, gap=0.0, stream=stream)
 
 
 @functools.lru_cache(maxsize=256)

@@ -127,7 +127,7 @@ class NarrowRun:
             if peer >= 0:
                 wire = self._wires[peer // self._per_node != node]
                 before += wire.overhead[side]
-                gap = max(gap, wire.gap)
+                gap = max(gap, wire.gap if side else wire.gap_after[kind])
                 num_open += 1
         posted = max(self._finish[rank] - self._hidden[kind] + before, self._earliest[rank])
         self._posted[rank], self._end[rank] = posted, posted + self._hidden[kind]
@@ -151,4 +151,4 @@ class _Wire:
         self.eager = (num_bytes <= wire.eager).tolist()
         self.busy = (num_bytes / network.shared_bandwidth(across)).tolist()
         self.overhead = wire.send_overhead, wire.recv_overhead
-        self.gap = wire.gap
+        self.gap, self.gap_after = wire.gap, wire.gap_after(num_bytes).tolist()

@@ -125,7 +125,8 @@ def _make_round(pattern: Pattern, k: int, chunk_bytes: float, network: Network, 
     packing, waiting = (np.where(part, calibration.reduce(part), 0.0) for part in (packed, hidden))
     work = np.where(worked, calibration.work(worked, sends), 0.0)
     before, waiting = network.overhead(*sides) + packing, calibration.overlap * waiting
-    return _Round(receiver, sender, sends, receives, before, network.gap(*sides), cost, eager, work, waiting)
+    gap = network.gap(*sides, sent)
+    return _Round(receiver, sender, sends, receives, before, gap, cost, eager, work, waiting)
 
 
 def _fold(rounds: list[_Round], pattern: Pattern) -> list[_Round]:

@@ -91,7 +91,8 @@ class _Rank:
             ready += float(calibration.reduce(chunk_bytes * len(as_chunks(step.send))))
         self.posted = max(ready, self.posted + self._gap)
         self.end = self.posted + hidden
-        self._gap = float(self._network.gap(*place)[0])
+        num_bytes = np.array([chunk_bytes * len(as_chunks(step.send))])
+        self._gap = float(self._network.gap(*place, num_bytes)[0])
 
 
 def works(step: Step) -> bool:

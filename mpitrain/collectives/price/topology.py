@@ -143,11 +143,12 @@ class Network:
             seconds += np.where(peer >= 0, costs, 0.0)
         return seconds
 
-    def gap(self, rank: np.ndarray, send_to: np.ndarray, recv_from: np.ndarray) -> np.ndarray:
-        """Return the least seconds from the post of a step to that of the next, (M,)."""
-        inside, across = self.calibration.inside.gap, self.calibration.across.gap
-        sides = [np.where(peer >= 0, self._by_wire(rank, peer, inside, across), 0.0) for peer in (send_to, recv_from)]
-        return np.maximum(*sides)
+    def gap(self, rank: np.ndarray, send_to: np.ndarray, recv_from: np.ndarray, num_bytes: np.ndarray) -> np.ndarray:
+        """Return the least seconds from the post of a step, which sends ``num_bytes``, to that of the next, (M,)."""
+        inside, across = self.calibration.inside, self.calibration.across
+        received = np.where(recv_from >= 0, self._by_wire(rank, recv_from, inside.gap, across.gap), 0.0)
+        sent = np.where(self.crosses(rank, send_to), across.gap_after(num_bytes), inside.gap_after(num_bytes))
+        return np.maximum(np.where(send_to >= 0, sent, 0.0), received)
 
     def _by_wire(self, rank: np.ndarray, peer: np.ndarray, inside: float, across: float) -> np.ndarray:
         return np.where(self.crosses(rank, peer), across, inside)

@@ -98,7 +98,7 @@ class Run:
         before = network.overhead(ranks, to, source) + self.packing[kind]
         self.posted[ranks] = np.maximum(self.finish[ranks] - hidden + before, self.earliest[ranks])
         self.end[ranks] = self.posted[ranks] + hidden
-        self.earliest[ranks] = self.posted[ranks] + network.gap(ranks, to, source)
+        self.earliest[ranks] = self.posted[ranks] + network.gap(ranks, to, source, self.num_bytes[kind])
         self.open[ranks] = (to != IDLE).astype(np.int8) + (source != IDLE)
 
     def wave(self, ranks: np.ndarray) -> np.ndarray:

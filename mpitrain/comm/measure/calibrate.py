@@ -2,7 +2,7 @@
 
     ping-pong       a sends n bytes to b, and b back: half a turn is send_overhead + one_way(n)
     exchange        both send at once: a turn is both overheads + exchange(n); with a reduction, + reduce(n)
-    flood           a sends small messages without waiting: a message is the overhead, or the gap
+    flood           a sends messages without waiting: a short one takes the overhead, or the gap; others, its stream
     pipeline        as exchange with a reduction, but of another chunk each turn: the part that messages hide
     walk            ping-pong and exchange through a buffer longer than the caches
     late receiver   the longest send that completes while its receiver sleeps is the eager limit
@@ -40,11 +40,11 @@ class Calibrator:
     world : World
         At least two ranks. If they outnumber the cores, the result is marked, since the model does not apply.
     sizes : tuple of int
-        Bytes of the messages.
+        Bytes of the messages. Those that are too long for a slow link are left out; its last slope goes on.
     """
 
     def __init__(self, world: World, sizes: tuple[int, ...] = SIZES):
-        self._world, self._sizes = world, sizes
+        self._world = world
         comm = world._comm.Dup()  # shared within comm
         self._timer = PairTimer(comm, world.oversubscribed)
         self._nodes = comm.allgather(_node_of(comm))
@@ -53,16 +53,20 @@ class Calibrator:
             other = next((r for r in range(1, comm.size) if (self._nodes[r] != self._nodes[0]) == across), None)
             if other is not None:
                 self._links[name] = LinkBenchmark(self._timer, self._nodes, other, sizes)
-        self._native = Samples()
+        self._native, self._sizes = Samples(), self._affordable()
 
     def restart(self, sizes: tuple[int, ...]) -> None:
         """Discard the measurements except the eager limit, and continue with ``sizes``."""
-        self._sizes, self._native = sizes, Samples()
         for way in self._links.values():
             way.restart(sizes)
+        self._native, self._sizes = Samples(), self._affordable()
+
+    def _affordable(self) -> tuple[int, ...]:
+        """Return the sizes that all links afford."""
+        return min((way.sizes for way in self._links.values()), key=len)
 
     def measure(self) -> None:
-        """Measure everything once, in about a second."""
+        """Measure everything once, in one to four seconds."""
         for way in self._links.values():
             way.measure()
         for n in self._sizes:

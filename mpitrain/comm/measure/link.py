@@ -30,12 +30,14 @@ SMALL = 8  # bytes of a flood's messages
 TURNS = 4  # per run; fewer from LONG bytes on, to use no more memory than a collective
 LONG = 1 << 20
 FLOOD = 64  # messages
+STREAM = 8, 1 << 16  # least messages of a stream of longer ones, and least bytes, since a network may let bursts pass
 WALKED = ("one_way", "reduce_alone", "exchange", "reduce")
 WALK_SIZES = (1 << 16, 1 << 25)  # shortest and longest messages in bytes
 LONGEST_WARM = 1 << 22  # bytes; without messages of this length no buffer leaves the caches
 WALK_EVERY = 8  # passes: walks are long, and vary less
 CAPACITY_BYTES = 1 << 22
-
+AFFORDABLE = 1.5  # seconds of a pass for messages of one length; longer ones are extrapolated
+TRIES = 3  # of which the shortest counts, since one may be disturbed
 
 Times = dict[str, dict[int, float]]  # seconds by kind and bytes
 
@@ -77,13 +79,27 @@ class LinkBenchmark:
         self._eager = self._eager_limit(sizes)
         self.restart(sizes)
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Bytes of the messages that are measured."""
+        return self._sizes
+
     def restart(self, sizes: tuple[int, ...]) -> None:
-        """Discard the measurements except the eager limit, and continue with ``sizes``."""
-        self._sizes, self._samples, self._passes = sizes, Samples(), 0
-        self._walk_sizes = (
-            [n for n in sizes if WALK_SIZES[0] <= n <= WALK_SIZES[1]] if sizes[-1] >= LONGEST_WARM else []
-        )
-        self._capacity_bytes = min(sizes[-1], CAPACITY_BYTES)
+        """Discard the measurements except the eager limit, and continue with those of ``sizes`` that are affordable."""
+        self._sizes, self._samples, self._passes = self._affordable(sizes), Samples(), 0
+        walks = self._sizes == sizes and sizes[-1] >= LONGEST_WARM  # slower links leave time for any memory
+        self._walk_sizes = [n for n in sizes if walks and WALK_SIZES[0] <= n <= WALK_SIZES[1]]
+        self._capacity_bytes = min(self._sizes[-1], CAPACITY_BYTES)
+
+    def _affordable(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the sizes before the first one that would make a pass long, at least one; the same on every rank."""
+        for place, n in enumerate(sizes[1:], 1):
+            steps = sum(_turns(kind, n) * (2 if kind in TAKING_TURNS else 1) for kind in KINDS)
+            steps += _streamed(n) if n <= self._eager else 0
+            longest = AFFORDABLE / (2 * steps)  # seconds of an exchange; each run is made twice
+            if all(self._timer.run(exchange, self._pair, n, 1) > longest for _ in range(TRIES)):
+                return sizes[:place]
+        return sizes
 
     def measure(self) -> None:
         """Measure everything once, kinds and sizes in turn."""
@@ -94,6 +110,9 @@ class LinkBenchmark:
         for n in self._sizes:
             for kind, body in KINDS.items():
                 add((kind, n), run(body, pair, n, _turns(kind, n)))
+            if n <= self._eager:
+                count = _streamed(n)
+                add(("stream", n), run(flood, pair, n, count) / count)
         if self._passes % WALK_EVERY == 0:
             for n in self._walk_sizes:
                 for kind in WALKED:
@@ -115,6 +134,7 @@ class LinkBenchmark:
         warm = {kind: {n: seconds[kind, n] for n in self._sizes} for kind in KINDS}
         reduced, cold_reduced = _work(warm, walked, "reduce", "exchange")
         alone, cold_alone = _work(warm, walked, "reduce_alone", "one_way")
+        stream = [(n, self._typical(("stream", n), share)) for n in self._sizes if n <= self._eager]
         wire = Wire(
             one_way,
             exchanged,
@@ -125,6 +145,7 @@ class LinkBenchmark:
             capacity=self._capacity(share),
             cold_one_way=_extended(one_way, walked["one_way"]),
             cold_exchange=_extended(exchanged, walked["exchange"]),
+            stream=Curve(stream) if stream else None,
         )
         overlap = _overlap(seconds, self._sizes)
         return wire, Compute(reduced, cold_reduced, alone, cold_alone, overlap, launch)
@@ -170,6 +191,12 @@ def _turns(kind: str, num_bytes: int) -> int:
     if num_bytes < LONG:
         return TURNS
     return 1 if kind == "reduce" else 2
+
+
+def _streamed(num_bytes: int) -> int:
+    """Return the number of messages of a stream."""
+    messages, length = STREAM
+    return max(messages, min(FLOOD, length // num_bytes))
 
 
 def _work(warm: Times, walked: Times, whole: str, messages: str) -> tuple[Curve, Curve]:

@@ -1,12 +1,14 @@
 """Elementwise codecs: bf16, fp16, int8 and signs. Sums are computed in float32, by the owner of a chunk."""
 
+from typing import Any
+
 import numpy as np
 
 from ...errors import UserError
 from ...ops import compress
 from .owners import BlockCodec
 
-Factors = tuple[float, float, float]
+Factors = tuple[Any, Any, Any]
 SHORTEST_BLOCK, LONGEST_BLOCK = 16, 4096
 
 

@@ -26,6 +26,7 @@ from ...arena import Parameter
 from ...comm.schedule.plan import Request
 from ...errors import UserError
 from ..buckets import find_gaps
+from .scale import StepScale
 
 
 class Stage(NamedTuple):
@@ -51,37 +52,6 @@ class BucketPlan(NamedTuple):
     stages: Sequence[Stage]
     end: Callable[[], None]
     message_bytes: int
-
-
-@dataclass
-class StepScale:
-    """This rank's weight in the step, and the factors of its errors.
-
-    Attributes
-    ----------
-    step : int
-        Steps before this one.
-    weight : float
-        Of this rank's samples.
-    """
-
-    step: int = 0
-    weight: float = 0.0
-
-    @property
-    def inject(self) -> float:
-        """Factor of an error that is added to a gradient."""
-        return self.weight
-
-    @property
-    def keep(self) -> float:
-        """Factor of an error that is replaced: 1 on a rank without samples, which keeps its own."""
-        return 0.0 if self.weight > 0 else 1.0
-
-    @property
-    def inverse(self) -> float:
-        """Factor of a rest, a sum over samples, that is kept as an error."""
-        return 1 / self.weight if self.weight > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -117,10 +87,9 @@ class Span:
         """The kept error (n,), or (0,) without feedback."""
         return self.slots.get("error", self.gradient[:0])
 
-    def gaps(self) -> list[np.ndarray]:
-        """Return the gradients and errors between parameters, where zeros must stay."""
-        gaps = find_gaps(self.parameters, slice(self.start, self.start + self.gradient.size))
-        return [array[gap] for array in (self.gradient, self.error) if array.size for gap in gaps]
+    def gaps(self) -> list[slice]:
+        """Return the places between parameters, where zeros must stay."""
+        return find_gaps(self.parameters, slice(self.start, self.start + self.gradient.size))
 
 
 class Wire(Protocol):
@@ -160,44 +129,6 @@ class Codec(ABC):
     @abstractmethod
     def plan(self, span: Span, wire: Wire) -> BucketPlan:
         """Return the exchange of a bucket; all ranks call it together."""
-
-
-class Carry:
-    """The error of a bucket where it is worked on in place, in float32 sums.
-
-    Parameters
-    ----------
-    span : Span
-    """
-
-    def __init__(self, span: Span):
-        self._span = span
-        self.carries = self.finite = False
-
-    def take(self) -> np.ndarray:
-        """Return the gradient plus the error, in the memory of the error; without feedback the gradient itself."""
-        span, error = self._span, self._span.error
-        self.carries = bool(error.size) and span.scale.weight > 0
-        u = span.gradient
-        if self.carries:
-            np.multiply(error, np.float32(span.scale.inject), out=error)
-            u = np.add(error, span.gradient, out=error)
-        self.finite = is_finite(u)
-        return u
-
-    def put(self) -> None:
-        """Keep what is left in the memory of the error."""
-        if self.carries and not self.finite:
-            self._span.error.fill(0)
-        elif self.carries:
-            error = self._span.error
-            np.multiply(error, np.float32(self._span.scale.inverse), out=error)
-
-
-def is_finite(array: np.ndarray) -> bool:
-    """Return whether all elements are finite; False also where their sum overflows, as their squares do long before."""
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(array.sum()))
 
 
 def check_fraction(fraction: float, codec: str) -> float:

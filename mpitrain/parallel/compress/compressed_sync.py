@@ -7,14 +7,17 @@ import numpy as np
 from ...arena import Arena
 from ...comm.group import Group
 from ...comm.schedule.plan import Request
+from ...device import device_of
+from ...ops.carry import add_error
 from ...plain_text import binary_size
 from ...step_header import StepHeader
 from ..buckets import Bucket, cut_buckets, name_bucket
 from ..gradient_sync import PlannedSync, WholeUpdateSync
 from ..local_sync import LocalSync
-from .codec import Codec, Span, StepScale
-from .exchange import BucketExchange, ExchangeQueue
+from .codec import Codec, Span
+from .exchange import BucketExchange, ExchangeQueue, gap_clearer
 from .guard import plan_guarded
+from .scale import DeviceScale, StepScale
 
 RING_PART = 64 * 1024  # bytes of a rank's part from which a ring's many messages cost less than Bruck's copies
 SETTLED_AT_ONCE = 1 << 22  # elements
@@ -26,7 +29,7 @@ class CompressedSync(WholeUpdateSync, PlannedSync):
     Parameters
     ----------
     arena : Arena
-        Of float32, on the host.
+        Of float32.
     group : Group
     codec : Codec
     text : str
@@ -40,17 +43,18 @@ class CompressedSync(WholeUpdateSync, PlannedSync):
         self.buckets = cut_buckets(arena, bucket_bytes)
         self.slots = make_slots(arena, codec)
         self.reasons = list[str]()
-        self._scale, self._settled = StepScale(), True
+        self._scale, self._settled = StepScale() if arena.on_host else DeviceScale(arena), True
         self._header: Request | None = None
         if not codec.linear:
-            self._header = group.plan_all_reduce(arena.header, "native", what="sums of the step")
+            by, header = "auto" if group.has_devices else "native", arena.gradients[: StepHeader.SIZE]
+            self._header = group.plan_all_reduce(header, by, what="sums of the step")
         self._message_bytes = 0
         exchanges = list[BucketExchange]()
         for number, bucket in enumerate(self.buckets):
             span = self._span(arena, codec, number, bucket)
             wire = GroupWire(group, all_reduce, name_bucket(arena, number, bucket), self.reasons)
             plan = plan_guarded(codec, text, span, wire)
-            exchanges.append(BucketExchange(plan, span.gaps(), exchanges[-1] if exchanges else None))
+            exchanges.append(BucketExchange(plan, gap_clearer(span), exchanges[-1] if exchanges else None))
             self._message_bytes += plan.message_bytes
         self.algorithms = [f"{exchange.algorithm} of {text}" for exchange in exchanges]
         plans: list[Request] = [*exchanges, *([self._header] if self._header is not None else [])]
@@ -74,7 +78,8 @@ class CompressedSync(WholeUpdateSync, PlannedSync):
     def _before(self) -> None:
         """Read this rank's weight before the first bucket is sent."""
         self._settled = False
-        self._scale.step, self._scale.weight = self.step, float(self._arena.header[0])
+        self._scale.step = self.step
+        self._scale.read(self._arena)
         if self._header is not None:
             self._header.start()
 
@@ -83,11 +88,13 @@ class CompressedSync(WholeUpdateSync, PlannedSync):
         self._queue.finish()
         if self._header is not None:
             self._header.wait()
+        if self._queued_norm is not None:
+            self._queued_norm.queue()
 
     def settle(self) -> None:
         """Give each rank the mean of all errors by weight, so that any ranks carry on the same sum."""
         if not self._settled:  # a second time would round them again
-            settle_errors(self.slots, self._group, self._scale.weight)
+            settle_errors(self.slots, self._group, self._scale.host_weight())
         self._settled = True
 
     def describe(self) -> str:
@@ -113,12 +120,15 @@ class LocalCompressedSync(LocalSync):
 
     def finish(self) -> None:
         """Add what is left of an earlier run, once."""
+        error, gradients = self.slots.get("error"), self._arena.gradients
+        if error is not None and not self._began:
+            weight = float(self._arena.device.to_host(gradients[:1])[0])
+            part = slice(StepHeader.SIZE, None)
+            if weight > 0:
+                add_error(gradients[part], error[part], weight, None)
+                error.fill(0)
+                self._began = True
         super().finish()
-        error, weight = self.slots.get("error"), np.float32(self._arena.header[0])
-        if error is not None and not self._began and weight > 0:
-            self._arena.gradients[StepHeader.SIZE :] += weight * error[StepHeader.SIZE :]
-            error.fill(0)
-            self._began = True
 
 
 class GroupWire:
@@ -160,7 +170,7 @@ class GroupWire:
 
 def make_slots(arena: Arena, codec: Codec) -> Mapping[str, np.ndarray]:
     """Return the slots of a codec, all zero."""
-    return {name: np.zeros(arena.size, arena.dtype) for name in codec.slot_names}
+    return {name: device_of(arena.gradients).zeros((arena.size,), arena.dtype) for name in codec.slot_names}
 
 
 def settle_errors(slots: Mapping[str, np.ndarray], group: Group, weight: float) -> None:

@@ -1,12 +1,15 @@
 """Exchange of buckets in stages, as requests that are started while backward still runs."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ...device import device_of
+from ...ops.places import clear_places
 from ..buckets import Bucket, BucketQueue
-from .codec import BucketPlan
+from .codec import BucketPlan, Span
 
 
 class BucketExchange:
@@ -18,15 +21,15 @@ class BucketExchange:
     Parameters
     ----------
     plan : BucketPlan
-    gaps : sequence of array
-        Memory between parameters, to which a codec may have decoded other numbers than zeros (a sign, or the NaN of a
-        whole block).
+    clear_gaps : callable()
+        Clears memory between parameters, to which a codec may have decoded other numbers than zeros (a sign, or the NaN
+        of a whole block).
     before : BucketExchange or None
         That of the bucket before.
     """
 
-    def __init__(self, plan: BucketPlan, gaps: Sequence[np.ndarray], before: "BucketExchange | None"):
-        self._stages, self._end, self._gaps, self._before = plan.stages, plan.end, gaps, before
+    def __init__(self, plan: BucketPlan, clear_gaps: Callable[[], None], before: "BucketExchange | None"):
+        self._stages, self._end, self._clear_gaps, self._before = plan.stages, plan.end, clear_gaps, before
         requests = [stage.request for stage in plan.stages]
         self.algorithm = " and ".join(dict.fromkeys(request.algorithm for request in requests))
         self.messages = sum(request.messages for request in requests)
@@ -76,8 +79,26 @@ class BucketExchange:
         if self._at == len(self._stages) - 1:
             self._at += 1
             self._end()
-            for gap in self._gaps:
-                gap.fill(0)
+            self._clear_gaps()
+
+
+def gap_clearer(span: Span) -> Callable[[], None]:
+    """Return a function that clears gradients and errors between parameters; on a device by one launch for each."""
+    arrays, gaps = [array for array in (span.gradient, span.error) if array.size], span.gaps()
+    if isinstance(span.gradient, np.ndarray):
+        return partial(_fill, [array[gap] for array in arrays for gap in gaps])
+    each = [np.arange(gap.start, gap.stop, dtype=np.int32) for gap in gaps]
+    return partial(_clear, arrays, device_of(span.gradient).from_host(np.concatenate([np.empty(0, np.int32), *each])))
+
+
+def _fill(views: Sequence[np.ndarray]) -> None:
+    for view in views:
+        view.fill(0)
+
+
+def _clear(arrays: Sequence[np.ndarray], places: np.ndarray) -> None:
+    for array in arrays:
+        clear_places(array, places)
 
 
 class ExchangeQueue(BucketQueue):

@@ -10,7 +10,9 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from .codec import BucketPlan, Carry, Codec, Span, Stage, Wire, is_finite
+from ...device import device_of
+from .carry import make_carry
+from .codec import BucketPlan, Codec, Span, Stage, Wire
 
 
 class LinearBucket(Protocol):
@@ -50,9 +52,10 @@ class LinearCodec(Codec):
 
 class _LinearExchange:
     def __init__(self, bucket: LinearBucket, span: Span):
-        self._bucket, self._span, self._carry = bucket, span, Carry(span)
+        self._bucket, self._span, self._carry = bucket, span, make_carry(span)
         head = span.header.size
-        self._sent = [np.empty(length + head * (k == 0), np.float32) for k, length in enumerate(bucket.lengths)]
+        empty = device_of(span.gradient).empty
+        self._sent = [empty((length + head * (k == 0),), np.float32) for k, length in enumerate(bucket.lengths)]
         self._messages = [message[head * (k == 0) :] for k, message in enumerate(self._sent)]
         self._u = span.gradient
 
@@ -71,11 +74,10 @@ class _LinearExchange:
         self._bucket.encode(number, self._u, self._messages)
         if self._carry.carries and number == len(self._messages) - 1:
             self._bucket.subtract(self._u, self._messages)
-        if not self._carry.finite:  # it may be among what is not sent
-            self._messages[number].fill(np.nan)
+        self._carry.spoil(self._messages[number])
 
     def _end(self) -> None:
         self._span.header[...] = self._sent[0][: self._span.header.size]
-        self._bucket.decode(self._messages, self._span.gradient)
-        self._carry.finite &= all(is_finite(message) for message in self._messages)  # those of all ranks
+        self._carry.check(self._messages)  # those of all ranks
         self._carry.put()
+        self._bucket.decode(self._messages, self._span.gradient)

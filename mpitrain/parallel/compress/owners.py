@@ -10,10 +10,13 @@ second encoding (the server's error of Tang et al. 2021, "1-bit Adam").
 """
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 
 from ...collectives.step import chunk_bounds
+from ...device import device_of
+from ...ops.carry import add_error
 from .codec import BucketPlan, Codec, Span, Stage, Wire
 
 ALIGNMENT = 64  # bytes of a part of a message
@@ -35,10 +38,8 @@ class BlockCodec(Codec):
         self.feedback = feedback
 
     @abstractmethod
-    def encode(
-        self, x: np.ndarray, error: np.ndarray, message: np.ndarray, factors: tuple[float, float, float]
-    ) -> None:
-        """Encode ``x``; see ``ops.compress`` for the error and its factors."""
+    def encode(self, x: np.ndarray, error: np.ndarray, message: np.ndarray, factors: tuple[Any, Any, Any]) -> None:
+        """Encode ``x``; see ``ops.compress`` for the error and its factors: numbers, or arrays () of its device."""
 
     @abstractmethod
     def decode(self, message: np.ndarray, y: np.ndarray, add: bool) -> None:
@@ -62,7 +63,7 @@ class _OwnersExchange:
         self._errors = [span.error[chunk] if span.error.size else span.error for chunk in chunks]
         longest = max(chunk.stop - chunk.start for chunk in chunks)
         length = -(-codec.message_bytes(longest) // ALIGNMENT) * ALIGNMENT
-        sent, sums = (np.zeros(wire.size * length, np.uint8) for _ in range(2))
+        sent, sums = (device_of(span.gradient).zeros((wire.size * length,), np.uint8) for _ in range(2))
         turn, gather = wire.turn(sent, ""), wire.gather(sums, " (sums)")
         self._sent, self._arrived, self._sums = (
             array.reshape(wire.size, length) for array in (sent, turn.result, sums)
@@ -76,7 +77,7 @@ class _OwnersExchange:
             if rank != self._rank:
                 self._codec.encode(gradient, error, self._sent[rank], factors)
             elif error.size:
-                gradient += np.float32(scale.inject) * error
+                add_error(gradient, error, scale.inject, None)
 
     def _encode_sum(self) -> None:
         own, error = self._gradients[self._rank], self._errors[self._rank]

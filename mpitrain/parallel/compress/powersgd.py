@@ -10,19 +10,18 @@ optimization".
 """
 
 import itertools
-import math
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from ...arena import Parameter
+from ...device import device_of
 from ...errors import UserError
 from ...ops.compress import thin_product
+from ...ops.powersgd import keep_finite, orthonormalize, project, restart_columns
 from .codec import Span
 from .linear import LinearBucket, LinearCodec
-
-LEAST_NORM = 1e-6  # of a column, relative to the norm before the others are projected out
 
 
 class PowerSGD(LinearCodec):
@@ -50,6 +49,7 @@ class _Factors:
         self._places = [slice(p.start - span.start, p.stop - span.start) for p in span.parameters]
         self._low = [rank * (rows + columns) < rows * columns for rows, columns in shapes]
         self._shapes, self._names = shapes, [p.name for p in span.parameters]
+        self._drawn: dict[int, np.ndarray] = {}
         sizes = [
             (rows * rank, columns * rank) if low else (rows * columns, 0)
             for (rows, columns), low in zip(shapes, self._low, strict=True)
@@ -67,10 +67,10 @@ class _Factors:
                 continue
             matrix, (left, right) = u[place].reshape(self._shapes[k]), self._factors(k, messages)
             if number == 0:
-                np.matmul(matrix, self._start(k), out=left)
+                project(matrix, self._start(k), left, False)
             else:
                 orthonormalize(left)
-                np.matmul(matrix.T, left, out=right)
+                project(matrix, left, right, True)
 
     def subtract(self, u: np.ndarray, messages: Sequence[np.ndarray]) -> None:
         """Subtract this rank's part of P Q', and what is sent whole."""
@@ -88,7 +88,7 @@ class _Factors:
             if self._low[k]:
                 left, right = self._factors(k, messages)
                 thin_product(left, right.T.copy(), gradient[place].reshape(self._shapes[k]), False)
-                self._basis(k)[...] = right if np.isfinite(right).all() else 0
+                keep_finite(right, self._basis(k))
             else:
                 gradient[place] = messages[0][self._parts[0][k]]
 
@@ -106,32 +106,22 @@ class _Factors:
     def _start(self, k: int) -> np.ndarray:
         """Return Q of the last step, with random columns in place of those that are zero, as all are at first."""
         basis = self._basis(k)
-        empty = ~basis.any(0)
-        if empty.any():
-            draws = np.random.default_rng(zlib.crc32(self._names[k].encode()))
-            basis[:, empty] = draws.standard_normal(basis.shape)[:, empty]
+        restart_columns(basis, lambda: self._draws(k))
         return basis
+
+    def _draws(self, k: int) -> np.ndarray:
+        """Return random columns; a device, which needs them in every step, keeps them."""
+        if k in self._drawn:
+            return self._drawn[k]
+        rng, basis = np.random.default_rng(zlib.crc32(self._names[k].encode())), self._basis(k)
+        drawn = rng.standard_normal(basis.shape).astype(np.float32)
+        if isinstance(basis, np.ndarray):
+            return drawn
+        self._drawn[k] = device_of(basis).from_host(drawn)
+        return self._drawn[k]
 
 
 def _shape(p: Parameter) -> tuple[int, int]:
     """Return a parameter's shape as a matrix."""
     columns = p.shape[-1] if p.shape else 1
     return p.size // max(1, columns), columns
-
-
-def orthonormalize(columns: np.ndarray) -> None:
-    """Make the columns (n, r) orthonormal in place, by Gram and Schmidt's method twice; dependent ones become zero.
-
-    Sums are NumPy's own in double precision, not those of BLAS, whose bits depend on the number of threads.
-    """
-    done: list[np.ndarray] = []
-    with np.errstate(all="ignore"):  # NaN stays NaN
-        for k in range(columns.shape[1]):
-            column = columns[:, k].astype(np.float64)
-            before = math.sqrt(np.multiply(column, column).sum())
-            for other in done * 2:
-                column -= np.multiply(other, column).sum() * other
-            norm = math.sqrt(np.multiply(column, column).sum())
-            column = column / norm if not norm <= LEAST_NORM * before else np.zeros_like(column)
-            columns[:, k] = column
-            done.append(column)

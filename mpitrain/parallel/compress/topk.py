@@ -8,8 +8,11 @@ import math
 
 import numpy as np
 
+from ...device import device_of
 from ...ops.compress import largest_places
-from .codec import BucketPlan, Carry, Codec, Span, Stage, Wire, check_fraction
+from ...ops.places import clear_places, put_places, take_places
+from .carry import make_carry
+from .codec import BucketPlan, Codec, Span, Stage, Wire, check_fraction
 
 
 class TopK(Codec):
@@ -29,27 +32,30 @@ class TopK(Codec):
 
 class _Gathered:
     def __init__(self, codec: TopK, span: Span, wire: Wire):
-        self._count, self._span, self._carry = codec.count(span.gradient.size), span, Carry(span)
-        message = np.zeros(wire.size * 8 * self._count, np.uint8)
+        self._count, self._span, self._carry = codec.count(span.gradient.size), span, make_carry(span)
+        device, length = device_of(span.gradient), 4 * self._count
+        message = device.zeros((wire.size * 2 * length,), np.uint8)
         request = wire.gather(message, "")
-        parts = message.reshape(wire.size, 8 * self._count)
-        self._places = parts[:, : 4 * self._count].view(np.int32)
-        self._values = parts[:, 4 * self._count :].view(np.float32)
-        self._rank, self._own = wire.rank, np.empty(self._count, np.int64)
-        self.plan = BucketPlan([Stage(self._encode, request)], self._decode, 8 * self._count)
+        starts = range(0, message.size, max(1, 2 * length))
+        self._places = [message[start : start + length].view(np.int32) for start in starts]
+        self._values = [message[start + length : start + 2 * length].view(np.float32) for start in starts]
+        self._rank, self._own = wire.rank, device.empty((self._count,), np.int64)
+        self.plan = BucketPlan([Stage(self._encode, request)], self._decode, 2 * length)
 
     def _encode(self) -> None:
         u = self._carry.take()
-        places = self._own
-        largest_places(u, places)
-        self._places[self._rank], self._values[self._rank] = places, u[places]
+        if not self._count:
+            return
+        places = self._places[self._rank]
+        largest_places(u, self._own)
+        places[...] = self._own
+        take_places(u, places, self._values[self._rank], 1.0)
         if self._carry.carries:
-            u[places] = 0
+            clear_places(u, places)
 
     def _decode(self) -> None:
         gradient = self._span.gradient
+        self._carry.put()
         gradient.fill(0)
         for places, values in zip(self._places, self._values, strict=True):
-            with np.errstate(invalid="ignore"):
-                gradient[places] += values
-        self._carry.put()
+            put_places(gradient, places, values, True)

@@ -93,13 +93,18 @@ def in_batch_job(environment: Mapping[str, str] = os.environ) -> bool:
     return any(environment.get(name) for name in JOBS)
 
 
+def batch_job(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the kind and the number of the batch job of this process; empty without one."""
+    name = next((name for name in JOBS if environment.get(name)), "")
+    cluster = environment.get("SLURM_CLUSTER_NAME", "") if name == "SLURM_JOB_ID" else ""
+    return f"{JOBS[name]} {environment[name]}{cluster and f' of {cluster}'}" if name else ""
+
+
 def current_owner(run: str, environment: Mapping[str, str] = os.environ) -> Owner:
     """Return this process as the owner of ``run``."""
     boot = ""
     with contextlib.suppress(OSError):
         boot = BOOT_ID.read_text("ascii").strip()
-    name = next((name for name in JOBS if environment.get(name)), "")
-    cluster = environment.get("SLURM_CLUSTER_NAME", "") if name == "SLURM_JOB_ID" else ""
     restarts = environment.get("SLURM_RESTART_COUNT", "")
     return Owner(
         run=run,
@@ -108,7 +113,7 @@ def current_owner(run: str, environment: Mapping[str, str] = os.environ) -> Owne
         space=int(process_space()),
         pid=os.getpid(),
         started=int(process_start(os.getpid())),
-        job=f"{JOBS[name]} {environment[name]}{cluster and f' of {cluster}'}" if name else "",
+        job=batch_job(environment),
         restarts=int(restarts) if restarts.isdecimal() else 0,
         since=time.strftime("%Y-%m-%d %H:%M:%S %z"),
     )

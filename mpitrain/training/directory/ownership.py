@@ -120,6 +120,19 @@ def refuse_if_owned(directory: Path) -> None:
             _refuse_if_alive(newest, current_owner(""), time.time)
 
 
+def find_owner(directory: Path) -> tuple[Owner | None, float] | None:
+    """Return the owner of ``directory`` and the seconds since its last sign of life; None if it has no owner.
+
+    The owner is None where its file does not say who it is. The seconds are by the clock of this host.
+    """
+    with contextlib.suppress(OSError):
+        newest = _newest(directory)
+        if newest is not None:
+            owner, touched = _read(newest)
+            return owner, max(0.0, time.time() - touched)
+    return None
+
+
 def _claim(directory: Path, me: Owner) -> Path:
     """Return the file that makes ``me`` the owner of ``directory``."""
     own = directory / f".owner-{secrets.token_hex(8)}.tmp"

@@ -22,6 +22,8 @@ CONFIG, METRICS, REPORT, CURVES, CHECKPOINTS = (
     "curves.svg",
     "checkpoints",
 )
+EVENTS = "events.jsonl"
+EXAMPLES = "examples.json"
 TRACE = "trace.json"
 TASKS = "pipeline.jsonl"
 TOKENIZER = "tokenizer.json"
@@ -134,10 +136,26 @@ class RunDirectory:
         except OSError as error:
             raise UserError(f"cannot write {self.path / METRICS}: {error.strerror}") from error
 
+    def record(self, kind: str, **values: Any) -> None:
+        """Append a line with the present time to events.jsonl: a start, a note or an end. Nothing depends on it.
+
+        Lines of earlier parts of the run stay, also of steps that are done again.
+        """
+        line = to_json({"kind": kind, "time": round(time.time(), 3), **values}) + "\n"
+        with contextlib.suppress(OSError, UserError):
+            self._check_owner()
+            with open(self.path / EVENTS, "ab", buffering=0) as file:
+                file.write(line.encode("utf-8", "surrogatepass"))
+
     def write_report(self, report: dict[str, Any]) -> None:
         """Write report.json."""
         self._check_owner()
         write_atomically(self.path / REPORT, to_json(report, indent=2) + "\n")
+
+    def write_examples(self, examples: dict[str, Any]) -> None:
+        """Write examples.json."""
+        self._check_owner()
+        write_atomically(self.path / EXAMPLES, to_json(examples) + "\n")
 
     def _check_owner(self) -> None:
         if self._owner is not None:
@@ -153,7 +171,7 @@ class RunDirectory:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove partial files of a killed run."""
-    for name in (CONFIG, METRICS, REPORT, CURVES, LAST, BEST):
+    for name in (CONFIG, METRICS, REPORT, EXAMPLES, CURVES, LAST, BEST):
         for leftover in path.glob(f".{name}.*"):
             if leftover.suffix[1:].isdecimal():
                 leftover.unlink(missing_ok=True)

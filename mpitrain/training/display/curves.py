@@ -9,7 +9,8 @@ from ...data.files import write_atomically
 from ...svg import document, text
 from ..results import EpochResult
 from .axis import Axis, epoch_axis, tick_labels, value_axis
-from .progress import show_scores
+from .lines import path_data
+from .score_text import show_scores
 
 WIDTH, HEIGHT = 1060, 430
 PANEL = 330  # pixels of the plot area of each of the two panels
@@ -17,7 +18,6 @@ LEFTS, TOP, BOTTOM = (72, 590), 118, 376
 MARGIN = 24
 LONGEST_TITLE = 104  # characters
 MOST_DOTS = 60  # epochs; more are a line without dots
-MOST_POINTS = 600  # of a line, about two a pixel: more cannot be seen
 LINE_HEIGHT = 17
 STYLE = """
 text { font: 14px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: #1b232c; }
@@ -144,30 +144,13 @@ def _panel(left: int, name: str, axis: tuple[str, int, int], curves: list[Curve]
 
 
 def _line(name: str, unit: str, curve: Curve, x: Axis, y: Axis) -> list[str]:
-    path: list[str] = []
-    for place, score in _thinned(curve.points):
-        gap = not path or (place in curve.starts and len(curve.points) <= MOST_POINTS)
-        path.append(f"{'M' if gap else 'L'}{x(place):.1f} {y(score):.1f}")
-    parts = [f'<path class="line {curve.split}" d="{"".join(path)}"/>']
+    parts = [f'<path class="line {curve.split}" d="{path_data(curve.points, curve.starts, x, y)}"/>']
     if len(curve.points) <= MOST_DOTS:
         for place, score in curve.points:
             words = f"<title>{unit} {place}: {curve.word} {show_scores({name: score})}</title>"
             dot = f'class="dot {curve.split}" cx="{x(place):.1f}" cy="{y(score):.1f}" r="3.2"'
             parts.append(f"<circle {dot}>{words}</circle>")
     return parts
-
-
-def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Return at most ``MOST_POINTS`` points: the lowest and the highest of each longer stretch, in order."""
-    size = math.ceil(2 * len(points) / MOST_POINTS)
-    if size <= 2:
-        return points
-    kept: list[tuple[int, float]] = []
-    for i in range(0, len(points), size):
-        stretch = points[i : i + size]
-        ends = {min(stretch, key=lambda point: point[1]), max(stretch, key=lambda point: point[1])}
-        kept += sorted(ends)
-    return kept
 
 
 def _best(curves: list[Curve], unit: str, place: int, x: Axis, y: Axis) -> list[str]:

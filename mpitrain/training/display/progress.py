@@ -1,9 +1,8 @@
 """The display of rank 0 while it trains: a live bar on a terminal, a line for each epoch elsewhere."""
 
-import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -18,6 +17,7 @@ from ..run_length import label_of
 from ..step_timer import Times
 from .console import PlainConsole
 from .parts import Part, fit_parts, join_parts
+from .score_text import score_texts
 from .time_left import TimeLeft, say_time
 
 REFRESH_SECONDS = 0.1
@@ -40,6 +40,8 @@ class ProgressLog:
     ----------
     is_live : bool
         True if ``step`` shows anything.
+    on_note : list of callable(str)
+        Called with each note.
     """
 
     is_live = False
@@ -47,12 +49,18 @@ class ProgressLog:
     def __init__(self, console: PlainConsole, settings: Run | int):
         self.console = console
         self._settings = settings if isinstance(settings, Run) else Run(epochs=settings)
+        self.on_note: list[Callable[[str], None]] = []
 
     def start(self, epoch: int, steps: int, done: int = 0) -> None:
         """Begin an epoch, or continue after ``done`` of its steps."""
 
     def note(self, text: str) -> None:
         """Print a note for the user."""
+        for call in self.on_note:
+            call(text)
+        self._print_note(text)
+
+    def _print_note(self, text: str) -> None:
         self.console.say(text)
 
     def step(self, train: dict[str, float], samples_per_second: float, times: Times) -> None:
@@ -138,7 +146,7 @@ class BarLine:
     def _say_figures(self) -> Iterator[Part]:
         if self._figures is not None:
             train, speed, times = self._figures
-            yield from (Part(METRIC if k == "loss" else MORE_SCORES, text) for k, text in _scores(train, {}))
+            yield from (Part(METRIC if k == "loss" else MORE_SCORES, text) for k, text in score_texts(train, {}))
             yield Part(SPEED, _say_speed(speed))
             yield Part(SHARES, show_shares(times))
 
@@ -149,7 +157,7 @@ class Silent(ProgressLog):
     def epoch_done(self, result: EpochResult) -> None:
         """Print nothing."""
 
-    def note(self, text: str) -> None:
+    def _print_note(self, text: str) -> None:
         """Print on standard error: notes are shown in any case."""
         print(f"mpitrain: {visible(text)}", file=sys.stderr, flush=True)
 
@@ -179,12 +187,12 @@ def _epoch_parts(result: EpochResult, settings: Run, names: dict[str, str]) -> I
     """Yield the parts of the line; a blank before a part begins a group."""
     yield Part(ALWAYS, label_of(settings, result.epoch, result.step))
     yield Part(TRAIN_LOSS, " train")
-    for name, text in _scores(result.train, names):
+    for name, text in score_texts(result.train, names):
         yield _score_part(TRAIN_LOSS if name == "loss" else TRAIN_SCORES, text)
     yield Part(METRIC, " validation" if result.validation else " test")
     held_out = result.held_out
     main = next((name for name in ("perplexity", "accuracy", "r2") if name in held_out), next(reversed(held_out), ""))
-    for name, text in _scores(held_out, names):
+    for name, text in score_texts(held_out, names):
         yield _score_part(METRIC if name == main else LOSS if name == "loss" else MORE_SCORES, text)
     yield Part(SPEED, f" {_say_speed(result.samples_per_second)}")
     if shares := show_shares(result.times):
@@ -196,16 +204,6 @@ def _score_part(rank: int, text: str) -> Part:
     return Part(rank, text, len(name) + 1 + len("100.00%" if value.endswith("%") else "0.001234"))
 
 
-def _scores(scores: dict[str, float], names: dict[str, str]) -> Iterator[tuple[str, str]]:
-    for name, value in scores.items():
-        yield name, f"{names.get(name, name)} {f'{value:.2%}' if _is_share(name) else f'{value:.4g}'}"
-
-
-def _is_share(name: str) -> bool:
-    """Return whether a score is a share of the samples, and so shown in percent."""
-    return name == "accuracy" or re.fullmatch(r"top\d+", name) is not None
-
-
 def _say_epoch(epoch: int, epochs: int) -> str:
     """Return the place in the run; without the number of epochs where that is 0."""
     if not epochs:
@@ -215,11 +213,6 @@ def _say_epoch(epoch: int, epochs: int) -> str:
 
 def _say_speed(samples_per_second: float) -> str:
     return f"{samples_per_second:,.0f} samples/s"
-
-
-def show_scores(scores: dict[str, float]) -> str:
-    """Return scores as text: percent for accuracy and top k, else four digits."""
-    return " ".join(text for _, text in _scores(scores, {}))
 
 
 def show_shares(times: Times) -> str:

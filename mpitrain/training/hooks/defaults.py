@@ -20,6 +20,7 @@ from .control import ExternalControl
 from .display import ProgressDisplay
 from .early_stop import EarlyStop
 from .evaluation import Evaluation
+from .events import EventLog
 from .non_finite import NonFiniteGuard
 from .own_steps import OwnStepsGuard
 from .profiler import Profiler
@@ -34,6 +35,7 @@ def default_hooks(
     run_path: Path | None,
     more: Sequence[Hook] = (),
     meter: WorkMeter | None = None,
+    observers: Sequence[Hook] = (),
 ) -> list[Hook]:
     """Return the hooks for the config of ``run``, and ``more``, the hooks of the user.
 
@@ -47,6 +49,8 @@ def default_hooks(
         Directory of the run, on all ranks: checkpoints are written there. None writes none.
     meter : WorkMeter, optional
         Measures the work by which the shares of the ranks are changed; None leaves them.
+    observers : sequence of Hook
+        Hooks that change nothing (monitors), called after all others.
     """
     config, setup = run.config, run.setup
     timer = CheckpointTimer(config.checkpoint.every, config.checkpoint.max_time)
@@ -55,6 +59,7 @@ def default_hooks(
     sends_weights = run_path is not None and run.group.rank == 0  # to rank 0, from its copies of the other stages
     return [
         *([StepSnapshots(run)] if run.world.elastic else []),
+        *([EventLog(directory)] if run_path is not None else []),
         *([Profiler()] if config.run.profile else []),
         *([ExternalControl(control)] if control is not no_request else []),
         _make_guard(run),
@@ -65,7 +70,8 @@ def default_hooks(
         *([Balance(run, meter, directory)] if meter is not None else []),
         ProgressDisplay(run.display),
         *more,
-        Checkpoints(timer, writer),  # the last, so that a checkpoint follows all that a step has brought
+        Checkpoints(timer, writer),  # after all that changes the run, so that a checkpoint has what a step has brought
+        *observers,
     ]
 
 

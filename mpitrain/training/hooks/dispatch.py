@@ -41,7 +41,7 @@ class Hooks:
     def __init__(self, hooks: Sequence[Hook], rank: int):
         self._all = tuple(hooks)
         here = [hook for hook in hooks if hook.ranks == "all" or rank == 0]
-        self._methods = {event: _overriding(here, event) for event in EVENTS}
+        self._methods = {event: overriding(here, event) for event in EVENTS}
 
     def __iter__(self) -> Iterator[Hook]:
         return iter(self._all)
@@ -91,7 +91,8 @@ class Hooks:
                 error.add_note(str(_named(another, hook, "exception", info)))
 
 
-def _overriding(hooks: Sequence[Hook], event: str) -> list[tuple[Hook, Callable[..., Any]]]:
+def overriding(hooks: Sequence[Hook], event: str) -> list[tuple[Hook, Callable[..., Any]]]:
+    """Return the hooks that override the method ``event``, each with that method."""
     return [(hook, getattr(hook, event)) for hook in hooks if getattr(type(hook), event) is not getattr(Hook, event)]
 
 

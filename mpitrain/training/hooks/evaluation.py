@@ -1,6 +1,7 @@
 """Evaluation hook."""
 
 from dataclasses import replace
+from functools import partial
 
 from ..display.tables import to_lists
 from ..results import EpochResult
@@ -24,7 +25,7 @@ class Evaluation(Hook):
         run, here = info.run, info.run.position
         data = run.setup.dataset
         validation = self.evaluator.scores([data.validation], run.scoring) if data.validation is not None else {}
-        test = self.evaluator.scores([data.test], run.scoring)
+        test = self.evaluator.scores([data.test], run.scoring, [partial(call, info) for call in run.on_test_outputs])
         run.results.tables = to_lists(self.evaluator.tables)
         speed = here.samples / max(here.seconds, 1e-9)
         result = EpochResult(

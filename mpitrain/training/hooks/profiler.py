@@ -3,19 +3,21 @@
 Layers report to an observer, and larger parts of a step to the run's timeline; without ``--profile`` neither has
 listeners. Collectives come from the ledger, which notes them anyway. All clocks are set by rank 0's.
 
-The file is Chrome's trace format, "JSON Array Format" with complete events (ph X): a process for each rank, in it a
-track for what the rank computes, one for calls that wait, and one for each gradient bucket, whose messages are on
+The file is Chrome's trace format (``profiles/events.py``): a process for each rank, in it a track for its steps, one
+for what it computes (of each thread), one for calls that wait, and one for each gradient bucket, whose messages are on
 their way while others are computed.
 """
 
 import time
+from functools import partial
 from pathlib import Path
 from threading import get_ident
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...comm.group import Group
 from ...comm.start import library_name
 from ...comm.watch.ledger import Ledger
+from ...comm.watch.slot import INPUT as INPUT_TEXT
 from ...comm.world import World
 from ...data.files import write_atomically
 from ...json_text import to_json
@@ -24,19 +26,11 @@ from ...layers.base import Phase
 from ...pipelines import Program, Task
 from ...pipelines.trace import Span as TaskSpan
 from ...pipelines.trace import Trace, format_trace
+from ...profiles.events import CALLS, COMPUTING, STEPS, SUM_OF, TASKS, Span, trace_events
+from ...profiles.kinds import INPUT, MESSAGE, OUTSIDE, STEP, TASK, UPDATE, WAITING, kind_of_layer
 from .base import Hook, StepInfo
 
 MOST = 200_000  # spans of a rank: about 60 MB of JSON
-COMPUTING, CALLS, TASKS = "computing", "calls that wait", "tasks of the pipeline"
-
-
-class Span(NamedTuple):
-    """Time span with a name, in seconds of this rank's clock."""
-
-    track: str
-    name: str
-    begin: float
-    end: float
 
 
 class Profiler(Hook):
@@ -47,25 +41,36 @@ class Profiler(Hook):
         self._most_samples = 0
         self._task_spans: list[tuple[Task, float, float]] = []
         self._task_error = 0.0
+        self._input_began: float | None = None  # of the step that is next
+        self._step_began = 0.0
+        self._threads: dict[int, str] = {}
 
     def train_begin(self, info: StepInfo) -> None:
         """Begin to record."""
         self._observe(info.model)
-        info.run.timeline.listeners.append(self._timed)
-        info.run.data_parallel.on_timed = self._timed
+        self._threads = {get_ident(): COMPUTING}
+        info.run.timeline.listeners.append(partial(self._timed, OUTSIDE))
+        info.run.data_parallel.on_timed = partial(self._timed, UPDATE)
         self._listen(info.run.world.ledger)
 
+    def step_begin(self, info: StepInfo) -> None:
+        """Begin the span of a step, where the wait for its input began."""
+        self._step_began = time.perf_counter() if self._input_began is None else self._input_began
+        self._input_began = None
+        self._threads = {get_ident(): COMPUTING}
+
     def step_end(self, info: StepInfo) -> None:
-        """Keep the tasks of a pipeline; those of the last full step for a trace of their own.
+        """End the span of a step; keep the tasks of a pipeline, those of the last full step for a trace of their own.
 
         The host waits here for its device, between two steps.
         """
+        self._note(Span(STEPS, f"step {info.step}", self._step_began, time.perf_counter(), STEP))
         if info.run.runner is None:
             return
         times, error = info.run.runner.times.on_host_clock()
         spans = [(task, begin, end) for task, (begin, end) in zip(info.run.runner.tasks, times, strict=True)]
         for task, begin, end in spans:
-            self._note(Span(TASKS, str(task), begin, end))
+            self._note(Span(TASKS, str(task), begin, end, TASK))
         samples = sum(map(len, info.batches))
         if samples >= self._most_samples:
             self._most_samples, self._task_spans, self._task_error = samples, spans, error
@@ -91,11 +96,12 @@ class Profiler(Hook):
         if pipe.world_ranks[pipe.rank] == 0 and all(own for _, _, own in everything):
             write_atomically(path, format_trace(trace))
 
-    def _timed(self, name: str, begin: float, end: float) -> None:
-        self._note(Span(COMPUTING, name, begin, end))
+    def _timed(self, kind: str, name: str, begin: float, end: float) -> None:
+        self._note(Span(COMPUTING, name, begin, end, kind))
 
     def _observe(self, model: Layer) -> None:
         names = {layer: f"{name} {layer.kind}".strip() for name, layer in model.running()}
+        kinds = {layer: kind_of_layer(layer.kind) for layer in names}
         begins: dict[tuple[Layer, int], float] = {}  # of each thread: virtual shards have some
 
         def observe(layer: Layer, phase: Phase, array: Any) -> None:
@@ -104,18 +110,29 @@ class Profiler(Hook):
                 begins[key] = now
             else:
                 direction = "forward" if phase == "output" else "backward"
-                self._note(Span(COMPUTING, f"{names[layer]} {direction}", begins[key], now))
+                self._note(Span(self._track(), f"{names[layer]} {direction}", begins[key], now, kinds[layer]))
 
         model.observe(observe)
 
     def _listen(self, ledger: Ledger) -> None:
         def ended(at: int) -> None:
             entry = ledger.mine.entry(at)
-            is_bucket = "(bucket" in entry.text
-            track = entry.text.partition("(")[2].partition(")")[0] if is_bucket else CALLS
-            self._note(Span(track, entry.text, entry.began, entry.ended))
+            if entry.text == INPUT_TEXT:
+                self._input_began = entry.began
+            if "(bucket" not in entry.text:
+                kind = INPUT if entry.text == INPUT_TEXT else WAITING
+                self._note(Span(CALLS, entry.text, entry.began, entry.ended, kind))
+                return
+            bucket = entry.text.partition("(")[2].partition(")")[0]
+            self._note(Span(bucket, entry.text, entry.began, entry.ended, MESSAGE))
+            if entry.waits:
+                self._note(Span(CALLS, f"{SUM_OF}{bucket}", entry.waits, entry.ended, WAITING))
 
         ledger.on_end = ended
+
+    def _track(self) -> str:
+        """Return the track of this thread: those of virtual shards take turns, so their spans cross each other."""
+        return self._threads.setdefault(get_ident(), f"{COMPUTING}, thread {len(self._threads) + 1}")
 
     def _note(self, span: Span) -> None:
         if len(self.spans) < MOST:
@@ -131,21 +148,3 @@ class Profiler(Hook):
         with world.together():
             if world.rank == 0:
                 write_atomically(path, to_json(trace_events(everything)))
-
-
-def trace_events(ranks: list[tuple[float, list[Span]]]) -> list[dict[str, Any]]:
-    """Return the events of all ranks, given as (clock offset, spans), in microseconds from 0."""
-    first = min((span.begin + offset for offset, spans in ranks for span in spans), default=0.0)
-    events: list[dict[str, Any]] = []
-    for rank, (offset, spans) in enumerate(ranks):
-        names = dict.fromkeys([COMPUTING, CALLS, *(span.track for span in spans)])
-        tracks = {track: number for number, track in enumerate(names)}
-        events.append({"ph": "M", "pid": rank, "name": "process_name", "args": {"name": f"rank {rank}"}})
-        for track, number in tracks.items():
-            events.append({"ph": "M", "pid": rank, "tid": number, "name": "thread_name", "args": {"name": track}})
-        for span in spans:
-            begin = round(1e6 * (span.begin + offset - first), 2)
-            length = round(1e6 * (span.end - span.begin), 2)
-            place = {"ph": "X", "pid": rank, "tid": tracks[span.track], "ts": begin, "dur": length}
-            events.append({**place, "name": span.name})
-    return events

@@ -1,6 +1,6 @@
 """Evaluation of a model on samples that are split over the ranks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,6 +98,34 @@ class Evaluator:
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.concatenate(gathered) if gathered else np.empty((0, num_outputs), np.float32)
 
+    def of_rows(
+        self, split: Split, columns: int, function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Return ``function(outputs, targets)``, an array (n, columns), for all rows: (N, columns), on every rank.
+
+        Each rank computes its share; the outputs of all are never in memory at once.
+        """
+        mine = share(len(split.x), self._group.rank, self._group.size)
+        parts = [
+            function(self._device.to_host(outputs), split.y[rows]) for rows, outputs in self.outputs(split.x, mine)
+        ]
+        gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
+        return np.concatenate([np.empty((0, columns)), *gathered])
+
+    def row_sums(self, split: Split, scoring: Scoring) -> np.ndarray:
+        """Return ``scoring.sums`` of each row alone, (N, num_sums) float64, the same on every rank.
+
+        A large head is computed with the loss, so that the logits of a text are never in memory at once.
+        """
+        mine = share(len(split.x), self._group.rank, self._group.size)
+        last, sums = self._split(scoring)
+        parts = []
+        for rows, outputs in self.outputs(split.x, mine, last):
+            targets = split.y[rows]
+            parts += [sums.sums(outputs[k : k + 1], targets[k : k + 1], self._ctx) for k in range(len(targets))]
+        gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
+        return np.array(gathered, np.float64).reshape(-1, scoring.num_sums)
+
     def row_losses(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
         """Return the sum of the losses of each row of tokens, (N,) float64, and the number of its targets, (N,).
 
@@ -112,8 +140,19 @@ class Evaluator:
         losses, counts = np.concatenate([np.empty((2, 0)), *gathered], axis=1)
         return losses, counts.astype(np.int64)
 
-    def scores(self, splits: Sequence[Split], scoring: Scoring) -> dict[str, float]:
-        """Return the scores over all of ``splits``, the same on every rank; each rank evaluates its share."""
+    def scores(
+        self,
+        splits: Sequence[Split],
+        scoring: Scoring,
+        on_outputs: Sequence[Callable[[Split, slice, np.ndarray], None]] = (),
+    ) -> dict[str, float]:
+        """Return the scores over all of ``splits``, the same on every rank; each rank evaluates its share.
+
+        Parameters
+        ----------
+        on_outputs : sequence of callable(Split, slice, array)
+            Called with rows of a split and their outputs, arrays of the device, on ranks that have whole outputs.
+        """
         totals, metrics = np.zeros(scoring.num_sums), scoring.metrics
         last, sums = self._split(scoring)
         metrics.reset()
@@ -123,13 +162,20 @@ class Evaluator:
                 totals += sums.sums(outputs, targets, self._ctx)
                 if metrics:
                     metrics.update(scoring.readable(self._device.to_host(outputs)), targets)
+                for call in on_outputs if last in (None, self._whole) else ():
+                    call(split, rows, outputs)
         scores = scoring.scores(self._everyone.sum(totals), splits)
         return scores | self._results(metrics)
+
+    @property
+    def _whole(self) -> Layer | None:
+        """The model, or its last stage; None on ranks without that."""
+        return self._model if self._forward is None else self._forward.last
 
     def _split(self, scoring: Scoring) -> tuple[Layer | None, Scoring]:
         """Return the part of the model, or of its last stage, that has to run, and the scoring of its outputs."""
         if self._parts is None or self._parts[0] is not scoring:
-            model = self._model if self._forward is None else self._forward.last
+            model = self._whole
             self._parts = scoring, *((None, scoring) if model is None else scoring.split(model))
         return self._parts[1:]
 

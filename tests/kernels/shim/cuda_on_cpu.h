@@ -102,6 +102,12 @@ T __shfl_up_sync(unsigned mask, T value, int by) {
   const int from = on_cpu::lane() - by;
   return on_cpu::shuffle(mask, value, from >= 0 ? from : on_cpu::lane());
 }
+inline unsigned __ballot_sync(unsigned mask, int predicate) {
+  on_cpu::Gathered<int> all(mask, predicate);
+  unsigned found = 0;
+  for (int i = 0; i < on_cpu::WARP; i++) found |= unsigned((mask >> i & 1) && all.of[i] != 0) << i;
+  return found;
+}
 template <class T>
 T atomicAdd(T* to, std::common_type_t<T> value) {  // one fiber runs at a time
   const T old = *to;
