@@ -111,7 +111,7 @@ def small_environment(folder):
     site = next(Path(sys.prefix, "lib").glob("python3*/site-packages"))
     own = folder / "lib" / site.parent.name / "site-packages"
     own.mkdir(parents=True)
-    (own / "all.pth").write_text(f"{site}\n")
+    (own / "all.pth").write_text(f"import site; site.addsitedir({str(site)!r})\n")
     for file in Path(sys.prefix, "lib").iterdir():
         if file.name != site.parent.name:
             (folder / "lib" / file.name).symlink_to(file)
