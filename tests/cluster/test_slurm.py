@@ -179,6 +179,15 @@ def test_mpirun_in_a_job(cluster):
     assert "4 ranks" in cluster.output(job), cluster.output(job)
 
 
+def test_a_wrong_protocol_of_srun_is_told_in_one_sentence(cluster):
+    wrong, right = ("pmi2", "pmix") if OPEN_MPI else ("pmix", "pmi2")
+    job = cluster.submit(*SIZE, "--launcher", wrong, "--", "doctor")
+    cluster.wait(job, "FAILED")
+    said = [line for line in cluster.output(job).splitlines() if line.startswith("mpitrain: ")]
+    assert len(said) == 1, cluster.output(job)
+    assert f"srun --mpi={right} fits" in said[0]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
