@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # A Slurm of two nodes on the hosts of hosts.sh, for tests; nothing of it stays on the machine.
 #   slurm.sh missing   what there must be first, in one line; nothing if all is there
-#   slurm.sh up DIR    start it, with all of its files in DIR, and wait for its nodes
-#   slurm.sh down DIR  end it
+#   slurm.sh up DIR    start it, with all of its files in DIR, and wait for its nodes; it ends with the hosts
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 PMIX=/usr/lib/x86_64-linux-gnu/pmix2/lib
@@ -30,8 +29,12 @@ up() {
     fi
     export PMIX_MCA_psec=native
     mungekey --create --keyfile "$dir/munge.key"
-    munged --force --key-file "$dir/munge.key" --socket "$dir/munge.socket" --pid-file "$dir/munge.pid" \
-        --log-file "$dir/munge.log" --seed-file "$dir/munge.seed"
+    "$here/hosts.sh" on mpt1 munged --foreground --force --key-file "$dir/munge.key" --socket "$dir/munge.socket" \
+        --pid-file "$dir/munge.pid" --seed-file "$dir/munge.seed" >"$dir/munge.log" 2>&1 &
+    for _ in {1..100}; do
+        if [ -S "$dir/munge.socket" ]; then break; fi
+        sleep 0.1
+    done
     "$here/hosts.sh" on mpt1 slurmctld -D -c >"$dir/slurmctld.out" 2>&1 &
     for node in mpt1 mpt2; do
         # shellcheck disable=SC2016 # the shell on the host expands it
@@ -46,15 +49,10 @@ up() {
     exit 1
 }
 
-down() {
-    # what runs on the hosts ends with them
-    if [ -e "$1/munge.pid" ]; then kill "$(cat "$1/munge.pid")" 2>/dev/null || true; fi
-}
-
 case ${1:-} in
-missing | up | down) "$@" ;;
+missing | up) "$@" ;;
 *)
-    echo "usage: slurm.sh missing | up DIR | down DIR" >&2
+    echo "usage: slurm.sh missing | up DIR" >&2
     exit 2
     ;;
 esac

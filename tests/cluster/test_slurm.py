@@ -1,6 +1,5 @@
 """Jobs that ``mpitrain submit slurm`` sends to a Slurm of two nodes, on the MPI library of this environment."""
 
-import contextlib
 import json
 import re
 import subprocess
@@ -34,16 +33,14 @@ pytestmark = pytest.mark.timeout(3 * PATIENCE)
 
 @pytest.fixture(scope="session")
 def slurm(hosts, tmp_path_factory):
-    """Start Slurm on the hosts and end it in any case; the variables of its commands."""
+    """Start Slurm on the hosts, with which it ends; the variables of its commands."""
     missing = subprocess.run([SLURM, "missing"], check=True, capture_output=True, text=True, timeout=60).stdout.strip()
     if missing:
         pytest.skip(missing)
     folder = tmp_path_factory.mktemp("slurm")
-    with contextlib.ExitStack() as stack:
-        stack.callback(subprocess.run, [SLURM, "down", folder], timeout=60, check=False)
-        with (folder / "up.txt").open("w") as output:  # a pipe would stay open as long as Slurm runs
-            subprocess.run([SLURM, "up", folder], check=True, stdout=output, stderr=output, timeout=60)
-        yield {"SLURM_CONF": str(folder / "slurm.conf"), **YIELDING}
+    with (folder / "up.txt").open("w") as output:  # a pipe would stay open as long as Slurm runs
+        subprocess.run([SLURM, "up", folder], check=True, stdout=output, stderr=output, timeout=60)
+    return {"SLURM_CONF": str(folder / "slurm.conf"), **YIELDING}
 
 
 class Cluster:
