@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 
 import mpitrain as mt
 from mpitrain.cli.main import main
+from mpitrain.cli.runs.show import MOST_ROWS
 from mpitrain.monitor.database import open_database
 from mpitrain.monitor.runs import SILENT_SECONDS, read_runs, select
 
@@ -74,6 +77,24 @@ def test_the_list(runs):
     assert runs("list", "--where", "state=failed")[1] == "no run of runs/runs.sqlite fulfils the conditions\n"
 
 
+def test_the_limit_is_that_of_the_order(runs):
+    assert names(runs("list", "--sort", "lr", "--reverse", "--limit", "1")[1]) == ["b"]
+    assert names(runs("list", "--limit", "2", "--reverse")[1]) == ["c", "b"]
+    assert json.loads(runs("list", "--json", "--columns", "id,lr", "--limit", "1")[1]) == [{"id": 3, "lr": 0.001}]
+    assert json.loads(runs("list", "--json", "--where", "state=failed")[1]) == []
+
+
+def test_no_command_loads_mpi(runs):
+    program = """
+import sys
+from mpitrain.cli.main import main
+codes = [main(["runs", *words.split()]) for words in sys.argv[1:]]
+print(codes, "mpi4py.MPI" in sys.modules)"""
+    commands = ["list", "show a", "compare a b", "export a --format json", "delete a --yes --directory"]
+    done = subprocess.run([sys.executable, "-c", program, *commands], capture_output=True, text=True, timeout=60)
+    assert (done.stderr, done.stdout.splitlines()[-1]) == ("", "[0, 0, 0, 0, 0] False")
+
+
 def test_the_best_is_that_of_the_validation_samples(runs):
     records = {record["name"]: record for record in json.loads(runs("list", "--json")[1])}
     with sqlite3.connect("runs/runs.sqlite") as database:
@@ -104,6 +125,25 @@ def test_faults_and_checkpoints_are_shown(runs):
     out = runs("show", "a")[1]
     assert "   7  skipped  the loss became nan" in out
     assert "checkpoints after steps 5; none is kept" in out
+
+
+def test_the_checkpoints_that_are_kept_are_named(runs, tmp_path):
+    (tmp_path / "runs/a/checkpoints").mkdir()
+    (tmp_path / "runs/a/checkpoints/9").touch()
+    with sqlite3.connect("runs/runs.sqlite") as database:
+        database.executemany("INSERT INTO checkpoints VALUES (1, ?, ?, 0)", [(5, "5"), (9, "9")])
+    assert "checkpoints after steps 5, 9; kept: 9\n" in runs("show", "a")[1]
+
+
+def test_long_tables_are_shown_from_their_end(runs):
+    with sqlite3.connect("runs/runs.sqlite") as database:
+        rows = [(1, step, 0, "note", f"number {step}") for step in range(MOST_ROWS + 2)]
+        database.executemany("INSERT INTO faults VALUES (?, ?, ?, ?, ?)", rows)
+    out = runs("show", "a")[1]
+    assert "number 1\n" not in out
+    assert "number 2\n" in out
+    assert "2 earlier faults not shown: mpitrain runs export 1 --table faults\n" in out
+    assert len(runs("export", "1", "--table", "faults")[1].splitlines()) == MOST_ROWS + 3
 
 
 def test_a_comparison_shows_what_differs(runs):
@@ -164,6 +204,42 @@ def test_the_directory_of_another_run_is_not_deleted(runs, tmp_path):
     code, _, err = runs("delete", "b", "-y", "--directory")
     assert code == 2
     assert err.endswith("holds another run than 2: it is not deleted\n")
+    assert names(runs("list")[1]) == ["a", "b", "c"]
+
+
+def test_a_directory_with_more_than_the_run_is_not_deleted(runs, tmp_path):
+    """As of a run whose --out is the folder of others: the database is in it, too."""
+    shutil.copy(tmp_path / "runs/a/run-id.json", tmp_path / "runs")
+    with sqlite3.connect("runs/runs.sqlite") as database:
+        database.execute("UPDATE runs SET path = ? WHERE id = 1", (str(tmp_path / "runs"),))
+    code, out, err = runs("delete", "1", "--yes", "--directory")
+    assert (code, out) == (2, "")
+    assert err == "mpitrain: runs is not deleted, since runs/runs.sqlite is in it\n"
+    (tmp_path / "link").symlink_to(tmp_path / "runs/b")
+    with sqlite3.connect("runs/runs.sqlite") as database:
+        database.execute("UPDATE runs SET path = ? WHERE id = 2", (str(tmp_path / "link"),))
+    assert runs("delete", "2", "-y", "--directory")[2] == "mpitrain: link is a symbolic link: it is not deleted\n"
+    assert names(runs("list")[1]) == ["a", "b", "c"]
+
+
+def test_a_run_inside_of_another_is_deleted_with_it(runs, tmp_path):
+    shutil.move(tmp_path / "runs/b", tmp_path / "runs/a/b")
+    with sqlite3.connect("runs/runs.sqlite") as database:
+        database.execute("UPDATE runs SET path = ? WHERE id = 2", (str(tmp_path / "runs/a/b"),))
+    assert runs("delete", "1", "-y", "--directory")[2].endswith("runs/a is not deleted, since runs/a/b is in it\n")
+    assert runs("delete", "1", "2", "-y", "--directory") == (0, "deleted 2 runs and runs/a, runs/a/b\n", "")
+    assert not (tmp_path / "runs/a").exists()
+
+
+def test_a_run_that_is_resumed_during_the_question_is_not_deleted(runs, monkeypatch):
+    def resume(_):
+        with sqlite3.connect("runs/runs.sqlite") as database:
+            database.execute("UPDATE runs SET state = 'running' WHERE id = 1")
+        return "y"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", resume)
+    assert runs("delete", "a", "b")[::2] == (2, "mpitrain: run 1, a, is still running: stop it first\n")
     assert names(runs("list")[1]) == ["a", "b", "c"]
 
 
