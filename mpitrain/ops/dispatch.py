@@ -77,9 +77,8 @@ class Op(Generic[P, R]):
 
     def _first_cuda(self, *args: P.args, **kwargs: P.kwargs) -> object:
         """Import the paths in CUDA, which no job without a GPU needs, and run that of this op; False without one."""
-        self._cuda = None
-        importlib.import_module(f"{__package__}.cuda")
-        path = self.paths.get("cuda")
+        importlib.import_module(f"{__package__}.cuda")  # another thread that comes here meanwhile waits for it
+        self._cuda = path = self.paths.get("cuda")
         return path(*args, **kwargs) if path is not None else False
 
     def cpu(self, path: Path) -> Path:
