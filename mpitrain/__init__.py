@@ -12,6 +12,8 @@ with an example each in examples/: ``Trainer`` for a whole run, ``DataParallel``
 
 from typing import TYPE_CHECKING, Any
 
+from .later import import_later
+
 if TYPE_CHECKING:
     from . import collectives, data, layers, losses, metrics, models, optim, pipelines
     from .arena import Arena
@@ -111,7 +113,6 @@ _PLACES = {
     "training.results": "EpochResult Result",
     "training.trainer": "Trainer",
 }
-_MODULE_OF = {name: module for module, names in _PLACES.items() for name in names.split()}
 _MODULES = ("collectives", "data", "layers", "losses", "metrics", "models", "optim", "pipelines")
 
 __all__ = [
@@ -202,16 +203,13 @@ __all__ = [
 ]
 
 
+_find = import_later(__name__, _PLACES)
+
+
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in _MODULES:
-        return import_module(f".{name}", __name__)
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
-    globals()[name] = value  # found directly from now on
-    return value
+    return import_module(f".{name}", __name__) if name in _MODULES else _find(name)
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,7 @@
 """SVG documents: frame, text and escaping, shared by all pictures."""
 
 import re
-from xml.sax.saxutils import escape
+from html import escape  # that of xml.sax imports a web client
 
 from .plain_text import visible
 
@@ -49,4 +49,4 @@ def text(content: str, x: float, y: float, kind: str = "") -> str:
 
 def quote(content: str) -> str:
     """Return ``content`` escaped for XML, including characters that XML forbids."""
-    return escape(_FORBIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", visible(content)))
+    return escape(_FORBIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", visible(content)), quote=False)

@@ -31,12 +31,13 @@ COMMANDS = {
     "profile": "List what the steps of a profiled run spend their time on.",
     "scale": "Measure how training gets faster with more ranks, and predict it for more.",
     "kernel": "List, build, check and measure the kernels.",
+    "submit": "Write a job script for Slurm, PBS, LSF or Kubernetes, or submit it.",
     "course": "Start a lab on collective algorithms or on pipelines.",
     "doctor": "Examine the ranks of a job before training on them.",
     "completion": "Print a script that lets a shell complete commands and options.",
 }
 """Each command and what it does; its module (``find_lr``) has a ``parse(argv, speaks)`` that returns a job."""
-FAMILIES = ("runs", "data", "collective", "pipeline", "parallel", "profile", "kernel", "course")
+FAMILIES = ("runs", "data", "collective", "pipeline", "parallel", "profile", "kernel", "submit", "course")
 """Commands that have commands of their own; their modules have a dict SUBCOMMANDS."""
 HELP = ("-h", "--help")
 

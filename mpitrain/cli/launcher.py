@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -152,6 +151,8 @@ def _candidates() -> Iterator[str]:
 
 
 def _version(path: str) -> str:
+    import subprocess  # which ranks do not need
+
     try:
         done = subprocess.run(
             [path, "--version"], capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False

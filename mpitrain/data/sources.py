@@ -3,10 +3,10 @@
 import glob
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..suggest import did_you_mean
-from . import tables, text
 from .build import build_dataset, image_dataset
 from .checks import check_features
 from .dataset import TASKS, Dataset, Features
@@ -15,11 +15,14 @@ from .files import file, folder
 from .formats.cifar10 import CIFAR10_CLASSES, read_cifar10
 from .formats.idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
 from .formats.npz import read_member, read_npz, read_npz_samples
-from .formats.openml import read_openml
 from .source_options import join_options, split_options
-from .tables import csv_dataset, open_csv
-from .text import Unit, text_dataset, text_table_dataset, units_of_source, units_of_table
-from .text.table import TableUnit
+from .tables.options import KEYS as CSV_KEYS
+from .text.options import KEYS as TEXT_KEYS
+from .text.options import TABLE_KEYS, has_text
+
+if TYPE_CHECKING:
+    from .text import Unit
+    from .text.table import TableUnit
 
 SOURCES = {
     "digits": "digits",
@@ -34,7 +37,7 @@ SOURCES = {
     "tokens": "tokens:DIR",
 }
 
-OPTIONS = {"csv": tables.KEYS | text.TABLE_KEYS, "jsonl": text.TABLE_KEYS, **text.KEYS}
+OPTIONS = {"csv": CSV_KEYS | TABLE_KEYS, "jsonl": TABLE_KEYS, **TEXT_KEYS}
 """The options of each kind of source that has any, and their meaning."""
 PATHS = ("test", "tokenizer")  # options that are paths
 
@@ -76,12 +79,16 @@ def open_dataset(
     if not 0 < test_fraction < 1:
         raise UserError(f"the part to test on must be between 0 and 1, and is {test_fraction}")
     kind, place = parse_source(source)
-    if kind in text.KEYS:
+    if kind in TEXT_KEYS:
+        from .text import text_dataset
+
         return text_dataset(kind, place, task, test_fraction)
-    if text.has_text(kind, place):
+    if has_text(kind, place):
+        from .text import text_table_dataset
+
         return text_table_dataset(kind, place, task, test_fraction, seed, draw)
     if task == TASKS[-1]:
-        raise UserError(f"{source} is no text: the task {task} is for the sources {' and '.join(text.KEYS)}")
+        raise UserError(f"{source} is no text: the task {task} is for the sources {' and '.join(TEXT_KEYS)}")
     match kind:
         case "digits":
             return _digits(task)
@@ -106,8 +113,12 @@ def open_dataset(
                 notes=notes,
             )
         case "csv":
+            from .tables import csv_dataset
+
             return csv_dataset(place, task, test_fraction, seed, draw)
         case _:
+            from .formats.openml import read_openml
+
             whole, features, target = read_openml(place)
             return build_dataset(
                 place,
@@ -142,6 +153,8 @@ def open_features(source: str, *, feature_names: tuple[str, ...] = ()) -> Featur
     """
     kind, place = parse_source(source)
     if kind == "csv":
+        from .tables import open_csv
+
         table = open_csv(place, feature_names)
         x = check_features(table.numbers(table.features), f"{table.path}: the samples", table.features)
         return Features(table.name, x, table.features)
@@ -215,7 +228,7 @@ def inherit_options(source: str, earlier: str) -> str:
     'csv:new.csv,decimal=point,target=y'
     """
     (kind, place), (earlier_kind, _, earlier_place) = parse_source(source), earlier.partition(":")
-    if {kind, earlier_kind} - {"csv", "jsonl"} and {kind, earlier_kind} - set(text.KEYS):
+    if {kind, earlier_kind} - {"csv", "jsonl"} and {kind, earlier_kind} - set(TEXT_KEYS):
         return source
     path, options = split_place(kind, place)
     given = {"test", *options} | ({"decimal", "thousands"} if {"decimal", "thousands"} & options.keys() else set())
@@ -246,18 +259,20 @@ def default_tokenizer(source: str, file: str) -> str:
     if not source:
         return source
     kind, place = parse_source(source)
-    if kind != "text" and not (kind in ("csv", "jsonl") and text.has_text(kind, place)):
+    if kind != "text" and not (kind in ("csv", "jsonl") and has_text(kind, place)):
         return source
     path, options = split_place(kind, place)
     return source if "tokenizer" in options else f"{kind}:{join_options(path, options | {'tokenizer': [file]})}"
 
 
-def units_of(source: str) -> Sequence[Unit | TableUnit]:
+def units_of(source: str) -> "Sequence[Unit | TableUnit]":
     """Return the work to do once before a source is opened, which ranks may share; none for most sources."""
     kind, place = parse_source(source)
-    if kind in text.KEYS:
-        return units_of_source(kind, place)
-    return units_of_table(kind, place) if text.has_text(kind, place) else []
+    if kind not in TEXT_KEYS and not has_text(kind, place):
+        return []
+    from .text import units_of_source, units_of_table
+
+    return units_of_source(kind, place) if kind in TEXT_KEYS else units_of_table(kind, place)
 
 
 def _absolute(path: str) -> str:

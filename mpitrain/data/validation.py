@@ -7,7 +7,6 @@ from .dataset import LANGUAGE_MODELING, Dataset, Split
 from .draw import Draw, draw_rows
 from .lazy import select
 from .rng import VALIDATION
-from .text import cut_windows
 
 
 def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "stratified") -> Dataset:
@@ -42,6 +41,8 @@ def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "st
             "nothing is left to train on"
         )
     if dataset.task == LANGUAGE_MODELING:
+        from .text import cut_windows
+
         left, validation = cut_windows(train, count)
         return dataclasses.replace(dataset, train=left, validation=validation)
     kept, drawn = draw_rows(train.y, count, draw, seed, VALIDATION)

@@ -15,6 +15,7 @@ product in it needs cuBLAS on a GPU.
 """
 
 import functools
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, ParamSpec, TypeVar, cast
@@ -49,7 +50,7 @@ class Op(Generic[P, R]):
         self.numpy = function
         self.paths: dict[str, Callable[..., object]] = {}
         self._cpu: Callable[..., object] | None = None
-        self._cuda: Callable[..., object] | None = None
+        self._cuda: Callable[..., object] | None = self._first_cuda
         functools.update_wrapper(cast(Callable[P, R], self), function)
         self.name, self.module = function.__name__, function.__module__.rpartition(".")[2]
         OPS[self.name] = cast("Op[..., object]", self)
@@ -73,6 +74,12 @@ class Op(Generic[P, R]):
             kind = f"{getattr(args[0], 'dtype', '')} {getattr(args[0], 'shape', '')}"
             refusal = cublas_error(error, f"{self.name} of {kind} on a GPU, for which there is no kernel,")
             raise refusal or error from None
+
+    def _first_cuda(self, *args: P.args, **kwargs: P.kwargs) -> object:
+        """Import the paths in CUDA, which no job without a GPU needs, and run that of this op; False without one."""
+        importlib.import_module(f"{__package__}.cuda")  # another thread that comes here meanwhile waits for it
+        self._cuda = path = self.paths.get("cuda")
+        return path(*args, **kwargs) if path is not None else False
 
     def cpu(self, path: Path) -> Path:
         """Register the path for NumPy arrays, in C (also as a decorator)."""

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from .. import config, models
 from ..errors import UserError
 from ..layers import Layer
 from ..lora_options import LoRAOptions, parse_lora
-from .pretrained.peft_read import FittedAdapters
+
+if TYPE_CHECKING:
+    from .pretrained.peft_read import FittedAdapters
 
 
 def with_adapters(model: Layer, settings: config.Model) -> Layer:
@@ -17,7 +20,7 @@ def with_adapters(model: Layer, settings: config.Model) -> Layer:
 
 
 def adapt(
-    model: Layer, settings: config.Model, fitted: FittedAdapters | None = None, new: Iterable[str] = ()
+    model: Layer, settings: config.Model, fitted: "FittedAdapters | None" = None, new: Iterable[str] = ()
 ) -> LoRAOptions | None:
     """Give ``model`` its adapters, and freeze what is not trained; return the options of the adapters.
 

@@ -42,8 +42,6 @@ from .network import check_objective, make_loss, make_model
 from .pipeline import PipelineSetup, open_pipeline, recompute
 from .pipeline_rules import check_mesh, make_mesh
 from .prepare import prepare
-from .pretrained.peft_read import open_adapters
-from .pretrained.source import open_weights
 from .recipe import check_recipe, peak_lr
 from .run_length import RunLength
 from .same_data import check_same_data
@@ -146,10 +144,14 @@ def open_setup(
     weights = adapters = None
     if config.model.weights and earlier is None:  # a resumed run has its own
         with world.together():
+            from .pretrained.source import open_weights
+
             weights = open_weights(config.model.weights)
         _check_same_files(world, weights.files, weights.source)
     if config.model.lora_weights and earlier is None:
         with world.together():
+            from .pretrained.peft_read import open_adapters
+
             adapters = open_adapters(config.model.lora_weights)
         _check_same_files(world, adapters.files, adapters.source)
     with world.together():

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shell functions that train, test and bench share: a virtual environment with an MPI, made once.
 
 find_python() {
@@ -104,6 +105,7 @@ can_launch() {
     local sizes
     command -v mpirun >/dev/null || return 1
     sizes=$(timeout 60 mpirun -n 2 "$1" -c 'from mpi4py import MPI; print(MPI.COMM_WORLD.size)' 2>/dev/null)
+    # shellcheck disable=SC2086
     [ "$(echo $sizes | tr -d ' ')" = 22 ] # two lines, or one: the ranks write at the same time
 }
 

@@ -86,5 +86,6 @@ def test_errors(serve, name, answer, message):
 
 def test_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)  # which another test may have loaded
     with pytest.raises(UserError, match=r"pip install 'mpitrain\[openml\]'"):
         open_dataset("openml:mnist_784")

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -72,3 +75,29 @@ def test_numpy_only(double):
     with numpy_only():
         assert double(x, x) == "numpy"
     assert double(x, x) == "cpu"
+
+
+def test_paths_in_cuda_are_imported_with_the_first_device_array():
+    """In a process of its own: a NumPy array does not import them, another array does, as does the table of ops."""
+    program = """
+import sys
+import numpy as np
+from mpitrain.ops.elementwise import relu
+
+class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        raise RuntimeError("the NumPy function")
+
+def loaded():
+    return "mpitrain.ops.cuda" in sys.modules
+
+relu(np.ones(3, np.float32), np.empty(3, np.float32))
+print(loaded(), "cuda" in relu.paths)
+try:
+    relu(DeviceArray(), DeviceArray())
+except Exception:
+    pass
+print(loaded(), "cuda" in relu.paths)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False False\nTrue True\n"

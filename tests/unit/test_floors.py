@@ -22,6 +22,7 @@ FLOORS = [
             "expendable",
             "json_lines",
             "json_text",
+            "later",
             "lora_options",
             "name_patterns",
             "plain_text",

@@ -1,9 +1,14 @@
 """Tables in text files, as spreadsheets and data frames write them."""
 
+from typing import TYPE_CHECKING
+
+from ...later import import_later
 from .options import KEYS, CsvOptions, parse_csv_source
-from .source import csv_dataset, notes_on, open_csv, target_of
-from .table import Table, open_table
-from .target import Target, class_labels, read_target
+
+if TYPE_CHECKING:
+    from .source import csv_dataset, notes_on, open_csv, target_of
+    from .table import Table, open_table
+    from .target import Target, class_labels, read_target
 
 __all__ = [
     "KEYS",
@@ -19,3 +24,12 @@ __all__ = [
     "read_target",
     "target_of",
 ]
+
+__getattr__ = import_later(
+    __name__,
+    {
+        "source": "csv_dataset notes_on open_csv target_of",
+        "table": "Table open_table",
+        "target": "Target class_labels read_target",
+    },
+)

@@ -1,14 +1,19 @@
 """Text: sources of tokens, tokenizers, and windows of tokens to learn from."""
 
-from .classification import text_table_dataset, units_of_table, whole_text_table
-from .encode import Unit
+from typing import TYPE_CHECKING
+
+from ...later import import_later
 from .options import KEYS, TABLE_KEYS, TextOptions, has_text, parse_table_source, parse_text_source
-from .rows import TokenRows
-from .source import cut_windows, language_split, text_dataset, units_of_source, whole_text
-from .stream import TokenStream
-from .text_stream import TextStream
-from .tokenizer import ByteTokenizer, open_tokenizer
-from .windows import Windows
+
+if TYPE_CHECKING:
+    from .classification import text_table_dataset, units_of_table, whole_text_table
+    from .encode import Unit
+    from .rows import TokenRows
+    from .source import cut_windows, language_split, text_dataset, units_of_source, whole_text
+    from .stream import TokenStream
+    from .text_stream import TextStream
+    from .tokenizer import ByteTokenizer, open_tokenizer
+    from .windows import Windows
 
 __all__ = [
     "KEYS",
@@ -33,3 +38,17 @@ __all__ = [
     "whole_text",
     "whole_text_table",
 ]
+
+__getattr__ = import_later(
+    __name__,
+    {
+        "classification": "text_table_dataset units_of_table whole_text_table",
+        "encode": "Unit",
+        "rows": "TokenRows",
+        "source": "cut_windows language_split text_dataset units_of_source whole_text",
+        "stream": "TokenStream",
+        "text_stream": "TextStream",
+        "tokenizer": "ByteTokenizer open_tokenizer",
+        "windows": "Windows",
+    },
+)

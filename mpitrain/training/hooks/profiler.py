@@ -15,7 +15,6 @@ from threading import get_ident
 from typing import Any
 
 from ...comm.group import Group
-from ...comm.measure.trace import clock_offset
 from ...comm.start import library_name
 from ...comm.watch.ledger import Ledger
 from ...comm.watch.slot import INPUT as INPUT_TEXT
@@ -81,6 +80,8 @@ class Profiler(Hook):
 
         All ranks of each pipeline call it together. Where no step was made, nothing is written.
         """
+        from ...comm.measure.trace import clock_offset
+
         offset, error = clock_offset(pipe)
         everything = pipe.all_gather((offset, error + self._task_error, self._task_spans))
         spans = [
@@ -139,6 +140,8 @@ class Profiler(Hook):
 
     def save(self, world: World, path: Path) -> None:
         """Write the spans of all ranks, on rank 0's clock; all ranks call it together."""
+        from ...comm.measure.trace import clock_offset
+
         spans = self.spans.copy()
         offset, _ = clock_offset(world)
         everything = world.all_gather((offset, spans))

@@ -5,8 +5,6 @@ import dataclasses
 from ...config import Config
 from ...data.sources import default_tokenizer
 from ..adaptation import own_adapters
-from .checkpoint import OwnWeights
-from .source import merge_models, open_weights
 
 
 def with_weights(config: Config) -> Config:
@@ -19,6 +17,9 @@ def with_weights(config: Config) -> Config:
     """
     if not config.model.weights:
         return config
+    from .checkpoint import OwnWeights
+    from .source import merge_models, open_weights
+
     weights = open_weights(config.model.weights)
     name = merge_models(config.model.name, weights.text, weights.source)
     data = config.data

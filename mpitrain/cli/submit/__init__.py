@@ -1,0 +1,16 @@
+"""``mpitrain submit``: job scripts for batch systems and Kubernetes; one module per subcommand."""
+
+from typing import TYPE_CHECKING
+
+from ..subcommands import parse_subcommand
+
+if TYPE_CHECKING:
+    from ..order import Job, LocalJob
+
+SUBCOMMANDS = {"slurm": "slurm", "pbs": "pbs", "lsf": "lsf", "kubernetes": "kubernetes"}
+"""The module of each subcommand; its ``parse(argv, speaks)`` returns a job."""
+
+
+def parse(argv: list[str], speaks: bool) -> "Job | LocalJob":
+    """Return the job that ``argv`` asks for."""
+    return parse_subcommand("submit", __package__, SUBCOMMANDS, argv, speaks)
