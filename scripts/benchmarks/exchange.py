@@ -129,7 +129,7 @@ def predicted_time_to(target, run, calibration):
     return steps * (own + predicted_seconds(run, calibration))
 
 
-def table(results, target, calibration):
+def table(results, target, calibration=None):
     """Return the lines of a table with a row for each method: medians over its runs."""
     first = next(iter(results.values()))
     budget = statistics.median(run.found[-1].seconds for run in first) / 2

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mpitrain.collectives.price import Calibration
 from mpitrain.config import Config, Parallel, check
 
 HEAD = ["method", "MB a step", "messages", "ms a step", "seconds", "loss", "accuracy", "loss at 4 s", "s to 0.8"]
@@ -43,6 +44,23 @@ def test_a_row_is_the_median_of_runs(exchange):
     assert re.split(r"  +", lines[0]) == HEAD
     assert lines[1].split() == ["plain", "5.000", "2.00", "266.7", "8.0", "0.4000", "0.9000", "0.9000", "5.0"]
     assert lines[2].split() == ["int8", "2.500", "2.00", "133.3", "4.0", "0.4000", "0.9000", "0.4000", "2.5"]
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        ({"all_reduce": "ring", "bytes_per_step": 3e6}, 6 * (1e-3 + 5e-3)),  # 4 ranks: 3 rounds, twice
+        ({"all_reduce": "all_to_all/pairwise and all_gather/ring of int8", "bytes_per_step": 6e6}, 6 * (1e-3 + 1e-2)),
+        ({"all_reduce": "ring of powersgd:rank=4", "bytes_per_step": 6e6}, 12 * (1e-3 + 5e5 * 1e-8)),
+        ({"all_reduce": "ring", "bytes_per_step": 1e6, "sync": {"method": "local:steps=3"}}, 2 * (1e-3 + 5e-3)),
+        ({"all_reduce": "ring", "bytes_per_step": 1e6, "sync": {"method": "gossip"}}, math.nan),
+    ],
+)
+def test_prices_of_a_step(exchange, report, expected):
+    """Messages of a rank: 1 ms each, and 10 ms a megabyte."""
+    run = exchange.Run({"ranks": 4, **report}, [])
+    found = exchange.predicted_seconds(run, Calibration.line(1e-3, 1e-8, 0.0))
+    assert found == pytest.approx(expected, nan_ok=True, rel=1e-6)
 
 
 def test_the_methods_are_options_of_train(exchange):

@@ -1,6 +1,5 @@
 """``mpitrain submit kubernetes``: an MPIJob of the MPI operator (kubeflow.org/v2beta1)."""
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -8,6 +7,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import arg
 
 from ...errors import UserError
+from ...json_text import to_json
 from ..options import parse_options
 from ..order import LocalJob
 from .deliver import Delivery, deliver
@@ -50,7 +50,7 @@ def parse(argv: list[str], speaks: bool) -> LocalJob:
     program = read_program(words, options, reads_files=False)
     if program.resumes and options.requeue and not options.volume:
         raise UserError("a job that continues needs --volume CLAIM:PATH for its checkpoints; or add --no-requeue")
-    text = json.dumps(manifest(options, program, argv), indent=2) + "\n"
+    text = to_json(manifest(options, program, argv), indent=2) + "\n"
     made = Delivery("Kubernetes", "kubernetes.json", text, ("kubectl", "apply", "-f", "{file}"))
     return LocalJob(lambda: deliver(options, made))
 
