@@ -129,7 +129,9 @@ HOST = {  # products of arrays of the host
     "kernels/bench/contenders.py",
     "kernels/check.py",
     "models/adapt.py",
+    "parallel/moves/check.py",
     "parallel/sync/adasum.py",  # --sync refuses GPUs
+    "scaling/laws.py",
     "training/class_weights.py",
 }
 

@@ -149,6 +149,7 @@ def test_ctrl_c_ends_it(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TERM": "dumb"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # tests may run in the background
     )
     try:
         said = process.stdout.readline()

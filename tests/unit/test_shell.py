@@ -3,11 +3,13 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SHELLCHECK = Path(sys.executable).with_name("shellcheck")  # of the test environment, which need not be on the PATH
 CLUSTER = ROOT / "tests" / "cluster"
 SCRIPTS = [
     *(path for path in (ROOT / "scripts").iterdir() if path.is_file() and not path.suffix),
@@ -18,9 +20,8 @@ SCRIPTS = [
 
 def test_shellcheck_finds_nothing():
     assert len(SCRIPTS) >= 8
-    done = subprocess.run(
-        ["shellcheck", "-x", "-P", ROOT, *SCRIPTS], capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
-    )
+    command = [SHELLCHECK, "-x", "-P", ROOT, *SCRIPTS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout
 
 

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -117,9 +118,8 @@ def test_scripts_are_valid_bash(capsys):
         for queue in QUEUES
         for number, part in enumerate(parts)
     ]
-    checked = subprocess.run(
-        ["shellcheck", "--exclude", "SC2016,SC2034", *scripts], capture_output=True, text=True, timeout=60, check=False
-    )
+    command = [Path(sys.executable).with_name("shellcheck"), "--exclude", "SC2016,SC2034", *scripts]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert checked.returncode == 0, checked.stdout
     for script in scripts:
         subprocess.run(["bash", "-n", script], check=True, timeout=60)
