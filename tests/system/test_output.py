@@ -105,7 +105,7 @@ def test_a_reader_that_pauses_for_the_whole_run(command, tmp_path, ranks):
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(words, cwd=tmp_path, env=ENVIRONMENT, start_new_session=True, **pipes)
     try:
-        until = time.monotonic() + 100
+        until = time.monotonic() + 200
         while not (tmp_path / "run" / "curves.svg").exists():
             assert time.monotonic() < until, "training waits for the reader"
             assert process.poll() is None
