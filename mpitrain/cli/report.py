@@ -1,6 +1,6 @@
 """``mpitrain report``: runs as one page of HTML, for people to look at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -29,11 +29,17 @@ class ReportOptions:
 def parse(argv: list[str], speaks: bool) -> LocalJob:
     """Return the job that ``argv`` asks for."""
     options = parse_options(ReportOptions, argv, command="report", description=DESCRIPTION, speaks=speaks)
-    if not options.runs:
+    runs = tuple(path for path in options.runs if not is_database(path))
+    if not runs:
         raise UserError("report needs the directory of a run: mpitrain report RUN [RUN ...] -o FILE.html")
     if options.out.suffix not in (".html", ".htm"):
         raise UserError(f"-o is {options.out}, but must end in .html")
-    return LocalJob(lambda: report(options))
+    return LocalJob(lambda: report(replace(options, runs=runs)))
+
+
+def is_database(path: Path) -> bool:
+    """Return whether this is the database of ``--monitor sqlite``, which ``runs/*`` finds among the runs."""
+    return path.suffix in (".sqlite", ".sqlite-shm", ".sqlite-wal") and path.is_file()
 
 
 def report(options: ReportOptions) -> int:

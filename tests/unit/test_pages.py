@@ -290,6 +290,16 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys, argv, message)
     assert err.count("\n") == 1
 
 
+def test_a_database_among_the_runs_is_passed_over(tmp_path, monkeypatch, capsys):
+    """The shell finds it with runs/*, where --monitor sqlite has put it."""
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run")
+    (tmp_path / "runs.sqlite").write_bytes(b"SQLite format 3")
+    assert main(["report", "run", "runs.sqlite", "-o", "page.html"]) == 0
+    assert main(["report", "runs.sqlite"]) == 2
+    assert "report needs the directory of a run" in capsys.readouterr().err
+
+
 WITHOUT = """
 import sys
 sys.modules["mpi4py.MPI"] = None
