@@ -242,10 +242,14 @@ def _once(loop: "TrainingLoop", work: "Callable[[TrainingLoop], None]") -> "Trai
 def make_screen(config: Config, world: "World") -> tuple[Any, "ProgressLog"]:
     """Return the console and the progress display: live on rank 0, silent on the others."""
     from ..training.display.progress import make_progress
+    from ..training.display.silent_console import SilentConsole
     from .terminal import make_console
 
-    console = make_console(quiet=world.rank != 0 or config.run.progress == "none")
-    return console, make_progress(config.run.progress if world.rank == 0 else "none", console, config.run)
+    if world.rank != 0:
+        silent = SilentConsole()
+        return silent, make_progress("none", silent, config.run)
+    console = make_console(quiet=config.run.progress == "none")
+    return console, make_progress(config.run.progress, console, config.run)
 
 
 def _report(loop: "TrainingLoop", path: Path, seconds: float) -> None:

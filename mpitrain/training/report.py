@@ -1,7 +1,7 @@
 """Final report of a run: report.json, and the table that rank 0 prints at the end."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,11 +10,9 @@ from ..parallel.sync.base import LocalSteps
 from ..plain_text import binary_size, count
 from ..run_rules import EVERY_STEP
 from .directory.run_directory import CURVES, LAST, METRICS, REPORT, TASKS, TRACE
-from .display.console import PlainConsole
 from .display.curves import draw_curves
 from .display.score_text import show_scores
 from .display.tables import print_tables
-from .display.text_table import Column, print_table
 from .executors import DynamicExecutor
 from .hooks import Hooks
 from .hooks.balance import Balance
@@ -27,6 +25,9 @@ from .run import TrainingRun
 from .run_length import counts_steps
 from .scoring.examples import examine
 from .step_timer import Times, blame
+
+if TYPE_CHECKING:
+    from .display.console import PlainConsole
 
 EXAMPLE_SECONDS = 10.0
 """Time of training in which as many samples pass as are examined for examples.json at most."""
@@ -207,8 +208,10 @@ def _checkpoints(hooks: Hooks) -> dict[str, Any]:
     }
 
 
-def print_report(report: dict[str, Any], directory: Path, console: PlainConsole) -> None:
+def print_report(report: dict[str, Any], directory: Path, console: "PlainConsole") -> None:
     """Print the summary and where the files are."""
+    from .display.text_table import Column, print_table
+
     best = {k: v for k, v in report["best"].items() if k not in ("epoch", "step")}
     when = f"(step {report['best']['step']:,})" if report["by_step"] else f"(epoch {report['best']['epoch']})"
     rows = [("test", show_scores(report["test"]))]
@@ -300,7 +303,9 @@ def _say_meetings(report: dict[str, Any]) -> str:
     return f"{meetings}, {binary_size(sent)} a rank in all, {than}"
 
 
-def _print_times(console: PlainConsole, report: dict[str, Any], most: int = 16) -> None:
+def _print_times(console: "PlainConsole", report: dict[str, Any], most: int = 16) -> None:
+    from .display.text_table import Column, print_table
+
     shares = report["time_share_of_rank"]
     rows = [
         [_say_rank(rank, report), *(f"{v:.0%}" for v in share.values())] for rank, share in enumerate(shares[:most])

@@ -34,8 +34,8 @@ from .directory.open_run import Place, find_earlier, open_run
 from .directory.resume import restore, with_normalizers_of
 from .directory.run_directory import AUTO, CONFIG, LAST, METRICS, TOKENIZER
 from .directory.trained_model import read_training_data
-from .display.console import PlainConsole
 from .display.progress import ProgressLog, make_progress
+from .display.silent_console import SilentConsole
 from .hooks import Hook
 from .hooks.registry import make_hooks
 from .limits import num_threads
@@ -278,9 +278,11 @@ class Trainer:
         self._open(config, self._own, earlier)
 
     def _display(self) -> ProgressLog:
-        first = self.world.rank == 0
-        kind = self.config.run.progress if first else "none"
-        return make_progress(kind, PlainConsole(quiet=not first), self.config.run)
+        if self.world.rank != 0:
+            return make_progress("none", SilentConsole(), self.config.run)
+        from .display.console import PlainConsole
+
+        return make_progress(self.config.run.progress, PlainConsole(), self.config.run)
 
     def _write(self, loop: TrainingLoop, place: Place, seconds: float) -> None:
         """Write the results of a run that has ended; one that was preempted keeps its checkpoint only."""

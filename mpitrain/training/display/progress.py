@@ -1,13 +1,8 @@
-"""The display of rank 0 while it trains: a live bar on a terminal, a line for each epoch elsewhere."""
+"""The display of rank 0 while it trains: a live bar on a terminal (``bar.py``), a line for each epoch elsewhere."""
 
 import sys
-import time
 from collections.abc import Callable, Iterator
-
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.segment import Segment
+from typing import TYPE_CHECKING
 
 from ...config import Run
 from ...expendable import expendable
@@ -15,13 +10,13 @@ from ...plain_text import visible
 from ..results import EpochResult
 from ..run_length import label_of
 from ..step_timer import Times
-from .console import PlainConsole
 from .parts import Part, fit_parts, join_parts
 from .score_text import score_texts
-from .time_left import TimeLeft, say_time
+from .silent_console import SilentConsole
 
-REFRESH_SECONDS = 0.1
-LONGEST_BAR, SHORTEST_BAR = 24, 4  # characters
+if TYPE_CHECKING:  # a console prints by rich, which ranks without output do not load
+    from .console import PlainConsole
+
 SHORT_NAMES = {"accuracy": "acc", "perplexity": "ppl", "bits_per_byte": "bpb"}  # on narrow terminals
 # parts of a line that are left out where it does not fit, the largest first
 SHARES, SPEED, TRAIN_SCORES, MORE_SCORES, TRAIN_LOSS, LOSS, METRIC, ALWAYS = 7, 6, 5, 4, 3, 2, 1, 0
@@ -32,7 +27,7 @@ class ProgressLog:
 
     Parameters
     ----------
-    console : PlainConsole
+    console : PlainConsole or SilentConsole
     settings : Run or int
         The length of the run, or its number of epochs.
 
@@ -46,7 +41,7 @@ class ProgressLog:
 
     is_live = False
 
-    def __init__(self, console: PlainConsole, settings: Run | int):
+    def __init__(self, console: "PlainConsole | SilentConsole", settings: Run | int):
         self.console = console
         self._settings = settings if isinstance(settings, Run) else Run(epochs=settings)
         self.on_note: list[Callable[[str], None]] = []
@@ -76,81 +71,6 @@ class ProgressLog:
         """End the display."""
 
 
-class Bar(ProgressLog):
-    """A progress bar of the epoch that runs, below a line for each epoch that is done."""
-
-    is_live = True
-
-    def __init__(self, console: PlainConsole, settings: Run | int):
-        super().__init__(console, settings)
-        self._shown = 0.0
-        run = self._settings
-        self._bar = BarLine(0, TimeLeft(0, total_steps=run.steps)) if run.steps else BarLine(run.epochs)
-        self._live = Live(console=console, transient=True, auto_refresh=False, get_renderable=lambda: self._bar)
-
-    def start(self, epoch: int, steps: int, done: int = 0) -> None:
-        """Show a bar with ``done`` steps."""
-        self._bar.start(epoch, steps, done)
-        if not self._live.is_started:
-            self._live.start()
-
-    def step(self, train: dict[str, float], samples_per_second: float, times: Times) -> None:
-        """Move the bar, ten times a second at most."""
-        self._bar.step(train, samples_per_second, times)
-        now = time.perf_counter()
-        if now - self._shown >= REFRESH_SECONDS:
-            self._shown = now
-            with expendable():
-                self._live.refresh()
-
-    def stop(self) -> None:
-        """Remove the bar."""
-        self._live.stop()
-
-
-class BarLine:
-    """One line: the epoch, the bar, steps, time left of the epoch and of the run; then scores, speed and time shares.
-
-    The last parts are left out where the console is too narrow for them.
-    """
-
-    def __init__(self, epochs: int, left: TimeLeft | None = None):
-        self._epochs, self._left = epochs, left or TimeLeft(epochs)
-        self._epoch = self._steps = self._done = 0
-        self._figures: tuple[dict[str, float], float, Times] | None = None
-
-    def start(self, epoch: int, steps: int, done: int) -> None:
-        """Begin an epoch."""
-        self._epoch, self._steps, self._done, self._figures = epoch, steps, done, None
-        self._left.start_epoch(epoch, steps, done)
-
-    def step(self, train: dict[str, float], samples_per_second: float, times: Times) -> None:
-        """Count a step."""
-        self._done += 1
-        self._figures = train, samples_per_second, times
-        self._left.step(self._done)
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the line, as wide as the console at most."""
-        before = f"{_say_epoch(self._epoch, self._epochs)} "
-        left = f"left {say_time(self._left.of_epoch)}, run {say_time(self._left.of_run)}"
-        after = [Part(ALWAYS, f"{self._done:{len(str(self._steps))}}/{self._steps}"), Part(ALWAYS, left)]
-        room = options.max_width - len(before) - 1
-        shown = fit_parts([*after, *self._say_figures()], room - LONGEST_BAR // 2)
-        text = f" {join_parts(shown)}"
-        bar = max(SHORTEST_BAR, min(LONGEST_BAR, room - len(text)))
-        yield Segment(before)
-        yield from ProgressBar(self._steps, self._done, bar).__rich_console__(console, options)
-        yield Segment(text[: max(0, room - bar)])
-
-    def _say_figures(self) -> Iterator[Part]:
-        if self._figures is not None:
-            train, speed, times = self._figures
-            yield from (Part(METRIC if k == "loss" else MORE_SCORES, text) for k, text in score_texts(train, {}))
-            yield Part(SPEED, _say_speed(speed))
-            yield Part(SHARES, show_shares(times))
-
-
 class Silent(ProgressLog):
     """Silent display."""
 
@@ -162,11 +82,15 @@ class Silent(ProgressLog):
         print(f"mpitrain: {visible(text)}", file=sys.stderr, flush=True)
 
 
-def make_progress(kind: str, console: PlainConsole, settings: Run | int) -> ProgressLog:
+def make_progress(kind: str, console: "PlainConsole | SilentConsole", settings: Run | int) -> ProgressLog:
     """Return the display for auto, bar, lines or none."""
     if kind == "auto":
         kind = "bar" if console.is_terminal and not console.is_dumb_terminal else "lines"
-    return {"bar": Bar, "lines": ProgressLog, "none": Silent}[kind](console, settings)
+    if kind == "bar" and not isinstance(console, SilentConsole):
+        from .bar import Bar
+
+        return Bar(console, settings)
+    return (ProgressLog if kind == "lines" else Silent)(console, settings)
 
 
 def epoch_line(result: EpochResult, settings: Run | int, width: int | None = None) -> str:
@@ -194,7 +118,7 @@ def _epoch_parts(result: EpochResult, settings: Run, names: dict[str, str]) -> I
     main = next((name for name in ("perplexity", "accuracy", "r2") if name in held_out), next(reversed(held_out), ""))
     for name, text in score_texts(held_out, names):
         yield _score_part(METRIC if name == main else LOSS if name == "loss" else MORE_SCORES, text)
-    yield Part(SPEED, f" {_say_speed(result.samples_per_second)}")
+    yield Part(SPEED, f" {say_speed(result.samples_per_second)}")
     if shares := show_shares(result.times):
         yield Part(SHARES, f" {shares}")
 
@@ -204,14 +128,8 @@ def _score_part(rank: int, text: str) -> Part:
     return Part(rank, text, len(name) + 1 + len("100.00%" if value.endswith("%") else "0.001234"))
 
 
-def _say_epoch(epoch: int, epochs: int) -> str:
-    """Return the place in the run; without the number of epochs where that is 0."""
-    if not epochs:
-        return f"epoch {epoch}"
-    return f"epoch {epoch:{len(str(epochs))}}/{epochs}"
-
-
-def _say_speed(samples_per_second: float) -> str:
+def say_speed(samples_per_second: float) -> str:
+    """Return a speed as text."""
     return f"{samples_per_second:,.0f} samples/s"
 
 

@@ -1,12 +1,12 @@
 """Tables as results of metrics, such as the confusion matrix: as lists for JSON, and as text."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .console import PlainConsole
-from .text_table import Column, print_table
+if TYPE_CHECKING:
+    from .console import PlainConsole
 
 MOST_ROWS = 20  # of a table that is printed; a larger one is in report.json
 
@@ -21,8 +21,10 @@ def to_lists(tables: dict[str, np.ndarray]) -> dict[str, list[Any]]:
     return {name: (table.astype(np.int64) if whole[name] else table).tolist() for name, table in tables.items()}
 
 
-def print_tables(console: PlainConsole, tables: dict[str, Any], class_names: Sequence[str] = ()) -> None:
+def print_tables(console: "PlainConsole", tables: dict[str, Any], class_names: Sequence[str] = ()) -> None:
     """Print tables of ``to_lists``; rows and columns of square ones have the names of the classes."""
+    from .text_table import Column, print_table
+
     for name, table in tables.items():
         if not isinstance(table, list) or not table or not all(isinstance(row, list) for row in table):
             console.say(f"{name}: {table}")
