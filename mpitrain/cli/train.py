@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..comm.world import World
     from ..training.directory.open_run import Place
-    from ..training.display.progress import ProgressLog
+    from ..training.display.progress_log import ProgressLog
     from ..training.hooks import Hook
     from ..training.loop import TrainingLoop
     from ..training.run import TrainingRun

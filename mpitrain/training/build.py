@@ -14,7 +14,7 @@ from ..parallel.pipeline.runner import PipelineRunner
 from ..parallel.virtual_shards import tree_all_reduce
 from .control import ControlRequest, no_request
 from .directory.run_directory import RunDirectory
-from .display.progress import ProgressLog
+from .display.progress_log import ProgressLog
 from .executors import TimedExecutor, make_executor
 from .hooks import Hook, Hooks
 from .hooks.defaults import default_hooks

@@ -10,7 +10,7 @@ from ..comm.world import World
 from ..config import Config
 from ..run_rules import EVERY_STEP
 from .build import make_loop
-from .display.progress import ProgressLog
+from .display.progress_log import ProgressLog
 from .hooks import Hook, Hooks, StepInfo
 from .loop import TrainingLoop
 from .setup import TrainingSetup

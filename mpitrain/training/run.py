@@ -24,7 +24,7 @@ from ..parallel.pipeline.runner import PipelineRunner
 from ..step_header import StepSums
 from .checkpoint import State
 from .control import PendingRequests
-from .display.progress import ProgressLog
+from .display.progress_log import ProgressLog
 from .position import Position
 from .results import RunResults
 from .run_length import RunLength

@@ -11,7 +11,7 @@ from ..config import Config
 from ..layers import BatchNorm2d, Layer
 from ..parallel.data import DataParallel
 from .build import make_loop
-from .display.progress import ProgressLog
+from .display.progress_log import ProgressLog
 from .hooks import Hook, Hooks, StepInfo
 from .loop import TrainingLoop
 from .report import mean_over_ranks

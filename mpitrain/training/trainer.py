@@ -34,7 +34,8 @@ from .directory.open_run import Place, find_earlier, open_run
 from .directory.resume import restore, with_normalizers_of
 from .directory.run_directory import AUTO, CONFIG, LAST, METRICS, TOKENIZER
 from .directory.trained_model import read_training_data
-from .display.progress import ProgressLog, make_progress
+from .display.progress import make_progress
+from .display.progress_log import ProgressLog
 from .display.silent_console import SilentConsole
 from .hooks import Hook
 from .hooks.registry import make_hooks

@@ -25,7 +25,7 @@ from mpitrain.optim import AdamW
 from mpitrain.training.build import make_run
 from mpitrain.training.directory.run_directory import CONFIG
 from mpitrain.training.display.console import PlainConsole
-from mpitrain.training.display.progress import ProgressLog
+from mpitrain.training.display.progress_log import ProgressLog
 from mpitrain.training.pretrained.architecture import attention_of, embedding_of, hidden_size, positions_of
 from mpitrain.training.pretrained.rules import block_names
 from mpitrain.training.run import TrainingRun

@@ -8,7 +8,7 @@ import pytest
 from mpitrain.config import Config, Data, Model, Run
 from mpitrain.errors import AgreedError, UserError
 from mpitrain.training.build import make_loop
-from mpitrain.training.display.progress import Silent
+from mpitrain.training.display.progress_log import Silent
 from mpitrain.training.hooks import Hook, HookError, StepInfo
 from mpitrain.training.setup import open_setup
 

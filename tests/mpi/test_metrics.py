@@ -10,7 +10,7 @@ from mpitrain.data.sampler import share
 from mpitrain.errors import AgreedError
 from mpitrain.metrics import make_metrics
 from mpitrain.training.build import make_loop
-from mpitrain.training.display.progress import Silent
+from mpitrain.training.display.progress_log import Silent
 from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi

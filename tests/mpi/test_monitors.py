@@ -8,7 +8,7 @@ from mpitrain.monitor import Monitor
 from mpitrain.monitor.guard import Monitors
 from mpitrain.monitor.opening import open_monitors
 from mpitrain.training.build import make_loop
-from mpitrain.training.display.progress import Silent
+from mpitrain.training.display.progress_log import Silent
 from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi

@@ -7,7 +7,7 @@ import pytest
 import mpitrain.training.outline as outline
 from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.training.build import make_loop
-from mpitrain.training.display.progress import Silent
+from mpitrain.training.display.progress_log import Silent
 from mpitrain.training.hooks.evaluation import Evaluation
 from mpitrain.training.outline import memory_of, try_passes
 from mpitrain.training.setup import open_setup

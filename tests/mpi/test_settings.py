@@ -6,7 +6,7 @@ import pytest
 import mpitrain
 from mpitrain.config import Config, Data, Model, Optimizer, Run
 from mpitrain.training.build import make_loop
-from mpitrain.training.display.progress import Silent
+from mpitrain.training.display.progress_log import Silent
 from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi

@@ -8,7 +8,7 @@ import pytest
 from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.errors import AgreedError
 from mpitrain.training.build import make_loop
-from mpitrain.training.display.progress import Silent
+from mpitrain.training.display.progress_log import Silent
 from mpitrain.training.prepare import prepare
 from mpitrain.training.scoring.evaluation import make_evaluator
 from mpitrain.training.setup import open_setup, resolved

@@ -9,7 +9,7 @@ from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.errors import AgreedError
 from mpitrain.training.build import make_loop
 from mpitrain.training.control import ControlRequest, no_request
-from mpitrain.training.display.progress import Silent
+from mpitrain.training.display.progress_log import Silent
 from mpitrain.training.setup import open_setup
 
 pytestmark = pytest.mark.mpi

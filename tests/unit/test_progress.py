@@ -5,7 +5,8 @@ import pytest
 
 from mpitrain.training.display.bar import Bar, BarLine
 from mpitrain.training.display.console import PlainConsole
-from mpitrain.training.display.progress import ProgressLog, Silent, epoch_line, make_progress
+from mpitrain.training.display.progress import make_progress
+from mpitrain.training.display.progress_log import ProgressLog, Silent, epoch_line
 from mpitrain.training.display.time_left import TimeLeft
 from mpitrain.training.results import EpochResult
 from mpitrain.training.step_timer import Times

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mpitrain.training.display.progress import epoch_line
+from mpitrain.training.display.progress_log import epoch_line
 from mpitrain.training.results import EpochResult
 from mpitrain.training.step_timer import Times
 

@@ -13,7 +13,7 @@ from ...expendable import expendable
 from ..step_timer import Times
 from .console import PlainConsole
 from .parts import Part, fit_parts, join_parts
-from .progress import ALWAYS, METRIC, MORE_SCORES, SHARES, SPEED, ProgressLog, say_speed, show_shares
+from .progress_log import ALWAYS, METRIC, MORE_SCORES, SHARES, SPEED, ProgressLog, say_speed, show_shares
 from .score_text import score_texts
 from .time_left import TimeLeft, say_time
 

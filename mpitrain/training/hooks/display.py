@@ -2,7 +2,7 @@
 
 import time
 
-from ..display.progress import ProgressLog
+from ..display.progress_log import ProgressLog
 from .base import Hook, StepInfo
 
 
