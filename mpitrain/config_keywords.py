@@ -4,7 +4,8 @@ import dataclasses
 import typing
 from typing import Any
 
-from .config import Config, check
+from .config import Config
+from .config_check import check
 from .errors import UserError
 from .suggest import suggest
 

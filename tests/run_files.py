@@ -1,9 +1,13 @@
-"""Run directories as training writes them, made without training."""
+"""Run directories as training writes them, made without training, and the live page of one."""
 
+import contextlib
 import json
+import threading
 
 from mpitrain.config import Config
 from mpitrain.config_file import write_config
+from mpitrain.pages.run import Run
+from mpitrain.pages.serve import LivePage, LiveServer
 
 HOSTS = [
     {"host": "a", "ranks": [0, 1], "cores_per_rank": 4, "processor": "Fast 3"},
@@ -116,3 +120,16 @@ def write_run(path, *, report=REPORT, examples=EXAMPLES, events=(START, NOTE, EN
     if events:
         (path / "events.jsonl").write_text(lines(events))
     return path
+
+
+@contextlib.contextmanager
+def serving(path, host="127.0.0.1", **options):
+    """Serve the live page of a run at any free port, in a thread."""
+    with LiveServer(LivePage(Run(path)), host, 0, **options) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from ..config import Config, Run, check
+from ..config import Config, Run
+from ..config_check import check
 from ..config_file import read_config
 from ..errors import UserError
 from ..json_text import to_json

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from ..config import Config, check
+from ..config import Config
+from ..config_check import check
 from ..config_file import read_config
 from ..errors import AgreedError, UserError
 from ..lora_options import continued

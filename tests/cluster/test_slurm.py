@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(3 * PATIENCE)
 def slurm(hosts, tmp_path_factory):
     """Start Slurm on the hosts, with which it ends; the variables of its commands."""
     missing = subprocess.run([SLURM, "missing"], check=True, capture_output=True, text=True, timeout=60).stdout.strip()
-    if missing:
+    if missing:  # a system package that nobody has to install for the other tests; scripts/test slurm exits with 2
         pytest.skip(missing)
     folder = tmp_path_factory.mktemp("slurm")
     with (folder / "up.txt").open("w") as output:  # a pipe would stay open as long as Slurm runs

@@ -16,7 +16,8 @@ from mpitrain.collectives import find
 from mpitrain.collectives.draw.trace import parse_trace
 from mpitrain.collectives.price import load_calibration
 from mpitrain.collectives.price.calibration import DEFAULT
-from mpitrain.config import Config, check
+from mpitrain.config import Config
+from mpitrain.config_check import check
 from mpitrain.config_file import read_config, write_config
 from mpitrain.data import open_dataset
 from mpitrain.duration import parse_time

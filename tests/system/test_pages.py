@@ -1,13 +1,11 @@
 """The pages about runs in a real browser, and a run that is watched from before its start to its end."""
 
-import contextlib
 import html
 import importlib.util
 import json
 import re
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -15,10 +13,9 @@ import pytest
 
 from mpitrain.pages import serve
 from mpitrain.pages.page import page
-from mpitrain.pages.run import Run, open_run
-from mpitrain.pages.serve import LivePage, LiveServer
+from mpitrain.pages.run import open_run
 from tests.browser import BROWSER, DRIVER, Driver, run_browser
-from tests.run_files import START, evaluation, lines, write_run
+from tests.run_files import START, evaluation, lines, serving, write_run
 
 from .conftest import ENVIRONMENT
 
@@ -80,18 +77,6 @@ def test_the_live_page_follows_the_run(tmp_path, monkeypatch):
         wait_for(driver, "return document.getElementById('live').textContent.includes('does not answer')")
     finally:
         driver.end()
-
-
-@contextlib.contextmanager
-def serving(path):
-    with LiveServer(LivePage(Run(path)), "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def wait_for(driver, script, seconds=30):

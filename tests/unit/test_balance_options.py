@@ -3,7 +3,8 @@
 import pytest
 
 from mpitrain.balance_options import check_balance, parse_balance
-from mpitrain.config import Compute, Config, Optimizer, Parallel, check
+from mpitrain.config import Compute, Config, Optimizer, Parallel
+from mpitrain.config_check import check
 from mpitrain.errors import UserError
 
 

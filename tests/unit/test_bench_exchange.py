@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mpitrain.collectives.price import Calibration
-from mpitrain.config import Config, Parallel, check
+from mpitrain.config import Config, Parallel
+from mpitrain.config_check import check
 
 HEAD = ["method", "MB a step", "messages", "ms a step", "seconds", "loss", "accuracy", "loss at 4 s", "s to 0.8"]
 BENCHMARKS = Path(__file__).parents[2] / "scripts" / "benchmarks"

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpitrain.cli.evaluate import EvaluateOptions
-from mpitrain.config import Config, Data, Model, Optimizer, Run, check, option_values
+from mpitrain.config import Config, Data, Model, Optimizer, Run, option_values
+from mpitrain.config_check import check
 from mpitrain.config_file import read_config, write_config
 from mpitrain.errors import UserError
 

@@ -15,6 +15,7 @@ FLOORS = [
             "__init__",
             "balance_options",
             "config",
+            "config_check",
             "config_file",
             "config_keywords",
             "duration",

@@ -7,7 +7,8 @@ import pytest
 
 from mpitrain import models
 from mpitrain.cli import main
-from mpitrain.config import Config, Data, Optimizer, Parallel, Run, check
+from mpitrain.config import Config, Data, Optimizer, Parallel, Run
+from mpitrain.config_check import check
 from mpitrain.data import Augment
 from mpitrain.data.augment import check_augment
 from mpitrain.errors import UserError

@@ -1,6 +1,5 @@
 """The live page: who may read it, what it answers, and how it follows a run."""
 
-import contextlib
 import http.client
 import json
 import os
@@ -18,19 +17,7 @@ from mpitrain.errors import UserError
 from mpitrain.pages import serve
 from mpitrain.pages.run import Run
 from mpitrain.pages.serve import LivePage, LiveServer
-from tests.run_files import START, evaluation, lines, write_run
-
-
-@contextlib.contextmanager
-def serving(path, host="127.0.0.1", **options):
-    with LiveServer(LivePage(Run(path)), host, 0, **options) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+from tests.run_files import START, evaluation, lines, serving, write_run
 
 
 def ask(server, path="/", method="GET", **headers):

@@ -3,7 +3,8 @@
 import pytest
 
 from mpitrain.arena import Arena
-from mpitrain.config import Config, Optimizer, check
+from mpitrain.config import Config, Optimizer
+from mpitrain.config_check import check
 from mpitrain.config_file import read_config, write_config
 from mpitrain.errors import UserError
 from mpitrain.layers import Linear

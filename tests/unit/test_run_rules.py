@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpitrain.config import Config, Parallel, Run, check
+from mpitrain.config import Config, Parallel, Run
+from mpitrain.config_check import check
 from mpitrain.config_keywords import config_from
 from mpitrain.errors import UserError
 from mpitrain.run_rules import EarlyStopRule, parse_early_stop, parse_evaluate_every

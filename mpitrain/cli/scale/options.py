@@ -7,7 +7,8 @@ from typing import Annotated
 from tyro.conf import arg
 
 from ...comm.launch import by_mpirun, launched_size
-from ...config import Config, check
+from ...config import Config
+from ...config_check import check
 from ...duration import parse_time
 from ...errors import UserError
 from ...scaling.study import Plan, make_plan, num_cores, read_ranks
