@@ -19,8 +19,10 @@ OWN_MAIN = ("mpitrain/__main__.py", "bin/mpitrain")
 
 
 def describe_environment(world: World, devices: Sequence[str]) -> dict[str, Any]:
-    """Return the command line, the versions, and the hosts with their ranks (collective)."""
+    """Return the command line, the versions, and the hosts with their ranks; nothing on ranks above 0 (collective)."""
     places = world.all_gather((socket.gethostname(), world.cores, _processor()))
+    if world.rank != 0:
+        return {}
     hosts: dict[str, dict[str, Any]] = {}
     for rank, (host, cores, processor) in enumerate(places):
         facts = hosts.setdefault(host, {"host": host, "ranks": [], "cores_per_rank": cores, "processor": processor})
@@ -55,7 +57,7 @@ def command_line(argv: Sequence[str], ranks: int) -> str:
 def _processor() -> str:
     """Return the name of the processor; empty where the system does not tell."""
     try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:  # long where cores are many
+            return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
