@@ -66,6 +66,7 @@ def study():
         ),
         (("--ranks", "1,2", "--out", "run"), "--out does nothing in scale, which times steps and writes no run"),
         (("--ranks", "1,2", "--profile"), "--profile does nothing in scale"),
+        (("--ranks", "1,2", "--monitor", "sqlite"), "--monitor does nothing in scale"),
         (("--ranks", "1,2", "--steps", "3"), "--steps is 3, but must be at least 4"),
         (("--ranks", "1,2", "--repeat", "0"), "--repeat is 0, but must be at least 1"),
         (("--ranks", "1,2", "--time", "soon"), "--time: 'soon' is no time: write 90s"),

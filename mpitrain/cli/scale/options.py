@@ -59,6 +59,7 @@ def check_options(options: ScaleOptions) -> None:
         "--profile": r.profile,
         "--early-stop": bool(r.early_stop),
         "--hook": bool(r.hook),
+        "--monitor": bool(r.monitor),
         "--elastic": p.elastic,
     }
     for flag, given in idle.items():
