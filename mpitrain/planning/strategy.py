@@ -1,0 +1,86 @@
+"""One way to divide a training among ranks."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Literal
+
+ORDER = ("data", "expert", "pipe", "space", "context", "tensor")  # as comm/axes.py, the outermost first
+AFTER_DATA = ORDER[1:]
+Again = Literal["off", "blocks", "stage"]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Mesh, schedule, microbatches, sharding and recomputation.
+
+    Attributes
+    ----------
+    data, expert, pipe, space, context, tensor : int
+        Ranks on each axis. Samples are divided among data x expert.
+    schedule : str
+        Of the pipeline.
+    chunks : int
+        Stages of each rank of the pipeline.
+    microbatches : int
+    shard : int
+        Stage of ZeRO: 0 none, 1 the optimizer's state, 2 gradients too, 3 weights too.
+    again : {"off", "blocks", "stage"}
+        Results that are computed again in backward.
+    """
+
+    data: int = 1
+    expert: int = 1
+    pipe: int = 1
+    space: int = 1
+    context: int = 1
+    tensor: int = 1
+    schedule: str = "1f1b"
+    chunks: int = 1
+    microbatches: int = 1
+    shard: int = 0
+    again: Again = "off"
+
+    @cached_property
+    def ranks(self) -> int:
+        """Number of all ranks."""
+        return prod(getattr(self, axis) for axis in ORDER)
+
+    @property
+    def stages(self) -> int:
+        """Stages of the pipeline."""
+        return self.pipe * self.chunks
+
+    @property
+    def mesh(self) -> dict[str, int]:
+        """Axes with several ranks; data alone if there is none."""
+        return {axis: getattr(self, axis) for axis in ORDER if getattr(self, axis) > 1} or {"data": 1}
+
+    @property
+    def mesh_text(self) -> str:
+        """The mesh as ``--mesh`` takes it.
+
+        >>> Strategy(data=2, tensor=4).mesh_text
+        'data=2,tensor=4'
+        """
+        return ",".join(f"{axis}={size}" for axis, size in self.mesh.items())
+
+    def stride(self, axis: str) -> int:
+        """Return the distance of neighbors on an axis, in ranks.
+
+        >>> Strategy(data=2, pipe=4, tensor=8).stride("pipe")
+        8
+        """
+        return prod(getattr(self, inner) for inner in ORDER[ORDER.index(axis) + 1 :])
+
+    def describe(self) -> str:
+        """Return what is beside the mesh, in a few words."""
+        words = [f"{self.schedule_text} x{self.microbatches}" if self.pipe > 1 else ""]
+        words += [f"x{self.microbatches}" if self.pipe == 1 and self.microbatches > 1 else ""]
+        words += [f"zero{self.shard}" if self.shard else "", f"again {self.again}" if self.again != "off" else ""]
+        return " ".join(filter(None, words))
+
+    @property
+    def schedule_text(self) -> str:
+        """Name of the schedule with its options, as ``--pipeline`` takes it."""
+        return f"{self.schedule}:chunks={self.chunks}" if self.chunks > 1 else self.schedule
