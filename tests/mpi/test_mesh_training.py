@@ -14,7 +14,7 @@ from mpitrain.errors import AgreedError
 pytestmark = pytest.mark.mpi
 
 MODELS = {
-    "mlp": ("mlp:widths=13+24", "digits", ("pipe", "tensor")),
+    "mlp": ("mlp:widths=13+24+10+8", "digits", ("pipe", "tensor")),
 }
 COMMON = {"steps": 8, "batch_size": 30, "accumulate": 4, "threads": 1, "progress": "none", "shard": "none"}
 HOW = [
