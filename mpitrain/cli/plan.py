@@ -129,7 +129,7 @@ def _facts(options: PlanOptions) -> tuple["Machine", "Model", "dict[Unit, Measur
 
         ranks = options.ranks or count_cores()
         machine = this_machine(ranks)
-        measured = measure_model(layer, model, shape, ranks)
+        measured = measure_model(layer, model, shape)
     if options.memory:
         machine = replace(machine, memory=float(read_bytes(options.memory.replace(" ", ""), "--memory", least=1)))
     return machine, model, measured, ranks
@@ -140,6 +140,7 @@ def build_model(options: PlanOptions) -> "tuple[Layer, tuple[int, ...], bool]":
     from .. import models
 
     function, _, _ = models.MODELS.find(options.model)
+    shape: tuple[int, ...]
     is_text = bool(models.Tokens(1).options(function))
     if is_text:
         if options.input:

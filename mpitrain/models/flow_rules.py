@@ -224,7 +224,7 @@ def _(layer: PreNormBlock, x: Value, costs: Costs) -> Value:
     y = mlp(layer.mlp, flow(layer.norm2, z, costs), costs)
     y = flow(layer.dropout2, y, costs) if layer.dropout2 else y
     costs.move(6 * x.size, False)
-    costs.add("in_turn", 2 * x.size)  # the gradients of both shortcuts
+    costs.add("in_turn", 4 * x.size)  # both shortcuts, and the gradients of both
     return Value(y.shape, costs)
 
 
@@ -235,7 +235,7 @@ def _(layer: PostNormBlock, x: Value, costs: Costs) -> Value:
     y = mlp(layer.mlp, z, costs)
     y = flow(layer.norm2, flow(layer.dropout2, y, costs) if layer.dropout2 else y, costs)
     costs.move(6 * x.size, False)
-    costs.add("in_turn", 2 * x.size)
+    costs.add("in_turn", 6 * x.size)
     return y
 
 
@@ -246,7 +246,7 @@ def _(layer: Residual, x: Value, costs: Costs) -> Value:
     y = Value(body.shape, costs)
     y.keep()
     costs.move(3 * shortcut.size, False)
-    costs.add("in_turn", x.size)
+    costs.add("in_turn", 2 * x.size)
     if layer.activation is None or type(layer.activation) is ReLU:
         return y
     return flow(layer.activation, y, costs)

@@ -1,6 +1,7 @@
 """A model described for ``planning``: its units with their products, memory and parameters, without any memory for it."""
 
 import math
+from typing import Any
 
 from ..layers import Layer, Linear, Sequential, TiedHead
 from ..planning import Model, Unit
@@ -48,7 +49,7 @@ def describe(model: Layer, input_shape: tuple[int, ...], name: str = "model", *,
     for unit_name, layer, costs, y in walked:
         for _, p in layer.named_parameters():
             owners.setdefault(id(p), unit_name)
-        more = {"output": float(y.size), "is_block": any(True for _ in layer.children())}
+        more: dict[str, Any] = {"output": float(y.size), "is_block": any(True for _ in layer.children())}
         if isinstance(layer, TiedHead):
             more["shared"] = owners[id(layer.weight)]
         if tokens and len(input_shape) == 1 and len(y.shape) == 2 and "length" not in costs.found:
@@ -57,7 +58,7 @@ def describe(model: Layer, input_shape: tuple[int, ...], name: str = "model", *,
     return Model(name, tuple(made), input_shape[0] if tokens else 0, float(math.prod(input_shape)))
 
 
-def _unit(costs: Costs, name: str, layer: Layer, more: dict[str, object]) -> Unit:
+def _unit(costs: Costs, name: str, layer: Layer, more: dict[str, Any]) -> Unit:
     if costs.found.get("heads"):
         costs.found.pop("width", None)  # the heads are the bound
     return costs.unit(name, layer.kind, **more)

@@ -1,15 +1,15 @@
 """Plans: which mesh, schedule and sharding train a model fastest on a machine, by prices. Pure: no MPI, no arrays of the model.
 
-    units        a model as rows of units: matrix products, memory traffic, parameters, activations
-    machine      a machine: speeds, memory and links; read from TOML files
-    strategy     one way to divide the work
-    messages     prices of collectives on the ranks of some axes
-    compute      times of units, by roofline or as measured
-    stages       cuts into stages
-    memory       memory of each rank
-    estimate     time and memory of one strategy
-    search       the best of all strategies
-    changes      facts that would lead to another choice
+units        a model as rows of units: matrix products, memory traffic, parameters, activations
+machine      a machine: speeds, memory and links; read from TOML files
+strategy     one way to divide the work
+messages     prices of collectives on the ranks of some axes
+compute      times of units, by roofline or as measured
+stages       cuts into stages
+memory       memory of each rank
+estimate     time and memory of one strategy
+search       the best of all strategies
+changes      facts that would lead to another choice
 """
 
 from .estimate import Estimate, Estimator

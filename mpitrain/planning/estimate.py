@@ -1,7 +1,7 @@
 """Time and memory of one strategy.
 
-    step = pipeline of (compute + messages of tensor, context, experts, space)  bubble included
-         + gradients that backward does not hide  + weights that are gathered  + update
+step = pipeline of (compute + messages of tensor, context, experts, space)  bubble included
+     + gradients that backward does not hide  + weights that are gathered  + update
 """
 
 import math
@@ -172,9 +172,7 @@ class Estimator:
         parts["bubble"] = max(0.0, seconds - m * slowest.all)
         return parts, seconds, slowest
 
-    def _schedule(
-        self, strategy: Strategy, n: float, sums: np.ndarray, ranks: np.ndarray, stages: Stages
-    ) -> float:
+    def _schedule(self, strategy: Strategy, n: float, sums: np.ndarray, ranks: np.ndarray, stages: Stages) -> float:
         elements = float(stages.handed[:-1].max()) / (strategy.context * strategy.space)
         link = self.messages.neighbor(strategy.stride("pipe"), n * elements * self.work.precision.activations)
         rows = sums if self.exact else ranks

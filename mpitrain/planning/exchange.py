@@ -53,16 +53,23 @@ class Exchange:
         num_bytes = parameters * precision.gradients
         whole = price(kind, strategy, axes, num_bytes)  # type: ignore[arg-type]
         buckets = max(1, math.ceil(num_bytes / BUCKET))
-        found["gradients"] = self._after(whole, backward, (buckets - 1) / buckets)
-        if strategy.shard >= 2:
-            found["gradients"] += (m - 1) * self._after(whole, backward)
-        if strategy.shard:
-            gather = price("all_gather", strategy, axes, parameters * precision.weights)
-            found["weights"] = gather
-            if strategy.shard == 3:
-                found["weights"] = m * (self._after(gather, slowest.forward) + self._after(gather, backward))
+        early = whole * (buckets - 1) / buckets
+        gather = price("all_gather", strategy, axes, parameters * precision.weights) if strategy.shard else 0.0
+        if strategy.shard == 3:  # both ways share the time of backward
+            found["weights"] = m * self._left(gather, slowest.forward) + (m - 1) * self._left(gather, backward)
+            both = self._left(gather + early, backward)
+            found["weights"] += both * gather / (gather + whole)
+            found["gradients"] = both * whole / (gather + whole) + whole - early
+            if m > 1:
+                more = max(0.0, backward - self.overlap * gather)
+                found["gradients"] += (m - 1) * self._left(whole, more)
+            return found
+        found["gradients"] = self._left(early, backward) + whole - early
+        if strategy.shard == 2:
+            found["gradients"] += (m - 1) * self._left(whole, backward)
+        found["weights"] = gather
         return found
 
-    def _after(self, seconds: float, work: float, early: float = 1.0) -> float:
-        """Return what is left of a message when the work is done beside which the part ``early`` of it may go."""
-        return seconds - min(self.overlap * early * seconds, work)
+    def _left(self, seconds: float, work: float) -> float:
+        """Return what is left of messages when the work is done beside which they may go."""
+        return seconds - min(self.overlap * seconds, work)

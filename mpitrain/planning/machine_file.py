@@ -1,24 +1,24 @@
 """Machines in TOML files: those that come with mpitrain, and a user's own.
 
-    name = "two nodes of my lab"
-    device = "gpu"              # or "cpu"
-    memory = "80 GB"            # of a rank
-    bandwidth = 3.35e12         # of a rank's memory, bytes a second
-    overlap = 0.9               # part of gradient messages that compute can hide
-    half = 128                  # smallest dimension of a product with half the speed of a large one
-    call = 4e-6                 # seconds of a call of an op
+name = "two nodes of my lab"
+device = "gpu"              # or "cpu"
+memory = "80 GB"            # of a rank
+bandwidth = 3.35e12         # of a rank's memory, bytes a second
+overlap = 0.9               # part of gradient messages that compute can hide
+half = 128                  # smallest dimension of a product with half the speed of a large one
+call = 4e-6                 # seconds of a call of an op
 
-    [speed.bf16]                # operations a second of a rank; fp32, tf32 or bf16
-    peak = 989e12
-    achieved = 650e12
+[speed.bf16]                # operations a second of a rank; fp32, tf32 or bf16
+peak = 989e12
+achieved = 650e12
 
-    [[level]]                   # links, the innermost first
-    name = "NVLink"
-    ranks = 8                   # within it; the outermost has none, or those of the whole machine
-    latency = 3e-6              # seconds
-    bandwidth = 450e9           # bytes a second of each rank while all send
-    alone = 450e9               # of one rank while the others do not; by default the same
-    oversubscription = 1        # by which the bandwidth is less where all send
+[[level]]                   # links, the innermost first
+name = "NVLink"
+ranks = 8                   # within it; the outermost has none, or those of the whole machine
+latency = 3e-6              # seconds
+bandwidth = 450e9           # bytes a second of each rank while all send
+alone = 450e9               # of one rank while the others do not; by default the same
+oversubscription = 1        # by which the bandwidth is less where all send
 """
 
 import dataclasses

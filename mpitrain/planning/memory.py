@@ -1,10 +1,10 @@
 """Memory of each rank: weights, gradients, optimizer, activations held by the schedule, and what is used in turn.
 
-    ZeRO stage     weights    gradients    slots          of P ranks (Rajbhandari et al. 2020, arXiv 1910.02054)
-    0              w          g            s
-    1              w          g            s / P
-    2              w          g / P        s / P          and the gradients of a bucket
-    3              w / P      g / P        s / P          and the weights of two units
+ZeRO stage     weights    gradients    slots          of P ranks (Rajbhandari et al. 2020, arXiv 1910.02054)
+0              w          g            s
+1              w          g            s / P
+2              w          g / P        s / P          and the gradients of a bucket
+3              w / P      g / P        s / P          and the weights of two units
 """
 
 from collections.abc import Sequence
@@ -170,8 +170,8 @@ def rank_memory(
     if strategy.data * parts > 1:
         messages += min(2.0 * BUCKET, sum(own) * precision.gradients)
     if strategy.shard == 3 and shares > 1:
-        messages += 2 * max(own_parameters(unit, strategy) for unit in units) * (
-            precision.weights + precision.gradients
+        messages += (
+            2 * max(own_parameters(unit, strategy) for unit in units) * (precision.weights + precision.gradients)
         )
     return Memory(base.weights, base.gradients, base.optimizer, activations, in_turn, messages)
 

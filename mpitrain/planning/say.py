@@ -14,7 +14,8 @@ from .strategy import Strategy
 WIDTH = 80
 SHOWN = 5
 LEAST = 0.005
-PREFIXES = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
+PARTS_INDENT = 8
+PREFIXES = (("Z", 1e21), ("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 NAMES = {"tensor": "tensor messages", "context": "context messages", "space": "halos", "weights": "gathered weights"}
 
 
@@ -31,7 +32,7 @@ def say_page(estimator: Estimator, found: Found, changes: list[Change], seconds:
         lines += ["", f"faster, but does not fit: {say_size(over)} more than the {_memory(estimator)} of a rank"]
         lines += _row("", found.faster, estimator)
     lines += ["", *_why(found)]
-    said = [_say_change(change, estimator) for change in changes]
+    said = [_say_change(change, estimator) for change in changes if change.fact != "memory" or not found.faster]
     if said:
         lines += ["", "another choice:"]
         lines += [line for text in said for line in _wrap(text, "  ")]
@@ -53,7 +54,9 @@ def _head(estimator: Estimator, found: Found, seconds: float) -> list[str]:
     ranks = (found.best or [found.leanest or Estimate(Strategy(), 0.0)])[0].strategy.ranks
     rows = f" of {model.tokens:,} tokens" if model.tokens else ""
     step = model.flops * work.batch
-    lines = _wrap(f"{model.name}: {say_number(model.parameters)} parameters, on {count(ranks, 'rank')} of {machine.name}")
+    lines = _wrap(
+        f"{model.name}: {say_number(model.parameters)} parameters, on {count(ranks, 'rank')} of {machine.name}"
+    )
     lines += _wrap(
         f"{count(work.batch, 'sample')}{rows} a step in {work.precision.name}: {say_number(step)}FLOP, and "
         f"{say_number(step / ranks)}FLOP a rank"
@@ -71,7 +74,7 @@ def _row(number: str, one: Estimate, estimator: Estimator) -> list[str]:
     head += f"{say_size(one.memory.all):>8}  "
     text = " ".join(filter(None, [one.strategy.mesh_text, say_how(one.strategy)]))
     lines = textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False)
-    return lines + _wrap(say_parts(one), " " * len(head))
+    return lines + _wrap(say_parts(one), " " * PARTS_INDENT)
 
 
 def say_how(strategy: Strategy) -> str:
@@ -126,7 +129,9 @@ def _none_fits(estimator: Estimator, found: Found) -> list[str]:
 def say_memory(one: Estimate) -> str:
     """Return the parts of the memory of the heaviest rank, the largest first."""
     parts = sorted(asdict(one.memory).items(), key=lambda item: -item[1])
-    return ", ".join(f"{name.replace('_', ' ')} {say_size(part)}" for name, part in parts if part / one.memory.all > 0.02)
+    return ", ".join(
+        f"{name.replace('_', ' ')} {say_size(part)}" for name, part in parts if part / one.memory.all > 0.02
+    )
 
 
 def _memory(estimator: Estimator) -> str:

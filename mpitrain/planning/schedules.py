@@ -4,7 +4,8 @@
     interleaved        M t + (P - 1) t / V                 holds about P (1 + (P - 1) / (P V))
     zb_h1              M t + (P - 1) (t_F + t_dx - t_dw)   holds P
 
-with t the time of a microbatch on the slowest rank (Narayanan et al. 2021, arXiv 2104.04473; Qi et al. 2024, 2401.10241).
+with t the time of a microbatch on the slowest rank (Narayanan et al. 2021, arXiv 2104.04473; Qi et al. 2024, arXiv
+2401.10241).
 """
 
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ EXACT = 24
 OTHERS = 300
 SCHEDULES: tuple[tuple[str, int], ...] = (("1f1b", 1), ("interleaved", 2), ("interleaved", 4), ("zb_h1", 1))
 MOST_MICROBATCHES = 16  # for each rank of a pipeline: then the bubble is below a sixteenth
-ALIKE = 1.002
+SIMPLER = 0.003  # part of the time that is worth an axis or a stage of ZeRO less
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def search(quick: Estimator, exact: Estimator, ranks: int, wish: Wish | None = N
 
 
 def seconds(estimate: Estimate) -> float:
-    """Return the time of a step."""
-    return estimate.seconds
+    """Return the time of a step, by which estimates are compared: of two that are alike the simpler one is less."""
+    return estimate.seconds * (1.0 + SIMPLER * estimate.strategy.complexity)
 
 
 def strategies(estimator: Estimator, ranks: int, wish: Wish) -> Iterator[Strategy]:
@@ -168,7 +168,7 @@ def meshes_of(estimator: Estimator, ranks: int, wish: Wish) -> Iterator[Strategy
                             continue
                         if "data" not in wish.axes and data > 1:
                             continue
-                        yield Strategy(data, expert, pipe, space, context, tensor)
+                        yield Strategy(data, pipe, space, context, tensor, expert)
 
 
 def divisors(number: int) -> list[int]:
@@ -214,7 +214,7 @@ def _few(estimates: list[Estimate], number: int) -> list[Estimate]:
 
 
 def _by_mesh(estimates: list[Estimate]) -> list[Estimate]:
-    """Return the first of each mesh; of those alike in time, the one with fewer microbatches held."""
+    """Return the first of each mesh."""
     found: dict[str, Estimate] = {}
     for one in estimates:
         found.setdefault(one.strategy.mesh_text, one)
@@ -231,5 +231,5 @@ def _outside(
         least = exact.estimate(min(too_big, key=lambda one: one.memory.all).strategy)
         return None, least
     candidates = [exact.estimate(one.strategy) for one in sorted(too_big, key=seconds)[:3]]
-    faster = [one for one in candidates if one.memory.all > memory and one.seconds * ALIKE < best[0].seconds]
+    faster = [one for one in candidates if one.memory.all > memory and seconds(one) < seconds(best[0])]
     return min(faster, key=lambda one: one.memory.all, default=None), None

@@ -5,8 +5,7 @@ from functools import cached_property
 from math import prod
 from typing import Literal
 
-ORDER = ("data", "expert", "pipe", "space", "context", "tensor")  # as comm/axes.py, the outermost first
-AFTER_DATA = ORDER[1:]
+ORDER = ("data", "pipe", "space", "context", "tensor", "expert")  # as comm/axes.py, the outermost first
 Again = Literal["off", "blocks", "stage"]
 
 
@@ -16,7 +15,7 @@ class Strategy:
 
     Attributes
     ----------
-    data, expert, pipe, space, context, tensor : int
+    data, pipe, space, context, tensor, expert : int
         Ranks on each axis. Samples are divided among data x expert.
     schedule : str
         Of the pipeline.
@@ -30,11 +29,11 @@ class Strategy:
     """
 
     data: int = 1
-    expert: int = 1
     pipe: int = 1
     space: int = 1
     context: int = 1
     tensor: int = 1
+    expert: int = 1
     schedule: str = "1f1b"
     chunks: int = 1
     microbatches: int = 1
@@ -73,12 +72,10 @@ class Strategy:
         """
         return prod(getattr(self, inner) for inner in ORDER[ORDER.index(axis) + 1 :])
 
-    def describe(self) -> str:
-        """Return what is beside the mesh, in a few words."""
-        words = [f"{self.schedule_text} x{self.microbatches}" if self.pipe > 1 else ""]
-        words += [f"x{self.microbatches}" if self.pipe == 1 and self.microbatches > 1 else ""]
-        words += [f"zero{self.shard}" if self.shard else "", f"again {self.again}" if self.again != "off" else ""]
-        return " ".join(filter(None, words))
+    @property
+    def complexity(self) -> int:
+        """Number of axes with several ranks, stages of ZeRO and other extras: of equals, the simplest wins."""
+        return len(self.mesh) + self.shard + (self.chunks > 1) + (self.schedule != "1f1b") + (self.again != "off")
 
     @property
     def schedule_text(self) -> str:
