@@ -1,4 +1,4 @@
-"""A model described for ``planning``: its units with their products, memory and parameters, without any memory for it."""
+"""A model described for ``planning``: its units with their products, memory and parameters; it needs no arena."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Plans: which mesh, schedule and sharding train a model fastest on a machine, by prices. Pure: no MPI, no arrays of the model.
+"""Plans: the mesh, schedule and sharding that train a model fastest on a machine, by prices. Pure: no MPI, no weights.
 
 units        a model as rows of units: matrix products, memory traffic, parameters, activations
 machine      a machine: speeds, memory and links; read from TOML files

@@ -1,8 +1,8 @@
 """Times of one unit for one microbatch on one rank: by roofline, or as measured on this machine.
 
 A product takes the longer of its operations at the achieved speed, less where a dimension is small, and of its numbers
-at the memory's bandwidth (Williams, Waterman & Patterson 2009, "Roofline"). All else is bound by memory. Backward has two
-products for each of forward's: dx, and dw, which a schedule may put off.
+at the memory's bandwidth (Williams, Waterman & Patterson 2009, "Roofline"). All else is bound by memory. Backward has
+two products for each of forward's: dx, and dw, which a schedule may put off.
 """
 
 from collections.abc import Mapping

@@ -21,7 +21,7 @@ NAMES = {"tensor": "tensor messages", "context": "context messages", "space": "h
 
 def say_page(estimator: Estimator, found: Found, changes: list[Change], seconds: float) -> list[str]:
     """Return the lines of the page."""
-    lines = _head(estimator, found, seconds) + [""]
+    lines = [*_head(estimator, found, seconds), ""]
     if not found.best:
         return lines + _none_fits(estimator, found)
     lines.append(f"    {'step':>8} {rate_name(estimator):>10} {'memory':>8}  mesh, schedule, sharding")

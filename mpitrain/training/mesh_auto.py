@@ -1,4 +1,6 @@
-"""``--mesh auto``: the mesh of a run by prices of measured layers and messages, then by a few steps of the best two.
+"""``--mesh auto``: the mesh of a run by prices of measured layers and messages, then by a few steps of the best.
+
+The best two are tried, and all ranks on axis data, if they are not among them: so the choice is no worse than that.
 
 All ranks measure at the same time, rank 0 searches, and all take what it has found; so they agree.
 """
@@ -40,13 +42,14 @@ from .recipe import make_optimizer
 from .setup import OwnParts, in_samples, open_samples
 
 AUTO = "auto"
+NOTHING = OwnParts()
 TRIED = 2
 MESSAGE_BYTES = (64, 4096, 65536, 1 << 20, 1 << 22)
 PASSES = 3  # over the messages
 MEDIAN = 0.5
 
 
-def with_mesh(config: Config, world: World, device: Device, own: OwnParts = OwnParts()) -> Config:
+def with_mesh(config: Config, world: World, device: Device, own: OwnParts = NOTHING) -> Config:
     """Return ``config`` with the best mesh in place of ``auto``, and note the reasons in ``world.notes`` (collective).
 
     Raises
@@ -68,8 +71,10 @@ def with_mesh(config: Config, world: World, device: Device, own: OwnParts = OwnP
         if world.rank == 0:
             found = _search(config_of_samples, world, dataset, model, batch, facts)
     found = world.all_gather(found)[0]
-    best = cast(list[Estimate], found[0][:TRIED])
-    timed = [time_mesh(_with(config, one.strategy), world, device, own) for one in best] if len(best) > 1 else []
+    best = cast(list[Estimate], found[0])
+    timed = []
+    if len(best) > 1:
+        timed = [time_mesh(_with(config, one.strategy), world, device, own, one.seconds) for one in best]
     chosen = best[0]
     works = [(seconds, one) for (seconds, error), one in zip(timed, best, strict=False) if not error]
     if works:
@@ -152,14 +157,15 @@ def _search(
     slots = len(make_optimizer(config.optimizer, Arena([])).slots)
     work = Work(batch, PRECISIONS["fp32"], float(slots))
     description = _describe(config, dataset, model)
-    quick, exact = (
-        Estimator(description, machine, work, facts["measured"], exact=way) for way in (False, True)
-    )
+    quick, exact = (Estimator(description, machine, work, facts["measured"], exact=way) for way in (False, True))
     found = search(quick, exact, world.size, wish_of(config, dataset, model, world))
     if not found.best:
         raise UserError(_refusal(found, machine))
+    tried = found.best[:TRIED]
+    plain = [one for one in found.best if one.strategy.data == world.size]
+    tried += [one for one in plain if one not in tried]  # what a run without --mesh does
     how = "timed layers" if facts["measured"] else "the speed of this machine"
-    return found.best, f"{found.num_strategies:,} ways on {found.num_meshes:,} meshes priced with {how}"
+    return tried, f"{found.num_strategies:,} ways on {found.num_meshes:,} meshes priced with {how}"
 
 
 def _machine(world: World, facts: dict[str, Any]) -> Machine:

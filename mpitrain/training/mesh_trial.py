@@ -18,6 +18,10 @@ from .setup import OwnParts, open_setup, resolved
 WARM_UP, TIMED = 2, 8
 """Steps before those that count (buffers are made, caches are filled), and those."""
 
+LEAST_TIMED = 2
+MOST_SECONDS = 20.0
+"""Predicted time of a trial above which fewer steps are timed."""
+
 
 class Stamps(Hook):
     """Hook that notes when each step ends."""
@@ -35,9 +39,9 @@ class Stamps(Hook):
         return statistics.median(times[WARM_UP - 1 :] or [0.0])
 
 
-def trial_config(config: Config) -> Config:
-    """Return the settings of a trial: a few steps, from which nothing is written."""
-    steps = WARM_UP + TIMED
+def trial_config(config: Config, predicted: float) -> Config:
+    """Return the settings of a trial: a few steps, of so many predicted seconds, from which nothing is written."""
+    steps = WARM_UP + max(LEAST_TIMED, min(TIMED, round(MOST_SECONDS / max(predicted, 1e-6))))
     run = dataclasses.replace(
         config.run,
         steps=steps,
@@ -52,12 +56,12 @@ def trial_config(config: Config) -> Config:
     return dataclasses.replace(config, run=run)
 
 
-def time_mesh(config: Config, world: World, device: Device, own: OwnParts) -> tuple[float, str]:
+def time_mesh(config: Config, world: World, device: Device, own: OwnParts, predicted: float = 0.0) -> tuple[float, str]:
     """Return the seconds of a step with the mesh of ``config``, and why there are none (collective).
 
     Nothing is left of the run: the training that follows begins with the same weights and samples as without it.
     """
-    config = trial_config(config)
+    config = trial_config(config, predicted)
     try:
         setup = open_setup(config, world, device, own=own)
         config = resolved(config, setup)

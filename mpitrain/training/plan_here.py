@@ -1,4 +1,4 @@
-"""This machine as ``planning`` takes it: speeds and memory measured in a second, messages as calibrated; and units timed.
+"""This machine as ``planning`` takes it: speeds measured in a second, messages as calibrated, and units timed.
 
 Ranks that share cores are slower by as much. All ranks of a job measure at the same time, since they share memory's
 bandwidth in training, too.

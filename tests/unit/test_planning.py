@@ -66,7 +66,13 @@ def korthikanti(s, h, a, vocabulary=51200):
     Of the 34, 10 are outside of the products (norms, dropout, inputs) and 24 inside, as is the part of attention.
     """
     return Unit(
-        "block", products=(Product(s, h, h),), kept=10 * s * h / 2, kept_cut=(24 * s * h + 5 * a * s * s) / 2, output=s * h, heads=a, length=s
+        "block",
+        products=(Product(s, h, h),),
+        kept=10 * s * h / 2,
+        kept_cut=(24 * s * h + 5 * a * s * s) / 2,
+        output=s * h,
+        heads=a,
+        length=s,
     )
 
 
