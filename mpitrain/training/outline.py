@@ -130,7 +130,7 @@ def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int,
     """Run a training step without its update, and return the bytes of its buffers."""
     ctx = _context(setup, least)
     setup.arena.writes = [0] * len(setup.arena.parameters)
-    model, loss = split_head(setup.model, setup.loss)
+    model, loss = split_head(setup.model, setup.training_loss)
     for _ in range(microbatches):
         _to_the_loss(setup, model, loss, num_samples, ctx)
         model.backward(loss.backward(ctx), ctx)
@@ -140,7 +140,7 @@ def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int,
 def _forward(setup: TrainingSetup, num_samples: int, least: float) -> int:
     """Evaluate, and return the bytes of the buffers."""
     ctx = _context(setup, least, training=False)
-    model, loss = split_head(setup.model, setup.loss)
+    model, loss = split_head(setup.model, setup.training_loss)
     _to_the_loss(setup, model, loss, num_samples, ctx)
     return ctx.num_bytes + loss.memory()
 
