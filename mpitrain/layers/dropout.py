@@ -39,11 +39,14 @@ class Dropout(Layer):
             ctx[self] = None
             return x
         mask = ctx[self] = ctx.empty(self, "mask", x.shape)
-        rows = mask.reshape(len(x), math.prod(x.shape[1:]))
-        dropout_mask(rows, self.p, (ctx.seed, self.number, ctx.step, ctx.first), ctx.counters)
+        self._draw(mask, ctx)
         y: np.ndarray = ctx.lend(self, "y", x.shape)
         multiply(x, mask, y)
         return y
+
+    def _draw(self, mask: np.ndarray, ctx: Context) -> None:
+        rows = mask.reshape(len(mask), math.prod(mask.shape[1:]))
+        dropout_mask(rows, self.p, (ctx.seed, self.number, ctx.step, ctx.first), ctx.counters)
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return dy mask / (1 - p), written over dy."""
