@@ -118,7 +118,8 @@ def rehearse(config: Config, world: "World") -> int:
 
     config, setup, threads = open_training(config, world)
     console, progress = make_console(quiet=world.rank != 0), make_screen(config, world)[1]
-    passes = try_passes(setup, config, world.size) if setup.pipeline is None else None
+    size = world.size if setup.roles is None else setup.roles.samples.size
+    passes = try_passes(setup, config, size) if setup.pipeline is None else None
     run = make_loop(config, setup, world, progress).run
     _introduce(console, config, run, world, threads)
     if passes is not None:
