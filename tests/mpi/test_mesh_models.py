@@ -24,6 +24,7 @@ pytestmark = pytest.mark.mpi
 
 MODELS = {  # model, shape of a sample, number of outputs, axes that divide it
     "mlp": ("mlp:widths=13+24+10", (7,), 5, ("tensor",)),
+    "gpt": ("gpt:depth=2,width=24,heads=6,dropout=0.1,end_of_text=3", (13,), 11, ("tensor", "context")),
 }
 SAMPLES = 11
 
@@ -48,7 +49,7 @@ def batch(shape, num_outputs, seed):
     return rng.standard_normal((SAMPLES, *shape)), rng.integers(0, num_outputs, SAMPLES)
 
 
-def run(division, table, x, y, group, roles=None):
+def run(division, table, x, y, group, roles=None, first=0):
     """Return (totals, norm, {name: (shard, gradient)}) of one step in float64."""
     loss, layers = SoftmaxCrossEntropy(0.1), division.model
     if not division.gives_whole_outputs:
@@ -57,6 +58,7 @@ def run(division, table, x, y, group, roles=None):
     parallel = DataParallel(layers, arena, group, roles=roles, shard="none", all_reduce="native")
     body, loss = split_head(layers, loss)
     ctx = Context(dtype=np.float64, seed=5)
+    ctx.first = first
     with parallel.step() as step:
         step.add(loss.forward(body.forward(x, ctx), y, ctx))
         body.backward(loss.backward(ctx), ctx)
@@ -79,7 +81,7 @@ def test_a_step_is_that_of_one_rank(world, alone, name):
         check(model, mesh.sizes, shape)
         mine = share(SAMPLES, roles.samples.rank, roles.samples.size)
         division = divide(model, mesh, shape)
-        found = run(division, table, x[mine], y[mine], roles.sums, roles)
+        found = run(division, table, x[mine], y[mine], roles.sums, roles, mine.start)
         assert found[0] == pytest.approx(totals, rel=1e-12), text_of_mesh
         assert found[1] == pytest.approx(norm, rel=1e-12), text_of_mesh
         assert found[2].keys() == wanted.keys()
