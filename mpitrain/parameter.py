@@ -19,10 +19,13 @@ class Shard:
     dim : int
     ranges : tuple of (start, stop)
         In ascending order, without overlap.
+    axis : str
+        The axis of the mesh among whose ranks the tensor is divided.
     """
 
     dim: int
     ranges: tuple[tuple[int, int], ...]
+    axis: str = ""
 
     @classmethod
     def even(cls, dim: int, size: int, index: int, count: int, groups: int = 1) -> "Shard":
@@ -40,7 +43,7 @@ class Shard:
         Examples
         --------
         >>> Shard.even(1, 7, 0, 2), Shard.even(1, 12, 1, 2, groups=3)
-        (Shard(dim=1, ranges=((0, 4),)), Shard(dim=1, ranges=((2, 4), (6, 8), (10, 12))))
+        (Shard(dim=1, ranges=((0, 4),), axis=''), Shard(dim=1, ranges=((2, 4), (6, 8), (10, 12)), axis=''))
         """
         if size % groups or not 0 <= index < count:
             raise ValueError(f"part {index} of {count} of {size} indices in {groups} groups")
@@ -139,6 +142,12 @@ class Parameter(Tensor):
         self.accumulate = self.frozen = False
         self._writes = self._due = 0
         self._on_ready: Callable[[Parameter], None] | None = None
+
+    def part(self, shard: Shard) -> "Parameter":
+        """Return a part of this parameter, with the initial values that it has in the whole."""
+        made = Parameter(self.full_shape, self.init, shard=shard, decay=self.decay, uses=self.uses)
+        made.frozen = self.frozen
+        return made
 
     def initial_values(self, rng: np.random.Generator) -> np.ndarray:
         """Return the initial values of the part that this rank holds."""

@@ -1,7 +1,8 @@
 """Planned messages of a move: one plan for each shape, with buffers of its own, used again in every step."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -46,6 +47,10 @@ class Exchange:
 
     def all_reduce(self, x: Any, algorithm: str, out: Any) -> None:
         """Write the sum of ``x`` over the ranks to ``out``."""
+        self.start_all_reduce(x, algorithm)(out)
+
+    def start_all_reduce(self, x: Any, algorithm: str) -> Callable[[Any], None]:
+        """Start the sum of ``x``, which is copied, over the ranks; return a function that writes it to its argument."""
         key = (f"{algorithm} all-reduce", x.shape, x.dtype.str)
         planned = self._kept.get(key)
         if planned is None:
@@ -53,7 +58,8 @@ class Exchange:
             buffer = device_of(x).empty((x.size,), x.dtype)
             plan = self._group.plan_all_reduce(buffer, algorithm, what=self._name)
             planned = self._kept[key] = Planned(plan, [plan.result], [plan.result])
-        self._run(key, planned, [(0, x)], [(0, out)])
+        self._start(key, planned, [(0, x)])
+        return lambda out: self._finish(planned, [(0, out)], False)
 
     def run(
         self,
@@ -83,6 +89,18 @@ class Exchange:
         add : bool
             Add to the targets instead of overwriting them.
         """
+        self.start(algorithm, key, counts, put, like=like)(take, add)
+
+    def start(
+        self,
+        algorithm: str,
+        key: tuple[Any, ...],
+        counts: Counts,
+        put: Iterable[tuple[int, Any]],
+        *,
+        like: Any,
+    ) -> Callable[[Iterable[tuple[int, Any]], bool], None]:
+        """Start what ``run`` does, and return the function that waits for it, given ``take`` and ``add``."""
         key = (algorithm, *key, like.dtype.str)
         planned = self._kept.get(key)
         if planned is None:
@@ -91,26 +109,21 @@ class Exchange:
             plan = self._group.plan_watched(algorithm, buffer, self._name, counts=counts)
             planned = Planned(plan, _chunks(buffer, counts[0]), _chunks(plan.result, counts[-1]))
             self._kept[key] = planned
-        self._run(key, planned, put, take, add=add)
+        self._start(key, planned, put)
+        return partial(self._finish, planned)
 
     def free(self) -> None:
         """Release all plans; the next call makes them again."""
         while self._kept:
             self._group.release(self._kept.popitem(last=False)[1].plan)
 
-    def _run(
-        self,
-        key: tuple[Any, ...],
-        planned: Planned,
-        put: Iterable[tuple[int, Any]],
-        take: Iterable[tuple[int, Any]],
-        *,
-        add: bool = False,
-    ) -> None:
+    def _start(self, key: tuple[Any, ...], planned: Planned, put: Iterable[tuple[int, Any]]) -> None:
         self._kept.move_to_end(key)
         for chunk, source in put:
             planned.outgoing[chunk].reshape(source.shape)[...] = source
         planned.plan.start()
+
+    def _finish(self, planned: Planned, take: Iterable[tuple[int, Any]], add: bool) -> None:
         planned.plan.wait()
         for chunk, target in take:
             arrived = planned.incoming[chunk].reshape(target.shape)
