@@ -4,10 +4,18 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+class Summing(Protocol):
+    """Ranks that add arrays in place, all of them together: a ``Group``."""
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """Replace ``array`` by its sum over the ranks."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,7 @@ class Shard:
     ranges : tuple of (start, stop)
         In ascending order, without overlap.
     axis : str
-        The axis of the mesh among whose ranks the tensor is divided.
+        The axis of the mesh whose ranks have the other parts.
     """
 
     dim: int
@@ -28,7 +36,7 @@ class Shard:
     axis: str = ""
 
     @classmethod
-    def even(cls, dim: int, size: int, index: int, count: int, groups: int = 1) -> "Shard":
+    def even(cls, dim: int, size: int, index: int, count: int, groups: int = 1, axis: str = "") -> "Shard":
         """Return part ``index`` of ``count`` nearly equal parts of a dimension; the first ones may be longer by 1.
 
         Parameters
@@ -39,6 +47,7 @@ class Shard:
         groups : int
             Equal blocks of the dimension of which each is divided in the same way (3 for the outputs q, k, v of one
             Linear).
+        axis : str
 
         Examples
         --------
@@ -49,7 +58,7 @@ class Shard:
             raise ValueError(f"part {index} of {count} of {size} indices in {groups} groups")
         block = size // groups
         begin, end = (block // count * i + min(i, block % count) for i in (index, index + 1))
-        return cls(dim, tuple((g * block + begin, g * block + end) for g in range(groups)))
+        return cls(dim, tuple((g * block + begin, g * block + end) for g in range(groups)), axis)
 
     def shape(self, full: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the part of a tensor of shape ``full``."""
@@ -58,9 +67,9 @@ class Shard:
         length = sum(stop - start for start, stop in self.ranges)
         return (*full[: self.dim], length, *full[self.dim + 1 :])
 
-    def take(self, whole: np.ndarray) -> np.ndarray:
-        """Return a copy of the part of ``whole``."""
-        return np.concatenate([whole[place] for place in self._places()], axis=self.dim)
+    def take(self, whole: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return a copy of the part of ``whole``, in ``out`` if it is given."""
+        return np.concatenate([whole[place] for place in self._places()], axis=self.dim, out=out)
 
     def put(self, part: np.ndarray, whole: np.ndarray) -> None:
         """Write ``part`` to its place in ``whole``."""
@@ -69,6 +78,30 @@ class Shard:
             along = slice(begin, begin + stop - start)
             whole[place] = part[(*[slice(None)] * self.dim, along)]
             begin = along.stop
+
+    def runs(self, full: tuple[int, ...], start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Yield where elements ``start`` to ``stop`` of the part lie in a tensor of shape ``full``, both flattened.
+
+        Yields
+        ------
+        first, place, length : int
+            The first element of the part, its place in the whole, and how many follow each other in both.
+
+        Examples
+        --------
+        >>> list(Shard(1, ((0, 1), (2, 3))).runs((2, 3), 1, 4))
+        [(1, 2, 1), (2, 3, 1), (3, 5, 1)]
+        """
+        inner = math.prod(full[self.dim + 1 :])
+        lengths = [(end - begin) * inner for begin, end in self.ranges]
+        row = max(1, sum(lengths))
+        for outer in range(start // row, -(-stop // row)):
+            first = outer * row
+            for (begin, _), length in zip(self.ranges, lengths, strict=True):
+                a, b = max(first, start), min(first + length, stop)
+                if a < b:
+                    yield a, (outer * full[self.dim] + begin) * inner + a - first, b - a
+                first += length
 
     def _places(self) -> list[tuple[slice, ...]]:
         return [(*[slice(None)] * self.dim, slice(start, stop)) for start, stop in self.ranges]
@@ -122,6 +155,9 @@ class Parameter(Tensor):
     frozen : bool
         True if it keeps its values: it has no gradient, no state of the optimizer and no part in the norm. Set before
         it is bound to an arena. ``grad`` is then scratch memory, for layers that do not ask.
+    sum_over : Summing or None
+        Ranks that have a copy of it each but compute parts of its gradient: the parts are summed when all are there,
+        before the gradient is reported.
     """
 
     def __init__(
@@ -142,6 +178,7 @@ class Parameter(Tensor):
         self.accumulate = self.frozen = False
         self._writes = self._due = 0
         self._on_ready: Callable[[Parameter], None] | None = None
+        self.sum_over: Summing | None = None
 
     def part(self, shard: Shard) -> "Parameter":
         """Return a part of this parameter, with the initial values that it has in the whole."""
@@ -177,7 +214,14 @@ class Parameter(Tensor):
             return
         self._writes += 1
         self.accumulate = True
-        if self._writes == self._due and self._on_ready is not None:
+        if self._writes == self._due:
+            self.complete()
+
+    def complete(self) -> None:
+        """Report that the gradient is complete, after the sum over the ranks that have parts of it."""
+        if self.sum_over is not None:
+            self.sum_over.sum(self.grad)
+        if self._on_ready is not None:
             self._on_ready(self)
 
 
@@ -187,3 +231,7 @@ class State(Tensor):
     def __init__(self, shape: tuple[int, ...], fill: float, *, shard: Shard | None = None):
         super().__init__(shape, shard)
         self.fill = fill
+
+    def part(self, shard: Shard) -> "State":
+        """Return a part of this state."""
+        return State(self.full_shape, self.fill, shard=shard)

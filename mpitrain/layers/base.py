@@ -68,7 +68,7 @@ class Layer(ABC):
         yield name, self
 
     def joined(self, above: "Layer") -> "Layer | None":
-        """Return a layer that runs this one and ``above``, which takes its y, better than one by one; None by default."""
+        """Return a layer that runs this one and ``above``, which takes its y, in a better way; None by default."""
         return None
 
     def replace(self, name: str, layer: "Layer") -> None:

@@ -74,12 +74,12 @@ class _Along(Move):
         self._check(whole, total_of(self.length))
         rank, dim = self.group.rank, self.dim % whole.ndim
         parts = [(r, whole[along(dim, where)]) for r, where in enumerate(self._slices)]
-        finish = self.exchange.start(self._algorithms[1], self._key(whole), self._counts(whole), parts, like=whole)
+        planned = self.exchange.start(self._algorithms[1], self._key(whole), self._counts(whole), parts, like=whole)
         shape, dtype = self._part_shape(whole.shape), whole.dtype
 
         def wait() -> Any:
             y = buffers.lend(self, name, shape, dtype)
-            finish([(rank, y)], False)
+            self.exchange.finish(planned, [(rank, y)])
             return y
 
         return wait

@@ -1,8 +1,7 @@
 """Planned messages of a move: one plan for each shape, with buffers of its own, used again in every step."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -47,10 +46,10 @@ class Exchange:
 
     def all_reduce(self, x: Any, algorithm: str, out: Any) -> None:
         """Write the sum of ``x`` over the ranks to ``out``."""
-        self.start_all_reduce(x, algorithm)(out)
+        self.finish(self.start_all_reduce(x, algorithm), [(0, out)])
 
-    def start_all_reduce(self, x: Any, algorithm: str) -> Callable[[Any], None]:
-        """Start the sum of ``x``, which is copied, over the ranks; return a function that writes it to its argument."""
+    def start_all_reduce(self, x: Any, algorithm: str) -> Planned:
+        """Start the sum of ``x``, which is copied, over the ranks; return the plan in flight for ``finish``."""
         key = (f"{algorithm} all-reduce", x.shape, x.dtype.str)
         planned = self._kept.get(key)
         if planned is None:
@@ -58,8 +57,9 @@ class Exchange:
             buffer = device_of(x).empty((x.size,), x.dtype)
             plan = self._group.plan_all_reduce(buffer, algorithm, what=self._name)
             planned = self._kept[key] = Planned(plan, [plan.result], [plan.result])
-        self._start(key, planned, [(0, x)])
-        return lambda out: self._finish(planned, [(0, out)], False)
+        self._kept.move_to_end(key)
+        _start(planned, [(0, x)])
+        return planned
 
     def run(
         self,
@@ -89,7 +89,7 @@ class Exchange:
         add : bool
             Add to the targets instead of overwriting them.
         """
-        self.start(algorithm, key, counts, put, like=like)(take, add)
+        self.finish(self.start(algorithm, key, counts, put, like=like), take, add=add)
 
     def start(
         self,
@@ -99,8 +99,8 @@ class Exchange:
         put: Iterable[tuple[int, Any]],
         *,
         like: Any,
-    ) -> Callable[[Iterable[tuple[int, Any]], bool], None]:
-        """Start what ``run`` does, and return the function that waits for it, given ``take`` and ``add``."""
+    ) -> Planned:
+        """Begin what ``run`` does, and return the plan in flight for ``finish``: between them, the rank may compute."""
         key = (algorithm, *key, like.dtype.str)
         planned = self._kept.get(key)
         if planned is None:
@@ -109,21 +109,12 @@ class Exchange:
             plan = self._group.plan_watched(algorithm, buffer, self._name, counts=counts)
             planned = Planned(plan, _chunks(buffer, counts[0]), _chunks(plan.result, counts[-1]))
             self._kept[key] = planned
-        self._start(key, planned, put)
-        return partial(self._finish, planned)
-
-    def free(self) -> None:
-        """Release all plans; the next call makes them again."""
-        while self._kept:
-            self._group.release(self._kept.popitem(last=False)[1].plan)
-
-    def _start(self, key: tuple[Any, ...], planned: Planned, put: Iterable[tuple[int, Any]]) -> None:
         self._kept.move_to_end(key)
-        for chunk, source in put:
-            planned.outgoing[chunk].reshape(source.shape)[...] = source
-        planned.plan.start()
+        _start(planned, put)
+        return planned
 
-    def _finish(self, planned: Planned, take: Iterable[tuple[int, Any]], add: bool) -> None:
+    def finish(self, planned: Planned, take: Iterable[tuple[int, Any]], *, add: bool = False) -> None:
+        """Wait for what ``start`` began, and take arrays out of the chunks of its result."""
         planned.plan.wait()
         for chunk, target in take:
             arrived = planned.incoming[chunk].reshape(target.shape)
@@ -133,6 +124,11 @@ class Exchange:
                 target[...] = arrived
         self.messages += planned.plan.messages
         self.bytes_sent += planned.plan.bytes_sent
+
+    def free(self) -> None:
+        """Release all plans; the next call makes them again."""
+        while self._kept:
+            self._group.release(self._kept.popitem(last=False)[1].plan)
 
     def _make_room(self, key: tuple[Any, ...]) -> None:
         """Compare a new key over the ranks, which have the same keys so far, and release the plan used longest ago.
@@ -150,6 +146,12 @@ class Exchange:
                 raise AgreedError(f"{self._name}: {first} begins {one}, but {second} begins {two}")
         if len(self._kept) == KEPT_PLANS:
             self._group.release(self._kept.popitem(last=False)[1].plan)
+
+
+def _start(planned: Planned, put: Iterable[tuple[int, Any]]) -> None:
+    for chunk, source in put:
+        planned.outgoing[chunk].reshape(source.shape)[...] = source
+    planned.plan.start()
 
 
 def _chunks(buffer: Any, counts: Sequence[int]) -> list[Any]:
