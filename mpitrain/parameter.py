@@ -69,7 +69,8 @@ class Shard:
 
     def take(self, whole: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return a copy of the part of ``whole``, in ``out`` if it is given."""
-        return np.concatenate([whole[place] for place in self._places()], axis=self.dim, out=out)
+        nothing = whole[(*[slice(None)] * self.dim, slice(0))]  # there may be no ranges
+        return np.concatenate([nothing, *(whole[place] for place in self._places())], axis=self.dim, out=out)
 
     def put(self, part: np.ndarray, whole: np.ndarray) -> None:
         """Write ``part`` to its place in ``whole``."""
