@@ -10,7 +10,7 @@ from ..context import Context
 from ..device import Device
 from ..errors import UserError
 from ..key_value_cache import KeyValueCache
-from ..ops.attention import attention, attention_dx
+from ..ops.attention import Block, attention, attention_dx
 from ..ops.dropout import Masks
 from ..ops.rotary import positions_needed, rotary, rotary_table
 from ..parameter import Shard
@@ -108,7 +108,7 @@ class MultiHeadAttention(Layer):
         tokens, masks = ctx.tokens, None
         if ctx.training and self.dropout:
             masks = Masks(self.dropout, (ctx.seed, self.number, ctx.step, ctx.first), ctx.counters)
-        how = tokens.lengths, tokens.segments, masks
+        how = tokens.lengths, tokens.segments, masks, self._block(length, k.shape[2])
         attention(q, k, v, self._heads(y), log_sum_exp, self.scale, self.causal, *how)
         ctx[self] = qkv, log_sum_exp, tokens.positions, how
         return self.out.forward(y, ctx)
@@ -155,6 +155,10 @@ class MultiHeadAttention(Layer):
         self._turn(dqkv, ctx, positions, 0, back=True)
         self.qkv.needs_dx = self.needs_dx
         return self.qkv.backward(dqkv, ctx)
+
+    def _block(self, num_queries: int, num_keys: int) -> Block | None:
+        """Return where the heads are among those of the whole layer, for their masks; None for all of them."""
+        return None if self.place == (0, self.num_heads) else Block(num_keys - num_queries, 0, num_keys, *self.place)
 
     def _heads(self, tokens: np.ndarray) -> np.ndarray:
         """Return the view (N, heads, T, D) of (N, T, heads D)."""
