@@ -125,7 +125,7 @@ class Arena:
     def on_ready(self, function: Callable[[Parameter], None] | None) -> None:
         self._on_ready = function
         for p in self.parameters:  # which call it themselves: once per gradient, in the middle of backward
-            p._on_ready = function
+            p.call_when_ready(function)
 
     def _initial_values(self, seed: int) -> np.ndarray:
         values: np.ndarray = CPU.zeros((self.num_values,), self.dtype)
@@ -198,8 +198,8 @@ class Arena:
         for p in self.parameters:
             if p._writes == 0:  # it still holds the gradient of the step before
                 p.grad.fill(0)
-            if p._writes < p._due:
-                p.complete()
+            if p._writes < p._due and p._on_ready is not None:
+                p._on_ready(p)
 
     @property
     def tensors(self) -> list[Tensor]:

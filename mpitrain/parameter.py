@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -158,7 +159,7 @@ class Parameter(Tensor):
         it is bound to an arena. ``grad`` is then scratch memory, for layers that do not ask.
     sum_over : Summing or None
         Ranks that have a copy of it each but compute parts of its gradient: the parts are summed when all are there,
-        before the gradient is reported.
+        before the gradient is reported. Set before it is bound to an arena.
     """
 
     def __init__(
@@ -215,15 +216,18 @@ class Parameter(Tensor):
             return
         self._writes += 1
         self.accumulate = True
-        if self._writes == self._due:
-            self.complete()
-
-    def complete(self) -> None:
-        """Report that the gradient is complete, after the sum over the ranks that have parts of it."""
-        if self.sum_over is not None:
-            self.sum_over.sum(self.grad)
-        if self._on_ready is not None:
+        if self._writes == self._due and self._on_ready is not None:
             self._on_ready(self)
+
+    def call_when_ready(self, function: "Callable[[Parameter], None] | None") -> None:
+        """Have ``function`` called with a complete gradient, after the sum over the ranks that have parts of it."""
+        self._on_ready = function if self.sum_over is None else partial(_sum_first, self.sum_over, function)
+
+
+def _sum_first(ranks: Summing, function: Callable[[Parameter], None] | None, p: Parameter) -> None:
+    ranks.sum(p.grad)
+    if function is not None:
+        function(p)
 
 
 class State(Tensor):
