@@ -10,7 +10,8 @@ import numpy as np
 
 from ..context import Context
 from ..errors import UserError
-from ..ops.routing import MOST_EXPERTS, choose_largest, route, sum_of_rows, take_rows
+from ..ops.embedding import embedding
+from ..ops.routing import MOST_EXPERTS, choose_largest, route, row_dots, sum_of_rows
 from ..ops.softmax import softmax, softmax_dx
 from ..parameter import State
 from .base import Layer, empty_gradient
@@ -97,7 +98,7 @@ class MixtureOfExperts(Layer):
         way = route(chosen, self.num_experts)
         shares = self._count(way.counts, ctx)
         rows: np.ndarray = ctx.lend(self, "rows", (len(way.tokens), tokens.shape[1]))
-        take_rows(tokens, way.tokens, rows)
+        embedding(way.tokens, tokens, rows)
         self.experts.expect(way.counts.tolist(), ctx)  # type: ignore[attr-defined]
         results = self.experts.forward(rows, ctx)
         weights = self._weights(p, chosen)
@@ -111,9 +112,9 @@ class MixtureOfExperts(Layer):
         shape, p, chosen, way, shares, results, weights = ctx[self]
         dy = as_rows(dy)
         dresults: np.ndarray = ctx.backward.lend(self, "dresults", results.shape)
-        take_rows(dy, way.tokens, dresults)
+        embedding(way.tokens, dy, dresults)
         dweights = np.empty_like(weights)
-        dweights.reshape(-1)[way.order] = np.einsum("rc,rc->r", dresults, results)
+        dweights.reshape(-1)[way.order] = row_dots(dresults, results)
         np.multiply(dresults, weights.reshape(-1)[way.order, None], out=dresults)
         drows = self.experts.backward(dresults, ctx)
         if not self.needs_dx and not self.router.trains:
@@ -151,7 +152,7 @@ class MixtureOfExperts(Layer):
         places = chosen.astype(np.int64)
         if self.normalize:
             s = np.take_along_axis(p, places, axis=1).sum(axis=1, keepdims=True)
-            dweights = (dweights - np.einsum("mk,mk->m", weights, dweights)[:, None]) / s
+            dweights = (dweights - row_dots(weights, dweights)[:, None]) / s
         dp.fill(0)
         np.put_along_axis(dp, places, dweights, axis=1)
 
@@ -160,9 +161,10 @@ class MixtureOfExperts(Layer):
         if self.balance != "bias":
             return p
         if ctx.training and int(ctx.device.to_host(self.step.data)[0]) != ctx.step + 1:
-            load = self.load.data
-            self.score_bias.data += self.rate * np.sign(load.mean() - load)
-            load.fill(0)
+            load = ctx.device.to_host(self.load.data).astype(np.float64)
+            step = self.rate * np.sign(load.mean() - load)
+            self.score_bias.data += ctx.device.from_host(step.astype(self.load.data.dtype))
+            self.load.data.fill(0)
             self.step.data.fill(ctx.step + 1)
         scores: np.ndarray = p + self.score_bias.data
         return scores
