@@ -72,5 +72,6 @@ def sum_of_rows(rows: np.ndarray, places: np.ndarray, weights: np.ndarray | None
 def row_dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the dot product of each row of a (M, C) with that of b, (M,)."""
     if isinstance(a, np.ndarray):
-        return np.einsum("mc,mc->m", a, b)
+        dots: np.ndarray = np.einsum("mc,mc->m", a, b)
+        return dots
     return np.multiply(a, b).sum(axis=1)  # CuPy's einsum needs cuBLAS

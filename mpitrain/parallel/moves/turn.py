@@ -110,6 +110,10 @@ class RaggedTurn(Move):
         ctx[self] = table
         return int(table[:, rank].sum())
 
+    def follow(self, table: np.ndarray, ctx: Context) -> None:
+        """Set the rows of each source for each destination (P, P) in this microbatch, the same on all ranks."""
+        ctx[self] = table
+
     def input_shape(self, whole: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of x for the counts that it was made with."""
         return (sum(self._default or ()), *whole[1:])
