@@ -49,7 +49,7 @@ class DividedExperts(Layer):
         self.num_experts = experts.num_experts
         self._owned = slices_of(experts.num_experts, size)
         self.there, self.back = RaggedTurn(self.group), RaggedTurn(self.group)
-        self.local = experts.part(Shard.even(0, experts.num_experts, rank, size))
+        self.local = experts.part(Shard.even(0, experts.num_experts, rank, size, axis="expert"))
         self._counts = Exchange(self.group, self.kind)
         self.ask_dx(experts.needs_dx)
 
