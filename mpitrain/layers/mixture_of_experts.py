@@ -3,7 +3,7 @@
 Shapes: M tokens, C the size of a vector, E experts, k experts for each token, R = M k rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -137,6 +137,10 @@ class MixtureOfExperts(Layer):
         self.needs_dx = needed
         self.router.ask_dx(needed)
         self.experts.ask_dx(needed)
+
+    def running(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        """Yield itself: its experts have rows of all samples, of which no observer knows the order."""
+        yield prefix.rstrip("."), self
 
     def _weights(self, p: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         """Return the weights g (M, k) of the chosen experts."""

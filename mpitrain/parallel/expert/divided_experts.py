@@ -16,6 +16,8 @@ from ..moves import RaggedTurn
 from ..moves.exchange import Exchange
 from ..moves.move import slices_of
 
+SLACK = 0.25  # a plan takes longer to make than a quarter of the rows to send
+
 
 class DividedExperts(Layer):
     """y of ``Experts`` for the rows of each rank, where each rank has some of the experts.
@@ -48,7 +50,8 @@ class DividedExperts(Layer):
         rank, size = self.group.rank, self.group.size
         self.num_experts = experts.num_experts
         self._owned = slices_of(experts.num_experts, size)
-        self.there, self.back = RaggedTurn(self.group), RaggedTurn(self.group)
+        self.there = RaggedTurn(self.group, slack=SLACK)
+        self.back = self.there.reversed()
         self.local = experts.part(Shard.even(0, experts.num_experts, rank, size, axis="expert"))
         self._counts = Exchange(self.group, self.kind)
         self.ask_dx(experts.needs_dx)
@@ -95,8 +98,7 @@ class DividedExperts(Layer):
     def free(self) -> None:
         """Release all plans and their memory; all ranks call it together."""
         self._counts.free()
-        self.there.free()
-        self.back.free()
+        self.there.free()  # and the way back, which has the same plans
 
     def _gather(self, counts: Sequence[int]) -> np.ndarray:
         """Return the counts of all ranks (P, E)."""

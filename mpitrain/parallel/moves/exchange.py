@@ -77,7 +77,7 @@ class Exchange:
         counts : Counts
             Elements of each chunk of this rank.
         put, take : iterable of (chunk, array)
-            Sources, and targets.
+            Sources, and targets; one that is shorter than its chunk is the start of it.
         like : array
             An array of the dtype and device of the messages.
         add : bool
@@ -109,11 +109,11 @@ class Exchange:
     ) -> None:
         self._kept.move_to_end(key)
         for chunk, source in put:
-            planned.outgoing[chunk].reshape(source.shape)[...] = source
+            planned.outgoing[chunk][: source.size].reshape(source.shape)[...] = source
         planned.plan.start()
         planned.plan.wait()
         for chunk, target in take:
-            arrived = planned.incoming[chunk].reshape(target.shape)
+            arrived = planned.incoming[chunk][: target.size].reshape(target.shape)
             if add:
                 target += arrived
             else:
