@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Conv2d,
         Dropout,
         Embedding,
+        Experts,
         FirstToken,
         Flatten,
         GlobalAvgPool,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         Linear,
         LoRALinear,
         MaxPool2d,
+        MixtureOfExperts,
         MultiHeadAttention,
         PatchEmbedding,
         PostNormBlock,
@@ -96,9 +98,9 @@ _PLACES = {
     "generation": "Sampling generate",
     "head_loss": "split_head",
     "layers": (
-        "AvgPool2d BatchNorm2d Conv2d Dropout Embedding FirstToken Flatten GELU GlobalAvgPool Layer LayerNorm "
-        "Linear LoRALinear MaxPool2d MultiHeadAttention PatchEmbedding PostNormBlock PreNormBlock RMSNorm ReLU "
-        "Recompute Residual Sequential SiLU Sigmoid SwiGLU Tanh TiedHead TokenEmbedding"
+        "AvgPool2d BatchNorm2d Conv2d Dropout Embedding Experts FirstToken Flatten GELU GlobalAvgPool Layer "
+        "LayerNorm Linear LoRALinear MaxPool2d MixtureOfExperts MultiHeadAttention PatchEmbedding PostNormBlock "
+        "PreNormBlock RMSNorm ReLU Recompute Residual Sequential SiLU Sigmoid SwiGLU Tanh TiedHead TokenEmbedding"
     ),
     "losses": "MSE Loss SoftmaxCrossEntropy Totals",
     "metrics": "Metric",
@@ -136,6 +138,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "EpochResult",
+    "Experts",
     "FirstToken",
     "Flatten",
     "GlobalAvgPool",
@@ -152,6 +155,7 @@ __all__ = [
     "MaxPool2d",
     "Mesh",
     "Metric",
+    "MixtureOfExperts",
     "Monitor",
     "MultiHeadAttention",
     "Normalizer",

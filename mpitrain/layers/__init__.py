@@ -6,10 +6,12 @@ from .batchnorm2d import BatchNorm2d
 from .conv2d import Conv2d
 from .dropout import Dropout
 from .embedding import Embedding
+from .experts import Experts
 from .flatten import Flatten
 from .layernorm import LayerNorm
 from .linear import Linear
 from .lora import LoRALinear
+from .mixture_of_experts import MixtureOfExperts
 from .multi_head_attention import MultiHeadAttention
 from .patches import PatchEmbedding
 from .pool import AvgPool2d, GlobalAvgPool, MaxPool2d
@@ -27,6 +29,7 @@ __all__ = [
     "Conv2d",
     "Dropout",
     "Embedding",
+    "Experts",
     "FirstToken",
     "Flatten",
     "GlobalAvgPool",
@@ -35,6 +38,7 @@ __all__ = [
     "Linear",
     "LoRALinear",
     "MaxPool2d",
+    "MixtureOfExperts",
     "MultiHeadAttention",
     "Part",
     "PatchEmbedding",
