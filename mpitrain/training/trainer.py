@@ -46,7 +46,7 @@ from .report import write_results
 from .results import Result
 from .scoring.evaluation import Evaluator, make_evaluator
 from .scoring.scores import make_scoring
-from .setup import OwnParts, language_facts, open_setup, resolved
+from .setup import OwnParts, open_setup, resolved, task_facts
 from .weights import check_weights, gather_tensors, load_weights, save_weights
 
 Model = str | Layer | Callable[[tuple[int, ...], int], Layer]
@@ -304,7 +304,7 @@ class Trainer:
         setup = self.setup
         with self.world.together():
             splits = self._splits(data)
-            facts = language_facts(setup.dataset)
+            facts = task_facts(setup.dataset)
             scoring = make_scoring(
                 setup.loss, setup.target_normalizer, setup.dataset.num_outputs, setup.metrics, **facts
             )
