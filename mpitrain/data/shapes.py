@@ -120,10 +120,11 @@ def draw_shapes(options: ShapesOptions) -> tuple[np.ndarray, np.ndarray]:
     draws = uniform.reshape(options.samples, options.objects + 1, _WORDS)
     for number, (first, *objects) in enumerate(draws):
         image = np.empty((height, width, channels))
-        image[...] = 0.3 + 0.4 * first[1 : 1 + channels]
+        ground = 0.3 + 0.4 * first[1 : 1 + channels]
+        image[...] = ground
         for one in objects[: 1 + int(first[0] * options.objects)]:
             inside = _inside(one, height, width)
-            image[inside] = one[5 : 5 + channels]
+            image[inside] = (ground + 0.25 + 0.5 * one[5 : 5 + channels]) % 1  # unlike the ground
             y[number][inside] = 1 if one[0] < 0.5 else 2
         image += options.noise * _noise(number, image.size, options.seed).reshape(image.shape)
         np.copyto(x[number], np.clip(np.rint(255 * image), 0, 255), casting="unsafe")
@@ -133,7 +134,7 @@ def draw_shapes(options: ShapesOptions) -> tuple[np.ndarray, np.ndarray]:
 def _inside(draw: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return which pixels (H, W) an object covers."""
     side = min(height, width)
-    radius = side * (0.08 + 0.17 * draw[1])
+    radius = side * (0.1 + 0.15 * draw[1])
     down = np.arange(height)[:, None] - draw[2] * (height - 1)
     right = np.arange(width) - draw[3] * (width - 1)
     if draw[0] < 0.5:

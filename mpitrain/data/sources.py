@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 SOURCES = {
     "digits": "digits",
-    "shapes": "shapes:samples=N,size=HxW",
     "mnist": "mnist:DIR",
     "fashion-mnist": "fashion-mnist:DIR",
     "cifar10": "cifar10:DIR",
     "npz": "npz:FILE",
     "csv": "csv:FILE,target=COLUMN",
     "openml": "openml:NAME",
+    "shapes": "shapes:samples=N,size=HxW",
     "jsonl": "jsonl:FILE,text=KEY,target=KEY",
     "text": "text:FILE|DIR|GLOB",
     "tokens": "tokens:DIR",

@@ -313,7 +313,8 @@ class Trainer:
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs (N, K) for samples (N, ...): logits of classes, or values in the units of the targets.
 
-        For rows of tokens (N, L), padded by -1, a language model returns the logits (N, L, K) of the next tokens.
+        For rows of tokens (N, L), padded by -1, a language model returns the logits (N, L, K) of the next tokens, and
+        for images one of segmentation those of each pixel, (N, H, W, K).
         All ranks call this together with the same samples, and each computes a share.
         """
         setup, world = self.setup, self.world
@@ -332,7 +333,7 @@ class Trainer:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the numbers of the classes (N,), or the predicted values (N, K), for samples (N, ...).
 
-        A language model returns the most probable next tokens, (N, L).
+        A language model returns the most probable next tokens, (N, L), and one of segmentation classes (N, H, W).
         All ranks call this together with the same samples.
         """
         outputs = self.outputs(x)

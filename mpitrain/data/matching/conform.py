@@ -156,11 +156,16 @@ def number_classes(
 def number_pixels(names: Sequence[str], codes: np.ndarray, signature: Signature, where: str) -> np.ndarray:
     """Return the model's class numbers (N, H, W) of pixels; see ``number_classes``.
 
+    Labels of pixels are integers: where the model's classes have names, they are places among these.
+
     Parameters
     ----------
     codes : (N, H, W) array of int
         Places in ``names``; ``UNLABELED`` for pixels without a label.
     """
+    known = signature.class_names
+    if not any(name.isdecimal() for name in known) and all(name.isdecimal() for name in names):
+        names = [known[int(name)] if int(name) < len(known) else name for name in names]
     places = np.arange(len(names))
     numbers = number_classes(
         names, places, signature, where, lambda place: f"of {int((codes == place).sum()):,} pixels"
