@@ -140,8 +140,10 @@ def _inside(draw: np.ndarray, height: int, width: int) -> np.ndarray:
     if draw[0] < 0.5:
         circle: np.ndarray = down**2 + right**2 <= radius**2
         return circle
-    stretch = 0.7 + 0.6 * draw[4]  # the area of the rectangle is that of the circle
-    half = radius * np.pi**0.5 / 2
+    half = radius * np.pi**0.5 / 2  # the area of the rectangle is that of the circle
+    stretch = 1.3 + draw[4] % 0.5
+    if draw[4] < 0.5:  # lying, not standing
+        stretch = 1 / stretch
     rectangle: np.ndarray = (np.abs(down) <= half * stretch) & (np.abs(right) <= half / stretch)
     return rectangle
 

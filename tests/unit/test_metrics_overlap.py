@@ -41,7 +41,7 @@ def test_any_division_has_the_same_bits():
 
 
 def test_pixels():
-    """Those without a label count neither as a class nor as a prediction; small integers do not overflow."""
+    """A pixel without a label counts neither as a class nor as a prediction; small integers do not overflow."""
     targets = RNG.integers(0, 3, (5, 4, 6)).astype(np.int8)
     targets[0, :2] = IGNORED
     outputs = RNG.standard_normal((*targets.shape, 3))
