@@ -9,7 +9,7 @@ from ..errors import UserError
 from ..suggest import did_you_mean
 from .build import build_dataset, image_dataset
 from .checks import check_features
-from .dataset import LANGUAGE_MODELING, TASKS, Dataset, Features
+from .dataset import LANGUAGE_MODELING, SEGMENTATION, TASKS, Dataset, Features
 from .draw import Draw
 from .files import file, folder
 from .formats.cifar10 import CIFAR10_CLASSES, read_cifar10
@@ -119,6 +119,8 @@ def open_dataset(
                 notes=notes,
             )
         case "csv":
+            if task == SEGMENTATION:
+                raise UserError(f"{source} is a table: the task {task} is for images, as in npz:FILE")
             from .tables import csv_dataset
 
             return csv_dataset(place, task, test_fraction, seed, draw)

@@ -126,6 +126,12 @@ def test_samples_and_tasks_that_do_not_fit(path, x, y, task, message):
         opened(path, y, x, task)
 
 
+def test_a_table_has_no_pixels(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,0\n2,1\n3,0\n4,1\n")
+    with pytest.raises(UserError, match="is a table: the task segmentation is for images"):
+        open_dataset(f"csv:{tmp_path}/t.csv,target=b", task="segmentation")
+
+
 def test_a_class_of_the_test_split_only(path):
     np.savez(path, x_train=X, y_train=Y % 2, x_test=X, y_test=Y)
     with pytest.raises(UserError, match="test split: the class 2 is in no training image"):
