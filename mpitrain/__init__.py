@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         AvgPool2d,
         BatchNorm2d,
         Conv2d,
+        ConvTranspose2d,
         Dropout,
         Embedding,
         FirstToken,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         Sequential,
         Sigmoid,
         SiLU,
+        SkipConcat,
         SwiGLU,
         Tanh,
         TiedHead,
@@ -96,9 +98,9 @@ _PLACES = {
     "generation": "Sampling generate",
     "head_loss": "split_head",
     "layers": (
-        "AvgPool2d BatchNorm2d Conv2d Dropout Embedding FirstToken Flatten GELU GlobalAvgPool Layer LayerNorm "
-        "Linear LoRALinear MaxPool2d MultiHeadAttention PatchEmbedding PostNormBlock PreNormBlock RMSNorm ReLU "
-        "Recompute Residual Sequential SiLU Sigmoid SwiGLU Tanh TiedHead TokenEmbedding"
+        "AvgPool2d BatchNorm2d Conv2d ConvTranspose2d Dropout Embedding FirstToken Flatten GELU GlobalAvgPool Layer "
+        "LayerNorm Linear LoRALinear MaxPool2d MultiHeadAttention PatchEmbedding PostNormBlock PreNormBlock RMSNorm "
+        "ReLU Recompute Residual Sequential SiLU Sigmoid SkipConcat SwiGLU Tanh TiedHead TokenEmbedding"
     ),
     "losses": "MSE Loss SoftmaxCrossEntropy Totals",
     "metrics": "Metric",
@@ -131,6 +133,7 @@ __all__ = [
     "Config",
     "Context",
     "Conv2d",
+    "ConvTranspose2d",
     "DataParallel",
     "Dataset",
     "Dropout",
@@ -171,6 +174,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SkipConcat",
     "SoftmaxCrossEntropy",
     "Split",
     "State",
