@@ -23,7 +23,7 @@ class HaloConv2d(Layer):
         The local layer, whose vertical padding is ``geometry.top``.
     halo : Halo
     geometry : Geometry
-        Of a rank where it ``fits``.
+        Of a rank that it ``suits``.
 
     Notes
     -----
@@ -38,6 +38,14 @@ class HaloConv2d(Layer):
         self._first = geometry.own.start
         self._above, self._below = Edge.above(geometry), Edge.below(geometry)
         self._edges = [edge for edge in (self._above, self._below) if edge is not None]
+
+    @staticmethod
+    def suits(geometry: Geometry) -> bool:
+        """Return whether the local layer with padding gives the rows of y, and the edges all that it leaves out."""
+        if not geometry.fits():
+            return False
+        above, below = Edge.above(geometry), Edge.below(geometry)
+        return (above is None or above.covers(*geometry.above)) and (below is None or below.covers(*geometry.below))
 
     def forward(self, x: Any, ctx: Context) -> Any:
         """Return the output rows of this rank."""
@@ -82,9 +90,7 @@ class HaloConv2d(Layer):
         """Yield this layer, since its backward does not call that of the local one."""
         yield prefix.rstrip("."), self
 
-    def _put_gradients(
-        self, x: Any, dy: Any, plan: Conv2dPlan, slabs: dict[Edge, Any], dys: dict[Edge, Any]
-    ) -> None:
+    def _put_gradients(self, x: Any, dy: Any, plan: Conv2dPlan, slabs: dict[Edge, Any], dys: dict[Edge, Any]) -> None:
         weight = self.conv.weight
         with weight.in_parts():
             self.conv.put_gradients(x, dy, plan)

@@ -40,7 +40,7 @@ class Edge:
     def above(cls, geometry: Geometry) -> "Edge | None":
         """Return that of the rows above; None if no output needs any."""
         (stride, _), (dilation, _) = geometry.window.stride, geometry.window.dilation
-        if geometry.top <= 0 or geometry.own.start == 0:
+        if geometry.above[0] >= geometry.above[1]:
             return None
         outputs = min(geometry.num_outputs, -(-geometry.top // stride))
         taps = min(geometry.window.kernel[0], -(-geometry.top // dilation))
@@ -52,14 +52,18 @@ class Edge:
         window, beyond = geometry.window, geometry.num_rows + geometry.top
         stride, dilation = window.stride[0], window.dilation[0]
         first = max(0, -(-(beyond - window.extent(0) + 1) // stride))
-        if first >= geometry.num_outputs or geometry.own.stop == geometry.height:
+        if geometry.below[0] >= geometry.below[1]:
             return None
         tap = max(0, -(-(beyond - (geometry.num_outputs - 1) * stride) // dilation))
         return cls(geometry, slice(tap, window.kernel[0]), slice(first, geometry.num_outputs))
 
-    def lend_slab(self, x: Any, buffers: Buffers) -> Any:
+    def covers(self, first: int, stop: int) -> bool:
+        """Return whether the slab has all of these rows; strides and dilations may leave out some that are sent."""
+        return self.first <= first and stop <= self.first + self.num_rows
+
+    def lend_slab(self, x: Any, buffers: Buffers, name: str = "slab") -> Any:
         """Return memory for a slab beside ``x``."""
-        return buffers.lend(self, "slab", (len(x), self.num_rows, *x.shape[2:]), x.dtype)
+        return buffers.lend(self, name, (len(x), self.num_rows, *x.shape[2:]), x.dtype)
 
     def part(self, slab: Any, rows: Rows) -> Any:
         """Return some rows of a slab, by their numbers in whole images."""
@@ -81,7 +85,7 @@ class Edge:
 
     def dx(self, dy: Any, like: Any, conv: Conv2d, buffers: Buffers) -> Any:
         """Return the gradient of the slab, given ``take(dy)``."""
-        dx = self.lend_slab(like, buffers)
+        dx = self.lend_slab(like, buffers, "dx")
         conv2d_dx(dy, conv.weight.data[self.taps], dx, self._plan(dx, conv))
         return dx
 

@@ -48,17 +48,28 @@ class Geometry(NamedTuple):
     @property
     def num_rows(self) -> int:
         """Rows of x that this rank has."""
-        return self.own.stop - self.own.start
+        return int(self.own.stop - self.own.start)
 
     @property
     def num_outputs(self) -> int:
         """Rows of y that it computes."""
-        return self.outputs.stop - self.outputs.start
+        return int(self.outputs.stop - self.outputs.start)
 
     @property
     def top(self) -> int:
         """Rows above the own ones that its first output needs; negative if it begins below the first of these."""
-        return self.own.start + self.window.padding[0] - self.outputs.start * self.window.stride[0]
+        return int(self.own.start + self.window.padding[0] - self.outputs.start * self.window.stride[0])
+
+    @property
+    def above(self) -> tuple[int, int]:
+        """First of the needed rows of whole images above the own ones, and the one after the last."""
+        return max(0, self.own.start - self.top), self.own.start
+
+    @property
+    def below(self) -> tuple[int, int]:
+        """First of the needed rows of whole images below the own ones, and the one after the last."""
+        last = (self.outputs.stop - 1) * self.window.stride[0] - self.window.padding[0] + self.window.extent(0) - 1
+        return self.own.stop, min(self.height, last + 1)
 
     def fits(self) -> bool:
         """Return whether the own rows with ``top`` rows of padding on both sides give as many outputs."""

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ...comm.group import Group
 from ...context import Context
@@ -13,6 +13,7 @@ from .conv import HaloConv2d
 from .geometry import Geometry, Size, make_halo
 
 Windowed = Conv2d | MaxPool2d | AvgPool2d
+W = TypeVar("W", bound=Windowed)
 
 
 def divide_window(layer: Windowed, group: Group, size: Size) -> Layer:
@@ -26,7 +27,7 @@ def divide_window(layer: Windowed, group: Group, size: Size) -> Layer:
     geometry, halo = Geometry.of(layer.window, size, group), make_halo(layer.window, size, group, fill)
     if geometry.fits() and halo.is_local and (geometry.top == 0 or isinstance(layer, Conv2d)):
         return _with_padding(layer, geometry.top)
-    if geometry.fits() and isinstance(layer, Conv2d):
+    if isinstance(layer, Conv2d) and HaloConv2d.suits(geometry):
         return HaloConv2d(_with_padding(layer, geometry.top), halo, geometry)
     local: Layer = _with_padding(layer, 0)
     if not geometry.num_outputs:
@@ -34,7 +35,7 @@ def divide_window(layer: Windowed, group: Group, size: Size) -> Layer:
     return Divided(halo, local)
 
 
-def _with_padding(layer: Windowed, vertical: int) -> Any:
+def _with_padding(layer: W, vertical: int) -> W:
     """Return the layer, with the same parameters, with another vertical padding."""
     if layer.window.padding[0] == vertical:
         return layer
@@ -72,7 +73,7 @@ class Rowless(Layer):
     def backward(self, dy: Any, ctx: Context) -> Any:
         """Write gradients of 0, return dx without rows."""
         shape, none = ctx[self]
-        self.layer.backward(ctx.backward.lend(self, "none", none, dy.dtype), ctx)
+        self.layer.backward(ctx.backward.lend(self, "no dy", none, dy.dtype), ctx)
         return ctx.backward.lend(self, "dx", shape, dy.dtype) if self.needs_dx else empty_gradient(dy)
 
     def ask_dx(self, needed: bool) -> None:
