@@ -59,7 +59,7 @@ class Edge:
 
     def covers(self, first: int, stop: int) -> bool:
         """Return whether the slab has all of these rows; strides and dilations may leave out some that are sent."""
-        return self.first <= first and stop <= self.first + self.num_rows
+        return bool(self.first <= first and stop <= self.first + self.num_rows)
 
     def lend_slab(self, x: Any, buffers: Buffers, name: str = "slab") -> Any:
         """Return memory for a slab beside ``x``."""
