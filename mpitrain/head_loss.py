@@ -18,7 +18,7 @@ from .context import Context
 from .errors import UserError
 from .layers import Layer, Linear, Part, Recompute, Sequential, TiedHead
 from .layers.linear import as_rows
-from .losses import Loss, SoftmaxCrossEntropy, Totals
+from .losses import DividedLoss, Loss, SoftmaxCrossEntropy, Totals
 
 LARGE = 1024
 """Outputs from which on a head and its loss are computed together."""
@@ -130,6 +130,9 @@ def split_head(model: Layer, loss: Loss) -> tuple[Layer, Loss]:
     It does where the model ends with a Linear or TiedHead of ``LARGE`` outputs or more and the loss is a
     ``SoftmaxCrossEntropy``. Names and values of parameters do not change, and the model gives whole outputs as before.
     """
+    if type(loss) is DividedLoss:
+        body, made = split_head(model, loss.loss)
+        return (model, loss) if made is loss.loss else (body, DividedLoss(made, loss.targets))
     if type(model) is Recompute:
         body, made = split_head(model.layer, loss)
         if made is loss:

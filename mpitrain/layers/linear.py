@@ -73,7 +73,7 @@ class Linear(Layer):
         made.num_inputs, made.num_outputs = inputs, outputs
         made.weight = Parameter(self.weight.full_shape, self.weight.init, shard=shard)
         if self.bias is not None and made.bias is not None:
-            place = Shard(0, shard.ranges)
+            place = Shard(0, shard.ranges, shard.axis)
             made.bias = Parameter(self.bias.full_shape, self.bias.init, shard=place, decay=self.bias.decay)
         return made
 

@@ -58,7 +58,7 @@ def make_loop(
     observers : sequence of Hook
         Hooks that change nothing, called after all others.
     """
-    shards = num_shards(config, len(setup.dataset.train), _data_group(setup, world).size)
+    shards = num_shards(config, len(setup.dataset.train), _samples(setup, world).size)
     run = make_run(config, setup, world, display, shards)
     run.path = run_path
     executor, meter = make_executor(run, shards), None
@@ -71,23 +71,26 @@ def make_loop(
 
 def make_run(config: Config, setup: TrainingSetup, world: World, display: ProgressLog, shards: int) -> TrainingRun:
     """Return the parts of a run with ``shards`` virtual shards; 0 for none."""
-    group = _data_group(setup, world)
-    sync = _make_data_parallel(config, setup, group, shards)
-    loader = _make_loader(config, setup, group, shards)
+    sums = world.group("data") if setup.roles is None else setup.roles.sums
+    sync = _make_data_parallel(config, setup, sums, shards)
+    loader = _make_loader(config, setup, _samples(setup, world), shards)
     data = setup.dataset
     scoring = make_scoring(setup.loss, setup.target_normalizer, data.num_outputs, setup.metrics, **language_facts(data))
     length = RunLength.of(config.run, len(loader))
     ctx, pipeline = Context(seed=config.run.seed, device=setup.arena.device), setup.pipeline
     runner = None
     if pipeline is not None:
-        runner = PipelineRunner(pipeline.stages, pipeline.channel, setup.loss, ctx, whole_outputs=shards > 0)
+        runner = PipelineRunner(pipeline.stages, pipeline.channel, setup.training_loss, ctx, whole_outputs=shards > 0)
+    optimizer = make_optimizer(config.optimizer, setup.arena)
+    if setup.roles is not None:
+        optimizer.sum_over_parts = setup.roles.sum_over_parts(setup.arena)
     return TrainingRun(
         config=config,
         setup=setup,
         world=world,
         data_parallel=sync,
         loader=loader,
-        optimizer=make_optimizer(config.optimizer, setup.arena),
+        optimizer=optimizer,
         length=length,
         schedule=make_schedule(config.optimizer, len(loader), length.total_steps),
         ctx=ctx,
@@ -100,9 +103,9 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
     )
 
 
-def _data_group(setup: TrainingSetup, world: World) -> Group:
-    """Return the ranks that divide the samples, and have the same model."""
-    return world.group("data") if setup.pipeline is None else setup.pipeline.data
+def _samples(setup: TrainingSetup, world: World) -> Group:
+    """Return the ranks among which the samples are divided."""
+    return world.group("data") if setup.roles is None else setup.roles.samples
 
 
 def _make_data_parallel(config: Config, setup: TrainingSetup, group: Group, shards: int) -> DataParallel:
@@ -119,7 +122,7 @@ def _make_data_parallel(config: Config, setup: TrainingSetup, group: Group, shar
         sync=p.sync,
         compress=p.compress,
         gradient_hook=p.gradient_hook,
-        pipe=None if setup.pipeline is None else setup.pipeline.pipe,
+        roles=setup.roles,
         copies=() if setup.pipeline is None else setup.pipeline.stages.copies,
     )
 
@@ -145,7 +148,7 @@ def _make_loader(config: Config, setup: TrainingSetup, group: Group, shards: int
         device=setup.arena.device,
         inputs=pipeline is None or pipeline.stages.takes_samples,
         targets=pipeline is None or pipeline.stages.has_last,
-        whole_rows=pipeline is not None,
+        whole_rows=setup.roles is not None,
         batch_tokens=config.data.batch_tokens,
         weights=parse_balance(config.parallel.balance),
     )

@@ -84,7 +84,7 @@ def try_passes(setup: TrainingSetup, config: Config, size: int) -> Passes:
 
 def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
     """Return the bytes of each part of training on rank 0, with a remark on each."""
-    arena, exchange, size = run.setup.arena, run.data_parallel.sync, run.group.size
+    arena, exchange, size = run.setup.arena, run.data_parallel.sync, run.loader.size
     own = arena.size if exchange.own is None else sum(part.stop - part.start for part in exchange.own)
     in_common = exchange.sharded and not run.data_parallel.messages_per_step
     slots = list(run.optimizer.slots)
@@ -130,7 +130,7 @@ def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int,
     """Run a training step without its update, and return the bytes of its buffers."""
     ctx = _context(setup, least)
     setup.arena.writes = [0] * len(setup.arena.parameters)
-    model, loss = split_head(setup.model, setup.loss)
+    model, loss = split_head(setup.model, setup.training_loss)
     for _ in range(microbatches):
         _to_the_loss(setup, model, loss, num_samples, ctx)
         model.backward(loss.backward(ctx), ctx)
@@ -140,7 +140,7 @@ def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int,
 def _forward(setup: TrainingSetup, num_samples: int, least: float) -> int:
     """Evaluate, and return the bytes of the buffers."""
     ctx = _context(setup, least, training=False)
-    model, loss = split_head(setup.model, setup.loss)
+    model, loss = split_head(setup.model, setup.training_loss)
     _to_the_loss(setup, model, loss, num_samples, ctx)
     return ctx.num_bytes + loss.memory()
 

@@ -3,6 +3,7 @@
 import zlib
 
 from ..balance_options import check_balance
+from ..comm.axes import AXES
 from ..comm.group import Group
 from ..comm.mesh import Mesh
 from ..comm.world import World
@@ -39,6 +40,7 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
     """Raise a UserError for settings that do not go with the mesh; those of a run that is continued are left out."""
     p = config.parallel
     check_balance(p.balance, mesh.sizes["data"])
+    _check_division(config, mesh)
     if mesh.sizes["pipe"] == 1:
         if resumes:
             return
@@ -52,7 +54,7 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
     elif p.sync != EVERY_STEP:
         raise UserError(f"--sync {p.sync} needs the whole model on every rank: leave --mesh pipe out")
     elif p.elastic:
-        raise UserError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
+        raise UserError("ranks with a part of the model cannot be lost yet: --elastic needs all ranks on axis data")
     elif p.compress != "none":
         raise UserError("--compress does not go with a pipeline yet: only its last stage knows the weight of a step")
     elif p.gradient_hook:
@@ -70,6 +72,28 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
             "--channel nccl does not go with --all-reduce nccl over axis data: NCCL may hang where sums and messages "
             "come in different orders on different ranks"
         )
+
+
+def _check_division(config: Config, mesh: Mesh) -> None:
+    """Raise a UserError for settings that do not go with axes within the layers."""
+    p = config.parallel
+    axis = next((axis for axis in AXES if axis not in ("data", "pipe") and mesh.sizes[axis] > 1), "")
+    for option, value, default, reason in (
+        ("--sync", p.sync, EVERY_STEP, "needs the whole model on every rank"),
+        ("--elastic", p.elastic, False, "needs the whole model on every rank"),
+        (
+            "--reproducible",
+            p.reproducible,
+            0,
+            "adds in the order of one rank, parts of layers do not",
+        ),
+        ("--gradient-hook", p.gradient_hook, "", "is for ranks with the same parameters"),
+        ("--balance", p.balance, "off", "is for ranks with the same work"),
+        ("--cuda-graph", config.compute.cuda_graph == "on", False, "has no messages between the layers"),
+        ("--compress", axis == "expert" and p.compress != "none", False, "is for ranks with the same parameters"),
+    ):
+        if axis and value != default:
+            raise UserError(f"{option} does not go with axis {axis} of the mesh: it {reason}")
 
 
 def check_dynamic(model: Layer, group: Group) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 
 from .. import models
 from ..arena import Arena
-from ..comm.group import Group
 from ..comm.node.window_all_reduce import SharedDevice
 from ..comm.world import World
 from ..config import Config
@@ -30,10 +29,14 @@ from ..data.validation import with_validation
 from ..device import CPU, Device
 from ..errors import UserError
 from ..layers import Layer
-from ..losses import Loss
+from ..losses import DividedLoss, Loss
 from ..metrics import split_metrics
 from ..metrics.names import Spec
 from ..model_table import ModelTable
+from ..parallel.divide import check as check_division
+from ..parallel.divide import divide
+from ..parallel.division import Division
+from ..parallel.roles import Roles
 from ..parallel.virtual_shards import check_shards
 from . import limits
 from .adaptation import adapt
@@ -57,13 +60,17 @@ class TrainingSetup:
     Attributes
     ----------
     model : Layer
-        In a pipeline, the stages that this rank has.
+        In a pipeline, the stages that this rank has; where layers are divided, its part of them.
     arena : Arena
         The buffers of ``model``.
     normalizer : Normalizer or None
         None for tokens, which are taken as they are.
     pipeline : PipelineSetup or None
-        None where each rank has the whole model.
+        None where each rank has all layers.
+    roles : Roles or None
+        Groups of the mesh; None where each rank has the whole model, and axis data all ranks.
+    division : Division or None
+        The part of the layers that this rank has; None where layers are whole.
     lora : str
         The adapters of the model, as in --lora, with all that is trained besides them.
     """
@@ -78,6 +85,15 @@ class TrainingSetup:
     metrics: str | Sequence[Spec] = ""
     pipeline: PipelineSetup | None = None
     lora: str = ""
+    roles: Roles | None = None
+    division: Division | None = None
+
+    @property
+    def training_loss(self) -> Loss:
+        """The loss of the outputs of this rank."""
+        if self.division is None or self.division.gives_whole_outputs:
+            return self.loss
+        return DividedLoss(self.loss, self.division.targets)
 
     @property
     def num_parameters(self) -> int:
@@ -192,18 +208,24 @@ def open_setup(
         lora = adapt(model, config.model, fitted, () if first_weights is None else first_weights.new)
         if lora is not None and weights is None and own.model is None and earlier is None:
             dataset = dataclasses.replace(dataset, notes=(*dataset.notes, RANDOM_BASE))
-        limits.check_memory(config, model, world, mesh.sizes["pipe"])
+        limits.check_memory(config, model, world, mesh.sizes["pipe"] * mesh.sizes["tensor"])
         class_weights = class_weights_of(config.optimizer.class_weights, dataset)
         loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)
         if first_weights is not None:
             dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *first_weights.notes))
         scoring = make_scoring(loss, target_normalizer, dataset.num_outputs, metrics, **language_facts(dataset))
         check_scores(config.run, scoring)
-    group, pipeline, whole = world.group("data"), None, ModelTable.of(model)
+    roles, pipeline, division, whole = Roles(mesh), None, None, ModelTable.of(model)
+    if roles.divides_layers:
+        with world.together():
+            check_division(model, mesh.sizes, dataset.input_shape)
     if mesh.sizes["pipe"] > 1:
         pipeline = open_pipeline(config, world, mesh, model, dataset, device)
-        model, group = pipeline.stages.model, pipeline.data
-    elif config.compute.recompute != "off":
+        model, division = pipeline.stages.model, pipeline.division
+    elif roles.divides_layers:
+        division = divide(model, mesh, dataset.input_shape)
+        model = division.model
+    if pipeline is None and config.compute.recompute != "off":
         with world.together():
             model = recompute(model, config.compute.recompute)
     arena = Arena(
@@ -212,7 +234,7 @@ def open_setup(
         seed=config.run.seed,
         device=device,
         whole=whole,
-        gradient_device=_gradient_device(config, group, model, device),
+        gradient_device=_gradient_device(config, roles, model, device),
     )
     with world.together():
         if first_weights is not None:
@@ -228,7 +250,18 @@ def open_setup(
     )
     adapters_text = "" if lora is None else lora.text
     return TrainingSetup(
-        dataset, normalizer, target_normalizer, model, arena, loss, signature, metrics, pipeline, adapters_text
+        dataset,
+        normalizer,
+        target_normalizer,
+        model,
+        arena,
+        loss,
+        signature,
+        metrics,
+        pipeline,
+        adapters_text,
+        roles if roles.divides_model else None,
+        division,
     )
 
 
@@ -250,9 +283,10 @@ def _check_same_files(world: World, files: Sequence[Path], source: str) -> None:
     check_same_data(world, digests, source)
 
 
-def _gradient_device(config: Config, group: Group, model: Layer, device: Device) -> Device | None:
+def _gradient_device(config: Config, roles: Roles, model: Layer, device: Device) -> Device | None:
     """Return the device of the gradients if it is not that of the weights: memory shared by the ranks to sum them."""
-    if device is not CPU or group.has_devices:
+    group = roles.sums
+    if device is not CPU or group.has_devices or roles.same.size < group.size:
         return None
     num_bytes = 4 * sum(p.size for _, p in model.named_parameters() if not p.frozen)
     all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves

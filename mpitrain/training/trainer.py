@@ -346,9 +346,9 @@ class Trainer:
         AgreedError
             If it cannot be written.
         """
-        pipeline, tensors = self.setup.pipeline, None
-        if pipeline is not None and pipeline.data.rank == 0:
-            tensors = gather_tensors(self.setup.arena, pipeline.weights)
+        roles, tensors = self.setup.roles, None
+        if roles is not None and roles.same.rank == 0:
+            tensors = gather_tensors(self.setup.arena, roles.weights)
         elif self.world.rank == 0:
             tensors = gather_tensors(self.setup.arena)
         with self.world.together():

@@ -33,6 +33,9 @@ from ...lora_options import LoRAOptions, parse_lora
 from ...losses import Loss
 from ...model_table import ModelTable
 from ...models import Tokens
+from ...parallel.divide import check as check_division
+from ...parallel.divide import divide
+from ...parallel.roles import Roles
 from ...plain_text import visible
 from ..adaptation import with_adapters
 from ..network import make_loss, make_model
@@ -137,17 +140,23 @@ class TrainedModel:
         device : Device
             Where this rank computes.
         mesh : str
-            As in ``train --mesh``: with several ranks on axis pipe, each has a part of the model only.
+            As in ``train --mesh``: with several ranks on an axis other than data, each has a part of the model only.
         """
-        model, whole, pipeline = self.model, ModelTable.of(self.model), None
+        model, whole, shape = self.model, ModelTable.of(self.model), self.signature.input_shape
         placed = Mesh(world, mesh or {"data": world.size})
+        roles = Roles(placed)
+        with world.together():
+            check_division(model, placed.sizes, shape)
         if placed.sizes["pipe"] > 1:
-            pipeline = open_forward_pipeline(world, placed, model, self.signature.input_shape, device)
-            model = pipeline.stages.model
-        self._load(world, Arena(model, device=device, whole=whole))
-        if pipeline is None:
+            pipeline = open_forward_pipeline(world, placed, model, shape, device)
+            self._load(world, Arena(pipeline.stages.model, device=device, whole=whole))
+            return pipeline_evaluator(pipeline, roles, self.normalizer, device)
+        division = divide(model, placed, shape)
+        self._load(world, Arena(division.model, device=device, whole=whole))
+        if not roles.divides_model:
             return Evaluator(model, world.group("data"), self.normalizer, device)
-        return pipeline_evaluator(pipeline, self.normalizer, device)
+        parts: dict[str, Any] = {"everyone": roles.everyone, "division": division, "roles": roles}
+        return Evaluator(division.model, roles.samples, self.normalizer, device, **parts)
 
     def load(self, world: World, device: Device = CPU) -> Layer:
         """Load the weights on every rank, and return the model (collective)."""

@@ -15,7 +15,9 @@ from ...data.sampler import share
 from ...device import CPU, Device
 from ...layers import Layer
 from ...metrics import MetricSet
+from ...parallel.division import Division
 from ...parallel.pipeline.forward import PipelineForward
+from ...parallel.roles import Roles
 from ..pipeline import PipelineSetup
 from ..setup import TrainingSetup
 from .language import row_losses
@@ -39,6 +41,10 @@ class Evaluator:
         Computes the outputs where each rank has some stages of the model only.
     everyone : Group, optional
         All ranks with a part of the samples or of the model; ``group`` by default.
+    division : Division, optional
+        The part of the layers that this rank has.
+    roles : Roles, optional
+        Groups of the mesh, where ranks have different parts of the model.
 
     Attributes
     ----------
@@ -55,8 +61,14 @@ class Evaluator:
         *,
         forward: PipelineForward | None = None,
         everyone: Group | None = None,
+        division: Division | None = None,
+        roles: Roles | None = None,
     ):
         self._model, self._forward = model, forward
+        self._division = division or Division(model)
+        self._counts, self._has_outputs = roles is None or roles.counts_loss, roles is None or roles.counts_outputs
+        self._in_step = roles is not None and roles.mesh.sizes["expert"] > 1
+        self._pads = roles is not None
         self._group, self._everyone = group, everyone or group
         self._normalizer = normalizer
         self._device = device
@@ -71,12 +83,14 @@ class Evaluator:
         of the model, or of the last stage.
         """
         batch = samples_at_once(x)
-        first = rows.start // batch * batch if isinstance(x, LazyRows) else rows.start
-        ends = [*range(first + batch, rows.stop, batch), rows.stop]
-        parts = [slice(start, stop) for start, stop in zip([rows.start, *ends], ends) if start < stop]
+        parts = _cut(x, rows, batch)
+        if self._in_step:  # ranks with other experts compute together
+            shares = (share(len(x), rank, self._group.size) for rank in range(self._group.size))
+            most = max(len(_cut(x, one, batch)) for one in shares)
+            parts += [slice(rows.stop, rows.stop)] * (most - len(parts))
 
         def samples(number: int) -> Any:
-            values = _rows(x, parts[number], batch, whole=self._forward is not None)
+            values = _rows(x, parts[number], batch, whole=self._pads)
             return self._device.from_host(values if self._normalizer is None else self._normalizer(values))
 
         if self._forward is None:
@@ -94,7 +108,7 @@ class Evaluator:
         They are (N, num_outputs), or (N, T, num_outputs) in language modeling.
         """
         mine = share(len(x), self._group.rank, self._group.size)
-        parts = [np.array(self._device.to_host(outputs)) for _, outputs in self.outputs(x, mine)]
+        parts = [np.array(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, mine)]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.concatenate(gathered) if gathered else np.empty((0, num_outputs), np.float32)
 
@@ -107,7 +121,8 @@ class Evaluator:
         """
         mine = share(len(split.x), self._group.rank, self._group.size)
         parts = [
-            function(self._device.to_host(outputs), split.y[rows]) for rows, outputs in self.outputs(split.x, mine)
+            function(self._device.to_host(outputs), split.y[rows])
+            for rows, outputs in self._whole_outputs(split.x, mine)
         ]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.concatenate([np.empty((0, columns)), *gathered])
@@ -120,7 +135,7 @@ class Evaluator:
         mine = share(len(split.x), self._group.rank, self._group.size)
         last, sums = self._split(scoring)
         parts = []
-        for rows, outputs in self.outputs(split.x, mine, last):
+        for rows, outputs in self._whole_outputs(split.x, mine, last):
             targets = split.y[rows]
             parts += [sums.sums(outputs[k : k + 1], targets[k : k + 1], self._ctx) for k in range(len(targets))]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
@@ -134,7 +149,7 @@ class Evaluator:
         mine = share(len(split.x), self._group.rank, self._group.size)
         parts = [
             np.stack(row_losses(self._device.to_host(outputs), split.y[rows]))
-            for rows, outputs in self.outputs(split.x, mine)
+            for rows, outputs in self._whole_outputs(split.x, mine)
         ]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         losses, counts = np.concatenate([np.empty((2, 0)), *gathered], axis=1)
@@ -158,14 +173,24 @@ class Evaluator:
         metrics.reset()
         for split in splits:
             for rows, outputs in self.outputs(split.x, share(len(split.x), self._group.rank, self._group.size), last):
-                targets = split.y[rows]
+                targets = self._division.targets(split.y[rows])
+                if not self._counts:
+                    continue
                 totals += sums.sums(outputs, targets, self._ctx)
                 if metrics:
                     metrics.update(scoring.readable(self._device.to_host(outputs)), targets)
-                for call in on_outputs if last in (None, self._whole) else ():
+                for call in on_outputs if last in (None, self._whole) and len(targets) == len(outputs) else ():
                     call(split, rows, outputs)
         scores = scoring.scores(self._everyone.sum(totals), splits)
         return scores | self._results(metrics)
+
+    def _whole_outputs(self, x: Any, rows: slice, last: Layer | None = None) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield (rows, outputs) as ``outputs``, on one of the ranks that compute them together: all of them."""
+        join = self._division.outputs
+        for part, outputs in self.outputs(x, rows, last):
+            whole = outputs if join is None else join.forward(outputs, self._ctx)
+            if self._has_outputs and part.start < part.stop:
+                yield part, whole
 
     @property
     def _whole(self) -> Layer | None:
@@ -188,6 +213,13 @@ class Evaluator:
             results = metrics.results()
         self.tables = {name: value for name, value in results.items() if isinstance(value, np.ndarray)}
         return {name: float(value) for name, value in results.items() if name not in self.tables}
+
+
+def _cut(x: Any, rows: slice, batch: int) -> list[slice]:
+    """Return the parts of ``rows`` that are computed at once."""
+    first = rows.start // batch * batch if isinstance(x, LazyRows) else rows.start
+    ends = [*range(first + batch, rows.stop, batch), rows.stop]
+    return [slice(start, stop) for start, stop in zip([rows.start, *ends], ends) if start < stop]
 
 
 def samples_at_once(x: Any) -> int:
@@ -217,13 +249,34 @@ def _rows(x: Any, part: slice, batch: int, *, whole: bool) -> np.ndarray:
 
 def make_evaluator(setup: TrainingSetup, world: World) -> Evaluator:
     """Return the evaluator of a run's model."""
-    if setup.pipeline is None:
-        return Evaluator(setup.model, world.group("data"), setup.normalizer, setup.arena.device)
-    return pipeline_evaluator(setup.pipeline, setup.normalizer, setup.arena.device)
+    roles, device = setup.roles, setup.arena.device
+    if roles is None:
+        return Evaluator(setup.model, world.group("data"), setup.normalizer, device)
+    if setup.pipeline is not None:
+        return pipeline_evaluator(setup.pipeline, roles, setup.normalizer, device)
+    return Evaluator(
+        setup.model,
+        roles.samples,
+        setup.normalizer,
+        device,
+        everyone=roles.everyone,
+        division=setup.division,
+        roles=roles,
+    )
 
 
-def pipeline_evaluator(pipeline: PipelineSetup, normalizer: Normalizer | None, device: Device) -> Evaluator:
+def pipeline_evaluator(
+    pipeline: PipelineSetup, roles: Roles, normalizer: Normalizer | None, device: Device
+) -> Evaluator:
     """Return the evaluator of a model in stages."""
     stages = pipeline.stages
-    forward, everyone = PipelineForward(stages, pipeline.channel), pipeline.mesh.over("data", "pipe")
-    return Evaluator(stages.model, pipeline.data, normalizer, device, forward=forward, everyone=everyone)
+    return Evaluator(
+        stages.model,
+        roles.samples,
+        normalizer,
+        device,
+        forward=PipelineForward(stages, pipeline.channel),
+        everyone=roles.everyone,
+        division=pipeline.division,
+        roles=roles,
+    )
