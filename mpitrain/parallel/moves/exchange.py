@@ -46,6 +46,10 @@ class Exchange:
 
     def all_reduce(self, x: Any, algorithm: str, out: Any) -> None:
         """Write the sum of ``x`` over the ranks to ``out``."""
+        self.finish(self.start_all_reduce(x, algorithm), [(0, out)])
+
+    def start_all_reduce(self, x: Any, algorithm: str) -> Planned:
+        """Start the sum of ``x``, which is copied, over the ranks; return the plan in flight for ``finish``."""
         key = (f"{algorithm} all-reduce", x.shape, x.dtype.str)
         planned = self._kept.get(key)
         if planned is None:
@@ -55,7 +59,7 @@ class Exchange:
             planned = self._kept[key] = Planned(plan, [plan.result], [plan.result])
         self._kept.move_to_end(key)
         _start(planned, [(0, x)])
-        self.finish(planned, [(0, out)])
+        return planned
 
     def run(
         self,
