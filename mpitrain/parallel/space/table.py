@@ -74,6 +74,10 @@ def _along_channels(layer: Any, size: Size) -> After:
     return size if layer.dim in (-1, 3) else None
 
 
+def _after_dropout(layer: Dropout, size: Size) -> After:
+    return size if layer.place is None else None  # a part of the channels draws its part of the mask itself
+
+
 def _dropout(layer: Dropout, group: Group, size: Size) -> Layer:
     return RowsDropout(layer, slices_of(size.height, group.size)[group.rank], size.height)
 
@@ -91,7 +95,7 @@ RULES: dict[type[Layer], Rule] = {
     **dict.fromkeys((Split, Gather, ReduceScatter, AllGather), Rule(_along_channels, _as_it_is)),
     **dict.fromkeys((Conv2d, MaxPool2d, AvgPool2d), Rule(_windows, divide_window)),
     ConvTranspose2d: Rule(lambda layer, size: Size(*layer.output(size)), divide_transposed),
-    Dropout: Rule(_same, _dropout),
+    Dropout: Rule(_after_dropout, _dropout),
     GlobalAvgPool: Rule(
         lambda layer, size: SAMPLES, lambda layer, group, size: divide_global_pool(layer, group, size.height)
     ),
