@@ -15,6 +15,7 @@ pytestmark = pytest.mark.mpi
 
 MODELS = {
     "mlp": ("mlp:widths=13+24+10+8", "digits", ("pipe", "tensor")),
+    "convnet": ("convnet:channels=4+6,width=20", "digits", ("space", "pipe", "tensor")),
 }
 COMMON = {"steps": 8, "batch_size": 30, "accumulate": 4, "threads": 1, "progress": "none", "shard": "none"}
 HOW = [

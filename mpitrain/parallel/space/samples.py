@@ -38,12 +38,16 @@ class _BySamples(Move):
         self._moves[count].needs_dx = self.needs_dx
         return self._moves[count]
 
+    def share_of_samples(self, count: int) -> slice:
+        """Return this rank's samples of so many: what the layers behind this one get."""
+        return share(count, self.group.rank, self.group.size)
+
     def forward(self, x: Any, ctx: Context) -> Any:
         """Return this rank's samples."""
         move = self.move_for(len(x))
         ctx[self] = move, ctx.first
         if ctx.training:
-            ctx.first += share(len(x), self.group.rank, self.group.size).start
+            ctx.first += self.share_of_samples(len(x)).start
         return move.forward(x, ctx)
 
     def backward(self, dy: Any, ctx: Context) -> Any:
