@@ -22,7 +22,7 @@ class Rules(Protocol):
         """Return this rank's part of a prepared model without memory, of which layers are replaced."""
 
 
-AXES = ("tensor", "expert", "context")
+AXES = ("tensor", "expert", "context", "space")
 """Axes with rules, in the order in which they divide a model: rules meet layers that those before have made smaller."""
 
 

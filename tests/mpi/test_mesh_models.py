@@ -25,6 +25,8 @@ pytestmark = pytest.mark.mpi
 MODELS = {  # model, shape of a sample, number of outputs, axes that divide it
     "mlp": ("mlp:widths=13+24+10", (7,), 5, ("tensor",)),
     "gpt": ("gpt:depth=2,width=24,heads=6,dropout=0.1,end_of_text=3", (13,), 11, ("tensor", "context")),
+    "lenet": ("lenet", (14, 12, 1), 5, ("space", "tensor")),
+    "resnet8": ("resnet8", (9, 8, 3), 5, ("space", "tensor")),
 }
 SAMPLES = 11
 
