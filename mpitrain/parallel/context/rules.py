@@ -16,11 +16,13 @@ from ...layers import (
     GELU,
     Dropout,
     Embedding,
+    Experts,
     FirstToken,
     Layer,
     LayerNorm,
     Linear,
     LoRALinear,
+    MixtureOfExperts,
     MultiHeadAttention,
     PatchEmbedding,
     PostNormBlock,
@@ -53,6 +55,7 @@ METHODS = ("auto", "ulysses", "ring")
 
 PER_TOKEN = (
     *(Linear, LoRALinear, LayerNorm, RMSNorm, Embedding, TokenEmbedding, TiedHead, Dropout, MultiHeadAttention),
+    *(Experts, MixtureOfExperts),
     *(GELU, ReLU, SiLU, Sigmoid, SwiGLU, Tanh, PatchEmbedding, PreNormBlock, PostNormBlock, Residual, Sequential),
 )
 """Layers that take tokens one by one, or are divided. Another one says so by an attribute ``per_token`` that is true."""
