@@ -55,7 +55,7 @@ PER_TOKEN = (
     *(Linear, LoRALinear, LayerNorm, RMSNorm, Embedding, TokenEmbedding, TiedHead, Dropout, MultiHeadAttention),
     *(GELU, ReLU, SiLU, Sigmoid, SwiGLU, Tanh, PatchEmbedding, PreNormBlock, PostNormBlock, Residual, Sequential),
 )
-"""Layers that take tokens one by one, or are divided. Another one says so by an attribute ``per_token`` that is true."""
+"""Layers that take tokens one by one, or are divided. Others say so by an attribute ``per_token`` that is true."""
 
 
 def check(model: Layer, size: int, input_shape: tuple[int, ...], method: str = "auto") -> None:
