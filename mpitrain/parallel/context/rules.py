@@ -57,17 +57,20 @@ PER_TOKEN = (
 )
 """Layers that take tokens one by one, or are divided. Others say so by an attribute ``per_token`` that is true."""
 
+FORWARDS = {layer.forward for layer in PER_TOKEN}
+"""A subclass with a forward of its own may do something else."""
+
 
 def check(model: Layer, size: int, input_shape: tuple[int, ...], method: str = "auto") -> None:
     """Raise a UserError if ``size`` ranks cannot divide the tokens of ``model``; it is not changed."""
     if method not in METHODS:
         raise UserError(f"there is no way '{method}' to divide attention over axis context, only {', '.join(METHODS)}")
-    heads = [layer.num_heads for layer in model.layers() if isinstance(layer, MultiHeadAttention)]
+    heads = [layer.num_heads for layer in _attentions(model)]
     if not heads or not isinstance(model, Sequential):
         raise UserError("axis context divides the tokens of attention, and the model has none: use axis data")
     for unit in _units_of_tokens(model):
         for name, layer in _below(unit):
-            if not isinstance(layer, PER_TOKEN) and not getattr(layer, "per_token", False):
+            if type(layer).forward not in FORWARDS and not getattr(layer, "per_token", False):
                 raise UserError(f"axis context does not divide {name}, a {layer.kind}: it may need all tokens of a row")
     _check_heads(min(heads), size, method)
 
@@ -81,7 +84,7 @@ def divide(model: Layer, group: Group, input_shape: tuple[int, ...], method: str
         If ``method`` is ulysses and a layer has fewer heads than there are ranks.
     """
     assert isinstance(model, Sequential)
-    attentions = [layer for layer in model.layers() if isinstance(layer, MultiHeadAttention)]
+    attentions = _attentions(model)
     heads = [layer.num_heads for layer in attentions]
     _check_heads(min(heads), group.size, method)
     if method == "auto":
@@ -101,6 +104,10 @@ def divide(model: Layer, group: Group, input_shape: tuple[int, ...], method: str
     if first is not None:
         return Division(model, partial(_targets_of_rows, 0 in parts.numbers(group.rank)), GatherRows(group))
     return Division(model, partial(_targets_of_tokens, parts, group.rank), GatherTokens(group, parts))
+
+
+def _attentions(model: Layer) -> list[MultiHeadAttention]:
+    return [layer for layer in model.layers() if isinstance(layer, MultiHeadAttention)]
 
 
 def say_method(method: str, parts: TokenParts, size: int) -> str:
@@ -149,9 +156,9 @@ def _divide_below(unit: Unit, group: Group, parts: TokenParts, method: str) -> N
 
 def _part(layer: Layer, group: Group, parts: TokenParts, method: str) -> Layer | None:
     """Return the layer for this rank's tokens; None for the same one."""
-    if isinstance(layer, Dropout):
+    if isinstance(layer, Dropout) and type(layer).forward is Dropout.forward:
         return DropoutPart(layer, parts, group.rank)
-    if not isinstance(layer, MultiHeadAttention):
+    if not isinstance(layer, MultiHeadAttention) or type(layer).forward is not MultiHeadAttention.forward:
         return None
     core = Ulysses if method == "ulysses" else RingAttention
     return ContextAttention(layer, core(Heads.of(layer), group, parts))
