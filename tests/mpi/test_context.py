@@ -6,6 +6,7 @@ import pytest
 from mpitrain import models
 from mpitrain.arena import Arena
 from mpitrain.context import PAD, Context, Tokens
+from mpitrain.device import CPU
 from mpitrain.errors import UserError
 from mpitrain.layers import MultiHeadAttention
 from mpitrain.losses import DividedLoss, SoftmaxCrossEntropy
@@ -14,6 +15,8 @@ from mpitrain.parallel.context.head_turn import HeadTurn
 from mpitrain.parallel.context.heads import Heads
 from mpitrain.parallel.context.outputs import GatherRows, GatherTokens
 from mpitrain.parallel.moves.check import check_adjoint
+from mpitrain.training.devices import use_device
+from tests.kernels import cpu
 
 pytestmark = pytest.mark.mpi
 
@@ -169,3 +172,30 @@ def test_models_of_one_rank(group, name, method):
     still = Context(training=False, dtype=np.float64)
     joined = division.outputs.forward(division.model.forward(x, still), still)
     close(joined, whole.forward(x, Context(training=False, dtype=np.float64)), "outputs")
+
+
+@cpu.needs_gxx
+@pytest.mark.parametrize("method", ["ulysses", "ring"])
+def test_on_a_device(world, device, method):
+    found, expected = (on_device(world, one, method) for one in (device, CPU))
+    for mine, one in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, one, rtol=1e-4, atol=1e-5)
+
+
+def on_device(world, device, method):
+    """Return the sums of the loss and the gradients of a gpt on a device."""
+    use_device(device, world)
+    try:
+        rng, shape = np.random.default_rng(3), (4 * world.size + 5,)
+        x = texts(rng, 2, *shape, 15, {"packed"})
+        model = models.build("gpt:width=32,heads=8,depth=1,dropout=0.1,end_of_text=1", shape, 15)
+        division = rules.divide(model, world.group("data"), shape, method)
+        arena, ctx = Arena(division.model, seed=3, device=device), Context(seed=7, device=device)
+        arena.begin_step()
+        loss = DividedLoss(SoftmaxCrossEntropy(), division.targets)
+        x, targets = device.from_host(x), device.from_host(np.roll(x, -1, axis=1))
+        totals = loss.forward(division.model.forward(x, ctx), targets, ctx)
+        division.model.backward(loss.backward(ctx), ctx)
+        return np.array(device.to_host(totals)), device.to_host(arena.gradients).copy()
+    finally:
+        use_device(CPU, world)

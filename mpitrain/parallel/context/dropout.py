@@ -28,7 +28,7 @@ class DropoutPart(Dropout):
         self.tokens, self.rank = parts, rank
 
     def _draw(self, mask: Any, ctx: Context) -> None:
-        n, length, size = mask.shape
+        n, _, size = mask.shape
         key = ctx.seed, self.number, ctx.step
         if size % ELEMENTS_PER_TICK or ctx.counters is not None:
             whole = ctx.lend(self, "whole", (n, self.tokens.length, size))

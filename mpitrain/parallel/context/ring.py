@@ -4,8 +4,8 @@ Liu et al. 2023, arXiv 2310.01889. Shapes: N samples, H heads in groups that sha
 their size; T tokens in a row, of which rank r has T_r in runs of neighbors, and no rank more than M. Keys and values
 travel side by side, (N, M, 2 Hk, D), filled up where a rank has fewer: all messages have one length, and one plan.
 
-Step s of P: a rank has the keys and values of rank r - s. It sends them on to rank r + 1 while it computes with them. In
-backward their gradients follow them, one step behind, and arrive at home after P steps.
+Step s of P: rank r has the keys and values of rank r - s. It sends them on to rank r + 1 while it computes with them.
+In backward their gradients follow them, one step behind, and arrive at home after P steps.
 """
 
 from collections.abc import Iterator
@@ -21,6 +21,9 @@ from ..moves.exchange import Exchange, Planned
 from ..moves.turn import ALL_TO_ALL
 from .heads import Heads, by_heads
 from .parts import TokenParts
+
+Masking = tuple[Any, Any, Any]
+"""Lengths and segments of rows, and masks of dropout, as attention takes them."""
 
 
 class Pair(NamedTuple):
@@ -55,8 +58,8 @@ class RingAttention(Layer):
 
     Notes
     -----
-    x (N, T_r, (H + 2 Hk) D), y (N, T_r, H D). Elements sent by a rank: (P-1) N M 2 Hk D forward, and (2 P - 1) N M 2 Hk D
-    backward.
+    x (N, T_r, (H + 2 Hk) D), y (N, T_r, H D). Elements sent by a rank: (P-1) N M 2 Hk D forward, and
+    (2 P - 1) N M 2 Hk D backward.
     """
 
     def __init__(self, heads: Heads, group: Group, parts: TokenParts):
@@ -71,7 +74,8 @@ class RingAttention(Layer):
         heads, tokens = self.heads, ctx.tokens
         positions = None if tokens.positions is None else self.tokens.take(tokens.positions, self.group.rank)
         self._turn(x, ctx, positions, back=False)
-        q, how = heads.split(x)[0], (tokens.lengths, tokens.segments, heads.masks(ctx))
+        how: Masking = tokens.lengths, tokens.segments, heads.masks(ctx)
+        q = heads.split(x)[0]
         n, length, _ = x.shape
         y = ctx.lend(self, "y", (n, length, heads.num_heads * heads.size))
         logs = [ctx.empty(self, f"log {i}", (n, heads.num_heads, _count(run))) for i, (run, _) in enumerate(self.runs)]
@@ -96,8 +100,7 @@ class RingAttention(Layer):
         dx.fill(0)
         q, (dq, dk, dv) = heads.split(x)[0], heads.split(dx)
         dy, y = by_heads(dy, heads.size), by_heads(y, heads.size)
-        products = (np.einsum("nhsd,nhsd->nhs", dy[:, :, run], y[:, :, run]) for run, _ in self.runs)
-        deltas = [np.ascontiguousarray(sums) for sums in products]
+        deltas = self._deltas(dy, y, logs, ctx)
         travelers, back = self._own_keys(x, ctx.backward), None
         more = ctx.backward.lend(self, "arrived", travelers.shape, x.dtype)
         for step, pairs in enumerate(self.pairs):
@@ -150,7 +153,7 @@ class RingAttention(Layer):
         v: Any,
         y: Any,
         logs: list[Any],
-        how: tuple[Any, ...],
+        how: Masking,
         ctx: Context,
         *,
         merges: bool,
@@ -167,9 +170,7 @@ class RingAttention(Layer):
         if merges:
             merge(whole, log, part, log_of_part)
 
-    def _see_back(
-        self, pair: Pair, parts: tuple[Any, ...], found: tuple[Any, ...], how: tuple[Any, ...], ctx: Context
-    ) -> None:
+    def _see_back(self, pair: Pair, parts: tuple[Any, ...], found: tuple[Any, ...], how: Masking, ctx: Context) -> None:
         """Add the gradients of a pair, given dy, q, k, v, log_sum_exp and delta, to dq, dk and dv."""
         dy, q, k, v, log, delta = parts
         places = pair.queries, pair.keys, pair.keys
@@ -178,11 +179,21 @@ class RingAttention(Layer):
         for name, whole in zip(("dq", "dk", "dv"), wholes, strict=True):
             n, heads, count, size = whole.shape
             made.append(by_heads(ctx.backward.lend(self, name, (n, count, heads * size), whole.dtype), size))
-        queries = dy[:, :, pair.queries], q[:, :, pair.queries]
-        keys = k[:, :, pair.keys], v[:, :, pair.keys]
-        attention_dx(*queries, *keys, log, *made, self.heads.scale, pair.causal, *how, pair.block, delta)
+        of_pair = dy[:, :, pair.queries], q[:, :, pair.queries], k[:, :, pair.keys], v[:, :, pair.keys]
+        dq, dk, dv = made
+        attention_dx(*of_pair, log, dq, dk, dv, self.heads.scale, pair.causal, *how, pair.block, delta)
         for whole, part in zip(wholes, made, strict=True):
             whole += part
+
+    def _deltas(self, dy: Any, y: Any, logs: list[Any], ctx: Context) -> list[Any]:
+        """Return the sums of dy y over each row, (N, H, tokens of a run) for each run."""
+        n, heads, length, size = y.shape
+        products = by_heads(ctx.backward.lend(self, "products", (n, length, heads * size), y.dtype), size)
+        np.multiply(dy, y, out=products)
+        deltas = [ctx.backward.lend(self, f"delta {i}", log.shape, y.dtype) for i, log in enumerate(logs)]
+        for (run, _), delta in zip(self.runs, deltas, strict=True):
+            np.sum(products[:, :, run], axis=3, out=delta)
+        return deltas
 
     def _own_keys(self, x: Any, buffers: Any) -> Any:
         """Return a copy of this rank's keys and values, (N, M, 2 Hk, D)."""

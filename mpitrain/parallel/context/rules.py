@@ -58,24 +58,40 @@ PER_TOKEN = (
     *(Experts, MixtureOfExperts),
     *(GELU, ReLU, SiLU, Sigmoid, SwiGLU, Tanh, PatchEmbedding, PreNormBlock, PostNormBlock, Residual, Sequential),
 )
-"""Layers that take tokens one by one, or are divided. Another one says so by an attribute ``per_token`` that is true."""
+"""Layers that take tokens one by one, or are divided. Others say so by an attribute ``per_token`` that is true."""
+
+FORWARDS = {layer.forward for layer in PER_TOKEN}
+"""A subclass with a forward of its own may do something else."""
 
 
-def check(model: Layer, size: int, input_shape: tuple[int, ...], method: str = "auto") -> None:
-    """Raise a UserError if ``size`` ranks cannot divide the tokens of ``model``; it is not changed."""
+def check(model: Layer, size: int, input_shape: tuple[int, ...], method: str = "auto", tensor: int = 1) -> None:
+    """Raise a UserError if ``size`` ranks cannot divide the tokens of ``model``; it is not changed.
+
+    Parameters
+    ----------
+    model : Layer
+    size : int
+    input_shape : tuple of int
+    method : str
+        One of ``METHODS``.
+    tensor : int
+        Ranks of axis tensor, which divide the heads before.
+    """
     if method not in METHODS:
         raise UserError(f"there is no way '{method}' to divide attention over axis context, only {', '.join(METHODS)}")
-    heads = [layer.num_heads for layer in model.layers() if isinstance(layer, MultiHeadAttention)]
+    heads = [layer.num_heads for layer in _attentions(model)]
     if not heads or not isinstance(model, Sequential):
         raise UserError("axis context divides the tokens of attention, and the model has none: use axis data")
     for unit in _units_of_tokens(model):
         for name, layer in _below(unit):
-            if not isinstance(layer, PER_TOKEN) and not getattr(layer, "per_token", False):
+            if type(layer).forward not in FORWARDS and not getattr(layer, "per_token", False):
                 raise UserError(f"axis context does not divide {name}, a {layer.kind}: it may need all tokens of a row")
     _check_heads(min(heads), size, method)
 
 
-def divide(model: Layer, group: Group, input_shape: tuple[int, ...], method: str = "auto") -> Division:
+def divide(
+    model: Layer, group: Group, input_shape: tuple[int, ...], method: str = "auto", tensor: int = 1
+) -> Division:
     """Return this rank's part of a prepared model without memory, of which layers are replaced; all ranks call it.
 
     Raises
@@ -84,8 +100,8 @@ def divide(model: Layer, group: Group, input_shape: tuple[int, ...], method: str
         If ``method`` is ulysses and a layer has fewer heads than there are ranks.
     """
     assert isinstance(model, Sequential)
-    attentions = [layer for layer in model.layers() if isinstance(layer, MultiHeadAttention)]
-    heads = [layer.num_heads for layer in attentions]
+    attentions = _attentions(model)
+    heads = _heads_of_ranks(model, tensor)  # the same on all ranks of axis tensor, whatever part each has
     _check_heads(min(heads), group.size, method)
     if method == "auto":
         method = "ring" if any(count % group.size for count in heads) else "ulysses"
@@ -104,6 +120,21 @@ def divide(model: Layer, group: Group, input_shape: tuple[int, ...], method: str
     if first is not None:
         return Division(model, partial(_targets_of_rows, 0 in parts.numbers(group.rank)), GatherRows(group))
     return Division(model, partial(_targets_of_tokens, parts, group.rank), GatherTokens(group, parts))
+
+
+def _attentions(model: Layer) -> list[MultiHeadAttention]:
+    return [layer for layer in model.layers() if isinstance(layer, MultiHeadAttention)]
+
+
+def _heads_of_ranks(model: Layer, tensor: int) -> list[int]:
+    """Return the numbers of heads that ranks of axis tensor have of the attentions of a model, or of a part of it."""
+    found = set()
+    for layer in model.layers():
+        if isinstance(layer, MultiHeadAttention):
+            group = layer.num_heads // layer.num_kv_heads
+            total = layer.place[1] // group
+            found |= {group * (total // tensor), group * -(-total // tensor)}
+    return sorted(found)
 
 
 def say_method(method: str, parts: TokenParts, size: int) -> str:
@@ -152,9 +183,9 @@ def _divide_below(unit: Unit, group: Group, parts: TokenParts, method: str) -> N
 
 def _part(layer: Layer, group: Group, parts: TokenParts, method: str) -> Layer | None:
     """Return the layer for this rank's tokens; None for the same one."""
-    if isinstance(layer, Dropout):
+    if isinstance(layer, Dropout) and type(layer).forward is Dropout.forward:
         return DropoutPart(layer, parts, group.rank)
-    if not isinstance(layer, MultiHeadAttention):
+    if not isinstance(layer, MultiHeadAttention) or type(layer).forward is not MultiHeadAttention.forward:
         return None
     core = Ulysses if method == "ulysses" else RingAttention
     return ContextAttention(layer, core(Heads.of(layer), group, parts))

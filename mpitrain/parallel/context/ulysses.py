@@ -28,7 +28,7 @@ class Ulysses(Layer):
     Notes
     -----
     x (N, T_r, (H + 2 Hk) D), y (N, T_r, H D). Heads of keys and values that are read on several ranks are sent to each
-    of them. Elements sent forward and again backward, for P ranks: (P-1) / P^2 N T (2 H + 2 Hk) D, where Hk is P or more.
+    of them. Elements sent by one of P ranks forward and again backward: (P-1) / P^2 N T (2 H + 2 Hk) D if Hk >= P.
     """
 
     def __init__(self, heads: Heads, group: Group, parts: TokenParts):
@@ -48,8 +48,8 @@ class Ulysses(Layer):
         y = ctx.lend(self, "y", (*qkv.shape[:2], heads.num_heads * heads.size))
         log_sum_exp = ctx.empty(self, "log_sum_exp", (len(x), heads.num_heads, self.length))
         block = Block(0, 0, self.length, heads.first, heads.total)
-        how = heads.scale, heads.causal, tokens.lengths, tokens.segments, heads.masks(ctx), block
-        attention(*heads.split(qkv), by_heads(y, heads.size), log_sum_exp, *how)
+        how: Any = tokens.lengths, tokens.segments, heads.masks(ctx), block
+        attention(*heads.split(qkv), by_heads(y, heads.size), log_sum_exp, heads.scale, heads.causal, *how)
         ctx[self] = qkv, log_sum_exp, tokens.positions, how
         return self.to_tokens.forward(y, ctx)
 
@@ -59,7 +59,7 @@ class Ulysses(Layer):
         dy = self.to_tokens.backward(dy, ctx)
         dqkv = ctx.backward.lend(self, "dqkv", qkv.shape)
         parts = *self.heads.split(qkv), log_sum_exp, *self.heads.split(dqkv)
-        attention_dx(by_heads(dy, self.heads.size), *parts, *how)
+        attention_dx(by_heads(dy, self.heads.size), *parts, self.heads.scale, self.heads.causal, *how)
         self._turn(dqkv, ctx, positions, back=True)
         return self.to_heads.backward(dqkv, ctx)
 
@@ -74,8 +74,8 @@ class Ulysses(Layer):
 def share_of(heads: Heads, rank: int, size: int) -> tuple[Heads, list[Range]]:
     """Return the heads of a rank, and where they lie among those of qkv: queries, keys, values.
 
-    Heads of keys and values are divided with those that read them. Where they are fewer than ranks, queries are divided,
-    and several ranks get the same keys and values; one for each query where the groups do not end with the ranks.
+    Heads of keys and values are divided with those that read them. Where they are fewer than ranks, queries are
+    divided, and several ranks get the same keys and values; one for each query where groups do not end with ranks.
     """
     group = heads.num_heads // heads.num_kv_heads
     if heads.num_kv_heads >= size:
