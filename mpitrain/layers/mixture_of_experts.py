@@ -70,6 +70,7 @@ class MixtureOfExperts(Layer):
     make a run that is resumed continue exactly.
     """
 
+    per_token = True  # for axis context, whose ranks have some of the tokens
     sum_over_ranks: Callable[[np.ndarray], np.ndarray] | None
 
     def __init__(
