@@ -41,6 +41,8 @@ class Experts(Layer):
     or padded (Gale et al. 2022, "MegaBlocks", arXiv 2211.15841).
     """
 
+    per_token = True
+
     def __init__(self, num_experts: int, width: int, hidden: int, activation: GELU | SwiGLU, bias: bool = True):
         self.num_experts = self.num_local = num_experts
         self.width, self.hidden = width, hidden

@@ -44,6 +44,9 @@ class MixtureOfExperts(Layer):
     sum_over_ranks : callable(array) or None
         Sums a small float64 vector over ranks in place, and returns it as an array of the host; called once in each
         training forward, also with N = 0, unless ``balance`` is "none". None: this rank has all tokens.
+    largest_load : float
+        Tokens of the expert that had the most in the last training forward, divided by their mean: 1 is even, E all for
+        one. Over all ranks, or with ``balance`` "none" those of this rank.
 
     Raises
     ------
@@ -67,6 +70,7 @@ class MixtureOfExperts(Layer):
     make a run that is resumed continue exactly.
     """
 
+    per_token = True  # for axis context, whose ranks have some of the tokens
     sum_over_ranks: Callable[[np.ndarray], np.ndarray] | None
 
     def __init__(
@@ -83,6 +87,7 @@ class MixtureOfExperts(Layer):
         self.balance, self.rate = balance, rate or RATES[balance]
         self.router = Linear(experts.width, count, bias=False)
         self.experts: Layer = experts
+        self.largest_load = 1.0
         if balance == "bias":
             self.score_bias, self.load, self.step = State((count,), 0), State((count,), 0), State((1,), 0)
         if balance != "none":
@@ -175,15 +180,18 @@ class MixtureOfExperts(Layer):
 
     def _count(self, counts: np.ndarray, ctx: Context) -> np.ndarray | None:
         """Count the choices of each expert over all ranks; return the gradient of the balance loss by each p_e."""
-        if not ctx.training or self.balance == "none":
+        if not ctx.training:
             return None
         total = counts.astype(np.float64)
-        if self.sum_over_ranks is not None:
+        if self.balance != "none" and self.sum_over_ranks is not None:
             total = self.sum_over_ranks(total)
+        share = total / max(1.0, total.sum())
+        self.largest_load = self.num_experts * float(share.max())
+        if self.balance == "none":
+            return None
         if self.balance == "bias":
             if ctx.updates_statistics:
                 self.load.data += ctx.device.from_host(total.astype(self.load.data.dtype))
             return None
-        share = total / max(1.0, total.sum())
         gradient: np.ndarray = ctx.device.from_host((self.rate * self.num_experts * share).astype(ctx.dtype))
         return gradient
