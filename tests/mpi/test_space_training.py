@@ -13,6 +13,9 @@ pytestmark = pytest.mark.mpi
 COMMON = {"steps": 6, "batch_size": 22, "threads": 1, "progress": "none", "shard": "none"}
 
 
+UNET, SHAPES = "unet:depth=2,width=4", "shapes:samples=60,size=13x10,seed=4"
+
+
 class Losses(Hook):
     """Keep the mean loss of each step."""
 
@@ -52,6 +55,9 @@ CASES = {
     "rows and samples": (dropping, {"accumulate": 2}, ("data", "space")),
     "many rows": (pooling, {"optimizer": "adam"}, ("space",)),
     "recompute": (pooling, {"recompute": "stage"}, ("space",)),
+    "segmentation": (UNET, {"source": SHAPES, "crop": 2, "class_weights": "balanced"}, ("space",)),
+    "segmentation in stages": (UNET, {"source": SHAPES, "accumulate": 2}, ("pipe", "space")),
+    "segmentation, channels divided": (UNET, {"source": SHAPES, "crop": 2, "flip": True}, ("tensor", "space")),
 }
 
 
@@ -62,9 +68,9 @@ def meshes(size, axes):
     return [f"{axes[0]}=2,{axes[1]}={size // 2}"] if size % 2 == 0 and size > 2 else []
 
 
-def train(world, model, path, **options):
+def train(world, model, path, source="digits", **options):
     losses = Losses()
-    trainer = Trainer(model, "digits", hooks=[losses], world=world, **COMMON | options)
+    trainer = Trainer(model, source, hooks=[losses], world=world, **COMMON | options)
     result = trainer.fit()
     trainer.save(path)
     world.barrier()
