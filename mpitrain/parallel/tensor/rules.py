@@ -13,12 +13,14 @@ from .attention import attention
 from .chains import divide_run, find_runs, is_product, widest
 from .places import places, rows
 from .products import Ends
-from .sequence import divide_tokens, row_length
+from .sequence import divide_tokens, has_blocks, row_length
 from .vocabulary import divide_vocabulary, find_vocabulary
 
 
-def check(model: Layer, size: int, input_shape: tuple[int, ...]) -> None:
-    """Raise a UserError if ``size`` ranks cannot divide ``model``; it is not changed."""
+def check(model: Layer, size: int, input_shape: tuple[int, ...], *, sequence: bool = False) -> None:
+    """Raise a UserError if ``size`` ranks cannot divide ``model``, with ``sequence`` its tokens; it is not changed."""
+    if sequence and not has_blocks(model, size):
+        raise UserError("--sequence-parallel divides tokens in blocks of transformers, and the model has none")
     found = False
     for name, layer, _ in places(model):
         if isinstance(layer, LoRALinear):
@@ -55,8 +57,8 @@ def divide(model: Layer, group: Group, input_shape: tuple[int, ...], *, sequence
     """
     needed = model.needs_dx
     divide_vocabulary(model, group)
-    if sequence and not divide_tokens(model, group, row_length(model, input_shape)):
-        raise UserError("--sequence-parallel divides tokens in blocks of transformers, and the model has none")
+    if sequence:
+        divide_tokens(model, group, row_length(model, input_shape))
     shared, ends = _shared(model), Ends.of_whole(group)
     for row in list(rows(model)):
         layers = [place.layer for place in row]

@@ -97,18 +97,26 @@ class TokenMove(Layer):
         return self._moves[length]
 
 
-def divide_tokens(model: Layer, group: Group, length: int) -> bool:
-    """Divide the tokens of the blocks of ``model``, and the blocks; return whether there are any.
+def has_blocks(model: Layer, size: int) -> bool:
+    """Return whether ``model`` has blocks whose tokens ``size`` ranks can divide."""
+    return bool(find_blocks([place.layer for place in _units(model)], size))
+
+
+def _units(model: Layer) -> list[Place]:
+    inner = model.layer if type(model) is Recompute else model
+    return next(rows(inner)) if is_plain(inner) else []
+
+
+def divide_tokens(model: Layer, group: Group, length: int) -> None:
+    """Divide the tokens of the blocks of ``model``, and the blocks.
 
     Parameters
     ----------
     length : int
         Tokens of a row.
     """
-    row = next(rows(model), []) if is_plain(model.layer if type(model) is Recompute else model) else []
+    row = _units(model)
     found = find_blocks([place.layer for place in row], group.size)
-    if not found:
-        return False
     tokens = Rows(length)
     move = {make: partial(TokenMove, make, group, tokens) for make in (Split, Gather, AllGather, ReduceScatter)}
     ends = Ends(move[AllGather], move[ReduceScatter])
@@ -118,7 +126,6 @@ def divide_tokens(model: Layer, group: Group, length: int) -> bool:
     layers[last] = Divided(layers[last], move[Gather]())
     for i, layer in layers.items():
         row[i].put(layer)
-    return True
 
 
 def find_blocks(layers: Sequence[Layer], size: int) -> range:
