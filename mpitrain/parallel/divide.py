@@ -32,7 +32,7 @@ Options = Mapping[str, Mapping[str, Any]]
 
 def options_of(config: Parallel) -> Options:
     """Return the settings that rules take."""
-    return {"context": {"method": config.context}}
+    return {"context": {"method": config.context}, "tensor": {"sequence": config.sequence_parallel}}
 
 
 def rules_of(axis: str) -> Rules:
