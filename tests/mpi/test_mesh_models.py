@@ -33,11 +33,14 @@ MODELS = {  # model, shape of a sample, number of outputs, axes that divide it
         11,
         ("tensor", "context", "expert"),
     ),
+    "gpt, sequence": ("gpt:depth=2,width=24,heads=6,dropout=0.1", (13,), 11, ("tensor", "context")),
+    "experts, sequence": ("gpt:depth=2,width=24,heads=6,experts=5", (13,), 11, ("tensor", "expert")),
     "unet": ("unet:depth=2,width=4", (12, 10, 3), 4, ("space", "tensor")),
     "lenet": ("lenet", (14, 12, 1), 5, ("space", "tensor")),
     "resnet8": ("resnet8", (9, 8, 3), 5, ("space", "tensor")),
 }
 SAMPLES = 11
+RING = {"llama": "ring"}
 
 
 def meshes(size, axes):
@@ -90,12 +93,13 @@ def test_a_step_is_that_of_one_rank(world, alone, name):
     for text_of_mesh in meshes(world.size, axes):
         mesh = Mesh(world, text_of_mesh)
         roles, model = Roles(mesh), models.build(text, shape, num_outputs)
+        options = {"tensor": {"sequence": name.endswith("sequence")}, "context": {"method": RING.get(name, "auto")}}
         try:
-            check(model, mesh.sizes, shape)
+            check(model, mesh.sizes, shape, options)
         except UserError:  # heads or experts do not divide
             continue
         mine = share(SAMPLES, roles.samples.rank, roles.samples.size)
-        division = divide(model, mesh, shape)
+        division = divide(model, mesh, shape, options)
         found = run(division, table, x[mine], y[mine], roles.sums, roles, mine.start)
         np.testing.assert_allclose(found[0], totals, rtol=1e-12, err_msg=text_of_mesh)
         assert found[1] == pytest.approx(norm, rel=1e-12), text_of_mesh
