@@ -66,6 +66,8 @@ class PlanOptions:
     """Recomputation to choose from."""
     accumulate: int = 0
     """Microbatches of a step; 0 chooses them."""
+    sequence_parallel: bool = True
+    """Divide tokens over axis tensor, too."""
     memory: str = ""
     """Memory of a rank, in place of the machine's: 40GB."""
     json: bool = False
@@ -205,4 +207,5 @@ def wish_of(options: PlanOptions, ranks: int) -> "Wish":
         agains=options.recompute,  # type: ignore[arg-type]
         microbatches=options.accumulate,
         mesh=mesh,
+        sequence=options.sequence_parallel,
     )

@@ -2,8 +2,7 @@
 
 import math
 
-from ..layers import AvgPool2d, BatchNorm2d, Conv2d, GlobalAvgPool, MaxPool2d
-from ..layers.base import Layer
+from ..layers import AvgPool2d, BatchNorm2d, Conv2d, ConvTranspose2d, GlobalAvgPool, MaxPool2d, SkipConcat
 from ..ops.window import Window
 from ..planning.units import Product
 from .flow import Costs, Value, flow
@@ -61,6 +60,24 @@ def _(layer: GlobalAvgPool, x: Value, costs: Costs) -> Value:
     return y
 
 
-def is_of_images(layer: Layer) -> bool:
-    """Return whether a layer takes images."""
-    return isinstance(layer, Conv2d | BatchNorm2d | MaxPool2d | AvgPool2d | GlobalAvgPool)
+@flow.register
+def _(layer: ConvTranspose2d, x: Value, costs: Costs) -> Value:
+    y = Value((*layer.output((x.shape[0], x.shape[1])), layer.out_channels), costs)
+    taps = math.prod(layer.window.kernel)
+    costs.products.append(Product(x.shape[0] * x.shape[1], layer.in_channels, taps * layer.out_channels))
+    costs.halos.append(float(x.shape[1] * x.shape[2]))
+    costs.heights.append(x.shape[0])
+    costs.own(layer)
+    costs.move(y.size, False)
+    x.keep()
+    costs.uses(x, y)
+    return y
+
+
+@flow.register
+def _(layer: SkipConcat, x: Value, costs: Costs) -> Value:
+    inner = flow(layer.inner, x, costs)
+    y = Value((*x.shape[:-1], x.shape[-1] + inner.shape[-1]), costs)
+    costs.move(2 * y.size, False)
+    costs.uses(x, y)
+    return y

@@ -7,10 +7,12 @@ from ..layers import (
     GELU,
     Dropout,
     Embedding,
+    Experts,
     FirstToken,
     Flatten,
     LayerNorm,
     Linear,
+    MixtureOfExperts,
     MultiHeadAttention,
     PatchEmbedding,
     PostNormBlock,
@@ -168,7 +170,7 @@ def head(inputs: int, outputs: int, x: Value, costs: Costs) -> Value:
     if outputs >= LARGE:
         costs.keep(x.size, False)  # dx
         most = max(LEAST_ROWS, CHUNK_BYTES // (4 * outputs))
-        costs.found["fixed_bytes"] = 4.0 * most * (outputs + inputs)
+        costs.found |= {"chunk_bytes": 4.0 * rows * outputs, "chunk_limit": 4.0 * most * outputs}
     else:
         costs.keep(2 * y.size, True)
         costs.uses(x, y)
@@ -260,3 +262,28 @@ def _(layer: PatchEmbedding, x: Value, costs: Costs) -> Value:
     costs.add("parameters", layer.positions.size + layer.token.size)
     costs.move(2 * patches.size + 3 * y.size, False)
     return Value((rows, size), costs)
+
+
+@flow.register
+def _(layer: MixtureOfExperts, x: Value, costs: Costs) -> Value:
+    experts, tokens, size = layer.experts, math.prod(x.shape[:-1]), x.shape[-1]
+    assert isinstance(experts, Experts)
+    rows = tokens * layer.top_k  # each token goes to so many experts
+    total = sum(p.size for _, p in layer.named_parameters())
+    of_experts = sum(p.size for _, p in experts.named_parameters())
+    inside = experts.weight1.shape[-1]
+    costs.add("parameters", total - of_experts)
+    costs.add("parameters_expert", of_experts)
+    costs.products += [
+        Product(tokens, size, layer.num_experts),
+        Product(rows, size, inside),
+        Product(rows, experts.hidden, size),
+    ]
+    x.keep()
+    costs.keep(rows * (2 * size + inside + experts.hidden) + 2 * tokens * layer.num_experts, False)
+    costs.move(rows * (4 * size + 3 * inside), False)
+    costs.add("routed", rows * size)
+    costs.largest("experts", layer.num_experts)
+    y = Value(x.shape, costs)
+    costs.uses(x, Value((rows, inside), costs))
+    return y

@@ -82,28 +82,28 @@ class Compute:
     def unit(self, unit: Unit, samples: float, strategy: Strategy) -> Times:
         """Return the times of a unit on one rank, without messages."""
         parts = strategy.context * strategy.space
-        own = self.roofline(unit, samples, parts, strategy.tensor, strategy.expert)
+        tokens = strategy.tensor if strategy.sequence and unit.length else 1
+        own = self.roofline(unit, samples, parts, strategy.tensor, tokens)
         found = self.measured.get(unit)
         if found is None:
             return own
-        whole = self.roofline(unit, samples, 1, 1, 1)
+        whole = self.roofline(unit, samples, 1, 1)
         times = zip(found.at(samples), own, whole, strict=True)
         return Times(*(time * (part / all_of_it if all_of_it else 1.0) for time, part, all_of_it in times))
 
-    def roofline(self, unit: Unit, samples: float, parts: int, tensor: int, expert: int) -> Times:
-        """Return the times by the roofline, with rows divided among ``parts`` ranks and products among ``tensor``."""
-        forward = dx = dw = 0.0
-        for product in unit.products:
-            rows = product.rows * samples / parts
-            forward += self._product(product, rows, tensor, expert, "y")
-            dx += self._product(product, rows, tensor, expert, "x")
-            dw += self._product(product, rows, tensor, expert, "w")
-        traffic = (unit.traffic + unit.traffic_cut / tensor) * samples / parts * self.precision.activations
+    def roofline(self, unit: Unit, samples: float, parts: int, tensor: int, tokens: int = 1) -> Times:
+        """Return the times by the roofline, with rows divided among ``parts`` ranks and products among ``tensor``.
+
+        All that is outside of the products is divided among ``tokens`` ranks, besides.
+        """
+        each = sum(self._product(product, product.rows * samples / parts, tensor) for product in unit.products)
+        traffic = (unit.traffic / tokens + unit.traffic_cut / tensor) * samples / parts * self.precision.activations
         moved = traffic / self.machine.bandwidth
         calls = self.machine.call * unit.num_ops
-        return Times(forward + moved + calls, dx + BACK_TRAFFIC * moved + calls, dw)
+        return Times(each + moved + calls, each + BACK_TRAFFIC * moved + calls, each)
 
-    def _product(self, product: Product, rows: float, tensor: int, expert: int, result: str) -> float:
+    def _product(self, product: Product, rows: float, tensor: int) -> float:
+        """Return the time of a product. Ranks of axis expert get rows of each other, as many as they give away."""
         inputs, outputs, number = product.inputs, product.outputs, product.count
         if product.cut == "outputs":
             outputs = outputs / tensor
@@ -111,8 +111,6 @@ class Compute:
             inputs = inputs / tensor
         elif product.cut == "heads":
             number = number / tensor
-        if product.is_expert:
-            number = number / expert
         if not rows:
             return 0.0
         operations = 2.0 * rows * inputs * outputs * number

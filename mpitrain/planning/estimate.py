@@ -137,7 +137,7 @@ class Estimator:
 
     def _table(self, strategy: Strategy, n: float) -> Table:
         s = strategy
-        key = (n, s.tensor, s.context, s.space, s.expert, s.pipe if s.expert > 1 else 0)
+        key = (n, s.tensor, s.context, s.space, s.expert, s.sequence)
         if key not in self._tables:
             self._tables[key] = Table(self.model, self.compute, self.messages, strategy, n)
         return self._tables[key]
@@ -219,6 +219,15 @@ class Estimator:
             again=inside,
             in_turn=in_turn,
             borders=stages.of_ranks(borders),
+            moves=stages.of_ranks(sums[:, PLACE["moves"]]),
             largest=most[:, 2],
         )
-        return ranks.memory(strategy, n, self.work.precision, self.work.slots)
+        return ranks.memory(strategy, n, self.work.precision, self.work.slots, self._common(strategy))
+
+    def _common(self, strategy: Strategy) -> int:
+        """Return the number of ranks that share one copy of the weights: those of a node, if they are all that sum."""
+        axes = ("data", "space", "context")
+        if strategy.shard != 1 or not self.machine.shares_memory:
+            return 1
+        placed = self.messages.place(strategy, axes)
+        return placed.size if placed.outermost == 0 else 1

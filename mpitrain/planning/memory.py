@@ -8,7 +8,7 @@ ZeRO stage     weights    gradients    slots          of P ranks (Rajbhandari et
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -66,11 +66,11 @@ def zero(parameters: float, precision: Precision, slots: float, shard: int, rank
 def kept_elements(unit: Unit, strategy: Strategy) -> float:
     """Return the elements that a rank keeps of a unit for one sample.
 
-    With axis tensor all are divided: tokens outside of the products, heads or columns inside (sequence parallelism,
-    Korthikanti et al. 2022, arXiv 2205.05198), where the unit has tokens.
+    Axis tensor divides heads and columns inside of the products; with sequence parallelism (Korthikanti et al. 2022,
+    arXiv 2205.05198) it divides the tokens outside, too.
     """
     parts = strategy.context * strategy.space
-    whole = unit.kept / strategy.tensor if unit.length else unit.kept
+    whole = unit.kept / strategy.tensor if unit.length and strategy.sequence else unit.kept
     return (whole + unit.kept_cut / strategy.tensor) / parts
 
 
@@ -85,8 +85,8 @@ class Ranks:
     kept, again, in_turn : array
         Elements of one sample: those held by microbatches in flight (times their number), those computed again, and
         those used in turn.
-    borders : array
-        Elements of one sample that are received and handed on.
+    borders, moves : array
+        Elements of one sample that are received and handed on, and of buffers of messages inside of units.
     largest : array
         Parameters of the largest unit.
     """
@@ -97,15 +97,22 @@ class Ranks:
     again: np.ndarray
     in_turn: np.ndarray
     borders: np.ndarray
+    moves: np.ndarray
     largest: np.ndarray
 
-    def memory(self, strategy: Strategy, samples: float, precision: Precision, slots: float) -> tuple[Memory, int]:
-        """Return the memory of the heaviest rank, and its number; as ``rank_memory`` adds it up for one."""
+    def memory(
+        self, strategy: Strategy, samples: float, precision: Precision, slots: float, common: int = 1
+    ) -> tuple[Memory, int]:
+        """Return the memory of the heaviest rank, and its number; as ``rank_memory`` adds it up for one.
+
+        ``common`` ranks have one copy of the weights in the memory of their node, and no buckets.
+        """
         shares = strategy.data * strategy.context * strategy.space
         base = zero(1.0, precision, slots, strategy.shard, shares)
+        base = replace(base, weights=base.weights / common)
         size = samples * precision.activations
-        buckets = np.minimum(2.0 * BUCKET, self.own * precision.gradients) if shares > 1 else 0.0
-        messages = AHEAD * self.borders * size + buckets
+        buckets = np.minimum(2.0 * BUCKET, self.own * precision.gradients) if shares > 1 and common == 1 else 0.0
+        messages = (AHEAD * self.borders + self.moves) * size + buckets
         if strategy.shard == 3 and shares > 1:
             messages = messages + 2 * self.largest * (precision.weights + precision.gradients)
         in_turn = (self.in_turn + self.again) * size + self.fixed
@@ -159,7 +166,9 @@ def rank_memory(
     for stage, first, number in zip(stages, firsts, held, strict=True):
         activations += number * _kept(stage, first / parts, strategy) * samples * act
     in_turn = max((in_turn_elements(unit, strategy) for unit in units), default=0.0) * samples * act
-    in_turn += _again(units, strategy) * samples * act + sum(unit.fixed_bytes for unit in units) / strategy.tensor
+    in_turn += (
+        _again(units, strategy) * samples * act + sum(chunk_size(unit, samples) for unit in units) / strategy.tensor
+    )
     if any(late):  # gradients that are put off keep their dy
         in_turn += sum(
             max(0.0, number - 1.0) * sum(in_turn_elements(unit, strategy) for unit in stage) * samples * act
@@ -167,6 +176,7 @@ def rank_memory(
         )
     borders = [*firsts, *(stage[-1].output for stage in stages)] if strategy.stages > 1 else []
     messages = AHEAD * sum(borders) / parts * samples * act
+    messages += sum(move_elements(unit, strategy) for unit in units) * samples * act
     if strategy.data * parts > 1:
         messages += min(2.0 * BUCKET, sum(own) * precision.gradients)
     if strategy.shard == 3 and shares > 1:
@@ -198,6 +208,19 @@ def _again(units: Sequence[Unit], strategy: Strategy) -> float:
     return 0.0
 
 
+def move_elements(unit: Unit, strategy: Strategy) -> float:
+    """Return the elements of the buffers of messages inside of a unit, for one sample: each keeps its own."""
+    found = (unit.sums + unit.sums_back) * unit.summed if strategy.tensor > 1 else 0.0
+    found += 4 * unit.turned if strategy.context > 1 else 0.0  # sent and received, in forward and in backward
+    found += 8 * unit.routed if strategy.expert > 1 else 0.0  # the same, there and back
+    return found / (strategy.context * strategy.space)
+
+
+def chunk_size(unit: Unit, samples: float) -> float:
+    """Return the bytes of a unit that does not keep all of its results at once."""
+    return min(unit.chunk_limit, unit.chunk_bytes * samples)
+
+
 def again_elements(unit: Unit, strategy: Strategy) -> float:
     """Return the elements inside of a unit that may be computed again, for one sample."""
     return kept_elements(unit, strategy) if unit.is_block else 0.0
@@ -205,5 +228,5 @@ def again_elements(unit: Unit, strategy: Strategy) -> float:
 
 def in_turn_elements(unit: Unit, strategy: Strategy) -> float:
     """Return the elements that a unit uses for a time, for one sample."""
-    whole = unit.in_turn / strategy.tensor if unit.length else unit.in_turn
+    whole = unit.in_turn / strategy.tensor if unit.length and strategy.sequence else unit.in_turn
     return (whole + unit.in_turn_cut / strategy.tensor) / (strategy.context * strategy.space)

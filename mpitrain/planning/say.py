@@ -88,6 +88,7 @@ def say_how(strategy: Strategy) -> str:
         words.append(f"{strategy.schedule_text} of {strategy.microbatches}")
     elif strategy.microbatches > 1:
         words.append(f"{strategy.microbatches} microbatches")
+    words += ["sequence parallel"] if strategy.sequence else []
     words += [f"ZeRO {strategy.shard}"] if strategy.shard else []
     words += [f"recompute {strategy.again}"] if strategy.again != "off" else []
     return ", ".join(words)
@@ -201,6 +202,7 @@ def _tree(one: Estimate, estimator: Estimator) -> dict[str, Any]:
         "mesh": s.mesh_text,
         "pipeline": s.schedule_text if s.pipe > 1 else "",
         "microbatches": s.microbatches,
+        "sequence_parallel": s.sequence,
         "shard": s.shard,
         "recompute": s.again,
         "seconds": one.seconds,

@@ -40,6 +40,8 @@ class Wish:
         Fixed number of them; 0 for any.
     mesh : dict of str to int
         Sizes that are fixed.
+    sequence : bool
+        Axis tensor divides tokens, too.
     allows : callable(Strategy) -> bool, optional
         False for what the training cannot do.
     """
@@ -50,6 +52,7 @@ class Wish:
     agains: tuple[Again, ...] = ("off", "blocks", "stage")
     microbatches: int = 0
     mesh: dict[str, int] = field(default_factory=dict)
+    sequence: bool = False
     allows: Callable[[Strategy], bool] | None = None
 
 
@@ -168,7 +171,9 @@ def meshes_of(estimator: Estimator, ranks: int, wish: Wish) -> Iterator[Strategy
                             continue
                         if "data" not in wish.axes and data > 1:
                             continue
-                        yield Strategy(data, pipe, space, context, tensor, expert)
+                        yield Strategy(
+                            data, pipe, space, context, tensor, expert, sequence=wish.sequence and tensor > 1
+                        )
 
 
 def divisors(number: int) -> list[int]:

@@ -26,6 +26,8 @@ class Strategy:
         Stage of ZeRO: 0 none, 1 the optimizer's state, 2 gradients too, 3 weights too.
     again : {"off", "blocks", "stage"}
         Results that are computed again in backward.
+    sequence : bool
+        Axis tensor divides the tokens between its layers, too.
     """
 
     data: int = 1
@@ -39,6 +41,7 @@ class Strategy:
     microbatches: int = 1
     shard: int = 0
     again: Again = "off"
+    sequence: bool = False
 
     @cached_property
     def ranks(self) -> int:

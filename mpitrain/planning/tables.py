@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from .compute import Compute
-from .memory import again_elements, in_turn_elements, kept_elements, own_parameters
+from .memory import again_elements, chunk_size, in_turn_elements, kept_elements, move_elements, own_parameters
 from .messages import Messages
 from .strategy import Again, Strategy
 from .units import Model, Unit
@@ -19,10 +19,11 @@ MESSAGES = ("tensor", "context", "space", "experts")
 COLUMNS = (
     *("forward", "dx", "dw", "forward_again"),
     *(f"{axis}_{way}" for axis in MESSAGES for way in ("there", "back", "again")),
-    *("own", "kept", "kept_blocks", "fixed", "turns"),
+    *("own", "kept", "kept_blocks", "fixed", "turns", "moves"),
 )
 """Of sums; times with the messages in them. ``..._again`` are those of blocks, ``kept_blocks`` what is kept then;
-``turns`` are what is used for a time, of all units, where gradients that are put off keep it."""
+``turns`` are what is used for a time, of all units, where gradients that are put off keep it; ``moves`` the buffers of
+messages inside of the units."""
 MOST = ("again", "in_turn", "own")
 """Of largest values."""
 PLACE = {name: place for place, name in enumerate(COLUMNS)}
@@ -63,9 +64,9 @@ class Table:
             row += [one, other, again * one]
         own, kept = own_parameters(unit, strategy), kept_elements(unit, strategy)
         output = unit.output / (strategy.context * strategy.space)
-        row += [own, kept, output if unit.is_block else kept, unit.fixed_bytes / strategy.tensor]
+        row += [own, kept, output if unit.is_block else kept, chunk_size(unit, samples=self.samples) / strategy.tensor]
         in_turn = in_turn_elements(unit, strategy)
-        return [*row, in_turn], [again_elements(unit, strategy), in_turn, own]
+        return [*row, in_turn, move_elements(unit, strategy)], [again_elements(unit, strategy), in_turn, own]
 
 
 def unit_messages(

@@ -24,8 +24,6 @@ class Product:
         The heads of attention.
     cut : {"", "outputs", "inputs", "heads"}
         Dimension that ranks on axis tensor divide: of a column, of a row, ``count``; "" for none.
-    is_expert : bool
-        Divided by axis expert, too: rows go to the rank that has their expert.
     """
 
     rows: float
@@ -33,7 +31,6 @@ class Product:
     outputs: float
     count: float = 1.0
     cut: Cut = ""
-    is_expert: bool = False
 
     @property
     def flops(self) -> float:
@@ -80,8 +77,8 @@ class Unit:
         Calls of forward, each of which takes a time of its own.
     is_block : bool
         True if its insides may be computed again.
-    fixed_bytes : float
-        Memory of any number of samples (logits in chunks).
+    chunk_bytes, chunk_limit : float
+        Memory in bytes for each sample, up to a limit (logits in chunks).
     shared : str
         Name of the unit before whose parameters, ``shared_parameters`` of them, this one has, too.
     """
@@ -113,7 +110,8 @@ class Unit:
     width: int = 0
     num_ops: int = 1
     is_block: bool = False
-    fixed_bytes: float = 0.0
+    chunk_bytes: float = 0.0
+    chunk_limit: float = 0.0
     shared: str = ""
     shared_parameters: float = 0.0
 

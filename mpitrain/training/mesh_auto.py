@@ -28,6 +28,7 @@ from ..losses import SoftmaxCrossEntropy
 from ..models.outline import describe
 from ..parallel.divide import AXES as DIVIDED
 from ..parallel.divide import check as check_division
+from ..parallel.divide import options_of
 from ..pipelines import PIPELINES
 from ..planning import PRECISIONS, Estimate, Estimator, Found, Machine, Strategy, Wish, search
 from ..planning.estimate import Work
@@ -213,6 +214,7 @@ def wish_of(config: Config, dataset: Dataset, model: Layer, world: World) -> Wis
         schedules=schedules,
         shards=(shard,),
         agains=(config.compute.recompute,),
+        sequence=parallel.sequence_parallel,
         microbatches=config.optimizer.accumulate,
         allows=allows,
     )
@@ -229,7 +231,7 @@ def _allows(config: Config, dataset: Dataset, model: Layer, strategy: Strategy) 
     made = _with(config, strategy)
     checks: list[Callable[[], None]] = [
         lambda: check_mesh(made, cast(Mesh, SimpleNamespace(sizes=sizes)), resumes=False),
-        lambda: check_division(model, sizes, dataset.input_shape),
+        lambda: check_division(model, sizes, dataset.input_shape, options_of(made.parallel)),
     ]
     if strategy.pipe > 1:
         m = strategy.microbatches

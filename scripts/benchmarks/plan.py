@@ -2,8 +2,9 @@
 
     scripts/bench plan [--ranks P] [--only MODEL] [--json FILE]
 
-All ranks measure as --mesh auto does. Then each mesh of the search, with its best schedule, trains ten steps, of which eight
-count; times are medians of the slowest rank, memory is the growth of the peak of the resident set, of the rank that has most.
+All ranks measure as --mesh auto does. Then each mesh of the search, with its best schedule, trains ten steps, of which
+eight count. Times are medians of the slowest rank. Memory is by how much a process has grown at the end of the last
+step (its proportional set, in which memory that ranks share counts once for all of them), of the rank that has most.
 """
 
 import argparse

@@ -15,7 +15,7 @@ from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU
 from mpitrain.planning import PRECISIONS, Estimate, Estimator, search
 from mpitrain.planning.estimate import Work
-from mpitrain.training import mesh_auto
+from mpitrain.training import mesh_auto, mesh_trial
 from mpitrain.training.mesh_trial import time_mesh
 from mpitrain.training.recipe import make_optimizer
 from mpitrain.training.setup import OwnParts, in_samples
@@ -69,19 +69,24 @@ def plan(config: Config, world: World) -> tuple[list[Estimate], dict[str, Any]]:
     return world.all_gather(found)[0], facts
 
 
-def status(name: str) -> int:
-    """Return a value of this process in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name):
+def own_bytes() -> int:
+    """Return the proportional set size of this process: of memory that several share, each has its part."""
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
             return 1024 * int(line.split()[1])
     return 0
 
 
-def reset_peak() -> int:
-    """Forget the peak of the resident set, and return it as it is now."""
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")
-    return status("VmRSS")
+class Sizes(mesh_trial.Stamps):
+    """Notes the memory of the process after the last step, too."""
+
+    last = 0
+
+    def step_end(self, info: Any) -> None:
+        """Note time and memory."""
+        super().step_end(info)
+        if info.step == info.run.length.total_steps:
+            Sizes.last = own_bytes()
 
 
 def run_case(case: Case, folder: str, world: World) -> list[dict[str, Any]]:
@@ -90,9 +95,11 @@ def run_case(case: Case, folder: str, world: World) -> list[dict[str, Any]]:
     best, _ = plan(config, world)
     rows = []
     for one in best:
-        begin = reset_peak()
+        gc.collect()
+        world.barrier()
+        begin = own_bytes()
         seconds, error = time_mesh(mesh_auto._with(config, one.strategy), world, CPU, OwnParts(), one.seconds)
-        grown = max(world.all_gather(status("VmHWM") - begin))
+        grown = max(world.all_gather(Sizes.last - begin))
         rows.append(
             {
                 "model": case.model,
@@ -128,6 +135,7 @@ def main() -> None:
     folder, only, path = sys.argv[1:4]
     world = World()
     CPU.use_threads(1)
+    mesh_trial.Stamps = Sizes  # type: ignore[misc]
     rows = []
     if world.rank == 0:
         print("| model | mesh | predicted ms | measured ms | ratio | predicted MB | measured MB | ratio |")

@@ -103,7 +103,12 @@ def some_units(rng, number):
             output=rng.randint(1, 99),
             parameters=rng.randint(1, 999),
             parameters_cut=rng.randint(1, 999),
-            fixed_bytes=rng.randint(0, 50),
+            chunk_bytes=rng.randint(0, 50),
+            chunk_limit=100,
+            sums=rng.randint(0, 2),
+            sums_back=rng.randint(0, 2),
+            summed=rng.randint(1, 9),
+            turned=rng.randint(0, 9),
             length=rng.choice([0, 64]),
             is_block=rng.random() < 0.5,
         )
@@ -126,15 +131,15 @@ def test_activations_of_the_paper(tensor):
     """Korthikanti et al. 2022, table 2 with sequence parallelism: s b h / t (34 + 5 a s / h) bytes a layer."""
     s, h, a, b = 2048, 12288, 96, 1
     unit = korthikanti(s, h, a)
-    assert 2 * b * kept_elements(unit, Strategy(tensor=tensor)) == pytest.approx(
+    assert 2 * b * kept_elements(unit, Strategy(tensor=tensor, sequence=True)) == pytest.approx(
         s * b * h / tensor * (34 + 5 * a * s / h)
     )
 
 
-def test_activations_without_tokens_stay_whole_outside_of_products():
+def test_activations_outside_of_products_stay_whole_without_sequence_parallelism():
     """The table's line without sequence parallelism: s b h (10 + 24 / t + 5 a s / (h t))."""
     s, h, a, t = 2048, 12288, 96, 8
-    unit = dataclasses.replace(korthikanti(s, h, a), length=0)
+    unit = korthikanti(s, h, a)
     assert 2 * kept_elements(unit, Strategy(tensor=t)) == pytest.approx(s * h * (10 + 24 / t + 5 * a * s / (h * t)))
 
 
@@ -164,6 +169,7 @@ def test_memory_of_all_ranks_at_once_is_that_of_each(seed):
         microbatches=pipe * rng.choice([1, 2]),
         shard=rng.choice([0, 1, 2, 3]),
         again=rng.choice(["off", "blocks", "stage"]),
+        sequence=rng.choice([True, False]),
     )
     units = some_units(rng, 13)
     _, exact = estimators(Model("m", units), MACHINE, 64)
@@ -236,6 +242,7 @@ def kept_by(model, shape, n):
     [
         ("gpt:size=tiny", (128,), 5000, 16),
         ("gpt:size=tiny,dropout=0.1", (128,), 5000, 16),
+        ("gpt:size=tiny,experts=4", (128,), 5000, 16),
         ("llama:size=tiny", (128,), 5000, 16),
         ("bert:size=tiny", (128,), 2, 16),
         ("vit:size=tiny,patch=8", (64, 64, 3), 10, 32),
@@ -243,6 +250,7 @@ def kept_by(model, shape, n):
         ("resnet20", (32, 32, 3), 10, 32),
         ("resnet18", (64, 64, 3), 100, 16),
         ("convnet", (32, 32, 3), 10, 64),
+        ("unet:depth=2,width=16", (32, 32, 3), 4, 16),
         ("lenet", (28, 28, 1), 10, 512),
     ],
 )
