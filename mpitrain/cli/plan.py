@@ -104,7 +104,7 @@ def plan(options: PlanOptions) -> int:
     machine.speed(work.precision.products)
     quick, exact = (Estimator(model, machine, work, measured, exact=way) for way in (False, True))
     found = search(quick, exact, ranks, wish_of(options, ranks))
-    changes = find_changes(quick, found)
+    changes = find_changes(quick, exact, found)
     if options.json:
         print(to_json(to_tree(exact, found, changes), indent=1))
     else:

@@ -37,7 +37,7 @@ class Change:
     strategy: Strategy
 
 
-def find_changes(quick: Estimator, found: Found) -> list[Change]:
+def find_changes(quick: Estimator, exact: Estimator, found: Found) -> list[Change]:
     """Return what would change the choice; nothing if no strategy fits."""
     if not found.best:
         return []
@@ -46,26 +46,29 @@ def find_changes(quick: Estimator, found: Found) -> list[Change]:
     if found.faster is not None:
         made.append(Change("memory", found.faster.memory.all, quick.machine.memory, found.faster.strategy))
     if len(quick.machine.levels) > 1 or quick.machine.calibration is None:
-        made += [change for way in (STEP, 1 / STEP) if (change := _other_links(quick, found, best, way))]
+        made += [change for way in (STEP, 1 / STEP) if (change := _other_links(quick, exact, found, best, way))]
     return made
 
 
-def _other_links(quick: Estimator, found: Found, best: Estimate, way: float) -> Change | None:
+def _other_links(quick: Estimator, exact: Estimator, found: Found, best: Estimate, way: float) -> Change | None:
     """Return the nearest bandwidth, above or below, from which on another mesh is the fastest."""
     now = quick.machine.levels[-1].bandwidth
-    ratios = {one.strategy: one.seconds / quick.estimate(one.strategy).seconds for one in found.candidates}
     at_end = quick.on(quick.machine.scaled(bandwidth=FARTHEST if way > 1 else 1 / FARTHEST))
     extra = sorted((at_end.estimate(one) for one in found.others), key=seconds)[:EXTRA]
-    strategies = list(dict.fromkeys([*ratios, *(one.strategy for one in extra)]))
-    mean = sum(ratios.values()) / len(ratios)
+    followed = {one.strategy: one for one in found.candidates}
+    followed |= {one.strategy: exact.estimate(one.strategy) for one in extra}
+    fitting = [one for one in followed.values() if one.memory.all <= quick.machine.memory]
+    ratios = {one.strategy: one.seconds / quick.estimate(one.strategy).seconds for one in fitting}
 
     def fastest(factor: float) -> Strategy:
         there = quick.on(quick.machine.scaled(bandwidth=factor))
-        times = {one: there.estimate(one).seconds * ratios.get(one, mean) for one in strategies}
-        winner = min(strategies, key=times.__getitem__)
-        own = min(times[one] for one in strategies if one.mesh == best.strategy.mesh)
+        times = {one: there.estimate(one).seconds * ratio for one, ratio in ratios.items()}
+        winner = min(times, key=times.__getitem__)
+        own = min(time for one, time in times.items() if one.mesh == best.strategy.mesh)
         return winner if times[winner] * GAIN < own else best.strategy
 
+    if fastest(1.0).mesh != best.strategy.mesh:  # alike, and not as simple
+        return None
     last, factor = 1.0, way
     while 1 / FARTHEST <= factor <= FARTHEST:
         if fastest(factor).mesh != best.strategy.mesh:

@@ -28,7 +28,7 @@ ALGORITHMS: dict[str, tuple[str, ...]] = {
 }
 PASSES = {"all_reduce": 2.0, "reduce_scatter": 1.0, "all_gather": 1.0, "all_to_all": 1.0}
 LENGTHS = (1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 24, 1 << 30)
-MANY = 128
+MANY = 64
 """Ranks of the largest group whose schedules are followed."""
 FOLLOWED = 200_000
 BARRIERS = 2  # of a sum in common memory

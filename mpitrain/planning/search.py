@@ -20,6 +20,7 @@ from .strategy import Again, Strategy
 MOST = {"tensor": 64, "context": 64, "space": 64, "expert": 512}
 EXACT = 24
 OTHERS = 300
+NEAR = 8
 SCHEDULES: tuple[tuple[str, int], ...] = (("1f1b", 1), ("interleaved", 2), ("interleaved", 4), ("zb_h1", 1))
 MOST_MICROBATCHES = 16  # for each rank of a pipeline: then the bubble is below a sixteenth
 SIMPLER = 0.003  # part of the time that is worth an axis or a stage of ZeRO less
@@ -65,7 +66,7 @@ class Found:
     best : list of Estimate
         Those that fit, the fastest first, one for each mesh.
     faster : Estimate or None
-        One that is faster than the best, and does not fit.
+        The leanest of those that are faster than the best, and do not fit.
     leanest : Estimate or None
         The one that needs the least memory, if none fits.
     num_meshes, num_strategies, num_exact : int
@@ -121,7 +122,7 @@ def search(quick: Estimator, exact: Estimator, ranks: int, wish: Wish | None = N
                 too_big.append(min(outside, key=lambda one: one.memory.all))
     chosen = [exact.estimate(one.strategy) for one in _few(fitting, EXACT)]
     best = _by_mesh(sorted((one for one in chosen if one.memory.all <= memory), key=seconds))
-    faster, leanest = _outside(exact, too_big, best, memory)
+    faster, leanest = _outside(quick, exact, too_big, best, memory)
     followed = chosen + [one for one in (faster, leanest) if one is not None]
     others = [one.strategy for one in sorted(fitting, key=seconds)[:OTHERS]]
     return Found(best, faster, leanest, len(meshes), number, len(followed), chosen, others)
@@ -227,14 +228,16 @@ def _by_mesh(estimates: list[Estimate]) -> list[Estimate]:
 
 
 def _outside(
-    exact: Estimator, too_big: list[Estimate], best: list[Estimate], memory: float
+    quick: Estimator, exact: Estimator, too_big: list[Estimate], best: list[Estimate], memory: float
 ) -> tuple[Estimate | None, Estimate | None]:
-    """Return the fastest that does not fit, if it is faster; and the leanest, if none fits."""
+    """Return one that is faster and needs the least memory beyond what there is; and the leanest, if none fits."""
     if not too_big:
         return None, None
     if not best:
         least = exact.estimate(min(too_big, key=lambda one: one.memory.all).strategy)
         return None, least
-    candidates = [exact.estimate(one.strategy) for one in sorted(too_big, key=seconds)[:3]]
+    bound = seconds(quick.estimate(best[0].strategy))
+    near = sorted((one for one in too_big if seconds(one) < bound), key=lambda one: one.memory.all)[:NEAR]
+    candidates = [exact.estimate(one.strategy) for one in near]
     faster = [one for one in candidates if one.memory.all > memory and seconds(one) < seconds(best[0])]
     return min(faster, key=lambda one: one.memory.all, default=None), None

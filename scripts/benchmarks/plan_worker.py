@@ -1,4 +1,4 @@
-"""One rank of ``plan.py``: python plan_worker.py FOLDER ONLY JSON."""
+"""One rank of ``plan.py``: python plan_worker.py FOLDER CASE plan, or a number of a mesh of that plan."""
 
 import gc
 import json
@@ -7,13 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mpi4py import MPI
-
 from mpitrain.arena import Arena
 from mpitrain.comm.world import World
 from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU
-from mpitrain.planning import PRECISIONS, Estimate, Estimator, search
+from mpitrain.planning import PRECISIONS, Estimate, Estimator, Strategy, search
 from mpitrain.planning.estimate import Work
 from mpitrain.training import mesh_auto, mesh_trial
 from mpitrain.training.mesh_trial import time_mesh
@@ -89,63 +87,51 @@ class Sizes(mesh_trial.Stamps):
             Sizes.last = own_bytes()
 
 
-def run_case(case: Case, folder: str, world: World) -> list[dict[str, Any]]:
-    """Return a row for each mesh."""
-    config = config_of(case, folder)
-    best, _ = plan(config, world)
-    rows = []
-    for one in best:
-        gc.collect()
-        world.barrier()
-        begin = own_bytes()
-        seconds, error = time_mesh(mesh_auto._with(config, one.strategy), world, CPU, OwnParts(), one.seconds)
-        grown = max(world.all_gather(Sizes.last - begin))
-        rows.append(
-            {
-                "model": case.model,
-                "batch": case.batch,
-                "mesh": one.strategy.mesh_text,
-                "how": mesh_auto.say_how(one.strategy),
-                "predicted": one.seconds,
-                "measured": seconds,
-                "error": error,
-                "predicted_bytes": one.memory.all,
-                "measured_bytes": grown,
-                "memory": asdict(one.memory),
-                "parts": one.parts,
-            }
-        )
-        if world.rank == 0:
-            print(say(rows[-1]), flush=True)
-    return rows
+def predict(case: Case, folder: str, world: World) -> list[dict[str, Any]]:
+    """Return a row for each mesh, as predicted."""
+    best, _ = plan(config_of(case, folder), world)
+    return [
+        {
+            "model": case.model,
+            "batch": case.batch,
+            "mesh": one.strategy.mesh_text,
+            "how": mesh_auto.say_how(one.strategy),
+            "strategy": asdict(one.strategy),
+            "predicted": one.seconds,
+            "predicted_bytes": one.memory.all,
+            "memory": asdict(one.memory),
+            "parts": one.parts,
+        }
+        for one in best
+    ]
 
 
-def say(row: dict[str, Any]) -> str:
-    """Return a row of the table."""
-    if row["error"]:
-        return f"| {row['model']} | {row['mesh']} {row['how']} | {row['error']} |"
-    times = f"{1e3 * row['predicted']:.1f} | {1e3 * row['measured']:.1f} | {row['predicted'] / row['measured']:.2f}"
-    sizes = f"{row['predicted_bytes'] / 1e6:.0f} | {row['measured_bytes'] / 1e6:.0f}"
-    ratio = row["predicted_bytes"] / row["measured_bytes"]
-    return f"| {row['model']} | {row['mesh']} {row['how']} | {times} | {sizes} | {ratio:.2f} |"
+def measure(case: Case, folder: str, world: World, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with what is measured."""
+    gc.collect()
+    world.barrier()
+    begin, strategy = own_bytes(), Strategy(**row["strategy"])
+    config = mesh_auto._with(config_of(case, folder), strategy)
+    seconds, error = time_mesh(config, world, CPU, OwnParts(), row["predicted"])
+    grown = max(world.all_gather(Sizes.last - begin))
+    return {**row, "measured": seconds, "error": error, "measured_bytes": grown}
 
 
 def main() -> None:
-    """Run all cases."""
-    folder, only, path = sys.argv[1:4]
-    world = World()
+    """Plan a case, or run one of its meshes."""
+    folder, number, what = sys.argv[1:4]
+    case, world = CASES[int(number)], World()
     CPU.use_threads(1)
     mesh_trial.Stamps = Sizes  # type: ignore[misc]
-    rows = []
+    file = Path(folder, f"plan{number}.json")
+    if what == "plan":
+        rows = predict(case, folder, world)
+    else:
+        rows = json.loads(file.read_text())
+        rows[int(what)] = measure(case, folder, world, rows[int(what)])
+    world.barrier()
     if world.rank == 0:
-        print("| model | mesh | predicted ms | measured ms | ratio | predicted MB | measured MB | ratio |")
-        print("|---|---|---|---|---|---|---|---|", flush=True)
-    for case in CASES:
-        if case.model.startswith(only):
-            rows += run_case(case, folder, world)
-    if world.rank == 0 and path:
-        Path(path).write_text(json.dumps(rows, indent=1))
-    MPI.COMM_WORLD.Barrier()
+        file.write_text(json.dumps(rows))
 
 
 if __name__ == "__main__":

@@ -393,7 +393,7 @@ def test_4096_ranks_take_seconds():
     begin = time.process_time()
     quick, exact = estimators(gpt3(), find_machine("dgx-h100"), 1536, "mixed")
     found = search(quick, exact, 4096)
-    changes = find_changes(quick, found)
+    changes = find_changes(quick, exact, found)
     assert time.process_time() - begin < 10
     best = found.best[0]
     assert best.strategy.ranks == 4096
@@ -443,7 +443,7 @@ def test_a_mesh_that_fits_nothing_says_the_nearest():
     found = search(quick, exact, 16)
     assert not found.best
     assert found.leanest.memory.all > small.memory
-    lines = say_page(exact, found, find_changes(quick, found), 1.0)
+    lines = say_page(exact, found, find_changes(quick, exact, found), 1.0)
     assert any("nothing fits into the 1 GB of a rank; the nearest needs" in line for line in lines)
 
 
@@ -457,7 +457,7 @@ def test_a_faster_mesh_that_does_not_fit_is_named():
     assert found.best[0].seconds >= whole.best[0].seconds
     assert found.faster is not None
     assert found.faster.seconds < found.best[0].seconds
-    text = "\n".join(say_page(exact, found, find_changes(quick, found), 1.0))
+    text = "\n".join(say_page(exact, found, find_changes(quick, exact, found), 1.0))
     assert "faster, but does not fit:" in text
 
 
@@ -465,7 +465,7 @@ def test_slow_links_change_the_choice():
     slow = dataclasses.replace(NETWORK, bandwidth=1e9, alone=1e9)
     quick, exact = estimators(gpt("gpt2"), dataclasses.replace(MACHINE, levels=(NODE, slow)), 64)
     found = search(quick, exact, 64)
-    changes = [change for change in find_changes(quick, found) if change.fact == "bandwidth"]
+    changes = [change for change in find_changes(quick, exact, found) if change.fact == "bandwidth"]
     assert changes
     for change in changes:
         factor = change.value / slow.bandwidth
