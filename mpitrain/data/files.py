@@ -73,7 +73,7 @@ def temporary_beside(path: Path) -> Path:
 
 
 def write_atomically(path: Path, data: bytes | memoryview | str | Iterable[bytes | memoryview]) -> None:
-    """Write ``data``, or its parts, to ``path`` atomically: readers find the old content or the new, also after a crash.
+    """Write ``data``, or its parts, to ``path`` atomically: readers find the old or the new, also after a crash.
 
     Raises
     ------
