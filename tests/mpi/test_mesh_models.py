@@ -24,7 +24,7 @@ pytestmark = pytest.mark.mpi
 
 MODELS = {  # model, shape of a sample, number of outputs, axes that divide it
     "mlp": ("mlp:widths=13+24+10", (7,), 5, ("tensor",)),
-    "experts": ("gpt:depth=2,width=8,heads=2,experts=9", (9,), 7, ("tensor", "expert")),
+    "experts": ("gpt:depth=2,width=16,heads=8,experts=9", (9,), 7, ("tensor", "expert")),
     "experts, swiglu": ("llama:depth=1,width=8,heads=2,hidden=5,experts=8,top_k=1", (9,), 7, ("expert",)),
 }
 SAMPLES = 11
