@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         AvgPool2d,
         BatchNorm2d,
         Conv2d,
+        ConvTranspose2d,
         Dropout,
         Embedding,
         Experts,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
         Sequential,
         Sigmoid,
         SiLU,
+        SkipConcat,
         SwiGLU,
         Tanh,
         TiedHead,
@@ -98,9 +100,10 @@ _PLACES = {
     "generation": "Sampling generate",
     "head_loss": "split_head",
     "layers": (
-        "AvgPool2d BatchNorm2d Conv2d Dropout Embedding Experts FirstToken Flatten GELU GlobalAvgPool Layer "
-        "LayerNorm Linear LoRALinear MaxPool2d MixtureOfExperts MultiHeadAttention PatchEmbedding PostNormBlock "
-        "PreNormBlock RMSNorm ReLU Recompute Residual Sequential SiLU Sigmoid SwiGLU Tanh TiedHead TokenEmbedding"
+        "AvgPool2d BatchNorm2d Conv2d ConvTranspose2d Dropout Embedding Experts FirstToken Flatten GELU GlobalAvgPool "
+        "Layer LayerNorm Linear LoRALinear MaxPool2d MixtureOfExperts MultiHeadAttention PatchEmbedding PostNormBlock "
+        "PreNormBlock RMSNorm ReLU Recompute Residual Sequential SiLU Sigmoid SkipConcat SwiGLU Tanh TiedHead "
+        "TokenEmbedding"
     ),
     "losses": "MSE Loss SoftmaxCrossEntropy Totals",
     "metrics": "Metric",
@@ -133,6 +136,7 @@ __all__ = [
     "Config",
     "Context",
     "Conv2d",
+    "ConvTranspose2d",
     "DataParallel",
     "Dataset",
     "Dropout",
@@ -175,6 +179,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SkipConcat",
     "SoftmaxCrossEntropy",
     "Split",
     "State",

@@ -4,6 +4,7 @@ from .activations import GELU, ReLU, Sigmoid, SiLU, SwiGLU, Tanh
 from .base import Layer
 from .batchnorm2d import BatchNorm2d
 from .conv2d import Conv2d
+from .conv_transpose2d import ConvTranspose2d
 from .dropout import Dropout
 from .embedding import Embedding
 from .experts import Experts
@@ -19,6 +20,7 @@ from .recompute import Recompute
 from .residual import Residual
 from .rmsnorm import RMSNorm
 from .sequential import Part, Sequential, Unit
+from .skip_concat import SkipConcat
 from .tokens import FirstToken, TiedHead, TokenEmbedding
 from .transformer_block import PostNormBlock, PreNormBlock
 
@@ -27,6 +29,7 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm2d",
     "Conv2d",
+    "ConvTranspose2d",
     "Dropout",
     "Embedding",
     "Experts",
@@ -51,6 +54,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SkipConcat",
     "SwiGLU",
     "Tanh",
     "TiedHead",

@@ -60,6 +60,17 @@ class Layer(ABC):
         """Return the error in inputs that ``forward`` turns into NaN on a GPU; "" if there is none."""
         return ""
 
+    def in_row(self, name: str) -> Iterator[tuple[str, "Layer"]]:
+        """Yield (name, layer) of the layers that run one after the other for this one: itself by default.
+
+        A plan fuses them with the neighbors of this layer (``layers/fused``).
+        """
+        yield name, self
+
+    def joined(self, above: "Layer") -> "Layer | None":
+        """Return a layer that runs this one and ``above``, which takes its y, in a better way; None by default."""
+        return None
+
     def replace(self, name: str, layer: "Layer") -> None:
         """Put another layer in the place of the child of that name."""
         attribute, _, place = name.partition(".")

@@ -162,10 +162,14 @@ def _output_shapes(model: Layer, run: Callable[[], object]) -> dict[str, tuple[i
     """Return the shape of the output for one sample of each layer of ``_top``, by name, in one forward of ``run``."""
     shapes: dict[str, tuple[int, ...]] = {}
     places = {layer: name.partition(".")[0].split("+") for name, layer in model.running()}
+    before: list[str] = []
 
     def observe(layer: Layer, phase: Phase, array: np.ndarray) -> None:
         if phase == "output":  # the last layer of a block gives its output; fused layers have one for all
             shapes.update(dict.fromkeys(places[layer], tuple(array.shape[1:])))
+        elif phase == "forward" and before != places[layer]:  # a block that joins its results gives what comes in here
+            shapes.update(dict.fromkeys(before, tuple(array.shape[1:])))
+            before[:] = places[layer]
 
     stop = model.observe(observe)
     try:

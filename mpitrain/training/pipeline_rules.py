@@ -42,6 +42,10 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
     p = config.parallel
     check_balance(p.balance, mesh.sizes["data"])
     _check_division(config, mesh)
+    if mesh.sizes["context"] == 1 and not resumes and p.context != Config().parallel.context:
+        raise UserError("--context is for axis context: give its number of ranks, as in --mesh context=2")
+    if p.sequence_parallel and mesh.sizes["tensor"] == 1 and not resumes:
+        raise UserError("--sequence-parallel is for axis tensor: give its number of ranks, as in --mesh tensor=2")
     if mesh.sizes["pipe"] == 1:
         if resumes:
             return

@@ -10,6 +10,7 @@ from mpitrain.layers import (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
+    ConvTranspose2d,
     Dropout,
     Embedding,
     Experts,
@@ -59,6 +60,8 @@ CASES = {
         lambda: models.add_lora(Sequential(Linear(6, 5), Linear(5, 7)), "rank=2,dropout=0.3,on=1,train=0+1.bias"),
     ),
     "linear of tokens": (TOKENS, lambda: Linear(6, 7, bias=False)),
+    "transposed convolution": (IMAGES, lambda: ConvTranspose2d(4, 3, 2)),
+    "u-net": (IMAGES, lambda: models.build("unet:depth=1,width=3", IMAGES[1:], 2)),
     "activations": (
         ROWS,
         lambda: Sequential(
