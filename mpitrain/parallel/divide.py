@@ -67,3 +67,11 @@ def divide(model: Layer, mesh: Mesh, input_shape: tuple[int, ...], options: Opti
         if mesh.sizes[axis] > 1:
             found = found.then(rules_of(axis).divide(found.model, mesh[axis], input_shape, **given.get(axis, {})))
     return found
+
+
+def free_plans(model: Layer) -> None:
+    """Release the plans of messages that layers of ``model`` have made; ranks with parts of it call it together."""
+    for layer in model.layers():
+        free = getattr(layer, "free", None)
+        if free is not None:
+            free()
