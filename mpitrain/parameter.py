@@ -68,10 +68,10 @@ class Shard:
         length = sum(stop - start for start, stop in self.ranges)
         return (*full[: self.dim], length, *full[self.dim + 1 :])
 
-    def take(self, whole: np.ndarray) -> np.ndarray:
-        """Return a copy of the part of ``whole``."""
+    def take(self, whole: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return a copy of the part of ``whole``, in ``out`` if it is given."""
         nothing = whole[(*[slice(None)] * self.dim, slice(0))]  # there may be no ranges
-        return np.concatenate([nothing, *(whole[place] for place in self._places())], axis=self.dim)
+        return np.concatenate([nothing, *(whole[place] for place in self._places())], axis=self.dim, out=out)
 
     def put(self, part: np.ndarray, whole: np.ndarray) -> None:
         """Write ``part`` to its place in ``whole``."""
@@ -182,6 +182,12 @@ class Parameter(Tensor):
         self._on_ready: Callable[[Parameter], None] | None = None
         self.sum_over: Summing | None = None
 
+    def part(self, shard: Shard) -> "Parameter":
+        """Return a part of this parameter, with the initial values that it has in the whole."""
+        made = Parameter(self.full_shape, self.init, shard=shard, decay=self.decay, uses=self.uses)
+        made.frozen = self.frozen
+        return made
+
     def initial_values(self, rng: np.random.Generator) -> np.ndarray:
         """Return the initial values of the part that this rank holds."""
         whole = self.init(rng, self.full_shape)
@@ -230,3 +236,7 @@ class State(Tensor):
     def __init__(self, shape: tuple[int, ...], fill: float, *, shard: Shard | None = None):
         super().__init__(shape, shard)
         self.fill = fill
+
+    def part(self, shard: Shard) -> "State":
+        """Return a part of this state."""
+        return State(self.full_shape, self.fill, shard=shard)

@@ -4,6 +4,7 @@ Shapes: N rows of T tokens, V numbers in the vocabulary, C the size of a vector.
 """
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from functools import partial
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..ops.embedding import check_ids, embedding, embedding_dw
 from ..ops.linear import linear, linear_dw, linear_dx
 from ..ops.reduce import column_sum
 from ..ops.tokens import packed_sequences, row_lengths
-from ..parameter import Parameter
+from ..parameter import Parameter, Shard
 from . import init
 from .base import Layer, empty_gradient
 from .embedding import Embedding
@@ -112,12 +113,17 @@ class TokenEmbedding(Embedding):
             ids = np.where(ids == PAD, 0, ids)
         check_ids(ids, self.num_embeddings)
         y: np.ndarray = ctx.lend(self, "y", (*x.shape, self.size))
-        embedding(ids, self.weight.data, y.reshape(len(ids), self.size))
+        y = self._look_up(ids, y, ctx)
         self._add_positions(y, places, before, ctx)
         if self.types is not None:
             np.add(y, self.types.data[0], out=y)
         ctx[self] = ids, x.reshape(-1) != PAD if padded else None, places
         return y if self.norm is None else self.norm.forward(y, ctx)
+
+    def _look_up(self, ids: np.ndarray, y: np.ndarray, ctx: Context) -> np.ndarray:
+        """Return the rows w[ids], in ``y`` (N, T, C) or in other memory of ``ctx``."""
+        embedding(ids, self.weight.data, y.reshape(len(ids), self.size))
+        return y
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write the gradients of all tables, or put them off."""
@@ -228,6 +234,14 @@ class TiedHead(Layer):
         dx: np.ndarray = ctx.backward.lend(self, "dx", rows.shape)
         linear(dy, self.weight.data, None, dx, False)
         return dx.reshape(shape)
+
+    def part(self, shard: Shard, weight: Parameter | None = None) -> "TiedHead":
+        """Return the head of some of the outputs (dimension 0 of w); ``weight`` is that part, if the table has it."""
+        made = copy(self)
+        made.weight = self.weight.part(shard) if weight is None else weight
+        made.bias = None if self.bias is None else self.bias.part(shard)
+        made.num_outputs = made.weight.shape[0]
+        return made
 
     def put_gradients(self, x: np.ndarray, dy: np.ndarray) -> None:
         """Write dw and db, given x (M, C) and dy (M, V); those that are trained."""

@@ -30,10 +30,11 @@ class DropoutPart(Dropout):
     def _draw(self, mask: Any, ctx: Context) -> None:
         n, _, size = mask.shape
         key = ctx.seed, self.number, ctx.step
-        if size % ELEMENTS_PER_TICK or ctx.counters is not None:
+        if size % ELEMENTS_PER_TICK or ctx.counters is not None or self.place is not None:
             whole = ctx.lend(self, "whole", (n, self.tokens.length, size))
             dropout_mask(whole.reshape(n, self.tokens.length * size), self.p, (*key, ctx.first), ctx.counters)
-            mask[...] = self.tokens.take(whole, self.rank)
+            own = self.tokens.take(whole, self.rank)
+            mask[...] = own if self.place is None else self.place()[0].take(own)  # a part of them: axis tensor
             return
         for i in range(n):
             for own, start in self.tokens.places(self.rank):

@@ -16,11 +16,13 @@ from ...layers import (
     GELU,
     Dropout,
     Embedding,
+    Experts,
     FirstToken,
     Layer,
     LayerNorm,
     Linear,
     LoRALinear,
+    MixtureOfExperts,
     MultiHeadAttention,
     PatchEmbedding,
     PostNormBlock,
@@ -53,6 +55,7 @@ METHODS = ("auto", "ulysses", "ring")
 
 PER_TOKEN = (
     *(Linear, LoRALinear, LayerNorm, RMSNorm, Embedding, TokenEmbedding, TiedHead, Dropout, MultiHeadAttention),
+    *(Experts, MixtureOfExperts),
     *(GELU, ReLU, SiLU, Sigmoid, SwiGLU, Tanh, PatchEmbedding, PreNormBlock, PostNormBlock, Residual, Sequential),
 )
 """Layers that take tokens one by one, or are divided. Others say so by an attribute ``per_token`` that is true."""
@@ -61,8 +64,19 @@ FORWARDS = {layer.forward for layer in PER_TOKEN}
 """A subclass with a forward of its own may do something else."""
 
 
-def check(model: Layer, size: int, input_shape: tuple[int, ...], method: str = "auto") -> None:
-    """Raise a UserError if ``size`` ranks cannot divide the tokens of ``model``; it is not changed."""
+def check(model: Layer, size: int, input_shape: tuple[int, ...], method: str = "auto", tensor: int = 1) -> None:
+    """Raise a UserError if ``size`` ranks cannot divide the tokens of ``model``; it is not changed.
+
+    Parameters
+    ----------
+    model : Layer
+    size : int
+    input_shape : tuple of int
+    method : str
+        One of ``METHODS``.
+    tensor : int
+        Ranks of axis tensor, which divide the heads before.
+    """
     if method not in METHODS:
         raise UserError(f"there is no way '{method}' to divide attention over axis context, only {', '.join(METHODS)}")
     heads = [layer.num_heads for layer in _attentions(model)]
@@ -75,7 +89,9 @@ def check(model: Layer, size: int, input_shape: tuple[int, ...], method: str = "
     _check_heads(min(heads), size, method)
 
 
-def divide(model: Layer, group: Group, input_shape: tuple[int, ...], method: str = "auto") -> Division:
+def divide(
+    model: Layer, group: Group, input_shape: tuple[int, ...], method: str = "auto", tensor: int = 1
+) -> Division:
     """Return this rank's part of a prepared model without memory, of which layers are replaced; all ranks call it.
 
     Raises
@@ -85,7 +101,7 @@ def divide(model: Layer, group: Group, input_shape: tuple[int, ...], method: str
     """
     assert isinstance(model, Sequential)
     attentions = _attentions(model)
-    heads = [layer.num_heads for layer in attentions]
+    heads = _heads_of_ranks(model, tensor)  # the same on all ranks of axis tensor, whatever part each has
     _check_heads(min(heads), group.size, method)
     if method == "auto":
         method = "ring" if any(count % group.size for count in heads) else "ulysses"
@@ -108,6 +124,17 @@ def divide(model: Layer, group: Group, input_shape: tuple[int, ...], method: str
 
 def _attentions(model: Layer) -> list[MultiHeadAttention]:
     return [layer for layer in model.layers() if isinstance(layer, MultiHeadAttention)]
+
+
+def _heads_of_ranks(model: Layer, tensor: int) -> list[int]:
+    """Return the numbers of heads that ranks of axis tensor have of the attentions of a model, or of a part of it."""
+    found = set()
+    for layer in model.layers():
+        if isinstance(layer, MultiHeadAttention):
+            group = layer.num_heads // layer.num_kv_heads
+            total = layer.place[1] // group
+            found |= {group * (total // tensor), group * -(-total // tensor)}
+    return sorted(found)
 
 
 def say_method(method: str, parts: TokenParts, size: int) -> str:
