@@ -16,6 +16,7 @@ from mpitrain.parallel.context.heads import Heads
 from mpitrain.parallel.context.outputs import GatherRows, GatherTokens
 from mpitrain.parallel.moves.check import check_adjoint
 from mpitrain.training.devices import use_device
+from mpitrain.training.pipeline import recompute
 from tests.kernels import cpu
 
 pytestmark = pytest.mark.mpi
@@ -172,6 +173,33 @@ def test_models_of_one_rank(group, name, method):
     still = Context(training=False, dtype=np.float64)
     joined = division.outputs.forward(division.model.forward(x, still), still)
     close(joined, whole.forward(x, Context(training=False, dtype=np.float64)), "outputs")
+
+
+@pytest.mark.parametrize("method", ["ulysses", "ring"])
+def test_blocks_that_are_computed_again(group, method):
+    """The same bits, with two microbatches in flight and gradients that are put off."""
+    text, length, how, _ = MODELS["gpt"]
+    x, targets, shape, outputs = batch(np.random.default_rng(1), text, length, how, True)
+    found = []
+    for again in (False, True):
+        division = rules.divide(models.build(text, shape, outputs), group, shape, "ring" if group.size > 6 else method)
+        model = recompute(division.model, "blocks") if again else division.model
+        arena, loss = Arena(model, seed=3, dtype=np.float64), SoftmaxCrossEntropy()
+        arena.begin_step(2)
+        first = Context(dtype=np.float64, seed=7)
+        flights = [(first, loss), (Context(dtype=np.float64, seed=7, share=first), SoftmaxCrossEntropy())]
+        for number, (ctx, one) in enumerate(flights):
+            ctx.first = 3 * number
+            one.forward(model.forward(x, ctx), division.targets(targets), ctx)
+        for ctx, one in flights:
+            ctx.later = []
+            model.backward(one.backward(ctx), ctx)
+            for put in ctx.later:
+                put()
+            ctx.later = None
+        found.append(arena.gradients.copy())
+    assert found[0].any()
+    np.testing.assert_array_equal(*found)
 
 
 @cpu.needs_gxx
