@@ -18,6 +18,7 @@ from mpitrain.parallel.context.head_turn import HeadTurn
 from mpitrain.parallel.context.heads import Heads
 from mpitrain.parallel.context.outputs import GatherRows, GatherTokens
 from mpitrain.parallel.moves.check import check_adjoint
+from mpitrain.parallel.moves.exchange import pool_of
 from mpitrain.training.build import make_loop
 from mpitrain.training.devices import use_device
 from mpitrain.training.display.progress import make_progress
@@ -30,7 +31,9 @@ pytestmark = pytest.mark.mpi
 
 @pytest.fixture
 def group(world):
-    return world.group("context")
+    group = world.group("context")
+    yield group
+    pool_of(group).free()  # the next test may have other devices
 
 
 def close(found, expected, what):
@@ -232,6 +235,7 @@ def on_device(world, device, method):
         division.model.backward(loss.backward(ctx), ctx)
         return np.array(device.to_host(totals)), device.to_host(arena.gradients).copy()
     finally:
+        pool_of(world.group("data")).free()
         use_device(CPU, world)
 
 
