@@ -254,7 +254,7 @@ def trained_on(world, device, mesh):
     use_device(device, world)
     try:
         config = Config(
-            data=Data(source=f"text:{Path(__file__).parents[2] / 'LICENSE'},window=9", batch_size=8),
+            data=Data(source=f"text:{Path(__file__).parents[2] / 'CITATION.cff'},window=9", batch_size=8),
             model=Model(name="gpt:depth=2,width=16,heads=4,dropout=0.1"),
             parallel=Parallel(mesh=mesh, context="ring" if world.size > 1 else "auto", stages="3" * ("pipe" in mesh)),
             run=Run(steps=2, progress="none"),
@@ -264,4 +264,5 @@ def trained_on(world, device, mesh):
         loop.train()
         return device.to_host(setup.arena.values).copy()
     finally:
+        pool_of(world.group("context")).free()
         use_device(CPU, world)
