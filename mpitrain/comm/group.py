@@ -199,7 +199,7 @@ class Group(Ranks):
         text = f"{made}{what and f' ({what})'}{self._comm.where} planned at {source_line(caller())}"
         history = self._comm.history
         label = self.job.ledger.label(text, compared=made if history else "", history=history)
-        return WatchedPlan(plan, self.job.ledger, label)
+        return WatchedPlan(plan, self.job.ledger, label, self.job.channels)
 
     def plan(
         self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum", counts: Counts | None = None

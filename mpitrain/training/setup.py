@@ -41,6 +41,7 @@ from ..parallel.virtual_shards import check_shards
 from . import limits
 from .adaptation import adapt
 from .class_weights import class_weights_of
+from .devices import use_devices_in
 from .network import check_objective, make_loss, make_model
 from .pipeline import PipelineSetup, open_pipeline, recompute
 from .pipeline_rules import check_mesh, make_mesh
@@ -223,6 +224,7 @@ def open_setup(
         pipeline = open_pipeline(config, world, mesh, model, dataset, device)
         model, division = pipeline.stages.model, pipeline.division
     elif roles.divides_layers:
+        use_devices_in(mesh, world)
         division = divide(model, mesh, dataset.input_shape, options_of(config.parallel))
         model = division.model
     if pipeline is None and config.compute.recompute != "off":
