@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         ConvTranspose2d,
         Dropout,
         Embedding,
+        Experts,
         FirstToken,
         Flatten,
         GlobalAvgPool,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         Linear,
         LoRALinear,
         MaxPool2d,
+        MixtureOfExperts,
         MultiHeadAttention,
         PatchEmbedding,
         PostNormBlock,
@@ -98,9 +100,10 @@ _PLACES = {
     "generation": "Sampling generate",
     "head_loss": "split_head",
     "layers": (
-        "AvgPool2d BatchNorm2d Conv2d ConvTranspose2d Dropout Embedding FirstToken Flatten GELU GlobalAvgPool Layer "
-        "LayerNorm Linear LoRALinear MaxPool2d MultiHeadAttention PatchEmbedding PostNormBlock PreNormBlock RMSNorm "
-        "ReLU Recompute Residual Sequential SiLU Sigmoid SkipConcat SwiGLU Tanh TiedHead TokenEmbedding"
+        "AvgPool2d BatchNorm2d Conv2d ConvTranspose2d Dropout Embedding Experts FirstToken Flatten GELU GlobalAvgPool "
+        "Layer LayerNorm Linear LoRALinear MaxPool2d MixtureOfExperts MultiHeadAttention PatchEmbedding PostNormBlock "
+        "PreNormBlock RMSNorm ReLU Recompute Residual Sequential SiLU Sigmoid SkipConcat SwiGLU Tanh TiedHead "
+        "TokenEmbedding"
     ),
     "losses": "MSE Loss SoftmaxCrossEntropy Totals",
     "metrics": "Metric",
@@ -139,6 +142,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "EpochResult",
+    "Experts",
     "FirstToken",
     "Flatten",
     "GlobalAvgPool",
@@ -155,6 +159,7 @@ __all__ = [
     "MaxPool2d",
     "Mesh",
     "Metric",
+    "MixtureOfExperts",
     "Monitor",
     "MultiHeadAttention",
     "Normalizer",

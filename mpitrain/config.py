@@ -158,6 +158,12 @@ class Parallel:
     model by measured times."""
     channel: Literal["mpi", "nccl"] = "mpi"
     """Messages between the stages of a pipeline: by MPI, or by NCCL (between GPUs, one for each rank)."""
+    context: Literal["auto", "ulysses", "ring"] = "auto"
+    """Attention among the ranks of axis context: ulysses sends the tokens of some heads to each rank, ring passes keys
+    and values round all ranks; auto takes ulysses where the heads divide among the ranks."""
+    sequence_parallel: bool = False
+    """Divide the tokens between the layers of transformer blocks, too, over axis tensor: norms, dropout and what is
+    kept there for backward take a share of the memory and of the time."""
     balance: Annotated[str, arg(metavar="auto|dynamic|off|W:W:...")] = "off"
     """Division of each batch among the ranks: off for equal shares, auto for shares by the measured speed of each
     rank's own work, a weight for each rank, as in 2:1:1, or dynamic: ranks of one node take the next of --accumulate

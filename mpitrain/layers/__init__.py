@@ -7,10 +7,12 @@ from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
 from .dropout import Dropout
 from .embedding import Embedding
+from .experts import Experts
 from .flatten import Flatten
 from .layernorm import LayerNorm
 from .linear import Linear
 from .lora import LoRALinear
+from .mixture_of_experts import MixtureOfExperts
 from .multi_head_attention import MultiHeadAttention
 from .patches import PatchEmbedding
 from .pool import AvgPool2d, GlobalAvgPool, MaxPool2d
@@ -30,6 +32,7 @@ __all__ = [
     "ConvTranspose2d",
     "Dropout",
     "Embedding",
+    "Experts",
     "FirstToken",
     "Flatten",
     "GlobalAvgPool",
@@ -38,6 +41,7 @@ __all__ = [
     "Linear",
     "LoRALinear",
     "MaxPool2d",
+    "MixtureOfExperts",
     "MultiHeadAttention",
     "Part",
     "PatchEmbedding",

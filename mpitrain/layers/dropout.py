@@ -1,6 +1,7 @@
 """Dropout with masks that do not depend on the number of ranks."""
 
 import math
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 
@@ -26,9 +27,9 @@ class Dropout(Layer):
     ----------
     number : int
         Its position among the layers of the network that draw masks (set by ``models.prepare``): each has its own.
-    place : (Shard, int) or None
-        Where x is a part of the whole x: the part, and the whole length of its dimension. The mask is that part of the
-        whole one.
+    place : callable() -> (Shard, int), or None
+        Where x is a part of the whole x: returns the part, and the whole length of its dimension. The mask is that part
+        of the whole one.
 
     Notes
     -----
@@ -38,12 +39,12 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5):
         self.p, self.number = probability(p), 0
-        self.place: tuple[Shard, int] | None = None
+        self.place: Callable[[], tuple[Shard, int]] | None = None
 
-    def part(self, shard: Shard, length: int) -> "Dropout":
-        """Return the Dropout of a part of x, given the whole length of its dimension."""
+    def part(self, place: Callable[[], tuple[Shard, int]]) -> "Dropout":
+        """Return the Dropout of a part of x, which ``place`` returns with the whole length of its dimension."""
         made = copy(self)
-        made.place = shard, length
+        made.place = place
         return made
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
@@ -58,15 +59,15 @@ class Dropout(Layer):
         return y
 
     def _draw(self, mask: np.ndarray, ctx: Context) -> None:
-        whole = mask
-        if self.place is not None:
-            shard, length = self.place
-            dim = shard.dim % mask.ndim
-            whole = ctx.lend(self, "whole", (*mask.shape[:dim], length, *mask.shape[dim + 1 :]))
-        rows = whole.reshape(len(whole), math.prod(whole.shape[1:]))
-        dropout_mask(rows, self.p, (ctx.seed, self.number, ctx.step, ctx.first), ctx.counters)
-        if self.place is not None:
-            replace(shard, dim=dim).take(whole, out=mask)
+        position = ctx.seed, self.number, ctx.step, ctx.first
+        if self.place is None:
+            dropout_mask(mask.reshape(len(mask), math.prod(mask.shape[1:])), self.p, position, ctx.counters)
+            return
+        shard, length = self.place()
+        dim = shard.dim % mask.ndim
+        whole = ctx.lend(self, "whole", (*mask.shape[:dim], length, *mask.shape[dim + 1 :]))
+        dropout_mask(whole.reshape(len(whole), math.prod(whole.shape[1:])), self.p, position, ctx.counters)
+        replace(shard, dim=dim).take(whole, out=mask)
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return dy mask / (1 - p), written over dy."""

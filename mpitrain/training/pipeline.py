@@ -24,7 +24,7 @@ from ..device import Device
 from ..errors import AgreedError, UserError
 from ..layers import Layer, Recompute, Sequential, Unit
 from ..layers.embedding import sample_dtype
-from ..parallel.divide import divide
+from ..parallel.divide import Options, divide, options_of
 from ..parallel.division import Division
 from ..parallel.pipeline.cut import Cut, cut_stages, make_cut
 from ..parallel.pipeline.demand import stage_demands
@@ -161,7 +161,8 @@ def open_pipeline(
         return costs, make_cut(costs, demands, starts, **how)
 
     open_channel = functools.partial(open_nccl_channel, world, device) if by_nccl else Channel
-    made = _open(world, mesh, model, program, dataset.input_shape, cut, device, config.compute.recompute, open_channel)
+    how = config.compute.recompute, open_channel, options_of(config.parallel)
+    made = _open(world, mesh, model, program, dataset.input_shape, cut, device, *how)
     return replace(made, link=_find_link(made.stages, samples, world.size))
 
 
@@ -190,6 +191,7 @@ def _open(
     device: Device,
     recompute: Recomputed = "off",
     open_channel: Callable[[Group], Channel] = Channel,
+    options: Options | None = None,
 ) -> PipelineSetup:
     """Return the pipeline of a model, for which rank 0 measures the costs of all units and calls ``cut``."""
     if problem := model_difference(world, [(name, p.shape) for name, p in model.named_parameters()]):
@@ -199,7 +201,7 @@ def _open(
         if world.rank == 0:
             mine = cut()
     costs, found = world.all_gather(mine)[0]
-    division = divide(model, mesh, input_shape)
+    division = divide(model, mesh, input_shape, options)
     units, rank = find_units(division.model), mesh["pipe"].rank
     sample = np.zeros((1, *input_shape), sample_dtype(model))
     stages = Stages(units, found.stops, program, rank, sample, device, recompute)

@@ -34,7 +34,7 @@ from ..metrics import split_metrics
 from ..metrics.names import Spec
 from ..model_table import ModelTable
 from ..parallel.divide import check as check_division
-from ..parallel.divide import divide
+from ..parallel.divide import divide, options_of
 from ..parallel.division import Division
 from ..parallel.roles import Roles
 from ..parallel.virtual_shards import check_shards
@@ -218,12 +218,12 @@ def open_setup(
     roles, pipeline, division, whole = Roles(mesh), None, None, ModelTable.of(model)
     if roles.divides_layers:
         with world.together():
-            check_division(model, mesh.sizes, dataset.input_shape)
+            check_division(model, mesh.sizes, dataset.input_shape, options_of(config.parallel))
     if mesh.sizes["pipe"] > 1:
         pipeline = open_pipeline(config, world, mesh, model, dataset, device)
         model, division = pipeline.stages.model, pipeline.division
     elif roles.divides_layers:
-        division = divide(model, mesh, dataset.input_shape)
+        division = divide(model, mesh, dataset.input_shape, options_of(config.parallel))
         model = division.model
     if pipeline is None and config.compute.recompute != "off":
         with world.together():

@@ -16,6 +16,7 @@ from mpitrain.layers import (
     ConvTranspose2d,
     Dropout,
     Embedding,
+    Experts,
     FirstToken,
     Flatten,
     GlobalAvgPool,
@@ -24,6 +25,7 @@ from mpitrain.layers import (
     Linear,
     LoRALinear,
     MaxPool2d,
+    MixtureOfExperts,
     MultiHeadAttention,
     PatchEmbedding,
     PostNormBlock,
@@ -119,6 +121,10 @@ CASES = {
     "attention, rotary": Case(lambda: MultiHeadAttention(24, 4, num_kv_heads=1, rotary=100.0), (2, 9, 24)),
     "tokens, tied head": Case(tied, (4, 9), 11),
     "patches, first token": Case(first_token, (3, 6, 4, 3)),
+    "experts": Case(lambda: MixtureOfExperts(Experts(5, 20, 30, GELU(approximate=True)), 2), (3, 40, 20)),
+    "experts, balanced by bias": Case(
+        lambda: MixtureOfExperts(Experts(5, 20, 30, SwiGLU(), False), 1, balance="bias"), (3, 40, 20)
+    ),
     "attention, one head": Case(lambda: MultiHeadAttention(9, 1, bias=False), (3, 7, 9)),
 }
 

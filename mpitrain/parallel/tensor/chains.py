@@ -5,6 +5,7 @@ lies between stays divided: one sum in forward, after the row, and one in backwa
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 from ...comm.group import Group
@@ -25,8 +26,9 @@ from ...layers import (
     SwiGLU,
     Tanh,
 )
+from ...parameter import Shard
 from .cut import Cut
-from .products import Product, column, num_inputs, num_outputs, row
+from .products import Ends, Product, column, num_inputs, num_outputs, row
 
 SAME: tuple[type[Layer], ...] = (ReLU, Tanh, Sigmoid, SiLU, GELU, MaxPool2d, AvgPool2d, GlobalAvgPool)
 """Layers that compute each feature or channel from its own, with nothing that depends on its number."""
@@ -61,19 +63,19 @@ def narrowest(layers: Sequence[Layer], run: Run) -> int:
     return min(_width(layers, place) for place, role in run.roles.items() if role != "row")
 
 
-def divide_run(layers: Sequence[Layer], run: Run, group: Group) -> Iterator[tuple[int, Layer]]:
-    """Yield (place, layer) of the layers that take the places of those of a run."""
+def divide_run(layers: Sequence[Layer], run: Run, group: Group, ends: Ends) -> Iterator[tuple[int, Layer]]:
+    """Yield (place, layer) of the layers that take the places of those of a run, between the moves ``ends``."""
     cut: Cut | None = None
     for place in range(run.first, run.last + 1):
         layer, role = layers[place], run.roles.get(place)
         if role == "row":
             assert isinstance(layer, Linear | Conv2d)
             assert cut is not None
-            yield place, row(layer, cut, group)
+            yield place, row(layer, cut, group, ends)
         elif role is not None:
             assert isinstance(layer, Linear | Conv2d)
             made = _outputs(layers, place, group.size)
-            yield place, column(layer, made, group, cut)
+            yield place, column(layer, made, group, ends, cut)
             cut = made
         elif cut is not None:
             cut, layer = _between(layers, place, cut, group.rank)
@@ -145,6 +147,10 @@ def _outputs(layers: Sequence[Layer], place: int, size: int) -> Cut:
     return Cut.even(num_outputs(layer), size, _groups(layers, place))
 
 
+def _place(shard: Shard, length: int) -> tuple[Shard, int]:
+    return shard, length
+
+
 def _between(layers: Sequence[Layer], place: int, cut: Cut, rank: int) -> tuple[Cut, Layer]:
     """Return the cut of the results of a layer between products, and the layer of this rank's part."""
     layer = layers[place]
@@ -153,7 +159,7 @@ def _between(layers: Sequence[Layer], place: int, cut: Cut, rank: int) -> tuple[
     if isinstance(layer, Conv2d):
         return cut, layer.part(cut.shard(3, rank))
     if isinstance(layer, Dropout):
-        return cut, layer.part(cut.shard(-1, rank), cut.length)
+        return cut, layer.part(partial(_place, cut.shard(-1, rank), cut.length))
     if isinstance(layer, SwiGLU):
         return cut.folded(2), layer
     if isinstance(layer, Flatten):

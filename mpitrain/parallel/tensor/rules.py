@@ -6,17 +6,21 @@ vocabulary by its tokens. All other layers stay whole: they compute the same on 
 
 from ...comm.group import Group
 from ...errors import UserError
-from ...layers import Layer, LoRALinear, MultiHeadAttention
+from ...layers import Layer, Linear, LoRALinear, MultiHeadAttention
 from ...parameter import Parameter
 from ..division import Division
 from .attention import attention
 from .chains import divide_run, find_runs, is_product, widest
 from .places import places, rows
+from .products import Ends
+from .sequence import divide_tokens, has_blocks, row_length
 from .vocabulary import divide_vocabulary, find_vocabulary
 
 
-def check(model: Layer, size: int, input_shape: tuple[int, ...]) -> None:
-    """Raise a UserError if ``size`` ranks cannot divide ``model``; it is not changed."""
+def check(model: Layer, size: int, input_shape: tuple[int, ...], *, sequence: bool = False) -> None:
+    """Raise a UserError if ``size`` ranks cannot divide ``model``, with ``sequence`` its tokens; it is not changed."""
+    if sequence and not has_blocks(model, size):
+        raise UserError("--sequence-parallel divides tokens in blocks of transformers, and the model has none")
     found = False
     for name, layer, _ in places(model):
         if isinstance(layer, LoRALinear):
@@ -45,24 +49,28 @@ def check(model: Layer, size: int, input_shape: tuple[int, ...]) -> None:
     )
 
 
-def divide(model: Layer, group: Group, input_shape: tuple[int, ...]) -> Division:
+def divide(model: Layer, group: Group, input_shape: tuple[int, ...], *, sequence: bool = False) -> Division:
     """Return this rank's part of a prepared model without memory, of which layers are replaced; all ranks call it.
 
-    The outputs are whole, the same on all ranks. A note says which layers with many weights stay whole.
+    The outputs are whole, the same on all ranks. A note says which layers with many weights stay whole. With
+    ``sequence`` the tokens between the layers of transformer blocks are divided, too.
     """
     needed = model.needs_dx
     divide_vocabulary(model, group)
-    shared = _shared(model)
+    if sequence:
+        divide_tokens(model, group, row_length(model, input_shape))
+    shared, ends = _shared(model), Ends.of_whole(group)
     for row in list(rows(model)):
         layers = [place.layer for place in row]
         for run in find_runs(layers, group.size):
             if any(id(layers[i]) in shared for i in range(run.first, run.last + 1)):
                 continue
-            for i, layer in divide_run(layers, run, group):
+            for i, layer in divide_run(layers, run, group, ends):
                 row[i].put(layer)
     for place in list(places(model)):
-        if type(place.layer) is MultiHeadAttention and id(place.layer) not in shared:
-            place.put(attention(place.layer, group))
+        if _is_whole_attention(place.layer) and id(place.layer) not in shared:
+            assert isinstance(place.layer, MultiHeadAttention)
+            place.put(attention(place.layer, group, ends))
     model.ask_dx(needed)
     group.job.note(say_whole(model))
     return Division(model)
@@ -78,6 +86,10 @@ def say_whole(model: Layer) -> str:
     }
     large = [name for name, size in whole.items() if 20 * size >= total]
     return "" if not large else f"axis tensor leaves {', '.join(large)} whole: each of its ranks computes them"
+
+
+def _is_whole_attention(layer: Layer) -> bool:
+    return type(layer) is MultiHeadAttention and type(layer.qkv) is Linear
 
 
 def _shared(model: Layer) -> set[int]:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ... import head_loss
 from ...comm.group import Group
 from ...context import Context
-from ...head_loss import LARGE
 from ...layers import Layer, Linear, Recompute, Sequential, TiedHead, TokenEmbedding
 from ...parameter import Parameter
 from ..moves import Sum
@@ -78,7 +78,7 @@ def find_vocabulary(model: Layer, size: int) -> Vocabulary | None:
     if not units:
         return None
     first, last = units[0].layer, units[-1].layer
-    least = max(LARGE, size)
+    least = max(head_loss.LARGE, size)
     embedding = first if type(first) is TokenEmbedding and first.num_embeddings >= least else None
     head = last if isinstance(last, Linear | TiedHead) and last.num_outputs >= least else None
     if type(head) not in (Linear, TiedHead):

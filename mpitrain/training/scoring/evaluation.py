@@ -71,6 +71,7 @@ class Evaluator:
         self._counts, self._has_outputs = roles is None or roles.counts_loss, roles is None or roles.counts_outputs
         self._in_step = roles is not None and roles.mesh.sizes["expert"] > 1
         self._pads = roles is not None
+        self._divides_head = roles is not None and roles.mesh.sizes["tensor"] > 1
         self._group, self._everyone = group, everyone or group
         self._normalizer = normalizer
         self._device = device
@@ -145,10 +146,11 @@ class Evaluator:
     def row_sums(self, split: Split, scoring: Scoring) -> np.ndarray:
         """Return ``scoring.sums`` of each row alone, (N, num_sums) float64, the same on every rank.
 
-        A large head is computed with the loss, so that the logits of a text are never in memory at once.
+        A large head is computed with the loss, so that the logits of a text are never in memory at once; but not where
+        ranks divide it, of which one computes the sums.
         """
         mine = share(len(split.x), self._group.rank, self._group.size)
-        last, sums = self._split(scoring)
+        last, sums = (None, scoring) if self._divides_head else self._split(scoring)
         parts = []
         for rows, outputs in self._whole_outputs(split.x, mine, last):
             targets = split.y[rows]
@@ -189,9 +191,10 @@ class Evaluator:
         for split in splits:
             for rows, outputs in self.outputs(split.x, share(len(split.x), self._group.rank, self._group.size), last):
                 targets = as_classes(self._division.targets(split.y[rows]))
+                found = sums.sums(outputs, targets, self._ctx)  # a divided head needs all ranks that have parts of it
                 if not self._counts:
                     continue
-                totals += sums.sums(outputs, targets, self._ctx)
+                totals += found
                 if metrics:
                     metrics.update(scoring.readable(self._device.to_host(outputs)), targets)
                 for call in on_outputs if last in (None, self._whole) and len(targets) == len(outputs) else ():
