@@ -3,9 +3,9 @@
     mpirun -n 2 python scripts/benchmarks/space.py
 
 Forward and backward, one thread a rank, the fastest of some turns, which follow each other so that other work on the
-machine meets all alike. "speedup" is that over one rank that computes alone. "of own rows" is the time of the same local
-layers on each rank's rows, all ranks at once and without messages, relative to that with halos: what halos cost, whatever
-the ranks of a machine share.
+machine meets all alike. "speedup" is that over one rank that computes alone. "of own rows" is the time of the same
+local layers on each rank's rows, all ranks at once and without messages, relative to that with halos: the cost of
+halos, whatever the ranks of a machine share.
 """
 
 import sys

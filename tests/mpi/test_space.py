@@ -181,11 +181,18 @@ MODELS = {
     "the turn in a branch": lambda: Sequential(
         Conv2d(3, 3, 3, padding=1), Residual(Sequential(ReLU(), Unknown()), Sequential(Conv2d(3, 3, 1))), ReLU()
     ),
+    "a pixelwise layer": lambda: Sequential(Conv2d(3, 4, 3, padding=1), Pixelwise(), Conv2d(4, 2, 3, 2)),
     "odd sizes in a U-Net": lambda: Sequential(
         *(Conv2d(3, 4, 3, padding=1), SkipConcat(Sequential(MaxPool2d(2), ConvTranspose2d(4, 2, 2))), Conv2d(6, 2, 1))
     ),
     "larger than the shortcut": lambda: Sequential(SkipConcat(Sequential(ConvTranspose2d(3, 2, 2), ReLU()))),
 }
+
+
+class Pixelwise(ReLU):
+    """A layer of a user's."""
+
+    per_pixel = True
 
 
 class Unknown(Layer):
@@ -225,6 +232,24 @@ def test_built_in_models(group, name, shape):
         return model
 
     compare(make, shape, group)
+
+
+def test_memory_is_divided(group):
+    """Ranks hold their rows, and little more: halos of a row or two of 64."""
+    shape, num_bytes = (1, 64, 16, 3), []
+    for ranks in (group.size, 1):
+        model = prepare(build("unet:depth=2,width=8", shape[1:], 4))
+        x = np.ones(shape)
+        if ranks > 1:
+            model = divide(model, group, shape[1:]).model
+        arena, ctx = Arena(model, dtype=np.float64), Context(dtype=np.float64)
+        for layer in model.layers():
+            if isinstance(layer, BatchNorm2d) and ranks > 1:
+                layer.sum_over_ranks = sum_over(group)
+        arena.begin_step(1)
+        model.backward(np.ones_like(model.forward(x, ctx)), ctx)
+        num_bytes.append(ctx.num_bytes)
+    assert num_bytes[0] * group.size < (1 + 0.15 * (group.size - 1)) * num_bytes[1] + 1
 
 
 def test_only_what_is_needed_is_sent(group):
