@@ -235,8 +235,8 @@ def test_built_in_models(group, name, shape):
 
 
 def test_memory_is_divided(group):
-    """Ranks hold their rows, and little more: halos of a row or two of 64."""
-    shape, num_bytes = (1, 64, 16, 3), []
+    """Ranks hold their rows, and little more: halos of a row or two, of 96."""
+    shape, num_bytes = (1, 96, 16, 3), []
     for ranks in (group.size, 1):
         model = prepare(build("unet:depth=2,width=8", shape[1:], 4))
         x = np.ones(shape)
