@@ -5,6 +5,7 @@ import pytest
 
 from mpitrain.arena import Arena
 from mpitrain.context import Context
+from mpitrain.device import CPU
 from mpitrain.errors import UserError
 from mpitrain.layers import (
     AvgPool2d,
@@ -26,6 +27,8 @@ from mpitrain.layers import (
 from mpitrain.models import build, prepare
 from mpitrain.parallel.moves.exchange import pool_of
 from mpitrain.parallel.space import check, divide
+from mpitrain.training.devices import use_device
+from tests.kernels import cpu
 
 pytestmark = pytest.mark.mpi
 TOLERANCE = 1e-12
@@ -273,6 +276,37 @@ def divided_once(layers, group):
     model = divide(prepare(Sequential(*layers)), group, x.shape[1:]).model
     run(model, x, np.ones_like, group=group)
     return model
+
+
+@cpu.needs_gxx
+def test_on_a_device(world, group, device):
+    """On all ranks or on some: near the results of the CPU, in single precision."""
+    found, expected = (run_on(one, world, group) for one in (device, CPU))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, 1e-4, 1e-4)
+
+
+def run_on(device, world, group):
+    """Return y, dx and gradients of a model on arrays of ``device``."""
+    use_device(device, world)
+    try:
+        layers = [
+            Conv2d(3, 4, 3, padding=1),
+            MaxPool2d(3, 2, 1),
+            ReLU(),
+            ConvTranspose2d(4, 4, 3, 2),
+            Conv2d(4, 4, 3, 2),
+        ]
+        model = divide(Sequential(*layers, GlobalAvgPool(), Linear(4, 3)), group, (9, 8, 3)).model
+        arena, ctx = Arena(model, seed=3, device=device), Context(device=device)
+        x = np.random.default_rng(0).standard_normal((4, 9, 8, 3)).astype(np.float32)
+        arena.begin_step(1)
+        y = model.forward(device.from_host(x), ctx)
+        dx = model.backward(device.from_host(1 + device.to_host(y)), ctx)
+        return [device.to_host(array).copy() for array in (y, dx, arena.gradients)]
+    finally:
+        pool_of(group).free()
+        use_device(CPU, world)
 
 
 def test_what_does_not_divide():
