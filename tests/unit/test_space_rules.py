@@ -75,7 +75,7 @@ def test_edges_have_all_that_outputs_need_from_other_ranks():
 
 
 def _check(geometry):
-    """Return whether padding gives the outputs of the rank; then the taps of its edges must be those that reach over."""
+    """Return whether padding gives the outputs of the rank; its edges must have all taps that reach over."""
     if not geometry.fits():
         return False
     window, own = geometry.window, geometry.own
