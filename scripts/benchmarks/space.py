@@ -18,6 +18,7 @@ from mpitrain.comm.world import World
 from mpitrain.context import Context
 from mpitrain.data.sampler import share
 from mpitrain.layers import BatchNorm2d, Conv2d, MaxPool2d, ReLU, Sequential
+from mpitrain.models import build
 from mpitrain.parallel.space import divide
 
 TURNS = 40
@@ -36,6 +37,7 @@ CASES = {
         lambda: [f for _ in range(4) for f in (Conv2d(16, 16, 3, padding=1), BatchNorm2d(16), ReLU())],
         (1, 512, 512, 16),
     ),
+    "unet:depth=3,width=16": (lambda: list(build("unet:depth=3,width=16", (512, 512, 3), 2)), (1, 512, 512, 3)),
 }
 
 
