@@ -171,6 +171,13 @@ def block(inputs, outputs, stride):
     return Residual(body, Sequential(Conv2d(inputs, outputs, 1, stride), BatchNorm2d(outputs)), ReLU())
 
 
+def frozen(conv):
+    """Freeze the weights, but not the bias of a layer with 3 inputs and 2 outputs."""
+    conv.weight.frozen = True
+    conv.bias.frozen = conv.out_channels != 2
+    return conv
+
+
 MODELS = {
     "residual blocks": lambda: Sequential(block(3, 4, 1), block(4, 6, 2), GlobalAvgPool(), Linear(6, 5)),
     "recompute": lambda: Sequential(Conv2d(3, 4, 3, padding=1), Recompute(block(4, 6, 2)), GlobalAvgPool(), ReLU()),
@@ -186,6 +193,9 @@ MODELS = {
     ),
     "the turn in a branch": lambda: Sequential(
         Conv2d(3, 3, 3, padding=1), Residual(Sequential(ReLU(), Unknown()), Sequential(Conv2d(3, 3, 1))), ReLU()
+    ),
+    "frozen layers": lambda: prepare(
+        Sequential(frozen(Conv2d(3, 4, 3, padding=1)), ReLU(), Conv2d(4, 3, 3, 2), frozen(Conv2d(3, 2, 3, padding=1)))
     ),
     "a pixelwise layer": lambda: Sequential(Conv2d(3, 4, 3, padding=1), Pixelwise(), Conv2d(4, 2, 3, 2)),
     "odd sizes in a U-Net": lambda: Sequential(
