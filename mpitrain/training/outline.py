@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..config import Config
-from ..context import Context
+from ..context import Context, ForwardContext
 from ..data.dataset import Dataset
 from ..data.lazy import is_lazy
 from ..device.loans import LEAST_BYTES
@@ -120,7 +120,8 @@ def _extrapolate(run: Callable[[int, float], int], samples: int) -> int:
 
 
 def _context(setup: TrainingSetup, least: float, *, training: bool = True) -> Context:
-    ctx = Context(training=training, device=setup.arena.device)
+    device = setup.arena.device
+    ctx = Context(device=device) if training else ForwardContext(device=device)
     if ctx.loans is not None:
         ctx.loans.least = least
     return ctx
