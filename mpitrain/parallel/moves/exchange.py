@@ -19,7 +19,7 @@ from ...device import device_of
 from ...errors import AgreedError
 from .rooms import Rooms
 
-KEPT_PLANS = 64  # of a group that are not in flight: forward and backward at a few shapes
+KEPT_PLANS = 256  # of a group that are not in flight: a U-Net of rows has 60 for each size of a batch
 
 
 Key = tuple[Any, ...]
