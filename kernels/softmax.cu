@@ -64,15 +64,19 @@ struct Factors {
     row += (counters ? counters[1] : dropout.first) * dropout.sample_apart;
     first_tick = (unsigned long long)row * ((dropout.columns + TICK - 1) / TICK) + key / TICK;
   }
-  // Of the piece that begins at element i: shift + i is a multiple of PIECE.
+  // Of the piece that begins at element i: those of two ticks where the first key does not begin with a piece.
   __device__ __forceinline__ Vec<float, PIECE> of(int i) const {
     Vec<float, PIECE> factors;
-    Words bits = {};
-    const int column = shift + i;
+    Words bits = {}, more = {};
+    const int column = shift + i, place = column % TICK;
     if (DROPS && drops) bits = random_words(first_tick + column / TICK, seed, layer, step);
+    if (DROPS && drops && place > TICK - PIECE)
+      more = random_words(first_tick + column / TICK + 1, seed, layer, step);
 #pragma unroll
     for (int j = 0; j < PIECE; j++)
-      factors.at[j] = DROPS && drops ? factor_of(bits, column % TICK + j, threshold, scale) : 1.f;
+      factors.at[j] = !(DROPS && drops)  ? 1.f
+                      : place + j < TICK ? factor_of(bits, place + j, threshold, scale)
+                                         : factor_of(more, place + j - TICK, threshold, scale);
     return factors;
   }
 };

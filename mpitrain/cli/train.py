@@ -272,7 +272,7 @@ def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World",
     setup, sync, o = run.setup, run.data_parallel, config.optimizer
     data = setup.dataset
     shape = " x ".join(map(str, data.input_shape))
-    kinds = {"classification": "classes", "language-modeling": "tokens"}
+    kinds = {"classification": "classes", "segmentation": "classes of pixels", "language-modeling": "tokens"}
     outputs = f"{data.num_outputs:,} {kinds[data.task]}" if data.task in kinds else count(data.num_outputs, "number")
     validating = "" if data.validation is None else f", {len(data.validation):,} validation"
     shared = ", more ranks than cores" if world.oversubscribed else ""

@@ -166,6 +166,11 @@ def _members(name: str, value: Any, kind: type) -> Iterator[tuple[str, Any]]:
         yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, kind))
 
 
+def summing_layers(model: Layer) -> list[Any]:
+    """Return the layers of ``model`` that sum over the ranks in a training forward (attribute ``sum_over_ranks``)."""
+    return [layer for layer in model.layers() if hasattr(layer, "sum_over_ranks")]
+
+
 def empty_gradient(like: np.ndarray) -> np.ndarray:
     """Return the result of backward where no dx is needed."""
     return like[:0]

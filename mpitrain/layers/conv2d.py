@@ -82,9 +82,9 @@ class Conv2d(Layer):
         """Write dw and db, or put them off; return dx."""
         x, plan = ctx[self]
         if ctx.later is None:
-            self._put_gradients(x, dy, plan)
+            self.put_gradients(x, dy, plan)
         elif self.trains:
-            ctx.later.append(partial(self._put_gradients, x, dy, plan))
+            ctx.later.append(partial(self.put_gradients, x, dy, plan))
         if not self.needs_dx:
             return empty_gradient(dy)
         dx: np.ndarray = ctx.backward.lend(self, "dx", x.shape)
@@ -113,7 +113,7 @@ class Conv2d(Layer):
         """True if each output channel depends on one input channel of its own."""
         return self.groups == self.in_channels == self.out_channels
 
-    def _put_gradients(self, x: np.ndarray, dy: np.ndarray, plan: Conv2dPlan) -> None:
+    def put_gradients(self, x: np.ndarray, dy: np.ndarray, plan: Conv2dPlan) -> None:
         """Write dw and db, if they are trained."""
         if not self.weight.frozen:
             conv2d_dw(x, dy, self.weight.grad, plan, self.weight.accumulate)

@@ -183,12 +183,16 @@ class MultiHeadAttention(Layer):
             return
         turning = self._heads(qkv)[:, : self.num_heads + self.num_kv_heads]
         needed = positions_needed(positions, before + qkv.shape[1])
-        rows = 1 << max(0, needed - 1).bit_length()  # few tables, of twice the size each
-        rotary(turning, _table(ctx.device, ctx.dtype, rows, self.head_size, self.rotary), positions, before, back)
+        table = table_of_positions(ctx.device, ctx.dtype, needed, self.head_size, self.rotary)
+        rotary(turning, table, positions, before, back)
+
+
+def table_of_positions(device: Device, dtype: np.dtype, needed: int, size: int, base: float) -> np.ndarray:
+    """Return a table of so many rotary positions, or of more, on a device: one for all layers of a model."""
+    return _table(device, dtype, 1 << max(0, needed - 1).bit_length(), size, base)  # few, of twice the size each
 
 
 @lru_cache(maxsize=32)
 def _table(device: Device, dtype: np.dtype, num_positions: int, size: int, base: float) -> np.ndarray:
-    """Return the table of rotary positions on a device: one for all layers of a model."""
     table: np.ndarray = device.from_host(rotary_table(num_positions, size, base).astype(dtype))
     return table

@@ -3,7 +3,7 @@
 Shapes: N rows of T tokens, V numbers in the vocabulary, C the size of a vector.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from functools import partial
 
@@ -95,9 +95,21 @@ class TokenEmbedding(Embedding):
         before = 0 if ctx.cache is None else ctx.cache.length
         self._check_shape(x, before)
         ctx.tokens = self.facts(x) if ctx.cache is None else self._facts_of_piece(x)
-        lengths, places = row_lengths(x), ctx.tokens.positions
+        return self._vectors(x, ctx.tokens.positions, row_lengths(x) is not None, before, ctx)
+
+    def forward_part(self, x: np.ndarray, take: Callable[[np.ndarray], np.ndarray], ctx: Context) -> np.ndarray:
+        """Return the vectors of some tokens of the rows x, of which ``take`` returns those from an array (N, T)."""
+        self._check_shape(x, 0)
+        ctx.tokens = self.facts(x)
+        places = ctx.tokens.positions
+        if places is None and self.positions is not None:
+            places = np.broadcast_to(np.arange(x.shape[1], like=x), x.shape)
+        own = None if places is None else take(places)
+        return self._vectors(take(x), own, row_lengths(x) is not None, 0, ctx)
+
+    def _vectors(self, x: np.ndarray, places: np.ndarray | None, padded: bool, before: int, ctx: Context) -> np.ndarray:
         ids = x.reshape(-1)
-        if lengths is not None:
+        if padded:
             ids = np.where(ids == PAD, 0, ids)
         check_ids(ids, self.num_embeddings)
         y: np.ndarray = ctx.lend(self, "y", (*x.shape, self.size))
@@ -105,7 +117,7 @@ class TokenEmbedding(Embedding):
         self._add_positions(y, places, before, ctx)
         if self.types is not None:
             np.add(y, self.types.data[0], out=y)
-        ctx[self] = ids, None if lengths is None else x.reshape(-1) != PAD, places
+        ctx[self] = ids, x.reshape(-1) != PAD if padded else None, places
         return y if self.norm is None else self.norm.forward(y, ctx)
 
     def _look_up(self, ids: np.ndarray, y: np.ndarray, ctx: Context) -> np.ndarray:

@@ -17,7 +17,8 @@ from ..comm.group import Group
 from ..comm.world import World, data_group
 from ..device import device_of
 from ..errors import AgreedError
-from ..layers import Layer
+from ..layers import BatchNorm2d, Layer
+from ..layers.base import summing_layers
 from ..losses import Totals
 from ..optim import Optimizer
 from ..parameter import Parameter
@@ -147,14 +148,18 @@ class DataParallel:
         self.buckets = self.sync.buckets
         self._local_statistics = not synchronize_batch_norm
         arena.on_ready = self.sync.ready if self.sync.watches_gradients else None
-        for layer in model.layers():
-            if hasattr(layer, "sum_over_ranks"):
-                if self.sync.own_step and synchronize_batch_norm and group.size > 1:
-                    raise AgreedError(
-                        f"--sync {sync} lets ranks go on without each other, and batch normalization takes statistics "
-                        "over all of them in every step: take --batch-norm local"
-                    )
-                layer.sum_over_ranks = self._sum_statistics if synchronize_batch_norm and group.size > 1 else None
+        for layer in summing_layers(model):
+            is_norm = isinstance(layer, BatchNorm2d)
+            sums = group.size > 1 and (synchronize_batch_norm or not is_norm)
+            if self.sync.own_step and sums:
+                what, instead = ("batch normalization takes statistics", "--batch-norm local")
+                if not is_norm:
+                    what, instead = ("the router of experts counts tokens", "balance=none of the model")
+                raise AgreedError(
+                    f"--sync {sync} lets ranks go on without each other, and {what} over all of them in every step: "
+                    f"take {instead}"
+                )
+            layer.sum_over_ranks = self._sum_statistics if sums else None
 
     @property
     def bytes_per_step(self) -> int:

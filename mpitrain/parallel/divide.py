@@ -22,7 +22,7 @@ class Rules(Protocol):
         """Return this rank's part of a prepared model without memory, of which layers are replaced."""
 
 
-AXES = ("tensor",)
+AXES = ("tensor", "expert", "context", "space")
 """Axes with rules, in the order in which they divide a model: rules meet layers that those before have made smaller."""
 
 
@@ -32,7 +32,7 @@ Options = Mapping[str, Mapping[str, Any]]
 
 def options_of(config: Parallel) -> Options:
     """Return the settings that rules take."""
-    return {"tensor": {"sequence": config.sequence_parallel}}
+    return {"context": {"method": config.context}, "tensor": {"sequence": config.sequence_parallel}}
 
 
 def rules_of(axis: str) -> Rules:
@@ -42,7 +42,7 @@ def rules_of(axis: str) -> Rules:
 
 def check(model: Layer, sizes: Mapping[str, int], input_shape: tuple[int, ...], options: Options | None = None) -> None:
     """Raise a UserError if a mesh of these sizes cannot divide ``model``; it is not changed."""
-    given = options or {}
+    given = _with_sizes(options, sizes)
     for axis, size in sizes.items():
         if size > 1 and axis not in ("data", "pipe"):
             if axis not in AXES:
@@ -62,8 +62,14 @@ def divide(model: Layer, mesh: Mesh, input_shape: tuple[int, ...], options: Opti
         Of one sample.
     options : Options, optional
     """
-    found, given = Division(model), options or {}
+    found, given = Division(model), _with_sizes(options, mesh.sizes)
     for axis in AXES:
         if mesh.sizes[axis] > 1:
             found = found.then(rules_of(axis).divide(found.model, mesh[axis], input_shape, **given.get(axis, {})))
     return found
+
+
+def _with_sizes(options: Options | None, sizes: Mapping[str, int]) -> Options:
+    """Return the options, with the sizes of other axes that rules depend on."""
+    given = dict(options or {})
+    return given | {"context": {**given.get("context", {}), "tensor": sizes["tensor"]}}

@@ -25,7 +25,7 @@ from .results import RunResults
 from .run import TrainingRun
 from .run_length import RunLength
 from .scoring.scores import make_scoring
-from .setup import TrainingSetup, augment_of, language_facts
+from .setup import TrainingSetup, augment_of, task_facts
 from .work_meter import WorkMeter
 
 
@@ -75,7 +75,7 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
     sync = _make_data_parallel(config, setup, sums, shards)
     loader = _make_loader(config, setup, _samples(setup, world), shards)
     data = setup.dataset
-    scoring = make_scoring(setup.loss, setup.target_normalizer, data.num_outputs, setup.metrics, **language_facts(data))
+    scoring = make_scoring(setup.loss, setup.target_normalizer, data.num_outputs, setup.metrics, **task_facts(data))
     length = RunLength.of(config.run, len(loader))
     ctx, pipeline = Context(seed=config.run.seed, device=setup.arena.device), setup.pipeline
     runner = None

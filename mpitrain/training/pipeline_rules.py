@@ -10,6 +10,7 @@ from ..comm.world import World
 from ..config import Config
 from ..errors import AgreedError, ScheduleError, UserError
 from ..layers import BatchNorm2d, Layer
+from ..layers.base import summing_layers
 from ..parallel.pipeline.units import check_number, find_units
 from ..pipelines import Program, check_for, find, make_program
 from ..run_rules import EVERY_STEP
@@ -41,6 +42,8 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
     p = config.parallel
     check_balance(p.balance, mesh.sizes["data"])
     _check_division(config, mesh)
+    if mesh.sizes["context"] == 1 and not resumes and p.context != Config().parallel.context:
+        raise UserError("--context is for axis context: give its number of ranks, as in --mesh context=2")
     if p.sequence_parallel and mesh.sizes["tensor"] == 1 and not resumes:
         raise UserError("--sequence-parallel is for axis tensor: give its number of ranks, as in --mesh tensor=2")
     if mesh.sizes["pipe"] == 1:
@@ -100,10 +103,16 @@ def _check_division(config: Config, mesh: Mesh) -> None:
 
 def check_dynamic(model: Layer, group: Group) -> None:
     """Raise a UserError if the ranks of ``group`` cannot hand out microbatches of ``model`` among themselves."""
-    if any(isinstance(layer, BatchNorm2d) and layer.sum_over_ranks is not None for layer in model.layers()):
+    summing = [layer for layer in summing_layers(model) if layer.sum_over_ranks is not None]
+    if any(isinstance(layer, BatchNorm2d) for layer in summing):
         raise UserError(
             "--balance dynamic does not go with batch statistics over all ranks, which would wait for each other: "
             "--batch-norm local takes them over each microbatch"
+        )
+    if summing:
+        raise UserError(
+            "--balance dynamic does not go with tokens of experts that are counted over all ranks, which would wait "
+            "for each other: take balance=none of the model"
         )
     if reason := group.why_not_share(8):
         raise UserError(f"--balance dynamic needs ranks that share memory: {reason}")
@@ -135,9 +144,10 @@ def check_model(config: Config, model: Layer, program: Program) -> None:
     """Raise a UserError if a model cannot be cut and run as the config asks for."""
     check_number(len(find_units(model)), program.num_stages)
     if config.parallel.reproducible:
-        if any(isinstance(layer, BatchNorm2d) for layer in model.layers()):
+        if summing := summing_layers(model):
+            what = "batch normalization" if isinstance(summing[0], BatchNorm2d) else "the routers of experts"
             raise UserError(
-                "--reproducible takes the statistics of batch normalization over all microbatches of a step at once, "
+                f"--reproducible takes the statistics of {what} over all microbatches of a step at once, "
                 "but in a pipeline these come one after the other"
             )
         if len({id(p) for _, p in model.named_parameters()}) < len(list(model.named_parameters())):

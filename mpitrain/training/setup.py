@@ -15,7 +15,7 @@ from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment, check_augment
 from ..data.batches import make_batches
-from ..data.dataset import LANGUAGE_MODELING, Dataset
+from ..data.dataset import LANGUAGE_MODELING, SEGMENTATION, Dataset
 from ..data.lazy import is_lazy
 from ..data.matching.conform import in_order_of
 from ..data.matching.fingerprint import contents, digest_file, fingerprint
@@ -213,7 +213,7 @@ def open_setup(
         loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)
         if first_weights is not None:
             dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *first_weights.notes))
-        scoring = make_scoring(loss, target_normalizer, dataset.num_outputs, metrics, **language_facts(dataset))
+        scoring = make_scoring(loss, target_normalizer, dataset.num_outputs, metrics, **task_facts(dataset))
         check_scores(config.run, scoring)
     roles, pipeline, division, whole = Roles(mesh), None, None, ModelTable.of(model)
     if roles.divides_layers:
@@ -267,7 +267,7 @@ def open_setup(
 
 def resolved(config: Config, setup: TrainingSetup) -> Config:
     """Return ``config`` with ``auto`` and defaults replaced by their values."""
-    task = cast(Literal["classification", "regression", "language-modeling"], setup.dataset.task)
+    task = cast(Literal["classification", "regression", "segmentation", "language-modeling"], setup.dataset.task)
     data = dataclasses.replace(in_samples(config, setup.dataset).data, task=task)
     microbatches = 1 if setup.pipeline is None or config.parallel.reproducible else setup.pipeline.microbatches
     accumulate = config.optimizer.accumulate or microbatches
@@ -313,8 +313,10 @@ def in_samples(config: Config, dataset: Dataset) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=size))
 
 
-def language_facts(dataset: Dataset) -> dict[str, Any]:
-    """Return the options of ``make_scoring`` that depend on the text of a dataset."""
+def task_facts(dataset: Dataset) -> dict[str, Any]:
+    """Return the options of ``make_scoring`` that depend on the task, and on the text of a dataset."""
+    if dataset.task == SEGMENTATION:
+        return {"task": dataset.task}
     if dataset.task != LANGUAGE_MODELING:
         return {}
     tokenizer = None if dataset.masked else dataset.tokenizer  # the bytes of hidden tokens are not those of the text

@@ -53,8 +53,8 @@ CASES = [
     Case(2, 3, 5, 7, causal=True, lengths=(30, 12), first=3, key=8, after=9, pad=2, delta=True),
     Case(1, 2, 6, 9, causal=True, first=-2, key=11, delta=True),
     Case(2, 2, 7, 20, samples_inner=True, first=-9, key=13, after=2, segments=((3, 5, 22, 5), (35,))),
-    Case(1, 2, 5, 37, first=30, pad=3, dropout=0.3, key=24, after=40, delta=True),
-    Case(2, 1, 5, 17, first=-40, samples_inner=True, dropout=0.5, key=72, counters=True, delta=True),
+    Case(1, 2, 5, 37, first=30, pad=3, dropout=0.3, key=27, after=40, delta=True),
+    Case(2, 1, 5, 17, first=-40, samples_inner=True, dropout=0.5, key=78, counters=True, delta=True),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,12 @@ from mpitrain.errors import AgreedError
 
 pytestmark = pytest.mark.mpi
 
+TEXT = f"text:{Path(__file__).parents[2] / 'LICENSE'},window=13"
 MODELS = {
     "mlp": ("mlp:widths=13+24+10+8", "digits", ("pipe", "tensor")),
+    "gpt": ("gpt:depth=2,width=24,heads=4,dropout=0.1", TEXT, ("pipe", "context", "tensor")),
+    "experts": ("gpt:depth=2,width=24,heads=4,experts=6,top_k=2", TEXT, ("expert", "pipe", "context", "tensor")),
+    "convnet": ("convnet:channels=4+6,width=20", "digits", ("space", "pipe", "tensor")),
 }
 COMMON = {"steps": 8, "batch_size": 30, "accumulate": 4, "threads": 1, "progress": "none", "shard": "none"}
 HOW = [

@@ -224,15 +224,11 @@ class Heads:
 
 
 def _covers(log_sum_exp: Any, mask: Mask, *arrays: Any) -> bool:
-    """Return whether all are fp32, statistics, lengths and segments (int64) contiguous, and masks those of all tokens.
-
-    The threads draw masks for pieces of neighbors, so the keys of a block begin with a piece.
-    """
+    """Return whether all are fp32, statistics, lengths and segments (int64) contiguous, and masks those of rows."""
     statistics, place = log_sum_exp.dtype == np.float32 and log_sum_exp.flags.c_contiguous, mask.place
     whole = all(x is None or (x.dtype == np.int64 and x.flags.c_contiguous) for x in mask[1:3])
     enough = mask.segments is None or (place.query >= 0 and mask.segments.shape[1] == place.length)
-    drawn = mask.dropout is None or place.key % PIECE == 0
-    return bool(statistics and whole and enough and drawn and all(x.dtype == np.float32 for x in arrays))
+    return bool(statistics and whole and enough and all(x.dtype == np.float32 for x in arrays))
 
 
 def _fits_statistics(delta: Any, log_sum_exp: Any) -> bool:

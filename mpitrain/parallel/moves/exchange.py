@@ -83,7 +83,7 @@ class Exchange:
         counts : Counts
             Elements of each chunk of this rank.
         put, take : iterable of (chunk, array)
-            Sources, and targets.
+            Sources, and targets; one that is shorter than its chunk is the start of it.
         like : array
             An array of the dtype and device of the messages.
         add : bool
@@ -117,7 +117,7 @@ class Exchange:
         """Wait for what ``start`` began, and take arrays out of the chunks of its result."""
         planned.plan.wait()
         for chunk, target in take:
-            arrived = planned.incoming[chunk].reshape(target.shape)
+            arrived = planned.incoming[chunk][: target.size].reshape(target.shape)
             if add:
                 target += arrived
             else:
@@ -150,7 +150,7 @@ class Exchange:
 
 def _start(planned: Planned, put: Iterable[tuple[int, Any]]) -> None:
     for chunk, source in put:
-        planned.outgoing[chunk].reshape(source.shape)[...] = source
+        planned.outgoing[chunk][: source.size].reshape(source.shape)[...] = source
     planned.plan.start()
 
 

@@ -15,7 +15,7 @@ from ...comm.mesh import Mesh
 from ...comm.world import World
 from ...config import Config
 from ...config_file import read_config
-from ...data.dataset import LANGUAGE_MODELING, Split
+from ...data.dataset import LANGUAGE_MODELING, SEGMENTATION, Split
 from ...data.matching.conform import conform
 from ...data.matching.fingerprint import contents, digest_file, fingerprint_of_split
 from ...data.matching.rows import ALL, TEST, Rows, open_rows, open_samples, split_of
@@ -179,6 +179,8 @@ class TrainedModel:
     def make_scoring(self, metrics: str) -> Scoring:
         """Return the scoring of the model's task, with ``metrics``."""
         then, facts = self.signature, dict[str, Any]()
+        if then.task == SEGMENTATION:
+            facts = {"task": then.task}
         if then.task == LANGUAGE_MODELING:
             facts = {"task": then.task, "token_bytes": self.token_bytes}
         return make_scoring(self.loss, self.target_normalizer, then.num_outputs, metrics, **facts)
@@ -304,6 +306,17 @@ class TrainedModel:
         best = outputs.argmax(axis=1)
         columns = {"class": names[best], "probability": probabilities[np.arange(len(best)), best]}
         return columns | {f"p({name})": probabilities[:, k] for k, name in enumerate(names)}
+
+    def maps(self, classes: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the arrays to write of predicted classes of pixels (N, H, W) and their probabilities.
+
+        Where the labels were numbers, ``class`` holds these; otherwise places in ``class_names``.
+        """
+        names = self.signature.class_names
+        labels = [int(name) for name in names] if all(name.isdecimal() for name in names) else list(range(len(names)))
+        largest = np.min_scalar_type(max(labels))
+        found = np.array(labels, largest)[classes]
+        return {"class": found, "probability": probabilities, "class_names": np.array(names)}
 
     def text_columns(self, samples: Split, losses: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Return the scores of windows of text by column name, with the beginning of each window.

@@ -11,6 +11,7 @@ from ...context import Context
 from ...data.dataset import Split
 from ...data.lazy import LazyRows
 from ...data.normalize import Normalizer
+from ...data.pixels import as_classes
 from ...data.sampler import share
 from ...device import CPU, Device
 from ...layers import Layer
@@ -24,6 +25,7 @@ from .language import row_losses
 from .scores import Scoring
 
 BATCH, TOKENS = 256, 4096  # samples, and tokens of these, that are computed at once
+PIXELS = 1 << 20  # of images larger than 64x64, that are computed at once
 
 
 class Evaluator:
@@ -106,12 +108,25 @@ class Evaluator:
     def all_outputs(self, x: Any, num_outputs: int) -> np.ndarray:
         """Return the outputs for all samples on every rank; each rank computes its share.
 
-        They are (N, num_outputs), or (N, T, num_outputs) in language modeling.
+        They are (N, num_outputs), (N, T, num_outputs) in language modeling, and (N, H, W, num_outputs) in segmentation.
         """
         mine = share(len(x), self._group.rank, self._group.size)
         parts = [np.array(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, mine)]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.concatenate(gathered) if gathered else np.empty((0, num_outputs), np.float32)
+
+    def best(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the class with the largest output and its probability, (N, H, W) int16 and float32, for each pixel.
+
+        They are the same on every rank; each computes its share.
+        """
+        mine = share(len(x), self._group.rank, self._group.size)
+        parts = [_best(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, mine)]
+        gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
+        if not gathered:
+            return np.empty((0, *x.shape[1:3]), np.int16), np.empty((0, *x.shape[1:3]), np.float32)
+        classes, probabilities = (np.concatenate(arrays) for arrays in zip(*gathered, strict=True))
+        return classes, probabilities
 
     def of_rows(
         self, split: Split, columns: int, function: Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -122,7 +137,7 @@ class Evaluator:
         """
         mine = share(len(split.x), self._group.rank, self._group.size)
         parts = [
-            function(self._device.to_host(outputs), split.y[rows])
+            function(self._device.to_host(outputs), as_classes(split.y[rows]))
             for rows, outputs in self._whole_outputs(split.x, mine)
         ]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
@@ -175,7 +190,7 @@ class Evaluator:
         metrics.reset()
         for split in splits:
             for rows, outputs in self.outputs(split.x, share(len(split.x), self._group.rank, self._group.size), last):
-                targets = self._division.targets(split.y[rows])
+                targets = as_classes(self._division.targets(split.y[rows]))
                 found = sums.sums(outputs, targets, self._ctx)  # a divided head needs all ranks that have parts of it
                 if not self._counts:
                     continue
@@ -218,6 +233,13 @@ class Evaluator:
         return {name: float(value) for name, value in results.items() if name not in self.tables}
 
 
+def _best(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the class with the largest of the logits (..., K), and its probability."""
+    with np.errstate(invalid="ignore"):  # outputs that are infinite
+        sums = np.exp(logits - logits.max(axis=-1, keepdims=True)).sum(axis=-1)
+    return logits.argmax(axis=-1).astype(np.int16), (1 / sums).astype(np.float32)
+
+
 def _cut(x: Any, rows: slice, batch: int) -> list[slice]:
     """Return the parts of ``rows`` that are computed at once."""
     first = rows.start // batch * batch if isinstance(x, LazyRows) else rows.start
@@ -227,6 +249,8 @@ def _cut(x: Any, rows: slice, batch: int) -> list[slice]:
 
 def samples_at_once(x: Any) -> int:
     """Return the number of samples that are computed at once."""
+    if x.ndim == 4:
+        return max(1, min(BATCH, PIXELS // (int(x.shape[1]) * int(x.shape[2]))))
     if x.dtype.kind != "i":
         return BATCH
     tokens: int = getattr(x, "at_once", TOKENS)
