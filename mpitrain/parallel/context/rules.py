@@ -89,9 +89,7 @@ def check(model: Layer, size: int, input_shape: tuple[int, ...], method: str = "
     _check_heads(min(heads), size, method)
 
 
-def divide(
-    model: Layer, group: Group, input_shape: tuple[int, ...], method: str = "auto", tensor: int = 1
-) -> Division:
+def divide(model: Layer, group: Group, input_shape: tuple[int, ...], method: str = "auto", tensor: int = 1) -> Division:
     """Return this rank's part of a prepared model without memory, of which layers are replaced; all ranks call it.
 
     Raises

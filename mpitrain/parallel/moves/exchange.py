@@ -14,6 +14,8 @@ from ...device import device_of
 from ...errors import AgreedError
 
 KEPT_PLANS = 16  # of one move: forward and backward at a few shapes
+SHARED_PLANS = 8  # of these, sums in memory of the node
+LEAST_SHARED = 1 << 16  # bytes
 
 
 class Planned(NamedTuple):
@@ -42,7 +44,7 @@ class Exchange:
     def __init__(self, group: Group, name: str):
         self._group, self._name = group, name
         self._kept: OrderedDict[tuple[Any, ...], Planned] = OrderedDict()
-        self.messages = self.bytes_sent = 0
+        self.messages = self.bytes_sent = self._num_shared = 0
 
     def all_reduce(self, x: Any, algorithm: str, out: Any) -> None:
         """Write the sum of ``x`` over the ranks to ``out``."""
@@ -54,12 +56,22 @@ class Exchange:
         planned = self._kept.get(key)
         if planned is None:
             self._make_room(key)
-            buffer = device_of(x).empty((x.size,), x.dtype)
+            buffer = self._buffer(x)
             plan = self._group.plan_all_reduce(buffer, algorithm, what=self._name)
             planned = self._kept[key] = Planned(plan, [plan.result], [plan.result])
         self._kept.move_to_end(key)
         _start(planned, [(0, x)])
         return planned
+
+    def _buffer(self, x: Any) -> Any:
+        """Return memory for ``x``; of few lengths it is common to the ranks of a node, which saves two copies.
+
+        The node's memory is kept until the process ends.
+        """
+        if x.nbytes < LEAST_SHARED or self._num_shared == SHARED_PLANS or self._group.has_devices:
+            return device_of(x).empty((x.size,), x.dtype)
+        self._num_shared += 1
+        return self._group.shared_empty((x.size,), x.dtype)
 
     def run(
         self,

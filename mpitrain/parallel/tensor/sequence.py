@@ -27,6 +27,7 @@ from ...layers import (
 )
 from ...parameter import Shard
 from ..moves import AllGather, Gather, Move, ReduceScatter, Split
+from ..moves.exchange import Exchange
 from ..moves.move import slices_of
 from ..moves.overlapped import overlapped
 from .attention import attention
@@ -62,6 +63,16 @@ class TokenMove(Layer):
         self._make, self.group, self.tokens = make, group, tokens
         self._first = make(group, TOKENS, tokens.length)
         self._moves = {tokens.length: self._first}
+
+    @property
+    def exchange(self) -> Exchange:
+        """The planned messages of all lengths."""
+        return self._first.exchange
+
+    @exchange.setter
+    def exchange(self, exchange: Exchange) -> None:
+        for move in self._moves.values():
+            move.exchange = exchange
 
     @property
     def kind(self) -> str:
