@@ -9,13 +9,11 @@ from ...errors import UserError
 from ...layers import Layer, Linear, LoRALinear, MultiHeadAttention
 from ...parameter import Parameter
 from ..division import Division
-from ..moves import AllGather, Copy, Gather, Sum
-from ..moves.exchange import Exchange
 from .attention import attention
 from .chains import divide_run, find_runs, is_product, widest
 from .places import places, rows
 from .products import Ends
-from .sequence import TokenMove, divide_tokens, has_blocks, row_length
+from .sequence import divide_tokens, has_blocks, row_length
 from .vocabulary import divide_vocabulary, find_vocabulary
 
 
@@ -74,7 +72,6 @@ def divide(model: Layer, group: Group, input_shape: tuple[int, ...], *, sequence
             assert isinstance(place.layer, MultiHeadAttention)
             place.put(attention(place.layer, group, ends))
     model.ask_dx(needed)
-    _share_plans(model, group)
     group.job.note(say_whole(model))
     return Division(model)
 
@@ -89,14 +86,6 @@ def say_whole(model: Layer) -> str:
     }
     large = [name for name, size in whole.items() if 20 * size >= total]
     return "" if not large else f"axis tensor leaves {', '.join(large)} whole: each of its ranks computes them"
-
-
-def _share_plans(model: Layer, group: Group) -> None:
-    """Let all moves of the axis, of which one is under way at a time, use the same plans and their memory."""
-    common = Exchange(group, "axis tensor")
-    for layer in model.layers():
-        if isinstance(layer, TokenMove | Copy | Sum | AllGather | Gather) and layer.group is group:
-            layer.exchange = common
 
 
 def _is_whole_attention(layer: Layer) -> bool:

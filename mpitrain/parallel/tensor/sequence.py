@@ -27,7 +27,6 @@ from ...layers import (
 )
 from ...parameter import Shard
 from ..moves import AllGather, Gather, Move, ReduceScatter, Split
-from ..moves.exchange import Exchange
 from ..moves.move import slices_of
 from ..moves.overlapped import overlapped
 from .attention import attention
@@ -65,16 +64,6 @@ class TokenMove(Layer):
         self._moves = {tokens.length: self._first}
 
     @property
-    def exchange(self) -> Exchange:
-        """The planned messages of all lengths."""
-        return self._first.exchange
-
-    @exchange.setter
-    def exchange(self, exchange: Exchange) -> None:
-        for move in self._moves.values():
-            move.exchange = exchange
-
-    @property
     def kind(self) -> str:
         """The kind of move."""
         return self._first.kind
@@ -103,8 +92,7 @@ class TokenMove(Layer):
 
     def _of(self, length: int) -> Move:
         if length not in self._moves:
-            self._moves[length] = made = self._make(self.group, TOKENS, length)
-            made.exchange = self._first.exchange  # which keeps the plans of some lengths
+            self._moves[length] = self._make(self.group, TOKENS, length)
         return self._moves[length]
 
 
