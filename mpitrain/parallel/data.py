@@ -10,7 +10,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,12 @@ class DataParallel:
         As in ``Group.plan_all_reduce``: a name, or FILE.py:FUNC.
     shard : str
         "optimizer": each rank updates its share of the weights and keeps the slots of that share only (ZeRO stage 1);
+        "gradients": it keeps its share of their sums only, too (stage 2); "weights": and of the weights (stage 3), so that
+        all ranks must read parameters in the same order, and ``whole_weights`` gives all of them;
         "none": every rank updates all; "auto": shares in the memory of one node, if ``all_reduce`` is "auto" too.
+    gather_weights : str
+        With ``shard="weights"``: "once" keeps the weights that forward has gathered until the step ends, "twice" gathers
+        them again for backward, "auto" keeps them where there is memory.
     bucket_bytes : int
     synchronize_batch_norm : bool
         Take batch statistics over all ranks of ``group``.
@@ -111,6 +116,7 @@ class DataParallel:
         *,
         all_reduce: str = "auto",
         shard: str = "auto",
+        gather_weights: str = "auto",
         bucket_bytes: int = 25 << 20,
         synchronize_batch_norm: bool = True,
         compress: str = "none",
@@ -129,7 +135,8 @@ class DataParallel:
         self._num_steps = 0
         self.every_step = self.meets = sync == EVERY_STEP
         self._end_together(model_difference(group, [(p.name, p.shape) for p in (*arena.parameters, *arena.frozen)]))
-        group.broadcast(arena.values)
+        if arena.divided is None:
+            group.broadcast(arena.values)
         group.broadcast(arena.states)
         self.verify("at the start")
         self.sync = make_gradient_sync(
@@ -138,6 +145,8 @@ class DataParallel:
             all_reduce,
             shard,
             bucket_bytes,
+            model=model,
+            gather_weights=gather_weights,
             sync=sync,
             compress=compress,
             gradient_hook=gradient_hook,
@@ -180,8 +189,8 @@ class DataParallel:
         if not self.every_step:
             self.sync.prepare(self._num_steps, meet)
             self.meets = self.sync.meets
-        self.sync.begin()
-        self.arena.begin_step(microbatches)
+        self.sync.begin_passes(microbatches)
+        self.arena.begin_step(1 if self.sync.each_pass else microbatches)
         if self.group.size > 1:
             self._sign()
 
@@ -190,7 +199,8 @@ class DataParallel:
 
         So do the gradients, if all ranks update all weights; in shards, that is left to ``norm`` or ``update``.
         """
-        self.arena.end_backward()
+        if not self.sync.each_pass:
+            self.arena.end_backward()
         begin = time.perf_counter()
         self.sync.finish()
         if not self.arena.on_host:
@@ -313,6 +323,10 @@ class DataParallel:
             return str(error)
         return ""
 
+    def whole_weights(self, *, here: bool = True) -> AbstractContextManager[None]:
+        """Have all weights in the arena inside a ``with`` block, on ranks with ``here``; all ranks enter it together."""
+        return nullcontext() if self.arena.divided is None else self.sync.whole_weights(here=here)
+
     def average_states(self) -> None:
         """Average running statistics over the ranks, if each rank has its own."""
         if self._local_statistics and self.arena.states.size:
@@ -327,9 +341,10 @@ class DataParallel:
         AgreedError
             Names the first rank and parameter that differ from most ranks.
         """
-        if self.group.mixed:  # a CPU and a GPU round their updates differently: rank 0's weights count
+        if self.group.mixed and self.arena.divided is None:  # a CPU and a GPU round their updates differently: rank 0's weights count
             self.group.broadcast(self.arena.values)
-        self._end_together("" if self.group.mixed else self._weight_difference(when))
+        same = self.group.mixed or self.arena.divided is not None  # no two ranks have the same part
+        self._end_together("" if same else self._weight_difference(when))
 
     def _weight_difference(self, when: str) -> str:
         """Return which weights differ, "" if they are equal; the same on all ranks of the group."""

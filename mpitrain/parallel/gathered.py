@@ -1,0 +1,182 @@
+"""Values in shards: each rank keeps a part of every piece, and pieces are whole while their unit computes.
+
+    read of a parameter of unit 3 | release unit 2 | wait for unit 3 | begin to gather unit 4 | compute
+
+A layer reads ``Parameter.data`` and knows nothing of this. The read of a parameter whose unit is not there yet is where
+units change, at the same places of forward and backward on all ranks. The unit that comes next is the one that came
+next the last time, after the same two units.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ..arena import Arena, Parameter
+from ..comm.group import Group
+from ..comm.schedule.plan import Request
+from ..device.reserved import ReservedMemory
+from .pieces import Piece
+
+START = -1  # the unit before the first
+
+
+class GatheredValues:
+    """The values of an arena, of which this rank keeps a part; all ranks read the same parameters in the same order.
+
+    Parameters
+    ----------
+    arena : Arena
+        Its values are those of ``memory``.
+    group : Group
+    memory : ReservedMemory
+    pieces : sequence of Piece
+    gather : str
+        Algorithm, all_gather/NAME.
+    keep : bool
+        Keep what was gathered in a step until ``end_step``, instead of one unit and the next.
+
+    Attributes
+    ----------
+    num_gathers : int
+        Pieces gathered so far.
+    """
+
+    def __init__(
+        self, arena: Arena, group: Group, memory: ReservedMemory, pieces: Sequence[Piece], gather: str, keep: bool
+    ):
+        self._arena, self._memory, self._pieces, self._keep = arena, memory, pieces, keep
+        self.own = tuple(piece.share(group.size, group.rank) for piece in pieces)
+        names = [" to ".join(dict.fromkeys((p.parameters[0].name, p.parameters[-1].name))) for p in pieces]
+        self.plans: list[Request] = [
+            group.plan_watched(gather, arena.values[piece.start : piece.stop], f"weights {name}")
+            for piece, name in zip(pieces, names, strict=True)
+        ]
+        self._piece_of = {p: number for number, piece in enumerate(pieces) for p in piece.parameters}
+        num_units = 1 + max((unit for piece in pieces for unit in piece.units), default=0)
+        self._of_unit = [[k for k, piece in enumerate(pieces) if unit in piece.units] for unit in range(num_units)]
+        self._whole: set[int] = set()  # pieces that are gathered
+        self._flying: dict[int, None] = {}  # pieces that are being gathered, in their order
+        self._here: set[int] = set()  # pieces of the unit that computes
+        self._unit = self._before = START
+        self._next: dict[tuple[bool, int, int], int] = {}
+        self._training = False
+        self.num_gathers = 0
+        self._hook(True)
+        self.release()
+
+    def begin_step(self) -> None:
+        """Begin the forward and backward passes of a step."""
+        self._training, self._unit, self._before = True, START, START
+        self._here = set()
+
+    def end_step(self) -> None:
+        """Give back all but this rank's part: the values are about to change."""
+        self._training = False
+        self.release()
+
+    def release(self) -> None:
+        """Give back all but this rank's part."""
+        for piece in list(self._flying):
+            self._land(piece)
+        self._whole.clear()
+        self._here, self._unit, self._before = set(), START, START
+        for number in range(len(self._pieces)):
+            self._give_back(number)
+
+    @contextmanager
+    def whole(self, *, here: bool = True) -> Iterator[None]:
+        """Have all values inside a ``with`` block, on ranks with ``here``; all ranks enter it together."""
+        self.release()
+        self._hook(False)
+        try:
+            for number in range(len(self._pieces)):
+                self._start(number)
+                self._land(number)
+                if not here:
+                    self._whole.discard(number)
+                    self._give_back(number)
+            yield
+        finally:
+            self._hook(True)
+            self.release()
+
+    def free(self) -> None:
+        """Make all values whole, for good."""
+        self.release()
+        self._hook(False)
+        for number in range(len(self._pieces)):
+            self._start(number)
+            self._land(number)
+
+    def drop(self) -> None:
+        """Call nothing any more when values are read."""
+        self._hook(False)
+
+    def _hook(self, wanted: bool) -> None:
+        for p in self._piece_of:
+            p.on_data = self._read if wanted else None
+
+    def _read(self, p: Parameter) -> None:
+        """Have the values of ``p``, with those of its unit."""
+        number = self._piece_of[p]
+        if number not in self._here:
+            self._change(number)
+        elif self._flying:
+            self._progress()
+
+    def _change(self, piece: int) -> None:
+        """Begin with the unit of ``piece``: the one before has computed."""
+        unit = self._choose(self._pieces[piece].units)
+        training, before = self._training, self._unit
+        self._next[training, self._before, before] = unit
+        self._before, self._unit = before, unit
+        wanted = self._of_unit[unit]
+        self._here = set(wanted)
+        if not (training and self._keep):
+            for number in self._whole - self._here:
+                self._whole.discard(number)
+                self._give_back(number)
+        for number in wanted:
+            self._start(number)
+        for number in wanted:
+            self._land(number)
+        for number in self._of_unit[self._expected] if self._expected != START else ():
+            self._start(number)
+
+    @property
+    def _expected(self) -> int:
+        """The unit after the one that computes, if it was seen before."""
+        return self._next.get((self._training, self._before, self._unit), START)
+
+    def _choose(self, units: Sequence[int]) -> int:
+        """Return which of the units that share a piece comes now."""
+        expected = self._expected
+        return expected if expected in units else min(units, key=lambda unit: abs(unit - self._unit))
+
+    def _start(self, number: int) -> None:
+        if number not in self._whole and number not in self._flying:
+            self.plans[number].start()
+            self._flying[number] = None
+            self.num_gathers += 1
+
+    def _land(self, number: int) -> None:
+        if number in self._flying:
+            self.plans[number].wait()
+            del self._flying[number]
+            self._whole.add(number)
+
+    def _progress(self) -> None:
+        number = next(iter(self._flying))
+        if self.plans[number].poll():
+            self._land(number)
+
+    def _is_gone(self, number: int) -> bool:
+        """Return whether a piece is neither gathered nor about to be."""
+        return 0 <= number < len(self._pieces) and number not in self._whole and number not in self._flying
+
+    def _give_back(self, number: int) -> None:
+        """Give back the other ranks' parts of a piece, with those of its neighbors beside them that are gone, too."""
+        piece, own = self._pieces[number], self.own[number]
+        start = self.own[number - 1].stop if self._is_gone(number - 1) else piece.start
+        stop = self.own[number + 1].start if self._is_gone(number + 1) else piece.stop
+        self._memory.give_back(slice(start, own.start))
+        self._memory.give_back(slice(own.stop, stop))
