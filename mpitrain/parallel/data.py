@@ -209,6 +209,8 @@ class DataParallel:
         if self.pipe is not None:
             differs = self._sum_over_stages(self.pipe, differs)
         self.sync_seconds += time.perf_counter() - begin
+        if self.sync.each_pass:
+            self.sync_seconds += self.sync.take_seconds()
         if differs:
             self._end_together(self._history_difference())
 
@@ -341,7 +343,9 @@ class DataParallel:
         AgreedError
             Names the first rank and parameter that differ from most ranks.
         """
-        if self.group.mixed and self.arena.divided is None:  # a CPU and a GPU round their updates differently: rank 0's weights count
+        if (
+            self.group.mixed and self.arena.divided is None
+        ):  # a CPU and a GPU round their updates differently: rank 0's weights count
             self.group.broadcast(self.arena.values)
         same = self.group.mixed or self.arena.divided is not None  # no two ranks have the same part
         self._end_together("" if same else self._weight_difference(when))

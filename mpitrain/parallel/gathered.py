@@ -7,6 +7,7 @@ units change, at the same places of forward and backward on all ranks. The unit 
 next the last time, after the same two units.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -38,6 +39,8 @@ class GatheredValues:
     ----------
     num_gathers : int
         Pieces gathered so far.
+    seconds : float
+        Time spent on waiting for them, since the last time that it was set to 0.
     """
 
     def __init__(
@@ -59,13 +62,14 @@ class GatheredValues:
         self._unit = self._before = START
         self._next: dict[tuple[bool, int, int], int] = {}
         self._training = False
-        self.num_gathers = 0
+        self.num_gathers, self.seconds = 0, 0.0
         self._hook(True)
         self.release()
 
     def begin_step(self) -> None:
         """Begin the forward and backward passes of a step."""
         self._training, self._unit, self._before = True, START, START
+        self.seconds = 0.0  # not those of an evaluation
         self._here = set()
 
     def end_step(self) -> None:
@@ -160,7 +164,9 @@ class GatheredValues:
 
     def _land(self, number: int) -> None:
         if number in self._flying:
+            begin = time.perf_counter()
             self.plans[number].wait()
+            self.seconds += time.perf_counter() - begin
             del self._flying[number]
             self._whole.add(number)
 

@@ -75,9 +75,7 @@ def make_gradient_sync(
     exchange = _checked_hook(group, all_reduce, shard, compress, gradient_hook)
     wanted = shard in SHARDS or (shard == "auto" and all_reduce == "auto")
     if shard in SHARDS and group.has_devices:
-        raise AgreedError(
-            f"--shard {shard} works in the memory of CPUs only: leave it out, or take --device cpu"
-        )
+        raise AgreedError(f"--shard {shard} works in the memory of CPUs only: leave it out, or take --device cpu")
     group.check_usable(all_reduce)  # the same on any number of ranks, also where there is nothing to sum
     if sync != EVERY_STEP:
         return _make_method(sync, SyncParts(arena, group, all_reduce, bucket_bytes))
@@ -100,9 +98,7 @@ def make_gradient_sync(
         return Zero1Shared(arena, group, commons)
     if shard == "auto":
         return AllReduceSync(arena, group, all_reduce, bucket_bytes)
-    return Zero1(
-        arena, group, *_algorithms(arena, group, all_reduce, bucket_bytes), cut_buckets(arena, bucket_bytes)
-    )
+    return Zero1(arena, group, *_algorithms(arena, group, all_reduce, bucket_bytes), cut_buckets(arena, bucket_bytes))
 
 
 def _make_divided(

@@ -13,6 +13,7 @@ Memory of weights w, slots k w: w (1 + (1 + k) / P), and the buckets on their wa
 Source: Rajbhandari et al. 2020, arXiv 1910.02054 (stage 2).
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -56,6 +57,7 @@ class PassQueue(BucketQueue):
         for p, number in zip(parameters, self._bucket_of, strict=True):
             self._members[number].append(p)
         self._landed, self._flying, self._total = landed, deque[int](), 0
+        self.seconds = 0.0  # waited during backward
         self.written: set[int] = set()  # buckets into which something may have been written
 
     def begin_passes(self, passes: int) -> None:
@@ -80,6 +82,7 @@ class PassQueue(BucketQueue):
 
     def finish(self) -> None:
         """Start all that is left, with zeros where nothing was written, and wait until all are done."""
+        before = self.seconds
         while self._started < self._total:
             number = self._started % len(self._buckets)
             self._land_until(number)
@@ -89,6 +92,7 @@ class PassQueue(BucketQueue):
             self._start(number)
         while self._flying:
             self._land()
+        self.seconds = before  # the caller knows how long this has taken
 
     def _start(self, number: int) -> None:
         self._land_until(number)
@@ -106,8 +110,9 @@ class PassQueue(BucketQueue):
             self._land()
 
     def _land(self) -> None:
-        number = self._flying.popleft()
+        number, begin = self._flying.popleft(), time.perf_counter()
         self._requests[number].wait()
+        self.seconds += time.perf_counter() - begin
         self.written.discard(number)
         self._landed(number)
 
@@ -141,6 +146,11 @@ class Zero2(Zero1):
         self.passes = passes
         self._left = [passes] * len(self.buckets)
         self._pass_queue.begin_passes(passes)
+
+    def take_seconds(self) -> float:
+        """Return the seconds of forward and backward since the last call that were spent on other ranks."""
+        seconds, self._pass_queue.seconds = self._pass_queue.seconds, 0.0
+        return seconds
 
     def free(self) -> None:
         """Free the MPI requests."""

@@ -51,9 +51,7 @@ class Zero3(Zero2):
     values : GatheredValues
     """
 
-    def __init__(
-        self, arena: Arena, group: Group, scatter: str, gather: str, pieces: Sequence[Piece], *, keep: bool
-    ):
+    def __init__(self, arena: Arena, group: Group, scatter: str, gather: str, pieces: Sequence[Piece], *, keep: bool):
         if arena.memory is None:
             arena.memory = ReservedMemory(arena.num_values, arena.dtype)
             arena.memory.array[...] = arena.values
@@ -75,7 +73,14 @@ class Zero3(Zero2):
     def finish(self) -> None:
         """Wait for the sums of this rank's chunks and of the header; weights are this rank's chunks from here on."""
         super().finish()
+        before = self.values.seconds
         self.values.end_step()
+        self.values.seconds = before  # the caller knows how long this has taken
+
+    def take_seconds(self) -> float:
+        """Return the seconds of forward and backward since the last call that were spent on other ranks."""
+        seconds, self.values.seconds = self.values.seconds, 0.0
+        return seconds + super().take_seconds()
 
     def update(self, optimizer: Optimizer, lr: float, scale: float) -> None:
         """Update this rank's chunks of the weights."""

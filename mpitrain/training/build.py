@@ -9,6 +9,7 @@ from ..comm.world import World
 from ..config import Config
 from ..context import Context
 from ..data.loader import Loader
+from ..optim import map_slots
 from ..parallel.data import DataParallel
 from ..parallel.pipeline.runner import PipelineRunner
 from ..parallel.virtual_shards import tree_all_reduce
@@ -25,7 +26,7 @@ from .results import RunResults
 from .run import TrainingRun
 from .run_length import RunLength
 from .scoring.scores import make_scoring
-from .setup import TrainingSetup, augment_of, language_facts
+from .setup import TrainingSetup, augment_of, bucket_bytes_of, language_facts
 from .work_meter import WorkMeter
 
 
@@ -77,17 +78,22 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
     data = setup.dataset
     scoring = make_scoring(setup.loss, setup.target_normalizer, data.num_outputs, setup.metrics, **language_facts(data))
     length = RunLength.of(config.run, len(loader))
+    sync.sync.passes = loader.microbatches
     ctx, pipeline = Context(seed=config.run.seed, device=setup.arena.device), setup.pipeline
     runner = None
     if pipeline is not None:
         runner = PipelineRunner(pipeline.stages, pipeline.channel, setup.loss, ctx, whole_outputs=shards > 0)
+    optimizer = make_optimizer(config.optimizer, setup.arena)
+    if config.parallel.offload_optimizer:
+        with world.together():
+            map_slots(optimizer, Path(config.parallel.offload_optimizer), sync.sync.own)
     return TrainingRun(
         config=config,
         setup=setup,
         world=world,
         data_parallel=sync,
         loader=loader,
-        optimizer=make_optimizer(config.optimizer, setup.arena),
+        optimizer=optimizer,
         length=length,
         schedule=make_schedule(config.optimizer, len(loader), length.total_steps),
         ctx=ctx,
@@ -114,7 +120,8 @@ def _make_data_parallel(config: Config, setup: TrainingSetup, group: Group, shar
         group,
         all_reduce=tree_all_reduce(group, p.all_reduce, arena.gradients.nbytes) if shards else p.all_reduce,
         shard="none" if shards else p.shard,
-        bucket_bytes=int(p.bucket_mb * 2**20) or group.choose_bucket_bytes(),
+        gather_weights=p.gather_weights,
+        bucket_bytes=bucket_bytes_of(config, group),
         synchronize_batch_norm=config.model.batch_norm == "synchronized",
         sync=p.sync,
         compress=p.compress,

@@ -59,6 +59,11 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
         raise UserError("--gradient-hook does not go with a pipeline yet: its check needs the sums of all stages")
     elif config.compute.cuda_graph == "on":
         raise UserError("--cuda-graph does not go with a pipeline, whose messages come between the layers")
+    elif p.shard in ("gradients", "weights"):
+        raise UserError(
+            f"--shard {p.shard} does not go with a pipeline, whose microbatches would each be summed and gathered by "
+            "themselves: take --shard optimizer"
+        )
     elif p.balance == "dynamic":
         raise UserError("--balance dynamic does not go with a pipeline, whose ranks have different work")
     elif p.balance == "auto" and p.stages:

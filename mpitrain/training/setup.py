@@ -34,6 +34,7 @@ from ..losses import Loss
 from ..metrics import split_metrics
 from ..metrics.names import Spec
 from ..model_table import ModelTable
+from ..parallel.pieces import UNIT_BYTES, cut_pieces
 from ..parallel.virtual_shards import check_shards
 from . import limits
 from .adaptation import adapt
@@ -125,6 +126,8 @@ def open_setup(
     device: Device = CPU,
     earlier: Signature | None = None,
     own: OwnParts = OwnParts(),
+    *,
+    divide: bool = False,
 ) -> TrainingSetup:
     """Return the setup of a training run, whose model is on ``device``.
 
@@ -134,6 +137,8 @@ def open_setup(
         Signature of the resumed run: the data are sought at their old path, and columns and classes are brought
         into its order.
     own : OwnParts, optional
+    divide : bool
+        With --shard weights, give the arena this rank's part of the values only: for one training, which comes first.
 
     Raises
     ------
@@ -213,12 +218,14 @@ def open_setup(
         device=device,
         whole=whole,
         gradient_device=_gradient_device(config, group, model, device),
+        divide=_division(config, group, model, device) if divide else None,
     )
     with world.together():
         if first_weights is not None:
             first_weights.load(arena)
         if fitted is not None:
             fitted.load(arena)
+    arena.give_back_others()
     signature = Signature.of(
         dataset,
         source=config.data.source,
@@ -258,8 +265,23 @@ def _gradient_device(config: Config, group: Group, model: Layer, device: Device)
     all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
     other = config.parallel.compress != "none" or config.parallel.gradient_hook
     automatic = all_reduce == "auto" and shard == "none" and not other
-    shared = all_reduce == "shared" or (automatic and group.choose(num_bytes).name == "shared")
+    shared = (all_reduce == "shared" and shard not in ("gradients", "weights")) or (
+        automatic and group.choose(num_bytes).name == "shared"
+    )
     return SharedDevice(group) if shared and not config.parallel.reproducible else None
+
+
+def _division(config: Config, group: Group, model: Layer, device: Device) -> Callable[[Arena], list[slice]] | None:
+    """Return the function that says which values this rank keeps with --shard weights; None for all (collective)."""
+    if config.parallel.shard != "weights" or group.size == 1 or device is not CPU or group.has_devices:
+        return None
+    unit_bytes = min(UNIT_BYTES, bucket_bytes_of(config, group))
+    return lambda arena: [piece.share(group.size, group.rank) for piece in cut_pieces(model, arena, unit_bytes)]
+
+
+def bucket_bytes_of(config: Config, group: Group) -> int:
+    """Return the bytes of a bucket of gradients (collective)."""
+    return int(config.parallel.bucket_mb * 2**20) or group.choose_bucket_bytes()
 
 
 def in_samples(config: Config, dataset: Dataset) -> Config:

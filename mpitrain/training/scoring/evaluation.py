@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arena import Arena
 from ...comm.group import Group
 from ...comm.world import World
 from ...context import Context
@@ -39,6 +40,8 @@ class Evaluator:
         Computes the outputs where each rank has some stages of the model only.
     everyone : Group, optional
         All ranks with a part of the samples or of the model; ``group`` by default.
+    arena : Arena, optional
+        That of the model, whose values may be divided among the ranks: they then compute equally many batches.
 
     Attributes
     ----------
@@ -55,8 +58,9 @@ class Evaluator:
         *,
         forward: PipelineForward | None = None,
         everyone: Group | None = None,
+        arena: Arena | None = None,
     ):
-        self._model, self._forward = model, forward
+        self._model, self._forward, self._arena = model, forward, arena
         self._group, self._everyone = group, everyone or group
         self._normalizer = normalizer
         self._device = device
@@ -65,15 +69,17 @@ class Evaluator:
         self._parts: tuple[Scoring, Layer | None, Scoring] | None = None
 
     def outputs(self, x: Any, rows: slice, last: Layer | None = None) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield (rows, outputs) batch by batch; outputs are valid until the next batch.
+        """Yield (rows, outputs) batch by batch; outputs are valid until the next batch. ``rows`` are this rank's share.
 
         In a pipeline all ranks iterate to the end, and those of the last stage get the outputs. ``last`` runs in place
         of the model, or of the last stage.
         """
         batch = samples_at_once(x)
-        first = rows.start // batch * batch if isinstance(x, LazyRows) else rows.start
-        ends = [*range(first + batch, rows.stop, batch), rows.stop]
-        parts = [slice(start, stop) for start, stop in zip([rows.start, *ends], ends) if start < stop]
+        parts = _batches(x, rows, batch)
+        if self._arena is not None and self._arena.divided is not None:  # all ranks gather the weights of a batch
+            shares = (share(len(x), rank, self._group.size) for rank in range(self._group.size))
+            most = max(len(_batches(x, one, batch)) for one in shares)
+            parts += [slice(0, 0)] * (most - len(parts))
 
         def samples(number: int) -> Any:
             values = _rows(x, parts[number], batch, whole=self._forward is not None)
@@ -107,7 +113,9 @@ class Evaluator:
         """
         mine = share(len(split.x), self._group.rank, self._group.size)
         parts = [
-            function(self._device.to_host(outputs), split.y[rows]) for rows, outputs in self.outputs(split.x, mine)
+            function(self._device.to_host(outputs), split.y[rows])
+            for rows, outputs in self.outputs(split.x, mine)
+            if rows.start < rows.stop
         ]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.concatenate([np.empty((0, columns)), *gathered])
@@ -123,6 +131,8 @@ class Evaluator:
         for rows, outputs in self.outputs(split.x, mine, last):
             targets = split.y[rows]
             parts += [sums.sums(outputs[k : k + 1], targets[k : k + 1], self._ctx) for k in range(len(targets))]
+            if not len(targets):
+                sums.sums(outputs, targets, self._ctx)  # which reads the weights of the last layer
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.array(gathered, np.float64).reshape(-1, scoring.num_sums)
 
@@ -135,6 +145,7 @@ class Evaluator:
         parts = [
             np.stack(row_losses(self._device.to_host(outputs), split.y[rows]))
             for rows, outputs in self.outputs(split.x, mine)
+            if rows.start < rows.stop
         ]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         losses, counts = np.concatenate([np.empty((2, 0)), *gathered], axis=1)
@@ -160,6 +171,8 @@ class Evaluator:
             for rows, outputs in self.outputs(split.x, share(len(split.x), self._group.rank, self._group.size), last):
                 targets = split.y[rows]
                 totals += sums.sums(outputs, targets, self._ctx)
+                if rows.start == rows.stop:
+                    continue
                 if metrics:
                     metrics.update(scoring.readable(self._device.to_host(outputs)), targets)
                 for call in on_outputs if last in (None, self._whole) else ():
@@ -198,6 +211,13 @@ def samples_at_once(x: Any) -> int:
     return max(1, min(BATCH, tokens // max(1, int(x.shape[1]))))
 
 
+def _batches(x: Any, rows: slice, batch: int) -> list[slice]:
+    """Return ``rows`` of ``x`` in batches; those of tokens end where those of all rows do."""
+    first = rows.start // batch * batch if isinstance(x, LazyRows) else rows.start
+    ends = [*range(first + batch, rows.stop, batch), rows.stop]
+    return [slice(start, stop) for start, stop in zip([rows.start, *ends], ends) if start < stop]
+
+
 def _rows(x: Any, part: slice, batch: int, *, whole: bool) -> np.ndarray:
     """Return rows of ``x``; those of tokens are padded to the longest of their batch, which no rank has alone.
 
@@ -218,7 +238,7 @@ def _rows(x: Any, part: slice, batch: int, *, whole: bool) -> np.ndarray:
 def make_evaluator(setup: TrainingSetup, world: World) -> Evaluator:
     """Return the evaluator of a run's model."""
     if setup.pipeline is None:
-        return Evaluator(setup.model, world.group("data"), setup.normalizer, setup.arena.device)
+        return Evaluator(setup.model, world.group("data"), setup.normalizer, setup.arena.device, arena=setup.arena)
     return pipeline_evaluator(setup.pipeline, setup.normalizer, setup.arena.device)
 
 
