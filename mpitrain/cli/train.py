@@ -207,7 +207,7 @@ def _train(
 def open_training(
     config: Config, world: "World", resume: str = "", *, divide: bool = False
 ) -> tuple[Config, "TrainingSetup", int]:
-    """Return the resolved config, the setup and the number of BLAS threads of a run; ``divide`` is that of the setup."""
+    """Return the resolved config, the setup and the number of BLAS threads of a run; ``divide`` is the setup's."""
     from ..data.sources import inherit_options
     from ..device import CPU
     from ..training.devices import take_device

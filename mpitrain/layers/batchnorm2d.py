@@ -72,9 +72,7 @@ class BatchNorm2d(Layer):
         Nothing is put off (``Context.later``), since dx is computed from dw and db.
         """
         x, y, norm, kept = ctx[self]
-        norm = norm._replace(
-            weight=self.weight.data, bias=self.bias.data
-        )  # which may have been away (``parallel.zero3``)
+        norm = norm._replace(weight=self.weight.data, bias=self.bias.data)  # they may have been on other ranks
         dx: np.ndarray = ctx.backward.lend(self, "dx", dy.shape)
         batchnorm_backward(dy, x, y, norm, kept, gradient_of(self.weight), gradient_of(self.bias), dx)
         return dx

@@ -40,7 +40,7 @@ def map_slots(optimizer: Optimizer, directory: Path, parts: tuple[slice, ...] | 
         for part in parts or (slice(0, arena.size),)
         if part.start < part.stop
     ]
-    total = sum(num_bytes for _, num_bytes in places)
+    total: int = sum(num_bytes for _, num_bytes in places)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory) as file:

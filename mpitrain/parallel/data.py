@@ -68,12 +68,12 @@ class DataParallel:
         As in ``Group.plan_all_reduce``: a name, or FILE.py:FUNC.
     shard : str
         "optimizer": each rank updates its share of the weights and keeps the slots of that share only (ZeRO stage 1);
-        "gradients": it keeps its share of their sums only, too (stage 2); "weights": and of the weights (stage 3), so that
-        all ranks must read parameters in the same order, and ``whole_weights`` gives all of them;
+        "gradients": it keeps its share of their sums only, too (stage 2); "weights": and of the weights (stage 3), so
+        that all ranks must read parameters in the same order, and ``whole_weights`` gives all of them;
         "none": every rank updates all; "auto": shares in the memory of one node, if ``all_reduce`` is "auto" too.
     gather_weights : str
-        With ``shard="weights"``: "once" keeps the weights that forward has gathered until the step ends, "twice" gathers
-        them again for backward, "auto" keeps them where there is memory.
+        With ``shard="weights"``: "once" keeps the weights that forward has gathered until the step ends, "twice"
+        gathers them again for backward, "auto" keeps them where there is memory.
     bucket_bytes : int
     synchronize_batch_norm : bool
         Take batch statistics over all ranks of ``group``.
@@ -326,7 +326,7 @@ class DataParallel:
         return ""
 
     def whole_weights(self, *, here: bool = True) -> AbstractContextManager[None]:
-        """Have all weights in the arena inside a ``with`` block, on ranks with ``here``; all ranks enter it together."""
+        """Have all weights in the arena in a ``with`` block, on ranks with ``here``; all ranks enter it together."""
         return nullcontext() if self.arena.divided is None else self.sync.whole_weights(here=here)
 
     def average_states(self) -> None:
@@ -343,11 +343,10 @@ class DataParallel:
         AgreedError
             Names the first rank and parameter that differ from most ranks.
         """
-        if (
-            self.group.mixed and self.arena.divided is None
-        ):  # a CPU and a GPU round their updates differently: rank 0's weights count
+        divided = self.arena.divided is not None  # no two ranks have the same part
+        if self.group.mixed and not divided:  # a CPU and a GPU round their updates differently: rank 0's weights count
             self.group.broadcast(self.arena.values)
-        same = self.group.mixed or self.arena.divided is not None  # no two ranks have the same part
+        same = self.group.mixed or divided
         self._end_together("" if same else self._weight_difference(when))
 
     def _weight_difference(self, when: str) -> str:

@@ -109,7 +109,7 @@ class GradientSync(ABC):
         self.begin()
 
     def whole_weights(self, *, here: bool = True) -> AbstractContextManager[None]:
-        """Have all weights in the arena inside a ``with`` block, on ranks with ``here``; all ranks enter it together."""
+        """Have all weights in the arena in a ``with`` block, on ranks with ``here``; all ranks enter it together."""
         return nullcontext()
 
     def ready(self, p: Parameter) -> None:  # noqa: B027

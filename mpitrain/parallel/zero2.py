@@ -1,6 +1,6 @@
 """ZeRO stage 2 by messages: of the gradients, too, a rank keeps its share only.
 
-    backward | reduce-scatter of each bucket, as it is ready | its memory goes back | ... | update | all-gather of weights
+    backward | reduce-scatter of each bucket, as it is ready | its memory goes back | ... | update | all-gather
 
 The gradients are views of one array as ever, whose memory comes with the first write (``device.reserved``). When a
 bucket has been summed, all but this rank's chunk of it is given back, and the next bucket takes that memory. No more
@@ -34,7 +34,7 @@ IN_FLIGHT = 2  # buckets in messages: one more fills while they travel
 class PassQueue(BucketQueue):
     """Queue that starts the request of each bucket once in every pass, always in the order of their numbers.
 
-    A bucket that some pass does not complete waits for the next one, or for ``finish``, so that all ranks start as many.
+    A bucket that some pass does not complete waits for the next one, or for ``finish``: all ranks start as many.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ class Zero3(Zero2):
         optimizer.step(lr, scale, self._shard)
 
     def whole_weights(self, *, here: bool = True) -> AbstractContextManager[None]:
-        """Have all weights in the arena inside a ``with`` block, on ranks with ``here``; all ranks enter it together."""
+        """Have all weights in the arena in a ``with`` block, on ranks with ``here``; all ranks enter it together."""
         return self.values.whole(here=here)
 
     def free(self) -> None:

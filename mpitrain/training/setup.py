@@ -265,9 +265,9 @@ def _gradient_device(config: Config, group: Group, model: Layer, device: Device)
     all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
     other = config.parallel.compress != "none" or config.parallel.gradient_hook
     automatic = all_reduce == "auto" and shard == "none" and not other
-    shared = (all_reduce == "shared" and shard not in ("gradients", "weights")) or (
-        automatic and group.choose(num_bytes).name == "shared"
-    )
+    shared = automatic and group.choose(num_bytes).name == "shared"
+    if all_reduce == "shared":
+        shared = shard not in ("gradients", "weights")
     return SharedDevice(group) if shared and not config.parallel.reproducible else None
 
 

@@ -103,7 +103,7 @@ def test_weights_are_those_of_one_rank(world, alone, stage, model, microbatches)
     run, one = Run(world, model, **STAGES[stage]), Run(alone, model)
     if world.size > 1:
         assert type(run.parallel.sync) is (Zero2 if stage == "gradients" else Zero3)
-    for number in range(20):
+    for number in range(20 if model == "mlp" else 7):
         sums = run.step(microbatches=microbatches, clip=0.3 if number % 2 else 0.0, skip=number == 5)
         expected = one.step(microbatches=microbatches, clip=0.3 if number % 2 else 0.0, skip=number == 5)
         np.testing.assert_allclose(sums, expected, rtol=1e-9)

@@ -187,5 +187,5 @@ def test_a_full_disk_is_one_sentence(world, directory, monkeypatch):
         monkeypatch.setattr(os, "posix_fallocate", full)
     config = dataclasses.replace(CONFIG, parallel=Parallel(offload_optimizer=str(directory / "slots")))
     setup = open_setup(config, world)
-    with pytest.raises(AgreedError, match="cannot keep the optimizer's state of a rank, .* No space left on device"):
+    with pytest.raises(AgreedError, match=r"cannot keep the optimizer's state of a rank, .* No space left on device"):
         make_loop(resolved(config, setup), setup, world, Silent(None, 1))
