@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 HUGE = 2 << 20  # bytes of a large page: one fault instead of 512, which cost ten times as much as writing the bytes
-LEAST_HUGE = 32 * HUGE  # bytes of an array from which it is worth to give back whole large pages only
+LEAST_HUGE = 8 * HUGE  # bytes of an array from which it is worth to give back whole large pages only
 PRESENT, OWN = np.uint64(1 << 63), np.uint64(1 << 56)  # bits of /proc/self/pagemap; a page of zeros is nobody's own
 
 
