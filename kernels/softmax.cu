@@ -1,7 +1,7 @@
 // Softmax of rows and its gradient, alone and for attention, whose queries see only some of the keys
 // Shapes: x, y, dy, dx (rows, K) of Element, contiguous; y may be x, dx may be dy. scores, dp (matrices, queries, keys)
-//     of Element, rows ld apart, replaced by p and ds; log_sum_exp float; lengths (N,) and segments (N, keys) int64 or
-//     null: struct Scores
+//     of Element, rows ld apart, replaced by p and ds; log_sum_exp, delta float; lengths (N,) and segments (N, length)
+//     int64 or null: struct Scores
 // Launch: grid ceil(rows ROW_WARPS / 8), block 256. ROW_WARPS 1: a warp for each row; 8: a block, for long rows
 // Roofline: a read and a write of each row; its second read comes from cache (dx, ds: two arrays are read, and for
 //     attention two written); memory-bound. Oracle: ops/softmax.py, ops/attention.py.
@@ -35,6 +35,7 @@ struct Scores {
   int inner;   // matrix i has the numbers (i / inner, i % inner)
   int causal;  // 1: a query sees the keys up to its own
   int samples_inner;  // 1: samples are counted by i % inner, 0: by i / inner
+  int key, length;    // the first key is this token of a row of so many: lengths and segments are those of rows
   long long outer_apart, inner_apart;  // of log_sum_exp: elements between matrices, whose queries are neighbors
 };
 
@@ -44,33 +45,38 @@ struct Dropout {
   long long base;                       // the row of the mask, in a sample, of query 0 of the first matrix of a launch
   long long sample_apart, matrix_apart;  // rows from sample to sample, and from head to head
   int threshold;                        // of 65536: 0 drops nothing
-  int unused;
+  int columns;
 };
 
 // The factors of the keys of one query.
 struct Factors {
   bool drops;
-  int threshold;
+  int threshold, shift;  // from the beginning of a tick to the first key
   float scale;
   long long seed, layer, step;
   unsigned long long first_tick;
 
-  __device__ __forceinline__ Factors() : drops(false) {}
-  __device__ __forceinline__ Factors(const Dropout& dropout, const long long* counters, long long row, int keys)
-      : drops(DROPS && dropout.threshold > 0), threshold(dropout.threshold) {
+  __device__ __forceinline__ Factors() : drops(false), shift(0) {}
+  __device__ __forceinline__ Factors(const Dropout& dropout, const long long* counters, long long row, int key)
+      : drops(DROPS && dropout.threshold > 0), threshold(dropout.threshold), shift(key % TICK) {
     scale = 65536.f / (65536 - threshold);
     seed = dropout.seed, layer = dropout.layer, step = counters ? counters[0] : dropout.step;
     row += (counters ? counters[1] : dropout.first) * dropout.sample_apart;
-    first_tick = (unsigned long long)row * ((keys + TICK - 1) / TICK);
+    first_tick = (unsigned long long)row * ((dropout.columns + TICK - 1) / TICK) + key / TICK;
   }
-  // Of the piece that begins at element i.
+  // Of the piece that begins at element i: those of two ticks where the first key does not begin with a piece.
   __device__ __forceinline__ Vec<float, PIECE> of(int i) const {
     Vec<float, PIECE> factors;
-    Words bits = {};
-    if (DROPS && drops) bits = random_words(first_tick + i / TICK, seed, layer, step);
+    Words bits = {}, more = {};
+    const int column = shift + i, place = column % TICK;
+    if (DROPS && drops) bits = random_words(first_tick + column / TICK, seed, layer, step);
+    if (DROPS && drops && place > TICK - PIECE)
+      more = random_words(first_tick + column / TICK + 1, seed, layer, step);
 #pragma unroll
     for (int j = 0; j < PIECE; j++)
-      factors.at[j] = DROPS && drops ? factor_of(bits, i % TICK + j, threshold, scale) : 1.f;
+      factors.at[j] = !(DROPS && drops)  ? 1.f
+                      : place + j < TICK ? factor_of(bits, place + j, threshold, scale)
+                                         : factor_of(more, place + j - TICK, threshold, scale);
     return factors;
   }
 };
@@ -94,11 +100,11 @@ struct Query {
     begin = 0;
     end = scores.causal ? min(scores.keys, own + 1) : scores.keys;
     if (lengths) {
-      const long long length = lengths[sample];
+      const long long length = lengths[sample] - scores.key;
       if (length < end) end = length < 0 ? 0 : int(length);
     }
     if (segments) {
-      const long long* row_of_keys = segments + (long long)sample * scores.keys;
+      const long long* row_of_keys = segments + (long long)sample * scores.length + scores.key;
       begin = first_not_below(row_of_keys, scores.keys, row_of_keys[own]);
       end = min(end, first_not_below(row_of_keys, scores.keys, row_of_keys[own] + 1));
     }
@@ -150,7 +156,7 @@ __device__ __forceinline__ float row_max(float x, float (&parts)[WARPS]) {
 }
 
 // y = softmax of the elements from `begin` up to `end`, 0 for the others of `count`. Returns the logarithm of the sum of
-// exponentials. MASKED: where nothing is seen, all are 0, and so is the logarithm; otherwise such a row is NaN.
+// exponentials, -infinity where nothing is seen. MASKED: all are 0 there; otherwise such a row is NaN.
 template <bool MASKED>
 __device__ __forceinline__ float softmax_of_row(const Element* x, Element* y, int begin, int end, int count,
                                                 bool aligned, const Factors& factors = {}) {
@@ -170,8 +176,7 @@ __device__ __forceinline__ float softmax_of_row(const Element* x, Element* y, in
   });
   const float of_row = row_max(largest, largest_of);
   sum = row_sum(sum * expf(largest - of_row), sum_of);
-  const bool none = MASKED && sum < 1;  // the largest that is seen gives 1
-  const float share = none ? 1 : 1 / sum;
+  const float share = MASKED && sum < 1 ? 1 : 1 / sum;  // the largest that is seen gives 1
   for_each_piece_of_row(0, count, [&](int i) {
     const auto piece = load<PIECE>(x + i, end - i, aligned);
     const auto factor = factors.of(i);
@@ -183,14 +188,16 @@ __device__ __forceinline__ float softmax_of_row(const Element* x, Element* y, in
     }
     store<PIECE>(y + i, p, count - i, aligned);
   });
-  return none ? 0 : of_row + logf(sum);
+  return of_row + logf(sum);
 }
 
-// dx = p (dy - sum of p dy). FROM_SCORES: p = exp(p - log_sum_exp) for the elements from `begin` up to `end`, 0 for the
-// others of `count`, is written first. With factors, dy is the gradient of p times them, which is written in the end.
+// dx = p (dy - sum of p dy), or `delta` instead of the sum where it is `given`. FROM_SCORES: p = exp(p - log_sum_exp) for the elements from
+// `begin` up to `end`, 0 for the others of `count`, is written first. With factors, dy is the gradient of p times them,
+// which is written in the end.
 template <bool FROM_SCORES, class P>
 __device__ __forceinline__ void softmax_dx_of_row(P* p, const Element* dy, Element* dx, float log_sum_exp, int begin,
-                                                  int end, int count, bool aligned, const Factors& factors = {}) {
+                                                  int end, int count, bool aligned, const Factors& factors = {},
+                                                  bool given = false, float delta = 0) {
   __shared__ float dot_of[WARPS];
   float dot = 0;
   for_each_piece_of_row(0, count, [&](int i) {
@@ -208,7 +215,7 @@ __device__ __forceinline__ void softmax_dx_of_row(P* p, const Element* dy, Eleme
 #pragma unroll
     for (int j = 0; j < PIECE; j++) dot += to_float(value.at[j]) * to_float(slope.at[j]) * factor.at[j];
   });
-  dot = row_sum(dot, dot_of);
+  dot = FROM_SCORES && given ? delta : row_sum(dot, dot_of);
   for_each_piece_of_row(0, count, [&](int i) {
     const auto value = load<PIECE>(p + i, end - i, aligned);
     const auto slope = load<PIECE>(dy + i, end - i, aligned);
@@ -245,7 +252,7 @@ attention_softmax(Element* p, float* log_sum_exp, const long long* lengths, cons
   const int row = row_of_thread();
   if (row >= scores.rows) return;
   const Query query(scores, lengths, segments, dropout, row);
-  const Factors factors(dropout, counters, query.mask_row, scores.keys);
+  const Factors factors(dropout, counters, query.mask_row, scores.key);
   const bool aligned = rows_aligned<PIECE>(p, scores.ld);
   Element* own = p + query.at;
   const float statistic = softmax_of_row<true>(own, own, query.begin, query.end, scores.keys, aligned, factors);
@@ -253,14 +260,15 @@ attention_softmax(Element* p, float* log_sum_exp, const long long* lengths, cons
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-attention_softmax_dx(Element* p, Element* ds, const float* log_sum_exp, const long long* lengths,
+attention_softmax_dx(Element* p, Element* ds, const float* log_sum_exp, const float* delta, const long long* lengths,
                      const long long* segments, const Scores scores, const Dropout dropout, const long long* counters) {
   const int row = row_of_thread();
   if (row >= scores.rows) return;
   const Query query(scores, lengths, segments, dropout, row);
-  const Factors factors(dropout, counters, query.mask_row, scores.keys);
+  const Factors factors(dropout, counters, query.mask_row, scores.key);
   const bool aligned = rows_aligned<PIECE>(p, scores.ld) && rows_aligned<PIECE>(ds, scores.ld);
   const float statistic = log_sum_exp[query.statistic];
   Element *own = p + query.at, *slopes = ds + query.at;
-  softmax_dx_of_row<true>(own, slopes, slopes, statistic, query.begin, query.end, scores.keys, aligned, factors);
+  softmax_dx_of_row<true>(own, slopes, slopes, statistic, query.begin, query.end, scores.keys, aligned, factors,
+                          delta, delta ? delta[query.statistic] : 0);
 }

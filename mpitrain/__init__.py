@@ -37,8 +37,10 @@ if TYPE_CHECKING:
         AvgPool2d,
         BatchNorm2d,
         Conv2d,
+        ConvTranspose2d,
         Dropout,
         Embedding,
+        Experts,
         FirstToken,
         Flatten,
         GlobalAvgPool,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
         Linear,
         LoRALinear,
         MaxPool2d,
+        MixtureOfExperts,
         MultiHeadAttention,
         PatchEmbedding,
         PostNormBlock,
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
         Sequential,
         Sigmoid,
         SiLU,
+        SkipConcat,
         SwiGLU,
         Tanh,
         TiedHead,
@@ -96,9 +100,10 @@ _PLACES = {
     "generation": "Sampling generate",
     "head_loss": "split_head",
     "layers": (
-        "AvgPool2d BatchNorm2d Conv2d Dropout Embedding FirstToken Flatten GELU GlobalAvgPool Layer LayerNorm "
-        "Linear LoRALinear MaxPool2d MultiHeadAttention PatchEmbedding PostNormBlock PreNormBlock RMSNorm ReLU "
-        "Recompute Residual Sequential SiLU Sigmoid SwiGLU Tanh TiedHead TokenEmbedding"
+        "AvgPool2d BatchNorm2d Conv2d ConvTranspose2d Dropout Embedding Experts FirstToken Flatten GELU GlobalAvgPool "
+        "Layer LayerNorm Linear LoRALinear MaxPool2d MixtureOfExperts MultiHeadAttention PatchEmbedding PostNormBlock "
+        "PreNormBlock RMSNorm ReLU Recompute Residual Sequential SiLU Sigmoid SkipConcat SwiGLU Tanh TiedHead "
+        "TokenEmbedding"
     ),
     "losses": "MSE Loss SoftmaxCrossEntropy Totals",
     "metrics": "Metric",
@@ -131,11 +136,13 @@ __all__ = [
     "Config",
     "Context",
     "Conv2d",
+    "ConvTranspose2d",
     "DataParallel",
     "Dataset",
     "Dropout",
     "Embedding",
     "EpochResult",
+    "Experts",
     "FirstToken",
     "Flatten",
     "GlobalAvgPool",
@@ -152,6 +159,7 @@ __all__ = [
     "MaxPool2d",
     "Mesh",
     "Metric",
+    "MixtureOfExperts",
     "Monitor",
     "MultiHeadAttention",
     "Normalizer",
@@ -171,6 +179,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SkipConcat",
     "SoftmaxCrossEntropy",
     "Split",
     "State",

@@ -102,7 +102,12 @@ def attention(
     seed: int,
     layer: int,
     step: int,
-    first: int,
+    row: int,
+    query: int,
+    key: int,
+    length: int,
+    sample_apart: int,
+    head_apart: int,
     /,
 ) -> bool: ...
 def attention_dx(
@@ -122,7 +127,13 @@ def attention_dx(
     seed: int,
     layer: int,
     step: int,
-    first: int,
+    row: int,
+    query: int,
+    key: int,
+    length: int,
+    sample_apart: int,
+    head_apart: int,
+    delta: Array | None,
     /,
 ) -> bool: ...
 def dropout_mask(mask: Array, threshold: int, seed: int, layer: int, step: int, first: int, /) -> bool: ...

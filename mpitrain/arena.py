@@ -24,7 +24,7 @@ import numpy as np
 from .device import ALIGNMENT, CPU, Device
 from .device.reserved import ReservedMemory
 from .model_table import HasParameters, ModelTable
-from .parameter import Parameter, Shard, State
+from .parameter import Parameter, Shard, State, Tensor
 from .step_header import StepHeader
 
 __all__ = ["HEADER", "TOTALS", "Arena", "Parameter", "Shard", "State"]
@@ -106,7 +106,8 @@ class Arena:
         self.memory: ReservedMemory | None = None
         self.divided: tuple[slice, ...] | None = None
         if divide is not None:
-            self.memory, self.divided = ReservedMemory(self.num_values, self.dtype), tuple(divide(self))
+            self.divided = tuple(divide(self))
+            self.memory = ReservedMemory(self.num_values, self.dtype, len(self.divided))
         values = device.from_host(self._initial_values(seed))
         scratch = device.zeros((max((p.size for p in self.frozen), default=0),), self.dtype)
         for p in self.frozen:
@@ -138,7 +139,7 @@ class Arena:
     def on_ready(self, function: Callable[[Parameter], None] | None) -> None:
         self._on_ready = function
         for p in self.parameters:  # which call it themselves: once per gradient, in the middle of backward
-            p._on_ready = function
+            p.call_when_ready(function)
 
     def _initial_values(self, seed: int) -> np.ndarray:
         values: np.ndarray = CPU.zeros((self.num_values,), self.dtype) if self.memory is None else self.memory.array
@@ -223,13 +224,25 @@ class Arena:
         for p in self.parameters:
             if p._writes == 0:  # it still holds the gradient of the step before
                 p.grad.fill(0)
-            if p._writes < p._due and self._on_ready is not None:
-                self._on_ready(p)
+            if p._writes < p._due and p._on_ready is not None:
+                p._on_ready(p)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All parameters in forward order, then all states."""
+        return [*reversed(self._all), *self.state_list]
+
+    def put(self, name: str, whole: np.ndarray) -> None:
+        """Fill the tensor of that name, or what is kept of it here, from the whole one, an array of the host."""
+        tensor = next(one for one in self.tensors if one.name == name)
+        part = np.ascontiguousarray(whole if tensor.shard is None else tensor.shard.take(whole))
+        tensor.data[...] = self.device.from_host(part)
+        if self.divided is not None and isinstance(tensor, Parameter):
+            self.give_back_others(tensor.start, tensor.stop)
 
     def named_tensors(self) -> dict[str, np.ndarray]:
         """Return the views of all values and states by name, in forward order."""
-        views = {p.name: p.data for p in reversed(self._all)}
-        return views | {s.name: s.data for s in self.state_list}
+        return {tensor.name: tensor.data for tensor in self.tensors}
 
 
 def _align(offset: int, dtype: np.dtype) -> int:

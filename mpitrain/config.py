@@ -24,13 +24,14 @@ class Data:
     """Data and batches."""
 
     source: Annotated[str, arg(name="data", metavar="SOURCE")] = "digits"
-    """Data to train and test on: digits (in the package), mnist:DIR, fashion-mnist:DIR, cifar10:DIR, npz:FILE,
-    csv:FILE,target=COLUMN, openml:NAME, or to predict the next token text:FILE|DIR|GLOB or tokens:DIR (options
-    tokenizer=bytes|FILE window=TOKENS test=FILE, see docs/text.md). More options of csv: drop=COLUMN,COLUMN test=FILE
-    na=TEXT,TEXT decimal=comma thousands=comma|point|space strip=$% sep=CHARACTER encoding=NAME, separated by commas
-    (see docs/tables.md); mpitrain data check SOURCE shows how a source is read."""
-    task: Literal["auto", "classification", "regression", "language-modeling"] = "auto"
-    """Task: classification or regression; auto decides by the targets. That of text is language-modeling."""
+    """Data to train and test on: digits (in the package), shapes (generated), mnist:DIR, fashion-mnist:DIR,
+    cifar10:DIR, npz:FILE, csv:FILE,target=COLUMN, openml:NAME, or to predict the next token text:FILE|DIR|GLOB or
+    tokens:DIR (options tokenizer=bytes|FILE window=TOKENS test=FILE, see docs/text.md). More options of csv:
+    drop=COLUMN,COLUMN test=FILE na=TEXT,TEXT decimal=comma thousands=comma|point|space strip=$% sep=CHARACTER
+    encoding=NAME, separated by commas (see docs/tables.md); mpitrain data check SOURCE shows how a source is read."""
+    task: Literal["auto", "classification", "regression", "segmentation", "language-modeling"] = "auto"
+    """Task: classification, regression or segmentation (a class for each pixel); auto decides by the targets. That of
+    text is language-modeling."""
     batch_size: int = 64
     """Samples per step, over all ranks together."""
     batch_tokens: int = 0
@@ -58,7 +59,8 @@ class Model:
 
     name: Annotated[str, arg(name="model", metavar="NAME")] = "convnet"
     """The network: convnet, mlp, lenet; resnet8, 20, 32, 56 for small images, resnet18, 34, 50, 101, 152 for those of
-    ImageNet's size; vit, gpt, llama, bert; with options as in resnet18:small_images=true, or FILE.py:FUNC."""
+    ImageNet's size; unet for classes of pixels; vit, gpt, llama, bert; with options as in resnet18:small_images=true,
+    or FILE.py:FUNC."""
     weights: Annotated[str, arg(metavar="SOURCE")] = ""
     """Weights to begin with: hf:DIR of Hugging Face (config.json says which model it is, so --model may be left out),
     gguf:FILE, or a FILE.safetensors of a run. Empty draws them by --seed."""
@@ -156,6 +158,12 @@ class Parallel:
     model by measured times."""
     channel: Literal["mpi", "nccl"] = "mpi"
     """Messages between the stages of a pipeline: by MPI, or by NCCL (between GPUs, one for each rank)."""
+    context: Literal["auto", "ulysses", "ring"] = "auto"
+    """Attention among the ranks of axis context: ulysses sends the tokens of some heads to each rank, ring passes keys
+    and values round all ranks; auto takes ulysses where the heads divide among the ranks."""
+    sequence_parallel: bool = False
+    """Divide the tokens between the layers of transformer blocks, too, over axis tensor: norms, dropout and what is
+    kept there for backward take a share of the memory and of the time."""
     balance: Annotated[str, arg(metavar="auto|dynamic|off|W:W:...")] = "off"
     """Division of each batch among the ranks: off for equal shares, auto for shares by the measured speed of each
     rank's own work, a weight for each rank, as in 2:1:1, or dynamic: ranks of one node take the next of --accumulate

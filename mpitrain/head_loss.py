@@ -8,6 +8,7 @@ Kernel", arXiv 2410.10989), and since nothing is divided later than by the optim
 (docs/decisions/0026-logits-in-chunks.md).
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -18,7 +19,7 @@ from .context import Context
 from .errors import UserError
 from .layers import Layer, Linear, Part, Recompute, Sequential, TiedHead
 from .layers.linear import as_rows
-from .losses import Loss, SoftmaxCrossEntropy, Totals
+from .losses import DividedLoss, Loss, SoftmaxCrossEntropy, Totals
 
 LARGE = 1024
 """Outputs from which on a head and its loss are computed together."""
@@ -30,14 +31,29 @@ LEAST_ROWS = 512
 """Rows of a chunk: fewer would read the weights too often."""
 
 
+class Head(Layer):
+    """A last layer that computes its loss in its own way (``parallel/tensor/head.py``)."""
+
+    num_outputs: int
+
+    @abstractmethod
+    def with_loss(self, loss: SoftmaxCrossEntropy) -> "HeadLoss":
+        """Return the loss of this layer's result as a function of its x."""
+
+
 class HeadLoss(Loss):
     """The loss of ``head(x)`` as a function of x.
 
     Parameters
     ----------
     head : Linear or TiedHead
-        Outputs (..., K) of x (..., C).
+        Outputs (..., K) of x (..., C); or one that computes a part of them.
     loss : SoftmaxCrossEntropy
+
+    Attributes
+    ----------
+    num_outputs, chunk_outputs : int
+        K, and the logits of a row that this rank holds at a time.
 
     Notes
     -----
@@ -46,8 +62,9 @@ class HeadLoss(Loss):
     which travels with the first of them. Rows that the loss ignores are left out on a CPU, if there are any.
     """
 
-    def __init__(self, head: Linear | TiedHead, loss: SoftmaxCrossEntropy):
+    def __init__(self, head: Layer, loss: SoftmaxCrossEntropy):
         self.head, self.loss = head, loss
+        self.num_outputs = self.chunk_outputs = getattr(head, "num_outputs", 0)
         self._chunk: Context | None = None
 
     def forward(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
@@ -78,7 +95,7 @@ class HeadLoss(Loss):
             return dx.reshape(shape)
         whole: np.ndarray = ctx.backward.lend(self, "dx", shape)
         whole.fill(0)
-        as_rows(whole)[places] = dx
+        as_rows(whole)[places] = dx[: len(places)]
         return whole
 
     def evaluate(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
@@ -92,7 +109,7 @@ class HeadLoss(Loss):
 
     def diagnose(self, targets: np.ndarray, num_outputs: int) -> str:
         """Return the error in targets."""
-        return self.loss.diagnose(targets, self.head.num_outputs)
+        return self.loss.diagnose(targets, self.num_outputs)
 
     def memory(self) -> int:
         """Return the bytes of one chunk."""
@@ -118,7 +135,7 @@ class HeadLoss(Loss):
 
     def _parts(self, num_rows: int) -> Iterator[slice]:
         """Yield chunks of nearly equal numbers of rows; one that is empty where there are no rows."""
-        most = max(LEAST_ROWS, CHUNK_BYTES // (4 * self.head.num_outputs))
+        most = max(LEAST_ROWS, CHUNK_BYTES // (4 * self.chunk_outputs))
         count = max(1, -(-num_rows // most))
         for i in range(count):
             yield slice(num_rows * i // count, num_rows * (i + 1) // count)
@@ -130,6 +147,9 @@ def split_head(model: Layer, loss: Loss) -> tuple[Layer, Loss]:
     It does where the model ends with a Linear or TiedHead of ``LARGE`` outputs or more and the loss is a
     ``SoftmaxCrossEntropy``. Names and values of parameters do not change, and the model gives whole outputs as before.
     """
+    if type(loss) is DividedLoss:
+        body, made = split_head(model, loss.loss)
+        return (model, loss) if made is loss.loss else (body, DividedLoss(made, loss.targets))
     if type(model) is Recompute:
         body, made = split_head(model.layer, loss)
         if made is loss:
@@ -141,12 +161,14 @@ def split_head(model: Layer, loss: Loss) -> tuple[Layer, Loss]:
         return model, loss
     units = model.units()
     head = units[-1].layer if units else model
-    if type(head) not in (Linear, TiedHead) or type(loss) is not SoftmaxCrossEntropy:
+    known = isinstance(head, Head) or type(head) in (Linear, TiedHead)
+    if not known or type(loss) is not SoftmaxCrossEntropy:
         return model, loss
-    assert isinstance(head, Linear | TiedHead)
+    assert isinstance(head, Head | Linear | TiedHead)
     if head.num_outputs < LARGE or not head.needs_dx:
         return model, loss
-    return model.part(0, len(units) - 1), HeadLoss(head, loss)
+    made = head.with_loss(loss) if isinstance(head, Head) else HeadLoss(head, loss)
+    return model.part(0, len(units) - 1), made
 
 
 def add_totals(sums: Sequence[Any]) -> Totals:

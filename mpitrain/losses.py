@@ -5,7 +5,7 @@ The optimizer divides gradients once by the global weight.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -162,6 +162,44 @@ class MSE(Loss):
         difference: np.ndarray = ctx[self]
         squared_error_dx(difference)
         return difference
+
+
+class DividedLoss(Loss):
+    """A loss of outputs of which each rank has a part.
+
+    Parameters
+    ----------
+    loss : Loss
+    targets : callable(array) -> array
+        Returns the part of a batch of targets that belongs to the outputs of this rank.
+    """
+
+    def __init__(self, loss: Loss, targets: Callable[[Any], Any]):
+        self.loss, self.targets = loss, targets
+
+    def forward(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
+        """Return the sums over the part of this rank."""
+        return self.loss.forward(outputs, self.targets(targets), ctx)
+
+    def backward(self, ctx: Context) -> np.ndarray:
+        """Return the gradient by the outputs of this rank."""
+        return self.loss.backward(ctx)
+
+    def evaluate(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
+        """Return the sums over the part of this rank; no backward follows."""
+        return self.loss.evaluate(outputs, self.targets(targets), ctx)
+
+    def gradient(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> tuple[Totals, np.ndarray]:
+        """Return the sums over the part of this rank, and their gradient."""
+        return self.loss.gradient(outputs, self.targets(targets), ctx)
+
+    def memory(self) -> int:
+        """Return the bytes that the loss holds besides those of a ``Context``."""
+        return self.loss.memory()
+
+    def diagnose(self, targets: np.ndarray, num_outputs: int) -> str:
+        """Return the error in targets."""
+        return self.loss.diagnose(targets, num_outputs)
 
 
 LOSSES: Registry[Loss] = Registry("loss", {"cross_entropy": SoftmaxCrossEntropy, "mse": MSE}, arguments=(), result=Loss)

@@ -4,10 +4,19 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+class Summing(Protocol):
+    """Ranks that add arrays in place, all of them together: a ``Group``."""
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """Replace ``array`` by its sum over the ranks."""
 
 
 @dataclass(frozen=True)
@@ -19,13 +28,16 @@ class Shard:
     dim : int
     ranges : tuple of (start, stop)
         In ascending order, without overlap.
+    axis : str
+        The axis of the mesh whose ranks have the other parts.
     """
 
     dim: int
     ranges: tuple[tuple[int, int], ...]
+    axis: str = ""
 
     @classmethod
-    def even(cls, dim: int, size: int, index: int, count: int, groups: int = 1) -> "Shard":
+    def even(cls, dim: int, size: int, index: int, count: int, groups: int = 1, axis: str = "") -> "Shard":
         """Return part ``index`` of ``count`` nearly equal parts of a dimension; the first ones may be longer by 1.
 
         Parameters
@@ -36,17 +48,18 @@ class Shard:
         groups : int
             Equal blocks of the dimension of which each is divided in the same way (3 for the outputs q, k, v of one
             Linear).
+        axis : str
 
         Examples
         --------
         >>> Shard.even(1, 7, 0, 2), Shard.even(1, 12, 1, 2, groups=3)
-        (Shard(dim=1, ranges=((0, 4),)), Shard(dim=1, ranges=((2, 4), (6, 8), (10, 12))))
+        (Shard(dim=1, ranges=((0, 4),), axis=''), Shard(dim=1, ranges=((2, 4), (6, 8), (10, 12)), axis=''))
         """
         if size % groups or not 0 <= index < count:
             raise ValueError(f"part {index} of {count} of {size} indices in {groups} groups")
         block = size // groups
         begin, end = (block // count * i + min(i, block % count) for i in (index, index + 1))
-        return cls(dim, tuple((g * block + begin, g * block + end) for g in range(groups)))
+        return cls(dim, tuple((g * block + begin, g * block + end) for g in range(groups)), axis)
 
     def shape(self, full: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the part of a tensor of shape ``full``."""
@@ -55,9 +68,10 @@ class Shard:
         length = sum(stop - start for start, stop in self.ranges)
         return (*full[: self.dim], length, *full[self.dim + 1 :])
 
-    def take(self, whole: np.ndarray) -> np.ndarray:
-        """Return a copy of the part of ``whole``."""
-        return np.concatenate([whole[place] for place in self._places()], axis=self.dim)
+    def take(self, whole: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Return a copy of the part of ``whole``, in ``out`` if it is given."""
+        nothing = whole[(*[slice(None)] * self.dim, slice(0))]  # there may be no ranges
+        return np.concatenate([nothing, *(whole[place] for place in self._places())], axis=self.dim, out=out)
 
     def put(self, part: np.ndarray, whole: np.ndarray) -> None:
         """Write ``part`` to its place in ``whole``."""
@@ -66,6 +80,30 @@ class Shard:
             along = slice(begin, begin + stop - start)
             whole[place] = part[(*[slice(None)] * self.dim, along)]
             begin = along.stop
+
+    def runs(self, full: tuple[int, ...], start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Yield where elements ``start`` to ``stop`` of the part lie in a tensor of shape ``full``, both flattened.
+
+        Yields
+        ------
+        first, place, length : int
+            The first element of the part, its place in the whole, and how many follow each other in both.
+
+        Examples
+        --------
+        >>> list(Shard(1, ((0, 1), (2, 3))).runs((2, 3), 1, 4))
+        [(1, 2, 1), (2, 3, 1), (3, 5, 1)]
+        """
+        inner = math.prod(full[self.dim + 1 :])
+        lengths = [(end - begin) * inner for begin, end in self.ranges]
+        row = max(1, sum(lengths))
+        for outer in range(start // row, -(-stop // row)):
+            first = outer * row
+            for (begin, _), length in zip(self.ranges, lengths, strict=True):
+                a, b = max(first, start), min(first + length, stop)
+                if a < b:
+                    yield a, (outer * full[self.dim] + begin) * inner + a - first, b - a
+                first += length
 
     def _places(self) -> list[tuple[slice, ...]]:
         return [(*[slice(None)] * self.dim, slice(start, stop)) for start, stop in self.ranges]
@@ -123,6 +161,9 @@ class Parameter(Tensor):
         it is bound to an arena. ``grad`` is then scratch memory, for layers that do not ask.
     on_data, on_grad : callable(Parameter) or None
         Called before ``data``, or ``grad``, is handed out: values may be on other ranks, and a gradient in a message.
+    sum_over : Summing or None
+        Ranks that have a copy of it each but compute parts of its gradient: the parts are summed when all are there,
+        before the gradient is reported. Set before it is bound to an arena.
     """
 
     on_data: "Callable[[Parameter], None] | None" = None
@@ -146,6 +187,13 @@ class Parameter(Tensor):
         self.accumulate = self.frozen = False
         self._writes = self._due = 0
         self._on_ready: Callable[[Parameter], None] | None = None
+        self.sum_over: Summing | None = None
+
+    def part(self, shard: Shard) -> "Parameter":
+        """Return a part of this parameter, with the initial values that it has in the whole."""
+        made = Parameter(self.full_shape, self.init, shard=shard, decay=self.decay, uses=self.uses)
+        made.frozen = self.frozen
+        return made
 
     @property
     def data(self) -> np.ndarray:
@@ -200,6 +248,16 @@ class Parameter(Tensor):
         if self._writes == self._due and self._on_ready is not None:
             self._on_ready(self)
 
+    def call_when_ready(self, function: "Callable[[Parameter], None] | None") -> None:
+        """Have ``function`` called with a complete gradient, after the sum over the ranks that have parts of it."""
+        self._on_ready = function if self.sum_over is None else partial(_sum_first, self.sum_over, function)
+
+
+def _sum_first(ranks: Summing, function: Callable[[Parameter], None] | None, p: Parameter) -> None:
+    ranks.sum(p.grad)
+    if function is not None:
+        function(p)
+
 
 class State(Tensor):
     """A tensor that is kept but not trained (running statistics): ``data`` is a view of the arena's states."""
@@ -207,3 +265,7 @@ class State(Tensor):
     def __init__(self, shape: tuple[int, ...], fill: float, *, shard: Shard | None = None):
         super().__init__(shape, shard)
         self.fill = fill
+
+    def part(self, shard: Shard) -> "State":
+        """Return a part of this state."""
+        return State(self.full_shape, self.fill, shard=shard)

@@ -4,7 +4,8 @@
 // as a linear layer writes them. Scores, probabilities and their gradients never leave the cache: forward keeps the
 // logarithm of each row's sum, from which backward makes them again. The keys that a query sees are a run of neighbors
 // (up to it where ``causal``, up to ``lengths`` of the sample, those of its segment); others are not looked at, but for
-// those that share a panel with them. A query that sees none gives 0.
+// those that share a panel with them. A query that sees none gives 0. Queries and keys are tokens of rows that may be
+// longer (``query``, ``key``): what they see, and their masks of dropout, go by their numbers there.
 //
 // Legend: S queries, T keys; H heads in groups that share one of Hk heads of keys and values; ld floats from row to row
 // of scores. Compute-bound. Products are tiles (tile.h).
@@ -30,6 +31,9 @@ typedef struct {
     float *log_sum_exp;
     Keys *seen;                              // (N, S)
     long N, H, Hk, group, S, T, D, ld, rows; // rows: of a block; group: H / Hk
+    long query, key, length;                 // the first query and key are these of so many tokens
+    long sample_apart, head_apart;           // rows of the mask
+    const float *delta;                      // sums of y dy, (N, H, S); 0 for those of p dp
     float scale;
     Masks masks;
 } Attention;
@@ -40,7 +44,7 @@ typedef struct {
     float *key_rows, *value_rows;            // (T, D), in panels, where rows are not whole panels
     float *query_rows, *slope_rows;          // (rows, D), the same
     float *scores, *slopes;                  // (rows, ld)
-    float *factors;                          // (ld): of dropout, of one row
+    float *factors;                          // (ld + TICK): of dropout, of one row
 } Room;
 
 static int heads_of(const Arg *a, Heads *x) {
@@ -58,19 +62,19 @@ INLINE float *head(const Heads *x, long n, long h) {
     return x->f + n * x->n + h * x->h;
 }
 
-// Write the keys that each query sees: its own, as a token, is ``before`` + its number
+// Write the keys that each query sees: its own, as a token, is ``query`` + its number
 static int find_keys(const Attention *at, int causal, const int64_t *lengths, const int64_t *segments) {
-    const long before = at->T - at->S;
-    for (long n = 0; n < at->N; n++, segments += segments ? at->T : 0) {
-        const long keys = lengths ? MAX(0, MIN(at->T, lengths[n])) : at->T;
+    for (long n = 0; n < at->N; n++, segments += segments ? at->length : 0) {
+        const int64_t *of_keys = segments + (segments ? at->key : 0);
+        const long keys = lengths ? MAX(0, MIN(at->T, lengths[n] - at->key)) : at->T;
         long first = 0, end = 0; // of the segment
-        for (long t = 1; segments && t < at->T; t++) COVER(segments[t] >= segments[t - 1]);
+        for (long t = 1; segments && t < at->length; t++) COVER(segments[t] >= segments[t - 1]);
         for (long s = 0; s < at->S; s++) {
-            const long own = before + s;
-            long stop = causal ? MAX(0, MIN(keys, own + 1)) : keys;
+            const long own = at->query + s;
+            long stop = causal ? MAX(0, MIN(keys, own + 1 - at->key)) : keys;
             if (segments) {
-                while (segments[first] != segments[own]) first++;
-                for (end = MAX(end, first); end < at->T && segments[end] == segments[own];) end++;
+                while (first < at->T && of_keys[first] < segments[own]) first++;
+                for (end = MAX(end, first); end < at->T && of_keys[end] == segments[own];) end++;
                 stop = MIN(stop, end);
             }
             at->seen[n * at->S + s] = (Keys){(int)first, (int)MAX(first, stop)};
@@ -91,12 +95,12 @@ static Keys keys_of(const Keys *seen, long begin, long end) {
 
 static long room_floats(const Attention *at, int backward) {
     const long turned = panels_size(at->D, at->T), rows = panels_size(at->T, at->D), some = panels_size(at->rows, at->D);
-    return at->ld + (backward ? 2 * turned + rows + 2 * some + 2 * at->rows * at->ld : turned + rows + at->rows * at->ld);
+    return at->ld + TICK + (backward ? 2 * turned + rows + 2 * some + 2 * at->rows * at->ld : turned + rows + at->rows * at->ld);
 }
 
 static Room room_of(const Attention *at, int piece, int backward) {
     const long turned = panels_size(at->D, at->T), rows = panels_size(at->T, at->D), some = panels_size(at->rows, at->D);
-    float *factors = scratch(piece, 0, 4 * room_floats(at, backward)), *keys = factors + at->ld, *next = keys + turned;
+    float *factors = scratch(piece, 0, 4 * room_floats(at, backward)), *keys = factors + at->ld + TICK, *next = keys + turned;
     if (!backward) return (Room){.keys = keys, .value_rows = next, .scores = next + rows, .factors = factors};
     Room r = {.keys = keys, .values = next, .key_rows = next + turned, .factors = factors};
     r.query_rows = r.key_rows + rows, r.slope_rows = r.query_rows + some, r.scores = r.slope_rows + some;
@@ -156,9 +160,9 @@ static void clear_unseen(float *row, Keys seen, Keys block) {
 // The factors of dropout for the keys that a query sees, at their places in a row; 0 where nothing is dropped
 static const float *dropped(const Attention *at, const Room *r, long n, long h, long s, Keys seen) {
     if (!at->masks.threshold) return 0;
-    const long row = ((at->masks.first + n) * at->H + h) * at->S + s;
-    factors_of(&at->masks, row, at->T, seen.first, seen.stop, r->factors);
-    return r->factors + seen.first;
+    const long row = at->masks.first + n * at->sample_apart + h * at->head_apart + s, shift = at->key % TICK;
+    factors_of(&at->masks, row, at->length, at->key - shift, shift + seen.first, shift + seen.stop, r->factors);
+    return r->factors + shift + seen.first;
 }
 
 // Turn the scores of keys that query s sees, in ``row``, into probabilities but for a factor, which is returned
@@ -174,7 +178,7 @@ static float probabilities(const Attention *at, const Room *r, long n, long h, l
         if (factors)
             EACH for (long k = 0; k < some; k++) first[k] *= factors[k];
     }
-    at->log_sum_exp[(n * at->H + h) * at->S + s] = most * at->scale + logf(total);
+    at->log_sum_exp[(n * at->H + h) * at->S + s] = some ? most * at->scale + logf(total) : -INFINITY;
     return 1 / total;
 }
 
@@ -238,14 +242,17 @@ static void attention_part(const void *context, long begin, long end, int piece)
     }
 }
 
-// Sizes and the common data of all rows; how: scale, causal, lengths, segments, and those of dropout
+// Sizes and the common data of all rows; how: scale, causal, lengths, segments, those of dropout, and of the block
 static int attention_of(const Arg *q, const Arg *k, const Arg *v, const Arg *log_sum_exp, const Arg *how, Attention *at) {
     COVER(heads_of(q, &at->q) && heads_of(k, &at->k) && heads_of(v, &at->v));
     at->N = q->dim[0], at->H = q->dim[1], at->S = q->dim[2], at->T = k->dim[2], at->D = q->dim[3], at->Hk = k->dim[1];
     COVER(at->D && at->T && at->T < 1L << 31 && at->Hk && at->H % at->Hk == 0);
     COVER(has_shape(k, at->N, at->Hk, at->T, at->D) && has_shape(v, at->N, at->Hk, at->T, at->D));
     COVER(log_sum_exp->size == at->N * at->H * at->S && (!how[2].l || how[2].size == at->N));
-    COVER(!how[3].l || (how[3].size == at->N * at->T && at->S <= at->T));
+    at->query = how[9].i, at->key = how[10].i, at->length = how[11].i;
+    at->sample_apart = how[12].i, at->head_apart = how[13].i;
+    COVER(at->key >= 0 && at->key + at->T <= at->length);
+    COVER(!how[3].l || (how[3].size == at->N * at->length && at->query >= 0 && at->query + at->S <= at->length));
     at->group = at->H / at->Hk, at->log_sum_exp = log_sum_exp->f, at->scale = (float)how[0].x;
     at->ld = spread((at->T + TICK - 1) / TICK * TICK), at->masks = masks_of(how + 4);
     const int causal = (int)how[1].i;
@@ -260,7 +267,9 @@ static int attention_memory(const Attention *at, int backward) {
     return 1;
 }
 
-KERNEL(attention) { // q, k, v, y, log_sum_exp, scale, causal, lengths, segments, threshold, seed, layer, step, first
+// q, k, v, y, log_sum_exp, scale, causal, lengths, segments, threshold, seed, layer, step, row, query, key, length,
+// sample_apart, head_apart
+KERNEL(attention) {
     Attention at = {.N = 0};
     COVER(attention_of(&a[0], &a[1], &a[2], &a[4], &a[5], &at));
     COVER(heads_of(&a[3], &at.y) && has_shape(&a[3], at.N, at.H, at.S, at.D) && attention_memory(&at, 0));
@@ -268,9 +277,10 @@ KERNEL(attention) { // q, k, v, y, log_sum_exp, scale, causal, lengths, segments
     return 1;
 }
 
-// Turn ``count`` scores into probabilities p, and their slopes dp into those of the scores, p (dp - sum of p dp) scale.
-// With factors of dropout, dp are those of p times its factor, which is written instead of p
-static void slopes_of(float *p, float *dp, const float *factors, long count, float scale, float log) {
+// Turn ``count`` scores into probabilities p, and their slopes dp into those of the scores, p (dp - delta) scale, where
+// delta is the sum of p dp unless given. With factors of dropout, dp are those of p times its factor, which is written
+// instead of p
+static void slopes_of(float *p, float *dp, const float *factors, long count, float scale, float log, const float *delta) {
     vec total = {};
     if (factors)
         EACH for (long k = 0; k < count; k++) dp[k] *= factors[k];
@@ -279,7 +289,7 @@ static void slopes_of(float *p, float *dp, const float *factors, long count, flo
         store_some(p + k, power, count - k);
         total += choose(first_lanes(count - k), power * load_some(dp + k, count - k), (vec){});
     }
-    const float mean = sum(total);
+    const float mean = delta ? *delta : sum(total);
     EACH for (long k = 0; k < count; k++) dp[k] = p[k] * (dp[k] - mean) * scale;
     if (factors)
         EACH for (long k = 0; k < count; k++) p[k] *= factors[k];
@@ -294,8 +304,9 @@ static void attention_dx_block(const Attention *at, const Room *r, long n, long 
     for (long s = begin; s < end; s++) {
         float *p = r->scores + (s - begin) * at->ld, *dp = r->slopes + (s - begin) * at->ld;
         const Keys own = seen[s].first < seen[s].stop ? seen[s] : (Keys){keys.first, keys.first};
+        const long row = (n * at->H + h) * at->S + s;
         slopes_of(p + own.first, dp + own.first, dropped(at, r, n, h, s, own), own.stop - own.first, at->scale,
-                  at->log_sum_exp[(n * at->H + h) * at->S + s]);
+                  at->log_sum_exp[row], at->delta ? at->delta + row : 0);
         clear_unseen(p, own, keys);
         clear_unseen(dp, own, keys);
     }
@@ -325,13 +336,16 @@ static void attention_dx_part(const void *context, long begin, long end, int pie
     }
 }
 
-// dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths, segments, threshold, seed, layer, step, first
+// dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths, segments, threshold, seed, layer, step, row, query, key,
+// length, sample_apart, head_apart, delta
 KERNEL(attention_dx) {
     Attention at = {.N = 0};
     COVER(attention_of(&a[1], &a[2], &a[3], &a[4], &a[8], &at) && heads_of(&a[0], &at.dy) && heads_of(&a[5], &at.dq));
     COVER(heads_of(&a[6], &at.dk) && heads_of(&a[7], &at.dv) && has_shape(&a[0], at.N, at.H, at.S, at.D));
     COVER(has_shape(&a[5], at.N, at.H, at.S, at.D) && has_shape(&a[6], at.N, at.Hk, at.T, at.D));
     COVER(has_shape(&a[7], at.N, at.Hk, at.T, at.D) && attention_memory(&at, 1));
+    COVER(!a[22].f || a[22].size == at.N * at.H * at.S);
+    at.delta = a[22].f;
     parallel(attention_dx_part, &at, at.N * at.Hk, at.group * at.S * at.T * (10.0 * at.D / 50 + 1.5));
     return 1;
 }

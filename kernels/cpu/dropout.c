@@ -26,10 +26,10 @@ INLINE void factors_of_tick(const Masks *masks, uint64_t tick, float *factors) {
     for (int i = 0; i < TICK; i++) factors[i] = (int)(words[i / 4] >> i % 4 * 16 & 0xFFFF) >= masks->threshold ? scale : 0;
 }
 
-// The factors of the columns from ``begin`` up to ``end`` of row number ``row``, of D columns; more are written, from
-// the tick of begin to that of the last
-static void factors_of(const Masks *masks, long row, long D, long begin, long end, float *factors) {
-    const uint64_t ticks = (D + TICK - 1) / TICK, first = row * ticks;
+// The factors of the columns from ``begin`` up to ``end``, counted from column ``origin``, which begins a tick, of row
+// number ``row``, of D columns; more are written, from the tick of begin to that of the last
+static void factors_of(const Masks *masks, long row, long D, long origin, long begin, long end, float *factors) {
+    const uint64_t ticks = (D + TICK - 1) / TICK, first = row * ticks + origin / TICK;
     for (long i = begin / TICK; i * TICK < end; i++) factors_of_tick(masks, first + i, factors + i * TICK);
 }
 
@@ -44,7 +44,7 @@ static void dropout_mask_part(const void *context, long begin, long end, int pie
     const long whole = q->D / TICK * TICK;
     for (long m = begin; m < end; m++) {
         float *row = q->mask + m * q->D, last[TICK];
-        factors_of(&q->masks, q->masks.first + m, q->D, 0, whole, row);
+        factors_of(&q->masks, q->masks.first + m, q->D, 0, 0, whole, row);
         if (whole == q->D) continue;
         const uint64_t ticks = whole / TICK + 1;
         factors_of_tick(&q->masks, (q->masks.first + m) * ticks + ticks - 1, last);

@@ -3,7 +3,7 @@
 #include <stdint.h>
 
 // Counts up with each change of the table below; mpitrain/cpu_kernels.py takes no other build than its own.
-#define BUILD 18
+#define BUILD 19
 
 // One argument of a kernel as Python gave it: an array (C-contiguous but for kinds s and S) or a number. None is an
 // array of no elements at 0.
@@ -57,10 +57,10 @@ typedef int Kernel(const Arg *a);
     K(softmax_cross_entropy_dx, "Fflxp", "e, row_sums, targets, smoothing, counted")                         \
     K(softmax, "fF", "x, y")                                                                                 \
     K(softmax_dx, "ffF", "y, dy, dx")                                                                        \
-    K(attention, "sssSFximmiiiii",                                                                           \
-      "q, k, v, y, log_sum_exp, scale, causal, lengths, segments, threshold, seed, layer, step, first")      \
-    K(attention_dx, "ssssfSSSximmiiiii",                                                                     \
-      "dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths, segments, threshold, seed, layer, step, first") \
+    K(attention, "sssSFximmiiiiiiiiii",                                                                      \
+      "q, k, v, y, log_sum_exp, scale, causal, lengths, segments, threshold, seed, layer, step, row, query, key, length, sample_apart, head_apart")                                                        \
+    K(attention_dx, "ssssfSSSximmiiiiiiiiiio",                                                               \
+      "dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths, segments, threshold, seed, layer, step, row, query, key, length, sample_apart, head_apart, delta")                                                 \
     K(dropout_mask, "Fiiiii", "mask, threshold, seed, layer, step, first")                                   \
     K(layernorm, "fffxFFF", "x, w, b, eps, z, r, y")                                                         \
     K(layernorm_dw, "ffF", "dy, z, sums")                                                                    \

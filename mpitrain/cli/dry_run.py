@@ -25,7 +25,7 @@ def print_dry_run(console: "PlainConsole", run: "TrainingRun") -> None:
     evaluations = f"; evaluated every {count(every, 'step')}" if every != steps else ""
     console.say(f"steps: {steps:,} an epoch, {run.length.total_steps:,} {length}{evaluations}")
     sent = f"{binary_size(num_bytes)} in {count(messages, 'message')} a step and rank" if messages else "none"
-    console.say(f"messages: {sent}{'' if run.setup.pipeline is None else ' for gradients'}")
+    console.say(f"messages: {sent}{'' if run.setup.roles is None else ' for gradients'}")
     console.say("dry run: nothing was trained or written")
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..comm.world import World
 
-DEFAULT = Path("predictions.csv")
+DEFAULT, DEFAULT_MAPS = Path("predictions.csv"), Path("predictions.npz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,10 @@ class PredictOptions:
     data: str
     """Samples to predict, as in train --data; targets are not needed (csv:FILE, npz:FILE)."""
     out: Path | None = None
-    """File to write: .csv (one line per sample) or .npz (arrays); by default predictions.csv, which must not exist."""
+    """File to write: .csv (one line per sample) or .npz (arrays); by default predictions.csv, which must not exist, or
+    predictions.npz for classes of pixels."""
     force: bool = False
-    """Overwrite predictions.csv if it exists."""
+    """Overwrite the default file if it exists."""
     weights: Literal["last", "best"] = "last"
     """Weights of the last epoch, or of the epoch with the best test score."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -61,11 +62,14 @@ def predict(options: PredictOptions, world: "World") -> int:
 
     CPU.use_threads(world.cores)
     device = take_device(Config(compute=Compute(device=options.device)), world)
-    out = options.out or DEFAULT
     with world.together():
+        run = open_trained_model(options.directory, options.weights)
+        maps = run.signature.task == "segmentation"
+        out = options.out or (DEFAULT_MAPS if maps else DEFAULT)
         if world.rank == 0:
             check_out(out, options.data, overwrite=options.force or options.out is not None)
-        run = open_trained_model(options.directory, options.weights)
+        if maps and out.suffix != ".npz":
+            raise UserError(f"--out is {out}, but classes of pixels are arrays: it must end in .npz")
     run.prepare(world, options.data)
     with world.together():
         rows = run.open_samples(options.data)
@@ -75,6 +79,8 @@ def predict(options: PredictOptions, world: "World") -> int:
     evaluator = run.evaluator(world, device, options.mesh)
     if run.signature.task == "language-modeling":
         columns = run.text_columns(samples, *evaluator.row_losses(samples))
+    elif maps:
+        columns = run.maps(*evaluator.best(samples.x))
     else:
         columns = run.columns(evaluator.all_outputs(samples.x, run.signature.num_outputs))
     with world.together():

@@ -118,7 +118,8 @@ def rehearse(config: Config, world: "World") -> int:
 
     config, setup, threads = open_training(config, world)
     console, progress = make_console(quiet=world.rank != 0), make_screen(config, world)[1]
-    passes = try_passes(setup, config, world.size) if setup.pipeline is None else None
+    size = world.size if setup.roles is None else setup.roles.samples.size
+    passes = try_passes(setup, config, size) if setup.pipeline is None else None
     run = make_loop(config, setup, world, progress).run
     _introduce(console, config, run, world, threads)
     if passes is not None:
@@ -231,7 +232,7 @@ def open_training(
     else:
         with world.together():
             config = with_weights(config)
-    setup = open_setup(config, world, take_device(config, world), earlier, divide=divide)
+    setup = open_setup(config, world, take_device(config, world), earlier, divided=divide)
     return resolved(config, setup), setup, threads
 
 
@@ -268,18 +269,22 @@ def _report(loop: "TrainingLoop", path: Path, seconds: float) -> None:
 
 
 def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World", threads: int) -> None:
+    from ..training.report import NOTHING_TO_SUM
+
     setup, sync, o = run.setup, run.data_parallel, config.optimizer
     data = setup.dataset
     shape = " x ".join(map(str, data.input_shape))
-    kinds = {"classification": "classes", "language-modeling": "tokens"}
+    kinds = {"classification": "classes", "segmentation": "classes of pixels", "language-modeling": "tokens"}
     outputs = f"{data.num_outputs:,} {kinds[data.task]}" if data.task in kinds else count(data.num_outputs, "number")
     validating = "" if data.validation is None else f", {len(data.validation):,} validation"
     shared = ", more ranks than cores" if world.oversubscribed else ""
     trained = "" if setup.num_trained == setup.num_parameters else f", {setup.num_trained:,} of them trained"
     sums, reasons = "one rank, nothing to sum", ""
-    pipeline = [] if setup.pipeline is None else setup.pipeline.describe()
-    if pipeline and run.group.size == 1:
-        sums = "each stage is on one rank, nothing to sum"
+    parts = [] if setup.roles is None else [setup.roles.mesh.placement]
+    if setup.pipeline is not None:
+        parts = setup.pipeline.describe()
+    if parts and run.group.size == 1:
+        sums = NOTHING_TO_SUM
     elif world.size > 1:
         reasons = "".join(f"; auto takes {reason}" for reason in sync.reasons)
         sums = sync.sync.describe()
@@ -291,7 +296,7 @@ def _introduce(console: Any, config: Config, run: "TrainingRun", world: "World",
         *data.notes,
         f"{config.model.name}: {setup.num_parameters:,} parameters{trained}; {o.name}, lr {o.peak_lr:g} {o.schedule}, "
         f"batch {config.data.batch_size}, {count(len(run.loader), 'step')} an epoch",
-        *pipeline,
+        *parts,
         f"gradients: {sums}{reasons}",
     ]
     for line in [*lines, *world.notes]:

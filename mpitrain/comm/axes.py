@@ -7,21 +7,19 @@
 A size that is not given is inferred from the number of ranks, at most one: that of an axis without a number, or that
 of data where data is not named. Every other axis that is not named has one rank.
 
-Ranks are numbered as the elements of an array (data, pipe, space, context, tensor): neighbors on the last axis, which
-sends the most, are neighbors on a node. Experts are divided among the ranks of data.
+Ranks are numbered as the elements of an array (data, pipe, space, context, tensor, expert): neighbors on the last axis
+are neighbors on a node. Samples are divided over data and expert.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..errors import UserError
 from ..suggest import did_you_mean
 
-ORDER = ("data", "pipe", "space", "context", "tensor")  # the outermost first
-AXES = (*ORDER, "expert")
-READY = ("data", "pipe")  # axes that may have more than one rank
+AXES = ("data", "pipe", "space", "context", "tensor", "expert")  # the outermost first
 NEAREST = 2  # meshes that are suggested
 
 Sizes = Mapping[str, int]
@@ -97,22 +95,28 @@ def _infer(given: Given, num_ranks: int) -> dict[str, int]:
         raise UserError(f"{say_sizes(known)} does not divide the number of ranks")
     if not left_out and needed != num_ranks:
         raise UserError(f"the mesh {say_sizes(known)} has {needed} ranks, not {num_ranks}")
-    found = dict.fromkeys(AXES, 1) | known | dict.fromkeys(left_out, num_ranks // needed)
-    for axis in AXES:
-        if found[axis] > 1 and axis not in READY:
-            raise UserError(f"axis {axis} is not there yet, and cannot have {found[axis]} ranks")
-    return found
+    return dict.fromkeys(AXES, 1) | known | dict.fromkeys(left_out, num_ranks // needed)
 
 
 def _nearest(given: Given, num_ranks: int) -> str:
     """Return the meshes of ``num_ranks`` that differ least from the sizes that are given, by their ratios."""
 
     def distance(sizes: Sizes) -> float:
-        return sum(abs(math.log(sizes[axis] / size)) for axis, size in given.items() if size and axis in READY)
+        return sum(abs(math.log(sizes[axis] / size)) for axis, size in given.items() if size)
 
-    divisors = (pipe for pipe in range(1, num_ranks + 1) if num_ranks % pipe == 0)
-    meshes = sorted(({"data": num_ranks // pipe, "pipe": pipe} for pipe in divisors), key=distance)
+    named = [axis for axis in AXES if axis in given and axis != "data"] or ["pipe"]
+    meshes = sorted(_factors(("data", *named), num_ranks), key=distance)
     return " or ".join(say_sizes(mesh) for mesh in meshes[:NEAREST])
+
+
+def _factors(axes: Sequence[str], num_ranks: int) -> Iterator[dict[str, int]]:
+    """Yield the meshes of ``num_ranks`` with these axes, those with the most ranks on the first one first."""
+    if len(axes) == 1:
+        yield {axes[0]: num_ranks}
+        return
+    for size in range(num_ranks, 0, -1):
+        if num_ranks % size == 0:
+            yield from ({axes[0]: size, **rest} for rest in _factors(axes[1:], num_ranks // size))
 
 
 def say_sizes(sizes: Given) -> str:
@@ -130,8 +134,8 @@ def say_mesh(sizes: Sizes) -> str:
 
 
 def places(sizes: Sizes) -> np.ndarray:
-    """Return the number of each rank in the mesh, by its places on the axes of ``ORDER``."""
-    shape = [sizes[axis] for axis in ORDER]
+    """Return the number of each rank in the mesh, by its places on ``AXES``."""
+    shape = [sizes[axis] for axis in AXES]
     return np.arange(math.prod(shape)).reshape(shape)
 
 
@@ -141,8 +145,8 @@ def coordinates_of(number: int, sizes: Sizes) -> dict[str, int]:
     >>> coordinates_of(6, fit("data=2,pipe=4", 8))["pipe"]
     2
     """
-    where = np.unravel_index(number, [sizes[axis] for axis in ORDER])
-    return {**dict(zip(ORDER, map(int, where), strict=True)), "expert": 0}
+    where = np.unravel_index(number, [sizes[axis] for axis in AXES])
+    return dict(zip(AXES, map(int, where), strict=True))
 
 
 def members(coordinates: Sizes, axes: Iterable[str], sizes: Sizes) -> list[int]:
@@ -153,7 +157,7 @@ def members(coordinates: Sizes, axes: Iterable[str], sizes: Sizes) -> list[int]:
     [[2, 6], [4, 5, 6, 7]]
     """
     axes = list(axes)
-    index = tuple(slice(None) if axis in axes else coordinates[axis] for axis in ORDER)
+    index = tuple(slice(None) if axis in axes else coordinates[axis] for axis in AXES)
     found: list[int] = places(sizes)[index].reshape(-1).tolist()
     return found
 
@@ -173,7 +177,7 @@ def say_placement(sizes: Sizes, nodes: Sequence[int]) -> str:
     if len(set(nodes)) == 1:
         return f"mesh {say_mesh(sizes)}: all ranks are on one node"
     node_of = np.asarray(nodes)[places(sizes)]
-    used = [(dim, axis) for dim, axis in enumerate(ORDER) if sizes[axis] > 1]
+    used = [(dim, axis) for dim, axis in enumerate(AXES) if sizes[axis] > 1]
     crossing = [axis for dim, axis in used if (node_of != node_of.take([0], dim)).any()]
     staying = [axis for _, axis in used if axis not in crossing]
     parts = [_say(crossing, "crosses nodes", "cross nodes"), _say(staying, "stays within a node", "stay within a node")]

@@ -15,7 +15,7 @@ class Mesh:
     """Ranks with a place on each of the axes data, pipe, space, context, tensor and expert.
 
     Neighbors on the last of these axes that has several ranks are neighbors on a node, since they send the most to each
-    other; data is the axis whose ranks are farthest apart. For now data and pipe may have more than one rank.
+    other; data is the axis whose ranks are farthest apart.
 
     Parameters
     ----------
@@ -52,7 +52,9 @@ class Mesh:
         self._ranks = ranks
         self.sizes, self._affinities = _agree(ranks, sizes)
         if isinstance(ranks, World) and ranks.elastic and self.sizes["data"] < ranks.size:
-            raise AgreedError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
+            raise AgreedError(
+                "ranks with a part of the model cannot be lost yet: --elastic needs all ranks on axis data"
+            )
         nodes = [node for node, _ in self._affinities]
         self._order = sorted(range(ranks.size), key=lambda rank: (nodes[rank], rank))  # rank of each number in the mesh
         self.coordinates = coordinates_of(self._order.index(ranks.rank), self.sizes)
@@ -80,11 +82,11 @@ class Mesh:
     def over(self, *axes: str) -> Group:
         """Return the ranks that differ from this one in their places on ``axes`` only: ``mesh.over("data", "space")``.
 
-        Its ranks are in the order of the mesh. See ``mesh[axis]``.
+        Its ranks are in the order of the mesh. Axes with one rank make no difference. See ``mesh[axis]``.
         """
         for axis in axes:
             check_axis(axis)
-        key = tuple(axis for axis in AXES if axis in axes)
+        key = tuple(axis for axis in AXES if axis in axes and self.sizes[axis] > 1) or axes[:1]
         if key not in self._groups:
             self._groups[key] = self._make(key)
         return self._groups[key]

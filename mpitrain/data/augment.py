@@ -3,7 +3,8 @@
 Shapes: n samples of a batch; H, W, C height, width and channels of an image; p pixels of padding.
 
 The padding is zero and is added before normalization, while pixels are still bytes: zero is then black, the
-background of handwritten digits, and a quarter of the memory is moved.
+background of handwritten digits, and a quarter of the memory is moved. Classes of pixels move as the pixels do, and
+those of the padding have no label.
 """
 
 from dataclasses import dataclass
@@ -59,7 +60,9 @@ class Augmenter:
         The most samples of one call.
     sample_shape : tuple of int
         (H, W, C).
-    dtype : uint8 or float32
+    dtype : uint8 or float32, or an integer for classes of pixels
+    fill : int
+        Value of the padding.
 
     Raises
     ------
@@ -67,11 +70,11 @@ class Augmenter:
         See ``check_augment``.
     """
 
-    def __init__(self, settings: Augment, capacity: int, sample_shape: tuple[int, ...], dtype: np.dtype):
+    def __init__(self, settings: Augment, capacity: int, sample_shape: tuple[int, ...], dtype: np.dtype, fill: int = 0):
         check_augment(settings, sample_shape)
         height, width, channels = sample_shape
         self.settings = settings
-        self.size = (height, width)
+        self.size, self._fill = (height, width), fill
         p = settings.crop
         self._padded = np.zeros((0, height + 2 * p, width + 2 * p, channels), dtype)
         self.reserve(capacity)
@@ -79,13 +82,17 @@ class Augmenter:
     def reserve(self, capacity: int) -> None:
         """Have memory for ``capacity`` samples of one call."""
         if capacity > len(self._padded):
-            self._padded = np.zeros((capacity, *self._padded.shape[1:]), self._padded.dtype)
+            self._padded = np.full((capacity, *self._padded.shape[1:]), self._fill, self._padded.dtype)
             self._pixels = np.empty((capacity, *self.size), np.intp)
 
     def __call__(self, x: np.ndarray, indices: np.ndarray, epoch: int) -> None:
-        """Augment each image of ``x`` (n, H, W, C) in place; ``indices`` (n,) are the positions in the dataset."""
+        """Augment each image of ``x`` (n, H, W, C) in place; ``indices`` (n,) are the positions in the dataset.
+
+        Without a last dim, ``x`` (n, H, W) has one channel.
+        """
         height, width = self.size
         p, n = self.settings.crop, len(x)
+        x = x.reshape(n, height, width, self._padded.shape[3])
         self._padded[:n, p : p + height, p : p + width] = x
         down, right, mirrored = self._draw(indices, epoch)
         rows = down[:, None] + np.arange(height)  # (n, H), of the padded image

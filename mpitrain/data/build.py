@@ -4,9 +4,10 @@ import numpy as np
 
 from ..errors import UserError
 from .checks import check_counts, check_features, check_labels, check_targets
-from .dataset import CLASSIFICATION, REGRESSION, Dataset, Split
+from .dataset import CLASSIFICATION, REGRESSION, SEGMENTATION, Dataset, Split
 from .draw import Draw, draw_test_split, note_rare_classes
 from .labels import check_not_amounts, check_not_one_hot, number_classes
+from .pixels import classes_of_images, has_pixel_targets, number_pixels
 
 Arrays = tuple[np.ndarray, np.ndarray]  # samples and raw targets of one split
 
@@ -22,10 +23,10 @@ def image_dataset(name: str, train: Arrays, test: Arrays, class_names: tuple[str
     Raises
     ------
     UserError
-        If regression is asked for, a split is empty, the shapes of the splits differ or a label is out of range.
+        If another task is asked for, a split is empty, the shapes of the splits differ or a label is out of range.
     """
-    if task == REGRESSION:
-        raise UserError(f"{name} is a set of images in {len(class_names)} classes: it has no targets for regression")
+    if task not in (None, CLASSIFICATION):
+        raise UserError(f"{name} is a set of images in {len(class_names)} classes: it has no targets for {task}")
     num_classes = len(class_names)
     splits = []
     for part, (x, labels) in (("training", train), ("test", test)):
@@ -60,7 +61,8 @@ def build_dataset(
     train, test : (x, y)
         Without ``test`` a share ``test_fraction`` of ``train`` is drawn by ``seed``.
     task : str or None
-        None decides by the type of y: floats or several columns are for regression, text and integers are classes.
+        None decides by y: floats or several columns are for regression, text and integers are classes, and (N, H, W)
+        are classes of pixels.
     draw : "stratified" or "random"
         Whether each class gives the same share to the test split that is drawn.
     class_names : tuple of str, optional
@@ -76,22 +78,30 @@ def build_dataset(
     parts = [(where, *train)] if test is None else [(where, *train), (f"{where}, test split", *test)]
     for part, x, y in parts:
         check_counts(x, y, part)
+    asked = task is not None
     if task is None:
         task, why = _task_of(train[1], where)
         notes += (why,)
     samples = [check_features(x, f"{part}: the samples", feature_names) for part, x, _ in parts]
     _check_same_shape(samples[0], samples[-1], where)
-    targets, num_outputs, class_names = _targets([y for _, _, y in parts], task, where, target_name, class_names)
+    if task == SEGMENTATION:
+        targets, class_names, more = number_pixels(parts, class_names, asked=asked)
+        num_outputs, notes = len(class_names), notes + more
+    else:
+        targets, num_outputs, class_names = _targets([y for _, _, y in parts], task, where, target_name, class_names)
     splits = [Split(x, y) for x, y in zip(samples, targets)]
     if test is None:
         splits = draw_test_split(splits[0], where, test_fraction, seed, draw)
     if class_names:
-        notes += note_rare_classes(splits[0].y, splits[1].y, class_names, where)
+        of_samples = [classes_of_images(split.y) if task == SEGMENTATION else split.y for split in splits]
+        notes += note_rare_classes(of_samples[0], of_samples[1], class_names, where)
     return Dataset(name, task, splits[0], splits[1], num_outputs, class_names, feature_names, target_name, notes)
 
 
 def _task_of(y: np.ndarray, where: str) -> tuple[str, str]:
     """Return the task and a sentence with the reason."""
+    if has_pixel_targets(y):
+        return SEGMENTATION, f"{where}: segmentation, since the targets are classes of pixels, {y.shape}"
     single = y.ndim == 1 or y.shape[1:] == (1,)
     if single and y.dtype.kind in "buiUSO":
         kind = "integers" if y.dtype.kind in "bui" else "text"

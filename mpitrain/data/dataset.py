@@ -12,8 +12,12 @@ from .tokenizer import Tokenizer
 
 CLASSIFICATION = "classification"
 REGRESSION = "regression"
+SEGMENTATION = "segmentation"
 LANGUAGE_MODELING = "language-modeling"
-TASKS = (CLASSIFICATION, REGRESSION, LANGUAGE_MODELING)
+TASKS = (CLASSIFICATION, REGRESSION, SEGMENTATION, LANGUAGE_MODELING)
+
+UNLABELED = -100
+"""The class of a pixel that counts for nothing: ``ignore_index`` of ``SoftmaxCrossEntropy``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +31,9 @@ class Split:
         C-contiguous; it may be a read-only memory map.
         Or ``LazyRows`` (N, T) of tokens, int64, padded by PAD at their ends.
     y : (N,) array of int64 classes, or (N, K) array of float32 or float64 targets
-        (N, 0) where targets are not known (see ``Features``). ``LazyRows`` (N, T) of the next tokens in language
-        modeling.
+        (N, 0) where targets are not known (see ``Features``). (N, H, W) array of the class of each pixel in
+        segmentation, of the smallest signed integers that hold them; ``UNLABELED`` where there is none. ``LazyRows``
+        (N, T) of the next tokens in language modeling.
     """
 
     x: Any
@@ -46,7 +51,7 @@ class Dataset:
     ----------
     name : str
     task : str
-        "classification", "regression" or "language-modeling".
+        "classification", "regression", "segmentation" or "language-modeling".
     train, test : Split
     num_outputs : int
         Classes, columns of the regression target, or tokens of the vocabulary in language modeling.

@@ -25,7 +25,7 @@ def draw_test_split(whole: Split, where: str, test_fraction: float, seed: int, d
     ----------
     draw : "stratified" or "random"
         Stratified takes its part of each class, and leaves a training sample of each; targets that are no classes are
-        drawn at random.
+        drawn at random, as are classes of pixels.
 
     Raises
     ------
@@ -47,14 +47,14 @@ def draw_rows(y: np.ndarray, count: int, draw: Draw, seed: int, purpose: int) ->
 
     Parameters
     ----------
-    y : (N,) array of int64 classes, or (N, K) array of targets
+    y : (N,) array of int64 classes, or (N, ...) array of targets
     count : int
         Below N. Fewer rows may be drawn from classes, since one sample of each is left.
     seed, purpose : int
         The key of the random numbers.
     """
     order = random_order(len(y), seed, purpose)
-    if draw == "stratified" and y.dtype.kind == "i":
+    if draw == "stratified" and y.dtype.kind == "i" and y.ndim == 1:
         order, count = _by_classes(order, y, count)
     return np.sort(order[count:]), np.sort(order[:count])
 
@@ -65,7 +65,7 @@ def note_rare_classes(train: np.ndarray, test: np.ndarray, names: tuple[str, ...
     Parameters
     ----------
     train, test : (N,) arrays of int64
-        Classes of the samples.
+        Classes of the samples; a sample of several classes is counted once for each.
     """
     to_train, to_test = (np.bincount(y, minlength=len(names)) for y in (train, test))
     rare = np.flatnonzero((to_train < _RARE) | (to_test == 0))

@@ -14,9 +14,10 @@ from ..device import CPU, Device
 from .augment import Augment, Augmenter
 from .batch_memory import make_values
 from .batches import make_batches
-from .dataset import Split
+from .dataset import UNLABELED, Split
 from .lazy import LazyRows
 from .normalize import Normalizer
+from .pixels import has_pixel_targets
 from .prefetch import Prefetcher
 from .sampler import share, weighted_share, within
 
@@ -33,7 +34,8 @@ class Batch:
     ----------
     x : (n, H, W, C) or (n, F) array of float32, or (n, L) array of int64 tokens
         L is the longest of the global batch.
-    y : (n,) array of int64 or (n, K) array of float32, normalized like x; (n, L) in language modeling
+    y : (n,) array of int64 or (n, K) array of float32, normalized like x; (n, L) in language modeling, (n, H, W) in
+        segmentation
     first : int
         The place of the first sample within the global batch.
     indices : (n,) array of int64
@@ -69,7 +71,7 @@ class Loader:
     target_normalizer : Normalizer, optional
         For regression targets.
     augment : Augment, optional
-        For images only; without any variation it has no effect.
+        For images only, and for classes of their pixels; without any variation it has no effect.
     microbatches : int
         Parts that a global batch is cut into, of which each rank has a share: the same parts on any number of ranks.
     virtual_ranks : bool
@@ -143,11 +145,15 @@ class Loader:
         self.divide_from((0, 0), weights)
         capacity = self._capacity(self.weights_at((0, 0)))
         ring = (prefetch + 2 if prefetch else 1, microbatches, capacity)
-        images = augment is not None and inputs and not isinstance(split.x, LazyRows)
-        augmenter = Augmenter(augment, capacity, split.x.shape[1:], split.x.dtype) if augment and images else None
+        augmenter = pixel_augmenter = None
+        if augment and inputs and not isinstance(split.x, LazyRows):
+            augmenter = Augmenter(augment, capacity, split.x.shape[1:], split.x.dtype)
+        if augment and targets and has_pixel_targets(split.y):
+            shape = (*split.y.shape[1:], 1)
+            pixel_augmenter = Augmenter(augment, capacity, shape, split.y.dtype, fill=UNLABELED)
         self._samples = make_values(split.x, np.dtype(np.float32), normalizer, ring, device, augmenter, used=inputs)
-        kind = np.dtype(np.float32) if split.y.dtype.kind == "f" else split.y.dtype
-        self._targets = make_values(split.y, kind, target_normalizer, ring, device, used=targets)
+        kind = np.dtype(np.float32 if split.y.dtype.kind == "f" else np.int64)
+        self._targets = make_values(split.y, kind, target_normalizer, ring, device, pixel_augmenter, used=targets)
         self.normalized_bytes = self._samples.normalized_bytes + self._targets.normalized_bytes
 
     def __len__(self) -> int:

@@ -5,7 +5,8 @@ Shapes: N samples.
 
 import numpy as np
 
-from .dataset import CLASSIFICATION, LANGUAGE_MODELING, Dataset, Split
+from .dataset import CLASSIFICATION, LANGUAGE_MODELING, SEGMENTATION, Dataset, Split
+from .pixels import count_pixels
 from .text.report import describe_text, describe_texts
 
 _MOST_CLASSES = 20
@@ -21,9 +22,13 @@ def describe_dataset(dataset: Dataset) -> list[str]:
         return lines + describe_texts(dataset) + _describe_classes(dataset)
     for name, split in (("training", dataset.train), ("test", dataset.test)):
         lines += [f"  {name:<9}x {_describe(split.x)}"]
-        if dataset.task != CLASSIFICATION:
+        if dataset.task == SEGMENTATION:
+            unlabeled = int((split.y < 0).sum())
+            more = f", {unlabeled:,} pixels without a label" if unlabeled else ""
+            lines += [f"  {'':<9}y {split.y.shape} classes of pixels{more}"]
+        elif dataset.task != CLASSIFICATION:
             lines += [f"  {'':<9}y {_describe(split.y)}"]
-    if dataset.task == CLASSIFICATION:
+    if dataset.task in (CLASSIFICATION, SEGMENTATION):
         lines += _describe_classes(dataset)
     return lines + [f"! {line}" for line in _copies(dataset.train, dataset.test)]
 
@@ -35,15 +40,21 @@ def _describe(x: np.ndarray) -> str:
 
 def _describe_classes(dataset: Dataset) -> list[str]:
     num_classes = dataset.num_outputs
-    train, test = (np.bincount(split.y, minlength=num_classes) for split in (dataset.train, dataset.test))
+    count = count_pixels if dataset.task == SEGMENTATION else _count
+    train, test = (count(split.y, num_classes) for split in (dataset.train, dataset.test))
     names = dataset.class_names or tuple(str(k) for k in range(num_classes))
     shown = [" ".join(name.split())[:40] for name in names[:_MOST_CLASSES]]
     width = max(map(len, [*shown, "class"]))
-    lines = [f"  {'class':<{width}}  training      test"]
-    lines += [f"  {name:<{width}}  {train[k]:>8,}  {test[k]:>8,}" for k, name in enumerate(shown)]
+    digits = max(8, *(len(f"{largest:,}") for largest in (train.max(), test.max())))
+    lines = [f"  {'class':<{width}}  {'training':>{digits}}  {'test':>{digits}}"]
+    lines += [f"  {name:<{width}}  {train[k]:>{digits},}  {test[k]:>{digits},}" for k, name in enumerate(shown)]
     if num_classes > _MOST_CLASSES:
         lines.append(f"  and {num_classes - _MOST_CLASSES:,} more classes")
     return lines
+
+
+def _count(y: np.ndarray, num_classes: int) -> np.ndarray:
+    return np.bincount(y, minlength=num_classes)
 
 
 def _copies(train: Split, test: Split) -> list[str]:

@@ -18,8 +18,8 @@ ROWS = 4096  # that are taken at once
 class Samples(Protocol):
     """Samples with their targets.
 
-    It may have attributes ``name`` (str), ``task`` ("classification" or "regression"), ``class_names`` and
-    ``feature_names`` (sequences of str).
+    It may have attributes ``name`` (str), ``task`` ("classification", "regression" or "segmentation"), ``class_names``
+    and ``feature_names`` (sequences of str).
     """
 
     def __len__(self) -> int:
@@ -35,7 +35,7 @@ class Samples(Protocol):
         Returns
         -------
         x : (n, F) or (n, H, W, C) array of uint8, float32 or float64
-        y : (n,) array of classes, or (n,) or (n, K) array of float
+        y : (n,) array of classes, (n,) or (n, K) array of float, or (n, H, W) integers, the classes of pixels
         """
 
 

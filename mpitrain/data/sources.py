@@ -9,7 +9,7 @@ from ..errors import UserError
 from ..suggest import did_you_mean
 from .build import build_dataset, image_dataset
 from .checks import check_features
-from .dataset import TASKS, Dataset, Features
+from .dataset import LANGUAGE_MODELING, SEGMENTATION, TASKS, Dataset, Features
 from .draw import Draw
 from .files import file, folder
 from .formats.cifar10 import CIFAR10_CLASSES, read_cifar10
@@ -32,6 +32,7 @@ SOURCES = {
     "npz": "npz:FILE",
     "csv": "csv:FILE,target=COLUMN",
     "openml": "openml:NAME",
+    "shapes": "shapes:samples=N,size=HxW",
     "jsonl": "jsonl:FILE,text=KEY,target=KEY",
     "text": "text:FILE|DIR|GLOB",
     "tokens": "tokens:DIR",
@@ -40,6 +41,7 @@ SOURCES = {
 OPTIONS = {"csv": CSV_KEYS | TABLE_KEYS, "jsonl": TABLE_KEYS, **TEXT_KEYS}
 """The options of each kind of source that has any, and their meaning."""
 PATHS = ("test", "tokenizer")  # options that are paths
+PATHLESS = ("openml", "shapes")  # what follows the colon is no path
 
 _DIGITS = Path(__file__).parent / "digits" / "digits.npz"
 
@@ -54,8 +56,8 @@ def open_dataset(
     source : str
         In one of the forms of ``SOURCES``. A path may start with ``~``.
     task : str, optional
-        "classification", "regression" or "language-modeling"; by default the data decide, and ``Dataset.notes`` say
-        how.
+        "classification", "regression", "segmentation" or "language-modeling"; by default the data decide, and
+        ``Dataset.notes`` say how.
     test_fraction : float
         The part to test on, between 0 and 1, of sources that have no test split (csv, openml, npz of x and y).
     seed : int
@@ -87,11 +89,15 @@ def open_dataset(
         from .text import text_table_dataset
 
         return text_table_dataset(kind, place, task, test_fraction, seed, draw)
-    if task == TASKS[-1]:
+    if task == LANGUAGE_MODELING:
         raise UserError(f"{source} is no text: the task {task} is for the sources {' and '.join(TEXT_KEYS)}")
     match kind:
         case "digits":
             return _digits(task)
+        case "shapes":
+            from .shapes import shapes_dataset
+
+            return shapes_dataset(place, task)
         case "mnist":
             return image_dataset(kind, *read_idx_folder(folder(place, kind)), DIGIT_CLASSES, task)
         case "fashion-mnist":
@@ -113,6 +119,8 @@ def open_dataset(
                 notes=notes,
             )
         case "csv":
+            if task == SEGMENTATION:
+                raise UserError(f"{source} is a table: the task {task} is for images, as in npz:FILE")
             from .tables import csv_dataset
 
             return csv_dataset(place, task, test_fraction, seed, draw)
@@ -174,7 +182,7 @@ def absolute_source(source: str) -> str:
     ('digits', 'csv:/data/a.csv,target=y')
     """
     kind, place = parse_source(source)
-    if not place or kind == "openml":
+    if not place or kind in PATHLESS:
         return source
     path, options = split_place(kind, place)
     for key in PATHS:
@@ -197,7 +205,7 @@ def find_source(source: str, absolute: str) -> str:
         If it is found under neither, with both paths.
     """
     kind, place = parse_source(source)
-    if not absolute or not place or kind == "openml":
+    if not absolute or not place or kind in PATHLESS:
         return source
     paths = [Path(path_of(name)).expanduser() for name in (absolute, source)]
     for name, path in zip((absolute, source), paths):

@@ -19,7 +19,8 @@ def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "st
     seed : int
         Seed of the draw, which is independent of that of the test samples.
     draw : "stratified" or "random"
-        Stratified draws the same share of each class and leaves a training sample of each; numbers are drawn at random.
+        Stratified draws the same share of each class and leaves a training sample of each; numbers and classes of
+        pixels are drawn at random.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 HUGE = 2 << 20  # bytes of a large page: one fault instead of 512, which cost ten times as much as writing the bytes
-LEAST_HUGE = 8 * HUGE  # bytes of an array from which it is worth to give back whole large pages only
+LEAST_HUGE = 4 * HUGE  # bytes of a part from which it is good enough to give back whole large pages only
 PRESENT, OWN = np.uint64(1 << 63), np.uint64(1 << 56)  # bits of /proc/self/pagemap; a page of zeros is nobody's own
 
 
@@ -23,6 +23,8 @@ class ReservedMemory:
     size : int
         Elements.
     dtype : dtype
+    parts : int
+        Number of parts that come and go by themselves.
 
     Attributes
     ----------
@@ -32,10 +34,10 @@ class ReservedMemory:
         Bytes of the blocks that are given back.
     """
 
-    def __init__(self, size: int, dtype: Any = np.float32):
+    def __init__(self, size: int, dtype: Any = np.float32, parts: int = 1):
         dtype = np.dtype(dtype)
         num_bytes = size * dtype.itemsize
-        self.granule = HUGE if num_bytes >= LEAST_HUGE else mmap.PAGESIZE
+        self.granule = HUGE if num_bytes >= LEAST_HUGE * max(1, parts) else mmap.PAGESIZE
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared memory would be kept by its file
         self._map = mmap.mmap(-1, num_bytes + self.granule, flags=flags)
         raw: np.ndarray = np.frombuffer(self._map, np.uint8)

@@ -4,12 +4,15 @@ from .activations import GELU, ReLU, Sigmoid, SiLU, SwiGLU, Tanh
 from .base import Layer
 from .batchnorm2d import BatchNorm2d
 from .conv2d import Conv2d
+from .conv_transpose2d import ConvTranspose2d
 from .dropout import Dropout
 from .embedding import Embedding
+from .experts import Experts
 from .flatten import Flatten
 from .layernorm import LayerNorm
 from .linear import Linear
 from .lora import LoRALinear
+from .mixture_of_experts import MixtureOfExperts
 from .multi_head_attention import MultiHeadAttention
 from .patches import PatchEmbedding
 from .pool import AvgPool2d, GlobalAvgPool, MaxPool2d
@@ -17,6 +20,7 @@ from .recompute import Recompute
 from .residual import Residual
 from .rmsnorm import RMSNorm
 from .sequential import Part, Sequential, Unit
+from .skip_concat import SkipConcat
 from .tokens import FirstToken, TiedHead, TokenEmbedding
 from .transformer_block import PostNormBlock, PreNormBlock
 
@@ -25,8 +29,10 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm2d",
     "Conv2d",
+    "ConvTranspose2d",
     "Dropout",
     "Embedding",
+    "Experts",
     "FirstToken",
     "Flatten",
     "GlobalAvgPool",
@@ -35,6 +41,7 @@ __all__ = [
     "Linear",
     "LoRALinear",
     "MaxPool2d",
+    "MixtureOfExperts",
     "MultiHeadAttention",
     "Part",
     "PatchEmbedding",
@@ -47,6 +54,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SkipConcat",
     "SwiGLU",
     "Tanh",
     "TiedHead",

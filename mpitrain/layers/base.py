@@ -60,6 +60,17 @@ class Layer(ABC):
         """Return the error in inputs that ``forward`` turns into NaN on a GPU; "" if there is none."""
         return ""
 
+    def in_row(self, name: str) -> Iterator[tuple[str, "Layer"]]:
+        """Yield (name, layer) of the layers that run one after the other for this one: itself by default.
+
+        A plan fuses them with the neighbors of this layer (``layers/fused``).
+        """
+        yield name, self
+
+    def joined(self, above: "Layer") -> "Layer | None":
+        """Return a layer that runs this one and ``above``, which takes its y, in a better way; None by default."""
+        return None
+
     def replace(self, name: str, layer: "Layer") -> None:
         """Put another layer in the place of the child of that name."""
         attribute, _, place = name.partition(".")
@@ -153,6 +164,11 @@ def _members(name: str, value: Any, kind: type) -> Iterator[tuple[str, Any]]:
         yield name, value
     elif isinstance(value, list | tuple):
         yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, kind))
+
+
+def summing_layers(model: Layer) -> list[Any]:
+    """Return the layers of ``model`` that sum over the ranks in a training forward (attribute ``sum_over_ranks``)."""
+    return [layer for layer in model.layers() if hasattr(layer, "sum_over_ranks")]
 
 
 def empty_gradient(like: np.ndarray) -> np.ndarray:

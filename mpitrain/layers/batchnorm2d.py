@@ -1,13 +1,14 @@
 """Batch normalization of images."""
 
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 
 import numpy as np
 
 from ..context import Context
 from ..ops.batchnorm import Norm, batchnorm_backward, batchnorm_evaluate, batchnorm_train
-from ..parameter import Parameter, State
+from ..parameter import Parameter, Shard, State
 from . import init
 from .base import Layer, gradient_of
 
@@ -76,6 +77,14 @@ class BatchNorm2d(Layer):
         dx: np.ndarray = ctx.backward.lend(self, "dx", dy.shape)
         batchnorm_backward(dy, x, y, norm, kept, gradient_of(self.weight), gradient_of(self.bias), dx)
         return dx
+
+    def part(self, shard: Shard) -> "BatchNorm2d":
+        """Return the BatchNorm2d of some of the channels (dimension 0); its tensors are parts of these ones."""
+        made = copy(self)
+        made.weight, made.bias = self.weight.part(shard), self.bias.part(shard)
+        made.running_mean, made.running_var = self.running_mean.part(shard), self.running_var.part(shard)
+        made.num_channels = made.weight.size
+        return made
 
     def _norm(self, momentum: float, relu: bool) -> Norm:
         parameters, states = (self.weight.data, self.bias.data), (self.running_mean.data, self.running_var.data)

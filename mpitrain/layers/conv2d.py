@@ -1,5 +1,7 @@
 """Convolution over images."""
 
+from copy import copy
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,7 +10,7 @@ from ..context import Context
 from ..errors import UserError
 from ..ops.conv2d import Conv2dPlan, conv2d, conv2d_db, conv2d_dw, conv2d_dx, plan_conv2d
 from ..ops.window import Pair, Window, pair
-from ..parameter import Parameter
+from ..parameter import Parameter, Shard
 from . import init
 from .base import Layer, empty_gradient
 
@@ -80,16 +82,38 @@ class Conv2d(Layer):
         """Write dw and db, or put them off; return dx."""
         x, plan = ctx[self]
         if ctx.later is None:
-            self._put_gradients(x, dy, plan)
+            self.put_gradients(x, dy, plan)
         elif self.trains:
-            ctx.later.append(partial(self._put_gradients, x, dy, plan))
+            ctx.later.append(partial(self.put_gradients, x, dy, plan))
         if not self.needs_dx:
             return empty_gradient(dy)
         dx: np.ndarray = ctx.backward.lend(self, "dx", x.shape)
         conv2d_dx(dy, self.weight.data, dx, plan)
         return dx
 
-    def _put_gradients(self, x: np.ndarray, dy: np.ndarray, plan: Conv2dPlan) -> None:
+    def part(self, shard: Shard) -> "Conv2d":
+        """Return the Conv2d of some input channels (dimension 2 of w; without the bias), or of some outputs (3).
+
+        Where groups are channels (depthwise), those of dimension 3 are both. Parameters are parts of these ones, with
+        the initial values that they have in the whole layer.
+        """
+        inputs, outputs = shard.shape(self.weight.full_shape)[2:]
+        depthwise = self.groups > 1
+        if depthwise and not self.is_depthwise:
+            raise ValueError("only a convolution of one group, or of a group for each channel, has parts")
+        made = copy(self)
+        made.in_channels, made.out_channels = outputs if depthwise else inputs, outputs
+        made.groups, made._plans = outputs if depthwise else 1, {}
+        made.weight = self.weight.part(shard)
+        made.bias = None if self.bias is None or shard.dim == 2 else self.bias.part(replace(shard, dim=0))
+        return made
+
+    @property
+    def is_depthwise(self) -> bool:
+        """True if each output channel depends on one input channel of its own."""
+        return self.groups == self.in_channels == self.out_channels
+
+    def put_gradients(self, x: np.ndarray, dy: np.ndarray, plan: Conv2dPlan) -> None:
         """Write dw and db, if they are trained."""
         if not self.weight.frozen:
             conv2d_dw(x, dy, self.weight.grad, plan, self.weight.accumulate)

@@ -1,6 +1,9 @@
 """Dropout with masks that do not depend on the number of ranks."""
 
 import math
+from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,6 +11,7 @@ from ..context import Context
 from ..errors import UserError
 from ..ops.dropout import dropout_mask
 from ..ops.elementwise import multiply
+from ..parameter import Shard
 from .base import Layer
 
 
@@ -23,6 +27,9 @@ class Dropout(Layer):
     ----------
     number : int
         Its position among the layers of the network that draw masks (set by ``models.prepare``): each has its own.
+    place : callable() -> (Shard, int), or None
+        Where x is a part of the whole x: returns the part, and the whole length of its dimension. The mask is that part
+        of the whole one.
 
     Notes
     -----
@@ -32,6 +39,13 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5):
         self.p, self.number = probability(p), 0
+        self.place: Callable[[], tuple[Shard, int]] | None = None
+
+    def part(self, place: Callable[[], tuple[Shard, int]]) -> "Dropout":
+        """Return the Dropout of a part of x, which ``place`` returns with the whole length of its dimension."""
+        made = copy(self)
+        made.place = place
+        return made
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return x mask / (1 - p), or x itself where nothing is dropped."""
@@ -39,11 +53,21 @@ class Dropout(Layer):
             ctx[self] = None
             return x
         mask = ctx[self] = ctx.empty(self, "mask", x.shape)
-        rows = mask.reshape(len(x), math.prod(x.shape[1:]))
-        dropout_mask(rows, self.p, (ctx.seed, self.number, ctx.step, ctx.first), ctx.counters)
+        self._draw(mask, ctx)
         y: np.ndarray = ctx.lend(self, "y", x.shape)
         multiply(x, mask, y)
         return y
+
+    def _draw(self, mask: np.ndarray, ctx: Context) -> None:
+        position = ctx.seed, self.number, ctx.step, ctx.first
+        if self.place is None:
+            dropout_mask(mask.reshape(len(mask), math.prod(mask.shape[1:])), self.p, position, ctx.counters)
+            return
+        shard, length = self.place()
+        dim = shard.dim % mask.ndim
+        whole = ctx.lend(self, "whole", (*mask.shape[:dim], length, *mask.shape[dim + 1 :]))
+        dropout_mask(whole.reshape(len(whole), math.prod(whole.shape[1:])), self.p, position, ctx.counters)
+        replace(shard, dim=dim).take(whole, out=mask)
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return dy mask / (1 - p), written over dy."""

@@ -1,6 +1,7 @@
 """Fully connected layer."""
 
 import math
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 
@@ -71,10 +72,9 @@ class Linear(Layer):
         inputs, outputs = shard.shape(self.weight.full_shape)
         made = Linear(self.num_inputs, self.num_outputs, bias=self.bias is not None and shard.dim == 1)
         made.num_inputs, made.num_outputs = inputs, outputs
-        made.weight = Parameter(self.weight.full_shape, self.weight.init, shard=shard)
+        made.weight = self.weight.part(shard)
         if self.bias is not None and made.bias is not None:
-            place = Shard(0, shard.ranges)
-            made.bias = Parameter(self.bias.full_shape, self.bias.init, shard=place, decay=self.bias.decay)
+            made.bias = self.bias.part(replace(shard, dim=0))
         return made
 
     def spans(self) -> dict[str, tuple[int, int]]:

@@ -1,6 +1,7 @@
 """Self-attention with several heads."""
 
 import math
+from copy import copy
 from functools import lru_cache
 
 import numpy as np
@@ -9,9 +10,10 @@ from ..context import Context
 from ..device import Device
 from ..errors import UserError
 from ..key_value_cache import KeyValueCache
-from ..ops.attention import attention, attention_dx
+from ..ops.attention import Block, attention, attention_dx
 from ..ops.dropout import Masks
 from ..ops.rotary import positions_needed, rotary, rotary_table
+from ..parameter import Shard
 from .base import Layer
 from .dropout import probability
 from .linear import Linear
@@ -42,6 +44,8 @@ class MultiHeadAttention(Layer):
     ----------
     number : int
         Its position among the layers of the network that draw masks (set by ``models.prepare``).
+    place : (int, int)
+        Its first head among those of the whole layer, and the number of these.
 
     Raises
     ------
@@ -81,6 +85,7 @@ class MultiHeadAttention(Layer):
         if rotary is not None and self.head_size % 2:
             raise UserError(f"heads of {self.head_size} numbers do not turn: rotary positions are of pairs")
         self.dropout, self.number = probability(dropout), 0
+        self.place = 0, num_heads
         self.scale = 1 / math.sqrt(self.head_size)
         self.qkv = Linear(size, (num_heads + 2 * num_kv_heads) * self.head_size, bias)
         keys = num_kv_heads * self.head_size
@@ -91,22 +96,45 @@ class MultiHeadAttention(Layer):
         """Return the attention output of each token."""
         if x.ndim != 3 or x.shape[2] != self.size:
             raise UserError(f"a MultiHeadAttention of size {self.size} expects (N, T, {self.size}), not {x.shape}")
-        n, length, _ = x.shape
         qkv = self.qkv.forward(x, ctx)
+        n, length, _ = qkv.shape
         before = 0 if ctx.cache is None else ctx.cache.length
         self._turn(qkv, ctx, ctx.tokens.positions, before, back=False)
         q, k, v = self._parts(qkv)
         if ctx.cache is not None:
             k, v = self._with_cached(k, v, ctx.cache)
-        y = ctx.lend(self, "y", x.shape)
+        y = ctx.lend(self, "y", (n, length, self.num_heads * self.head_size))
         log_sum_exp = ctx.empty(self, "log_sum_exp", (n, self.num_heads, length))
         tokens, masks = ctx.tokens, None
         if ctx.training and self.dropout:
             masks = Masks(self.dropout, (ctx.seed, self.number, ctx.step, ctx.first), ctx.counters)
-        how = tokens.lengths, tokens.segments, masks
+        how = tokens.lengths, tokens.segments, masks, self._block(length, k.shape[2])
         attention(q, k, v, self._heads(y), log_sum_exp, self.scale, self.causal, *how)
         ctx[self] = qkv, log_sum_exp, tokens.positions, how
         return self.out.forward(y, ctx)
+
+    def part(self, first: int, stop: int, axis: str = "") -> "MultiHeadAttention":
+        """Return the layer of heads of keys and values from ``first`` up to ``stop``, and of those that read them.
+
+        The sum of the results of all parts, and of the bias of ``out``, which they do not have, is that of this layer.
+        Their parameters are parts of those of this layer, with the initial values that they have there.
+        """
+        group, width = self.num_heads // self.num_kv_heads, self.head_size
+        keys, values = self.num_heads, self.num_heads + self.num_kv_heads
+        heads = (
+            (group * first, group * stop),
+            (keys + first, keys + stop),
+            (values + first, values + stop),
+        )
+        ranges = tuple((start * width, end * width) for start, end in heads)
+        made = copy(self)
+        made.num_heads, made.num_kv_heads = group * (stop - first), stop - first
+        made.place = self.place[0] + group * first, self.place[1]
+        made.qkv, made.out = self.qkv.part(Shard(1, ranges, axis)), self.out.part(Shard(0, ranges[:1], axis))
+        made.qkv.parts = tuple(
+            (name, end - start) for (name, _), (start, end) in zip(self.qkv.parts, ranges, strict=True)
+        )
+        return made
 
     def ask_dx(self, needed: bool) -> None:
         """Set ``needs_dx`` of this and of both Linears."""
@@ -127,6 +155,10 @@ class MultiHeadAttention(Layer):
         self._turn(dqkv, ctx, positions, 0, back=True)
         self.qkv.needs_dx = self.needs_dx
         return self.qkv.backward(dqkv, ctx)
+
+    def _block(self, num_queries: int, num_keys: int) -> Block | None:
+        """Return where the heads are among those of the whole layer, for their masks; None for all of them."""
+        return None if self.place == (0, self.num_heads) else Block(num_keys - num_queries, 0, num_keys, *self.place)
 
     def _heads(self, tokens: np.ndarray) -> np.ndarray:
         """Return the view (N, heads, T, D) of (N, T, heads D)."""
@@ -151,12 +183,16 @@ class MultiHeadAttention(Layer):
             return
         turning = self._heads(qkv)[:, : self.num_heads + self.num_kv_heads]
         needed = positions_needed(positions, before + qkv.shape[1])
-        rows = 1 << max(0, needed - 1).bit_length()  # few tables, of twice the size each
-        rotary(turning, _table(ctx.device, ctx.dtype, rows, self.head_size, self.rotary), positions, before, back)
+        table = table_of_positions(ctx.device, ctx.dtype, needed, self.head_size, self.rotary)
+        rotary(turning, table, positions, before, back)
+
+
+def table_of_positions(device: Device, dtype: np.dtype, needed: int, size: int, base: float) -> np.ndarray:
+    """Return a table of so many rotary positions, or of more, on a device: one for all layers of a model."""
+    return _table(device, dtype, 1 << max(0, needed - 1).bit_length(), size, base)  # few, of twice the size each
 
 
 @lru_cache(maxsize=32)
 def _table(device: Device, dtype: np.dtype, num_positions: int, size: int, base: float) -> np.ndarray:
-    """Return the table of rotary positions on a device: one for all layers of a model."""
     table: np.ndarray = device.from_host(rotary_table(num_positions, size, base).astype(dtype))
     return table

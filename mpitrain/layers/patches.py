@@ -51,7 +51,7 @@ class PatchEmbedding(Layer):
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the vectors of the patches, behind the token."""
-        patches = self._patches(x)
+        patches = self.patches_of(x)
         rows = ctx.lend(self, "patches", (len(x), len(self.positions.data) - 1, self.project.num_inputs))
         rows.reshape(patches.shape)[...] = patches
         ctx[self] = x.shape
@@ -80,11 +80,11 @@ class PatchEmbedding(Layer):
         if not self.needs_dx:
             return empty_gradient(dy)
         dx: np.ndarray = ctx.backward.lend(self, "dx", shape)
-        places = self._patches(dx)
+        places = self.patches_of(dx)
         places[...] = rows.reshape(places.shape)
         return dx
 
-    def _patches(self, x: np.ndarray) -> np.ndarray:
+    def patches_of(self, x: np.ndarray) -> np.ndarray:
         """Return the view (N, H / P, W / P, P, P, channels)."""
         n, height, width, channels = x.shape
         patch = self.patch

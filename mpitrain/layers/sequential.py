@@ -130,11 +130,14 @@ class Part(Sequential):
     """Called after each layer, in forward and backward: progresses messages while a rank computes."""
 
     def __init__(self, units: Sequence[Unit]):
+        self._take(units)
+        self.needs_dx = not units or units[0].layer.needs_dx
+
+    def _take(self, units: Sequence[Unit]) -> None:
         self._units = tuple(units)
         runs = [list(run) for _, run in groupby(units, key=lambda unit: unit.home)]
         plans = [Plan([u.layer for u in run], [u.name for u in run], run[0].home._plan.fuse) for run in runs]
         self._hold(Plan.joined(plans))
-        self.needs_dx = not units or units[0].layer.needs_dx
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the output of the last unit."""
@@ -157,6 +160,10 @@ class Part(Sequential):
             if not step.first.needs_dx:
                 break
         return dy
+
+    def replace(self, name: str, layer: Layer) -> None:
+        """Put another layer in the place of the unit of that name."""
+        self._take([unit._replace(layer=layer) if unit.name == name else unit for unit in self._units])
 
     def units(self) -> list[Unit]:
         """Return the units."""

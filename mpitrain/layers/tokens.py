@@ -3,7 +3,8 @@
 Shapes: N rows of T tokens, V numbers in the vocabulary, C the size of a vector.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import copy
 from functools import partial
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..ops.embedding import check_ids, embedding, embedding_dw
 from ..ops.linear import linear, linear_dw, linear_dx
 from ..ops.reduce import column_sum
 from ..ops.tokens import packed_sequences, row_lengths
-from ..parameter import Parameter
+from ..parameter import Parameter, Shard
 from . import init
 from .base import Layer, empty_gradient
 from .embedding import Embedding
@@ -94,18 +95,35 @@ class TokenEmbedding(Embedding):
         before = 0 if ctx.cache is None else ctx.cache.length
         self._check_shape(x, before)
         ctx.tokens = self.facts(x) if ctx.cache is None else self._facts_of_piece(x)
-        lengths, places = row_lengths(x), ctx.tokens.positions
+        return self._vectors(x, ctx.tokens.positions, row_lengths(x) is not None, before, ctx)
+
+    def forward_part(self, x: np.ndarray, take: Callable[[np.ndarray], np.ndarray], ctx: Context) -> np.ndarray:
+        """Return the vectors of some tokens of the rows x, of which ``take`` returns those from an array (N, T)."""
+        self._check_shape(x, 0)
+        ctx.tokens = self.facts(x)
+        places = ctx.tokens.positions
+        if places is None and self.positions is not None:
+            places = np.broadcast_to(np.arange(x.shape[1], like=x), x.shape)
+        own = None if places is None else take(places)
+        return self._vectors(take(x), own, row_lengths(x) is not None, 0, ctx)
+
+    def _vectors(self, x: np.ndarray, places: np.ndarray | None, padded: bool, before: int, ctx: Context) -> np.ndarray:
         ids = x.reshape(-1)
-        if lengths is not None:
+        if padded:
             ids = np.where(ids == PAD, 0, ids)
         check_ids(ids, self.num_embeddings)
         y: np.ndarray = ctx.lend(self, "y", (*x.shape, self.size))
-        embedding(ids, self.weight.data, y.reshape(len(ids), self.size))
+        y = self._look_up(ids, y, ctx)
         self._add_positions(y, places, before, ctx)
         if self.types is not None:
             np.add(y, self.types.data[0], out=y)
-        ctx[self] = ids, None if lengths is None else x.reshape(-1) != PAD, places
+        ctx[self] = ids, x.reshape(-1) != PAD if padded else None, places
         return y if self.norm is None else self.norm.forward(y, ctx)
+
+    def _look_up(self, ids: np.ndarray, y: np.ndarray, ctx: Context) -> np.ndarray:
+        """Return the rows w[ids], in ``y`` (N, T, C) or in other memory of ``ctx``."""
+        embedding(ids, self.weight.data, y.reshape(len(ids), self.size))
+        return y
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Write the gradients of all tables, or put them off."""
@@ -216,6 +234,14 @@ class TiedHead(Layer):
         dx: np.ndarray = ctx.backward.lend(self, "dx", rows.shape)
         linear(dy, self.weight.data, None, dx, False)
         return dx.reshape(shape)
+
+    def part(self, shard: Shard, weight: Parameter | None = None) -> "TiedHead":
+        """Return the head of some of the outputs (dimension 0 of w); ``weight`` is that part, if the table has it."""
+        made = copy(self)
+        made.weight = self.weight.part(shard) if weight is None else weight
+        made.bias = None if self.bias is None else self.bias.part(shard)
+        made.num_outputs = made.weight.shape[0]
+        return made
 
     def put_gradients(self, x: np.ndarray, dy: np.ndarray) -> None:
         """Write dw and db, given x (M, C) and dy (M, V); those that are trained."""

@@ -9,6 +9,7 @@ from .classes import F1, Accuracy, Confusion, TopK
 from .exact import ExactSums, exact_product
 from .function import FunctionMetric
 from .names import METRICS, MetricSet, make_metric, make_metrics, split_metrics
+from .overlap import IoU, MeanIoU
 from .values import MAE, R2
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "ExactSums",
     "FunctionMetric",
     "GatheredMetric",
+    "IoU",
+    "MeanIoU",
     "Metric",
     "MetricSet",
     "SummedMetric",

@@ -15,6 +15,7 @@ IGNORED = -100  # the class of a sample that does not count, as in SoftmaxCrossE
 
 Task = Literal["classification", "regression", "any"]
 LANGUAGE_MODELING = "language-modeling"
+SEGMENTATION = "segmentation"
 
 
 class Metric(ABC):
@@ -33,7 +34,7 @@ class Metric(ABC):
     name : str
         The key of its result among the scores.
     task : str
-        The task that it is for: classification, regression or any.
+        The task that it is for: classification, regression or any. Sums for classification are for pixels, too.
     of_tokens : bool
         Whether it is for language modeling, too: its state does not grow with the tokens, nor with the vocabulary.
     larger_is_better : bool
@@ -64,6 +65,7 @@ class Metric(ABC):
         outputs : (N, K) array
             Logits of classes, or predictions in the units of the targets.
         targets : (N,) array of int, or (N, K) array of float
+            Of segmentation, targets (N, H, W) of outputs (N, H, W, K).
         weights : (N,) array of float, optional
             Weight of each sample; by default 1.
         """

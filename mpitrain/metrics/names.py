@@ -10,9 +10,10 @@ import numpy as np
 from ..errors import UserError
 from ..registry import Option, Registry
 from .auc import AUC
-from .base import LANGUAGE_MODELING, Metric
+from .base import LANGUAGE_MODELING, SEGMENTATION, Metric, SummedMetric
 from .classes import F1, Accuracy, Confusion, Top5, TopK
 from .function import FunctionMetric
+from .overlap import IoU, MeanIoU
 from .values import MAE, R2
 
 Gather = Callable[[Any], list[Any]]
@@ -53,6 +54,8 @@ METRICS = _Metrics(
         "f1": F1,
         "auc": AUC,
         "confusion": Confusion,
+        "iou": IoU,
+        "miou": MeanIoU,
         "mae": MAE,
         "r2": R2,
     },
@@ -70,7 +73,7 @@ def make_metric(spec: Spec, num_outputs: int, task: str = "") -> Metric:
         A text (see this module), a metric, a class of metrics, or a function (outputs, targets) -> float.
     num_outputs : int
     task : str
-        classification, regression or language-modeling; the metric must be for that. Empty for any.
+        classification, regression, segmentation or language-modeling; the metric must be for that. Empty for any.
 
     Raises
     ------
@@ -85,6 +88,10 @@ def make_metric(spec: Spec, num_outputs: int, task: str = "") -> Metric:
     metric = METRICS.of(spec, num_outputs)
     if task == LANGUAGE_MODELING and not metric.of_tokens:
         raise UserError(f"the metric '{metric.name}' is not for {task}: accuracy, top5 and topk are")
+    if task == SEGMENTATION and metric.task == "classification":
+        if not isinstance(metric, SummedMetric):
+            raise UserError(f"the metric '{metric.name}' would gather the outputs of all pixels: it is not for {task}")
+        return metric
     if task not in ("", LANGUAGE_MODELING) and metric.task not in ("any", task):
         raise UserError(f"the metric '{metric.name}' is for {metric.task}, and the task is {task}")
     return metric

@@ -20,6 +20,7 @@ from .mlp import mlp
 from .prepare import prepare
 from .resnet import SIZES, resnet
 from .resnet_cifar import resnet_cifar
+from .unet import unet
 from .vit import vit
 
 __all__ = [
@@ -43,6 +44,7 @@ MODELS: Registry[Layer] = Registry(
         **{f"resnet{depth}": partial(resnet_cifar, depth) for depth in (8, 20, 32, 56)},
         **{name: partial(resnet, **size) for name, size in SIZES.items()},
         "resnet": resnet,
+        "unet": unet,
         **{"gpt": gpt, "llama": llama, "bert": bert, "vit": vit},
     },
     arguments=("input_shape", "num_outputs"),

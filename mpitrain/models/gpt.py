@@ -13,10 +13,12 @@ from ..layers import (
     init,
 )
 from .transformer import (
+    Mixture,
     Size,
     check_vocabulary,
     feed_forward,
     initialize,
+    mixture_of_experts,
     pick_size,
     residual_std,
     row_length,
@@ -39,6 +41,11 @@ def gpt(
     eps: float = 1e-5,
     vocabulary: int = 0,
     end_of_text: int | None = None,
+    experts: int = 0,
+    top_k: int = 2,
+    every: int = 1,
+    balance: str = "loss",
+    balance_rate: float = 0.0,
 ) -> Sequential:
     """A GPT-2: learned positions, blocks of causal attention and GELU, and a head that shares the token vectors.
 
@@ -59,6 +66,16 @@ def gpt(
         Number of tokens; 0 for ``num_outputs``, which it must be equal to.
     end_of_text : int, optional
         The token that ends a sequence: sequences packed into one row do not see each other then.
+    experts : int
+        Feed-forward networks of a block, of which each token takes ``top_k`` (``layers/mixture_of_experts.py``); 0 for
+        one that all tokens take.
+    top_k : int
+    every : int
+        Blocks number ``every``, 2 ``every``, ... have experts, the others one network.
+    balance : {"loss", "bias", "none"}
+        How tokens are kept from going to few experts only.
+    balance_rate : float
+        The coefficient of the loss (0.01) or the step of the bias (0.001); 0 for these.
 
     Notes
     -----
@@ -71,14 +88,19 @@ def gpt(
         num_outputs, dims.width, num_positions=window_of("gpt", window, length), end_of_text=end_of_text
     )
     layers: list[Layer] = [tokens, *([Dropout(dropout)] if dropout else [])]
-    layers += [_block(dims, dropout, eps) for _ in range(dims.depth)]
+    mixture = Mixture(experts, top_k, every, balance, balance_rate).check("gpt", dims.depth)
+    layers += [_block(dims, dropout, eps, mixture if mixture.is_in(i) else None) for i in range(dims.depth)]
     return Sequential(*layers, LayerNorm(dims.width, eps), TiedHead(tokens))
 
 
-def _block(dims: Size, dropout: float, eps: float) -> PreNormBlock:
+def _block(dims: Size, dropout: float, eps: float, mixture: Mixture | None) -> PreNormBlock:
     attention = MultiHeadAttention(dims.width, dims.heads, causal=True, dropout=dropout)
     initialize(attention)
     std = residual_std(dims.depth)
     attention.out.weight.init = init.normal(std)
-    mlp = feed_forward(dims.width, 4 * dims.width, GELU(approximate=True), last_std=std)
+    sizes, activation = (dims.width, 4 * dims.width), GELU(approximate=True)
+    if mixture is None:
+        mlp: Layer = feed_forward(*sizes, activation, last_std=std)
+    else:
+        mlp = mixture_of_experts(*sizes, activation, mixture, last_std=std)
     return PreNormBlock(LayerNorm(dims.width, eps), attention, LayerNorm(dims.width, eps), mlp, dropout=dropout)

@@ -13,7 +13,18 @@ from ..layers import (
     TokenEmbedding,
     init,
 )
-from .transformer import Size, check_vocabulary, feed_forward, initialize, linear, pick_size, residual_std, row_length
+from .transformer import (
+    Mixture,
+    Size,
+    check_vocabulary,
+    feed_forward,
+    initialize,
+    linear,
+    mixture_of_experts,
+    pick_size,
+    residual_std,
+    row_length,
+)
 
 SIZES = {
     "small": Size(6, 384, 6, 1024, 2),
@@ -37,6 +48,11 @@ def llama(
     tied: bool = True,
     vocabulary: int = 0,
     end_of_text: int | None = None,
+    experts: int = 0,
+    top_k: int = 2,
+    every: int = 1,
+    balance: str = "loss",
+    balance_rate: float = 0.0,
 ) -> Sequential:
     """A Llama: RMSNorm, rotary positions, heads that share keys and values, SwiGLU; it predicts the next token.
 
@@ -52,8 +68,8 @@ def llama(
         Of the norms.
     tied : bool
         The head shares the token vectors; otherwise it has weights of its own.
-    vocabulary, end_of_text
-        As in ``gpt``.
+    vocabulary, end_of_text, experts, top_k, every, balance, balance_rate
+        As in ``gpt``; with experts, it is a Mixtral (Jiang et al. 2024, arXiv 2401.04088).
     """
     row_length("llama", input_shape)
     check_vocabulary("llama", vocabulary, num_outputs)
@@ -62,20 +78,30 @@ def llama(
     if not base > 1:
         raise UserError(f"the base of rotary positions must be more than 1, but it is {base}")
     tokens = TokenEmbedding(num_outputs, dims.width, end_of_text=end_of_text)
-    blocks = [_block(dims, base, eps) for _ in range(dims.depth)]
+    mixture = Mixture(experts, top_k, every, balance, balance_rate).check("llama", dims.depth)
+    blocks = [_block(dims, base, eps, mixture if mixture.is_in(i) else None) for i in range(dims.depth)]
     head: Layer = TiedHead(tokens) if tied else linear(dims.width, num_outputs, bias=False)
     return Sequential(tokens, *blocks, RMSNorm(dims.width, eps), head)
 
 
-def _block(dims: Size, base: float, eps: float) -> PreNormBlock:
+def _block(dims: Size, base: float, eps: float, mixture: Mixture | None) -> PreNormBlock:
     attention = MultiHeadAttention(
         dims.width, dims.heads, causal=True, bias=False, num_kv_heads=dims.kv_heads, rotary=base
     )
     initialize(attention)
     std = residual_std(dims.depth)
     attention.out.weight.init = init.normal(std)
+    mlp = _swiglu(dims, std) if mixture is None else _experts(dims, std, mixture)
+    return PreNormBlock(RMSNorm(dims.width, eps), attention, RMSNorm(dims.width, eps), mlp)
+
+
+def _swiglu(dims: Size, std: float) -> Layer:
     mlp = feed_forward(dims.width, dims.hidden, SwiGLU(), last_std=std, bias=False, parts=2)
     first = mlp[0]
     assert isinstance(first, Linear)
     first.parts = ("gate", dims.hidden), ("up", dims.hidden)
-    return PreNormBlock(RMSNorm(dims.width, eps), attention, RMSNorm(dims.width, eps), mlp)
+    return mlp
+
+
+def _experts(dims: Size, std: float, mixture: Mixture) -> Layer:
+    return mixture_of_experts(dims.width, dims.hidden, SwiGLU(), mixture, last_std=std, bias=False)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..errors import UserError
-from ..layers import Layer, Linear, Sequential, init
+from ..layers import GELU, Experts, Layer, Linear, MixtureOfExperts, Sequential, SwiGLU, init
 
 STD = 0.02
 """Standard deviation of the initial weights (Radford et al. 2018; Devlin et al. 2018)."""
@@ -19,6 +19,40 @@ class Size(NamedTuple):
     heads: int
     hidden: int = 0
     kv_heads: int = 0
+
+
+class Mixture(NamedTuple):
+    """Options of a model whose blocks have several feed-forward networks, of which each token takes some.
+
+    Attributes
+    ----------
+    experts : int
+        Networks of a block; 0 for one that all tokens take, in every block.
+    top_k : int
+        Networks that a token takes.
+    every : int
+        Blocks number ``every``, 2 ``every``, ... have experts, the others one network.
+    balance, rate
+        As in ``MixtureOfExperts``.
+    """
+
+    experts: int = 0
+    top_k: int = 2
+    every: int = 1
+    balance: str = "loss"
+    rate: float = 0.0
+
+    def check(self, model: str, depth: int) -> "Mixture":
+        """Return it, or raise a UserError for numbers out of range."""
+        if self.experts < 0:
+            raise UserError(f"the experts of {model} must be at least 1, but they are {self.experts}")
+        if not 1 <= self.every <= depth:
+            raise UserError(f"every is {self.every}, but must be from 1 to the number of blocks of {model}, {depth}")
+        return self
+
+    def is_in(self, block: int) -> bool:
+        """Return whether a block, counted from 0, has experts."""
+        return self.experts > 0 and (block + 1) % self.every == 0
 
 
 def pick_size(model: str, sizes: Mapping[str, Size], name: str, **given: int) -> Size:
@@ -102,3 +136,17 @@ def feed_forward(
     """Return Linear, activation, Linear: the network for each token; the activation makes 1 of ``parts`` numbers."""
     first = linear(width, parts * hidden, bias=bias)
     return Sequential(first, activation, linear(hidden, width, std=last_std, bias=bias))
+
+
+def mixture_of_experts(
+    width: int, hidden: int, activation: GELU | SwiGLU, mixture: Mixture, *, last_std: float = STD, bias: bool = True
+) -> MixtureOfExperts:
+    """Return a router and networks like ``feed_forward``."""
+    experts = Experts(mixture.experts, width, hidden, activation, bias)
+    experts.weight1.init, experts.weight2.init = init.normal(STD), init.normal(last_std)
+    for p in (experts.bias1, experts.bias2):
+        if p is not None:
+            p.init = init.zeros
+    made = MixtureOfExperts(experts, mixture.top_k, balance=mixture.balance, rate=mixture.rate)
+    initialize(made)
+    return made

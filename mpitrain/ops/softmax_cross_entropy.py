@@ -45,7 +45,7 @@ def cross_entropy(
     weights = None if class_weights is None else class_weights[targets]
     if weights is not None:
         losses *= weights
-    return _totals(losses, correct, counted), (row_sums, targets, counted, weights)
+    return totals_of(losses, correct, counted), (row_sums, targets, counted, weights)
 
 
 @op
@@ -81,10 +81,11 @@ def cross_entropy_gradient(
         weights = class_weights[targets]
         losses *= weights
         logits *= weights[:, None]
-    return _totals(losses, correct, counted)
+    return totals_of(losses, correct, counted)
 
 
-def _totals(losses: np.ndarray, correct: np.ndarray, counted: np.ndarray | None) -> tuple[float, float, float]:
+def totals_of(losses: np.ndarray, correct: np.ndarray, counted: np.ndarray | None) -> tuple[float, float, float]:
+    """Return the sums over rows (counted targets, loss, correct ones); all rows count where ``counted`` is None."""
     if counted is None:
         return float(len(losses)), float(losses.sum(dtype=np.float64)), float(np.count_nonzero(correct))
     loss = float(losses.sum(dtype=np.float64, where=counted))

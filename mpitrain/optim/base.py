@@ -63,10 +63,14 @@ class Optimizer(ABC):
         Steps done; restored by assignment.
     default_lr : float
         The peak learning rate where none is given.
+    sum_over_parts : callable(array) or None
+        Sums an array (parameters, n) over the ranks that have the other parts of cut parameters, in the rows of these;
+        None where parameters are whole. Set before the first step.
     """
 
     slot_names: tuple[str, ...] = ()
     default_lr = 0.001
+    sum_over_parts: SumOverRanks | None = None
 
     def __init__(self, arena: Arena, *, weight_decay: float = 0.0, decay_all: bool = False):
         if not 0 <= weight_decay < math.inf:

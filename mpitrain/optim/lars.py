@@ -1,13 +1,17 @@
 """LARS: layer-wise adaptive rates, for very large batches."""
 
 import math
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
 
 from ..arena import Arena
 from ..errors import UserError
 from ..ops.lars import Piece, Pieces, Rates, lars_update
 from ..ops.update import Block, sgd_update
 from ..parameter import Parameter
-from .base import ArenaShard, Optimizer
+from .base import ArenaShard, Optimizer, SumOverRanks
 
 
 class LARS(Optimizer):
@@ -58,9 +62,14 @@ class LARS(Optimizer):
         if shard not in self._kept:
             each = zip(self._pieces(shard), self.blocks(shard), strict=True)
             pieces = [Piece(p.index, self.decays(p), blocks) for (p, _), blocks in each]
-            self._kept[shard] = Pieces(pieces, len(self.arena.parameters), shard.sum_over_ranks)
+            self._kept[shard] = Pieces(pieces, len(self.arena.parameters), self._sum_over_ranks(shard))
         rates = Rates(float(lr), float(scale), self.momentum, self.weight_decay, self.eta)
         lars_update(self.arena.values, self._kept[shard], rates)
+
+    def _sum_over_ranks(self, shard: ArenaShard) -> SumOverRanks | None:
+        """Return the sum over the ranks with the other parts of a parameter; None if they are all here."""
+        sums = [each for each in (shard.sum_over_ranks, self.sum_over_parts) if each is not None]
+        return partial(_sum_in_turn, sums) if sums else None
 
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block; ``lr`` includes the trust."""
@@ -77,3 +86,9 @@ class LARS(Optimizer):
             for part in shard.parts
         )
         return [(p, piece) for p, piece in overlaps if piece.start < piece.stop]
+
+
+def _sum_in_turn(sums: Sequence[SumOverRanks], squares: np.ndarray) -> np.ndarray:
+    for each in sums:
+        each(squares)
+    return squares

@@ -44,7 +44,8 @@ def _names(run: Run) -> list[str]:
 
 def _examined(run: Run) -> str:
     part, whole = (facts.whole(run.examples, key) for key in ("examined", "samples"))
-    return f"All {whole:,} test samples" if part == whole else f"{part:,} of the {whole:,} test samples"
+    some = f"All {whole:,} test samples" if part == whole else f"{part:,} of the {whole:,} test samples"
+    return some if facts.text(run.examples, "task") != "segmentation" else f"Pixels of {some[0].lower()}{some[1:]}"
 
 
 def _counts(row: Sequence[Any]) -> list[Text]:

@@ -21,16 +21,21 @@ class AllReduceSync(WholeUpdateSync, PlannedSync):
     all_reduce : str
         As in ``Group.plan_all_reduce``.
     bucket_bytes : int
+    same : Group, optional
+        The ranks of ``group`` with the same experts as this one; all by default.
     """
 
-    def __init__(self, arena: Arena, group: Group, all_reduce: str, bucket_bytes: int):
+    def __init__(self, arena: Arena, group: Group, all_reduce: str, bucket_bytes: int, same: Group | None = None):
         self.buckets = cut_buckets(arena, bucket_bytes)
         slices = [arena.gradients[b.start : b.stop] for b in self.buckets]
-        choices = [group.choose(s.nbytes) for s in slices] if all_reduce == "auto" else []
+        groups = [(same or group) if b.of_experts else group for b in self.buckets]
+        automatic = all_reduce == "auto"
+        choices = [one.choose(s.nbytes) for one, s in zip(groups, slices, strict=True)] if automatic else []
         self.reasons = list(dict.fromkeys(choice.reason for choice in choices))
         names = [choice.name for choice in choices] or [all_reduce] * len(slices)
         whats = [name_bucket(arena, number, b) for number, b in enumerate(self.buckets)]
-        plans = [group.plan_all_reduce(s, name, what=what) for s, name, what in zip(slices, names, whats, strict=True)]
+        each = zip(groups, slices, names, whats, strict=True)
+        plans = [one.plan_all_reduce(s, name, what=what) for one, s, name, what in each]
         self.algorithms = [plan.algorithm for plan in plans]
         if all_reduce != NCCL:
             group.note_staging(max(s.nbytes for s in slices))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from ..arena import Arena, Parameter
 from ..comm.schedule.plan import Request
@@ -14,28 +15,44 @@ class Bucket:
     """A slice of the arena, and the number of parameters that must be ready before it is sent.
 
     The first bucket starts with the arena's header; each ends where the next begins, padding included.
+
+    Attributes
+    ----------
+    of_experts : bool
+        True if ranks of axis expert have other parameters here: their gradients are not summed over it.
     """
 
     start: int
     stop: int
     num_parameters: int
+    of_experts: bool = False
 
 
 def cut_buckets(arena: Arena, bucket_bytes: int, first_bytes: int = FIRST_BUCKET_BYTES) -> list[Bucket]:
     """Return the buckets of ``arena`` in the order in which backward completes them.
 
-    A bucket closes as soon as it holds ``bucket_bytes`` (the first: ``first_bytes``); one parameter is never split.
+    A bucket closes as soon as it holds ``bucket_bytes`` (the first: ``first_bytes``), or where the next parameter is of
+    another kind (``Bucket.of_experts``); one parameter is never split.
     """
     buckets: list[Bucket] = []
+    parameters = arena.parameters
     start = members = 0
     limit = min(first_bytes, bucket_bytes)
-    ends = [p.start for p in arena.parameters[1:]] + [arena.size]
-    for end in ends if arena.parameters else []:
+    if parameters and _is_of_experts(parameters[0]):  # the header is for all ranks
+        buckets.append(Bucket(0, parameters[0].start, 0))
+        start = parameters[0].start
+    for p, after in zip_longest(parameters, parameters[1:]):
         members += 1
-        if (end - start) * arena.dtype.itemsize >= limit or end == arena.size:
-            buckets.append(Bucket(start, end, members))
+        end = arena.size if after is None else after.start
+        kind = _is_of_experts(p)
+        if (end - start) * arena.dtype.itemsize >= limit or after is None or _is_of_experts(after) != kind:
+            buckets.append(Bucket(start, end, members, kind))
             start, members, limit = end, 0, bucket_bytes
     return buckets or [Bucket(0, arena.size, 0)]
+
+
+def _is_of_experts(p: Parameter) -> bool:
+    return p.shard is not None and p.shard.axis == "expert"
 
 
 def name_bucket(arena: Arena, number: int, bucket: Bucket) -> str:

@@ -5,10 +5,7 @@ without any adds zeros: the sum over ranks, divided once by the total weight, is
 whatever the shares are.
 """
 
-import itertools
-import math
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -17,18 +14,20 @@ import numpy as np
 
 from ..arena import Arena
 from ..comm.group import Group
-from ..comm.ranks import Ranks
-from ..comm.watch.slot import name_rank
 from ..comm.world import World, data_group
 from ..device import device_of
 from ..errors import AgreedError
 from ..layers import BatchNorm2d, Layer
+from ..layers.base import summing_layers
 from ..losses import Totals
-from ..optim import Optimizer, sum_of_squares
+from ..optim import Optimizer
 from ..parameter import Parameter
 from ..run_rules import EVERY_STEP
 from ..step_header import StepHeader
 from .make_sync import make_gradient_sync
+from .part_sums import PartSums
+from .roles import Roles
+from .weights_alike import model_difference, weight_difference
 
 
 class Step:
@@ -80,9 +79,9 @@ class DataParallel:
     sync : str
         How the ranks keep their weights together: by sums of the gradients in every step, or by a method in which each
         rank makes steps of its own (``sync.methods``): ``local:steps=16``.
-    pipe : Group, optional
-        The stages of the pipeline that this rank is in, where ``model`` is one of them: totals, requests and the norm
-        of the gradient are summed over them, too, in one small message for each step.
+    roles : Roles, optional
+        Groups of the mesh, where ranks have different parts of a model: totals, requests and the norm of the gradient
+        are summed over them, too. ``group`` is ``roles.sums`` then.
     compress : str
         Codec of the gradients on their way between the ranks, as in ``compress.registry``: its error feedback needs
         the weight of the step in the arena's header (``Step.add``).
@@ -122,22 +121,23 @@ class DataParallel:
         compress: str = "none",
         gradient_hook: str = "",
         sync: str = EVERY_STEP,
-        pipe: Group | None = None,
+        roles: Roles | None = None,
         copies: Sequence[Parameter] = (),
     ):
         self.arena = arena
-        self.pipe, self._copies = pipe, copies
+        self.roles = roles
         self.group = group = data_group(group)
+        self._same = group if roles is None else roles.same
         self.sync_seconds = 0.0
         self.on_timed: Callable[[str, float, float], None] | None = None
         self._signature = np.zeros(4, arena.dtype)
-        self._norm = math.nan
         self._num_steps = 0
         self.every_step = self.meets = sync == EVERY_STEP
-        self._end_together(model_difference(group, [(p.name, p.shape) for p in (*arena.parameters, *arena.frozen)]))
+        everything = (*arena.parameters, *arena.frozen)
+        self._end_together(model_difference(group, [(p.name, p.full_shape) for p in everything]))
         if arena.divided is None:
-            group.broadcast(arena.values)
-        group.broadcast(arena.states)
+            self._same.broadcast(arena.values)
+        self._same.broadcast(arena.states)
         self.verify("at the start")
         self.sync = make_gradient_sync(
             arena,
@@ -150,19 +150,25 @@ class DataParallel:
             sync=sync,
             compress=compress,
             gradient_hook=gradient_hook,
+            same=self._same,
         )
+        self._part_sums = None if roles is None or roles.parts.size == 1 else PartSums(roles, arena, self.sync, copies)
         self.algorithms, self.reasons = self.sync.algorithms, self.sync.reasons
         self.buckets = self.sync.buckets
         self._local_statistics = not synchronize_batch_norm
         arena.on_ready = self.sync.ready if self.sync.watches_gradients else None
-        for layer in model.layers():
-            if isinstance(layer, BatchNorm2d):
-                if self.sync.own_step and synchronize_batch_norm and group.size > 1:
-                    raise AgreedError(
-                        f"--sync {sync} lets ranks go on without each other, and batch normalization takes statistics "
-                        "over all of them in every step: take --batch-norm local"
-                    )
-                layer.sum_over_ranks = self._sum_statistics if synchronize_batch_norm and group.size > 1 else None
+        for layer in summing_layers(model):
+            is_norm = isinstance(layer, BatchNorm2d)
+            sums = group.size > 1 and (synchronize_batch_norm or not is_norm)
+            if self.sync.own_step and sums:
+                what, instead = ("batch normalization takes statistics", "--batch-norm local")
+                if not is_norm:
+                    what, instead = ("the router of experts counts tokens", "balance=none of the model")
+                raise AgreedError(
+                    f"--sync {sync} lets ranks go on without each other, and {what} over all of them in every step: "
+                    f"take {instead}"
+                )
+            layer.sum_over_ranks = self._sum_statistics if sums else None
 
     @property
     def bytes_per_step(self) -> int:
@@ -206,8 +212,8 @@ class DataParallel:
         if not self.arena.on_host:
             self.arena.get_header()
         differs = self.group.size > 1 and self._signatures_differ()
-        if self.pipe is not None:
-            differs = self._sum_over_stages(self.pipe, differs)
+        if self._part_sums is not None:
+            differs = self._part_sums.sum(differs)
         self.sync_seconds += time.perf_counter() - begin
         if self.sync.each_pass:
             self.sync_seconds += self.sync.take_seconds()
@@ -238,8 +244,8 @@ class DataParallel:
 
     def norm(self) -> float:
         """Return the Euclidean norm of the summed gradients, on all ranks (in a step of a rank's own, of that rank)."""
-        if self.pipe is not None:
-            return self._norm
+        if self._part_sums is not None:
+            return self._part_sums.norm
         begin = time.perf_counter()
         norm = self.sync.norm()
         end = time.perf_counter()
@@ -279,31 +285,10 @@ class DataParallel:
             self.sync.gather(slot)
 
     def _end_together(self, problem: str) -> None:
-        """Raise an AgreedError if this stage has a problem, which all of its ranks know, or another one has."""
-        problems = [problem] if self.pipe is None else self.pipe.all_gather(problem)
+        """Raise an AgreedError if this part has a problem, which all of its ranks know, or another one has."""
+        problems = [problem] if self.roles is None else self.roles.everyone.all_gather(problem)
         if any(problems):
             raise AgreedError(next(filter(None, problems)), code=1)
-
-    def _sum_over_stages(self, pipe: Group, differs: bool) -> bool:
-        """Sum the header and the square of the norm over the stages; return whether signatures differ on any."""
-        header = self.arena.header[: StepHeader.CONTROL.stop]
-        norm = self.sync.norm()
-        squares = max(0.0, norm * norm - self._squares_of_copies()) if self._copies else norm * norm
-        sums = pipe.sum(np.array([*header, squares, differs], np.float64))
-        header[...] = sums[:-2]
-        self._norm = math.sqrt(sums[-2])
-        return bool(sums[-1])
-
-    def _squares_of_copies(self) -> float:
-        """Return the sum of squares of summed gradients that another stage counts."""
-        arena, own = self.arena, self.sync.own
-        squares = 0.0
-        for p in self._copies:
-            for part in own or (slice(p.start, p.stop),):
-                start, stop = max(p.start, part.start), min(p.stop, part.stop)
-                if start < stop:
-                    squares += sum_of_squares(arena.device.to_host(arena.gradients[start:stop]))
-        return float(self.group.sum(np.array([squares]))[0]) if own is not None else squares
 
     def _sign(self) -> None:
         """Put this rank's fingerprint of all collectives so far into the header, in numbers whose sums are exact."""
@@ -345,48 +330,23 @@ class DataParallel:
         """
         divided = self.arena.divided is not None  # no two ranks have the same part
         if self.group.mixed and not divided:  # a CPU and a GPU round their updates differently: rank 0's weights count
-            self.group.broadcast(self.arena.values)
-        same = self.group.mixed or divided
-        self._end_together("" if same else self._weight_difference(when))
+            self._same.broadcast(self.arena.values)
+        self._end_together("" if self.group.mixed or divided else self._weight_difference(when))
 
     def _weight_difference(self, when: str) -> str:
-        """Return which weights differ, "" if they are equal; the same on all ranks of the group."""
-        hashes = self.group.all_gather(_hash(self.arena.values))
-        if len(set(hashes)) == 1:
-            return ""
-        usual = max(hashes, key=hashes.count)
-        rank = next(r for r, h in enumerate(hashes) if h != usual)
-        model_rank = hashes.index(usual)
-        parameters = [*self.arena.parameters, *self.arena.frozen]
-        mine = [_hash(p.data) for p in parameters]
-        all_hashes = self.group.all_gather(mine)
-        pairs = zip(parameters, all_hashes[rank], all_hashes[model_rank], strict=True)
-        name = next((p.name for p, a, b in pairs if a != b), "the padding between parameters")
-        odd, usual_rank = self.group.world_ranks[rank], self.group.world_ranks[model_rank]
-        ledger = self.group.job.ledger
-        stages = "" if ledger is None else ledger.mine.stages  # all ranks of the group have the same
-        return f"the weights of {name_rank(odd, stages)} differ from those of rank {usual_rank} {when}: {name}"
+        """Return which weights differ over ranks that have the same ones, "" if they are equal."""
+        arena, roles = self.arena, self.roles
+        parameters = [*arena.parameters, *arena.frozen]
+        found = weight_difference(self._same, when, parameters, arena.values)
+        for axis in ("tensor", "expert") if roles is not None else ():
+            assert roles is not None
+            group = roles.mesh[axis]
+            if group.size > 1:
+                whole = [p for p in parameters if p.shard is None or p.shard.axis != axis]
+                found = weight_difference(group, when, whole) or found
+        return found
 
     def free(self) -> None:
         """Free MPI resources: requests, and shared memory (the arena moves out of it)."""
         self.sync.free()
         self.arena.on_ready = None
-
-
-def model_difference(ranks: Ranks, mine: list[tuple[str, tuple[int, ...]]]) -> str:
-    """Return where the ranks have built different models, given as names and shapes; "" if they are alike."""
-    models = ranks.all_gather(zlib.crc32(repr(mine).encode()))
-    if len(set(models)) == 1:
-        return ""
-    layouts = ranks.all_gather(mine)
-    rank = next(r for r, model in enumerate(models) if model != models[0])
-    theirs, ours = next((a, b) for a, b in itertools.zip_longest(layouts[rank], layouts[0]) if a != b)
-    odd, first = ranks.world_ranks[rank], ranks.world_ranks[0]
-    return (
-        f"rank {odd} has built another model than rank {first}: its {theirs or 'list of parameters ends'} stands "
-        f"where rank {first} has {ours or 'none'}; give all ranks the same options, files and program version"
-    )
-
-
-def _hash(array: np.ndarray) -> int:
-    return zlib.crc32(device_of(array).to_host(array).data)

@@ -73,16 +73,28 @@ class GatheredValues:
         self._here = set()
 
     def end_step(self) -> None:
-        """Give back all but this rank's part: the values are about to change."""
+        """Have only this rank's part from here on: the values are about to change.
+
+        Where a whole step's pieces have room, their memory is kept, too: the next step writes over it.
+        """
         self._training = False
-        self.release()
+        self._forget()
+        if not self._keep:
+            self._give_back_all()
 
     def release(self) -> None:
         """Give back all but this rank's part."""
+        self._forget()
+        self._give_back_all()
+
+    def _forget(self) -> None:
+        """Have only this rank's part from here on."""
         for piece in list(self._flying):
             self._land(piece)
         self._whole.clear()
         self._here, self._unit, self._before = set(), START, START
+
+    def _give_back_all(self) -> None:
         for number in range(len(self._pieces)):
             self._give_back(number)
 

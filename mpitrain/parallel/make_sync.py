@@ -43,6 +43,7 @@ def make_gradient_sync(
     sync: str = EVERY_STEP,
     compress: str = NONE,
     gradient_hook: str = "",
+    same: Group | None = None,
 ) -> GradientSync:
     """Return the synchronization for ``arena``.
 
@@ -63,6 +64,8 @@ def make_gradient_sync(
         Codec of the gradients, as in ``compress.registry``.
     gradient_hook : str
         FILE.py:FUNC of a function that sums them, as in ``gradient_hook``; empty for none.
+    same : Group, optional
+        The ranks of ``group`` with the same experts, where there are others: as ``AllReduceSync``.
 
     Raises
     ------
@@ -87,6 +90,10 @@ def make_gradient_sync(
         return CompressedSync(arena, group, codec, compress, all_reduce, bucket_bytes)
     if group.size == 1:
         return LocalSync(arena)
+    if same is not None and same.size < group.size:
+        if shard == "optimizer":
+            raise AgreedError("--shard optimizer does not go with axis expert yet: its ranks have different parameters")
+        return AllReduceSync(arena, group, all_reduce, bucket_bytes, same)
     if not wanted or group.has_devices:
         return AllReduceSync(arena, group, all_reduce, bucket_bytes)
     if shard in ("gradients", "weights"):

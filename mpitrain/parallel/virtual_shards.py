@@ -8,7 +8,7 @@
 Every shard goes through the network by itself, so that products have the same shapes on any number of ranks. Each
 parameter's gradients are added as they come, like the carries of a binary counter, and the buckets of the last shard
 are sent while its backward still runs. Batch normalization takes its statistics over all shards, added in the same
-tree; then the shards of a rank go through the network side by side.
+tree, and so do routers of experts; then the shards of a rank go through the network side by side.
 
 Cost: smaller products; lg(V / P) more gradients in memory, and with batch normalization the activations of all shards
 of a rank at once.
@@ -27,7 +27,8 @@ from ..comm.group import Group
 from ..context import Context
 from ..data.loader import Batch
 from ..errors import AgreedError
-from ..layers import BatchNorm2d, Layer
+from ..layers import Layer
+from ..layers.base import summing_layers
 from ..step_header import StepHeader
 from .cooperative import CooperativeThreads
 
@@ -83,7 +84,7 @@ class VirtualShards:
     Parameters
     ----------
     model : Layer
-        Its batch normalizations take their statistics over all shards of all ranks from now on.
+        Its batch normalizations and routers take their statistics over all shards of all ranks from now on.
     arena : Arena
         Whose ``on_ready`` starts the all-reduce.
     group : Group
@@ -99,7 +100,7 @@ class VirtualShards:
         self._gradients, self._losses = TreeSum(arena.gradients, own), TreeSum(arena.header[StepHeader.TOTALS], own)
         self._threads = CooperativeThreads(self._sum_of_all)
         self._ctx = [ctx]
-        norms = [layer for layer in model.layers() if isinstance(layer, BatchNorm2d)]
+        norms = summing_layers(model)
         for layer in norms:
             layer.sum_over_ranks = self._sum_over_shards
         for _ in range(own - 1 if norms else 0):

@@ -133,7 +133,7 @@ class Zero2(Zero1):
     each_pass = True
 
     def __init__(self, arena: Arena, group: Group, scatter: str, gather: str, buckets: list[Bucket]):
-        self.memory = ReservedMemory(arena.size, arena.dtype)
+        self.memory = ReservedMemory(arena.size, arena.dtype, len(buckets))
         arena.move(arena.values, self.memory.array)
         super().__init__(arena, group, scatter, gather, buckets)
         self._sums = [np.empty(0, arena.dtype) for _ in self.buckets]  # of earlier microbatches

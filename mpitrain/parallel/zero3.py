@@ -10,7 +10,7 @@ which a rank keeps its chunk.
 
 Bytes of a step: 3 (P - 1) / P n, or 2 (P - 1) / P n where the weights are kept from forward to backward, as Xu et al.
 (2020, arXiv 2004.13336) do it. Memory of weights w, slots k w: w (2 + k) / P, and two units of weights and of
-gradients; up to w more where the weights are kept.
+gradients; w more where the weights are kept.
 
 Sources: Rajbhandari et al. 2020, arXiv 1910.02054 (stage 3); Zhao et al. 2023, "PyTorch FSDP", arXiv 2304.11277.
 """
@@ -53,7 +53,7 @@ class Zero3(Zero2):
 
     def __init__(self, arena: Arena, group: Group, scatter: str, gather: str, pieces: Sequence[Piece], *, keep: bool):
         if arena.memory is None:
-            arena.memory = ReservedMemory(arena.num_values, arena.dtype)
+            arena.memory = ReservedMemory(arena.num_values, arena.dtype, len(pieces))
             arena.memory.array[...] = arena.values
             arena.move(arena.memory.array, arena.gradients)
         self.keep = keep

@@ -26,7 +26,7 @@ from .results import RunResults
 from .run import TrainingRun
 from .run_length import RunLength
 from .scoring.scores import make_scoring
-from .setup import TrainingSetup, augment_of, bucket_bytes_of, language_facts
+from .setup import TrainingSetup, augment_of, bucket_bytes_of, task_facts
 from .work_meter import WorkMeter
 
 
@@ -59,7 +59,7 @@ def make_loop(
     observers : sequence of Hook
         Hooks that change nothing, called after all others.
     """
-    shards = num_shards(config, len(setup.dataset.train), _data_group(setup, world).size)
+    shards = num_shards(config, len(setup.dataset.train), _samples(setup, world).size)
     run = make_run(config, setup, world, display, shards)
     run.path = run_path
     executor, meter = make_executor(run, shards), None
@@ -72,18 +72,20 @@ def make_loop(
 
 def make_run(config: Config, setup: TrainingSetup, world: World, display: ProgressLog, shards: int) -> TrainingRun:
     """Return the parts of a run with ``shards`` virtual shards; 0 for none."""
-    group = _data_group(setup, world)
-    sync = _make_data_parallel(config, setup, group, shards)
-    loader = _make_loader(config, setup, group, shards)
+    sums = world.group("data") if setup.roles is None else setup.roles.sums
+    sync = _make_data_parallel(config, setup, sums, shards)
+    loader = _make_loader(config, setup, _samples(setup, world), shards)
     data = setup.dataset
-    scoring = make_scoring(setup.loss, setup.target_normalizer, data.num_outputs, setup.metrics, **language_facts(data))
+    scoring = make_scoring(setup.loss, setup.target_normalizer, data.num_outputs, setup.metrics, **task_facts(data))
     length = RunLength.of(config.run, len(loader))
     sync.sync.passes = loader.microbatches
     ctx, pipeline = Context(seed=config.run.seed, device=setup.arena.device), setup.pipeline
     runner = None
     if pipeline is not None:
-        runner = PipelineRunner(pipeline.stages, pipeline.channel, setup.loss, ctx, whole_outputs=shards > 0)
+        runner = PipelineRunner(pipeline.stages, pipeline.channel, setup.training_loss, ctx, whole_outputs=shards > 0)
     optimizer = make_optimizer(config.optimizer, setup.arena)
+    if setup.roles is not None:
+        optimizer.sum_over_parts = setup.roles.sum_over_parts(setup.arena)
     if config.parallel.offload_optimizer:
         with world.together():
             map_slots(optimizer, Path(config.parallel.offload_optimizer), sync.sync.own)
@@ -106,9 +108,9 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
     )
 
 
-def _data_group(setup: TrainingSetup, world: World) -> Group:
-    """Return the ranks that divide the samples, and have the same model."""
-    return world.group("data") if setup.pipeline is None else setup.pipeline.data
+def _samples(setup: TrainingSetup, world: World) -> Group:
+    """Return the ranks among which the samples are divided."""
+    return world.group("data") if setup.roles is None else setup.roles.samples
 
 
 def _make_data_parallel(config: Config, setup: TrainingSetup, group: Group, shards: int) -> DataParallel:
@@ -126,7 +128,7 @@ def _make_data_parallel(config: Config, setup: TrainingSetup, group: Group, shar
         sync=p.sync,
         compress=p.compress,
         gradient_hook=p.gradient_hook,
-        pipe=None if setup.pipeline is None else setup.pipeline.pipe,
+        roles=setup.roles,
         copies=() if setup.pipeline is None else setup.pipeline.stages.copies,
     )
 
@@ -152,7 +154,7 @@ def _make_loader(config: Config, setup: TrainingSetup, group: Group, shards: int
         device=setup.arena.device,
         inputs=pipeline is None or pipeline.stages.takes_samples,
         targets=pipeline is None or pipeline.stages.has_last,
-        whole_rows=pipeline is not None,
+        whole_rows=setup.roles is not None,
         batch_tokens=config.data.batch_tokens,
         weights=parse_balance(config.parallel.balance),
     )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..data.dataset import CLASSIFICATION, Dataset
+from ..data.dataset import CLASSIFICATION, SEGMENTATION, Dataset
+from ..data.pixels import count_pixels
 from ..errors import UserError
 from ..suggest import suggest
 
@@ -20,8 +21,8 @@ def class_weights_of(text: str, dataset: Dataset) -> tuple[float, ...]:
     Parameters
     ----------
     text : str
-        ``balanced`` for the inverse of the number of training samples of each class (King and Zeng 2001), or
-        ``NAME:WEIGHT,NAME:WEIGHT``; a class that is not named weighs 1 before the scaling.
+        ``balanced`` for the inverse of the number of training samples, or pixels, of each class (King and Zeng 2001),
+        or ``NAME:WEIGHT,NAME:WEIGHT``; a class that is not named weighs 1 before the scaling.
     dataset : Dataset
 
     Raises
@@ -37,9 +38,12 @@ def class_weights_of(text: str, dataset: Dataset) -> tuple[float, ...]:
     """
     if not text:
         return ()
-    if dataset.task != CLASSIFICATION:
-        raise UserError(f"--class-weights is for classification: the task is {dataset.task}")
-    counts = np.bincount(dataset.train.y, minlength=dataset.num_outputs)
+    if dataset.task not in (CLASSIFICATION, SEGMENTATION):
+        raise UserError(f"--class-weights is for {CLASSIFICATION} and {SEGMENTATION}: the task is {dataset.task}")
+    if dataset.task == SEGMENTATION:
+        counts = count_pixels(dataset.train.y, dataset.num_outputs)
+    else:
+        counts = np.bincount(dataset.train.y, minlength=dataset.num_outputs)
     if text == BALANCED:
         weights = np.divide(1.0, counts, out=np.zeros(len(counts)), where=counts > 0)
     else:

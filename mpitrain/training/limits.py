@@ -89,15 +89,15 @@ def num_threads(config: Config, world: World) -> int:
     return threads
 
 
-def check_memory(config: Config, model: Layer, world: World, num_stages: int = 1) -> None:
+def check_memory(config: Config, model: Layer, world: World, num_parts: int = 1) -> None:
     """Raise a UserError if the weights and gradients of ``model`` need more memory than the machine has.
 
     Counted is the least that any way of training needs: the weights once on a node, gradients of those that are trained
-    on each of its ranks that has them; a rank of a pipeline has those of a stage.
+    on each of its ranks that has them, of which ``num_parts`` have the model together.
     """
     whole = ModelTable.of(model)
     parameters, trained = (sum(entry.size for entry in some) for some in (whole.parameters, whole.trained))
-    copies = world.node_size / num_stages
+    copies = world.node_size / num_parts
     needed = int(4 * (parameters * min(1, copies) + trained * copies))
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > there:

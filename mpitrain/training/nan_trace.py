@@ -68,7 +68,7 @@ def find_non_finite(run: TrainingRun, microbatches: Sequence[Batch], step: int) 
     stages = {0: model} if setup.pipeline is None else setup.pipeline.stages.own
     num_stages = 1 if setup.pipeline is None else setup.pipeline.stages.num_stages
     search = _Search(run.world, microbatches, stages, num_stages)
-    loss = _WatchedLoss(setup.loss, search)
+    loss = _WatchedLoss(setup.training_loss, search)
     search.look_at_samples()
     on_ready, arena.on_ready = arena.on_ready, search.gradient
     try:

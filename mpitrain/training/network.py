@@ -3,12 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import models
 from ..config import Config
-from ..data.dataset import LANGUAGE_MODELING, REGRESSION, Dataset
+from ..data.dataset import LANGUAGE_MODELING, REGRESSION, SEGMENTATION, Dataset
 from ..errors import UserError
-from ..layers import Layer, MultiHeadAttention
+from ..layers import ConvTranspose2d, Layer, MultiHeadAttention
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
+from ..parallel.pipeline.stages import output_like
 
 
 def make_model(
@@ -52,7 +55,11 @@ def _call(function: Callable[..., Any], name: str, *arguments: Any, **options: A
 
 
 def check_objective(model: Layer, dataset: Dataset) -> None:
-    """Raise a UserError where a model sees the tokens to predict, or does not see those after hidden ones."""
+    """Raise a UserError where a model gives no classes of pixels and should, or does so and should not.
+
+    The same where it sees the tokens to predict, or does not see those after hidden ones.
+    """
+    _check_pixels(model, dataset)
     causal = [layer.causal for layer in model.layers() if isinstance(layer, MultiHeadAttention)]
     if dataset.task != LANGUAGE_MODELING or not causal:
         return
@@ -65,6 +72,22 @@ def check_objective(model: Layer, dataset: Dataset) -> None:
         raise UserError(
             "mask= hides tokens to be predicted from those around them, but the model sees only those before: "
             "leave out mask=, or take a model such as bert"
+        )
+
+
+def _check_pixels(model: Layer, dataset: Dataset) -> None:
+    """Raise a UserError unless a model gives outputs for each pixel where these have targets, and only there."""
+    segmentation = dataset.task == SEGMENTATION
+    if not segmentation and not any(isinstance(layer, ConvTranspose2d) for layer in model.layers()):
+        return
+    found = output_like(model, np.zeros((0, *dataset.input_shape), np.float32)).shape[1:]
+    wanted = (*dataset.input_shape[:2] * segmentation, dataset.num_outputs)
+    if found != wanted:
+        kind = "each pixel" if segmentation else "each image"
+        hint = ": --model unet does" if segmentation else ""
+        raise UserError(
+            f"the model gives outputs of shape {found} for an image, and {dataset.task} needs {wanted}, one for each "
+            f"class of {kind}{hint}"
         )
 
 

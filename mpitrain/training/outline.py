@@ -16,8 +16,8 @@ from ..data.dataset import Dataset
 from ..data.lazy import is_lazy
 from ..device.loans import LEAST_BYTES
 from ..head_loss import split_head
-from ..layers import BatchNorm2d, Layer
-from ..layers.base import Phase
+from ..layers import Layer
+from ..layers.base import Phase, summing_layers
 from ..layers.embedding import sample_dtype
 from ..losses import Loss
 from ..plain_text import count
@@ -77,14 +77,14 @@ def try_passes(setup: TrainingSetup, config: Config, size: int) -> Passes:
     tested = min(samples_at_once(data.test.x), math.ceil(len(data.test) / size))
     few = min(2, microbatches)  # the second adds to the gradients of the first, for which it takes more
     train_bytes = _extrapolate(lambda n, least: _forward_backward(setup, n, few, least), samples)
-    if shards and any(isinstance(layer, BatchNorm2d) for layer in setup.model.layers()):
+    if shards and summing_layers(setup.model):
         train_bytes *= shards // size  # the shards of a rank go through the network side by side
     return Passes(rows, samples, train_bytes, _extrapolate(lambda n, least: _forward(setup, n, least), tested))
 
 
 def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
     """Return the bytes of each part of training on rank 0, with a remark on each."""
-    arena, exchange, size = run.setup.arena, run.data_parallel.sync, run.group.size
+    arena, exchange, size = run.setup.arena, run.data_parallel.sync, run.loader.size
     own = arena.size if exchange.own is None else sum(part.stop - part.start for part in exchange.own)
     in_common = exchange.sharded and not run.data_parallel.messages_per_step
     slots = list(run.optimizer.slots)
@@ -130,7 +130,7 @@ def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int,
     """Run a training step without its update, and return the bytes of its buffers."""
     ctx = _context(setup, least)
     setup.arena.writes = [0] * len(setup.arena.parameters)
-    model, loss = split_head(setup.model, setup.loss)
+    model, loss = split_head(setup.model, setup.training_loss)
     for _ in range(microbatches):
         _to_the_loss(setup, model, loss, num_samples, ctx)
         model.backward(loss.backward(ctx), ctx)
@@ -140,7 +140,7 @@ def _forward_backward(setup: TrainingSetup, num_samples: int, microbatches: int,
 def _forward(setup: TrainingSetup, num_samples: int, least: float) -> int:
     """Evaluate, and return the bytes of the buffers."""
     ctx = _context(setup, least, training=False)
-    model, loss = split_head(setup.model, setup.loss)
+    model, loss = split_head(setup.model, setup.training_loss)
     _to_the_loss(setup, model, loss, num_samples, ctx)
     return ctx.num_bytes + loss.memory()
 
@@ -162,10 +162,14 @@ def _output_shapes(model: Layer, run: Callable[[], object]) -> dict[str, tuple[i
     """Return the shape of the output for one sample of each layer of ``_top``, by name, in one forward of ``run``."""
     shapes: dict[str, tuple[int, ...]] = {}
     places = {layer: name.partition(".")[0].split("+") for name, layer in model.running()}
+    before: list[str] = []
 
     def observe(layer: Layer, phase: Phase, array: np.ndarray) -> None:
         if phase == "output":  # the last layer of a block gives its output; fused layers have one for all
             shapes.update(dict.fromkeys(places[layer], tuple(array.shape[1:])))
+        elif phase == "forward" and before != places[layer]:  # a block that joins its results gives what comes in here
+            shapes.update(dict.fromkeys(before, tuple(array.shape[1:])))
+            before[:] = places[layer]
 
     stop = model.observe(observe)
     try:

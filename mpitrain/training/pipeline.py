@@ -24,7 +24,8 @@ from ..device import Device
 from ..errors import AgreedError, UserError
 from ..layers import Layer, Recompute, Sequential, Unit
 from ..layers.embedding import sample_dtype
-from ..parallel.data import model_difference
+from ..parallel.divide import Options, divide, options_of
+from ..parallel.division import Division
 from ..parallel.pipeline.cut import Cut, cut_stages, make_cut
 from ..parallel.pipeline.demand import stage_demands
 from ..parallel.pipeline.measure import measure_units
@@ -33,6 +34,7 @@ from ..parallel.pipeline.stages import Stages
 from ..parallel.pipeline.tables import Recomputed
 from ..parallel.pipeline.unit_cost import UnitCost
 from ..parallel.pipeline.units import check_number, find_units, parse_stages
+from ..parallel.weights_alike import model_difference
 from ..pipelines import Program, find, make_program
 from ..pipelines.idle import CAUSES
 from ..pipelines.price import Prediction, make_link, predict_program
@@ -63,6 +65,8 @@ class PipelineSetup:
         Between the ranks of the pipeline.
     link : callable(sender, receiver), optional
         Times of a message, where ``mpitrain collective calibrate`` has measured them with as many ranks.
+    division : Division or None
+        The part of the layers of the whole model that ranks of one place in the pipeline have; None where it is all.
     """
 
     mesh: Mesh
@@ -72,6 +76,7 @@ class PipelineSetup:
     cut: Cut
     channel: Channel
     link: Link | None = None
+    division: Division | None = None
 
     @property
     def data(self) -> Group:
@@ -82,11 +87,6 @@ class PipelineSetup:
     def pipe(self) -> Group:
         """The ranks of this pipeline."""
         return self.mesh["pipe"]
-
-    @functools.cached_property
-    def weights(self) -> Channel:
-        """Channel by which rank 0 gets the weights of all stages; ranks of the pipeline make it together, once."""
-        return Channel(self.pipe)
 
     @property
     def microbatches(self) -> int:
@@ -141,7 +141,8 @@ def open_pipeline(
     by_nccl = config.parallel.channel == "nccl"
     if by_nccl:
         check_nccl(world, device, "--channel")
-    samples = math.ceil(min(config.data.batch_size, len(dataset.train)) / (mesh.sizes["data"] * num_microbatches))
+    num_shares = mesh.sizes["data"] * mesh.sizes["expert"]
+    samples = math.ceil(min(config.data.batch_size, len(dataset.train)) / (num_shares * num_microbatches))
 
     demands = stage_demands(program)
     if config.parallel.balance == "auto":
@@ -160,7 +161,8 @@ def open_pipeline(
         return costs, make_cut(costs, demands, starts, **how)
 
     open_channel = functools.partial(open_nccl_channel, world, device) if by_nccl else Channel
-    made = _open(world, mesh, model, program, dataset.input_shape, cut, device, config.compute.recompute, open_channel)
+    how = config.compute.recompute, open_channel, options_of(config.parallel)
+    made = _open(world, mesh, model, program, dataset.input_shape, cut, device, *how)
     return replace(made, link=_find_link(made.stages, samples, world.size))
 
 
@@ -189,6 +191,7 @@ def _open(
     device: Device,
     recompute: Recomputed = "off",
     open_channel: Callable[[Group], Channel] = Channel,
+    options: Options | None = None,
 ) -> PipelineSetup:
     """Return the pipeline of a model, for which rank 0 measures the costs of all units and calls ``cut``."""
     if problem := model_difference(world, [(name, p.shape) for name, p in model.named_parameters()]):
@@ -198,14 +201,15 @@ def _open(
         if world.rank == 0:
             mine = cut()
     costs, found = world.all_gather(mine)[0]
-    units, rank = find_units(model), mesh["pipe"].rank
+    division = divide(model, mesh, input_shape, options)
+    units, rank = find_units(division.model), mesh["pipe"].rank
     sample = np.zeros((1, *input_shape), sample_dtype(model))
     stages = Stages(units, found.stops, program, rank, sample, device, recompute)
     world.ledger.name_stages(list(stages.own))
     staging = world.group("data").staging
-    for group in (mesh["data"], mesh["pipe"]):
+    for group in (mesh.over("data", "space", "context", "expert"), mesh["pipe"]):
         group.use_staging(staging)
-    return PipelineSetup(mesh, stages, units, costs, found, open_channel(mesh["pipe"]))
+    return PipelineSetup(mesh, stages, units, costs, found, open_channel(mesh["pipe"]), division=division)
 
 
 def _find_link(stages: Stages, samples: int, num_ranks: int) -> Link | None:

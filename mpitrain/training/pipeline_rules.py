@@ -3,12 +3,14 @@
 import zlib
 
 from ..balance_options import check_balance
+from ..comm.axes import AXES
 from ..comm.group import Group
 from ..comm.mesh import Mesh
 from ..comm.world import World
 from ..config import Config
 from ..errors import AgreedError, ScheduleError, UserError
 from ..layers import BatchNorm2d, Layer
+from ..layers.base import summing_layers
 from ..parallel.pipeline.units import check_number, find_units
 from ..pipelines import Program, check_for, find, make_program
 from ..run_rules import EVERY_STEP
@@ -39,6 +41,14 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
     """Raise a UserError for settings that do not go with the mesh; those of a run that is continued are left out."""
     p = config.parallel
     check_balance(p.balance, mesh.sizes["data"])
+    other = next((axis for axis, size in mesh.sizes.items() if axis != "data" and size > 1), "")
+    if other and p.shard in ("gradients", "weights"):
+        raise UserError(f"--shard {p.shard} needs all ranks on axis data: with {other}, take --shard optimizer")
+    _check_division(config, mesh)
+    if mesh.sizes["context"] == 1 and not resumes and p.context != Config().parallel.context:
+        raise UserError("--context is for axis context: give its number of ranks, as in --mesh context=2")
+    if p.sequence_parallel and mesh.sizes["tensor"] == 1 and not resumes:
+        raise UserError("--sequence-parallel is for axis tensor: give its number of ranks, as in --mesh tensor=2")
     if mesh.sizes["pipe"] == 1:
         if resumes:
             return
@@ -52,18 +62,13 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
     elif p.sync != EVERY_STEP:
         raise UserError(f"--sync {p.sync} needs the whole model on every rank: leave --mesh pipe out")
     elif p.elastic:
-        raise UserError("ranks of a pipeline cannot be lost yet: --elastic needs all ranks on axis data")
+        raise UserError("ranks with a part of the model cannot be lost yet: --elastic needs all ranks on axis data")
     elif p.compress != "none":
         raise UserError("--compress does not go with a pipeline yet: only its last stage knows the weight of a step")
     elif p.gradient_hook:
         raise UserError("--gradient-hook does not go with a pipeline yet: its check needs the sums of all stages")
     elif config.compute.cuda_graph == "on":
         raise UserError("--cuda-graph does not go with a pipeline, whose messages come between the layers")
-    elif p.shard in ("gradients", "weights"):
-        raise UserError(
-            f"--shard {p.shard} does not go with a pipeline, whose microbatches would each be summed and gathered by "
-            "themselves: take --shard optimizer"
-        )
     elif p.balance == "dynamic":
         raise UserError("--balance dynamic does not go with a pipeline, whose ranks have different work")
     elif p.balance == "auto" and p.stages:
@@ -77,12 +82,40 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
         )
 
 
+def _check_division(config: Config, mesh: Mesh) -> None:
+    """Raise a UserError for settings that do not go with axes within the layers."""
+    p = config.parallel
+    axis = next((axis for axis in AXES if axis not in ("data", "pipe") and mesh.sizes[axis] > 1), "")
+    for option, value, default, reason in (
+        ("--sync", p.sync, EVERY_STEP, "needs the whole model on every rank"),
+        ("--elastic", p.elastic, False, "needs the whole model on every rank"),
+        (
+            "--reproducible",
+            p.reproducible,
+            0,
+            "adds in the order of one rank, parts of layers do not",
+        ),
+        ("--gradient-hook", p.gradient_hook, "", "is for ranks with the same parameters"),
+        ("--balance", p.balance, "off", "is for ranks with the same work"),
+        ("--cuda-graph", config.compute.cuda_graph == "on", False, "has no messages between the layers"),
+        ("--compress", axis == "expert" and p.compress != "none", False, "is for ranks with the same parameters"),
+    ):
+        if axis and value != default:
+            raise UserError(f"{option} does not go with axis {axis} of the mesh: it {reason}")
+
+
 def check_dynamic(model: Layer, group: Group) -> None:
     """Raise a UserError if the ranks of ``group`` cannot hand out microbatches of ``model`` among themselves."""
-    if any(isinstance(layer, BatchNorm2d) and layer.sum_over_ranks is not None for layer in model.layers()):
+    summing = [layer for layer in summing_layers(model) if layer.sum_over_ranks is not None]
+    if any(isinstance(layer, BatchNorm2d) for layer in summing):
         raise UserError(
             "--balance dynamic does not go with batch statistics over all ranks, which would wait for each other: "
             "--batch-norm local takes them over each microbatch"
+        )
+    if summing:
+        raise UserError(
+            "--balance dynamic does not go with tokens of experts that are counted over all ranks, which would wait "
+            "for each other: take balance=none of the model"
         )
     if reason := group.why_not_share(8):
         raise UserError(f"--balance dynamic needs ranks that share memory: {reason}")
@@ -114,9 +147,10 @@ def check_model(config: Config, model: Layer, program: Program) -> None:
     """Raise a UserError if a model cannot be cut and run as the config asks for."""
     check_number(len(find_units(model)), program.num_stages)
     if config.parallel.reproducible:
-        if any(isinstance(layer, BatchNorm2d) for layer in model.layers()):
+        if summing := summing_layers(model):
+            what = "batch normalization" if isinstance(summing[0], BatchNorm2d) else "the routers of experts"
             raise UserError(
-                "--reproducible takes the statistics of batch normalization over all microbatches of a step at once, "
+                f"--reproducible takes the statistics of {what} over all microbatches of a step at once, "
                 "but in a pipeline these come one after the other"
             )
         if len({id(p) for _, p in model.named_parameters()}) < len(list(model.named_parameters())):

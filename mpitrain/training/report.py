@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .display.console import PlainConsole
 
 EXAMPLE_SECONDS = 10.0
+NOTHING_TO_SUM = "each part of the model is on one rank, nothing to sum"
+SUMMING = {"data", "space", "context", "expert"}  # axes over which gradients are summed
 """Time of training in which as many samples pass as are examined for examples.json at most."""
 
 
@@ -120,6 +122,7 @@ def make_report(loop: TrainingLoop, seconds: float) -> dict[str, Any]:
         "skipped_steps": results.skipped,
         "checkpoints": _checkpoints(loop.hooks),
         "slowest": blame(rank_times, _hint(run)) if world.size > 1 else "",
+        **_mesh(loop),
         **_pipeline(loop),
         **_balance(loop),
         **_meetings(loop),
@@ -150,6 +153,12 @@ def _meetings(loop: TrainingLoop) -> dict[str, Any]:
     }
 
 
+def _mesh(loop: TrainingLoop) -> dict[str, Any]:
+    """Return the axes of the mesh with several ranks; empty where each rank has the whole model."""
+    roles = loop.run.setup.roles
+    return {} if roles is None else {"mesh": {axis: size for axis, size in roles.mesh.sizes.items() if size > 1}}
+
+
 def _pipeline(loop: TrainingLoop) -> dict[str, Any]:
     """Return the schedule, the stages and the idle time of a pipeline; empty without one (collective)."""
     pipeline, runner = loop.run.setup.pipeline, loop.run.runner
@@ -159,7 +168,6 @@ def _pipeline(loop: TrainingLoop) -> dict[str, Any]:
     idle = runner.times.idle
     ranks = loop.run.world.all_gather((None if idle is None else round(idle, 4), list(pipeline.stages.own)))
     return {
-        "mesh": {axis: size for axis, size in pipeline.mesh.sizes.items() if size > 1},
         "pipeline": {
             "schedule": loop.run.config.parallel.pipeline,
             "microbatches": pipeline.microbatches,
@@ -283,8 +291,8 @@ def _say_rank(rank: int, report: dict[str, Any]) -> str:
 def _say_exchange(report: dict[str, Any]) -> str:
     if report["ranks"] == 1:
         return "one rank, nothing to sum"
-    if "pipeline" in report and "data" not in report["mesh"]:
-        return "each stage is on one rank, nothing to sum"
+    if "mesh" in report and not SUMMING & report["mesh"].keys():
+        return NOTHING_TO_SUM
     if "sync" in report:
         return _say_meetings(report["sync"])
     if report["sharded"] and not report["messages_per_step"]:

@@ -16,7 +16,7 @@ from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment, check_augment
 from ..data.batches import make_batches
-from ..data.dataset import LANGUAGE_MODELING, Dataset
+from ..data.dataset import LANGUAGE_MODELING, SEGMENTATION, Dataset
 from ..data.lazy import is_lazy
 from ..data.matching.conform import in_order_of
 from ..data.matching.fingerprint import contents, digest_file, fingerprint
@@ -30,11 +30,15 @@ from ..data.validation import with_validation
 from ..device import CPU, Device
 from ..errors import UserError
 from ..layers import Layer
-from ..losses import Loss
+from ..losses import DividedLoss, Loss
 from ..metrics import split_metrics
 from ..metrics.names import Spec
 from ..model_table import ModelTable
+from ..parallel.divide import check as check_division
+from ..parallel.divide import divide, options_of
+from ..parallel.division import Division
 from ..parallel.pieces import UNIT_BYTES, cut_pieces
+from ..parallel.roles import Roles
 from ..parallel.virtual_shards import check_shards
 from . import limits
 from .adaptation import adapt
@@ -58,13 +62,17 @@ class TrainingSetup:
     Attributes
     ----------
     model : Layer
-        In a pipeline, the stages that this rank has.
+        In a pipeline, the stages that this rank has; where layers are divided, its part of them.
     arena : Arena
         The buffers of ``model``.
     normalizer : Normalizer or None
         None for tokens, which are taken as they are.
     pipeline : PipelineSetup or None
-        None where each rank has the whole model.
+        None where each rank has all layers.
+    roles : Roles or None
+        Groups of the mesh; None where each rank has the whole model, and axis data all ranks.
+    division : Division or None
+        The part of the layers that this rank has; None where layers are whole.
     lora : str
         The adapters of the model, as in --lora, with all that is trained besides them.
     """
@@ -79,6 +87,15 @@ class TrainingSetup:
     metrics: str | Sequence[Spec] = ""
     pipeline: PipelineSetup | None = None
     lora: str = ""
+    roles: Roles | None = None
+    division: Division | None = None
+
+    @property
+    def training_loss(self) -> Loss:
+        """The loss of the outputs of this rank."""
+        if self.division is None or self.division.gives_whole_outputs:
+            return self.loss
+        return DividedLoss(self.loss, self.division.targets)
 
     @property
     def num_parameters(self) -> int:
@@ -127,7 +144,7 @@ def open_setup(
     earlier: Signature | None = None,
     own: OwnParts = OwnParts(),
     *,
-    divide: bool = False,
+    divided: bool = False,
 ) -> TrainingSetup:
     """Return the setup of a training run, whose model is on ``device``.
 
@@ -137,7 +154,7 @@ def open_setup(
         Signature of the resumed run: the data are sought at their old path, and columns and classes are brought
         into its order.
     own : OwnParts, optional
-    divide : bool
+    divided : bool
         With --shard weights, give the arena this rank's part of the values only: for one training, which comes first.
 
     Raises
@@ -197,18 +214,24 @@ def open_setup(
         lora = adapt(model, config.model, fitted, () if first_weights is None else first_weights.new)
         if lora is not None and weights is None and own.model is None and earlier is None:
             dataset = dataclasses.replace(dataset, notes=(*dataset.notes, RANDOM_BASE))
-        limits.check_memory(config, model, world, mesh.sizes["pipe"])
+        limits.check_memory(config, model, world, mesh.sizes["pipe"] * mesh.sizes["tensor"])
         class_weights = class_weights_of(config.optimizer.class_weights, dataset)
         loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)
         if first_weights is not None:
             dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *first_weights.notes))
-        scoring = make_scoring(loss, target_normalizer, dataset.num_outputs, metrics, **language_facts(dataset))
+        scoring = make_scoring(loss, target_normalizer, dataset.num_outputs, metrics, **task_facts(dataset))
         check_scores(config.run, scoring)
-    group, pipeline, whole = world.group("data"), None, ModelTable.of(model)
+    roles, pipeline, division, whole = Roles(mesh), None, None, ModelTable.of(model)
+    if roles.divides_layers:
+        with world.together():
+            check_division(model, mesh.sizes, dataset.input_shape, options_of(config.parallel))
     if mesh.sizes["pipe"] > 1:
         pipeline = open_pipeline(config, world, mesh, model, dataset, device)
-        model, group = pipeline.stages.model, pipeline.data
-    elif config.compute.recompute != "off":
+        model, division = pipeline.stages.model, pipeline.division
+    elif roles.divides_layers:
+        division = divide(model, mesh, dataset.input_shape, options_of(config.parallel))
+        model = division.model
+    if pipeline is None and config.compute.recompute != "off":
         with world.together():
             model = recompute(model, config.compute.recompute)
     arena = Arena(
@@ -217,8 +240,8 @@ def open_setup(
         seed=config.run.seed,
         device=device,
         whole=whole,
-        gradient_device=_gradient_device(config, group, model, device),
-        divide=_division(config, group, model, device) if divide else None,
+        gradient_device=_gradient_device(config, roles, model, device),
+        divide=_kept_values(config, roles, model, device) if divided else None,
     )
     with world.together():
         if first_weights is not None:
@@ -235,13 +258,24 @@ def open_setup(
     )
     adapters_text = "" if lora is None else lora.text
     return TrainingSetup(
-        dataset, normalizer, target_normalizer, model, arena, loss, signature, metrics, pipeline, adapters_text
+        dataset,
+        normalizer,
+        target_normalizer,
+        model,
+        arena,
+        loss,
+        signature,
+        metrics,
+        pipeline,
+        adapters_text,
+        roles if roles.divides_model else None,
+        division,
     )
 
 
 def resolved(config: Config, setup: TrainingSetup) -> Config:
     """Return ``config`` with ``auto`` and defaults replaced by their values."""
-    task = cast(Literal["classification", "regression", "language-modeling"], setup.dataset.task)
+    task = cast(Literal["classification", "regression", "segmentation", "language-modeling"], setup.dataset.task)
     data = dataclasses.replace(in_samples(config, setup.dataset).data, task=task)
     microbatches = 1 if setup.pipeline is None or config.parallel.reproducible else setup.pipeline.microbatches
     accumulate = config.optimizer.accumulate or microbatches
@@ -257,9 +291,10 @@ def _check_same_files(world: World, files: Sequence[Path], source: str) -> None:
     check_same_data(world, digests, source)
 
 
-def _gradient_device(config: Config, group: Group, model: Layer, device: Device) -> Device | None:
+def _gradient_device(config: Config, roles: Roles, model: Layer, device: Device) -> Device | None:
     """Return the device of the gradients if it is not that of the weights: memory shared by the ranks to sum them."""
-    if device is not CPU or group.has_devices:
+    group = roles.sums
+    if device is not CPU or group.has_devices or roles.same.size < group.size:
         return None
     num_bytes = 4 * sum(p.size for _, p in model.named_parameters() if not p.frozen)
     all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
@@ -271,8 +306,9 @@ def _gradient_device(config: Config, group: Group, model: Layer, device: Device)
     return SharedDevice(group) if shared and not config.parallel.reproducible else None
 
 
-def _division(config: Config, group: Group, model: Layer, device: Device) -> Callable[[Arena], list[slice]] | None:
+def _kept_values(config: Config, roles: Roles, model: Layer, device: Device) -> Callable[[Arena], list[slice]] | None:
     """Return the function that says which values this rank keeps with --shard weights; None for all (collective)."""
+    group = roles.sums
     if config.parallel.shard != "weights" or group.size == 1 or device is not CPU or group.has_devices:
         return None
     unit_bytes = min(UNIT_BYTES, bucket_bytes_of(config, group))
@@ -301,8 +337,10 @@ def in_samples(config: Config, dataset: Dataset) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=size))
 
 
-def language_facts(dataset: Dataset) -> dict[str, Any]:
-    """Return the options of ``make_scoring`` that depend on the text of a dataset."""
+def task_facts(dataset: Dataset) -> dict[str, Any]:
+    """Return the options of ``make_scoring`` that depend on the task, and on the text of a dataset."""
+    if dataset.task == SEGMENTATION:
+        return {"task": dataset.task}
     if dataset.task != LANGUAGE_MODELING:
         return {}
     tokenizer = None if dataset.masked else dataset.tokenizer  # the bytes of hidden tokens are not those of the text

@@ -8,7 +8,8 @@ from ..comm.measure.calibrate import Calibrator
 from ..comm.measure.model_error import messages_of
 from ..comm.world import World
 from ..config import Config
-from ..layers import BatchNorm2d, Layer
+from ..layers import BatchNorm2d, Layer, MixtureOfExperts
+from ..layers.base import summing_layers
 from ..parallel.data import DataParallel
 from .build import make_loop
 from .display.progress_log import ProgressLog
@@ -97,9 +98,12 @@ def _bucket_bytes(sync: DataParallel, itemsize: int) -> list[int]:
 
 
 def _statistics_bytes(model: Layer) -> list[int]:
-    """Return the lengths of the sums of batch statistics in a step: two for each layer, in forward and backward."""
-    layers = [layer for layer in model.layers() if isinstance(layer, BatchNorm2d) and layer.sum_over_ranks is not None]
-    return [8 * (2 * layer.weight.size + 1) for layer in layers for _ in ("forward", "backward")]
+    """Return the lengths of the sums of batch statistics in a step: two for each norm, one for each router."""
+    layers = [layer for layer in summing_layers(model) if layer.sum_over_ranks is not None]
+    norms = [layer for layer in layers if isinstance(layer, BatchNorm2d)]
+    routers = [layer for layer in layers if isinstance(layer, MixtureOfExperts)]
+    sums = [8 * (2 * layer.weight.size + 1) for layer in norms for _ in ("forward", "backward")]
+    return sums + [8 * layer.num_experts for layer in routers]
 
 
 def _calibrate(sync: DataParallel, setup: TrainingSetup, world: World) -> dict[str, Any] | None:

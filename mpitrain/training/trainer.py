@@ -46,7 +46,7 @@ from .report import write_results
 from .results import Result
 from .scoring.evaluation import Evaluator, make_evaluator
 from .scoring.scores import make_scoring
-from .setup import OwnParts, language_facts, open_setup, resolved
+from .setup import OwnParts, open_setup, resolved, task_facts
 from .weights import check_weights, gather_tensors, load_weights, save_weights
 
 Model = str | Layer | Callable[[tuple[int, ...], int], Layer]
@@ -305,7 +305,7 @@ class Trainer:
         setup = self.setup
         with self.world.together():
             splits = self._splits(data)
-            facts = language_facts(setup.dataset)
+            facts = task_facts(setup.dataset)
             scoring = make_scoring(
                 setup.loss, setup.target_normalizer, setup.dataset.num_outputs, setup.metrics, **facts
             )
@@ -314,7 +314,8 @@ class Trainer:
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs (N, K) for samples (N, ...): logits of classes, or values in the units of the targets.
 
-        For rows of tokens (N, L), padded by -1, a language model returns the logits (N, L, K) of the next tokens.
+        For rows of tokens (N, L), padded by -1, a language model returns the logits (N, L, K) of the next tokens, and
+        for images one of segmentation those of each pixel, (N, H, W, K).
         All ranks call this together with the same samples, and each computes a share.
         """
         setup, world = self.setup, self.world
@@ -333,7 +334,7 @@ class Trainer:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the numbers of the classes (N,), or the predicted values (N, K), for samples (N, ...).
 
-        A language model returns the most probable next tokens, (N, L).
+        A language model returns the most probable next tokens, (N, L), and one of segmentation classes (N, H, W).
         All ranks call this together with the same samples.
         """
         outputs = self.outputs(x)
@@ -347,9 +348,9 @@ class Trainer:
         AgreedError
             If it cannot be written.
         """
-        pipeline, tensors = self.setup.pipeline, None
-        if pipeline is not None and pipeline.data.rank == 0:
-            tensors = gather_tensors(self.setup.arena, pipeline.weights)
+        roles, tensors = self.setup.roles, None
+        if roles is not None and roles.same.rank == 0:
+            tensors = gather_tensors(self.setup.arena, roles.weights)
         elif self.world.rank == 0:
             tensors = gather_tensors(self.setup.arena)
         with self.world.together():

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,14 @@ from ..errors import UserError
 from ..json_text import to_json
 from ..layers.lora import ADAPTER
 from ..model_table import ModelTable
+from ..parameter import Shard
 from ..plain_text import visible
 
 if TYPE_CHECKING:  # the command line needs no MPI
     from ..comm.channel import Channel
+
+Part = tuple[str, Shard | None]
+"""A tensor by its name, and the part of it that a rank holds."""
 
 
 def gather_tensors(arena: Arena, channel: "Channel | None" = None) -> dict[str, np.ndarray] | None:
@@ -36,31 +41,51 @@ def gather_tensors(arena: Arena, channel: "Channel | None" = None) -> dict[str, 
     dict of str to array or None
         Arrays of the host: views of the arena, if it is there.
     """
-    tensors = {name: np.ascontiguousarray(arena.device.to_host(view)) for name, view in arena.named_tensors().items()}
+    mine = {
+        (tensor.name, tensor.shard): np.ascontiguousarray(arena.device.to_host(tensor.data)) for tensor in arena.tensors
+    }
     if channel is None or channel.group.size == 1:
-        return tensors
-    pipe = channel.group
-    stages = pipe.all_gather(list(tensors))
-    if pipe.rank:
-        held = {name for names in stages[: pipe.rank] for name in names}  # rank 0 gets them from those before
-        _send([array for name, array in tensors.items() if name not in held], channel)
-    else:
-        shapes = {entry.name: entry.shape for entry in arena.whole}
-        for stage, names in enumerate(stages):
-            new = {name: np.empty(shapes[name], arena.dtype) for name in names if name not in tensors}
-            _receive(list(new.values()), stage, channel)
-            tensors |= new
-    return None if pipe.rank else {entry.name: tensors[entry.name] for entry in arena.whole}
+        return {name: array for (name, _), array in mine.items()}
+    group = channel.group
+    held = group.all_gather(list(mine))
+    before = {key for keys in held[: group.rank] for key in keys}  # rank 0 gets them from those
+    if group.rank:
+        _send([array for key, array in mine.items() if key not in before], channel)
+        return None
+    return _join(arena, mine, held, channel)
+
+
+def _join(
+    arena: Arena, mine: dict[Part, np.ndarray], held: Sequence[Sequence[Part]], channel: "Channel"
+) -> dict[str, np.ndarray]:
+    """Return the tensors of the whole model, of which ranks of ``channel`` hold the parts ``held``."""
+    shapes, parts = {entry.name: entry.shape for entry in arena.whole}, dict(mine)
+    whole = {name: np.empty(shape, arena.dtype) for name, shape in shapes.items() if (name, None) not in mine}
+    for rank, keys in enumerate(held):
+        new = {
+            (name, shard): whole[name] if shard is None else np.empty(shard.shape(shapes[name]), arena.dtype)
+            for name, shard in keys
+            if (name, shard) not in parts
+        }
+        _receive(list(new.values()), rank, channel)
+        parts |= new
+    for (name, shard), array in parts.items():
+        if shard is None:
+            whole[name] = array
+        else:
+            shard.put(array, whole[name])
+    return {name: whole[name] for name in shapes}
 
 
 def _send(arrays: list[np.ndarray], channel: "Channel") -> None:
-    messages = [channel.send(array, 0, tag, "weights to stage 0") for tag, array in enumerate(arrays)]
+    messages = [channel.send(array, 0, tag, "weights to rank 0") for tag, array in enumerate(arrays)]
     for message in messages:
         message.wait()
 
 
-def _receive(arrays: list[np.ndarray], stage: int, channel: "Channel") -> None:
-    messages = [channel.receive(array, stage, tag, f"weights of stage {stage}") for tag, array in enumerate(arrays)]
+def _receive(arrays: list[np.ndarray], rank: int, channel: "Channel") -> None:
+    what = f"weights of {channel.group.name_of(rank)}"
+    messages = [channel.receive(array, rank, tag, what) for tag, array in enumerate(arrays)]
     for message in messages:
         message.wait()
 
@@ -117,9 +142,9 @@ def load_weights(path: Path, arena: Arena) -> None:
     """
     with open_tensors(path) as file:
         there = set(file.keys())
-        for name, view in arena.named_tensors().items():
+        for name in arena.named_tensors():
             if name in there or not ADAPTER.search(name):
-                view[...] = arena.device.from_host(file.get_tensor(name))
+                arena.put(name, file.get_tensor(name))
 
 
 def open_tensors(path: Path) -> Any:

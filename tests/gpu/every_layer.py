@@ -13,8 +13,10 @@ from mpitrain.layers import (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
+    ConvTranspose2d,
     Dropout,
     Embedding,
+    Experts,
     FirstToken,
     Flatten,
     GlobalAvgPool,
@@ -23,6 +25,7 @@ from mpitrain.layers import (
     Linear,
     LoRALinear,
     MaxPool2d,
+    MixtureOfExperts,
     MultiHeadAttention,
     PatchEmbedding,
     PostNormBlock,
@@ -34,6 +37,7 @@ from mpitrain.layers import (
     Sequential,
     Sigmoid,
     SiLU,
+    SkipConcat,
     SwiGLU,
     Tanh,
     TiedHead,
@@ -107,6 +111,9 @@ CASES = {
     "convolution in groups": Case(lambda: Conv2d(6, 9, 3, padding=1, groups=3), (2, 7, 6, 6)),
     "convolution, depthwise": Case(lambda: Conv2d(6, 6, 3, padding=1, groups=6), (2, 7, 6, 6)),
     "convolution, dilated": Case(lambda: Conv2d(4, 6, 3, padding=2, dilation=2), (2, 8, 7, 4)),
+    "transposed convolution": Case(lambda: ConvTranspose2d(6, 4, 2), (2, 5, 6, 6)),
+    "transposed convolution, overlapping": Case(lambda: ConvTranspose2d(5, 3, 3, 2, 1), (2, 5, 6, 5)),
+    "skip by concatenation": Case(lambda: SkipConcat(Sequential(MaxPool2d(2), ConvTranspose2d(4, 5, 2))), (2, 5, 7, 4)),
     "attention": Case(lambda: MultiHeadAttention(24, 3), (2, 19, 24)),
     "attention, causal": Case(lambda: MultiHeadAttention(20, 4, causal=True), (5, 33, 20)),
     "attention, shared keys": Case(lambda: MultiHeadAttention(24, 6, causal=True, num_kv_heads=2), (3, 19, 24)),
@@ -114,6 +121,10 @@ CASES = {
     "attention, rotary": Case(lambda: MultiHeadAttention(24, 4, num_kv_heads=1, rotary=100.0), (2, 9, 24)),
     "tokens, tied head": Case(tied, (4, 9), 11),
     "patches, first token": Case(first_token, (3, 6, 4, 3)),
+    "experts": Case(lambda: MixtureOfExperts(Experts(5, 20, 30, GELU(approximate=True)), 2), (3, 40, 20)),
+    "experts, balanced by bias": Case(
+        lambda: MixtureOfExperts(Experts(5, 20, 30, SwiGLU(), False), 1, balance="bias"), (3, 40, 20)
+    ),
     "attention, one head": Case(lambda: MultiHeadAttention(9, 1, bias=False), (3, 7, 9)),
 }
 

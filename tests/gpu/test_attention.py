@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mpitrain.ops import OPS
+from mpitrain.ops.attention import Block
 from mpitrain.ops.cuda import attention as path
 from mpitrain.ops.cuda import softmax as rows
 from mpitrain.ops.dropout import Masks
@@ -25,7 +26,18 @@ class Inputs:
     """
 
     def __init__(
-        self, device, sizes, layout="plain", causal=False, lengths=None, seed=0, segments=None, group=1, dropout=None
+        self,
+        device,
+        sizes,
+        layout="plain",
+        causal=False,
+        lengths=None,
+        seed=0,
+        segments=None,
+        group=1,
+        dropout=None,
+        block=None,
+        delta=None,
     ):
         self.device, self.seed = device, seed
         n, h, s, t, d = sizes
@@ -42,9 +54,11 @@ class Inputs:
         if dropout is not None and dropout.counters is not None:  # in which NumPy finds step and first
             step, first = device.to_host(dropout.counters).tolist()
             dropout = Masks(dropout.p, (*dropout.position[:2], step, first))
-        self.wide_how = *self.wide_how, dropout
+        self.wide_how = *self.wide_how, dropout, block
+        self.delta, self.how = delta, (*self.how, block)
         self.forward = q, k, v, y, self.log_sum_exp, *self.how
-        self.backward = dy, q, k, v, self.log_sum_exp, dq, dk, dv, *self.how
+        sums = None if delta is None else device.from_host(delta)
+        self.backward = dy, q, k, v, self.log_sum_exp, dq, dk, dv, *self.how, sums
         self.results = y, self.log_sum_exp, dq, dk, dv
 
     def run(self):
@@ -57,12 +71,12 @@ class Inputs:
         q, k, v, dy = (x.astype(np.float64) for x in self.wide)
         y, dq, dk, dv, log_sum_exp = (np.empty(shape) for shape in (q.shape, q.shape, k.shape, v.shape, q.shape[:3]))
         OPS["attention"].numpy(q, k, v, y, log_sum_exp, *self.wide_how)
-        OPS["attention_dx"].numpy(dy, q, k, v, log_sum_exp, dq, dk, dv, *self.wide_how)
+        OPS["attention_dx"].numpy(dy, q, k, v, log_sum_exp, dq, dk, dv, *self.wide_how, self.delta)
         return y, log_sum_exp, dq, dk, dv
 
     def check(self, tolerance=1e-5):
         for name, found, oracle in zip(RESULTS, self.results, self.expected(), strict=True):
-            scale = max(1.0, float(np.abs(oracle).max(initial=0)))
+            scale = max(1.0, float(np.abs(oracle).max(initial=0, where=np.isfinite(oracle))))
             near = self.device.to_host(found)
             np.testing.assert_allclose(near, oracle, rtol=0, atol=tolerance * scale, err_msg=f"{name}, {self.seed}")
 
@@ -112,6 +126,26 @@ def test_random_inputs(anywhere, monkeypatch, seed):
     if seed > 8 and dropout:
         dropout = dropout._replace(counters=anywhere.from_host(np.array([8, 13], np.int64)))
     inputs = Inputs(anywhere, sizes, layout, seed % 4 < 2, lengths, seed, segments, group, dropout)
+    inputs.run()
+    inputs.check()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_blocks_of_longer_rows(anywhere, monkeypatch, seed):
+    """Queries and keys anywhere in a row, heads among others; sums of p dp that are given."""
+    rng = np.random.default_rng(seed)
+    n, h, s, t, d = (int(rng.integers(1, most)) for most in (5, 5, 20, 20, 9))
+    group, length = int(rng.integers(1, 4)), max(s, t) + int(rng.integers(4, 40))
+    block = Block(int(rng.integers(length - s + 1)), int(rng.integers(length - t + 1)), length, 3, h * group + 5)
+    lengths = rng.integers(0, length + 3, n) if seed % 2 else None
+    segments = np.cumsum(rng.random((n, length)) < 0.2, axis=1) - 2 if seed % 3 == 1 else None
+    dropout = Masks(0.4, (seed, 3, 2**35, 2**33)) if seed % 3 else None
+    if seed > 6 and dropout:
+        dropout = dropout._replace(counters=anywhere.from_host(np.array([8, 13], np.int64)))
+    delta = rng.standard_normal((n, h * group, s)).astype(np.float32) if seed % 4 else None
+    monkeypatch.setattr(path, "SCORE_BYTES", int(rng.choice([1, 300, 2000, 1 << 28])))
+    sizes, causal = (n, h * group, s, t, d), seed % 4 < 2
+    inputs = Inputs(anywhere, sizes, "packed", causal, lengths, seed, segments, group, dropout, block, delta)
     inputs.run()
     inputs.check()
 
@@ -204,7 +238,7 @@ def test_what_is_not_covered(device):
     inputs = Inputs(device, (2, 2, 3, 4, 5))
     wide = [device.from_host(x.astype(np.float64)) for x in inputs.wide]
     assert not path.attention(*wide[:3], *inputs.forward[3:])
-    assert not path.attention(*inputs.forward[:-2], device.zeros((2, 2), np.int64)), "fewer keys than queries"
+    assert not path.attention(*inputs.forward[:-3], device.zeros((2, 2), np.int64)), "fewer keys than queries"
     assert not path.attention_dx(wide[3], *inputs.backward[1:])
     assert not rows.softmax(device.zeros((3, 4), np.float64), device.zeros((3, 4), np.float64))
     turned = device.zeros((4, 3)).T

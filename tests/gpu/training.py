@@ -17,6 +17,7 @@ SHAPES = {
     **dict.fromkeys(("resnet8", "resnet20", "resnet32", "resnet56"), (8, 8, 3)),
     **dict.fromkeys(("resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), (19, 16, 3)),
     "vit": (8, 8, 3),
+    "unet": (8, 8, 3),
     **dict.fromkeys(("gpt", "llama", "bert"), (LENGTH,)),
 }
 SMALL = {"depth": 2, "width": 12, "heads": 2}  # instead of the sizes of the transformers
@@ -24,6 +25,7 @@ THIN = {"blocks": (1, 2), "widths": (8, 12), "stem": 4}
 OPTIONS = {
     **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), THIN),
     "resnet": THIN | {"halve_first": True, "stride_in_1x1": True},
+    "unet": {"depth": 2, "width": 4},
     "vit": SMALL,
     "gpt": SMALL | {"vocabulary": VOCABULARY},
     "llama": SMALL | {"vocabulary": VOCABULARY, "kv_heads": 1, "hidden": 16},
@@ -46,7 +48,8 @@ def make(name, batch, **options):
         tokens[-1, 5:] = PAD
         return models.build(name, shape, 4, **options), tokens, rng.integers(0, 4, batch)
     x = rng.standard_normal((batch, *shape)).astype(np.float32)
-    return models.build(name, shape, 4, **options), x, rng.integers(0, 4, batch)
+    targets = rng.integers(0, 4, (batch, *shape[:2]) if name == "unet" else batch)
+    return models.build(name, shape, 4, **options), x, targets
 
 
 class Job:

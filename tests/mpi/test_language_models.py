@@ -17,6 +17,7 @@ from mpitrain.metrics import make_metrics
 from mpitrain.optim import AdamW
 from mpitrain.parallel.data import DataParallel
 from mpitrain.parallel.pipeline.forward import PipelineForward
+from mpitrain.parallel.roles import Roles
 from mpitrain.pipelines import find, make_program
 from mpitrain.training.scoring.scores import Classification
 from tests.pipeline_cases import (
@@ -119,7 +120,7 @@ def test_data_and_pipe_are_one_rank(world, fused, schedule):
     program = make_program(find(schedule), pipe, len(own))
     runner, arena = make_runner(TIED, program, mesh["pipe"].rank, channel)
     stages, losses = runner.stages, []
-    parallel = DataParallel(stages.model, arena, data, pipe=mesh["pipe"], copies=stages.copies, shard="none")
+    parallel = DataParallel(stages.model, arena, data, roles=Roles(mesh), copies=stages.copies, shard="none")
     optimizer = AdamW(arena)
     for step in range(STEPS):
         parallel.begin(len(own))

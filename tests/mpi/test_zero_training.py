@@ -42,7 +42,7 @@ def _small_batches(monkeypatch):
 
 def open_loop(world, shard, path=None, **branches):
     config = dataclasses.replace(CONFIG, parallel=SHARDS[shard], **branches)
-    setup = open_setup(config, world, divide=True)
+    setup = open_setup(config, world, divided=True)
     config = resolved(config, setup)
     return make_loop(config, setup, world, Silent(None, 1), run_path=path), setup
 
@@ -159,7 +159,7 @@ def test_slots_in_a_file(world, directory, shard):
         loop, setup = open_loop(world, shard)
         config = dataclasses.replace(loop.run.config, parallel=dataclasses.replace(SHARDS[shard], **options))
         loop.run.data_parallel.free()
-        setup = open_setup(config, world, divide=True)
+        setup = open_setup(config, world, divided=True)
         loop = make_loop(config, setup, world, Silent(None, 1), run_path=directory / f"{len(found)}")
         loop.train()
         slot = loop.run.optimizer.slots["m"]

@@ -86,7 +86,7 @@ def files(tmp_path):
             ("--mesh", "pipe=2", "--channel", "nccl"),
             "nccl needs a GPU on each rank, and rank 0 has none: choose another --channel",
         ),
-        (("--mesh", "pipe=2", "--elastic"), "ranks of a pipeline cannot be lost yet: --elastic needs all ranks on "),
+        (("--mesh", "pipe=2", "--elastic"), "ranks with a part of the model cannot be lost yet: "),
         (
             ("--mesh", "pipe=2", "--model", "resnet8", "--reproducible", 8),
             "statistics of batch normalization over all ",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mpitrain.comm import axes
-from mpitrain.comm.axes import AXES, ORDER, coordinates_of, fit, members, places, say_mesh, say_placement
+from mpitrain.comm.axes import AXES, coordinates_of, fit, members, places, say_mesh, say_placement
 from mpitrain.errors import UserError
 
 TWO = "2 ranks there is data=2,pipe=1 or data=1,pipe=2"
@@ -22,9 +22,8 @@ MISTAKES = {
     ("rows=2", 4): f"a mesh has no axis 'rows', only data, pipe, space, context, tensor, expert; for {FOUR}",
     ("pipe=2,data=2,pipe=2", 4): "the mesh names axis pipe twice; for 4 ranks there is data=2,pipe=2 or data=4,pipe=1",
     ("pipe=", 4): f"the sizes of data and pipe are not given, but only one can be inferred; for {FOUR}",
-    ("tensor=2", 4): f"axis tensor is not there yet, and cannot have 2 ranks; for {FOUR}",
-    ("tensor=,data=1", 4): "axis tensor is not there yet, and cannot have 4 ranks; "
-    "for 4 ranks there is data=1,pipe=4 or data=2,pipe=2",
+    ("tensor=3,data=1", 4): "the mesh tensor=3,data=1 has 3 ranks, not 4; "
+    "for 4 ranks there is data=1,tensor=4 or data=2,tensor=2",
     ("pipe=two", 4): f"the size of axis pipe is 'two', but must be a whole number; for {FOUR}",
     ("4", 4): f"a mesh is written as data=2,pipe=4, not as 4; for {FOUR}",
     ("pipe=2", 1): "pipe=2 does not divide the number of ranks; for 1 rank there is data=1,pipe=1",
@@ -61,16 +60,16 @@ def test_mistakes(mesh, message):
 
 
 def sizes_of(*shape):
-    return {**dict(zip(ORDER, shape, strict=True)), "expert": 1}
+    return dict(zip(AXES, (*shape, 1)[: len(AXES)], strict=True))
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 1, 1, 1), (2, 2, 2, 3, 2), (1, 1, 1, 1, 1), (1, 4, 1, 1, 2)])
+@pytest.mark.parametrize("shape", [(2, 3, 1, 1, 1), (2, 2, 2, 3, 2), (1, 1, 1, 1, 1), (2, 1, 1, 2, 1, 3)])
 def test_places(shape):
     """Coordinates number all ranks, groups of an axis share none, and neighbors on the last axis are neighbors."""
     sizes = sizes_of(*shape)
     whole = range(math.prod(shape))
-    assert [int(places(sizes)[tuple(coordinates_of(n, sizes)[axis] for axis in ORDER)]) for n in whole] == list(whole)
-    for axis in ORDER:
+    assert [int(places(sizes)[tuple(coordinates_of(n, sizes)[axis] for axis in AXES)]) for n in whole] == list(whole)
+    for axis in AXES:
         groups = {tuple(members(coordinates_of(n, sizes), [axis], sizes)) for n in whole}
         assert sorted(np.concatenate([*groups])) == list(whole)
         assert {len(group) for group in groups} == {sizes[axis]}
@@ -79,7 +78,7 @@ def test_places(shape):
         assert members(place, (), sizes) == [number]
         assert members(place, AXES, sizes) == list(whole)
         inner = members(place, ["tensor"], sizes)
-        assert inner == list(range(inner[0], inner[0] + sizes["tensor"]))
+        assert inner == list(range(inner[0], inner[0] + sizes["tensor"] * sizes["expert"], sizes["expert"]))
         assert number in members(place, ["pipe", "space"], sizes)
 
 

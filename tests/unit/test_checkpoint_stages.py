@@ -15,6 +15,7 @@ from mpitrain.optim import AdamW
 from mpitrain.training.checkpoint import Checkpoint, State
 from mpitrain.training.checkpoint.layout import make_header
 from mpitrain.training.checkpoint.parts import STATES_OF_RANK, Part
+from mpitrain.training.checkpoint.state import held
 from mpitrain.training.checkpoint.writer import _joined
 from mpitrain.training.weights import check_weights, gather_tensors, load_weights, save_weights
 from tests.stages import MODELS, OPTIMIZERS, assert_filled, blank, cut, filled, numbers, stage_arena
@@ -47,7 +48,7 @@ def random_slices(arena, count, rng):
 def mesh_states(name, optimizer, num_data, stages, rng, own_states=False):
     """Yield (state, slices, data rank, names that an earlier stage holds) of each rank of a mesh."""
     for number, chunks in enumerate(stages):
-        earlier = [stage_arena(name, before).named_tensors() for before in stages[:number]]
+        earlier = [[held(t) for t in stage_arena(name, before).tensors] for before in stages[:number]]
         slices = random_slices(stage_arena(name, chunks), num_data, rng)
         for rank in range(num_data):
             state = filled(stage_arena(name, chunks), optimizer, slices[rank], rank if own_states else 0)

@@ -13,9 +13,11 @@ from mpitrain.layers import (
     Conv2d,
     Dropout,
     Embedding,
+    Experts,
     Flatten,
     LayerNorm,
     Linear,
+    MixtureOfExperts,
     MultiHeadAttention,
     ReLU,
     Residual,
@@ -88,6 +90,12 @@ def test_attention():
     for how in ({}, {"num_kv_heads": 2, "rotary": 10.0}):
         layer = MultiHeadAttention(64, 4, causal=True, **how)
         assert peak(step_of(layer, IMAGES.reshape(24, 256, 64))) < FEW, how
+
+
+def test_experts():
+    """But for numbers of rows, which are small beside vectors."""
+    layer = MixtureOfExperts(Experts(4, 256, 64, GELU()), 2)
+    assert peak(step_of(layer, IMAGES.reshape(24, 64, 256))) < FEW
 
 
 @pytest.mark.parametrize("how", [{"groups": 4}, {"dilation": 2}, {"groups": 16}])

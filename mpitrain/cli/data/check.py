@@ -22,7 +22,7 @@ class CheckOptions:
 
     source: Annotated[Positional[str], arg(metavar="SOURCE")]
     """Data as in train --data: csv:FILE, csv:FILE,target=COLUMN, npz:FILE, mnist:DIR and so on."""
-    task: Literal["auto", "classification", "regression"] = "auto"
+    task: Literal["auto", "classification", "regression", "segmentation"] = "auto"
     """Task as in train --task."""
     test_fraction: float = 0.2
     """Share of the samples held out for the test, as in train."""

@@ -9,8 +9,9 @@ import numpy as np
 
 from ...errors import UserError
 from ...suggest import did_you_mean
-from ..dataset import CLASSIFICATION, Dataset, Split
+from ..dataset import CLASSIFICATION, SEGMENTATION, Dataset, Split
 from ..lazy import is_lazy
+from ..pixels import renumbered
 from .signature import Signature
 
 _SHOWN = 5  # names in a message
@@ -32,9 +33,10 @@ def conform(dataset: Dataset, signature: Signature, where: str) -> Dataset:
     splits, class_names = dataset.splits, dataset.class_names
     if places is not None:
         splits = {part: Split(np.ascontiguousarray(own.x[:, places]), own.y) for part, own in splits.items()}
-    if signature.task == CLASSIFICATION and dataset.class_names != signature.class_names:
+    if signature.task in (CLASSIFICATION, SEGMENTATION) and dataset.class_names != signature.class_names:
         names = dataset.class_names
-        splits = {part: Split(own.x, number_classes(names, own.y, signature, where)) for part, own in splits.items()}
+        number = number_pixels if signature.task == SEGMENTATION else number_classes
+        splits = {part: Split(own.x, number(names, own.y, signature, where)) for part, own in splits.items()}
         class_names = signature.class_names
     for split in splits.values():
         check_shapes(split.x, split.y, signature, where)
@@ -149,6 +151,26 @@ def number_classes(
     if len(found) and found.min() < 0:
         _refuse_classes(names, codes, found < 0, signature, where, place)
     return found
+
+
+def number_pixels(names: Sequence[str], codes: np.ndarray, signature: Signature, where: str) -> np.ndarray:
+    """Return the model's class numbers (N, H, W) of pixels; see ``number_classes``.
+
+    Labels of pixels are integers: where the model's classes have names, they are places among these.
+
+    Parameters
+    ----------
+    codes : (N, H, W) array of int
+        Places in ``names``; ``UNLABELED`` for pixels without a label.
+    """
+    known = signature.class_names
+    if not any(name.isdecimal() for name in known) and all(name.isdecimal() for name in names):
+        names = [known[int(name)] if int(name) < len(known) else name for name in names]
+    places = np.arange(len(names))
+    numbers = number_classes(
+        names, places, signature, where, lambda place: f"of {int((codes == place).sum()):,} pixels"
+    )
+    return renumbered(codes, numbers.tolist())
 
 
 def _refuse_classes(

@@ -13,15 +13,24 @@ from ...errors import UserError
 from .. import text
 from ..build import Arrays
 from ..checks import check_counts, check_features, check_targets
-from ..dataset import CLASSIFICATION, Dataset, Split
+from ..dataset import CLASSIFICATION, SEGMENTATION, Dataset, Split
 from ..files import file
 from ..formats.npz import read_npz
 from ..formats.openml import read_openml
 from ..labels import label_codes
+from ..pixels import pixel_codes
 from ..sources import inherit_options, open_dataset, open_features, parse_source
 from ..tables import parse_csv_source
 from ..tables.rows import read_samples, targets_of
-from .conform import check_shapes, check_target, check_tokens, conform, find_columns, number_classes
+from .conform import (
+    check_shapes,
+    check_target,
+    check_tokens,
+    conform,
+    find_columns,
+    number_classes,
+    number_pixels,
+)
 from .signature import Signature
 
 ALL, TRAIN, VALIDATION, TEST = "all", "train", "validation", "test"
@@ -215,6 +224,8 @@ def _array_rows(name: str, where: str, arrays: Arrays, signature: Signature, col
     x = check_features(x if places is None else x[:, places], f"{where}: the samples", signature.feature_names)
     if signature.task == CLASSIFICATION:
         y = number_classes(*label_codes(y, where), signature, where)
+    elif signature.task == SEGMENTATION:
+        y = number_pixels(*pixel_codes(x, y, where, signature.class_names), signature, where)
     else:
         y = check_targets(y, f"{where}: the targets")
     check_shapes(x, y, signature, where)

@@ -1,6 +1,7 @@
 """The execution plan of a Sequential: which of its layers are computed in one pass."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from ..activations import GELU, ReLU
@@ -32,7 +33,9 @@ class Step(NamedTuple):
 class Plan:
     """The layers of a Sequential and the steps that run instead of them.
 
-    Only layers of exactly the known types are fused: a subclass may compute something else.
+    Only layers of exactly the known types are fused: a subclass may compute something else. A layer that consists of
+    several in a row (``Layer.in_row``) is fused part by part with its neighbors. Steps are made when they are first
+    needed, so that layers may change before.
 
     Parameters
     ----------
@@ -45,14 +48,7 @@ class Plan:
 
     def __init__(self, layers: Sequence[Layer], names: Sequence[str], fuse: bool):
         self.layers, self.names, self.fuse = tuple(layers), tuple(names), fuse
-        self.steps: list[Step] = []
-        position = 0
-        while position < len(layers):
-            steps = self._fused(position) if fuse else []
-            if not steps:
-                steps = [Step(names[position], layers[position], layers[position])]
-            self.steps += steps
-            position += sum(step.name.count("+") + 1 for step in steps)
+        self._plans: tuple[Plan, ...] = ()
 
     @classmethod
     def joined(cls, plans: "Sequence[Plan]") -> "Plan":
@@ -60,38 +56,72 @@ class Plan:
         whole = cls((), (), False)
         for plan in plans:
             whole.layers, whole.names = whole.layers + plan.layers, whole.names + plan.names
-            whole.steps += plan.steps
+        whole._plans = tuple(plans)
         return whole
 
-    def _fused(self, position: int) -> list[Step]:
-        """Return the fused steps that begin at ``position``; none if the layer there runs by itself."""
-        here = self.layers[position : position + 2]
-        make = PAIRS.get((type(here[0]), type(here[-1])))
-        if make is not None:
-            return [Step(self._pair(position), here[0], make(*here))]
-        pairs = self._chain(position)
-        if not pairs or pairs[0][1] is None:
-            return []
-        steps = []
-        for link, (linear, activation) in zip(make_chain(pairs), pairs, strict=True):
-            name = self.names[position] if activation is None else self._pair(position)
-            steps.append(Step(name, linear, link))
-            position += 2
-        return steps
+    @cached_property
+    def steps(self) -> list[Step]:
+        """What runs."""
+        if self._plans:
+            return [step for plan in self._plans for step in plan.steps]
+        if not self.fuse:
+            return [Step(name, layer, layer) for name, layer in zip(self.names, self.layers, strict=True)]
+        row = [each for name, layer in zip(self.names, self.layers, strict=True) for each in layer.in_row(name)]
+        steps: list[Step] = []
+        position = 0
+        while position < len(row):
+            name, layer = row[position]
+            found = _fused(row[position:]) or [Step(name, layer, layer)]
+            steps += found
+            position += sum(step.name.count("+") + 1 for step in found)
+        return _join(steps)
 
-    def _pair(self, position: int) -> str:
-        """Return the name of two neighbors, "3+4" or "1.3+4"."""
-        return f"{self.names[position]}+{self.names[position + 1].rpartition('.')[2]}"
 
-    def _chain(self, position: int) -> list[tuple[Any, Any]]:
-        """Return the pairs (Linear, activation) from ``position`` on; a pair without activation ends the chain."""
-        pairs: list[tuple[Any, Any]] = []
-        for i in range(position, len(self.layers), 2):
-            if type(self.layers[i]) is not Linear:
-                break
-            after = self.layers[i + 1] if i + 1 < len(self.layers) else None
-            is_fused = type(after) in (ReLU, GELU)
-            pairs.append((self.layers[i], after if is_fused else None))
-            if not is_fused:
-                break
-        return pairs
+Row = Sequence[tuple[str, Layer]]
+
+
+def _fused(row: Row) -> list[Step]:
+    """Return the fused steps that begin with the first layer; none if it runs by itself."""
+    here = [layer for _, layer in row[:2]]
+    make = PAIRS.get((type(here[0]), type(here[-1])))
+    if make is not None:
+        return [Step(_pair(row), here[0], make(*here))]
+    pairs = _chain(row)
+    if not pairs or pairs[0][1] is None:
+        return []
+    steps = []
+    for i, (link, (linear, activation)) in enumerate(zip(make_chain(pairs), pairs, strict=True)):
+        name = row[2 * i][0] if activation is None else _pair(row[2 * i :])
+        steps.append(Step(name, linear, link))
+    return steps
+
+
+def _pair(row: Row) -> str:
+    """Return the name of the first two layers, "3+4" or "1.3+4"."""
+    return f"{row[0][0]}+{row[1][0].rpartition('.')[2]}"
+
+
+def _chain(row: Row) -> list[tuple[Any, Any]]:
+    """Return the first pairs (Linear, activation); a pair without activation ends the chain."""
+    pairs: list[tuple[Any, Any]] = []
+    for i in range(0, len(row), 2):
+        if type(row[i][1]) is not Linear:
+            break
+        after = row[i + 1][1] if i + 1 < len(row) else None
+        is_fused = type(after) in (ReLU, GELU)
+        pairs.append((row[i][1], after if is_fused else None))
+        if not is_fused:
+            break
+    return pairs
+
+
+def _join(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps, with a layer and that above it in one where it knows how (``Layer.joined``)."""
+    found: list[Step] = []
+    for step in steps:
+        both = found[-1].layer.joined(step.layer) if found else None
+        if both is None:
+            found.append(step)
+        else:
+            found[-1] = Step(f"{found[-1].name}+{step.name}", found[-1].first, both)
+    return found

@@ -24,8 +24,10 @@ def _attention(
     lengths: np.ndarray | None,
     segments: np.ndarray | None = None,
     dropout: Masks | None = None,
+    block: attention.Block | None = None,
 ) -> bool:
-    return C.attention(q, k, v, y, log_sum_exp, scale, causal, lengths, segments, *_numbers(dropout))
+    where = _place(attention.place_of(block, q, k), dropout)
+    return C.attention(q, k, v, y, log_sum_exp, scale, causal, lengths, segments, *where)
 
 
 @attention.attention_dx.cpu
@@ -43,8 +45,18 @@ def _attention_dx(
     lengths: np.ndarray | None,
     segments: np.ndarray | None = None,
     dropout: Masks | None = None,
+    block: attention.Block | None = None,
+    delta: np.ndarray | None = None,
 ) -> bool:
-    return C.attention_dx(dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths, segments, *_numbers(dropout))
+    where = _place(attention.place_of(block, q, k), dropout)
+    return C.attention_dx(dy, q, k, v, log_sum_exp, dq, dk, dv, scale, causal, lengths, segments, *where, delta)
+
+
+def _place(place: attention.Place, masks: Masks | None) -> tuple[int, int, int, int, int, int, int, int, int, int]:
+    """Return the numbers of the mask, the first of its rows instead of the first sample, and those of the block."""
+    threshold, seed, layer, step, first = _numbers(masks)
+    row = place.first_row + first * place.sample_apart
+    return threshold, seed, layer, step, row, *place[:3], *place[4:]
 
 
 @dropout_mask.cpu

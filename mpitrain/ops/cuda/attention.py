@@ -27,11 +27,11 @@ from .softmax import run_rows
 
 SCORE_BYTES = 1 << 28
 PIECE = 4  # elements in 16 bytes
-NUMBERS = ("rows", "queries", "keys", "ld", "first", "inner", "causal", "samples_inner")
+NUMBERS = ("rows", "queries", "keys", "ld", "first", "inner", "causal", "samples_inner", "key", "length")
 RECORD = np.dtype([*((name, np.int32) for name in NUMBERS), ("outer_apart", np.int64), ("inner_apart", np.int64)])
-assert RECORD.itemsize == 48, "the layout of struct Scores"
+assert RECORD.itemsize == 56, "the layout of struct Scores"
 PLACE = ("seed", "layer", "step", "first", "base", "sample_apart", "matrix_apart")
-DROPOUT = np.dtype([*((name, np.int64) for name in PLACE), ("threshold", np.int32), ("unused", np.int32)])
+DROPOUT = np.dtype([*((name, np.int64) for name in PLACE), ("threshold", np.int32), ("columns", np.int32)])
 assert DROPOUT.itemsize == 64, "the layout of struct Dropout"
 
 
@@ -47,9 +47,10 @@ def attention(
     lengths: Any,
     segments: Any = None,
     dropout: Masks | None = None,
+    block: ops.Block | None = None,
 ) -> bool:
     """For each part of the scores, two products and one softmax."""
-    mask = Mask(causal, lengths, segments, dropout)
+    mask = Mask(causal, lengths, segments, dropout, ops.place_of(block, q, k))
     if not _covers(log_sum_exp, mask, q, k, v, y):
         return False
     written = _room_in_rows("y", y)
@@ -83,16 +84,18 @@ def attention_dx(
     lengths: Any,
     segments: Any = None,
     dropout: Masks | None = None,
+    block: ops.Block | None = None,
+    delta: Any = None,
 ) -> bool:
     """For each part of the scores, five products, and one launch that turns scores and dp into p and ds."""
-    mask = Mask(causal, lengths, segments, dropout)
-    if not _covers(log_sum_exp, mask, dy, q, k, v, dq, dk, dv):
+    mask = Mask(causal, lengths, segments, dropout, ops.place_of(block, q, k))
+    if not _covers(log_sum_exp, mask, dy, q, k, v, dq, dk, dv) or not _fits_statistics(delta, log_sum_exp):
         return False
     written = [_room_in_rows(name, x) for name, x in (("dq", dq), ("dk", dk), ("dv", dv))]
     of_queries = _in_rows("dy", dy), _in_rows("q", q), written[0]
     of_keys = _in_rows("k", k), _in_rows("v", v), *written[1:]
     for number, members in enumerate(_members(q, k)):
-        heads = Heads.of(k, log_sum_exp, members, mask)
+        heads = Heads.of(k, log_sum_exp, members, mask, delta)
         dy, q, out_q, k, v, out_k, out_v = heads.ordered(*(x[:, members] for x in of_queries), *of_keys)
         for part in heads.parts(buffers=2):
             p, ds = heads.room(part, buffers=2)
@@ -117,6 +120,7 @@ class Mask(NamedTuple):
     lengths: Any
     segments: Any
     dropout: Masks | None
+    place: ops.Place
 
 
 class Part(NamedTuple):
@@ -140,6 +144,7 @@ class Heads:
     members : slice
         These heads, of those that the op has.
     mask : Mask
+    delta : array (outer, inner, S) or None
     """
 
     samples_inner: bool
@@ -150,14 +155,17 @@ class Heads:
     log_sum_exp: Any
     members: slice
     mask: Mask
+    delta: Any
 
     @classmethod
-    def of(cls, k: Any, log_sum_exp: Any, members: slice, mask: Mask) -> "Heads":
+    def of(cls, k: Any, log_sum_exp: Any, members: slice, mask: Mask, delta: Any = None) -> "Heads":
         """Return the matrices of q k^T of these heads, of which there are as many as k has."""
         samples_inner, statistics = k.shape[0] > k.shape[1], log_sum_exp[:, members]
-        statistics = statistics.swapaxes(0, 1) if samples_inner else statistics
+        sums = None if delta is None else delta[:, members]
+        if samples_inner:
+            statistics, sums = statistics.swapaxes(0, 1), None if sums is None else sums.swapaxes(0, 1)
         outer, inner, num_queries = statistics.shape
-        return cls(samples_inner, outer, inner, num_queries, k.shape[2], statistics, members, mask)
+        return cls(samples_inner, outer, inner, num_queries, k.shape[2], statistics, members, mask, sums)
 
     def ordered(self, *arrays: Any) -> list[Any]:
         """Return arrays (N, H, ...) as (outer, inner, ...)."""
@@ -187,14 +195,16 @@ class Heads:
     def softmax(self, name: str, part: Part, *arrays: Any) -> None:
         """Launch a kernel of softmax.cu over the rows of ``part``, which are in ``arrays``."""
         outer, inner, queries = slice(part.outer.start, part.outer.stop), part.inner, part.queries
-        statistics = self.log_sum_exp[outer, inner, queries]
+        statistics, place = self.log_sum_exp[outer, inner, queries], self.mask.place
         samples = inner if self.samples_inner else outer
         masks = [None if x is None else x[samples] for x in self.mask[1:3]]
         apart = [stride // 4 for stride in statistics.strides[:2]]
-        first = queries.start + self.num_keys - self.num_queries
+        first = queries.start + place.query - place.key
         sizes = statistics.size, _length(queries), self.num_keys, self._ld, first, _length(inner)
-        record = np.array((*sizes, self.mask.causal, self.samples_inner, *apart), RECORD)
-        arguments = *arrays, statistics, *masks, record, *self._dropout(part)
+        flags = self.mask.causal, self.samples_inner, place.key, place.length
+        record = np.array((*sizes, *flags, *apart), RECORD)
+        sums = (None if self.delta is None else self.delta[outer, inner, queries],) if name.endswith("dx") else ()
+        arguments = *arrays, statistics, *sums, *masks, record, *self._dropout(part)
         drops = self.mask.dropout is not None
         run_rows(name, statistics, statistics.size, self.num_keys, arguments, drops=drops)
 
@@ -206,21 +216,26 @@ class Heads:
         first_sample, first_head = part.outer.start, part.inner.start
         if self.samples_inner:
             first_sample, first_head = first_head, first_sample
-        group = self.members.step
-        sample_apart = self.num_queries * group * (self.num_outer if self.samples_inner else self.num_inner)
-        head_apart = group * self.num_queries
-        base = first_sample * sample_apart + first_head * head_apart
-        base += self.members.start * self.num_queries + part.queries.start
-        place = *dropout.position, base, sample_apart, head_apart, dropout.threshold, 0
-        return np.array(place, DROPOUT), dropout.counters
+        where, group = self.mask.place, self.members.step
+        base = where.first_row + first_sample * where.sample_apart + part.queries.start
+        base += (self.members.start + first_head * group) * where.head_apart
+        apart = base, where.sample_apart, group * where.head_apart
+        return np.array((*dropout.position, *apart, dropout.threshold, where.length), DROPOUT), dropout.counters
 
 
 def _covers(log_sum_exp: Any, mask: Mask, *arrays: Any) -> bool:
-    """Return whether all are fp32, statistics, lengths and segments (int64) contiguous, and masks those of all keys."""
-    statistics = log_sum_exp.dtype == np.float32 and log_sum_exp.flags.c_contiguous
+    """Return whether all are fp32, statistics, lengths and segments (int64) contiguous, and masks those of rows."""
+    statistics, place = log_sum_exp.dtype == np.float32 and log_sum_exp.flags.c_contiguous, mask.place
     whole = all(x is None or (x.dtype == np.int64 and x.flags.c_contiguous) for x in mask[1:3])
-    enough = mask.segments is None or log_sum_exp.shape[2] <= mask.segments.shape[1]
-    return statistics and whole and enough and all(x.dtype == np.float32 for x in arrays)
+    enough = mask.segments is None or (place.query >= 0 and mask.segments.shape[1] == place.length)
+    return bool(statistics and whole and enough and all(x.dtype == np.float32 for x in arrays))
+
+
+def _fits_statistics(delta: Any, log_sum_exp: Any) -> bool:
+    """Return whether sums lie as the statistics do, whose places in memory the kernel takes."""
+    return delta is None or (
+        delta.dtype == np.float32 and delta.shape == log_sum_exp.shape and bool(delta.flags.c_contiguous)
+    )
 
 
 def _members(q: Any, k: Any) -> Iterator[slice]:

@@ -3,15 +3,17 @@
 Shapes: the whole array is (..., L, ...), the part of rank r (..., L_r, ...), with any lengths L_r, 0 included.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from ...comm.group import Group
 from ...comm.world import World
 from ...context import Context
 from ...device import Buffers
-from ...layers.base import empty_gradient
+from ...layers.base import Layer, empty_gradient
 from .exchange import flat_size
 from .move import Length, Move, along, slices_of, total_of, with_length
+from .overlapped import overlapped
 
 
 class _Along(Move):
@@ -65,12 +67,22 @@ class _Along(Move):
 
     def _part_of_sum(self, whole: Any, buffers: Buffers, name: str) -> Any:
         """Return this rank's part of the sum over the ranks."""
+        return self._start_part_of_sum(whole, buffers, name)()
+
+    def _start_part_of_sum(self, whole: Any, buffers: Buffers, name: str) -> Callable[[], Any]:
+        """Start the sum over the ranks, and return the function that waits for this rank's part."""
         self._check(whole, total_of(self.length))
         rank, dim = self.group.rank, self.dim % whole.ndim
-        y = buffers.lend(self, name, self._part_shape(whole.shape), whole.dtype)
         parts = [(r, whole[along(dim, where)]) for r, where in enumerate(self._slices)]
-        self.exchange.run(self._algorithms[1], self._key(whole), self._counts(whole), parts, [(rank, y)], like=whole)
-        return y
+        planned = self.exchange.start(self._algorithms[1], self._key(whole), self._counts(whole), parts, like=whole)
+        shape, dtype = self._part_shape(whole.shape), whole.dtype
+
+        def wait() -> Any:
+            y = buffers.lend(self, name, shape, dtype)
+            self.exchange.finish(planned, [(rank, y)])
+            return y
+
+        return wait
 
     def _key(self, whole: Any) -> tuple[Any, ...]:
         return self.dim, self._lengths, whole.shape
@@ -146,3 +158,11 @@ class AllGather(_Along):
     def backward(self, dy: Any, ctx: Context) -> Any:
         """Return this rank's part of the sum of dy over the ranks."""
         return self._part_of_sum(dy, ctx.backward, "dx") if self.needs_dx else empty_gradient(dy)
+
+    def start_backward(self, dy: Any, ctx: Context) -> Callable[[], Any]:
+        """Start the sum of dy over the ranks, and return the function that waits for this rank's part of it."""
+        return self._start_part_of_sum(dy, ctx.backward, "dx")
+
+    def joined(self, above: Layer) -> Layer | None:
+        """Return both in one, where the gradients of ``above`` are computed while dx is summed."""
+        return overlapped(self, above)

@@ -1,13 +1,15 @@
 """Copy and Sum: into and out of layers that compute a part of the outputs, or of the sum, on each rank."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ...comm.group import Group
 from ...comm.world import World
 from ...context import Context
 from ...device import Buffers
-from ...layers.base import empty_gradient
+from ...layers.base import Layer, empty_gradient
 from .move import Move
+from .overlapped import overlapped
 
 
 class _Summing(Move):
@@ -27,9 +29,18 @@ class _Summing(Move):
     def _sum(self, x: Any, buffers: Buffers, name: str) -> Any:
         if self.group.size == 1:
             return x
-        y = buffers.lend(self, name, x.shape, x.dtype)
-        self.exchange.all_reduce(x, self.algorithm, y)
-        return y
+        return self._start_sum(x, buffers, name)()
+
+    def _start_sum(self, x: Any, buffers: Buffers, name: str) -> Callable[[], Any]:
+        """Start the sum of x, and return the function that waits for it."""
+        planned = self.exchange.start_all_reduce(x, self.algorithm)
+
+        def wait() -> Any:
+            y = buffers.lend(self, name, x.shape, x.dtype)
+            self.exchange.finish(planned, [(0, y)])
+            return y
+
+        return wait
 
 
 class Copy(_Summing):
@@ -44,6 +55,14 @@ class Copy(_Summing):
     def backward(self, dy: Any, ctx: Context) -> Any:
         """Return the sum of dy over the ranks."""
         return self._sum(dy, ctx.backward, "dx") if self.needs_dx else empty_gradient(dy)
+
+    def start_backward(self, dy: Any, ctx: Context) -> Callable[[], Any]:
+        """Start the sum of dy over the ranks, and return the function that waits for it and returns it."""
+        return self._start_sum(dy, ctx.backward, "dx")
+
+    def joined(self, above: Layer) -> Layer | None:
+        """Return both in one, where the gradients of ``above`` are computed while dx is summed."""
+        return overlapped(self, above)
 
 
 class Sum(_Summing):

@@ -46,6 +46,10 @@ class Exchange:
 
     def all_reduce(self, x: Any, algorithm: str, out: Any) -> None:
         """Write the sum of ``x`` over the ranks to ``out``."""
+        self.finish(self.start_all_reduce(x, algorithm), [(0, out)])
+
+    def start_all_reduce(self, x: Any, algorithm: str) -> Planned:
+        """Start the sum of ``x``, which is copied, over the ranks; return the plan in flight for ``finish``."""
         key = (f"{algorithm} all-reduce", x.shape, x.dtype.str)
         planned = self._kept.get(key)
         if planned is None:
@@ -53,7 +57,9 @@ class Exchange:
             buffer = device_of(x).empty((x.size,), x.dtype)
             plan = self._group.plan_all_reduce(buffer, algorithm, what=self._name)
             planned = self._kept[key] = Planned(plan, [plan.result], [plan.result])
-        self._run(key, planned, [(0, x)], [(0, out)])
+        self._kept.move_to_end(key)
+        _start(planned, [(0, x)])
+        return planned
 
     def run(
         self,
@@ -77,12 +83,24 @@ class Exchange:
         counts : Counts
             Elements of each chunk of this rank.
         put, take : iterable of (chunk, array)
-            Sources, and targets.
+            Sources, and targets; one that is shorter than its chunk is the start of it.
         like : array
             An array of the dtype and device of the messages.
         add : bool
             Add to the targets instead of overwriting them.
         """
+        self.finish(self.start(algorithm, key, counts, put, like=like), take, add=add)
+
+    def start(
+        self,
+        algorithm: str,
+        key: tuple[Any, ...],
+        counts: Counts,
+        put: Iterable[tuple[int, Any]],
+        *,
+        like: Any,
+    ) -> Planned:
+        """Begin what ``run`` does, and return the plan in flight for ``finish``: between them, the rank may compute."""
         key = (algorithm, *key, like.dtype.str)
         planned = self._kept.get(key)
         if planned is None:
@@ -91,35 +109,26 @@ class Exchange:
             plan = self._group.plan_watched(algorithm, buffer, self._name, counts=counts)
             planned = Planned(plan, _chunks(buffer, counts[0]), _chunks(plan.result, counts[-1]))
             self._kept[key] = planned
-        self._run(key, planned, put, take, add=add)
-
-    def free(self) -> None:
-        """Release all plans; the next call makes them again."""
-        while self._kept:
-            self._group.release(self._kept.popitem(last=False)[1].plan)
-
-    def _run(
-        self,
-        key: tuple[Any, ...],
-        planned: Planned,
-        put: Iterable[tuple[int, Any]],
-        take: Iterable[tuple[int, Any]],
-        *,
-        add: bool = False,
-    ) -> None:
         self._kept.move_to_end(key)
-        for chunk, source in put:
-            planned.outgoing[chunk].reshape(source.shape)[...] = source
-        planned.plan.start()
+        _start(planned, put)
+        return planned
+
+    def finish(self, planned: Planned, take: Iterable[tuple[int, Any]], *, add: bool = False) -> None:
+        """Wait for what ``start`` began, and take arrays out of the chunks of its result."""
         planned.plan.wait()
         for chunk, target in take:
-            arrived = planned.incoming[chunk].reshape(target.shape)
+            arrived = planned.incoming[chunk][: target.size].reshape(target.shape)
             if add:
                 target += arrived
             else:
                 target[...] = arrived
         self.messages += planned.plan.messages
         self.bytes_sent += planned.plan.bytes_sent
+
+    def free(self) -> None:
+        """Release all plans; the next call makes them again."""
+        while self._kept:
+            self._group.release(self._kept.popitem(last=False)[1].plan)
 
     def _make_room(self, key: tuple[Any, ...]) -> None:
         """Compare a new key over the ranks, which have the same keys so far, and release the plan used longest ago.
@@ -137,6 +146,12 @@ class Exchange:
                 raise AgreedError(f"{self._name}: {first} begins {one}, but {second} begins {two}")
         if len(self._kept) == KEPT_PLANS:
             self._group.release(self._kept.popitem(last=False)[1].plan)
+
+
+def _start(planned: Planned, put: Iterable[tuple[int, Any]]) -> None:
+    for chunk, source in put:
+        planned.outgoing[chunk][: source.size].reshape(source.shape)[...] = source
+    planned.plan.start()
 
 
 def _chunks(buffer: Any, counts: Sequence[int]) -> list[Any]:

@@ -1,10 +1,10 @@
-"""Halo: the rows that a rank needs beside its own, from the ranks near it; zero beyond the edges.
+"""Halo: the rows that a rank needs beside its own, from the ranks near it; a constant beyond the edges.
 
 Rank r has the rows [a_r, b_r) of a dimension of length L and needs the rows [first_r, stop_r), any part of which may be
 its own, another rank's, or outside of [0, L).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ...collectives.halo_exchange.shift import place_of
@@ -12,10 +12,15 @@ from ...comm.group import Group
 from ...comm.world import World
 from ...context import Context
 from ...layers.base import empty_gradient
+from .exchange import flat_size
 from .move import Length, Move, along, slices_of, total_of, with_length
 
 Rows = tuple[int, int]
 """The first row, and the one after the last."""
+
+
+Arrival = Callable[[], Iterator[tuple[Rows, Any]]]
+"""Waits for rows on their way, and yields them with their places: arrays that are valid until the next start."""
 
 
 class Halo(Move):
@@ -32,11 +37,16 @@ class Halo(Move):
         Rows needed on both sides of the own ones; a rank without rows needs none.
     rows : sequence of (first, stop), optional
         Rows that each rank needs, instead of those: see ``rows_of_windows``.
+    fill : float
+        The value of rows beyond the edges: -inf for a max pool, to which padding does not count.
 
     Notes
     -----
     Dryden et al. 2019, arXiv 1903.06681. The rows may come from ranks further away than the neighbors, where parts are
-    lower than the halo.
+    lower than the halo. With a ``fill`` that is not 0, backward is the adjoint of the linear part.
+
+    A layer that computes while rows travel calls ``start_forward`` and ``start_backward``, which do not copy the own
+    rows.
     """
 
     adjoint = "Halo, reversed"
@@ -50,10 +60,11 @@ class Halo(Move):
         after: int = 1,
         *,
         rows: Sequence[Rows] | None = None,
+        fill: float = 0.0,
     ):
         super().__init__(group)
         size, rank = self.group.size, self.group.rank
-        self.dim, self._length = dim, total_of(length)
+        self.dim, self._length, self._fill = dim, total_of(length), fill
         own = [(part.start, part.stop) for part in slices_of(length, size)]
         need = list(rows_around(own, before, after) if rows is None else rows)
         if len(need) != size or any(stop < first for first, stop in need):
@@ -66,6 +77,11 @@ class Halo(Move):
         self._gives = {d: _common(own[rank], need[rank + d]) for d in near}
         self._takes = {d: _common(need[rank], own[rank + d]) for d in near}
 
+    @property
+    def is_local(self) -> bool:
+        """True if no rank needs rows of another."""
+        return not self._reach
+
     def input_shape(self, whole: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of this rank's rows."""
         return with_length(whole, self.dim % len(whole), _count(self._own))
@@ -75,6 +91,12 @@ class Halo(Move):
         self._check(x, self._own)
         y = ctx.lend(self, "y", with_length(x.shape, self.dim % x.ndim, _count(self._need)), x.dtype)
         self._move(x, self._own, self._gives, y, self._need, self._takes)
+        if self._fill:
+            first, stop = self._need
+            inside = _common(self._need, (0, self._length))
+            for rows in ((first, inside[0]), (max(inside), stop)):
+                if _count(rows):
+                    self._part(y, self._need, rows)[...] = self._fill
         return y
 
     def backward(self, dy: Any, ctx: Context) -> Any:
@@ -86,30 +108,58 @@ class Halo(Move):
         self._move(dy, self._need, self._takes, dx, self._own, self._gives)
         return dx
 
+    def start_forward(self, x: Any) -> Arrival:
+        """Send the rows of x that others need, and return the function that waits for those from others."""
+        self._check(x, self._own)
+        return self._start(x, [(d, self._part(x, self._own, rows)) for d, rows in _filled(self._gives)])
+
+    def start_backward(self, like: Any, gradient: Callable[[Rows], Any]) -> Arrival:
+        """Send gradients of rows of others back, and return the function that waits for those to be added to dx.
+
+        Parameters
+        ----------
+        like : array
+            x of this rank.
+        gradient : callable(rows) -> array
+            Returns the gradient of rows that ``start_forward`` brought.
+        """
+        return self._start(like, [(d, gradient(rows)) for d, rows in _filled(self._takes)], backward=True)
+
     def _move(self, x: Any, there: Rows, gives: dict[int, Rows], y: Any, here: Rows, takes: dict[int, Rows]) -> None:
         """Put the rows of x, which begin at ``there``, where they belong in y, which begins at ``here``, and add."""
-        dim = self.dim % x.ndim
-
-        def part(array: Any, begin: Rows, rows: Rows) -> Any:
-            return array[along(dim, slice(rows[0] - begin[0], rows[1] - begin[0]))] if _count(rows) else None
-
         y[...] = 0
         if _count(self._kept):
-            part(y, here, self._kept)[...] = part(x, there, self._kept)
-        if not self._reach:
-            return
-        put = [(place_of(d, self._reach), part(x, there, rows)) for d, rows in gives.items() if _count(rows)]
-        take = [(place_of(d, self._reach), part(y, here, rows)) for d, rows in takes.items() if _count(rows)]
-        counts = [self._counts(chunks) for chunks in (put, take)]
-        direction = "forward" if gives is self._gives else "backward"
-        key = direction, *self._rows, with_length(x.shape, dim, self._length)
-        self.exchange.run(f"halo_exchange/shift:reach={self._reach}", key, counts, put, take, like=x, add=True)
+            self._part(y, here, self._kept)[...] = self._part(x, there, self._kept)
+        put = [(d, self._part(x, there, rows)) for d, rows in _filled(gives)]
+        for rows, arrived in self._start(x, put, backward=gives is not self._gives)():
+            self._part(y, here, rows)[...] += arrived
 
-    def _counts(self, chunks: list[tuple[int, Any]]) -> list[int]:
-        counts = [0] * (2 * self._reach)
-        for place, array in chunks:
-            counts[place] = int(array.size)
-        return counts
+    def _start(self, like: Any, put: list[tuple[int, Any]], *, backward: bool = False) -> Arrival:
+        """Send arrays to ranks at some distances; ``like`` is x, dx or an array that differs in its rows only."""
+        reach, dim = self._reach, self.dim % like.ndim
+        if not reach:
+            return lambda: iter(())
+        takes = list(_filled(self._gives if backward else self._takes))
+        one = flat_size(with_length(like.shape, dim, 1))
+        counts = [[0] * (2 * reach) for _ in range(2)]
+        for d, array in put:
+            counts[0][place_of(d, reach)] = int(array.size)
+        for d, rows in takes:
+            counts[1][place_of(d, reach)] = _count(rows) * one
+        key = "backward" if backward else "forward", *self._rows, with_length(like.shape, dim, self._length)
+        chunks = [(place_of(d, reach), array) for d, array in put]
+        flight = self.exchange.start(f"halo_exchange/shift:reach={reach}", key, counts, chunks, like=like)
+
+        def arrive() -> Iterator[tuple[Rows, Any]]:
+            self.exchange.finish(flight, ())
+            for d, rows in takes:
+                yield rows, flight.incoming[place_of(d, reach)].reshape(with_length(like.shape, dim, _count(rows)))
+
+        return arrive
+
+    def _part(self, array: Any, begin: Rows, rows: Rows) -> Any:
+        """Return some rows of an array that begins at the first of ``begin``."""
+        return array[along(self.dim % array.ndim, slice(rows[0] - begin[0], rows[1] - begin[0]))]
 
     def _check(self, array: Any, rows: Rows) -> None:
         if array.shape[self.dim] != _count(rows):
@@ -157,6 +207,10 @@ def rows_of_windows(length: int, size: int, extent: int, stride: int = 1, paddin
 
 def _common(one: Rows, other: Rows) -> Rows:
     return max(one[0], other[0]), min(one[1], other[1])
+
+
+def _filled(parts: dict[int, Rows]) -> Iterator[tuple[int, Rows]]:
+    return ((d, rows) for d, rows in parts.items() if _count(rows))
 
 
 def _count(rows: Rows) -> int:

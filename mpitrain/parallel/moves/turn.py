@@ -12,6 +12,7 @@ from ...device import Buffers
 from ...layers.base import empty_gradient
 from .exchange import flat_size
 from .move import Length, Move, along, slices_of, total_of, with_length
+from .rooms import Rooms
 
 ALL_TO_ALL = "all_to_all/pairwise"  # sends every chunk straight to its place, so chunks may have any lengths
 
@@ -82,18 +83,30 @@ class RaggedTurn(Move):
     group : Group or World
     counts : sequence of int, optional
         Rows that this rank has for each rank, where ``route`` has not been called.
+    slack : float
+        Part of the counts by which messages may be longer, so that counts that change a little use the same plan
+        (``Rooms``). 0 sends what there is, and a plan is made for each table of counts: the ``KEPT_PLANS`` last ones
+        are kept.
 
     Notes
     -----
-    x is (rows, ...), sorted by destination. Where the counts change, a plan is made for each table of them: the
-    ``KEPT_PLANS`` last ones are kept.
+    x is (rows, ...), sorted by destination.
     """
 
     adjoint = "RaggedTurn"
 
-    def __init__(self, group: Group | World, counts: Sequence[int] | None = None):
+    def __init__(self, group: Group | World, counts: Sequence[int] | None = None, *, slack: float = 0.0):
         super().__init__(group)
-        self._default = counts
+        self._default, self._rooms = counts, Rooms(slack)
+
+    def reversed(self) -> "RaggedTurn":
+        """Return a move for the way back, with the same plans: the backward of each uses those of the other's forward.
+
+        Their tables of counts are each other's transpose.
+        """
+        back = RaggedTurn(self.group)
+        back.exchange, back._rooms = self.exchange, self._rooms
+        return back
 
     def route(self, counts: Sequence[int], ctx: Context) -> int:
         """Set the rows that this rank has for each rank in this microbatch; return the number that will arrive.
@@ -109,6 +122,10 @@ class RaggedTurn(Move):
         self.exchange.run("all_gather/ring", ("counts",), [[size] * size], [(rank, own)], places, like=own)
         ctx[self] = table
         return int(table[:, rank].sum())
+
+    def follow(self, table: np.ndarray, ctx: Context) -> None:
+        """Set the rows of each source for each destination (P, P) in this microbatch, the same on all ranks."""
+        ctx[self] = table
 
     def input_shape(self, whole: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of x for the counts that it was made with."""
@@ -132,7 +149,8 @@ class RaggedTurn(Move):
         y = buffers.lend(self, name, (sum(coming), *x.shape[1:]), x.dtype)
         put = [(r, x[part]) for r, part in enumerate(slices_of(going, self.group.size))]
         take = [(r, y[part]) for r, part in enumerate(slices_of(coming, self.group.size))]
-        counts = [[n * each for n in rows] for rows in (going, coming)]
-        key = tuple(map(tuple, table.tolist())), x.shape[1:]
+        room = self._rooms.find(table)
+        counts = [[n * each for n in rows] for rows in (room[rank].tolist(), room[:, rank].tolist())]
+        key = tuple(map(tuple, room.tolist())), x.shape[1:]
         self.exchange.run(ALL_TO_ALL, key, counts, put, take, like=x)
         return y

@@ -90,7 +90,7 @@ class Inbox:
     def _receive(self) -> None:
         while not self._is_local and self._next < len(self._order) and len(self._items) < AHEAD:
             m = self._order[self._next]
-            memory, array = self._memory(self._sizes[m])
+            memory, array = self._memory(self._border.count(self._sizes[m]))
             message = self._channel.receive(array, self._peer, self._tag(m), self._label.format(m))
             self._items[m] = Item(array, memory, message)
             self._next += 1

@@ -16,7 +16,8 @@ import numpy as np
 from ...arena import Arena
 from ...context import Context
 from ...device import CPU, Device
-from ...layers import BatchNorm2d, Embedding, Layer, Part
+from ...layers import Embedding, Layer, Part
+from ...layers.base import summing_layers
 from ...layers.embedding import sample_dtype
 from ...layers.fused import Fused
 from ...losses import Loss
@@ -107,7 +108,7 @@ def is_fused(pair: Part) -> bool:
 @contextmanager
 def restored(model: Layer) -> Iterator[None]:
     """Put back in the end to which arena each parameter and state of ``model`` is bound; meanwhile nothing is sent."""
-    norms = [layer for layer in model.layers() if isinstance(layer, BatchNorm2d)]
+    norms = summing_layers(model)
     tensors = [tensor for named in (model.named_parameters(), model.named_states()) for _, tensor in named]
     saved = [(each, dict(vars(each))) for each in (*tensors, *norms)]
     for norm in norms:

@@ -213,7 +213,7 @@ class StageRunner:
         """Do the task F of a microbatch."""
         slot = self._slots[microbatch] = self._free_slot()
         batch, ctx = self._batches[microbatch], slot.ctx
-        ctx.step, ctx.first = self._step, batch.first
+        ctx.step, ctx.first = self._step, batch.first + self._first_of(len(batch))
         x = batch.x if self.activations is None else self._take(self.activations, microbatch, slot)
         if self._stages.tokens is not None:
             ctx.tokens = self._stages.tokens.facts(batch.x)
@@ -224,6 +224,10 @@ class StageRunner:
         else:
             slot.sent = self._hand_on(microbatch, contiguous(y, self, ctx))
         return begin, self._mark()
+
+    def _first_of(self, num_samples: int) -> int:
+        """Return the first sample that this stage takes of a microbatch of so many."""
+        return 0 if not self._stage else int(self._stages.borders[self._stage - 1].share(num_samples).start)
 
     def backward(self, microbatch: int) -> Span:
         """Do the task B of a microbatch, which leaves dw to W in a schedule that has W."""

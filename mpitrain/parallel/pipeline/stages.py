@@ -1,6 +1,7 @@
 """A model cut into the stages of a pipeline, and the parts of it that one rank has."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -17,10 +18,25 @@ from .tied import Tied, find_tied, keep_own_uses
 
 
 class Border(NamedTuple):
-    """Shape for one sample, and dtype, of the array that a stage hands on to the next one."""
+    """The array that a stage hands on to the next one.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        For one sample.
+    dtype : numpy dtype
+    share : callable(int) -> slice
+        The samples of a microbatch of so many that are in the array: not all where layers before have divided them.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    share: Callable[[int], slice] = partial(slice, 0)
+
+    def count(self, num_samples: int) -> int:
+        """Return the samples in the array, of a microbatch of so many."""
+        part = self.share(num_samples)
+        return int(part.stop - part.start)
 
 
 class Stages:
@@ -72,9 +88,13 @@ class Stages:
         self.program, self.rank, self.device = program, rank, device
         self.own = {stage: part for stage, part in enumerate(parts) if program.rank_of[stage] == rank}
         self.borders, x = list[Border](), sample
+        share: Callable[[int], slice] = partial(slice, 0)
         for part in parts:
             x = output_like(part, x)
-            self.borders.append(Border(x.shape[1:], x.dtype))
+            share = next(
+                (layer.share_of_samples for layer in part.layers() if hasattr(layer, "share_of_samples")), share
+            )
+            self.borders.append(Border(x.shape[1:], x.dtype, share))
         self.returns = [stage > 0 and part.needs_dx for stage, part in enumerate(parts)]
         self.tied: list[Tied] = find_tied(parts, program.rank_of)
         for tied in self.tied:

@@ -76,6 +76,6 @@ class Turns:
 
     def _turn(self, one: Handover, tag: int, num_samples: int, label: str) -> Turn:
         border = self._stages.borders[min(one.made.stage, one.taken.stage)]
-        num_bytes = num_samples * math.prod(border.shape) * border.dtype.itemsize
+        num_bytes = border.count(num_samples) * math.prod(border.shape) * border.dtype.itemsize
         outgoing = one.sender == self._stages.rank
         return Turn(outgoing, one.receiver if outgoing else one.sender, tag, num_bytes, label)

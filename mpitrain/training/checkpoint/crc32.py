@@ -23,6 +23,18 @@ def combine(first: int, second: int, second_length: int) -> int:
     return _multiply(_shift(second_length), first) ^ second
 
 
+def crc_of_zeros(num_bytes: int) -> int:
+    """Return the CRC-32 of so many bytes that are 0.
+
+    Examples
+    --------
+    >>> import zlib
+    >>> crc_of_zeros(1000) == zlib.crc32(bytes(1000))
+    True
+    """
+    return _multiply(_shift(num_bytes), 0xFFFFFFFF) ^ 0xFFFFFFFF
+
+
 @lru_cache(maxsize=4096)
 def _shift(num_bytes: int) -> int:
     """Return x^(8 num_bytes)."""

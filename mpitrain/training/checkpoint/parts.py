@@ -1,5 +1,6 @@
 """One rank's part of a checkpoint: its byte ranges of tensors, and the memory for their copy."""
 
+import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,34 +9,61 @@ from typing import Any
 import numpy as np
 
 from ...device import device_of
+from ...parameter import Parameter
+from ...parameter import Tensor as AnyTensor
 from .layout import Tensor, place
-from .state import State, overlaps, state_runs
+from .state import Held, State, held, overlaps, state_runs
 
 STATES_OF_RANK = "states_of_rank"
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A part of a tensor: ``source`` (n,), from byte ``skip`` of the tensor on."""
+    """A part of a tensor: ``source`` (n,), from byte ``skip`` of the tensor on.
+
+    Attributes
+    ----------
+    runs : tuple of (first, place, length)
+        Where the tensor is cut, its elements from ``first`` on, which lie at ``place`` in the tensor; empty where
+        ``source`` is one stretch of it.
+    """
 
     tensor: Tensor
     skip: int
     source: np.ndarray
+    runs: tuple[tuple[int, int, int], ...] = ()
 
-    @property
-    def offset(self) -> int:
-        """Byte offset from the start of the data."""
-        return self.tensor.begin + self.skip
+    def stretches(self, data: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (byte offset from the start of the data, bytes) of its copy ``data``, as bytes."""
+        if not self.runs:
+            yield self.tensor.begin + self.skip, data
+        size = self.source.itemsize
+        for first, at, length in self.runs:
+            yield self.tensor.begin + at * size, data[first * size : (first + length) * size]
+
+    def checksum(self, data: np.ndarray) -> "Checksum":
+        """Return the checksum of its copy ``data``."""
+        tensor, size = self.tensor, self.source.itemsize
+        if not self.runs:
+            return Checksum(tensor.name, self.skip, data.size, zlib.crc32(data.data))
+        whole = np.zeros(tensor.end - tensor.begin, np.uint8)
+        for first, at, length in self.runs:
+            whole[at * size : (at + length) * size] = data[first * size : (first + length) * size]
+        return Checksum(tensor.name, 0, whole.size, zlib.crc32(whole.data), scattered=True)
 
 
 @dataclass(frozen=True)
 class Checksum:
-    """The CRC-32 of ``num_bytes`` of a tensor, from ``skip`` on."""
+    """The CRC-32 of ``num_bytes`` of a tensor, from ``skip`` on.
+
+    Where it is ``scattered``, the bytes are those of the whole tensor with zeros in place of what other ranks have.
+    """
 
     name: str
     skip: int
     num_bytes: int
     crc: int
+    scattered: bool = False
 
 
 def tensors_of(state: State, rows: int = 0, slot_rows: int = 1) -> list[Tensor]:
@@ -70,8 +98,8 @@ class Part:
     rank, rows : int
         This rank among those with a copy of the arena. Rank 0 writes the states; with ``rows`` above 0, each of
         ``rows`` ranks has and writes its own.
-    left_out : frozenset of str
-        Names of values and states that others write, since their arenas hold them too.
+    left_out : frozenset of (str, Shard or None)
+        Values and states, or parts of them, that others write, since their arenas hold them too.
     num_ranks : int
         Ranks with a copy of the arena; each writes its slots of the optimizer where it has its own.
     """
@@ -82,7 +110,7 @@ class Part:
         slices: tuple[slice, ...],
         rank: int,
         rows: int = 0,
-        left_out: frozenset[str] = frozenset(),
+        left_out: frozenset[Held] = frozenset(),
         num_ranks: int = 1,
     ):
         self.tensors = tensors_of(state, rows, num_ranks)
@@ -102,38 +130,59 @@ class Part:
 
     def stretches(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (offset in the data, bytes) of the copied pieces, with adjacent pieces merged."""
-        first = start = stop = begin = 0
-        for piece in self._pieces:
-            if piece.offset != begin + stop - first:
-                if stop > first:
-                    yield begin, self._copy[first:stop]
-                begin, first = piece.offset, start
-            start = stop = start + piece.source.nbytes
-        if stop > first:
-            yield begin, self._copy[first:stop]
+        place, start, stop = 0, 0, 0
+        for offset, data in self._scattered():
+            at = data.ctypes.data - self._copy.ctypes.data
+            if (offset, at) != (place + stop - start, stop):
+                if stop > start:
+                    yield place, self._copy[start:stop]
+                place, start = offset, at
+            stop = at + data.size
+        if stop > start:
+            yield place, self._copy[start:stop]
+
+    def _scattered(self) -> Iterator[tuple[int, np.ndarray]]:
+        for piece, memory in zip(self._pieces, self._copies, strict=True):
+            yield from piece.stretches(memory)
 
     def checksums(self) -> list[Checksum]:
         """Return the checksum of each copied piece."""
-        pairs = zip(self._pieces, self._copies, strict=True)
-        return [Checksum(p.tensor.name, p.skip, memory.size, zlib.crc32(memory.data)) for p, memory in pairs]
+        return [piece.checksum(memory) for piece, memory in zip(self._pieces, self._copies, strict=True)]
 
 
 def _pieces(
-    state: State, slices: tuple[slice, ...], rank: int, tensors: dict[str, Tensor], left_out: frozenset[str]
+    state: State, slices: tuple[slice, ...], rank: int, tensors: dict[str, Tensor], left_out: frozenset[Held]
 ) -> Iterator[Piece]:
     arena = state.arena
     for prefix, flat in state.buffers().items():
         own = state.is_own(prefix)
         there = arena.parameters if prefix else [*arena.parameters, *arena.frozen]
-        for p, part in overlaps(
-            [p for p in there if p.name not in left_out], (slice(0, len(flat)),) if own else slices
-        ):
-            row = rank * p.size if own else 0
-            yield Piece(tensors[prefix + p.name], (row + part.start - p.start) * flat.itemsize, flat[part])
+        written = [p for p in there if held(p) not in left_out]
+        for p, part in overlaps(written, (slice(0, len(flat)),) if own else slices):
+            yield _piece(tensors[prefix + p.name], p, part, flat, rank if own else 0)
     if rank == 0:
-        states = [s for s in arena.state_list if s.name not in left_out]
-        yield from (Piece(tensors[s.name], 0, s.data.reshape(-1)) for s in states)
+        for s in arena.state_list:
+            if held(s) not in left_out and s.size:
+                yield Piece(tensors[s.name], 0, s.data.reshape(-1), _runs(s, slice(0, s.size)))
     if STATES_OF_RANK in tensors:
         table, row = tensors[STATES_OF_RANK], rank * arena.whole.num_states
         for part, place in state_runs(arena, left_out):
             yield Piece(table, (row + place.start) * arena.states.itemsize, arena.states[part])
+
+
+def _piece(tensor: Tensor, p: Parameter, part: slice, flat: np.ndarray, row: int) -> Piece:
+    """Return the piece of ``flat`` with the part of ``p`` at ``part``, for one of the rows of a tensor."""
+    inside = slice(part.start - p.start, part.stop - p.start)
+    if p.shard is None:
+        return Piece(tensor, (row * p.size + inside.start) * flat.itemsize, flat[part])
+    before = row * math.prod(p.full_shape)
+    runs = tuple((first, before + at, length) for first, at, length in _runs(p, inside))
+    return Piece(tensor, 0, flat[part], runs)
+
+
+def _runs(tensor: AnyTensor, part: slice) -> tuple[tuple[int, int, int], ...]:
+    """Return where the elements ``part`` of a cut tensor lie in the whole, counted from the first of them."""
+    if tensor.shard is None:
+        return ()
+    runs = tensor.shard.runs(tensor.full_shape, part.start, part.stop)
+    return tuple((first - part.start, at, length) for first, at, length in runs)

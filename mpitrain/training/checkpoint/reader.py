@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
+from ...parameter import Tensor as AnyTensor
 from .layout import CHECKSUMS, DTYPES, METADATA, Tensor
 from .parts import STATES_OF_RANK, tensors_of
 from .state import SYNC, State, overlaps, state_runs
@@ -121,15 +122,18 @@ class Checkpoint:
                 wanted = (slice(0, len(flat)),) if wanted is None else wanted
                 held = arena.parameters if prefix else [*arena.parameters, *arena.frozen]
                 for p, part in overlaps(held, wanted):
-                    tensor, skip = self.tensors[prefix + p.name], (part.start - p.start) * flat.itemsize
+                    tensor, inside = self.tensors[prefix + p.name], slice(part.start - p.start, part.stop - p.start)
                     if state.is_own(prefix):
-                        found = self._row(descriptor, tensor, *row)[part.start - p.start : part.stop - p.start]
+                        found = _cut(self._row(descriptor, tensor, *row), p)[inside]
+                    elif p.shard is not None:
+                        found = _cut(self._array(descriptor, tensor, 0, math.prod(p.full_shape)), p)[inside]
                     else:
-                        found = self._array(descriptor, tensor, skip, part.stop - part.start)
+                        skip = inside.start * flat.itemsize
+                        found = self._array(descriptor, tensor, skip, inside.stop - inside.start)
                     flat[part] = arena.device.from_host(found)
             for s in arena.state_list:
-                found = self._array(descriptor, self.tensors[s.name], 0, s.size)
-                s.data[...] = arena.device.from_host(found.reshape(s.shape))
+                found = self._array(descriptor, self.tensors[s.name], 0, math.prod(s.full_shape))
+                s.data[...] = arena.device.from_host(_cut(found, s).reshape(s.shape))
             runs = state_runs(arena)
             if runs and STATES_OF_RANK in self.tensors:
                 states = self._row(descriptor, self.tensors[STATES_OF_RANK], *row)
@@ -201,6 +205,13 @@ def _tensor(name: str, entry: Any) -> Tensor:
     if any(type(n) is not int or not 0 <= n < 1 << 62 for n in (*shape, begin, end)) or len(shape) > 32:
         raise ValueError(name)
     return Tensor(name, np.dtype(DTYPES[entry["dtype"]]), shape, begin, end)
+
+
+def _cut(whole: np.ndarray, tensor: AnyTensor) -> np.ndarray:
+    """Return the part of a flattened tensor that this rank holds, flattened."""
+    if tensor.shard is None:
+        return whole
+    return tensor.shard.take(whole.reshape(tensor.full_shape)).reshape(-1)
 
 
 def _sync_slots(names: Iterable[str]) -> set[str]:

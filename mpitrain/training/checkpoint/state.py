@@ -10,6 +10,10 @@ import numpy as np
 
 from ...arena import Arena, Parameter
 from ...optim import Optimizer
+from ...parameter import Shard, Tensor
+
+Held = tuple[str, Shard | None]
+"""The name of a tensor, and the part of it that a rank holds; None for all of it."""
 
 SYNC = "sync."  # before the names of the synchronization's slots
 
@@ -84,13 +88,18 @@ def overlaps(parameters: list[Parameter], parts: tuple[slice, ...]) -> Iterator[
                 yield p, slice(start, stop)
 
 
-def state_runs(arena: Arena, left_out: frozenset[str] = frozenset()) -> list[tuple[slice, slice]]:
+def held(tensor: Tensor) -> Held:
+    """Return the name of a tensor, and the part of it that this rank holds."""
+    return tensor.name, tensor.shard
+
+
+def state_runs(arena: Arena, left_out: frozenset[Held] = frozenset()) -> list[tuple[slice, slice]]:
     """Return the parts of ``arena.states`` with their places among the states of the whole model, adjacent ones merged.
 
     Parameters
     ----------
-    left_out : frozenset of str
-        Names of states that do not count.
+    left_out : frozenset of (str, Shard or None)
+        States that do not count.
     """
     places, there = {}, 0
     for entry in arena.whole.states:
@@ -99,12 +108,12 @@ def state_runs(arena: Arena, left_out: frozenset[str] = frozenset()) -> list[tup
     runs: list[tuple[slice, slice]] = []
     here = 0
     for s in arena.state_list:
-        part, there = slice(here, here + s.size), places[s.name]
-        here = part.stop
-        if s.name in left_out:
-            continue
-        if runs and (runs[-1][0].stop, runs[-1][1].stop) == (part.start, there):
-            before, place = runs.pop()
-            part, there = slice(before.start, part.stop), place.start
-        runs.append((part, slice(there, there + part.stop - part.start)))
+        parts = [(0, 0, s.size)] if s.shard is None else s.shard.runs(s.full_shape, 0, s.size)
+        for first, place, length in parts if held(s) not in left_out else ():
+            part, there = slice(here + first, here + first + length), places[s.name] + place
+            if runs and (runs[-1][0].stop, runs[-1][1].stop) == (part.start, there):
+                before, begin = runs.pop()
+                part, there = slice(before.start, part.stop), begin.start
+            runs.append((part, slice(there, there + part.stop - part.start)))
+        here += s.size
     return runs

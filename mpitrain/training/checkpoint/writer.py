@@ -20,10 +20,10 @@ from ...comm.world import World
 from ...data.sampler import share
 from ...json_text import to_json
 from . import folder
-from .crc32 import combine
+from .crc32 import combine, crc_of_zeros
 from .layout import make_header
 from .parts import Checksum, Part
-from .state import State
+from .state import Held, State, held
 
 
 class Writer:
@@ -129,8 +129,8 @@ class Writer:
                 self._last_thread.join()
         self.stalls[-1] += self._timed("checkpoint: complete", begin)
 
-    def _held_before(self) -> frozenset[str]:
-        """Return the names of tensors that ranks of an earlier group write, since their arenas hold them too.
+    def _held_before(self) -> frozenset[Held]:
+        """Return the tensors, or parts of them, that ranks of an earlier group write, since their arenas hold them too.
 
         Raises
         ------
@@ -140,13 +140,13 @@ class Writer:
         if self._copies.size == self._world.size:
             return frozenset()
         arena, first = self._state.arena, self._copies.world_ranks[0]
-        names = [tensor.name for tensor in (*arena.parameters, *arena.frozen, *arena.state_list)]
-        held = self._world.all_gather((first, names if self._copies.rank == 0 else []))
-        everything = {name for _, some in held for name in some}
-        lacking = next((entry.name for entry in arena.whole if entry.name not in everything), None)
+        mine = [held(tensor) for tensor in arena.tensors]
+        everyone = self._world.all_gather((first, mine if self._copies.rank == 0 else []))
+        names = {name for _, some in everyone for name, _ in some}
+        lacking = next((entry.name for entry in arena.whole if entry.name not in names), None)
         if lacking is not None:
             raise ValueError(f"no rank has the tensor {lacking} of the model")
-        return frozenset(name for group, some in held if group < first for name in some)
+        return frozenset(one for group, some in everyone if group < first for one in some)
 
     def _timed(self, name: str, begin: float) -> float:
         """Report a part that ends now; return its seconds."""
@@ -238,9 +238,18 @@ class Writer:
 
 
 def _joined(sums: list[Checksum]) -> dict[str, int]:
-    """Return the checksum of each tensor from those of its pieces."""
+    """Return the checksum of each tensor from those of its pieces.
+
+    Of two scattered pieces, one has zeros where the other has bytes: CRC-32 is affine, so crc(a xor b) = crc(a) xor
+    crc(b) xor crc(0).
+    """
     joined: dict[str, int] = {}
     for piece in sorted(sums, key=lambda piece: (piece.name, piece.skip)):
         before = joined.get(piece.name)
-        joined[piece.name] = piece.crc if before is None else combine(before, piece.crc, piece.num_bytes)
+        if before is None:
+            joined[piece.name] = piece.crc
+        elif piece.scattered:
+            joined[piece.name] = before ^ piece.crc ^ crc_of_zeros(piece.num_bytes)
+        else:
+            joined[piece.name] = combine(before, piece.crc, piece.num_bytes)
     return joined

@@ -15,7 +15,7 @@ from ...comm.mesh import Mesh
 from ...comm.world import World
 from ...config import Config
 from ...config_file import read_config
-from ...data.dataset import LANGUAGE_MODELING, Split
+from ...data.dataset import LANGUAGE_MODELING, SEGMENTATION, Split
 from ...data.matching.conform import conform
 from ...data.matching.fingerprint import contents, digest_file, fingerprint_of_split
 from ...data.matching.rows import ALL, TEST, Rows, open_rows, open_samples, split_of
@@ -33,6 +33,9 @@ from ...lora_options import LoRAOptions, parse_lora
 from ...losses import Loss
 from ...model_table import ModelTable
 from ...models import Tokens
+from ...parallel.divide import check as check_division
+from ...parallel.divide import divide
+from ...parallel.roles import Roles
 from ...plain_text import visible
 from ..adaptation import with_adapters
 from ..network import make_loss, make_model
@@ -137,17 +140,23 @@ class TrainedModel:
         device : Device
             Where this rank computes.
         mesh : str
-            As in ``train --mesh``: with several ranks on axis pipe, each has a part of the model only.
+            As in ``train --mesh``: with several ranks on an axis other than data, each has a part of the model only.
         """
-        model, whole, pipeline = self.model, ModelTable.of(self.model), None
+        model, whole, shape = self.model, ModelTable.of(self.model), self.signature.input_shape
         placed = Mesh(world, mesh or {"data": world.size})
+        roles = Roles(placed)
+        with world.together():
+            check_division(model, placed.sizes, shape)
         if placed.sizes["pipe"] > 1:
-            pipeline = open_forward_pipeline(world, placed, model, self.signature.input_shape, device)
-            model = pipeline.stages.model
-        self._load(world, Arena(model, device=device, whole=whole))
-        if pipeline is None:
+            pipeline = open_forward_pipeline(world, placed, model, shape, device)
+            self._load(world, Arena(pipeline.stages.model, device=device, whole=whole))
+            return pipeline_evaluator(pipeline, roles, self.normalizer, device)
+        division = divide(model, placed, shape)
+        self._load(world, Arena(division.model, device=device, whole=whole))
+        if not roles.divides_model:
             return Evaluator(model, world.group("data"), self.normalizer, device)
-        return pipeline_evaluator(pipeline, self.normalizer, device)
+        parts: dict[str, Any] = {"everyone": roles.everyone, "division": division, "roles": roles}
+        return Evaluator(division.model, roles.samples, self.normalizer, device, **parts)
 
     def load(self, world: World, device: Device = CPU) -> Layer:
         """Load the weights on every rank, and return the model (collective)."""
@@ -170,6 +179,8 @@ class TrainedModel:
     def make_scoring(self, metrics: str) -> Scoring:
         """Return the scoring of the model's task, with ``metrics``."""
         then, facts = self.signature, dict[str, Any]()
+        if then.task == SEGMENTATION:
+            facts = {"task": then.task}
         if then.task == LANGUAGE_MODELING:
             facts = {"task": then.task, "token_bytes": self.token_bytes}
         return make_scoring(self.loss, self.target_normalizer, then.num_outputs, metrics, **facts)
@@ -295,6 +306,17 @@ class TrainedModel:
         best = outputs.argmax(axis=1)
         columns = {"class": names[best], "probability": probabilities[np.arange(len(best)), best]}
         return columns | {f"p({name})": probabilities[:, k] for k, name in enumerate(names)}
+
+    def maps(self, classes: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the arrays to write of predicted classes of pixels (N, H, W) and their probabilities.
+
+        Where the labels were numbers, ``class`` holds these; otherwise places in ``class_names``.
+        """
+        names = self.signature.class_names
+        labels = [int(name) for name in names] if all(name.isdecimal() for name in names) else list(range(len(names)))
+        largest = np.min_scalar_type(max(labels))
+        found = np.array(labels, largest)[classes]
+        return {"class": found, "probability": probabilities, "class_names": np.array(names)}
 
     def text_columns(self, samples: Split, losses: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Return the scores of windows of text by column name, with the beginning of each window.

@@ -22,11 +22,18 @@ def to_lists(tables: dict[str, np.ndarray]) -> dict[str, list[Any]]:
 
 
 def print_tables(console: "PlainConsole", tables: dict[str, Any], class_names: Sequence[str] = ()) -> None:
-    """Print tables of ``to_lists``; rows and columns of square ones have the names of the classes."""
+    """Print tables of ``to_lists``; rows of those of all classes, and columns of square ones, have their names."""
     from .text_table import Column, print_table
 
     for name, table in tables.items():
-        if not isinstance(table, list) or not table or not all(isinstance(row, list) for row in table):
+        if (
+            isinstance(table, list)
+            and 0 < len(table) == len(class_names) <= MOST_ROWS
+            and not isinstance(table[0], list)
+        ):
+            rows = [[label, f"{value:.6g}"] for label, value in zip(class_names, table)]
+            print_table(console, [Column("class", "word"), Column(name)], rows)
+        elif not isinstance(table, list) or not table or not all(isinstance(row, list) for row in table):
             console.say(f"{name}: {table}")
         elif len(table) > MOST_ROWS:
             console.say(f"{name}: {len(table)} x {len(table[0])}, too large to print")

@@ -20,7 +20,8 @@ from ...arena import Arena, Parameter
 from ...context import Context
 from ...data.loader import Batch
 from ...device import Graph
-from ...layers import BatchNorm2d, Layer
+from ...layers import Layer, MixtureOfExperts
+from ...layers.base import summing_layers
 from ...parallel.buckets import Bucket
 from .eager import EagerExecutor, forward_backward
 
@@ -76,7 +77,9 @@ class GraphedExecutor:
 
 def reason_against_graphs(model: Layer) -> str:
     """Return the reason why a step cannot be a CUDA graph; empty if it can."""
-    if any(isinstance(layer, BatchNorm2d) and layer.sum_over_ranks is not None for layer in model.layers()):
+    if any(isinstance(layer, MixtureOfExperts) for layer in model.layers()):
+        return "in the middle of it tokens are counted, to be sent to their experts"
+    if any(layer.sum_over_ranks is not None for layer in summing_layers(model)):
         return "in the middle of it ranks sum statistics (--batch-norm local needs none)"
     return ""
 

@@ -27,7 +27,7 @@ def make_executor(run: TrainingRun, num_shards: int) -> StepExecutor:
     if num_shards:
         shards = VirtualShards(setup.model, arena, run.group, num_shards, ctx)
         return VirtualShardsExecutor(setup.model, setup.loss, shards)
-    eager = EagerExecutor(*split_head(setup.model, setup.loss), arena, ctx)
+    eager = EagerExecutor(*split_head(setup.model, setup.training_loss), arena, ctx)
     if run.config.parallel.balance == "dynamic":
         with run.world.together():
             check_dynamic(setup.model, run.group)

@@ -56,17 +56,18 @@ def default_hooks(
     timer = CheckpointTimer(config.checkpoint.every, config.checkpoint.max_time)
     rule = parse_early_stop(config.run.early_stop)
     writer = None if run_path is None else _make_writer(run, run_path)
-    sends_weights = run_path is not None and run.group.rank == 0  # to rank 0, from its copies of the other stages
+    roles = setup.roles  # rank 0 gets weights from the first ranks that have the other parts
+    weights = roles.weights if roles is not None and run_path is not None and roles.same.rank == 0 else None
     return [
         *([StepSnapshots(run)] if run.world.elastic else []),
         *([EventLog(directory)] if run_path is not None else []),
         *([Profiler()] if config.run.profile else []),
         *([ExternalControl(control)] if control is not no_request else []),
         _make_guard(run),
-        *([WeightCheck(config.parallel.check_every)] if run.group.size > 1 else []),
+        *([WeightCheck(config.parallel.check_every)] if run.world.size > 1 else []),
         Evaluation(make_evaluator(setup, run.world)),
         *([EarlyStop(rule)] if rule is not None else []),
-        Recorder(directory, setup.pipeline.weights if setup.pipeline is not None and sends_weights else None),
+        Recorder(directory, weights),
         *([Balance(run, meter, directory)] if meter is not None else []),
         ProgressDisplay(run.display),
         *more,
@@ -85,7 +86,7 @@ def _make_writer(run: TrainingRun, run_path: Path) -> Writer:
         run.world,
         run_path / CHECKPOINTS,
         run.tensors,
-        group=run.group,
+        group=run.group if run.setup.roles is None else run.setup.roles.same,
         slices=run.data_parallel.sync.own,
         own_states=run.config.model.batch_norm == "local" and bool(run.setup.arena.whole.states),
         keep=run.config.checkpoint.keep,

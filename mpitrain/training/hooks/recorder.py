@@ -8,6 +8,7 @@ import numpy as np
 
 from ...comm.channel import Channel
 from ...errors import UserError
+from ...layers import MixtureOfExperts
 from ..directory.ownership import TakenOverError
 from ..directory.run_directory import BEST, LAST, RunDirectory
 from ..results import EpochResult
@@ -29,6 +30,7 @@ class Recorder(Hook):
     def __init__(self, directory: RunDirectory | None, channel: Channel | None = None):
         self.directory, self._channel = directory, channel
         self._said: set[str] = set()
+        self._mixtures: list[MixtureOfExperts] | None = None
 
     def step_end(self, info: StepInfo) -> None:
         """Write the line of a step; show and write the reason if it was skipped."""
@@ -40,7 +42,11 @@ class Recorder(Hook):
             if info.skipped:
                 self.directory.log("skipped", step=info.step, epoch=info.epoch, reason=info.skipped)
             else:
-                more = {"local": True} if info.local else {}  # the loss of this rank
+                more: dict[str, object] = {"local": True} if info.local else {}  # the loss of this rank
+                if self._mixtures is None:
+                    self._mixtures = [layer for layer in info.model.layers() if isinstance(layer, MixtureOfExperts)]
+                if self._mixtures:
+                    more["largest_load"] = round(max(layer.largest_load for layer in self._mixtures), 3)
                 self.directory.log("step", step=info.step, epoch=info.epoch, loss=info.loss, lr=info.lr, **more)
 
     def checkpoint_begin(self, info: StepInfo) -> None:

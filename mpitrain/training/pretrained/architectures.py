@@ -1,7 +1,7 @@
 """All architectures by name."""
 
 from ...errors import UserError
-from ...layers import Layer, Sequential
+from ...layers import Layer, MixtureOfExperts, Sequential
 from ...registry import short_name
 from .architecture import Architecture
 from .bert import BERT
@@ -22,6 +22,8 @@ def architecture_of(text: str, model: Layer) -> Architecture:
     UserError
         If there is none.
     """
+    if any(isinstance(layer, MixtureOfExperts) for layer in model.layers()):
+        raise UserError(f"{text} has experts, and no model with experts can be exported yet")
     for one in ARCHITECTURES.values():
         if short_name(text) in (one.model, *one.sizes) and isinstance(model, Sequential) and one.is_kind(model):
             return one

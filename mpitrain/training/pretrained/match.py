@@ -4,8 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ...arena import Arena
 from ...errors import UserError
 from .architecture import Architecture
@@ -37,11 +35,10 @@ class Match:
 
     def load(self, arena: Arena) -> None:
         """Fill the tensors of the model that ``arena`` holds."""
-        views = arena.named_tensors()
+        held = arena.named_tensors()
         for rule in self.rules:
-            if rule.name in views and rule.name in self.names:
-                array = rule.read([self.tensors.read(name) for name in self.names[rule.name]])
-                views[rule.name][...] = arena.device.from_host(np.ascontiguousarray(array))
+            if rule.name in held and rule.name in self.names:
+                arena.put(rule.name, rule.read([self.tensors.read(name) for name in self.names[rule.name]]))
 
 
 def match(source: str, tensors: Tensors, rules: Sequence[Rule], kind: Architecture) -> Match:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...arena import Arena
 from ...errors import UserError
 from ...layers import Layer, Linear, Sequential
@@ -123,15 +121,15 @@ class FittedAdapters:
 
     def load(self, arena: Arena) -> None:
         """Fill the adapters that ``arena`` holds, and what is saved with them."""
-        views, read = arena.named_tensors(), self.adapters.tensors.read
-        found = {ours: read(theirs).T for ours, theirs in self.names.items() if ours in views}
+        held, read = arena.named_tensors(), self.adapters.tensors.read
+        found = {ours: read(theirs).T for ours, theirs in self.names.items() if ours in held}
         found |= {
             rule.name: rule.read([read(name) for name in names])
             for rule, names in self.saved.items()
-            if rule.name in views
+            if rule.name in held
         }
         for name, array in found.items():
-            views[name][...] = arena.device.from_host(np.ascontiguousarray(array))
+            arena.put(name, array)
 
 
 def open_adapters(source: str) -> PeftAdapters:

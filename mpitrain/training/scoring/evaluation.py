@@ -12,17 +12,21 @@ from ...context import Context
 from ...data.dataset import Split
 from ...data.lazy import LazyRows
 from ...data.normalize import Normalizer
+from ...data.pixels import as_classes
 from ...data.sampler import share
 from ...device import CPU, Device
 from ...layers import Layer
 from ...metrics import MetricSet
+from ...parallel.division import Division
 from ...parallel.pipeline.forward import PipelineForward
+from ...parallel.roles import Roles
 from ..pipeline import PipelineSetup
 from ..setup import TrainingSetup
 from .language import row_losses
 from .scores import Scoring
 
 BATCH, TOKENS = 256, 4096  # samples, and tokens of these, that are computed at once
+PIXELS = 1 << 20  # of images larger than 64x64, that are computed at once
 
 
 class Evaluator:
@@ -42,6 +46,10 @@ class Evaluator:
         All ranks with a part of the samples or of the model; ``group`` by default.
     arena : Arena, optional
         That of the model, whose values may be divided among the ranks: they then compute equally many batches.
+    division : Division, optional
+        The part of the layers that this rank has.
+    roles : Roles, optional
+        Groups of the mesh, where ranks have different parts of the model.
 
     Attributes
     ----------
@@ -58,9 +66,16 @@ class Evaluator:
         *,
         forward: PipelineForward | None = None,
         everyone: Group | None = None,
+        division: Division | None = None,
+        roles: Roles | None = None,
         arena: Arena | None = None,
     ):
         self._model, self._forward, self._arena = model, forward, arena
+        self._division = division or Division(model)
+        self._counts, self._has_outputs = roles is None or roles.counts_loss, roles is None or roles.counts_outputs
+        self._in_step = roles is not None and roles.mesh.sizes["expert"] > 1
+        self._pads = roles is not None
+        self._divides_head = roles is not None and roles.mesh.sizes["tensor"] > 1
         self._group, self._everyone = group, everyone or group
         self._normalizer = normalizer
         self._device = device
@@ -75,14 +90,14 @@ class Evaluator:
         of the model, or of the last stage.
         """
         batch = samples_at_once(x)
-        parts = _batches(x, rows, batch)
-        if self._arena is not None and self._arena.divided is not None:  # all ranks gather the weights of a batch
+        parts = _cut(x, rows, batch)
+        if self._in_step or self._gathers:  # ranks with other experts, or parts of the weights, compute together
             shares = (share(len(x), rank, self._group.size) for rank in range(self._group.size))
-            most = max(len(_batches(x, one, batch)) for one in shares)
+            most = max(len(_cut(x, one, batch)) for one in shares)
             parts += [slice(0, 0)] * (most - len(parts))
 
         def samples(number: int) -> Any:
-            values = _rows(x, parts[number], batch, whole=self._forward is not None)
+            values = _rows(x, parts[number], batch, whole=self._pads)
             return self._device.from_host(values if self._normalizer is None else self._normalizer(values))
 
         if self._forward is None:
@@ -97,12 +112,25 @@ class Evaluator:
     def all_outputs(self, x: Any, num_outputs: int) -> np.ndarray:
         """Return the outputs for all samples on every rank; each rank computes its share.
 
-        They are (N, num_outputs), or (N, T, num_outputs) in language modeling.
+        They are (N, num_outputs), (N, T, num_outputs) in language modeling, and (N, H, W, num_outputs) in segmentation.
         """
         mine = share(len(x), self._group.rank, self._group.size)
-        parts = [np.array(self._device.to_host(outputs)) for _, outputs in self.outputs(x, mine)]
+        parts = [np.array(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, mine)]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.concatenate(gathered) if gathered else np.empty((0, num_outputs), np.float32)
+
+    def best(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the class with the largest output and its probability, (N, H, W) int16 and float32, for each pixel.
+
+        They are the same on every rank; each computes its share.
+        """
+        mine = share(len(x), self._group.rank, self._group.size)
+        parts = [_best(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, mine)]
+        gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
+        if not gathered:
+            return np.empty((0, *x.shape[1:3]), np.int16), np.empty((0, *x.shape[1:3]), np.float32)
+        classes, probabilities = (np.concatenate(arrays) for arrays in zip(*gathered, strict=True))
+        return classes, probabilities
 
     def of_rows(
         self, split: Split, columns: int, function: Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -113,9 +141,8 @@ class Evaluator:
         """
         mine = share(len(split.x), self._group.rank, self._group.size)
         parts = [
-            function(self._device.to_host(outputs), split.y[rows])
-            for rows, outputs in self.outputs(split.x, mine)
-            if rows.start < rows.stop
+            function(self._device.to_host(outputs), as_classes(split.y[rows]))
+            for rows, outputs in self._whole_outputs(split.x, mine)
         ]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.concatenate([np.empty((0, columns)), *gathered])
@@ -123,16 +150,15 @@ class Evaluator:
     def row_sums(self, split: Split, scoring: Scoring) -> np.ndarray:
         """Return ``scoring.sums`` of each row alone, (N, num_sums) float64, the same on every rank.
 
-        A large head is computed with the loss, so that the logits of a text are never in memory at once.
+        A large head is computed with the loss, so that the logits of a text are never in memory at once; but not where
+        ranks divide it, of which one computes the sums.
         """
         mine = share(len(split.x), self._group.rank, self._group.size)
-        last, sums = self._split(scoring)
+        last, sums = (None, scoring) if self._divides_head or self._gathers else self._split(scoring)
         parts = []
-        for rows, outputs in self.outputs(split.x, mine, last):
+        for rows, outputs in self._whole_outputs(split.x, mine, last):
             targets = split.y[rows]
             parts += [sums.sums(outputs[k : k + 1], targets[k : k + 1], self._ctx) for k in range(len(targets))]
-            if not len(targets):
-                sums.sums(outputs, targets, self._ctx)  # which reads the weights of the last layer
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.array(gathered, np.float64).reshape(-1, scoring.num_sums)
 
@@ -144,8 +170,7 @@ class Evaluator:
         mine = share(len(split.x), self._group.rank, self._group.size)
         parts = [
             np.stack(row_losses(self._device.to_host(outputs), split.y[rows]))
-            for rows, outputs in self.outputs(split.x, mine)
-            if rows.start < rows.stop
+            for rows, outputs in self._whole_outputs(split.x, mine)
         ]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         losses, counts = np.concatenate([np.empty((2, 0)), *gathered], axis=1)
@@ -169,16 +194,30 @@ class Evaluator:
         metrics.reset()
         for split in splits:
             for rows, outputs in self.outputs(split.x, share(len(split.x), self._group.rank, self._group.size), last):
-                targets = split.y[rows]
-                totals += sums.sums(outputs, targets, self._ctx)
-                if rows.start == rows.stop:
+                targets = as_classes(self._division.targets(split.y[rows]))
+                found = sums.sums(outputs, targets, self._ctx)  # a divided head needs all ranks that have parts of it
+                if not self._counts or rows.start == rows.stop:
                     continue
+                totals += found
                 if metrics:
                     metrics.update(scoring.readable(self._device.to_host(outputs)), targets)
-                for call in on_outputs if last in (None, self._whole) else ():
+                for call in on_outputs if last in (None, self._whole) and len(targets) == len(outputs) else ():
                     call(split, rows, outputs)
         scores = scoring.scores(self._everyone.sum(totals), splits)
         return scores | self._results(metrics)
+
+    def _whole_outputs(self, x: Any, rows: slice, last: Layer | None = None) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield (rows, outputs) as ``outputs``, on one of the ranks that compute them together: all of them."""
+        join = self._division.outputs
+        for part, outputs in self.outputs(x, rows, last):
+            whole = outputs if join is None else join.forward(outputs, self._ctx)
+            if self._has_outputs and part.start < part.stop:
+                yield part, whole
+
+    @property
+    def _gathers(self) -> bool:
+        """Whether all ranks gather the weights of each batch together."""
+        return self._arena is not None and self._arena.divided is not None
 
     @property
     def _whole(self) -> Layer | None:
@@ -203,19 +242,28 @@ class Evaluator:
         return {name: float(value) for name, value in results.items() if name not in self.tables}
 
 
+def _best(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the class with the largest of the logits (..., K), and its probability."""
+    with np.errstate(invalid="ignore"):  # outputs that are infinite
+        sums = np.exp(logits - logits.max(axis=-1, keepdims=True)).sum(axis=-1)
+    return logits.argmax(axis=-1).astype(np.int16), (1 / sums).astype(np.float32)
+
+
+def _cut(x: Any, rows: slice, batch: int) -> list[slice]:
+    """Return the parts of ``rows`` that are computed at once."""
+    first = rows.start // batch * batch if isinstance(x, LazyRows) else rows.start
+    ends = [*range(first + batch, rows.stop, batch), rows.stop]
+    return [slice(start, stop) for start, stop in zip([rows.start, *ends], ends) if start < stop]
+
+
 def samples_at_once(x: Any) -> int:
     """Return the number of samples that are computed at once."""
+    if x.ndim == 4:
+        return max(1, min(BATCH, PIXELS // (int(x.shape[1]) * int(x.shape[2]))))
     if x.dtype.kind != "i":
         return BATCH
     tokens: int = getattr(x, "at_once", TOKENS)
     return max(1, min(BATCH, tokens // max(1, int(x.shape[1]))))
-
-
-def _batches(x: Any, rows: slice, batch: int) -> list[slice]:
-    """Return ``rows`` of ``x`` in batches; those of tokens end where those of all rows do."""
-    first = rows.start // batch * batch if isinstance(x, LazyRows) else rows.start
-    ends = [*range(first + batch, rows.stop, batch), rows.stop]
-    return [slice(start, stop) for start, stop in zip([rows.start, *ends], ends) if start < stop]
 
 
 def _rows(x: Any, part: slice, batch: int, *, whole: bool) -> np.ndarray:
@@ -237,13 +285,35 @@ def _rows(x: Any, part: slice, batch: int, *, whole: bool) -> np.ndarray:
 
 def make_evaluator(setup: TrainingSetup, world: World) -> Evaluator:
     """Return the evaluator of a run's model."""
-    if setup.pipeline is None:
-        return Evaluator(setup.model, world.group("data"), setup.normalizer, setup.arena.device, arena=setup.arena)
-    return pipeline_evaluator(setup.pipeline, setup.normalizer, setup.arena.device)
+    roles, device = setup.roles, setup.arena.device
+    if roles is None:
+        return Evaluator(setup.model, world.group("data"), setup.normalizer, device, arena=setup.arena)
+    if setup.pipeline is not None:
+        return pipeline_evaluator(setup.pipeline, roles, setup.normalizer, device)
+    return Evaluator(
+        setup.model,
+        roles.samples,
+        setup.normalizer,
+        device,
+        everyone=roles.everyone,
+        division=setup.division,
+        roles=roles,
+        arena=setup.arena,
+    )
 
 
-def pipeline_evaluator(pipeline: PipelineSetup, normalizer: Normalizer | None, device: Device) -> Evaluator:
+def pipeline_evaluator(
+    pipeline: PipelineSetup, roles: Roles, normalizer: Normalizer | None, device: Device
+) -> Evaluator:
     """Return the evaluator of a model in stages."""
     stages = pipeline.stages
-    forward, everyone = PipelineForward(stages, pipeline.channel), pipeline.mesh.over("data", "pipe")
-    return Evaluator(stages.model, pipeline.data, normalizer, device, forward=forward, everyone=everyone)
+    return Evaluator(
+        stages.model,
+        roles.samples,
+        normalizer,
+        device,
+        forward=PipelineForward(stages, pipeline.channel),
+        everyone=roles.everyone,
+        division=pipeline.division,
+        roles=roles,
+    )

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ...data.dataset import CLASSIFICATION, LANGUAGE_MODELING, Dataset, Split
+from ...data.dataset import CLASSIFICATION, LANGUAGE_MODELING, SEGMENTATION, Dataset, Split
 from ...data.lazy import LazyRows, PickedRows
 from ...metrics.base import IGNORED
 from ...plain_text import visible
 from .evaluation import Evaluator
+from .maps import MOST_CLASSES, judge_images, pictures, predicted_maps
 from .pictures import as_png, ends
 from .scores import Scoring
 
@@ -22,9 +23,6 @@ MOST_WINDOWS = 64
 """Windows of text that are examined, whose evaluation takes no longer than a step of training or so."""
 
 NUM_WORST = 16
-MOST_CLASSES = 50
-"""Classes of a matrix that is stored whole; of more, the pairs that are confused most."""
-
 MOST_PAIRS = 30
 MOST_FEATURES = 12
 MOST_TOKENS = 80
@@ -36,7 +34,8 @@ def examine(evaluator: Evaluator, dataset: Dataset, scoring: Scoring, most: int 
     At most ``most`` samples are examined, but ``LEAST_SAMPLES`` at least; the same number on all ranks.
 
     ``examined`` says how many of the ``samples`` they are about; ``worst`` lists those with the largest losses, and
-    ``confusion`` has the number of samples of each class (row) that were predicted as each class (column).
+    ``confusion`` has the number of samples, or pixels, of each class (row) that were predicted as each class (column);
+    of many classes ``pairs`` has those that are confused most.
     """
     text = dataset.task == LANGUAGE_MODELING
     rows = spread(len(dataset.test), MOST_WINDOWS if text else min(MOST_SAMPLES, max(LEAST_SAMPLES, most)))
@@ -49,11 +48,19 @@ def examine(evaluator: Evaluator, dataset: Dataset, scoring: Scoring, most: int 
     elif dataset.task == CLASSIFICATION:
         losses, predicted, told = _classify(evaluator, dataset, part)
         facts |= confusion(part.y[:], predicted, dataset.class_names, dataset.num_outputs)
+    elif dataset.task == SEGMENTATION:
+        losses, accuracy, matrix = judge_images(evaluator, part, dataset.num_outputs)
+        told = [{"accuracy": _rounded(share)} for share in accuracy]
+        facts |= {"confusion": matrix.tolist()} if len(matrix) else {}
     else:
         losses, told = _regress(evaluator, dataset, part, scoring)
     order = np.argsort(-np.nan_to_num(losses, nan=np.inf), kind="stable")[:NUM_WORST]
     shown = [part.x[k : k + 1][0] for k in order.tolist()]
-    contents = _pictures(shown) if part.x.ndim == 4 else [_content(dataset, sample) for sample in shown]
+    if dataset.task == SEGMENTATION:
+        some = Split(part.x[order], part.y[order])
+        contents = pictures(some.x, some.y, predicted_maps(evaluator, some))
+    else:
+        contents = _pictures(shown) if part.x.ndim == 4 else [_content(dataset, sample) for sample in shown]
     facts["worst"] = [
         {"row": int(rows[k]), "loss": _rounded(losses[k]), **told[k], **content}
         for k, content in zip(order.tolist(), contents, strict=True)

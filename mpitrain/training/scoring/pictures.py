@@ -13,7 +13,7 @@ LARGEST = 64
 """Pixels of the longer side; larger images are averaged over blocks."""
 
 
-def as_png(image: np.ndarray, black: float = 0.0, white: float = 255.0) -> str:
+def as_png(image: np.ndarray, black: float = 0.0, white: float = 255.0, largest: int = LARGEST) -> str:
     """Return an image as the text ``data:image/png;base64,...``.
 
     Parameters
@@ -22,8 +22,10 @@ def as_png(image: np.ndarray, black: float = 0.0, white: float = 255.0) -> str:
         Three channels are red, green and blue; of any other number the first is shown in gray.
     black, white : float
         The values that are shown as these, as ``ends`` gives them.
+    largest : int
+        Pixels of the longer side.
     """
-    values = _shrunk(image if image.shape[2] == 3 else image[..., :1])
+    values = shrink(image if image.shape[2] == 3 else image[..., :1], largest)
     scale = 255 / (white - black) if white > black else 0.0
     pixels = np.rint(np.clip((np.nan_to_num(values, nan=black) - black) * scale, 0, 255)).astype(np.uint8)
     height, width, channels = pixels.shape
@@ -42,9 +44,9 @@ def ends(images: np.ndarray) -> tuple[float, float]:
     return (0.0 if images.dtype == np.uint8 else float(finite.min())), float(finite.max())
 
 
-def _shrunk(image: np.ndarray) -> np.ndarray:
+def shrink(image: np.ndarray, largest: int = LARGEST) -> np.ndarray:
     """Return means over blocks, as float64; what is left over at the lower and the right edge is cut off."""
-    factor = -(-max(image.shape[:2]) // LARGEST)
+    factor = -(-max(image.shape[:2]) // largest)
     height, width = (max(1, size // factor) for size in image.shape[:2])
     blocks = image[: height * factor, : width * factor].astype(np.float64)
     rows, columns = (min(factor, size) for size in image.shape[:2])  # of a block, in an image thinner than one

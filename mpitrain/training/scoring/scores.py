@@ -7,7 +7,7 @@ import numpy as np
 
 from ...config import Run
 from ...context import Context
-from ...data.dataset import CLASSIFICATION, LANGUAGE_MODELING, REGRESSION, Split
+from ...data.dataset import CLASSIFICATION, LANGUAGE_MODELING, REGRESSION, SEGMENTATION, Split
 from ...data.normalize import Normalizer
 from ...errors import UserError
 from ...head_loss import split_head
@@ -17,6 +17,7 @@ from ...metrics import MetricSet, make_metrics
 from ...metrics.names import Spec
 from ...run_rules import parse_early_stop
 from .language import LanguageModeling
+from .segmentation import Segmentation
 
 _SQUARABLE = 1e-140, 1e140  # deviations whose squares, summed over samples, are far from the ends of float64
 
@@ -25,7 +26,7 @@ class Scoring(Protocol):
     """Turns a batch into sums, and the sums of all ranks into named scores."""
 
     metric: str
-    """The score that is watched: accuracy, mse or perplexity."""
+    """The score that is watched: accuracy, mse, miou or perplexity."""
     larger_is_better: bool
     num_sums: int
     names: tuple[str, ...]
@@ -186,7 +187,7 @@ def make_scoring(
     Parameters
     ----------
     task : str
-        Tells language modeling from classification.
+        Tells language modeling and segmentation from classification.
     token_bytes : (V,) array, optional
         Bytes of text of each token.
 
@@ -201,4 +202,6 @@ def make_scoring(
     assert isinstance(loss, SoftmaxCrossEntropy)
     if task == LANGUAGE_MODELING:
         return LanguageModeling(loss, make_metrics(metrics, num_outputs, LANGUAGE_MODELING), token_bytes)
+    if task == SEGMENTATION:
+        return Segmentation(loss, make_metrics(metrics, num_outputs, SEGMENTATION), num_outputs)
     return Classification(loss, make_metrics(metrics, num_outputs, CLASSIFICATION))
