@@ -46,7 +46,7 @@ class Zero1(PlannedSync):
         spans = [slice(max(b.start, StepHeader.SIZE), b.stop) for b in self.buckets]  # the header is summed apart
         names = [name_bucket(arena, number, b) for number, b in enumerate(self.buckets)]
         self._header = group.plan_all_reduce(arena.header, "native", what="sums of the step")
-        scatters = [group.plan_watched(scatter, arena.gradients[s], n) for s, n in zip(spans, names, strict=True)]
+        scatters = self._plan_scatters(group, scatter, list(zip(spans, names, strict=True)))
         self._scatters = scatters
         self._gathers = self._plan_gathers(group, gather, list(zip(spans, names, strict=True)))
         self._chunks = [tuple(_chunk(span, group.size, rank) for span in spans) for rank in range(group.size)]
@@ -54,6 +54,10 @@ class Zero1(PlannedSync):
         self._shard = ArenaShard(self.own, (arena.gradients,), group.sum)
         plans = [self._header, *scatters, *self._gathers]
         super().__init__(arena, group, plans, self._make_queue(scatters))
+
+    def _plan_scatters(self, group: Group, scatter: str, spans: list[tuple[slice, str]]) -> list[Request]:
+        """Return the plans that sum the gradients, of spans of the arena with their names."""
+        return [group.plan_watched(scatter, self._arena.gradients[span], name) for span, name in spans]
 
     def _plan_gathers(self, group: Group, gather: str, spans: list[tuple[slice, str]]) -> list[Request]:
         """Return the plans that complete the weights after an update, of spans of the arena with their names."""

@@ -22,6 +22,7 @@ import numpy as np
 from ..arena import Arena, Parameter
 from ..comm.group import Group
 from ..comm.schedule.plan import Request
+from ..comm.schedule.rounds import Scratch
 from ..device.reserved import ReservedMemory
 from ..plain_text import binary_size
 from ..step_header import StepHeader
@@ -95,8 +96,7 @@ class PassQueue(BucketQueue):
         self.seconds = before  # the caller knows how long this has taken
 
     def _start(self, number: int) -> None:
-        self._land_until(number)
-        while len(self._flying) >= IN_FLIGHT:
+        while self._flying and (number == 0 or len(self._flying) >= IN_FLIGHT):  # neighbors have memory of their own
             self._land()
         for p in self._members[number]:  # so that the next pass overwrites it
             p.forget()
@@ -189,6 +189,14 @@ class Zero2(Zero1):
         names, count = " and ".join(self.algorithms), len(self.buckets)
         each = f", {self.passes} times a step" if self.passes > 1 else ""
         return f"{names} of {size} in {count} bucket{'s' * (count > 1)}{each}, each rank keeps 1/{self._group.size}"
+
+    def _plan_scatters(self, group: Group, scatter: str, spans: list[tuple[slice, str]]) -> list[Request]:
+        arena, longest = self._arena, max(span.stop - span.start for span, _ in spans)
+        scratch = [Scratch(longest, arena.dtype) for _ in range(IN_FLIGHT)]
+        return [
+            group.plan_watched(scatter, arena.gradients[span], name, scratch=scratch[number % IN_FLIGHT])
+            for number, (span, name) in enumerate(spans)
+        ]
 
     def _make_queue(self, scatters: Sequence[Request]) -> BucketQueue:
         self._pass_queue = PassQueue(self.buckets, scatters, self._arena.parameters, self._landed)
