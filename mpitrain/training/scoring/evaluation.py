@@ -216,7 +216,7 @@ class Evaluator:
 
     @property
     def _gathers(self) -> bool:
-        """Whether all ranks gather the weights of each batch together."""
+        """True if all ranks gather the weights of each batch together."""
         return self._arena is not None and self._arena.divided is not None
 
     @property
