@@ -7,7 +7,6 @@ from .adam import Adam, AdamW
 from .base import BLOCK, ArenaShard, Optimizer
 from .clip import QueuedNorm, clip_factor, global_norm
 from .lars import LARS
-from .mapped_slots import map_slots
 from .schedules import SCHEDULES, Schedule, schedule
 from .sgd import SGD
 
@@ -26,7 +25,6 @@ __all__ = [
     "build",
     "clip_factor",
     "global_norm",
-    "map_slots",
     "schedule",
     "sum_of_squares",
 ]

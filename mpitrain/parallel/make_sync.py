@@ -14,13 +14,10 @@ from .compress.registry import AUTO, NONE, check_carries, make_codec
 from .gradient_hook import Exchange, GradientHookSync, make_gradient_hook
 from .gradient_sync import GradientSync
 from .local_sync import LocalSync
-from .pieces import UNIT_BYTES, cut_pieces
 from .sync.base import SyncParts
 from .sync.methods import SYNCS
 from .zero1 import Zero1
 from .zero1_shared import Zero1Shared
-from .zero2 import Zero2
-from .zero3 import Zero3, has_room
 
 SHARDS = ("optimizer", "gradients", "weights")
 
@@ -118,6 +115,10 @@ def _make_divided(
     gather_weights: str,
 ) -> GradientSync:
     """Return ZeRO stage 2 or 3."""
+    from .pieces import UNIT_BYTES, cut_pieces
+    from .zero2 import Zero2
+    from .zero3 import Zero3, has_room
+
     algorithms = _algorithms(arena, group, all_reduce, bucket_bytes, shard)
     if shard == "gradients":
         return Zero2(arena, group, *algorithms, cut_buckets(arena, bucket_bytes))

@@ -9,7 +9,6 @@ from ..comm.world import World
 from ..config import Config
 from ..context import Context
 from ..data.loader import Loader
-from ..optim import map_slots
 from ..parallel.data import DataParallel
 from ..parallel.pipeline.runner import PipelineRunner
 from ..parallel.virtual_shards import tree_all_reduce
@@ -87,6 +86,8 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
     if setup.roles is not None:
         optimizer.sum_over_parts = setup.roles.sum_over_parts(setup.arena)
     if config.parallel.offload_optimizer:
+        from ..optim.mapped_slots import map_slots
+
         with world.together():
             map_slots(optimizer, Path(config.parallel.offload_optimizer), sync.sync.own)
     return TrainingRun(

@@ -37,7 +37,6 @@ from ..model_table import ModelTable
 from ..parallel.divide import check as check_division
 from ..parallel.divide import divide, options_of
 from ..parallel.division import Division
-from ..parallel.pieces import UNIT_BYTES, cut_pieces
 from ..parallel.roles import Roles
 from ..parallel.virtual_shards import check_shards
 from . import limits
@@ -311,6 +310,8 @@ def _kept_values(config: Config, roles: Roles, model: Layer, device: Device) -> 
     group = roles.sums
     if config.parallel.shard != "weights" or group.size == 1 or device is not CPU or group.has_devices:
         return None
+    from ..parallel.pieces import UNIT_BYTES, cut_pieces
+
     unit_bytes = min(UNIT_BYTES, bucket_bytes_of(config, group))
     return lambda arena: [piece.share(group.size, group.rank) for piece in cut_pieces(model, arena, unit_bytes)]
 
