@@ -46,6 +46,12 @@ class ReservedMemory:
         if self.granule == HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
             self._map.madvise(mmap.MADV_HUGEPAGE)
 
+    def part(self, part: slice) -> np.ndarray:
+        """Return an array of its own over ``part``, the base of all views that are made of it."""
+        begin = self._begin + part.start * self.array.itemsize
+        made: np.ndarray = np.frombuffer(self._map, self.array.dtype, part.stop - part.start, begin)
+        return made
+
     def give_back(self, part: slice) -> None:
         """Give back the memory of the blocks that lie in ``part`` as a whole; its contents are lost."""
         granule, itemsize = self.granule, self.array.itemsize

@@ -4,9 +4,11 @@
 
 A layer reads ``Parameter.data`` and knows nothing of this. The read of a parameter whose unit is not there yet is where
 units change, at the same places of forward and backward on all ranks. The unit that comes next is the one that came
-next the last time, after the same two units.
+next the last time, after the same two units. A piece of which a layer holds a view keeps its memory, so that the
+view is right until the weights change.
 """
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -63,8 +65,17 @@ class GatheredValues:
         self._next: dict[tuple[bool, int, int], int] = {}
         self._training = False
         self.num_gathers, self.seconds = 0, 0.0
+        self._bases = [memory.part(slice(piece.start, piece.stop)) for piece in pieces]
+        self._bind()
+        self._views = [sys.getrefcount(self._bases[number]) for number in range(len(pieces))]
         self._hook(True)
         self.release()
+
+    @property
+    def largest_two(self) -> int:
+        """Elements of the two largest units."""
+        sizes = [sum(self._pieces[k].stop - self._pieces[k].start for k in numbers) for numbers in self._of_unit]
+        return sum(sorted(sizes)[-2:])
 
     def begin_step(self) -> None:
         """Begin the forward and backward passes of a step."""
@@ -123,9 +134,11 @@ class GatheredValues:
             self._start(number)
             self._land(number)
 
-    def drop(self) -> None:
-        """Call nothing any more when values are read."""
-        self._hook(False)
+    def _bind(self) -> None:
+        """Make the values of each parameter a view of its piece, so that views of a piece can be counted."""
+        for base, piece in zip(self._bases, self._pieces, strict=True):
+            for p in piece.parameters:
+                p.data = base[p.start - piece.start : p.stop - piece.start].reshape(p.shape)
 
     def _hook(self, wanted: bool) -> None:
         for p in self._piece_of:
@@ -188,11 +201,21 @@ class GatheredValues:
             self._land(number)
 
     def _is_gone(self, number: int) -> bool:
-        """Return whether a piece is neither gathered nor about to be."""
-        return 0 <= number < len(self._pieces) and number not in self._whole and number not in self._flying
+        """Return whether there is a piece of that number whose memory nobody needs."""
+        there = 0 <= number < len(self._pieces)
+        return there and not (number in self._whole or number in self._flying or self._is_held(number))
+
+    def _is_held(self, number: int) -> bool:
+        """Return whether there are more views of a piece than those of the parameters."""
+        return sys.getrefcount(self._bases[number]) > self._views[number]
 
     def _give_back(self, number: int) -> None:
-        """Give back the other ranks' parts of a piece, with those of its neighbors beside them that are gone, too."""
+        """Give back the other ranks' parts of a piece, with those of its neighbors beside them that are gone, too.
+
+        Not while somebody holds a view of the piece, as a layer that will use it in backward: it would read zeros.
+        """
+        if self._is_held(number):
+            return
         piece, own = self._pieces[number], self.own[number]
         start = self.own[number - 1].stop if self._is_gone(number - 1) else piece.start
         stop = self.own[number + 1].start if self._is_gone(number + 1) else piece.stop

@@ -87,6 +87,11 @@ class GradientSync(ABC):
         return []
 
     @property
+    def kept_bytes(self) -> dict[str, tuple[int, str]]:
+        """The most bytes of "weights" and "gradients" in memory at once, with remarks, if that is not all of them."""
+        return {}
+
+    @property
     def extra_bytes(self) -> int:
         """Memory that it needs beside weights, gradients and the optimizer's slots; that of ``slots`` by default."""
         return sum(slot.nbytes for slot in self.slots.values())

@@ -24,7 +24,7 @@ from ..comm.group import Group
 from ..comm.schedule.plan import Request
 from ..comm.schedule.rounds import Scratch
 from ..device.reserved import ReservedMemory
-from ..plain_text import binary_size
+from ..plain_text import binary_size, count
 from ..step_header import StepHeader
 from .buckets import Bucket, BucketQueue
 from .zero1 import Zero1
@@ -179,6 +179,15 @@ class Zero2(Zero1):
         return [(self._header, 1), *scatters, *((plan, 1) for plan in self._gathers)]
 
     @property
+    def kept_bytes(self) -> dict[str, tuple[int, str]]:
+        """The most bytes of gradients that are in memory at once, with a remark."""
+        sizes = sorted(b.stop - b.start for b in self.buckets)[-1 - IN_FLIGHT :]
+        own = sum(part.stop - part.start for part in self.own)
+        elements = min(self._arena.size, own + sum(sizes))
+        remark = f"1/{self._group.size} of them and {count(len(sizes), 'bucket')} on the way"
+        return {"gradients": (elements * self._arena.dtype.itemsize, remark)}
+
+    @property
     def extra_bytes(self) -> int:
         """Bytes of the sums of earlier microbatches."""
         return sum(array.nbytes for array in self._sums)
@@ -186,9 +195,9 @@ class Zero2(Zero1):
     def describe(self) -> str:
         """Return a description in a few words."""
         size = binary_size(self._arena.gradients.nbytes)
-        names, count = " and ".join(self.algorithms), len(self.buckets)
+        names, buckets = " and ".join(self.algorithms), count(len(self.buckets), "bucket")
         each = f", {self.passes} times a step" if self.passes > 1 else ""
-        return f"{names} of {size} in {count} bucket{'s' * (count > 1)}{each}, each rank keeps 1/{self._group.size}"
+        return f"{names} of {size} in {buckets}{each}, each rank keeps 1/{self._group.size}"
 
     def _plan_scatters(self, group: Group, scatter: str, spans: list[tuple[slice, str]]) -> list[Request]:
         arena, longest = self._arena, max(span.stop - span.start for span, _ in spans)

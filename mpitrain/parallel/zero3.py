@@ -65,6 +65,17 @@ class Zero3(Zero2):
         arena.divided = self.values.own
         self._plans = [*self._plans, *self.values.plans]
 
+    @property
+    def kept_bytes(self) -> dict[str, tuple[int, str]]:
+        """The most bytes of weights and gradients that are in memory at once, with remarks."""
+        values = self.values
+        own = sum(part.stop - part.start for part in values.own)
+        elements = min(self._arena.num_values, own + values.largest_two)
+        remark = f"1/{self._group.size} of them and two units"
+        if self.keep:
+            elements, remark = self._arena.num_values, "all of them during a step"
+        return super().kept_bytes | {"weights": (elements * self._arena.dtype.itemsize, remark)}
+
     def begin_passes(self, passes: int) -> None:
         """Begin a step of so many backward passes."""
         super().begin_passes(passes)
@@ -94,6 +105,7 @@ class Zero3(Zero2):
         """Free the MPI requests, after the weights have been made whole."""
         self.values.free()
         self._arena.divided = None
+        self._arena.move(self._arena.values, self._arena.gradients)
         super().free()
 
     def _in_a_step(self) -> list[tuple[Request, int]]:

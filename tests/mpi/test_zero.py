@@ -201,6 +201,34 @@ def test_gathers_of_a_step(world):
         run.parallel.free()
 
 
+class Keeps(Linear):
+    """A Linear that keeps a view of its weights from forward to backward."""
+
+    def forward(self, x, ctx):
+        y = super().forward(x, ctx)
+        ctx[self] = *ctx[self], self.weight.data.T
+        return y
+
+    def backward(self, dy, ctx):
+        rows, _, turned = ctx[self]
+        self.put_gradients(rows, dy)
+        return dy @ turned
+
+
+def keeping():
+    return models.prepare(Sequential(*(Keeps(40, 40) for _ in range(4)), Linear(40, CLASSES)))
+
+
+def test_a_view_that_a_layer_holds_stays_right(world, alone, monkeypatch):
+    monkeypatch.setattr("tests.mpi.test_zero.make_model", lambda name: (keeping(), (40,)))
+    run, one = Run(world, "keeps", **STAGES["twice"]), Run(alone, "keeps")
+    for _ in range(3):
+        run.step()
+        one.step()
+    assert_equal(run, one)
+    run.parallel.free()
+
+
 def test_reads_of_the_whole(world):
     run = Run(world, "mlp", **STAGES["twice"])
     run.step()
