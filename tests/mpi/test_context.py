@@ -15,6 +15,7 @@ from mpitrain.parallel.context.head_turn import HeadTurn
 from mpitrain.parallel.context.heads import Heads
 from mpitrain.parallel.context.outputs import GatherRows, GatherTokens
 from mpitrain.parallel.moves.check import check_adjoint
+from mpitrain.parallel.moves.exchange import pool_of
 from mpitrain.training.devices import use_device
 from tests.kernels import cpu
 
@@ -23,7 +24,9 @@ pytestmark = pytest.mark.mpi
 
 @pytest.fixture
 def group(world):
-    return world.group("context")
+    group = world.group("context")
+    yield group
+    pool_of(group).free()  # the next test may have other devices
 
 
 def close(found, expected, what):
@@ -198,4 +201,5 @@ def on_device(world, device, method):
         division.model.backward(loss.backward(ctx), ctx)
         return np.array(device.to_host(totals)), device.to_host(arena.gradients).copy()
     finally:
+        pool_of(world.group("data")).free()
         use_device(CPU, world)

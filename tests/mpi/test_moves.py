@@ -29,7 +29,7 @@ from mpitrain.parallel.moves import (
 )
 from mpitrain.parallel.moves.cases import CASES, cases_of
 from mpitrain.parallel.moves.check import check_adjoint
-from mpitrain.parallel.moves.exchange import KEPT_PLANS
+from mpitrain.parallel.moves.exchange import KEPT_PLANS, pool_of
 from mpitrain.training.devices import use_device
 from tests.kernels import cpu
 
@@ -40,7 +40,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "parallel.md"
 
 @pytest.fixture
 def group(world):
-    return world.group("data")
+    group = world.group("data")
+    yield group
+    pool_of(group).free()  # the next test may have other devices
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -313,6 +315,7 @@ def run_on(device, world, group, name):
         dx = move.backward(device.from_host(2 * device.to_host(y)), ctx)
         return device.to_host(y).copy(), device.to_host(dx).copy()
     finally:
+        pool_of(group).free()
         use_device(CPU, world)
 
 

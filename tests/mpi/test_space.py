@@ -24,6 +24,7 @@ from mpitrain.layers import (
     SkipConcat,
 )
 from mpitrain.models import build, prepare
+from mpitrain.parallel.moves.exchange import pool_of
 from mpitrain.parallel.space import check, divide
 
 pytestmark = pytest.mark.mpi
@@ -32,7 +33,9 @@ TOLERANCE = 1e-12
 
 @pytest.fixture
 def group(world):
-    return world.group("data")
+    group = world.group("data")
+    yield group
+    pool_of(group).free()  # the next test may have other devices
 
 
 def sum_over(group):

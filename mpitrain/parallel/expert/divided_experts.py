@@ -107,7 +107,8 @@ class DividedExperts(Layer):
         table = np.zeros((self.group.size, self.num_experts), np.int64)
         own, lengths = np.asarray(counts, np.int64), [self.num_experts] * self.group.size
         places = list(enumerate(table))
-        self._counts.run("all_gather/ring", ("counts",), [lengths], [(self.group.rank, own)], places, like=own)
+        key = "counts", self.num_experts
+        self._counts.run("all_gather/ring", key, [lengths], [(self.group.rank, own)], places, like=own)
         return table
 
     def _named(self, prefix: str, kind: type) -> Iterator[tuple[str, Any]]:

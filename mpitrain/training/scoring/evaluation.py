@@ -8,7 +8,7 @@ import numpy as np
 from ...arena import Arena
 from ...comm.group import Group
 from ...comm.world import World
-from ...context import Context
+from ...context import ForwardContext
 from ...data.dataset import Split
 from ...data.lazy import LazyRows
 from ...data.normalize import Normalizer
@@ -79,7 +79,7 @@ class Evaluator:
         self._group, self._everyone = group, everyone or group
         self._normalizer = normalizer
         self._device = device
-        self._ctx = Context(training=False, device=device)
+        self._ctx = ForwardContext(device=device)
         self.tables: dict[str, np.ndarray] = {}
         self._parts: tuple[Scoring, Layer | None, Scoring] | None = None
 
