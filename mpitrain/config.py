@@ -147,9 +147,10 @@ class Optimizer:
 class Parallel:
     """Division of the work among the ranks, exchange between them, and checks of it."""
 
-    mesh: Annotated[str, arg(metavar="AXIS=N,...")] = ""
+    mesh: Annotated[str, arg(metavar="auto|AXIS=N,...")] = ""
     """Ranks on each axis, as in data=2,pipe=4: data divides the samples, pipe the layers of the model (a pipeline of
-    stages). One number may be left out (pipe=4). Empty puts all ranks on data."""
+    stages). One number may be left out (pipe=4). Empty puts all ranks on data; auto measures, takes the mesh with the
+    least predicted step that fits into memory, and says why (see mpitrain plan)."""
     pipeline: Annotated[str, arg(metavar="SCHEDULE")] = "1f1b"
     """Schedule of a pipeline: 1f1b, gpipe, interleaved:chunks=2, breadth_first:chunks=2, zb_h1 or greedy:memory=1 (see
     mpitrain pipeline list), or FILE.py:FUNC for one of your own. --accumulate sets the microbatches."""

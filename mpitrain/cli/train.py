@@ -232,7 +232,12 @@ def open_training(
     else:
         with world.together():
             config = with_weights(config)
-    setup = open_setup(config, world, take_device(config, world), earlier, divided=divide)
+    device = take_device(config, world)
+    if config.parallel.mesh == "auto":
+        from ..training.mesh_auto import with_mesh
+
+        config = with_mesh(config, world, device)
+    setup = open_setup(config, world, device, earlier, divided=divide)
     return resolved(config, setup), setup, threads
 
 

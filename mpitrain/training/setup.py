@@ -187,9 +187,9 @@ def open_setup(
     if config.data.source.startswith("openml:"):
         with world.together():
             if world.rank == 0:
-                _open_dataset(config, source, None, own)  # one rank downloads it, the others find it in the cache
+                open_samples(config, source, None, own)  # one rank downloads it, the others find it in the cache
     with world.together():
-        dataset = _open_dataset(config, source, earlier, own)
+        dataset = open_samples(config, source, earlier, own)
         config = in_samples(config, dataset)
     arrays = contents(dataset)
     check_same_data(world, fingerprint(dataset, arrays), source or dataset.name)
@@ -368,7 +368,8 @@ def extremes_of(x: np.ndarray, world: World) -> Extremes:
     return Extremes(world.minimum(mine.least), world.maximum(mine.most))
 
 
-def _open_dataset(config: Config, source: str, earlier: Signature | None, own: OwnParts) -> Dataset:
+def open_samples(config: Config, source: str, earlier: Signature | None, own: OwnParts) -> Dataset:
+    """Return the dataset of a run, with its validation samples."""
     data = config.data
     task = None if data.task == "auto" else data.task
     make, given = (open_dataset, source) if own.data is None else (make_dataset, own.data)
