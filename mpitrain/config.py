@@ -179,9 +179,17 @@ class Parallel:
     gradient_hook: Annotated[str, arg(metavar="FILE.py:FUNC")] = ""
     """Function of your own that sums the gradients over the ranks: FUNC(group, gradient, step, state) is called for
     each bucket and leaves the sum in gradient. See docs/extending.md."""
-    shard: Literal["auto", "none", "optimizer"] = "auto"
-    """Shard the optimizer (ZeRO stage 1): each rank updates its share of the weights, and keeps the optimizer's state
-    of it only. auto shards if the ranks share one node's memory and --all-reduce is auto; optimizer always does."""
+    shard: Literal["auto", "none", "optimizer", "gradients", "weights"] = "auto"
+    """Division of memory among the ranks: optimizer lets each rank update its share of the weights, and keep the
+    optimizer's state of it only (ZeRO stage 1); gradients keeps a share of the gradients, too (stage 2), weights also
+    one of the weights (stage 3, FSDP). auto is optimizer if the ranks share one node's memory and --all-reduce is
+    auto."""
+    gather_weights: Literal["auto", "once", "twice"] = "auto"
+    """With --shard weights: gather the weights once and keep them from forward to the end of the step, or twice, before
+    forward and before backward; auto keeps them where they take less than an eighth of the free memory."""
+    offload_optimizer: Annotated[str, arg(metavar="DIR")] = ""
+    """Keep the optimizer's state of each rank in a file in DIR, mapped into memory: for state larger than the memory,
+    on a fast disk. The files have no names and vanish with the run."""
     sync: Annotated[str, arg(metavar="METHOD")] = EVERY_STEP
     """Exchange between the ranks: every_step sums gradients in each step. Others send less or later, with another
     result: local, post_local, diloco, easgd, daso, gossip, adasum, stale or server, with options as in

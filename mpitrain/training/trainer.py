@@ -159,7 +159,8 @@ class Trainer:
             if isinstance(model, str):
                 config = dataclasses.replace(config, model=config_from(model=model).model)
         default = Parallel()
-        whole = {name: getattr(default, name) for name in ("mesh", "pipeline", "stages", "balance")}  # on each rank
+        names = ("mesh", "pipeline", "stages", "balance", "shard", "gather_weights", "offload_optimizer")
+        whole = {name: getattr(default, name) for name in names}  # on each rank
         config = dataclasses.replace(
             config,
             data=dataclasses.replace(config.data, source=source),

@@ -1,9 +1,14 @@
-"""Planned messages of a move: one plan for each shape, with buffers of its own, used again in every step."""
+"""Planned messages of moves: a plan for each shape, with buffers of its own, which the moves of a group share.
+
+A plan is taken when messages start, and given back when they have arrived and are copied: then the next move of the
+same shapes has it. So a network of many layers has one plan for all of them, and two where two are in flight.
+"""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -12,16 +17,102 @@ from ...comm.group import Group
 from ...comm.schedule.plan import Request
 from ...device import device_of
 from ...errors import AgreedError
+from .rooms import Rooms
 
-KEPT_PLANS = 16  # of one move: forward and backward at a few shapes
+KEPT_PLANS = 256  # of a group that are not in flight: a U-Net of rows has 60 for each size of a batch
+SHARED_BUFFERS = 8  # of a group, for sums in memory of the node
+LEAST_SHARED = 1 << 16  # bytes
+
+
+Key = tuple[Any, ...]
 
 
 class Planned(NamedTuple):
     """A plan, and the chunks of its first buffer and of its result."""
 
+    key: Key
     plan: Request
     outgoing: list[Any]
     incoming: list[Any]
+
+
+class Pool:
+    """The plans of the moves of a group that are not in flight, the one used longest ago first.
+
+    Attributes
+    ----------
+    rooms : dict of float to Rooms
+        Those for the plans of rows, by their slack.
+    """
+
+    def __init__(self, group: Group):
+        self._group = group
+        self.rooms: dict[float, Rooms] = {}
+        self._idle: OrderedDict[Key, list[Planned]] = OrderedDict()
+        self._num_shared = 0
+
+    def take(self, key: Key, name: str, make: Callable[[], tuple[Request, list[Any], list[Any]]]) -> Planned:
+        """Return a plan for ``key``, which begins with the device; all ranks call it together, and may make one."""
+        if idle := self._idle.get(key):
+            return idle.pop()
+        self._compare(key[1:], name)
+        if sum(map(len, self._idle.values())) >= KEPT_PLANS:
+            oldest = next(each for each, plans in self._idle.items() if plans)
+            self._group.release(self._idle[oldest].pop().plan)
+        return Planned(key, *make())
+
+    def give_back(self, planned: Planned) -> None:
+        """Take back a plan whose messages have arrived."""
+        self._idle.setdefault(planned.key, []).append(planned)
+        self._idle.move_to_end(planned.key)
+
+    def buffer(self, x: Any) -> Any:
+        """Return memory for a sum of ``x``; of few lengths it is common to the ranks of a node, which saves two copies.
+
+        That of the node is kept until the process ends.
+        """
+        if x.nbytes < LEAST_SHARED or self._num_shared == SHARED_BUFFERS or self._group.has_devices:
+            return device_of(x).empty((x.size,), x.dtype)
+        self._num_shared += 1
+        return self._group.shared_empty((x.size,), x.dtype)
+
+    def free(self) -> None:
+        """Release all plans that are not in flight; all ranks call it together."""
+        for plans in self._idle.values():
+            for planned in plans:
+                self._group.release(planned.plan)
+        self._idle.clear()
+
+    def release(self, part: object) -> None:
+        """Release the plans that are not in flight and whose key has this part; all ranks call it together."""
+        for key in [key for key in self._idle if part in key]:
+            for planned in self._idle.pop(key):
+                self._group.release(planned.plan)
+
+    def _compare(self, key: Key, name: str) -> None:
+        """Compare a new key over the ranks, which have had the same keys so far.
+
+        Raises
+        ------
+        AgreedError
+            On all ranks, with the first difference: their messages would not fit.
+        """
+        keys = self._group.all_gather(key)
+        for rank, other in enumerate(keys):
+            if other != keys[0]:
+                one, two = (" ".join(map(str, k[1:])) for k in (keys[0], other))
+                first, second = self._group.name_of(0), self._group.name_of(rank)
+                raise AgreedError(f"{name}: {first} begins {one}, but {second} begins {two}")
+
+
+_POOLS: "WeakKeyDictionary[Group, Pool]" = WeakKeyDictionary()
+
+
+def pool_of(group: Group) -> Pool:
+    """Return the pool of a group."""
+    if group not in _POOLS:
+        _POOLS[group] = Pool(group)
+    return _POOLS[group]
 
 
 class Exchange:
@@ -41,7 +132,7 @@ class Exchange:
 
     def __init__(self, group: Group, name: str):
         self._group, self._name = group, name
-        self._kept: OrderedDict[tuple[Any, ...], Planned] = OrderedDict()
+        self._pool = pool_of(group)
         self.messages = self.bytes_sent = 0
 
     def all_reduce(self, x: Any, algorithm: str, out: Any) -> None:
@@ -50,16 +141,14 @@ class Exchange:
 
     def start_all_reduce(self, x: Any, algorithm: str) -> Planned:
         """Start the sum of ``x``, which is copied, over the ranks; return the plan in flight for ``finish``."""
-        key = (f"{algorithm} all-reduce", x.shape, x.dtype.str)
-        planned = self._kept.get(key)
-        if planned is None:
-            self._make_room(key)
-            buffer = device_of(x).empty((x.size,), x.dtype)
+
+        def make() -> tuple[Request, list[Any], list[Any]]:
+            buffer = self._pool.buffer(x)
             plan = self._group.plan_all_reduce(buffer, algorithm, what=self._name)
-            planned = self._kept[key] = Planned(plan, [plan.result], [plan.result])
-        self._kept.move_to_end(key)
-        _start(planned, [(0, x)])
-        return planned
+            return plan, [plan.result], [plan.result]
+
+        key = f"{algorithm} all-reduce", x.shape, x.dtype.str
+        return _start(self._pool.take((device_of(x), self._name, *key), self._name, make), [(0, x)])
 
     def run(
         self,
@@ -101,20 +190,20 @@ class Exchange:
         like: Any,
     ) -> Planned:
         """Begin what ``run`` does, and return the plan in flight for ``finish``: between them, the rank may compute."""
-        key = (algorithm, *key, like.dtype.str)
-        planned = self._kept.get(key)
-        if planned is None:
-            self._make_room(key)
+
+        def make() -> tuple[Request, list[Any], list[Any]]:
             buffer = device_of(like).empty((sum(counts[0]),), like.dtype)
             plan = self._group.plan_watched(algorithm, buffer, self._name, counts=counts)
-            planned = Planned(plan, _chunks(buffer, counts[0]), _chunks(plan.result, counts[-1]))
-            self._kept[key] = planned
-        self._kept.move_to_end(key)
-        _start(planned, put)
-        return planned
+            return plan, _chunks(buffer, counts[0]), _chunks(plan.result, counts[-1])
+
+        key = algorithm, *key, like.dtype.str
+        return _start(self._pool.take((device_of(like), self._name, *key), self._name, make), put)
 
     def finish(self, planned: Planned, take: Iterable[tuple[int, Any]], *, add: bool = False) -> None:
-        """Wait for what ``start`` began, and take arrays out of the chunks of its result."""
+        """Wait for what ``start`` began, and take arrays out of the chunks of its result.
+
+        They hold it up to the next ``start`` of any move of the group.
+        """
         planned.plan.wait()
         for chunk, target in take:
             arrived = planned.incoming[chunk][: target.size].reshape(target.shape)
@@ -124,34 +213,22 @@ class Exchange:
                 target[...] = arrived
         self.messages += planned.plan.messages
         self.bytes_sent += planned.plan.bytes_sent
+        self._pool.give_back(planned)
+
+    def release(self, part: object) -> None:
+        """Release the plans of the group's moves that are not in flight and whose key has this part."""
+        self._pool.release(part)
 
     def free(self) -> None:
-        """Release all plans; the next call makes them again."""
-        while self._kept:
-            self._group.release(self._kept.popitem(last=False)[1].plan)
-
-    def _make_room(self, key: tuple[Any, ...]) -> None:
-        """Compare a new key over the ranks, which have the same keys so far, and release the plan used longest ago.
-
-        Raises
-        ------
-        AgreedError
-            On all ranks, with the first difference: their messages would not fit.
-        """
-        keys = self._group.all_gather(key)
-        for rank, other in enumerate(keys):
-            if other != keys[0]:
-                one, two = (" ".join(map(str, k)) for k in (keys[0], other))
-                first, second = self._group.name_of(0), self._group.name_of(rank)
-                raise AgreedError(f"{self._name}: {first} begins {one}, but {second} begins {two}")
-        if len(self._kept) == KEPT_PLANS:
-            self._group.release(self._kept.popitem(last=False)[1].plan)
+        """Release all plans of the group's moves that are not in flight; the next call makes them again."""
+        self._pool.free()
 
 
-def _start(planned: Planned, put: Iterable[tuple[int, Any]]) -> None:
+def _start(planned: Planned, put: Iterable[tuple[int, Any]]) -> Planned:
     for chunk, source in put:
         planned.outgoing[chunk][: source.size].reshape(source.shape)[...] = source
     planned.plan.start()
+    return planned
 
 
 def _chunks(buffer: Any, counts: Sequence[int]) -> list[Any]:
