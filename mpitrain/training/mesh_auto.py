@@ -29,6 +29,7 @@ from ..models.outline import describe
 from ..parallel.divide import AXES as DIVIDED
 from ..parallel.divide import check as check_division
 from ..parallel.divide import options_of
+from ..parallel.make_sync import SHARDS
 from ..pipelines import PIPELINES
 from ..planning import PRECISIONS, Estimate, Estimator, Found, Machine, Strategy, Wish, search
 from ..planning.estimate import Work
@@ -196,14 +197,13 @@ def wish_of(config: Config, dataset: Dataset, model: Layer, world: World) -> Wis
     schedules: tuple[tuple[str, int], ...] = (("1f1b", 1), ("interleaved", 2), ("zb_h1", 1))
     if parallel.pipeline != default.pipeline:
         schedules = ((parallel.pipeline.partition(":")[0], int(_chunks(parallel.pipeline))),)
-    shares = world.node_size == world.size and not world.has_devices
-    shard = 1 if parallel.shard == "optimizer" or (parallel.shard == "auto" and shares) else 0
     known: dict[tuple[Any, ...], bool] = {}
 
     def allows(strategy: Strategy) -> bool:
         if strategy.pipe == 1 and strategy.microbatches != num_microbatches(config, len(dataset.train)):
             return False
-        key = (strategy.mesh_text, strategy.schedule_text, strategy.microbatches if strategy.pipe > 1 else 0)
+        m = strategy.microbatches if strategy.pipe > 1 else 0
+        key = (strategy.mesh_text, strategy.schedule_text, m, strategy.shard)
         if key not in known:
             known[key] = _allows(config, dataset, model, strategy)
         return known[key]
@@ -212,12 +212,22 @@ def wish_of(config: Config, dataset: Dataset, model: Layer, world: World) -> Wis
     return Wish(
         axes=axes,
         schedules=schedules,
-        shards=(shard,),
+        shards=_shards(config, world),
         agains=(config.compute.recompute,),
         sequence=parallel.sequence_parallel,
         microbatches=config.optimizer.accumulate,
         allows=allows,
     )
+
+
+def _shards(config: Config, world: World) -> tuple[int, ...]:
+    """Return the stages of ZeRO to choose from: the one that is given; for auto its own, and those with less memory."""
+    given = config.parallel.shard
+    if given != "auto":
+        return (0 if given == "none" else 1 + SHARDS.index(given),)
+    if world.has_devices:
+        return (0,)
+    return (1 if world.node_size == world.size and config.parallel.all_reduce == "auto" else 0, 2, 3)
 
 
 def _chunks(text: str) -> int:
@@ -251,6 +261,9 @@ def _allows(config: Config, dataset: Dataset, model: Layer, strategy: Strategy) 
 def _with(config: Config, strategy: Strategy) -> Config:
     """Return the config that trains by a strategy."""
     parallel = dataclasses.replace(config.parallel, mesh=strategy.mesh_text)
+    if parallel.shard == "auto" and strategy.shard > 1:
+        shard: Any = SHARDS[strategy.shard - 1]
+        parallel = dataclasses.replace(parallel, shard=shard)
     optimizer = config.optimizer
     if strategy.pipe > 1:
         parallel = dataclasses.replace(parallel, pipeline=strategy.schedule_text)
