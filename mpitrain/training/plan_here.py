@@ -55,7 +55,7 @@ def product_speed() -> float:
 
 
 def memory_speed() -> float:
-    """Return the bytes a second that a copy reads and writes."""
+    """Return the bytes per second that a copy reads and writes."""
     a, b = np.ones(LENGTH // 4, np.float32), np.empty(LENGTH // 4, np.float32)
     return 2.0 * LENGTH / _least(lambda: np.copyto(b, a))
 
