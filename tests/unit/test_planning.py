@@ -61,7 +61,7 @@ FLAT = dataclasses.replace(MACHINE, name="one level", levels=(Level("network", 0
 
 
 def korthikanti(s, h, a, vocabulary=51200):
-    """A block whose activations are those of the paper, in elements of 16 bits: s h (34 + 5 a s / h) bytes for a sample.
+    """A block with the activations of the paper, in elements of 16 bits: s h (34 + 5 a s / h) bytes for a sample.
 
     Of the 34, 10 are outside of the products (norms, dropout, inputs) and 24 inside, as is the part of attention.
     """
