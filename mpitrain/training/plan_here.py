@@ -7,7 +7,7 @@ bandwidth in training, too.
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -171,8 +171,3 @@ def lines(model: Model, samples: Sequence[int], rows: Sequence[Sequence[UnitCost
                 both[number] = Times(*map(min, zip(both[number], times, strict=True)))
     few, many = samples
     return {unit: Measured.through((few, both[0]), (many, both[1])) for unit, both in found.items()}
-
-
-def say_measured(measured: Mapping[Unit, Measured] | None) -> str:
-    """Return whether units were timed."""
-    return "units timed on this machine" if measured else "units by roofline, with the speed of this machine"
