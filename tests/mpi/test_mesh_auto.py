@@ -10,7 +10,7 @@ from mpitrain.config import Config, Parallel
 from mpitrain.errors import AgreedError
 from mpitrain.planning import Strategy
 from mpitrain.training import mesh_auto
-from mpitrain.training.mesh_auto import wish_of
+from mpitrain.training.mesh_offer import wish_of
 
 pytestmark = pytest.mark.mpi
 
