@@ -96,6 +96,7 @@ def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
     return {
         "weights": (arena.values.nbytes, f"one copy for {size} ranks" if in_common else ""),
         "gradients": (arena.gradients.nbytes * (1 + partial_sums), ""),
+        **exchange.kept_bytes,
         "optimizer": (
             len(slots) * own * arena.dtype.itemsize,
             ", ".join(slots) + (f" of 1/{size} of the weights" if own < arena.size - 64 else ""),
