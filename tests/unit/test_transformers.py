@@ -63,7 +63,7 @@ def test_gpt_is_its_formula(end_of_text, more):
 @pytest.mark.parametrize("more", ["", ",kv_heads=4", ",kv_heads=1,tied=false,base=100", ",experts=3"])
 def test_llama_is_its_formula(end_of_text, more):
     model, w = bound(f"llama:depth=2,width=16,heads=4,hidden=10{more}", (T,), V, end_of_text=end_of_text)
-    kv_heads, base = (1, 100) if "tied" in more else (4 if more else 2, 10000)
+    kv_heads, base = (1, 100) if "tied" in more else (4 if "kv" in more else 2, 10000)
     compare(model, rows(num_rows=8), lambda row: formulas.llama(w, row, 2, 4, kv_heads, base, end_of_text))
 
 
