@@ -50,8 +50,7 @@ class DividedExperts(Layer):
         rank, size = self.group.rank, self.group.size
         self.num_experts = experts.num_experts
         self._owned = slices_of(experts.num_experts, size)
-        self.there = RaggedTurn(self.group, slack=SLACK)
-        self.back = self.there.reversed()
+        self.there, self.back = RaggedTurn(self.group, slack=SLACK), RaggedTurn(self.group, slack=SLACK)
         self.local = experts.part(Shard.even(0, experts.num_experts, rank, size, axis="expert"))
         self._counts = Exchange(self.group, self.kind)
         self.ask_dx(experts.needs_dx)

@@ -17,8 +17,11 @@ from ...comm.group import Group
 from ...comm.schedule.plan import Request
 from ...device import device_of
 from ...errors import AgreedError
+from .rooms import Rooms
 
-KEPT_PLANS = 64  # of a group that are not in flight: forward and backward at a few shapes
+KEPT_PLANS = 256  # of a group that are not in flight: a U-Net of rows has 60 for each size of a batch
+SHARED_BUFFERS = 8  # of a group, for sums in memory of the node
+LEAST_SHARED = 1 << 16  # bytes
 
 
 Key = tuple[Any, ...]
@@ -34,11 +37,19 @@ class Planned(NamedTuple):
 
 
 class Pool:
-    """The plans of the moves of a group that are not in flight, the one used longest ago first."""
+    """The plans of the moves of a group that are not in flight, the one used longest ago first.
+
+    Attributes
+    ----------
+    rooms : dict of float to Rooms
+        Those for the plans of rows, by their slack.
+    """
 
     def __init__(self, group: Group):
         self._group = group
+        self.rooms: dict[float, Rooms] = {}
         self._idle: OrderedDict[Key, list[Planned]] = OrderedDict()
+        self._num_shared = 0
 
     def take(self, key: Key, name: str, make: Callable[[], tuple[Request, list[Any], list[Any]]]) -> Planned:
         """Return a plan for ``key``, which begins with the device; all ranks call it together, and may make one."""
@@ -55,12 +66,28 @@ class Pool:
         self._idle.setdefault(planned.key, []).append(planned)
         self._idle.move_to_end(planned.key)
 
+    def buffer(self, x: Any) -> Any:
+        """Return memory for a sum of ``x``; of few lengths it is common to the ranks of a node, which saves two copies.
+
+        That of the node is kept until the process ends.
+        """
+        if x.nbytes < LEAST_SHARED or self._num_shared == SHARED_BUFFERS or self._group.has_devices:
+            return device_of(x).empty((x.size,), x.dtype)
+        self._num_shared += 1
+        return self._group.shared_empty((x.size,), x.dtype)
+
     def free(self) -> None:
         """Release all plans that are not in flight; all ranks call it together."""
         for plans in self._idle.values():
             for planned in plans:
                 self._group.release(planned.plan)
         self._idle.clear()
+
+    def release(self, part: object) -> None:
+        """Release the plans that are not in flight and whose key has this part; all ranks call it together."""
+        for key in [key for key in self._idle if part in key]:
+            for planned in self._idle.pop(key):
+                self._group.release(planned.plan)
 
     def _compare(self, key: Key, name: str) -> None:
         """Compare a new key over the ranks, which have had the same keys so far.
@@ -116,7 +143,7 @@ class Exchange:
         """Start the sum of ``x``, which is copied, over the ranks; return the plan in flight for ``finish``."""
 
         def make() -> tuple[Request, list[Any], list[Any]]:
-            buffer = device_of(x).empty((x.size,), x.dtype)
+            buffer = self._pool.buffer(x)
             plan = self._group.plan_all_reduce(buffer, algorithm, what=self._name)
             return plan, [plan.result], [plan.result]
 
@@ -187,6 +214,10 @@ class Exchange:
         self.messages += planned.plan.messages
         self.bytes_sent += planned.plan.bytes_sent
         self._pool.give_back(planned)
+
+    def release(self, part: object) -> None:
+        """Release the plans of the group's moves that are not in flight and whose key has this part."""
+        self._pool.release(part)
 
     def free(self) -> None:
         """Release all plans of the group's moves that are not in flight; the next call makes them again."""

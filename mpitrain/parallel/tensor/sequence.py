@@ -92,8 +92,7 @@ class TokenMove(Layer):
 
     def _of(self, length: int) -> Move:
         if length not in self._moves:
-            self._moves[length] = made = self._make(self.group, TOKENS, length)
-            made.exchange = self._first.exchange  # which keeps the plans of some lengths
+            self._moves[length] = self._make(self.group, TOKENS, length)
         return self._moves[length]
 
 

@@ -1,0 +1,216 @@
+"""Models divided by axis tensor: outputs, loss, dx and gradients of the whole model, in float64."""
+
+import numpy as np
+import pytest
+
+from mpitrain import head_loss, models
+from mpitrain.arena import Arena
+from mpitrain.context import Context
+from mpitrain.errors import UserError
+from mpitrain.head_loss import split_head
+from mpitrain.layers import (
+    GELU,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    LayerNorm,
+    Linear,
+    MaxPool2d,
+    Recompute,
+    ReLU,
+    Residual,
+    Sequential,
+    SwiGLU,
+    Tanh,
+)
+from mpitrain.losses import SoftmaxCrossEntropy
+from mpitrain.model_table import ModelTable
+from mpitrain.parallel.tensor.head import DividedHeadLoss
+from mpitrain.parallel.tensor.rules import check, divide
+
+pytestmark = pytest.mark.mpi
+
+SAMPLES, TOKENS, VOCABULARY = 3, 5, 23
+
+NETWORKS = {  # of numbers: model, shape of a sample
+    "mlp": ("mlp:widths=13+9+11,dropout=0.3,activation=gelu", (7,)),
+    "lenet": ("lenet", (12, 12, 1)),
+    "convnet": ("convnet:channels=6+9,width=11", (4, 4, 2)),
+    "resnet8": ("resnet8", (4, 4, 3)),
+    "bottlenecks": ("resnet:blocks=1+1,widths=28+40,stem=5,small_images=true", (4, 4, 3)),
+    "vit": ("vit:size=tiny,depth=2,width=24,heads=6,patch=2,dropout=0.2", (4, 4, 1)),
+}
+TRANSFORMERS = {
+    "gpt": "gpt:size=tiny,depth=2,width=24,heads=6,dropout=0.2",
+    "llama": "llama:size=tiny,depth=2,width=24,heads=12,kv_heads=4,hidden=29",
+    "llama with a head of its own": "llama:size=tiny,depth=1,width=24,heads=4,kv_heads=4,tied=false",
+    "bert": "bert:size=tiny,depth=2,width=24,heads=6,dropout=0.2",
+}
+
+
+@pytest.fixture
+def group(world):
+    return world.group("tensor")
+
+
+def run(model, x, y, *, whole=None, later=False):
+    """Return (totals, outputs, dx, arena, loss) after two microbatches; outputs are those of evaluation."""
+    arena = Arena(model.named_parameters(), model.named_states(), seed=3, dtype=np.float64, whole=whole)
+    body, loss = split_head(model, SoftmaxCrossEntropy(0.1))
+    ctx = Context(dtype=np.float64, seed=5)
+    arena.begin_step(2)
+    for ctx.step in range(2):
+        ctx.later = [] if later else None
+        totals = loss.forward(body.forward(x, ctx), y, ctx)
+        dx = body.backward(loss.backward(ctx), ctx)
+        for put_gradient in ctx.later or ():
+            put_gradient()
+        dx, ctx.later = np.array(dx), None
+    arena.end_backward()
+    return totals, np.array(model.forward(x, Context(training=False, dtype=np.float64))), dx, arena, loss
+
+
+def assert_same(make, x, y, group, *, later=False, sequence=False):
+    """Compare a divided model with the whole one; return the divided one and its loss."""
+    whole, part = make(), make()
+    totals, outputs, dx, expected, _ = run(whole, x, y)
+    table = ModelTable.of(part)
+    check(part, group.size, x.shape[1:], sequence=sequence)
+    part = divide(part, group, x.shape[1:], sequence=sequence).model
+    found = run(part, x, y, whole=table, later=later)
+    assert found[0] == pytest.approx(totals, rel=1e-12)
+    np.testing.assert_allclose(found[1], outputs, 1e-12, 1e-12)
+    if whole.needs_dx:
+        np.testing.assert_allclose(found[2], dx, 1e-12, 1e-12)
+    for mine, theirs in ((found[3].parameters, expected.parameters), (found[3].state_list, expected.state_list)):
+        assert [tensor.name for tensor in mine] == [tensor.name for tensor in theirs]
+        for tensor, other in zip(mine, theirs, strict=True):
+            pairs = [(tensor.data, other.data)]
+            if hasattr(tensor, "grad"):
+                pairs.append((tensor.grad, other.grad))
+            for a, b in pairs:
+                b = b if tensor.shard is None else tensor.shard.take(b)
+                np.testing.assert_allclose(a, b, 1e-11, 1e-12, err_msg=tensor.name)
+    return part, found[4]
+
+
+def samples(shape, num_outputs=4):
+    rng = np.random.default_rng(11)
+    return rng.standard_normal((SAMPLES, *shape)), rng.integers(0, num_outputs, SAMPLES)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks(group, name):
+    text, shape = NETWORKS[name]
+    x, y = samples(shape)
+
+    def made():
+        network = models.build(text, shape, 4)
+        network.ask_dx(name != "mlp")  # of the samples: not in training
+        return network
+
+    model, _ = assert_same(made, x, y, group, later=name in ("lenet", "vit"))
+    parameters = [p for _, p in model.named_parameters()]
+    assert sum(p.shard is not None for p in parameters) >= 3
+
+
+@pytest.mark.parametrize("sequence", [False, True], ids=["tensor", "sequence"])
+@pytest.mark.parametrize("large", [False, True], ids=["small vocabulary", "large vocabulary"])
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_transformers(group, monkeypatch, name, large, sequence):
+    """Tokens and heads that do not divide by the ranks; targets that count for nothing."""
+    monkeypatch.setattr(head_loss, "LARGE", 16 if large else 1000)
+    monkeypatch.setattr(head_loss, "LEAST_ROWS", 4)
+    monkeypatch.setattr(head_loss, "CHUNK_BYTES", 0)
+    rng = np.random.default_rng(4)
+    x, y = rng.integers(0, VOCABULARY, (2, SAMPLES, TOKENS))
+    y[rng.random(y.shape) < 0.3] = -100
+    made = lambda: models.build(TRANSFORMERS[name], (TOKENS,), VOCABULARY)  # noqa: E731
+    _, loss = assert_same(made, x, y, group, later=name == "gpt", sequence=sequence)
+    assert (type(loss) is DividedHeadLoss) == large
+
+
+def test_sequence_parallelism_sums_what_is_whole_in_the_blocks(group):
+    model = models.build(TRANSFORMERS["gpt"], (TOKENS,), VOCABULARY)
+    part = divide(model, group, (TOKENS,), sequence=True).model
+    names = {name for name, p in part.named_parameters() if p.sum_over is not None}
+    assert "2.norm1.weight" in names
+    assert "2.attention.out.bias" in names
+    assert "2.mlp.2.bias" in names
+    assert "4.bias" in names  # the norm behind the blocks
+    assert not names & {"0.weight", "0.positions", "2.attention.qkv.weight"}
+
+
+def test_rows_of_other_lengths(group):
+    """Tokens are divided for the rows of each microbatch, and in evaluation."""
+    model, whole = (models.build(TRANSFORMERS["llama"], (TOKENS,), VOCABULARY) for _ in range(2))
+    table = ModelTable.of(model)
+    part = divide(model, group, (TOKENS,), sequence=True).model
+    for one in (part, whole):
+        Arena(one.named_parameters(), one.named_states(), dtype=np.float64, whole=table)
+    for length in (3, 7, 1, 5):
+        x = np.random.default_rng(length).integers(0, VOCABULARY, (2, length))
+        both = [one.forward(x, Context(training=False, dtype=np.float64)) for one in (part, whole)]
+        np.testing.assert_allclose(*both, 1e-12, 1e-12)
+
+
+def own_network():
+    """Layers of all kinds between products, nested and repeated, and some that no rule knows."""
+    shared = Linear(12, 12)
+    return models.prepare(
+        Sequential(
+            Sequential(Conv2d(2, 10, 3, padding=1), BatchNorm2d(10), ReLU()),
+            Conv2d(10, 10, 3, padding=1, groups=10),
+            Dropout(0.2),
+            MaxPool2d(2),
+            Flatten(),
+            Linear(40, 12),
+            LayerNorm(12),
+            shared,
+            Tanh(),
+            shared,
+            Residual(Sequential(Linear(12, 18), SwiGLU(), Linear(9, 12, bias=False))),
+            Recompute(Sequential(Linear(12, 11), GELU(), Linear(11, 12))),
+            Linear(12, 4),
+        )
+    )
+
+
+def test_a_network_of_the_user(group):
+    x, y = samples((4, 4, 2))
+    model, _ = assert_same(own_network, x, y, group)
+    cut = {name for name, p in model.named_parameters() if p.shard is not None}
+    assert {"0.0.weight", "0.1.bias", "1.weight", "5.weight", "10.body.0.weight", "11.2.weight"} <= cut
+    assert not any(name.startswith(("6.", "7.", "12.")) for name in cut)
+
+
+REFUSED = {
+    "the attention 1.attention has 2 heads of keys and values, which 3 ranks cannot divide": "llama:size=tiny,depth=1",
+    "the attention 1.attention has 2 heads, which 3 ranks cannot divide: the nearest number is --mesh tensor=2": (
+        "bert:size=tiny,depth=1"
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_numbers_of_ranks_that_do_not_fit(message):
+    with pytest.raises(UserError, match=message):
+        check(models.build(REFUSED[message], (TOKENS,), VOCABULARY), 3, (TOKENS,))
+
+
+def test_models_that_ranks_cannot_divide():
+    with pytest.raises(UserError, match=r"widest layer .* has 8 outputs, which 9 ranks .* --mesh tensor=8$"):
+        check(models.build("mlp:widths=8", (4,), 3), 9, (4,))
+    with pytest.raises(UserError, match="the model has none: use axis data"):
+        check(models.build("mlp:widths=", (4,), 3), 2, (4,))
+    with pytest.raises(UserError, match="--sequence-parallel divides tokens in blocks of transformers"):
+        check(models.build("mlp:widths=8", (4,), 3), 2, (4,), sequence=True)
+    adapted = models.add_lora(models.build("gpt:size=tiny,depth=1", (TOKENS,), VOCABULARY), "rank=2")
+    with pytest.raises(UserError, match="does not divide adapters"):
+        check(adapted, 2, (TOKENS,))
+
+
+def test_a_note_says_what_stays_whole(group):
+    divide(models.build("mlp:widths=40+40+40,activation=relu", (6,), 50), group, (6,))
+    assert any("axis tensor leaves" in note for note in group.job.notes) or group.size == 1
