@@ -80,12 +80,12 @@ def say_whole(model: Layer) -> str:
     """Return the sentence about layers that stay whole, with most of the weights; "" if there are none of account."""
     total = sum(p.size for p in {id(p): p for _, p in model.named_parameters()}.values())
     whole = {
-        place.name: sum(p.size for _, p in place.layer.named_parameters())
+        f"{place.name} ({place.layer.kind})": sum(p.size for _, p in place.layer.named_parameters())
         for place in places(model)
         if is_product(place.layer) and all(p.shard is None for _, p in place.layer.named_parameters())
     }
     large = [name for name, size in whole.items() if 20 * size >= total]
-    return "" if not large else f"axis tensor leaves {', '.join(large)} whole: each of its ranks computes them"
+    return "" if not large else f"axis tensor leaves whole, on each of its ranks: {', '.join(large)}"
 
 
 def _is_whole_attention(layer: Layer) -> bool:
