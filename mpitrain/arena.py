@@ -16,12 +16,13 @@ bucket and cost no message of their own.
 """
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .device import ALIGNMENT, CPU, Device
+from .device.reserved import ReservedMemory
 from .model_table import HasParameters, ModelTable
 from .parameter import Parameter, Shard, State, Tensor
 from .step_header import StepHeader
@@ -45,6 +46,9 @@ class Arena:
         has the name, and so the initial values, that it has in the whole.
     gradient_device : Device
         The device of the gradients, if it is another one (``comm.shared.SharedDevice``).
+    divide : callable(Arena) -> sequence of slice, optional
+        Returns the parts of the values that this rank keeps, given the places of all parameters. The others are drawn
+        and given back, a parameter at a time.
 
     Attributes
     ----------
@@ -62,6 +66,10 @@ class Arena:
         A view of ``gradients`` where these are on the host; else a copy, which ``put_header`` and ``get_header`` move.
     on_host : bool
         True if gradients are on the host.
+    memory : ReservedMemory or None
+        The memory of the values, if it can be given back.
+    divided : tuple of slice or None
+        The parts of the values that are right on this rank, where others keep the rest (``parallel.zero3``).
     """
 
     def __init__(
@@ -74,6 +82,7 @@ class Arena:
         device: Device = CPU,
         whole: ModelTable | None = None,
         gradient_device: Device | None = None,
+        divide: "Callable[[Arena], Sequence[slice]] | None" = None,
     ):
         if isinstance(parameters, HasParameters):
             states, parameters = parameters.named_states(), parameters.named_parameters()
@@ -94,6 +103,11 @@ class Arena:
             self.num_values = _align(p.stop, self.dtype)
         self.on_ready = None  # also where the parameters were in another arena before
         self.device = device
+        self.memory: ReservedMemory | None = None
+        self.divided: tuple[slice, ...] | None = None
+        if divide is not None:
+            self.divided = tuple(divide(self))
+            self.memory = ReservedMemory(self.num_values, self.dtype, len(self.divided))
         values = device.from_host(self._initial_values(seed))
         scratch = device.zeros((max((p.size for p in self.frozen), default=0),), self.dtype)
         for p in self.frozen:
@@ -128,12 +142,24 @@ class Arena:
             p.call_when_ready(function)
 
     def _initial_values(self, seed: int) -> np.ndarray:
-        values: np.ndarray = CPU.zeros((self.num_values,), self.dtype)
+        values: np.ndarray = CPU.zeros((self.num_values,), self.dtype) if self.memory is None else self.memory.array
         for p in self._all:
             # A stream for each name: adding or dividing a layer does not change the values of the others.
             rng = np.random.default_rng([seed, zlib.crc32(p.name.encode())])
             values[p.start : p.stop].reshape(p.shape)[...] = p.initial_values(rng)
+            if self.memory is not None:  # with the page that the parameter before has left
+                self.give_back_others(max(0, p.start - self.memory.granule), p.stop)
         return values
+
+    def give_back_others(self, start: int = 0, stop: int | None = None) -> None:
+        """Give back the memory of values that other ranks keep, in a part of the arena."""
+        begin, stop = start, self.num_values if stop is None else stop
+        for own in sorted(self.divided or (), key=lambda part: part.start):
+            if self.memory is not None and begin < own.stop and own.start < stop:
+                self.memory.give_back(slice(begin, max(begin, own.start)))
+                begin = own.stop
+        if self.memory is not None and begin < stop:
+            self.memory.give_back(slice(begin, stop))
 
     def move(self, values: np.ndarray, gradients: np.ndarray) -> None:
         """Use other buffers from now on: ``values`` with its contents, and ``gradients``, which are zero.
@@ -207,10 +233,12 @@ class Arena:
         return [*reversed(self._all), *self.state_list]
 
     def put(self, name: str, whole: np.ndarray) -> None:
-        """Fill the tensor of that name, or the part of it that is here, from the whole one, an array of the host."""
+        """Fill the tensor of that name, or what is kept of it here, from the whole one, an array of the host."""
         tensor = next(one for one in self.tensors if one.name == name)
         part = np.ascontiguousarray(whole if tensor.shard is None else tensor.shard.take(whole))
         tensor.data[...] = self.device.from_host(part)
+        if self.divided is not None and isinstance(tensor, Parameter):
+            self.give_back_others(tensor.start, tensor.stop)
 
     def named_tensors(self) -> dict[str, np.ndarray]:
         """Return the views of all values and states by name, in forward order."""

@@ -147,9 +147,10 @@ class Optimizer:
 class Parallel:
     """Division of the work among the ranks, exchange between them, and checks of it."""
 
-    mesh: Annotated[str, arg(metavar="AXIS=N,...")] = ""
+    mesh: Annotated[str, arg(metavar="auto|AXIS=N,...")] = ""
     """Ranks on each axis, as in data=2,pipe=4: data divides the samples, pipe the layers of the model (a pipeline of
-    stages). One number may be left out (pipe=4). Empty puts all ranks on data."""
+    stages). One number may be left out (pipe=4). Empty puts all ranks on data; auto measures, takes the mesh with the
+    least predicted step that fits into memory, and says why (see mpitrain plan)."""
     pipeline: Annotated[str, arg(metavar="SCHEDULE")] = "1f1b"
     """Schedule of a pipeline: 1f1b, gpipe, interleaved:chunks=2, breadth_first:chunks=2, zb_h1 or greedy:memory=1 (see
     mpitrain pipeline list), or FILE.py:FUNC for one of your own. --accumulate sets the microbatches."""
@@ -178,9 +179,17 @@ class Parallel:
     gradient_hook: Annotated[str, arg(metavar="FILE.py:FUNC")] = ""
     """Function of your own that sums the gradients over the ranks: FUNC(group, gradient, step, state) is called for
     each bucket and leaves the sum in gradient. See docs/extending.md."""
-    shard: Literal["auto", "none", "optimizer"] = "auto"
-    """Shard the optimizer (ZeRO stage 1): each rank updates its share of the weights, and keeps the optimizer's state
-    of it only. auto shards if the ranks share one node's memory and --all-reduce is auto; optimizer always does."""
+    shard: Literal["auto", "none", "optimizer", "gradients", "weights"] = "auto"
+    """Division of memory among the ranks: optimizer lets each rank update its share of the weights, and keep the
+    optimizer's state of it only (ZeRO stage 1); gradients keeps a share of the gradients, too (stage 2), weights also
+    one of the weights (stage 3, FSDP). auto is optimizer if the ranks share one node's memory and --all-reduce is
+    auto."""
+    gather_weights: Literal["auto", "once", "twice"] = "auto"
+    """With --shard weights: gather the weights once and keep them from forward to the end of the step, or twice, before
+    forward and before backward; auto keeps them where they take less than an eighth of the free memory."""
+    offload_optimizer: Annotated[str, arg(metavar="DIR")] = ""
+    """Keep the optimizer's state of each rank in a file in DIR, mapped into memory: for state larger than the memory,
+    on a fast disk. The files have no names and vanish with the run."""
     sync: Annotated[str, arg(metavar="METHOD")] = EVERY_STEP
     """Exchange between the ranks: every_step sums gradients in each step. Others send less or later, with another
     result: local, post_local, diloco, easgd, daso, gossip, adasum, stale or server, with options as in

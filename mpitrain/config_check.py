@@ -71,13 +71,15 @@ def check(config: Config) -> None:
     for option, value in (("--compress", p.compress), ("--gradient-hook", p.gradient_hook)):
         if value not in ("", "none") and p.reproducible:
             raise UserError(f"{option} does not go with --reproducible, which adds gradients in one fixed order")
+    shards = p.shard not in ("auto", "none")
     for option, given in (("--reproducible", p.reproducible), ("--elastic", p.elastic)):
-        if p.shard == "optimizer" and given:
+        if shards and given:
             raise UserError(
-                f"--shard optimizer does not go with {option}, which needs the whole optimizer state on every rank"
+                f"--shard {p.shard} does not go with {option}, which needs the whole optimizer state on every rank"
             )
+    _check_divided(config)
     others = {
-        "--shard optimizer": p.shard == "optimizer",
+        f"--shard {p.shard}": shards,
         "--reproducible": p.reproducible > 0,
         "--elastic": p.elastic,
         "--compress": p.compress != "none",
@@ -91,6 +93,21 @@ def check(config: Config) -> None:
     parse_early_stop(r.early_stop)
     if c.max_time:
         parse_time(c.max_time)
+
+
+def _check_divided(config: Config) -> None:
+    """Check what goes with --shard gradients and weights, and with --offload-optimizer."""
+    p = config.parallel
+    if p.gather_weights != "auto" and p.shard != "weights":
+        raise UserError(f"--gather-weights {p.gather_weights} is for --shard weights, which divides the weights")
+    if p.offload_optimizer and p.elastic:
+        raise UserError("--offload-optimizer does not go with --elastic, which copies the optimizer's state every step")
+    if p.shard not in ("gradients", "weights"):
+        return
+    if p.balance == "dynamic":
+        raise UserError(f"--shard {p.shard} does not go with --balance dynamic: ranks would sum other microbatches")
+    if config.compute.cuda_graph == "on":
+        raise UserError(f"--shard {p.shard} does not go with --cuda-graph, whose memory stays where it is")
 
 
 def _check_dynamic(config: Config) -> None:

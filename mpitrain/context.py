@@ -1,5 +1,6 @@
 """One microbatch in flight: the results that forward keeps for backward, the random seed, and reused memory."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
@@ -157,6 +158,27 @@ class Context(Buffers, dict[Any, Any]):
                 memory.last.clear()  # what it refers to has no other use
             memory.last = found
         return found, memory.mark
+
+
+class ForwardContext(Context):
+    """The state of a forward that no backward follows: it keeps nothing of what layers put into it for that.
+
+    So memory is lent again as soon as the next layer has read it. Entries under keys that are tuples are kept.
+    """
+
+    def __init__(self, *, dtype: Any = np.float32, device: Device = CPU):
+        super().__init__(training=False, dtype=dtype, device=device)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if type(key) is tuple:
+            super().__setitem__(key, value)
+
+    def empty(self, owner: object, name: str, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        """Return an array with any contents; large ones are lent."""
+        size = math.prod(shape) * np.dtype(self.dtype if dtype is None else dtype).itemsize
+        if self.loans is None or size < self.loans.least:
+            return super().empty(owner, name, shape, dtype)
+        return self.lend(owner, name, shape, dtype)
 
 
 class Repeat(Context):

@@ -126,12 +126,14 @@ class Tensor:
         A view of the arena's buffer, once the layer is bound to one.
     """
 
+    data: np.ndarray
+
     def __init__(self, shape: tuple[int, ...], shard: Shard | None = None):
         self.name = ""
         self.full_shape, self.shard = tuple(shape), shard
         self.shape = self.full_shape if shard is None else shard.shape(self.full_shape)
         self.size = math.prod(self.shape)
-        self.data: np.ndarray = np.empty(0)
+        self.data = np.empty(0)
 
 
 class Parameter(Tensor):
@@ -157,10 +159,15 @@ class Parameter(Tensor):
     frozen : bool
         True if it keeps its values: it has no gradient, no state of the optimizer and no part in the norm. Set before
         it is bound to an arena. ``grad`` is then scratch memory, for layers that do not ask.
+    on_data, on_grad : callable(Parameter) or None
+        Called before ``data``, or ``grad``, is handed out: values may be on other ranks, and a gradient in a message.
     sum_over : Summing or None
         Ranks that have a copy of it each but compute parts of its gradient: the parts are summed when all are there,
         before the gradient is reported. Set before it is bound to an arena.
     """
+
+    on_data: "Callable[[Parameter], None] | None" = None
+    on_grad: "Callable[[Parameter], None] | None" = None
 
     def __init__(
         self,
@@ -176,7 +183,7 @@ class Parameter(Tensor):
         self.decay = decay
         self.uses = uses
         self.index = self.start = self.stop = -1
-        self.grad: np.ndarray = np.empty(0)
+        self.grad = np.empty(0)
         self.accumulate = self.frozen = False
         self._writes = self._due = 0
         self._on_ready: Callable[[Parameter], None] | None = None
@@ -187,6 +194,28 @@ class Parameter(Tensor):
         made = Parameter(self.full_shape, self.init, shard=shard, decay=self.decay, uses=self.uses)
         made.frozen = self.frozen
         return made
+
+    @property
+    def data(self) -> np.ndarray:
+        """The values, a view of the arena's buffer once the layer is bound to one."""
+        if self.on_data is not None:
+            self.on_data(self)
+        return self._data
+
+    @data.setter
+    def data(self, values: np.ndarray) -> None:
+        self._data = values
+
+    @property
+    def grad(self) -> np.ndarray:
+        """The gradient, a view of the arena's buffer."""
+        if self.on_grad is not None:
+            self.on_grad(self)
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: np.ndarray) -> None:
+        self._grad = gradient
 
     def initial_values(self, rng: np.random.Generator) -> np.ndarray:
         """Return the initial values of the part that this rank holds."""

@@ -27,6 +27,7 @@ COMMANDS = {
     "runs": "List, show, compare, export and delete the runs of a database.",
     "profile": "List what the steps of a profiled run spend their time on.",
     "scale": "Measure how training gets faster with more ranks, and predict it for more.",
+    "plan": "Recommend a mesh for a model on a machine, and say why.",
     "submit": "Write a job script for Slurm, PBS, LSF or Kubernetes, or submit it.",
     "collective": "List, show, check, price, draw, record and measure collective algorithms.",
     "pipeline": "List, show, check, price and draw pipeline schedules.",

@@ -141,7 +141,7 @@ def train(config: Config, world: "World", resume: str = "", *, allow_changed_dat
 
     begin = time.perf_counter()
     protect()
-    config, setup, threads = open_training(config, world, resume)
+    config, setup, threads = open_training(config, world, resume, divide=True)
     console, progress = make_screen(config, world)
     with world.together():
         hooks = {"hooks": make_hooks(config.run.hook)}
@@ -205,8 +205,10 @@ def _train(
     return leave(loop, place, console) if loop.run.preempted else 0
 
 
-def open_training(config: Config, world: "World", resume: str = "") -> tuple[Config, "TrainingSetup", int]:
-    """Return the resolved config, the setup and the number of BLAS threads of a run."""
+def open_training(
+    config: Config, world: "World", resume: str = "", *, divide: bool = False
+) -> tuple[Config, "TrainingSetup", int]:
+    """Return the resolved config, the setup and the number of BLAS threads of a run; ``divide`` is the setup's."""
     from ..data.sources import inherit_options
     from ..device import CPU
     from ..training.devices import take_device
@@ -230,7 +232,12 @@ def open_training(config: Config, world: "World", resume: str = "") -> tuple[Con
     else:
         with world.together():
             config = with_weights(config)
-    setup = open_setup(config, world, take_device(config, world), earlier)
+    device = take_device(config, world)
+    if config.parallel.mesh == "auto":
+        from ..training.mesh_auto import with_mesh
+
+        config = with_mesh(config, world, device)
+    setup = open_setup(config, world, device, earlier, divided=divide)
     return resolved(config, setup), setup, threads
 
 

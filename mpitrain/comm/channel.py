@@ -68,9 +68,15 @@ class Channel:
         self._unposted: dict[Message, None] = {}  # those that need this rank's hand before MPI can move them
         self._moved: dict[Message, None] = {}  # those of a device, which need it until they are over
         self._sweep_at = SWEEP
+        group.job.channels.add(self)
 
     def __repr__(self) -> str:
         return f"Channel({self.group!r})"
+
+    @property
+    def is_idle(self) -> bool:
+        """True if no message is in flight."""
+        return not self._in_flight
 
     def begin(self, turns: Sequence[Turn]) -> None:
         """Begin a step with these messages of this rank, where the channel follows an order; all ranks call it."""

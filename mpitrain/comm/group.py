@@ -27,6 +27,7 @@ from .placement import Placement, placement_of
 from .planner import Planner
 from .ranks import Ranks
 from .schedule.plan import Request
+from .schedule.rounds import Scratch
 from .schedule.staging import Staging
 from .watch.ledger import caller, source_line
 from .watch.slot import first_difference, name_rank
@@ -182,10 +183,22 @@ class Group(Ranks):
         return self._watched(plan, made, what)
 
     def plan_watched(
-        self, algorithm: str, buffer: np.ndarray, what: str = "", *, counts: Counts | None = None
+        self,
+        algorithm: str,
+        buffer: np.ndarray,
+        what: str = "",
+        *,
+        counts: Counts | None = None,
+        scratch: Scratch | None = None,
     ) -> Request:
-        """Return a request as ``plan`` does, with its waits watched like those of an all-reduce."""
-        plan = self._planner.driven(algorithm, buffer, counts=counts)
+        """Return a request as ``plan`` does, with its waits watched like those of an all-reduce.
+
+        Parameters
+        ----------
+        scratch : Scratch, optional
+            Memory for the messages of several plans, of which one is in flight at a time.
+        """
+        plan = self._planner.driven(algorithm, buffer, counts=counts, scratch=scratch)
         length = "" if counts is not None else f"{buffer.nbytes:,} bytes of "  # with counts it may differ between ranks
         return self._watched(plan, f"{algorithm} of {length}{buffer.dtype}", what)
 
@@ -199,7 +212,7 @@ class Group(Ranks):
         text = f"{made}{what and f' ({what})'}{self._comm.where} planned at {source_line(caller())}"
         history = self._comm.history
         label = self.job.ledger.label(text, compared=made if history else "", history=history)
-        return WatchedPlan(plan, self.job.ledger, label)
+        return WatchedPlan(plan, self.job.ledger, label, self.job.channels)
 
     def plan(
         self, algorithm: str | Algorithm, buffer: np.ndarray, op: str = "sum", counts: Counts | None = None

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 from .placement import Affinity, Placement, affinity_of, placement_of
 from .watch.hang_report import say_ranks
@@ -31,6 +32,8 @@ class Job:
         False where files are written without MPI, since an MPI file cannot outlive one of its ranks.
     no_sharing : str
         Reason why no group may share memory; empty if groups may.
+    channels : WeakSet of Channel
+        Those whose messages may need this rank's hand while it waits for something else.
     """
 
     comm: Any
@@ -40,6 +43,7 @@ class Job:
     notes: list[str] = field(default_factory=list)
     mpi_io: bool = True
     no_sharing: str = ""
+    channels: "WeakSet[Any]" = field(default_factory=WeakSet)
 
     @classmethod
     def of_foreign(cls, comm: Any, near: Any) -> "Job":

@@ -20,6 +20,7 @@ from .schedule.native import NativePlan
 from .schedule.nccl import NcclGroup, NcclPlan, check_gpus, make_group
 from .schedule.plan import Plan, Request
 from .schedule.progress_thread import Driver
+from .schedule.rounds import Scratch
 from .schedule.staged import StagedPlan
 from .schedule.staging import HOST, HostStaging, Staging
 
@@ -106,11 +107,25 @@ class Planner:
             self._group = make_group(self._comm, device)
         return self._group
 
-    def driven(self, algorithm: str, buffer: Any, op: str = "sum", counts: Counts | None = None) -> Request:
+    def driven(
+        self,
+        algorithm: str,
+        buffer: Any,
+        op: str = "sum",
+        counts: Counts | None = None,
+        scratch: Scratch | None = None,
+    ) -> Request:
         """Return a request for a schedule, progressed by the thread if there is one."""
-        return self._driven(self.schedule(algorithm, buffer, op, counts), buffer)
+        return self._driven(self.schedule(algorithm, buffer, op, counts, scratch), buffer)
 
-    def schedule(self, algorithm: str | Algorithm, buffer: Any, op: str, counts: Counts | None = None) -> Request:
+    def schedule(
+        self,
+        algorithm: str | Algorithm,
+        buffer: Any,
+        op: str,
+        counts: Counts | None = None,
+        scratch: Scratch | None = None,
+    ) -> Request:
         """Return a request for any collective that is a schedule."""
         found = find(algorithm) if isinstance(algorithm, str) else algorithm
         settings: dict[str, Any] = {"op": op, "counts": counts, "tag": self._take_tag(), "yield_cpu": self._crowded}
@@ -118,7 +133,7 @@ class Planner:
         if isinstance(staging, HostStaging):
             return StagedPlan(self._comm, found, buffer, staging=staging, **settings)
         cut = not self._is_direct(buffer.nbytes)
-        return Plan(self._comm, found, buffer, staging=staging, segmented=cut, **settings)
+        return Plan(self._comm, found, buffer, staging=staging, segmented=cut, scratch=scratch, **settings)
 
     def _take_tag(self) -> int:
         if self._free_tags:

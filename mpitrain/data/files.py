@@ -5,7 +5,7 @@ import csv
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import UserError
@@ -72,8 +72,8 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
 
 
-def write_atomically(path: Path, data: bytes | memoryview | str) -> None:
-    """Write ``data`` to ``path`` atomically: readers, also after a crash, find the old content or the new.
+def write_atomically(path: Path, data: bytes | memoryview | str | Iterable[bytes | memoryview]) -> None:
+    """Write ``data``, or its parts, to ``path`` atomically: readers find the old or the new, also after a crash.
 
     Raises
     ------
@@ -83,7 +83,10 @@ def write_atomically(path: Path, data: bytes | memoryview | str) -> None:
     temporary = temporary_beside(path)
     try:
         with open(temporary, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            whole = (
+                [data.encode()] if isinstance(data, str) else [data] if isinstance(data, bytes | memoryview) else data
+            )
+            file.writelines(whole)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..context import Context
+from ..context import ForwardContext
 from ..device import CPU, Device
 from ..errors import UserError
 from ..key_value_cache import KeyValueCache
@@ -81,7 +81,7 @@ class NextToken:
             raise UserError("the model sees tokens after those that it predicts, so it cannot continue a text")
         self._embedding = next((layer for layer in layers if isinstance(layer, TokenEmbedding)), None)
         self.window = _window(self._embedding, window)
-        self._ctx, self._device = Context(training=False, device=device), device
+        self._ctx, self._device = ForwardContext(device=device), device
         self._body, self._head = _parts(model)
         self.caches = cache and self._embedding is not None and all(type(layer) in TOKEN_WISE for layer in layers)
         if self.caches:

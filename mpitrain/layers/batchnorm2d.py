@@ -12,6 +12,8 @@ from ..parameter import Parameter, Shard, State
 from . import init
 from .base import Layer, gradient_of
 
+NOT_KEPT: np.ndarray = np.empty(0)
+
 
 class BatchNorm2d(Layer):
     """y = w (x - mean) / sqrt(var + eps) + b for each channel (Ioffe and Szegedy 2015, arXiv 1502.03167).
@@ -64,7 +66,7 @@ class BatchNorm2d(Layer):
             batchnorm_evaluate(x, norm, y)
             return y
         kept = batchnorm_train(x, norm, y, partial(ctx.empty, self))
-        ctx[self] = x, y if relu else None, norm, kept
+        ctx[self] = x, y if relu else None, norm._replace(weight=NOT_KEPT, bias=NOT_KEPT), kept
         return y
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
@@ -73,6 +75,7 @@ class BatchNorm2d(Layer):
         Nothing is put off (``Context.later``), since dx is computed from dw and db.
         """
         x, y, norm, kept = ctx[self]
+        norm = norm._replace(weight=self.weight.data, bias=self.bias.data)  # they may have been on other ranks
         dx: np.ndarray = ctx.backward.lend(self, "dx", dy.shape)
         batchnorm_backward(dy, x, y, norm, kept, gradient_of(self.weight), gradient_of(self.bias), dx)
         return dx

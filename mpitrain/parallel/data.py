@@ -7,7 +7,7 @@ whatever the shares are.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,12 @@ class DataParallel:
         As in ``Group.plan_all_reduce``: a name, or FILE.py:FUNC.
     shard : str
         "optimizer": each rank updates its share of the weights and keeps the slots of that share only (ZeRO stage 1);
+        "gradients": it keeps its share of their sums only, too (stage 2); "weights": and of the weights (stage 3), so
+        that all ranks must read parameters in the same order, and ``whole_weights`` gives all of them;
         "none": every rank updates all; "auto": shares in the memory of one node, if ``all_reduce`` is "auto" too.
+    gather_weights : str
+        With ``shard="weights"``: "once" keeps the weights that forward has gathered until the step ends, "twice"
+        gathers them again for backward, "auto" keeps them where there is memory.
     bucket_bytes : int
     synchronize_batch_norm : bool
         Take batch statistics over all ranks of ``group``.
@@ -110,6 +115,7 @@ class DataParallel:
         *,
         all_reduce: str = "auto",
         shard: str = "auto",
+        gather_weights: str = "auto",
         bucket_bytes: int = 25 << 20,
         synchronize_batch_norm: bool = True,
         compress: str = "none",
@@ -129,7 +135,8 @@ class DataParallel:
         self.every_step = self.meets = sync == EVERY_STEP
         everything = (*arena.parameters, *arena.frozen)
         self._end_together(model_difference(group, [(p.name, p.full_shape) for p in everything]))
-        self._same.broadcast(arena.values)
+        if arena.divided is None:
+            self._same.broadcast(arena.values)
         self._same.broadcast(arena.states)
         self.verify("at the start")
         self.sync = make_gradient_sync(
@@ -138,6 +145,8 @@ class DataParallel:
             all_reduce,
             shard,
             bucket_bytes,
+            model=model,
+            gather_weights=gather_weights,
             sync=sync,
             compress=compress,
             gradient_hook=gradient_hook,
@@ -186,8 +195,8 @@ class DataParallel:
         if not self.every_step:
             self.sync.prepare(self._num_steps, meet)
             self.meets = self.sync.meets
-        self.sync.begin()
-        self.arena.begin_step(microbatches)
+        self.sync.begin_passes(microbatches)
+        self.arena.begin_step(1 if self.sync.each_pass else microbatches)
         if self.group.size > 1:
             self._sign()
 
@@ -196,7 +205,8 @@ class DataParallel:
 
         So do the gradients, if all ranks update all weights; in shards, that is left to ``norm`` or ``update``.
         """
-        self.arena.end_backward()
+        if not self.sync.each_pass:
+            self.arena.end_backward()
         begin = time.perf_counter()
         self.sync.finish()
         if not self.arena.on_host:
@@ -205,6 +215,8 @@ class DataParallel:
         if self._part_sums is not None:
             differs = self._part_sums.sum(differs)
         self.sync_seconds += time.perf_counter() - begin
+        if self.sync.each_pass:
+            self.sync_seconds += self.sync.take_seconds()
         if differs:
             self._end_together(self._history_difference())
 
@@ -298,6 +310,10 @@ class DataParallel:
             return str(error)
         return ""
 
+    def whole_weights(self, *, here: bool = True) -> AbstractContextManager[None]:
+        """Have all weights in the arena in a ``with`` block, on ranks with ``here``; all ranks enter it together."""
+        return nullcontext() if self.arena.divided is None else self.sync.whole_weights(here=here)
+
     def average_states(self) -> None:
         """Average running statistics over the ranks, if each rank has its own."""
         if self._local_statistics and self.arena.states.size:
@@ -312,9 +328,10 @@ class DataParallel:
         AgreedError
             Names the first rank and parameter that differ from most ranks.
         """
-        if self.group.mixed:  # a CPU and a GPU round their updates differently: rank 0's weights count
+        divided = self.arena.divided is not None  # no two ranks have the same part
+        if self.group.mixed and not divided:  # a CPU and a GPU round their updates differently: rank 0's weights count
             self._same.broadcast(self.arena.values)
-        self._end_together("" if self.group.mixed else self._weight_difference(when))
+        self._end_together("" if self.group.mixed or divided else self._weight_difference(when))
 
     def _weight_difference(self, when: str) -> str:
         """Return which weights differ over ranks that have the same ones, "" if they are equal."""

@@ -69,6 +69,14 @@ def divide(model: Layer, mesh: Mesh, input_shape: tuple[int, ...], options: Opti
     return found
 
 
+def free_plans(model: Layer) -> None:
+    """Release the plans of messages that layers of ``model`` have made; ranks with parts of it call it together."""
+    for layer in model.layers():
+        free = getattr(layer, "free", None)
+        if free is not None:
+            free()
+
+
 def _with_sizes(options: Options | None, sizes: Mapping[str, int]) -> Options:
     """Return the options, with the sizes of other axes that rules depend on."""
     given = dict(options or {})

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 
 import numpy as np
@@ -40,6 +41,10 @@ class GradientSync(ABC):
     meets : bool
         True if the ranks meet in the step in progress: its header holds sums over them, and after it their weights
         are equal.
+    each_pass : bool
+        True if the gradients of every microbatch are summed by themselves.
+    passes : int
+        Microbatches of a step, for figures.
     own_step : bool
         True if the step in progress is this rank's own (``sync.base``): its gradients are not summed over the ranks
         before it ends. On the class, if there can be such steps.
@@ -54,6 +59,8 @@ class GradientSync(ABC):
     step: int = 0
     own_slots: bool = False
     meets: bool = True
+    each_pass: bool = False
+    passes: int = 1
     own_step: bool = False
 
     @property
@@ -80,6 +87,11 @@ class GradientSync(ABC):
         return []
 
     @property
+    def kept_bytes(self) -> dict[str, tuple[int, str]]:
+        """The most bytes of "weights" and "gradients" in memory at once, with remarks, if that is not all of them."""
+        return {}
+
+    @property
     def extra_bytes(self) -> int:
         """Memory that it needs beside weights, gradients and the optimizer's slots; that of ``slots`` by default."""
         return sum(slot.nbytes for slot in self.slots.values())
@@ -96,6 +108,14 @@ class GradientSync(ABC):
 
     def begin(self) -> None:  # noqa: B027
         """Begin a step: gradients will be written."""
+
+    def begin_passes(self, passes: int) -> None:
+        """Begin a step of so many microbatches."""
+        self.begin()
+
+    def whole_weights(self, *, here: bool = True) -> AbstractContextManager[None]:
+        """Have all weights in the arena in a ``with`` block, on ranks with ``here``; all ranks enter it together."""
+        return nullcontext()
 
     def ready(self, p: Parameter) -> None:  # noqa: B027
         """Take note that the gradient of ``p`` is complete on this rank."""

@@ -3,8 +3,10 @@
 from ..arena import Arena
 from ..comm.group import Group
 from ..errors import AgreedError, UserError
+from ..layers import Layer
 from ..run_rules import EVERY_STEP
 from .all_reduce_sync import AllReduceSync
+from .buckets import cut_buckets
 from .compress.auto import choose_codec
 from .compress.codec import Codec
 from .compress.compressed_sync import CompressedSync, LocalCompressedSync
@@ -16,6 +18,8 @@ from .sync.base import SyncParts
 from .sync.methods import SYNCS
 from .zero1 import Zero1
 from .zero1_shared import Zero1Shared
+
+SHARDS = ("optimizer", "gradients", "weights")
 
 RING_CHUNK = 64 * 1024  # bytes from which messages cost more than their number
 HALVES = {
@@ -31,6 +35,8 @@ def make_gradient_sync(
     shard: str,
     bucket_bytes: int,
     *,
+    model: Layer | None = None,
+    gather_weights: str = "auto",
     sync: str = EVERY_STEP,
     compress: str = NONE,
     gradient_hook: str = "",
@@ -42,9 +48,13 @@ def make_gradient_sync(
     ----------
     all_reduce : str
         As in ``Group.plan_all_reduce``.
-    shard : "auto", "none" or "optimizer"
+    shard : "auto", "none", "optimizer", "gradients" or "weights"
         ``auto`` shards the update where the ranks share the memory of one node.
     bucket_bytes : int
+    model : Layer, optional
+        The layers of the arena, for "weights".
+    gather_weights : "auto", "once" or "twice"
+        For "weights", see ``zero3``.
     sync : str
         EVERY_STEP, or a method in which the ranks meet less often (``sync.methods``).
     compress : str
@@ -60,14 +70,12 @@ def make_gradient_sync(
         If there is no such all-reduce, or no way to do what the options ask for.
     """
     if compress == AUTO:
-        return _automatic(arena, group, all_reduce, shard, bucket_bytes, gradient_hook)
+        return _automatic(arena, group, all_reduce, shard, bucket_bytes, gradient_hook)  # which refuses SHARDS
     codec = _checked_codec(arena, group, all_reduce, shard, compress)
     exchange = _checked_hook(group, all_reduce, shard, compress, gradient_hook)
-    wanted = shard == "optimizer" or (shard == "auto" and all_reduce == "auto")
-    if shard == "optimizer" and group.has_devices:
-        raise AgreedError(
-            "the optimizer is sharded in the memory of CPUs only: leave --shard out, or take --device cpu"
-        )
+    wanted = shard in SHARDS or (shard == "auto" and all_reduce == "auto")
+    if shard in SHARDS and group.has_devices:
+        raise AgreedError(f"--shard {shard} works in the memory of CPUs only: leave it out, or take --device cpu")
     group.check_usable(all_reduce)  # the same on any number of ranks, also where there is nothing to sum
     if sync != EVERY_STEP:
         return _make_method(sync, SyncParts(arena, group, all_reduce, bucket_bytes))
@@ -85,6 +93,8 @@ def make_gradient_sync(
         return AllReduceSync(arena, group, all_reduce, bucket_bytes, same)
     if not wanted or group.has_devices:
         return AllReduceSync(arena, group, all_reduce, bucket_bytes)
+    if shard in ("gradients", "weights"):
+        return _make_divided(arena, group, all_reduce, shard, bucket_bytes, model, gather_weights)
     commons = None
     if all_reduce in ("auto", "shared"):
         commons = group.share_arena(arena.size, arena.dtype, arena.num_values)
@@ -92,8 +102,37 @@ def make_gradient_sync(
         return Zero1Shared(arena, group, commons)
     if shard == "auto":
         return AllReduceSync(arena, group, all_reduce, bucket_bytes)
-    bucket = min(bucket_bytes, arena.gradients.nbytes)
-    return Zero1(arena, group, *_chunk_algorithms(all_reduce, bucket // group.size), bucket_bytes)
+    return Zero1(arena, group, *_algorithms(arena, group, all_reduce, bucket_bytes), cut_buckets(arena, bucket_bytes))
+
+
+def _make_divided(
+    arena: Arena,
+    group: Group,
+    all_reduce: str,
+    shard: str,
+    bucket_bytes: int,
+    model: Layer | None,
+    gather_weights: str,
+) -> GradientSync:
+    """Return ZeRO stage 2 or 3."""
+    from .pieces import UNIT_BYTES, cut_pieces
+    from .zero2 import Zero2
+    from .zero3 import Zero3, has_room
+
+    algorithms = _algorithms(arena, group, all_reduce, bucket_bytes, shard)
+    if shard == "gradients":
+        return Zero2(arena, group, *algorithms, cut_buckets(arena, bucket_bytes))
+    if model is None:
+        raise ValueError("weights are divided by the layers of a model, which is missing")
+    pieces = cut_pieces(model, arena, min(bucket_bytes, UNIT_BYTES))
+    keep = gather_weights == "once" or (gather_weights == "auto" and has_room(arena, group))
+    return Zero3(arena, group, *algorithms, pieces, keep=keep)
+
+
+def _algorithms(
+    arena: Arena, group: Group, all_reduce: str, bucket_bytes: int, shard: str = "optimizer"
+) -> tuple[str, str]:
+    return _chunk_algorithms(all_reduce, min(bucket_bytes, arena.size * arena.dtype.itemsize) // group.size, shard)
 
 
 def _make_method(sync: str, parts: SyncParts) -> GradientSync:
@@ -106,12 +145,12 @@ def _make_method(sync: str, parts: SyncParts) -> GradientSync:
     return method
 
 
-def _chunk_algorithms(all_reduce: str, chunk_bytes: int) -> tuple[str, str]:
+def _chunk_algorithms(all_reduce: str, chunk_bytes: int, shard: str) -> tuple[str, str]:
     """Return the two halves of an all-reduce: a reduce-scatter and an all-gather of chunks."""
     if all_reduce in ("auto", "shared"):
         all_reduce = "ring" if chunk_bytes >= RING_CHUNK else "halving_doubling"
     if all_reduce not in HALVES:
-        raise AgreedError(f"--shard optimizer sums in chunks: --all-reduce auto, {', '.join(HALVES)}, not {all_reduce}")
+        raise AgreedError(f"--shard {shard} sums in chunks: --all-reduce auto, {', '.join(HALVES)}, not {all_reduce}")
     return HALVES[all_reduce]
 
 
@@ -143,8 +182,8 @@ def _checked_codec(arena: Arena, group: Group, all_reduce: str, shard: str, comp
             check_carries(codec, compress, all_reduce)
             if arena.dtype != "float32":
                 raise UserError(f"--compress is for gradients of float32, not {arena.dtype}")
-    if codec is not None and shard == "optimizer":
-        raise AgreedError("--shard optimizer does not go with --compress, whose sums every rank gets whole")
+    if codec is not None and shard in SHARDS:
+        raise AgreedError(f"--shard {shard} does not go with --compress, whose sums every rank gets whole")
     return codec
 
 
@@ -156,7 +195,7 @@ def _checked_hook(group: Group, all_reduce: str, shard: str, compress: str, text
             exchange = make_gradient_hook(text)
             for option, given in (
                 (f"--all-reduce {all_reduce}", all_reduce != "auto"),
-                ("--shard optimizer", shard == "optimizer"),
+                (f"--shard {shard}", shard in SHARDS),
                 (f"--compress {compress}", compress != NONE),
             ):
                 if given:

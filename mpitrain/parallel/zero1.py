@@ -10,16 +10,18 @@ Source: Rajbhandari et al. 2020, "ZeRO: memory optimizations toward training tri
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..arena import Arena
 from ..collectives.step import chunk_bounds
 from ..comm.group import Group
+from ..comm.schedule.plan import Request
 from ..optim import ArenaShard, Optimizer, sum_of_squares
 from ..plain_text import binary_size
 from ..step_header import StepHeader
-from .buckets import BucketQueue, cut_buckets, name_bucket
+from .buckets import Bucket, BucketQueue, name_bucket
 from .gradient_sync import PlannedSync
 
 
@@ -33,24 +35,36 @@ class Zero1(PlannedSync):
     group : Group
     scatter, gather : str
         Algorithms: reduce_scatter/NAME and all_gather/NAME.
-    bucket_bytes : int
+    buckets : list of Bucket
     """
 
     own: tuple[slice, ...]
 
-    def __init__(self, arena: Arena, group: Group, scatter: str, gather: str, bucket_bytes: int):
+    def __init__(self, arena: Arena, group: Group, scatter: str, gather: str, buckets: list[Bucket]):
+        self._arena, self.buckets = arena, buckets
         self.algorithms, self.reasons = [scatter, gather], list[str]()
-        self.buckets = cut_buckets(arena, bucket_bytes)
         spans = [slice(max(b.start, StepHeader.SIZE), b.stop) for b in self.buckets]  # the header is summed apart
         names = [name_bucket(arena, number, b) for number, b in enumerate(self.buckets)]
         self._header = group.plan_all_reduce(arena.header, "native", what="sums of the step")
-        scatters = [group.plan_watched(scatter, arena.gradients[s], n) for s, n in zip(spans, names, strict=True)]
-        self._gathers = [group.plan_watched(gather, arena.values[s], n) for s, n in zip(spans, names, strict=True)]
+        scatters = self._plan_scatters(group, scatter, list(zip(spans, names, strict=True)))
+        self._scatters = scatters
+        self._gathers = self._plan_gathers(group, gather, list(zip(spans, names, strict=True)))
         self._chunks = [tuple(_chunk(span, group.size, rank) for span in spans) for rank in range(group.size)]
         self.own = self._chunks[group.rank]
         self._shard = ArenaShard(self.own, (arena.gradients,), group.sum)
         plans = [self._header, *scatters, *self._gathers]
-        super().__init__(arena, group, plans, BucketQueue(self.buckets, scatters))
+        super().__init__(arena, group, plans, self._make_queue(scatters))
+
+    def _plan_scatters(self, group: Group, scatter: str, spans: list[tuple[slice, str]]) -> list[Request]:
+        """Return the plans that sum the gradients, of spans of the arena with their names."""
+        return [group.plan_watched(scatter, self._arena.gradients[span], name) for span, name in spans]
+
+    def _plan_gathers(self, group: Group, gather: str, spans: list[tuple[slice, str]]) -> list[Request]:
+        """Return the plans that complete the weights after an update, of spans of the arena with their names."""
+        return [group.plan_watched(gather, self._arena.values[span], name) for span, name in spans]
+
+    def _make_queue(self, scatters: Sequence[Request]) -> BucketQueue:
+        return BucketQueue(self.buckets, scatters)
 
     def finish(self) -> None:
         """Wait for the sums of this rank's chunks and of the header."""

@@ -25,7 +25,7 @@ from .results import RunResults
 from .run import TrainingRun
 from .run_length import RunLength
 from .scoring.scores import make_scoring
-from .setup import TrainingSetup, augment_of, task_facts
+from .setup import TrainingSetup, augment_of, bucket_bytes_of, task_facts
 from .work_meter import WorkMeter
 
 
@@ -77,6 +77,7 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
     data = setup.dataset
     scoring = make_scoring(setup.loss, setup.target_normalizer, data.num_outputs, setup.metrics, **task_facts(data))
     length = RunLength.of(config.run, len(loader))
+    sync.sync.passes = loader.microbatches
     ctx, pipeline = Context(seed=config.run.seed, device=setup.arena.device), setup.pipeline
     runner = None
     if pipeline is not None:
@@ -84,6 +85,11 @@ def make_run(config: Config, setup: TrainingSetup, world: World, display: Progre
     optimizer = make_optimizer(config.optimizer, setup.arena)
     if setup.roles is not None:
         optimizer.sum_over_parts = setup.roles.sum_over_parts(setup.arena)
+    if config.parallel.offload_optimizer:
+        from ..optim.mapped_slots import map_slots
+
+        with world.together():
+            map_slots(optimizer, Path(config.parallel.offload_optimizer), sync.sync.own)
     return TrainingRun(
         config=config,
         setup=setup,
@@ -117,7 +123,8 @@ def _make_data_parallel(config: Config, setup: TrainingSetup, group: Group, shar
         group,
         all_reduce=tree_all_reduce(group, p.all_reduce, arena.gradients.nbytes) if shards else p.all_reduce,
         shard="none" if shards else p.shard,
-        bucket_bytes=int(p.bucket_mb * 2**20) or group.choose_bucket_bytes(),
+        gather_weights=p.gather_weights,
+        bucket_bytes=bucket_bytes_of(config, group),
         synchronize_batch_norm=config.model.batch_norm == "synchronized",
         sync=p.sync,
         compress=p.compress,

@@ -2,6 +2,7 @@
 
 from .. import ops
 from ..comm.measure.cuda_aware import Trial, find_trial
+from ..comm.mesh import Mesh
 from ..comm.schedule.staging import HOST, DirectStaging, HostStaging, Staging
 from ..comm.world import World
 from ..config import Config
@@ -43,6 +44,20 @@ def use_device(device: Device, world: World) -> None:
         if device is not CPU:
             staging = _staging_of(device, trial)
     world.use_staging(staging)
+
+
+def use_devices_in(mesh: Mesh, world: World) -> None:
+    """Let the groups of a mesh send buffers as those of the world are sent (collective)."""
+    ranks = world.group("data")
+    if not ranks.has_devices:
+        return
+    axes = [axis for axis, size in mesh.sizes.items() if size > 1]
+    for group in (
+        mesh.over("data", "space", "context", "expert"),
+        mesh.over("data", "space", "context"),
+        *map(mesh.over, axes),
+    ):
+        group.use_staging(ranks.staging)
 
 
 def _staging_of(device: Device, trial: Trial) -> Staging:

@@ -65,6 +65,12 @@ def notes(config: Config, num_samples: int, num_ranks: int) -> tuple[str, ...]:
             f"--reproducible {config.parallel.reproducible} is more than the {samples:,} samples of a step: "
             f"{shards} shards give the same bits"
         )
+    count, shard = num_microbatches(config, num_samples), config.parallel.shard
+    if count > 1 and num_ranks > 1 and shard in ("gradients", "weights"):
+        found.append(
+            f"--shard {shard} sums the gradients of each of the {count} microbatches over the ranks by themselves: "
+            f"{count} times the bytes of one sum a step"
+        )
     if samples < config.optimizer.accumulate:
         found.append(
             f"--accumulate {config.optimizer.accumulate} is more than the {samples:,} samples of a step: "

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..config import Config
-from ..context import Context
+from ..context import Context, ForwardContext
 from ..data.dataset import Dataset
 from ..data.lazy import is_lazy
 from ..device.loans import LEAST_BYTES
@@ -96,6 +96,7 @@ def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
     return {
         "weights": (arena.values.nbytes, f"one copy for {size} ranks" if in_common else ""),
         "gradients": (arena.gradients.nbytes * (1 + partial_sums), ""),
+        **exchange.kept_bytes,
         "optimizer": (
             len(slots) * own * arena.dtype.itemsize,
             ", ".join(slots) + (f" of 1/{size} of the weights" if own < arena.size - 64 else ""),
@@ -120,7 +121,8 @@ def _extrapolate(run: Callable[[int, float], int], samples: int) -> int:
 
 
 def _context(setup: TrainingSetup, least: float, *, training: bool = True) -> Context:
-    ctx = Context(training=training, device=setup.arena.device)
+    device = setup.arena.device
+    ctx = Context(device=device) if training else ForwardContext(device=device)
     if ctx.loans is not None:
         ctx.loans.least = least
     return ctx
@@ -148,8 +150,9 @@ def _forward(setup: TrainingSetup, num_samples: int, least: float) -> int:
 def _to_the_loss(setup: TrainingSetup, model: Layer, loss: Loss, num_samples: int, ctx: Context) -> None:
     data, device = setup.dataset, setup.arena.device
     outputs = model.forward(device.zeros((num_samples, *data.input_shape), sample_dtype(setup.model)), ctx)
-    classes = data.task != "regression"
-    y = np.zeros(outputs.shape[:-1], np.int64) if classes else np.zeros((num_samples, data.num_outputs), np.float32)
+    numbers = data.task == "regression"
+    # whole targets: a divided loss takes the part that belongs to its outputs
+    y = np.zeros((num_samples, *data.train.y.shape[1:]), np.float32 if numbers else np.int64)
     loss.forward(outputs, device.from_host(y), ctx)
 
 

@@ -24,7 +24,7 @@ from ..device import Device
 from ..errors import AgreedError, UserError
 from ..layers import Layer, Recompute, Sequential, Unit
 from ..layers.embedding import sample_dtype
-from ..parallel.divide import Options, divide, options_of
+from ..parallel.divide import Options, divide, free_plans, options_of
 from ..parallel.division import Division
 from ..parallel.pipeline.cut import Cut, cut_stages, make_cut
 from ..parallel.pipeline.demand import stage_demands
@@ -41,6 +41,7 @@ from ..pipelines.price import Prediction, make_link, predict_program
 from ..pipelines.simulate import Link
 from ..plain_text import count
 from . import limits
+from .devices import use_devices_in
 from .pipeline_rules import check_model, compare_programs, make_checked_program
 from .pipeline_speeds import measure_slowness
 from .recipe import make_optimizer
@@ -201,14 +202,14 @@ def _open(
         if world.rank == 0:
             mine = cut()
     costs, found = world.all_gather(mine)[0]
+    use_devices_in(mesh, world)
     division = divide(model, mesh, input_shape, options)
     units, rank = find_units(division.model), mesh["pipe"].rank
     sample = np.zeros((1, *input_shape), sample_dtype(model))
     stages = Stages(units, found.stops, program, rank, sample, device, recompute)
+    if world.group("data").has_devices:  # shapes were found on the host
+        free_plans(division.model)
     world.ledger.name_stages(list(stages.own))
-    staging = world.group("data").staging
-    for group in (mesh.over("data", "space", "context", "expert"), mesh["pipe"]):
-        group.use_staging(staging)
     return PipelineSetup(mesh, stages, units, costs, found, open_channel(mesh["pipe"]), division=division)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import models
 from ..arena import Arena
+from ..comm.group import Group
 from ..comm.node.window_all_reduce import SharedDevice
 from ..comm.world import World
 from ..config import Config
@@ -41,6 +42,7 @@ from ..parallel.virtual_shards import check_shards
 from . import limits
 from .adaptation import adapt
 from .class_weights import class_weights_of
+from .devices import use_devices_in
 from .network import check_objective, make_loss, make_model
 from .pipeline import PipelineSetup, open_pipeline, recompute
 from .pipeline_rules import check_mesh, make_mesh
@@ -141,6 +143,8 @@ def open_setup(
     device: Device = CPU,
     earlier: Signature | None = None,
     own: OwnParts = OwnParts(),
+    *,
+    divided: bool = False,
 ) -> TrainingSetup:
     """Return the setup of a training run, whose model is on ``device``.
 
@@ -150,6 +154,8 @@ def open_setup(
         Signature of the resumed run: the data are sought at their old path, and columns and classes are brought
         into its order.
     own : OwnParts, optional
+    divided : bool
+        With --shard weights, give the arena this rank's part of the values only: for one training, which comes first.
 
     Raises
     ------
@@ -181,9 +187,9 @@ def open_setup(
     if config.data.source.startswith("openml:"):
         with world.together():
             if world.rank == 0:
-                _open_dataset(config, source, None, own)  # one rank downloads it, the others find it in the cache
+                open_samples(config, source, None, own)  # one rank downloads it, the others find it in the cache
     with world.together():
-        dataset = _open_dataset(config, source, earlier, own)
+        dataset = open_samples(config, source, earlier, own)
         config = in_samples(config, dataset)
     arrays = contents(dataset)
     check_same_data(world, fingerprint(dataset, arrays), source or dataset.name)
@@ -223,6 +229,7 @@ def open_setup(
         pipeline = open_pipeline(config, world, mesh, model, dataset, device)
         model, division = pipeline.stages.model, pipeline.division
     elif roles.divides_layers:
+        use_devices_in(mesh, world)
         division = divide(model, mesh, dataset.input_shape, options_of(config.parallel))
         model = division.model
     if pipeline is None and config.compute.recompute != "off":
@@ -235,12 +242,14 @@ def open_setup(
         device=device,
         whole=whole,
         gradient_device=_gradient_device(config, roles, model, device),
+        divide=_kept_values(config, roles, model, device) if divided else None,
     )
     with world.together():
         if first_weights is not None:
             first_weights.load(arena)
         if fitted is not None:
             fitted.load(arena)
+    arena.give_back_others()
     signature = Signature.of(
         dataset,
         source=config.data.source,
@@ -292,8 +301,26 @@ def _gradient_device(config: Config, roles: Roles, model: Layer, device: Device)
     all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
     other = config.parallel.compress != "none" or config.parallel.gradient_hook
     automatic = all_reduce == "auto" and shard == "none" and not other
-    shared = all_reduce == "shared" or (automatic and group.choose(num_bytes).name == "shared")
+    shared = automatic and group.choose(num_bytes).name == "shared"
+    if all_reduce == "shared":
+        shared = shard not in ("gradients", "weights")
     return SharedDevice(group) if shared and not config.parallel.reproducible else None
+
+
+def _kept_values(config: Config, roles: Roles, model: Layer, device: Device) -> Callable[[Arena], list[slice]] | None:
+    """Return the function that says which values this rank keeps with --shard weights; None for all (collective)."""
+    group = roles.sums
+    if config.parallel.shard != "weights" or group.size == 1 or device is not CPU or group.has_devices:
+        return None
+    from ..parallel.pieces import UNIT_BYTES, cut_pieces
+
+    unit_bytes = min(UNIT_BYTES, bucket_bytes_of(config, group))
+    return lambda arena: [piece.share(group.size, group.rank) for piece in cut_pieces(model, arena, unit_bytes)]
+
+
+def bucket_bytes_of(config: Config, group: Group) -> int:
+    """Return the bytes of a bucket of gradients (collective)."""
+    return int(config.parallel.bucket_mb * 2**20) or group.choose_bucket_bytes()
 
 
 def in_samples(config: Config, dataset: Dataset) -> Config:
@@ -341,7 +368,8 @@ def extremes_of(x: np.ndarray, world: World) -> Extremes:
     return Extremes(world.minimum(mine.least), world.maximum(mine.most))
 
 
-def _open_dataset(config: Config, source: str, earlier: Signature | None, own: OwnParts) -> Dataset:
+def open_samples(config: Config, source: str, earlier: Signature | None, own: OwnParts) -> Dataset:
+    """Return the dataset of a run, with its validation samples."""
     data = config.data
     task = None if data.task == "auto" else data.task
     make, given = (open_dataset, source) if own.data is None else (make_dataset, own.data)

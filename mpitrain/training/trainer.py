@@ -159,7 +159,8 @@ class Trainer:
             if isinstance(model, str):
                 config = dataclasses.replace(config, model=config_from(model=model).model)
         default = Parallel()
-        whole = {name: getattr(default, name) for name in ("mesh", "pipeline", "stages", "balance")}  # on each rank
+        names = ("mesh", "pipeline", "stages", "balance", "shard", "gather_weights", "offload_optimizer")
+        whole = {name: getattr(default, name) for name in names}  # on each rank
         config = dataclasses.replace(
             config,
             data=dataclasses.replace(config.data, source=source),
@@ -186,7 +187,12 @@ class Trainer:
             world.check_name(config.parallel.all_reduce)
             if earlier is None and own.model is None:
                 config = with_weights(config)
-        self.setup = open_setup(config, world, take_device(config, world), earlier, own)
+        device = take_device(config, world)
+        if config.parallel.mesh == "auto":
+            from .mesh_auto import with_mesh
+
+            config = with_mesh(config, world, device, own)
+        self.setup = open_setup(config, world, device, earlier, own)
         self.config = resolved(config, self.setup)
 
     def fit(self, *, resume: bool = False, allow_changed_data: bool = False) -> Result:

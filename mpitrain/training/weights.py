@@ -3,7 +3,7 @@
 import contextlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from ..layers.lora import ADAPTER
 from ..model_table import ModelTable
 from ..parameter import Shard
 from ..plain_text import visible
+from .checkpoint.layout import NAMES
 
 if TYPE_CHECKING:  # the command line needs no MPI
     from ..comm.channel import Channel
@@ -95,8 +96,23 @@ def save_weights(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str,
 
     The file appears whole or not at all: it is written next to ``path``, flushed to the disk and renamed.
     """
-    data = safetensors.numpy.save(tensors, metadata={"mpitrain": to_json(metadata, words=True)})
-    write_atomically(path, data)
+    write_atomically(path, serialized(tensors, {"mpitrain": to_json(metadata, words=True)}))
+
+
+def serialized(tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> Iterator[bytes | memoryview]:
+    """Yield the parts of the file that ``safetensors.numpy.save`` makes, which would take the memory of two copies."""
+    in_order = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    header: dict[str, Any] = {"__metadata__": metadata}
+    begin = 0
+    for name, array in in_order:
+        end = begin + array.nbytes
+        header[name] = {"dtype": NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
+        begin = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for _, array in in_order:
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -32,6 +32,8 @@ HOW = {
     "auto": {},
     "messages": {"all_reduce": "ring", "shard": "none"},
     "zero": {"all_reduce": "ring", "shard": "optimizer"},
+    "zero 2": {"shard": "gradients"},
+    "zero 3": {"shard": "weights", "gather_weights": "twice", "recompute": "blocks"},
     "pipe": {"mesh": "pipe", "shard": "none"},
     "pipe, zb_h1, zero": {"mesh": "pipe", "pipeline": "zb_h1", "shard": "optimizer", "recompute": "stage"},
     "pipe, blocks": {"mesh": "pipe", "pipeline": "interleaved:chunks=2", "recompute": "blocks"},

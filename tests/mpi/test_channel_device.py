@@ -46,6 +46,29 @@ def test_a_device(world, device):
 
 
 @pytest.mark.usefixtures("_small_pieces")
+@pytest.mark.timeout(30)
+def test_a_wait_for_a_collective_moves_messages(world):
+    """Rank 0 waits for the others in a sum, and they wait for its message, which needs its hand piece by piece."""
+    device = ShimDevice()
+    channel, plan = open_channel(world, HostStaging(device)), world.plan_all_reduce(np.ones(5), "ring")
+    mine = device.from_host(values(3000, 0, 0))
+    if world.rank == 0:
+        sends = [channel.send(mine, peer) for peer in range(1, world.size)]
+    else:
+        x = device.zeros((3000,), np.float64)
+        channel.receive(x, 0).wait()
+        np.testing.assert_array_equal(device.to_host(x), values(3000, 0, 0))
+    plan.start()
+    plan.wait()
+    assert plan.result[0] == world.size
+    if world.rank == 0:
+        for send in sends:
+            send.wait()
+    plan.free()
+    channel.free()
+
+
+@pytest.mark.usefixtures("_small_pieces")
 def test_a_device_beside_the_host_at_one_rank(world):
     """Messages of both kinds with one tag keep their order."""
     device = ShimDevice()

@@ -1,10 +1,13 @@
 """Tokens divided among ranks: attention and whole models are those of one rank, in float64, on any number of ranks."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from mpitrain import models
 from mpitrain.arena import Arena
+from mpitrain.config import Config, Data, Model, Parallel, Run
 from mpitrain.context import PAD, Context, Tokens
 from mpitrain.device import CPU
 from mpitrain.errors import UserError
@@ -16,7 +19,11 @@ from mpitrain.parallel.context.heads import Heads
 from mpitrain.parallel.context.outputs import GatherRows, GatherTokens
 from mpitrain.parallel.moves.check import check_adjoint
 from mpitrain.parallel.moves.exchange import pool_of
+from mpitrain.training.build import make_loop
 from mpitrain.training.devices import use_device
+from mpitrain.training.display.progress import make_progress
+from mpitrain.training.pipeline import recompute
+from mpitrain.training.setup import open_setup
 from tests.kernels import cpu
 
 pytestmark = pytest.mark.mpi
@@ -177,6 +184,33 @@ def test_models_of_one_rank(group, name, method):
     close(joined, whole.forward(x, Context(training=False, dtype=np.float64)), "outputs")
 
 
+@pytest.mark.parametrize("method", ["ulysses", "ring"])
+def test_blocks_that_are_computed_again(group, method):
+    """The same bits, with two microbatches in flight and gradients that are put off."""
+    text, length, how, _ = MODELS["gpt"]
+    x, targets, shape, outputs = batch(np.random.default_rng(1), text, length, how, True)
+    found = []
+    for again in (False, True):
+        division = rules.divide(models.build(text, shape, outputs), group, shape, "ring" if group.size > 6 else method)
+        model = recompute(division.model, "blocks") if again else division.model
+        arena, loss = Arena(model, seed=3, dtype=np.float64), SoftmaxCrossEntropy()
+        arena.begin_step(2)
+        first = Context(dtype=np.float64, seed=7)
+        flights = [(first, loss), (Context(dtype=np.float64, seed=7, share=first), SoftmaxCrossEntropy())]
+        for number, (ctx, one) in enumerate(flights):
+            ctx.first = 3 * number
+            one.forward(model.forward(x, ctx), division.targets(targets), ctx)
+        for ctx, one in flights:
+            ctx.later = []
+            model.backward(one.backward(ctx), ctx)
+            for put in ctx.later:
+                put()
+            ctx.later = None
+        found.append(arena.gradients.copy())
+    assert found[0].any()
+    np.testing.assert_array_equal(*found)
+
+
 @cpu.needs_gxx
 @pytest.mark.parametrize("method", ["ulysses", "ring"])
 def test_on_a_device(world, device, method):
@@ -202,4 +236,33 @@ def on_device(world, device, method):
         return np.array(device.to_host(totals)), device.to_host(arena.gradients).copy()
     finally:
         pool_of(world.group("data")).free()
+        use_device(CPU, world)
+
+
+@cpu.needs_gxx
+def test_training_on_a_device(world, device):
+    """The groups of a mesh send arrays of devices; shapes of stages are found on the host before."""
+    if world.size > 3 and not all(world.all_gather(device is not CPU)):
+        pytest.skip("takes long where ranks share cores")
+    mesh = "pipe=2,context=2" if world.size == 4 else f"context={world.size}"
+    found, expected = (trained_on(world, one, mesh) for one in (device, CPU))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def trained_on(world, device, mesh):
+    """Return the weights of a gpt after some steps on a device."""
+    use_device(device, world)
+    try:
+        config = Config(
+            data=Data(source=f"text:{Path(__file__).parents[2] / 'CITATION.cff'},window=9", batch_size=8),
+            model=Model(name="gpt:depth=2,width=16,heads=4,dropout=0.1"),
+            parallel=Parallel(mesh=mesh, context="ring" if world.size > 1 else "auto", stages="3" * ("pipe" in mesh)),
+            run=Run(steps=2, progress="none"),
+        )
+        setup = open_setup(config, world, device)
+        loop = make_loop(config, setup, world, make_progress("none", None, 1))
+        loop.train()
+        return device.to_host(setup.arena.values).copy()
+    finally:
+        pool_of(world.group("context")).free()
         use_device(CPU, world)

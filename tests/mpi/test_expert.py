@@ -10,7 +10,10 @@ from mpitrain.data.sampler import share
 from mpitrain.errors import UserError
 from mpitrain.layers import GELU, Experts, MixtureOfExperts, Recompute, Sequential, SwiGLU, Tanh
 from mpitrain.parallel.expert import DividedExperts, rules
+from mpitrain.parallel.moves import RaggedTurn
 from mpitrain.parallel.moves.check import check_adjoint
+from mpitrain.parallel.moves.exchange import pool_of
+from mpitrain.parallel.moves.rooms import KEPT_ROOMS
 
 pytestmark = pytest.mark.mpi
 
@@ -115,13 +118,13 @@ def test_gradients_without_use_are_not_sent(group, frozen, moves):
         p.frozen = bool(frozen) and name.startswith(frozen)
     mixture.ask_dx(False)
     arena, ctx = Arena(mixture, dtype=np.float64), Context(dtype=np.float64)
-    exchange = mixture.experts.there.exchange  # for both moves
+    there, back = mixture.experts.there.exchange, mixture.experts.back.exchange
     x = np.random.default_rng(group.rank).standard_normal((20, C))
     y = mixture.forward(x, ctx)
-    before = exchange.messages
+    before = there.messages, back.messages
     arena.begin_step()
     mixture.backward(y.copy(), ctx)
-    assert exchange.messages - before == moves * (group.size - 1)
+    assert (there.messages - before[0], back.messages - before[1]) == (0, moves * (group.size - 1))
     assert all(p.grad.any() or p.shard is not None for p in arena.parameters)
 
 
@@ -150,3 +153,30 @@ def test_rules(group):
     assert found.gives_whole_outputs
     sizes = group.all_gather({n: p.shape[0] for n, p in model.named_parameters() if "experts" in n})
     assert sum(part["2.mlp.experts.weight1"] for part in sizes) == 5
+
+
+def test_layers_share_plans_and_old_ones_are_released(group):
+    """Counts that differ a little use the plans of the first; those of rooms that are dropped are released."""
+    ctx, pool = Context(dtype=np.float64), pool_of(group)
+    pool.free()
+    pool.rooms.clear()
+    turns = [RaggedTurn(group, slack=0.25) for _ in range(3)]
+
+    def count():
+        return sum(map(len, pool._idle.values()))
+
+    def send(turn, rows):
+        turn.follow(np.full((group.size, group.size), rows), ctx)
+        sent = np.arange(group.size * rows, dtype=np.float64)[:, None] + 1000 * group.rank
+        y = turn.forward(sent, ctx)
+        first = [1000 * source + group.rank * rows for source in range(group.size)]
+        np.testing.assert_array_equal(y[:, 0], np.concatenate([np.arange(rows) + start for start in first]))
+        np.testing.assert_array_equal(turn.backward(y, ctx), sent)
+
+    for rows in (100, 95, 110, 104):
+        for turn in turns:
+            send(turn, rows)
+    assert count() == 1
+    for rows in range(KEPT_ROOMS + 3):
+        send(turns[0], 2 ** (rows % 8) * (20 + rows))
+    assert count() <= KEPT_ROOMS

@@ -33,6 +33,7 @@ MODELS = {  # model, shape of a sample, number of outputs, axes that divide it
         11,
         ("tensor", "context", "expert"),
     ),
+    "experts, swiglu": ("llama:depth=1,width=8,heads=2,hidden=5,experts=8,top_k=1", (9,), 7, ("context", "expert")),
     "gpt, sequence": ("gpt:depth=2,width=24,heads=6,dropout=0.1", (13,), 11, ("tensor", "context")),
     "experts, sequence": ("gpt:depth=2,width=24,heads=6,experts=5", (13,), 11, ("tensor", "expert")),
     "unet": ("unet:depth=2,width=4", (12, 10, 3), 4, ("space", "tensor")),

@@ -8,6 +8,7 @@ from mpitrain.data import Split, open_dataset
 from mpitrain.data.dataset import UNLABELED, Dataset
 from mpitrain.errors import AgreedError
 from mpitrain.losses import SoftmaxCrossEntropy
+from mpitrain.training.outline import try_passes
 from mpitrain.training.scoring.examples import examine
 from mpitrain.training.scoring.scores import make_scoring
 
@@ -30,11 +31,14 @@ def partly_labeled():
 
 
 def train(world, data, **options):
-    trainer = Trainer(MODEL, data, world=world, **OPTIONS | options)
+    options = OPTIONS | options
+    if "steps" in options:
+        del options["epochs"]
+    trainer = Trainer(MODEL, data, world=world, **options)
     return trainer, trainer.fit().evaluations[-1]
 
 
-@pytest.mark.parametrize("options", [AUGMENTED, {"batch_size": 1, "epochs": 1}], ids=["augmented", "one image a step"])
+@pytest.mark.parametrize("options", [AUGMENTED, {"batch_size": 1, "steps": 8}], ids=["augmented", "one image a step"])
 def test_weights_are_those_of_one_rank(world, alone, options):
     data = partly_labeled()
     (trainer, found), (one, expected) = (train(each, data, **options) for each in (world, alone))
@@ -53,6 +57,20 @@ def test_a_pipeline(world, alone):
     _, expected = train(alone, data, **options)
     assert found.test == expected.test
     assert found.train == expected.train
+
+
+def test_rows_of_images_divided(world, alone):
+    """Parts of an odd height; the outline has whole targets, of which each rank takes its part."""
+    if world.size > 4:
+        pytest.skip("fewer rows than ranks at the bottom of the network")
+    data = partly_labeled()
+    found = Trainer(MODEL, data, world=world, mesh=f"space={world.size}", **OPTIONS)
+    assert try_passes(found.setup, found.config, world.size).train_bytes > 0
+    (trainer, scores), (one, expected) = train(world, data, mesh=f"space={world.size}"), train(alone, data)
+    for name, values in one.setup.arena.named_tensors().items():
+        np.testing.assert_allclose(trainer.setup.arena.named_tensors()[name], values, atol=3e-4, err_msg=name)
+    np.testing.assert_allclose(list(scores.test.values()), list(expected.test.values()), atol=5e-3)
+    assert (trainer.predict(data.test.x) != one.predict(data.test.x)).mean() < 0.01
 
 
 def test_scores_and_examples_do_not_depend_on_ranks(world, alone):

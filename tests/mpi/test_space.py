@@ -5,6 +5,7 @@ import pytest
 
 from mpitrain.arena import Arena
 from mpitrain.context import Context
+from mpitrain.device import CPU
 from mpitrain.errors import UserError
 from mpitrain.layers import (
     AvgPool2d,
@@ -26,6 +27,8 @@ from mpitrain.layers import (
 from mpitrain.models import build, prepare
 from mpitrain.parallel.moves.exchange import pool_of
 from mpitrain.parallel.space import check, divide
+from mpitrain.training.devices import use_device
+from tests.kernels import cpu
 
 pytestmark = pytest.mark.mpi
 TOLERANCE = 1e-12
@@ -168,6 +171,13 @@ def block(inputs, outputs, stride):
     return Residual(body, Sequential(Conv2d(inputs, outputs, 1, stride), BatchNorm2d(outputs)), ReLU())
 
 
+def frozen(conv):
+    """Freeze the weights, but not the bias of a layer with 3 inputs and 2 outputs."""
+    conv.weight.frozen = True
+    conv.bias.frozen = conv.out_channels != 2
+    return conv
+
+
 MODELS = {
     "residual blocks": lambda: Sequential(block(3, 4, 1), block(4, 6, 2), GlobalAvgPool(), Linear(6, 5)),
     "recompute": lambda: Sequential(Conv2d(3, 4, 3, padding=1), Recompute(block(4, 6, 2)), GlobalAvgPool(), ReLU()),
@@ -184,11 +194,21 @@ MODELS = {
     "the turn in a branch": lambda: Sequential(
         Conv2d(3, 3, 3, padding=1), Residual(Sequential(ReLU(), Unknown()), Sequential(Conv2d(3, 3, 1))), ReLU()
     ),
+    "frozen layers": lambda: prepare(
+        Sequential(frozen(Conv2d(3, 4, 3, padding=1)), ReLU(), Conv2d(4, 3, 3, 2), frozen(Conv2d(3, 2, 3, padding=1)))
+    ),
+    "a pixelwise layer": lambda: Sequential(Conv2d(3, 4, 3, padding=1), Pixelwise(), Conv2d(4, 2, 3, 2)),
     "odd sizes in a U-Net": lambda: Sequential(
         *(Conv2d(3, 4, 3, padding=1), SkipConcat(Sequential(MaxPool2d(2), ConvTranspose2d(4, 2, 2))), Conv2d(6, 2, 1))
     ),
     "larger than the shortcut": lambda: Sequential(SkipConcat(Sequential(ConvTranspose2d(3, 2, 2), ReLU()))),
 }
+
+
+class Pixelwise(ReLU):
+    """A layer of a user's."""
+
+    per_pixel = True
 
 
 class Unknown(Layer):
@@ -230,6 +250,24 @@ def test_built_in_models(group, name, shape):
     compare(make, shape, group)
 
 
+def test_memory_is_divided(group):
+    """Ranks hold their rows, and little more: halos of a row or two, of 96."""
+    shape, num_bytes = (1, 96, 16, 3), []
+    for ranks in (group.size, 1):
+        model = prepare(build("unet:depth=2,width=8", shape[1:], 4))
+        x = np.ones(shape)
+        if ranks > 1:
+            model = divide(model, group, shape[1:]).model
+        arena, ctx = Arena(model, dtype=np.float64), Context(dtype=np.float64)
+        for layer in model.layers():
+            if isinstance(layer, BatchNorm2d) and ranks > 1:
+                layer.sum_over_ranks = sum_over(group)
+        arena.begin_step(1)
+        model.backward(np.ones_like(model.forward(x, ctx)), ctx)
+        num_bytes.append(ctx.num_bytes)
+    assert num_bytes[0] * group.size < (1 + 0.15 * (group.size - 1)) * num_bytes[1] + 1
+
+
 def test_only_what_is_needed_is_sent(group):
     """Halos of 1 row for a 3x3 convolution, none for pools and strides that divide the rows, none for the images."""
     size = group.size
@@ -248,6 +286,37 @@ def divided_once(layers, group):
     model = divide(prepare(Sequential(*layers)), group, x.shape[1:]).model
     run(model, x, np.ones_like, group=group)
     return model
+
+
+@cpu.needs_gxx
+def test_on_a_device(world, group, device):
+    """On all ranks or on some: near the results of the CPU, in single precision."""
+    found, expected = (run_on(one, world, group) for one in (device, CPU))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, 1e-4, 1e-4)
+
+
+def run_on(device, world, group):
+    """Return y, dx and gradients of a model on arrays of ``device``."""
+    use_device(device, world)
+    try:
+        layers = [
+            Conv2d(3, 4, 3, padding=1),
+            MaxPool2d(3, 2, 1),
+            ReLU(),
+            ConvTranspose2d(4, 4, 3, 2),
+            Conv2d(4, 4, 3, 2),
+        ]
+        model = divide(Sequential(*layers, GlobalAvgPool(), Linear(4, 3)), group, (9, 8, 3)).model
+        arena, ctx = Arena(model, seed=3, device=device), Context(device=device)
+        x = np.random.default_rng(0).standard_normal((4, 9, 8, 3)).astype(np.float32)
+        arena.begin_step(1)
+        y = model.forward(device.from_host(x), ctx)
+        dx = model.backward(device.from_host(1 + device.to_host(y)), ctx)
+        return [device.to_host(array).copy() for array in (y, dx, arena.gradients)]
+    finally:
+        pool_of(group).free()
+        use_device(CPU, world)
 
 
 def test_what_does_not_divide():

@@ -81,6 +81,11 @@ def files(tmp_path):
         ),
         (("--mesh", "pipe=2", "--stages", "1,2"), "are given by 1 first unit, but '1,2' has 2"),
         (("--pipeline", "gpipe"), "--pipeline is for a pipeline: give its number of ranks, as in --mesh pipe=2"),
+        (("--context", "ring"), "--context is for axis context: give its number of ranks, as in --mesh context=2"),
+        (
+            ("--mesh", "context=2"),
+            "axis context divides the tokens of attention, and the model has none: use axis data",
+        ),
         (("--channel", "nccl"), "--channel is for a pipeline: give its number of ranks, as in --mesh pipe=2"),
         (
             ("--mesh", "pipe=2", "--channel", "nccl"),

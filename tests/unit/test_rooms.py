@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mpitrain.parallel.moves.rooms import LEAST, MOST_WASTE, Rooms
+from mpitrain.parallel.moves.rooms import KEPT_ROOMS, LEAST, MOST_WASTE, Rooms
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -34,3 +34,15 @@ def test_two_kinds_of_batches_have_a_room_each():
 def test_without_slack():
     table = np.array([[3, 0], [1, 2]])
     assert Rooms().find(table) is table
+
+
+def test_the_room_used_longest_ago_is_dropped():
+    dropped = []
+    rooms = Rooms(0.25, dropped.append)
+    first = rooms.find(np.array([[1]]))
+    for power in range(5, 5 + KEPT_ROOMS - 1):
+        rooms.find(np.array([[4**power]]))
+    assert rooms.find(np.array([[2]])) is first
+    assert not dropped
+    rooms.find(np.array([[4**25]]))
+    assert [room.item() for room in dropped] == [(4**5 * 5 // 4 // LEAST + 1) * LEAST]

@@ -15,7 +15,7 @@ from mpi4py import MPI
 from ...collectives import OPERATORS, Algorithm, Schedule, make_algorithm
 from ...collectives.layout import Counts
 from ...collectives.operators import check_operator
-from .rounds import Call, Memory, Round, RoundContext
+from .rounds import Call, Memory, Round, RoundContext, Scratch
 from .segments import Cut
 from .staging import HOST, Staging
 
@@ -65,6 +65,8 @@ class Plan:
         Access to the buffer if it is not a NumPy array.
     yield_cpu : bool
         Yield the core while waiting, where ranks outnumber cores.
+    scratch : Scratch, optional
+        Memory for messages that other plans use too, of which none is in flight at the same time.
     segmented : bool
         Cut messages into segments, since some rank copies them to and from a device (``segments.py``).
 
@@ -87,6 +89,7 @@ class Plan:
         staging: Staging = HOST,
         yield_cpu: bool = False,
         segmented: bool = False,
+        scratch: Scratch | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ):
         algorithm = make_algorithm(algorithm)
@@ -100,7 +103,15 @@ class Plan:
         cut = Cut(buffer.itemsize, max_message_bytes, whole=not segmented)
         is_barrier = algorithm.collective == "barrier"
         context = RoundContext(
-            comm, memory, steps, staging.combines_by(OPERATORS[op]), staging, tag, cut, even_if_empty=is_barrier
+            comm,
+            memory,
+            steps,
+            staging.combines_by(OPERATORS[op]),
+            staging,
+            tag,
+            cut,
+            even_if_empty=is_barrier,
+            scratch=scratch,
         )
         self._rounds: list[Round] = []
         for step in steps:

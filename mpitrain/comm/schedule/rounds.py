@@ -53,6 +53,24 @@ class Memory:
         return [self.view(span) for span in self.spans(chunks)]
 
 
+class Scratch:
+    """Memory for the messages of several plans on the host, of which one is in flight at a time.
+
+    Parameters
+    ----------
+    num_elements : int
+        The most that one message has.
+    """
+
+    def __init__(self, num_elements: int, dtype: Any):
+        self._arrays = [np.empty(num_elements, dtype) for _ in range(3)]  # pages that no message uses are never there
+
+    def memories(self) -> Callable[[int, Any], Any]:
+        """Return a function (num_elements, like) -> array for the buffers of one plan."""
+        arrays = iter(self._arrays)
+        return lambda num_elements, like: next(arrays)[:num_elements]
+
+
 class RoundContext:
     """State that all rounds of a plan share.
 
@@ -68,6 +86,8 @@ class RoundContext:
         Limits by which messages are cut into segments.
     even_if_empty : bool
         Send messages without bytes, as a barrier does.
+    scratch : Scratch, optional
+        Memory for messages, in place of that of ``staging``.
     """
 
     def __init__(
@@ -81,6 +101,7 @@ class RoundContext:
         cut: Cut,
         *,
         even_if_empty: bool,
+        scratch: "Scratch | None" = None,
     ) -> None:
         self.comm, self.memory, self.combine, self.staging, self.tag = comm, memory, combine, staging, tag
         self._cut, self._even_if_empty = cut, even_if_empty
@@ -90,9 +111,10 @@ class RoundContext:
             sources, targets = memory.views(step.send), memory.views(step.recv)
             outgoing = max(outgoing, 0 if self.leaves_directly(sources) else _total(sources))
             landing = max(landing, 0 if self.lands_directly(step, targets) else _total(targets))
-        self.outgoing = staging.memory(outgoing, like)
+        memory = staging.memory if scratch is None else scratch.memories()
+        self.outgoing = memory(outgoing, like)
         # two, since one may still be read while the other is written
-        self.landings = [staging.memory(landing, like) for _ in range(2)]
+        self.landings = [memory(landing, like) for _ in range(2)]
 
     def leaves_directly(self, sources: Sequence[Any]) -> bool:
         """Return whether the elements can be sent in place."""

@@ -1,7 +1,8 @@
 """Communicators and plans that record their calls and waits in the ledger."""
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from mpi4py import MPI
@@ -80,10 +81,14 @@ def _measure(args: tuple[Any, ...]) -> tuple[int, Any]:
 
 
 class WatchedPlan:
-    """A plan whose start, wait and end are recorded in the ledger."""
+    """A plan whose start, wait and end are recorded in the ledger.
 
-    def __init__(self, plan: Request, ledger: Ledger, label: Label):
-        self.plan, self._ledger, self._label = plan, ledger, label
+    While it waits, it moves the messages of ``channels``: a stage of a pipeline that waits for ranks with other parts
+    of its layers would otherwise hold up a message for which another stage, and in the end those ranks, may wait.
+    """
+
+    def __init__(self, plan: Request, ledger: Ledger, label: Label, channels: Collection[Any] = ()):
+        self.plan, self._ledger, self._label, self._channels = plan, ledger, label, channels
         self.algorithm, self.messages, self.bytes_sent = plan.algorithm, plan.messages, plan.bytes_sent
         self._at = -1
 
@@ -103,7 +108,14 @@ class WatchedPlan:
         """Wait until it is done."""
         if self._at >= 0:
             self._ledger.waits(self._at)
-        self.plan.wait()
+        busy = [channel for channel in self._channels if not channel.is_idle]
+        if not busy:
+            self.plan.wait()
+        else:
+            while not self.plan.poll():
+                for channel in busy:
+                    channel.poll()
+                os.sched_yield()
         self._over()
 
     def free(self) -> None:

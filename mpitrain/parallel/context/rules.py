@@ -79,7 +79,7 @@ def check(model: Layer, size: int, input_shape: tuple[int, ...], method: str = "
     """
     if method not in METHODS:
         raise UserError(f"there is no way '{method}' to divide attention over axis context, only {', '.join(METHODS)}")
-    heads = [layer.num_heads for layer in _attentions(model)]
+    heads = _heads_of_ranks(model, tensor)
     if not heads or not isinstance(model, Sequential):
         raise UserError("axis context divides the tokens of attention, and the model has none: use axis data")
     for unit in _units_of_tokens(model):

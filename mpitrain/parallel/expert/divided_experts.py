@@ -50,8 +50,7 @@ class DividedExperts(Layer):
         rank, size = self.group.rank, self.group.size
         self.num_experts = experts.num_experts
         self._owned = slices_of(experts.num_experts, size)
-        self.there = RaggedTurn(self.group, slack=SLACK)
-        self.back = self.there.reversed()
+        self.there, self.back = RaggedTurn(self.group, slack=SLACK), RaggedTurn(self.group, slack=SLACK)
         self.local = experts.part(Shard.even(0, experts.num_experts, rank, size, axis="expert"))
         self._counts = Exchange(self.group, self.kind)
         self.ask_dx(experts.needs_dx)
@@ -107,9 +106,8 @@ class DividedExperts(Layer):
         table = np.zeros((self.group.size, self.num_experts), np.int64)
         own, lengths = np.asarray(counts, np.int64), [self.num_experts] * self.group.size
         places = list(enumerate(table))
-        self._counts.run(
-            "all_gather/ring", ("counts", self.num_experts), [lengths], [(self.group.rank, own)], places, like=own
-        )
+        key = "counts", self.num_experts
+        self._counts.run("all_gather/ring", key, [lengths], [(self.group.rank, own)], places, like=own)
         return table
 
     def _named(self, prefix: str, kind: type) -> Iterator[tuple[str, Any]]:

@@ -17,8 +17,9 @@ from ...comm.group import Group
 from ...comm.schedule.plan import Request
 from ...device import device_of
 from ...errors import AgreedError
+from .rooms import Rooms
 
-KEPT_PLANS = 64  # of a group that are not in flight: forward and backward at a few shapes
+KEPT_PLANS = 256  # of a group that are not in flight: a U-Net of rows has 60 for each size of a batch
 SHARED_BUFFERS = 8  # of a group, for sums in memory of the node
 LEAST_SHARED = 1 << 16  # bytes
 
@@ -36,10 +37,17 @@ class Planned(NamedTuple):
 
 
 class Pool:
-    """The plans of the moves of a group that are not in flight, the one used longest ago first."""
+    """The plans of the moves of a group that are not in flight, the one used longest ago first.
+
+    Attributes
+    ----------
+    rooms : dict of float to Rooms
+        Those for the plans of rows, by their slack.
+    """
 
     def __init__(self, group: Group):
         self._group = group
+        self.rooms: dict[float, Rooms] = {}
         self._idle: OrderedDict[Key, list[Planned]] = OrderedDict()
         self._num_shared = 0
 
@@ -74,6 +82,12 @@ class Pool:
             for planned in plans:
                 self._group.release(planned.plan)
         self._idle.clear()
+
+    def release(self, part: object) -> None:
+        """Release the plans that are not in flight and whose key has this part; all ranks call it together."""
+        for key in [key for key in self._idle if part in key]:
+            for planned in self._idle.pop(key):
+                self._group.release(planned.plan)
 
     def _compare(self, key: Key, name: str) -> None:
         """Compare a new key over the ranks, which have had the same keys so far.
@@ -200,6 +214,10 @@ class Exchange:
         self.messages += planned.plan.messages
         self.bytes_sent += planned.plan.bytes_sent
         self._pool.give_back(planned)
+
+    def release(self, part: object) -> None:
+        """Release the plans of the group's moves that are not in flight and whose key has this part."""
+        self._pool.release(part)
 
     def free(self) -> None:
         """Release all plans of the group's moves that are not in flight; the next call makes them again."""

@@ -12,7 +12,7 @@ from ...comm.group import Group
 from ...comm.world import World
 from ...context import Context
 from ...layers.base import empty_gradient
-from .exchange import flat_size
+from .exchange import Planned, flat_size
 from .move import Length, Move, along, slices_of, total_of, with_length
 
 Rows = tuple[int, int]
@@ -73,6 +73,7 @@ class Halo(Move):
         self._own, self._need, self._kept = own[rank], need[rank], _common(own[rank], need[rank])
         pairs = [(r, s) for r in range(size) for s in range(size) if r != s and _count(_common(own[r], need[s]))]
         self._reach = max((abs(r - s) for r, s in pairs), default=0)
+        self._ways = [way for way in (1, -1) if any((s - r) * way > 0 for r, s in pairs)]
         near = [d for d in range(-self._reach, self._reach + 1) if d and 0 <= rank + d < size]
         self._gives = {d: _common(own[rank], need[rank + d]) for d in near}
         self._takes = {d: _common(need[rank], own[rank + d]) for d in near}
@@ -136,26 +137,39 @@ class Halo(Move):
 
     def _start(self, like: Any, put: list[tuple[int, Any]], *, backward: bool = False) -> Arrival:
         """Send arrays to ranks at some distances; ``like`` is x, dx or an array that differs in its rows only."""
-        reach, dim = self._reach, self.dim % like.ndim
-        if not reach:
-            return lambda: iter(())
         takes = list(_filled(self._gives if backward else self._takes))
+        flights = [
+            (self._fly(like, way, [each for each in put if each[0] * way > 0], takes, backward), way)
+            for way in ((-way for way in self._ways) if backward else self._ways)
+        ]
+
+        def arrive() -> Iterator[tuple[Rows, Any]]:
+            for flight, way in flights:
+                self.exchange.finish(flight, ())
+                for d, rows in takes:
+                    if d * way < 0:
+                        shape = with_length(like.shape, self.dim % like.ndim, _count(rows))
+                        yield rows, flight.incoming[place_of(d, self._reach)].reshape(shape)
+
+        return arrive
+
+    def _fly(
+        self, like: Any, way: int, put: list[tuple[int, Any]], takes: list[tuple[int, Rows]], backward: bool
+    ) -> Planned:
+        """Start the messages to ranks after this one (way 1) or before it (-1), which come from the other side.
+
+        Each way has a plan of its own, so that no message waits for one that comes.
+        """
+        reach, dim = self._reach, self.dim % like.ndim
         one = flat_size(with_length(like.shape, dim, 1))
         counts = [[0] * (2 * reach) for _ in range(2)]
         for d, array in put:
             counts[0][place_of(d, reach)] = int(array.size)
         for d, rows in takes:
-            counts[1][place_of(d, reach)] = _count(rows) * one
-        key = "backward" if backward else "forward", *self._rows, with_length(like.shape, dim, self._length)
+            counts[1][place_of(d, reach)] = _count(rows) * one if d * way < 0 else 0
+        key = "backward" if backward else "forward", way, *self._rows, with_length(like.shape, dim, self._length)
         chunks = [(place_of(d, reach), array) for d, array in put]
-        flight = self.exchange.start(f"halo_exchange/shift:reach={reach}", key, counts, chunks, like=like)
-
-        def arrive() -> Iterator[tuple[Rows, Any]]:
-            self.exchange.finish(flight, ())
-            for d, rows in takes:
-                yield rows, flight.incoming[place_of(d, reach)].reshape(with_length(like.shape, dim, _count(rows)))
-
-        return arrive
+        return self.exchange.start(f"halo_exchange/shift:reach={reach}", key, counts, chunks, like=like)
 
     def _part(self, array: Any, begin: Rows, rows: Rows) -> Any:
         """Return some rows of an array that begins at the first of ``begin``."""

@@ -1,8 +1,10 @@
 """Rows that plans have room for, so that counts which differ a little from step to step use the same plan."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-KEPT_ROOMS = 4
+KEPT_ROOMS = 16  # of the layers of a network, and of the batches of training and evaluation
 MOST_WASTE = 2  # a plan with more times the rows of a table is not used for it
 LEAST = 8  # rows; so many more than 0 are sent, too
 
@@ -16,6 +18,8 @@ class Rooms:
     ----------
     slack : float
         Part of its counts by which a new room is larger; 0 for rooms of exactly the counts.
+    on_dropped : callable(table)
+        Called with the room used longest ago when there are more than ``KEPT_ROOMS``.
 
     Examples
     --------
@@ -24,8 +28,8 @@ class Rooms:
     [[136, 8], [136, 8], [184, 8]]
     """
 
-    def __init__(self, slack: float = 0.0):
-        self.slack = slack
+    def __init__(self, slack: float = 0.0, on_dropped: Callable[[np.ndarray], None] = lambda room: None):
+        self.slack, self._on_dropped = slack, on_dropped
         self._kept: list[np.ndarray] = []
 
     def find(self, table: np.ndarray) -> np.ndarray:
@@ -39,5 +43,7 @@ class Rooms:
             self._kept = [room for room in self._kept if room is not found]
         else:
             found = (np.ceil(table * (1 + self.slack) / LEAST).astype(np.int64) + 1) * LEAST
-        self._kept = [*self._kept, found][-KEPT_ROOMS:]  # the one used last is the last
+        self._kept.append(found)  # the one used last is the last
+        if len(self._kept) > KEPT_ROOMS:
+            self._on_dropped(self._kept.pop(0))
         return found

@@ -10,7 +10,7 @@ from ...comm.world import World
 from ...context import Context
 from ...device import Buffers
 from ...layers.base import empty_gradient
-from .exchange import flat_size
+from .exchange import flat_size, pool_of
 from .move import Length, Move, along, slices_of, total_of, with_length
 from .rooms import Rooms
 
@@ -85,8 +85,7 @@ class RaggedTurn(Move):
         Rows that this rank has for each rank, where ``route`` has not been called.
     slack : float
         Part of the counts by which messages may be longer, so that counts that change a little use the same plan
-        (``Rooms``). 0 sends what there is, and a plan is made for each table of counts: the ``KEPT_PLANS`` last ones
-        are kept.
+        (``Rooms``). 0 sends what there is, and a plan is made for each table of counts.
 
     Notes
     -----
@@ -97,16 +96,14 @@ class RaggedTurn(Move):
 
     def __init__(self, group: Group | World, counts: Sequence[int] | None = None, *, slack: float = 0.0):
         super().__init__(group)
-        self._default, self._rooms = counts, Rooms(slack)
+        self._default, self._rooms = counts, self._find_rooms(slack)
 
-    def reversed(self) -> "RaggedTurn":
-        """Return a move for the way back, with the same plans: the backward of each uses those of the other's forward.
-
-        Their tables of counts are each other's transpose.
-        """
-        back = RaggedTurn(self.group)
-        back.exchange, back._rooms = self.exchange, self._rooms
-        return back
+    def _find_rooms(self, slack: float) -> Rooms:
+        """Return the rooms that all moves of the group share: plans of a room that is dropped are released."""
+        rooms = pool_of(self.group).rooms
+        if slack not in rooms:
+            rooms[slack] = Rooms(slack, lambda room: self.exchange.release(_as_key(room)))
+        return rooms[slack]
 
     def route(self, counts: Sequence[int], ctx: Context) -> int:
         """Set the rows that this rank has for each rank in this microbatch; return the number that will arrive.
@@ -151,6 +148,10 @@ class RaggedTurn(Move):
         take = [(r, y[part]) for r, part in enumerate(slices_of(coming, self.group.size))]
         room = self._rooms.find(table)
         counts = [[n * each for n in rows] for rows in (room[rank].tolist(), room[:, rank].tolist())]
-        key = tuple(map(tuple, room.tolist())), x.shape[1:]
+        key = _as_key(room), x.shape[1:]
         self.exchange.run(ALL_TO_ALL, key, counts, put, take, like=x)
         return y
+
+
+def _as_key(table: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    return tuple(map(tuple, table.tolist()))

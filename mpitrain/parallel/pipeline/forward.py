@@ -8,7 +8,7 @@ from typing import Any
 
 from ...comm.channel import Channel
 from ...comm.schedule.message import Message
-from ...context import Context
+from ...context import Context, ForwardContext
 from ...layers import Layer
 from ...pipelines import wave
 from .boxes import Inbox, Item, Outbox, contiguous
@@ -75,7 +75,7 @@ class _Stage:
     def __init__(self, stages: Stages, stage: int, channel: Channel):
         self.stage, self.is_last = stage, stage + 1 == stages.num_stages
         self._stages, self._channel, self._part = stages, channel, stages.own[stage]
-        self._turns = [_Turn(Context(training=False, device=stages.device)) for _ in range(IN_TURN)]
+        self._turns = [_Turn(ForwardContext(device=stages.device)) for _ in range(IN_TURN)]
         self.inbox: Inbox | None = None
         if stage:
             peer, border, tag = stages.program.rank_of[stage - 1], stages.borders[stage - 1], self._tag(stage)

@@ -10,7 +10,7 @@ from typing import Any
 from ...comm.group import Group
 from ...data.sampler import share
 from ...errors import UserError
-from ...layers import Layer, Part, Recompute, Residual, Sequential, SkipConcat
+from ...layers import Flatten, Layer, Part, Recompute, Residual, Sequential, SkipConcat
 from ..division import Division
 from ..moves import Gather, Halo, Split
 from ..moves.move import slices_of
@@ -83,7 +83,7 @@ def after(layer: Layer, size: Size) -> After:
         return _after_residual(layer, size)
     if type(layer) is SkipConcat:
         return size if isinstance(after(layer.inner, size), Size) else None
-    return None
+    return size if getattr(type(layer), "per_pixel", False) else None
 
 
 def _after_row(layer: Layer, size: Size) -> After:
@@ -127,6 +127,10 @@ def _divide_row(layer: Layer, group: Group, size: Size, *, first: bool) -> None:
     for name, child in list(layer.children()):
         found = after(child, size)
         if found is None:
+            if type(child) is not Flatten:
+                group.job.note(
+                    f"axis space divides rows in front of layer {name}, a {child.kind}, and samples from there on"
+                )
             layer.replace(name, _like(child, ToSamples(group, size.height), child))
             return
         made = _divided(child, group, size, first=first)

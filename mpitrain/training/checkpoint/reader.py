@@ -118,7 +118,8 @@ class Checkpoint:
                 if prefix in self.sync_slots ^ _sync_slots(state.slots):
                     flat.fill(0)
                     continue
-                wanted = (slice(0, len(flat)),) if prefix == "" or slices is None else slices
+                wanted = arena.divided if prefix == "" else slices
+                wanted = (slice(0, len(flat)),) if wanted is None else wanted
                 held = arena.parameters if prefix else [*arena.parameters, *arena.frozen]
                 for p, part in overlaps(held, wanted):
                     tensor, inside = self.tensors[prefix + p.name], slice(part.start - p.start, part.stop - p.start)

@@ -78,7 +78,7 @@ class Writer:
         self._copies = copies = group or world
         size, frozen = state.arena.size, share(state.arena.num_values - state.arena.size, copies.rank, copies.size)
         own = (share(size, copies.rank, copies.size),) if slices is None else slices
-        self._slices = (*own, slice(size + frozen.start, size + frozen.stop))
+        self._slices = state.arena.divided or (*own, slice(size + frozen.start, size + frozen.stop))
         self._rows = copies.size if own_states else 0
         self._part: Part | None = None
         self._thread = self._last_thread = threading.Thread()

@@ -66,7 +66,12 @@ class Recorder(Hook):
         assert info.result is not None
         last = info.run.is_last
         sends_or_writes = self._channel is not None or self.directory is not None
-        tensors = gather_tensors(info.arena, self._channel) if sends_or_writes else None
+        with info.run.data_parallel.whole_weights(here=self.directory is not None):
+            tensors = gather_tensors(info.arena, self._channel) if sends_or_writes else None
+            self._write_epoch(info, tensors, last)
+
+    def _write_epoch(self, info: StepInfo, tensors: dict[str, np.ndarray] | None, last: bool) -> None:
+        assert info.result is not None
         with info.run.world.together(asleep=last):
             if self.directory is not None and tensors is not None:
                 self._write(self.directory, info.result, tensors, info, last)

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from ...arena import Arena
 from ...comm.group import Group
 from ...comm.world import World
-from ...context import Context
+from ...context import ForwardContext
 from ...data.dataset import Split
 from ...data.lazy import LazyRows
 from ...data.normalize import Normalizer
@@ -43,6 +44,8 @@ class Evaluator:
         Computes the outputs where each rank has some stages of the model only.
     everyone : Group, optional
         All ranks with a part of the samples or of the model; ``group`` by default.
+    arena : Arena, optional
+        That of the model, whose values may be divided among the ranks: they then compute equally many batches.
     division : Division, optional
         The part of the layers that this rank has.
     roles : Roles, optional
@@ -65,8 +68,9 @@ class Evaluator:
         everyone: Group | None = None,
         division: Division | None = None,
         roles: Roles | None = None,
+        arena: Arena | None = None,
     ):
-        self._model, self._forward = model, forward
+        self._model, self._forward, self._arena = model, forward, arena
         self._division = division or Division(model)
         self._counts, self._has_outputs = roles is None or roles.counts_loss, roles is None or roles.counts_outputs
         self._in_step = roles is not None and roles.mesh.sizes["expert"] > 1
@@ -75,22 +79,22 @@ class Evaluator:
         self._group, self._everyone = group, everyone or group
         self._normalizer = normalizer
         self._device = device
-        self._ctx = Context(training=False, device=device)
+        self._ctx = ForwardContext(device=device)
         self.tables: dict[str, np.ndarray] = {}
         self._parts: tuple[Scoring, Layer | None, Scoring] | None = None
 
     def outputs(self, x: Any, rows: slice, last: Layer | None = None) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield (rows, outputs) batch by batch; outputs are valid until the next batch.
+        """Yield (rows, outputs) batch by batch; outputs are valid until the next batch. ``rows`` are this rank's share.
 
         In a pipeline all ranks iterate to the end, and those of the last stage get the outputs. ``last`` runs in place
         of the model, or of the last stage.
         """
         batch = samples_at_once(x)
         parts = _cut(x, rows, batch)
-        if self._in_step:  # ranks with other experts compute together
+        if self._in_step or self._gathers:  # ranks with other experts, or parts of the weights, compute together
             shares = (share(len(x), rank, self._group.size) for rank in range(self._group.size))
             most = max(len(_cut(x, one, batch)) for one in shares)
-            parts += [slice(rows.stop, rows.stop)] * (most - len(parts))
+            parts += [slice(0, 0)] * (most - len(parts))
 
         def samples(number: int) -> Any:
             values = _rows(x, parts[number], batch, whole=self._pads)
@@ -150,7 +154,7 @@ class Evaluator:
         ranks divide it, of which one computes the sums.
         """
         mine = share(len(split.x), self._group.rank, self._group.size)
-        last, sums = (None, scoring) if self._divides_head else self._split(scoring)
+        last, sums = (None, scoring) if self._divides_head or self._gathers else self._split(scoring)
         parts = []
         for rows, outputs in self._whole_outputs(split.x, mine, last):
             targets = split.y[rows]
@@ -192,7 +196,7 @@ class Evaluator:
             for rows, outputs in self.outputs(split.x, share(len(split.x), self._group.rank, self._group.size), last):
                 targets = as_classes(self._division.targets(split.y[rows]))
                 found = sums.sums(outputs, targets, self._ctx)  # a divided head needs all ranks that have parts of it
-                if not self._counts:
+                if not self._counts or rows.start == rows.stop:
                     continue
                 totals += found
                 if metrics:
@@ -209,6 +213,11 @@ class Evaluator:
             whole = outputs if join is None else join.forward(outputs, self._ctx)
             if self._has_outputs and part.start < part.stop:
                 yield part, whole
+
+    @property
+    def _gathers(self) -> bool:
+        """True if all ranks gather the weights of each batch together."""
+        return self._arena is not None and self._arena.divided is not None
 
     @property
     def _whole(self) -> Layer | None:
@@ -278,7 +287,7 @@ def make_evaluator(setup: TrainingSetup, world: World) -> Evaluator:
     """Return the evaluator of a run's model."""
     roles, device = setup.roles, setup.arena.device
     if roles is None:
-        return Evaluator(setup.model, world.group("data"), setup.normalizer, device)
+        return Evaluator(setup.model, world.group("data"), setup.normalizer, device, arena=setup.arena)
     if setup.pipeline is not None:
         return pipeline_evaluator(setup.pipeline, roles, setup.normalizer, device)
     return Evaluator(
@@ -289,6 +298,7 @@ def make_evaluator(setup: TrainingSetup, world: World) -> Evaluator:
         everyone=roles.everyone,
         division=setup.division,
         roles=roles,
+        arena=setup.arena,
     )
 
 
