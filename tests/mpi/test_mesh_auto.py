@@ -74,7 +74,7 @@ def test_rules_of_training_decide(world):
     assert not allows(Strategy(pipe=64, microbatches=64))  # there are fewer layers
     assert not allows(Strategy(expert=2))
     assert allows(Strategy(data=2, shard=3))
-    assert not allows(Strategy(data=2, tensor=2, shard=3))  # all ranks must be on axis data
+    assert not allows(Strategy(data=2, pipe=2, microbatches=2, shard=3))
     often = Config(parallel=Parallel(sync="local"))
     assert not wish_of(often, dataset, model, world).allows(Strategy(pipe=2, microbatches=2))
 
