@@ -36,6 +36,7 @@ def _(layer: Conv2d, x: Value, costs: Costs) -> Value:
 def _(layer: BatchNorm2d, x: Value, costs: Costs) -> Value:
     x.keep()
     costs.own(layer)
+    costs.add("statistics", 1)
     costs.move(3 * x.size, False)
     y = Value(x.shape, costs)
     costs.uses(x, y)

@@ -99,6 +99,7 @@ class Estimator:
         self.compute = Compute(machine, work.precision, measured)
         self.messages = Messages(machine, exact)
         self.exchange = Exchange(self.messages, self.compute, work.slots)
+        self._has_statistics = any(unit.statistics for unit in model.units)
         self._tables: dict[tuple[float, ...], Table] = {}
         self._stages: dict[tuple[int, ...], Stages] = {}
 
@@ -137,7 +138,7 @@ class Estimator:
 
     def _table(self, strategy: Strategy, n: float) -> Table:
         s = strategy
-        key = (n, s.tensor, s.context, s.space, s.expert, s.sequence)
+        key = (n, s.tensor, s.context, s.space, s.expert, s.sequence, s.data if self._has_statistics else 0)
         if key not in self._tables:
             self._tables[key] = Table(self.model, self.compute, self.messages, strategy, n)
         return self._tables[key]

@@ -15,7 +15,8 @@ from .messages import Messages
 from .strategy import Again, Strategy
 from .units import Model, Unit
 
-MESSAGES = ("tensor", "context", "space", "experts")
+MESSAGES = ("tensor", "context", "space", "experts", "statistics")
+STATISTICS_BYTES = 2048.0  # of the sums of a batch norm
 COLUMNS = (
     *("forward", "dx", "dw", "forward_again"),
     *(f"{axis}_{way}" for axis in MESSAGES for way in ("there", "back", "again")),
@@ -81,7 +82,10 @@ def unit_messages(
     if strategy.space > 1:
         for elements in unit.halos:
             halo += 2 * sum(messages.neighbor(strategy.stride("space"), samples * elements * size))
-    return [unit.sums * one_sum, turn, halo, routed], [unit.sums_back * one_sum, turn, halo, routed]
+    small = 0.0
+    if unit.statistics:
+        small = unit.statistics * price("all_reduce", strategy, ["data", "space", "context"], STATISTICS_BYTES)
+    return [unit.sums * one_sum, turn, halo, routed, small], [unit.sums_back * one_sum, turn, halo, routed, small]
 
 
 class Stages:

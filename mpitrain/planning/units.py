@@ -69,6 +69,8 @@ class Unit:
         Elements that each convolution or pool gets from each neighbor (axis space).
     routed : float
         Elements that go to the ranks of their experts in forward, and as many back.
+    statistics : int
+        Small sums over all ranks that have samples or parts of them, in forward and as many in backward (batch norms).
     heads, experts, length, height : int
         Bounds of axes tensor and context, expert, context, space; 0 if the unit has no such thing.
     width : int
@@ -103,6 +105,7 @@ class Unit:
     turned: float = 0.0
     halos: tuple[float, ...] = ()
     routed: float = 0.0
+    statistics: int = 0
     heads: int = 0
     experts: int = 0
     length: int = 0
