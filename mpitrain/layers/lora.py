@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,7 +11,7 @@ import numpy as np
 from ..context import Context
 from ..ops.elementwise import add
 from ..ops.linear import linear, linear_dw, linear_dx
-from ..parameter import Parameter
+from ..parameter import Parameter, Shard
 from . import init
 from .base import Layer, empty_gradient
 from .dropout import Dropout
@@ -67,6 +69,21 @@ class Adapter(Layer):
         linear_dx(du, self.a.data, dx)
         return dx
 
+    def part(self, shard: Shard, span: slice) -> "Adapter":
+        """Return the part of a Linear's part; ``span`` is that of this adapter among the outputs of the Linear.
+
+        Of some inputs (dimension 0), a is a part, and of some outputs (1) b; the gradient of the other is a sum over
+        all parts.
+        """
+        made = copy(self)
+        if shard.dim == 0:
+            made.a = self.a.part(shard)
+        else:
+            own = _within(shard, span)
+            made.b = self.b.part(replace(shard, ranges=tuple((a - span.start, b - span.start) for a, b in own)))
+            made.num_outputs = made.b.shape[1]
+        return made
+
     def _put_gradients(self, x: np.ndarray, u: np.ndarray, du: np.ndarray, dy: np.ndarray) -> None:
         for p, left, right in ((self.b, u, dy), (self.a, x, du)):
             if not p.frozen:
@@ -113,6 +130,23 @@ class LoRALinear(Linear):
         made.weight, made.bias, made.needs_dx = self.weight, self.bias, self.needs_dx
         return made
 
+    def part(self, shard: Shard) -> "LoRALinear":
+        """Return the layer of some of the inputs or outputs, as ``Linear.part``, with the parts of its adapters."""
+        made = copy(self)
+        made.num_inputs, made.num_outputs = shard.shape(self.weight.full_shape)
+        made.weight = self.weight.part(shard)
+        made.bias = None if self.bias is None or shard.dim == 0 else self.bias.part(replace(shard, dim=0))
+        if self.dropout is not None and shard.dim == 0:
+            made.dropout = self.dropout.part(partial(_place, replace(shard, dim=-1), self.num_inputs))
+        made.spans_of = {}
+        for name, adapter, span in self.adapters():
+            one = adapter.part(shard, span)
+            setattr(made, name, one)
+            before = [(0, span.start)] if shard.dim == 0 else _within(shard, slice(0, span.start))
+            start = sum(b - a for a, b in before)
+            made.spans_of[name] = start, start + one.num_outputs
+        return made
+
     def adapters(self) -> Iterator[tuple[str, Adapter, slice]]:
         """Yield the name of each adapter, itself, and its outputs among those of the Linear."""
         for name, span in self.spans_of.items():
@@ -156,6 +190,16 @@ class LoRALinear(Linear):
     def running(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """Yield itself, with its adapters in it."""
         yield prefix.rstrip("."), self
+
+
+def _within(shard: Shard, span: slice) -> list[tuple[int, int]]:
+    """Return the ranges of a part that lie in a span."""
+    cut = [(max(a, span.start), min(b, span.stop)) for a, b in shard.ranges]
+    return [(a, b) for a, b in cut if a < b]
+
+
+def _place(shard: Shard, length: int) -> tuple[Shard, int]:
+    return shard, length
 
 
 def _sum(total: np.ndarray, more: np.ndarray) -> np.ndarray:

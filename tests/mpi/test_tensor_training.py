@@ -29,7 +29,7 @@ def meshes(size):
     """Return (mesh, whether tokens are divided, too)."""
     found = [(f"tensor={size}", False), (f"tensor={size}", True)]
     if size % 2 == 0 and size > 2:
-        found += [(f"data={size // 2},tensor=2", True), (f"pipe=2,tensor={size // 2}", True)]
+        found += [(f"{axis}=2,tensor={size // 2}", True) for axis in ("data", "pipe", "context")]
     return found if size > 1 else [("data=1", False)]
 
 

@@ -4,7 +4,7 @@ from ...comm.group import Group
 from ...layers import MultiHeadAttention
 from .cut import AXIS, Cut
 from .divided import Divided
-from .products import Ends, bias_of
+from .products import Ends, bias_of, sum_adapters
 
 
 def attention(layer: MultiHeadAttention, group: Group, ends: Ends) -> MultiHeadAttention:
@@ -15,6 +15,8 @@ def attention(layer: MultiHeadAttention, group: Group, ends: Ends) -> MultiHeadA
     """
     ((first, stop),) = Cut.even(layer.num_kv_heads, group.size).parts[group.rank]
     part = layer.part(first, stop, AXIS)
+    for product in (part.qkv, part.out):
+        sum_adapters(product, group)
     part.replace("qkv", Divided(ends.enter(), part.qkv))
     part.replace("out", Divided(part.out, ends.leave(), *bias_of(layer.out.bias)))
     return part

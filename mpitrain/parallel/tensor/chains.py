@@ -19,6 +19,7 @@ from ...layers import (
     GlobalAvgPool,
     Layer,
     Linear,
+    LoRALinear,
     MaxPool2d,
     ReLU,
     Sigmoid,
@@ -84,7 +85,7 @@ def divide_run(layers: Sequence[Layer], run: Run, group: Group, ends: Ends) -> I
 
 def is_product(layer: Layer) -> bool:
     """Return whether ``layer`` multiplies all its inputs by a matrix."""
-    return type(layer) is Linear or (type(layer) is Conv2d and layer.groups == 1)
+    return type(layer) in (Linear, LoRALinear) or (type(layer) is Conv2d and layer.groups == 1)
 
 
 def _passes(layer: Layer) -> bool:

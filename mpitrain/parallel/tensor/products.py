@@ -5,7 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ...comm.group import Group
-from ...layers import Conv2d, Layer, Linear
+from ...layers import Conv2d, Layer, Linear, LoRALinear
 from ...parameter import Parameter
 from ..moves import AllGather, Copy, Sum
 from .cut import Cut
@@ -43,6 +43,7 @@ def column(layer: Product, cut: Cut, group: Group, ends: Ends, inputs: Cut | Non
     x comes through the move that enters, or is divided by ``inputs``: then its parts are joined first.
     """
     part = layer.part(cut.shard(1 if isinstance(layer, Linear) else 3, group.rank))
+    sum_adapters(part, group)
     return Divided(ends.enter() if inputs is None else AllGather(group, -1, inputs.lengths), part)
 
 
@@ -52,7 +53,16 @@ def row(layer: Product, cut: Cut, group: Group, ends: Ends) -> Divided:
     y goes through the move that leaves, a sum over the ranks; then the bias is added.
     """
     part = layer.part(cut.shard(0 if isinstance(layer, Linear) else 2, group.rank))
+    sum_adapters(part, group)
     return Divided(part, ends.leave(), *bias_of(layer.bias))
+
+
+def sum_adapters(part: Layer, group: Group) -> None:
+    """Let the gradients of the whole factors of adapters be summed: each rank has those of its part of the layer."""
+    if isinstance(part, LoRALinear):
+        for _, adapter, _ in part.adapters():
+            for p in (adapter.a, adapter.b):
+                p.sum_over = group if p.shard is None else None
 
 
 def bias_of(bias: Parameter | None) -> list[Layer]:

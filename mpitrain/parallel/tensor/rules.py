@@ -6,7 +6,7 @@ vocabulary by its tokens. All other layers stay whole: they compute the same on 
 
 from ...comm.group import Group
 from ...errors import UserError
-from ...layers import Layer, Linear, LoRALinear, MultiHeadAttention
+from ...layers import Layer, Linear, MultiHeadAttention
 from ...parameter import Parameter
 from ..division import Division
 from .attention import attention
@@ -23,10 +23,6 @@ def check(model: Layer, size: int, input_shape: tuple[int, ...], *, sequence: bo
         raise UserError("--sequence-parallel divides tokens in blocks of transformers, and the model has none")
     found = False
     for name, layer, _ in places(model):
-        if isinstance(layer, LoRALinear):
-            raise UserError(
-                f"axis tensor does not divide adapters (--lora), and {name} has one: use axes data and pipe with them"
-            )
         if type(layer) is MultiHeadAttention:
             found = True
             if layer.num_kv_heads < size:
@@ -80,16 +76,16 @@ def say_whole(model: Layer) -> str:
     """Return the sentence about layers that stay whole, with most of the weights; "" if there are none of account."""
     total = sum(p.size for p in {id(p): p for _, p in model.named_parameters()}.values())
     whole = {
-        place.name: sum(p.size for _, p in place.layer.named_parameters())
+        f"{place.name} ({place.layer.kind})": sum(p.size for _, p in place.layer.named_parameters())
         for place in places(model)
         if is_product(place.layer) and all(p.shard is None for _, p in place.layer.named_parameters())
     }
     large = [name for name, size in whole.items() if 20 * size >= total]
-    return "" if not large else f"axis tensor leaves {', '.join(large)} whole: each of its ranks computes them"
+    return "" if not large else f"axis tensor leaves whole, on each of its ranks: {', '.join(large)}"
 
 
 def _is_whole_attention(layer: Layer) -> bool:
-    return type(layer) is MultiHeadAttention and type(layer.qkv) is Linear
+    return type(layer) is MultiHeadAttention and isinstance(layer.qkv, Linear)
 
 
 def _shared(model: Layer) -> set[int]:
