@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 
+from tests.expert_formulas import mixture_of_experts, swiglu
+
 
 def gelu_tanh(x):
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
@@ -61,8 +63,11 @@ def gpt(w, tokens, depth, num_heads, end_of_text=None):
     x = w["0.weight"][tokens] + w["0.positions"][positions]
     for block in range(1, depth + 1):
         x = x + self_attention(w, f"{block}.attention", layer_norm(w, f"{block}.norm1", x), num_heads, visible)
-        hidden = gelu_tanh(dense(w, f"{block}.mlp.0", layer_norm(w, f"{block}.norm2", x)))
-        x = x + dense(w, f"{block}.mlp.2", hidden)
+        normed = layer_norm(w, f"{block}.norm2", x)
+        if f"{block}.mlp.router.weight" in w:
+            x = x + mixture_of_experts(w, normed, 2, prefix=f"{block}.mlp.")
+        else:
+            x = x + dense(w, f"{block}.mlp.2", gelu_tanh(dense(w, f"{block}.mlp.0", normed)))
     return layer_norm(w, f"{depth + 1}", x) @ w["0.weight"].T
 
 
@@ -103,8 +108,12 @@ def llama(w, tokens, depth, num_heads, kv_heads, base, end_of_text=None):
             for h in range(num_heads)
         ]
         x = x + np.concatenate(out, axis=1) @ w[f"{block}.attention.out.weight"]
-        gate, up = np.split(rms_norm(w, f"{block}.norm2", x) @ w[f"{block}.mlp.0.weight"], 2, axis=1)
-        x = x + (silu(gate) * up) @ w[f"{block}.mlp.2.weight"]
+        normed = rms_norm(w, f"{block}.norm2", x)
+        if f"{block}.mlp.router.weight" in w:
+            x = x + mixture_of_experts(w, normed, 2, swiglu, prefix=f"{block}.mlp.")
+        else:
+            gate, up = np.split(normed @ w[f"{block}.mlp.0.weight"], 2, axis=1)
+            x = x + (silu(gate) * up) @ w[f"{block}.mlp.2.weight"]
     x = rms_norm(w, f"{depth + 1}", x)
     head = f"{depth + 2}.weight"
     return x @ w[head] if head in w else x @ w["0.weight"].T

@@ -17,9 +17,11 @@ from ..key_value_cache import KeyValueCache
 from ..layers import (
     GELU,
     Dropout,
+    Experts,
     Layer,
     LayerNorm,
     Linear,
+    MixtureOfExperts,
     MultiHeadAttention,
     PostNormBlock,
     PreNormBlock,
@@ -38,7 +40,7 @@ from .sampling import Sampling
 
 TOKEN_WISE = (
     *(GELU, ReLU, SiLU, Sigmoid, SwiGLU, Tanh, Dropout, LayerNorm, RMSNorm, Linear, TiedHead, TokenEmbedding),
-    *(MultiHeadAttention, PreNormBlock, PostNormBlock, Residual, Sequential),
+    *(MultiHeadAttention, PreNormBlock, PostNormBlock, Residual, Sequential, MixtureOfExperts, Experts),
 )
 """Layers of which a token's result depends on no other token, or (attention) only through keys and values."""
 

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from ..head_loss import LARGE
 from ..layers import Layer, Linear, Sequential, TiedHead
 from ..planning import Model, Unit
 from . import flow_images  # noqa: F401  (its rules)
@@ -25,19 +26,21 @@ def describe(model: Layer, input_shape: tuple[int, ...], name: str = "model", *,
 
     Examples
     --------
-    >>> from . import build
+    >>> from mpitrain.models import build
     >>> found = describe(build("mlp:widths=256+128", (64,), 10), (64,))
     >>> int(found.parameters), [unit.kind for unit in found.units][:2]
-    (50826, ['Linear', 'ReLU'])
+    (50826, ['Flatten', 'Linear'])
     """
     units = model.units() if isinstance(model, Sequential) else None
     named = [("", model)] if units is None else [(unit.name, unit.layer) for unit in units]
     x, made, owners = Value(input_shape), [], dict[int, str]()
     plain = [layer for _, layer in named if type(layer) is Linear]
+    if plain and plain[-1].num_outputs >= LARGE:  # divided alone
+        plain.pop()
     walked: list[tuple[str, Layer, Costs, Value]] = []
     for place, (unit_name, layer) in enumerate(named):
         costs = Costs()
-        if place == len(named) - 1 and type(layer) is Linear and layer.num_outputs >= 2:
+        if place == len(named) - 1 and type(layer) is Linear and layer.num_outputs >= LARGE:
             y = head(layer.num_inputs, layer.num_outputs, x, costs)
             costs.own(layer, is_cut=True)
         elif type(layer) is Linear and len(plain) > 1:
@@ -66,8 +69,8 @@ def _unit(costs: Costs, name: str, layer: Layer, more: dict[str, Any]) -> Unit:
 
 def _linear(layer: Linear, plain: list[Linear], x: Value, costs: Costs) -> Value:
     """Return the output of one of several Linears of a network: columns and rows in turn, in pairs."""
-    place = next(number for number, one in enumerate(plain[:-1]) if one is layer)
-    is_pair = place + (place + 1) % 2 < len(plain) - 1
+    place = next(number for number, one in enumerate(plain) if one is layer)
+    is_pair = place + (place + 1) % 2 < len(plain)
     if not is_pair:
         return linear(layer, x, costs, "")
     if place % 2:

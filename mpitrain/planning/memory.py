@@ -210,7 +210,7 @@ def _again(units: Sequence[Unit], strategy: Strategy) -> float:
 
 def move_elements(unit: Unit, strategy: Strategy) -> float:
     """Return the elements of the buffers of messages inside of a unit, for one sample: each keeps its own."""
-    found = (unit.sums + unit.sums_back) * unit.summed if strategy.tensor > 1 else 0.0
+    found = 2 * (unit.sums + unit.sums_back) * unit.summed if strategy.tensor > 1 else 0.0  # and those of the plan
     found += 4 * unit.turned if strategy.context > 1 else 0.0  # sent and received, in forward and in backward
     found += 8 * unit.routed if strategy.expert > 1 else 0.0  # the same, there and back
     return found / (strategy.context * strategy.space)

@@ -41,7 +41,7 @@ class Placed:
 def place(strategy: Strategy, axes: Sequence[str], levels: Sequence[Level]) -> Placed:
     """Return where the ranks that differ in their places on ``axes`` lie.
 
-    >>> from .machine import Level
+    >>> from mpitrain.planning import Level
     >>> node, net = Level("node", 8, 0, 1, 1), Level("net", 0, 0, 1, 1)
     >>> place(Strategy(data=4, tensor=4), ["data"], [node, net])
     Placed(size=4, within=(2, 4))

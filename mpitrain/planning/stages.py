@@ -15,7 +15,7 @@ def cut_evenly(costs: Sequence[float], stages: int) -> list[int]:
     """Return the first unit of each stage.
 
     >>> cut_evenly([1, 1, 1, 3], 2), cut_evenly([5, 1, 1, 1], 3)
-    ([0, 3], [0, 1, 3])
+    ([0, 3], [0, 1, 2])
     """
     number = len(costs)
     if not 1 <= stages <= number:
@@ -56,6 +56,6 @@ def _near_equal(ends: Sequence[float], stages: int, most: float) -> list[int]:
         last = bisect_right(ends, ends[starts[-1]] + most) - 1
         first = max(earliest[k], starts[-1] + 1)
         last = max(first, min(last, number - (stages - k)))
-        wanted = ends[-1] * k / stages
+        wanted = ends[starts[-1]] + (ends[-1] - ends[starts[-1]]) / (stages - k + 1)
         starts.append(min(range(first, last + 1), key=lambda place: abs(ends[place] - wanted)))
     return starts

@@ -17,7 +17,7 @@ from tests import transformer_formulas as formulas
 
 V, T = 11, 100
 GPT, LLAMA = "gpt:depth=2,width=16,heads=2", "llama:depth=2,width=16,heads=4,hidden=24,kv_heads=2"
-MODELS = [GPT, LLAMA, f"{LLAMA},tied=false,base=100"]
+MODELS = [GPT, LLAMA, f"{LLAMA},tied=false,base=100", f"{GPT},experts=4,every=2", f"{LLAMA},experts=4"]
 
 
 def bound(text, dtype=np.float32, length=T, **options):

@@ -53,16 +53,17 @@ def compare(model, x, formula, *, padded=False):
 
 
 @pytest.mark.parametrize("end_of_text", [None, 3])
-def test_gpt_is_its_formula(end_of_text):
-    model, w = bound(f"gpt:{TINY},window=9", (T,), V, end_of_text=end_of_text)
+@pytest.mark.parametrize("more", ["", ",experts=4,every=2"])
+def test_gpt_is_its_formula(end_of_text, more):
+    model, w = bound(f"gpt:{TINY},window=9{more}", (T,), V, end_of_text=end_of_text)
     compare(model, rows(num_rows=8), lambda row: formulas.gpt(w, row, 2, 2, end_of_text))
 
 
 @pytest.mark.parametrize("end_of_text", [None, 3])
-@pytest.mark.parametrize("more", ["", ",kv_heads=4", ",kv_heads=1,tied=false,base=100"])
+@pytest.mark.parametrize("more", ["", ",kv_heads=4", ",kv_heads=1,tied=false,base=100", ",experts=3"])
 def test_llama_is_its_formula(end_of_text, more):
     model, w = bound(f"llama:depth=2,width=16,heads=4,hidden=10{more}", (T,), V, end_of_text=end_of_text)
-    kv_heads, base = (1, 100) if "tied" in more else (4 if more else 2, 10000)
+    kv_heads, base = (1, 100) if "tied" in more else (4 if "kv" in more else 2, 10000)
     compare(model, rows(num_rows=8), lambda row: formulas.llama(w, row, 2, 4, kv_heads, base, end_of_text))
 
 

@@ -111,10 +111,10 @@ class RoundContext:
             sources, targets = memory.views(step.send), memory.views(step.recv)
             outgoing = max(outgoing, 0 if self.leaves_directly(sources) else _total(sources))
             landing = max(landing, 0 if self.lands_directly(step, targets) else _total(targets))
-        memory = staging.memory if scratch is None else scratch.memories()
-        self.outgoing = memory(outgoing, like)
+        lend = staging.memory if scratch is None else scratch.memories()
+        self.outgoing = lend(outgoing, like)
         # two, since one may still be read while the other is written
-        self.landings = [memory(landing, like) for _ in range(2)]
+        self.landings = [lend(landing, like) for _ in range(2)]
 
     def leaves_directly(self, sources: Sequence[Any]) -> bool:
         """Return whether the elements can be sent in place."""

@@ -67,11 +67,11 @@ class DividedExperts(Layer):
         order = np.argsort(expert_of, kind="stable")
         inverse = np.empty_like(order)
         inverse[order] = np.arange(len(order))
-        ctx[self] = ctx.device.from_host(order), ctx.device.from_host(inverse)
+        ctx[self, "order"] = ctx.device.from_host(order), ctx.device.from_host(inverse)
 
     def forward(self, x: Any, ctx: Context) -> Any:
         """Return the results of this rank's rows."""
-        order, inverse = ctx[self]
+        order, inverse = ctx[self, "order"]
         rows = _ordered(order, self.there.forward(x, ctx), ctx.lend(self, "rows", (len(order), x.shape[1])))
         y = self.local.forward(rows, ctx)
         return self.back.forward(_ordered(inverse, y, ctx.lend(self, "y", y.shape)), ctx)
@@ -80,7 +80,7 @@ class DividedExperts(Layer):
         """Write the gradients of this rank's experts, or put them off; return dx of its rows."""
         if not self.back.needs_dx:  # neither trained, nor anything below
             return empty_gradient(dy)
-        order, inverse = ctx[self]
+        order, inverse = ctx[self, "order"]
         came = self.back.backward(dy, ctx)
         drows = self.local.backward(_ordered(order, came, ctx.backward.lend(self, "dy", came.shape)), ctx)
         if not self.needs_dx:

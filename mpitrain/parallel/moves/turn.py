@@ -117,12 +117,12 @@ class RaggedTurn(Move):
         own = np.asarray(counts, np.int64)
         places = list(enumerate(table))
         self.exchange.run("all_gather/ring", ("counts",), [[size] * size], [(rank, own)], places, like=own)
-        ctx[self] = table
+        ctx[self, "table"] = table
         return int(table[:, rank].sum())
 
     def follow(self, table: np.ndarray, ctx: Context) -> None:
         """Set the rows of each source for each destination (P, P) in this microbatch, the same on all ranks."""
-        ctx[self] = table
+        ctx[self, "table"] = table
 
     def input_shape(self, whole: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of x for the counts that it was made with."""
@@ -132,11 +132,11 @@ class RaggedTurn(Move):
         """Return the rows that arrive at this rank, in the order of their sources."""
         if self._default is not None:
             self.route(self._default, ctx)
-        return self._send(x, ctx[self], ctx, "y")
+        return self._send(x, ctx[self, "table"], ctx, "y")
 
     def backward(self, dy: Any, ctx: Context) -> Any:
         """Return the gradients of this rank's rows, sent back from where the rows went."""
-        return self._send(dy, ctx[self].T, ctx.backward, "dx") if self.needs_dx else empty_gradient(dy)
+        return self._send(dy, ctx[self, "table"].T, ctx.backward, "dx") if self.needs_dx else empty_gradient(dy)
 
     def _send(self, x: Any, table: np.ndarray, buffers: Buffers, name: str) -> Any:
         rank, each = self.group.rank, flat_size(x.shape[1:])

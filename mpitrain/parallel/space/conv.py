@@ -30,7 +30,7 @@ class HaloConv2d(Layer):
     x (N, H_r, W, C), y (N, OH_r, OW, O). A convolution is linear in x, so neither x nor y is copied, and x is kept for
     backward without the rows around it. Backward begins with the gradients of the rows of others and computes dx and dw
     of the own ones while they travel. dw and db are sums over this rank's pixels. Messages: (extent - stride) W C N
-    elements to each neighbor in forward, and as many in backward. Source: Dryden et al. 2019, arXiv 1903.06681.
+    elements to both neighbors together in forward, and as many in backward. Dryden et al. 2019, arXiv 1903.06681.
     """
 
     def __init__(self, conv: Conv2d, halo: Halo, geometry: Geometry):

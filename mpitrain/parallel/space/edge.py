@@ -16,7 +16,7 @@ from .geometry import Geometry
 
 
 class Edge:
-    """The rows above the own ones, or those below.
+    """The rows above the own ones, or those below, and the rows of y that they reach.
 
     Parameters
     ----------
@@ -24,7 +24,12 @@ class Edge:
     taps : slice
         Rows of the kernel that reach beyond the own rows of x.
     outputs : slice
-        Rows of this rank's y, counted from its first, which they reach from.
+        Rows of this rank's y that these taps compute, counted from its first.
+
+    Attributes
+    ----------
+    first, num_rows : int
+        First row of the slab, by its number in whole images, and the number of rows.
     """
 
     def __init__(self, geometry: Geometry, taps: slice, outputs: slice):
@@ -34,6 +39,7 @@ class Edge:
         self.first = (
             geometry.own.start - geometry.top + outputs.start * window.stride[0] + taps.start * window.dilation[0]
         )
+        self._planned: tuple[tuple[int, int], Conv2dPlan] | None = None
         self.num_rows = (outputs.stop - outputs.start - 1) * window.stride[0] + self.window.extent(0)
 
     @classmethod
@@ -98,5 +104,3 @@ class Edge:
         if self._planned is None or self._planned[0] != size:
             self._planned = size, plan_conv2d(self.window, size, conv.groups, conv.in_channels, conv.out_channels)
         return self._planned[1]
-
-    _planned: "tuple[tuple[int, int], Conv2dPlan] | None" = None

@@ -75,7 +75,7 @@ def after(layer: Layer, size: Size) -> After:
     rule = RULES.get(type(layer))
     if rule is not None:
         return rule.after(layer, size)
-    if isinstance(layer, ROW) and type(layer) in ROW:
+    if type(layer) in ROW:
         return _after_row(layer, size)
     if type(layer) is Recompute:
         return _only_rows(after(layer.layer, size))
@@ -111,7 +111,7 @@ def _only_rows(found: After) -> After:
 def _divided(layer: Layer, group: Group, size: Size, *, first: bool = False) -> Layer:
     """Return a layer that works on rows, for this rank; with ``first`` it takes whole images."""
     rule = RULES.get(type(layer))
-    if isinstance(layer, ROW) and type(layer) in ROW:
+    if type(layer) in ROW:
         _divide_row(layer, group, size, first=first)
         return layer
     if rule is not None:
@@ -128,15 +128,12 @@ def _divide_row(layer: Layer, group: Group, size: Size, *, first: bool) -> None:
         found = after(child, size)
         if found is None:
             if type(child) is not Flatten:
-                group.job.note(
-                    f"axis space divides rows in front of layer {name}, a {child.kind}, and samples from there on"
-                )
+                group.job.note(f"axis space divides rows up to layer {name} ({child.kind}), and samples from there on")
             layer.replace(name, _like(child, ToSamples(group, size.height), child))
             return
         made = _divided(child, group, size, first=first)
         first = False
-        if made is not child:
-            layer.replace(name, made)
+        layer.replace(name, made)  # also one that has changed inside: the plan of its neighbors is made again
         if not isinstance(found, Size):
             return
         size = found
