@@ -5,7 +5,9 @@ import pytest
 
 from mpitrain import head_loss, models
 from mpitrain.arena import Arena
+from mpitrain.comm.schedule.staging import HOST, HostStaging
 from mpitrain.context import Context
+from mpitrain.device import CPU
 from mpitrain.errors import UserError
 from mpitrain.head_loss import split_head
 from mpitrain.layers import (
@@ -233,3 +235,38 @@ def test_models_that_ranks_cannot_divide():
 def test_a_note_says_what_stays_whole(group):
     divide(models.build("mlp:widths=40+40", (6,), 30), group, (6,))
     assert "axis tensor leaves whole, on each of its ranks: 1 (Linear)" in group.job.notes
+
+
+@pytest.mark.parametrize("name", ["lenet", "gpt"])
+def test_devices(world, device, monkeypatch, name):
+    """On a device, or on some ranks on one: sums, outputs and gradients of the whole model on the CPU."""
+    monkeypatch.setattr(head_loss, "LARGE", 16)
+    group = world.group("tensor").divide(0, "tensor")  # another one, whose plans are for a device
+    group.use_staging(HOST if device is CPU else HostStaging(device))
+    if name == "gpt":
+        text, shape, num_outputs = TRANSFORMERS["gpt"], (TOKENS,), VOCABULARY
+        x, y = np.random.default_rng(4).integers(0, VOCABULARY, (2, SAMPLES, TOKENS))
+    else:
+        (text, shape), num_outputs = NETWORKS["lenet"], 4
+        x, y = samples(shape)
+        x = x.astype(np.float32)
+
+    def run_on(place, divided):
+        model = models.build(text, shape, num_outputs)
+        table = ModelTable.of(model)
+        model = divide(model, group, shape, sequence=name == "gpt").model if divided else model
+        arena = Arena(model.named_parameters(), model.named_states(), seed=3, device=place, whole=table)
+        body, loss = split_head(model, SoftmaxCrossEntropy(0.1))
+        ctx = Context(seed=5, device=place)
+        arena.begin_step()
+        totals = loss.forward(body.forward(place.from_host(x), ctx), place.from_host(y), ctx)
+        body.backward(loss.backward(ctx), ctx)
+        arena.end_backward()
+        return np.array(place.to_host(totals)), [(p, np.array(place.to_host(p.grad))) for p in arena.parameters]
+
+    totals, whole = run_on(CPU, False)
+    found, parts = run_on(device, True)
+    np.testing.assert_allclose(found, totals, 1e-5)
+    for (p, gradient), (_, expected) in zip(parts, whole, strict=True):
+        expected = expected if p.shard is None else p.shard.take(expected)
+        np.testing.assert_allclose(gradient, expected, 1e-3, 1e-5, err_msg=p.name)
