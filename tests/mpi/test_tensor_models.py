@@ -43,13 +43,13 @@ NETWORKS = {  # of numbers: model, shape of a sample
     "convnet": ("convnet:channels=6+9,width=11", (4, 4, 2)),
     "resnet8": ("resnet8", (4, 4, 3)),
     "bottlenecks": ("resnet:blocks=1+1,widths=28+40,stem=5,small_images=true", (4, 4, 3)),
-    "vit": ("vit:size=tiny,depth=2,width=24,heads=6,patch=2,dropout=0.2", (4, 4, 1)),
+    "vit": ("vit:size=tiny,depth=2,width=24,heads=8,patch=2,dropout=0.2", (4, 4, 1)),
 }
 TRANSFORMERS = {
-    "gpt": "gpt:size=tiny,depth=2,width=24,heads=6,dropout=0.2",
-    "llama": "llama:size=tiny,depth=2,width=24,heads=12,kv_heads=4,hidden=29",
-    "llama with a head of its own": "llama:size=tiny,depth=1,width=24,heads=4,kv_heads=4,tied=false",
-    "bert": "bert:size=tiny,depth=2,width=24,heads=6,dropout=0.2",
+    "gpt": "gpt:size=tiny,depth=2,width=24,heads=8,dropout=0.2",
+    "llama": "llama:size=tiny,depth=2,width=32,heads=16,kv_heads=8,hidden=29",
+    "llama with a head of its own": "llama:size=tiny,depth=1,width=16,heads=8,kv_heads=8,tied=false",
+    "bert": "bert:size=tiny,depth=2,width=24,heads=8,dropout=0.2",
 }
 
 
@@ -142,7 +142,7 @@ def test_adapters(group, on, sequence):
     x, y = np.random.default_rng(4).integers(0, VOCABULARY, (2, SAMPLES, TOKENS))
 
     def made():
-        model = models.build("llama:size=tiny,depth=2,width=24,heads=12,kv_heads=4,hidden=29", (TOKENS,), VOCABULARY)
+        model = models.build(TRANSFORMERS["llama"], (TOKENS,), VOCABULARY)
         models.add_lora(model, LoRAOptions(rank=3, dropout=0.2, on=tuple(on.split(",")), train=("*.norm1",)))
         for name, p in model.named_parameters():
             if "lora" in name:
