@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -159,15 +159,10 @@ class Parameter(Tensor):
     frozen : bool
         True if it keeps its values: it has no gradient, no state of the optimizer and no part in the norm. Set before
         it is bound to an arena. ``grad`` is then scratch memory, for layers that do not ask.
-    on_data, on_grad : callable(Parameter) or None
-        Called before ``data``, or ``grad``, is handed out: values may be on other ranks, and a gradient in a message.
     sum_over : Summing or None
         Ranks that have a copy of it each but compute parts of its gradient: the parts are summed when all are there,
         before the gradient is reported. Set before it is bound to an arena.
     """
-
-    on_data: "Callable[[Parameter], None] | None" = None
-    on_grad: "Callable[[Parameter], None] | None" = None
 
     def __init__(
         self,
@@ -195,27 +190,11 @@ class Parameter(Tensor):
         made.frozen = self.frozen
         return made
 
-    @property
-    def data(self) -> np.ndarray:
-        """The values, a view of the arena's buffer once the layer is bound to one."""
-        if self.on_data is not None:
-            self.on_data(self)
-        return self._data
-
-    @data.setter
-    def data(self, values: np.ndarray) -> None:
-        self._data = values
-
-    @property
-    def grad(self) -> np.ndarray:
-        """The gradient, a view of the arena's buffer."""
-        if self.on_grad is not None:
-            self.on_grad(self)
-        return self._grad
-
-    @grad.setter
-    def grad(self, gradient: np.ndarray) -> None:
-        self._grad = gradient
+    def watch(self, what: Literal["data", "grad"], call: "Callable[[Parameter], None] | None") -> None:
+        """Have ``call`` called before ``data``, or ``grad``, is handed out; None ends that."""
+        vars(self)[f"on_{what}"] = call
+        watched = vars(self).get("on_data") or vars(self).get("on_grad")
+        self.__class__ = Watched if watched else Parameter
 
     def initial_values(self, rng: np.random.Generator) -> np.ndarray:
         """Return the initial values of the part that this rank holds."""
@@ -257,6 +236,37 @@ def _sum_first(ranks: Summing, function: Callable[[Parameter], None] | None, p: 
     ranks.sum(p.grad)
     if function is not None:
         function(p)
+
+
+class Watched(Parameter):
+    """A parameter whose values may be on other ranks, or its gradient in a message: ``Parameter.watch``.
+
+    Its class changes, so that others are plain attributes, which layers ask for in every step.
+    """
+
+    @property
+    def data(self) -> np.ndarray:
+        """The values, a view of the arena's buffer."""
+        if call := vars(self).get("on_data"):
+            call(self)
+        found: np.ndarray = vars(self)["data"]
+        return found
+
+    @data.setter
+    def data(self, values: np.ndarray) -> None:
+        vars(self)["data"] = values
+
+    @property
+    def grad(self) -> np.ndarray:
+        """The gradient, a view of the arena's buffer."""
+        if call := vars(self).get("on_grad"):
+            call(self)
+        found: np.ndarray = vars(self)["grad"]
+        return found
+
+    @grad.setter
+    def grad(self, gradient: np.ndarray) -> None:
+        vars(self)["grad"] = gradient
 
 
 class State(Tensor):

@@ -195,7 +195,7 @@ class DataParallel:
         if not self.every_step:
             self.sync.prepare(self._num_steps, meet)
             self.meets = self.sync.meets
-        self.sync.begin_passes(microbatches)
+        self.sync.begin(microbatches)
         self.arena.begin_step(1 if self.sync.each_pass else microbatches)
         if self.group.size > 1:
             self._sign()

@@ -142,7 +142,7 @@ class GatheredValues:
 
     def _hook(self, wanted: bool) -> None:
         for p in self._piece_of:
-            p.on_data = self._read if wanted else None
+            p.watch("data", self._read if wanted else None)
 
     def _read(self, p: Parameter) -> None:
         """Have the values of ``p``, with those of its unit."""

@@ -106,12 +106,8 @@ class GradientSync(ABC):
         Called where the ranks do not meet in every step.
         """
 
-    def begin(self) -> None:  # noqa: B027
-        """Begin a step: gradients will be written."""
-
-    def begin_passes(self, passes: int) -> None:
-        """Begin a step of so many microbatches."""
-        self.begin()
+    def begin(self, passes: int = 1) -> None:  # noqa: B027
+        """Begin a step of so many backward passes: gradients will be written."""
 
     def whole_weights(self, *, here: bool = True) -> AbstractContextManager[None]:
         """Have all weights in the arena in a ``with`` block, on ranks with ``here``; all ranks enter it together."""
@@ -209,7 +205,7 @@ class PlannedSync(GradientSync):
         """Algorithm, bytes and messages of each plan on this rank, in one step."""
         return [(plan.algorithm, plan.bytes_sent, plan.messages) for plan in self._plans]
 
-    def begin(self) -> None:
+    def begin(self, passes: int = 1) -> None:
         """Begin a step, with all gradients missing."""
         self._queue.begin()
 

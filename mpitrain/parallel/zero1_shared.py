@@ -61,7 +61,7 @@ class Zero1Shared(GradientSync):
         self._sums = list(self._cut_sums())
         self._open = False
 
-    def begin(self) -> None:
+    def begin(self, passes: int = 1) -> None:
         """Wait until no rank reads memory that other ranks write in this step."""
         self._close()
         self._shard = self._unsummed

@@ -61,9 +61,9 @@ class PassQueue(BucketQueue):
         self.seconds = 0.0  # waited during backward
         self.written: set[int] = set()  # buckets into which something may have been written
 
-    def begin_passes(self, passes: int) -> None:
+    def begin(self, passes: int = 1) -> None:
         """Begin a step of so many backward passes."""
-        self.begin()
+        super().begin()
         self.written.clear()
         self._total = passes * len(self._buckets)
 
@@ -139,13 +139,13 @@ class Zero2(Zero1):
         self._sums = [np.empty(0, arena.dtype) for _ in self.buckets]  # of earlier microbatches
         self._left: list[int] = []
         for p in arena.parameters:
-            p.on_grad = self._open
+            p.watch("grad", self._open)
 
-    def begin_passes(self, passes: int) -> None:
+    def begin(self, passes: int = 1) -> None:
         """Begin a step of so many backward passes."""
         self.passes = passes
         self._left = [passes] * len(self.buckets)
-        self._pass_queue.begin_passes(passes)
+        self._pass_queue.begin(passes)
 
     def take_seconds(self) -> float:
         """Return the seconds of forward and backward since the last call that were spent on other ranks."""
@@ -156,7 +156,7 @@ class Zero2(Zero1):
         """Free the MPI requests."""
         super().free()
         for p in self._arena.parameters:
-            p.on_grad = None
+            p.watch("grad", None)
 
     @property
     def bytes_per_step(self) -> int:

@@ -76,9 +76,9 @@ class Zero3(Zero2):
             elements, remark = self._arena.num_values, "all of them during a step"
         return super().kept_bytes | {"weights": (elements * self._arena.dtype.itemsize, remark)}
 
-    def begin_passes(self, passes: int) -> None:
+    def begin(self, passes: int = 1) -> None:
         """Begin a step of so many backward passes."""
-        super().begin_passes(passes)
+        super().begin(passes)
         self.values.begin_step()
 
     def finish(self) -> None:

@@ -41,9 +41,9 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
     """Raise a UserError for settings that do not go with the mesh; those of a run that is continued are left out."""
     p = config.parallel
     check_balance(p.balance, mesh.sizes["data"])
-    other = next((axis for axis, size in mesh.sizes.items() if axis != "data" and size > 1), "")
+    other = next((axis for axis in ("pipe", "expert") if mesh.sizes[axis] > 1), "")
     if other and p.shard in ("gradients", "weights"):
-        raise UserError(f"--shard {p.shard} needs all ranks on axis data: with {other}, take --shard optimizer")
+        raise UserError(f"--shard {p.shard} does not go with axis {other} yet: take --shard optimizer")
     _check_division(config, mesh)
     if mesh.sizes["context"] == 1 and not resumes and p.context != Config().parallel.context:
         raise UserError("--context is for axis context: give its number of ranks, as in --mesh context=2")

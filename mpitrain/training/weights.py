@@ -19,7 +19,7 @@ from ..layers.lora import ADAPTER
 from ..model_table import ModelTable
 from ..parameter import Shard
 from ..plain_text import visible
-from .checkpoint.layout import NAMES
+from .dtypes import NAMES
 
 if TYPE_CHECKING:  # the command line needs no MPI
     from ..comm.channel import Channel
@@ -100,7 +100,7 @@ def save_weights(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str,
 
 
 def serialized(tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> Iterator[bytes | memoryview]:
-    """Yield the parts of the file that ``safetensors.numpy.save`` makes, which would take the memory of two copies."""
+    """Yield the parts of a safetensors file; ``safetensors.numpy.save`` would take the memory of a second copy."""
     in_order = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
     header: dict[str, Any] = {"__metadata__": metadata}
     begin = 0
@@ -108,7 +108,7 @@ def serialized(tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> I
         end = begin + array.nbytes
         header[name] = {"dtype": NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
         begin = end
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text = to_json(header).encode()
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for _, array in in_order:

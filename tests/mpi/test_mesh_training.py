@@ -26,6 +26,8 @@ HOW = [
     {"clip_norm": 0.3},
     {"optimizer": "adamw", "weight_decay": 0.1, "label_smoothing": 0.1},
     {"optimizer": "lars", "weight_decay": 0.01, "lr": 0.1},
+    {"shard": "weights", "clip_norm": 0.3},
+    {"shard": "gradients", "optimizer": "lars", "weight_decay": 0.01, "lr": 0.1},
 ]
 
 
@@ -70,8 +72,10 @@ def test_one_rank_and_any_mesh_are_alike(world, alone, directory, name):
     model, source, axes = MODELS[name]
     for mesh, how in zip(meshes(world.size, axes, 99), itertools.cycle(HOW)):
         options = COMMON | how
-        expected, wanted, one = train(alone, model, source, **options)
+        expected, wanted, one = train(alone, model, source, **options | {"shard": "none"})
         whole = saved(one, directory / f"one{world.rank}.safetensors")
+        if "pipe" in mesh or "expert" in mesh:
+            options |= {"shard": "none"}
         losses, result, trainer = train(world, model, source, **options, mesh=mesh)
         found = saved(trainer, directory / "mesh.safetensors")
         np.testing.assert_allclose(losses, expected, rtol=1e-5, err_msg=mesh)
@@ -90,7 +94,7 @@ def test_a_checkpoint_of_any_mesh_continues_on_any_other(world, directory, name)
     options = COMMON | {"optimizer": "adam", "checkpoint_every": "4", "schedule": "constant"}
     whole = train(world, model, source, **options)[2]
     expected = saved(whole, directory / "whole.safetensors")
-    there = meshes(world.size, axes, 99)
+    there = meshes(world.size, axes, 99)[:: 1 + (world.size > 3)]
     for number, (first, then) in enumerate(itertools.pairwise([*there, "", there[0]])):
         out = str(directory / f"run{number}")
         train(world, model, source, **(options | {"steps": 4, "out": out, "mesh": first}))

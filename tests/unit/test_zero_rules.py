@@ -45,11 +45,11 @@ def test_options_of_one_stage():
 
 
 @pytest.mark.parametrize("shard", SHARDS)
-@pytest.mark.parametrize("axis", ["pipe", "space", "context", "tensor", "expert"])
+@pytest.mark.parametrize("axis", ["pipe", "expert"])
 def test_other_axes(shard, axis):
     sizes = dict.fromkeys(["data", "pipe", "space", "context", "tensor", "expert"], 1) | {axis: 2}
     config = Config(parallel=Parallel(shard=shard))
-    with pytest.raises(UserError, match=f"--shard {shard} needs all ranks on axis data: with {axis}, take"):
+    with pytest.raises(UserError, match=f"--shard {shard} does not go with axis {axis} yet: take"):
         check_mesh(config, SimpleNamespace(sizes=sizes), resumes=False)
 
 

@@ -42,7 +42,7 @@ class DASO(Local):
         if team.size > 1:
             self.team = AllReduceSync(self._arena, team, *self._parts[2:])
 
-    def begin(self) -> None:
+    def begin(self, passes: int = 1) -> None:
         """Begin a step, with all gradients missing."""
         if self.team is not None:
             self.team.begin()

@@ -39,7 +39,7 @@ class PostLocal(Local):
         """Return whether ``steps`` steps are over, or none is the rank's own yet."""
         return step <= self.after or super().is_due(step, since)
 
-    def begin(self) -> None:
+    def begin(self, passes: int = 1) -> None:
         """Begin a step, with all gradients missing."""
         if not self.own_step and self.exchange is not None:
             self.exchange.begin()

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from ...json_text import to_json
+from ..dtypes import NAMES
 
 PAGE = 4096
 METADATA, CHECKSUMS = "mpitrain", "crc32"
-DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "U16": "u2", "U8": "u1"}
-NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import numpy as np
 
 from ...errors import UserError
 from ...parameter import Tensor as AnyTensor
-from .layout import CHECKSUMS, DTYPES, METADATA, Tensor
+from ..dtypes import DTYPES
+from .layout import CHECKSUMS, METADATA, Tensor
 from .parts import STATES_OF_RANK, tensors_of
 from .state import SYNC, State, overlaps, state_runs
 

@@ -66,7 +66,7 @@ class Recorder(Hook):
         assert info.result is not None
         last = info.run.is_last
         sends_or_writes = self._channel is not None or self.directory is not None
-        with info.run.data_parallel.whole_weights(here=self.directory is not None):
+        with info.run.data_parallel.whole_weights(here=sends_or_writes):
             tensors = gather_tensors(info.arena, self._channel) if sends_or_writes else None
             self._write_epoch(info, tensors, last)
 
