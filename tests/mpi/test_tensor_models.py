@@ -16,6 +16,7 @@ from mpitrain.layers import (
     Conv2d,
     Dropout,
     Flatten,
+    Layer,
     LayerNorm,
     Linear,
     MaxPool2d,
@@ -207,6 +208,31 @@ def test_a_network_of_the_user(group):
     cut = {name for name, p in model.named_parameters() if p.shard is not None}
     assert {"0.0.weight", "0.1.bias", "1.weight", "5.weight", "10.body.0.weight", "11.2.weight"} <= cut
     assert not any(name.startswith(("6.", "7.", "12.")) for name in cut)
+
+
+class Half(Layer):
+    """y = f(x) / 2, where the outputs of the first Linear are also looked at: a rule must not divide it."""
+
+    def __init__(self):
+        self.network = Sequential(Linear(12, 10), Tanh(), Linear(10, 12))
+
+    def forward(self, x, ctx):
+        assert self.network[0].forward(x, ctx).shape[-1] == 10
+        return np.multiply(self.network.forward(x, ctx), 0.5)
+
+    def backward(self, dy, ctx):
+        return self.network.backward(np.multiply(dy, 0.5), ctx)
+
+
+def test_a_layer_of_the_user_stays_whole(group):
+    x, y = samples((5,))
+
+    def made():
+        return models.prepare(Sequential(Linear(5, 9), ReLU(), Linear(9, 12), Half(), Linear(12, 4)))
+
+    model, _ = assert_same(made, x, y, group)
+    assert {name for name, p in model.named_parameters() if p.shard is not None} == {"0.weight", "0.bias", "2.weight"}
+    assert any("3 (Half)" in note for note in group.job.notes)
 
 
 REFUSED = {
