@@ -1,7 +1,6 @@
 """Shapes and costs of the layers of a model, without its memory: arrays are their shapes for one sample."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import Any
@@ -128,6 +127,3 @@ def empty_output(layer: Layer, shape: Shape) -> np.ndarray:
         for tensor, data in zip(tensors, before, strict=True):
             tensor.data = data
     return y
-
-
-Rule = Callable[[Any, Value, Costs], Value]

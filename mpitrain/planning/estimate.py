@@ -209,7 +209,7 @@ class Estimator:
             kept = sums[:, PLACE["kept_blocks"]]
         in_turn = most[:, 1]
         if late.any():
-            in_turn = in_turn + stages.of_ranks(np.maximum(0.0, late - 1) * sums[:, PLACE["turns"]])
+            in_turn = np.maximum(in_turn, stages.of_ranks(late * sums[:, PLACE["turns"]]))
         borders = (stages.received + stages.handed) / parts if strategy.stages > 1 else np.zeros(len(held))
         own = stages.of_ranks(sums[:, PLACE["own"]] + stages.shared / strategy.tensor)
         ranks = Ranks(

@@ -165,15 +165,12 @@ def rank_memory(
     activations = 0.0
     for stage, first, number in zip(stages, firsts, held, strict=True):
         activations += number * _kept(stage, first / parts, strategy) * samples * act
-    in_turn = max((in_turn_elements(unit, strategy) for unit in units), default=0.0) * samples * act
-    in_turn += (
-        _again(units, strategy) * samples * act + sum(chunk_size(unit, samples) for unit in units) / strategy.tensor
-    )
+    in_turn = max((in_turn_elements(unit, strategy) for unit in units), default=0.0)
     if any(late):  # gradients that are put off keep their dy
-        in_turn += sum(
-            max(0.0, number - 1.0) * sum(in_turn_elements(unit, strategy) for unit in stage) * samples * act
-            for stage, number in zip(stages, late, strict=True)
-        )
+        kept = (sum(in_turn_elements(unit, strategy) for unit in stage) for stage in stages)
+        in_turn = max(in_turn, sum(number * size for number, size in zip(late, kept, strict=True)))
+    in_turn = (in_turn + _again(units, strategy)) * samples * act
+    in_turn += sum(chunk_size(unit, samples) for unit in units) / strategy.tensor
     borders = [*firsts, *(stage[-1].output for stage in stages)] if strategy.stages > 1 else []
     messages = AHEAD * sum(borders) / parts * samples * act
     messages += sum(move_elements(unit, strategy) for unit in units) * samples * act

@@ -7,7 +7,7 @@ second. (Thakur, Rabenseifner & Gropp 2005; Chan et al. 2007.)
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Literal
 
@@ -183,7 +183,3 @@ def _pricer(name: str, size: int, per_node: int) -> Pricer | None:
         return Pricer(find(name), size, periods=(per_node,), followed=FOLLOWED)
     except (UserError, ScheduleError):
         return None
-
-
-Price = Callable[[Kind, Sequence[str], float], float]
-"""price(kind, axes, num_bytes) for one strategy."""

@@ -28,7 +28,7 @@ SIMPLER = 0.003  # part of the time that is worth an axis or a stage of ZeRO les
 
 @dataclass(frozen=True)
 class Wish:
-    """What may be planned.
+    """Choices of a plan.
 
     Attributes
     ----------

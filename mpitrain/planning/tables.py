@@ -21,11 +21,11 @@ COLUMNS = (
     *(f"{axis}_{way}" for axis in MESSAGES for way in ("there", "back", "again")),
     *("own", "kept", "kept_blocks", "fixed", "turns", "moves"),
 )
-"""Of sums; times with the messages in them. ``..._again`` are those of blocks, ``kept_blocks`` what is kept then;
+"""Columns of sums; times contain the messages. ``..._again`` are those of blocks, ``kept_blocks`` what is kept then;
 ``turns`` are what is used for a time, of all units, where gradients that are put off keep it; ``moves`` the buffers of
 messages inside of the units."""
 MOST = ("again", "in_turn", "own")
-"""Of largest values."""
+"""Columns of largest values."""
 PLACE = {name: place for place, name in enumerate(COLUMNS)}
 
 

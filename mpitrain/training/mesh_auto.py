@@ -5,9 +5,6 @@ The best two are tried, and all ranks on axis data, if they are not among them: 
 All ranks measure at the same time, rank 0 searches, and all take what it has found; so they agree.
 """
 
-import dataclasses
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +14,6 @@ from ..arena import Arena
 from ..collectives.price import Calibration
 from ..collectives.price.units import say_seconds
 from ..comm.measure.calibrate import Calibrator
-from ..comm.mesh import Mesh
 from ..comm.world import World
 from ..config import Config
 from ..data.dataset import LANGUAGE_MODELING, Dataset
@@ -26,17 +22,12 @@ from ..errors import UserError
 from ..layers import Layer, Sequential
 from ..losses import SoftmaxCrossEntropy
 from ..models.outline import describe
-from ..parallel.divide import AXES as DIVIDED
-from ..parallel.divide import check as check_division
-from ..parallel.divide import options_of
-from ..pipelines import PIPELINES
-from ..planning import PRECISIONS, Estimate, Estimator, Found, Machine, Strategy, Wish, search
+from ..planning import PRECISIONS, Estimate, Estimator, Found, Machine, Strategy, search
 from ..planning.estimate import Work
 from ..planning.say import say_how, say_parts, say_size
-from .limits import num_microbatches
+from .mesh_offer import wish_of, with_strategy
 from .mesh_trial import time_mesh
 from .network import make_loss, make_model
-from .pipeline_rules import check_mesh, check_model, make_checked_program
 from .plan_here import find_calibration, measure_model, memory_speed, product_speed, this_machine
 from .prepare import prepare
 from .recipe import make_optimizer
@@ -62,7 +53,7 @@ def with_mesh(config: Config, world: World, device: Device, own: OwnParts = NOTH
         return config
     if world.size == 1:
         world.notes.append("--mesh auto: one rank has nothing to divide")
-        return _with(config, Strategy())
+        return with_strategy(config, Strategy())
     dataset, model = _open(config, world, own)
     config_of_samples = in_samples(config, dataset)
     batch = min(config_of_samples.data.batch_size, len(dataset.train))
@@ -75,13 +66,13 @@ def with_mesh(config: Config, world: World, device: Device, own: OwnParts = NOTH
     best = cast(list[Estimate], found[0])
     timed = []
     if len(best) > 1:
-        timed = [time_mesh(_with(config, one.strategy), world, device, own, one.seconds) for one in best]
+        timed = [time_mesh(with_strategy(config, one.strategy), world, device, own, one.seconds) for one in best]
     chosen = best[0]
     works = [(seconds, one) for (seconds, error), one in zip(timed, best, strict=False) if not error]
     if works:
         chosen = min(works, key=lambda row: row[0])[1]
     world.notes.extend(_say(best, timed, chosen, found[1]))
-    return _with(config, chosen.strategy)
+    return with_strategy(config, chosen.strategy)
 
 
 def _open(config: Config, world: World, own: OwnParts) -> tuple[Dataset, Layer]:
@@ -188,74 +179,6 @@ def _refusal(found: Found, machine: Machine) -> str:
         f"{least.strategy.mesh_text} {say_how(least.strategy)}".rstrip()
         + f", needs {say_size(least.memory.all)}: take more ranks, smaller batches or --recompute stage"
     )
-
-
-def wish_of(config: Config, dataset: Dataset, model: Layer, world: World) -> Wish:
-    """Return what training can do with this model and these settings; the rules of each axis decide."""
-    parallel, default = config.parallel, Config().parallel
-    schedules: tuple[tuple[str, int], ...] = (("1f1b", 1), ("interleaved", 2), ("zb_h1", 1))
-    if parallel.pipeline != default.pipeline:
-        schedules = ((parallel.pipeline.partition(":")[0], int(_chunks(parallel.pipeline))),)
-    shares = world.node_size == world.size and not world.has_devices
-    shard = 1 if parallel.shard == "optimizer" or (parallel.shard == "auto" and shares) else 0
-    known: dict[tuple[Any, ...], bool] = {}
-
-    def allows(strategy: Strategy) -> bool:
-        if strategy.pipe == 1 and strategy.microbatches != num_microbatches(config, len(dataset.train)):
-            return False
-        key = (strategy.mesh_text, strategy.schedule_text, strategy.microbatches if strategy.pipe > 1 else 0)
-        if key not in known:
-            known[key] = _allows(config, dataset, model, strategy)
-        return known[key]
-
-    axes = ("data", "pipe", *DIVIDED) if isinstance(model, Sequential) else ("data", *DIVIDED)
-    return Wish(
-        axes=axes,
-        schedules=schedules,
-        shards=(shard,),
-        agains=(config.compute.recompute,),
-        sequence=parallel.sequence_parallel,
-        microbatches=config.optimizer.accumulate,
-        allows=allows,
-    )
-
-
-def _chunks(text: str) -> int:
-    function, _, given = PIPELINES.find(text)
-    return int(({option.name: option.default for option in PIPELINES.options(function)} | given).get("chunks", 1))
-
-
-def _allows(config: Config, dataset: Dataset, model: Layer, strategy: Strategy) -> bool:
-    """Return whether training takes a strategy, by the rules that it asks when it begins."""
-    sizes = {axis: getattr(strategy, axis) for axis in ("data", "pipe", "space", "context", "tensor", "expert")}
-    made = _with(config, strategy)
-    checks: list[Callable[[], None]] = [
-        lambda: check_mesh(made, cast(Mesh, SimpleNamespace(sizes=sizes)), resumes=False),
-        lambda: check_division(model, sizes, dataset.input_shape, options_of(made.parallel)),
-    ]
-    if strategy.pipe > 1:
-        m = strategy.microbatches
-        checks.append(
-            lambda: check_model(
-                made, model, make_checked_program(made.parallel.pipeline, strategy.pipe, m, checks=False)
-            )
-        )
-    try:
-        for check in checks:
-            check()
-    except UserError:
-        return False
-    return True
-
-
-def _with(config: Config, strategy: Strategy) -> Config:
-    """Return the config that trains by a strategy."""
-    parallel = dataclasses.replace(config.parallel, mesh=strategy.mesh_text)
-    optimizer = config.optimizer
-    if strategy.pipe > 1:
-        parallel = dataclasses.replace(parallel, pipeline=strategy.schedule_text)
-        optimizer = dataclasses.replace(optimizer, accumulate=strategy.microbatches)
-    return dataclasses.replace(config, parallel=parallel, optimizer=optimizer)
 
 
 def _say(best: list[Estimate], timed: list[tuple[float, str]], chosen: Estimate, how: str) -> list[str]:

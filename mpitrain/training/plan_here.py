@@ -7,7 +7,7 @@ bandwidth in training, too.
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def product_speed() -> float:
 
 
 def memory_speed() -> float:
-    """Return the bytes a second that a copy reads and writes."""
+    """Return the bytes per second that a copy reads and writes."""
     a, b = np.ones(LENGTH // 4, np.float32), np.empty(LENGTH // 4, np.float32)
     return 2.0 * LENGTH / _least(lambda: np.copyto(b, a))
 
@@ -171,8 +171,3 @@ def lines(model: Model, samples: Sequence[int], rows: Sequence[Sequence[UnitCost
                 both[number] = Times(*map(min, zip(both[number], times, strict=True)))
     few, many = samples
     return {unit: Measured.through((few, both[0]), (many, both[1])) for unit, both in found.items()}
-
-
-def say_measured(measured: Mapping[Unit, Measured] | None) -> str:
-    """Return whether units were timed."""
-    return "units timed on this machine" if measured else "units by roofline, with the speed of this machine"

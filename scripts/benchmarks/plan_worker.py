@@ -111,7 +111,7 @@ def measure(case: Case, folder: str, world: World, row: dict[str, Any]) -> dict[
     gc.collect()
     world.barrier()
     begin, strategy = own_bytes(), Strategy(**row["strategy"])
-    config = mesh_auto._with(config_of(case, folder), strategy)
+    config = mesh_auto.with_strategy(config_of(case, folder), strategy)
     seconds, error = time_mesh(config, world, CPU, OwnParts(), row["predicted"])
     grown = max(world.all_gather(Sizes.last - begin))
     return {**row, "measured": seconds, "error": error, "measured_bytes": grown}

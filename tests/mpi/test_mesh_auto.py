@@ -10,7 +10,7 @@ from mpitrain.config import Config, Parallel
 from mpitrain.errors import AgreedError
 from mpitrain.planning import Strategy
 from mpitrain.training import mesh_auto
-from mpitrain.training.mesh_auto import wish_of
+from mpitrain.training.mesh_offer import wish_of
 
 pytestmark = pytest.mark.mpi
 
@@ -24,7 +24,7 @@ def line(monkeypatch):
     monkeypatch.setattr(mesh_auto, "_calibrate", lambda world: Calibration.line(1e-5, 1e-9, 1e-10))
 
 
-def test_choice_is_the_same_on_all_ranks_and_has_reasons(world):
+def test_choice_is_the_same_on_all_ranks_and_has_reasons(world, line):
     before = len(world.notes)
     trainer = Trainer(MODEL, SOURCE, world=world, mesh="auto", **COMMON)
     chosen = trainer.config.parallel.mesh
@@ -73,6 +73,8 @@ def test_rules_of_training_decide(world):
     assert allows(Strategy(pipe=2, microbatches=2))
     assert not allows(Strategy(pipe=64, microbatches=64))  # there are fewer layers
     assert not allows(Strategy(expert=2))
+    assert allows(Strategy(data=2, shard=3))
+    assert not allows(Strategy(data=2, pipe=2, microbatches=2, shard=3))
     often = Config(parallel=Parallel(sync="local"))
     assert not wish_of(often, dataset, model, world).allows(Strategy(pipe=2, microbatches=2))
 

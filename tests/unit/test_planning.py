@@ -61,7 +61,7 @@ FLAT = dataclasses.replace(MACHINE, name="one level", levels=(Level("network", 0
 
 
 def korthikanti(s, h, a, vocabulary=51200):
-    """A block whose activations are those of the paper, in elements of 16 bits: s h (34 + 5 a s / h) bytes a sample.
+    """A block with the activations of the paper, in elements of 16 bits: s h (34 + 5 a s / h) bytes for a sample.
 
     Of the 34, 10 are outside of the products (norms, dropout, inputs) and 24 inside, as is the part of attention.
     """
@@ -311,6 +311,9 @@ def test_step_of_1f1b_with_equal_stages_is_the_textbook_bubble():
     stages = [Times(1.0, 1.0, 1.0)] * 4
     exact = exact_step("1f1b", 1, 4, 8, stages, (0.0, 0.0))
     assert exact == quick_step("1f1b", 1, 8, stages, 0.0) == 3 * (8 + 3)
+    halves = [Times(0.5, 0.5, 0.5)] * 8
+    interleaved = exact_step("interleaved", 2, 4, 8, halves, (0.0, 0.0))
+    assert quick_step("interleaved", 2, 8, stages, 0.0) == interleaved == 24 + 3 * 3 / 2
     assert quick_step("zb_h1", 1, 8, stages, 0.0) == exact_step("zb_h1", 1, 4, 8, stages, (0.0, 0.0)) == 24 + 3
 
 
