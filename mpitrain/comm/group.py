@@ -59,6 +59,8 @@ class Group(Ranks):
         This rank's number within the group, and the number of ranks.
     world_ranks : list of int
         Rank in the whole job of each rank of the group; messages name these.
+    waited : float
+        Seconds for which this rank has waited in moves, which communicate between layers.
     place : Placement
         This rank among the ranks of the group on its node.
 
@@ -88,7 +90,7 @@ class Group(Ranks):
             super().__init__(own, Job.of_foreign(own, near), _world_ranks(own, MPI.COMM_WORLD))
             near.Free()
             self.place = self.job.place
-        self.axis = axis
+        self.axis, self.waited = axis, 0.0
         self._plans: OrderedDict[tuple[Any, ...], Request] = OrderedDict()
 
     @functools.cached_property

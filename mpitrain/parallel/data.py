@@ -101,8 +101,8 @@ class DataParallel:
     meets : bool
         True if they meet in the step in progress; see ``GradientSync.meets``.
     sync_seconds : float
-        Time since the caller last set it to 0 in ``finish``, ``norm`` and sums of batch statistics: waiting for other
-        ranks and for messages that backward did not hide.
+        Time since the caller last set it to 0 in ``finish``, ``norm``, sums of batch statistics and between layers:
+        waiting for other ranks and for messages that backward did not hide.
     on_timed : callable(name, begin, end) or None
         Called with the times of norms and updates, in seconds of ``time.perf_counter``.
     """
@@ -125,7 +125,7 @@ class DataParallel:
         copies: Sequence[Parameter] = (),
     ):
         self.arena = arena
-        self.roles = roles
+        self.roles, self._waited = roles, 0.0
         self.group = group = data_group(group)
         self._same = group if roles is None else roles.same
         self.sync_seconds = 0.0
@@ -197,6 +197,8 @@ class DataParallel:
             self.meets = self.sync.meets
         self.sync.begin(microbatches)
         self.arena.begin_step(1 if self.sync.each_pass else microbatches)
+        if self.roles is not None:
+            self._waited = self.roles.waited
         if self.group.size > 1:
             self._sign()
 
@@ -215,6 +217,8 @@ class DataParallel:
         if self._part_sums is not None:
             differs = self._part_sums.sum(differs)
         self.sync_seconds += time.perf_counter() - begin
+        if self.roles is not None:
+            self.sync_seconds += self.roles.waited - self._waited
         if self.sync.each_pass:
             self.sync_seconds += self.sync.take_seconds()
         if differs:

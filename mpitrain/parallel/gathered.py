@@ -201,7 +201,7 @@ class GatheredValues:
             self._land(number)
 
     def _is_gone(self, number: int) -> bool:
-        """Return whether there is a piece of that number whose memory nobody needs."""
+        """Return whether there is a piece of that number whose memory is not needed."""
         there = 0 <= number < len(self._pieces)
         return there and not (number in self._whole or number in self._flying or self._is_held(number))
 
@@ -212,7 +212,7 @@ class GatheredValues:
     def _give_back(self, number: int) -> None:
         """Give back the other ranks' parts of a piece, with those of its neighbors beside them that are gone, too.
 
-        Not while somebody holds a view of the piece, as a layer that will use it in backward: it would read zeros.
+        Not while there is a view of the piece, as in a layer that will use it in backward: it would read zeros.
         """
         if self._is_held(number):
             return

@@ -55,6 +55,11 @@ class Roles:
         return Channel(self.parts)
 
     @property
+    def waited(self) -> float:
+        """Seconds for which this rank has waited for messages between layers, in all."""
+        return sum(self.mesh[axis].waited for axis in ("space", "context", "tensor", "expert"))
+
+    @property
     def divides_model(self) -> bool:
         """True if ranks have different parts of the model, or of a sample."""
         sizes = self.mesh.sizes

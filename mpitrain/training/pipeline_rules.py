@@ -43,7 +43,8 @@ def check_mesh(config: Config, mesh: Mesh, *, resumes: bool) -> None:
     check_balance(p.balance, mesh.sizes["data"])
     other = next((axis for axis in ("pipe", "expert") if mesh.sizes[axis] > 1), "")
     if other and p.shard in ("gradients", "weights"):
-        raise UserError(f"--shard {p.shard} does not go with axis {other} yet: take --shard optimizer")
+        instead = "none" if mesh.sizes["expert"] > 1 else "optimizer"
+        raise UserError(f"--shard {p.shard} does not go with axis {other} yet: take --shard {instead}")
     _check_division(config, mesh)
     if mesh.sizes["context"] == 1 and not resumes and p.context != Config().parallel.context:
         raise UserError("--context is for axis context: give its number of ranks, as in --mesh context=2")

@@ -36,7 +36,7 @@ from tests.kernels import cpu
 
 pytestmark = pytest.mark.mpi
 
-PAGE = Path(__file__).parents[2] / "docs" / "parallel.md"
+PAGE = Path(__file__).parents[2] / "docs" / "moves.md"
 
 
 @pytest.fixture
@@ -428,7 +428,7 @@ def test_names_that_there_are_not(world):
 
 
 def test_the_move_of_the_page(world, directory):
-    """The code of docs/parallel.md."""
+    """The code of docs/moves.md."""
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     names = {}
     exec(blocks[0], names)

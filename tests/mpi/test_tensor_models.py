@@ -5,7 +5,9 @@ import pytest
 
 from mpitrain import head_loss, models
 from mpitrain.arena import Arena
+from mpitrain.comm.schedule.staging import HOST, HostStaging
 from mpitrain.context import Context
+from mpitrain.device import CPU
 from mpitrain.errors import UserError
 from mpitrain.head_loss import split_head
 from mpitrain.layers import (
@@ -14,6 +16,7 @@ from mpitrain.layers import (
     Conv2d,
     Dropout,
     Flatten,
+    Layer,
     LayerNorm,
     Linear,
     MaxPool2d,
@@ -41,13 +44,13 @@ NETWORKS = {  # of numbers: model, shape of a sample
     "convnet": ("convnet:channels=6+9,width=11", (4, 4, 2)),
     "resnet8": ("resnet8", (4, 4, 3)),
     "bottlenecks": ("resnet:blocks=1+1,widths=28+40,stem=5,small_images=true", (4, 4, 3)),
-    "vit": ("vit:size=tiny,depth=2,width=24,heads=6,patch=2,dropout=0.2", (4, 4, 1)),
+    "vit": ("vit:size=tiny,depth=2,width=24,heads=8,patch=2,dropout=0.2", (4, 4, 1)),
 }
 TRANSFORMERS = {
-    "gpt": "gpt:size=tiny,depth=2,width=24,heads=6,dropout=0.2",
-    "llama": "llama:size=tiny,depth=2,width=24,heads=12,kv_heads=4,hidden=29",
-    "llama with a head of its own": "llama:size=tiny,depth=1,width=24,heads=4,kv_heads=4,tied=false",
-    "bert": "bert:size=tiny,depth=2,width=24,heads=6,dropout=0.2",
+    "gpt": "gpt:size=tiny,depth=2,width=24,heads=8,dropout=0.2",
+    "llama": "llama:size=tiny,depth=2,width=32,heads=16,kv_heads=8,hidden=29",
+    "llama with a head of its own": "llama:size=tiny,depth=1,width=16,heads=8,kv_heads=8,tied=false",
+    "bert": "bert:size=tiny,depth=2,width=24,heads=8,dropout=0.2",
 }
 
 
@@ -140,7 +143,7 @@ def test_adapters(group, on, sequence):
     x, y = np.random.default_rng(4).integers(0, VOCABULARY, (2, SAMPLES, TOKENS))
 
     def made():
-        model = models.build("llama:size=tiny,depth=2,width=24,heads=12,kv_heads=4,hidden=29", (TOKENS,), VOCABULARY)
+        model = models.build(TRANSFORMERS["llama"], (TOKENS,), VOCABULARY)
         models.add_lora(model, LoRAOptions(rank=3, dropout=0.2, on=tuple(on.split(",")), train=("*.norm1",)))
         for name, p in model.named_parameters():
             if "lora" in name:
@@ -207,6 +210,31 @@ def test_a_network_of_the_user(group):
     assert not any(name.startswith(("6.", "7.", "12.")) for name in cut)
 
 
+class Half(Layer):
+    """y = f(x) / 2, where the outputs of the first Linear are also looked at: a rule must not divide it."""
+
+    def __init__(self):
+        self.network = Sequential(Linear(12, 10), Tanh(), Linear(10, 12))
+
+    def forward(self, x, ctx):
+        assert self.network[0].forward(x, ctx).shape[-1] == 10
+        return np.multiply(self.network.forward(x, ctx), 0.5)
+
+    def backward(self, dy, ctx):
+        return self.network.backward(np.multiply(dy, 0.5), ctx)
+
+
+def test_a_layer_of_the_user_stays_whole(group):
+    x, y = samples((5,))
+
+    def made():
+        return models.prepare(Sequential(Linear(5, 9), ReLU(), Linear(9, 12), Half(), Linear(12, 4)))
+
+    model, _ = assert_same(made, x, y, group)
+    assert {name for name, p in model.named_parameters() if p.shard is not None} == {"0.weight", "0.bias", "2.weight"}
+    assert any("3 (Half)" in note for note in group.job.notes)
+
+
 REFUSED = {
     "the attention 1.attention has 2 heads of keys and values, which 3 ranks cannot divide": "llama:size=tiny,depth=1",
     "the attention 1.attention has 2 heads, which 3 ranks cannot divide: the nearest number is --mesh tensor=2": (
@@ -233,3 +261,38 @@ def test_models_that_ranks_cannot_divide():
 def test_a_note_says_what_stays_whole(group):
     divide(models.build("mlp:widths=40+40", (6,), 30), group, (6,))
     assert "axis tensor leaves whole, on each of its ranks: 1 (Linear)" in group.job.notes
+
+
+@pytest.mark.parametrize("name", ["lenet", "gpt"])
+def test_devices(world, device, monkeypatch, name):
+    """On a device, or on some ranks on one: sums, outputs and gradients of the whole model on the CPU."""
+    monkeypatch.setattr(head_loss, "LARGE", 16)
+    group = world.group("tensor").divide(0, "tensor")  # another one, whose plans are for a device
+    group.use_staging(HOST if device is CPU else HostStaging(device))
+    if name == "gpt":
+        text, shape, num_outputs = TRANSFORMERS["gpt"], (TOKENS,), VOCABULARY
+        x, y = np.random.default_rng(4).integers(0, VOCABULARY, (2, SAMPLES, TOKENS))
+    else:
+        (text, shape), num_outputs = NETWORKS["lenet"], 4
+        x, y = samples(shape)
+        x = x.astype(np.float32)
+
+    def run_on(place, divided):
+        model = models.build(text, shape, num_outputs)
+        table = ModelTable.of(model)
+        model = divide(model, group, shape, sequence=name == "gpt").model if divided else model
+        arena = Arena(model.named_parameters(), model.named_states(), seed=3, device=place, whole=table)
+        body, loss = split_head(model, SoftmaxCrossEntropy(0.1))
+        ctx = Context(seed=5, device=place)
+        arena.begin_step()
+        totals = loss.forward(body.forward(place.from_host(x), ctx), place.from_host(y), ctx)
+        body.backward(loss.backward(ctx), ctx)
+        arena.end_backward()
+        return np.array(place.to_host(totals)), [(p, np.array(place.to_host(p.grad))) for p in arena.parameters]
+
+    totals, whole = run_on(CPU, False)
+    found, parts = run_on(device, True)
+    np.testing.assert_allclose(found, totals, 1e-5)
+    for (p, gradient), (_, expected) in zip(parts, whole, strict=True):
+        expected = expected if p.shard is None else p.shard.take(expected)
+        np.testing.assert_allclose(gradient, expected, 1e-3, 1e-5, err_msg=p.name)

@@ -189,3 +189,18 @@ def test_a_full_disk_is_one_sentence(world, directory, monkeypatch):
     setup = open_setup(config, world)
     with pytest.raises(AgreedError, match=r"cannot keep the optimizer's state of a rank, .* No space left on device"):
         make_loop(resolved(config, setup), setup, world, Silent(None, 1))
+
+
+def test_language_models_with_large_heads(world, directory, monkeypatch):
+    """The head is read by the loss, also in evaluations, in which some ranks have fewer batches."""
+    monkeypatch.setattr("mpitrain.head_loss.LARGE", 2)
+    if world.rank == 0:
+        (directory / "novel.txt").write_text("to be or not to be, that is the question. " * 20)
+    world.barrier()
+    options = {"model": "gpt:depth=2,width=8,heads=2,dropout=0.1", "steps": 3, "batch_size": 8, "lora": "rank=2"}
+    source = f"text:{directory / 'novel.txt'},window=16"
+    found = []
+    for how in ({"shard": "none"}, {"shard": "weights", "gather_weights": "twice"}):
+        trainer = Trainer(data=source, **how, progress="none", world=world, bucket_mb=0.001, **options)
+        found.append(trainer.fit().test)
+    assert found[1] == pytest.approx(found[0], rel=1e-4)

@@ -56,7 +56,7 @@ def test_heads_read_the_keys_that_they_read_in_the_whole(heads, kv_heads):
 
 
 class Changed(Linear):
-    """It may do anything."""
+    """A Linear of reversed tokens: its class says nothing about tokens."""
 
     def forward(self, x, ctx):
         return super().forward(x[:, ::-1], ctx)

@@ -61,7 +61,7 @@ class Plan:
 
     @cached_property
     def steps(self) -> list[Step]:
-        """What runs."""
+        """The entries of the plan."""
         if self._plans:
             return [step for plan in self._plans for step in plan.steps]
         if not self.fuse:

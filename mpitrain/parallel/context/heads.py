@@ -11,7 +11,7 @@ from ...ops.rotary import positions_needed, rotary
 
 
 class Heads(NamedTuple):
-    """What a ``MultiHeadAttention`` is told about its heads.
+    """Heads of a ``MultiHeadAttention``: their numbers and sizes, and how they see.
 
     Attributes
     ----------

@@ -7,6 +7,7 @@ same shapes has it. So a network of many layers has one plan for all of them, an
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
+from time import perf_counter
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -204,7 +205,9 @@ class Exchange:
 
         They hold it up to the next ``start`` of any move of the group.
         """
+        begin = perf_counter()
         planned.plan.wait()
+        self._group.waited += perf_counter() - begin
         for chunk, target in take:
             arrived = planned.incoming[chunk][: target.size].reshape(target.shape)
             if add:

@@ -11,6 +11,8 @@ E = sum of f_r (sum of e)_r,
 Megatron-LM sends three sums and divides smoothing by the number of its own columns; here it is spread over all K.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ...comm.group import Group
@@ -55,7 +57,12 @@ class DividedCrossEntropy(SoftmaxCrossEntropy):
         return gradient
 
     def gradient(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> tuple[Totals, np.ndarray]:
-        """Return the sums and their gradient by this rank's logits, in the memory of these."""
+        """Return the sums and their gradient by this rank's logits, in the memory of these.
+
+        Arrays of a device are computed on the host.
+        """
+        if not isinstance(outputs, np.ndarray):
+            return self._on_host(outputs, targets, ctx)
         if not np.issubdtype(targets.dtype, np.integer):
             raise UserError(f"cross-entropy needs integer targets (class numbers), but they are {targets.dtype}")
         logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), targets.reshape(-1)
@@ -71,12 +78,19 @@ class DividedCrossEntropy(SoftmaxCrossEntropy):
         if self.label_smoothing:
             logits -= self.label_smoothing / self.cut.length
         if self.class_weights:
-            weights = self._weights(self.cut.length, ctx)[flat]
+            weights = np.asarray(ctx.device.to_host(self._weights(self.cut.length, ctx)))[flat]
             losses *= weights
             logits *= weights[:, None]
         if counted is not None:
             logits *= counted[:, None]
         return Totals(*totals_of(losses, correct, counted)), outputs
+
+    def _on_host(self, outputs: Any, targets: Any, ctx: Context) -> tuple[Any, Any]:
+        device = ctx.device
+        logits = np.array(device.to_host(outputs))
+        totals, _ = self.gradient(logits, np.array(device.to_host(targets)), ctx)
+        outputs[...] = device.from_host(logits)
+        return device.from_host(np.array(totals, logits.dtype)), outputs
 
     def _own(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows whose targets are columns of this rank, and these columns."""

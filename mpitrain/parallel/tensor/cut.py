@@ -1,4 +1,4 @@
-"""How ranks divide the numbers of the last dimension of an array: features, channels, heads, a vocabulary."""
+"""Division of the last dimension of an array among ranks: features, channels, heads, a vocabulary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

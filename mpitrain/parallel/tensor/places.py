@@ -16,11 +16,11 @@ class Place(NamedTuple):
 
 
 def places(layer: Layer, prefix: str = "") -> Iterator[Place]:
-    """Yield all layers below ``layer``, each before those in it."""
+    """Yield all layers below ``layer``, each before those in it; of a user's own, itself alone."""
     if type(layer) is Recompute:
         yield Place(prefix.rstrip("."), layer.layer, partial(setattr, layer, "layer"))
         layer = layer.layer
-    for key, child in layer.children():
+    for key, child in layer.children() if is_known(layer) else ():
         name = f"{prefix}{key}"
         if type(child) is not Recompute:
             yield Place(name, child, partial(layer.replace, key))
@@ -37,7 +37,7 @@ def rows(layer: Layer) -> Iterator[list[Place]]:
         yield [_place_of(layer, unit) for unit in units]
         below = [unit.layer for unit in units]
     else:
-        below = [child for _, child in layer.children()]
+        below = [child for _, child in layer.children()] if is_known(layer) else []
     for child in below:
         yield from rows(child)
 
@@ -46,6 +46,11 @@ def _place_of(layer: Sequential, unit: Unit) -> Place:
     if isinstance(layer, Part):
         return Place(unit.name, unit.layer, partial(layer.replace, unit.name))
     return Place(unit.name, unit.layer, partial(unit.home.replace, unit.name.rpartition(".")[2]))
+
+
+def is_known(layer: Layer) -> bool:
+    """Return whether ``layer`` is of the package: one of a user's own may use the layers in it in any way."""
+    return type(layer).__module__.partition(".")[0] == __package__.partition(".")[0]
 
 
 def is_plain(layer: Layer) -> bool:

@@ -11,7 +11,7 @@ from ...parameter import Parameter
 from ..division import Division
 from .attention import attention
 from .chains import divide_run, find_runs, is_product, widest
-from .places import places, rows
+from .places import is_known, places, rows
 from .products import Ends
 from .sequence import divide_tokens, has_blocks, row_length
 from .vocabulary import divide_vocabulary, find_vocabulary
@@ -78,7 +78,8 @@ def say_whole(model: Layer) -> str:
     whole = {
         f"{place.name} ({place.layer.kind})": sum(p.size for _, p in place.layer.named_parameters())
         for place in places(model)
-        if is_product(place.layer) and all(p.shard is None for _, p in place.layer.named_parameters())
+        if (is_product(place.layer) or not is_known(place.layer))
+        and all(p.shard is None for _, p in place.layer.named_parameters())
     }
     large = [name for name, size in whole.items() if 20 * size >= total]
     return "" if not large else f"axis tensor leaves whole, on each of its ranks: {', '.join(large)}"
@@ -91,7 +92,7 @@ def _is_whole_attention(layer: Layer) -> bool:
 def _shared(model: Layer) -> set[int]:
     """Return the ids of layers that the model has twice, and of those that share a parameter with another one."""
     users: dict[int, list[int]] = {}
-    for layer in (place.layer for place in places(model)):
+    for layer in model.layers():
         own = [id(value) for value in vars(layer).values() if isinstance(value, Parameter)]
         for user in (id(layer), *own):
             users.setdefault(user, []).append(id(layer))

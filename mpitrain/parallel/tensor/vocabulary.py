@@ -41,13 +41,18 @@ class VocabularyEmbedding(TokenEmbedding):
     def _look_up(self, ids: np.ndarray, y: np.ndarray, ctx: Context) -> np.ndarray:
         is_own, own = self._own(ids)
         super()._look_up(own, y, ctx)
-        y.reshape(len(ids), self.size)[~is_own] = 0
+        rows = y.reshape(len(ids), self.size)
+        np.multiply(rows, is_own[:, None], out=rows)
         found: np.ndarray = self.sum.forward(y, ctx)
         return found
 
     def _put_gradient(self, ids: np.ndarray, dy: np.ndarray) -> None:
         is_own, own = self._own(ids)
-        super()._put_gradient(own[is_own], dy.reshape(len(ids), self.size)[is_own])
+        rows = dy.reshape(len(ids), self.size)
+        if isinstance(ids, np.ndarray):
+            super()._put_gradient(own[is_own], rows[is_own])
+        else:  # a mask as an index would wait for the device: row 0 gets zeros
+            super()._put_gradient(own, np.multiply(rows, is_own[:, None]))
 
     def _own(self, ids: np.ndarray) -> tuple[Any, np.ndarray]:
         """Return which ids this rank has, and all ids by their rows here; 0 for those of others."""
