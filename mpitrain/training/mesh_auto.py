@@ -64,9 +64,10 @@ def with_mesh(config: Config, world: World, device: Device, own: OwnParts = NOTH
             found = _search(config_of_samples, world, dataset, model, batch, facts)
     found = world.all_gather(found)[0]
     best = cast(list[Estimate], found[0])
-    timed = []
+    timed, notes = [], list(world.notes)
     if len(best) > 1:
         timed = [time_mesh(with_strategy(config, one.strategy), world, device, own, one.seconds) for one in best]
+    world.notes[:] = notes  # without those of the meshes that were tried
     chosen = best[0]
     works = [(seconds, one) for (seconds, error), one in zip(timed, best, strict=False) if not error]
     if works:
