@@ -20,12 +20,13 @@ from .hooks import Hook, Hooks
 from .hooks.defaults import default_hooks
 from .limits import num_microbatches, num_shards
 from .loop import TrainingLoop
+from .placement import bucket_bytes_of
 from .recipe import make_optimizer, make_schedule
 from .results import RunResults
 from .run import TrainingRun
 from .run_length import RunLength
 from .scoring.scores import make_scoring
-from .setup import TrainingSetup, augment_of, bucket_bytes_of, task_facts
+from .setup import TrainingSetup, augment_of, task_facts
 from .work_meter import WorkMeter
 
 

@@ -10,8 +10,6 @@ import numpy as np
 
 from .. import models
 from ..arena import Arena
-from ..comm.group import Group
-from ..comm.node.window_all_reduce import SharedDevice
 from ..comm.world import World
 from ..config import Config
 from ..data.augment import Augment, check_augment
@@ -33,19 +31,16 @@ from ..layers import Layer
 from ..losses import DividedLoss, Loss
 from ..metrics import split_metrics
 from ..metrics.names import Spec
-from ..model_table import ModelTable
-from ..parallel.divide import check as check_division
-from ..parallel.divide import divide, options_of
 from ..parallel.division import Division
 from ..parallel.roles import Roles
 from ..parallel.virtual_shards import check_shards
 from . import limits
 from .adaptation import adapt
 from .class_weights import class_weights_of
-from .devices import use_devices_in
 from .network import check_objective, make_loss, make_model
-from .pipeline import PipelineSetup, open_pipeline, recompute
+from .pipeline import PipelineSetup
 from .pipeline_rules import check_mesh, make_mesh
+from .placement import place_model
 from .prepare import prepare
 from .recipe import check_recipe, peak_lr
 from .run_length import RunLength
@@ -221,29 +216,8 @@ def open_setup(
             dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *first_weights.notes))
         scoring = make_scoring(loss, target_normalizer, dataset.num_outputs, metrics, **task_facts(dataset))
         check_scores(config.run, scoring)
-    roles, pipeline, division, whole = Roles(mesh), None, None, ModelTable.of(model)
-    if roles.divides_layers:
-        with world.together():
-            check_division(model, mesh.sizes, dataset.input_shape, options_of(config.parallel))
-    if mesh.sizes["pipe"] > 1:
-        pipeline = open_pipeline(config, world, mesh, model, dataset, device)
-        model, division = pipeline.stages.model, pipeline.division
-    elif roles.divides_layers:
-        use_devices_in(mesh, world)
-        division = divide(model, mesh, dataset.input_shape, options_of(config.parallel))
-        model = division.model
-    if pipeline is None and config.compute.recompute != "off":
-        with world.together():
-            model = recompute(model, config.compute.recompute)
-    arena = Arena(
-        model.named_parameters(),
-        model.named_states(),
-        seed=config.run.seed,
-        device=device,
-        whole=whole,
-        gradient_device=_gradient_device(config, roles, model, device),
-        divide=_kept_values(config, roles, model, device) if divided else None,
-    )
+    placed = place_model(config, world, mesh, model, dataset, device, divided=divided)
+    arena = placed.arena
     with world.together():
         if first_weights is not None:
             first_weights.load(arena)
@@ -257,20 +231,19 @@ def open_setup(
         extremes=None if tokens else extremes_of(dataset.train.x, world),
         contents=arrays,
     )
-    adapters_text = "" if lora is None else lora.text
     return TrainingSetup(
         dataset,
         normalizer,
         target_normalizer,
-        model,
+        placed.model,
         arena,
         loss,
         signature,
         metrics,
-        pipeline,
-        adapters_text,
-        roles if roles.divides_model else None,
-        division,
+        placed.pipeline,
+        "" if lora is None else lora.text,
+        placed.roles,
+        placed.division,
     )
 
 
@@ -290,37 +263,6 @@ def _check_same_files(world: World, files: Sequence[Path], source: str) -> None:
     with world.together():
         digests = {f"file {path.name}": digest_file(path) for path in files}
     check_same_data(world, digests, source)
-
-
-def _gradient_device(config: Config, roles: Roles, model: Layer, device: Device) -> Device | None:
-    """Return the device of the gradients if it is not that of the weights: memory shared by the ranks to sum them."""
-    group = roles.sums
-    if device is not CPU or group.has_devices or roles.same.size < group.size:
-        return None
-    num_bytes = 4 * sum(p.size for _, p in model.named_parameters() if not p.frozen)
-    all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
-    other = config.parallel.compress != "none" or config.parallel.gradient_hook
-    automatic = all_reduce == "auto" and shard == "none" and not other
-    shared = automatic and group.choose(num_bytes).name == "shared"
-    if all_reduce == "shared":
-        shared = shard not in ("gradients", "weights")
-    return SharedDevice(group) if shared and not config.parallel.reproducible else None
-
-
-def _kept_values(config: Config, roles: Roles, model: Layer, device: Device) -> Callable[[Arena], list[slice]] | None:
-    """Return the function that says which values this rank keeps with --shard weights; None for all (collective)."""
-    group = roles.sums
-    if config.parallel.shard != "weights" or group.size == 1 or device is not CPU or group.has_devices:
-        return None
-    from ..parallel.pieces import UNIT_BYTES, cut_pieces
-
-    unit_bytes = min(UNIT_BYTES, bucket_bytes_of(config, group))
-    return lambda arena: [piece.share(group.size, group.rank) for piece in cut_pieces(model, arena, unit_bytes)]
-
-
-def bucket_bytes_of(config: Config, group: Group) -> int:
-    """Return the bytes of a bucket of gradients (collective)."""
-    return int(config.parallel.bucket_mb * 2**20) or group.choose_bucket_bytes()
 
 
 def in_samples(config: Config, dataset: Dataset) -> Config:
