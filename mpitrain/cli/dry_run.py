@@ -7,8 +7,8 @@ from ..plain_text import binary_size, count
 
 if TYPE_CHECKING:
     from ..training.display.console import PlainConsole
+    from ..training.mesh.pipeline import PipelineSetup
     from ..training.outline import Passes
-    from ..training.pipeline import PipelineSetup
     from ..training.run import TrainingRun
 
 

@@ -127,7 +127,7 @@ def _facts(options: PlanOptions) -> tuple["Machine", "Model", "dict[Unit, Measur
         machine = find_machine(options.machine)
         ranks = options.ranks or machine.ranks_per_node or 1
     else:
-        from ..training.plan_here import count_cores, measure_model, this_machine
+        from ..training.mesh.plan_here import count_cores, measure_model, this_machine
 
         ranks = options.ranks or count_cores()
         machine = this_machine(ranks)

@@ -234,7 +234,7 @@ def open_training(
             config = with_weights(config)
     device = take_device(config, world)
     if config.parallel.mesh == "auto":
-        from ..training.mesh_auto import with_mesh
+        from ..training.mesh.auto import with_mesh
 
         config = with_mesh(config, world, device)
     setup = open_setup(config, world, device, earlier, divided=divide)

@@ -20,7 +20,7 @@ from .hooks import Hook, Hooks
 from .hooks.defaults import default_hooks
 from .limits import num_microbatches, num_shards
 from .loop import TrainingLoop
-from .placement import bucket_bytes_of
+from .mesh.placement import bucket_bytes_of
 from .recipe import make_optimizer, make_schedule
 from .results import RunResults
 from .run import TrainingRun

@@ -37,10 +37,10 @@ from ..parallel.virtual_shards import check_shards
 from . import limits
 from .adaptation import adapt
 from .class_weights import class_weights_of
+from .mesh.pipeline import PipelineSetup
+from .mesh.placement import place_model
+from .mesh.rules import check_mesh, make_mesh
 from .network import check_objective, make_loss, make_model
-from .pipeline import PipelineSetup
-from .pipeline_rules import check_mesh, make_mesh
-from .placement import place_model
 from .prepare import prepare
 from .recipe import check_recipe, peak_lr
 from .run_length import RunLength

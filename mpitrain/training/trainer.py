@@ -189,7 +189,7 @@ class Trainer:
                 config = with_weights(config)
         device = take_device(config, world)
         if config.parallel.mesh == "auto":
-            from .mesh_auto import with_mesh
+            from .mesh.auto import with_mesh
 
             config = with_mesh(config, world, device, own)
         self.setup = open_setup(config, world, device, earlier, own)

@@ -14,7 +14,7 @@ from mpitrain.device import CPU
 from mpitrain.planning import PRECISIONS, Estimate, Estimator, Strategy, search
 from mpitrain.planning.estimate import Work
 from mpitrain.training import mesh_auto, mesh_trial
-from mpitrain.training.mesh_trial import time_mesh
+from mpitrain.training.mesh.trial import time_mesh
 from mpitrain.training.recipe import make_optimizer
 from mpitrain.training.setup import OwnParts, in_samples
 

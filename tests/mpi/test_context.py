@@ -22,7 +22,7 @@ from mpitrain.parallel.moves.exchange import pool_of
 from mpitrain.training.build import make_loop
 from mpitrain.training.devices import use_device
 from mpitrain.training.display.progress import make_progress
-from mpitrain.training.pipeline import recompute
+from mpitrain.training.mesh.pipeline import recompute
 from mpitrain.training.setup import open_setup
 from tests.kernels import cpu
 

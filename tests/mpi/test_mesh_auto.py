@@ -10,7 +10,7 @@ from mpitrain.config import Config, Parallel
 from mpitrain.errors import AgreedError
 from mpitrain.planning import Strategy
 from mpitrain.training import mesh_auto
-from mpitrain.training.mesh_offer import wish_of
+from mpitrain.training.mesh.offer import wish_of
 
 pytestmark = pytest.mark.mpi
 
@@ -82,6 +82,6 @@ def test_rules_of_training_decide(world):
 def test_a_mesh_that_fits_nothing_says_the_nearest(world, monkeypatch, line):
     if world.size == 1:
         pytest.skip("one rank has nothing to choose")
-    monkeypatch.setattr("mpitrain.training.plan_here.free_memory", lambda: 1e4)
+    monkeypatch.setattr("mpitrain.training.mesh.plan_here.free_memory", lambda: 1e4)
     with pytest.raises(AgreedError, match=r"--mesh auto: nothing fits into the .* of a rank; the nearest, .* needs"):
         Trainer(MODEL, SOURCE, world=world, mesh="auto", **COMMON)

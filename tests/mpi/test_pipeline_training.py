@@ -200,7 +200,7 @@ def test_the_prediction_counts_calibrated_messages(world, monkeypatch):
     del options["steps"]
     model = options.pop("model")
     _, without, _ = Trainer(model, "digits", world=world, **options).setup.pipeline.describe()
-    monkeypatch.setattr("mpitrain.training.pipeline.calibration_path", lambda *facts: DEFAULT)
+    monkeypatch.setattr("mpitrain.training.mesh.pipeline.calibration_path", lambda *facts: DEFAULT)
     _, line, _ = (pipeline := Trainer(model, "digits", world=world, **options).setup.pipeline).describe()
     assert "without messages" in without
     assert "without messages" not in line

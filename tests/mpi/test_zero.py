@@ -15,7 +15,7 @@ from mpitrain.optim import LARS, SGD, Adam, clip_factor
 from mpitrain.parallel.data import DataParallel
 from mpitrain.parallel.zero2 import Zero2
 from mpitrain.parallel.zero3 import Zero3
-from mpitrain.training.pipeline import recompute
+from mpitrain.training.mesh.pipeline import recompute
 
 pytestmark = pytest.mark.mpi
 

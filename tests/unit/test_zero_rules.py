@@ -8,7 +8,7 @@ from mpitrain.config import Compute, Config, Optimizer, Parallel
 from mpitrain.config_check import check
 from mpitrain.errors import UserError
 from mpitrain.training import limits
-from mpitrain.training.pipeline_rules import check_mesh
+from mpitrain.training.mesh.rules import check_mesh
 
 SHARDS = ("gradients", "weights")
 

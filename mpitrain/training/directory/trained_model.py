@@ -38,8 +38,8 @@ from ...parallel.divide import divide
 from ...parallel.roles import Roles
 from ...plain_text import visible
 from ..adaptation import with_adapters
+from ..mesh.pipeline import open_forward_pipeline
 from ..network import make_loss, make_model
-from ..pipeline import open_forward_pipeline
 from ..prepare import prepare
 from ..same_data import check_same_data
 from ..scoring.evaluation import Evaluator, pipeline_evaluator

@@ -2,7 +2,7 @@
 
 from ...head_loss import split_head
 from ...parallel.virtual_shards import VirtualShards
-from ..pipeline_rules import check_dynamic
+from ..mesh.rules import check_dynamic
 from ..run import TrainingRun
 from .base import StepExecutor
 from .dynamic import DynamicExecutor

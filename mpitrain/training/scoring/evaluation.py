@@ -20,7 +20,7 @@ from ...metrics import MetricSet
 from ...parallel.division import Division
 from ...parallel.pipeline.forward import PipelineForward
 from ...parallel.roles import Roles
-from ..pipeline import PipelineSetup
+from ..mesh.pipeline import PipelineSetup
 from ..setup import TrainingSetup
 from .language import row_losses
 from .scores import Scoring

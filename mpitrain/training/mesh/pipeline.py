@@ -10,41 +10,41 @@ from typing import Any
 
 import numpy as np
 
-from ..arena import Arena
-from ..collectives.price import calibration_path, load_calibration
-from ..comm.channel import Channel
-from ..comm.group import Group
-from ..comm.mesh import Mesh
-from ..comm.nccl_channel import check_nccl, open_nccl_channel
-from ..comm.start import library_name
-from ..comm.world import World
-from ..config import Config
-from ..data.dataset import Dataset
-from ..device import Device
-from ..errors import AgreedError, UserError
-from ..layers import Layer, Recompute, Sequential, Unit
-from ..layers.embedding import sample_dtype
-from ..parallel.divide import Options, divide, free_plans, options_of
-from ..parallel.division import Division
-from ..parallel.pipeline.cut import Cut, cut_stages, make_cut
-from ..parallel.pipeline.demand import stage_demands
-from ..parallel.pipeline.measure import measure_units
-from ..parallel.pipeline.recompute import recomputed
-from ..parallel.pipeline.stages import Stages
-from ..parallel.pipeline.tables import Recomputed
-from ..parallel.pipeline.unit_cost import UnitCost
-from ..parallel.pipeline.units import check_number, find_units, parse_stages
-from ..parallel.weights_alike import model_difference
-from ..pipelines import Program, find, make_program
-from ..pipelines.idle import CAUSES
-from ..pipelines.price import Prediction, make_link, predict_program
-from ..pipelines.simulate import Link
-from ..plain_text import count
-from . import limits
-from .devices import use_devices_in
-from .pipeline_rules import check_model, compare_programs, make_checked_program
-from .pipeline_speeds import measure_slowness
-from .recipe import make_optimizer
+from ...arena import Arena
+from ...collectives.price import calibration_path, load_calibration
+from ...comm.channel import Channel
+from ...comm.group import Group
+from ...comm.mesh import Mesh
+from ...comm.nccl_channel import check_nccl, open_nccl_channel
+from ...comm.start import library_name
+from ...comm.world import World
+from ...config import Config
+from ...data.dataset import Dataset
+from ...device import Device
+from ...errors import AgreedError, UserError
+from ...layers import Layer, Recompute, Sequential, Unit
+from ...layers.embedding import sample_dtype
+from ...parallel.divide import Options, divide, free_plans, options_of
+from ...parallel.division import Division
+from ...parallel.pipeline.cut import Cut, cut_stages, make_cut
+from ...parallel.pipeline.demand import stage_demands
+from ...parallel.pipeline.measure import measure_units
+from ...parallel.pipeline.recompute import recomputed
+from ...parallel.pipeline.stages import Stages
+from ...parallel.pipeline.tables import Recomputed
+from ...parallel.pipeline.unit_cost import UnitCost
+from ...parallel.pipeline.units import check_number, find_units, parse_stages
+from ...parallel.weights_alike import model_difference
+from ...pipelines import Program, find, make_program
+from ...pipelines.idle import CAUSES
+from ...pipelines.price import Prediction, make_link, predict_program
+from ...pipelines.simulate import Link
+from ...plain_text import count
+from .. import limits
+from ..devices import use_devices_in
+from ..recipe import make_optimizer
+from .rules import check_model, compare_programs, make_checked_program
+from .speeds import measure_slowness
 
 SAMPLES = 16  # by which forward passes are measured
 

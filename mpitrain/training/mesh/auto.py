@@ -9,29 +9,29 @@ from typing import Any, cast
 
 import numpy as np
 
-from .. import models
-from ..arena import Arena
-from ..collectives.price import Calibration
-from ..collectives.price.units import say_seconds
-from ..comm.measure.calibrate import Calibrator
-from ..comm.world import World
-from ..config import Config
-from ..data.dataset import LANGUAGE_MODELING, Dataset
-from ..device import Device
-from ..errors import UserError
-from ..layers import Layer, Sequential
-from ..losses import SoftmaxCrossEntropy
-from ..models.outline import describe
-from ..planning import PRECISIONS, Estimate, Estimator, Found, Machine, Strategy, search
-from ..planning.estimate import Work
-from ..planning.say import say_how, say_parts, say_size
-from .mesh_offer import wish_of, with_strategy
-from .mesh_trial import time_mesh
-from .network import make_loss, make_model
+from ... import models
+from ...arena import Arena
+from ...collectives.price import Calibration
+from ...collectives.price.units import say_seconds
+from ...comm.measure.calibrate import Calibrator
+from ...comm.world import World
+from ...config import Config
+from ...data.dataset import LANGUAGE_MODELING, Dataset
+from ...device import Device
+from ...errors import UserError
+from ...layers import Layer, Sequential
+from ...losses import SoftmaxCrossEntropy
+from ...models.outline import describe
+from ...planning import PRECISIONS, Estimate, Estimator, Found, Machine, Strategy, search
+from ...planning.estimate import Work
+from ...planning.say import say_how, say_parts, say_size
+from ..network import make_loss, make_model
+from ..prepare import prepare
+from ..recipe import make_optimizer
+from ..setup import OwnParts, in_samples, open_samples
+from .offer import wish_of, with_strategy
 from .plan_here import find_calibration, measure_model, memory_speed, product_speed, this_machine
-from .prepare import prepare
-from .recipe import make_optimizer
-from .setup import OwnParts, in_samples, open_samples
+from .trial import time_mesh
 
 AUTO = "auto"
 NOTHING = OwnParts()

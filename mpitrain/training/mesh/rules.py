@@ -2,18 +2,18 @@
 
 import zlib
 
-from ..balance_options import check_balance
-from ..comm.axes import AXES
-from ..comm.group import Group
-from ..comm.mesh import Mesh
-from ..comm.world import World
-from ..config import Config
-from ..errors import AgreedError, ScheduleError, UserError
-from ..layers import BatchNorm2d, Layer
-from ..layers.base import summing_layers
-from ..parallel.pipeline.units import check_number, find_units
-from ..pipelines import Program, check_for, find, make_program
-from ..run_rules import EVERY_STEP
+from ...balance_options import check_balance
+from ...comm.axes import AXES
+from ...comm.group import Group
+from ...comm.mesh import Mesh
+from ...comm.world import World
+from ...config import Config
+from ...errors import AgreedError, ScheduleError, UserError
+from ...layers import BatchNorm2d, Layer
+from ...layers.base import summing_layers
+from ...parallel.pipeline.units import check_number, find_units
+from ...pipelines import Program, check_for, find, make_program
+from ...run_rules import EVERY_STEP
 
 
 def make_mesh(config: Config, world: World, *, resumes: bool) -> Mesh:

@@ -11,17 +11,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..collectives.price import Calibration, calibration_path, load_calibration
-from ..comm.start import library_name
-from ..device import CPU, Device
-from ..errors import UserError
-from ..layers import Layer
-from ..losses import Loss
-from ..parallel.pipeline.measure import measure_units
-from ..parallel.pipeline.unit_cost import UnitCost
-from ..planning import Level, Machine, Model, Speed, Unit
-from ..planning.compute import Measured, Times
-from ..planning.units import unnamed
+from ...collectives.price import Calibration, calibration_path, load_calibration
+from ...comm.start import library_name
+from ...device import CPU, Device
+from ...errors import UserError
+from ...layers import Layer
+from ...losses import Loss
+from ...parallel.pipeline.measure import measure_units
+from ...parallel.pipeline.unit_cost import UnitCost
+from ...planning import Level, Machine, Model, Speed, Unit
+from ...planning.compute import Measured, Times
+from ...planning.units import unnamed
 
 SIDE = 768  # of the matrices whose product is timed
 LENGTH = 1 << 24  # bytes of the arrays that are copied: longer than caches

@@ -5,20 +5,20 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
-from ..comm.mesh import Mesh
-from ..comm.world import World
-from ..config import Config
-from ..data.dataset import Dataset
-from ..errors import UserError
-from ..layers import Layer, Sequential
-from ..parallel.divide import AXES as DIVIDED
-from ..parallel.divide import check as check_division
-from ..parallel.divide import options_of
-from ..parallel.make_sync import SHARDS
-from ..pipelines import PIPELINES
-from ..planning import Strategy, Wish
-from .limits import num_microbatches
-from .pipeline_rules import check_mesh, check_model, make_checked_program
+from ...comm.mesh import Mesh
+from ...comm.world import World
+from ...config import Config
+from ...data.dataset import Dataset
+from ...errors import UserError
+from ...layers import Layer, Sequential
+from ...parallel.divide import AXES as DIVIDED
+from ...parallel.divide import check as check_division
+from ...parallel.divide import options_of
+from ...parallel.make_sync import SHARDS
+from ...pipelines import PIPELINES
+from ...planning import Strategy, Wish
+from ..limits import num_microbatches
+from .rules import check_mesh, check_model, make_checked_program
 
 
 def wish_of(config: Config, dataset: Dataset, model: Layer, world: World) -> Wish:

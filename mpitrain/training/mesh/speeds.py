@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from ..comm.group import Group
-from ..comm.world import World
-from ..device import Device
-from ..layers import Layer
-from ..parallel.pipeline.measure import measure_units
+from ...comm.group import Group
+from ...comm.world import World
+from ...device import Device
+from ...layers import Layer
+from ...parallel.pipeline.measure import measure_units
 
 SECONDS = 0.5
 """Time for all units of the model on each rank."""

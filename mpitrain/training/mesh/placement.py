@@ -3,21 +3,21 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..arena import Arena
-from ..comm.group import Group
-from ..comm.mesh import Mesh
-from ..comm.node.window_all_reduce import SharedDevice
-from ..comm.world import World
-from ..config import Config
-from ..data.dataset import Dataset
-from ..device import CPU, Device
-from ..layers import Layer
-from ..model_table import ModelTable
-from ..parallel.divide import check as check_division
-from ..parallel.divide import divide, options_of
-from ..parallel.division import Division
-from ..parallel.roles import Roles
-from .devices import use_devices_in
+from ...arena import Arena
+from ...comm.group import Group
+from ...comm.mesh import Mesh
+from ...comm.node.window_all_reduce import SharedDevice
+from ...comm.world import World
+from ...config import Config
+from ...data.dataset import Dataset
+from ...device import CPU, Device
+from ...layers import Layer
+from ...model_table import ModelTable
+from ...parallel.divide import check as check_division
+from ...parallel.divide import divide, options_of
+from ...parallel.division import Division
+from ...parallel.roles import Roles
+from ..devices import use_devices_in
 from .pipeline import PipelineSetup, open_pipeline, recompute
 
 
@@ -92,7 +92,7 @@ def _kept_values(config: Config, roles: Roles, model: Layer, device: Device) -> 
     group = roles.sums
     if config.parallel.shard != "weights" or group.size == 1 or device is not CPU or group.has_devices:
         return None
-    from ..parallel.pieces import UNIT_BYTES, cut_pieces
+    from ...parallel.pieces import UNIT_BYTES, cut_pieces
 
     unit_bytes = min(UNIT_BYTES, bucket_bytes_of(config, group))
     return lambda arena: [piece.share(group.size, group.rank) for piece in cut_pieces(model, arena, unit_bytes)]

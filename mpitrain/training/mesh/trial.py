@@ -4,16 +4,16 @@ import dataclasses
 import statistics
 import time
 
-from ..comm.world import World
-from ..config import Config
-from ..device import Device
-from ..errors import AgreedError
-from .build import make_loop
-from .display.progress import make_progress
-from .display.silent_console import SilentConsole
-from .hooks import Hook, Hooks, StepInfo
-from .loop import TrainingLoop
-from .setup import OwnParts, open_setup, resolved
+from ...comm.world import World
+from ...config import Config
+from ...device import Device
+from ...errors import AgreedError
+from ..build import make_loop
+from ..display.progress import make_progress
+from ..display.silent_console import SilentConsole
+from ..hooks import Hook, Hooks, StepInfo
+from ..loop import TrainingLoop
+from ..setup import OwnParts, open_setup, resolved
 
 WARM_UP, TIMED = 2, 8
 """Steps before those that count (buffers are made, caches are filled), and those."""
