@@ -86,7 +86,8 @@ class Mesh:
         """
         for axis in axes:
             check_axis(axis)
-        key = tuple(axis for axis in AXES if axis in axes and self.sizes[axis] > 1) or axes[:1]
+        key = tuple(axis for axis in AXES if axis in axes and self.sizes[axis] > 1)
+        key = key or tuple(axis for axis in AXES if axis in axes)[:1]
         if key not in self._groups:
             self._groups[key] = self._make(key)
         return self._groups[key]

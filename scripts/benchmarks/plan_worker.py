@@ -13,7 +13,7 @@ from mpitrain.config import Config, Data, Model, Optimizer, Parallel, Run
 from mpitrain.device import CPU
 from mpitrain.planning import PRECISIONS, Estimate, Estimator, Strategy, search
 from mpitrain.planning.estimate import Work
-from mpitrain.training import mesh_auto, mesh_trial
+from mpitrain.training.mesh import auto, trial
 from mpitrain.training.mesh.trial import time_mesh
 from mpitrain.training.recipe import make_optimizer
 from mpitrain.training.setup import OwnParts, in_samples
@@ -52,18 +52,18 @@ def config_of(case: Case, folder: str) -> Config:
 
 def plan(config: Config, world: World) -> tuple[list[Estimate], dict[str, Any]]:
     """Return what --mesh auto would find: the best way of each mesh."""
-    dataset, model = mesh_auto._open(config, world, OwnParts())
+    dataset, model = auto._open(config, world, OwnParts())
     config = in_samples(config, dataset)
     batch = min(config.data.batch_size, len(dataset.train))
-    facts = mesh_auto._measure(config, world, CPU, dataset, model, batch)
+    facts = auto._measure(config, world, CPU, dataset, model, batch)
     found: Any = None
     if world.rank == 0:
         slots = len(make_optimizer(config.optimizer, Arena([])).slots)
         work = Work(batch, PRECISIONS["fp32"], float(slots))
-        description = mesh_auto._describe(config, dataset, model)
-        machine = mesh_auto._machine(world, facts)
+        description = auto._describe(config, dataset, model)
+        machine = auto._machine(world, facts)
         quick, exact = (Estimator(description, machine, work, facts["measured"], exact=way) for way in (False, True))
-        found = search(quick, exact, world.size, mesh_auto.wish_of(config, dataset, model, world)).best[:SHOWN]
+        found = search(quick, exact, world.size, auto.wish_of(config, dataset, model, world)).best[:SHOWN]
     return world.all_gather(found)[0], facts
 
 
@@ -75,7 +75,7 @@ def own_bytes() -> int:
     return 0
 
 
-class Sizes(mesh_trial.Stamps):
+class Sizes(trial.Stamps):
     """Notes the memory of the process after the last step, too."""
 
     last = 0
@@ -95,7 +95,7 @@ def predict(case: Case, folder: str, world: World) -> list[dict[str, Any]]:
             "model": case.model,
             "batch": case.batch,
             "mesh": one.strategy.mesh_text,
-            "how": mesh_auto.say_how(one.strategy),
+            "how": auto.say_how(one.strategy),
             "strategy": asdict(one.strategy),
             "predicted": one.seconds,
             "predicted_bytes": one.memory.all,
@@ -111,7 +111,7 @@ def measure(case: Case, folder: str, world: World, row: dict[str, Any]) -> dict[
     gc.collect()
     world.barrier()
     begin, strategy = own_bytes(), Strategy(**row["strategy"])
-    config = mesh_auto.with_strategy(config_of(case, folder), strategy)
+    config = auto.with_strategy(config_of(case, folder), strategy)
     seconds, error = time_mesh(config, world, CPU, OwnParts(), row["predicted"])
     grown = max(world.all_gather(Sizes.last - begin))
     return {**row, "measured": seconds, "error": error, "measured_bytes": grown}
@@ -122,7 +122,7 @@ def main() -> None:
     folder, number, what = sys.argv[1:4]
     case, world = CASES[int(number)], World()
     CPU.use_threads(1)
-    mesh_trial.Stamps = Sizes  # type: ignore[misc]
+    trial.Stamps = Sizes  # type: ignore[misc]
     file = Path(folder, f"plan{number}.json")
     if what == "plan":
         rows = predict(case, folder, world)

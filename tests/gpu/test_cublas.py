@@ -131,9 +131,16 @@ HOST = {  # products of arrays of the host
     "models/adapt.py",
     "parallel/moves/check.py",
     "parallel/sync/adasum.py",  # --sync refuses GPUs
+    "planning/tables.py",
     "scaling/laws.py",
     "training/class_weights.py",
+    "training/mesh/plan_here.py",
 }
+
+
+def is_field(node):
+    """Return whether it is an attribute of that name: a layer's ``inner``."""
+    return node.attr == "inner" and not (isinstance(node.value, ast.Name) and node.value.id in ("np", "cupy"))
 
 
 def test_products_are_made_by_ops():
@@ -144,7 +151,7 @@ def test_products_are_made_by_ops():
         if where.startswith("ops/") or not SUSPECT.search(text):
             continue
         for node in ast.walk(ast.parse(text)):
-            named = isinstance(node, ast.Attribute) and node.attr in NAMES
+            named = isinstance(node, ast.Attribute) and node.attr in NAMES and not is_field(node)
             if named or (isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)):
                 found.add(where)
     assert found == HOST

@@ -217,7 +217,11 @@ SOFTMAX = {
     "the next key seen": (1, "own + 1) : scores.keys", "own + 2) : scores.keys"),
     "queries counted from 0": (1, "own = scores.first + query", "own = query"),
     "lengths of heads": (1, "scores.samples_inner ? inner : outer", "scores.samples_inner ? outer : inner"),
-    "segments of the first sample": (1, "segments + (long long)sample * scores.keys", "segments"),
+    "segments of the first sample": (
+        1,
+        "segments + (long long)sample * scores.length + scores.key",
+        "segments + scores.key",
+    ),
     "a segment that has no end": (
         1,
         "min(end, first_not_below(row_of_keys, scores.keys,",
@@ -230,12 +234,12 @@ SOFTMAX = {
     "the mask of another query": (1, "matrix_apart + query", "matrix_apart"),
     "the mask of another sample": (1, "sample * dropout.sample_apart", "0"),
     "the mask of the samples before": (1, "(counters ? counters[1] : dropout.first)", "dropout.first"),
-    "the mask of another tick": (1, "first_tick + i / TICK", "first_tick"),
+    "the mask of another tick": (1, "first_tick + column / TICK", "first_tick"),
     "dp without its mask": (1, "p * (slope * f - dot)", "p * (slope - dot)"),
     "p in the end without its mask": (1, "[](float p, float f) { return p * f; }", "[](float p, float) { return p; }"),
     "a length below 0": (1, "length < 0 ? 0 : int(length)", "int(length)"),
     "statistics of another matrix": (1, "outer * scores.outer_apart + inner", "inner * scores.outer_apart + outer"),
-    "nothing seen is not 0": (1, "MASKED && sum < 1", "false"),
+    "the logarithm of nothing": (1, "of_row + logf(sum)", "of_row + logf(sum < 1 ? 1 : sum)"),
     "hidden keys left as they are": (1, "store<PIECE>(p + i, value, count - i", "store<PIECE>(p + i, value, end - i"),
     "no sum of p dp": (1, "p * (slope * f - dot)", "p * slope * f"),
 }

@@ -9,7 +9,7 @@ from mpitrain.comm.axes import fit
 from mpitrain.config import Config, Parallel
 from mpitrain.errors import AgreedError
 from mpitrain.planning import Strategy
-from mpitrain.training import mesh_auto
+from mpitrain.training.mesh import auto
 from mpitrain.training.mesh.offer import wish_of
 
 pytestmark = pytest.mark.mpi
@@ -21,7 +21,7 @@ COMMON = {"steps": 4, "batch_size": 48, "threads": 1, "progress": "none"}
 @pytest.fixture
 def line(monkeypatch):
     """Messages of a textbook's machine, in place of some seconds of measurements."""
-    monkeypatch.setattr(mesh_auto, "_calibrate", lambda world: Calibration.line(1e-5, 1e-9, 1e-10))
+    monkeypatch.setattr(auto, "_calibrate", lambda world: Calibration.line(1e-5, 1e-9, 1e-10))
 
 
 def test_choice_is_the_same_on_all_ranks_and_has_reasons(world, line):
@@ -58,7 +58,7 @@ def test_the_fastest_trial_wins_and_one_that_fails_is_named(world, monkeypatch, 
         tried.append(config.parallel.mesh)
         return (0.0, "out of luck") if len(tried) == 1 else (1.0 / len(tried), "")
 
-    monkeypatch.setattr(mesh_auto, "time_mesh", time_mesh)
+    monkeypatch.setattr(auto, "time_mesh", time_mesh)
     before = len(world.notes)
     trainer = Trainer(MODEL, SOURCE, world=world, mesh="auto", **COMMON)
     assert trainer.config.parallel.mesh == tried[-1]
