@@ -21,6 +21,7 @@ from .launch import lonely_message, why_ranks_cannot_be_lost
 from .placement import Affinity, affinity_of, placement_of
 from .planner import ALL_REDUCE_NAMES
 from .ranks import Ranks
+from .schedule.staging import Staging
 from .uncaught import end_all_on_error
 from .watch.ledger import Ledger
 from .watch.remote_query import QueryService
@@ -131,12 +132,17 @@ class World(Ranks):
             self._groups[axis] = Group(self._comm, axis, job=self.job)
         return self._groups[axis]
 
+    def use_staging(self, staging: Staging) -> None:
+        """Let the groups of all ranks, whatever their axes, send buffers so (collective); see ``Group.use_staging``."""
+        self.group("data")
+        for group in self._groups.values():
+            group.use_staging(staging)
+
     # Training on all ranks needs no mesh: these are the methods of the data group.
     all_reduce = _by_data_group(Group.all_reduce)
     plan_all_reduce = _by_data_group(Group.plan_all_reduce)
     plan = _by_data_group(Group.plan)
     use_progress_thread = _by_data_group(Group.use_progress_thread)
-    use_staging = _by_data_group(Group.use_staging)
     choose = _by_data_group(Group.choose)
     choose_untuned = _by_data_group(Group.choose_untuned)
     check_name = _by_data_group(Group.check_name)
