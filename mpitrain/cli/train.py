@@ -40,7 +40,7 @@ LAST_WORDS_SECONDS = 5.0
 class TrainOptions(Config):
     """Options of train."""
 
-    config: Annotated[Path | None, arg(name="config", metavar="FILE")] = None
+    config: Annotated[str, arg(name="config", metavar="FILE")] = ""
     """TOML file with settings; options given here override it. Each run directory holds one, config.toml."""
     resume: Annotated[str, arg(name="resume", metavar="RUN")] = ""
     """Continue from a checkpoint: a run directory or a file in its checkpoints/; auto takes the newest complete one of
@@ -83,7 +83,7 @@ def _parse(argv: list[str], speaks: bool, path: str) -> TrainOptions:
     by_epochs = any(word.partition("=")[0] == "--epochs" for word in argv)
     if by_epochs:  # the file may have steps, which come before epochs
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, steps=0))
-    default = TrainOptions(config=Path(path) if path else None, **branches(config))
+    default = TrainOptions(config=path, **branches(config))
     options = parse_options(
         TrainOptions, argv, command="train", description=DESCRIPTION, default=default, speaks=speaks
     )
