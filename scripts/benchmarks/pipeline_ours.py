@@ -20,6 +20,7 @@ from mpitrain.optim import SGD
 from mpitrain.parallel.data import DataParallel
 from mpitrain.parallel.pipeline.runner import PipelineRunner
 from mpitrain.parallel.pipeline.stages import Stages
+from mpitrain.parallel.roles import Roles
 from mpitrain.pipelines import Program
 from mpitrain.pipelines.simulate import Link
 from mpitrain.pipelines.trace import Recorded, Span, Trace, replay
@@ -58,8 +59,8 @@ class Pipeline:
         self.stages = Stages(model.units(), stops, program, mesh["pipe"].rank, np.zeros_like(batches[0].x[:1]))
         self.arena = Arena(self.stages.model)
         self.runner = PipelineRunner(self.stages, channel, loss, Context())
-        model, arena, pipe = self.stages.model, self.arena, mesh["pipe"]
-        self._parallel = DataParallel(model, arena, mesh["data"], synchronize_batch_norm=False, pipe=pipe)
+        model, arena = self.stages.model, self.arena
+        self._parallel = DataParallel(model, arena, mesh["data"], synchronize_batch_norm=False, roles=Roles(mesh))
         self._optimizer = SGD(self.arena, momentum=0.9)
 
     def step(self) -> None:
