@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
-from mpitrain import Hook, Trainer
+from mpitrain import Trainer
 from mpitrain.errors import AgreedError
+from tests.trainings import Losses, saved
 
 pytestmark = pytest.mark.mpi
 
@@ -25,16 +25,6 @@ MESHES = {  # with loss and bias in turn
 }
 
 
-class Losses(Hook):
-    """Keep the mean loss of each step."""
-
-    def __init__(self):
-        self.values = []
-
-    def step_end(self, info):
-        self.values.append(info.loss)
-
-
 @pytest.fixture
 def source(world, directory):
     if world.rank == 0:
@@ -49,14 +39,6 @@ def train(world, source, how, **options):
     model = f"{MODEL},balance={how},balance_rate=0.05"
     trainer = Trainer(model, source, hooks=[losses], world=world, **COMMON | HOW[how] | options)
     return losses.values, trainer.fit(), trainer
-
-
-def saved(trainer, path):
-    trainer.save(path)
-    trainer.world.barrier()
-    found = safetensors.numpy.load_file(path)
-    trainer.world.barrier()
-    return found
 
 
 @pytest.mark.parametrize("balance", HOW)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
-from mpitrain import Hook, Trainer
+from mpitrain import Trainer
 from mpitrain.comm.axes import say_sizes
 from mpitrain.errors import AgreedError
+from tests.trainings import Losses, saved
 
 pytestmark = pytest.mark.mpi
 
@@ -31,16 +31,6 @@ HOW = [
 ]
 
 
-class Losses(Hook):
-    """Keep the mean loss of each step."""
-
-    def __init__(self):
-        self.values = []
-
-    def step_end(self, info):
-        self.values.append(info.loss)
-
-
 def meshes(size, axes, most=4):
     """Return meshes of ``size`` ranks: all axes alone, then two and three together, of which the first ``most``."""
     found = []
@@ -57,14 +47,6 @@ def train(world, model, source, **options):
     losses = Losses()
     trainer = Trainer(model, source, hooks=[losses], world=world, **options)
     return losses.values, trainer.fit(), trainer
-
-
-def saved(trainer, path):
-    trainer.save(path)
-    trainer.world.barrier()
-    found = safetensors.numpy.load_file(path)
-    trainer.world.barrier()
-    return found
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -11,6 +11,7 @@ from mpitrain.collectives.price.calibration import DEFAULT
 from mpitrain.comm.channel import Channel
 from mpitrain.errors import AgreedError
 from mpitrain.layers import Flatten, Linear, ReLU, Residual, Sequential
+from tests.trainings import Losses
 
 pytestmark = pytest.mark.mpi
 
@@ -28,16 +29,6 @@ MESHES = {
     "interleaved": {"pipeline": "interleaved:chunks=2", "shard": "auto", "recompute": "blocks"},
     "greedy": {"pipeline": "greedy:memory=1", "all_reduce": "ring", "bucket_mb": 0.001, "recompute": "stage"},
 }
-
-
-class Losses(Hook):
-    """Keep the mean loss of each step."""
-
-    def __init__(self):
-        self.values = []
-
-    def step_end(self, info):
-        self.values.append(info.loss)
 
 
 def settings(name, **more):

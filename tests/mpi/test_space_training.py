@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from mpitrain import Hook, Trainer
+from mpitrain import Trainer
 from mpitrain.errors import AgreedError
 from mpitrain.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool, Linear, MaxPool2d, ReLU, Sequential
+from tests.trainings import Losses
 
 pytestmark = pytest.mark.mpi
 
@@ -14,16 +15,6 @@ COMMON = {"steps": 6, "batch_size": 22, "threads": 1, "progress": "none", "shard
 
 
 UNET, SHAPES = "unet:depth=2,width=4", "shapes:samples=60,size=13x10,seed=4"
-
-
-class Losses(Hook):
-    """Keep the mean loss of each step."""
-
-    def __init__(self):
-        self.values = []
-
-    def step_end(self, info):
-        self.values.append(info.loss)
 
 
 def dropping(input_shape, num_outputs):

@@ -4,25 +4,15 @@ import itertools
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
-from mpitrain import Hook, Trainer, head_loss
+from mpitrain import Trainer, head_loss
+from tests.trainings import Losses, saved
 
 pytestmark = pytest.mark.mpi
 
 MODEL = "llama:size=tiny,depth=2,width=32,heads=8,kv_heads=8,hidden=48"
 COMMON = {"batch_size": 12, "accumulate": 2, "threads": 1, "progress": "none", "shard": "none", "lr": 1e-3}
 COMMON |= {"optimizer": "adamw", "clip_norm": 0.5, "label_smoothing": 0.1, "schedule": "constant"}
-
-
-class Losses(Hook):
-    """Keep the mean loss of each step."""
-
-    def __init__(self):
-        self.values = []
-
-    def step_end(self, info):
-        self.values.append(info.loss)
 
 
 def meshes(size):
@@ -47,14 +37,6 @@ def train(world, source, **options):
     losses = Losses()
     trainer = Trainer(MODEL, source, hooks=[losses], world=world, **(COMMON | options))
     return losses.values, trainer.fit(), trainer
-
-
-def saved(trainer, path):
-    trainer.save(path)
-    trainer.world.barrier()
-    found = safetensors.numpy.load_file(path)
-    trainer.world.barrier()
-    return found
 
 
 def test_one_rank_and_meshes_are_alike(world, alone, directory, source):
