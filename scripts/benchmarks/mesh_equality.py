@@ -54,7 +54,14 @@ def meshes(size: int, axes: tuple[str, ...]) -> list[str]:
 def train(world: World, model: str, source: str, path: Path, **options: Any) -> tuple[Any, dict[str, Any]]:
     """Return the losses of the steps, and the weights by name."""
     losses = Losses()
-    settings = {"batch_size": 30, "accumulate": 4, "threads": 1, "progress": "none", "shard": "none", "lr": 0.01}
+    settings: dict[str, Any] = {
+        "batch_size": 30,
+        "accumulate": 4,
+        "threads": 1,
+        "progress": "none",
+        "shard": "none",
+        "lr": 0.01,
+    }
     trainer = Trainer(model, source, hooks=[losses], world=world, **settings, **options)
     trainer.fit()
     trainer.save(path)
