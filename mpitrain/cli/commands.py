@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "train": "Train a network on all ranks of a job. This is the default command.",
+    "sweep": "Train many times at once with other settings, on groups of ranks.",
     "find-lr": "Find a learning rate by a short training in which it grows.",
     "evaluate": "Score the weights of a finished run.",
     "predict": "Write a finished run's outputs for new samples, as CSV or npz.",
