@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from ..training.trials.sweep import Sweep
 
 DESCRIPTION = (
-    "Train many times at once with other settings: mpitrain -n 8 sweep FILE.toml. The file says which, by a grid, random "
+    "Train many times at once with other settings: mpitrain -n 8 sweep FILE.toml. The file says which: a grid, random "
     "points, a Latin hypercube, asha or pbt; see docs/sweep.md."
 )
 PAGE = "sweep.html"
-MOST_ROWS = 40
 PAGE_SECONDS = 20.0  # between two versions of the page while trials run
 
 
@@ -125,7 +124,9 @@ def _introduce(console: Any, spec: "SweepSpec", world: "World") -> None:
     validates = spec.kfold or spec.base.get("validation", spec.default.data.validation)
     console.say(f"the best has the {better} {spec.metric} of the {'validation' if validates else 'test'} samples")
     if not validates:
-        console.say("  so its test score is too good: hold out samples for the choice by validation = 0.2, or kfold = 5")
+        console.say(
+            "  so its test score is too good: hold out samples to choose by, with validation = 0.2 or kfold = 5"
+        )
 
 
 def _ended(
@@ -138,8 +139,10 @@ def _ended(
     total = len(state.trials)
     over = state.count(*OVER)
     values = trial.values if of.values is None else of.values
-    line = f"[{over:{len(str(total))}}/{total}] trial {trial.number + 1:<{len(str(total))}} {_result(spec, of)}"
-    console.say(f"{line}  {say(values)}{_variant(spec, trial)}".rstrip())
+    digits = len(str(total))
+    where = f"[{over:{digits}}/{total}] trial {trial.number + 1:<{digits}}"
+    settings = f"{say(values)}{_variant(spec, trial)}".strip()
+    console.say("  ".join(part for part in (where, _result(spec, of), settings, _status(spec, of)) if part))
     path = directory / PAGE
     import time
 
@@ -153,16 +156,21 @@ def _ended(
 
 def _result(spec: "SweepSpec", of: "TrialState") -> str:
     from ..collectives.price.units import say_seconds
-    from ..sweeps.state import FINISHED
     from ..training.display.score_text import show_score
 
     value = "" if of.value != of.value else f"{spec.metric} {show_score(spec.metric, of.value)}"
-    parts = [value, say_seconds(of.seconds)]
-    if of.status != FINISHED:
-        parts.append(of.status if not of.reason else f"{of.status}: {of.reason}")
-    elif spec.by_epochs:
-        parts.append("finished")
-    return "  ".join(part for part in parts if part)
+    return "  ".join(part for part in (value, say_seconds(of.seconds)) if part)
+
+
+def _status(spec: "SweepSpec", of: "TrialState") -> str:
+    """Return the status of a trial and why it is so; empty for one that has just finished, as all do."""
+    from ..sweeps.state import FINISHED, PAUSED
+
+    if of.status == PAUSED:
+        return f"paused after epoch {of.epoch:g}"
+    if of.status == FINISHED:
+        return "finished" if spec.by_epochs else ""
+    return f"{of.status}: {of.reason}" if of.reason else of.status
 
 
 def _variant(spec: "SweepSpec", trial: "Trial") -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..training.trials.sweep import Sweep
 
 MOST_ROWS = 40
+MOST_LETTERS = 70  # of a reason
 NOTHING = "-"
 
 
@@ -46,9 +47,17 @@ def _more(console: Any, count: int, what: str) -> None:
 def _row(metric: str, row: Row) -> tuple[str, ...]:
     state = row.state
     value = NOTHING if math.isnan(state.value) else show_score(metric, state.value)
-    why = "" if state.status == FINISHED else f"{state.status}{': ' if state.reason else ''}{state.reason}; "
-    epoch, time = f"{state.epoch:g}" if state.epoch else NOTHING, say_seconds(state.seconds) if state.seconds else NOTHING
-    return str(row.trial.number + 1), value, epoch, time, f"{why}{say(row.values)}".removesuffix("; ")
+    why = "" if state.status == FINISHED else _shortened(f"{state.status}{': ' if state.reason else ''}{state.reason}")
+    epoch, time = (
+        f"{state.epoch:g}" if state.epoch else NOTHING,
+        say_seconds(state.seconds) if state.seconds else NOTHING,
+    )
+    return str(row.trial.number + 1), value, epoch, time, "; ".join(filter(None, [say(row.values), why]))
+
+
+def _shortened(reason: str) -> str:
+    """Return the beginning of a reason; all of it was printed when the trial ended, and is on the page."""
+    return reason if len(reason) <= MOST_LETTERS else f"{reason[: MOST_LETTERS - 1].rstrip()}\u2026"
 
 
 def _mean(metric: str, one: Mean) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Communicators and windows that were made in a part of a program, to be freed at its end.
 
-An MPI library has room for some thousands of communicators only, and training makes several. Where a process trains many
-times, each training is enclosed in ``Made``.
+An MPI library has room for some thousands of communicators only, and a training makes several. A process that trains
+many times encloses each training in ``Made``.
 """
 
 from typing import Any

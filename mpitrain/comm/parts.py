@@ -36,7 +36,7 @@ class Part:
         self._comm: Any = self._make()
 
     def _make(self) -> Any:
-        """Return a communicator of the members, who call it together; the other ranks take no part."""
+        """Return a communicator of the members; they call it together, and the other ranks take no part."""
         base: Any = MPI.Intracomm(self._world._comm)
         everyone = base.Get_group()
         some = everyone.Incl(self.members)
@@ -60,7 +60,7 @@ class Part:
         return self._comm.bcast(item)
 
     def world(self, on_hang: Callable[[str], None]) -> World:
-        """Return a new world of the members, all of whom call it together; see ``World.close``."""
+        """Return a new world of the members, all of which call it together; see ``World.close``."""
         return World(self._comm, outer=self._world, on_hang=on_hang)
 
 

@@ -114,7 +114,8 @@ class World(Ranks):
             index = own.rank
         place = placement_of(affinities or [], index)
         if outer is not None:
-            place = place._replace(cores=outer.cores, oversubscribed=outer.oversubscribed)
+            around = outer.job.place
+            place = place._replace(cores=around.cores, oversubscribed=around.oversubscribed)
             self.ledger.interruptible = self._node.size > 1 or own.size > 1
         super().__init__(own, Job(own, mine, place, self.ledger))
         self.node, self.node_rank, self.node_size, self.cores, self.oversubscribed = place

@@ -12,9 +12,7 @@ from .lazy import select
 from .rng import VALIDATION
 
 
-def with_validation(
-    dataset: Dataset, amount: float, seed: int, draw: Draw = "stratified", fold: str = ""
-) -> Dataset:
+def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "stratified", fold: str = "") -> Dataset:
     """Return ``dataset`` with a validation split, the same on any number of ranks; of text, its end.
 
     Parameters

@@ -4,9 +4,9 @@ Source: Li, Jamieson, Rostamizadeh, Gonina, Ben-tzur, Hardt, Recht and Talwalkar
 Hyperparameter Tuning, MLSys 2020 (algorithm 2).
 """
 
-from .methods import Work, interrupted, wait_or_done
 from .spec import SweepSpec
 from .state import PAUSED, WAITING, SweepState, TrialState
+from .work import Work, interrupted, wait_or_done
 
 
 def rungs(least: int, most: int, reduction: int) -> list[int]:
@@ -26,7 +26,7 @@ class SuccessiveHalving:
     """Decisions of asha.
 
     A trial is paused at each rung. Whoever is free continues the best trial, from the highest rung that has one, which
-    is among the best of one ``reduction``-th of all that have reached its rung; where there is none, a new trial begins.
+    is in the best ``reduction``-th part of all that have reached its rung; where there is none, a new trial begins.
     The learning-rate schedule of a trial is that of all epochs, from the beginning on.
 
     Parameters

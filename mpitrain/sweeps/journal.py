@@ -97,7 +97,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Event], int]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     whole = text[: text.rfind(b"\n") + 1]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, line in enumerate(whole.splitlines(), 1):
         try:
             row = json.loads(line)
@@ -110,4 +110,4 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Event], int]:
         raise UserError(f"{path} is not the journal of a sweep")
     if rows[0].get("version") != VERSION:
         raise UserError(f"{path} has version {rows[0].get('version')}, and this mpitrain reads version {VERSION}")
-    return rows[0], rows[1:], len(whole)
+    return rows[0], list[Event](rows[1:]), len(whole)

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .draw import active, uniform
-from .methods import Work, interrupted, wait_or_done
 from .parameters import Parameter
 from .plan import Trial
 from .spec import SweepSpec
 from .state import PAUSED, WAITING, SweepState, TrialState
+from .work import Work, interrupted, wait_or_done
 
 SHARE = 0.2  # of the population that is replaced, and that replaces it
 FACTORS = (0.8, 1.2)

@@ -44,7 +44,8 @@ def plan(spec: SweepSpec) -> list[Trial]:
         If a grid has more points than the sweep allows trials.
     """
     points = _points(spec)
-    variants = [(s, f + 1 if spec.kfold else None) for s in range(max(1, spec.seeds)) for f in range(max(1, spec.kfold))]
+    folds: list[int | None] = [*range(1, spec.kfold + 1)] or [None]
+    variants = [(seed, fold) for seed in range(max(1, spec.seeds)) for fold in folds]
     if len(points) * len(variants) > MOST_TRIALS:
         raise UserError(f"there are {len(points) * len(variants):,} trials, and a sweep has at most {MOST_TRIALS:,}")
     pairs = [(p, values, s, f) for p, values in enumerate(points) for s, f in variants]

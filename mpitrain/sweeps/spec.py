@@ -302,4 +302,3 @@ def _filled(value: Any, values: Mapping[str, Any]) -> Any:
         return value.format_map(values)
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise UserError(f"{value!r} has a part without a value here: {error}") from None
-

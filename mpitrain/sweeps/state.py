@@ -28,6 +28,8 @@ class TrialState:
 
     Attributes
     ----------
+    scores, test : mapping
+        All scores of the samples that it is judged by, and of the test samples, at the evaluation of ``value``.
     status : str
         waiting, running, paused (at a rung or an interval), interrupted (to be continued), finished, failed or timed
         out.
@@ -56,6 +58,7 @@ class TrialState:
     value: float = math.nan
     reports: dict[float, float] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
+    test: Mapping[str, float] = field(default_factory=dict)
     step: int = 0
     epoch: float = 0.0
     seconds: float = 0.0
@@ -136,7 +139,8 @@ class SweepState:
         trial.status, trial.reason = event["status"], event.get("reason", "")
         trial.seconds += event.get("seconds", 0.0)
         trial.step, trial.epoch = event.get("step", trial.step), event.get("epoch", trial.epoch)
-        trial.scores, trial.ended, trial.attempts = event.get("scores", {}), event.get("time", math.nan), 0
+        trial.ended, trial.attempts = event.get("time", math.nan), 0
         if event.get("value") is not None:
             trial.value = float(event["value"])
+            trial.scores, trial.test = event.get("scores", {}), event.get("test", {})
             trial.reports[trial.epoch] = trial.value

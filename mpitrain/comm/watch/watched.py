@@ -62,7 +62,7 @@ class WatchedComm(MPI.Intracomm):
             self.ledger.end(at)
 
     def _gather_first(self) -> None:
-        """Wait until all ranks make this call, in Python, where a signal ends the wait; the call itself is then short."""
+        """Wait until all ranks make this call, in Python, where a signal ends the wait; the call is short then."""
         request, nap = self.Ibarrier(), FIRST_NAP
         for _ in range(YIELDS):
             if request.Test():

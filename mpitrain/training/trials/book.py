@@ -9,8 +9,8 @@ from typing import Any
 from ...comm.shared_log import SharedLog
 from ...comm.world import World
 from ...sweeps.journal import Journal, decode, encode
-from ...sweeps.methods import Work
 from ...sweeps.state import RUNNING, Event, SweepState
+from ...sweeps.work import Work
 
 STOP = 0  # the flag that is set to end the sweep; the groups' own follow
 EVENT_BYTES, EVENTS_OF_A_TRIAL = 1200, 12
@@ -95,7 +95,7 @@ class Book:
 
     @property
     def stopping(self) -> bool:
-        """True once a rank has asked for the end of the sweep."""
+        """Whether some rank has asked for the end of the sweep."""
         return self._log.get(STOP) != 0
 
     def stop(self) -> None:

@@ -14,10 +14,10 @@ from ...comm.made import Made
 from ...comm.parts import Part
 from ...comm.world import World
 from ...errors import AgreedError, UserError
-from ...sweeps.methods import Decide, Work
 from ...sweeps.plan import Trial, config_of
 from ...sweeps.spec import SweepSpec
 from ...sweeps.state import FAILED, INTERRUPTED, TIMED_OUT, TrialState
+from ...sweeps.work import Decide, Work
 from ..checkpoint.folder import newest_first
 from ..control import ControlRequest
 from ..directory.run_directory import CHECKPOINTS
@@ -177,7 +177,7 @@ class Crew:
 
     def _give_up(self, work: Work, status: str, reason: str, begin: float) -> None:
         """End the job, since a trial cannot be ended by itself; it will not be tried again."""
-        text = f"{reason}, and cannot be ended: it hangs in code that does not return to Python"
+        text = f"{reason}, and cannot be ended: it hangs in code that does not return to Python, or catches everything"
         with contextlib.suppress(UserError, MemoryError):
             self._write(work, Outcome(status, reason=text), begin, first=True)
         name = self.path_of(work.trial, work.life).name

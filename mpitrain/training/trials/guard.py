@@ -1,8 +1,8 @@
 """Guard of a trial: a thread that ends it when its time is over, or when another rank of its group has failed.
 
-The trial runs in the main thread. The guard sends this thread a signal, whose handler raises an exception in it, between
-two instructions of Python; a sleep ends at once, and so does a wait for other ranks (``Ledger.interruptible``). Code in
-C that does not return cannot be ended that way. Then the guard says so, and the job ends.
+The trial runs in the main thread. The guard sends this thread a signal, whose handler raises an exception in it between
+two instructions of Python. A sleep ends at once, and so does a wait for other ranks (``Ledger.interruptible``). Code in
+C that does not return cannot be ended that way: then the guard says so, and the job ends.
 """
 
 import signal

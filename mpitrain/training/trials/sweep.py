@@ -136,9 +136,8 @@ def _enter(spec: SweepSpec, world: World, directory: Path, owner: Ownership, *, 
             path = directory / JOURNAL
             if path.exists():
                 if not resume:
-                    raise UserError(
-                        f"{directory} holds an earlier sweep: continue it with --resume, choose another --out or remove it"
-                    )
+                    how = "continue it with --resume, choose another --out or remove it"
+                    raise UserError(f"{directory} holds an earlier sweep: {how}")
                 journal.repair(path)
                 head, past = journal.read(path)
                 _check_same(spec, head, directory)
