@@ -9,13 +9,11 @@ import numpy as np
 
 from ...errors import UserError
 from .cells import Kind
-from .columns import MANY, Column, Texts
+from .columns import MANY, UNLIMITED, Column, Texts
 from .dialect import SEPARATORS
 from .options import CsvOptions, split_names
 from .reader import Reader, TableReader
 from .words import check_names, quoted, shortened
-
-UNLIMITED = 1 << 62
 
 
 @dataclass(frozen=True)
