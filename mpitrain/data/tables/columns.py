@@ -5,26 +5,15 @@ Shapes: N rows so far; n rows of a block.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 
-from .cells import CellFormat, Kind
+from .cells import CellFormat, Kind, Role
 from .dates import DateFormat
 
 SHOWN = 5  # cells kept of each kind, to show them
 MANY = 4096  # distinct numbers from which on their texts are not kept
 UNLIMITED = 1 << 62
-
-
-class Role(StrEnum):
-    """The use of a column of samples."""
-
-    AUTO = "auto"
-    """Not known yet: the first block decides."""
-    NUMBER = "number"
-    CATEGORY = "category"
-    DATE = "date"
 
 
 @dataclass
@@ -101,7 +90,7 @@ class Texts:
         self._places: dict[str, int] = {}
         self._codes: list[np.ndarray] = []
         self.keeps_codes = True
-        """Whether ``codes`` are stored here; if not, only what ``add`` returns has them."""
+        """False if only ``add`` returns the codes, and ``codes`` has none."""
 
     @property
     def cells(self) -> list[str]:

@@ -13,12 +13,9 @@ import numpy as np
 
 from .cells import MISSING_WORDS, Kind
 
-ORDERS = {"dmy": "the day first", "mdy": "the month first"}
-"""Orders of dates such as 03/04/2024."""
-
 _FIRST = 16  # cells, one of which must be a date
 _EPOCH = date(1970, 1, 1).toordinal()
-_MONTHS = {name: number for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
+_MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
 _NAMED = (
     r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
@@ -110,7 +107,7 @@ def find_format(cells: Sequence[str], missing: frozenset[str] | None, order: str
     >>> [found.order for found in find_format(["01/02/2024", "01/13/2024"], None)]
     ['mdy']
     """
-    dates = [DateFormat(one, missing) for one in ([order] if order else ["", *ORDERS])]
+    dates = [DateFormat(one, missing) for one in ([order] if order else ["", *_ORDERED])]
     dates = [one for one in dates if any(one.days(cell) is not None for cell in cells[:_FIRST])]
     fitting: list[tuple[DateFormat, list[float]]] = []
     for one in dates:
@@ -128,7 +125,7 @@ def find_format(cells: Sequence[str], missing: frozenset[str] | None, order: str
 def _days(part: dict[str, str | None]) -> float | None:
     month = part["month"] or ""
     try:
-        number = int(month) if month.isdecimal() else _MONTHS[month[:3].lower()]
+        number = int(month) if month.isdecimal() else _MONTHS.index(month[:3].lower()) // 3 + 1
         whole = date(int(part["year"] or 0), number, int(part.get("day") or 1)).toordinal() - _EPOCH
     except ValueError:
         return None

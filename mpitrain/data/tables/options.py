@@ -10,7 +10,6 @@ from ...errors import UserError
 from ...suggest import did_you_mean, nearest
 from ..source_options import split_options
 from .cells import CellFormat
-from .dates import ORDERS
 
 KEYS = {
     "target": "column to predict; several columns for one-hot labels or several values",
@@ -28,6 +27,9 @@ KEYS = {
     "encoding": "encoding of the text, such as cp1252 or latin-1 (default utf-8)",
 }
 """The options of a csv source and their meaning."""
+
+ORDERS = {"dmy": "the day first", "mdy": "the month first"}
+"""Orders of dates such as 03/04/2024."""
 
 _SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
 _DECIMALS = {"point": ".", "comma": ",", ".": ".", ",": ","}
@@ -110,10 +112,8 @@ def split_csv_source(text: str) -> tuple[str, dict[str, list[str]]]:
     return split_options(text, KEYS)
 
 
-def split_names(value: str, columns: Iterable[str], marks: str = ",") -> list[str]:
+def split_names(value: str, columns: Iterable[str]) -> list[str]:
     """Split a value into column names, which may hold commas: the longest existing names are taken.
-
-    ``marks`` holds the signs that may stand between names.
 
     Examples
     --------
@@ -127,6 +127,18 @@ def split_names(value: str, columns: Iterable[str], marks: str = ",") -> list[st
         end = max(ends, default=start + 1)
         names.append(",".join(parts[start:end]).strip())
         start = end
+    return [name for name in names if name]
+
+
+def split_categories(value: str, columns: Iterable[str]) -> list[str]:
+    """Split the value of categories= into column names, between which commas or plus signs stand.
+
+    >>> split_categories("a+b,c+d", ["a", "b", "c+d"])
+    ['a', 'b', 'c+d']
+    """
+    known, names = set(columns), []
+    for name in split_names(value, known):
+        names += [name] if name in known else [part.strip() for part in name.split("+")]
     return [name for name in names if name]
 
 

@@ -12,8 +12,8 @@ from ...device import CPU
 from ...errors import UserError
 from ..files import one_line, reading
 from .blocks import Block, Blocks
-from .cells import Kind
-from .columns import Column, Matrix, Role
+from .cells import Kind, Role
+from .columns import Column, Matrix
 from .dates import DateFormat
 from .dialect import Header, read_header
 from .fast import ArrowParser, Parsed, Plan, parse_ahead

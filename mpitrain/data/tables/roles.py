@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from .cells import CellFormat, Kind
-from .columns import SHOWN, Column, Role
+from .cells import CellFormat, Kind, Role
+from .columns import SHOWN, Column
 from .dates import DateFormat, find_format
 from .options import CsvOptions
 from .words import shortened
@@ -16,7 +16,14 @@ _SAMPLE = 1000  # distinct texts looked at
 
 
 def choose_role(column: Column, options: CsvOptions, path: Path) -> tuple[Role, DateFormat | None]:
-    """Return the role of a column whose texts are kept, and its notation of dates.
+    """Return the role of a column whose texts are kept, and its notation of dates; see ``role_of_text``."""
+    if column.role != Role.AUTO or column.texts is None:
+        return column.role, None
+    return role_of_text(column, options, path) if column.tally.is_text else (Role.NUMBER, None)
+
+
+def role_of_text(column: Column, options: CsvOptions, path: Path) -> tuple[Role, DateFormat | None]:
+    """Return the role of a column of text, whose texts are kept, and its notation of dates.
 
     Text is a date where all cells that are not missing are dates, and a category otherwise; where most cells are
     numbers in another notation, it is an unreadable number.
@@ -26,10 +33,7 @@ def choose_role(column: Column, options: CsvOptions, path: Path) -> tuple[Role, 
     UserError
         If dates may have the day or the month first.
     """
-    if column.role != Role.AUTO or column.texts is None:
-        return column.role, None
-    if not column.tally.is_text:
-        return Role.NUMBER, None
+    assert column.texts is not None
     cells = column.texts.cells
     dates = find_format(cells, options.format.missing, options.dates)
     if len(dates) > 1:
@@ -56,4 +60,3 @@ def other_notation(cell_format: CellFormat, cells: Sequence[str], counts: np.nda
     _, kinds = cell_format.interpret(some)
     like = [k for k, cell in enumerate(some) if kinds[k] == Kind.TEXT and cell_format.other_notations(cell)]
     return [some[k] for k in like[:SHOWN]] if 2 * counts[like].sum() > counts[: len(some)].sum() else []
-
