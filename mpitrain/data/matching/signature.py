@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..categories import Category
 from ..dataset import Dataset
 
 _ELEMENTS = 1 << 22  # looked at in one go
@@ -64,7 +65,7 @@ class Signature:
         As in ``Dataset``.
     tokenizer : str
         The digest of the tokenizer; empty where there is none.
-    masked
+    masked, categories
         As in ``Dataset``.
     """
 
@@ -83,6 +84,7 @@ class Signature:
     end_of_text: int | None = None
     tokenizer: str = ""
     masked: bool = False
+    categories: tuple[Category | None, ...] = ()
 
     @classmethod
     def of(cls, dataset: Dataset, **more: Any) -> "Signature":
@@ -99,6 +101,7 @@ class Signature:
             end_of_text=dataset.end_of_text,
             tokenizer="" if dataset.tokenizer is None else dataset.tokenizer.digest,
             masked=dataset.masked,
+            categories=dataset.categories,
             **more,
         )
 
@@ -108,8 +111,10 @@ class Signature:
         tokens = {"vocabulary": self.vocabulary, "end_of_text": self.end_of_text, "tokenizer": self.tokenizer}
         if self.masked:
             tokens["masked"] = True
+        categories = [None if one is None else one.facts() for one in self.categories]
         return {
             **({"tokens": tokens} if self.vocabulary else {}),
+            **({"categories": categories} if categories else {}),
             "input_shape": list(self.input_shape),
             "num_outputs": self.num_outputs,
             "task": self.task,
@@ -155,6 +160,7 @@ class Signature:
             end_of_text=None if end is None else int(end),
             tokenizer=str(tokens.get("tokenizer", "")),
             masked=bool(tokens.get("masked", False)),
+            categories=tuple(None if one is None else Category.from_facts(one) for one in facts.get("categories", ())),
         )
 
     def complaint(self, dtype: str, found: Extremes, num_samples: int) -> str:
