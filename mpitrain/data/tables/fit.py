@@ -101,10 +101,8 @@ def missing_notes(table: Table, encoding: Encoding) -> list[str]:
     names = [rule.name for rule in odd if table.has_missing([rule.name])]
     if not names:
         return []
-    count = sum(table.column(name).tally.count(*table.missing_kinds(name)) for name in names)
-    values = f"{count:,} missing value{'s' * (count > 1)}"
     return [
-        f"{table.path}: {values} in {quoted(names)}, where the training rows had none: filled by a middle "
+        f"{table.path}: values are missing in {quoted(names)}, where the training rows had all: filled by a middle "
         "value of these"
     ]
 

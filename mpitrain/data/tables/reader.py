@@ -15,7 +15,7 @@ from .blocks import Block, Blocks
 from .cells import Kind, Role
 from .columns import Column, Matrix
 from .dates import DateFormat
-from .dialect import Header, read_header
+from .dialect import SEPARATORS, Header, read_header
 from .fast import ArrowParser, Parsed, Plan, parse_ahead
 from .lines import Lines
 from .options import CsvOptions
@@ -56,6 +56,8 @@ class TableReader:
         If the file cannot be read or has no header.
     """
 
+    unit, typed = "line", False
+
     def __init__(self, path: Path, options: CsvOptions, reader: Reader = "auto"):
         self.path, self._options, self.kind = path, options, reader
         self.lines, self.num_blank = Lines(), 0
@@ -66,6 +68,12 @@ class TableReader:
             self.encoding, self._size = stream.encoding, stream.size
             self._first_bytes = len(first.encode())
             self.header: Header = read_header(path, first, options.sep)
+
+    @property
+    def described(self) -> str:
+        """The format in words."""
+        mark = self.header.separator
+        return f"separated by {SEPARATORS.get(mark, repr(mark))}, {self.encoding.upper()}"
 
     def read(
         self,

@@ -152,7 +152,7 @@ def _dates(days: np.ndarray) -> str:
 def _missing(table: Table, name: str, count: int) -> str:
     row, cell = table.column(name).tally.earliest(*table.missing_kinds(name))[0]
     first = f"{cell!r} " if cell else ""
-    return f"has {count:,} missing value{'s' * (count > 1)}, the first {first}on line {table.lines[row]}"
+    return f"has {count:,} missing value{'s' * (count > 1)}, the first {first}on {table.place(row)}"
 
 
 def _range(numbers: np.ndarray) -> str:

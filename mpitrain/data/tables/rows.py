@@ -86,15 +86,12 @@ def targets_of(table: Table, signature: Signature) -> np.ndarray:
     if signature.task != CLASSIFICATION:
         return check_targets(table.numbers(table.targets), f"{where}: the targets", table.targets)
 
-    def place(row: int) -> str:
-        return f"line {table.lines[row]}"
-
     if len(table.targets) > 1:
         target = read_one_hot(table, CLASSIFICATION)
-        return number_classes(target.class_names, target.y, signature, where, place)
+        return number_classes(target.class_names, target.y, signature, where, table.place)
     table.check_whole(table.targets, as_text=True)  # the model knows whether NA is a class
     texts = table.texts(table.targets[0])
-    return number_classes(_labels(texts.cells, table, signature), texts.codes, signature, where, place)
+    return number_classes(_labels(texts.cells, table, signature), texts.codes, signature, where, table.place)
 
 
 def _labels(cells: Iterable[str], table: Table, signature: Signature) -> list[str]:

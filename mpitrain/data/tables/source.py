@@ -21,17 +21,23 @@ from .words import quoted
 
 
 def csv_dataset(
-    place: str, task: str | None, test_fraction: float, seed: int, draw: Draw, encoding: Encoding | None = None
+    place: str,
+    task: str | None,
+    test_fraction: float,
+    seed: int,
+    draw: Draw,
+    encoding: Encoding | None = None,
+    kind: str = "csv",
 ) -> Dataset:
-    """Open ``csv:place`` as a dataset; see ``data.open_dataset``.
+    """Open ``csv:place``, or ``parquet:place``, as a dataset; see ``data.open_dataset``.
 
     Parameters
     ----------
     encoding : Encoding, optional
         That of an earlier training; by default the training rows decide.
     """
-    name, options = parse_csv_source(place)
-    path = file(name, "csv")
+    name, options = parse_csv_source(place, kind)
+    path = table_path(name, kind)
     table = _begin(path, options, place, encoding)
     read_rows(table, roles=roles_of(table, encoding))
     target = target_of(table, task)
@@ -78,7 +84,10 @@ def _begin(path: Path, options: CsvOptions, place: str, encoding: Encoding | Non
     table = begin_table(path, options, None if encoding is None else encoding.columns)
     if not table.targets:
         columns = ", ".join(" ".join(name.split()) for name in table.columns)
-        raise UserError(f"csv: say which column is predicted, as in csv:{place},target=COLUMN; there are {columns}")
+        kind = options.kind
+        raise UserError(
+            f"{kind}: say which column is predicted, as in {kind}:{place},target=COLUMN; there are {columns}"
+        )
     if not table.features:
         raise UserError(
             f"{path} has no column but the target {quoted(table.targets)}: there is nothing to predict it from"
@@ -86,8 +95,20 @@ def _begin(path: Path, options: CsvOptions, place: str, encoding: Encoding | Non
     return table
 
 
-def open_csv(place: str, features: tuple[str, ...] = ()) -> Table:
-    """Open ``csv:place`` for its samples; the target may be missing.
+def table_path(name: str, kind: str) -> Path:
+    """Return the file of a table, or the directory of Parquet files.
+
+    Raises
+    ------
+    UserError
+        If it is not there.
+    """
+    path = Path(name).expanduser()
+    return path if kind == "parquet" and name and path.is_dir() else file(name, kind)
+
+
+def open_csv(place: str, features: tuple[str, ...] = (), kind: str = "csv") -> Table:
+    """Open ``csv:place``, or ``parquet:place``, for its samples; the target may be missing.
 
     Parameters
     ----------
@@ -95,8 +116,8 @@ def open_csv(place: str, features: tuple[str, ...] = ()) -> Table:
         The columns to take, in this order, such as those that a model was trained on. By default all but the target
         and those to drop.
     """
-    name, options = parse_csv_source(place)
-    path = file(name, "csv")
+    name, options = parse_csv_source(place, kind)
+    path = table_path(name, kind)
     if features:
         options = dataclasses.replace(options, target="", drop=())
     return open_table(path, options, features=features or None)
@@ -147,7 +168,7 @@ def _is_indicator_column(table: Table, name: str) -> bool:
 
 def _open_test(options: CsvOptions, encoding: Encoding) -> Table:
     """Open the file of the test set: the same columns, by name."""
-    path = file(options.test, "csv")
+    path = table_path(options.test, options.kind)
     second = begin_table(path, dataclasses.replace(options, drop=(), test=""), encoding.columns)
     read_rows(second, roles=roles_of(second, encoding))
     second.feature_roles()
