@@ -21,7 +21,7 @@ from ..labels import label_codes
 from ..pixels import pixel_codes
 from ..sources import inherit_options, open_dataset, open_features, parse_source
 from ..tables import TABLES, parse_csv_source, table_path
-from ..tables.rows import read_samples, targets_of
+from ..tables.rows import read_samples, read_scored
 from .conform import (
     check_shapes,
     check_target,
@@ -209,10 +209,9 @@ def _csv_rows(source: str, signature: Signature, split: str) -> Rows:
     notes: list[str] = []
     name = ""
     for part, where in paths.items():
-        table, x, more = read_samples(table_path(where, kind), options, signature, with_targets=True)
-        y = targets_of(table, signature)
-        check_shapes(x, y, signature, str(table.path))
-        parts[part], name = Split(x, y), name or table.name
+        found, x, y, more = read_scored(table_path(where, kind), options, signature)
+        check_shapes(x, y, signature, where)
+        parts[part], name = Split(x, y), name or found
         notes += more
     split = split or list(paths)[-1]
     chosen = tuple(parts.values()) if split == ALL else (parts[split],)

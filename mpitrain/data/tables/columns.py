@@ -183,7 +183,7 @@ class Column:
         return values
 
     def add_values(self, values: np.ndarray, row: int) -> np.ndarray:
-        """Take rows from ``row`` on as numbers or days, NaN for missing ones; return them, with NaN for infinite ones."""
+        """Take numbers or days of rows from ``row`` on, NaN for missing ones; return them, infinite ones as NaN."""
         if bool(np.isfinite(values).all()):
             return self.add_numbers(values)
         codes = np.select([np.isnan(values), values == np.inf, values == -np.inf], [1, 2, 3], 0)

@@ -4,7 +4,7 @@ Shapes: n rows of a batch.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class ParquetReader:
         self.path, self._options = path, options
         self.lines, self.columns = Lines(), dict[str, Column]()
         self._files = parquet_files(path)
+        self.make_matrix: Callable[[int], Matrix] = Matrix
         self._schema = self._common_schema()
         names = tuple(self._schema.names)
         if len(set(names)) < len(names):
@@ -97,7 +98,7 @@ class ParquetReader:
         """
         names = [*dense, *others]
         self.columns = {n: self._column(n, (keep or {}).get(n, 0), (roles or {}).get(n, Role.NUMBER)) for n in names}
-        self.matrix, self.rest = Matrix(len(dense)), Matrix(len(others))
+        self.matrix, self.rest = self.make_matrix(len(dense)), Matrix(len(others))
         self.matrix.reserve(self.num_rows)
         for batch in self._batches(names):
             first, start = not self.lines, len(self.lines)

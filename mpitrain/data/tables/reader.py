@@ -1,6 +1,6 @@
 """Table reader: the header, then block by block, by pyarrow if installed or by the csv module."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -45,6 +45,8 @@ class TableReader:
     lines : Lines
     num_blank : int
         Rows of empty cells only, which are left out.
+    make_matrix : callable(int) -> Matrix
+        Makes ``matrix`` with its number of columns; another one may be set before ``read``.
     columns : dict of str to Column
         Columns that were read.
     matrix, rest : Matrix
@@ -62,6 +64,7 @@ class TableReader:
         self.path, self._options, self.kind = path, options, reader
         self.lines, self.num_blank = Lines(), 0
         self.columns: dict[str, Column] = {}
+        self.make_matrix: Callable[[int], Matrix] = Matrix
         self._places: list[tuple[int, Column]] = []
         with reading(path, "a table in text"), TextStream(path, options.encoding) as stream:
             first = Blocks(stream).first
@@ -104,7 +107,7 @@ class TableReader:
         self.columns = {n: self._column(n, (keep or {}).get(n, 0), (roles or {}).get(n)) for n in [*dense, *others]}
         unnamed = [(k, Column("", self._options.format, 0)) for k in self.header.unnamed]
         self._places = [(places[name], column) for name, column in self.columns.items()] + unnamed
-        self.matrix, self.rest = Matrix(len(dense)), Matrix(len(self._places) - len(dense))
+        self.matrix, self.rest = self.make_matrix(len(dense)), Matrix(len(self._places) - len(dense))
         with reading(self.path, "a table in text"), TextStream(self.path, self._options.encoding) as stream:
             blocks = Blocks(stream)
             for block, parsed in self._parse(blocks):
