@@ -55,6 +55,8 @@ def parse(argv: list[str], speaks: bool) -> Job:
 
 def predict(options: PredictOptions, world: "World") -> int:
     """Compute the outputs with all ranks and write them (rank 0)."""
+    import numpy as np
+
     from ..config import Compute, Config
     from ..device import CPU
     from ..training.devices import take_device
@@ -83,6 +85,8 @@ def predict(options: PredictOptions, world: "World") -> int:
         columns = run.maps(*evaluator.best(samples.x))
     else:
         columns = run.columns(evaluator.all_outputs(samples.x, run.signature.num_outputs))
+    if rows.files:
+        columns = {"file": np.array(rows.files), **columns}
     with world.together():
         if world.rank == 0:
             write_predictions(out, columns, run.digits)
