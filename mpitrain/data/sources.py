@@ -12,11 +12,10 @@ from .checks import check_features
 from .dataset import LANGUAGE_MODELING, SEGMENTATION, TASKS, Dataset, Features
 from .draw import Draw
 from .files import file, folder
-from .formats.cifar10 import CIFAR10_CLASSES, read_cifar10
 from .formats.idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
 from .formats.npz import read_member, read_npz, read_npz_samples
 from .images import KEYS as IMAGE_KEYS
-from .source_options import join_options, split_options
+from .source_options import SET_KEYS, join_options, split_options
 from .tables.encoding import Encoding
 from .tables.options import KEYS as CSV_KEYS
 from .text.options import KEYS as TEXT_KEYS
@@ -32,6 +31,8 @@ SOURCES = {
     "mnist": "mnist:DIR",
     "fashion-mnist": "fashion-mnist:DIR",
     "cifar10": "cifar10:DIR",
+    "cifar100": "cifar100:DIR",
+    "emnist": "emnist:DIR,split=balanced",
     "npz": "npz:FILE",
     "csv": "csv:FILE,target=COLUMN",
     "openml": "openml:NAME",
@@ -42,7 +43,7 @@ SOURCES = {
     "images": "images:DIR",
 }
 
-OPTIONS = {"csv": CSV_KEYS | TABLE_KEYS, "jsonl": TABLE_KEYS, "images": IMAGE_KEYS, **TEXT_KEYS}
+OPTIONS = {"csv": CSV_KEYS | TABLE_KEYS, "jsonl": TABLE_KEYS, "images": IMAGE_KEYS, **SET_KEYS, **TEXT_KEYS}
 """The options of each kind of source that has any, and their meaning."""
 PATHS = ("test", "tokenizer", "labels")  # options that are paths
 PATHLESS = ("openml", "shapes")  # what follows the colon is no path
@@ -116,11 +117,21 @@ def open_dataset(
         case "fashion-mnist":
             return image_dataset(kind, *read_idx_folder(folder(place, kind)), FASHION_CLASSES, task)
         case "cifar10":
+            from .formats.cifar10 import CIFAR10_CLASSES, read_cifar10
+
             return image_dataset(kind, *read_cifar10(folder(place, kind)), CIFAR10_CLASSES, task)
         case "images":
             from .images import images_dataset
 
             return images_dataset(place, task, test_fraction, seed, draw)
+        case "cifar100":
+            from .formats.cifar100 import cifar100_dataset
+
+            return cifar100_dataset(place, task)
+        case "emnist":
+            from .formats.emnist import emnist_dataset
+
+            return emnist_dataset(place, task)
         case "npz":
             path = file(place, kind)
             train, test, notes = read_npz(path)
