@@ -4,7 +4,7 @@ Shapes: N samples; the last dim C holds the channels of images (N, H, W, C) or t
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -102,6 +102,14 @@ class Normalizer:
         else:
             mean, std = _floats(part, x[0], sum_over_ranks, names)
         return cls(mean, np.where(std > _TINY, std, 1.0))
+
+    def leaving(self, columns: Sequence[bool]) -> "Normalizer":
+        """Return the same for other columns, which leaves those as they are where ``columns`` is true.
+
+        >>> Normalizer([2.0, 3.0], [0.5, 2.0]).leaving([False, True])(np.float32([[3.0, 7.0]])).tolist()
+        [[2.0, 7.0]]
+        """
+        return Normalizer(np.where(columns, 0.0, self.mean), np.where(columns, 1.0, self.std))
 
     def __call__(self, x: np.ndarray, out: np.ndarray | None = None, *, overwrite: bool = False) -> np.ndarray:
         """Return the normalized batch.

@@ -40,6 +40,10 @@ def fingerprint(dataset: Dataset, arrays: Fingerprint | None = None) -> Fingerpr
     if dataset.vocabulary:
         names["vocabulary"] = f"{dataset.vocabulary} tokens"
         names["tokenizer"] = "" if dataset.tokenizer is None else dataset.tokenizer.digest
+    for column, one in enumerate(dataset.categories):
+        if one is not None:
+            name = repr(dataset.feature_names[column]) if dataset.feature_names else str(column)
+            names[f"categories of column {name}"] = one.digest()
     return names | (contents(dataset) if arrays is None else arrays)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..categories import Category
 from ..dataset import Dataset
 
 _SAMPLES = 4096  # looked at in one go
@@ -62,7 +63,7 @@ class Signature:
         As in ``Dataset``.
     tokenizer : str
         The digest of the tokenizer; empty where there is none.
-    masked
+    masked, categories
         As in ``Dataset``.
     """
 
@@ -81,6 +82,7 @@ class Signature:
     end_of_text: int | None = None
     tokenizer: str = ""
     masked: bool = False
+    categories: tuple[Category | None, ...] = ()
 
     @classmethod
     def of(cls, dataset: Dataset, **more: Any) -> "Signature":
@@ -97,6 +99,7 @@ class Signature:
             end_of_text=dataset.end_of_text,
             tokenizer="" if dataset.tokenizer is None else dataset.tokenizer.digest,
             masked=dataset.masked,
+            categories=dataset.categories,
             **more,
         )
 
@@ -106,8 +109,10 @@ class Signature:
         tokens = {"vocabulary": self.vocabulary, "end_of_text": self.end_of_text, "tokenizer": self.tokenizer}
         if self.masked:
             tokens["masked"] = True
+        categories = [None if one is None else one.facts() for one in self.categories]
         return {
             **({"tokens": tokens} if self.vocabulary else {}),
+            **({"categories": categories} if categories else {}),
             "input_shape": list(self.input_shape),
             "num_outputs": self.num_outputs,
             "task": self.task,
@@ -153,6 +158,7 @@ class Signature:
             end_of_text=None if end is None else int(end),
             tokenizer=str(tokens.get("tokenizer", "")),
             masked=bool(tokens.get("masked", False)),
+            categories=tuple(None if one is None else Category.from_facts(one) for one in facts.get("categories", ())),
         )
 
     def complaint(self, dtype: str, found: Extremes, num_samples: int) -> str:
