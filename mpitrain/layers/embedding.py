@@ -51,13 +51,13 @@ class Embedding(Layer):
         """Write dw, or put it off."""
         ids = ctx[self]
         if ctx.later is None:
-            self._put_gradient(ids, dy)
+            self.put_gradient(ids, dy)
         elif not self.weight.frozen:
-            ctx.later.append(partial(self._put_gradient, ids, dy))
+            ctx.later.append(partial(self.put_gradient, ids, dy))
         return empty_gradient(dy)
 
-    def _put_gradient(self, ids: np.ndarray, dy: np.ndarray) -> None:
-        """Write dw, if w is trained."""
+    def put_gradient(self, ids: np.ndarray, dy: np.ndarray) -> None:
+        """Add rows ``dy`` (..., D) to dw at ``ids`` (M,), if w is trained."""
         w = self.weight
         if w.frozen:
             return
