@@ -10,6 +10,7 @@ from ..context import Context
 from ..errors import UserError
 from .base import Layer, empty_gradient
 from .embedding import Embedding
+from .init import UniformByCounter
 
 
 class ColumnEmbeddings(Layer):
@@ -22,7 +23,7 @@ class ColumnEmbeddings(Layer):
     dims : int or sequence of int, optional
         Sizes of the vectors, of all or of each column of codes; by default ``default_dim`` of each.
     std : float
-        Standard deviation of the initial values.
+        Standard deviation of the initial values, uniform draws.
 
     Raises
     ------
@@ -46,7 +47,8 @@ class ColumnEmbeddings(Layer):
             dims = [dims] * len(self.columns)
         if len(dims) != len(self.columns) or min(dims) < 1:
             raise UserError(f"there are {len(self.columns)} columns of codes, and vectors of {list(dims)} for them")
-        self.tables = [Embedding(sizes[k], dim, std) for k, dim in zip(self.columns, dims)]
+        draws = UniformByCounter(std)  # a rank with some rows of a table draws these only
+        self.tables = [Embedding(sizes[k], dim, init=draws) for k, dim in zip(self.columns, dims)]
         self.starts = list(accumulate(dims, initial=len(self.numbers)))
         self.num_outputs = self.starts[-1]
 

@@ -1,9 +1,9 @@
 """The rows of embedding tables dealt to ranks, in blocks that grow with the number of rows before them.
 
-Codes are often given by frequency, and by Zipf's law the k-th most frequent one is then used in proportion to 1/k. Blocks
-of one length would give the rank of the first block most of the work; rows dealt one by one would give a file of a
-checkpoint as many pieces as there are rows. A block of length k / (64 P) behind row k has nearly the same use wherever it
-lies, and there are only 64 (1 + log(V / 64 P)) blocks for each rank.
+Codes are often given by frequency, and by Zipf's law the k-th most frequent one is then used in proportion to 1/k.
+Blocks of one length would give the rank of the first block most of the work; rows dealt one by one would give a file of
+a checkpoint as many pieces as there are rows. A block of length k / (64 P) behind row k has nearly the same use
+wherever it lies, and there are only 64 (1 + log(V / 64 P)) blocks for each rank.
 """
 
 from collections.abc import Sequence

@@ -28,10 +28,11 @@ class RowExchange:
 
     Notes
     -----
-    Each rank asks with the codes of its samples, (n, T). Equal ones are asked for once: with U different rows, P - 1 of P
-    of which other ranks have, a rank sends U numbers (int64) and gets U rows in forward, and sends U rows of gradients in
-    backward, whatever the size V of the tables is. All ranks call ``look_up`` and ``send_back`` together, also those without
-    samples. (Naumov et al. 2019, arXiv 1906.00091, section 4, exchanges vectors of all samples instead of rows.)
+    Each rank asks with the codes of its samples, (n, T). Equal ones are asked for once: with U different rows, of which
+    other ranks have (P - 1) / P, a rank sends U numbers (int64) and gets U rows in forward, and sends U rows of
+    gradients in backward, whatever the number V of rows of the tables is. All ranks call ``look_up`` and ``send_back``
+    together, also those without samples. (Naumov et al. 2019, arXiv 1906.00091, section 4, have whole tables on each
+    rank, and exchange the vectors of all samples instead of rows.)
 
     The gradient of a row is that of the samples of all ranks, so it is not summed over them.
     """

@@ -11,7 +11,7 @@ from .divided_experts import DividedExperts
 
 
 def check(model: Layer, size: int, input_shape: tuple[int, ...]) -> None:
-    """Raise a UserError if there is nothing in ``model`` to divide among ``size`` ranks, or fewer experts than ranks."""
+    """Raise a UserError if ``model`` has nothing to divide among ``size`` ranks, or fewer experts than ranks."""
     numbers = [mixture.num_experts for mixture in _mixtures(model)]
     if not numbers and not list(_columns(model)):
         raise UserError(
