@@ -4,6 +4,7 @@ It is stored with the weights and in every checkpoint. Evaluation, prediction an
 are found by their names, never by their place in another file.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from ..categories import Category
 from ..dataset import Dataset
 
-_SAMPLES = 4096  # looked at in one go
+_ELEMENTS = 1 << 22  # looked at in one go
 _RATIO = 10.0  # between the largest values that is worth a warning
 _FEW = 20  # values that say little about a scale
 
@@ -30,8 +31,9 @@ class Extremes:
         """Return the extremes of some rows of ``x`` (N, ..., C); infinite without rows."""
         least, most = np.full(x.shape[1:], np.inf), np.full(x.shape[1:], -np.inf)
         start, stop, _ = rows.indices(len(x))
-        for first in range(start, stop, _SAMPLES):
-            part = x[first : min(first + _SAMPLES, stop)]
+        at_once = max(1, _ELEMENTS // max(1, math.prod(x.shape[1:])))
+        for first in range(start, stop, at_once):
+            part = x[first : min(first + at_once, stop)]
             least, most = np.minimum(least, part.min(axis=0)), np.maximum(most, part.max(axis=0))
         channels = x.shape[-1]  # last: it is quicker to reduce over samples, and over pixels only at the end
         return cls(least.reshape(-1, channels).min(axis=0), most.reshape(-1, channels).max(axis=0))
