@@ -12,6 +12,9 @@ from .base import Layer, empty_gradient
 from .embedding import Embedding
 from .init import UniformByCounter
 
+LARGE = 1024
+"""Rows of a table from which it is divided where tables are; smaller ones are whole on all ranks."""
+
 
 class ColumnEmbeddings(Layer):
     """y = (columns of numbers, table_a[x_a], table_b[x_b], ...): numbers as they are, vectors in place of codes.
@@ -56,6 +59,11 @@ class ColumnEmbeddings(Layer):
     def only_codes(self) -> bool:
         """True if no column holds numbers: x is int64."""
         return not self.numbers
+
+    @property
+    def large(self) -> list[int]:
+        """The numbers of the large tables."""
+        return [number for number, table in enumerate(self.tables) if table.num_embeddings >= LARGE]
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return numbers and vectors, side by side."""

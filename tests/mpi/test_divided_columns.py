@@ -114,7 +114,7 @@ def test_rules(group):
     assert [name for name, _ in found.model.named_parameters()] == [name for name, _ in names]
     rows = group.all_gather([p.shape[0] for _, p in found.model.named_parameters()])
     assert np.sum(rows, axis=0)[[0, 2, 3]].tolist() == [1500, 1024, 2000]
-    with pytest.raises(UserError, match="no experts to divide .* from 1024 rows on"):
+    with pytest.raises(UserError, match=r"no experts to divide .* from 1024 rows on"):
         rules.check(Sequential(ColumnEmbeddings((1023, 5), 3)), 2, (2,))
 
 

@@ -10,16 +10,14 @@ from ...comm.world import World, data_group
 from ...context import Context
 from ...layers.base import Layer
 from ...layers.column_embeddings import ColumnEmbeddings
-from ...layers.embedding import Embedding
 from ...ops.embedding import check_ids
 from .row_exchange import RowExchange
 
-LEAST_ROWS = 1024
-"""Rows of a table from which it is divided; smaller ones are whole on all ranks, and their gradients are summed."""
-
 
 class DividedColumns(Layer):
-    """y of ``ColumnEmbeddings`` for the samples of each rank, where each rank has some rows of the large tables.
+    """y of ``ColumnEmbeddings`` for the samples of each rank, where each has some rows of the large tables.
+
+    Small tables are whole on all ranks, and their gradients are summed.
 
     Parameters
     ----------
@@ -42,9 +40,8 @@ class DividedColumns(Layer):
         group = data_group(group)
         self.local, self.needs_dx = columns, columns.needs_dx
         by_size: dict[int, list[int]] = {}
-        for number, table in enumerate(columns.tables):
-            if is_large(table):
-                by_size.setdefault(table.size, []).append(number)
+        for number in columns.large:
+            by_size.setdefault(columns.tables[number].size, []).append(number)
         self.exchanges = [(some, RowExchange(group, [columns.tables[k] for k in some])) for some in by_size.values()]
         divided = {number for some in by_size.values() for number in some}
         self._whole = [number for number in range(len(columns.tables)) if number not in divided]
@@ -99,8 +96,3 @@ class DividedColumns(Layer):
 
     def _named(self, prefix: str, kind: type) -> Iterator[tuple[str, Any]]:
         yield from self.local._named(prefix, kind)
-
-
-def is_large(table: Embedding) -> bool:
-    """Return whether a table is divided."""
-    return table.num_embeddings >= LEAST_ROWS

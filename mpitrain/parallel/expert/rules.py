@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from ...comm.group import Group
 from ...errors import UserError
 from ...layers import ColumnEmbeddings, Experts, Layer, MixtureOfExperts
+from ...layers.column_embeddings import LARGE
 from ..division import Division
-from .divided_columns import LEAST_ROWS, DividedColumns, is_large
+from .divided_columns import DividedColumns
 from .divided_experts import DividedExperts
 
 
@@ -16,7 +17,7 @@ def check(model: Layer, size: int, input_shape: tuple[int, ...]) -> None:
     if not numbers and not list(_columns(model)):
         raise UserError(
             f"the model has no experts to divide among the {size} ranks of axis expert: --model gpt:experts=8 has, "
-            f"and models of categories have embedding tables, which are divided from {LEAST_ROWS} rows on"
+            f"and models of categories have embedding tables, which are divided from {LARGE} rows on"
         )
     if numbers and min(numbers) < size:
         raise UserError(
@@ -43,5 +44,5 @@ def _columns(model: Layer) -> Iterator[tuple[Layer, str, ColumnEmbeddings]]:
     """Yield the layers with large tables, with the layer that has each and its name there."""
     for layer in model.layers():
         for name, child in layer.children():
-            if type(child) is ColumnEmbeddings and any(map(is_large, child.tables)):
+            if type(child) is ColumnEmbeddings and child.large:
                 yield layer, name, child

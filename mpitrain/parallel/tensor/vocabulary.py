@@ -47,6 +47,7 @@ class VocabularyEmbedding(TokenEmbedding):
         return found
 
     def put_gradient(self, ids: np.ndarray, dy: np.ndarray) -> None:
+        """Add rows to dw at the tokens that this rank has."""
         is_own, own = self._own(ids)
         rows = dy.reshape(len(ids), self.size)
         if isinstance(ids, np.ndarray):
