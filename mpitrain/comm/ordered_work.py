@@ -40,6 +40,8 @@ class OrderedWork:
     ----------
     done : int
         Pieces that this rank has done.
+    error : Exception or None
+        Raised by ``take``, on rank 0: the work ends as after ``fail``.
 
     Examples
     --------
@@ -60,6 +62,7 @@ class OrderedWork:
         self._replies = 0  # numbers that rank 0 still owes this rank
         self._sent: list[tuple[Any, np.ndarray]] = []
         self._failed = False
+        self.error: Exception | None = None
         # of rank 0
         self._ready: dict[int, bytes | memoryview] = {}
         self._next_taken, self._next_dealt = 0, min(count, CREDIT * self.size)
@@ -107,7 +110,7 @@ class OrderedWork:
                 data = np.empty(status.Get_count(MPI.BYTE), np.uint8)
                 message.Recv([data, MPI.BYTE])
                 number, done = HEADER.unpack_from(data.data)
-                self._receive(number, memoryview(data)[HEADER.size :], bool(done), status.Get_source())
+                self._receive(number, data.data[HEADER.size :], bool(done), status.Get_source())
             return
         while self._replies and self._comm.Iprobe(0, NUMBER):
             reply = np.empty(1, np.int64)
@@ -134,12 +137,18 @@ class OrderedWork:
         self._failed = self._failed or not done
         if not self._failed:
             self._ready[number] = result
-            while self._next_taken in self._ready:
-                self._take(self._ready.pop(self._next_taken))
-                self._next_taken += 1
+            while self._next_taken in self._ready and not self._failed:
+                self._take_next()
         self._waiting.append(rank)
         while self._waiting and (self._over or self._next_dealt - self._next_taken < WINDOW * self.size):
             self._deal(self._waiting.popleft())
+
+    def _take_next(self) -> None:
+        try:
+            self._take(self._ready.pop(self._next_taken))
+        except Exception as error:  # the others are still to be told, and to be waited for
+            self.error, self._failed = error, True
+        self._next_taken += 1
 
     @property
     def _over(self) -> bool:
