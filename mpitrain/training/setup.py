@@ -316,8 +316,11 @@ def open_samples(config: Config, source: str, earlier: Signature | None, own: Ow
     """Return the dataset of a run, with its validation samples."""
     data = config.data
     task = None if data.task == "auto" else data.task
-    make, given = (open_dataset, source) if own.data is None else (make_dataset, own.data)
-    dataset = make(given, task=task, test_fraction=data.test_fraction, seed=config.run.seed, draw=data.split)
+    drawn: dict[str, Any] = {"test_fraction": data.test_fraction, "seed": config.run.seed, "draw": data.split}
+    if own.data is None:
+        dataset = open_dataset(source, task=task, encoding=earlier.encoding if earlier else None, **drawn)
+    else:
+        dataset = make_dataset(own.data, task=task, **drawn)
     if dataset.task == "classification" and dataset.num_outputs < 2:
         raise UserError(f"{dataset.name} has only one class: there is nothing to tell apart")
     check_augment(augment_of(config), dataset.input_shape)

@@ -246,7 +246,12 @@ class TrainedModel:
         data, then = self._config.data, self.signature
         source = find_source(then.source or data.source, then.absolute_source)
         dataset = open_dataset(
-            source, task=then.task, test_fraction=data.test_fraction, seed=self._config.run.seed, draw=data.split
+            source,
+            task=then.task,
+            test_fraction=data.test_fraction,
+            seed=self._config.run.seed,
+            draw=data.split,
+            encoding=then.encoding,
         )
         dataset = conform(dataclasses.replace(dataset, notes=()), then, source)  # training has shown its notes
         dataset = with_validation(dataset, data.validation, self._config.run.seed, data.split)
