@@ -37,6 +37,7 @@ SOURCES = {
     "csv": "csv:FILE,target=COLUMN",
     "openml": "openml:NAME",
     "shapes": "shapes:samples=N,size=HxW",
+    "clicks": "clicks:samples=N,columns=T,codes=V",
     "jsonl": "jsonl:FILE,text=KEY,target=KEY",
     "text": "text:FILE|DIR|GLOB",
     "tokens": "tokens:DIR",
@@ -46,7 +47,7 @@ SOURCES = {
 OPTIONS = {"csv": CSV_KEYS | TABLE_KEYS, "jsonl": TABLE_KEYS, "images": IMAGE_KEYS, **SET_KEYS, **TEXT_KEYS}
 """The options of each kind of source that has any, and their meaning."""
 PATHS = ("test", "tokenizer", "labels")  # options that are paths
-PATHLESS = ("openml", "shapes")  # what follows the colon is no path
+PATHLESS = ("openml", "shapes", "clicks")  # what follows the colon is no path
 
 _DIGITS = Path(__file__).parent / "digits" / "digits.npz"
 
@@ -112,6 +113,10 @@ def open_dataset(
             from .shapes import shapes_dataset
 
             return shapes_dataset(place, task)
+        case "clicks":
+            from .clicks import clicks_dataset
+
+            return clicks_dataset(place, task)
         case "mnist":
             return image_dataset(kind, *read_idx_folder(folder(place, kind)), DIGIT_CLASSES, task)
         case "fashion-mnist":

@@ -10,6 +10,7 @@ from ...errors import UserError
 from ...suggest import did_you_mean, nearest
 from ..source_options import split_options
 from .cells import CellFormat
+from .stream import FilePart
 
 KEYS = {
     "target": "column to predict; several columns for one-hot labels or several values",
@@ -59,6 +60,8 @@ class CsvOptions:
         "median" or "mean".
     decimal, thousands, strip, sep, encoding, test : str
         ``sep`` and ``thousands`` hold the characters themselves; empty where the source does not say.
+    part : FilePart or None
+        The rows to read, by their place in the file, where it is read in parts (``parts.divide_file``).
     """
 
     target: str = ""
@@ -74,6 +77,7 @@ class CsvOptions:
     sep: str = ""
     encoding: str = ""
     test: str = ""
+    part: FilePart | None = None
 
     @property
     def format(self) -> CellFormat:
