@@ -13,6 +13,7 @@ from mpitrain.cli.main import main
 from mpitrain.data import open_dataset
 from mpitrain.data.matching.rows import open_rows, open_samples
 from mpitrain.data.matching.signature import Signature
+from mpitrain.data.tables import CsvOptions
 from mpitrain.data.tables import parquet as reader
 from mpitrain.errors import UserError
 
@@ -152,6 +153,15 @@ def test_check(files, capsys):
     assert "t.parquet: Parquet; 200 rows, 7 columns" in " ".join(out.split())
     kinds = {line.split()[0]: line.split()[1] for line in out.splitlines() if len(line.split()) > 2}
     assert [kinds[name] for name in ("city", "age", "when", "zip")] == ["category", "number", "date", "category"]
+
+
+def test_cells(files):
+    folder, table = files
+    found = [
+        row for rows, _ in reader.ParquetReader(folder / "parts", CsvOptions()).cells(["y", "age"]) for row in rows
+    ]
+    ages = ["" if age is None else str(age) for age in table["age"].to_pylist()]
+    assert found == [list(pair) for pair in zip(table["y"].to_pylist(), ages)]
 
 
 def test_without_pyarrow(tmp_path):

@@ -9,6 +9,7 @@ from ...errors import UserError
 from ...suggest import did_you_mean, nearest
 from ..source_options import is_there, split_options
 from .cells import CellFormat
+from .stream import FilePart
 
 KEYS = {
     "target": "column to predict; several columns for one-hot labels or several values",
@@ -66,6 +67,8 @@ class CsvOptions:
         Of the source, one of ``TABLES``.
     decimal, thousands, strip, sep, encoding, test : str
         ``sep`` and ``thousands`` hold the characters themselves; empty where the source does not say.
+    part : FilePart or None
+        The rows to read, by their place in the file, where it is read in parts (``parts.divide_file``).
     """
 
     target: str = ""
@@ -82,6 +85,7 @@ class CsvOptions:
     encoding: str = ""
     test: str = ""
     kind: str = "csv"
+    part: FilePart | None = None
 
     @property
     def format(self) -> CellFormat:

@@ -21,6 +21,7 @@ from .lines import Lines
 from .options import CsvOptions
 from .reader import Reader
 from .roles import role_of_text
+from .words import check_names
 
 BATCH = 1 << 16  # rows
 _INDEX = re.compile(r"__index_level_\d+__")  # of pandas
@@ -109,6 +110,15 @@ class ParquetReader:
             if first and batch.num_rows:
                 self._settle()
 
+    def cells(self, names: Sequence[str]) -> Iterator[tuple[list[list[str]], list[int]]]:
+        """Yield the values of some columns as text, batch by batch: rows, and their numbers."""
+        check_names(self.path, names, dict.fromkeys(self.header.names))
+        row = 0
+        for batch in self._batches(names):
+            columns = [[_text(value) for value in column.to_pylist()] for column in batch.columns]
+            yield [list(cells) for cells in zip(*columns)], list(range(row + 1, row + batch.num_rows + 1))
+            row += batch.num_rows
+
     def _column(self, name: str, keep: int, role: Role | DateFormat) -> Column:
         """Return a column whose role is that of its type, where a role may be chosen."""
         kind = self._kind(name)
@@ -138,7 +148,7 @@ class ParquetReader:
         if column.texts is None and kind == "date" and column.role == Role.DATE:
             return column.add_values(self._days(array), row)
         encoded = array if self._arrow.types.is_dictionary(array.type) else array.dictionary_encode()
-        cells = [str(value) if value is not None else "" for value in encoded.dictionary.to_pylist()]
+        cells = [_text(value) for value in encoded.dictionary.to_pylist()]
         codes = _view(encoded.indices.cast(self._arrow.int32()).fill_null(len(cells)), np.int32)
         return column.add_coded(*merge_stripped([*cells, ""], codes), row)
 
@@ -240,6 +250,10 @@ def parquet_files(path: Path) -> list[Path]:
     if not found:
         raise UserError(f"parquet:{path}: there are no files *.parquet in this directory")
     return found
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _view(array: Any, dtype: type) -> np.ndarray:

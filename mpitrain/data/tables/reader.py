@@ -66,7 +66,7 @@ class TableReader:
         self.columns: dict[str, Column] = {}
         self.make_matrix: Callable[[int], Matrix] = Matrix
         self._places: list[tuple[int, Column]] = []
-        with reading(path, "a table in text"), TextStream(path, options.encoding) as stream:
+        with reading(path, "a table in text"), TextStream(path, options.encoding, options.part) as stream:
             first = Blocks(stream).first
             self.encoding, self._size = stream.encoding, stream.size
             self._first_bytes = len(first.encode())
@@ -108,7 +108,10 @@ class TableReader:
         unnamed = [(k, Column("", self._options.format, 0)) for k in self.header.unnamed]
         self._places = [(places[name], column) for name, column in self.columns.items()] + unnamed
         self.matrix, self.rest = self.make_matrix(len(dense)), Matrix(len(self._places) - len(dense))
-        with reading(self.path, "a table in text"), TextStream(self.path, self._options.encoding) as stream:
+        with (
+            reading(self.path, "a table in text"),
+            TextStream(self.path, self._options.encoding, self._options.part) as stream,
+        ):
             blocks = Blocks(stream)
             for block, parsed in self._parse(blocks):
                 fresh = not self.lines
@@ -133,7 +136,10 @@ class TableReader:
         """
         check_names(self.path, names, dict.fromkeys(filter(None, self.header.names)))
         places = [self.header.names.index(name) for name in names]
-        with reading(self.path, "a table in text"), TextStream(self.path, self._options.encoding) as stream:
+        with (
+            reading(self.path, "a table in text"),
+            TextStream(self.path, self._options.encoding, self._options.part) as stream,
+        ):
             blocks = Blocks(stream)
             for block in blocks.after(self.header.num_lines, self.header.separator):
                 rows, lines = block.rows(self.header.separator)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .parquet import ParquetReader
 
 
+class NoRowsError(UserError):
+    """A table that has a header, but no rows."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A file read into numbers.
@@ -359,7 +363,7 @@ def read_rows(table: Table, keep_all: bool = False, roles: Mapping[str, Role | D
     others = [name for name in table.targets if name not in table.features]
     table.read.read(table.features, others, dict.fromkeys(keep, MANY), roles)
     if not table.lines:
-        raise UserError(f"{table.path} has a header, but no rows")
+        raise NoRowsError(f"{table.path} has a header, but no rows")
 
 
 def make_reader(path: Path, options: CsvOptions, reader: Reader = "auto") -> "TableReader | ParquetReader":
