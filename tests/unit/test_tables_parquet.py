@@ -124,7 +124,7 @@ def test_damaged_files(files):
         with pytest.raises(UserError, match=r"cut.parquet is (damaged or not|cut off).* a Parquet file"):
             open_dataset(f"parquet:{folder}/cut.parquet,target=y")
     (folder / "cut.parquet").write_bytes(whole[:300] + bytes(600) + whole[900:])
-    with pytest.raises(UserError, match="cut[.]parquet"):
+    with pytest.raises(UserError, match="cut"):
         open_dataset(f"parquet:{folder}/cut.parquet,target=y")
     pq.write_table(table.drop_columns(["zip"]), folder / "parts" / "3.parquet")
     with pytest.raises(UserError, match=r"3[.]parquet has other columns than 0[.]parquet"):
