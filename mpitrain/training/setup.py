@@ -1,6 +1,7 @@
 """Setup of training from a config: data, normalization, network, loss."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,7 +212,7 @@ def open_setup(
         lora = adapt(model, config.model, fitted, () if first_weights is None else first_weights.new)
         if lora is not None and weights is None and own.model is None and earlier is None:
             dataset = dataclasses.replace(dataset, notes=(*dataset.notes, RANDOM_BASE))
-        limits.check_memory(config, model, world, mesh.sizes["pipe"] * mesh.sizes["tensor"])
+        limits.check_memory(config, model, world, math.prod(mesh.sizes[axis] for axis in ("pipe", "tensor", "expert")))
         class_weights = class_weights_of(config.optimizer.class_weights, dataset)
         loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)
         if first_weights is not None:
