@@ -119,13 +119,22 @@ class Evaluator:
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.concatenate(gathered) if gathered else np.empty((0, num_outputs), np.float32)
 
+    def own_outputs(self, x: np.ndarray) -> np.ndarray | None:
+        """Return the outputs for samples that the ranks with the parts of one model have, and other ranks have not.
+
+        Those ranks call it together. None on those of them that do not get the outputs.
+        """
+        rows = slice(0, len(x))
+        parts = [np.array(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, rows)]
+        return np.concatenate(parts) if parts else None
+
     def best(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the class with the largest output and its probability, (N, H, W) int16 and float32, for each pixel.
 
         They are the same on every rank; each computes its share.
         """
         mine = share(len(x), self._group.rank, self._group.size)
-        parts = [_best(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, mine)]
+        parts = [best_class(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, mine)]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         if not gathered:
             return np.empty((0, *x.shape[1:3]), np.int16), np.empty((0, *x.shape[1:3]), np.float32)
@@ -242,7 +251,7 @@ class Evaluator:
         return {name: float(value) for name, value in results.items() if name not in self.tables}
 
 
-def _best(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def best_class(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the class with the largest of the logits (..., K), and its probability."""
     with np.errstate(invalid="ignore"):  # outputs that are infinite
         sums = np.exp(logits - logits.max(axis=-1, keepdims=True)).sum(axis=-1)
