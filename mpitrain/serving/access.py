@@ -1,4 +1,4 @@
-"""Who may ask: names of this host only, or whoever brings the token."""
+"""Access to a service: for requests that name this host, or bring the token."""
 
 import functools
 import hmac
@@ -10,7 +10,7 @@ Headers = dict[bytes, bytes]
 
 
 class Access:
-    """Rules on who is answered.
+    """Rules on the requests that are answered.
 
     Without a token only requests that name this host are: a page of another site, to whose name a browser was told
     the address of this host (DNS rebinding), is refused; so is a page of another origin.

@@ -89,7 +89,7 @@ class Request:
 
     @property
     def query(self) -> dict[str, list[str]]:
-        """What follows the question mark."""
+        """The query of the address by key."""
         text = self.scope["query_string"].decode("latin-1")
         return parse_qs(text, keep_blank_values=True) if text else {}
 

@@ -11,7 +11,7 @@ SAMPLES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Histogram:
-    """How many values were at most each of some bounds, and their sum.
+    """Numbers of values up to each of some bounds, and the sum of all values.
 
     Examples
     --------

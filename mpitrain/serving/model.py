@@ -16,14 +16,14 @@ from ..errors import UserError
 from ..generation import Sampling
 from ..generation.writer import TextWriter, make_prompt
 from ..training.directory.trained_model import TrainedModel, softmax
-from ..training.scoring.evaluation import best_class
+from ..training.scoring.evaluation import best_of
 from .jobs import Continuation
 
 WARM_UP = (1, 8)  # samples: what is made for the first batches of a shape is made before requests come
 
 
 class Cancelled(Exception):
-    """Raised in ``ServedModel.write`` when nobody waits for the text any more."""
+    """Raised in ``ServedModel.write`` when no client waits for the text any more."""
 
 
 class ServedModel:
@@ -97,7 +97,7 @@ class ServedModel:
             case "classification":
                 return softmax(outputs)
             case "segmentation":
-                return best_class(outputs)
+                return best_of(outputs)
         normalizer = self.run.target_normalizer
         return outputs if normalizer is None else normalizer.inverse(outputs)
 

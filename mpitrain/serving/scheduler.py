@@ -141,7 +141,7 @@ class Scheduler:
         return waiting
 
     def drop(self, waiting: Waiting) -> None:
-        """Do not compute what nobody waits for any more; what is being computed is not stopped, but for texts."""
+        """Forget a request that no client waits for; a batch that is being computed is not stopped, a text is."""
         if not waiting.future.done():
             waiting.future.cancel()
         for number in waiting.running:

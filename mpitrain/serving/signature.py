@@ -1,4 +1,4 @@
-"""What the model of a service takes and gives, for GET /model and the page."""
+"""Description of a model's inputs and outputs, for GET /model and the page."""
 
 from typing import Any
 

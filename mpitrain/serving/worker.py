@@ -20,7 +20,7 @@ class Post(Protocol):
         """Return the next job, as soon as there is one; None at the end."""
 
     def is_cancelled(self, number: int) -> bool:
-        """Return True if nobody waits for the job any more."""
+        """Return True if no client waits for the job any more."""
 
     def reply(self, reply: Reply) -> None:
         """Send a reply."""
@@ -53,7 +53,7 @@ class OwnPost:
         return item if isinstance(item, Job) else None
 
     def is_cancelled(self, number: int) -> bool:
-        """Return True if nobody waits for the job any more."""
+        """Return True if no client waits for the job any more."""
         self._cancelled = {other for other in self._cancelled if other >= number}
         return number in self._cancelled
 
@@ -83,7 +83,7 @@ class MailPost:
         return item if isinstance(item, Job) else None
 
     def is_cancelled(self, number: int) -> bool:
-        """Return True if nobody waits for the job any more."""
+        """Return True if no client waits for the job any more."""
         while (found := self._mailbox.poll()) is not None:
             self._sort(found[1])
         return self._cancelled == number

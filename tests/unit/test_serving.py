@@ -1,4 +1,4 @@
-"""The parts of a service, without sockets: bodies, batches, who may ask, counts."""
+"""The parts of a service, without sockets: bodies, batches, access, metrics."""
 
 import asyncio
 import base64
