@@ -18,10 +18,10 @@ from ...config_file import read_config
 from ...data.dataset import LANGUAGE_MODELING, SEGMENTATION, Split
 from ...data.matching.conform import conform
 from ...data.matching.fingerprint import contents, digest_file, fingerprint_of_split
-from ...data.matching.rows import ALL, TEST, Rows, open_rows, open_samples, split_of
+from ...data.matching.rows import ALL, TEST, Rows, as_trained, open_rows, open_samples, split_of
 from ...data.matching.signature import Extremes, Signature
 from ...data.normalize import Normalizer
-from ...data.sources import absolute_source, find_source, inherit_options, open_dataset, path_of, replace_option
+from ...data.sources import absolute_source, find_source, open_dataset, path_of, replace_option
 from ...data.text import open_tokenizer
 from ...data.text.tokenizer import BYTES
 from ...data.tokenizer import Tokenizer
@@ -182,7 +182,7 @@ class TrainedModel:
         """Do the work that a source, or the run's own data if it is empty, needs once (collective)."""
         with world.together():
             if source:
-                source = inherit_options(source, self.signature.source)
+                source = as_trained(source, self.signature)
             else:
                 source = find_source(self.signature.source, self.signature.absolute_source)
         prepare(world, source)
