@@ -7,12 +7,13 @@ import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..device import CPU, Device
-from .augment import Augment, Augmenter
-from .batch_memory import make_values
+from .augment import Augment, Augmenter, Mixer
+from .batch_memory import AnyValues, make_values
 from .batches import make_batches
 from .dataset import UNLABELED, Split
 from .lazy import LazyRows
@@ -35,7 +36,7 @@ class Batch:
     x : (n, H, W, C) or (n, F) array of float32, or (n, L) array of int64 tokens
         L is the longest of the global batch.
     y : (n,) array of int64 or (n, K) array of float32, normalized like x; (n, L) in language modeling, (n, H, W) in
-        segmentation
+        segmentation; (n, K) array of float32 probabilities where classes are mixed
     first : int
         The place of the first sample within the global batch.
     indices : (n,) array of int64
@@ -71,7 +72,8 @@ class Loader:
     target_normalizer : Normalizer, optional
         For regression targets.
     augment : Augment, optional
-        For images only, and for classes of their pixels; without any variation it has no effect.
+        Changes of samples, and of classes of their pixels; without any variation it has no effect. Where samples are
+        mixed, targets are too: those of ``num_classes`` classes are then (n, K) float32 probabilities.
     microbatches : int
         Parts that a global batch is cut into, of which each rank has a share: the same parts on any number of ranks.
     virtual_ranks : bool
@@ -145,16 +147,47 @@ class Loader:
         self.divide_from((0, 0), weights)
         capacity = self._capacity(self.weights_at((0, 0)))
         ring = (prefetch + 2 if prefetch else 1, microbatches, capacity)
-        augmenter = pixel_augmenter = None
-        if augment and inputs and not isinstance(split.x, LazyRows):
-            augmenter = Augmenter(augment, capacity, split.x.shape[1:], split.x.dtype)
-        if augment and targets and has_pixel_targets(split.y):
-            shape = (*split.y.shape[1:], 1)
-            pixel_augmenter = Augmenter(augment, capacity, shape, split.y.dtype, fill=UNLABELED)
-        self._samples = make_values(split.x, np.dtype(np.float32), normalizer, ring, device, augmenter, used=inputs)
-        kind = np.dtype(np.float32 if split.y.dtype.kind == "f" else np.int64)
-        self._targets = make_values(split.y, kind, target_normalizer, ring, device, pixel_augmenter, used=targets)
+        mixing = augment.mixing() if augment else None
+        self._mixer = None if mixing is None else Mixer(mixing, seed, tuple(split.x.shape[1:]))
+        self._samples, self._targets = self._values(
+            (normalizer, target_normalizer), augment, ring, device, used=(inputs, targets)
+        )
         self.normalized_bytes = self._samples.normalized_bytes + self._targets.normalized_bytes
+
+    def _values(
+        self,
+        normalizers: tuple[Normalizer | None, Normalizer | None],
+        augment: Augment | None,
+        ring: tuple[int, int, int],
+        device: Device,
+        used: tuple[bool, bool],
+    ) -> tuple[AnyValues, AnyValues]:
+        """Return the memory of samples and targets."""
+        x, y = self.split.x, self.split.y
+        augmenter = pixel_augmenter = None
+        if augment and used[0] and not isinstance(x, LazyRows):
+            mean = None if normalizers[0] is None else normalizers[0].mean
+            augmenter = Augmenter(augment, x.shape[1:], x.dtype, mean) or None
+        if augment and used[1] and has_pixel_targets(y):
+            pixel_augmenter = Augmenter(augment, (*y.shape[1:], 1), y.dtype, fill=UNLABELED) or None
+        mixed = self._mixer is not None
+        classes = augment.num_classes if augment and mixed and y.ndim == 1 else 0
+        kind = np.dtype(np.float32 if y.dtype.kind == "f" else np.int64)
+        samples = make_values(
+            x, np.dtype(np.float32), normalizers[0], ring, device, augmenter or None, used=used[0], mixed=mixed
+        )
+        targets = make_values(
+            y,
+            kind,
+            normalizers[1],
+            ring,
+            device,
+            pixel_augmenter or None,
+            used=used[1],
+            mixed=mixed,
+            num_classes=classes,
+        )
+        return samples, targets
 
     def __len__(self) -> int:
         """Return the steps of an epoch."""
@@ -228,7 +261,8 @@ class Loader:
             for m in range(self.microbatches):
                 part = self._microbatch(len(whole), m, weights)
                 place, indices = (step, m), whole[part]
-                x, y = (values.take(place, indices, epoch, width) for values in (self._samples, self._targets))
+                pairs = None if self._mixer is None else self._mixer.pairs(whole, part, epoch)
+                x, y = (values.take(place, indices, epoch, width, pairs) for values in (self._samples, self._targets))
                 batches.append(Batch(x, y, part.start, indices))
             yield batches
 

@@ -1,0 +1,22 @@
+"""Augmentation of samples that depends on (seed, epoch, sample) only, never on the rank or the batch.
+
+``names`` lists the augmentations, ``augmenter`` applies them to batches, ``mixer`` mixes pairs of a global batch.
+"""
+
+from .augmenter import Augmenter
+from .base import Augmentation, Mixing
+from .draws import Draws
+from .mixer import Mixer
+from .names import AUGMENTATIONS, Augment, check_augment, check_dataset
+
+__all__ = [
+    "AUGMENTATIONS",
+    "Augment",
+    "Augmentation",
+    "Augmenter",
+    "Draws",
+    "Mixer",
+    "Mixing",
+    "check_augment",
+    "check_dataset",
+]
