@@ -22,6 +22,7 @@ from .ops.softmax_cross_entropy import (
 )
 from .registry import Registry
 
+_IS_GRADIENT = "gradient"  # the state of a loss whose forward has computed the gradient
 SQUARED_ERROR_PARTS = 256  # the most blocks of a GPU that add up squares
 
 
@@ -98,7 +99,7 @@ class SoftmaxCrossEntropy(Loss):
         """Return (counted targets, the sum of their losses, the number of correct ones)."""
         if _are_probabilities(targets, outputs):
             dlogits = ctx.empty(self, "e", outputs.shape)
-            ctx[self] = dlogits, None, outputs.shape
+            ctx[self] = dlogits, _IS_GRADIENT, outputs.shape
             return self._soft(outputs, targets, dlogits, ctx)
         if not np.issubdtype(targets.dtype, np.integer):
             raise _no_classes(targets)
@@ -155,7 +156,7 @@ class SoftmaxCrossEntropy(Loss):
     def backward(self, ctx: Context) -> np.ndarray:
         """Return softmax(outputs) - smoothed one-hot targets, 0 for ignored targets."""
         e, state, shape = ctx[self]
-        if state is not None or not isinstance(e, np.ndarray):
+        if state is not _IS_GRADIENT:
             cross_entropy_dx(e, state, self.label_smoothing)
         gradient: np.ndarray = e.reshape(shape)
         return gradient

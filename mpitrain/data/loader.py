@@ -33,7 +33,7 @@ class Batch:
 
     Attributes
     ----------
-    x : (n, H, W, C) or (n, F) array of float32, or (n, L) array of int64 tokens
+    x : (n, H, W, C) or (n, F) array of float32, (n, L) array of int64 tokens, or (n, F) array of int64 codes
         L is the longest of the global batch.
     y : (n,) array of int64 or (n, K) array of float32, normalized like x; (n, L) in language modeling, (n, H, W) in
         segmentation; (n, K) array of float32 probabilities where classes are mixed
@@ -68,7 +68,7 @@ class Loader:
     seed : int
         Seed of the order.
     normalizer : Normalizer or None
-        None only converts to float32; always None for tokens.
+        None only converts to float32; always None for tokens and codes.
     target_normalizer : Normalizer, optional
         For regression targets.
     augment : Augment, optional
@@ -172,21 +172,12 @@ class Loader:
             pixel_augmenter = Augmenter(augment, (*y.shape[1:], 1), y.dtype, fill=UNLABELED) or None
         mixed = self._mixer is not None
         classes = augment.num_classes if augment and mixed and y.ndim == 1 else 0
+        rest: dict[str, Any] = {"ring": ring, "device": device, "mixed": mixed}
+        kind = np.dtype(np.int64 if x.dtype == np.int64 else np.float32)  # int64: codes of categories
+        samples = make_values(x, kind, normalizers[0], augmenter=augmenter, used=used[0], **rest)
         kind = np.dtype(np.float32 if y.dtype.kind == "f" else np.int64)
-        samples = make_values(
-            x, np.dtype(np.float32), normalizers[0], ring, device, augmenter or None, used=used[0], mixed=mixed
-        )
-        targets = make_values(
-            y,
-            kind,
-            normalizers[1],
-            ring,
-            device,
-            pixel_augmenter or None,
-            used=used[1],
-            mixed=mixed,
-            num_classes=classes,
-        )
+        rest["num_classes"] = classes
+        targets = make_values(y, kind, normalizers[1], augmenter=pixel_augmenter, used=used[1], **rest)
         return samples, targets
 
     def __len__(self) -> int:

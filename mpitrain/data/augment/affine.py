@@ -77,7 +77,8 @@ def _transformed(x: np.ndarray, matrices: np.ndarray, fill: int) -> np.ndarray:
     found = lines[0] + v * (lines[1] - lines[0])
     if x.dtype.kind in "ui":
         found = np.floor(found + np.float32(0.5))
-    return np.where(inside[..., None], found, fill).astype(x.dtype)
+    whole: np.ndarray = np.where(inside[..., None], found, fill).astype(x.dtype)
+    return whole
 
 
 def _places(x: np.ndarray, matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -92,7 +93,8 @@ def _places(x: np.ndarray, matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _clip(places: np.ndarray, size: int) -> np.ndarray:
-    return np.clip(places, 0, size - 1).astype(np.intp)
+    found: np.ndarray = np.clip(places, 0, size - 1).astype(np.intp)
+    return found
 
 
 def _parts(x: np.ndarray) -> list[slice]:

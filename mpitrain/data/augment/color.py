@@ -13,7 +13,9 @@ import numpy as np
 from ...errors import UserError
 from .base import check_images
 
-_LUMA = np.array([19595, 38470, 7471])  # of 65536: the weights of ITU-R 601, as in Pillow's conversion to "L"
+_LUMA = np.array(
+    [19595, 38470, 7471], np.uint32
+)  # of 65536: ITU-R 601, as in Pillow
 
 
 def check_colors(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -116,8 +118,11 @@ def gray(x: np.ndarray) -> np.ndarray:
     """Return the gray values (n, H, W, 1) of images, as uint8."""
     if x.shape[3] == 1:
         return x
-    weighted = sum(x[..., i].astype(np.uint32) * np.uint32(_LUMA[i]) for i in range(3))
-    found: np.ndarray = ((weighted + np.uint32(0x8000)) >> np.uint32(16)).astype(np.uint8)[..., None]
+    weighted = np.full((*x.shape[:3], 1), 0x8000, np.uint32)
+    for channel, weight in enumerate(_LUMA):
+        weighted += x[..., channel : channel + 1] * weight
+    weighted >>= np.uint32(16)
+    found: np.ndarray = weighted.astype(np.uint8)
     return found
 
 

@@ -48,7 +48,8 @@ class Draws:
 
     def integers(self, which: int, count: Any) -> NDArray[np.intp]:
         """Return whole numbers from 0 to count - 1; ``count``, below 2^53, may be an array (n,)."""
-        return (self.uniform(which) * count).astype(np.intp)
+        found: NDArray[np.intp] = (self.uniform(which) * count).astype(np.intp)
+        return found
 
     def chance(self, which: int, share: float) -> NDArray[np.bool_]:
         """Return True for a share of the samples."""

@@ -103,9 +103,11 @@ class _Mask(Augmentation):
         for number in range(self.count):
             length = draws.integers(2 * number, self.width + 1)
             first = draws.integers(2 * number + 1, whole[self.dim] - length + 1)
-            nothing, all_of_it = np.zeros(len(x), np.intp), np.full(len(x), whole[1 - self.dim])
-            along, other = (first, first + length), (nothing, all_of_it)
-            erase(x, *(*along, *other) if self.dim == 0 else (*other, *along), value)
+            last, nothing, rest = first + length, np.zeros(len(x), np.intp), np.full(len(x), whole[1 - self.dim])
+            if self.dim == 0:
+                erase(x, first, last, nothing, rest, value)
+            else:
+                erase(x, nothing, rest, first, last, value)
 
 
 class TimeMask(_Mask):

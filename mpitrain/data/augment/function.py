@@ -38,8 +38,8 @@ class FunctionAugmentation(Augmentation):
     def check(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         """Raise UserError if the function fails, returns something else, or draws from elsewhere than ``rng``."""
         sample = np.zeros(shape, dtype)
-        found = [self._call(sample.copy(), 1, {}) for _ in range(2)]
-        if not np.array_equal(*found, equal_nan=dtype.kind == "f"):
+        first, second = (self._call(sample.copy(), 1, {}) for _ in range(2))
+        if not np.array_equal(first, second, equal_nan=dtype.kind == "f"):
             raise UserError(f"{self.name} gives two results for the same image: draw all random numbers from its rng")
 
     def images(self, x: np.ndarray, draws: Draws, mean: np.ndarray) -> None:

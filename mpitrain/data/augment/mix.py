@@ -104,4 +104,5 @@ class Beta:
         """Return (n,) numbers from [0, 1] for uniform ones (n,) from [0, 1)."""
         lower = np.minimum(uniform, 1 - uniform)
         x = np.interp(lower, self._below, self._points) ** (1 / self._power)
-        return np.where(uniform < 0.5, x, 1 - x)
+        found: np.ndarray = np.where(uniform < 0.5, x, 1 - x)
+        return found

@@ -60,7 +60,7 @@ class RandAugment(Augmentation):
     name = "rand-augment"
     moves_pixels = True
 
-    def __init__(self, n: int = 2, magnitude: float = 9):
+    def __init__(self, n: int = 2, magnitude: float = 9.0):
         check_range(self.name, "n", n, 0, 100)
         check_range(self.name, "magnitude", magnitude, 0, MAGNITUDES)
         self.n, self.strength = n, magnitude / MAGNITUDES

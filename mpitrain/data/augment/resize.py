@@ -4,7 +4,7 @@ Shapes: n samples; H, W, C height, width and channels of an image; h, w height a
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class RandomResizedCrop(Augmentation):
     name = "random-resized-crop"
     moves_pixels = True
 
-    def __init__(self, scale: float = 0.08, ratio: float = 4 / 3):
+    def __init__(self, scale: float = 0.08, ratio: float = 1.333):
         check_range(self.name, "scale", scale, 0.001, 1)
         check_range(self.name, "ratio", ratio, 1, 100)
         self.scale, self.ratio = scale, ratio
@@ -96,8 +96,9 @@ def resize(x: np.ndarray, boxes: Boxes) -> None:
 
 def _blend(source: np.ndarray, first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return source[first] (1 - weight) + source[second] weight, as float32, or float64 if the source is."""
-    kind = np.float64 if source.dtype == np.float64 else np.float32
-    a, b = (np.take(source, places, axis=0, mode="clip").astype(kind, copy=False) for places in (first, second))
+    kind: Any = np.float64 if source.dtype == np.float64 else np.float32
+    taken = (np.take(source, places, axis=0, mode="clip") for places in (first, second))
+    a, b = (values.astype(kind, copy=False) for values in taken)
     b -= a
     b *= weight.astype(kind)
     b += a
@@ -105,7 +106,7 @@ def _blend(source: np.ndarray, first: np.ndarray, second: np.ndarray, weight: np
 
 
 def _between(size: int, first: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the two places of a part to blend for each of ``size`` results, and the weight of the second; (n, size)."""
+    """Return the two places of a part to blend, and the weight of the second, for each of ``size`` results."""
     at = (np.arange(size) + 0.5) * (length / size)[:, None] - 0.5
     last = (length - 1)[:, None]
     at = np.clip(at, 0, last)
@@ -116,4 +117,5 @@ def _between(size: int, first: np.ndarray, length: np.ndarray) -> tuple[np.ndarr
 def _nearest(size: int, first: np.ndarray, length: np.ndarray) -> np.ndarray:
     """Return, for each of ``size`` results, the place in a part that is nearest; (n, size)."""
     at = ((np.arange(size) + 0.5) * (length / size)[:, None]).astype(np.intp)
-    return first[:, None] + np.minimum(at, (length - 1)[:, None])
+    found: np.ndarray = first[:, None] + np.minimum(at, (length - 1)[:, None])
+    return found
