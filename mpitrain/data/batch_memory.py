@@ -3,18 +3,49 @@
 Shapes: N samples of a split, n of a microbatch.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..device import CPU, Device
-from .augment import Augmenter
-from .augment.base import Pairs
-from .augment.mixer import mix_classes, mix_values
+from ..device import Device
 from .lazy import LazyRows
 from .mapped import is_mapped, take_rows
 from .normalize import Normalizer
+
+if TYPE_CHECKING:
+    from .augment.augmenter import Augmenter
+    from .augment.base import Pairs
+
+
+class BatchMemory(Protocol):
+    """Buffers of the samples or targets of batches.
+
+    Attributes
+    ----------
+    normalized_bytes : int
+        Memory of values normalized ahead of time.
+    """
+
+    normalized_bytes: int
+
+    def begin(self, seed: int, epoch: int) -> None:
+        """Begin an epoch."""
+
+    def reserve(self, capacity: int) -> None:
+        """Have room for microbatches of ``capacity`` samples from now on; earlier batches keep their memory."""
+
+    def take(
+        self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int, pairs: "Pairs | None" = None
+    ) -> np.ndarray:
+        """Return the values at ``indices`` in the buffer of (step, microbatch).
+
+        Parameters
+        ----------
+        width : int
+            Tokens to which rows are padded.
+        pairs : Pairs, optional
+            The samples to mix with, for memory that mixes.
+        """
 
 
 class Values:
@@ -46,7 +77,7 @@ class Values:
         normalizer: Normalizer | None,
         ring: tuple[int, int, int],
         device: Device,
-        augmenter: Augmenter | None = None,
+        augmenter: "Augmenter | None" = None,
         *,
         used: bool,
     ):
@@ -73,7 +104,7 @@ class Values:
         self._raw = np.empty(shape, self._kind) if used and self._kind != self.dtype else None
 
     def take(
-        self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int = 0, pairs: Pairs | None = None
+        self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int = 0, pairs: "Pairs | None" = None
     ) -> np.ndarray:
         """Return the values at ``indices``, augmented and normalized, in the buffer of (step, microbatch)."""
         n = len(indices)
@@ -117,7 +148,7 @@ class Rows:
         self._of_epoch = self._rows.of_epoch(seed, epoch)
 
     def take(
-        self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int, pairs: Pairs | None = None
+        self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int, pairs: "Pairs | None" = None
     ) -> np.ndarray:
         """Return rows padded to ``width``, C-contiguous, in the buffer of (step, microbatch)."""
         n = len(indices)
@@ -128,87 +159,20 @@ class Rows:
         return out
 
 
-class MixedValues:
-    """Values of samples mixed with those of their partners, in buffers that are used in turn.
-
-    Parameters
-    ----------
-    make : callable(ring, device) -> Values
-        Makes the memory of the values that are mixed.
-    num_classes : int
-        If positive, values are classes, and batches hold the probabilities of all classes, float32.
-    ring, device, used
-        As in ``Values``.
-    """
-
-    def __init__(
-        self,
-        make: Callable[[tuple[int, int, int], Device], Values],
-        ring: tuple[int, int, int],
-        device: Device,
-        num_classes: int = 0,
-        *,
-        used: bool,
-    ):
-        self._values = make((1, 1, 2 * ring[-1]), CPU)
-        self.normalized_bytes = self._values.normalized_bytes
-        self._classes, self._ring, self._device, self._used = num_classes > 0, ring[:-1], device, used
-        self._shape = (num_classes,) if num_classes else self._values.shape
-        self._dtype = np.dtype(np.float32) if num_classes else self._values.dtype
-        self._capacity = -1
-        self.reserve(ring[-1])
-
-    def begin(self, seed: int, epoch: int) -> None:
-        """Do nothing: arrays are the same in every epoch."""
-
-    def reserve(self, capacity: int) -> None:
-        """Have room for microbatches of ``capacity`` samples from now on; earlier batches keep their memory."""
-        if capacity <= self._capacity:
-            return
-        self._capacity, shape = capacity, (capacity, *self._shape)
-        self._values.reserve(2 * capacity)
-        self._empty = None if self._used else np.broadcast_to(np.zeros((), self._dtype), shape)
-        self._buffers = self._device.pinned_empty((*self._ring, *shape) if self._used else (0,), self._dtype)
-
-    def take(
-        self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int = 0, pairs: Pairs | None = None
-    ) -> np.ndarray:
-        """Return the mixtures of the values at ``indices`` in the buffer of (step, microbatch)."""
-        assert pairs is not None
-        n = len(indices)
-        if self._empty is not None:
-            return self._empty[:n]
-        out: np.ndarray = self._buffers[place[0] % len(self._buffers), place[1], :n]
-        both, places = np.unique(np.concatenate([indices, pairs.partners]), return_inverse=True)
-        rows = self._values.take((0, 0), both, epoch)
-        mix = mix_classes if self._classes else mix_values
-        mix(rows, places[:n], places[n:], pairs, out)
-        return out
-
-
-AnyValues = Values | Rows | MixedValues
-
-
 def make_values(
     values: Any,
     dtype: np.dtype[Any],
     normalizer: Normalizer | None,
     ring: tuple[int, int, int],
     device: Device,
-    augmenter: Augmenter | None = None,
+    augmenter: "Augmenter | None" = None,
     *,
     used: bool,
-    mixed: bool = False,
-    num_classes: int = 0,
-) -> AnyValues:
-    """Return the memory of batches of ``values``, as their kind needs it; ``mixed`` with those of other samples."""
+) -> BatchMemory:
+    """Return the memory of batches of ``values``, as their kind needs it."""
     if isinstance(values, LazyRows):
         return Rows(values, ring, device, used=used)
-
-    def make(ring: tuple[int, int, int], device: Device) -> Values:
-        return Values(values, dtype, normalizer, ring, device, augmenter, used=used)
-
-    return MixedValues(make, ring, device, num_classes, used=used) if mixed else make(ring, device)
+    return Values(values, dtype, normalizer, ring, device, augmenter, used=used)
 
 
 def _normalized(x: Any, normalizer: Normalizer | None) -> tuple[Any, Normalizer | None]:

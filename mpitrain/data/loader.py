@@ -7,20 +7,22 @@ import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..device import CPU, Device
-from .augment import Augment, Augmenter, Mixer
-from .batch_memory import AnyValues, make_values
+from .augment import Augment
+from .batch_memory import BatchMemory, make_values
 from .batches import make_batches
-from .dataset import UNLABELED, Split
+from .dataset import Split
 from .lazy import LazyRows
 from .normalize import Normalizer
-from .pixels import has_pixel_targets
 from .prefetch import Prefetcher
 from .sampler import share, weighted_share, within
+
+if TYPE_CHECKING:
+    from .augment.mixer import Mixer
 
 Weights = tuple[float, ...]
 
@@ -147,38 +149,24 @@ class Loader:
         self.divide_from((0, 0), weights)
         capacity = self._capacity(self.weights_at((0, 0)))
         ring = (prefetch + 2 if prefetch else 1, microbatches, capacity)
-        mixing = augment.mixing() if augment else None
-        self._mixer = None if mixing is None else Mixer(mixing, seed, tuple(split.x.shape[1:]))
-        self._samples, self._targets = self._values(
-            (normalizer, target_normalizer), augment, ring, device, used=(inputs, targets)
-        )
-        self.normalized_bytes = self._samples.normalized_bytes + self._targets.normalized_bytes
+        x, y = split.x, split.y
+        samples = np.dtype(np.int64 if x.dtype == np.int64 else np.float32)  # int64: codes of categories
+        dtypes = samples, np.dtype(np.float32 if y.dtype.kind == "f" else np.int64)
+        normalizers, used = (normalizer, target_normalizer), (inputs, targets)
+        self._mixer: Mixer | None = None
+        self._samples: BatchMemory
+        self._targets: BatchMemory
+        if augment and not isinstance(x, LazyRows):
+            from .augmented_memory import augmented_memory
 
-    def _values(
-        self,
-        normalizers: tuple[Normalizer | None, Normalizer | None],
-        augment: Augment | None,
-        ring: tuple[int, int, int],
-        device: Device,
-        used: tuple[bool, bool],
-    ) -> tuple[AnyValues, AnyValues]:
-        """Return the memory of samples and targets."""
-        x, y = self.split.x, self.split.y
-        augmenter = pixel_augmenter = None
-        if augment and used[0] and not isinstance(x, LazyRows):
-            mean = None if normalizers[0] is None else normalizers[0].mean
-            augmenter = Augmenter(augment, x.shape[1:], x.dtype, mean) or None
-        if augment and used[1] and has_pixel_targets(y):
-            pixel_augmenter = Augmenter(augment, (*y.shape[1:], 1), y.dtype, fill=UNLABELED) or None
-        mixed = self._mixer is not None
-        classes = augment.num_classes if augment and mixed and y.ndim == 1 else 0
-        rest: dict[str, Any] = {"ring": ring, "device": device, "mixed": mixed}
-        kind = np.dtype(np.int64 if x.dtype == np.int64 else np.float32)  # int64: codes of categories
-        samples = make_values(x, kind, normalizers[0], augmenter=augmenter, used=used[0], **rest)
-        kind = np.dtype(np.float32 if y.dtype.kind == "f" else np.int64)
-        rest["num_classes"] = classes
-        targets = make_values(y, kind, normalizers[1], augmenter=pixel_augmenter, used=used[1], **rest)
-        return samples, targets
+            made = augmented_memory(split, dtypes, normalizers, ring, device, augment, used)
+            self._samples, self._targets, self._mixer = made
+        else:
+            self._samples, self._targets = (
+                make_values(values, dtypes[i], normalizers[i], ring, device, used=used[i])
+                for i, values in enumerate((x, y))
+            )
+        self.normalized_bytes = self._samples.normalized_bytes + self._targets.normalized_bytes
 
     def __len__(self) -> int:
         """Return the steps of an epoch."""

@@ -168,7 +168,7 @@ def test_erased_parts(text):
         assert 16 < count.mean() < 32
     elif "time" in text:
         assert (count % 10 == 0).all()
-        assert count.max() == 100
+        assert 80 <= count.max() <= 100
         np.testing.assert_allclose(count.mean(), 46, atol=8)  # two masks of 2.5 frames, without what they share
     else:
         assert 0.4 < (count > 0).mean() < 0.6

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..rng import AUGMENT
 from .draws import Draws
-from .names import Augment, check_augment
+from .settings import Augment, check_augment
 
 
 class Augmenter:

@@ -69,11 +69,17 @@ class Pairs(NamedTuple):
 
 
 class Mixing(ABC):
-    """Mixture of each sample of a global batch with another one of it, and of their targets."""
+    """Mixture of each sample of a global batch with another one of it, and of their targets.
+
+    Attributes
+    ----------
+    name : str
+    pastes : bool
+        Whether parts are pasted, and values stay as they are: then classes of pixels can be mixed, too.
+    """
 
     name: ClassVar[str]
     pastes: ClassVar[bool] = False
-    """Whether parts are pasted, and values stay as they are: then classes of pixels can be mixed, too."""
 
     @abstractmethod
     def check(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -13,9 +13,7 @@ import numpy as np
 from ...errors import UserError
 from .base import check_images
 
-_LUMA = np.array(
-    [19595, 38470, 7471], np.uint32
-)  # of 65536: ITU-R 601, as in Pillow
+_LUMA = np.array([19595, 38470, 7471], np.uint32)  # of 65536: ITU-R 601, as in Pillow
 
 
 def check_colors(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
