@@ -10,6 +10,7 @@ from .dropout import Dropout
 from .embedding import Embedding
 from .experts import Experts
 from .flatten import Flatten
+from .interactions import DotInteraction, HashedColumns, OnNumbers
 from .layernorm import LayerNorm
 from .linear import Linear
 from .lora import LoRALinear
@@ -32,12 +33,14 @@ __all__ = [
     "ColumnEmbeddings",
     "Conv2d",
     "ConvTranspose2d",
+    "DotInteraction",
     "Dropout",
     "Embedding",
     "Experts",
     "FirstToken",
     "Flatten",
     "GlobalAvgPool",
+    "HashedColumns",
     "Layer",
     "LayerNorm",
     "Linear",
@@ -45,6 +48,7 @@ __all__ = [
     "MaxPool2d",
     "MixtureOfExperts",
     "MultiHeadAttention",
+    "OnNumbers",
     "Part",
     "PatchEmbedding",
     "PostNormBlock",

@@ -158,8 +158,10 @@ def test_a_linear_model_has_no_hidden_layers():
 def test_names():
     assert models.names()[0] == "convnet"
     of_tokens = ("gpt", "llama", "bert")
+    of_columns = {"dlrm": models.Codes(categories=(0, 5, 7))}
     for name in models.names():
-        assert isinstance(models.build(name, (16,) if name in of_tokens else (16, 16, 1), 2), Layer)
+        shape = (3,) if name in of_columns else (16,) if name in of_tokens else (16, 16, 1)
+        assert isinstance(models.build(name, shape, 2, codes=of_columns.get(name)), Layer)
 
 
 @pytest.mark.parametrize(
