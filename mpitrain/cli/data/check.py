@@ -57,6 +57,11 @@ def check(options: CheckOptions) -> int:
         if not csv_options.target:
             console.say(f"no target: csv:{name},target=COLUMN shows what would be learned")
             return 0
+    if kind == "images":
+        from ...data.images import describe_images
+
+        for line in describe_images(place):
+            console.say(line)
     task = None if options.task == "auto" else options.task
     dataset = open_dataset(options.source, task=task, test_fraction=options.test_fraction)
     for line in [*describe_dataset(dataset), *dataset.notes]:

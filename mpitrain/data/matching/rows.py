@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UserError
-from .. import text
+from .. import images, text
 from ..build import Arrays
 from ..checks import check_counts, check_features, check_targets
 from ..dataset import CLASSIFICATION, SEGMENTATION, Dataset, Split
@@ -19,7 +19,7 @@ from ..formats.npz import read_npz
 from ..formats.openml import read_openml
 from ..labels import label_codes
 from ..pixels import pixel_codes
-from ..sources import inherit_options, open_dataset, open_features, parse_source
+from ..sources import default_options, inherit_options, open_dataset, open_features, parse_source
 from ..tables import parse_csv_source
 from ..tables.rows import read_samples, targets_of
 from .conform import (
@@ -52,6 +52,8 @@ class Rows:
         Samples of the source, with those of its other splits.
     notes : tuple of str
         Sentences for the user.
+    files : tuple of str
+        The file of each sample, where each is one.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Rows:
     split: str
     total: int
     notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -73,6 +76,15 @@ class Rows:
         noun = "sample" if self.total == 1 else "samples"
         part = "whole file" if self.split == ALL else f"{self.split} split"
         return f"{len(self):,} of {self.total:,} {noun} ({part})"
+
+
+def as_trained(source: str, signature: Signature) -> str:
+    """Return a source completed by the options that a model was trained with; images get the shape of its samples."""
+    source = inherit_options(source, signature.source)
+    if parse_source(source)[0] != "images" or len(signature.input_shape) != 3:
+        return source
+    height, width, channels = signature.input_shape
+    return default_options(source, {"size": f"{height}x{width}", "channels": str(channels)})
 
 
 def split_of(dataset: Dataset, split: str) -> Rows:
@@ -104,6 +116,9 @@ def open_rows(source: str, signature: Signature, split: str = "") -> Rows:
     kind, place = parse_source(source)
     if kind in text.KEYS:
         return _text_rows(inherit_options(source, signature.source), signature, split)
+    if kind == "images":
+        place = parse_source(as_trained(source, signature))[1]
+        return _rows_of(images.whole_images(place, signature.task), signature, source, split)
     table = parse_source(inherit_options(source, signature.source))
     if text.has_text(*table):
         check_is_text(signature, source)
@@ -141,6 +156,11 @@ def open_samples(source: str, signature: Signature) -> Rows:
     kind, place = parse_source(source)
     if kind in text.KEYS:  # the targets are the text itself
         return _text_rows(inherit_options(source, signature.source), signature, ALL)
+    if kind == "images":
+        found = images.image_samples(parse_source(as_trained(source, signature))[1])
+        rows = _without_targets(found.name, found.x, signature, source, found.notes)
+        split = TEST if found.is_test else ALL
+        return dataclasses.replace(rows, split=split, total=found.total, files=tuple(found.files))
     whole = parse_source(inherit_options(source, signature.source))
     if text.has_text(*whole):
         check_is_text(signature, source)
