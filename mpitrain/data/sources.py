@@ -17,7 +17,7 @@ from .formats.npz import read_member, read_npz, read_npz_samples
 from .images import KEYS as IMAGE_KEYS
 from .source_options import SET_KEYS, join_options, split_options
 from .tables.encoding import Encoding
-from .tables.options import KEYS as CSV_KEYS
+from .tables.options import KEYS_OF, TABLES
 from .text.options import KEYS as TEXT_KEYS
 from .text.options import TABLE_KEYS, has_text
 
@@ -35,6 +35,7 @@ SOURCES = {
     "emnist": "emnist:DIR,split=balanced",
     "npz": "npz:FILE",
     "csv": "csv:FILE,target=COLUMN",
+    "parquet": "parquet:FILE|DIR,target=COLUMN",
     "openml": "openml:NAME",
     "shapes": "shapes:samples=N,size=HxW",
     "clicks": "clicks:samples=N,columns=T,codes=V",
@@ -44,7 +45,14 @@ SOURCES = {
     "images": "images:DIR",
 }
 
-OPTIONS = {"csv": CSV_KEYS | TABLE_KEYS, "jsonl": TABLE_KEYS, "images": IMAGE_KEYS, **SET_KEYS, **TEXT_KEYS}
+OPTIONS = {
+    "csv": KEYS_OF["csv"] | TABLE_KEYS,
+    "parquet": KEYS_OF["parquet"],
+    "jsonl": TABLE_KEYS,
+    "images": IMAGE_KEYS,
+    **SET_KEYS,
+    **TEXT_KEYS,
+}
 """The options of each kind of source that has any, and their meaning."""
 PATHS = ("test", "tokenizer", "labels")  # options that are paths
 PATHLESS = ("openml", "shapes", "clicks")  # what follows the colon is no path
@@ -151,12 +159,12 @@ def open_dataset(
                 draw=draw,
                 notes=notes,
             )
-        case "csv":
+        case "csv" | "parquet":
             if task == SEGMENTATION:
                 raise UserError(f"{source} is a table: the task {task} is for images, as in npz:FILE")
             from .tables import csv_dataset
 
-            return csv_dataset(place, task, test_fraction, seed, draw, encoding)
+            return csv_dataset(place, task, test_fraction, seed, draw, encoding, kind)
         case _:
             from .formats.openml import read_openml
 
@@ -194,10 +202,10 @@ def open_features(source: str, *, feature_names: tuple[str, ...] = ()) -> Featur
         As ``open_dataset``, or if a column is lacking.
     """
     kind, place = parse_source(source)
-    if kind == "csv":
+    if kind in TABLES:
         from .tables import open_csv
 
-        table = open_csv(place, feature_names)
+        table = open_csv(place, feature_names, kind)
         x = check_features(table.numbers(table.features), f"{table.path}: the samples", table.features)
         return Features(table.name, x, table.features)
     if kind == "npz":
@@ -277,7 +285,7 @@ def inherit_options(source: str, earlier: str) -> str:
     """
     (kind, place), (earlier_kind, _, earlier_place) = parse_source(source), earlier.partition(":")
     kinds = {kind, earlier_kind}
-    if kinds != {"images"} and kinds - {"csv", "jsonl"} and kinds - set(TEXT_KEYS):
+    if kinds != {"images"} and kinds - {*TABLES, "jsonl"} and kinds - set(TEXT_KEYS):
         return source
     path, options = split_place(kind, place)
     given = {"test", "labels", *options} | (
