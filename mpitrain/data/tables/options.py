@@ -88,6 +88,12 @@ def parse_csv_source(text: str) -> tuple[str, CsvOptions]:
     return path, _options(given)
 
 
+def text_options(sep: str = "", encoding: str = "") -> CsvOptions:
+    """Return options with a separator and an encoding, as written; empty for those that the file shows."""
+    given = {"sep": sep, "encoding": encoding}
+    return _options({key: [value] for key, value in given.items() if value})
+
+
 def split_csv_source(text: str) -> tuple[str, dict[str, list[str]]]:
     """Split what follows ``csv:`` into the path and the values of each option as written, unchecked."""
     return split_options(text, KEYS)

@@ -1,6 +1,6 @@
 """Table reader: the header, then block by block, by pyarrow if installed or by the csv module."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -35,6 +35,8 @@ class TableReader:
     options : CsvOptions
     reader : "auto", "csv" or "arrow"
         The csv module, or pyarrow; auto takes pyarrow for large files if it is installed.
+    opener : callable(path, encoding) -> TextStream
+        Opens the text.
 
     Attributes
     ----------
@@ -54,12 +56,18 @@ class TableReader:
         If the file cannot be read or has no header.
     """
 
-    def __init__(self, path: Path, options: CsvOptions, reader: Reader = "auto"):
-        self.path, self._options, self.kind = path, options, reader
+    def __init__(
+        self,
+        path: Path,
+        options: CsvOptions,
+        reader: Reader = "auto",
+        opener: Callable[[Path, str], TextStream] = TextStream,
+    ):
+        self.path, self._options, self.kind, self._open = path, options, reader, opener
         self.lines, self.num_blank = Lines(), 0
         self.columns: dict[str, Column] = {}
         self._places: list[tuple[int, Column]] = []
-        with reading(path, "a table in text"), TextStream(path, options.encoding) as stream:
+        with reading(path, "a table in text"), opener(path, options.encoding) as stream:
             first = Blocks(stream).first
             self.encoding, self._size = stream.encoding, stream.size
             self._first_bytes = len(first.encode())
@@ -87,7 +95,7 @@ class TableReader:
         unnamed = [(k, Column("", self._options.format, 0)) for k in self.header.unnamed]
         self._places = [(places[name], column) for name, column in self.columns.items()] + unnamed
         self.matrix, self.rest = Matrix(len(dense)), Matrix(len(self._places) - len(dense))
-        with reading(self.path, "a table in text"), TextStream(self.path, self._options.encoding) as stream:
+        with reading(self.path, "a table in text"), self._open(self.path, self._options.encoding) as stream:
             blocks = Blocks(stream)
             for block, parsed in self._parse(blocks):
                 fresh = not self.lines
@@ -112,7 +120,7 @@ class TableReader:
         """
         check_names(self.path, names, dict.fromkeys(filter(None, self.header.names)))
         places = [self.header.names.index(name) for name in names]
-        with reading(self.path, "a table in text"), TextStream(self.path, self._options.encoding) as stream:
+        with reading(self.path, "a table in text"), self._open(self.path, self._options.encoding) as stream:
             blocks = Blocks(stream)
             for block in blocks.after(self.header.num_lines, self.header.separator):
                 rows, lines = block.rows(self.header.separator)
