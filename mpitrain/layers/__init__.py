@@ -3,6 +3,7 @@
 from .activations import GELU, ReLU, Sigmoid, SiLU, SwiGLU, Tanh
 from .base import Layer
 from .batchnorm2d import BatchNorm2d
+from .column_embeddings import ColumnEmbeddings
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
 from .dropout import Dropout
@@ -28,6 +29,7 @@ __all__ = [
     "GELU",
     "AvgPool2d",
     "BatchNorm2d",
+    "ColumnEmbeddings",
     "Conv2d",
     "ConvTranspose2d",
     "Dropout",
