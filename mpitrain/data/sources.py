@@ -15,6 +15,7 @@ from .files import file, folder
 from .formats.cifar10 import CIFAR10_CLASSES, read_cifar10
 from .formats.idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
 from .formats.npz import read_member, read_npz, read_npz_samples
+from .ratings.options import KEYS as RATINGS_KEYS
 from .source_options import join_options, split_options
 from .tables.options import KEYS as CSV_KEYS
 from .text.options import KEYS as TEXT_KEYS
@@ -32,13 +33,14 @@ SOURCES = {
     "npz": "npz:FILE",
     "csv": "csv:FILE,target=COLUMN",
     "openml": "openml:NAME",
+    "ratings": "ratings:FILE",
     "shapes": "shapes:samples=N,size=HxW",
     "jsonl": "jsonl:FILE,text=KEY,target=KEY",
     "text": "text:FILE|DIR|GLOB",
     "tokens": "tokens:DIR",
 }
 
-OPTIONS = {"csv": CSV_KEYS | TABLE_KEYS, "jsonl": TABLE_KEYS, **TEXT_KEYS}
+OPTIONS = {"csv": CSV_KEYS | TABLE_KEYS, "jsonl": TABLE_KEYS, "ratings": RATINGS_KEYS, **TEXT_KEYS}
 """The options of each kind of source that has any, and their meaning."""
 PATHS = ("test", "tokenizer")  # options that are paths
 PATHLESS = ("openml", "shapes")  # what follows the colon is no path
@@ -94,6 +96,10 @@ def open_dataset(
     match kind:
         case "digits":
             return _digits(task)
+        case "ratings":
+            from .ratings import ratings_dataset
+
+            return ratings_dataset(place, task, test_fraction, seed)
         case "shapes":
             from .shapes import shapes_dataset
 
@@ -236,7 +242,7 @@ def inherit_options(source: str, earlier: str) -> str:
     'csv:new.csv,decimal=point,target=y'
     """
     (kind, place), (earlier_kind, _, earlier_place) = parse_source(source), earlier.partition(":")
-    if {kind, earlier_kind} - {"csv", "jsonl"} and {kind, earlier_kind} - set(TEXT_KEYS):
+    if not any({kind, earlier_kind} <= kinds for kinds in ({"csv", "jsonl"}, set(TEXT_KEYS), {"ratings"})):
         return source
     path, options = split_place(kind, place)
     given = {"test", *options} | ({"decimal", "thousands"} if {"decimal", "thousands"} & options.keys() else set())

@@ -6,6 +6,7 @@ from .batchnorm2d import BatchNorm2d
 from .column_embeddings import ColumnEmbeddings
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
+from .dot_product import DotProduct, NeuralFactorization, SideBySide
 from .dropout import Dropout
 from .embedding import Embedding
 from .experts import Experts
@@ -24,6 +25,7 @@ from .sequential import Part, Sequential, Unit
 from .skip_concat import SkipConcat
 from .tokens import FirstToken, TiedHead, TokenEmbedding
 from .transformer_block import PostNormBlock, PreNormBlock
+from .user_history import FirstColumn, UserHistory
 
 __all__ = [
     "GELU",
@@ -32,9 +34,11 @@ __all__ = [
     "ColumnEmbeddings",
     "Conv2d",
     "ConvTranspose2d",
+    "DotProduct",
     "Dropout",
     "Embedding",
     "Experts",
+    "FirstColumn",
     "FirstToken",
     "Flatten",
     "GlobalAvgPool",
@@ -45,6 +49,7 @@ __all__ = [
     "MaxPool2d",
     "MixtureOfExperts",
     "MultiHeadAttention",
+    "NeuralFactorization",
     "Part",
     "PatchEmbedding",
     "PostNormBlock",
@@ -55,6 +60,7 @@ __all__ = [
     "Residual",
     "Sequential",
     "SiLU",
+    "SideBySide",
     "Sigmoid",
     "SkipConcat",
     "SwiGLU",
@@ -62,4 +68,5 @@ __all__ = [
     "TiedHead",
     "TokenEmbedding",
     "Unit",
+    "UserHistory",
 ]

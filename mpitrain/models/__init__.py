@@ -18,10 +18,13 @@ from .convnet import convnet
 from .gpt import gpt
 from .lenet import lenet
 from .llama import llama
+from .matrix_factorization import mf
 from .mlp import mlp
+from .ncf import ncf
 from .prepare import prepare
 from .resnet import SIZES, resnet
 from .resnet_cifar import resnet_cifar
+from .two_tower import two_tower
 from .unet import unet
 from .vit import vit
 
@@ -48,6 +51,7 @@ MODELS: Registry[Layer] = Registry(
         "resnet": resnet,
         "unet": unet,
         **{"gpt": gpt, "llama": llama, "bert": bert, "vit": vit},
+        **{"mf": mf, "ncf": ncf, "two-tower": two_tower},
     },
     arguments=("input_shape", "num_outputs"),
     result=Layer,

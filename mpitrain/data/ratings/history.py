@@ -9,9 +9,7 @@ from .reader import Interactions
 from .split import Part
 
 
-def histories(
-    found: Interactions, parts: np.ndarray, part: Part, item: np.ndarray, length: int
-) -> np.ndarray:
+def histories(found: Interactions, parts: np.ndarray, part: Part, item: np.ndarray, length: int) -> np.ndarray:
     """Return the codes of the latest ``length`` items of the user before each rating of ``part``, (n, K) int64.
 
     They come from earlier ratings only, of training samples, and for test samples from those for validation, too; the

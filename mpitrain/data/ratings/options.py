@@ -94,7 +94,9 @@ def parse_ratings_source(text: str) -> tuple[str, RatingsOptions]:
         encoding=values.get("encoding", ""),
     )
     if options.history and options.negatives:
-        raise UserError("ratings: history= is for samples of one click each, and negatives= for pairs: give one of them")
+        raise UserError(
+            "ratings: history= is for samples of one click each, and negatives= for pairs: give one of them"
+        )
     return path, options
 
 
@@ -115,7 +117,7 @@ def known_columns(names: Iterable[str]) -> dict[str, str]:
 
 ROLES = {
     "user": "user userid uid username reviewerid customer customerid visitorid memberid accountid",
-    "item": "item itemid movie movieid product productid asin book bookid isbn song songid track trackid artist artistid",
+    "item": "item itemid movie movieid product productid asin book bookid isbn song songid track trackid artistid",
     "rating": "rating ratings score stars overall bookrating",
     "time": "time timestamp unixtime unixreviewtime date datetime ts",
 }

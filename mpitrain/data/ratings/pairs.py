@@ -82,7 +82,8 @@ class PairRows(LazyRows):
     @property
     def targets(self) -> np.ndarray:
         """1 for a click, 0 for a drawn item: (N,) int64."""
-        return (np.arange(len(self)) % (1 + self._draws.count) == 0).astype(np.int64)
+        clicked: np.ndarray = (np.arange(len(self)) % (1 + self._draws.count) == 0).astype(np.int64)
+        return clicked
 
     def take(self, indices: np.ndarray, width: int | None = None) -> np.ndarray:
         """Return pairs by their numbers, (m, 2) int64."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class Interactions:
     def select(self, rows: np.ndarray, *notes: str) -> "Interactions":
         """Return some of the rows, in the order of the file, with more notes."""
         parts = {name: getattr(self, name) for name in ("user", "item", "rating", "time")}
-        taken = {name: None if values is None else values[rows] for name, values in parts.items()}
+        taken: dict[str, Any] = {name: None if values is None else values[rows] for name, values in parts.items()}
         order = np.empty(len(rows), np.int64)
         order[np.argsort(self.order[rows], kind="stable")] = np.arange(len(rows))
         return replace(self, **taken, order=order, notes=(*self.notes, *notes))
@@ -92,7 +93,7 @@ def read_interactions(place: str, options: RatingsOptions) -> Interactions:
     columns, notes = _find_columns(path, list(filter(None, reader.header.names)), options, headless=headless)
     numbers = [columns[role] for role in ("rating", "time") if role in columns]
     names = [columns["user"], columns["item"]]
-    keep = {name: UNLIMITED for name in names} | ({columns["time"]: 1} if "time" in columns else {})
+    keep = dict.fromkeys(names, UNLIMITED) | ({columns["time"]: 1} if "time" in columns else {})
     reader.read(numbers, names, keep)
     table = Table(path, settings, reader.lines, (), tuple(numbers), (), reader, (0, 0))
     if not table.lines:
@@ -101,8 +102,9 @@ def read_interactions(place: str, options: RatingsOptions) -> Interactions:
     table.check_whole(numbers)
     rating = _ratings(table, columns["rating"]) if "rating" in columns else None
     time = _times(table, columns["time"]) if "time" in columns else None
-    users, items = (_names(table.texts(name)) for name in names)
-    found = Interactions(path, columns, *_paired(users, items), rating, _order(time, len(table.lines)), time, notes)
+    (users, user), (items, item) = (_names(table.texts(name)) for name in names)
+    order = _order(time, len(table.lines))
+    found = Interactions(path, columns, users, items, user, item, rating, order, time, notes)
     return _least_of_users(_without_repeats(_liked(found, options)), options)
 
 
@@ -172,11 +174,8 @@ def _names(texts: Texts) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct names, integers if all of them are, and the place of each row among them."""
     cells = texts.cells
     whole = all(_WHOLE.fullmatch(cell) for cell in cells)
-    return np.array([int(cell) for cell in cells], np.int64) if whole else np.array(cells), texts.codes
-
-
-def _paired(users: tuple[np.ndarray, np.ndarray], items: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, ...]:
-    return users[0], items[0], users[1].astype(np.int64), items[1].astype(np.int64)
+    names = np.array([int(cell) for cell in cells], np.int64) if whole else np.array(cells)
+    return names, texts.codes.astype(np.int64)
 
 
 def _order(time: np.ndarray | None, count: int) -> np.ndarray:
@@ -212,7 +211,7 @@ def _without_repeats(found: Interactions) -> Interactions:
 
 def _least_of_users(found: Interactions, options: RatingsOptions) -> Interactions:
     counts = np.bincount(found.user, minlength=len(found.users))
-    few = np.count_nonzero((counts > 0) & (counts < options.min_user))
+    few = int(np.count_nonzero((counts > 0) & (counts < options.min_user)))
     if not few:
         return found
     rows = np.flatnonzero(counts[found.user] >= options.min_user)

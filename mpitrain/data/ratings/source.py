@@ -4,6 +4,7 @@ Shapes: N ratings, K items of a history.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,19 @@ class Coded:
         user, item = users.encode(found.users)[found.user], items.encode(found.items)[found.item]
         return cls(found, users, items, user, item)
 
+    def noting_cold(self, parts: np.ndarray) -> "Coded":
+        """Return the same with notes on test and validation samples of users or items that have no training sample."""
+        others = parts != Part.TRAIN
+        notes = list(self.found.notes)
+        for what, codes in (("users", self.user), ("items", self.item)):
+            count = int(np.count_nonzero(others & (codes == 0)))
+            if count:
+                notes.append(
+                    f"{self.found.path}: {count:,} of {int(others.sum()):,} samples that are not trained on are of "
+                    f"{what} that no training sample has: they have the code 0"
+                )
+        return replace(self, found=replace(self.found, notes=tuple(notes)))
+
     def seen(self, rows: np.ndarray) -> Seen:
         """Return the items of each user in some of the rows, a mask (N,)."""
         return Seen(self.user[rows], self.item[rows], self.users.size, self.items.size)
@@ -66,19 +80,19 @@ def ratings_dataset(place: str, task: str | None, test_fraction: float, seed: in
     split = options.split or ("random" if task == REGRESSION else "leave-last-out")
     parts, more = divide(found, split, test_fraction, seed)
     train = parts == Part.TRAIN
-    coded = Coded.of(found, Category.of(_names(found.users, found.user[train])), Category.of(_names(found.items, found.item[train])))
-    found = replace(found, notes=(*found.notes, *notes, *more, *_cold(coded, parts)))
-    coded = replace(coded, found=found)
+    users, items = _category(found.users, found.user[train]), _category(found.items, found.item[train])
+    coded = Coded.of(replace(found, notes=(*found.notes, *notes, *more)), users, items).noting_cold(parts)
     if task == REGRESSION:
         return _explicit(coded, parts)
     if coded.items.size < 3:
         raise UserError(f"{found.path}: there is one item to train on, and nothing to choose from")
-    return _pairs(coded, parts, options.negatives, seed) if options.negatives else _clicks(coded, parts, options.history)
+    if options.negatives:
+        return _pairs(coded, parts, options.negatives, seed)
+    return _clicks(coded, parts, options.history)
 
 
-def _names(names: np.ndarray, places: np.ndarray) -> np.ndarray:
-    found: np.ndarray = names[np.unique(places)]
-    return found
+def _category(names: np.ndarray, places: np.ndarray) -> Category:
+    return Category.of(names[np.unique(places)])
 
 
 def _task_of(found: Interactions, task: str | None, options: RatingsOptions) -> tuple[str, tuple[str, ...]]:
@@ -99,25 +113,9 @@ def _task_of(found: Interactions, task: str | None, options: RatingsOptions) -> 
     return REGRESSION, (why,)
 
 
-def _cold(coded: Coded, parts: np.ndarray) -> tuple[str, ...]:
-    """Return notes on test and validation samples of users or items that have no training sample."""
-    others = parts != Part.TRAIN
-    notes = []
-    for what, codes in (("users", coded.user), ("items", coded.item)):
-        count = int(np.count_nonzero(others & (codes == 0)))
-        if count:
-            notes.append(
-                f"{coded.found.path}: {count:,} of {int(others.sum()):,} samples that are not trained on are of {what} "
-                "that no training sample has: they have the code 0"
-            )
-    return tuple(notes)
-
-
-def _dataset(coded: Coded, task: str, splits: dict[Part, Split], num_outputs: int, **more: object) -> Dataset:
-    train, test, validation = splits[Part.TRAIN], splits[Part.TEST], splits.get(Part.VALIDATION)
-    notes = coded.found.notes
-    made: Dataset = Dataset(coded.found.name, task, train, test, num_outputs, notes=notes, validation=validation, **more)  # type: ignore[arg-type]
-    return made
+def _dataset(coded: Coded, task: str, splits: dict[Part, Split], num_outputs: int, **more: Any) -> Dataset:
+    more |= {"validation": splits.get(Part.VALIDATION), "notes": coded.found.notes}
+    return Dataset(coded.found.name, task, splits[Part.TRAIN], splits[Part.TEST], num_outputs, **more)
 
 
 def _rows(parts: np.ndarray) -> dict[Part, np.ndarray]:
@@ -156,7 +154,7 @@ def _clicks(coded: Coded, parts: np.ndarray, length: int) -> Dataset:
         class_names=(UNSEEN, *map(coded.items.name, range(1, coded.items.size))),
         feature_names=(columns["user"], *(f"{columns['item']}[-{k}]" for k in range(length, 0, -1))),
         target_name=columns["item"],
-        categories=(coded.users, *[coded.items] * length),
+        categories=(coded.users, *[Category(coded.items.size)] * (length - 1), *[coded.items] * (length > 0)),
     )
 
 
@@ -165,7 +163,8 @@ def _pairs(coded: Coded, parts: np.ndarray, negatives: int, seed: int) -> Datase
     everything = coded.seen(np.ones(len(parts), bool))
     for part, rows in _rows(parts).items():
         is_train = part == Part.TRAIN
-        draws = Draws(negatives, coded.seen(parts == Part.TRAIN)) if is_train else Draws(LIST, everything, seed, -int(part))
+        others = Draws(LIST, everything, seed, -int(part))
+        draws = Draws(negatives, coded.seen(parts == Part.TRAIN)) if is_train else others
         x = PairRows(coded.user[rows], coded.item[rows], draws, of_epochs=is_train)
         splits[part] = Split(x, x.targets)
     return _dataset(

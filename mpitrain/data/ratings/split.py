@@ -56,7 +56,9 @@ def divide(
         parts[enough & (from_last == 1)] = Part.VALIDATION
     few = len(np.unique(found.user[~enough]))
     if few == len(np.unique(found.user)):
-        raise UserError(f"{found.path}: no user has {held_out + 1} ratings or more, so that {split} leaves none to test")
+        raise UserError(
+            f"{found.path}: no user has {held_out + 1} ratings or more, so that {split} leaves none to test"
+        )
     users = f"{few:,} user{'s' * (few > 1)} with {held_out} rating{'s or fewer' * (held_out > 1)}"
     notes = (f"{found.path}: {users} {'are' if few > 1 else 'is'} not tested",) if few else ()
     return parts, _note_on_times(found) + notes
