@@ -6,6 +6,7 @@ from ..errors import UserError
 from .dataset import LANGUAGE_MODELING, Dataset, Split
 from .draw import Draw, draw_rows
 from .lazy import select
+from .ratings.pairs import PairRows
 from .rng import VALIDATION
 
 
@@ -35,6 +36,10 @@ def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "st
     if not amount:
         return dataset
     train = dataset.train
+    if dataset.validation is not None:
+        raise UserError(f"--validation {amount:g}: {dataset.name} has a validation split of its own")
+    if isinstance(train.x, PairRows):
+        raise UserError(f"--validation {amount:g} cannot divide clicks and drawn items: take split=leave-last-two-out")
     count = max(1, round(amount * len(train))) if amount < 1 else int(amount)
     if count >= len(train):
         raise UserError(
@@ -51,5 +56,5 @@ def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "st
         raise UserError(
             f"{dataset.name}: every training sample is the only one of its class, so that there is none to validate on"
         )
-    left, validation = (Split(select(train.x, rows), train.y[rows]) for rows in (kept, drawn))
+    left, validation = (Split(select(train.x, rows), train.y[rows], train.seen) for rows in (kept, drawn))
     return dataclasses.replace(dataset, train=left, validation=validation)

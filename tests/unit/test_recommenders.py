@@ -5,7 +5,16 @@ from mpitrain import models
 from mpitrain.arena import Arena
 from mpitrain.context import Context
 from mpitrain.errors import UserError
-from mpitrain.layers import DotProduct, Embedding, Linear, NeuralFactorization, Sequential, SideBySide, Tanh, UserHistory
+from mpitrain.layers import (
+    DotProduct,
+    Embedding,
+    Linear,
+    NeuralFactorization,
+    Sequential,
+    SideBySide,
+    Tanh,
+    UserHistory,
+)
 from tests.gradients import check_layer, numeric_gradient
 
 USERS, ITEMS, K = 4, 6, 3

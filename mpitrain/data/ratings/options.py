@@ -94,9 +94,7 @@ def parse_ratings_source(text: str) -> tuple[str, RatingsOptions]:
         encoding=values.get("encoding", ""),
     )
     if options.history and options.negatives:
-        raise UserError(
-            "ratings: history= is for samples of one click each, and negatives= for pairs: give one of them"
-        )
+        raise UserError("ratings: history= is for samples of one click each, and negatives= for pairs: not both")
     return path, options
 
 
