@@ -6,7 +6,6 @@ from ..errors import UserError
 from .dataset import LANGUAGE_MODELING, Dataset, Split
 from .draw import Draw, draw_rows
 from .lazy import select
-from .ratings.pairs import PairRows
 from .rng import VALIDATION
 
 
@@ -38,8 +37,6 @@ def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "st
     train = dataset.train
     if dataset.validation is not None:
         raise UserError(f"--validation {amount:g}: {dataset.name} has a validation split of its own")
-    if isinstance(train.x, PairRows):
-        raise UserError(f"--validation {amount:g} cannot divide clicks and drawn items: take split=leave-last-two-out")
     count = max(1, round(amount * len(train))) if amount < 1 else int(amount)
     if count >= len(train):
         raise UserError(

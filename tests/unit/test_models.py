@@ -157,9 +157,11 @@ def test_a_linear_model_has_no_hidden_layers():
 
 def test_names():
     assert models.names()[0] == "convnet"
-    of_tokens = ("gpt", "llama", "bert")
+    of_tokens, of_ratings = ("gpt", "llama", "bert"), ("mf", "ncf", "two-tower")
     for name in models.names():
-        assert isinstance(models.build(name, (16,) if name in of_tokens else (16, 16, 1), 2), Layer)
+        codes = models.Codes(categories=(3, 4)) if name in of_ratings else None
+        shape = (2,) if codes else (16,) if name in of_tokens else (16, 16, 1)
+        assert isinstance(models.build(name, shape, 2, codes=codes), Layer)
 
 
 @pytest.mark.parametrize(

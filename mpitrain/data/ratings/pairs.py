@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import UserError
 from ..blocks import digest_bytes
 from ..lazy import LazyRows
 from ..rng import NEGATIVES, random_bits
@@ -99,6 +100,10 @@ class PairRows(LazyRows):
             return self
         draws = Draws(self._draws.count, self._draws.clicked, seed, epoch)
         return PairRows(self._user, self._item, draws)
+
+    def select(self, indices: np.ndarray) -> LazyRows:
+        """Raise a UserError: pairs belong to their click."""
+        raise UserError("clicks and the items drawn for them cannot be divided by rows: take split=leave-last-two-out")
 
     def digest(self) -> str:
         """Return the shape and a hash of clicks and of some drawn items."""
