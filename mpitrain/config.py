@@ -24,7 +24,7 @@ class Data:
     """Data and batches."""
 
     source: Annotated[str, arg(name="data", metavar="SOURCE")] = "digits"
-    """Data to train and test on: digits (in the package), shapes (generated), mnist:DIR, fashion-mnist:DIR,
+    """Data to train and test on: digits (in the package), shapes and clicks (generated), mnist:DIR, fashion-mnist:DIR,
     cifar10:DIR, npz:FILE, csv:FILE,target=COLUMN, openml:NAME, or to predict the next token text:FILE|DIR|GLOB or
     tokens:DIR (options tokenizer=bytes|FILE window=TOKENS test=FILE, see docs/text.md). More options of csv:
     drop=COLUMN,COLUMN test=FILE na=TEXT,TEXT decimal=comma thousands=comma|point|space strip=$% sep=CHARACTER

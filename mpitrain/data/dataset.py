@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .categories import Category, only_codes, sizes_of
+from .tables.encoding import Encoding
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Dataset:
         Whether hidden tokens are predicted in language modeling, from all others, in place of the next ones.
     categories : tuple of Category or None
         One per column of a table, None for one of numbers; empty where all columns are numbers.
+    encoding : Encoding or None
+        How the columns of a table in a file have become those of the samples.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Dataset:
     tokenizer: Tokenizer | None = None
     masked: bool = False
     categories: tuple[Category | None, ...] = ()
+    encoding: Encoding | None = None
 
     @property
     def only_codes(self) -> bool:

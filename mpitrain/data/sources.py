@@ -17,6 +17,7 @@ from .formats.idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
 from .formats.npz import read_member, read_npz, read_npz_samples
 from .ratings.options import KEYS as RATINGS_KEYS
 from .source_options import join_options, split_options
+from .tables.encoding import Encoding
 from .tables.options import KEYS as CSV_KEYS
 from .text.options import KEYS as TEXT_KEYS
 from .text.options import TABLE_KEYS, has_text
@@ -35,6 +36,7 @@ SOURCES = {
     "openml": "openml:NAME",
     "ratings": "ratings:FILE",
     "shapes": "shapes:samples=N,size=HxW",
+    "clicks": "clicks:samples=N,columns=T,codes=V",
     "jsonl": "jsonl:FILE,text=KEY,target=KEY",
     "text": "text:FILE|DIR|GLOB",
     "tokens": "tokens:DIR",
@@ -43,13 +45,19 @@ SOURCES = {
 OPTIONS = {"csv": CSV_KEYS | TABLE_KEYS, "jsonl": TABLE_KEYS, "ratings": RATINGS_KEYS, **TEXT_KEYS}
 """The options of each kind of source that has any, and their meaning."""
 PATHS = ("test", "tokenizer")  # options that are paths
-PATHLESS = ("openml", "shapes")  # what follows the colon is no path
+PATHLESS = ("openml", "shapes", "clicks")  # what follows the colon is no path
 
 _DIGITS = Path(__file__).parent / "digits" / "digits.npz"
 
 
 def open_dataset(
-    source: str, *, task: str | None = None, test_fraction: float = 0.2, seed: int = 0, draw: Draw = "stratified"
+    source: str,
+    *,
+    task: str | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    draw: Draw = "stratified",
+    encoding: Encoding | None = None,
 ) -> Dataset:
     """Open a dataset.
 
@@ -66,6 +74,9 @@ def open_dataset(
         Seed of the permutation that draws this part.
     draw : "stratified" or "random"
         Whether this part holds the same share of each class.
+    encoding : Encoding, optional
+        How the columns of a table become those of the samples, as an earlier training has decided; by default the
+        training rows of this one do.
 
     Raises
     ------
@@ -104,6 +115,10 @@ def open_dataset(
             from .shapes import shapes_dataset
 
             return shapes_dataset(place, task)
+        case "clicks":
+            from .clicks import clicks_dataset
+
+            return clicks_dataset(place, task)
         case "mnist":
             return image_dataset(kind, *read_idx_folder(folder(place, kind)), DIGIT_CLASSES, task)
         case "fashion-mnist":
@@ -129,7 +144,7 @@ def open_dataset(
                 raise UserError(f"{source} is a table: the task {task} is for images, as in npz:FILE")
             from .tables import csv_dataset
 
-            return csv_dataset(place, task, test_fraction, seed, draw)
+            return csv_dataset(place, task, test_fraction, seed, draw, encoding)
         case _:
             from .formats.openml import read_openml
 

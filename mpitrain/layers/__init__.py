@@ -11,6 +11,7 @@ from .dropout import Dropout
 from .embedding import Embedding
 from .experts import Experts
 from .flatten import Flatten
+from .interactions import DotInteraction, HashedColumns, OnNumbers
 from .layernorm import LayerNorm
 from .linear import Linear
 from .lora import LoRALinear
@@ -34,6 +35,7 @@ __all__ = [
     "ColumnEmbeddings",
     "Conv2d",
     "ConvTranspose2d",
+    "DotInteraction",
     "DotProduct",
     "Dropout",
     "Embedding",
@@ -42,6 +44,7 @@ __all__ = [
     "FirstToken",
     "Flatten",
     "GlobalAvgPool",
+    "HashedColumns",
     "Layer",
     "LayerNorm",
     "Linear",
@@ -50,6 +53,7 @@ __all__ = [
     "MixtureOfExperts",
     "MultiHeadAttention",
     "NeuralFactorization",
+    "OnNumbers",
     "Part",
     "PatchEmbedding",
     "PostNormBlock",

@@ -15,6 +15,7 @@ from ..registry import FILE, Registry
 from .adapt import add_lora, freeze, merge_lora, remove_lora
 from .bert import bert
 from .convnet import convnet
+from .dlrm import dlrm
 from .gpt import gpt
 from .lenet import lenet
 from .llama import llama
@@ -50,6 +51,7 @@ MODELS: Registry[Layer] = Registry(
         **{name: partial(resnet, **size) for name, size in SIZES.items()},
         "resnet": resnet,
         "unet": unet,
+        "dlrm": dlrm,
         **{"gpt": gpt, "llama": llama, "bert": bert, "vit": vit},
         **{"mf": mf, "ncf": ncf, "two-tower": two_tower},
     },

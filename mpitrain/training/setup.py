@@ -1,6 +1,7 @@
 """Setup of training from a config: data, normalization, network, loss."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,7 +212,7 @@ def open_setup(
         lora = adapt(model, config.model, fitted, () if first_weights is None else first_weights.new)
         if lora is not None and weights is None and own.model is None and earlier is None:
             dataset = dataclasses.replace(dataset, notes=(*dataset.notes, RANDOM_BASE))
-        limits.check_memory(config, model, world, mesh.sizes["pipe"] * mesh.sizes["tensor"])
+        limits.check_memory(config, model, world, math.prod(mesh.sizes[axis] for axis in ("pipe", "tensor", "expert")))
         class_weights = class_weights_of(config.optimizer.class_weights, dataset)
         loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)
         if first_weights is not None:
@@ -316,8 +317,11 @@ def open_samples(config: Config, source: str, earlier: Signature | None, own: Ow
     """Return the dataset of a run, with its validation samples."""
     data = config.data
     task = None if data.task == "auto" else data.task
-    make, given = (open_dataset, source) if own.data is None else (make_dataset, own.data)
-    dataset = make(given, task=task, test_fraction=data.test_fraction, seed=config.run.seed, draw=data.split)
+    drawn: dict[str, Any] = {"test_fraction": data.test_fraction, "seed": config.run.seed, "draw": data.split}
+    if own.data is None:
+        dataset = open_dataset(source, task=task, encoding=earlier.encoding if earlier else None, **drawn)
+    else:
+        dataset = make_dataset(own.data, task=task, **drawn)
     if dataset.task == "classification" and dataset.num_outputs < 2:
         raise UserError(f"{dataset.name} has only one class: there is nothing to tell apart")
     check_augment(augment_of(config), dataset.input_shape)

@@ -60,6 +60,7 @@ def conform(dataset: Dataset, signature: Signature, where: str) -> Dataset:
         class_names=class_names,
         feature_names=signature.feature_names or dataset.feature_names,
         categories=signature.categories,
+        encoding=signature.encoding,
         notes=(*dataset.notes, *notes),
     )
 
@@ -72,15 +73,22 @@ def in_order_of(signature: Signature, dataset: Dataset, where: str) -> Dataset:
         return dataset
 
 
-def find_columns(found: Sequence[str], signature: Signature, where: str) -> tuple[list[int] | None, tuple[str, ...]]:
+def find_columns(
+    found: Sequence[str], signature: Signature, where: str, wanted: Sequence[str] = ()
+) -> tuple[list[int] | None, tuple[str, ...]]:
     """Return the positions of the model's columns among those ``found`` (None if equal), and notes.
+
+    Parameters
+    ----------
+    wanted : sequence of str
+        The model's columns in a file; by default those of its samples.
 
     Raises
     ------
     UserError
         If a column is lacking.
     """
-    wanted = signature.feature_names
+    wanted = wanted or signature.feature_names
     if not wanted or not found:
         if wanted and not found:
             return None, (f"{where} has no column names: its columns are taken in order as {say_names(wanted)}",)
@@ -98,7 +106,7 @@ def find_columns(found: Sequence[str], signature: Signature, where: str) -> tupl
     extra = [name for name in found if name not in known]
     notes = (f"{where}: {say_columns(extra)} {'is' if len(extra) == 1 else 'are'} not among the model's, and ignored",)
     places = [place_of[name] for name in wanted]
-    return (None if tuple(found) == wanted else places), notes if extra else ()
+    return (None if tuple(found) == tuple(wanted) else places), notes if extra else ()
 
 
 def recode(x: np.ndarray, categories: Sequence[Category | None], signature: Signature, where: str) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..categories import Category
 from ..dataset import Dataset
+from ..tables.encoding import Encoding
 
 _ELEMENTS = 1 << 22  # looked at in one go
 _RATIO = 10.0  # between the largest values that is worth a warning
@@ -65,7 +66,7 @@ class Signature:
         As in ``Dataset``.
     tokenizer : str
         The digest of the tokenizer; empty where there is none.
-    masked, categories
+    masked, categories, encoding
         As in ``Dataset``.
     """
 
@@ -85,6 +86,7 @@ class Signature:
     tokenizer: str = ""
     masked: bool = False
     categories: tuple[Category | None, ...] = ()
+    encoding: Encoding | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, **more: Any) -> "Signature":
@@ -102,6 +104,7 @@ class Signature:
             tokenizer="" if dataset.tokenizer is None else dataset.tokenizer.digest,
             masked=dataset.masked,
             categories=dataset.categories,
+            encoding=dataset.encoding,
             **more,
         )
 
@@ -115,6 +118,7 @@ class Signature:
         return {
             **({"tokens": tokens} if self.vocabulary else {}),
             **({"categories": categories} if categories else {}),
+            **({} if self.encoding is None else {"encoding": self.encoding.facts()}),
             "input_shape": list(self.input_shape),
             "num_outputs": self.num_outputs,
             "task": self.task,
@@ -144,6 +148,8 @@ class Signature:
         tokens = dict(facts.get("tokens", {}))
         end = tokens.get("end_of_text")
         least, most = (np.array(data.get(name, []), np.float64) for name in ("least", "most"))
+        categories = tuple(None if one is None else Category.from_facts(one) for one in facts.get("categories", ()))
+        encoding = Encoding.from_facts(facts["encoding"], categories) if "encoding" in facts else None
         return cls(
             task=str(facts["task"]),
             input_shape=tuple(int(n) for n in facts["input_shape"]),
@@ -160,7 +166,8 @@ class Signature:
             end_of_text=None if end is None else int(end),
             tokenizer=str(tokens.get("tokenizer", "")),
             masked=bool(tokens.get("masked", False)),
-            categories=tuple(None if one is None else Category.from_facts(one) for one in facts.get("categories", ())),
+            categories=categories,
+            encoding=encoding,
         )
 
     def complaint(self, dtype: str, found: Extremes, num_samples: int) -> str:

@@ -15,10 +15,10 @@ from ...errors import UserError
 from ...suggest import did_you_mean
 from ..files import file
 from ..tables.cells import Kind
-from ..tables.columns import Texts
+from ..tables.columns import UNLIMITED, Texts
 from ..tables.options import text_options
 from ..tables.reader import TableReader
-from ..tables.table import UNLIMITED, Table
+from ..tables.table import Table
 from ..tables.words import quoted, shortened
 from .options import KEYS, NONE, RatingsOptions, known_columns
 from .stream import opener_of

@@ -246,7 +246,12 @@ class TrainedModel:
         data, then = self._config.data, self.signature
         source = find_source(then.source or data.source, then.absolute_source)
         dataset = open_dataset(
-            source, task=then.task, test_fraction=data.test_fraction, seed=self._config.run.seed, draw=data.split
+            source,
+            task=then.task,
+            test_fraction=data.test_fraction,
+            seed=self._config.run.seed,
+            draw=data.split,
+            encoding=then.encoding,
         )
         dataset = conform(dataclasses.replace(dataset, notes=()), then, source)  # training has shown its notes
         dataset = with_validation(dataset, data.validation, self._config.run.seed, data.split)
@@ -307,6 +312,11 @@ class TrainedModel:
         columns = {"class": names[best], "probability": probabilities[np.arange(len(best)), best]}
         return columns | {f"p({name})": probabilities[:, k] for k, name in enumerate(names)}
 
+    @property
+    def map_constants(self) -> dict[str, np.ndarray]:
+        """Arrays beside those of ``maps``."""
+        return {"class_names": np.array(self.signature.class_names)}
+
     def maps(self, classes: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
         """Return the arrays to write of predicted classes of pixels (N, H, W) and their probabilities.
 
@@ -316,7 +326,7 @@ class TrainedModel:
         labels = [int(name) for name in names] if all(name.isdecimal() for name in names) else list(range(len(names)))
         largest = np.min_scalar_type(max(labels))
         found = np.array(labels, largest)[classes]
-        return {"class": found, "probability": probabilities, "class_names": np.array(names)}
+        return {"class": found, "probability": probabilities}
 
     def text_columns(self, samples: Split, losses: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Return the scores of windows of text by column name, with the beginning of each window.

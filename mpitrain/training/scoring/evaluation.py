@@ -84,6 +84,16 @@ class Evaluator:
         self.tables: dict[str, np.ndarray] = {}
         self._parts: tuple[Scoring, Layer | None, Scoring] | None = None
 
+    @property
+    def has_whole_model(self) -> bool:
+        """True if this rank computes outputs without any other."""
+        return self._forward is None and not self._pads and not self._gathers
+
+    def to_host(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs as an array of the host."""
+        host: np.ndarray = self._device.to_host(outputs)
+        return host
+
     def outputs(self, x: Any, rows: slice, last: Layer | None = None) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield (rows, outputs) batch by batch; outputs are valid until the next batch. ``rows`` are this rank's share.
 
@@ -126,7 +136,7 @@ class Evaluator:
         They are the same on every rank; each computes its share.
         """
         mine = share(len(x), self._group.rank, self._group.size)
-        parts = [_best(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, mine)]
+        parts = [best_of(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, mine)]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         if not gathered:
             return np.empty((0, *x.shape[1:3]), np.int16), np.empty((0, *x.shape[1:3]), np.float32)
@@ -249,7 +259,7 @@ def _hiding(split: Split, rows: slice, targets: np.ndarray) -> Callable[[np.ndar
     return None if split.seen is None else partial(split.seen.hide, users=split.x[rows][:, 0], targets=targets)
 
 
-def _best(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def best_of(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the class with the largest of the logits (..., K), and its probability."""
     with np.errstate(invalid="ignore"):  # outputs that are infinite
         sums = np.exp(logits - logits.max(axis=-1, keepdims=True)).sum(axis=-1)
