@@ -252,9 +252,9 @@ class Run:
     metrics: Annotated[str, arg(metavar="METRIC,...")] = ""
     """More scores, in addition to loss and accuracy (or mse and r2): accuracy, top5, topk:k=K, f1,
     f1:average=weighted, auc, confusion, mae, r2, or FILE.py:FUNC for a function (outputs, targets) of your own."""
-    hook: Annotated[str, arg(metavar="FILE.py:FUNC,...")] = ""
-    """Hooks of your own: FILE.py:FUNC for a function or class that makes an mpitrain.Hook, with options as in
-    mine.py:Log:every=10."""
+    hook: Annotated[str, arg(metavar="HOOK,...")] = ""
+    """Additions to the training: ema:decay=0.999 or swa:start=0.75 (averages of the weights), or FILE.py:FUNC for a
+    function or class of your own that makes an mpitrain.Hook, with options as in mine.py:Log:every=10."""
     monitor: Annotated[str, arg(metavar="MONITOR,...")] = ""
     """Places that figures go to besides the run directory: tensorboard, sqlite (runs/runs.sqlite, for mpitrain runs),
     or FILE.py:CLASS for a hook of your own, with options as in sqlite:file=all.sqlite (see docs/monitoring.md)."""

@@ -13,6 +13,7 @@ from mpitrain.parallel.compress.registry import CODECS
 from mpitrain.parallel.sync.methods import SYNCS
 from mpitrain.pipelines import PIPELINES
 from mpitrain.registry import REGISTRIES
+from mpitrain.training.hooks.registry import HOOKS
 
 PAGE = Path(__file__).parent.parent / "docs/names.md"
 KINDS = {
@@ -25,6 +26,7 @@ KINDS = {
     "codec": CODECS,
     "sync": SYNCS,
     "monitor": MONITORS,
+    "hook": HOOKS,
 }
 
 

@@ -7,6 +7,12 @@ from pathlib import Path
 from ..errors import UserError
 from ..suggest import did_you_mean
 
+SET_KEYS = {
+    "cifar100": {"labels": "fine (100 classes, the default) or coarse (20)"},
+    "emnist": {"split": "balanced (the default), byclass, bymerge, letters, digits or mnist"},
+}
+"""The options of known sets of images, and their meaning."""
+
 
 def split_options(text: str, keys: Iterable[str]) -> tuple[str, dict[str, list[str]]]:
     """Split what follows ``KIND:`` into the path and the values of each option as written, unchecked.

@@ -34,9 +34,11 @@ def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "st
     """
     if not amount:
         return dataset
-    train = dataset.train
     if dataset.validation is not None:
-        raise UserError(f"--validation {amount:g}: {dataset.name} has a validation split of its own")
+        raise UserError(
+            f"--validation {amount:g} draws validation samples, but {dataset.name} has some of its own: leave it out"
+        )
+    train = dataset.train
     count = max(1, round(amount * len(train))) if amount < 1 else int(amount)
     if count >= len(train):
         raise UserError(

@@ -295,7 +295,7 @@ def test_validation_samples(tmp_path):
     path = write(tmp_path / "r.csv", table())
     with pytest.raises(UserError, match="split=leave-last-two-out"):
         with_validation(open_dataset(f"ratings:{path},negatives=2"), 0.1, 0)
-    with pytest.raises(UserError, match="has a validation split of its own"):
+    with pytest.raises(UserError, match="has some of its own"):
         with_validation(open_dataset(f"ratings:{path},split=leave-last-two-out"), 0.1, 0)
     made = with_validation(open_dataset(f"ratings:{path},history=1"), 0.1, 0)
     assert made.validation.seen is not None

@@ -88,7 +88,7 @@ def read_interactions(place: str, options: RatingsOptions) -> Interactions:
     """
     path = file(place, "ratings")
     opener, headless = opener_of(path, options.encoding, options.sep)
-    settings = text_options("" if options.sep == "::" else options.sep, options.encoding)
+    settings = text_options("ratings", "" if options.sep == "::" else options.sep, options.encoding)
     reader = TableReader(path, settings, opener=opener)
     columns, notes = _find_columns(path, list(filter(None, reader.header.names)), options, headless=headless)
     numbers = [columns[role] for role in ("rating", "time") if role in columns]

@@ -15,7 +15,7 @@ from .blocks import Block, Blocks
 from .cells import Kind, Role
 from .columns import Column, Matrix
 from .dates import DateFormat
-from .dialect import Header, read_header
+from .dialect import SEPARATORS, Header, read_header
 from .fast import ArrowParser, Parsed, Plan, parse_ahead
 from .lines import Lines
 from .options import CsvOptions
@@ -47,6 +47,8 @@ class TableReader:
     lines : Lines
     num_blank : int
         Rows of empty cells only, which are left out.
+    make_matrix : callable(int) -> Matrix
+        Makes ``matrix`` with its number of columns; another one may be set before ``read``.
     columns : dict of str to Column
         Columns that were read.
     matrix, rest : Matrix
@@ -58,6 +60,8 @@ class TableReader:
         If the file cannot be read or has no header.
     """
 
+    unit, typed = "line", False
+
     def __init__(
         self,
         path: Path,
@@ -68,12 +72,19 @@ class TableReader:
         self.path, self._options, self.kind, self._open = path, options, reader, opener
         self.lines, self.num_blank = Lines(), 0
         self.columns: dict[str, Column] = {}
+        self.make_matrix: Callable[[int], Matrix] = Matrix
         self._places: list[tuple[int, Column]] = []
         with reading(self.path, "a table in text"), self._text() as stream:
             first = Blocks(stream).first
             self.encoding, self._size = stream.encoding, stream.size
             self._first_bytes = len(first.encode())
             self.header: Header = read_header(path, first, options.sep)
+
+    @property
+    def described(self) -> str:
+        """The format in words."""
+        mark = self.header.separator
+        return f"separated by {SEPARATORS.get(mark, repr(mark))}, {self.encoding.upper()}"
 
     def read(
         self,
@@ -104,7 +115,7 @@ class TableReader:
         self.columns = {n: self._column(n, (keep or {}).get(n, 0), (roles or {}).get(n)) for n in [*dense, *others]}
         unnamed = [(k, Column("", self._options.format, 0)) for k in self.header.unnamed]
         self._places = [(places[name], column) for name, column in self.columns.items()] + unnamed
-        self.matrix, self.rest = Matrix(len(dense)), Matrix(len(self._places) - len(dense))
+        self.matrix, self.rest = self.make_matrix(len(dense)), Matrix(len(self._places) - len(dense))
         with reading(self.path, "a table in text"), self._text() as stream:
             blocks = Blocks(stream)
             for block, parsed in self._parse(blocks):

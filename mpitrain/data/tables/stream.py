@@ -22,7 +22,7 @@ _BOMS = {
 _NO_TABLES = {
     b"PK\x03\x04": "an Excel workbook or a zip archive: save it as CSV, or unpack it",
     b"\xd0\xcf\x11\xe0": "an Excel workbook: save it as CSV",
-    b"PAR1": "a Parquet file: save it as CSV",
+    b"PAR1": "a Parquet file: use parquet:FILE",
     b"\x93NUMPY": "an array of NumPy: use npz:FILE",
 }
 

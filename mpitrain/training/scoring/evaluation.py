@@ -130,6 +130,15 @@ class Evaluator:
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.concatenate(gathered) if gathered else np.empty((0, num_outputs), np.float32)
 
+    def own_outputs(self, x: np.ndarray) -> np.ndarray | None:
+        """Return the outputs for samples that the ranks with the parts of one model have, and other ranks have not.
+
+        Those ranks call it together. None on those of them that do not get the outputs.
+        """
+        rows = slice(0, len(x))
+        parts = [np.array(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, rows)]
+        return np.concatenate(parts) if parts else None
+
     def best(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the class with the largest output and its probability, (N, H, W) int16 and float32, for each pixel.
 
