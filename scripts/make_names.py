@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from mpitrain import losses, models, optim
+from mpitrain.data.augment import AUGMENTATIONS
 from mpitrain.metrics import METRICS
 from mpitrain.monitor.registry import MONITORS
 from mpitrain.parallel.compress.registry import CODECS
@@ -22,6 +23,7 @@ KINDS = {
     "schedule": optim.SCHEDULES,
     "loss": losses.LOSSES,
     "metric": METRICS,
+    "augmentation": AUGMENTATIONS,
     "pipeline": PIPELINES,
     "codec": CODECS,
     "sync": SYNCS,

@@ -1,14 +1,13 @@
 """Metrics by name: ``accuracy``, ``topk:k=3``, ``f1:average=weighted``, or ``FILE.py:FUNC`` for a user's own."""
 
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import UserError
-from ..registry import Option, Registry
+from ..registry import Option, Registry, split_names
 from .auc import AUC
 from .base import LANGUAGE_MODELING, SEGMENTATION, Metric, SummedMetric
 from .classes import F1, Accuracy, Confusion, Top5, TopK
@@ -106,13 +105,7 @@ def split_metrics(text: str) -> list[str]:
     >>> split_metrics("accuracy,topk:k=3,mine.py:score:a=1,b=2,auc")
     ['accuracy', 'topk:k=3', 'mine.py:score:a=1,b=2', 'auc']
     """
-    found: list[str] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        if found and re.match(r"[A-Za-z_]\w*=", part):
-            found[-1] += f",{part}"
-        else:
-            found.append(part)
-    return found
+    return split_names(text)
 
 
 def make_metrics(specs: str | Sequence[Spec], num_outputs: int, task: str = "") -> "MetricSet":

@@ -154,7 +154,7 @@ def _make_loader(config: Config, setup: TrainingSetup, group: Group, shards: int
         seed=config.run.seed,
         normalizer=setup.normalizer,
         target_normalizer=setup.target_normalizer,
-        augment=augment_of(config),
+        augment=augment_of(config, setup.dataset),
         microbatches=shards // group.size if shards else num_microbatches(config, len(train), stages),
         virtual_ranks=shards > 0,
         prefetch=config.data.prefetch,
