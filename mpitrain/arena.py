@@ -146,7 +146,7 @@ class Arena:
         for p in self._all:
             # A stream for each name: adding or dividing a layer does not change the values of the others.
             rng = np.random.default_rng([seed, zlib.crc32(p.name.encode())])
-            values[p.start : p.stop].reshape(p.shape)[...] = p.initial_values(rng)
+            p.draw(rng, values[p.start : p.stop].reshape(p.shape))
             if self.memory is not None:  # with the page that the parameter before has left
                 self.give_back_others(max(0, p.start - self.memory.granule), p.stop)
         return values

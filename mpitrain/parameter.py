@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -109,6 +109,14 @@ class Shard:
         return [(*[slice(None)] * self.dim, slice(start, stop)) for start, stop in self.ranges]
 
 
+@runtime_checkable
+class PartInitializer(Protocol):
+    """An initializer that draws a part of a tensor without the rest: ``layers.init.UniformByCounter``."""
+
+    def fill(self, rng: np.random.Generator, shape: tuple[int, ...], shard: Shard | None, out: np.ndarray) -> None:
+        """Write the draws of a part of a tensor of ``shape`` to ``out``."""
+
+
 class Tensor:
     """A named tensor of a model, or the part of it that this rank holds.
 
@@ -200,6 +208,13 @@ class Parameter(Tensor):
         """Return the initial values of the part that this rank holds."""
         whole = self.init(rng, self.full_shape)
         return whole if self.shard is None else self.shard.take(whole)
+
+    def draw(self, rng: np.random.Generator, out: np.ndarray) -> None:
+        """Write the initial values of the part that this rank holds to ``out``, without the rest if ``init`` can."""
+        if isinstance(self.init, PartInitializer):
+            self.init.fill(rng, self.full_shape, self.shard, out)
+        else:
+            out[...] = self.initial_values(rng)
 
     def forget(self) -> None:
         """Mark the gradient to be overwritten by the next one."""

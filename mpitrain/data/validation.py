@@ -38,10 +38,13 @@ def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "st
     >>> len(data.train), len(data.validation), len(data.test)
     (1293, 144, 360)
     """
+    if not amount and not fold:
+        return dataset
+    if dataset.validation is not None:
+        option = f"--fold {fold}" if fold else f"--validation {amount:g}"
+        raise UserError(f"{option} draws validation samples, but {dataset.name} has some of its own: leave it out")
     if fold:
         return _with_fold(dataset, *parse_fold(fold), seed, draw)
-    if not amount:
-        return dataset
     train = dataset.train
     count = max(1, round(amount * len(train))) if amount < 1 else int(amount)
     if count >= len(train):
@@ -73,5 +76,5 @@ def _with_fold(dataset: Dataset, fold: int, count: int, seed: int, draw: Draw) -
 
 def _divided(dataset: Dataset, kept: np.ndarray, drawn: np.ndarray) -> Dataset:
     train = dataset.train
-    left, validation = (Split(select(train.x, rows), train.y[rows]) for rows in (kept, drawn))
+    left, validation = (Split(select(train.x, rows), train.y[rows], train.seen) for rows in (kept, drawn))
     return dataclasses.replace(dataset, train=left, validation=validation)

@@ -3,12 +3,15 @@
 from .activations import GELU, ReLU, Sigmoid, SiLU, SwiGLU, Tanh
 from .base import Layer
 from .batchnorm2d import BatchNorm2d
+from .column_embeddings import ColumnEmbeddings
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
+from .dot_product import DotProduct, NeuralFactorization, SideBySide
 from .dropout import Dropout
 from .embedding import Embedding
 from .experts import Experts
 from .flatten import Flatten
+from .interactions import DotInteraction, HashedColumns, OnNumbers
 from .layernorm import LayerNorm
 from .linear import Linear
 from .lora import LoRALinear
@@ -23,19 +26,25 @@ from .sequential import Part, Sequential, Unit
 from .skip_concat import SkipConcat
 from .tokens import FirstToken, TiedHead, TokenEmbedding
 from .transformer_block import PostNormBlock, PreNormBlock
+from .user_history import FirstColumn, UserHistory
 
 __all__ = [
     "GELU",
     "AvgPool2d",
     "BatchNorm2d",
+    "ColumnEmbeddings",
     "Conv2d",
     "ConvTranspose2d",
+    "DotInteraction",
+    "DotProduct",
     "Dropout",
     "Embedding",
     "Experts",
+    "FirstColumn",
     "FirstToken",
     "Flatten",
     "GlobalAvgPool",
+    "HashedColumns",
     "Layer",
     "LayerNorm",
     "Linear",
@@ -43,6 +52,8 @@ __all__ = [
     "MaxPool2d",
     "MixtureOfExperts",
     "MultiHeadAttention",
+    "NeuralFactorization",
+    "OnNumbers",
     "Part",
     "PatchEmbedding",
     "PostNormBlock",
@@ -53,6 +64,7 @@ __all__ = [
     "Residual",
     "Sequential",
     "SiLU",
+    "SideBySide",
     "Sigmoid",
     "SkipConcat",
     "SwiGLU",
@@ -60,4 +72,5 @@ __all__ = [
     "TiedHead",
     "TokenEmbedding",
     "Unit",
+    "UserHistory",
 ]

@@ -15,6 +15,7 @@ from ..comm.world import World
 from ..config import Config, Parallel
 from ..config_file import read_config
 from ..config_keywords import config_from
+from ..data.categories import check_categories
 from ..data.checks import check_features, check_token_rows
 from ..data.dataset import Split
 from ..data.matching.conform import conform
@@ -47,6 +48,7 @@ from .results import Result
 from .scoring.evaluation import Evaluator, make_evaluator
 from .scoring.scores import make_scoring
 from .setup import OwnParts, open_setup, resolved, task_facts
+from .weight_streams import drain
 from .weights import check_weights, gather_tensors, load_weights, save_weights
 
 Model = str | Layer | Callable[[tuple[int, ...], int], Layer]
@@ -326,7 +328,10 @@ class Trainer:
         setup, world = self.setup, self.world
         with world.together():
             x = np.asarray(x)
-            if setup.normalizer is None:
+            if setup.dataset.only_codes:
+                check_categories(x, setup.dataset.categories, "the samples", setup.dataset.feature_names)
+                x = x.astype(np.int64)
+            elif setup.normalizer is None:
                 x = check_token_rows(x, setup.dataset)
             else:
                 x = check_features(x, "the samples") if len(x) else x
@@ -359,8 +364,11 @@ class Trainer:
         elif self.world.rank == 0:
             tensors = gather_tensors(self.setup.arena)
         with self.world.together():
-            if tensors is not None:
-                save_weights(Path(path), tensors, self.setup.metadata(self.config))
+            try:
+                if tensors is not None:
+                    save_weights(Path(path), tensors, self.setup.metadata(self.config))
+            finally:
+                drain(tensors)
 
     def _evaluator(self) -> Evaluator:
         return make_evaluator(self.setup, self.world)

@@ -3,15 +3,18 @@
 from typing import TYPE_CHECKING
 
 from ...later import import_later
-from .options import KEYS, CsvOptions, parse_csv_source
+from .options import KEYS, KEYS_OF, TABLES, CsvOptions, parse_csv_source
 
 if TYPE_CHECKING:
-    from .source import csv_dataset, notes_on, open_csv, target_of
+    from .class_labels import class_labels
+    from .source import csv_dataset, notes_on, open_csv, table_path, target_of
     from .table import Table, open_table
-    from .target import Target, class_labels, read_target
+    from .target import Target, read_target
 
 __all__ = [
     "KEYS",
+    "KEYS_OF",
+    "TABLES",
     "CsvOptions",
     "Table",
     "Target",
@@ -22,14 +25,16 @@ __all__ = [
     "open_table",
     "parse_csv_source",
     "read_target",
+    "table_path",
     "target_of",
 ]
 
 __getattr__ = import_later(
     __name__,
     {
-        "source": "csv_dataset notes_on open_csv target_of",
+        "class_labels": "class_labels",
+        "source": "csv_dataset notes_on open_csv table_path target_of",
         "table": "Table open_table",
-        "target": "Target class_labels read_target",
+        "target": "Target read_target",
     },
 )

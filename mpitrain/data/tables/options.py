@@ -4,12 +4,12 @@ import codecs
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ...errors import UserError
 from ...suggest import did_you_mean, nearest
-from ..source_options import split_options
+from ..source_options import is_there, split_options
 from .cells import CellFormat
+from .stream import FilePart
 
 KEYS = {
     "target": "column to predict; several columns for one-hot labels or several values",
@@ -19,14 +19,28 @@ KEYS = {
     "decimal": "decimal sign: point or comma",
     "thousands": "sign between groups of three digits: comma, point, space or apostrophe",
     "strip": "signs to remove from numbers: strip=$%",
+    "categories": "columns to take as categories though they hold numbers: categories=zip,store",
+    "min_count": "categories in fewer training rows count as unknown (default 2)",
+    "dates": "order of dates such as 03/04/2024: dmy or mdy",
+    "impute": "value in place of missing numbers: median (default) or mean of the training rows",
     "sep": "separator: comma, semicolon, tab, pipe, space or one character (by default what the header shows)",
     "encoding": "encoding of the text, such as cp1252 or latin-1 (default utf-8)",
 }
 """The options of a csv source and their meaning."""
 
+ORDERS = {"dmy": "the day first", "mdy": "the month first"}
+"""Orders of dates such as 03/04/2024."""
+
+PARQUET_KEYS = {key: KEYS[key] for key in ("target", "drop", "test", "categories", "min_count", "dates", "impute")}
+"""The options of a Parquet source."""
+KEYS_OF = {"csv": KEYS, "parquet": PARQUET_KEYS}
+TABLES = tuple(KEYS_OF)
+"""The kinds of sources that are tables with names of columns."""
+
 _SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
 _DECIMALS = {"point": ".", "comma": ",", ".": ".", ",": ","}
 _THOUSANDS = {"comma": ",", "point": ".", "space": " \u00a0\u202f", "apostrophe": "'’", ",": ",", ".": ".", "'": "'’"}
+_IMPUTE = {"median": "median", "mean": "mean"}
 _LIKE_AN_OPTION = re.compile(r",\s*([a-zA-Z_-]+)=")
 
 
@@ -42,19 +56,36 @@ class CsvOptions:
         As written, likewise.
     na : tuple of str or None
         None stands for ``cells.MISSING_WORDS``.
+    categories : tuple of str
+        As written, likewise.
+    min_count : int
+    dates : str
+        "dmy", "mdy", or empty.
+    impute : str
+        "median" or "mean".
+    kind : str
+        Of the source, one of ``TABLES``.
     decimal, thousands, strip, sep, encoding, test : str
         ``sep`` and ``thousands`` hold the characters themselves; empty where the source does not say.
+    part : FilePart or None
+        The rows to read, by their place in the file, where it is read in parts (``parts.divide_file``).
     """
 
     target: str = ""
     drop: tuple[str, ...] = ()
     na: tuple[str, ...] | None = None
+    categories: tuple[str, ...] = ()
+    min_count: int = 2
+    dates: str = ""
+    impute: str = "median"
     decimal: str = "."
     thousands: str = ""
     strip: str = ""
     sep: str = ""
     encoding: str = ""
     test: str = ""
+    kind: str = "csv"
+    part: FilePart | None = None
 
     @property
     def format(self) -> CellFormat:
@@ -63,8 +94,8 @@ class CsvOptions:
         return CellFormat(self.decimal, self.thousands, self.strip, missing)
 
 
-def parse_csv_source(text: str) -> tuple[str, CsvOptions]:
-    """Split what follows ``csv:`` into the path and the options.
+def parse_csv_source(text: str, kind: str = "csv") -> tuple[str, CsvOptions]:
+    """Split what follows ``csv:``, or ``parquet:``, into the path and the options.
 
     A value extends to the next ``,KEY=`` of a known key, so that paths and columns may hold commas. Where a path holds
     what looks like an option, the longest path that is a file is taken.
@@ -80,17 +111,18 @@ def parse_csv_source(text: str) -> tuple[str, CsvOptions]:
     >>> path, options.target, options.drop
     ('data, all.csv', 'price, net', ('id', 'name'))
     """
-    path, given = split_csv_source(text)
-    _check_path(path)
-    twice = [key for key, values in given.items() if len(values) > 1 and key != "drop"]
+    path, given = split_options(text, KEYS_OF[kind])
+    _check_path(path, kind)
+    twice = [key for key, values in given.items() if len(values) > 1 and key not in ("drop", "categories")]
     if twice:
-        raise UserError(f"csv:{text}: {twice[0]}= is given twice")
-    return path, _options(given)
+        raise UserError(f"{kind}:{text}: {twice[0]}= is given twice")
+    return path, _options(given, kind)
 
 
-def split_csv_source(text: str) -> tuple[str, dict[str, list[str]]]:
-    """Split what follows ``csv:`` into the path and the values of each option as written, unchecked."""
-    return split_options(text, KEYS)
+def text_options(kind: str, sep: str = "", encoding: str = "") -> CsvOptions:
+    """Return options with a separator and an encoding, as written; empty for those that the file shows."""
+    given = {"sep": sep, "encoding": encoding}
+    return _options({key: [value] for key, value in given.items() if value}, kind)
 
 
 def split_names(value: str, columns: Iterable[str]) -> list[str]:
@@ -111,6 +143,18 @@ def split_names(value: str, columns: Iterable[str]) -> list[str]:
     return [name for name in names if name]
 
 
+def split_categories(value: str, columns: Iterable[str]) -> list[str]:
+    """Split the value of categories= into column names, between which commas or plus signs stand.
+
+    >>> split_categories("a+b,c+d", ["a", "b", "c+d"])
+    ['a', 'b', 'c+d']
+    """
+    known, names = set(columns), []
+    for name in split_names(value, known):
+        names += [name] if name in known else [part.strip() for part in name.split("+")]
+    return [name for name in names if name]
+
+
 def hint_at_option(value: str) -> str:
     """Return " (did you mean the option drop=?)" if an invalid value holds a misspelled option."""
     for mark in _LIKE_AN_OPTION.finditer(f",{value}"):
@@ -120,31 +164,25 @@ def hint_at_option(value: str) -> str:
     return ""
 
 
-def _check_path(path: str) -> None:
+def _check_path(path: str, kind: str) -> None:
     """Raise UserError for a path that is a file only without its end, which looks like an unknown option."""
-    if _is_file(path):
+    if is_there(path):
         return
+    known = KEYS_OF[kind]
     for mark in _LIKE_AN_OPTION.finditer(path):
-        if _is_file(path[: mark.start()]):
+        if is_there(path[: mark.start()]):
             raise UserError(
-                f"csv:{path[: mark.start()]} has no option {mark[1]!r}{did_you_mean(mark[1], KEYS)}, "
-                f"only {', '.join(KEYS)}"
+                f"{kind}:{path[: mark.start()]} has no option {mark[1]!r}{did_you_mean(mark[1], known)}, "
+                f"only {', '.join(known)}"
             )
 
 
-def _is_file(path: str) -> bool:
-    try:
-        return bool(path) and Path(path).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):  # a name too long, a NUL, no home directory
-        return False
-
-
-def _options(given: dict[str, list[str]]) -> CsvOptions:
+def _options(given: dict[str, list[str]], kind: str = "csv") -> CsvOptions:
     def value(key: str, default: str = "") -> str:
         return given.get(key, [default])[0]
 
-    decimal = _choice("decimal", value("decimal", "."), _DECIMALS)
-    thousands = _choice("thousands", value("thousands"), _THOUSANDS) if "thousands" in given else ""
+    decimal = _choice(kind, "decimal", value("decimal", "."), _DECIMALS)
+    thousands = _choice(kind, "thousands", value("thousands"), _THOUSANDS) if "thousands" in given else ""
     if decimal in thousands:
         raise UserError("csv: decimal= and thousands= name the same sign")
     sep = _SEPARATORS.get(value("sep"), value("sep"))
@@ -159,19 +197,30 @@ def _options(given: dict[str, list[str]]) -> CsvOptions:
         target=value("target"),
         drop=tuple(given.get("drop", ())),
         na=na,
+        categories=tuple(given.get("categories", ())),
+        min_count=_min_count(kind, value("min_count", "2")),
+        dates=_choice(kind, "dates", value("dates"), {order: order for order in ORDERS}) if "dates" in given else "",
+        impute=_choice(kind, "impute", value("impute", "median"), _IMPUTE),
         decimal=decimal,
         thousands=thousands,
         strip=strip,
         sep=sep,
         encoding=value("encoding"),
         test=value("test"),
+        kind=kind,
     )
 
 
-def _choice(key: str, value: str, choices: dict[str, str]) -> str:
+def _min_count(kind: str, text: str) -> int:
+    if not (text.isdecimal() and text.isascii() and 0 < int(text) < 1 << 53):
+        raise UserError(f"{kind}: min_count= is a number of rows, 1 or more, not {text!r}")
+    return int(text)
+
+
+def _choice(kind: str, key: str, value: str, choices: dict[str, str]) -> str:
     if value not in choices:
         words: Sequence[str] = [word for word in choices if word.isalpha()]
-        raise UserError(f"csv: {key}= is one of {', '.join(words)}, not {value!r}")
+        raise UserError(f"{kind}: {key}= is one of {', '.join(words)}, not {value!r}")
     return choices[value]
 
 

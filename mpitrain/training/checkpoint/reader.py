@@ -126,6 +126,13 @@ class Checkpoint:
                     tensor, inside = self.tensors[prefix + p.name], slice(part.start - p.start, part.stop - p.start)
                     if state.is_own(prefix):
                         found = _cut(self._row(descriptor, tensor, *row), p)[inside]
+                    elif p.shard is not None and p.shard.dim == 0:  # few runs
+                        found = np.concatenate(
+                            [
+                                self._array(descriptor, tensor, at * flat.itemsize, length)
+                                for _, at, length in p.shard.runs(p.full_shape, inside.start, inside.stop)
+                            ]
+                        )
                     elif p.shard is not None:
                         found = _cut(self._array(descriptor, tensor, 0, math.prod(p.full_shape)), p)[inside]
                     else:
