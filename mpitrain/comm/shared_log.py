@@ -1,10 +1,11 @@
 """A log in the memory of rank 0 to which all ranks append, one after the other: a window, and no rank that serves it.
 
-    rank 0   | next ticket | ticket served | length | flags ... | lines ...
+    rank 0   | rank whose turn it is | length | flags ... | lines ...
 
-A rank that wants to append draws a ticket (MPI_Fetch_and_op) and waits until it is served; then it reads the lines that
-others have appended meanwhile, decides what to append, and lets the next one in. So each decision follows from all
-that were taken before it, and ranks that have read the same lines know the same.
+A rank that wants to append writes its number into the first word if nobody's is there (MPI_Compare_and_swap). Then it
+reads the lines that others have appended meanwhile, decides what to append, and clears the word. So each decision
+follows from all that were taken before it, and ranks that have read the same lines know the same. Turns have no order:
+where ranks outnumber cores, a queue would make all of them wait until the next in line gets a core.
 
 Rank 0 takes no part in the operations of the others, and may compute meanwhile. On one node they act on shared memory.
 Between nodes, some networks need the hand of the target: there a thread of rank 0 calls MPI now and then.
@@ -22,8 +23,8 @@ from mpi4py import MPI
 from .schedule.progress_thread import why_no_thread
 
 WORD = 8  # bytes
-TICKET, SERVED, LENGTH, FLAGS = range(4)  # words
-FIRST_NAP, LONGEST_NAP = 1e-5, 5e-3  # seconds between two looks at the ticket that is served
+TURN, LENGTH, FLAGS = range(3)  # words
+FIRST_NAP, LONGEST_NAP = 1e-5, 2e-3  # seconds between two looks at whether the turn is over
 HAND = 0.01  # seconds between two calls of MPI by rank 0's thread
 
 
@@ -65,14 +66,14 @@ class SharedLog:
     def turn(self) -> Iterator[None]:
         """Enclose what one rank does at a time."""
         with self._in_turn:
-            mine, nap = self._add(TICKET, 1), FIRST_NAP
-            while self.get(SERVED - FLAGS) != mine:
+            nap = FIRST_NAP
+            while not self._take_turn():
                 time.sleep(nap)
                 nap = min(2 * nap, LONGEST_NAP)
             try:
                 yield
             finally:
-                self._add(SERVED, 1)
+                self.set(TURN - FLAGS, 0)
 
     def read(self) -> list[bytes]:
         """Return the lines that this rank has not read yet; in ``turn``, there are no others."""
@@ -124,6 +125,12 @@ class SharedLog:
         self._window.Unlock_all()
         self._window.Free()
         self._comm.Free()
+
+    def _take_turn(self) -> bool:
+        mine, free, before = (np.array([value], np.int64) for value in (self._comm.rank + 1, 0, 0))
+        self._window.Compare_and_swap(mine, free, before, 0, WORD * TURN)
+        self._window.Flush(0)
+        return int(before[0]) == 0
 
     def _add(self, word: int, value: int) -> int:
         before = np.empty(1, np.int64)
