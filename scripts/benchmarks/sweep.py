@@ -1,6 +1,6 @@
 """Sweeps: 32 trials of unequal length on 4 ranks, against the best possible time; and a turn in the shared log.
 
-Trials sleep for most of their time, 3 to 12 seconds, so that cores which others use do not matter; a second kind computes.
+Trials sleep for most of their time, 3 to 12 seconds, so that it matters little who else uses the cores; others compute.
 The bound is the sum of the times of all trials over the ranks, or the longest trial: no order of these trials is
 faster. Time counts from the first trial's begin to the last one's end; a rank's pauses between trials are in it.
 
@@ -34,8 +34,8 @@ metric = "accuracy"
 {cost}
 [train]
 data = "digits"
-model = "mlp:widths=8"
-batch-size = 300
+model = "mlp:widths=256"
+batch-size = 32
 validation = 0.2
 monitor = "sqlite:file=runs.sqlite"
 {train}
@@ -80,8 +80,8 @@ def main() -> int:
     load = os.getloadavg()[0]
     sleeps = [round(options.scale * (3 + 9 * (i * 0.618034 % 1) ** 2), 2) for i in range(options.trials)]
     hook = 'hook = "sleep.py:Sleep:seconds={seconds}"\nepochs = 1'
-    lengths = [1 + i * 7 % 16 for i in range(options.trials)]
-    computing = f"epochs = {sorted(set(lengths))}\nseed = {list(range(max(1, options.trials // len(set(lengths)))))}"
+    epochs = [4 + 4 * (i * 7 % 16) for i in range(min(16, options.trials))]
+    computing = f"epochs = {epochs}\nseed = {list(range(max(1, options.trials // len(epochs))))}"
     rows = [
         {"trials": "sleep, in any order", **measure(options.ranks, "", hook, f"seconds = {sleeps}")},
         {"trials": "sleep, longest first", **measure(options.ranks, 'cost = "seconds"', hook, f"seconds = {sleeps}")},
