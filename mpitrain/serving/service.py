@@ -1,8 +1,10 @@
 """The service: everything put together, on each rank."""
 
+import os
 import signal
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -25,7 +27,7 @@ from .signature import describe
 from .worker import MailPost, OwnPost, work
 
 TIMED_OUT = 124  # exit code, that of timeout(1)
-MOST_BATCH = 4096
+AFTER_ABORT = 3.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,3 +152,5 @@ class Service:
             f"mpitrain: {ranks} did not reply in time (--rank-timeout): the service ends", file=sys.stderr, flush=True
         )
         threading.Thread(target=self._world.abort, args=(TIMED_OUT,), daemon=True).start()
+        time.sleep(AFTER_ABORT)  # MPI_Abort may hang as well, and nothing here must be waited for
+        os._exit(TIMED_OUT)

@@ -1,5 +1,6 @@
 """The loop of a rank that serves: take a job, compute, reply."""
 
+import contextlib
 import queue
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from ..errors import UserError
 from .jobs import Cancel, Job, Reply
 from .model import Cancelled, ServedModel
 
+SIGNALS_SECONDS = 0.2
 SIGN_OF_LIFE = 1.0  # seconds after which a rank that writes says so
 
 
@@ -49,8 +51,10 @@ class OwnPost:
 
     def take(self) -> Job | None:
         """Return the next job, as soon as there is one; None at the end."""
-        item = self._jobs.get()
-        return item if isinstance(item, Job) else None
+        while True:  # a signal that comes just before a wait is handled after it
+            with contextlib.suppress(queue.Empty):
+                item = self._jobs.get(timeout=SIGNALS_SECONDS)
+                return item if isinstance(item, Job) else None
 
     def is_cancelled(self, number: int) -> bool:
         """Return True if no client waits for the job any more."""
