@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 
 from mpitrain.data import lazy, open_dataset, open_features
-from mpitrain.data.images import describe_images, store
+from mpitrain.data.images import decode as decoding
+from mpitrain.data.images import describe_images
 from mpitrain.data.images.decode import Shape
-from mpitrain.data.images.store import ImageStore
 from mpitrain.data.mapped import is_mapped
 from mpitrain.data.matching.rows import as_trained, open_rows, open_samples
 from mpitrain.data.matching.signature import Signature
+from mpitrain.data.media import store
+from mpitrain.data.media.store import MediaStore
 from mpitrain.data.sources import absolute_source, inherit_options, units_of
 from mpitrain.data.validation import with_validation
 from mpitrain.errors import UserError
@@ -257,7 +259,7 @@ def test_the_first_image_is_bad(pets):
 def test_decoded_once(pets, cache, monkeypatch):
     first = open_dataset(f"images:{pets}")
     assert not units_of(f"images:{pets}")
-    monkeypatch.setattr(store, "decode", None)
+    monkeypatch.setattr(decoding, "decode", None)
     again = open_dataset(f"images:{pets}")
     np.testing.assert_array_equal(again.train.x, first.train.x)
     monkeypatch.undo()
@@ -274,7 +276,7 @@ def images(pets, monkeypatch):
     """A store whose units have four images each."""
     monkeypatch.setattr(store, "MOST_DECODED", 4 * 8 * 10 * 3)
     files = sorted(str(path) for path in pets.rglob("*.png"))
-    return ImageStore(files, Shape(8, 10))
+    return MediaStore(files, Shape(8, 10))
 
 
 def expected(images):
@@ -284,14 +286,14 @@ def expected(images):
 def test_units_in_any_order_and_from_several_processes(images):
     units = images.units()
     assert [(unit.start, unit.stop) for unit in units] == [(0, 4), (4, 8), (8, 12), (12, 16), (16, 18)]
-    other = ImageStore(images.files, images.shape)
+    other = MediaStore(images.files, images.form)
     for unit in [*reversed(units), *other.units()]:
         unit.run()
     x, found = other.open()
     np.testing.assert_array_equal(x, expected(images))
     np.testing.assert_array_equal(images.open()[0], x)
     assert found.kinds == {"PNG RGB": 18}
-    assert sorted(path.name for path in images.folder.iterdir()) == ["index.json", "pixels.bin"]
+    assert sorted(path.name for path in images.folder.iterdir()) == ["index.json", "values.bin"]
 
 
 def test_a_killed_process_is_continued(images, monkeypatch):
@@ -299,8 +301,8 @@ def test_a_killed_process_is_continued(images, monkeypatch):
     units[1].run()
     units[3].run()
     read = []
-    decode = store.decode
-    monkeypatch.setattr(store, "decode", lambda file, shape: read.append(file) or decode(file, shape))
+    decode = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda file, shape: read.append(file) or decode(file, shape))
     x, _ = images.open()
     assert sorted(read) == sorted(images.files[k] for k in [*range(4), *range(8, 12), 16, 17])
     np.testing.assert_array_equal(x, expected(images))
@@ -308,7 +310,7 @@ def test_a_killed_process_is_continued(images, monkeypatch):
 
 def test_pixels_that_were_removed_are_made_again(images):
     images.open()
-    images.pixels.write_bytes(b"")
+    images.values.write_bytes(b"")
     x, _ = images.open()
     np.testing.assert_array_equal(x, expected(images))
 
@@ -316,7 +318,7 @@ def test_pixels_that_were_removed_are_made_again(images):
 def test_units_are_cut_by_the_bytes_of_files(pets, monkeypatch):
     files = sorted(str(path) for path in pets.rglob("*.png"))
     monkeypatch.setattr(store, "LEAST", 2 * os.path.getsize(files[0]))
-    sizes = [unit.stop - unit.start for unit in ImageStore(files, Shape(8, 10)).units()]
+    sizes = [unit.stop - unit.start for unit in MediaStore(files, Shape(8, 10)).units()]
     assert sum(sizes) == 18
     assert set(sizes) <= {1, 2, 3}
 

@@ -1,10 +1,10 @@
-"""Decoded images of one shape in one file of the cache, which is mapped: any number of processes share its memory.
+"""Decoded files of one shape in one file of the cache, which is mapped: any number of processes share its memory.
 
-The file is written in units, each a range of images. A unit leaves a small file when its pixels are on the disk; when
+The file is written in units, each a range of samples. A unit leaves a small file when its values are on the disk; when
 all are there, an index takes their place. Ranks share the units (``training.prepare``), a process that was killed goes
-on where it was, and several processes that decode the same images write the same bytes to the same places.
+on where it was, and several processes that decode the same files write the same bytes to the same places.
 
-Shapes: N images; H, W, C height, width and channels.
+Shapes: N files; H, W, C the dims of a sample.
 """
 
 import contextlib
@@ -25,76 +25,72 @@ import numpy as np
 from ...device import CPU
 from ...errors import UserError
 from ...json_text import to_json
-from ..cache import Cache
-from .decode import Facts, Shape, Undecodable, decode, import_pillow
+from .form import Facts, Form, Undecodable
 
-CACHE = Cache("images", "decoded images")
 LEAST, MOST = 1 << 20, 16 << 20  # bytes of the files of a unit, about
 UNITS = 64  # of a set that is not very large, so that ranks have equal shares
-MOST_DECODED = 64 << 20  # bytes of the decoded images of a unit
+MOST_DECODED = 64 << 20  # bytes of the decoded files of a unit
 
 
 @dataclass
 class Findings:
-    """Findings on files: images that cannot be decoded, and sizes and kinds of the others.
+    """Findings on files: those that cannot be decoded, and sizes and kinds of the others.
 
     Attributes
     ----------
     bad : dict of int to str
-        The reason of each image, by its number.
-    widths, heights : (int, int)
-        The least and the largest.
+        The reason of each file, by its number.
+    ranges : dict of str to (float, float)
+        The least and the largest of each size.
     kinds : Counter of str
-        Files of each format and mode, as in "JPEG RGB".
+        Files of each kind, as in "JPEG RGB".
     """
 
     bad: dict[int, str] = field(default_factory=dict)
-    widths: tuple[int, int] = (1 << 31, 0)
-    heights: tuple[int, int] = (1 << 31, 0)
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     kinds: Counter[str] = field(default_factory=Counter)
 
     def add(self, facts: Facts) -> None:
         """Count one file."""
-        self.merge(Findings({}, (facts.width,) * 2, (facts.height,) * 2, Counter([f"{facts.format} {facts.mode}"])))
+        self.merge(Findings({}, {name: (size, size) for name, size in facts.sizes.items()}, Counter([facts.kind])))
 
     def merge(self, other: "Findings") -> None:
         """Add those of other files."""
         self.bad |= other.bad
-        self.widths, self.heights = (
-            (min(a[0], b[0]), max(a[1], b[1])) for a, b in ((self.widths, other.widths), (self.heights, other.heights))
-        )
+        for name, (low, high) in other.ranges.items():
+            least, most = self.ranges.get(name, (low, high))
+            self.ranges[name] = min(least, low), max(most, high)
         self.kinds += other.kinds
 
     def to_bytes(self) -> bytes:
         """Return them as JSON."""
-        facts = {"bad": self.bad, "widths": self.widths, "heights": self.heights, "kinds": self.kinds}
-        return to_json(facts).encode()
+        return to_json({"bad": self.bad, "ranges": self.ranges, "kinds": self.kinds}).encode()
 
     @classmethod
     def read(cls, path: Path) -> "Findings":
         """Return what ``to_bytes`` has left in a file."""
         facts: dict[str, Any] = json.loads(path.read_bytes())
         bad = {int(number): reason for number, reason in facts["bad"].items()}
-        return cls(bad, tuple(facts["widths"]), tuple(facts["heights"]), Counter(facts["kinds"]))
+        return cls(bad, {name: tuple(pair) for name, pair in facts["ranges"].items()}, Counter(facts["kinds"]))
 
 
-class ImageStore:
-    """The images of files, all of one shape.
+class MediaStore:
+    """The samples of files, all of one form.
 
     Parameters
     ----------
     files : sequence of str
-    shape : Shape
+    form : Form
 
     Raises
     ------
     UserError
-        If a file is not there, or Pillow is not installed.
+        If a file is not there, or a library is not installed.
     """
 
-    def __init__(self, files: Sequence[str], shape: Shape):
-        self.files, self.shape = files, shape
-        self._pillow = import_pillow().__version__
+    def __init__(self, files: Sequence[str], form: Form):
+        self.files, self.form = files, form
+        self._facts = list(form.facts())
         try:
             self._stats = [os.stat(file) for file in files]
         except OSError as error:
@@ -102,31 +98,31 @@ class ImageStore:
 
     @cached_property
     def folder(self) -> Path:
-        """The folder in the cache: another one if a file, an option or Pillow has changed."""
+        """The folder in the cache: another one if a file, an option or a library has changed."""
         facts = (
             (os.path.abspath(file), found.st_size, found.st_mtime_ns)
             for file, found in zip(self.files, self._stats, strict=True)
         )
-        return CACHE.path_for(["decoded", self._pillow, self.shape, *facts], "")
+        return self.form.medium.cache.path_for(["decoded", *self._facts, *facts], "")
 
     @property
-    def pixels(self) -> Path:
-        """The file of the pixels, (N, H, W, C) uint8."""
-        return self.folder / "pixels.bin"
+    def values(self) -> Path:
+        """The file of all samples, (N, H, W, C)."""
+        return self.folder / "values.bin"
 
     @property
     def index(self) -> Path:
-        """The file that is there when all images are decoded."""
+        """The file that is there when all files are decoded."""
         return self.folder / "index.json"
 
     @property
     def num_bytes(self) -> int:
-        """The length of ``pixels``."""
-        return len(self.files) * self.shape.num_bytes
+        """The length of ``values``."""
+        return len(self.files) * self.form.num_bytes
 
     def is_complete(self) -> bool:
-        """Return whether all images are decoded."""
-        return self.index.exists() and self.pixels.exists() and self.pixels.stat().st_size == self.num_bytes
+        """Return whether all files are decoded."""
+        return self.index.exists() and self.values.exists() and self.values.stat().st_size == self.num_bytes
 
     def units(self) -> "list[DecodingUnit]":
         """Return the work to do before ``open``, which ranks may share; none where it is done."""
@@ -138,10 +134,10 @@ class ImageStore:
     def _units(self) -> "list[DecodingUnit]":
         total = sum(found.st_size for found in self._stats)
         most = min(MOST, max(LEAST, total // UNITS))
-        most_images = max(1, MOST_DECODED // self.shape.num_bytes)
+        most_files = max(1, MOST_DECODED // self.form.num_bytes)
         starts, size = [0], 0
         for number, found in enumerate(self._stats):
-            if number > starts[-1] and (size + found.st_size > most or number - starts[-1] >= most_images):
+            if number > starts[-1] and (size + found.st_size > most or number - starts[-1] >= most_files):
                 starts.append(number)
                 size = 0
             size += found.st_size
@@ -149,13 +145,13 @@ class ImageStore:
         return [DecodingUnit(self, *place) for place in zip(range(len(starts)), starts, stops)]
 
     def _forget(self) -> None:
-        """Remove an index without its pixels, which it was written after."""
+        """Remove an index without its values, which it was written after."""
         with contextlib.suppress(OSError):
             if self.index.exists() and not self.is_complete():
                 self.index.unlink()
 
     def open(self) -> tuple[np.ndarray, Findings]:
-        """Return the images as (N, H, W, C) uint8, mapped, and what was found; those that are bad hold anything.
+        """Return the samples as (N, H, W, C), mapped, and the findings; those that are bad hold anything.
 
         Raises
         ------
@@ -168,8 +164,8 @@ class ImageStore:
             for unit in random.Random(os.getpid()).sample(units, len(units)):  # other processes begin elsewhere
                 unit.run()
             self._finish(units)
-        shape = (len(self.files), self.shape.height, self.shape.width, self.shape.channels)
-        return np.memmap(self.pixels, np.uint8, "r", shape=shape), Findings.read(self.index)
+        shape = (len(self.files), *self.form.dims)
+        return np.memmap(self.values, self.form.dtype, "r", shape=shape), Findings.read(self.index)
 
     def _finish(self, units: "Iterable[DecodingUnit]") -> None:
         found, done = Findings(), [unit.path for unit in units]
@@ -180,7 +176,7 @@ class ImageStore:
             if not self.is_complete():
                 raise
             return
-        CACHE.write(self.index, found.to_bytes())
+        self.form.medium.cache.write(self.index, found.to_bytes())
         for path in done:
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -188,17 +184,17 @@ class ImageStore:
 
 @dataclass(frozen=True)
 class DecodingUnit:
-    """A range of images, decoded at once by the threads of this process.
+    """A range of files, decoded at once by the threads of this process.
 
     Attributes
     ----------
-    store : ImageStore
+    store : MediaStore
     number : int
     start, stop : int
-        Its images.
+        Its files.
     """
 
-    store: ImageStore
+    store: MediaStore
     number: int
     start: int
     stop: int
@@ -212,18 +208,18 @@ class DecodingUnit:
         """Do it unless it is done."""
         if self.path.exists() or self.store.is_complete():
             return
-        shape, files = self.store.shape, self.store.files[self.start : self.stop]
-        pixels = np.zeros((len(files), shape.height, shape.width, shape.channels), np.uint8)
+        form, files = self.store.form, self.store.files[self.start : self.stop]
+        values = np.zeros((len(files), *form.dims), form.dtype)
 
         def work(number: int) -> Facts | str:
             try:
-                pixels[number], facts = decode(files[number], shape)
+                values[number], facts = form.decode(files[number])
             except Undecodable as error:
                 return str(error)
             return facts
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd EXIF, palettes and sizes: the images are decoded all the same
+            warnings.simplefilter("ignore")  # of odd EXIF, palettes and sizes: the files are decoded all the same
             with ThreadPoolExecutor(max(1, CPU.threads), "decoding") as pool:
                 found = list(pool.map(work, range(len(files))))
         findings = Findings()
@@ -232,12 +228,14 @@ class DecodingUnit:
                 findings.bad[number] = facts
             else:
                 findings.add(facts)
-        self._write(pixels)
-        CACHE.write(self.path, findings.to_bytes())
+        self._write(values)
+        form.medium.cache.write(self.path, findings.to_bytes())
 
-    def _write(self, pixels: np.ndarray) -> None:
-        """Write decoded images to their place in the file of all."""
-        path, left, offset = self.store.pixels, pixels.reshape(-1).data, self.start * self.store.shape.num_bytes
+    def _write(self, values: np.ndarray) -> None:
+        """Write decoded samples to their place in the file of all."""
+        form = self.store.form
+        path, offset = self.store.values, self.start * form.num_bytes
+        left = values.reshape(-1).view(np.uint8).data
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -251,7 +249,7 @@ class DecodingUnit:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise CACHE.refusal(path.parent, error) from None
+            raise form.medium.cache.refusal(path.parent, error) from None
 
 
 def _check_room(descriptor: int, num_bytes: int) -> None:
