@@ -15,6 +15,7 @@ from .files import file, folder
 from .formats.idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
 from .formats.npz import read_member, read_npz, read_npz_samples
 from .images import KEYS as IMAGE_KEYS
+from .ratings.options import KEYS as RATINGS_KEYS
 from .source_options import SET_KEYS, join_options, split_options
 from .tables.encoding import Encoding
 from .tables.options import KEYS_OF, TABLES
@@ -37,6 +38,7 @@ SOURCES = {
     "csv": "csv:FILE,target=COLUMN",
     "parquet": "parquet:FILE|DIR,target=COLUMN",
     "openml": "openml:NAME",
+    "ratings": "ratings:FILE",
     "shapes": "shapes:samples=N,size=HxW",
     "clicks": "clicks:samples=N,columns=T,codes=V",
     "jsonl": "jsonl:FILE,text=KEY,target=KEY",
@@ -50,6 +52,7 @@ OPTIONS = {
     "parquet": KEYS_OF["parquet"],
     "jsonl": TABLE_KEYS,
     "images": IMAGE_KEYS,
+    "ratings": RATINGS_KEYS,
     **SET_KEYS,
     **TEXT_KEYS,
 }
@@ -117,6 +120,10 @@ def open_dataset(
     match kind:
         case "digits":
             return _digits(task)
+        case "ratings":
+            from .ratings import ratings_dataset
+
+            return ratings_dataset(place, task, test_fraction, seed)
         case "shapes":
             from .shapes import shapes_dataset
 
@@ -284,8 +291,8 @@ def inherit_options(source: str, earlier: str) -> str:
     'csv:new.csv,decimal=point,target=y'
     """
     (kind, place), (earlier_kind, _, earlier_place) = parse_source(source), earlier.partition(":")
-    kinds = {kind, earlier_kind}
-    if kinds != {"images"} and kinds - {*TABLES, "jsonl"} and kinds - set(TEXT_KEYS):
+    families = ({*TABLES, "jsonl"}, set(TEXT_KEYS), {"images"}, {"ratings"})
+    if not any({kind, earlier_kind} <= family for family in families):
         return source
     path, options = split_place(kind, place)
     given = {"test", "labels", *options} | (
