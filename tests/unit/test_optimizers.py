@@ -6,7 +6,7 @@ import pytest
 from mpitrain.arena import Arena, Parameter
 from mpitrain.errors import UserError
 from mpitrain.layers import init
-from mpitrain.optim import LARS, SGD, Adam, AdamW, ArenaShard
+from mpitrain.optim import LARS, SGD, Adagrad, Adam, AdamW, ArenaShard
 
 SHAPES = {"a": (3, 5), "b": (5,), "c": (150, 301), "d": (301,), "e": (1,), "f": (20_000,)}
 NOT_DECAYED = ("b", "e")
@@ -28,6 +28,11 @@ def adam(w, g, slots, t, lr, *, beta1=0.9, beta2=0.999, eps=1e-8):
     m = slots["m"] = beta1 * slots.get("m", 0) + (1 - beta1) * g
     v = slots["v"] = beta2 * slots.get("v", 0) + (1 - beta2) * g**2
     return w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
+
+
+def adagrad(w, g, slots, t, lr, *, eps=1e-10):
+    s = slots["s"] = slots.get("s", 0) + g**2
+    return w - lr * g / (np.sqrt(s) + eps)
 
 
 def l2(rule):
@@ -52,6 +57,7 @@ CASES = {
     "adamw": (AdamW, adamw, {}),
     "adamw with options": (AdamW, adamw, {"beta1": 0.0, "beta2": 0.5, "eps": 0.1}),
     "lars": (LARS, lars, {"eta": 0.02}),
+    "adagrad": (Adagrad, l2(adagrad), {"eps": 1e-3}),
 }
 
 
