@@ -31,6 +31,11 @@ class Adagrad(Optimizer):
         self.eps = float(eps)
         super().__init__(arena, weight_decay=weight_decay, decay_all=decay_all)
 
+    @property
+    def updates_rows(self) -> bool:
+        """True without weight decay."""
+        return not self.weight_decay
+
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block."""
         adagrad_update(block.w, block, scale, self.weight_decay, lr, self.eps)
