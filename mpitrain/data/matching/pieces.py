@@ -56,6 +56,10 @@ class Pieces(ABC):
             If they are not of the model's kind.
         """
 
+    def files(self, number: int) -> tuple[str, ...]:
+        """Return the file of each sample of a piece; empty where samples are no files."""
+        return ()
+
 
 class ArrayPieces(Pieces):
     """Rows of an array, which may be a memory map.
@@ -88,6 +92,10 @@ class ArrayPieces(Pieces):
         """Return rows of the array."""
         x: np.ndarray = self.samples.x[self.slice_of(number)]
         return x, ()
+
+    def files(self, number: int) -> tuple[str, ...]:
+        """Return the files of a piece, if samples are files."""
+        return self.rows.files[self.slice_of(number)]
 
 
 class TablePieces(Pieces):

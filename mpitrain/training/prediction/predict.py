@@ -110,7 +110,7 @@ class _Predictor:
         work = OrderedWork(self._world.group("data"), len(self._sources[0]), self._out.take)
         for number in work:
             try:
-                columns = self._joined(self._columns(number, work.poll))
+                columns = self._named(number, self._joined(self._columns(number, work.poll)))
                 work.put(number, self._out.encode(columns, first=number == 0))
             except UserError as found:
                 error = found
@@ -132,7 +132,7 @@ class _Predictor:
                 columns = self._run.columns(member.evaluator.all_outputs(x, self._run.signature.num_outputs))
             with world.together():
                 if world.rank == 0:
-                    self._out.take(self._out.encode(columns, first=number == 0))
+                    self._out.take(self._out.encode(self._named(number, columns), first=number == 0))
 
     def written(self) -> Written:
         """Return the facts about what was written (collective)."""
@@ -184,6 +184,11 @@ class _Predictor:
             poll()
         if not any_yet:
             yield self._run.columns(np.empty((0, self._run.signature.num_outputs), np.float32))
+
+    def _named(self, number: int, columns: Columns) -> Columns:
+        """Return columns with the file of each sample in front, where samples are files."""
+        files = self._sources[0].files(number)
+        return {"file": np.array(files), **columns} if files else columns
 
     @staticmethod
     def _joined(batches: Iterator[Columns]) -> Columns:

@@ -1,6 +1,7 @@
 """Evaluation of a model on samples that are split over the ranks."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,15 @@ class Evaluator:
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.concatenate(gathered) if gathered else np.empty((0, num_outputs), np.float32)
 
+    def own_outputs(self, x: np.ndarray) -> np.ndarray | None:
+        """Return the outputs for samples that the ranks with the parts of one model have, and other ranks have not.
+
+        Those ranks call it together. None on those of them that do not get the outputs.
+        """
+        rows = slice(0, len(x))
+        parts = [np.array(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, rows)]
+        return np.concatenate(parts) if parts else None
+
     def best(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the class with the largest output and its probability, (N, H, W) int16 and float32, for each pixel.
 
@@ -210,7 +220,8 @@ class Evaluator:
                     continue
                 totals += found
                 if metrics:
-                    metrics.update(scoring.readable(self._device.to_host(outputs)), targets)
+                    readable = scoring.readable(self._device.to_host(outputs))
+                    metrics.update(readable, targets, hide=_hiding(split, rows, targets))
                 for call in on_outputs if last in (None, self._whole) and len(targets) == len(outputs) else ():
                     call(split, rows, outputs)
         scores = scoring.scores(self._everyone.sum(totals), splits)
@@ -250,6 +261,11 @@ class Evaluator:
             results = metrics.results()
         self.tables = {name: value for name, value in results.items() if isinstance(value, np.ndarray)}
         return {name: float(value) for name, value in results.items() if name not in self.tables}
+
+
+def _hiding(split: Split, rows: slice, targets: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return the function that hides the items of each row's user from a ranking; None where there are none."""
+    return None if split.seen is None else partial(split.seen.hide, users=split.x[rows][:, 0], targets=targets)
 
 
 def best_of(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
