@@ -13,6 +13,7 @@ from .base import LANGUAGE_MODELING, SEGMENTATION, Metric, SummedMetric
 from .classes import F1, Accuracy, Confusion, Top5, TopK
 from .function import FunctionMetric
 from .overlap import IoU, MeanIoU
+from .ranking import NDCG, Recall
 from .values import MAE, R2
 
 Gather = Callable[[Any], list[Any]]
@@ -53,6 +54,8 @@ METRICS = _Metrics(
         "f1": F1,
         "auc": AUC,
         "confusion": Confusion,
+        "recall": Recall,
+        "ndcg": NDCG,
         "iou": IoU,
         "miou": MeanIoU,
         "mae": MAE,
@@ -141,10 +144,25 @@ class MetricSet:
         for metric in self.metrics:
             metric.reset()
 
-    def update(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> None:
-        """Count samples; see ``Metric.update``."""
+    def update(
+        self,
+        outputs: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray | None = None,
+        hide: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
+        """Count samples; see ``Metric.update``.
+
+        Parameters
+        ----------
+        hide : callable(outputs) -> array, optional
+            Returns outputs for metrics of rankings.
+        """
+        hidden = None
         for metric in self.metrics:
-            metric.update(outputs, targets, weights)
+            if hide is not None and metric.of_rankings:
+                hidden = hide(outputs) if hidden is None else hidden
+            metric.update(outputs if hidden is None or not metric.of_rankings else hidden, targets, weights)
 
     def gather(self, all_gather: Gather) -> None:
         """Combine the samples of all ranks (collective).

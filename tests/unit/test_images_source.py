@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -27,7 +28,15 @@ RNG = np.random.default_rng(6)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MPITRAIN_IMAGES", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    return tmp_path / "cache"
+    yield tmp_path / "cache"
+    settle()
+
+
+def settle():
+    """Wait for the threads that wait for the disk."""
+    for thread in threading.enumerate():
+        if thread.name == "images-to-disk":
+            thread.join()
 
 
 def write(path, tone=None, size=(8, 10)):
@@ -236,6 +245,7 @@ def test_bad_files_are_named_or_left_out(pets, cache):
         ["dog", "1.png"],
         ["dog", "2.png"],
     ]
+    settle()
     before = sorted(cache.rglob("*"))
     data = open_dataset(f"images:{pets},size=8x10,bad=skip")
     assert sorted(cache.rglob("*")) == before  # not decoded again
@@ -256,6 +266,7 @@ def test_the_first_image_is_bad(pets):
 
 def test_decoded_once(pets, cache, monkeypatch):
     first = open_dataset(f"images:{pets}")
+    settle()
     assert not units_of(f"images:{pets}")
     monkeypatch.setattr(store, "decode", None)
     again = open_dataset(f"images:{pets}")
@@ -291,6 +302,7 @@ def test_units_in_any_order_and_from_several_processes(images):
     np.testing.assert_array_equal(x, expected(images))
     np.testing.assert_array_equal(images.open()[0], x)
     assert found.kinds == {"PNG RGB": 18}
+    settle()
     assert sorted(path.name for path in images.folder.iterdir()) == ["index.json", "pixels.bin"]
 
 
@@ -306,8 +318,35 @@ def test_a_killed_process_is_continued(images, monkeypatch):
     np.testing.assert_array_equal(x, expected(images))
 
 
+def test_marks_count_while_the_machine_runs(images, monkeypatch):
+    for unit in images.units():
+        unit.run()
+    read = []
+    decode = store.decode
+    monkeypatch.setattr(store, "decode", lambda file, shape: read.append(file) or decode(file, shape))
+    monkeypatch.setattr(ImageStore, "_finish", lambda *_: None)  # it was killed before all was on the disk
+    images.open()
+    assert not read
+    monkeypatch.setattr(store, "machine", lambda: ("other", "2"))  # another one, which sees the same disk
+    images.open()
+    assert not read
+    monkeypatch.setattr(store, "machine", lambda: (os.uname().nodename, "2"))
+    x, _ = images.open()
+    assert sorted(read) == images.files
+    np.testing.assert_array_equal(x, expected(images))
+
+
+def test_an_index_counts_for_ever(images, monkeypatch):
+    images.open()
+    settle()
+    monkeypatch.setattr(store, "machine", lambda: (os.uname().nodename, "2"))
+    monkeypatch.setattr(store, "decode", None)
+    np.testing.assert_array_equal(images.open()[0], expected(images))
+
+
 def test_pixels_that_were_removed_are_made_again(images):
     images.open()
+    settle()
     images.pixels.write_bytes(b"")
     x, _ = images.open()
     np.testing.assert_array_equal(x, expected(images))

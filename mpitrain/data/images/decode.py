@@ -63,7 +63,7 @@ class Facts:
 
 
 def import_pillow() -> Any:
-    """Return the module ``PIL.Image``, with all formats registered.
+    """Return the module ``PIL.Image``, with the usual formats registered first: it tries them in this order.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def import_pillow() -> Any:
         from PIL import Image
     except ImportError:
         raise UserError("images need Pillow, which is not installed: pip install 'mpitrain[images]'") from None
-    Image.init()
+    Image.preinit()
     return Image
 
 

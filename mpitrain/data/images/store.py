@@ -1,8 +1,10 @@
 """Decoded images of one shape in one file of the cache, which is mapped: any number of processes share its memory.
 
-The file is written in units, each a range of images. A unit leaves a small file when its pixels are on the disk; when
-all are there, an index takes their place. Ranks share the units (``training.prepare``), a process that was killed goes
-on where it was, and several processes that decode the same images write the same bytes to the same places.
+The file is written in units, each a range of images. A unit leaves a small file, its mark, when its pixels are
+written; when all are on the disk, an index takes the place of the marks. Ranks share the units (``training.prepare``),
+a process that was killed goes on where it was, and several processes that decode the same images write the same bytes
+to the same places. Nothing waits for the disk: until then a mark counts as long as its machine runs, since after a
+crash of it pixels may be lost that were written before.
 
 Shapes: N images; H, W, C height, width and channels.
 """
@@ -11,12 +13,13 @@ import contextlib
 import json
 import os
 import random
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,8 @@ from ..cache import Cache
 from .decode import Facts, Shape, Undecodable, decode, import_pillow
 
 CACHE = Cache("images", "decoded images")
-LEAST, MOST = 1 << 20, 16 << 20  # bytes of the files of a unit, about
+LEAST, MOST = 4 << 20, 16 << 20  # bytes of the files of a unit, about
+INDEX = "index.json"
 UNITS = 64  # of a set that is not very large, so that ranks have equal shares
 MOST_DECODED = 64 << 20  # bytes of the decoded images of a unit
 
@@ -68,12 +72,21 @@ class Findings:
     def to_bytes(self) -> bytes:
         """Return them as JSON."""
         facts = {"bad": self.bad, "widths": self.widths, "heights": self.heights, "kinds": self.kinds}
-        return to_json(facts).encode()
+        return to_json(facts | {"machine": machine()}).encode()
 
     @classmethod
-    def read(cls, path: Path) -> "Findings":
-        """Return what ``to_bytes`` has left in a file."""
-        facts: dict[str, Any] = json.loads(path.read_bytes())
+    def read(cls, path: Path) -> "Findings | None":
+        """Return what ``to_bytes`` has left in a file; None if it is not there, or a mark of before the last start.
+
+        What an index tells of is on the disk.
+        """
+        try:
+            facts: dict[str, Any] = json.loads(path.read_bytes())
+        except (OSError, ValueError):  # a mark may be empty after a crash of the machine
+            return None
+        (name, run), (own_name, own_run) = facts["machine"], machine()
+        if path.name != INDEX and name == own_name and run != own_run:
+            return None
         bad = {int(number): reason for number, reason in facts["bad"].items()}
         return cls(bad, tuple(facts["widths"]), tuple(facts["heights"]), Counter(facts["kinds"]))
 
@@ -90,7 +103,14 @@ class ImageStore:
     ------
     UserError
         If a file is not there, or Pillow is not installed.
+
+    Attributes
+    ----------
+    finishing : Thread or None
+        It waits for the disk after ``open`` has decoded images.
     """
+
+    finishing: threading.Thread | None = None
 
     def __init__(self, files: Sequence[str], shape: Shape):
         self.files, self.shape = files, shape
@@ -117,7 +137,7 @@ class ImageStore:
     @property
     def index(self) -> Path:
         """The file that is there when all images are decoded."""
-        return self.folder / "index.json"
+        return self.folder / INDEX
 
     @property
     def num_bytes(self) -> int:
@@ -162,28 +182,39 @@ class ImageStore:
         UserError
             If a file cannot be read, or the cache cannot be written.
         """
-        if not self.is_complete():
+        found = Findings.read(self.index) if self.is_complete() else None
+        if found is None:
             self._forget()
-            units = self._units()
-            for unit in random.Random(os.getpid()).sample(units, len(units)):  # other processes begin elsewhere
-                unit.run()
-            self._finish(units)
+            found = self._decode()
         shape = (len(self.files), self.shape.height, self.shape.width, self.shape.channels)
-        return np.memmap(self.pixels, np.uint8, "r", shape=shape), Findings.read(self.index)
+        return np.memmap(self.pixels, np.uint8, "r", shape=shape), found
 
-    def _finish(self, units: "Iterable[DecodingUnit]") -> None:
-        found, done = Findings(), [unit.path for unit in units]
-        try:
-            for path in done:
-                found.merge(Findings.read(path))
-        except OSError:  # another process has written the index meanwhile
-            if not self.is_complete():
-                raise
-            return
-        CACHE.write(self.index, found.to_bytes())
-        for path in done:
-            with contextlib.suppress(OSError):
-                path.unlink()
+    def _decode(self) -> Findings:
+        """Do the units that are not done, and return the findings of all."""
+        units, found = self._units(), Findings()
+        for unit in random.Random(os.getpid()).sample(units, len(units)):  # other processes begin elsewhere
+            of_unit = unit.run()
+            if of_unit is None:  # the index has taken the place of the marks meanwhile
+                whole = Findings.read(self.index)
+                assert whole is not None
+                return whole
+            found.merge(of_unit)
+        self.finishing = threading.Thread(target=self._finish, args=(found, units), name="images-to-disk")
+        self.finishing.start()
+        return found
+
+    def _finish(self, found: Findings, units: "Iterable[DecodingUnit]") -> None:
+        """Write the index when the pixels are on the disk; if that fails, the marks stay, and the next run tries it."""
+        with contextlib.suppress(OSError, UserError):
+            descriptor = os.open(self.pixels, os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            CACHE.write(self.index, found.to_bytes())
+            for unit in units:
+                with contextlib.suppress(OSError):
+                    unit.path.unlink()
 
 
 @dataclass(frozen=True)
@@ -208,10 +239,13 @@ class DecodingUnit:
         """The file that tells that it is done."""
         return self.store.folder / f"unit-{self.number:06d}.json"
 
-    def run(self) -> None:
-        """Do it unless it is done."""
-        if self.path.exists() or self.store.is_complete():
-            return
+    def run(self) -> Findings | None:
+        """Do it unless it is done, and return what was found; None where all images are in the index."""
+        if self.store.is_complete():
+            return None
+        return Findings.read(self.path) or self._decode()
+
+    def _decode(self) -> Findings:
         shape, files = self.store.shape, self.store.files[self.start : self.stop]
         pixels = np.zeros((len(files), shape.height, shape.width, shape.channels), np.uint8)
 
@@ -233,7 +267,8 @@ class DecodingUnit:
             else:
                 findings.add(facts)
         self._write(pixels)
-        CACHE.write(self.path, findings.to_bytes())
+        CACHE.write(self.path, findings.to_bytes(), wait=False)
+        return findings
 
     def _write(self, pixels: np.ndarray) -> None:
         """Write decoded images to their place in the file of all."""
@@ -247,11 +282,20 @@ class DecodingUnit:
                 while left:
                     written = os.pwrite(descriptor, left, offset)
                     left, offset = left[written:], offset + written
-                os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise CACHE.refusal(path.parent, error) from None
+
+
+@cache
+def machine() -> tuple[str, str]:
+    """Return the name of this machine, and of the time since it was started."""
+    try:
+        run = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # no Linux: marks of other processes do not count
+        run = f"process {os.getpid()}"
+    return os.uname().nodename, run
 
 
 def _check_room(descriptor: int, num_bytes: int) -> None:

@@ -119,6 +119,12 @@ def parse_csv_source(text: str, kind: str = "csv") -> tuple[str, CsvOptions]:
     return path, _options(given, kind)
 
 
+def text_options(kind: str, sep: str = "", encoding: str = "") -> CsvOptions:
+    """Return options with a separator and an encoding, as written; empty for those that the file shows."""
+    given = {"sep": sep, "encoding": encoding}
+    return _options({key: [value] for key, value in given.items() if value}, kind)
+
+
 def split_names(value: str, columns: Iterable[str]) -> list[str]:
     """Split a value into column names, which may hold commas: the longest existing names are taken.
 
