@@ -6,6 +6,7 @@ from .batchnorm2d import BatchNorm2d
 from .column_embeddings import ColumnEmbeddings
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
+from .dot_product import DotProduct, NeuralFactorization, SideBySide
 from .dropout import Dropout
 from .embedding import Embedding
 from .experts import Experts
@@ -25,6 +26,7 @@ from .sequential import Part, Sequential, Unit
 from .skip_concat import SkipConcat
 from .tokens import FirstToken, TiedHead, TokenEmbedding
 from .transformer_block import PostNormBlock, PreNormBlock
+from .user_history import FirstColumn, UserHistory
 
 __all__ = [
     "GELU",
@@ -34,9 +36,11 @@ __all__ = [
     "Conv2d",
     "ConvTranspose2d",
     "DotInteraction",
+    "DotProduct",
     "Dropout",
     "Embedding",
     "Experts",
+    "FirstColumn",
     "FirstToken",
     "Flatten",
     "GlobalAvgPool",
@@ -48,6 +52,7 @@ __all__ = [
     "MaxPool2d",
     "MixtureOfExperts",
     "MultiHeadAttention",
+    "NeuralFactorization",
     "OnNumbers",
     "Part",
     "PatchEmbedding",
@@ -59,6 +64,7 @@ __all__ = [
     "Residual",
     "Sequential",
     "SiLU",
+    "SideBySide",
     "Sigmoid",
     "SkipConcat",
     "SwiGLU",
@@ -66,4 +72,5 @@ __all__ = [
     "TiedHead",
     "TokenEmbedding",
     "Unit",
+    "UserHistory",
 ]

@@ -19,10 +19,13 @@ from .dlrm import dlrm
 from .gpt import gpt
 from .lenet import lenet
 from .llama import llama
+from .matrix_factorization import mf
 from .mlp import mlp
+from .ncf import ncf
 from .prepare import prepare
 from .resnet import SIZES, resnet
 from .resnet_cifar import resnet_cifar
+from .two_tower import two_tower
 from .unet import unet
 from .vit import vit
 
@@ -50,6 +53,7 @@ MODELS: Registry[Layer] = Registry(
         "unet": unet,
         "dlrm": dlrm,
         **{"gpt": gpt, "llama": llama, "bert": bert, "vit": vit},
+        **{"mf": mf, "ncf": ncf, "two-tower": two_tower},
     },
     arguments=("input_shape", "num_outputs"),
     result=Layer,

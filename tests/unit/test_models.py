@@ -157,11 +157,12 @@ def test_a_linear_model_has_no_hidden_layers():
 
 def test_names():
     assert models.names()[0] == "convnet"
-    of_tokens = ("gpt", "llama", "bert")
-    of_columns = {"dlrm": models.Codes(categories=(0, 5, 7))}
+    of_tokens, pairs = ("gpt", "llama", "bert"), models.Codes(categories=(3, 4))
+    of_columns = {"dlrm": models.Codes(categories=(0, 5, 7)), "mf": pairs, "ncf": pairs, "two-tower": pairs}
     for name in models.names():
-        shape = (3,) if name in of_columns else (16,) if name in of_tokens else (16, 16, 1)
-        assert isinstance(models.build(name, shape, 2, codes=of_columns.get(name)), Layer)
+        codes = of_columns.get(name)
+        shape = (len(codes.categories),) if codes else (16,) if name in of_tokens else (16, 16, 1)
+        assert isinstance(models.build(name, shape, 2, codes=codes), Layer)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ class Blocks:
 
     def __init__(self, stream: TextStream):
         csv.field_size_limit(_LONGEST_ROW)  # the default, 128 KiB, says nothing of where a quote was left open
-        self._stream, self._rest, self._line, self._at_end = stream, b"", 1, False
+        self._stream, self._rest, self._line, self._at_end = stream, b"", stream.first_line, False
         self._end = b"\n"
         self._free: list[bytearray] = []
         self._scratch = np.empty(0, bool)

@@ -22,7 +22,7 @@ _BOMS = {
 _NO_TABLES = {
     b"PK\x03\x04": "an Excel workbook or a zip archive: save it as CSV, or unpack it",
     b"\xd0\xcf\x11\xe0": "an Excel workbook: save it as CSV",
-    b"PAR1": "a Parquet file: save it as CSV",
+    b"PAR1": "a Parquet file: use parquet:FILE",
     b"\x93NUMPY": "an array of NumPy: use npz:FILE",
 }
 
@@ -58,6 +58,8 @@ class TextStream:
     encoding : str
     size : int
         Bytes of the file, or of its part; 0 if it is compressed: it then says little about the text.
+    first_line : int
+        The number of the first line, for messages.
 
     Raises
     ------
@@ -66,6 +68,8 @@ class TextStream:
     OSError
         As from opening and reading; see ``files.reading``.
     """
+
+    first_line = 1
 
     def __init__(self, path: Path, encoding: str = "", part: FilePart | None = None):
         self.path, self.part = path, part

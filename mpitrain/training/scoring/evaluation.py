@@ -1,6 +1,7 @@
 """Evaluation of a model on samples that are split over the ranks."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -219,7 +220,8 @@ class Evaluator:
                     continue
                 totals += found
                 if metrics:
-                    metrics.update(scoring.readable(self._device.to_host(outputs)), targets)
+                    readable = scoring.readable(self._device.to_host(outputs))
+                    metrics.update(readable, targets, hide=_hiding(split, rows, targets))
                 for call in on_outputs if last in (None, self._whole) and len(targets) == len(outputs) else ():
                     call(split, rows, outputs)
         scores = scoring.scores(self._everyone.sum(totals), splits)
@@ -259,6 +261,11 @@ class Evaluator:
             results = metrics.results()
         self.tables = {name: value for name, value in results.items() if isinstance(value, np.ndarray)}
         return {name: float(value) for name, value in results.items() if name not in self.tables}
+
+
+def _hiding(split: Split, rows: slice, targets: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return the function that hides the items of each row's user from a ranking; None where there are none."""
+    return None if split.seen is None else partial(split.seen.hide, users=split.x[rows][:, 0], targets=targets)
 
 
 def best_of(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
