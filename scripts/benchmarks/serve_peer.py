@@ -46,7 +46,7 @@ app = FastAPI()
 
 
 class Images(BaseModel):
-    """What is sent: images of one channel."""
+    """Images of one channel."""
 
     inputs: list[list[list[float]]]
 
