@@ -211,7 +211,7 @@ def test_asha_spends_its_time_on_the_best(groups):
 
 
 def test_asha_promotes_by_what_is_known():
-    """Of three trials at the first rung the best goes on, before a fourth begins."""
+    """The best of three trials at the first rung goes on before a fourth begins."""
     machine = Machine(sweep("asha", "trials = 9\nmetric = 'loss'\nreduction = 3"), None)
     works = []
     for value in (0.5, 0.2, 0.9):

@@ -95,7 +95,7 @@ class Book:
 
     @property
     def stopping(self) -> bool:
-        """Whether some rank has asked for the end of the sweep."""
+        """True if some rank has asked for the end of the sweep."""
         return self._log.get(STOP) != 0
 
     def stop(self) -> None:
