@@ -11,19 +11,19 @@ from .build import build_dataset, image_dataset
 from .checks import check_features
 from .dataset import LANGUAGE_MODELING, SEGMENTATION, TASKS, Dataset, Features
 from .draw import Draw
-from .files import file, folder
+from .files import folder
 from .formats.idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
-from .formats.npz import read_member, read_npz, read_npz_samples
+from .formats.npz import read_member
 from .images import KEYS as IMAGE_KEYS
 from .ratings.options import KEYS as RATINGS_KEYS
-from .source_options import SET_KEYS, join_options, split_options
+from .source_options import ARRAY_KEYS, ARRAYS, SET_KEYS, join_options, split_options
 from .tables.encoding import Encoding
 from .tables.options import KEYS_OF, TABLES
 from .text.options import KEYS as TEXT_KEYS
 from .text.options import TABLE_KEYS, has_text
 
 if TYPE_CHECKING:
-    from .images import DecodingUnit
+    from .media.store import DecodingUnit
     from .text import Unit
     from .text.table import TableUnit
 
@@ -35,6 +35,8 @@ SOURCES = {
     "cifar100": "cifar100:DIR",
     "emnist": "emnist:DIR,split=balanced",
     "npz": "npz:FILE",
+    "npy": "npy:DIR",
+    "hdf5": "hdf5:FILE,x=NAME,y=NAME",
     "csv": "csv:FILE,target=COLUMN",
     "parquet": "parquet:FILE|DIR,target=COLUMN",
     "openml": "openml:NAME",
@@ -53,6 +55,7 @@ OPTIONS = {
     "jsonl": TABLE_KEYS,
     "images": IMAGE_KEYS,
     "ratings": RATINGS_KEYS,
+    **ARRAY_KEYS,
     **SET_KEYS,
     **TEXT_KEYS,
 }
@@ -152,12 +155,14 @@ def open_dataset(
             from .formats.emnist import emnist_dataset
 
             return emnist_dataset(place, task)
-        case "npz":
-            path = file(place, kind)
-            train, test, notes = read_npz(path)
+        case "npz" | "npy" | "hdf5":
+            from .formats.arrays import open_arrays
+
+            arrays = open_arrays(kind, place)
+            train, test, notes = arrays.splits()
             return build_dataset(
-                path.stem,
-                str(path),
+                arrays.name,
+                str(arrays.path),
                 train,
                 test,
                 task=task,
@@ -215,9 +220,11 @@ def open_features(source: str, *, feature_names: tuple[str, ...] = ()) -> Featur
         table = open_csv(place, feature_names, kind)
         x = check_features(table.numbers(table.features), f"{table.path}: the samples", table.features)
         return Features(table.name, x, table.features)
-    if kind == "npz":
-        path = file(place, kind)
-        return Features(path.stem, check_features(read_npz_samples(path), f"{path}: the samples"))
+    if kind in ARRAYS:
+        from .formats.arrays import open_arrays
+
+        arrays = open_arrays(kind, place)
+        return Features(arrays.name, check_features(arrays.samples(), f"{arrays.path}: the samples"))
     if kind == "images":
         from .images import image_samples
 
@@ -291,11 +298,11 @@ def inherit_options(source: str, earlier: str) -> str:
     'csv:new.csv,decimal=point,target=y'
     """
     (kind, place), (earlier_kind, _, earlier_place) = parse_source(source), earlier.partition(":")
-    families = ({*TABLES, "jsonl"}, set(TEXT_KEYS), {"images"}, {"ratings"})
+    families = ({*TABLES, "jsonl"}, set(TEXT_KEYS), {"images"}, {"ratings"}, {"hdf5"})
     if not any({kind, earlier_kind} <= family for family in families):
         return source
     path, options = split_place(kind, place)
-    given = {"test", "labels", *options} | (
+    given = {"test", "labels", "x_test", "y_test", *options} | (
         {"decimal", "thousands"} if {"decimal", "thousands"} & options.keys() else set()
     )
     _, before = split_place(earlier_kind, earlier_place)

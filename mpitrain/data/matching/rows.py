@@ -14,11 +14,11 @@ from .. import images, text
 from ..build import Arrays
 from ..checks import check_counts, check_features, check_targets
 from ..dataset import CLASSIFICATION, SEGMENTATION, Dataset, Split
-from ..files import file
-from ..formats.npz import read_npz
+from ..formats.arrays import open_arrays
 from ..formats.openml import read_openml
 from ..labels import label_codes
 from ..pixels import pixel_codes
+from ..source_options import ARRAYS
 from ..sources import default_options, inherit_options, open_dataset, open_features, parse_source
 from ..tables import TABLES, parse_csv_source, table_path
 from ..tables.rows import read_samples, read_scored
@@ -132,13 +132,13 @@ def open_rows(source: str, signature: Signature, split: str = "") -> Rows:
     match kind:
         case "csv" | "parquet":
             return _csv_rows(inherit_options(source, signature.source), signature, split)
-        case "npz":
-            path = file(place, kind)
-            train, test, notes = read_npz(path)
+        case "npz" | "npy" | "hdf5":
+            arrays = open_arrays(*parse_source(inherit_options(source, signature.source)))
+            train, test, notes = arrays.splits()
             if test is not None:
                 return _split_of_source(source, signature, split)
             _check_whole(split, source)
-            return _array_rows(path.stem, str(path), train, signature).noting(*notes)
+            return _array_rows(arrays.name, str(arrays.path), train, signature).noting(*notes)
         case "openml":
             _check_whole(split, source)
             whole, names, target = read_openml(place)
@@ -177,8 +177,8 @@ def open_samples(source: str, signature: Signature) -> Rows:
         where = table_path(options.test or path, kind)
         table, x, notes = read_samples(where, options, signature, with_targets=False)
         return _without_targets(table.name, x, signature, place, notes)
-    if kind == "npz":
-        features = open_features(source)
+    if kind in ARRAYS:
+        features = open_features(inherit_options(source, signature.source))
         return _without_targets(features.name, features.x, signature, source)
     if kind == "openml":
         (x, _), names, _ = read_openml(place)
