@@ -70,11 +70,12 @@ class Crew:
         token = 0
         while True:
             work = self.book.take(self.decide, self._begin) if self.part.rank == 0 else None
-            work = self.part.share(work)
+            used = 0.0 if work is None else self.book.state.trials[work.trial].seconds
+            work, used = self.part.share((work, used))
             if work is None:
                 return
             token += 1
-            self._do(work, token)
+            self._do(work, token, max(0.001, self.spec.timeout - used) if self.spec.timeout else 0.0)
             gc.collect()
 
     def path_of(self, number: int, life: int) -> Path:
@@ -95,12 +96,13 @@ class Crew:
             event |= {"life": work.life, "parent": work.parent, "values": dict(work.values or {})}
         return event
 
-    def _do(self, work: Work, token: int) -> None:
-        """Run a part of a trial, and write how it has ended."""
+    def _do(self, work: Work, token: int, seconds: float) -> None:
+        """Run a part of a trial, which has so many seconds (0: as many as it wants), and write how it has ended."""
         begin, broken = time.perf_counter(), True
         made = Made()
         guard = Guard(
             self.spec.timeout,
+            seconds,
             lambda: self.part.size > 1 and self.book.has_failed(self.number, token),
             lambda status, reason: self._give_up(work, status, reason, begin),
         )
@@ -108,8 +110,9 @@ class Crew:
             with made, guard:
                 outcome = self._train(work, guard)
             if outcome.status == INTERRUPTED and guard.time_is_up:
-                reason = f"it took longer than {self.spec.timeout:g} s (timeout)"
-                outcome = dataclasses.replace(outcome, status=TIMED_OUT, reason=reason)
+                outcome = dataclasses.replace(outcome, status=TIMED_OUT, reason=guard.too_long)
+            elif outcome.status == INTERRUPTED:  # also where the batch system ends the job
+                self.book.stop()
             broken = False
         except TrialEnded as end:
             outcome = Outcome(end.status, reason=end.reason)
