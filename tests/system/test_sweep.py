@@ -149,14 +149,14 @@ def test_kill_9_of_a_rank_and_resume(sweep, start, tmp_path):
     code, _, _ = job.end()
     assert code != 0
     before = events(tmp_path / "cut")
-    done = {event["trial"] for event in before if event["event"] == "end"}
+    done = {event["trial"] for event in before if event.get("status") == "finished"}
     running = {event["trial"] for event in before if event["event"] == "start"} - done
     assert running
     assert len(done) < 8
     code, out, err = sweep(4, SLOW, "--out", "cut", "--resume")
     assert code == 0, err
     after = events(tmp_path / "cut")[len(before) :]
-    finished = collections.Counter(e["trial"] for e in before + after if e["event"] == "end")
+    finished = collections.Counter(e["trial"] for e in before + after if e.get("status") == "finished")
     assert finished == dict.fromkeys(range(8), 1)
     started = [event["trial"] for event in after if event["event"] == "start"]
     assert sorted(started) == sorted(set(range(8)) - done)
@@ -195,7 +195,7 @@ def test_two_sweeps_on_one_directory(start, sweep, mpitrain, tmp_path):
         code, _, err = mpitrain(2, "sweep", "s.toml", *arguments)
         assert code == 2
         assert err.startswith("mpitrain: runs/s is in use by a run on ")
-        assert err.count("\n") == 1
+        assert err.count("mpitrain: ") == 1
     job.process.send_signal(signal.SIGTERM)
     job.end()
 
@@ -212,7 +212,7 @@ def test_refusals(sweep, tmp_path):
         code, out, err = sweep(2, changed, *arguments)
         assert code == 2, (out, err)
         assert message in err
-        assert len(err.splitlines()) == 1
+        assert err.count("mpitrain: ") == 1
 
 
 @pytest.mark.parametrize("method", ["asha", "pbt"])
