@@ -69,7 +69,7 @@ class Crew:
         """Do what there is to do, until there is nothing any more or the sweep is to end."""
         token = 0
         while True:
-            work = self.book.take(self.decide, self._begin) if self.part.rank == 0 else None
+            work = self.book.take(self.decide, self._begin, self._asked_to_stop) if self.part.rank == 0 else None
             used = 0.0 if work is None else self.book.state.trials[work.trial].seconds
             work, used = self.part.share((work, used))
             if work is None:
@@ -149,14 +149,17 @@ class Crew:
         finally:
             world.close()
 
+    def _asked_to_stop(self) -> bool:
+        asked = self.signals()
+        return asked.stop or asked.preempt
+
     def _control(self, guard: Guard) -> Signals:
         """Return the requests to a trial: to leave with a checkpoint, where its time or the sweep is over."""
         looked, stopping = 0.0, False
 
         def control() -> ControlRequest:
             nonlocal looked, stopping
-            asked = self.signals()
-            if (asked.stop or asked.preempt) and not stopping:
+            if not stopping and self._asked_to_stop():
                 stopping = True
                 self.book.stop()
             if time.monotonic() - looked > LISTEN:
@@ -181,7 +184,7 @@ class Crew:
     def _give_up(self, work: Work, status: str, reason: str, begin: float) -> None:
         """End the job, since a trial cannot be ended by itself; it will not be tried again."""
         text = f"{reason}, and cannot be ended: it hangs in code that does not return to Python, or catches everything"
-        with contextlib.suppress(UserError, MemoryError):
+        with contextlib.suppress(UserError):
             self._write(work, Outcome(status, reason=text), begin, first=True)
         name = self.path_of(work.trial, work.life).name
         print(f"mpitrain: {name}: {text}; the sweep ends, and --resume continues without it", file=sys.stderr)

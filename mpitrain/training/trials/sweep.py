@@ -167,9 +167,11 @@ NAMES = {"base": "[train] table", "larger_is_better": "direction", "parameters":
 
 
 def _most_events(spec: SweepSpec) -> int:
-    """Return how many events a trial may have in this job."""
-    if spec.method != "pbt":
+    """Return how many events a trial may have in this job, on average."""
+    if not spec.by_epochs:
         return EVENTS_OF_A_TRIAL
+    if spec.method == "asha":  # of the series 1 + 1/reduction + ... no more than twice as many
+        return 2 * EVENTS_OF_A_TRIAL
     epochs = spec.config(spec.first_values()).run.epochs
     return EVENTS_OF_A_TRIAL + 4 * -(-epochs // spec.interval)
 
