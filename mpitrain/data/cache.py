@@ -98,8 +98,10 @@ class Cache:
         except OSError as error:
             raise self.refusal(path, error) from None
 
-    def write(self, path: Path, data: np.ndarray | bytes) -> None:
+    def write(self, path: Path, data: np.ndarray | bytes, *, wait: bool = True) -> None:
         """Write a file; of several processes that write the same one, each leaves it whole.
+
+        Without ``wait`` it may be lost, or empty, after a crash of the machine.
 
         Raises
         ------
@@ -108,7 +110,8 @@ class Cache:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, data if isinstance(data, bytes) else np.ascontiguousarray(data).data)
+            whole = data if isinstance(data, bytes) else np.ascontiguousarray(data).data
+            write_atomically(path, whole, wait=wait)
         except (OSError, UserError) as error:
             raise self.refusal(path, error.__cause__ or error) from None
 

@@ -52,7 +52,7 @@ def show(kind: str, megabytes: int, folder: Path, ranks: int) -> None:
     seconds, memory = zip(*found)
     print(
         f"{kind:<8}  {megabytes:>5} MB  {on_disk:>5.0f} MB  {seconds[0]:>7.1f} s  {seconds[1]:>5.1f} s  "
-        f"{memory[0] / 1e6:>11.0f}, {memory[1] / 1e6:.0f} MB",
+        f"{memory[0] / 1e6:.0f}, {memory[1] / 1e6:.0f} MB",
         flush=True,
     )
 

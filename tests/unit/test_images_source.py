@@ -4,18 +4,21 @@ import dataclasses
 import errno
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mpitrain.data import lazy, open_dataset, open_features
-from mpitrain.data.images import describe_images, store
+from mpitrain.data.images import decode as decoding
+from mpitrain.data.images import describe_images
 from mpitrain.data.images.decode import Shape
-from mpitrain.data.images.store import ImageStore
 from mpitrain.data.mapped import is_mapped
 from mpitrain.data.matching.rows import as_trained, open_rows, open_samples
 from mpitrain.data.matching.signature import Signature
+from mpitrain.data.media import store
+from mpitrain.data.media.store import MediaStore
 from mpitrain.data.sources import absolute_source, inherit_options, units_of
 from mpitrain.data.validation import with_validation
 from mpitrain.errors import UserError
@@ -27,7 +30,15 @@ RNG = np.random.default_rng(6)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MPITRAIN_IMAGES", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    return tmp_path / "cache"
+    yield tmp_path / "cache"
+    settle()
+
+
+def settle():
+    """Wait for the threads that wait for the disk."""
+    for thread in threading.enumerate():
+        if thread.name == "samples-to-disk":
+            thread.join()
 
 
 def write(path, tone=None, size=(8, 10)):
@@ -236,6 +247,7 @@ def test_bad_files_are_named_or_left_out(pets, cache):
         ["dog", "1.png"],
         ["dog", "2.png"],
     ]
+    settle()
     before = sorted(cache.rglob("*"))
     data = open_dataset(f"images:{pets},size=8x10,bad=skip")
     assert sorted(cache.rglob("*")) == before  # not decoded again
@@ -256,8 +268,9 @@ def test_the_first_image_is_bad(pets):
 
 def test_decoded_once(pets, cache, monkeypatch):
     first = open_dataset(f"images:{pets}")
+    settle()
     assert not units_of(f"images:{pets}")
-    monkeypatch.setattr(store, "decode", None)
+    monkeypatch.setattr(decoding, "decode", None)
     again = open_dataset(f"images:{pets}")
     np.testing.assert_array_equal(again.train.x, first.train.x)
     monkeypatch.undo()
@@ -274,7 +287,7 @@ def images(pets, monkeypatch):
     """A store whose units have four images each."""
     monkeypatch.setattr(store, "MOST_DECODED", 4 * 8 * 10 * 3)
     files = sorted(str(path) for path in pets.rglob("*.png"))
-    return ImageStore(files, Shape(8, 10))
+    return MediaStore(files, Shape(8, 10))
 
 
 def expected(images):
@@ -284,14 +297,15 @@ def expected(images):
 def test_units_in_any_order_and_from_several_processes(images):
     units = images.units()
     assert [(unit.start, unit.stop) for unit in units] == [(0, 4), (4, 8), (8, 12), (12, 16), (16, 18)]
-    other = ImageStore(images.files, images.shape)
+    other = MediaStore(images.files, images.form)
     for unit in [*reversed(units), *other.units()]:
         unit.run()
     x, found = other.open()
     np.testing.assert_array_equal(x, expected(images))
     np.testing.assert_array_equal(images.open()[0], x)
     assert found.kinds == {"PNG RGB": 18}
-    assert sorted(path.name for path in images.folder.iterdir()) == ["index.json", "pixels.bin"]
+    settle()
+    assert sorted(path.name for path in images.folder.iterdir()) == ["index.json", "values.bin"]
 
 
 def test_a_killed_process_is_continued(images, monkeypatch):
@@ -299,16 +313,43 @@ def test_a_killed_process_is_continued(images, monkeypatch):
     units[1].run()
     units[3].run()
     read = []
-    decode = store.decode
-    monkeypatch.setattr(store, "decode", lambda file, shape: read.append(file) or decode(file, shape))
+    decode = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda file, shape: read.append(file) or decode(file, shape))
     x, _ = images.open()
     assert sorted(read) == sorted(images.files[k] for k in [*range(4), *range(8, 12), 16, 17])
     np.testing.assert_array_equal(x, expected(images))
 
 
+def test_marks_count_while_the_machine_runs(images, monkeypatch):
+    for unit in images.units():
+        unit.run()
+    read = []
+    decode = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda file, shape: read.append(file) or decode(file, shape))
+    monkeypatch.setattr(MediaStore, "_finish", lambda *_: None)  # it was killed before all was on the disk
+    images.open()
+    assert not read
+    monkeypatch.setattr(store, "machine", lambda: ("other", "2"))  # another one, which sees the same disk
+    images.open()
+    assert not read
+    monkeypatch.setattr(store, "machine", lambda: (os.uname().nodename, "2"))
+    x, _ = images.open()
+    assert sorted(read) == images.files
+    np.testing.assert_array_equal(x, expected(images))
+
+
+def test_an_index_counts_for_ever(images, monkeypatch):
+    images.open()
+    settle()
+    monkeypatch.setattr(store, "machine", lambda: (os.uname().nodename, "2"))
+    monkeypatch.setattr(decoding, "decode", None)
+    np.testing.assert_array_equal(images.open()[0], expected(images))
+
+
 def test_pixels_that_were_removed_are_made_again(images):
     images.open()
-    images.pixels.write_bytes(b"")
+    settle()
+    images.values.write_bytes(b"")
     x, _ = images.open()
     np.testing.assert_array_equal(x, expected(images))
 
@@ -316,7 +357,7 @@ def test_pixels_that_were_removed_are_made_again(images):
 def test_units_are_cut_by_the_bytes_of_files(pets, monkeypatch):
     files = sorted(str(path) for path in pets.rglob("*.png"))
     monkeypatch.setattr(store, "LEAST", 2 * os.path.getsize(files[0]))
-    sizes = [unit.stop - unit.start for unit in ImageStore(files, Shape(8, 10)).units()]
+    sizes = [unit.stop - unit.start for unit in MediaStore(files, Shape(8, 10)).units()]
     assert sum(sizes) == 18
     assert set(sizes) <= {1, 2, 3}
 
