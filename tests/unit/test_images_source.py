@@ -182,6 +182,8 @@ def test_options(pets, options, message):
 def test_other_tasks_need_labels(pets):
     with pytest.raises(UserError, match="regression needs their targets in labels="):
         open_dataset(f"images:{pets}", task="regression")
+    with pytest.raises(UserError, match="a class or values for each image: the task segmentation is for others"):
+        open_dataset(f"images:{pets}", task="segmentation")
 
 
 def test_table_of_labels(tmp_path):
@@ -342,6 +344,15 @@ def test_an_index_counts_for_ever(images, monkeypatch):
     monkeypatch.setattr(store, "machine", lambda: (os.uname().nodename, "2"))
     monkeypatch.setattr(store, "decode", None)
     np.testing.assert_array_equal(images.open()[0], expected(images))
+
+
+def test_an_index_that_cannot_be_read(images):
+    images.open()
+    settle()
+    images.index.write_text("{}")
+    np.testing.assert_array_equal(images.open()[0], expected(images))
+    settle()
+    assert store.Findings.read(images.index).kinds == {"PNG RGB": 18}
 
 
 def test_pixels_that_were_removed_are_made_again(images):

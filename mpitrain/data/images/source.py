@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..checks import check_targets
-from ..dataset import CLASSIFICATION, Dataset, Split
+from ..dataset import CLASSIFICATION, REGRESSION, Dataset, Split
 from ..draw import Draw, draw_test_split, note_rare_classes
 from ..labels import class_order
 from ..lazy import select
@@ -47,6 +47,8 @@ def images_dataset(place: str, task: str | None, test_fraction: float, seed: int
 
 def whole_images(place: str, task: str | None) -> Dataset:
     """Return a dataset of which nothing is held out: without test images of its own, its test split is empty."""
+    if task not in (None, CLASSIFICATION, REGRESSION):
+        raise UserError(f"images:{place} has a class or values for each image: the task {task} is for others")
     parts = find_parts(place)
     targets = _targets(parts, task)
     splits, notes = dict[str, Split](), list(parts.notes)
