@@ -320,6 +320,16 @@ def test_a_killed_process_is_continued(images, monkeypatch):
     np.testing.assert_array_equal(x, expected(images))
 
 
+def test_bad_files_of_a_later_unit(pets, images):
+    (pets / "dog" / "3.png").write_text("")
+    again = ImageStore(images.files, images.shape)
+    x, found = again.open()
+    assert [images.files[number] for number in found.bad] == [str(pets / "dog" / "3.png")]
+    assert sum(found.kinds.values()) == 17
+    good = [number for number in range(18) if number not in found.bad]
+    np.testing.assert_array_equal(x[good], np.stack([np.array(Image.open(images.files[k])) for k in good]))
+
+
 def test_marks_count_while_the_machine_runs(images, monkeypatch):
     for unit in images.units():
         unit.run()
