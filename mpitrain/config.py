@@ -15,7 +15,7 @@ from .option_values import parse_value
 from .registry import short_name, take_option
 from .run_rules import EVERY_STEP
 
-DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0}
+DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0, "adagrad": 0.01}
 OTHER_LR = 0.001  # of optimizers of the user's own
 
 
@@ -98,10 +98,11 @@ class Optimizer:
     """Update rule and learning rate."""
 
     name: Annotated[str, arg(name="optimizer", metavar="OPTIMIZER")] = "sgd"
-    """The update rule: sgd, adam, adamw or lars, with options as in adam:lr=0.001,beta1=0.9,beta2=0.95,eps=1e-6, or
-    FILE.py:CLASS for one of your own."""
+    """The update rule: sgd, adam, adamw, lars or adagrad, with options as in
+    adam:lr=0.001,beta1=0.9,beta2=0.95,eps=1e-6, or FILE.py:CLASS for one of your own."""
     lr: float | None = None
-    """Peak learning rate; none takes 0.05 for sgd, 0.001 for adam and adamw, 1 for lars."""
+    """Peak learning rate; none takes 0.05 for sgd, 0.001 for adam and adamw, 1 for lars, 0.01 for
+    adagrad."""
     momentum: float = 0.9
     """Momentum of sgd and lars."""
     nesterov: bool = False

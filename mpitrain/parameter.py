@@ -167,6 +167,11 @@ class Parameter(Tensor):
     frozen : bool
         True if it keeps its values: it has no gradient, no state of the optimizer and no part in the norm. Set before
         it is bound to an arena. ``grad`` is then scratch memory, for layers that do not ask.
+    by_rows : bool
+        True if its gradient is kept in ``rows``, since a step meets few of its rows (``parallel.row_updates``); then it
+        has no part in the gradients of the arena. Set before it is bound to one.
+    rows : list of (numbers, gradients)
+        Different rows (U,) and their gradients (U, ...), one pair for each microbatch.
     sum_over : Summing or None
         Ranks that have a copy of it each but compute parts of its gradient: the parts are summed when all are there,
         before the gradient is reported. Set before it is bound to an arena.
@@ -187,7 +192,8 @@ class Parameter(Tensor):
         self.uses = uses
         self.index = self.start = self.stop = -1
         self.grad = np.empty(0)
-        self.accumulate = self.frozen = False
+        self.accumulate = self.frozen = self.by_rows = False
+        self.rows: list[tuple[np.ndarray, np.ndarray]] = []
         self._writes = self._due = 0
         self._on_ready: Callable[[Parameter], None] | None = None
         self.sum_over: Summing | None = None

@@ -23,7 +23,7 @@ from .text.options import KEYS as TEXT_KEYS
 from .text.options import TABLE_KEYS, has_text
 
 if TYPE_CHECKING:
-    from .images import DecodingUnit
+    from .media.store import DecodingUnit
     from .text import Unit
     from .text.table import TableUnit
 

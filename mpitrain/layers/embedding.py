@@ -7,7 +7,7 @@ import numpy as np
 from ..context import Context
 from ..device import device_of
 from ..errors import UserError
-from ..ops.embedding import check_ids, embedding, embedding_dw
+from ..ops.embedding import check_ids, embedding, embedding_dw, row_sums
 from ..parameter import Initializer, Parameter
 from .base import Layer, empty_gradient
 from .init import normal
@@ -63,9 +63,13 @@ class Embedding(Layer):
         w = self.weight
         if w.frozen:
             return
-        if not w.accumulate:
-            w.grad.fill(0)
-        embedding_dw(ids, dy.reshape(len(ids), self.size), w.grad)
+        rows = dy.reshape(len(ids), self.size)
+        if w.by_rows:
+            w.rows.append(row_sums(ids, rows))
+        else:
+            if not w.accumulate:
+                w.grad.fill(0)
+            embedding_dw(ids, rows, w.grad)
         w.written()
 
     def diagnose(self, x: np.ndarray) -> str:

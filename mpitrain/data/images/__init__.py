@@ -9,11 +9,9 @@ if TYPE_CHECKING:
     from .parts import units_of_images
     from .report import describe_images
     from .source import image_samples, images_dataset, whole_images
-    from .store import DecodingUnit
 
 __all__ = [
     "KEYS",
-    "DecodingUnit",
     "ImageOptions",
     "describe_images",
     "image_samples",
@@ -29,6 +27,5 @@ __getattr__ = import_later(
         "parts": "units_of_images",
         "report": "describe_images",
         "source": "image_samples images_dataset whole_images",
-        "store": "DecodingUnit",
     },
 )

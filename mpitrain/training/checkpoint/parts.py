@@ -170,7 +170,7 @@ def _pieces(
     arena = state.arena
     for prefix, flat in state.buffers().items():
         own = state.is_own(prefix)
-        there = arena.parameters if prefix else [*arena.parameters, *arena.frozen]
+        there = arena.trained if prefix else [*arena.trained, *arena.frozen]
         written = [p for p in there if held(p) not in left_out]
         for p, part in overlaps(written, (slice(0, len(flat)),) if own else slices):
             yield _piece(tensors[prefix + p.name], p, part, flat, rank if own else 0)
