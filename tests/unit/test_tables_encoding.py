@@ -12,7 +12,7 @@ import pytest
 from mpitrain.data import open_dataset
 from mpitrain.data.draw import split_rows
 from mpitrain.data.matching.rows import open_rows, open_samples
-from mpitrain.data.matching.signature import Signature
+from mpitrain.data.matching.signature import Extremes, Signature
 from mpitrain.data.tables.dates import DateFormat, find_format
 from mpitrain.errors import UserError
 
@@ -116,6 +116,17 @@ def test_numbers_that_are_missing_later(tmp_path):
     rows = open_samples(f"csv:{path}", signature_of(data, source))
     assert rows.parts[0].x.tolist() == [[5.0], [float(np.median(data.train.x))]]
     assert "values are missing in 'a', where the training rows had all" in rows.notes[0]
+
+
+def test_codes_have_no_scale(tmp_path):
+    rows = [[f"city {k % 40:02d}", k % 7, k % 2] for k in range(400)]
+    source = f"csv:{write(tmp_path / 'a.csv', rows, ['c', 'n', 'y'])},target=y"
+    data = open_dataset(source)
+    trained = Signature.of(data, source=source, extremes=Extremes.of(data.train.x))
+    for city, number, complains in (("city 00", 6, False), ("city 00", 600, True)):
+        path = write(tmp_path / "b.csv", [[city, number]] * 30, ["c", "n"])
+        x = open_samples(f"csv:{path}", trained).parts[0].x
+        assert bool(trained.complaint("float64", Extremes.of(x), len(x))) == complains
 
 
 def test_mean_and_counts(tmp_path):

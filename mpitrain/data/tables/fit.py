@@ -61,7 +61,9 @@ def fit_encoding(table: Table, rows: np.ndarray) -> tuple[Encoding, list[str]]:
     encoding = Encoding(tuple(rules))
     notes = _notes(table, encoding, left_out, rare, {name: int(found.missing[k]) for name, k in places.items()})
     if not rules:
-        raise UserError(f"{table.path}: no column is left to learn from: {notes[0].partition(': ')[2]}")
+        texts = [name for name in left_out if roles[name] == Role.CATEGORY]
+        hint = f" (text={texts[0]} reads it as a text)" if texts and table.options.kind == "csv" else ""
+        raise UserError(f"{table.path}: no column is left to learn from: {notes[0].partition(': ')[2]}{hint}")
     return encoding, notes
 
 

@@ -248,7 +248,9 @@ class Table:
             return f"holds {shortened(odd[0][1])[1:-1]} on {self.place(odd[0][0])}, expected a number"
         dates = self.column(name).role == Role.DATE
         hint = "" if dates else self.hint(*(cell for _, cell in odd))
-        hint = hint or "mend these cells, or say that they are missing (na=)"
+        if not hint:
+            other = f"; categories={name} takes all for categories" if name in self.features and not dates else ""
+            hint = f"mend these cells, or say that they are missing (na=){other}"
         return f"holds {'dates' if dates else 'numbers'}, but also {shown}{more}: {hint}"
 
     def hint(self, *cells: str) -> str:
