@@ -13,7 +13,10 @@ from mpitrain.data import open_dataset
 from mpitrain.data.draw import split_rows
 from mpitrain.data.matching.rows import open_rows, open_samples
 from mpitrain.data.matching.signature import Extremes, Signature
+from mpitrain.data.tables import CsvOptions, blocks
+from mpitrain.data.tables.cells import CellFormat, Role
 from mpitrain.data.tables.dates import DateFormat, find_format
+from mpitrain.data.tables.table import begin_table, read_rows
 from mpitrain.errors import UserError
 
 HEADER = ["city", "age", "when", "zip", "y"]
@@ -167,6 +170,38 @@ def test_text_that_shows_late(tmp_path):
     assert data.feature_names == ("a", "d", "d (sin of week)", "d (cos of week)", "d is missing", "n")
     days = data.train.x[:, 1]
     assert (days.min(), days.max()) == (19723, 19750)
+
+
+@pytest.mark.parametrize("reader", ["csv", "arrow"])
+@pytest.mark.parametrize("odd", ["", " NA", "nAn", "?"])
+def test_gaps_are_read_alike_and_quickly(tmp_path, monkeypatch, reader, odd):
+    """Missing numbers send no block to the cell by cell reader, unless they are written oddly; blank rows stay out."""
+    if reader == "arrow":
+        pytest.importorskip("pyarrow")
+    monkeypatch.setattr(blocks, "FIRST_BYTES", 1 << 10)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 11)
+    rng = random.Random(5)
+    cells = [
+        [rng.choice(["", "NA", "NaN", "1.5", "2e3"]), f"{rng.gauss(0, 1)}", rng.choice("xy"), k % 2] for k in range(900)
+    ]
+    cells[700][1] = odd
+    text = [",".join(map(str, row)) for row in cells]
+    text[500:500] = [",,,"]
+    (tmp_path / "t.csv").write_text("a,b,c,y\n" + "\n".join(text) + "\n")
+    slow = []
+    monkeypatch.setattr(
+        CellFormat, "_interpret", lambda *args, own=CellFormat._interpret: (slow.append(1), own(*args))[1]
+    )
+    table = begin_table(tmp_path / "t.csv", CsvOptions(target="y"), None, reader)
+    read_rows(table, roles=dict.fromkeys(table.features, Role.AUTO))
+    known = {"": math.nan, "NA": math.nan, "NaN": math.nan}
+    wanted = [[known.get(a, a), known.get(b, b) if b != odd else math.nan] for a, b, _, _ in cells]
+    np.testing.assert_array_equal(table.raw[:, :2], np.array(wanted, np.float64))
+    assert table.read.num_blank == 1
+    for k, name in enumerate("ab"):
+        tally = table.column(name).tally
+        assert tally.count(*table.missing_kinds(name)) == np.isnan(table.raw[:, k]).sum()
+    assert len(slow) < 400
 
 
 @pytest.mark.parametrize(

@@ -132,10 +132,21 @@ class Column:
         Keep the exact texts; ``texts`` becomes None if more than this many are distinct and they are numbers.
     role : Role
         With AUTO and CATEGORY the texts are kept until ``settle``.
+    gaps : bool
+        Whether it does not matter how missing numbers are written: they are all counted as empty cells.
     """
 
-    def __init__(self, name: str, cell_format: CellFormat | DateFormat, keep: int, role: Role = Role.NUMBER):
-        self.name, self._format, self._keep, self.role = name, cell_format, keep, role
+    def __init__(
+        self,
+        name: str,
+        cell_format: CellFormat | DateFormat,
+        keep: int,
+        role: Role = Role.NUMBER,
+        *,
+        gaps: bool = False,
+    ):
+        self.gaps = gaps
+        self.name, self._format, self.role = name, cell_format, role
         self.tally = Tally()
         unsettled = role in (Role.AUTO, Role.CATEGORY)
         self.texts = Texts() if keep or unsettled else None
@@ -143,7 +154,7 @@ class Column:
         self.ignored = False
         """True if the first block has shown a text column, whose other cells are skipped."""
         self.all_plain = role != Role.DATE
-        """True if all cells so far were finite numbers."""
+        """True if all cells so far were finite numbers, or missing where ``gaps``."""
 
     @property
     def dates(self) -> DateFormat | None:
@@ -175,6 +186,10 @@ class Column:
             values = self._format.floats(cells)
             if values is not None:
                 return self.add_numbers(values)
+            if self.gaps and isinstance(self._format, CellFormat):
+                values = self._format.floats_with_gaps(cells)
+                if values is not None:
+                    return self.add_values(values, row)
         return self.add_coded(*factorize(cells), row)
 
     def add_numbers(self, values: np.ndarray) -> np.ndarray:
@@ -189,14 +204,15 @@ class Column:
         codes = np.select([np.isnan(values), values == np.inf, values == -np.inf], [1, 2, 3], 0)
         kinds = np.array([Kind.NUMBER, Kind.EMPTY, Kind.INFINITE, Kind.INFINITE], np.int8)
         self.tally.add(["", "", "inf", "-inf"], kinds, codes, row)
-        self.all_plain = False
+        self.all_plain &= self.gaps and bool((codes < 2).all())
         return np.where(codes == 0, values, np.nan)
 
     def add_coded(self, cells: Sequence[str], codes: np.ndarray, row: int) -> np.ndarray:
         """Take rows whose stripped cells are ``cells[codes]``; return (n,) float64, as ``add``."""
         values, kinds = self._format.interpret(cells)
         self.tally.add(cells, kinds, codes, row)
-        self.all_plain &= bool((kinds == Kind.NUMBER).all())
+        plain = (Kind.NUMBER, Kind.EMPTY, Kind.MISSING) if self.gaps else (Kind.NUMBER,)
+        self.all_plain &= bool(np.isin(kinds, plain).all())
         if self.texts is not None:
             places = self.texts.add(cells, codes)
             if not self.texts.keeps_codes:

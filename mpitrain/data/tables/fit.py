@@ -61,8 +61,8 @@ def fit_encoding(table: Table, rows: np.ndarray) -> tuple[Encoding, list[str]]:
     encoding = Encoding(tuple(rules))
     notes = _notes(table, encoding, left_out, rare, {name: int(found.missing[k]) for name, k in places.items()})
     if not rules:
-        texts = [name for name in left_out if roles[name] == Role.CATEGORY]
-        hint = f" (text={texts[0]} reads it as a text)" if texts and table.options.kind == "csv" else ""
+        words = [name for name in left_out if roles[name] == Role.CATEGORY]
+        hint = f" (text={words[0]} reads it as a text)" if words and table.options.kind == "csv" else ""
         raise UserError(f"{table.path}: no column is left to learn from: {notes[0].partition(': ')[2]}{hint}")
     return encoding, notes
 
