@@ -3,11 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..cache import Cache
+
+if TYPE_CHECKING:
+    from .store import Findings
 
 
 class Undecodable(Exception):
@@ -100,6 +103,10 @@ class Form(ABC):
         UserError
             If it cannot be opened, or does not fit the options.
         """
+
+    def notes(self, found: "Findings", where: str) -> Iterable[str]:
+        """Return sentences for the user about what was found in the files of a split."""
+        return ()
 
 
 @dataclass(frozen=True)
