@@ -1,9 +1,8 @@
 """Files of a source of sounds, and the features that they become."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +14,6 @@ from .features import LogMel, fit_length
 from .options import AudioOptions, parse_audio_source
 from .resample import resample
 from .waveform import SUFFIXES, read_waveform
-
-if TYPE_CHECKING:
-    from ..media.store import Findings
 
 AUDIO = Medium("audio", "sound", SUFFIXES, Cache("audio", "features of sounds"))
 VERSION = 1  # of the features: another one computes them anew
@@ -68,9 +64,9 @@ class Spectrogram(Form):
         facts = Facts(sound.kind, {"rate": sound.rate, "seconds": len(sound.samples) / sound.rate})
         return self.log_mel(samples)[:, :, None].astype(np.float32), facts
 
-    def notes(self, found: "Findings", where: str) -> Iterator[str]:
+    def notes(self, ranges: Mapping[str, tuple[float, float]], where: str) -> Iterator[str]:
         """Yield sentences about sounds that are longer, or of a lower rate."""
-        longest, lowest = found.ranges["seconds"][1], found.ranges["rate"][0]
+        longest, lowest = ranges["seconds"][1], ranges["rate"][0]
         if longest > self.seconds * 1.001:
             yield f"{where}: sounds of up to {longest:.3g} s; of longer ones than seconds={self.seconds:g}, the middle"
         if lowest < self.rate:

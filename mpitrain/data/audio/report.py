@@ -21,7 +21,7 @@ def describe_audio(place: str) -> Iterator[str]:
         yield f"  {'training' if part == 'train' else part:<10} {len(store.files):,} files: {kinds}"
         if found.kinds:
             yield f"  {'':<10} {_range(found, 'seconds')} s, {_range(found, 'rate')} Hz"
-            yield from (f"! {note}" for note in form.notes(found, part))
+            yield from (f"! {note}" for note in form.notes(found.ranges, part))
         for number in sorted(found.bad)[:MOST]:
             yield f"! {store.files[number]}: {found.bad[number]}"
         if len(found.bad) > MOST:

@@ -3,14 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..cache import Cache
-
-if TYPE_CHECKING:
-    from .store import Findings
 
 
 class Undecodable(Exception):
@@ -104,8 +101,8 @@ class Form(ABC):
             If it cannot be opened, or does not fit the options.
         """
 
-    def notes(self, found: "Findings", where: str) -> Iterable[str]:
-        """Return sentences for the user about what was found in the files of a split."""
+    def notes(self, ranges: Mapping[str, tuple[float, float]], where: str) -> Iterable[str]:
+        """Return sentences for the user about the least and the largest sizes of the files of a split."""
         return ()
 
 

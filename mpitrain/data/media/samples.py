@@ -119,7 +119,7 @@ class _Decoded:
 def _decoded(store: MediaStore, parts: MediaParts) -> _Decoded:
     x, findings = store.open()
     rows = np.setdiff1d(np.arange(len(x)), list(findings.bad)) if findings.bad else np.arange(len(x))
-    notes = list(store.form.notes(findings, parts.where)) if findings.kinds else []
+    notes = list(store.form.notes(findings.ranges, parts.where)) if findings.kinds else []
     if not findings.bad:
         return _Decoded(x, rows, notes)
     told = describe_bad(store, findings.bad)
