@@ -3,8 +3,10 @@
 from .activations import GELU, ReLU, Sigmoid, SiLU, SwiGLU, Tanh
 from .base import Layer
 from .batchnorm2d import BatchNorm2d
+from .concat import Concat
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
+from .dense_block import DenseBlock
 from .dropout import Dropout
 from .embedding import Embedding
 from .experts import Experts
@@ -28,8 +30,10 @@ __all__ = [
     "GELU",
     "AvgPool2d",
     "BatchNorm2d",
+    "Concat",
     "Conv2d",
     "ConvTranspose2d",
+    "DenseBlock",
     "Dropout",
     "Embedding",
     "Experts",

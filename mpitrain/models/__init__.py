@@ -10,15 +10,19 @@ from ..data.dataset import Dataset
 from ..errors import UserError
 from ..layers import Layer
 from ..registry import FILE, Registry
+from . import densenet, resnet, vgg
 from .adapt import add_lora, freeze, merge_lora, remove_lora
+from .alexnet import alexnet
 from .bert import bert
 from .convnet import convnet
+from .googlenet import googlenet
 from .gpt import gpt
+from .inception_v3 import inception_v3
 from .lenet import lenet
 from .llama import llama
 from .mlp import mlp
+from .mobilenet_v1 import mobilenet_v1
 from .prepare import prepare
-from .resnet import SIZES, resnet
 from .resnet_cifar import resnet_cifar
 from .unet import unet
 from .vit import vit
@@ -41,9 +45,15 @@ MODELS: Registry[Layer] = Registry(
         "convnet": convnet,
         "mlp": mlp,
         "lenet": lenet,
-        **{f"resnet{depth}": partial(resnet_cifar, depth) for depth in (8, 20, 32, 56)},
-        **{name: partial(resnet, **size) for name, size in SIZES.items()},
-        "resnet": resnet,
+        **{f"resnet{depth}": partial(resnet_cifar, depth) for depth in (8, 20, 32, 44, 56, 110)},
+        **{name: partial(resnet.resnet, **size) for name, size in resnet.SIZES.items()},
+        "resnet": resnet.resnet,
+        "alexnet": alexnet,
+        **{name: partial(vgg.vgg, **size) for name, size in vgg.SIZES.items()},
+        "vgg": vgg.vgg,
+        **{"googlenet": googlenet, "inception_v3": inception_v3, "mobilenet_v1": mobilenet_v1},
+        **{name: partial(densenet.densenet, **size) for name, size in densenet.SIZES.items()},
+        "densenet": densenet.densenet,
         "unet": unet,
         **{"gpt": gpt, "llama": llama, "bert": bert, "vit": vit},
     },

@@ -39,6 +39,9 @@ MODELS = {  # model, shape of a sample, number of outputs, axes that divide it
     "unet": ("unet:depth=2,width=4", (12, 10, 3), 4, ("space", "tensor")),
     "lenet": ("lenet", (14, 12, 1), 5, ("space", "tensor")),
     "resnet8": ("resnet8", (9, 8, 3), 5, ("space", "tensor")),
+    "inception": ("googlenet:width=0.06,small_images=true,dropout=0.1", (9, 8, 3), 5, ("space", "tensor")),
+    "dense blocks": ("densenet:blocks=2+2,growth=3,small_images=true", (9, 8, 3), 5, ("space", "tensor")),
+    "mobilenet": ("mobilenet_v1:width=0.1,small_images=true", (9, 8, 3), 5, ("space", "tensor")),
 }
 SAMPLES = 11
 RING = {"llama": "ring"}

@@ -10,8 +10,10 @@ from mpitrain.errors import UserError
 from mpitrain.layers import (
     AvgPool2d,
     BatchNorm2d,
+    Concat,
     Conv2d,
     ConvTranspose2d,
+    DenseBlock,
     Dropout,
     Flatten,
     GlobalAvgPool,
@@ -144,7 +146,11 @@ def test_random_windows(group, seed):
 POOLS = [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 1, 1), (3, 2, 0), (3, 3, 0), (2, 3, 0)]
 
 
-@pytest.mark.parametrize("pool", [MaxPool2d, AvgPool2d])
+def rounded_up(*window):
+    return MaxPool2d(*window, ceil_mode=True)
+
+
+@pytest.mark.parametrize("pool", [MaxPool2d, AvgPool2d, rounded_up])
 @pytest.mark.parametrize("window", POOLS)
 def test_pools(group, pool, window):
     """All pixels are negative, so that padding of 0 would be seen by a max pool."""
@@ -178,7 +184,22 @@ def frozen(conv):
     return conv
 
 
+def dense(channels, growth):
+    return Sequential(BatchNorm2d(channels), ReLU(), Conv2d(channels, growth, 3, padding=1))
+
+
 MODELS = {
+    "branches": lambda: Sequential(
+        *(Conv2d(3, 4, 3, padding=1), Concat(Conv2d(4, 2, 3, 2), Sequential(Conv2d(4, 3, 1), ReLU(), MaxPool2d(3, 2)))),
+        *(ReLU(), GlobalAvgPool(), Linear(5, 3)),
+    ),
+    "the turn before branches": lambda: Sequential(
+        *(Conv2d(3, 3, 3, padding=1), Concat(ReLU(), AvgPool2d(3, 1, 1, count_include_pad=False)), Conv2d(6, 2, 3))
+    ),
+    "a dense block": lambda: Sequential(
+        *(Conv2d(3, 4, 3, padding=1), DenseBlock(dense(4, 2), dense(6, 2), growth=2), BatchNorm2d(8), ReLU()),
+        *(Conv2d(8, 3, 1), AvgPool2d(2), DenseBlock(dense(3, 2), growth=2), GlobalAvgPool()),
+    ),
     "residual blocks": lambda: Sequential(block(3, 4, 1), block(4, 6, 2), GlobalAvgPool(), Linear(6, 5)),
     "recompute": lambda: Sequential(Conv2d(3, 4, 3, padding=1), Recompute(block(4, 6, 2)), GlobalAvgPool(), ReLU()),
     "first is recomputed": lambda: Recompute(Sequential(Conv2d(3, 4, 3, 2), ReLU(), Conv2d(4, 2, 3, padding=1))),
@@ -236,6 +257,11 @@ def test_models(group, name, later):
         ("convnet", (3, 9, 8, 1)),
         ("resnet8", (4, 16, 16, 3)),
         ("resnet20", (2, 8, 8, 3)),
+        ("googlenet:width=0.05", (4, 75, 60, 3)),
+        ("inception_v3:width=0.02,small_images=true", (2, 17, 9, 3)),
+        ("mobilenet_v1:width=0.1", (2, 40, 17, 3)),
+        ("densenet:blocks=2+3,growth=3", (2, 26, 17, 3)),
+        ("vgg:convolutions=1+2,channels=4+6,hidden=8", (3, 13, 8, 1)),
         ("resnet:blocks=1+1,widths=8+16,stem=4", (2, 37, 20, 3)),
         ("unet:depth=2,width=4", (2, 16, 12, 3)),
         ("unet:depth=2,width=4,batch_norm=false", (1, 21, 9, 3)),

@@ -159,13 +159,13 @@ def test_names():
     assert models.names()[0] == "convnet"
     of_tokens = ("gpt", "llama", "bert")
     for name in models.names():
-        assert isinstance(models.build(name, (16,) if name in of_tokens else (16, 16, 1), 2), Layer)
+        assert isinstance(models.build(name, (16,) if name in of_tokens else (80, 80, 1), 2), Layer)
 
 
 @pytest.mark.parametrize(
     ("name", "shape", "options", "message"),
     [
-        ("vgg", (8, 8, 1), {}, "no model 'vgg'; there are convnet, mlp, lenet, resnet8"),
+        ("dense", (8, 8, 1), {}, "no model 'dense'; did you mean 'densenet'. there are convnet, mlp, lenet, resnet8"),
         ("lenet", (10,), {}, r"lenet takes images .*, but the samples have the shape \(10,\): --model mlp"),
         ("lenet", (8, 8, 1), {}, "lenet needs images of at least 12x12, but these are 8x8"),
         ("resnet20", (3, 8, 1), {}, "resnet20 needs images of at least 4x4"),
