@@ -143,12 +143,12 @@ def build_model(options: PlanOptions) -> "tuple[Layer, tuple[int, ...], bool]":
 
     function, _, _ = models.MODELS.find(options.model)
     shape: tuple[int, ...]
-    is_text = bool(models.Tokens(1).options(function))
+    is_text = bool(models.Codes(1).options(function))
     if is_text:
         if options.input:
             raise UserError(f"--input is for samples of numbers: {options.model} takes --tokens")
         shape, outputs = (options.tokens or TOKENS,), options.outputs or VOCABULARY
-        return models.build(options.model, shape, outputs, tokens=models.Tokens(outputs)), shape, True
+        return models.build(options.model, shape, outputs, codes=models.Codes(outputs)), shape, True
     if options.tokens:
         raise UserError(f"--tokens is for models of text: {options.model} takes --input")
     text = options.input or IMAGE

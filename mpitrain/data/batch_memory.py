@@ -10,6 +10,7 @@ import numpy as np
 from ..device import Device
 from .augment import Augmenter
 from .lazy import LazyRows
+from .mapped import is_mapped, take_rows
 from .normalize import Normalizer
 
 
@@ -18,7 +19,7 @@ class Values:
 
     Parameters
     ----------
-    values : (N, ...) array
+    values : (N, ...) array, or MappedRows
     dtype : numpy dtype
         Type in batches.
     normalizer : Normalizer or None
@@ -31,7 +32,7 @@ class Values:
 
     def __init__(
         self,
-        values: np.ndarray,
+        values: Any,
         dtype: np.dtype[Any],
         normalizer: Normalizer | None,
         ring: tuple[int, int, int],
@@ -71,8 +72,7 @@ class Values:
             return self._empty[:n]
         out: np.ndarray = self._buffers[place[0] % len(self._buffers), place[1], :n]
         raw = out if self._raw is None else self._raw[:n]
-        # mode: with the default, "raise", take goes through a temporary array
-        np.take(self._values, indices, axis=0, out=raw, mode="clip")
+        take_rows(self._values, indices, raw)
         if self._augmenter is not None:
             self._augmenter(raw, indices, epoch)
         _normalize(self._normalizer, raw, out)
@@ -133,13 +133,13 @@ def make_values(
     return Values(values, dtype, normalizer, ring, device, augmenter, used=used)
 
 
-def _normalized(x: np.ndarray, normalizer: Normalizer | None) -> tuple[np.ndarray, Normalizer | None]:
+def _normalized(x: Any, normalizer: Normalizer | None) -> tuple[Any, Normalizer | None]:
     """Return values and the normalization still to be applied to them.
 
     float64 in memory is normalized at once, which takes 4 more bytes per number and spares every epoch moving twice the
     bytes. A memory map stays one: several ranks share it.
     """
-    if normalizer is None or x.dtype != np.float64 or isinstance(x, np.memmap):
+    if normalizer is None or x.dtype != np.float64 or is_mapped(x):
         return x, normalizer
     return normalizer(x), None
 

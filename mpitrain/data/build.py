@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..errors import UserError
+from .categories import Category, check_categories, only_codes
 from .checks import check_counts, check_features, check_labels, check_targets
 from .dataset import CLASSIFICATION, REGRESSION, SEGMENTATION, Dataset, Split
 from .draw import Draw, draw_test_split, note_rare_classes
@@ -51,6 +52,7 @@ def build_dataset(
     target_name: str = "",
     class_names: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
+    categories: tuple[Category | None, ...] = (),
 ) -> Dataset:
     """Return a Dataset made from arrays of any kind.
 
@@ -69,6 +71,8 @@ def build_dataset(
         Names of the classes, if y holds places in them; otherwise their text is their name.
     notes : tuple of str
         Notes on the source for the user; more are added.
+    categories : tuple of Category or None
+        One per column of x, if some hold codes; x is (N, F) of any integers where all do.
 
     Raises
     ------
@@ -82,7 +86,12 @@ def build_dataset(
     if task is None:
         task, why = _task_of(train[1], where)
         notes += (why,)
-    samples = [check_features(x, f"{part}: the samples", feature_names) for part, x, _ in parts]
+    for part, x, _ in parts:
+        check_categories(x, categories, part, feature_names)
+    if only_codes(categories):
+        samples = [np.ascontiguousarray(x, np.int64) for _, x, _ in parts]
+    else:
+        samples = [check_features(x, f"{part}: the samples", feature_names) for part, x, _ in parts]
     _check_same_shape(samples[0], samples[-1], where)
     if task == SEGMENTATION:
         targets, class_names, more = number_pixels(parts, class_names, asked=asked)
@@ -95,7 +104,8 @@ def build_dataset(
     if class_names:
         of_samples = [classes_of_images(split.y) if task == SEGMENTATION else split.y for split in splits]
         notes += note_rare_classes(of_samples[0], of_samples[1], class_names, where)
-    return Dataset(name, task, splits[0], splits[1], num_outputs, class_names, feature_names, target_name, notes)
+    names = class_names, feature_names, target_name, notes
+    return Dataset(name, task, splits[0], splits[1], num_outputs, *names, categories=categories)
 
 
 def _task_of(y: np.ndarray, where: str) -> tuple[str, str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .categories import Category, only_codes, sizes_of
+from .tables.encoding import Encoding
 from .tokenizer import Tokenizer
 
 CLASSIFICATION = "classification"
@@ -29,7 +31,8 @@ class Split:
     x : (N, H, W, C) array of uint8, float32 or float64 for images, (N, F) array of float32 or float64 for tables
         In the precision of the source: values beyond float32 are normalized first, and then rounded to float32.
         C-contiguous; it may be a read-only memory map.
-        Or ``LazyRows`` (N, T) of tokens, int64, padded by PAD at their ends.
+        Or ``LazyRows`` (N, T) of tokens, int64, padded by PAD at their ends. (N, F) int64 if all columns are codes of
+        categories; beside columns of numbers, codes are whole numbers.
     y : (N,) array of int64 classes, or (N, K) array of float32 or float64 targets
         (N, 0) where targets are not known (see ``Features``). (N, H, W) array of the class of each pixel in
         segmentation, of the smallest signed integers that hold them; ``UNLABELED`` where there is none. ``LazyRows``
@@ -73,6 +76,10 @@ class Dataset:
         None where the tokens came without one.
     masked : bool
         Whether hidden tokens are predicted in language modeling, from all others, in place of the next ones.
+    categories : tuple of Category or None
+        One per column of a table, None for one of numbers; empty where all columns are numbers.
+    encoding : Encoding or None
+        How the columns of a table in a file have become those of the samples.
     """
 
     name: str
@@ -89,6 +96,18 @@ class Dataset:
     end_of_text: int | None = None
     tokenizer: Tokenizer | None = None
     masked: bool = False
+    categories: tuple[Category | None, ...] = ()
+    encoding: Encoding | None = None
+
+    @property
+    def only_codes(self) -> bool:
+        """True if all columns hold codes of categories: samples are int64, and not normalized."""
+        return only_codes(self.categories)
+
+    @property
+    def category_sizes(self) -> tuple[int, ...]:
+        """The number of codes of each column, 0 for numbers; empty where all columns are numbers."""
+        return sizes_of(self.categories)
 
     @property
     def splits(self) -> dict[str, Split]:

@@ -32,14 +32,26 @@ def draw_test_split(whole: Split, where: str, test_fraction: float, seed: int, d
     UserError
         If there is nothing left for one of the splits.
     """
-    num_samples = len(whole)
+    parts = split_rows(whole.y, where, test_fraction, seed, draw)
+    return [Split(select(whole.x, rows), whole.y[rows]) for rows in parts]
+
+
+def split_rows(y: np.ndarray, where: str, test_fraction: float, seed: int, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to train and to test on, as ``draw_test_split`` takes them.
+
+    Raises
+    ------
+    UserError
+        If there is nothing left for one of them.
+    """
+    num_samples = len(y)
     if num_samples < 2:
         raise UserError(f"{where}: 1 sample cannot be split into one part to train and one to test")
     num_test = min(max(1, round(num_samples * test_fraction)), num_samples - 1)
-    parts = draw_rows(whole.y, num_test, draw, seed, SPLIT)
+    parts = draw_rows(y, num_test, draw, seed, SPLIT)
     if not len(parts[1]):
         raise UserError(f"{where}: every sample is the only one of its class, so that none is left to test on")
-    return [Split(select(whole.x, rows), whole.y[rows]) for rows in parts]
+    return parts
 
 
 def draw_rows(y: np.ndarray, count: int, draw: Draw, seed: int, purpose: int) -> tuple[np.ndarray, np.ndarray]:

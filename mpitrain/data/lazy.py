@@ -8,6 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .mapped import MappedRows, is_mapped
+
+COPIED = 64 << 20  # bytes of mapped rows up to which a copy of them is taken
+
 
 class LazyRows(ABC):
     """Rows of integers, one for each sample, of a length up to T.
@@ -102,8 +106,15 @@ class PickedRows(LazyRows):
 
 
 def select(values: Any, indices: np.ndarray) -> Any:
-    """Return some rows of an array, or of rows that are read later."""
-    return values.select(indices) if isinstance(values, LazyRows) else values[indices]
+    """Return some rows of an array, or of rows that are read later.
+
+    Many rows of a mapped file are not copied, since they may be more than there is memory: see ``MappedRows``.
+    """
+    if isinstance(values, LazyRows | MappedRows):
+        return values.select(indices)
+    if is_mapped(values) and values.nbytes // max(1, len(values)) * len(indices) > COPIED:
+        return MappedRows(values, indices)
+    return values[indices]
 
 
 def is_lazy(values: Any) -> bool:

@@ -32,7 +32,7 @@ class Batch:
 
     Attributes
     ----------
-    x : (n, H, W, C) or (n, F) array of float32, or (n, L) array of int64 tokens
+    x : (n, H, W, C) or (n, F) array of float32, (n, L) array of int64 tokens, or (n, F) array of int64 codes
         L is the longest of the global batch.
     y : (n,) array of int64 or (n, K) array of float32, normalized like x; (n, L) in language modeling, (n, H, W) in
         segmentation
@@ -67,7 +67,7 @@ class Loader:
     seed : int
         Seed of the order.
     normalizer : Normalizer or None
-        None only converts to float32; always None for tokens.
+        None only converts to float32; always None for tokens and codes.
     target_normalizer : Normalizer, optional
         For regression targets.
     augment : Augment, optional
@@ -151,7 +151,9 @@ class Loader:
         if augment and targets and has_pixel_targets(split.y):
             shape = (*split.y.shape[1:], 1)
             pixel_augmenter = Augmenter(augment, capacity, shape, split.y.dtype, fill=UNLABELED)
-        self._samples = make_values(split.x, np.dtype(np.float32), normalizer, ring, device, augmenter, used=inputs)
+        codes = split.x.dtype == np.int64  # of categories
+        kind = np.dtype(np.int64 if codes else np.float32)
+        self._samples = make_values(split.x, kind, normalizer, ring, device, augmenter, used=inputs)
         kind = np.dtype(np.float32 if split.y.dtype.kind == "f" else np.int64)
         self._targets = make_values(split.y, kind, target_normalizer, ring, device, pixel_augmenter, used=targets)
         self.normalized_bytes = self._samples.normalized_bytes + self._targets.normalized_bytes

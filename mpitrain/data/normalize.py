@@ -4,7 +4,7 @@ Shapes: N samples; the last dim C holds the channels of images (N, H, W, C) or t
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -74,8 +74,8 @@ class Normalizer:
 
         Parameters
         ----------
-        x : (N, ..., C) array of uint8, float32 or float64
-            The whole training split. Row 0 is read by every rank.
+        x : (N, ..., C) array of uint8, float32 or float64, or MappedRows
+            The whole training split, which is never in memory at once. Row 0 is read by every rank.
         rows : slice
             This rank's part: the parts of all ranks cover each row once. It may be empty.
         sum_over_ranks : callable(float64 array) -> float64 array
@@ -96,12 +96,19 @@ class Normalizer:
         squares could overflow or vanish they are of numbers scaled by a power of two. A constant column has a
         variance of exactly 0; it gets a deviation of 1.
         """
-        part = x[rows]
         if x.dtype == np.uint8:
-            mean, std = _bytes(part, sum_over_ranks)
+            mean, std = _bytes(x, rows, sum_over_ranks)
         else:
-            mean, std = _floats(part, x[0], sum_over_ranks, names)
+            mean, std = _floats(x, rows, sum_over_ranks, names)
         return cls(mean, np.where(std > _TINY, std, 1.0))
+
+    def leaving(self, columns: Sequence[bool]) -> "Normalizer":
+        """Return the same for other columns, which leaves those as they are where ``columns`` is true.
+
+        >>> Normalizer([2.0, 3.0], [0.5, 2.0]).leaving([False, True])(np.float32([[3.0, 7.0]])).tolist()
+        [[2.0, 7.0]]
+        """
+        return Normalizer(np.where(columns, 0.0, self.mean), np.where(columns, 1.0, self.std))
 
     def __call__(self, x: np.ndarray, out: np.ndarray | None = None, *, overwrite: bool = False) -> np.ndarray:
         """Return the normalized batch.
@@ -164,9 +171,14 @@ def _in_float64(x: np.ndarray, rows: _Rows, out: np.ndarray, *, in_place: bool) 
         np.copyto(out_part, differences, casting="same_kind")
 
 
-def _chunks(x: np.ndarray) -> list[np.ndarray]:
-    rows = _chunk_rows(x)
-    return [x[start : start + rows] for start in range(0, len(x), rows)]
+def _chunks(x: np.ndarray, rows: slice = slice(None)) -> Iterator[np.ndarray]:
+    start, stop, _ = rows.indices(len(x))
+    step = _chunk_rows(x)
+    return (x[first : min(first + step, stop)] for first in range(start, stop, step))
+
+
+def _elements(x: np.ndarray, rows: slice) -> int:
+    return len(range(*rows.indices(len(x)))) * math.prod(x.shape[1:])
 
 
 def _chunk_rows(x: np.ndarray) -> int:
@@ -178,13 +190,13 @@ def _per_channel(sums: np.ndarray, channels: int) -> np.ndarray:
     return found
 
 
-def _bytes(x: np.ndarray, sum_over_ranks: SumOverRanks) -> tuple[np.ndarray, np.ndarray]:
+def _bytes(x: np.ndarray, rows: slice, sum_over_ranks: SumOverRanks) -> tuple[np.ndarray, np.ndarray]:
     channels = x.shape[-1]
     sums = np.zeros((2, *x.shape[1:]), np.int64)
-    for chunk in _chunks(x):
+    for chunk in _chunks(x, rows):
         sums[0] += chunk.sum(axis=0, dtype=np.int64)
         sums[1] += np.square(chunk, dtype=np.uint16).sum(axis=0, dtype=np.int64)
-    count = x.size // channels
+    count = _elements(x, rows) // channels
     sums_here = np.concatenate([np.array([count]), *(_per_channel(part, channels) for part in sums)])
     n, *totals = (int(value) for value in sum_over_ranks(sums_here.astype(np.float64)))
     first, second = totals[:channels], totals[channels:]
@@ -193,25 +205,25 @@ def _bytes(x: np.ndarray, sum_over_ranks: SumOverRanks) -> tuple[np.ndarray, np.
 
 
 def _floats(
-    x: np.ndarray, origin: np.ndarray, sum_over_ranks: SumOverRanks, names: tuple[str, ...]
+    x: np.ndarray, rows: slice, sum_over_ranks: SumOverRanks, names: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     channels = x.shape[-1]
-    shift = origin.reshape(-1, channels)[0].astype(np.float64)
+    shift = x[0].reshape(-1, channels)[0].astype(np.float64)
     sums, reach = np.zeros(channels), np.zeros(channels)
     with np.errstate(over="ignore", invalid="ignore"):  # found below
-        for chunk in _chunks(x):
+        for chunk in _chunks(x, rows):
             differences = chunk - shift
             sums += _per_channel(differences.sum(axis=0), channels)
             farthest = np.maximum(differences.max(axis=0), -differences.min(axis=0))
             np.maximum(reach, farthest.reshape(-1, channels).max(axis=0), out=reach)
         sums[~(reach <= _HUGE)] = np.nan  # on any rank: all of them learn it
-        total = sum_over_ranks(np.concatenate([[x.size // channels], sums, reach]))
+        total = sum_over_ranks(np.concatenate([[_elements(x, rows) // channels], sums, reach]))
     count, sums, reach = total[0], *np.split(total[1:], 2)
     _check_sums(sums, names)
     mean = shift + sums / count
     unit = _unit(reach)
     sums = np.zeros((2, channels))
-    for chunk in _chunks(x):
+    for chunk in _chunks(x, rows):
         differences = chunk - mean
         if (unit != 1).any():
             differences /= unit

@@ -3,12 +3,16 @@
 Shapes: N samples.
 """
 
+import math
+
 import numpy as np
 
 from .dataset import CLASSIFICATION, LANGUAGE_MODELING, SEGMENTATION, Dataset, Split
+from .mapped import is_mapped
 from .pixels import count_pixels
 from .text.report import describe_text, describe_texts
 
+_ELEMENTS = 1 << 22  # of a mapped array that are looked at in one go
 _MOST_CLASSES = 20
 _MOST_COMPARED = 1 << 20  # samples
 
@@ -34,7 +38,11 @@ def describe_dataset(dataset: Dataset) -> list[str]:
 
 
 def _describe(x: np.ndarray) -> str:
-    low, high, mean = float(x.min()), float(x.max()), float(x.mean(dtype=np.float64))
+    """Return shape, dtype and range, looking at some rows at a time: there may be more of them than memory."""
+    at_once = max(1, _ELEMENTS // max(1, math.prod(x.shape[1:])))
+    parts = [x[start : start + at_once] for start in range(0, len(x), at_once)] if is_mapped(x) else [x]
+    low, high = min(float(part.min()) for part in parts), max(float(part.max()) for part in parts)
+    mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / x.size
     return f"{x.shape} {x.dtype}, {low:.6g} to {high:.6g}, mean {mean:.6g}"
 
 

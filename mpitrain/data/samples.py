@@ -19,7 +19,7 @@ class Samples(Protocol):
     """Samples with their targets.
 
     It may have attributes ``name`` (str), ``task`` ("classification", "regression" or "segmentation"), ``class_names``
-    and ``feature_names`` (sequences of str).
+    and ``feature_names`` (sequences of str), and ``categories`` (see ``Dataset``).
     """
 
     def __len__(self) -> int:
@@ -108,6 +108,7 @@ def make_dataset(
         draw=draw,
         feature_names=tuple(map(str, getattr(train, "feature_names", ()))),
         class_names=tuple(map(str, getattr(train, "class_names", ()))),
+        categories=tuple(getattr(train, "categories", ())),
     )
 
 

@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ..errors import UserError
+from ..suggest import did_you_mean
+
 
 def split_options(text: str, keys: Iterable[str]) -> tuple[str, dict[str, list[str]]]:
     """Split what follows ``KIND:`` into the path and the values of each option as written, unchecked.
@@ -38,3 +41,37 @@ def is_there(path: str) -> bool:
         return bool(path) and Path(path).expanduser().exists()
     except (OSError, ValueError, RuntimeError):  # a name too long, a NUL, no home directory
         return False
+
+
+def given_once(kind: str, text: str, given: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the only value of each option; raises UserError for an option that is given twice."""
+    for key, values in given.items():
+        if len(values) > 1:
+            raise UserError(f"{kind}:{text}: {key}= is given twice")
+    return {key: values[0] for key, values in given.items()}
+
+
+def check_place(kind: str, place: str, known: Mapping[str, str]) -> None:
+    """Raise a UserError if a path that does not exist ends in an unknown option."""
+    path, comma, option = place.partition(",")
+    key = option.partition("=")[0].strip()
+    if comma and "=" in option and not is_there(place) and is_there(path):
+        raise UserError(f"{kind}:{path} has no option {key!r}{did_you_mean(key, known)}, only {', '.join(known)}")
+
+
+def whole_number(kind: str, given: Mapping[str, str], key: str, default: int, least: int, most: int) -> int:
+    """Return the value of an option as an integer in a range; raises UserError for another value."""
+    text = given.get(key)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise UserError(f"{kind}: {key}={text} must be a whole number from {least} to {most:,}")
+    return int(text)
+
+
+def one_of(kind: str, given: Mapping[str, str], key: str, choices: Sequence[str]) -> str:
+    """Return the value of an option that is one of ``choices``, by default the first; raises UserError for another."""
+    text = given.get(key, choices[0])
+    if text not in choices:
+        raise UserError(f"{kind}: {key}={text} must be {', '.join(choices[:-1])} or {choices[-1]}")
+    return text

@@ -16,6 +16,7 @@ from .formats.cifar10 import CIFAR10_CLASSES, read_cifar10
 from .formats.idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
 from .formats.npz import read_member, read_npz, read_npz_samples
 from .source_options import join_options, split_options
+from .tables.encoding import Encoding
 from .tables.options import KEYS as CSV_KEYS
 from .text.options import KEYS as TEXT_KEYS
 from .text.options import TABLE_KEYS, has_text
@@ -47,7 +48,13 @@ _DIGITS = Path(__file__).parent / "digits" / "digits.npz"
 
 
 def open_dataset(
-    source: str, *, task: str | None = None, test_fraction: float = 0.2, seed: int = 0, draw: Draw = "stratified"
+    source: str,
+    *,
+    task: str | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    draw: Draw = "stratified",
+    encoding: Encoding | None = None,
 ) -> Dataset:
     """Open a dataset.
 
@@ -64,6 +71,9 @@ def open_dataset(
         Seed of the permutation that draws this part.
     draw : "stratified" or "random"
         Whether this part holds the same share of each class.
+    encoding : Encoding, optional
+        How the columns of a table become those of the samples, as an earlier training has decided; by default the
+        training rows of this one do.
 
     Raises
     ------
@@ -123,7 +133,7 @@ def open_dataset(
                 raise UserError(f"{source} is a table: the task {task} is for images, as in npz:FILE")
             from .tables import csv_dataset
 
-            return csv_dataset(place, task, test_fraction, seed, draw)
+            return csv_dataset(place, task, test_fraction, seed, draw, encoding)
         case _:
             from .formats.openml import read_openml
 

@@ -4,6 +4,7 @@ from .activations import GELU, ReLU, Sigmoid, SiLU, SwiGLU, Tanh
 from .base import Layer
 from .batchnorm2d import BatchNorm2d
 from .concat import Concat
+from .column_embeddings import ColumnEmbeddings
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
 from .dense_block import DenseBlock
@@ -31,6 +32,7 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm2d",
     "Concat",
+    "ColumnEmbeddings",
     "Conv2d",
     "ConvTranspose2d",
     "DenseBlock",

@@ -76,5 +76,11 @@ class Embedding(Layer):
 
 
 def sample_dtype(model: Layer) -> type[np.generic]:
-    """Return the type of the samples that ``model`` takes: int64 if it has an Embedding, else float32."""
-    return np.int64 if any(isinstance(layer, Embedding) for layer in model.layers()) else np.float32
+    """Return the type of the samples that ``model`` takes: int64 if these are codes only, else float32.
+
+    A layer above an Embedding that takes numbers, too, has an attribute ``only_codes``.
+    """
+    for layer in model.layers():
+        if isinstance(layer, Embedding) or hasattr(layer, "only_codes"):
+            return np.int64 if getattr(layer, "only_codes", True) else np.float32
+    return np.float32

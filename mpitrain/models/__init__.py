@@ -6,22 +6,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ..data.categories import sizes_of
 from ..data.dataset import Dataset
+from ..data.matching.signature import Signature
 from ..errors import UserError
 from ..layers import Layer
 from ..registry import FILE, Registry
-from . import densenet, resnet, vgg
+from . import resnet
 from .adapt import add_lora, freeze, merge_lora, remove_lora
-from .alexnet import alexnet
 from .bert import bert
 from .convnet import convnet
-from .googlenet import googlenet
 from .gpt import gpt
-from .inception_v3 import inception_v3
 from .lenet import lenet
+from .literature import LITERATURE
 from .llama import llama
 from .mlp import mlp
-from .mobilenet_v1 import mobilenet_v1
 from .prepare import prepare
 from .resnet_cifar import resnet_cifar
 from .unet import unet
@@ -29,7 +28,7 @@ from .vit import vit
 
 __all__ = [
     "MODELS",
-    "Tokens",
+    "Codes",
     "add_lora",
     "build",
     "freeze",
@@ -48,12 +47,7 @@ MODELS: Registry[Layer] = Registry(
         **{f"resnet{depth}": partial(resnet_cifar, depth) for depth in (8, 20, 32, 44, 56, 110)},
         **{name: partial(resnet.resnet, **size) for name, size in resnet.SIZES.items()},
         "resnet": resnet.resnet,
-        "alexnet": alexnet,
-        **{name: partial(vgg.vgg, **size) for name, size in vgg.SIZES.items()},
-        "vgg": vgg.vgg,
-        **{"googlenet": googlenet, "inception_v3": inception_v3, "mobilenet_v1": mobilenet_v1},
-        **{name: partial(densenet.densenet, **size) for name, size in densenet.SIZES.items()},
-        "densenet": densenet.densenet,
+        **LITERATURE,
         "unet": unet,
         **{"gpt": gpt, "llama": llama, "bert": bert, "vit": vit},
     },
@@ -63,29 +57,41 @@ MODELS: Registry[Layer] = Registry(
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """Facts about samples that are rows of tokens; a model gets those for which its function has an option.
+class Codes:
+    """Facts about samples that are whole numbers, of which a model gets those for which its function has an option.
 
     Attributes
     ----------
     vocabulary : int
-        Number of different tokens.
+        Number of different tokens; 0 where samples are no rows of tokens.
     end_of_text : int or None
         The token between documents, if there is one.
+    categories : tuple of int
+        Number of codes of each column of a table, 0 for a column of numbers; empty where all columns are numbers.
     """
 
-    vocabulary: int
+    vocabulary: int = 0
     end_of_text: int | None = None
+    categories: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "Tokens | None":
-        """Return those of a dataset; None where samples are no tokens."""
-        return cls(dataset.vocabulary, dataset.end_of_text) if dataset.vocabulary else None
+    def of(cls, data: Dataset | Signature) -> "Codes | None":
+        """Return those of a dataset or a signature; None where samples are numbers only."""
+        sizes = sizes_of(data.categories)
+        return cls(data.vocabulary, data.end_of_text, sizes) if data.vocabulary or sizes else None
 
     def options(self, function: Callable[..., Any]) -> dict[str, Any]:
         """Return the options that ``function`` has, by name."""
         known = inspect.signature(function).parameters
-        return {name: getattr(self, name) for name in ("vocabulary", "end_of_text") if name in known}
+        own = ("vocabulary", "end_of_text") if self.vocabulary else ("categories",)
+        return {name: getattr(self, name) for name in own if name in known}
+
+    def refuse(self, model: str) -> UserError:
+        """Return the error of a model that takes no such samples."""
+        takers = [one for one in MODELS if self.options(MODELS.find(one)[0])]
+        hint = f"{', '.join(takers)} take{'s' * (len(takers) == 1)} these"
+        samples = "the samples are tokens" if self.vocabulary else "some columns are categories"
+        return UserError(f"the model {model} takes numbers, and {samples}: {hint}")
 
 
 def names() -> list[str]:
@@ -94,7 +100,7 @@ def names() -> list[str]:
 
 
 def build(
-    text: str, input_shape: tuple[int, ...], num_outputs: int, *, tokens: Tokens | None = None, **options: object
+    text: str, input_shape: tuple[int, ...], num_outputs: int, *, codes: Codes | None = None, **options: object
 ) -> Layer:
     """Return the model that ``text`` selects, ready to be bound to an arena.
 
@@ -106,24 +112,23 @@ def build(
         The shape of one sample: (features,), (height, width, channels), or (tokens,) of a row of text.
     num_outputs : int
         The number of classes, or of values to predict.
-    tokens : Tokens, optional
-        Given where the samples are rows of tokens.
+    codes : Codes, optional
+        Given where the samples are rows of tokens, or columns of a table are categories.
     **options
         Options of the model, which those of ``text`` override.
 
     Raises
     ------
     UserError
-        For an unknown name or option, a shape that the model does not support, or tokens for a model of numbers.
+        For an unknown name or option, a shape that the model does not support, or codes for a model of numbers.
 
     >>> len(build("mlp:widths=256+128", (64,), 10))
     6
     """
-    if tokens is not None:
+    if codes is not None:
         function, name, _ = MODELS.find(text)
-        options |= tokens.options(function)
-        if "vocabulary" not in options and not FILE.match(text):
-            takers = [one for one in MODELS if tokens.options(MODELS.find(one)[0])]
-            hint = f"{', '.join(takers)} take{'s' * (len(takers) == 1)} these"
-            raise UserError(f"the model {name} takes numbers, and the samples are tokens: {hint}")
+        own = codes.options(function)
+        options |= own
+        if not own and not FILE.match(text):
+            raise codes.refuse(name)
     return prepare(MODELS.make(text, tuple(input_shape), num_outputs, **options))

@@ -6,7 +6,6 @@ layer.
 """
 
 import math
-from typing import Any
 
 from ..errors import UserError
 from ..layers import (
@@ -26,12 +25,6 @@ from ..layers import (
 from .shapes import image_shape
 
 BOTTLENECK = 4  # output channels of a layer's 1x1 convolution, in those of its 3x3
-SIZES: dict[str, dict[str, Any]] = {
-    "densenet121": {"blocks": (6, 12, 24, 16)},
-    "densenet169": {"blocks": (6, 12, 32, 32)},
-    "densenet201": {"blocks": (6, 12, 48, 32)},
-    "densenet161": {"blocks": (6, 12, 36, 24), "growth": 48},
-}
 
 
 def densenet(

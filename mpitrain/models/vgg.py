@@ -3,20 +3,12 @@
 arXiv 1409.1556, table 1, configurations A, B, D and E: stages of 3x3 convolutions, each with a pool at its end.
 """
 
-from typing import Any
-
 from ..errors import UserError
 from ..layers import Dropout, Flatten, GlobalAvgPool, Layer, Linear, MaxPool2d, Sequential, init
 from .blocks import conv_relu, linear_relu
 from .shapes import image_shape
 
 STAGES = (64, 128, 256, 512, 512)  # channels
-SIZES: dict[str, dict[str, Any]] = {
-    "vgg11": {"convolutions": (1, 1, 2, 2, 2)},
-    "vgg13": {"convolutions": (2, 2, 2, 2, 2)},
-    "vgg16": {"convolutions": (2, 2, 3, 3, 3)},
-    "vgg19": {"convolutions": (2, 2, 4, 4, 4)},
-}
 
 
 def vgg(

@@ -19,17 +19,17 @@ def make_model(
     input_shape: tuple[int, ...],
     num_outputs: int,
     own: Layer | Callable[..., Layer] | None = None,
-    tokens: models.Tokens | None = None,
+    codes: models.Codes | None = None,
 ) -> Layer:
     """Return the network ``own``, or that of ``config``; options of mlp given to another network are a UserError.
 
     Parameters
     ----------
-    tokens : models.Tokens, optional
-        Facts about samples that are rows of tokens, for networks that ask for them.
+    codes : models.Codes, optional
+        Facts about samples that are tokens or categories, for networks that ask for them.
     """
     if own is not None:
-        facts = {} if isinstance(own, Layer) or tokens is None else tokens.options(own)
+        facts = {} if isinstance(own, Layer) or codes is None else codes.options(own)
         made = own if isinstance(own, Layer) else _call(own, config.model.name, input_shape, num_outputs, **facts)
         if not isinstance(made, Layer):
             raise UserError(f"the model must be a Layer, but {config.model.name} returned a {type(made).__name__}")
@@ -41,7 +41,7 @@ def make_model(
             if value != getattr(default, name):
                 raise UserError(f"--{name} is an option of mlp; {m.name} has no such choice")
         options = {}
-    return models.build(m.name, input_shape, num_outputs, tokens=tokens, **options)
+    return models.build(m.name, input_shape, num_outputs, codes=codes, **options)
 
 
 def _call(function: Callable[..., Any], name: str, *arguments: Any, **options: Any) -> Any:

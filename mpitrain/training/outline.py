@@ -14,6 +14,7 @@ from ..config import Config
 from ..context import Context, ForwardContext
 from ..data.dataset import Dataset
 from ..data.lazy import is_lazy
+from ..data.mapped import MappedRows, is_mapped
 from ..device.loans import LEAST_BYTES
 from ..head_loss import split_head
 from ..layers import Layer
@@ -191,12 +192,6 @@ def _data_bytes(data: Dataset) -> int:
 def _bytes(array: Any) -> int:
     if is_lazy(array):
         return int(array.num_bytes)
-    return 0 if _is_mapped(array) else int(array.nbytes)
-
-
-def _is_mapped(array: Any) -> bool:
-    while isinstance(array, np.ndarray):
-        if isinstance(array, np.memmap):
-            return True
-        array = array.base
-    return False
+    if isinstance(array, MappedRows):
+        return array.index_bytes
+    return 0 if is_mapped(array) else int(array.nbytes)

@@ -61,7 +61,7 @@ class TrainingSetup:
     arena : Arena
         The buffers of ``model``.
     normalizer : Normalizer or None
-        None for tokens, which are taken as they are.
+        None for tokens and codes, which are taken as they are.
     pipeline : PipelineSetup or None
         None where each rank has all layers.
     roles : Roles or None
@@ -189,8 +189,10 @@ def open_setup(
     arrays = contents(dataset)
     check_same_data(world, fingerprint(dataset, arrays), source or dataset.name)
     alone = config.parallel.reproducible > 0  # sums over ranks depend on their number
-    tokens = is_lazy(dataset.train.x)
-    normalizer = None if tokens else _fit(dataset.train.x, world, alone, dataset.feature_names)
+    whole_numbers = is_lazy(dataset.train.x) or dataset.only_codes
+    normalizer = None if whole_numbers else _fit(dataset.train.x, world, alone, dataset.feature_names)
+    if normalizer is not None and dataset.categories:
+        normalizer = normalizer.leaving([one is not None for one in dataset.categories])
     target_normalizer = _fit(dataset.train.y, world, alone, ()) if dataset.task == "regression" else None
     dataset = dataclasses.replace(
         dataset, notes=dataset.notes + _notes(dataset, normalizer, target_normalizer, config, mesh.sizes["data"])
@@ -202,7 +204,7 @@ def open_setup(
         steps = make_batches(dataset.train.x, data.batch_size, batch_tokens=data.batch_tokens).num_steps
         check_recipe(config.optimizer, steps, RunLength.of(config.run, steps).total_steps)
         metrics = [*split_metrics(config.run.metrics), *own.metrics]
-        model = make_model(config, dataset.input_shape, dataset.num_outputs, own.model, models.Tokens.of(dataset))
+        model = make_model(config, dataset.input_shape, dataset.num_outputs, own.model, models.Codes.of(dataset))
         check_objective(model, dataset)
         first_weights = None if weights is None else weights.fit(model)
         fitted = None if adapters is None else adapters.fit(config.model.name, model, config.model.lora)
@@ -228,7 +230,7 @@ def open_setup(
         dataset,
         source=config.data.source,
         absolute_source=absolute_source(source) if source else "",
-        extremes=None if tokens else extremes_of(dataset.train.x, world),
+        extremes=None if whole_numbers else extremes_of(dataset.train.x, world),
         contents=arrays,
     )
     return TrainingSetup(
@@ -314,8 +316,11 @@ def open_samples(config: Config, source: str, earlier: Signature | None, own: Ow
     """Return the dataset of a run, with its validation samples."""
     data = config.data
     task = None if data.task == "auto" else data.task
-    make, given = (open_dataset, source) if own.data is None else (make_dataset, own.data)
-    dataset = make(given, task=task, test_fraction=data.test_fraction, seed=config.run.seed, draw=data.split)
+    drawn: dict[str, Any] = {"test_fraction": data.test_fraction, "seed": config.run.seed, "draw": data.split}
+    if own.data is None:
+        dataset = open_dataset(source, task=task, encoding=earlier.encoding if earlier else None, **drawn)
+    else:
+        dataset = make_dataset(own.data, task=task, **drawn)
     if dataset.task == "classification" and dataset.num_outputs < 2:
         raise UserError(f"{dataset.name} has only one class: there is nothing to tell apart")
     check_augment(augment_of(config), dataset.input_shape)

@@ -15,6 +15,7 @@ from ..comm.world import World
 from ..config import Config, Parallel
 from ..config_file import read_config
 from ..config_keywords import config_from
+from ..data.categories import check_categories
 from ..data.checks import check_features, check_token_rows
 from ..data.dataset import Split
 from ..data.matching.conform import conform
@@ -326,7 +327,10 @@ class Trainer:
         setup, world = self.setup, self.world
         with world.together():
             x = np.asarray(x)
-            if setup.normalizer is None:
+            if setup.dataset.only_codes:
+                check_categories(x, setup.dataset.categories, "the samples", setup.dataset.feature_names)
+                x = x.astype(np.int64)
+            elif setup.normalizer is None:
                 x = check_token_rows(x, setup.dataset)
             else:
                 x = check_features(x, "the samples") if len(x) else x

@@ -23,8 +23,10 @@ from mpitrain.parallel.roles import Roles
 
 pytestmark = pytest.mark.mpi
 
+CODES = 5, 0, 9, 0  # of the columns of a table; 0 for a column of numbers
 MODELS = {  # model, shape of a sample, number of outputs, axes that divide it
     "mlp": ("mlp:widths=13+24+10", (7,), 5, ("tensor",)),
+    "categories": (f"mlp:widths=8+6,categories={'+'.join(map(str, CODES))}", (len(CODES),), 5, ("tensor",)),
     "gpt": ("gpt:depth=2,width=24,heads=6,dropout=0.1,end_of_text=3", (13,), 11, ("tensor", "context")),
     "llama": ("llama:depth=2,width=32,heads=8,kv_heads=4", (13,), 11, ("tensor", "context")),
     "experts": (
@@ -64,6 +66,9 @@ def batch(model, shape, num_outputs, seed):
     if len(shape) == 1 and shape[0] > 8:
         tokens = rng.integers(0, num_outputs, (SAMPLES, shape[0] + 1))
         return tokens[:, :-1], tokens[:, 1:]
+    if "categories" in model:
+        columns = [rng.integers(0, size, SAMPLES) if size else rng.standard_normal(SAMPLES) for size in CODES]
+        return np.stack(columns, axis=1), rng.integers(0, num_outputs, SAMPLES)
     pixels = shape[:-1] if model.startswith("unet") else ()
     return rng.standard_normal((SAMPLES, *shape)), rng.integers(0, num_outputs, (SAMPLES, *pixels))
 

@@ -70,7 +70,7 @@ def run(model, x, slope, *, group=None, steps=1, later=False):
     return y, dx, gradients, [p.name for p in arena.parameters]
 
 
-def compare(make, shape, group, *, seed=0, offset=0.0, **options):
+def compare(make, shape, group, *, seed=0, offset=0.0, tolerance=TOLERANCE, **options):
     """Run a model on rows and on one rank; return the divided model."""
     rng = np.random.default_rng(seed)
     x = offset + rng.standard_normal(shape)
@@ -84,15 +84,15 @@ def compare(make, shape, group, *, seed=0, offset=0.0, **options):
     division = divide(make(), group, shape[1:])
     mine = run(division.model, x, lambda _: division.targets(slopes[0]), group=group, **options)
     assert mine[3] == names
-    np.testing.assert_allclose(mine[0], division.targets(y), TOLERANCE, TOLERANCE, err_msg=f"y, seed {seed}")
+    np.testing.assert_allclose(mine[0], division.targets(y), tolerance, tolerance, err_msg=f"y, seed {seed}")
     if len(dx) == 0:  # not needed, or the images are none
         assert len(mine[1]) == 0
     else:
-        np.testing.assert_allclose(mine[1], dx, TOLERANCE, TOLERANCE, err_msg=f"dx, seed {seed}")
-    np.testing.assert_allclose(mine[2], gradients, TOLERANCE, TOLERANCE, err_msg=f"gradients, seed {seed}")
+        np.testing.assert_allclose(mine[1], dx, tolerance, tolerance, err_msg=f"dx, seed {seed}")
+    np.testing.assert_allclose(mine[2], gradients, tolerance, tolerance, err_msg=f"gradients, seed {seed}")
     if division.outputs is not None:
         whole = division.outputs.forward(mine[0], Context(dtype=np.float64))
-        np.testing.assert_allclose(whole, y, TOLERANCE, TOLERANCE)
+        np.testing.assert_allclose(whole, y, tolerance, tolerance)
     return division.model
 
 
@@ -273,7 +273,8 @@ def test_built_in_models(group, name, shape):
         assert not model[0].needs_dx
         return model
 
-    compare(make, shape, group)
+    is_deep = "inception" in name or "googlenet" in name  # batch norms of few pixels in a row enlarge roundings
+    compare(make, shape, group, tolerance=1e-9 if is_deep else TOLERANCE)
 
 
 def test_memory_is_divided(group):

@@ -37,8 +37,8 @@ def make_model(name):
         convs = Sequential(Conv2d(1, 3, 3, padding=1), BatchNorm2d(3), ReLU())
         block = Residual(Sequential(Conv2d(3, 3, 3, padding=1), BatchNorm2d(3)), activation=ReLU())
         return models.prepare(Sequential(convs, block, Flatten(), Linear(3 * 36, CLASSES))), (6, 6, 1)
-    tokens = models.Tokens(CLASSES, 6)
-    return models.build("gpt:depth=2,width=8,heads=2,dropout=0.1", (6,), CLASSES, tokens=tokens), (6,)
+    codes = models.Codes(CLASSES, 6)
+    return models.build("gpt:depth=2,width=8,heads=2,dropout=0.1", (6,), CLASSES, codes=codes), (6,)
 
 
 class Run:

@@ -67,8 +67,9 @@ def test_without_a_target(check):
 @pytest.mark.parametrize(
     ("content", "options", "shown", "reason"),
     [
-        ("a,b,y\n1,x,2\n2,y,3\n", ",target=y", "text", "column 'b' holds text (first 'x' on line 2)"),
-        ("a,y\n1,2\nNA,3\n3,4\n", ",target=y", "has 1 missing value, the first 'NA' on line 3", "1 missing value"),
+        ("a,b,y\n1,$1,2\n2,$2,3\n", ",target=y", "text", "column 'b' holds text (first '$1' on line 2)"),
+        ("a,y\n1,2\n2,NA\n3,4\n", ",target=y", "has 1 missing value, the first 'NA' on line 3", "1 missing value"),
+        ("a,y\n1/2/2024,2\n3/4/2024,3\n", ",target=y", "the day or the month may come first", "dates=dmy or dates=mdy"),
         ("a,y\n1,2\n2,3\n3,x\n", ",target=y", "column 'y' holds numbers, but also 'x' on line 4", "but also 'x'"),
         ("a,y\n1,2\n2,3\n3\n4,5\n", ",target=y", "readable up to 2 rows", "line 4 has 1 cells, but the header 2"),
         ("a,y\n1,2\n3,4\n", ",target=z", "", "has no column 'z'"),
@@ -85,6 +86,19 @@ def test_files_that_training_refuses(check, content, options, shown, reason):
     assert shown in out
     assert err.startswith("mpitrain: ")
     assert reason in err
+
+
+def test_columns_that_are_encoded(check):
+    rows = "".join(f"{'abc'[k % 3]},{k % 4 or 'NA'},2024-0{1 + k % 9}-15,{k % 5},{k % 2}\n" for k in range(36))
+    code, out, err = check("kind,a,when,zip,y\n" + rows, ",target=y,categories=zip")
+    assert code == 0, err
+    shown = {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines() if line[:1].isalpha()}
+    assert shown["kind"] == "category 3 distinct: 'a' 12, 'b' 12, 'c' 12"
+    assert shown["a"] == "integer 9 1 to 3, mean 2; such as NA, 1, 2"
+    assert shown["when"] == "date 2024-01-15 to 2024-09-15"
+    assert shown["zip"].startswith("category 5 distinct")
+    assert "table.csv: dates, as days: 'when'" in out
+    assert "x (29, 9)" in out
 
 
 def test_doubts(check):

@@ -9,7 +9,7 @@ from mpitrain.parallel.pieces import cut_pieces, find_units
 
 
 def gpt():
-    return models.build("gpt:depth=2,width=8,heads=2", (6,), 5, tokens=models.Tokens(5, 6))
+    return models.build("gpt:depth=2,width=8,heads=2", (6,), 5, codes=models.Codes(5, 6))
 
 
 class Own(Layer):

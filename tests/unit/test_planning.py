@@ -15,7 +15,7 @@ from mpitrain.context import Context
 from mpitrain.errors import UserError
 from mpitrain.layers import Layer, Linear, Residual, Sequential
 from mpitrain.layers.embedding import sample_dtype
-from mpitrain.models import Tokens, build
+from mpitrain.models import Codes, build
 from mpitrain.models.outline import describe
 from mpitrain.parallel.pipeline.measure import measure_units, random_samples
 from mpitrain.planning import (
@@ -77,12 +77,12 @@ def korthikanti(s, h, a, vocabulary=51200):
 
 
 def gpt3(**more):
-    model = build("gpt:depth=96,width=12288,heads=96", (2048,), 50257, tokens=Tokens(50257))
+    model = build("gpt:depth=96,width=12288,heads=96", (2048,), 50257, codes=Codes(50257))
     return describe(model, (2048,), "gpt3", tokens=True, **more)
 
 
 def gpt(size="gpt2", tokens=1024):
-    return describe(build(f"gpt:size={size}", (tokens,), 50257, tokens=Tokens(50257)), (tokens,), size, tokens=True)
+    return describe(build(f"gpt:size={size}", (tokens,), 50257, codes=Codes(50257)), (tokens,), size, tokens=True)
 
 
 def estimators(model, machine, batch, precision="fp32", slots=2.0):
@@ -255,8 +255,8 @@ def kept_by(model, shape, n):
     ],
 )
 def test_description_agrees_with_the_layers(text, shape, outputs, n):
-    known = Tokens(5000) if text[:3] in ("gpt", "lla", "ber") else None
-    model = build(text, shape, outputs, tokens=known)
+    known = Codes(5000) if text[:3] in ("gpt", "lla", "ber") else None
+    model = build(text, shape, outputs, codes=known)
     found = describe(model, shape, text, tokens=known is not None)
     parameters = {id(p): p.size for _, p in model.named_parameters()}
     assert found.parameters == sum(parameters.values())

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...suggest import did_you_mean
+from ..categories import Category
 from ..dataset import CLASSIFICATION, SEGMENTATION, Dataset, Split
 from ..lazy import is_lazy
 from ..pixels import renumbered
@@ -30,9 +31,12 @@ def conform(dataset: Dataset, signature: Signature, where: str) -> Dataset:
     check_target(dataset.target_name, signature, where)
     check_tokens(dataset, signature, where)
     places, notes = find_columns(dataset.feature_names, signature, where)
-    splits, class_names = dataset.splits, dataset.class_names
+    splits, class_names, categories = dataset.splits, dataset.class_names, dataset.categories
     if places is not None:
         splits = {part: Split(np.ascontiguousarray(own.x[:, places]), own.y) for part, own in splits.items()}
+        categories = tuple(categories[k] for k in places) if categories else ()
+    if signature.categories or categories:
+        splits = {part: Split(recode(own.x, categories, signature, where), own.y) for part, own in splits.items()}
     if signature.task in (CLASSIFICATION, SEGMENTATION) and dataset.class_names != signature.class_names:
         names = dataset.class_names
         number = number_pixels if signature.task == SEGMENTATION else number_classes
@@ -48,6 +52,8 @@ def conform(dataset: Dataset, signature: Signature, where: str) -> Dataset:
         num_outputs=signature.num_outputs,
         class_names=class_names,
         feature_names=signature.feature_names or dataset.feature_names,
+        categories=signature.categories,
+        encoding=signature.encoding,
         notes=(*dataset.notes, *notes),
     )
 
@@ -60,15 +66,22 @@ def in_order_of(signature: Signature, dataset: Dataset, where: str) -> Dataset:
         return dataset
 
 
-def find_columns(found: Sequence[str], signature: Signature, where: str) -> tuple[list[int] | None, tuple[str, ...]]:
+def find_columns(
+    found: Sequence[str], signature: Signature, where: str, wanted: Sequence[str] = ()
+) -> tuple[list[int] | None, tuple[str, ...]]:
     """Return the positions of the model's columns among those ``found`` (None if equal), and notes.
+
+    Parameters
+    ----------
+    wanted : sequence of str
+        The model's columns in a file; by default those of its samples.
 
     Raises
     ------
     UserError
         If a column is lacking.
     """
-    wanted = signature.feature_names
+    wanted = wanted or signature.feature_names
     if not wanted or not found:
         if wanted and not found:
             return None, (f"{where} has no column names: its columns are taken in order as {say_names(wanted)}",)
@@ -86,7 +99,31 @@ def find_columns(found: Sequence[str], signature: Signature, where: str) -> tupl
     extra = [name for name in found if name not in known]
     notes = (f"{where}: {say_columns(extra)} {'is' if len(extra) == 1 else 'are'} not among the model's, and ignored",)
     places = [place_of[name] for name in wanted]
-    return (None if tuple(found) == wanted else places), notes if extra else ()
+    return (None if tuple(found) == tuple(wanted) else places), notes if extra else ()
+
+
+def recode(x: np.ndarray, categories: Sequence[Category | None], signature: Signature, where: str) -> np.ndarray:
+    """Return samples (N, F) of ``categories`` with the codes of the model; values that it does not know are 0.
+
+    Raises
+    ------
+    UserError
+        If a column holds categories here and numbers there, or the other way round.
+    """
+    if len(categories) != len(signature.categories):
+        kinds = "categories", "only numbers"
+        now, then = kinds if categories else kinds[::-1]
+        raise UserError(f"{where} has {now} in its columns, but the model was trained on {then}")
+    found = x
+    for column, (now_of, then_of) in enumerate(zip(categories, signature.categories)):
+        if (now_of is None) != (then_of is None):
+            name = repr(signature.feature_names[column]) if signature.feature_names else str(column)
+            now, then = ("numbers", "categories") if now_of is None else ("categories", "numbers")
+            raise UserError(f"column {name} of {where} holds {now}, but the model was trained on {then}")
+        if now_of is not None and then_of is not None and now_of.digest() != then_of.digest():
+            found = np.array(x) if found is x else found
+            found[:, column] = then_of.translate(x[:, column].astype(np.int64), now_of)
+    return found
 
 
 def check_target(name: str, signature: Signature, where: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from ..blocks import digest_bytes
 from ..dataset import Dataset, Split
 from ..lazy import LazyRows
+from ..mapped import MappedRows
 
 Fingerprint = dict[str, str]
 
@@ -40,6 +41,10 @@ def fingerprint(dataset: Dataset, arrays: Fingerprint | None = None) -> Fingerpr
     if dataset.vocabulary:
         names["vocabulary"] = f"{dataset.vocabulary} tokens"
         names["tokenizer"] = "" if dataset.tokenizer is None else dataset.tokenizer.digest
+    for column, one in enumerate(dataset.categories):
+        if one is not None:
+            name = repr(dataset.feature_names[column]) if dataset.feature_names else str(column)
+            names[f"categories of column {name}"] = one.digest()
     return names | (contents(dataset) if arrays is None else arrays)
 
 
@@ -56,10 +61,12 @@ def fingerprint_of_split(prefix: str, split: Split) -> Fingerprint:
     return {f"{prefix}samples": digest_array(split.x), f"{prefix}targets": digest_array(split.y)}
 
 
-def digest_array(array: np.ndarray | LazyRows) -> str:
+def digest_array(array: np.ndarray | LazyRows | MappedRows) -> str:
     """Return shape, dtype and a hash of the contents, such as ``(1437, 8, 8, 1) uint8 5f2d...``."""
     if isinstance(array, LazyRows):
         return array.digest()
+    if isinstance(array, MappedRows):
+        return f"{array.shape} {array.dtype.name} {array.digest()}"
     flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8) if array.size else np.empty(0, np.uint8)
     return f"{array.shape} {array.dtype.name} {digest_bytes(flat)}"
 

@@ -4,15 +4,18 @@ It is stored with the weights and in every checkpoint. Evaluation, prediction an
 are found by their names, never by their place in another file.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ..categories import Category
 from ..dataset import Dataset
+from ..tables.encoding import Encoding
 
-_SAMPLES = 4096  # looked at in one go
+_ELEMENTS = 1 << 22  # looked at in one go
 _RATIO = 10.0  # between the largest values that is worth a warning
 _FEW = 20  # values that say little about a scale
 
@@ -29,8 +32,9 @@ class Extremes:
         """Return the extremes of some rows of ``x`` (N, ..., C); infinite without rows."""
         least, most = np.full(x.shape[1:], np.inf), np.full(x.shape[1:], -np.inf)
         start, stop, _ = rows.indices(len(x))
-        for first in range(start, stop, _SAMPLES):
-            part = x[first : min(first + _SAMPLES, stop)]
+        at_once = max(1, _ELEMENTS // max(1, math.prod(x.shape[1:])))
+        for first in range(start, stop, at_once):
+            part = x[first : min(first + at_once, stop)]
             least, most = np.minimum(least, part.min(axis=0)), np.maximum(most, part.max(axis=0))
         channels = x.shape[-1]  # last: it is quicker to reduce over samples, and over pixels only at the end
         return cls(least.reshape(-1, channels).min(axis=0), most.reshape(-1, channels).max(axis=0))
@@ -62,7 +66,7 @@ class Signature:
         As in ``Dataset``.
     tokenizer : str
         The digest of the tokenizer; empty where there is none.
-    masked
+    masked, categories, encoding
         As in ``Dataset``.
     """
 
@@ -81,6 +85,8 @@ class Signature:
     end_of_text: int | None = None
     tokenizer: str = ""
     masked: bool = False
+    categories: tuple[Category | None, ...] = ()
+    encoding: Encoding | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, **more: Any) -> "Signature":
@@ -97,6 +103,8 @@ class Signature:
             end_of_text=dataset.end_of_text,
             tokenizer="" if dataset.tokenizer is None else dataset.tokenizer.digest,
             masked=dataset.masked,
+            categories=dataset.categories,
+            encoding=dataset.encoding,
             **more,
         )
 
@@ -106,8 +114,11 @@ class Signature:
         tokens = {"vocabulary": self.vocabulary, "end_of_text": self.end_of_text, "tokenizer": self.tokenizer}
         if self.masked:
             tokens["masked"] = True
+        categories = [None if one is None else one.facts() for one in self.categories]
         return {
             **({"tokens": tokens} if self.vocabulary else {}),
+            **({"categories": categories} if categories else {}),
+            **({} if self.encoding is None else {"encoding": self.encoding.facts()}),
             "input_shape": list(self.input_shape),
             "num_outputs": self.num_outputs,
             "task": self.task,
@@ -137,6 +148,8 @@ class Signature:
         tokens = dict(facts.get("tokens", {}))
         end = tokens.get("end_of_text")
         least, most = (np.array(data.get(name, []), np.float64) for name in ("least", "most"))
+        categories = tuple(None if one is None else Category.from_facts(one) for one in facts.get("categories", ()))
+        encoding = Encoding.from_facts(facts["encoding"], categories) if "encoding" in facts else None
         return cls(
             task=str(facts["task"]),
             input_shape=tuple(int(n) for n in facts["input_shape"]),
@@ -153,6 +166,8 @@ class Signature:
             end_of_text=None if end is None else int(end),
             tokenizer=str(tokens.get("tokenizer", "")),
             masked=bool(tokens.get("masked", False)),
+            categories=categories,
+            encoding=encoding,
         )
 
     def complaint(self, dtype: str, found: Extremes, num_samples: int) -> str:

@@ -6,9 +6,10 @@ from ...later import import_later
 from .options import KEYS, CsvOptions, parse_csv_source
 
 if TYPE_CHECKING:
+    from .class_labels import class_labels
     from .source import csv_dataset, notes_on, open_csv, target_of
     from .table import Table, open_table
-    from .target import Target, class_labels, read_target
+    from .target import Target, read_target
 
 __all__ = [
     "KEYS",
@@ -28,8 +29,9 @@ __all__ = [
 __getattr__ = import_later(
     __name__,
     {
+        "class_labels": "class_labels",
         "source": "csv_dataset notes_on open_csv target_of",
         "table": "Table open_table",
-        "target": "Target class_labels read_target",
+        "target": "Target read_target",
     },
 )

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 import numpy as np
 
@@ -38,6 +38,16 @@ class Kind(IntEnum):
     EMPTY = 3
     INFINITE = 4
     TEXT = 5
+
+
+class Role(StrEnum):
+    """The use of a column of samples."""
+
+    AUTO = "auto"
+    """Not known yet: the first block decides."""
+    NUMBER = "number"
+    CATEGORY = "category"
+    DATE = "date"
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .cells import CellFormat, Kind
+from .cells import CellFormat, Kind, Role
+from .dates import DateFormat
 
 SHOWN = 5  # cells kept of each kind, to show them
 MANY = 4096  # distinct numbers from which on their texts are not kept
+UNLIMITED = 1 << 62
 
 
 @dataclass
@@ -87,17 +89,26 @@ class Texts:
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
         self._codes: list[np.ndarray] = []
+        self.keeps_codes = True
+        """False if only ``add`` returns the codes, and ``codes`` has none."""
 
     @property
     def cells(self) -> list[str]:
         """The distinct texts."""
         return list(self._places)
 
-    def add(self, cells: Sequence[str], codes: np.ndarray) -> None:
-        """Append rows whose texts are ``cells[codes]``."""
+    def add(self, cells: Sequence[str], codes: np.ndarray) -> np.ndarray:
+        """Append rows whose texts are ``cells[codes]``; return the places of these texts, (n,) int32."""
         places = self._places
         own = np.array([places.setdefault(cell, len(places)) for cell in cells], np.int32)
-        self._codes.append(own[codes])
+        found: np.ndarray = own[codes]
+        if self.keeps_codes:
+            self._codes.append(found)
+        return found
+
+    def forget_codes(self) -> None:
+        """Store no codes from now on."""
+        self._codes, self.keeps_codes = [], False
 
     def __len__(self) -> int:
         return len(self._places)
@@ -119,16 +130,44 @@ class Column:
     cell_format : CellFormat
     keep : int
         Keep the exact texts; ``texts`` becomes None if more than this many are distinct and they are numbers.
+    role : Role
+        With AUTO and CATEGORY the texts are kept until ``settle``.
     """
 
-    def __init__(self, name: str, cell_format: CellFormat, keep: int):
-        self.name, self._format, self._keep = name, cell_format, keep
+    def __init__(self, name: str, cell_format: CellFormat | DateFormat, keep: int, role: Role = Role.NUMBER):
+        self.name, self._format, self._keep, self.role = name, cell_format, keep, role
         self.tally = Tally()
-        self.texts = Texts() if keep else None
+        unsettled = role in (Role.AUTO, Role.CATEGORY)
+        self.texts = Texts() if keep or unsettled else None
+        self._keep = UNLIMITED if unsettled else keep
         self.ignored = False
         """True if the first block has shown a text column, whose other cells are skipped."""
-        self.all_plain = True
+        self.all_plain = role != Role.DATE
         """True if all cells so far were finite numbers."""
+
+    @property
+    def dates(self) -> DateFormat | None:
+        """The notation of a column of dates."""
+        return self._format if isinstance(self._format, DateFormat) else None
+
+    def settle(self, role: Role, dates: DateFormat | None = None) -> np.ndarray | None:
+        """Decide the role after the first rows; return their values (n,) if they are others than before.
+
+        Those of a category are the places of the texts, as for all rows to come.
+        """
+        self.role = role
+        texts = self.texts
+        if texts is None:
+            return None
+        if role == Role.CATEGORY:
+            codes = texts.codes
+            texts.forget_codes()
+            return codes.astype(np.float64)
+        self.texts = None
+        if dates is None:
+            return None
+        self._format, self.tally, self.all_plain = dates, Tally(), False
+        return self.add_coded(texts.cells, texts.codes, 0)
 
     def add(self, cells: Sequence[str], row: int) -> np.ndarray:
         """Take the cells of a block from ``row`` on; return (n,) float64, NaN for cells that are not numbers."""
@@ -149,7 +188,9 @@ class Column:
         self.tally.add(cells, kinds, codes, row)
         self.all_plain &= bool((kinds == Kind.NUMBER).all())
         if self.texts is not None:
-            self.texts.add(cells, codes)
+            places = self.texts.add(cells, codes)
+            if not self.texts.keeps_codes:
+                return places.astype(np.float64)
             if len(self.texts) > self._keep and not self.tally.is_text:
                 self.texts = None
         coded: np.ndarray = values[codes]
@@ -172,6 +213,10 @@ class Matrix:
     def num_columns(self) -> int:
         """Columns of the matrix."""
         return self._values.shape[1]
+
+    def replace(self, column: int, values: np.ndarray) -> None:
+        """Replace the values of the first rows in a column."""
+        self._values[: len(values), column] = values
 
     def reserve(self, num_rows: int) -> None:
         """Reserve room for ``num_rows`` rows in all; memory is allocated as it is filled."""

@@ -19,14 +19,22 @@ KEYS = {
     "decimal": "decimal sign: point or comma",
     "thousands": "sign between groups of three digits: comma, point, space or apostrophe",
     "strip": "signs to remove from numbers: strip=$%",
+    "categories": "columns to take as categories though they hold numbers: categories=zip,store",
+    "min_count": "categories in fewer training rows count as unknown (default 2)",
+    "dates": "order of dates such as 03/04/2024: dmy or mdy",
+    "impute": "value in place of missing numbers: median (default) or mean of the training rows",
     "sep": "separator: comma, semicolon, tab, pipe, space or one character (by default what the header shows)",
     "encoding": "encoding of the text, such as cp1252 or latin-1 (default utf-8)",
 }
 """The options of a csv source and their meaning."""
 
+ORDERS = {"dmy": "the day first", "mdy": "the month first"}
+"""Orders of dates such as 03/04/2024."""
+
 _SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
 _DECIMALS = {"point": ".", "comma": ",", ".": ".", ",": ","}
 _THOUSANDS = {"comma": ",", "point": ".", "space": " \u00a0\u202f", "apostrophe": "'’", ",": ",", ".": ".", "'": "'’"}
+_IMPUTE = {"median": "median", "mean": "mean"}
 _LIKE_AN_OPTION = re.compile(r",\s*([a-zA-Z_-]+)=")
 
 
@@ -42,6 +50,13 @@ class CsvOptions:
         As written, likewise.
     na : tuple of str or None
         None stands for ``cells.MISSING_WORDS``.
+    categories : tuple of str
+        As written, likewise.
+    min_count : int
+    dates : str
+        "dmy", "mdy", or empty.
+    impute : str
+        "median" or "mean".
     decimal, thousands, strip, sep, encoding, test : str
         ``sep`` and ``thousands`` hold the characters themselves; empty where the source does not say.
     """
@@ -49,6 +64,10 @@ class CsvOptions:
     target: str = ""
     drop: tuple[str, ...] = ()
     na: tuple[str, ...] | None = None
+    categories: tuple[str, ...] = ()
+    min_count: int = 2
+    dates: str = ""
+    impute: str = "median"
     decimal: str = "."
     thousands: str = ""
     strip: str = ""
@@ -82,7 +101,7 @@ def parse_csv_source(text: str) -> tuple[str, CsvOptions]:
     """
     path, given = split_csv_source(text)
     _check_path(path)
-    twice = [key for key, values in given.items() if len(values) > 1 and key != "drop"]
+    twice = [key for key, values in given.items() if len(values) > 1 and key not in ("drop", "categories")]
     if twice:
         raise UserError(f"csv:{text}: {twice[0]}= is given twice")
     return path, _options(given)
@@ -108,6 +127,18 @@ def split_names(value: str, columns: Iterable[str]) -> list[str]:
         end = max(ends, default=start + 1)
         names.append(",".join(parts[start:end]).strip())
         start = end
+    return [name for name in names if name]
+
+
+def split_categories(value: str, columns: Iterable[str]) -> list[str]:
+    """Split the value of categories= into column names, between which commas or plus signs stand.
+
+    >>> split_categories("a+b,c+d", ["a", "b", "c+d"])
+    ['a', 'b', 'c+d']
+    """
+    known, names = set(columns), []
+    for name in split_names(value, known):
+        names += [name] if name in known else [part.strip() for part in name.split("+")]
     return [name for name in names if name]
 
 
@@ -159,6 +190,10 @@ def _options(given: dict[str, list[str]]) -> CsvOptions:
         target=value("target"),
         drop=tuple(given.get("drop", ())),
         na=na,
+        categories=tuple(given.get("categories", ())),
+        min_count=_min_count(value("min_count", "2")),
+        dates=_choice("dates", value("dates"), {order: order for order in ORDERS}) if "dates" in given else "",
+        impute=_choice("impute", value("impute", "median"), _IMPUTE),
         decimal=decimal,
         thousands=thousands,
         strip=strip,
@@ -166,6 +201,12 @@ def _options(given: dict[str, list[str]]) -> CsvOptions:
         encoding=value("encoding"),
         test=value("test"),
     )
+
+
+def _min_count(text: str) -> int:
+    if not (text.isdecimal() and text.isascii() and 0 < int(text) < 1 << 53):
+        raise UserError(f"csv: min_count= is a number of rows, 1 or more, not {text!r}")
+    return int(text)
 
 
 def _choice(key: str, value: str, choices: dict[str, str]) -> str:

@@ -1,6 +1,6 @@
 """Table reader: the header, then block by block, by pyarrow if installed or by the csv module."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -12,12 +12,14 @@ from ...device import CPU
 from ...errors import UserError
 from ..files import one_line, reading
 from .blocks import Block, Blocks
-from .cells import Kind
+from .cells import Kind, Role
 from .columns import Column, Matrix
+from .dates import DateFormat
 from .dialect import Header, read_header
 from .fast import ArrowParser, Parsed, Plan, parse_ahead
 from .lines import Lines
 from .options import CsvOptions
+from .roles import choose_role
 from .stream import TextStream
 from .words import check_names
 
@@ -65,7 +67,13 @@ class TableReader:
             self._first_bytes = len(first.encode())
             self.header: Header = read_header(path, first, options.sep)
 
-    def read(self, dense: Sequence[str], others: Sequence[str] = (), keep: dict[str, int] | None = None) -> None:
+    def read(
+        self,
+        dense: Sequence[str],
+        others: Sequence[str] = (),
+        keep: dict[str, int] | None = None,
+        roles: Mapping[str, Role | DateFormat] | None = None,
+    ) -> None:
         """Read all rows.
 
         Parameters
@@ -76,6 +84,8 @@ class TableReader:
             Columns to read besides.
         keep : dict of str to int
             Columns whose texts to keep, and up to how many distinct numbers (see ``Column``).
+        roles : dict of str to Role or DateFormat
+            The roles of columns of ``dense`` that may be others than numbers.
 
         Raises
         ------
@@ -83,7 +93,7 @@ class TableReader:
             If a row has too many or too few cells, or the text is damaged. What was read before it stays.
         """
         places = {name: k for k, name in enumerate(self.header.names)}
-        self.columns = {n: Column(n, self._options.format, (keep or {}).get(n, 0)) for n in [*dense, *others]}
+        self.columns = {n: self._column(n, (keep or {}).get(n, 0), (roles or {}).get(n)) for n in [*dense, *others]}
         unnamed = [(k, Column("", self._options.format, 0)) for k in self.header.unnamed]
         self._places = [(places[name], column) for name, column in self.columns.items()] + unnamed
         self.matrix, self.rest = Matrix(len(dense)), Matrix(len(self._places) - len(dense))
@@ -148,10 +158,20 @@ class TableReader:
     def _plan(self) -> Plan:
         return {k: column.texts is None and column.all_plain for k, column in self._places if not column.ignored}
 
+    def _column(self, name: str, keep: int, role: Role | DateFormat | None) -> Column:
+        if isinstance(role, DateFormat):
+            return Column(name, role, keep, Role.DATE)
+        return Column(name, self._options.format, keep, role or Role.NUMBER)
+
     def _look_at_first(self) -> None:
-        """Find unneeded text columns, and estimate the number of rows, from the first block."""
+        """Decide roles, find unneeded text columns, and estimate the number of rows, from the first block."""
+        for place, column in enumerate(self.columns.values()):
+            if column.role in (Role.AUTO, Role.CATEGORY):
+                values = column.settle(*choose_role(column, self._options, self.path))
+                if values is not None:
+                    self.matrix.replace(place, values)
         for _, column in self._places:
-            column.ignored = column.texts is None and column.tally.is_text
+            column.ignored = column.texts is None and column.role != Role.DATE and column.tally.is_text
         num_rows = int(len(self.lines) * self._size / max(1, self._first_bytes) * 1.02) + 1
         self.matrix.reserve(num_rows)
         self.rest.reserve(num_rows)

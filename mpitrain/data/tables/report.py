@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .cells import Kind
+from ...errors import UserError
+from .cells import Kind, Role
+from .dates import DateFormat
 from .findings import ENOUGH, is_constant, is_id, one_hot_partners
+from .roles import role_of_text
 from .table import Table
 from .words import quoted, shortened
 
@@ -27,7 +30,7 @@ class ColumnReport:
     ----------
     name : str
     kind : str
-        number, integer, boolean, text, mixed, empty; or dropped, index.
+        number, integer, boolean, category, date, text, mixed, empty; or dropped, index.
     is_target : bool
     missing : int
         Cells that count as missing.
@@ -94,16 +97,25 @@ def _describe(table: Table, name: str) -> ColumnReport:
     numbers = values[~np.isnan(values)]
     kind = _kind(table, name, numbers)
     doubts = []
+    dates = None
+    if name not in table.targets and (kind == "text" or name in table.categories):
+        try:
+            role, dates = _role(table, name)
+            kind = "text" if role == Role.NUMBER else str(role)
+        except UserError as error:
+            doubts.append(str(error).partition(f"column {name!r} ")[2])
     if kind in ("number", "integer", "mixed"):
         shown, doubts = (
             _range(numbers) + _examples(table, name, values),
             _doubts_on_numbers(numbers, name in table.targets),
         )
+    elif dates is not None:
+        shown = _dates(dates.interpret(table.texts(name).cells)[0])
     else:
         shown = "" if kind == "empty" else _most_frequent(table, name)
     if kind == "mixed":
         doubts.append(table.odd_cells(name))
-    if kind in ("text", "boolean"):
+    if kind in ("text", "category", "boolean"):
         doubts += _doubts_on_texts(table, name)
     if missing:
         doubts.append(_missing(table, name, missing))
@@ -121,6 +133,20 @@ def _kind(table: Table, name: str, numbers: np.ndarray) -> str:
     if not len(numbers):
         return "empty"
     return "integer" if bool((numbers == np.floor(numbers)).all()) else "number"
+
+
+def _role(table: Table, name: str) -> tuple[Role, DateFormat | None]:
+    if name in table.categories:
+        return Role.CATEGORY, None
+    return role_of_text(table.column(name), table.options, table.path)
+
+
+def _dates(days: np.ndarray) -> str:
+    """Return the first and the last of some dates, with their times if there are any."""
+    days = days[~np.isnan(days)]
+    unit = "D" if bool((days == np.floor(days)).all()) else "s"
+    seconds = np.round(np.array([days.min(), days.max()]) * 86400).astype("datetime64[s]")
+    return " to ".join(str(one).replace("T", " ") for one in seconds.astype(f"datetime64[{unit}]"))
 
 
 def _missing(table: Table, name: str, count: int) -> str:
@@ -185,7 +211,8 @@ def _doubts_on_texts(table: Table, name: str) -> list[str]:
     if tally.is_text and table.options.na is None and tally.count(Kind.MISSING):
         words = sorted({cell for _, cell in tally.earliest(Kind.MISSING)})
         found.append(f"holds {quoted(words)} as a value like others (na= says what is missing)")
-    hinted = next((cell for cell in cells[:_LOOKED_AT] if table.hint(cell)), None)
+    number = table.options.format.number
+    hinted = next((cell for cell in cells[:_LOOKED_AT] if number(cell) is None and table.hint(cell)), None)
     if hinted is not None:
         found.append(f"holds {shortened(hinted)}: {table.hint(hinted)}")
     numbers = tally.count(Kind.NUMBER)

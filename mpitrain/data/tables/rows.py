@@ -8,13 +8,16 @@ import numpy as np
 
 from ...errors import UserError
 from ...suggest import did_you_mean
+from ..categories import only_codes
 from ..checks import check_features, check_targets
 from ..dataset import CLASSIFICATION
 from ..matching.conform import check_shapes, check_target, find_columns, number_classes, say_columns
 from ..matching.signature import Signature
+from .class_labels import class_labels
+from .fit import encoded, missing_notes, roles_of
 from .options import CsvOptions, split_names
 from .table import Table, begin_table, read_rows
-from .target import class_labels, read_one_hot
+from .target import read_one_hot
 
 
 def read_samples(
@@ -36,7 +39,7 @@ def read_samples(
     """
     where = str(path)
     header = begin_table(path, dataclasses.replace(options, target="", drop=()), None)
-    wanted, columns = signature.feature_names, tuple(header.columns)
+    wanted, columns = columns_of(signature), tuple(header.columns)
     targets = _target_names(options, signature, columns, where)
     if with_targets:
         _check_targets(targets, columns, where)
@@ -46,14 +49,29 @@ def read_samples(
         raise UserError(f"{where}: drop= leaves out {say_columns(lacking)}, which the model was trained on")
     left_out = (dropped | set(targets) | set(header.index)) - set(wanted)
     candidates = tuple(name for name in columns if name not in left_out)
-    places, notes = find_columns(candidates, signature, where)
+    places, notes = find_columns(candidates, signature, where, wanted)
     features = candidates if places is None else tuple(candidates[k] for k in places)
     options = dataclasses.replace(options, target=",".join(targets) if with_targets else "", drop=())
     table = begin_table(path, options, features)
-    read_rows(table)
-    x = check_features(table.numbers(features), f"{where}: the samples", features)
+    encoding = signature.encoding
+    read_rows(table, roles=roles_of(table, encoding) if encoding is not None else None)
+    if encoding is None:
+        x = table.numbers(features)
+    else:
+        table.feature_roles()
+        x = encoded(table, encoding)
+        notes += tuple(missing_notes(table, encoding))
+    if only_codes(signature.categories):
+        x = np.ascontiguousarray(x, np.int64)
+    else:
+        x = check_features(x, f"{where}: the samples", signature.feature_names)
     check_shapes(x, None, signature, where)
     return table, x, notes
+
+
+def columns_of(signature: Signature) -> tuple[str, ...]:
+    """Return the columns of a table that a model takes."""
+    return signature.feature_names if signature.encoding is None else signature.encoding.columns
 
 
 def targets_of(table: Table, signature: Signature) -> np.ndarray:

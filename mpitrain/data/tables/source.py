@@ -1,47 +1,61 @@
 """Datasets and samples of csv files."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
 from ...errors import UserError
 from ..build import build_dataset
 from ..dataset import CLASSIFICATION, Dataset
-from ..draw import Draw
+from ..draw import Draw, split_rows
 from ..files import file
-from .cells import Kind
+from .cells import Kind, Role
+from .encoding import Encoding
 from .findings import doubts, one_hot_partners
+from .fit import encoded, fit_encoding, missing_notes, roles_of
 from .options import CsvOptions, parse_csv_source
 from .table import Table, begin_table, open_table, read_rows
 from .target import Target, merge_classes, read_one_hot, read_target
 from .words import quoted
 
 
-def csv_dataset(place: str, task: str | None, test_fraction: float, seed: int, draw: Draw) -> Dataset:
-    """Open ``csv:place`` as a dataset; see ``data.open_dataset``."""
+def csv_dataset(
+    place: str, task: str | None, test_fraction: float, seed: int, draw: Draw, encoding: Encoding | None = None
+) -> Dataset:
+    """Open ``csv:place`` as a dataset; see ``data.open_dataset``.
+
+    Parameters
+    ----------
+    encoding : Encoding, optional
+        That of an earlier training; by default the training rows decide.
+    """
     name, options = parse_csv_source(place)
     path = file(name, "csv")
-    table = begin_table(path, options, None)
-    if not table.targets:
-        columns = ", ".join(" ".join(name.split()) for name in table.columns)
-        raise UserError(f"csv: say which column is predicted, as in csv:{place},target=COLUMN; there are {columns}")
-    if not table.features:
-        raise UserError(
-            f"{path} has no column but the target {quoted(table.targets)}: there is nothing to predict it from"
-        )
-    read_rows(table)
+    table = _begin(path, options, place, encoding)
+    read_rows(table, roles=roles_of(table, encoding))
     target = target_of(table, task)
-    x = table.numbers(table.features)
-    notes = [*target.notes, *notes_on(table), *_notes_on_numbers(table, x, target)]
+    notes = [*target.notes, *notes_on(table)]
+    if encoding is None:
+        table.settle_all()
+    table.feature_roles()
+    if encoding is None:
+        train = np.arange(len(target.y))
+        if not options.test:
+            train, _ = split_rows(target.y, str(path), test_fraction, seed, draw)
+        encoding, more = fit_encoding(table, train)
+        notes += more
+    x = encoded(table, encoding)
+    notes += _doubts(table, encoding, x, target)
     test = None
     if options.test:
-        second = _open_test(options, table)
+        second = _open_test(options, encoding)
         test_target = target_of(second, target.task)
         if target.task == CLASSIFICATION:
             target, test_target = merge_classes(target, test_target)
-        test = (second.numbers(second.features), test_target.y)
-        notes += notes_on(second)
-    return build_dataset(
+        test = (encoded(second, encoding), test_target.y)
+        notes += [*notes_on(second), *missing_notes(second, encoding)]
+    dataset = build_dataset(
         table.name,
         str(path),
         (x, target.y),
@@ -50,11 +64,26 @@ def csv_dataset(place: str, task: str | None, test_fraction: float, seed: int, d
         test_fraction=test_fraction,
         seed=seed,
         draw=draw,
-        feature_names=table.features,
+        feature_names=encoding.feature_names,
         target_name=",".join(table.targets),
         class_names=target.class_names,
         notes=tuple(notes),
+        categories=encoding.categories,
     )
+    return dataclasses.replace(dataset, encoding=encoding)
+
+
+def _begin(path: Path, options: CsvOptions, place: str, encoding: Encoding | None) -> Table:
+    """Return a table with only its header read, that has a target and something to predict it from."""
+    table = begin_table(path, options, None if encoding is None else encoding.columns)
+    if not table.targets:
+        columns = ", ".join(" ".join(name.split()) for name in table.columns)
+        raise UserError(f"csv: say which column is predicted, as in csv:{place},target=COLUMN; there are {columns}")
+    if not table.features:
+        raise UserError(
+            f"{path} has no column but the target {quoted(table.targets)}: there is nothing to predict it from"
+        )
+    return table
 
 
 def open_csv(place: str, features: tuple[str, ...] = ()) -> Table:
@@ -92,10 +121,14 @@ def notes_on(table: Table) -> list[str]:
     return notes
 
 
-def _notes_on_numbers(table: Table, x: np.ndarray, target: Target) -> list[str]:
-    notes = [f"{table.path}: {doubt}" for doubt in doubts(x, table.features)]
+def _doubts(table: Table, encoding: Encoding, x: np.ndarray, target: Target) -> list[str]:
+    """Return notes on doubtful columns of numbers among the samples ``x`` (N, F)."""
+    numbers = [(start, rule.name) for start, rule in zip(encoding.starts, encoding.rules) if rule.role == Role.NUMBER]
+    names = [name for _, name in numbers]
+    only = x if len(names) == x.shape[1] else x[:, [start for start, _ in numbers]]
+    notes = [f"{table.path}: {doubt}" for doubt in doubts(only, names)]
     if len(table.targets) == 1 and _is_indicator_column(table, table.targets[0]):
-        partners = one_hot_partners(x, table.features, table.numbers(table.targets)[:, 0])
+        partners = one_hot_partners(only, names, table.numbers(table.targets)[:, 0])
         if partners:
             together = ",".join([*table.targets, *partners][:3]) + (",..." if len(partners) > 2 else "")
             notes.append(
@@ -112,8 +145,10 @@ def _is_indicator_column(table: Table, name: str) -> bool:
     )
 
 
-def _open_test(options: CsvOptions, table: Table) -> Table:
+def _open_test(options: CsvOptions, encoding: Encoding) -> Table:
     """Open the file of the test set: the same columns, by name."""
-    return open_table(
-        file(options.test, "csv"), dataclasses.replace(options, drop=(), test=""), features=table.features
-    )
+    path = file(options.test, "csv")
+    second = begin_table(path, dataclasses.replace(options, drop=(), test=""), encoding.columns)
+    read_rows(second, roles=roles_of(second, encoding))
+    second.feature_roles()
+    return second

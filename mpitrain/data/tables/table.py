@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from .cells import Kind
-from .columns import MANY, Column, Texts
+from .cells import Kind, Role
+from .columns import MANY, UNLIMITED, Column, Texts
+from .dates import DateFormat
 from .dialect import SEPARATORS
-from .options import CsvOptions, split_names
+from .options import CsvOptions, split_categories, split_names
 from .reader import Reader, TableReader
+from .roles import choose_role
 from .words import check_names, quoted, shortened
-
-UNLIMITED = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Table:
         Columns to learn from: by default all but the targets, those to drop and the index of a data frame.
     index : tuple of str
         Names of the columns taken for an index, empty for one without a name.
+    categories : tuple of str
+        Columns that ``options.categories`` names.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Table:
     index: tuple[str, ...]
     read: TableReader
     stamp: tuple[int, int]
+    categories: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,6 +91,68 @@ class Table:
         for k, name in enumerate(names):
             x[:, k] = self.values(name)
         return x
+
+    @property
+    def raw(self) -> np.ndarray:
+        """(N, C) float64: the features, unchecked, NaN where they are no numbers or dates; of categories the places of
+        texts."""
+        return self._matrix
+
+    def feature_roles(self) -> dict[str, Role]:
+        """Return the role of each feature that was read with one, checked.
+
+        Raises
+        ------
+        UserError
+            If cells do not fit the others in their column.
+        """
+        roles = {name: self.read.columns[name].role for name in self.features}
+        self._check_numbers([name for name, role in roles.items() if role == Role.NUMBER])
+        for name, role in roles.items():
+            tally = self.read.columns[name].tally
+            if role == Role.DATE and tally.count(*tally.odd_kinds):
+                raise UserError(f"{self.path}: column {name!r} {self.odd_cells(name)}")
+        return roles
+
+    def settle_all(self) -> None:
+        """Decide the roles of columns whose first block did not show that they are text.
+
+        Raises
+        ------
+        UserError
+            If a column of text turned out to hold mostly numbers.
+        """
+        for name in self.features:
+            column = self.read.columns[name]
+            if column.role == Role.NUMBER and column.tally.is_text:
+                self._settle_late(name)
+            elif column.role == Role.CATEGORY and not column.tally.is_text and name not in self.categories:
+                raise UserError(f"{self.path}: column {name!r} {self.odd_cells(name)}")
+
+    def _settle_late(self, name: str) -> None:
+        """Decide the role of a column whose first block did not show that it is text."""
+        column = self._again([], [name]).column(name)
+        column.role = Role.AUTO
+        values = column.settle(*choose_role(column, self.options, self.path))
+        if values is not None:
+            self.raw[:, self._places[name]] = values
+            self.read.columns[name] = column
+
+    def texts_of_category(self, name: str) -> list[str]:
+        """Return the distinct texts of a column of categories, whose places ``raw`` holds."""
+        texts = self.read.columns[name].texts
+        assert texts is not None
+        return texts.cells
+
+    def missing_texts(self, name: str, cells: Sequence[str]) -> set[int]:
+        """Return which of the ``cells`` of a column of categories are missing values."""
+        _, kinds = self.options.format.interpret(cells)
+        wanted = self.missing_kinds(name)
+        return {k for k, kind in enumerate(kinds.tolist()) if kind in wanted}
+
+    def has_missing(self, names: Sequence[str]) -> bool:
+        """Return whether values are missing in columns that were read."""
+        return any(self.column(name).tally.count(*self.missing_kinds(name)) for name in names)
 
     def values(self, name: str) -> np.ndarray:
         """Return a column that was read as (N,) float64, unchecked: NaN for cells that are not numbers."""
@@ -152,7 +217,7 @@ class Table:
             raise UserError(
                 f"{self.path}: column{'s' * many} {quoted(text)} hold{'s' * (not many)} text (first "
                 f"{shortened(cell)} on line {self.lines[row]}), expected numbers: "
-                + (self.hint(*(cell for _, cell in found)) or f"leave such columns out (drop={text[0]}) or encode them")
+                + (self.hint(*(cell for _, cell in found)) or f"leave such columns out (drop={text[0]})")
             )
         for name in names:
             tally = self.column(name).tally
@@ -166,10 +231,12 @@ class Table:
         count = tally.count(*tally.odd_kinds)
         shown = ", ".join(f"{shortened(cell)} on line {self.lines[row]}" for row, cell in odd)
         more = f" and {count - len(odd):,} more" if count > len(odd) else ""
-        if not tally.count(Kind.TEXT, Kind.BOOLEAN):
+        if not tally.count(Kind.TEXT, Kind.BOOLEAN):  # infinite
             return f"holds {shortened(odd[0][1])[1:-1]} on line {self.lines[odd[0][0]]}, expected a number"
-        hint = self.hint(*(cell for _, cell in odd)) or "mend these cells, or say that they are missing (na=)"
-        return f"holds numbers, but also {shown}{more}: {hint}"
+        dates = self.column(name).role == Role.DATE
+        hint = "" if dates else self.hint(*(cell for _, cell in odd))
+        hint = hint or "mend these cells, or say that they are missing (na=)"
+        return f"holds {'dates' if dates else 'numbers'}, but also {shown}{more}: {hint}"
 
     def hint(self, *cells: str) -> str:
         """Return the options that turn the cells into numbers, with the first result; empty without any.
@@ -260,17 +327,28 @@ def begin_table(path: Path, options: CsvOptions, features: Sequence[str] | None,
     check_names(path, dropped, named)
     wanted = {*dropped, *targets, *(features or ())}
     index = tuple(header.names[k] for k in header.index if header.names[k] not in wanted)
+    given = features is not None
     if features is None:
         features = [name for name in named if name not in {*dropped, *targets, *index}]
     check_names(path, features, named)
-    return Table(path, options, source.lines, tuple(targets), tuple(features), index, source, _stamp(path))
+    categories = tuple(name for value in options.categories for name in split_categories(value, named))
+    if not given:
+        check_names(path, categories, named)
+    stamp = _stamp(path)
+    return Table(path, options, source.lines, tuple(targets), tuple(features), index, source, stamp, categories)
 
 
-def read_rows(table: Table, keep_all: bool = False) -> None:
-    """Read the rows of a table that ``begin_table`` has made."""
+def read_rows(table: Table, keep_all: bool = False, roles: Mapping[str, Role | DateFormat] | None = None) -> None:
+    """Read the rows of a table that ``begin_table`` has made.
+
+    Parameters
+    ----------
+    roles : dict of str to Role or DateFormat
+        The roles of features that may be others than numbers.
+    """
     keep = [*table.targets, *table.features] if keep_all else table.targets
     others = [name for name in table.targets if name not in table.features]
-    table.read.read(table.features, others, dict.fromkeys(keep, MANY))
+    table.read.read(table.features, others, dict.fromkeys(keep, MANY), roles)
     if not table.lines:
         raise UserError(f"{table.path} has a header, but no rows")
 

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from ...errors import UserError
 from ..dataset import CLASSIFICATION, REGRESSION
-from .cells import CellFormat, Kind
+from .cells import Kind
+from .class_labels import LONGEST_INTEGER, class_labels
 from .columns import SHOWN
 from .table import Table
 from .words import quoted, shortened
@@ -19,8 +19,6 @@ _SAMPLE = 1000  # distinct texts looked at
 FEW = 20  # distinct integers that are still taken for classes
 
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
-_LEADING_ZEROS = re.compile(r"[+-]?0\d+", re.ASCII)
-_LONGEST_INTEGER = 400  # digits; what is longer is no integer that float64 could hold
 
 
 @dataclass(frozen=True)
@@ -170,37 +168,9 @@ def _classes(table: Table, name: str, notes: tuple[str, ...]) -> Target:
     return Target(own[texts.codes], CLASSIFICATION, notes, tuple(names))
 
 
-def class_labels(cells: Sequence[str], cell_format: CellFormat) -> list[str]:
-    """Return the class name of each cell: its exact text.
-
-    If all cells are integers, 3.0 and +3 are 3, as data frames write integers among missing values; but 03 is not, and
-    no digit is lost.
-
-    Examples
-    --------
-    >>> class_labels(["1.0", "12345678901234567890", "007"], CellFormat())
-    ['1', '12345678901234567890', '007']
-    """
-    labels = [_integer(cell_format.numeral(cell)) for cell in cells]
-    return list(cells) if None in labels else [label for label in labels if label is not None]
-
-
-def _integer(numeral: str | None) -> str | None:
-    """Return a whole number as the text of an integer, None for other numbers."""
-    if numeral is None:
-        return None
-    whole = numeral.rstrip("0").removesuffix(".") if "." in numeral and "e" not in numeral.lower() else numeral
-    if _LEADING_ZEROS.fullmatch(whole):
-        return whole
-    value = Decimal(numeral)
-    if value.adjusted() > _LONGEST_INTEGER or value != value.to_integral_value():
-        return None
-    return str(int(value))
-
-
 def _order(labels: Sequence[str]) -> Callable[[str], Any]:
     """Return the key to sort class names by: numeric if all are integers."""
-    if all(_INTEGER.fullmatch(label) and len(label) <= _LONGEST_INTEGER for label in labels):
+    if all(_INTEGER.fullmatch(label) and len(label) <= LONGEST_INTEGER for label in labels):
         return lambda label: (int(label), label)
     return lambda label: label
 

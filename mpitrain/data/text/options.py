@@ -5,12 +5,12 @@ More in ``KEYS``.
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...errors import UserError
 from ...suggest import did_you_mean
-from ..source_options import is_there, split_options
+from ..source_options import check_place, given_once, split_options, whole_number
 from ..tables import parse_csv_source
 
 WINDOW, LONGEST = 256, 1 << 20  # tokens
@@ -73,8 +73,8 @@ def parse_table_source(kind: str, text: str) -> tuple[str, TableOptions]:
         If an option is unknown, given twice, or has a value that it cannot have, or the text is not named.
     """
     place, given = split_options(text, TABLE_KEYS)
-    _check_place(kind, place, TABLE_KEYS)
-    one = _once(kind, text, given)
+    check_place(kind, place, TABLE_KEYS)
+    one = given_once(kind, text, given)
     for value in one.values():  # the name of a column may hold commas
         for key in re.findall(r",\s*([a-z_]+)=", value):
             if near := did_you_mean(key, TABLE_KEYS):
@@ -89,7 +89,7 @@ def parse_table_source(kind: str, text: str) -> tuple[str, TableOptions]:
         target=one.get("target", ""),
         test=one.get("test", ""),
         tokenizer=one.get("tokenizer", "") or "bytes",
-        length=_number(kind, one, "length", WINDOW, 1, LONGEST),
+        length=whole_number(kind, one, "length", WINDOW, 1, LONGEST),
         sep=parsed.sep,
         encoding=parsed.encoding,
     )
@@ -123,47 +123,24 @@ def parse_text_source(kind: str, text: str) -> tuple[str, TextOptions]:
     place, given = split_options(text, KEYS[kind])
     if not place:
         raise UserError(f"{kind}: say where the text is, as in {kind}:{'FILE' if kind == 'text' else 'DIR'}")
-    _check_place(kind, place, KEYS[kind])
-    one = _once(kind, text, given)
+    check_place(kind, place, KEYS[kind])
+    one = given_once(kind, text, given)
     end, dtype = one.get("end_of_text", ""), one.get("dtype", "")
     if kind == "text" and end not in ("", "none"):
         raise UserError(f"text: end_of_text={end} must be none: the token is the tokenizer's")
     if dtype not in ("", "uint16", "uint32"):
         raise UserError(f"{kind}: dtype= is uint16 or uint32, not {dtype!r}")
     options = TextOptions(
-        window=_number(kind, one, "window", WINDOW, 1, LONGEST),
+        window=whole_number(kind, one, "window", WINDOW, 1, LONGEST),
         tokenizer=one.get("tokenizer", "") or "bytes",
         test=one.get("test", ""),
-        vocabulary=_number(kind, one, "vocabulary", 0, 1, 1 << 31),
-        end_of_text=-1 if end == "none" else _number(kind, one, "end_of_text", -1, 0, 1 << 31),
+        vocabulary=whole_number(kind, one, "vocabulary", 0, 1, 1 << 31),
+        end_of_text=-1 if end == "none" else whole_number(kind, one, "end_of_text", -1, 0, 1 << 31),
         dtype=dtype,
         separate=end != "none",
         mask=_share(kind, one, "mask"),
     )
     return place, options
-
-
-def _once(kind: str, text: str, given: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    for key, values in given.items():
-        if len(values) > 1:
-            raise UserError(f"{kind}:{text}: {key}= is given twice")
-    return {key: values[0] for key, values in given.items()}
-
-
-def _check_place(kind: str, place: str, known: Mapping[str, str]) -> None:
-    path, comma, option = place.partition(",")
-    key = option.partition("=")[0].strip()
-    if comma and "=" in option and not is_there(place) and is_there(path):
-        raise UserError(f"{kind}:{path} has no option {key!r}{did_you_mean(key, known)}, only {', '.join(known)}")
-
-
-def _number(kind: str, given: Mapping[str, str], key: str, default: int, least: int, most: int) -> int:
-    text = given.get(key)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-        raise UserError(f"{kind}: {key}={text} must be a whole number from {least} to {most:,}")
-    return int(text)
 
 
 def _share(kind: str, given: Mapping[str, str], key: str) -> float:

@@ -94,9 +94,9 @@ def measure_units(
 def random_samples(model: Layer, shape: tuple[int, ...], dtype: Any, seed: int) -> np.ndarray:
     """Return normal draws, or integers below the size of every Embedding of ``model``."""
     rng = np.random.default_rng(seed)
-    if np.issubdtype(dtype, np.integer):
-        sizes = [layer.num_embeddings for layer in model.layers() if isinstance(layer, Embedding)]
-        return rng.integers(0, min(sizes, default=2), shape, dtype=dtype)
+    sizes = [layer.num_embeddings for layer in model.layers() if isinstance(layer, Embedding)]
+    if sizes or np.issubdtype(dtype, np.integer):
+        return rng.integers(0, min(sizes, default=2), shape).astype(dtype)
     return rng.standard_normal(shape).astype(dtype)
 
 

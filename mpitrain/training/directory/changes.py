@@ -25,6 +25,10 @@ def changes(then: Signature, now: Signature) -> Iterator[str]:
     yield from _names("column", then.feature_names, now.feature_names)
     if then.input_shape != now.input_shape and not (then.feature_names or now.feature_names):
         yield f"samples had the shape {then.input_shape} and now have {now.input_shape}"
+    if [None if one is None else one.digest() for one in then.categories] != [
+        None if one is None else one.digest() for one in now.categories
+    ]:
+        yield "the columns hold other categories"
     yield from _names("class", then.class_names, now.class_names)
     if then.num_outputs != now.num_outputs and not (then.class_names or now.class_names):
         yield f"there were {then.num_outputs} targets for each sample and are now {now.num_outputs}"

@@ -32,7 +32,7 @@ from ...layers import Layer
 from ...lora_options import LoRAOptions, parse_lora
 from ...losses import Loss
 from ...model_table import ModelTable
-from ...models import Tokens
+from ...models import Codes
 from ...parallel.divide import check as check_division
 from ...parallel.divide import divide
 from ...parallel.roles import Roles
@@ -127,8 +127,8 @@ class TrainedModel:
         self.signature, self.normalizer, self.target_normalizer, self.loss = read_training_data(config, path)
         with _as_user_error(path):
             then = self.signature
-            tokens = Tokens(then.vocabulary, then.end_of_text) if then.vocabulary else None
-            self.model: Layer = make_model(config, then.input_shape, then.num_outputs, tokens=tokens)
+            codes = Codes.of(then)
+            self.model: Layer = make_model(config, then.input_shape, then.num_outputs, codes=codes)
         with_adapters(self.model, config.model)
         check_weights(path, ModelTable.of(self.model))
 
@@ -246,7 +246,12 @@ class TrainedModel:
         data, then = self._config.data, self.signature
         source = find_source(then.source or data.source, then.absolute_source)
         dataset = open_dataset(
-            source, task=then.task, test_fraction=data.test_fraction, seed=self._config.run.seed, draw=data.split
+            source,
+            task=then.task,
+            test_fraction=data.test_fraction,
+            seed=self._config.run.seed,
+            draw=data.split,
+            encoding=then.encoding,
         )
         dataset = conform(dataclasses.replace(dataset, notes=()), then, source)  # training has shown its notes
         dataset = with_validation(dataset, data.validation, self._config.run.seed, data.split)

@@ -88,7 +88,7 @@ def _open(config: Config, world: World, own: OwnParts) -> tuple[Dataset, Layer]:
                     open_samples(config, source, None, own)
     with world.together():
         dataset = open_samples(config, source, None, own)
-        model = make_model(config, dataset.input_shape, dataset.num_outputs, own.model, models.Tokens.of(dataset))
+        model = make_model(config, dataset.input_shape, dataset.num_outputs, own.model, models.Codes.of(dataset))
     return dataset, model
 
 
