@@ -3,8 +3,8 @@
 from .activations import GELU, ReLU, Sigmoid, SiLU, SwiGLU, Tanh
 from .base import Layer
 from .batchnorm2d import BatchNorm2d
-from .concat import Concat
 from .column_embeddings import ColumnEmbeddings
+from .concat import Concat
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
 from .dense_block import DenseBlock
@@ -31,8 +31,8 @@ __all__ = [
     "GELU",
     "AvgPool2d",
     "BatchNorm2d",
-    "Concat",
     "ColumnEmbeddings",
+    "Concat",
     "Conv2d",
     "ConvTranspose2d",
     "DenseBlock",

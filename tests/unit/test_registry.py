@@ -332,6 +332,6 @@ def test_functions_that_are_imported_when_they_are_used():
     made = Registry("late thing", {"half": Later("fractions", "Fraction", denominator=2)}, ("numerator",))
     assert made.names() == ["half"]
     assert made.make("half", 3) == Fraction(3, 2)
-    assert made.make("half:denominator=4", 3) == Fraction(3, 4)
+    assert made.make("half", 3, denominator=4) == Fraction(3, 4)
     assert made.find("half")[0] is made.find("half")[0]
     REGISTRIES.pop("late thing")
