@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from .metrics import Metric
     from .models import add_lora, freeze
     from .monitor import Monitor
-    from .optim import LARS, SGD, Adam, AdamW, Optimizer
+    from .optim import LARS, SGD, Adagrad, Adam, AdamW, Optimizer
     from .parallel.data import DataParallel
     from .parallel.sync.base import LocalSteps, SyncParts
     from .parameter import Parameter, State
@@ -109,7 +109,7 @@ _PLACES = {
     "metrics": "Metric",
     "monitor": "Monitor",
     "models": "add_lora freeze",
-    "optim": "LARS SGD Adam AdamW Optimizer",
+    "optim": "LARS SGD Adagrad Adam AdamW Optimizer",
     "parallel.data": "DataParallel",
     "parallel.sync.base": "LocalSteps SyncParts",
     "parameter": "Parameter State",
@@ -125,6 +125,7 @@ __all__ = [
     "LARS",
     "MSE",
     "SGD",
+    "Adagrad",
     "Adam",
     "AdamW",
     "AgreedError",

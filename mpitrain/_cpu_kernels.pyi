@@ -163,6 +163,9 @@ def sum_sources(sources: Array, targets: Array, count: int, squares: Array, /) -
 def sgd_update(
     sources: Array, w: Array, v: Array, bounds: Array, scale: float, decay: float, momentum: float, nesterov: int, /
 ) -> bool: ...
+def adagrad_update(
+    sources: Array, w: Array, s: Array, bounds: Array, scale: float, decay: float, rate: float, eps: float, /
+) -> bool: ...
 def adam_update(
     sources: Array,
     w: Array,

@@ -4,11 +4,12 @@ Parameters are laid out in the order in which backward finishes their gradients 
 gradient bucket is a slice that can be sent while backward still runs, a shard is a slice, the optimizer is
 one pass over a slice, and a checkpoint is the buffer with a table of names, shapes and offsets.
 
-    values      | header | last.weight | last.bias | ... | first.weight | first.bias |
+    values      | header | last.weight | last.bias | ... | first.weight | first.bias | tables by rows | frozen |
     gradients   | header | last.weight | last.bias | ... | first.weight | first.bias |
 
 Each view starts on a cache line; the gaps hold zeros and stay zero. Frozen parameters follow behind all trained ones,
 in the values alone: what goes over gradients (sums over ranks, norms, updates, the optimizer's state) never meets them.
+Between both are tables whose gradients are kept as rows (``Parameter.by_rows``), in the values and the state.
 
 The header of the gradient buffer holds
 the sums that every step needs besides its gradients (loss, weight, correct ...): they travel with the first
@@ -52,13 +53,15 @@ class Arena:
 
     Attributes
     ----------
-    size : int
-        Elements of the trained parameters, with the header and padding.
-    values : (size + elements of the frozen parameters,) array of ``dtype``, aligned to 64 bytes
+    size, trained_size : int
+        Elements of ``parameters``, and of all that are trained, with the header and padding.
+    values : (trained_size + elements of the frozen parameters,) array of ``dtype``, aligned to 64 bytes
     gradients : (size,) array of ``dtype``, aligned to 64 bytes
     states : (num_state,) array
     parameters : list of Parameter, in arena order
-        Those that are trained.
+        Those that are trained, with gradients in the arena.
+    by_rows : list of Parameter, in arena order
+        Those that are trained, with gradients as rows; they lie from ``size`` to ``trained_size``.
     frozen : list of Parameter, in arena order
     whole : ModelTable
         The tensors of the whole model: what files hold.
@@ -90,7 +93,8 @@ class Arena:
         self.dtype = np.dtype(dtype)
         self.whole = ModelTable.of_tensors(parameters, states) if whole is None else whole
         self._all = self.whole.named(parameters)[::-1]  # the order in which backward finishes their gradients
-        self.parameters = [p for p in self._all if not p.frozen]
+        self.parameters = [p for p in self._all if not (p.frozen or p.by_rows)]
+        self.by_rows = [p for p in self._all if p.by_rows and not p.frozen]
         self.frozen = [p for p in self._all if p.frozen]
         self.state_list = self.whole.named(states)
         self.size = _align(HEADER, self.dtype)
@@ -98,6 +102,11 @@ class Arena:
             p.index, p.start, p.stop, p._due = index, self.size, self.size + p.size, p.uses
             self.size = _align(p.stop, self.dtype)
         self.num_values = self.size
+        for p in self.by_rows:
+            p.index, p.start, p.stop, p._on_ready = -1, self.num_values, self.num_values + p.size, None
+            p._due, p.rows = p.uses, []
+            self.num_values = _align(p.stop, self.dtype)
+        self.trained_size = self.num_values
         for p in self.frozen:
             p.index, p.start, p.stop, p._on_ready = -1, self.num_values, self.num_values + p.size, None
             self.num_values = _align(p.stop, self.dtype)
@@ -121,9 +130,14 @@ class Arena:
             start += s.size
 
     @property
+    def trained(self) -> list[Parameter]:
+        """The parameters that are trained, in the order of the values."""
+        return [*self.parameters, *self.by_rows]
+
+    @property
     def num_parameters(self) -> int:
         """The number of trainable scalars on this rank (padding not counted)."""
-        return sum(p.size for p in self.parameters)
+        return sum(p.size for p in self.trained)
 
     @property
     def num_frozen(self) -> int:
@@ -146,7 +160,7 @@ class Arena:
         for p in self._all:
             # A stream for each name: adding or dividing a layer does not change the values of the others.
             rng = np.random.default_rng([seed, zlib.crc32(p.name.encode())])
-            values[p.start : p.stop].reshape(p.shape)[...] = p.initial_values(rng)
+            p.draw(rng, values[p.start : p.stop].reshape(p.shape))
             if self.memory is not None:  # with the page that the parameter before has left
                 self.give_back_others(max(0, p.start - self.memory.granule), p.stop)
         return values
@@ -198,6 +212,8 @@ class Arena:
             self.gradients[:HEADER].fill(0)
         for p in self.parameters:
             p._writes, p._due, p.accumulate = 0, p.uses * microbatches, False
+        for p in self.by_rows:
+            p._writes, p.rows = 0, []
 
     def add_totals(self, totals: Any) -> None:
         """Add the sums of a loss at the header's start; those of a device are added there."""

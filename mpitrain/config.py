@@ -15,7 +15,7 @@ from .option_values import parse_value
 from .registry import short_name, take_option
 from .run_rules import EVERY_STEP
 
-DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0}
+DEFAULT_LR = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001, "lars": 1.0, "adagrad": 0.01}
 OTHER_LR = 0.001  # of optimizers of the user's own
 
 
@@ -24,11 +24,12 @@ class Data:
     """Data and batches."""
 
     source: Annotated[str, arg(name="data", metavar="SOURCE")] = "digits"
-    """Data to train and test on: digits (in the package), shapes (generated), mnist:DIR, fashion-mnist:DIR,
-    cifar10:DIR, npz:FILE, csv:FILE,target=COLUMN, openml:NAME, or to predict the next token text:FILE|DIR|GLOB or
-    tokens:DIR (options tokenizer=bytes|FILE window=TOKENS test=FILE, see docs/text.md). More options of csv:
-    drop=COLUMN,COLUMN test=FILE na=TEXT,TEXT decimal=comma thousands=comma|point|space strip=$% sep=CHARACTER
-    encoding=NAME, separated by commas (see docs/tables.md); mpitrain data check SOURCE shows how a source is read."""
+    """Data to train and test on: digits (in the package), shapes and clicks (generated), mnist:DIR, fashion-mnist:DIR,
+    cifar10:DIR, npz:FILE, npy:DIR, hdf5:FILE, csv:FILE,target=COLUMN, parquet:FILE|DIR,target=COLUMN, openml:NAME, or
+    to predict the next token text:FILE|DIR|GLOB or tokens:DIR (options tokenizer=bytes|FILE window=TOKENS test=FILE,
+    see docs/text.md). More options of csv: drop=COLUMN,COLUMN test=FILE categories=COLUMN,COLUMN na=TEXT,TEXT
+    decimal=comma thousands=comma|point|space strip=$% sep=CHARACTER encoding=NAME, separated by commas (see
+    docs/tables.md); mpitrain data check SOURCE shows how a source is read."""
     task: Literal["auto", "classification", "regression", "segmentation", "language-modeling"] = "auto"
     """Task: classification, regression or segmentation (a class for each pixel); auto decides by the targets. That of
     text is language-modeling."""
@@ -49,6 +50,10 @@ class Data:
     """Augment images: shift by up to this many pixels in each direction."""
     flip: bool = False
     """Augment images: mirror half of them left to right."""
+    augment: Annotated[str, arg(metavar="AUGMENTATION,...")] = ""
+    """Augment samples: random-resized-crop:scale=0.5, shift-crop, flip, color-jitter:brightness=0.4, cutout:size=8,
+    random-erasing, rand-augment:n=2,magnitude=9, mixup:alpha=0.2, cutmix, time-mask and frequency-mask, in this order,
+    or FILE.py:FUNC for a function (image, rng) of your own (see docs/augmentation.md)."""
     prefetch: int = 2
     """Batches prepared ahead by a thread; 0 prepares them in line."""
 
@@ -93,10 +98,11 @@ class Optimizer:
     """Update rule and learning rate."""
 
     name: Annotated[str, arg(name="optimizer", metavar="OPTIMIZER")] = "sgd"
-    """The update rule: sgd, adam, adamw or lars, with options as in adam:lr=0.001,beta1=0.9,beta2=0.95,eps=1e-6, or
-    FILE.py:CLASS for one of your own."""
+    """The update rule: sgd, adam, adamw, lars or adagrad, with options as in
+    adam:lr=0.001,beta1=0.9,beta2=0.95,eps=1e-6, or FILE.py:CLASS for one of your own."""
     lr: float | None = None
-    """Peak learning rate; none takes 0.05 for sgd, 0.001 for adam and adamw, 1 for lars."""
+    """Peak learning rate; none takes 0.05 for sgd, 0.001 for adam and adamw, 1 for lars, 0.01 for
+    adagrad."""
     momentum: float = 0.9
     """Momentum of sgd and lars."""
     nesterov: bool = False
@@ -252,9 +258,9 @@ class Run:
     metrics: Annotated[str, arg(metavar="METRIC,...")] = ""
     """More scores, in addition to loss and accuracy (or mse and r2): accuracy, top5, topk:k=K, f1,
     f1:average=weighted, auc, confusion, mae, r2, or FILE.py:FUNC for a function (outputs, targets) of your own."""
-    hook: Annotated[str, arg(metavar="FILE.py:FUNC,...")] = ""
-    """Hooks of your own: FILE.py:FUNC for a function or class that makes an mpitrain.Hook, with options as in
-    mine.py:Log:every=10."""
+    hook: Annotated[str, arg(metavar="HOOK,...")] = ""
+    """Additions to the training: ema:decay=0.999 or swa:start=0.75 (averages of the weights), or FILE.py:FUNC for a
+    function or class of your own that makes an mpitrain.Hook, with options as in mine.py:Log:every=10."""
     monitor: Annotated[str, arg(metavar="MONITOR,...")] = ""
     """Places that figures go to besides the run directory: tensorboard, sqlite (runs/runs.sqlite, for mpitrain runs),
     or FILE.py:CLASS for a hook of your own, with options as in sqlite:file=all.sqlite (see docs/monitoring.md)."""

@@ -124,6 +124,8 @@ class HeadLoss(Loss):
     def _counted(self, x: np.ndarray, targets: np.ndarray, ctx: Context) -> tuple[np.ndarray, np.ndarray, Any]:
         """Return the rows that count, their targets, and their places; None for all."""
         rows, flat = as_rows(x), targets.reshape(-1)
+        if targets.dtype.kind == "f" and targets.ndim == x.ndim:  # probabilities of the classes
+            return rows, targets.reshape(len(rows), targets.shape[-1]), None
         if len(flat) != len(rows):
             raise UserError(f"there are outputs for {len(rows)} targets, but {len(flat)} targets")
         if not isinstance(flat, np.ndarray) or not (flat == self.loss.ignore_index).any():

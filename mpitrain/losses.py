@@ -13,9 +13,16 @@ import numpy as np
 from .context import Context
 from .errors import UserError
 from .ops.mse import squared_error, squared_error_dx
-from .ops.softmax_cross_entropy import check_classes, cross_entropy, cross_entropy_dx, cross_entropy_gradient
+from .ops.softmax_cross_entropy import (
+    check_classes,
+    cross_entropy,
+    cross_entropy_dx,
+    cross_entropy_gradient,
+    soft_cross_entropy,
+)
 from .registry import Registry
 
+_IS_GRADIENT = "gradient"  # the state of a loss whose forward has computed the gradient
 SQUARED_ERROR_PARTS = 256  # the most blocks of a GPU that add up squares
 
 
@@ -59,7 +66,7 @@ class Loss(ABC):
 
 
 class SoftmaxCrossEntropy(Loss):
-    """Cross-entropy of softmax(outputs) against integer targets.
+    """Cross-entropy of softmax(outputs) against integer targets, or against probabilities of the classes.
 
     Parameters
     ----------
@@ -74,7 +81,8 @@ class SoftmaxCrossEntropy(Loss):
 
     Notes
     -----
-    outputs (..., K), targets (...) integer; the formula is in ``ops/softmax_cross_entropy.py``.
+    outputs (..., K), targets (...) integer or (..., K) float; the formula is in ``ops/softmax_cross_entropy.py``.
+    Probabilities, which add up to 1, are those of mixed samples; a row is correct by the one of the largest output.
     """
 
     def __init__(self, label_smoothing: float = 0.0, ignore_index: int = -100, class_weights: Sequence[float] = ()):
@@ -89,6 +97,10 @@ class SoftmaxCrossEntropy(Loss):
 
     def forward(self, outputs: np.ndarray, targets: np.ndarray, ctx: Context) -> Totals:
         """Return (counted targets, the sum of their losses, the number of correct ones)."""
+        if _are_probabilities(targets, outputs):
+            dlogits = ctx.empty(self, "e", outputs.shape)
+            ctx[self] = dlogits, _IS_GRADIENT, outputs.shape
+            return self._soft(outputs, targets, dlogits, ctx)
         if not np.issubdtype(targets.dtype, np.integer):
             raise _no_classes(targets)
         logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), targets.reshape(-1)
@@ -104,11 +116,20 @@ class SoftmaxCrossEntropy(Loss):
         """Return the sums and their gradient, on a CPU in the memory of ``outputs``."""
         if not isinstance(outputs, np.ndarray):
             return super().gradient(outputs, targets, ctx)
+        if _are_probabilities(targets, outputs):
+            return self._soft(outputs, targets, outputs, ctx), outputs
         if not np.issubdtype(targets.dtype, np.integer):
             raise _no_classes(targets)
         logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), targets.reshape(-1)
         weights = self._weights(logits.shape[1], ctx) if self.class_weights else None
         return _totals(cross_entropy_gradient(logits, flat, self.label_smoothing, self.ignore_index, weights)), outputs
+
+    def _soft(self, outputs: np.ndarray, targets: np.ndarray, dlogits: np.ndarray, ctx: Context) -> Totals:
+        """Return the sums for probabilities, and write the gradient."""
+        shape = math.prod(outputs.shape[:-1]), outputs.shape[-1]
+        weights = self._weights(shape[1], ctx) if self.class_weights else None
+        logits, probabilities, gradient = (array.reshape(shape) for array in (outputs, targets, dlogits))
+        return _totals(soft_cross_entropy(logits, probabilities, self.label_smoothing, gradient, weights))
 
     def _weights(self, num_classes: int, ctx: Context) -> np.ndarray:
         """Return the class weights on the device of the logits."""
@@ -124,6 +145,8 @@ class SoftmaxCrossEntropy(Loss):
 
     def diagnose(self, targets: np.ndarray, num_outputs: int) -> str:
         """Return the message about a target without an output."""
+        if targets.dtype.kind == "f":
+            return ""
         try:
             check_classes(targets.reshape(-1), num_outputs, self.ignore_index)
         except UserError as error:
@@ -133,7 +156,8 @@ class SoftmaxCrossEntropy(Loss):
     def backward(self, ctx: Context) -> np.ndarray:
         """Return softmax(outputs) - smoothed one-hot targets, 0 for ignored targets."""
         e, state, shape = ctx[self]
-        cross_entropy_dx(e, state, self.label_smoothing)
+        if state is not _IS_GRADIENT:
+            cross_entropy_dx(e, state, self.label_smoothing)
         gradient: np.ndarray = e.reshape(shape)
         return gradient
 
@@ -208,6 +232,11 @@ LOSSES: Registry[Loss] = Registry("loss", {"cross_entropy": SoftmaxCrossEntropy,
 def _totals(found: Any) -> Totals:
     """Return the sums as ``Totals``; an array of a device stays as it is, since reading it would wait."""
     return Totals(*found) if isinstance(found, tuple | list) else found
+
+
+def _are_probabilities(targets: np.ndarray, outputs: np.ndarray) -> bool:
+    """Return whether targets are a number for each output."""
+    return bool(targets.dtype.kind == "f" and targets.shape == outputs.shape)
 
 
 def _no_classes(targets: np.ndarray) -> UserError:

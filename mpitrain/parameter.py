@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -109,6 +109,14 @@ class Shard:
         return [(*[slice(None)] * self.dim, slice(start, stop)) for start, stop in self.ranges]
 
 
+@runtime_checkable
+class PartInitializer(Protocol):
+    """An initializer that draws a part of a tensor without the rest: ``layers.init.UniformByCounter``."""
+
+    def fill(self, rng: np.random.Generator, shape: tuple[int, ...], shard: Shard | None, out: np.ndarray) -> None:
+        """Write the draws of a part of a tensor of ``shape`` to ``out``."""
+
+
 class Tensor:
     """A named tensor of a model, or the part of it that this rank holds.
 
@@ -159,6 +167,11 @@ class Parameter(Tensor):
     frozen : bool
         True if it keeps its values: it has no gradient, no state of the optimizer and no part in the norm. Set before
         it is bound to an arena. ``grad`` is then scratch memory, for layers that do not ask.
+    by_rows : bool
+        True if its gradient is kept in ``rows``, since a step meets few of its rows (``parallel.row_updates``); then it
+        has no part in the gradients of the arena. Set before it is bound to one.
+    rows : list of (numbers, gradients)
+        Different rows (U,) and their gradients (U, ...), one pair for each microbatch.
     sum_over : Summing or None
         Ranks that have a copy of it each but compute parts of its gradient: the parts are summed when all are there,
         before the gradient is reported. Set before it is bound to an arena.
@@ -179,7 +192,8 @@ class Parameter(Tensor):
         self.uses = uses
         self.index = self.start = self.stop = -1
         self.grad = np.empty(0)
-        self.accumulate = self.frozen = False
+        self.accumulate = self.frozen = self.by_rows = False
+        self.rows: list[tuple[np.ndarray, np.ndarray]] = []
         self._writes = self._due = 0
         self._on_ready: Callable[[Parameter], None] | None = None
         self.sum_over: Summing | None = None
@@ -200,6 +214,13 @@ class Parameter(Tensor):
         """Return the initial values of the part that this rank holds."""
         whole = self.init(rng, self.full_shape)
         return whole if self.shard is None else self.shard.take(whole)
+
+    def draw(self, rng: np.random.Generator, out: np.ndarray) -> None:
+        """Write the initial values of the part that this rank holds to ``out``, without the rest if ``init`` can."""
+        if isinstance(self.init, PartInitializer):
+            self.init.fill(rng, self.full_shape, self.shard, out)
+        else:
+            out[...] = self.initial_values(rng)
 
     def forget(self) -> None:
         """Mark the gradient to be overwritten by the next one."""

@@ -211,7 +211,8 @@ class Registry(Generic[T]):
                 raise UserError(f"the {self.kind} '{name}': {key} is {value!r}, but must be {error}") from None
         return found
 
-    def _call(self, function: Callable[..., T], name: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> T:
+    def check_given(self, function: Callable[..., T], name: str, options: Mapping[str, Any]) -> None:
+        """Raise UserError if an option without a default is missing from ``options``."""
         missing = [
             option.name
             for option in self.options(function)
@@ -219,6 +220,9 @@ class Registry(Generic[T]):
         ]
         if missing:
             raise UserError(f"the {self.kind} '{name}' needs {missing[0]}={missing[0].upper()}")
+
+    def _call(self, function: Callable[..., T], name: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> T:
+        self.check_given(function, name, options)
         try:
             return function(*arguments, **options)
         except UserError:
@@ -261,6 +265,21 @@ def take_option(text: str, key: str) -> tuple[str, str | None]:
         return text, None
     left = ",".join(part for part in parts if part is not found[0])
     return (f"{name}:{left}" if left else name), found[0].partition("=")[2]
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names in a comma-separated text, in which options belong to the name before them.
+
+    >>> split_names("accuracy,topk:k=3,mine.py:score:a=1,b=2,auc")
+    ['accuracy', 'topk:k=3', 'mine.py:score:a=1,b=2', 'auc']
+    """
+    found: list[str] = []
+    for part in filter(None, (part.strip() for part in split_options(text))):
+        if found and re.match(r"[A-Za-z_]\w*=", part):
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
 
 
 def short_name(text: str) -> str:

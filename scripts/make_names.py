@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 
 from mpitrain import losses, models, optim
+from mpitrain.data.augment import AUGMENTATIONS
 from mpitrain.metrics import METRICS
 from mpitrain.monitor.registry import MONITORS
 from mpitrain.parallel.compress.registry import CODECS
 from mpitrain.parallel.sync.methods import SYNCS
 from mpitrain.pipelines import PIPELINES
 from mpitrain.registry import REGISTRIES
+from mpitrain.training.hooks.registry import HOOKS
 
 PAGE = Path(__file__).parent.parent / "docs/names.md"
 KINDS = {
@@ -21,10 +23,12 @@ KINDS = {
     "schedule": optim.SCHEDULES,
     "loss": losses.LOSSES,
     "metric": METRICS,
+    "augmentation": AUGMENTATIONS,
     "pipeline": PIPELINES,
     "codec": CODECS,
     "sync": SYNCS,
     "monitor": MONITORS,
+    "hook": HOOKS,
 }
 
 

@@ -392,6 +392,13 @@ def sgd(draw, run):
     return results
 
 
+@covers("adagrad_update")
+def adagrad(draw, run):
+    made = block(draw, 1)
+    run("adagrad_update", made.w, made, 0.5, 0.1, 0.01, 1e-8)
+    return [made.w, *made.slots]
+
+
 @covers("adam_update")
 def adam(draw, run):
     results = []

@@ -84,6 +84,7 @@ typedef int Kernel(const Arg *a);
     K(sum_of_squares, "fD", "x, squares")                                                                    \
     K(sum_sources, "lliD", "sources, targets, count, squares")                                               \
     K(sgd_update, "lFFlxxxi", "sources, w, v, bounds, scale, decay, momentum, nesterov")                     \
+    K(adagrad_update, "lFFlxxxx", "sources, w, s, bounds, scale, decay, rate, eps")                          \
     K(adam_update, "lFFFlxxxxxxx",                                                                           \
       "sources, w, m, v, bounds, scale, decay, shrink, beta1, beta2, rate, eps")                             \
     K(encode_bf16, "fFBxxx", "x, error, message, inject, keep, inverse")                                     \

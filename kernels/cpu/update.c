@@ -103,6 +103,31 @@ KERNEL(sgd_update) { // sources, w, v (empty without momentum), decayed, scale, 
     return 1;
 }
 
+static void adagrad_part(const void *context, long begin, long end, int thread) {
+    const Arg *a = context;
+    const float scale = (float)a[4].x, rate = (float)a[6].x, eps = (float)a[7].x;
+    float own[CHUNK];
+    for (long at = begin; at < end;) {
+        int decays;
+        const long n = MIN(CHUNK, next_change(&a[3], at, end, &decays) - at);
+        const float *grad = sum_chunk(a, at, n, own);
+        const float l2 = decays ? (float)a[5].x : 0;
+        float *w = a[1].f + at, *s = a[2].f + at;
+        EACH for (long i = 0; i < n; i++) {
+            const float g = scale * grad[i] + l2 * w[i];
+            s[i] += g * g;
+            w[i] -= rate * (g / (__builtin_sqrtf(s[i]) + eps));
+        }
+        at += n;
+    }
+}
+
+KERNEL(adagrad_update) { // sources, w, s, decayed, scale, l2 (added to the gradient), rate, eps
+    COVER(a[0].size > 0 && a[2].size == a[1].size);
+    parallel(adagrad_part, a, a[1].size, 0.25 * (a[0].size + 6));
+    return 1;
+}
+
 static void adam_part(const void *context, long begin, long end, int thread) {
     const Arg *a = context;
     const float scale = (float)a[5].x, beta1 = (float)a[8].x, beta2 = (float)a[9].x;

@@ -18,6 +18,7 @@ COMMANDS = {
     "find-lr": "Find a learning rate by a short training in which it grows.",
     "evaluate": "Score the weights of a finished run.",
     "predict": "Write a finished run's outputs for new samples, as CSV or npz.",
+    "serve": "Serve a finished run's model by HTTP.",
     "export": "Write a finished run's model as a folder of Hugging Face.",
     "generate": "Continue texts with a language model.",
     "tokenize": "Train a tokenizer on text.",

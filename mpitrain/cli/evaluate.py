@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from ..errors import UserError
 from ..json_text import to_json
 from ..plain_text import visible
 from .options import parse_options
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 class EvaluateOptions:
     """Options of evaluate."""
 
-    directory: Annotated[Positional[Path], arg(metavar="RUN")]
-    """Run directory written by train."""
+    directories: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
+    """Run directory written by train; several are averaged (probabilities, or values)."""
     data: str = ""
     """Other data than the run's own, as in train --data; columns and classes are found by name, and the target is the
     model's."""
@@ -55,28 +56,47 @@ def evaluate(options: EvaluateOptions, world: "World") -> int:
     from ..training.directory.trained_model import open_trained_model
     from ..training.display.score_text import show_scores
     from ..training.display.tables import print_tables, to_lists
+    from ..training.prediction.ensemble import ensemble_scores, make_members
 
     CPU.use_threads(world.cores)
     device = take_device(Config(compute=Compute(device=options.device)), world)
     with world.together():
-        run = open_trained_model(options.directory, options.weights)
+        check_runs("evaluate", options.directories, options.mesh)
+        runs = [open_trained_model(directory, options.weights) for directory in options.directories]
+        members, run = make_members(runs, list(map(str, options.directories))), runs[0]
         scoring = run.make_scoring(options.metrics or run.metrics)
     run.prepare(world, options.data)
     with world.together():
-        rows = run.open_rows(options.data, "" if options.split == "auto" else options.split)
-    run.check_ranks(rows, options.data, world)
+        all_rows = [one.open_rows(options.data, "" if options.split == "auto" else options.split) for one in runs]
+    for one, its_rows in zip(runs, all_rows, strict=True):
+        one.check_ranks(its_rows, options.data, world)
+    rows = all_rows[0]
     warn(world, *rows.notes, run.diagnose(rows, world))
-    evaluator = run.evaluator(world, device, options.mesh)
-    scores = evaluator.scores(rows.parts, scoring)
-    tables = to_lists(evaluator.tables)
+    members = [member.opened(world, device, options.mesh) for member in members]
+    if len(members) == 1:
+        evaluator = members[0].evaluator
+        scores = evaluator.scores(rows.parts, scoring)
+        tables = to_lists(evaluator.tables)
+    else:
+        scores, arrays = ensemble_scores(members, [one.parts for one in all_rows], scoring, world)
+        tables = to_lists(arrays)
     if world.rank == 0:
         if options.json:
             print(to_json({"samples": len(rows), "total": rows.total, "split": rows.split, **scores, **tables}))
         else:
             console = make_console()
-            console.say(f"{rows.name}, {rows.described}: {show_scores(scores)}")
+            of = f"average of {len(runs)} runs, " if len(runs) > 1 else ""
+            console.say(f"{of}{rows.name}, {rows.described}: {show_scores(scores)}")
             print_tables(console, tables, run.signature.class_names)
     return 0
+
+
+def check_runs(command: str, directories: tuple[Path, ...], mesh: str) -> None:
+    """Raise a UserError unless there is a run, and one only where ranks divide it."""
+    if not directories:
+        raise UserError(f"say which run: mpitrain {command} RUN" + " --data SOURCE" * (command == "predict"))
+    if len(directories) > 1 and mesh:
+        raise UserError("--mesh divides the model of one run, and several are averaged: each rank has all of them")
 
 
 def warn(world: "World", *notes: str) -> None:

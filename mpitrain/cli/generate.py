@@ -1,7 +1,7 @@
 """``mpitrain generate``: continue texts with a language model that was trained."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,12 +13,13 @@ from ..json_text import to_json
 from ..plain_text import visible
 from .options import parse_options
 from .order import Job
-from .prompts import Prompt, make_prompt, read_prompts
+from .prompts import read_prompts
 
 if TYPE_CHECKING:
     from ..comm.world import World
     from ..data.tokenizer import Tokenizer
-    from ..generation import NextToken, Sampling
+    from ..generation import Sampling
+    from ..generation.writer import Prompt, TextWriter
     from ..training.directory.trained_model import TrainedModel
 
 KEPT = "\n\t"  # control characters of a text that are written as they are
@@ -72,6 +73,7 @@ def generate(options: GenerateOptions, world: "World") -> int:
     from ..config import Compute, Config
     from ..device import CPU
     from ..generation import Sampling
+    from ..generation.writer import TextWriter
     from ..training.devices import take_device
     from ..training.directory.trained_model import open_trained_model
 
@@ -88,8 +90,8 @@ def generate(options: GenerateOptions, world: "World") -> int:
     prompts = world.all_gather(prompts)[0]
     run.load(world, device)
     with world.together():
-        predict = _next_token(run, options.window, device)
-    writer = Writer(predict, tokenizer, sampling, options.tokens)
+        predict = run.next_token(options.window, device)
+    writer = Writer(TextWriter(predict, tokenizer), sampling, options.tokens)
     if talks:
         talk(writer)
     else:
@@ -118,49 +120,23 @@ def _tokenizer_of(run: "TrainedModel", directory: Path) -> "Tokenizer":
     return run.tokenizer
 
 
-def _next_token(run: "TrainedModel", window: int, device: Any) -> "NextToken":
-    """Return what predicts; a model without learned positions sees as many tokens as in training, if not told else."""
-    from ..generation import NextToken
-
-    predict = NextToken(run.model, window=window, device=device)
-    if not predict.window:
-        predict = NextToken(run.model, window=run.signature.input_shape[0], device=device)
-    return predict
-
-
 class Writer:
-    """Continues prompts."""
+    """Continues prompts, all on the same terms."""
 
-    def __init__(self, predict: "NextToken", tokenizer: "Tokenizer", sampling: "Sampling", num_tokens: int):
-        self._predict, self._tokenizer = predict, tokenizer
-        self._sampling, self._num_tokens = sampling, num_tokens
+    def __init__(self, writer: "TextWriter", sampling: "Sampling", num_tokens: int):
+        self._writer, self._sampling, self._num_tokens = writer, sampling, num_tokens
 
     @property
     def tokenizer(self) -> "Tokenizer":
         """The tokenizer of the run."""
-        return self._tokenizer
+        return self._writer.tokenizer
 
-    def write(self, prompt: Prompt, number: int, say: Say) -> dict[str, Any]:
+    def write(self, prompt: "Prompt", number: int, say: Say) -> dict[str, Any]:
         """Continue prompt ``number``, and pass each piece of its text to ``say``; return the facts about it."""
-        count, pieces = 0, list[str]()
-        for piece, is_token in self._pieces(prompt, number):
-            count += is_token
-            if piece:
-                pieces.append(piece)
-                say(piece)
-        return {"prompt": prompt.text, "text": "".join(pieces), "tokens": count, "ended": count < self._num_tokens}
-
-    def _pieces(self, prompt: Prompt, number: int) -> Iterator[tuple[str, bool]]:
-        from ..data.text import TextStream
-        from ..generation import continue_text
-
-        stream, end = TextStream(self._tokenizer, prompt.tokens), self._tokenizer.end_of_text
-        for token in continue_text(self._predict, prompt.tokens, self._num_tokens, self._sampling, number, end):
-            yield stream.add(token), True
-        yield stream.end(), False
+        return self._writer.write(prompt, self._num_tokens, self._sampling, number, say)
 
 
-def write_all(writer: Writer, prompts: list[Prompt], world: "World", *, json: bool) -> None:
+def write_all(writer: Writer, prompts: "list[Prompt]", world: "World", *, json: bool) -> None:
     """Continue prompt i on rank i modulo the number of ranks; rank 0 prints all in order, its own as they come."""
     for first in range(0, len(prompts), world.size):
         number = first + world.rank
@@ -181,6 +157,8 @@ def write_all(writer: Writer, prompts: list[Prompt], world: "World", *, json: bo
 
 def talk(writer: Writer) -> None:
     """Ask for prompts until the input ends; Ctrl-C ends a text that is being written."""
+    from ..generation.writer import make_prompt
+
     number = 0
     print("mpitrain: type a text to continue; Ctrl-C stops it, Ctrl-D ends", file=sys.stderr, flush=True)
     while True:

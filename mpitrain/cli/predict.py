@@ -1,7 +1,6 @@
 """``mpitrain predict``: write the outputs of a finished run for new samples, as CSV or npz."""
 
-import io
-import re
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,15 +9,15 @@ from tyro.conf import Positional, arg
 
 from ..errors import UserError
 from ..plain_text import count
-from .evaluate import warn
+from .evaluate import check_runs, warn
 from .options import parse_options
 from .order import Job
 from .terminal import make_console
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..comm.world import World
+    from ..training.directory.trained_model import TrainedModel
+    from ..training.prediction.ensemble import Member
 
 DEFAULT, DEFAULT_MAPS = Path("predictions.csv"), Path("predictions.npz")
 
@@ -27,8 +26,8 @@ DEFAULT, DEFAULT_MAPS = Path("predictions.csv"), Path("predictions.npz")
 class PredictOptions:
     """Options of predict."""
 
-    directory: Annotated[Positional[Path], arg(metavar="RUN")]
-    """Run directory written by train."""
+    directories: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
+    """Run directory written by train; several are averaged (probabilities, or values)."""
     data: str
     """Samples to predict, as in train --data; targets are not needed (csv:FILE, npz:FILE)."""
     out: Path | None = None
@@ -59,36 +58,73 @@ def predict(options: PredictOptions, world: "World") -> int:
     from ..device import CPU
     from ..training.devices import take_device
     from ..training.directory.trained_model import open_trained_model
+    from ..training.prediction.ensemble import make_members
 
     CPU.use_threads(world.cores)
     device = take_device(Config(compute=Compute(device=options.device)), world)
     with world.together():
-        run = open_trained_model(options.directory, options.weights)
-        maps = run.signature.task == "segmentation"
-        out = options.out or (DEFAULT_MAPS if maps else DEFAULT)
-        if world.rank == 0:
-            check_out(out, options.data, overwrite=options.force or options.out is not None)
-        if maps and out.suffix != ".npz":
-            raise UserError(f"--out is {out}, but classes of pixels are arrays: it must end in .npz")
-    run.prepare(world, options.data)
+        check_runs("predict", options.directories, options.mesh)
+        runs = [open_trained_model(directory, options.weights) for directory in options.directories]
+        names = list(map(str, options.directories))
+        members = make_members(runs, names)
+        out = choose_out(options, runs[0], world)
+    runs[0].prepare(world, options.data)
+    members = [member.opened(world, device, options.mesh) for member in members]
+    if runs[0].signature.task == "language-modeling":
+        text = predict_text(options, members[0], out, world)
+    else:
+        text = predict_pieces(options, members, out, world)
+    if world.rank == 0:
+        make_console().say(f"{text} in {out}")
+    return 0
+
+
+def predict_pieces(options: PredictOptions, members: "list[Member]", out: Path, world: "World") -> str:
+    """Write predictions piece by piece, and return their number and source in words (collective)."""
+    from ..training.prediction.files import CsvFile, NpzFile, PredictionFile
+    from ..training.prediction.predict import open_source, predict
+
+    run = members[0].run
+    sources = open_source(members, options.data, world)
+    constants = run.map_constants if run.signature.task == "segmentation" else {}
+    file: PredictionFile = NpzFile(out, constants) if out.suffix == ".npz" else CsvFile(out, run.digits)
+    with contextlib.ExitStack() as stack:
+        with world.together():
+            if world.rank == 0:
+                stack.enter_context(file)
+        written = predict(members, sources, file, world)
+    warn(world, *written.notes)
+    of = "" if written.split == "all" else f" ({written.split} split)"
+    return f"{count(written.num_samples, 'prediction')} for {written.name}{of}"
+
+
+def predict_text(options: PredictOptions, member: "Member", out: Path, world: "World") -> str:
+    """Write the scores of windows of text, and return their number and source in words (collective)."""
+    from ..training.prediction.files import write_columns
+
+    run = member.run
     with world.together():
         rows = run.open_samples(options.data)
     run.check_ranks(rows, options.data, world)
     warn(world, *rows.notes, run.diagnose(rows, world))
     (samples,) = rows.parts
-    evaluator = run.evaluator(world, device, options.mesh)
-    if run.signature.task == "language-modeling":
-        columns = run.text_columns(samples, *evaluator.row_losses(samples))
-    elif maps:
-        columns = run.maps(*evaluator.best(samples.x))
-    else:
-        columns = run.columns(evaluator.all_outputs(samples.x, run.signature.num_outputs))
+    columns = run.text_columns(samples, *member.evaluator.row_losses(samples))
     with world.together():
         if world.rank == 0:
-            write_predictions(out, columns, run.digits)
-            of = "" if rows.split == "all" else f" ({rows.described})"
-            make_console().say(f"{count(len(samples), 'prediction')} for {rows.name}{of} in {out}")
-    return 0
+            write_columns(out, columns, run.digits)
+    of = "" if rows.split == "all" else f" ({rows.described})"
+    return f"{count(len(samples), 'prediction')} for {rows.name}{of}"
+
+
+def choose_out(options: PredictOptions, run: "TrainedModel", world: "World") -> Path:
+    """Return the file to write, which rank 0 has checked."""
+    maps = run.signature.task == "segmentation"
+    out = options.out or (DEFAULT_MAPS if maps else DEFAULT)
+    if world.rank == 0:
+        check_out(out, options.data, overwrite=options.force or options.out is not None)
+    if maps and out.suffix != ".npz":
+        raise UserError(f"--out is {out}, but classes of pixels are arrays: it must end in .npz")
+    return out
 
 
 def check_out(path: Path, data: str, *, overwrite: bool) -> None:
@@ -102,30 +138,3 @@ def check_out(path: Path, data: str, *, overwrite: bool) -> None:
         raise UserError(f"cannot write {path}: " + ("it is a directory" if path.is_dir() else "no such directory"))
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists already: write over it with --force, or name another file with --out")
-
-
-def write_predictions(path: Path, columns: dict[str, "np.ndarray"], digits: int) -> None:
-    """Write columns of equal length as .npz or .csv, numbers with ``digits`` digits."""
-    import numpy as np
-
-    from ..data.files import write_atomically
-
-    if path.suffix == ".npz":
-        binary = io.BytesIO()
-        np.savez(binary, **columns)  # type: ignore[arg-type]  # numpy's stub takes a column for allow_pickle
-        write_atomically(path, binary.getvalue())
-        return
-    cells = [[_cell(value, digits) for value in column.tolist()] for column in columns.values()]
-    lines = [",".join(map(_quoted, columns)), *map(",".join, zip(*cells, strict=True))]
-    write_atomically(path, "\n".join([*lines, ""]).encode("utf-8", "surrogateescape"))
-
-
-def _cell(value: str | float, digits: int) -> str:
-    return _quoted(value) if isinstance(value, str) else f"{value:.{digits}g}"
-
-
-def _quoted(text: str) -> str:
-    """Return a cell quoted by RFC 4180, so that any reader returns the same text, outer blanks included."""
-    if re.search(r'[,;"\r\n]|^\s|\s$|^$', text) is None:
-        return text
-    return '"' + text.replace('"', '""') + '"'

@@ -2,25 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..plain_text import visible
 
 if TYPE_CHECKING:
     from ..data.tokenizer import Tokenizer
-
-SHOWN = 40  # characters of a prompt in a message
-
-
-class Prompt(NamedTuple):
-    """A text to continue."""
-
-    text: str
-    tokens: list[int]
+    from ..generation.writer import Prompt
 
 
-def read_prompts(texts: tuple[str, ...], file: Path | None, tokenizer: "Tokenizer") -> list[Prompt]:
+def read_prompts(texts: tuple[str, ...], file: Path | None, tokenizer: "Tokenizer") -> "list[Prompt]":
     """Return the prompts ``texts``, or those in the lines of ``file``, or else of the standard input.
 
     Raises
@@ -28,6 +19,8 @@ def read_prompts(texts: tuple[str, ...], file: Path | None, tokenizer: "Tokenize
     UserError
         If there are none, or one is empty, is not UTF-8, or has text that the tokenizer does not know.
     """
+    from ..generation.writer import make_prompt
+
     if texts:
         return [make_prompt(text, tokenizer) for text in texts]
     content, name = _read(file), "the standard input" if file is None else str(file)
@@ -42,20 +35,6 @@ def read_prompts(texts: tuple[str, ...], file: Path | None, tokenizer: "Tokenize
     if not lines:
         raise UserError(f"there is no prompt in {name}, expected one a line (or name it: --prompt TEXT)")
     return [make_prompt(line, tokenizer, f" in line {number} of {name}") for number, line in enumerate(lines, 1)]
-
-
-def make_prompt(text: str, tokenizer: "Tokenizer", where: str = "") -> Prompt:
-    """Return the prompt of ``text``; raise a UserError that says ``where`` it is, if there is nothing to continue."""
-    shown = visible(text if len(text) <= SHOWN else text[:SHOWN] + "...")
-    try:
-        (tokens,) = tokenizer.encode([text.encode()])
-    except UnicodeEncodeError:
-        raise UserError(f"the prompt '{shown}'{where} is not UTF-8") from None
-    if not len(tokens):
-        raise UserError(f"the prompt{where} is empty: the model continues text of at least one token")
-    if tokenizer.unknown is not None and tokenizer.unknown in tokens:
-        raise UserError(f"the prompt '{shown}'{where} has text that the tokenizer of the run does not know")
-    return Prompt(text, [int(token) for token in tokens])
 
 
 def _read(file: Path | None) -> bytes:

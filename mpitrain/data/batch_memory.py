@@ -3,15 +3,49 @@
 Shapes: N samples of a split, n of a microbatch.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..device import Device
-from .augment import Augmenter
 from .lazy import LazyRows
 from .mapped import is_mapped, take_rows
 from .normalize import Normalizer
+
+if TYPE_CHECKING:
+    from .augment.augmenter import Augmenter
+    from .augment.base import Pairs
+
+
+class BatchMemory(Protocol):
+    """Buffers of the samples or targets of batches.
+
+    Attributes
+    ----------
+    normalized_bytes : int
+        Memory of values normalized ahead of time.
+    """
+
+    normalized_bytes: int
+
+    def begin(self, seed: int, epoch: int) -> None:
+        """Begin an epoch."""
+
+    def reserve(self, capacity: int) -> None:
+        """Have room for microbatches of ``capacity`` samples from now on; earlier batches keep their memory."""
+
+    def take(
+        self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int, pairs: "Pairs | None" = None
+    ) -> np.ndarray:
+        """Return the values at ``indices`` in the buffer of (step, microbatch).
+
+        Parameters
+        ----------
+        width : int
+            Tokens to which rows are padded.
+        pairs : Pairs, optional
+            The samples to mix with, for memory that mixes.
+        """
 
 
 class Values:
@@ -28,6 +62,12 @@ class Values:
     augmenter : Augmenter, optional
     used : bool
         If false, batches have the shape but no contents, and take no memory.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of one sample or target.
+    dtype : numpy dtype
     """
 
     def __init__(
@@ -37,7 +77,7 @@ class Values:
         normalizer: Normalizer | None,
         ring: tuple[int, int, int],
         device: Device,
-        augmenter: Augmenter | None = None,
+        augmenter: "Augmenter | None" = None,
         *,
         used: bool,
     ):
@@ -46,8 +86,8 @@ class Values:
         self._values, self._normalizer = whole if augmenter or not used else _normalized(*whole)
         self.normalized_bytes = 0 if self._values is values else self._values.nbytes
         shape, kind = self._values.shape[1:], self._values.dtype
-        self._ring, self._shape, self._device, self._used = ring[:-1], shape, device, used
-        self._dtype, self._kind = dtype, kind
+        self._ring, self.shape, self._device, self._used = ring[:-1], shape, device, used
+        self.dtype, self._kind = dtype, kind
         self._capacity = -1
         self.reserve(ring[-1])
 
@@ -58,14 +98,14 @@ class Values:
         """Have room for microbatches of ``capacity`` samples from now on; earlier batches keep their memory."""
         if capacity <= self._capacity:
             return
-        self._capacity, used, shape = capacity, self._used, (capacity, *self._shape)
-        self._empty = None if used else np.broadcast_to(np.zeros((), self._dtype), shape)
-        self._buffers = self._device.pinned_empty((*self._ring, *shape) if used else (0,), self._dtype)
-        self._raw = np.empty(shape, self._kind) if used and self._kind != self._dtype else None
-        if self._augmenter is not None:
-            self._augmenter.reserve(capacity)
+        self._capacity, used, shape = capacity, self._used, (capacity, *self.shape)
+        self._empty = None if used else np.broadcast_to(np.zeros((), self.dtype), shape)
+        self._buffers = self._device.pinned_empty((*self._ring, *shape) if used else (0,), self.dtype)
+        self._raw = np.empty(shape, self._kind) if used and self._kind != self.dtype else None
 
-    def take(self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int) -> np.ndarray:
+    def take(
+        self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int = 0, pairs: "Pairs | None" = None
+    ) -> np.ndarray:
         """Return the values at ``indices``, augmented and normalized, in the buffer of (step, microbatch)."""
         n = len(indices)
         if self._empty is not None:
@@ -107,7 +147,9 @@ class Rows:
         """Take the rows of an epoch from now on."""
         self._of_epoch = self._rows.of_epoch(seed, epoch)
 
-    def take(self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int) -> np.ndarray:
+    def take(
+        self, place: tuple[int, int], indices: np.ndarray, epoch: int, width: int, pairs: "Pairs | None" = None
+    ) -> np.ndarray:
         """Return rows padded to ``width``, C-contiguous, in the buffer of (step, microbatch)."""
         n = len(indices)
         if not self._used:
@@ -123,10 +165,10 @@ def make_values(
     normalizer: Normalizer | None,
     ring: tuple[int, int, int],
     device: Device,
-    augmenter: Augmenter | None = None,
+    augmenter: "Augmenter | None" = None,
     *,
     used: bool,
-) -> Values | Rows:
+) -> BatchMemory:
     """Return the memory of batches of ``values``, as their kind needs it."""
     if isinstance(values, LazyRows):
         return Rows(values, ring, device, used=used)

@@ -53,6 +53,7 @@ def build_dataset(
     class_names: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
     categories: tuple[Category | None, ...] = (),
+    checked: bool = False,
 ) -> Dataset:
     """Return a Dataset made from arrays of any kind.
 
@@ -73,6 +74,8 @@ def build_dataset(
         Notes on the source for the user; more are added.
     categories : tuple of Category or None
         One per column of x, if some hold codes; x is (N, F) of any integers where all do.
+    checked : bool
+        Whether samples are in the form of ``Split`` already, and finite, so that they are not read here.
 
     Raises
     ------
@@ -86,12 +89,7 @@ def build_dataset(
     if task is None:
         task, why = _task_of(train[1], where)
         notes += (why,)
-    for part, x, _ in parts:
-        check_categories(x, categories, part, feature_names)
-    if only_codes(categories):
-        samples = [np.ascontiguousarray(x, np.int64) for _, x, _ in parts]
-    else:
-        samples = [check_features(x, f"{part}: the samples", feature_names) for part, x, _ in parts]
+    samples = [x if checked else _samples(x, part, categories, feature_names) for part, x, _ in parts]
     _check_same_shape(samples[0], samples[-1], where)
     if task == SEGMENTATION:
         targets, class_names, more = number_pixels(parts, class_names, asked=asked)
@@ -106,6 +104,16 @@ def build_dataset(
         notes += note_rare_classes(of_samples[0], of_samples[1], class_names, where)
     names = class_names, feature_names, target_name, notes
     return Dataset(name, task, splits[0], splits[1], num_outputs, *names, categories=categories)
+
+
+def _samples(
+    x: np.ndarray, where: str, categories: tuple[Category | None, ...], feature_names: tuple[str, ...]
+) -> np.ndarray:
+    """Return samples in the form of ``Split``, checked."""
+    check_categories(x, categories, where, feature_names)
+    if only_codes(categories):
+        return np.ascontiguousarray(x, np.int64)
+    return check_features(x, f"{where}: the samples", feature_names)
 
 
 def _task_of(y: np.ndarray, where: str) -> tuple[str, str]:

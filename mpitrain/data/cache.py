@@ -2,10 +2,11 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,8 +72,36 @@ class Cache:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def write(self, path: Path, data: np.ndarray | bytes) -> None:
+    def make(self, path: Path, write: Callable[[Path], object]) -> None:
+        """Make a directory by ``write(temporary directory)`` unless it is there; other processes wait meanwhile.
+
+        A lock of the file system is held, which a process that dies gives back; what it has left is removed. Where
+        there are no such locks, each process makes its own, and the first one stays.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written.
+        """
+        if path.is_dir():
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path.with_name(f".{path.name}.lock"), "wb") as lock:
+                with contextlib.suppress(OSError):
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    for left in path.parent.glob(f".{path.name}.{os.uname().nodename}.*"):
+                        shutil.rmtree(left, ignore_errors=True)
+                if not path.is_dir():
+                    with self.new_folder(path) as folder:
+                        write(folder)
+        except OSError as error:
+            raise self.refusal(path, error) from None
+
+    def write(self, path: Path, data: np.ndarray | bytes, *, wait: bool = True) -> None:
         """Write a file; of several processes that write the same one, each leaves it whole.
+
+        Without ``wait`` it may be lost, or empty, after a crash of the machine.
 
         Raises
         ------
@@ -81,7 +110,8 @@ class Cache:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, data if isinstance(data, bytes) else np.ascontiguousarray(data).data)
+            whole = data if isinstance(data, bytes) else np.ascontiguousarray(data).data
+            write_atomically(path, whole, wait=wait)
         except (OSError, UserError) as error:
             raise self.refusal(path, error.__cause__ or error) from None
 

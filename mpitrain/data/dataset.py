@@ -4,13 +4,16 @@ Shapes: N samples; H, W, C height, width and channels of an image; F features of
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .categories import Category, only_codes, sizes_of
 from .tables.encoding import Encoding
 from .tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from .ratings.seen import Seen
 
 CLASSIFICATION = "classification"
 REGRESSION = "regression"
@@ -37,10 +40,13 @@ class Split:
         (N, 0) where targets are not known (see ``Features``). (N, H, W) array of the class of each pixel in
         segmentation, of the smallest signed integers that hold them; ``UNLABELED`` where there is none. ``LazyRows``
         (N, T) of the next tokens in language modeling.
+    seen : Seen or None
+        Items that the user of a sample, the first column of x, has had before: rankings leave them out.
     """
 
     x: Any
     y: Any
+    seen: "Seen | None" = None
 
     def __len__(self) -> int:
         return len(self.x)

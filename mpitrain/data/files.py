@@ -72,8 +72,12 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
 
 
-def write_atomically(path: Path, data: bytes | memoryview | str | Iterable[bytes | memoryview]) -> None:
+def write_atomically(
+    path: Path, data: bytes | memoryview | str | Iterable[bytes | memoryview], *, wait: bool = True
+) -> None:
     """Write ``data``, or its parts, to ``path`` atomically: readers find the old or the new, also after a crash.
+
+    Without ``wait`` for the disk, not after a crash of the machine.
 
     Raises
     ------
@@ -88,7 +92,8 @@ def write_atomically(path: Path, data: bytes | memoryview | str | Iterable[bytes
             )
             file.writelines(whole)
             file.flush()
-            os.fsync(file.fileno())
+            if wait:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -1,10 +1,13 @@
 """Arrays of numbers as float32 or float64, whichever holds every value exactly."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from ..errors import UserError
+from . import large_arrays
+from .mapped import is_mapped
 
 _CHUNK = 1 << 22  # elements looked at in one go
 _WHOLE_FLOAT32 = 1 << 24  # all integers up to here are float32 numbers
@@ -32,13 +35,46 @@ def as_floats(values: np.ndarray, where: str, names: tuple[str, ...] = ()) -> np
     """
     if values.dtype.kind not in "buif":
         raise UserError(f"{where} are of type {values.dtype}, expected numbers")
+    if values.nbytes > large_arrays.LARGE and is_mapped(values):
+        return _of_mapped(values, where, names)
+    return _as_floats(values, where, names)
+
+
+def _of_mapped(values: np.ndarray, where: str, names: tuple[str, ...]) -> np.ndarray:
+    """Return what ``_as_floats`` does of a large array in a file, part by part: checked and converted only once."""
+    facts = large_arrays.facts_of_mapped(values)
+    parts = large_arrays.parts_of(values.shape, values.dtype.itemsize)
+    if facts is None or len(parts) < 2:
+        return _as_floats(values, where, names)
+    dtype = np.dtype(_type_for(values))
+    if values.dtype == dtype and values.flags.c_contiguous:
+        large_arrays.done_once(["finite", *facts], lambda: [_part(values, dtype, where, names, *one) for one in parts])
+        return values
+
+    def read(start: int, stop: int) -> np.ndarray:
+        return _part(values, dtype, where, names, start, stop)
+
+    return large_arrays.stored_copy(["floats", *facts], values.shape, dtype, read)
+
+
+def _part(
+    values: np.ndarray, dtype: np.dtype[Any], where: str, names: tuple[str, ...], start: int, stop: int
+) -> np.ndarray:
+    return _as_floats(values[start:stop], where, names, dtype.type, start)
+
+
+def _as_floats(
+    values: np.ndarray, where: str, names: tuple[str, ...], dtype: type | None = None, first: int = 0
+) -> np.ndarray:
+    """Return floats of rows from ``first`` on, checked."""
     with np.errstate(over="ignore"):  # a long double that does not fit becomes infinite, and is found as such
-        floats = contiguous(values, _type_for(values))
+        floats = contiguous(values, dtype or _type_for(values))
     if values.dtype.kind == "f":
         for start, part in _chunks(floats):
-            _refuse(~np.isfinite(part), start, f"{where} hold NaN, Inf or more than float64 can hold, first in", names)
+            fault = f"{where} hold NaN, Inf or more than float64 can hold, first in"
+            _refuse(~np.isfinite(part), first + start, fault, names)
     elif values.dtype.itemsize == 8:
-        _check_integers(values, floats, where, names)
+        _check_integers(values, floats, where, names, first)
     return floats
 
 
@@ -55,11 +91,12 @@ def _type_for(values: np.ndarray) -> type:
         return np.float32 if size <= 4 else np.float64
     if size <= 2 or not values.size:
         return np.float32
-    fits = int(values.min()) >= -_WHOLE_FLOAT32 and int(values.max()) <= _WHOLE_FLOAT32
+    parts = [values[start:stop] for start, stop in large_arrays.parts_of(values.shape, size)]
+    fits = all(int(part.min()) >= -_WHOLE_FLOAT32 and int(part.max()) <= _WHOLE_FLOAT32 for part in parts)
     return np.float32 if fits else np.float64
 
 
-def _check_integers(values: np.ndarray, floats: np.ndarray, where: str, names: tuple[str, ...]) -> None:
+def _check_integers(values: np.ndarray, floats: np.ndarray, where: str, names: tuple[str, ...], first: int) -> None:
     if floats.dtype == np.float32 or max(-int(values.min()), int(values.max())) <= _WHOLE_FLOAT64:
         return
     limit = float(np.iinfo(values.dtype).max)  # 2**63 or 2**64, one more than the greatest integer
@@ -68,7 +105,7 @@ def _check_integers(values: np.ndarray, floats: np.ndarray, where: str, names: t
     for start, part in _chunks(floats):
         with np.errstate(invalid="ignore"):  # of those at the limit
             back = part.astype(values.dtype)
-        _refuse((back != values[start : start + len(part)]) | (part >= limit), start, fault, names, cure)
+        _refuse((back != values[start : start + len(part)]) | (part >= limit), first + start, fault, names, cure)
 
 
 def _chunks(values: np.ndarray) -> list[tuple[int, np.ndarray]]:

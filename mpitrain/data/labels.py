@@ -1,5 +1,8 @@
 """Class labels: integers, text or bytes, numbered in sorted order. They never pass through floating point."""
 
+import re
+from collections.abc import Iterable
+
 import numpy as np
 
 from ..errors import UserError
@@ -54,6 +57,17 @@ def label_codes(y: np.ndarray, where: str) -> tuple[list[str], np.ndarray]:
     """
     values, codes = np.unique(_labels(y, where), return_inverse=True)
     return list(_names(values, where)), codes
+
+
+def class_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return distinct names of classes in order: whole numbers by their value, others as text.
+
+    >>> class_order(["10", "9", "9"]), class_order(["b", "10", "9"])
+    (('9', '10'), ('10', '9', 'b'))
+    """
+    distinct = set(labels)
+    whole = all(re.fullmatch(r"[+-]?\d{1,18}", label) for label in distinct)
+    return tuple(sorted(distinct, key=(lambda label: (int(label), label)) if whole else None))
 
 
 def check_not_one_hot(y: np.ndarray, where: str) -> None:

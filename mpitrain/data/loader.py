@@ -7,19 +7,22 @@ import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..device import CPU, Device
-from .augment import Augment, Augmenter
-from .batch_memory import make_values
+from .augment import Augment
+from .batch_memory import BatchMemory, make_values
 from .batches import make_batches
-from .dataset import UNLABELED, Split
+from .dataset import Split
 from .lazy import LazyRows
 from .normalize import Normalizer
-from .pixels import has_pixel_targets
 from .prefetch import Prefetcher
 from .sampler import share, weighted_share, within
+
+if TYPE_CHECKING:
+    from .augment.mixer import Mixer
 
 Weights = tuple[float, ...]
 
@@ -35,7 +38,7 @@ class Batch:
     x : (n, H, W, C) or (n, F) array of float32, (n, L) array of int64 tokens, or (n, F) array of int64 codes
         L is the longest of the global batch.
     y : (n,) array of int64 or (n, K) array of float32, normalized like x; (n, L) in language modeling, (n, H, W) in
-        segmentation
+        segmentation; (n, K) array of float32 probabilities where classes are mixed
     first : int
         The place of the first sample within the global batch.
     indices : (n,) array of int64
@@ -71,7 +74,8 @@ class Loader:
     target_normalizer : Normalizer, optional
         For regression targets.
     augment : Augment, optional
-        For images only, and for classes of their pixels; without any variation it has no effect.
+        Changes of samples, and of classes of their pixels; without any variation it has no effect. Where samples are
+        mixed, targets are too: those of ``num_classes`` classes are then (n, K) float32 probabilities.
     microbatches : int
         Parts that a global batch is cut into, of which each rank has a share: the same parts on any number of ranks.
     virtual_ranks : bool
@@ -145,17 +149,23 @@ class Loader:
         self.divide_from((0, 0), weights)
         capacity = self._capacity(self.weights_at((0, 0)))
         ring = (prefetch + 2 if prefetch else 1, microbatches, capacity)
-        augmenter = pixel_augmenter = None
-        if augment and inputs and not isinstance(split.x, LazyRows):
-            augmenter = Augmenter(augment, capacity, split.x.shape[1:], split.x.dtype)
-        if augment and targets and has_pixel_targets(split.y):
-            shape = (*split.y.shape[1:], 1)
-            pixel_augmenter = Augmenter(augment, capacity, shape, split.y.dtype, fill=UNLABELED)
-        codes = split.x.dtype == np.int64  # of categories
-        kind = np.dtype(np.int64 if codes else np.float32)
-        self._samples = make_values(split.x, kind, normalizer, ring, device, augmenter, used=inputs)
-        kind = np.dtype(np.float32 if split.y.dtype.kind == "f" else np.int64)
-        self._targets = make_values(split.y, kind, target_normalizer, ring, device, pixel_augmenter, used=targets)
+        x, y = split.x, split.y
+        samples = np.dtype(np.int64 if x.dtype == np.int64 else np.float32)  # int64: codes of categories
+        dtypes = samples, np.dtype(np.float32 if y.dtype.kind == "f" else np.int64)
+        normalizers, used = (normalizer, target_normalizer), (inputs, targets)
+        self._mixer: Mixer | None = None
+        self._samples: BatchMemory
+        self._targets: BatchMemory
+        if augment and not isinstance(x, LazyRows):
+            from .augmented_memory import augmented_memory
+
+            made = augmented_memory(split, dtypes, normalizers, ring, device, augment, used)
+            self._samples, self._targets, self._mixer = made
+        else:
+            self._samples, self._targets = (
+                make_values(values, dtypes[i], normalizers[i], ring, device, used=used[i])
+                for i, values in enumerate((x, y))
+            )
         self.normalized_bytes = self._samples.normalized_bytes + self._targets.normalized_bytes
 
     def __len__(self) -> int:
@@ -230,7 +240,8 @@ class Loader:
             for m in range(self.microbatches):
                 part = self._microbatch(len(whole), m, weights)
                 place, indices = (step, m), whole[part]
-                x, y = (values.take(place, indices, epoch, width) for values in (self._samples, self._targets))
+                pairs = None if self._mixer is None else self._mixer.pairs(whole, part, epoch)
+                x, y = (values.take(place, indices, epoch, width, pairs) for values in (self._samples, self._targets))
                 batches.append(Batch(x, y, part.start, indices))
             yield batches
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
 # the purpose of the bits: the second word of a key
-ORDER, AUGMENT, SPLIT, BLOCKS, VALIDATION, WINDOWS, BATCHES, SAMPLING, MASKS, SHAPES = range(1, 11)
+ORDER, AUGMENT, SPLIT, BLOCKS, VALIDATION, WINDOWS, BATCHES, SAMPLING, MASKS, SHAPES, MIXING = range(1, 12)
+CLICKS, NEGATIVES = 21, 22
 
 _MASK = (1 << 64) - 1
 

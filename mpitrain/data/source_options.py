@@ -7,6 +7,23 @@ from pathlib import Path
 from ..errors import UserError
 from ..suggest import did_you_mean
 
+SET_KEYS = {
+    "cifar100": {"labels": "fine (100 classes, the default) or coarse (20)"},
+    "emnist": {"split": "balanced (the default), byclass, bymerge, letters, digits or mnist"},
+}
+"""The options of known sets of images, and their meaning."""
+ARRAY_KEYS = {
+    "hdf5": {
+        "x": "dataset of the samples (by default found by its name)",
+        "y": "dataset of the targets",
+        "x_test": "dataset of the samples to test on",
+        "y_test": "dataset of the targets to test on",
+    }
+}
+"""The options of files of arrays, and their meaning."""
+ARRAYS = ("npz", "npy", "hdf5")
+"""The kinds of sources that hold named arrays."""
+
 
 def split_options(text: str, keys: Iterable[str]) -> tuple[str, dict[str, list[str]]]:
     """Split what follows ``KIND:`` into the path and the values of each option as written, unchecked.

@@ -1,7 +1,7 @@
 """Datasets named by one string: ``digits``, ``mnist:DIR``, ``csv:FILE,target=COLUMN`` and so on."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,17 +11,19 @@ from .build import build_dataset, image_dataset
 from .checks import check_features
 from .dataset import LANGUAGE_MODELING, SEGMENTATION, TASKS, Dataset, Features
 from .draw import Draw
-from .files import file, folder
-from .formats.cifar10 import CIFAR10_CLASSES, read_cifar10
+from .files import folder
 from .formats.idx import DIGIT_CLASSES, FASHION_CLASSES, read_idx_folder
-from .formats.npz import read_member, read_npz, read_npz_samples
-from .source_options import join_options, split_options
+from .formats.npz import read_member
+from .images import KEYS as IMAGE_KEYS
+from .ratings.options import KEYS as RATINGS_KEYS
+from .source_options import ARRAY_KEYS, ARRAYS, SET_KEYS, join_options, split_options
 from .tables.encoding import Encoding
-from .tables.options import KEYS as CSV_KEYS
+from .tables.options import KEYS_OF, TABLES
 from .text.options import KEYS as TEXT_KEYS
 from .text.options import TABLE_KEYS, has_text
 
 if TYPE_CHECKING:
+    from .media.store import DecodingUnit
     from .text import Unit
     from .text.table import TableUnit
 
@@ -30,19 +32,36 @@ SOURCES = {
     "mnist": "mnist:DIR",
     "fashion-mnist": "fashion-mnist:DIR",
     "cifar10": "cifar10:DIR",
+    "cifar100": "cifar100:DIR",
+    "emnist": "emnist:DIR,split=balanced",
     "npz": "npz:FILE",
+    "npy": "npy:DIR",
+    "hdf5": "hdf5:FILE,x=NAME,y=NAME",
     "csv": "csv:FILE,target=COLUMN",
+    "parquet": "parquet:FILE|DIR,target=COLUMN",
     "openml": "openml:NAME",
+    "ratings": "ratings:FILE",
     "shapes": "shapes:samples=N,size=HxW",
+    "clicks": "clicks:samples=N,columns=T,codes=V",
     "jsonl": "jsonl:FILE,text=KEY,target=KEY",
     "text": "text:FILE|DIR|GLOB",
     "tokens": "tokens:DIR",
+    "images": "images:DIR",
 }
 
-OPTIONS = {"csv": CSV_KEYS | TABLE_KEYS, "jsonl": TABLE_KEYS, **TEXT_KEYS}
+OPTIONS = {
+    "csv": KEYS_OF["csv"] | TABLE_KEYS,
+    "parquet": KEYS_OF["parquet"],
+    "jsonl": TABLE_KEYS,
+    "images": IMAGE_KEYS,
+    "ratings": RATINGS_KEYS,
+    **ARRAY_KEYS,
+    **SET_KEYS,
+    **TEXT_KEYS,
+}
 """The options of each kind of source that has any, and their meaning."""
-PATHS = ("test", "tokenizer")  # options that are paths
-PATHLESS = ("openml", "shapes")  # what follows the colon is no path
+PATHS = ("test", "tokenizer", "labels")  # options that are paths
+PATHLESS = ("openml", "shapes", "clicks")  # what follows the colon is no path
 
 _DIGITS = Path(__file__).parent / "digits" / "digits.npz"
 
@@ -104,22 +123,46 @@ def open_dataset(
     match kind:
         case "digits":
             return _digits(task)
+        case "ratings":
+            from .ratings import ratings_dataset
+
+            return ratings_dataset(place, task, test_fraction, seed)
         case "shapes":
             from .shapes import shapes_dataset
 
             return shapes_dataset(place, task)
+        case "clicks":
+            from .clicks import clicks_dataset
+
+            return clicks_dataset(place, task)
         case "mnist":
             return image_dataset(kind, *read_idx_folder(folder(place, kind)), DIGIT_CLASSES, task)
         case "fashion-mnist":
             return image_dataset(kind, *read_idx_folder(folder(place, kind)), FASHION_CLASSES, task)
         case "cifar10":
+            from .formats.cifar10 import CIFAR10_CLASSES, read_cifar10
+
             return image_dataset(kind, *read_cifar10(folder(place, kind)), CIFAR10_CLASSES, task)
-        case "npz":
-            path = file(place, kind)
-            train, test, notes = read_npz(path)
+        case "images":
+            from .images import images_dataset
+
+            return images_dataset(place, task, test_fraction, seed, draw)
+        case "cifar100":
+            from .formats.cifar100 import cifar100_dataset
+
+            return cifar100_dataset(place, task)
+        case "emnist":
+            from .formats.emnist import emnist_dataset
+
+            return emnist_dataset(place, task)
+        case "npz" | "npy" | "hdf5":
+            from .formats.arrays import open_arrays
+
+            arrays = open_arrays(kind, place)
+            train, test, notes = arrays.splits()
             return build_dataset(
-                path.stem,
-                str(path),
+                arrays.name,
+                str(arrays.path),
                 train,
                 test,
                 task=task,
@@ -128,12 +171,12 @@ def open_dataset(
                 draw=draw,
                 notes=notes,
             )
-        case "csv":
+        case "csv" | "parquet":
             if task == SEGMENTATION:
                 raise UserError(f"{source} is a table: the task {task} is for images, as in npz:FILE")
             from .tables import csv_dataset
 
-            return csv_dataset(place, task, test_fraction, seed, draw, encoding)
+            return csv_dataset(place, task, test_fraction, seed, draw, encoding, kind)
         case _:
             from .formats.openml import read_openml
 
@@ -155,7 +198,8 @@ def open_dataset(
 def open_features(source: str, *, feature_names: tuple[str, ...] = ()) -> Features:
     """Open the samples of a source for predictions, without targets.
 
-    A csv file or an npz archive (x) may be without targets; of any other source these are the samples to test on.
+    A csv file, an npz archive (x) or a directory of images may be without targets; of any other source these are the
+    samples to test on.
 
     Parameters
     ----------
@@ -170,15 +214,22 @@ def open_features(source: str, *, feature_names: tuple[str, ...] = ()) -> Featur
         As ``open_dataset``, or if a column is lacking.
     """
     kind, place = parse_source(source)
-    if kind == "csv":
+    if kind in TABLES:
         from .tables import open_csv
 
-        table = open_csv(place, feature_names)
+        table = open_csv(place, feature_names, kind)
         x = check_features(table.numbers(table.features), f"{table.path}: the samples", table.features)
         return Features(table.name, x, table.features)
-    if kind == "npz":
-        path = file(place, kind)
-        return Features(path.stem, check_features(read_npz_samples(path), f"{path}: the samples"))
+    if kind in ARRAYS:
+        from .formats.arrays import open_arrays
+
+        arrays = open_arrays(kind, place)
+        return Features(arrays.name, check_features(arrays.samples(), f"{arrays.path}: the samples"))
+    if kind == "images":
+        from .images import image_samples
+
+        images = image_samples(place)
+        return Features(images.name, images.x, notes=images.notes)
     dataset = open_dataset(source)
     return Features(dataset.name, dataset.test.x, dataset.feature_names)
 
@@ -235,8 +286,9 @@ def path_of(source: str) -> str:
 def inherit_options(source: str, earlier: str) -> str:
     """Return a source completed by the options of an ``earlier`` one of its kind; others as they are.
 
-    A model that was trained on a file with decimal commas, or by a tokenizer, reads other files likewise. The test file
-    is not inherited. The notation of numbers (decimal=, thousands=) is inherited as a whole or not at all.
+    A model that was trained on a file with decimal commas, or by a tokenizer, reads other files likewise. Files of test
+    samples and of labels are not inherited. The notation of numbers (decimal=, thousands=) is inherited as a whole or
+    not at all.
 
     Examples
     --------
@@ -246,10 +298,13 @@ def inherit_options(source: str, earlier: str) -> str:
     'csv:new.csv,decimal=point,target=y'
     """
     (kind, place), (earlier_kind, _, earlier_place) = parse_source(source), earlier.partition(":")
-    if {kind, earlier_kind} - {"csv", "jsonl"} and {kind, earlier_kind} - set(TEXT_KEYS):
+    families = ({*TABLES, "jsonl"}, set(TEXT_KEYS), {"images"}, {"ratings"}, {"hdf5"})
+    if not any({kind, earlier_kind} <= family for family in families):
         return source
     path, options = split_place(kind, place)
-    given = {"test", *options} | ({"decimal", "thousands"} if {"decimal", "thousands"} & options.keys() else set())
+    given = {"test", "labels", "x_test", "y_test", *options} | (
+        {"decimal", "thousands"} if {"decimal", "thousands"} & options.keys() else set()
+    )
     _, before = split_place(earlier_kind, earlier_place)
     added = {key: values for key, values in before.items() if key not in given and key in OPTIONS[kind]}
     return f"{kind}:{join_options(path, options | added)}" if added else source
@@ -268,6 +323,18 @@ def replace_option(source: str, key: str, value: str) -> str:
     return f"{kind}:{join_options(path, options | {key: [value]})}" if key in options else source
 
 
+def default_options(source: str, options: Mapping[str, str]) -> str:
+    """Return a source with options that it does not give.
+
+    >>> default_options("images:photos,channels=1", {"size": "32", "channels": "3"})
+    'images:photos,channels=1,size=32'
+    """
+    kind, place = parse_source(source)
+    path, given = split_place(kind, place)
+    added = {key: [value] for key, value in options.items() if key not in given}
+    return f"{kind}:{join_options(path, given | added)}"
+
+
 def default_tokenizer(source: str, file: str) -> str:
     """Return a source of text with the tokenizer ``file`` if it names none; others as they are.
 
@@ -283,9 +350,13 @@ def default_tokenizer(source: str, file: str) -> str:
     return source if "tokenizer" in options else f"{kind}:{join_options(path, options | {'tokenizer': [file]})}"
 
 
-def units_of(source: str) -> "Sequence[Unit | TableUnit]":
+def units_of(source: str) -> "Sequence[Unit | TableUnit | DecodingUnit]":
     """Return the work to do once before a source is opened, which ranks may share; none for most sources."""
     kind, place = parse_source(source)
+    if kind == "images":
+        from .images import units_of_images
+
+        return units_of_images(place)
     if kind not in TEXT_KEYS and not has_text(kind, place):
         return []
     from .text import units_of_source, units_of_table

@@ -34,6 +34,10 @@ def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "st
     """
     if not amount:
         return dataset
+    if dataset.validation is not None:
+        raise UserError(
+            f"--validation {amount:g} draws validation samples, but {dataset.name} has some of its own: leave it out"
+        )
     train = dataset.train
     count = max(1, round(amount * len(train))) if amount < 1 else int(amount)
     if count >= len(train):
@@ -51,5 +55,5 @@ def with_validation(dataset: Dataset, amount: float, seed: int, draw: Draw = "st
         raise UserError(
             f"{dataset.name}: every training sample is the only one of its class, so that there is none to validate on"
         )
-    left, validation = (Split(select(train.x, rows), train.y[rows]) for rows in (kept, drawn))
+    left, validation = (Split(select(train.x, rows), train.y[rows], train.seen) for rows in (kept, drawn))
     return dataclasses.replace(dataset, train=left, validation=validation)

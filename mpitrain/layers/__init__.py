@@ -8,10 +8,12 @@ from .concat import Concat
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
 from .dense_block import DenseBlock
+from .dot_product import DotProduct, NeuralFactorization, SideBySide
 from .dropout import Dropout
 from .embedding import Embedding
 from .experts import Experts
 from .flatten import Flatten
+from .interactions import DotInteraction, HashedColumns, OnNumbers
 from .layernorm import LayerNorm
 from .linear import Linear
 from .lora import LoRALinear
@@ -26,6 +28,7 @@ from .sequential import Part, Sequential, Unit
 from .skip_concat import SkipConcat
 from .tokens import FirstToken, TiedHead, TokenEmbedding
 from .transformer_block import PostNormBlock, PreNormBlock
+from .user_history import FirstColumn, UserHistory
 
 __all__ = [
     "GELU",
@@ -36,12 +39,16 @@ __all__ = [
     "Conv2d",
     "ConvTranspose2d",
     "DenseBlock",
+    "DotInteraction",
+    "DotProduct",
     "Dropout",
     "Embedding",
     "Experts",
+    "FirstColumn",
     "FirstToken",
     "Flatten",
     "GlobalAvgPool",
+    "HashedColumns",
     "Layer",
     "LayerNorm",
     "Linear",
@@ -49,6 +56,8 @@ __all__ = [
     "MaxPool2d",
     "MixtureOfExperts",
     "MultiHeadAttention",
+    "NeuralFactorization",
+    "OnNumbers",
     "Part",
     "PatchEmbedding",
     "PostNormBlock",
@@ -59,6 +68,7 @@ __all__ = [
     "Residual",
     "Sequential",
     "SiLU",
+    "SideBySide",
     "Sigmoid",
     "SkipConcat",
     "SwiGLU",
@@ -66,4 +76,5 @@ __all__ = [
     "TiedHead",
     "TokenEmbedding",
     "Unit",
+    "UserHistory",
 ]

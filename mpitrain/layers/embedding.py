@@ -7,10 +7,10 @@ import numpy as np
 from ..context import Context
 from ..device import device_of
 from ..errors import UserError
-from ..ops.embedding import check_ids, embedding, embedding_dw
-from ..parameter import Parameter
-from . import init
+from ..ops.embedding import check_ids, embedding, embedding_dw, row_sums
+from ..parameter import Initializer, Parameter
 from .base import Layer, empty_gradient
+from .init import normal
 
 
 class Embedding(Layer):
@@ -22,6 +22,8 @@ class Embedding(Layer):
         V and D.
     std : float
         Standard deviation of the initial values, normal draws (0.02 as in GPT-2).
+    init : callable(rng, shape) -> array, optional
+        Draws them in another way.
 
     Raises
     ------
@@ -34,9 +36,9 @@ class Embedding(Layer):
     x is (...) integer, w (V, D), y (..., D). Gradient: dw[v] = sum of dy where x = v. There is no dx.
     """
 
-    def __init__(self, num_embeddings: int, size: int, std: float = 0.02):
+    def __init__(self, num_embeddings: int, size: int, std: float = 0.02, init: Initializer | None = None):
         self.num_embeddings, self.size = num_embeddings, size
-        self.weight = Parameter((num_embeddings, size), init.normal(std))
+        self.weight = Parameter((num_embeddings, size), init or normal(std))
         self.needs_dx = False
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
@@ -51,19 +53,23 @@ class Embedding(Layer):
         """Write dw, or put it off."""
         ids = ctx[self]
         if ctx.later is None:
-            self._put_gradient(ids, dy)
+            self.put_gradient(ids, dy)
         elif not self.weight.frozen:
-            ctx.later.append(partial(self._put_gradient, ids, dy))
+            ctx.later.append(partial(self.put_gradient, ids, dy))
         return empty_gradient(dy)
 
-    def _put_gradient(self, ids: np.ndarray, dy: np.ndarray) -> None:
-        """Write dw, if w is trained."""
+    def put_gradient(self, ids: np.ndarray, dy: np.ndarray) -> None:
+        """Add rows ``dy`` (..., D) to dw at ``ids`` (M,), if w is trained."""
         w = self.weight
         if w.frozen:
             return
-        if not w.accumulate:
-            w.grad.fill(0)
-        embedding_dw(ids, dy.reshape(len(ids), self.size), w.grad)
+        rows = dy.reshape(len(ids), self.size)
+        if w.by_rows:
+            w.rows.append(row_sums(ids, rows))
+        else:
+            if not w.accumulate:
+                w.grad.fill(0)
+            embedding_dw(ids, rows, w.grad)
         w.written()
 
     def diagnose(self, x: np.ndarray) -> str:

@@ -4,7 +4,10 @@ import math
 
 import numpy as np
 
-from ..parameter import Initializer
+from ..parameter import Initializer, Shard
+
+AT_ONCE = 1 << 16  # draws of a part
+WORDS = 4  # of a step of Philox's counter
 
 
 def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -31,3 +34,37 @@ def lecun_uniform(fan_in: int) -> Initializer:
     """Return U(-1/sqrt(fan_in), 1/sqrt(fan_in)) draws (LeCun et al. 1998, "Efficient BackProp"; PyTorch's default)."""
     bound = 1 / math.sqrt(max(1, fan_in))
     return lambda rng, shape: rng.uniform(-bound, bound, shape)
+
+
+class UniformByCounter:
+    """U(-bound, bound) draws, each by a counter of its own: a part of a table is drawn without the rest.
+
+    Parameters
+    ----------
+    std : float
+        Standard deviation: bound / sqrt(3).
+
+    Notes
+    -----
+    Draw k of a tensor is word k of Philox 4x64 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3")
+    under a key from the generator. Memory beside the part itself is for ``AT_ONCE`` draws.
+    """
+
+    def __init__(self, std: float):
+        self.bound = std * math.sqrt(3)
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the draws of a whole tensor."""
+        whole = np.empty(shape)
+        self.fill(rng, shape, None, whole)
+        return whole
+
+    def fill(self, rng: np.random.Generator, shape: tuple[int, ...], shard: Shard | None, out: np.ndarray) -> None:
+        """Write the draws of a part of a tensor of ``shape`` to ``out``, a contiguous array."""
+        key, flat = rng.integers(1 << 63, size=2, dtype=np.uint64), out.reshape(-1)
+        for first, place, length in shard.runs(shape, 0, out.size) if shard else [(0, 0, out.size)]:
+            draws = np.random.Generator(np.random.Philox(key=key).advance(place // WORDS))
+            draws.random(place % WORDS)
+            for start in range(0, length, AT_ONCE):
+                part = flat[first + start : first + min(start + AT_ONCE, length)]
+                part[...] = self.bound * (2 * draws.random(len(part)) - 1)

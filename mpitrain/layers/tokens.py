@@ -171,7 +171,7 @@ class TokenEmbedding(Embedding):
             return
         if is_token is not None and isinstance(ids, np.ndarray):  # elsewhere the rows of PAD are 0 as they are
             ids, rows = ids[is_token], rows[is_token]
-        self._put_gradient(ids, rows)
+        self.put_gradient(ids, rows)
 
     def _put_position_gradients(self, places: np.ndarray | None, dy: np.ndarray) -> None:
         p, (num_rows, length, size) = self.positions, dy.shape

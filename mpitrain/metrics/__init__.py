@@ -10,6 +10,7 @@ from .exact import ExactSums, exact_product
 from .function import FunctionMetric
 from .names import METRICS, MetricSet, make_metric, make_metrics, split_metrics
 from .overlap import IoU, MeanIoU
+from .ranking import NDCG, Ranking, Recall
 from .values import MAE, R2
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "F1",
     "MAE",
     "METRICS",
+    "NDCG",
     "R2",
     "Accuracy",
     "Confusion",
@@ -27,6 +29,8 @@ __all__ = [
     "MeanIoU",
     "Metric",
     "MetricSet",
+    "Ranking",
+    "Recall",
     "SummedMetric",
     "TopK",
     "area_under_roc",

@@ -38,12 +38,15 @@ class Metric(ABC):
     of_tokens : bool
         Whether it is for language modeling, too: its state does not grow with the tokens, nor with the vocabulary.
     larger_is_better : bool
+    of_rankings : bool
+        Whether outputs of items that the user of a sample has had before are -inf for it.
     is_number : bool
         False for one whose result is an array.
     """
 
     task: ClassVar[Task] = "any"
     of_tokens: ClassVar[bool] = False
+    of_rankings: ClassVar[bool] = False
     larger_is_better = True
     is_number = True
 

@@ -1,19 +1,19 @@
 """Metrics by name: ``accuracy``, ``topk:k=3``, ``f1:average=weighted``, or ``FILE.py:FUNC`` for a user's own."""
 
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import UserError
-from ..registry import Option, Registry
+from ..registry import Option, Registry, split_names
 from .auc import AUC
 from .base import LANGUAGE_MODELING, SEGMENTATION, Metric, SummedMetric
 from .classes import F1, Accuracy, Confusion, Top5, TopK
 from .function import FunctionMetric
 from .overlap import IoU, MeanIoU
+from .ranking import NDCG, Recall
 from .values import MAE, R2
 
 Gather = Callable[[Any], list[Any]]
@@ -54,6 +54,8 @@ METRICS = _Metrics(
         "f1": F1,
         "auc": AUC,
         "confusion": Confusion,
+        "recall": Recall,
+        "ndcg": NDCG,
         "iou": IoU,
         "miou": MeanIoU,
         "mae": MAE,
@@ -103,13 +105,7 @@ def split_metrics(text: str) -> list[str]:
     >>> split_metrics("accuracy,topk:k=3,mine.py:score:a=1,b=2,auc")
     ['accuracy', 'topk:k=3', 'mine.py:score:a=1,b=2', 'auc']
     """
-    found: list[str] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        if found and re.match(r"[A-Za-z_]\w*=", part):
-            found[-1] += f",{part}"
-        else:
-            found.append(part)
-    return found
+    return split_names(text)
 
 
 def make_metrics(specs: str | Sequence[Spec], num_outputs: int, task: str = "") -> "MetricSet":
@@ -148,10 +144,25 @@ class MetricSet:
         for metric in self.metrics:
             metric.reset()
 
-    def update(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> None:
-        """Count samples; see ``Metric.update``."""
+    def update(
+        self,
+        outputs: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray | None = None,
+        hide: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
+        """Count samples; see ``Metric.update``.
+
+        Parameters
+        ----------
+        hide : callable(outputs) -> array, optional
+            Returns outputs for metrics of rankings.
+        """
+        hidden = None
         for metric in self.metrics:
-            metric.update(outputs, targets, weights)
+            if hide is not None and metric.of_rankings:
+                hidden = hide(outputs) if hidden is None else hidden
+            metric.update(outputs if hidden is None or not metric.of_rankings else hidden, targets, weights)
 
     def gather(self, all_gather: Gather) -> None:
         """Combine the samples of all ranks (collective).

@@ -16,13 +16,17 @@ from . import resnet
 from .adapt import add_lora, freeze, merge_lora, remove_lora
 from .bert import bert
 from .convnet import convnet
+from .dlrm import dlrm
 from .gpt import gpt
 from .lenet import lenet
 from .literature import LITERATURE
 from .llama import llama
+from .matrix_factorization import mf
 from .mlp import mlp
+from .ncf import ncf
 from .prepare import prepare
 from .resnet_cifar import resnet_cifar
+from .two_tower import two_tower
 from .unet import unet
 from .vit import vit
 
@@ -49,7 +53,9 @@ MODELS: Registry[Layer] = Registry(
         "resnet": resnet.resnet,
         **LITERATURE,
         "unet": unet,
+        "dlrm": dlrm,
         **{"gpt": gpt, "llama": llama, "bert": bert, "vit": vit},
+        **{"mf": mf, "ncf": ncf, "two-tower": two_tower},
     },
     arguments=("input_shape", "num_outputs"),
     result=Layer,

@@ -6,7 +6,7 @@ from typing import Any
 from ..head_loss import LARGE
 from ..layers import Layer, Linear, Sequential, TiedHead
 from ..planning import Model, Unit
-from . import flow_blocks, flow_images  # noqa: F401  (their rules)
+from . import flow_blocks, flow_columns, flow_images  # noqa: F401  (their rules)
 from .flow import Costs, Value, flow
 from .flow_rules import head, linear
 

@@ -24,6 +24,14 @@ def embedding(ids: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:
     np.take(w, ids, axis=0, out=y, mode="clip")
 
 
+def row_sums(ids: np.ndarray, dy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the different ids (U,), ascending, and the sum of dy for each, (U, D)."""
+    numbers, inverse = np.unique(ids, return_inverse=True)
+    sums = np.zeros((len(numbers), dy.shape[1]), dy.dtype)
+    embedding_dw(inverse.reshape(-1), dy, sums)
+    return numbers, sums
+
+
 @op
 def embedding_dw(ids: np.ndarray, dy: np.ndarray, dw: np.ndarray) -> None:
     """Add each dy[m] to dw[ids[m]]: rows of equal id are brought together and each run is summed once."""

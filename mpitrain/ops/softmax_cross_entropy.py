@@ -7,6 +7,8 @@ arXiv 1512.00567). With s = logits - max (Bridle 1990; the shift keeps exp in ra
     loss = log(sum_k e_k) - (1 - smoothing) s_target - smoothing mean_k s_k,      dlogits = p - q,  p = e / sum_k e_k.
 
 With class weights (K,) float32, the loss and the gradient of a row are multiplied by the weight of its target.
+
+Targets may be probabilities (M, K) as well, as those of mixed samples: see ``soft_cross_entropy``.
 """
 
 from typing import Any
@@ -82,6 +84,42 @@ def cross_entropy_gradient(
         losses *= weights
         logits *= weights[:, None]
     return totals_of(losses, correct, counted)
+
+
+@op
+def soft_cross_entropy(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    smoothing: float,
+    dlogits: np.ndarray,
+    class_weights: np.ndarray | None = None,
+) -> Any:
+    """Return the sums over rows (rows, loss, correct) for probabilities of classes, and write dlogits (M, K).
+
+    The loss of a row is the mean of the losses of all classes, weighted by their ``targets`` t (M, K), which add up to
+    1: with class weights w (or 1), W = sum_k t_k w_k and q_k = (1 - smoothing) t_k w_k + smoothing W / K,
+
+        loss = -sum_k q_k log p_k,      dlogits = W p - q.
+
+    A row counts as correct by the probability of the class with the largest logit: a mixture of two classes by the
+    share of that class. On a GPU the sums stay there as an array (3,). ``dlogits`` may be ``logits``.
+    """
+    rows, classes = logits.shape
+    found = np.take_along_axis(targets, logits.argmax(axis=1)[:, None], axis=1)
+    weighted = targets if class_weights is None else targets * class_weights
+    total = weighted.sum(axis=1, keepdims=True)  # W
+    q = (1 - smoothing) * weighted + (smoothing / classes) * total
+    np.subtract(logits, logits.max(axis=1, keepdims=True, initial=-np.inf), out=dlogits)
+    expected = (q * dlogits).sum(axis=1, keepdims=True)
+    np.exp(dlogits, out=dlogits)
+    sums = dlogits.sum(axis=1, keepdims=True)
+    losses = total * np.log(sums) - expected
+    dlogits *= total / sums
+    dlogits -= q
+    if isinstance(logits, np.ndarray):
+        return float(rows), float(losses.sum(dtype=np.float64)), float(found.sum(dtype=np.float64))
+    counts = np.ones_like(losses)
+    return np.concatenate([counts, losses, found.astype(losses.dtype)], axis=1).sum(axis=0)
 
 
 def totals_of(losses: np.ndarray, correct: np.ndarray, counted: np.ndarray | None) -> tuple[float, float, float]:

@@ -73,6 +73,19 @@ def sgd_update(w: np.ndarray, block: Block, scale: float, decay: float, momentum
 
 
 @op
+def adagrad_update(w: np.ndarray, block: Block, scale: float, decay: float, rate: float, eps: float) -> None:
+    """Do g = scale grad + decay w, s = s + g^2, w = w - rate g / (sqrt(s) + eps)."""
+    g, squares, scratch = _scaled_gradient(block, scale, decay), block.slots[0], workspace(w, "part", w.shape)
+    np.multiply(g, g, out=scratch)
+    np.add(squares, scratch, out=squares)
+    np.sqrt(squares, out=scratch)
+    np.add(scratch, eps, out=scratch)
+    np.divide(g, scratch, out=g)
+    np.multiply(g, rate, out=g)
+    np.subtract(w, g, out=w)
+
+
+@op
 def adam_update(w: np.ndarray, block: Block, step: AdamStep) -> None:
     """Do w = (1 - shrink) w, g = scale grad + decay w, m and v from g, w = w - rate m / (sqrt(v) + eps)."""
     if step.shrink:

@@ -3,6 +3,7 @@
 from ..arena import Arena
 from ..ops.reduce import sum_of_squares
 from ..registry import Registry
+from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .base import BLOCK, ArenaShard, Optimizer
 from .clip import QueuedNorm, clip_factor, global_norm
@@ -16,6 +17,7 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "SGD",
+    "Adagrad",
     "Adam",
     "AdamW",
     "ArenaShard",
@@ -30,7 +32,10 @@ __all__ = [
 ]
 
 OPTIMIZERS: Registry[Optimizer] = Registry(
-    "optimizer", {"sgd": SGD, "adam": Adam, "adamw": AdamW, "lars": LARS}, arguments=("arena",), result=Optimizer
+    "optimizer",
+    {"sgd": SGD, "adam": Adam, "adamw": AdamW, "lars": LARS, "adagrad": Adagrad},
+    arguments=("arena",),
+    result=Optimizer,
 )
 
 

@@ -23,6 +23,9 @@ class Adam(Optimizer):
     eps : float
     weight_decay, decay_all
         See ``Optimizer``.
+    lazy : bool
+        Of large embedding tables, update the rows that a step has met alone: m, v and w of the others stay as they are,
+        which is another rule (PyTorch's SparseAdam), and needs no pass over the whole table.
     """
 
     slot_names = ("m", "v")
@@ -36,14 +39,23 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         decay_all: bool = False,
+        lazy: bool = False,
     ):
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if not 0 <= beta < 1:
                 raise UserError(f"Adam's {name} must lie in [0, 1), but it is {beta}")
         if not 0 < eps < math.inf:
             raise UserError(f"Adam's eps must be above 0 and finite, but it is {eps}")
+        if lazy and weight_decay:
+            raise UserError("Adam with lazy=true leaves most rows of a table as they are, but weight decay changes all")
+        self.lazy = lazy
         self.betas, self.eps = (float(beta1), float(beta2)), float(eps)
         super().__init__(arena, weight_decay=weight_decay, decay_all=decay_all)
+
+    @property
+    def updates_rows(self) -> bool:
+        """True if it is lazy."""
+        return self.lazy
 
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block."""

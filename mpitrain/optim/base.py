@@ -56,7 +56,7 @@ class Optimizer(ABC):
 
     Attributes
     ----------
-    slots : dict of str to (arena.size,) array
+    slots : dict of str to (arena.trained_size,) array
         The optimizer's state of each parameter, laid out as the arena; restored by writing into it.
         Memory that is never touched is never resident, so a rank that updates only its shard pays only for its shard.
     step_count : int
@@ -78,7 +78,7 @@ class Optimizer(ABC):
         self.arena = arena
         self.weight_decay, self.decay_all = float(weight_decay), decay_all
         self.step_count = 0
-        self.slots = {name: np.zeros(arena.size, arena.dtype, like=arena.values) for name in self.slot_names}
+        self.slots = {name: np.zeros(arena.trained_size, arena.dtype, like=arena.values) for name in self.slot_names}
         in_numpy = isinstance(arena.values, np.ndarray) and cpu_kernels.C is None
         self._longest = BLOCK if in_numpy else KERNEL_BLOCK
         self._blocks: dict[ArenaShard, list[list[Block]]] = {}
@@ -98,6 +98,33 @@ class Optimizer(ABC):
         for blocks in self.blocks(shard or self.whole):
             for block in blocks:
                 self.update(block, float(lr), float(scale))
+
+    @property
+    def updates_rows(self) -> bool:
+        """True if rows of a table that a step has not met need no update: those whose gradient is 0 stay as they are.
+
+        False unless overridden.
+        """
+        return False
+
+    def update_rows(self, p: Parameter, numbers: np.ndarray, gradients: np.ndarray, lr: float, scale: float) -> None:
+        """Update rows of a table whose gradient is kept as rows, after ``step``.
+
+        Parameters
+        ----------
+        p : Parameter
+        numbers : (U,) array
+            Different rows of ``p.data``.
+        gradients : (U, ...) array
+        lr, scale : float
+            As in ``step``.
+        """
+        tables = [p.data, *(slot[p.start : p.stop].reshape(p.shape) for slot in self.slots.values())]
+        w, *slots = (table[numbers].reshape(-1) for table in tables)
+        bounds = np.empty(0, np.int64)
+        self.update(Block(w, Sources([gradients.reshape(-1)]), tuple(slots), bounds), float(lr), float(scale))
+        for table, rows in zip(tables, (w, *slots), strict=True):
+            table[numbers] = rows.reshape(gradients.shape)
 
     @abstractmethod
     def update(self, block: Block, lr: float, scale: float) -> None:

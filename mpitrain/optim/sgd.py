@@ -44,6 +44,11 @@ class SGD(Optimizer):
         self.slot_names = ("momentum",) if momentum else ()
         super().__init__(arena, weight_decay=weight_decay, decay_all=decay_all)
 
+    @property
+    def updates_rows(self) -> bool:
+        """True without momentum and weight decay."""
+        return not self.momentum and not self.weight_decay
+
     def update(self, block: Block, lr: float, scale: float) -> None:
         """Update one block."""
         sgd_update(block.w, block, lr * scale, lr * self.weight_decay, self.momentum, self.nesterov)

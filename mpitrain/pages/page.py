@@ -59,7 +59,7 @@ def document(title: str, body: Html, foot: str, script: str = "", nonce: str = "
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
             element("title", f"{title} - mpitrain"),
-            f"<style>\n{_read('style.css')}</style>",
+            f"<style>\n{style()}</style>",
             "</head>",
             "<body>",
             element("header", join([element("h1", title), live])),
@@ -76,6 +76,11 @@ def document(title: str, body: Html, foot: str, script: str = "", nonce: str = "
 def live_script() -> str:
     """Return the script of a page that refreshes itself."""
     return _read("live.js")
+
+
+def style() -> str:
+    """Return the style of all pages."""
+    return _read("style.css")
 
 
 def _read(name: str) -> str:

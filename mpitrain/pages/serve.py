@@ -90,16 +90,13 @@ class LiveServer(ThreadingHTTPServer):
 
     def __init__(self, page: LivePage, host: str, port: int, *, with_token: bool = False):
         self.page = page
+        family, address = find_address(host, port)
+        self.address_family = family
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            family, address = min((one[0], str(one[4][0])) for one in found)  # IPv4 first: every browser has it
-            self.address_family = family
             super().__init__((address, port), Answer)
         except (OSError, OverflowError) as error:
-            why = getattr(error, "strerror", None) or error
-            hint = "; --port 0 takes a free one" if getattr(error, "errno", 0) == errno.EADDRINUSE else ""
-            raise UserError(f"cannot listen at {host}, port {port}: {why}{hint}") from None
-        self.is_local = ipaddress.ip_address(address.partition("%")[0]).is_loopback
+            raise cannot_listen(host, port, error) from None
+        self.is_local = is_loopback(address)
         self.token = "" if self.is_local and not with_token else secrets.token_urlsafe(24)
         self._host = host
 
@@ -112,10 +109,7 @@ class LiveServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """The address for a browser, with the token if one is asked for."""
-        any_address = self._host in ("0.0.0.0", "::", "")
-        host = socket.gethostname() if any_address else self._host
-        host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self.server_address[1]}/" + (f"?token={quote(self.token)}" if self.token else "")
+        return url_of(self._host, self.server_address[1], self.token)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: browsers close connections as they like."""
@@ -176,6 +170,40 @@ class Answer(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
+
+
+def find_address(host: str, port: int) -> tuple[socket.AddressFamily, str]:
+    """Return the family and the address to listen at; IPv4 first, which every browser has.
+
+    Raises
+    ------
+    UserError
+        If there is no such host.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise cannot_listen(host, port, error) from None
+    return min((one[0], str(one[4][0])) for one in found)
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether only this host reaches an address."""
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def cannot_listen(host: str, port: int, error: Exception) -> UserError:
+    """Return the error for an address that a server cannot have."""
+    why = getattr(error, "strerror", None) or error
+    hint = "; --port 0 takes a free one" if getattr(error, "errno", 0) == errno.EADDRINUSE else ""
+    return UserError(f"cannot listen at {host}, port {port}: {why}{hint}")
+
+
+def url_of(host: str, port: int, token: str = "") -> str:
+    """Return the address of a server for a browser, with the token if one is asked for."""
+    host = socket.gethostname() if host in ("0.0.0.0", "::", "") else host
+    host = f"[{host}]" if ":" in host else host
+    return f"http://{host}:{port}/" + (f"?token={quote(token)}" if token else "")
 
 
 def is_own_name(host: str) -> bool:

@@ -5,6 +5,7 @@ without any adds zeros: the sum over ranks, divided once by the total weight, is
 whatever the shares are.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -27,6 +28,7 @@ from ..step_header import StepHeader
 from .make_sync import make_gradient_sync
 from .part_sums import PartSums
 from .roles import Roles
+from .row_updates import RowUpdates
 from .weights_alike import model_difference, weight_difference
 
 
@@ -133,7 +135,7 @@ class DataParallel:
         self._signature = np.zeros(4, arena.dtype)
         self._num_steps = 0
         self.every_step = self.meets = sync == EVERY_STEP
-        everything = (*arena.parameters, *arena.frozen)
+        everything = (*arena.trained, *arena.frozen)
         self._end_together(model_difference(group, [(p.name, p.full_shape) for p in everything]))
         if arena.divided is None:
             self._same.broadcast(arena.values)
@@ -152,6 +154,7 @@ class DataParallel:
             gradient_hook=gradient_hook,
             same=self._same,
         )
+        self._rows = RowUpdates(arena, self._same, roles) if arena.by_rows else None
         self._part_sums = None if roles is None or roles.parts.size == 1 else PartSums(roles, arena, self.sync, copies)
         self.algorithms, self.reasons = self.sync.algorithms, self.sync.reasons
         self.buckets = self.sync.buckets
@@ -214,8 +217,10 @@ class DataParallel:
         if not self.arena.on_host:
             self.arena.get_header()
         differs = self.group.size > 1 and self._signatures_differ()
+        if self._rows is not None:
+            self._rows.sum()
         if self._part_sums is not None:
-            differs = self._part_sums.sum(differs)
+            differs = self._part_sums.sum(differs, 0.0 if self._rows is None else self._rows.squares())
         self.sync_seconds += time.perf_counter() - begin
         if self.roles is not None:
             self.sync_seconds += self.roles.waited - self._waited
@@ -252,6 +257,8 @@ class DataParallel:
             return self._part_sums.norm
         begin = time.perf_counter()
         norm = self.sync.norm()
+        if self._rows is not None:
+            norm = math.hypot(norm, math.sqrt(self._rows.squares()))
         end = time.perf_counter()
         self.sync_seconds += end - begin
         if self.on_timed is not None:
@@ -262,6 +269,8 @@ class DataParallel:
         """Update the weights from the summed gradients times ``scale``; every rank calls it, or no rank does."""
         begin = time.perf_counter()
         self.sync.update(optimizer, lr, scale)
+        if self._rows is not None:
+            self._rows.update(optimizer, lr, scale)
         end = time.perf_counter()
         if self.sync.own is not None:  # it waits for the other ranks' shares
             self.sync_seconds += end - begin
@@ -340,7 +349,7 @@ class DataParallel:
     def _weight_difference(self, when: str) -> str:
         """Return which weights differ over ranks that have the same ones, "" if they are equal."""
         arena, roles = self.arena, self.roles
-        parameters = [*arena.parameters, *arena.frozen]
+        parameters = [*arena.trained, *arena.frozen]
         found = weight_difference(self._same, when, parameters, arena.values)
         for axis in ("tensor", "expert") if roles is not None else ():
             assert roles is not None
@@ -353,4 +362,6 @@ class DataParallel:
     def free(self) -> None:
         """Free MPI resources: requests, and shared memory (the arena moves out of it)."""
         self.sync.free()
+        if self._rows is not None:
+            self._rows.free()
         self.arena.on_ready = None

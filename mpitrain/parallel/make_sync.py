@@ -73,7 +73,7 @@ def make_gradient_sync(
         return _automatic(arena, group, all_reduce, shard, bucket_bytes, gradient_hook)  # which refuses SHARDS
     codec = _checked_codec(arena, group, all_reduce, shard, compress)
     exchange = _checked_hook(group, all_reduce, shard, compress, gradient_hook)
-    wanted = shard in SHARDS or (shard == "auto" and all_reduce == "auto")
+    wanted = shard in SHARDS or (shard == "auto" and all_reduce == "auto" and not arena.by_rows)
     if shard in SHARDS and group.has_devices:
         raise AgreedError(f"--shard {shard} works in the memory of CPUs only: leave it out, or take --device cpu")
     group.check_usable(all_reduce)  # the same on any number of ranks, also where there is nothing to sum

@@ -41,14 +41,17 @@ class PartSums:
         ]
         self.norm = math.nan
 
-    def sum(self, differs: bool) -> bool:
-        """Sum the header, which has the sums over ranks with other samples; return whether any rank ``differs``."""
+    def sum(self, differs: bool, more: float = 0.0) -> bool:
+        """Sum the header, which has the sums over ranks with other samples; return whether any rank ``differs``.
+
+        ``more`` are squares of gradients that this rank counts besides those of the arena.
+        """
         header, roles = self._arena.header[: StepHeader.CONTROL.stop], self._roles
         if not roles.counts_loss:
             header[StepHeader.TOTALS] = 0
         if not roles.counts_sums:
             header[...] = 0
-        sums = roles.parts.sum(np.array([*header, self._squares(), differs], np.float64))
+        sums = roles.parts.sum(np.array([*header, self._squares() + more, differs], np.float64))
         header[...] = sums[:-2]
         self.norm = math.sqrt(sums[-2])
         return bool(sums[-1])

@@ -18,6 +18,7 @@ from .display.progress_log import ProgressLog
 from .executors import TimedExecutor, make_executor
 from .hooks import Hook, Hooks
 from .hooks.defaults import default_hooks
+from .hooks.weight_average import WeightAverage
 from .limits import num_microbatches, num_shards
 from .loop import TrainingLoop
 from .mesh.placement import bucket_bytes_of
@@ -66,6 +67,10 @@ def make_loop(
     if config.parallel.balance == "auto" and run.group.size > 1 and run.runner is None:
         meter = WorkMeter(run.loader, run.data_parallel, setup.arena.device)
         executor = TimedExecutor(executor, meter)
+    with world.together():
+        for hook in hooks:
+            if isinstance(hook, WeightAverage):
+                hook.attach(run)
     made = default_hooks(run, directory, control, run_path, hooks, meter, observers)
     return TrainingLoop(run, executor, Hooks(made, world.rank))
 
@@ -149,7 +154,7 @@ def _make_loader(config: Config, setup: TrainingSetup, group: Group, shards: int
         seed=config.run.seed,
         normalizer=setup.normalizer,
         target_normalizer=setup.target_normalizer,
-        augment=augment_of(config),
+        augment=augment_of(config, setup.dataset),
         microbatches=shards // group.size if shards else num_microbatches(config, len(train), stages),
         virtual_ranks=shards > 0,
         prefetch=config.data.prefetch,

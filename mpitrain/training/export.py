@@ -13,7 +13,6 @@ from .directory.trained_model import open_trained_model
 from .pretrained.export import export_folder
 from .pretrained.gguf import open_gguf, tokenizer_text
 from .pretrained.peft_write import export_adapters
-from .weights import gather_tensors
 
 FILES = {"last": LAST, "best": BEST}
 
@@ -71,7 +70,5 @@ def export_gguf(source: str, folder: Path, *, force: bool = False) -> list[Path]
     match = weights.fit(model)
     arena = Arena(model, whole=ModelTable.of(model))
     match.load(arena)
-    tensors = gather_tensors(arena)
-    assert tensors is not None
     tokenizer = tokenizer_text(weights.files[0])
-    return export_folder(folder, weights.text, model, tensors, tokenizer=tokenizer, force=force)
+    return export_folder(folder, weights.text, model, arena.named_tensors(), tokenizer=tokenizer, force=force)

@@ -86,7 +86,7 @@ def try_passes(setup: TrainingSetup, config: Config, size: int) -> Passes:
 def memory_of(run: TrainingRun, passes: Passes) -> dict[str, tuple[int, str]]:
     """Return the bytes of each part of training on rank 0, with a remark on each."""
     arena, exchange, size = run.setup.arena, run.data_parallel.sync, run.loader.size
-    own = arena.size if exchange.own is None else sum(part.stop - part.start for part in exchange.own)
+    own = arena.trained_size if exchange.own is None else sum(part.stop - part.start for part in exchange.own)
     in_common = exchange.sharded and not run.data_parallel.messages_per_step
     slots = list(run.optimizer.slots)
     config, data, normalized = run.config, run.setup.dataset, run.setup.normalizer is not None

@@ -111,6 +111,8 @@ class TrainingRun:
         ``period_times`` of all ranks, on rank 0; with --monitor only.
     on_test_outputs : list of callable(StepInfo, Split, slice, array)
         Called in an evaluation with rows of the test samples of this rank, and their outputs on its device.
+    averages : dict of str to (arena.size,) array
+        Averages of the weights, which checkpoints hold.
     """
 
     config: Config
@@ -147,6 +149,7 @@ class TrainingRun:
     path: Path | None = None
     times_of_ranks: list[Times] = field(default_factory=list)
     on_test_outputs: list[OutputListener] = field(default_factory=list)
+    averages: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def group(self) -> Group:
@@ -162,7 +165,7 @@ class TrainingRun:
     def tensors(self) -> State:
         """The tensors that a step changes."""
         sync = self.data_parallel.sync
-        return State(self.setup.arena, self.optimizer, sync.slots, sync.own_slots)
+        return State(self.setup.arena, self.optimizer, {**sync.slots, **self.averages}, sync.own_slots)
 
     @property
     def ends_early(self) -> bool:

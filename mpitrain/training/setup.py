@@ -1,6 +1,7 @@
 """Setup of training from a config: data, normalization, network, loss."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ from .. import models
 from ..arena import Arena
 from ..comm.world import World
 from ..config import Config
-from ..data.augment import Augment, check_augment
+from ..data.augment import Augment, check_dataset
 from ..data.batches import make_batches
-from ..data.dataset import LANGUAGE_MODELING, SEGMENTATION, Dataset
+from ..data.dataset import CLASSIFICATION, LANGUAGE_MODELING, SEGMENTATION, Dataset
 from ..data.lazy import is_lazy
 from ..data.matching.conform import in_order_of
 from ..data.matching.fingerprint import contents, digest_file, fingerprint
@@ -211,7 +212,7 @@ def open_setup(
         lora = adapt(model, config.model, fitted, () if first_weights is None else first_weights.new)
         if lora is not None and weights is None and own.model is None and earlier is None:
             dataset = dataclasses.replace(dataset, notes=(*dataset.notes, RANDOM_BASE))
-        limits.check_memory(config, model, world, mesh.sizes["pipe"] * mesh.sizes["tensor"])
+        limits.check_memory(config, model, world, math.prod(mesh.sizes[axis] for axis in ("pipe", "tensor", "expert")))
         class_weights = class_weights_of(config.optimizer.class_weights, dataset)
         loss = make_loss(dataset.task, config.optimizer.label_smoothing, class_weights)
         if first_weights is not None:
@@ -294,9 +295,10 @@ def task_facts(dataset: Dataset) -> dict[str, Any]:
     return {"task": dataset.task, "token_bytes": None if tokenizer is None else tokenizer.token_bytes}
 
 
-def augment_of(config: Config) -> Augment:
-    """Return the augmentation of ``config``."""
-    return Augment(config.run.seed, crop=config.data.crop, flip=config.data.flip)
+def augment_of(config: Config, dataset: Dataset) -> Augment:
+    """Return the augmentation of ``config`` for a dataset."""
+    data, classes = config.data, dataset.num_outputs if dataset.task == CLASSIFICATION else 0
+    return Augment(config.run.seed, crop=data.crop, flip=data.flip, text=data.augment, num_classes=classes)
 
 
 def normalizer_from(metadata: dict[str, Any] | None) -> Normalizer | None:
@@ -323,7 +325,7 @@ def open_samples(config: Config, source: str, earlier: Signature | None, own: Ow
         dataset = make_dataset(own.data, task=task, **drawn)
     if dataset.task == "classification" and dataset.num_outputs < 2:
         raise UserError(f"{dataset.name} has only one class: there is nothing to tell apart")
-    check_augment(augment_of(config), dataset.input_shape)
+    check_dataset(augment_of(config, dataset), dataset)
     if earlier is not None:
         dataset = in_order_of(earlier, dataset, source)
     return with_validation(dataset, data.validation, config.run.seed, data.split)

@@ -48,6 +48,7 @@ from .results import Result
 from .scoring.evaluation import Evaluator, make_evaluator
 from .scoring.scores import make_scoring
 from .setup import OwnParts, open_setup, resolved, task_facts
+from .weight_streams import drain
 from .weights import check_weights, gather_tensors, load_weights, save_weights
 
 Model = str | Layer | Callable[[tuple[int, ...], int], Layer]
@@ -363,8 +364,11 @@ class Trainer:
         elif self.world.rank == 0:
             tensors = gather_tensors(self.setup.arena)
         with self.world.together():
-            if tensors is not None:
-                save_weights(Path(path), tensors, self.setup.metadata(self.config))
+            try:
+                if tensors is not None:
+                    save_weights(Path(path), tensors, self.setup.metadata(self.config))
+            finally:
+                drain(tensors)
 
     def _evaluator(self) -> Evaluator:
         return make_evaluator(self.setup, self.world)

@@ -17,19 +17,24 @@ from ..errors import UserError
 from ..json_text import to_json
 from ..layers.lora import ADAPTER
 from ..model_table import ModelTable
-from ..parameter import Shard
+from ..parameter import Shard, Tensor
 from ..plain_text import visible
 from .dtypes import NAMES
+from .weight_streams import LARGE, Arriving, Own, StreamedTensor, is_streamed, send_pieces
 
 if TYPE_CHECKING:  # the command line needs no MPI
     from ..comm.channel import Channel
 
 Part = tuple[str, Shard | None]
 """A tensor by its name, and the part of it that a rank holds."""
+Whole = np.ndarray | StreamedTensor
+"""A tensor of the whole model: in memory, or arriving."""
 
 
-def gather_tensors(arena: Arena, channel: "Channel | None" = None) -> dict[str, np.ndarray] | None:
+def gather_tensors(arena: Arena, channel: "Channel | None" = None) -> dict[str, Whole] | None:
     """Return the values and states of the whole model by name, in forward order.
+
+    Large tensors cut by rows are read from other ranks when they are written: ``save_weights`` must follow on rank 0.
 
     Parameters
     ----------
@@ -39,7 +44,7 @@ def gather_tensors(arena: Arena, channel: "Channel | None" = None) -> dict[str, 
 
     Returns
     -------
-    dict of str to array or None
+    dict of str to array or StreamedTensor, or None
         Arrays of the host: views of the arena, if it is there.
     """
     mine = {
@@ -47,20 +52,49 @@ def gather_tensors(arena: Arena, channel: "Channel | None" = None) -> dict[str, 
     }
     if channel is None or channel.group.size == 1:
         return {name: array for (name, _), array in mine.items()}
-    group = channel.group
+    group, shapes = channel.group, {entry.name: entry.shape for entry in arena.whole}
     held = group.all_gather(list(mine))
     before = {key for keys in held[: group.rank] for key in keys}  # rank 0 gets them from those
+    size = arena.dtype.itemsize
+    in_order = [sorted(keys, key=lambda key: key[0]) for keys in held]
+    streamed = [[key for key in keys if is_streamed(shapes[key[0]], size, key[1])] for keys in in_order]
     if group.rank:
-        _send([array for key, array in mine.items() if key not in before], channel)
+        pieces = [key for key in streamed[group.rank] if key not in before]
+        _send([array for key, array in mine.items() if key not in before and key not in pieces], channel)
+        for key in pieces:
+            send_pieces(mine[key], channel)
         return None
-    return _join(arena, mine, held, channel)
+    names = {name for keys in streamed for name, _ in keys}
+    small = {key: array for key, array in mine.items() if key[0] not in names}
+    joined = _join(arena, small, [[key for key in keys if key[0] not in names] for keys in held], channel)
+    arriving = {name: _stream(name, shapes[name], mine, streamed, channel) for name in names}
+    return {name: arriving[name] if name in names else joined[name] for name in shapes}
+
+
+def _stream(
+    name: str, shape: tuple[int, ...], mine: dict[Part, np.ndarray], held: Sequence[Sequence[Part]], channel: "Channel"
+) -> StreamedTensor:
+    """Return a tensor whose parts arrive piece by piece, each from the first rank that holds it."""
+    sources: dict[Part, Own | Arriving] = {}
+    for rank, keys in enumerate(held):
+        for key in keys:
+            if key[0] == name and key not in sources:
+                size, dtype = int(np.prod(_shard(key).shape(shape))), next(iter(mine.values())).dtype
+                sources[key] = Arriving(channel, rank, size, dtype) if rank else Own(mine[key])
+    return StreamedTensor(shape, next(iter(mine.values())).dtype, [(_shard(key), sources[key]) for key in sources])
+
+
+def _shard(key: Part) -> Shard:
+    assert key[1] is not None
+    return key[1]
 
 
 def _join(
     arena: Arena, mine: dict[Part, np.ndarray], held: Sequence[Sequence[Part]], channel: "Channel"
 ) -> dict[str, np.ndarray]:
-    """Return the tensors of the whole model, of which ranks of ``channel`` hold the parts ``held``."""
-    shapes, parts = {entry.name: entry.shape for entry in arena.whole}, dict(mine)
+    """Return the tensors in ``held``, whole, of which ranks of ``channel`` hold the parts."""
+    parts, there = dict(mine), {name for keys in held for name, _ in keys}
+    shapes = {entry.name: entry.shape for entry in arena.whole if entry.name in there}
     whole = {name: np.empty(shape, arena.dtype) for name, shape in shapes.items() if (name, None) not in mine}
     for rank, keys in enumerate(held):
         new = {
@@ -91,7 +125,7 @@ def _receive(arrays: list[np.ndarray], rank: int, channel: "Channel") -> None:
         message.wait()
 
 
-def save_weights(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
+def save_weights(path: Path, tensors: Mapping[str, Whole], metadata: dict[str, Any]) -> None:
     """Write ``tensors`` of the host by name (``gather_tensors``) and the JSON-able ``metadata`` to ``path``.
 
     The file appears whole or not at all: it is written next to ``path``, flushed to the disk and renamed.
@@ -99,7 +133,16 @@ def save_weights(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str,
     write_atomically(path, serialized(tensors, {"mpitrain": to_json(metadata, words=True)}))
 
 
-def serialized(tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> Iterator[bytes | memoryview]:
+def copy_weights(path: Path, to: Path) -> None:
+    """Copy a file of weights; the copy appears whole or not at all."""
+    try:
+        with open(path, "rb") as file:
+            write_atomically(to, iter(lambda: file.read(LARGE), b""))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def serialized(tensors: Mapping[str, Whole], metadata: dict[str, str]) -> Iterator[bytes | memoryview]:
     """Yield the parts of a safetensors file; ``safetensors.numpy.save`` would take the memory of a second copy."""
     in_order = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
     header: dict[str, Any] = {"__metadata__": metadata}
@@ -111,8 +154,9 @@ def serialized(tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> I
     text = to_json(header).encode()
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
-    for _, array in in_order:
-        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    for _, tensor in in_order:
+        for array in tensor if isinstance(tensor, StreamedTensor) else [tensor]:
+            yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -158,9 +202,30 @@ def load_weights(path: Path, arena: Arena) -> None:
     """
     with open_tensors(path) as file:
         there = set(file.keys())
-        for name in arena.named_tensors():
-            if name in there or not ADAPTER.search(name):
-                arena.put(name, file.get_tensor(name))
+        for tensor in arena.tensors:
+            if tensor.name not in there and ADAPTER.search(tensor.name):
+                continue
+            if arena.divided is None and _is_read_by_rows(tensor):
+                _read_rows(file.get_slice(tensor.name), tensor, arena)
+            else:
+                arena.put(tensor.name, file.get_tensor(tensor.name))
+
+
+def _is_read_by_rows(tensor: Tensor) -> bool:
+    """Return whether memory for the whole tensor beside this rank's part of it would be much."""
+    by_rows = tensor.shard is None or tensor.shard.dim == 0
+    return by_rows and 4 * int(np.prod(tensor.full_shape, dtype=np.int64)) >= LARGE
+
+
+def _read_rows(rows: Any, tensor: Tensor, arena: Arena) -> None:
+    """Read this rank's rows of a tensor from a file, some at a time."""
+    ranges = ((0, tensor.full_shape[0]),) if tensor.shard is None else tensor.shard.ranges
+    most, place = max(1, LARGE // (4 * int(np.prod(tensor.full_shape[1:], dtype=np.int64)))), 0
+    for begin, end in ranges:
+        for start in range(begin, end, most):
+            part = rows[start : min(start + most, end)]
+            tensor.data[place : place + len(part)] = arena.device.from_host(part)
+            place += len(part)
 
 
 def open_tensors(path: Path) -> Any:

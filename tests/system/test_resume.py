@@ -12,7 +12,22 @@ from mpitrain.data import open_dataset
 
 FAULTY = (str(Path(__file__).with_name("faulty.py")),)
 PLAIN = ("--epochs", 4, "--batch-size", 100, "--progress", "lines")  # 15 steps an epoch
-RICH = (*PLAIN, "--model", "mlp", "--dropout", 0.2, "--crop", 1, "--flip", "--optimizer", "adamw", "--accumulate", 2)
+MIXED = "--augment", "cutout:size=2,mixup:alpha=0.5"
+RICH = (
+    *PLAIN,
+    "--model",
+    "mlp",
+    "--dropout",
+    0.2,
+    "--crop",
+    1,
+    "--flip",
+    *MIXED,
+    "--optimizer",
+    "adamw",
+    "--accumulate",
+    2,
+)
 NORMED = ("--epochs", 2, "--model", "resnet8", "--batch-size", 300, "--clip-norm", 1, "--batch-norm")  # 5 steps
 
 

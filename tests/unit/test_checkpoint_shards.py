@@ -11,7 +11,7 @@ from mpitrain.arena import State as Statistics
 from mpitrain.layers import init
 from mpitrain.model_table import ModelTable
 from mpitrain.optim import AdamW
-from mpitrain.training.checkpoint import Checkpoint, State
+from mpitrain.training.checkpoint import Checkpoint, State, parts
 from mpitrain.training.checkpoint.parts import Part
 from mpitrain.training.checkpoint.state import held
 from tests.unit.test_checkpoint_stages import contents, random_slices
@@ -66,17 +66,19 @@ def fill(state):
 
 
 def written(tensors, num_parts, num_data, rng):
-    parts, before = [], frozenset()
+    made, before = [], frozenset()
     for state in make_states(tensors, num_parts, rng):
         fill(state)
         slices = random_slices(state.arena, num_data, rng)
-        parts += [Part(state, slices[rank], rank, left_out=before) for rank in range(num_data)]
+        made += [Part(state, slices[rank], rank, left_out=before) for rank in range(num_data)]
         before |= {held(tensor) for tensor in state.arena.tensors}
-    return contents(parts)
+    return contents(made)
 
 
+@pytest.mark.parametrize("scratch", [0, 64 << 20])
 @pytest.mark.parametrize("seed", range(30))
-def test_written_by_any_parts_and_read_by_any_others(tmp_path, seed):
+def test_written_by_any_parts_and_read_by_any_others(tmp_path, seed, scratch, monkeypatch):
+    monkeypatch.setattr(parts, "LARGEST_SCRATCH", scratch)  # checksums run by run, or of a whole tensor
     rng = np.random.default_rng(seed)
     tensors = random_tensors(rng)
     data = written(tensors, int(rng.integers(1, 5)), int(rng.integers(1, 4)), rng)

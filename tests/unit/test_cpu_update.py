@@ -7,7 +7,7 @@ from mpitrain.arena import Arena, Parameter
 from mpitrain.layers import init
 from mpitrain.ops.dispatch import numpy_only
 from mpitrain.ops.reduce import Sources, sum_of_squares, sum_sources
-from mpitrain.optim import LARS, SGD, Adam, AdamW, ArenaShard
+from mpitrain.optim import LARS, SGD, Adagrad, Adam, AdamW, ArenaShard
 from tests.cpu_kernels import levels, use
 
 LENGTHS = [1, 7, 16, 2047, 2048, 2049, 70_001]
@@ -18,6 +18,7 @@ RULES = {
     "adam": (Adam, {}),
     "adamw": (AdamW, {}),
     "lars": (LARS, {"eta": 0.02}),
+    "adagrad": (Adagrad, {}),
 }
 
 

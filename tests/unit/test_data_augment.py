@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from mpitrain.data import Augment
-from mpitrain.data.augment import Augmenter
+from mpitrain.data.augment import Augmenter, Draws
+from mpitrain.data.rng import AUGMENT
 from mpitrain.errors import UserError
 
 X = np.random.default_rng(6).integers(1, 256, (40, 7, 6, 3), dtype=np.uint8)
@@ -11,7 +12,7 @@ INDICES = np.arange(40)
 
 def augmented(settings, x=X, epoch=0, indices=INDICES):
     out = x.copy()
-    Augmenter(settings, len(x), x.shape[1:], x.dtype)(out, indices, epoch)
+    Augmenter(settings, x.shape[1:], x.dtype)(out, indices, epoch)
     return out
 
 
@@ -38,8 +39,8 @@ def test_each_is_a_crop_of_the_padded_image(crop, flip, dtype):
 
 
 def test_draws_are_even():
-    settings = Augment(1, crop=2, flip=True)
-    draws = Augmenter(settings, 1, (4, 4, 1), np.dtype(np.uint8))._draw(np.arange(50_000), 0)
+    (step,) = Augment(1, crop=2, flip=True).steps()
+    draws = step.augmentation.draw(Draws(np.arange(50_000), 1, AUGMENT, 0))
     for values, count in zip(draws, (5, 5, 2)):
         np.testing.assert_allclose(np.bincount(values, minlength=count) / 50_000, 1 / count, atol=0.01)
     assert abs(np.corrcoef(draws[0], draws[1])[0, 1]) < 0.02
@@ -55,10 +56,10 @@ def test_it_depends_on_seed_epoch_and_sample():
 
 
 def test_no_samples():
-    augmenter = Augmenter(Augment(1, 2), 4, (4, 4, 1), np.dtype(np.uint8))
+    augmenter = Augmenter(Augment(1, 2), (4, 4, 1), np.dtype(np.uint8))
     augmenter(np.empty((0, 4, 4, 1), np.uint8), np.empty(0, np.int64), 0)
 
 
 def test_tables_cannot_be_cropped():
     with pytest.raises(UserError, match=r"crops and flips need images of shape \(H, W, C\), .* \(5,\)"):
-        Augmenter(Augment(1, 2), 4, (5,), np.dtype(np.float32))
+        Augmenter(Augment(1, 2), (5,), np.dtype(np.float32))

@@ -48,7 +48,7 @@ FLOORS = [
     ["ops", "comm", "kernels"],
     ["layers", "models", "losses", "head_loss", "generation", "optim"],
     ["parallel"],
-    ["training", "monitor", "pages"],
+    ["training", "monitor", "pages", "serving"],
     ["cli", "__main__"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

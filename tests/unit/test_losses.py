@@ -130,3 +130,51 @@ def test_impossible_class_weights():
         SoftmaxCrossEntropy(class_weights=(1.0, -1.0))
     with pytest.raises(UserError, match="there are 2 class weights, but the model has 3 outputs"):
         SoftmaxCrossEntropy(class_weights=(1.0, 1.0)).forward(np.ones((2, 3), np.float32), np.array([0, 1]), Context())
+
+
+def probabilities(rng, shape):
+    t = rng.random(shape)
+    return t / t.sum(axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (0, 3), (2, 4, 7), (3, 1)])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_gradients_for_probabilities(shape, weighted, smoothing):
+    rng = np.random.default_rng(1)
+    weights = tuple(rng.random(shape[-1])) if weighted else ()
+    targets = probabilities(rng, shape)
+    loss, outputs = SoftmaxCrossEntropy(smoothing, class_weights=weights), rng.standard_normal(shape)
+    check_loss(loss, outputs, targets)
+    ctx = Context(dtype=np.float64)
+    totals = loss.forward(outputs, targets, ctx)
+    expected = loss.backward(ctx).copy()
+    again, gradient = loss.gradient(outputs, targets, ctx)
+    assert again == totals
+    np.testing.assert_array_equal(gradient, expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_mixture_of_two_classes_is_that_of_their_losses(smoothing, weighted):
+    """Each class has the loss, the weight and the smoothing that it has alone; so has the count of correct rows."""
+    rng = np.random.default_rng(3)
+    loss = SoftmaxCrossEntropy(smoothing, class_weights=tuple(rng.random(4)) if weighted else ())
+    ctx, outputs, rows = Context(dtype=np.float64), rng.standard_normal((1, 4)), np.eye(4)
+    for first, second, share in ((0, 1, 0.3), (2, 2, 0.25), (3, 1, 1.0)):
+        mixed = loss.forward(outputs, (share * rows[first] + (1 - share) * rows[second])[None], ctx)
+        a, b = (loss.forward(outputs, np.array([k]), ctx) for k in (first, second))
+        expected = [share * one + (1 - share) * other for one, other in zip(a, b, strict=True)]
+        np.testing.assert_allclose(mixed, expected)
+
+
+def test_one_hot_probabilities_are_classes():
+    rng = np.random.default_rng(5)
+    outputs, targets = rng.standard_normal((50, 6)).astype(np.float32), rng.integers(0, 6, 50)
+    loss, ctx = SoftmaxCrossEntropy(0.1), Context()
+    expected = loss.forward(outputs, targets, ctx)
+    gradient = loss.backward(ctx).copy()
+    found = loss.forward(outputs, np.eye(6, dtype=np.float32)[targets], ctx)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(loss.backward(ctx), gradient, atol=1e-6)
+    assert loss.diagnose(np.eye(6, dtype=np.float32)[targets], 6) == ""

@@ -6,7 +6,7 @@ import pytest
 from mpitrain.arena import Arena, Parameter
 from mpitrain.errors import UserError
 from mpitrain.layers import init
-from mpitrain.optim import LARS, SGD, Adam, AdamW, ArenaShard
+from mpitrain.optim import LARS, SGD, Adagrad, Adam, AdamW, ArenaShard
 
 SHAPES = {"a": (3, 5), "b": (5,), "c": (150, 301), "d": (301,), "e": (1,), "f": (20_000,)}
 NOT_DECAYED = ("b", "e")
@@ -28,6 +28,11 @@ def adam(w, g, slots, t, lr, *, beta1=0.9, beta2=0.999, eps=1e-8):
     m = slots["m"] = beta1 * slots.get("m", 0) + (1 - beta1) * g
     v = slots["v"] = beta2 * slots.get("v", 0) + (1 - beta2) * g**2
     return w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
+
+
+def adagrad(w, g, slots, t, lr, *, eps=1e-10):
+    s = slots["s"] = slots.get("s", 0) + g**2
+    return w - lr * g / (np.sqrt(s) + eps)
 
 
 def l2(rule):
@@ -52,6 +57,7 @@ CASES = {
     "adamw": (AdamW, adamw, {}),
     "adamw with options": (AdamW, adamw, {"beta1": 0.0, "beta2": 0.5, "eps": 0.1}),
     "lars": (LARS, lars, {"eta": 0.02}),
+    "adagrad": (Adagrad, l2(adagrad), {"eps": 1e-3}),
 }
 
 
@@ -170,3 +176,37 @@ def test_only_what_is_needed_is_remembered():
 def test_impossible_options(make, options):
     with pytest.raises(UserError):
         make(make_arena(), **options)
+
+
+@pytest.mark.parametrize("make", [lambda a: SGD(a), lambda a: Adagrad(a), lambda a: Adam(a, lazy=True)])
+def test_rows_are_updated_alone(make):
+    """The rows that a step meets are updated as a table of their own would be, and others stay as they are."""
+    table, small = (Parameter((n, 3), init.normal(1.0)) for n in (20, 4))
+    table.by_rows = True
+    arena, other = Arena([("t", table), ("d", Parameter((2,), init.zeros))]), Arena([("t", small)])
+    optimizer, expected = make(arena), make(other)
+    assert optimizer.updates_rows
+    numbers = np.array([3, 7, 8, 19])
+    small.data[...] = table.data[numbers]
+    before = table.data.copy()
+    for t in range(3):
+        rows = np.random.default_rng(t).standard_normal((4, 3)).astype(np.float32)
+        small.grad[...] = rows
+        optimizer.step(0.1, 0.5)
+        optimizer.update_rows(table, numbers, rows, 0.1, 0.5)
+        expected.step(0.1, 0.5)
+    np.testing.assert_array_equal(table.data[numbers], small.data)
+    rest = np.setdiff1d(np.arange(20), numbers)
+    np.testing.assert_array_equal(table.data[rest], before[rest])
+    for name, slot in optimizer.slots.items():
+        found = slot[table.start : table.stop].reshape(20, 3)
+        np.testing.assert_array_equal(found[numbers], expected.slots[name][small.start : small.stop].reshape(4, 3))
+        assert not found[rest].any()
+
+
+def test_rules_that_change_all_rows():
+    arena = make_arena()
+    for made in (SGD(arena, momentum=0.9), SGD(arena, weight_decay=0.1), Adagrad(arena, weight_decay=0.1), Adam(arena)):
+        assert not made.updates_rows
+    with pytest.raises(UserError, match="lazy=true leaves most rows"):
+        Adam(arena, lazy=True, weight_decay=0.1)

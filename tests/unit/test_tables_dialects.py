@@ -116,7 +116,7 @@ def test_names_that_are_numbers(write):
         ("a,y,\n1,2,\n3,4,5\n", "column 3 has no name in the header"),
         ("a,y\n1,2,3\n4,5,6\n", "the first row has 3 cells, but the header 2: .*write.table of R"),
         (b"PK\x03\x04rest of it", "is an Excel workbook or a zip archive: save it as CSV"),
-        (b"PAR1rest of it", "is a Parquet file: save it as CSV"),
+        (b"PAR1rest of it", "is a Parquet file: use parquet:FILE"),
         (gzip.compress(b"a,y\n1,2\n", mtime=0)[:-9], "is cut off: it ends too early"),
         (lzma.compress(b"a,y\n1,2\n" * 99)[:-30], "is cut off|is damaged"),
         (lzma.compress(b"a,y\n1,2\n" * 99)[:30] + b"xxxxx" + lzma.compress(b"a,y\n1,2\n" * 99)[35:], "is damaged"),

@@ -115,7 +115,7 @@ def test_numbers_that_are_missing_later(tmp_path):
     path = write(tmp_path / "b.csv", [[5], ["NA"]], ["a"])
     rows = open_samples(f"csv:{path}", signature_of(data, source))
     assert rows.parts[0].x.tolist() == [[5.0], [float(np.median(data.train.x))]]
-    assert "1 missing value in 'a', where the training rows had none" in rows.notes[0]
+    assert "values are missing in 'a', where the training rows had all" in rows.notes[0]
 
 
 def test_mean_and_counts(tmp_path):

@@ -44,19 +44,24 @@ def check(options: CheckOptions) -> int:
     """
     from ...data import open_dataset
     from ...data.report import describe_dataset
-    from ...data.tables import parse_csv_source
+    from ...data.tables import TABLES, parse_csv_source
     from ...data.text import has_text
     from ..terminal import make_console
 
     console = make_console()
     kind, _, place = options.source.partition(":")
-    if kind == "csv" and not has_text(kind, place):
-        name, csv_options = parse_csv_source(place)
+    if kind in TABLES and not has_text(kind, place):
+        name, csv_options = parse_csv_source(place, kind)
         for file_name in filter(None, (name, csv_options.test)):
             show_table(console, file_name, csv_options)
         if not csv_options.target:
-            console.say(f"no target: csv:{name},target=COLUMN shows what would be learned")
+            console.say(f"no target: {kind}:{name},target=COLUMN shows what would be learned")
             return 0
+    if kind == "images":
+        from ...data.images import describe_images
+
+        for line in describe_images(place):
+            console.say(line)
     task = None if options.task == "auto" else options.task
     dataset = open_dataset(options.source, task=task, test_fraction=options.test_fraction)
     for line in [*describe_dataset(dataset), *dataset.notes]:
@@ -65,18 +70,18 @@ def check(options: CheckOptions) -> int:
 
 
 def show_table(console: "PlainConsole", name: str, options: "CsvOptions") -> None:
-    """Print the interpretation of a csv file.
+    """Print the interpretation of a csv or Parquet file.
 
     Raises
     ------
     UserError
         If it cannot be read to its end, after the columns up to there are printed.
     """
-    from ...data.files import file
-    from ...data.tables.table import begin_table, read_rows, separator_of
+    from ...data.tables.source import table_path
+    from ...data.tables.table import begin_table, read_rows
 
-    table = begin_table(file(name, "csv"), options, None)
-    head = f"{table.path}: separated by {separator_of(table)}, {table.read.encoding.upper()}"
+    table = begin_table(table_path(name, options.kind), options, None)
+    head = f"{table.path}: {table.read.described}"
     try:
         read_rows(table, keep_all=True)
     except UserError:

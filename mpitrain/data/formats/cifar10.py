@@ -43,11 +43,11 @@ def read_cifar10(directory: Path) -> tuple[Arrays, Arrays]:
     missing = [name + suffix for name in (*_TRAIN, _TEST) if not (home / (name + suffix)).is_file()]
     if missing:
         raise UserError(f"{home} lacks {', '.join(missing)} of the CIFAR-10 batches")
-    read = _read_binary if suffix else _read_python
+    read = read_binary if suffix else read_python
     train = [read(home / (name + suffix)) for name in _TRAIN]
     x, y = read(home / (_TEST + suffix))
-    x_train = _join([images for images, _ in train])
-    return (x_train, np.concatenate([labels for _, labels in train])), (_join([x]), y)
+    x_train = join_images([images for images, _ in train])
+    return (x_train, np.concatenate([labels for _, labels in train])), (join_images([x]), y)
 
 
 def _find(directory: Path) -> tuple[Path, str]:
@@ -62,35 +62,36 @@ def _find(directory: Path) -> tuple[Path, str]:
     )
 
 
-def _read_binary(path: Path) -> Arrays:
-    """Read records of 1 byte of label and 3,072 of pixels."""
-    with reading(path, "a CIFAR-10 batch"):
+def read_binary(path: Path, num_labels: int = 1, which: int = 0, name: str = "CIFAR-10") -> Arrays:
+    """Return (N, 3072) pixels and labels (N,) of records of ``num_labels`` bytes, one of them the label, and pixels."""
+    with reading(path, f"a {name} batch"):
         records = np.fromfile(path, np.uint8)
-    if records.size == 0 or records.size % (1 + _PIXELS):
-        raise UserError(
-            f"{path} is cut off: it has {records.size} bytes, expected a multiple of {1 + _PIXELS} (label and pixels)"
-        )
-    records = records.reshape(-1, 1 + _PIXELS)
-    return records[:, 1:], records[:, 0].astype(np.int64)
+    length = num_labels + _PIXELS
+    if records.size == 0 or records.size % length:
+        kinds = "label and pixels" if num_labels == 1 else "labels and pixels"
+        raise UserError(f"{path} is cut off: it has {records.size} bytes, expected a multiple of {length} ({kinds})")
+    records = records.reshape(-1, length)
+    return records[:, num_labels:], records[:, which].astype(np.int64)
 
 
-def _read_python(path: Path) -> Arrays:
+def read_python(path: Path, key: str = "labels", num_classes: int = 10, name: str = "CIFAR-10") -> Arrays:
+    """Return (N, 3072) pixels and labels (N,) of a pickled dict of ``data`` and ``key``."""
     batch = unpickle(path)
-    held, labels = (batch.get(b"data"), batch.get(b"labels")) if isinstance(batch, dict) else (None, None)
+    held, labels = (batch.get(b"data"), batch.get(key.encode())) if isinstance(batch, dict) else (None, None)
     pixels = held.values if isinstance(held, PickledArray) else np.empty(0)
     if pixels.shape != (len(pixels), _PIXELS):
-        raise UserError(f"{path} is no CIFAR-10 batch: expected an array 'data' of shape (N, {_PIXELS})")
+        raise UserError(f"{path} is no {name} batch: expected an array 'data' of shape (N, {_PIXELS})")
     if not isinstance(labels, list) or not all(isinstance(label, int) for label in labels):
-        raise UserError(f"{path} is no CIFAR-10 batch: expected 'labels', a list of integers")
+        raise UserError(f"{path} is no {name} batch: expected {key!r}, a list of integers")
     if len(labels) != len(pixels):
         raise UserError(f"{path} holds {len(pixels)} images, but {len(labels)} labels")
-    wrong = [label for label in labels if not 0 <= label < len(CIFAR10_CLASSES)]
+    wrong = [label for label in labels if not 0 <= label < num_classes]
     if wrong:
-        raise UserError(f"{path}: expected labels from 0 to {len(CIFAR10_CLASSES) - 1} and found {wrong[0]}")
+        raise UserError(f"{path}: expected labels from 0 to {num_classes - 1} and found {wrong[0]}")
     return pixels, np.array(labels, np.int64)
 
 
-def _join(batches: list[np.ndarray]) -> np.ndarray:
+def join_images(batches: list[np.ndarray]) -> np.ndarray:
     """Put batches of rows of channels, (n, 3072), into one array of pixels, (N, 32, 32, 3)."""
     out = np.empty((sum(map(len, batches)), _SIDE, _SIDE, _CHANNELS), np.uint8)
     start = 0

@@ -45,12 +45,12 @@ def read_idx_folder(directory: Path) -> tuple[Arrays, Arrays]:
         If a file is missing, cut off or of another kind, or images and labels differ in number.
     """
     names = [f"{part}-{kind}-idx{_NUM_DIMS[kind]}-ubyte" for part in ("train", "t10k") for kind in _NUM_DIMS]
-    found = {name: path for name in names if (path := _find(directory, name))}
+    found = {name: path for name in names if (path := find_idx(directory, name))}
     missing = [name for name in names if name not in found]
     if missing:
         raise UserError(f"{directory} lacks {', '.join(missing)} (looked for each with and without .gz)")
     images, labels, images_test, labels_test = (found[name] for name in names)
-    return _read_pair(images, labels), _read_pair(images_test, labels_test)
+    return read_pair(images, labels), read_pair(images_test, labels_test)
 
 
 def read_idx(path: Path, num_dims: int) -> np.ndarray:
@@ -86,7 +86,7 @@ def read_idx(path: Path, num_dims: int) -> np.ndarray:
     return content[start:].reshape(shape)
 
 
-def _find(directory: Path, name: str) -> Path | None:
+def find_idx(directory: Path, name: str) -> Path | None:
     """Return the raw file, which can be mapped, before the gzipped one; some archives write a dot before idx."""
     for suffix in ("", ".gz"):
         for spelling in (name, name.replace("-idx", ".idx")):
@@ -96,7 +96,8 @@ def _find(directory: Path, name: str) -> Path | None:
     return None
 
 
-def _read_pair(images: Path, labels: Path) -> Arrays:
+def read_pair(images: Path, labels: Path) -> Arrays:
+    """Return the images (N, H, W, 1) and labels (N,) of two files; raises UserError if they differ in number."""
     x, y = read_idx(images, _NUM_DIMS["images"]), read_idx(labels, _NUM_DIMS["labels"])
     if len(x) != len(y):
         raise UserError(f"{images} holds {len(x)} images, but {labels} holds {len(y)} labels")

@@ -9,37 +9,11 @@ from numpy.lib import format as npy
 
 from ...errors import UserError
 from ...plain_text import visible
-from ..build import Arrays
 from ..files import reading
-from .npz_names import choose_arrays, choose_samples
 from .objects import plain_array
 from .unpickle import ForbiddenError, unpickle_objects
 
 _WANTED = "an .npz archive of numbers or text"
-
-
-def read_npz(path: Path) -> tuple[Arrays, Arrays | None, tuple[str, ...]]:
-    """Return the training arrays, the test arrays (None if a test split is to be drawn), and notes for the user.
-
-    Raises
-    ------
-    UserError
-        If the archive is damaged, holds other names, or objects that are not plain values.
-    """
-    train, test, notes = choose_arrays(_members(path), path)
-    read_test = None if test is None else (read_member(path, test[0]), read_member(path, test[1]))
-    return (read_member(path, train[0]), read_member(path, train[1])), read_test, notes
-
-
-def read_npz_samples(path: Path) -> np.ndarray:
-    """Return the array x, or that of the test or validation split where there is no x.
-
-    Raises
-    ------
-    UserError
-        If there is none.
-    """
-    return read_member(path, choose_samples(_members(path), path))
 
 
 def read_member(path: Path, name: str) -> np.ndarray:
@@ -50,9 +24,9 @@ def read_member(path: Path, name: str) -> np.ndarray:
     with reading(path, _WANTED), zipfile.ZipFile(path) as archive:
         info = archive.getinfo(f"{name}.npy")
         with archive.open(info) as member:
-            header = _read_header(member)
+            header = read_header(member)
             objects = header is not None and header[2].hasobject
-            found = _read_objects(member, f"{path}: {name}") if objects else None
+            found = read_objects(member, f"{path}: {name}") if objects else None
             start = member.tell()
         if found is None and header is not None and info.compress_type == zipfile.ZIP_STORED:
             found = _map(path, info, start, *header)
@@ -63,19 +37,21 @@ def read_member(path: Path, name: str) -> np.ndarray:
             return array
 
 
-def _members(path: Path) -> set[str]:
+def npz_names(path: Path) -> set[str]:
+    """Return the names of the arrays in an archive."""
     with reading(path, "an .npz archive"), zipfile.ZipFile(path) as archive:
         return {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
 
 
-def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype] | None:
+def read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype] | None:
     """Return shape, Fortran order and dtype; None in a version of the format that only NumPy knows."""
     version = npy.read_magic(member)
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
     return None if read is None else read(member)
 
 
-def _read_objects(member: IO[bytes], where: str) -> np.ndarray:
+def read_objects(member: IO[bytes], where: str) -> np.ndarray:
+    """Return an array of Python objects, which follow: text or numbers; raises UserError for others."""
     try:
         values = unpickle_objects(member)
         member.read()  # the checksum is compared at the end

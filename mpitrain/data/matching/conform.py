@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import UserError
 from ...suggest import did_you_mean
 from ..categories import Category
-from ..dataset import CLASSIFICATION, SEGMENTATION, Dataset, Split
+from ..dataset import CLASSIFICATION, SEGMENTATION, Dataset
 from ..lazy import is_lazy
 from ..pixels import renumbered
 from .signature import Signature
@@ -33,14 +33,21 @@ def conform(dataset: Dataset, signature: Signature, where: str) -> Dataset:
     places, notes = find_columns(dataset.feature_names, signature, where)
     splits, class_names, categories = dataset.splits, dataset.class_names, dataset.categories
     if places is not None:
-        splits = {part: Split(np.ascontiguousarray(own.x[:, places]), own.y) for part, own in splits.items()}
+        splits = {
+            part: dataclasses.replace(own, x=np.ascontiguousarray(own.x[:, places])) for part, own in splits.items()
+        }
         categories = tuple(categories[k] for k in places) if categories else ()
     if signature.categories or categories:
-        splits = {part: Split(recode(own.x, categories, signature, where), own.y) for part, own in splits.items()}
+        splits = {
+            part: dataclasses.replace(own, x=recode(own.x, categories, signature, where))
+            for part, own in splits.items()
+        }
     if signature.task in (CLASSIFICATION, SEGMENTATION) and dataset.class_names != signature.class_names:
         names = dataset.class_names
         number = number_pixels if signature.task == SEGMENTATION else number_classes
-        splits = {part: Split(own.x, number(names, own.y, signature, where)) for part, own in splits.items()}
+        splits = {
+            part: dataclasses.replace(own, y=number(names, own.y, signature, where)) for part, own in splits.items()
+        }
         class_names = signature.class_names
     for split in splits.values():
         check_shapes(split.x, split.y, signature, where)

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UserError
-from .. import text
+from .. import images, text
 from ..build import Arrays
 from ..checks import check_counts, check_features, check_targets
 from ..dataset import CLASSIFICATION, SEGMENTATION, Dataset, Split
-from ..files import file
-from ..formats.npz import read_npz
+from ..formats.arrays import open_arrays
 from ..formats.openml import read_openml
 from ..labels import label_codes
 from ..pixels import pixel_codes
-from ..sources import inherit_options, open_dataset, open_features, parse_source
-from ..tables import parse_csv_source
-from ..tables.rows import read_samples, targets_of
+from ..source_options import ARRAYS
+from ..sources import default_options, inherit_options, open_dataset, open_features, parse_source
+from ..tables import TABLES, parse_csv_source, table_path
+from ..tables.rows import read_samples, read_scored
 from .conform import (
     check_shapes,
     check_target,
@@ -52,6 +52,8 @@ class Rows:
         Samples of the source, with those of its other splits.
     notes : tuple of str
         Sentences for the user.
+    files : tuple of str
+        The file of each sample, where each is one.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Rows:
     split: str
     total: int
     notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -73,6 +76,15 @@ class Rows:
         noun = "sample" if self.total == 1 else "samples"
         part = "whole file" if self.split == ALL else f"{self.split} split"
         return f"{len(self):,} of {self.total:,} {noun} ({part})"
+
+
+def as_trained(source: str, signature: Signature) -> str:
+    """Return a source completed by the options that a model was trained with; images get the shape of its samples."""
+    source = inherit_options(source, signature.source)
+    if parse_source(source)[0] != "images" or len(signature.input_shape) != 3:
+        return source
+    height, width, channels = signature.input_shape
+    return default_options(source, {"size": f"{height}x{width}", "channels": str(channels)})
 
 
 def split_of(dataset: Dataset, split: str) -> Rows:
@@ -104,21 +116,24 @@ def open_rows(source: str, signature: Signature, split: str = "") -> Rows:
     kind, place = parse_source(source)
     if kind in text.KEYS:
         return _text_rows(inherit_options(source, signature.source), signature, split)
+    if kind == "images":
+        place = parse_source(as_trained(source, signature))[1]
+        return _rows_of(images.whole_images(place, signature.task), signature, source, split)
     table = parse_source(inherit_options(source, signature.source))
     if text.has_text(*table):
         check_is_text(signature, source)
         dataset = dataclasses.replace(text.whole_text_table(*table, CLASSIFICATION), target_name="")  # any column
         return _rows_of(dataset, signature, source, split)
     match kind:
-        case "csv":
+        case "csv" | "parquet":
             return _csv_rows(inherit_options(source, signature.source), signature, split)
-        case "npz":
-            path = file(place, kind)
-            train, test, notes = read_npz(path)
+        case "npz" | "npy" | "hdf5":
+            arrays = open_arrays(*parse_source(inherit_options(source, signature.source)))
+            train, test, notes = arrays.splits()
             if test is not None:
                 return _split_of_source(source, signature, split)
             _check_whole(split, source)
-            return _array_rows(path.stem, str(path), train, signature).noting(*notes)
+            return _array_rows(arrays.name, str(arrays.path), train, signature).noting(*notes)
         case "openml":
             _check_whole(split, source)
             whole, names, target = read_openml(place)
@@ -141,18 +156,24 @@ def open_samples(source: str, signature: Signature) -> Rows:
     kind, place = parse_source(source)
     if kind in text.KEYS:  # the targets are the text itself
         return _text_rows(inherit_options(source, signature.source), signature, ALL)
+    if kind == "images":
+        found = images.image_samples(parse_source(as_trained(source, signature))[1])
+        rows = _without_targets(found.name, found.x, signature, source, found.notes)
+        split = TEST if found.is_test else ALL
+        return dataclasses.replace(rows, split=split, total=found.total, files=tuple(found.files))
     whole = parse_source(inherit_options(source, signature.source))
     if text.has_text(*whole):
         check_is_text(signature, source)
         dataset = text.whole_text_table(*whole, CLASSIFICATION, with_targets=False)
         check_tokens(dataset, signature, source)
         return _without_targets(dataset.name, dataset.train.x, signature, source, dataset.notes)
-    if kind == "csv":
-        path, options = parse_csv_source(parse_source(inherit_options(source, signature.source))[1])
-        table, x, notes = read_samples(file(options.test or path, kind), options, signature, with_targets=False)
+    if kind in TABLES:
+        path, options = parse_csv_source(parse_source(inherit_options(source, signature.source))[1], kind)
+        where = table_path(options.test or path, kind)
+        table, x, notes = read_samples(where, options, signature, with_targets=False)
         return _without_targets(table.name, x, signature, place, notes)
-    if kind == "npz":
-        features = open_features(source)
+    if kind in ARRAYS:
+        features = open_features(inherit_options(source, signature.source))
         return _without_targets(features.name, features.x, signature, source)
     if kind == "openml":
         (x, _), names, _ = read_openml(place)
@@ -197,7 +218,8 @@ def _check_whole(split: str, source: str) -> None:
 
 
 def _csv_rows(source: str, signature: Signature, split: str) -> Rows:
-    path, options = parse_csv_source(parse_source(source)[1])
+    kind, place = parse_source(source)
+    path, options = parse_csv_source(place, kind)
     if not options.test:
         _check_whole(split, source)
     paths = {TRAIN: path, TEST: options.test} if options.test else {ALL: path}
@@ -207,10 +229,9 @@ def _csv_rows(source: str, signature: Signature, split: str) -> Rows:
     notes: list[str] = []
     name = ""
     for part, where in paths.items():
-        table, x, more = read_samples(file(where, "csv"), options, signature, with_targets=True)
-        y = targets_of(table, signature)
-        check_shapes(x, y, signature, str(table.path))
-        parts[part], name = Split(x, y), name or table.name
+        found, x, y, more = read_scored(table_path(where, kind), options, signature)
+        check_shapes(x, y, signature, where)
+        parts[part], name = Split(x, y), name or found
         notes += more
     split = split or list(paths)[-1]
     chosen = tuple(parts.values()) if split == ALL else (parts[split],)

@@ -89,7 +89,7 @@ class Blocks:
 
     def __init__(self, stream: TextStream):
         csv.field_size_limit(_LONGEST_ROW)  # the default, 128 KiB, says nothing of where a quote was left open
-        self._stream, self._rest, self._line, self._at_end = stream, b"", 1, False
+        self._stream, self._rest, self._line, self._at_end = stream, b"", stream.first_line, False
         self._end = b"\n"
         self._free: list[bytearray] = []
         self._scratch = np.empty(0, bool)
@@ -103,6 +103,8 @@ class Blocks:
         for _ in range(num_lines):
             text.readline()
         self._line += num_lines
+        if self._stream.part is not None:
+            self._line = self._stream.part.first_line
         buffer = bytearray(text.read().encode())
         size = len(buffer)
         while size or not self._at_end or self._rest:
@@ -118,7 +120,7 @@ class Blocks:
         self._check_text(buffer, size)
         num_lines = self._count_lines(buffer, size)
         quoted = buffer.find(b'"', 0, size) >= 0
-        if quoted and not _well_quoted(bytes(memoryview(buffer)[:size]), separator.encode()):
+        if quoted and not well_quoted(bytes(memoryview(buffer)[:size]), separator.encode()):
             rows, num_lines = self._parse(buffer, size, separator)
             block = Block(buffer, size, self._line, num_lines, True, rows)
         else:
@@ -226,7 +228,7 @@ def _decode(buffer: bytearray, size: int) -> str:
         return str(view[:size], "utf-8")
 
 
-def _well_quoted(data: bytes, separator: bytes) -> bool:
+def well_quoted(data: bytes, separator: bytes) -> bool:
     """Return whether all quotes in whole lines are closed, and are at an end of a cell or doubled inside.
 
     Then a row ends at the end of ``data``. Cells such as ``5" pipe`` or ``"a" b`` are not written well.

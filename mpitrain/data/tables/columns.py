@@ -182,6 +182,16 @@ class Column:
         self.tally.counts[Kind.NUMBER] += len(values)
         return values
 
+    def add_values(self, values: np.ndarray, row: int) -> np.ndarray:
+        """Take numbers or days of rows from ``row`` on, NaN for missing ones; return them, infinite ones as NaN."""
+        if bool(np.isfinite(values).all()):
+            return self.add_numbers(values)
+        codes = np.select([np.isnan(values), values == np.inf, values == -np.inf], [1, 2, 3], 0)
+        kinds = np.array([Kind.NUMBER, Kind.EMPTY, Kind.INFINITE, Kind.INFINITE], np.int8)
+        self.tally.add(["", "", "inf", "-inf"], kinds, codes, row)
+        self.all_plain = False
+        return np.where(codes == 0, values, np.nan)
+
     def add_coded(self, cells: Sequence[str], codes: np.ndarray, row: int) -> np.ndarray:
         """Take rows whose stripped cells are ``cells[codes]``; return (n,) float64, as ``add``."""
         values, kinds = self._format.interpret(cells)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...json_text import to_json
 from ..categories import Category
 from .cells import CellFormat, Role
 
@@ -151,6 +152,10 @@ class Encoding:
     def facts(self) -> list[dict[str, Any]]:
         """Return it as JSON-able dicts without its categories."""
         return [rule.facts() for rule in self.rules]
+
+    def digest(self) -> str:
+        """Return a text that differs between different encodings."""
+        return to_json([self.facts(), [one and one.digest() for one in self.categories]])
 
     @classmethod
     def from_facts(cls, facts: Iterable[Mapping[str, Any]], categories: Sequence[Category | None]) -> "Encoding":

@@ -30,28 +30,28 @@ def is_indicator(values: np.ndarray) -> bool:
     return _all(values, lambda part: bool(((part == 0) | (part == 1)).all()))
 
 
-def doubts(x: np.ndarray, names: Sequence[str]) -> list[str]:
-    """Return sentences on constant columns and on ids among the features x (N, F)."""
+def doubts(columns: Sequence[np.ndarray], names: Sequence[str]) -> list[str]:
+    """Return sentences on constant columns and on ids among ``columns`` (N,) of numbers."""
     found = []
-    constants = [name for name, column in zip(names, x.T) if is_constant(column)]
+    constants = [name for name, column in zip(names, columns) if is_constant(column)]
     if constants:
         found.append(f"{_columns(constants)} the same value in every row")
-    ids = [name for name, column in zip(names, x.T) if is_id(column)]
+    ids = [name for name, column in zip(names, columns) if is_id(column)]
     if ids:
         found.append(f"{_columns(ids)} another integer in every row: drop={ids[0]} leaves an id out")
     return found
 
 
-def one_hot_partners(x: np.ndarray, names: Sequence[str], target: np.ndarray) -> list[str]:
-    """Return the columns that hold one-hot labels together with a target of 0 and 1: in each row exactly one is 1.
+def one_hot_partners(columns: Sequence[np.ndarray], names: Sequence[str], target: np.ndarray) -> list[str]:
+    """Return the ``columns`` (N,) that hold one-hot labels together with a target of 0 and 1: one is 1 in each row.
 
     They give the target away. Columns side by side are looked for, as data frames write them.
     """
     if not is_indicator(target):
         return []
-    indicators = [k for k in range(len(names)) if is_indicator(x[:, k]) and not is_constant(x[:, k])]
+    indicators = [k for k in range(len(names)) if is_indicator(columns[k]) and not is_constant(columns[k])]
     for group in _neighbors(indicators, names):
-        if len(group) > 0 and bool((x[:, group].sum(axis=1) + target == 1).all()):
+        if len(group) > 0 and bool((sum((columns[k] for k in group), target) == 1).all()):
             return [names[k] for k in group]
     return []
 

@@ -3,12 +3,12 @@
 Shapes: N training rows, C columns of the table, F columns of the samples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ...errors import UserError
-from ..categories import Category
+from ..categories import Category, only_codes
 from .cells import Kind, Role
 from .class_labels import class_labels
 from .dates import DateFormat
@@ -65,26 +65,32 @@ def fit_encoding(table: Table, rows: np.ndarray) -> tuple[Encoding, list[str]]:
     return encoding, notes
 
 
-def encoded(table: Table, encoding: Encoding, rows: np.ndarray | None = None) -> np.ndarray:
-    """Return the samples (n, F) float64 of some rows of a table, or of all.
+def encoded(
+    table: Table, encoding: Encoding, empty: Callable[[tuple[int, ...], type], np.ndarray] = np.empty
+) -> np.ndarray:
+    """Return the samples (N, F) of a table, float64 or, where all are codes, int64.
 
     Where nothing is to be changed this is the table's own array.
+
+    Parameters
+    ----------
+    empty : callable(shape, dtype) -> array
+        Makes the array to fill.
     """
     chosen = [table.features.index(name) for name in encoding.columns]
     whole = chosen == list(range(len(table.features)))
-    if rows is None and whole and encoding.is_plain and not table.has_missing(encoding.columns):
+    if whole and encoding.is_plain and not table.has_missing(encoding.columns):
         return table.raw
     codes = {
         k: rule.codes_of(table.texts_of_category(rule.name), table.options.format)
         for k, rule in enumerate(encoding.rules)
         if rule.role == Role.CATEGORY
     }
-    count = len(table.raw) if rows is None else len(rows)
-    x = np.empty((count, len(encoding.feature_names)))
-    for start in range(0, count, BLOCK):
-        stop = min(start + BLOCK, count)
-        part = table.raw[start:stop] if rows is None else table.raw[rows[start:stop]]
-        x[start:stop] = encoding.encode(part if whole else part[:, chosen], codes)
+    dtype = np.int64 if only_codes(encoding.categories) else np.float64
+    x = empty((len(table.raw), len(encoding.feature_names)), dtype)
+    for start in range(0, len(x), BLOCK):
+        part = table.raw[start : start + BLOCK]
+        x[start : start + BLOCK] = encoding.encode(part if whole else part[:, chosen], codes)
     return x
 
 
@@ -101,10 +107,8 @@ def missing_notes(table: Table, encoding: Encoding) -> list[str]:
     names = [rule.name for rule in odd if table.has_missing([rule.name])]
     if not names:
         return []
-    count = sum(table.column(name).tally.count(*table.missing_kinds(name)) for name in names)
-    values = f"{count:,} missing value{'s' * (count > 1)}"
     return [
-        f"{table.path}: {values} in {quoted(names)}, where the training rows had none: filled by a middle "
+        f"{table.path}: values are missing in {quoted(names)}, where the training rows had all: filled by a middle "
         "value of these"
     ]
 

@@ -4,12 +4,12 @@ import codecs
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ...errors import UserError
 from ...suggest import did_you_mean, nearest
-from ..source_options import split_options
+from ..source_options import is_there, split_options
 from .cells import CellFormat
+from .stream import FilePart
 
 KEYS = {
     "target": "column to predict; several columns for one-hot labels or several values",
@@ -30,6 +30,12 @@ KEYS = {
 
 ORDERS = {"dmy": "the day first", "mdy": "the month first"}
 """Orders of dates such as 03/04/2024."""
+
+PARQUET_KEYS = {key: KEYS[key] for key in ("target", "drop", "test", "categories", "min_count", "dates", "impute")}
+"""The options of a Parquet source."""
+KEYS_OF = {"csv": KEYS, "parquet": PARQUET_KEYS}
+TABLES = tuple(KEYS_OF)
+"""The kinds of sources that are tables with names of columns."""
 
 _SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
 _DECIMALS = {"point": ".", "comma": ",", ".": ".", ",": ","}
@@ -57,8 +63,12 @@ class CsvOptions:
         "dmy", "mdy", or empty.
     impute : str
         "median" or "mean".
+    kind : str
+        Of the source, one of ``TABLES``.
     decimal, thousands, strip, sep, encoding, test : str
         ``sep`` and ``thousands`` hold the characters themselves; empty where the source does not say.
+    part : FilePart or None
+        The rows to read, by their place in the file, where it is read in parts (``parts.divide_file``).
     """
 
     target: str = ""
@@ -74,6 +84,8 @@ class CsvOptions:
     sep: str = ""
     encoding: str = ""
     test: str = ""
+    kind: str = "csv"
+    part: FilePart | None = None
 
     @property
     def format(self) -> CellFormat:
@@ -82,8 +94,8 @@ class CsvOptions:
         return CellFormat(self.decimal, self.thousands, self.strip, missing)
 
 
-def parse_csv_source(text: str) -> tuple[str, CsvOptions]:
-    """Split what follows ``csv:`` into the path and the options.
+def parse_csv_source(text: str, kind: str = "csv") -> tuple[str, CsvOptions]:
+    """Split what follows ``csv:``, or ``parquet:``, into the path and the options.
 
     A value extends to the next ``,KEY=`` of a known key, so that paths and columns may hold commas. Where a path holds
     what looks like an option, the longest path that is a file is taken.
@@ -99,17 +111,18 @@ def parse_csv_source(text: str) -> tuple[str, CsvOptions]:
     >>> path, options.target, options.drop
     ('data, all.csv', 'price, net', ('id', 'name'))
     """
-    path, given = split_csv_source(text)
-    _check_path(path)
+    path, given = split_options(text, KEYS_OF[kind])
+    _check_path(path, kind)
     twice = [key for key, values in given.items() if len(values) > 1 and key not in ("drop", "categories")]
     if twice:
-        raise UserError(f"csv:{text}: {twice[0]}= is given twice")
-    return path, _options(given)
+        raise UserError(f"{kind}:{text}: {twice[0]}= is given twice")
+    return path, _options(given, kind)
 
 
-def split_csv_source(text: str) -> tuple[str, dict[str, list[str]]]:
-    """Split what follows ``csv:`` into the path and the values of each option as written, unchecked."""
-    return split_options(text, KEYS)
+def text_options(kind: str, sep: str = "", encoding: str = "") -> CsvOptions:
+    """Return options with a separator and an encoding, as written; empty for those that the file shows."""
+    given = {"sep": sep, "encoding": encoding}
+    return _options({key: [value] for key, value in given.items() if value}, kind)
 
 
 def split_names(value: str, columns: Iterable[str]) -> list[str]:
@@ -151,31 +164,25 @@ def hint_at_option(value: str) -> str:
     return ""
 
 
-def _check_path(path: str) -> None:
+def _check_path(path: str, kind: str) -> None:
     """Raise UserError for a path that is a file only without its end, which looks like an unknown option."""
-    if _is_file(path):
+    if is_there(path):
         return
+    known = KEYS_OF[kind]
     for mark in _LIKE_AN_OPTION.finditer(path):
-        if _is_file(path[: mark.start()]):
+        if is_there(path[: mark.start()]):
             raise UserError(
-                f"csv:{path[: mark.start()]} has no option {mark[1]!r}{did_you_mean(mark[1], KEYS)}, "
-                f"only {', '.join(KEYS)}"
+                f"{kind}:{path[: mark.start()]} has no option {mark[1]!r}{did_you_mean(mark[1], known)}, "
+                f"only {', '.join(known)}"
             )
 
 
-def _is_file(path: str) -> bool:
-    try:
-        return bool(path) and Path(path).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):  # a name too long, a NUL, no home directory
-        return False
-
-
-def _options(given: dict[str, list[str]]) -> CsvOptions:
+def _options(given: dict[str, list[str]], kind: str = "csv") -> CsvOptions:
     def value(key: str, default: str = "") -> str:
         return given.get(key, [default])[0]
 
-    decimal = _choice("decimal", value("decimal", "."), _DECIMALS)
-    thousands = _choice("thousands", value("thousands"), _THOUSANDS) if "thousands" in given else ""
+    decimal = _choice(kind, "decimal", value("decimal", "."), _DECIMALS)
+    thousands = _choice(kind, "thousands", value("thousands"), _THOUSANDS) if "thousands" in given else ""
     if decimal in thousands:
         raise UserError("csv: decimal= and thousands= name the same sign")
     sep = _SEPARATORS.get(value("sep"), value("sep"))
@@ -191,28 +198,29 @@ def _options(given: dict[str, list[str]]) -> CsvOptions:
         drop=tuple(given.get("drop", ())),
         na=na,
         categories=tuple(given.get("categories", ())),
-        min_count=_min_count(value("min_count", "2")),
-        dates=_choice("dates", value("dates"), {order: order for order in ORDERS}) if "dates" in given else "",
-        impute=_choice("impute", value("impute", "median"), _IMPUTE),
+        min_count=_min_count(kind, value("min_count", "2")),
+        dates=_choice(kind, "dates", value("dates"), {order: order for order in ORDERS}) if "dates" in given else "",
+        impute=_choice(kind, "impute", value("impute", "median"), _IMPUTE),
         decimal=decimal,
         thousands=thousands,
         strip=strip,
         sep=sep,
         encoding=value("encoding"),
         test=value("test"),
+        kind=kind,
     )
 
 
-def _min_count(text: str) -> int:
+def _min_count(kind: str, text: str) -> int:
     if not (text.isdecimal() and text.isascii() and 0 < int(text) < 1 << 53):
-        raise UserError(f"csv: min_count= is a number of rows, 1 or more, not {text!r}")
+        raise UserError(f"{kind}: min_count= is a number of rows, 1 or more, not {text!r}")
     return int(text)
 
 
-def _choice(key: str, value: str, choices: dict[str, str]) -> str:
+def _choice(kind: str, key: str, value: str, choices: dict[str, str]) -> str:
     if value not in choices:
         words: Sequence[str] = [word for word in choices if word.isalpha()]
-        raise UserError(f"csv: {key}= is one of {', '.join(words)}, not {value!r}")
+        raise UserError(f"{kind}: {key}= is one of {', '.join(words)}, not {value!r}")
     return choices[value]
 
 

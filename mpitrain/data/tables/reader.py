@@ -1,6 +1,6 @@
 """Table reader: the header, then block by block, by pyarrow if installed or by the csv module."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -15,7 +15,7 @@ from .blocks import Block, Blocks
 from .cells import Kind, Role
 from .columns import Column, Matrix
 from .dates import DateFormat
-from .dialect import Header, read_header
+from .dialect import SEPARATORS, Header, read_header
 from .fast import ArrowParser, Parsed, Plan, parse_ahead
 from .lines import Lines
 from .options import CsvOptions
@@ -37,6 +37,8 @@ class TableReader:
     options : CsvOptions
     reader : "auto", "csv" or "arrow"
         The csv module, or pyarrow; auto takes pyarrow for large files if it is installed.
+    opener : callable(path, encoding) -> TextStream, optional
+        Opens the text; by default as it is, or a part of it.
 
     Attributes
     ----------
@@ -45,6 +47,8 @@ class TableReader:
     lines : Lines
     num_blank : int
         Rows of empty cells only, which are left out.
+    make_matrix : callable(int) -> Matrix
+        Makes ``matrix`` with its number of columns; another one may be set before ``read``.
     columns : dict of str to Column
         Columns that were read.
     matrix, rest : Matrix
@@ -56,16 +60,31 @@ class TableReader:
         If the file cannot be read or has no header.
     """
 
-    def __init__(self, path: Path, options: CsvOptions, reader: Reader = "auto"):
-        self.path, self._options, self.kind = path, options, reader
+    unit, typed = "line", False
+
+    def __init__(
+        self,
+        path: Path,
+        options: CsvOptions,
+        reader: Reader = "auto",
+        opener: Callable[[Path, str], TextStream] | None = None,
+    ):
+        self.path, self._options, self.kind, self._open = path, options, reader, opener
         self.lines, self.num_blank = Lines(), 0
         self.columns: dict[str, Column] = {}
+        self.make_matrix: Callable[[int], Matrix] = Matrix
         self._places: list[tuple[int, Column]] = []
-        with reading(path, "a table in text"), TextStream(path, options.encoding) as stream:
+        with reading(self.path, "a table in text"), self._text() as stream:
             first = Blocks(stream).first
             self.encoding, self._size = stream.encoding, stream.size
             self._first_bytes = len(first.encode())
             self.header: Header = read_header(path, first, options.sep)
+
+    @property
+    def described(self) -> str:
+        """The format in words."""
+        mark = self.header.separator
+        return f"separated by {SEPARATORS.get(mark, repr(mark))}, {self.encoding.upper()}"
 
     def read(
         self,
@@ -96,8 +115,8 @@ class TableReader:
         self.columns = {n: self._column(n, (keep or {}).get(n, 0), (roles or {}).get(n)) for n in [*dense, *others]}
         unnamed = [(k, Column("", self._options.format, 0)) for k in self.header.unnamed]
         self._places = [(places[name], column) for name, column in self.columns.items()] + unnamed
-        self.matrix, self.rest = Matrix(len(dense)), Matrix(len(self._places) - len(dense))
-        with reading(self.path, "a table in text"), TextStream(self.path, self._options.encoding) as stream:
+        self.matrix, self.rest = self.make_matrix(len(dense)), Matrix(len(self._places) - len(dense))
+        with reading(self.path, "a table in text"), self._text() as stream:
             blocks = Blocks(stream)
             for block, parsed in self._parse(blocks):
                 fresh = not self.lines
@@ -122,7 +141,7 @@ class TableReader:
         """
         check_names(self.path, names, dict.fromkeys(filter(None, self.header.names)))
         places = [self.header.names.index(name) for name in names]
-        with reading(self.path, "a table in text"), TextStream(self.path, self._options.encoding) as stream:
+        with reading(self.path, "a table in text"), self._text() as stream:
             blocks = Blocks(stream)
             for block in blocks.after(self.header.num_lines, self.header.separator):
                 rows, lines = block.rows(self.header.separator)
@@ -134,6 +153,11 @@ class TableReader:
                 kept = [k for k in range(len(rows)) if k not in blank]
                 yield [[rows[k][place] for place in places] for k in kept], [lines[k] for k in kept]
                 blocks.release(block)
+
+    def _text(self) -> TextStream:
+        if self._open is not None:
+            return self._open(self.path, self._options.encoding)
+        return TextStream(self.path, self._options.encoding, self._options.part)
 
     def _parse(self, source: Blocks) -> Iterator[tuple[Block, Parsed | None]]:
         blocks = source.after(self.header.num_lines, self.header.separator)

@@ -83,8 +83,7 @@ def describe_rows(table: Table) -> list[str]:
         if same:
             found.append(f"{quoted(same)} equal{'s' * (len(same) == 1)} the target in every row")
         numeric = [name for name in table.features if not np.isnan(table.values(name)).any()]
-        x = np.stack([table.values(name) for name in numeric], axis=1) if numeric else np.empty((len(target), 0))
-        partners = one_hot_partners(x, numeric, target)
+        partners = one_hot_partners([table.values(name) for name in numeric], numeric, target)
         if partners:
             found.append(f"{quoted(partners)} and the target are one-hot labels, and tell the target")
     return found
@@ -152,7 +151,7 @@ def _dates(days: np.ndarray) -> str:
 def _missing(table: Table, name: str, count: int) -> str:
     row, cell = table.column(name).tally.earliest(*table.missing_kinds(name))[0]
     first = f"{cell!r} " if cell else ""
-    return f"has {count:,} missing value{'s' * (count > 1)}, the first {first}on line {table.lines[row]}"
+    return f"has {count:,} missing value{'s' * (count > 1)}, the first {first}on {table.place(row)}"
 
 
 def _range(numbers: np.ndarray) -> str:

@@ -14,14 +14,16 @@ from ..dataset import CLASSIFICATION
 from ..matching.conform import check_shapes, check_target, find_columns, number_classes, say_columns
 from ..matching.signature import Signature
 from .class_labels import class_labels
+from .encoded import EncodedTable, Part, Room
 from .fit import encoded, missing_notes, roles_of
 from .options import CsvOptions, split_names
+from .stored import is_large, stored
 from .table import Table, begin_table, read_rows
 from .target import read_one_hot
 
 
 def read_samples(
-    path: Path, options: CsvOptions, signature: Signature, *, with_targets: bool
+    path: Path, options: CsvOptions, signature: Signature, *, with_targets: bool, room: Room | None = None
 ) -> tuple[Table, np.ndarray, tuple[str, ...]]:
     """Return the table, its samples (N, F) float64 in the order of the model's columns, and notes.
 
@@ -31,6 +33,8 @@ def read_samples(
         Columns to drop need not be there; ``options.test`` is not read.
     with_targets : bool
         Whether the target is read, too (see ``targets_of``).
+    room : Room, optional
+        The place of the samples, by default memory.
 
     Raises
     ------
@@ -53,20 +57,39 @@ def read_samples(
     features = candidates if places is None else tuple(candidates[k] for k in places)
     options = dataclasses.replace(options, target=",".join(targets) if with_targets else "", drop=())
     table = begin_table(path, options, features)
-    encoding = signature.encoding
+    encoding, room = signature.encoding, room or Room()
+    table.read.make_matrix = room.matrix
     read_rows(table, roles=roles_of(table, encoding) if encoding is not None else None)
     if encoding is None:
         x = table.numbers(features)
     else:
         table.feature_roles()
-        x = encoded(table, encoding)
+        x = encoded(table, encoding, room.empty)
         notes += tuple(missing_notes(table, encoding))
-    if only_codes(signature.categories):
-        x = np.ascontiguousarray(x, np.int64)
-    else:
+    if not only_codes(signature.categories):
         x = check_features(x, f"{where}: the samples", signature.feature_names)
     check_shapes(x, None, signature, where)
     return table, x, notes
+
+
+def read_scored(
+    path: Path, options: CsvOptions, signature: Signature
+) -> tuple[str, np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Return name, samples, targets and notes of a table, as ``read_samples`` and ``targets_of``; mapped if large."""
+
+    def read(room: Room) -> EncodedTable:
+        table, x, notes = read_samples(path, options, signature, with_targets=True, room=room)
+        y = targets_of(table, signature)
+        assert signature.encoding is not None
+        names = signature.target_name, signature.class_names, notes
+        return EncodedTable(table.name, signature.task, (Part(x, y),), signature.encoding, *names)
+
+    if signature.encoding is None or not is_large(path):
+        table, x, notes = read_samples(path, options, signature, with_targets=True)
+        return table.name, x, targets_of(table, signature), notes
+    facts = ["scored", signature.task, signature.class_names, signature.target_name, signature.encoding.digest()]
+    found = stored([path], options, facts, None, read)
+    return found.name, *found.parts[0], found.notes
 
 
 def columns_of(signature: Signature) -> tuple[str, ...]:
@@ -86,15 +109,12 @@ def targets_of(table: Table, signature: Signature) -> np.ndarray:
     if signature.task != CLASSIFICATION:
         return check_targets(table.numbers(table.targets), f"{where}: the targets", table.targets)
 
-    def place(row: int) -> str:
-        return f"line {table.lines[row]}"
-
     if len(table.targets) > 1:
         target = read_one_hot(table, CLASSIFICATION)
-        return number_classes(target.class_names, target.y, signature, where, place)
+        return number_classes(target.class_names, target.y, signature, where, table.place)
     table.check_whole(table.targets, as_text=True)  # the model knows whether NA is a class
     texts = table.texts(table.targets[0])
-    return number_classes(_labels(texts.cells, table, signature), texts.codes, signature, where, place)
+    return number_classes(_labels(texts.cells, table, signature), texts.codes, signature, where, table.place)
 
 
 def _labels(cells: Iterable[str], table: Table, signature: Signature) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,28 +12,76 @@ from ..dataset import CLASSIFICATION, Dataset
 from ..draw import Draw, split_rows
 from ..files import file
 from .cells import Kind, Role
+from .encoded import EncodedTable, Part, Room
 from .encoding import Encoding
 from .findings import doubts, one_hot_partners
 from .fit import encoded, fit_encoding, missing_notes, roles_of
 from .options import CsvOptions, parse_csv_source
+from .stored import is_large, stored
 from .table import Table, begin_table, open_table, read_rows
 from .target import Target, merge_classes, read_one_hot, read_target
 from .words import quoted
 
 
 def csv_dataset(
-    place: str, task: str | None, test_fraction: float, seed: int, draw: Draw, encoding: Encoding | None = None
+    place: str,
+    task: str | None,
+    test_fraction: float,
+    seed: int,
+    draw: Draw,
+    encoding: Encoding | None = None,
+    kind: str = "csv",
 ) -> Dataset:
-    """Open ``csv:place`` as a dataset; see ``data.open_dataset``.
+    """Open ``csv:place``, or ``parquet:place``, as a dataset; see ``data.open_dataset``.
 
     Parameters
     ----------
     encoding : Encoding, optional
         That of an earlier training; by default the training rows decide.
     """
-    name, options = parse_csv_source(place)
-    path = file(name, "csv")
-    table = _begin(path, options, place, encoding)
+    name, options = parse_csv_source(place, kind)
+    path = table_path(name, kind)
+    test = [table_path(options.test, kind)] if options.test else []
+    drawn: dict[str, Any] = {"test_fraction": test_fraction, "seed": seed, "draw": draw}
+
+    def read(room: Room) -> EncodedTable:
+        return read_table(path, options, task, encoding, room, **drawn)
+
+    if is_large(path, *test):
+        table, checked = stored([path, *test], options, [task, *drawn.values()], encoding, read), True
+    else:
+        table, checked = read(Room()), False
+    dataset = build_dataset(
+        table.name,
+        str(path),
+        table.parts[0],
+        table.parts[1] if test else None,
+        task=table.task,
+        feature_names=table.encoding.feature_names,
+        target_name=table.target_name,
+        class_names=table.class_names,
+        notes=table.notes,
+        categories=table.encoding.categories,
+        checked=checked,
+        **drawn,
+    )
+    return dataclasses.replace(dataset, encoding=table.encoding)
+
+
+def read_table(
+    path: Path,
+    options: CsvOptions,
+    task: str | None,
+    encoding: Encoding | None,
+    room: Room,
+    *,
+    test_fraction: float,
+    seed: int,
+    draw: Draw,
+) -> EncodedTable:
+    """Read and encode a table and its test file; see ``csv_dataset``."""
+    table = _begin(path, options, encoding)
+    table.read.make_matrix = room.matrix
     read_rows(table, roles=roles_of(table, encoding))
     target = target_of(table, task)
     notes = [*target.notes, *notes_on(table)]
@@ -45,40 +94,29 @@ def csv_dataset(
             train, _ = split_rows(target.y, str(path), test_fraction, seed, draw)
         encoding, more = fit_encoding(table, train)
         notes += more
-    x = encoded(table, encoding)
-    notes += _doubts(table, encoding, x, target)
-    test = None
+    x = encoded(table, encoding, room.empty)
+    notes += _doubts(table, encoding, x)
+    parts = [Part(x, target.y)]
     if options.test:
-        second = _open_test(options, encoding)
-        test_target = target_of(second, target.task)
+        second = _open_test(options, encoding, room)
+        other = target_of(second, target.task)
         if target.task == CLASSIFICATION:
-            target, test_target = merge_classes(target, test_target)
-        test = (encoded(second, encoding), test_target.y)
+            target, other = merge_classes(target, other)
+        parts = [Part(x, target.y), Part(encoded(second, encoding, room.empty), other.y)]
         notes += [*notes_on(second), *missing_notes(second, encoding)]
-    dataset = build_dataset(
-        table.name,
-        str(path),
-        (x, target.y),
-        test,
-        task=target.task,
-        test_fraction=test_fraction,
-        seed=seed,
-        draw=draw,
-        feature_names=encoding.feature_names,
-        target_name=",".join(table.targets),
-        class_names=target.class_names,
-        notes=tuple(notes),
-        categories=encoding.categories,
-    )
-    return dataclasses.replace(dataset, encoding=encoding)
+    names = ",".join(table.targets), target.class_names, tuple(notes)
+    return EncodedTable(table.name, target.task, tuple(parts), encoding, *names)
 
 
-def _begin(path: Path, options: CsvOptions, place: str, encoding: Encoding | None) -> Table:
+def _begin(path: Path, options: CsvOptions, encoding: Encoding | None) -> Table:
     """Return a table with only its header read, that has a target and something to predict it from."""
     table = begin_table(path, options, None if encoding is None else encoding.columns)
     if not table.targets:
         columns = ", ".join(" ".join(name.split()) for name in table.columns)
-        raise UserError(f"csv: say which column is predicted, as in csv:{place},target=COLUMN; there are {columns}")
+        kind = options.kind
+        raise UserError(
+            f"{kind}: say which column is predicted, as in {kind}:{path},target=COLUMN; there are {columns}"
+        )
     if not table.features:
         raise UserError(
             f"{path} has no column but the target {quoted(table.targets)}: there is nothing to predict it from"
@@ -86,8 +124,20 @@ def _begin(path: Path, options: CsvOptions, place: str, encoding: Encoding | Non
     return table
 
 
-def open_csv(place: str, features: tuple[str, ...] = ()) -> Table:
-    """Open ``csv:place`` for its samples; the target may be missing.
+def table_path(name: str, kind: str) -> Path:
+    """Return the file of a table, or the directory of Parquet files.
+
+    Raises
+    ------
+    UserError
+        If it is not there.
+    """
+    path = Path(name).expanduser()
+    return path if kind == "parquet" and name and path.is_dir() else file(name, kind)
+
+
+def open_csv(place: str, features: tuple[str, ...] = (), kind: str = "csv") -> Table:
+    """Open ``csv:place``, or ``parquet:place``, for its samples; the target may be missing.
 
     Parameters
     ----------
@@ -95,8 +145,8 @@ def open_csv(place: str, features: tuple[str, ...] = ()) -> Table:
         The columns to take, in this order, such as those that a model was trained on. By default all but the target
         and those to drop.
     """
-    name, options = parse_csv_source(place)
-    path = file(name, "csv")
+    name, options = parse_csv_source(place, kind)
+    path = table_path(name, kind)
     if features:
         options = dataclasses.replace(options, target="", drop=())
     return open_table(path, options, features=features or None)
@@ -121,11 +171,11 @@ def notes_on(table: Table) -> list[str]:
     return notes
 
 
-def _doubts(table: Table, encoding: Encoding, x: np.ndarray, target: Target) -> list[str]:
+def _doubts(table: Table, encoding: Encoding, x: np.ndarray) -> list[str]:
     """Return notes on doubtful columns of numbers among the samples ``x`` (N, F)."""
     numbers = [(start, rule.name) for start, rule in zip(encoding.starts, encoding.rules) if rule.role == Role.NUMBER]
     names = [name for _, name in numbers]
-    only = x if len(names) == x.shape[1] else x[:, [start for start, _ in numbers]]
+    only = [x[:, start] for start, _ in numbers]
     notes = [f"{table.path}: {doubt}" for doubt in doubts(only, names)]
     if len(table.targets) == 1 and _is_indicator_column(table, table.targets[0]):
         partners = one_hot_partners(only, names, table.numbers(table.targets)[:, 0])
@@ -145,10 +195,11 @@ def _is_indicator_column(table: Table, name: str) -> bool:
     )
 
 
-def _open_test(options: CsvOptions, encoding: Encoding) -> Table:
+def _open_test(options: CsvOptions, encoding: Encoding, room: Room) -> Table:
     """Open the file of the test set: the same columns, by name."""
-    path = file(options.test, "csv")
+    path = table_path(options.test, options.kind)
     second = begin_table(path, dataclasses.replace(options, drop=(), test=""), encoding.columns)
+    second.read.make_matrix = room.matrix
     read_rows(second, roles=roles_of(second, encoding))
     second.feature_roles()
     return second

@@ -3,11 +3,12 @@
 import bz2
 import codecs
 import gzip
+import io
 import lzma
 import stat
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from ...errors import UserError
 
@@ -21,9 +22,24 @@ _BOMS = {
 _NO_TABLES = {
     b"PK\x03\x04": "an Excel workbook or a zip archive: save it as CSV, or unpack it",
     b"\xd0\xcf\x11\xe0": "an Excel workbook: save it as CSV",
-    b"PAR1": "a Parquet file: save it as CSV",
+    b"PAR1": "a Parquet file: use parquet:FILE",
     b"\x93NUMPY": "an array of NumPy: use npz:FILE",
 }
+
+
+class FilePart(NamedTuple):
+    """Whole rows of a table in a file: the bytes from ``start`` to ``stop``; ``header`` is the end of the header.
+
+    Attributes
+    ----------
+    first_line : int
+        Number of the first line; 1 where it is not known.
+    """
+
+    header: int
+    start: int
+    stop: int
+    first_line: int = 1
 
 
 class TextStream:
@@ -34,12 +50,16 @@ class TextStream:
     path : Path
     encoding : str
         Empty for UTF-8, or what a byte order mark says.
+    part : FilePart, optional
+        Read these rows only, behind the header; not of a compressed file.
 
     Attributes
     ----------
     encoding : str
     size : int
-        Bytes of the file, 0 if it is compressed: it then says little about the text.
+        Bytes of the file, or of its part; 0 if it is compressed: it then says little about the text.
+    first_line : int
+        The number of the first line, for messages.
 
     Raises
     ------
@@ -49,8 +69,10 @@ class TextStream:
         As from opening and reading; see ``files.reading``.
     """
 
-    def __init__(self, path: Path, encoding: str = ""):
-        self.path = path
+    first_line = 1
+
+    def __init__(self, path: Path, encoding: str = "", part: FilePart | None = None):
+        self.path, self.part = path, part
         if not stat.S_ISREG(path.stat().st_mode):
             raise UserError(f"{path} is no regular file: a table is read more than once")
         with ExitStack() as stack:
@@ -61,6 +83,9 @@ class TextStream:
             if self._raw is not raw:
                 stack.enter_context(self._raw)
             self.size = path.stat().st_size if self._raw is raw else 0
+            if part is not None:
+                self._raw = _Part(raw, part)
+                self.size = part.header + part.stop - part.start
             self._begin = self._read(4)  # not decoded yet
             self._stack = stack.pop_all()
         self._check_kind(magic)
@@ -134,6 +159,30 @@ class TextStream:
             if magic.startswith(mark) or self._begin.startswith(mark):
                 self._stack.close()
                 raise UserError(f"{self.path} is {kind}")
+
+
+class _Part(io.RawIOBase):
+    """The header of a file and a part of it, as one stream."""
+
+    def __init__(self, raw: BinaryIO, part: FilePart):
+        self._raw, self._part, self._at = raw, part, 0
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the beginning of ``buffer``; return the number of bytes."""
+        part, view = self._part, memoryview(buffer)
+        left = part.header - self._at
+        place = self._at
+        if left <= 0:
+            place = part.start + self._at - part.header
+            left = part.stop - place
+        self._raw.seek(place)
+        count: int = self._raw.readinto(view[: max(0, min(left, len(view)))]) or 0  # type: ignore[attr-defined]
+        self._at += count
+        return count
 
 
 def _unpacked(raw: BinaryIO, magic: bytes, path: Path) -> Any:

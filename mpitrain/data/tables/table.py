@@ -4,6 +4,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +12,17 @@ from ...errors import UserError
 from .cells import Kind, Role
 from .columns import MANY, UNLIMITED, Column, Texts
 from .dates import DateFormat
-from .dialect import SEPARATORS
 from .options import CsvOptions, split_categories, split_names
 from .reader import Reader, TableReader
 from .roles import choose_role
 from .words import check_names, quoted, shortened
+
+if TYPE_CHECKING:
+    from .parquet import ParquetReader
+
+
+class NoRowsError(UserError):
+    """A table that has a header, but no rows."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +53,21 @@ class Table:
     targets: tuple[str, ...]
     features: tuple[str, ...]
     index: tuple[str, ...]
-    read: TableReader
-    stamp: tuple[int, int]
+    read: "TableReader | ParquetReader"
+    stamp: tuple[int, ...]
     categories: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The name of the file without its suffixes."""
+        if self.path.is_dir():
+            return self.path.name
         packed = self.path.suffix.lower() in (".gz", ".bz2", ".xz", ".zst")
         return Path(self.path.stem).stem if packed else self.path.stem
+
+    def place(self, row: int) -> str:
+        """Return where a row is, as in "line 5" of a text."""
+        return f"{self.read.unit} {self.lines[row]}"
 
     @functools.cached_property
     def columns(self) -> Mapping[str, Sequence[str]]:
@@ -122,7 +135,7 @@ class Table:
         UserError
             If a column of text turned out to hold mostly numbers.
         """
-        for name in self.features:
+        for name in () if self.read.typed else self.features:
             column = self.read.columns[name]
             if column.role == Role.NUMBER and column.tally.is_text:
                 self._settle_late(name)
@@ -195,7 +208,7 @@ class Table:
             shown = f" ({cell!r})" if cell else ""
             raise UserError(
                 f"{self.path}: {count} missing value{'s' * (count > 1)}, the first in column {name!r} on "
-                f"line {self.lines[row]}{shown}: fill in or drop such lines"
+                f"{self.place(row)}{shown}: fill in or drop such lines"
             )
 
     def check_names(self, names: Sequence[str]) -> None:
@@ -216,7 +229,7 @@ class Table:
             row, cell = found[0]
             raise UserError(
                 f"{self.path}: column{'s' * many} {quoted(text)} hold{'s' * (not many)} text (first "
-                f"{shortened(cell)} on line {self.lines[row]}), expected numbers: "
+                f"{shortened(cell)} on {self.place(row)}), expected numbers: "
                 + (self.hint(*(cell for _, cell in found)) or f"leave such columns out (drop={text[0]})")
             )
         for name in names:
@@ -229,10 +242,10 @@ class Table:
         tally = self.column(name).tally
         odd = tally.earliest(*tally.odd_kinds)
         count = tally.count(*tally.odd_kinds)
-        shown = ", ".join(f"{shortened(cell)} on line {self.lines[row]}" for row, cell in odd)
+        shown = ", ".join(f"{shortened(cell)} on {self.place(row)}" for row, cell in odd)
         more = f" and {count - len(odd):,} more" if count > len(odd) else ""
         if not tally.count(Kind.TEXT, Kind.BOOLEAN):  # infinite
-            return f"holds {shortened(odd[0][1])[1:-1]} on line {self.lines[odd[0][0]]}, expected a number"
+            return f"holds {shortened(odd[0][1])[1:-1]} on {self.place(odd[0][0])}, expected a number"
         dates = self.column(name).role == Role.DATE
         hint = "" if dates else self.hint(*(cell for _, cell in odd))
         hint = hint or "mend these cells, or say that they are missing (na=)"
@@ -249,7 +262,7 @@ class Table:
 
     def _again(self, features: Sequence[str], keep: Sequence[str] = ()) -> "Table":
         """Read other columns of the file."""
-        reader = TableReader(self.path, self.options, self.read.kind)
+        reader = make_reader(self.path, self.options, self.read.kind)
         if _stamp(self.path) != self.stamp:
             raise UserError(f"{self.path} has changed while it was read")
         reader.read(features, keep, dict.fromkeys(keep, UNLIMITED))
@@ -317,7 +330,7 @@ def open_table(
 
 def begin_table(path: Path, options: CsvOptions, features: Sequence[str] | None, reader: Reader = "auto") -> Table:
     """Return a table with only its header read."""
-    source = TableReader(path, options, reader)
+    source = make_reader(path, options, reader)
     header = source.header
     named = {name: None for name in header.names if name}  # in order
     targets = list(dict.fromkeys(split_names(options.target, named)))
@@ -350,15 +363,18 @@ def read_rows(table: Table, keep_all: bool = False, roles: Mapping[str, Role | D
     others = [name for name in table.targets if name not in table.features]
     table.read.read(table.features, others, dict.fromkeys(keep, MANY), roles)
     if not table.lines:
-        raise UserError(f"{table.path} has a header, but no rows")
+        raise NoRowsError(f"{table.path} has a header, but no rows")
 
 
-def separator_of(table: Table) -> str:
-    """Return the name of the separator."""
-    mark = table.read.header.separator
-    return SEPARATORS.get(mark, f"{mark!r}")
+def make_reader(path: Path, options: CsvOptions, reader: Reader = "auto") -> "TableReader | ParquetReader":
+    """Return the reader of a table, with its columns named."""
+    if options.kind != "parquet":
+        return TableReader(path, options, reader)
+    from .parquet import ParquetReader
+
+    return ParquetReader(path, options)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    facts = path.stat()
-    return facts.st_size, facts.st_mtime_ns
+def _stamp(path: Path) -> tuple[int, ...]:
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return tuple(fact for file in files for fact in (file.stat().st_size, file.stat().st_mtime_ns))

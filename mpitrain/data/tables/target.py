@@ -91,7 +91,7 @@ def read_one_hot(table: Table, task: str | None) -> Target:
     if task == CLASSIFICATION and not one_hot:
         row = int(np.argmax((values.sum(axis=1) != 1) | ~((values == 0) | (values == 1)).all(axis=1)))
         raise UserError(
-            f"{table.path}: the targets {quoted(names)} are not one-hot labels: line {table.lines[row]} does not hold "
+            f"{table.path}: the targets {quoted(names)} are not one-hot labels: {table.place(row)} does not hold "
             "one 1 and otherwise 0"
         )
     if task == REGRESSION or not one_hot:
@@ -119,7 +119,7 @@ def _of_numbers(table: Table, name: str, task: str | None, where: str) -> Target
     if task == CLASSIFICATION and not whole.all():
         row = int(np.argmin(whole))
         cell = table.columns[name][row]
-        raise UserError(f"{where} has {cell} on line {table.lines[row]}, but classes are text or integers")
+        raise UserError(f"{where} has {cell} on {table.place(row)}, but classes are text or integers")
     if task == CLASSIFICATION:
         return _classes(table, name, ())
     texts = table.column(name).texts
@@ -147,8 +147,8 @@ def _refuse_numbers(table: Table, name: str, where: str, numbers: int) -> None:
     like = [k for k, cell in enumerate(some) if table.hint(cell)]
     if 2 * counts[like].sum() > counts.sum():
         cells = [some[k] for k in like[:SHOWN]]
-        line = table.lines[int(np.argmax(texts.codes == like[0]))]
-        raise UserError(f"{where} holds {shortened(cells[0])} on line {line}: {table.hint(*cells)}; {classes}")
+        place = table.place(int(np.argmax(texts.codes == like[0])))
+        raise UserError(f"{where} holds {shortened(cells[0])} on {place}: {table.hint(*cells)}; {classes}")
 
 
 def _few_integers(table: Table, name: str) -> bool:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import UserError
 from ..dataset import CLASSIFICATION, Dataset, Split
 from ..draw import Draw, draw_test_split, note_rare_classes
+from ..labels import class_order
 from ..tokenizer import Tokenizer
 from .options import TableOptions, parse_table_source
 from .pieces import find_files
@@ -52,7 +53,7 @@ def whole_text_table(kind: str, place: str, task: str | None, *, with_targets: b
         options = dataclasses.replace(options, target="")
     tokenizer = open_tokenizer(options.tokenizer)
     parts = [_read(kind, each, options, tokenizer) for each in (path, options.test) if each]
-    names = _class_names(label for found in parts for label in found.labels)
+    names = class_order(label for found in parts for label in found.labels)
     if with_targets:
         _check_classes(names, len(parts[0].sizes), f"{kind}:{path}", task)
     splits = [_split(found, names, options, tokenizer) for found in parts]
@@ -112,13 +113,6 @@ def _split(found: _Texts, names: Sequence[str], options: TableOptions, tokenizer
     classes = np.array([number[label] for label in found.labels], np.int64)[found.codes]
     starts = np.cumsum(found.sizes) - found.sizes
     return Split(TokenRows(found.stream, starts, found.sizes, options.length, closes=tokenizer.closes), classes)
-
-
-def _class_names(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return distinct labels in order: whole numbers by their value, others as text."""
-    distinct = set(labels)
-    whole = all(re.fullmatch(r"[+-]?\d{1,18}", label) for label in distinct)
-    return tuple(sorted(distinct, key=(lambda label: (int(label), label)) if whole else None))
 
 
 def _check_classes(names: Sequence[str], num_texts: int, where: str, task: str | None) -> None:

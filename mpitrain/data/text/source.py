@@ -55,7 +55,9 @@ def units_of_source(kind: str, place: str) -> list[Unit]:
 def language_split(stream: TokenStream, length: int, masking: Masking | None = None) -> Split:
     """Return the windows of ``length`` tokens of a stream, with their targets: the next tokens, or hidden ones."""
     if masking is not None:
-        return Split(*(MaskedWindows(stream, length, kind, masking) for kind in ("inputs", "targets")))
+        return Split(
+            MaskedWindows(stream, length, "inputs", masking), MaskedWindows(stream, length, "targets", masking)
+        )
     return Split(Windows(stream, length, "inputs"), Windows(stream, length, "targets"))
 
 

@@ -201,6 +201,11 @@ def _sgd_update(
     return C.sgd_update(block.sources.addresses, w, v, block.bounds, scale, decay, momentum, nesterov)
 
 
+@update.adagrad_update.cpu
+def _adagrad_update(w: np.ndarray, block: update.Block, scale: float, decay: float, rate: float, eps: float) -> bool:
+    return C.adagrad_update(block.sources.addresses, w, block.slots[0], block.bounds, scale, decay, rate, eps)
+
+
 @update.adam_update.cpu
 def _adam_update(w: np.ndarray, block: update.Block, step: update.AdamStep) -> bool:
     m, v = block.slots

@@ -1,5 +1,6 @@
-"""Expert parallelism: each rank has some of the experts, and tokens travel to those chosen for them and back."""
+"""Axis expert: each rank has some experts, to which tokens travel, and some rows of embedding tables, which travel."""
 
+from .divided_columns import DividedColumns
 from .divided_experts import DividedExperts
 
-__all__ = ["DividedExperts"]
+__all__ = ["DividedColumns", "DividedExperts"]

@@ -46,13 +46,14 @@ class VocabularyEmbedding(TokenEmbedding):
         found: np.ndarray = self.sum.forward(y, ctx)
         return found
 
-    def _put_gradient(self, ids: np.ndarray, dy: np.ndarray) -> None:
+    def put_gradient(self, ids: np.ndarray, dy: np.ndarray) -> None:
+        """Add rows to dw at the tokens that this rank has."""
         is_own, own = self._own(ids)
         rows = dy.reshape(len(ids), self.size)
         if isinstance(ids, np.ndarray):
-            super()._put_gradient(own[is_own], rows[is_own])
+            super().put_gradient(own[is_own], rows[is_own])
         else:  # a mask as an index would wait for the device: row 0 gets zeros
-            super()._put_gradient(own, np.multiply(rows, is_own[:, None]))
+            super().put_gradient(own, np.multiply(rows, is_own[:, None]))
 
     def _own(self, ids: np.ndarray) -> tuple[Any, np.ndarray]:
         """Return which ids this rank has, and all ids by their rows here; 0 for those of others."""

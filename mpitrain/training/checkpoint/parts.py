@@ -11,10 +11,12 @@ import numpy as np
 from ...device import device_of
 from ...parameter import Parameter
 from ...parameter import Tensor as AnyTensor
+from .crc32 import combine, crc_of_zeros
 from .layout import Tensor, place
 from .state import Held, State, held, overlaps, state_runs
 
 STATES_OF_RANK = "states_of_rank"
+LARGEST_SCRATCH = 64 << 20  # bytes for a checksum: a rank with a part of a large table has no memory for all of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +48,22 @@ class Piece:
         tensor, size = self.tensor, self.source.itemsize
         if not self.runs:
             return Checksum(tensor.name, self.skip, data.size, zlib.crc32(data.data))
+        if tensor.end - tensor.begin > LARGEST_SCRATCH:
+            return Checksum(tensor.name, 0, tensor.end - tensor.begin, self._crc_in_runs(data), scattered=True)
         whole = np.zeros(tensor.end - tensor.begin, np.uint8)
         for first, at, length in self.runs:
             whole[at * size : (at + length) * size] = data[first * size : (first + length) * size]
         return Checksum(tensor.name, 0, whole.size, zlib.crc32(whole.data), scattered=True)
+
+    def _crc_in_runs(self, data: np.ndarray) -> int:
+        """Return the CRC-32 of the whole tensor with zeros beside the runs, without memory for it."""
+        size, crc, done = self.source.itemsize, 0, 0
+        for first, at, length in self.runs:
+            gap, run = at * size - done, data[first * size : (first + length) * size]
+            crc = combine(combine(crc, crc_of_zeros(gap), gap), zlib.crc32(run.data), run.size)
+            done = at * size + run.size
+        rest = self.tensor.end - self.tensor.begin - done
+        return combine(crc, crc_of_zeros(rest), rest)
 
 
 @dataclass(frozen=True)
@@ -156,7 +170,7 @@ def _pieces(
     arena = state.arena
     for prefix, flat in state.buffers().items():
         own = state.is_own(prefix)
-        there = arena.parameters if prefix else [*arena.parameters, *arena.frozen]
+        there = arena.trained if prefix else [*arena.trained, *arena.frozen]
         written = [p for p in there if held(p) not in left_out]
         for p, part in overlaps(written, (slice(0, len(flat)),) if own else slices):
             yield _piece(tensors[prefix + p.name], p, part, flat, rank if own else 0)

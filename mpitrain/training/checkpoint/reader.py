@@ -20,7 +20,7 @@ from .parts import STATES_OF_RANK, tensors_of
 from .state import SYNC, State, overlaps, state_runs
 
 LONGEST_HEADER = 1 << 28
-BLOCK = 8 << 20  # bytes read at a time for a checksum
+BLOCK = 8 << 20  # bytes read at a time
 
 
 class Checkpoint:
@@ -121,16 +121,18 @@ class Checkpoint:
                     continue
                 wanted = arena.divided if prefix == "" else slices
                 wanted = (slice(0, len(flat)),) if wanted is None else wanted
-                held = arena.parameters if prefix else [*arena.parameters, *arena.frozen]
+                held = arena.trained if prefix else [*arena.trained, *arena.frozen]
                 for p, part in overlaps(held, wanted):
                     tensor, inside = self.tensors[prefix + p.name], slice(part.start - p.start, part.stop - p.start)
                     if state.is_own(prefix):
                         found = _cut(self._row(descriptor, tensor, *row), p)[inside]
-                    elif p.shard is not None:
+                    elif p.shard is not None and p.shard.dim:  # many runs
                         found = _cut(self._array(descriptor, tensor, 0, math.prod(p.full_shape)), p)[inside]
                     else:
-                        skip = inside.start * flat.itemsize
-                        found = self._array(descriptor, tensor, skip, inside.stop - inside.start)
+                        for first, at, length in _pieces(p, inside, BLOCK // flat.itemsize):
+                            found = self._array(descriptor, tensor, at * flat.itemsize, length)
+                            flat[p.start + first : p.start + first + length] = arena.device.from_host(found)
+                        continue
                     flat[part] = arena.device.from_host(found)
             for s in arena.state_list:
                 found = self._array(descriptor, self.tensors[s.name], 0, math.prod(s.full_shape))
@@ -213,6 +215,19 @@ def _cut(whole: np.ndarray, tensor: AnyTensor) -> np.ndarray:
     if tensor.shard is None:
         return whole
     return tensor.shard.take(whole.reshape(tensor.full_shape)).reshape(-1)
+
+
+def _pieces(tensor: AnyTensor, inside: slice, most: int) -> Iterator[tuple[int, int, int]]:
+    """Yield pieces of the elements ``inside`` of a tensor, whole or cut by rows: first, place in the whole, length.
+
+    A rank may have no memory for a large table twice.
+    """
+    runs: Iterable[tuple[int, int, int]] = [(inside.start, inside.start, inside.stop - inside.start)]
+    if tensor.shard is not None:
+        runs = tensor.shard.runs(tensor.full_shape, inside.start, inside.stop)
+    for first, at, length in runs:
+        for begin in range(0, length, most):
+            yield first + begin, at + begin, min(most, length - begin)
 
 
 def _sync_slots(names: Iterable[str]) -> set[str]:

@@ -62,7 +62,7 @@ class Snapshot:
     def __init__(self, state: State, parts: tuple[slice, ...] | None = None):
         self._state = state
         slots = [slot[part] for slot in state.slots.values() for part in parts or (slice(None),)]
-        self._live = [state.arena.values[: state.arena.size], state.arena.states, *slots]
+        self._live = [state.arena.values[: state.arena.trained_size], state.arena.states, *slots]
         self._kept = [array.copy() for array in self._live]
         self._step_count = state.optimizer.step_count
 

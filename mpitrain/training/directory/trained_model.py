@@ -18,16 +18,17 @@ from ...config_file import read_config
 from ...data.dataset import LANGUAGE_MODELING, SEGMENTATION, Split
 from ...data.matching.conform import conform
 from ...data.matching.fingerprint import contents, digest_file, fingerprint_of_split
-from ...data.matching.rows import ALL, TEST, Rows, open_rows, open_samples, split_of
+from ...data.matching.rows import ALL, TEST, Rows, as_trained, open_rows, open_samples, split_of
 from ...data.matching.signature import Extremes, Signature
 from ...data.normalize import Normalizer
-from ...data.sources import absolute_source, find_source, inherit_options, open_dataset, path_of, replace_option
+from ...data.sources import absolute_source, find_source, open_dataset, path_of, replace_option
 from ...data.text import open_tokenizer
 from ...data.text.tokenizer import BYTES
 from ...data.tokenizer import Tokenizer
 from ...data.validation import with_validation
 from ...device import CPU, Device
 from ...errors import UserError
+from ...generation import NextToken
 from ...layers import Layer
 from ...lora_options import LoRAOptions, parse_lora
 from ...losses import Loss
@@ -163,6 +164,16 @@ class TrainedModel:
         self._load(world, Arena(self.model, device=device))
         return self.model
 
+    def next_token(self, window: int, device: Device = CPU) -> NextToken:
+        """Return what predicts the next token, after ``load``.
+
+        A model without learned positions sees as many tokens as in training, if ``window`` is 0.
+        """
+        predict = NextToken(self.model, window=window, device=device)
+        if not predict.window:
+            predict = NextToken(self.model, window=self.signature.input_shape[0], device=device)
+        return predict
+
     def _load(self, world: World, arena: Arena) -> None:
         with world.together():
             load_weights(self._path, arena)
@@ -171,7 +182,7 @@ class TrainedModel:
         """Do the work that a source, or the run's own data if it is empty, needs once (collective)."""
         with world.together():
             if source:
-                source = inherit_options(source, self.signature.source)
+                source = as_trained(source, self.signature)
             else:
                 source = find_source(self.signature.source, self.signature.absolute_source)
         prepare(world, source)
@@ -304,13 +315,16 @@ class TrainedModel:
         """Return predictions by column name from the raw outputs (N, K): class and its probability, or values."""
         if self.target_normalizer is not None:
             values = self.target_normalizer.inverse(outputs)
-            return {name: values[:, k] for k, name in enumerate(self._target_names(values.shape[1]))}
-        names = np.array(self.signature.class_names or [str(k) for k in range(self.signature.num_outputs)])
-        exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True, initial=-np.inf))
-        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-        best = outputs.argmax(axis=1)
+            return {name: values[:, k] for k, name in enumerate(self.target_names(values.shape[1]))}
+        names = np.array(self.class_names)
+        probabilities, best = softmax(outputs), outputs.argmax(axis=1)
         columns = {"class": names[best], "probability": probabilities[np.arange(len(best)), best]}
         return columns | {f"p({name})": probabilities[:, k] for k, name in enumerate(names)}
+
+    @property
+    def map_constants(self) -> dict[str, np.ndarray]:
+        """Arrays beside those of ``maps``."""
+        return {"class_names": np.array(self.signature.class_names)}
 
     def maps(self, classes: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
         """Return the arrays to write of predicted classes of pixels (N, H, W) and their probabilities.
@@ -321,7 +335,7 @@ class TrainedModel:
         labels = [int(name) for name in names] if all(name.isdecimal() for name in names) else list(range(len(names)))
         largest = np.min_scalar_type(max(labels))
         found = np.array(labels, largest)[classes]
-        return {"class": found, "probability": probabilities, "class_names": np.array(names)}
+        return {"class": found, "probability": probabilities}
 
     def text_columns(self, samples: Split, losses: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Return the scores of windows of text by column name, with the beginning of each window.
@@ -344,7 +358,13 @@ class TrainedModel:
         tokens = samples.x[row : row + 1][0, :SHOWN]
         return visible(self.tokenizer.decode(tokens[tokens >= 0].tolist()))
 
-    def _target_names(self, count: int) -> list[str]:
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; their numbers where they have none."""
+        return self.signature.class_names or tuple(str(k) for k in range(self.signature.num_outputs))
+
+    def target_names(self, count: int) -> list[str]:
+        """Return the names of ``count`` targets of a regression."""
         name = self.signature.target_name or "prediction"
         if count == 1:
             return [name]
@@ -362,6 +382,13 @@ class TrainedModel:
             return FLOAT32_DIGITS
         ratio = float(np.max(np.abs(normalizer.mean) / normalizer.std))
         return min(FLOAT64_DIGITS, FLOAT32_DIGITS + max(0, math.ceil(math.log10(max(ratio, 1.0)))))
+
+
+def softmax(outputs: np.ndarray) -> np.ndarray:
+    """Return the probabilities (N, K) of outputs (N, K)."""
+    exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True, initial=-np.inf))
+    probabilities: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def open_trained_model(directory: Path, weights: str) -> TrainedModel:

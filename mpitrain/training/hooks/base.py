@@ -128,6 +128,8 @@ class Hook:
     ----------
     ranks : "all" or "first"
         Whether the hook runs on every rank or on rank 0 only.
+    before_evaluation : bool
+        Whether the hook is called before the scores are computed in ``evaluate``, and before what is written then.
 
     Examples
     --------
@@ -138,6 +140,7 @@ class Hook:
     """
 
     ranks: ClassVar[Literal["all", "first"]] = "all"
+    before_evaluation: ClassVar[bool] = False
 
     def train_begin(self, info: StepInfo) -> None:
         """Run before the first step, and again when training continues after the loss of a rank (--elastic)."""

@@ -65,12 +65,13 @@ def default_hooks(
         *([ExternalControl(control)] if control is not no_request else []),
         _make_guard(run),
         *([WeightCheck(config.parallel.check_every)] if run.world.size > 1 else []),
+        *(hook for hook in more if hook.before_evaluation),
         Evaluation(make_evaluator(setup, run.world)),
         *([EarlyStop(rule)] if rule is not None else []),
         Recorder(directory, weights),
         *([Balance(run, meter, directory)] if meter is not None else []),
         ProgressDisplay(run.display),
-        *more,
+        *(hook for hook in more if not hook.before_evaluation),
         Checkpoints(timer, writer),  # after all that changes the run, so that a checkpoint has what a step has brought
         *observers,
     ]

@@ -2,9 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
-
-import numpy as np
 
 from ...comm.channel import Channel
 from ...errors import UserError
@@ -12,7 +9,8 @@ from ...layers import MixtureOfExperts
 from ..directory.ownership import TakenOverError
 from ..directory.run_directory import BEST, LAST, RunDirectory
 from ..results import EpochResult
-from ..weights import gather_tensors, save_weights
+from ..weight_streams import drain
+from ..weights import Whole, copy_weights, gather_tensors, save_weights
 from .base import Hook, StepInfo
 
 
@@ -70,17 +68,20 @@ class Recorder(Hook):
             tensors = gather_tensors(info.arena, self._channel) if sends_or_writes else None
             self._write_epoch(info, tensors, last)
 
-    def _write_epoch(self, info: StepInfo, tensors: dict[str, np.ndarray] | None, last: bool) -> None:
+    def _write_epoch(self, info: StepInfo, tensors: dict[str, Whole] | None, last: bool) -> None:
         assert info.result is not None
         with info.run.world.together(asleep=last):
-            if self.directory is not None and tensors is not None:
-                self._write(self.directory, info.result, tensors, info, last)
+            try:
+                if self.directory is not None and tensors is not None:
+                    self._write(self.directory, info.result, tensors, info, last)
+            finally:
+                drain(tensors)
 
     def _write(
         self,
         directory: RunDirectory,
         result: EpochResult,
-        tensors: dict[str, np.ndarray],
+        tensors: dict[str, Whole],
         info: StepInfo,
         last: bool,
     ) -> None:
@@ -98,11 +99,11 @@ class Recorder(Hook):
             self._tolerate(error, info)
 
     def _save(
-        self, directory: RunDirectory, tensors: dict[str, np.ndarray], metadata: dict[str, object], *, best: bool
+        self, directory: RunDirectory, tensors: dict[str, Whole], metadata: dict[str, object], *, best: bool
     ) -> None:
-        paths: list[Path] = [directory.path / LAST, *([directory.path / BEST] if best else [])]
-        for path in paths:
-            save_weights(path, tensors, metadata)
+        save_weights(directory.path / LAST, tensors, metadata)
+        if best:
+            copy_weights(directory.path / LAST, directory.path / BEST)
 
     @contextlib.contextmanager
     def _tolerated(self, info: StepInfo) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Hooks by name: ``FILE.py:FUNC`` for a user's class or function that makes one."""
+"""Hooks by name: averages of the weights, or ``FILE.py:FUNC`` for a user's class or function that makes one."""
 
 from collections.abc import Iterable
 
@@ -6,8 +6,9 @@ from ...errors import UserError
 from ...metrics import split_metrics
 from ...registry import Registry
 from .base import Hook
+from .weight_average import EMA, SWA
 
-HOOKS: Registry[Hook] = Registry("hook", {}, arguments=(), result=Hook)
+HOOKS: Registry[Hook] = Registry("hook", {"ema": EMA, "swa": SWA}, arguments=(), result=Hook)
 
 
 def make_hooks(specs: str | Iterable[str | Hook | type[Hook]]) -> list[Hook]:
@@ -32,5 +33,5 @@ def make_hooks(specs: str | Iterable[str | Hook | type[Hook]]) -> list[Hook]:
         elif isinstance(spec, Hook):
             hooks.append(spec)
         else:
-            raise UserError(f"a hook is a Hook or FILE.py:FUNC, not a {type(spec).__name__}")
+            raise UserError(f"a hook is a Hook, a name or FILE.py:FUNC, not a {type(spec).__name__}")
     return hooks

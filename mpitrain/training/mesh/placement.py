@@ -19,6 +19,7 @@ from ...parallel.division import Division
 from ...parallel.roles import Roles
 from ..devices import use_devices_in
 from .pipeline import PipelineSetup, open_pipeline, recompute
+from .row_gradients import keep_rows
 
 
 class PlacedModel(NamedTuple):
@@ -60,6 +61,8 @@ def place_model(
     if pipeline is None and config.compute.recompute != "off":
         with world.together():
             model = recompute(model, config.compute.recompute)
+    with world.together():
+        keep_rows(config, mesh, model, device)
     arena = Arena(
         model.named_parameters(),
         model.named_states(),
@@ -77,7 +80,7 @@ def _gradient_device(config: Config, roles: Roles, model: Layer, device: Device)
     group = roles.sums
     if device is not CPU or group.has_devices or roles.same.size < group.size:
         return None
-    num_bytes = 4 * sum(p.size for _, p in model.named_parameters() if not p.frozen)
+    num_bytes = 4 * sum(p.size for _, p in model.named_parameters() if not (p.frozen or p.by_rows))
     all_reduce, shard = config.parallel.all_reduce, config.parallel.shard  # where weights are sharded, the arena moves
     other = config.parallel.compress != "none" or config.parallel.gradient_hook
     automatic = all_reduce == "auto" and shard == "none" and not other

@@ -1,6 +1,7 @@
 """Evaluation of a model on samples that are split over the ranks."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,16 @@ class Evaluator:
         self.tables: dict[str, np.ndarray] = {}
         self._parts: tuple[Scoring, Layer | None, Scoring] | None = None
 
+    @property
+    def has_whole_model(self) -> bool:
+        """True if this rank computes outputs without any other."""
+        return self._forward is None and not self._pads and not self._gathers
+
+    def to_host(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs as an array of the host."""
+        host: np.ndarray = self._device.to_host(outputs)
+        return host
+
     def outputs(self, x: Any, rows: slice, last: Layer | None = None) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield (rows, outputs) batch by batch; outputs are valid until the next batch. ``rows`` are this rank's share.
 
@@ -119,13 +130,22 @@ class Evaluator:
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         return np.concatenate(gathered) if gathered else np.empty((0, num_outputs), np.float32)
 
+    def own_outputs(self, x: np.ndarray) -> np.ndarray | None:
+        """Return the outputs for samples that the ranks with the parts of one model have, and other ranks have not.
+
+        Those ranks call it together. None on those of them that do not get the outputs.
+        """
+        rows = slice(0, len(x))
+        parts = [np.array(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, rows)]
+        return np.concatenate(parts) if parts else None
+
     def best(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the class with the largest output and its probability, (N, H, W) int16 and float32, for each pixel.
 
         They are the same on every rank; each computes its share.
         """
         mine = share(len(x), self._group.rank, self._group.size)
-        parts = [_best(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, mine)]
+        parts = [best_of(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, mine)]
         gathered = [part for parts in self._everyone.all_gather(parts) for part in parts]
         if not gathered:
             return np.empty((0, *x.shape[1:3]), np.int16), np.empty((0, *x.shape[1:3]), np.float32)
@@ -200,7 +220,8 @@ class Evaluator:
                     continue
                 totals += found
                 if metrics:
-                    metrics.update(scoring.readable(self._device.to_host(outputs)), targets)
+                    readable = scoring.readable(self._device.to_host(outputs))
+                    metrics.update(readable, targets, hide=_hiding(split, rows, targets))
                 for call in on_outputs if last in (None, self._whole) and len(targets) == len(outputs) else ():
                     call(split, rows, outputs)
         scores = scoring.scores(self._everyone.sum(totals), splits)
@@ -242,7 +263,12 @@ class Evaluator:
         return {name: float(value) for name, value in results.items() if name not in self.tables}
 
 
-def _best(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _hiding(split: Split, rows: slice, targets: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return the function that hides the items of each row's user from a ranking; None where there are none."""
+    return None if split.seen is None else partial(split.seen.hide, users=split.x[rows][:, 0], targets=targets)
+
+
+def best_of(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the class with the largest of the logits (..., K), and its probability."""
     with np.errstate(invalid="ignore"):  # outputs that are infinite
         sums = np.exp(logits - logits.max(axis=-1, keepdims=True)).sum(axis=-1)

@@ -1,0 +1,1 @@
+"""Predictions of finished runs, written to a file piece by piece."""
