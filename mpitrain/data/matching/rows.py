@@ -119,6 +119,11 @@ def open_rows(source: str, signature: Signature, split: str = "") -> Rows:
     if kind == "images":
         place = parse_source(as_trained(source, signature))[1]
         return _rows_of(images.whole_images(place, signature.task), signature, source, split)
+    if kind == "ratings":
+        from ..ratings.trained import scored_rows
+
+        place = parse_source(inherit_options(source, signature.source))[1]
+        return _rows_of(scored_rows(place, signature, source), signature, source, split)
     table = parse_source(inherit_options(source, signature.source))
     if text.has_text(*table):
         check_is_text(signature, source)
