@@ -1,5 +1,11 @@
 """Imports of a training up to its first step: every rank makes them, and they are most of its start."""
 
+import json
+import subprocess
+import sys
+
+import pytest
+
 HOOK = """
 import json, sys
 from mpitrain import Hook
