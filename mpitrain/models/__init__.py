@@ -14,6 +14,7 @@ from ..layers import Layer
 from ..registry import FILE, Registry
 from . import resnet
 from .adapt import add_lora, freeze, merge_lora, remove_lora
+from .audio_convnet import audio_convnet
 from .bert import bert
 from .convnet import convnet
 from .dlrm import dlrm
@@ -53,6 +54,7 @@ MODELS: Registry[Layer] = Registry(
         "resnet": resnet.resnet,
         **LITERATURE,
         "unet": unet,
+        "audio-convnet": audio_convnet,
         "dlrm": dlrm,
         **{"gpt": gpt, "llama": llama, "bert": bert, "vit": vit},
         **{"mf": mf, "ncf": ncf, "two-tower": two_tower},
