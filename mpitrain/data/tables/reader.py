@@ -13,11 +13,12 @@ from ...errors import UserError
 from ..files import one_line, reading
 from .blocks import Block, Blocks
 from .cells import Kind, Role
-from .columns import Column, Matrix
+from .columns import Column
 from .dates import DateFormat
 from .dialect import SEPARATORS, Header, read_header
 from .fast import ArrowParser, Parsed, Plan, Reading, parse_ahead
 from .lines import Lines
+from .matrix import Matrix
 from .options import CsvOptions
 from .roles import choose_role
 from .stream import TextStream
