@@ -46,6 +46,9 @@ class Data:
     validation: Annotated[float, arg(metavar="SHARE|NUMBER")] = 0.0
     """Training samples held out to choose the best epoch, and to stop early: a share of them (0.1) or a number (5000),
     drawn as --draw-test says; 0 chooses by the test samples."""
+    fold: Annotated[str, arg(metavar="K/N")] = ""
+    """Hold out the K-th of N folds of the training samples for validation (2/5), drawn by --seed as --draw-test says,
+    in place of --validation; the N runs of a cross-validation have each sample once (see mpitrain sweep)."""
     crop: int = 0
     """Augment images: shift by up to this many pixels in each direction."""
     flip: bool = False

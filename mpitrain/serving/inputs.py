@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..training.directory.trained_model import TrainedModel
 from .images import ImageReader
 from .refusal import Refusal
-from .rows import read_rows
+from .rows import RowReader
 from .texts import TextReader
 
 JSON, NPY, TEXT = "application/json", "application/x-npy", "text/plain"
@@ -51,7 +51,7 @@ class Inputs:
         elif len(then.input_shape) == 3:
             self.kind, self._images = "image", ImageReader(then)
         else:
-            self.kind = "table"
+            self.kind, self._rows = "table", RowReader(then)
 
     def read(self, media_type: str, body: bytes) -> np.ndarray:
         """Return the samples (n, ...) of a body.
@@ -92,7 +92,7 @@ class Inputs:
         if self._images is not None and isinstance(inputs[0], str):
             return self._checked(self._images.read_all(inputs))
         if self.kind == "table":
-            return read_rows(inputs, self._then)
+            return self._rows.read(inputs)
         return self._as_trained(numbers(inputs, self._then.input_shape))
 
     def _read_npy(self, body: bytes) -> np.ndarray:

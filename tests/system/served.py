@@ -21,7 +21,11 @@ class Served:
         command = [*launcher, sys.executable, "-m", "mpitrain", "serve", "run", "--port", "0", *options]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen(
-            command, cwd=directory, env=ENVIRONMENT | {"PYTHONFAULTHANDLER": "1"} | (environment or {}), text=True, **pipes
+            command,
+            cwd=directory,
+            env=ENVIRONMENT | {"PYTHONFAULTHANDLER": "1"} | (environment or {}),
+            text=True,
+            **pipes,
         )
         self.line = self.process.stdout.readline()
         if not self.line.startswith("http://"):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..checks import check_targets
-from ..dataset import CLASSIFICATION, Dataset, Split
+from ..dataset import CLASSIFICATION, REGRESSION, Dataset, Split
 from ..draw import Draw, draw_test_split, note_rare_classes
 from ..labels import class_order
 from ..lazy import select
@@ -49,6 +49,8 @@ def media_dataset(parts: MediaParts, task: str | None, test_fraction: float, see
 
 def whole_media(parts: MediaParts, task: str | None) -> Dataset:
     """Return a dataset of which nothing is held out: without test files of its own, its test split is empty."""
+    if task not in (None, CLASSIFICATION, REGRESSION):
+        raise UserError(f"{parts.where} has a class or values for each file: the task {task} is for others")
     targets = _targets(parts, task)
     splits, notes = dict[str, Split](), list(parts.notes)
     for part, store in parts.stores().items():

@@ -137,7 +137,7 @@ class Evaluator:
         """
         rows = slice(0, len(x))
         parts = [np.array(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, rows)]
-        return np.concatenate(parts) if parts else None
+        return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else None
 
     def best(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the class with the largest output and its probability, (N, H, W) int16 and float32, for each pixel.
