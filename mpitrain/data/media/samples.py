@@ -121,14 +121,15 @@ class _Decoded:
 def _decoded(store: MediaStore, parts: MediaParts) -> _Decoded:
     x, findings = store.open()
     rows = np.setdiff1d(np.arange(len(x)), list(findings.bad)) if findings.bad else np.arange(len(x))
+    notes = list(store.form.notes(findings.ranges, parts.where)) if findings.kinds else []
     if not findings.bad:
-        return _Decoded(x, rows, [])
+        return _Decoded(x, rows, notes)
     told = describe_bad(store, findings.bad)
     if not parts.options.skips_bad:
         raise UserError(f"{parts.where}: {told}: mend or remove them, or leave them out with bad=skip")
     if not len(rows):
         raise UserError(f"{parts.where}: {told}: there are no others")
-    return _Decoded(x, rows, [f"{parts.where}: {told}, and left out"])
+    return _Decoded(x, rows, [*notes, f"{parts.where}: {told}, and are left out"])
 
 
 def describe_bad(store: MediaStore, bad: dict[int, str]) -> str:
