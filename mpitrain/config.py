@@ -46,6 +46,9 @@ class Data:
     validation: Annotated[float, arg(metavar="SHARE|NUMBER")] = 0.0
     """Training samples held out to choose the best epoch, and to stop early: a share of them (0.1) or a number (5000),
     drawn as --draw-test says; 0 chooses by the test samples."""
+    fold: Annotated[str, arg(metavar="K/N")] = ""
+    """Hold out the K-th of N folds of the training samples for validation (2/5), drawn by --seed as --draw-test says,
+    in place of --validation; the N runs of a cross-validation have each sample once (see mpitrain sweep)."""
     crop: int = 0
     """Augment images: shift by up to this many pixels in each direction."""
     flip: bool = False
@@ -64,8 +67,8 @@ class Model:
 
     name: Annotated[str, arg(name="model", metavar="NAME")] = "convnet"
     """The network: convnet, mlp, lenet; resnet8, 20, 32, 56 for small images, resnet18, 34, 50, 101, 152 for those of
-    ImageNet's size; unet for classes of pixels; vit, gpt, llama, bert; with options as in resnet18:small_images=true,
-    or FILE.py:FUNC."""
+    ImageNet's size; unet for classes of pixels; audio-convnet for sounds; vit, gpt, llama, bert; with options as in
+    resnet18:small_images=true, or FILE.py:FUNC."""
     weights: Annotated[str, arg(metavar="SOURCE")] = ""
     """Weights to begin with: hf:DIR of Hugging Face (config.json says which model it is, so --model may be left out),
     gguf:FILE, or a FILE.safetensors of a run. Empty draws them by --seed."""

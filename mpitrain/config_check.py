@@ -6,7 +6,7 @@ from .duration import check_interval, parse_time
 from .errors import UserError
 from .lora_options import parse_lora
 from .registry import take_option
-from .run_rules import check_sync, parse_early_stop, parse_evaluate_every
+from .run_rules import check_sync, parse_early_stop, parse_evaluate_every, parse_fold
 
 
 def check(config: Config) -> None:
@@ -47,6 +47,10 @@ def check(config: Config) -> None:
         raise UserError(f"lr in --optimizer is {text!r}, but must be a number")
     if d.validation < 0 or (d.validation >= 1 and d.validation != int(d.validation)):
         raise UserError(f"--validation is {d.validation:g}, but must be a share below 1, or a whole number of samples")
+    if d.fold:
+        parse_fold(d.fold)
+        if d.validation:
+            raise UserError("--fold and --validation both say which samples to validate on: leave one of them out")
     if p.elastic and p.reproducible:
         raise UserError("--elastic and --reproducible exclude each other: fewer ranks would not divide the shards")
     for name, value, right, wanted in ranges:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 from .config import Config
@@ -37,13 +38,17 @@ def config_from(**settings: Any) -> Config:
     >>> config_from(batch_size=32, lr=0.1).data.batch_size
     32
     """
+    return config_over(Config(), settings)
+
+
+def config_over(default: Config, settings: Mapping[str, Any]) -> Config:
+    """Return ``default`` with ``settings``, as ``config_from`` does."""
     places, branches = setting_places(), dict[str, dict[str, Any]]()
     for name, value in settings.items():
         if name not in places:
             raise UserError(f"there is no setting {name}; {suggest(name, sorted(places))}")
         branch, key = places[name]
         branches.setdefault(branch, {})[key] = _converted(name, value, branch, key)
-    default = Config()
     parts = {name: dataclasses.replace(getattr(default, name), **values) for name, values in branches.items()}
     config = dataclasses.replace(default, **parts)
     check(config)

@@ -111,3 +111,20 @@ def check_sync(sync: str, others: Mapping[str, bool]) -> None:
     given = [option for option, there in others.items() if there]
     if sync != EVERY_STEP and given:
         raise UserError(f"--sync {sync} does not go with {given[0]}, which needs sums of the gradients in every step")
+
+
+def parse_fold(text: str) -> tuple[int, int]:
+    """Return the number of a fold, from 1, and how many there are.
+
+    Raises
+    ------
+    UserError
+        For anything but K/N with K from 1 to N and N from 2 on.
+
+    >>> parse_fold("2/5")
+    (2, 5)
+    """
+    first, slash, second = text.partition("/")
+    if not (slash and first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second) >= 2):
+        raise UserError(f"--fold is {text!r}, but must be K/N, the K-th of N folds (2/5), with N from 2 on")
+    return int(first), int(second)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "train": "Train a network on all ranks of a job. This is the default command.",
     "find-lr": "Find a learning rate by a short training in which it grows.",
+    "sweep": "Train many times at once with other settings, on groups of ranks.",
     "evaluate": "Score the weights of a finished run.",
     "predict": "Write a finished run's outputs for new samples, as CSV or npz.",
     "serve": "Serve a finished run's model by HTTP.",

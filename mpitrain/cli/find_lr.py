@@ -17,7 +17,7 @@ from ..json_text import to_json
 from .options import given_before, parse_options
 from .order import Job
 from .terminal import make_console
-from .train import branches, make_screen, open_training
+from .train import branches, make_screen
 
 if TYPE_CHECKING:
     from ..comm.world import World
@@ -67,6 +67,7 @@ def parse(argv: list[str], speaks: bool) -> Job:
 def find_lr(options: FindLrOptions, world: "World") -> int:
     """Make the test with all ranks, and print its losses and a suggestion (rank 0)."""
     from ..training.lr_finder import find_rates
+    from ..training.opening import open_training
 
     config = Config(**branches(options))
     config, setup, _ = open_training(config, world)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ..errors import UserError
+from ..errors import AgreedError, UserError
 from ..plain_text import count
 from .evaluate import check_runs, warn
 from .options import parse_options
@@ -41,6 +41,9 @@ class PredictOptions:
     """Device, as in train --device."""
     mesh: Annotated[str, arg(metavar="AXIS=N,...")] = ""
     """Ranks on each axis, as in train --mesh: with pipe=4 a rank has a quarter of the layers in its memory."""
+    top: Annotated[int | None, arg(metavar="N")] = None
+    """Write the N best items for each user of ratings:FILE, without those that it has in the file; by default 10, or a
+    rating for each row where the model predicts ratings."""
 
 
 def parse(argv: list[str], speaks: bool) -> Job:
@@ -49,6 +52,8 @@ def parse(argv: list[str], speaks: bool) -> Job:
     options = parse_options(PredictOptions, argv, command="predict", description=text, speaks=speaks)
     if options.out is not None and options.out.suffix not in (".csv", ".npz"):
         raise UserError(f"--out is {options.out}, but must end in .csv or .npz")
+    if options.top is not None and options.top < 1:
+        raise UserError(f"--top is {options.top}, but must be 1 or more")
     return Job("predict", options, lambda world: predict(options, world))
 
 
@@ -70,7 +75,11 @@ def predict(options: PredictOptions, world: "World") -> int:
         out = choose_out(options, runs[0], world)
     runs[0].prepare(world, options.data)
     members = [member.opened(world, device, options.mesh) for member in members]
-    if runs[0].signature.task == "language-modeling":
+    if options.data.startswith("ratings:"):
+        text = predict_ratings(options, members, out, world)
+    elif options.top is not None:
+        raise AgreedError("--top is for ratings:FILE")
+    elif runs[0].signature.task == "language-modeling":
         text = predict_text(options, members[0], out, world)
     else:
         text = predict_pieces(options, members, out, world)
@@ -96,6 +105,28 @@ def predict_pieces(options: PredictOptions, members: "list[Member]", out: Path, 
     warn(world, *written.notes)
     of = "" if written.split == "all" else f" ({written.split} split)"
     return f"{count(written.num_samples, 'prediction')} for {written.name}{of}"
+
+
+def predict_ratings(options: PredictOptions, members: "list[Member]", out: Path, world: "World") -> str:
+    """Write the best items of each user, or the rating of each row, and return their number in words (collective)."""
+    from ..data.sources import inherit_options, parse_source
+    from ..training.prediction.files import write_columns
+    from ..training.prediction.recommend import NUM_BEST, predicted_ratings, recommended
+
+    run = members[0].run
+    run.check_weights_alike(world)
+    place = parse_source(inherit_options(options.data, run.signature.source))[1]
+    if options.top is None and run.signature.task == "regression":
+        columns, notes = predicted_ratings(members, place, world)
+        text = count(len(next(iter(columns.values()))), "rating")
+    else:
+        columns, num_users, notes = recommended(members, place, options.top or NUM_BEST, world)
+        text = f"{count(len(next(iter(columns.values()))), 'item')} for {count(num_users, 'user')}"
+    warn(world, *notes)
+    with world.together():
+        if world.rank == 0:
+            write_columns(out, columns, run.digits)
+    return text
 
 
 def predict_text(options: PredictOptions, member: "Member", out: Path, world: "World") -> str:

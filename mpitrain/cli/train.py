@@ -112,6 +112,7 @@ def branches(config: Config) -> dict[str, Any]:
 def rehearse(config: Config, world: "World") -> int:
     """Print the plan of ``train``: open the data and build the model, but train and write nothing."""
     from ..training.build import make_loop
+    from ..training.opening import open_training
     from ..training.outline import try_passes
     from .dry_run import print_dry_run, print_layers, print_memory, print_stages
     from .terminal import make_console
@@ -137,6 +138,7 @@ def train(config: Config, world: "World", resume: str = "", *, allow_changed_dat
     from ..monitor.opening import open_monitors
     from ..training.directory.open_run import open_run
     from ..training.hooks.registry import make_hooks
+    from ..training.opening import open_training
     from .training_streams import drain, protect
 
     begin = time.perf_counter()
@@ -203,42 +205,6 @@ def _train(
         loop.run.data_parallel.free()
         raise
     return leave(loop, place, console) if loop.run.preempted else 0
-
-
-def open_training(
-    config: Config, world: "World", resume: str = "", *, divide: bool = False
-) -> tuple[Config, "TrainingSetup", int]:
-    """Return the resolved config, the setup and the number of BLAS threads of a run; ``divide`` is the setup's."""
-    from ..data.sources import inherit_options
-    from ..device import CPU
-    from ..training.devices import take_device
-    from ..training.directory.open_run import find_earlier
-    from ..training.limits import num_threads
-    from ..training.pretrained.with_weights import with_weights
-    from ..training.setup import open_setup, resolved
-
-    if config.parallel.elastic:
-        world.be_elastic()
-    world.watch(config.parallel.timeout)
-    threads = num_threads(config, world)
-    CPU.use_threads(threads)
-    with world.together():
-        world.check_name(config.parallel.all_reduce)
-    earlier = find_earlier(config, world, resume)
-    if earlier is not None:
-        with world.together():
-            source = inherit_options(config.data.source, earlier.source)
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=source))
-    else:
-        with world.together():
-            config = with_weights(config)
-    device = take_device(config, world)
-    if config.parallel.mesh == "auto":
-        from ..training.mesh.auto import with_mesh
-
-        config = with_mesh(config, world, device)
-    setup = open_setup(config, world, device, earlier, divided=divide)
-    return resolved(config, setup), setup, threads
 
 
 def _once(loop: "TrainingLoop", work: "Callable[[TrainingLoop], None]") -> "TrainingLoop":

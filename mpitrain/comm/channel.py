@@ -56,10 +56,13 @@ class Channel:
 
     def __init__(self, group: Group) -> None:
         self.group = group
-        self.comm, self.status = MPI.Intracomm(group._comm.Dup()), MPI.Status()
+        self._own, self.status = group._comm.Dup(), MPI.Status()
+        self.comm = MPI.Intracomm(self._own)  # whose calls the ledger does not record
         self.cut = Cut(1, MAX_MESSAGE_BYTES, whole=group.direct_bytes == math.inf)
         self._most_tag = cast(int, MPI.COMM_WORLD.Get_attr(MPI.TAG_UB))  # others need not have the attribute
-        self._ledger, self._crowded, self._size = group.job.ledger, group.place.oversubscribed, group.size
+        self._ledger, self._size = group.job.ledger, group.size
+        interruptible = self._ledger is not None and self._ledger.interruptible
+        self._crowded = group.place.oversubscribed or interruptible  # then it polls, and does not wait inside MPI
         self._host = InPlace(self, HOST)
         self._staging = group.staging
         self._devices: dict[Staging, InPlace | Staged] = {}
@@ -140,7 +143,7 @@ class Channel:
 
     def free(self) -> None:
         """Free the communicator; all ranks call it together, when no message is in flight."""
-        self.comm.Free()
+        self._own.Free()
 
     def advance(self, message: Message) -> bool:
         """Progress without waiting; True when ``message`` is over."""

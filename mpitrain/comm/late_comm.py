@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from mpi4py import MPI
 
 from .job import Job
+from .made import note_comm
 from .placement import Affinity
 from .watch.watched import WatchedComm
 
@@ -52,7 +53,7 @@ class LateComm:
         everyone = parent.Get_group()
         some = everyone.Incl(self.members)
         with self.job.waiting(f"create_group{self.job.name_axis(self.axis, self.world_ranks)}"):
-            made = WatchedComm(MPI.Intracomm.Create_group(parent, some, self.tag))
+            made = WatchedComm(note_comm(MPI.Intracomm.Create_group(parent, some, self.tag)))
         some.Free()
         everyone.Free()
         self.job.record(made, self.axis, self.world_ranks)

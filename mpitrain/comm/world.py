@@ -18,6 +18,7 @@ from ..errors import UserError
 from .group import Group
 from .job import Job
 from .launch import lonely_message, why_ranks_cannot_be_lost
+from .made import note_comm
 from .placement import Affinity, affinity_of, placement_of
 from .planner import ALL_REDUCE_NAMES
 from .ranks import Ranks
@@ -26,6 +27,7 @@ from .uncaught import end_all_on_error
 from .watch.ledger import Ledger
 from .watch.remote_query import QueryService
 from .watch.slot import first_difference, name_rank
+from .watch.stacks import answer_with_stacks
 from .watch.watchdog import Watchdog
 from .watch.watched import WatchedComm
 
@@ -57,6 +59,11 @@ class World(Ranks):
     ----------
     comm : MPI.Comm
         The ranks of the job. It is duplicated, so that no other messages can be mistaken for the job's.
+    outer : World, optional
+        The job of which ``comm`` has some ranks, that are a job of their own (see ``close``): they share the cores with
+        the others, and signals can end their waits.
+    on_hang : callable(str), optional
+        Called with a report where a rank waits for too long, in place of an end of all ranks.
 
     Attributes
     ----------
@@ -78,6 +85,8 @@ class World(Ranks):
         Node of this rank and the cores that it may run on.
     elastic : bool
         True where the others continue when a rank is lost.
+    outer : World or None
+        The job of which this one is a part.
     """
 
     def __init__(
@@ -87,10 +96,12 @@ class World(Ranks):
         before: "World | None" = None,
         members: list[int] | None = None,
         affinities: list[Affinity] | None = None,
+        outer: "World | None" = None,
+        on_hang: Callable[[str], None] | None = None,
     ) -> None:
         if comm == MPI.COMM_WORLD and (message := lonely_message(comm.size, library_name())):
             raise UserError(message)
-        own = WatchedComm(comm.Dup() if before is None else comm)
+        own = WatchedComm(comm) if before is not None else _duplicate(comm)
         if before is None:
             node = WatchedComm(own.Split_type(MPI.COMM_TYPE_SHARED))
             mine = affinity_of(node, own.rank)
@@ -102,6 +113,10 @@ class World(Ranks):
             self.ledger.restart(own.rank)
             index = own.rank
         place = placement_of(affinities or [], index)
+        if outer is not None:
+            around = outer.job.place
+            place = place._replace(cores=around.cores, oversubscribed=around.oversubscribed)
+            self.ledger.interruptible = self._node.size > 1 or own.size > 1
         super().__init__(own, Job(own, mine, place, self.ledger))
         self.node, self.node_rank, self.node_size, self.cores, self.oversubscribed = place
         self.affinity, self.notes = mine, self.job.notes
@@ -110,6 +125,7 @@ class World(Ranks):
         self.launched: list[int] = before.launched if before is not None else self.members
         self.successor: World | None = None
         self.watchdog: Watchdog | None = None
+        self.outer, self._on_hang = outer, on_hang
         self._query_service = QueryService(own, several_nodes=self.node_size < self.size)
         self._groups: dict[str, Group] = {}
         self._set_elastic(before is not None)
@@ -182,7 +198,13 @@ class World(Ranks):
         self.watchdog = None
         if timeout:
             self.watchdog = Watchdog(
-                self.ledger, self.size, timeout, self.abort, elastic=self.elastic, query_service=self._query_service
+                self.ledger,
+                self.size,
+                timeout,
+                self.abort,
+                elastic=self.elastic,
+                query_service=self._query_service,
+                on_hang=self._on_hang,
             )
             self.watchdog.start()
 
@@ -201,6 +223,14 @@ class World(Ranks):
         if self.size < len(self.launched):
             self._end_without_mpi(code)
 
+    def close(self) -> None:
+        """End the part of a job that has a world of its own: its ranks go on with other work."""
+        self.watch(0)
+        self.ledger.leave()
+        if self.outer is not None:
+            answer_with_stacks(self.outer.ledger)
+        self.ledger.close()
+
     def _end_without_mpi(self, code: int) -> None:
         """End the process without MPI_Finalize, which may hang after ranks were lost."""
         sys.stdout.flush()
@@ -215,6 +245,11 @@ class World(Ranks):
         sys.stderr.flush()
         time.sleep(LAST_WORDS_SECONDS)
         MPI.COMM_WORLD.Abort(code)
+
+
+def _duplicate(comm: Any) -> WatchedComm:
+    made = comm.Dup()
+    return WatchedComm(made if isinstance(comm, WatchedComm) else note_comm(made))
 
 
 def data_group(ranks: Group | World) -> Group:

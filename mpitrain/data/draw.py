@@ -71,6 +71,30 @@ def draw_rows(y: np.ndarray, count: int, draw: Draw, seed: int, purpose: int) ->
     return np.sort(order[count:]), np.sort(order[:count])
 
 
+def draw_fold(
+    y: np.ndarray, fold: int, count: int, draw: Draw, seed: int, purpose: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows outside and inside of a fold, in the order of the file.
+
+    The numbers of samples of two folds differ by one at most, and so do those of each class if it is stratified:
+    samples are sorted by class, in random order within each, and dealt to the folds in turn.
+
+    Parameters
+    ----------
+    y : (N,) array of int64 classes, or (N, ...) array of targets
+    fold, count : int
+        Number of the fold, from 0, and of all folds.
+    seed, purpose : int
+        The key of the random numbers.
+    """
+    order = random_order(len(y), seed, purpose)
+    if draw == "stratified" and y.dtype.kind == "i" and y.ndim == 1:
+        order = order[np.argsort(y[order], kind="stable")]
+    inside = np.zeros(len(y), np.bool_)
+    inside[order[fold::count]] = True
+    return np.flatnonzero(~inside), np.flatnonzero(inside)
+
+
 def note_rare_classes(train: np.ndarray, test: np.ndarray, names: tuple[str, ...], where: str) -> tuple[str, ...]:
     """Return a sentence if classes have few samples to train on or none to test on.
 

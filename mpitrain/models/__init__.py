@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..layers import Layer
 from ..registry import FILE, Registry
 from .adapt import add_lora, freeze, merge_lora, remove_lora
+from .audio_convnet import audio_convnet
 from .bert import bert
 from .convnet import convnet
 from .dlrm import dlrm
@@ -51,6 +52,7 @@ MODELS: Registry[Layer] = Registry(
         **{name: partial(resnet, **size) for name, size in SIZES.items()},
         "resnet": resnet,
         "unet": unet,
+        "audio-convnet": audio_convnet,
         "dlrm": dlrm,
         **{"gpt": gpt, "llama": llama, "bert": bert, "vit": vit},
         **{"mf": mf, "ncf": ncf, "two-tower": two_tower},

@@ -181,13 +181,13 @@ class App:
 
     async def _predict(self, request: Request) -> int:
         top = self._top(request)
-        body = await self._body(request)
-        if len(body) > QUICK_BYTES or request.media_type.startswith("image/"):
-            x = await asyncio.get_running_loop().run_in_executor(None, self._inputs.read, request.media_type, body)
+        body, media_type = await self._body(request), request.media_type
+        if len(body) > QUICK_BYTES or media_type.startswith("image/"):
+            x = await asyncio.get_running_loop().run_in_executor(None, self._inputs.read, media_type, body)
         else:
-            x = self._inputs.read(request.media_type, body)
+            x = self._inputs.read(media_type, body)
         del body
-        results = await self._wait(request, self._scheduler.predict(x))
+        results = await self._wait(request, self._scheduler.predict(x, alone=request.scope[KEY].is_alone))
         if NPY.encode() in request.headers.get(b"accept", b""):
             return await self._send(request, 200, self._answers.npy(results), ((b"content-type", NPY.encode()),))
         return await self._send(request, 200, self._answers.json(results, top), JSON_TYPE)
@@ -227,6 +227,8 @@ class App:
 
     async def _wait(self, request: Request, waiting: Waiting) -> Any:
         """Return the result; drop the work if there is none in time, or if the client goes away."""
+        if waiting.future.done():  # in the event loop
+            return waiting.future.result()
         connection: Connection = request.scope[KEY]
         connection.on_lost = lambda: self._scheduler.drop(waiting)
         timer = asyncio.get_running_loop().call_later(self._limits.seconds, _time_out, waiting)

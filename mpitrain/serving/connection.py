@@ -30,6 +30,11 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._has_head = self._is_whole = False
 
+    @property
+    def is_alone(self) -> bool:
+        """True if there is no other connection."""
+        return len(self.connections) == 1
+
     def connection_made(self, transport: Any) -> None:
         """Give the client time to send a request."""
         super().connection_made(transport)

@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..training.directory.trained_model import TrainedModel
 from .images import ImageReader
 from .refusal import Refusal
-from .rows import read_rows
+from .rows import RowReader
 from .texts import TextReader
 
 JSON, NPY, TEXT = "application/json", "application/x-npy", "text/plain"
@@ -51,7 +51,7 @@ class Inputs:
         elif len(then.input_shape) == 3:
             self.kind, self._images = "image", ImageReader(then)
         else:
-            self.kind = "table"
+            self.kind, self._rows = "table", RowReader(then)
 
     def read(self, media_type: str, body: bytes) -> np.ndarray:
         """Return the samples (n, ...) of a body.
@@ -92,8 +92,8 @@ class Inputs:
         if self._images is not None and isinstance(inputs[0], str):
             return self._checked(self._images.read_all(inputs))
         if self.kind == "table":
-            return read_rows(inputs, self._then)
-        return self._checked(self._as_trained(numbers(inputs, self._then.input_shape)))
+            return self._rows.read(inputs)
+        return self._as_trained(numbers(inputs, self._then.input_shape))
 
     def _read_npy(self, body: bytes) -> np.ndarray:
         x = parse_npy(body)
@@ -101,11 +101,13 @@ class Inputs:
 
     def _as_trained(self, x: np.ndarray) -> np.ndarray:
         """Return pixels in the dtype of the training samples, if it holds them."""
-        if self._then.dtype == "uint8":
-            with np.errstate(invalid="ignore"):
-                whole = x.astype(np.uint8)
-            return whole if (whole == x).all() else _rounded(x)
-        return x if self._then.dtype == "float64" else _rounded(x)
+        trained_on = self._then.dtype
+        if trained_on == "uint8" and x.dtype.kind == "i" and x.min() >= 0 and x.max() <= 255:
+            return x.astype(np.uint8)
+        if trained_on == "float64":
+            return x.astype(np.float64)
+        with np.errstate(over="ignore"):  # what is infinite then is refused
+            return self._checked(x.astype(np.float32))
 
     def _checked(self, x: np.ndarray) -> np.ndarray:
         if not x.flags.aligned or not x.dtype.isnative:
@@ -113,11 +115,6 @@ class Inputs:
         x = check_features(x, "the inputs", self._then.feature_names)
         check_shapes(x, None, self._then, "the request")
         return x
-
-
-def _rounded(x: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # what is infinite then is refused
-        return x.astype(np.float32)
 
 
 def parse_json(body: bytes, known: tuple[str, ...]) -> dict[str, Any]:
@@ -141,7 +138,7 @@ def parse_json(body: bytes, known: tuple[str, ...]) -> dict[str, Any]:
 
 
 def numbers(inputs: list[Any], shape: tuple[int, ...]) -> np.ndarray:
-    """Return inputs as (n, ...) float64.
+    """Return inputs as (n, ...) int64 if all numbers are whole, and else as float64.
 
     Raises
     ------
@@ -149,14 +146,17 @@ def numbers(inputs: list[Any], shape: tuple[int, ...]) -> np.ndarray:
         If they are no numbers, or not all of one shape.
     """
     try:
-        x = np.array(inputs, np.float64)
+        x = np.array(inputs)
+        if x.dtype.kind not in "buifO":  # "1.5" is no number in JSON
+            raise TypeError
+        x = x if x.dtype == np.int64 else np.array(inputs, np.float64)
     except (ValueError, TypeError, OverflowError):
         raise UserError(f"each input must be an array of numbers of the shape {shape}") from None
     if x.shape[1:] != shape and (*x.shape[1:], 1) != shape:
         raise UserError(f"inputs have the shape {x.shape[1:]}, but the model takes {shape}")
     if x.shape[1:] != shape:
         x = x.reshape(len(x), *shape)
-    if not np.isfinite(x).all():
+    if x.dtype == np.float64 and not np.isfinite(x).all():
         first = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))[0])
         raise UserError(f"input {first} has a value that is null or no finite number")
     return x

@@ -3,6 +3,7 @@
 Shapes: n samples of a batch, K classes or targets.
 """
 
+import timeit
 from collections.abc import Callable
 from typing import Any
 
@@ -100,6 +101,12 @@ class ServedModel:
                 return best_of(outputs)
         normalizer = self.run.target_normalizer
         return outputs if normalizer is None else normalizer.inverse(outputs)
+
+    def seconds_of(self, samples: int) -> float:
+        """Return the time that a batch takes on this rank, which has a whole model."""
+        then = self.run.signature
+        x = np.zeros((samples, *then.input_shape), then.dtype or np.float32)
+        return min(timeit.repeat(lambda: self.predict(x), number=1, repeat=3))
 
     def write(
         self, asked: Continuation, say: Callable[[str], Any], cancelled: Callable[[], bool] = lambda: False

@@ -5,7 +5,7 @@ from typing import Any
 
 from .courier import Courier
 from .jobs import END, Cancel, Job
-from .worker import OwnPost
+from .worker import InLoop, OwnPost
 
 
 class Replica:
@@ -53,13 +53,15 @@ class Replicas:
         The ranks of each.
     leaders : sequence of int
         The rank of each that replies.
-    own : OwnPost
+    own : OwnPost or InLoop
         The way to rank 0's own loop.
     courier : Courier or None
         The way to the others; None where there are none.
     """
 
-    def __init__(self, ranks: Sequence[tuple[int, ...]], leaders: Sequence[int], own: OwnPost, courier: Courier | None):
+    def __init__(
+        self, ranks: Sequence[tuple[int, ...]], leaders: Sequence[int], own: OwnPost | InLoop, courier: Courier | None
+    ):
         made = [Replica(some, leader) for some, leader in zip(ranks, leaders, strict=True)]
         self.all = sorted(made, key=lambda one: 0 in one.ranks)  # rank 0 has the server, too: it comes last
         self._own, self._courier = own, courier

@@ -103,7 +103,7 @@ class Scheduler:
         self._running: dict[int, list[Piece]] = {}
         self._numbers = itertools.count()
         self.queued = 0
-        self._planned = False
+        self._planned = self._dispatching = False
         self._timer: asyncio.TimerHandle | None = None
         self.on_lost: Callable[[], Any] = lambda: None
 
@@ -112,8 +112,13 @@ class Scheduler:
         self._loop = asyncio.get_running_loop()
         self._loop.call_later(CHECK, self._check)
 
-    def predict(self, x: np.ndarray) -> Waiting:
+    def predict(self, x: np.ndarray, *, alone: bool = False) -> Waiting:
         """Return what waits for the results of samples (n, ...).
+
+        Parameters
+        ----------
+        alone : bool
+            There are no other clients: a free replica gets it at once.
 
         Raises
         ------
@@ -125,6 +130,11 @@ class Scheduler:
         now = time.monotonic()
         for number, part in enumerate(pieces):
             self._waiting.append(Piece(waiting, number, len(part), now, part))
+        if alone and not self.max_delay:
+            self._dispatch()
+        elif not self._planned:  # after all requests that have come by now
+            self._planned = True
+            self._loop.call_soon(self._dispatch)
         return waiting
 
     def write(self, request: Continuation, say: Callable[[str], None] | None = None) -> Waiting:
@@ -138,6 +148,7 @@ class Scheduler:
         waiting = self._admit(1, 1)
         waiting.say = say
         self._waiting.append(Piece(waiting, 0, 1, time.monotonic(), request=request))
+        self._dispatch()
         return waiting
 
     def drop(self, waiting: Waiting) -> None:
@@ -181,14 +192,20 @@ class Scheduler:
         if self.queued and self.queued + samples > self.max_queue:
             raise Full
         self.queued += samples
-        if not self._planned:  # after all requests that have come by now
-            self._planned = True
-            self._loop.call_soon(self._dispatch)
         return Waiting(self._loop.create_future(), num_pieces=pieces)
 
     def _dispatch(self) -> None:
         """Give batches to free replicas."""
         self._planned = False
+        if self._dispatching:  # a reply that came at once: the loop below goes on
+            return
+        self._dispatching = True
+        try:
+            self._give_batches()
+        finally:
+            self._dispatching = False
+
+    def _give_batches(self) -> None:
         while self._waiting and (replica := self.replicas.free()) is not None:
             if self.max_delay and self.queued < self.max_batch:
                 left = self._waiting[0].came + self.max_delay - time.monotonic()

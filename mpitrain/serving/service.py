@@ -1,8 +1,10 @@
 """The service: everything put together, on each rank."""
 
+import os
 import signal
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -22,10 +24,11 @@ from .model import ServedModel
 from .replicas import Replicas
 from .scheduler import Scheduler
 from .signature import describe
-from .worker import MailPost, OwnPost, work
+from .worker import InLoop, MailPost, OwnPost, work
 
 TIMED_OUT = 124  # exit code, that of timeout(1)
-MOST_BATCH = 4096
+QUICK = 0.002  # seconds of a batch that the event loop computes by itself, if there is one rank
+AFTER_ABORT = 3.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,9 @@ class Service:
         settings: Settings,
     ):
         self._model, self._world, self._interrupted = model, world, False
-        self._own = OwnPost(self._deliver)
+        self._own: OwnPost | InLoop = OwnPost(self._deliver)
+        if world.size == 1 and not model.writes and model.seconds_of(settings.max_batch) < QUICK:
+            self._own = InLoop(model, lambda reply: self._scheduler.take_reply(reply))
         self._courier = None if mailbox is None else Courier(mailbox, self._deliver)
         self._replicas = Replicas(model.replicas, leaders, self._own, self._courier)
         metrics, inputs = Metrics(), Inputs(model.run)
@@ -150,3 +155,5 @@ class Service:
             f"mpitrain: {ranks} did not reply in time (--rank-timeout): the service ends", file=sys.stderr, flush=True
         )
         threading.Thread(target=self._world.abort, args=(TIMED_OUT,), daemon=True).start()
+        time.sleep(AFTER_ABORT)  # MPI_Abort may hang as well, and nothing here must be waited for
+        os._exit(TIMED_OUT)

@@ -1,6 +1,8 @@
 """The loop of a rank that serves: take a job, compute, reply."""
 
+import contextlib
 import queue
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -10,6 +12,7 @@ from ..errors import UserError
 from .jobs import Cancel, Job, Reply
 from .model import Cancelled, ServedModel
 
+SIGNALS_SECONDS = 0.2
 SIGN_OF_LIFE = 1.0  # seconds after which a rank that writes says so
 
 
@@ -49,13 +52,53 @@ class OwnPost:
 
     def take(self) -> Job | None:
         """Return the next job, as soon as there is one; None at the end."""
-        item = self._jobs.get()
-        return item if isinstance(item, Job) else None
+        while True:  # a signal that comes just before a wait is handled after it
+            with contextlib.suppress(queue.Empty):
+                item = self._jobs.get(timeout=SIGNALS_SECONDS)
+                return item if isinstance(item, Job) else None
 
     def is_cancelled(self, number: int) -> bool:
         """Return True if no client waits for the job any more."""
         self._cancelled = {other for other in self._cancelled if other >= number}
         return number in self._cancelled
+
+
+class InLoop:
+    """Rank 0 alone, with a model so quick that the event loop computes by itself: no thread takes turns with it.
+
+    Parameters
+    ----------
+    model : ServedModel
+    deliver : callable(Reply)
+        Called in the event loop, soon after the job came.
+    """
+
+    def __init__(self, model: ServedModel, deliver: Callable[[Reply], Any]):
+        self._model, self._deliver = model, deliver
+        self._ends = threading.Event()
+
+    def put(self, item: Job | Cancel | str) -> None:
+        """Compute a job, or end; called in the event loop."""
+        if isinstance(item, Job):
+            reply = run_job(self._model, item, self)
+            assert reply is not None
+            self._deliver(reply)
+        elif isinstance(item, str):
+            self._ends.set()
+
+    def take(self) -> Job | None:
+        """Wait in the main thread, which handles signals, and return None at the end."""
+        while not self._ends.wait(SIGNALS_SECONDS):
+            pass
+        return None
+
+    def is_cancelled(self, number: int) -> bool:
+        """Return False."""
+        return False
+
+    def reply(self, reply: Reply) -> None:
+        """Deliver a reply."""
+        self._deliver(reply)
 
 
 class MailPost:
@@ -102,16 +145,24 @@ class MailPost:
 def work(model: ServedModel, post: Post) -> None:
     """Compute jobs until the end."""
     while (job := post.take()) is not None:
-        began = time.perf_counter()
-        result, error, status = None, "", 500
-        try:
-            result = _compute(model, job, post)
-        except UserError as refusal:
-            error, status = str(refusal), 422
-        except MemoryError as failure:
-            error = f"the rank is out of memory: {failure}"
-        if result is not None or error:
-            post.reply(Reply(job.number, result, error=error, status=status, seconds=time.perf_counter() - began))
+        reply = run_job(model, job, post)
+        if reply is not None:
+            post.reply(reply)
+
+
+def run_job(model: ServedModel, job: Job, post: Post) -> Reply | None:
+    """Compute a job and return the reply; None on ranks that do not get the result."""
+    began = time.perf_counter()
+    result, error, status = None, "", 500
+    try:
+        result = _compute(model, job, post)
+    except UserError as refusal:
+        error, status = str(refusal), 422
+    except MemoryError as failure:
+        error = f"the rank is out of memory: {failure}"
+    if result is None and not error:
+        return None
+    return Reply(job.number, result, error=error, status=status, seconds=time.perf_counter() - began)
 
 
 def _compute(model: ServedModel, job: Job, post: Post) -> Any:

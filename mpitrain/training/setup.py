@@ -328,7 +328,7 @@ def open_samples(config: Config, source: str, earlier: Signature | None, own: Ow
     check_dataset(augment_of(config, dataset), dataset)
     if earlier is not None:
         dataset = in_order_of(earlier, dataset, source)
-    return with_validation(dataset, data.validation, config.run.seed, data.split)
+    return with_validation(dataset, data.validation, config.run.seed, data.split, data.fold)
 
 
 def _fit(x: np.ndarray, world: World, alone: bool, names: tuple[str, ...]) -> Normalizer:

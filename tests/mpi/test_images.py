@@ -5,8 +5,9 @@ import pytest
 
 from mpitrain.config import Config, Data, Model, Optimizer, Run
 from mpitrain.data import lazy, open_dataset
-from mpitrain.data.images import store
+from mpitrain.data.images import decode as decoding
 from mpitrain.data.mapped import is_mapped
+from mpitrain.data.media import store
 from mpitrain.errors import AgreedError
 from mpitrain.training.build import make_loop
 from mpitrain.training.display.progress_log import Silent
@@ -35,8 +36,8 @@ def pets(world, directory, monkeypatch):
 
 def test_ranks_share_the_decoding(world, pets, directory, monkeypatch):
     done = []
-    decode = store.decode
-    monkeypatch.setattr(store, "decode", lambda file, shape: done.append(file) or decode(file, shape))
+    decode = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda file, shape: done.append(file) or decode(file, shape))
     source = f"images:{pets}"
     prepare(world, source)
     counts = world.all_gather(len(done))

@@ -21,7 +21,11 @@ class Served:
         command = [*launcher, sys.executable, "-m", "mpitrain", "serve", "run", "--port", "0", *options]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen(
-            command, cwd=directory, env=ENVIRONMENT | (environment or {}), text=True, **pipes
+            command,
+            cwd=directory,
+            env=ENVIRONMENT | {"PYTHONFAULTHANDLER": "1"} | (environment or {}),
+            text=True,
+            **pipes,
         )
         self.line = self.process.stdout.readline()
         if not self.line.startswith("http://"):
@@ -68,8 +72,10 @@ class Served:
         try:
             out, err = self.process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # one process prints the stacks of its threads
+            time.sleep(1)
             self.process.kill()
-            pytest.fail(f"serve hung\n{self.process.communicate()}")
+            pytest.fail("serve hung\n" + "\n".join(self.process.communicate()))
         return self.process.returncode, out, err
 
 

@@ -43,7 +43,7 @@ FLOORS = [
     ],
     [
         *("arena", "context", "key_value_cache", "model_table", "parameter", "step_header"),
-        *("collectives", "pipelines", "planning", "profiles", "scaling", "data", "metrics"),
+        *("collectives", "pipelines", "planning", "profiles", "scaling", "data", "metrics", "sweeps"),
     ],
     ["ops", "comm", "kernels"],
     ["layers", "models", "losses", "head_loss", "generation", "optim"],
@@ -90,7 +90,7 @@ def test_no_arrow_runs_up(path):
             assert here in DOORS[top].split(), f"{path.name} imports {top}, which enters by {DOORS[top]}"
 
 
-@pytest.mark.parametrize("folder", ["collectives", "pipelines", "planning", "profiles", "scaling"])
+@pytest.mark.parametrize("folder", ["collectives", "pipelines", "planning", "profiles", "scaling", "sweeps"])
 def test_schedules_are_pure(folder):
     paths = list((ROOT / folder).rglob("*.py"))
     assert paths

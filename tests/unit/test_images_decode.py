@@ -34,7 +34,7 @@ def test_pixels_as_they_are(color):
     path, pixels = color
     found, facts = decode(path, Shape(30, 44))
     np.testing.assert_array_equal(found, pixels)
-    assert (facts.width, facts.height, facts.format, facts.mode) == (44, 30, "PNG", "RGB")
+    assert (facts.kind, facts.sizes) == ("PNG RGB", {"width": 44, "height": 30})
     np.testing.assert_array_equal(decode(path, Shape(30, 44, fit="same"))[0], pixels)
 
 

@@ -11,12 +11,14 @@ import pytest
 from PIL import Image
 
 from mpitrain.data import lazy, open_dataset, open_features
-from mpitrain.data.images import describe_images, store
+from mpitrain.data.images import decode as decoding
+from mpitrain.data.images import describe_images
 from mpitrain.data.images.decode import Shape
-from mpitrain.data.images.store import ImageStore
 from mpitrain.data.mapped import is_mapped
 from mpitrain.data.matching.rows import as_trained, open_rows, open_samples
 from mpitrain.data.matching.signature import Signature
+from mpitrain.data.media import store
+from mpitrain.data.media.store import MediaStore
 from mpitrain.data.sources import absolute_source, inherit_options, units_of
 from mpitrain.data.validation import with_validation
 from mpitrain.errors import UserError
@@ -35,7 +37,7 @@ def cache(tmp_path, monkeypatch):
 def settle():
     """Wait for the threads that wait for the disk."""
     for thread in threading.enumerate():
-        if thread.name == "images-to-disk":
+        if thread.name == "samples-to-disk":
             thread.join()
 
 
@@ -182,6 +184,8 @@ def test_options(pets, options, message):
 def test_other_tasks_need_labels(pets):
     with pytest.raises(UserError, match="regression needs their targets in labels="):
         open_dataset(f"images:{pets}", task="regression")
+    with pytest.raises(UserError, match="a class or values for each file: the task segmentation is for others"):
+        open_dataset(f"images:{pets}", task="segmentation")
 
 
 def test_table_of_labels(tmp_path):
@@ -268,7 +272,7 @@ def test_decoded_once(pets, cache, monkeypatch):
     first = open_dataset(f"images:{pets}")
     settle()
     assert not units_of(f"images:{pets}")
-    monkeypatch.setattr(store, "decode", None)
+    monkeypatch.setattr(decoding, "decode", None)
     again = open_dataset(f"images:{pets}")
     np.testing.assert_array_equal(again.train.x, first.train.x)
     monkeypatch.undo()
@@ -285,7 +289,7 @@ def images(pets, monkeypatch):
     """A store whose units have four images each."""
     monkeypatch.setattr(store, "MOST_DECODED", 4 * 8 * 10 * 3)
     files = sorted(str(path) for path in pets.rglob("*.png"))
-    return ImageStore(files, Shape(8, 10))
+    return MediaStore(files, Shape(8, 10))
 
 
 def expected(images):
@@ -295,7 +299,7 @@ def expected(images):
 def test_units_in_any_order_and_from_several_processes(images):
     units = images.units()
     assert [(unit.start, unit.stop) for unit in units] == [(0, 4), (4, 8), (8, 12), (12, 16), (16, 18)]
-    other = ImageStore(images.files, images.shape)
+    other = MediaStore(images.files, images.form)
     for unit in [*reversed(units), *other.units()]:
         unit.run()
     x, found = other.open()
@@ -303,7 +307,7 @@ def test_units_in_any_order_and_from_several_processes(images):
     np.testing.assert_array_equal(images.open()[0], x)
     assert found.kinds == {"PNG RGB": 18}
     settle()
-    assert sorted(path.name for path in images.folder.iterdir()) == ["index.json", "pixels.bin"]
+    assert sorted(path.name for path in images.folder.iterdir()) == ["index.json", "values.bin"]
 
 
 def test_a_killed_process_is_continued(images, monkeypatch):
@@ -311,20 +315,30 @@ def test_a_killed_process_is_continued(images, monkeypatch):
     units[1].run()
     units[3].run()
     read = []
-    decode = store.decode
-    monkeypatch.setattr(store, "decode", lambda file, shape: read.append(file) or decode(file, shape))
+    decode = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda file, shape: read.append(file) or decode(file, shape))
     x, _ = images.open()
     assert sorted(read) == sorted(images.files[k] for k in [*range(4), *range(8, 12), 16, 17])
     np.testing.assert_array_equal(x, expected(images))
+
+
+def test_bad_files_of_a_later_unit(pets, images):
+    (pets / "dog" / "3.png").write_text("")
+    again = MediaStore(images.files, images.form)
+    x, found = again.open()
+    assert [images.files[number] for number in found.bad] == [str(pets / "dog" / "3.png")]
+    assert sum(found.kinds.values()) == 17
+    good = [number for number in range(18) if number not in found.bad]
+    np.testing.assert_array_equal(x[good], np.stack([np.array(Image.open(images.files[k])) for k in good]))
 
 
 def test_marks_count_while_the_machine_runs(images, monkeypatch):
     for unit in images.units():
         unit.run()
     read = []
-    decode = store.decode
-    monkeypatch.setattr(store, "decode", lambda file, shape: read.append(file) or decode(file, shape))
-    monkeypatch.setattr(ImageStore, "_finish", lambda *_: None)  # it was killed before all was on the disk
+    decode = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda file, shape: read.append(file) or decode(file, shape))
+    monkeypatch.setattr(MediaStore, "_finish", lambda *_: None)  # it was killed before all was on the disk
     images.open()
     assert not read
     monkeypatch.setattr(store, "machine", lambda: ("other", "2"))  # another one, which sees the same disk
@@ -340,14 +354,23 @@ def test_an_index_counts_for_ever(images, monkeypatch):
     images.open()
     settle()
     monkeypatch.setattr(store, "machine", lambda: (os.uname().nodename, "2"))
-    monkeypatch.setattr(store, "decode", None)
+    monkeypatch.setattr(decoding, "decode", None)
     np.testing.assert_array_equal(images.open()[0], expected(images))
+
+
+def test_an_index_that_cannot_be_read(images):
+    images.open()
+    settle()
+    images.index.write_text("{}")
+    np.testing.assert_array_equal(images.open()[0], expected(images))
+    settle()
+    assert store.Findings.read(images.index).kinds == {"PNG RGB": 18}
 
 
 def test_pixels_that_were_removed_are_made_again(images):
     images.open()
     settle()
-    images.pixels.write_bytes(b"")
+    images.values.write_bytes(b"")
     x, _ = images.open()
     np.testing.assert_array_equal(x, expected(images))
 
@@ -355,7 +378,7 @@ def test_pixels_that_were_removed_are_made_again(images):
 def test_units_are_cut_by_the_bytes_of_files(pets, monkeypatch):
     files = sorted(str(path) for path in pets.rglob("*.png"))
     monkeypatch.setattr(store, "LEAST", 2 * os.path.getsize(files[0]))
-    sizes = [unit.stop - unit.start for unit in ImageStore(files, Shape(8, 10)).units()]
+    sizes = [unit.stop - unit.start for unit in MediaStore(files, Shape(8, 10)).units()]
     assert sum(sizes) == 18
     assert set(sizes) <= {1, 2, 3}
 

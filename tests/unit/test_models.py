@@ -16,6 +16,7 @@ SHAPES = {
     "convnet": [(8, 8, 1), (9, 11, 3), (2, 2, 1)],
     "mlp": [(10,), (8, 8, 1), (3, 4, 2)],
     "lenet": [(28, 28, 1), (32, 32, 3), (12, 13, 1)],
+    "audio-convnet:channels=4+6,width=5,dropout=0.1": [(30, 17, 1), (4, 4, 1)],
     "resnet8": [(8, 8, 1), (32, 32, 3), (5, 4, 2)],
     "resnet:blocks=1+2,widths=8+12,bottleneck=false,stem=4": [(9, 8, 1), (33, 40, 3), (1, 2, 1)],
     "resnet:blocks=2+1,widths=16+8,stem=4": [(9, 8, 1), (33, 40, 3), (1, 2, 1)],
@@ -46,10 +47,16 @@ def test_forward_and_backward(name, shape, num_samples):
     assert all(p._writes == p.uses for p in arena.parameters)
 
 
-@pytest.mark.parametrize("name", ["convnet", "mlp", "resnet8"])
+@pytest.mark.parametrize("name", ["convnet", "mlp", "resnet8", "audio-convnet"])
 def test_gradients(name):
-    shape = (4, 4, 1)
-    options = {"resnet8": {}, "mlp": {"widths": (6, 5), "activation": "tanh", "dropout": 0.3}, "convnet": {}}[name]
+    shape = (4, 4, 1) if name != "audio-convnet" else (11, 6, 1)
+    audio = {"channels": (3, 4), "width": 5}
+    options = {
+        "resnet8": {},
+        "audio-convnet": audio,
+        "mlp": {"widths": (6, 5), "activation": "tanh", "dropout": 0.3},
+        "convnet": {},
+    }[name]
     model = models.build(name, shape, 3, **options)
     check_layer(model, np.random.default_rng(0).standard_normal((3, *shape)), places=6, tolerance=1e-5)
 
@@ -98,6 +105,7 @@ def test_resnets_have_the_published_numbers_of_parameters(name, published):
         ("mlp", (784,), 784 * 128 + 128 + 128 * 10 + 10),
         ("lenet", (28, 28, 1), 61_706),
         ("convnet", (8, 8, 1), 38_282),
+        ("audio-convnet", (98, 40, 1), 65_914),
         ("resnet8", (32, 32, 3), 78_042),
         ("resnet20", (32, 32, 3), 272_474),
         ("resnet32", (32, 32, 3), 466_906),

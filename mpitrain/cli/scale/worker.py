@@ -13,7 +13,7 @@ from ...run_rules import EVERY_STEP
 from ..main import run
 from ..order import Job
 from ..streams import finish, prepare
-from ..train import make_screen, open_training
+from ..train import make_screen
 
 if TYPE_CHECKING:
     from ...comm.world import World
@@ -30,6 +30,7 @@ def main(argv: list[str]) -> int:
 
 def measure(config: Config, world: "World", result: Path) -> int:
     """Time the steps with all ranks; rank 0 writes them."""
+    from ...training.opening import open_training
     from ...training.time_steps import time_steps
 
     config, setup, threads = open_training(config, world)

@@ -26,6 +26,7 @@ from mpi4py import MPI
 from ... import cpu_kernels
 from ...collectives import OPERATORS
 from ...device import CPU, Device
+from ..made import forget_window, note_window
 
 ONE_SHOT_BYTES = 8 * 1024  # up to here
 BLOCK_BYTES = 128 * 1024  # of a slice: the running sum and one block of one rank fit into the second cache
@@ -64,6 +65,7 @@ class Window:
         self.own.fill(0)  # allocates the pages now, near this rank
         self.sync()
         comm.Barrier()
+        note_window(self)
 
     def sync(self) -> None:
         """Order this rank's loads and stores before it and after it (MPI_Win_sync)."""
@@ -83,6 +85,7 @@ class Window:
 
     def free(self) -> None:
         """Free the memory (all ranks together; no array may use it any more)."""
+        forget_window(self)
         self.parts.clear()
         self._window.Unlock_all()
         self._window.Free()

@@ -83,6 +83,8 @@ class Ledger:
         Called with the place of each entry that is over.
     stacks : file descriptor
         File to which all ranks of the node write their stacks when asked to; -1 if there is none.
+    interruptible : bool
+        True where waits for other ranks are in Python, so that a signal can end them by an exception.
     """
 
     def __init__(self, node: Any, rank: int):
@@ -96,6 +98,7 @@ class Ledger:
         self._labels: dict[Any, Label] = {}
         self._label_count, self._count = itertools.count(), itertools.count(1)
         self.on_end: Callable[[int], None] | None = None
+        self.interruptible = False
         self.job = History(self.mine, 0, self._others())
         self._histories: dict[int, History] = {}
         self._introduce(rank)
@@ -256,6 +259,12 @@ class Ledger:
     def leave(self) -> None:
         """Record that this rank has finished."""
         self._doubles[Fact.PRESENT] = 0
+
+    def close(self) -> None:
+        """Close the file of stacks, which a process that makes many ledgers would have too many of."""
+        if self.stacks >= 0:
+            os.close(self.stacks)
+            self.stacks = -1
 
 
 def caller() -> FrameType:

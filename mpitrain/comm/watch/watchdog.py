@@ -43,6 +43,8 @@ class Watchdog(threading.Thread):
         Kill late ranks and let the others continue, instead of ending the job.
     query_service : QueryService, optional
         Service for queries to other nodes.
+    on_hang : callable(str), optional
+        Called with the report, in place of an end of all ranks.
     """
 
     def __init__(
@@ -54,10 +56,11 @@ class Watchdog(threading.Thread):
         *,
         elastic: bool = False,
         query_service: QueryService | None = None,
+        on_hang: Callable[[str], None] | None = None,
     ):
         super().__init__(name="mpitrain-watchdog", daemon=True)
         self._ledger, self._size, self._timeout, self._abort = ledger, size, timeout, abort
-        self._elastic = elastic
+        self._elastic, self._on_hang = elastic, on_hang
         self._patience = FIRST_STEP * timeout
         self._interval = min(1.0, timeout / 8)
         self._gone_since = 0.0
@@ -150,6 +153,10 @@ class Watchdog(threading.Thread):
         return rank_statuses(self._ledger) if self._reports() else None
 
     def _end_all(self, text: str) -> None:
+        if self._on_hang is not None:
+            self._on_hang(text)
+            self._quit.set()
+            return
         with contextlib.suppress(OSError):  # standard error may be closed
             print(text, file=sys.stderr, flush=True)
         # MPI_Abort may hang if a rank does not respond: kill this node's ranks, and let the launcher end the rest

@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Collection, Iterator
 from typing import Any
 
 from mpi4py import MPI
 
+from ..made import note_comm
 from ..schedule.plan import Request
 from .history import History
 from .ledger import Label, Ledger
@@ -19,8 +21,10 @@ OBJECTS = (
     *("Barrier", "Create_group", "Dup", "Split", "Split_type"),
     *("allgather", "allreduce", "bcast", "gather", "scatter"),
 )
+MAKERS = ("Create_group", "Dup", "Split", "Split_type")
 LONELY = ("Recv", "Sendrecv", "Create_group")  # calls that not all ranks of the communicator make
-
+YIELDS = 200  # before a wait that a signal may end begins to sleep
+FIRST_NAP, LONGEST_NAP = 5e-5, 2e-3  # seconds
 
 _OPERATORS = {id(MPI.SUM): " (sum)", id(MPI.MAX): " (max)", id(MPI.MIN): " (min)"}
 
@@ -51,9 +55,22 @@ class WatchedComm(MPI.Intracomm):
         history = None if name in LONELY else self.history
         at = self.ledger.begin(self.ledger.call(pretty, num_bytes, dtype, history, self.where))
         try:
+            if self.ledger.interruptible and name not in LONELY:
+                self._gather_first()
             yield
         finally:
             self.ledger.end(at)
+
+    def _gather_first(self) -> None:
+        """Wait until all ranks make this call, in Python, where a signal ends the wait; the call is short then."""
+        request, nap = self.Ibarrier(), FIRST_NAP
+        for _ in range(YIELDS):
+            if request.Test():
+                return
+            os.sched_yield()
+        while not request.Test():
+            time.sleep(nap)
+            nap = min(2 * nap, LONGEST_NAP)
 
 
 def _noted(name: str) -> Any:
@@ -61,7 +78,8 @@ def _noted(name: str) -> Any:
 
     def call(self: WatchedComm, *args: Any, **options: Any) -> Any:
         with self.noted(name, *args):
-            return inner(self, *args, **options)
+            found = inner(self, *args, **options)
+        return note_comm(found) if name in MAKERS else found
 
     call.__name__, call.__doc__ = name, inner.__doc__
     return call
@@ -109,7 +127,7 @@ class WatchedPlan:
         if self._at >= 0:
             self._ledger.waits(self._at)
         busy = [channel for channel in self._channels if not channel.is_idle]
-        if not busy:
+        if not busy and not self._ledger.interruptible:
             self.plan.wait()
         else:
             while not self.plan.poll():

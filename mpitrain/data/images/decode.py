@@ -4,12 +4,14 @@ Shapes: H, W, C height, width and channels that all images get.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from ...errors import UserError
+from ..cache import Cache
 from ..files import one_line
+from ..media.form import Facts, Form, Medium, Undecodable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -17,18 +19,15 @@ if TYPE_CHECKING:
 ORIENTATION = 0x0112  # the tag of EXIF; from 5 on, height and width are exchanged
 REDUCING_GAP = 2.0  # a JPEG is decoded at least so many times as large as it gets, so that details are averaged
 DRAFTED = ("JPEG", "MPO")  # formats that can be decoded smaller
-SUFFIXES = {
+_SUFFIXES = (
     *(".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm"),
     *(".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
-}
-
-
-class Undecodable(Exception):
-    """The contents of a file are no image, or one that is cut off."""
+)
+IMAGES = Medium("images", "image", frozenset(_SUFFIXES), Cache("images", "decoded images"))
 
 
 @dataclass(frozen=True)
-class Shape:
+class Shape(Form):
     """The shape that images get, and how.
 
     Attributes
@@ -46,20 +45,21 @@ class Shape:
     fit: str = "crop"
     resize: int = 0
 
+    medium = IMAGES
+    dtype = np.dtype(np.uint8)
+
     @property
-    def num_bytes(self) -> int:
-        """The bytes of an image."""
-        return self.height * self.width * self.channels
+    def dims(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return self.height, self.width, self.channels
 
+    def facts(self) -> tuple[object, ...]:
+        """Return the version of Pillow and the options."""
+        return import_pillow().__version__, self
 
-@dataclass(frozen=True)
-class Facts:
-    """Width, height and format of a file, and its mode, as Pillow names them."""
-
-    width: int
-    height: int
-    format: str
-    mode: str
+    def decode(self, path: str) -> tuple[np.ndarray, Facts]:
+        """Return an image of this shape, and facts about its file."""
+        return decode(path, self)
 
 
 def import_pillow() -> Any:
@@ -78,8 +78,13 @@ def import_pillow() -> Any:
     return Image
 
 
-def decode(path: str, shape: Shape) -> tuple[np.ndarray, Facts]:
+def decode(path: str | BinaryIO, shape: Shape) -> tuple[np.ndarray, Facts]:
     """Return an image as (H, W, C) uint8, upright, on white where it is transparent, and facts about its file.
+
+    Parameters
+    ----------
+    path : str or binary file
+    shape : Shape
 
     Notes
     -----
@@ -96,7 +101,7 @@ def decode(path: str, shape: Shape) -> tuple[np.ndarray, Facts]:
     images = import_pillow()
     try:
         with images.open(path) as image:
-            facts = Facts(image.width, image.height, image.format or "", image.mode)
+            facts = Facts(f"{image.format} {image.mode}", {"width": image.width, "height": image.height})
             turned = _is_turned(image)
             size = image.size[::-1] if turned else image.size
             if shape.fit == "same" and size != (shape.width, shape.height):

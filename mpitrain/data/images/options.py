@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...errors import UserError
+from ..media.form import MediaOptions
 from ..source_options import check_place, given_once, one_of, split_options, whole_number
 
 LARGEST = 1 << 14  # pixels of a side
@@ -24,7 +25,7 @@ FITS = ("crop", "stretch", "pad")
 
 
 @dataclass(frozen=True)
-class ImageOptions:
+class ImageOptions(MediaOptions):
     """Options of a source of images; see ``KEYS``.
 
     Attributes
@@ -35,19 +36,12 @@ class ImageOptions:
     resize : int
         0 for the least length that covers ``size``.
     channels : int
-    skips_bad : bool
-    labels, target, test : str
-        Empty where they are not given.
     """
 
     size: tuple[int, int] | None = None
     fit: str = "crop"
     resize: int = 0
     channels: int = 3
-    skips_bad: bool = False
-    labels: str = ""
-    target: str = ""
-    test: str = ""
 
 
 def parse_image_source(text: str) -> tuple[str, ImageOptions]:

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 
-from .parts import find_parts
-from .store import Findings
+from ..media.store import Findings
+from .decode import Shape
+from .parts import image_parts
 
 MOST = 10  # files that are named
 
 
 def describe_images(place: str) -> Iterator[str]:
     """Yield lines on the files of each split of ``images:place``, which are decoded for it."""
-    parts = find_parts(place)
-    shape = parts.shape()
+    parts = image_parts(place)
+    shape = parts.form()
+    assert isinstance(shape, Shape)
     how = "the size of the first" if shape.fit == "same" else f"fit={shape.fit}"
     color = "gray" if shape.channels == 1 else "RGB"
     yield f"{parts.where}: all images become {shape.height}x{shape.width} pixels ({how}), {color}"
@@ -19,7 +21,7 @@ def describe_images(place: str) -> Iterator[str]:
         _, found = store.open()
         yield f"  {'training' if part == 'train' else part:<10} {len(store.files):,} files: {_kinds(found)}"
         if found.kinds:
-            yield f"  {'':<10} height {_range(found.heights)}, width {_range(found.widths)} pixels"
+            yield f"  {'':<10} height {_range(found, 'height')}, width {_range(found, 'width')} pixels"
         for number in sorted(found.bad)[:MOST]:
             yield f"! {store.files[number]}: {found.bad[number]}"
         if len(found.bad) > MOST:
@@ -33,5 +35,6 @@ def _kinds(found: Findings) -> str:
     return ", ".join(f"{count:,} {kind}" for kind, count in found.kinds.most_common()) or "none of them an image"
 
 
-def _range(sides: tuple[int, int]) -> str:
-    return f"{sides[0]:,}" if sides[0] == sides[1] else f"{sides[0]:,} to {sides[1]:,}"
+def _range(found: Findings, name: str) -> str:
+    low, high = found.ranges[name]
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -83,6 +83,17 @@ def read_interactions(place: str, options: RatingsOptions) -> Interactions:
     Raises
     ------
     UserError
+        As ``read_rows``, or if no row is left.
+    """
+    return _least_of_users(_without_repeats(_liked(read_rows(place, options), options)), options)
+
+
+def read_rows(place: str, options: RatingsOptions) -> Interactions:
+    """Read all rows of a file of ratings.
+
+    Raises
+    ------
+    UserError
         If the file is damaged, lacks a column, has no rows, or a user, an item, a rating or a time is missing or not
         what it should be.
     """
@@ -104,8 +115,7 @@ def read_interactions(place: str, options: RatingsOptions) -> Interactions:
     time = _times(table, columns["time"]) if "time" in columns else None
     (users, user), (items, item) = (_names(table.texts(name)) for name in names)
     order = _order(time, len(table.lines))
-    found = Interactions(path, columns, users, items, user, item, rating, order, time, notes)
-    return _least_of_users(_without_repeats(_liked(found, options)), options)
+    return Interactions(path, columns, users, items, user, item, rating, order, time, notes)
 
 
 def _find_columns(

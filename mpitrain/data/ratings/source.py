@@ -67,8 +67,12 @@ class Coded:
         return Seen(self.user[rows], self.item[rows], self.users.size, self.items.size)
 
 
-def ratings_dataset(place: str, task: str | None, test_fraction: float, seed: int) -> Dataset:
+def ratings_dataset(
+    place: str, task: str | None, test_fraction: float, seed: int, known: tuple[Category, Category] | None = None
+) -> Dataset:
     """Open ``ratings:place`` as a dataset; see ``data.open_dataset``.
+
+    ``known`` are the users and the items of a trained model; by default those of the training samples.
 
     Regression: samples (N, 2) of user and item, targets (N, 1), the ratings. Classification: samples (N, 1 + K) of the
     user and the latest items, targets (N,), the codes of items; or, with ``negatives=``, pairs of user and item,
@@ -80,7 +84,7 @@ def ratings_dataset(place: str, task: str | None, test_fraction: float, seed: in
     split = options.split or ("random" if task == REGRESSION else "leave-last-out")
     parts, more = divide(found, split, test_fraction, seed)
     train = parts == Part.TRAIN
-    users, items = _category(found.users, found.user[train]), _category(found.items, found.item[train])
+    users, items = known or (_category(found.users, found.user[train]), _category(found.items, found.item[train]))
     coded = Coded.of(replace(found, notes=(*found.notes, *notes, *more)), users, items).noting_cold(parts)
     if task == REGRESSION:
         return _explicit(coded, parts)

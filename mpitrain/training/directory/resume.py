@@ -61,6 +61,7 @@ FIXED = {
     ("data", "batch_size"): "--batch-size",
     ("data", "split"): "--draw-test",
     ("data", "validation"): "--validation",
+    ("data", "fold"): "--fold",
     ("optimizer", "name"): "--optimizer",
     ("parallel", "sync"): "--sync",
     ("run", "seed"): "--seed",
@@ -70,6 +71,7 @@ FIXED = {
 BEFORE = {
     "split": SPLIT_BEFORE,
     "validation": 0.0,
+    "fold": "",
     "batch_tokens": 0,
     "freeze": "",
     "lora": "",

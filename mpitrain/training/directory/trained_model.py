@@ -265,7 +265,7 @@ class TrainedModel:
             encoding=then.encoding,
         )
         dataset = conform(dataclasses.replace(dataset, notes=()), then, source)  # training has shown its notes
-        dataset = with_validation(dataset, data.validation, self._config.run.seed, data.split)
+        dataset = with_validation(dataset, data.validation, self._config.run.seed, data.split, data.fold)
         rows, now = split_of(dataset, split), contents(dataset)
         changed = [part for part, text in then.contents.items() if now.get(part) != text]
         if changed:

@@ -16,7 +16,7 @@ from ...data.sampler import share
 from ...device import Device
 from ...errors import UserError
 from ..directory.trained_model import TrainedModel
-from ..scoring.evaluation import Evaluator
+from ..scoring.evaluation import Evaluator, hiding
 from ..scoring.scores import Scoring
 
 LEAST = float(np.finfo(np.float32).tiny)
@@ -146,11 +146,11 @@ def ensemble_scores(
     totals, metrics, ctx = np.zeros(scoring.num_sums), scoring.metrics, Context(training=False)
     metrics.reset()
     for splits in zip(*parts, strict=True):
-        rows = share(len(splits[0]), world.rank, world.size)
+        rows, first = share(len(splits[0]), world.rank, world.size), splits[0]
         for part, outputs in outputs_of(members, [split.x for split in splits], rows):
-            targets = as_classes(splits[0].y[part])
+            targets = as_classes(first.y[part])
             totals += scoring.sums(outputs, targets, ctx)
-            metrics.update(scoring.readable(outputs), targets)
+            metrics.update(scoring.readable(outputs), targets, hide=hiding(first, part, targets))
     scores = scoring.scores(world.sum(totals), parts[0])
     metrics.gather(world.all_gather)
     with world.together():

@@ -137,7 +137,7 @@ class Evaluator:
         """
         rows = slice(0, len(x))
         parts = [np.array(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, rows)]
-        return np.concatenate(parts) if parts else None
+        return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else None
 
     def best(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the class with the largest output and its probability, (N, H, W) int16 and float32, for each pixel.
@@ -221,7 +221,7 @@ class Evaluator:
                 totals += found
                 if metrics:
                     readable = scoring.readable(self._device.to_host(outputs))
-                    metrics.update(readable, targets, hide=_hiding(split, rows, targets))
+                    metrics.update(readable, targets, hide=hiding(split, rows, targets))
                 for call in on_outputs if last in (None, self._whole) and len(targets) == len(outputs) else ():
                     call(split, rows, outputs)
         scores = scoring.scores(self._everyone.sum(totals), splits)
@@ -263,7 +263,7 @@ class Evaluator:
         return {name: float(value) for name, value in results.items() if name not in self.tables}
 
 
-def _hiding(split: Split, rows: slice, targets: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
+def hiding(split: Split, rows: slice, targets: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
     """Return the function that hides the items of each row's user from a ranking; None where there are none."""
     return None if split.seen is None else partial(split.seen.hide, users=split.x[rows][:, 0], targets=targets)
 

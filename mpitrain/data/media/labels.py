@@ -1,4 +1,4 @@
-"""Images listed in a csv file, with their classes or values: ``images:DIR,labels=FILE.csv``."""
+"""Files listed in a csv file, with their classes or values: ``images:DIR,labels=FILE.csv``."""
 
 import os
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from ..tables.table import Table, begin_table, read_rows
 from ..tables.target import Target
 from ..tables.words import quoted
 
-FILE_COLUMNS = ("file", "filename", "file_name", "image", "path", "name", "id")
+FILE_COLUMNS = ("file", "filename", "file_name", "image", "clip", "path", "name", "id")
 TARGET_COLUMNS = ("label", "class", "target")
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """A csv file of images.
+    """A csv file of images, or of files of another kind.
 
     Attributes
     ----------
     path : Path
     files : list of str
-        The paths of the images, in the order of the rows.
+        The paths of the files, in the order of the rows.
     target : str
         The columns to predict, as in the option ``target=``; empty where there are none.
     """
@@ -49,21 +49,21 @@ class LabelTable:
 
 
 def read_label_table(name: str, root: str, target: str) -> LabelTable:
-    """Return the images that a csv file names.
+    """Return the files that a csv file names.
 
     Parameters
     ----------
     name : str
         The csv file.
     root : str
-        The directory that the images are in.
+        The directory that the files are in.
     target : str
         Columns to predict; by default the only column beside that of the files, or one of ``TARGET_COLUMNS``.
 
     Raises
     ------
     UserError
-        If there is no such file or column, or an image is not there.
+        If there is no such file or column, or a file is not there.
     """
     path = file(name, "labels=")
     header = begin_table(path, CsvOptions(), None)
@@ -74,7 +74,7 @@ def read_label_table(name: str, root: str, target: str) -> LabelTable:
         known = [c for c in others if c.lower() in TARGET_COLUMNS]
         target = next(iter(known if known else others if len(others) == 1 else []), "")
     if column in split_names(target, columns):
-        raise UserError(f"{path}: the column {column!r} names the images, and cannot be predicted as well")
+        raise UserError(f"{path}: the column {column!r} names the files, and cannot be predicted as well")
     names = [cell for rows, _ in header.read.cells([column]) for (cell,) in rows]
     files = [os.path.join(root, cell.strip()) for cell in names]
     lacking = [k for k, found in enumerate(files) if not os.path.isfile(found)]

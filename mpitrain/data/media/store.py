@@ -1,12 +1,12 @@
-"""Decoded images of one shape in one file of the cache, which is mapped: any number of processes share its memory.
+"""Decoded files of one form in one file of the cache, which is mapped: any number of processes share its memory.
 
-The file is written in units, each a range of images. A unit leaves a small file, its mark, when its pixels are
+The file is written in units, each a range of samples. A unit leaves a small file, its mark, when its values are
 written; when all are on the disk, an index takes the place of the marks. Ranks share the units (``training.prepare``),
-a process that was killed goes on where it was, and several processes that decode the same images write the same bytes
+a process that was killed goes on where it was, and several processes that decode the same files write the same bytes
 to the same places. Nothing waits for the disk: until then a mark counts as long as its machine runs, since after a
-crash of it pixels may be lost that were written before.
+crash of it values may be lost that were written before.
 
-Shapes: N images; H, W, C height, width and channels.
+Shapes: N files; H, W, C the dims of a sample.
 """
 
 import contextlib
@@ -28,51 +28,48 @@ import numpy as np
 from ...device import CPU
 from ...errors import UserError
 from ...json_text import to_json
-from ..cache import Cache
-from .decode import Facts, Shape, Undecodable, decode, import_pillow
+from .form import Facts, Form, Undecodable
 
-CACHE = Cache("images", "decoded images")
 LEAST, MOST = 4 << 20, 16 << 20  # bytes of the files of a unit, about
 INDEX = "index.json"
 UNITS = 64  # of a set that is not very large, so that ranks have equal shares
-MOST_DECODED = 64 << 20  # bytes of the decoded images of a unit
+MOST_DECODED = 64 << 20  # bytes of the decoded files of a unit
 
 
 @dataclass
 class Findings:
-    """Findings on files: images that cannot be decoded, and sizes and kinds of the others.
+    """Findings on files: those that cannot be decoded, and sizes and kinds of the others.
 
     Attributes
     ----------
     bad : dict of int to str
-        The reason of each image, by its number.
-    widths, heights : (int, int)
-        The least and the largest.
+        The reason of each file, by its number.
+    ranges : dict of str to (float, float)
+        The least and the largest of each size.
     kinds : Counter of str
-        Files of each format and mode, as in "JPEG RGB".
+        Files of each kind, as in "JPEG RGB".
     """
 
     bad: dict[int, str] = field(default_factory=dict)
-    widths: tuple[int, int] = (1 << 31, 0)
-    heights: tuple[int, int] = (1 << 31, 0)
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     kinds: Counter[str] = field(default_factory=Counter)
 
     def add(self, facts: Facts) -> None:
         """Count one file."""
-        self.merge(Findings({}, (facts.width,) * 2, (facts.height,) * 2, Counter([f"{facts.format} {facts.mode}"])))
+        self.merge(Findings({}, {name: (size, size) for name, size in facts.sizes.items()}, Counter([facts.kind])))
 
     def merge(self, other: "Findings") -> None:
         """Add those of other files."""
         self.bad |= other.bad
-        self.widths, self.heights = (
-            (min(a[0], b[0]), max(a[1], b[1])) for a, b in ((self.widths, other.widths), (self.heights, other.heights))
-        )
+        for name, (low, high) in other.ranges.items():
+            least, most = self.ranges.get(name, (low, high))
+            self.ranges[name] = min(least, low), max(most, high)
         self.kinds += other.kinds
 
     def to_bytes(self) -> bytes:
         """Return them as JSON."""
-        facts = {"bad": self.bad, "widths": self.widths, "heights": self.heights, "kinds": self.kinds}
-        return to_json(facts | {"machine": machine()}).encode()
+        facts = {"bad": self.bad, "ranges": self.ranges, "kinds": self.kinds, "machine": machine()}
+        return to_json(facts).encode()
 
     @classmethod
     def read(cls, path: Path) -> "Findings | None":
@@ -82,39 +79,39 @@ class Findings:
         """
         try:
             facts: dict[str, Any] = json.loads(path.read_bytes())
-        except (OSError, ValueError):  # a mark may be empty after a crash of the machine
+            (name, run), (own_name, own_run) = facts["machine"], machine()
+            if path.name != INDEX and name == own_name and run != own_run:
+                return None
+            bad = {int(number): reason for number, reason in facts["bad"].items()}
+            return cls(bad, {key: tuple(pair) for key, pair in facts["ranges"].items()}, Counter(facts["kinds"]))
+        except (OSError, ValueError, KeyError, TypeError):  # a mark may be empty after a crash of the machine
             return None
-        (name, run), (own_name, own_run) = facts["machine"], machine()
-        if path.name != INDEX and name == own_name and run != own_run:
-            return None
-        bad = {int(number): reason for number, reason in facts["bad"].items()}
-        return cls(bad, tuple(facts["widths"]), tuple(facts["heights"]), Counter(facts["kinds"]))
 
 
-class ImageStore:
-    """The images of files, all of one shape.
+class MediaStore:
+    """The samples of files, all of one form.
 
     Parameters
     ----------
     files : sequence of str
-    shape : Shape
+    form : Form
 
     Raises
     ------
     UserError
-        If a file is not there, or Pillow is not installed.
+        If a file is not there, or a library is not installed.
 
     Attributes
     ----------
     finishing : Thread or None
-        It waits for the disk after ``open`` has decoded images.
+        It waits for the disk after ``open`` has decoded files.
     """
 
     finishing: threading.Thread | None = None
 
-    def __init__(self, files: Sequence[str], shape: Shape):
-        self.files, self.shape = files, shape
-        self._pillow = import_pillow().__version__
+    def __init__(self, files: Sequence[str], form: Form):
+        self.files, self.form = files, form
+        self._facts = list(form.facts())
         try:
             self._stats = [os.stat(file) for file in files]
         except OSError as error:
@@ -122,31 +119,31 @@ class ImageStore:
 
     @cached_property
     def folder(self) -> Path:
-        """The folder in the cache: another one if a file, an option or Pillow has changed."""
+        """The folder in the cache: another one if a file, an option or a library has changed."""
         facts = (
             (os.path.abspath(file), found.st_size, found.st_mtime_ns)
             for file, found in zip(self.files, self._stats, strict=True)
         )
-        return CACHE.path_for(["decoded", self._pillow, self.shape, *facts], "")
+        return self.form.medium.cache.path_for(["decoded", *self._facts, *facts], "")
 
     @property
-    def pixels(self) -> Path:
-        """The file of the pixels, (N, H, W, C) uint8."""
-        return self.folder / "pixels.bin"
+    def values(self) -> Path:
+        """The file of all samples, (N, H, W, C)."""
+        return self.folder / "values.bin"
 
     @property
     def index(self) -> Path:
-        """The file that is there when all images are decoded."""
+        """The file that is there when all files are decoded."""
         return self.folder / INDEX
 
     @property
     def num_bytes(self) -> int:
-        """The length of ``pixels``."""
-        return len(self.files) * self.shape.num_bytes
+        """The length of ``values``."""
+        return len(self.files) * self.form.num_bytes
 
     def is_complete(self) -> bool:
-        """Return whether all images are decoded."""
-        return self.index.exists() and self.pixels.exists() and self.pixels.stat().st_size == self.num_bytes
+        """Return whether all files are decoded."""
+        return self.index.exists() and self.values.exists() and self.values.stat().st_size == self.num_bytes
 
     def units(self) -> "list[DecodingUnit]":
         """Return the work to do before ``open``, which ranks may share; none where it is done."""
@@ -158,10 +155,10 @@ class ImageStore:
     def _units(self) -> "list[DecodingUnit]":
         total = sum(found.st_size for found in self._stats)
         most = min(MOST, max(LEAST, total // UNITS))
-        most_images = max(1, MOST_DECODED // self.shape.num_bytes)
+        most_files = max(1, MOST_DECODED // self.form.num_bytes)
         starts, size = [0], 0
         for number, found in enumerate(self._stats):
-            if number > starts[-1] and (size + found.st_size > most or number - starts[-1] >= most_images):
+            if number > starts[-1] and (size + found.st_size > most or number - starts[-1] >= most_files):
                 starts.append(number)
                 size = 0
             size += found.st_size
@@ -169,13 +166,13 @@ class ImageStore:
         return [DecodingUnit(self, *place) for place in zip(range(len(starts)), starts, stops)]
 
     def _forget(self) -> None:
-        """Remove an index without its pixels, which it was written after."""
+        """Remove an index without its values, which it was written after, or one that cannot be read."""
         with contextlib.suppress(OSError):
-            if self.index.exists() and not self.is_complete():
+            if self.index.exists() and not (self.is_complete() and Findings.read(self.index)):
                 self.index.unlink()
 
     def open(self) -> tuple[np.ndarray, Findings]:
-        """Return the images as (N, H, W, C) uint8, mapped, and what was found; those that are bad hold anything.
+        """Return the samples as (N, H, W, C), mapped, and the findings; those that are bad hold anything.
 
         Raises
         ------
@@ -186,8 +183,8 @@ class ImageStore:
         if found is None:
             self._forget()
             found = self._decode()
-        shape = (len(self.files), self.shape.height, self.shape.width, self.shape.channels)
-        return np.memmap(self.pixels, np.uint8, "r", shape=shape), found
+        shape = (len(self.files), *self.form.dims)
+        return np.memmap(self.values, self.form.dtype, "r", shape=shape), found
 
     def _decode(self) -> Findings:
         """Do the units that are not done, and return the findings of all."""
@@ -199,19 +196,19 @@ class ImageStore:
                 assert whole is not None
                 return whole
             found.merge(of_unit)
-        self.finishing = threading.Thread(target=self._finish, args=(found, units), name="images-to-disk")
+        self.finishing = threading.Thread(target=self._finish, args=(found, units), name="samples-to-disk")
         self.finishing.start()
         return found
 
     def _finish(self, found: Findings, units: "Iterable[DecodingUnit]") -> None:
-        """Write the index when the pixels are on the disk; if that fails, the marks stay, and the next run tries it."""
+        """Write the index when the values are on the disk; if that fails, the marks stay, and the next run tries it."""
         with contextlib.suppress(OSError, UserError):
-            descriptor = os.open(self.pixels, os.O_RDWR)
+            descriptor = os.open(self.values, os.O_RDWR)
             try:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            CACHE.write(self.index, found.to_bytes())
+            self.form.medium.cache.write(self.index, found.to_bytes())
             for unit in units:
                 with contextlib.suppress(OSError):
                     unit.path.unlink()
@@ -219,17 +216,17 @@ class ImageStore:
 
 @dataclass(frozen=True)
 class DecodingUnit:
-    """A range of images, decoded at once by the threads of this process.
+    """A range of files, decoded at once by the threads of this process.
 
     Attributes
     ----------
-    store : ImageStore
+    store : MediaStore
     number : int
     start, stop : int
-        Its images.
+        Its files.
     """
 
-    store: ImageStore
+    store: MediaStore
     number: int
     start: int
     stop: int
@@ -240,24 +237,24 @@ class DecodingUnit:
         return self.store.folder / f"unit-{self.number:06d}.json"
 
     def run(self) -> Findings | None:
-        """Do it unless it is done, and return what was found; None where all images are in the index."""
+        """Do it unless it is done, and return what was found; None where all files are in the index."""
         if self.store.is_complete():
             return None
         return Findings.read(self.path) or self._decode()
 
     def _decode(self) -> Findings:
-        shape, files = self.store.shape, self.store.files[self.start : self.stop]
-        pixels = np.zeros((len(files), shape.height, shape.width, shape.channels), np.uint8)
+        form, files = self.store.form, self.store.files[self.start : self.stop]
+        values = np.zeros((len(files), *form.dims), form.dtype)
 
         def work(number: int) -> Facts | str:
             try:
-                pixels[number], facts = decode(files[number], shape)
+                values[number], facts = form.decode(files[number])
             except Undecodable as error:
                 return str(error)
             return facts
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd EXIF, palettes and sizes: the images are decoded all the same
+            warnings.simplefilter("ignore")  # of odd EXIF, palettes and sizes: the files are decoded all the same
             with ThreadPoolExecutor(max(1, CPU.threads), "decoding") as pool:
                 found = list(pool.map(work, range(len(files))))
         findings = Findings()
@@ -266,13 +263,15 @@ class DecodingUnit:
                 findings.bad[number] = facts
             else:
                 findings.add(facts)
-        self._write(pixels)
-        CACHE.write(self.path, findings.to_bytes(), wait=False)
+        self._write(values)
+        form.medium.cache.write(self.path, findings.to_bytes(), wait=False)
         return findings
 
-    def _write(self, pixels: np.ndarray) -> None:
-        """Write decoded images to their place in the file of all."""
-        path, left, offset = self.store.pixels, pixels.reshape(-1).data, self.start * self.store.shape.num_bytes
+    def _write(self, values: np.ndarray) -> None:
+        """Write decoded samples to their place in the file of all."""
+        form = self.store.form
+        path, offset = self.store.values, self.start * form.num_bytes
+        left = values.reshape(-1).view(np.uint8).data
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -285,7 +284,7 @@ class DecodingUnit:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise CACHE.refusal(path.parent, error) from None
+            raise form.medium.cache.refusal(path.parent, error) from None
 
 
 @cache

@@ -1,6 +1,6 @@
-"""Image files below a directory, and their classes: the names of the folders that they lie in.
+"""Files of one kind below a directory, and their classes: the names of the folders that they lie in.
 
-DIR/CLASS/**/*.png              all images are of one split
+DIR/CLASS/**/*.png                all files are of one split
 DIR/train/CLASS, DIR/test/CLASS   with splits of their own; val or validation beside them or in place of test
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ...errors import UserError
-from .decode import SUFFIXES
+from .form import Medium
 
 TRAIN = ("train", "training")
 TEST = ("test", "testing")
@@ -18,24 +18,26 @@ SHOWN = 3  # names in a message
 
 
 @dataclass(frozen=True)
-class ImageFiles:
-    """Image files in the order of their names, and their classes.
+class MediaFiles:
+    """Files in the order of their names, and their classes.
 
     Attributes
     ----------
     root : str
         The directory.
+    medium : Medium
     files : list of str
         Their paths: there may be millions, and a Path takes a multiple of a str.
     classes : list of str
         Of each file: the folder in ``root`` that it is in; empty for files without one.
     empty : list of str
-        Folders in ``root`` without images.
+        Folders in ``root`` without any.
     others : list of str
         Paths of files of other kinds.
     """
 
     root: str
+    medium: Medium
     files: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
@@ -48,25 +50,27 @@ class ImageFiles:
         """Yield sentences about what is left out."""
         loose = self.classes.count("")
         if loose:
-            yield f"{self.root}: {_count(loose, 'image')} in no folder of a class, and left out"
+            yield f"{self.root}: {_count(loose, self.medium.noun)} in no folder of a class, and left out"
         if self.empty:
             some = ", ".join(map(repr, self.empty[:SHOWN])) + (", ..." if len(self.empty) > SHOWN else "")
             plural = len(self.empty) > 1
-            yield f"{self.root}: the folder{'s' * plural} {some} hold{'s' * (not plural)} no images: no class"
+            verb = "hold" if plural else "holds"
+            yield f"{self.root}: the folder{'s' * plural} {some} {verb} no {self.medium.nouns}: no class"
         if self.others:
             first = os.path.relpath(self.others[0], self.root)
-            yield f"{self.root}: {_count(len(self.others), 'file')} no image by name, and left out (first {first})"
+            number = _count(len(self.others), "file")
+            yield f"{self.root}: {number} no {self.medium.noun} by name, and left out (first {first})"
 
 
-def find_images(root: str) -> ImageFiles:
-    """Return all images below a directory; names that begin with a dot are left out.
+def find_files(root: str, medium: Medium) -> MediaFiles:
+    """Return all files of a medium below a directory; names that begin with a dot are left out.
 
     Raises
     ------
     UserError
         If a directory cannot be read.
     """
-    found = ImageFiles(root)
+    found = MediaFiles(root, medium)
     for entry in _entries(root):
         if not entry.is_dir():
             _add(found, entry, "")
@@ -84,7 +88,7 @@ def class_name(folder: str) -> str:
     return os.fsencode(folder).decode("utf-8", "backslashreplace")
 
 
-def find_splits(root: str) -> tuple[dict[str, str], list[str]]:
+def find_splits(root: str, medium: Medium) -> tuple[dict[str, str], list[str]]:
     """Return the directories of the splits "train", "test" and "validation", and notes on those that are left out.
 
     Where there is no folder test, that of the validation is to test on. Without splits of its own, all of ``root`` is
@@ -100,7 +104,7 @@ def find_splits(root: str) -> tuple[dict[str, str], list[str]]:
         return {"train": root}, []
     splits = {part: path for part, path in named.items() if path and _has_folders(path)}
     notes = [
-        f"{path} holds no folders of classes, and is left out: images:{path} is for predictions"
+        f"{path} holds no folders of classes, and is left out: {medium.source}:{path} is for predictions"
         for part, path in named.items()
         if path and part not in splits
     ]
@@ -113,10 +117,10 @@ def _has_folders(path: str) -> bool:
     return any(entry.is_dir() for entry in _entries(path))
 
 
-def _add(found: ImageFiles, entry: os.DirEntry[str], name: str) -> None:
+def _add(found: MediaFiles, entry: os.DirEntry[str], name: str) -> None:
     if not entry.is_file() and not entry.is_symlink():  # a pipe would be waited for
         return
-    if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+    if os.path.splitext(entry.name)[1].lower() in found.medium.suffixes:
         found.files.append(entry.path)
         found.classes.append(name)
     else:
