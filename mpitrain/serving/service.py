@@ -11,6 +11,7 @@ from typing import Any
 
 from ..comm.mailbox import Mailbox
 from ..comm.world import World
+from ..device import CPU
 from ..errors import AgreedError
 from .access import Access
 from .answers import Answers
@@ -25,6 +26,9 @@ from .replicas import Replicas
 from .scheduler import Scheduler
 from .signature import describe
 from .worker import InLoop, MailPost, OwnPost, work
+
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""Signals that end a service; Open MPI's mpirun hands SIGUSR1 on, and kills all ranks when it gets SIGTERM itself."""
 
 TIMED_OUT = 124  # exit code, that of timeout(1)
 QUICK = 0.002  # seconds of a batch that the event loop computes by itself, if there is one rank
@@ -56,7 +60,7 @@ class Settings:
 
 def serve_jobs(model: ServedModel, mailbox: Mailbox) -> None:
     """Compute what rank 0 hands out until it says that the service ends; on all other ranks."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # rank 0 gets them, too, and ends the service
+    for number in ENDS:  # rank 0 gets them, too, and ends the service
         signal.signal(number, signal.SIG_IGN)
     work(model, MailPost(mailbox))
 
@@ -93,7 +97,8 @@ class Service:
     ):
         self._model, self._world, self._interrupted = model, world, False
         self._own: OwnPost | InLoop = OwnPost(self._deliver)
-        if world.size == 1 and not model.writes and model.seconds_of(settings.max_batch) < QUICK:
+        alone = world.size == 1 and model.device is CPU  # a GPU's queue belongs to the main thread
+        if alone and not model.writes and model.seconds_of(settings.max_batch) < QUICK:
             self._own = InLoop(model, lambda reply: self._scheduler.take_reply(reply))
         self._courier = None if mailbox is None else Courier(mailbox, self._deliver)
         self._replicas = Replicas(model.replicas, leaders, self._own, self._courier)
@@ -122,9 +127,10 @@ class Service:
         )
 
     def run(self) -> int:
-        """Serve until SIGINT or SIGTERM; return the exit code."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._signaled)
+        """Serve until a signal of ``ENDS``; return the exit code."""
+        for number in ENDS:
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, self._signaled)
         if self._courier is not None:
             self._courier.start()
         self._server.start()
