@@ -19,7 +19,7 @@ from .app import App, Limits
 from .courier import Courier
 from .http import ServerThread
 from .inputs import Inputs
-from .jobs import Reply
+from .jobs import Lost, Reply
 from .metrics import Metrics
 from .model import ServedModel
 from .replicas import Replicas
@@ -58,11 +58,16 @@ class Settings:
     rank_timeout: float = 60.0
 
 
-def serve_jobs(model: ServedModel, mailbox: Mailbox) -> None:
-    """Compute what rank 0 hands out until it says that the service ends; on all other ranks."""
+def serve_jobs(model: ServedModel, mailbox: Mailbox) -> int:
+    """Compute what rank 0 hands out until it says that the service ends, and return the exit code; on other ranks."""
     for number in ENDS:  # rank 0 gets them, too, and ends the service
         signal.signal(number, signal.SIG_IGN)
     work(model, MailPost(mailbox))
+    if 0 not in mailbox.lost:
+        return 0
+    if mailbox.rank == min(set(range(mailbox.size)) - mailbox.lost):
+        print("mpitrain: rank 0, which takes the requests, is lost: the service ends", file=sys.stderr, flush=True)
+    return 1
 
 
 class Service:
@@ -140,12 +145,15 @@ class Service:
             self._courier.join()
         if self._server.failure is not None:
             raise AgreedError(f"the server has failed: {self._server.failure!r}", code=1)
-        if any(one.is_late for one in self._replicas.all):
+        if any(one.is_late and not one.is_lost for one in self._replicas.all):
             self._give_up()
         return 0
 
-    def _deliver(self, reply: Reply) -> None:
-        self._server.call(self._scheduler.take_reply, reply)
+    def _deliver(self, news: Reply | Lost) -> None:
+        if isinstance(news, Lost):
+            self._server.call(self._scheduler.lose, news.ranks)
+        else:
+            self._server.call(self._scheduler.take_reply, news)
 
     def _signaled(self, number: int, frame: FrameType | None) -> None:
         if self._interrupted and number == signal.SIGINT:

@@ -16,9 +16,9 @@ from .conftest import ENVIRONMENT, OPEN_MPI
 class Served:
     """A service that is killed at the end of a ``with`` block, if it has not ended."""
 
-    def __init__(self, directory, *options, ranks=1, environment=None):
+    def __init__(self, directory, *options, ranks=1, environment=None, launcher=()):
         self.ranks = ranks
-        launcher = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
+        launcher = ["mpirun", *launcher, "-n", str(ranks)] if ranks > 1 else []
         command = [*launcher, sys.executable, "-m", "mpitrain", "serve", "run", "--port", "0", *options]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen(
