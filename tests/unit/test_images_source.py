@@ -184,6 +184,8 @@ def test_options(pets, options, message):
 def test_other_tasks_need_labels(pets):
     with pytest.raises(UserError, match="regression needs their targets in labels="):
         open_dataset(f"images:{pets}", task="regression")
+    with pytest.raises(UserError, match="a class or values for each file: the task segmentation is for others"):
+        open_dataset(f"images:{pets}", task="segmentation")
 
 
 def test_table_of_labels(tmp_path):
@@ -320,6 +322,16 @@ def test_a_killed_process_is_continued(images, monkeypatch):
     np.testing.assert_array_equal(x, expected(images))
 
 
+def test_bad_files_of_a_later_unit(pets, images):
+    (pets / "dog" / "3.png").write_text("")
+    again = MediaStore(images.files, images.form)
+    x, found = again.open()
+    assert [images.files[number] for number in found.bad] == [str(pets / "dog" / "3.png")]
+    assert sum(found.kinds.values()) == 17
+    good = [number for number in range(18) if number not in found.bad]
+    np.testing.assert_array_equal(x[good], np.stack([np.array(Image.open(images.files[k])) for k in good]))
+
+
 def test_marks_count_while_the_machine_runs(images, monkeypatch):
     for unit in images.units():
         unit.run()
@@ -344,6 +356,15 @@ def test_an_index_counts_for_ever(images, monkeypatch):
     monkeypatch.setattr(store, "machine", lambda: (os.uname().nodename, "2"))
     monkeypatch.setattr(decoding, "decode", None)
     np.testing.assert_array_equal(images.open()[0], expected(images))
+
+
+def test_an_index_that_cannot_be_read(images):
+    images.open()
+    settle()
+    images.index.write_text("{}")
+    np.testing.assert_array_equal(images.open()[0], expected(images))
+    settle()
+    assert store.Findings.read(images.index).kinds == {"PNG RGB": 18}
 
 
 def test_pixels_that_were_removed_are_made_again(images):
