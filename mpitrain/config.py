@@ -67,8 +67,8 @@ class Model:
 
     name: Annotated[str, arg(name="model", metavar="NAME")] = "convnet"
     """The network: convnet, mlp, lenet; resnet8, 20, 32, 56 for small images, resnet18, 34, 50, 101, 152 for those of
-    ImageNet's size; unet for classes of pixels; vit, gpt, llama, bert; with options as in resnet18:small_images=true,
-    or FILE.py:FUNC."""
+    ImageNet's size; unet for classes of pixels; audio-convnet for sounds; vit, gpt, llama, bert; with options as in
+    resnet18:small_images=true, or FILE.py:FUNC."""
     weights: Annotated[str, arg(metavar="SOURCE")] = ""
     """Weights to begin with: hf:DIR of Hugging Face (config.json says which model it is, so --model may be left out),
     gguf:FILE, or a FILE.safetensors of a run. Empty draws them by --seed."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..suggest import did_you_mean
+from .audio import KEYS as AUDIO_KEYS
 from .build import build_dataset, image_dataset
 from .checks import check_features
 from .dataset import LANGUAGE_MODELING, SEGMENTATION, TASKS, Dataset, Features
@@ -47,6 +48,7 @@ SOURCES = {
     "text": "text:FILE|DIR|GLOB",
     "tokens": "tokens:DIR",
     "images": "images:DIR",
+    "audio": "audio:DIR",
 }
 
 OPTIONS = {
@@ -54,12 +56,14 @@ OPTIONS = {
     "parquet": KEYS_OF["parquet"],
     "jsonl": TABLE_KEYS,
     "images": IMAGE_KEYS,
+    "audio": AUDIO_KEYS,
     "ratings": RATINGS_KEYS,
     **ARRAY_KEYS,
     **SET_KEYS,
     **TEXT_KEYS,
 }
 """The options of each kind of source that has any, and their meaning."""
+MEDIA = ("images", "audio")  # sources of files that are samples
 PATHS = ("test", "tokenizer", "labels")  # options that are paths
 PATHLESS = ("openml", "shapes", "clicks")  # what follows the colon is no path
 
@@ -143,10 +147,11 @@ def open_dataset(
             from .formats.cifar10 import CIFAR10_CLASSES, read_cifar10
 
             return image_dataset(kind, *read_cifar10(folder(place, kind)), CIFAR10_CLASSES, task)
-        case "images":
-            from .images import images_dataset
+        case "images" | "audio":
+            from .media.open import open_parts
+            from .media.samples import media_dataset
 
-            return images_dataset(place, task, test_fraction, seed, draw)
+            return media_dataset(open_parts(kind, place), task, test_fraction, seed, draw)
         case "cifar100":
             from .formats.cifar100 import cifar100_dataset
 
@@ -198,8 +203,8 @@ def open_dataset(
 def open_features(source: str, *, feature_names: tuple[str, ...] = ()) -> Features:
     """Open the samples of a source for predictions, without targets.
 
-    A csv file, an npz archive (x) or a directory of images may be without targets; of any other source these are the
-    samples to test on.
+    A csv file, an npz archive (x) or a directory of images or sounds may be without targets; of any other source these
+    are the samples to test on.
 
     Parameters
     ----------
@@ -225,11 +230,12 @@ def open_features(source: str, *, feature_names: tuple[str, ...] = ()) -> Featur
 
         arrays = open_arrays(kind, place)
         return Features(arrays.name, check_features(arrays.samples(), f"{arrays.path}: the samples"))
-    if kind == "images":
-        from .images import image_samples
+    if kind in MEDIA:
+        from .media.open import open_parts
+        from .media.samples import media_samples
 
-        images = image_samples(place)
-        return Features(images.name, images.x, notes=images.notes)
+        found = media_samples(open_parts(kind, place))
+        return Features(found.name, found.x, notes=found.notes)
     dataset = open_dataset(source)
     return Features(dataset.name, dataset.test.x, dataset.feature_names)
 
@@ -298,13 +304,15 @@ def inherit_options(source: str, earlier: str) -> str:
     'csv:new.csv,decimal=point,target=y'
     """
     (kind, place), (earlier_kind, _, earlier_place) = parse_source(source), earlier.partition(":")
-    families = ({*TABLES, "jsonl"}, set(TEXT_KEYS), {"images"}, {"ratings"}, {"hdf5"})
+    families = ({*TABLES, "jsonl"}, set(TEXT_KEYS), {"images"}, {"audio"}, {"ratings"}, {"hdf5"})
     if not any({kind, earlier_kind} <= family for family in families):
         return source
     path, options = split_place(kind, place)
-    given = {"test", "labels", "x_test", "y_test", *options} | (
-        {"decimal", "thousands"} if {"decimal", "thousands"} & options.keys() else set()
-    )
+    given = {"test", "labels", "x_test", "y_test", *options}
+    if {"decimal", "thousands"} & options.keys():
+        given |= {"decimal", "thousands"}
+    if "labels" in OPTIONS[kind] and "labels" not in options:  # files without a table have no columns
+        given.add("target")
     _, before = split_place(earlier_kind, earlier_place)
     added = {key: values for key, values in before.items() if key not in given and key in OPTIONS[kind]}
     return f"{kind}:{join_options(path, options | added)}" if added else source
@@ -353,10 +361,10 @@ def default_tokenizer(source: str, file: str) -> str:
 def units_of(source: str) -> "Sequence[Unit | TableUnit | DecodingUnit]":
     """Return the work to do once before a source is opened, which ranks may share; none for most sources."""
     kind, place = parse_source(source)
-    if kind == "images":
-        from .images import units_of_images
+    if kind in MEDIA:
+        from .media.open import units_of_media
 
-        return units_of_images(place)
+        return units_of_media(kind, place)
     if kind not in TEXT_KEYS and not has_text(kind, place):
         return []
     from .text import units_of_source, units_of_table

@@ -5,26 +5,29 @@ Shapes: H, W, C height, width and channels.
 
 import base64
 import binascii
-import importlib.util
 import io
 from typing import Any
 
 import numpy as np
 
+from ..data.images.decode import Shape, decode, import_pillow
+from ..data.images.options import parse_image_source
 from ..data.matching.signature import Signature
+from ..data.media.form import Undecodable
+from ..data.sources import parse_source
 from ..errors import UserError
 from .refusal import Refusal
 
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of Pillow, by the number of channels
-MAX_PIXELS = 64_000_000
+MOST_PIXELS = 64_000_000
 FEW_LEVELS = 16  # training samples of bytes up to this have a range of their own; photographs may be dark
 
 
 class ImageReader:
-    """Reader of image files, in the size, the channels and the range of the model's training samples.
+    """Reader of image files, in the shape and the range of the model's training samples.
 
-    A file whose image is larger or smaller is scaled; bytes 0 to 255 are scaled to the range of the training samples
-    where that is another one (the pixels of the digits go up to 16).
+    Files are decoded as those of a source ``images:`` are, with the options of the model's own if it was trained on
+    one. Bytes 0 to 255 are scaled to the range of the training samples where that is another one (the pixels of the
+    digits go up to 16).
 
     Parameters
     ----------
@@ -32,17 +35,11 @@ class ImageReader:
     """
 
     def __init__(self, signature: Signature):
-        self._height, self._width, self._channels = signature.input_shape
+        self._shape = _shape_of(signature)
         self._dtype = signature.dtype
-        self._range = self._range_of(signature)
-
-    @staticmethod
-    def _range_of(signature: Signature) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the values for black and white; None for bytes of the usual range."""
         found = signature.extremes
-        if found is None or (signature.dtype == "uint8" and found.most.max() > FEW_LEVELS):
-            return None
-        return found.least, found.most
+        usual = found is None or (signature.dtype == "uint8" and found.most.max() > FEW_LEVELS)
+        self._range = None if usual or found is None else (found.least, found.most)
 
     def read(self, content: bytes) -> np.ndarray:
         """Return the image of a file (PNG, JPEG, ...) as (H, W, C).
@@ -50,24 +47,27 @@ class ImageReader:
         Raises
         ------
         Refusal
-            If it is no image (400), or Pillow is not installed (415).
+            If it is no image (400), too large (413), or Pillow is not installed (415).
         """
-        if importlib.util.find_spec("PIL") is None:
-            raise Refusal(415, "image files need the package pillow: pip install 'mpitrain[images]' on the server")
-        from PIL import Image, ImageOps
-
+        if self._shape.channels not in (1, 3):
+            raise Refusal(415, f"the model takes images of {self._shape.channels} channels: send them as an array")
         try:
-            image: Any = Image.open(io.BytesIO(content))
-            if image.width * image.height > MAX_PIXELS:
-                raise Refusal(413, f"the image has more than {MAX_PIXELS:,} pixels")
-            image = _flat(ImageOps.exif_transpose(image), self._channels)
-            if image.size != (self._width, self._height):
-                image = image.resize((self._width, self._height), Image.Resampling.BILINEAR)
+            images = import_pillow()
+        except UserError as error:
+            raise Refusal(415, str(error)) from None
+        try:
+            with images.open(io.BytesIO(content)) as image:
+                pixels = image.width * image.height
+            if pixels > MOST_PIXELS:
+                raise Refusal(413, f"the image has {pixels:,} pixels, and at most {MOST_PIXELS:,} may be")
+            found, _ = decode(io.BytesIO(content), self._shape)
         except Refusal:
             raise
+        except Undecodable as error:
+            raise Refusal(400, f"the image cannot be decoded: {error}") from None
         except Exception:  # Pillow's readers raise what they like
-            raise Refusal(400, "the image is truncated, or in a format that Pillow does not know") from None
-        return self._scaled(np.asarray(image, np.uint8).reshape(self._height, self._width, self._channels))
+            raise Refusal(400, "the image cannot be decoded: it is of an unknown kind") from None
+        return self._scaled(found)
 
     def read_all(self, inputs: list[Any]) -> np.ndarray:
         """Return (n, H, W, C) images of files in base64, with or without ``data:image/png;base64,``."""
@@ -92,15 +92,11 @@ class ImageReader:
         return np.asarray(values, np.float64 if self._dtype == "float64" else np.float32)
 
 
-def _flat(image: Any, channels: int) -> Any:
-    """Return an image of so many channels; what is transparent becomes white."""
-    from PIL import Image
-
-    mode = MODES.get(channels)
-    if mode is None:
-        raise Refusal(415, f"the model takes images of {channels} channels: send them as an array")
-    if image.mode != mode and ("A" in image.getbands() or "transparency" in image.info) and "A" not in mode:
-        image = image.convert("RGBA")
-        background = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(background, image)
-    return image.convert(mode)
+def _shape_of(signature: Signature) -> Shape:
+    """Return the shape that image files get, as in training where the model was trained on such files."""
+    height, width, channels = signature.input_shape
+    kind, place = parse_source(signature.source) if signature.source else ("", "")
+    if kind != "images":
+        return Shape(height, width, channels)
+    options = parse_image_source(place)[1]
+    return Shape(height, width, channels, fit=options.fit, resize=options.resize)

@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..training.directory.trained_model import TrainedModel
 from .images import ImageReader
 from .refusal import Refusal
-from .rows import read_rows
+from .rows import RowReader
 from .texts import TextReader
 
 JSON, NPY, TEXT = "application/json", "application/x-npy", "text/plain"
@@ -51,7 +51,7 @@ class Inputs:
         elif len(then.input_shape) == 3:
             self.kind, self._images = "image", ImageReader(then)
         else:
-            self.kind = "table"
+            self.kind, self._rows = "table", RowReader(then)
 
     def read(self, media_type: str, body: bytes) -> np.ndarray:
         """Return the samples (n, ...) of a body.
@@ -79,7 +79,7 @@ class Inputs:
         if self._images is not None and media_type.startswith("image/"):
             return lambda body: self._checked(self._images.read(body)[None])  # type: ignore[union-attr]
         if self.kind == "text" and media_type == TEXT:
-            return lambda body: self._texts.read([body.decode("utf-8", "replace")])  # type: ignore[union-attr]
+            return lambda body: self._texts.read([_text(body)])  # type: ignore[union-attr]
         known = [JSON, NPY, *(["image/png", "image/jpeg"] * (self.kind == "image")), *([TEXT] * (self.kind == "text"))]
         raise Refusal(415, f"the Content-Type is {media_type or 'missing'}, but must be {', '.join(known)}")
 
@@ -92,7 +92,7 @@ class Inputs:
         if self._images is not None and isinstance(inputs[0], str):
             return self._checked(self._images.read_all(inputs))
         if self.kind == "table":
-            return read_rows(inputs, self._then)
+            return self._rows.read(inputs)
         return self._as_trained(numbers(inputs, self._then.input_shape))
 
     def _read_npy(self, body: bytes) -> np.ndarray:
@@ -115,6 +115,13 @@ class Inputs:
         x = check_features(x, "the inputs", self._then.feature_names)
         check_shapes(x, None, self._then, "the request")
         return x
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise Refusal(400, "the text is not UTF-8") from None
 
 
 def parse_json(body: bytes, known: tuple[str, ...]) -> dict[str, Any]:

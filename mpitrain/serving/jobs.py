@@ -1,7 +1,7 @@
 """Jobs that rank 0 hands out, and the replies of the ranks."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,8 +9,7 @@ END = "end"
 """The message that ends a rank's loop."""
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """Work for a replica.
 
     Attributes
@@ -48,8 +47,13 @@ class Cancel:
     number: int
 
 
-@dataclass(frozen=True)
-class Reply:
+class Lost(NamedTuple):
+    """News that ranks are lost."""
+
+    ranks: frozenset[int]
+
+
+class Reply(NamedTuple):
     """Result of a job, or a part of it.
 
     Attributes

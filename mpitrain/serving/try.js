@@ -198,16 +198,17 @@ function table() {
       return make("select", {}, make("option", { value: "" }, "(unknown)"), ...column.values.map(value => make("option", {}, String(value))));
     }
     if (column.categories !== undefined) return make("input", { type: "text", placeholder: "a value, or nothing" });
+    if (column.date) return make("input", { type: "text", placeholder: "2024-01-31", required: !column.may_miss });
     const known = column.least !== undefined, middle = known ? (column.least + column.most) / 2 : 0;
     const hint = known ? { title: "in training from " + short(column.least) + " to " + short(column.most) } : {};
-    return make("input", { type: "number", step: "any", required: true, value: short(middle), ...hint });
+    return make("input", { type: "number", step: "any", required: !column.may_miss, value: short(middle), ...hint });
   });
 
   function predict(event) {
     event.preventDefault();
     const row = inputs.map((input, k) => {
-      if (columns[k].categories === undefined) return input.value === "" ? null : Number(input.value);
-      return input.value === "" ? null : input.value;
+      if (input.value === "") return null;
+      return input.type === "number" ? Number(input.value) : input.value;
     });
     if (!MODEL.columns) return sendInputs(row);
     return sendInputs(Object.fromEntries(row.map((value, k) => [columns[k].name, value])));

@@ -70,3 +70,40 @@ def test_check_shows_columns_and_doubts(mpitrain, tmp_path):
     assert code == 0, err
     assert "separated by semicolons, CP1252; 30 rows, 5 columns" in out
     assert "column 'größe' holds another integer in every row: an id?" in out
+
+
+def write_mixed(path, rows, seed, names=("city", "age", "when", "flag", "y")):
+    """Write rows with text, missing numbers and dates, whose columns stand in the order of ``names``."""
+    rng = random.Random(seed)
+    lines = [",".join(names)]
+    for row in range(rows):
+        cells = {
+            "city": rng.choice(["Rome", "Oslo", "", f"village {row}"]),
+            "age": rng.choice(["", f"{rng.gauss(40, 9):.1f}"]),
+            "when": f"{rng.randrange(1, 29)}.{rng.randrange(1, 13)}.2024",
+            "flag": rng.choice(["True", "False"]),
+        }
+        cells["y"] = "yes" if cells["city"] == "Oslo" else "no"
+        lines.append(",".join(cells[name] for name in names))
+    path.write_text("\n".join([*lines, ""]))
+
+
+def test_categories_dates_and_missing_values(mpitrain, tmp_path):
+    write_mixed(tmp_path / "t.csv", 400, 1)
+    code, _, err = mpitrain(
+        2, *TABLE, "--epochs", 10, "--batch-size", 16, "--lr", 0.1, "--data", "csv:t.csv,target=y", "--out", "run",
+        "--metrics", "auc", "--class-weights", "balanced", "--checkpoint-every", 1,
+    )  # fmt: skip
+    assert code == 0, err
+    code, out, err = mpitrain(2, "evaluate", "run")
+    assert code == 0, err
+    assert float(out.split("auc")[1].split()[0]) > 0.95
+    found = []
+    for names in (("city", "age", "when", "flag", "y"), ("flag", "when", "y", "city", "age")):
+        write_mixed(tmp_path / "n.csv", 20, 2, names)
+        code, out, err = mpitrain(2, "predict", "run", "--data", "csv:n.csv", "--out", "p.csv", "--force")
+        assert code == 0, err
+        found.append((tmp_path / "p.csv").read_text())
+    assert found[0] == found[1]
+    code, _, err = mpitrain(2, "--resume", "run", "--epochs", 11, "--progress", "none")
+    assert code == 0, err

@@ -62,6 +62,11 @@ def check(options: CheckOptions) -> int:
 
         for line in describe_images(place):
             console.say(line)
+    if kind == "audio":
+        from ...data.audio import describe_audio
+
+        for line in describe_audio(place):
+            console.say(line)
     task = None if options.task == "auto" else options.task
     dataset = open_dataset(options.source, task=task, test_fraction=options.test_fraction)
     for line in [*describe_dataset(dataset), *dataset.notes]:

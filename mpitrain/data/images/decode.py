@@ -4,7 +4,7 @@ Shapes: H, W, C height, width and channels that all images get.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -78,8 +78,13 @@ def import_pillow() -> Any:
     return Image
 
 
-def decode(path: str, shape: Shape) -> tuple[np.ndarray, Facts]:
+def decode(path: str | BinaryIO, shape: Shape) -> tuple[np.ndarray, Facts]:
     """Return an image as (H, W, C) uint8, upright, on white where it is transparent, and facts about its file.
+
+    Parameters
+    ----------
+    path : str or binary file
+    shape : Shape
 
     Notes
     -----

@@ -1,10 +1,8 @@
-"""Files of a source of images, and the work to decode them."""
+"""Files of a source of images, and the shape that they get."""
 
-from collections.abc import Sequence
 from functools import partial
 
 from ..media.parts import MediaParts, find_parts
-from ..media.store import DecodingUnit
 from .decode import IMAGES, Shape, size_of_first
 from .options import ImageOptions, parse_image_source
 
@@ -13,11 +11,6 @@ def image_parts(place: str) -> MediaParts:
     """Return the files of ``images:place``; raises UserError as ``media.parts.find_parts``."""
     name, options = parse_image_source(place)
     return find_parts(IMAGES, name, options, partial(_shape, options))
-
-
-def units_of_images(place: str) -> Sequence[DecodingUnit]:
-    """Return the work to do before ``images:place`` is opened, which ranks may share."""
-    return [unit for store in image_parts(place).stores().values() for unit in store.units()]
 
 
 def _shape(options: ImageOptions, first: str) -> Shape:

@@ -6,11 +6,12 @@ model's (``Signature``), found by name.
 
 import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import UserError
-from .. import images, text
+from .. import text
 from ..build import Arrays
 from ..checks import check_counts, check_features, check_targets
 from ..dataset import CLASSIFICATION, SEGMENTATION, Dataset, Split
@@ -19,7 +20,7 @@ from ..formats.openml import read_openml
 from ..labels import label_codes
 from ..pixels import pixel_codes
 from ..source_options import ARRAYS
-from ..sources import default_options, inherit_options, open_dataset, open_features, parse_source
+from ..sources import MEDIA, default_options, inherit_options, open_dataset, open_features, parse_source
 from ..tables import TABLES, parse_csv_source, table_path
 from ..tables.rows import read_samples, read_scored
 from .conform import (
@@ -32,6 +33,9 @@ from .conform import (
     number_pixels,
 )
 from .signature import Signature
+
+if TYPE_CHECKING:
+    from ..media.parts import MediaParts
 
 ALL, TRAIN, VALIDATION, TEST = "all", "train", "validation", "test"
 
@@ -87,6 +91,13 @@ def as_trained(source: str, signature: Signature) -> str:
     return default_options(source, {"size": f"{height}x{width}", "channels": str(channels)})
 
 
+def _parts(source: str, signature: Signature) -> "MediaParts":
+    """Return the files of a source, in the form that a model was trained with."""
+    from ..media.open import open_parts
+
+    return open_parts(*parse_source(as_trained(source, signature)))
+
+
 def split_of(dataset: Dataset, split: str) -> Rows:
     """Return one split of a dataset, or all of them as "all"; raises UserError if there is no validation split."""
     splits = dataset.splits
@@ -116,9 +127,10 @@ def open_rows(source: str, signature: Signature, split: str = "") -> Rows:
     kind, place = parse_source(source)
     if kind in text.KEYS:
         return _text_rows(inherit_options(source, signature.source), signature, split)
-    if kind == "images":
-        place = parse_source(as_trained(source, signature))[1]
-        return _rows_of(images.whole_images(place, signature.task), signature, source, split)
+    if kind in MEDIA:
+        from ..media.samples import whole_media
+
+        return _rows_of(whole_media(_parts(source, signature), signature.task), signature, source, split)
     if kind == "ratings":
         from ..ratings.trained import scored_rows
 
@@ -161,8 +173,10 @@ def open_samples(source: str, signature: Signature) -> Rows:
     kind, place = parse_source(source)
     if kind in text.KEYS:  # the targets are the text itself
         return _text_rows(inherit_options(source, signature.source), signature, ALL)
-    if kind == "images":
-        found = images.image_samples(parse_source(as_trained(source, signature))[1])
+    if kind in MEDIA:
+        from ..media.samples import media_samples
+
+        found = media_samples(_parts(source, signature))
         rows = _without_targets(found.name, found.x, signature, source, found.notes)
         split = TEST if found.is_test else ALL
         return dataclasses.replace(rows, split=split, total=found.total, files=tuple(found.files))

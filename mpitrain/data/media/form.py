@@ -101,6 +101,10 @@ class Form(ABC):
             If it cannot be opened, or does not fit the options.
         """
 
+    def notes(self, ranges: Mapping[str, tuple[float, float]], where: str) -> Iterable[str]:
+        """Return sentences for the user about the least and the largest sizes of the files of a split."""
+        return ()
+
 
 @dataclass(frozen=True)
 class MediaOptions:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..checks import check_targets
-from ..dataset import CLASSIFICATION, Dataset, Split
+from ..dataset import CLASSIFICATION, REGRESSION, Dataset, Split
 from ..draw import Draw, draw_test_split, note_rare_classes
 from ..labels import class_order
 from ..lazy import select
@@ -49,6 +49,8 @@ def media_dataset(parts: MediaParts, task: str | None, test_fraction: float, see
 
 def whole_media(parts: MediaParts, task: str | None) -> Dataset:
     """Return a dataset of which nothing is held out: without test files of its own, its test split is empty."""
+    if task not in (None, CLASSIFICATION, REGRESSION):
+        raise UserError(f"{parts.where} has a class or values for each file: the task {task} is for others")
     targets = _targets(parts, task)
     splits, notes = dict[str, Split](), list(parts.notes)
     for part, store in parts.stores().items():
@@ -119,14 +121,15 @@ class _Decoded:
 def _decoded(store: MediaStore, parts: MediaParts) -> _Decoded:
     x, findings = store.open()
     rows = np.setdiff1d(np.arange(len(x)), list(findings.bad)) if findings.bad else np.arange(len(x))
+    notes = list(store.form.notes(findings.ranges, parts.where)) if findings.kinds else []
     if not findings.bad:
-        return _Decoded(x, rows, [])
+        return _Decoded(x, rows, notes)
     told = describe_bad(store, findings.bad)
     if not parts.options.skips_bad:
         raise UserError(f"{parts.where}: {told}: mend or remove them, or leave them out with bad=skip")
     if not len(rows):
         raise UserError(f"{parts.where}: {told}: there are no others")
-    return _Decoded(x, rows, [f"{parts.where}: {told}, and left out"])
+    return _Decoded(x, rows, [*notes, f"{parts.where}: {told}, and are left out"])
 
 
 def describe_bad(store: MediaStore, bad: dict[int, str]) -> str:

@@ -79,13 +79,13 @@ class Findings:
         """
         try:
             facts: dict[str, Any] = json.loads(path.read_bytes())
-        except (OSError, ValueError):  # a mark may be empty after a crash of the machine
+            (name, run), (own_name, own_run) = facts["machine"], machine()
+            if path.name != INDEX and name == own_name and run != own_run:
+                return None
+            bad = {int(number): reason for number, reason in facts["bad"].items()}
+            return cls(bad, {key: tuple(pair) for key, pair in facts["ranges"].items()}, Counter(facts["kinds"]))
+        except (OSError, ValueError, KeyError, TypeError):  # a mark may be empty after a crash of the machine
             return None
-        (name, run), (own_name, own_run) = facts["machine"], machine()
-        if path.name != INDEX and name == own_name and run != own_run:
-            return None
-        bad = {int(number): reason for number, reason in facts["bad"].items()}
-        return cls(bad, {name: tuple(pair) for name, pair in facts["ranges"].items()}, Counter(facts["kinds"]))
 
 
 class MediaStore:
@@ -166,9 +166,9 @@ class MediaStore:
         return [DecodingUnit(self, *place) for place in zip(range(len(starts)), starts, stops)]
 
     def _forget(self) -> None:
-        """Remove an index without its values, which it was written after."""
+        """Remove an index without its values, which it was written after, or one that cannot be read."""
         with contextlib.suppress(OSError):
-            if self.index.exists() and not self.is_complete():
+            if self.index.exists() and not (self.is_complete() and Findings.read(self.index)):
                 self.index.unlink()
 
     def open(self) -> tuple[np.ndarray, Findings]:
@@ -302,5 +302,5 @@ def _check_room(descriptor: int, num_bytes: int) -> None:
     disk, missing = os.fstatvfs(descriptor), num_bytes - os.fstat(descriptor).st_blocks * 512
     room = disk.f_bavail * disk.f_frsize
     if missing > room:
-        sizes = [f"{number / 1e9:,.1f} GB" for number in (num_bytes, room)]
+        sizes = [f"{n / 1e9:,.1f} GB" if n >= 1e9 else f"{n / 1e6:,.1f} MB" for n in (num_bytes, room)]
         raise OSError(f"they take {sizes[0]}, and {sizes[1]} are free")

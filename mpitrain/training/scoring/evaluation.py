@@ -137,7 +137,7 @@ class Evaluator:
         """
         rows = slice(0, len(x))
         parts = [np.array(self._device.to_host(outputs)) for _, outputs in self._whole_outputs(x, rows)]
-        return np.concatenate(parts) if parts else None
+        return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else None
 
     def best(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the class with the largest output and its probability, (N, H, W) int16 and float32, for each pixel.
@@ -264,8 +264,8 @@ class Evaluator:
 
 
 def hiding(split: Split, rows: slice, targets: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Return the function that hides the items of each row's user from a ranking; None where there are none."""
-    return None if split.seen is None else partial(split.seen.hide, users=split.x[rows][:, 0], targets=targets)
+    """Return the function that hides what rankings of some rows leave out; None where that is nothing."""
+    return None if split.hidden is None else partial(split.hidden.hide, x=split.x[rows], targets=targets)
 
 
 def best_of(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
