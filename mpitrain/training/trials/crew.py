@@ -97,7 +97,7 @@ class Crew:
         return event
 
     def _do(self, work: Work, token: int, seconds: float) -> None:
-        """Run a part of a trial, which has so many seconds (0: as many as it wants), and write how it has ended."""
+        """Run a part of a trial within so many seconds (0: without limit), and write how it has ended."""
         begin, broken = time.perf_counter(), True
         made = Made()
         guard = Guard(
