@@ -79,7 +79,7 @@ def batch(model, shape, num_outputs, seed):
 
 
 def run(division, table, x, y, group, roles=None, first=0, *, rows=False):
-    """Return (totals, norm, {name: (shard, gradient)}) of a step in float64; with ``rows`` tables have rows of gradients."""
+    """Return (totals, norm, {name: (shard, gradient)}) of a step in float64; ``rows``: gradients of tables are rows."""
     loss, layers = SoftmaxCrossEntropy(0.1), division.model
     if not division.gives_whole_outputs:
         loss = DividedLoss(loss, division.targets)
