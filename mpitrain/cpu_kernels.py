@@ -20,7 +20,7 @@ from .errors import UserError
 __all__ = ["BUILD", "VARIABLE", "C", "load", "why"]
 
 VARIABLE = "MPITRAIN_CPU"
-BUILD = 19  # of kernels/cpu/kernels.h: the kernels and their arguments that this package knows
+BUILD = 20  # of kernels/cpu/kernels.h: the kernels and their arguments that this package knows
 
 
 def load(choice: str) -> tuple[ModuleType | None, str]:

@@ -9,12 +9,14 @@ The options are the keyword arguments of the function (or class). Its annotation
 and ``option_values`` defines the notation of values.
 """
 
+import importlib
 import inspect
 import os
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -45,6 +47,28 @@ class Option:
         return self.name if self.default is inspect.Parameter.empty else f"{self.name}={format_value(self.default)}"
 
 
+class Later:
+    """A function of a registry that is imported when it is first asked for.
+
+    Parameters
+    ----------
+    module : str
+        The whole name of the module that defines it.
+    name : str
+        Its name there.
+    **options
+        Its keyword arguments, unless others are given.
+    """
+
+    def __init__(self, module: str, name: str, **options: Any):
+        self._module, self._name, self._options = module, name, options
+
+    def load(self) -> Callable[..., Any]:
+        """Return the function."""
+        function: Callable[..., Any] = getattr(importlib.import_module(self._module), self._name)
+        return partial(function, **self._options) if self._options else function
+
+
 class Registry(Generic[T]):
     """The functions of one kind by name.
 
@@ -52,7 +76,7 @@ class Registry(Generic[T]):
     ----------
     kind : str
         The kind of their results, for messages: "model".
-    functions : mapping of str to callable
+    functions : mapping of str to callable or Later
         Built-in ones; the first is the default. In names, "-" and "_" are the same.
     arguments : sequence of str
         Names of the positional arguments that the program passes.
@@ -63,7 +87,7 @@ class Registry(Generic[T]):
     def __init__(
         self,
         kind: str,
-        functions: Mapping[str, Callable[..., T]],
+        functions: Mapping[str, Callable[..., T] | Later],
         arguments: Sequence[str],
         result: type[T] | None = None,
     ):
@@ -131,7 +155,7 @@ class Registry(Generic[T]):
         else:
             name, _, rest = text.partition(":")
             name = self._known(name)
-            function = self._functions[name]
+            function = self._get(name)
         return function, name, self._parse(name, rest or "", self.options(function))
 
     def options(self, function: Callable[..., T]) -> list[Option]:
@@ -144,11 +168,18 @@ class Registry(Generic[T]):
     def rows(self) -> list[tuple[str, str, str]]:
         """Return (name, options with defaults, first line of the docstring) of each function, for help and docs."""
         rows = []
-        for name, function in self._functions.items():
+        for name in self._functions:
+            function = self._get(name)
             options = ",".join(option.text for option in self.options(function))
             doc = inspect.getdoc(getattr(function, "func", function)) or ""
             rows.append((name, options, doc.partition("\n")[0]))
         return rows
+
+    def _get(self, name: str) -> Callable[..., T]:
+        found = self._functions[name]
+        if isinstance(found, Later):
+            found = self._functions[name] = found.load()
+        return found
 
     def _known(self, name: str) -> str:
         same = {_plain(known): known for known in self._functions}

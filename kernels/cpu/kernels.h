@@ -3,7 +3,7 @@
 #include <stdint.h>
 
 // Counts up with each change of the table below; mpitrain/cpu_kernels.py takes no other build than its own.
-#define BUILD 19
+#define BUILD 20
 
 // One argument of a kernel as Python gave it: an array (C-contiguous but for kinds s and S) or a number. None is an
 // array of no elements at 0.
@@ -47,10 +47,10 @@ typedef int Kernel(const Arg *a);
     K(column_sum, "fFi", "x, out, accumulate")                                                               \
     K(max_pool_argmax, "fFBiiiii", "padded, y, argmax, KH, KW, sh, sw, relu")                                \
     K(max_pool_dx, "bfFiiii", "argmax, dy, dx, KH, KW, sh, sw")                                              \
-    K(batchnorm_statistics, "fDD", "x, mean, squares")                                                       \
-    K(batchnorm, "fdddFi", "x, mean, scale, shift, y, relu")                                                 \
-    K(batchnorm_sums, "ffdoDD", "dy, x, mean, y, sums, dots")                                                \
-    K(batchnorm_dx, "ffdodddF", "dy, x, mean, y, a, b, c, dx")                                               \
+    K(batchnorm_statistics, "sDD", "x, mean, squares")                                                       \
+    K(batchnorm, "sdddFi", "x, mean, scale, shift, y, relu")                                                 \
+    K(batchnorm_sums, "fsdoDD", "dy, x, mean, y, sums, dots")                                                \
+    K(batchnorm_dx, "fsdodddF", "dy, x, mean, y, a, b, c, dx")                                               \
     K(cross_entropy, "flxiFFD", "logits, targets, smoothing, ignore_index, e, sums, totals")                 \
     K(cross_entropy_gradient, "FlxioD", "logits, targets, smoothing, ignore_index, weights, totals")         \
     K(softmax_cross_entropy, "flxFFF", "logits, targets, smoothing, e, row_sums, losses")                    \

@@ -4,8 +4,10 @@ from .activations import GELU, ReLU, Sigmoid, SiLU, SwiGLU, Tanh
 from .base import Layer
 from .batchnorm2d import BatchNorm2d
 from .column_embeddings import ColumnEmbeddings
+from .concat import Concat
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
+from .dense_block import DenseBlock
 from .dot_product import DotProduct, NeuralFactorization, SideBySide
 from .dropout import Dropout
 from .embedding import Embedding
@@ -33,8 +35,10 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm2d",
     "ColumnEmbeddings",
+    "Concat",
     "Conv2d",
     "ConvTranspose2d",
+    "DenseBlock",
     "DotInteraction",
     "DotProduct",
     "Dropout",

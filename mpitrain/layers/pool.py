@@ -18,11 +18,18 @@ class _Pool2d(Layer):
         If the padding is more than half the kernel, so that a window could cover nothing but padding.
     """
 
-    def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0):
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        ceil_mode: bool = False,
+    ):
         kernel, padded = pair(kernel_size, "kernel_size"), pair(padding, "padding", least=0)
         if 2 * padded[0] > kernel[0] or 2 * padded[1] > kernel[1]:
             raise UserError(f"a pool's padding must be at most half its kernel size, not {padding} for {kernel_size}")
-        self.window = Window(kernel, kernel if stride is None else pair(stride, "stride"), padded)
+        steps = kernel if stride is None else pair(stride, "stride")
+        self.window = Window(kernel, steps, padded, ceil=ceil_mode)
 
     def _y(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         n, height, width, channels = x.shape
@@ -40,11 +47,15 @@ class MaxPool2d(_Pool2d):
         The kernel size by default.
     padding : int or (int, int)
         At most half the kernel size; padded pixels do not count.
+    ceil_mode : bool
+        The last pixels of an image get a window of their own, which reaches beyond its end, where they fill none.
 
     Notes
     -----
     x is (N, H, W, C), y (N, OH, OW, C), OH = (H + 2 padding - KH) // stride + 1: pixels that fill no window are left
-    out. The gradient goes to the first of equal maxima, in the order of rows and columns (as in PyTorch).
+    out. With ``ceil_mode`` the division is rounded up, but for a window that would begin behind the image: Caffe's
+    pools, as GoogLeNet has them. The gradient goes to the first of equal maxima, in the order of rows and columns (as
+    in PyTorch).
     """
 
     def forward(self, x: np.ndarray, ctx: Context, relu: bool = False) -> np.ndarray:
@@ -68,29 +79,46 @@ class MaxPool2d(_Pool2d):
 
 
 class AvgPool2d(_Pool2d):
-    """The mean under each window; padded zeros count as pixels (PyTorch's count_include_pad).
+    """The mean under each window.
 
     Parameters
     ----------
     kernel_size, stride, padding
         See ``MaxPool2d``.
+    count_include_pad : bool
+        Padded zeros count as pixels (as in PyTorch, by default); otherwise the mean is over those of the image.
 
     Notes
     -----
     x is (N, H, W, C), y (N, OH, OW, C), OH = (H + 2 padding - KH) // stride + 1. Every pixel of a window gets
-    dy / (KH KW).
+    dy / (KH KW), or dy divided by the number of those that count.
     """
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        count_include_pad: bool = True,
+    ):
+        super().__init__(kernel_size, stride, padding)
+        self.count_include_pad = count_include_pad or self.window.padding == (0, 0)
 
     def forward(self, x: np.ndarray, ctx: Context) -> np.ndarray:
         """Return the means."""
         ctx[self] = x.shape
         y = self._y(x, ctx)
         pool.mean_pool(x, self.window, y)
+        if not self.count_include_pad:
+            pool.scale_by_pixels(y, self.window, (x.shape[1], x.shape[2]))
         return y
 
     def backward(self, dy: np.ndarray, ctx: Context) -> np.ndarray:
         """Return dx."""
-        dx: np.ndarray = ctx.backward.lend(self, "dx", ctx[self])
+        shape = ctx[self]
+        if not self.count_include_pad:
+            pool.scale_by_pixels(dy, self.window, shape[1:3])
+        dx: np.ndarray = ctx.backward.lend(self, "dx", shape)
         pool.mean_pool_dx(dy, self.window, dx)
         return dx
 

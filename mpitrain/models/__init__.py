@@ -12,6 +12,7 @@ from ..data.matching.signature import Signature
 from ..errors import UserError
 from ..layers import Layer
 from ..registry import FILE, Registry
+from . import resnet
 from .adapt import add_lora, freeze, merge_lora, remove_lora
 from .audio_convnet import audio_convnet
 from .bert import bert
@@ -19,12 +20,12 @@ from .convnet import convnet
 from .dlrm import dlrm
 from .gpt import gpt
 from .lenet import lenet
+from .literature import LITERATURE
 from .llama import llama
 from .matrix_factorization import mf
 from .mlp import mlp
 from .ncf import ncf
 from .prepare import prepare
-from .resnet import SIZES, resnet
 from .resnet_cifar import resnet_cifar
 from .two_tower import two_tower
 from .unet import unet
@@ -48,9 +49,10 @@ MODELS: Registry[Layer] = Registry(
         "convnet": convnet,
         "mlp": mlp,
         "lenet": lenet,
-        **{f"resnet{depth}": partial(resnet_cifar, depth) for depth in (8, 20, 32, 56)},
-        **{name: partial(resnet, **size) for name, size in SIZES.items()},
-        "resnet": resnet,
+        **{f"resnet{depth}": partial(resnet_cifar, depth) for depth in (8, 20, 32, 44, 56, 110)},
+        **{name: partial(resnet.resnet, **size) for name, size in resnet.SIZES.items()},
+        "resnet": resnet.resnet,
+        **LITERATURE,
         "unet": unet,
         "audio-convnet": audio_convnet,
         "dlrm": dlrm,

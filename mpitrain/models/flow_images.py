@@ -2,7 +2,17 @@
 
 import math
 
-from ..layers import AvgPool2d, BatchNorm2d, Conv2d, ConvTranspose2d, GlobalAvgPool, MaxPool2d, SkipConcat
+from ..layers import (
+    AvgPool2d,
+    BatchNorm2d,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    DenseBlock,
+    GlobalAvgPool,
+    MaxPool2d,
+    SkipConcat,
+)
 from ..ops.window import Window
 from ..planning.units import Product
 from .flow import Costs, Value, flow
@@ -71,6 +81,30 @@ def _(layer: ConvTranspose2d, x: Value, costs: Costs) -> Value:
     costs.own(layer)
     costs.move(y.size, False)
     x.keep()
+    costs.uses(x, y)
+    return y
+
+
+@flow.register
+def _(layer: Concat, x: Value, costs: Costs) -> Value:
+    parts = [flow(branch, x, costs) for branch in layer.branches]
+    y = Value((*parts[0].shape[:-1], sum(part.shape[-1] for part in parts)), costs)
+    costs.move(2 * y.size, False)
+    costs.add("in_turn", (len(parts) > 1) * x.size)  # the sum of dx, and the dx to be added
+    costs.uses(x, y)
+    return y
+
+
+@flow.register
+def _(layer: DenseBlock, x: Value, costs: Costs) -> Value:
+    pixels, channels = x.shape[:-1], x.shape[-1]
+    y = Value((*pixels, channels + len(layer.members) * layer.growth), costs)
+    y.keep()
+    costs.move(2 * x.size, False)
+    for number, member in enumerate(layer.members):
+        seen = Value((*pixels, channels + number * layer.growth), costs, is_kept=True)  # a view of y
+        new = flow(member, seen, costs)
+        costs.move(2 * new.size + 3 * seen.size, False)  # copied into y; dx is added to dy
     costs.uses(x, y)
     return y
 

@@ -3,8 +3,15 @@
 from ..errors import UserError
 
 
-def image_shape(model: str, input_shape: tuple[int, ...], least: int) -> tuple[int, int, int]:
+def image_shape(
+    model: str, input_shape: tuple[int, ...], least: int, *, small: int | None = None
+) -> tuple[int, int, int]:
     """Return (H, W, C) of the input of ``model``, which requires images of at least ``least`` x ``least`` pixels.
+
+    Parameters
+    ----------
+    small : int, optional
+        The side that is enough with ``small_images=true``, which the message then proposes.
 
     Raises
     ------
@@ -18,5 +25,9 @@ def image_shape(model: str, input_shape: tuple[int, ...], least: int) -> tuple[i
         )
     height, width, channels = input_shape
     if min(height, width) < least:
-        raise UserError(f"the model {model} needs images of at least {least}x{least}, but these are {height}x{width}")
+        fits = small is not None and min(height, width) >= small
+        hint = f": {model}:small_images=true takes them" if fits else ""
+        raise UserError(
+            f"the model {model} needs images of at least {least}x{least}, but these are {height}x{width}{hint}"
+        )
     return height, width, channels

@@ -1,6 +1,7 @@
 """Batch normalization: statistics, images, gradients. The formula is in ``layers/batchnorm2d.py``.
 
-Shapes: images x, y, dy, dx (N, H, W, C), C-contiguous; vectors (C,). Any N, also 0.
+Shapes: images x, y, dy, dx (N, H, W, C), C-contiguous but for x, which may be the first channels of wider pixels;
+vectors (C,). Any N, also 0.
 """
 
 from collections.abc import Callable

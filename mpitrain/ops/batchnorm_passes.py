@@ -1,7 +1,7 @@
 """Batch normalization: the passes over images; between them are a few numbers per channel.
 
-Shapes: images x, y, dy, dx (N, H, W, C), C-contiguous; vectors (C,) float64. Any N, also 0. Where ``y`` is given, a
-ReLU followed forward, and dy counts only where y > 0.
+Shapes: images x, y, dy, dx (N, H, W, C), C-contiguous but for x, which may be the first channels of wider pixels;
+vectors (C,) float64. Any N, also 0. Where ``y`` is given, a ReLU followed forward, and dy counts only where y > 0.
 
 Images are viewed as lanes (R, L) with L a multiple of C, so that inner loops are long where C is short.
 """

@@ -52,7 +52,7 @@ class Depthwise(Geometry):
                 np.multiply(dy[chunk], line, out=part)
                 place = tap(pixels, self.window, self.output, kh, kw)
                 np.add(place, part, out=place)
-            np.copyto(dx[chunk], interior(pixels, self.window.padding))
+            np.copyto(dx[chunk], interior(pixels, self.window.padding, self.size))
 
     def dw(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, accumulate: bool) -> None:
         """Write (or add) the gradient of w."""

@@ -74,7 +74,7 @@ class Im2col(Geometry):
             matmul(self._by_group(part), wide, columns)
             pixels = workspace(dx, "dx padded", (len(part), height, width, dx.shape[3]))
             self._scatter(columns, pixels)
-            np.copyto(dx[chunk], interior(pixels, self.window.padding))
+            np.copyto(dx[chunk], interior(pixels, self.window.padding, self.size))
 
     def dw(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, accumulate: bool) -> None:
         """Write (or add) the gradient of w: columns^T dy, the t shifted copies of each weight summed."""

@@ -92,6 +92,22 @@ def mean_pool_dx(dy: np.ndarray, window: Window, dx: np.ndarray) -> None:
 
 
 @op
+def scale_by_pixels(y: np.ndarray, window: Window, size: Pair) -> None:
+    """Multiply each of ``y`` (N, OH, OW, C) by KH KW / the number of pixels of images of ``size`` under its window."""
+    lines = [_shares(window, size, dim, y.shape[1 + dim]) for dim in (0, 1)]
+    factors = np.multiply.outer(*lines).astype(y.dtype)
+    np.multiply(y, np.asarray(factors[..., None], like=y), out=y)
+
+
+def _shares(window: Window, size: Pair, dim: int, outputs: int) -> np.ndarray:
+    """Return (outputs,) taps along one side of a window / those that are inside of the image."""
+    first = np.arange(outputs) * window.stride[dim] - window.padding[dim]
+    inside = np.minimum(first + window.kernel[dim], size[dim]) - np.maximum(first, 0)
+    shares: np.ndarray = window.kernel[dim] / inside
+    return shares
+
+
+@op
 def global_mean(x: np.ndarray, y: np.ndarray) -> None:
     """Write the mean of x (N, H, W, C) over all pixels to ``y`` (N, C)."""
     pixels = x.shape[1] * x.shape[2]
@@ -114,17 +130,18 @@ def _taps(pixels: np.ndarray, window: Window, y: np.ndarray) -> Iterator[np.ndar
 
 def padded_like(dx: np.ndarray, window: Window) -> np.ndarray:
     """Return memory for the gradient of the padded pixels: ``dx`` itself without padding."""
-    if window.padding == (0, 0):
-        return dx
     n, height, width, channels = dx.shape
-    out: np.ndarray = workspace(dx, "padded", (n, *window.padded((height, width)), channels))
+    size = window.padded((height, width))
+    if size == (height, width):
+        return dx
+    out: np.ndarray = workspace(dx, "padded", (n, *size, channels))
     return out
 
 
 def crop(out: np.ndarray, window: Window, dx: np.ndarray) -> None:
     """Copy the pixels of ``out`` without its padding to ``dx``, if they are not the same memory."""
     if out is not dx:
-        np.copyto(dx, interior(out, window.padding))
+        np.copyto(dx, interior(out, window.padding, (dx.shape[1], dx.shape[2])))
 
 
 def _clear(dx: np.ndarray, window: Window, dy: np.ndarray) -> bool:

@@ -15,12 +15,17 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Window:
-    """Kernel size, stride, padding (on both sides) and dilation, each as (vertical, horizontal)."""
+    """Kernel size, stride, padding (on both sides) and dilation, each as (vertical, horizontal).
+
+    With ``ceil``, a last window that begins inside of the padded image counts though it reaches beyond its end, where
+    there is more padding for it.
+    """
 
     kernel: Pair
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
+    ceil: bool = False
 
     def extent(self, dim: int) -> int:
         """Return the number of pixels from the window's first to its last tap."""
@@ -28,7 +33,8 @@ class Window:
 
     def padded(self, size: Pair) -> Pair:
         """Return (H', W') of an image of ``size`` (H, W)."""
-        return size[0] + 2 * self.padding[0], size[1] + 2 * self.padding[1]
+        height, width = size[0] + 2 * self.padding[0], size[1] + 2 * self.padding[1]
+        return (max(height, self._end(height, 0)), max(width, self._end(width, 1))) if self.ceil else (height, width)
 
     def output(self, size: Pair) -> Pair:
         """Return (OH, OW) for an image of ``size`` (H, W).
@@ -38,16 +44,26 @@ class Window:
         UserError
             If the window is larger than the padded image.
         """
-        padded = self.padded(size)
-        if padded[0] < self.extent(0) or padded[1] < self.extent(1):
+        height, width = size[0] + 2 * self.padding[0], size[1] + 2 * self.padding[1]
+        found = self._count(height, 0), self._count(width, 1)
+        if min(found) < 1:
             raise UserError(
                 f"a window of {self.extent(0)}x{self.extent(1)} pixels does not fit into an image of "
-                f"{padded[0]}x{padded[1]} pixels (padding counted)"
+                f"{height}x{width} pixels (padding counted)"
             )
-        return (
-            (padded[0] - self.extent(0)) // self.stride[0] + 1,
-            (padded[1] - self.extent(1)) // self.stride[1] + 1,
-        )
+        return found
+
+    def _count(self, length: int, dim: int) -> int:
+        """Return the number of windows along a side of ``length`` pixels, padding counted; < 1 if none fits."""
+        room, stride = length - self.extent(dim), self.stride[dim]
+        if not self.ceil:
+            return room // stride + 1
+        last = -(-room // stride)
+        return last if last * stride >= length - self.padding[dim] else last + 1  # it must not begin in the padding
+
+    def _end(self, length: int, dim: int) -> int:
+        """Return the place after the last pixel of the last window."""
+        return (self._count(length, dim) - 1) * self.stride[dim] + self.extent(dim)
 
 
 @dataclass(frozen=True)
@@ -86,11 +102,12 @@ def pair(value: int | tuple[int, int], name: str, least: int = 1) -> Pair:
 
 def padded(x: np.ndarray, window: Window, fill: float = 0) -> np.ndarray:
     """Return ``x`` (N, H, W, C) in scratch memory (N, H', W', C) with a border of ``fill``; itself without padding."""
-    if window.padding == (0, 0):
-        return x
     n, height, width, channels = x.shape
-    out: np.ndarray = workspace(x, "padded", (n, *window.padded((height, width)), channels))
-    (top, left), inside = window.padding, interior(out, window.padding)
+    size = window.padded((height, width))
+    if size == (height, width):
+        return x
+    out: np.ndarray = workspace(x, "padded", (n, *size, channels))
+    (top, left), inside = window.padding, interior(out, window.padding, (height, width))
     bottom, right = top + height, left + width
     for border in (out[:, :top], out[:, bottom:], out[:, top:bottom, :left], out[:, top:bottom, right:]):
         border[...] = fill
@@ -98,9 +115,9 @@ def padded(x: np.ndarray, window: Window, fill: float = 0) -> np.ndarray:
     return out
 
 
-def interior(padded: np.ndarray, padding: Pair) -> np.ndarray:
-    """Return the view of ``padded`` (N, H', W', C) without its border."""
-    return padded[:, padding[0] : padded.shape[1] - padding[0], padding[1] : padded.shape[2] - padding[1]]
+def interior(padded: np.ndarray, padding: Pair, size: Pair) -> np.ndarray:
+    """Return the view of ``padded`` (N, H', W', C) without its border: images of ``size`` (H, W)."""
+    return padded[:, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
 
 
 def tap(padded: np.ndarray, window: Window, output: Pair, kh: int, kw: int) -> np.ndarray:

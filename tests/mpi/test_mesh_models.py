@@ -41,9 +41,13 @@ MODELS = {  # model, shape of a sample, number of outputs, axes that divide it
     "unet": ("unet:depth=2,width=4", (12, 10, 3), 4, ("space", "tensor")),
     "lenet": ("lenet", (14, 12, 1), 5, ("space", "tensor")),
     "resnet8": ("resnet8", (9, 8, 3), 5, ("space", "tensor")),
+    "inception": ("googlenet:width=0.06,small_images=true,dropout=0.1", (9, 8, 3), 5, ("space", "tensor")),
+    "dense blocks": ("densenet:blocks=2+2,growth=3,small_images=true", (9, 8, 3), 5, ("space", "tensor")),
+    "mobilenet": ("mobilenet_v1:width=0.1,small_images=true", (9, 8, 3), 5, ("space", "tensor")),
 }
 SAMPLES = 11
 RING = {"llama": "ring"}
+DEEP = 1e-9  # many batch norms of few pixels enlarge roundings
 
 
 def meshes(size, axes):
@@ -93,6 +97,7 @@ def run(division, table, x, y, group, roles=None, first=0):
 def test_a_step_is_that_of_one_rank(world, alone, name):
     text, shape, num_outputs, axes = MODELS[name]
     x, y = batch(text, shape, num_outputs, 7)
+    limit = DEEP if name in ("inception", "mobilenet") else 1e-12
     made = models.build(text, shape, num_outputs)
     table = ModelTable.of(made)
     totals, norm, wanted = run(Division(made), table, x, y, alone.group("data"))
@@ -107,10 +112,10 @@ def test_a_step_is_that_of_one_rank(world, alone, name):
         mine = share(SAMPLES, roles.samples.rank, roles.samples.size)
         division = divide(model, mesh, shape, options)
         found = run(division, table, x[mine], y[mine], roles.sums, roles, mine.start)
-        np.testing.assert_allclose(found[0], totals, rtol=1e-12, err_msg=text_of_mesh)
-        assert found[1] == pytest.approx(norm, rel=1e-12), text_of_mesh
+        np.testing.assert_allclose(found[0], totals, rtol=limit, err_msg=text_of_mesh)
+        assert found[1] == pytest.approx(norm, rel=limit), text_of_mesh
         assert found[2].keys() == wanted.keys()
         for tensor, (shard, gradient) in found[2].items():
             expected = wanted[tensor][1] if shard is None else shard.take(wanted[tensor][1])
             error = np.abs(gradient - expected).max(initial=0) / np.abs(wanted[tensor][1]).max()
-            assert error < 1e-12, (text_of_mesh, tensor, error)
+            assert error < limit, (text_of_mesh, tensor, error)

@@ -44,6 +44,7 @@ NETWORKS = {  # of numbers: model, shape of a sample
     "convnet": ("convnet:channels=6+9,width=11", (4, 4, 2)),
     "resnet8": ("resnet8", (4, 4, 3)),
     "bottlenecks": ("resnet:blocks=1+1,widths=28+40,stem=5,small_images=true", (4, 4, 3)),
+    "dense blocks": ("densenet:blocks=2+2,growth=3,small_images=true,dropout=0.2", (4, 4, 3)),
     "vit": ("vit:size=tiny,depth=2,width=24,heads=8,patch=2,dropout=0.2", (4, 4, 1)),
 }
 TRANSFORMERS = {

@@ -443,7 +443,9 @@ def test_for_a_trained_model(tmp_path, pets):
 def test_paths_of_a_source(tmp_path):
     made = absolute_source("images:a,size=9,labels=b.csv,test=c.csv")
     assert made == f"images:{tmp_path}/a,size=9,labels={tmp_path}/b.csv,test={tmp_path}/c.csv"
-    assert inherit_options("images:b", "images:a,size=9,labels=l.csv,test=t.csv,bad=skip") == "images:b,size=9,bad=skip"
+    trained = "images:a,size=9,labels=l.csv,target=x,y,test=t.csv,bad=skip"
+    assert inherit_options("images:b", trained) == "images:b,size=9,bad=skip"
+    assert inherit_options("images:b,labels=m.csv", trained) == "images:b,labels=m.csv,size=9,target=x,y,bad=skip"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names of bytes")

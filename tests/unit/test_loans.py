@@ -272,6 +272,8 @@ MODELS = {
     "convnet": ("convnet", (8, 8, 1)),
     "resnet8": ("resnet8", (8, 8, 3)),
     "bottlenecks": ("resnet:blocks=1+2,widths=8+12,stem=4", (13, 10, 3)),
+    "branches": ("googlenet:width=0.05,small_images=true", (6, 5, 3)),
+    "dense blocks": ("densenet:blocks=2+2,growth=3,small_images=true,dropout=0.2", (6, 5, 3)),
     "gpt": ("gpt:depth=2,width=16,heads=2,dropout=0.1", (7,)),
     "llama": ("llama:depth=2,width=16,heads=2,kv_heads=1,hidden=24", (7,)),
     "bert": ("bert:depth=2,width=16,heads=2,dropout=0.1,vocabulary=30", (7,)),

@@ -11,12 +11,16 @@ from mpitrain.errors import UserError
 from mpitrain.layers import (
     GELU,
     BatchNorm2d,
+    Concat,
     Conv2d,
+    DenseBlock,
     Dropout,
     Embedding,
     Flatten,
+    GlobalAvgPool,
     LayerNorm,
     Linear,
+    MaxPool2d,
     MultiHeadAttention,
     Part,
     Recompute,
@@ -46,6 +50,13 @@ def pooled():
     return models.prepare(Sequential(ReLU(), norm, Recompute(Residual(Conv2d(4, 4, 3, padding=1))), Flatten()))
 
 
+def branches():
+    """Return a model with layers that begin in views of wider pixels."""
+    block = DenseBlock(*(Sequential(BatchNorm2d(c), ReLU(), Conv2d(c, 2, 1)) for c in (4, 6)), growth=2)
+    both = Concat(Sequential(Conv2d(2, 3, 3, 2), ReLU()), MaxPool2d(3, 2), Conv2d(2, 1, 3, 2))
+    return models.prepare(Sequential(both, Conv2d(6, 4, 1), block, BatchNorm2d(8), ReLU(), GlobalAvgPool()))
+
+
 MODELS = {
     "mlp": ((8, 2), lambda: models.build("mlp:widths=8+9+7,activation=gelu,dropout=0.3", (8, 2), 5)),
     "relu": ((6,), lambda: models.build("mlp:widths=9+8", (6,), 4)),
@@ -53,6 +64,7 @@ MODELS = {
     "convnet": ((8, 8, 1), lambda: models.build("convnet", (8, 8, 1), 5)),
     "resnet8": ((8, 8, 3), lambda: models.build("resnet8", (8, 8, 3), 5)),
     "bottlenecks": ((9, 8, 3), lambda: models.build("resnet:blocks=1+2,widths=8+12,stem=4", (9, 8, 3), 5)),
+    "branches and dense blocks": ((7, 6, 2), branches),
     "attention": ("ids", attention_stack),
     "nested": ((3, 2), nested),
     "pooled": ((6, 7, 2), pooled),

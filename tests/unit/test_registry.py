@@ -4,6 +4,7 @@ import functools
 import re
 import textwrap
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ from mpitrain.context import Context
 from mpitrain.errors import UserError
 from mpitrain.layers import Layer, Linear
 from mpitrain.option_values import format_value, parse_value
-from mpitrain.registry import REGISTRIES, Registry, short_name
+from mpitrain.registry import REGISTRIES, Later, Registry, short_name
 from scripts.make_names import PAGE, page
 
 
@@ -325,3 +326,12 @@ def test_a_file_that_does_not_end(tmp_path, monkeypatch):
     path = write(tmp_path, "while True:\n    pass\n")
     with pytest.raises(UserError, match=r"mine\.py, line [12]: it has been loading for 0 s; does the loop there end"):
         models.build(f"{path}:f", (2, 2), 1)
+
+
+def test_functions_that_are_imported_when_they_are_used():
+    made = Registry("late thing", {"half": Later("fractions", "Fraction", denominator=2)}, ("numerator",))
+    assert made.names() == ["half"]
+    assert made.make("half", 3) == Fraction(3, 2)
+    assert made.make("half", 3, denominator=4) == Fraction(3, 4)
+    assert made.find("half")[0] is made.find("half")[0]
+    REGISTRIES.pop("late thing")

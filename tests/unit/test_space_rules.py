@@ -6,7 +6,11 @@ import pytest
 
 from mpitrain.data.sampler import share
 from mpitrain.layers import (
+    AvgPool2d,
+    BatchNorm2d,
+    Concat,
     Conv2d,
+    DenseBlock,
     Dropout,
     Flatten,
     GlobalAvgPool,
@@ -45,6 +49,14 @@ SIZE = Size(9, 7)
         (Recompute(Sequential(Conv2d(3, 4, 3), GlobalAvgPool())), None),
         (SkipConcat(Sequential(MaxPool2d(2))), SIZE),
         (SkipConcat(GlobalAvgPool()), None),
+        (MaxPool2d(2, ceil_mode=True), Size(5, 4)),
+        (AvgPool2d(3, 1, 1), SIZE),
+        (AvgPool2d(3, 1, 1, count_include_pad=False), None),
+        (Concat(Conv2d(3, 2, 3, 2), MaxPool2d(3, 2)), Size(4, 3)),
+        (Concat(ReLU(), MaxPool2d(3, 2)), None),
+        (Concat(GlobalAvgPool(), GlobalAvgPool()), None),
+        (DenseBlock(Sequential(BatchNorm2d(3), Conv2d(3, 2, 3, padding=1)), growth=2), SIZE),
+        (DenseBlock(Conv2d(3, 2, 3), growth=2), None),
     ],
 )
 def test_the_state_behind_a_layer(layer, expected):
@@ -53,7 +65,16 @@ def test_the_state_behind_a_layer(layer, expected):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("lenet", SAMPLES), ("convnet", SAMPLES), ("resnet20", SAMPLES), ("resnet18", SAMPLES), ("unet", Size(24, 32))],
+    [
+        *(
+            ("lenet", SAMPLES),
+            ("convnet", SAMPLES),
+            ("resnet20", SAMPLES),
+            ("resnet18", SAMPLES),
+            ("unet", Size(24, 32)),
+        ),
+        *(("googlenet", SAMPLES), ("inception_v3:small_images=true", SAMPLES), ("densenet:blocks=2+2", SAMPLES)),
+    ],
 )
 def test_built_in_models(name, expected):
     assert after(build(name, (24, 32, 3), 5), Size(24, 32)) == expected

@@ -158,7 +158,7 @@ def _clicks(coded: Coded, parts: np.ndarray, length: int) -> Dataset:
         class_names=(UNSEEN, *map(coded.items.name, range(1, coded.items.size))),
         feature_names=(columns["user"], *(f"{columns['item']}[-{k}]" for k in range(length, 0, -1))),
         target_name=columns["item"],
-        categories=(coded.users, *[Category(coded.items.size)] * (length - 1), *[coded.items] * (length > 0)),
+        categories=(coded.users, *[coded.items] * length),
     )
 
 

@@ -35,6 +35,7 @@ def batchnorm_train(x: Any, norm: Norm, y: Any, keep: Keep) -> Any:
     """Return (the vectors for backward, pixels over all ranks)."""
     if x.dtype != np.float32:
         return False
+    x = _packed(x)
     device, channels, parts = _cut(x)
     rows, kept = x.size // channels, keep("kept", (KEPT, channels), np.float32)
     moments = workspace(x, "moments", (parts.num, 2, channels))
@@ -59,6 +60,7 @@ def batchnorm_evaluate(x: Any, norm: Norm, y: Any) -> bool:
     """One launch."""
     if x.dtype != np.float32:
         return False
+    x = _packed(x)
     vectors = norm.weight, norm.bias, norm.running_mean, norm.running_var
     channels = x.shape[3]
     _write(EVALUATE, y, (x, *vectors, y, x.size // channels, channels, float(norm.eps), int(norm.relu)))
@@ -70,6 +72,7 @@ def batchnorm_backward(dy: Any, x: Any, y: Any, norm: Norm, kept: Any, dw: Gradi
     """Put dw and db of this rank, and write dx."""
     if x.dtype != np.float32:
         return False
+    x = _packed(x)
     vectors, count = kept
     device, channels, parts = _cut(x)
     slopes = workspace(x, "slopes", (3, channels))
@@ -103,6 +106,15 @@ def _write(kernel: Kernel, out: Any, arguments: tuple[Any, ...]) -> None:
     joined = PIECE // gcd(channels, PIECE)  # rows in a period
     periods = ceil_div(out.size // channels, joined)
     spread(device_of(out), kernel, channels * joined // PIECE, periods, arguments)
+
+
+def _packed(x: Any) -> Any:
+    """Return x, copied where it is the first channels of wider pixels."""
+    if x.flags.c_contiguous:
+        return x
+    packed = workspace(x, "packed", x.shape)
+    packed[...] = x
+    return packed
 
 
 def _written(*gradients: Gradient) -> None:

@@ -192,7 +192,9 @@ def rows_around(own: Sequence[Rows], before: int, after: int) -> Iterator[Rows]:
         yield (first - before, stop + after) if stop > first else (first, first)
 
 
-def rows_of_windows(length: int, size: int, extent: int, stride: int = 1, padding: int = 0) -> list[Rows]:
+def rows_of_windows(
+    length: int, size: int, extent: int, stride: int = 1, padding: int = 0, *, outputs: int | None = None
+) -> list[Rows]:
     """Return the rows that each rank needs to compute its share of the outputs of a convolution or pool.
 
     Parameters
@@ -204,15 +206,17 @@ def rows_of_windows(length: int, size: int, extent: int, stride: int = 1, paddin
     extent : int
         Rows that one output depends on, from the first to the last: (kernel - 1) * dilation + 1.
     stride, padding : int
+    outputs : int, optional
+        Number of all rows of y; by default those of windows that end inside of the padded rows.
 
     Examples
     --------
     >>> rows_of_windows(8, 2, extent=3, padding=1), rows_of_windows(7, 3, extent=2, stride=2)
     ([(-1, 5), (3, 9)], [(0, 2), (2, 4), (4, 6)])
     """
-    outputs = max(0, (length + 2 * padding - extent) // stride + 1)
+    inside = max(0, (length + 2 * padding - extent) // stride + 1)
     rows = []
-    for part in slices_of(outputs, size):
+    for part in slices_of(inside if outputs is None else outputs, size):
         first = part.start * stride - padding
         last = (part.stop - 1) * stride - padding  # first row of the last output
         rows.append((first, last + extent if part.stop > part.start else first))

@@ -4,6 +4,7 @@ Rank r has the rows [a, b) of x and computes the rows [o, q) of y, both divided 
 computed from the rows j s - p + t d, where s is the stride, p the padding, d the dilation, and t < KH counts taps.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from ...comm.group import Group
@@ -76,10 +77,13 @@ class Geometry(NamedTuple):
         padded = self.num_rows + 2 * self.top
         if self.top < 0 or not self.num_rows or padded < self.window.extent(0):
             return False
-        return (padded - self.window.extent(0)) // self.window.stride[0] + 1 == self.num_outputs
+        local = replace(self.window, padding=(self.top, 0))
+        return local.output((self.num_rows, self.window.extent(1)))[0] == self.num_outputs
 
 
 def make_halo(window: Window, size: Size, group: Group, fill: float = 0.0) -> Halo:
     """Return the move to the rows that each rank needs for its outputs."""
-    rows = rows_of_windows(size.height, group.size, window.extent(0), window.stride[0], window.padding[0])
+    extent, stride, padding = window.extent(0), window.stride[0], window.padding[0]
+    outputs = window.output(size)[0]
+    rows = rows_of_windows(size.height, group.size, extent, stride, padding, outputs=outputs)
     return Halo(group, 1, size.height, rows=rows, fill=fill)

@@ -10,7 +10,7 @@ from typing import Any
 from ...comm.group import Group
 from ...data.sampler import share
 from ...errors import UserError
-from ...layers import Flatten, Layer, Part, Recompute, Residual, Sequential, SkipConcat
+from ...layers import Concat, DenseBlock, Flatten, Layer, Part, Recompute, Residual, Sequential, SkipConcat
 from ..division import Division
 from ..moves import Gather, Halo, Split
 from ..moves.move import slices_of
@@ -83,6 +83,11 @@ def after(layer: Layer, size: Size) -> After:
         return _after_residual(layer, size)
     if type(layer) is SkipConcat:
         return size if isinstance(after(layer.inner, size), Size) else None
+    if type(layer) is Concat:
+        found = [after(branch, size) for branch in layer.branches]
+        return _only_rows(found[0]) if all(each == found[0] for each in found) else None
+    if type(layer) is DenseBlock:
+        return size if all(after(member, size) == size for member in layer.members) else None
     return size if getattr(type(layer), "per_pixel", False) else None
 
 
@@ -146,6 +151,9 @@ def _divide_branches(layer: Layer, group: Group, size: Size) -> Layer:
         _divide_residual(layer, group, size)
     elif isinstance(layer, SkipConcat):
         layer.inner = _at_height(layer.inner, group, size)
+    elif isinstance(layer, Concat | DenseBlock):
+        for name, child in list(layer.children()):
+            layer.replace(name, _divided(child, group, size))
     return layer
 
 

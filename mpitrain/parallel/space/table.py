@@ -67,6 +67,8 @@ def _same(layer: Layer, size: Size) -> After:
 
 
 def _windows(layer: Any, size: Size) -> After:
+    if isinstance(layer, AvgPool2d) and not layer.count_include_pad:
+        return None  # which pixels count depends on the place in the image
     return Size(*layer.window.output(size))
 
 
