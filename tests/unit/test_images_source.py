@@ -15,6 +15,7 @@ from mpitrain.data.images import decode as decoding
 from mpitrain.data.images import describe_images
 from mpitrain.data.images.decode import Shape
 from mpitrain.data.mapped import is_mapped
+from mpitrain.data.matching import pieces
 from mpitrain.data.matching.rows import as_trained, open_rows, open_samples
 from mpitrain.data.matching.signature import Signature
 from mpitrain.data.media import store
@@ -438,6 +439,18 @@ def test_for_a_trained_model(tmp_path, pets):
     automatic = Signature.of(open_dataset(f"images:{pets}"), source=f"images:{pets}")
     assert as_trained("images:new", automatic) == "images:new,size=8x10,channels=3"
     assert as_trained("digits", automatic) == "digits"
+
+
+def test_names_of_files_in_pieces_have_one_type(tmp_path, pets, monkeypatch):
+    """Later names are longer: arrays that grow piece by piece would cut them."""
+    monkeypatch.setattr(pieces, "LEAST", 1)
+    (pets / "dog" / "5.png").rename(pets / "dog" / "a longer name.png")
+    signature = Signature.of(open_dataset(f"images:{pets}"), source=f"images:{pets}")
+    found = pieces.open_pieces(f"images:{pets}", signature, lambda x: 4)
+    files = [found.files(number) for number in range(len(found))]
+    assert len(files) == 5
+    assert len({part.dtype for part in files}) == 1
+    assert np.concatenate(files).tolist() == list(open_samples(f"images:{pets}", signature).files)
 
 
 def test_paths_of_a_source(tmp_path):
