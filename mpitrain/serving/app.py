@@ -33,6 +33,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 QUICK_BYTES = 1 << 18  # longer bodies are read in a thread
+MOST_ARRIVING = 16  # of the longest bodies, that may be in memory while they arrive
 LONG_ANSWER = 1 << 16  # bytes from which on a client may be slow to take an answer
 JSON_TYPE = ((b"content-type", b"application/json"),)
 SAFE = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
@@ -121,7 +122,7 @@ class App:
     ):
         self._inputs, self._answers, self._scheduler = inputs, answers, scheduler
         self._metrics, self._access, self._limits, self._facts = metrics, access, limits, facts
-        self._in_flight = 0
+        self._in_flight = self._arriving = 0
         self.draining = False
         self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[int]]] = {
             ("GET", "/"): self._page,
@@ -252,23 +253,27 @@ class App:
         if told.isdigit() and int(told) > most:
             raise self._too_long(most)
         message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise Gone
-        if not message.get("more_body"):
+        if message["type"] != "http.disconnect" and not message.get("more_body"):
             body: bytes = message["body"]
             if len(body) > most:
                 raise self._too_long(most)
             return body
-        parts, length = [message["body"]], len(message["body"])
-        while message.get("more_body"):
-            message = await request.receive()
-            if message["type"] == "http.disconnect":
-                raise Gone
-            parts.append(message["body"])
-            length += len(message["body"])
-            if length > most:
-                raise self._too_long(most)
-        return b"".join(parts)
+        parts, length = list[bytes](), 0
+        try:
+            while message["type"] != "http.disconnect":
+                parts.append(message["body"])
+                length += len(message["body"])
+                self._arriving += len(message["body"])
+                if length > most:
+                    raise self._too_long(most)
+                if self._arriving > MOST_ARRIVING * most:
+                    raise Refusal(503, "too many long requests arrive at once: try again", retry_after=1)
+                if not message.get("more_body"):
+                    return b"".join(parts)
+                message = await request.receive()
+        finally:
+            self._arriving -= length
+        raise Gone
 
     @staticmethod
     def _too_long(most: int) -> Refusal:

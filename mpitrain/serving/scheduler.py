@@ -183,6 +183,17 @@ class Scheduler:
         if self._waiting:
             self._dispatch()
 
+    def lose(self, ranks: frozenset[int]) -> None:
+        """Give the jobs of ranks that are lost to others."""
+        for replica in self.replicas.all:
+            if replica.is_lost or not ranks.intersection(replica.ranks):
+                continue
+            replica.is_lost = replica.is_late = True
+            _warn(f"{_name(replica)} is lost; the others continue")
+            if replica.job is not None:
+                number, replica.job = replica.job, None
+                self._move_on(self._running.pop(number, []), number)
+
     @property
     def is_idle(self) -> bool:
         """True if nothing waits or is computed."""
