@@ -14,6 +14,7 @@ import argparse
 import io
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -137,6 +138,7 @@ def compare(name: str, folder: Path, ranks: int, seeds: int) -> None:
 def ours(folder: Path, name: str, ranks: int, seed: int) -> dict[str, float]:
     """Return the scores of a training with mpitrain."""
     out = f"{name}{seed}"
+    shutil.rmtree(folder / out, ignore_errors=True)
     words = ["mpirun", "-n", str(ranks), sys.executable, "-m", "mpitrain", "train", *TASKS[name].words(seed)]
     subprocess.run([*words, "--out", out], cwd=folder, check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE)
     report = json.loads((folder / out / "report.json").read_text())

@@ -151,6 +151,7 @@ def of_lists(model: NeuMF, test: Any, mean: float, std: float) -> dict[str, floa
     """Return the scores of lists of a click and 99 drawn items."""
     outputs = torch.cat([model(torch.tensor(test.x[k : k + 10000])) for k in range(0, len(test), 10000)])
     lists = (outputs[:, 1] - outputs[:, 0]).numpy().reshape(-1, 100)
+    lists[test.x[:][::100, 1] == 0, 0] = -np.inf  # items that no training sample has
     return of_places((lists[:, 1:] >= lists[:, :1]).sum(axis=1))
 
 
@@ -159,7 +160,7 @@ def of_all_items(model: TwoTower, test: Any, mean: float, std: float) -> dict[st
     outputs, places = model(torch.tensor(test.x)).numpy(), []
     for row, (user, target) in enumerate(zip(test.x[:, 0], test.y)):
         left = np.ones(outputs.shape[1], bool)
-        left[test.seen.of(user)] = False
+        left[test.hidden.of(user)] = False
         left[[0, target]] = False
         places.append((outputs[row, left] >= outputs[row, target]).sum() if target else outputs.shape[1])
     return of_places(np.array(places))

@@ -404,7 +404,7 @@ def test_a_full_disk(pets, cache, monkeypatch):
     room = os.statvfs(cache)
     small = dataclasses.make_dataclass("Room", ["f_bavail", "f_frsize"])(1, room.f_frsize)
     monkeypatch.setattr(os, "fstatvfs", lambda descriptor: small)
-    with pytest.raises(UserError, match=r"they take 0.0 GB, and 0.0 GB are free; set"):
+    with pytest.raises(UserError, match=r"they take 0\.2 MB, and 0\.0 MB are free; set"):
         open_dataset(f"images:{pets},size=64")
 
 
