@@ -203,7 +203,10 @@ def _finish(console: Any, done: "Sweep") -> int:
     if best is not None:
         path = trial_path(done.directory, spec, len(state.trials), best.number, best.life)
         ranks = f" -n {spec.ranks_per_trial}" if spec.ranks_per_trial > 1 else ""
-        console.say(f"the best again, alone: mpitrain{ranks} train --config {path / 'config.toml'} --out DIR")
+        if spec.method == "pbt":  # its settings have changed while it trained
+            console.say(f"the weights of the best are in {path}")
+        else:
+            console.say(f"the best again, alone: mpitrain{ranks} train --config {path / 'config.toml'} --out DIR")
     left = len(state.trials) - state.count(*OVER)
     if done.stopped and left:
         console.say(f"stopped; continue with --resume (and --out {done.directory})")
