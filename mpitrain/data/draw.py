@@ -3,6 +3,7 @@
 Shapes: N samples, K classes.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,29 @@ from .lazy import select
 from .rng import SPLIT, random_order
 
 Draw = Literal["stratified", "random"]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The choices by which samples are held out.
+
+    Attributes
+    ----------
+    test_fraction : float
+    seed : int
+    draw : "stratified" or "random"
+    validation : float
+        As ``amount`` in ``validation.with_validation``.
+    fold : str
+        As there.
+    """
+
+    test_fraction: float = 0.2
+    seed: int = 0
+    draw: Draw = "stratified"
+    validation: float = 0.0
+    fold: str = ""
+
 
 _RARE = 10  # training samples below which a class is rare
 _SHOWN = 3  # rare classes that are named
