@@ -40,8 +40,8 @@ def _count(amount: float, num_samples: int, name: str) -> int:
     count = max(1, round(amount * num_samples)) if amount < 1 else int(amount)
     if count >= num_samples:
         raise UserError(
-            f"--validation {amount:g} takes {count:,} of the {num_samples:,} training samples of {name}: nothing is left "
-            "to train on"
+            f"--validation {amount:g} takes {count:,} of the {num_samples:,} training samples of {name}: nothing is "
+            "left to train on"
         )
     return count
 
