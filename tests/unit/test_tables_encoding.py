@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from mpitrain.data import open_dataset
-from mpitrain.data.draw import split_rows
+from mpitrain.data.draw import split_rows, validation_rows
 from mpitrain.data.matching.rows import open_rows, open_samples
 from mpitrain.data.matching.signature import Extremes, Signature
 from mpitrain.data.tables import CsvOptions, blocks
 from mpitrain.data.tables.cells import CellFormat, Role
 from mpitrain.data.tables.dates import DateFormat, find_format
 from mpitrain.data.tables.table import begin_table, read_rows
-from mpitrain.data.validation import validation_rows, with_validation
+from mpitrain.data.validation import with_validation
 from mpitrain.errors import UserError
 
 HEADER = ["city", "age", "when", "zip", "y"]

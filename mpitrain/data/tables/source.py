@@ -8,9 +8,8 @@ import numpy as np
 from ...errors import UserError
 from ..build import build_dataset
 from ..dataset import CLASSIFICATION, Dataset
-from ..draw import Draws, split_rows
+from ..draw import Draws, split_rows, validation_rows
 from ..files import file
-from ..validation import validation_rows
 from .cells import Kind, Role
 from .encoded import EncodedTable, Part, Room
 from .encoding import Encoding
