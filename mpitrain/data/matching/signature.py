@@ -185,6 +185,8 @@ class Signature:
         then, now = self.extremes.size, found.size
         few = num_samples * int(np.prod(self.input_shape[:-1])) < _FEW  # then small values are no surprise
         odd = (now > _RATIO * then) | ((now > 0) & (_RATIO * now < then) & (not few))
+        if self.categories:
+            odd &= [one is None for one in self.categories]  # codes have no scale
         if odd.any():
             ratio = np.where(odd, np.maximum(now, 1e-300) / np.maximum(then, 1e-300), 1.0)
             k = int(np.argmax(np.abs(np.log(ratio))))

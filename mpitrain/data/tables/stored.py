@@ -16,9 +16,9 @@ import numpy as np
 from ...json_text import to_json
 from ..cache import Cache, facts_of
 from ..categories import Category
-from .columns import Matrix
 from .encoded import EncodedTable, Part, Room
 from .encoding import Encoding
+from .matrix import Matrix
 from .options import CsvOptions
 from .parquet import parquet_files
 
