@@ -15,7 +15,7 @@ from ..device import CPU
 from ..errors import AgreedError
 from .access import Access
 from .answers import Answers
-from .app import App, Limits
+from .app import App
 from .courier import Courier
 from .http import ServerThread
 from .inputs import Inputs
@@ -23,6 +23,7 @@ from .jobs import Lost, Reply
 from .metrics import Metrics
 from .model import ServedModel
 from .replicas import Replicas
+from .request import Limits
 from .scheduler import Scheduler
 from .signature import describe
 from .worker import InLoop, MailPost, OwnPost, work

@@ -21,7 +21,8 @@ from mpitrain.serving.jobs import END, Cancel, Continuation, Reply
 from mpitrain.serving.metrics import Metrics
 from mpitrain.serving.refusal import Refusal
 from mpitrain.serving.replicas import Replicas
-from mpitrain.serving.scheduler import Failed, Full, Scheduler
+from mpitrain.serving.scheduler import Scheduler
+from mpitrain.serving.waiting import Failed, Full
 from mpitrain.training.directory.trained_model import TrainedModel
 
 DIGITS = {"extremes": Extremes(np.zeros(1), np.full(1, 16.0)), "dtype": "uint8"}
