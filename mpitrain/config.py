@@ -25,11 +25,10 @@ class Data:
 
     source: Annotated[str, arg(name="data", metavar="SOURCE")] = "digits"
     """Data to train and test on: digits (in the package), shapes and clicks (generated), mnist:DIR, fashion-mnist:DIR,
-    cifar10:DIR, npz:FILE, npy:DIR, hdf5:FILE, csv:FILE,target=COLUMN, parquet:FILE|DIR,target=COLUMN, openml:NAME, or
-    to predict the next token text:FILE|DIR|GLOB or tokens:DIR (options tokenizer=bytes|FILE window=TOKENS test=FILE,
-    see docs/text.md). More options of csv: drop=COLUMN,COLUMN test=FILE categories=COLUMN,COLUMN na=TEXT,TEXT
-    decimal=comma thousands=comma|point|space strip=$% sep=CHARACTER encoding=NAME, separated by commas (see
-    docs/tables.md); mpitrain data check SOURCE shows how a source is read."""
+    cifar10:DIR, cifar100:DIR, emnist:DIR, images:DIR, audio:DIR, ratings:FILE, npz:FILE, npy:DIR, hdf5:FILE, csv:FILE
+    or parquet:FILE with target=COLUMN, openml:NAME, or to predict the next token text:FILE|DIR|GLOB or tokens:DIR.
+    Options follow the source, separated by commas (docs/data.md); mpitrain
+    data check SOURCE shows how it is read."""
     task: Literal["auto", "classification", "regression", "segmentation", "language-modeling"] = "auto"
     """Task: classification, regression or segmentation (a class for each pixel); auto decides by the targets. That of
     text is language-modeling."""
