@@ -54,7 +54,7 @@ class Data:
     """Augment images: mirror half of them left to right."""
     augment: Annotated[str, arg(metavar="AUGMENTATION,...")] = ""
     """Augment samples: random-resized-crop:scale=0.5, shift-crop, flip, color-jitter:brightness=0.4, cutout:size=8,
-    random-erasing, rand-augment:n=2,magnitude=9, mixup:alpha=0.2, cutmix, time-mask and frequency-mask, in this order,
+    random-erasing, rand-augment:n=2, mixup:alpha=0.2, cutmix, time-mask and frequency-mask, in this order,
     or FILE.py:FUNC for a function (image, rng) of your own (see docs/augmentation.md)."""
     prefetch: int = 2
     """Batches prepared ahead by a thread; 0 prepares them in line."""
