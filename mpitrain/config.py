@@ -101,7 +101,7 @@ class Optimizer:
 
     name: Annotated[str, arg(name="optimizer", metavar="OPTIMIZER")] = "sgd"
     """The update rule: sgd, adam, adamw, lars or adagrad, with options as in
-    adam:lr=0.001,beta1=0.9,beta2=0.95,eps=1e-6, or FILE.py:CLASS for one of your own."""
+    adam:lr=0.001,beta2=0.95, or FILE.py:CLASS for one of your own."""
     lr: float | None = None
     """Peak learning rate; none takes 0.05 for sgd, 0.001 for adam and adamw, 1 for lars, 0.01 for
     adagrad."""
