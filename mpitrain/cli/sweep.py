@@ -1,6 +1,5 @@
 """``mpitrain sweep``: many trainings at once, on groups of ranks."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -107,7 +106,7 @@ def _check_alike(spec: "SweepSpec", world: "World") -> None:
     """Raise an AgreedError if the ranks have read different files."""
     from ..comm.agreement import differences, say_values
 
-    found = differences(world, {"file": json.dumps(spec.text)})
+    found = differences(world, {"file": spec.text})
     with world.together():
         if found:
             ranks = {None if text is None else f"{len(text)} letters": of for text, of in found["file"].items()}
