@@ -103,10 +103,12 @@ def serve(options: ServeOptions, world: "World") -> int:
     world.watch(0 if model.whole else options.rank_timeout)
     if world.rank:
         assert mailbox is not None
-        serve_jobs(model, mailbox)
-        return 0
-    token = "" if is_local and not options.token else secrets.token_urlsafe(24)
-    return _serve_requests(options, world, model, leaders, mailbox, listener, token)
+        code = serve_jobs(model, mailbox)
+    else:
+        token = "" if is_local and not options.token else secrets.token_urlsafe(24)
+        code = _serve_requests(options, world, model, leaders, mailbox, listener, token)
+    world.lost_ranks = mailbox is not None and bool(mailbox.lost)
+    return code
 
 
 def _serve_requests(

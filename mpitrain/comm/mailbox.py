@@ -29,6 +29,8 @@ class Mailbox:
     ----------
     rank, size : int
         This rank in the group, and the number of ranks.
+    lost : frozenset of int
+        Ranks that are lost, where MPI lets the others continue (Open MPI with ULFM).
 
     Examples
     --------
@@ -43,23 +45,34 @@ class Mailbox:
     def __init__(self, group: Group) -> None:
         self._comm = MPI.Intracomm(group._comm.Dup())
         self.rank, self.size = group.rank, group.size
+        self.lost: frozenset[int] = frozenset()
         self._sent: list[MPI.Request] = []
         self._parent = os.getppid()
 
     def send(self, item: Any, peer: int) -> None:
-        """Begin to send ``item``; it may be changed at once."""
-        self._sent = [request for request in self._sent if not request.Test()]
-        self._sent.append(self._comm.isend(item, peer))
+        """Begin to send ``item``; it may be changed at once. A lost rank gets nothing."""
+        self._progress()
+        if peer in self.lost:
+            return
+        try:
+            self._sent.append(self._comm.isend(item, peer))
+        except MPI.Exception:
+            if peer not in self._find_lost():
+                raise
 
     def poll(self) -> tuple[int, Any] | None:
         """Return the rank of a sender and its message; None if none has come."""
-        if self._sent:  # a test lets MPI move long messages
-            self._sent = [request for request in self._sent if not request.Test()]
-        message = self._comm.improbe(MPI.ANY_SOURCE, status=(status := MPI.Status()))
-        return None if message is None else (status.source, message.recv())
+        self._progress()
+        try:
+            message = self._comm.improbe(MPI.ANY_SOURCE, status=(status := MPI.Status()))
+            return None if message is None else (status.source, message.recv())
+        except MPI.Exception:
+            if not self._find_lost():
+                raise
+            return None
 
     def wait(self, rest: Callable[[float], Any] = time.sleep) -> tuple[int, Any] | None:
-        """Return the rank of a sender and its message, as soon as there is one; None where the launcher is gone.
+        """Return the rank of a sender and its message, as soon as there is one; None without a launcher or rank 0.
 
         Parameters
         ----------
@@ -69,15 +82,40 @@ class Mailbox:
         began = time.monotonic()
         while (found := self.poll()) is None:
             rest(nap(time.monotonic() - began))
-            if os.getppid() != self._parent:
+            if os.getppid() != self._parent or 0 in self.lost:
                 return None
         return found
 
     @property
     def is_idle(self) -> bool:
         """True if all that was sent is on its way, and needs this rank no more."""
-        self._sent = [request for request in self._sent if not request.Test()]
+        self._progress()
         return not self._sent
+
+    def _progress(self) -> None:
+        """Let MPI move long messages, and forget those that are sent, or whose receiver is lost."""
+        left = []
+        for request in self._sent:
+            try:
+                if not request.Test():
+                    left.append(request)
+            except MPI.Exception:
+                if not self._find_lost():
+                    raise
+        self._sent = left
+
+    def _find_lost(self) -> frozenset[int]:
+        """Return all ranks that are lost, where MPI lets the others continue (ULFM); none where it has failed else."""
+        try:
+            failed = self._comm.Get_failed()
+            self._comm.Ack_failed()
+        except (MPI.Exception, NotImplementedError):
+            return frozenset()
+        own = self._comm.Get_group()
+        self.lost = frozenset(failed.Translate_ranks(None, own))
+        failed.Free()
+        own.Free()
+        return self.lost
 
     def free(self) -> None:
         """Free the communicator; all ranks call it together, when no message is on its way."""

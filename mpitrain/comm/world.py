@@ -83,6 +83,8 @@ class World(Ranks):
         The world of the surviving ranks, once a rank was lost.
     affinity : Affinity
         Node of this rank and the cores that it may run on.
+    lost_ranks : bool
+        True where ranks of this world are lost, and the others go on without them.
     elastic : bool
         True where the others continue when a rank is lost.
     outer : World or None
@@ -124,6 +126,7 @@ class World(Ranks):
         self.members = members or list(range(self.size))
         self.launched: list[int] = before.launched if before is not None else self.members
         self.successor: World | None = None
+        self.lost_ranks = False
         self.watchdog: Watchdog | None = None
         self.outer, self._on_hang = outer, on_hang
         self._query_service = QueryService(own, several_nodes=self.node_size < self.size)
@@ -220,7 +223,7 @@ class World(Ranks):
         if self.watchdog is not None:
             self.watchdog.stop()
         self.ledger.leave()
-        if self.size < len(self.launched):
+        if self.size < len(self.launched) or self.lost_ranks:
             self._end_without_mpi(code)
 
     def close(self) -> None:

@@ -113,6 +113,34 @@ Categories = Sequence[Category | None]
 """One per column; None for a column of numbers. Empty where all columns are numbers."""
 
 
+def facts_of(categories: Categories) -> list[dict[str, Any] | None]:
+    """Return categories as a JSON-able list, to be read by ``categories_from``; a repeated one is written once."""
+    places = {id(one): place for place, one in reversed(list(enumerate(categories)))}
+    return [
+        None if one is None else one.facts() if places[id(one)] == place else {"column": places[id(one)]}
+        for place, one in enumerate(categories)
+    ]
+
+
+def categories_from(facts: Sequence[Mapping[str, Any] | None]) -> tuple[Category | None, ...]:
+    """Return the categories that ``facts_of`` wrote down.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If there are none, or not in this form.
+    """
+    found: list[Category | None] = []
+    for one in facts:
+        if one is not None and "column" in one:
+            if not 0 <= int(one["column"]) < len(found):
+                raise ValueError(f"column {len(found)} is like {one['column']}")
+            found.append(found[int(one["column"])])
+        else:
+            found.append(None if one is None else Category.from_facts(one))
+    return tuple(found)
+
+
 def sizes_of(categories: Categories) -> tuple[int, ...]:
     """Return the number of codes of each column; 0 for a column of numbers.
 

@@ -13,7 +13,7 @@ from .tables.encoding import Encoding
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from .ratings.seen import Seen
+    from .ratings.seen import Hidden
 
 CLASSIFICATION = "classification"
 REGRESSION = "regression"
@@ -40,13 +40,13 @@ class Split:
         (N, 0) where targets are not known (see ``Features``). (N, H, W) array of the class of each pixel in
         segmentation, of the smallest signed integers that hold them; ``UNLABELED`` where there is none. ``LazyRows``
         (N, T) of the next tokens in language modeling.
-    seen : Seen or None
-        Items that the user of a sample, the first column of x, has had before: rankings leave them out.
+    hidden : Hidden or None
+        Tells outputs that rankings leave out: items that the user of a sample has had before.
     """
 
     x: Any
     y: Any
-    seen: "Seen | None" = None
+    hidden: "Hidden | None" = None
 
     def __len__(self) -> int:
         return len(self.x)

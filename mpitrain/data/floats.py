@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from . import large_arrays
 from .mapped import is_mapped
 
 _CHUNK = 1 << 22  # elements looked at in one go
@@ -35,14 +34,14 @@ def as_floats(values: np.ndarray, where: str, names: tuple[str, ...] = ()) -> np
     """
     if values.dtype.kind not in "buif":
         raise UserError(f"{where} are of type {values.dtype}, expected numbers")
-    if values.nbytes > large_arrays.LARGE and is_mapped(values):
-        return _of_mapped(values, where, names)
-    return _as_floats(values, where, names)
+    return _of_mapped(values, where, names) if is_mapped(values) else _as_floats(values, where, names)
 
 
 def _of_mapped(values: np.ndarray, where: str, names: tuple[str, ...]) -> np.ndarray:
-    """Return what ``_as_floats`` does of a large array in a file, part by part: checked and converted only once."""
-    facts = large_arrays.facts_of_mapped(values)
+    """Return what ``_as_floats`` does; a large array is checked and converted only once, part by part."""
+    from . import large_arrays
+
+    facts = large_arrays.facts_of_mapped(values) if values.nbytes > large_arrays.LARGE else None
     parts = large_arrays.parts_of(values.shape, values.dtype.itemsize)
     if facts is None or len(parts) < 2:
         return _as_floats(values, where, names)
@@ -91,8 +90,7 @@ def _type_for(values: np.ndarray) -> type:
         return np.float32 if size <= 4 else np.float64
     if size <= 2 or not values.size:
         return np.float32
-    parts = [values[start:stop] for start, stop in large_arrays.parts_of(values.shape, size)]
-    fits = all(int(part.min()) >= -_WHOLE_FLOAT32 and int(part.max()) <= _WHOLE_FLOAT32 for part in parts)
+    fits = all(int(part.min()) >= -_WHOLE_FLOAT32 and int(part.max()) <= _WHOLE_FLOAT32 for _, part in _chunks(values))
     return np.float32 if fits else np.float64
 
 

@@ -4,11 +4,13 @@ Shapes: N rows.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 
 from .cache import Cache, facts_of
 
@@ -52,10 +54,13 @@ def stored_copy(
     dtype = np.dtype(dtype)
 
     def write(folder: Path) -> None:
-        values = np.lib.format.open_memmap(folder / _VALUES, "w+", dtype, shape)
-        for start, stop in parts_of(shape, dtype.itemsize, multiple):
-            values[start:stop] = read(start, stop)
-        values.flush()
+        header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        with open(folder / _VALUES, "wb") as file:  # not by a map, which ends the process where the disk is full
+            npy.write_array_header_2_0(file, header)
+            for start, stop in parts_of(shape, dtype.itemsize, multiple):
+                file.write(np.ascontiguousarray(read(start, stop), dtype).data)
+            file.flush()
+            os.fsync(file.fileno())
 
     folder = CACHE.path_for([_VERSION, *facts, shape, dtype.str], "")
     CACHE.make(folder, write)

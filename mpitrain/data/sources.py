@@ -308,9 +308,11 @@ def inherit_options(source: str, earlier: str) -> str:
     if not any({kind, earlier_kind} <= family for family in families):
         return source
     path, options = split_place(kind, place)
-    given = {"test", "labels", "x_test", "y_test", *options} | (
-        {"decimal", "thousands"} if {"decimal", "thousands"} & options.keys() else set()
-    )
+    given = {"test", "labels", "x_test", "y_test", *options}
+    if {"decimal", "thousands"} & options.keys():
+        given |= {"decimal", "thousands"}
+    if "labels" in OPTIONS[kind] and "labels" not in options:  # files without a table have no columns
+        given.add("target")
     _, before = split_place(earlier_kind, earlier_place)
     added = {key: values for key, values in before.items() if key not in given and key in OPTIONS[kind]}
     return f"{kind}:{join_options(path, options | added)}" if added else source

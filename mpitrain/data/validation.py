@@ -76,5 +76,5 @@ def _with_fold(dataset: Dataset, fold: int, count: int, seed: int, draw: Draw) -
 
 def _divided(dataset: Dataset, kept: np.ndarray, drawn: np.ndarray) -> Dataset:
     train = dataset.train
-    left, validation = (Split(select(train.x, rows), train.y[rows], train.seen) for rows in (kept, drawn))
+    left, validation = (Split(select(train.x, rows), train.y[rows], train.hidden) for rows in (kept, drawn))
     return dataclasses.replace(dataset, train=left, validation=validation)

@@ -68,3 +68,27 @@ class UniformByCounter:
             for start in range(0, length, AT_ONCE):
                 part = flat[first + start : first + min(start + AT_ONCE, length)]
                 part[...] = self.bound * (2 * draws.random(len(part)) - 1)
+
+
+class FirstRowZero:
+    """Zeros for row 0 of a table, which stands for what no sample has, and other draws for the rest.
+
+    Parameters
+    ----------
+    draws : UniformByCounter
+    """
+
+    def __init__(self, draws: UniformByCounter):
+        self.draws = draws
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the whole table."""
+        whole = self.draws(rng, shape)
+        whole[0] = 0
+        return whole
+
+    def fill(self, rng: np.random.Generator, shape: tuple[int, ...], shard: Shard | None, out: np.ndarray) -> None:
+        """Write a part of the table to ``out``."""
+        self.draws.fill(rng, shape, shard, out)
+        if len(out) and (shard is None or shard.dim or shard.ranges[0][0] == 0):  # ranges are in ascending order
+            out[0] = 0

@@ -2,10 +2,10 @@
 
 Shapes: N samples, K classes.
 
-The items that a user has had before are left out of the ranking, except for the target (``Split.seen``). Where outputs
-are those of no and yes, samples are lists: each begins with a click, class 1, and goes on with the items drawn for it,
-class 0 (He et al. 2017, section 4.1). Outputs equal to that of the target are placed before it, so that a model that
-tells nothing apart finds nothing.
+The items that a user has had before are left out of the ranking, except for the target (``Split.hidden``). Where
+outputs are those of no and yes, samples are lists: each begins with a click, class 1, and goes on with the items drawn
+for it, class 0 (He et al. 2017, section 4.1). Outputs equal to that of the target are placed before it, so that a model
+that tells nothing apart finds nothing.
 """
 
 from abc import abstractmethod

@@ -1,8 +1,8 @@
 """Matrix factorization (Koren, Bell and Volinsky 2009, "Matrix factorization techniques for recommender systems")."""
 
 from ..errors import UserError
-from ..layers import ColumnEmbeddings, DotProduct, Embedding, FirstColumn, Linear, Sequential, init
-from .users_and_items import check_positive, takes_pairs
+from ..layers import DotProduct, FirstColumn, Linear, Sequential, init
+from .users_and_items import check_positive, takes_pairs, vectors_of, vectors_of_pairs
 
 STD = 0.1
 """Standard deviation of the initial values of vectors (as in Surprise, scikit-surprise 1.1)."""
@@ -38,7 +38,7 @@ def mf(
     if not 0 <= l2 < float("inf"):
         raise UserError(f"l2 of mf must be 0 or more, but it is {l2}")
     if takes_pairs("mf", num_outputs, categories):
-        vectors = ColumnEmbeddings(categories, factors + 1, STD)  # the bias is the last number of each
+        vectors = vectors_of_pairs(categories, factors + 1, STD)  # the bias is the last number of each
         return Sequential(vectors, DotProduct(factors, num_outputs=num_outputs, l2=l2))
     if l2:
         raise UserError("l2= of mf is for pairs of user and item; where items are classes take --weight-decay")
@@ -46,4 +46,4 @@ def mf(
     items.weight.init = init.normal(STD)
     if items.bias is not None:
         items.bias.init = init.zeros
-    return Sequential(FirstColumn(), Embedding(categories[0], factors, STD), items)
+    return Sequential(FirstColumn(), vectors_of(categories[0], factors, STD), items)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from ..errors import UserError
-from ..layers import ColumnEmbeddings, Dropout, Layer, Linear, NeuralFactorization, ReLU, Sequential
-from .users_and_items import takes_pairs
+from ..layers import Dropout, Layer, Linear, NeuralFactorization, ReLU, Sequential
+from .users_and_items import takes_pairs, vectors_of_pairs
 
 STD = 0.01
 """Standard deviation of the initial values of vectors (section 4.1 of the paper)."""
@@ -44,6 +44,6 @@ def ncf(
     for before, after in pairwise(widths):
         tower += [*([Dropout(dropout)] if dropout else []), Linear(before, after), ReLU()]
     size = widths[0] // 2 if widths else 0
-    vectors = ColumnEmbeddings(categories, factors + size, STD)
+    vectors = vectors_of_pairs(categories, factors + size, STD)
     both = NeuralFactorization(factors, Sequential(*tower))
     return Sequential(vectors, both, Linear(factors + (widths[-1] if widths else 0), num_outputs))

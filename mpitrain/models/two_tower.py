@@ -4,10 +4,8 @@ from collections.abc import Sequence
 
 from ..errors import UserError
 from ..layers import (
-    ColumnEmbeddings,
     DotProduct,
     Dropout,
-    Embedding,
     Layer,
     Linear,
     ReLU,
@@ -16,7 +14,7 @@ from ..layers import (
     TiedHead,
     UserHistory,
 )
-from .users_and_items import check_positive, takes_pairs
+from .users_and_items import check_positive, takes_pairs, vectors_of, vectors_of_pairs
 
 STD = 0.1
 """Standard deviation of the initial values of vectors."""
@@ -61,11 +59,11 @@ def two_tower(
             raise UserError("users=false of two-tower needs the history of the user, as in ratings:FILE,history=10")
         towers = SideBySide(_tower(size, size, widths, dropout), _tower(size, size, widths, dropout), size)
         product = DotProduct(size, biases=False, num_outputs=num_outputs)
-        return Sequential(ColumnEmbeddings(categories, size, STD), towers, product)
+        return Sequential(vectors_of_pairs(categories, size, STD), towers, product)
     if len(categories) == 1:
         raise UserError("two-tower takes the latest items of the user, as in ratings:FILE,history=10; mf does without")
-    items = Embedding(categories[1], size, STD)
-    history = UserHistory(Embedding(categories[0], size, STD) if users else None, items)
+    items = vectors_of(categories[1], size, STD)
+    history = UserHistory(vectors_of(categories[0], size, STD) if users else None, items)
     tower = _tower(size * (1 + users), size, widths, dropout)
     return Sequential(history, *tower, TiedHead(items, bias=True))
 

@@ -1,6 +1,8 @@
 """Samples of recommenders: pairs of user and item, or a user with the latest items, whose next one is a class."""
 
 from ..errors import UserError
+from ..layers import ColumnEmbeddings, Embedding
+from ..layers.init import FirstRowZero, UniformByCounter
 
 
 def takes_pairs(model: str, num_outputs: int, categories: tuple[int, ...]) -> bool:
@@ -22,6 +24,21 @@ def takes_pairs(model: str, num_outputs: int, categories: tuple[int, ...]) -> bo
     if len(categories) == 2 and 0 not in categories and num_outputs in (1, 2):
         return True
     raise UserError(f"the model {model} takes users and items, as of the source ratings:FILE")
+
+
+def vectors_of(num_codes: int, size: int, std: float) -> Embedding:
+    """Return vectors of users or items; that of code 0, which is none of the training samples, begins as 0.
+
+    It then stays 0, so that someone who is new gets the biases alone.
+    """
+    return Embedding(num_codes, size, init=FirstRowZero(UniformByCounter(std)))
+
+
+def vectors_of_pairs(categories: tuple[int, ...], size: int, std: float) -> ColumnEmbeddings:
+    """Return the vectors of users and of items, side by side, likewise."""
+    made = ColumnEmbeddings(categories, size)
+    made.tables = [vectors_of(num_codes, size, std) for num_codes in categories]
+    return made
 
 
 def check_positive(model: str, **sizes: int) -> None:

@@ -109,7 +109,7 @@ def soft_cross_entropy(
     weighted = targets if class_weights is None else targets * class_weights
     total = weighted.sum(axis=1, keepdims=True)  # W
     q = (1 - smoothing) * weighted + (smoothing / classes) * total
-    np.subtract(logits, logits.max(axis=1, keepdims=True, initial=-np.inf), out=dlogits)
+    np.subtract(logits, logits.max(axis=1, keepdims=True), out=dlogits)
     expected = (q * dlogits).sum(axis=1, keepdims=True)
     np.exp(dlogits, out=dlogits)
     sums = dlogits.sum(axis=1, keepdims=True)

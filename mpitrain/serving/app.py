@@ -11,87 +11,28 @@ GET  /           a page to try it in a browser
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qs
 
 import orjson
 
-from .access import Access, Headers
+from .access import Access
 from .answers import Answers
-from .connection import KEY, Connection
 from .continuations import read_continuation
 from .inputs import JSON, NPY, Inputs
 from .metrics import Metrics
 from .page import try_page
 from .refusal import Refusal
-from .scheduler import Failed, Full, Scheduler, Waiting
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+from .request import Gone, Limits, Receive, Request, Scope, Send
+from .scheduler import Scheduler
+from .waiting import Failed, Full, Waiting
 
 QUICK_BYTES = 1 << 18  # longer bodies are read in a thread
-LONG_ANSWER = 1 << 16  # bytes from which on a client may be slow to take an answer
 JSON_TYPE = ((b"content-type", b"application/json"),)
-SAFE = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 PAGE_TYPE = (
     *((b"content-type", b"text/html; charset=utf-8"), (b"referrer-policy", b"no-referrer")),
     *((b"x-frame-options", b"DENY"), (b"cross-origin-resource-policy", b"same-origin")),
 )
-
-
-class Gone(Exception):
-    """Raised when a client has gone away."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Limits of requests.
-
-    Attributes
-    ----------
-    body_bytes : int
-    seconds : float
-        From the arrival of a request to its answer.
-    send_seconds : float
-        For a client to take a long answer.
-    """
-
-    body_bytes: int
-    seconds: float
-    send_seconds: float = 30.0
-
-
-@dataclass
-class Request:
-    """One request.
-
-    Attributes
-    ----------
-    began : float
-    sent : bool
-        True once an answer was begun.
-    """
-
-    scope: Scope
-    receive: Receive
-    send: Send
-    headers: Headers
-    began: float = field(default_factory=time.perf_counter)
-    sent: bool = False
-
-    @property
-    def media_type(self) -> str:
-        """Content-Type without its parameters."""
-        return self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
-
-    @property
-    def query(self) -> dict[str, list[str]]:
-        """The query of the address by key."""
-        text = self.scope["query_string"].decode("latin-1")
-        return parse_qs(text, keep_blank_values=True) if text else {}
 
 
 class App:
@@ -136,7 +77,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        request = Request(scope, receive, send, dict(scope["headers"]))
+        request = Request(scope, receive, send, dict(scope["headers"]), self._limits)
         path = scope["path"]
         self._in_flight += 1
         try:
@@ -187,10 +128,15 @@ class App:
         else:
             x = self._inputs.read(media_type, body)
         del body
-        results = await self._wait(request, self._scheduler.predict(x, alone=request.scope[KEY].is_alone))
+        results = await self._wait(request, self._scheduler.predict(x, alone=request.connection.is_alone))
         if NPY.encode() in request.headers.get(b"accept", b""):
-            return await self._send(request, 200, self._answers.npy(results), ((b"content-type", NPY.encode()),))
-        return await self._send(request, 200, self._answers.json(results, top), JSON_TYPE)
+            return await request.answer(200, self._answers.npy(results), ((b"content-type", NPY.encode()),))
+        return await request.answer(200, self._answers.json(results, top), JSON_TYPE)
+
+    async def _body(self, request: Request) -> bytes:
+        if self.draining:
+            raise Refusal(503, "the service ends, and takes no more requests", retry_after=5)
+        return await request.body()
 
     def _top(self, request: Request) -> int:
         if not request.scope["query_string"]:
@@ -206,7 +152,7 @@ class App:
         asked = read_continuation(await self._body(request))
         if not asked.stream:
             facts = await self._wait(request, self._scheduler.write(asked))
-            return await self._send(request, 200, orjson.dumps(facts), JSON_TYPE)
+            return await request.answer(200, orjson.dumps(facts), JSON_TYPE)
         pieces: asyncio.Queue[str | None] = asyncio.Queue()
         waiting = self._scheduler.write(asked, pieces.put_nowait)
         waiting.future.add_done_callback(lambda future: pieces.put_nowait(None))
@@ -217,19 +163,19 @@ class App:
     async def _stream(self, request: Request, waiting: Waiting, pieces: "asyncio.Queue[str | None]") -> int:
         """Send the pieces of a text as they come, one line of JSON each, and the facts about it as the last line."""
         while (piece := await pieces.get()) is not None:
-            await self._begin(request, 200, ((b"content-type", b"application/x-ndjson"),))
-            await self._send_part(request, orjson.dumps({"piece": piece}) + b"\n", more=True)
+            await request.begin(200, ((b"content-type", b"application/x-ndjson"),))
+            await request.send_part(orjson.dumps({"piece": piece}) + b"\n", more=True)
         if waiting.future.cancelled() or waiting.future.exception() is not None:
             return 500
-        await self._begin(request, 200, ((b"content-type", b"application/x-ndjson"),))
-        await self._send_part(request, orjson.dumps(waiting.future.result()) + b"\n", more=False)
+        await request.begin(200, ((b"content-type", b"application/x-ndjson"),))
+        await request.send_part(orjson.dumps(waiting.future.result()) + b"\n", more=False)
         return 200
 
     async def _wait(self, request: Request, waiting: Waiting) -> Any:
         """Return the result; drop the work if there is none in time, or if the client goes away."""
         if waiting.future.done():  # in the event loop
             return waiting.future.result()
-        connection: Connection = request.scope[KEY]
+        connection = request.connection
         connection.on_lost = lambda: self._scheduler.drop(waiting)
         timer = asyncio.get_running_loop().call_later(self._limits.seconds, _time_out, waiting)
         try:
@@ -243,50 +189,19 @@ class App:
             timer.cancel()
             connection.on_lost = None
 
-    async def _body(self, request: Request) -> bytes:
-        """Return the body; its length is limited before it is read."""
-        if self.draining:
-            raise Refusal(503, "the service ends, and takes no more requests", retry_after=5)
-        most = self._limits.body_bytes
-        told = request.headers.get(b"content-length", b"0")
-        if told.isdigit() and int(told) > most:
-            raise self._too_long(most)
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise Gone
-        if not message.get("more_body"):
-            body: bytes = message["body"]
-            if len(body) > most:
-                raise self._too_long(most)
-            return body
-        parts, length = [message["body"]], len(message["body"])
-        while message.get("more_body"):
-            message = await request.receive()
-            if message["type"] == "http.disconnect":
-                raise Gone
-            parts.append(message["body"])
-            length += len(message["body"])
-            if length > most:
-                raise self._too_long(most)
-        return b"".join(parts)
-
-    @staticmethod
-    def _too_long(most: int) -> Refusal:
-        return Refusal(413, f"the body has more than {most:,} bytes (--max-body)")
-
     async def _page(self, request: Request) -> int:
         body, policy = try_page(self._facts)
-        return await self._send(request, 200, body, (*PAGE_TYPE, (b"content-security-policy", policy)))
+        return await request.answer(200, body, (*PAGE_TYPE, (b"content-security-policy", policy)))
 
     async def _health(self, request: Request) -> int:
         ranks = [{"ranks": list(one.ranks), "late": one.is_late} for one in self._scheduler.replicas.all]
         ready = not self.draining and not all(one["late"] for one in ranks)
         status = 200 if ready or "live" in request.query else 503
         body = orjson.dumps({"live": True, "ready": ready, "replicas": ranks})
-        return await self._send(request, status, body, JSON_TYPE)
+        return await request.answer(status, body, JSON_TYPE)
 
     async def _model(self, request: Request) -> int:
-        return await self._send(request, 200, orjson.dumps(self._facts), JSON_TYPE)
+        return await request.answer(200, orjson.dumps(self._facts), JSON_TYPE)
 
     async def _counts(self, request: Request) -> int:
         scheduler = self._scheduler
@@ -294,7 +209,7 @@ class App:
         facts: dict[str, Any] = {"in_flight": self._in_flight - 1, "draining": self.draining}
         text = self._metrics.text(replicas, queued=scheduler.queued, **facts)
         kind = ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),)
-        return await self._send(request, 200, text.encode(), kind)
+        return await request.answer(200, text.encode(), kind)
 
     async def _refuse(self, request: Request, refusal: Refusal) -> int:
         headers: tuple[tuple[bytes, bytes], ...] = JSON_TYPE
@@ -303,29 +218,7 @@ class App:
         if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED:
             path = request.scope["path"]
             headers += ((b"allow", ", ".join(m for m, other in self._routes if other == path).encode()),)
-        return await self._send(request, refusal.status, orjson.dumps({"error": refusal.text}), headers)
-
-    async def _send(self, request: Request, status: int, body: bytes, headers: Any) -> int:
-        await self._begin(request, status, (*headers, (b"content-length", str(len(body)).encode())))
-        await self._send_part(request, body, more=False)
-        return status
-
-    async def _begin(self, request: Request, status: int, headers: Any) -> None:
-        if not request.sent:
-            request.sent = True
-            await request.send({"type": "http.response.start", "status": status, "headers": (*headers, *SAFE)})
-
-    async def _send_part(self, request: Request, body: bytes, *, more: bool) -> None:
-        part = {"type": "http.response.body", "body": body, "more_body": more}
-        if len(body) <= LONG_ANSWER and not more:
-            await request.send(part)
-            return
-        try:
-            async with asyncio.timeout(self._limits.send_seconds):
-                await request.send(part)
-        except TimeoutError:
-            request.scope[KEY].transport.abort()
-            raise Gone from None
+        return await request.answer(refusal.status, orjson.dumps({"error": refusal.text}), headers)
 
 
 def _time_out(waiting: Waiting) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..comm.mailbox import Mailbox, nap
-from .jobs import Reply
+from .jobs import Lost, Reply
 
 LAST_SECONDS = 5.0  # in which the ranks take the last messages
 
@@ -20,15 +20,16 @@ class Courier(threading.Thread):
     Parameters
     ----------
     mailbox : Mailbox
-    deliver : callable(Reply)
+    deliver : callable(Reply or Lost)
         Called in this thread.
     """
 
-    def __init__(self, mailbox: Mailbox, deliver: Callable[[Reply], Any]):
+    def __init__(self, mailbox: Mailbox, deliver: Callable[[Reply | Lost], Any]):
         super().__init__(name="mpitrain-courier", daemon=True)
         self._mailbox, self._deliver = mailbox, deliver
         self._out: queue.SimpleQueue[tuple[Any, int, bool]] = queue.SimpleQueue()
         self._expected = 0
+        self._told: frozenset[int] = frozenset()
         self._ends = False
 
     def send(self, item: Any, rank: int, *, expects: bool = False) -> None:
@@ -77,4 +78,7 @@ class Courier(threading.Thread):
             self._expected -= not reply.piece
             self._deliver(reply)
             found = True
+        if self._mailbox.lost != self._told:
+            self._told = self._mailbox.lost
+            self._deliver(Lost(self._told))
         return found

@@ -1,8 +1,10 @@
 """The server: a socket, and a thread whose event loop answers requests by uvicorn."""
 
 import asyncio
+import contextlib
 import functools
 import logging
+import resource
 import socket
 import threading
 from collections.abc import Callable
@@ -28,6 +30,7 @@ def listen(host: str, port: int) -> tuple[socket.socket, bool]:
     UserError
         If it cannot listen there.
     """
+    _allow_many_connections()
     family, address = find_address(host, port)
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -39,6 +42,13 @@ def listen(host: str, port: int) -> tuple[socket.socket, bool]:
         raise cannot_listen(host, port, error) from None
     listener.setblocking(False)
     return listener, is_loopback(address)
+
+
+def _allow_many_connections() -> None:
+    """Raise the limit of open files to the largest that this user may have: a connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class ServerThread(threading.Thread):

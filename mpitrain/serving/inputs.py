@@ -79,7 +79,7 @@ class Inputs:
         if self._images is not None and media_type.startswith("image/"):
             return lambda body: self._checked(self._images.read(body)[None])  # type: ignore[union-attr]
         if self.kind == "text" and media_type == TEXT:
-            return lambda body: self._texts.read([body.decode("utf-8", "replace")])  # type: ignore[union-attr]
+            return lambda body: self._texts.read([_text(body)])  # type: ignore[union-attr]
         known = [JSON, NPY, *(["image/png", "image/jpeg"] * (self.kind == "image")), *([TEXT] * (self.kind == "text"))]
         raise Refusal(415, f"the Content-Type is {media_type or 'missing'}, but must be {', '.join(known)}")
 
@@ -115,6 +115,13 @@ class Inputs:
         x = check_features(x, "the inputs", self._then.feature_names)
         check_shapes(x, None, self._then, "the request")
         return x
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise Refusal(400, "the text is not UTF-8") from None
 
 
 def parse_json(body: bytes, known: tuple[str, ...]) -> dict[str, Any]:

@@ -47,6 +47,12 @@ class Cancel:
     number: int
 
 
+class Lost(NamedTuple):
+    """News that ranks are lost."""
+
+    ranks: frozenset[int]
+
+
 class Reply(NamedTuple):
     """Result of a job, or a part of it.
 

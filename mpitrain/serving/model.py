@@ -41,6 +41,7 @@ class ServedModel:
     Attributes
     ----------
     run : TrainedModel
+    device : Device
     replicas : list of tuple of int
         The ranks of each model.
     writes : bool
@@ -57,7 +58,7 @@ class ServedModel:
     """
 
     def __init__(self, run: TrainedModel, world: World, device: Device, mesh: str = ""):
-        self.run, then = run, run.signature
+        self.run, self.device, then = run, device, run.signature
         self.writes = then.task == LANGUAGE_MODELING
         placed = Mesh(world, mesh or {"data": world.size})
         self.whole = placed.sizes["data"] == world.size

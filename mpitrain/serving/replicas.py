@@ -25,6 +25,8 @@ class Replica:
         When rank 0 has last heard of it, or given it a job.
     is_late : bool
         True once it has not replied in time: it gets no job until it does.
+    is_lost : bool
+        True once a process of it is gone.
     jobs, samples : int
         Computed so far.
     seconds : float
@@ -34,14 +36,14 @@ class Replica:
     def __init__(self, ranks: tuple[int, ...], leader: int):
         self.ranks, self.leader = ranks, leader
         self.job: int | None = None
-        self.since, self.is_late = 0.0, False
+        self.since, self.is_late, self.is_lost = 0.0, False, False
         self.jobs = self.samples = 0
         self.seconds = 0.0
 
     @property
     def is_free(self) -> bool:
         """True if it can take a job."""
-        return self.job is None
+        return self.job is None and not self.is_lost
 
 
 class Replicas:
@@ -69,7 +71,7 @@ class Replicas:
 
     def free(self) -> Replica | None:
         """Return one that can take a job."""
-        return next((one for one in self.all if one.job is None), None)
+        return next((one for one in self.all if one.is_free), None)
 
     def give(self, replica: Replica, job: Job, now: float) -> None:
         """Let a replica compute a job."""

@@ -9,7 +9,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,52 +17,9 @@ from .jobs import Continuation, Job, Reply
 from .metrics import Metrics
 from .replicas import Replica, Replicas
 from .results import concatenate, join, part_of
+from .waiting import Failed, Full, Piece, Waiting
 
 CHECK = 1.0  # seconds between two looks for replicas that do not reply
-
-
-class Full(Exception):
-    """Raised for a request that finds too many waiting."""
-
-
-class Failed(Exception):
-    """Raised for a request that could not be computed, with a sentence and the status of HTTP."""
-
-    def __init__(self, text: str, status: int = 500):
-        super().__init__(text)
-        self.status = status
-
-
-@dataclass(eq=False)
-class Waiting:
-    """A request that waits for its result.
-
-    Attributes
-    ----------
-    future : Future
-        Gets the result, or Failed.
-    say : callable(str), optional
-        Takes the pieces of a text as they come.
-    """
-
-    future: "asyncio.Future[Any]"
-    say: Callable[[str], None] | None = None
-    results: dict[int, Any] = field(default_factory=dict)
-    num_pieces: int = 1
-    running: set[int] = field(default_factory=set)
-
-
-@dataclass(eq=False)
-class Piece:
-    """Samples of one request that are computed together, or its text."""
-
-    owner: Waiting
-    number: int
-    samples: int
-    came: float
-    x: np.ndarray | None = None
-    request: Continuation | None = None
-    tries: int = 0
 
 
 class Scheduler:
@@ -182,6 +138,17 @@ class Scheduler:
         self._hand_out(self._running.pop(reply.number, []), reply, replica)
         if self._waiting:
             self._dispatch()
+
+    def lose(self, ranks: frozenset[int]) -> None:
+        """Give the jobs of ranks that are lost to others."""
+        for replica in self.replicas.all:
+            if replica.is_lost or not ranks.intersection(replica.ranks):
+                continue
+            replica.is_lost = replica.is_late = True
+            _warn(f"{_name(replica)} is lost; the others continue")
+            if replica.job is not None:
+                number, replica.job = replica.job, None
+                self._move_on(self._running.pop(number, []), number)
 
     @property
     def is_idle(self) -> bool:

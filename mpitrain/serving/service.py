@@ -11,20 +11,25 @@ from typing import Any
 
 from ..comm.mailbox import Mailbox
 from ..comm.world import World
+from ..device import CPU
 from ..errors import AgreedError
 from .access import Access
 from .answers import Answers
-from .app import App, Limits
+from .app import App
 from .courier import Courier
 from .http import ServerThread
 from .inputs import Inputs
-from .jobs import Reply
+from .jobs import Lost, Reply
 from .metrics import Metrics
 from .model import ServedModel
 from .replicas import Replicas
+from .request import Limits
 from .scheduler import Scheduler
 from .signature import describe
 from .worker import InLoop, MailPost, OwnPost, work
+
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""Signals that end a service; Open MPI's mpirun hands SIGUSR1 on, and kills all ranks when it gets SIGTERM itself."""
 
 TIMED_OUT = 124  # exit code, that of timeout(1)
 QUICK = 0.002  # seconds of a batch that the event loop computes by itself, if there is one rank
@@ -54,11 +59,16 @@ class Settings:
     rank_timeout: float = 60.0
 
 
-def serve_jobs(model: ServedModel, mailbox: Mailbox) -> None:
-    """Compute what rank 0 hands out until it says that the service ends; on all other ranks."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # rank 0 gets them, too, and ends the service
+def serve_jobs(model: ServedModel, mailbox: Mailbox) -> int:
+    """Compute what rank 0 hands out until it says that the service ends, and return the exit code; on other ranks."""
+    for number in ENDS:  # rank 0 gets them, too, and ends the service
         signal.signal(number, signal.SIG_IGN)
     work(model, MailPost(mailbox))
+    if 0 not in mailbox.lost:
+        return 0
+    if mailbox.rank == min(set(range(mailbox.size)) - mailbox.lost):
+        print("mpitrain: rank 0, which takes the requests, is lost: the service ends", file=sys.stderr, flush=True)
+    return 1
 
 
 class Service:
@@ -93,7 +103,8 @@ class Service:
     ):
         self._model, self._world, self._interrupted = model, world, False
         self._own: OwnPost | InLoop = OwnPost(self._deliver)
-        if world.size == 1 and not model.writes and model.seconds_of(settings.max_batch) < QUICK:
+        alone = world.size == 1 and model.device is CPU  # a GPU's queue belongs to the main thread
+        if alone and not model.writes and model.seconds_of(settings.max_batch) < QUICK:
             self._own = InLoop(model, lambda reply: self._scheduler.take_reply(reply))
         self._courier = None if mailbox is None else Courier(mailbox, self._deliver)
         self._replicas = Replicas(model.replicas, leaders, self._own, self._courier)
@@ -122,9 +133,10 @@ class Service:
         )
 
     def run(self) -> int:
-        """Serve until SIGINT or SIGTERM; return the exit code."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._signaled)
+        """Serve until a signal of ``ENDS``; return the exit code."""
+        for number in ENDS:
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, self._signaled)
         if self._courier is not None:
             self._courier.start()
         self._server.start()
@@ -134,12 +146,15 @@ class Service:
             self._courier.join()
         if self._server.failure is not None:
             raise AgreedError(f"the server has failed: {self._server.failure!r}", code=1)
-        if any(one.is_late for one in self._replicas.all):
+        if any(one.is_late and not one.is_lost for one in self._replicas.all):
             self._give_up()
         return 0
 
-    def _deliver(self, reply: Reply) -> None:
-        self._server.call(self._scheduler.take_reply, reply)
+    def _deliver(self, news: Reply | Lost) -> None:
+        if isinstance(news, Lost):
+            self._server.call(self._scheduler.lose, news.ranks)
+        else:
+            self._server.call(self._scheduler.take_reply, news)
 
     def _signaled(self, number: int, frame: FrameType | None) -> None:
         if self._interrupted and number == signal.SIGINT:

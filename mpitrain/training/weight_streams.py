@@ -13,10 +13,10 @@ from ..parameter import Shard
 if TYPE_CHECKING:  # the command line needs no MPI
     from ..comm.channel import Channel
 
-LARGE = 64 << 20
+LARGE = 1 << 20
 """Bytes of a tensor from which it is sent in pieces."""
-PIECE = 4 << 20
-"""Bytes of a piece."""
+PIECE = 1 << 20
+"""Bytes of a piece, of which rank 0 has one from each rank."""
 TAG = 0
 
 

@@ -20,7 +20,7 @@ from ..model_table import ModelTable
 from ..parameter import Shard, Tensor
 from ..plain_text import visible
 from .dtypes import NAMES
-from .weight_streams import LARGE, Arriving, Own, StreamedTensor, is_streamed, send_pieces
+from .weight_streams import LARGE, PIECE, Arriving, Own, StreamedTensor, is_streamed, send_pieces
 
 if TYPE_CHECKING:  # the command line needs no MPI
     from ..comm.channel import Channel
@@ -137,7 +137,7 @@ def copy_weights(path: Path, to: Path) -> None:
     """Copy a file of weights; the copy appears whole or not at all."""
     try:
         with open(path, "rb") as file:
-            write_atomically(to, iter(lambda: file.read(LARGE), b""))
+            write_atomically(to, iter(lambda: file.read(PIECE), b""))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 
@@ -212,15 +212,17 @@ def load_weights(path: Path, arena: Arena) -> None:
 
 
 def _is_read_by_rows(tensor: Tensor) -> bool:
-    """Return whether memory for the whole tensor beside this rank's part of it would be much."""
-    by_rows = tensor.shard is None or tensor.shard.dim == 0
-    return by_rows and 4 * int(np.prod(tensor.full_shape, dtype=np.int64)) >= LARGE
+    """Return whether a tensor is cut by rows, or so large that memory for it twice would be much."""
+    num_bytes = 4 * int(np.prod(tensor.full_shape, dtype=np.int64))
+    if tensor.shard is None:
+        return num_bytes >= 64 * LARGE
+    return tensor.shard.dim == 0 and num_bytes >= LARGE
 
 
 def _read_rows(rows: Any, tensor: Tensor, arena: Arena) -> None:
     """Read this rank's rows of a tensor from a file, some at a time."""
     ranges = ((0, tensor.full_shape[0]),) if tensor.shard is None else tensor.shard.ranges
-    most, place = max(1, LARGE // (4 * int(np.prod(tensor.full_shape[1:], dtype=np.int64)))), 0
+    most, place = max(1, PIECE // (4 * int(np.prod(tensor.full_shape[1:], dtype=np.int64)))), 0
     for begin, end in ranges:
         for start in range(begin, end, most):
             part = rows[start : min(start + most, end)]

@@ -95,3 +95,18 @@ def test_lower_precision(precision, arch, kernel, rtol):
     assert device.launches["gemm_simt"] == 0
     np.testing.assert_allclose(found, expected, rtol=rtol)
     assert np.abs(np.array(found) - expected).max() > 1e-6
+
+
+def test_probabilities_as_targets(device):
+    """As of mixed samples: no kernel of our own, but the same numbers."""
+    weights = (0.5, 1.0, 2.0, 1.5, *(1.0,) * 6)
+    loss = SoftmaxCrossEntropy(0.1, class_weights=weights)
+    jobs = [Job("mlp", d, loss=loss, widths=(16,)) for d in (CPU, device)]
+    num_outputs = jobs[0].model.forward(jobs[0].x, jobs[0].ctx).shape[1]
+    loss.class_weights = weights[:num_outputs]
+    y = np.random.default_rng(1).random((len(jobs[0].x), num_outputs)).astype(np.float32)
+    y /= y.sum(axis=1, keepdims=True)
+    for job in jobs:
+        job.y = job.device.from_host(y)
+    np.testing.assert_allclose(losses(jobs[1]), losses(jobs[0]), rtol=1e-5)
+    np.testing.assert_allclose(jobs[1].arena.header, jobs[0].arena.header, rtol=1e-5)

@@ -10,6 +10,7 @@ from mpitrain.errors import UserError
 from mpitrain.layers import ColumnEmbeddings, Linear, Sequential
 from mpitrain.parallel.expert import DividedColumns, rules
 from mpitrain.parallel.expert.deal import Places, deal
+from tests.gpu.device import ShimDevice
 
 pytestmark = pytest.mark.mpi
 
@@ -134,3 +135,10 @@ def test_dealt_rows(size):
     asked = 1 - np.exp(-1000 / np.arange(1, 100_004))  # the chance that 1000 samples need a row
     loads = np.bincount(rank[5000:], asked, size)
     assert loads.max() < 1.05 * loads.mean()
+
+
+def test_devices_are_refused(group):
+    layer = DividedColumns(group, ColumnEmbeddings((2000,), 4))
+    Arena(layer)
+    with pytest.raises(UserError, match="embedding tables are divided in the memory of CPUs only"):
+        layer.forward(ShimDevice().from_host(np.array([[1]])), Context())

@@ -51,6 +51,13 @@ def test_ranks_share_the_decoding(world, pets, directory, monkeypatch):
     assert len(list((directory / "cache").iterdir())) == 1
 
 
+def test_long_work_tells_how_far_it_is(world, pets, monkeypatch, capfd):
+    monkeypatch.setattr("mpitrain.training.prepare.PATIENCE", -1.0)
+    prepare(world, f"images:{pets}")
+    said = capfd.readouterr().err
+    assert ("mpitrain: the data are prepared, once: " in said) == (world.rank == 0 and world.size < 11)
+
+
 def train(config, world):
     setup = open_setup(config, world)
     loop = make_loop(resolved(config, setup), setup, world, Silent(None, 1))

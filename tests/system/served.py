@@ -10,14 +10,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from .conftest import ENVIRONMENT
+from .conftest import ENVIRONMENT, OPEN_MPI
 
 
 class Served:
     """A service that is killed at the end of a ``with`` block, if it has not ended."""
 
-    def __init__(self, directory, *options, ranks=1, environment=None):
-        launcher = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
+    def __init__(self, directory, *options, ranks=1, environment=None, launcher=()):
+        self.ranks = ranks
+        launcher = ["mpirun", *launcher, "-n", str(ranks)] if ranks > 1 else []
         command = [*launcher, sys.executable, "-m", "mpitrain", "serve", "run", "--port", "0", *options]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen(
@@ -63,7 +64,12 @@ class Served:
         return sum(float(line.split()[-1]) for line in lines if line.startswith(f"mpitrain_{name}"))
 
     def end(self, number=signal.SIGTERM):
-        """Send a signal; return the exit code, the rest of the output and the errors."""
+        """Send a signal; return the exit code, the rest of the output and the errors.
+
+        Open MPI's mpirun kills the ranks when it gets SIGTERM itself.
+        """
+        if OPEN_MPI and self.ranks > 1 and number == signal.SIGTERM:
+            number = signal.SIGUSR1
         self.process.send_signal(number)
         return self.rest()
 

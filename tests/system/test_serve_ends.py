@@ -137,29 +137,51 @@ def quietly(served, row):
         return None
 
 
+@pytest.mark.skipif(OPEN_MPI, reason="Open MPI lets the others live")
 def test_a_process_that_dies_ends_the_job(slow):
     with Served(slow, ranks=3) as served:
-        command = ["ps", "-o", "pid=,args=", "--ppid"]
-        ranks = _descendants(served.process.pid)
-        assert len(ranks) == 3, command
-        os.kill(max(ranks), signal.SIGKILL)
+        os.kill(process_of(served, 2), signal.SIGKILL)
         code, _, _ = served.rest()
         assert code != 0
 
 
-def _descendants(pid):
-    """Return the processes of ranks below a launcher."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True).stdout
-    rows = [line.split(None, 2) for line in listed.splitlines()]
-    parents = {int(row[0]): int(row[1]) for row in rows}
-    found = []
-    for row in rows:
-        above = int(row[0])
-        while above > 1 and above != pid:
-            above = parents.get(above, 0)
-        if above == pid and "mpitrain serve" in row[2] and row[2].split()[0].endswith("python"):
-            found.append(int(row[0]))
-    return found
+@pytest.mark.skipif(not OPEN_MPI, reason="only Open MPI lets ranks survive")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_dies_is_replaced(slow, rank):
+    with Served(slow, ranks=3, launcher=("--with-ft", "ulfm"), environment={"SLOW_SECONDS": "1"}) as served:
+
+        def kill():
+            time.sleep(0.5)
+            os.kill(process_of(served, rank), signal.SIGKILL)
+
+        answers = in_threads([lambda: quietly(served, SLOW) for _ in range(3)] + [kill])
+        if rank:
+            assert answers[:3] == [200] * 3
+            assert served.ask("/health")[2]["ready"]
+            assert served.end() == (0, "", "mpitrain: rank 1 is lost; the others continue\n")
+        else:
+            code, _, err = served.rest()
+            assert code != 0
+            assert "mpitrain: rank 0, which takes the requests, is lost: the service ends" in err
+
+
+def process_of(served, rank):
+    """Return the process of a rank below the launcher."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command, facts = (path / "cmdline").read_bytes(), (path / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        wanted = (b"PMI_RANK=%d" % rank, b"OMPI_COMM_WORLD_RANK=%d" % rank)
+        if b"mpitrain\0serve" in command and set(wanted) & set(facts) and _is_below(int(path.name), served.process.pid):
+            return int(path.name)
+    raise AssertionError(f"there is no rank {rank}")
+
+
+def _is_below(pid, ancestor):
+    while pid > 1 and pid != ancestor:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pid == ancestor
 
 
 def test_texts(novel):

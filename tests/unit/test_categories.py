@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mpitrain.data.build import build_dataset
-from mpitrain.data.categories import MOST, Category, check_categories
+from mpitrain.data.categories import MOST, Category, categories_from, check_categories, facts_of
 from mpitrain.data.matching.conform import conform
 from mpitrain.data.matching.fingerprint import fingerprint
 from mpitrain.data.matching.signature import Signature
@@ -24,6 +24,18 @@ def test_codes_of_values(values):
         assert sorted(codes) == list(range(1, len(values) + 1))
         assert one.encode(np.array(["new"] if column.dtype.kind == "U" else [7])).tolist() == [0]
     assert category.digest() == again.digest()
+
+
+def test_a_category_of_several_columns_is_written_once():
+    items, other = Category.of(np.array(["a", "b"])), Category(3)
+    facts = json.loads(json.dumps(facts_of((None, items, other, items, None, items))))
+    assert facts[3] == facts[5] == {"column": 1}
+    found = categories_from(facts)
+    assert [None if one is None else one.digest() for one in found] == [
+        None if one is None else one.digest() for one in (None, items, other, items, None, items)
+    ]
+    with pytest.raises(ValueError, match="column 0 is like 0"):
+        categories_from([{"column": 0}])
 
 
 def test_codes_as_they_are():

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from mpitrain.data import open_dataset
+from mpitrain.data.formats import emnist
 from mpitrain.data.formats.emnist import CLASSES
+from mpitrain.data.mapped import is_mapped
 from mpitrain.errors import UserError
 
 RNG = np.random.default_rng(4)
@@ -41,6 +43,17 @@ def test_reads(tmp_path, split, folder, packed):
             np.testing.assert_array_equal(image[..., 0], written.T)
         np.testing.assert_array_equal(own.y, made[part][1].astype(int) - first)
     assert data.train.x.flags.c_contiguous
+
+
+def test_large_sets_are_mapped(tmp_path, monkeypatch):
+    monkeypatch.setenv("MPITRAIN_ARRAYS", str(tmp_path / "cache"))
+    monkeypatch.setattr(emnist, "LARGE", 0)
+    made = write(tmp_path, "digits", [9, 0, 3], packed=True)
+    for _ in range(2):
+        data = open_dataset(f"emnist:{tmp_path},split=digits")
+        assert is_mapped(data.train.x)
+        np.testing.assert_array_equal(data.train.x[..., 0], made["train"][0].swapaxes(1, 2))
+    assert len(list((tmp_path / "cache").glob("*/values.npy"))) == 2
 
 
 def test_classes():

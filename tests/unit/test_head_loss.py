@@ -88,6 +88,18 @@ def test_gradients_and_sums_of_the_plain_path(make, options):
         assert {count for _, count in ready} == {3}, "no gradient is ready before all sums are known"
 
 
+@pytest.mark.parametrize("options", ["plain", "weighted"])
+def test_probabilities_as_targets(options):
+    """As of mixed samples, each row with numbers for all outputs."""
+    t = np.random.default_rng(1).random((3, T, V))
+    batches = [(batch()[0], t / t.sum(axis=-1, keepdims=True))]
+    found, totals, _ = gradients(separate, LOSSES[options], fused=True, batches=batches)
+    expected, sums, _ = gradients(separate, LOSSES[options], fused=False, batches=batches)
+    np.testing.assert_allclose(totals, sums, rtol=1e-12)
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(found[name], gradient, rtol=1e-10, atol=1e-12, err_msg=name)
+
+
 @pytest.mark.parametrize("make", [tied, separate])
 def test_central_differences(make):
     model, loss, ctx = make(), SoftmaxCrossEntropy(0.1), Context(dtype=np.float64)

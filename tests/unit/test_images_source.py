@@ -15,6 +15,7 @@ from mpitrain.data.images import decode as decoding
 from mpitrain.data.images import describe_images
 from mpitrain.data.images.decode import Shape
 from mpitrain.data.mapped import is_mapped
+from mpitrain.data.matching import pieces
 from mpitrain.data.matching.rows import as_trained, open_rows, open_samples
 from mpitrain.data.matching.signature import Signature
 from mpitrain.data.media import store
@@ -403,7 +404,7 @@ def test_a_full_disk(pets, cache, monkeypatch):
     room = os.statvfs(cache)
     small = dataclasses.make_dataclass("Room", ["f_bavail", "f_frsize"])(1, room.f_frsize)
     monkeypatch.setattr(os, "fstatvfs", lambda descriptor: small)
-    with pytest.raises(UserError, match=r"they take 0.0 GB, and 0.0 GB are free; set"):
+    with pytest.raises(UserError, match=r"they take 0\.2 MB, and 0\.0 MB are free; set"):
         open_dataset(f"images:{pets},size=64")
 
 
@@ -440,10 +441,24 @@ def test_for_a_trained_model(tmp_path, pets):
     assert as_trained("digits", automatic) == "digits"
 
 
+def test_names_of_files_in_pieces_have_one_type(tmp_path, pets, monkeypatch):
+    """Later names are longer: arrays that grow piece by piece would cut them."""
+    monkeypatch.setattr(pieces, "LEAST", 1)
+    (pets / "dog" / "5.png").rename(pets / "dog" / "a longer name.png")
+    signature = Signature.of(open_dataset(f"images:{pets}"), source=f"images:{pets}")
+    found = pieces.open_pieces(f"images:{pets}", signature, lambda x: 4)
+    files = [found.files(number) for number in range(len(found))]
+    assert len(files) == 5
+    assert len({part.dtype for part in files}) == 1
+    assert np.concatenate(files).tolist() == list(open_samples(f"images:{pets}", signature).files)
+
+
 def test_paths_of_a_source(tmp_path):
     made = absolute_source("images:a,size=9,labels=b.csv,test=c.csv")
     assert made == f"images:{tmp_path}/a,size=9,labels={tmp_path}/b.csv,test={tmp_path}/c.csv"
-    assert inherit_options("images:b", "images:a,size=9,labels=l.csv,test=t.csv,bad=skip") == "images:b,size=9,bad=skip"
+    trained = "images:a,size=9,labels=l.csv,target=x,y,test=t.csv,bad=skip"
+    assert inherit_options("images:b", trained) == "images:b,size=9,bad=skip"
+    assert inherit_options("images:b,labels=m.csv", trained) == "images:b,labels=m.csv,size=9,target=x,y,bad=skip"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names of bytes")

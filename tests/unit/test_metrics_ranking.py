@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mpitrain.data.ratings.seen import Seen
+from mpitrain.data.ratings.seen import Seen, UnknownItems
 from mpitrain.errors import UserError
 from mpitrain.metrics import make_metrics
 from tests.metric_results import one, results
@@ -65,7 +65,7 @@ def test_items_that_a_user_has_had_are_left_out_for_rankings_only():
     outputs = np.array([[9, 1, 2, 3, 4], [9, 4, 3, 2, 1.0]])
     users, targets = np.array([1, 2]), np.array([2, 2])
     metrics = make_metrics("recall:k=1,topk:k=1,ndcg:k=2", 5)
-    metrics.update(outputs, targets, hide=lambda values: seen.hide(values, users, targets))
+    metrics.update(outputs, targets, hide=lambda values: seen.hide(values, users[:, None], targets))
     metrics.gather(lambda state: [state])
     assert metrics.results() == {"recall@1": 1.0, "top1": 0.0, "ndcg@2": 1.0}
     assert outputs[0, 0] == 9
@@ -74,7 +74,7 @@ def test_items_that_a_user_has_had_are_left_out_for_rankings_only():
 def test_an_item_that_nobody_has_trained_is_never_found():
     seen = Seen(np.array([1]), np.array([1]), 2, 4)
     outputs, users, targets = np.array([[9.0, 1, 2, 3]]), np.array([1]), np.array([0])
-    assert one("recall:k=3", seen.hide(outputs, users, targets), targets) == 0
+    assert one("recall:k=3", seen.hide(outputs, users[:, None], targets), targets) == 0
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,12 @@ def test_an_item_that_nobody_has_trained_is_never_found():
 def test_errors(spec, outputs, targets, message):
     with pytest.raises(UserError, match=message):
         one(spec, outputs, targets)
+
+
+def test_a_click_of_an_unknown_item_is_never_found():
+    outputs = np.array([[0, 9.0], [0, 1], [0, 9], [0, 1]])
+    x, targets = np.array([[1, 0], [1, 2], [1, 3], [1, 2]]), np.array([1, 0, 1, 0])
+    metrics = make_metrics("recall:k=1", 2)
+    metrics.update(outputs, targets, hide=lambda values: UnknownItems().hide(values, x, targets))
+    metrics.gather(lambda state: [state])
+    assert metrics.results() == {"recall@1": 0.5}

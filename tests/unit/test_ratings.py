@@ -177,7 +177,7 @@ def test_seen_items_are_those_before(tmp_path):
     rows = [("a", item, 1, time) for time, item in enumerate("vwxyz")] + [("b", item, 1, 0) for item in "yz"]
     made = open_dataset(f"ratings:{write(tmp_path / 'r.csv', rows)},split=leave-last-two-out", task="classification")
     hidden = {
-        part: [made.class_names[k] for k in split.seen.of(1)] for part, split in made.splits.items() if split.seen
+        part: [made.class_names[k] for k in split.hidden.of(1)] for part, split in made.splits.items() if split.hidden
     }
     assert hidden == {"train": ["v", "w", "x"], "validation": ["v", "w", "x"], "test": ["v", "w", "x", "y"]}
     assert made.class_names == ("(never seen)", "v", "w", "x", "y", "z")  # of b
@@ -188,7 +188,7 @@ def test_hiding_against_loops():
     user, item = rng.integers(0, 5, 30), rng.integers(0, 8, 30)
     seen = Seen(user, item, 5, 8)
     outputs, users, targets = rng.standard_normal((6, 8)), rng.integers(0, 5, 6), rng.integers(0, 8, 6)
-    hidden = seen.hide(outputs, users, targets)
+    hidden = seen.hide(outputs, users[:, None], targets)
     for row, (u, t) in enumerate(zip(users.tolist(), targets.tolist())):
         for code in range(8):
             had = u > 0 and any((user == u) & (item == code))
@@ -298,4 +298,4 @@ def test_validation_samples(tmp_path):
     with pytest.raises(UserError, match="has some of its own"):
         with_validation(open_dataset(f"ratings:{path},split=leave-last-two-out"), 0.1, 0)
     made = with_validation(open_dataset(f"ratings:{path},history=1"), 0.1, 0)
-    assert made.validation.seen is not None
+    assert made.validation.hidden is not None

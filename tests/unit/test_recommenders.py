@@ -15,6 +15,8 @@ from mpitrain.layers import (
     Tanh,
     UserHistory,
 )
+from mpitrain.layers.init import FirstRowZero, UniformByCounter
+from mpitrain.parameter import Shard
 from tests.gradients import check_layer, numeric_gradient
 
 USERS, ITEMS, K = 4, 6, 3
@@ -157,3 +159,23 @@ def test_refusals(name, num_outputs, history, message):
 def test_numbers_are_refused(name):
     with pytest.raises(UserError, match="takes users and items"):
         models.build(name, (2,), 1)
+
+
+@pytest.mark.parametrize(("name", "outputs"), [("mf", 1), ("ncf", 2), ("two-tower", ITEMS), ("mf", ITEMS)])
+def test_nobody_begins_as_zero(name, outputs):
+    model = build(name, outputs)
+    Arena(model.named_parameters(), seed=3)
+    tables = [layer.weight.data for layer in model.layers() if isinstance(layer, Embedding)]
+    assert tables
+    for table in tables:
+        assert not table[0].any()
+        assert table[1:].all()
+
+
+@pytest.mark.parametrize("ranges", [((0, 2), (4, 5)), ((1, 3),), ((0, 5),)])
+def test_parts_of_a_table_with_a_row_of_zeros(ranges):
+    draws, shard = FirstRowZero(UniformByCounter(1.0)), Shard(0, ranges)
+    whole = draws(np.random.default_rng(1), (5, 3))
+    part = np.empty(shard.shape((5, 3)))
+    draws.fill(np.random.default_rng(1), (5, 3), shard, part)
+    np.testing.assert_array_equal(part, shard.take(whole))

@@ -21,7 +21,8 @@ from mpitrain.serving.jobs import END, Cancel, Continuation, Reply
 from mpitrain.serving.metrics import Metrics
 from mpitrain.serving.refusal import Refusal
 from mpitrain.serving.replicas import Replicas
-from mpitrain.serving.scheduler import Failed, Full, Scheduler
+from mpitrain.serving.scheduler import Scheduler
+from mpitrain.serving.waiting import Failed, Full
 from mpitrain.training.directory.trained_model import TrainedModel
 
 DIGITS = {"extremes": Extremes(np.zeros(1), np.full(1, 16.0)), "dtype": "uint8"}
@@ -235,14 +236,20 @@ class Ranks:
         self.items = []
         self.put = self.items.append
 
+    def send(self, item, rank, *, expects=False):
+        self.items.append(item)
 
-def scheduled(test, replicas=1, **settings):
-    """Run ``test(scheduler, items)`` in an event loop, with replicas of rank 0 alone."""
+    def end(self):
+        pass
+
+
+def scheduled(test, numbers=(0,), **settings):
+    """Run ``test(scheduler, items)`` in an event loop, with replicas of one rank each."""
     settings = {"max_batch": 4, "max_delay": 0.0, "max_queue": 10, "patience": 60.0} | settings
 
     async def main():
         ranks = Ranks()
-        scheduler = Scheduler(Replicas([(0,)] * replicas, [0] * replicas, ranks, None), Metrics(), **settings)
+        scheduler = Scheduler(Replicas([(k,) for k in numbers], numbers, ranks, ranks), Metrics(), **settings)
         scheduler.start()
         await test(scheduler, ranks.items)
 
@@ -366,10 +373,26 @@ def test_a_late_rank_is_replaced_and_comes_back(capsys, monkeypatch):
         with pytest.raises(Failed, match="do not reply"):
             await waiting.future
 
-    scheduled(test, replicas=2, patience=0.1)
+    scheduled(test, [0, 0], patience=0.1)
     said = capsys.readouterr().err
     assert said.startswith("mpitrain: rank 0 has not replied for 0 s (--rank-timeout)")
     assert "mpitrain: rank 0 replied after all" in said
+
+
+def test_the_work_of_a_lost_rank_is_done_by_another(capsys):
+    async def test(scheduler, items):
+        waiting = scheduler.predict(rows(1))
+        await turn()
+        scheduler.lose(frozenset([1]))
+        assert [replica.is_free for replica in scheduler.replicas.all] == [False, False]
+        assert items[1].number == 1
+        scheduler.take_reply(Reply(1, items[1].x))
+        np.testing.assert_array_equal(await waiting.future, rows(1))
+        scheduler.lose(frozenset([1]))
+        assert [replica.is_free for replica in scheduler.replicas.all] == [False, True]
+
+    scheduled(test, [0, 1])
+    assert capsys.readouterr().err == "mpitrain: rank 1 is lost; the others continue\n"
 
 
 def test_an_error_is_that_of_all_requests_of_the_batch():

@@ -12,8 +12,11 @@ import pytest
 from mpitrain.data import open_dataset
 from mpitrain.data.draw import split_rows
 from mpitrain.data.matching.rows import open_rows, open_samples
-from mpitrain.data.matching.signature import Signature
+from mpitrain.data.matching.signature import Extremes, Signature
+from mpitrain.data.tables import CsvOptions, blocks
+from mpitrain.data.tables.cells import CellFormat, Role
 from mpitrain.data.tables.dates import DateFormat, find_format
+from mpitrain.data.tables.table import begin_table, read_rows
 from mpitrain.errors import UserError
 
 HEADER = ["city", "age", "when", "zip", "y"]
@@ -118,6 +121,17 @@ def test_numbers_that_are_missing_later(tmp_path):
     assert "values are missing in 'a', where the training rows had all" in rows.notes[0]
 
 
+def test_codes_have_no_scale(tmp_path):
+    rows = [[f"city {k % 40:02d}", k % 7, k % 2] for k in range(400)]
+    source = f"csv:{write(tmp_path / 'a.csv', rows, ['c', 'n', 'y'])},target=y"
+    data = open_dataset(source)
+    trained = Signature.of(data, source=source, extremes=Extremes.of(data.train.x))
+    for city, number, complains in (("city 00", 6, False), ("city 00", 600, True)):
+        path = write(tmp_path / "b.csv", [[city, number]] * 30, ["c", "n"])
+        x = open_samples(f"csv:{path}", trained).parts[0].x
+        assert bool(trained.complaint("float64", Extremes.of(x), len(x))) == complains
+
+
 def test_mean_and_counts(tmp_path):
     rows = [["", "a"], ["1", "a"], ["5", "b"], ["9", "b"]] * 5
     path = write(tmp_path / "t.csv", [[a, b, k] for k, (a, b) in enumerate(rows)], ["a", "b", "y"])
@@ -156,6 +170,38 @@ def test_text_that_shows_late(tmp_path):
     assert data.feature_names == ("a", "d", "d (sin of week)", "d (cos of week)", "d is missing", "n")
     days = data.train.x[:, 1]
     assert (days.min(), days.max()) == (19723, 19750)
+
+
+@pytest.mark.parametrize("reader", ["csv", "arrow"])
+@pytest.mark.parametrize("odd", ["", " NA", "nAn", "?"])
+def test_gaps_are_read_alike_and_quickly(tmp_path, monkeypatch, reader, odd):
+    """Missing numbers send no block to the cell by cell reader, unless they are written oddly; blank rows stay out."""
+    if reader == "arrow":
+        pytest.importorskip("pyarrow")
+    monkeypatch.setattr(blocks, "FIRST_BYTES", 1 << 10)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 11)
+    rng = random.Random(5)
+    cells = [
+        [rng.choice(["", "NA", "NaN", "1.5", "2e3"]), f"{rng.gauss(0, 1)}", rng.choice("xy"), k % 2] for k in range(900)
+    ]
+    cells[700][1] = odd
+    text = [",".join(map(str, row)) for row in cells]
+    text[500:500] = [",,,"]
+    (tmp_path / "t.csv").write_text("a,b,c,y\n" + "\n".join(text) + "\n")
+    slow = []
+    monkeypatch.setattr(
+        CellFormat, "_interpret", lambda *args, own=CellFormat._interpret: (slow.append(1), own(*args))[1]
+    )
+    table = begin_table(tmp_path / "t.csv", CsvOptions(target="y"), None, reader)
+    read_rows(table, roles=dict.fromkeys(table.features, Role.AUTO))
+    known = {"": math.nan, "NA": math.nan, "NaN": math.nan}
+    wanted = [[known.get(a, a), known.get(b, b) if b != odd else math.nan] for a, b, _, _ in cells]
+    np.testing.assert_array_equal(table.raw[:, :2], np.array(wanted, np.float64))
+    assert table.read.num_blank == 1
+    for k, name in enumerate("ab"):
+        tally = table.column(name).tally
+        assert tally.count(*table.missing_kinds(name)) == np.isnan(table.raw[:, k]).sum()
+    assert len(slow) < 400
 
 
 @pytest.mark.parametrize(

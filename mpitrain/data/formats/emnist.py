@@ -11,8 +11,10 @@ import numpy as np
 
 from ...errors import UserError
 from ..build import Arrays, image_dataset
+from ..cache import facts_of
 from ..dataset import Dataset
 from ..files import folder
+from ..large_arrays import LARGE, stored_copy
 from ..source_options import SET_KEYS, check_place, given_once, one_of, split_options
 from .idx import find_idx, read_pair
 
@@ -68,10 +70,17 @@ def read_emnist(directory: Path, split: str) -> tuple[Arrays, Arrays]:
             if found is None:
                 raise UserError(f"{directory} lacks {name} (with or without .gz, also in {' and '.join(_FOLDERS[1:])})")
             paths[part, kind] = found
-    train, test = (read_pair(paths[part, "images-idx3"], paths[part, "labels-idx1"]) for part in ("train", "test"))
-    return _upright(*train, split), _upright(*test, split)
+    train, test = ((paths[part, "images-idx3"], paths[part, "labels-idx1"]) for part in ("train", "test"))
+    return _read_upright(*train, split), _read_upright(*test, split)
 
 
-def _upright(x: np.ndarray, y: np.ndarray, split: str) -> Arrays:
-    """Return images with rows and columns exchanged, in memory, and labels that count from 0."""
-    return np.ascontiguousarray(x.swapaxes(1, 2)), y - 1 if split == "letters" else y
+def _read_upright(images: Path, labels: Path, split: str) -> Arrays:
+    """Return images with rows and columns exchanged, large ones mapped from the cache, and labels that count from 0."""
+    x, y = read_pair(images, labels)
+    turned = x.swapaxes(1, 2)
+    if x.nbytes > LARGE:
+        facts = ["emnist", *facts_of(images)]
+        upright = stored_copy(facts, turned.shape, np.uint8, lambda start, stop: turned[start:stop])
+    else:
+        upright = np.ascontiguousarray(turned)
+    return upright, y - 1 if split == "letters" else y

@@ -56,9 +56,9 @@ class Pieces(ABC):
             If they are not of the model's kind.
         """
 
-    def files(self, number: int) -> tuple[str, ...]:
-        """Return the file of each sample of a piece; empty where samples are no files."""
-        return ()
+    def files(self, number: int) -> np.ndarray:
+        """Return the file of each sample of a piece, text of one dtype for all; empty where samples are no files."""
+        return np.empty(0, np.str_)
 
 
 class ArrayPieces(Pieces):
@@ -74,7 +74,7 @@ class ArrayPieces(Pieces):
 
     def __init__(self, rows: Rows, batch: int):
         (self.samples,) = rows.parts
-        self.rows = rows
+        self.rows, self._files = rows, np.array(rows.files, np.str_)
         self.name, self.split, self.notes = rows.name, rows.split, rows.notes
         x = self.samples.x
         size = max(1, math.prod(x.shape[1:]) * x.dtype.itemsize)
@@ -93,9 +93,9 @@ class ArrayPieces(Pieces):
         x: np.ndarray = self.samples.x[self.slice_of(number)]
         return x, ()
 
-    def files(self, number: int) -> tuple[str, ...]:
+    def files(self, number: int) -> np.ndarray:
         """Return the files of a piece, if samples are files."""
-        return self.rows.files[self.slice_of(number)]
+        return self._files[self.slice_of(number)]
 
 
 class TablePieces(Pieces):

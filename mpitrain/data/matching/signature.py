@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..categories import Category
+from ..categories import Category, categories_from, facts_of
 from ..dataset import Dataset
 from ..tables.encoding import Encoding
 
@@ -114,7 +114,7 @@ class Signature:
         tokens = {"vocabulary": self.vocabulary, "end_of_text": self.end_of_text, "tokenizer": self.tokenizer}
         if self.masked:
             tokens["masked"] = True
-        categories = [None if one is None else one.facts() for one in self.categories]
+        categories = facts_of(self.categories)
         return {
             **({"tokens": tokens} if self.vocabulary else {}),
             **({"categories": categories} if categories else {}),
@@ -148,7 +148,7 @@ class Signature:
         tokens = dict(facts.get("tokens", {}))
         end = tokens.get("end_of_text")
         least, most = (np.array(data.get(name, []), np.float64) for name in ("least", "most"))
-        categories = tuple(None if one is None else Category.from_facts(one) for one in facts.get("categories", ()))
+        categories = categories_from(facts.get("categories", ()))
         encoding = Encoding.from_facts(facts["encoding"], categories) if "encoding" in facts else None
         return cls(
             task=str(facts["task"]),
@@ -185,6 +185,8 @@ class Signature:
         then, now = self.extremes.size, found.size
         few = num_samples * int(np.prod(self.input_shape[:-1])) < _FEW  # then small values are no surprise
         odd = (now > _RATIO * then) | ((now > 0) & (_RATIO * now < then) & (not few))
+        if self.categories:
+            odd &= [one is None for one in self.categories]  # codes have no scale
         if odd.any():
             ratio = np.where(odd, np.maximum(now, 1e-300) / np.maximum(then, 1e-300), 1.0)
             k = int(np.argmax(np.abs(np.log(ratio))))

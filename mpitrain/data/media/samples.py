@@ -129,7 +129,7 @@ def _decoded(store: MediaStore, parts: MediaParts) -> _Decoded:
         raise UserError(f"{parts.where}: {told}: mend or remove them, or leave them out with bad=skip")
     if not len(rows):
         raise UserError(f"{parts.where}: {told}: there are no others")
-    return _Decoded(x, rows, [*notes, f"{parts.where}: {told}, and left out"])
+    return _Decoded(x, rows, [*notes, f"{parts.where}: {told}, and are left out"])
 
 
 def describe_bad(store: MediaStore, bad: dict[int, str]) -> str:

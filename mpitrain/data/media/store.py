@@ -302,5 +302,5 @@ def _check_room(descriptor: int, num_bytes: int) -> None:
     disk, missing = os.fstatvfs(descriptor), num_bytes - os.fstat(descriptor).st_blocks * 512
     room = disk.f_bavail * disk.f_frsize
     if missing > room:
-        sizes = [f"{number / 1e9:,.1f} GB" for number in (num_bytes, room)]
+        sizes = [f"{n / 1e9:,.1f} GB" if n >= 1e9 else f"{n / 1e6:,.1f} MB" for n in (num_bytes, room)]
         raise OSError(f"they take {sizes[0]}, and {sizes[1]} are free")

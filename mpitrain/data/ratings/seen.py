@@ -3,7 +3,29 @@
 Shapes: n samples, I codes of items.
 """
 
+from typing import Protocol
+
 import numpy as np
+
+
+class Hidden(Protocol):
+    """Outputs that rankings leave out."""
+
+    def hide(self, outputs: np.ndarray, x: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
+        """Return outputs in which they are -inf, given samples and targets."""
+
+
+class UnknownItems:
+    """Pairs with the item of code 0, which no training sample has, are never found: its vector says nothing.
+
+    All such items share it, so that one random vector would decide on all of them.
+    """
+
+    def hide(self, outputs: np.ndarray, x: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
+        """Return outputs (n, 2) of pairs (n, 2) in which yes is -inf for them."""
+        hidden = np.array(outputs)
+        hidden[x[:, 1] == 0, 1] = -np.inf
+        return hidden
 
 
 class Seen:
@@ -43,16 +65,16 @@ class Seen:
         found: np.ndarray = self._pairs[places] == pairs
         return found
 
-    def hide(self, outputs: np.ndarray, users: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
-        """Return outputs (n, I) in which the items of each user, and code 0, which is no item, are -inf.
+    def hide(self, outputs: np.ndarray, x: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
+        """Return outputs (n, I) in which the items of each user, x[:, 0], and code 0, which is no item, are -inf.
 
         Parameters
         ----------
-        users : (n,) array of int64
+        x : (n, 1 + K) array of int64
         targets : (n,) array of int64, optional
             An item of each row that stays as it is; 0 for none: an item that no training sample has is never found.
         """
-        hidden = np.array(outputs)
+        hidden, users = np.array(outputs), x[:, 0]
         counts = self._starts[users + 1] - self._starts[users]
         rows = np.repeat(np.arange(len(users)), counts)
         places = np.arange(len(rows)) + np.repeat(self._starts[users] - (np.cumsum(counts) - counts), counts)

@@ -15,7 +15,7 @@ from .history import histories
 from .options import RatingsOptions, parse_ratings_source
 from .pairs import Draws, PairRows
 from .reader import Interactions, read_interactions
-from .seen import Seen
+from .seen import Seen, UnknownItems
 from .split import Part, divide
 
 UNSEEN = "(never seen)"
@@ -158,7 +158,7 @@ def _clicks(coded: Coded, parts: np.ndarray, length: int) -> Dataset:
         class_names=(UNSEEN, *map(coded.items.name, range(1, coded.items.size))),
         feature_names=(columns["user"], *(f"{columns['item']}[-{k}]" for k in range(length, 0, -1))),
         target_name=columns["item"],
-        categories=(coded.users, *[Category(coded.items.size)] * (length - 1), *[coded.items] * (length > 0)),
+        categories=(coded.users, *[coded.items] * length),
     )
 
 
@@ -170,7 +170,7 @@ def _pairs(coded: Coded, parts: np.ndarray, negatives: int, seed: int) -> Datase
         others = Draws(LIST, everything, seed, -int(part))
         draws = Draws(negatives, coded.seen(parts == Part.TRAIN)) if is_train else others
         x = PairRows(coded.user[rows], coded.item[rows], draws, of_epochs=is_train)
-        splits[part] = Split(x, x.targets)
+        splits[part] = Split(x, x.targets, UnknownItems())
     return _dataset(
         coded,
         CLASSIFICATION,

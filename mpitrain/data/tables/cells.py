@@ -20,6 +20,7 @@ MISSING_WORDS = frozenset(
 )
 """Cells that stand for a missing value in a column of numbers, in lower case."""
 
+_WRITTEN = frozenset({*MISSING_WORDS, *map(str.upper, MISSING_WORDS), "NaN", "None", "Null"})
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.ASCII | re.IGNORECASE)
 _DIGIT = re.compile(r"\d", re.ASCII)
 _BOOLEANS = {"true": 1.0, "false": 0.0}
@@ -87,6 +88,22 @@ class CellFormat:
     def plain(self) -> bool:
         """True if numbers are as in ``float`` (with a decimal comma at most), and none marks a missing value."""
         return not (self.strip or self.thousands or any(self.number(word) is not None for word in self.missing or ()))
+
+    @functools.cached_property
+    def gaps(self) -> frozenset[str]:
+        """Cells that are missing values in a column of numbers, as they are written most of the time."""
+        words = _WRITTEN if self.missing is None else self.missing
+        return words | {""}
+
+    def floats_with_gaps(self, cells: Sequence[str]) -> np.ndarray | None:
+        """Return (N,) float64 if all cells are plain, finite numbers or ``gaps``, which are NaN; otherwise None."""
+        there = np.fromiter((cell not in self.gaps for cell in cells), bool, len(cells))
+        found = self.floats([cell for cell in cells if cell not in self.gaps])
+        if found is None:
+            return None
+        values = np.full(len(cells), math.nan)
+        values[there] = found
+        return values
 
     def numeral(self, cell: str) -> str | None:
         """Return the number in a cell in Python's notation, None for other cells."""

@@ -132,10 +132,21 @@ class Column:
         Keep the exact texts; ``texts`` becomes None if more than this many are distinct and they are numbers.
     role : Role
         With AUTO and CATEGORY the texts are kept until ``settle``.
+    gaps : bool
+        Whether it does not matter how missing numbers are written: they are all counted as empty cells.
     """
 
-    def __init__(self, name: str, cell_format: CellFormat | DateFormat, keep: int, role: Role = Role.NUMBER):
-        self.name, self._format, self._keep, self.role = name, cell_format, keep, role
+    def __init__(
+        self,
+        name: str,
+        cell_format: CellFormat | DateFormat,
+        keep: int,
+        role: Role = Role.NUMBER,
+        *,
+        gaps: bool = False,
+    ):
+        self.gaps = gaps
+        self.name, self._format, self.role = name, cell_format, role
         self.tally = Tally()
         unsettled = role in (Role.AUTO, Role.CATEGORY)
         self.texts = Texts() if keep or unsettled else None
@@ -143,7 +154,7 @@ class Column:
         self.ignored = False
         """True if the first block has shown a text column, whose other cells are skipped."""
         self.all_plain = role != Role.DATE
-        """True if all cells so far were finite numbers."""
+        """True if all cells so far were finite numbers, or missing where ``gaps``."""
 
     @property
     def dates(self) -> DateFormat | None:
@@ -175,6 +186,10 @@ class Column:
             values = self._format.floats(cells)
             if values is not None:
                 return self.add_numbers(values)
+            if self.gaps and isinstance(self._format, CellFormat):
+                values = self._format.floats_with_gaps(cells)
+                if values is not None:
+                    return self.add_values(values, row)
         return self.add_coded(*factorize(cells), row)
 
     def add_numbers(self, values: np.ndarray) -> np.ndarray:
@@ -189,14 +204,15 @@ class Column:
         codes = np.select([np.isnan(values), values == np.inf, values == -np.inf], [1, 2, 3], 0)
         kinds = np.array([Kind.NUMBER, Kind.EMPTY, Kind.INFINITE, Kind.INFINITE], np.int8)
         self.tally.add(["", "", "inf", "-inf"], kinds, codes, row)
-        self.all_plain = False
+        self.all_plain &= self.gaps and bool((codes < 2).all())
         return np.where(codes == 0, values, np.nan)
 
     def add_coded(self, cells: Sequence[str], codes: np.ndarray, row: int) -> np.ndarray:
         """Take rows whose stripped cells are ``cells[codes]``; return (n,) float64, as ``add``."""
         values, kinds = self._format.interpret(cells)
         self.tally.add(cells, kinds, codes, row)
-        self.all_plain &= bool((kinds == Kind.NUMBER).all())
+        plain = (Kind.NUMBER, Kind.EMPTY, Kind.MISSING) if self.gaps else (Kind.NUMBER,)
+        self.all_plain &= bool(np.isin(kinds, plain).all())
         if self.texts is not None:
             places = self.texts.add(cells, codes)
             if not self.texts.keeps_codes:
@@ -205,47 +221,3 @@ class Column:
                 self.texts = None
         coded: np.ndarray = values[codes]
         return coded
-
-
-class Matrix:
-    """A float64 matrix that grows by rows, without a second copy.
-
-    Parameters
-    ----------
-    num_columns : int
-    """
-
-    def __init__(self, num_columns: int):
-        self._values = np.empty((0, num_columns))
-        self._used = 0
-
-    @property
-    def num_columns(self) -> int:
-        """Columns of the matrix."""
-        return self._values.shape[1]
-
-    def replace(self, column: int, values: np.ndarray) -> None:
-        """Replace the values of the first rows in a column."""
-        self._values[: len(values), column] = values
-
-    def reserve(self, num_rows: int) -> None:
-        """Reserve room for ``num_rows`` rows in all; memory is allocated as it is filled."""
-        if num_rows > len(self._values):
-            larger = np.empty((num_rows, self._values.shape[1]))
-            larger[: self._used] = self._values[: self._used]
-            self._values = larger
-
-    def extend(self, columns: Sequence[np.ndarray], num_rows: int) -> None:
-        """Append rows, given as columns of (num_rows,) float64."""
-        end = self._used + num_rows
-        if end > len(self._values):
-            self._values.resize((max(end, len(self._values) * 5 // 4), self._values.shape[1]), refcheck=False)
-        rows = self._values[self._used : end]
-        for k, column in enumerate(columns):
-            rows[:, k] = column
-        self._used = end
-
-    def finish(self) -> np.ndarray:
-        """Return the (N, C) matrix without spare rows."""
-        self._values.resize((self._used, self._values.shape[1]), refcheck=False)
-        return self._values

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .columns import Matrix
 from .encoding import Encoding
+from .matrix import Matrix
 
 
 class Part(NamedTuple):

@@ -5,8 +5,9 @@ csv module then reads it, and finds the words for what is wrong.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,20 @@ from .columns import merge_stripped
 Coded = tuple[list[str], np.ndarray]
 Parsed = dict[int, np.ndarray | Coded]
 """By position in the row: numbers, or distinct stripped cells and codes."""
-Plan = dict[int, bool]
-"""The columns to read, and whether they are expected to hold plain numbers only."""
+
+
+class Reading(Enum):
+    """The expected contents of a column."""
+
+    TEXT = 0
+    NUMBERS = 1
+    """Plain, finite numbers only."""
+    GAPS = 2
+    """These, and missing ones."""
+
+
+Plan = dict[int, Reading]
+"""The columns to read."""
 
 
 class ArrowParser:
@@ -28,16 +41,18 @@ class ArrowParser:
     ----------
     num_columns : int
     separator, decimal : str
+    gaps : iterable of str
+        Cells that are missing numbers.
     """
 
-    def __init__(self, num_columns: int, separator: str, decimal: str):
+    def __init__(self, num_columns: int, separator: str, decimal: str, gaps: Iterable[str]):
         import pyarrow
         from pyarrow import csv
 
         self._pyarrow: Any = pyarrow
         self._csv: Any = csv
         self._names = [str(k) for k in range(num_columns)]
-        self._separator, self._decimal = separator, decimal
+        self._separator, self._decimal, self._gaps = separator, decimal, sorted(gaps)
 
     def parse(self, block: Block, plan: Plan) -> Parsed | None:
         """Return the columns of ``plan``, None if the csv module must read the block."""
@@ -50,15 +65,25 @@ class ArrowParser:
         if table.num_rows != block.num_lines:
             return None
         parsed: Parsed = {}
-        for k, numeric in plan.items():
+        for k, kind in plan.items():
             array = table.column(str(k)).combine_chunks()
-            if numeric:
-                parsed[k] = values = _view(array, np.float64)
-                if not np.isfinite(values).all():
+            if kind != Reading.TEXT:
+                values = self._numbers(array, gaps=kind == Reading.GAPS)
+                if values is None:
                     return None
+                parsed[k] = values
             else:
                 parsed[k] = merge_stripped(array.dictionary.to_pylist(), _view(array.indices, np.int32))
         return None if _may_hold_blank_rows(parsed) else parsed
+
+    def _numbers(self, array: Any, *, gaps: bool) -> np.ndarray | None:
+        """Return (n,) float64, NaN for missing ones; None where they are not expected, or one is not finite."""
+        if not array.null_count:
+            values = _view(array, np.float64)
+            return values if np.isfinite(values).all() else None
+        if not gaps or not np.isfinite(_view(array.fill_null(0.0), np.float64)).all():
+            return None
+        return _view(array.fill_null(np.nan), np.float64)
 
     def _read(self, block: Block, plan: Plan) -> Any:
         arrow, csv = self._pyarrow, self._csv
@@ -69,9 +94,9 @@ class ArrowParser:
             csv.ParseOptions(delimiter=self._separator, newlines_in_values=block.quoted),
             csv.ConvertOptions(
                 check_utf8=False,  # done
-                column_types={str(k): arrow.float64() if numeric else texts for k, numeric in plan.items()},
+                column_types={str(k): texts if kind == Reading.TEXT else arrow.float64() for k, kind in plan.items()},
                 include_columns=[str(k) for k in plan],
-                null_values=[],
+                null_values=self._gaps,
                 decimal_point=self._decimal,
             ),
         )
@@ -83,8 +108,19 @@ def _view(array: Any, dtype: type) -> np.ndarray:
 
 
 def _may_hold_blank_rows(parsed: Parsed) -> bool:
-    """Return whether every column read has an empty cell, as blank rows of separators do."""
-    return all(not isinstance(column, np.ndarray) and "" in column[0] for column in parsed.values())
+    """Return whether all columns that were read are empty in a row, as in blank rows of separators."""
+    empty: np.ndarray | None = None
+    for column in parsed.values():
+        here = np.isnan(column) if isinstance(column, np.ndarray) else _empty(*column)
+        empty = here if empty is None else empty & here
+        if not empty.any():
+            return False
+    return True
+
+
+def _empty(cells: list[str], codes: np.ndarray) -> np.ndarray:
+    found: np.ndarray = codes == (cells.index("") if "" in cells else -1)
+    return found
 
 
 def parse_ahead(

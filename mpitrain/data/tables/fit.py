@@ -13,6 +13,7 @@ from .cells import Kind, Role
 from .class_labels import class_labels
 from .dates import DateFormat
 from .encoding import PERIODS, Encoding, Rule
+from .features import feature_roles, missing_texts, texts_of_category
 from .options import ORDERS
 from .statistics import BLOCK, Statistics
 from .table import Table
@@ -34,9 +35,9 @@ def fit_encoding(table: Table, rows: np.ndarray) -> tuple[Encoding, list[str]]:
     UserError
         If a column is neither numbers nor dates nor text, or no column is left.
     """
-    roles = table.feature_roles()
+    roles = feature_roles(table)
     places = {name: k for k, name in enumerate(table.features)}
-    texts = {places[name]: table.texts_of_category(name) for name, role in roles.items() if role == Role.CATEGORY}
+    texts = {places[name]: texts_of_category(table, name) for name, role in roles.items() if role == Role.CATEGORY}
     dates = {places[name] for name, role in roles.items() if role == Role.DATE}
     found = Statistics(table.raw, rows, {k: len(cells) for k, cells in texts.items()}, dates)
     fills = found.centers(table.options.impute)
@@ -61,7 +62,9 @@ def fit_encoding(table: Table, rows: np.ndarray) -> tuple[Encoding, list[str]]:
     encoding = Encoding(tuple(rules))
     notes = _notes(table, encoding, left_out, rare, {name: int(found.missing[k]) for name, k in places.items()})
     if not rules:
-        raise UserError(f"{table.path}: no column is left to learn from: {notes[0].partition(': ')[2]}")
+        words = [name for name in left_out if roles[name] == Role.CATEGORY]
+        hint = f" (text={words[0]} reads it as a text)" if words and table.options.kind == "csv" else ""
+        raise UserError(f"{table.path}: no column is left to learn from: {notes[0].partition(': ')[2]}{hint}")
     return encoding, notes
 
 
@@ -82,7 +85,7 @@ def encoded(
     if whole and encoding.is_plain and not table.has_missing(encoding.columns):
         return table.raw
     codes = {
-        k: rule.codes_of(table.texts_of_category(rule.name), table.options.format)
+        k: rule.codes_of(texts_of_category(table, rule.name), table.options.format)
         for k, rule in enumerate(encoding.rules)
         if rule.role == Role.CATEGORY
     }
@@ -115,7 +118,7 @@ def missing_notes(table: Table, encoding: Encoding) -> list[str]:
 
 def _category(table: Table, name: str, cells: Sequence[str], counts: np.ndarray) -> tuple[Rule, int]:
     """Return the rule of a column of categories, and how many of these are too rare to have a code."""
-    missing = table.missing_texts(name, cells)
+    missing = missing_texts(table, name, cells)
     there = [k for k in range(len(cells)) if k not in missing]
     labels = class_labels([cells[k] for k in there], table.options.format)
     whole = labels != [cells[k] for k in there] or all(_is_integer(label) for label in labels)

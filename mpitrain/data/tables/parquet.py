@@ -14,10 +14,11 @@ from ...device import CPU
 from ...errors import UserError
 from ..files import one_line, reading
 from .cells import Role
-from .columns import Column, Matrix, merge_stripped
+from .columns import Column, merge_stripped
 from .dates import DateFormat
 from .dialect import Header
 from .lines import Lines
+from .matrix import Matrix
 from .options import CsvOptions
 from .reader import Reader
 from .roles import role_of_text

@@ -15,6 +15,7 @@ from ..matching.conform import check_shapes, check_target, find_columns, number_
 from ..matching.signature import Signature
 from .class_labels import class_labels
 from .encoded import EncodedTable, Part, Room
+from .features import feature_roles
 from .fit import encoded, missing_notes, roles_of
 from .options import CsvOptions, split_names
 from .stored import is_large, stored
@@ -63,7 +64,7 @@ def read_samples(
     if encoding is None:
         x = table.numbers(features)
     else:
-        table.feature_roles()
+        feature_roles(table)
         x = encoded(table, encoding, room.empty)
         notes += tuple(missing_notes(table, encoding))
     if not only_codes(signature.categories):

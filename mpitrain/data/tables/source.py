@@ -14,6 +14,7 @@ from ..files import file
 from .cells import Kind, Role
 from .encoded import EncodedTable, Part, Room
 from .encoding import Encoding
+from .features import feature_roles, settle_all
 from .findings import doubts, one_hot_partners
 from .fit import encoded, fit_encoding, missing_notes, roles_of
 from .options import CsvOptions, parse_csv_source
@@ -86,8 +87,8 @@ def read_table(
     target = target_of(table, task)
     notes = [*target.notes, *notes_on(table)]
     if encoding is None:
-        table.settle_all()
-    table.feature_roles()
+        settle_all(table)
+    feature_roles(table)
     if encoding is None:
         train = np.arange(len(target.y))
         if not options.test:
@@ -201,5 +202,5 @@ def _open_test(options: CsvOptions, encoding: Encoding, room: Room) -> Table:
     second = begin_table(path, dataclasses.replace(options, drop=(), test=""), encoding.columns)
     second.read.make_matrix = room.matrix
     read_rows(second, roles=roles_of(second, encoding))
-    second.feature_roles()
+    feature_roles(second)
     return second

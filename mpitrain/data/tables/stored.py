@@ -5,6 +5,8 @@ Shapes: N rows, C columns of the table, F columns of the samples.
 
 import dataclasses
 import json
+import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,9 @@ import numpy as np
 from ...json_text import to_json
 from ..cache import Cache, facts_of
 from ..categories import Category
-from .columns import Matrix
 from .encoded import EncodedTable, Part, Room
 from .encoding import Encoding
+from .matrix import Matrix
 from .options import CsvOptions
 from .parquet import parquet_files
 
@@ -90,8 +92,11 @@ class FolderRoom(Room):
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Return a mapped array."""
+        path, size = self._next(), max(1, math.prod(shape) * np.dtype(dtype).itemsize)
         try:
-            return np.memmap(self._next(), dtype, "w+", shape=shape)
+            with path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, size)  # a full disk is found here, not when the map is written to
+            return np.memmap(path, dtype, "r+", shape=shape)
         except OSError as error:
             raise CACHE.refusal(self._folder, error) from None
 

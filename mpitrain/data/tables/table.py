@@ -14,7 +14,6 @@ from .columns import MANY, UNLIMITED, Column, Texts
 from .dates import DateFormat
 from .options import CsvOptions, split_categories, split_names
 from .reader import Reader, TableReader
-from .roles import choose_role
 from .words import check_names, quoted, shortened
 
 if TYPE_CHECKING:
@@ -95,9 +94,9 @@ class Table:
         self.check_names(names)
         unread = [name for name in names if name not in self.read.columns]
         if unread:
-            return self._again(names).numbers(names)
+            return self.again(names).numbers(names)
         self.check_whole(names)
-        self._check_numbers(names)
+        self.check_numbers(names)
         if tuple(names) == self.features:
             return self._matrix
         x = np.empty((len(self.lines), len(names)))
@@ -111,83 +110,31 @@ class Table:
         texts."""
         return self._matrix
 
-    def feature_roles(self) -> dict[str, Role]:
-        """Return the role of each feature that was read with one, checked.
-
-        Raises
-        ------
-        UserError
-            If cells do not fit the others in their column.
-        """
-        roles = {name: self.read.columns[name].role for name in self.features}
-        self._check_numbers([name for name, role in roles.items() if role == Role.NUMBER])
-        for name, role in roles.items():
-            tally = self.read.columns[name].tally
-            if role == Role.DATE and tally.count(*tally.odd_kinds):
-                raise UserError(f"{self.path}: column {name!r} {self.odd_cells(name)}")
-        return roles
-
-    def settle_all(self) -> None:
-        """Decide the roles of columns whose first block did not show that they are text.
-
-        Raises
-        ------
-        UserError
-            If a column of text turned out to hold mostly numbers.
-        """
-        for name in () if self.read.typed else self.features:
-            column = self.read.columns[name]
-            if column.role == Role.NUMBER and column.tally.is_text:
-                self._settle_late(name)
-            elif column.role == Role.CATEGORY and not column.tally.is_text and name not in self.categories:
-                raise UserError(f"{self.path}: column {name!r} {self.odd_cells(name)}")
-
-    def _settle_late(self, name: str) -> None:
-        """Decide the role of a column whose first block did not show that it is text."""
-        column = self._again([], [name]).column(name)
-        column.role = Role.AUTO
-        values = column.settle(*choose_role(column, self.options, self.path))
-        if values is not None:
-            self.raw[:, self._places[name]] = values
-            self.read.columns[name] = column
-
-    def texts_of_category(self, name: str) -> list[str]:
-        """Return the distinct texts of a column of categories, whose places ``raw`` holds."""
-        texts = self.read.columns[name].texts
-        assert texts is not None
-        return texts.cells
-
-    def missing_texts(self, name: str, cells: Sequence[str]) -> set[int]:
-        """Return which of the ``cells`` of a column of categories are missing values."""
-        _, kinds = self.options.format.interpret(cells)
-        wanted = self.missing_kinds(name)
-        return {k for k, kind in enumerate(kinds.tolist()) if kind in wanted}
-
     def has_missing(self, names: Sequence[str]) -> bool:
         """Return whether values are missing in columns that were read."""
         return any(self.column(name).tally.count(*self.missing_kinds(name)) for name in names)
 
     def values(self, name: str) -> np.ndarray:
         """Return a column that was read as (N,) float64, unchecked: NaN for cells that are not numbers."""
-        place = self._places[name]
+        place = self.places[name]
         dense = len(self.features)
         return self._matrix[:, place] if place < dense else self._rest[:, place - dense]
 
     @functools.cached_property
-    def _places(self) -> dict[str, int]:
+    def places(self) -> dict[str, int]:
         """The places of the columns that were read: the features', and then the others'."""
         return {name: place for place, name in enumerate(self.read.columns)}
 
     def column(self, name: str) -> Column:
         """Return the counts of a column's cells by kind and, if they are kept, their texts."""
-        return self.read.columns[name] if name in self.read.columns else self._again([name]).column(name)
+        return self.read.columns[name] if name in self.read.columns else self.again([name]).column(name)
 
     def texts(self, name: str) -> Texts:
         """Return the exact, stripped texts of a column."""
         kept = self.read.columns[name].texts if name in self.read.columns else None
         if kept is not None:
             return kept
-        texts = self._again([], [name]).column(name).texts
+        texts = self.again([], [name]).column(name).texts
         assert texts is not None
         return texts
 
@@ -220,7 +167,8 @@ class Table:
         text = (as_text or self.column(name).tally.is_text) and self.options.na is None
         return (Kind.EMPTY,) if text else (Kind.EMPTY, Kind.MISSING)
 
-    def _check_numbers(self, names: Sequence[str]) -> None:
+    def check_numbers(self, names: Sequence[str]) -> None:
+        """Raise UserError if columns that were read hold text, infinity, or True and False among numbers."""
         text = [name for name in names if self.column(name).tally.is_text]
         if text:
             many = len(text) > 1
@@ -248,7 +196,9 @@ class Table:
             return f"holds {shortened(odd[0][1])[1:-1]} on {self.place(odd[0][0])}, expected a number"
         dates = self.column(name).role == Role.DATE
         hint = "" if dates else self.hint(*(cell for _, cell in odd))
-        hint = hint or "mend these cells, or say that they are missing (na=)"
+        if not hint:
+            other = f"; categories={name} takes all for categories" if name in self.features and not dates else ""
+            hint = f"mend these cells, or say that they are missing (na=){other}"
         return f"holds {'dates' if dates else 'numbers'}, but also {shown}{more}: {hint}"
 
     def hint(self, *cells: str) -> str:
@@ -260,7 +210,7 @@ class Table:
         found = notation.other_notations(*cells) or notation.other_notations(cells[0])
         return ", or ".join(f"{options} reads it as {value:.15g}" for options, value in found)
 
-    def _again(self, features: Sequence[str], keep: Sequence[str] = ()) -> "Table":
+    def again(self, features: Sequence[str], keep: Sequence[str] = ()) -> "Table":
         """Read other columns of the file."""
         reader = make_reader(self.path, self.options, self.read.kind)
         if _stamp(self.path) != self.stamp:

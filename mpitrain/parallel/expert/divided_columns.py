@@ -8,10 +8,13 @@ import numpy as np
 from ...comm.group import Group
 from ...comm.world import World, data_group
 from ...context import Context
+from ...errors import UserError
 from ...layers.base import Layer
 from ...layers.column_embeddings import ColumnEmbeddings
 from ...ops.embedding import check_ids
 from .row_exchange import RowExchange
+
+ON_CPUS = "embedding tables are divided in the memory of CPUs only: take --device cpu, or leave axis expert out"
 
 
 class DividedColumns(Layer):
@@ -24,6 +27,11 @@ class DividedColumns(Layer):
     group : Group or World
     columns : ColumnEmbeddings
         The whole layer, without memory; it becomes that of this rank's rows.
+
+    Raises
+    ------
+    UserError
+        On a device.
 
     Attributes
     ----------
@@ -38,6 +46,8 @@ class DividedColumns(Layer):
 
     def __init__(self, group: Group | World, columns: ColumnEmbeddings):
         group = data_group(group)
+        if group.has_devices:
+            raise UserError(ON_CPUS)
         self.local, self.needs_dx = columns, columns.needs_dx
         by_size: dict[int, list[int]] = {}
         for number in columns.large:
@@ -59,6 +69,8 @@ class DividedColumns(Layer):
     def forward(self, x: np.ndarray, ctx: Context) -> Any:
         """Return numbers and vectors, side by side."""
         local = self.local
+        if not isinstance(x, np.ndarray):
+            raise UserError(ON_CPUS)
         y = local.with_numbers(x, ctx)
         for number in self._whole:
             local.put_vectors(number, x, y, ctx)

@@ -63,6 +63,11 @@ class DividedCrossEntropy(SoftmaxCrossEntropy):
         """
         if not isinstance(outputs, np.ndarray):
             return self._on_host(outputs, targets, ctx)
+        if targets.dtype.kind == "f" and targets.ndim == outputs.ndim:
+            raise UserError(
+                "mixtures of samples (mixup, cutmix) do not go with a last layer whose outputs are divided over axis "
+                "tensor: leave out --augment's mixture, or that axis"
+            )
         if not np.issubdtype(targets.dtype, np.integer):
             raise UserError(f"cross-entropy needs integer targets (class numbers), but they are {targets.dtype}")
         logits, flat = outputs.reshape(targets.size, outputs.shape[-1]), targets.reshape(-1)

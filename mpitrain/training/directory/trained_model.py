@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,6 @@ from ...data.tokenizer import Tokenizer
 from ...data.validation import with_validation
 from ...device import CPU, Device
 from ...errors import UserError
-from ...generation import NextToken
 from ...layers import Layer
 from ...lora_options import LoRAOptions, parse_lora
 from ...losses import Loss
@@ -48,6 +47,9 @@ from ..scoring.scores import Scoring, make_scoring
 from ..setup import extremes_of, normalizer_from
 from ..weights import check_weights, load_weights, read_metadata
 from .run_directory import BEST, CONFIG, LAST, TOKENIZER
+
+if TYPE_CHECKING:
+    from ...generation import NextToken
 
 SHOWN = 40  # tokens of a window that are written out
 FLOAT32_DIGITS, FLOAT64_DIGITS = 9, 17
@@ -164,11 +166,13 @@ class TrainedModel:
         self._load(world, Arena(self.model, device=device))
         return self.model
 
-    def next_token(self, window: int, device: Device = CPU) -> NextToken:
+    def next_token(self, window: int, device: Device = CPU) -> "NextToken":
         """Return what predicts the next token, after ``load``.
 
         A model without learned positions sees as many tokens as in training, if ``window`` is 0.
         """
+        from ...generation import NextToken
+
         predict = NextToken(self.model, window=window, device=device)
         if not predict.window:
             predict = NextToken(self.model, window=self.signature.input_shape[0], device=device)

@@ -188,7 +188,7 @@ class _Predictor:
     def _named(self, number: int, columns: Columns) -> Columns:
         """Return columns with the file of each sample in front, where samples are files."""
         files = self._sources[0].files(number)
-        return {"file": np.array(files), **columns} if files else columns
+        return {"file": files, **columns} if len(files) else columns
 
     @staticmethod
     def _joined(batches: Iterator[Columns]) -> Columns:

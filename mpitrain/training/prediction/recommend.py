@@ -67,7 +67,7 @@ def recommended(
 def _best(scores: np.ndarray, users: Users, rows: slice, count: int) -> np.ndarray:
     """Return user, place, item and score of the best items of some users, (4, n) float64, given scores (U, I)."""
     number = np.arange(rows.start, rows.stop)
-    hidden = users.seen.hide(scores, number + 1)
+    hidden = users.seen.hide(scores, number[:, None] + 1)
     item = np.argsort(-hidden, axis=1, kind="stable")[:, :count]
     score = np.take_along_axis(hidden, item, axis=1)
     place = np.broadcast_to(np.arange(item.shape[1]), item.shape)

@@ -264,8 +264,8 @@ class Evaluator:
 
 
 def hiding(split: Split, rows: slice, targets: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Return the function that hides the items of each row's user from a ranking; None where there are none."""
-    return None if split.seen is None else partial(split.seen.hide, users=split.x[rows][:, 0], targets=targets)
+    """Return the function that hides what rankings of some rows leave out; None where that is nothing."""
+    return None if split.hidden is None else partial(split.hidden.hide, x=split.x[rows], targets=targets)
 
 
 def best_of(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,8 @@ NUM_WORST = 16
 MOST_PAIRS = 30
 MOST_FEATURES = 12
 MOST_TOKENS = 80
+UNKNOWN = "unknown"
+"""A category that the training samples did not have, or none."""
 
 
 def examine(evaluator: Evaluator, dataset: Dataset, scoring: Scoring, most: int = MOST_SAMPLES) -> dict[str, Any]:
@@ -165,7 +167,12 @@ def _content(dataset: Dataset, sample: np.ndarray) -> dict[str, Any]:
         return {"text": visible(dataset.tokenizer.decode(tokens)) if dataset.tokenizer else " ".join(map(str, tokens))}
     values = sample.reshape(-1)[:MOST_FEATURES].tolist()
     names = dataset.feature_names or [f"column {k}" for k in range(len(values))]
-    return {"features": {name: _rounded(value) for name, value in zip(names, values, strict=False)}}
+    categories = dataset.categories or (None,) * len(values)
+    told = [
+        _rounded(value) if one is None else one.name(int(value)) or UNKNOWN
+        for value, one in zip(values, categories, strict=False)
+    ]
+    return {"features": dict(zip(names, told, strict=False))}
 
 
 def _name(names: tuple[str, ...], number: int) -> str:
