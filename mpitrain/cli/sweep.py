@@ -133,6 +133,8 @@ def _ended(
     console: Any, spec: "SweepSpec", directory: Path, state: "SweepState", trial: "Trial", of: "TrialState"
 ) -> None:
     """Print a line about a trial that has ended, and write the page now and then."""
+    import time
+
     from ..sweeps.plan import say
     from ..sweeps.state import OVER
 
@@ -142,16 +144,22 @@ def _ended(
     digits = len(str(total))
     where = f"[{over:{digits}}/{total}] trial {trial.number + 1:<{digits}}"
     settings = f"{say(values)}{_variant(spec, trial)}".strip()
-    console.say("  ".join(part for part in (where, _result(spec, of), settings, _status(spec, of)) if part))
+    console.say(
+        _fit(console, "  ".join(part for part in (where, _result(spec, of), settings, _status(spec, of)) if part))
+    )
     path = directory / PAGE
-    import time
-
     try:
         due = time.time() - path.stat().st_mtime > PAGE_SECONDS
     except OSError:
         due = False
     if due:
         _write_page(spec, directory)
+
+
+def _fit(console: Any, line: str) -> str:
+    """Return a line that fits the terminal; elsewhere the whole one."""
+    wide = not console.is_terminal or len(line) <= console.width
+    return line if wide else f"{line[: console.width - 1].rstrip()}\u2026"
 
 
 def _result(spec: "SweepSpec", of: "TrialState") -> str:

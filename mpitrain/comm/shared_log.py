@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
+from ..errors import UserError
 from .schedule.progress_thread import why_no_thread
 
 WORD = 8  # bytes
@@ -91,11 +92,11 @@ class SharedLog:
 
         Raises
         ------
-        MemoryError
+        UserError
             If there is no room for it.
         """
         if self._read + len(line) > self._capacity:
-            raise MemoryError(f"the log has room for {self._capacity:,} bytes")
+            raise UserError(f"the log of this job is full: it has room for {self._capacity:,} bytes")
         self._window.Put(np.frombuffer(line, np.uint8), 0, self._at + self._read)
         self._window.Flush(0)  # before the length, by which others know that it is there
         self._add(LENGTH, len(line))

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from mpi4py import MPI
 
+from ..device import GpuSlot
 from ..errors import UserError
 from .group import Group
 from .job import Job
@@ -89,6 +90,8 @@ class World(Ranks):
         True where the others continue when a rank is lost.
     outer : World or None
         The job of which this one is a part.
+    gpu_slot : GpuSlot or None
+        GPU of this rank in all parts of the job; None where each part assigns GPUs to its ranks.
     """
 
     def __init__(
@@ -129,6 +132,7 @@ class World(Ranks):
         self.lost_ranks = False
         self.watchdog: Watchdog | None = None
         self.outer, self._on_hang = outer, on_hang
+        self.gpu_slot: GpuSlot | None = None
         self._query_service = QueryService(own, several_nodes=self.node_size < self.size)
         self._groups: dict[str, Group] = {}
         self._set_elastic(before is not None)

@@ -9,7 +9,8 @@ def _(layer: ColumnEmbeddings, x: Value, costs: Costs) -> Value:
     y = Value((layer.num_outputs,), costs)
     for number, table in enumerate(layer.tables):
         is_large = number in layer.large  # axis expert divides its rows
-        costs.add("parameters_expert" if is_large else "parameters", table.weight.size)
+        costs.add("parameters_rows" if is_large else "parameters", table.weight.size)
+        costs.add("tables", table.weight.size)
         if is_large:
             costs.add("routed", table.size)
             costs.largest("experts", table.num_embeddings)

@@ -83,7 +83,11 @@ def parallel_coordinates(rows: Sequence[Row], parameters: Sequence[Parameter], m
     words = f"{len(shown)} trials; the best has {metric} {show_score(metric, values[0])}."
     picture = svg("coordinates", "Parameters and objective of the trials", words, (width, HEIGHT), body)
     picture = Html(picture.replace("<svg ", f"<svg style='width: {width}px' ", 1))
-    note = f"The {good} best of {len(shown)} stand out, the very best most." if len(shown) > 1 else ""
+    note = "" if len(shown) == 1 else f"The best of {len(shown)} trials stands out."
+    if good > 1:
+        note = f"The {good} best of {len(shown)} trials stand out, the very best most."
+    if any(axis.name not in row.values for row in shown for axis in axes):
+        note += " A line has a gap where a parameter does not apply."
     legend = element("p", note, class_="soft") if note else Html()
     return element("figure", join([legend, scrolling("parallel coordinates", picture)]), class_="wide")
 

@@ -41,7 +41,8 @@ class Memory:
 def own_parameters(unit: Unit, strategy: Strategy) -> float:
     """Return the parameters of a unit on one rank."""
     tensor = strategy.tensor
-    return unit.parameters + unit.parameters_cut / tensor + unit.parameters_expert / (tensor * strategy.expert)
+    cut = unit.parameters_cut + unit.parameters_expert / strategy.expert
+    return unit.parameters + cut / tensor + unit.parameters_rows / strategy.expert
 
 
 def zero(parameters: float, precision: Precision, slots: float, shard: int, ranks: int) -> Memory:

@@ -55,8 +55,9 @@ class Unit:
         Elements of memory that units use one after the other, in the moment that needs most.
     output : float
         Elements of the output.
-    parameters, parameters_cut, parameters_expert : float
-        Parameters of all ranks, those divided by axis tensor, and those divided by axis expert.
+    parameters, parameters_cut, parameters_expert, parameters_rows : float
+        Parameters of all ranks, those divided by axis tensor, by axes tensor and expert, and by axis expert alone (the
+        rows of large tables).
     tables : float
         Parameters, contained in these, of which forward reads few rows (embeddings).
     sums, sums_back : int
@@ -98,6 +99,7 @@ class Unit:
     parameters: float = 0.0
     parameters_cut: float = 0.0
     parameters_expert: float = 0.0
+    parameters_rows: float = 0.0
     tables: float = 0.0
     sums: int = 0
     sums_back: int = 0
@@ -121,7 +123,7 @@ class Unit:
     @property
     def whole_parameters(self) -> float:
         """All of its parameters."""
-        return self.parameters + self.parameters_cut + self.parameters_expert
+        return self.parameters + self.parameters_cut + self.parameters_expert + self.parameters_rows
 
     @property
     def flops(self) -> float:

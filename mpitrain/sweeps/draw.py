@@ -16,7 +16,7 @@ from ..errors import UserError
 from .parameters import Parameter, Values
 
 POINTS, PLACES, CELLS = range(101, 104)  # purposes of random bits
-MOST_TRIALS = 100_000
+MOST_TRIALS = 10_000
 
 
 def grid(parameters: Sequence[Parameter]) -> list[Values]:

@@ -24,10 +24,11 @@ from .draw import active
 from .parameters import Parameter, parse_parameter
 
 METHODS = ("grid", "random", "latin-hypercube", "asha", "pbt")
-SMALLER_IS_BETTER = ("loss", "mse", "mae", "perplexity", "bits_per_byte", "error")
+SMALLER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity", "bits_per_byte", "error")
 RESERVED = {
     "out": "each trial gets a directory of its own",
     "progress": "trials show no progress of their own",
+    "max_time": "timeout in [sweep] limits a trial",
     "elastic": "a sweep continues by --resume",
     "profile": "profile a trial by itself, with its config.toml",
 }

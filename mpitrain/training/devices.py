@@ -20,7 +20,8 @@ def take_device(config: Config, world: World) -> Device:
     """
     settings = config.compute
     sights = world.all_gather(discover(settings.device, world.node))
-    places = assign(sights)
+    slot = None if world.outer is None else world.outer.gpu_slot
+    places = assign(sights) if slot is None else world.all_gather(slot)
     with world.together():
         world.notes += notes(settings.device, sights, places)
         if settings.precision != "fp32" and all(place.number is None for place in places):
@@ -34,6 +35,12 @@ def take_device(config: Config, world: World) -> Device:
         device = open_device(places[world.rank], settings.precision)
     use_device(device, world)
     return device
+
+
+def share_devices(config: Config, world: World) -> None:
+    """Give each rank of a job the GPU that it has in all parts of the job (collective)."""
+    sights = world.all_gather(discover(config.compute.device, world.node))
+    world.gpu_slot = assign(sights)[world.rank]
 
 
 def use_device(device: Device, world: World) -> None:

@@ -7,7 +7,7 @@ from ..balance_options import parse_balance
 from ..comm.world import World
 from ..config import Config
 from ..errors import UserError
-from ..layers import Layer
+from ..layers import ColumnEmbeddings, Layer
 from ..model_table import ModelTable
 
 GIB = 2**30
@@ -93,10 +93,14 @@ def check_memory(config: Config, model: Layer, world: World, num_parts: int = 1)
     """Raise a UserError if the weights and gradients of ``model`` need more memory than the machine has.
 
     Counted is the least that any way of training needs: the weights once on a node, gradients of those that are trained
-    on each of its ranks that has them, of which ``num_parts`` have the model together.
+    on each of its ranks that has them, of which ``num_parts`` have the model together. Those of large embedding tables
+    may be a few rows.
     """
     whole = ModelTable.of(model)
     parameters, trained = (sum(entry.size for entry in some) for some in (whole.parameters, whole.trained))
+    columns = [layer for layer in model.layers() if isinstance(layer, ColumnEmbeddings)]
+    tables = [layer.tables[number].weight for layer in columns for number in layer.large]
+    trained -= sum(p.size for p in tables if not p.frozen)
     copies = world.node_size / num_parts
     needed = int(4 * (parameters * min(1, copies) + trained * copies))
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

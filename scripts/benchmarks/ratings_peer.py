@@ -1,18 +1,21 @@
 """The models of ``ratings.py`` in PyTorch, and plain methods in NumPy, on samples of mpitrain.
 
-Distributions of initial values, optimizer, learning rates, batch size and epochs are those of mpitrain; the random
-numbers are PyTorch's.
+Both sides begin with the same weights and take the same batches in the same order, with the same learning rates.
 """
 
 import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+
+from mpitrain.arena import Arena
+from mpitrain.data.loader import Loader
+from mpitrain.data.normalize import Normalizer
+from mpitrain.models import Codes, build
 
 K = 10
 
@@ -110,30 +113,55 @@ def train(name: str, data: Any, task: dict[str, Any], seed: int) -> dict[str, fl
         "pairs": lambda: NeuMF(users, items),
         "next": lambda: TwoTower(items, 32),
     }[name]()
+    begin_alike(model, name, first_weights(data, task["model"], seed))
     optimizer = torch.optim.Adam(model.parameters(), task["lr"])
     steps = task["epochs"] * math.ceil(len(data.train) / task["batch"])
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
+    scale = Normalizer(np.array([mean]), np.array([std])) if name == "ratings" else None
+    options: dict[str, Any] = {"rank": 0, "size": 1, "seed": seed, "normalizer": None, "target_normalizer": scale}
+    loader = Loader(data.train, batch_size=task["batch"], **options)
     for epoch in range(task["epochs"]):
-        for x, y in batches(name, data.train, task["batch"], seed, epoch, (mean, std)):
+        for (batch,) in loader.epoch(epoch):
             optimizer.zero_grad()
-            model.loss(x, y).backward()
+            y = torch.tensor(batch.y)
+            model.loss(torch.tensor(batch.x), y[:, 0] if y.ndim == 2 else y).backward()
             optimizer.step()
             schedule.step()
     with torch.no_grad():
         return SCORES[name](model, data.test, mean, std)
 
 
-def batches(
-    name: str, split: Any, size: int, seed: int, epoch: int, scale: tuple[float, float]
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield the batches of an epoch in a random order."""
-    x = split.x.of_epoch(seed + 1000, epoch) if name == "pairs" else split.x  # other drawn items than ours
-    for rows in torch.randperm(len(split)).split(size):
-        rows_ = rows.numpy()
-        y = split.y[rows_]
-        numbers = (y[:, 0] - scale[0]) / scale[1] if y.ndim == 2 else y
-        targets = torch.tensor(numbers, dtype=torch.float32 if y.ndim == 2 else torch.int64)
-        yield torch.tensor(x.take(rows_) if name == "pairs" else x[rows_]), targets
+def first_weights(data: Any, model: str, seed: int) -> dict[str, torch.Tensor]:
+    """Return the initial weights of mpitrain by name."""
+    made = build(model, data.input_shape, data.num_outputs, codes=Codes.of(data))
+    arena = Arena(made.named_parameters(), made.named_states(), seed=seed)
+    return {p.name: torch.tensor(np.array(p.data)) for p in arena.parameters}
+
+
+def begin_alike(model: Any, name: str, first: dict[str, torch.Tensor]) -> None:
+    """Give a model of PyTorch these weights."""
+    with torch.no_grad():
+        if name == "next":
+            model.items.weight.copy_(first["0.items.weight"])
+            copy_linear(model.tower, first, "1")
+            return
+        users, items = (first[f"0.tables.{k}.weight"] for k in (0, 1))
+        if name == "ratings":
+            model.users.weight.copy_(users)
+            model.items.weight.copy_(items)
+            return
+        for part, columns in ((model.gmf, slice(0, 8)), (model.mlp, slice(8, None))):
+            part.users.weight.copy_(users[:, columns])
+            part.items.weight.copy_(items[:, columns])
+        for number in (0, 2, 4):
+            copy_linear(model.tower[number], first, f"1.tower.{number}")
+        copy_linear(model.head, first, "2")
+
+
+def copy_linear(layer: nn.Linear, first: dict[str, torch.Tensor], name: str) -> None:
+    """Give a layer the weights of that name."""
+    layer.weight.copy_(first[f"{name}.weight"].T)
+    layer.bias.copy_(first[f"{name}.bias"])
 
 
 def rmse(model: Factorization, test: Any, mean: float, std: float) -> dict[str, float]:

@@ -24,9 +24,12 @@ from mpitrain.parallel.roles import Roles
 pytestmark = pytest.mark.mpi
 
 CODES = 5, 0, 9, 0  # of the columns of a table; 0 for a column of numbers
+TABLES = "size=3,bottom=6+5,top=8,categories=1100+0+9+0+1500"
 MODELS = {  # model, shape of a sample, number of outputs, axes that divide it
     "mlp": ("mlp:widths=13+24+10", (7,), 5, ("tensor",)),
     "categories": (f"mlp:widths=8+6,categories={'+'.join(map(str, CODES))}", (len(CODES),), 5, ("tensor",)),
+    "tables": (f"dlrm:{TABLES}", (5,), 5, ("tensor", "expert")),
+    "tables, rows": (f"dlrm:{TABLES}", (5,), 5, ("expert",)),  # with gradients as rows
     "gpt": ("gpt:depth=2,width=24,heads=6,dropout=0.1,end_of_text=3", (13,), 11, ("tensor", "context")),
     "llama": ("llama:depth=2,width=32,heads=8,kv_heads=4", (13,), 11, ("tensor", "context")),
     "experts": (
@@ -68,17 +71,20 @@ def batch(model, shape, num_outputs, seed):
         tokens = rng.integers(0, num_outputs, (SAMPLES, shape[0] + 1))
         return tokens[:, :-1], tokens[:, 1:]
     if "categories" in model:
-        columns = [rng.integers(0, size, SAMPLES) if size else rng.standard_normal(SAMPLES) for size in CODES]
+        sizes = map(int, model.rpartition("=")[2].split("+"))
+        columns = [rng.zipf(1.5, SAMPLES) % size if size else rng.standard_normal(SAMPLES) for size in sizes]
         return np.stack(columns, axis=1), rng.integers(0, num_outputs, SAMPLES)
     pixels = shape[:-1] if model.startswith("unet") else ()
     return rng.standard_normal((SAMPLES, *shape)), rng.integers(0, num_outputs, (SAMPLES, *pixels))
 
 
-def run(division, table, x, y, group, roles=None, first=0):
-    """Return (totals, norm, {name: (shard, gradient)}) of one step in float64."""
+def run(division, table, x, y, group, roles=None, first=0, *, rows=False):
+    """Return (totals, norm, {name: (shard, gradient)}) of a step in float64; ``rows``: gradients of tables are rows."""
     loss, layers = SoftmaxCrossEntropy(0.1), division.model
     if not division.gives_whole_outputs:
         loss = DividedLoss(loss, division.targets)
+    for _, p in layers.named_parameters():
+        p.by_rows = rows and p.full_shape[0] >= 1024
     arena = Arena(layers.named_parameters(), layers.named_states(), seed=3, dtype=np.float64, whole=table)
     parallel = DataParallel(layers, arena, group, roles=roles, shard="none", all_reduce="native")
     body, loss = split_head(layers, loss)
@@ -88,6 +94,9 @@ def run(division, table, x, y, group, roles=None, first=0):
         step.add(loss.forward(body.forward(x, ctx), y, ctx))
         body.backward(loss.backward(ctx), ctx)
     found = {p.name: (p.shard, p.grad.copy()) for p in arena.parameters}
+    for p, numbers, gradients in parallel._rows._met if rows else ():
+        found[p.name] = p.shard, np.zeros(p.shape)
+        found[p.name][1][numbers] = gradients
     norm, totals = parallel.norm(), step.totals
     parallel.free()
     return totals, norm, found
@@ -111,7 +120,7 @@ def test_a_step_is_that_of_one_rank(world, alone, name):
             continue
         mine = share(SAMPLES, roles.samples.rank, roles.samples.size)
         division = divide(model, mesh, shape, options)
-        found = run(division, table, x[mine], y[mine], roles.sums, roles, mine.start)
+        found = run(division, table, x[mine], y[mine], roles.sums, roles, mine.start, rows=name.endswith("rows"))
         np.testing.assert_allclose(found[0], totals, rtol=limit, err_msg=text_of_mesh)
         assert found[1] == pytest.approx(norm, rel=limit), text_of_mesh
         assert found[2].keys() == wanted.keys()

@@ -59,7 +59,7 @@ def test_flags(world, window):
 def test_a_log_that_is_full(world):
     log = SharedLog(world._comm, 10)
     if world.rank == 0:
-        with pytest.raises(MemoryError), log.turn():
+        with pytest.raises(UserError, match="full"), log.turn():
             log.append(b"x" * 11)
         with log.turn():
             log.append(b"after it\n")

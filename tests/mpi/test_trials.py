@@ -9,7 +9,10 @@ from mpitrain.comm.channel import Channel
 from mpitrain.comm.made import Made
 from mpitrain.comm.mesh import Mesh
 from mpitrain.comm.parts import Part
+from mpitrain.config import Config
+from mpitrain.device import CPU, GpuSlot, VisibleGpus
 from mpitrain.sweeps.state import TIMED_OUT
+from mpitrain.training import devices
 from mpitrain.training.trials.guard import Guard, TrialEnded
 
 BUFFER = np.ones(3000)
@@ -83,7 +86,7 @@ def test_a_wait_is_ended(world, wait):
     with Made():
         own = part.world(lambda text: None)
         begin = time.monotonic()
-        guard = Guard(0, lambda: time.monotonic() - begin > 0.2, lambda *why: stuck.append(why))
+        guard = Guard(0, 0, lambda: time.monotonic() - begin > 0.2, lambda *why: stuck.append(why))
         with pytest.raises(TrialEnded, match="another rank"), guard:
             wait_and_sleep(own, wait)
         guard.close()
@@ -97,7 +100,7 @@ def test_a_wait_is_ended(world, wait):
 
 def test_the_time_of_a_trial(monkeypatch):
     monkeypatch.setattr("mpitrain.training.trials.guard.GRACE", 0.1)
-    guard = Guard(0.1, lambda: False, lambda *why: None)
+    guard = Guard(0.1, 0.1, lambda: False, lambda *why: None)
     with pytest.raises(TrialEnded, match=r"longer than 0\.1 s") as ended, guard:
         time.sleep(10)
     assert ended.value.status == TIMED_OUT
@@ -108,7 +111,7 @@ def test_a_trial_that_catches_everything(monkeypatch):
     monkeypatch.setattr("mpitrain.training.trials.guard.STUCK", 0.4)
     monkeypatch.setattr("mpitrain.training.trials.guard.AGAIN", 0.1)
     stuck, caught = [], 0
-    guard = Guard(0, lambda: False, lambda *why: stuck.append(why))
+    guard = Guard(0, 0, lambda: False, lambda *why: stuck.append(why))
     with guard:
         guard.end(TIMED_OUT, "why")
         until = time.monotonic() + 5
@@ -122,8 +125,27 @@ def test_a_trial_that_catches_everything(monkeypatch):
 
 
 def test_nothing_is_raised_after_the_end():
-    guard = Guard(0, lambda: False, lambda *why: None)
+    guard = Guard(0, 0, lambda: False, lambda *why: None)
     with guard:
         pass
     guard.end(TIMED_OUT, "too late")
     time.sleep(0.3)
+
+
+def test_parts_share_the_gpus_of_a_node(world, monkeypatch):
+    """Rank r takes GPU r modulo 2, as in one training of all ranks, though each is the only rank of its part."""
+    monkeypatch.setattr(devices, "discover", lambda asked, node: VisibleGpus(node, ("A", "B")))
+    taken = []
+    monkeypatch.setattr(devices, "open_device", lambda slot, precision: taken.append(slot) or CPU)
+    monkeypatch.setattr(devices, "use_device", lambda device, world: None)
+    devices.share_devices(Config(), world)
+    try:
+        with Made() as made:
+            own = Part(world, [world.rank]).world(lambda text: None)
+            devices.take_device(Config(), own)
+            own.close()
+        made.free()
+    finally:
+        world.gpu_slot = None
+    assert taken == [GpuSlot(world.rank % 2, (world.size + 1 - world.rank % 2) // 2)]
+    world.barrier()

@@ -124,4 +124,4 @@ def test_its_description_for_plans():
     found = describe(model, (4,))
     entries = ModelTable.of(model).parameters
     assert found.parameters == sum(entry.size for entry in entries)
-    assert sum(unit.parameters_expert for unit in found.units) == 2000 * 16
+    assert sum(unit.parameters_rows for unit in found.units) == 2000 * 16

@@ -136,7 +136,7 @@ class Watchdog(threading.Thread):
             [*known, *self._ask(known)], self._size, f"no progress for {longest:.0f} s (--timeout)", asked=asked
         )
         if not self._elastic or not late or self._ledger.mine in late:
-            self._end_all(text)
+            return self._end_all(text)
         print(f"{text}\n  killed; the others continue", file=sys.stderr, flush=True)
         for record in late:
             os.kill(int(record.fact(Fact.PID)), signal.SIGKILL)

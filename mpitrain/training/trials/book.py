@@ -13,7 +13,8 @@ from ...sweeps.state import RUNNING, Event, SweepState
 from ...sweeps.work import Work
 
 STOP = 0  # the flag that is set to end the sweep; the groups' own follow
-EVENT_BYTES, EVENTS_OF_A_TRIAL = 1200, 12
+MOST_BYTES, USUAL_BYTES = 1200, 500  # of an event
+EVENTS_OF_A_TRIAL = 4  # in one job; another job begins with an empty log
 NAP, LONGEST_NAP = 0.005, 0.2  # seconds between two looks for work
 
 
@@ -41,7 +42,7 @@ class Book:
     ) -> None:
         self.state = state
         state.apply(past)
-        capacity = EVENT_BYTES * (16 + len(state.trials) * events)
+        capacity = USUAL_BYTES * (100 + len(state.trials) * events)
         self._log, self._journal = SharedLog(world._comm, capacity, 1 + parts), Journal(path)
         if world.rank == 0:
             with self._log.turn():
@@ -56,22 +57,32 @@ class Book:
     def write(self, event: Event) -> None:
         """Write an event, on the disk first; in turn, after ``catch_up``."""
         line = encode(event)
-        if len(line) > EVENT_BYTES:
-            line = encode({**event, "reason": str(event.get("reason", ""))[:300], "scores": {}})
+        if len(line) > MOST_BYTES:
+            line = encode({**event, "reason": str(event.get("reason", ""))[:300], "scores": {}, "test": {}})
         self._journal.append(line)
         self._log.append(line)
         self.state.apply([decode(line)])
 
-    def take(self, decide: Callable[[SweepState], Work | str], begin: Callable[[Work], Event]) -> Work | None:
+    def take(
+        self,
+        decide: Callable[[SweepState], Work | str],
+        begin: Callable[[Work], Event],
+        asked_to_stop: Callable[[], bool],
+    ) -> Work | None:
         """Return the next work of this group, which has begun then; None if there is none any more.
 
         Parameters
         ----------
         begin : callable(Work) -> Event
             Prepares the work, while no other rank takes one; returns its event.
+        asked_to_stop : callable() -> bool
+            Whether this rank was asked to end the sweep.
         """
         nap = NAP
         while not self.stopping:
+            if asked_to_stop():
+                self.stop()
+                return None
             with self._log.turn():
                 self.catch_up()
                 work = decide(self.state)

@@ -69,12 +69,13 @@ class Crew:
         """Do what there is to do, until there is nothing any more or the sweep is to end."""
         token = 0
         while True:
-            work = self.book.take(self.decide, self._begin) if self.part.rank == 0 else None
-            work = self.part.share(work)
+            work = self.book.take(self.decide, self._begin, self._asked_to_stop) if self.part.rank == 0 else None
+            used = 0.0 if work is None else self.book.state.trials[work.trial].seconds
+            work, used = self.part.share((work, used))
             if work is None:
                 return
             token += 1
-            self._do(work, token)
+            self._do(work, token, max(0.001, self.spec.timeout - used) if self.spec.timeout else 0.0)
             gc.collect()
 
     def path_of(self, number: int, life: int) -> Path:
@@ -95,12 +96,13 @@ class Crew:
             event |= {"life": work.life, "parent": work.parent, "values": dict(work.values or {})}
         return event
 
-    def _do(self, work: Work, token: int) -> None:
-        """Run a part of a trial, and write how it has ended."""
+    def _do(self, work: Work, token: int, seconds: float) -> None:
+        """Run a part of a trial within so many seconds (0: without limit), and write how it has ended."""
         begin, broken = time.perf_counter(), True
         made = Made()
         guard = Guard(
             self.spec.timeout,
+            seconds,
             lambda: self.part.size > 1 and self.book.has_failed(self.number, token),
             lambda status, reason: self._give_up(work, status, reason, begin),
         )
@@ -108,8 +110,9 @@ class Crew:
             with made, guard:
                 outcome = self._train(work, guard)
             if outcome.status == INTERRUPTED and guard.time_is_up:
-                reason = f"it took longer than {self.spec.timeout:g} s (timeout)"
-                outcome = dataclasses.replace(outcome, status=TIMED_OUT, reason=reason)
+                outcome = dataclasses.replace(outcome, status=TIMED_OUT, reason=guard.too_long)
+            elif outcome.status == INTERRUPTED:  # also where the batch system ends the job
+                self.book.stop()
             broken = False
         except TrialEnded as end:
             outcome = Outcome(end.status, reason=end.reason)
@@ -146,14 +149,17 @@ class Crew:
         finally:
             world.close()
 
+    def _asked_to_stop(self) -> bool:
+        asked = self.signals()
+        return asked.stop or asked.preempt
+
     def _control(self, guard: Guard) -> Signals:
         """Return the requests to a trial: to leave with a checkpoint, where its time or the sweep is over."""
         looked, stopping = 0.0, False
 
         def control() -> ControlRequest:
             nonlocal looked, stopping
-            asked = self.signals()
-            if (asked.stop or asked.preempt) and not stopping:
+            if not stopping and self._asked_to_stop():
                 stopping = True
                 self.book.stop()
             if time.monotonic() - looked > LISTEN:
@@ -178,7 +184,7 @@ class Crew:
     def _give_up(self, work: Work, status: str, reason: str, begin: float) -> None:
         """End the job, since a trial cannot be ended by itself; it will not be tried again."""
         text = f"{reason}, and cannot be ended: it hangs in code that does not return to Python, or catches everything"
-        with contextlib.suppress(UserError, MemoryError):
+        with contextlib.suppress(UserError):
             self._write(work, Outcome(status, reason=text), begin, first=True)
         name = self.path_of(work.trial, work.life).name
         print(f"mpitrain: {name}: {text}; the sweep ends, and --resume continues without it", file=sys.stderr)

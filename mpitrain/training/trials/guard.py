@@ -39,15 +39,29 @@ class Guard:
 
     Parameters
     ----------
+    timeout : float
+        Time of the trial, for messages.
     seconds : float
-        Time of the trial; 0 for no limit.
+        What is left of it; 0 for no limit.
     others_failed : callable() -> bool
         Whether another rank of the group has failed.
     on_stuck : callable(str, str)
         Called with a status and a reason where the trial cannot be ended.
+
+    Attributes
+    ----------
+    too_long : str
+        The reason of a trial whose time is over.
     """
 
-    def __init__(self, seconds: float, others_failed: Callable[[], bool], on_stuck: Callable[[str, str], None]):
+    def __init__(
+        self,
+        timeout: float,
+        seconds: float,
+        others_failed: Callable[[], bool],
+        on_stuck: Callable[[str, str], None],
+    ):
+        self.too_long = f"it took longer than {timeout:g} s (timeout)"
         self._seconds, self._others_failed, self._on_stuck = seconds, others_failed, on_stuck
         self._verdict: TrialEnded | None = None
         self._armed = False
@@ -90,7 +104,7 @@ class Guard:
         while not self._over.wait(TICK):
             now = time.monotonic()
             if self._seconds and now - self._began > self._seconds + GRACE:
-                self.end(TIMED_OUT, f"it took longer than {self._seconds:g} s (timeout)")
+                self.end(TIMED_OUT, self.too_long)
             if self._verdict is None and now - listened > LISTEN:
                 listened = now
                 if self._others_failed():

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,11 @@ class Objective:
     larger_is_better: bool
     latest: bool = False
 
+    def check(self, names: Sequence[str]) -> None:
+        """Raise a UserError if the metric is not among the ``names`` of scores."""
+        if self.metric not in names:
+            raise UserError(f"there is no score {self.metric}; {suggest(self.metric, names)}")
+
     def choose(self, scores: list[Mapping[str, float]]) -> Mapping[str, float]:
         """Return the scores that count, out of those of all evaluations; empty without any.
 
@@ -54,8 +59,7 @@ class Objective:
         """
         if not scores:
             return {}
-        if self.metric not in scores[-1]:
-            raise UserError(f"there is no score {self.metric}; {suggest(self.metric, scores[-1])}")
+        self.check(list(scores[-1]))
         if self.latest:
             return scores[-1]
         sign = 1 if self.larger_is_better else -1
@@ -136,6 +140,8 @@ def run_trial(
         with world.together():
             if place.checkpoint is not None:
                 restore(loop.run, place.checkpoint)
+            scoring = loop.run.scoring
+            objective.check([*scoring.names, *(one.name for one in scoring.metrics.metrics if one.is_number)])
         already = bool(until) and loop.run.position.epoch > until
         if not already:
             _train(loop)

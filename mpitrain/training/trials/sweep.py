@@ -17,6 +17,7 @@ from ...sweeps.plan import Trial, plan
 from ...sweeps.spec import SweepSpec, make_spec
 from ...sweeps.state import Event, SweepState, TrialState
 from ..control import ControlRequest
+from ..devices import share_devices
 from ..directory.ownership import Ownership
 from .book import EVENTS_OF_A_TRIAL, Book
 from .crew import Crew
@@ -104,6 +105,7 @@ def run_sweep(
     with owner:
         past = _enter(spec, world, directory, owner, resume=resume)
         world.watch(NEVER)
+        share_devices(spec.default, world)
         parts = parts_of(world, spec.ranks_per_trial)
         if world.rank == 0 and (rest := world.size % spec.ranks_per_trial):
             note(f"{rest} of {world.size} ranks have no trial: a trial takes {spec.ranks_per_trial}")
@@ -165,9 +167,11 @@ NAMES = {"base": "[train] table", "larger_is_better": "direction", "parameters":
 
 
 def _most_events(spec: SweepSpec) -> int:
-    """Return how many events a trial may have in this job."""
-    if spec.method != "pbt":
+    """Return how many events a trial may have in this job, on average."""
+    if not spec.by_epochs:
         return EVENTS_OF_A_TRIAL
+    if spec.method == "asha":  # of the series 1 + 1/reduction + ... no more than twice as many
+        return 2 * EVENTS_OF_A_TRIAL
     epochs = spec.config(spec.first_values()).run.epochs
     return EVENTS_OF_A_TRIAL + 4 * -(-epochs // spec.interval)
 
